@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_ABI_H
+#define QUIRE_ABI_H
+
+/*
+ * What host and guest agree on.  Only #defines above the __ASSEMBLER__ line, so that it
+ * works from .S files too.
+ *
+ * Guest physical memory (PVH and multiboot boots):
+ *
+ *   4 GiB + x  RAM beyond the hole, up to -m
+ *   4 GiB      --------------------------------------------------------------
+ *              hole: local APIC, I/O APIC, devices at QUIRE_MMIO_BASE; never RAM
+ *   3 GiB      --------------------------------------------------------------
+ *              RAM: image where its headers say; boot data (start info, memory
+ *              map, command line, modules, device tree) in free RAM above it
+ *   1 MiB      ------
+ *              RAM (the loader puts nothing of its own below 1 MiB)
+ *   0          ------
+ */
+
+#define QUIRE_GAP_START	  0xc0000000	/* [3 GiB, 4 GiB) is never RAM */
+#define QUIRE_GAP_END	  0x100000000
+#define QUIRE_MMIO_BASE	  0xd0000000	/* virtio-mmio devices */
+
+#define QUIRE_UART_PORT	  0x3f8		/* 16550, COM1 */
+#define QUIRE_UART_IRQ	  4
+#define QUIRE_UART_FIFO	  4096		/* bytes one burst may carry; in the device tree */
+#define QUIRE_EXIT_PORT	  0xf4		/* value written = exit status; 8, 16 or 32 bits */
+
+#define QUIRE_BOOT_SECTOR 0x7c00	/* flat images are loaded and entered here, real mode */
+
+/* CPUID leaf 0x40000000: EBX ECX EDX spell this. */
+#define QUIRE_CPUID_SIGNATURE "QuireQuire\0\0"
+
+/* Command line of the PVH module that is the flattened device tree; it is the last module. */
+#define QUIRE_FDT_MODULE "quire.dtb"
+
+/* Exit statuses of `quire run`; below 100 is the guest's own. */
+#define QUIRE_STATUS_USAGE    2
+#define QUIRE_STATUS_GUEST_MAX 99
+#define QUIRE_STATUS_REFUSED  120
+#define QUIRE_STATUS_HOST     121	/* host or KVM error */
+#define QUIRE_STATUS_CRASH    122	/* the guest crashed */
+#define QUIRE_STATUS_OOM      123
+#define QUIRE_STATUS_TIMEOUT  124
+#define QUIRE_STATUS_INTERNAL 125
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_GMEM_H
+#define QUIRE_GMEM_H
+
+/*
+ * Guest memory: a VM's RAM, its stage 2, and the window through which KVM reaches it.
+ *
+ * RAM is one file on tmpfs, offset == gpa, mapped twice: as the *window*, whose addresses
+ * are handed to KVM's memslots and whose faults come to our pager through userfaultfd, and
+ * as the *alias*, through which this process itself reads and writes.  Nobody in the VMM
+ * touches the window: all accesses to guest memory go through guest_read, guest_write or
+ * guest_map_iov, which consult stage 2 and so can never fault on ourselves.
+ *
+ * Threads: any thread may call anything here.  One mutex inside (gmem_lock) covers stage 2
+ * and every change to the window; see mmu/locks.h.
+ */
+#include <quire/error.h>
+#include <quire/stage2.h>
+#include <quire/walk.h>
+#include <sys/uio.h>
+
+enum gmem_hugepages {
+	GMEM_HUGE_AUTO,		/* 2 MiB where memory allows */
+	GMEM_HUGE_NEVER,
+};
+
+struct gmem_config {
+	const struct gfn_range *ram;	/* sorted, disjoint, 2 MiB-aligned except the very end */
+	unsigned int nr_ram;
+	enum gmem_hugepages hugepages;
+	/*
+	 * Called once, from the pager, with the lock not held, when the host can give no more
+	 * memory (err: -ENOMEM, -ENOSPC, ...) and a guest access therefore cannot complete.  The
+	 * accessing vCPU stays blocked; the callee arranges for the VM to stop.  May be NULL.
+	 */
+	void (*on_host_failure)(void *ctx, gpa_t gpa, int err);
+	void *ctx;
+};
+
+struct gmem_stats {
+	struct stage2_counters s2;
+	uint64_t faults;		/* userfaultfd events read */
+	uint64_t faults_spurious;	/* ... that found nothing to do (late or duplicate) */
+	uint64_t faulted_in_pages;	/* brought in by faults, fault-around included */
+	uint64_t faulted_in_blocks;	/* ... of which whole 2 MiB blocks */
+	uint64_t huge_fallbacks;	/* blocks wanted huge that the host could not give */
+	uint64_t accessor_pages;	/* brought in by guest_write and guest_map_iov */
+	uint64_t dropped_pages;		/* given back by gmem_drop */
+	uint64_t efaults;		/* KVM_RUN -EFAULT resolved (counted by gmem_repair) */
+};
+
+struct gmem;
+
+/*
+ * Create guest memory with everything absent, and start its pager.
+ *
+ * Returns 0, or -errno with the reason in *err (may be NULL).  -EPERM: no privilege for userfaultfd on kernel faults; -ENOSYS: kernel without it;
+ * -ENOMEM: address space, RLIMIT_AS or vm.max_map_count; -EINVAL: bad ranges.
+ */
+int gmem_create(const struct gmem_config *config, struct gmem **out, struct quire_error *err);
+
+/* Stop the pager and free everything.  No thread may be inside the window.  NULL is fine. */
+void gmem_destroy(struct gmem *gm);
+
+/* Window address of gpa (RAM or not, below gmem_end): for KVM's memslots and tests only. */
+void *gmem_hva(const struct gmem *gm, gpa_t gpa);
+const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr);
+
+/*
+ * Read [gpa, gpa + len) into buf.  Absent pages read as zeroes and stay absent.
+ * 0, or -EFAULT if part of the range is not RAM (buf undefined).
+ */
+int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len);
+
+/*
+ * Write buf to [gpa, gpa + len), bringing absent pages in.
+ * 0; -EFAULT: part is not RAM (nothing written); -ENOMEM: the host has no memory (a prefix
+ * may have been written).
+ */
+int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len);
+
+/*
+ * Describe [gpa, gpa + len) by at most max iovecs of alias memory that may be read and written
+ * until guest_unmap_iov; pages are brought in, and none of this VM's leave while any map is out.
+ * Returns the number of iovecs, -EFAULT (not RAM, or len 0), -ENOBUFS (max too small) or -ENOMEM.
+ */
+int guest_map_iov(struct gmem *gm, gpa_t gpa, size_t len, struct iovec *iov, unsigned int max);
+void guest_unmap_iov(struct gmem *gm);
+
+/*
+ * Bring in [gfn, gfn + nr), also in the window's page tables; 2 MiB blocks wholly inside and
+ * wholly absent come as one.  0, -EFAULT (not RAM), -ENOMEM (a prefix came in).
+ */
+int gmem_populate(struct gmem *gm, gfn_t gfn, uint64_t nr);
+
+/*
+ * Give [gfn, gfn + nr) back to the host: absent, zero when touched again.  Guest accesses may
+ * race with it and see either the old bytes or zeroes, page by page.
+ * 0, -EFAULT (not RAM), -EBUSY (a guest_map_iov is out; nothing changed), -ENOMEM (a prefix went).
+ */
+int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr);
+
+/* Manage the 2 MiB block at gfn (multiple of 512) singly / as one again.  As stage2_split and
+ * stage2_set_large; collapse also returns -EAGAIN if the host cannot make it a huge page now. */
+int gmem_split(struct gmem *gm, gfn_t gfn);
+int gmem_collapse(struct gmem *gm, gfn_t gfn);
+
+/*
+ * After KVM_RUN returned -EFAULT without an address: wait until no change of the window is
+ * under way, so that the vCPU can be entered again.
+ */
+void gmem_repair(struct gmem *gm);
+
+/* Copy the state of [gfn, gfn + nr) into states, one byte a page; PG_NR_STATES marks what is
+ * not RAM.  With large, bit 7 says that the page is part of a 2 MiB leaf. */
+#define GMEM_STATE_LARGE 0x80u
+void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states);
+
+int gmem_lookup(struct gmem *gm, gfn_t gfn, struct stage2_page *page);
+void gmem_stats(struct gmem *gm, struct gmem_stats *out);
+unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *what), void *ctx);
+
+/* walk_2d over this memory, under its lock.  Never sets A/D bits unless access.set_ad. */
+enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+			    struct walk_access access, struct walk_result *res);
+
+#endif
