@@ -9,8 +9,11 @@
  * make no sense.  Making the decision real (memory files, userfaultfd, KVM) is a back
  * end's work (gmem.h).
  *
- * Locking: none inside.  Callers serialise everything except the plain queries named
- * `stage2_counters`; gmem.h's lock does.
+ * Memory: table pages come from an arena whose address space is reserved at creation, for
+ * every page at level 1, so no change can fail for want of a table; pages of the arena are
+ * touched only while they hold a table, so cost follows what the guest touched.
+ *
+ * Locking: none inside; callers serialise (gmem.h's lock does).
  */
 #include <quire/pgtable.h>
 
@@ -82,7 +85,6 @@ uint64_t stage2_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, enum page_sta
  * Returns 0;
  *   -EFAULT  part of the range is not RAM, or nr is 0 (nothing changed)
  *   -EPERM   the table of moves forbids it for some page (nothing changed)
- *   -ENOMEM  no table page (nothing changed in meaning: a leaf may have been split)
  */
 int stage2_set(struct stage2 *s2, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn);
 
@@ -91,12 +93,12 @@ int stage2_set(struct stage2 *s2, gfn_t gfn, uint64_t nr, enum page_state to, pf
  * frames from pfn (same alignment): from absent, or from 512 pages already private and linear
  * from pfn (collapse).
  *
- * Returns 0, or -EFAULT (not all RAM), -EINVAL (alignment), -EBUSY (neither all absent nor
- * all private and linear, nothing changed), -ENOMEM.  -EEXIST: it is one leaf already.
+ * Returns 0; -EFAULT (not all RAM), -EINVAL (alignment), -EBUSY (neither all absent nor all
+ * private and linear), -EEXIST (it is one leaf already); on failure nothing changed.
  */
 int stage2_set_large(struct stage2 *s2, gfn_t gfn, pfn_t pfn);
 
-/* Replace the 2 MiB leaf over gfn by 512 entries.  0; -ENOENT if there is none; -ENOMEM. */
+/* Replace the 2 MiB leaf over gfn by 512 entries.  0; -ENOENT if there is none. */
 int stage2_split(struct stage2 *s2, gfn_t gfn);
 
 void stage2_counters(const struct stage2 *s2, struct stage2_counters *out);
