@@ -1,33 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The walk.  Written once; every format is data (ept.c, x86pt.c).
- */
-#include <quire/pgtable.h>
+#include "pgwalk.h"
 
 int pt_walk(const struct pt_format *fmt, const struct pt_rules *rules, uint64_t root,
 	    uint64_t addr, pt_read_fn read, void *ctx, struct pt_result *res)
 {
-	uint64_t table = root;
-
-	res->perm = PT_PERM_ALL;
-	for (unsigned int i = 0; i < fmt->nr_levels; i++) {
-		const struct pt_level *lv = &fmt->level[i];
-		int err;
-
-		res->lv = lv;
-		res->entry_addr = table + (uint64_t)pt_index(lv, addr) * fmt->entry_bytes;
-		err = read(ctx, res->entry_addr, lv, &res->entry);
-		if (err)
-			return err;
-
-		res->class = fmt->classify(res->entry, lv, rules);
-		if (res->class == PT_EMPTY || res->class == PT_RESERVED)
-			return 0;
-		res->perm &= fmt->perm(res->entry, lv);
-		table = fmt->address(res->entry, lv, res->class == PT_LEAF);
-		if (res->class == PT_LEAF)
-			break;
-	}
-	res->address = table + (addr & (pt_span(res->lv) - 1));
-	return 0;
+	return pt_walk_inline(fmt, rules, root, addr, read, ctx, res);
 }

@@ -46,6 +46,7 @@ struct pt_level {
 	uint8_t shift;		/* lowest address bit of the index */
 	uint8_t bits;		/* width of the index */
 	bool may_leaf;		/* an entry here can map a page (if the rules allow) */
+	bool no_accessed;	/* an entry here has no A bit (the PDPTE of PAE paging) */
 };
 
 #define PT_MAX_LEVELS 5
