@@ -42,9 +42,11 @@ struct gmem_stats {
 	uint64_t faults;		/* userfaultfd events read */
 	uint64_t faults_spurious;	/* ... that found nothing to do (late or duplicate) */
 	uint64_t faulted_in_pages;	/* brought in by faults, fault-around included */
-	uint64_t faulted_in_blocks;	/* ... of which whole 2 MiB blocks */
+	uint64_t faulted_in_blocks;	/* ... of which whole 2 MiB blocks, in blocks */
+	uint64_t ahead_blocks;		/* ... brought in ahead of a sequential guest */
 	uint64_t huge_fallbacks;	/* blocks wanted huge that the host could not give */
 	uint64_t accessor_pages;	/* brought in by guest_write and guest_map_iov */
+	uint64_t populated_pages;	/* by gmem_populate */
 	uint64_t dropped_pages;		/* given back by gmem_drop */
 	uint64_t efaults;		/* KVM_RUN -EFAULT resolved (counted by gmem_repair) */
 };
@@ -96,13 +98,23 @@ int gmem_populate(struct gmem *gm, gfn_t gfn, uint64_t nr);
 /*
  * Give [gfn, gfn + nr) back to the host: absent, zero when touched again.  Guest accesses may
  * race with it and see either the old bytes or zeroes, page by page.
- * 0, -EFAULT (not RAM), -EBUSY (a guest_map_iov is out; nothing changed), -ENOMEM (a prefix went).
+ * 0; -EFAULT: not RAM; -EBUSY: a guest_map_iov is out (nothing changed in both cases); -EAGAIN:
+ * all is zero, but some pages stay private because the host could not free them just now;
+ * -ENOMEM: vm.max_map_count binds (a prefix went).
  */
 int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
-/* Manage the 2 MiB block at gfn (multiple of 512) singly / as one again.  As stage2_split and
- * stage2_set_large; collapse also returns -EAGAIN if the host cannot make it a huge page now. */
+/*
+ * Manage the block at gfn (a multiple of 512) singly.  0; -ENOENT: it is managed singly; -EINVAL,
+ * -EFAULT: no block of RAM; -ENOMEM: vm.max_map_count binds.
+ */
 int gmem_split(struct gmem *gm, gfn_t gfn);
+
+/*
+ * Manage the block at gfn, all private, as one again, and make it one huge page of the host.
+ * 0; -EEXIST: it is one; -EBUSY: not all private; -EINVAL, -EFAULT as above; -EAGAIN: the host
+ * has no huge page now; -EOPNOTSUPP: huge pages are off; -ENOMEM as above.
+ */
 int gmem_collapse(struct gmem *gm, gfn_t gfn);
 
 /*

@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest memory: stage 2 decides, the window makes it real.
+ *
+ * Each operation takes LOCK_GMEM, asks stage 2 what the pages are, changes the host's side
+ * (window.c) and then stage 2, in an order in which a guest access that slips in between is
+ * harmless:
+ *
+ *   bring in   file and page tables first, stage 2 next, under the lock.  A fault that arrives
+ *              meanwhile queues an event; the pager finds the page private and wakes.
+ *   give back  punch the file first, stage 2 next.  A touch in between raises an event, which
+ *              the pager looks at only when it gets the lock: the page is absent by then.
+ *   split      register first: all pages exist, so registering changes nothing for the guest;
+ *              from then on single pages may go.
+ *   collapse   unregister first: all pages exist and none can go while we hold the lock.
+ *
+ * The accessors copy under the lock, so a page cannot be given back under them; a guest that
+ * writes at the same moment races as two CPUs would.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "gmem_internal.h"
+#include "ramfile.h"
+
+/* Pages brought in around a fault where blocks are managed singly; a power of two. */
+#define FAULT_AROUND 16u
+
+/* --- create and destroy ------------------------------------------------------------------ */
+
+static bool ranges_valid(const struct gmem_config *config)
+{
+	if (config->nr_ram == 0 || config->nr_ram > ARRAY_SIZE(((struct gmem *)0)->ram))
+		return false;
+	for (unsigned int i = 0; i < config->nr_ram; i++) {
+		const struct gfn_range *r = &config->ram[i];
+		bool last = i + 1 == config->nr_ram;
+
+		if (r->start % QUIRE_BLOCK_PAGES || (!last && r->end % QUIRE_BLOCK_PAGES))
+			return false;
+	}
+	return true;
+}
+
+int gmem_create(const struct gmem_config *config, struct gmem **out, struct quire_error *err)
+{
+	struct gmem *gm;
+	int error;
+
+	if (!ranges_valid(config))
+		return quire_fail(err, -EINVAL, "RAM ranges must be sorted and 2 MiB-aligned");
+	gm = calloc(1, sizeof(*gm));
+	if (!gm)
+		return quire_fail(err, -ENOMEM, "out of memory");
+	gm->config = *config;
+	gm->config.ram = memcpy(gm->ram, config->ram, config->nr_ram * sizeof(*config->ram));
+	lock_init(&gm->lock, LOCK_GMEM);
+
+	error = stage2_create(gm->ram, config->nr_ram, &gm->s2);
+	if (error) {
+		quire_fail(err, error, "cannot set up stage-2 tables: %s; use a smaller -m, or raise "
+			   "the limit on address space (ulimit -v)", strerror(-error));
+		goto free_gm;
+	}
+	error = window_create(&gm->window, gm->ram, config->nr_ram,
+			      config->hugepages == GMEM_HUGE_AUTO, err);
+	if (error)
+		goto destroy_s2;
+	error = pager_start(gm, err);
+	if (error)
+		goto destroy_window;
+	*out = gm;
+	return 0;
+
+destroy_window:
+	window_destroy(&gm->window);
+destroy_s2:
+	stage2_destroy(gm->s2);
+free_gm:
+	lock_finish(&gm->lock);
+	free(gm);
+	return error;
+}
+
+void gmem_destroy(struct gmem *gm)
+{
+	if (!gm)
+		return;
+	pager_stop(gm);
+	window_destroy(&gm->window);
+	stage2_destroy(gm->s2);
+	lock_finish(&gm->lock);
+	free(gm);
+}
+
+void *gmem_hva(const struct gmem *gm, gpa_t gpa)
+{
+	assert(gpa < gm->window.span);
+	return gm->window.base + gpa;
+}
+
+const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
+{
+	*nr = gm->config.nr_ram;
+	return gm->ram;
+}
+
+/* --- bringing pages in ------------------------------------------------------------------- */
+
+bool gmem_block_is_absent(const struct gmem *gm, gfn_t gfn)
+{
+	enum page_state state;
+
+	return stage2_is_ram(gm->s2, gfn, QUIRE_BLOCK_PAGES) &&
+	       stage2_run(gm->s2, gfn, gfn + QUIRE_BLOCK_PAGES, &state) == QUIRE_BLOCK_PAGES &&
+	       state == PG_ABSENT;
+}
+
+int gmem_bring_in_block(struct gmem *gm, gfn_t gfn)
+{
+	int err;
+
+	assert_held(&gm->lock);
+	err = window_fill_block(&gm->window, gfn);
+	if (err)
+		return err;
+	if (!window_is_huge(&gm->window, gfn))
+		gm->stats.huge_fallbacks++;
+	if (window_make_whole(&gm->window, gfn)) {
+		/* No room for another VMA: the pages are there, managed singly. */
+		stage2_set(gm->s2, gfn, QUIRE_BLOCK_PAGES, PG_PRIVATE, gfn);
+		window_wake(&gm->window, gfn, QUIRE_BLOCK_PAGES);
+		return 0;
+	}
+	return stage2_set_large(gm->s2, gfn, gfn);
+}
+
+/* Bring in the absent pages of [gfn, end), at 4 KiB. */
+static int bring_in_singly(struct gmem *gm, gfn_t gfn, gfn_t end)
+{
+	while (gfn < end) {
+		enum page_state state;
+		uint64_t nr = stage2_run(gm->s2, gfn, end, &state), done = nr;
+		int err = 0;
+
+		if (state == PG_ABSENT) {
+			err = window_fill(&gm->window, gfn, nr, &done);
+			if (done)
+				stage2_set(gm->s2, gfn, done, PG_PRIVATE, gfn);
+		}
+		if (err)
+			return err;
+		gfn += nr;
+	}
+	return 0;
+}
+
+/*
+ * The group is aligned, not placed in the direction of recent faults: it needs no memory of
+ * them, serves both directions alike, and measured the same (docs/benchmarks.md).
+ */
+int gmem_bring_in(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+{
+	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
+
+	assert_held(&gm->lock);
+	if (gm->config.hugepages == GMEM_HUGE_AUTO && gmem_block_is_absent(gm, block)) {
+		*in = (struct gfn_range){ block, block + QUIRE_BLOCK_PAGES };
+		return gmem_bring_in_block(gm, block);
+	}
+	in->start = align_down(gfn, FAULT_AROUND);
+	in->end = in->start + FAULT_AROUND;
+	while (!stage2_is_ram(gm->s2, in->start, in->end - in->start))
+		in->end--;
+	return bring_in_singly(gm, in->start, in->end);
+}
+
+int gmem_populate(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	gfn_t end = gfn + nr;
+	struct stage2_counters before, after;
+	int err = 0;
+
+	if (!stage2_is_ram(gm->s2, gfn, nr) || nr == 0)
+		return -EFAULT;
+	lock(&gm->lock);
+	stage2_counters(gm->s2, &before);
+	while (gfn < end && !err) {
+		gfn_t next = min_u64(end, align_down(gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
+
+		if (next - gfn == QUIRE_BLOCK_PAGES && gm->config.hugepages == GMEM_HUGE_AUTO &&
+		    gmem_block_is_absent(gm, gfn))
+			err = gmem_bring_in_block(gm, gfn);
+		else
+			err = bring_in_singly(gm, gfn, next);
+		gfn = next;
+	}
+	stage2_counters(gm->s2, &after);
+	gm->stats.populated_pages += after.pages[PG_PRIVATE] - before.pages[PG_PRIVATE];
+	unlock(&gm->lock);
+	return err;
+}
+
+/* --- giving pages back ------------------------------------------------------------------- */
+
+static int split_locked(struct gmem *gm, gfn_t block)
+{
+	int err = window_make_single(&gm->window, block);
+
+	return err ? err : stage2_split(gm->s2, block);
+}
+
+/* The private pages of [gfn, end), one run in one block managed singly. */
+static int punch_run(struct gmem *gm, gfn_t gfn, gfn_t end)
+{
+	int fd = gm->window.ram_fd;
+	int err = ramfile_punch(fd, gfn_to_gpa(gfn), gfn_to_gpa(end - gfn));
+
+	if (err && err != -EAGAIN)
+		return err;
+	/* What the host could not free is zero but still there: it stays private. */
+	while (gfn < end) {
+		gfn_t stop = gpa_to_gfn(ramfile_next_data(fd, gfn_to_gpa(gfn), gfn_to_gpa(end)));
+
+		if (stop > gfn) {
+			stage2_set(gm->s2, gfn, stop - gfn, PG_ABSENT, 0);
+			gm->stats.dropped_pages += stop - gfn;
+		}
+		gfn = stop + 1;
+	}
+	return err;
+}
+
+static int drop_in_block(struct gmem *gm, gfn_t gfn, gfn_t end)
+{
+	struct stage2_page page;
+	int err, result = 0;
+
+	stage2_lookup(gm->s2, gfn, &page);
+	if (page.level == 2) {
+		err = split_locked(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
+		if (err)
+			return err;
+	}
+	while (gfn < end) {
+		enum page_state state;
+		uint64_t nr = stage2_run(gm->s2, gfn, end, &state);
+
+		if (state == PG_PRIVATE) {
+			err = punch_run(gm, gfn, gfn + nr);
+			if (err && err != -EAGAIN)
+				return err;
+			result = err ? err : result;
+		}
+		gfn += nr;
+	}
+	return result;
+}
+
+int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	gfn_t end = gfn + nr;
+	int err = 0, result = 0;
+
+	if (!stage2_is_ram(gm->s2, gfn, nr) || nr == 0)
+		return -EFAULT;
+	lock(&gm->lock);
+	if (gm->iov_maps)
+		result = -EBUSY;
+	while (gfn < end && (result == 0 || result == -EAGAIN)) {
+		gfn_t next = min_u64(end, align_down(gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
+
+		err = drop_in_block(gm, gfn, next);
+		result = err ? err : result;
+		gfn = next;
+	}
+	unlock(&gm->lock);
+	return result;
+}
+
+static int check_block(const struct gmem *gm, gfn_t gfn)
+{
+	if (gfn % QUIRE_BLOCK_PAGES)
+		return -EINVAL;
+	return stage2_is_ram(gm->s2, gfn, QUIRE_BLOCK_PAGES) ? 0 : -EFAULT;
+}
+
+int gmem_split(struct gmem *gm, gfn_t gfn)
+{
+	struct stage2_page page;
+	int err = check_block(gm, gfn);
+
+	if (err)
+		return err;
+	lock(&gm->lock);
+	stage2_lookup(gm->s2, gfn, &page);
+	err = page.level == 2 ? split_locked(gm, gfn) : -ENOENT;
+	unlock(&gm->lock);
+	return err;
+}
+
+static int collapse_locked(struct gmem *gm, gfn_t gfn)
+{
+	enum page_state state;
+	struct stage2_page page;
+	int err;
+
+	stage2_lookup(gm->s2, gfn, &page);
+	if (page.level == 2)
+		return -EEXIST;
+	if (stage2_run(gm->s2, gfn, gfn + QUIRE_BLOCK_PAGES, &state) != QUIRE_BLOCK_PAGES ||
+	    state != PG_PRIVATE)
+		return -EBUSY;
+	err = window_make_whole(&gm->window, gfn);
+	if (err)
+		return err;
+	err = window_collapse(&gm->window, gfn);
+	if (err) {
+		/* The VMA split that make_whole needed is still there to undo, so this works. */
+		window_make_single(&gm->window, gfn);
+		return err;
+	}
+	return stage2_set_large(gm->s2, gfn, gfn);
+}
+
+int gmem_collapse(struct gmem *gm, gfn_t gfn)
+{
+	int err = check_block(gm, gfn);
+
+	if (err)
+		return err;
+	if (gm->config.hugepages == GMEM_HUGE_NEVER)
+		return -EOPNOTSUPP;
+	lock(&gm->lock);
+	err = collapse_locked(gm, gfn);
+	unlock(&gm->lock);
+	return err;
+}
+
+/* --- the accessors ----------------------------------------------------------------------- */
+
+/* Is [gpa, gpa + len) RAM?  An empty range is, anywhere in RAM. */
+static bool range_is_ram(const struct gmem *gm, gpa_t gpa, size_t len)
+{
+	gpa_t last = gpa + (len ? len - 1 : 0);
+
+	return last >= gpa &&
+	       stage2_is_ram(gm->s2, gpa_to_gfn(gpa), gpa_to_gfn(last) - gpa_to_gfn(gpa) + 1);
+}
+
+int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
+{
+	uint8_t *to = buf;
+
+	if (!range_is_ram(gm, gpa, len))
+		return -EFAULT;
+	lock(&gm->lock);
+	while (len) {
+		gfn_t gfn = gpa_to_gfn(gpa), end = gpa_to_gfn(gpa + len - 1) + 1;
+		enum page_state state;
+		uint64_t nr = stage2_run(gm->s2, gfn, end, &state);
+		size_t part = min_u64(len, gfn_to_gpa(gfn + nr) - gpa);
+
+		if (page_states[state].resident)
+			memcpy(to, gm->window.alias + gpa, part);
+		else
+			memset(to, 0, part);
+		to += part;
+		gpa += part;
+		len -= part;
+	}
+	unlock(&gm->lock);
+	return 0;
+}
+
+/* Make the pages of [gfn, end) private.  Caller holds LOCK_GMEM. */
+static int bring_in_for_access(struct gmem *gm, gfn_t gfn, gfn_t end)
+{
+	while (gfn < end) {
+		struct gfn_range in = { 0 };
+		enum page_state state;
+		uint64_t nr = stage2_run(gm->s2, gfn, end, &state);
+		int err;
+
+		if (state == PG_ABSENT) {
+			err = gmem_bring_in(gm, gfn, &in);
+			if (err)
+				return err;
+			nr = 1;
+			gm->stats.accessor_pages += in.end - in.start;
+		}
+		gfn += nr;
+	}
+	return 0;
+}
+
+int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len)
+{
+	int err;
+
+	if (!range_is_ram(gm, gpa, len))
+		return -EFAULT;
+	if (len == 0)
+		return 0;
+	lock(&gm->lock);
+	err = bring_in_for_access(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len - 1) + 1);
+	if (!err)
+		memcpy(gm->window.alias + gpa, buf, len);
+	unlock(&gm->lock);
+	return err;
+}
+
+/*
+ * The alias is contiguous within a range of RAM, so one iovec describes any buffer today; the
+ * interface is a vector because a page's frame need not stay in the RAM file.
+ */
+int guest_map_iov(struct gmem *gm, gpa_t gpa, size_t len, struct iovec *iov, unsigned int max)
+{
+	int err;
+
+	if (len == 0 || !range_is_ram(gm, gpa, len))
+		return -EFAULT;
+	if (max < 1)
+		return -ENOBUFS;
+	lock(&gm->lock);
+	err = bring_in_for_access(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len - 1) + 1);
+	if (!err) {
+		iov[0] = (struct iovec){ gm->window.alias + gpa, len };
+		gm->iov_maps++;
+	}
+	unlock(&gm->lock);
+	return err ? err : 1;
+}
+
+void guest_unmap_iov(struct gmem *gm)
+{
+	lock(&gm->lock);
+	assert(gm->iov_maps);
+	gm->iov_maps--;
+	unlock(&gm->lock);
+}
+
+void gmem_repair(struct gmem *gm)
+{
+	lock(&gm->lock);
+	gm->stats.efaults++;
+	unlock(&gm->lock);
+}
+
+/* --- looking ----------------------------------------------------------------------------- */
+
+void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
+{
+	lock(&gm->lock);
+	for (uint64_t i = 0; i < nr; i++) {
+		struct stage2_page page;
+
+		states[i] = PG_NR_STATES;
+		if (stage2_lookup(gm->s2, gfn + i, &page) == 0)
+			states[i] = page.state | (page.level == 2 ? GMEM_STATE_LARGE : 0);
+	}
+	unlock(&gm->lock);
+}
+
+int gmem_lookup(struct gmem *gm, gfn_t gfn, struct stage2_page *page)
+{
+	int err;
+
+	lock(&gm->lock);
+	err = stage2_lookup(gm->s2, gfn, page);
+	unlock(&gm->lock);
+	return err;
+}
+
+void gmem_stats(struct gmem *gm, struct gmem_stats *out)
+{
+	lock(&gm->lock);
+	*out = gm->stats;
+	stage2_counters(gm->s2, &out->s2);
+	unlock(&gm->lock);
+}
+
+/* Stage 2's own audit, and the kernel's count of the RAM file against ours. */
+unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *what), void *ctx)
+{
+	struct stage2_counters c;
+	unsigned int faults;
+	uint64_t resident = 0, pages;
+
+	lock(&gm->lock);
+	faults = stage2_audit(gm->s2, report, ctx);
+	stage2_counters(gm->s2, &c);
+	for (unsigned int state = 0; state < PG_NR_STATES; state++)
+		resident += page_states[state].resident ? c.pages[state] : 0;
+	pages = ramfile_pages(gm->window.ram_fd);
+	if (pages != resident) {
+		char text[80];
+
+		snprintf(text, sizeof(text), "%lu pages resident, the RAM file has %lu",
+			 (unsigned long)resident, (unsigned long)pages);
+		if (report)
+			report(ctx, text);
+		faults++;
+	}
+	unlock(&gm->lock);
+	return faults;
+}
+
+/* --- the 2D walk ------------------------------------------------------------------------- */
+
+static int read_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t *value)
+{
+	struct gmem *gm = ctx;
+
+	if (!range_is_ram(gm, addr, bytes))
+		return -EFAULT;
+	*value = 0;
+	memcpy(value, gm->window.alias + addr, bytes);
+	return 0;
+}
+
+static int set_bits_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t value,
+			    uint64_t bits)
+{
+	struct gmem *gm = ctx;
+	void *entry = gm->window.alias + addr;
+	bool same;
+
+	if (!range_is_ram(gm, addr, bytes))
+		return -EFAULT;
+	if (bytes == 4) {
+		uint32_t expected = value;
+
+		same = __atomic_compare_exchange_n((uint32_t *)entry, &expected, value | bits, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	} else {
+		same = __atomic_compare_exchange_n((uint64_t *)entry, &value, value | bits, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	}
+	return same ? 0 : -EAGAIN;
+}
+
+enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+			    struct walk_access access, struct walk_result *res)
+{
+	const struct walk_stage2 s2 = {
+		.format = &ept4_format,
+		.rules = stage2_rules,
+		.root = stage2_root(gm->s2),
+		.read = stage2_read_entry,
+		.ctx = gm->s2,
+	};
+	const struct walk_memory mem = {
+		.read = read_machine,
+		.set_bits = set_bits_machine,
+		.ctx = gm,
+	};
+	enum walk_outcome outcome;
+
+	lock(&gm->lock);
+	outcome = walk_2d(cpu, &s2, &mem, gva, access, res);
+	unlock(&gm->lock);
+	return outcome;
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pager: one thread that answers userfaultfd events of the window.
+ *
+ * Life of an event.  Somebody (a vCPU inside KVM_RUN, a kworker on its behalf when the local
+ * APIC is in the kernel, a test's thread) touched a hole and sleeps.  The pager reads the
+ * event, takes LOCK_GMEM, asks stage 2 what the page is *now*, and acts on that:
+ *
+ *   absent    bring it in, with company (gmem_bring_in); that wakes the sleeper
+ *   private   the event is late or a duplicate: wake, count it as spurious
+ *
+ * Why this is idempotent, which it must be: a vCPU that is signalled while it sleeps queues
+ * its event again, hundreds of times a second; two vCPUs may touch one page; the accessors
+ * bring pages in without any event.  Nothing is ever decided by what the event says beyond its
+ * address.  In particular the write flag is not believed: with the local APIC in the kernel,
+ * KVM's asynchronous page faults make every access look like a write.
+ *
+ * Running ahead.  When the guest walks through memory block by block, the pager fills the next
+ * blocks while the guest is busy with this one.  It stops at once when an event is waiting, and
+ * never runs further ahead than the guest has come in sequence, so what it may fill in vain is
+ * bounded by what was touched, and by AHEAD_MAX.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <linux/userfaultfd.h>
+#include "gmem_internal.h"
+
+#define AHEAD_MAX 8u	/* blocks, 16 MiB */
+#define BATCH	  32u	/* events read at once */
+
+static void host_failure(struct gmem *gm, gfn_t gfn, int err)
+{
+	if (gm->host_failed)
+		return;
+	gm->host_failed = true;
+	if (gm->config.on_host_failure)
+		gm->config.on_host_failure(gm->config.ctx, gfn_to_gpa(gfn), err);
+}
+
+/* Note which way the guest is going: in is what it just made us bring in. */
+static void note_direction(struct gmem *gm, gfn_t block)
+{
+	if (gm->direction && block == gm->next_block) {
+		gm->streak++;
+	} else if (block == gm->next_block || block + 2 * QUIRE_BLOCK_PAGES == gm->next_block) {
+		/* next_block was a guess at "up"; two steps below it is "down". */
+		gm->direction = block == gm->next_block ? 1 : -1;
+		gm->streak = 1;
+	} else {
+		gm->direction = 0;
+		gm->streak = 0;
+	}
+	gm->next_block = block + QUIRE_BLOCK_PAGES * (gm->direction < 0 ? -1 : 1);
+}
+
+static bool event_waiting(const struct gmem *gm)
+{
+	struct pollfd p = { .fd = gm->window.uffd, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}
+
+/* Fill the blocks that a sequential guest will want next, as long as nobody waits. */
+static void run_ahead(struct gmem *gm)
+{
+	unsigned int limit = gm->streak < AHEAD_MAX ? gm->streak : AHEAD_MAX;
+
+	if (!gm->direction)
+		return;
+	for (unsigned int i = 0; i < limit && !event_waiting(gm); i++) {
+		gfn_t block = gm->next_block;
+		bool wanted;
+
+		lock(&gm->lock);
+		wanted = gmem_block_is_absent(gm, block) && !gmem_bring_in_block(gm, block);
+		gm->stats.ahead_blocks += wanted;
+		unlock(&gm->lock);
+		if (!wanted)
+			return;
+		gm->next_block = block + QUIRE_BLOCK_PAGES * gm->direction;
+	}
+}
+
+/* Returns true if a whole block came in. */
+static bool violation(struct gmem *gm, gfn_t gfn)
+{
+	struct gfn_range in = { gfn, gfn + 1 };
+	struct stage2_page page;
+	bool block = false;
+	int err = 0;
+
+	lock(&gm->lock);
+	gm->stats.faults++;
+	if (stage2_lookup(gm->s2, gfn, &page) == 0 && page.state == PG_ABSENT) {
+		err = gmem_bring_in(gm, gfn, &in);
+		block = !err && in.end - in.start == QUIRE_BLOCK_PAGES;
+		gm->stats.faulted_in_pages += err ? 0 : in.end - in.start;
+		gm->stats.faulted_in_blocks += block;
+	} else {
+		gm->stats.faults_spurious++;
+		window_wake(&gm->window, gfn, 1);
+	}
+	unlock(&gm->lock);
+	if (err)
+		host_failure(gm, gfn, err);
+	if (block)
+		note_direction(gm, in.start);
+	return block;
+}
+
+/* Answer what has been queued. */
+static void serve(struct gmem *gm)
+{
+	struct uffd_msg msg[BATCH];
+	ssize_t n = read(gm->window.uffd, msg, sizeof(msg));
+	bool block = false;
+
+	for (ssize_t i = 0; i < n / (ssize_t)sizeof(msg[0]); i++) {
+		uint64_t offset = msg[i].arg.pagefault.address - (uintptr_t)gm->window.base;
+
+		if (msg[i].event == UFFD_EVENT_PAGEFAULT)
+			block |= violation(gm, gpa_to_gfn(offset));
+	}
+	if (block)
+		run_ahead(gm);
+}
+
+static void *pager_main(void *arg)
+{
+	struct gmem *gm = arg;
+	struct pollfd p[] = {
+		{ .fd = gm->window.uffd, .events = POLLIN },
+		{ .fd = gm->stop_event, .events = POLLIN },
+	};
+
+	for (;;) {
+		if (poll(p, ARRAY_SIZE(p), -1) < 0 && errno != EINTR)
+			return NULL;
+		if (p[1].revents)
+			return NULL;
+		if (p[0].revents & POLLIN)
+			serve(gm);
+	}
+}
+
+int pager_start(struct gmem *gm, struct quire_error *err)
+{
+	sigset_t all, before;
+	int error;
+
+	gm->next_block = UINT64_MAX;
+	gm->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (gm->stop_event < 0)
+		return quire_fail(err, -errno, "cannot create an eventfd: %s", strerror(errno));
+	/* Signals are for the main loop and the vCPUs. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&gm->pager, NULL, pager_main, gm);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error) {
+		close(gm->stop_event);
+		return quire_fail(err, -error, "cannot start the pager thread: %s",
+				  strerror(error));
+	}
+	pthread_setname_np(gm->pager, "pager");
+	return 0;
+}
+
+void pager_stop(struct gmem *gm)
+{
+	eventfd_write(gm->stop_event, 1);
+	pthread_join(gm->pager, NULL);
+	close(gm->stop_event);
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <linux/userfaultfd.h>
+#include "compat.h"
+#include "ramfile.h"
+#include "window.h"
+
+#define WINDOW_ALIGN  GiB
+#define WANT_FEATURES (UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | \
+		       UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+
+/* --- create and destroy ------------------------------------------------------------------ */
+
+/* The syscall needs a privilege, /dev/userfaultfd only permission to open it. */
+static int open_uffd(struct quire_error *err)
+{
+	int dev, fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	int error = errno;
+
+	if (fd >= 0)
+		return fd;
+	if (error == ENOSYS)
+		return quire_fail(err, -ENOSYS, "this kernel has no userfaultfd; it needs "
+				  "CONFIG_USERFAULTFD");
+	dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	if (dev >= 0) {
+		fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+		error = errno;
+		close(dev);
+		if (fd >= 0)
+			return fd;
+	}
+	return quire_fail(err, -error,
+			  "userfaultfd for faults taken inside KVM: %s; run as root, or get access "
+			  "to /dev/userfaultfd, or set the sysctl vm.unprivileged_userfaultfd=1",
+			  strerror(error));
+}
+
+static int create_uffd(struct quire_error *err)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = WANT_FEATURES };
+	int fd = open_uffd(err);
+
+	if (fd < 0)
+		return fd;
+	if (ioctl(fd, UFFDIO_API, &api)) {
+		close(fd);
+		return quire_fail(err, -ENOSYS,
+				  "this kernel's userfaultfd cannot write-protect shared memory; it "
+				  "needs Linux 5.19 or newer");
+	}
+	return fd;
+}
+
+/* Address space for span bytes at a 1 GiB boundary, inaccessible. */
+static uint8_t *reserve(uint64_t span)
+{
+	uint64_t size = span + WINDOW_ALIGN, head;
+	uint8_t *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	head = align_up((uintptr_t)p, WINDOW_ALIGN) - (uintptr_t)p;
+	if (head)
+		munmap(p, head);
+	munmap(p + head + span, size - head - span);
+	return p + head;
+}
+
+static int map_range(struct window *w, uint8_t *base, const struct gfn_range *r, int advice)
+{
+	uint64_t start = gfn_to_gpa(r->start), bytes = gfn_to_gpa(r->end) - start;
+
+	if (mmap(base + start, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, w->ram_fd,
+		 start) == MAP_FAILED)
+		return -errno;
+	/* Advice is a wish: kernels without the feature just do without. */
+	madvise(base + start, bytes, advice);
+	madvise(base + start, bytes, MADV_DONTDUMP);
+	return 0;
+}
+
+static int register_range(struct window *w, uint64_t start, uint64_t bytes)
+{
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)w->base + start, bytes },
+		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
+	};
+
+	return ioctl(w->uffd, UFFDIO_REGISTER, &reg) ? -errno : 0;
+}
+
+static int map_all(struct window *w, const struct gfn_range *ram, unsigned int nr, bool huge)
+{
+	int advice = huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		uint64_t start = gfn_to_gpa(ram[i].start);
+		int err = map_range(w, w->base, &ram[i], advice);
+
+		if (!err)
+			err = map_range(w, w->alias, &ram[i], advice);
+		if (!err)
+			err = register_range(w, start, gfn_to_gpa(ram[i].end) - start);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr, bool huge,
+		  struct quire_error *err)
+{
+	int error;
+
+	*w = (struct window){
+		.span = align_up(gfn_to_gpa(ram[nr - 1].end), QUIRE_BLOCK_SIZE),
+		.ram_fd = -1,
+		.uffd = -1,
+		.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC),
+	};
+	w->uffd = create_uffd(err);
+	if (w->uffd < 0) {
+		error = w->uffd;
+		goto fail;
+	}
+	w->ram_fd = ramfile_create(w->span, huge, err);
+	if (w->ram_fd < 0) {
+		error = w->ram_fd;
+		goto fail;
+	}
+	w->base = reserve(w->span);
+	w->alias = reserve(w->span);
+	error = w->base && w->alias ? map_all(w, ram, nr, huge) : -ENOMEM;
+	if (!error)
+		return 0;
+	quire_fail(err, error,
+		   "cannot map %llu MiB of guest RAM: %s; use a smaller -m, or raise the limit on "
+		   "address space (ulimit -v) or the sysctl vm.max_map_count",
+		   (unsigned long long)(w->span >> 20), strerror(-error));
+fail:
+	window_destroy(w);
+	return error;
+}
+
+void window_destroy(struct window *w)
+{
+	if (w->base)
+		munmap(w->base, w->span);
+	if (w->alias)
+		munmap(w->alias, w->span);
+	if (w->uffd >= 0)
+		close(w->uffd);
+	if (w->ram_fd >= 0)
+		close(w->ram_fd);
+	if (w->pagemap >= 0)
+		close(w->pagemap);
+}
+
+/* --- pages ------------------------------------------------------------------------------- */
+
+static struct uffdio_range range_of(const struct window *w, gfn_t gfn, uint64_t nr)
+{
+	return (struct uffdio_range){ (uintptr_t)w->base + gfn_to_gpa(gfn),
+				      nr << QUIRE_PAGE_SHIFT };
+}
+
+void window_wake(struct window *w, gfn_t gfn, uint64_t nr)
+{
+	struct uffdio_range range = range_of(w, gfn, nr);
+
+	ioctl(w->uffd, UFFDIO_WAKE, &range);
+}
+
+/*
+ * On shared memory UFFDIO_ZEROPAGE allocates a zeroed page, enters it in the file and in the
+ * window's page table.  Its answers: a count of bytes done, which may come with EAGAIN when it
+ * stopped half way; -EAGAIN when it did nothing; -EEXIST when the page is there already, and
+ * then nobody was woken.
+ */
+int window_fill(struct window *w, gfn_t gfn, uint64_t nr, uint64_t *done)
+{
+	*done = 0;
+	while (*done < nr) {
+		struct uffdio_zeropage zero = { .range = range_of(w, gfn + *done, nr - *done) };
+
+		if (!ioctl(w->uffd, UFFDIO_ZEROPAGE, &zero)) {
+			*done = nr;
+		} else if (zero.zeropage > 0) {
+			*done += zero.zeropage >> QUIRE_PAGE_SHIFT;
+		} else if (errno == EEXIST) {
+			window_wake(w, gfn + *done, 1);
+			(*done)++;
+		} else if (errno != EAGAIN && errno != EINTR) {
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+static int populate(uint8_t *start, uint64_t bytes)
+{
+	int err;
+
+	do {
+		err = madvise(start, bytes, MADV_POPULATE_WRITE) ? -errno : 0;
+	} while (err == -EINTR || err == -EAGAIN);
+	/* EFAULT: the touch would have been SIGBUS, which here means no memory. */
+	return err == -EFAULT ? -ENOMEM : err;
+}
+
+int window_fill_block(struct window *w, gfn_t gfn)
+{
+	uint64_t offset = gfn_to_gpa(gfn);
+	int err = populate(w->alias + offset, QUIRE_BLOCK_SIZE);
+
+	if (err)
+		ramfile_punch(w->ram_fd, offset, QUIRE_BLOCK_SIZE);
+	return err;
+}
+
+int window_make_whole(struct window *w, gfn_t gfn)
+{
+	struct uffdio_range range = range_of(w, gfn, QUIRE_BLOCK_PAGES);
+
+	/* Unregistering wakes who waits; populating first would map 4 KiB entries under WP. */
+	if (ioctl(w->uffd, UFFDIO_UNREGISTER, &range))
+		return -errno;
+	populate(w->base + gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE);
+	return 0;
+}
+
+int window_make_single(struct window *w, gfn_t gfn)
+{
+	return register_range(w, gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE);
+}
+
+int window_collapse(struct window *w, gfn_t gfn)
+{
+	return madvise(w->base + gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE, MADV_COLLAPSE) ? -EAGAIN : 0;
+}
+
+bool window_is_huge(struct window *w, gfn_t gfn)
+{
+	uintptr_t start = (uintptr_t)w->alias + gfn_to_gpa(gfn);
+	struct page_region region = { 0 };
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = start,
+		.end = start + QUIRE_BLOCK_SIZE,
+		.vec = (uintptr_t)&region,
+		.vec_len = 1,
+		.category_mask = PAGE_IS_HUGE,
+		.return_mask = PAGE_IS_HUGE,
+	};
+
+	switch (ioctl(w->pagemap, PAGEMAP_SCAN, &arg)) {
+	case -1: return true;
+	case 0: return false;
+	default: return region.end - region.start == QUIRE_BLOCK_SIZE;
+	}
+}

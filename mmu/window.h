@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MMU_WINDOW_H
+#define QUIRE_MMU_WINDOW_H
+
+/*
+ * The window: the host-virtual range behind KVM's memslots, and its userfaultfd.
+ *
+ *      window + gpa ---- MAP_SHARED, userfaultfd ----+
+ *                                                    +--> RAM file at offset gpa
+ *      alias + gpa  ---- MAP_SHARED, plain ----------+
+ *
+ * Both are congruent to gpa modulo 1 GiB, so that KVM may map large.  What is not RAM (the
+ * gap) is inaccessible in both.  This layer makes things real and knows no states: stage 2
+ * decides, gmem.c calls, under LOCK_GMEM.  A block is in one of two modes:
+ *
+ *   managed singly  registered MISSING|WP: a touch of a hole raises an event for the pager
+ *   whole           not registered; all 512 pages exist, so no touch can find a hole, and
+ *                   host and KVM map it with one 2 MiB entry
+ */
+#include <quire/error.h>
+#include <quire/types.h>
+
+struct window {
+	uint8_t *base;		/* [I] hva of gpa 0 */
+	uint8_t *alias;		/* [I] */
+	uint64_t span;		/* [I] bytes, gap included, a 2 MiB multiple */
+	int ram_fd;		/* [I] */
+	int uffd;		/* [I] */
+	int pagemap;		/* [I] /proc/self/pagemap, or -1 */
+};
+
+/* RAM ranges as in stage2_create.  0, or -errno with *err, as gmem_create documents. */
+int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr, bool huge,
+		  struct quire_error *err);
+void window_destroy(struct window *w);
+
+/*
+ * Bring [gfn, gfn + nr), all holes and managed singly, in as zero pages: allocates them,
+ * fills the window's page tables, wakes who waits.  0; -ENOMEM or other host failure, with
+ * *done pages in.  A page that is there already counts as done.
+ */
+int window_fill(struct window *w, gfn_t gfn, uint64_t nr, uint64_t *done);
+
+/*
+ * Bring the block at gfn, all holes and managed singly, in as one.
+ * 0; -errno: host failure, the block is all holes as before.
+ */
+int window_fill_block(struct window *w, gfn_t gfn);
+
+/*
+ * Switch the block at gfn, whose 512 pages exist, to whole and map it.  0, or -ENOMEM when
+ * vm.max_map_count binds (still managed singly).
+ */
+int window_make_whole(struct window *w, gfn_t gfn);
+
+/* The reverse.  0, or -ENOMEM (still whole). */
+int window_make_single(struct window *w, gfn_t gfn);
+
+/* Ask the kernel for a huge page behind a whole block.  0, -EAGAIN. */
+int window_collapse(struct window *w, gfn_t gfn);
+
+/* Is the block at gfn one huge page of the host?  (True if the host cannot tell.) */
+bool window_is_huge(struct window *w, gfn_t gfn);
+
+/* Wake who waits for a fault in [gfn, gfn + nr). */
+void window_wake(struct window *w, gfn_t gfn, uint64_t nr);
+
+#endif
