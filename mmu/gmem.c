@@ -124,14 +124,14 @@ int gmem_bring_in_block(struct gmem *gm, gfn_t gfn)
 	err = window_fill_block(&gm->window, gfn);
 	if (err)
 		return err;
-	if (!window_is_huge(&gm->window, gfn))
-		gm->stats.huge_fallbacks++;
 	if (window_make_whole(&gm->window, gfn)) {
 		/* No room for another VMA: the pages are there, managed singly. */
 		stage2_set(gm->s2, gfn, QUIRE_BLOCK_PAGES, PG_PRIVATE, gfn);
 		window_wake(&gm->window, gfn, QUIRE_BLOCK_PAGES);
 		return 0;
 	}
+	if (!window_is_huge(&gm->window, gfn))
+		gm->stats.huge_fallbacks++;
 	return stage2_set_large(gm->s2, gfn, gfn);
 }
 

@@ -73,7 +73,7 @@ static uint8_t *reserve(uint64_t span)
 	return p + head;
 }
 
-static int map_range(struct window *w, uint8_t *base, const struct gfn_range *r, int advice)
+static int map_range(struct window *w, uint8_t *base, const struct gfn_range *r, bool huge)
 {
 	uint64_t start = gfn_to_gpa(r->start), bytes = gfn_to_gpa(r->end) - start;
 
@@ -81,7 +81,8 @@ static int map_range(struct window *w, uint8_t *base, const struct gfn_range *r,
 		 start) == MAP_FAILED)
 		return -errno;
 	/* Advice is a wish: kernels without the feature just do without. */
-	madvise(base + start, bytes, advice);
+	if (!huge)
+		madvise(base + start, bytes, MADV_NOHUGEPAGE);
 	madvise(base + start, bytes, MADV_DONTDUMP);
 	return 0;
 }
@@ -98,14 +99,12 @@ static int register_range(struct window *w, uint64_t start, uint64_t bytes)
 
 static int map_all(struct window *w, const struct gfn_range *ram, unsigned int nr, bool huge)
 {
-	int advice = huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE;
-
 	for (unsigned int i = 0; i < nr; i++) {
 		uint64_t start = gfn_to_gpa(ram[i].start);
-		int err = map_range(w, w->base, &ram[i], advice);
+		int err = map_range(w, w->base, &ram[i], huge);
 
 		if (!err)
-			err = map_range(w, w->alias, &ram[i], advice);
+			err = map_range(w, w->alias, &ram[i], huge);
 		if (!err)
 			err = register_range(w, start, gfn_to_gpa(ram[i].end) - start);
 		if (err)
@@ -137,7 +136,8 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 	}
 	w->base = reserve(w->span);
 	w->alias = reserve(w->span);
-	error = w->base && w->alias ? map_all(w, ram, nr, huge) : -ENOMEM;
+	w->slot = reserve(QUIRE_BLOCK_SIZE);
+	error = w->base && w->alias && w->slot ? map_all(w, ram, nr, huge) : -ENOMEM;
 	if (!error)
 		return 0;
 	quire_fail(err, error,
@@ -155,6 +155,8 @@ void window_destroy(struct window *w)
 		munmap(w->base, w->span);
 	if (w->alias)
 		munmap(w->alias, w->span);
+	if (w->slot)
+		munmap(w->slot, QUIRE_BLOCK_SIZE);
 	if (w->uffd >= 0)
 		close(w->uffd);
 	if (w->ram_fd >= 0)
@@ -215,10 +217,31 @@ static int populate(uint8_t *start, uint64_t bytes)
 	return err == -EFAULT ? -ENOMEM : err;
 }
 
+/*
+ * The huge page is allocated through a mapping of its own, advised MADV_HUGEPAGE and gone
+ * again at once.  Advising the window or the alias would do too, but khugepaged then visits
+ * them, and each of its attempts at a block with holes charges the file for pages that are
+ * not there until it gives up.
+ */
+static int fill_through_slot(struct window *w, uint64_t offset)
+{
+	int err;
+
+	if (mmap(w->slot, QUIRE_BLOCK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		 w->ram_fd, offset) == MAP_FAILED)
+		return -errno;
+	madvise(w->slot, QUIRE_BLOCK_SIZE, MADV_HUGEPAGE);
+	err = populate(w->slot, QUIRE_BLOCK_SIZE);
+	if (mmap(w->slot, QUIRE_BLOCK_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
+		 MAP_NORESERVE, -1, 0) == MAP_FAILED)
+		return -errno;
+	return err;
+}
+
 int window_fill_block(struct window *w, gfn_t gfn)
 {
 	uint64_t offset = gfn_to_gpa(gfn);
-	int err = populate(w->alias + offset, QUIRE_BLOCK_SIZE);
+	int err = fill_through_slot(w, offset);
 
 	if (err)
 		ramfile_punch(w->ram_fd, offset, QUIRE_BLOCK_SIZE);
@@ -248,7 +271,7 @@ int window_collapse(struct window *w, gfn_t gfn)
 
 bool window_is_huge(struct window *w, gfn_t gfn)
 {
-	uintptr_t start = (uintptr_t)w->alias + gfn_to_gpa(gfn);
+	uintptr_t start = (uintptr_t)w->base + gfn_to_gpa(gfn);
 	struct page_region region = { 0 };
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg),

@@ -23,6 +23,7 @@
 struct window {
 	uint8_t *base;		/* [I] hva of gpa 0 */
 	uint8_t *alias;		/* [I] */
+	uint8_t *slot;		/* [I] address space of one block, see window_fill_block */
 	uint64_t span;		/* [I] bytes, gap included, a 2 MiB multiple */
 	int ram_fd;		/* [I] */
 	int uffd;		/* [I] */
@@ -59,7 +60,7 @@ int window_make_single(struct window *w, gfn_t gfn);
 /* Ask the kernel for a huge page behind a whole block.  0, -EAGAIN. */
 int window_collapse(struct window *w, gfn_t gfn);
 
-/* Is the block at gfn one huge page of the host?  (True if the host cannot tell.) */
+/* Is the whole block at gfn one huge page of the host?  (True if the host cannot tell.) */
 bool window_is_huge(struct window *w, gfn_t gfn);
 
 /* Wake who waits for a fault in [gfn, gfn + nr). */

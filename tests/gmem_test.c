@@ -80,6 +80,7 @@ static void test_touch(enum gmem_hugepages hugepages)
 	       "%s: in the last, incomplete block pages come singly", mode);
 	gmem_stats(gm, &s);
 	is_hex(s.s2.large_leaves, huge, "%s: %d large leaf", mode, huge);
+	tap_note("%s: %lu blocks are not huge pages of the host", mode, (long)s.huge_fallbacks);
 	is_hex(s.faults, 2, "%s: two events for it all", mode);
 	destroy("touching");
 }
