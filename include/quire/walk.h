@@ -47,7 +47,7 @@ struct walk_cpu {
 struct walk_access {
 	bool write, fetch;	/* neither: a read; both is not an access */
 	bool user;		/* CPL 3 */
-	bool set_ad;		/* store A and D bits in the guest's tables as a processor does */
+	bool set_ad;		/* store A and D bits in the guest's tables, like a processor */
 };
 
 /*
@@ -106,7 +106,7 @@ struct walk_result {
 	maddr_t maddr;		/* OK; GPA_INVALID like gpa where there is none */
 	uint32_t error_code;	/* PAGE_FAULT: P W U RSVD I in bits 0..4 */
 	uint64_t qualification;	/* VIOLATION */
-	uint8_t level1, level2;	/* OK: leaf levels of the two stages; 0 if that stage is off */
+	uint8_t level1, level2;	/* OK: leaf levels of the stages; 0 if that stage is off */
 	const struct pt_format *format1;	/* the guest's; NULL with paging off */
 	/*
 	 * The last reference is where a refused walk failed, with entry 0 if it could not be
