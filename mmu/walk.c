@@ -368,6 +368,7 @@ static enum walk_outcome walk(struct walker *w)
 		.nxe = cpu->efer & EFER_NXE,
 		.pse = cpu->cr4 & CR4_PSE,
 		.pages_1g = cpu->pages_1g,
+		.amd = cpu->amd,
 	};
 	for (unsigned int i = 0; outcome == WALK_AGAIN && i < MAX_ATTEMPTS; i++)
 		outcome = walk_once(w);

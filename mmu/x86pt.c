@@ -41,9 +41,13 @@ static enum pt_class classify_8(uint64_t e, const struct pt_level *lv, const str
 static enum pt_class x86_64_classify(uint64_t e, const struct pt_level *lv,
 				     const struct pt_rules *rules)
 {
+	uint64_t reserved = X86_ADDR_MASK & bits_from(rules->maxphyaddr);
+
 	if (!(e & X86_P))
 		return PT_EMPTY;
-	return classify_8(e, lv, rules, X86_ADDR_MASK & bits_from(rules->maxphyaddr));
+	if (rules->amd && lv->level >= 4)
+		reserved |= X86_G;
+	return classify_8(e, lv, rules, reserved);
 }
 
 static enum pt_class x86_pae_classify(uint64_t e, const struct pt_level *lv,

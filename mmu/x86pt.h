@@ -19,7 +19,7 @@
  *   5       A accessed              x            x           x           x
  *   6       D dirty              ignored      ignored        x           x
  *   7       PS page size         reserved        0           1          PAT
- *   8       G global             ignored      ignored        x           x
+ *   8       G global            ignored (*)   ignored        x           x
  *   11:9    ignored
  *   12      address                 x            x          PAT          x
  *   M-1:13  address                 x            x      reserved below   x
@@ -28,7 +28,8 @@
  *   62:52   ignored (62:59 protection key in a leaf)
  *   63      NX no execute     x if EFER.NXE, else reserved
  *
- * PS in a PDPTE is reserved on processors without 1 GiB pages.
+ * PS in a PDPTE is reserved on processors without 1 GiB pages.  (*) AMD's processors reserve
+ * bit 8 here (AMD64 APM Vol. 2, "Long-Mode Page Translation"), Intel's ignore it.
  *
  * PAE paging, 8 bytes: PDE and PTE as above but for
  *   62:M    reserved (none is ignored)
@@ -48,11 +49,11 @@
  *   8       G global       ignored       x              x
  *   11:9    ignored
  *   12      address           x         PAT             x
- *   20:13   address           x     bits 39:32 (*)      x
+ *   20:13   address           x     bits 39:32 (+)      x
  *   21      address           x      reserved           x
  *   31:22   address           x          x              x
  *
- * PS in a PDE is ignored if CR4.PSE is clear.  (*) That is PSE-36: with M below 40 the
+ * PS in a PDE is ignored if CR4.PSE is clear.  (+) That is PSE-36: with M below 40 the
  * bits of 20:13 that would name address bits M and up are reserved.
  */
 #include <assert.h>
@@ -64,6 +65,7 @@
 #define X86_A	      (1ULL << 5)
 #define X86_D	      (1ULL << 6)
 #define X86_PS	      (1ULL << 7)
+#define X86_G	      (1ULL << 8)
 #define X86_NX	      (1ULL << 63)
 #define X86_ADDR_MASK 0x000ffffffffff000ULL	/* 51:12 */
 #define X86_LEAF_PAT  (1ULL << 12)		/* in a leaf that is not a PTE */

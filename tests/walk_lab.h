@@ -110,6 +110,29 @@ static inline int lab_read_ept(void *ctx, uint64_t addr, const struct pt_level *
 	return 0;
 }
 
+/*
+ * The read function of a 4-level stage 2 that maps every gpa to itself with 2 MiB leaves, and
+ * occupies no memory: a table's page number is the index bits that led to it.
+ */
+static inline int lab_read_identity(void *ctx, uint64_t addr, const struct pt_level *lv,
+				    uint64_t *entry)
+{
+	uint64_t n = (addr >> 12) << 9 | (addr >> 3 & 511);
+
+	(void)ctx;
+	*entry = lv->level > 2 ? n << 12 | ERWX : n << 21 | EWB | EPS | ERWX;
+	return 0;
+}
+
+static inline struct walk_stage2 lab_identity(void)
+{
+	return (struct walk_stage2){
+		.format = &ept4_format,
+		.rules = { .maxphyaddr = 52 },
+		.read = lab_read_identity,
+	};
+}
+
 static inline struct walk_memory lab_memory(struct lab *lab)
 {
 	return (struct walk_memory){ .read = lab_read, .set_bits = lab_set_bits, .ctx = lab };

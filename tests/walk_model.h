@@ -287,7 +287,7 @@ static inline bool model_guest_reserved(const struct model *m, enum model_mode m
 		if (model_bit(e, 63) && !nxe)
 			return true;
 		if (level >= 4)
-			return ps;
+			return ps || (m->cpu.amd && model_bit(e, 8));
 		if (level == 3 && ps)
 			return !m->cpu.pages_1g || model_any(e, 13, 29);
 		if (level == 2 && ps)

@@ -104,9 +104,9 @@ static void describe(const struct pair *p)
 		 p->access.write ? "write" : p->access.fetch ? "fetch" : "read",
 		 p->access.set_ad ? ", set A/D," : ",", p->stage2 ? " stage 2," : "", p->gva);
 	tap_note("  cr0 %#" PRIx64 " cr3 %#" PRIx64 " cr4 %#" PRIx64 " efer %#" PRIx64
-		 " ac %d M %u 1G %d; EPT %s, A/D %d, X only %d, 1G %d", p->cpu.cr0, p->cpu.cr3,
+		 " ac %d M %u 1G %d AMD %d; EPT %s, A/D %d, X only %d, 1G %d", p->cpu.cr0, p->cpu.cr3,
 		 p->cpu.cr4, p->cpu.efer, p->cpu.ac, p->cpu.maxphyaddr, p->cpu.pages_1g,
-		 p->s2.format->name, p->s2.ad, p->s2.rules.exec_only, p->s2.rules.pages_1g);
+		 p->cpu.amd, p->s2.format->name, p->s2.ad, p->s2.rules.exec_only, p->s2.rules.pages_1g);
 	tap_note("  got:  %s gpa %#" PRIx64 " maddr %#" PRIx64 " code %#x qual %#" PRIx64
 		 " levels %u/%u refs %u", walk_outcome_name(r->outcome), r->gpa, r->maddr,
 		 r->error_code, r->qualification, r->level1, r->level2, r->nr_refs);
@@ -267,10 +267,11 @@ static void flipped_bit(struct pair *p, const struct pt_format *fmt, unsigned in
 	put_both(p, path_addr(fmt, at), fmt->entry_bytes, e ^ flip);
 
 	p->access = (struct walk_access){ .user = true };
-	for (unsigned int k = 0; k < ARRAY_SIZE(widths) * 8; k++) {
+	for (unsigned int k = 0; k < ARRAY_SIZE(widths) * 16; k++) {
 		p->cpu = lab_cpu(fmt, QUIRE_PAGE_SIZE);
-		p->cpu.maxphyaddr = widths[k / 8];
+		p->cpu.maxphyaddr = widths[k / 16];
 		p->cpu.pages_1g = k & 1;
+		p->cpu.amd = k & 8;
 		if (k & 2)
 			p->cpu.efer &= ~LAB_EFER_NXE;
 		if (k & 4)
@@ -545,9 +546,10 @@ static void random_registers(struct pair *p, uint64_t *seed, const struct pt_for
 	p->cpu.maxphyaddr = widths[tap_random(seed) % ARRAY_SIZE(widths)];
 	p->cpu.pages_1g = r & 1 << 20;
 	p->cpu.ac = r & 1 << 21;
+	p->cpu.amd = r & 1 << 22;
 	p->cpu.cr0 ^= r & LAB_CR0_WP;
 	p->cpu.cr4 ^= r & (LAB_CR4_SMEP | LAB_CR4_SMAP);
-	p->cpu.cr4 ^= r >> 22 & LAB_CR4_PSE;
+	p->cpu.cr4 ^= r >> 23 & LAB_CR4_PSE;
 	p->cpu.efer ^= one_in(seed, 4) ? LAB_EFER_NXE : 0;
 	if (one_in(seed, 50))
 		p->cpu.cr4 = tap_random(seed);

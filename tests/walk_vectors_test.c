@@ -420,38 +420,36 @@ struct large {
 	unsigned int level, maxphyaddr;
 	uint64_t entry;			/* flags come in addition */
 	uint64_t gva, gpa;		/* gpa 0: RSVD */
-	bool no_1g, no_pse;
+	bool no_1g;
 };
 
 static const struct large larges[] = {
-	{ "2 MiB page", &x86_4level_format, 2, 46, 0x40000000, GVA + 0x12345, 0x40012345, 0, 0 },
+	{ "2 MiB page", &x86_4level_format, 2, 46, 0x40000000, GVA + 0x12345, 0x40012345, false },
 	{ "2 MiB page with PAT (bit 12)", &x86_4level_format, 2, 46, 0x40001000, GVA + 0x12345,
-	  0x40012345, 0, 0 },
-	{ "2 MiB page with bit 13", &x86_4level_format, 2, 46, 0x40002000, GVA, 0, 0, 0 },
-	{ "2 MiB page with bit 20", &x86_4level_format, 2, 46, 0x40100000, GVA, 0, 0, 0 },
-	{ "1 GiB page", &x86_4level_format, 3, 46, 0x80000000, GVA + 0x1234567, 0x81234567, 0, 0 },
+	  0x40012345, false },
+	{ "2 MiB page with bit 13", &x86_4level_format, 2, 46, 0x40002000, GVA, 0, false },
+	{ "2 MiB page with bit 20", &x86_4level_format, 2, 46, 0x40100000, GVA, 0, false },
+	{ "1 GiB page", &x86_4level_format, 3, 46, 0x80000000, GVA + 0x1234567, 0x81234567, false },
 	{ "1 GiB page with PAT", &x86_4level_format, 3, 46, 0x80001000, GVA + 0x1234567,
-	  0x81234567, 0, 0 },
-	{ "1 GiB page with bit 13", &x86_4level_format, 3, 46, 0x80002000, GVA, 0, 0, 0 },
-	{ "1 GiB page with bit 29", &x86_4level_format, 3, 46, 0xa0000000, GVA, 0, 0, 0 },
-	{ "1 GiB page on a processor without", &x86_4level_format, 3, 46, 0x80000000, GVA, 0, 1,
-	  0 },
-	{ "PS in a PML4E", &x86_4level_format, 4, 46, 0, GVA, 0, 0, 0 },
-	{ "PS in a PML5E", &x86_5level_format, 5, 46, 0, GVA, 0, 0, 0 },
+	  0x81234567, false },
+	{ "1 GiB page with bit 13", &x86_4level_format, 3, 46, 0x80002000, GVA, 0, false },
+	{ "1 GiB page with bit 29", &x86_4level_format, 3, 46, 0xa0000000, GVA, 0, false },
+	{ "1 GiB page on a processor without", &x86_4level_format, 3, 46, 0x80000000, GVA, 0, true },
+	{ "PS in a PML4E", &x86_4level_format, 4, 46, 0, GVA, 0, false },
+	{ "PS in a PML5E", &x86_5level_format, 5, 46, 0, GVA, 0, false },
 	{ "bits 62:52 of a 2 MiB page, 4-level", &x86_4level_format, 2, 46, 0x7ff0000040000000,
-	  GVA, 0x40000000, 0, 0 },
-	{ "bit 52 of a 2 MiB page, PAE", &x86_pae_format, 2, 46, 0x0010000040000000, GVA, 0, 0, 0 },
-	{ "2 MiB page, PAE", &x86_pae_format, 2, 46, 0x40000000, GVA + 0x12345, 0x40012345, 0, 0 },
-	{ "4 MiB page", &x86_32_format, 2, 46, 0x80000000, GVA + 0x312345, 0x80312345, 0, 0 },
+	  GVA, 0x40000000, false },
+	{ "bit 52 of a 2 MiB page, PAE", &x86_pae_format, 2, 46, 0x0010000040000000, GVA, 0, false },
+	{ "2 MiB page, PAE", &x86_pae_format, 2, 46, 0x40000000, GVA + 0x12345, 0x40012345, false },
+	{ "4 MiB page", &x86_32_format, 2, 46, 0x80000000, GVA + 0x312345, 0x80312345, false },
 	{ "4 MiB page, PSE-36: bits 20:13", &x86_32_format, 2, 46, 0x801fe000, GVA + 0x312345,
-	  0xff80312345, 0, 0 },
+	  0xff80312345, false },
 	{ "4 MiB page, PSE-36, MAXPHYADDR 36: bits 16:13", &x86_32_format, 2, 36, 0x8001e000, GVA,
-	  0xf80000000, 0, 0 },
-	{ "4 MiB page, PSE-36, MAXPHYADDR 36: bit 17", &x86_32_format, 2, 36, 0x80020000, GVA, 0, 0,
-	  0 },
-	{ "4 MiB page, MAXPHYADDR 32: bit 13", &x86_32_format, 2, 32, 0x80002000, GVA, 0, 0, 0 },
-	{ "4 MiB page with bit 21", &x86_32_format, 2, 46, 0x80200000, GVA, 0, 0, 0 },
-	{ "4 MiB page with PAT", &x86_32_format, 2, 46, 0x80001000, GVA, 0x80000000, 0, 0 },
+	  0xf80000000, false },
+	{ "4 MiB page, PSE-36, MAXPHYADDR 36: bit 17", &x86_32_format, 2, 36, 0x80020000, GVA, 0, false },
+	{ "4 MiB page, MAXPHYADDR 32: bit 13", &x86_32_format, 2, 32, 0x80002000, GVA, 0, false },
+	{ "4 MiB page with bit 21", &x86_32_format, 2, 46, 0x80200000, GVA, 0, false },
+	{ "4 MiB page with PAT", &x86_32_format, 2, 46, 0x80001000, GVA, 0x80000000, false },
 };
 
 static void large_pages(void)
@@ -495,6 +493,34 @@ static void pse_off(void)
 	ok(res.outcome == WALK_OK && res.level1 == 1 && res.gpa == DATA + 5,
 	   "PS in a PDE is ignored while CR4.PSE is clear");
 	lab_finish(&lab);
+}
+
+/* Bit 8 is G in a leaf; above PDPTEs AMD's processors reserve it and Intel's ignore it. */
+static void vendors(void)
+{
+	for (int amd = 0; amd < 2; amd++) {
+		for (unsigned int i = 0; i < 4; i++) {
+			const char *name = x86_4level_format.level[i].name;
+			bool reserved = amd && i == 0;
+			uint64_t next = 0x2000;
+			struct walk_cpu cpu = lab_cpu(&x86_4level_format, 0x1000);
+			struct walk_memory mem;
+			struct lab lab;
+
+			lab_init(&lab, GUEST_BYTES, QUIRE_PAGE_SIZE);
+			mem = lab_memory(&lab);
+			cpu.amd = amd;
+			lab_map(lab.guest, &x86_4level_format, 0x1000, &next, 0, DATA, 1, GP, GP);
+			lab_put(lab.guest, 0x1000 * (i + 1), 8,
+				lab_get(lab.guest, 0x1000 * (i + 1), 8) | 1 << 8);
+			walk_2d(&cpu, NULL, &mem, 0, READ, &res);
+			ok(res.outcome == (reserved ? WALK_PAGE_FAULT : WALK_OK) &&
+			   res.error_code == (reserved ? PF_P | PF_RSVD : 0),
+			   "bit 8 of a %s is %s by %s", name, reserved ? "reserved" : "allowed",
+			   amd ? "AMD" : "Intel");
+			lab_finish(&lab);
+		}
+	}
 }
 
 /* ------------------------------------------------------------------ A and D */
@@ -718,6 +744,7 @@ int main(void)
 	page_faults();
 	large_pages();
 	pse_off();
+	vendors();
 	accessed_dirty();
 	races();
 	addresses();

@@ -37,6 +37,7 @@ struct pt_rules {
 	bool nxe;		/* EFER.NXE: x86 bit 63 means no-execute, else it is reserved */
 	bool pse;		/* CR4.PSE: 32-bit paging has 4 MiB pages */
 	bool pages_1g;		/* 1 GiB leaves exist */
+	bool amd;		/* x86 tables by AMD's manual: bit 8 of PML4E and PML5E is reserved */
 	bool exec_only;		/* EPT: X without R and W is legal */
 };
 

@@ -42,6 +42,7 @@ struct walk_cpu {
 	bool ac;			/* RFLAGS.AC: lifts SMAP for explicit accesses */
 	uint8_t maxphyaddr;		/* guest's CPUID 0x80000008 EAX[7:0]; taken as 32..52 */
 	bool pages_1g;			/* guest's CPUID 0x80000001 EDX[26] */
+	bool amd;			/* guest's CPUID vendor is AMD or Hygon, not Intel */
 };
 
 struct walk_access {
