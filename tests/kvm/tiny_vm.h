@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_TESTS_TINY_VM_H
+#define QUIRE_TESTS_TINY_VM_H
+
+/*
+ * The smallest VM that can be asked how it translates addresses: one memory slot at gpa 0,
+ * one vCPU in long mode, the ioctls bare.  It shares nothing with vmm/, because it serves to
+ * check what vmm/ and mmu/ believe.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <quire/walk.h>
+
+struct tiny {
+	int kvm, vm, vcpu;
+	struct kvm_run *run;
+	size_t run_bytes;
+	uint8_t *mem;			/* guest memory; gpa is the offset */
+	size_t mem_bytes;
+	uint8_t maxphyaddr;		/* of the CPUID the guest got */
+	bool amd;			/* ... and its vendor: AMD or Hygon */
+};
+
+#define TINY_CPUID_ENTRIES 256
+
+/* Give the guest the CPUID that KVM supports, and note what decides about reserved bits. */
+static inline bool tiny_cpuid(struct tiny *t)
+{
+	struct kvm_cpuid2 *cpuid;
+	bool done;
+
+	cpuid = calloc(1, sizeof(*cpuid) + TINY_CPUID_ENTRIES * sizeof(cpuid->entries[0]));
+	if (!cpuid)
+		return false;
+	cpuid->nent = TINY_CPUID_ENTRIES;
+	t->maxphyaddr = 36;		/* what a processor without the leaf has */
+	done = ioctl(t->kvm, KVM_GET_SUPPORTED_CPUID, cpuid) == 0 &&
+	       ioctl(t->vcpu, KVM_SET_CPUID2, cpuid) == 0;
+	for (uint32_t i = 0; done && i < cpuid->nent; i++) {
+		const struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
+
+		if (e->function == 0x80000008)
+			t->maxphyaddr = e->eax & 0xff;
+		if (e->function == 0)	/* "AuthenticAMD", "HygonGenuine" */
+			t->amd = e->ecx == 0x444d4163 || e->ecx == 0x656e6975;
+	}
+	free(cpuid);
+	return done;
+}
+
+/* The long-mode registers that both tests start from; tables at cr3. */
+static inline void tiny_long_mode(struct kvm_sregs *s, uint64_t cr3)
+{
+	struct kvm_segment code = { .limit = 0xffffffff, .selector = 8, .type = 11, .present = 1,
+				    .s = 1, .l = 1, .g = 1 };
+	struct kvm_segment data = { .limit = 0xffffffff, .selector = 16, .type = 3, .present = 1,
+				    .s = 1, .db = 1, .g = 1 };
+
+	s->cr0 = 0x80010033;		/* PG WP NE ET MP PE */
+	s->cr3 = cr3;
+	s->cr4 = 0x20;			/* PAE */
+	s->efer = 0xd00;		/* NXE LMA LME */
+	s->cs = code;
+	s->ds = s->es = s->fs = s->gs = s->ss = data;
+}
+
+static inline void tiny_destroy(struct tiny *t)
+{
+	if (t->run)
+		munmap(t->run, t->run_bytes);
+	if (t->vcpu >= 0)
+		close(t->vcpu);
+	if (t->vm >= 0)
+		close(t->vm);
+	if (t->kvm >= 0)
+		close(t->kvm);
+	if (t->mem)
+		munmap(t->mem, t->mem_bytes);
+}
+
+static inline void *tiny_map(size_t bytes, int flags, int fd)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Returns NULL, or what could not be done (errno says why); destroy in any case. */
+static inline const char *tiny_create(struct tiny *t, size_t mem_bytes)
+{
+	struct kvm_userspace_memory_region slot = { .memory_size = mem_bytes };
+	int bytes;
+
+	*t = (struct tiny){ .kvm = -1, .vm = -1, .vcpu = -1, .mem_bytes = mem_bytes };
+	t->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (t->kvm < 0)
+		return "open /dev/kvm";
+	t->vm = ioctl(t->kvm, KVM_CREATE_VM, 0);
+	if (t->vm < 0)
+		return "KVM_CREATE_VM";
+	ioctl(t->vm, KVM_SET_TSS_ADDR, 0xfffbd000);	/* Intel without unrestricted guest */
+	t->mem = tiny_map(mem_bytes, MAP_SHARED | MAP_ANONYMOUS, -1);
+	if (!t->mem)
+		return "mmap guest memory";
+	slot.userspace_addr = (uintptr_t)t->mem;
+	if (ioctl(t->vm, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
+		return "KVM_SET_USER_MEMORY_REGION";
+	t->vcpu = ioctl(t->vm, KVM_CREATE_VCPU, 0);
+	if (t->vcpu < 0)
+		return "KVM_CREATE_VCPU";
+	bytes = ioctl(t->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	if (bytes < 0)
+		return "KVM_GET_VCPU_MMAP_SIZE";
+	t->run_bytes = (size_t)bytes;
+	t->run = tiny_map(t->run_bytes, MAP_SHARED, t->vcpu);
+	if (!t->run)
+		return "mmap kvm_run";
+	return tiny_cpuid(t) ? NULL : "KVM_SET_CPUID2";
+}
+
+static inline void tiny_put(struct tiny *t, uint64_t gpa, uint64_t value)
+{
+	memcpy(t->mem + gpa, &value, 8);
+}
+
+/* The registers as walk_2d() takes them. */
+static inline struct walk_cpu tiny_walk_cpu(const struct tiny *t, const struct kvm_sregs *s,
+					    uint64_t rflags)
+{
+	return (struct walk_cpu){ .cr0 = s->cr0, .cr3 = s->cr3, .cr4 = s->cr4, .efer = s->efer,
+				  .ac = rflags >> 18 & 1, .maxphyaddr = t->maxphyaddr,
+				  .amd = t->amd };
+}
+
+/* KVM_TRANSLATE; false if KVM finds no address. */
+static inline bool tiny_translate(struct tiny *t, uint64_t gva, uint64_t *gpa)
+{
+	struct kvm_translation tr = { .linear_address = gva };
+
+	if (ioctl(t->vcpu, KVM_TRANSLATE, &tr) < 0)
+		return false;
+	*gpa = tr.physical_address;
+	return tr.valid;
+}
+
+/*
+ * Are 1 GiB pages reserved for this guest?  CPUID does not tell: with two-dimensional paging
+ * the processor decides, whatever CPUID says, and other back ends refuse them.  So try one,
+ * on tables at cr3 that the vCPU uses; they are left empty.
+ */
+static inline bool tiny_has_1g(struct tiny *t, uint64_t cr3, uint64_t pdpt)
+{
+	uint64_t gpa = 0;
+	bool has;
+
+	tiny_put(t, cr3 + 8 * 8, pdpt | 7);
+	tiny_put(t, pdpt, 0x87);
+	has = tiny_translate(t, 8ULL << 39 | 0x123456, &gpa) && gpa == 0x123456;
+	tiny_put(t, cr3 + 8 * 8, 0);
+	tiny_put(t, pdpt, 0);
+	return has;
+}
+
+#endif
