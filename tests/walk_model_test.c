@@ -104,9 +104,10 @@ static void describe(const struct pair *p)
 		 p->access.write ? "write" : p->access.fetch ? "fetch" : "read",
 		 p->access.set_ad ? ", set A/D," : ",", p->stage2 ? " stage 2," : "", p->gva);
 	tap_note("  cr0 %#" PRIx64 " cr3 %#" PRIx64 " cr4 %#" PRIx64 " efer %#" PRIx64
-		 " ac %d M %u 1G %d AMD %d; EPT %s, A/D %d, X only %d, 1G %d", p->cpu.cr0, p->cpu.cr3,
-		 p->cpu.cr4, p->cpu.efer, p->cpu.ac, p->cpu.maxphyaddr, p->cpu.pages_1g,
-		 p->cpu.amd, p->s2.format->name, p->s2.ad, p->s2.rules.exec_only, p->s2.rules.pages_1g);
+		 " ac %d M %u 1G %d AMD %d; EPT %s, A/D %d, X only %d, 1G %d", p->cpu.cr0,
+		 p->cpu.cr3, p->cpu.cr4, p->cpu.efer, p->cpu.ac, p->cpu.maxphyaddr,
+		 p->cpu.pages_1g, p->cpu.amd, p->s2.format->name, p->s2.ad,
+		 p->s2.rules.exec_only, p->s2.rules.pages_1g);
 	tap_note("  got:  %s gpa %#" PRIx64 " maddr %#" PRIx64 " code %#x qual %#" PRIx64
 		 " levels %u/%u refs %u", walk_outcome_name(r->outcome), r->gpa, r->maddr,
 		 r->error_code, r->qualification, r->level1, r->level2, r->nr_refs);

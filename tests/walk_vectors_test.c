@@ -434,19 +434,22 @@ static const struct large larges[] = {
 	  0x81234567, false },
 	{ "1 GiB page with bit 13", &x86_4level_format, 3, 46, 0x80002000, GVA, 0, false },
 	{ "1 GiB page with bit 29", &x86_4level_format, 3, 46, 0xa0000000, GVA, 0, false },
-	{ "1 GiB page on a processor without", &x86_4level_format, 3, 46, 0x80000000, GVA, 0, true },
+	{ "1 GiB page on a processor without", &x86_4level_format, 3, 46, 0x80000000, GVA, 0,
+	  true },
 	{ "PS in a PML4E", &x86_4level_format, 4, 46, 0, GVA, 0, false },
 	{ "PS in a PML5E", &x86_5level_format, 5, 46, 0, GVA, 0, false },
 	{ "bits 62:52 of a 2 MiB page, 4-level", &x86_4level_format, 2, 46, 0x7ff0000040000000,
 	  GVA, 0x40000000, false },
-	{ "bit 52 of a 2 MiB page, PAE", &x86_pae_format, 2, 46, 0x0010000040000000, GVA, 0, false },
+	{ "bit 52 of a 2 MiB page, PAE", &x86_pae_format, 2, 46, 0x0010000040000000, GVA, 0,
+	  false },
 	{ "2 MiB page, PAE", &x86_pae_format, 2, 46, 0x40000000, GVA + 0x12345, 0x40012345, false },
 	{ "4 MiB page", &x86_32_format, 2, 46, 0x80000000, GVA + 0x312345, 0x80312345, false },
 	{ "4 MiB page, PSE-36: bits 20:13", &x86_32_format, 2, 46, 0x801fe000, GVA + 0x312345,
 	  0xff80312345, false },
 	{ "4 MiB page, PSE-36, MAXPHYADDR 36: bits 16:13", &x86_32_format, 2, 36, 0x8001e000, GVA,
 	  0xf80000000, false },
-	{ "4 MiB page, PSE-36, MAXPHYADDR 36: bit 17", &x86_32_format, 2, 36, 0x80020000, GVA, 0, false },
+	{ "4 MiB page, PSE-36, MAXPHYADDR 36: bit 17", &x86_32_format, 2, 36, 0x80020000, GVA, 0,
+	  false },
 	{ "4 MiB page, MAXPHYADDR 32: bit 13", &x86_32_format, 2, 32, 0x80002000, GVA, 0, false },
 	{ "4 MiB page with bit 21", &x86_32_format, 2, 46, 0x80200000, GVA, 0, false },
 	{ "4 MiB page with PAT", &x86_32_format, 2, 46, 0x80001000, GVA, 0x80000000, false },
@@ -733,9 +736,47 @@ static void paging_modes(void)
 	}
 }
 
+/* ------------------------------------------------------------------ pt_walk by itself */
+
+static void one_dimension(void)
+{
+	struct pt_rules rules = { .maxphyaddr = 46 };
+	struct pt_result r;
+	uint64_t next = QUIRE_PAGE_SIZE, pte;
+	struct lab lab;
+
+	lab_init(&lab, QUIRE_PAGE_SIZE, EPT_BYTES);
+	pte = lab_map(lab.ept, &ept4_format, 0, &next, PROBE, 0x123000, 1, ERWX, ER | EX | EWB);
+	ok(pt_walk(&ept4_format, &rules, 0, PROBE + 0x456, lab_read_ept, &lab, &r) == 0 &&
+	   r.class == PT_LEAF && r.lv->level == 1 && r.entry_addr == pte,
+	   "pt_walk ends at the leaf");
+	is_hex(r.address, 0x123456, "pt_walk finds the address, offset included");
+	is_hex(r.perm, PT_PERM_R | PT_PERM_X | PT_PERM_U, "pt_walk ANDs permissions");
+	ok(pt_walk(&ept4_format, &rules, 0, PROBE + GiB, lab_read_ept, &lab, &r) == 0 &&
+	   r.class == PT_EMPTY && r.lv->level == 3 && r.perm == PT_PERM_ALL,
+	   "pt_walk stops where nothing is present");
+	ok(pt_walk(&ept4_format, &rules, EPT_BYTES, 8ULL << 39, lab_read_ept, &lab, &r) == -EFAULT &&
+	   r.entry_addr == EPT_BYTES + 64 && r.lv->level == 4,
+	   "pt_walk returns what read returns, and names the reference");
+	lab_finish(&lab);
+}
+
+static void names(void)
+{
+	bool distinct = true;
+
+	for (int a = 0; a <= WALK_AGAIN; a++)
+		for (int b = 0; b <= WALK_AGAIN + 1; b++)
+			distinct &= a == b || strcmp(walk_outcome_name((enum walk_outcome)a),
+						     walk_outcome_name((enum walk_outcome)b));
+	ok(distinct, "every outcome has a name of its own, and so has none");
+}
+
 int main(void)
 {
 	tap_init();
+	one_dimension();
+	names();
 	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
 		count_one(&counts[i]);
 	final_violations();

@@ -335,7 +335,7 @@ static const char *one_case(struct round *r, uint64_t *seed, struct tally *n)
 		 a.user ? "user" : "supervisor", a.write ? "write" : a.fetch ? "fetch" : "read", at,
 		 cpu.cr0, cpu.cr4, cpu.efer, ac);
 	tap_note("  guest: %s code %#x cr2 %#" PRIx64 " rax %#" PRIx64,
-		 got.port == PORT_DONE ? "done" : got.port == PORT_FAULT ? "#PF" : "other exception",
+		 got.port == PORT_DONE ? "done" : got.port == PORT_FAULT ? "#PF" : "exception",
 		 got.error_code, got.cr2, got.rax);
 	tap_note("  walk_2d: %s code %#x maddr %#" PRIx64, walk_outcome_name(want.outcome),
 		 want.error_code, want.maddr);

@@ -69,10 +69,13 @@ static void check_gva(struct tiny *t, struct lab *copy, const struct walk_cpu *c
 	tap_note("gva %#" PRIx64 ": KVM %s %#" PRIx64 ", walk_2d %s %#" PRIx64 " code %#x", gva,
 		 valid ? "finds" : "does not find", gpa, walk_outcome_name(res.outcome), res.gpa,
 		 res.error_code);
-	for (unsigned int i = 0; i < res.nr_refs; i++)
-		if (res.ref[i].stage == 1)
-			tap_note("  %s at %#" PRIx64 ": %#" PRIx64, res.ref[i].name, res.ref[i].addr,
-				 res.ref[i].entry);
+	for (unsigned int i = 0; i < res.nr_refs; i++) {
+		const struct walk_ref *ref = &res.ref[i];
+
+		if (ref->stage == 1)
+			tap_note("  %s at %#" PRIx64 ": %#" PRIx64, ref->name, ref->addr,
+				 ref->entry);
+	}
 }
 
 /* One set of tables, many addresses. */
@@ -128,8 +131,8 @@ int main(int argc, char **argv)
 		check_image(&t, &copy, &cpu, &seed, &n);
 		changed += memcmp(t.mem, copy.guest, MEM_BYTES) != 0;
 	}
-	ok(n.wrong == 0, "KVM_TRANSLATE and walk_2d agree on %u addresses, %u valid, %u in large pages",
-	   n.cases, n.valid, n.large);
+	ok(n.wrong == 0, "KVM_TRANSLATE and walk_2d agree on %u addresses, %u valid, %u in large"
+	   " pages", n.cases, n.valid, n.large);
 	ok(n.valid > n.cases / 20, "enough of them were valid to mean something");
 	ok(changed == 0, "both marked the same entries accessed in all %u sets of tables", IMAGES);
 	lab_finish(&copy);
