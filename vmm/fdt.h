@@ -3,14 +3,33 @@
 #define QUIRE_VMM_FDT_H
 
 /*
- * The flattened device tree that quire hands to a PVH guest as its last module (abi.h):
- * /memory nodes, /cpus, /chosen (bootargs), the UART with its fifo-size, the exit port,
- * and a /hypervisor node (compatible "quire,vm") with what the guest can know of its host:
- * "quire,tsc-khz" and "quire,setup-ns" (exec of quire to the guest's first instruction).
- * docs/memory.md has the bindings.  Built with libfdt.
+ * The flattened device tree that quire hands to a PVH guest as its last module (abi.h), with
+ * what the guest can know of its host.  Built with libfdt.
+ *
+ * Bindings (Devicetree Specification 0.4; integers are big-endian):
+ *
+ *   /			compatible = "quire,vm"; #address-cells = #size-cells = 2
+ *   /chosen		bootargs = the command line; stdout-path = "/serial@3f8"
+ *   /memory@GPA	one for each range of RAM: device_type = "memory"; reg = <gpa bytes>.  The
+ *			reserved [640K, 1M) of the PVH memory map is not taken out.
+ *   /cpus/cpu@N	device_type = "cpu"; reg = <N>, the local APIC id (1 cell)
+ *   /serial@3f8	compatible = "ns16550a"; fifo-size = bytes that one burst of output
+ *			may carry (QUIRE_UART_FIFO); interrupts = ISA interrupt line, 1 cell (no
+ *			controller is described); clock-frequency
+ *   /exit@f4		compatible = "quire,exit": a write of N to it ends the VM with status N
+ *   /hypervisor	compatible = "quire,vm"
+ *			  quire,tsc-khz   u32, frequency of the guest's TSC
+ *			  quire,setup-ns  u64, from exec of quire to the guest's first instruction
+ *			Either is missing when it is not known.
+ *
+ * reg of the two devices names I/O ports, which it says as the ISA binding does: the first
+ * address cell is 1 (I/O space), the second the port.
  */
 #include <quire/error.h>
 #include <quire/types.h>
+
+#define FDT_SERIAL_NODE "serial@3f8"
+#define FDT_EXIT_NODE	"exit@f4"
 
 struct fdt_config {
 	const struct gfn_range *ram;
@@ -21,7 +40,10 @@ struct fdt_config {
 	uint64_t setup_ns;	/* 0: unknown, property left out */
 };
 
-/* Build a tree; *blob is malloc'd, the caller frees it.  0, -ENOMEM, -E2BIG. */
+/*
+ * Build a tree; *blob is malloc'd, the caller frees it.
+ * 0; -ENOMEM; -E2BIG (a command line of megabytes).
+ */
 int fdt_build(const struct fdt_config *config, void **blob, size_t *bytes);
 
 #endif
