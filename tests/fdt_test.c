@@ -134,7 +134,8 @@ static void test_long_bootargs(void)
 		config.bootargs = args;
 		config.nr_cpus = 64;
 		fdt = built(&config);
-		ok(!strcmp(string(fdt, "/chosen", "bootargs"), args), "%zu bytes of bootargs", length[i]);
+		ok(!strcmp(string(fdt, "/chosen", "bootargs"), args), "%zu bytes of bootargs",
+		   length[i]);
 		is_hex(cell(fdt, "/cpus/cpu@3f", "reg", 0), 63, "CPU 63 is cpu@3f");
 		free(fdt);
 		free(args);

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libFuzzer target for image_plan().  The input's last byte picks the RAM layout, the command
+ * line and the modules; the rest is the file.  Whatever it is, check_plan() holds for a plan
+ * that is accepted, and a refusal is one line.
+ *
+ * No corpus is needed: inputs shorter than a header are replaced by one of the hand-built
+ * images of image_samples.h, from which libFuzzer's own mutations go on.
+ */
+#include <stdlib.h>
+#include "../image_samples.h"
+
+size_t LLVMFuzzerMutate(uint8_t *data, size_t bytes, size_t max);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t max, unsigned int seed);
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t max, unsigned int seed)
+{
+	if (bytes < 16 && max > SAMPLE_BYTES) {
+		struct sample s = sample_make(seed % NR_SAMPLES);
+
+		memcpy(data, s.byte, s.bytes);
+		data[s.bytes] = seed >> 8;
+		return s.bytes + 1;
+	}
+	return LLVMFuzzerMutate(data, bytes, max);
+}
+
+static void must(const char *bad)
+{
+	if (!bad)
+		return;
+	fprintf(stderr, "%s\n", bad);
+	abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+	uint8_t choice = bytes ? data[bytes - 1] : 0;
+	struct quire_error error = { "" };
+	struct image_plan plan;
+	struct image_config config = {
+		.file = data,
+		.file_bytes = bytes ? bytes - 1 : 0,
+		.name = "fuzz",
+		.cmdline = choice & 1 ? "some arguments" : "",
+		.module = two_modules,
+		.nr_modules = (choice >> 1) % 3,
+		.ram = choice & 0x10 ? ram_4g : choice & 0x20 ? ram_128m : ram_2m,
+		.nr_ram = choice & 0x10 ? 2 : 1,
+	};
+
+	if (image_plan(&config, &plan, &error)) {
+		must(check_message(&config, &error));
+		return 0;
+	}
+	must(check_plan(&config, &plan));
+	image_plan_finish(&plan);
+	return 0;
+}
