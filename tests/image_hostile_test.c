@@ -98,7 +98,7 @@ static const struct hostile {
 	{ "notes at an offset that wraps", SAMPLE_PVH64, { { PH64(2, p_offset), UINT64_MAX } },
 	  0, -ENOEXEC, "18446744073709551615" },
 	{ "notes whose size wraps", SAMPLE_PVH64, { { PH64(2, p_filesz), -SAMPLE_NOTES } },
-	  0, -ENOEXEC, "18446744073709551360" },
+	  0, -ENOEXEC, "at offset 256" },
 	{ "an empty note segment", SAMPLE_PVH64, { { PH64(2, p_filesz), 0 } },
 	  0, -ENOEXEC, "PVH note" },
 	/* Segments */
