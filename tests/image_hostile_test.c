@@ -79,7 +79,7 @@ static const struct hostile {
 	{ "ELF64 without a note", SAMPLE_PVH64, { { PH64(2, p_type), 0 } },
 	  0, -ENOEXEC, "PVH note" },
 	{ "ELF32 without a note or multiboot", SAMPLE_PVH32, { { PH32(2, p_type), 0 } },
-	  0, -ENOEXEC, "multiboot header" },
+	  0, -ENOEXEC, "multiboot 1 header" },
 	{ "another's note", SAMPLE_PVH64, { { SAMPLE_XEN + 12, 3, 0x4e4558 } },
 	  0, -ENOEXEC, "PVH note" },
 	{ "another type of note", SAMPLE_PVH64, { { SAMPLE_XEN + 8, 4, 17 } },
@@ -233,6 +233,9 @@ static void test_refusals(void)
 	sample_put(&s, SAMPLE_PHDRS + offsetof(Elf64_Phdr, p_paddr), 4 * GiB, 8);
 	sample_put(&s, SAMPLE_DESC, 4 * GiB, 8);
 	is_refused(&config, -ENOEXEC, "0x100000000", "an entry in a segment beyond 4 GiB");
+	config.file = "# Quire\n\tis a machine monitor.\n";
+	config.file_bytes = strlen(config.file);
+	is_refused(&config, -ENOEXEC, "31 bytes of text", "a README");
 	config = config_of(&flat);
 	config.cmdline = "x";
 	is_refused(&config, -EINVAL, "arguments", "a flat image with arguments");

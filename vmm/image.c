@@ -39,7 +39,7 @@ static int dispatch(struct loader *ld)
 		return load_flat(ld);
 	return load_fail(ld, -ENOEXEC, "ELF%u without a PVH note%s: a kernel needs one (Linux: "
 			 "CONFIG_PVH=y; an ordinary program cannot be run)", elf.is64 ? 64 : 32,
-			 elf.is64 ? "" : " or a multiboot header in its first 8192 bytes");
+			 elf.is64 ? "" : " or a multiboot 1 header in its first 8192 bytes");
 }
 
 int image_plan(const struct image_config *config, struct image_plan *plan,

@@ -41,6 +41,18 @@ static int check_magic(struct loader *ld)
 	return 0;
 }
 
+/* Nothing but printable characters at the start: no code looks so. */
+static bool is_text(const struct image_config *config)
+{
+	const uint8_t *byte = config->file;
+	uint64_t i, n = min_u64(config->file_bytes, 512);
+
+	for (i = 0; i < n; i++)
+		if (byte[i] > '~' || (byte[i] < ' ' && !strchr("\t\n\r", byte[i])) || !byte[i])
+			return false;
+	return true;
+}
+
 int load_flat(struct loader *ld)
 {
 	const struct image_config *config = ld->config;
@@ -49,6 +61,9 @@ int load_flat(struct loader *ld)
 
 	if (err)
 		return err;
+	if (is_text(config))
+		return load_fail(ld, -ENOEXEC, "%" PRIu64 " bytes of text: name a guest image",
+				 config->file_bytes);
 	if (config->file_bytes > most)
 		return load_fail(ld, -ENOEXEC, "neither ELF nor multiboot, and with %" PRIu64 " "
 				 "bytes too big for a flat image (at most %" PRIu64 ", 0x7c00 to "
