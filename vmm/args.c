@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Numbers from the command line.  strtoull() is not used: it takes blanks, signs and
+ * prefixes that nobody meant, and a "-1" as 2^64 - 1.
+ */
+#include <errno.h>
+#include <string.h>
+#include "args.h"
+
+/* Digits at *text into *value; *text moves past them. */
+static int read_digits(const char **text, uint64_t *value)
+{
+	const char *p = *text;
+	uint64_t v = 0;
+
+	if (*p < '0' || *p > '9')
+		return -EINVAL;
+	for (; *p >= '0' && *p <= '9'; p++)
+		if (__builtin_mul_overflow(v, 10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
+			return -ERANGE;
+	*text = p;
+	*value = v;
+	return 0;
+}
+
+int parse_count(const char *text, uint64_t min, uint64_t max, uint64_t *value,
+		struct quire_error *err)
+{
+	const char *p = text;
+	uint64_t v = 0;
+	int ret = read_digits(&p, &v);
+
+	if (ret == -EINVAL || (!ret && *p))
+		return quire_fail(err, -EINVAL, "'%s' is not a number", text);
+	if (ret || v < min || v > max)
+		return quire_fail(err, -ERANGE, "%s is out of range, use %llu to %llu", text,
+				  (unsigned long long)min, (unsigned long long)max);
+	*value = v;
+	return 0;
+}
+
+/* Bits to shift by for a unit letter; -1 if it is none. */
+static int unit_shift(char c)
+{
+	switch (c) {
+	case 'k': case 'K': return 10;
+	case 'm': case 'M': return 20;
+	case 'g': case 'G': return 30;
+	case 't': case 'T': return 40;
+	}
+	return -1;
+}
+
+int parse_size(const char *text, uint64_t *bytes, struct quire_error *err)
+{
+	const char *p = text;
+	uint64_t v = 0;
+	int shift = 0, ret = read_digits(&p, &v);
+
+	if (!ret && *p)
+		shift = unit_shift(*p++);
+	if (ret == -EINVAL || shift < 0 || (!ret && *p))
+		return quire_fail(err, -EINVAL,
+				  "'%s' is not a size, use a number and K, M, G or T", text);
+	if (ret || v > UINT64_MAX >> shift)
+		return quire_fail(err, -ERANGE, "%s is more than 64 bits can count", text);
+	*bytes = v << shift;
+	return 0;
+}
+
+int parse_ram_size(const char *text, uint64_t *bytes, struct quire_error *err)
+{
+	uint64_t v = 0;
+	int ret = parse_size(text, &v, err);
+
+	if (ret)
+		return ret;
+	if (!v)
+		return quire_fail(err, -ERANGE, "%s is no memory at all, try 128M", text);
+	if (v % QUIRE_PAGE_SIZE)
+		return quire_fail(err, -EINVAL,
+				  "%s is not a multiple of 4 KiB pages (no letter means bytes)",
+				  text);
+	if (v > ARGS_MAX_RAM)
+		return quire_fail(err, -ERANGE,
+				  "%s is more than a guest can address, the most is 255T", text);
+	*bytes = v;
+	return 0;
+}
+
+/* The decimals after a point as nanoseconds; *text moves past them. */
+static int read_fraction(const char **text, uint64_t *ns)
+{
+	uint64_t unit = 100000000;
+	const char *p = *text;
+
+	for (*ns = 0; *p >= '0' && *p <= '9'; p++, unit /= 10) {
+		if (!unit)
+			return -EINVAL;
+		*ns += (uint64_t)(*p - '0') * unit;
+	}
+	if (p == *text)
+		return -EINVAL;
+	*text = p;
+	return 0;
+}
+
+int parse_seconds(const char *text, uint64_t *ns, struct quire_error *err)
+{
+	const char *p = text;
+	uint64_t whole = 0, fraction = 0;
+	int ret = read_digits(&p, &whole);
+
+	if (!ret && *p == '.') {
+		p++;
+		ret = read_fraction(&p, &fraction);
+	}
+	if (ret == -EINVAL || (!ret && *p))
+		return quire_fail(err, -EINVAL, "'%s' is not a number of seconds", text);
+	if (ret || whole > 1000000000 || !(whole | fraction))
+		return quire_fail(err, -ERANGE,
+				  "%s seconds is out of range, use more than 0, at most 10^9", text);
+	*ns = whole * 1000000000 + fraction;
+	return 0;
+}
+
+int parse_choice(const char *text, const char *const *words, unsigned int nr, unsigned int *index,
+		 struct quire_error *err)
+{
+	char list[128] = "";
+
+	for (unsigned int i = 0; i < nr; i++) {
+		if (!strcmp(text, words[i])) {
+			*index = i;
+			return 0;
+		}
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s",
+			 !i ? "" : i + 1 == nr ? " or " : ", ", words[i]);
+	}
+	return quire_fail(err, -EINVAL, "'%s' is not known, use %s", text, list);
+}
