@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_CTL_CLIENT_H
+#define QUIRE_VMM_CTL_CLIENT_H
+
+/*
+ * The client end of a VM's control socket (ctl.h): what `quire map` and `quire walk` ask.
+ *
+ * Calls block, but for CTL_PATIENCE_S at most a packet.  The server is another process and
+ * nothing it says is taken on trust: lengths, counts and states are checked here.
+ */
+#include "ctl.h"
+
+#define CTL_PATIENCE_S 5
+
+/*
+ * Connect to the VM that `vm` names: its name, or the pid of its `quire run`.  Returns a
+ * descriptor to be closed; -ENOENT: no such VM (*err lists those that run); or -errno.
+ */
+int ctl_connect(const char *vm, struct quire_error *err);
+
+/* The names of all running VMs, sorted and separated by blanks; malloc'd.  NULL: no memory. */
+char *ctl_list(void);
+
+/* 0, or -errno with *err.  The rest of this header likewise. */
+int ctl_get_info(int fd, struct ctl_info *info, struct quire_error *err);
+
+/*
+ * The states of [gfn, gfn + nr), one byte a page as gmem_states gives them; what is beyond
+ * the end of RAM is PG_NR_STATES.
+ */
+int ctl_get_map(int fd, gfn_t gfn, uint64_t nr, uint8_t *states, struct quire_error *err);
+
+/*
+ * Walk gva as vCPU cpu would for this access.  *state becomes the state of the page reached,
+ * as ctl_get_map gives it; PG_NR_STATES if there is none.
+ */
+int ctl_get_walk(int fd, unsigned int cpu, gva_t gva, struct walk_access access,
+		 struct walk_result *res, uint8_t *state, struct quire_error *err);
+
+#endif
