@@ -175,6 +175,9 @@ static int no_answer(int code, struct quire_error *err)
 	if (code == -EAGAIN)
 		return quire_fail(err, -ETIMEDOUT, "the VM does not answer (waited %d s)",
 				  CTL_PATIENCE_S);
+	if (code == -ECONNRESET || code == -EPIPE)
+		return quire_fail(err, -ECONNRESET, "the VM ended the conversation: it has just "
+				  "stopped, or belongs to another user");
 	return quire_fail(err, code, "asking the VM: %s", strerror(-code));
 }
 
@@ -224,8 +227,7 @@ static int receive(int fd, unsigned int op, struct packet *p, struct quire_error
 	if (n < 0)
 		return no_answer(-errno, err);
 	if (n == 0)
-		return quire_fail(err, -ECONNRESET, "the VM ended the conversation: it has just "
-				  "stopped, or belongs to another user");
+		return no_answer(-ECONNRESET, err);
 	if (!is_reply(p, n, op))
 		return quire_fail(err, -EPROTO, "the VM's answer makes no sense");
 	if (p->reply.status < 0)
