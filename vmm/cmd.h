@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_CMD_H
+#define QUIRE_VMM_CMD_H
+
+/*
+ * The subcommands of quire.  Each gets its own argv (argv[0] is its name), prints its own one
+ * line of error, and returns the exit status.
+ */
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *summary;	/* one line of `quire help` */
+	const char *usage;	/* `quire help NAME`: synopsis first, newline at the end */
+};
+
+int cmd_run(int argc, char **argv);
+int cmd_map(int argc, char **argv);
+int cmd_walk(int argc, char **argv);
+
+extern const char run_usage[], map_usage[], walk_usage[];
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_CONSOLE_H
+#define QUIRE_VMM_CONSOLE_H
+
+/*
+ * The guest's serial console on our standard input and output.
+ *
+ * Output is buffered, and none is lost: it leaves when a line ends, when the buffer fills,
+ * when the guest has been quiet for CONSOLE_IDLE_NS, and at the end.  If the reader is slow,
+ * the writing vCPU waits.  The main loop never does: it only writes what poll() says will fit.
+ *
+ * Input: a terminal is switched to single characters without echo (signals stay on, so Ctrl-C
+ * still works), and always switched back, whatever ends the process.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CONSOLE_BUFFER	16384
+#define CONSOLE_IDLE_NS 3000000
+
+struct console {
+	int in_fd, out_fd;
+	/* Called from a vCPU's thread: output began to wait, or writing it failed. */
+	void (*wake)(void *ctx);
+	void *ctx;
+	atomic_bool abandoned;	/* vCPUs: do not wait for the reader any longer */
+	atomic_int error;	/* errno of the write that failed; all output is then dropped */
+	bool in_open;		/* main loop only */
+	pthread_mutex_t lock;	/* covers the buffer */
+	unsigned int fill;
+	char buffer[CONSOLE_BUFFER];
+};
+
+/* Take over stdin and stdout; finish puts the terminal back. */
+void console_init(struct console *con, void (*wake)(void *ctx), void *ctx);
+void console_finish(struct console *con);
+
+/* From vCPU threads.  May wait for the reader of our output, until console_abandon(). */
+void console_write(struct console *con, const void *data, size_t bytes);
+void console_abandon(struct console *con);
+
+/* Main loop: is output waiting; write some of it if that does not block. */
+bool console_waiting(struct console *con);
+void console_write_idle(struct console *con);
+
+/*
+ * Write out all that waits.  Gives up at deadline_ns (CLOCK_MONOTONIC, UINT64_MAX: never) or when
+ * abort_fd (-1: none) becomes readable.  False: some of it was not written.
+ */
+bool console_drain(struct console *con, int abort_fd, uint64_t deadline_ns);
+
+/* Up to bytes of input, 0 if there is none now.  At the end of input in_open becomes false. */
+size_t console_read(struct console *con, void *data, size_t bytes);
+
+uint64_t monotonic_ns(void);
+
+#endif

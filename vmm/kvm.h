@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_KVM_H
+#define QUIRE_VMM_KVM_H
+
+/*
+ * The kernel's side of a VM: /dev/kvm, what it can do, the VM's descriptor and what is set
+ * on it before the first vCPU exists.  Nothing here knows of guest images or devices.
+ */
+#include <linux/kvm.h>
+#include <quire/error.h>
+#include <quire/gmem.h>
+
+struct kvm {
+	int fd;			/* /dev/kvm; -1: not open */
+	int vm_fd;		/* -1: not created */
+	bool irqchip;		/* the kernel's PIC, I/O APIC, local APICs and PIT */
+	bool pv_enforced;	/* KVM_CAP_ENFORCE_PV_FEATURE_CPUID exists */
+	bool tsc_deadline;	/* the local APIC's timer has TSC-deadline mode */
+	unsigned int max_vcpus;
+	size_t run_bytes;	/* size of a vCPU's shared struct kvm_run */
+	struct kvm_cpuid2 *cpuid;	/* vCPU 0's, cpuid.h; malloc'd */
+};
+
+#define KVM_NONE ((struct kvm){ .fd = -1, .vm_fd = -1 })
+
+/*
+ * Open /dev/kvm, check that it can do all we use, create a VM.
+ * Returns 0; -errno with the reason in *err.  On failure *kvm needs no finish.
+ */
+int kvm_init(struct kvm *kvm, bool irqchip, struct quire_error *err);
+void kvm_finish(struct kvm *kvm);
+
+/*
+ * Give the VM its memory slots: each RAM range is one slot, or several of 1 TiB, and
+ * [gpa, gpa + len) of it is the window at gmem_hva(gpa).  Both are congruent modulo 2 MiB,
+ * without which KVM maps nothing huge.  0 or -errno with *err.
+ */
+int kvm_set_memory(const struct kvm *kvm, const struct gmem *gm, struct quire_error *err);
+
+/* The capability checks, for tests: 0, or -EOPNOTSUPP with *err naming the first one missing. */
+int kvm_check(int (*extension)(void *ctx, int cap), void *ctx, bool irqchip,
+	      struct quire_error *err);
+
+/* "KVM_EXIT_IO" for KVM_EXIT_IO ...; "unknown" otherwise. */
+const char *kvm_exit_name(uint32_t reason);
+#define KVM_NR_EXITS 64		/* exit reasons are counted below this */
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/* quire: one binary, subcommands. */
+#include <errno.h>
+#include <fcntl.h>
+#include <quire/abi.h>
+#include <quire/types.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "cmd.h"
+
+static const struct command commands[] = {
+	{ "run", cmd_run, "run a guest image in a new virtual machine", run_usage },
+	{ "map", cmd_map, "show the state of a running guest's pages", map_usage },
+	{ "walk", cmd_walk, "translate a guest address, reference by reference", walk_usage },
+};
+
+static int help(void)
+{
+	puts("quire runs guests and shows what becomes of every page of their memory.\n"
+	     "\n"
+	     "usage: quire COMMAND [ARG...]\n");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		printf("  %-8s %s\n", commands[i].name, commands[i].summary);
+	puts("  help     this text, or `quire help COMMAND`\n"
+	     "\n"
+	     "quire --version prints the version.  Errors are one line on standard error.");
+	return 0;
+}
+
+static const struct command *find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(name, commands[i].name))
+			return &commands[i];
+	return NULL;
+}
+
+static int unknown(const char *name)
+{
+	fprintf(stderr, "quire: no command '%s', see quire help\n", name);
+	return QUIRE_STATUS_USAGE;
+}
+
+static int help_command(const char *name)
+{
+	const struct command *command = find(name);
+
+	if (!command)
+		return unknown(name);
+	fputs(command->usage, stdout);
+	return 0;
+}
+
+/* A closed standard descriptor would be the next file opened: /dev/kvm as stdout. */
+static int open_standard_descriptors(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_WRONLY : O_RDONLY) != fd)
+			return -errno;
+	return 0;
+}
+
+static bool is_one_of(const char *arg, const char *a, const char *b)
+{
+	return !strcmp(arg, a) || !strcmp(arg, b);
+}
+
+static int dispatch(int argc, char **argv)
+{
+	const struct command *command;
+
+	if (argc < 2) {
+		fputs("quire: no command, see quire help\n", stderr);
+		return QUIRE_STATUS_USAGE;
+	}
+	if (!strcmp(argv[1], "--version")) {
+		puts("quire " QUIRE_VERSION);
+		return 0;
+	}
+	if (is_one_of(argv[1], "help", "--help") || !strcmp(argv[1], "-h"))
+		return argc > 2 ? help_command(argv[2]) : help();
+	command = find(argv[1]);
+	if (!command)
+		return unknown(argv[1]);
+	if (argc > 2 && is_one_of(argv[2], "--help", "-h"))
+		return help_command(argv[1]);
+	return command->run(argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	if (open_standard_descriptors())
+		return QUIRE_STATUS_HOST;
+	status = dispatch(argc, argv);
+	if (fflush(stdout) && !status) {
+		fprintf(stderr, "quire: cannot write to standard output: %s\n", strerror(errno));
+		return QUIRE_STATUS_HOST;
+	}
+	return status;
+}
