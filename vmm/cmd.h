@@ -6,12 +6,17 @@
  * The subcommands of quire.  Each gets its own argv (argv[0] is its name), prints its own one
  * line of error, and returns the exit status.
  */
+#include <stdint.h>
+
 struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
 	const char *summary;	/* one line of `quire help` */
 	const char *usage;	/* `quire help NAME`: synopsis first, newline at the end */
 };
+
+/* CLOCK_MONOTONIC at the start of main(). */
+extern uint64_t process_start_ns;
 
 int cmd_run(int argc, char **argv);
 int cmd_map(int argc, char **argv);

@@ -119,7 +119,7 @@ static bool filter_leaf(struct kvm_cpuid_entry2 *e, const struct cpuid_config *c
 
 static void add_signature(struct kvm_cpuid2 *table)
 {
-	static const char text[12] __attribute__((nonstring)) = QUIRE_CPUID_SIGNATURE;
+	static const char text[] = QUIRE_CPUID_SIGNATURE;
 	struct kvm_cpuid_entry2 *e = &table->entries[table->nent++];
 
 	*e = (struct kvm_cpuid_entry2){ .function = HYPERVISOR_LEAF, .eax = HYPERVISOR_LEAF };

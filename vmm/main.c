@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "cmd.h"
+#include "console.h"
 
 static const struct command commands[] = {
 	{ "run", cmd_run, "run a guest image in a new virtual machine", run_usage },
@@ -92,6 +93,7 @@ int main(int argc, char **argv)
 {
 	int status;
 
+	process_start_ns = monotonic_ns();
 	if (open_standard_descriptors())
 		return QUIRE_STATUS_HOST;
 	status = dispatch(argc, argv);

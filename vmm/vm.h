@@ -12,8 +12,60 @@
 #include <linux/kvm.h>
 #include <quire/error.h>
 #include <quire/gmem.h>
+#include "image.h"
 
 struct vm;
+struct ctl;
+struct json;
+
+#define VM_MAX_VCPUS 255	/* APIC ids have eight bits, and 255 means everyone */
+#define VM_NAME_MAX  63
+
+struct vm_config {
+	const char *name;		/* at most VM_NAME_MAX bytes */
+	uint64_t ram_bytes;		/* multiple of 4 KiB, not 0 */
+	unsigned int nr_vcpus;		/* 1..VM_MAX_VCPUS; more than 1 needs the irqchip */
+	bool irqchip;			/* PIC, I/O APIC, local APICs and PIT in the kernel */
+	enum gmem_hugepages hugepages;
+	uint64_t timeout_ns;		/* from vm_run on; 0: none */
+	uint64_t start_ns;		/* CLOCK_MONOTONIC when the process began */
+};
+
+/* RAM of a given size around the hole below 4 GiB (abi.h).  Returns the number of ranges. */
+#define VM_MAX_RAM 2
+unsigned int vm_ram_layout(uint64_t ram_bytes, struct gfn_range ram[VM_MAX_RAM]);
+
+/*
+ * Create a VM: guest memory (all absent), KVM's VM, vCPUs, devices, console.  Blocks SIGINT,
+ * SIGTERM, SIGHUP and SIGQUIT in the calling thread, which from now on are vm_run()'s.
+ *
+ * 0; -errno with the reason in *err.  -EDOM: the request itself is impossible on this host
+ * (more memory than its processors address, more vCPUs than KVM has).
+ */
+int vm_create(const struct vm_config *config, struct vm **out, struct quire_error *err);
+void vm_destroy(struct vm *vm);		/* not after vm_is_stuck(); NULL is fine */
+
+/* How vCPU 0 starts; the others wait for INIT and SIPI. */
+int vm_set_start(struct vm *vm, const struct image_plan *plan, struct quire_error *err);
+
+/* kHz of the guest's time-stamp counter, 0 if KVM does not tell. */
+uint32_t vm_tsc_khz(const struct vm *vm);
+
+/*
+ * Run the guest to its end in this thread's main loop; ctl may be NULL.  Prints the guest's
+ * output, and on stderr one line or a crash report if the guest did not end by itself.
+ * Returns the exit status (abi.h).
+ */
+int vm_run(struct vm *vm, struct ctl *ctl);
+
+/*
+ * After vm_run: does a vCPU still sit inside KVM_RUN, so that memory cannot be freed?  Then the
+ * process has to be left by _exit().
+ */
+bool vm_is_stuck(const struct vm *vm);
+
+/* Append the members of this VM's object in quire.stats/1. */
+void vm_stats(struct vm *vm, struct json *json);
 
 /* A vCPU's registers, read by its own thread between two entries of the guest. */
 struct vcpu_state {

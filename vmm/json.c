@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/* JSON (RFC 8259) with two-blank indentation, a member a line. */
+#include <inttypes.h>
+#include "json.h"
+
+/*
+ * Strings come from the command line and may hold any bytes.  What is not printable ASCII is
+ * written as the code point of the byte (Latin-1), so the text is always valid.
+ */
+static void put_string(FILE *f, const char *s)
+{
+	fputc('"', f);
+	for (; *s; s++) {
+		unsigned char c = (unsigned char)*s;
+
+		if (c == '"' || c == '\\')
+			fprintf(f, "\\%c", c);
+		else if (c < 0x20 || c > 0x7e)
+			fprintf(f, "\\u%04x", c);
+		else
+			fputc(c, f);
+	}
+	fputc('"', f);
+}
+
+/* Comma, new line, indentation. */
+static void separate(struct json *json)
+{
+	if (json->depth)
+		fprintf(json->f, "%s\n%*s", json->first ? "" : ",", (int)json->depth * 2, "");
+	json->first = false;
+}
+
+static void put_key(struct json *json, const char *key)
+{
+	separate(json);
+	if (!key)
+		return;
+	put_string(json->f, key);
+	fputs(": ", json->f);
+}
+
+static void open_bracket(struct json *json, const char *key, char bracket)
+{
+	put_key(json, key);
+	fputc(bracket, json->f);
+	json->depth++;
+	json->first = true;
+}
+
+static void close_bracket(struct json *json, char bracket)
+{
+	bool empty = json->first;
+
+	json->depth--;
+	if (!empty)
+		fprintf(json->f, "\n%*s", (int)json->depth * 2, "");
+	fputc(bracket, json->f);
+	json->first = false;
+	if (!json->depth)
+		fputc('\n', json->f);
+}
+
+void json_init(struct json *json, FILE *f)
+{
+	*json = (struct json){ .f = f, .first = true };
+}
+
+void json_object(struct json *json, const char *key)
+{
+	open_bracket(json, key, '{');
+}
+
+void json_end_object(struct json *json)
+{
+	close_bracket(json, '}');
+}
+
+void json_array(struct json *json, const char *key)
+{
+	open_bracket(json, key, '[');
+}
+
+void json_end_array(struct json *json)
+{
+	close_bracket(json, ']');
+}
+
+void json_number(struct json *json, const char *key, uint64_t value)
+{
+	put_key(json, key);
+	fprintf(json->f, "%" PRIu64, value);
+}
+
+void json_string(struct json *json, const char *key, const char *value)
+{
+	put_key(json, key);
+	put_string(json->f, value);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_VM_IMPL_H
+#define QUIRE_VMM_VM_IMPL_H
+
+/* What vm.c, vcpu.c, exit.c, crash.c and stats.c share. */
+#include "console.h"
+#include "crash.h"
+#include "dev.h"
+#include "kvm.h"
+#include "vcpu.h"
+#include "vm.h"
+
+/* [I] immutable once vm_run begins   [l] lock   [a] atomic   [m] main loop */
+struct vm {
+	char name[VM_NAME_MAX + 1];	/* [I] */
+	struct vm_config config;	/* [I] name: the one above */
+	struct gfn_range ram[VM_MAX_RAM];	/* [I] below and above the hole */
+	unsigned int nr_ram;		/* [I] */
+	struct kvm kvm;			/* [I] */
+	struct gmem *gm;		/* [I] */
+	uint8_t maxphyaddr;		/* [I] */
+	bool pages_1g;			/* [I] */
+	struct vcpu *vcpu;		/* [I] nr_vcpus of them */
+	unsigned int nr_vcpus;		/* [I] */
+	struct bus ports, mmio;		/* [I] */
+	struct uart *uart;		/* [I] */
+	struct dev_exit dev_exit;	/* [I] */
+	struct console console;
+	int wake_fd;			/* [I] eventfd: look at the world again */
+	int signal_fd;			/* [I] */
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;		/* a vCPU's done or state_ready */
+	bool ending;			/* [l] status and why are valid */
+	int status;			/* [l] */
+	struct quire_error why;		/* [l] "" if there is nothing to say */
+	bool crashed;			/* [l] crash is valid */
+	struct crash crash;		/* [l] */
+	bool host_failed;		/* [l] a vCPU waits for memory that will not come */
+	atomic_bool stopping;		/* [a] vCPUs: do not enter the guest again */
+
+	bool stuck;			/* [m] */
+	uint64_t idle_ns;		/* [m] when to write waiting output; 0: none waits */
+	uint64_t setup_ns, run_start_ns, run_ns;	/* [m] */
+};
+
+/* Make the main loop look around.  Any thread. */
+void vm_wake(struct vm *vm);
+
+/*
+ * End the VM with an exit status, and a line for the user unless fmt is NULL.  Any thread;
+ * the first one wins (false: somebody was earlier).
+ */
+__attribute__((format(printf, 3, 4)))
+bool vm_end(struct vm *vm, int status, const char *fmt, ...);
+
+/* The same for a guest that crashed: *crash is copied. */
+bool vm_end_crash(struct vm *vm, const struct crash *crash);
+
+#endif
