@@ -104,6 +104,58 @@ static const struct row counts[] = {
 	{ "", BAD, -EINVAL },
 };
 
+static const struct row addresses[] = {
+	{ "0x0", 0, 0 },
+	{ "0xFFFFffff80001000", 0xffffffff80001000, 0 },
+	{ "0X10", 16, 0 },
+	{ "4096", 4096, 0 },
+	{ "3G", 3ULL << 30, 0 },
+	{ "0x", BAD, -EINVAL },
+	{ "0xg", BAD, -EINVAL },
+	{ "0x1 ", BAD, -EINVAL },
+	{ "0x10000000000000000", BAD, -ERANGE },
+	{ "ffff", BAD, -EINVAL },
+	{ "-1", BAD, -EINVAL },
+	{ "", BAD, -EINVAL },
+};
+
+static void ranges(void)
+{
+	static const struct {
+		const char *text;
+		uint64_t start, end;	/* both BAD: refused */
+	} row[] = {
+		{ "0+4K", 0, 4096 },
+		{ "0x1000-0x3000", 0x1000, 0x3000 },
+		{ "1M+0x1000", 1 << 20, (1 << 20) + 0x1000 },
+		{ "0xfffffffffffff000+4094", 0xfffffffffffff000, UINT64_MAX - 1 },
+		{ "0xfffffffffffff000+4096", BAD, BAD },
+		{ "5-5", BAD, BAD },
+		{ "6-5", BAD, BAD },
+		{ "5+0", BAD, BAD },
+		{ "5", BAD, BAD },
+		{ "5-", BAD, BAD },
+		{ "+5", BAD, BAD },
+		{ "1-2-3", BAD, BAD },
+		{ "", BAD, BAD },
+		{ "0x00000000000000000000000000000000000000000000000000000000000000000001+1", BAD,
+		  BAD },
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(row); i++) {
+		struct quire_error err = { "" };
+		uint64_t start = BAD, end = BAD;
+		int ret = parse_range(row[i].text, &start, &end, &err);
+
+		if (row[i].end == BAD)
+			ok(ret < 0 && err.text[0], "range '%s' is refused: %s", row[i].text,
+			   err.text);
+		else
+			ok(ret == 0 && start == row[i].start && end == row[i].end,
+			   "range '%s'", row[i].text);
+	}
+}
+
 static void choices(void)
 {
 	static const char *const words[] = { "auto", "on", "off" };
@@ -123,6 +175,8 @@ int main(void)
 	check("ram", rams, ARRAY_SIZE(rams), parse_ram_size);
 	check("seconds", seconds, ARRAY_SIZE(seconds), parse_seconds);
 	check("count", counts, ARRAY_SIZE(counts), count_1_to_64);
+	check("address", addresses, ARRAY_SIZE(addresses), parse_address);
+	ranges();
 	choices();
 	return tap_done();
 }

@@ -140,3 +140,63 @@ int parse_choice(const char *text, const char *const *words, unsigned int nr, un
 	}
 	return quire_fail(err, -EINVAL, "'%s' is not known, use %s", text, list);
 }
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+int parse_address(const char *text, uint64_t *address, struct quire_error *err)
+{
+	const char *p = text + 2;
+	uint64_t v = 0;
+
+	if (text[0] != '0' || (text[1] != 'x' && text[1] != 'X')) {
+		if (parse_size(text, address, NULL))
+			return quire_fail(err, -EINVAL, "'%s' is not an address, use 0x and hex "
+					  "digits, or a number and K, M, G or T", text);
+		return 0;
+	}
+	for (; hex_digit(*p) >= 0; p++) {
+		if (v >> 60)
+			return quire_fail(err, -ERANGE, "%s has more than 64 bits", text);
+		v = v << 4 | (uint64_t)hex_digit(*p);
+	}
+	if (*p || p == text + 2)
+		return quire_fail(err, -EINVAL, "'%s' is not a hexadecimal number", text);
+	*address = v;
+	return 0;
+}
+
+int parse_range(const char *text, uint64_t *start, uint64_t *end, struct quire_error *err)
+{
+	char copy[64], *sep;
+	bool length;
+	int ret;
+
+	if (strlen(text) >= sizeof(copy))
+		return quire_fail(err, -EINVAL, "'%.80s' is not a range", text);
+	strcpy(copy, text);
+	sep = strpbrk(copy, "+-");
+	if (!sep)
+		return quire_fail(err, -EINVAL, "'%s' is not a range, use START+LENGTH or START-END",
+				  text);
+	length = *sep == '+';
+	*sep++ = '\0';
+	ret = parse_address(copy, start, err);
+	if (!ret)
+		ret = parse_address(sep, end, err);
+	if (ret)
+		return ret;
+	if (length && __builtin_add_overflow(*start, *end, end))
+		return quire_fail(err, -ERANGE, "%s goes past 2^64", text);
+	if (*start >= *end)
+		return quire_fail(err, -EINVAL, "%s is empty", text);
+	return 0;
+}

@@ -33,4 +33,10 @@ int parse_seconds(const char *text, uint64_t *ns, struct quire_error *err);
 int parse_choice(const char *text, const char *const *words, unsigned int nr, unsigned int *index,
 		 struct quire_error *err);
 
+/* An address: 0x and hex digits, or what parse_size takes. */
+int parse_address(const char *text, uint64_t *address, struct quire_error *err);
+
+/* A range of addresses that is not empty: START+LENGTH or START-END, each an address. */
+int parse_range(const char *text, uint64_t *start, uint64_t *end, struct quire_error *err);
+
 #endif
