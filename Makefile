@@ -4,30 +4,40 @@
 # make deps          install what is missing (Debian 12/13, Ubuntu)
 # make demo          deps, build, and the main job on real guests
 # make check         every test under prove(1); SAN=1: the same under ASan and UBSan
-# make bench         measure against the peers (docs/benchmarks.md)
+# make fuzz          the fuzzers alone, FUZZ_SECONDS each
+# make bench         measure, side by side with the peers where there are any
+# make lint          cppcheck, headers that compile alone, the manual page
 # make install       into $(DESTDIR)$(PREFIX)
 # make help          this list
 #
 # Variables: CC CFLAGS LDFLAGS V=1 WERROR=1 SAN=1 BUILD PREFIX DESTDIR PROVE PROVE_OPTS
-#            TEST_TIMEOUT FUZZ_SECONDS
+#            TEST_TIMEOUT (seconds a test may take) FUZZ_SECONDS FUZZ_CC
+#
+# Objects of each kind of build have their own tree: $(BUILD) is build/ or, under SAN=1,
+# build-san/; what libFuzzer drives is built by clang into build-fuzz/.
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := all
 
-CC           ?= gcc
+ifeq ($(origin CC),default)
+CC           := gcc
+endif
 CFLAGS       ?= -O2 -g
 PREFIX       ?= /usr/local
 PROVE        ?= prove
-TEST_TIMEOUT ?= 120
+TEST_TIMEOUT ?= 300
+FUZZ_SECONDS ?= 10
+FUZZ_CC      ?= clang
 BUILD        ?= build$(if $(SAN),-san)
+FUZZ_BUILD   := build-fuzz
 Q            := $(if $(V),,@)
 
 VERSION := 0.1.0
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
         -Wwrite-strings -Wvla $(if $(WERROR),-Werror)
-comma := ,
-SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+SANFLAGS := $(if $(SAN),$(SANITIZE))
 CPPFLAGS_ALL = -Iinclude -D_GNU_SOURCE -DQUIRE_VERSION='"$(VERSION)"' -MMD -MP $(CPPFLAGS)
 CFLAGS_ALL   = -std=gnu11 -pthread $(WARN) $(SANFLAGS) $(CFLAGS)
 LDFLAGS_ALL  = -pthread $(SANFLAGS) $(LDFLAGS)
@@ -37,15 +47,20 @@ LIB_SRC   := $(filter-out vmm/main.c,$(wildcard mmu/*.c vmm/*.c))
 LIB       := $(BUILD)/libquire.a
 TEST_SRC  := $(wildcard tests/*_test.c tests/kvm/*_test.c)
 TEST_BIN  := $(TEST_SRC:%.c=$(BUILD)/%)
-TEST_SH   := $(wildcard tests/*.t tests/kvm/*.t)
+TEST_SH   := $(wildcard tests/*.t tests/kvm/*.t tests/fuzz/*.t)
 BENCH_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*_bench.c))
-FUZZ_BIN  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*_fuzz.c))
+BENCH_SH  := $(wildcard tests/bench/*.sh)
+FUZZ_SRC  := $(wildcard tests/fuzz/*_fuzz.c)
+FUZZ_BIN  := $(FUZZ_SRC:%.c=$(FUZZ_BUILD)/%)
 GUEST     := $(BUILD)/guest/quill.elf
 
 all: $(BUILD)/quire $(GUEST)
 
 help:
 	@sed -n '3,/^\.DELETE/{/^#/s/^# \{0,1\}//p}' Makefile
+
+deps:
+	$(Q)tools/deps.sh
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -72,16 +87,67 @@ $(BENCH_BIN): %: %.o $(LIB)
 # built for general registers only.
 include guest/guest.mk
 
-check: all $(TEST_BIN)
-	$(Q)QUIRE_BUILD=$(BUILD) $(PROVE) --exec 'timeout -k 5 $(TEST_TIMEOUT)' $(PROVE_OPTS) $(TEST_BIN) $(TEST_SH)
+# Small images that tests boot.
+-include $(wildcard tests/payload/payload.mk)
+
+# The fuzzers: the same sources, instrumented, so that libFuzzer sees the branches taken.
+FUZZ_SAN := address,undefined -fno-sanitize-recover=undefined
+FUZZ_CFLAGS := -std=gnu11 -pthread -O1 -g $(WARN)
+
+$(FUZZ_BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	@echo '  FUZZCC  $<'
+	$(Q)$(FUZZ_CC) $(CPPFLAGS_ALL) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,$(FUZZ_SAN) -c -o $@ $<
+
+$(FUZZ_BUILD)/libquire.a: $(LIB_SRC:%.c=$(FUZZ_BUILD)/%.o)
+	@echo '  AR      $@'
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(FUZZ_BIN): %: %.o $(FUZZ_BUILD)/libquire.a
+	@echo '  FUZZLD  $@'
+	$(Q)$(FUZZ_CC) -pthread -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $^ $(LIBS)
+
+# Where clang has no libFuzzer, tests/fuzz/fuzz.t says so and skips.
+ifneq ($(filter check fuzz fuzzers,$(MAKECMDGOALS)),)
+HAVE_FUZZER := $(shell echo 'int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return p && n && 0; }' | \
+	$(FUZZ_CC) -x c -fsanitize=fuzzer,address -o /dev/null - 2>/dev/null && echo 1)
+endif
+fuzzers: $(if $(HAVE_FUZZER),$(FUZZ_BIN))
+
+TEST_ENV = QUIRE_BUILD=$(BUILD) QUIRE_FUZZ_BUILD=$(FUZZ_BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) CC='$(CC)' \
+	ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:allocator_may_return_null=1 \
+	UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1
+
+# tools/check.sh runs prove and lists what was skipped, and why, before prove's own summary.
+check: all headers-check $(TEST_BIN) $(PAYLOADS) fuzzers
+	$(Q)$(TEST_ENV) TEST_TIMEOUT=$(TEST_TIMEOUT) tools/check.sh '$(PROVE)' $(PROVE_OPTS) -- $(TEST_BIN) $(TEST_SH)
+
+fuzz: fuzzers
+	$(Q)$(TEST_ENV) $(PROVE) -v $(PROVE_OPTS) tests/fuzz/fuzz.t
+
+bench: all $(BENCH_BIN)
+	$(Q)for b in $(BENCH_BIN) $(BENCH_SH); do echo "== $$b"; $(TEST_ENV) $$b || exit 1; done
+
+demo: deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)QUIRE_BUILD=$(BUILD) tools/demo.sh
 
 # Each header compiles alone.
 headers-check:
 	$(Q)for h in include/quire/*.h mmu/*.h vmm/*.h; do \
 		$(CC) $(CPPFLAGS_ALL) -MF /dev/null $(CFLAGS_ALL) -fsyntax-only -x c $$h || exit 1; done
 
+lint: headers-check
+	$(Q)tools/lint.sh
+
+install: all
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/quire' '$(DESTDIR)$(PREFIX)/share/man/man1'
+	install -m 755 $(BUILD)/quire '$(DESTDIR)$(PREFIX)/bin/quire'
+	install -m 644 $(GUEST) '$(DESTDIR)$(PREFIX)/lib/quire/quill.elf'
+	install -m 644 docs/quire.1 '$(DESTDIR)$(PREFIX)/share/man/man1/quire.1'
+
 clean:
 	rm -rf build build-*
 
-.PHONY: all help check headers-check clean
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.PHONY: all help deps check fuzzers fuzz bench demo headers-check lint install clean
+-include $(shell find $(BUILD) $(FUZZ_BUILD) -name '*.d' 2>/dev/null)

@@ -28,13 +28,10 @@ static void fill(uint64_t from, uint64_t to, uint8_t state)
 /* The text of a view; valid until the next call. */
 static const char *text_of(gfn_t start, uint64_t nr, uint64_t scale)
 {
-	static char *text;
+	static char text[16384];
 	struct mapview view = { .start = start, .nr = nr, .states = states };
-	size_t bytes;
-	FILE *f;
+	FILE *f = fmemopen(text, sizeof(text), "w");
 
-	free(text);
-	f = open_memstream(&text, &bytes);
 	mapview_text(f, &view, scale);
 	fclose(f);
 	return text;

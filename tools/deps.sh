@@ -1,0 +1,98 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Installs what building and testing quire needs, on Debian and Ubuntu; does nothing when it
+# is all there.  Elsewhere it prints the list and leaves the choice of packages to you.
+set -u
+
+# What each is for: README.md.  Recommended packages are left out: QEMU's bring a desktop.
+packages=(
+	gcc make libc6-dev binutils		# build
+	libcapstone-dev libfdt-dev libpng-dev	# libraries
+	perl					# prove
+	clang					# second compiler, fuzzers
+	cppcheck mandoc				# lint
+	qemu-system-x86				# the peer in tests and benchmarks
+)
+
+die() {
+	echo "deps: $*" >&2
+	exit 1
+}
+
+installed() {
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+known() {
+	[ -n "$(apt-cache --quiet=0 policy "$1" 2>/dev/null | grep 'Candidate: [^(]')" ]
+}
+
+# Packages of the list that are not installed.
+missing() {
+	local package
+
+	for package in "${packages[@]}"; do
+		installed "$package" || echo "$package"
+	done
+}
+
+# Sanitizer and fuzzer run time of clang: a package of its own since LLVM 14, except where
+# libclang-common has it.
+have_clang_runtime() {
+	echo 'int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return p && n && 0; }' |
+		clang -x c -fsanitize=fuzzer,address,undefined -o /dev/null - 2>/dev/null
+}
+
+clang_runtime_package() {
+	local major package
+
+	major=$(clang -dumpversion 2>/dev/null | cut -d. -f1)
+	for package in libclang-rt-dev "libclang-rt-$major-dev" "libclang-common-$major-dev"; do
+		if known "$package"; then
+			echo "$package"
+			return
+		fi
+	done
+}
+
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then
+		env DEBIAN_FRONTEND=noninteractive "$@"
+	elif command -v sudo >/dev/null; then
+		sudo env DEBIAN_FRONTEND=noninteractive "$@"
+	else
+		die "needs root or sudo to install: $*"
+	fi
+}
+
+install_packages() {
+	local package
+
+	echo "deps: installing with apt-get: $*"
+	for package; do
+		if ! known "$package"; then
+			as_root apt-get update -q </dev/null || die "apt-get update failed; is there a network?"
+			break
+		fi
+	done
+	as_root apt-get install -q -y --no-install-recommends "$@" </dev/null ||
+		die "apt-get could not install: $*"
+}
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+	# Not ours to install; good enough if a compiler finds everything.
+	die "this is no Debian or Ubuntu; install what these packages of theirs hold: ${packages[*]}" \
+	    "and clang's sanitizer run time, then run make"
+fi
+
+mapfile -t want < <(missing)
+if [ "${#want[@]}" -gt 0 ]; then
+	install_packages "${want[@]}"
+fi
+if ! have_clang_runtime; then
+	package=$(clang_runtime_package)
+	[ -n "$package" ] && ! installed "$package" && install_packages "$package"
+	have_clang_runtime || echo "deps: clang has no libFuzzer here; the fuzz tests will be skipped"
+fi
+echo "deps: all there"

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * quire walk: how a processor of the guest would translate an address, reference by
+ * reference, through the guest's tables and ours.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <quire/abi.h>
+#include "args.h"
+#include "cmd.h"
+#include "ctl_client.h"
+#include "render.h"
+
+const char walk_usage[] =
+	"usage: quire walk [--cpu=N] [--write|--fetch] [--user] VM GVA\n"
+	"\n"
+	"Shows how a vCPU of a running guest would translate a guest-virtual address: each memory\n"
+	"reference through the guest's page tables and through stage 2, and the outcome.  Changes\n"
+	"nothing in the guest.  VM is the name or the pid of a quire run; GVA is 0xHEX or a number.\n"
+	"\n"
+	"  --cpu=N  with the registers of vCPU N (0)\n"
+	"  --write  as a write (a read)\n"
+	"  --fetch  as an instruction fetch\n"
+	"  --user   as CPL 3 (CPL 0)\n"
+	"\n"
+	"Exit status: 0 the access is allowed; 1 it is refused; 2 wrong usage; 121 no such VM, or\n"
+	"it does not answer.\n";
+
+struct walk_options {
+	const char *vm;
+	unsigned int cpu;
+	gva_t gva;
+	struct walk_access access;
+};
+
+#define MAX_CPU 65535
+
+static int parse_options(int argc, char **argv, struct walk_options *opt, struct quire_error *err)
+{
+	static const struct option options[] = {
+		{ "cpu", required_argument, NULL, 'c' },
+		{ "write", no_argument, NULL, 'w' },
+		{ "fetch", no_argument, NULL, 'f' },
+		{ "user", no_argument, NULL, 'u' },
+		{ 0 },
+	};
+	uint64_t cpu = 0;
+	int c;
+
+	opterr = 0;
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			if (parse_count(optarg, 0, MAX_CPU, &cpu, err))
+				return -EINVAL;
+			break;
+		case 'w': opt->access.write = true; break;
+		case 'f': opt->access.fetch = true; break;
+		case 'u': opt->access.user = true; break;
+		default:
+			return quire_fail(err, -EINVAL, "%s: unknown option, or its value is "
+					  "missing; see quire help walk", argv[optind - 1]);
+		}
+	}
+	if (opt->access.write && opt->access.fetch)
+		return quire_fail(err, -EINVAL, "--write and --fetch are two accesses; choose one");
+	if (argc - optind != 2)
+		return quire_fail(err, -EINVAL, "say which VM (name or pid) and which address; "
+				  "see quire help walk");
+	opt->vm = argv[optind];
+	opt->cpu = (unsigned int)cpu;
+	return parse_address(argv[optind + 1], &opt->gva, err);
+}
+
+static int fetch(const struct walk_options *opt, struct walk_result *res, uint8_t *state,
+		 struct quire_error *err)
+{
+	int fd = ctl_connect(opt->vm, err), code;
+
+	if (fd < 0)
+		return fd;
+	code = ctl_get_walk(fd, opt->cpu, opt->gva, opt->access, res, state, err);
+	close(fd);
+	return code;
+}
+
+/* What render_walk says of the page reached when it has the guest memory at hand. */
+static void print_state(uint8_t byte)
+{
+	unsigned int state = byte & ~GMEM_STATE_LARGE;
+
+	if (state < PG_NR_STATES)
+		printf("  page: %s%s\n", page_states[state].name,
+		       byte & GMEM_STATE_LARGE ? ", in a 2 MiB leaf" : "");
+}
+
+int cmd_walk(int argc, char **argv)
+{
+	struct walk_options opt = { 0 };
+	struct quire_error err = { "" };
+	struct walk_result res;
+	uint8_t state;
+
+	if (parse_options(argc, argv, &opt, &err)) {
+		fprintf(stderr, "quire walk: %s\n", err.text);
+		return QUIRE_STATUS_USAGE;
+	}
+	if (fetch(&opt, &res, &state, &err)) {
+		fprintf(stderr, "quire walk: %s\n", err.text);
+		return QUIRE_STATUS_HOST;
+	}
+	render_walk(stdout, opt.gva, &res, NULL);
+	print_state(state);
+	if (fflush(stdout)) {
+		fprintf(stderr, "quire walk: cannot write: %m\n");
+		return QUIRE_STATUS_HOST;
+	}
+	return res.outcome == WALK_OK ? 0 : 1;
+}
