@@ -86,9 +86,7 @@ char *ctl_list(void)
 
 	for (unsigned int i = 0; i < nr; i++)
 		bytes += strlen(names[i]) + 1;
-	list = end = malloc(bytes);
-	if (list)
-		*list = '\0';
+	list = end = calloc(1, bytes);
 	for (unsigned int i = 0; list && i < nr; i++)
 		end += sprintf(end, "%s%s", i ? " " : "", names[i]);
 	free_names(names, nr);

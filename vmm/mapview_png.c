@@ -52,17 +52,12 @@ static uint32_t lighter(uint32_t rgb)
 
 uint32_t mapview_png_rgb(unsigned int index)
 {
-	uint32_t rgb;
+	if (index < INDEX_NOT_RAM) {
+		uint32_t rgb = page_states[index / 2].rgb;
 
-	switch (index) {
-	case INDEX_NOT_RAM: return 0x808080;
-	case INDEX_PAPER:   return 0xffffff;
-	case INDEX_INK:	    return 0x000000;
+		return index % 2 ? lighter(rgb) : rgb;
 	}
-	if (index >= NR_INDICES)
-		return 0;
-	rgb = page_states[index / 2].rgb;
-	return index % 2 ? lighter(rgb) : rgb;
+	return index == INDEX_NOT_RAM ? 0x808080 : index == INDEX_PAPER ? 0xffffff : 0;
 }
 
 /* ---- the legend: lines of a colour swatch and text ---- */
