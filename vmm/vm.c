@@ -187,7 +187,7 @@ static int check_limits(const struct vm *vm, struct quire_error *err)
 {
 	gpa_t end = gfn_to_gpa(vm->ram[vm->nr_ram - 1].end);
 
-	if (end - 1 >> vm->maxphyaddr)
+	if ((end - 1) >> vm->maxphyaddr)
 		return quire_fail(err, -EDOM, "-m %lluM is more than this processor's %u bits of "
 				  "physical address reach",
 				  (unsigned long long)vm->config.ram_bytes / MiB, vm->maxphyaddr);
