@@ -200,6 +200,7 @@ static void buses(void)
 	out(0x80, 1);
 	ok(atomic_load(&r.ports.unclaimed) == 2, "and such accesses are counted");
 	ok(!bus_read(&r.ports, 0x80, 4, &wide, 1) && wide == 0xffffffff, "32 bits of ones");
+	ok(atomic_load(&r.ports.unclaimed) == 3, "which count as one access");
 	ok(!bus_read(&r.ports, U + 7, 2, &wide, 1) && (uint16_t)wide == 0xff00,
 	   "an access across a device's end: its byte, then ones");
 	d.base = U + 4;

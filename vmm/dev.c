@@ -36,6 +36,15 @@ static const struct device *find(const struct bus *bus, uint64_t addr, unsigned 
 	return NULL;
 }
 
+/* Does any device have a byte of [addr, addr + width)? */
+static bool any_device(const struct bus *bus, uint64_t addr, unsigned int width)
+{
+	for (unsigned int i = 0; i < width; i++)
+		if (find(bus, addr + i, 1))
+			return true;
+	return false;
+}
+
 static bool unclaimed(struct bus *bus)
 {
 	atomic_fetch_add_explicit(&bus->unclaimed, 1, memory_order_relaxed);
@@ -52,8 +61,8 @@ bool bus_read(struct bus *bus, uint64_t addr, unsigned int width, void *data, un
 		d->read(d->ctx, addr - d->base, width, data, count);
 		return true;
 	}
-	if (width == 1) {
-		memset(data, 0xff, count);
+	if (!any_device(bus, addr, width)) {
+		memset(data, 0xff, (size_t)count * width);
 		return unclaimed(bus);
 	}
 	for (unsigned int i = 0; i < count * width; i++)
@@ -72,7 +81,7 @@ bool bus_write(struct bus *bus, uint64_t addr, unsigned int width, const void *d
 		d->write(d->ctx, addr - d->base, width, data, count);
 		return true;
 	}
-	if (width == 1)
+	if (!any_device(bus, addr, width))
 		return unclaimed(bus);
 	for (unsigned int i = 0; i < count * width; i++)
 		all &= bus_write(bus, addr + i % width, 1, byte + i, 1);

@@ -529,6 +529,10 @@ static void drain_output(struct vm *vm)
 	uint64_t until = by_itself ? deadline_ns(vm) : monotonic_ns() + GRACE_NS;
 
 	console_drain(&vm->console, by_itself ? vm->signal_fd : -1, until);
+	if (!vm->status && atomic_load(&vm->console.error)) {
+		vm->ending = false;	/* success was too early: its output is lost */
+		check_output(vm);
+	}
 }
 
 static void report(struct vm *vm)
@@ -568,7 +572,6 @@ int vm_run(struct vm *vm, struct ctl *ctl)
 	stop_vcpus(vm);
 	vm->run_ns = monotonic_ns() - vm->run_start_ns;
 	drain_output(vm);
-	check_output(vm);
 	report(vm);
 	return vm->status;
 }

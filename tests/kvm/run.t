@@ -1,0 +1,288 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: MIT
+#
+# quire run from the outside: exit statuses, messages, streams, signals, crash reports.  The guests
+# are a few bytes of machine code each, made here.
+use strict;
+use warnings;
+use File::Temp qw(tempdir);
+use IO::Select;
+use POSIX qw(:sys_wait_h);
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+my $quire = ($ENV{QUIRE_BUILD} // 'build') . '/quire';
+my $dir = tempdir(CLEANUP => 1);
+
+# ---- running quire ----
+
+# run(args..., \%how): how is in => input, after => [seconds, signal], keep => merged stderr
+sub run {
+	my $how = ref $_[-1] ? pop : {};
+	my ($out, $err) = ("$dir/out", "$dir/err");
+	my $start = time;
+	my $pid = fork // die;
+	if (!$pid) {
+		$how->{in} = "$dir/in" if defined $how->{text} && spew('in', $how->{text});
+		open STDIN, '<', $how->{in} // '/dev/null' or die;
+		open STDOUT, '>', $how->{out} // $out or die;
+		if ($how->{merge}) { open STDERR, '>&', \*STDOUT } else { open STDERR, '>', $err }
+		$SIG{$_} = 'DEFAULT' for qw(INT HUP TERM QUIT PIPE);
+		exec 'timeout', '-k', 1, $how->{limit} // 20, $quire, @_ unless $how->{after};
+		exec $quire, @_;
+	}
+	if ($how->{after}) {
+		sleep $how->{after}[0];
+		kill $how->{after}[1], $pid;
+	}
+	waitpid $pid, 0;
+	my %r = (status => $? & 127 ? "signal " . ($? & 127) : $? >> 8, time => time - $start);
+	$r{out} = slurp($out) unless $how->{out};
+	$r{err} = $how->{merge} ? '' : slurp($err);
+	return \%r;
+}
+
+sub slurp { local $/; open my $f, '<:raw', $_[0] or return ''; my $t = <$f>; return $t // '' }
+
+sub spew {
+	my ($name, $bytes) = @_;
+	open my $f, '>:raw', "$dir/$name" or die;
+	print $f $bytes;
+	close $f or die;
+	return "$dir/$name";
+}
+
+sub one_line { return $_[0] =~ /\Aquire: [^\n]+\n\z/ }
+
+# ---- guests ----
+
+# Real mode at 0:7c00.
+sub flat { my ($name, $hex) = @_; $hex =~ s/\s//g; return spew($name, pack 'H*', $hex) }
+
+# 32-bit code at 1 MiB in an ELF64 with a PVH note; what follows it is at 1 MiB + 4 KiB.
+sub pvh {
+	my ($name, $hex, $data) = @_;
+	$hex =~ s/\s//g;
+	my $body = pack('H*', $hex);
+	$body .= "\0" x (4096 - length $body) . ($data // '');
+	my $note = pack 'VVVa4V', 4, 4, 18, "Xen\0", 0x100000;
+	my $head = pack 'a4CCCCx8vvVQQQVvvvvvv', "\x7fELF", 2, 1, 1, 0, 2, 62, 1, 0x100000, 64, 0, 0,
+		64, 56, 2, 0, 0, 0;
+	my $load = pack 'VVQQQQQQ', 1, 7, 4096, 0x100000, 0x100000, length $body, length $body, 4096;
+	my $pnote = pack 'VVQQQQQQ', 4, 4, 64 + 112, 0, 0, length $note, length $note, 4;
+	my $file = $head . $load . $pnote . $note;
+	return spew($name, $file . "\0" x (4096 - length $file) . $body);
+}
+
+my $exit42 = flat('exit42', 'b02a e6f4');
+my $loop = flat('loop', 'ebfe');
+my $halt = flat('halt', 'faf4 ebfd');
+my $hello = flat('hello', 'baf803 be117c b90600 fc f36e b000 e6f4 90 ' . unpack 'H*', "hello\n");
+my $echo = flat('echo', 'bafd03 ec a801 74fb baf803 ec ee 3c0a 75ef b007 e6f4');
+
+# ---- is there a KVM to run on? ----
+
+my $probe = run('run', $exit42);
+if ($probe->{status} == 121) {
+	chomp $probe->{err};
+	plan skip_all => $probe->{err};
+}
+
+# ---- arguments ----
+
+for my $bad (
+	[[]], [['frobnicate']], [['run']], [['run', '--no-such', $exit42]], [['run', '-x', $exit42]],
+	[['run', '-m']], [['run', '-m', '0', $exit42]], [['run', '-m', '-1', $exit42]],
+	[['run', '-m', '128', $exit42]], [['run', '-m', '4097', $exit42]],
+	[['run', '-m', '12Q', $exit42]], [['run', '-m', '256T', $exit42]],
+	[['run', '-m', '99999999999999999999T', $exit42]],
+	[['run', '-c', '0', $exit42]], [['run', '-c', '256', $exit42]], [['run', '-c', 'x', $exit42]],
+	[['run', '-c', '2', '--irqchip=off', $exit42]],
+	[['run', '--paging=shadow', $exit42]], [['run', '--hugepages=yes', $exit42]],
+	[['run', '--irqchip=maybe', $exit42]], [['run', '--timeout=0', $exit42]],
+	[['run', '--timeout=soon', $exit42]], [['run', '--timeout', '-1', $exit42]],
+	[['run', '--module=', $exit42]], [['run', "--module=$dir/none", $exit42]],
+	[['run', '--name=', $exit42]], [['run', '--name=' . 'x' x 64, $exit42]],
+	[['run', '--name=a/b', $exit42]], [['run', '--stats=', $exit42]],
+	[['run', "--stats=$dir/none/s", $exit42]],
+	[['run', "$dir/none"]], [['run', $dir]], [['run', '/dev/null']], [['run', spew('empty', '')]],
+	[['run', spew('elf', "\x7fELF" . 'x' x 100)]], [['run', '-m', '4K', $exit42]],
+	[['help', 'frobnicate']],
+) {
+	my $r = run(@{$bad->[0]});
+	my $what = join ' ', map { s/\Q$dir\E/DIR/r } map { length > 40 ? substr($_, 0, 40) . '...' : $_ }
+		@{$bad->[0]};
+	ok($r->{status} eq 2 && one_line($r->{err}) && $r->{out} eq '', "usage: quire $what")
+		or diag "status $r->{status}, stderr: $r->{err}";
+}
+for my $good (['--version'], ['--help'], ['help'], ['help', 'run'], ['run', '--help'], ['help', 'map']) {
+	my $r = run(@$good);
+	ok($r->{status} eq 0 && $r->{out} =~ /quire/ && $r->{err} eq '', "quire @$good");
+}
+is(run('--version', { out => '/dev/full' })->{status}, 121, 'a full standard output is an error');
+
+# ---- statuses ----
+
+is($probe->{status}, 42, 'the exit status is what the guest writes to the exit port');
+is(run('run', flat('exit0', 'b000 e6f4'))->{status}, 0, '... 0 too');
+is(run('run', flat('exit99', 'b063 e6f4'))->{status}, 99, '... and 99');
+my $r = run('run', flat('exit16', 'b82c01 e7f4'));
+ok($r->{status} eq 99 && one_line($r->{err}) && $r->{err} =~ /300/,
+	'a larger one (300, 16 bits wide) is reported as 99 and said');
+$r = run('run', flat('exit32', '66b878563412 66e7f4'));
+ok($r->{status} eq 99 && $r->{err} =~ /305419896/, 'a 32-bit one');
+$r = run('run', '--irqchip=off', $halt);
+ok($r->{status} eq 99 && one_line($r->{err}) && $r->{err} =~ /halted/,
+	'a guest that halts for good ends, without a status of its own');
+$r = run('run', '--timeout=0.3', $loop);
+ok($r->{status} eq 124 && one_line($r->{err}) && $r->{time} > 0.3 && $r->{time} < 2,
+	'--timeout stops a busy guest');
+$r = run('run', '--timeout=0.3', $halt);
+ok($r->{status} eq 124 && $r->{time} < 2, '... and a sleeping one');
+$r = run('run', '--timeout=1', flat('vmcall', '0f01c1 0f01d9 ebf8'));
+ok($r->{time} < 4, "a guest that uses VMCALL hangs nobody (status $r->{status})");
+for ([INT => 130], [TERM => 143], [HUP => 129], [QUIT => 131]) {
+	my ($sig, $want) = @$_;
+	$r = run('run', $loop, { after => [0.3, $sig] });
+	ok($r->{status} eq $want && one_line($r->{err}) && $r->{time} < 2, "SIG$sig: status $want");
+}
+
+# ---- streams ----
+
+$r = run('run', $hello);
+ok($r->{out} eq "hello\n" && $r->{status} eq 0, 'output through rep outsb');
+$r = run('run', $echo, { text => "some input\nnot read" });
+ok($r->{out} eq "some input\n" && $r->{status} eq 7, 'input comes back');
+$r = run('run', '--timeout=5', $echo, { text => 'z' x 9000 . "\n" });
+is(length $r->{out}, 9001, 'input larger than the FIFO arrives whole');
+$r = run('run', '--irqchip=off', $hello, { in => '/dev/full' });
+is($r->{out}, "hello\n", 'a strange standard input does not matter');
+is(run('run', '--timeout=5', $hello, { out => '/dev/full' })->{status}, 121,
+	'output that cannot be written is a host error');
+for my $closed ('<&-', '>&-', '2>&-', '<&- >&- 2>&-') {
+	is(system("timeout 10 $quire run $exit42 $closed") >> 8, 42, "with $closed");
+}
+is(`timeout 10 $quire run $hello <&-`, "hello\n", 'output with standard input closed');
+
+# 100 000 bytes, more than a pipe holds, and a reader that is late.
+my $flood = flat('flood', '66b9a0860100 baf803 b041 ee 6649 75fb b005 e6f4');
+is(`timeout 20 $quire run $flood | (sleep 0.5; wc -c)` + 0, 100000, 'a slow reader gets all of it');
+my $endless = flat('endless', 'baf803 b041 ee ebfd');
+my $t = time;
+is(`(timeout 20 $quire run $endless 2>$dir/err; echo \$? >$dir/status) | head -c 100 | wc -c` + 0, 100,
+	'a reader that leaves ...');
+ok(slurp("$dir/status") == 141 && one_line(slurp("$dir/err")) && time - $t < 3,
+	'... ends the guest: status 141');
+$t = time;
+system("(timeout 20 $quire run --timeout=0.5 $endless 2>/dev/null; echo \$? >$dir/status) | sleep 4 &" .
+	"sleep 3");
+is(slurp("$dir/status") + 0, 124, '--timeout works while output is blocked');
+
+# ---- memory ----
+
+for my $size (qw(1M 3G 3073M 6G)) {
+	is(run('run', '-m', $size, $exit42)->{status}, 42, "-m $size");
+}
+# 32-bit code: ones from a hole, nothing from a write there, RAM right below 3 GiB.
+my $hole = pvh('hole', 'a1000000d0 83f8ff 7517 c705000000d0 00000000 833d000000d0ff 7504 b011 e6f4' .
+	'b001 e6f4');
+$r = run('run', '-m', '4G', '--stats=-', $hole);
+ok($r->{status} eq 17 && $r->{out} =~ /"unclaimed_mmio_accesses": 3/,
+	'where no device is, reads give ones, writes vanish, and both are counted');
+my $top = pvh('top', 'c705fcffffbf 78563412 813dfcffffbf 78563412 7504 b003 e6f4 b001 e6f4');
+is(run('run', '-m', '4G', $top)->{status}, 3, 'the last word below 3 GiB is RAM');
+
+# ---- CPUs ----
+
+# The first CPU switches its local APIC on and sends INIT and SIPI; the second writes 0x55 to 0x9000.
+my $smp = pvh('smp', 'c70500800000 b055a200 c70504800000 90f4ebfd c705f000e0fe ff010000 c7051003e0fe 00000001' .
+	'c7050003e0fe 00450000 c7050003e0fe 08460000 803d00900000 55 75f7 b021 e6f4');
+is(run('run', '-c', 2, '--timeout=10', $smp)->{status}, 33, '-c 2: the second CPU starts by SIPI');
+is(run('run', '-c', 1, '--irqchip=on', '--timeout=0.3', $smp)->{status}, 124,
+	'-c 1: there is no second CPU');
+is(run('run', '-c', 16, $exit42)->{status}, 42, '-c 16');
+# CPUID 0x40000000: "QuireQuire"
+my $cpuid = pvh('cpuid', 'b800000040 0fa2 81fb51756972 7506 81f965517569 0f94c0 e6f4');
+is(run('run', $cpuid)->{status}, 1, 'CPUID says QuireQuire');
+
+# ---- crashes ----
+
+my $crash = sub {
+	my ($name, $image, @like) = @_;
+	my $r = run('run', '--timeout=10', $image);
+	is($r->{status}, 122, "$name: status 122");
+	like($r->{err}, $_, "$name: report has $_") for @like;
+	like($r->{err}, qr/\A[^\n]*guest crashed: vCPU 0: /, "$name: one headline first");
+	return $r;
+};
+my @always = (qr/^  rip [0-9a-f]{16}  rflags/m, qr/^  rax /m, qr/^  cs   /m, qr/^  cr0  .* PE\b/m,
+	qr/^  =>/m, qr/^RIP, fetch: walk of gva/m, qr/^  gpa 000000100000  private/m);
+$crash->('triple fault', pvh('ud2', '0f0b'), qr/triple fault/, qr/^  => 0+100000 .*ud2/m,
+	qr/code, 32-bit, CPL 0/, @always);
+
+# Identity-mapped first 2 MiB, 4-level, compatibility mode; then a read of 0x80000000.
+my $tables = pack('Q', 0x102003) . "\0" x 4088 . pack('Q', 0x103003) . "\0" x 4088 .
+	pack('Q', 0x83) . "\0" x 4088;
+my $paging = 'b800101000 0f22d8 0f20e0 83c820 0f22e0 b9800000c0 0f32 0d00010000 0f30 0f20c0 ' .
+	'0d00000080 0f22c0';
+$crash->('page fault', pvh('pf', "$paging a100000080", $tables), qr/triple fault/,
+	qr/^  cr4 .* PAE/m, qr/^  efer .*LME LMA/m, qr/^  cr2  0+80000000/m,
+	qr/^CR2, read: walk of gva 0x80000000 \(.*page fault/m, qr/<-- refused here/,
+	qr/#PF with error code 0: page not present/, qr/^   1    EPT PML4E  gpa 0000000000101000/m,
+	qr/^   \d  PML4E /m, @always);
+$crash->('fetch outside RAM', pvh('jump', 'b8000000d0 ffe0'),
+	qr/instruction fetch outside RAM at gpa 0xd0000000/, qr/=> .*no memory there/,
+	qr/EPT violation at gpa 0xd0000000/, qr/not RAM/);
+$r = run('run', pvh('lastwords', 'baf8030000 b041 ee ee ee 0f0b'), { merge => 1 });
+like($r->{out}, qr/\AAAAquire: guest crashed/, 'what a guest wrote comes before its crash report');
+
+# ---- statistics ----
+
+$r = run('run', "--stats=$dir/stats", '--name=counted', '-m', '64M', $exit42);
+my $stats = slurp("$dir/stats");
+SKIP: {
+	eval { require JSON::PP; 1 } or skip 'no JSON::PP', 5;
+	my $vm = eval { JSON::PP::decode_json($stats) };
+	ok($vm && $vm->{schema} eq 'quire.stats/1' && ref $vm->{machine} eq 'HASH', 'quire.stats/1');
+	$vm = $vm->{vms}[0];
+	ok($vm->{name} eq 'counted' && $vm->{exit_status} == 42, 'name and status');
+	my $sum = 0;
+	$sum += $vm->{$_} for grep { /^state_.*_pages$/ } keys %$vm;
+	ok($sum == $vm->{ram_pages} && $sum == 64 * 256, 'each page is in exactly one state');
+	ok($vm->{setup_ns} > 0 && $vm->{run_ns} > 0 && $vm->{metadata_bytes} > 0, 'times and metadata');
+	ok($vm->{exits_by_reason}{io_exits} >= 1 && $vm->{exits} >= 1, 'exits by reason');
+}
+is(run('run', '--stats=/dev/full', flat('exit0', 'b000 e6f4'))->{status}, 121,
+	'statistics that cannot be written are an error');
+
+# ---- nothing is left behind ----
+
+my $pid = fork // die;
+if (!$pid) {
+	open STDOUT, '>', '/dev/null';
+	exec $quire, 'run', '--name=left', $loop;
+}
+sleep 0.3;
+$r = run('run', '--name=left', $exit42);
+ok($r->{status} eq 2 && one_line($r->{err}) && $r->{err} =~ /left/, 'a name is taken while its VM runs');
+kill KILL => $pid;
+waitpid $pid, 0;
+is($? & 127, 9, 'killed');
+is(run('run', '--name=left', $exit42)->{status}, 42, 'after kill -9 the name is free at once');
+is(scalar(grep { (readlink("/proc/$_/exe") // '') =~ m{\Q$quire\E$} }
+	map { m{/proc/(\d+)} } glob '/proc/[0-9]*'), 0, 'no process is left');
+
+# ---- no permission ----
+
+SKIP: {
+	skip 'needs root to become somebody else', 2 if $>;
+	my @as_nobody = ('perl', '-e', '$) = "65534 65534"; $( = 65534; $< = $> = 65534; exec @ARGV');
+	skip '/dev/kvm is open to all', 2 if !system(@as_nobody, 'test', '-w', '/dev/kvm');
+	chmod 0755, $dir;
+	my $line = `cp $quire $dir/q; chmod 755 $dir/q; perl -e '\$) = "65534 65534"; \$( = 65534; \$< = \$> = 65534; exec \@ARGV' $dir/q run $exit42 2>&1`;
+	is($? >> 8, 121, 'no permission for /dev/kvm: status 121');
+	ok(one_line($line) && $line =~ m{permission.*/dev/kvm}, 'and one line that says what to do');
+	diag $line;
+}
+
+done_testing();
