@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Time is the TSC.  How fast it runs comes from, in this order: the device tree; CPUID leaf
+ * 0x40000010, where hypervisors put it; CPUID leaf 0x15; a race against the PIT.
+ * Asked for only when needed, as CPUID leaves the guest.
+ */
+#include "kernel.h"
+
+#define PIT_HZ	    1193182UL
+#define PIT_TICKS   11932UL	/* 10 ms */
+#define PIT_COUNTER 0x40
+#define PIT_COMMAND 0x43
+
+static uint32_t khz_from_cpuid(void)
+{
+	uint32_t reg[4];
+
+	cpuid(0x40000000, reg);
+	if (reg[0] >= 0x40000010 && reg[0] < 0x40000100) {
+		cpuid(0x40000010, reg);
+		if (reg[0])
+			return reg[0];
+	}
+	cpuid(0, reg);
+	if (reg[0] < 0x15)
+		return 0;
+	cpuid(0x15, reg);
+	if (!reg[0] || !reg[1] || !reg[2])
+		return 0;
+	return (uint32_t)((uint64_t)reg[2] * reg[1] / reg[0] / 1000);
+}
+
+static uint16_t pit_count(void)
+{
+	uint8_t low;
+
+	outb(PIT_COMMAND, 0x00);	/* latch channel 0 */
+	low = inb(PIT_COUNTER);
+	return (uint16_t)(inb(PIT_COUNTER) << 8 | low);
+}
+
+/* 0 if the counter stands still: no PIT. */
+static uint32_t khz_from_pit(void)
+{
+	uint64_t start, ticks = 0, polls = 0;
+	uint16_t first;
+
+	outb(PIT_COMMAND, 0x34);	/* channel 0, low then high byte, mode 2 */
+	outb(PIT_COUNTER, 0);
+	outb(PIT_COUNTER, 0);
+	first = pit_count();
+	start = rdtsc();
+	while (ticks < PIT_TICKS && (ticks || polls++ < 100))
+		ticks = (uint16_t)(first - pit_count());
+	return ticks ? (uint32_t)((rdtsc() - start) * PIT_HZ / ticks / 1000) : 0;
+}
+
+uint32_t clock_khz(void)
+{
+	static uint32_t khz;
+
+	if (!khz)
+		khz = boot.tsc_khz;
+	if (!khz)
+		khz = khz_from_cpuid();
+	if (!khz)
+		khz = khz_from_pit();
+	if (!khz)
+		panic("no clock: neither device tree, CPUID nor PIT tells the TSC's frequency");
+	return khz;
+}
+
+uint64_t clock_ns(uint64_t cycles)
+{
+	uint64_t khz = clock_khz();
+
+	return cycles / khz * 1000000 + cycles % khz * 1000000 / khz;
+}
+
+uint64_t clock_deadline(uint64_t seconds)
+{
+	return rdtsc() + seconds * clock_khz() * 1000;
+}

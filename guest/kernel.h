@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUILL_KERNEL_H
+#define QUILL_KERNEL_H
+
+/*
+ * The kernel's own services: what the loader said, traps and nucleus calls, console, clock,
+ * the end.
+ */
+#include "layout.h"
+#include "runtime.h"
+
+/* What the loader handed over; filled by boot_parse() and never changed after. */
+
+#define MAX_RAM_RANGES 32
+#define CMDLINE_BYTES  1024
+
+struct ram_range {
+	uint64_t start, end;	/* gpa, half-open, page aligned */
+};
+
+struct boot_info {
+	struct ram_range ram[MAX_RAM_RANGES];	/* as the loader listed them */
+	unsigned int nr_ram;
+	unsigned int nr_cpus;
+	char cmdline[CMDLINE_BYTES];
+	uint32_t tree_bytes;	/* 0: no device tree */
+	uint32_t tsc_khz;	/* 0: not told */
+	uint64_t setup_ns;	/* exec of the VMM to our first instruction; 0: not told */
+	uint32_t uart_fifo;	/* bytes one burst may carry */
+	uint64_t entry_tsc;	/* at pvh_entry */
+};
+extern struct boot_info boot;
+
+/* Read the PVH start info at gpa start_info and the device tree if there is one. */
+void boot_parse(uint64_t start_info, uint64_t entry_tsc);
+
+/* Take what the flattened device tree at blob says; false if it is not a sound tree. */
+bool tree_parse(const void *blob, struct boot_info *info);
+
+/* Traps (traps.S, trap.c). */
+
+struct trap {
+	uint64_t rax, rbx, rcx, rdx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
+	uint64_t cr2;
+	uint64_t vector, error, rip, cs, rflags, rsp, ss;
+};
+
+/* Called with every trap first; true: dealt with, go back to where *trap says. */
+extern bool (*trap_hook)(struct trap *trap);
+
+/* Run fn(arg); true if it trapped, and then guard_trap says how.  Not nested. */
+bool guarded(void (*fn)(uint64_t), uint64_t arg);
+extern struct trap guard_trap;
+
+uint64_t nucleus_call(uint64_t number, uint64_t a, uint64_t b);
+
+/* Console (console.c). */
+
+void console_init(void);
+void console_putc(char c);
+void console_flush(void);
+int console_getc(void);	/* waits; flushes first */
+
+/* Clock (clock.c): the TSC; khz found on first use. */
+
+uint32_t clock_khz(void);
+uint64_t clock_ns(uint64_t cycles);
+uint64_t clock_deadline(uint64_t seconds);	/* a TSC value */
+
+/* The end (start.c). */
+
+void quill_exit(unsigned int status) __attribute__((noreturn));
+void panic(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+#endif

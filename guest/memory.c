@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Physical memory: buddy allocators that never touch free memory.
+ *
+ * A guest whose host overcommits should not make the host keep what it does not use, and a
+ * page given back (balloon, free page reporting) loses its contents.  So no list runs through
+ * free blocks.  What is free is written in bit maps, 256 bytes per chunk of 1024 pages (one
+ * 16384th of memory), local to the chunk:
+ *
+ *	bit 1      [          1024 pages          ]	order 10
+ *	bits 2-3   [    512     |      512     ]	order 9
+ *	...
+ *	1024-2047  one page each				order 0
+ *
+ * A block's buddy is bit n ^ 1, its parent n / 2.  Allocation takes a set bit of the smallest
+ * order that will do and sets the bits of the halves not needed on the way down; freeing
+ * climbs while the buddy is free.  A row of bits per order over 64 chunks says where to look.
+ *
+ * Nor are the maps written at boot.  A zone *opens* its chunks from the bottom up, when the
+ * ones opened have nothing left: only then are their bits set and their GiB entered in the
+ * direct map.  The free counters are right from the start, by arithmetic.  So a guest of any
+ * size boots having touched a page or two here.
+ *
+ *	start     opened chunks      |      unopened: all free      end
+ *	  [ maps' bits are valid     |  maps untouched              )
+ *
+ * The maps, and a page per GiB for the direct map's tables, are set aside at the bottom of the
+ * first zone.
+ */
+#include "kernel.h"
+#include "memory.h"
+#include "paging.h"
+
+extern char image_end[];
+
+static struct zone zones[MAX_ZONES];
+static unsigned int nr_zones;
+static uint64_t reserved_tables;	/* gpa; entry i is for GiB i */
+
+static unsigned int node_of(uint64_t frame, unsigned int order)
+{
+	return (unsigned int)((CHUNK_PAGES + frame % CHUNK_PAGES) >> order);
+}
+
+static bool test(const struct chunk *c, unsigned int node)
+{
+	return c->bits[node / 64] >> node % 64 & 1;
+}
+
+static void flip(struct chunk *c, unsigned int node)
+{
+	c->bits[node / 64] ^= 1UL << node % 64;
+}
+
+/* A free block of order in the chunk, as a node; 0 if there is none. */
+static unsigned int chunk_first(const struct chunk *c, unsigned int order)
+{
+	unsigned int first = (unsigned int)(CHUNK_PAGES >> order), end = 2 * first;
+
+	for (unsigned int word = first / 64; word * 64 < end; word++) {
+		uint64_t bits = c->bits[word];
+
+		if (first < 64)
+			bits &= ((1UL << first) - 1) << first;
+		if (bits)
+			return word * 64 + (unsigned int)__builtin_ctzll(bits);
+	}
+	return 0;
+}
+
+static void set_free(struct zone *z, uint64_t index, unsigned int node, unsigned int order)
+{
+	flip(&z->chunk[index], node);
+	z->row[index / 64].has[order] |= 1UL << index % 64;
+	if (index / 64 < z->hint[order])
+		z->hint[order] = index / 64;
+}
+
+static void clear_free(struct zone *z, uint64_t index, unsigned int node, unsigned int order)
+{
+	flip(&z->chunk[index], node);
+	if (!chunk_first(&z->chunk[index], order))
+		z->row[index / 64].has[order] &= ~(1UL << index % 64);
+}
+
+/* The largest order of a block that starts at frame and ends by end. */
+static unsigned int largest_order(uint64_t frame, uint64_t end)
+{
+	unsigned int order = 0;
+
+	while (order < MAX_ORDER && !(frame >> order & 1) && frame + (2UL << order) <= end)
+		order++;
+	return order;
+}
+
+static uint64_t max_frame(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static uint64_t min_frame(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void chunk_open(struct zone *z)
+{
+	uint64_t index = z->opened++, base = (z->first + index) * CHUNK_PAGES;
+	uint64_t frame = max_frame(base, z->start), end = min_frame(base + CHUNK_PAGES, z->end);
+
+	memset(&z->chunk[index], 0, sizeof(z->chunk[index]));
+	if (index % 64 == 0)
+		memset(&z->row[index / 64], 0, sizeof(z->row[0]));
+	while (frame < end) {
+		unsigned int order = largest_order(frame, end);
+
+		set_free(z, index, node_of(frame, order), order);
+		frame += 1UL << order;
+	}
+	direct_map(base >> (30 - PAGE_SHIFT));
+}
+
+/* An opened chunk with a free block of order; nr_chunks if there is none. */
+static uint64_t chunk_with(struct zone *z, unsigned int order)
+{
+	uint64_t rows = (z->opened + 63) / 64;
+
+	for (uint64_t *row = &z->hint[order]; *row < rows; ++*row) {
+		uint64_t has = z->row[*row].has[order];
+
+		if (has)
+			return *row * 64 + (unsigned int)__builtin_ctzll(has);
+	}
+	return z->nr_chunks;
+}
+
+static uint64_t take(struct zone *z, uint64_t index, unsigned int from, unsigned int order)
+{
+	unsigned int node = chunk_first(&z->chunk[index], from);
+
+	clear_free(z, index, node, from);
+	z->nr_free[from]--;
+	while (from > order) {
+		node *= 2;
+		from--;
+		set_free(z, index, node + 1, from);
+		z->nr_free[from]++;
+	}
+	return (z->first + index) * CHUNK_PAGES + (((uint64_t)node << order) - CHUNK_PAGES);
+}
+
+uint64_t zone_alloc(struct zone *z, unsigned int order)
+{
+	for (;;) {
+		for (unsigned int from = order; from <= MAX_ORDER; from++) {
+			uint64_t index = chunk_with(z, from);
+
+			if (index < z->nr_chunks)
+				return take(z, index, from, order);
+		}
+		if (z->opened == z->nr_chunks)
+			return 0;
+		chunk_open(z);
+	}
+}
+
+static void refuse_double_free(const struct chunk *c, unsigned int node, uint64_t frame)
+{
+	for (; node; node /= 2)
+		if (test(c, node))
+			panic("page frame 0x%lx is freed twice", frame);
+}
+
+void zone_free(struct zone *z, uint64_t frame, unsigned int order)
+{
+	uint64_t index = frame / CHUNK_PAGES - z->first;
+	struct chunk *c = &z->chunk[index];
+	unsigned int node = node_of(frame, order);
+
+	refuse_double_free(c, node, frame);
+	while (order < MAX_ORDER && test(c, node ^ 1)) {
+		clear_free(z, index, node ^ 1, order);
+		z->nr_free[order]--;
+		node /= 2;
+		order++;
+	}
+	set_free(z, index, node, order);
+	z->nr_free[order]++;
+}
+
+static uint64_t chunks_of(uint64_t start, uint64_t end)
+{
+	return (end + CHUNK_PAGES - 1) / CHUNK_PAGES - start / CHUNK_PAGES;
+}
+
+static uint64_t row_bytes(uint64_t chunks)
+{
+	return (chunks + 63) / 64 * sizeof(struct chunk_row);
+}
+
+uint64_t zone_meta_bytes(uint64_t start, uint64_t end)
+{
+	uint64_t chunks = chunks_of(start, end);
+
+	return row_bytes(chunks) + chunks * sizeof(struct chunk);
+}
+
+void zone_init(struct zone *z, uint64_t start, uint64_t end, void *meta)
+{
+	memset(z, 0, sizeof(*z));
+	z->start = start;
+	z->end = end;
+	z->first = start / CHUNK_PAGES;
+	z->nr_chunks = chunks_of(start, end);
+	z->row = meta;
+	z->chunk = (struct chunk *)((char *)meta + row_bytes(z->nr_chunks));
+	for (uint64_t frame = start; frame < end;) {
+		unsigned int order = largest_order(frame, end);
+		uint64_t blocks = order == MAX_ORDER ? (end - frame) / CHUNK_PAGES : 1;
+
+		z->nr_free[order] += blocks;
+		frame += blocks << order;
+	}
+}
+
+/* The bits of an opened chunk, against its row. */
+static bool chunk_audit(const struct zone *z, uint64_t index, uint64_t counted[NR_ORDERS])
+{
+	const struct chunk *c = &z->chunk[index];
+	bool sound = true;
+
+	for (unsigned int order = 0; order < NR_ORDERS; order++) {
+		unsigned int first = (unsigned int)(CHUNK_PAGES >> order);
+		bool has = z->row[index / 64].has[order] >> index % 64 & 1, found = false;
+
+		for (unsigned int node = first; node < 2 * first; node++) {
+			if (!test(c, node))
+				continue;
+			found = true;
+			counted[order]++;
+			for (unsigned int up = node / 2; up; up /= 2)
+				sound &= !test(c, up);
+			sound &= node == 1 || !test(c, node ^ 1);
+		}
+		sound &= has == found;
+	}
+	return sound;
+}
+
+bool zone_audit(const struct zone *z)
+{
+	uint64_t counted[NR_ORDERS] = { 0 };
+	uint64_t frame = max_frame(z->start, (z->first + z->opened) * CHUNK_PAGES);
+	bool sound = true;
+
+	for (uint64_t index = 0; index < z->opened; index++)
+		sound &= chunk_audit(z, index, counted);
+	for (; frame < z->end; frame += 1UL << largest_order(frame, z->end))
+		counted[largest_order(frame, z->end)]++;
+	return sound && !memcmp(counted, z->nr_free, sizeof(counted));
+}
+
+/* A range of RAM cut to what zones may cover; empty if nothing is left. */
+static struct ram_range usable(const struct ram_range *ram)
+{
+	struct ram_range r = {
+		(max_frame(ram->start, (uint64_t)image_end) + PAGE_SIZE - 1) & -PAGE_SIZE,
+		min_frame(ram->end, DIRECT_LIMIT) & -PAGE_SIZE,
+	};
+
+	if (r.end < r.start)
+		r.end = r.start;
+	return r;
+}
+
+/* How much the first zone gives up for maps and tables. */
+static uint64_t reserve_bytes(uint64_t *top)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < boot.nr_ram; i++) {
+		struct ram_range r = usable(&boot.ram[i]);
+
+		*top = max_frame(*top, r.end);
+		if (r.start < r.end)
+			bytes += zone_meta_bytes(r.start / PAGE_SIZE, r.end / PAGE_SIZE);
+	}
+	return (bytes + PAGE_SIZE - 1) & -PAGE_SIZE;
+}
+
+void memory_init(void)
+{
+	uint64_t top = 0, maps = reserve_bytes(&top), tables = (top + GiB - 1) / GiB * PAGE_SIZE;
+	char *meta = NULL;
+
+	for (unsigned int i = 0; i < boot.nr_ram && nr_zones < MAX_ZONES; i++) {
+		struct ram_range r = usable(&boot.ram[i]);
+
+		if (r.start == r.end)
+			continue;
+		if (!meta) {
+			if (r.end - r.start < maps + tables || r.start + maps + tables > GiB)
+				panic("too little RAM in the first GiB: %lu bytes", r.end - r.start);
+			meta = direct(r.start);
+			reserved_tables = r.start + maps;
+			r.start += maps + tables;
+		}
+		zone_init(&zones[nr_zones++], r.start / PAGE_SIZE, r.end / PAGE_SIZE, meta);
+		meta += zone_meta_bytes(r.start / PAGE_SIZE, r.end / PAGE_SIZE);
+	}
+	if (!nr_zones)
+		panic("no RAM above the image");
+}
+
+uint64_t reserve_table(uint64_t gib)
+{
+	return reserved_tables + gib * PAGE_SIZE;
+}
+
+uint64_t alloc_pages(unsigned int order)
+{
+	for (unsigned int i = 0; i < nr_zones; i++) {
+		uint64_t frame = zone_alloc(&zones[i], order);
+
+		if (frame)
+			return frame << PAGE_SHIFT;
+	}
+	return 0;
+}
+
+void free_pages(uint64_t gpa, unsigned int order)
+{
+	uint64_t frame = gpa >> PAGE_SHIFT;
+
+	for (unsigned int i = 0; i < nr_zones; i++)
+		if (frame >= zones[i].start && frame < zones[i].end) {
+			zone_free(&zones[i], frame, order);
+			return;
+		}
+	panic("0x%lx is freed and in no zone", gpa);
+}
+
+uint64_t free_blocks(unsigned int order)
+{
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < nr_zones; i++)
+		for (unsigned int at = order; at <= MAX_ORDER; at++)
+			n += zones[i].nr_free[at] << (at - order);
+	return n;
+}
+
+uint64_t free_page_count(void)
+{
+	return free_blocks(0);
+}
+
+unsigned int zone_count(void)
+{
+	return nr_zones;
+}
+
+const struct zone *zone_at(unsigned int i)
+{
+	return &zones[i];
+}

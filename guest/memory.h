@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUILL_MEMORY_H
+#define QUILL_MEMORY_H
+
+/*
+ * Physical memory: a buddy allocator per range of RAM, and a slab allocator on top.
+ */
+#include "runtime.h"
+
+#define MAX_ORDER   10
+#define NR_ORDERS   (MAX_ORDER + 1)
+#define CHUNK_PAGES (1UL << MAX_ORDER)
+#define MAX_ZONES   16
+
+/*
+ * The free blocks of one naturally aligned chunk of 1024 pages, as a heap of bits: bit 1 is
+ * the whole chunk, bits 2 and 3 its halves, bits 1024 to 2047 its pages.  A set bit is a free
+ * block (its halves' bits are then clear).
+ */
+struct chunk {
+	uint64_t bits[2 * CHUNK_PAGES / 64];
+};
+
+/* One bit per chunk and order: does the chunk have a free block of that order? */
+struct chunk_row {
+	uint64_t has[NR_ORDERS + 5];	/* padded to 128 bytes: chunks 64 i .. 64 i + 63 */
+};
+
+struct zone {
+	uint64_t start, end;		/* page frame numbers */
+	uint64_t first, nr_chunks;	/* chunks start / 1024 ... */
+	uint64_t opened;		/* how many of them have been entered in the maps below */
+	struct chunk *chunk;
+	struct chunk_row *row;
+	uint64_t nr_free[NR_ORDERS];	/* blocks, those of unopened chunks included */
+	uint64_t hint[NR_ORDERS];	/* no row before this one has a free block */
+};
+
+/* Zones over boot.ram, from the end of the image on. */
+void memory_init(void);
+
+/*
+ * 2^order pages of unspecified contents, naturally aligned; the gpa, or 0 if there is no such
+ * block.  Blocks are freed whole, with the order they were allocated with.
+ */
+uint64_t alloc_pages(unsigned int order);
+void free_pages(uint64_t gpa, unsigned int order);
+
+/* Free blocks of exactly order; as many blocks as could be had; free pages in all. */
+uint64_t free_blocks(unsigned int order);
+uint64_t free_page_count(void);
+
+unsigned int zone_count(void);
+const struct zone *zone_at(unsigned int i);
+
+/* A zone over [start, end) page frames whose maps are at meta (zone_meta_bytes long). */
+uint64_t zone_meta_bytes(uint64_t start, uint64_t end);
+void zone_init(struct zone *z, uint64_t start, uint64_t end, void *meta);
+uint64_t zone_alloc(struct zone *z, unsigned int order);	/* frame number, or 0 */
+void zone_free(struct zone *z, uint64_t frame, unsigned int order);
+
+/* Recount every map; false if the counters, the rows and the bits disagree. */
+bool zone_audit(const struct zone *z);
+
+/* The page kept for the direct map's table of a GiB, as a gpa. */
+uint64_t reserve_table(uint64_t gib);
+
+/* Slab: objects of 16 to 2048 bytes, zeroed.  NULL if there is no page. */
+void *kmalloc(size_t bytes);
+void kfree(void *object);
+uint64_t slab_pages(void);
+
+#endif

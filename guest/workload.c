@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The command line: which workload, with what arguments.
+ *
+ * Arguments are words, NAME=VALUE or bare, in any order but for the positional ones, which
+ * are the words without "=" in turn.  A workload asks for each argument it knows; a word that
+ * nobody asked for, or a number that is none, makes the run a usage error.
+ */
+#include "workload.h"
+#include "memory.h"
+
+struct workload {
+	const char *name, *usage;
+	int (*run)(struct args *a);
+};
+
+static const struct workload workloads[] = {
+	{ "hello", "", hello_run },
+	{ "selftest", "[pages=N]", selftest_run },
+	{ "fill", "SEED PAGES [dup=K] [zero=K] [order=seq|shuffle]", fill_run },
+	{ "hold", "SEED PAGES [dup=K] [zero=K] [order=seq|shuffle] [seconds=N]", hold_run },
+	{ "touch", "PAGES|all [order=seq|random|shuffle] [write|read] [seed=N]", touch_run },
+	{ "zipf", "SEED PAGES SECONDS|ops=N [s=1.0]", zipf_run },
+	{ "stress", "SECONDS [seed=N] [pages=N]", stress_run },
+	{ "idle", "SECONDS", idle_run },
+	{ "echo", "", echo_run },
+	{ "exit", "N", exit_run },
+	{ "crash", "triple|ud|null|jump|read|write|stack|loop|flood|vmcall|scribble|int3|hlt",
+	  crash_run },
+};
+
+static bool is_key(const char *word, const char *name)
+{
+	size_t n = strlen(name);
+
+	return !strncmp(word, name, n) && word[n] == '=';
+}
+
+static uint64_t to_number(struct args *a, const char *text)
+{
+	char *end;
+	uint64_t value = strtoul(text, &end, 0);
+
+	if (end == text || *end)
+		a->bad = true;
+	return value;
+}
+
+const char *args_word(struct args *a)
+{
+	while (a->positional < a->n && (a->used >> a->positional & 1 ||
+					strchr(a->word[a->positional], '=')))
+		a->positional++;
+	if (a->positional == a->n)
+		return NULL;
+	a->used |= 1U << a->positional;
+	return a->word[a->positional++];
+}
+
+uint64_t args_number(struct args *a)
+{
+	const char *word = args_word(a);
+
+	if (word)
+		return to_number(a, word);
+	a->bad = true;
+	return 0;
+}
+
+const char *args_text(struct args *a, const char *name, const char *otherwise)
+{
+	for (unsigned int i = 0; i < a->n; i++)
+		if (is_key(a->word[i], name)) {
+			a->used |= 1U << i;
+			return a->word[i] + strlen(name) + 1;
+		}
+	return otherwise;
+}
+
+uint64_t args_key(struct args *a, const char *name, uint64_t otherwise)
+{
+	const char *text = args_text(a, name, NULL);
+
+	return text ? to_number(a, text) : otherwise;
+}
+
+bool args_flag(struct args *a, const char *name)
+{
+	for (unsigned int i = 0; i < a->n; i++)
+		if (!strcmp(a->word[i], name)) {
+			a->used |= 1U << i;
+			return true;
+		}
+	return false;
+}
+
+bool args_done(const struct args *a)
+{
+	return !a->bad && a->used == (a->n < 32 ? (1U << a->n) - 1 : UINT32_MAX);
+}
+
+/* Cut text into words in place. */
+static void args_split(struct args *a, char *text)
+{
+	while (a->n < MAX_ARGS) {
+		while (*text == ' ')
+			*text++ = 0;
+		if (!*text)
+			return;
+		a->word[a->n++] = text;
+		while (*text && *text != ' ')
+			text++;
+	}
+	a->bad = true;
+}
+
+static int usage_of(const struct workload *w, const char *cmdline)
+{
+	print("quill: cannot run \"%s\"; usage: %s %s\n", cmdline, w->name, w->usage);
+	return STATUS_USAGE;
+}
+
+static int usage(const char *cmdline)
+{
+	print("quill: cannot run \"%s\"; workloads:", cmdline);
+	for (unsigned int i = 0; i < ARRAY_SIZE(workloads); i++)
+		print(" %s", workloads[i].name);
+	print("\n");
+	return STATUS_USAGE;
+}
+
+int workload_run(const char *cmdline)
+{
+	static char text[CMDLINE_BYTES];
+	struct args a = { 0 };
+	const char *name;
+
+	memcpy(text, cmdline, strlen(cmdline));
+	args_split(&a, text);
+	name = args_word(&a);
+	for (unsigned int i = 0; name && i < ARRAY_SIZE(workloads); i++) {
+		const struct workload *w = &workloads[i];
+
+		if (!strcmp(name, w->name)) {
+			int status = w->run(&a);
+
+			return args_done(&a) ? status : usage_of(w, cmdline);
+		}
+	}
+	return usage(cmdline);
+}
+
+int no_room(uint64_t pages)
+{
+	print("quill: no room for %lu pages in blocks of 2 MiB: %lu pages are free; give the guest "
+	      "more memory\n", pages, free_blocks(9) * BLOCK_PAGES);
+	return STATUS_NO_ROOM;
+}
+
+void report_wrong(const char *name, const volatile uint64_t *at, uint64_t want, uint64_t got)
+{
+	print("%s: wrong: gva=0x%lx want=0x%lx got=0x%lx\n", name, (uint64_t)at, want, got);
+}
+
+void content_write(uint64_t *page, uint64_t seed, uint64_t index)
+{
+	uint64_t state = mix(seed) + index * PAGE_WORDS * 0x9e3779b97f4a7c15;
+
+	if (index == CONTENT_ZERO) {
+		memset(page, 0, PAGE_SIZE);
+		return;
+	}
+	for (unsigned int i = 0; i < PAGE_WORDS; i++)
+		page[i] = random_next(&state);
+}
+
+bool content_check(const char *name, const uint64_t *page, uint64_t seed, uint64_t index)
+{
+	uint64_t state = mix(seed) + index * PAGE_WORDS * 0x9e3779b97f4a7c15;
+
+	for (unsigned int i = 0; i < PAGE_WORDS; i++) {
+		uint64_t want = index == CONTENT_ZERO ? 0 : random_next(&state);
+		uint64_t got = *(const volatile uint64_t *)&page[i];
+
+		if (got != want) {
+			report_wrong(name, &page[i], want, got);
+			return false;
+		}
+	}
+	return true;
+}
+
+void pause_until(uint64_t deadline)
+{
+	console_flush();
+	while (rdtsc() < deadline)
+		__asm__ volatile("pause");
+}
