@@ -46,7 +46,7 @@ struct trap {
 };
 
 /* Called with every trap first; true: dealt with, go back to where *trap says. */
-extern bool (*trap_hook)(struct trap *trap);
+extern bool (*volatile trap_hook)(struct trap *trap);
 
 /* Run fn(arg); true if it trapped, and then guard_trap says how.  Not nested. */
 bool guarded(void (*fn)(uint64_t), uint64_t arg);

@@ -52,7 +52,7 @@
 #define USER_CS	   0x2b
 #define TSS_SEL	   0x30
 
-#define USER_RFLAGS 0x3202	/* IOPL 3, interrupts off */
+#define USER_RFLAGS 0x2	/* interrupts off; IOPL 0, see tss_ports in boot.S */
 
 /*
  * Nucleus calls: number in rdi, arguments in rsi and rdx, result in rax.  A call is a `ud2`

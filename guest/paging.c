@@ -48,7 +48,7 @@ static pte_t *entry_in(pte_t *table, uint64_t gva, unsigned int level)
 	return &table[gva >> (PAGE_SHIFT + 9 * (level - 1)) & 511];
 }
 
-static pte_t *table_of(pte_t entry)
+static pte_t *table_of(uint64_t entry)
 {
 	return direct(entry & PTE_ADDRESS);
 }
@@ -91,11 +91,11 @@ void pte_split(pte_t *root, uint64_t gva)
 	if (!leaf || !gpa)
 		panic("cannot split the leaf for 0x%lx", gva);
 	for (uint64_t i = 0; i < 512; i++)
-		table[i] = (*leaf & ~(pte_t)PTE_PS) + i * PAGE_SIZE;
+		table[i] = (*leaf & ~(uint64_t)PTE_PS) + i * PAGE_SIZE;
 	*leaf = gpa | PTE_TABLE;
 }
 
-static void free_below(pte_t entry, unsigned int level)
+static void free_below(uint64_t entry, unsigned int level)
 {
 	pte_t *table = table_of(entry);
 

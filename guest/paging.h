@@ -8,7 +8,8 @@
  */
 #include "kernel.h"
 
-typedef uint64_t pte_t;
+/* Volatile, as the CPU reads entries, and sets their A and D bits, behind our back. */
+typedef volatile uint64_t pte_t;
 
 #define PTE_ADDRESS 0x000ffffffffff000UL
 #define PTE_TABLE   (PTE_P | PTE_W | PTE_U | PTE_A)
@@ -22,7 +23,7 @@ static inline void *direct(uint64_t gpa)
 	return (void *)(DIRECT_BASE + gpa);
 }
 
-static inline uint64_t direct_gpa(const void *p)
+static inline uint64_t direct_gpa(const volatile void *p)
 {
 	return (uint64_t)p - DIRECT_BASE;
 }

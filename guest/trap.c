@@ -13,7 +13,7 @@ extern uint64_t guard_rsp;
 extern const char guard_escape[];
 void trap_handle(struct trap *trap);
 
-bool (*trap_hook)(struct trap *trap);
+bool (*volatile trap_hook)(struct trap *trap);
 struct trap guard_trap;
 
 static const char *vector_name(uint64_t vector)
@@ -28,7 +28,9 @@ static const char *vector_name(uint64_t vector)
 
 void trap_handle(struct trap *trap)
 {
-	if (trap_hook && trap_hook(trap))
+	bool (*hook)(struct trap *) = trap_hook;
+
+	if (hook && hook(trap))
 		return;
 	if (guard_rsp) {
 		guard_trap = *trap;

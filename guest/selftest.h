@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUILL_SELFTEST_H
+#define QUILL_SELFTEST_H
+
+/*
+ * The selftest's groups, and TAP.
+ */
+#include "kernel.h"
+
+void tap_ok(bool pass, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void tap_hex(uint64_t got, uint64_t want, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void tap_skip(const char *why);
+
+void selftest_traps(void);
+void selftest_permissions(void);
+void selftest_translation(void);
+void selftest_buddy(void);
+void selftest_slab(void);
+void selftest_ram(uint64_t most_pages);	/* write, then verify, that many free pages */
+
+/* Accesses of one byte, for guarded(): a fetch calls the address, where a `ret` should be. */
+void access_read(uint64_t gva);
+void access_write(uint64_t gva);
+void access_fetch(uint64_t gva);
+
+#define NO_FAULT PROBE_OK
+
+/* Access gva at CPL 3: NO_FAULT, the page fault's error code, or another vector << 16. */
+uint64_t try_access(void (*access)(uint64_t), uint64_t gva);
+
+#endif
