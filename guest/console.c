@@ -6,6 +6,10 @@
  * in a buffer, and a burst is one read of the line status register, then one `rep outsb` of as
  * much as the transmit FIFO holds when it is empty: 16 bytes in a real 16550A, thousands in
  * quire's, whose device tree says how many.
+ *
+ * KVM splits a `rep outsb` into bytes, and a VMM may let it gather them (coalesced port I/O)
+ * until the next exit.  Hence console_flush() ends in another read of the status register:
+ * when it returns, the text has left the machine.
  */
 #include <quire/abi.h>
 #include "kernel.h"
@@ -26,15 +30,20 @@ void console_init(void)
 	outb(UART_FCR, FCR_ENABLE);
 }
 
-void console_flush(void)
+static void wait_empty(void)
+{
+	while (!(inb(UART_LSR) & LSR_THRE))
+		__asm__ volatile("pause");
+}
+
+void console_drain(void)
 {
 	const char *p = buffer;
 
 	while (used) {
 		uint64_t n = used < boot.uart_fifo ? used : boot.uart_fifo;
 
-		while (!(inb(UART_LSR) & LSR_THRE))
-			__asm__ volatile("pause");
+		wait_empty();
 		used -= (unsigned int)n;
 		__asm__ volatile("rep outsb"
 				 : "+S"(p), "+c"(n)
@@ -43,11 +52,19 @@ void console_flush(void)
 	}
 }
 
+void console_flush(void)
+{
+	if (!used)
+		return;
+	console_drain();
+	wait_empty();
+}
+
 void console_putc(char c)
 {
 	buffer[used++] = c;
 	if (used == sizeof(buffer))
-		console_flush();
+		console_drain();
 }
 
 int console_getc(void)

@@ -58,8 +58,9 @@ uint64_t nucleus_call(uint64_t number, uint64_t a, uint64_t b);
 
 void console_init(void);
 void console_putc(char c);
-void console_flush(void);
-int console_getc(void);	/* waits; flushes first */
+void console_drain(void);	/* hand the buffer to the UART */
+void console_flush(void);	/* and see it off */
+int console_getc(void);		/* waits; flushes first */
 
 /* Clock (clock.c): the TSC; khz found on first use. */
 

@@ -13,7 +13,7 @@ struct stages stage;
 
 void quill_exit(unsigned int status)
 {
-	console_flush();
+	console_drain();
 	outl(QUIRE_EXIT_PORT, status);
 	for (;;)
 		nucleus_call(CALL_HALT, 0, 0);
