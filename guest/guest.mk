@@ -30,5 +30,5 @@ $(GUEST_LD): guest/quill.ld guest/layout.h guest/guest.mk
 
 $(GUEST): $(GUEST_OBJ) $(GUEST_LD)
 	@echo '  LD      $@'
-	$(Q)$(CC) -nostdlib -static -no-pie -Wl,-T,$(GUEST_LD),--build-id=none,-z,norelro \
+	$(Q)$(CC) -nostdlib -static -Wl,-T,$(GUEST_LD),--build-id=none,-z,norelro \
 		-Wl,--no-warn-rwx-segments -Wl,-z,noexecstack -o $@ $(GUEST_OBJ) -l:libfdt.a

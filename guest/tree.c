@@ -7,7 +7,7 @@
  *	/cpus/...		counted			(device_type = "cpu")
  *	/chosen			bootargs
  *	(ns16550a)		fifo-size: bytes one console burst may carry
- *	(quire,vm)		quire,tsc-khz (u32), quire,setup-ns (u64)
+ *	/hypervisor		quire,tsc-khz (u32), quire,setup-ns (u64)	(compatible = "quire,vm")
  */
 #include "kernel.h"
 #include <libfdt.h>
@@ -113,8 +113,8 @@ bool tree_parse(const void *blob, struct boot_info *info)
 		info->uart_fifo = (uint32_t)number(blob, uart, "fifo-size", info->uart_fifo);
 	if (!info->uart_fifo)
 		info->uart_fifo = 1;
-	vm = fdt_node_offset_by_compatible(blob, -1, "quire,vm");
-	if (vm >= 0) {
+	vm = fdt_path_offset(blob, "/hypervisor");
+	if (vm >= 0 && !fdt_node_check_compatible(blob, vm, "quire,vm")) {
 		info->tsc_khz = (uint32_t)number(blob, vm, "quire,tsc-khz", 0);
 		info->setup_ns = number(blob, vm, "quire,setup-ns", 0);
 	}
