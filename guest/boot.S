@@ -138,18 +138,12 @@ boot_frame:
 upcall_frame:
 	.quad	upcall_entry, USER_CS, USER_RFLAGS, upcall_stack_top, USER_DS
 
-	.balign	8
-	.word	0, 0, 0
 gdt_pointer:
 	.word	gdt_end - gdt - 1
 	.quad	gdt
-	.balign	8
-	.word	0, 0, 0
 idt_pointer:
 	.word	idt_end - idt - 1
 	.quad	idt
-	.balign	8
-	.word	0, 0, 0
 	.globl	no_idt
 no_idt:
 	.word	0

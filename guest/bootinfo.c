@@ -46,9 +46,12 @@ static const void *boot_data(uint64_t gpa)
 
 static void copy_memmap(const struct memmap_entry *e, uint32_t entries)
 {
-	for (; entries && boot.nr_ram < MAX_RAM_RANGES; entries--, e++)
+	for (; entries && boot.nr_ram < MAX_RAM_RANGES; entries--, e++) {
+		struct ram_range ram = { e->start, e->start + e->bytes };
+
 		if (e->type == MAP_RAM && e->bytes)
-			boot.ram[boot.nr_ram++] = (struct ram_range){ e->start, e->start + e->bytes };
+			boot.ram[boot.nr_ram++] = ram;
+	}
 }
 
 static void copy_cmdline(const char *cmdline)

@@ -3,8 +3,7 @@
 #define QUILL_LAYOUT_H
 
 /*
- * Where everything is, for C, for assembly and for the linker script.  Only #defines above
- * the __ASSEMBLER__ line.
+ * Where everything is, for C, for assembly and for the linker script: only #defines.
  *
  * The image is linked and loaded at 1 MiB and lies in fixed slots, because its page table,
  * GDT, IDT and TSS are assembled into it: an instruction at CPL 0 that builds a table may be

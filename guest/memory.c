@@ -300,7 +300,8 @@ void memory_init(void)
 			continue;
 		if (!meta) {
 			if (r.end - r.start < maps + tables || r.start + maps + tables > GiB)
-				panic("too little RAM in the first GiB: %lu bytes", r.end - r.start);
+				panic("too little RAM in the first GiB: %lu KiB",
+				      (r.end - r.start) / KiB);
 			meta = direct(r.start);
 			reserved_tables = r.start + maps;
 			r.start += maps + tables;

@@ -175,18 +175,20 @@ static void take_blocks(struct ram_test *t, uint64_t most_pages)
 
 static void write_block(const struct ram_test *t, uint64_t i)
 {
-	for (uint64_t at = 0; at < PAGE_SIZE << t->block[i].order; at += PAGE_SIZE)
-		content_write(direct(t->block[i].gpa + at), 1, (t->block[i].gpa + at) >> PAGE_SHIFT);
+	uint64_t gpa = t->block[i].gpa, end = gpa + (PAGE_SIZE << t->block[i].order);
+
+	for (; gpa < end; gpa += PAGE_SIZE)
+		content_write(direct(gpa), 1, gpa >> PAGE_SHIFT);
 }
 
 static bool check_block(const struct ram_test *t, uint64_t i)
 {
-	bool good = true;
+	uint64_t gpa = t->block[i].gpa, end = gpa + (PAGE_SIZE << t->block[i].order);
 
-	for (uint64_t at = 0; good && at < PAGE_SIZE << t->block[i].order; at += PAGE_SIZE)
-		good = content_check("# ram", direct(t->block[i].gpa + at), 1,
-				     (t->block[i].gpa + at) >> PAGE_SHIFT);
-	return good;
+	for (; gpa < end; gpa += PAGE_SIZE)
+		if (!content_check("# ram", direct(gpa), 1, gpa >> PAGE_SHIFT))
+			return false;
+	return true;
 }
 
 void selftest_ram(uint64_t most_pages)

@@ -3,11 +3,11 @@
  * The flattened device tree, read with libfdt.  What it says wins over the memory map and the
  * command line of the start info; what it leaves out stays as it was.
  *
- *	/memory@...		reg: RAM ranges		(device_type = "memory")
- *	/cpus/...		counted			(device_type = "cpu")
- *	/chosen			bootargs
- *	(ns16550a)		fifo-size: bytes one console burst may carry
- *	/hypervisor		quire,tsc-khz (u32), quire,setup-ns (u64)	(compatible = "quire,vm")
+ *	/memory@...	device_type = "memory": reg, ranges of RAM
+ *	/cpus/...	device_type = "cpu": counted
+ *	/chosen		bootargs
+ *	(any)		compatible = "ns16550a": fifo-size, bytes one console burst may carry
+ *	/hypervisor	compatible = "quire,vm": quire,tsc-khz (u32), quire,setup-ns (u64)
  */
 #include "kernel.h"
 #include <libfdt.h>

@@ -99,7 +99,10 @@ bool args_done(const struct args *a)
 	return !a->bad && a->used == (a->n < 32 ? (1U << a->n) - 1 : UINT32_MAX);
 }
 
-/* Cut text into words in place. */
+/*
+ * Cut text into words in place.  QEMU's microvm adds words that tell where its devices are;
+ * they are not the workload's.
+ */
 static void args_split(struct args *a, char *text)
 {
 	while (a->n < MAX_ARGS) {
@@ -107,7 +110,8 @@ static void args_split(struct args *a, char *text)
 			*text++ = 0;
 		if (!*text)
 			return;
-		a->word[a->n++] = text;
+		if (!is_key(text, "virtio_mmio.device"))
+			a->word[a->n++] = text;
 		while (*text && *text != ' ')
 			text++;
 	}
