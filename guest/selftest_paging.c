@@ -212,6 +212,10 @@ static void split_block(uint64_t other)
 	uint64_t block = alloc_pages(9), gva = SCRATCH_BASE + GiB, good = 0;
 	pte_t *pde = pte_find(pml4, gva, 2, true);
 
+	if (!block) {
+		tap_skip("no free block of 2 MiB to split");
+		return;
+	}
 	*pde = block | RW | PTE_PS;
 	for (uint64_t i = 0; i < BLOCK_PAGES; i++)
 		*(volatile uint64_t *)(gva + i * PAGE_SIZE) = mix(i);
