@@ -44,7 +44,7 @@ struct client {
 };
 
 struct packet {
-	struct ctl_reply reply;
+	_Alignas(8) struct ctl_reply reply;
 	unsigned char payload[CTL_MAX_PAYLOAD];
 };
 

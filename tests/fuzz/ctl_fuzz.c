@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libFuzzer target for both ends of the control socket.  The input is cut into packets:
+ *
+ *   to the client, as answers to what it asks: whatever comes, a call returns, and what it
+ *   accepts keeps the promises of ctl_client.h;
+ *   to the server, as requests: it answers or hangs up.
+ *
+ * So that inputs get past the header checks, a packet's first byte says whether the header is
+ * made right by the harness or comes from the input too.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "../../vmm/ctl_client.h"
+
+#define PAGES 5000
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+/* ---- a VM for the server ---- */
+
+static const struct gfn_range ram[] = { { 0, 3000 }, { 4000, PAGES } };
+
+struct gmem *vm_gmem(struct vm *vm)
+{
+	return (struct gmem *)vm;
+}
+
+const char *vm_name(const struct vm *vm)
+{
+	return vm ? "fuzz" : "";
+}
+
+unsigned int vm_nr_vcpus(const struct vm *vm)
+{
+	return vm ? 1 : 0;
+}
+
+int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
+		  struct vcpu_state *state)
+{
+	memset(state, 0, sizeof(*state));
+	return vm && cpu == 0 && timeout_ms ? 0 : -1;
+}
+
+void vcpu_walk_cpu(const struct vm *vm, const struct vcpu_state *state, struct walk_cpu *out)
+{
+	*out = (struct walk_cpu){ .cr3 = vm ? state->sregs.cr3 : 0 };
+}
+
+const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
+{
+	*nr = gm ? ARRAY_SIZE(ram) : 0;
+	return ram;
+}
+
+void gmem_stats(struct gmem *gm, struct gmem_stats *out)
+{
+	memset(out, gm != NULL, sizeof(*out));
+}
+
+void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
+{
+	memset(states, gm && gfn < 3000 ? PG_PRIVATE : PG_NR_STATES, nr);
+}
+
+enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+			    struct walk_access access, struct walk_result *res)
+{
+	*res = (struct walk_result){ .gpa = gva, .maddr = gm ? cpu->cr3 : 0,
+				     .outcome = access.user ? WALK_OK : WALK_PAGE_FAULT };
+	return res->outcome;
+}
+
+/* ---- the input as packets ---- */
+
+struct input {
+	const uint8_t *data;
+	size_t bytes;
+};
+
+static void take(struct input *in, void *out, size_t bytes)
+{
+	size_t n = bytes < in->bytes ? bytes : in->bytes;
+
+	memset(out, 0, bytes);
+	if (n)
+		memcpy(out, in->data, n);
+	in->data += n;
+	in->bytes -= n;
+}
+
+static uint8_t take_byte(struct input *in)
+{
+	uint8_t byte;
+
+	take(in, &byte, 1);
+	return byte;
+}
+
+static void must(bool good, const char *what)
+{
+	if (good)
+		return;
+	fprintf(stderr, "%s\n", what);
+	abort();
+}
+
+/* ---- the client ---- */
+
+static void put_reply(int fd, struct input *in, unsigned int op, uint16_t want)
+{
+	static _Alignas(8) unsigned char packet[sizeof(struct ctl_reply) + 4096];
+	struct ctl_reply *reply = (void *)packet;
+	uint8_t how = take_byte(in);
+	uint16_t bytes = want;
+
+	if (how & 2)
+		take(in, &bytes, sizeof(bytes));
+	bytes %= 4096;
+	take(in, packet, sizeof(*reply));
+	if (!(how & 1))
+		*reply = (struct ctl_reply){
+			.magic = CTL_MAGIC, .version = CTL_VERSION, .op = (uint16_t)op, .tag = op,
+			.flags = how & 4 ? 0 : CTL_LAST, .bytes = bytes,
+		};
+	take(in, packet + sizeof(*reply), bytes);
+	if (how & 8)
+		bytes++;
+	if (send(fd, packet, sizeof(*reply) + bytes, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return;
+}
+
+static void check_map(int fd, uint64_t nr)
+{
+	uint8_t *states = malloc(nr);
+	struct quire_error err;
+
+	memset(states, 0xff, nr);
+	if (ctl_get_map(fd, 0, nr, states, &err) == 0)
+		for (uint64_t i = 0; i < nr; i++)
+			must((states[i] & ~GMEM_STATE_LARGE) < PG_NR_STATES ||
+			     states[i] == PG_NR_STATES, "a state that does not exist");
+	free(states);
+}
+
+static void check_info(int fd)
+{
+	struct quire_error err;
+	struct ctl_info info;
+
+	if (ctl_get_info(fd, &info, &err) < 0)
+		return;
+	must(strlen(info.name) <= CTL_NAME_MAX, "a name without end");
+	must(info.nr_ram > 0 && info.nr_ram <= CTL_MAX_RAM, "RAM ranges out of bounds");
+}
+
+static void check_walk(int fd)
+{
+	struct walk_access access = { .user = true };
+	struct quire_error err;
+	struct walk_result res;
+	uint8_t state;
+
+	if (ctl_get_walk(fd, 0, 0x1000, access, &res, &state, &err) < 0)
+		return;
+	must(res.nr_refs <= WALK_MAX_REFS, "too many references");
+	for (unsigned int i = 0; i < res.nr_refs; i++)
+		must(res.ref[i].name != NULL, "a reference without a name");
+}
+
+static void fuzz_client(struct input *in)
+{
+	unsigned int op = CTL_INFO + take_byte(in) % 3;
+	uint16_t want = op == CTL_INFO ? sizeof(struct ctl_info) :
+			op == CTL_WALK ? sizeof(struct ctl_walk) : 4 * (take_byte(in) % 64);
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0)
+		return;
+	for (unsigned int i = 0; i < 8 && in->bytes; i++)
+		put_reply(pair[1], in, op, want);
+	shutdown(pair[1], SHUT_WR);
+	if (op == CTL_MAP)
+		check_map(pair[0], 1 + take_byte(in) * 20);
+	else if (op == CTL_INFO)
+		check_info(pair[0]);
+	else
+		check_walk(pair[0]);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+/* ---- the server ---- */
+
+static struct ctl *server(void)
+{
+	static struct ctl *ctl;
+	struct quire_error err;
+	char name[32];
+
+	snprintf(name, sizeof(name), "ctl_fuzz.%d", (int)getpid());
+	if (!ctl)
+		must(ctl_create(name, &ctl, &err) == 0, err.text);
+	return ctl;
+}
+
+static void put_request(int fd, struct input *in)
+{
+	_Alignas(8) unsigned char packet[sizeof(struct ctl_request) + 256];
+	struct ctl_request *req = (void *)packet;
+	uint8_t how = take_byte(in);
+	size_t bytes = sizeof(*req);
+
+	take(in, packet, bytes);
+	if (!(how & 1)) {
+		req->magic = CTL_MAGIC;
+		req->zero = 0;
+	}
+	if (!(how & 2)) {
+		req->version = CTL_VERSION;
+		req->op = CTL_INFO + req->op % 4;
+	}
+	if (how & 4)
+		bytes = take_byte(in) + 1u;
+	if (send(fd, packet, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return;
+}
+
+static void fuzz_server(struct input *in)
+{
+	static _Alignas(8) unsigned char packet[sizeof(struct ctl_reply) + CTL_MAX_PAYLOAD];
+	struct ctl *ctl = server();
+	struct pollfd pfd = { .fd = ctl_fd(ctl), .events = POLLIN };
+	struct ctl_reply *reply = (void *)packet;
+	struct quire_error err;
+	char name[32];
+	ssize_t n;
+	int fd;
+
+	snprintf(name, sizeof(name), "ctl_fuzz.%d", (int)getpid());
+	fd = ctl_connect(name, &err);
+	must(fd >= 0, err.text);
+	for (unsigned int i = 0; i < 16 && in->bytes; i++)
+		put_request(fd, in);
+	if (take_byte(in) & 1)
+		shutdown(fd, SHUT_WR);
+	for (unsigned int turn = 0; turn < 1000 && poll(&pfd, 1, 0) == 1; turn++) {
+		ctl_serve(ctl, (struct vm *)ctl);
+		while ((n = recv(fd, packet, sizeof(packet), MSG_DONTWAIT)) > 0) {
+			must(n >= (ssize_t)sizeof(*reply) && reply->magic == CTL_MAGIC &&
+			     reply->bytes == (size_t)n - sizeof(*reply), "a malformed reply");
+		}
+	}
+	must(poll(&pfd, 1, 0) == 0, "the server does not come to rest");
+	close(fd);
+	while (poll(&pfd, 1, 0) == 1)
+		ctl_serve(ctl, (struct vm *)ctl);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+	struct input in = { data, bytes };
+
+	if (take_byte(&in) & 1)
+		fuzz_server(&in);
+	else
+		fuzz_client(&in);
+	return 0;
+}
