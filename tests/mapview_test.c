@@ -190,15 +190,19 @@ static bool palette_matches(const struct image *im)
 	return im->nr_colours == 2 * PG_NR_STATES + 3;
 }
 
-/* Pixels of ink below row `rows`: the legend has text, and does not run off the page. */
-static unsigned int ink(const struct image *im, unsigned int rows)
+/* Does the legend's line say `text`, pixel for pixel? */
+static bool line_says(const struct image *im, unsigned int rows, unsigned int line,
+		      const char *text)
 {
-	unsigned int nr = 0;
+	for (unsigned int i = 0; i < 12 * strlen(text); i++) {
+		for (unsigned int y = 0; y < 14; y++) {
+			bool got = im->row[rows + line * 20 + 3 + y][8 + i] == 2 * PG_NR_STATES + 2;
 
-	for (unsigned int y = rows; y < im->height; y++)
-		for (unsigned int x = 0; x < im->width; x++)
-			nr += im->row[y][x] == 2 * PG_NR_STATES + 2;
-	return nr;
+			if (got != font_pixel(text[i / 12], i % 12 / 2, y / 2))
+				return false;
+		}
+	}
+	return true;
 }
 
 static void check_image(gfn_t start, uint64_t nr, unsigned int rows, const char *what)
@@ -215,7 +219,10 @@ static void check_image(gfn_t start, uint64_t nr, unsigned int rows, const char 
 	ok(im.width == 512 && im.height > rows, "%s: %u x %u pixels", what, im.width, im.height);
 	ok(pixels_match(&im, &view, rows), "%s: a pixel a page, %u rows", what, rows);
 	ok(palette_matches(&im), "%s: colours are those of page_states[]", what);
-	ok(ink(&im, rows) > 500, "%s: the legend has text", what);
+	ok(line_says(&im, rows, 0, "a pixel 4 KiB, a row 2 MiB"), "%s: the legend can be read",
+	   what);
+	ok(im.row[rows + 40 + 10][10] == mapview_png_index(ABSENT), "%s: ... and shows colours",
+	   what);
 	free_image(&im);
 	fclose(f);
 }

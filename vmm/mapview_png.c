@@ -121,7 +121,7 @@ static void block_row(const struct mapview *view, uint64_t block, png_byte *row)
 	gfn_t gfn = block * QUIRE_BLOCK_PAGES;
 
 	for (unsigned int x = 0; x < WIDTH; x++, gfn++) {
-		bool inside = gfn >= view->start && gfn - view->start < view->nr;
+		bool inside = gfn - view->start < view->nr;	/* below start it wraps */
 
 		row[x] = (png_byte)(inside ? mapview_png_index(view->states[gfn - view->start])
 					   : INDEX_NOT_RAM);
