@@ -240,8 +240,8 @@ static void test_info(void)
 	ok(ctl_get_info(fd, &info, &err) == 0, "CTL_INFO is answered");
 	ok(strcmp(info.name, name) == 0 && info.pid == (uint32_t)getpid(), "name and pid");
 	ok(info.nr_vcpus == 2 && info.nr_ram == 2 && info.ram[1].end == RAM_END, "vCPUs and RAM");
-	ok(info.pages[PG_PRIVATE] == 6256 && info.large_leaves == 1 && info.faults == 77,
-	   "counters");
+	ok(info.stats.s2.pages[PG_PRIVATE] == 6256 && info.stats.s2.large_leaves == 1 &&
+	   info.stats.faults == 77, "counters");
 	close(fd);
 }
 

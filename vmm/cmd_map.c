@@ -113,7 +113,8 @@ static void print_text(const struct ctl_info *info, const struct mapview *view)
 {
 	printf("VM %s, pid %u: %u vCPU%s; stage 2: %" PRIu64 " tables, %" PRIu64
 	       " 2 MiB leaves; %" PRIu64 " faults\n\n", info->name, info->pid, info->nr_vcpus,
-	       info->nr_vcpus == 1 ? "" : "s", info->tables, info->large_leaves, info->faults);
+	       info->nr_vcpus == 1 ? "" : "s", info->stats.s2.tables,
+	       info->stats.s2.large_leaves, info->stats.faults);
 	mapview_text(stdout, view, mapview_scale(view, MAPVIEW_GLYPHS));
 }
 

@@ -30,7 +30,7 @@
 #define WALK_TIMEOUT_MS 100	/* for a vCPU to hand over its registers */
 #define WALK_PAUSE_MS	1000	/* after one that did not, refuse walks for so long */
 
-static_assert(PG_NR_STATES <= CTL_MAX_STATES, "struct ctl_info has room for every state");
+static_assert(PG_NR_STATES < CTL_NOT_RAM, "a state fits in seven bits");
 static_assert(GMEM_STATE_LARGE == CTL_LARGE, "states go over the wire as gmem_states has them");
 static_assert(sizeof(struct ctl_info) <= CTL_MAX_PAYLOAD, "CTL_INFO is one packet");
 static_assert(sizeof(struct ctl_walk) <= CTL_MAX_PAYLOAD, "CTL_WALK is one packet");
@@ -258,32 +258,16 @@ static int answer_info(struct ctl *ctl, struct vm *vm)
 {
 	struct ctl_info *info = (void *)ctl->packet.payload;
 	const struct gfn_range *ram;
-	struct gmem_stats stats;
 	unsigned int nr;
 
 	memset(info, 0, sizeof(*info));
 	ram = gmem_ram(vm_gmem(vm), &nr);
-	gmem_stats(vm_gmem(vm), &stats);
+	gmem_stats(vm_gmem(vm), &info->stats);
 	strncpy(info->name, vm_name(vm), CTL_NAME_MAX);
 	info->pid = (uint32_t)getpid();
 	info->nr_vcpus = vm_nr_vcpus(vm);
-	info->nr_states = PG_NR_STATES;
 	info->nr_ram = nr < CTL_MAX_RAM ? nr : CTL_MAX_RAM;
 	memcpy(info->ram, ram, info->nr_ram * sizeof(*ram));
-	memcpy(info->pages, stats.s2.pages, sizeof(stats.s2.pages));
-	info->large_leaves = stats.s2.large_leaves;
-	info->splits = stats.s2.splits;
-	info->collapses = stats.s2.collapses;
-	info->tables = stats.s2.tables;
-	info->metadata_bytes = stats.s2.metadata_bytes;
-	info->faults = stats.faults;
-	info->faults_spurious = stats.faults_spurious;
-	info->faulted_in_pages = stats.faulted_in_pages;
-	info->faulted_in_blocks = stats.faulted_in_blocks;
-	info->huge_fallbacks = stats.huge_fallbacks;
-	info->accessor_pages = stats.accessor_pages;
-	info->dropped_pages = stats.dropped_pages;
-	info->efaults = stats.efaults;
 	return (int)sizeof(*info);
 }
 

@@ -95,22 +95,20 @@ struct ctl_reply {
 	uint32_t bytes;		/* of payload, <= CTL_MAX_PAYLOAD */
 };
 
-/* CTL_INFO: who, how large, and the counters of gmem.h. */
-#define CTL_MAX_RAM    8
-#define CTL_MAX_STATES 32
+/*
+ * CTL_INFO: who, how large, and the counters.  Its size changes with every counter and every
+ * state, and so tells a client of another build that it would not understand the rest.
+ */
+#define CTL_MAX_RAM 8
 
 struct ctl_info {
 	char name[CTL_NAME_MAX + 1];
 	uint32_t pid;
 	uint32_t nr_vcpus;
-	uint32_t nr_states;	/* PG_NR_STATES of the server: another one, another meaning */
+	uint32_t zero;
 	uint32_t nr_ram;
 	struct gfn_range ram[CTL_MAX_RAM];
-	uint64_t pages[CTL_MAX_STATES];	/* by state; their sum is all of RAM */
-	uint64_t large_leaves, splits, collapses;
-	uint64_t tables, metadata_bytes;
-	uint64_t faults, faults_spurious, faulted_in_pages, faulted_in_blocks;
-	uint64_t huge_fallbacks, accessor_pages, dropped_pages, efaults;
+	struct gmem_stats stats;
 };
 
 /* CTL_MAP */

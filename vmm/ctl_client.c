@@ -247,8 +247,7 @@ static int ask_one(int fd, unsigned int op, const uint64_t arg[4], void *answer,
 	if (code < 0)
 		return code;
 	if (p.reply.bytes != bytes)
-		return quire_fail(err, -EPROTO, "the VM's answer has %u bytes, not %zu",
-				  p.reply.bytes, bytes);
+		return refusal(op, -EPROTONOSUPPORT, err);
 	memcpy(answer, p.payload, bytes);
 	return 0;
 }
@@ -260,8 +259,6 @@ int ctl_get_info(int fd, struct ctl_info *info, struct quire_error *err)
 
 	if (code < 0)
 		return code;
-	if (info->nr_states != PG_NR_STATES)
-		return refusal(CTL_INFO, -EPROTONOSUPPORT, err);
 	info->name[CTL_NAME_MAX] = '\0';
 	if (info->nr_ram == 0 || info->nr_ram > CTL_MAX_RAM)
 		return quire_fail(err, -EPROTO, "the VM says it has %u ranges of RAM",
