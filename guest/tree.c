@@ -114,7 +114,7 @@ bool tree_parse(const void *blob, struct boot_info *info)
 	if (!info->uart_fifo)
 		info->uart_fifo = 1;
 	vm = fdt_path_offset(blob, "/hypervisor");
-	if (vm >= 0 && !fdt_node_check_compatible(blob, vm, "quire,vm")) {
+	if (vm >= 0) {
 		info->tsc_khz = (uint32_t)number(blob, vm, "quire,tsc-khz", 0);
 		info->setup_ns = number(blob, vm, "quire,setup-ns", 0);
 	}

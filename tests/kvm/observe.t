@@ -1,0 +1,201 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# quire map and quire walk on running guests, end to end: what they show is what the run's own
+# counters say at its end, and the guest does not notice.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+
+build=${QUIRE_BUILD:-build}
+quire=$build/quire
+quill=$build/guest/quill.elf
+dir=$(mktemp -d)
+vm=observe-$$
+run=0	# pid of the guest under observation
+n=0
+failed=0
+
+finish() {
+	[ "$run" -ne 0 ] && kill "$run" 2>/dev/null && wait "$run" 2>/dev/null
+	rm -rf "$dir"
+}
+trap finish EXIT
+
+if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
+	echo '1..0 # SKIP no access to /dev/kvm'
+	exit 0
+fi
+
+# check DESCRIPTION COMMAND...: one assertion
+check() {
+	local what=$1
+
+	shift
+	n=$((n + 1))
+	if "$@" >"$dir/check" 2>&1; then
+		echo "ok $n - $what"
+	else
+		failed=1
+		echo "not ok $n - $what"
+		echo "# failed: $*"
+		sed 's/^/# /' "$dir/check"
+	fi
+}
+
+is() {
+	echo "got $1, want $2"
+	[ "$1" = "$2" ]
+}
+
+# fails STATUS COMMAND...: it exits with STATUS and one line on standard error
+fails() {
+	local want=$1 status
+
+	shift
+	"$@" >"$dir/out" 2>"$dir/err"
+	status=$?
+	cat "$dir/err"
+	is "$status" "$want" && [ "$(wc -l <"$dir/err")" -eq 1 ] && [ ! -s "$dir/out" ]
+}
+
+# start OPTION... -- ARG...: run quill in the background and wait until it says something,
+# which is when its control socket is there
+start() {
+	local options=()
+
+	while [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	shift
+	rm -f "$dir/stats"
+	"$quire" run --name="$vm" --timeout=120 --stats="$dir/stats" "${options[@]}" "$quill" "$@" \
+		>"$dir/console" 2>"$dir/run-err" </dev/null &
+	run=$!
+	for _ in $(seq 300); do
+		"$quire" map "$vm" >/dev/null 2>&1 && return
+		kill -0 "$run" 2>/dev/null || break
+		sleep 0.05
+	done
+	if [ "$n" -eq 0 ] && grep -q userfaultfd "$dir/run-err"; then
+		echo "1..0 # SKIP $(head -n 1 "$dir/run-err")"
+		exit 0
+	fi
+	echo "Bail out! the guest does not run: $(head -n 1 "$dir/run-err")"
+	exit 1
+}
+
+# Wait for the guest to end by itself.
+reap() {
+	wait "$run"
+	status=$?
+	run=0
+}
+
+# legend NAME: pages of a state, from the text of a map
+legend() {
+	sed -n "s/^  .  $1 *\([0-9]*\) pages.*/\1/p" "$dir/map"
+}
+
+in_large() {
+	sed -n 's/^  P   in 2 MiB *\([0-9]*\) pages.*/\1/p' "$dir/map"
+}
+
+stat() {
+	sed -n "s/^ *\"$1\": \([0-9]*\),*$/\1/p" "$dir/stats"
+}
+
+# Width and height of a PNG, from its header.
+png_size() {
+	od -A n -t u1 -j 16 -N 8 "$1" |
+		awk '{ print $1 * 16777216 + $2 * 65536 + $3 * 256 + $4, $5 * 16777216 + $6 * 65536 + $7 * 256 + $8 }'
+}
+
+# ---- a guest that holds what it filled: nothing moves any more ----
+
+# settled: the map no longer changes
+settle() {
+	local before=
+
+	for _ in $(seq 200); do
+		"$quire" map "$vm" >"$dir/map" 2>&1
+		[ "$(tail -n 8 "$dir/map")" = "$before" ] && [ "$(legend private)" -ge "$1" ] && return
+		before=$(tail -n 8 "$dir/map")
+		sleep 0.2
+	done
+}
+
+for huge in auto never; do
+	start -m 64M --hugepages=$huge -- hold 7 3000 seconds=4
+	settle 3000
+	check "$huge: absent and private are all of RAM" \
+		is $(($(legend absent) + $(legend private))) 16384
+	check "$huge: at least what the guest filled is private" test "$(legend private)" -ge 3000
+	check "$huge: a row for each 2 MiB" is "$(grep -c '^0x00' "$dir/map")" 32
+	if [ "$huge" = never ]; then
+		check "never: no 2 MiB leaves" is "$(in_large)" 0
+	else
+		check "auto: 2 MiB leaves hold whole blocks" is $(($(in_large) % 512)) 0
+	fi
+	check "$huge: an image is written" "$quire" map --png="$dir/map.png" "$vm"
+	height=$((32 + 20 * 5))
+	check "$huge: ... a pixel a page and a legend" is "$(png_size "$dir/map.png")" "512 $height"
+	"$quire" map "$vm" >"$dir/map"
+	private=$(legend private)
+	reap
+	check "$huge: the guest ends well under observation" is "$status" 0
+	check "$huge: the map's count is the run's own at its end (quill only verifies)" \
+		is "$private" "$(stat state_private_pages)"
+done
+
+# ---- walks ----
+
+start -m 32M -- idle 20
+check 'a walk of the page that quill is loaded at is allowed' "$quire" walk "$vm" 0x100000
+"$quire" walk "$vm" 0x100000 >"$dir/walk"
+check 'its outcome is an address in RAM' grep -q ' -> gpa 0x[0-9a-f]* -> machine 0x' "$dir/walk"
+check 'the page it reaches is private' grep -q '^  page: private' "$dir/walk"
+check 'it has stage-1 and stage-2 references' \
+	is "$(grep -c '^ *[0-9]* .* EPT PML4E ' "$dir/walk")" \
+	   "$(($(grep -c '^ *[0-9]*  P[MDT][^ ]*  *gva' "$dir/walk") + 1))"
+check 'an address that is not mapped is a page fault, exit status 1' \
+	is "$("$quire" walk --user "$vm" 0x7ffffffff000 >"$dir/walk"; echo $?)" 1
+check '... and says so' grep -q '#PF with error code 0x4' "$dir/walk"
+check 'an address that is not canonical is none' \
+	is "$("$quire" walk "$vm" 0x800000000000 >/dev/null; echo $?)" 1
+for _ in $(seq 50); do
+	"$quire" walk "$vm" 0x100000 >>"$dir/walks" || break
+done
+check '50 walks in a row' is "$(grep -c ' -> machine ' "$dir/walks")" 50
+check 'a range is cut to what was asked for' \
+	is "$("$quire" map --range=1M+64K "$vm" | sed -n 's/^     RAM *\([0-9]*\) pages.*/\1/p')" 16
+check '... and to the end of RAM' \
+	is "$("$quire" map --range=31M-99M "$vm" | sed -n 's/^     RAM *\([0-9]*\) pages.*/\1/p')" 256
+check 'its pid names the VM too' "$quire" map "$run"
+
+# ---- errors: one line, and a status that a script can use ----
+
+check 'map: no such VM lists those that run' fails 121 "$quire" map no-such-vm
+check '... this one among them' grep -q "$vm" "$dir/err"
+check 'walk: no such VM' fails 121 "$quire" walk no-such-vm 0
+check 'walk: no such vCPU' fails 121 "$quire" walk --cpu=9 "$vm" 0
+check 'map: no VM named' fails 2 "$quire" map
+check 'map: an option that does not exist' fails 2 "$quire" map --colour "$vm"
+check 'map: a range that is none' fails 2 "$quire" map --range=5 "$vm"
+check 'map: a range beyond RAM' fails 2 "$quire" map --range=1T+1M "$vm"
+check 'map: an image nowhere' fails 121 "$quire" map --png=/nonexistent/map.png "$vm"
+check 'map: an image on a full disk' fails 121 "$quire" map --png=/dev/full "$vm"
+check '... which stays' test -c /dev/full
+check 'walk: an address that is none' fails 2 "$quire" walk "$vm" main
+check 'walk: two accesses at once' fails 2 "$quire" walk --write --fetch "$vm" 0
+check 'a second VM of that name is refused' fails 2 \
+	"$quire" run --name="$vm" "$quill" hello
+check '... and the first still answers' "$quire" map "$vm"
+
+kill -KILL "$run"
+wait "$run" 2>/dev/null
+run=0
+check 'a killed VM leaves nothing behind' fails 121 "$quire" map "$vm"
+
+echo "1..$n"
+exit $failed
