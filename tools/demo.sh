@@ -1,0 +1,100 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# make demo: what quire does, on real guests, in under half a minute.  A section a subject;
+# each prints the command it runs, so that you can run it yourself.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+build=${QUIRE_BUILD:-build}
+quire=$build/quire
+quill=$build/guest/quill.elf
+dir=$(mktemp -d)
+run=0
+failed=0
+
+finish() {
+	[ "$run" -ne 0 ] && kill "$run" 2>/dev/null && wait "$run" 2>/dev/null
+	rm -rf "$dir"
+}
+trap finish EXIT
+
+section() {
+	printf '\n---- %s\n\n' "$*"
+}
+
+# show COMMAND...: run it, indented under its own text
+show() {
+	local status
+
+	echo "\$ $*"
+	timeout 60 "$@" >"$dir/out" 2>&1 </dev/null
+	status=$?
+	sed 's/^/    /' "$dir/out"
+	if [ "$status" -ne 0 ]; then
+		echo "    (exit status $status)"
+		failed=1
+	fi
+}
+
+# counters FILE NAME...: the members of a --stats file
+counters() {
+	local file=$1 name
+
+	shift
+	for name; do
+		sed -n "s/^ *\"\($name\)\": \([0-9]*\),*$/    \1 \2/p" "$file"
+	done
+}
+
+section_boot() {
+	section 'boot: a guest kernel, from its image to its last word'
+	show "$quire" run "$quill" hello
+}
+
+section_selftest() {
+	section 'selftest: the guest tries its own memory and page tables'
+	echo "\$ $quire run $quill selftest"
+	timeout 60 "$quire" run "$quill" selftest >"$dir/out" 2>&1 </dev/null || failed=1
+	grep '^not ok' "$dir/out" | sed 's/^/    /'
+	echo "    $(grep -c '^ok' "$dir/out") checks passed, $(grep -c '^not ok' "$dir/out") failed"
+	grep -q '^ok' "$dir/out" || failed=1
+}
+
+section_memory() {
+	section 'memory: what became of every page of a running guest'
+	echo "\$ $quire run --name=demo-$$ -m 64M --stats=FILE $quill hold 1 6000 seconds=5 &"
+	timeout 60 "$quire" run --name="demo-$$" -m 64M --stats="$dir/stats" "$quill" \
+		hold 1 6000 seconds=5 >"$dir/console" 2>&1 </dev/null &
+	run=$!
+	for _ in $(seq 100); do
+		"$quire" map "demo-$$" 2>/dev/null | grep -Eq 'private +[6-9][0-9]{3} ' && break
+		sleep 0.1
+	done
+	show "$quire" map "demo-$$"
+
+	section 'walk: an address of that guest, reference by reference'
+	show "$quire" walk "demo-$$" 0x100000
+	wait "$run" || failed=1
+	run=0
+
+	section 'stats: the same guest at its end'
+	sed 's/^/    /' "$dir/console"
+	counters "$dir/stats" ram_pages state_absent_pages state_private_pages large_leaves faults \
+		faulted_in_pages exits run_ns
+}
+
+if [ ! -w /dev/kvm ]; then
+	echo "demo: needs /dev/kvm, and there is no access to it here" >&2
+	exit 1
+fi
+section_boot
+section_selftest
+section_memory
+
+section summary
+if [ "$failed" -ne 0 ]; then
+	echo 'demo: something above went wrong'
+	exit 1
+fi
+echo 'demo: all as it should be.  Next: make check; quire help; docs/cli.md'
