@@ -371,7 +371,7 @@ void crash_report(FILE *f, struct vm *vm, const struct crash *crash)
 	print_registers(&r);
 	print_segments(&r);
 	print_controls(&r);
-	fprintf(f, "code, %u-bit, CPL %u:\n", r.bits, r.user ? 3 : 0);
+	fprintf(f, "code, %u-bit, CPL %u:\n", r.bits, r.user ? 3u : 0u);
 	print_code(&r);
 	print_walks(&r);
 	print_pages(&r);
