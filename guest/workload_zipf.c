@@ -6,8 +6,8 @@
  *
  * Each operation draws a rank k with probability proportional to 1 / k^s and updates the page
  * that a permutation gives that rank (hot pages are scattered): a counter in the first word
- * and a stamp of it in the last.  The counts are also kept apart, and at the end every page is
- * held against them.
+ * and a stamp of it in the last.  The counts are also kept apart, and a page is held against
+ * them whenever it is drawn, and at the end.
  *
  * Ranks are drawn by binary search in the cumulated weights, eight bytes a page.  Powers come
  * from the x87, which has the logarithm that a kernel without libm lacks.
@@ -69,20 +69,6 @@ static uint64_t stamp(const struct zipf *z, uint64_t page)
 	return mix(z->seed ^ page << 32 ^ z->count[page]);
 }
 
-static void run_ops(struct zipf *z)
-{
-	uint64_t state = z->seed, done = 0;
-
-	while (z->ops ? done < z->ops : done % 1024 || rdtsc() < z->deadline) {
-		uint64_t page = shuffle_at(&z->place, draw_rank(z, &state));
-
-		z->page[page][0] = ++z->count[page];
-		z->page[page][PAGE_WORDS - 1] = stamp(z, page);
-		done++;
-	}
-	z->ops = done;
-}
-
 static bool holds(const volatile uint64_t *at, uint64_t want)
 {
 	uint64_t got = *at;
@@ -92,18 +78,38 @@ static bool holds(const volatile uint64_t *at, uint64_t want)
 	return got == want;
 }
 
-static bool verify(const struct zipf *z, uint64_t *touched, uint64_t *most)
+/* A page not yet written may hold anything. */
+static bool check(const struct zipf *z, uint64_t page)
 {
-	for (uint64_t i = 0; i < z->pages; i++) {
-		volatile uint64_t *page = z->page[i];
+	return !z->count[page] || (holds(&z->page[page][0], z->count[page]) &&
+				   holds(&z->page[page][PAGE_WORDS - 1], stamp(z, page)));
+}
 
-		if (!z->count[i])
-			continue;
-		if (!holds(&page[0], z->count[i]) || !holds(&page[PAGE_WORDS - 1], stamp(z, i)))
+static bool run_ops(struct zipf *z)
+{
+	uint64_t state = z->seed, done = 0;
+
+	while (z->ops ? done < z->ops : done % 1024 || rdtsc() < z->deadline) {
+		uint64_t page = shuffle_at(&z->place, draw_rank(z, &state));
+
+		if (!check(z, page))
 			return false;
-		++*touched;
-		if (z->count[i] > *most)
-			*most = z->count[i];
+		z->page[page][0] = ++z->count[page];
+		z->page[page][PAGE_WORDS - 1] = stamp(z, page);
+		done++;
+	}
+	z->ops = done;
+	return true;
+}
+
+static bool check_all(const struct zipf *z, uint64_t *touched, uint64_t *most)
+{
+	for (uint64_t page = 0; page < z->pages; page++) {
+		if (!check(z, page))
+			return false;
+		*touched += z->count[page] > 0;
+		if (z->count[page] > *most)
+			*most = z->count[page];
 	}
 	return true;
 }
@@ -147,8 +153,7 @@ int zipf_run(struct args *a)
 	shuffle_init(&z.place, z.pages, z.seed);
 	cumulate(&z, (double)s / 1000);
 	z.deadline = z.ops ? 0 : clock_deadline(seconds);
-	run_ops(&z);
-	if (!verify(&z, &touched, &most))
+	if (!run_ops(&z) || !check_all(&z, &touched, &most))
 		return STATUS_WRONG;
 	print("zipf: seed=%lu pages=%lu s=%lu.%03lu ops=%lu touched=%lu most=%lu verified=%lu\n",
 	      z.seed, z.pages, s / 1000, s % 1000, z.ops, touched, most, touched);
