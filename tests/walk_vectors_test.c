@@ -755,8 +755,8 @@ static void one_dimension(void)
 	ok(pt_walk(&ept4_format, &rules, 0, PROBE + GiB, lab_read_ept, &lab, &r) == 0 &&
 	   r.class == PT_EMPTY && r.lv->level == 3 && r.perm == PT_PERM_ALL,
 	   "pt_walk stops where nothing is present");
-	ok(pt_walk(&ept4_format, &rules, EPT_BYTES, 8ULL << 39, lab_read_ept, &lab, &r) == -EFAULT &&
-	   r.entry_addr == EPT_BYTES + 64 && r.lv->level == 4,
+	ok(pt_walk(&ept4_format, &rules, EPT_BYTES, 8ULL << 39, lab_read_ept, &lab, &r) ==
+	   -EFAULT && r.entry_addr == EPT_BYTES + 64 && r.lv->level == 4,
 	   "pt_walk returns what read returns, and names the reference");
 	lab_finish(&lab);
 }
@@ -769,7 +769,7 @@ static void names(void)
 		for (int b = 0; b <= WALK_AGAIN + 1; b++)
 			distinct &= a == b || strcmp(walk_outcome_name((enum walk_outcome)a),
 						     walk_outcome_name((enum walk_outcome)b));
-	ok(distinct, "every outcome has a name of its own, and so has none");
+	ok(distinct, "every outcome has a name of its own, which a number that is none does not share");
 }
 
 int main(void)
