@@ -135,10 +135,12 @@ static void *window_bytes(uint64_t bytes)
 
 int zipf_run(struct args *a)
 {
-	struct zipf z = { .seed = args_number(a), .pages = args_number(a) };
+	struct zipf z = { 0 };
 	uint64_t touched = 0, most = 0, s = thousandths(a, args_text(a, "s", "1.0"));
 	uint64_t seconds;
 
+	z.seed = args_number(a);
+	z.pages = args_number(a);
 	z.ops = args_key(a, "ops", 0);
 	seconds = z.ops ? 0 : args_number(a);
 	a->bad |= !z.pages;
