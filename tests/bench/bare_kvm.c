@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include <linux/kvm.h>
+#include "../../vmm/fdt.h"
 #include "../../vmm/image.h"
 
 static uint8_t *ram;
@@ -33,13 +34,22 @@ static void make_ram(uint64_t bytes, bool thp)
 		err(121, "madvise");
 }
 
-static void load(const char *path, const char *cmdline, uint64_t bytes, struct image_plan *plan)
+static void load(const char *path, const char *cmdline, uint64_t bytes, uint32_t tsc_khz,
+		 struct image_plan *plan)
 {
 	const struct gfn_range range = { 0, bytes >> QUIRE_PAGE_SHIFT };
-	struct image_config config = { .name = path, .cmdline = cmdline, .ram = &range, .nr_ram = 1 };
+	struct fdt_config fdt = { .ram = &range, .nr_ram = 1, .nr_cpus = 1, .bootargs = cmdline,
+				  .tsc_khz = tsc_khz };
+	struct image_module module = { .args = QUIRE_FDT_MODULE };
+	struct image_config config = { .name = path, .cmdline = cmdline, .ram = &range, .nr_ram = 1,
+				       .module = &module, .nr_modules = 1 };
 	struct image_file file;
 	struct quire_error e;
+	void *blob;
 
+	if (fdt_build(&fdt, &blob, &module.bytes))
+		errx(121, "device tree");
+	module.data = blob;
 	if (image_open(path, &file, &e))
 		errx(121, "%s", e.text);
 	config.file = file.data;
@@ -120,13 +130,12 @@ int main(int argc, char **argv)
 			strcat(cmdline, " ");
 	}
 	make_ram(bytes, !strcmp(argv[2], "thp"));
-	load(argv[3], cmdline, bytes, &plan);
-
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (kvm < 0)
 		err(121, "/dev/kvm");
 	vm = xioctl(kvm, KVM_CREATE_VM, 0, "KVM_CREATE_VM");
 	vcpu = xioctl(vm, KVM_CREATE_VCPU, 0, "KVM_CREATE_VCPU");
+	load(argv[3], cmdline, bytes, xioctl(vcpu, KVM_GET_TSC_KHZ, 0, "KVM_GET_TSC_KHZ"), &plan);
 	run = mmap(NULL, xioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0, "KVM_GET_VCPU_MMAP_SIZE"),
 		   PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	xioctl(vm, KVM_SET_USER_MEMORY_REGION, &(struct kvm_userspace_memory_region){
