@@ -15,7 +15,7 @@ static struct rig {
 	struct dev_exit exit;
 	uint8_t sent[8192];
 	size_t nr_sent, bursts;
-	unsigned int edges, exits, spaces;
+	unsigned int edges, exits, spaces, irq_drivers;
 	bool line;
 	uint32_t status;
 } r;
@@ -41,6 +41,12 @@ static void space(void *ctx)
 	r.spaces++;
 }
 
+static void transmit_irq(void *ctx)
+{
+	(void)ctx;
+	r.irq_drivers++;
+}
+
 static void on_exit_port(void *ctx, uint32_t value)
 {
 	(void)ctx;
@@ -50,7 +56,8 @@ static void on_exit_port(void *ctx, uint32_t value)
 
 static void setup(void)
 {
-	struct uart_config config = { .transmit = transmit, .set_irq = set_irq, .space = space };
+	struct uart_config config = { .transmit = transmit, .set_irq = set_irq,
+				      .transmit_irq = transmit_irq, .space = space };
 
 	uart_destroy(r.uart);
 	r = (struct rig){ .exit = { .exit = on_exit_port } };
@@ -155,6 +162,9 @@ static void interrupts(void)
 	is_hex(in(U + 2) & 0xf, 0x02, "then the transmitter's turn comes");
 	ok(!r.line, "and the line is down");
 	out(U + 1, 0);
+	out(U + 1, 0x02);
+	out(U + 1, 0);
+	ok(r.irq_drivers == 1, "the host was told once that the transmitter is driven by interrupt");
 	uart_receive(r.uart, "3", 1);
 	ok(!r.line, "a disabled interrupt leaves the line alone");
 	out(U + 1, 0x01);

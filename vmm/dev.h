@@ -61,6 +61,8 @@ struct uart_config {
 	void (*transmit)(void *ctx, const void *data, size_t bytes);
 	/* The interrupt line changed; NULL: no line. */
 	void (*set_irq)(void *ctx, bool level);
+	/* The guest wants transmitter interrupts (the first time it says so); may be NULL. */
+	void (*transmit_irq)(void *ctx);
 	/* The guest took bytes: uart_space() is not 0 any more. */
 	void (*space)(void *ctx);
 	void *ctx;

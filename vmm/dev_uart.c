@@ -62,6 +62,7 @@ struct uart {
 	pthread_mutex_t lock;		/* covers all below */
 	uint8_t ier, fcr, lcr, mcr, scr, dll, dlm;
 	bool thre_pending;		/* a transmitter interrupt the guest has not seen */
+	bool irq_driven;		/* transmit_irq was called */
 	bool rx_shown;			/* the guest has been told that rx is not empty */
 	bool irq_level;
 	uint8_t rx[RX_SIZE];		/* ring: count bytes from head on */
@@ -178,6 +179,11 @@ static void write_ier(struct uart *u, uint8_t value)
 	u->ier = value & 0x0f;
 	if (added & IER_THRI)
 		u->thre_pending = true;	/* it is empty, as always */
+	if ((added & IER_THRI) && !u->irq_driven) {
+		u->irq_driven = true;
+		if (u->config.transmit_irq)
+			u->config.transmit_irq(u->config.ctx);
+	}
 	if (added & (IER_THRI | IER_RDI))
 		raise_line(u);
 	update_line(u);

@@ -252,8 +252,11 @@ void vcpu_loop(struct vcpu *vcpu)
 	bool again = true;
 
 	while (again) {
-		if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
-			again = run_failed(vcpu, errno);
+		int error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
+
+		coalesce_take(&vcpu->vm->coalesce);	/* older than what follows */
+		if (error) {
+			again = run_failed(vcpu, error);
 			continue;
 		}
 		count_exit(vcpu, vcpu->run->exit_reason);

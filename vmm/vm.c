@@ -33,6 +33,8 @@
 #include "vm_impl.h"
 
 #define STUCK_NS 1000000000ULL	/* for vCPUs to leave KVM_RUN */
+#define LOOK_MIN_NS 5000000ULL	/* between looks at the coalescing ring */
+#define LOOK_MAX_NS 80000000ULL
 #define GRACE_NS 1000000000ULL	/* for the reader of our output after a forced end */
 
 /* ---- queries ---- */
@@ -163,6 +165,13 @@ static void on_transmit(void *ctx, const void *data, size_t bytes)
 	console_write(&vm->console, data, bytes);
 }
 
+static void on_transmit_irq(void *ctx)
+{
+	struct vm *vm = ctx;
+
+	coalesce_end(&vm->coalesce);
+}
+
 static void on_uart_irq(void *ctx, bool level)
 {
 	struct vm *vm = ctx;
@@ -247,6 +256,7 @@ static int create_devices(struct vm *vm, struct quire_error *err)
 	struct uart_config uart = {
 		.transmit = on_transmit,
 		.set_irq = vm->config.irqchip ? on_uart_irq : NULL,
+		.transmit_irq = on_transmit_irq,
 		.space = on_wake,
 		.ctx = vm,
 	};
@@ -255,7 +265,10 @@ static int create_devices(struct vm *vm, struct quire_error *err)
 	vm->dev_exit = (struct dev_exit){ .exit = on_guest_exit, .ctx = vm };
 	if (!ret)
 		ret = dev_exit_add(&vm->ports, &vm->dev_exit);
-	return ret ? quire_fail(err, ret, "cannot create devices: %s", strerror(-ret)) : 0;
+	if (ret)
+		return quire_fail(err, ret, "cannot create devices: %s", strerror(-ret));
+	coalesce_init(&vm->coalesce, &vm->kvm, vm->vcpu[0].run, &vm->ports);
+	return 0;
 }
 
 /* Signals come through a descriptor, and are blocked before any thread is born. */
@@ -326,6 +339,7 @@ void vm_destroy(struct vm *vm)
 {
 	if (!vm)
 		return;
+	coalesce_finish(&vm->coalesce);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		vcpu_finish(&vm->vcpu[i]);
 	free(vm->vcpu);
@@ -429,10 +443,30 @@ static void check_idle(struct vm *vm, uint64_t now)
 		vm->idle_ns = now + CONSOLE_IDLE_NS;
 }
 
+/*
+ * Bytes wait in the coalescing ring until an exit.  Look soon after the last output, then less and
+ * less often, and make an exit if need be: the vCPU itself hands the bytes over, because it may
+ * wait for the reader of our output and this thread may not.
+ */
+static void look_at_ring(struct vm *vm, uint64_t now)
+{
+	if (!atomic_load(&vm->coalesce.on) || now < vm->look_ns)
+		return;
+	if (coalesce_waiting(&vm->coalesce)) {
+		vcpu_kick(&vm->vcpu[0], VCPU_LOOK);
+		vm->look_step_ns = LOOK_MIN_NS;
+	} else {
+		vm->look_step_ns = min_u64(vm->look_step_ns * 2, LOOK_MAX_NS);
+	}
+	vm->look_ns = now + vm->look_step_ns;
+}
+
 static int poll_timeout(const struct vm *vm, uint64_t now)
 {
 	uint64_t until = deadline_ns(vm);
 
+	if (atomic_load(&vm->coalesce.on))
+		until = min_u64(until, vm->look_ns);
 	if (vm->idle_ns > now)
 		until = min_u64(until, vm->idle_ns);
 	if (until == UINT64_MAX)
@@ -444,6 +478,7 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 {
 	uint64_t now = monotonic_ns(), drained;
 
+	look_at_ring(vm, now);
 	check_idle(vm, now);
 	fds[POLL_WAKE] = (struct pollfd){ .fd = vm->wake_fd, .events = POLLIN };
 	fds[POLL_SIGNAL] = (struct pollfd){ .fd = vm->signal_fd, .events = POLLIN };
@@ -562,6 +597,8 @@ int vm_run(struct vm *vm, struct ctl *ctl)
 	struct quire_error err;
 
 	vm->run_start_ns = monotonic_ns();
+	vm->look_step_ns = LOOK_MIN_NS;
+	vm->look_ns = vm->run_start_ns + LOOK_MIN_NS;
 	vm->setup_ns = vm->run_start_ns - vm->config.start_ns;
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		if (vcpu_start(&vm->vcpu[i], &err)) {

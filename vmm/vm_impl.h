@@ -3,6 +3,7 @@
 #define QUIRE_VMM_VM_IMPL_H
 
 /* What vm.c, vcpu.c, exit.c, crash.c and stats.c share. */
+#include "coalesce.h"
 #include "console.h"
 #include "crash.h"
 #include "dev.h"
@@ -24,6 +25,7 @@ struct vm {
 	unsigned int nr_vcpus;		/* [I] */
 	struct bus ports, mmio;		/* [I] */
 	struct uart *uart;		/* [I] */
+	struct coalesce coalesce;
 	struct dev_exit dev_exit;	/* [I] */
 	struct console console;
 	int wake_fd;			/* [I] eventfd: look at the world again */
@@ -40,6 +42,7 @@ struct vm {
 	atomic_bool stopping;		/* [a] vCPUs: do not enter the guest again */
 
 	bool stuck;			/* [m] */
+	uint64_t look_ns, look_step_ns;	/* [m] when to look at the ring, and how often */
 	uint64_t idle_ns;		/* [m] when to write waiting output; 0: none waits */
 	uint64_t setup_ns, run_start_ns, run_ns;	/* [m] */
 };
