@@ -205,6 +205,59 @@ is(run('run', '-c', 16, $exit42)->{status}, 42, '-c 16');
 my $cpuid = pvh('cpuid', 'b800000040 0fa2 81fb51756972 7506 81f965517569 0f94c0 e6f4');
 is(run('run', $cpuid)->{status}, 1, 'CPUID says QuireQuire');
 
+# ---- every kind of image ----
+
+my $payload = ($ENV{QUIRE_BUILD} // 'build') . '/payload';
+for ([multiboot => 'multiboot_hello.elf', 7, 'cmdline=a b'], ['ELF32 PVH' => 'pvh32_hello.elf', 8, 'cmdline=a b'],
+	[flat => 'flat_hello.bin', 9, 'hello from real mode']) {
+	my ($kind, $file, $status, $says) = @$_;
+	SKIP: {
+		skip "no $file", 2 if !-e "$payload/$file";
+		$r = run('run', "$payload/$file", $kind eq 'flat' ? () : ('a', 'b'));
+		is($r->{status}, $status, "$kind: its status");
+		like($r->{out}, qr/\Q$says\E/, "$kind: its words");
+	}
+}
+for my $cpus (1, 2, 4, 9) {
+	SKIP: {
+		skip 'no multiboot_smp.elf', 1 if !-e "$payload/multiboot_smp.elf";
+		$r = run('run', '-c', $cpus, '--timeout=15', "$payload/multiboot_smp.elf");
+		like($r->{out}, qr/cpus=$cpus ticks=/, "-c $cpus: $cpus CPUs and a timer");
+	}
+}
+SKIP: {
+	my $quill = ($ENV{QUIRE_BUILD} // 'build') . '/guest/quill.elf';
+	skip 'no quill.elf', 12 if !-e $quill;
+	$r = run('run', '--stats=-', $quill, 'hello');
+	my ($told) = $r->{out} =~ /^time: setup (\d+)/m;
+	my ($setup) = $r->{out} =~ /"setup_ns": (\d+)/;
+	ok($r->{status} eq 0 && $told > 0 && $told * 1000 <= $setup, "quill hello: set up in $told us");
+	my ($exits) = $r->{out} =~ /"exits": (\d+)/;
+	cmp_ok($exits, '<', 100, "and a page of output is no exit a byte ($exits exits)");
+	for my $how ([], ['--irqchip=on'], ['-c', 2], ['--hugepages=never'], ['-m', '6G']) {
+		$r = run('run', @$how, $quill, 'selftest', 'pages=2000');
+		ok($r->{status} eq 0 && $r->{out} !~ /^not ok/m, "quill selftest @$how");
+	}
+	for ([null => qr/^CR2, read: walk of gva 0 .*page fault/m], [jump => qr/fetch outside RAM/],
+		[stack => qr/triple fault/], [triple => qr/triple fault/], [scribble => qr/guest crashed/]) {
+		my ($how, $like) = @$_;
+		$r = run('run', '--timeout=15', $quill, 'crash', $how);
+		ok($r->{status} eq 122 && $r->{err} =~ $like, "quill crash $how") or diag $r->{err};
+	}
+}
+
+# Output that no exit follows: the ring is looked at all the same.
+$r = run('run', '--timeout=0.5', flat('quiet', 'baf803 b041 ee ebfe'));
+is($r->{out}, 'A', 'a byte from a guest that then never exits comes out');
+# IRQ 4 through the PIC as vector 0x24; each interrupt sends the next byte, the 600th ends it.
+my $irq = flat('irq', 'fa 31c0 8ed8 bc007c c7069000357c c70692000000 b011e620 b020e621 b004e621 b001e621' .
+	'b0efe621 baf903 b002 ee b95802 fb f4 ebfd bafa03 ec baf803 b062 ee b020e620 49 7504 b006 e6f4 cf');
+$t = time;
+$r = run('run', '--timeout=10', $irq);
+ok($r->{status} eq 6 && $r->{out} eq 'b' x 600 && time - $t < 2.5,
+	'a transmitter driven by interrupt waits for nobody')
+	or diag "status $r->{status}, " . length($r->{out}) . " bytes, $r->{err}";
+
 # ---- crashes ----
 
 my $crash = sub {
