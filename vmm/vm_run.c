@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Running a virtual machine to its end.
+ *
+ * The main loop is one poll() over what can happen outside the guest: a vCPU or the console
+ * wants attention (wake_fd), a signal, a control request, input, room for output.  Nothing in
+ * it blocks, so --timeout and Ctrl-C always work.
+ *
+ * The end has one door, vm_end(): whoever comes first decides status and message.  Then, in
+ * this order: every vCPU is kicked once and given STUCK_NS to leave KVM_RUN; the guest's
+ * output is written out completely (a guest that ended by itself may have a slow reader, so
+ * that waits as long as it takes, or until a signal or --timeout); then the message or the crash
+ * report.  A vCPU that does not leave is not waited for any longer: its memory cannot be freed
+ * under it, but a process can always be left by _exit(), and the kernel takes the rest down.
+ *
+ * A vCPU whose memory the host cannot provide (gmem's on_host_failure) waits for its pager for
+ * ever and is not kicked: vcpu.h says why.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <quire/abi.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+#include "ctl.h"
+#include "vm_impl.h"
+
+#define STUCK_NS 1000000000ULL	/* for vCPUs to leave KVM_RUN */
+#define LOOK_MIN_NS 5000000ULL	/* between looks at the coalescing ring */
+#define LOOK_MAX_NS 80000000ULL
+#define GRACE_NS 1000000000ULL	/* for the reader of our output after a forced end */
+
+/* ---- a vCPU's registers ---- */
+
+static struct timespec to_timespec(uint64_t ns)
+{
+	return (struct timespec){
+		.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000),
+	};
+}
+
+int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
+		  struct vcpu_state *state)
+{
+	struct timespec until = to_timespec(monotonic_ns() + timeout_ms * 1000000ULL);
+	struct vcpu *vcpu;
+	int ret = 0;
+
+	if (cpu >= vm->nr_vcpus)
+		return -ENOENT;
+	vcpu = &vm->vcpu[cpu];
+	pthread_mutex_lock(&vm->lock);
+	vcpu->state_ready = false;
+	if (!vcpu->done)
+		vcpu_kick(vcpu, VCPU_STATE);
+	while (!vcpu->state_ready && !vcpu->done && !ret)
+		ret = pthread_cond_timedwait(&vm->changed, &vm->lock, &until);
+	ret = vcpu->state_ready ? 0 : -ETIMEDOUT;
+	if (!ret)
+		*state = vcpu->state;
+	pthread_mutex_unlock(&vm->lock);
+	return ret;
+}
+
+/* ---- the main loop ---- */
+
+enum { POLL_WAKE, POLL_SIGNAL, POLL_CTL, POLL_INPUT, POLL_OUTPUT, NR_POLL };
+
+static uint64_t deadline_ns(const struct vm *vm)
+{
+	return vm->config.timeout_ns ? vm->run_start_ns + vm->config.timeout_ns : UINT64_MAX;
+}
+
+/* Input goes to the UART, as much as it has room for. */
+static void take_input(struct vm *vm)
+{
+	char data[512];
+	size_t space = uart_space(vm->uart), bytes;
+
+	bytes = console_read(&vm->console, data, space < sizeof(data) ? space : sizeof(data));
+	if (bytes)
+		uart_receive(vm->uart, data, bytes);
+}
+
+static void take_signal(struct vm *vm)
+{
+	struct signalfd_siginfo info;
+
+	if (read(vm->signal_fd, &info, sizeof(info)) == sizeof(info))
+		vm_end(vm, 128 + (int)info.ssi_signo, "stopped by %s",
+		       sigabbrev_np((int)info.ssi_signo) ? strsignal((int)info.ssi_signo) : "signal");
+}
+
+/* A reader that went away ends us as it ends any filter; a full disk is a host error. */
+static void check_output(struct vm *vm)
+{
+	int error = atomic_load(&vm->console.error);
+
+	if (error == EPIPE)
+		vm_end(vm, 128 + SIGPIPE, "standard output was closed by its reader");
+	else if (error)
+		vm_end(vm, QUIRE_STATUS_HOST, "cannot write the guest's output: %s",
+		       strerror(error));
+}
+
+/* Output that no line end has pushed out yet: give the guest a moment to go on. */
+static void check_idle(struct vm *vm, uint64_t now)
+{
+	if (!console_waiting(&vm->console))
+		vm->idle_ns = 0;
+	else if (!vm->idle_ns)
+		vm->idle_ns = now + CONSOLE_IDLE_NS;
+}
+
+/*
+ * Bytes wait in the coalescing ring until an exit.  Look soon after the last output, then less and
+ * less often, and make an exit if need be: the vCPU itself hands the bytes over, because it may
+ * wait for the reader of our output and this thread may not.
+ */
+static void look_at_ring(struct vm *vm, uint64_t now)
+{
+	if (!atomic_load(&vm->coalesce.on) || now < vm->look_ns)
+		return;
+	if (coalesce_waiting(&vm->coalesce)) {
+		vcpu_kick(&vm->vcpu[0], VCPU_LOOK);
+		vm->look_step_ns = LOOK_MIN_NS;
+	} else {
+		vm->look_step_ns = min_u64(vm->look_step_ns * 2, LOOK_MAX_NS);
+	}
+	vm->look_ns = now + vm->look_step_ns;
+}
+
+static int poll_timeout(const struct vm *vm, uint64_t now)
+{
+	uint64_t until = deadline_ns(vm);
+
+	if (atomic_load(&vm->coalesce.on))
+		until = min_u64(until, vm->look_ns);
+	if (vm->idle_ns > now)
+		until = min_u64(until, vm->idle_ns);
+	if (until == UINT64_MAX)
+		return -1;
+	return until <= now ? 0 : (int)min_u64((until - now + 999999) / 1000000, 60000);
+}
+
+static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
+{
+	uint64_t now = monotonic_ns(), drained;
+
+	look_at_ring(vm, now);
+	check_idle(vm, now);
+	fds[POLL_WAKE] = (struct pollfd){ .fd = vm->wake_fd, .events = POLLIN };
+	fds[POLL_SIGNAL] = (struct pollfd){ .fd = vm->signal_fd, .events = POLLIN };
+	fds[POLL_CTL] = (struct pollfd){ .fd = ctl ? ctl_fd(ctl) : -1, .events = POLLIN };
+	fds[POLL_INPUT] = (struct pollfd){ .fd = -1, .events = POLLIN };
+	fds[POLL_OUTPUT] = (struct pollfd){ .fd = -1, .events = POLLOUT };
+	if (vm->console.in_open && uart_space(vm->uart))
+		fds[POLL_INPUT].fd = vm->console.in_fd;
+	if (vm->idle_ns && vm->idle_ns <= now)
+		fds[POLL_OUTPUT].fd = vm->console.out_fd;
+	if (poll(fds, NR_POLL, poll_timeout(vm, now)) < 0)
+		for (unsigned int i = 0; i < NR_POLL; i++)
+			fds[i].revents = 0;
+	if (fds[POLL_WAKE].revents && read(vm->wake_fd, &drained, sizeof(drained)) < 0)
+		return;		/* nothing to drain */
+}
+
+static bool is_ending(struct vm *vm)
+{
+	bool ending;
+
+	pthread_mutex_lock(&vm->lock);
+	ending = vm->ending;
+	pthread_mutex_unlock(&vm->lock);
+	return ending;
+}
+
+static void main_loop(struct vm *vm, struct ctl *ctl)
+{
+	struct pollfd fds[NR_POLL];
+
+	while (!is_ending(vm)) {
+		wait_for_events(vm, ctl, fds);
+		check_output(vm);
+		if (fds[POLL_SIGNAL].revents)
+			take_signal(vm);
+		if (fds[POLL_CTL].revents && !is_ending(vm))
+			ctl_serve(ctl, vm);
+		if (fds[POLL_INPUT].revents)
+			take_input(vm);
+		if (fds[POLL_OUTPUT].revents)
+			console_write_idle(&vm->console);
+		if (monotonic_ns() >= deadline_ns(vm))
+			vm_end(vm, QUIRE_STATUS_TIMEOUT, "timeout: the guest still ran after %g s",
+			       (double)vm->config.timeout_ns / 1e9);
+	}
+}
+
+/* ---- the end ---- */
+
+/* Have all vCPUs left their loops? */
+static bool all_done(const struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i].started && !vm->vcpu[i].done)
+			return false;
+	return true;
+}
+
+static void stop_vcpus(struct vm *vm)
+{
+	struct timespec until = to_timespec(monotonic_ns() + STUCK_NS);
+	int ret = 0;
+
+	console_abandon(&vm->console);
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned int i = 0; i < vm->nr_vcpus && !vm->host_failed; i++)
+		if (vm->vcpu[i].started && !vm->vcpu[i].done)
+			vcpu_kick(&vm->vcpu[i], VCPU_STOP);
+	while (!all_done(vm) && !ret && !vm->host_failed)
+		ret = pthread_cond_timedwait(&vm->changed, &vm->lock, &until);
+	vm->stuck = !all_done(vm);
+	pthread_mutex_unlock(&vm->lock);
+	for (unsigned int i = 0; i < vm->nr_vcpus && !vm->stuck; i++)
+		if (vm->vcpu[i].started)
+			pthread_join(vm->vcpu[i].thread, NULL);
+}
+
+/* The guest's last words.  A forced end does not wait long for whoever reads them. */
+static void drain_output(struct vm *vm)
+{
+	bool by_itself = vm->status <= QUIRE_STATUS_CRASH;
+	uint64_t until = by_itself ? deadline_ns(vm) : monotonic_ns() + GRACE_NS;
+
+	console_drain(&vm->console, by_itself ? vm->signal_fd : -1, until);
+	if (!vm->status && atomic_load(&vm->console.error)) {
+		vm->ending = false;	/* success was too early: its output is lost */
+		check_output(vm);
+	}
+}
+
+static void report(struct vm *vm)
+{
+	char *text = NULL;
+	size_t bytes = 0;
+	FILE *f;
+
+	if (vm->stuck && !vm->host_failed)
+		fputs("quire: a vCPU does not leave the kernel, ending without it\n", stderr);
+	if (!vm->crashed) {
+		if (vm->why.text[0])
+			fprintf(stderr, "quire: %s\n", vm->why.text);
+		return;
+	}
+	f = open_memstream(&text, &bytes);
+	if (!f)
+		return;
+	crash_report(f, vm, &vm->crash);
+	if (!fclose(f))
+		fwrite(text, 1, bytes, stderr);
+	free(text);
+}
+
+int vm_run(struct vm *vm, struct ctl *ctl)
+{
+	struct quire_error err;
+
+	vm->run_start_ns = monotonic_ns();
+	vm->look_step_ns = LOOK_MIN_NS;
+	vm->look_ns = vm->run_start_ns + LOOK_MIN_NS;
+	vm->setup_ns = vm->run_start_ns - vm->config.start_ns;
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		if (vcpu_start(&vm->vcpu[i], &err)) {
+			vm_end(vm, QUIRE_STATUS_HOST, "%s", err.text);
+			break;
+		}
+	main_loop(vm, ctl);
+	stop_vcpus(vm);
+	vm->run_ns = monotonic_ns() - vm->run_start_ns;
+	drain_output(vm);
+	report(vm);
+	return vm->status;
+}
