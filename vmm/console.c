@@ -61,19 +61,23 @@ static bool owns_terminal(int fd)
 	return isatty(fd) && tcgetpgrp(fd) == getpgrp();
 }
 
-static void set_terminal(int fd)
+static void set_single_characters(int fd)
 {
-	struct termios mode;
+	struct termios mode = saved_terminal;
 
-	if (tcgetattr(fd, &saved_terminal))
-		return;
-	catch_fatal_signals();
-	terminal_fd = fd;
-	mode = saved_terminal;
 	mode.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
 	mode.c_cc[VMIN] = 1;
 	mode.c_cc[VTIME] = 0;
 	tcsetattr(fd, TCSANOW, &mode);
+}
+
+static void take_terminal(int fd)
+{
+	if (tcgetattr(fd, &saved_terminal))
+		return;
+	catch_fatal_signals();
+	terminal_fd = fd;
+	set_single_characters(fd);
 }
 
 void console_init(struct console *con, void (*wake)(void *ctx), void *ctx)
@@ -87,7 +91,13 @@ void console_init(struct console *con, void (*wake)(void *ctx), void *ctx)
 	pthread_mutex_init(&con->lock, NULL);
 	con->in_open = !isatty(con->in_fd) || owns_terminal(con->in_fd);
 	if (owns_terminal(con->in_fd))
-		set_terminal(con->in_fd);
+		take_terminal(con->in_fd);
+}
+
+void console_resume(struct console *con)
+{
+	if (terminal_fd >= 0 && owns_terminal(con->in_fd))
+		set_single_characters(con->in_fd);
 }
 
 void console_finish(struct console *con)

@@ -38,6 +38,9 @@ struct console {
 void console_init(struct console *con, void (*wake)(void *ctx), void *ctx);
 void console_finish(struct console *con);
 
+/* After SIGCONT: shells put the terminal back to their own mode when they stop a job. */
+void console_resume(struct console *con);
+
 /* From vCPU threads.  May wait for the reader of our output, until console_abandon(). */
 void console_write(struct console *con, const void *data, size_t bytes);
 void console_abandon(struct console *con);

@@ -256,18 +256,17 @@ static int create_devices(struct vm *vm, struct quire_error *err)
 /* Signals come through a descriptor, and are blocked before any thread is born. */
 static int create_events(struct vm *vm, struct quire_error *err)
 {
-	static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT };
 	struct sigaction old;
-	sigset_t set;
 
-	sigemptyset(&set);
+	sigemptyset(&vm->signals);
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)	/* nohup stays nohup */
 		if (!sigaction(ours[i], NULL, &old) && old.sa_handler != SIG_IGN)
-			sigaddset(&set, ours[i]);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
+			sigaddset(&vm->signals, ours[i]);
+	pthread_sigmask(SIG_BLOCK, &vm->signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	vm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	vm->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	vm->signal_fd = signalfd(-1, &vm->signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (vm->wake_fd < 0 || vm->signal_fd < 0)
 		return quire_fail(err, -errno, "cannot create event descriptors: %s",
 				  strerror(errno));

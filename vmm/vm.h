@@ -37,7 +37,7 @@ unsigned int vm_ram_layout(uint64_t ram_bytes, struct gfn_range ram[VM_MAX_RAM])
 
 /*
  * Create a VM: guest memory (all absent), KVM's VM, vCPUs, devices, console.  Blocks SIGINT,
- * SIGTERM, SIGHUP and SIGQUIT in the calling thread, which from now on are vm_run()'s.
+ * SIGTERM, SIGHUP, SIGQUIT and SIGCONT in the calling thread; from now on they are vm_run()'s.
  *
  * 0; -errno with the reason in *err.  -EDOM: the request itself is impossible on this host
  * (more memory than its processors address, more vCPUs than KVM has).

@@ -3,6 +3,7 @@
 #define QUIRE_VMM_VM_IMPL_H
 
 /* What vm.c, vcpu.c, exit.c, crash.c and stats.c share. */
+#include <signal.h>
 #include "coalesce.h"
 #include "console.h"
 #include "crash.h"
@@ -30,6 +31,7 @@ struct vm {
 	struct console console;
 	int wake_fd;			/* [I] eventfd: look at the world again */
 	int signal_fd;			/* [I] */
+	sigset_t signals;		/* [I] that come through it */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;		/* a vCPU's done or state_ready */

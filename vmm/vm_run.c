@@ -89,9 +89,15 @@ static void take_signal(struct vm *vm)
 {
 	struct signalfd_siginfo info;
 
-	if (read(vm->signal_fd, &info, sizeof(info)) == sizeof(info))
-		vm_end(vm, 128 + (int)info.ssi_signo, "stopped by %s",
-		       sigabbrev_np((int)info.ssi_signo) ? strsignal((int)info.ssi_signo) : "signal");
+	int sig;
+
+	if (read(vm->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	sig = (int)info.ssi_signo;
+	if (sig == SIGCONT)
+		console_resume(&vm->console);
+	else
+		vm_end(vm, 128 + sig, "stopped by SIG%s", sigabbrev_np(sig));
 }
 
 /* A reader that went away ends us as it ends any filter; a full disk is a host error. */
@@ -235,6 +241,8 @@ static void drain_output(struct vm *vm)
 	bool by_itself = vm->status <= QUIRE_STATUS_CRASH;
 	uint64_t until = by_itself ? deadline_ns(vm) : monotonic_ns() + GRACE_NS;
 
+	sigdelset(&vm->signals, SIGCONT);	/* the others end the wait */
+	(void)signalfd(vm->signal_fd, &vm->signals, 0);
 	console_drain(&vm->console, by_itself ? vm->signal_fd : -1, until);
 	if (!vm->status && atomic_load(&vm->console.error)) {
 		vm->ending = false;	/* success was too early: its output is lost */

@@ -140,6 +140,23 @@ static void by_signal(int sig, const char *name, bool clean)
 	finish(&s);
 }
 
+/* As a shell does around Ctrl-Z and fg. */
+static void stop_and_continue(void)
+{
+	struct session s;
+
+	start(&s);
+	ok(is_raw(&s), "before a stop: single characters");
+	kill(s.pid, SIGSTOP);
+	tcsetattr(s.slave, TCSANOW, &s.before);
+	kill(s.pid, SIGCONT);
+	ok(is_raw(&s), "after SIGCONT again");
+	kill(s.pid, SIGTERM);
+	end(&s);
+	ok(same_terminal(&s), "and at the end the terminal is as it was");
+	finish(&s);
+}
+
 int main(void)
 {
 	const char *build = getenv("QUIRE_BUILD");
@@ -150,6 +167,7 @@ int main(void)
 		tap_skip_all("no %s", quire);
 	write_image();
 	interrupt();
+	stop_and_continue();
 	by_signal(SIGTERM, "SIGTERM", true);
 	by_signal(SIGSEGV, "a crash of our own", false);
 	unlink(image);
