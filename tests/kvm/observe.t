@@ -184,8 +184,9 @@ check 'map: an option that does not exist' fails 2 "$quire" map --colour "$vm"
 check 'map: a range that is none' fails 2 "$quire" map --range=5 "$vm"
 check 'map: a range beyond RAM' fails 2 "$quire" map --range=1T+1M "$vm"
 check 'map: an image nowhere' fails 121 "$quire" map --png=/nonexistent/map.png "$vm"
-check 'map: an image on a full disk' fails 121 "$quire" map --png=/dev/full "$vm"
-check '... which stays' test -c /dev/full
+ln -s /dev/full "$dir/full.png"	# a link, so that a mistake removes that and not the device
+check 'map: an image on a full disk' fails 121 "$quire" map --png="$dir/full.png" "$vm"
+check '... which stays' test -c "$dir/full.png"
 check 'walk: an address that is none' fails 2 "$quire" walk "$vm" main
 check 'walk: two accesses at once' fails 2 "$quire" walk --write --fetch "$vm" 0
 check 'a second VM of that name is refused' fails 2 \
