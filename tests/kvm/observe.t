@@ -126,7 +126,7 @@ settle() {
 }
 
 for huge in auto never; do
-	start -m 64M --hugepages=$huge -- hold 7 3000 seconds=4
+	start -m 64M --hugepages=$huge -- hold 7 3000 seconds=5
 	settle 3000
 	check "$huge: absent and private are all of RAM" \
 		is $(($(legend absent) + $(legend private))) 16384
