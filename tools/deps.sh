@@ -5,7 +5,7 @@
 # is all there.  Elsewhere it prints the list and leaves the choice of packages to you.
 set -u
 
-# What each is for: README.md.  Recommended packages are left out: QEMU's bring a desktop.
+# Recommended packages are left out: those of QEMU bring a desktop.
 packages=(
 	gcc make libc6-dev binutils		# build
 	libcapstone-dev libfdt-dev libpng-dev	# libraries
