@@ -13,9 +13,6 @@
  *   split      register first: all pages exist, so registering changes nothing for the guest;
  *              from then on single pages may go.
  *   collapse   unregister first: all pages exist and none can go while we hold the lock.
- *
- * The accessors copy under the lock, so a page cannot be given back under them; a guest that
- * writes at the same moment races as two CPUs would.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -116,14 +113,42 @@ bool gmem_block_is_absent(const struct gmem *gm, gfn_t gfn)
 	       state == PG_ABSENT;
 }
 
+static bool take(struct gmem *gm, uint64_t pages)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+
+	return !credits || credits->take(credits->ctx, pages);
+}
+
+static void put(struct gmem *gm, uint64_t pages)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+
+	if (credits && pages)
+		credits->put(credits->ctx, pages);
+}
+
+int gmem_wait(struct gmem *gm)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+	uint64_t want = gm->config.hugepages == GMEM_HUGE_AUTO ? QUIRE_BLOCK_PAGES : FAULT_AROUND;
+
+	assert(!lock_is_held(&gm->lock));
+	return credits->wait(credits->ctx, 1, want) ? -EDQUOT : 0;
+}
+
 int gmem_bring_in_block(struct gmem *gm, gfn_t gfn)
 {
 	int err;
 
 	assert_held(&gm->lock);
+	if (!take(gm, QUIRE_BLOCK_PAGES))
+		return -EDQUOT;
 	err = window_fill_block(&gm->window, gfn);
-	if (err)
+	if (err) {
+		put(gm, QUIRE_BLOCK_PAGES);
 		return err;
+	}
 	if (window_make_whole(&gm->window, gfn)) {
 		/* No room for another VMA: the pages are there, managed singly. */
 		stage2_set(gm->s2, gfn, QUIRE_BLOCK_PAGES, PG_PRIVATE, gfn);
@@ -144,7 +169,10 @@ static int bring_in_singly(struct gmem *gm, gfn_t gfn, gfn_t end)
 		int err = 0;
 
 		if (state == PG_ABSENT) {
+			if (!take(gm, nr))
+				return -EDQUOT;
 			err = window_fill(&gm->window, gfn, nr, &done);
+			put(gm, nr - done);
 			if (done)
 				stage2_set(gm->s2, gfn, done, PG_PRIVATE, gfn);
 		}
@@ -162,17 +190,58 @@ static int bring_in_singly(struct gmem *gm, gfn_t gfn, gfn_t end)
 int gmem_bring_in(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 {
 	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
+	int err;
 
 	assert_held(&gm->lock);
 	if (gm->config.hugepages == GMEM_HUGE_AUTO && gmem_block_is_absent(gm, block)) {
 		*in = (struct gfn_range){ block, block + QUIRE_BLOCK_PAGES };
-		return gmem_bring_in_block(gm, block);
+		err = gmem_bring_in_block(gm, block);
+		if (err != -EDQUOT)
+			return err;
 	}
 	in->start = align_down(gfn, FAULT_AROUND);
 	in->end = in->start + FAULT_AROUND;
 	while (!stage2_is_ram(gm->s2, in->start, in->end - in->start))
 		in->end--;
-	return bring_in_singly(gm, in->start, in->end);
+	err = bring_in_singly(gm, in->start, in->end);
+	if (err != -EDQUOT)
+		return err;
+	/* Credits for all of that are not at hand; the page itself may have come in already. */
+	*in = (struct gfn_range){ gfn, gfn + 1 };
+	return bring_in_singly(gm, gfn, gfn + 1);
+}
+
+/* Bring gfn in, waiting for a credit if need be; then the lock is dropped meanwhile. */
+static int bring_in_page(struct gmem *gm, gfn_t gfn)
+{
+	for (;;) {
+		int err = bring_in_singly(gm, gfn, gfn + 1);
+
+		if (err != -EDQUOT)
+			return err;
+		unlock(&gm->lock);
+		err = gmem_wait(gm);
+		lock(&gm->lock);
+		if (err)
+			return err;
+	}
+}
+
+/* [gfn, next) lies in one block.  As one, else run by run, else page by page as credits come. */
+static int populate_in_block(struct gmem *gm, gfn_t gfn, gfn_t next)
+{
+	int err = -EDQUOT;
+
+	if (next - gfn == QUIRE_BLOCK_PAGES && gm->config.hugepages == GMEM_HUGE_AUTO &&
+	    gmem_block_is_absent(gm, gfn))
+		err = gmem_bring_in_block(gm, gfn);
+	if (err == -EDQUOT)
+		err = bring_in_singly(gm, gfn, next);
+	if (err != -EDQUOT)
+		return err;
+	for (err = 0; gfn < next && !err; gfn++)
+		err = bring_in_page(gm, gfn);
+	return err;
 }
 
 int gmem_populate(struct gmem *gm, gfn_t gfn, uint64_t nr)
@@ -188,11 +257,7 @@ int gmem_populate(struct gmem *gm, gfn_t gfn, uint64_t nr)
 	while (gfn < end && !err) {
 		gfn_t next = min_u64(end, align_down(gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
 
-		if (next - gfn == QUIRE_BLOCK_PAGES && gm->config.hugepages == GMEM_HUGE_AUTO &&
-		    gmem_block_is_absent(gm, gfn))
-			err = gmem_bring_in_block(gm, gfn);
-		else
-			err = bring_in_singly(gm, gfn, next);
+		err = populate_in_block(gm, gfn, next);
 		gfn = next;
 	}
 	stage2_counters(gm->s2, &after);
@@ -224,6 +289,7 @@ static int punch_run(struct gmem *gm, gfn_t gfn, gfn_t end)
 
 		if (stop > gfn) {
 			stage2_set(gm->s2, gfn, stop - gfn, PG_ABSENT, 0);
+			put(gm, stop - gfn);
 			gm->stats.dropped_pages += stop - gfn;
 		}
 		gfn = stop + 1;
@@ -337,109 +403,6 @@ int gmem_collapse(struct gmem *gm, gfn_t gfn)
 	return err;
 }
 
-/* --- the accessors ----------------------------------------------------------------------- */
-
-/* Is [gpa, gpa + len) RAM?  An empty range is, anywhere in RAM. */
-static bool range_is_ram(const struct gmem *gm, gpa_t gpa, size_t len)
-{
-	gpa_t last = gpa + (len ? len - 1 : 0);
-
-	return last >= gpa &&
-	       stage2_is_ram(gm->s2, gpa_to_gfn(gpa), gpa_to_gfn(last) - gpa_to_gfn(gpa) + 1);
-}
-
-int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
-{
-	uint8_t *to = buf;
-
-	if (!range_is_ram(gm, gpa, len))
-		return -EFAULT;
-	lock(&gm->lock);
-	while (len) {
-		gfn_t gfn = gpa_to_gfn(gpa), end = gpa_to_gfn(gpa + len - 1) + 1;
-		enum page_state state;
-		uint64_t nr = stage2_run(gm->s2, gfn, end, &state);
-		size_t part = min_u64(len, gfn_to_gpa(gfn + nr) - gpa);
-
-		if (page_states[state].resident)
-			memcpy(to, gm->window.alias + gpa, part);
-		else
-			memset(to, 0, part);
-		to += part;
-		gpa += part;
-		len -= part;
-	}
-	unlock(&gm->lock);
-	return 0;
-}
-
-/* Make the pages of [gfn, end) private.  Caller holds LOCK_GMEM. */
-static int bring_in_for_access(struct gmem *gm, gfn_t gfn, gfn_t end)
-{
-	while (gfn < end) {
-		struct gfn_range in = { 0 };
-		enum page_state state;
-		uint64_t nr = stage2_run(gm->s2, gfn, end, &state);
-		int err;
-
-		if (state == PG_ABSENT) {
-			err = gmem_bring_in(gm, gfn, &in);
-			if (err)
-				return err;
-			nr = 1;
-			gm->stats.accessor_pages += in.end - in.start;
-		}
-		gfn += nr;
-	}
-	return 0;
-}
-
-int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len)
-{
-	int err;
-
-	if (!range_is_ram(gm, gpa, len))
-		return -EFAULT;
-	if (len == 0)
-		return 0;
-	lock(&gm->lock);
-	err = bring_in_for_access(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len - 1) + 1);
-	if (!err)
-		memcpy(gm->window.alias + gpa, buf, len);
-	unlock(&gm->lock);
-	return err;
-}
-
-/*
- * The alias is contiguous within a range of RAM, so one iovec describes any buffer today; the
- * interface is a vector because a page's frame need not stay in the RAM file.
- */
-int guest_map_iov(struct gmem *gm, gpa_t gpa, size_t len, struct iovec *iov, unsigned int max)
-{
-	int err;
-
-	if (len == 0 || !range_is_ram(gm, gpa, len))
-		return -EFAULT;
-	if (max < 1)
-		return -ENOBUFS;
-	lock(&gm->lock);
-	err = bring_in_for_access(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len - 1) + 1);
-	if (!err) {
-		iov[0] = (struct iovec){ gm->window.alias + gpa, len };
-		gm->iov_maps++;
-	}
-	unlock(&gm->lock);
-	return err ? err : 1;
-}
-
-void guest_unmap_iov(struct gmem *gm)
-{
-	lock(&gm->lock);
-	assert(gm->iov_maps);
-	gm->iov_maps--;
-	unlock(&gm->lock);
-}
-
 void gmem_repair(struct gmem *gm)
 {
 	lock(&gm->lock);
@@ -504,61 +467,4 @@ unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *w
 	}
 	unlock(&gm->lock);
 	return faults;
-}
-
-/* --- the 2D walk ------------------------------------------------------------------------- */
-
-static int read_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t *value)
-{
-	struct gmem *gm = ctx;
-
-	if (!range_is_ram(gm, addr, bytes))
-		return -EFAULT;
-	*value = 0;
-	memcpy(value, gm->window.alias + addr, bytes);
-	return 0;
-}
-
-static int set_bits_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t value,
-			    uint64_t bits)
-{
-	struct gmem *gm = ctx;
-	void *entry = gm->window.alias + addr;
-	bool same;
-
-	if (!range_is_ram(gm, addr, bytes))
-		return -EFAULT;
-	if (bytes == 4) {
-		uint32_t expected = value;
-
-		same = __atomic_compare_exchange_n((uint32_t *)entry, &expected, value | bits, false,
-						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-	} else {
-		same = __atomic_compare_exchange_n((uint64_t *)entry, &value, value | bits, false,
-						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-	}
-	return same ? 0 : -EAGAIN;
-}
-
-enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
-			    struct walk_access access, struct walk_result *res)
-{
-	const struct walk_stage2 s2 = {
-		.format = &ept4_format,
-		.rules = stage2_rules,
-		.root = stage2_root(gm->s2),
-		.read = stage2_read_entry,
-		.ctx = gm->s2,
-	};
-	const struct walk_memory mem = {
-		.read = read_machine,
-		.set_bits = set_bits_machine,
-		.ctx = gm,
-	};
-	enum walk_outcome outcome;
-
-	lock(&gm->lock);
-	outcome = walk_2d(cpu, &s2, &mem, gva, access, res);
-	unlock(&gm->lock);
-	return outcome;
 }

@@ -28,14 +28,18 @@ struct gmem {
 /*
  * Bring gfn, which is absent, in, with as much around it as the policy says: its block if
  * wholly absent and huge pages are on, else the absent pages of its group of 16.
- * 0 with the range brought in, or the host's -errno.  Caller holds LOCK_GMEM.
+ * 0 with the range brought in; -EDQUOT: not one page's credit at hand (then gmem_wait, with the
+ * lock dropped, and try again); or the host's -errno.  Caller holds LOCK_GMEM.
  */
 int gmem_bring_in(struct gmem *gm, gfn_t gfn, struct gfn_range *in);
 
 /* Is the block at gfn (multiple of 512) wholly inside RAM and wholly absent? */
 bool gmem_block_is_absent(const struct gmem *gm, gfn_t gfn);
 
-/* Bring in the wholly absent block at gfn as one.  Caller holds LOCK_GMEM. */
+/* Wait for credits to bring something in.  0, or -EDQUOT for good.  No lock held. */
+int gmem_wait(struct gmem *gm);
+
+/* Bring in the wholly absent block at gfn as one; as gmem_bring_in.  Caller holds LOCK_GMEM. */
 int gmem_bring_in_block(struct gmem *gm, gfn_t gfn);
 
 int pager_start(struct gmem *gm, struct quire_error *err);

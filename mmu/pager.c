@@ -86,31 +86,47 @@ static void run_ahead(struct gmem *gm)
 	}
 }
 
+/* Under the lock: 0 with what came in (nothing, for a late event), or gmem_bring_in's error. */
+static int resolve(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+{
+	struct stage2_page page;
+	int err;
+
+	*in = (struct gfn_range){ gfn, gfn };
+	if (stage2_lookup(gm->s2, gfn, &page) || page.state != PG_ABSENT) {
+		gm->stats.faults++;
+		gm->stats.faults_spurious++;
+		window_wake(&gm->window, gfn, 1);
+		return 0;
+	}
+	err = gmem_bring_in(gm, gfn, in);
+	if (err)
+		return err;
+	gm->stats.faults++;
+	gm->stats.faulted_in_pages += in->end - in->start;
+	gm->stats.faulted_in_blocks += in->end - in->start == QUIRE_BLOCK_PAGES;
+	return 0;
+}
+
 /* Returns true if a whole block came in. */
 static bool violation(struct gmem *gm, gfn_t gfn)
 {
-	struct gfn_range in = { gfn, gfn + 1 };
-	struct stage2_page page;
-	bool block = false;
-	int err = 0;
+	struct gfn_range in;
+	int err;
 
-	lock(&gm->lock);
-	gm->stats.faults++;
-	if (stage2_lookup(gm->s2, gfn, &page) == 0 && page.state == PG_ABSENT) {
-		err = gmem_bring_in(gm, gfn, &in);
-		block = !err && in.end - in.start == QUIRE_BLOCK_PAGES;
-		gm->stats.faulted_in_pages += err ? 0 : in.end - in.start;
-		gm->stats.faulted_in_blocks += block;
-	} else {
-		gm->stats.faults_spurious++;
-		window_wake(&gm->window, gfn, 1);
-	}
-	unlock(&gm->lock);
-	if (err)
+	do {
+		lock(&gm->lock);
+		err = resolve(gm, gfn, &in);
+		unlock(&gm->lock);
+	} while (err == -EDQUOT && !(err = gmem_wait(gm)));
+	if (err) {
 		host_failure(gm, gfn, err);
-	if (block)
-		note_direction(gm, in.start);
-	return block;
+		return false;
+	}
+	if (in.end - in.start != QUIRE_BLOCK_PAGES)
+		return false;
+	note_direction(gm, in.start);
+	return true;
 }
 
 /* Answer what has been queued. */

@@ -17,7 +17,7 @@
 #define NR_BLOCKS 6
 #define NR_PAGES  (NR_BLOCKS * QUIRE_BLOCK_PAGES - 100)	/* the last block is not whole */
 #define THREADS	  4
-#define ROUNDS	  4000
+#define ROUNDS	  30000
 #define STORM	  300
 
 static struct gmem *gm;
@@ -28,10 +28,11 @@ static void describe(void *ctx, const char *what)
 	tap_note("audit: %s", what);
 }
 
-static void create(enum gmem_hugepages hugepages)
+static void create_with(enum gmem_hugepages hugepages, const struct gmem_credits *credits)
 {
 	static const struct gfn_range ram[] = { { 0, NR_PAGES } };
-	struct gmem_config config = { .ram = ram, .nr_ram = 1, .hugepages = hugepages };
+	struct gmem_config config = { .ram = ram, .nr_ram = 1, .hugepages = hugepages,
+				      .credits = credits };
 	struct quire_error err;
 
 	if (gmem_create(&config, &gm, &err)) {
@@ -39,6 +40,11 @@ static void create(enum gmem_hugepages hugepages)
 			tap_skip_all("%s", err.text);
 		tap_bail("%s", err.text);
 	}
+}
+
+static void create(enum gmem_hugepages hugepages)
+{
+	create_with(hugepages, NULL);
 }
 
 static void destroy(const char *what)
@@ -167,6 +173,76 @@ static void test_bad_ranges(void)
 		is_hex(gmem_create(&config, &gm, &err), (uint64_t)-EINVAL, "bad ranges are refused");
 	}
 	gmem_destroy(NULL);
+}
+
+/* --- credits ----------------------------------------------------------------------------- */
+
+/* A purse that is handed `grant` credits at each wait, until `left` is used up. */
+struct purse {
+	pthread_mutex_t lock;
+	uint64_t credits, grant, left, waits;
+};
+
+static bool purse_take(void *ctx, uint64_t pages)
+{
+	struct purse *p = ctx;
+	bool enough;
+
+	pthread_mutex_lock(&p->lock);
+	enough = p->credits >= pages;
+	p->credits -= enough ? pages : 0;
+	pthread_mutex_unlock(&p->lock);
+	return enough;
+}
+
+static int purse_wait(void *ctx, uint64_t need, uint64_t want)
+{
+	struct purse *p = ctx;
+	uint64_t granted;
+
+	(void)want;
+	pthread_mutex_lock(&p->lock);
+	p->waits++;
+	granted = min_u64(max_u64(need, p->grant), p->left);
+	p->credits += granted;
+	p->left -= granted;
+	pthread_mutex_unlock(&p->lock);
+	return granted ? 0 : -ENOMEM;
+}
+
+static void purse_put(void *ctx, uint64_t pages)
+{
+	struct purse *p = ctx;
+
+	pthread_mutex_lock(&p->lock);
+	p->credits += pages;
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* Every page that is private is one credit fewer, at every size of purse. */
+static void test_credits(enum gmem_hugepages hugepages, uint64_t grant)
+{
+	struct purse purse = { .lock = PTHREAD_MUTEX_INITIALIZER, .grant = grant, .left = 2000 };
+	const struct gmem_credits credits = {
+		.take = purse_take, .wait = purse_wait, .put = purse_put, .ctx = &purse,
+	};
+	uint8_t byte = 1;
+
+	create_with(hugepages, &credits);
+	for (gfn_t g = 0; g < 600; g += 3)
+		hva(g)[g % 4096] = g;
+	guest_write(gm, gfn_to_gpa(1200) + 5, &byte, 1);
+	is_hex(gmem_populate(gm, 700, 100), 0, "grants of %lu: a guest runs on them", (long)grant);
+	ok(private_pages() >= 302, "and has what it touched");
+	is_hex(purse.credits + private_pages(), 2000 - purse.left, "each page costs one credit");
+	gmem_drop(gm, 100, 500);
+	is_hex(purse.credits + private_pages(), 2000 - purse.left, "and gives it back when it goes");
+	purse.left = 0;
+	is_hex(gmem_populate(gm, 0, NR_PAGES), (uint64_t)-EDQUOT, "when there are no more it says so");
+	is_hex(purse.credits, 0, "having used the last");
+	is_hex(guest_write(gm, gfn_to_gpa(NR_PAGES - 1), &byte, 1), (uint64_t)-EDQUOT,
+	       "and a write is refused");
+	destroy("running out of credits");
 }
 
 /* --- late and duplicate events ----------------------------------------------------------- */
@@ -406,6 +482,9 @@ int main(int argc, char **argv)
 	test_touch(GMEM_HUGE_NEVER);
 	test_accessors();
 	test_split_and_drop();
+	test_credits(GMEM_HUGE_AUTO, 1);
+	test_credits(GMEM_HUGE_AUTO, 600);
+	test_credits(GMEM_HUGE_NEVER, 7);
 	test_duplicates();
 	test_late();
 	test_storm(GMEM_HUGE_AUTO);

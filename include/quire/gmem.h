@@ -24,13 +24,32 @@ enum gmem_hugepages {
 	GMEM_HUGE_NEVER,
 };
 
+/*
+ * The right to make pages resident, from whoever keeps the books.  Every page that comes in was
+ * taken first, and every page that goes is put back.
+ */
+struct gmem_credits {
+	/* Take `pages` if at hand.  Never blocks; called with the lock held. */
+	bool (*take)(void *ctx, uint64_t pages);
+	/*
+	 * Block until `need` can be taken; `want` would be welcome.  Called without the lock.
+	 * 0, or -errno: there is no memory and there will be none.
+	 */
+	int (*wait)(void *ctx, uint64_t need, uint64_t want);
+	/* Put back.  Never blocks; called with the lock held. */
+	void (*put)(void *ctx, uint64_t pages);
+	void *ctx;
+};
+
 struct gmem_config {
 	const struct gfn_range *ram;	/* sorted, disjoint, 2 MiB-aligned except the very end */
 	unsigned int nr_ram;
 	enum gmem_hugepages hugepages;
+	const struct gmem_credits *credits;	/* borrowed; NULL: no limit but the host's */
 	/*
-	 * Called once, from the pager, with the lock not held, when the host can give no more
-	 * memory (err: -ENOMEM, -ENOSPC, ...) and a guest access therefore cannot complete.  The
+	 * Called once, from the pager, with the lock not held, when there is no more memory from
+	 * the host (err: -ENOMEM, -ENOSPC, ...) or by the credits (-EDQUOT) and a guest access
+	 * therefore cannot complete.  The
 	 * accessing vCPU stays blocked; the callee arranges for the VM to stop.  May be NULL.
 	 */
 	void (*on_host_failure)(void *ctx, gpa_t gpa, int err);
@@ -39,7 +58,7 @@ struct gmem_config {
 
 struct gmem_stats {
 	struct stage2_counters s2;
-	uint64_t faults;		/* userfaultfd events read */
+	uint64_t faults;		/* userfaultfd events answered */
 	uint64_t faults_spurious;	/* ... that found nothing to do (late or duplicate) */
 	uint64_t faulted_in_pages;	/* brought in by faults, fault-around included */
 	uint64_t faulted_in_blocks;	/* ... of which whole 2 MiB blocks, in blocks */
@@ -76,22 +95,23 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len);
 
 /*
  * Write buf to [gpa, gpa + len), bringing absent pages in.
- * 0; -EFAULT: part is not RAM (nothing written); -ENOMEM: the host has no memory (a prefix
- * may have been written).
+ * 0; -EFAULT: part is not RAM; -ENOMEM: the host has no memory; -EDQUOT: no credits (in all of
+ * which nothing is written).
  */
 int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len);
 
 /*
  * Describe [gpa, gpa + len) by at most max iovecs of alias memory that may be read and written
  * until guest_unmap_iov; pages are brought in, and none of this VM's leave while any map is out.
- * Returns the number of iovecs, -EFAULT (not RAM, or len 0), -ENOBUFS (max too small) or -ENOMEM.
+ * Returns the number of iovecs, -EFAULT (not RAM, or len 0), -ENOBUFS (max too small), -ENOMEM or
+ * -EDQUOT.
  */
 int guest_map_iov(struct gmem *gm, gpa_t gpa, size_t len, struct iovec *iov, unsigned int max);
 void guest_unmap_iov(struct gmem *gm);
 
 /*
  * Bring in [gfn, gfn + nr), also in the window's page tables; 2 MiB blocks wholly inside and
- * wholly absent come as one.  0, -EFAULT (not RAM), -ENOMEM (a prefix came in).
+ * wholly absent come as one.  0, -EFAULT (not RAM), -ENOMEM or -EDQUOT (a prefix came in).
  */
 int gmem_populate(struct gmem *gm, gfn_t gfn, uint64_t nr);
 

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one way into guest memory for the VMM itself: through the alias, as stage 2 allows.
+ *
+ * Copies are made under LOCK_GMEM, so a page cannot be given back under them; a guest that
+ * writes at the same moment races as two CPUs would.
+ */
+#include <errno.h>
+#include <string.h>
+#include "gmem_internal.h"
+
+/* --- the accessors ----------------------------------------------------------------------- */
+
+/* Is [gpa, gpa + len) RAM?  An empty range is, anywhere in RAM. */
+static bool range_is_ram(const struct gmem *gm, gpa_t gpa, size_t len)
+{
+	gpa_t last = gpa + (len ? len - 1 : 0);
+
+	return last >= gpa &&
+	       stage2_is_ram(gm->s2, gpa_to_gfn(gpa), gpa_to_gfn(last) - gpa_to_gfn(gpa) + 1);
+}
+
+int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
+{
+	uint8_t *to = buf;
+
+	if (!range_is_ram(gm, gpa, len))
+		return -EFAULT;
+	lock(&gm->lock);
+	while (len) {
+		gfn_t gfn = gpa_to_gfn(gpa), end = gpa_to_gfn(gpa + len - 1) + 1;
+		enum page_state state;
+		uint64_t nr = stage2_run(gm->s2, gfn, end, &state);
+		size_t part = min_u64(len, gfn_to_gpa(gfn + nr) - gpa);
+
+		if (page_states[state].resident)
+			memcpy(to, gm->window.alias + gpa, part);
+		else
+			memset(to, 0, part);
+		to += part;
+		gpa += part;
+		len -= part;
+	}
+	unlock(&gm->lock);
+	return 0;
+}
+
+/* Make the pages of [gfn, end) private; -EDQUOT as gmem_bring_in. */
+static int try_bring_in(struct gmem *gm, gfn_t gfn, gfn_t end)
+{
+	while (gfn < end) {
+		struct gfn_range in = { 0 };
+		enum page_state state;
+		uint64_t nr = stage2_run(gm->s2, gfn, end, &state);
+		int err;
+
+		if (state == PG_ABSENT) {
+			err = gmem_bring_in(gm, gfn, &in);
+			if (err)
+				return err;
+			nr = 1;
+			gm->stats.accessor_pages += in.end - in.start;
+		}
+		gfn += nr;
+	}
+	return 0;
+}
+
+/*
+ * The same, waiting for credits.  Caller holds LOCK_GMEM, which is dropped meanwhile: then
+ * pages may go again, so it starts over until all are in at once.
+ */
+static int bring_in_for_access(struct gmem *gm, gfn_t gfn, gfn_t end)
+{
+	for (;;) {
+		int err = try_bring_in(gm, gfn, end);
+
+		if (err != -EDQUOT)
+			return err;
+		unlock(&gm->lock);
+		err = gmem_wait(gm);
+		lock(&gm->lock);
+		if (err)
+			return err;
+	}
+}
+
+int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len)
+{
+	int err;
+
+	if (!range_is_ram(gm, gpa, len))
+		return -EFAULT;
+	if (len == 0)
+		return 0;
+	lock(&gm->lock);
+	err = bring_in_for_access(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len - 1) + 1);
+	if (!err)
+		memcpy(gm->window.alias + gpa, buf, len);
+	unlock(&gm->lock);
+	return err;
+}
+
+/*
+ * The alias is contiguous within a range of RAM, so one iovec describes any buffer today; the
+ * interface is a vector because a page's frame need not stay in the RAM file.
+ */
+int guest_map_iov(struct gmem *gm, gpa_t gpa, size_t len, struct iovec *iov, unsigned int max)
+{
+	int err;
+
+	if (len == 0 || !range_is_ram(gm, gpa, len))
+		return -EFAULT;
+	if (max < 1)
+		return -ENOBUFS;
+	lock(&gm->lock);
+	err = bring_in_for_access(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len - 1) + 1);
+	if (!err) {
+		iov[0] = (struct iovec){ gm->window.alias + gpa, len };
+		gm->iov_maps++;
+	}
+	unlock(&gm->lock);
+	return err ? err : 1;
+}
+
+void guest_unmap_iov(struct gmem *gm)
+{
+	lock(&gm->lock);
+	assert(gm->iov_maps);
+	gm->iov_maps--;
+	unlock(&gm->lock);
+}
+
+/* --- the 2D walk ------------------------------------------------------------------------- */
+
+static int read_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t *value)
+{
+	struct gmem *gm = ctx;
+
+	if (!range_is_ram(gm, addr, bytes))
+		return -EFAULT;
+	*value = 0;
+	memcpy(value, gm->window.alias + addr, bytes);
+	return 0;
+}
+
+static int set_bits_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t value,
+			    uint64_t bits)
+{
+	struct gmem *gm = ctx;
+	void *entry = gm->window.alias + addr;
+	bool same;
+
+	if (!range_is_ram(gm, addr, bytes))
+		return -EFAULT;
+	if (bytes == 4) {
+		uint32_t expected = value;
+
+		same = __atomic_compare_exchange_n((uint32_t *)entry, &expected, value | bits, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	} else {
+		same = __atomic_compare_exchange_n((uint64_t *)entry, &value, value | bits, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	}
+	return same ? 0 : -EAGAIN;
+}
+
+enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+			    struct walk_access access, struct walk_result *res)
+{
+	const struct walk_stage2 s2 = {
+		.format = &ept4_format,
+		.rules = stage2_rules,
+		.root = stage2_root(gm->s2),
+		.read = stage2_read_entry,
+		.ctx = gm->s2,
+	};
+	const struct walk_memory mem = {
+		.read = read_machine,
+		.set_bits = set_bits_machine,
+		.ctx = gm,
+	};
+	enum walk_outcome outcome;
+
+	lock(&gm->lock);
+	outcome = walk_2d(cpu, &s2, &mem, gva, access, res);
+	unlock(&gm->lock);
+	return outcome;
+}
