@@ -247,7 +247,7 @@ static int open_files(struct run *run, struct quire_error *err)
 	return 0;
 }
 
-/* The device tree, with placeholders (1) for what is not known yet. */
+/* The device tree; the two numbers that are not known yet are 1 for now. */
 static int build_fdt(struct run *run, struct quire_error *err)
 {
 	struct fdt_config config = {

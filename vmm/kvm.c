@@ -115,7 +115,7 @@ static int no_permission(struct quire_error *err)
 			  group->gr_name);
 }
 
-static int open_device(struct kvm *kvm, struct quire_error *err)
+static int open_device(struct kvm *kvm, bool irqchip, struct quire_error *err)
 {
 	int version;
 
@@ -133,7 +133,7 @@ static int open_device(struct kvm *kvm, struct quire_error *err)
 	if (version != KVM_API_VERSION)
 		return quire_fail(err, -EOPNOTSUPP, KVM_PATH " speaks API version %d, not %d",
 				  version, KVM_API_VERSION);
-	return kvm_check(fd_extension, &kvm->fd, kvm->irqchip, err);
+	return kvm_check(fd_extension, &kvm->fd, irqchip, err);
 }
 
 static int create_vm(struct kvm *kvm, struct quire_error *err)
@@ -161,7 +161,7 @@ static void disable_hypercall_quirk(const struct kvm *kvm)
 		(void)ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &cap);
 }
 
-static int create_irqchip(struct kvm *kvm, struct quire_error *err)
+int kvm_create_irqchip(struct kvm *kvm, struct quire_error *err)
 {
 	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 
@@ -194,14 +194,11 @@ int kvm_init(struct kvm *kvm, bool irqchip, struct quire_error *err)
 	int ret, size;
 
 	*kvm = KVM_NONE;
-	kvm->irqchip = irqchip;
-	ret = open_device(kvm, err);
+	ret = open_device(kvm, irqchip, err);
 	if (!ret)
 		ret = create_vm(kvm, err);
 	if (!ret)
 		ret = set_real_mode_pages(kvm, err);
-	if (!ret && irqchip)
-		ret = create_irqchip(kvm, err);
 	if (ret)
 		goto fail;
 	disable_hypercall_quirk(kvm);

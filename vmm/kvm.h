@@ -13,7 +13,6 @@
 struct kvm {
 	int fd;			/* /dev/kvm; -1: not open */
 	int vm_fd;		/* -1: not created */
-	bool irqchip;		/* the kernel's PIC, I/O APIC, local APICs and PIT */
 	bool pv_enforced;	/* KVM_CAP_ENFORCE_PV_FEATURE_CPUID exists */
 	bool tsc_deadline;	/* the local APIC's timer has TSC-deadline mode */
 	unsigned int max_vcpus;
@@ -24,7 +23,8 @@ struct kvm {
 #define KVM_NONE ((struct kvm){ .fd = -1, .vm_fd = -1 })
 
 /*
- * Open /dev/kvm, check that it can do all we use, create a VM.
+ * Open /dev/kvm, check that it can do all we use (with irqchip: also what that takes), create a
+ * VM.  Then, in this order, kvm_set_memory(), kvm_create_irqchip() if wanted, vCPUs.
  * Returns 0; -errno with the reason in *err.  On failure *kvm needs no finish.
  */
 int kvm_init(struct kvm *kvm, bool irqchip, struct quire_error *err);
@@ -36,6 +36,12 @@ void kvm_finish(struct kvm *kvm);
  * without which KVM maps nothing huge.  0 or -errno with *err.
  */
 int kvm_set_memory(const struct kvm *kvm, const struct gmem *gm, struct quire_error *err);
+
+/*
+ * The kernel's PIC, I/O APIC, local APICs and PIT.  After the memory: adding a slot to a VM that
+ * has an irqchip waits out a grace period of the kernel, 5 to 7 ms.
+ */
+int kvm_create_irqchip(struct kvm *kvm, struct quire_error *err);
 
 /* The capability checks, for tests: 0, or -EOPNOTSUPP with *err naming the first one missing. */
 int kvm_check(int (*extension)(void *ctx, int cap), void *ctx, bool irqchip,

@@ -190,16 +190,10 @@ static int check_limits(const struct vm *vm, struct quire_error *err)
 
 static int create_kvm(struct vm *vm, struct quire_error *err)
 {
-	struct cpuid_config cpuid = {
-		.nr_cpus = vm->config.nr_vcpus,
-		.irqchip = vm->config.irqchip,
-	};
 	int ret = kvm_init(&vm->kvm, vm->config.irqchip, err);
 
 	if (ret)
 		return ret;
-	cpuid.tsc_deadline = vm->kvm.tsc_deadline;
-	cpuid_filter(vm->kvm.cpuid, &cpuid);
 	vm->maxphyaddr = (uint8_t)cpuid_maxphyaddr(vm->kvm.cpuid);
 	vm->pages_1g = cpuid_pages_1g(vm->kvm.cpuid);
 	return check_limits(vm, err);
@@ -221,6 +215,13 @@ static int create_memory(struct vm *vm, struct quire_error *err)
 
 static int create_vcpus(struct vm *vm, struct quire_error *err)
 {
+	struct cpuid_config cpuid = {
+		.nr_cpus = vm->config.nr_vcpus,
+		.irqchip = vm->config.irqchip,
+		.tsc_deadline = vm->kvm.tsc_deadline,
+	};
+
+	cpuid_filter(vm->kvm.cpuid, &cpuid);
 	vm->vcpu = calloc(vm->config.nr_vcpus, sizeof(*vm->vcpu));
 	if (!vm->vcpu)
 		return quire_fail(err, -ENOMEM, "no memory for %u vCPUs", vm->config.nr_vcpus);
@@ -304,6 +305,8 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 		ret = create_kvm(vm, err);
 	if (!ret)
 		ret = create_memory(vm, err);
+	if (!ret && config->irqchip)
+		ret = kvm_create_irqchip(&vm->kvm, err);
 	if (!ret)
 		ret = create_vcpus(vm, err);
 	if (!ret)
