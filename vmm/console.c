@@ -37,22 +37,30 @@ static void restore_terminal(void)
 	tcsetattr(fd, TCSANOW, &saved_terminal);
 }
 
-/* Our own bugs must not leave a dead terminal behind. */
-static void on_fatal(int sig)
+static const int fatal[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS };
+static struct sigaction old_action[sizeof(fatal) / sizeof(fatal[0])];
+
+/*
+ * Our own bugs must not leave a dead terminal behind.  Then whoever was in charge before takes
+ * over: a fault happens again on return, anything else is raised again.
+ */
+static void on_fatal(int sig, siginfo_t *info, void *context)
 {
+	(void)context;
 	restore_terminal();
-	signal(sig, SIG_DFL);
-	raise(sig);
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+		if (fatal[i] == sig)
+			sigaction(sig, &old_action[i], NULL);
+	if (info->si_code <= 0)
+		raise(sig);
 }
 
 static void catch_fatal_signals(void)
 {
-	static const int fatal[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS };
-	struct sigaction old, action = { .sa_handler = on_fatal, .sa_flags = SA_RESETHAND };
+	struct sigaction action = { .sa_sigaction = on_fatal, .sa_flags = SA_SIGINFO };
 
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
-		if (!sigaction(fatal[i], NULL, &old) && old.sa_handler == SIG_DFL)
-			sigaction(fatal[i], &action, NULL);
+		sigaction(fatal[i], &action, &old_action[i]);
 }
 
 /* A background job must not touch the terminal: the kernel would stop it. */
