@@ -56,7 +56,8 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 	error = stage2_create(gm->ram, config->nr_ram, &gm->s2);
 	if (error) {
 		quire_fail(err, error, "cannot set up stage-2 tables: %s; use a smaller -m, or raise "
-			   "the limit on address space (ulimit -v)", strerror(-error));
+			   "the limit on address space (ulimit -v) or the sysctl "
+			   "vm.max_map_count", strerror(-error));
 		goto free_gm;
 	}
 	error = window_create(&gm->window, gm->ram, config->nr_ram,

@@ -36,6 +36,9 @@ static int open_uffd(struct quire_error *err)
 		if (fd >= 0)
 			return fd;
 	}
+	if (error != EPERM && error != EACCES)
+		return quire_fail(err, -error, "userfaultfd: %s; a limit binds, such as that on open "
+				  "files (ulimit -n)", strerror(error));
 	return quire_fail(err, -error,
 			  "userfaultfd for faults taken inside KVM: %s; run as root, or get access "
 			  "to /dev/userfaultfd, or set the sysctl vm.unprivileged_userfaultfd=1",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* quire: one binary, subcommands. */
 #include <errno.h>
+#include <signal.h>
 #include <fcntl.h>
 #include <quire/abi.h>
 #include <quire/types.h>
@@ -94,6 +95,7 @@ int main(int argc, char **argv)
 	int status;
 
 	process_start_ns = monotonic_ns();
+	signal(SIGXFSZ, SIG_IGN);	/* a file too large is an error like any other */
 	if (open_standard_descriptors())
 		return QUIRE_STATUS_HOST;
 	status = dispatch(argc, argv);
