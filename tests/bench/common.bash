@@ -4,6 +4,7 @@
 quire=${QUIRE_BUILD:-build}/quire
 quill=${QUIRE_BUILD:-build}/guest/quill.elf
 bare=${QUIRE_BUILD:-build}/tests/bench/bare_kvm
+warm=${QUIRE_BUILD:-build}/tests/bench/warm
 runs=${BENCH_RUNS:-7}
 
 median() {

@@ -14,6 +14,7 @@ pages=262144
 
 # ns per page as the guest saw it
 ns() {
+	"$warm" 2048
 	timeout 120 "$@" | sed -n 's/.*ns_per_page=//p'
 }
 
@@ -32,9 +33,6 @@ compare() {	# order, quire's mode, the baseline's mode, aim
 		"$q" "$(spread <"$dir/$1.$2")" "$3" "$b" "$(spread <"$dir/$1.$3")" "$(ratio "$q" "$b")" "$4"
 }
 
-# The first use of host memory that was never used is slow on some hosts: not counted.
-one_turn seq
-rm -f "$dir"/*
 for ((i = 0; i < runs; i++)); do
 	one_turn seq
 	one_turn shuffle
