@@ -27,6 +27,7 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 	if (!range_is_ram(gm, gpa, len))
 		return -EFAULT;
 	lock(&gm->lock);
+	bring_in_settle(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len) + 1);
 	while (len) {
 		gfn_t gfn = gpa_to_gfn(gpa), end = gpa_to_gfn(gpa + len - 1) + 1;
 		enum page_state state;
@@ -45,44 +46,43 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 	return 0;
 }
 
-/* Make the pages of [gfn, end) private; -EDQUOT as gmem_bring_in. */
-static int try_bring_in(struct gmem *gm, gfn_t gfn, gfn_t end)
+/* The first absent page of [gfn, end), or end. */
+static gfn_t first_absent(const struct gmem *gm, gfn_t gfn, gfn_t end)
 {
 	while (gfn < end) {
-		struct gfn_range in = { 0 };
 		enum page_state state;
 		uint64_t nr = stage2_run(gm->s2, gfn, end, &state);
-		int err;
 
-		if (state == PG_ABSENT) {
-			err = gmem_bring_in(gm, gfn, &in);
-			if (err)
-				return err;
-			nr = 1;
-			gm->stats.accessor_pages += in.end - in.start;
-		}
+		if (state == PG_ABSENT)
+			return gfn;
 		gfn += nr;
 	}
-	return 0;
+	return end;
 }
 
 /*
- * The same, waiting for credits.  Caller holds LOCK_GMEM, which is dropped meanwhile: then
- * pages may go again, so it starts over until all are in at once.
+ * Make the pages of [gfn, end) private, waiting for credits if need be.  Caller holds LOCK_GMEM,
+ * which may be dropped meanwhile, and then pages may go again: so look anew each time until
+ * none is absent.
  */
 static int bring_in_for_access(struct gmem *gm, gfn_t gfn, gfn_t end)
 {
-	for (;;) {
-		int err = try_bring_in(gm, gfn, end);
+	gfn_t absent;
 
-		if (err != -EDQUOT)
-			return err;
-		unlock(&gm->lock);
-		err = gmem_wait(gm);
-		lock(&gm->lock);
+	while ((absent = first_absent(gm, gfn, end)) < end) {
+		struct gfn_range in;
+		int err = gmem_bring_in(gm, absent, &in);
+
+		gm->stats.accessor_pages += err ? 0 : in.end - in.start;
+		if (err == -EDQUOT) {
+			unlock(&gm->lock);
+			err = gmem_wait(gm);
+			lock(&gm->lock);
+		}
 		if (err)
 			return err;
 	}
+	return 0;
 }
 
 int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len)
@@ -183,6 +183,7 @@ enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t g
 	enum walk_outcome outcome;
 
 	lock(&gm->lock);
+	bring_in_settle(gm, 0, UINT64_MAX);
 	outcome = walk_2d(cpu, &s2, &mem, gva, access, res);
 	unlock(&gm->lock);
 	return outcome;

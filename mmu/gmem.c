@@ -6,8 +6,7 @@
  * (window.c) and then stage 2, in an order in which a guest access that slips in between is
  * harmless:
  *
- *   bring in   file and page tables first, stage 2 next, under the lock.  A fault that arrives
- *              meanwhile queues an event; the pager finds the page private and wakes.
+ *   bring in   file and page tables first, stage 2 next (bring_in.c).
  *   give back  punch the file first, stage 2 next.  A touch in between raises an event, which
  *              the pager looks at only when it gets the lock: the page is absent by then.
  *   split      register first: all pages exist, so registering changes nothing for the guest;
@@ -19,9 +18,6 @@
 #include <string.h>
 #include "gmem_internal.h"
 #include "ramfile.h"
-
-/* Pages brought in around a fault where blocks are managed singly; a power of two. */
-#define FAULT_AROUND 16u
 
 /* --- create and destroy ------------------------------------------------------------------ */
 
@@ -52,6 +48,7 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 	gm->config = *config;
 	gm->config.ram = memcpy(gm->ram, config->ram, config->nr_ram * sizeof(*config->ram));
 	lock_init(&gm->lock, LOCK_GMEM);
+	bring_in_init(gm);
 
 	error = stage2_create(gm->ram, config->nr_ram, &gm->s2);
 	if (error) {
@@ -64,17 +61,23 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 			      config->hugepages == GMEM_HUGE_AUTO, err);
 	if (error)
 		goto destroy_s2;
-	error = pager_start(gm, err);
+	error = filler_start(gm, err);
 	if (error)
 		goto destroy_window;
+	error = pager_start(gm, err);
+	if (error)
+		goto stop_filler;
 	*out = gm;
 	return 0;
 
+stop_filler:
+	filler_stop(gm);
 destroy_window:
 	window_destroy(&gm->window);
 destroy_s2:
 	stage2_destroy(gm->s2);
 free_gm:
+	bring_in_finish(gm);
 	lock_finish(&gm->lock);
 	free(gm);
 	return error;
@@ -85,8 +88,10 @@ void gmem_destroy(struct gmem *gm)
 	if (!gm)
 		return;
 	pager_stop(gm);
+	filler_stop(gm);
 	window_destroy(&gm->window);
 	stage2_destroy(gm->s2);
+	bring_in_finish(gm);
 	lock_finish(&gm->lock);
 	free(gm);
 }
@@ -101,170 +106,6 @@ const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
 {
 	*nr = gm->config.nr_ram;
 	return gm->ram;
-}
-
-/* --- bringing pages in ------------------------------------------------------------------- */
-
-bool gmem_block_is_absent(const struct gmem *gm, gfn_t gfn)
-{
-	enum page_state state;
-
-	return stage2_is_ram(gm->s2, gfn, QUIRE_BLOCK_PAGES) &&
-	       stage2_run(gm->s2, gfn, gfn + QUIRE_BLOCK_PAGES, &state) == QUIRE_BLOCK_PAGES &&
-	       state == PG_ABSENT;
-}
-
-static bool take(struct gmem *gm, uint64_t pages)
-{
-	const struct gmem_credits *credits = gm->config.credits;
-
-	return !credits || credits->take(credits->ctx, pages);
-}
-
-static void put(struct gmem *gm, uint64_t pages)
-{
-	const struct gmem_credits *credits = gm->config.credits;
-
-	if (credits && pages)
-		credits->put(credits->ctx, pages);
-}
-
-int gmem_wait(struct gmem *gm)
-{
-	const struct gmem_credits *credits = gm->config.credits;
-	uint64_t want = gm->config.hugepages == GMEM_HUGE_AUTO ? QUIRE_BLOCK_PAGES : FAULT_AROUND;
-
-	assert(!lock_is_held(&gm->lock));
-	return credits->wait(credits->ctx, 1, want) ? -EDQUOT : 0;
-}
-
-int gmem_bring_in_block(struct gmem *gm, gfn_t gfn)
-{
-	int err;
-
-	assert_held(&gm->lock);
-	if (!take(gm, QUIRE_BLOCK_PAGES))
-		return -EDQUOT;
-	err = window_fill_block(&gm->window, gfn);
-	if (err) {
-		put(gm, QUIRE_BLOCK_PAGES);
-		return err;
-	}
-	if (window_make_whole(&gm->window, gfn)) {
-		/* No room for another VMA: the pages are there, managed singly. */
-		stage2_set(gm->s2, gfn, QUIRE_BLOCK_PAGES, PG_PRIVATE, gfn);
-		window_wake(&gm->window, gfn, QUIRE_BLOCK_PAGES);
-		return 0;
-	}
-	if (!window_is_huge(&gm->window, gfn))
-		gm->stats.huge_fallbacks++;
-	return stage2_set_large(gm->s2, gfn, gfn);
-}
-
-/* Bring in the absent pages of [gfn, end), at 4 KiB. */
-static int bring_in_singly(struct gmem *gm, gfn_t gfn, gfn_t end)
-{
-	while (gfn < end) {
-		enum page_state state;
-		uint64_t nr = stage2_run(gm->s2, gfn, end, &state), done = nr;
-		int err = 0;
-
-		if (state == PG_ABSENT) {
-			if (!take(gm, nr))
-				return -EDQUOT;
-			err = window_fill(&gm->window, gfn, nr, &done);
-			put(gm, nr - done);
-			if (done)
-				stage2_set(gm->s2, gfn, done, PG_PRIVATE, gfn);
-		}
-		if (err)
-			return err;
-		gfn += nr;
-	}
-	return 0;
-}
-
-/*
- * The group is aligned, not placed in the direction of recent faults: it needs no memory of
- * them, serves both directions alike, and measured the same (docs/benchmarks.md).
- */
-int gmem_bring_in(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
-{
-	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
-	int err;
-
-	assert_held(&gm->lock);
-	if (gm->config.hugepages == GMEM_HUGE_AUTO && gmem_block_is_absent(gm, block)) {
-		*in = (struct gfn_range){ block, block + QUIRE_BLOCK_PAGES };
-		err = gmem_bring_in_block(gm, block);
-		if (err != -EDQUOT)
-			return err;
-	}
-	in->start = align_down(gfn, FAULT_AROUND);
-	in->end = in->start + FAULT_AROUND;
-	while (!stage2_is_ram(gm->s2, in->start, in->end - in->start))
-		in->end--;
-	err = bring_in_singly(gm, in->start, in->end);
-	if (err != -EDQUOT)
-		return err;
-	/* Credits for all of that are not at hand; the page itself may have come in already. */
-	*in = (struct gfn_range){ gfn, gfn + 1 };
-	return bring_in_singly(gm, gfn, gfn + 1);
-}
-
-/* Bring gfn in, waiting for a credit if need be; then the lock is dropped meanwhile. */
-static int bring_in_page(struct gmem *gm, gfn_t gfn)
-{
-	for (;;) {
-		int err = bring_in_singly(gm, gfn, gfn + 1);
-
-		if (err != -EDQUOT)
-			return err;
-		unlock(&gm->lock);
-		err = gmem_wait(gm);
-		lock(&gm->lock);
-		if (err)
-			return err;
-	}
-}
-
-/* [gfn, next) lies in one block.  As one, else run by run, else page by page as credits come. */
-static int populate_in_block(struct gmem *gm, gfn_t gfn, gfn_t next)
-{
-	int err = -EDQUOT;
-
-	if (next - gfn == QUIRE_BLOCK_PAGES && gm->config.hugepages == GMEM_HUGE_AUTO &&
-	    gmem_block_is_absent(gm, gfn))
-		err = gmem_bring_in_block(gm, gfn);
-	if (err == -EDQUOT)
-		err = bring_in_singly(gm, gfn, next);
-	if (err != -EDQUOT)
-		return err;
-	for (err = 0; gfn < next && !err; gfn++)
-		err = bring_in_page(gm, gfn);
-	return err;
-}
-
-int gmem_populate(struct gmem *gm, gfn_t gfn, uint64_t nr)
-{
-	gfn_t end = gfn + nr;
-	struct stage2_counters before, after;
-	int err = 0;
-
-	if (!stage2_is_ram(gm->s2, gfn, nr) || nr == 0)
-		return -EFAULT;
-	lock(&gm->lock);
-	stage2_counters(gm->s2, &before);
-	while (gfn < end && !err) {
-		gfn_t next = min_u64(end, align_down(gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
-
-		err = populate_in_block(gm, gfn, next);
-		gfn = next;
-	}
-	stage2_counters(gm->s2, &after);
-	gm->stats.populated_pages += after.pages[PG_PRIVATE] - before.pages[PG_PRIVATE];
-	unlock(&gm->lock);
-	return err;
 }
 
 /* --- giving pages back ------------------------------------------------------------------- */
@@ -290,7 +131,7 @@ static int punch_run(struct gmem *gm, gfn_t gfn, gfn_t end)
 
 		if (stop > gfn) {
 			stage2_set(gm->s2, gfn, stop - gfn, PG_ABSENT, 0);
-			put(gm, stop - gfn);
+			gmem_put(gm, stop - gfn);
 			gm->stats.dropped_pages += stop - gfn;
 		}
 		gfn = stop + 1;
@@ -332,6 +173,7 @@ int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr)
 	if (!stage2_is_ram(gm->s2, gfn, nr) || nr == 0)
 		return -EFAULT;
 	lock(&gm->lock);
+	bring_in_settle(gm, gfn, end);
 	if (gm->iov_maps)
 		result = -EBUSY;
 	while (gfn < end && (result == 0 || result == -EAGAIN)) {
@@ -452,6 +294,7 @@ unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *w
 	uint64_t resident = 0, pages;
 
 	lock(&gm->lock);
+	bring_in_settle(gm, 0, UINT64_MAX);
 	faults = stage2_audit(gm->s2, report, ctx);
 	stage2_counters(gm->s2, &c);
 	for (unsigned int state = 0; state < PG_NR_STATES; state++)

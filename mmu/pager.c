@@ -14,11 +14,6 @@
  * bring pages in without any event.  Nothing is ever decided by what the event says beyond its
  * address.  In particular the write flag is not believed: with the local APIC in the kernel,
  * KVM's asynchronous page faults make every access look like a write.
- *
- * Running ahead.  When the guest walks through memory block by block, the pager fills the next
- * blocks while the guest is busy with this one.  It stops at once when an event is waiting, and
- * never runs further ahead than the guest has come in sequence, so what it may fill in vain is
- * bounded by what was touched, and by AHEAD_MAX.
  */
 #include <errno.h>
 #include <poll.h>
@@ -30,8 +25,7 @@
 #include <linux/userfaultfd.h>
 #include "gmem_internal.h"
 
-#define AHEAD_MAX 8u	/* blocks, 16 MiB */
-#define BATCH	  32u	/* events read at once */
+#define BATCH 32u	/* events read at once */
 
 static void host_failure(struct gmem *gm, gfn_t gfn, int err)
 {
@@ -42,74 +36,27 @@ static void host_failure(struct gmem *gm, gfn_t gfn, int err)
 		gm->config.on_host_failure(gm->config.ctx, gfn_to_gpa(gfn), err);
 }
 
-/* Note which way the guest is going: in is what it just made us bring in. */
-static void note_direction(struct gmem *gm, gfn_t block)
-{
-	if (gm->direction && block == gm->next_block) {
-		gm->streak++;
-	} else if (block == gm->next_block || block + 2 * QUIRE_BLOCK_PAGES == gm->next_block) {
-		/* next_block was a guess at "up"; two steps below it is "down". */
-		gm->direction = block == gm->next_block ? 1 : -1;
-		gm->streak = 1;
-	} else {
-		gm->direction = 0;
-		gm->streak = 0;
-	}
-	gm->next_block = block + QUIRE_BLOCK_PAGES * (gm->direction < 0 ? -1 : 1);
-}
-
-static bool event_waiting(const struct gmem *gm)
-{
-	struct pollfd p = { .fd = gm->window.uffd, .events = POLLIN };
-
-	return poll(&p, 1, 0) > 0;
-}
-
-/* Fill the blocks that a sequential guest will want next, as long as nobody waits. */
-static void run_ahead(struct gmem *gm)
-{
-	unsigned int limit = gm->streak < AHEAD_MAX ? gm->streak : AHEAD_MAX;
-
-	if (!gm->direction)
-		return;
-	for (unsigned int i = 0; i < limit && !event_waiting(gm); i++) {
-		gfn_t block = gm->next_block;
-		bool wanted;
-
-		lock(&gm->lock);
-		wanted = gmem_block_is_absent(gm, block) && !gmem_bring_in_block(gm, block);
-		gm->stats.ahead_blocks += wanted;
-		unlock(&gm->lock);
-		if (!wanted)
-			return;
-		gm->next_block = block + QUIRE_BLOCK_PAGES * gm->direction;
-	}
-}
-
 /* Under the lock: 0 with what came in (nothing, for a late event), or gmem_bring_in's error. */
 static int resolve(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 {
-	struct stage2_page page;
-	int err;
+	int err = 0;
 
 	*in = (struct gfn_range){ gfn, gfn };
-	if (stage2_lookup(gm->s2, gfn, &page) || page.state != PG_ABSENT) {
-		gm->stats.faults++;
-		gm->stats.faults_spurious++;
-		window_wake(&gm->window, gfn, 1);
-		return 0;
-	}
-	err = gmem_bring_in(gm, gfn, in);
+	if (stage2_is_ram(gm->s2, gfn, 1))
+		err = gmem_bring_in(gm, gfn, in);
 	if (err)
 		return err;
 	gm->stats.faults++;
+	if (in->start == in->end) {
+		gm->stats.faults_spurious++;
+		window_wake(&gm->window, gfn, 1);
+	}
 	gm->stats.faulted_in_pages += in->end - in->start;
 	gm->stats.faulted_in_blocks += in->end - in->start == QUIRE_BLOCK_PAGES;
 	return 0;
 }
 
-/* Returns true if a whole block came in. */
-static bool violation(struct gmem *gm, gfn_t gfn)
+static void violation(struct gmem *gm, gfn_t gfn)
 {
 	struct gfn_range in;
 	int err;
@@ -119,14 +66,8 @@ static bool violation(struct gmem *gm, gfn_t gfn)
 		err = resolve(gm, gfn, &in);
 		unlock(&gm->lock);
 	} while (err == -EDQUOT && !(err = gmem_wait(gm)));
-	if (err) {
+	if (err)
 		host_failure(gm, gfn, err);
-		return false;
-	}
-	if (in.end - in.start != QUIRE_BLOCK_PAGES)
-		return false;
-	note_direction(gm, in.start);
-	return true;
 }
 
 /* Answer what has been queued. */
@@ -134,16 +75,13 @@ static void serve(struct gmem *gm)
 {
 	struct uffd_msg msg[BATCH];
 	ssize_t n = read(gm->window.uffd, msg, sizeof(msg));
-	bool block = false;
 
 	for (ssize_t i = 0; i < n / (ssize_t)sizeof(msg[0]); i++) {
 		uint64_t offset = msg[i].arg.pagefault.address - (uintptr_t)gm->window.base;
 
 		if (msg[i].event == UFFD_EVENT_PAGEFAULT)
-			block |= violation(gm, gpa_to_gfn(offset));
+			violation(gm, gpa_to_gfn(offset));
 	}
-	if (block)
-		run_ahead(gm);
 }
 
 static void *pager_main(void *arg)
@@ -169,7 +107,6 @@ int pager_start(struct gmem *gm, struct quire_error *err)
 	sigset_t all, before;
 	int error;
 
-	gm->next_block = UINT64_MAX;
 	gm->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (gm->stop_event < 0)
 		return quire_fail(err, -errno, "cannot create an eventfd: %s", strerror(errno));

@@ -139,8 +139,10 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 	}
 	w->base = reserve(w->span);
 	w->alias = reserve(w->span);
-	w->slot = reserve(QUIRE_BLOCK_SIZE);
-	error = w->base && w->alias && w->slot ? map_all(w, ram, nr, huge) : -ENOMEM;
+	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
+		w->slot[i] = reserve(QUIRE_BLOCK_SIZE);
+	error = w->base && w->alias && w->slot[WINDOW_SLOTS - 1] ? map_all(w, ram, nr, huge)
+								 : -ENOMEM;
 	if (!error)
 		return 0;
 	quire_fail(err, error,
@@ -158,8 +160,9 @@ void window_destroy(struct window *w)
 		munmap(w->base, w->span);
 	if (w->alias)
 		munmap(w->alias, w->span);
-	if (w->slot)
-		munmap(w->slot, QUIRE_BLOCK_SIZE);
+	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
+		if (w->slot[i])
+			munmap(w->slot[i], QUIRE_BLOCK_SIZE);
 	if (w->uffd >= 0)
 		close(w->uffd);
 	if (w->ram_fd >= 0)
@@ -226,28 +229,19 @@ static int populate(uint8_t *start, uint64_t bytes)
  * them, and each of its attempts at a block with holes charges the file for pages that are
  * not there until it gives up.
  */
-static int fill_through_slot(struct window *w, uint64_t offset)
+int window_fill_block(struct window *w, gfn_t gfn, unsigned int slot)
 {
+	uint8_t *at = w->slot[slot];
 	int err;
 
-	if (mmap(w->slot, QUIRE_BLOCK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		 w->ram_fd, offset) == MAP_FAILED)
+	if (mmap(at, QUIRE_BLOCK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, w->ram_fd,
+		 gfn_to_gpa(gfn)) == MAP_FAILED)
 		return -errno;
-	madvise(w->slot, QUIRE_BLOCK_SIZE, MADV_HUGEPAGE);
-	err = populate(w->slot, QUIRE_BLOCK_SIZE);
-	if (mmap(w->slot, QUIRE_BLOCK_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
+	madvise(at, QUIRE_BLOCK_SIZE, MADV_HUGEPAGE);
+	err = populate(at, QUIRE_BLOCK_SIZE);
+	if (mmap(at, QUIRE_BLOCK_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
 		 MAP_NORESERVE, -1, 0) == MAP_FAILED)
 		return -errno;
-	return err;
-}
-
-int window_fill_block(struct window *w, gfn_t gfn)
-{
-	uint64_t offset = gfn_to_gpa(gfn);
-	int err = fill_through_slot(w, offset);
-
-	if (err)
-		ramfile_punch(w->ram_fd, offset, QUIRE_BLOCK_SIZE);
 	return err;
 }
 

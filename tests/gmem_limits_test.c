@@ -14,7 +14,8 @@
 #include "../mmu/gmem_internal.h"
 #include "tap.h"
 
-#define NR_BLOCKS 16
+#define NR_BLOCKS 128
+#define STRIDE	  16	/* far enough apart that none announces another */
 
 static struct gmem *gm;
 
@@ -92,16 +93,16 @@ static void test_mappings(void)
 		gmem_destroy(gm);
 		return;
 	}
-	/* Every other block, so that each would need mappings of its own. */
-	for (unsigned int b = 1; b < NR_BLOCKS; b += 2)
+	/* Blocks apart, so that each would need mappings of its own. */
+	for (unsigned int b = 1; b < NR_BLOCKS; b += STRIDE)
 		((uint8_t *)gmem_hva(gm, b * QUIRE_BLOCK_SIZE))[b] = b;
 	gmem_stats(gm, &s);
-	is_hex(s.s2.pages[PG_PRIVATE], NR_BLOCKS / 2 * QUIRE_BLOCK_PAGES,
+	is_hex(s.s2.pages[PG_PRIVATE], NR_BLOCKS / STRIDE * QUIRE_BLOCK_PAGES,
 	       "without mappings to spare, blocks still come in");
-	ok(s.s2.large_leaves < NR_BLOCKS / 2, "managed singly (%lu are large)",
+	ok(s.s2.large_leaves < NR_BLOCKS / STRIDE, "managed singly (%lu are large)",
 	   (unsigned long)s.s2.large_leaves);
 	munmap(hog, bytes);
-	for (unsigned int b = 1; b < NR_BLOCKS; b += 2)
+	for (unsigned int b = 1; b < NR_BLOCKS; b += STRIDE)
 		right &= ((uint8_t *)gmem_hva(gm, b * QUIRE_BLOCK_SIZE))[b] == b;
 	ok(right, "and hold what was written");
 	is_hex(gmem_audit(gm, describe, NULL), 0, "and the audit is clean");
@@ -125,7 +126,7 @@ int main(void)
 	test_limit(RLIMIT_NOFILE, "room for descriptors", 3, "ulimit -n");
 	test_limit(RLIMIT_FSIZE, "file size", MiB, "ulimit -f");
 #if !defined(__SANITIZE_ADDRESS__)	/* which needs terabytes of address space itself */
-	test_limit(RLIMIT_AS, "address space", 16 * MiB, "ulimit -v");
+	test_limit(RLIMIT_AS, "address space", 64 * MiB, "ulimit -v");
 #endif
 	test_mappings();
 	return tap_done();

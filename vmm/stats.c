@@ -47,7 +47,6 @@ static void fault_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "ahead_blocks", gs->ahead_blocks);
 	json_number(json, "huge_fallbacks", gs->huge_fallbacks);
 	json_number(json, "accessor_pages", gs->accessor_pages);
-	json_number(json, "populated_pages", gs->populated_pages);
 	json_number(json, "dropped_pages", gs->dropped_pages);
 	json_number(json, "efaults", gs->efaults);
 }

@@ -62,10 +62,9 @@ struct gmem_stats {
 	uint64_t faults_spurious;	/* ... that found nothing to do (late or duplicate) */
 	uint64_t faulted_in_pages;	/* brought in by faults, fault-around included */
 	uint64_t faulted_in_blocks;	/* ... of which whole 2 MiB blocks, in blocks */
-	uint64_t ahead_blocks;		/* ... brought in ahead of a sequential guest */
+	uint64_t ahead_blocks;		/* brought in beside those by the filler, in blocks */
 	uint64_t huge_fallbacks;	/* blocks wanted huge that the host could not give */
 	uint64_t accessor_pages;	/* brought in by guest_write and guest_map_iov */
-	uint64_t populated_pages;	/* by gmem_populate */
 	uint64_t dropped_pages;		/* given back by gmem_drop */
 	uint64_t efaults;		/* KVM_RUN -EFAULT resolved (counted by gmem_repair) */
 };

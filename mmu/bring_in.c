@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bringing pages in: from absent to private.
+ *
+ * What comes in for a touch of one page:
+ *
+ *   its block of 512   if all of it is absent and huge pages are on
+ *   its group of 16    otherwise: the absent ones of it
+ *   the page alone     if credits are short
+ *
+ * The group is aligned, not placed in the direction of recent faults: it needs no memory of
+ * them, serves both directions alike, and measured the same (docs/benchmarks.md).
+ *
+ * Order: first the file and the window's page tables, then stage 2.  A touch in between finds
+ * the page and goes on, or has raised an event that the pager answers when it gets the lock.
+ *
+ * Filling a block is mostly zeroing 2 MiB, so it is done with the lock dropped.  The block is
+ * noted in `filling` meanwhile: in stage 2 it is still absent, but the guest may find a page
+ * there already and write to it.  So whoever acts on a page's being absent waits until its
+ * block is not noted any more, and looks again.  Two can be filled at a time,
+ * one for each slot of the window: a touch uses the first, the filler thread (filler.c) the
+ * second.
+ *
+ * When the host runs out of memory in the middle of a block, some of its pages exist and the
+ * guest may have written to them already: they are kept, as private pages, and only if there
+ * is none is it a failure.
+ */
+#include <errno.h>
+#include "gmem_internal.h"
+#include "ramfile.h"
+
+/* Pages brought in around a fault where blocks are managed singly; a power of two. */
+#define FAULT_AROUND 16u
+
+void bring_in_init(struct gmem *gm)
+{
+	pthread_cond_init(&gm->filled, NULL);
+	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
+		gm->filling[i] = NO_BLOCK;
+}
+
+void bring_in_finish(struct gmem *gm)
+{
+	pthread_cond_destroy(&gm->filled);
+}
+
+/* --- credits ----------------------------------------------------------------------------- */
+
+static bool take(struct gmem *gm, uint64_t pages)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+
+	return !credits || credits->take(credits->ctx, pages);
+}
+
+void gmem_put(struct gmem *gm, uint64_t pages)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+
+	if (credits && pages)
+		credits->put(credits->ctx, pages);
+}
+
+int gmem_wait(struct gmem *gm)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+	uint64_t want = gm->config.hugepages == GMEM_HUGE_AUTO ? QUIRE_BLOCK_PAGES : FAULT_AROUND;
+
+	assert(!lock_is_held(&gm->lock));
+	return credits->wait(credits->ctx, 1, want) ? -EDQUOT : 0;
+}
+
+/* --- blocks ------------------------------------------------------------------------------ */
+
+void bring_in_settle(struct gmem *gm, gfn_t start, gfn_t end)
+{
+	for (unsigned int i = 0; i < WINDOW_SLOTS;) {
+		gfn_t block = gm->filling[i];
+
+		if (block == NO_BLOCK || block >= end || block + QUIRE_BLOCK_PAGES <= start) {
+			i++;
+		} else {
+			pthread_cond_wait(&gm->filled, &gm->lock.mutex);
+			i = 0;
+		}
+	}
+}
+
+bool gmem_block_is_absent(const struct gmem *gm, gfn_t block)
+{
+	enum page_state state;
+
+	return stage2_is_ram(gm->s2, block, QUIRE_BLOCK_PAGES) &&
+	       stage2_run(gm->s2, block, block + QUIRE_BLOCK_PAGES, &state) == QUIRE_BLOCK_PAGES &&
+	       state == PG_ABSENT;
+}
+
+/* The file has all pages of the block. */
+static void adopt_block(struct gmem *gm, gfn_t block)
+{
+	if (window_make_whole(&gm->window, block)) {
+		/* No room for another VMA: the pages are there, managed singly. */
+		stage2_set(gm->s2, block, QUIRE_BLOCK_PAGES, PG_PRIVATE, block);
+		window_wake(&gm->window, block, QUIRE_BLOCK_PAGES);
+		return;
+	}
+	if (!window_is_huge(&gm->window, block))
+		gm->stats.huge_fallbacks++;
+	stage2_set_large(gm->s2, block, block);
+}
+
+/* The file has some pages of the block.  Returns how many. */
+static uint64_t adopt_part(struct gmem *gm, gfn_t block)
+{
+	gfn_t end = block + QUIRE_BLOCK_PAGES;
+	uint64_t nr = 0;
+
+	for (gfn_t g = block; g < end; g++) {
+		gfn_t data = gpa_to_gfn(ramfile_next_data(gm->window.ram_fd, gfn_to_gpa(g),
+							  gfn_to_gpa(end)));
+
+		if (data == g) {
+			stage2_set(gm->s2, g, 1, PG_PRIVATE, g);
+			nr++;
+		} else {
+			g = data - 1;
+		}
+	}
+	window_wake(&gm->window, block, QUIRE_BLOCK_PAGES);
+	return nr;
+}
+
+int bring_in_block(struct gmem *gm, gfn_t block, unsigned int slot)
+{
+	uint64_t kept = QUIRE_BLOCK_PAGES;
+	int err;
+
+	assert_held(&gm->lock);
+	if (!take(gm, QUIRE_BLOCK_PAGES))
+		return -EDQUOT;
+	gm->filling[slot] = block;
+	unlock(&gm->lock);
+	err = window_fill_block(&gm->window, block, slot);
+	lock(&gm->lock);
+	gm->filling[slot] = NO_BLOCK;
+	if (err)
+		kept = adopt_part(gm, block);
+	else
+		adopt_block(gm, block);
+	gmem_put(gm, QUIRE_BLOCK_PAGES - kept);
+	pthread_cond_broadcast(&gm->filled);
+	return kept ? 0 : err;
+}
+
+/* --- single pages ------------------------------------------------------------------------ */
+
+/* Bring in the absent pages of [gfn, end), at 4 KiB, run by run; -EDQUOT at the first run too
+ * long for the credits at hand.  No part of it is being filled. */
+static int bring_in_singly(struct gmem *gm, gfn_t gfn, gfn_t end)
+{
+	while (gfn < end) {
+		enum page_state state;
+		uint64_t nr = stage2_run(gm->s2, gfn, end, &state), done = nr;
+		int err = 0;
+
+		if (state == PG_ABSENT) {
+			if (!take(gm, nr))
+				return -EDQUOT;
+			err = window_fill(&gm->window, gfn, nr, &done);
+			gmem_put(gm, nr - done);
+			if (done)
+				stage2_set(gm->s2, gfn, done, PG_PRIVATE, gfn);
+		}
+		if (err)
+			return err;
+		gfn += nr;
+	}
+	return 0;
+}
+
+static int bring_in_group(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+{
+	int err;
+
+	in->start = align_down(gfn, FAULT_AROUND);
+	in->end = in->start + FAULT_AROUND;
+	while (!stage2_is_ram(gm->s2, in->start, in->end - in->start))
+		in->end--;
+	err = bring_in_singly(gm, in->start, in->end);
+	if (err != -EDQUOT)
+		return err;
+	/* Credits for all of that are not at hand; the page itself may have come in already. */
+	*in = (struct gfn_range){ gfn, gfn + 1 };
+	return bring_in_singly(gm, gfn, gfn + 1);
+}
+
+int gmem_bring_in(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+{
+	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
+	struct stage2_page page;
+
+	assert_held(&gm->lock);
+	*in = (struct gfn_range){ gfn, gfn };
+	do {
+		bring_in_settle(gm, gfn, gfn + 1);
+		stage2_lookup(gm->s2, gfn, &page);
+		if (page.state != PG_ABSENT)
+			return 0;
+		if (gm->config.hugepages == GMEM_HUGE_NEVER || !gmem_block_is_absent(gm, block))
+			return bring_in_group(gm, gfn, in);
+		if (gm->filling[SLOT_TOUCH] != NO_BLOCK)
+			pthread_cond_wait(&gm->filled, &gm->lock.mutex);
+		else
+			break;
+	} while (true);
+
+	filler_suggest(gm, block);
+	*in = (struct gfn_range){ block, block + QUIRE_BLOCK_PAGES };
+	switch (bring_in_block(gm, block, SLOT_TOUCH)) {
+	case 0:
+		return 0;
+	case -EDQUOT:
+		return bring_in_group(gm, gfn, in);
+	default:
+		/* No 2 MiB to be had; a page may be. */
+		bring_in_settle(gm, gfn, gfn + 1);
+		return bring_in_group(gm, gfn, in);
+	}
+}
+
+/* --- whole ranges ------------------------------------------------------------------------ */
+
+/* Bring gfn in alone, waiting for a credit if need be; then the lock is dropped meanwhile. */
+static int bring_in_page(struct gmem *gm, gfn_t gfn)
+{
+	for (;;) {
+		int err;
+
+		bring_in_settle(gm, gfn, gfn + 1);
+		err = bring_in_singly(gm, gfn, gfn + 1);
+		if (err != -EDQUOT)
+			return err;
+		unlock(&gm->lock);
+		err = gmem_wait(gm);
+		lock(&gm->lock);
+		if (err)
+			return err;
+	}
+}
+
+/* [gfn, next) lies in one block.  As one, else run by run, else page by page as credits come. */
+static int populate_in_block(struct gmem *gm, gfn_t gfn, gfn_t next)
+{
+	int err = -EDQUOT;
+
+	bring_in_settle(gm, gfn, gfn + 1);
+	if (next - gfn == QUIRE_BLOCK_PAGES && gm->config.hugepages == GMEM_HUGE_AUTO &&
+	    gm->filling[SLOT_TOUCH] == NO_BLOCK && gmem_block_is_absent(gm, gfn))
+		err = bring_in_block(gm, gfn, SLOT_TOUCH);
+	if (err == -EDQUOT) {
+		bring_in_settle(gm, gfn, gfn + 1);
+		err = bring_in_singly(gm, gfn, next);
+	}
+	if (err != -EDQUOT)
+		return err;
+	for (err = 0; gfn < next && !err; gfn++)
+		err = bring_in_page(gm, gfn);
+	return err;
+}
+
+int gmem_populate(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	gfn_t end = gfn + nr;
+	int err = 0;
+
+	if (!stage2_is_ram(gm->s2, gfn, nr) || nr == 0)
+		return -EFAULT;
+	lock(&gm->lock);
+	while (gfn < end && !err) {
+		gfn_t next = min_u64(end, align_down(gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
+
+		err = populate_in_block(gm, gfn, next);
+		gfn = next;
+	}
+	unlock(&gm->lock);
+	return err;
+}
