@@ -52,6 +52,25 @@ struct dev_exit {
 };
 int dev_exit_add(struct bus *ports, struct dev_exit *dev);
 
+/* ---- the text port ---- */
+
+struct text_port;
+struct gmem;
+
+struct text_config {
+	struct gmem *gm;
+	/* Send a text out; may block. */
+	void (*transmit)(void *ctx, const void *data, size_t bytes);
+	void *ctx;
+};
+
+/* At QUIRE_CONSOLE_PORT.  0, -ENOMEM or bus_add's error.  NULL is fine for destroy. */
+int text_port_create(const struct text_config *config, struct bus *ports, struct text_port **out);
+void text_port_destroy(struct text_port *port);
+
+/* Writes that named no text. */
+uint64_t text_port_ignored(const struct text_port *port);
+
 /* ---- the UART ---- */
 
 struct uart;

@@ -91,6 +91,14 @@ static int put_serial(void *fdt)
 	return fdt_end_node(fdt);
 }
 
+static int put_console(void *fdt)
+{
+	TRY(fdt_begin_node(fdt, FDT_CONSOLE_NODE));
+	TRY(fdt_property_string(fdt, "compatible", "quire,console"));
+	TRY(put_io_reg(fdt, QUIRE_CONSOLE_PORT, 4));
+	return fdt_end_node(fdt);
+}
+
 static int put_exit(void *fdt)
 {
 	TRY(fdt_begin_node(fdt, FDT_EXIT_NODE));
@@ -124,6 +132,7 @@ static int put_root(void *fdt, const struct fdt_config *config)
 		TRY(put_memory(fdt, &config->ram[i]));
 	TRY(put_cpus(fdt, config->nr_cpus));
 	TRY(put_serial(fdt));
+	TRY(put_console(fdt));
 	TRY(put_exit(fdt));
 	TRY(put_hypervisor(fdt, config));
 	return fdt_end_node(fdt);

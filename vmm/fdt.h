@@ -16,19 +16,26 @@
  *   /serial@3f8	compatible = "ns16550a"; fifo-size = bytes that one burst of output
  *			may carry (QUIRE_UART_FIFO); interrupts = ISA interrupt line, 1 cell (no
  *			controller is described); clock-frequency
+ *   /console@4f0	compatible = "quire,console": text output at one exit a text.  A 32-bit
+ *			write of a guest-physical address to the port prints the text there: its
+ *			length in bytes (u32, little-endian, at most 64 KiB), then the bytes, all
+ *			of it RAM below 4 GiB; other writes are ignored.  The text is the guest's
+ *			again when the write is done, and comes in order with what the same CPU
+ *			sends through the UART.  No input, no interrupt; reads as zero.
  *   /exit@f4		compatible = "quire,exit": a write of N to it ends the VM with status N
  *   /hypervisor	compatible = "quire,vm"
  *			  quire,tsc-khz   u32, frequency of the guest's TSC
  *			  quire,setup-ns  u64, from exec of quire to the guest's first instruction
  *			Either is missing when it is not known.
  *
- * reg of the two devices names I/O ports, which it says as the ISA binding does: the first
+ * reg of the three devices names I/O ports, which it says as the ISA binding does: the first
  * address cell is 1 (I/O space), the second the port.
  */
 #include <quire/error.h>
 #include <quire/types.h>
 
 #define FDT_SERIAL_NODE "serial@3f8"
+#define FDT_CONSOLE_NODE "console@4f0"
 #define FDT_EXIT_NODE	"exit@f4"
 
 struct fdt_config {

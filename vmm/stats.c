@@ -87,6 +87,7 @@ static void vcpu_stats(struct json *json, struct vm *vm)
 	json_number(json, "interrupted_runs", interrupts);
 	json_number(json, "mmio_on_ram_accesses", on_ram);
 	json_number(json, "unclaimed_port_accesses", atomic_load(&vm->ports.unclaimed));
+	json_number(json, "ignored_texts", text_port_ignored(vm->text_port));
 	json_number(json, "unclaimed_mmio_accesses", atomic_load(&vm->mmio.unclaimed));
 }
 

@@ -243,9 +243,12 @@ static int create_devices(struct vm *vm, struct quire_error *err)
 		.space = on_wake,
 		.ctx = vm,
 	};
+	struct text_config text = { .gm = vm->gm, .transmit = on_transmit, .ctx = vm };
 	int ret = uart_create(&uart, &vm->ports, &vm->uart);
 
 	vm->dev_exit = (struct dev_exit){ .exit = on_guest_exit, .ctx = vm };
+	if (!ret)
+		ret = text_port_create(&text, &vm->ports, &vm->text_port);
 	if (!ret)
 		ret = dev_exit_add(&vm->ports, &vm->dev_exit);
 	if (ret)
@@ -328,6 +331,7 @@ void vm_destroy(struct vm *vm)
 		vcpu_finish(&vm->vcpu[i]);
 	free(vm->vcpu);
 	uart_destroy(vm->uart);
+	text_port_destroy(vm->text_port);
 	kvm_finish(&vm->kvm);
 	gmem_destroy(vm->gm);
 	console_finish(&vm->console);

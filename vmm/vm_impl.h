@@ -27,6 +27,7 @@ struct vm {
 	struct bus ports, mmio;		/* [I] */
 	struct uart *uart;		/* [I] */
 	struct coalesce coalesce;
+	struct text_port *text_port;	/* [I] */
 	struct dev_exit dev_exit;	/* [I] */
 	struct console console;
 	int wake_fd;			/* [I] eventfd: look at the world again */
