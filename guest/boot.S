@@ -96,6 +96,8 @@ tss_ports:				/* a clear bit grants the port */
 	.byte	0x0f			/* 0xf4-0xf7: exit port */
 	.fill	(0x3f8 - 0xf8) / 8, 1, 0xff
 	.byte	0x00			/* 0x3f8-0x3ff: UART */
+	.fill	(0x4f0 - 0x400) / 8, 1, 0xff
+	.byte	0xf0			/* 0x4f0-0x4f3: text port */
 	.byte	0xff			/* the CPU reads two bytes at a time */
 tss_end:
 

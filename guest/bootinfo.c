@@ -32,7 +32,6 @@ struct module {
 
 struct boot_info boot = {
 	.nr_cpus = 1,
-	.uart_fifo = 16,
 };
 
 static const void *boot_data(uint64_t gpa)

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The console: a 16550 at COM1, polled.
+ * The console: quire's text port for output where the device tree has it, and a polled 16550 at
+ * COM1 for input, and for output until the tree is read or where there is no such port.
  *
  * What costs is not a byte but an access: every one leaves the guest.  So output is gathered
- * in a buffer, and a burst is one read of the line status register, then one `rep outsb` of as
- * much as the transmit FIFO holds when it is empty: 16 bytes in a real 16550A, thousands in
- * quire's, whose device tree says how many.
- *
- * KVM splits a `rep outsb` into bytes, and a VMM may let it gather them (coalesced port I/O)
- * until the next exit.  Hence console_flush() ends in another read of the status register:
- * when it returns, the text has left the machine.
+ * in a buffer.  Through the text port that is one access, of the buffer's address; through the
+ * UART a burst is one read of the line status register, then a `rep outsb` of as much as a real
+ * 16550A's FIFO holds when it is empty.
  */
 #include <quire/abi.h>
 #include "kernel.h"
@@ -18,33 +15,36 @@
 #define UART_FCR  (QUIRE_UART_PORT + 2)
 #define UART_LSR  (QUIRE_UART_PORT + 5)
 
+#define UART_FIFO  16
 #define FCR_ENABLE 0x01
 #define LSR_DR	   0x01	/* a byte has been received */
 #define LSR_THRE   0x20	/* the transmitter, with the FIFO, is empty */
 
-static char buffer[4096];
-static unsigned int used;
+/* As the text port wants it (abi.h); gpa == gva in the image. */
+static struct {
+	uint32_t bytes;
+	char data[4096];
+} text;
 
-void console_init(void)
+/* The first access to the UART is from here: where no byte goes through it, none is wasted. */
+static void enable_fifo(void)
 {
-	outb(UART_FCR, FCR_ENABLE);
+	static bool enabled;
+
+	if (!enabled)
+		outb(UART_FCR, FCR_ENABLE);
+	enabled = true;
 }
 
-static void wait_empty(void)
+static void send_by_uart(const char *p, uint64_t bytes)
 {
-	while (!(inb(UART_LSR) & LSR_THRE))
-		__asm__ volatile("pause");
-}
+	enable_fifo();
+	while (bytes) {
+		uint64_t n = bytes < UART_FIFO ? bytes : UART_FIFO;
 
-void console_drain(void)
-{
-	const char *p = buffer;
-
-	while (used) {
-		uint64_t n = used < boot.uart_fifo ? used : boot.uart_fifo;
-
-		wait_empty();
-		used -= (unsigned int)n;
+		bytes -= n;
+		while (!(inb(UART_LSR) & LSR_THRE))
+			__asm__ volatile("pause");
 		__asm__ volatile("rep outsb"
 				 : "+S"(p), "+c"(n)
 				 : "d"((uint16_t)UART_DATA)
@@ -54,22 +54,26 @@ void console_drain(void)
 
 void console_flush(void)
 {
-	if (!used)
+	if (!text.bytes)
 		return;
-	console_drain();
-	wait_empty();
+	if (boot.text_port)
+		outl(QUIRE_CONSOLE_PORT, (uint32_t)(uintptr_t)&text);
+	else
+		send_by_uart(text.data, text.bytes);
+	text.bytes = 0;
 }
 
 void console_putc(char c)
 {
-	buffer[used++] = c;
-	if (used == sizeof(buffer))
-		console_drain();
+	text.data[text.bytes++] = c;
+	if (text.bytes == sizeof(text.data))
+		console_flush();
 }
 
 int console_getc(void)
 {
 	console_flush();
+	enable_fifo();
 	while (!(inb(UART_LSR) & LSR_DR))
 		__asm__ volatile("pause");
 	return inb(UART_DATA);

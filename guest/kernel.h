@@ -26,7 +26,7 @@ struct boot_info {
 	uint32_t tree_bytes;	/* 0: no device tree */
 	uint32_t tsc_khz;	/* 0: not told */
 	uint64_t setup_ns;	/* exec of the VMM to our first instruction; 0: not told */
-	uint32_t uart_fifo;	/* bytes one burst may carry */
+	bool text_port;		/* QUIRE_CONSOLE_PORT is there */
 	uint64_t entry_tsc;	/* at pvh_entry */
 };
 extern struct boot_info boot;
@@ -56,10 +56,8 @@ uint64_t nucleus_call(uint64_t number, uint64_t a, uint64_t b);
 
 /* Console (console.c). */
 
-void console_init(void);
 void console_putc(char c);
-void console_drain(void);	/* hand the buffer to the UART */
-void console_flush(void);	/* and see it off */
+void console_flush(void);	/* send the buffer out */
 int console_getc(void);		/* waits; flushes first */
 
 /* Clock (clock.c): the TSC; khz found on first use. */

@@ -61,9 +61,10 @@ static inline void outb(uint16_t port, uint8_t value)
 	__asm__ volatile("outb %0, %1" ::"a"(value), "Nd"(port));
 }
 
+/* The value may be an address: what it names is in memory by then. */
 static inline void outl(uint16_t port, uint32_t value)
 {
-	__asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port));
+	__asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port) : "memory");
 }
 
 static inline uint8_t inb(uint16_t port)

@@ -13,7 +13,7 @@ struct stages stage;
 
 void quill_exit(unsigned int status)
 {
-	console_drain();
+	console_flush();
 	outl(QUIRE_EXIT_PORT, status);
 	for (;;)
 		nucleus_call(CALL_HALT, 0, 0);
@@ -34,7 +34,6 @@ void panic(const char *fmt, ...)
 void quill_main(uint64_t start_info, uint64_t entry_tsc)
 {
 	stage.cpl3 = rdtsc();
-	console_init();
 	boot_parse(start_info, entry_tsc);
 	stage.parsed = rdtsc();
 	memory_init();

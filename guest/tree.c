@@ -6,9 +6,10 @@
  *	/memory@...	device_type = "memory": reg, ranges of RAM
  *	/cpus/...	device_type = "cpu": counted
  *	/chosen		bootargs
- *	(any)		compatible = "ns16550a": fifo-size, bytes one console burst may carry
+ *	(any)		compatible = "quire,console": the text port, if it is where we may reach it
  *	/hypervisor	compatible = "quire,vm": quire,tsc-khz (u32), quire,setup-ns (u64)
  */
+#include <quire/abi.h>
 #include "kernel.h"
 #include <libfdt.h>
 
@@ -98,9 +99,18 @@ static void read_bootargs(const void *blob, struct boot_info *info)
 	info->cmdline[n] = 0;
 }
 
+/* The TSS grants one port (boot.S), so the device must be there: I/O space, then the port. */
+static bool has_text_port(const void *blob)
+{
+	int node = fdt_node_offset_by_compatible(blob, -1, "quire,console"), len;
+	const fdt32_t *reg = node < 0 ? NULL : fdt_getprop(blob, node, "reg", &len);
+
+	return reg && len >= 8 && fdt32_ld(reg) == 1 && fdt32_ld(reg + 1) == QUIRE_CONSOLE_PORT;
+}
+
 bool tree_parse(const void *blob, struct boot_info *info)
 {
-	int uart, vm;
+	int vm;
 
 	if (fdt_check_header(blob))
 		return false;
@@ -108,11 +118,7 @@ bool tree_parse(const void *blob, struct boot_info *info)
 	read_memories(blob, info);
 	read_cpus(blob, info);
 	read_bootargs(blob, info);
-	uart = fdt_node_offset_by_compatible(blob, -1, "ns16550a");
-	if (uart >= 0)
-		info->uart_fifo = (uint32_t)number(blob, uart, "fifo-size", info->uart_fifo);
-	if (!info->uart_fifo)
-		info->uart_fifo = 1;
+	info->text_port = has_text_port(blob);
 	vm = fdt_path_offset(blob, "/hypervisor");
 	if (vm >= 0) {
 		info->tsc_khz = (uint32_t)number(blob, vm, "quire,tsc-khz", 0);
