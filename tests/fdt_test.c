@@ -93,7 +93,6 @@ static void test_devices(const void *fdt)
 	is_string(fdt, string(fdt, "/chosen", "stdout-path"), "compatible", "ns16550a");
 	is_hex(pair(fdt, "/serial@3f8", "reg", 0), 1ULL << 32 | 0x3f8, "the UART is at port 0x3f8");
 	is_hex(pair(fdt, "/serial@3f8", "reg", 2), 8, "the UART has 8 ports");
-	is_hex(cell(fdt, "/serial@3f8", "fifo-size", 0), QUIRE_UART_FIFO, "the UART's burst");
 	is_hex(cell(fdt, "/serial@3f8", "interrupts", 0), 4, "the UART has IRQ 4");
 	is_string(fdt, "/console@4f0", "compatible", "quire,console");
 	is_hex(pair(fdt, "/console@4f0", "reg", 0), 1ULL << 32 | 0x4f0, "the text port is 0x4f0");

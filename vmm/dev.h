@@ -7,8 +7,8 @@
  * QUIRE_MMIO_BASE.
  *
  * A device is called from any vCPU's thread, without a lock held: it has its own.  An access
- * carries `count` items of `bytes` bytes, because one `rep outsb` is one exit: a device that
- * takes the whole burst at once saves an exit per byte.  An access wider than the device's
+ * carries `count` items of `width` bytes, because one `rep insb` is one exit (a `rep outsb` is
+ * not, KVM splits it).  An access wider than the device's
  * registers is split into bytes at ascending addresses, as on an ISA bus.
  *
  * What no device claims reads as all ones and swallows writes, as on a PC, and is counted.
@@ -80,8 +80,6 @@ struct uart_config {
 	void (*transmit)(void *ctx, const void *data, size_t bytes);
 	/* The interrupt line changed; NULL: no line. */
 	void (*set_irq)(void *ctx, bool level);
-	/* The guest wants transmitter interrupts (the first time it says so); may be NULL. */
-	void (*transmit_irq)(void *ctx);
 	/* The guest took bytes: uart_space() is not 0 any more. */
 	void (*space)(void *ctx);
 	void *ctx;
@@ -90,6 +88,8 @@ struct uart_config {
 /* A 16550 at QUIRE_UART_PORT.  0, -ENOMEM or bus_add's error.  NULL is fine for destroy. */
 int uart_create(const struct uart_config *config, struct bus *ports, struct uart **out);
 void uart_destroy(struct uart *uart);
+
+#define UART_RX_BYTES 4096	/* depth of the receive FIFO */
 
 /* Received bytes: how many fit, and here they are (bytes <= uart_space()). */
 size_t uart_space(struct uart *uart);

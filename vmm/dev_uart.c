@@ -5,7 +5,7 @@
  * Transmitting takes no time: what is written to THR is gone, so LSR always says empty, and a
  * burst (`rep outsb`) goes out whole.  Nothing is lost on the way in either: the host hands
  * over bytes only while there is room, so the overrun bit never sets.  The receive FIFO is
- * QUIRE_UART_FIFO deep whether or not the guest enables it.
+ * UART_RX_BYTES deep whether or not the guest enables it.
  *
  * One liberty.  A guest that sets its UART up resets the receive FIFO (FCR bit 1), and on real
  * hardware that loses what was typed before.  Here `echo input | quire run ...` has its input
@@ -55,17 +55,14 @@ enum {
 #define MSR_RI	     0x40u
 #define MSR_DCD	     0x80u
 
-#define RX_SIZE QUIRE_UART_FIFO
-
 struct uart {
 	struct uart_config config;
 	pthread_mutex_t lock;		/* covers all below */
 	uint8_t ier, fcr, lcr, mcr, scr, dll, dlm;
 	bool thre_pending;		/* a transmitter interrupt the guest has not seen */
-	bool irq_driven;		/* transmit_irq was called */
 	bool rx_shown;			/* the guest has been told that rx is not empty */
 	bool irq_level;
-	uint8_t rx[RX_SIZE];		/* ring: count bytes from head on */
+	uint8_t rx[UART_RX_BYTES];	/* ring: count bytes from head on */
 	unsigned int rx_head, rx_count;
 };
 
@@ -105,9 +102,9 @@ static void raise_line(struct uart *u)
 
 static void rx_put(struct uart *u, uint8_t byte)
 {
-	if (u->rx_count == RX_SIZE)
+	if (u->rx_count == UART_RX_BYTES)
 		return;		/* loopback only: the host asks for room first */
-	u->rx[(u->rx_head + u->rx_count++) % RX_SIZE] = byte;
+	u->rx[(u->rx_head + u->rx_count++) % UART_RX_BYTES] = byte;
 }
 
 static uint8_t rx_get(struct uart *u)
@@ -117,7 +114,7 @@ static uint8_t rx_get(struct uart *u)
 	if (!u->rx_count)
 		return 0;
 	byte = u->rx[u->rx_head];
-	u->rx_head = (u->rx_head + 1) % RX_SIZE;
+	u->rx_head = (u->rx_head + 1) % UART_RX_BYTES;
 	if (!--u->rx_count)
 		u->rx_shown = false;
 	return byte;
@@ -179,11 +176,6 @@ static void write_ier(struct uart *u, uint8_t value)
 	u->ier = value & 0x0f;
 	if (added & IER_THRI)
 		u->thre_pending = true;	/* it is empty, as always */
-	if ((added & IER_THRI) && !u->irq_driven) {
-		u->irq_driven = true;
-		if (u->config.transmit_irq)
-			u->config.transmit_irq(u->config.ctx);
-	}
 	if (added & (IER_THRI | IER_RDI))
 		raise_line(u);
 	update_line(u);
@@ -316,7 +308,7 @@ size_t uart_space(struct uart *uart)
 	size_t space;
 
 	pthread_mutex_lock(&uart->lock);
-	space = RX_SIZE - uart->rx_count;
+	space = UART_RX_BYTES - uart->rx_count;
 	pthread_mutex_unlock(&uart->lock);
 	return space;
 }

@@ -254,7 +254,6 @@ void vcpu_loop(struct vcpu *vcpu)
 	while (again) {
 		int error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
 
-		coalesce_take(&vcpu->vm->coalesce);	/* older than what follows */
 		if (error) {
 			again = run_failed(vcpu, error);
 			continue;

@@ -86,7 +86,6 @@ static int put_serial(void *fdt)
 	TRY(fdt_property_string(fdt, "compatible", "ns16550a"));
 	TRY(put_io_reg(fdt, QUIRE_UART_PORT, 8));
 	TRY(fdt_property_u32(fdt, "clock-frequency", 1843200));	/* a PC's */
-	TRY(fdt_property_u32(fdt, "fifo-size", QUIRE_UART_FIFO));
 	TRY(fdt_property_u32(fdt, "interrupts", QUIRE_UART_IRQ));
 	return fdt_end_node(fdt);
 }

@@ -13,8 +13,7 @@
  *   /memory@GPA	one for each range of RAM: device_type = "memory"; reg = <gpa bytes>.  The
  *			reserved [640K, 1M) of the PVH memory map is not taken out.
  *   /cpus/cpu@N	device_type = "cpu"; reg = <N>, the local APIC id (1 cell)
- *   /serial@3f8	compatible = "ns16550a"; fifo-size = bytes that one burst of output
- *			may carry (QUIRE_UART_FIFO); interrupts = ISA interrupt line, 1 cell (no
+ *   /serial@3f8	compatible = "ns16550a"; interrupts = ISA interrupt line, 1 cell (no
  *			controller is described); clock-frequency
  *   /console@4f0	compatible = "quire,console": text output at one exit a text.  A 32-bit
  *			write of a guest-physical address to the port prints the text there: its

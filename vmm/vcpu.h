@@ -20,7 +20,6 @@
 
 #define VCPU_STOP  0x1u		/* leave the loop for good */
 #define VCPU_STATE 0x2u		/* copy the registers to `state`, set state_ready */
-#define VCPU_LOOK  0x4u		/* just come out for a moment */
 
 /* [I] immutable after create   [v] the vCPU's thread   [l] vm->lock   [a] atomic */
 struct vcpu {

@@ -147,13 +147,6 @@ static void on_transmit(void *ctx, const void *data, size_t bytes)
 	console_write(&vm->console, data, bytes);
 }
 
-static void on_transmit_irq(void *ctx)
-{
-	struct vm *vm = ctx;
-
-	coalesce_end(&vm->coalesce);
-}
-
 static void on_uart_irq(void *ctx, bool level)
 {
 	struct vm *vm = ctx;
@@ -239,7 +232,6 @@ static int create_devices(struct vm *vm, struct quire_error *err)
 	struct uart_config uart = {
 		.transmit = on_transmit,
 		.set_irq = vm->config.irqchip ? on_uart_irq : NULL,
-		.transmit_irq = on_transmit_irq,
 		.space = on_wake,
 		.ctx = vm,
 	};
@@ -253,7 +245,6 @@ static int create_devices(struct vm *vm, struct quire_error *err)
 		ret = dev_exit_add(&vm->ports, &vm->dev_exit);
 	if (ret)
 		return quire_fail(err, ret, "cannot create devices: %s", strerror(-ret));
-	coalesce_init(&vm->coalesce, &vm->kvm, vm->vcpu[0].run, &vm->ports);
 	return 0;
 }
 
@@ -326,7 +317,6 @@ void vm_destroy(struct vm *vm)
 {
 	if (!vm)
 		return;
-	coalesce_finish(&vm->coalesce);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		vcpu_finish(&vm->vcpu[i]);
 	free(vm->vcpu);

@@ -4,7 +4,6 @@
 
 /* What vm.c, vcpu.c, exit.c, crash.c and stats.c share. */
 #include <signal.h>
-#include "coalesce.h"
 #include "console.h"
 #include "crash.h"
 #include "dev.h"
@@ -26,7 +25,6 @@ struct vm {
 	unsigned int nr_vcpus;		/* [I] */
 	struct bus ports, mmio;		/* [I] */
 	struct uart *uart;		/* [I] */
-	struct coalesce coalesce;
 	struct text_port *text_port;	/* [I] */
 	struct dev_exit dev_exit;	/* [I] */
 	struct console console;
@@ -45,7 +43,6 @@ struct vm {
 	atomic_bool stopping;		/* [a] vCPUs: do not enter the guest again */
 
 	bool stuck;			/* [m] */
-	uint64_t look_ns, look_step_ns;	/* [m] when to look at the ring, and how often */
 	uint64_t idle_ns;		/* [m] when to write waiting output; 0: none waits */
 	uint64_t setup_ns, run_start_ns, run_ns;	/* [m] */
 };

@@ -29,8 +29,6 @@
 #include "vm_impl.h"
 
 #define STUCK_NS 1000000000ULL	/* for vCPUs to leave KVM_RUN */
-#define LOOK_MIN_NS 5000000ULL	/* between looks at the coalescing ring */
-#define LOOK_MAX_NS 80000000ULL
 #define GRACE_NS 1000000000ULL	/* for the reader of our output after a forced end */
 
 /* ---- a vCPU's registers ---- */
@@ -121,30 +119,10 @@ static void check_idle(struct vm *vm, uint64_t now)
 		vm->idle_ns = now + CONSOLE_IDLE_NS;
 }
 
-/*
- * Bytes wait in the coalescing ring until an exit.  Look soon after the last output, then less and
- * less often, and make an exit if need be: the vCPU itself hands the bytes over, because it may
- * wait for the reader of our output and this thread may not.
- */
-static void look_at_ring(struct vm *vm, uint64_t now)
-{
-	if (!atomic_load(&vm->coalesce.on) || now < vm->look_ns)
-		return;
-	if (coalesce_waiting(&vm->coalesce)) {
-		vcpu_kick(&vm->vcpu[0], VCPU_LOOK);
-		vm->look_step_ns = LOOK_MIN_NS;
-	} else {
-		vm->look_step_ns = min_u64(vm->look_step_ns * 2, LOOK_MAX_NS);
-	}
-	vm->look_ns = now + vm->look_step_ns;
-}
-
 static int poll_timeout(const struct vm *vm, uint64_t now)
 {
 	uint64_t until = deadline_ns(vm);
 
-	if (atomic_load(&vm->coalesce.on))
-		until = min_u64(until, vm->look_ns);
 	if (vm->idle_ns > now)
 		until = min_u64(until, vm->idle_ns);
 	if (until == UINT64_MAX)
@@ -156,7 +134,6 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 {
 	uint64_t now = monotonic_ns(), drained;
 
-	look_at_ring(vm, now);
 	check_idle(vm, now);
 	fds[POLL_WAKE] = (struct pollfd){ .fd = vm->wake_fd, .events = POLLIN };
 	fds[POLL_SIGNAL] = (struct pollfd){ .fd = vm->signal_fd, .events = POLLIN };
@@ -277,8 +254,6 @@ int vm_run(struct vm *vm, struct ctl *ctl)
 	struct quire_error err;
 
 	vm->run_start_ns = monotonic_ns();
-	vm->look_step_ns = LOOK_MIN_NS;
-	vm->look_ns = vm->run_start_ns + LOOK_MIN_NS;
 	vm->setup_ns = vm->run_start_ns - vm->config.start_ns;
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		if (vcpu_start(&vm->vcpu[i], &err)) {

@@ -25,7 +25,6 @@
 
 #define QUIRE_UART_PORT	  0x3f8		/* 16550, COM1 */
 #define QUIRE_UART_IRQ	  4
-#define QUIRE_UART_FIFO	  4096		/* bytes one burst may carry; in the device tree */
 #define QUIRE_CONSOLE_PORT 0x4f0	/* 32-bit write of a gpa: print the text there */
 #define QUIRE_CONSOLE_MAX  0x10000	/* a text: u32 length in bytes, at most this, then the bytes */
 #define QUIRE_EXIT_PORT	  0xf4		/* value written = exit status; 8, 16 or 32 bits */

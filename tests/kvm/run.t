@@ -246,7 +246,7 @@ SKIP: {
 	}
 }
 
-# Output that no exit follows: the ring is looked at all the same.
+# Output that no exit follows.
 $r = run('run', '--timeout=0.5', flat('quiet', 'baf803 b041 ee ebfe'));
 is($r->{out}, 'A', 'a byte from a guest that then never exits comes out');
 # IRQ 4 through the PIC as vector 0x24; each interrupt sends the next byte, the 600th ends it.
