@@ -313,6 +313,13 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 	return 0;
 }
 
+/*
+ * RAM goes back first.  With an irqchip the close of KVM's VM waits, up to 20 ms, for grace periods
+ * of the kernel: the one that began when the irqchip was put on KVM's buses, if the VM was
+ * short-lived, and new ones for taking the PIT off.  Nobody should wait for our memory meanwhile,
+ * and while a large guest's goes back the first of them is over.  The slots then name addresses
+ * where nothing is, but no vCPU is left to look.
+ */
 void vm_destroy(struct vm *vm)
 {
 	if (!vm)
@@ -322,8 +329,8 @@ void vm_destroy(struct vm *vm)
 	free(vm->vcpu);
 	uart_destroy(vm->uart);
 	text_port_destroy(vm->text_port);
-	kvm_finish(&vm->kvm);
 	gmem_destroy(vm->gm);
+	kvm_finish(&vm->kvm);
 	console_finish(&vm->console);
 	if (vm->wake_fd >= 0)
 		close(vm->wake_fd);
