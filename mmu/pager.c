@@ -92,6 +92,7 @@ static void *pager_main(void *arg)
 		{ .fd = gm->stop_event, .events = POLLIN },
 	};
 
+	pthread_setname_np(pthread_self(), "pager");	/* from outside it goes through /proc */
 	for (;;) {
 		if (poll(p, ARRAY_SIZE(p), -1) < 0 && errno != EINTR)
 			return NULL;
@@ -120,7 +121,6 @@ int pager_start(struct gmem *gm, struct quire_error *err)
 		return quire_fail(err, -error, "cannot start the pager thread: %s",
 				  strerror(error));
 	}
-	pthread_setname_np(gm->pager, "pager");
 	return 0;
 }
 
