@@ -101,12 +101,37 @@ static void with_irqchip(void)
 	free(t);
 }
 
+static void vendor(void)
+{
+	static const struct { const char *name; bool amd; } vendors[] = {
+		{ "AuthenticAMD", true }, { "HygonGenuine", true }, { "GenuineIntel", false },
+		{ "CentaurHauls", false }, { "AuthenticAMd", false }, { "xuthenticAMD", false },
+		{ "AuthxnticAMD", false },
+	};
+	struct kvm_cpuid2 *t = host_table();
+	struct kvm_cpuid_entry2 *e = cpuid_find(t, 0, 0);
+
+	for (size_t i = 0; i < ARRAY_SIZE(vendors); i++) {
+		memcpy(&e->ebx, vendors[i].name, 4);
+		memcpy(&e->edx, vendors[i].name + 4, 4);
+		memcpy(&e->ecx, vendors[i].name + 8, 4);
+		ok(cpuid_is_amd(t) == vendors[i].amd, "%s is %sAMD or Hygon", vendors[i].name,
+		   vendors[i].amd ? "" : "not ");
+	}
+	memcpy(&e->ebx, "AuthenticAMD", 12);
+	ok(!cpuid_is_amd(t), "a name in the order of register numbers is none");
+	t->nent = 0;
+	ok(!cpuid_is_amd(t), "nor is a table without leaf 0 AMD's");
+	free(t);
+}
+
 int main(void)
 {
 	tap_init();
 	capabilities();
 	without_irqchip();
 	with_irqchip();
+	vendor();
 	ok(!strcmp(kvm_exit_name(KVM_EXIT_MMIO), "KVM_EXIT_MMIO"), "exits have names");
 	ok(!strcmp(kvm_exit_name(12345), "unknown"), "even unknown ones");
 	return tap_done();

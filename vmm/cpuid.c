@@ -170,3 +170,16 @@ bool cpuid_pages_1g(struct kvm_cpuid2 *table)
 
 	return e && (e->edx & LX1_EDX_PAGES_1G);
 }
+
+static bool has_vendor(const struct kvm_cpuid_entry2 *e, const char *name)
+{
+	return !memcmp(&e->ebx, name, 4) && !memcmp(&e->edx, name + 4, 4) &&
+	       !memcmp(&e->ecx, name + 8, 4);
+}
+
+bool cpuid_is_amd(struct kvm_cpuid2 *table)
+{
+	const struct kvm_cpuid_entry2 *e = cpuid_find(table, 0, 0);
+
+	return e && (has_vendor(e, "AuthenticAMD") || has_vendor(e, "HygonGenuine"));
+}

@@ -37,4 +37,7 @@ struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *table, uint32_t function,
 unsigned int cpuid_maxphyaddr(struct kvm_cpuid2 *table);
 bool cpuid_pages_1g(struct kvm_cpuid2 *table);
 
+/* Is the vendor (leaf 0) AMD or Hygon, whose page tables differ in a reserved bit (walk.h)? */
+bool cpuid_is_amd(struct kvm_cpuid2 *table);
+
 #endif

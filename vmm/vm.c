@@ -58,6 +58,7 @@ void vcpu_walk_cpu(const struct vm *vm, const struct vcpu_state *state, struct w
 		.ac = state->regs.rflags >> 18 & 1,
 		.maxphyaddr = vm->maxphyaddr,
 		.pages_1g = vm->pages_1g,
+		.amd = vm->amd,
 	};
 }
 
@@ -189,6 +190,7 @@ static int create_kvm(struct vm *vm, struct quire_error *err)
 		return ret;
 	vm->maxphyaddr = (uint8_t)cpuid_maxphyaddr(vm->kvm.cpuid);
 	vm->pages_1g = cpuid_pages_1g(vm->kvm.cpuid);
+	vm->amd = cpuid_is_amd(vm->kvm.cpuid);
 	return check_limits(vm, err);
 }
 

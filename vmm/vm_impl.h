@@ -21,6 +21,7 @@ struct vm {
 	struct gmem *gm;		/* [I] */
 	uint8_t maxphyaddr;		/* [I] */
 	bool pages_1g;			/* [I] */
+	bool amd;			/* [I] the guest's vendor is AMD or Hygon */
 	struct vcpu *vcpu;		/* [I] nr_vcpus of them */
 	unsigned int nr_vcpus;		/* [I] */
 	struct bus ports, mmio;		/* [I] */
