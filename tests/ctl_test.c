@@ -22,6 +22,7 @@
 #include "tap.h"
 
 #define RAM_END	    50000u
+#define BUSY_GVA    0xb059000u		/* the guest keeps changing its tables there */
 #define MAX_TURN_MS 1000		/* generous: the machine may be busy, and ASan is slow */
 
 static char name[64];
@@ -108,7 +109,7 @@ enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t g
 {
 	(void)gm;
 	*res = (struct walk_result){
-		.outcome = WALK_OK, .gpa = 600 * 4096 + gva % 4096, .maddr = 0x5000,
+		.outcome = gva == BUSY_GVA ? WALK_AGAIN : WALK_OK, .gpa = 600 * 4096 + gva % 4096, .maddr = 0x5000,
 		.level1 = 2, .level2 = 1, .format1 = &x86_4level_format, .nr_refs = 2,
 		.error_code = access.write * PF_W | access.fetch * PF_I | access.user * PF_U,
 		.ref = {
@@ -295,6 +296,9 @@ static void test_walk(void)
 	is_hex(state, PG_PRIVATE | GMEM_STATE_LARGE, "state of the page reached");
 	ok(ctl_get_walk(fd, 2, 0, access, &res, &state, &err) == -ENOENT, "no such vCPU");
 	ok(ctl_get_walk(fd, 0, 0, access, &res, &state, &err) == 0, "... and the next is fine");
+	ok(ctl_get_walk(fd, 0, BUSY_GVA, access, &res, &state, &err) == 0 &&
+	   res.outcome == WALK_AGAIN && res.gpa == 600 * 4096 && state == PG_NR_STATES,
+	   "tables that keep changing are an answer, which reaches no page");
 	close(fd);
 	ok(status_of_request(request(CTL_WALK, 0, CTL_ACCESS_WRITE | CTL_ACCESS_FETCH, 0)) ==
 	   -EINVAL, "a write that fetches is no access");

@@ -267,7 +267,7 @@ static void note_pages(struct report *r, const struct walk_result *res)
 	for (unsigned int i = 0; i < res->nr_refs && i < WALK_MAX_REFS; i++)
 		if (res->ref[i].stage == 1)
 			note_page(r, res->ref[i].addr);
-	if (res->gpa != GPA_INVALID && res->outcome != WALK_PAGE_FAULT)
+	if (res->gpa != GPA_INVALID)
 		note_page(r, res->gpa);
 }
 

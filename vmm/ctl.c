@@ -342,8 +342,7 @@ static uint8_t reached_state(struct vm *vm, const struct walk_result *res)
 {
 	uint8_t state;
 
-	if (res->outcome == WALK_PAGE_FAULT || res->outcome == WALK_NOT_CANONICAL ||
-	    res->outcome == WALK_BAD_MODE)
+	if (res->outcome == WALK_AGAIN || res->gpa == GPA_INVALID)
 		return CTL_NOT_RAM;
 	gmem_states(vm_gmem(vm), gpa_to_gfn(res->gpa), 1, &state);
 	return wire_state(state);

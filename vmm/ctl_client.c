@@ -355,7 +355,7 @@ int ctl_get_walk(int fd, unsigned int cpu, gva_t gva, struct walk_access access,
 	code = ask_one(fd, CTL_WALK, arg, &in, sizeof(in), err);
 	if (code < 0)
 		return code;
-	if (in.nr_refs > WALK_MAX_REFS || in.outcome > WALK_BAD_MODE)
+	if (in.nr_refs > WALK_MAX_REFS || in.outcome > WALK_AGAIN)
 		return quire_fail(err, -EPROTO, "the VM's answer makes no sense");
 	unpack_walk(&in, res);
 	*state = local_state(in.state);

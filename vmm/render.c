@@ -125,6 +125,10 @@ static void render_outcome(FILE *f, gva_t gva, const struct walk_result *res)
 	case WALK_NO_MEMORY:
 		fprintf(f, "  %s at gpa %#" PRIx64 "\n", walk_outcome_name(res->outcome), res->gpa);
 		return;
+	case WALK_AGAIN:
+		fprintf(f, "  %s: the entry at gpa %#" PRIx64 " was another one each time; try again\n",
+			walk_outcome_name(res->outcome), res->gpa);
+		return;
 	default:
 		fprintf(f, "  %s\n", walk_outcome_name(res->outcome));
 	}
@@ -144,14 +148,15 @@ void render_page(FILE *f, struct gmem *gm, gpa_t gpa)
 void render_walk(FILE *f, gva_t gva, const struct walk_result *res, struct gmem *gm)
 {
 	unsigned int nr = res->nr_refs < WALK_MAX_REFS ? res->nr_refs : WALK_MAX_REFS;
+	bool refused = res->outcome != WALK_OK && res->outcome != WALK_AGAIN;
 
 	fprintf(f, "walk of gva %#" PRIx64 " (%s): %s, %u reference%s\n", gva,
 		res->format1 ? res->format1->name : "paging off", walk_outcome_name(res->outcome),
 		nr, nr == 1 ? "" : "s");
 	for (unsigned int i = 0; i < nr; i++)
-		render_ref(f, i + 1, &res->ref[i], res->outcome != WALK_OK && i + 1 == nr);
+		render_ref(f, i + 1, &res->ref[i], refused && i + 1 == nr);
 	render_outcome(f, gva, res);
-	if (gm && res->gpa != GPA_INVALID && res->outcome != WALK_PAGE_FAULT) {
+	if (gm && res->gpa != GPA_INVALID && res->outcome != WALK_AGAIN) {
 		fputs("  page: ", f);
 		render_page(f, gm, res->gpa);
 		fputc('\n', f);
