@@ -5,7 +5,8 @@
  * Who may block.  A vCPU that writes to a full pipe should wait: that is the back-pressure a
  * guest expects of a serial line.  It waits in poll() with a bounded timeout and looks at
  * `abandoned` in between, so that a VM can always be stopped.  The lock is held meanwhile; the
- * main loop therefore only ever tries it.
+ * main loop therefore only ever tries it, and learns without it whether output waits: whoever
+ * holds the lock says so in `waiting` on the way out, and wakes the main loop if that is news.
  *
  * After poll() says that a pipe is writable, PIPE_BUF bytes fit, so no write is larger.
  */
@@ -172,13 +173,21 @@ static void put(struct console *con, const char *data, size_t bytes)
 	con->fill += (unsigned int)bytes;
 }
 
+/* Let go of the lock.  True: output waits that did not before. */
+static bool release(struct console *con)
+{
+	bool waits = con->fill > 0, waited = atomic_exchange(&con->waiting, waits);
+
+	pthread_mutex_unlock(&con->lock);
+	return waits && !waited;
+}
+
 void console_write(struct console *con, const void *data, size_t bytes)
 {
 	const char *p = data;
-	bool was_empty, line_end = bytes && p[bytes - 1] == '\n';
+	bool line_end = bytes && p[bytes - 1] == '\n';
 
 	pthread_mutex_lock(&con->lock);
-	was_empty = !con->fill;
 	while (bytes) {
 		size_t n = bytes < CONSOLE_BUFFER / 2 ? bytes : CONSOLE_BUFFER / 2;
 
@@ -188,9 +197,8 @@ void console_write(struct console *con, const void *data, size_t bytes)
 	}
 	if (line_end || con->fill >= CONSOLE_BUFFER / 2)
 		write_down_to(con, 0);
-	if (was_empty && con->fill)
+	if (release(con))
 		con->wake(con->ctx);
-	pthread_mutex_unlock(&con->lock);
 }
 
 void console_abandon(struct console *con)
@@ -198,24 +206,19 @@ void console_abandon(struct console *con)
 	atomic_store(&con->abandoned, true);
 }
 
-bool console_waiting(struct console *con)
+bool console_waiting(const struct console *con)
 {
-	bool waiting;
-
-	if (pthread_mutex_trylock(&con->lock))
-		return false;	/* a vCPU is at it */
-	waiting = con->fill > 0;
-	pthread_mutex_unlock(&con->lock);
-	return waiting;
+	return atomic_load(&con->waiting);
 }
 
-void console_write_idle(struct console *con)
+bool console_write_idle(struct console *con)
 {
 	if (pthread_mutex_trylock(&con->lock))
-		return;
+		return false;
 	if (con->fill && writable(con, 0))
 		(void)write_piece(con);
-	pthread_mutex_unlock(&con->lock);
+	release(con);
+	return true;
 }
 
 /* Wait for the reader, the abort descriptor or the deadline.  False: stop waiting. */
@@ -243,7 +246,7 @@ bool console_drain(struct console *con, int abort_fd, uint64_t deadline_ns)
 			break;
 	}
 	all = !con->fill;
-	pthread_mutex_unlock(&con->lock);
+	release(con);
 	return all;
 }
 

@@ -23,11 +23,12 @@
 
 struct console {
 	int in_fd, out_fd;
-	/* Called from a vCPU's thread: output began to wait, or writing it failed. */
+	/* Called from a vCPU's thread: console_waiting() became true, or error was set. */
 	void (*wake)(void *ctx);
 	void *ctx;
 	atomic_bool abandoned;	/* vCPUs: do not wait for the reader any longer */
 	atomic_int error;	/* errno of the write that failed; all output is then dropped */
+	atomic_bool waiting;	/* fill > 0 when the lock was last released */
 	bool in_open;		/* main loop only */
 	pthread_mutex_t lock;	/* covers the buffer */
 	unsigned int fill;
@@ -45,9 +46,12 @@ void console_resume(struct console *con);
 void console_write(struct console *con, const void *data, size_t bytes);
 void console_abandon(struct console *con);
 
-/* Main loop: is output waiting; write some of it if that does not block. */
-bool console_waiting(struct console *con);
-void console_write_idle(struct console *con);
+/*
+ * Main loop: is output waiting; write some of it if that does not block.  False: a vCPU is writing
+ * just now, and may leave some behind without another wake.
+ */
+bool console_waiting(const struct console *con);
+bool console_write_idle(struct console *con);
 
 /*
  * Write out all that waits.  Gives up at deadline_ns (CLOCK_MONOTONIC, UINT64_MAX: never) or when

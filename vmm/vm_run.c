@@ -174,8 +174,8 @@ static void main_loop(struct vm *vm, struct ctl *ctl)
 			ctl_serve(ctl, vm);
 		if (fds[POLL_INPUT].revents)
 			take_input(vm);
-		if (fds[POLL_OUTPUT].revents)
-			console_write_idle(&vm->console);
+		if (fds[POLL_OUTPUT].revents && !console_write_idle(&vm->console))
+			vm->idle_ns = 0;	/* wait anew, not in a circle */
 		if (monotonic_ns() >= deadline_ns(vm))
 			vm_end(vm, QUIRE_STATUS_TIMEOUT, "timeout: the guest still ran after %g s",
 			       (double)vm->config.timeout_ns / 1e9);
