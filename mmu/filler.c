@@ -64,6 +64,7 @@ static void *filler_main(void *arg)
 {
 	struct gmem *gm = arg;
 
+	pthread_setname_np(pthread_self(), "filler");	/* from outside it goes through /proc */
 	lock(&gm->lock);
 	while (gm->filler_runs) {
 		gfn_t block = gm->wanted;
@@ -95,10 +96,8 @@ int filler_start(struct gmem *gm, struct quire_error *err)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	error = pthread_create(&gm->filler, NULL, filler_main, gm);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!error) {
-		pthread_setname_np(gm->filler, "filler");
+	if (!error)
 		return 0;
-	}
 	gm->filler_runs = false;
 	pthread_cond_destroy(&gm->suggested);
 	return quire_fail(err, -error, "cannot start the filler thread: %s", strerror(error));
