@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MACHINE_PROTOCOL_H
+#define QUIRE_MACHINE_PROTOCOL_H
+
+/*
+ * What the machine, launchers and VMs say to each other.  This header is the manual.
+ *
+ * Transport: unix SOCK_SEQPACKET; each packet is exactly one struct machine_msg, in host byte
+ * order, with at most one descriptor attached (SCM_RIGHTS).  Two kinds of connection:
+ *
+ *   control   a launcher (`quire run`) or a question (`quire stat`) connects to the machine's
+ *             socket.  The machine takes it only from its own uid or root (SO_PEERCRED).
+ *   channel   a VM process and the machine.  Made by the machine (socketpair) when it admits
+ *             the VM, handed to the launcher, inherited by the VM.  A VM that was taken over
+ *             by its guest can say nothing here that concerns another VM.
+ *
+ * Control
+ *   client                          machine
+ *   HELLO                     -->
+ *                             <--   HELLO              (version, machine's pid)
+ *   ADMIT                     -->                      one VM's promise, before it allocates
+ *                             <--   ADMITTED + channel  or REFUSED with the ledger's sum
+ *   STARTED + pidfd           -->                      the process that will hold the channel
+ *                             <--   GONE               the VM's end, unasked: why, with numbers
+ *   GET                       -->
+ *                             <--   STATE              ledger and budget
+ *   LIST                      -->
+ *                             <--   VM ... VM, END     one per VM
+ *   SET                       -->                      mode, ratio, memory, swap (privileged)
+ *                             <--   STATE              or REFUSED
+ *
+ * Channel
+ *   VM                              machine
+ *   ATTACH + RAM file         -->                      read-only, on tmpfs: the machine counts
+ *                                                      its blocks, and can never write it
+ *   CREDIT                    -->                      need pages now, want more
+ *                             <--   GRANT              at least need; or DENIED: nobody can be
+ *                                                      killed for it, the VM must end
+ *   RETURN                    -->                      unspent credits
+ *                             <--   RECALL             please return what you can spare
+ *                             <--   STOP               end in order
+ *
+ * The VM's end is the channel's hang-up (or the pidfd): everything it held returns.
+ *
+ * A machine that dies: the launcher sees its control connection hang up.  When it finds a new
+ * machine it says HELLO, and ADMIT with readmit set and the credits that the VM holds for each of
+ * its VMs; a readmission is never refused.  The new channel goes to the VM through the launcher.
+ *
+ * Anything else (a packet of another size, wrong magic or version, an unknown type, a type out
+ * of place, a descriptor that is not what it should be, no HELLO within HELLO_SECONDS, more
+ * packets unread than the socket buffer holds) ends that connection, and only that.
+ */
+#include <quire/types.h>
+
+#define MACHINE_MAGIC	   0x4d434851u	/* "QHCM" */
+#define MACHINE_VERSION	   1
+#define MACHINE_NAME_MAX   47
+#define MACHINE_HELLO_SECONDS 5
+
+/* Abstract address of the machine that `quire machine` runs and `quire run` joins by default:
+ * "\0quire/machine/UID". */
+#define MACHINE_ADDRESS "quire/machine/%u"
+
+enum machine_type {
+	/* control, client to machine */
+	MACHINE_HELLO = 1,
+	MACHINE_ADMIT,
+	MACHINE_STARTED,
+	MACHINE_GET,
+	MACHINE_LIST,
+	MACHINE_SET,
+	/* control, machine to client (HELLO too) */
+	MACHINE_ADMITTED = 32,
+	MACHINE_REFUSED,
+	MACHINE_GONE,
+	MACHINE_STATE,
+	MACHINE_VM,
+	MACHINE_END,
+	/* channel, VM to machine */
+	MACHINE_ATTACH = 64,
+	MACHINE_CREDIT,
+	MACHINE_RETURN,
+	/* channel, machine to VM */
+	MACHINE_GRANT = 96,
+	MACHINE_DENIED,
+	MACHINE_RECALL,
+	MACHINE_STOP,
+};
+
+/* Why a VM is gone. */
+enum machine_reason {
+	MACHINE_ENDED,		/* its process ended, or was killed by somebody else */
+	MACHINE_OOM,		/* chosen when memory ran out */
+	MACHINE_MISBEHAVED,	/* its channel broke the rules */
+};
+
+struct machine_admit {
+	uint64_t ram_pages;		/* promise: RAM ... */
+	uint64_t overhead_pages;	/* ... and its process and tables */
+	uint64_t credit_pages;		/* readmit: what it holds */
+	int32_t oom_score_adj;
+	uint32_t readmit;		/* 0 or 1 */
+	char name[MACHINE_NAME_MAX + 1];
+};
+
+struct machine_vm_record {
+	uint64_t ram_pages, overhead_pages, credit_pages;
+	uint64_t resident_pages;	/* blocks of its RAM file, by the kernel's count */
+	int32_t oom_score_adj;
+	int32_t pid;
+	char name[MACHINE_NAME_MAX + 1];
+};
+
+struct machine_gone {
+	uint32_t reason;		/* enum machine_reason */
+	int64_t badness;		/* OOM: its points ... */
+	uint64_t resident_pages;	/* ... and what it held */
+	uint64_t need_pages, free_pages, min_pages;	/* what was short */
+};
+
+/* Fields of struct machine_settings that are meant, in SET. */
+enum machine_field {
+	MACHINE_SET_MEMORY = 1 << 0,
+	MACHINE_SET_SWAP = 1 << 1,
+	MACHINE_SET_MODE = 1 << 2,	/* mode and guess */
+	MACHINE_SET_RATIO = 1 << 3,	/* and limit_in_pages = 0 */
+	MACHINE_SET_LIMIT = 1 << 4,	/* and limit_in_pages = 1 */
+	MACHINE_SET_RESERVES = 1 << 5,
+};
+
+struct machine_settings {
+	uint32_t fields;		/* SET: enum machine_field bits; STATE: all */
+	uint32_t mode, guess, ratio, limit_in_pages, pad;
+	uint64_t memory_pages, swap_pages, limit_pages, reserved_huge_pages;
+	uint64_t admin_reserve_pages, user_reserve_pages;
+};
+
+struct machine_state {
+	struct machine_settings settings;
+	uint64_t committed_pages, commit_limit_pages;
+	uint64_t credit_pages, overhead_pages, resident_pages, free_pages;
+	uint64_t min_pages, low_pages, high_pages;
+	uint64_t admissions, refusals, oom_kills;
+	uint32_t nr_vms;
+	int32_t pid;
+};
+
+struct machine_msg {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t type;			/* enum machine_type */
+	uint32_t vm;			/* the VM meant, where there is one; ids start at 1 */
+	int32_t error;			/* REFUSED: -errno */
+	union {
+		struct machine_admit admit;
+		struct machine_vm_record vm_record;
+		struct machine_gone gone;
+		struct machine_settings set;
+		struct machine_state state;
+		struct {
+			uint64_t need_pages, want_pages;	/* CREDIT */
+		} credit;
+		uint64_t pages;		/* ADMITTED, GRANT, RETURN, RECALL; ATTACH: tables */
+		int32_t pid;		/* HELLO from the machine */
+		char text[240];		/* REFUSED: one line */
+	};
+};
+
+_Static_assert(sizeof(struct machine_msg) == 256, "a record has one size");
+
+#endif
