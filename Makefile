@@ -43,7 +43,7 @@ CFLAGS_ALL   = -std=gnu11 -pthread $(WARN) $(SANFLAGS) $(CFLAGS)
 LDFLAGS_ALL  = -pthread $(SANFLAGS) $(LDFLAGS)
 LIBS         = -lcapstone -lfdt -lpng
 
-LIB_SRC   := $(filter-out vmm/main.c,$(wildcard mmu/*.c vmm/*.c))
+LIB_SRC   := $(filter-out vmm/main.c,$(wildcard mmu/*.c mmu/machine/*.c vmm/*.c))
 LIB       := $(BUILD)/libquire.a
 TEST_SRC  := $(wildcard tests/*_test.c tests/kvm/*_test.c)
 TEST_BIN  := $(TEST_SRC:%.c=$(BUILD)/%)
@@ -136,7 +136,7 @@ demo: deps
 
 # Each header compiles alone.
 headers-check:
-	$(Q)for h in include/quire/*.h mmu/*.h vmm/*.h; do \
+	$(Q)for h in include/quire/*.h mmu/*.h mmu/machine/*.h vmm/*.h; do \
 		$(CC) $(CPPFLAGS_ALL) -MF /dev/null $(CFLAGS_ALL) -fsyntax-only -x c $$h || exit 1; done
 
 lint: headers-check

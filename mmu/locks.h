@@ -10,6 +10,7 @@
  *   level         protects
  *   LOCK_VCPU     a vCPU's job slot and run state (vmm/vcpu.c)
  *   LOCK_GMEM     stage 2, every change to the window, gmem's counters (mmu/gmem.c)
+ *   LOCK_CREDITS  page credits at hand, and who waits for more (mmu/machine/credits.c)
  *   LOCK_CONSOLE  the console's output buffer (vmm/console.c)
  *
  * None is held across KVM_RUN, poll or a wait for another thread; LOCK_GMEM is held across
@@ -24,6 +25,7 @@
 enum lock_level {
 	LOCK_VCPU,
 	LOCK_GMEM,
+	LOCK_CREDITS,
 	LOCK_CONSOLE,
 };
 

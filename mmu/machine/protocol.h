@@ -24,15 +24,20 @@
  *                             <--   GONE               the VM's end, unasked: why, with numbers
  *   GET                       -->
  *                             <--   STATE              ledger and budget
- *   LIST                      -->
- *                             <--   VM ... VM, END     one per VM
- *   SET                       -->                      mode, ratio, memory, swap (privileged)
+ *   LIST (vm: from which id)  -->
+ *                             <--   VM ... VM, END     one per VM in order of id, at most
+ *                                                      LIST_MAX; END's vm says where to go on,
+ *                                                      0: that was the last
+ *   SET                       -->                      mode, ratio, memory, swap
  *                             <--   STATE              or REFUSED
+ *
+ * Requests are answered in order; GONE may come between a request and its answer.  A HELLO of
+ * another version is answered with REFUSED (-EPROTONOSUPPORT) before the connection ends.
  *
  * Channel
  *   VM                              machine
- *   ATTACH + RAM file         -->                      read-only, on tmpfs: the machine counts
- *                                                      its blocks, and can never write it
+ *   ATTACH + RAM file         -->                      once; read-only, on tmpfs: the machine
+ *                                                      counts its blocks, and can never write it
  *   CREDIT                    -->                      need pages now, want more
  *                             <--   GRANT              at least need; or DENIED: nobody can be
  *                                                      killed for it, the VM must end
@@ -40,15 +45,25 @@
  *                             <--   RECALL             please return what you can spare
  *                             <--   STOP               end in order
  *
- * The VM's end is the channel's hang-up (or the pidfd): everything it held returns.
+ * A VM has at most one CREDIT unanswered, never asks for more than its promise of RAM less the
+ * credits it holds, and returns no more than it holds.  need 0 asks for a batch ahead of time:
+ * it is answered at once, with GRANT of 0 pages if memory is short.  A RECALL is answered by
+ * one RETURN, of 0 pages if need be; until then no other RECALL comes.  `vm` means nothing on a
+ * channel.
+ *
+ * The VM's end is the end of its process, if the machine was told of one (STARTED), else the
+ * channel's hang-up: everything it held returns.  A VM that hangs up and lives on keeps its
+ * account, because it keeps its pages.
  *
  * A machine that dies: the launcher sees its control connection hang up.  When it finds a new
  * machine it says HELLO, and ADMIT with readmit set and the credits that the VM holds for each of
- * its VMs; a readmission is never refused.  The new channel goes to the VM through the launcher.
+ * its VMs; a readmission is refused only if it is malformed.  The new channel goes to the VM
+ * through the launcher, and the VM says ATTACH again.
  *
  * Anything else (a packet of another size, wrong magic or version, an unknown type, a type out
  * of place, a descriptor that is not what it should be, no HELLO within HELLO_SECONDS, more
- * packets unread than the socket buffer holds) ends that connection, and only that.
+ * packets unread than the socket buffer holds) ends that connection, and only that.  A VM whose
+ * channel broke the rules is killed.
  */
 #include <quire/types.h>
 
@@ -56,6 +71,10 @@
 #define MACHINE_VERSION	   1
 #define MACHINE_NAME_MAX   47
 #define MACHINE_HELLO_SECONDS 5
+#define MACHINE_LIST_MAX   64
+
+/* No number of pages in a request is larger: 64 bits of bytes. */
+#define MACHINE_PAGES_MAX (1ULL << 52)
 
 /* Abstract address of the machine that `quire machine` runs and `quire run` joins by default:
  * "\0quire/machine/UID". */
@@ -85,6 +104,7 @@ enum machine_type {
 	MACHINE_DENIED,
 	MACHINE_RECALL,
 	MACHINE_STOP,
+	MACHINE_NR_TYPES,
 };
 
 /* Why a VM is gone. */
@@ -95,12 +115,12 @@ enum machine_reason {
 };
 
 struct machine_admit {
-	uint64_t ram_pages;		/* promise: RAM ... */
+	uint64_t ram_pages;		/* promise: RAM, not 0 ... */
 	uint64_t overhead_pages;	/* ... and its process and tables */
-	uint64_t credit_pages;		/* readmit: what it holds */
+	uint64_t credit_pages;		/* readmit: what it holds, at most ram_pages; else 0 */
 	int32_t oom_score_adj;
 	uint32_t readmit;		/* 0 or 1 */
-	char name[MACHINE_NAME_MAX + 1];
+	char name[MACHINE_NAME_MAX + 1]; /* printable ASCII without blanks, may be empty */
 };
 
 struct machine_vm_record {
@@ -160,7 +180,7 @@ struct machine_msg {
 		struct {
 			uint64_t need_pages, want_pages;	/* CREDIT */
 		} credit;
-		uint64_t pages;		/* ADMITTED, GRANT, RETURN, RECALL; ATTACH: tables */
+		uint64_t pages;		/* ADMITTED, GRANT, RETURN, RECALL */
 		int32_t pid;		/* HELLO from the machine */
 		char text[240];		/* REFUSED: one line */
 	};

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <time.h>
+#include <unistd.h>
+#include "client.h"
+#include "wire.h"
+
+/* A GONE that came while something else was awaited. */
+struct kept {
+	STAILQ_ENTRY(kept) link;
+	uint32_t vm;
+	struct machine_gone gone;
+};
+
+struct machine_client {
+	int fd;
+	STAILQ_HEAD(, kept) kept;
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static int failed(struct quire_error *err, int code)
+{
+	const char *what = code == -ETIMEDOUT ? "does not answer" :
+			   code == -EPROTO ? "said what makes no sense" :
+			   code == -EPROTONOSUPPORT ? "speaks another version of the protocol" :
+			   "hung up";
+
+	return quire_fail(err, code, "the machine %s (%s)", what, strerror(-code));
+}
+
+static int keep(struct machine_client *c, const struct machine_msg *msg)
+{
+	struct kept *k = malloc(sizeof(*k));
+
+	if (!k)
+		return -ENOMEM;
+	k->vm = msg->vm;
+	k->gone = msg->gone;
+	STAILQ_INSERT_TAIL(&c->kept, k, link);
+	return 0;
+}
+
+/* Wait until fd is ready or the deadline has passed.  0 or -ETIMEDOUT. */
+static int wait_ready(int fd, short events, uint64_t deadline_ms)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+
+	for (;;) {
+		uint64_t now = now_ms();
+		int n;
+
+		if (now >= deadline_ms)
+			return -ETIMEDOUT;
+		n = poll(&p, 1, (int)(deadline_ms - now));
+		if (n > 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+	}
+}
+
+static int send_msg(struct machine_client *c, const struct machine_msg *msg, int attach)
+{
+	uint64_t deadline = now_ms() + MACHINE_CLIENT_MS;
+	int code;
+
+	while ((code = wire_send(c->fd, msg, attach)) == -EAGAIN) {
+		code = wait_ready(c->fd, POLLOUT, deadline);
+		if (code)
+			return code;
+	}
+	return code == -EPIPE ? -ECONNRESET : code;
+}
+
+/* The next record that is no GONE.  *fd is the caller's. */
+static int receive(struct machine_client *c, struct machine_msg *msg, int *fd)
+{
+	uint64_t deadline = now_ms() + MACHINE_CLIENT_MS;
+	int code;
+
+	for (;;) {
+		code = wire_recv(c->fd, msg, fd);
+		if (code < 0)
+			return code;
+		if (!code) {
+			code = wait_ready(c->fd, POLLIN, deadline);
+			if (code)
+				return code;
+		} else if (msg->type != MACHINE_GONE) {
+			return 0;
+		} else {
+			if (*fd >= 0)
+				close(*fd);
+			code = keep(c, msg);
+			if (code)
+				return code;
+		}
+	}
+}
+
+/* 0 if msg is of this type, with a descriptor or without. */
+static int expect(struct machine_msg *msg, int *fd, enum machine_type type, bool descriptor,
+		  struct quire_error *err)
+{
+	int code = -EPROTO;
+
+	if (msg->type == type && descriptor == (*fd >= 0))
+		return 0;
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+	if (msg->type != MACHINE_REFUSED || msg->error >= 0 || msg->error < -4095)
+		return failed(err, code);
+	msg->text[sizeof(msg->text) - 1] = '\0';
+	return quire_fail(err, msg->error, "%s", msg->text);
+}
+
+/* Ask, and receive the answer in place. */
+static int ask(struct machine_client *c, struct machine_msg *msg, enum machine_type answer,
+	       bool descriptor, int *fd, struct quire_error *err)
+{
+	int code = send_msg(c, msg, -1), none;
+
+	if (!fd)
+		fd = &none;
+	if (!code)
+		code = receive(c, msg, fd);
+	return code ? failed(err, code) : expect(msg, fd, answer, descriptor, err);
+}
+
+int machine_client_create(int fd, struct machine_client **out, struct quire_error *err)
+{
+	struct machine_msg msg = wire_msg(MACHINE_HELLO, 0);
+	struct machine_client *c = calloc(1, sizeof(*c));
+	int code;
+
+	if (!c) {
+		close(fd);
+		return quire_fail(err, -ENOMEM, "no memory to talk to the machine");
+	}
+	c->fd = fd;
+	STAILQ_INIT(&c->kept);
+	code = ask(c, &msg, MACHINE_HELLO, false, NULL, err);
+	if (code) {
+		machine_client_destroy(c);
+		return code;
+	}
+	*out = c;
+	return 0;
+}
+
+/* A blocking connect waits while the machine's backlog is full. */
+int machine_client_connect(const char *address, struct machine_client **out,
+			   struct quire_error *err)
+{
+	struct timeval patience = { .tv_sec = MACHINE_CLIENT_MS / 1000 };
+	struct sockaddr_un sun;
+	char name[64];
+	socklen_t len;
+	int fd, code = wire_address(address, &sun, &len, err);
+
+	if (code)
+		return code;
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return quire_fail(err, -errno, "cannot create a socket: %s", strerror(errno));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	if (connect(fd, (const struct sockaddr *)&sun, len)) {
+		code = errno == EAGAIN ? -ETIMEDOUT : -errno;
+		close(fd);
+		return quire_fail(err, code, "no machine answers at %s: %s; start one with quire "
+				  "machine", wire_address_name(address, name, sizeof(name)),
+				  strerror(-code));
+	}
+	return machine_client_create(fd, out, err);
+}
+
+void machine_client_destroy(struct machine_client *c)
+{
+	struct kept *k;
+
+	if (!c)
+		return;
+	while ((k = STAILQ_FIRST(&c->kept))) {
+		STAILQ_REMOVE_HEAD(&c->kept, link);
+		free(k);
+	}
+	close(c->fd);
+	free(c);
+}
+
+int machine_client_admit(struct machine_client *c, const struct machine_admit *admit,
+			 struct machine_admitted *out, struct quire_error *err)
+{
+	struct machine_msg msg = wire_msg(MACHINE_ADMIT, 0);
+	int code, channel;
+
+	msg.admit = *admit;
+	code = ask(c, &msg, MACHINE_ADMITTED, true, &channel, err);
+	if (code)
+		return code;
+	*out = (struct machine_admitted){
+		.vm = msg.vm, .channel = channel, .credit_pages = msg.pages,
+	};
+	return 0;
+}
+
+int machine_client_started(struct machine_client *c, uint32_t vm, int pidfd,
+			   struct quire_error *err)
+{
+	struct machine_msg msg = wire_msg(MACHINE_STARTED, vm);
+	int code = send_msg(c, &msg, pidfd);
+
+	return code ? failed(err, code) : 0;
+}
+
+int machine_client_get(struct machine_client *c, struct machine_state *state,
+		       struct quire_error *err)
+{
+	struct machine_msg msg = wire_msg(MACHINE_GET, 0);
+	int code = ask(c, &msg, MACHINE_STATE, false, NULL, err);
+
+	if (!code)
+		*state = msg.state;
+	return code;
+}
+
+/* One part of the list.  *from becomes where to go on, 0 at the end. */
+static int list_part(struct machine_client *c, uint32_t *from,
+		     void (*each)(void *ctx, uint32_t vm, const struct machine_vm_record *r),
+		     void *ctx, struct quire_error *err)
+{
+	struct machine_msg msg = wire_msg(MACHINE_LIST, *from);
+	int fd, code = send_msg(c, &msg, -1);
+
+	if (code)
+		return failed(err, code);
+	for (;;) {
+		code = receive(c, &msg, &fd);
+		if (code)
+			return failed(err, code);
+		if (msg.type == MACHINE_END) {
+			code = expect(&msg, &fd, MACHINE_END, false, err);
+			if (!code && msg.vm && msg.vm <= *from)
+				code = failed(err, -EPROTO);
+			*from = msg.vm;
+			return code;
+		}
+		code = expect(&msg, &fd, MACHINE_VM, false, err);
+		if (code)
+			return code;
+		msg.vm_record.name[MACHINE_NAME_MAX] = '\0';
+		each(ctx, msg.vm, &msg.vm_record);
+	}
+}
+
+int machine_client_list(struct machine_client *c,
+			void (*each)(void *ctx, uint32_t vm, const struct machine_vm_record *r),
+			void *ctx, struct quire_error *err)
+{
+	uint32_t from = 0;
+	int code;
+
+	do
+		code = list_part(c, &from, each, ctx, err);
+	while (!code && from);
+	return code;
+}
+
+int machine_client_set(struct machine_client *c, const struct machine_settings *settings,
+		       struct machine_state *state, struct quire_error *err)
+{
+	struct machine_msg msg = wire_msg(MACHINE_SET, 0);
+	int code;
+
+	msg.set = *settings;
+	code = ask(c, &msg, MACHINE_STATE, false, NULL, err);
+	if (!code && state)
+		*state = msg.state;
+	return code;
+}
+
+int machine_client_fd(const struct machine_client *c)
+{
+	return c->fd;
+}
+
+static bool take_kept(struct machine_client *c, uint32_t *vm, struct machine_gone *gone)
+{
+	struct kept *k = STAILQ_FIRST(&c->kept);
+
+	if (!k)
+		return false;
+	*vm = k->vm;
+	*gone = k->gone;
+	STAILQ_REMOVE_HEAD(&c->kept, link);
+	free(k);
+	return true;
+}
+
+int machine_client_gone(struct machine_client *c, uint32_t *vm, struct machine_gone *gone)
+{
+	struct machine_msg msg;
+	int fd, code;
+
+	if (take_kept(c, vm, gone))
+		return 1;
+	code = wire_recv(c->fd, &msg, &fd);
+	if (code <= 0)
+		return code;
+	if (fd >= 0)
+		close(fd);
+	if (msg.type != MACHINE_GONE || fd >= 0)
+		return -EPROTO;
+	*vm = msg.vm;
+	*gone = msg.gone;
+	return 1;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MACHINE_CLIENT_H
+#define QUIRE_MACHINE_CLIENT_H
+
+/*
+ * The launcher's side of a control connection, and that of whoever asks the machine something.
+ *
+ * The calls are short exchanges that block for at most MACHINE_CLIENT_MS; they return 0 or
+ * -errno with one line in *err (may be NULL):
+ *
+ *   -ECONNRESET   the machine hung up: it died, or we broke the rules
+ *   -ETIMEDOUT    it does not answer
+ *   -EPROTO       it said what makes no sense
+ *
+ * After one of these the connection is of no more use but to machine_client_destroy().  What
+ * the machine says unasked (GONE) while a call waits for its answer is kept for
+ * machine_client_gone().  One thread at a time.
+ */
+#include <quire/error.h>
+#include "protocol.h"
+
+#define MACHINE_CLIENT_MS 10000
+
+struct machine_client;
+
+/*
+ * Connect to the machine at `address` (NULL the default, "@NAME" abstract, else a path) and say
+ * hello.  Also -ECONNREFUSED, -ENOENT: no machine there; -EPROTONOSUPPORT: another version.
+ */
+int machine_client_connect(const char *address, struct machine_client **out,
+			   struct quire_error *err);
+
+/* The same over fd, connected already (to a machine that adopted its peer).  Takes fd over,
+ * also on failure. */
+int machine_client_create(int fd, struct machine_client **out, struct quire_error *err);
+
+void machine_client_destroy(struct machine_client *c);	/* NULL is fine */
+
+struct machine_admitted {
+	uint32_t vm;
+	int channel;		/* the caller's; close-on-exec; for credits_create() */
+	uint64_t credit_pages;	/* to start with; readmitted: what was claimed */
+};
+
+/* Promise a VM.  -ENOMEM: refused by overcommit; -EINVAL and others: refused, *err says why. */
+int machine_client_admit(struct machine_client *c, const struct machine_admit *admit,
+			 struct machine_admitted *out, struct quire_error *err);
+
+/* The process that will hold vm's channel; pidfd stays the caller's.  There is no answer. */
+int machine_client_started(struct machine_client *c, uint32_t vm, int pidfd,
+			   struct quire_error *err);
+
+int machine_client_get(struct machine_client *c, struct machine_state *state,
+		       struct quire_error *err);
+
+/* Call each for every VM, in order of id. */
+int machine_client_list(struct machine_client *c,
+			void (*each)(void *ctx, uint32_t vm, const struct machine_vm_record *r),
+			void *ctx, struct quire_error *err);
+
+/* Change what settings->fields says; *state (may be NULL) is what came of it.  -EINVAL: refused. */
+int machine_client_set(struct machine_client *c, const struct machine_settings *settings,
+		       struct machine_state *state, struct quire_error *err);
+
+/* For the launcher's poll loop: readable when machine_client_gone() has something to say. */
+int machine_client_fd(const struct machine_client *c);
+
+/*
+ * The next VM that is gone, without blocking.  1: *vm and *gone are set; 0: none yet;
+ * -ECONNRESET, -EPROTO.  Call until it is not 1: poll does not see what is kept already.
+ */
+int machine_client_gone(struct machine_client *c, uint32_t *vm, struct machine_gone *gone);
+
+#endif

@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Page credits of one VM.
+ *
+ * Asking.  At most one CREDIT is under way.  credits_take() asks ahead of time (need 0) when
+ * less than half a batch is left, so that the machine's answer is usually here before the rest
+ * is spent; waiters ask for what they need.  A grant of no more than was needed, or a RECALL,
+ * means that memory is *scarce*: then nothing is asked ahead and nothing spare is kept, until a
+ * grant is larger than its need again.
+ *
+ * Sending never blocks.  If the machine does not read (it is busy, or stopped), the channel is
+ * *congested*: what must be said is remembered (owes_*) and said when the listener sees room.
+ *
+ * The channel is replaced and closed by the listener alone, and used under the lock by others,
+ * so that nobody holds a number that is another file by now.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "../locks.h"
+#include "budget.h"
+#include "credits.h"
+#include "wire.h"
+
+#define BATCH_MIN 64u
+
+/* [I] immutable   [m] lock   [t] listener only */
+struct credits {
+	struct credits_config config;	/* [I] */
+	struct lock lock;
+	pthread_cond_t changed;		/* any [m] that a waiter looks at */
+	pthread_t listener;
+	int wake;			/* [I] eventfd: listener, look again */
+	int channel;			/* [m] -1: the machine is lost */
+	int next_channel;		/* [m] for the listener to adopt, or -1 */
+	int ram;			/* [m] to attach, or -1 */
+	uint64_t spare, held;		/* [m] */
+	uint64_t batch;			/* [m] size of the last generous grant */
+	uint64_t asked_need;		/* [m] of the CREDIT under way */
+	uint64_t denials;		/* [m] counts DENIED */
+	unsigned int waiters;		/* [m] */
+	bool asked;			/* [m] a CREDIT is under way */
+	bool scarce, congested;		/* [m] */
+	bool owes_return, owes_attach;	/* [m] */
+	bool cancelled, quitting;	/* [m] */
+};
+
+static void poke(struct credits *c)
+{
+	uint64_t one = 1;
+	ssize_t n = write(c->wake, &one, sizeof(one));
+
+	(void)n;	/* a full counter is readable too */
+}
+
+/* Send now or not at all. */
+static bool say(struct credits *c, const struct machine_msg *msg, int attach)
+{
+	assert_held(&c->lock);
+	if (c->channel < 0 || c->congested)
+		return false;
+	switch (wire_send(c->channel, msg, attach)) {
+	case 0:
+		return true;
+	case -EAGAIN:
+		c->congested = true;
+		poke(c);
+	}
+	return false;
+}
+
+static bool give_back(struct credits *c, uint64_t pages)
+{
+	struct machine_msg msg = wire_msg(MACHINE_RETURN, 0);
+
+	msg.pages = pages;
+	if (!say(c, &msg, -1))
+		return false;
+	c->spare -= pages;
+	c->held -= pages;
+	return true;
+}
+
+static void ask(struct credits *c, uint64_t need, uint64_t want)
+{
+	struct machine_msg msg = wire_msg(MACHINE_CREDIT, 0);
+
+	if (c->asked)
+		return;
+	msg.credit.need_pages = min_u64(need, c->config.promise_pages - c->held);
+	msg.credit.want_pages = want;
+	c->asked = say(c, &msg, -1);
+	c->asked_need = msg.credit.need_pages;
+}
+
+/* Say what is owed. */
+static void flush(struct credits *c)
+{
+	if (c->owes_attach) {
+		struct machine_msg msg = wire_msg(MACHINE_ATTACH, 0);
+
+		c->owes_attach = !say(c, &msg, c->ram);
+	}
+	if (c->owes_return)
+		c->owes_return = !give_back(c, c->waiters ? 0 : c->spare);
+}
+
+static bool on_grant(struct credits *c, uint64_t pages)
+{
+	if (!c->asked || pages > c->config.promise_pages - c->held)
+		return false;
+	c->asked = false;
+	c->scarce = pages <= c->asked_need;
+	if (!c->scarce)
+		c->batch = max_u64(BATCH_MIN, min_u64(pages, BUDGET_BATCH_MAX));
+	c->spare += pages;
+	c->held += pages;
+	return true;
+}
+
+static bool on_denied(struct credits *c)
+{
+	if (!c->asked)
+		return false;
+	c->asked = false;
+	c->denials++;
+	return true;
+}
+
+static bool on_recall(struct credits *c)
+{
+	c->scarce = true;
+	c->owes_return = true;
+	flush(c);
+	return true;
+}
+
+/* False: this is no machine. */
+static bool message(struct credits *c, const struct machine_msg *msg)
+{
+	bool fine = true;
+
+	lock(&c->lock);
+	switch (msg->type) {
+	case MACHINE_GRANT:
+		fine = on_grant(c, msg->pages);
+		break;
+	case MACHINE_DENIED:
+		fine = on_denied(c);
+		break;
+	case MACHINE_RECALL:
+		fine = on_recall(c);
+		break;
+	case MACHINE_STOP:
+		break;
+	default:
+		fine = false;
+	}
+	pthread_cond_broadcast(&c->changed);
+	unlock(&c->lock);
+	if (msg->type == MACHINE_STOP && c->config.on_stop)
+		c->config.on_stop(c->config.ctx);
+	return fine;
+}
+
+static void lose(struct credits *c)
+{
+	lock(&c->lock);
+	close(c->channel);
+	c->channel = -1;
+	c->asked = c->congested = c->owes_return = false;
+	unlock(&c->lock);
+	if (c->config.on_lost)
+		c->config.on_lost(c->config.ctx);
+}
+
+static void receive(struct credits *c, int channel)
+{
+	struct machine_msg msg;
+	int fd, code;
+
+	while ((code = wire_recv(channel, &msg, &fd)) == 1) {
+		if (fd >= 0)
+			close(fd);
+		if (fd >= 0 || !message(c, &msg)) {
+			code = -EPROTO;
+			break;
+		}
+	}
+	if (code < 0)
+		lose(c);
+}
+
+static void make_room(struct credits *c)
+{
+	lock(&c->lock);
+	c->congested = false;
+	flush(c);
+	pthread_cond_broadcast(&c->changed);
+	unlock(&c->lock);
+}
+
+/* Adopt a new channel if there is one.  What to poll it for; *quit: the end. */
+static struct pollfd look(struct credits *c, bool *quit)
+{
+	struct pollfd p;
+
+	lock(&c->lock);
+	if (c->next_channel >= 0) {
+		c->channel = c->next_channel;
+		c->next_channel = -1;
+		c->owes_attach = c->ram >= 0;
+		flush(c);
+		pthread_cond_broadcast(&c->changed);
+	}
+	p = (struct pollfd){ .fd = c->channel,
+			     .events = POLLIN | (c->congested ? POLLOUT : 0) };
+	*quit = c->quitting;
+	unlock(&c->lock);
+	return p;
+}
+
+static void *listen_to_machine(void *arg)
+{
+	struct credits *c = arg;
+	uint64_t count;
+	bool quit;
+
+	for (;;) {
+		struct pollfd p[2] = { look(c, &quit), { .fd = c->wake, .events = POLLIN } };
+
+		if (quit)
+			return NULL;
+		if (poll(p, 2, -1) < 0)
+			continue;
+		if (p[1].revents && read(c->wake, &count, sizeof(count)) < 0)
+			continue;
+		if (p[0].revents & POLLOUT)
+			make_room(c);
+		if (p[0].revents & ~POLLOUT)
+			receive(c, p[0].fd);
+	}
+}
+
+int credits_create(const struct credits_config *config, struct credits **out,
+		   struct quire_error *err)
+{
+	struct credits *c = calloc(1, sizeof(*c));
+	int code = ENOMEM;
+
+	if (!c)
+		goto no_memory;
+	c->config = *config;
+	c->channel = config->channel;
+	c->next_channel = c->ram = -1;
+	c->spare = c->held = config->held_pages;
+	c->batch = max_u64(BATCH_MIN, min_u64(config->held_pages, BUDGET_BATCH_MAX));
+	c->wake = eventfd(0, EFD_CLOEXEC);
+	if (c->wake < 0) {
+		code = errno;
+		goto no_eventfd;
+	}
+	lock_init(&c->lock, LOCK_CREDITS);
+	pthread_cond_init(&c->changed, NULL);
+	code = pthread_create(&c->listener, NULL, listen_to_machine, c);
+	if (code)
+		goto no_thread;
+	*out = c;
+	return 0;
+
+no_thread:
+	pthread_cond_destroy(&c->changed);
+	lock_finish(&c->lock);
+	close(c->wake);
+no_eventfd:
+	free(c);
+no_memory:
+	close(config->channel);
+	return quire_fail(err, -code, "cannot listen to the machine: %s", strerror(code));
+}
+
+void credits_destroy(struct credits *c)
+{
+	if (!c)
+		return;
+	lock(&c->lock);
+	assert(!c->waiters);
+	c->quitting = true;
+	poke(c);
+	unlock(&c->lock);
+	pthread_join(c->listener, NULL);
+	if (c->channel >= 0)
+		close(c->channel);
+	if (c->next_channel >= 0)
+		close(c->next_channel);
+	if (c->ram >= 0)
+		close(c->ram);
+	close(c->wake);
+	pthread_cond_destroy(&c->changed);
+	lock_finish(&c->lock);
+	free(c);
+}
+
+int credits_attach(struct credits *c, int ram_readonly)
+{
+	int fd = fcntl(ram_readonly, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	lock(&c->lock);
+	assert(c->ram < 0);
+	c->ram = fd;
+	c->owes_attach = true;
+	flush(c);
+	unlock(&c->lock);
+	return 0;
+}
+
+bool credits_take(struct credits *c, uint64_t pages)
+{
+	bool enough;
+
+	lock(&c->lock);
+	enough = pages <= c->spare;
+	if (enough)
+		c->spare -= pages;
+	if (enough && !c->scarce && c->spare < c->batch / 2 && c->held < c->config.promise_pages)
+		ask(c, 0, UINT64_MAX);
+	unlock(&c->lock);
+	return enough;
+}
+
+/* 1: wait on; 0 or -errno: the answer of credits_wait(). */
+static int verdict(struct credits *c, uint64_t need, uint64_t want, uint64_t denials)
+{
+	if (c->cancelled)
+		return -ECANCELED;
+	if (c->denials != denials)
+		return -ENOMEM;
+	if (c->spare >= need || c->held == c->config.promise_pages)
+		return 0;
+	ask(c, need - c->spare, max_u64(need, want));
+	return 1;
+}
+
+int credits_wait(struct credits *c, uint64_t need, uint64_t want)
+{
+	uint64_t denials;
+	int code;
+
+	assert(!locks_held);
+	lock(&c->lock);
+	denials = c->denials;
+	c->waiters++;
+	while ((code = verdict(c, need, want, denials)) == 1)
+		pthread_cond_wait(&c->changed, &c->lock.mutex);
+	c->waiters--;
+	unlock(&c->lock);
+	return code;
+}
+
+void credits_put(struct credits *c, uint64_t pages)
+{
+	uint64_t keep, limit;
+
+	lock(&c->lock);
+	c->spare += pages;
+	assert(c->spare <= c->held);
+	keep = c->scarce ? 0 : c->batch;
+	limit = c->scarce ? 0 : 2 * c->batch;
+	if (c->waiters)
+		pthread_cond_broadcast(&c->changed);
+	else if (c->spare > limit)
+		give_back(c, c->spare - keep);
+	unlock(&c->lock);
+}
+
+void credits_cancel(struct credits *c)
+{
+	lock(&c->lock);
+	c->cancelled = true;
+	pthread_cond_broadcast(&c->changed);
+	unlock(&c->lock);
+}
+
+int credits_replace_channel(struct credits *c, int fd)
+{
+	bool lost;
+
+	lock(&c->lock);
+	lost = c->channel < 0 && c->next_channel < 0;
+	if (lost)
+		c->next_channel = fd;
+	poke(c);
+	unlock(&c->lock);
+	if (!lost)
+		close(fd);
+	return lost ? 0 : -EBUSY;
+}
+
+uint64_t credits_held(struct credits *c)
+{
+	uint64_t pages;
+
+	lock(&c->lock);
+	pages = c->held;
+	unlock(&c->lock);
+	return pages;
+}
+
+uint64_t credits_spare(struct credits *c)
+{
+	uint64_t pages;
+
+	lock(&c->lock);
+	pages = c->spare;
+	unlock(&c->lock);
+	return pages;
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The machine's loop.
+ *
+ * Every descriptor is a struct source in one epoll set, level-triggered, so that reading only a
+ * few records from each in a round loses nothing and gives everybody a turn.  A round is:
+ *
+ *   1. what is readable: records, hang-ups, ended processes
+ *   2. deadlines that passed: silent clients, waiting VMs, a stop
+ *   3. CREDITs that can be granted now
+ *   4. the graveyard: what ended in this round is freed
+ *
+ * A descriptor that came from a peer may have other owners, so closing ours does not take it
+ * out of the epoll set: source_close() does that first, always.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+#include "server_internal.h"
+
+#define EVENTS_PER_ROUND 64
+
+#define DEFAULT_RECALL_MS   200
+#define DEFAULT_VICTIM_MS   10000
+#define DEFAULT_STOP_MS	    10000
+#define DEFAULT_MAX_CLIENTS 1024
+#define DEFAULT_MAX_VMS	    16384
+
+uint64_t machine_now(const struct machine *m)
+{
+	struct timespec ts;
+
+	if (m->config.clock_ns)
+		return m->config.clock_ns(m->config.ctx);
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 * NS_PER_MS + (uint64_t)ts.tv_nsec;
+}
+
+void machine_log(struct machine *m, const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+
+	if (!m->config.log)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	m->config.log(m->config.ctx, line);
+}
+
+int source_add(struct machine *m, struct source *s)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = s };
+
+	return epoll_ctl(m->epoll, EPOLL_CTL_ADD, s->fd, &event) ? -errno : 0;
+}
+
+void source_close(struct machine *m, struct source *s)
+{
+	if (s->fd < 0)
+		return;
+	epoll_ctl(m->epoll, EPOLL_CTL_DEL, s->fd, NULL);
+	close(s->fd);
+	s->fd = -1;
+}
+
+static void set_defaults(struct machine_config *c)
+{
+	c->recall_ms = c->recall_ms ? c->recall_ms : DEFAULT_RECALL_MS;
+	c->victim_ms = c->victim_ms ? c->victim_ms : DEFAULT_VICTIM_MS;
+	c->stop_ms = c->stop_ms ? c->stop_ms : DEFAULT_STOP_MS;
+	c->max_clients = c->max_clients ? c->max_clients : DEFAULT_MAX_CLIENTS;
+	c->max_vms = c->max_vms ? c->max_vms : DEFAULT_MAX_VMS;
+}
+
+int machine_create(const struct machine_config *config, struct machine **out,
+		   struct quire_error *err)
+{
+	int code = ledger_config_check(&config->ledger, err);
+	struct machine *m;
+
+	if (code)
+		return code;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return quire_fail(err, -ENOMEM, "no memory for the machine");
+	m->config = *config;
+	set_defaults(&m->config);
+	m->ledger.config = config->ledger;
+	budget_init(&m->budget, config->ledger.memory_pages);
+	m->listener.fd = m->listening.fd = -1;
+	TAILQ_INIT(&m->clients);
+	TAILQ_INIT(&m->dead_clients);
+	TAILQ_INIT(&m->tenants);
+	TAILQ_INIT(&m->dead_tenants);
+	TAILQ_INIT(&m->queue);
+	m->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (m->epoll < 0) {
+		code = quire_fail(err, -errno, "cannot create an epoll set: %s", strerror(errno));
+		free(m);
+		return code;
+	}
+	*out = m;
+	return 0;
+}
+
+static void bury(struct machine *m)
+{
+	struct client *c;
+	struct tenant *t;
+
+	while ((c = TAILQ_FIRST(&m->dead_clients))) {
+		TAILQ_REMOVE(&m->dead_clients, c, link);
+		free(c);
+	}
+	while ((t = TAILQ_FIRST(&m->dead_tenants))) {
+		TAILQ_REMOVE(&m->dead_tenants, t, link);
+		free(t);
+	}
+}
+
+void machine_destroy(struct machine *m)
+{
+	if (!m)
+		return;
+	/* Nobody is told that a VM ended: none did. */
+	while (!TAILQ_EMPTY(&m->clients))
+		client_drop(m, TAILQ_FIRST(&m->clients), NULL);
+	m->config.log = NULL;
+	while (!TAILQ_EMPTY(&m->tenants))
+		tenant_end(m, TAILQ_FIRST(&m->tenants));
+	assert(!m->ledger.committed_pages && !m->budget.used_pages);
+	assert(TAILQ_EMPTY(&m->queue) && !m->nr_clients && !m->nr_tenants);
+	bury(m);
+	listener_close(&m->listener);
+	close(m->epoll);
+	free(m);
+}
+
+int machine_listen(struct machine *m, const char *address, struct quire_error *err)
+{
+	int code;
+
+	if (m->listener.fd >= 0)
+		return quire_fail(err, -EBUSY, "the machine listens already");
+	code = listener_open(&m->listener, address, err);
+	if (code)
+		return code;
+	m->listening = (struct source){ .kind = SOURCE_LISTENER, .fd = m->listener.fd };
+	code = source_add(m, &m->listening);
+	if (code) {
+		listener_close(&m->listener);
+		m->listening.fd = -1;
+		return quire_fail(err, code, "cannot poll the socket: %s", strerror(-code));
+	}
+	return 0;
+}
+
+int machine_fd(const struct machine *m)
+{
+	return m->epoll;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	if (!a || !b)
+		return a ? a : b;
+	return min_u64(a, b);
+}
+
+int machine_timeout_ms(const struct machine *m)
+{
+	uint64_t next = earlier(m->queue_deadline_ns, m->stop_deadline_ns), now, ms;
+	const struct client *c;
+
+	next = earlier(next, m->accept_again_ns);
+	TAILQ_FOREACH(c, &m->clients, link)
+		if (c->state == CLIENT_NEW)
+			next = earlier(next, c->hello_deadline_ns);
+	if (!next)
+		return -1;
+	now = machine_now(m);
+	if (next <= now)
+		return 0;
+	ms = (next - now + NS_PER_MS - 1) / NS_PER_MS;
+	return (int)min_u64(ms, INT_MAX);
+}
+
+static void expire_clients(struct machine *m, uint64_t now)
+{
+	struct client *c, *next;
+
+	for (c = TAILQ_FIRST(&m->clients); c; c = next) {
+		next = TAILQ_NEXT(c, link);
+		if (c->state == CLIENT_NEW && now >= c->hello_deadline_ns)
+			client_drop(m, c, "it said nothing");
+	}
+}
+
+static void expire_stop(struct machine *m)
+{
+	struct tenant *t, *next;
+
+	m->stop_deadline_ns = 0;
+	for (t = TAILQ_FIRST(&m->tenants); t; t = next) {
+		next = TAILQ_NEXT(t, link);
+		machine_log(m, "vm %u '%s': did not stop in %u ms, killed", t->id, t->promise.name,
+			    m->config.stop_ms);
+		if (!tenant_kill(m, t, MACHINE_ENDED))
+			tenant_end(m, t);
+	}
+}
+
+static void resume_listening(struct machine *m)
+{
+	m->accept_again_ns = 0;
+	if (source_add(m, &m->listening))
+		m->accept_again_ns = machine_now(m) + 100 * NS_PER_MS;
+}
+
+static void expire(struct machine *m)
+{
+	uint64_t now = machine_now(m);
+
+	expire_clients(m, now);
+	if (m->stop_deadline_ns && now >= m->stop_deadline_ns)
+		expire_stop(m);
+	if (m->accept_again_ns && now >= m->accept_again_ns)
+		resume_listening(m);
+	pressure_expire(m, now);
+}
+
+/* An event for something that ended earlier in this round is void: its fd is -1. */
+static void dispatch(struct machine *m, struct source *s)
+{
+	if (s->fd < 0)
+		return;
+	switch (s->kind) {
+	case SOURCE_LISTENER:
+		listener_ready(m);
+		break;
+	case SOURCE_CLIENT:
+		client_ready(m, s->owner);
+		break;
+	case SOURCE_CHANNEL:
+		channel_ready(m, s->owner);
+		break;
+	case SOURCE_PROCESS:
+		tenant_end(m, s->owner);
+		break;
+	}
+}
+
+static bool is_done(const struct machine *m)
+{
+	if (m->nr_tenants)
+		return false;
+	return m->stopping || (m->config.exit_when_idle && m->had_clients && !m->nr_clients);
+}
+
+int machine_serve(struct machine *m)
+{
+	struct epoll_event events[EVENTS_PER_ROUND];
+	int nr = epoll_wait(m->epoll, events, EVENTS_PER_ROUND, 0);
+
+	if (nr < 0 && errno != EINTR)
+		return -errno;
+	for (int i = 0; i < nr; i++)
+		dispatch(m, events[i].data.ptr);
+	expire(m);
+	pressure_serve(m);
+	bury(m);
+	return is_done(m);
+}
+
+void machine_stop_all(struct machine *m)
+{
+	struct tenant *t, *next;
+
+	if (m->stopping)
+		return;
+	m->stopping = true;
+	m->stop_deadline_ns = machine_now(m) + m->config.stop_ms * NS_PER_MS;
+	for (t = TAILQ_FIRST(&m->tenants); t; t = next) {
+		next = TAILQ_NEXT(t, link);
+		channel_send(m, t, MACHINE_STOP, 0);
+	}
+}
+
+int machine_run(struct machine *m, int stop_fd)
+{
+	int code;
+
+	while (!(code = machine_serve(m))) {
+		struct pollfd fds[] = {
+			{ .fd = m->epoll, .events = POLLIN },
+			{ .fd = m->stopping ? -1 : stop_fd, .events = POLLIN },
+		};
+
+		if (poll(fds, ARRAY_SIZE(fds), machine_timeout_ms(m)) < 0 && errno != EINTR)
+			return -errno;
+		if (fds[1].revents)
+			machine_stop_all(m);
+	}
+	return code < 0 ? code : 0;
+}

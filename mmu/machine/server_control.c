@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Control connections.
+ *
+ * The table control_rules[] says in which state a request is in place and whether it carries a
+ * descriptor.  A handler returns false if the request broke the rules in some other way; what
+ * is well formed but cannot be done is answered with REFUSED instead.  After anything was sent
+ * the client may be gone (it did not read its answers), which is why handlers send last.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include "oom.h"
+#include "server_internal.h"
+#include "wire.h"
+
+#define ACCEPTS_PER_ROUND 16
+#define ACCEPT_PAUSE_NS	  (100 * NS_PER_MS)
+
+void client_drop(struct machine *m, struct client *c, const char *why)
+{
+	struct tenant *t;
+
+	if (c->state == CLIENT_CLOSED)
+		return;
+	if (why)
+		machine_log(m, "client of pid %d: hung up on: %s", (int)c->pid, why);
+	source_close(m, &c->socket);
+	TAILQ_FOREACH(t, &m->tenants, link)
+		if (t->launcher == c)
+			t->launcher = NULL;
+	TAILQ_REMOVE(&m->clients, c, link);
+	TAILQ_INSERT_TAIL(&m->dead_clients, c, link);
+	c->state = CLIENT_CLOSED;
+	m->nr_clients--;
+}
+
+void client_send(struct machine *m, struct client *c, const struct machine_msg *msg, int attach)
+{
+	int code;
+
+	if (c->state == CLIENT_CLOSED)
+		return;
+	code = wire_send(c->socket.fd, msg, attach);
+	if (code == -EAGAIN)
+		client_drop(m, c, "it does not read its answers");
+	else if (code)
+		client_drop(m, c, NULL);
+}
+
+static void refuse(struct machine *m, struct client *c, int error, const char *text)
+{
+	struct machine_msg msg = wire_msg(MACHINE_REFUSED, 0);
+
+	msg.error = error;
+	memcpy(msg.text, text, strnlen(text, sizeof(msg.text) - 1));
+	client_send(m, c, &msg, -1);
+}
+
+/* Who is at the other end of fd. */
+static struct ucred peer(int fd)
+{
+	struct ucred cred = { .uid = (uid_t)-1 };
+	socklen_t len = sizeof(cred);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len))
+		cred.uid = (uid_t)-1;
+	return cred;
+}
+
+/* Take fd over as a client. */
+static int client_create(struct machine *m, int fd, struct ucred cred)
+{
+	struct client *c = calloc(1, sizeof(*c));
+	int code = -ENOMEM;
+
+	if (c) {
+		c->socket = (struct source){ .kind = SOURCE_CLIENT, .fd = fd, .owner = c };
+		code = source_add(m, &c->socket);
+	}
+	if (code) {
+		free(c);
+		close(fd);
+		return code;
+	}
+	c->hello_deadline_ns = machine_now(m) + MACHINE_HELLO_SECONDS * 1000 * NS_PER_MS;
+	c->privileged = cred.uid == 0;
+	c->pid = cred.pid;
+	TAILQ_INSERT_TAIL(&m->clients, c, link);
+	m->nr_clients++;
+	m->had_clients = true;
+	return 0;
+}
+
+int machine_adopt_control(struct machine *m, int fd)
+{
+	return client_create(m, fd, peer(fd));
+}
+
+/* Not now: too many clients, or no descriptors left.  The backlog waits. */
+static void suspend_listening(struct machine *m)
+{
+	epoll_ctl(m->epoll, EPOLL_CTL_DEL, m->listening.fd, NULL);
+	m->accept_again_ns = machine_now(m) + ACCEPT_PAUSE_NS;
+}
+
+void listener_ready(struct machine *m)
+{
+	for (unsigned int i = 0; i < ACCEPTS_PER_ROUND; i++) {
+		struct ucred cred;
+		int fd;
+
+		if (m->nr_clients >= m->config.max_clients) {
+			suspend_listening(m);
+			return;
+		}
+		fd = accept4(m->listening.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0) {
+			if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+				suspend_listening(m);
+			return;
+		}
+		cred = peer(fd);
+		if (cred.uid == geteuid() || cred.uid == 0) {
+			client_create(m, fd, cred);
+		} else {
+			machine_log(m, "client of pid %d: hung up on: uid %u is neither mine nor root",
+				    (int)cred.pid, (unsigned int)cred.uid);
+			close(fd);
+		}
+	}
+}
+
+static bool on_hello(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
+{
+	struct machine_msg answer = wire_msg(MACHINE_HELLO, 0);
+
+	(void)msg, (void)fd;
+	c->state = CLIENT_CONTROL;
+	answer.pid = getpid();
+	client_send(m, c, &answer, -1);
+	return true;
+}
+
+static bool on_admit(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
+{
+	struct machine_msg answer;
+	struct quire_error err;
+	struct tenant *t;
+	int channel, code;
+
+	(void)fd;
+	code = tenant_admit(m, c, &msg->admit, &t, &channel, &err);
+	if (code) {
+		m->refusals++;
+		machine_log(m, "%s", err.text);
+		refuse(m, c, code, err.text);
+		return true;
+	}
+	answer = wire_msg(MACHINE_ADMITTED, t->id);
+	answer.pages = t->account.credit_pages;
+	client_send(m, c, &answer, channel);
+	close(channel);
+	return true;
+}
+
+static struct tenant *tenant_find(struct machine *m, uint32_t id)
+{
+	struct tenant *t;
+
+	TAILQ_FOREACH(t, &m->tenants, link)
+		if (t->id == id)
+			return t;
+	return NULL;
+}
+
+/*
+ * The process that fd, a pidfd, names: only those have a line "Pid:" in their fdinfo.  -1: its
+ * process has ended already.  -EBADF: not a pidfd.
+ */
+static int pidfd_pid(int fd, pid_t *pid)
+{
+	char path[48], line[128];
+	int code = -EBADF;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "re");
+	if (!f)
+		return -EBADF;
+	while (code && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Pid: %d", pid) == 1)
+			code = 0;
+	fclose(f);
+	return code;
+}
+
+/* A VM that has ended in the meantime is no offence: its GONE and this crossed. */
+static bool on_started(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
+{
+	struct tenant *t = tenant_find(m, msg->vm);
+	pid_t pid;
+
+	if (pidfd_pid(*fd, &pid))
+		return false;
+	if (!t)
+		return msg->vm && msg->vm <= m->last_id;
+	if (t->launcher != c || t->state != TENANT_ADMITTED)
+		return false;
+	tenant_started(m, t, *fd, pid);
+	*fd = -1;
+	return true;
+}
+
+static bool on_get(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
+{
+	struct machine_msg answer = wire_msg(MACHINE_STATE, 0);
+
+	(void)msg, (void)fd;
+	machine_get_state(m, &answer.state);
+	client_send(m, c, &answer, -1);
+	return true;
+}
+
+/* In parts, so that a list of any length fits into the socket of a client that reads it. */
+static bool on_list(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
+{
+	struct machine_msg end = wire_msg(MACHINE_END, 0);
+	unsigned int nr = 0;
+	struct tenant *t;
+
+	(void)fd;
+	TAILQ_FOREACH(t, &m->tenants, link) {
+		struct machine_msg answer = wire_msg(MACHINE_VM, t->id);
+
+		if (t->id < msg->vm)
+			continue;
+		if (nr++ == MACHINE_LIST_MAX) {
+			end.vm = t->id;
+			break;
+		}
+		tenant_record(t, &answer.vm_record);
+		client_send(m, c, &answer, -1);
+	}
+	client_send(m, c, &end, -1);
+	return true;
+}
+
+int ledger_config_check(const struct ledger_config *c, struct quire_error *err)
+{
+	if (!c->memory_pages)
+		return quire_fail(err, -EINVAL, "refused: a machine needs memory");
+	if (c->memory_pages > MACHINE_PAGES_MAX || c->swap_pages > MACHINE_PAGES_MAX ||
+	    c->limit_pages > MACHINE_PAGES_MAX || c->reserved_huge_pages > MACHINE_PAGES_MAX ||
+	    c->admin_reserve_pages > MACHINE_PAGES_MAX || c->user_reserve_pages > MACHINE_PAGES_MAX)
+		return quire_fail(err, -EINVAL, "refused: a size beyond 64 bits of bytes");
+	if (c->mode > OVERCOMMIT_NEVER || c->guess > GUESS_ESTIMATE)
+		return quire_fail(err, -EINVAL, "refused: overcommit modes are 0, 1 and 2");
+	return 0;
+}
+
+static void apply(struct ledger_config *c, const struct machine_settings *s)
+{
+	if (s->fields & MACHINE_SET_MEMORY)
+		c->memory_pages = s->memory_pages;
+	if (s->fields & MACHINE_SET_SWAP)
+		c->swap_pages = s->swap_pages;
+	if (s->fields & MACHINE_SET_MODE) {
+		c->mode = s->mode;
+		c->guess = s->guess;
+	}
+	if (s->fields & MACHINE_SET_RATIO) {
+		c->ratio = s->ratio;
+		c->limit_in_pages = false;
+	}
+	if (s->fields & MACHINE_SET_LIMIT) {
+		c->limit_pages = s->limit_pages;
+		c->limit_in_pages = true;
+	}
+	if (s->fields & MACHINE_SET_RESERVES) {
+		c->reserved_huge_pages = s->reserved_huge_pages;
+		c->admin_reserve_pages = s->admin_reserve_pages;
+		c->user_reserve_pages = s->user_reserve_pages;
+	}
+}
+
+/*
+ * As the kernel: any limit may be set below what is committed, and stops new promises only.
+ * Less memory than is in use recalls what the VMs can spare, and grants nothing meanwhile.
+ */
+static bool on_set(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
+{
+	struct ledger_config config = m->ledger.config;
+	struct quire_error err;
+	int code;
+
+	if (!msg->set.fields || msg->set.fields >= MACHINE_SET_RESERVES << 1)
+		return false;
+	apply(&config, &msg->set);
+	code = ledger_config_check(&config, &err);
+	if (code) {
+		refuse(m, c, code, err.text);
+		return true;
+	}
+	m->ledger.config = config;
+	budget_resize(&m->budget, config.memory_pages);
+	machine_log(m, "set: memory %" PRIu64 " pages, swap %" PRIu64 ", mode %d, CommitLimit %" PRIu64
+		    ", committed %" PRIu64, config.memory_pages, config.swap_pages, (int)config.mode,
+		    ledger_commit_limit(&config), m->ledger.committed_pages);
+	if (budget_free(&m->budget) < m->budget.low_pages)
+		pressure_recall(m, NULL);
+	return on_get(m, c, msg, fd);
+}
+
+static const struct control_rule {
+	enum client_state state;	/* in which it is in place */
+	bool descriptor;		/* comes with one */
+	bool (*handle)(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);
+} control_rules[MACHINE_NR_TYPES] = {
+	[MACHINE_HELLO]	  = { CLIENT_NEW, false, on_hello },
+	[MACHINE_ADMIT]	  = { CLIENT_CONTROL, false, on_admit },
+	[MACHINE_STARTED] = { CLIENT_CONTROL, true, on_started },
+	[MACHINE_GET]	  = { CLIENT_CONTROL, false, on_get },
+	[MACHINE_LIST]	  = { CLIENT_CONTROL, false, on_list },
+	[MACHINE_SET]	  = { CLIENT_CONTROL, false, on_set },
+};
+
+static bool client_message(struct machine *m, struct client *c, const struct machine_msg *msg,
+			   int *fd)
+{
+	const struct control_rule *rule;
+
+	if (msg->type >= MACHINE_NR_TYPES)
+		return false;
+	rule = &control_rules[msg->type];
+	return rule->handle && rule->state == c->state && rule->descriptor == (*fd >= 0) &&
+	       rule->handle(m, c, msg, fd);
+}
+
+static void client_lost(struct machine *m, struct client *c, int code)
+{
+	struct quire_error err;
+
+	if (code == -EPROTONOSUPPORT) {
+		quire_fail(&err, 0, "refused: this machine speaks version %d of the protocol; use "
+			   "the quire that started it", MACHINE_VERSION);
+		refuse(m, c, code, err.text);
+	}
+	client_drop(m, c, code == -ECONNRESET ? NULL : "it sent what is no record of ours");
+}
+
+void client_ready(struct machine *m, struct client *c)
+{
+	for (unsigned int i = 0; i < PACKETS_PER_ROUND && c->state != CLIENT_CLOSED; i++) {
+		struct machine_msg msg;
+		int fd, code = wire_recv(c->socket.fd, &msg, &fd);
+
+		if (!code)
+			return;
+		if (code < 0) {
+			client_lost(m, c, code);
+			return;
+		}
+		if (!client_message(m, c, &msg, &fd))
+			client_drop(m, c, "it broke the rules");
+		if (fd >= 0)
+			close(fd);
+	}
+}

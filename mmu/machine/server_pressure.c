@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * When memory is short.
+ *
+ * A CREDIT that cannot be granted waits in one queue, first come first served: a large need at
+ * its head is not overtaken by small ones.  For the head the ladder is:
+ *
+ *   1. RECALL: every other VM returns the credits it does not use
+ *   2. after recall_ms, the worst VM by OOM badness is killed, possibly the one that waits
+ *   3. while it dies nobody else is killed, for victim_ms at most
+ *   4. when nobody may be killed, or all deaths together would not do, DENIED, and the next
+ *      is at the head
+ *
+ * Whatever comes back at any moment goes to the head.  Below the low watermark grants are just
+ * what is needed, and a general RECALL goes out, at most one every recall_ms.
+ *
+ * Badness counts what the kernel says a VM has resident (the blocks of its RAM file, which
+ * only the VM itself attached, once, before its guest ran) and its overhead for its tables.  A
+ * VM that attached nothing counts with its credits.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include "oom.h"
+#include "server_internal.h"
+
+static void enqueue(struct machine *m, struct tenant *t, uint64_t need, uint64_t want)
+{
+	t->need_pages = need;
+	t->want_pages = want;
+	TAILQ_INSERT_TAIL(&m->queue, t, in_queue);
+}
+
+void pressure_forget(struct machine *m, struct tenant *t)
+{
+	if (!t->need_pages)
+		return;
+	TAILQ_REMOVE(&m->queue, t, in_queue);
+	t->need_pages = 0;
+}
+
+static uint64_t recall_ns(const struct machine *m)
+{
+	return m->config.recall_ms * NS_PER_MS;
+}
+
+/* What must come back for the head of the queue and for memory to be above high. */
+static uint64_t shortage(const struct machine *m)
+{
+	const struct tenant *head = TAILQ_FIRST(&m->queue);
+	uint64_t want = m->budget.high_pages + (head ? head->need_pages : 0);
+	uint64_t free = budget_free(&m->budget);
+
+	return want > free ? want - free : 0;
+}
+
+void pressure_recall(struct machine *m, const struct tenant *except)
+{
+	uint64_t pages = shortage(m);
+	struct tenant *t, *next;
+
+	m->next_recall_ns = machine_now(m) + recall_ns(m);
+	for (t = TAILQ_FIRST(&m->tenants); t && pages; t = next) {
+		next = TAILQ_NEXT(t, link);
+		if (t == except || t->recalled || !t->account.credit_pages)
+			continue;
+		t->recalled = !channel_send(m, t, MACHINE_RECALL, pages);
+	}
+}
+
+/* Grant what t asks for.  False: there is not enough. */
+static bool give(struct machine *m, struct tenant *t, uint64_t need, uint64_t want)
+{
+	uint64_t pages = tenant_grant(m, t, need, want);
+
+	if (pages < need)
+		return false;
+	channel_send(m, t, MACHINE_GRANT, pages);
+	if (budget_free(&m->budget) < m->budget.low_pages && machine_now(m) >= m->next_recall_ns)
+		pressure_recall(m, t);
+	return true;
+}
+
+void pressure_request(struct machine *m, struct tenant *t, uint64_t need, uint64_t want)
+{
+	if (!need || TAILQ_EMPTY(&m->queue))
+		if (give(m, t, need, want))
+			return;
+	enqueue(m, t, need, want);
+}
+
+void pressure_serve(struct machine *m)
+{
+	struct tenant *t;
+
+	while ((t = TAILQ_FIRST(&m->queue))) {
+		uint64_t need = t->need_pages;
+
+		pressure_forget(m, t);
+		if (!give(m, t, need, t->want_pages)) {
+			t->need_pages = need;
+			TAILQ_INSERT_HEAD(&m->queue, t, in_queue);
+			break;
+		}
+		m->queue_deadline_ns = 0;
+	}
+	if (!t) {
+		m->queue_deadline_ns = 0;
+	} else if (!m->queue_deadline_ns) {
+		m->queue_deadline_ns = machine_now(m) + recall_ns(m);
+		pressure_recall(m, t);
+	}
+}
+
+/* Until when the death of a victim is to be awaited, 0: none is dying. */
+static uint64_t patience(const struct machine *m)
+{
+	const struct tenant *t;
+	uint64_t until = 0;
+
+	TAILQ_FOREACH(t, &m->tenants, link)
+		if (t->state == TENANT_DYING)
+			until = max_u64(until, t->kill_deadline_ns);
+	return until;
+}
+
+static struct oom_candidate candidate(const struct tenant *t)
+{
+	return (struct oom_candidate){
+		.resident_pages = t->ram < 0 ? t->account.credit_pages : tenant_resident_pages(t),
+		.table_pages = t->account.overhead_pages,
+		.score_adj = tenant_can_be_killed(t) ? t->promise.oom_score_adj : OOM_SCORE_ADJ_MIN,
+	};
+}
+
+/* The worst that may be killed, or NULL: the better of the best so far and the next. */
+static struct tenant *choose(const struct machine *m, struct oom_candidate *worst)
+{
+	struct oom_candidate pair[2] = { { .score_adj = OOM_SCORE_ADJ_MIN } };
+	struct tenant *t, *victim = NULL;
+
+	TAILQ_FOREACH(t, &m->tenants, link) {
+		pair[1] = candidate(t);
+		if (oom_choose(pair, 2, m->budget.memory_pages) != 1)
+			continue;
+		pair[0] = pair[1];
+		victim = t;
+	}
+	*worst = pair[0];
+	return victim;
+}
+
+static void kill_for(struct machine *m, struct tenant *victim, const struct tenant *head,
+		     const struct oom_candidate *c)
+{
+	struct machine_gone numbers = {
+		.badness = oom_badness(c, m->budget.memory_pages),
+		.resident_pages = c->resident_pages,
+		.need_pages = head->need_pages,
+		.free_pages = budget_free(&m->budget),
+		.min_pages = m->budget.min_pages,
+	};
+
+	machine_log(m, "out of memory: vm %u '%s' needs %" PRIu64 " pages, %" PRIu64 " free, min %"
+		    PRIu64 ": killing vm %u '%s', pid %d: resident %" PRIu64 ", overhead %" PRIu64
+		    ", credits %" PRIu64 ", oom_score_adj %d, badness %" PRId64, head->id,
+		    head->promise.name, numbers.need_pages, numbers.free_pages, numbers.min_pages,
+		    victim->id, victim->promise.name, (int)victim->pid, c->resident_pages,
+		    c->table_pages, victim->account.credit_pages, victim->promise.oom_score_adj,
+		    numbers.badness);
+	if (!tenant_kill(m, victim, MACHINE_OOM))
+		return;
+	numbers.reason = MACHINE_OOM;
+	victim->gone = numbers;
+	m->oom_kills++;
+}
+
+static void deny(struct machine *m, struct tenant *head)
+{
+	machine_log(m, "out of memory: vm %u '%s' needs %" PRIu64 " pages, %" PRIu64 " free, min %"
+		    PRIu64 ": nobody may be killed for it, denied", head->id, head->promise.name,
+		    head->need_pages, budget_free(&m->budget), m->budget.min_pages);
+	pressure_forget(m, head);
+	channel_send(m, head, MACHINE_DENIED, 0);
+}
+
+/* Would it be enough if all others were dead? */
+static bool can_ever_be_met(const struct machine *m, const struct tenant *t)
+{
+	uint64_t own = t->account.credit_pages + t->account.overhead_pages;
+
+	return t->need_pages + own + m->budget.min_pages <= m->budget.memory_pages;
+}
+
+void pressure_expire(struct machine *m, uint64_t now)
+{
+	struct tenant *victim, *head = TAILQ_FIRST(&m->queue);
+	uint64_t until = patience(m);
+	struct oom_candidate worst;
+
+	if (!head || !m->queue_deadline_ns || now < m->queue_deadline_ns)
+		return;
+	m->queue_deadline_ns = now < until ? until : 0;
+	if (now < until)
+		return;
+	victim = can_ever_be_met(m, head) ? choose(m, &worst) : NULL;
+	if (victim)
+		kill_for(m, victim, head, &worst);
+	else
+		deny(m, head);
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Numbers, and whether they add up.
+ *
+ *   committed  == sum over tenants of (RAM + overhead)
+ *   used       == sum over tenants of (credits + overhead)
+ *   promised to the VMs of a client == sum over its tenants
+ *   a CREDIT waits  <=>  its tenant is in the queue, with its channel open
+ */
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "server_internal.h"
+
+uint64_t tenant_resident_pages(const struct tenant *t)
+{
+	struct stat st;
+
+	if (t->ram < 0 || fstat(t->ram, &st))
+		return 0;
+	return (uint64_t)st.st_blocks * 512 / QUIRE_PAGE_SIZE;
+}
+
+uint64_t tenant_promised_pages(const struct tenant *t)
+{
+	return t->promise.ram_pages + t->promise.overhead_pages;
+}
+
+void tenant_record(const struct tenant *t, struct machine_vm_record *r)
+{
+	r->ram_pages = t->promise.ram_pages;
+	r->overhead_pages = t->account.overhead_pages;
+	r->credit_pages = t->account.credit_pages;
+	r->resident_pages = tenant_resident_pages(t);
+	r->oom_score_adj = t->promise.oom_score_adj;
+	r->pid = t->pid;
+	memcpy(r->name, t->promise.name, sizeof(r->name));
+}
+
+static void get_settings(const struct ledger_config *c, struct machine_settings *s)
+{
+	*s = (struct machine_settings){
+		.fields = (MACHINE_SET_RESERVES << 1) - 1,
+		.mode = c->mode,
+		.guess = c->guess,
+		.ratio = c->ratio,
+		.limit_in_pages = c->limit_in_pages,
+		.memory_pages = c->memory_pages,
+		.swap_pages = c->swap_pages,
+		.limit_pages = c->limit_pages,
+		.reserved_huge_pages = c->reserved_huge_pages,
+		.admin_reserve_pages = c->admin_reserve_pages,
+		.user_reserve_pages = c->user_reserve_pages,
+	};
+}
+
+void machine_get_state(struct machine *m, struct machine_state *s)
+{
+	const struct tenant *t;
+
+	memset(s, 0, sizeof(*s));
+	get_settings(&m->ledger.config, &s->settings);
+	s->committed_pages = m->ledger.committed_pages;
+	s->commit_limit_pages = ledger_commit_limit(&m->ledger.config);
+	TAILQ_FOREACH(t, &m->tenants, link) {
+		s->credit_pages += t->account.credit_pages;
+		s->overhead_pages += t->account.overhead_pages;
+		s->resident_pages += tenant_resident_pages(t);
+	}
+	s->free_pages = budget_free(&m->budget);
+	s->min_pages = m->budget.min_pages;
+	s->low_pages = m->budget.low_pages;
+	s->high_pages = m->budget.high_pages;
+	s->admissions = m->admissions;
+	s->refusals = m->refusals;
+	s->oom_kills = m->oom_kills;
+	s->nr_vms = m->nr_tenants;
+	s->pid = getpid();
+}
+
+struct audit {
+	void (*report)(void *ctx, const char *what);
+	void *ctx;
+	unsigned int faults;
+};
+
+static void expect(struct audit *a, uint64_t got, uint64_t want, const char *what, uint32_t id)
+{
+	char line[160];
+
+	if (got == want)
+		return;
+	a->faults++;
+	snprintf(line, sizeof(line), "%s: %" PRIu64 ", recomputed %" PRIu64 " (vm %u)", what, got,
+		 want, id);
+	if (a->report)
+		a->report(a->ctx, line);
+}
+
+static void audit_tenant(struct audit *a, const struct machine *m, const struct tenant *t)
+{
+	const struct tenant *q;
+	unsigned int queued = 0;
+
+	TAILQ_FOREACH(q, &m->queue, in_queue)
+		queued += q == t;
+	expect(a, queued, t->need_pages != 0, "times in the queue", t->id);
+	expect(a, t->need_pages && t->channel.fd < 0, false, "waits without a channel", t->id);
+	expect(a, t->account.credit_pages > t->promise.ram_pages, false, "credits beyond RAM", t->id);
+	expect(a, t->account.overhead_pages, t->promise.overhead_pages, "overhead charged", t->id);
+	expect(a, t->state == TENANT_ADMITTED ? t->process.fd < 0 && t->channel.fd >= 0
+					      : t->process.fd >= 0, true, "has what its state needs",
+	       t->id);
+	expect(a, t->state == TENANT_DYING && t->channel.fd >= 0, false, "dying, yet heard", t->id);
+}
+
+static void audit_clients(struct audit *a, const struct machine *m)
+{
+	unsigned int nr = 0;
+	const struct client *c;
+
+	TAILQ_FOREACH(c, &m->clients, link) {
+		const struct tenant *t;
+		uint64_t promised = 0;
+
+		TAILQ_FOREACH(t, &m->tenants, link)
+			if (t->launcher == c)
+				promised += tenant_promised_pages(t);
+		expect(a, c->promised_pages, promised, "promised to a client's VMs", 0);
+		expect(a, c->state == CLIENT_CLOSED, false, "closed client among the living", 0);
+		nr++;
+	}
+	expect(a, m->nr_clients, nr, "clients", 0);
+}
+
+unsigned int machine_audit(struct machine *m, void (*report)(void *ctx, const char *what),
+			   void *ctx)
+{
+	struct audit a = { .report = report, .ctx = ctx };
+	uint64_t committed = 0, used = 0;
+	const struct tenant *t;
+	unsigned int nr = 0;
+
+	TAILQ_FOREACH(t, &m->tenants, link) {
+		committed += tenant_promised_pages(t);
+		used += t->account.credit_pages + t->account.overhead_pages;
+		audit_tenant(&a, m, t);
+		nr++;
+	}
+	expect(&a, m->ledger.committed_pages, committed, "committed pages", 0);
+	expect(&a, m->budget.used_pages, used, "used pages", 0);
+	expect(&a, m->budget.memory_pages, m->ledger.config.memory_pages, "memory of the budget", 0);
+	expect(&a, m->nr_tenants, nr, "VMs", 0);
+	audit_clients(&a, m);
+	return a.faults;
+}

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A VM in the machine: admitted as a whole or not at all, charged for what it holds, and back
+ * to zero at its end.
+ *
+ *   admitted --STARTED--> started --SIGKILL--> dying
+ *       |                    |                   |
+ *   channel hangs up     its process ends    its process ends
+ *       +--------------------+-------------------+---------> gone
+ *
+ * The account is released when nothing of the VM can use a page any more.  Once the process is
+ * known that is the end of the process, not of the channel: killing takes a while, and a VM
+ * that closed its channel still has its pages.  A channel that breaks the rules is closed at
+ * once, and the VM is killed if its process is known.
+ *
+ * Initial credits are one batch, or nothing if memory is short (a grant for a need of 0): the
+ * boot's first touches find them at hand, and a VM cannot be refused for want of credits.  No
+ * VM ever holds more credits than its RAM has pages.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+#include "oom.h"
+#include "server_internal.h"
+#include "wire.h"
+
+static const bool legal_moves[TENANT_NR_STATES][TENANT_NR_STATES] = {
+	[TENANT_ADMITTED] = { [TENANT_STARTED] = true, [TENANT_GONE] = true },
+	[TENANT_STARTED] = { [TENANT_DYING] = true, [TENANT_GONE] = true },
+	[TENANT_DYING] = { [TENANT_GONE] = true },
+};
+
+static void move(struct tenant *t, enum tenant_state state)
+{
+	assert(legal_moves[t->state][state]);
+	t->state = state;
+}
+
+static bool name_is_fine(const char *name)
+{
+	size_t n = strnlen(name, MACHINE_NAME_MAX + 1);
+
+	if (n > MACHINE_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (name[i] <= ' ' || name[i] > '~')
+			return false;
+	return true;
+}
+
+static int check(const struct machine *m, const struct machine_admit *a, struct quire_error *err)
+{
+	if (!a->ram_pages || a->ram_pages > MACHINE_PAGES_MAX ||
+	    a->overhead_pages > MACHINE_PAGES_MAX)
+		return quire_fail(err, -EINVAL, "refused: a VM needs RAM, less than 2^64 bytes");
+	if (a->oom_score_adj < OOM_SCORE_ADJ_MIN || a->oom_score_adj > OOM_SCORE_ADJ_MAX)
+		return quire_fail(err, -EINVAL, "refused: oom_score_adj is -1000 to 1000");
+	if (!name_is_fine(a->name))
+		return quire_fail(err, -EINVAL, "refused: a name is printable ASCII without blanks");
+	if (a->readmit > 1 || a->credit_pages > (a->readmit ? a->ram_pages : 0))
+		return quire_fail(err, -EINVAL, "refused: more credits claimed than RAM promised");
+	if (m->stopping)
+		return quire_fail(err, -ESHUTDOWN, "refused: the machine is stopping");
+	if (m->nr_tenants >= m->config.max_vms || m->last_id == UINT32_MAX)
+		return quire_fail(err, -EUSERS, "refused: %u VMs are the most this machine serves",
+				  m->config.max_vms);
+	return 0;
+}
+
+static int charge_overhead(struct machine *m, struct tenant *t, struct quire_error *err)
+{
+	const struct budget *b = &m->budget;
+	int code = budget_charge_overhead(&m->budget, &t->account, t->promise.overhead_pages);
+
+	if (code)
+		return quire_fail(err, code, "refused: overhead of %" PRIu64 " pages would leave "
+				  "less than min: %" PRIu64 " free, min is %" PRIu64,
+				  t->promise.overhead_pages, budget_free(b), b->min_pages);
+	return 0;
+}
+
+/* 0 if need cannot be met; never more credits in all than RAM. */
+uint64_t tenant_grant(struct machine *m, struct tenant *t, uint64_t need, uint64_t want)
+{
+	uint64_t room = t->promise.ram_pages - t->account.credit_pages;
+	uint64_t got = budget_grant(&m->budget, &t->account, need);
+	uint64_t keep = min_u64(got, min_u64(max_u64(need, want), room));
+
+	budget_return(&m->budget, &t->account, got - keep);
+	return keep;
+}
+
+/* Ledger, then budget; both or none. */
+static int charge(struct machine *m, struct tenant *t, const struct client *c,
+		  struct quire_error *err)
+{
+	struct ledger_client who = { .privileged = c->privileged,
+				     .total_pages = c->promised_pages };
+	struct ledger_free free_now = { budget_free(&m->budget), m->budget.high_pages };
+	struct ledger_sum sum;
+	int code;
+
+	code = ledger_commit(&m->ledger, who, free_now, tenant_promised_pages(t), &sum);
+	ledger_describe(&sum, err->text, sizeof(err->text));
+	if (code)
+		return code;
+	code = charge_overhead(m, t, err);
+	if (code) {
+		ledger_uncommit(&m->ledger, tenant_promised_pages(t));
+		return code;
+	}
+	tenant_grant(m, t, 0, UINT64_MAX);
+	return 0;
+}
+
+/* A VM that outlived its machine: its true state, whatever the limits say. */
+static void recharge(struct machine *m, struct tenant *t, struct quire_error *err)
+{
+	const struct machine_admit *p = &t->promise;
+
+	ledger_readmit(&m->ledger, tenant_promised_pages(t));
+	budget_readmit(&m->budget, &t->account, p->credit_pages, p->overhead_pages);
+	quire_fail(err, 0, "readmitted: %" PRIu64 " pages promised, %" PRIu64 " credits held",
+		   tenant_promised_pages(t), p->credit_pages);
+}
+
+static struct tenant *tenant_create(struct machine *m, struct client *c,
+				    const struct machine_admit *admit, int channel)
+{
+	struct tenant *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->channel = (struct source){ .kind = SOURCE_CHANNEL, .fd = channel, .owner = t };
+	t->process = (struct source){ .kind = SOURCE_PROCESS, .fd = -1, .owner = t };
+	t->ram = -1;
+	t->launcher = c;
+	t->promise = *admit;
+	if (!source_add(m, &t->channel))
+		return t;
+	free(t);
+	return NULL;
+}
+
+static void enroll(struct machine *m, struct tenant *t)
+{
+	t->id = ++m->last_id;
+	t->launcher->promised_pages += tenant_promised_pages(t);
+	TAILQ_INSERT_TAIL(&m->tenants, t, link);
+	m->nr_tenants++;
+	m->admissions++;
+}
+
+int tenant_admit(struct machine *m, struct client *c, const struct machine_admit *admit,
+		 struct tenant **out, int *channel, struct quire_error *err)
+{
+	int pair[2], code = check(m, admit, err);
+	struct tenant *t;
+
+	if (code)
+		return code;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+		return quire_fail(err, -errno, "refused: no channel: %s; raise the machine's limit "
+				  "of descriptors (ulimit -n)", strerror(errno));
+	t = tenant_create(m, c, admit, pair[0]);
+	code = !t ? quire_fail(err, -ENOMEM, "refused: the host has no memory") :
+	       admit->readmit ? 0 : charge(m, t, c, err);
+	if (code) {
+		if (t)
+			source_close(m, &t->channel);
+		else
+			close(pair[0]);
+		close(pair[1]);
+		free(t);
+		return code;
+	}
+	if (admit->readmit)
+		recharge(m, t, err);
+	enroll(m, t);
+	machine_log(m, "vm %u '%s': %s", t->id, t->promise.name, err->text);
+	*out = t;
+	*channel = pair[1];
+	return 0;
+}
+
+void tenant_started(struct machine *m, struct tenant *t, int pidfd, pid_t pid)
+{
+	move(t, TENANT_STARTED);
+	t->pid = pid;
+	t->process.fd = pidfd;
+	if (!source_add(m, &t->process))
+		return;
+	/* We could not learn of its end, so it ends here. */
+	tenant_kill(m, t, MACHINE_ENDED);
+	tenant_end(m, t);
+}
+
+static void say_gone(struct machine *m, struct tenant *t)
+{
+	struct machine_msg msg = wire_msg(MACHINE_GONE, t->id);
+
+	msg.gone = t->gone;
+	if (t->launcher)
+		client_send(m, t->launcher, &msg, -1);
+}
+
+void tenant_end(struct machine *m, struct tenant *t)
+{
+	pressure_forget(m, t);
+	machine_log(m, "vm %u '%s': gone, %" PRIu64 " pages promised, %" PRIu64 " credits and %" PRIu64
+		    " overhead are back", t->id, t->promise.name, tenant_promised_pages(t),
+		    t->account.credit_pages, t->account.overhead_pages);
+	ledger_uncommit(&m->ledger, tenant_promised_pages(t));
+	budget_release(&m->budget, &t->account);
+	if (t->launcher)
+		t->launcher->promised_pages -= tenant_promised_pages(t);
+	source_close(m, &t->channel);
+	source_close(m, &t->process);
+	if (t->ram >= 0)
+		close(t->ram);
+	t->ram = -1;
+	if (t->state == TENANT_DYING)
+		m->queue_deadline_ns = 0;	/* what it frees may do; if not, recall again */
+	move(t, TENANT_GONE);
+	TAILQ_REMOVE(&m->tenants, t, link);
+	TAILQ_INSERT_TAIL(&m->dead_tenants, t, link);
+	m->nr_tenants--;
+	say_gone(m, t);
+}
+
+bool tenant_can_be_killed(const struct tenant *t)
+{
+	return t->state == TENANT_STARTED && !t->immortal;
+}
+
+/* True if it is dying now.  Its channel is closed: whatever it still says is void. */
+bool tenant_kill(struct machine *m, struct tenant *t, enum machine_reason reason)
+{
+	if (t->state == TENANT_DYING)
+		return true;
+	if (!tenant_can_be_killed(t))
+		return false;
+	if (syscall(SYS_pidfd_send_signal, t->process.fd, SIGKILL, NULL, 0) && errno != ESRCH) {
+		machine_log(m, "vm %u '%s': cannot kill pid %d: %s", t->id, t->promise.name,
+			    (int)t->pid, strerror(errno));
+		t->immortal = true;
+		return false;
+	}
+	move(t, TENANT_DYING);
+	t->kill_deadline_ns = machine_now(m) + m->config.victim_ms * NS_PER_MS;
+	t->gone.reason = reason;
+	pressure_forget(m, t);
+	source_close(m, &t->channel);
+	return true;
+}
+
+static void misbehaved(struct machine *m, struct tenant *t, const char *why)
+{
+	machine_log(m, "vm %u '%s': its channel broke the rules: %s", t->id, t->promise.name, why);
+	t->gone.reason = MACHINE_MISBEHAVED;
+	pressure_forget(m, t);
+	source_close(m, &t->channel);
+	if (!tenant_kill(m, t, MACHINE_MISBEHAVED) && t->state == TENANT_ADMITTED)
+		tenant_end(m, t);
+}
+
+static void hung_up(struct machine *m, struct tenant *t)
+{
+	pressure_forget(m, t);
+	source_close(m, &t->channel);
+	if (t->state == TENANT_ADMITTED)
+		tenant_end(m, t);
+}
+
+int channel_send(struct machine *m, struct tenant *t, enum machine_type type, uint64_t pages)
+{
+	struct machine_msg msg = wire_msg(type, 0);
+	int code;
+
+	if (t->channel.fd < 0)
+		return -ENOTCONN;
+	msg.pages = pages;
+	code = wire_send(t->channel.fd, &msg, -1);
+	if (code == -EAGAIN)
+		misbehaved(m, t, "it does not read its answers");
+	else if (code)
+		hung_up(m, t);
+	return code;
+}
+
+/* A regular file on tmpfs that we can only read, of the size promised. */
+static const char *ram_fault(const struct tenant *t, int fd)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (t->ram >= 0)
+		return "a second RAM file";
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || fstatfs(fd, &fs) || fs.f_type != TMPFS_MAGIC)
+		return "a RAM file that is not on tmpfs";
+	if ((fcntl(fd, F_GETFL) & (O_ACCMODE | O_PATH)) != O_RDONLY)
+		return "a RAM file that is not read-only";
+	if ((uint64_t)st.st_size / QUIRE_PAGE_SIZE < t->promise.ram_pages)
+		return "a RAM file smaller than the RAM promised";
+	return NULL;
+}
+
+static const char *on_attach(struct machine *m, struct tenant *t, const struct machine_msg *msg,
+			     int *fd)
+{
+	const char *fault = ram_fault(t, *fd);
+
+	(void)m, (void)msg;
+	if (fault)
+		return fault;
+	t->ram = *fd;
+	*fd = -1;
+	return NULL;
+}
+
+static const char *on_credit(struct machine *m, struct tenant *t, const struct machine_msg *msg,
+			     int *fd)
+{
+	uint64_t need = msg->credit.need_pages;
+
+	(void)fd;
+	if (t->need_pages)
+		return "a CREDIT while another waits";
+	if (need > t->promise.ram_pages - t->account.credit_pages)
+		return "a CREDIT beyond its promise";
+	pressure_request(m, t, need, msg->credit.want_pages);
+	return NULL;
+}
+
+static const char *on_return(struct machine *m, struct tenant *t, const struct machine_msg *msg,
+			     int *fd)
+{
+	(void)fd;
+	if (msg->pages > t->account.credit_pages)
+		return "a RETURN of more than it holds";
+	budget_return(&m->budget, &t->account, msg->pages);
+	t->recalled = false;
+	return NULL;
+}
+
+static const struct channel_rule {
+	bool descriptor;
+	/* Returns which rule was broken, or NULL. */
+	const char *(*handle)(struct machine *m, struct tenant *t, const struct machine_msg *msg,
+			      int *fd);
+} channel_rules[MACHINE_NR_TYPES] = {
+	[MACHINE_ATTACH] = { true, on_attach },
+	[MACHINE_CREDIT] = { false, on_credit },
+	[MACHINE_RETURN] = { false, on_return },
+};
+
+static const char *channel_message(struct machine *m, struct tenant *t,
+				   const struct machine_msg *msg, int *fd)
+{
+	const struct channel_rule *rule;
+
+	if (msg->type >= MACHINE_NR_TYPES || !channel_rules[msg->type].handle)
+		return "a type that is none of a channel";
+	rule = &channel_rules[msg->type];
+	if (rule->descriptor != (*fd >= 0))
+		return rule->descriptor ? "a descriptor is missing" : "a descriptor too many";
+	return rule->handle(m, t, msg, fd);
+}
+
+void channel_ready(struct machine *m, struct tenant *t)
+{
+	for (unsigned int i = 0; i < PACKETS_PER_ROUND && t->channel.fd >= 0; i++) {
+		const char *fault;
+		struct machine_msg msg;
+		int fd, code = wire_recv(t->channel.fd, &msg, &fd);
+
+		if (!code)
+			return;
+		if (code < 0) {
+			if (code == -ECONNRESET)
+				hung_up(m, t);
+			else
+				misbehaved(m, t, "not a record of ours");
+			return;
+		}
+		fault = channel_message(m, t, &msg, &fd);
+		if (fd >= 0)
+			close(fd);
+		if (fault)
+			misbehaved(m, t, fault);
+	}
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MACHINE_WIRE_H
+#define QUIRE_MACHINE_WIRE_H
+
+/*
+ * One record of protocol.h, out and in.  Neither call blocks, and a hostile peer can neither
+ * make one fail in a way that is not listed nor leave a descriptor behind.
+ */
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <quire/error.h>
+#include "protocol.h"
+
+/* A record of this type, all else 0. */
+struct machine_msg wire_msg(enum machine_type type, uint32_t vm);
+
+/*
+ * Send msg, with descriptor `attach` unless it is -1; the caller keeps both.
+ * 0; -EAGAIN: the peer does not read; -EPIPE, -ECONNRESET: it is gone; other -errno.
+ */
+int wire_send(int fd, const struct machine_msg *msg, int attach);
+
+/*
+ * Receive a record.  *attached becomes a descriptor (close-on-exec) that is the caller's, or -1.
+ *
+ * Returns 1; 0: nothing there yet; -ECONNRESET: hung up; -EPROTONOSUPPORT: a record of another
+ * version, whose rest means nothing; -EPROTO: not a record, or more than one descriptor.
+ */
+int wire_recv(int fd, struct machine_msg *msg, int *attached);
+
+/*
+ * The socket address that `address` means: NULL the default, "@NAME" an abstract one, else a
+ * path.  0; -ENAMETOOLONG, -EINVAL (empty) with *err.
+ */
+int wire_address(const char *address, struct sockaddr_un *sun, socklen_t *len,
+		 struct quire_error *err);
+
+/* How to print it; the result lives as long as `address` and buf. */
+const char *wire_address_name(const char *address, char *buf, size_t bytes);
+
+#endif
