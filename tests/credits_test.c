@@ -281,7 +281,7 @@ static void test_congested(void)
 #define MEMORY	   20000
 #define NR_VMS	   4
 #define NR_THREADS 3
-#define STEPS	   20000
+#define STEPS	   50000
 
 struct world {
 	atomic_long spent;		/* by all VMs */
@@ -330,7 +330,7 @@ static void *work(void *arg)
 		uint64_t n = tap_random(&j->rng) % 64 + 1;
 
 		/* Together they want more than there is, now and then. */
-		if (j->pages > 2200 || tap_random(&j->rng) % 5 < 2)
+		if (j->pages > 2900 || tap_random(&j->rng) % 5 == 0)
 			unspend(j, min_u64(j->pages, n * 3));
 		else
 			spend(j, n);
