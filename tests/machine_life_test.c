@@ -247,9 +247,12 @@ static _Noreturn void vm_main(const char *address, uint64_t seed)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	ram = memfd_create("vm-ram", MFD_CLOEXEC);
 	if (ftruncate(ram, VM_PAGES * QUIRE_PAGE_SIZE) ||
-	    machine_client_connect(address, &client, NULL) ||
-	    machine_client_admit(client, &admit, &vm, NULL) ||
-	    machine_client_started(client, vm.vm, pidfd, NULL))
+	    machine_client_connect(address, &client, NULL))
+		_exit(2);
+	/* Memory may be too short for its overhead just now. */
+	while (machine_client_admit(client, &admit, &vm, NULL))
+		usleep(1000);
+	if (machine_client_started(client, vm.vm, pidfd, NULL))
 		_exit(2);
 	config.channel = vm.channel;
 	config.held_pages = vm.credit_pages;

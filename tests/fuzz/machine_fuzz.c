@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libFuzzer target for the machine: the input is a sequence of steps by hostile clients and
+ * VMs over socketpairs, against a machine that is served step by step with a clock of its own.
+ * After each step the machine's sums are recomputed; at the end all accounts are zero and no
+ * descriptor is left.
+ *
+ * A step is 8 bytes: what, who, which descriptor, then numbers.  Admissions are made possible
+ * often enough that channels exist to be abused.  The processes that STARTED names are real:
+ * sleepers, forked when one is needed and killed by whatever kills VMs.
+ */
+#include <dirent.h>
+#include "../machine_lab.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+#define PEERS	 12
+#define MAX_STEPS 200
+
+enum step_kind { STEP_DIAL, STEP_CLOSE, STEP_RECORD, STEP_ADMIT, STEP_CREDIT, STEP_RETURN,
+		 STEP_ATTACH, STEP_STARTED, STEP_GARBAGE, STEP_TIME, STEP_SET, STEP_HEAR,
+		 STEP_STOP, NR_STEPS };
+
+struct step {
+	uint8_t kind, peer, descriptor, small;
+	uint16_t a, b;
+};
+
+static int memfd, memfd_readonly, null_fd, pipe_fds[2];
+static pid_t sleeper;
+static bool is_set_up;
+
+static unsigned int open_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned int nr = 0;
+
+	while (readdir(dir))
+		nr++;
+	closedir(dir);
+	return nr;
+}
+
+static void set_up(void)
+{
+	memfd = memfd_create("fuzz", MFD_CLOEXEC);
+	if (memfd < 0 || ftruncate(memfd, MiB) || pipe2(pipe_fds, O_CLOEXEC))
+		abort();
+	memfd_readonly = reopen_readonly(memfd);
+	null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	is_set_up = true;
+}
+
+static bool is_alive(pid_t pid)
+{
+	return pid > 0 && waitpid(pid, NULL, WNOHANG) == 0;
+}
+
+/* Descriptor to attach; *mine: to be closed afterwards. */
+static int descriptor(uint8_t which, bool *mine)
+{
+	*mine = false;
+	switch (which % 8) {
+	case 0: return memfd;
+	case 1: return memfd_readonly;
+	case 2: return null_fd;
+	case 3: return pipe_fds[0];
+	case 4:
+		if (!is_alive(sleeper))
+			sleeper = fork_sleeper();
+		*mine = true;
+		return pidfd_of(sleeper);
+	default: return -1;
+	}
+}
+
+static void send_record(int fd, struct machine_msg msg, uint8_t which)
+{
+	bool mine;
+	int attach = descriptor(which, &mine);
+
+	say_msg(fd, msg, attach);
+	if (mine)
+		close(attach);
+}
+
+static void dial(struct lab *lab, int *peer, bool hello)
+{
+	if (*peer >= 0)
+		close(*peer);
+	*peer = lab_dial(lab);
+	if (hello)
+		say(*peer, MACHINE_HELLO, 0, 0, -1);
+}
+
+/* Read all there is; the channel of an admission becomes another peer. */
+static void hear_all(int *peers, int *peer, uint8_t slot)
+{
+	struct machine_msg msg;
+	int fd, type;
+
+	while ((type = hear(*peer, &msg, &fd)) > 0) {
+		int *target = &peers[slot % PEERS];
+
+		if (fd < 0)
+			continue;
+		if (type != MACHINE_ADMITTED)
+			abort();
+		if (target == peer) {
+			close(fd);
+			continue;
+		}
+		if (*target >= 0)
+			close(*target);
+		*target = fd;
+	}
+	if (type < 0) {
+		close(*peer);
+		*peer = -1;
+	}
+}
+
+static struct machine_msg record(const struct step *s)
+{
+	static const enum machine_type type[NR_STEPS] = {
+		[STEP_ADMIT] = MACHINE_ADMIT,	[STEP_CREDIT] = MACHINE_CREDIT,
+		[STEP_RETURN] = MACHINE_RETURN, [STEP_ATTACH] = MACHINE_ATTACH,
+		[STEP_STARTED] = MACHINE_STARTED, [STEP_SET] = MACHINE_SET,
+	};
+	struct machine_msg msg = wire_msg(type[s->kind], s->small % 16);
+
+	switch (s->kind) {
+	case STEP_ADMIT:
+		msg.admit.ram_pages = s->a % 512;
+		msg.admit.overhead_pages = s->b % 64;
+		msg.admit.readmit = s->small & 1;
+		msg.admit.credit_pages = s->small & 1 ? s->b % 300 : 0;
+		msg.admit.oom_score_adj = s->small & 2 ? -1000 : s->small * 10;
+		break;
+	case STEP_CREDIT:
+		msg.credit.need_pages = s->a % 300;
+		msg.credit.want_pages = s->b;
+		break;
+	case STEP_SET:
+		msg.set = (struct machine_settings){
+			.fields = s->small, .mode = s->a % 4, .guess = s->b % 3, .ratio = s->a,
+			.memory_pages = s->b % 4096, .swap_pages = s->a, .limit_pages = s->b,
+		};
+		break;
+	case STEP_RECORD:
+		memset(&msg.admit, (uint8_t)s->b, sizeof(msg.admit));
+		msg.type = s->a % 160;
+		break;
+	default:
+		msg.pages = s->a % 300;
+	}
+	return msg;
+}
+
+static void perform(struct lab *lab, int *peers, const struct step *s)
+{
+	int *peer = &peers[s->peer % PEERS];
+	char garbage[512];
+
+	switch (s->kind) {
+	case STEP_DIAL:
+		dial(lab, peer, s->small & 1);
+		break;
+	case STEP_TIME:
+		lab->now_ns += s->a * LAB_MS;
+		break;
+	case STEP_STOP:
+		if (s->small == 77)
+			machine_stop_all(lab->m);
+		break;
+	default:
+		if (*peer < 0)
+			dial(lab, peer, true);
+		if (s->kind == STEP_CLOSE) {
+			close(*peer);
+			*peer = -1;
+		} else if (s->kind == STEP_HEAR) {
+			hear_all(peers, peer, s->small);
+		} else if (s->kind == STEP_GARBAGE) {
+			memset(garbage, s->small, sizeof(garbage));
+			send(*peer, garbage, s->a % sizeof(garbage), MSG_DONTWAIT | MSG_NOSIGNAL);
+		} else {
+			send_record(*peer, record(s), s->descriptor);
+		}
+	}
+}
+
+static void finish(struct lab *lab, int *peers)
+{
+	for (unsigned int i = 0; i < PEERS; i++)
+		if (peers[i] >= 0)
+			close(peers[i]);
+	lab_step(lab);
+	if (sleeper > 0 && !kill(sleeper, SIGKILL))
+		waitpid(sleeper, NULL, 0);
+	sleeper = 0;
+	if (!lab_await_vms(lab, 0))
+		abort();
+}
+
+/* libFuzzer's own thread opens a file now and then, for a moment. */
+static void check_descriptors(unsigned int before)
+{
+	for (unsigned int i = 0; i < 1000; i++) {
+		if (open_fds() == before)
+			return;
+		usleep(1000);
+	}
+	abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+	struct machine_config config;
+	int peers[PEERS];
+	unsigned int fds;
+	struct lab lab;
+
+	if (!is_set_up)
+		set_up();
+	fds = open_fds();
+	memset(peers, -1, sizeof(peers));
+	config = lab_config(&lab, 2048, 100, OVERCOMMIT_GUESS);
+	config.ledger.mode = bytes ? data[0] % 3 : 0;
+	config.max_vms = 20;
+	lab_open(&lab, &config);
+	for (size_t at = 1; at + sizeof(struct step) <= bytes && at < MAX_STEPS * sizeof(struct step);
+	     at += sizeof(struct step)) {
+		struct step s;
+
+		memcpy(&s, data + at, sizeof(s));
+		s.kind %= NR_STEPS;
+		perform(&lab, peers, &s);
+		lab_step(&lab);
+		if (lab.faults)
+			abort();
+	}
+	finish(&lab, peers);
+	machine_destroy(lab.m);
+	check_descriptors(fds);
+	return 0;
+}
