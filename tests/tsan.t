@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Keeper of docs/locking.md: gmem_test, pager and all, under ThreadSanitizer.
+# Keeper of docs/locking.md: gmem_test, pager and all, and credits_test under ThreadSanitizer.
 set -u
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT INT TERM
@@ -20,24 +20,41 @@ if ! $run "$dir/probe" 2>/dev/null; then
 	fi
 fi
 
-echo 1..2
+echo 1..4
 out="$dir/out"
-if ! ${CC:-gcc} -std=gnu11 -O1 -g -pthread -fsanitize=thread -D_GNU_SOURCE -Iinclude \
-	-o "$dir/gmem_test" mmu/*.c tests/tap.c tests/gmem_test.c >"$out" 2>&1; then
-	sed 's/^/# /' "$out"
-	echo "not ok 1 - gmem_test builds with ThreadSanitizer"
-	exit 1
-fi
-echo "ok 1 - gmem_test builds with ThreadSanitizer"
-$run "$dir/gmem_test" >"$out" 2>&1
-status=$?
-grep '^# seed' "$out"
-if grep -q '^1\.\.0' "$out"; then
-	echo "ok 2 # SKIP $(sed -n 's/^1..0 # SKIP //p' "$out")"
-elif [ $status -eq 0 ]; then
-	echo "ok 2 - threads in the window, the pager and the accessors race nowhere"
-else
-	grep -v '^ok' "$out" | head -60 | sed 's/^/# /'
-	echo "not ok 2 - threads in the window, the pager and the accessors race nowhere"
-	exit 1
-fi
+n=0
+failed=0
+
+# race_free TEST DESCRIPTION SOURCE...: builds the test, runs it
+race_free() {
+	test=$1
+	what=$2
+	shift 2
+	if ! ${CC:-gcc} -std=gnu11 -O1 -g -pthread -fsanitize=thread -D_GNU_SOURCE -Iinclude \
+		-o "$dir/$test" "$@" tests/tap.c "tests/$test.c" >"$out" 2>&1; then
+		sed 's/^/# /' "$out"
+		echo "not ok $((n + 1)) - $test builds with ThreadSanitizer"
+		echo "not ok $((n + 2)) - $what"
+		n=$((n + 2))
+		failed=1
+		return
+	fi
+	echo "ok $((n + 1)) - $test builds with ThreadSanitizer"
+	n=$((n + 2))
+	$run "$dir/$test" >"$out" 2>&1
+	status=$?
+	grep '^# seed' "$out"
+	if grep -q '^1\.\.0' "$out"; then
+		echo "ok $n # SKIP $(sed -n 's/^1..0 # SKIP //p' "$out")"
+	elif [ $status -eq 0 ]; then
+		echo "ok $n - $what"
+	else
+		grep -v '^ok' "$out" | head -60 | sed 's/^/# /'
+		echo "not ok $n - $what"
+		failed=1
+	fi
+}
+
+race_free gmem_test 'threads in the window, the pager and the accessors race nowhere' mmu/*.c
+race_free credits_test 'threads that share credits race nowhere' mmu/machine/*.c mmu/locks.c
+exit $failed

@@ -21,7 +21,8 @@ extern uint64_t process_start_ns;
 int cmd_run(int argc, char **argv);
 int cmd_map(int argc, char **argv);
 int cmd_walk(int argc, char **argv);
+int cmd_machine(int argc, char **argv);
 
-extern const char run_usage[], map_usage[], walk_usage[];
+extern const char run_usage[], map_usage[], walk_usage[], machine_usage[];
 
 #endif

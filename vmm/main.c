@@ -15,6 +15,7 @@ static const struct command commands[] = {
 	{ "run", cmd_run, "run a guest image in a new virtual machine", run_usage },
 	{ "map", cmd_map, "show the state of a running guest's pages", map_usage },
 	{ "walk", cmd_walk, "translate a guest address, reference by reference", walk_usage },
+	{ "machine", cmd_machine, "serve as the memory of many guests", machine_usage },
 };
 
 static int help(void)

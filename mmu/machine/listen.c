@@ -92,7 +92,7 @@ static int listen_at_path(struct listener *l, const struct sockaddr_un *sun, soc
 	struct stat st;
 
 	if (dir < 0)
-		return quire_fail(err, dir, "cannot lock the directory of %s: %s", sun->sun_path,
+		return quire_fail(err, dir, "cannot open and lock the directory of %s: %s", sun->sun_path,
 				  strerror(-dir));
 	code = clear_stale(sun, len, err);
 	if (!code)
