@@ -311,7 +311,7 @@ static void spend(struct job *j, uint64_t pages)
 		}
 	}
 	j->pages += pages;
-	if ((w->spent += (long)pages) > MEMORY)
+	if (atomic_fetch_add(&w->spent, (long)pages) + (long)pages > MEMORY)
 		w->exceeded++;
 }
 

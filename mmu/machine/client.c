@@ -18,7 +18,7 @@ struct kept {
 
 struct machine_client {
 	int fd;
-	STAILQ_HEAD(, kept) kept;
+	STAILQ_HEAD(kept_list, kept) kept;
 };
 
 static uint64_t now_ms(void)
