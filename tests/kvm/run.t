@@ -4,6 +4,7 @@
 # quire run from the outside: exit statuses, messages, streams, signals, crash reports.  The guests
 # are a few bytes of machine code each, made here.
 use strict;
+use Cwd 'abs_path';
 use warnings;
 use File::Temp qw(tempdir);
 use IO::Select;
@@ -322,7 +323,8 @@ kill KILL => $pid;
 waitpid $pid, 0;
 is($? & 127, 9, 'killed');
 is(run('run', '--name=left', $exit42)->{status}, 42, 'after kill -9 the name is free at once');
-is(scalar(grep { (readlink("/proc/$_/exe") // '') =~ m{\Q$quire\E$} }
+my $exe = abs_path($quire);
+is(scalar(grep { (readlink("/proc/$_/exe") // '') eq $exe }
 	map { m{/proc/(\d+)} } glob '/proc/[0-9]*'), 0, 'no process is left');
 
 # ---- no permission ----
