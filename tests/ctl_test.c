@@ -28,7 +28,8 @@
 static char name[64];
 static struct ctl *ctl;
 static atomic_bool stop, stuck;
-static atomic_ulong turns, asked_vcpu, slowest_ms;
+static atomic_bool paused;
+static atomic_ulong turns, asked_vcpu, slowest_ms, waits, stops;
 
 /* ---- the made-up VM ---- */
 
@@ -49,10 +50,43 @@ struct gmem *vm_gmem(struct vm *vm)
 	return (struct gmem *)vm;
 }
 
-const char *vm_name(const struct vm *vm)
+void vm_info(struct vm *vm, struct vm_info *out)
 {
 	(void)vm;
-	return name;
+	memset(out, 0, sizeof(*out));
+	snprintf(out->name, sizeof(out->name), "%s", name);
+	out->pid = (uint32_t)getpid();
+	out->nr_vcpus = 2;
+	out->state = paused ? stuck ? VM_PAUSING : VM_PAUSED : VM_RUNNING;
+	out->mem.s2.ram_pages = 40000;
+	out->mem.s2.pages[PG_ABSENT] = 33744;
+	out->mem.s2.pages[PG_PRIVATE] = 6256;
+	out->mem.s2.large_leaves = 1;
+	out->mem.faults = 77;
+	out->exits[KVM_NR_EXITS - 1] = 5;
+}
+
+int vm_pause(struct vm *vm, unsigned int timeout_ms)
+{
+	(void)vm;
+	paused = true;
+	if (!stuck)
+		return 0;
+	waits += timeout_ms > 0;
+	usleep(timeout_ms * 1000);
+	return -ETIMEDOUT;
+}
+
+void vm_resume(struct vm *vm)
+{
+	(void)vm;
+	paused = false;
+}
+
+void vm_stop(struct vm *vm)
+{
+	(void)vm;
+	stops++;
 }
 
 unsigned int vm_nr_vcpus(const struct vm *vm)
@@ -85,16 +119,6 @@ const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
 	(void)gm;
 	*nr = ARRAY_SIZE(ram);
 	return ram;
-}
-
-void gmem_stats(struct gmem *gm, struct gmem_stats *out)
-{
-	(void)gm;
-	memset(out, 0, sizeof(*out));
-	out->s2.pages[PG_ABSENT] = 33744;
-	out->s2.pages[PG_PRIVATE] = 6256;
-	out->s2.large_leaves = 1;
-	out->faults = 77;
 }
 
 void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
@@ -239,11 +263,62 @@ static void test_info(void)
 	int fd = connect_vm();
 
 	ok(ctl_get_info(fd, &info, &err) == 0, "CTL_INFO is answered");
-	ok(strcmp(info.name, name) == 0 && info.pid == (uint32_t)getpid(), "name and pid");
-	ok(info.nr_vcpus == 2 && info.nr_ram == 2 && info.ram[1].end == RAM_END, "vCPUs and RAM");
-	ok(info.stats.s2.pages[PG_PRIVATE] == 6256 && info.stats.s2.large_leaves == 1 &&
-	   info.stats.faults == 77, "counters");
+	ok(strcmp(info.vm.name, name) == 0 && info.vm.pid == (uint32_t)getpid(), "name and pid");
+	ok(info.vm.nr_vcpus == 2 && info.nr_ram == 2 && info.ram[1].end == RAM_END,
+	   "vCPUs and RAM");
+	ok(info.vm.mem.s2.pages[PG_PRIVATE] == 6256 && info.vm.mem.s2.large_leaves == 1 &&
+	   info.vm.mem.faults == 77 && info.vm.exits[KVM_NR_EXITS - 1] == 5, "counters");
 	close(fd);
+}
+
+static unsigned int state_of_vm(void)
+{
+	struct quire_error err;
+	struct ctl_info info;
+	int fd = connect_vm(), code = ctl_get_info(fd, &info, &err);
+
+	close(fd);
+	return code ? 99 : info.vm.state;
+}
+
+static int command(unsigned int op)
+{
+	struct quire_error err = { "" };
+	int fd = connect_vm(), code = ctl_command(fd, op, &err);
+
+	close(fd);
+	if (code)
+		tap_note("%s", err.text);
+	return code;
+}
+
+static void test_commands(void)
+{
+	ok(state_of_vm() == VM_RUNNING, "a VM runs at first");
+	ok(command(CTL_PAUSE) == 0 && state_of_vm() == VM_PAUSED, "CTL_PAUSE pauses it");
+	ok(command(CTL_PAUSE) == 0 && state_of_vm() == VM_PAUSED, "... and again");
+	ok(command(CTL_RESUME) == 0 && state_of_vm() == VM_RUNNING, "CTL_RESUME resumes it");
+	ok(command(CTL_RESUME) == 0 && state_of_vm() == VM_RUNNING, "... and again");
+	ok(stops == 0, "nobody has stopped it");
+	ok(command(CTL_STOP) == 0 && stops == 1, "CTL_STOP stops it, once");
+}
+
+static void test_stuck_pause(void)
+{
+	struct ctl_request req = request(CTL_PAUSE, 0, 0, 0);
+
+	usleep(1100000);	/* VCPU_STUCK_MS since the last stuck vCPU */
+	waits = 0;
+	stuck = true;
+	for (int i = 0; i < 5; i++)
+		ok(status_of_request(req) == -ETIMEDOUT, "a vCPU that does not pause is reported");
+	ok(state_of_vm() == VM_PAUSING, "... and the VM is not called paused");
+	ok(waits == 1, "... but held up the main loop once, not five times (%lu)",
+	   (unsigned long)waits);
+	stuck = false;
+	ok(state_of_vm() == VM_PAUSED, "when the vCPU has come out the VM is paused");
+	ok(command(CTL_RESUME) == 0, "... until it is resumed");
+	still_serves("a vCPU that does not pause");
 }
 
 static bool map_is_right(int fd, gfn_t gfn, uint64_t nr)
@@ -390,7 +465,7 @@ static int flood(unsigned int op)
 
 static void test_flood(void)
 {
-	static const unsigned int op[] = { CTL_INFO, CTL_MAP, CTL_WALK, 12345 };
+	static const unsigned int op[] = { CTL_INFO, CTL_MAP, CTL_WALK, CTL_RESUME, 12345 };
 	int fd[ARRAY_SIZE(op)];
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(op); i++)
@@ -519,6 +594,7 @@ int main(int argc, char **argv)
 	pthread_create(&thread, NULL, main_loop, NULL);
 	test_names();
 	test_info();
+	test_commands();
 	test_map();
 	test_walk();
 	test_strangers();
@@ -530,6 +606,7 @@ int main(int argc, char **argv)
 	test_no_descriptors();
 	test_other_user();
 	test_stuck_vcpu();
+	test_stuck_pause();
 	ok(slowest_ms < MAX_TURN_MS, "no turn of the main loop took long (%lu ms)",
 	   (unsigned long)slowest_ms);
 	stop = true;

@@ -109,12 +109,12 @@ static int fetch(const struct map_options *opt, struct ctl_info *info, struct ma
 	return code;
 }
 
-static void print_text(const struct ctl_info *info, const struct mapview *view)
+static void print_text(const struct vm_info *vm, const struct mapview *view)
 {
 	printf("VM %s, pid %u: %u vCPU%s; stage 2: %" PRIu64 " tables, %" PRIu64
-	       " 2 MiB leaves; %" PRIu64 " faults\n\n", info->name, info->pid, info->nr_vcpus,
-	       info->nr_vcpus == 1 ? "" : "s", info->stats.s2.tables,
-	       info->stats.s2.large_leaves, info->stats.faults);
+	       " 2 MiB leaves; %" PRIu64 " faults\n\n", vm->name, vm->pid, vm->nr_vcpus,
+	       vm->nr_vcpus == 1 ? "" : "s", vm->mem.s2.tables, vm->mem.s2.large_leaves,
+	       vm->mem.faults);
 	mapview_text(stdout, view, mapview_scale(view, MAPVIEW_GLYPHS));
 }
 
@@ -146,7 +146,7 @@ static int show(const struct map_options *opt, const struct ctl_info *info,
 	if (opt->png)
 		code = write_png(opt->png, view, err);
 	if (code == 0)
-		print_text(info, view);
+		print_text(&info->vm, view);
 	return code == 0 && fflush(stdout) ? quire_fail(err, -EIO, "cannot write: %m") : code;
 }
 

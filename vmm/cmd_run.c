@@ -363,11 +363,14 @@ static int make_vm(struct run *run, struct quire_error *err)
 
 static int write_stats(struct run *run, int status)
 {
+	struct vm_info info;
+	struct stats_vm vm = { .info = &info };
 	int ret;
 
 	if (!run->stats)
 		return status;
-	ret = stats_write(run->stats, run->vm);
+	vm_info(run->vm, &info);
+	ret = stats_write(run->stats, NULL, &vm, 1);
 	if (run->stats != stdout && fclose(run->stats))
 		ret = -EIO;
 	run->stats = NULL;

@@ -10,7 +10,7 @@
  * Why no client can hold up the main loop: every socket is non-blocking; a turn does one
  * bounded step for each ready client (at most CTL_MAP_PAGES pages looked at, one walk);
  * nothing is queued here, because an answer is made anew when the socket has room; and the
- * one thing that does wait, for a vCPU to leave KVM_RUN, is rationed (walk_allowed).
+ * one thing that does wait, for a vCPU to leave KVM_RUN, is rationed (may_wait).
  *
  * Depends only on vm.h's accessors and gmem.h, so that a test can bring fakes.
  */
@@ -27,8 +27,8 @@
 #include <unistd.h>
 #include "ctl.h"
 
-#define WALK_TIMEOUT_MS 100	/* for a vCPU to hand over its registers */
-#define WALK_PAUSE_MS	1000	/* after one that did not, refuse walks for so long */
+#define VCPU_TIMEOUT_MS 100	/* for a vCPU to leave the guest */
+#define VCPU_STUCK_MS	1000	/* after one that did not, wait for none for so long */
 
 static_assert(PG_NR_STATES < CTL_NOT_RAM, "a state fits in seven bits");
 static_assert(GMEM_STATE_LARGE == CTL_LARGE, "states go over the wire as gmem_states has them");
@@ -52,7 +52,7 @@ struct ctl {
 	int epoll, listener;
 	int spare;		/* given up to turn a client away when descriptors run out */
 	uint64_t turn;
-	uint64_t no_walk_until_ms;
+	uint64_t no_wait_until_ms;
 	struct client client[CTL_MAX_CLIENTS];
 	uint8_t states[CTL_MAP_PAGES];
 	struct packet packet;	/* the one being made; holds nothing between steps */
@@ -80,7 +80,7 @@ static uint64_t now_ms(void)
 
 /* ---- life and death ---- */
 
-static bool name_is_good(const char *name)
+bool ctl_name_is_good(const char *name)
 {
 	size_t len = strlen(name);
 
@@ -128,7 +128,7 @@ int ctl_create(const char *name, struct ctl **out, struct quire_error *err)
 	struct ctl *ctl;
 	int code;
 
-	if (!name_is_good(name))
+	if (!ctl_name_is_good(name))
 		return quire_fail(err, -EINVAL, "a VM's name has 1 to %d letters, digits, '.', "
 				  "'_' or '-': \"%.80s\" does not", CTL_NAME_MAX, name);
 	ctl = calloc(1, sizeof(*ctl));
@@ -261,11 +261,8 @@ static int answer_info(struct ctl *ctl, struct vm *vm)
 	unsigned int nr;
 
 	memset(info, 0, sizeof(*info));
+	vm_info(vm, &info->vm);
 	ram = gmem_ram(vm_gmem(vm), &nr);
-	gmem_stats(vm_gmem(vm), &info->stats);
-	strncpy(info->name, vm_name(vm), CTL_NAME_MAX);
-	info->pid = (uint32_t)getpid();
-	info->nr_vcpus = vm_nr_vcpus(vm);
 	info->nr_ram = nr < CTL_MAX_RAM ? nr : CTL_MAX_RAM;
 	memcpy(info->ram, ram, info->nr_ram * sizeof(*ram));
 	return (int)sizeof(*info);
@@ -300,10 +297,17 @@ static int answer_map(struct ctl *ctl, const struct client *c, struct vm *vm)
 	return (int)(runs * sizeof(*run));
 }
 
-/* A vCPU that is stuck costs the main loop WALK_TIMEOUT_MS; let that happen rarely. */
-static bool walk_allowed(const struct ctl *ctl)
+/* A vCPU that is stuck costs the main loop VCPU_TIMEOUT_MS; let that happen rarely. */
+static bool may_wait(const struct ctl *ctl)
 {
-	return now_ms() >= ctl->no_walk_until_ms;
+	return now_ms() >= ctl->no_wait_until_ms;
+}
+
+static int waited(struct ctl *ctl, int code)
+{
+	if (code == -ETIMEDOUT)
+		ctl->no_wait_until_ms = now_ms() + VCPU_STUCK_MS;
+	return code;
 }
 
 static unsigned int paging_of(const struct pt_format *format)
@@ -366,11 +370,9 @@ static int answer_walk(struct ctl *ctl, const struct ctl_request *req, struct vm
 		return -EINVAL;
 	if (req->arg[2] >= vm_nr_vcpus(vm))
 		return -ENOENT;
-	if (!walk_allowed(ctl))
+	if (!may_wait(ctl))
 		return -ETIMEDOUT;
-	code = vm_vcpu_state(vm, (unsigned int)req->arg[2], WALK_TIMEOUT_MS, &state);
-	if (code == -ETIMEDOUT)
-		ctl->no_walk_until_ms = now_ms() + WALK_PAUSE_MS;
+	code = waited(ctl, vm_vcpu_state(vm, (unsigned int)req->arg[2], VCPU_TIMEOUT_MS, &state));
 	if (code < 0)
 		return code;
 	vcpu_walk_cpu(vm, &state, &cpu);
@@ -380,15 +382,36 @@ static int answer_walk(struct ctl *ctl, const struct ctl_request *req, struct vm
 	return (int)sizeof(*out);
 }
 
+/* A pause takes effect in any case; at most the waiting for it is left out. */
+static int answer_pause(struct ctl *ctl, struct vm *vm)
+{
+	return may_wait(ctl) ? waited(ctl, vm_pause(vm, VCPU_TIMEOUT_MS)) : vm_pause(vm, 0);
+}
+
+static int answer_resume(struct vm *vm)
+{
+	vm_resume(vm);
+	return 0;
+}
+
+static int answer_stop(struct vm *vm)
+{
+	vm_stop(vm);
+	return 0;
+}
+
 static int answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 {
 	if (c->request.version != CTL_VERSION)
 		return -EPROTONOSUPPORT;
 	switch (c->request.op) {
-	case CTL_INFO: return answer_info(ctl, vm);
-	case CTL_MAP:  return answer_map(ctl, c, vm);
-	case CTL_WALK: return answer_walk(ctl, &c->request, vm);
-	default:       return -EOPNOTSUPP;
+	case CTL_INFO:	 return answer_info(ctl, vm);
+	case CTL_MAP:	 return answer_map(ctl, c, vm);
+	case CTL_WALK:	 return answer_walk(ctl, &c->request, vm);
+	case CTL_PAUSE:	 return answer_pause(ctl, vm);
+	case CTL_RESUME: return answer_resume(vm);
+	case CTL_STOP:	 return answer_stop(vm);
+	default:	 return -EOPNOTSUPP;
 	}
 }
 

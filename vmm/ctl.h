@@ -35,6 +35,12 @@
  *   CTL_WALK  arg[0] = gva, arg[1] = CTL_ACCESS_*, arg[2] = vCPU.  Payload: struct ctl_walk.
  *             Never changes guest memory.  -ENOENT: no such vCPU; -ETIMEDOUT: the vCPU does
  *             not leave KVM_RUN (then asked again at most once a second).
+ *   CTL_PAUSE, CTL_RESUME
+ *             no arguments, no payload; asking twice is fine.  A paused VM answers everything as
+ *             a running one does.  -ETIMEDOUT: CTL_PAUSE took effect, but a vCPU has not left
+ *             the guest yet; CTL_INFO says VM_PAUSING until it has (vm.h).
+ *   CTL_STOP  no arguments, no payload.  The VM ends as by SIGTERM, after the answer; the
+ *             connection hangs up when it has ended.
  *
  * What a client cannot do
  *
@@ -48,6 +54,8 @@
 #include "vm.h"
 
 struct ctl;
+
+bool ctl_name_is_good(const char *name);
 
 /* Listen as `name`.  0; -EADDRINUSE (a VM of that name runs), -EINVAL (bad name), with *err. */
 int ctl_create(const char *name, struct ctl **out, struct quire_error *err);
@@ -72,6 +80,9 @@ enum ctl_op {
 	CTL_INFO = 1,
 	CTL_MAP,
 	CTL_WALK,
+	CTL_PAUSE,
+	CTL_RESUME,
+	CTL_STOP,
 };
 
 struct ctl_request {
@@ -102,13 +113,9 @@ struct ctl_reply {
 #define CTL_MAX_RAM 8
 
 struct ctl_info {
-	char name[CTL_NAME_MAX + 1];
-	uint32_t pid;
-	uint32_t nr_vcpus;
-	uint32_t zero;
-	uint32_t nr_ram;
+	struct vm_info vm;
+	uint64_t nr_ram;
 	struct gfn_range ram[CTL_MAX_RAM];
-	struct gmem_stats stats;
 };
 
 /* CTL_MAP */

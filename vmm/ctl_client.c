@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The client end of the control socket; ctl.h has the protocol.
- *
- * Abstract sockets have no directory to list; the kernel shows them in /proc/net/unix, a line
- * each, the name last with '@' for its NUL byte.
- */
+/* The client end of the control socket; ctl.h has the protocol. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "abstract.h"
 #include "ctl_client.h"
 
-#define PROC_PREFIX "@" CTL_PREFIX
-#define SO_ACCEPTCON 0x10000ul	/* __SO_ACCEPTCON, the flag of a listening socket there */
+#define MAX_PAGES (1ULL << 40)	/* more than any VM has */
 
 struct packet {
 	struct ctl_reply reply;
@@ -24,80 +20,25 @@ struct packet {
 
 /* ---- finding a VM ---- */
 
-static int compare_names(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* The VM name on a line of /proc/net/unix, or NULL; cuts the line at its end. */
-static char *listener_name(char *line)
-{
-	char *at = strstr(line, " " PROC_PREFIX);
-	unsigned long flags;
-
-	if (!at || sscanf(line, "%*s %*s %*s %lx", &flags) != 1 || !(flags & SO_ACCEPTCON))
-		return NULL;
-	line[strcspn(line, "\n")] = '\0';
-	return at + 1 + strlen(PROC_PREFIX);
-}
-
-/* All names, malloc'd each and in an array; returns their number. */
-static unsigned int read_names(char ***out)
-{
-	FILE *f = fopen("/proc/net/unix", "re");
-	char *line = NULL, *name, **names = NULL, **more;
-	unsigned int nr = 0;
-	size_t room = 0;
-
-	while (f && getline(&line, &room, f) > 0) {
-		name = listener_name(line);
-		if (!name)
-			continue;
-		more = realloc(names, (nr + 1) * sizeof(*names));
-		if (!more)
-			break;
-		names = more;
-		names[nr] = strdup(name);
-		if (!names[nr])
-			break;
-		nr++;
-	}
-	free(line);
-	if (f)
-		fclose(f);
-	if (nr > 0)
-		qsort(names, nr, sizeof(*names), compare_names);
-	*out = names;
-	return nr;
-}
-
-static void free_names(char **names, unsigned int nr)
-{
-	for (unsigned int i = 0; i < nr; i++)
-		free(names[i]);
-	free(names);
-}
-
 char *ctl_list(void)
 {
 	char **names, *list, *end;
 	size_t bytes = 1;
-	unsigned int nr = read_names(&names);
+	unsigned int nr = abstract_list(CTL_PREFIX, &names);
 
 	for (unsigned int i = 0; i < nr; i++)
 		bytes += strlen(names[i]) + 1;
 	list = end = calloc(1, bytes);
 	for (unsigned int i = 0; list && i < nr; i++)
 		end += sprintf(end, "%s%s", i ? " " : "", names[i]);
-	free_names(names, nr);
+	abstract_free(names, nr);
 	return list;
 }
 
-/* Connect to exactly this name. */
-static int connect_name(const char *name)
+int ctl_open(const char *name, unsigned int patience_s)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	struct timeval patience = { .tv_sec = CTL_PATIENCE_S };
+	struct timeval patience = { .tv_sec = patience_s };
 	size_t prefix = strlen(CTL_PREFIX), len = strlen(name);
 	int fd, code;
 
@@ -119,11 +60,17 @@ static int connect_name(const char *name)
 	return fd;
 }
 
-/* Connect to the VM whose process is pid: the kernel says who listens (SO_PEERCRED). */
+int ctl_peer(int fd, struct ucred *cred)
+{
+	socklen_t len = sizeof(*cred);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cred, &len) < 0 ? -errno : 0;
+}
+
+/* Connect to the VM whose process is pid. */
 static int connect_pid(const char *pid)
 {
-	struct ucred cred = { 0 };
-	socklen_t len = sizeof(cred);
+	struct ucred cred;
 	char **names, *end;
 	long want = strtol(pid, &end, 10);
 	unsigned int nr;
@@ -131,22 +78,21 @@ static int connect_pid(const char *pid)
 
 	if (*pid == '\0' || *end != '\0')
 		return fd;
-	nr = read_names(&names);
+	nr = abstract_list(CTL_PREFIX, &names);
 	for (unsigned int i = 0; i < nr && fd < 0; i++) {
-		fd = connect_name(names[i]);
-		if (fd >= 0 && (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 ||
-				cred.pid != want)) {
+		fd = ctl_open(names[i], CTL_PATIENCE_S);
+		if (fd >= 0 && (ctl_peer(fd, &cred) < 0 || cred.pid != want)) {
 			close(fd);
 			fd = -ECONNREFUSED;
 		}
 	}
-	free_names(names, nr);
+	abstract_free(names, nr);
 	return fd;
 }
 
 int ctl_connect(const char *vm, struct quire_error *err)
 {
-	int fd = connect_name(vm);
+	int fd = ctl_open(vm, CTL_PATIENCE_S);
 	char *list;
 
 	if (fd == -ECONNREFUSED)
@@ -199,6 +145,10 @@ static int refusal(unsigned int op, int status, struct quire_error *err)
 	case -ENOENT:
 		return quire_fail(err, status, "the VM has no such vCPU");
 	case -ETIMEDOUT:
+		if (op == CTL_PAUSE)
+			return quire_fail(err, status, "a vCPU has not left the guest yet: it waits "
+					  "for memory, or for the reader of the guest's output; it "
+					  "pauses when it has");
 		return quire_fail(err, status, "the vCPU does not stop for a look at its "
 				  "registers: it is stuck in one instruction; try again");
 	default:
@@ -235,39 +185,78 @@ static int receive(int fd, unsigned int op, struct packet *p, struct quire_error
 	return 0;
 }
 
-/* A question whose answer is one packet of exactly `bytes`. */
-static int ask_one(int fd, unsigned int op, const uint64_t arg[4], void *answer, size_t bytes,
-		   struct quire_error *err)
+/* An answer that is one packet of exactly `bytes`. */
+static int take_one(int fd, unsigned int op, void *answer, size_t bytes, struct quire_error *err)
 {
 	struct packet p;
-	int code = ask(fd, op, arg, err);
+	int code = receive(fd, op, &p, err);
 
-	if (code == 0)
-		code = receive(fd, op, &p, err);
 	if (code < 0)
 		return code;
 	if (p.reply.bytes != bytes)
 		return refusal(op, -EPROTONOSUPPORT, err);
-	memcpy(answer, p.payload, bytes);
+	if (bytes)
+		memcpy(answer, p.payload, bytes);
+	return 0;
+}
+
+static int ask_one(int fd, unsigned int op, const uint64_t arg[4], void *answer, size_t bytes,
+		   struct quire_error *err)
+{
+	int code = ask(fd, op, arg, err);
+
+	return code < 0 ? code : take_one(fd, op, answer, bytes, err);
+}
+
+static const uint64_t no_arg[4];
+
+int ctl_command(int fd, unsigned int op, struct quire_error *err)
+{
+	return ask_one(fd, op, no_arg, NULL, 0, err);
+}
+
+int ctl_ask_info(int fd, struct quire_error *err)
+{
+	return ask(fd, CTL_INFO, no_arg, err);
+}
+
+/* Is what a VM says of itself possible?  Its name goes to terminals. */
+static bool info_is_good(struct vm_info *info)
+{
+	const uint64_t *count = info->mem.s2.pages;
+	uint64_t pages = 0;
+
+	info->name[VM_NAME_MAX] = '\0';
+	for (unsigned int i = 0; i < PG_NR_STATES && count[i] <= MAX_PAGES; i++)
+		pages += count[i];
+	return ctl_name_is_good(info->name) && info->state < VM_NR_STATES &&
+	       info->nr_vcpus > 0 && info->nr_vcpus <= VM_MAX_VCPUS &&
+	       pages == info->mem.s2.ram_pages && pages <= MAX_PAGES;
+}
+
+int ctl_take_info(int fd, struct ctl_info *info, struct quire_error *err)
+{
+	int code = take_one(fd, CTL_INFO, info, sizeof(*info), err);
+
+	if (code < 0)
+		return code;
+	if (!info_is_good(&info->vm))
+		return quire_fail(err, -EPROTO, "what the VM says of itself makes no sense");
+	if (info->nr_ram == 0 || info->nr_ram > CTL_MAX_RAM)
+		return quire_fail(err, -EPROTO, "the VM says it has %" PRIu64 " ranges of RAM",
+				  info->nr_ram);
+	for (unsigned int i = 0; i < info->nr_ram; i++)
+		if (info->ram[i].start >= info->ram[i].end || info->ram[i].end > MAX_PAGES ||
+		    (i > 0 && info->ram[i].start < info->ram[i - 1].end))
+			return quire_fail(err, -EPROTO, "the VM's RAM ranges make no sense");
 	return 0;
 }
 
 int ctl_get_info(int fd, struct ctl_info *info, struct quire_error *err)
 {
-	const uint64_t arg[4] = { 0 };
-	int code = ask_one(fd, CTL_INFO, arg, info, sizeof(*info), err);
+	int code = ctl_ask_info(fd, err);
 
-	if (code < 0)
-		return code;
-	info->name[CTL_NAME_MAX] = '\0';
-	if (info->nr_ram == 0 || info->nr_ram > CTL_MAX_RAM)
-		return quire_fail(err, -EPROTO, "the VM says it has %u ranges of RAM",
-				  info->nr_ram);
-	for (unsigned int i = 0; i < info->nr_ram; i++)
-		if (info->ram[i].start >= info->ram[i].end || info->ram[i].end > 1ULL << 40 ||
-		    (i > 0 && info->ram[i].start < info->ram[i - 1].end))
-			return quire_fail(err, -EPROTO, "the VM's RAM ranges make no sense");
-	return 0;
+	return code < 0 ? code : ctl_take_info(fd, info, err);
 }
 
 static uint8_t local_state(uint8_t wire)

@@ -3,11 +3,13 @@
 #define QUIRE_VMM_CTL_CLIENT_H
 
 /*
- * The client end of a VM's control socket (ctl.h): what `quire map` and `quire walk` ask.
+ * The client end of a VM's control socket (ctl.h): what the commands that look at a running VM
+ * ask, and those that steer it.
  *
  * Calls block, but for CTL_PATIENCE_S at most a packet.  The server is another process and
  * nothing it says is taken on trust: lengths, counts and states are checked here.
  */
+#include <sys/socket.h>
 #include "ctl.h"
 
 #define CTL_PATIENCE_S 5
@@ -21,8 +23,24 @@ int ctl_connect(const char *vm, struct quire_error *err);
 /* The names of all running VMs, sorted and separated by blanks; malloc'd.  NULL: no memory. */
 char *ctl_list(void);
 
+/*
+ * Connect to the VM of exactly this name; each step of the conversation may take patience_s.
+ * A descriptor; -ECONNREFUSED: there is none; -EAGAIN: it does not answer.
+ */
+int ctl_open(const char *name, unsigned int patience_s);
+
+/* Whose process listens at the other end, by the kernel's word.  0 or -errno. */
+int ctl_peer(int fd, struct ucred *cred);
+
 /* 0, or -errno with *err.  The rest of this header likewise. */
 int ctl_get_info(int fd, struct ctl_info *info, struct quire_error *err);
+
+/* Its halves, for who asks many VMs at once. */
+int ctl_ask_info(int fd, struct quire_error *err);
+int ctl_take_info(int fd, struct ctl_info *info, struct quire_error *err);
+
+/* CTL_PAUSE, CTL_RESUME or CTL_STOP. */
+int ctl_command(int fd, unsigned int op, struct quire_error *err);
 
 /*
  * The states of [gfn, gfn + nr), one byte a page as gmem_states gives them; what is beyond

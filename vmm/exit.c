@@ -141,7 +141,7 @@ static bool mmio(struct vcpu *vcpu)
 	int ret = access_ram(vcpu, run);
 
 	if (!ret) {
-		vcpu->mmio_on_ram++;
+		vcpu_count(&vcpu->mmio_on_ram);
 	} else if (ret != -EFAULT) {
 		vm_end(vm, QUIRE_STATUS_HOST, "the host has no memory for guest page %#llx: %s",
 		       (unsigned long long)run->mmio.phys_addr, strerror(-ret));
@@ -181,12 +181,14 @@ static bool interrupted(struct vcpu *vcpu)
 {
 	unsigned int requests;
 
-	vcpu->interrupts++;
+	vcpu_count(&vcpu->interrupts);
 	atomic_store(&vcpu->kicked, false);
 	__atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 	requests = atomic_exchange(&vcpu->requests, 0);
 	if (requests & VCPU_STATE)
 		publish_state(vcpu);
+	if (atomic_load(&vcpu->vm->paused))
+		vcpu_park(vcpu);
 	return !(requests & VCPU_STOP) && keep_running(vcpu);
 }
 
@@ -244,7 +246,7 @@ static bool run_failed(struct vcpu *vcpu, int error)
 
 static void count_exit(struct vcpu *vcpu, uint32_t reason)
 {
-	vcpu->exits[reason < KVM_NR_EXITS ? reason : 0]++;
+	vcpu_count(&vcpu->exits[reason < KVM_NR_EXITS ? reason : 0]);
 }
 
 void vcpu_loop(struct vcpu *vcpu)

@@ -92,6 +92,18 @@ void json_number(struct json *json, const char *key, uint64_t value)
 	fprintf(json->f, "%" PRIu64, value);
 }
 
+void json_signed(struct json *json, const char *key, int64_t value)
+{
+	put_key(json, key);
+	fprintf(json->f, "%" PRId64, value);
+}
+
+void json_tenths(struct json *json, const char *key, uint64_t tenths)
+{
+	put_key(json, key);
+	fprintf(json->f, "%" PRIu64 ".%" PRIu64, tenths / 10, tenths % 10);
+}
+
 void json_string(struct json *json, const char *key, const char *value)
 {
 	put_key(json, key);

@@ -23,6 +23,8 @@ void json_end_object(struct json *json);
 void json_array(struct json *json, const char *key);
 void json_end_array(struct json *json);
 void json_number(struct json *json, const char *key, uint64_t value);
+void json_signed(struct json *json, const char *key, int64_t value);
+void json_tenths(struct json *json, const char *key, uint64_t tenths);	/* 123 as 12.3 */
 void json_string(struct json *json, const char *key, const char *value);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <quire/gmem.h>
 #include "mapview.h"
+#include "table.h"
 
 #define NOT_RAM PG_NR_STATES
 
@@ -91,23 +92,6 @@ char mapview_glyph(const uint8_t *states, uint64_t nr)
 	}
 	tenths = resident * 10 / tally.ram;
 	return (char)('0' + (tenths ? tenths : 1));
-}
-
-/* A number of bytes with its unit, into one of a few static buffers. */
-static const char *size_text(uint64_t bytes)
-{
-	static const char unit[] = "KMGT";
-	static char text[4][24];
-	static unsigned int turn;
-	char *out = text[turn++ % ARRAY_SIZE(text)];
-	unsigned int u = 0;
-	double value = (double)bytes / 1024;
-
-	for (; value >= 1024 && unit[u + 1]; u++)
-		value /= 1024;
-	snprintf(out, sizeof(text[0]), value == (double)(uint64_t)value ? "%.0f %ciB" : "%.1f %ciB",
-		 value, unit[u]);
-	return out;
 }
 
 static bool row_is_blank(const char *row)

@@ -1,41 +1,132 @@
 /* SPDX-License-Identifier: MIT */
-/* What a run cost and did: see stats.h. */
+/* What VMs and their machine count, as JSON: see stats.h. */
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 #include "json.h"
 #include "stats.h"
-#include "vm_impl.h"
 
-static void machine_stats(struct json *json)
+/* ---- derived numbers ---- */
+
+uint64_t stats_resident_pages(const struct vm_info *info)
+{
+	uint64_t pages = 0;
+
+	for (unsigned int i = 0; i < PG_NR_STATES; i++)
+		if (page_states[i].resident)
+			pages += info->mem.s2.pages[i];
+	return pages;
+}
+
+uint64_t stats_exits(const struct vm_info *info)
+{
+	uint64_t total = 0;
+
+	for (unsigned int r = 0; r < KVM_NR_EXITS; r++)
+		total += info->exits[r];
+	return total;
+}
+
+/* "io" of "KVM_EXIT_IO". */
+const char *stats_exit_name(uint32_t reason)
+{
+	static char name[64];
+
+	if (!strcmp(kvm_exit_name(reason), "unknown"))
+		snprintf(name, sizeof(name), "reason_%u", reason);
+	else
+		snprintf(name, sizeof(name), "%s", kvm_exit_name(reason) + strlen("KVM_EXIT_"));
+	for (char *p = name; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	return name;
+}
+
+const char *stats_state_name(uint32_t state)
+{
+	static const char *const name[VM_NR_STATES] = {
+		[VM_RUNNING] = "running",
+		[VM_PAUSING] = "pausing",
+		[VM_PAUSED] = "paused",
+		[VM_ENDED] = "ended",
+	};
+
+	return state < VM_NR_STATES ? name[state] : "?";
+}
+
+/* ---- the machine ---- */
+
+static void put_pages(struct json *json, const char *key, uint64_t pages)
+{
+	json_number(json, key, pages * QUIRE_PAGE_SIZE);
+}
+
+static void ledger_stats(struct json *json, const struct machine_state *m)
+{
+	const struct machine_settings *s = &m->settings;
+
+	json_number(json, "overcommit_mode", s->mode);
+	json_number(json, "overcommit_guess", s->guess);
+	json_number(json, "overcommit_ratio_percent", s->ratio);
+	if (s->limit_in_pages)
+		put_pages(json, "overcommit_bytes", s->limit_pages);
+	put_pages(json, "commit_limit_bytes", m->commit_limit_pages);
+	put_pages(json, "committed_bytes", m->committed_pages);
+	put_pages(json, "reserved_huge_bytes", s->reserved_huge_pages);
+	put_pages(json, "admin_reserve_bytes", s->admin_reserve_pages);
+	put_pages(json, "user_reserve_bytes", s->user_reserve_pages);
+	json_number(json, "admissions", m->admissions);
+	json_number(json, "refusals", m->refusals);
+}
+
+static void budget_stats(struct json *json, const struct machine_state *m)
+{
+	put_pages(json, "memory_bytes", m->settings.memory_pages);
+	put_pages(json, "swap_bytes", m->settings.swap_pages);
+	put_pages(json, "free_bytes", m->free_pages);
+	put_pages(json, "credit_bytes", m->credit_pages);
+	put_pages(json, "overhead_bytes", m->overhead_pages);
+	put_pages(json, "resident_bytes", m->resident_pages);
+	put_pages(json, "watermark_min_bytes", m->min_pages);
+	put_pages(json, "watermark_low_bytes", m->low_pages);
+	put_pages(json, "watermark_high_bytes", m->high_pages);
+	json_number(json, "oom_kills", m->oom_kills);
+}
+
+static void machine_stats(struct json *json, const struct machine_state *m)
 {
 	long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	json_number(json, "host_memory_bytes", (uint64_t)pages * (uint64_t)bytes);
 	json_number(json, "host_cpus", (uint64_t)cpus);
+	if (!m)
+		return;
+	json_number(json, "pid", (uint64_t)m->pid);
+	json_number(json, "nr_vms", m->nr_vms);
+	ledger_stats(json, m);
+	budget_stats(json, m);
 }
 
+/* ---- a VM ---- */
+
 /* Every page is in exactly one state: the states sum to ram_pages. */
-static void page_stats(struct json *json, const struct gmem_stats *gs)
+static void page_stats(struct json *json, const struct vm_info *info)
 {
-	uint64_t resident = 0;
+	const struct stage2_counters *s2 = &info->mem.s2;
 	char key[64];
 
-	json_number(json, "ram_pages", gs->s2.ram_pages);
+	json_number(json, "ram_pages", s2->ram_pages);
 	for (unsigned int i = 0; i < PG_NR_STATES; i++) {
 		snprintf(key, sizeof(key), "state_%s_pages", page_states[i].name);
-		json_number(json, key, gs->s2.pages[i]);
-		if (page_states[i].resident)
-			resident += gs->s2.pages[i];
+		json_number(json, key, s2->pages[i]);
 	}
-	json_number(json, "resident_bytes", resident * QUIRE_PAGE_SIZE);
-	json_number(json, "metadata_bytes", gs->s2.metadata_bytes);
-	json_number(json, "table_pages", gs->s2.tables);
-	json_number(json, "large_leaves", gs->s2.large_leaves);
-	json_number(json, "splits", gs->s2.splits);
-	json_number(json, "collapses", gs->s2.collapses);
+	put_pages(json, "resident_bytes", stats_resident_pages(info));
+	json_number(json, "metadata_bytes", s2->metadata_bytes);
+	json_number(json, "table_pages", s2->tables);
+	json_number(json, "large_leaves", s2->large_leaves);
+	json_number(json, "splits", s2->splits);
+	json_number(json, "collapses", s2->collapses);
 }
 
 static void fault_stats(struct json *json, const struct gmem_stats *gs)
@@ -51,63 +142,72 @@ static void fault_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "efaults", gs->efaults);
 }
 
-/* "KVM_EXIT_IO" as "io_exits". */
-static void exit_stats(struct json *json, const uint64_t *exits)
+static void exit_stats(struct json *json, const struct vm_info *info)
 {
-	for (uint32_t i = 0; i < KVM_NR_EXITS; i++) {
-		char key[64];
+	char key[80];
 
-		if (!exits[i])
-			continue;
-		snprintf(key, sizeof(key), "%s_exits", kvm_exit_name(i) + strlen("KVM_EXIT_"));
-		if (!strcmp(kvm_exit_name(i), "unknown"))
-			snprintf(key, sizeof(key), "reason_%u_exits", i);
-		for (char *p = key; *p; p++)
-			*p = (char)tolower((unsigned char)*p);
-		json_number(json, key, exits[i]);
-	}
-}
-
-static void vcpu_stats(struct json *json, struct vm *vm)
-{
-	uint64_t exits[KVM_NR_EXITS] = { 0 }, total = 0, interrupts = 0, on_ram = 0;
-
-	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
-		for (unsigned int r = 0; r < KVM_NR_EXITS; r++) {
-			exits[r] += vm->vcpu[i].exits[r];
-			total += vm->vcpu[i].exits[r];
-		}
-		interrupts += vm->vcpu[i].interrupts;
-		on_ram += vm->vcpu[i].mmio_on_ram;
-	}
-	json_number(json, "exits", total);
+	json_number(json, "exits", stats_exits(info));
 	json_object(json, "exits_by_reason");
-	exit_stats(json, exits);
+	for (uint32_t r = 0; r < KVM_NR_EXITS; r++) {
+		if (!info->exits[r])
+			continue;
+		snprintf(key, sizeof(key), "%s_exits", stats_exit_name(r));
+		json_number(json, key, info->exits[r]);
+	}
 	json_end_object(json);
-	json_number(json, "interrupted_runs", interrupts);
-	json_number(json, "mmio_on_ram_accesses", on_ram);
-	json_number(json, "unclaimed_port_accesses", atomic_load(&vm->ports.unclaimed));
-	json_number(json, "ignored_texts", text_port_ignored(vm->text_port));
-	json_number(json, "unclaimed_mmio_accesses", atomic_load(&vm->mmio.unclaimed));
+	json_number(json, "interrupted_runs", info->interrupted_runs);
+	json_number(json, "mmio_on_ram_accesses", info->mmio_on_ram);
+	json_number(json, "unclaimed_port_accesses", info->unclaimed_ports);
+	json_number(json, "ignored_texts", info->ignored_texts);
+	json_number(json, "unclaimed_mmio_accesses", info->unclaimed_mmio);
 }
 
-void vm_stats(struct vm *vm, struct json *json)
+static void time_stats(struct json *json, const struct vm_info *info)
 {
-	struct gmem_stats gs;
-
-	gmem_stats(vm->gm, &gs);
-	json_string(json, "name", vm->name);
-	json_number(json, "exit_status", (uint64_t)vm->status);
-	json_number(json, "vcpus", vm->nr_vcpus);
-	json_number(json, "ram_bytes", vm->config.ram_bytes);
-	page_stats(json, &gs);
-	fault_stats(json, &gs);
-	vcpu_stats(json, vm);
-	json_number(json, "setup_ns", vm->setup_ns);
-	json_number(json, "run_ns", vm->run_ns);
+	json_number(json, "setup_ns", info->setup_ns);
+	json_number(json, "run_ns", info->run_ns);
+	json_number(json, "monotonic_ns", info->now_ns);
+	json_number(json, "cpu_ns", info->cpu_ns);
+	json_number(json, "vcpu_cpu_ns", info->vcpu_cpu_ns);
 }
 
-int stats_write(FILE *f, struct vm *vm)
+/* What the machine keeps of it. */
+static void account_stats(struct json *json, const struct stats_vm *vm)
+{
+	const struct machine_vm_record *account = vm->account;
+
+	if (!account)
+		return;
+	json_number(json, "id", vm->id);
+	put_pages(json, "commit_bytes", account->ram_pages + account->overhead_pages);
+	put_pages(json, "overhead_bytes", account->overhead_pages);
+	put_pages(json, "credit_bytes", account->credit_pages);
+	put_pages(json, "ram_file_bytes", account->resident_pages);
+	json_signed(json, "oom_score_adj", account->oom_score_adj);
+}
+
+static void vm_stats(struct json *json, const struct stats_vm *vm)
+{
+	const struct vm_info *info = vm->info;
+
+	json_object(json, NULL);
+	json_string(json, "name", info->name);
+	json_number(json, "pid", info->pid);
+	json_string(json, "state", stats_state_name(info->state));
+	if (info->state == VM_ENDED)
+		json_number(json, "exit_status", info->exit_status);
+	json_number(json, "vcpus", info->nr_vcpus);
+	json_number(json, "ram_bytes", info->ram_bytes);
+	account_stats(json, vm);
+	page_stats(json, info);
+	fault_stats(json, &info->mem);
+	exit_stats(json, info);
+	time_stats(json, info);
+	json_end_object(json);
+}
+
+int stats_write(FILE *f, const struct machine_state *machine, const struct stats_vm *vm,
+		unsigned int nr_vms)
 {
 	struct json json;
 
@@ -115,12 +215,11 @@ int stats_write(FILE *f, struct vm *vm)
 	json_object(&json, NULL);
 	json_string(&json, "schema", "quire.stats/1");
 	json_object(&json, "machine");
-	machine_stats(&json);
+	machine_stats(&json, machine);
 	json_end_object(&json);
 	json_array(&json, "vms");
-	json_object(&json, NULL);
-	vm_stats(vm, &json);
-	json_end_object(&json);
+	for (unsigned int i = 0; i < nr_vms; i++)
+		vm_stats(&json, &vm[i]);
 	json_end_array(&json);
 	json_end_object(&json);
 	return fflush(f) || ferror(f) ? -EIO : 0;

@@ -3,13 +3,34 @@
 #define QUIRE_VMM_STATS_H
 
 /*
- * One JSON object, quire.stats/1: {"schema", "machine": {...}, "vms": [{...}]}.  Every member's
- * name ends in its unit (_pages, _bytes, _ns) or counts the events it names.
+ * One JSON object, quire.stats/1: {"schema", "machine": {...}, "vms": [{...}]}; docs/stats.md
+ * has every member.  `quire run --stats` writes it at the end of its guest, `quire stat --json`
+ * at any time of any guests: both have a struct vm_info, their own or from a control socket.
  */
 #include <stdio.h>
+#include "../mmu/machine/protocol.h"
 #include "vm.h"
 
-/* After vm_run().  0, or -EIO if f could not be written. */
-int stats_write(FILE *f, struct vm *vm);
+/* A VM, and what its machine keeps of it. */
+struct stats_vm {
+	const struct vm_info *info;
+	uint32_t id;					/* the machine's; 0: none */
+	const struct machine_vm_record *account;	/* NULL: none */
+};
+
+/* machine: NULL if there is none.  0, or -EIO if f could not be written. */
+int stats_write(FILE *f, const struct machine_state *machine, const struct stats_vm *vm,
+		unsigned int nr_vms);
+
+/* Frames that a VM occupies. */
+uint64_t stats_resident_pages(const struct vm_info *info);
+
+/* Exits of all reasons. */
+uint64_t stats_exits(const struct vm_info *info);
+
+/* The name of an exit reason without prefix and in small letters, in a static buffer: "io". */
+const char *stats_exit_name(uint32_t reason);
+
+const char *stats_state_name(uint32_t state);	/* of an enum vm_state */
 
 #endif

@@ -152,9 +152,12 @@ int vcpu_set_start(struct vcpu *vcpu, const struct image_plan *plan, struct quir
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
+	struct timespec cpu;
 
 	vcpu_loop(vcpu);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
 	pthread_mutex_lock(&vcpu->vm->lock);
+	vcpu->cpu_ns = timespec_ns(cpu);
 	vcpu->done = true;
 	pthread_cond_broadcast(&vcpu->vm->changed);
 	pthread_mutex_unlock(&vcpu->vm->lock);

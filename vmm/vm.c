@@ -26,11 +26,6 @@ struct gmem *vm_gmem(struct vm *vm)
 	return vm->gm;
 }
 
-const char *vm_name(const struct vm *vm)
-{
-	return vm->name;
-}
-
 unsigned int vm_nr_vcpus(const struct vm *vm)
 {
 	return vm->nr_vcpus;
@@ -79,6 +74,7 @@ static bool end_locked(struct vm *vm, int status)
 	vm->ending = true;
 	vm->status = status;
 	atomic_store(&vm->stopping, true);
+	pthread_cond_broadcast(&vm->unpark);
 	return true;
 }
 
@@ -278,6 +274,7 @@ static void init_lock(struct vm *vm)
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&vm->changed, &attr);
+	pthread_cond_init(&vm->unpark, &attr);
 	pthread_condattr_destroy(&attr);
 }
 
@@ -338,6 +335,7 @@ void vm_destroy(struct vm *vm)
 		close(vm->wake_fd);
 	if (vm->signal_fd >= 0)
 		close(vm->signal_fd);
+	pthread_cond_destroy(&vm->unpark);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);

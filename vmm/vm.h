@@ -13,10 +13,10 @@
 #include <quire/error.h>
 #include <quire/gmem.h>
 #include "image.h"
+#include "kvm.h"
 
 struct vm;
 struct ctl;
-struct json;
 
 #define VM_MAX_VCPUS 255	/* APIC ids have eight bits, and 255 means everyone */
 #define VM_NAME_MAX  63
@@ -64,9 +64,6 @@ int vm_run(struct vm *vm, struct ctl *ctl);
  */
 bool vm_is_stuck(const struct vm *vm);
 
-/* Append the members of this VM's object in quire.stats/1. */
-void vm_stats(struct vm *vm, struct json *json);
-
 /* A vCPU's registers, read by its own thread between two entries of the guest. */
 struct vcpu_state {
 	struct kvm_regs regs;
@@ -74,8 +71,58 @@ struct vcpu_state {
 };
 
 struct gmem *vm_gmem(struct vm *vm);
-const char *vm_name(const struct vm *vm);
 unsigned int vm_nr_vcpus(const struct vm *vm);
+
+/*
+ * Everything that can be counted of a VM, in one piece that can be copied to another process.
+ *
+ * There is no state for a halted guest: with an irqchip the halt is KVM's, which does not tell
+ * while a vCPU sleeps, and without one it ends the VM.
+ */
+enum vm_state {
+	VM_RUNNING,
+	VM_PAUSING,	/* paused, but for vCPUs that have not left KVM_RUN or a device yet */
+	VM_PAUSED,	/* no vCPU is in the guest, nor will be until vm_resume */
+	VM_ENDED,	/* vm_run is over */
+	VM_NR_STATES
+};
+
+struct vm_info {
+	char name[VM_NAME_MAX + 1];
+	uint32_t pid;
+	uint32_t state;			/* enum vm_state */
+	uint32_t exit_status;		/* if ended */
+	uint32_t nr_vcpus;
+	uint64_t ram_bytes;
+	uint64_t now_ns;		/* CLOCK_MONOTONIC of all that follows */
+	uint64_t setup_ns, run_ns;	/* before and since vm_run, pauses included */
+	uint64_t cpu_ns;		/* processor time of the process, threads that ended too */
+	uint64_t vcpu_cpu_ns;		/* ... of its vCPU threads */
+	struct gmem_stats mem;
+	uint64_t interrupted_runs;	/* KVM_RUN ended by a signal or immediate_exit */
+	uint64_t mmio_on_ram;		/* exits that asked us to do an access to RAM */
+	uint64_t unclaimed_ports, unclaimed_mmio;	/* accesses that no device answered */
+	uint64_t ignored_texts;		/* writes to the text port that made no sense */
+	uint64_t exits[KVM_NR_EXITS];	/* by reason */
+};
+
+/* In the main loop or after vm_run. */
+void vm_info(struct vm *vm, struct vm_info *out);
+
+/*
+ * Keep the guest from running, and let it run again.  Main loop only; doing either twice is
+ * fine.  A paused VM answers whatever it is asked, and its end comes as it would otherwise.
+ * The guest's clocks go on, and timers that expired meanwhile fire when it goes on: to the
+ * guest a pause is a moment in which nothing was executed.
+ *
+ * 0; -ETIMEDOUT: after timeout_ms a vCPU has not left KVM_RUN or a device (it waits for memory, or
+ * for the reader of the guest's output).  Then the VM is VM_PAUSING, and paused when it has.
+ */
+int vm_pause(struct vm *vm, unsigned int timeout_ms);
+void vm_resume(struct vm *vm);
+
+/* End the VM in order, as SIGTERM does. */
+void vm_stop(struct vm *vm);
 
 /*
  * Interrupt vCPU `cpu`, copy its registers, let it go on.  Main loop only.

@@ -2,8 +2,9 @@
 #ifndef QUIRE_VMM_VM_IMPL_H
 #define QUIRE_VMM_VM_IMPL_H
 
-/* What vm.c, vcpu.c, exit.c, crash.c and stats.c share. */
+/* What vm.c, vm_run.c, vm_pause.c, vm_info.c, vcpu.c, exit.c and crash.c share. */
 #include <signal.h>
+#include <time.h>
 #include "console.h"
 #include "crash.h"
 #include "dev.h"
@@ -42,11 +43,28 @@ struct vm {
 	struct crash crash;		/* [l] */
 	bool host_failed;		/* [l] a vCPU waits for memory that will not come */
 	atomic_bool stopping;		/* [a] vCPUs: do not enter the guest again */
+	atomic_bool paused;		/* [a] vCPUs: not for now; set under lock */
+	pthread_cond_t unpark;		/* parked vCPUs: look whether to go on */
 
 	bool stuck;			/* [m] */
 	uint64_t idle_ns;		/* [m] when to write waiting output; 0: none waits */
 	uint64_t setup_ns, run_start_ns, run_ns;	/* [m] */
 };
+
+static inline uint64_t timespec_ns(struct timespec ts)
+{
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* CLOCK_MONOTONIC in so many milliseconds, as pthread_cond_timedwait wants it. */
+static inline struct timespec timespec_in_ms(unsigned int ms)
+{
+	uint64_t ns = monotonic_ns() + ms * 1000000ULL;
+
+	return (struct timespec){
+		.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000),
+	};
+}
 
 /* Make the main loop look around.  Any thread. */
 void vm_wake(struct vm *vm);
@@ -57,6 +75,9 @@ void vm_wake(struct vm *vm);
  */
 __attribute__((format(printf, 3, 4)))
 bool vm_end(struct vm *vm, int status, const char *fmt, ...);
+
+/* Main loop, or after it. */
+enum vm_state vm_state(struct vm *vm);
 
 /* The same for a guest that crashed: *crash is copied. */
 bool vm_end_crash(struct vm *vm, const struct crash *crash);

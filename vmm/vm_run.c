@@ -7,7 +7,7 @@
  * it blocks, so --timeout and Ctrl-C always work.
  *
  * The end has one door, vm_end(): whoever comes first decides status and message.  Then, in
- * this order: every vCPU is kicked once and given STUCK_NS to leave KVM_RUN; the guest's
+ * this order: every vCPU is kicked once and given STUCK_MS to leave KVM_RUN; the guest's
  * output is written out completely (a guest that ended by itself may have a slow reader, so
  * that waits as long as it takes, or until a signal or --timeout); then the message or the crash
  * report.  A vCPU that does not leave is not waited for any longer: its memory cannot be freed
@@ -23,45 +23,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 #include "ctl.h"
 #include "vm_impl.h"
 
-#define STUCK_NS 1000000000ULL	/* for vCPUs to leave KVM_RUN */
+#define STUCK_MS 1000		/* for vCPUs to leave KVM_RUN */
 #define GRACE_NS 1000000000ULL	/* for the reader of our output after a forced end */
-
-/* ---- a vCPU's registers ---- */
-
-static struct timespec to_timespec(uint64_t ns)
-{
-	return (struct timespec){
-		.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000),
-	};
-}
-
-int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
-		  struct vcpu_state *state)
-{
-	struct timespec until = to_timespec(monotonic_ns() + timeout_ms * 1000000ULL);
-	struct vcpu *vcpu;
-	int ret = 0;
-
-	if (cpu >= vm->nr_vcpus)
-		return -ENOENT;
-	vcpu = &vm->vcpu[cpu];
-	pthread_mutex_lock(&vm->lock);
-	vcpu->state_ready = false;
-	if (!vcpu->done)
-		vcpu_kick(vcpu, VCPU_STATE);
-	while (!vcpu->state_ready && !vcpu->done && !ret)
-		ret = pthread_cond_timedwait(&vm->changed, &vm->lock, &until);
-	ret = vcpu->state_ready ? 0 : -ETIMEDOUT;
-	if (!ret)
-		*state = vcpu->state;
-	pthread_mutex_unlock(&vm->lock);
-	return ret;
-}
 
 /* ---- the main loop ---- */
 
@@ -195,7 +162,7 @@ static bool all_done(const struct vm *vm)
 
 static void stop_vcpus(struct vm *vm)
 {
-	struct timespec until = to_timespec(monotonic_ns() + STUCK_NS);
+	struct timespec until = timespec_in_ms(STUCK_MS);
 	int ret = 0;
 
 	console_abandon(&vm->console);

@@ -21,6 +21,14 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
+static void must(bool good, const char *what)
+{
+	if (good)
+		return;
+	fprintf(stderr, "%s\n", what);
+	abort();
+}
+
 /* ---- a VM for the server ---- */
 
 static const struct gfn_range ram[] = { { 0, 3000 }, { 4000, PAGES } };
@@ -30,9 +38,24 @@ struct gmem *vm_gmem(struct vm *vm)
 	return (struct gmem *)vm;
 }
 
-const char *vm_name(const struct vm *vm)
+void vm_info(struct vm *vm, struct vm_info *out)
 {
-	return vm ? "fuzz" : "";
+	memset(out, vm != NULL, sizeof(*out));
+}
+
+int vm_pause(struct vm *vm, unsigned int timeout_ms)
+{
+	return vm && timeout_ms ? 0 : -1;
+}
+
+void vm_resume(struct vm *vm)
+{
+	must(vm != NULL, "no VM to resume");
+}
+
+void vm_stop(struct vm *vm)
+{
+	must(vm != NULL, "no VM to stop");
 }
 
 unsigned int vm_nr_vcpus(const struct vm *vm)
@@ -56,11 +79,6 @@ const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
 {
 	*nr = gm ? ARRAY_SIZE(ram) : 0;
 	return ram;
-}
-
-void gmem_stats(struct gmem *gm, struct gmem_stats *out)
-{
-	memset(out, gm != NULL, sizeof(*out));
 }
 
 void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
@@ -100,14 +118,6 @@ static uint8_t take_byte(struct input *in)
 
 	take(in, &byte, 1);
 	return byte;
-}
-
-static void must(bool good, const char *what)
-{
-	if (good)
-		return;
-	fprintf(stderr, "%s\n", what);
-	abort();
 }
 
 /* ---- the client ---- */
@@ -155,7 +165,10 @@ static void check_info(int fd)
 
 	if (ctl_get_info(fd, &info, &err) < 0)
 		return;
-	must(strlen(info.name) <= CTL_NAME_MAX, "a name without end");
+	must(strlen(info.vm.name) <= CTL_NAME_MAX, "a name without end");
+	for (const char *p = info.vm.name; *p; p++)
+		must(*p > ' ' && *p < 127, "a name that upsets terminals");
+	must(info.vm.state < VM_NR_STATES, "a state that does not exist");
 	must(info.nr_ram > 0 && info.nr_ram <= CTL_MAX_RAM, "RAM ranges out of bounds");
 }
 
@@ -175,9 +188,11 @@ static void check_walk(int fd)
 
 static void fuzz_client(struct input *in)
 {
-	unsigned int op = CTL_INFO + take_byte(in) % 3;
+	unsigned int op = CTL_INFO + take_byte(in) % 4;
 	uint16_t want = op == CTL_INFO ? sizeof(struct ctl_info) :
-			op == CTL_WALK ? sizeof(struct ctl_walk) : 4 * (take_byte(in) % 64);
+			op == CTL_WALK ? sizeof(struct ctl_walk) :
+			op == CTL_MAP ? 4 * (take_byte(in) % 64) : 0;
+	struct quire_error err;
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0)
@@ -189,8 +204,10 @@ static void fuzz_client(struct input *in)
 		check_map(pair[0], 1 + take_byte(in) * 20);
 	else if (op == CTL_INFO)
 		check_info(pair[0]);
-	else
+	else if (op == CTL_WALK)
 		check_walk(pair[0]);
+	else
+		must(ctl_command(pair[0], op, &err) <= 0, "neither done nor failed");
 	close(pair[0]);
 	close(pair[1]);
 }
@@ -223,7 +240,7 @@ static void put_request(int fd, struct input *in)
 	}
 	if (!(how & 2)) {
 		req->version = CTL_VERSION;
-		req->op = CTL_INFO + req->op % 4;
+		req->op = CTL_INFO + req->op % 7;
 	}
 	if (how & 4)
 		bytes = take_byte(in) + 1u;
