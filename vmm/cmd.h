@@ -22,7 +22,13 @@ int cmd_run(int argc, char **argv);
 int cmd_map(int argc, char **argv);
 int cmd_walk(int argc, char **argv);
 int cmd_machine(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
+int cmd_stat(int argc, char **argv);
+int cmd_kill(int argc, char **argv);
+int cmd_pause(int argc, char **argv);
+int cmd_resume(int argc, char **argv);
 
-extern const char run_usage[], map_usage[], walk_usage[], machine_usage[];
+extern const char run_usage[], map_usage[], walk_usage[], ps_usage[], stat_usage[];
+extern const char kill_usage[], pause_usage[], resume_usage[], machine_usage[];
 
 #endif

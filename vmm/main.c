@@ -13,6 +13,11 @@
 
 static const struct command commands[] = {
 	{ "run", cmd_run, "run a guest image in a new virtual machine", run_usage },
+	{ "ps", cmd_ps, "list the running guests", ps_usage },
+	{ "stat", cmd_stat, "show the counters of a machine or a guest", stat_usage },
+	{ "kill", cmd_kill, "end running guests", kill_usage },
+	{ "pause", cmd_pause, "keep guests from running", pause_usage },
+	{ "resume", cmd_resume, "let paused guests go on", resume_usage },
 	{ "map", cmd_map, "show the state of a running guest's pages", map_usage },
 	{ "walk", cmd_walk, "translate a guest address, reference by reference", walk_usage },
 	{ "machine", cmd_machine, "serve as the memory of many guests", machine_usage },
