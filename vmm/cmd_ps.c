@@ -127,7 +127,7 @@ static void put_row(struct table *t, const struct roster *r, const struct roster
 	else
 		table_cell(t, "-");
 	if (r->nr_machines > 1)
-		table_cell(t, "%s", vm->id ? r->machine[vm->machine].address : "-");
+		table_cell(t, "%s", vm->id ? roster_short_address(&r->machine[vm->machine]) : "-");
 	table_cell(t, "%s", vm->name);
 	table_cell(t, "%s", state_of(vm));
 	put_memory(t, vm);

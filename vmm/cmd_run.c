@@ -370,7 +370,7 @@ static int write_stats(struct run *run, int status)
 	if (!run->stats)
 		return status;
 	vm_info(run->vm, &info);
-	ret = stats_write(run->stats, NULL, &vm, 1);
+	ret = stats_document(run->stats, NULL, &vm, 1);
 	if (run->stats != stdout && fclose(run->stats))
 		ret = -EIO;
 	run->stats = NULL;

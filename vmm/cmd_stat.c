@@ -18,10 +18,11 @@ const char stat_usage[] =
 	"Without VM: each machine's ledger and budget, and what its VMs add up to.  With VM, the\n"
 	"name or the pid of a quire run: that VM's counters.  docs/stats.md explains them.\n"
 	"\n"
-	"  --json             one machine and its VMs, or one VM, as quire.stats/1: the form that\n"
-	"                     quire run --stats writes\n"
-	"  --meminfo          one machine in the form of /proc/meminfo\n"
+	"  --json             as quire.stats/1, the form that quire run --stats writes\n"
+	"  --meminfo          the machine in the form of /proc/meminfo\n"
 	"  --machine=ADDRESS  this machine and its VMs only: @NAME or the path of its socket\n"
+	"\n"
+	"Where the form has room for one machine, it is the only one or the default one.\n"
 	"\n"
 	"Exit status: 0; 2 wrong usage; 121 no such VM or machine, or it does not answer.\n";
 
@@ -95,32 +96,38 @@ static int choose_vm(struct roster *r, const char *name, struct quire_error *err
 }
 
 /*
- * Forms that speak of one machine: that of the VM, or the only one there is.  Its index;
- * nr_machines: there is none.
+ * Forms that speak of one machine mean that of the VM asked for, the only one there is, or the
+ * default one.  NULL: none of these.
  */
-static int choose_machine(const struct roster *r, const struct stat_options *opt,
-			  unsigned int *machine, struct quire_error *err)
+static const struct roster_machine *choose_machine(const struct roster *r,
+						   const struct stat_options *opt)
 {
-	*machine = r->nr_machines;
-	if (opt->vm) {
-		if (r->vm[0].id)
-			*machine = r->vm[0].machine;
-		return 0;
-	}
-	if (r->nr_machines > 1)
-		return quire_fail(err, -EINVAL, "%u machines run, among them %s and %s: choose one "
-				  "with --machine=", r->nr_machines, r->machine[0].address,
-				  r->machine[1].address);
+	if (opt->vm)
+		return r->vm[0].id ? &r->machine[r->vm[0].machine] : NULL;
 	if (r->nr_machines == 1)
-		*machine = 0;
-	else if (opt->meminfo)
-		return quire_fail(err, -ENOENT, "no machine is running; quire machine starts one");
-	return 0;
+		return &r->machine[0];
+	for (unsigned int i = 0; i < r->nr_machines; i++)
+		if (r->machine[i].is_default)
+			return &r->machine[i];
+	return NULL;
 }
 
 /* ---- forms ---- */
 
-static int print_json(const struct roster *r, unsigned int machine, struct quire_error *err)
+static struct stats_vm stats_of(const struct roster *r, const struct roster_vm *vm)
+{
+	struct stats_vm stats = { .info = &vm->info };
+
+	if (vm->id)
+		stats.account = (struct stats_account){
+			.machine = r->machine[vm->machine].address, .id = vm->id,
+			.record = &vm->account,
+		};
+	return stats;
+}
+
+static int print_json(const struct roster *r, const struct roster_machine *machine,
+		      struct quire_error *err)
 {
 	struct stats_vm *vm = calloc(r->nr_vms + 1, sizeof(*vm));
 	unsigned int nr = 0;
@@ -128,20 +135,26 @@ static int print_json(const struct roster *r, unsigned int machine, struct quire
 
 	if (!vm)
 		return quire_fail(err, -ENOMEM, "no memory for %u VMs", r->nr_vms);
-	for (unsigned int i = 0; i < r->nr_vms; i++) {
-		if (!r->vm[i].answers)
-			continue;
-		vm[nr].info = &r->vm[i].info;
-		if (r->vm[i].id) {
-			vm[nr].id = r->vm[i].id;
-			vm[nr].account = &r->vm[i].account;
-		}
-		nr++;
-	}
-	code = stats_write(stdout, machine < r->nr_machines ? &r->machine[machine].state : NULL,
-			   vm, nr);
+	for (unsigned int i = 0; i < r->nr_vms; i++)
+		if (r->vm[i].answers)
+			vm[nr++] = stats_of(r, &r->vm[i]);
+	code = stats_document(stdout, machine ? &machine->state : NULL, vm, nr);
 	free(vm);
 	return code ? quire_fail(err, code, "cannot write: %m") : 0;
+}
+
+static int print_meminfo(const struct roster *r, const struct roster_machine *machine,
+			 struct quire_error *err)
+{
+	if (machine) {
+		report_meminfo(stdout, r, (unsigned int)(machine - r->machine));
+		return 0;
+	}
+	if (r->nr_machines == 0)
+		return quire_fail(err, -ENOENT, "no machine is running");
+	return quire_fail(err, -EINVAL, "%u machines are running, among them %s and %s: choose one "
+			  "with --machine=", r->nr_machines, r->machine[0].address,
+			  r->machine[1].address);
 }
 
 static void print_text(const struct roster *r, const struct stat_options *opt)
@@ -164,19 +177,15 @@ static void print_text(const struct roster *r, const struct stat_options *opt)
 
 static int show(struct roster *r, const struct stat_options *opt, struct quire_error *err)
 {
-	unsigned int machine = 0;
 	int code = opt->vm ? choose_vm(r, opt->vm, err) : 0;
 
-	if (!code && (opt->json || opt->meminfo))
-		code = choose_machine(r, opt, &machine, err);
 	if (code)
 		return code;
 	if (opt->json)
-		return print_json(r, machine, err);
+		return print_json(r, choose_machine(r, opt), err);
 	if (opt->meminfo)
-		report_meminfo(stdout, r, machine);
-	else
-		print_text(r, opt);
+		return print_meminfo(r, choose_machine(r, opt), err);
+	print_text(r, opt);
 	return 0;
 }
 

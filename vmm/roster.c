@@ -69,6 +69,14 @@ static void take_record(void *ctx, uint32_t id, const struct machine_vm_record *
 		 ctl_name_is_good(vm->account.name) ? vm->account.name : "-");
 }
 
+static bool is_default(const char *address)
+{
+	char usual[sizeof("@" MACHINE_PREFIX) + 16];
+
+	snprintf(usual, sizeof(usual), "@" MACHINE_ADDRESS, (unsigned int)getuid());
+	return !strcmp(address, usual);
+}
+
 static struct roster_machine *add_machine(struct roster *r, const char *address)
 {
 	struct roster_machine *machine = reallocarray(r->machine, r->nr_machines + 1,
@@ -82,7 +90,7 @@ static struct roster_machine *add_machine(struct roster *r, const char *address)
 		return NULL;
 	}
 	machine += r->nr_machines;
-	*machine = (struct roster_machine){ .address = copy };
+	*machine = (struct roster_machine){ .address = copy, .is_default = is_default(copy) };
 	return machine;
 }
 
@@ -139,6 +147,14 @@ static int ask_all_machines(struct roster *r, struct quire_error *err)
 int roster_find_machines(struct roster *r, const char *address, struct quire_error *err)
 {
 	return address ? ask_machine(r, address, err) : ask_all_machines(r, err);
+}
+
+const char *roster_short_address(const struct roster_machine *machine)
+{
+	size_t usual = strlen("@" MACHINE_PREFIX);
+
+	return strncmp(machine->address, "@" MACHINE_PREFIX, usual) ? machine->address
+								    : machine->address + usual;
 }
 
 /* ---- VMs ---- */

@@ -15,6 +15,7 @@
 
 struct roster_machine {
 	char *address;			/* as --machine= takes it */
+	bool is_default;		/* the one that quire run joins */
 	struct machine_state state;
 };
 
@@ -53,6 +54,9 @@ int roster_find_machines(struct roster *r, const char *address, struct quire_err
  * roster_find_machines().  0; -ENOMEM; -EMFILE, -ENFILE: too many VMs to ask them at once.
  */
 int roster_find_vms(struct roster *r, bool only_accounted, bool sample, struct quire_error *err);
+
+/* A machine's address, short where it is one of the usual ones. */
+const char *roster_short_address(const struct roster_machine *machine);
 
 void roster_finish(struct roster *r);
 

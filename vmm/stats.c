@@ -66,7 +66,7 @@ static void ledger_stats(struct json *json, const struct machine_state *m)
 	const struct machine_settings *s = &m->settings;
 
 	json_number(json, "overcommit_mode", s->mode);
-	json_number(json, "overcommit_guess", s->guess);
+	json_number(json, "overcommit_estimate", s->guess);
 	json_number(json, "overcommit_ratio_percent", s->ratio);
 	if (s->limit_in_pages)
 		put_pages(json, "overcommit_bytes", s->limit_pages);
@@ -87,13 +87,13 @@ static void budget_stats(struct json *json, const struct machine_state *m)
 	put_pages(json, "credit_bytes", m->credit_pages);
 	put_pages(json, "overhead_bytes", m->overhead_pages);
 	put_pages(json, "resident_bytes", m->resident_pages);
-	put_pages(json, "watermark_min_bytes", m->min_pages);
-	put_pages(json, "watermark_low_bytes", m->low_pages);
-	put_pages(json, "watermark_high_bytes", m->high_pages);
+	put_pages(json, "min_bytes", m->min_pages);
+	put_pages(json, "low_bytes", m->low_pages);
+	put_pages(json, "high_bytes", m->high_pages);
 	json_number(json, "oom_kills", m->oom_kills);
 }
 
-static void machine_stats(struct json *json, const struct machine_state *m)
+void stats_machine(struct json *json, const struct machine_state *m)
 {
 	long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -103,7 +103,7 @@ static void machine_stats(struct json *json, const struct machine_state *m)
 	if (!m)
 		return;
 	json_number(json, "pid", (uint64_t)m->pid);
-	json_number(json, "nr_vms", m->nr_vms);
+	json_number(json, "vms", m->nr_vms);
 	ledger_stats(json, m);
 	budget_stats(json, m);
 }
@@ -171,26 +171,25 @@ static void time_stats(struct json *json, const struct vm_info *info)
 	json_number(json, "vcpu_cpu_ns", info->vcpu_cpu_ns);
 }
 
-/* What the machine keeps of it. */
-static void account_stats(struct json *json, const struct stats_vm *vm)
+static void account_stats(struct json *json, const struct stats_account *account)
 {
-	const struct machine_vm_record *account = vm->account;
+	const struct machine_vm_record *record = account->record;
 
-	if (!account)
+	if (!account->id)
 		return;
-	json_number(json, "id", vm->id);
-	put_pages(json, "commit_bytes", account->ram_pages + account->overhead_pages);
-	put_pages(json, "overhead_bytes", account->overhead_pages);
-	put_pages(json, "credit_bytes", account->credit_pages);
-	put_pages(json, "ram_file_bytes", account->resident_pages);
-	json_signed(json, "oom_score_adj", account->oom_score_adj);
+	json_string(json, "machine", account->machine);
+	json_number(json, "id", account->id);
+	put_pages(json, "commit_bytes", record->ram_pages + record->overhead_pages);
+	put_pages(json, "overhead_bytes", record->overhead_pages);
+	put_pages(json, "credit_bytes", record->credit_pages);
+	put_pages(json, "ram_file_bytes", record->resident_pages);
+	json_signed(json, "oom_score_adj", record->oom_score_adj);
 }
 
-static void vm_stats(struct json *json, const struct stats_vm *vm)
+void stats_vm(struct json *json, const struct stats_vm *vm)
 {
 	const struct vm_info *info = vm->info;
 
-	json_object(json, NULL);
 	json_string(json, "name", info->name);
 	json_number(json, "pid", info->pid);
 	json_string(json, "state", stats_state_name(info->state));
@@ -198,16 +197,15 @@ static void vm_stats(struct json *json, const struct stats_vm *vm)
 		json_number(json, "exit_status", info->exit_status);
 	json_number(json, "vcpus", info->nr_vcpus);
 	json_number(json, "ram_bytes", info->ram_bytes);
-	account_stats(json, vm);
+	account_stats(json, &vm->account);
 	page_stats(json, info);
 	fault_stats(json, &info->mem);
 	exit_stats(json, info);
 	time_stats(json, info);
-	json_end_object(json);
 }
 
-int stats_write(FILE *f, const struct machine_state *machine, const struct stats_vm *vm,
-		unsigned int nr_vms)
+int stats_document(FILE *f, const struct machine_state *machine, const struct stats_vm *vm,
+		   unsigned int nr_vms)
 {
 	struct json json;
 
@@ -215,11 +213,14 @@ int stats_write(FILE *f, const struct machine_state *machine, const struct stats
 	json_object(&json, NULL);
 	json_string(&json, "schema", "quire.stats/1");
 	json_object(&json, "machine");
-	machine_stats(&json, machine);
+	stats_machine(&json, machine);
 	json_end_object(&json);
 	json_array(&json, "vms");
-	for (unsigned int i = 0; i < nr_vms; i++)
-		vm_stats(&json, &vm[i]);
+	for (unsigned int i = 0; i < nr_vms; i++) {
+		json_object(&json, NULL);
+		stats_vm(&json, &vm[i]);
+		json_end_object(&json);
+	}
 	json_end_array(&json);
 	json_end_object(&json);
 	return fflush(f) || ferror(f) ? -EIO : 0;

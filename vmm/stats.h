@@ -11,16 +11,29 @@
 #include "../mmu/machine/protocol.h"
 #include "vm.h"
 
-/* A VM, and what its machine keeps of it. */
-struct stats_vm {
-	const struct vm_info *info;
-	uint32_t id;					/* the machine's; 0: none */
-	const struct machine_vm_record *account;	/* NULL: none */
+struct json;
+
+/* What a machine keeps of a VM. */
+struct stats_account {
+	const char *machine;				/* its address */
+	uint32_t id;
+	const struct machine_vm_record *record;
 };
 
-/* machine: NULL if there is none.  0, or -EIO if f could not be written. */
-int stats_write(FILE *f, const struct machine_state *machine, const struct stats_vm *vm,
-		unsigned int nr_vms);
+struct stats_vm {
+	const struct vm_info *info;
+	struct stats_account account;			/* id 0: no machine knows it */
+};
+
+/* The members of "machine"; state NULL: there is none, only the host is described. */
+void stats_machine(struct json *json, const struct machine_state *state);
+
+/* The members of an object in "vms". */
+void stats_vm(struct json *json, const struct stats_vm *vm);
+
+/* All of it.  0, or -EIO if f could not be written. */
+int stats_document(FILE *f, const struct machine_state *machine, const struct stats_vm *vm,
+		   unsigned int nr_vms);
 
 /* Frames that a VM occupies. */
 uint64_t stats_resident_pages(const struct vm_info *info);
