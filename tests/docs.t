@@ -52,7 +52,9 @@ report 'quire help lists run, map and walk' \
 	"$(for c in run map walk; do grep -qx "$c" <<<"$commands" || echo "$c"; done)"
 text=$(manual)
 for command in $commands; do
-	report "quire help $command names options" "$([ -n "$(options "$command")" ] || echo none)"
+	report "quire help $command says how to use it and how it exits" "$(
+		for what in "usage: quire $command" 'Exit status:'; do
+			"$quire" help "$command" | grep -qF "$what" || echo "not: $what"; done)"
 	report "every option of quire $command is in docs/quire.1" "$(
 		for o in $(options "$command"); do grep -q -e "$o\b" <<<"$text" || echo "$o"; done)"
 	report "every option of quire $command is in docs/cli.md" "$(

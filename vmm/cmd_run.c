@@ -41,7 +41,7 @@ const char run_usage[] =
 	"  --irqchip=auto|on|off    interrupt controllers and timer in the kernel; auto: not for\n"
 	"                           ELF64 PVH images with one CPU\n"
 	"  --module=FILE[,ARGS]     hand FILE to the guest as a boot module; may be repeated\n"
-	"  --name=NAME              name for quire map and quire walk (default: the process id)\n"
+	"  --name=NAME              name for other commands to find it (default: the process id)\n"
 	"  --stats=FILE|-           write counters as JSON at the end\n"
 	"  --timeout=SECONDS        stop the guest after that time\n"
 	"\n"

@@ -187,7 +187,6 @@ static void put_faults(FILE *f, const struct gmem_stats *gs)
 	put_count(f, "  ahead of the guest", gs->ahead_blocks);
 	put_count(f, "  not for want of one", gs->huge_fallbacks);
 	put_pages(f, "by our own accesses", gs->accessor_pages);
-	put_pages(f, "in advance", gs->populated_pages);
 	put_pages(f, "given back", gs->dropped_pages);
 	put_count(f, "EFAULTs repaired", gs->efaults);
 }

@@ -192,7 +192,7 @@ check 'a guest that is paused all the time verifies its memory' is "$status" 0
 
 # ---- the end of a paused guest ----
 
-start timeout -m 16M --timeout=1 -- idle 60
+start timeout -m 16M --timeout=5 -- idle 60
 "$quire" pause "$prefix-timeout"
 reap timeout
 check 'a paused guest obeys --timeout' is "$status" 124

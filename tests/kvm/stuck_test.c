@@ -4,7 +4,7 @@
  *
  * The guest reads from a memory slot whose pages are under a userfaultfd that nobody serves,
  * so its thread sleeps in the kernel for good.  --timeout must still end the VM, and _exit()
- * the process.
+ * the process; a pause must be answered in time and not claim what is not so.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "../../vmm/ctl_client.h"
 #include "../../vmm/vm_impl.h"
 #include "../tap.h"
 
@@ -46,10 +47,10 @@ static void *bottomless(void)
 	return p;
 }
 
-static struct vm *make_vm(void)
+static struct vm *make_vm(uint64_t timeout_ns)
 {
 	struct vm_config config = {
-		.name = "stuck", .ram_bytes = 16 * MiB, .nr_vcpus = 1, .timeout_ns = 300000000,
+		.name = "stuck", .ram_bytes = 16 * MiB, .nr_vcpus = 1, .timeout_ns = timeout_ns,
 	};
 	struct kvm_userspace_memory_region slot = {
 		.slot = 100, .guest_phys_addr = TRAP, .memory_size = BYTES,
@@ -71,12 +72,12 @@ static struct vm *make_vm(void)
 }
 
 /* In a process of its own, as `quire run` is: 100 if the vCPU did leave. */
-static int run_and_leave(struct vm *vm)
+static int run_and_leave(struct vm *vm, struct ctl *ctl)
 {
 	int null = open("/dev/null", O_WRONLY), status;
 
 	dup2(null, STDERR_FILENO);
-	status = vm_run(vm, NULL);
+	status = vm_run(vm, ctl);
 	_exit(vm_is_stuck(vm) ? status : 100);
 }
 
@@ -91,6 +92,61 @@ static bool reap(pid_t pid, int *status, unsigned int ms)
 	return false;
 }
 
+/* The guest is in its one instruction soon after the socket answers. */
+static int connect_stuck(const char *name)
+{
+	int fd = -1;
+
+	for (unsigned int i = 0; i < 500 && fd < 0; i++) {
+		usleep(10000);
+		fd = ctl_open(name, CTL_PATIENCE_S);
+	}
+	if (fd < 0)
+		tap_bail("the VM does not listen: %s", strerror(-fd));
+	usleep(200000);
+	return fd;
+}
+
+static uint32_t state_of(int fd)
+{
+	struct quire_error err;
+	struct ctl_info info;
+
+	return ctl_get_info(fd, &info, &err) ? VM_NR_STATES : info.vm.state;
+}
+
+static void test_pause(void)
+{
+	struct quire_error err = { "" };
+	struct ctl *ctl;
+	int fd, paused, status = 0;
+	uint64_t start;
+	char name[32];
+	pid_t pid;
+
+	snprintf(name, sizeof(name), "stuck_test.%d", (int)getpid());
+	pid = fork();
+	if (!pid) {
+		struct vm *vm = make_vm(60000000000);
+
+		_exit(ctl_create(name, &ctl, &err) ? 101 : run_and_leave(vm, ctl));
+	}
+	fd = connect_stuck(name);
+	start = monotonic_ns();
+	paused = ctl_command(fd, CTL_PAUSE, &err);
+	ok(monotonic_ns() - start < 2000000000, "a pause is answered in time (%d)", paused);
+	ok(paused == -ETIMEDOUT ? state_of(fd) == VM_PAUSING : !paused && state_of(fd) == VM_PAUSED,
+	   "the VM is paused, or does not say so: %s", err.text);
+	ok(!ctl_command(fd, CTL_RESUME, &err) && state_of(fd) == VM_RUNNING, "it can be resumed");
+	ctl_command(fd, CTL_PAUSE, &err);
+	ok(!ctl_command(fd, CTL_STOP, &err), "and stopped while it is paused");
+	close(fd);
+	if (!reap(pid, &status, 10000))
+		kill(pid, SIGKILL);
+	ok(WIFEXITED(status) && (WEXITSTATUS(status) == 143 || WEXITSTATUS(status) == 100),
+	   "it ends (%#x)", status);
+}
+
 int main(void)
 {
 	uint64_t start;
@@ -99,10 +155,11 @@ int main(void)
 	bool gone;
 
 	tap_init();
-	vm_destroy(make_vm());	/* skips here if it cannot be done */
+	vm_destroy(make_vm(1));	/* skips here if it cannot be done */
+	test_pause();
 	pid = fork();
 	if (!pid)
-		run_and_leave(make_vm());
+		run_and_leave(make_vm(300000000), NULL);
 	start = monotonic_ns();
 	gone = reap(pid, &status, 10000);
 	if (!gone)
