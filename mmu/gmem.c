@@ -14,6 +14,7 @@
  *   collapse   unregister first: all pages exist and none can go while we hold the lock.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include "gmem_internal.h"
@@ -100,6 +101,17 @@ void *gmem_hva(const struct gmem *gm, gpa_t gpa)
 {
 	assert(gpa < gm->window.span);
 	return gm->window.base + gpa;
+}
+
+/* Only a new opening has an access mode of its own; a duplicate would share the old one. */
+int gmem_open_ram(const struct gmem *gm)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", gm->window.ram_fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
 const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)

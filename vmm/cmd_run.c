@@ -1,32 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * quire run: one guest, from its image file to its exit status.
+ * quire run: arguments, files and image; the rest is the launcher's (launch.h) and, in the
+ * process of each VM, run_vm.c's.
  *
  * The order of things is chosen for its errors (arguments first, then files, then the image,
- * then the host) and for start-up time: the image is planned before KVM is opened, because
- * its kind decides on the irqchip; the device tree is built with room for two numbers that are
- * only known later, and they are filled in at the very end, the set-up time last of all.
+ * then the machine, then the host) and for start-up time: the image is planned once, before
+ * there is any VM, and its copies inherit the plan.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
-#include <libfdt.h>
 #include <quire/abi.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "../mmu/machine/oom.h"
+#include "../mmu/machine/protocol.h"
 #include "args.h"
 #include "cmd.h"
-#include "console.h"
-#include "ctl.h"
 #include "fdt.h"
-#include "image.h"
-#include "stats.h"
-#include "vm.h"
+#include "message.h"
+#include "run.h"
 
 uint64_t process_start_ns;
 
 #define DEFAULT_RAM (128 * MiB)
-#define MAX_MODULES 64
+
+/* A machine knows names of so many bytes, of which a copy's number may need some. */
+#define NAME_MAX_BYTES (MACHINE_NAME_MAX - (int)sizeof("-65535") + 1)
 
 const char run_usage[] =
 	"usage: quire run [OPTION...] IMAGE [ARG...]\n"
@@ -36,6 +37,8 @@ const char run_usage[] =
 	"\n"
 	"  -m SIZE                  RAM, with K, M, G or T (default 128M)\n"
 	"  -c CPUS                  virtual processors (default 1)\n"
+	"  -n COPIES                run so many guests, a process each; each line of their output\n"
+	"                           begins with NAME-1|, NAME-2| ... and none reads standard input\n"
 	"  --paging=ept             who translates guest memory: the host's MMU\n"
 	"  --hugepages=auto|never   may 2 MiB of guest memory be mapped as one page\n"
 	"  --irqchip=auto|on|off    interrupt controllers and timer in the kernel; auto: not for\n"
@@ -43,45 +46,38 @@ const char run_usage[] =
 	"  --module=FILE[,ARGS]     hand FILE to the guest as a boot module; may be repeated\n"
 	"  --name=NAME              name for other commands to find it (default: the process id)\n"
 	"  --stats=FILE|-           write counters as JSON at the end\n"
-	"  --timeout=SECONDS        stop the guest after that time\n"
+	"  --timeout=SECONDS        stop a guest after that time\n"
+	"\n"
+	"The memory that guests share is a machine's:\n"
+	"  --machine=ADDRESS        the one at @NAME or a path (default: the user's, if it runs,\n"
+	"                           else a machine for this run alone)\n"
+	"  --oom-score-adj=N        thousandths of the machine by which this guest is a better\n"
+	"                           victim, -1000 (never) to 1000\n"
+	"  --machine-lost=continue|stop\n"
+	"                           what guests do when their machine dies (default continue)\n"
+	"and of a machine for this run alone:\n"
+	"  --machine-memory=SIZE    its memory (default: all of the host's)\n"
+	"  --swap=SIZE              its swap, so far only counted (default 0)\n"
+	"  --overcommit=0|0:estimate|1|2\n"
+	"                           as vm.overcommit_memory (default 0)\n"
+	"  --overcommit-ratio=PCT   percent of memory that mode 2 promises (default 50)\n"
+	"  --overcommit-bytes=SIZE  what it promises, instead of a percentage\n"
 	"\n"
 	"Exit status: the guest's own, 0 to 98; 99 if it gave a larger one or halted without one;\n"
-	"2 wrong arguments or image; 121 host or KVM error; 122 the guest crashed (report on\n"
-	"standard error); 124 timeout; 125 internal error; 129 SIGHUP, 130 Ctrl-C, 131 SIGQUIT,\n"
-	"143 SIGTERM; 141 the reader of standard output went away.\n";
-
-enum irqchip_choice { IRQCHIP_AUTO, IRQCHIP_ON, IRQCHIP_OFF };
-
-struct run {
-	/* From the arguments. */
-	struct vm_config vm_config;
-	enum irqchip_choice irqchip;
-	const char *image_path;
-	const char *stats_path;			/* NULL: none */
-	const char *module_path[MAX_MODULES];	/* without ARGS */
-	unsigned int nr_modules;
-	char *cmdline;				/* owned */
-
-	/* Made from them. */
-	FILE *stats;
-	struct image_file image;
-	struct image_file module_file[MAX_MODULES];
-	struct image_module module[MAX_MODULES + 1];	/* the device tree is the last */
-	struct gfn_range ram[VM_MAX_RAM];
-	unsigned int nr_ram;
-	void *fdt;
-	size_t fdt_bytes;
-	struct image_plan plan;
-	bool planned;
-	struct vm *vm;
-	struct ctl *ctl;
-	char name[VM_NAME_MAX + 1];
-};
+	"2 wrong arguments or image; 120 refused by the machine; 121 host or KVM error; 122 the\n"
+	"guest crashed (report on standard error); 123 killed, the machine is out of memory;\n"
+	"124 timeout; 125 internal error; 129 SIGHUP, 130 Ctrl-C, 131 SIGQUIT, 143 SIGTERM;\n"
+	"141 the reader of standard output went away.  With -n the highest of all.\n";
 
 /* ---- arguments ---- */
 
-enum option_id { OPT_PAGING = 256, OPT_HUGEPAGES, OPT_IRQCHIP, OPT_MODULE, OPT_NAME, OPT_STATS,
-		 OPT_TIMEOUT };
+enum option_id {
+	OPT_PAGING = 256, OPT_HUGEPAGES, OPT_IRQCHIP, OPT_MODULE, OPT_NAME, OPT_STATS, OPT_TIMEOUT,
+	OPT_MACHINE, OPT_OOM_SCORE_ADJ, OPT_MACHINE_LOST,
+	OPT_OWN,	/* from here on: for a machine of our own */
+	OPT_MACHINE_MEMORY = OPT_OWN, OPT_SWAP, OPT_OVERCOMMIT, OPT_OVERCOMMIT_RATIO,
+	OPT_OVERCOMMIT_BYTES,
+};
 
 static const struct option options[] = {
 	{ "paging", required_argument, NULL, OPT_PAGING },
@@ -91,6 +87,14 @@ static const struct option options[] = {
 	{ "name", required_argument, NULL, OPT_NAME },
 	{ "stats", required_argument, NULL, OPT_STATS },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+	{ "machine", required_argument, NULL, OPT_MACHINE },
+	{ "oom-score-adj", required_argument, NULL, OPT_OOM_SCORE_ADJ },
+	{ "machine-lost", required_argument, NULL, OPT_MACHINE_LOST },
+	{ "machine-memory", required_argument, NULL, OPT_MACHINE_MEMORY },
+	{ "swap", required_argument, NULL, OPT_SWAP },
+	{ "overcommit", required_argument, NULL, OPT_OVERCOMMIT },
+	{ "overcommit-ratio", required_argument, NULL, OPT_OVERCOMMIT_RATIO },
+	{ "overcommit-bytes", required_argument, NULL, OPT_OVERCOMMIT_BYTES },
 	{ 0 },
 };
 
@@ -98,8 +102,8 @@ static int add_module(struct run *run, char *arg, struct quire_error *err)
 {
 	char *comma = strchr(arg, ',');
 
-	if (run->nr_modules == MAX_MODULES)
-		return quire_fail(err, -EINVAL, "at most %d modules", MAX_MODULES);
+	if (run->nr_modules == RUN_MAX_MODULES)
+		return quire_fail(err, -EINVAL, "at most %d modules", RUN_MAX_MODULES);
 	if (comma)
 		*comma++ = '\0';
 	if (!*arg)
@@ -111,10 +115,101 @@ static int add_module(struct run *run, char *arg, struct quire_error *err)
 
 static int set_name(struct run *run, const char *name, struct quire_error *err)
 {
-	if (!*name || strlen(name) > VM_NAME_MAX)
-		return quire_fail(err, -EINVAL, "a name has 1 to %d bytes", VM_NAME_MAX);
+	if (!*name || strlen(name) > NAME_MAX_BYTES)
+		return quire_fail(err, -EINVAL, "a name has 1 to %d bytes", NAME_MAX_BYTES);
+	for (const char *p = name; *p; p++)
+		if (!isalnum((unsigned char)*p) && !strchr("._-", *p))
+			return quire_fail(err, -EINVAL, "a name is of letters, digits, '.', '_', '-'");
 	snprintf(run->name, sizeof(run->name), "%s", name);
 	return 0;
+}
+
+static int set_oom_score_adj(struct run *run, const char *text, struct quire_error *err)
+{
+	bool negative = *text == '-';
+	uint64_t value = 0;
+
+	if (parse_count(text + negative, 0, OOM_SCORE_ADJ_MAX, &value, NULL))
+		return quire_fail(err, -EINVAL, "'%s' is not a number from %d to %d", text,
+				  OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX);
+	run->launch.oom_score_adj = negative ? -(int)value : (int)value;
+	return 0;
+}
+
+static int set_overcommit(struct run *run, const char *text, struct quire_error *err)
+{
+	static const char *const modes[] = { "0", "0:estimate", "1", "2" };
+	struct ledger_config *ledger = &run->launch.ledger;
+	unsigned int choice = 0;
+	int ret = parse_choice(text, modes, ARRAY_SIZE(modes), &choice, err);
+
+	ledger->mode = choice < 2 ? OVERCOMMIT_GUESS : choice == 2 ? OVERCOMMIT_ALWAYS :
+		       OVERCOMMIT_NEVER;
+	ledger->guess = choice == 1 ? GUESS_ESTIMATE : GUESS_TOTAL;
+	return ret;
+}
+
+static int set_machine_bytes(const char *text, uint64_t *bytes, struct quire_error *err)
+{
+	int ret = parse_size(text, bytes, err);
+
+	if (!ret && *bytes < QUIRE_PAGE_SIZE)
+		return quire_fail(err, -EINVAL, "%s is no memory at all", text);
+	return ret;
+}
+
+/* An option for a machine of our own. */
+static int set_own_option(struct run *run, int option, char *value, struct quire_error *err)
+{
+	uint64_t count = 0;
+	int ret;
+
+	switch (option) {
+	case OPT_MACHINE_MEMORY:
+		return set_machine_bytes(value, &run->machine_bytes, err);
+	case OPT_SWAP:
+		return parse_size(value, &run->swap_bytes, err);
+	case OPT_OVERCOMMIT:
+		return set_overcommit(run, value, err);
+	case OPT_OVERCOMMIT_RATIO:
+		ret = parse_count(value, 0, 1000000, &count, err);
+		run->ratio = (int)count;
+		return ret;
+	default:
+		ret = parse_size(value, &count, err);
+		run->launch.ledger.limit_in_pages = true;
+		run->launch.ledger.limit_pages = count / QUIRE_PAGE_SIZE;
+		return ret;
+	}
+}
+
+static int set_machine_option(struct run *run, int option, char *value, struct quire_error *err)
+{
+	static const char *const lost[] = { "continue", "stop" };
+	unsigned int choice = 0;
+	int ret;
+
+	switch (option) {
+	case OPT_MACHINE:
+		run->launch.machine = value;
+		return *value ? 0 : quire_fail(err, -EINVAL, "no address");
+	case OPT_OOM_SCORE_ADJ:
+		return set_oom_score_adj(run, value, err);
+	default:
+		ret = parse_choice(value, lost, ARRAY_SIZE(lost), &choice, err);
+		run->launch.stop_when_lost = choice;
+		return ret;
+	}
+}
+
+/* A number of the VM. */
+static int set_count(char *value, unsigned int max, unsigned int *field, struct quire_error *err)
+{
+	uint64_t count = 0;
+	int ret = parse_count(value, 1, max, &count, err);
+
+	*field = (unsigned int)count;
+	return ret;
 }
 
 static int set_option(struct run *run, int option, char *value, struct quire_error *err)
@@ -123,16 +218,15 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	static const char *const hugepages[] = { "auto", "never" };
 	static const char *const irqchips[] = { "auto", "on", "off" };
 	unsigned int choice = 0;
-	uint64_t count = 0;
 	int ret;
 
 	switch (option) {
 	case 'm':
 		return parse_ram_size(value, &run->vm_config.ram_bytes, err);
 	case 'c':
-		ret = parse_count(value, 1, VM_MAX_VCPUS, &count, err);
-		run->vm_config.nr_vcpus = (unsigned int)count;
-		return ret;
+		return set_count(value, VM_MAX_VCPUS, &run->vm_config.nr_vcpus, err);
+	case 'n':
+		return set_count(value, LAUNCH_MAX_COPIES, &run->launch.copies, err);
 	case OPT_PAGING:
 		return parse_choice(value, pagings, ARRAY_SIZE(pagings), &choice, err);
 	case OPT_HUGEPAGES:
@@ -150,9 +244,11 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	case OPT_STATS:
 		run->stats_path = value;
 		return *value ? 0 : quire_fail(err, -EINVAL, "no file name");
-	default:
+	case OPT_TIMEOUT:
 		return parse_seconds(value, &run->vm_config.timeout_ns, err);
 	}
+	return option >= OPT_OWN ? set_own_option(run, option, value, err) :
+				   set_machine_option(run, option, value, err);
 }
 
 /* "-m" or "--module", for messages. */
@@ -165,6 +261,27 @@ static const char *option_name(int option, char *buf, size_t size)
 	return buf;
 }
 
+/* The same for as long as we live, for a message that may never be. */
+static const char *own_option_name(int option)
+{
+	static char name[32];
+
+	return option_name(option, name, sizeof(name));
+}
+
+/* Options that do not go together. */
+static int check_options(const struct run *run, struct quire_error *err)
+{
+	if (run->vm_config.nr_vcpus > 1 && run->irqchip == IRQCHIP_OFF)
+		return quire_fail(err, -EINVAL, "-c %u needs an interrupt controller to start the "
+				  "other CPUs, leave --irqchip=off away", run->vm_config.nr_vcpus);
+	if (run->launch.machine && run->launch.own_option)
+		return quire_fail(err, -EINVAL, "%s is for a machine of its own; change the one at "
+				  "%.100s with quire machine set", run->launch.own_option,
+				  run->launch.machine);
+	return 0;
+}
+
 static int parse_options(struct run *run, int argc, char **argv, struct quire_error *err)
 {
 	struct quire_error why = { "" };
@@ -173,7 +290,7 @@ static int parse_options(struct run *run, int argc, char **argv, struct quire_er
 
 	opterr = 0;
 	optind = 1;
-	while ((option = getopt_long(argc, argv, "+:m:c:", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:m:c:n:", options, NULL)) != -1) {
 		if (option == ':')
 			return quire_fail(err, -EINVAL, "%s needs a value, see quire help run",
 					  argv[optind - 1]);
@@ -185,13 +302,12 @@ static int parse_options(struct run *run, int argc, char **argv, struct quire_er
 		if (set_option(run, option, optarg, &why))
 			return quire_fail(err, -EINVAL, "%s: %.240s",
 					  option_name(option, name, sizeof(name)), why.text);
+		if (option >= OPT_OWN)
+			run->launch.own_option = own_option_name(option);
 	}
 	if (optind == argc)
 		return quire_fail(err, -EINVAL, "no IMAGE, see quire help run");
-	if (run->vm_config.nr_vcpus > 1 && run->irqchip == IRQCHIP_OFF)
-		return quire_fail(err, -EINVAL, "-c %u needs an interrupt controller to start the "
-				  "other CPUs, leave --irqchip=off away", run->vm_config.nr_vcpus);
-	return 0;
+	return check_options(run, err);
 }
 
 /* The ARGs joined by blanks; malloc'd. */
@@ -211,6 +327,34 @@ static char *join_args(char **args)
 	return line;
 }
 
+static void configure_ledger(struct run *run)
+{
+	struct ledger_config asked = run->launch.ledger, *ledger = &run->launch.ledger;
+	uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t bytes = run->machine_bytes ? run->machine_bytes : host;
+
+	ledger_defaults(ledger, bytes / QUIRE_PAGE_SIZE, run->swap_bytes / QUIRE_PAGE_SIZE);
+	ledger->mode = asked.mode;
+	ledger->guess = asked.guess;
+	ledger->limit_in_pages = asked.limit_in_pages;
+	ledger->limit_pages = asked.limit_pages;
+	if (run->ratio >= 0)
+		ledger->ratio = (uint32_t)run->ratio;
+}
+
+static void configure_launch(struct run *run)
+{
+	struct launch_config *launch = &run->launch;
+
+	configure_ledger(run);
+	launch->name = run->name;
+	launch->ram_bytes = run->vm_config.ram_bytes;
+	launch->nr_vcpus = run->vm_config.nr_vcpus;
+	launch->timeout_ns = run->vm_config.timeout_ns;
+	launch->vm_main = run_vm;
+	launch->ctx = run;
+}
+
 static int parse_args(struct run *run, int argc, char **argv, struct quire_error *err)
 {
 	int ret = parse_options(run, argc, argv, err);
@@ -223,7 +367,7 @@ static int parse_args(struct run *run, int argc, char **argv, struct quire_error
 		return quire_fail(err, -ENOMEM, "no memory for the guest's command line");
 	if (!run->name[0])
 		snprintf(run->name, sizeof(run->name), "%d", getpid());
-	run->vm_config.name = run->name;
+	configure_launch(run);
 	return 0;
 }
 
@@ -292,98 +436,27 @@ static int plan_image(struct run *run, struct quire_error *err)
 	return ret;
 }
 
-/* ---- the VM ---- */
-
-static bool wants_irqchip(const struct run *run)
-{
-	if (run->irqchip != IRQCHIP_AUTO)
-		return run->irqchip == IRQCHIP_ON;
-	return run->plan.kind != IMAGE_PVH64 || run->vm_config.nr_vcpus > 1;
-}
-
-static void set_tsc_khz(struct run *run)
-{
-	int node = fdt_path_offset(run->fdt, "/hypervisor");
-	uint32_t khz = vm_tsc_khz(run->vm);
-
-	if (khz)
-		fdt_setprop_inplace_u32(run->fdt, node, "quire,tsc-khz", khz);
-	else
-		fdt_nop_property(run->fdt, node, "quire,tsc-khz");
-}
-
-/* As late as can be: write the device tree again, now with the time all this took. */
-static int set_setup_time(struct run *run, struct quire_error *err)
-{
-	int node = fdt_path_offset(run->fdt, "/hypervisor"), ret;
-
-	for (unsigned int i = 0; i < run->plan.nr_segments; i++) {
-		const struct image_segment *s = &run->plan.segment[i];
-
-		if (s->data != run->fdt)
-			continue;
-		fdt_setprop_inplace_u64(run->fdt, node, "quire,setup-ns",
-					monotonic_ns() - run->vm_config.start_ns);
-		ret = guest_write(vm_gmem(run->vm), s->gpa, run->fdt, run->fdt_bytes);
-		if (ret)
-			return quire_fail(err, ret, "cannot write the device tree: %s",
-					  strerror(-ret));
-	}
-	return 0;
-}
-
-/* -EDOM: the name is at fault. */
-static int listen_as(struct run *run, struct quire_error *err)
-{
-	int ret = ctl_create(run->name, &run->ctl, err);
-
-	return ret == -EADDRINUSE || ret == -EINVAL ? -EDOM : ret;
-}
-
-static int make_vm(struct run *run, struct quire_error *err)
-{
-	int ret;
-
-	run->vm_config.irqchip = wants_irqchip(run);
-	ret = vm_create(&run->vm_config, &run->vm, err);
-	if (ret)
-		return ret;
-	set_tsc_khz(run);
-	ret = image_place(&run->plan, vm_gmem(run->vm), err);
-	if (!ret)
-		ret = vm_set_start(run->vm, &run->plan, err);
-	if (!ret)
-		ret = listen_as(run, err);
-	if (!ret)
-		ret = set_setup_time(run, err);
-	return ret;
-}
-
 /* ---- the end ---- */
 
-static int write_stats(struct run *run, int status)
+static int close_stats(struct run *run, int status)
 {
-	struct vm_info info;
-	struct stats_vm vm = { .info = &info };
-	int ret;
+	FILE *f = run->stats;
+	bool failed;
 
-	if (!run->stats)
-		return status;
-	vm_info(run->vm, &info);
-	ret = stats_document(run->stats, NULL, &vm, 1);
-	if (run->stats != stdout && fclose(run->stats))
-		ret = -EIO;
 	run->stats = NULL;
-	if (!ret)
+	if (!f)
 		return status;
-	fprintf(stderr, "quire: --stats: cannot write %s: %s\n", run->stats_path, strerror(errno));
+	failed = ferror(f) || fflush(f);
+	if (f != stdout && fclose(f))
+		failed = true;
+	if (!failed)
+		return status;
+	message("--stats: cannot write %s: %s", run->stats_path, strerror(errno));
 	return status ? status : QUIRE_STATUS_HOST;
 }
 
 static void finish(struct run *run)
 {
-	ctl_destroy(run->ctl);
-	vm_destroy(run->vm);
 	if (run->planned)
 		image_plan_finish(&run->plan);
 	for (unsigned int i = 0; i < run->nr_modules; i++)
@@ -395,12 +468,6 @@ static void finish(struct run *run)
 	free(run->cmdline);
 }
 
-/* A mistake in the request, or a host that cannot? */
-static int failure_status(int code)
-{
-	return code == -ENOMEM ? QUIRE_STATUS_HOST : QUIRE_STATUS_USAGE;
-}
-
 static int prepare(struct run *run, int argc, char **argv, struct quire_error *err)
 {
 	int ret = parse_args(run, argc, argv, err);
@@ -409,37 +476,30 @@ static int prepare(struct run *run, int argc, char **argv, struct quire_error *e
 		ret = open_files(run, err);
 	if (!ret)
 		ret = plan_image(run, err);
-	if (ret)
-		return failure_status(ret);
-	ret = make_vm(run, err);
-	if (!ret)
-		return 0;
-	return ret == -EDOM ? QUIRE_STATUS_USAGE : QUIRE_STATUS_HOST;
+	return ret;
 }
 
 int cmd_run(int argc, char **argv)
 {
-	struct quire_error err = { "" };
 	struct run *run = calloc(1, sizeof(*run));
-	int status;
+	struct quire_error err = { "" };
+	int ret, status;
 
 	if (!run) {
-		fputs("quire: no memory\n", stderr);
+		message("no memory");
 		return QUIRE_STATUS_HOST;
 	}
-	run->vm_config = (struct vm_config){
-		.ram_bytes = DEFAULT_RAM, .nr_vcpus = 1, .start_ns = process_start_ns,
-	};
-	status = prepare(run, argc, argv, &err);
-	if (status) {
-		fprintf(stderr, "quire: %s\n", err.text);
+	run->vm_config = (struct vm_config){ .ram_bytes = DEFAULT_RAM, .nr_vcpus = 1 };
+	run->launch.copies = 1;
+	run->ratio = -1;
+	ret = prepare(run, argc, argv, &err);
+	if (ret) {
+		message("%s", err.text);
+		/* A mistake in the request, or a host that cannot? */
+		status = ret == -ENOMEM ? QUIRE_STATUS_HOST : QUIRE_STATUS_USAGE;
 	} else {
-		status = vm_run(run->vm, run->ctl);
-		status = write_stats(run, status);
-		if (vm_is_stuck(run->vm)) {
-			fflush(NULL);
-			_exit(status);
-		}
+		run->launch.stats = run->stats;
+		status = close_stats(run, launch(&run->launch));
 	}
 	finish(run);
 	free(run);

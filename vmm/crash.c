@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include "crash.h"
+#include "message.h"
 #include "render.h"
 #include "vm_impl.h"
 
@@ -336,7 +337,7 @@ static bool fetches_outside_ram(const struct report *r)
 
 static void print_headline(const struct report *r, const struct crash *crash)
 {
-	fprintf(r->f, "quire: guest crashed: vCPU %u: ", crash->cpu);
+	fprintf(r->f, "%s: guest crashed: vCPU %u: ", message_prefix(), crash->cpu);
 	if (crash->have_state && fetches_outside_ram(r))
 		fprintf(r->f, "instruction fetch outside RAM at gpa %#" PRIx64 " (%s)\n",
 			r->fetch.gpa, crash->what);

@@ -67,7 +67,27 @@ int ctl_peer(int fd, struct ucred *cred)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cred, &len) < 0 ? -errno : 0;
 }
 
-/* Connect to the VM whose process is pid. */
+/* Is pid the process that is wanted, or its child: a VM's, or the launcher's of that VM? */
+static bool belongs_to(pid_t pid, long want)
+{
+	char path[32], line[128];
+	long parent = 0;
+	FILE *f;
+
+	if (pid == want)
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "PPid: %ld", &parent) == 1)
+			break;
+	fclose(f);
+	return parent == want;
+}
+
+/* Connect to the VM whose process is pid: the kernel says who listens (SO_PEERCRED). */
 static int connect_pid(const char *pid)
 {
 	struct ucred cred;
@@ -81,7 +101,7 @@ static int connect_pid(const char *pid)
 	nr = abstract_list(CTL_PREFIX, &names);
 	for (unsigned int i = 0; i < nr && fd < 0; i++) {
 		fd = ctl_open(names[i], CTL_PATIENCE_S);
-		if (fd >= 0 && (ctl_peer(fd, &cred) < 0 || cred.pid != want)) {
+		if (fd >= 0 && (ctl_peer(fd, &cred) < 0 || !belongs_to(cred.pid, want))) {
 			close(fd);
 			fd = -ECONNREFUSED;
 		}

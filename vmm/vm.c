@@ -122,8 +122,13 @@ static void on_host_failure(void *ctx, gpa_t gpa, int err)
 	pthread_mutex_lock(&vm->lock);
 	vm->host_failed = true;
 	pthread_mutex_unlock(&vm->lock);
-	vm_end(vm, QUIRE_STATUS_HOST, "the host has no memory for guest page %#llx: %s; "
-	       "free some, or give the guest less (-m)", (unsigned long long)gpa, strerror(-err));
+	if (err == -EDQUOT)
+		vm_end(vm, QUIRE_STATUS_OOM, "the machine has no memory for guest page %#llx, and "
+		       "nobody may be killed for it", (unsigned long long)gpa);
+	else
+		vm_end(vm, QUIRE_STATUS_HOST, "the host has no memory for guest page %#llx: %s; "
+		       "free some, or give the guest less (-m)", (unsigned long long)gpa,
+		       strerror(-err));
 }
 
 static void on_guest_exit(void *ctx, uint32_t value)
@@ -196,6 +201,7 @@ static int create_memory(struct vm *vm, struct quire_error *err)
 		.ram = vm->ram,
 		.nr_ram = vm->nr_ram,
 		.hugepages = vm->config.hugepages,
+		.credits = vm->config.credits,
 		.on_host_failure = on_host_failure,
 		.ctx = vm,
 	};

@@ -29,6 +29,16 @@ struct vm_config {
 	enum gmem_hugepages hugepages;
 	uint64_t timeout_ns;		/* from vm_run on; 0: none */
 	uint64_t start_ns;		/* CLOCK_MONOTONIC when the process began */
+	const struct gmem_credits *credits;	/* borrowed; NULL: no limit but the host's */
+	/*
+	 * Something else for the main loop: on_watch is called in it whenever watch_fd is readable.
+	 * on_ending is called once, when the guest is about to be stopped: nothing may keep its
+	 * vCPUs waiting from then on.  Both may be NULL.
+	 */
+	int watch_fd;
+	void (*on_watch)(void *ctx);
+	void (*on_ending)(void *ctx);
+	void *ctx;
 };
 
 /* RAM of a given size around the hole below 4 GiB (abi.h).  Returns the number of ranges. */
@@ -63,6 +73,13 @@ int vm_run(struct vm *vm, struct ctl *ctl);
  * process has to be left by _exit().
  */
 bool vm_is_stuck(const struct vm *vm);
+
+/*
+ * End the VM with an exit status, and a line for the user unless fmt is NULL.  Any thread;
+ * the first one wins (false: somebody was earlier).
+ */
+__attribute__((format(printf, 3, 4)))
+bool vm_end(struct vm *vm, int status, const char *fmt, ...);
 
 /* A vCPU's registers, read by its own thread between two entries of the guest. */
 struct vcpu_state {

@@ -69,17 +69,10 @@ static inline struct timespec timespec_in_ms(unsigned int ms)
 /* Make the main loop look around.  Any thread. */
 void vm_wake(struct vm *vm);
 
-/*
- * End the VM with an exit status, and a line for the user unless fmt is NULL.  Any thread;
- * the first one wins (false: somebody was earlier).
- */
-__attribute__((format(printf, 3, 4)))
-bool vm_end(struct vm *vm, int status, const char *fmt, ...);
-
 /* Main loop, or after it. */
 enum vm_state vm_state(struct vm *vm);
 
-/* The same for a guest that crashed: *crash is copied. */
+/* vm_end() for a guest that crashed: *crash is copied. */
 bool vm_end_crash(struct vm *vm, const struct crash *crash);
 
 #endif

@@ -25,6 +25,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 #include "ctl.h"
+#include "message.h"
 #include "vm_impl.h"
 
 #define STUCK_MS 1000		/* for vCPUs to leave KVM_RUN */
@@ -32,7 +33,7 @@
 
 /* ---- the main loop ---- */
 
-enum { POLL_WAKE, POLL_SIGNAL, POLL_CTL, POLL_INPUT, POLL_OUTPUT, NR_POLL };
+enum { POLL_WAKE, POLL_SIGNAL, POLL_CTL, POLL_INPUT, POLL_OUTPUT, POLL_WATCH, NR_POLL };
 
 static uint64_t deadline_ns(const struct vm *vm)
 {
@@ -107,6 +108,9 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 	fds[POLL_CTL] = (struct pollfd){ .fd = ctl ? ctl_fd(ctl) : -1, .events = POLLIN };
 	fds[POLL_INPUT] = (struct pollfd){ .fd = -1, .events = POLLIN };
 	fds[POLL_OUTPUT] = (struct pollfd){ .fd = -1, .events = POLLOUT };
+	fds[POLL_WATCH] = (struct pollfd){ .fd = -1, .events = POLLIN };
+	if (vm->config.on_watch)
+		fds[POLL_WATCH].fd = vm->config.watch_fd;
 	if (vm->console.in_open && uart_space(vm->uart))
 		fds[POLL_INPUT].fd = vm->console.in_fd;
 	if (vm->idle_ns && vm->idle_ns <= now)
@@ -139,6 +143,8 @@ static void main_loop(struct vm *vm, struct ctl *ctl)
 			take_signal(vm);
 		if (fds[POLL_CTL].revents && !is_ending(vm))
 			ctl_serve(ctl, vm);
+		if (fds[POLL_WATCH].revents)
+			vm->config.on_watch(vm->config.ctx);
 		if (fds[POLL_INPUT].revents)
 			take_input(vm);
 		if (fds[POLL_OUTPUT].revents && !console_write_idle(&vm->console))
@@ -201,10 +207,10 @@ static void report(struct vm *vm)
 	FILE *f;
 
 	if (vm->stuck && !vm->host_failed)
-		fputs("quire: a vCPU does not leave the kernel, ending without it\n", stderr);
+		message("a vCPU does not leave the kernel, ending without it");
 	if (!vm->crashed) {
 		if (vm->why.text[0])
-			fprintf(stderr, "quire: %s\n", vm->why.text);
+			message("%s", vm->why.text);
 		return;
 	}
 	f = open_memstream(&text, &bytes);
@@ -228,6 +234,8 @@ int vm_run(struct vm *vm, struct ctl *ctl)
 			break;
 		}
 	main_loop(vm, ctl);
+	if (vm->config.on_ending)
+		vm->config.on_ending(vm->config.ctx);
 	stop_vcpus(vm);
 	vm->run_ns = monotonic_ns() - vm->run_start_ns;
 	drain_output(vm);

@@ -86,6 +86,9 @@ void gmem_destroy(struct gmem *gm);
 void *gmem_hva(const struct gmem *gm, gpa_t gpa);
 const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr);
 
+/* A new descriptor of the RAM file that can only read it, the caller's; or -errno. */
+int gmem_open_ram(const struct gmem *gm);
+
 /*
  * Read [gpa, gpa + len) into buf.  Absent pages read as zeroes and stay absent.
  * 0, or -EFAULT if part of the range is not RAM (buf undefined).

@@ -4,8 +4,8 @@
 # quire run from the outside: exit statuses, messages, streams, signals, crash reports.  The guests
 # are a few bytes of machine code each, made here.
 use strict;
-use Cwd 'abs_path';
 use warnings;
+use Cwd qw(abs_path);
 use File::Temp qw(tempdir);
 use IO::Select;
 use POSIX qw(:sys_wait_h);
@@ -323,8 +323,8 @@ kill KILL => $pid;
 waitpid $pid, 0;
 is($? & 127, 9, 'killed');
 is(run('run', '--name=left', $exit42)->{status}, 42, 'after kill -9 the name is free at once');
-my $exe = abs_path($quire);
-is(scalar(grep { (readlink("/proc/$_/exe") // '') eq $exe }
+my $binary = abs_path($quire);
+is(scalar(grep { (readlink("/proc/$_/exe") // '') eq $binary }
 	map { m{/proc/(\d+)} } glob '/proc/[0-9]*'), 0, 'no process is left');
 
 # ---- no permission ----
