@@ -301,9 +301,11 @@ static void round_of_events(struct launch *l)
 
 static void run(struct launch *l)
 {
-	while (!finished(l)) {
+	for (;;) {
 		if (l->machine && l->next < l->nr)
 			copy_start(l, &l->copy[l->next]);
+		if (finished(l))
+			return;
 		round_of_events(l);
 	}
 }
