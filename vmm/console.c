@@ -89,6 +89,25 @@ static void take_terminal(int fd)
 	set_single_characters(fd);
 }
 
+void console_guard(void)
+{
+	if (!owns_terminal(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &saved_terminal))
+		return;
+	catch_fatal_signals();
+	terminal_fd = STDIN_FILENO;
+}
+
+void console_unguard(bool restore)
+{
+	if (terminal_fd < 0)
+		return;
+	if (restore && owns_terminal(terminal_fd))
+		restore_terminal();
+	terminal_fd = -1;
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+		sigaction(fatal[i], &old_action[i], NULL);
+}
+
 void console_init(struct console *con, void (*wake)(void *ctx), void *ctx)
 {
 	*con = (struct console){

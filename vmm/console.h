@@ -39,6 +39,14 @@ struct console {
 void console_init(struct console *con, void (*wake)(void *ctx), void *ctx);
 void console_finish(struct console *con);
 
+/*
+ * For a process whose child will take over the terminal: remember how it is, and put it back if
+ * this process crashes.  console_unguard() ends that, in the child before anything else, and puts it
+ * back if `restore`: if the child could not.
+ */
+void console_guard(void);
+void console_unguard(bool restore);
+
 /* After SIGCONT: shells put the terminal back to their own mode when they stop a job. */
 void console_resume(struct console *con);
 

@@ -30,7 +30,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
-#include <termios.h>
 #include <unistd.h>
 #include "console.h"
 #include "launch_impl.h"
@@ -118,6 +117,11 @@ static void on_signal(struct launch *l)
 	if (read(l->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	sig = (int)info.ssi_signo;
+	if (sig == SIGCONT) {
+		if (alone)	/* it has to take the terminal again */
+			pass_on(l, sig);
+		return;
+	}
 	if (alone || again)
 		pass_on(l, sig);
 	else
@@ -333,7 +337,7 @@ static int create_copies(struct launch *l)
 /* Signals come through a descriptor.  What is ignored stays so: nohup. */
 static int create_events(struct launch *l)
 {
-	static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT };
 	struct sigaction old;
 	sigset_t set;
 
@@ -388,28 +392,20 @@ static void finish(struct launch *l)
 		close(l->signal_fd);
 }
 
-/* A VM that was killed could not put the terminal back. */
-static void restore_terminal(const struct launch *l, const struct termios *saved)
-{
-	if (l->nr == 1 && l->copy[0].signal && tcgetpgrp(STDIN_FILENO) == getpgrp())
-		tcsetattr(STDIN_FILENO, TCSANOW, saved);
-}
-
 int launch(const struct launch_config *config)
 {
 	struct launch l = { .config = config, .pid = getpid(), .epoll = -1, .signal_fd = -1,
 			    .start_ns = monotonic_ns() };
 	struct quire_error err = { "" };
-	struct termios terminal;
-	bool is_terminal = !tcgetattr(STDIN_FILENO, &terminal);
 
+	if (config->copies == 1)
+		console_guard();
 	l.status = begin(&l, &err);
 	if (l.status) {
 		message("%s", err.text);
 	} else {
 		run(&l);
-		if (is_terminal)
-			restore_terminal(&l, &terminal);
+		console_unguard(l.copy[0].signal != 0);	/* a VM that was killed left it as it was */
 		if (config->stats && stats_write(&l) && !l.status)
 			l.status = QUIRE_STATUS_HOST;
 	}

@@ -102,6 +102,7 @@ static _Noreturn void be_vm(const struct launch *l, const struct copy *c, const 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != l->pid)
 		_exit(QUIRE_STATUS_HOST);
+	console_unguard(false);
 	if (!seat.alone)
 		leave_terminal(c, e->pipe[1]);
 	launch_close_all_but(seat.leash, seat.channel);

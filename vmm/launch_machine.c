@@ -71,6 +71,7 @@ static _Noreturn void serve(const struct launch_config *config, int control)
 	struct machine *m;
 
 	launch_close_all_but(control, -1);
+	console_unguard(false);
 	leave_streams();
 	prctl(PR_SET_NAME, "quire-machine");
 	snprintf(address, sizeof(address), LAUNCH_MACHINE_ADDRESS, geteuid(), getpid());
