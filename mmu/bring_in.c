@@ -37,6 +37,7 @@ void bring_in_init(struct gmem *gm)
 	pthread_cond_init(&gm->filled, NULL);
 	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
 		gm->filling[i] = NO_BLOCK;
+	gm->wanted = NO_BLOCK;
 }
 
 void bring_in_finish(struct gmem *gm)

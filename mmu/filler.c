@@ -65,6 +65,8 @@ static void *filler_main(void *arg)
 	struct gmem *gm = arg;
 
 	pthread_setname_np(pthread_self(), "filler");	/* from outside it goes through /proc */
+	if (gm->config.thread_start)
+		gm->config.thread_start(gm->config.ctx);
 	lock(&gm->lock);
 	while (gm->filler_runs) {
 		gfn_t block = gm->wanted;
@@ -87,7 +89,6 @@ int filler_start(struct gmem *gm, struct quire_error *err)
 	sigset_t all, before;
 	int error;
 
-	gm->wanted = NO_BLOCK;
 	if (gm->config.hugepages == GMEM_HUGE_NEVER)
 		return 0;
 	pthread_cond_init(&gm->suggested, NULL);
@@ -96,8 +97,10 @@ int filler_start(struct gmem *gm, struct quire_error *err)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	error = pthread_create(&gm->filler, NULL, filler_main, gm);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!error)
+	if (!error) {
+		gm->filler_started = true;
 		return 0;
+	}
 	gm->filler_runs = false;
 	pthread_cond_destroy(&gm->suggested);
 	return quire_fail(err, -error, "cannot start the filler thread: %s", strerror(error));
@@ -105,7 +108,7 @@ int filler_start(struct gmem *gm, struct quire_error *err)
 
 void filler_stop(struct gmem *gm)
 {
-	if (gm->config.hugepages == GMEM_HUGE_NEVER)
+	if (!gm->filler_started)
 		return;
 	lock(&gm->lock);
 	gm->filler_runs = false;

@@ -62,19 +62,9 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 			      config->hugepages == GMEM_HUGE_AUTO, err);
 	if (error)
 		goto destroy_s2;
-	error = filler_start(gm, err);
-	if (error)
-		goto destroy_window;
-	error = pager_start(gm, err);
-	if (error)
-		goto stop_filler;
 	*out = gm;
 	return 0;
 
-stop_filler:
-	filler_stop(gm);
-destroy_window:
-	window_destroy(&gm->window);
 destroy_s2:
 	stage2_destroy(gm->s2);
 free_gm:
@@ -84,11 +74,19 @@ free_gm:
 	return error;
 }
 
+int gmem_start(struct gmem *gm, struct quire_error *err)
+{
+	int error = filler_start(gm, err);
+
+	return error ? error : pager_start(gm, err);
+}
+
 void gmem_destroy(struct gmem *gm)
 {
 	if (!gm)
 		return;
-	pager_stop(gm);
+	if (gm->pager_started)
+		pager_stop(gm);
 	filler_stop(gm);
 	window_destroy(&gm->window);
 	stage2_destroy(gm->s2);
@@ -112,6 +110,17 @@ int gmem_open_ram(const struct gmem *gm)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", gm->window.ram_fd);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
+}
+
+unsigned int gmem_descriptors(const struct gmem *gm, int fds[GMEM_MAX_DESCRIPTORS])
+{
+	const int all[] = { gm->window.uffd, gm->window.ram_fd, gm->window.pagemap };
+	unsigned int nr = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		if (all[i] >= 0)
+			fds[nr++] = all[i];
+	return nr;
 }
 
 const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)

@@ -25,10 +25,12 @@ struct gmem {
 	gfn_t filling[WINDOW_SLOTS];	/* [g] blocks being filled, or NO_BLOCK */
 	pthread_cond_t filled;		/* with LOCK_GMEM: one of them is done */
 
+	bool pager_started;		/* [I] pager and stop_event are valid */
 	pthread_t pager;		/* [I] */
 	int stop_event;			/* [I] eventfd that ends the pager */
 	bool host_failed;		/* [p] on_host_failure was called */
 
+	bool filler_started;		/* [I] filler and suggested are valid */
 	pthread_t filler;		/* [I] */
 	bool filler_runs;		/* [g] */
 	gfn_t wanted;			/* [g] what the filler should bring in next, or NO_BLOCK */

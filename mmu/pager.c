@@ -93,6 +93,8 @@ static void *pager_main(void *arg)
 	};
 
 	pthread_setname_np(pthread_self(), "pager");	/* from outside it goes through /proc */
+	if (gm->config.thread_start)
+		gm->config.thread_start(gm->config.ctx);
 	for (;;) {
 		if (poll(p, ARRAY_SIZE(p), -1) < 0 && errno != EINTR)
 			return NULL;
@@ -121,6 +123,7 @@ int pager_start(struct gmem *gm, struct quire_error *err)
 		return quire_fail(err, -error, "cannot start the pager thread: %s",
 				  strerror(error));
 	}
+	gm->pager_started = true;
 	return 0;
 }
 

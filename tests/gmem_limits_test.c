@@ -24,7 +24,14 @@ static int create(struct quire_error *err)
 	static const struct gfn_range ram = { 0, NR_BLOCKS * QUIRE_BLOCK_PAGES };
 	struct gmem_config config = { .ram = &ram, .nr_ram = 1 };
 
-	return gmem_create(&config, &gm, err);
+	int ret = gmem_create(&config, &gm, err);
+
+	if (ret)
+		return ret;
+	ret = gmem_start(gm, err);
+	if (ret)
+		gmem_destroy(gm);
+	return ret;
 }
 
 static void describe(void *ctx, const char *what)

@@ -35,7 +35,7 @@ static void create_with(enum gmem_hugepages hugepages, const struct gmem_credits
 				      .credits = credits };
 	struct quire_error err;
 
-	if (gmem_create(&config, &gm, &err)) {
+	if (gmem_create(&config, &gm, &err) || gmem_start(gm, &err)) {
 		if (geteuid() != 0)
 			tap_skip_all("%s", err.text);
 		tap_bail("%s", err.text);

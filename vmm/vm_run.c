@@ -222,17 +222,23 @@ static void report(struct vm *vm)
 	free(text);
 }
 
+static int start_threads(struct vm *vm, struct quire_error *err)
+{
+	int ret = gmem_start(vm->gm, err);
+
+	for (unsigned int i = 0; i < vm->nr_vcpus && !ret; i++)
+		ret = vcpu_start(&vm->vcpu[i], err);
+	return ret;
+}
+
 int vm_run(struct vm *vm, struct ctl *ctl)
 {
 	struct quire_error err;
 
 	vm->run_start_ns = monotonic_ns();
 	vm->setup_ns = vm->run_start_ns - vm->config.start_ns;
-	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
-		if (vcpu_start(&vm->vcpu[i], &err)) {
-			vm_end(vm, QUIRE_STATUS_HOST, "%s", err.text);
-			break;
-		}
+	if (start_threads(vm, &err))
+		vm_end(vm, QUIRE_STATUS_HOST, "%s", err.text);
 	main_loop(vm, ctl);
 	if (vm->config.on_ending)
 		vm->config.on_ending(vm->config.ctx);

@@ -49,10 +49,12 @@ struct gmem_config {
 	/*
 	 * Called once, from the pager, with the lock not held, when there is no more memory from
 	 * the host (err: -ENOMEM, -ENOSPC, ...) or by the credits (-EDQUOT) and a guest access
-	 * therefore cannot complete.  The
-	 * accessing vCPU stays blocked; the callee arranges for the VM to stop.  May be NULL.
+	 * therefore cannot complete.  The accessing vCPU stays blocked; the callee arranges for
+	 * the VM to stop.  May be NULL.
 	 */
 	void (*on_host_failure)(void *ctx, gpa_t gpa, int err);
+	/* First thing in each thread of gm, so that it can give up privileges.  May be NULL. */
+	void (*thread_start)(void *ctx);
 	void *ctx;
 };
 
@@ -72,12 +74,25 @@ struct gmem_stats {
 struct gmem;
 
 /*
- * Create guest memory with everything absent, and start its pager.
+ * Create guest memory with everything absent.  All that needs a privilege or opens a file is
+ * done here, and no thread is started: a process that sheds privileges, which it must do while
+ * it has one thread, does so between gmem_create and gmem_start.
  *
- * Returns 0, or -errno with the reason in *err (may be NULL).  -EPERM: no privilege for userfaultfd on kernel faults; -ENOSYS: kernel without it;
- * -ENOMEM: address space, RLIMIT_AS or vm.max_map_count; -EINVAL: bad ranges.
+ * Everything below works at once, but for what touches the window itself: a guest, or a test,
+ * that touches an absent page there waits until gmem_start.
+ *
+ * Returns 0, or -errno with the reason in *err (may be NULL).  -EPERM: no privilege for userfaultfd
+ * on kernel faults; -ENOSYS: kernel without it; -ENOMEM: address space, RLIMIT_AS or
+ * vm.max_map_count; -EINVAL: bad ranges.
  */
 int gmem_create(const struct gmem_config *config, struct gmem **out, struct quire_error *err);
+
+/* Start the pager and its filler, once.  0, or -errno with the reason in *err (may be NULL). */
+int gmem_start(struct gmem *gm, struct quire_error *err);
+
+/* The descriptors that gm needs to live on (not more than GMEM_MAX_DESCRIPTORS).  How many. */
+#define GMEM_MAX_DESCRIPTORS 3
+unsigned int gmem_descriptors(const struct gmem *gm, int fds[GMEM_MAX_DESCRIPTORS]);
 
 /* Stop the pager and free everything.  No thread may be inside the window.  NULL is fine. */
 void gmem_destroy(struct gmem *gm);
