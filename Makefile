@@ -42,6 +42,7 @@ CPPFLAGS_ALL = -Iinclude -D_GNU_SOURCE -DQUIRE_VERSION='"$(VERSION)"' -MMD -MP $
 CFLAGS_ALL   = -std=gnu11 -pthread $(WARN) $(SANFLAGS) $(CFLAGS)
 LDFLAGS_ALL  = -pthread $(SANFLAGS) $(LDFLAGS)
 LIBS         = -lcapstone -lfdt -lpng
+GEN_LIBS     = -lseccomp
 
 LIB_SRC   := $(filter-out vmm/main.c,$(wildcard mmu/*.c mmu/machine/*.c vmm/*.c))
 LIB       := $(BUILD)/libquire.a
@@ -70,6 +71,22 @@ $(BUILD)/%.o: %.c Makefile
 $(LIB): $(LIB_SRC:%.c=$(BUILD)/%.o)
 	@echo '  AR      $@'
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+# The sandbox's system-call filters: a table, made into seccomp programs by a program that runs
+# here, so that quire itself needs no libseccomp.
+SANDBOX_GEN := $(BUILD)/tools/sandbox_gen
+SANDBOX_BPF := $(BUILD)/vmm/sandbox_bpf.h
+
+$(SANDBOX_GEN): $(BUILD)/tools/sandbox_gen.o $(BUILD)/vmm/sandbox_rules.o
+	@echo '  LD      $@'
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(GEN_LIBS)
+
+$(SANDBOX_BPF): $(SANDBOX_GEN)
+	@echo '  GEN     $@'
+	$(Q)$(SANDBOX_GEN) >$@.tmp && mv $@.tmp $@
+
+$(BUILD)/vmm/sandbox.o $(FUZZ_BUILD)/vmm/sandbox.o: $(SANDBOX_BPF)
+$(BUILD)/vmm/sandbox.o $(FUZZ_BUILD)/vmm/sandbox.o: CPPFLAGS_ALL += -I$(BUILD)/vmm
 
 $(BUILD)/quire: $(BUILD)/vmm/main.o $(LIB)
 	@echo '  LD      $@'

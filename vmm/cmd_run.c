@@ -44,6 +44,7 @@ const char run_usage[] =
 	"  --irqchip=auto|on|off    interrupt controllers and timer in the kernel; auto: not for\n"
 	"                           ELF64 PVH images with one CPU\n"
 	"  --module=FILE[,ARGS]     hand FILE to the guest as a boot module; may be repeated\n"
+	"  --sandbox=on|strict|off  shed privileges before the guest runs; strict: all or nothing\n"
 	"  --name=NAME              name for other commands to find it (default: the process id)\n"
 	"  --stats=FILE|-           write counters as JSON at the end\n"
 	"  --timeout=SECONDS        stop a guest after that time\n"
@@ -72,8 +73,8 @@ const char run_usage[] =
 /* ---- arguments ---- */
 
 enum option_id {
-	OPT_PAGING = 256, OPT_HUGEPAGES, OPT_IRQCHIP, OPT_MODULE, OPT_NAME, OPT_STATS, OPT_TIMEOUT,
-	OPT_MACHINE, OPT_OOM_SCORE_ADJ, OPT_MACHINE_LOST,
+	OPT_PAGING = 256, OPT_HUGEPAGES, OPT_IRQCHIP, OPT_MODULE, OPT_NAME, OPT_SANDBOX, OPT_STATS,
+	OPT_TIMEOUT, OPT_MACHINE, OPT_OOM_SCORE_ADJ, OPT_MACHINE_LOST,
 	OPT_OWN,	/* from here on: for a machine of our own */
 	OPT_MACHINE_MEMORY = OPT_OWN, OPT_SWAP, OPT_OVERCOMMIT, OPT_OVERCOMMIT_RATIO,
 	OPT_OVERCOMMIT_BYTES,
@@ -85,6 +86,7 @@ static const struct option options[] = {
 	{ "irqchip", required_argument, NULL, OPT_IRQCHIP },
 	{ "module", required_argument, NULL, OPT_MODULE },
 	{ "name", required_argument, NULL, OPT_NAME },
+	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
 	{ "stats", required_argument, NULL, OPT_STATS },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "machine", required_argument, NULL, OPT_MACHINE },
@@ -217,6 +219,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	static const char *const pagings[] = { "ept" };
 	static const char *const hugepages[] = { "auto", "never" };
 	static const char *const irqchips[] = { "auto", "on", "off" };
+	static const char *const sandboxes[] = { "on", "strict", "off" };
 	unsigned int choice = 0;
 	int ret;
 
@@ -241,6 +244,10 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 		return add_module(run, value, err);
 	case OPT_NAME:
 		return set_name(run, value, err);
+	case OPT_SANDBOX:
+		ret = parse_choice(value, sandboxes, ARRAY_SIZE(sandboxes), &choice, err);
+		run->sandbox = (enum sandbox_mode)choice;
+		return ret;
 	case OPT_STATS:
 		run->stats_path = value;
 		return *value ? 0 : quire_fail(err, -EINVAL, "no file name");

@@ -123,6 +123,12 @@ static int watch(struct ctl *ctl, int op, int fd, uint32_t events, uint32_t inde
 	return epoll_ctl(ctl->epoll, op, fd, &ev) < 0 ? -errno : 0;
 }
 
+/* Any descriptor will do; a file could not be opened in the sandbox. */
+static void hold_spare(struct ctl *ctl)
+{
+	ctl->spare = fcntl(ctl->listener, F_DUPFD_CLOEXEC, 0);
+}
+
 int ctl_create(const char *name, struct ctl **out, struct quire_error *err)
 {
 	struct ctl *ctl;
@@ -140,7 +146,7 @@ int ctl_create(const char *name, struct ctl **out, struct quire_error *err)
 	ctl->listener = code = listen_as(name, err);
 	if (code < 0)
 		goto fail;
-	ctl->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	hold_spare(ctl);
 	ctl->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (ctl->spare < 0 || ctl->epoll < 0) {
 		code = quire_fail(err, -errno, "cannot make a control socket: %m");
@@ -179,6 +185,13 @@ void ctl_destroy(struct ctl *ctl)
 int ctl_fd(const struct ctl *ctl)
 {
 	return ctl->epoll;
+}
+
+void ctl_keep(const struct ctl *ctl, struct sandbox_keep *keep)
+{
+	sandbox_keep(keep, ctl->epoll);
+	sandbox_keep(keep, ctl->listener);
+	sandbox_keep(keep, ctl->spare);
 }
 
 /* ---- clients come and go ---- */
@@ -226,7 +239,7 @@ static void turn_away(struct ctl *ctl)
 	close_if_open(ctl->spare);
 	fd = accept(ctl->listener, NULL, NULL);
 	close_if_open(fd);
-	ctl->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	hold_spare(ctl);
 }
 
 static void accept_one(struct ctl *ctl)

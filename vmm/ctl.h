@@ -8,7 +8,8 @@
  * A VM named NAME (default: the pid of `quire run`) listens on the abstract unix socket
  * "\0quire/vm/NAME" (SOCK_SEQPACKET): it vanishes with the process whatever kills it, so
  * nothing is ever left behind.  Abstract names have no permissions; the server takes requests
- * only from its own uid and from root (SO_PEERCRED).
+ * only from its own uid and from root (SO_PEERCRED).  In the sandbox it knows its own uid only, so
+ * the client, if root, connects as whoever listens.
  *
  * This header is the protocol's manual; ctl.c is the server, ctl_client.c the client.
  *
@@ -51,6 +52,7 @@
  *   out the one that has been quiet longest.
  */
 #include <quire/error.h>
+#include "sandbox.h"
 #include "vm.h"
 
 struct ctl;
@@ -63,6 +65,9 @@ void ctl_destroy(struct ctl *ctl);
 
 /* One descriptor for the main loop's poll: readable when ctl_serve has something to do. */
 int ctl_fd(const struct ctl *ctl);
+
+/* What the control socket needs in the sandbox, before there are clients. */
+void ctl_keep(const struct ctl *ctl, struct sandbox_keep *keep);
 
 /* Accept and answer whatever is pending, without blocking.  Main loop only. */
 void ctl_serve(struct ctl *ctl, struct vm *vm);

@@ -220,13 +220,19 @@ fail:
 	return ret;
 }
 
+void kvm_close_device(struct kvm *kvm)
+{
+	if (kvm->fd >= 0)
+		close(kvm->fd);
+	kvm->fd = -1;
+}
+
 void kvm_finish(struct kvm *kvm)
 {
 	free(kvm->cpuid);
 	if (kvm->vm_fd >= 0)
 		close(kvm->vm_fd);
-	if (kvm->fd >= 0)
-		close(kvm->fd);
+	kvm_close_device(kvm);
 	*kvm = KVM_NONE;
 }
 

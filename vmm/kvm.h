@@ -30,6 +30,9 @@ struct kvm {
 int kvm_init(struct kvm *kvm, bool irqchip, struct quire_error *err);
 void kvm_finish(struct kvm *kvm);
 
+/* Everything is made: give /dev/kvm back, through which other VMs could be. */
+void kvm_close_device(struct kvm *kvm);
+
 /*
  * Give the VM its memory slots: each RAM range is one slot, or several of 1 TiB, and
  * [gpa, gpa + len) of it is the window at gmem_hva(gpa).  Both are congruent modulo 2 MiB,

@@ -8,6 +8,7 @@
  */
 #include "image.h"
 #include "launch.h"
+#include "sandbox.h"
 #include "vm.h"
 
 #define RUN_MAX_MODULES 64
@@ -19,6 +20,7 @@ struct run {
 	struct launch_config launch;
 	struct vm_config vm_config;
 	enum irqchip_choice irqchip;
+	enum sandbox_mode sandbox;
 	const char *image_path;
 	const char *stats_path;				/* NULL: none */
 	const char *module_path[RUN_MAX_MODULES];	/* without ARGS */

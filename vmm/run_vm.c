@@ -6,9 +6,9 @@
  * channel to the machine, from which it draws credits for every page that comes in, and a leash
  * to the launcher (leash.h).  It makes the VM and runs it to its end.
  *
- * The order of things: credits before the VM, because placing the image needs pages; the RAM
- * file goes to the machine as soon as there is one, so that what this VM holds is seen when
- * somebody has to be killed; the device tree was built with room for two numbers that are known
+ * The order of things: first what needs privileges, files or names, with one thread; then the
+ * sandbox; then credits, and the RAM file to the machine, so that what this VM holds is seen when
+ * somebody has to be killed; then the image, which needs pages; the device tree was built with room for two numbers that are known
  * only later, and they are filled in at the very end, the set-up time last of all.
  *
  * Others may want the VM to end before there is one: `stop` is noted, and looked at when the VM
@@ -102,6 +102,12 @@ static void on_leash(void *ctx)
 
 /* ---- credits ---- */
 
+static void on_channel_thread(void *ctx)
+{
+	(void)ctx;
+	sandbox_thread(SANDBOX_CHANNEL);
+}
+
 static void on_stop(void *ctx)
 {
 	stop(ctx, 128 + SIGTERM, "stopped by the machine");
@@ -144,7 +150,7 @@ static int get_credits(struct process *p, struct quire_error *err)
 		.channel = p->seat->channel,
 		.held_pages = p->seat->credit_pages,
 		.promise_pages = p->run->vm_config.ram_bytes / QUIRE_PAGE_SIZE,
-		.on_stop = on_stop, .on_lost = on_lost, .ctx = p,
+		.thread_start = on_channel_thread, .on_stop = on_stop, .on_lost = on_lost, .ctx = p,
 	};
 	int ret;
 
@@ -155,18 +161,6 @@ static int get_credits(struct process *p, struct quire_error *err)
 		.take = take, .wait = wait_for_credits, .put = put, .ctx = p,
 	};
 	return ret;
-}
-
-static int attach_ram(struct process *p, struct vm *vm, struct quire_error *err)
-{
-	int fd = gmem_open_ram(vm_gmem(vm)), ret = fd;
-
-	if (fd >= 0) {
-		ret = credits_attach(p->credits, fd);
-		close(fd);
-	}
-	return ret < 0 ? quire_fail(err, ret, "cannot show guest RAM to the machine: %s",
-				    strerror(-ret)) : 0;
 }
 
 /* ---- the VM ---- */
@@ -231,28 +225,58 @@ static void configure(struct process *p)
 	config->start_ns = p->seat->alone ? process_start_ns : monotonic_ns();
 }
 
-static int make_vm(struct process *p, struct vm **vm, struct quire_error *err)
+static int enter_sandbox(struct process *p, const struct vm *vm, int ram, struct quire_error *err)
 {
-	struct run *run = p->run;
+	struct sandbox_keep keep = { .nr = 0 };
+
+	if (p->run->sandbox == SANDBOX_OFF)
+		return 0;
+	sandbox_keep(&keep, p->seat->leash);
+	sandbox_keep(&keep, p->seat->channel);
+	sandbox_keep(&keep, ram);
+	vm_keep(vm, &keep);
+	ctl_keep(p->ctl, &keep);
+	return sandbox_enter(p->run->sandbox, &keep, err);
+}
+
+/* Everything that needs privileges, files or names; no thread and no page of RAM yet. */
+static int open_all(struct process *p, struct vm **vm, int *ram, struct quire_error *err)
+{
 	int ret;
 
 	configure(p);
-	ret = get_credits(p, err);
+	ret = vm_create(&p->run->vm_config, vm, err);
 	if (ret)
 		return ret;
-	ret = vm_create(&run->vm_config, vm, err);
-	if (ret)
-		return ret;
-	ret = attach_ram(p, *vm, err);
-	set_tsc_khz(run, *vm);
+	*ram = gmem_open_ram(vm_gmem(*vm));
+	if (*ram < 0)
+		return quire_fail(err, *ram, "cannot show guest RAM to the machine: %s",
+				  strerror(-*ram));
+	set_tsc_khz(p->run, *vm);
+	ret = vm_set_start(*vm, &p->run->plan, err);
+	return ret ? ret : listen_as(p, err);
+}
+
+static int make_vm(struct process *p, struct vm **vm, struct quire_error *err)
+{
+	int ram = -1, ret = open_all(p, vm, &ram, err);
+
 	if (!ret)
-		ret = image_place(&run->plan, vm_gmem(*vm), err);
+		ret = enter_sandbox(p, *vm, ram, err);
 	if (!ret)
-		ret = vm_set_start(*vm, &run->plan, err);
+		ret = get_credits(p, err);
+	if (!ret) {
+		ret = credits_attach(p->credits, ram);
+		if (ret)
+			quire_fail(err, ret, "cannot show guest RAM to the machine: %s",
+				   strerror(-ret));
+	}
+	if (ram >= 0)
+		close(ram);
 	if (!ret)
-		ret = listen_as(p, err);
+		ret = image_place(&p->run->plan, vm_gmem(*vm), err);
 	if (!ret)
-		ret = set_setup_time(run, *vm, err);
+		ret = set_setup_time(p->run, *vm, err);
 	return ret;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "json.h"
+#include "sandbox.h"
 #include "stats.h"
 
 /* ---- derived numbers ---- */
@@ -171,6 +172,15 @@ static void time_stats(struct json *json, const struct vm_info *info)
 	json_number(json, "vcpu_cpu_ns", info->vcpu_cpu_ns);
 }
 
+/* The pieces of the sandbox that are on: 1; that are not, because off or not permitted: 0. */
+static void sandbox_stats(struct json *json, const struct vm_info *info)
+{
+	json_object(json, "sandbox");
+	for (unsigned int i = 0; i < SANDBOX_NR_PIECES; i++)
+		json_number(json, sandbox_piece_name[i], info->sandbox >> i & 1);
+	json_end_object(json);
+}
+
 static void account_stats(struct json *json, const struct stats_account *account)
 {
 	const struct machine_vm_record *record = account->record;
@@ -201,6 +211,7 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 	page_stats(json, info);
 	fault_stats(json, &info->mem);
 	exit_stats(json, info);
+	sandbox_stats(json, info);
 	time_stats(json, info);
 }
 

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "cpuid.h"
+#include "sandbox.h"
 #include "vcpu.h"
 #include "vm_impl.h"
 
@@ -153,7 +154,14 @@ static void *vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
 	struct timespec cpu;
+	char name[16];
 
+	snprintf(name, sizeof(name), "vcpu %u", vcpu->id);
+	pthread_setname_np(pthread_self(), name);
+	sandbox_thread(SANDBOX_VCPU);
+	/* vm_run has the lock until the main loop is in the sandbox too. */
+	pthread_mutex_lock(&vcpu->vm->lock);
+	pthread_mutex_unlock(&vcpu->vm->lock);
 	vcpu_loop(vcpu);
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
 	pthread_mutex_lock(&vcpu->vm->lock);

@@ -17,6 +17,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 #include "cpuid.h"
+#include "sandbox.h"
 #include "vm_impl.h"
 
 /* ---- queries ---- */
@@ -195,6 +196,12 @@ static int create_kvm(struct vm *vm, struct quire_error *err)
 	return check_limits(vm, err);
 }
 
+static void on_pager_start(void *ctx)
+{
+	(void)ctx;
+	sandbox_thread(SANDBOX_PAGER);
+}
+
 static int create_memory(struct vm *vm, struct quire_error *err)
 {
 	struct gmem_config config = {
@@ -203,6 +210,7 @@ static int create_memory(struct vm *vm, struct quire_error *err)
 		.hugepages = vm->config.hugepages,
 		.credits = vm->config.credits,
 		.on_host_failure = on_host_failure,
+		.thread_start = on_pager_start,
 		.ctx = vm,
 	};
 	int ret = gmem_create(&config, &vm->gm, err);
@@ -284,6 +292,13 @@ static void init_lock(struct vm *vm)
 	pthread_condattr_destroy(&attr);
 }
 
+/* While files can be opened: the C library reads one to count processors. */
+static void look_at_host(struct vm *vm)
+{
+	vm->host_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	vm->host_cpus = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 int vm_create(const struct vm_config *config, struct vm **out, struct quire_error *err)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
@@ -297,6 +312,7 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 	vm->kvm = KVM_NONE;
 	vm->wake_fd = vm->signal_fd = -1;
 	init_lock(vm);
+	look_at_host(vm);
 	console_init(&vm->console, on_wake, vm);
 	vm->nr_ram = vm_ram_layout(config->ram_bytes, vm->ram);
 	ret = create_events(vm, err);
@@ -314,8 +330,23 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 		vm_destroy(vm);
 		return ret;
 	}
+	kvm_close_device(&vm->kvm);
 	*out = vm;
 	return 0;
+}
+
+void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
+{
+	int memory[GMEM_MAX_DESCRIPTORS];
+	unsigned int nr = gmem_descriptors(vm->gm, memory);
+
+	for (unsigned int i = 0; i < nr; i++)
+		sandbox_keep(keep, memory[i]);
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		sandbox_keep(keep, vm->vcpu[i].fd);
+	sandbox_keep(keep, vm->kvm.vm_fd);
+	sandbox_keep(keep, vm->wake_fd);
+	sandbox_keep(keep, vm->signal_fd);
 }
 
 /*

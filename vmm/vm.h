@@ -17,6 +17,7 @@
 
 struct vm;
 struct ctl;
+struct sandbox_keep;
 
 #define VM_MAX_VCPUS 255	/* APIC ids have eight bits, and 255 means everyone */
 #define VM_NAME_MAX  63
@@ -55,6 +56,9 @@ unsigned int vm_ram_layout(uint64_t ram_bytes, struct gfn_range ram[VM_MAX_RAM])
 int vm_create(const struct vm_config *config, struct vm **out, struct quire_error *err);
 void vm_destroy(struct vm *vm);		/* not after vm_is_stuck(); NULL is fine */
 
+/* The descriptors that vm needs in the sandbox (sandbox.h). */
+void vm_keep(const struct vm *vm, struct sandbox_keep *keep);
+
 /* How vCPU 0 starts; the others wait for INIT and SIPI. */
 int vm_set_start(struct vm *vm, const struct image_plan *plan, struct quire_error *err);
 
@@ -62,7 +66,8 @@ int vm_set_start(struct vm *vm, const struct image_plan *plan, struct quire_erro
 uint32_t vm_tsc_khz(const struct vm *vm);
 
 /*
- * Run the guest to its end in this thread's main loop; ctl may be NULL.  Prints the guest's
+ * Run the guest to its end in this thread's main loop; ctl may be NULL.  Starts all threads;
+ * in the sandbox, each is held to its role before the guest runs.  Prints the guest's
  * output, and on stderr one line or a crash report if the guest did not end by itself.
  * Returns the exit status (abi.h).
  */
@@ -110,6 +115,7 @@ struct vm_info {
 	uint32_t state;			/* enum vm_state */
 	uint32_t exit_status;		/* if ended */
 	uint32_t nr_vcpus;
+	uint32_t sandbox;		/* sandbox_pieces() */
 	uint64_t ram_bytes;
 	uint64_t now_ns;		/* CLOCK_MONOTONIC of all that follows */
 	uint64_t setup_ns, run_ns;	/* before and since vm_run, pauses included */

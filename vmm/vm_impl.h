@@ -49,6 +49,7 @@ struct vm {
 	bool stuck;			/* [m] */
 	uint64_t idle_ns;		/* [m] when to write waiting output; 0: none waits */
 	uint64_t setup_ns, run_start_ns, run_ns;	/* [m] */
+	uint64_t host_bytes, host_cpus;	/* [I] */
 };
 
 static inline uint64_t timespec_ns(struct timespec ts)

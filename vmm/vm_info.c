@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
+#include "sandbox.h"
 #include "vm_impl.h"
 
 static uint64_t clock_ns(clockid_t clock)
@@ -53,6 +54,7 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->state = vm_state(vm);
 	out->exit_status = (uint32_t)vm->status;
 	out->nr_vcpus = vm->nr_vcpus;
+	out->sandbox = sandbox_pieces();
 	out->ram_bytes = vm->config.ram_bytes;
 	out->now_ns = monotonic_ns();
 	out->setup_ns = vm->setup_ns;

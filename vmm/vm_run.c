@@ -26,6 +26,7 @@
 #include <unistd.h>
 #include "ctl.h"
 #include "message.h"
+#include "sandbox.h"
 #include "vm_impl.h"
 
 #define STUCK_MS 1000		/* for vCPUs to leave KVM_RUN */
@@ -222,12 +223,19 @@ static void report(struct vm *vm)
 	free(text);
 }
 
+/*
+ * A thread inherits its maker's filter, so this thread gets its own when all others exist; and
+ * they wait for that before they enter the guest.
+ */
 static int start_threads(struct vm *vm, struct quire_error *err)
 {
 	int ret = gmem_start(vm->gm, err);
 
+	pthread_mutex_lock(&vm->lock);
 	for (unsigned int i = 0; i < vm->nr_vcpus && !ret; i++)
 		ret = vcpu_start(&vm->vcpu[i], err);
+	sandbox_thread(SANDBOX_MAIN);
+	pthread_mutex_unlock(&vm->lock);
 	return ret;
 }
 

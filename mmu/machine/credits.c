@@ -231,6 +231,8 @@ static void *listen_to_machine(void *arg)
 	uint64_t count;
 	bool quit;
 
+	if (c->config.thread_start)
+		c->config.thread_start(c->config.ctx);
 	for (;;) {
 		struct pollfd p[2] = { look(c, &quit), { .fd = c->wake, .events = POLLIN } };
 

@@ -28,6 +28,7 @@ struct credits_config {
 	int channel;			/* to the machine; taken over, also on failure */
 	uint64_t held_pages;		/* as ADMITTED said */
 	uint64_t promise_pages;		/* RAM: more is never held */
+	void (*thread_start)(void *ctx);	/* first thing in the thread inside; may be NULL */
 	void (*on_stop)(void *ctx);	/* the machine asks the VM to end in order */
 	/*
 	 * The machine is lost.  From now until credits_replace_channel() credits_held() is
