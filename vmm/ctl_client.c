@@ -35,7 +35,7 @@ char *ctl_list(void)
 	return list;
 }
 
-int ctl_open(const char *name, unsigned int patience_s)
+static int connect_once(const char *name, unsigned int patience_s)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct timeval patience = { .tv_sec = patience_s };
@@ -65,6 +65,24 @@ int ctl_peer(int fd, struct ucred *cred)
 	socklen_t len = sizeof(*cred);
 
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cred, &len) < 0 ? -errno : 0;
+}
+
+/*
+ * A VM in its sandbox can tell its own uid from others, but no other from root: root comes as
+ * whoever listens.
+ */
+int ctl_open(const char *name, unsigned int patience_s)
+{
+	struct ucred cred;
+	int fd = connect_once(name, patience_s);
+
+	if (fd < 0 || geteuid() != 0 || ctl_peer(fd, &cred) < 0 || cred.uid == 0)
+		return fd;
+	close(fd);
+	if (seteuid(cred.uid))
+		return -errno;
+	fd = connect_once(name, patience_s);
+	return seteuid(0) ? -errno : fd;
 }
 
 /* Is pid the process that is wanted, or its child: a VM's, or the launcher's of that VM? */

@@ -129,6 +129,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(munmap,			    ALL,   "malloc; the end"),
 	CALL(mremap,			    ALL,   "realloc of something large"),
 	CALL(brk,			    ALL,   "malloc"),
+	CALL(sysinfo,			    M,	   "C library: qsort, which the disassembler uses"),
 	CALL(writev,			    ALL,   "C library: the message of an abort"),
 
 #ifdef QUIRE_SANITIZED
