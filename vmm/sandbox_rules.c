@@ -70,12 +70,10 @@ const struct sandbox_rule sandbox_rules[] = {
 	/* ---- its memory ---- */
 	IOCTL(UFFDIO_ZEROPAGE,		    V | P, "bring pages in"),
 	IOCTL(UFFDIO_WAKE,		    V | P, "a late event"),
-	IOCTL(UFFDIO_REGISTER,		    V | P, "manage a block singly"),
 	IOCTL(UFFDIO_UNREGISTER,	    V | P, "manage a block as one"),
 	IOCTL(PAGEMAP_SCAN,		    V | P, "did the host give a huge page?"),
 	ADVICE(MADV_POPULATE_WRITE,	    V | P, "bring a block in"),
 	ADVICE(MADV_HUGEPAGE,		    V | P, "... as a huge page"),
-	ADVICE(MADV_COLLAPSE,		    V | P, "make a block huge later"),
 	CALL_IF(fallocate, V | P, 1, INT_MASK, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 		"FALLOC_FL_PUNCH_HOLE", "give pages back"),
 	CALL_IF(lseek, V | P, 2, INT_MASK, SEEK_DATA, "SEEK_DATA", "what is left after that?"),
@@ -113,7 +111,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(rt_sigprocmask,		    ALL,   "C library: raise, abort, end of a thread"),
 	CALL_IF(tgkill, ALL, 0, INT_MASK, SANDBOX_SELF, "this process", "kick a vCPU; abort"),
 	CALL(getpid,			    ALL,   "... its arguments; who we are, for clients"),
-	CALL(gettid,			    ALL,   "... "),
+	CALL(gettid,			    ALL,   "... and of a thread"),
 
 	/* ---- threads and time ---- */
 	CALL(futex,			    ALL,   "locks"),
@@ -127,7 +125,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	/* ---- memory of this process ---- */
 	CALL_IF(mmap, ALL, 2, PROT_EXEC, 0, "without PROT_EXEC", "malloc; a block of guest memory"),
 	CALL(munmap,			    ALL,   "malloc; the end"),
-	CALL(mremap,			    ALL,   "realloc of something large"),
+	CALL(mremap,			    M,	   "realloc of something large"),
 	CALL(brk,			    ALL,   "malloc"),
 	CALL(sysinfo,			    M,	   "C library: qsort, which the disassembler uses"),
 	CALL(writev,			    ALL,   "C library: the message of an abort"),
@@ -140,7 +138,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(clock_nanosleep,		    M | P | C, "sanitizer: locks"),
 	CALL(exit_group,		    V | P | C, "sanitizer: the end after a report"),
 	CALL(getrlimit,			    ALL,   "sanitizer: stack bounds"),
-	CALL(prlimit64,			    ALL,   "sanitizer: stack bounds"),
+	CALL_IF(prlimit64, ALL, 2, UINT64_MAX, 0, "to read", "sanitizer: stack bounds"),
 	CALL(sched_getaffinity,		    ALL,   "sanitizer: stack bounds"),
 	REFUSE(open),
 	REFUSE(openat),

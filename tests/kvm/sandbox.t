@@ -1,0 +1,108 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: MIT
+#
+# The sandbox from the outside: a sandboxed quire run behaves as one that is not, and its threads
+# are held to their tables.  What it keeps a VM process from is in sandbox_test.c.
+use strict;
+use warnings;
+use File::Temp qw(tempdir);
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+my $build = $ENV{QUIRE_BUILD} // 'build';
+my ($quire, $guest) = ("$build/quire", "$build/guest/quill.elf");
+my $dir = tempdir(CLEANUP => 1);
+
+sub slurp { local $/; open my $f, '<:raw', $_[0] or return ''; my $t = <$f>; return $t // '' }
+
+# Exit status or signal, standard output, standard error.
+sub run {
+	my $pid = fork // die;
+	if (!$pid) {
+		open STDIN, '<', '/dev/null' or die;
+		open STDOUT, '>', "$dir/out" or die;
+		open STDERR, '>', "$dir/err" or die;
+		exec 'timeout', 60, $quire, 'run', @_;
+	}
+	waitpid $pid, 0;
+	my $status = $? & 127 ? 'signal ' . ($? & 127) : $? >> 8;
+	return ($status, slurp("$dir/out"), slurp("$dir/err"));
+}
+
+my ($status, $out, $err) = run("--stats=$dir/stats", $guest, 'hello');
+if ($status eq 121) {
+	chomp $err;
+	plan skip_all => $err;
+}
+
+# ---- what is on ----
+
+sub pieces {
+	my ($object) = slurp("$dir/stats") =~ /"sandbox": \{(.*?)\}/s;
+	my %p = ($object // '') =~ /"(\w+)": ([01])/g;
+	return \%p;
+}
+
+is($status, 0, 'a guest runs in the sandbox');
+my $on = pieces();
+ok($on->{$_}, "--stats says that $_ is on") for qw(no_core no_descriptors no_new_privs seccomp);
+note join ' ', map { "$_=$on->{$_}" } sort keys %$on;
+is((run('--sandbox=off', "--stats=$dir/stats", $guest, 'hello'))[0], 0, '--sandbox=off runs');
+is(join(' ', grep { pieces()->{$_} } sort keys %$on), '', '... with no piece on');
+($status, $out, $err) = run('--sandbox=strict', "--stats=$dir/stats", $guest, 'hello');
+if ($status eq 121) {
+	like($err, qr/\Aquire: --sandbox=strict: this host does not permit \w+, use [^\n]+\n\z/,
+	     '--sandbox=strict says what is missing');
+} else {
+	is($status, 0, '--sandbox=strict runs');
+	is(join(' ', grep { !pieces()->{$_} } sort keys %$on), '', '... with all pieces on');
+}
+is((run('--sandbox=maybe', $guest))[0], 2, 'another value is refused');
+
+# ---- the same behaviour ----
+
+# What differs from run to run: times, cycles, host addresses.
+sub steady { return $_[0] =~ s/^time: .*$//mgr =~ s/\d+(\.\d+)? (us|ms|s|ns)\b//gr =~ s/tsc \d+//r }
+
+my @crash = map { ['crash', $_] } qw(triple ud null jump stack vmcall scribble int3 hlt);
+for my $case (['exit', 7], ['exit', 200], @crash) {
+	my @in = run('--timeout=20', '--irqchip=off', $guest, @$case);
+	my @off = run('--timeout=20', '--irqchip=off', '--sandbox=off', $guest, @$case);
+	is($in[0], $off[0], "@$case: same status ($off[0])");
+	is(steady($in[1]), steady($off[1]), "@$case: same output");
+	is(steady($in[2]), steady($off[2]), "@$case: same messages");
+}
+for my $case (['selftest'], ['stress', 1], ['touch', 1000], ['fill', 7, 1000]) {
+	for my $how ([], ['-c', 2, '--irqchip=on'], ['--hugepages=never']) {
+		my @in = run('--timeout=50', @$how, $guest, @$case);
+		my @off = run('--timeout=50', '--sandbox=off', @$how, $guest, @$case);
+		is($in[0], $off[0], "@$how @$case: same status ($off[0])");
+		is($in[2], $off[2], "@$how @$case: same messages");
+	}
+}
+
+# ---- every thread ----
+
+my $vm = fork // die;
+if (!$vm) {
+	open STDOUT, '>', '/dev/null' or die;
+	exec $quire, 'run', "--name=sandbox-$$", '--timeout=30', '-c', 2, $guest, 'idle', 20;
+}
+my (@tasks, %filtered);
+for (1 .. 100) {
+	@tasks = glob "/proc/$vm/task/*";
+	%filtered = map { $_ => scalar(slurp("$_/status") =~ /^Seccomp:\s2$/m) } @tasks;
+	last if @tasks >= 4 && !grep { !$_ } values %filtered;
+	sleep 0.05;
+}
+cmp_ok(scalar @tasks, '>=', 4, 'main loop, pager and two vCPUs run');
+is(scalar(grep { !$_ } values %filtered), 0, '... each with a filter');
+is(scalar(grep { slurp("$_/status") =~ /^Seccomp_filters:\s([^1]|1\d)/m } @tasks), 0,
+   '... and only its own');
+like(`$quire map sandbox-$vm 2>&1; $quire map $vm`, qr/private/, 'quire map sees into it');
+like(`$quire walk $vm 0x100000`, qr/0x100000/, '... and quire walk');
+kill TERM => $vm;
+waitpid $vm, 0;
+is($? >> 8, 143, 'SIGTERM ends it in order');
+
+done_testing();
