@@ -17,6 +17,7 @@
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <quire/abi.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,144 +31,16 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "../../vmm/ctl.h"
 #include "../../vmm/sandbox.h"
 #include "../../vmm/vm_impl.h"
 #include "../tap.h"
+#include "sandbox_attempts.h"
 
 #define INHERITED 700		/* a descriptor that the process was born with */
 #define DENIED	  0		/* exit statuses of a process that tried something */
 #define SUCCEEDED 1
 #define NO_TRY	  2
-
-/* ---- things to try ---- */
-
-struct attempt {
-	const char *what;
-	long nr, arg[6];
-};
-
-#define PAGE 4096L
-#define ANYWHERE MAP_PRIVATE | MAP_ANONYMOUS
-
-static char buf[4096];
-static struct iovec local = { buf, 64 }, remote = { buf, 64 };
-static char *no_args[] = { NULL };
-
-/* X(description, call, arguments...); `it` is another process, `fd` a descriptor to try on. */
-#define ATTEMPTS(X)									\
-	X("open a file", open, (long)"/etc/passwd", O_RDONLY)				\
-	X("openat a file", openat, AT_FDCWD, (long)"/etc/passwd", O_RDONLY)		\
-	X("openat2", 437, AT_FDCWD, (long)"/", (long)buf, 24)				\
-	X("creat", creat, (long)"/tmp/x", 0600)						\
-	X("unlink", unlink, (long)"/tmp/x")						\
-	X("stat", stat, (long)"/etc/passwd", (long)buf)					\
-	X("execve", execve, (long)"/bin/true", (long)no_args, (long)no_args)		\
-	X("memfd_create", memfd_create, (long)"x", 0)					\
-	X("open_by_handle_at", open_by_handle_at, fd, (long)buf, O_RDONLY)		\
-	X("truncate a descriptor", ftruncate, fd, 0)					\
-	X("read another's memory", process_vm_readv, it, (long)&local, 1, (long)&remote, 1, 0) \
-	X("write another's memory", process_vm_writev, it, (long)&local, 1, (long)&remote, 1, 0) \
-	X("ptrace", ptrace, 16 /* PTRACE_ATTACH */, it, 0, 0)				\
-	X("kcmp", kcmp, it, it, 0, 0, 0)						\
-	X("kill", kill, it, SIGTERM)							\
-	X("kill itself", kill, getpid(), SIGURG)					\
-	X("tgkill another", tgkill, it, it, SIGTERM)					\
-	X("tkill", tkill, it, SIGTERM)							\
-	X("rt_sigqueueinfo", rt_sigqueueinfo, it, SIGTERM, (long)buf)			\
-	X("pidfd_open", 434, it, 0)							\
-	X("pidfd_send_signal", 424, fd, SIGTERM, 0, 0)					\
-	X("pidfd_getfd", 438, fd, 0, 0)							\
-	X("socket", socket, AF_UNIX, SOCK_STREAM, 0)					\
-	X("socketpair", socketpair, AF_UNIX, SOCK_STREAM, 0, (long)buf)			\
-	X("connect", connect, fd, (long)buf, 16)					\
-	X("bind", bind, fd, (long)buf, 16)						\
-	X("listen", listen, fd, 1)							\
-	X("sendto an address", sendto, fd, (long)buf, 1, 0, (long)buf, 16)		\
-	X("attach a socket filter", setsockopt, fd, SOL_SOCKET, SO_ATTACH_FILTER, (long)buf, 16) \
-	X("fork", fork)									\
-	X("vfork", vfork)								\
-	X("clone", clone, SIGCHLD, 0, 0, 0, 0)						\
-	X("clone3", 435, (long)buf, 64)							\
-	X("make memory executable", mprotect, (long)buf & -PAGE, PAGE, PROT_READ | PROT_EXEC) \
-	X("map executable memory", mmap, 0, PAGE, PROT_READ | PROT_EXEC, ANYWHERE, -1, 0) \
-	X("pkey_mprotect", pkey_mprotect, (long)buf & -PAGE, PAGE, PROT_EXEC, 0)		\
-	X("remap_file_pages", remap_file_pages, (long)buf & -PAGE, PAGE, 0, 0, 0)	\
-	X("other advice", madvise, (long)buf & -PAGE, PAGE, 100 /* MADV_HWPOISON */)	\
-	X("process_madvise", 440, fd, (long)&local, 1, 0, 0)				\
-	X("mount", mount, (long)"none", (long)"/", (long)"tmpfs", 0, 0)			\
-	X("umount2", umount2, (long)"/", MNT_DETACH_)					\
-	X("pivot_root", pivot_root, (long)".", (long)".")				\
-	X("chroot", chroot, (long)"/")							\
-	X("unshare", unshare, 0x10000000 /* CLONE_NEWUSER */)				\
-	X("setns", setns, fd, 0)							\
-	X("fsopen", 430, (long)"tmpfs", 0)						\
-	X("open_tree", 428, AT_FDCWD, (long)"/", 0)					\
-	X("bpf", bpf, 0, (long)buf, 64)							\
-	X("perf_event_open", perf_event_open, (long)buf, 0, -1, -1, 0)			\
-	X("keyctl", keyctl, 0, -1, 0, 0, 0)						\
-	X("add_key", add_key, (long)"user", (long)"x", (long)buf, 1, -1)		\
-	X("userfaultfd", userfaultfd, 0)						\
-	X("io_uring_setup", 425, 1, (long)buf)						\
-	X("seccomp", seccomp, 1, 0, (long)buf)						\
-	X("prctl", prctl, PR_SET_DUMPABLE, 1, 0, 0, 0)					\
-	X("personality", personality, 0x0400000 /* READ_IMPLIES_EXEC */)		\
-	X("setuid", setuid, 0)								\
-	X("capset", capset, (long)buf, (long)buf)					\
-	X("raise a limit", prlimit64, 0, RLIMIT_CORE, (long)buf, 0)			\
-	X("reboot", reboot, 0, 0, 0, 0)							\
-	X("init_module", init_module, (long)buf, 1, (long)"")				\
-	X("mq_open", mq_open, (long)"x", O_RDONLY, 0, 0)					\
-	X("shmget", shmget, 0, PAGE, 0600)						\
-	X("semget", semget, 0, 1, 0600)							\
-	X("inotify_init1", inotify_init1, 0)						\
-	X("timer_create", timer_create, 0, 0, (long)buf)				\
-	X("signalfd, a new one", signalfd4, -1, (long)buf, 8, 0)				\
-	X("fcntl F_SETOWN", fcntl, fd, F_SETOWN, it)					\
-	X("fcntl F_SETFL", fcntl, fd, F_SETFL, O_ASYNC)					\
-	X("dup3", dup3, fd, 900, 0)							\
-	X("vmsplice", vmsplice, fd, (long)&local, 1, 0)					\
-	X("sendfile", sendfile, fd, fd, 0, 1)						\
-	X("KVM_CREATE_VM", ioctl, fd, KVM_CREATE_VM, 0)					\
-	X("KVM_CREATE_VCPU", ioctl, fd, KVM_CREATE_VCPU, 1)				\
-	X("KVM_SET_USER_MEMORY_REGION", ioctl, fd, KVM_SET_USER_MEMORY_REGION, (long)buf) \
-	X("KVM_IRQFD", ioctl, fd, KVM_IRQFD, (long)buf)					\
-	X("UFFDIO_COPY", ioctl, fd, UFFDIO_COPY, (long)buf)				\
-	X("TIOCSTI", ioctl, fd, TIOCSTI, (long)"x")					\
-	X("TIOCLINUX", ioctl, fd, TIOCLINUX, (long)buf)					\
-	X("FIOASYNC", ioctl, fd, FIOASYNC, (long)buf)					\
-	X("a call of the x32 ABI", x32_getpid)
-
-#define MNT_DETACH_	2
-#define SYS_x32_getpid	(0x40000000L + SYS_getpid)
-#define SYS_434 434
-#define SYS_424 424
-#define SYS_438 438
-#define SYS_437 437
-#define SYS_435 435
-#define SYS_440 440
-#define SYS_430 430
-#define SYS_428 428
-#define SYS_425 425
-
-static long try_one(unsigned int index, pid_t it, int fd)
-{
-	const struct attempt attempts[] = {
-#define X(what_, call, ...) { .what = what_, .nr = SYS_##call, .arg = { __VA_ARGS__ } },
-		ATTEMPTS(X)
-#undef X
-	};
-	const struct attempt *a = &attempts[index];
-
-	return syscall(a->nr, a->arg[0], a->arg[1], a->arg[2], a->arg[3], a->arg[4], a->arg[5]);
-}
-
-static const char *const attempt_name[] = {
-#define X(what_, ...) what_,
-	ATTEMPTS(X)
-#undef X
-};
-
-#define NR_ATTEMPTS ARRAY_SIZE(attempt_name)
 
 /* Any 32-bit call: another table of numbers, so all of it is forbidden. */
 static void try_32_bit(void)
@@ -326,8 +199,7 @@ static void test_permitted(void)
 		enter(SANDBOX_ON, -1);
 		sandbox_thread(SANDBOX_MAIN);
 		p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		heap = malloc(1 << 20);
-		heap = realloc(heap, 8 << 20);
+		heap = malloc(8 << 20);
 		if (p == MAP_FAILED || !heap || munmap(p, 1 << 20) || raise(SIGURG) ||
 		    geteuid() != 0 || write(STDERR_FILENO, "", 0))
 			syscall(SYS_exit_group, 1);
@@ -451,6 +323,66 @@ static void test_state(enum sandbox_mode mode, uid_t uid, const char *what)
 	wait_for(pid);
 }
 
+static bool put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+/* A user namespace of our own, in which no further namespace may be made. */
+static bool refuse_namespaces(void)
+{
+	static const char *const kinds[] = { "user", "mnt", "ipc", "uts", "net" };
+	char line[32], path[64];
+	bool done = true;
+
+	snprintf(line, sizeof(line), "0 %u 1", geteuid());
+	if (unshare(CLONE_NEWUSER) || !put("/proc/self/uid_map", line))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		snprintf(path, sizeof(path), "/proc/sys/user/max_%s_namespaces", kinds[i]);
+		done = done && put(path, "0");
+	}
+	return done;
+}
+
+/* Exit status: 0 if the sandbox is what it should be where namespaces are refused. */
+static int enter_refused(enum sandbox_mode mode)
+{
+	const unsigned int namespaces = 1u << SANDBOX_USER_NS | 1u << SANDBOX_IPC_NS |
+		1u << SANDBOX_UTS_NS | 1u << SANDBOX_NET_NS | 1u << SANDBOX_MOUNT_NS |
+		1u << SANDBOX_EMPTY_ROOT;
+	struct sandbox_keep keep = { .nr = 0 };
+	struct quire_error err = { "" };
+
+	if (!refuse_namespaces())
+		return NO_TRY;
+	if (sandbox_enter(mode, &keep, &err))
+		return mode == SANDBOX_STRICT && strstr(err.text, "does not permit") ? 0 : 1;
+	return mode != SANDBOX_STRICT &&
+	       sandbox_pieces() == (((1u << SANDBOX_NR_PIECES) - 1) & ~namespaces) ? 0 : 1;
+}
+
+static void test_refused(enum sandbox_mode mode, const char *what)
+{
+	pid_t pid;
+	int status;
+
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		_exit(enter_refused(mode));
+	status = wait_for(pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == NO_TRY)
+		tap_skip("this host has no user namespaces to refuse others in");
+	else
+		is_hex((uint64_t)status, 0, "where namespaces are refused, %s", what);
+}
+
 /* ---- takeover ---- */
 
 #define CODE 0x10000u
@@ -550,6 +482,76 @@ static pid_t start_victim(int *result)
 	return pid;
 }
 
+/* ---- observers ---- */
+
+/* quire map of a VM, as some user. */
+static int map_as(uid_t uid, const char *name)
+{
+	const char *build = getenv("QUIRE_BUILD");
+	char quire[256];
+	pid_t pid;
+
+	snprintf(quire, sizeof(quire), "%s/quire", build ? build : "build");
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		int null = open("/dev/null", O_WRONLY), binary = open(quire, O_RDONLY);
+		char *argv[] = { quire, (char *)"map", (char *)(uintptr_t)name, NULL };
+
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		if (setresuid(uid, uid, uid))
+			_exit(NO_TRY);
+		fexecve(binary, argv, environ);
+		_exit(NO_TRY);
+	}
+	return wait_for(pid);
+}
+
+static _Noreturn void run_as(uid_t uid, const char *name, int ready)
+{
+	struct sandbox_keep keep = { .nr = 0 };
+	struct vm *vm = make_vm();
+	struct quire_error err;
+	struct ctl *ctl;
+
+	if (setresuid(uid, uid, uid) || prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) ||
+	    ctl_create(name, &ctl, &err))
+		_exit(NO_TRY);
+	vm_keep(vm, &keep);
+	ctl_keep(ctl, &keep);
+	if (sandbox_enter(SANDBOX_ON, &keep, &err) || write(ready, "", 1) != 1)
+		_exit(NO_TRY);
+	(void)vm_run(vm, ctl);
+	_exit(0);
+}
+
+static void test_observers(void)
+{
+	char name[32], c;
+	int pipes[2];
+	pid_t pid;
+
+	snprintf(name, sizeof(name), "observed-%d", getpid());
+	if (pipe(pipes))
+		tap_bail("pipe: %s", strerror(errno));
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		dup2(pipes[1], STDIN_FILENO);	/* kept open by its number */
+		run_as(1234, name, STDIN_FILENO);
+	}
+	close(pipes[1]);
+	ok(read(pipes[0], &c, 1) == 1, "a VM of an ordinary user runs in the sandbox");
+	is_hex((uint64_t)map_as(1234, name), 0, "that user may look into it");
+	is_hex((uint64_t)map_as(0, name), 0, "so may root");
+	ok(WEXITSTATUS(map_as(4321, name)) == QUIRE_STATUS_HOST, "another user may not");
+	ok(WEXITSTATUS(map_as(65534, name)) == QUIRE_STATUS_HOST, "not even nobody");
+	kill(pid, SIGTERM);
+	wait_for(pid);
+	close(pipes[0]);
+}
+
 static void test_takeover(void)
 {
 	unsigned int denied = 0;
@@ -623,14 +625,18 @@ int main(void)
 	test_state(SANDBOX_ON, 0, "this user");
 	if (geteuid() == 0)
 		test_state(SANDBOX_ON, 1234, "an unprivileged user");
+	test_refused(SANDBOX_ON, "all else is still on");
+	test_refused(SANDBOX_STRICT, "strict does not run");
 	for (int role = 0; role < SANDBOX_NR_ROLES; role++)
 		test_role((enum sandbox_role)role, it);
 	test_separation();
 	test_permitted();
-	if (have_kvm())
+	if (have_kvm()) {
 		test_takeover();
-	else
+		test_observers();
+	} else {
 		tap_skip("taking over a VM needs /dev/kvm and root");
+	}
 	ok(!kill(it, 0), "the bystander was not touched");
 	kill(it, SIGKILL);
 	wait_for(it);
