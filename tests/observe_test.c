@@ -4,6 +4,7 @@
  * that each number gets to its place, that VMs and machines find each other, that what does
  * not answer does not hold up the rest, and that docs/stats.md names exactly what is printed.
  */
+#include "../vmm/sandbox.h"
 #include "observe_lab.h"
 
 static bool isolated;
@@ -199,8 +200,9 @@ static void test_stat_json(void)
 	doc = documented("vms");
 	same_names(&doc, &printed, "members of vms");
 	printed = members(8);
-	ok(printed.nr == 2 && has_name(&printed, "io_exits") && has_name(&printed, "reason_63_exits"),
-	   "exits are counted by reason, known and not");
+	ok(printed.nr == 2 + SANDBOX_NR_PIECES && has_name(&printed, "io_exits") &&
+	   has_name(&printed, "reason_63_exits"), "exits are counted by reason, known and not");
+	ok(has_name(&printed, "seccomp"), "and the pieces of the sandbox are listed");
 	ok(lab_quire("stat --json %s", b) == 0 && strstr(lab_out, "\"id\": 2") &&
 	   !strstr(lab_out, a), "stat --json VM has one VM");
 	ok(strstr(lab_out, "\"memory_bytes\": 1073741824") != NULL, "... and its machine");
