@@ -184,7 +184,7 @@ static void put_faults(FILE *f, const struct gmem_stats *gs)
 	put_count(f, "  spurious", gs->faults_spurious);
 	put_pages(f, "brought in", gs->faulted_in_pages);
 	put_count(f, "  as 2 MiB blocks", gs->faulted_in_blocks);
-	put_count(f, "  ahead of the guest", gs->ahead_blocks);
+	put_count(f, "2 MiB blocks ahead", gs->ahead_blocks);
 	put_count(f, "  not for want of one", gs->huge_fallbacks);
 	put_pages(f, "by our own accesses", gs->accessor_pages);
 	put_pages(f, "given back", gs->dropped_pages);
@@ -206,6 +206,7 @@ static void put_exits(FILE *f, const struct vm_info *info)
 	put_count(f, "interrupted", info->interrupted_runs);
 	put_count(f, "MMIO on RAM", info->mmio_on_ram);
 	put_count(f, "unclaimed ports", info->unclaimed_ports);
+	put_count(f, "ignored texts", info->ignored_texts);
 	put_count(f, "unclaimed MMIO", info->unclaimed_mmio);
 }
 

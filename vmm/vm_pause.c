@@ -25,7 +25,7 @@
 #include <signal.h>
 #include "vm_impl.h"
 
-/* What a parked vCPU leaves for; the others it would only be disturbed by. */
+/* What a parked vCPU leaves for.  Not VCPU_PARK: a second pause may have come before it parked. */
 #define WHILE_PARKED (VCPU_STATE | VCPU_STOP)
 
 int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
