@@ -133,7 +133,8 @@ enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t g
 {
 	(void)gm;
 	*res = (struct walk_result){
-		.outcome = gva == BUSY_GVA ? WALK_AGAIN : WALK_OK, .gpa = 600 * 4096 + gva % 4096, .maddr = 0x5000,
+		.outcome = gva == BUSY_GVA ? WALK_AGAIN : WALK_OK,
+		.gpa = 600 * 4096 + gva % 4096, .maddr = 0x5000,
 		.level1 = 2, .level2 = 1, .format1 = &x86_4level_format, .nr_refs = 2,
 		.error_code = access.write * PF_W | access.fetch * PF_I | access.user * PF_U,
 		.ref = {

@@ -26,7 +26,7 @@
 #define QUIRE_UART_PORT	  0x3f8		/* 16550, COM1 */
 #define QUIRE_UART_IRQ	  4
 #define QUIRE_CONSOLE_PORT 0x4f0	/* 32-bit write of a gpa: print the text there */
-#define QUIRE_CONSOLE_MAX  0x10000	/* a text: u32 length in bytes, at most this, then the bytes */
+#define QUIRE_CONSOLE_MAX  0x10000	/* a text: u32 length, at most this, then the bytes */
 #define QUIRE_EXIT_PORT	  0xf4		/* value written = exit status; 8, 16 or 32 bits */
 
 #define QUIRE_BOOT_SECTOR 0x7c00	/* flat images are loaded and entered here, real mode */

@@ -158,7 +158,8 @@ static void exactly(void)
 	snprintf(name, sizeof(name), "--name=no-memory-%d", getpid());
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		const char *args[] = { quire, "run", "-m", "65M", "--timeout=20", name,
-				 cases[i].irqchip, cases[i].hugepages, cases[i].image, "selftest", NULL };
+				 cases[i].irqchip, cases[i].hugepages, cases[i].image,
+				 "selftest", NULL };
 		unsigned long ms;
 		int status = run(refuse_pages, args, &ms);
 		const char *text = error_text();
@@ -239,7 +240,9 @@ static bool make_group(bool v2)
 
 static void really(void)
 {
-	const char *args[] = { quire, "run", "-m", "256M", "--timeout=20", quill, "touch", "all", NULL };
+	const char *args[] = { quire, "run", "-m", "256M", "--timeout=20", quill, "touch", "all",
+			       NULL };
+	const char *usage;
 	bool v2 = false;
 	uint64_t used = UINT64_MAX;
 	unsigned long ms;
@@ -258,10 +261,11 @@ static void really(void)
 	    is_one_line(error_text())),
 	   "a cgroup's limit ends it with status 121, or the kernel does (%#x after %lu ms)",
 	   (unsigned int)status, ms);
-	for (int i = 0; i < 300 && (!read_number(v2 ? "memory.current" : "memory.usage_in_bytes", &used) ||
-				    used > LIMIT / 8); i++)
+	usage = v2 ? "memory.current" : "memory.usage_in_bytes";
+	for (int i = 0; i < 300 && (!read_number(usage, &used) || used > LIMIT / 8); i++)
 		usleep(10000);
-	ok(used <= LIMIT / 8, "and its memory went back: %lu KiB are left", (unsigned long)used / 1024);
+	ok(used <= LIMIT / 8, "and its memory went back: %lu KiB are left",
+	   (unsigned long)used / 1024);
 	remove_group();
 }
 
