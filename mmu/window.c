@@ -238,6 +238,12 @@ int window_fill_block(struct window *w, gfn_t gfn, unsigned int slot)
 		 gfn_to_gpa(gfn)) == MAP_FAILED)
 		return -errno;
 	madvise(at, QUIRE_BLOCK_SIZE, MADV_HUGEPAGE);
+	/*
+	 * A touch faults under the lock of its own VMA, and two blocks are zeroed at the same time;
+	 * MADV_POPULATE_WRITE would hold the process's mmap_lock meanwhile.  It does the rest, if the
+	 * touch did not bring a huge page, and reports what a touch could not.
+	 */
+	*(volatile uint8_t *)at = 0;
 	err = populate(at, QUIRE_BLOCK_SIZE);
 	if (mmap(at, QUIRE_BLOCK_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
 		 MAP_NORESERVE, -1, 0) == MAP_FAILED)

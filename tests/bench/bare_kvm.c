@@ -5,7 +5,7 @@
  *   bare_kvm MIB thp|nothp IMAGE [ARG...]
  *
  * The smallest VMM that runs quill: RAM is plain private anonymous memory, with or without
- * transparent huge pages, faulted in by the kernel alone; a transmit-only UART, the exit port,
+ * transparent huge pages, faulted in by the kernel alone; a transmit-only UART, the text port, the exit port,
  * one vCPU, no interrupt controller.  The baseline of `make bench`.
  */
 #include <err.h>
@@ -100,6 +100,15 @@ static void set_registers(int vcpu, const struct image_plan *plan)
 	xioctl(vcpu, KVM_SET_REGS, &regs, "KVM_SET_REGS");
 }
 
+/* quire's text port: the address of a length and so many bytes. */
+static void text(uint32_t gpa)
+{
+	uint32_t bytes;
+
+	memcpy(&bytes, ram + gpa, sizeof(bytes));
+	(void)!write(STDOUT_FILENO, ram + gpa + sizeof(bytes), bytes);
+}
+
 static void port_io(struct kvm_run *run)
 {
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
@@ -109,6 +118,8 @@ static void port_io(struct kvm_run *run)
 		memset(data, run->io.port == QUIRE_UART_PORT + 5 ? 0x60 : 0, bytes);
 	else if (run->io.port == QUIRE_UART_PORT)
 		(void)!write(STDOUT_FILENO, data, bytes);
+	else if (run->io.port == QUIRE_CONSOLE_PORT)
+		text(*(uint32_t *)data);
 	else if (run->io.port == QUIRE_EXIT_PORT)
 		_exit(*data);
 }
