@@ -241,9 +241,10 @@ int window_fill_block(struct window *w, gfn_t gfn, unsigned int slot)
 	/*
 	 * A touch faults under the lock of its own VMA, and two blocks are zeroed at the same time;
 	 * MADV_POPULATE_WRITE would hold the process's mmap_lock meanwhile.  It does the rest, if the
-	 * touch did not bring a huge page, and reports what a touch could not.
+	 * touch did not bring a huge page, and reports what a touch could not.  The touch only reads:
+	 * the guest finds the page as soon as it is there, and may have written to it already.
 	 */
-	*(volatile uint8_t *)at = 0;
+	(void)*(volatile uint8_t *)at;
 	err = populate(at, QUIRE_BLOCK_SIZE);
 	if (mmap(at, QUIRE_BLOCK_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
 		 MAP_NORESERVE, -1, 0) == MAP_FAILED)

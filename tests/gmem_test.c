@@ -14,11 +14,12 @@
 #include "../mmu/ramfile.h"
 #include "tap.h"
 
-#define NR_BLOCKS 6
+#define NR_BLOCKS 12
 #define NR_PAGES  (NR_BLOCKS * QUIRE_BLOCK_PAGES - 100)	/* the last block is not whole */
 #define THREADS	  4
 #define ROUNDS	  30000
 #define STORM	  300
+#define HEELS	  400
 
 static struct gmem *gm;
 
@@ -243,6 +244,32 @@ static void test_credits(enum gmem_hugepages hugepages, uint64_t grant)
 	is_hex(guest_write(gm, gfn_to_gpa(NR_PAGES - 1), &byte, 1), (uint64_t)-EDQUOT,
 	       "and a write is refused");
 	destroy("running out of credits");
+}
+
+/* --- a guest on the heels of the filler -------------------------------------------------- */
+
+/*
+ * A guest that writes to the first byte of one block after the other meets blocks that are being
+ * filled: it waits inside the kernel for the page that is being zeroed, and its write is done
+ * while the one who fills returns.  Nothing of it may be lost.
+ */
+static void test_heels(void)
+{
+	unsigned int lost = 0, ahead = 0;
+	struct gmem_stats s;
+
+	create(GMEM_HUGE_AUTO);
+	for (unsigned int round = 0; round < HEELS; round++) {
+		for (unsigned int b = 0; b < NR_BLOCKS - 1; b++)
+			*(volatile uint8_t *)hva(b * QUIRE_BLOCK_PAGES) = 0xa5;
+		for (unsigned int b = 0; b < NR_BLOCKS - 1; b++)
+			lost += *(volatile uint8_t *)hva(b * QUIRE_BLOCK_PAGES) != 0xa5;
+		gmem_drop(gm, 0, NR_PAGES);
+	}
+	gmem_stats(gm, &s);
+	ahead = s.ahead_blocks;
+	is_hex(lost, 0, "no write is lost to the filler (%u blocks ahead)", ahead);
+	destroy("a guest on the heels of the filler");
 }
 
 /* --- late and duplicate events ----------------------------------------------------------- */
@@ -485,6 +512,7 @@ int main(int argc, char **argv)
 	test_credits(GMEM_HUGE_AUTO, 1);
 	test_credits(GMEM_HUGE_AUTO, 600);
 	test_credits(GMEM_HUGE_NEVER, 7);
+	test_heels();
 	test_duplicates();
 	test_late();
 	test_storm(GMEM_HUGE_AUTO);

@@ -23,18 +23,21 @@ section() {
 	printf '\n---- %s\n\n' "$*"
 }
 
-# show COMMAND...: run it, indented under its own text
-show() {
-	local status
+# expect STATUS COMMAND...: run it, indented under its own text
+expect() {
+	local want=$1 status
 
+	shift
 	echo "\$ $*"
 	timeout 60 "$@" >"$dir/out" 2>&1 </dev/null
 	status=$?
 	sed 's/^/    /' "$dir/out"
-	if [ "$status" -ne 0 ]; then
-		echo "    (exit status $status)"
-		failed=1
-	fi
+	[ "$status" -eq 0 ] || echo "    (exit status $status)"
+	[ "$status" -eq "$want" ] || failed=1
+}
+
+show() {
+	expect 0 "$@"
 }
 
 # counters FILE NAME...: the members of a --stats file
@@ -84,6 +87,29 @@ section_memory() {
 		faulted_in_pages exits run_ns
 }
 
+section_overcommit() {
+	section 'overcommit: what a machine of 1 GiB promises, in each mode'
+	expect 120 "$quire" run --machine-memory=1G --overcommit=0 -m 2G "$quill" exit 0
+	show "$quire" run --machine-memory=1G --overcommit=1 -m 2G "$quill" exit 0
+	expect 120 "$quire" run --machine-memory=1G --overcommit=2 -m 1G "$quill" exit 0
+
+	section 'many guests: eight at a time, each verifies its own memory'
+	echo "\$ $quire run -n 8 --name=many-$$ -m 32M $quill stress 3 &"
+	timeout 60 "$quire" run -n 8 --name="many-$$" -m 32M "$quill" stress 3 >"$dir/console" 2>&1 </dev/null &
+	run=$!
+	for _ in $(seq 50); do
+		[ "$(grep -c 'stress: seed' "$dir/console")" -eq 8 ] && break
+		sleep 0.1
+	done
+	show "$quire" ps
+	wait "$run" || failed=1
+	run=0
+	grep verified "$dir/console" | sed 's/^/    /'
+
+	section 'out of memory: two guests of 64 MiB that use it all, on 96 MiB'
+	expect 123 "$quire" run -n 2 --name="tight-$$" -m 64M --machine-memory=96M "$quill" hold 1 12000 seconds=1
+}
+
 if [ ! -w /dev/kvm ]; then
 	echo "demo: needs /dev/kvm, and there is no access to it here" >&2
 	exit 1
@@ -91,6 +117,7 @@ fi
 section_boot
 section_selftest
 section_memory
+section_overcommit
 
 section summary
 if [ "$failed" -ne 0 ]; then
