@@ -93,6 +93,7 @@ void launch_stop(struct launch *l, int status)
 	if (l->stop_status)
 		return;
 	l->stop_status = status;
+	l->output_until_ns = monotonic_ns() + GRACE_NS;
 	if (l->next < l->nr && status > l->status)
 		l->status = status;
 	for (; l->next < l->nr; l->next++)
@@ -199,6 +200,15 @@ static void write_output(struct launch *l)
 	l->turn++;
 }
 
+/* The reader is too slow.  VMs that wait for it can end now. */
+static void give_up_output(struct launch *l)
+{
+	l->out_failed = true;
+	l->out.fill = 0;
+	for (unsigned int i = 0; i < l->nr; i++)
+		move_lines(l, &l->copy[i]);
+}
+
 static bool output_is_out(const struct launch *l)
 {
 	if (l->out.fill)
@@ -236,7 +246,7 @@ static bool finished(struct launch *l)
 	if (!all_done(l))
 		return false;
 	bound_output(l, now);
-	return output_is_out(l) || (l->output_until_ns && now >= l->output_until_ns);
+	return l->out_failed || output_is_out(l);
 }
 
 static uint64_t sooner(uint64_t a, uint64_t b)
@@ -246,10 +256,12 @@ static uint64_t sooner(uint64_t a, uint64_t b)
 
 static int poll_timeout(const struct launch *l)
 {
-	uint64_t until = sooner(l->output_until_ns, l->machine ? 0 : l->retry_ns), now;
+	uint64_t until = l->machine ? 0 : l->retry_ns, now;
 
 	if (l->machine && l->next < l->nr)
 		return 0;
+	if (!l->out_failed)
+		until = sooner(until, l->output_until_ns);
 	for (unsigned int i = 0; i < l->nr; i++)
 		until = sooner(until, copy_deadline(&l->copy[i]));
 	if (!until)
@@ -299,6 +311,8 @@ static void round_of_events(struct launch *l)
 	machine_ready(l);
 	now = monotonic_ns();
 	machine_retry(l, now);
+	if (l->output_until_ns && now >= l->output_until_ns && !l->out_failed)
+		give_up_output(l);
 	for (unsigned int i = 0; i < l->nr; i++)
 		copy_expire(l, &l->copy[i], now);
 }

@@ -74,7 +74,7 @@ struct launch {
 
 	int epoll, signal_fd;
 	struct outbuf out;
-	bool out_failed;
+	bool out_failed;	/* nobody reads: drop it all */
 	int stop_status;		/* the launch is being stopped; 0: it is not */
 	uint64_t output_until_ns;	/* when a slow reader is given up */
 	int status;			/* highest so far */

@@ -145,6 +145,16 @@ my $left = `(timeout 20 $quire run @own -n 3 --timeout=15 $endless 2>$dir/left.e
 ok(slurp("$dir/left") == 141 && slurp("$dir/left.err") =~ /\Aquire: [^\n]+\n\z/ && time - $t < 10,
 	'a reader that leaves ends them: 141') or diag slurp("$dir/left.err");
 
+system("(timeout 20 $quire run @own -n 3 $endless 2>$dir/late.err; echo \$? >$dir/late) | sleep 6 &");
+sleep 0.8;
+my ($late) = grep { slurp("/proc/$_/cmdline") =~ /^\Q$quire\E\0run\0.*endless/s && slurp("/proc/$_/stat") !~ /^\d+ \(quire-m/ &&
+	(children({ pid => $_ }))[1] } ours();
+$t = time;
+kill TERM => $late if $late;
+sleep 0.02 while slurp("$dir/late") eq '' && time - $t < 10;
+ok(slurp("$dir/late") eq "143\n" && time - $t < 4 && slurp("$dir/late.err") eq "quire: stopped by SIGTERM\n",
+	'SIGTERM does not wait for a reader that sleeps') or diag time - $t, ' ', slurp("$dir/late.err");
+
 # ---- the ledger ----
 
 $r = run('--machine-memory=256M', '--overcommit=2', '--overcommit-ratio=50', '-n', 3, '--name=c', '-m', '48M',
