@@ -65,7 +65,6 @@ const struct sandbox_rule sandbox_rules[] = {
 	/* ---- the guest ---- */
 	IOCTL(KVM_RUN,			    V,	   "enter the guest"),
 	IOCTL(KVM_IRQ_LINE,		    M | V, "the UART's interrupt"),
-	IOCTL(KVM_UNREGISTER_COALESCED_MMIO, V,	   "the guest began to use that interrupt"),
 
 	/* ---- its memory ---- */
 	IOCTL(UFFDIO_ZEROPAGE,		    V | P, "bring pages in"),
@@ -74,10 +73,8 @@ const struct sandbox_rule sandbox_rules[] = {
 	IOCTL(PAGEMAP_SCAN,		    V | P, "did the host give a huge page?"),
 	ADVICE(MADV_POPULATE_WRITE,	    V | P, "bring a block in"),
 	ADVICE(MADV_HUGEPAGE,		    V | P, "... as a huge page"),
-	CALL_IF(fallocate, V | P, 1, INT_MASK, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		"FALLOC_FL_PUNCH_HOLE", "give pages back"),
-	CALL_IF(lseek, V | P, 2, INT_MASK, SEEK_DATA, "SEEK_DATA", "what is left after that?"),
-	CALL(sched_yield,		    V | P, "the host could not free a page just now"),
+	CALL_IF(lseek, V | P, 2, INT_MASK, SEEK_DATA, "SEEK_DATA",
+		"what of a block the host could give"),
 
 	/* ---- descriptors at hand ---- */
 	CALL(read,			    M | P | C, "signals, input, wake-ups, faults"),

@@ -231,6 +231,7 @@ static void *listen_to_machine(void *arg)
 	uint64_t count;
 	bool quit;
 
+	pthread_setname_np(pthread_self(), "channel");
 	if (c->config.thread_start)
 		c->config.thread_start(c->config.ctx);
 	for (;;) {
