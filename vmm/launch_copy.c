@@ -262,9 +262,10 @@ static int killed_by_machine(const struct launch *l, const struct copy *c)
 		launch_say(l, c, "killed by the machine: it broke the rules of its channel");
 		return QUIRE_STATUS_INTERNAL;
 	}
-	launch_say(l, c, "killed, the machine is out of memory: %.1f MiB were needed, %.1f MiB free, "
-		   "min is %.1f MiB; it held %.1f MiB and had %" PRId64 " points of badness",
-		   mib(why->need_pages), mib(why->free_pages), mib(why->min_pages),
+	launch_say(l, c,
+		   "killed, the machine is out of memory: %" PRIu64 " KiB were needed, %.1f MiB free, min "
+		   "is %.1f MiB; it held %.1f MiB and had %" PRId64 " points of badness",
+		   why->need_pages * (QUIRE_PAGE_SIZE / KiB), mib(why->free_pages), mib(why->min_pages),
 		   mib(why->resident_pages), why->badness);
 	return QUIRE_STATUS_OOM;
 }
