@@ -9,8 +9,9 @@
  *
  * Why no client can hold up the main loop: every socket is non-blocking; a turn does one
  * bounded step for each ready client (at most CTL_MAP_PAGES pages looked at, one walk);
- * nothing is queued here, because an answer is made anew when the socket has room; and the
- * one thing that does wait, for a vCPU to leave KVM_RUN, is rationed (may_wait).
+ * nothing is queued here, because an answer is made anew when the socket has room; and what
+ * does wait, for a vCPU to leave KVM_RUN (may_wait) or for the kernel to find memory
+ * (turn_away), is rationed.
  *
  * Depends only on vm.h's accessors and gmem.h, so that a test can bring fakes.
  */
@@ -18,6 +19,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -29,6 +31,7 @@
 
 #define VCPU_TIMEOUT_MS 100	/* for a vCPU to leave the guest */
 #define VCPU_STUCK_MS	1000	/* after one that did not, wait for none for so long */
+#define NO_MEMORY_MS	10	/* between two tries to take a client */
 
 static_assert(PG_NR_STATES < CTL_NOT_RAM, "a state fits in seven bits");
 static_assert(GMEM_STATE_LARGE == CTL_LARGE, "states go over the wire as gmem_states has them");
@@ -230,7 +233,8 @@ static bool may_ask(int fd)
 
 /*
  * Out of descriptors: the waiting client would keep the listener readable and the main loop
- * spinning, so take it on the spare descriptor and turn it away.
+ * spinning, so take it on the spare descriptor and turn it away.  If not even that works, the
+ * kernel is out of memory: at least spin slowly.
  */
 static void turn_away(struct ctl *ctl)
 {
@@ -238,7 +242,10 @@ static void turn_away(struct ctl *ctl)
 
 	close_if_open(ctl->spare);
 	fd = accept(ctl->listener, NULL, NULL);
-	close_if_open(fd);
+	if (fd >= 0)
+		close(fd);
+	else if (errno != EAGAIN)
+		poll(NULL, 0, NO_MEMORY_MS);
 	hold_spare(ctl);
 }
 
@@ -249,7 +256,7 @@ static void accept_one(struct ctl *ctl)
 	struct client *c;
 
 	if (fd < 0) {
-		if (errno == EMFILE || errno == ENFILE)
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
 			turn_away(ctl);
 		return;
 	}
