@@ -8,22 +8,28 @@
  * set of levels held; a violation aborts naming both.
  *
  *   level         protects
- *   LOCK_VCPU     a vCPU's job slot and run state (vmm/vcpu.c)
+ *   LOCK_PROCESS  who wants a VM process to end (vmm/run_vm.c)
+ *   LOCK_VM       how the VM ends; what vCPUs are asked for, and which are out of the guest
+ *                 (vmm/vm_impl.h)
+ *   LOCK_TEXT     the text port's copy of a text (vmm/dev_text.c)
+ *   LOCK_UART     the serial port's registers (vmm/dev_uart.c)
  *   LOCK_GMEM     stage 2, every change to the window, gmem's counters (mmu/gmem.c)
  *   LOCK_CREDITS  page credits at hand, and who waits for more (mmu/machine/credits.c)
  *   LOCK_CONSOLE  the console's output buffer (vmm/console.c)
  *
- * None is held across KVM_RUN, poll or a wait for another thread; LOCK_GMEM is held across
- * the memory system calls that make a stage-2 change real.
+ * None is held across KVM_RUN.  LOCK_GMEM is held across the memory system calls that make a
+ * stage-2 change real; LOCK_TEXT while a vCPU waits for memory, it and LOCK_CONSOLE while one waits
+ * for the reader of the guest's output: so only vCPUs wait for these two.
  */
 #include <assert.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 enum lock_level {
-	LOCK_VCPU,
+	LOCK_PROCESS,
+	LOCK_VM,
+	LOCK_TEXT,
+	LOCK_UART,
 	LOCK_GMEM,
 	LOCK_CREDITS,
 	LOCK_CONSOLE,
@@ -35,6 +41,8 @@ struct lock {
 };
 
 extern _Thread_local unsigned int locks_held;	/* bit n: this thread holds level n */
+
+_Noreturn void lock_order_violation(enum lock_level level);
 
 static inline void lock_init(struct lock *l, enum lock_level level)
 {
@@ -49,13 +57,21 @@ static inline void lock_finish(struct lock *l)
 
 static inline void lock(struct lock *l)
 {
-	if (locks_held >> l->level) {
-		fprintf(stderr, "quire: lock order: taking level %d while holding %#x\n", l->level,
-			locks_held);
-		abort();
-	}
+	if (locks_held >> l->level)
+		lock_order_violation(l->level);
 	pthread_mutex_lock(&l->mutex);
 	locks_held |= 1u << l->level;
+}
+
+/* False: somebody else has it. */
+static inline bool lock_try(struct lock *l)
+{
+	if (locks_held >> l->level)
+		lock_order_violation(l->level);
+	if (pthread_mutex_trylock(&l->mutex))
+		return false;
+	locks_held |= 1u << l->level;
+	return true;
 }
 
 static inline bool lock_is_held(const struct lock *l)

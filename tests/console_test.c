@@ -74,10 +74,10 @@ static void one_thread(void)
 	ok(seen_waiting == 1, "which sees it waiting when it looks, however soon");
 	console_write(&con, "b", 1);
 	ok(wakes == 1 && console_waiting(&con), "it is told once");
-	pthread_mutex_lock(&con.lock);
+	pthread_mutex_lock(&con.lock.mutex);	/* as another thread would */
 	ok(console_waiting(&con), "and sees it also while a vCPU is writing");
 	ok(!console_write_idle(&con), "but then leaves the writing to it");
-	pthread_mutex_unlock(&con.lock);
+	pthread_mutex_unlock(&con.lock.mutex);
 	ok(console_write_idle(&con) && came("ab") && !console_waiting(&con),
 	   "once the guest is quiet it goes out");
 	console_write(&con, "c", 1);

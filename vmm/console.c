@@ -116,7 +116,7 @@ void console_init(struct console *con, void (*wake)(void *ctx), void *ctx)
 		.wake = wake,
 		.ctx = ctx,
 	};
-	pthread_mutex_init(&con->lock, NULL);
+	lock_init(&con->lock, LOCK_CONSOLE);
 	con->in_open = !isatty(con->in_fd) || owns_terminal(con->in_fd);
 	if (owns_terminal(con->in_fd))
 		take_terminal(con->in_fd);
@@ -131,7 +131,7 @@ void console_resume(struct console *con)
 void console_finish(struct console *con)
 {
 	restore_terminal();
-	pthread_mutex_destroy(&con->lock);
+	lock_finish(&con->lock);
 }
 
 /* ---- output ---- */
@@ -197,7 +197,7 @@ static bool release(struct console *con)
 {
 	bool waits = con->fill > 0, waited = atomic_exchange(&con->waiting, waits);
 
-	pthread_mutex_unlock(&con->lock);
+	unlock(&con->lock);
 	return waits && !waited;
 }
 
@@ -206,7 +206,7 @@ void console_write(struct console *con, const void *data, size_t bytes)
 	const char *p = data;
 	bool line_end = bytes && p[bytes - 1] == '\n';
 
-	pthread_mutex_lock(&con->lock);
+	lock(&con->lock);
 	while (bytes) {
 		size_t n = bytes < CONSOLE_BUFFER / 2 ? bytes : CONSOLE_BUFFER / 2;
 
@@ -232,7 +232,7 @@ bool console_waiting(const struct console *con)
 
 bool console_write_idle(struct console *con)
 {
-	if (pthread_mutex_trylock(&con->lock))
+	if (!lock_try(&con->lock))
 		return false;
 	if (con->fill && writable(con, 0))
 		(void)write_piece(con);
@@ -257,7 +257,7 @@ bool console_drain(struct console *con, int abort_fd, uint64_t deadline_ns)
 	bool all;
 
 	console_abandon(con);	/* whoever has the lock lets go of it soon */
-	pthread_mutex_lock(&con->lock);
+	lock(&con->lock);
 	while (con->fill && !atomic_load(&con->error)) {
 		if (writable(con, 0))
 			(void)write_piece(con);

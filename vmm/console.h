@@ -12,11 +12,11 @@
  * Input: a terminal is switched to single characters without echo (signals stay on, so Ctrl-C
  * still works), and always switched back, whatever ends the process.
  */
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "../mmu/locks.h"
 
 #define CONSOLE_BUFFER	16384
 #define CONSOLE_IDLE_NS 3000000
@@ -30,7 +30,7 @@ struct console {
 	atomic_int error;	/* errno of the write that failed; all output is then dropped */
 	atomic_bool waiting;	/* fill > 0 when the lock was last released */
 	bool in_open;		/* main loop only */
-	pthread_mutex_t lock;	/* covers the buffer */
+	struct lock lock;	/* covers the buffer */
 	unsigned int fill;
 	char buffer[CONSOLE_BUFFER];
 };

@@ -11,17 +11,17 @@
  * console anyway.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <quire/abi.h>
 #include <quire/gmem.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../mmu/locks.h"
 #include "dev.h"
 
 struct text_port {
 	struct text_config config;
 	atomic_ulong ignored;
-	pthread_mutex_t lock;		/* covers text */
+	struct lock lock;		/* covers text */
 	char text[QUIRE_CONSOLE_MAX];
 };
 
@@ -61,9 +61,9 @@ static void text_write(void *ctx, uint64_t offset, unsigned int width, const voi
 
 		if (!offset && width == sizeof(gpa)) {
 			memcpy(&gpa, item, sizeof(gpa));
-			pthread_mutex_lock(&port->lock);
+			lock(&port->lock);
 			printed = print_locked(port, gpa);
-			pthread_mutex_unlock(&port->lock);
+			unlock(&port->lock);
 		}
 		if (!printed)
 			atomic_fetch_add_explicit(&port->ignored, 1, memory_order_relaxed);
@@ -86,7 +86,7 @@ int text_port_create(const struct text_config *config, struct bus *ports, struct
 	if (!port)
 		return -ENOMEM;
 	port->config = *config;
-	pthread_mutex_init(&port->lock, NULL);
+	lock_init(&port->lock, LOCK_TEXT);
 	device.ctx = port;
 	ret = bus_add(ports, &device);
 	if (ret) {
@@ -101,7 +101,7 @@ void text_port_destroy(struct text_port *port)
 {
 	if (!port)
 		return;
-	pthread_mutex_destroy(&port->lock);
+	lock_finish(&port->lock);
 	free(port);
 }
 

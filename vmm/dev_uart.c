@@ -16,9 +16,9 @@
  * line is level here and edge at the PIC, so every new reason must lower it first.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <quire/abi.h>
 #include <stdlib.h>
+#include "../mmu/locks.h"
 #include "dev.h"
 
 enum {
@@ -57,7 +57,7 @@ enum {
 
 struct uart {
 	struct uart_config config;
-	pthread_mutex_t lock;		/* covers all below */
+	struct lock lock;		/* covers all below */
 	uint8_t ier, fcr, lcr, mcr, scr, dll, dlm;
 	bool thre_pending;		/* a transmitter interrupt the guest has not seen */
 	bool rx_shown;			/* the guest has been told that rx is not empty */
@@ -224,11 +224,11 @@ static void uart_read(void *ctx, uint64_t offset, unsigned int width, void *data
 	bool took;
 
 	(void)width;
-	pthread_mutex_lock(&u->lock);
+	lock(&u->lock);
 	took = offset == REG_DATA && u->rx_count;
 	for (unsigned int i = 0; i < count; i++)
 		byte[i] = read_reg(u, (unsigned int)offset);
-	pthread_mutex_unlock(&u->lock);
+	unlock(&u->lock);
 	if (took && u->config.space)
 		u->config.space(u->config.ctx);
 }
@@ -253,13 +253,13 @@ static void uart_write(void *ctx, uint64_t offset, unsigned int width, const voi
 	bool send = false;
 
 	(void)width;
-	pthread_mutex_lock(&u->lock);
+	lock(&u->lock);
 	if (offset == REG_DATA && !(u->lcr & LCR_DLAB))
 		send = send_locked(u, byte, count);
 	else
 		for (unsigned int i = 0; i < count; i++)
 			write_reg(u, (unsigned int)offset, byte[i]);
-	pthread_mutex_unlock(&u->lock);
+	unlock(&u->lock);
 	if (send)
 		u->config.transmit(u->config.ctx, byte, count);
 }
@@ -284,7 +284,7 @@ int uart_create(const struct uart_config *config, struct bus *ports, struct uart
 	u->config = *config;
 	u->dll = 1;		/* 115200 baud, 8 bits */
 	u->lcr = 0x03;
-	pthread_mutex_init(&u->lock, NULL);
+	lock_init(&u->lock, LOCK_UART);
 	device.ctx = u;
 	ret = bus_add(ports, &device);
 	if (ret) {
@@ -299,7 +299,7 @@ void uart_destroy(struct uart *uart)
 {
 	if (!uart)
 		return;
-	pthread_mutex_destroy(&uart->lock);
+	lock_finish(&uart->lock);
 	free(uart);
 }
 
@@ -307,9 +307,9 @@ size_t uart_space(struct uart *uart)
 {
 	size_t space;
 
-	pthread_mutex_lock(&uart->lock);
+	lock(&uart->lock);
 	space = UART_RX_BYTES - uart->rx_count;
-	pthread_mutex_unlock(&uart->lock);
+	unlock(&uart->lock);
 	return space;
 }
 
@@ -317,9 +317,9 @@ void uart_receive(struct uart *uart, const void *data, size_t bytes)
 {
 	const uint8_t *byte = data;
 
-	pthread_mutex_lock(&uart->lock);
+	lock(&uart->lock);
 	for (size_t i = 0; i < bytes; i++)
 		rx_put(uart, byte[i]);
 	raise_line(uart);
-	pthread_mutex_unlock(&uart->lock);
+	unlock(&uart->lock);
 }

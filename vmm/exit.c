@@ -170,11 +170,11 @@ static void publish_state(struct vcpu *vcpu)
 
 	if (vcpu_read_state(vcpu, &state))
 		return;		/* whoever asked times out */
-	pthread_mutex_lock(&vcpu->vm->lock);
+	lock(&vcpu->vm->lock);
 	vcpu->state = state;
 	vcpu->state_ready = true;
 	pthread_cond_broadcast(&vcpu->vm->changed);
-	pthread_mutex_unlock(&vcpu->vm->lock);
+	unlock(&vcpu->vm->lock);
 }
 
 static bool interrupted(struct vcpu *vcpu)

@@ -16,12 +16,12 @@
  */
 #include <errno.h>
 #include <libfdt.h>
-#include <pthread.h>
 #include <quire/abi.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "../mmu/locks.h"
 #include "../mmu/machine/credits.h"
 #include "cmd.h"
 #include "console.h"
@@ -37,7 +37,7 @@ struct process {
 	struct credits *credits;
 	struct ctl *ctl;
 
-	pthread_mutex_t lock;
+	struct lock lock;
 	struct vm *vm;		/* [lock] while it may be told to end */
 	int stop;		/* [lock] status with which it is to end; 0: none */
 	const char *stop_why;	/* [lock] NULL: nothing to say */
@@ -64,21 +64,21 @@ static void stop_locked(struct process *p)
 
 static void stop(struct process *p, int status, const char *why)
 {
-	pthread_mutex_lock(&p->lock);
+	lock(&p->lock);
 	if (!p->stop) {
 		p->stop = status;
 		p->stop_why = why;
 	}
 	stop_locked(p);
-	pthread_mutex_unlock(&p->lock);
+	unlock(&p->lock);
 }
 
 static void publish(struct process *p, struct vm *vm)
 {
-	pthread_mutex_lock(&p->lock);
+	lock(&p->lock);
 	p->vm = vm;
 	stop_locked(p);
-	pthread_mutex_unlock(&p->lock);
+	unlock(&p->lock);
 }
 
 /* Main loop: the launcher speaks.  Without it nobody would know of us. */
@@ -118,8 +118,8 @@ static void on_lost(void *ctx)
 {
 	struct process *p = ctx;
 
-	pthread_mutex_lock(&p->lock);
-	pthread_mutex_unlock(&p->lock);
+	lock(&p->lock);
+	unlock(&p->lock);
 	tell(p, LEASH_LOST, credits_held(p->credits), -1);
 }
 
@@ -154,9 +154,9 @@ static int get_credits(struct process *p, struct quire_error *err)
 	};
 	int ret;
 
-	pthread_mutex_lock(&p->lock);
+	lock(&p->lock);
 	ret = credits_create(&config, &p->credits, err);
-	pthread_mutex_unlock(&p->lock);
+	unlock(&p->lock);
 	p->gmem_credits = (struct gmem_credits){
 		.take = take, .wait = wait_for_credits, .put = put, .ctx = p,
 	};
@@ -314,7 +314,7 @@ int run_vm(void *ctx, const struct launch_seat *seat)
 	struct vm *vm = NULL;
 	int ret, status;
 
-	pthread_mutex_init(&p.lock, NULL);
+	lock_init(&p.lock, LOCK_PROCESS);
 	ret = make_vm(&p, &vm, &err);
 	if (ret) {
 		message("%s", err.text);
@@ -327,6 +327,6 @@ int run_vm(void *ctx, const struct launch_seat *seat)
 	ctl_destroy(p.ctl);
 	vm_destroy(vm);
 	credits_destroy(p.credits);
-	pthread_mutex_destroy(&p.lock);
+	lock_finish(&p.lock);
 	return status;
 }

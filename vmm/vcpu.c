@@ -160,15 +160,15 @@ static void *vcpu_thread(void *arg)
 	pthread_setname_np(pthread_self(), name);
 	sandbox_thread(SANDBOX_VCPU);
 	/* vm_run has the lock until the main loop is in the sandbox too. */
-	pthread_mutex_lock(&vcpu->vm->lock);
-	pthread_mutex_unlock(&vcpu->vm->lock);
+	lock(&vcpu->vm->lock);
+	unlock(&vcpu->vm->lock);
 	vcpu_loop(vcpu);
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
-	pthread_mutex_lock(&vcpu->vm->lock);
+	lock(&vcpu->vm->lock);
 	vcpu->cpu_ns = timespec_ns(cpu);
 	vcpu->done = true;
 	pthread_cond_broadcast(&vcpu->vm->changed);
-	pthread_mutex_unlock(&vcpu->vm->lock);
+	unlock(&vcpu->vm->lock);
 	vm_wake(vcpu->vm);
 	return NULL;
 }

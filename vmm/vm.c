@@ -84,14 +84,14 @@ bool vm_end(struct vm *vm, int status, const char *fmt, ...)
 	bool first;
 	va_list ap;
 
-	pthread_mutex_lock(&vm->lock);
+	lock(&vm->lock);
 	first = end_locked(vm, status);
 	if (first && fmt) {
 		va_start(ap, fmt);
 		vsnprintf(vm->why.text, sizeof(vm->why.text), fmt, ap);
 		va_end(ap);
 	}
-	pthread_mutex_unlock(&vm->lock);
+	unlock(&vm->lock);
 	vm_wake(vm);
 	return first;
 }
@@ -100,13 +100,13 @@ bool vm_end_crash(struct vm *vm, const struct crash *crash)
 {
 	bool first;
 
-	pthread_mutex_lock(&vm->lock);
+	lock(&vm->lock);
 	first = end_locked(vm, QUIRE_STATUS_CRASH);
 	if (first) {
 		vm->crash = *crash;
 		vm->crashed = true;
 	}
-	pthread_mutex_unlock(&vm->lock);
+	unlock(&vm->lock);
 	vm_wake(vm);
 	return first;
 }
@@ -120,9 +120,9 @@ static void on_host_failure(void *ctx, gpa_t gpa, int err)
 {
 	struct vm *vm = ctx;
 
-	pthread_mutex_lock(&vm->lock);
+	lock(&vm->lock);
 	vm->host_failed = true;
-	pthread_mutex_unlock(&vm->lock);
+	unlock(&vm->lock);
 	if (err == -EDQUOT)
 		vm_end(vm, QUIRE_STATUS_OOM, "the machine has no memory for guest page %#llx, and "
 		       "nobody may be killed for it", (unsigned long long)gpa);
@@ -284,7 +284,7 @@ static void init_lock(struct vm *vm)
 {
 	pthread_condattr_t attr;
 
-	pthread_mutex_init(&vm->lock, NULL);
+	lock_init(&vm->lock, LOCK_VM);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&vm->changed, &attr);
@@ -374,7 +374,7 @@ void vm_destroy(struct vm *vm)
 		close(vm->signal_fd);
 	pthread_cond_destroy(&vm->unpark);
 	pthread_cond_destroy(&vm->changed);
-	pthread_mutex_destroy(&vm->lock);
+	lock_finish(&vm->lock);
 	free(vm);
 }
 

@@ -5,6 +5,7 @@
 /* What vm.c, vm_run.c, vm_pause.c, vm_info.c, vcpu.c, exit.c and crash.c share. */
 #include <signal.h>
 #include <time.h>
+#include "../mmu/locks.h"
 #include "console.h"
 #include "crash.h"
 #include "dev.h"
@@ -34,7 +35,7 @@ struct vm {
 	int signal_fd;			/* [I] */
 	sigset_t signals;		/* [I] that come through it */
 
-	pthread_mutex_t lock;
+	struct lock lock;
 	pthread_cond_t changed;		/* a vCPU's done or state_ready */
 	bool ending;			/* [l] status and why are valid */
 	int status;			/* [l] */

@@ -64,8 +64,8 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->unclaimed_ports = atomic_load(&vm->ports.unclaimed);
 	out->unclaimed_mmio = atomic_load(&vm->mmio.unclaimed);
 	out->ignored_texts = text_port_ignored(vm->text_port);
-	pthread_mutex_lock(&vm->lock);
+	lock(&vm->lock);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		add_vcpu(&vm->vcpu[i], out);
-	pthread_mutex_unlock(&vm->lock);
+	unlock(&vm->lock);
 }

@@ -38,17 +38,17 @@ int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
 	if (cpu >= vm->nr_vcpus)
 		return -ENOENT;
 	vcpu = &vm->vcpu[cpu];
-	pthread_mutex_lock(&vm->lock);
+	lock(&vm->lock);
 	vcpu->state_ready = false;
 	if (!vcpu->done)
 		vcpu_kick(vcpu, VCPU_STATE);
 	pthread_cond_broadcast(&vm->unpark);
 	while (!vcpu->state_ready && !vcpu->done && !ret)
-		ret = pthread_cond_timedwait(&vm->changed, &vm->lock, &until);
+		ret = pthread_cond_timedwait(&vm->changed, &vm->lock.mutex, &until);
 	ret = vcpu->state_ready ? 0 : -ETIMEDOUT;
 	if (!ret)
 		*state = vcpu->state;
-	pthread_mutex_unlock(&vm->lock);
+	unlock(&vm->lock);
 	return ret;
 }
 
@@ -56,14 +56,14 @@ void vcpu_park(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
 
-	pthread_mutex_lock(&vm->lock);
+	lock(&vm->lock);
 	vcpu->parked = true;
 	pthread_cond_broadcast(&vm->changed);
 	while (atomic_load(&vm->paused) && !atomic_load(&vm->stopping) &&
 	       !(atomic_load(&vcpu->requests) & WHILE_PARKED))
-		pthread_cond_wait(&vm->unpark, &vm->lock);
+		pthread_cond_wait(&vm->unpark, &vm->lock.mutex);
 	vcpu->parked = false;
-	pthread_mutex_unlock(&vm->lock);
+	unlock(&vm->lock);
 }
 
 /* With vm->lock held: is every vCPU out of the guest? */
@@ -80,7 +80,7 @@ int vm_pause(struct vm *vm, unsigned int timeout_ms)
 	struct timespec until = timespec_in_ms(timeout_ms);
 	int ret = 0;
 
-	pthread_mutex_lock(&vm->lock);
+	lock(&vm->lock);
 	atomic_store(&vm->paused, true);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *vcpu = &vm->vcpu[i];
@@ -89,18 +89,18 @@ int vm_pause(struct vm *vm, unsigned int timeout_ms)
 			vcpu_kick(vcpu, VCPU_PARK);
 	}
 	while (!all_out(vm) && !vm->ending && !ret)
-		ret = pthread_cond_timedwait(&vm->changed, &vm->lock, &until);
+		ret = pthread_cond_timedwait(&vm->changed, &vm->lock.mutex, &until);
 	ret = all_out(vm) || vm->ending ? 0 : -ETIMEDOUT;
-	pthread_mutex_unlock(&vm->lock);
+	unlock(&vm->lock);
 	return ret;
 }
 
 void vm_resume(struct vm *vm)
 {
-	pthread_mutex_lock(&vm->lock);
+	lock(&vm->lock);
 	atomic_store(&vm->paused, false);
 	pthread_cond_broadcast(&vm->unpark);
-	pthread_mutex_unlock(&vm->lock);
+	unlock(&vm->lock);
 }
 
 void vm_stop(struct vm *vm)
@@ -114,9 +114,9 @@ enum vm_state vm_state(struct vm *vm)
 
 	if (vm->run_ns)
 		return VM_ENDED;
-	pthread_mutex_lock(&vm->lock);
+	lock(&vm->lock);
 	if (atomic_load(&vm->paused))
 		state = all_out(vm) ? VM_PAUSED : VM_PAUSING;
-	pthread_mutex_unlock(&vm->lock);
+	unlock(&vm->lock);
 	return state;
 }

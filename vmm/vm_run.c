@@ -127,9 +127,9 @@ static bool is_ending(struct vm *vm)
 {
 	bool ending;
 
-	pthread_mutex_lock(&vm->lock);
+	lock(&vm->lock);
 	ending = vm->ending;
-	pthread_mutex_unlock(&vm->lock);
+	unlock(&vm->lock);
 	return ending;
 }
 
@@ -173,14 +173,14 @@ static void stop_vcpus(struct vm *vm)
 	int ret = 0;
 
 	console_abandon(&vm->console);
-	pthread_mutex_lock(&vm->lock);
+	lock(&vm->lock);
 	for (unsigned int i = 0; i < vm->nr_vcpus && !vm->host_failed; i++)
 		if (vm->vcpu[i].started && !vm->vcpu[i].done)
 			vcpu_kick(&vm->vcpu[i], VCPU_STOP);
 	while (!all_done(vm) && !ret && !vm->host_failed)
-		ret = pthread_cond_timedwait(&vm->changed, &vm->lock, &until);
+		ret = pthread_cond_timedwait(&vm->changed, &vm->lock.mutex, &until);
 	vm->stuck = !all_done(vm);
-	pthread_mutex_unlock(&vm->lock);
+	unlock(&vm->lock);
 	for (unsigned int i = 0; i < vm->nr_vcpus && !vm->stuck; i++)
 		if (vm->vcpu[i].started)
 			pthread_join(vm->vcpu[i].thread, NULL);
@@ -231,11 +231,11 @@ static int start_threads(struct vm *vm, struct quire_error *err)
 {
 	int ret = gmem_start(vm->gm, err);
 
-	pthread_mutex_lock(&vm->lock);
+	lock(&vm->lock);
 	for (unsigned int i = 0; i < vm->nr_vcpus && !ret; i++)
 		ret = vcpu_start(&vm->vcpu[i], err);
 	sandbox_thread(SANDBOX_MAIN);
-	pthread_mutex_unlock(&vm->lock);
+	unlock(&vm->lock);
 	return ret;
 }
 
