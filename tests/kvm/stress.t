@@ -1,0 +1,213 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: MIT
+#
+# A crowd on one machine: 200 guests of 16 MiB started in parallel, about half of them killed with
+# kill -9 at random moments, from the first instant on, some by the death of their launchers.  The
+# machine has less memory than they may touch together, though enough for what they do touch: they
+# live on credits that others give back.  Guests verify every byte; in the end the machine has
+# everything back, the kernel agrees, and nothing is left of anybody.
+#
+# The seed settles who runs what, and who is shot when; the rest is up to the scheduler.
+use strict;
+use warnings;
+use File::Temp qw(tempdir);
+use JSON::PP;
+use POSIX qw(:sys_wait_h);
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+chdir "$1/../.." if __FILE__ =~ m{(.*)/};
+my $build = $ENV{QUIRE_BUILD} // 'build';
+my $quire = "$build/quire";
+my $quill = "$build/guest/quill.elf";
+my $dir = tempdir(CLEANUP => 1);
+my $address = "\@quire-test/stress-$$";
+my $san = $build =~ /san/;
+my $seed = $ENV{QUIRE_SEED} // (time * 1000 ^ $$) % 1_000_000;
+
+# Launchers, guests of each, shots at single guests, launchers shot, and MiB of the machine.
+my ($launchers, $copies, $shots, $sunk, $memory) = $san ? (4, 12, 16, 1, 512) : (10, 20, 90, 2, 2048);
+my $rounds = $san ? 1 : 2;
+my $volley = 5;		# seconds in which they are shot
+my $limit = 60;		# ... and in which a launcher must be through
+
+# What guests do: six seconds each, so that all of them run at once.
+my @work = (
+	['stress', 6, 'pages=500'],
+	['stress', 6, 'pages=1000'],
+	['hold', 1, 800, 'seconds=6'],
+	['hold', 2, 1500, 'order=shuffle', 'seconds=6'],
+	['hold', 3, 1200, 'dup=3', 'zero=50', 'seconds=6'],
+);
+
+plan skip_all => 'no access to /dev/kvm' if !-r '/dev/kvm' || !-w '/dev/kvm';
+my $probe = `timeout 20 $quire run --machine-memory=64M -m 16M $quill exit 0 2>&1`;
+plan skip_all => $probe if $? >> 8 == 121;
+
+my %child;	# pid => 1: to be ended whatever happens
+END {
+	my $status = $?;
+	for (keys %child) { kill KILL => $_; waitpid $_, 0 }
+	$? = $status;
+}
+$SIG{$_} = sub { exit 1 } for qw(INT TERM HUP);
+
+sub slurp { local $/; open my $f, '<:raw', $_[0] or return ''; my $t = <$f>; return $t // '' }
+
+# A program in the background, its output in files.
+sub start {
+	my ($base, @command) = @_;
+	my $pid = fork // die;
+	if (!$pid) {
+		%child = ();
+		$SIG{$_} = 'DEFAULT' for qw(INT HUP TERM);
+		open STDIN, '<', '/dev/null';
+		open STDOUT, '>', "$base.out";
+		open STDERR, '>', "$base.err";
+		exec @command;
+		POSIX::_exit(127);
+	}
+	$child{$pid} = 1;
+	return $pid;
+}
+
+# Has it ended?  Then its status, else undef.
+sub ended {
+	my ($pid) = @_;
+	return undef if waitpid($pid, WNOHANG) != $pid;
+	delete $child{$pid};
+	return $? & 127 ? 'signal ' . ($? & 127) : $? >> 8;
+}
+
+# VM processes of a launcher.
+sub vms_of { my ($pid) = @_; return split ' ', slurp("/proc/$pid/task/$pid/children") }
+
+# The machine's numbers, and how many guests answered.
+sub account {
+	my $text = `timeout 20 $quire stat --json --machine=$address 2>/dev/null`;
+	my $doc = eval { decode_json($text) } or return undef;
+	return $doc->{machine};
+}
+
+# Every process that names our machine, except `quire machine` itself and this one.
+sub ours {
+	my ($machine) = @_;
+	return grep { $_ != $machine && $_ != $$ && slurp("/proc/$_/cmdline") =~ /=\Q$address\E\0/ }
+		map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
+}
+
+sub descriptors { my @fd = glob "/proc/$_[0]/fd/*"; return scalar @fd }
+
+sub left { return map { glob "$_/*quire*" } '/dev/shm', '/run', '/tmp' }
+
+sub round {
+	my ($machine, $seed) = @_;
+	my $before = descriptors($machine);
+	my (@runs, %status);
+
+	diag "seed $seed (repeat with QUIRE_SEED=$seed)";
+	srand $seed;
+	my $begin = time;
+	for my $i (1 .. $launchers) {
+		my $huge = rand() < 0.5 ? 'auto' : 'never';
+		my @what = @{$work[rand @work]};
+		push @what, 'seed=' . int rand 1e6 if $what[0] eq 'stress';
+		my $base = "$dir/$seed-$i";
+		push @runs, { i => $i, base => $base, huge => $huge, what => \@what,
+			pid => start($base, 'timeout', '-s', 'KILL', $limit, $quire, 'run', "--machine=$address",
+				"--name=s$i", '-n', $copies, '-m', '16M', "--hugepages=$huge",
+				"--timeout=" . ($limit - 10), $quill, @what) };
+	}
+
+	# Who is shot when: launchers in the middle, guests all the time.
+	my @plan = sort { $a->[0] <=> $b->[0] } (map { [$volley * (0.1 + 0.8 * rand), $_, 1] } 0 .. $sunk - 1),
+		map { [$volley * rand() ** 1.5, int rand $launchers, 0, rand] } 1 .. $shots;
+	my ($hit, $samples, $wrong, $low) = (0, 0, '', 1 << 50);
+	my $next = 0;
+	for my $shot (@plan) {
+		my ($at, $whose, $whole, $which) = @$shot;
+		while ((my $wait = $begin + $at - time) > 0) {
+			if (time < $next) { sleep($wait < 0.02 ? $wait : 0.02); next }
+			$next = time + 1;
+			my $m = account() or next;
+			$samples++;
+			$low = $m->{free_bytes} if $m->{free_bytes} < $low;
+			$wrong = encode_json($m) if $m->{free_bytes} + $m->{credit_bytes} + $m->{overhead_bytes} !=
+				$m->{memory_bytes} || $m->{resident_bytes} > $m->{credit_bytes};
+		}
+		# timeout(1) has one child, the launcher.
+		my $r = $runs[$whose];
+		my ($launcher) = vms_of($r->{pid}) or next;
+		if ($whole) {
+			$r->{sunk} = 1;
+			kill KILL => $launcher;
+		} else {
+			my @vms = vms_of($launcher) or next;
+			$hit += kill KILL => $vms[$which * @vms];
+		}
+	}
+	for my $r (@runs) {
+		while (!defined($r->{status} = ended($r->{pid})) && time < $begin + $limit + 5) { sleep 0.02 }
+		$r->{status} //= 'hung';
+	}
+	my $took = time - $begin;
+
+	# Each guest is accounted for: it verified its memory, or was killed by us.
+	my ($verified, $killed, $odd, $asked) = (0, 0, '', 0);
+	for my $r (@runs) {
+		next if $r->{sunk};
+		my ($out, $err) = (slurp("$r->{base}.out"), slurp("$r->{base}.err"));
+		my (%well, %shot);
+		$well{$1} = 1 while $out =~ /^(s\d+-\d+)\| \w+: (?:writes=\d+ )?verified=\d+$/mg;
+		$shot{$1} = 1 while $err =~ s/^quire: (s\d+-\d+): killed by SIGKILL: [^\n]+\n//m;
+		my @lost = grep { !$well{$_} && !$shot{$_} } map { "s$r->{i}-$_" } 1 .. $copies;
+		my $want = %shot ? 121 : 0;
+		$odd .= "launcher $r->{i} (@{$r->{what}}, $r->{huge}): status $r->{status}, want $want; lost: @lost; $err\n"
+			if $err ne '' || @lost || $r->{status} ne $want || $out =~ /wrong/;
+		$verified += keys %well;
+		$killed += keys %shot;
+		$asked += $copies;
+	}
+	diag sprintf '%d guests: %d shots hit, %d launchers shot; of the others\' %d, %d verified and %d were killed; ' .
+		'%d samples, least free %d MiB; %.1f s', $launchers * $copies, $hit, $sunk, $asked, $verified,
+		$killed, $samples, $low >> 20, $took;
+	is($odd, '', "seed $seed: every guest verified its memory or was shot, and no other was hurt");
+	cmp_ok($hit + $sunk * $copies, '>=', $launchers * $copies / 4, '... many were shot');
+	cmp_ok($verified, '>=', $launchers * $copies / 5, '... and many lived');
+	ok($samples > 0 && $wrong eq '', '... all the while memory = free + credits + overheads, and resident <= credits')
+		or diag $wrong;
+
+	# The machine hears of the last end from the kernel: give it a moment.
+	my $m;
+	for (1 .. 250) {
+		$m = account();
+		last if $m && !$m->{vms} && !ours($machine);
+		sleep 0.02;
+	}
+	$m //= {};
+	is($m->{$_}, 0, "... in the end: $_ is 0") for qw(vms committed_bytes credit_bytes overhead_bytes resident_bytes);
+	is($m->{free_bytes}, $m->{memory_bytes}, '... everything is free');
+	is($m->{oom_kills}, 0, '... nobody had to die for memory');
+	is(join(' ', ours($machine)), '', '... no process is left');
+	is(descriptors($machine), $before, '... the machine holds no descriptor of a guest');
+}
+
+my @had = left();
+my $machine = start("$dir/machine", $quire, 'machine', "--socket=$address", "--memory=${memory}M", '--overcommit=1');
+for (1 .. 250) { last if account(); sleep 0.02 }
+if (!account()) {
+	ok(0, 'a machine') or diag slurp("$dir/machine.err");
+	done_testing();
+	exit;
+}
+round($machine, $seed + $_) for 0 .. $rounds - 1;
+
+kill TERM => $machine;
+my $status;
+for (1 .. 500) { last if defined($status = ended($machine)); sleep 0.02 }
+is($status, 0, 'the machine ends');
+is(scalar(() = slurp("$dir/machine.err") =~ /: admitted: /g), scalar(() = slurp("$dir/machine.err") =~ /: gone, /g),
+	'... it said goodbye to everyone it admitted');
+is(join("\n", left()), join("\n", @had), 'nothing of ours is left in /dev/shm, /run, /tmp');
+
+done_testing();
