@@ -99,6 +99,9 @@ static void test_overhead(void)
 	vm = lab_admit(&lab, control, lab_promise(10, 900));
 	is_hex(vm.error, 0, "less is admitted");
 	is_hex(vm.credits <= 10, true, "with no more credits than RAM");
+	is_hex(lab_admit(&lab, control, lab_promise(10, 200)).error, (uint64_t)-EAGAIN,
+	       "what does not fit just now may try again");
+	is_hex(lab_state(&lab).refusals, 1, "and is not refused by overcommit");
 	lab_finish_vm(&vm);
 	close(control);
 	lab_close(&lab, fds);

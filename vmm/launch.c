@@ -258,10 +258,13 @@ static int poll_timeout(const struct launch *l)
 {
 	uint64_t until = l->machine ? 0 : l->retry_ns, now;
 
-	if (l->machine && l->next < l->nr)
-		return 0;
 	if (!l->out_failed)
 		until = sooner(until, l->output_until_ns);
+	if (l->machine && l->next < l->nr) {
+		if (!l->admit_ns)
+			return 0;
+		until = sooner(until, l->admit_ns);
+	}
 	for (unsigned int i = 0; i < l->nr; i++)
 		until = sooner(until, copy_deadline(&l->copy[i]));
 	if (!until)
@@ -320,7 +323,7 @@ static void round_of_events(struct launch *l)
 static void run(struct launch *l)
 {
 	for (;;) {
-		if (l->machine && l->next < l->nr)
+		if (l->machine && l->next < l->nr && monotonic_ns() >= l->admit_ns)
 			copy_start(l, &l->copy[l->next]);
 		if (finished(l))
 			return;

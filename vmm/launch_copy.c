@@ -31,6 +31,8 @@
 #define GONE_NS	    NS_PER_S		/* for the machine to say why it killed a VM */
 #define STUCK_NS    (5 * NS_PER_S)	/* for a VM to stop in order */
 #define TIMEOUT_NS  (3 * NS_PER_S)	/* ... by its own --timeout */
+#define NO_ROOM_NS  (2 * NS_PER_S)	/* for other VMs to give back what they can spare */
+#define ASK_NS	    (NS_PER_S / 20)	/* ... asked again so often */
 
 uint64_t launch_overhead_pages(uint64_t ram_bytes, unsigned int nr_vcpus)
 {
@@ -167,6 +169,17 @@ static void done(struct launch *l, struct copy *c, int status)
 		l->status = status;
 }
 
+/* There is no room just now: later, for a while, in which the machine's other VMs give back. */
+static bool ask_again(struct launch *l)
+{
+	uint64_t now = monotonic_ns();
+
+	if (!l->admit_until_ns)
+		l->admit_until_ns = now + NO_ROOM_NS;
+	l->admit_ns = now + ASK_NS;
+	return now < l->admit_until_ns;
+}
+
 void copy_start(struct launch *l, struct copy *c)
 {
 	struct machine_admitted admitted;
@@ -180,10 +193,13 @@ void copy_start(struct launch *l, struct copy *c)
 		machine_lost(l);
 		return;		/* it waits for another machine */
 	}
+	if (code == -EAGAIN && ask_again(l))
+		return;
+	l->admit_ns = l->admit_until_ns = 0;
 	l->next++;
 	if (code) {
 		launch_say(l, c, "%s", err.text);
-		done(l, c, code == -ENOMEM ? QUIRE_STATUS_REFUSED : QUIRE_STATUS_HOST);
+		done(l, c, code == -ENOMEM || code == -EAGAIN ? QUIRE_STATUS_REFUSED : QUIRE_STATUS_HOST);
 		return;
 	}
 	c->vm = admitted.vm;

@@ -71,6 +71,8 @@ struct launch {
 	unsigned int era;		/* counts machines, from 1 */
 	pid_t machine_pid;		/* of our own, 0: it is somebody else's */
 	uint64_t retry_ns;		/* when to look for a machine again */
+	uint64_t admit_ns;		/* when to ask again for the first that waits ... */
+	uint64_t admit_until_ns;	/* ... and when to take no for an answer; 0: not asked yet */
 
 	int epoll, signal_fd;
 	struct outbuf out;

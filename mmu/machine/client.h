@@ -42,7 +42,10 @@ struct machine_admitted {
 	uint64_t credit_pages;	/* to start with; readmitted: what was claimed */
 };
 
-/* Promise a VM.  -ENOMEM: refused by overcommit; -EINVAL and others: refused, *err says why. */
+/*
+ * Promise a VM.  -ENOMEM: refused by overcommit; -EAGAIN: its overhead does not fit just now, and
+ * others were asked for what they can spare; -EINVAL and others: refused, *err says why.
+ */
 int machine_client_admit(struct machine_client *c, const struct machine_admit *admit,
 			 struct machine_admitted *out, struct quire_error *err);
 

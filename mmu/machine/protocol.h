@@ -19,7 +19,9 @@
  *   HELLO                     -->
  *                             <--   HELLO              (version, machine's pid)
  *   ADMIT                     -->                      one VM's promise, before it allocates
- *                             <--   ADMITTED + channel  or REFUSED with the ledger's sum
+ *                             <--   ADMITTED + channel  or REFUSED with the ledger's sum;
+ *                                                      -EAGAIN: try again, others were asked for
+ *                                                      what they can spare
  *   STARTED + pidfd           -->                      the process that will hold the channel
  *                             <--   GONE               the VM's end, unasked: why, with numbers
  *   GET                       -->

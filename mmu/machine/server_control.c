@@ -155,7 +155,7 @@ static bool on_admit(struct machine *m, struct client *c, const struct machine_m
 	(void)fd;
 	code = tenant_admit(m, c, &msg->admit, &t, &channel, &err);
 	if (code) {
-		m->refusals++;
+		m->refusals += code != -EAGAIN;
 		machine_log(m, "%s", err.text);
 		refuse(m, c, code, err.text);
 		return true;
@@ -311,7 +311,7 @@ static bool on_set(struct machine *m, struct client *c, const struct machine_msg
 		    ", committed %" PRIu64, config.memory_pages, config.swap_pages, (int)config.mode,
 		    ledger_commit_limit(&config), m->ledger.committed_pages);
 	if (budget_free(&m->budget) < m->budget.low_pages)
-		pressure_recall(m, NULL);
+		pressure_recall(m, NULL, 0);
 	return on_get(m, c, msg, fd);
 }
 

@@ -134,7 +134,7 @@ void pressure_request(struct machine *m, struct tenant *t, uint64_t need, uint64
 void pressure_forget(struct machine *m, struct tenant *t);
 void pressure_serve(struct machine *m);
 void pressure_expire(struct machine *m, uint64_t now);
-void pressure_recall(struct machine *m, const struct tenant *except);
+void pressure_recall(struct machine *m, const struct tenant *except, uint64_t need);
 
 /* server_state.c */
 uint64_t tenant_resident_pages(const struct tenant *t);

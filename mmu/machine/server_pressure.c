@@ -43,19 +43,19 @@ static uint64_t recall_ns(const struct machine *m)
 	return m->config.recall_ms * NS_PER_MS;
 }
 
-/* What must come back for the head of the queue and for memory to be above high. */
-static uint64_t shortage(const struct machine *m)
+/* What must come back for `need`, for the head of the queue, and for memory to be above high. */
+static uint64_t shortage(const struct machine *m, uint64_t need)
 {
 	const struct tenant *head = TAILQ_FIRST(&m->queue);
-	uint64_t want = m->budget.high_pages + (head ? head->need_pages : 0);
+	uint64_t want = m->budget.high_pages + need + (head ? head->need_pages : 0);
 	uint64_t free = budget_free(&m->budget);
 
 	return want > free ? want - free : 0;
 }
 
-void pressure_recall(struct machine *m, const struct tenant *except)
+void pressure_recall(struct machine *m, const struct tenant *except, uint64_t need)
 {
-	uint64_t pages = shortage(m);
+	uint64_t pages = shortage(m, need);
 	struct tenant *t, *next;
 
 	m->next_recall_ns = machine_now(m) + recall_ns(m);
@@ -76,7 +76,7 @@ static bool give(struct machine *m, struct tenant *t, uint64_t need, uint64_t wa
 		return false;
 	channel_send(m, t, MACHINE_GRANT, pages);
 	if (budget_free(&m->budget) < m->budget.low_pages && machine_now(m) >= m->next_recall_ns)
-		pressure_recall(m, t);
+		pressure_recall(m, t, 0);
 	return true;
 }
 
@@ -107,7 +107,7 @@ void pressure_serve(struct machine *m)
 		m->queue_deadline_ns = 0;
 	} else if (!m->queue_deadline_ns) {
 		m->queue_deadline_ns = machine_now(m) + recall_ns(m);
-		pressure_recall(m, t);
+		pressure_recall(m, t, 0);
 	}
 }
 

@@ -81,9 +81,11 @@ static int charge_overhead(struct machine *m, struct tenant *t, struct quire_err
 	const struct budget *b = &m->budget;
 	int code = budget_charge_overhead(&m->budget, &t->account, t->promise.overhead_pages);
 
-	/* Who tries again finds what others can spare. */
 	if (code)
-		pressure_recall(m, NULL);
+		pressure_recall(m, NULL, t->promise.overhead_pages);
+	/* Who tries again finds what others can spare. */
+	if (code && t->promise.overhead_pages + b->min_pages <= b->memory_pages)
+		code = -EAGAIN;
 	if (code)
 		return quire_fail(err, code, "refused: overhead of %" PRIu64 " pages would leave "
 				  "less than min: %" PRIu64 " free, min is %" PRIu64,
