@@ -38,9 +38,9 @@ my $address = "\@quire-test/truth-$$";
 my $san = $build =~ /san/;	# whose processes are larger than a promise of 1 MiB
 my $seed = $ENV{QUIRE_SEED} // (time * 1000 ^ $$) % 1_000_000;
 my $seconds = 12;
-my $slots = 5;			# quire runs at a time
+my $slots = 6;			# quire runs at a time
 my $batch = 32 << 20;
-my $memory = 640;		# MiB: more is touched if all are large at once, so nothing is too large
+my $memory = 400;		# MiB: less than they touch if all are large at once
 
 my @work = (
 	['-m', '64M', 'fill', 1, 9000],
@@ -93,7 +93,8 @@ sub ended {
 
 # The machine's numbers and each VM's, by pid.
 sub account {
-	my $doc = eval { decode_json(`timeout 20 $quire stat --json --machine=$address 2>/dev/null`) } or return;
+	my $text = `timeout 20 $quire stat --json --machine=$address 2>/dev/null`;
+	my $doc = eval { decode_json($text) } or return;
 	return ($doc->{machine}, { map { $_->{pid} => $_ } grep { defined $_->{credit_bytes} } @{$doc->{vms}} });
 }
 
@@ -142,7 +143,6 @@ sub sample {
 			my $line = "$_->{name}: file $_->{ram_file_bytes} credits $_->{credit_bytes} RAM $_->{ram_bytes}";
 			bad('credit', $line) if $_->{ram_file_bytes} > $_->{credit_bytes};
 			bad('ram', $line) if $_->{credit_bytes} > $_->{ram_bytes};
-			bad('state', "$line pages $_->{resident_bytes}") if $_->{resident_bytes} > $_->{credit_bytes};
 		}
 	}
 	my ($files, $processes, $credits, $overheads, $vms) = (0) x 5;
@@ -151,6 +151,8 @@ sub sample {
 		next if !$b || !defined $file || !defined $process;
 		bad('file', "$a->{name}: $a->{ram_file_bytes} before, $file, $b->{ram_file_bytes} after")
 			if $file < $a->{ram_file_bytes} || $file > $b->{ram_file_bytes};
+		bad('state', "$a->{name}: $a->{resident_bytes} before, credits $b->{credit_bytes} after")
+			if ($a->{resident_bytes} // 0) > $b->{credit_bytes};
 		bad('process', "$a->{name}: $process, charged $a->{overhead_bytes}")
 			if !$san && $process > $a->{overhead_bytes};
 		bad('margin', "$a->{name}: file $file, credits $a->{credit_bytes} before")
@@ -162,7 +164,7 @@ sub sample {
 		$overheads += $b->{overhead_bytes};
 	}
 	bad('total', "files $files + processes $processes, memory $m2->{memory_bytes}")
-		if $files + ($san ? 0 : $processes) > $m2->{memory_bytes} - 0;
+		if $files + ($san ? 0 : $processes) > $m2->{memory_bytes};
 	bad('used', "files $files + processes $processes, credits $credits + overheads $overheads")
 		if $files + ($san ? 0 : $processes) > $credits + $overheads;
 	return { vms => $vms, files => $files, processes => $processes, credits => $credits,
