@@ -114,7 +114,7 @@ sub ours {
 sub descriptors { my @fd = glob "/proc/$_[0]/fd/*"; return scalar @fd }
 
 # Other tests may run meanwhile; theirs are the directories that mkdtemp(3) named.
-sub left { return grep { !m{/quire-\w+-\w{6}$} } map { glob "$_/*quire*" } '/dev/shm', '/run', '/tmp' }
+sub left { return grep { !m{/quire-\w+[-.]\w{6}$} } map { glob "$_/*quire*" } '/dev/shm', '/run', '/tmp' }
 
 sub round {
 	my ($machine, $seed) = @_;
