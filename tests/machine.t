@@ -69,7 +69,7 @@ check 'its swap can be changed' gives 0 'CommitLimit 1843.2' set --socket="$dir/
 check 'and its limit' gives 0 'CommitLimit 1124.0' set --socket="$dir/socket" --overcommit-bytes=100M
 check 'and one reserve without the others' gives 0 'CommitLimit 1124.0' set \
 	--socket="$dir/socket" --admin-reserve=0
-check 'but not to no memory' gives 2 'needs memory' set --socket="$dir/socket" --memory=0
+check 'but not to no memory' gives 2 'at least 4 KiB' set --socket="$dir/socket" --memory=0
 check 'a mode that does not exist is named' gives 2 "'3'" set --socket="$dir/socket" --overcommit=3
 kill -TERM "$machine"
 check 'SIGTERM ends it with status 0' ends_with 0

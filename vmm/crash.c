@@ -146,7 +146,7 @@ static void print_control(const struct report *r, const char *name, uint64_t val
 	char bits[160];
 
 	render_bits(bits, sizeof(bits), value, names, nr);
-	fprintf(r->f, "  %-4s %016" PRIx64 " %s\n", name, value, bits);
+	fprintf(r->f, "  %-4s %016" PRIx64 "%s%s\n", name, value, bits[0] ? " " : "", bits);
 }
 
 static void print_controls(const struct report *r)

@@ -87,7 +87,7 @@ static int dispatch(int argc, char **argv)
 		return 0;
 	}
 	if (is_one_of(argv[1], "help", "--help") || !strcmp(argv[1], "-h"))
-		return argc > 2 ? help_command(argv[2]) : help();
+		return argc > 2 && strcmp(argv[2], "help") ? help_command(argv[2]) : help();
 	command = find(argv[1]);
 	if (!command)
 		return unknown(argv[1]);

@@ -252,13 +252,13 @@ static bool on_list(struct machine *m, struct client *c, const struct machine_ms
 int ledger_config_check(const struct ledger_config *c, struct quire_error *err)
 {
 	if (!c->memory_pages)
-		return quire_fail(err, -EINVAL, "refused: a machine needs memory");
+		return quire_fail(err, -EINVAL, "a machine has at least 4 KiB of memory");
 	if (c->memory_pages > MACHINE_PAGES_MAX || c->swap_pages > MACHINE_PAGES_MAX ||
 	    c->limit_pages > MACHINE_PAGES_MAX || c->reserved_huge_pages > MACHINE_PAGES_MAX ||
 	    c->admin_reserve_pages > MACHINE_PAGES_MAX || c->user_reserve_pages > MACHINE_PAGES_MAX)
-		return quire_fail(err, -EINVAL, "refused: a size beyond 64 bits of bytes");
+		return quire_fail(err, -EINVAL, "a size beyond 64 bits of bytes");
 	if (c->mode > OVERCOMMIT_NEVER || c->guess > GUESS_ESTIMATE)
-		return quire_fail(err, -EINVAL, "refused: overcommit modes are 0, 1 and 2");
+		return quire_fail(err, -EINVAL, "overcommit modes are 0, 1 and 2");
 	return 0;
 }
 
