@@ -125,7 +125,8 @@ static void on_host_failure(void *ctx, gpa_t gpa, int err)
 	unlock(&vm->lock);
 	if (err == -EDQUOT)
 		vm_end(vm, QUIRE_STATUS_OOM, "the machine has no memory for guest page %#llx, and "
-		       "nobody may be killed for it", (unsigned long long)gpa);
+		       "killing another guest is not allowed or not enough; give it more, or the "
+		       "guest less (-m)", (unsigned long long)gpa);
 	else
 		vm_end(vm, QUIRE_STATUS_HOST, "the host has no memory for guest page %#llx: %s; "
 		       "free some, or give the guest less (-m)", (unsigned long long)gpa,

@@ -11,7 +11,7 @@
  * touches the window: all accesses to guest memory go through guest_read, guest_write or
  * guest_map_iov, which consult stage 2 and so can never fault on ourselves.
  *
- * Threads: any thread may call anything here.  One mutex inside (gmem_lock) covers stage 2
+ * Threads: any thread may call anything here.  One lock inside (LOCK_GMEM) covers stage 2
  * and every change to the window; see mmu/locks.h.
  */
 #include <quire/error.h>
@@ -111,7 +111,8 @@ int gmem_open_ram(const struct gmem *gm);
 int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len);
 
 /*
- * Write buf to [gpa, gpa + len), bringing absent pages in.
+ * Write buf to [gpa, gpa + len), bringing absent pages in; waits for credits if need be, as
+ * guest_map_iov and gmem_populate do.
  * 0; -EFAULT: part is not RAM; -ENOMEM: the host has no memory; -EDQUOT: no credits (in all of
  * which nothing is written).
  */

@@ -177,8 +177,8 @@ static void kill_for(struct machine *m, struct tenant *victim, const struct tena
 static void deny(struct machine *m, struct tenant *head)
 {
 	machine_log(m, "out of memory: vm %u '%s' needs %" PRIu64 " pages, %" PRIu64 " free, min %"
-		    PRIu64 ": nobody may be killed for it, denied", head->id, head->promise.name,
-		    head->need_pages, budget_free(&m->budget), m->budget.min_pages);
+		    PRIu64 ": killing is not allowed or not enough, denied", head->id,
+		    head->promise.name, head->need_pages, budget_free(&m->budget), m->budget.min_pages);
 	pressure_forget(m, head);
 	channel_send(m, head, MACHINE_DENIED, 0);
 }
