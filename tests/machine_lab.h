@@ -6,6 +6,7 @@
  * A machine that is served step by step, with a clock that the test sets, and peers that say
  * whatever the test wants over socketpairs.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -22,6 +23,17 @@
 #include "../mmu/machine/wire.h"
 
 #define LAB_MS 1000000ULL
+
+static inline unsigned int open_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned int nr = 0;
+
+	while (readdir(dir))
+		nr++;
+	closedir(dir);
+	return nr;
+}
 
 struct lab {
 	struct machine *m;

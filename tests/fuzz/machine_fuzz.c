@@ -9,7 +9,6 @@
  * often enough that channels exist to be abused.  The processes that STARTED names are real:
  * sleepers, forked when one is needed and killed by whatever kills VMs.
  */
-#include <dirent.h>
 #include "../machine_lab.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
@@ -29,17 +28,6 @@ struct step {
 static int memfd, memfd_readonly, null_fd, pipe_fds[2];
 static pid_t sleeper;
 static bool is_set_up;
-
-static unsigned int open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned int nr = 0;
-
-	while (readdir(dir))
-		nr++;
-	closedir(dir);
-	return nr;
-}
 
 static void set_up(void)
 {
