@@ -156,10 +156,13 @@ static bool on_admit(struct machine *m, struct client *c, const struct machine_m
 	code = tenant_admit(m, c, &msg->admit, &t, &channel, &err);
 	if (code) {
 		m->refusals += code != -EAGAIN;
-		machine_log(m, "%s", err.text);
+		if (code != -EAGAIN || !c->asks_again)
+			machine_log(m, "%s", err.text);
+		c->asks_again = code == -EAGAIN;
 		refuse(m, c, code, err.text);
 		return true;
 	}
+	c->asks_again = false;
 	answer = wire_msg(MACHINE_ADMITTED, t->id);
 	answer.pages = t->account.credit_pages;
 	client_send(m, c, &answer, channel);

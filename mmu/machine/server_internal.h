@@ -49,6 +49,7 @@ struct client {
 	uint64_t hello_deadline_ns;
 	uint64_t promised_pages;	/* to its VMs alive: total_vm in the ledger's terms */
 	bool privileged;		/* root: may use the admin reserve */
+	bool asks_again;		/* its last ADMIT was answered with -EAGAIN */
 	pid_t pid;
 };
 
