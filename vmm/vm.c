@@ -119,14 +119,17 @@ static void on_wake(void *ctx)
 static void on_host_failure(void *ctx, gpa_t gpa, int err)
 {
 	struct vm *vm = ctx;
+	struct gmem_stats stats;
 
+	gmem_stats(vm->gm, &stats);
 	lock(&vm->lock);
 	vm->host_failed = true;
 	unlock(&vm->lock);
 	if (err == -EDQUOT)
-		vm_end(vm, QUIRE_STATUS_OOM, "the machine has no memory for guest page %#llx, and "
-		       "killing another guest is not allowed or not enough; give it more, or the "
-		       "guest less (-m)", (unsigned long long)gpa);
+		vm_end(vm, QUIRE_STATUS_OOM, "the machine has no memory for guest page %#llx beyond "
+		       "the %llu KiB that the guest has, and killing another is not allowed or not "
+		       "enough; give it more, or the guest less (-m)", (unsigned long long)gpa,
+		       (unsigned long long)stats.s2.pages[PG_PRIVATE] * (QUIRE_PAGE_SIZE / KiB));
 	else
 		vm_end(vm, QUIRE_STATUS_HOST, "the host has no memory for guest page %#llx: %s; "
 		       "free some, or give the guest less (-m)", (unsigned long long)gpa,

@@ -204,7 +204,7 @@ SKIP: {
 	ok($doc && $doc->{vms}[0]{name} eq 'one' && $doc->{vms}[0]{exit_status} == 9, '--stats of one');
 }
 $r = run('--machine-memory=64M', '--overcommit=1', '--oom-score-adj=-1000', '-m', '128M', $quill, 'fill', 1, 20000);
-ok($r->{status} eq 123 && $r->{err} =~ /\Aquire: [^\n]+killing another guest is not allowed or not enough[^\n]+\n\z/,
+ok($r->{status} eq 123 && $r->{err} =~ /\Aquire: [^\n]+KiB that the guest has, and killing another is not allowed[^\n]+\n\z/,
 	'nobody may be killed: the guest that needs memory ends, 123') or diag "$r->{status} $r->{err}";
 
 # ---- somebody is killed ----
