@@ -15,8 +15,7 @@
 # machine.  Files only grow here, so its blocks are not less than ram_file_bytes before and not
 # more than after.  The kernel's sum may be below the account, by the margin:
 #
-#   credits at hand     at most a batch of 32 MiB a VM, and never more than its RAM has left; none
-#                       that are spare stay with others while memory is short
+#   credits at hand     less than two batches of 32 MiB a VM, and never more than its RAM has left
 #   overhead not used   what a process has of its own, page tables included, is less than it was
 #                       charged: the rest is for stage 2 tables at their largest
 #
