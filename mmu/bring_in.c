@@ -254,6 +254,8 @@ static int populate_in_block(struct gmem *gm, gfn_t gfn, gfn_t next)
 {
 	int err = -EDQUOT;
 
+	while (gm->filling[SLOT_TOUCH] != NO_BLOCK)
+		pthread_cond_wait(&gm->filled, &gm->lock.mutex);
 	bring_in_settle(gm, gfn, gfn + 1);
 	if (next - gfn == QUIRE_BLOCK_PAGES && gm->config.hugepages == GMEM_HUGE_AUTO &&
 	    gm->filling[SLOT_TOUCH] == NO_BLOCK && gmem_block_is_absent(gm, gfn))
