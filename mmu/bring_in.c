@@ -9,7 +9,7 @@
  *   the page alone     if credits are short
  *
  * The group is aligned, not placed in the direction of recent faults: it needs no memory of
- * them, serves both directions alike, and measured the same (docs/benchmarks.md).
+ * them and serves both directions alike.
  *
  * Order: first the file and the window's page tables, then stage 2.  A touch in between finds
  * the page and goes on, or has raised an event that the pager answers when it gets the lock.
