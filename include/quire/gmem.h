@@ -170,6 +170,24 @@ int gmem_lookup(struct gmem *gm, gfn_t gfn, struct stage2_page *page);
 void gmem_stats(struct gmem *gm, struct gmem_stats *out);
 unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *what), void *ctx);
 
+/*
+ * A frame of a store, by a name that all VMs agree on: the segment's inode number and the frame's
+ * place in it.
+ */
+struct gmem_frame {
+	uint64_t segment;
+	uint64_t index;
+};
+
+/* Which frame gfn shares.  0; -ENOENT: it is not shared; -EFAULT: it is not RAM. */
+int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame);
+
+/*
+ * The pages of this VM that share a frame: the first `max` gfns, ascending, go to out.  Returns how
+ * many there are in all.
+ */
+uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t *out, uint64_t max);
+
 /* walk_2d over this memory, under its lock.  Never sets A/D bits unless access.set_ad. */
 enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
 			    struct walk_access access, struct walk_result *res);
