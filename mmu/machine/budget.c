@@ -95,3 +95,15 @@ void budget_readmit(struct budget *b, struct budget_vm *vm, uint64_t credits, ui
 	*vm = (struct budget_vm){ .credit_pages = credits, .overhead_pages = overhead };
 	b->used_pages += credits + overhead;
 }
+
+uint64_t budget_charge_store(struct budget *b, uint64_t frames)
+{
+	frames = min_u64(frames, above(b, b->min_pages / 2));
+	b->used_pages += frames;
+	return frames;
+}
+
+void budget_uncharge_store(struct budget *b, uint64_t frames)
+{
+	b->used_pages -= frames;
+}

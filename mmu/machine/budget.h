@@ -6,7 +6,7 @@
  * The budget: the frames that exist.  Where the ledger counts promises, this is the promise
  * kept: pages in the hands of VMs, and what VMs cost besides, never exceed the machine's memory.
  *
- *   memory == free + sum over VMs (credits + overhead)
+ *   memory == free + sum over VMs (credits + overhead) + frames of the stores
  *
  * A VM may make as many pages resident as it holds *credits*.  It asks for them in batches, so
  * that a first touch normally needs no message, and gives back what it does not need.  Watermarks
@@ -23,7 +23,7 @@
 
 struct budget {
 	uint64_t memory_pages;
-	uint64_t used_pages;	/* credits and overheads of all VMs */
+	uint64_t used_pages;	/* credits and overheads of all VMs, and store frames */
 	uint64_t min_pages, low_pages, high_pages;
 };
 
@@ -69,5 +69,14 @@ void budget_release(struct budget *b, struct budget_vm *vm);
 
 /* A VM that outlived its machine brings its true state: charged whatever the watermarks say. */
 void budget_readmit(struct budget *b, struct budget_vm *vm, uint64_t credits, uint64_t overhead);
+
+/*
+ * Charge frames of a store (store.h), which belong to no VM.  Returns how many of `frames` there
+ * is room for.  They may take free memory below min, down to half of it: a merge first makes one
+ * frame and then frees the private pages that are equal to it, so what it takes comes back
+ * within moments, doubled at least; and merging must go on when memory is shortest.
+ */
+uint64_t budget_charge_store(struct budget *b, uint64_t frames);
+void budget_uncharge_store(struct budget *b, uint64_t frames);
 
 #endif
