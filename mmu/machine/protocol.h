@@ -30,6 +30,13 @@
  *                             <--   VM ... VM, END     one per VM in order of id, at most
  *                                                      LIST_MAX; END's vm says where to go on,
  *                                                      0: that was the last
+ *   DOMAINS (vm: from which)  -->
+ *                             <--   DOMAIN ... END     as LIST; vm is the domain's own id
+ *   ELSEWHERE (vm)            -->
+ *                             <--   PAGES              hints of this VM whose hash another domain
+ *                                                      has too: what one domain would gain; or
+ *                                                      REFUSED (-ESRCH: no such VM).  Never told to a
+ *                                                      VM: it would learn what others have
  *   SET                       -->                      mode, ratio, memory, swap
  *                             <--   STATE              or REFUSED
  *
@@ -44,6 +51,9 @@
  *                             <--   GRANT              at least need; or DENIED: nobody can be
  *                                                      killed for it, the VM must end
  *   RETURN                    -->                      unspent credits
+ *   JOIN + socket             -->                      once, after ATTACH: one end of a unix
+ *                                                      SOCK_SEQPACKET pair, over which equal
+ *                                                      pages are found (merge_protocol.h)
  *                             <--   RECALL             please return what you can spare
  *                             <--   STOP               end in order
  *
@@ -52,6 +62,9 @@
  * it is answered at once, with GRANT of 0 pages if memory is short.  A RECALL is answered by
  * one RETURN, of 0 pages if need be; until then no other RECALL comes.  `vm` means nothing on a
  * channel.
+ *
+ * Domains.  VMs admitted with the same `domain` share their equal pages; a VM without one shares
+ * with itself alone.  A domain exists from its first member's JOIN to its last member's end.
  *
  * The VM's end is the end of its process, if the machine was told of one (STARTED), else the
  * channel's hang-up: everything it held returns.  A VM that hangs up and lives on keeps its
@@ -70,7 +83,7 @@
 #include <quire/types.h>
 
 #define MACHINE_MAGIC	   0x4d434851u	/* "QHCM" */
-#define MACHINE_VERSION	   1
+#define MACHINE_VERSION	   2
 #define MACHINE_NAME_MAX   47
 #define MACHINE_HELLO_SECONDS 5
 #define MACHINE_LIST_MAX   64
@@ -90,6 +103,8 @@ enum machine_type {
 	MACHINE_GET,
 	MACHINE_LIST,
 	MACHINE_SET,
+	MACHINE_DOMAINS,
+	MACHINE_ELSEWHERE,
 	/* control, machine to client (HELLO too) */
 	MACHINE_ADMITTED = 32,
 	MACHINE_REFUSED,
@@ -97,10 +112,13 @@ enum machine_type {
 	MACHINE_STATE,
 	MACHINE_VM,
 	MACHINE_END,
+	MACHINE_DOMAIN,
+	MACHINE_PAGES,
 	/* channel, VM to machine */
 	MACHINE_ATTACH = 64,
 	MACHINE_CREDIT,
 	MACHINE_RETURN,
+	MACHINE_JOIN,
 	/* channel, machine to VM */
 	MACHINE_GRANT = 96,
 	MACHINE_DENIED,
@@ -123,6 +141,7 @@ struct machine_admit {
 	int32_t oom_score_adj;
 	uint32_t readmit;		/* 0 or 1 */
 	char name[MACHINE_NAME_MAX + 1]; /* printable ASCII without blanks, may be empty */
+	char domain[MACHINE_NAME_MAX + 1]; /* the same; empty: one of its own */
 };
 
 struct machine_vm_record {
@@ -131,6 +150,23 @@ struct machine_vm_record {
 	int32_t oom_score_adj;
 	int32_t pid;
 	char name[MACHINE_NAME_MAX + 1];
+	char domain[MACHINE_NAME_MAX + 1];
+	uint64_t shared_refs;		/* references to store frames that it holds */
+};
+
+struct machine_domain_record {
+	char name[MACHINE_NAME_MAX + 1];
+	uint32_t vm;			/* of a domain without a name: whose it is */
+	uint32_t members;
+	uint64_t pages_shared;		/* frames in use */
+	uint64_t pages_sharing;		/* references beyond the first of each */
+	uint64_t hints;			/* pages that wait for a partner */
+	/* Pages, since the domain exists: */
+	uint64_t lookups;
+	uint64_t promotions;		/* became a frame */
+	uint64_t differs;		/* had a partner of the same hash, but other bytes */
+	uint64_t no_memory;		/* had a frame or a partner, and could not be given one */
+	uint64_t index_bytes, store_bytes; /* of metadata */
 };
 
 struct machine_gone {
@@ -165,6 +201,10 @@ struct machine_state {
 	uint64_t admissions, refusals, oom_kills;
 	uint32_t nr_vms;
 	int32_t pid;
+	uint64_t store_pages;		/* frames of all domains; part of resident_pages */
+	uint64_t store_references;
+	uint64_t merge_metadata_bytes;	/* of stores and indexes, besides */
+	uint64_t nr_domains;
 };
 
 struct machine_msg {
@@ -176,13 +216,14 @@ struct machine_msg {
 	union {
 		struct machine_admit admit;
 		struct machine_vm_record vm_record;
+		struct machine_domain_record domain_record;
 		struct machine_gone gone;
 		struct machine_settings set;
 		struct machine_state state;
 		struct {
 			uint64_t need_pages, want_pages;	/* CREDIT */
 		} credit;
-		uint64_t pages;		/* ADMITTED, GRANT, RETURN, RECALL */
+		uint64_t pages;		/* ADMITTED, GRANT, RETURN, RECALL, PAGES */
 		int32_t pid;		/* HELLO from the machine */
 		char text[240];		/* REFUSED: one line */
 	};

@@ -6,9 +6,10 @@
  * few records from each in a round loses nothing and gives everybody a turn.  A round is:
  *
  *   1. what is readable: records, hang-ups, ended processes
- *   2. deadlines that passed: silent clients, waiting VMs, a stop
- *   3. CREDITs that can be granted now
- *   4. the graveyard: what ended in this round is freed
+ *   2. one packet about equal pages, of all that wait
+ *   3. deadlines that passed: silent clients, waiting VMs, a stop
+ *   4. CREDITs that can be granted now
+ *   5. the graveyard: what ended in this round is freed
  *
  * A descriptor that came from a peer may have other owners, so closing ours does not take it
  * out of the epoll set: source_close() does that first, always.
@@ -101,6 +102,8 @@ int machine_create(const struct machine_config *config, struct machine **out,
 	TAILQ_INIT(&m->tenants);
 	TAILQ_INIT(&m->dead_tenants);
 	TAILQ_INIT(&m->queue);
+	TAILQ_INIT(&m->merges);
+	TAILQ_INIT(&m->domains);
 	m->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (m->epoll < 0) {
 		code = quire_fail(err, -errno, "cannot create an epoll set: %s", strerror(errno));
@@ -138,6 +141,7 @@ void machine_destroy(struct machine *m)
 		tenant_end(m, TAILQ_FIRST(&m->tenants));
 	assert(!m->ledger.committed_pages && !m->budget.used_pages);
 	assert(TAILQ_EMPTY(&m->queue) && !m->nr_clients && !m->nr_tenants);
+	assert(TAILQ_EMPTY(&m->merges) && TAILQ_EMPTY(&m->domains));
 	bury(m);
 	listener_close(&m->listener);
 	close(m->epoll);
@@ -255,6 +259,9 @@ static void dispatch(struct machine *m, struct source *s)
 	case SOURCE_PROCESS:
 		tenant_end(m, s->owner);
 		break;
+	case SOURCE_MERGE:
+		merge_ready(m, s->owner);
+		break;
 	}
 }
 
@@ -274,6 +281,7 @@ int machine_serve(struct machine *m)
 		return -errno;
 	for (int i = 0; i < nr; i++)
 		dispatch(m, events[i].data.ptr);
+	merge_serve(m);
 	expire(m);
 	pressure_serve(m);
 	bury(m);

@@ -252,6 +252,44 @@ static bool on_list(struct machine *m, struct client *c, const struct machine_ms
 	return true;
 }
 
+static bool on_domains(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
+{
+	struct machine_msg end = wire_msg(MACHINE_END, 0);
+	const struct domain *d;
+	unsigned int nr = 0;
+
+	(void)fd;
+	TAILQ_FOREACH(d, &m->domains, link) {
+		struct machine_msg answer = wire_msg(MACHINE_DOMAIN, d->id);
+
+		if (d->id < msg->vm)
+			continue;
+		if (nr++ == MACHINE_LIST_MAX) {
+			end.vm = d->id;
+			break;
+		}
+		domain_record(d, &answer.domain_record);
+		client_send(m, c, &answer, -1);
+	}
+	client_send(m, c, &end, -1);
+	return true;
+}
+
+static bool on_elsewhere(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
+{
+	struct machine_msg answer = wire_msg(MACHINE_PAGES, msg->vm);
+	const struct tenant *t = tenant_find(m, msg->vm);
+
+	(void)fd;
+	if (!t) {
+		refuse(m, c, -ESRCH, "there is no such VM");
+		return true;
+	}
+	answer.pages = merge_elsewhere(m, t);
+	client_send(m, c, &answer, -1);
+	return true;
+}
+
 int ledger_config_check(const struct ledger_config *c, struct quire_error *err)
 {
 	if (!c->memory_pages)
@@ -329,6 +367,8 @@ static const struct control_rule {
 	[MACHINE_GET]	  = { CLIENT_CONTROL, false, on_get },
 	[MACHINE_LIST]	  = { CLIENT_CONTROL, false, on_list },
 	[MACHINE_SET]	  = { CLIENT_CONTROL, false, on_set },
+	[MACHINE_DOMAINS] = { CLIENT_CONTROL, false, on_domains },
+	[MACHINE_ELSEWHERE] = { CLIENT_CONTROL, false, on_elsewhere },
 };
 
 static bool client_message(struct machine *m, struct client *c, const struct machine_msg *msg,

@@ -8,6 +8,7 @@
  *   server.c           the loop: descriptors, deadlines, life and death of the whole
  *   server_control.c   control connections: who may ask, and every request
  *   server_tenant.c    a VM's life here, and what it says on its channel
+ *   server_merge.c     domains, and what a VM says about equal pages
  *   server_pressure.c  requests that must wait: recall, the choice of a victim, denial
  *   server_state.c     numbers for others, and the audit
  *
@@ -19,6 +20,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 #include "budget.h"
+#include "domain.h"
 #include "listen.h"
 #include "server.h"
 
@@ -28,7 +30,7 @@
 #define PACKETS_PER_ROUND 16
 
 /* A descriptor in the epoll set; fd -1 is none. */
-enum source_kind { SOURCE_LISTENER, SOURCE_CLIENT, SOURCE_CHANNEL, SOURCE_PROCESS };
+enum source_kind { SOURCE_LISTENER, SOURCE_CLIENT, SOURCE_CHANNEL, SOURCE_PROCESS, SOURCE_MERGE };
 
 struct source {
 	enum source_kind kind;
@@ -64,8 +66,11 @@ enum tenant_state {
 struct tenant {
 	TAILQ_ENTRY(tenant) link;	/* in order of id */
 	TAILQ_ENTRY(tenant) in_queue;	/* while need_pages != 0 */
+	TAILQ_ENTRY(tenant) in_merges;	/* while merge_waits */
 	struct source channel;
 	struct source process;		/* pidfd */
+	struct source merge;		/* after JOIN */
+	struct member *member;		/* of a domain, from JOIN to its end; or NULL */
 	struct client *launcher;	/* NULL: it hung up */
 	struct budget_vm account;
 	struct machine_admit promise;
@@ -78,6 +83,7 @@ struct tenant {
 	pid_t pid;
 	int ram;			/* its RAM file, read-only; -1 before ATTACH */
 	bool recalled;			/* a RECALL is unanswered */
+	bool merge_waits;		/* something is to be read from `merge` */
 	bool immortal;			/* the kernel would not let us kill it */
 };
 
@@ -94,8 +100,10 @@ struct machine {
 	struct client_list clients, dead_clients;
 	struct tenant_list tenants, dead_tenants;
 	struct tenant_list queue;	/* CREDITs that wait, in order of arrival */
-	unsigned int nr_clients, nr_tenants;
-	uint32_t last_id;
+	struct tenant_list merges;	/* merge connections to be read, in order of arrival */
+	TAILQ_HEAD(domain_list, domain) domains;
+	unsigned int nr_clients, nr_tenants, nr_domains;
+	uint32_t last_id, last_domain_id;
 	bool had_clients;
 	bool stopping;
 	/* Deadlines in ns of the clock, 0: none. */
@@ -104,6 +112,7 @@ struct machine {
 	uint64_t next_recall_ns;	/* no general recall before */
 	uint64_t stop_deadline_ns;
 	uint64_t admissions, refusals, oom_kills;
+	struct merge_msg merge_ask, merge_answer;	/* the packet being served */
 };
 
 /* server.c */
@@ -129,6 +138,15 @@ int channel_send(struct machine *m, struct tenant *t, enum machine_type type, ui
 void tenant_end(struct machine *m, struct tenant *t);
 bool tenant_kill(struct machine *m, struct tenant *t, enum machine_reason reason);
 bool tenant_can_be_killed(const struct tenant *t);
+void tenant_misbehaved(struct machine *m, struct tenant *t, const char *why);
+
+/* server_merge.c */
+const char *merge_join(struct machine *m, struct tenant *t, int *fd);	/* NULL, or which rule broke */
+void merge_ready(struct machine *m, struct tenant *t);
+void merge_serve(struct machine *m);
+void merge_hang_up(struct machine *m, struct tenant *t);	/* it keeps its references */
+void merge_end(struct machine *m, struct tenant *t);		/* it is dead */
+uint64_t merge_elsewhere(const struct machine *m, const struct tenant *t);
 
 /* server_pressure.c */
 void pressure_request(struct machine *m, struct tenant *t, uint64_t need, uint64_t want);

@@ -3,7 +3,7 @@
  * Numbers, and whether they add up.
  *
  *   committed  == sum over tenants of (RAM + overhead)
- *   used       == sum over tenants of (credits + overhead)
+ *   used       == sum over tenants of (credits + overhead) + frames of the stores
  *   promised to the VMs of a client == sum over its tenants
  *   a CREDIT waits  <=>  its tenant is in the queue, with its channel open
  */
@@ -36,6 +36,8 @@ void tenant_record(const struct tenant *t, struct machine_vm_record *r)
 	r->oom_score_adj = t->promise.oom_score_adj;
 	r->pid = t->pid;
 	memcpy(r->name, t->promise.name, sizeof(r->name));
+	memcpy(r->domain, t->promise.domain, sizeof(r->domain));
+	r->shared_refs = t->member ? t->member->references : 0;
 }
 
 static void get_settings(const struct ledger_config *c, struct machine_settings *s)
@@ -55,6 +57,19 @@ static void get_settings(const struct ledger_config *c, struct machine_settings 
 	};
 }
 
+static void get_merge_state(const struct machine *m, struct machine_state *s)
+{
+	const struct domain *d;
+
+	TAILQ_FOREACH(d, &m->domains, link) {
+		s->store_pages += d->store.used_frames;
+		s->store_references += d->store.references;
+		s->resident_pages += store_resident_frames(&d->store);
+		s->merge_metadata_bytes += domain_index_bytes(d) + domain_store_bytes(d);
+	}
+	s->nr_domains = m->nr_domains;
+}
+
 void machine_get_state(struct machine *m, struct machine_state *s)
 {
 	const struct tenant *t;
@@ -68,6 +83,7 @@ void machine_get_state(struct machine *m, struct machine_state *s)
 		s->overhead_pages += t->account.overhead_pages;
 		s->resident_pages += tenant_resident_pages(t);
 	}
+	get_merge_state(m, s);
 	s->free_pages = budget_free(&m->budget);
 	s->min_pages = m->budget.min_pages;
 	s->low_pages = m->budget.low_pages;
@@ -115,6 +131,35 @@ static void audit_tenant(struct audit *a, const struct machine *m, const struct 
 	expect(a, t->state == TENANT_DYING && t->channel.fd >= 0, false, "dying, yet heard", t->id);
 }
 
+static void expect_of_domain(void *ctx, uint64_t got, uint64_t want, const char *what)
+{
+	expect(ctx, got, want, what, 0);
+}
+
+/* Returns the frames of all domains. */
+static uint64_t audit_domains(struct audit *a, const struct machine *m)
+{
+	unsigned int nr = 0, members = 0, joined = 0;
+	const struct domain *d;
+	const struct tenant *t;
+	uint64_t frames = 0;
+
+	TAILQ_FOREACH(d, &m->domains, link) {
+		domain_audit(d, expect_of_domain, a);
+		expect(a, d->nr_members != 0, true, "a domain has members", 0);
+		members += d->nr_members;
+		frames += d->store.used_frames;
+		nr++;
+	}
+	TAILQ_FOREACH(t, &m->tenants, link) {
+		joined += t->member != NULL;
+		expect(a, t->merge.fd >= 0 && !t->member, false, "a connection of no member", t->id);
+	}
+	expect(a, joined, members, "members of all domains", 0);
+	expect(a, m->nr_domains, nr, "domains", 0);
+	return frames;
+}
+
 static void audit_clients(struct audit *a, const struct machine *m)
 {
 	unsigned int nr = 0;
@@ -149,6 +194,7 @@ unsigned int machine_audit(struct machine *m, void (*report)(void *ctx, const ch
 		nr++;
 	}
 	expect(&a, m->ledger.committed_pages, committed, "committed pages", 0);
+	used += audit_domains(&a, m);
 	expect(&a, m->budget.used_pages, used, "used pages", 0);
 	expect(&a, m->budget.memory_pages, m->ledger.config.memory_pages, "memory of the budget", 0);
 	expect(&a, m->nr_tenants, nr, "VMs", 0);

@@ -66,6 +66,9 @@ static int check(const struct machine *m, const struct machine_admit *a, struct 
 		return quire_fail(err, -EINVAL, "refused: oom_score_adj is -1000 to 1000");
 	if (!name_is_fine(a->name))
 		return quire_fail(err, -EINVAL, "refused: a name is printable ASCII without blanks");
+	if (!name_is_fine(a->domain))
+		return quire_fail(err, -EINVAL, "refused: a domain's name is printable ASCII without "
+				  "blanks");
 	if (a->readmit > 1 || a->credit_pages > (a->readmit ? a->ram_pages : 0))
 		return quire_fail(err, -EINVAL, "refused: more credits claimed than RAM promised");
 	if (m->stopping)
@@ -147,6 +150,7 @@ static struct tenant *tenant_create(struct machine *m, struct client *c,
 		return NULL;
 	t->channel = (struct source){ .kind = SOURCE_CHANNEL, .fd = channel, .owner = t };
 	t->process = (struct source){ .kind = SOURCE_PROCESS, .fd = -1, .owner = t };
+	t->merge = (struct source){ .kind = SOURCE_MERGE, .fd = -1, .owner = t };
 	t->ram = -1;
 	t->launcher = c;
 	t->promise = *admit;
@@ -224,6 +228,7 @@ void tenant_end(struct machine *m, struct tenant *t)
 	machine_log(m, "vm %u '%s': gone, %" PRIu64 " pages promised, %" PRIu64 " credits and %" PRIu64
 		    " overhead are back", t->id, t->promise.name, tenant_promised_pages(t),
 		    t->account.credit_pages, t->account.overhead_pages);
+	merge_end(m, t);
 	ledger_uncommit(&m->ledger, tenant_promised_pages(t));
 	budget_release(&m->budget, &t->account);
 	if (t->launcher)
@@ -265,15 +270,17 @@ bool tenant_kill(struct machine *m, struct tenant *t, enum machine_reason reason
 	t->gone.reason = reason;
 	pressure_forget(m, t);
 	source_close(m, &t->channel);
+	merge_hang_up(m, t);
 	return true;
 }
 
-static void misbehaved(struct machine *m, struct tenant *t, const char *why)
+void tenant_misbehaved(struct machine *m, struct tenant *t, const char *why)
 {
 	machine_log(m, "vm %u '%s': its channel broke the rules: %s", t->id, t->promise.name, why);
 	t->gone.reason = MACHINE_MISBEHAVED;
 	pressure_forget(m, t);
 	source_close(m, &t->channel);
+	merge_hang_up(m, t);
 	if (!tenant_kill(m, t, MACHINE_MISBEHAVED) && t->state == TENANT_ADMITTED)
 		tenant_end(m, t);
 }
@@ -296,7 +303,7 @@ int channel_send(struct machine *m, struct tenant *t, enum machine_type type, ui
 	msg.pages = pages;
 	code = wire_send(t->channel.fd, &msg, -1);
 	if (code == -EAGAIN)
-		misbehaved(m, t, "it does not read its answers");
+		tenant_misbehaved(m, t, "it does not read its answers");
 	else if (code)
 		hung_up(m, t);
 	return code;
@@ -357,6 +364,13 @@ static const char *on_return(struct machine *m, struct tenant *t, const struct m
 	return NULL;
 }
 
+static const char *on_join(struct machine *m, struct tenant *t, const struct machine_msg *msg,
+			   int *fd)
+{
+	(void)msg;
+	return merge_join(m, t, fd);
+}
+
 static const struct channel_rule {
 	bool descriptor;
 	/* Returns which rule was broken, or NULL. */
@@ -366,6 +380,7 @@ static const struct channel_rule {
 	[MACHINE_ATTACH] = { true, on_attach },
 	[MACHINE_CREDIT] = { false, on_credit },
 	[MACHINE_RETURN] = { false, on_return },
+	[MACHINE_JOIN] = { true, on_join },
 };
 
 static const char *channel_message(struct machine *m, struct tenant *t,
@@ -394,13 +409,13 @@ void channel_ready(struct machine *m, struct tenant *t)
 			if (code == -ECONNRESET)
 				hung_up(m, t);
 			else
-				misbehaved(m, t, "not a record of ours");
+				tenant_misbehaved(m, t, "not a record of ours");
 			return;
 		}
 		fault = channel_message(m, t, &msg, &fd);
 		if (fd >= 0)
 			close(fd);
 		if (fault)
-			misbehaved(m, t, fault);
+			tenant_misbehaved(m, t, fault);
 	}
 }

@@ -23,9 +23,9 @@ union fd_control {
 	struct cmsghdr align;
 };
 
-int wire_send(int fd, const struct machine_msg *msg, int attach)
+static int send_record(int fd, const void *record, size_t bytes, int attach)
 {
-	struct iovec iov = { .iov_base = (void *)msg, .iov_len = sizeof(*msg) };
+	struct iovec iov = { .iov_base = (void *)record, .iov_len = bytes };
 	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
 	union fd_control control;
 	ssize_t n;
@@ -46,6 +46,16 @@ int wire_send(int fd, const struct machine_msg *msg, int attach)
 		n = sendmsg(fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
+}
+
+int wire_send(int fd, const struct machine_msg *msg, int attach)
+{
+	return send_record(fd, msg, sizeof(*msg), attach);
+}
+
+int wire_send_merge(int fd, const struct merge_msg *msg, int attach)
+{
+	return send_record(fd, msg, sizeof(*msg), attach);
 }
 
 /* Keep the first descriptor and close the rest.  Returns how many came. */
@@ -77,15 +87,14 @@ static int reject(int *attached, int error)
 	return error;
 }
 
-/* 1, or why these n bytes with nr descriptors are no record. */
-static int check(const struct machine_msg *msg, ssize_t n, unsigned int nr, int flags)
+/* 1, or why n bytes with nr descriptors are not one record of this size. */
+static int check(size_t bytes, ssize_t n, unsigned int nr, int flags)
 {
 	if (n == 0 && !nr)
 		return -ECONNRESET;
-	if (n != sizeof(*msg) || flags & (MSG_TRUNC | MSG_CTRUNC) || nr > 1 ||
-	    msg->magic != MACHINE_MAGIC)
+	if (n != (ssize_t)bytes || flags & (MSG_TRUNC | MSG_CTRUNC) || nr > 1)
 		return -EPROTO;
-	return msg->version == MACHINE_VERSION ? 1 : -EPROTONOSUPPORT;
+	return 1;
 }
 
 /*
@@ -103,9 +112,9 @@ static ssize_t receive(int fd, struct msghdr *h)
 	return n;
 }
 
-int wire_recv(int fd, struct machine_msg *msg, int *attached)
+static int recv_record(int fd, void *record, size_t bytes, int *attached)
 {
-	struct iovec iov = { .iov_base = msg, .iov_len = sizeof(*msg) };
+	struct iovec iov = { .iov_base = record, .iov_len = bytes };
 	union fd_control control;
 	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf,
 			    .msg_controllen = sizeof(control.buf) };
@@ -118,8 +127,36 @@ int wire_recv(int fd, struct machine_msg *msg, int *attached)
 	if (n < 0)
 		return errno == EAGAIN ? 0 : -ECONNRESET;
 	nr = take_descriptors(&h, attached);
-	code = check(msg, n, nr, h.msg_flags);
+	code = check(bytes, n, nr, h.msg_flags);
 	return code == 1 ? 1 : reject(attached, code);
+}
+
+int wire_recv(int fd, struct machine_msg *msg, int *attached)
+{
+	int code = recv_record(fd, msg, sizeof(*msg), attached);
+
+	if (code == 1 && msg->magic != MACHINE_MAGIC)
+		return reject(attached, -EPROTO);
+	if (code == 1 && msg->version != MACHINE_VERSION)
+		return reject(attached, -EPROTONOSUPPORT);
+	return code;
+}
+
+void wire_merge_header(struct merge_msg *msg, enum merge_type type)
+{
+	msg->magic = MERGE_MAGIC;
+	msg->version = MACHINE_VERSION;
+	msg->type = (uint16_t)type;
+}
+
+int wire_recv_merge(int fd, struct merge_msg *msg, int *attached)
+{
+	int code = recv_record(fd, msg, sizeof(*msg), attached);
+
+	if (code == 1 && (msg->magic != MERGE_MAGIC || msg->version != MACHINE_VERSION ||
+			  msg->nr > MERGE_BATCH))
+		return reject(attached, -EPROTO);
+	return code;
 }
 
 int wire_address(const char *address, struct sockaddr_un *sun, socklen_t *len,

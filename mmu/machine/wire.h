@@ -3,12 +3,13 @@
 #define QUIRE_MACHINE_WIRE_H
 
 /*
- * One record of protocol.h, out and in.  Neither call blocks, and a hostile peer can neither
+ * One record of protocol.h, or of merge_protocol.h, out and in.  Neither call blocks, and a hostile peer can neither
  * make one fail in a way that is not listed nor leave a descriptor behind.
  */
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <quire/error.h>
+#include "merge_protocol.h"
 #include "protocol.h"
 
 /* A record of this type, all else 0. */
@@ -27,6 +28,11 @@ int wire_send(int fd, const struct machine_msg *msg, int attach);
  * version, whose rest means nothing; -EPROTO: not a record, or more than one descriptor.
  */
 int wire_recv(int fd, struct machine_msg *msg, int *attached);
+
+/* The same for what is said about equal pages. */
+void wire_merge_header(struct merge_msg *msg, enum merge_type type);
+int wire_send_merge(int fd, const struct merge_msg *msg, int attach);
+int wire_recv_merge(int fd, struct merge_msg *msg, int *attached);	/* no -EPROTONOSUPPORT */
 
 /*
  * The socket address that `address` means: NULL the default, "@NAME" an abstract one, else a

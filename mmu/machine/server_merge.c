@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Equal pages: who belongs to which domain, and what VMs say over the connections of their own that
+ * they brought for it (merge_protocol.h).
+ *
+ * A packet may cost half a millisecond, a thousand times what a CREDIT costs, and credits must not
+ * wait for merges.  So a connection that has something to say waits for its turn in a queue, and
+ * each round of the machine's loop serves just the first.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "server_internal.h"
+#include "wire.h"
+
+/* As many pages as KVM's largest memory slot has; and a gfn is half an entry of the index. */
+#define GFNS_MAX (1ULL << 31)
+
+/* Answers that may be under way to a VM: it asks once at a time. */
+#define ANSWERS_MAX 8
+
+static struct domain *find_domain(struct machine *m, const char *name)
+{
+	struct domain *d;
+
+	TAILQ_FOREACH(d, &m->domains, link)
+		if (*name && !strcmp(d->name, name))
+			return d;
+	return NULL;
+}
+
+static struct domain *add_domain(struct machine *m, const struct tenant *t)
+{
+	struct domain *d = domain_create(&m->budget, t->promise.domain, MERGE_MAX_SEGMENTS);
+
+	if (!d)
+		return NULL;
+	d->id = ++m->last_domain_id;
+	d->vm = *d->name ? 0 : t->id;
+	TAILQ_INSERT_TAIL(&m->domains, d, link);
+	m->nr_domains++;
+	return d;
+}
+
+static void drop_if_empty(struct machine *m, struct domain *d)
+{
+	if (d->nr_members)
+		return;
+	TAILQ_REMOVE(&m->domains, d, link);
+	m->nr_domains--;
+	domain_destroy(d);
+}
+
+/* Its RAM file may be larger than what it promised; a VM is no larger. */
+static uint64_t mergeable_pages(const struct tenant *t)
+{
+	uint64_t promised = align_up(t->promise.ram_pages, QUIRE_BLOCK_PAGES);
+	struct stat st;
+
+	if (fstat(t->ram, &st))
+		return 0;
+	return min_u64(promised, (uint64_t)st.st_size / QUIRE_PAGE_SIZE);
+}
+
+static bool is_seqpacket(int fd)
+{
+	int domain = 0, type = 0;
+	socklen_t len = sizeof(int);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_UNIX &&
+	       !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) && type == SOCK_SEQPACKET;
+}
+
+const char *merge_join(struct machine *m, struct tenant *t, int *fd)
+{
+	int room = ANSWERS_MAX * (int)sizeof(struct merge_msg);
+	uint64_t pages;
+	struct domain *d;
+
+	if (t->ram < 0 || t->member)
+		return t->member ? "a second JOIN" : "a JOIN before ATTACH";
+	if (!is_seqpacket(*fd))
+		return "a JOIN with what is no unix packet socket";
+	pages = mergeable_pages(t);
+	if (!pages || pages > GFNS_MAX)
+		return "a JOIN with a RAM file that is too small or too large";
+	d = find_domain(m, t->promise.domain);
+	if (!d)
+		d = add_domain(m, t);
+	t->member = d ? domain_join(d, t->ram, pages) : NULL;
+	if (!t->member) {
+		/* It sees its socket hang up, and shares nothing. */
+		machine_log(m, "vm %u '%s': no memory to merge its pages", t->id, t->promise.name);
+		if (d)
+			drop_if_empty(m, d);
+		return NULL;
+	}
+	setsockopt(*fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	t->merge = (struct source){ .kind = SOURCE_MERGE, .fd = *fd, .owner = t };
+	*fd = -1;
+	if (source_add(m, &t->merge))
+		merge_hang_up(m, t);
+	machine_log(m, "vm %u '%s': joined domain %u '%s'", t->id, t->promise.name, d->id, d->name);
+	return NULL;
+}
+
+void merge_hang_up(struct machine *m, struct tenant *t)
+{
+	source_close(m, &t->merge);
+	if (t->merge_waits)
+		TAILQ_REMOVE(&m->merges, t, in_merges);
+	t->merge_waits = false;
+}
+
+void merge_end(struct machine *m, struct tenant *t)
+{
+	struct domain *d = t->member ? t->member->domain : NULL;
+
+	merge_hang_up(m, t);
+	domain_leave(t->member);
+	t->member = NULL;
+	if (d)
+		drop_if_empty(m, d);
+}
+
+void merge_ready(struct machine *m, struct tenant *t)
+{
+	if (t->merge_waits)
+		return;
+	t->merge_waits = true;
+	TAILQ_INSERT_TAIL(&m->merges, t, in_merges);
+}
+
+/* Send m->merge_answer. */
+static void reply(struct machine *m, struct tenant *t, int attach)
+{
+	int code = wire_send_merge(t->merge.fd, &m->merge_answer, attach);
+
+	if (code == -EAGAIN)
+		tenant_misbehaved(m, t, "it does not read the answers about its pages");
+	else if (code)
+		merge_hang_up(m, t);
+}
+
+static void begin_answer(struct machine *m, enum merge_type type, uint32_t arg)
+{
+	memset(&m->merge_answer, 0, sizeof(m->merge_answer));
+	wire_merge_header(&m->merge_answer, type);
+	m->merge_answer.arg = arg;
+}
+
+static void segment(struct machine *m, struct tenant *t, uint32_t which)
+{
+	int fd = store_open(&t->member->domain->store, which);
+
+	begin_answer(m, fd < 0 ? MERGE_FRAMES : MERGE_SEGMENT, fd < 0 ? 0 : which);
+	reply(m, t, fd);
+	if (fd >= 0)
+		close(fd);
+}
+
+static const char *serve(struct machine *m, struct tenant *t, const struct merge_msg *ask)
+{
+	const char *fault = NULL;
+
+	switch (ask->type) {
+	case MERGE_LOOKUP:
+		begin_answer(m, MERGE_FRAMES, 0);
+		fault = domain_lookup(t->member, ask, &m->merge_answer);
+		break;
+	case MERGE_NEWS:
+		begin_answer(m, MERGE_FRAMES, 0);
+		domain_news(t->member, &m->merge_answer);
+		break;
+	case MERGE_DROP:
+		return domain_drop(t->member, ask);
+	case MERGE_SEGMENT:
+		segment(m, t, ask->arg);
+		return NULL;
+	default:
+		return "a type that is none of merging";
+	}
+	if (!fault)
+		reply(m, t, -1);
+	return fault;
+}
+
+static void receive(struct machine *m, struct tenant *t)
+{
+	const char *fault;
+	int fd, code = wire_recv_merge(t->merge.fd, &m->merge_ask, &fd);
+
+	if (!code)
+		return;
+	if (code == -ECONNRESET) {
+		merge_hang_up(m, t);
+		return;
+	}
+	fault = code < 0 ? "not a record of merging" :
+		fd >= 0 ? "a descriptor too many" : serve(m, t, &m->merge_ask);
+	if (fd >= 0)
+		close(fd);
+	if (fault)
+		tenant_misbehaved(m, t, fault);
+}
+
+void merge_serve(struct machine *m)
+{
+	struct tenant *t = TAILQ_FIRST(&m->merges);
+
+	if (!t)
+		return;
+	TAILQ_REMOVE(&m->merges, t, in_merges);
+	t->merge_waits = false;
+	receive(m, t);
+}
+
+uint64_t merge_elsewhere(const struct machine *m, const struct tenant *t)
+{
+	const struct domain *d;
+	uint64_t pages = 0;
+
+	TAILQ_FOREACH(d, &m->domains, link)
+		if (t->member && d != t->member->domain)
+			pages += domain_elsewhere(t->member, d);
+	return pages;
+}
