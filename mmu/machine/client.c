@@ -236,12 +236,31 @@ int machine_client_get(struct machine_client *c, struct machine_state *state,
 	return code;
 }
 
-/* One part of the list.  *from becomes where to go on, 0 at the end. */
-static int list_part(struct machine_client *c, uint32_t *from,
-		     void (*each)(void *ctx, uint32_t vm, const struct machine_vm_record *r),
-		     void *ctx, struct quire_error *err)
+/* A list in parts, and whom to tell of its entries. */
+struct list {
+	enum machine_type ask, entry;
+	void (*vm)(void *ctx, uint32_t id, const struct machine_vm_record *r);
+	void (*domain)(void *ctx, uint32_t id, const struct machine_domain_record *r);
+	void *ctx;
+};
+
+static void list_entry(const struct list *list, struct machine_msg *msg)
 {
-	struct machine_msg msg = wire_msg(MACHINE_LIST, *from);
+	if (list->entry == MACHINE_VM) {
+		msg->vm_record.name[MACHINE_NAME_MAX] = '\0';
+		msg->vm_record.domain[MACHINE_NAME_MAX] = '\0';
+		list->vm(list->ctx, msg->vm, &msg->vm_record);
+	} else {
+		msg->domain_record.name[MACHINE_NAME_MAX] = '\0';
+		list->domain(list->ctx, msg->vm, &msg->domain_record);
+	}
+}
+
+/* One part of the list.  *from becomes where to go on, 0 at the end. */
+static int list_part(struct machine_client *c, const struct list *list, uint32_t *from,
+		     struct quire_error *err)
+{
+	struct machine_msg msg = wire_msg(list->ask, *from);
 	int fd, code = send_msg(c, &msg, -1);
 
 	if (code)
@@ -257,24 +276,51 @@ static int list_part(struct machine_client *c, uint32_t *from,
 			*from = msg.vm;
 			return code;
 		}
-		code = expect(&msg, &fd, MACHINE_VM, false, err);
+		code = expect(&msg, &fd, list->entry, false, err);
 		if (code)
 			return code;
-		msg.vm_record.name[MACHINE_NAME_MAX] = '\0';
-		each(ctx, msg.vm, &msg.vm_record);
+		list_entry(list, &msg);
 	}
+}
+
+static int list_all(struct machine_client *c, const struct list *list, struct quire_error *err)
+{
+	uint32_t from = 0;
+	int code;
+
+	do
+		code = list_part(c, list, &from, err);
+	while (!code && from);
+	return code;
 }
 
 int machine_client_list(struct machine_client *c,
 			void (*each)(void *ctx, uint32_t vm, const struct machine_vm_record *r),
 			void *ctx, struct quire_error *err)
 {
-	uint32_t from = 0;
-	int code;
+	struct list list = { MACHINE_LIST, MACHINE_VM, .vm = each, .ctx = ctx };
 
-	do
-		code = list_part(c, &from, each, ctx, err);
-	while (!code && from);
+	return list_all(c, &list, err);
+}
+
+int machine_client_domains(struct machine_client *c,
+			   void (*each)(void *ctx, uint32_t id,
+					const struct machine_domain_record *r),
+			   void *ctx, struct quire_error *err)
+{
+	struct list list = { MACHINE_DOMAINS, MACHINE_DOMAIN, .domain = each, .ctx = ctx };
+
+	return list_all(c, &list, err);
+}
+
+int machine_client_elsewhere(struct machine_client *c, uint32_t vm, uint64_t *pages,
+			     struct quire_error *err)
+{
+	struct machine_msg msg = wire_msg(MACHINE_ELSEWHERE, vm);
+	int code = ask(c, &msg, MACHINE_PAGES, false, NULL, err);
+
+	if (!code)
+		*pages = msg.pages;
 	return code;
 }
 

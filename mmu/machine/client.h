@@ -61,6 +61,16 @@ int machine_client_list(struct machine_client *c,
 			void (*each)(void *ctx, uint32_t vm, const struct machine_vm_record *r),
 			void *ctx, struct quire_error *err);
 
+/* Call each for every domain that has members, in order of id. */
+int machine_client_domains(struct machine_client *c,
+			   void (*each)(void *ctx, uint32_t id,
+					const struct machine_domain_record *r),
+			   void *ctx, struct quire_error *err);
+
+/* How many of vm's pages that found no partner have one in another domain.  -ESRCH: no such VM. */
+int machine_client_elsewhere(struct machine_client *c, uint32_t vm, uint64_t *pages,
+			     struct quire_error *err);
+
 /* Change what settings->fields says; *state (may be NULL) is what came of it.  -EINVAL: refused. */
 int machine_client_set(struct machine_client *c, const struct machine_settings *settings,
 		       struct machine_state *state, struct quire_error *err);

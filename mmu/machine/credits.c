@@ -47,6 +47,7 @@ struct credits {
 	bool asked;			/* [m] a CREDIT is under way */
 	bool scarce, congested;		/* [m] */
 	bool owes_return, owes_attach;	/* [m] */
+	bool joined;			/* [m] the machine at this channel was given a connection */
 	bool cancelled, quitting;	/* [m] */
 };
 
@@ -215,6 +216,7 @@ static struct pollfd look(struct credits *c, bool *quit)
 		c->channel = c->next_channel;
 		c->next_channel = -1;
 		c->owes_attach = c->ram >= 0;
+		c->joined = false;
 		flush(c);
 		pthread_cond_broadcast(&c->changed);
 	}
@@ -322,6 +324,32 @@ int credits_attach(struct credits *c, int ram_readonly)
 	flush(c);
 	unlock(&c->lock);
 	return 0;
+}
+
+/* Said in the same order as ATTACH, which must come first. */
+static int join(struct credits *c, int fd)
+{
+	struct machine_msg msg = wire_msg(MACHINE_JOIN, 0);
+
+	if (c->channel < 0)
+		return -ENOTCONN;
+	if (c->joined)
+		return -EALREADY;
+	if (c->ram < 0 || c->owes_attach)
+		return -EAGAIN;
+	c->joined = say(c, &msg, fd);
+	return c->joined ? 0 : c->congested ? -EAGAIN : -ENOTCONN;
+}
+
+int credits_join(struct credits *c, int fd)
+{
+	int code;
+
+	lock(&c->lock);
+	code = join(c, fd);
+	unlock(&c->lock);
+	close(fd);
+	return code;
 }
 
 bool credits_take(struct credits *c, uint64_t pages)

@@ -51,6 +51,15 @@ void credits_destroy(struct credits *c);
  */
 int credits_attach(struct credits *c, int ram_readonly);
 
+/*
+ * Give the machine one end of a connection about equal pages (merge_protocol.h).  Takes fd over,
+ * also on failure.
+ *
+ * Returns 0; -ENOTCONN: there is no machine now; -EAGAIN: it is too busy to be told, or has not
+ * been told of the RAM file yet; -EALREADY: this machine has one already, and takes no other.
+ */
+int credits_join(struct credits *c, int fd);
+
 /* Spend `pages` spare credits, or none.  Never blocks, and normally sends nothing. */
 bool credits_take(struct credits *c, uint64_t pages);
 

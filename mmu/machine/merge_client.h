@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MACHINE_MERGE_CLIENT_H
+#define QUIRE_MACHINE_MERGE_CLIENT_H
+
+/*
+ * The VM's side of merge_protocol.h: one thread that asks and waits.  What it needs of the kernel
+ * is sendmsg, recvmsg and poll (and close, if the machine sends what it should not).
+ *
+ * After any error the connection is of no more use: an answer may still be under way.  A struct
+ * merge_msg is 8 KiB, and merge_ask() puts half as much on the stack.
+ */
+#include "merge_protocol.h"
+
+#define MERGE_CLIENT_MS 10000
+
+/* A connection: keep fds[0], give fds[1] to credits_join().  Both close-on-exec.  0 or -errno. */
+int merge_pair(int fds[2]);
+
+/*
+ * Send *msg, whose type, nr, arg and entries are set, and receive the answer in place.  *descriptor
+ * (may be NULL if msg is no SEGMENT) becomes the segment's, the caller's, or -1.
+ *
+ * On 0 the answer is of the right type, has an entry with the same gfn for each of a LOOKUP's, and
+ * each frame is one or says why not (NEWS: each is one).
+ *   -ECONNRESET   the machine hung up
+ *   -ETIMEDOUT    no answer within MERGE_CLIENT_MS
+ *   -EPROTO       the answer makes no sense
+ */
+int merge_ask(int fd, struct merge_msg *msg, int *descriptor);
+
+/* Send a DROP, to which there is no answer; waits for room.  0, -ECONNRESET, -ETIMEDOUT. */
+int merge_tell(int fd, struct merge_msg *msg);
+
+#endif
