@@ -20,6 +20,14 @@ static bool range_is_ram(const struct gmem *gm, gpa_t gpa, size_t len)
 	       stage2_is_ram(gm->s2, gpa_to_gfn(gpa), gpa_to_gfn(last) - gpa_to_gfn(gpa) + 1);
 }
 
+/* Bytes of the page run at gfn that reads find; NULL: zeroes. */
+static const uint8_t *bytes_of(const struct gmem *gm, gfn_t gfn, const struct stage2_page *page)
+{
+	if (page->state == PG_SHARED)
+		return store_view_bytes(&gm->store, page->pfn);
+	return page_states[page->state].resident ? gm->window.alias + gfn_to_gpa(gfn) : NULL;
+}
+
 int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 {
 	uint8_t *to = buf;
@@ -30,12 +38,13 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 	bring_in_settle(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len) + 1);
 	while (len) {
 		gfn_t gfn = gpa_to_gfn(gpa), end = gpa_to_gfn(gpa + len - 1) + 1;
-		enum page_state state;
-		uint64_t nr = stage2_run(gm->s2, gfn, end, &state);
+		struct stage2_page page;
+		uint64_t nr = stage2_linear_run(gm->s2, gfn, end, &page);
 		size_t part = min_u64(len, gfn_to_gpa(gfn + nr) - gpa);
+		const uint8_t *from = bytes_of(gm, gfn, &page);
 
-		if (page_states[state].resident)
-			memcpy(to, gm->window.alias + gpa, part);
+		if (from)
+			memcpy(to, from + gpa % QUIRE_PAGE_SIZE, part);
 		else
 			memset(to, 0, part);
 		to += part;
@@ -46,14 +55,14 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 	return 0;
 }
 
-/* The first absent page of [gfn, end), or end. */
-static gfn_t first_absent(const struct gmem *gm, gfn_t gfn, gfn_t end)
+/* The first page of [gfn, end) that is not private, or end. */
+static gfn_t first_not_private(const struct gmem *gm, gfn_t gfn, gfn_t end)
 {
 	while (gfn < end) {
 		enum page_state state;
 		uint64_t nr = stage2_run(gm->s2, gfn, end, &state);
 
-		if (state == PG_ABSENT)
+		if (state != PG_PRIVATE)
 			return gfn;
 		gfn += nr;
 	}
@@ -61,17 +70,17 @@ static gfn_t first_absent(const struct gmem *gm, gfn_t gfn, gfn_t end)
 }
 
 /*
- * Make the pages of [gfn, end) private, waiting for credits if need be.  Caller holds LOCK_GMEM,
- * which may be dropped meanwhile, and then pages may go again: so look anew each time until
- * none is absent.
+ * Make the pages of [gfn, end) private, waiting for credits if need be, and note them as written.
+ * Caller holds LOCK_GMEM, which may be dropped meanwhile, and then pages may go again: so look anew
+ * each time until all are.
  */
-static int bring_in_for_access(struct gmem *gm, gfn_t gfn, gfn_t end)
+static int bring_in_for_access(struct gmem *gm, gfn_t start, gfn_t end)
 {
-	gfn_t absent;
+	gfn_t gfn;
 
-	while ((absent = first_absent(gm, gfn, end)) < end) {
+	while ((gfn = first_not_private(gm, start, end)) < end) {
 		struct gfn_range in;
-		int err = gmem_bring_in(gm, absent, &in);
+		int err = gmem_bring_in(gm, gfn, true, &in);
 
 		gm->stats.accessor_pages += err ? 0 : in.end - in.start;
 		if (err == -EDQUOT) {
@@ -82,6 +91,7 @@ static int bring_in_for_access(struct gmem *gm, gfn_t gfn, gfn_t end)
 		if (err)
 			return err;
 	}
+	gmem_note_written(gm, start, end - start);
 	return 0;
 }
 
@@ -133,17 +143,33 @@ void guest_unmap_iov(struct gmem *gm)
 
 /* --- the 2D walk ------------------------------------------------------------------------- */
 
+/* Where machine address addr can be read; NULL: reads as zeroes.  False: there is nothing. */
+static bool machine_bytes(const struct gmem *gm, maddr_t addr, unsigned int bytes,
+			  const uint8_t **from)
+{
+	pfn_t pfn = addr >> QUIRE_PAGE_SHIFT;
+
+	*from = NULL;
+	if (pfn >= STAGE2_STORE_PFN && pfn < STAGE2_ZERO_PFN)
+		*from = store_view_bytes(&gm->store, pfn) + addr % QUIRE_PAGE_SIZE;
+	else if (range_is_ram(gm, addr, bytes))
+		*from = gm->window.alias + addr;
+	return *from || pfn == STAGE2_ZERO_PFN;
+}
+
 static int read_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t *value)
 {
-	struct gmem *gm = ctx;
+	const uint8_t *from;
 
-	if (!range_is_ram(gm, addr, bytes))
-		return -EFAULT;
 	*value = 0;
-	memcpy(value, gm->window.alias + addr, bytes);
+	if (!machine_bytes(ctx, addr, bytes, &from))
+		return -EFAULT;
+	if (from)
+		memcpy(value, from, bytes);
 	return 0;
 }
 
+/* Only ever in a page that stage 2 lets be written: a private one. */
 static int set_bits_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t value,
 			    uint64_t bits)
 {

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bringing pages in: from absent to private.
+ * Bringing pages in: from absent to private; and what to do for a touch in general.
  *
- * What comes in for a touch of one page:
+ * What comes in for a touch of one page that is absent:
  *
  *   its block of 512   if all of it is absent and huge pages are on
  *   its group of 16    otherwise: the absent ones of it
  *   the page alone     if credits are short
+ *
+ * Where first reads are to cost nothing (zero_reads), a read of an absent page makes it zero, with
+ * all absent pages around it in its block.  A page that is away comes home when it is written
+ * (share.c), alone unless the writer goes on from page to page; a sequential writer who meets a block
+ * with nothing in it gets it as one.
  *
  * The group is aligned, not placed in the direction of recent faults: it needs no memory of
  * them and serves both directions alike.
@@ -26,8 +31,8 @@
  * is none is it a failure.
  */
 #include <errno.h>
-#include "gmem_internal.h"
 #include "ramfile.h"
+#include "share.h"
 
 /* Pages brought in around a fault where blocks are managed singly; a power of two. */
 #define FAULT_AROUND 16u
@@ -47,7 +52,7 @@ void bring_in_finish(struct gmem *gm)
 
 /* --- credits ----------------------------------------------------------------------------- */
 
-static bool take(struct gmem *gm, uint64_t pages)
+bool gmem_take(struct gmem *gm, uint64_t pages)
 {
 	const struct gmem_credits *credits = gm->config.credits;
 
@@ -87,6 +92,21 @@ void bring_in_settle(struct gmem *gm, gfn_t start, gfn_t end)
 	}
 }
 
+/* Nothing has a frame in the block, and it lies in RAM. */
+static bool block_is_empty(const struct gmem *gm, gfn_t block)
+{
+	enum page_state state;
+
+	if (!stage2_is_ram(gm->s2, block, QUIRE_BLOCK_PAGES))
+		return false;
+	for (gfn_t g = block; g < block + QUIRE_BLOCK_PAGES;) {
+		g += stage2_run(gm->s2, g, block + QUIRE_BLOCK_PAGES, &state);
+		if (state != PG_ABSENT && state != PG_ZERO)
+			return false;
+	}
+	return true;
+}
+
 bool gmem_block_is_absent(const struct gmem *gm, gfn_t block)
 {
 	enum page_state state;
@@ -101,13 +121,13 @@ static void adopt_block(struct gmem *gm, gfn_t block)
 {
 	if (window_make_whole(&gm->window, block)) {
 		/* No room for another VMA: the pages are there, managed singly. */
-		stage2_set(gm->s2, block, QUIRE_BLOCK_PAGES, PG_PRIVATE, block);
+		gmem_set(gm, block, QUIRE_BLOCK_PAGES, PG_PRIVATE, block);
 		window_wake(&gm->window, block, QUIRE_BLOCK_PAGES);
 		return;
 	}
 	if (!window_is_huge(&gm->window, block))
 		gm->stats.huge_fallbacks++;
-	stage2_set_large(gm->s2, block, block);
+	gmem_set_large(gm, block);
 }
 
 /* The file has some pages of the block.  Returns how many. */
@@ -121,7 +141,7 @@ static uint64_t adopt_part(struct gmem *gm, gfn_t block)
 							  gfn_to_gpa(end)));
 
 		if (data == g) {
-			stage2_set(gm->s2, g, 1, PG_PRIVATE, g);
+			gmem_set(gm, g, 1, PG_PRIVATE, g);
 			nr++;
 		} else {
 			g = data - 1;
@@ -137,7 +157,7 @@ int bring_in_block(struct gmem *gm, gfn_t block, unsigned int slot)
 	int err;
 
 	assert_held(&gm->lock);
-	if (!take(gm, QUIRE_BLOCK_PAGES))
+	if (!gmem_take(gm, QUIRE_BLOCK_PAGES))
 		return -EDQUOT;
 	gm->filling[slot] = block;
 	unlock(&gm->lock);
@@ -165,12 +185,12 @@ static int bring_in_singly(struct gmem *gm, gfn_t gfn, gfn_t end)
 		int err = 0;
 
 		if (state == PG_ABSENT) {
-			if (!take(gm, nr))
+			if (!gmem_take(gm, nr))
 				return -EDQUOT;
 			err = window_fill(&gm->window, gfn, nr, &done);
 			gmem_put(gm, nr - done);
 			if (done)
-				stage2_set(gm->s2, gfn, done, PG_PRIVATE, gfn);
+				gmem_set(gm, gfn, done, PG_PRIVATE, gfn);
 		}
 		if (err)
 			return err;
@@ -195,25 +215,57 @@ static int bring_in_group(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 	return bring_in_singly(gm, gfn, gfn + 1);
 }
 
-int gmem_bring_in(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+/* Absent pages that are only to be read: gfn and its absent neighbours in the block. */
+static int bring_in_zero(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+{
+	gfn_t start = align_down(gfn, QUIRE_BLOCK_PAGES), end = start + QUIRE_BLOCK_PAGES;
+	enum page_state state;
+	int err;
+
+	while (!stage2_is_ram(gm->s2, start, end - start))
+		end--;
+	for (gfn_t g = start; g <= gfn; g += stage2_run(gm->s2, g, end, &state))
+		start = g;
+	end = start + stage2_run(gm->s2, start, end, &state);
+	err = share_zero_absent(gm, start, end - start);
+	if (err)
+		return err;
+	gm->stats.zero_read_pages += end - start;
+	*in = (struct gfn_range){ start, end };
+	window_wake(&gm->window, start, end - start);
+	return 0;
+}
+
+/* Make an empty block absent, so that it can come in as one.  False: no mapping left for that. */
+static bool empty_block(struct gmem *gm, gfn_t block)
+{
+	struct stage2_page page;
+	bool fine = true;
+
+	for (gfn_t g = block; g < block + QUIRE_BLOCK_PAGES && fine;) {
+		uint64_t nr = stage2_linear_run(gm->s2, g, block + QUIRE_BLOCK_PAGES, &page);
+
+		fine = page.state == PG_ABSENT || !share_forget(gm, g, nr);
+		g += nr;
+	}
+	return fine;
+}
+
+/* A page that is away is written. */
+static int bring_home(struct gmem *gm, gfn_t gfn, bool *absent, struct gfn_range *in)
 {
 	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
-	struct stage2_page page;
+	uint64_t around = share_break_around(gm, gfn);
 
-	assert_held(&gm->lock);
-	*in = (struct gfn_range){ gfn, gfn };
-	do {
-		bring_in_settle(gm, gfn, gfn + 1);
-		stage2_lookup(gm->s2, gfn, &page);
-		if (page.state != PG_ABSENT)
-			return 0;
-		if (gm->config.hugepages == GMEM_HUGE_NEVER || !gmem_block_is_absent(gm, block))
-			return bring_in_group(gm, gfn, in);
-		if (gm->filling[SLOT_TOUCH] != NO_BLOCK)
-			pthread_cond_wait(&gm->filled, &gm->lock.mutex);
-		else
-			break;
-	} while (true);
+	*absent = around == QUIRE_BLOCK_PAGES / 8 && gm->config.hugepages == GMEM_HUGE_AUTO &&
+		  block_is_empty(gm, block) && empty_block(gm, block);
+	return *absent ? 0 : share_break(gm, gfn, around, in);
+}
+
+/* An absent page, written or where reads cost what writes do. */
+static int bring_in_absent(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+{
+	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
 
 	filler_suggest(gm, block);
 	*in = (struct gfn_range){ block, block + QUIRE_BLOCK_PAGES };
@@ -226,6 +278,36 @@ int gmem_bring_in(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 		/* No 2 MiB to be had; a page may be. */
 		bring_in_settle(gm, gfn, gfn + 1);
 		return bring_in_group(gm, gfn, in);
+	}
+}
+
+int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
+{
+	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
+	struct stage2_page page;
+
+	assert_held(&gm->lock);
+	*in = (struct gfn_range){ gfn, gfn };
+	for (;;) {
+		bool absent = false;
+		int err;
+
+		bring_in_settle(gm, gfn, gfn + 1);
+		stage2_lookup(gm->s2, gfn, &page);
+		if (page.state == PG_PRIVATE || (page.state != PG_ABSENT && !write))
+			return 0;
+		if (page.state != PG_ABSENT) {
+			err = bring_home(gm, gfn, &absent, in);
+			if (err || !absent)
+				return err;
+		}
+		if (!write && gm->zero_reads && !bring_in_zero(gm, gfn, in))
+			return 0;
+		if (gm->config.hugepages == GMEM_HUGE_NEVER || !gmem_block_is_absent(gm, block))
+			return bring_in_group(gm, gfn, in);
+		if (gm->filling[SLOT_TOUCH] == NO_BLOCK)
+			return bring_in_absent(gm, gfn, in);
+		pthread_cond_wait(&gm->filled, &gm->lock.mutex);
 	}
 }
 

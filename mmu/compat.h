@@ -11,10 +11,15 @@
 #include <sys/mman.h>
 
 #ifndef MADV_POPULATE_WRITE		/* Linux 5.14 */
+#define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
 #ifndef MADV_COLLAPSE			/* Linux 6.1 */
 #define MADV_COLLAPSE 25
+#endif
+
+#ifndef UFFD_FEATURE_WP_UNPOPULATED	/* Linux 6.4 */
+#define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
 #endif
 
 #ifndef PAGEMAP_SCAN			/* Linux 6.7, fs/proc/task_mmu.c */

@@ -12,13 +12,14 @@
  *   split      register first: all pages exist, so registering changes nothing for the guest;
  *              from then on single pages may go.
  *   collapse   unregister first: all pages exist and none can go while we hold the lock.
+ *   share      write-protect, compare, map, punch, stage 2 last (share.c).
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include "gmem_internal.h"
 #include "ramfile.h"
+#include "share.h"
 
 /* --- create and destroy ------------------------------------------------------------------ */
 
@@ -62,9 +63,19 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 			      config->hugepages == GMEM_HUGE_AUTO, err);
 	if (error)
 		goto destroy_s2;
+	moves_init(gm);
+	error = share_init(gm);
+	if (error) {
+		quire_fail(err, error, "no address space for notes on %llu MiB of guest RAM; raise "
+			   "the limit on it (ulimit -v)", (unsigned long long)(gm->window.span >> 20));
+		goto destroy_window;
+	}
 	*out = gm;
 	return 0;
 
+destroy_window:
+	share_finish(gm);
+	window_destroy(&gm->window);
 destroy_s2:
 	stage2_destroy(gm->s2);
 free_gm:
@@ -88,6 +99,9 @@ void gmem_destroy(struct gmem *gm)
 	if (gm->pager_started)
 		pager_stop(gm);
 	filler_stop(gm);
+	lock(&gm->lock);
+	share_finish(gm);
+	unlock(&gm->lock);
 	window_destroy(&gm->window);
 	stage2_destroy(gm->s2);
 	bring_in_finish(gm);
@@ -131,33 +145,58 @@ const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
 
 /* --- giving pages back ------------------------------------------------------------------- */
 
-static int split_locked(struct gmem *gm, gfn_t block)
+int gmem_split_locked(struct gmem *gm, gfn_t block)
 {
 	int err = window_make_single(&gm->window, block);
 
-	return err ? err : stage2_split(gm->s2, block);
+	return err ? err : gmem_set_single(gm, block);
 }
 
-/* The private pages of [gfn, end), one run in one block managed singly. */
-static int punch_run(struct gmem *gm, gfn_t gfn, gfn_t end)
+int gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn)
 {
 	int fd = gm->window.ram_fd;
 	int err = ramfile_punch(fd, gfn_to_gpa(gfn), gfn_to_gpa(end - gfn));
+	gfn_t start = gfn;
 
 	if (err && err != -EAGAIN)
 		return err;
-	/* What the host could not free is zero but still there: it stays private. */
 	while (gfn < end) {
 		gfn_t stop = gpa_to_gfn(ramfile_next_data(fd, gfn_to_gpa(gfn), gfn_to_gpa(end)));
 
 		if (stop > gfn) {
-			stage2_set(gm->s2, gfn, stop - gfn, PG_ABSENT, 0);
+			gmem_set(gm, gfn, stop - gfn, to, pfn + (gfn - start));
 			gmem_put(gm, stop - gfn);
-			gm->stats.dropped_pages += stop - gfn;
 		}
 		gfn = stop + 1;
 	}
 	return err;
+}
+
+static int drop_private(struct gmem *gm, gfn_t gfn, gfn_t end)
+{
+	struct stage2_counters before, after;
+	int err;
+
+	stage2_counters(gm->s2, &before);
+	err = gmem_punch(gm, gfn, end, PG_ABSENT, 0);
+	stage2_counters(gm->s2, &after);
+	gm->stats.dropped_pages += after.pages[PG_ABSENT] - before.pages[PG_ABSENT];
+	return err;
+}
+
+/* [gfn, gfn + nr) is a linear run in a block managed singly. */
+static int drop_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state state)
+{
+	switch (state) {
+	case PG_PRIVATE:
+		return drop_private(gm, gfn, gfn + nr);
+	case PG_SHARED:
+	case PG_ZERO:
+		gm->stats.dropped_pages += nr;
+		return share_forget(gm, gfn, nr);
+	default:
+		return 0;
+	}
 }
 
 static int drop_in_block(struct gmem *gm, gfn_t gfn, gfn_t end)
@@ -167,20 +206,17 @@ static int drop_in_block(struct gmem *gm, gfn_t gfn, gfn_t end)
 
 	stage2_lookup(gm->s2, gfn, &page);
 	if (page.level == 2) {
-		err = split_locked(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
+		err = gmem_split_locked(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
 		if (err)
 			return err;
 	}
 	while (gfn < end) {
-		enum page_state state;
-		uint64_t nr = stage2_run(gm->s2, gfn, end, &state);
+		uint64_t nr = stage2_linear_run(gm->s2, gfn, end, &page);
 
-		if (state == PG_PRIVATE) {
-			err = punch_run(gm, gfn, gfn + nr);
-			if (err && err != -EAGAIN)
-				return err;
-			result = err ? err : result;
-		}
+		err = drop_run(gm, gfn, nr, page.state);
+		if (err && err != -EAGAIN)
+			return err;
+		result = err ? err : result;
 		gfn += nr;
 	}
 	return result;
@@ -224,12 +260,12 @@ int gmem_split(struct gmem *gm, gfn_t gfn)
 		return err;
 	lock(&gm->lock);
 	stage2_lookup(gm->s2, gfn, &page);
-	err = page.level == 2 ? split_locked(gm, gfn) : -ENOENT;
+	err = page.level == 2 ? gmem_split_locked(gm, gfn) : -ENOENT;
 	unlock(&gm->lock);
 	return err;
 }
 
-static int collapse_locked(struct gmem *gm, gfn_t gfn)
+int gmem_collapse_locked(struct gmem *gm, gfn_t gfn)
 {
 	enum page_state state;
 	struct stage2_page page;
@@ -250,7 +286,7 @@ static int collapse_locked(struct gmem *gm, gfn_t gfn)
 		window_make_single(&gm->window, gfn);
 		return err;
 	}
-	return stage2_set_large(gm->s2, gfn, gfn);
+	return gmem_set_large(gm, gfn);
 }
 
 int gmem_collapse(struct gmem *gm, gfn_t gfn)
@@ -262,7 +298,7 @@ int gmem_collapse(struct gmem *gm, gfn_t gfn)
 	if (gm->config.hugepages == GMEM_HUGE_NEVER)
 		return -EOPNOTSUPP;
 	lock(&gm->lock);
-	err = collapse_locked(gm, gfn);
+	err = gmem_collapse_locked(gm, gfn);
 	unlock(&gm->lock);
 	return err;
 }
@@ -303,33 +339,115 @@ void gmem_stats(struct gmem *gm, struct gmem_stats *out)
 {
 	lock(&gm->lock);
 	*out = gm->stats;
+	out->mappings = gm->mappings;
+	out->max_mappings = gm->max_mappings;
 	stage2_counters(gm->s2, &out->s2);
 	unlock(&gm->lock);
 }
 
-/* Stage 2's own audit, and the kernel's count of the RAM file against ours. */
+int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
+{
+	struct stage2_page page;
+	int err;
+
+	lock(&gm->lock);
+	err = stage2_lookup(gm->s2, gfn, &page);
+	if (!err && page.state != PG_SHARED)
+		err = -ENOENT;
+	if (!err)
+		*frame = (struct gmem_frame){
+			.segment = store_view_segment(&gm->store, page.pfn)->inode,
+			.index = store_view_offset(page.pfn) >> QUIRE_PAGE_SHIFT,
+		};
+	unlock(&gm->lock);
+	return err;
+}
+
+/* Is frame among the nr that follow pfn?  Which one: *n. */
+static bool frame_in_run(struct gmem *gm, const struct gmem_frame *frame, pfn_t pfn, uint64_t nr,
+			 uint64_t *n)
+{
+	uint64_t first = store_view_offset(pfn) >> QUIRE_PAGE_SHIFT;
+
+	*n = frame->index - first;
+	return store_view_segment(&gm->store, pfn)->inode == frame->segment &&
+	       frame->index >= first && *n < nr;
+}
+
+uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t *out, uint64_t max)
+{
+	uint64_t users = 0, n;
+
+	lock(&gm->lock);
+	for (unsigned int r = 0; r < gm->config.nr_ram; r++)
+		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
+			struct stage2_page page;
+			uint64_t nr = stage2_linear_run(gm->s2, at, gm->ram[r].end, &page);
+
+			if (page.state == PG_SHARED && frame_in_run(gm, frame, page.pfn, nr, &n) &&
+			    users++ < max)
+				out[users - 1] = at + n;
+			at += nr;
+		}
+	unlock(&gm->lock);
+	return users;
+}
+
+/* --- audit ------------------------------------------------------------------------------- */
+
+struct audit {
+	void (*report)(void *ctx, const char *what);
+	void *ctx;
+	unsigned int faults;
+};
+
+static void expect(struct audit *a, uint64_t ours, uint64_t truth, const char *what)
+{
+	char text[120];
+
+	if (ours == truth)
+		return;
+	snprintf(text, sizeof(text), "%s: %lu by our books, %lu in truth", what, (unsigned long)ours,
+		 (unsigned long)truth);
+	if (a->report)
+		a->report(a->ctx, text);
+	a->faults++;
+}
+
+/* Entries that name frames of each segment. */
+static void audit_segments(struct audit *a, struct gmem *gm)
+{
+	uint64_t pages[MERGE_MAX_SEGMENTS] = { 0 };
+
+	for (unsigned int r = 0; r < gm->config.nr_ram; r++)
+		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
+			struct stage2_page page;
+			uint64_t nr = stage2_linear_run(gm->s2, at, gm->ram[r].end, &page);
+
+			if (page.state == PG_SHARED)
+				pages[store_view_segment(&gm->store, page.pfn) - gm->store.segment] += nr;
+			at += nr;
+		}
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
+		expect(a, gm->store.segment[i].pages, pages[i], "pages in a segment of the store");
+}
+
+/* Stage 2's own audit, the kernel's count of the RAM file against ours, and what we derive. */
 unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *what), void *ctx)
 {
+	struct audit a = { .report = report, .ctx = ctx };
 	struct stage2_counters c;
-	unsigned int faults;
-	uint64_t resident = 0, pages;
+	uint64_t resident = 0;
 
 	lock(&gm->lock);
 	bring_in_settle(gm, 0, UINT64_MAX);
-	faults = stage2_audit(gm->s2, report, ctx);
+	a.faults = stage2_audit(gm->s2, report, ctx);
 	stage2_counters(gm->s2, &c);
 	for (unsigned int state = 0; state < PG_NR_STATES; state++)
 		resident += page_states[state].resident ? c.pages[state] : 0;
-	pages = ramfile_pages(gm->window.ram_fd);
-	if (pages != resident) {
-		char text[80];
-
-		snprintf(text, sizeof(text), "%lu pages resident, the RAM file has %lu",
-			 (unsigned long)resident, (unsigned long)pages);
-		if (report)
-			report(ctx, text);
-		faults++;
-	}
+	expect(&a, resident, ramfile_pages(gm->window.ram_fd), "pages resident");
+	expect(&a, gm->mappings, moves_recount(gm), "mappings of the window");
+	audit_segments(&a, gm);
 	unlock(&gm->lock);
-	return faults;
+	return a.faults;
 }

@@ -2,9 +2,10 @@
 #ifndef QUIRE_MMU_GMEM_INTERNAL_H
 #define QUIRE_MMU_GMEM_INTERNAL_H
 
-/* What gmem.c, bring_in.c, access.c, pager.c and filler.c share. */
+/* What gmem.c, moves.c, bring_in.c, share.c, access.c, pager.c, filler.c and the keeper share. */
 #include <quire/gmem.h>
 #include "locks.h"
+#include "store_view.h"
 #include "window.h"
 
 #define NO_BLOCK UINT64_MAX
@@ -22,6 +23,19 @@ struct gmem {
 	unsigned int iov_maps;		/* [g] guest_map_iov not yet unmapped */
 	struct gmem_stats stats;	/* [g] all but .s2 */
 
+	uint64_t mappings;		/* [g] of the window (moves.c) ... */
+	uint64_t max_mappings;		/* [I] ... that the kernel allows */
+
+	struct store_view store;	/* [g] */
+	uint8_t *note;			/* [g] by gfn: share.h */
+	uint64_t *written;		/* [g] by gfn: changed otherwise than by the guest's writes */
+	uint32_t *dropped;		/* [g] references to give back to the machine ... */
+	uint64_t nr_dropped, dropped_room; /* [g] */
+	uint64_t reserve;		/* [g] credits that only a break may have */
+	gfn_t streak_next;		/* [g] a sequential writer would break this page next ... */
+	uint64_t streak;		/* [g] ... and so many were broken at once last time */
+	bool zero_reads;		/* [g] first reads of absent pages make them zero */
+
 	gfn_t filling[WINDOW_SLOTS];	/* [g] blocks being filled, or NO_BLOCK */
 	pthread_cond_t filled;		/* with LOCK_GMEM: one of them is done */
 
@@ -37,6 +51,34 @@ struct gmem {
 	pthread_cond_t suggested;	/* with LOCK_GMEM: wanted or filler_runs changed */
 };
 
+/* moves.c */
+void moves_init(struct gmem *gm);
+uint64_t moves_recount(const struct gmem *gm);	/* what `mappings` should be */
+
+/*
+ * stage2_set, stage2_set_large and stage2_split, which the caller knows to be legal, with what
+ * hangs on them.  Caller holds LOCK_GMEM.
+ */
+int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn);
+int gmem_set_large(struct gmem *gm, gfn_t block);
+int gmem_set_single(struct gmem *gm, gfn_t block);
+
+/* Pages changed, and the guest's own log of writes will not tell. */
+void gmem_note_written(struct gmem *gm, gfn_t gfn, uint64_t nr);
+
+/*
+ * Free the frames of [gfn, end), private and managed singly, or already mapped from elsewhere: what
+ * the host frees moves to state `to`, with frames from pfn on; the rest is zeroed, and stays
+ * private.  0; -EAGAIN: part stayed; other -errno: host failure, and all stays.
+ */
+int gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn);
+
+/* Manage the block at `block`, one 2 MiB leaf, singly.  0 or -ENOMEM. */
+int gmem_split_locked(struct gmem *gm, gfn_t block);
+
+/* Put it together again, as gmem_collapse. */
+int gmem_collapse_locked(struct gmem *gm, gfn_t block);
+
 void bring_in_init(struct gmem *gm);
 void bring_in_finish(struct gmem *gm);
 
@@ -47,12 +89,13 @@ void bring_in_finish(struct gmem *gm);
 void bring_in_settle(struct gmem *gm, gfn_t start, gfn_t end);
 
 /*
- * Bring gfn in, if it is absent, with as much around it as the policy says (bring_in.c).
+ * Make gfn private, with as much around it as the policy says (bring_in.c, share.c); or, if
+ * it is only to be read and that is wanted, zero.
  * 0 with the range brought in, empty if there was nothing to do; -EDQUOT: not one page's credit
  * at hand (then gmem_wait, with the lock dropped, and try again); or the host's -errno.  Caller
  * holds LOCK_GMEM, which may be dropped meanwhile.
  */
-int gmem_bring_in(struct gmem *gm, gfn_t gfn, struct gfn_range *in);
+int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in);
 
 /* Is the block at gfn (multiple of 512) wholly inside RAM and wholly absent? */
 bool gmem_block_is_absent(const struct gmem *gm, gfn_t gfn);
@@ -65,6 +108,9 @@ int bring_in_block(struct gmem *gm, gfn_t gfn, unsigned int slot);
 
 /* Wait for credits to bring something in.  0, or -EDQUOT for good.  No lock held. */
 int gmem_wait(struct gmem *gm);
+
+/* Credits at hand for that many pages? */
+bool gmem_take(struct gmem *gm, uint64_t pages);
 
 /* Pages are gone: give their credits back.  Caller holds LOCK_GMEM. */
 void gmem_put(struct gmem *gm, uint64_t pages);

@@ -8,6 +8,7 @@ static const char *const level_name[] = {
 	[LOCK_VM] = "LOCK_VM",
 	[LOCK_TEXT] = "LOCK_TEXT",
 	[LOCK_UART] = "LOCK_UART",
+	[LOCK_KEEPER] = "LOCK_KEEPER",
 	[LOCK_GMEM] = "LOCK_GMEM",
 	[LOCK_CREDITS] = "LOCK_CREDITS",
 	[LOCK_CONSOLE] = "LOCK_CONSOLE",

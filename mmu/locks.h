@@ -13,6 +13,7 @@
  *                 (vmm/vm_impl.h)
  *   LOCK_TEXT     the text port's copy of a text (vmm/dev_text.c)
  *   LOCK_UART     the serial port's registers (vmm/dev_uart.c)
+ *   LOCK_KEEPER   what the keeper is asked for (mmu/keeper.c)
  *   LOCK_GMEM     stage 2, every change to the window, gmem's counters (mmu/gmem.c)
  *   LOCK_CREDITS  page credits at hand, and who waits for more (mmu/machine/credits.c)
  *   LOCK_CONSOLE  the console's output buffer (vmm/console.c)
@@ -30,6 +31,7 @@ enum lock_level {
 	LOCK_VM,
 	LOCK_TEXT,
 	LOCK_UART,
+	LOCK_KEEPER,
 	LOCK_GMEM,
 	LOCK_CREDITS,
 	LOCK_CONSOLE,

@@ -7,13 +7,14 @@
  * event, takes LOCK_GMEM, asks stage 2 what the page is *now*, and acts on that:
  *
  *   absent    bring it in, with company (gmem_bring_in); that wakes the sleeper
- *   private   the event is late or a duplicate: wake, count it as spurious
+ *   shared, zero    a write: bring it home, which wakes the sleeper; a read: spurious
+ *   private   the event is late or a duplicate: let the page be written, wake, count it as spurious
  *
  * Why this is idempotent, which it must be: a vCPU that is signalled while it sleeps queues
  * its event again, hundreds of times a second; two vCPUs may touch one page; the accessors
  * bring pages in without any event.  Nothing is ever decided by what the event says beyond its
- * address.  In particular the write flag is not believed: with the local APIC in the kernel,
- * KVM's asynchronous page faults make every access look like a write.
+ * address, and that an access was *not* a write.  That it was one need not be true: with the
+ * local APIC in the kernel, KVM's asynchronous page faults make every access look like a write.
  */
 #include <errno.h>
 #include <poll.h>
@@ -36,34 +37,46 @@ static void host_failure(struct gmem *gm, gfn_t gfn, int err)
 		gm->config.on_host_failure(gm->config.ctx, gfn_to_gpa(gfn), err);
 }
 
-/* Under the lock: 0 with what came in (nothing, for a late event), or gmem_bring_in's error. */
-static int resolve(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+/* Write-protection of a private page is left over from a merge that was called off. */
+static void settle_spurious(struct gmem *gm, gfn_t gfn, uint64_t flags)
 {
+	struct stage2_page page;
+
+	if ((flags & UFFD_PAGEFAULT_FLAG_WP) && !stage2_lookup(gm->s2, gfn, &page) &&
+	    page.state == PG_PRIVATE)
+		window_protect(&gm->window, gfn, 1, false);
+	window_wake(&gm->window, gfn, 1);
+}
+
+/* Under the lock: 0 with what came in (nothing, for a late event), or gmem_bring_in's error. */
+static int resolve(struct gmem *gm, gfn_t gfn, uint64_t flags, struct gfn_range *in)
+{
+	bool write = flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP);
 	int err = 0;
 
 	*in = (struct gfn_range){ gfn, gfn };
 	if (stage2_is_ram(gm->s2, gfn, 1))
-		err = gmem_bring_in(gm, gfn, in);
+		err = gmem_bring_in(gm, gfn, write, in);
 	if (err)
 		return err;
 	gm->stats.faults++;
 	if (in->start == in->end) {
 		gm->stats.faults_spurious++;
-		window_wake(&gm->window, gfn, 1);
+		settle_spurious(gm, gfn, flags);
 	}
 	gm->stats.faulted_in_pages += in->end - in->start;
 	gm->stats.faulted_in_blocks += in->end - in->start == QUIRE_BLOCK_PAGES;
 	return 0;
 }
 
-static void violation(struct gmem *gm, gfn_t gfn)
+static void violation(struct gmem *gm, gfn_t gfn, uint64_t flags)
 {
 	struct gfn_range in;
 	int err;
 
 	do {
 		lock(&gm->lock);
-		err = resolve(gm, gfn, &in);
+		err = resolve(gm, gfn, flags, &in);
 		unlock(&gm->lock);
 	} while (err == -EDQUOT && !(err = gmem_wait(gm)));
 	if (err)
@@ -80,7 +93,7 @@ static void serve(struct gmem *gm)
 		uint64_t offset = msg[i].arg.pagefault.address - (uintptr_t)gm->window.base;
 
 		if (msg[i].event == UFFD_EVENT_PAGEFAULT)
-			violation(gm, gpa_to_gfn(offset));
+			violation(gm, gpa_to_gfn(offset), msg[i].arg.pagefault.flags);
 	}
 }
 

@@ -40,12 +40,22 @@
 const struct page_state_info page_states[PG_NR_STATES] = {
 	[PG_ABSENT] = {
 		.name = "absent", .glyph = '.', .rgb = 0x20242c,
-		.moves = TO(PG_PRIVATE),
+		.moves = TO(PG_PRIVATE) | TO(PG_ZERO),
 	},
 	[PG_PRIVATE] = {
 		.name = "private", .glyph = 'p', .rgb = 0x3b82f6,
 		.present = true, .writable = true, .resident = true, .large = true,
-		.moves = TO(PG_ABSENT),
+		.moves = TO(PG_ABSENT) | TO(PG_SHARED) | TO(PG_ZERO),
+	},
+	[PG_SHARED] = {
+		.name = "shared", .glyph = 's', .rgb = 0x22c55e,
+		.present = true,
+		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT),
+	},
+	[PG_ZERO] = {
+		.name = "zero", .glyph = 'z', .rgb = 0xcbd5e1,
+		.present = true,
+		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT),
 	},
 };
 static_assert(PG_NR_STATES <= 8, "a state fits in the software bits");
@@ -89,6 +99,8 @@ static uint64_t make_page(enum page_state state, pfn_t pfn)
 {
 	uint64_t e = (uint64_t)state << EPT_SW_SHIFT;
 
+	if (state == PG_ZERO)
+		pfn = STAGE2_ZERO_PFN;
 	if (page_states[state].present) {
 		e |= pfn << QUIRE_PAGE_SHIFT | EPT_MT_WB | EPT_IPAT | EPT_R | EPT_X;
 		if (page_states[state].writable)
@@ -386,6 +398,33 @@ uint64_t stage2_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, enum page_sta
 	return min_u64(at, end) - gfn;
 }
 
+/* Does e follow `first`, n pages on, in state and frame? */
+static bool follows(uint64_t e, uint64_t first, uint64_t n)
+{
+	if (entry_state(e) != entry_state(first))
+		return false;
+	return !ept_present(e) || entry_state(e) == PG_ZERO || ept_pfn(e) == ept_pfn(first) + n;
+}
+
+uint64_t stage2_linear_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, struct stage2_page *page)
+{
+	struct pt_result res;
+	struct path path;
+	uint64_t span, nr = 1;
+
+	lookup(s2, gfn, &path, page, &res);
+	span = level_pages(res.lv->level);
+	if (span == 1) {
+		const uint64_t *e = entry_at(s2, res.entry_addr);
+		uint64_t left = min_u64(end - gfn, ENTRIES - gfn % ENTRIES);
+
+		while (nr < left && follows(e[nr], e[0], nr))
+			nr++;
+		return nr;
+	}
+	return min_u64(end - gfn, span - gfn % span);
+}
+
 void stage2_counters(const struct stage2 *s2, struct stage2_counters *out)
 {
 	uint64_t rest = s2->ram_pages;
@@ -557,6 +596,9 @@ static void audit_page(struct audit *a, uint64_t e, unsigned int level, gfn_t gf
 		fault(a, "gfn %#lx: %s and writable", (unsigned long)gfn, page_states[state].name);
 	if (state == PG_PRIVATE && ept_pfn(e) != gfn)
 		fault(a, "gfn %#lx: private frame %#lx is not its own", (unsigned long)gfn,
+		      (unsigned long)ept_pfn(e));
+	if (state == PG_SHARED && (ept_pfn(e) < STAGE2_STORE_PFN || ept_pfn(e) >= STAGE2_ZERO_PFN))
+		fault(a, "gfn %#lx: shared frame %#lx is not the store's", (unsigned long)gfn,
 		      (unsigned long)ept_pfn(e));
 	if (level == 2)
 		a->large_leaves++;

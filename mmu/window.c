@@ -12,6 +12,7 @@
 #include "window.h"
 
 #define WINDOW_ALIGN  GiB
+#define MISSING_WP    (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP)
 #define WANT_FEATURES (UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | \
 		       UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 
@@ -45,20 +46,26 @@ static int open_uffd(struct quire_error *err)
 			  strerror(error));
 }
 
-static int create_uffd(struct quire_error *err)
+/* A descriptor takes UFFDIO_API once, so each set of features has one of its own. */
+static int create_uffd(uint64_t features, struct quire_error *err)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = WANT_FEATURES };
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
 	int fd = open_uffd(err);
 
-	if (fd < 0)
+	if (fd < 0 || !ioctl(fd, UFFDIO_API, &api))
 		return fd;
-	if (ioctl(fd, UFFDIO_API, &api)) {
-		close(fd);
-		return quire_fail(err, -ENOSYS,
-				  "this kernel's userfaultfd cannot write-protect shared memory; it "
-				  "needs Linux 5.19 or newer");
-	}
-	return fd;
+	close(fd);
+	return quire_fail(err, -ENOSYS,
+			  "this kernel's userfaultfd cannot write-protect shared memory; it needs "
+			  "Linux 5.19 or newer");
+}
+
+static int create_best_uffd(struct window *w, struct quire_error *err)
+{
+	int fd = create_uffd(WANT_FEATURES | UFFD_FEATURE_WP_UNPOPULATED, err);
+
+	w->wp_unpopulated = fd >= 0;
+	return fd == -ENOSYS ? create_uffd(WANT_FEATURES, err) : fd;
 }
 
 /* Address space for span bytes at a 1 GiB boundary, inaccessible. */
@@ -76,25 +83,22 @@ static uint8_t *reserve(uint64_t span)
 	return p + head;
 }
 
-static int map_range(struct window *w, uint8_t *base, const struct gfn_range *r, bool huge)
+/* [start, start + bytes) of the RAM file, at base. */
+static int map_ram(struct window *w, uint8_t *base, uint64_t start, uint64_t bytes)
 {
-	uint64_t start = gfn_to_gpa(r->start), bytes = gfn_to_gpa(r->end) - start;
-
 	if (mmap(base + start, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, w->ram_fd,
 		 start) == MAP_FAILED)
 		return -errno;
 	/* Advice is a wish: kernels without the feature just do without. */
-	if (!huge)
-		madvise(base + start, bytes, MADV_NOHUGEPAGE);
 	madvise(base + start, bytes, MADV_DONTDUMP);
 	return 0;
 }
 
-static int register_range(struct window *w, uint64_t start, uint64_t bytes)
+static int register_range(struct window *w, uint64_t start, uint64_t bytes, uint64_t mode)
 {
 	struct uffdio_register reg = {
 		.range = { (uintptr_t)w->base + start, bytes },
-		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
+		.mode = mode,
 	};
 
 	return ioctl(w->uffd, UFFDIO_REGISTER, &reg) ? -errno : 0;
@@ -104,14 +108,18 @@ static int map_all(struct window *w, const struct gfn_range *ram, unsigned int n
 {
 	for (unsigned int i = 0; i < nr; i++) {
 		uint64_t start = gfn_to_gpa(ram[i].start);
-		int err = map_range(w, w->base, &ram[i], huge);
+		uint64_t bytes = gfn_to_gpa(ram[i].end) - start;
+		int err = map_ram(w, w->base, start, bytes);
 
 		if (!err)
-			err = map_range(w, w->alias, &ram[i], huge);
+			err = map_ram(w, w->alias, start, bytes);
 		if (!err)
-			err = register_range(w, start, gfn_to_gpa(ram[i].end) - start);
+			err = register_range(w, start, bytes, MISSING_WP);
 		if (err)
 			return err;
+		/* In the window nothing is ever allocated but what userfaultfd puts there. */
+		if (!huge)
+			madvise(w->alias + start, bytes, MADV_NOHUGEPAGE);
 	}
 	return 0;
 }
@@ -127,7 +135,7 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 		.uffd = -1,
 		.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC),
 	};
-	w->uffd = create_uffd(err);
+	w->uffd = create_best_uffd(w, err);
 	if (w->uffd < 0) {
 		error = w->uffd;
 		goto fail;
@@ -265,7 +273,60 @@ int window_make_whole(struct window *w, gfn_t gfn)
 
 int window_make_single(struct window *w, gfn_t gfn)
 {
-	return register_range(w, gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE);
+	return register_range(w, gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE, MISSING_WP);
+}
+
+void window_populate(struct window *w, gfn_t gfn, uint64_t nr)
+{
+	populate(w->base + gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT);
+}
+
+int window_protect(struct window *w, gfn_t gfn, uint64_t nr, bool on)
+{
+	struct uffdio_writeprotect wp = {
+		.range = range_of(w, gfn, nr), .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	while (ioctl(w->uffd, UFFDIO_WRITEPROTECT, &wp))
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+int window_send_away(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t from)
+{
+	uint8_t *at = w->base + gfn_to_gpa(gfn);
+	uint64_t bytes = nr << QUIRE_PAGE_SHIFT;
+	int anonymous = fd < 0 ? MAP_ANONYMOUS : 0, err;
+
+	if (mmap(at, bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | anonymous, fd,
+		 from) == MAP_FAILED)
+		return -errno;
+	if (anonymous && !w->wp_unpopulated)
+		madvise(at, bytes, MADV_POPULATE_READ);
+	err = register_range(w, gfn_to_gpa(gfn), bytes, UFFDIO_REGISTER_MODE_WP);
+	if (!err)
+		err = window_protect(w, gfn, nr, true);
+	if (!err && !mprotect(at, bytes, PROT_READ | PROT_WRITE))
+		return 0;
+	err = err ? err : -errno;
+	if (!window_home(w, gfn, nr, false))
+		window_protect(w, gfn, nr, true);
+	return err;
+}
+
+int window_home(struct window *w, gfn_t gfn, uint64_t nr, bool whole)
+{
+	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
+	int err = map_ram(w, w->base, start, bytes);
+
+	if (err)
+		return err;
+	/* It joins its neighbours, so that there is one mapping less, not more. */
+	if (!whole)
+		err = register_range(w, start, bytes, MISSING_WP);
+	window_wake(w, gfn, nr);
+	return err;
 }
 
 int window_collapse(struct window *w, gfn_t gfn)

@@ -16,6 +16,10 @@
  *   managed singly  registered MISSING|WP: a touch of a hole raises an event for the pager
  *   whole           not registered; all 512 pages exist, so no touch can find a hole, and
  *                   host and KVM map it with one 2 MiB entry
+ *
+ * In a block managed singly, runs of pages may be *away*: mapped privately from somewhere else (a
+ * store's segment, or the kernel's page of zeroes) and write-protected, so that reads cost nothing
+ * and a write raises an event.  window_home() maps the RAM file there again.
  */
 #include <quire/error.h>
 #include <quire/types.h>
@@ -31,6 +35,7 @@ struct window {
 	int ram_fd;		/* [I] */
 	int uffd;		/* [I] */
 	int pagemap;		/* [I] /proc/self/pagemap, or -1 */
+	bool wp_unpopulated;	/* [I] anonymous memory can be write-protected before it is there */
 };
 
 /* RAM ranges as in stage2_create.  0, or -errno with *err, as gmem_create documents. */
@@ -66,6 +71,30 @@ int window_collapse(struct window *w, gfn_t gfn);
 
 /* Is the whole block at gfn one huge page of the host?  (True if the host cannot tell.) */
 bool window_is_huge(struct window *w, gfn_t gfn);
+
+/*
+ * Write-protect [gfn, gfn + nr), managed singly, or let it be written again (which wakes who
+ * waits).  0 or -errno.
+ */
+int window_protect(struct window *w, gfn_t gfn, uint64_t nr, bool on);
+
+/*
+ * Map [gfn, gfn + nr), at home and write-protected, privately from offset `from` of the file fd,
+ * or, if fd is -1, from the page of zeroes.  The bytes there are those the guest sees now.  No
+ * write can slip through: the mapping cannot be written at all until it is write-protected, and
+ * whoever tries in that moment gets -EFAULT or KVM_EXIT_MMIO (exit.c).
+ * 0; -ENOMEM: vm.max_map_count binds; on failure all is at home, and still write-protected.
+ */
+int window_send_away(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t from);
+
+/*
+ * Map the RAM file at [gfn, gfn + nr) again, and manage it singly (or, if it is a block whose 512
+ * pages exist, as whole).  Wakes who waits.  0; -ENOMEM: vm.max_map_count binds, and nothing changed.
+ */
+int window_home(struct window *w, gfn_t gfn, uint64_t nr, bool whole);
+
+/* Enter the pages of [gfn, gfn + nr), which exist, in the window's page tables. */
+void window_populate(struct window *w, gfn_t gfn, uint64_t nr);
 
 /* Wake who waits for a fault in [gfn, gfn + nr). */
 void window_wake(struct window *w, gfn_t gfn, uint64_t nr);

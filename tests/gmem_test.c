@@ -347,7 +347,7 @@ static void test_late(void)
 		pthread_kill(t, SIGUSR1);
 	}
 	is_hex(atomic_load(&reader_done), false, "an access waits while the pager is held up");
-	gmem_bring_in(gm, 40, &in);
+	gmem_bring_in(gm, 40, true, &in);
 	unlock(&gm->lock);
 	pthread_join(t, NULL);
 	/* All events queued before the page came in are late; the pager drains them now. */

@@ -47,12 +47,24 @@ static void clear_large(gfn_t gfn)
 	*block(gfn) = false;
 }
 
+/* The rules, once more: to have other bytes a page has to be private first, or to be given up. */
+static bool legal(enum page_state from, enum page_state to)
+{
+	if (from == to)
+		return false;
+	if (to == PG_SHARED)
+		return from == PG_PRIVATE;
+	if (to == PG_ZERO)
+		return from == PG_PRIVATE || from == PG_ABSENT;
+	return true;
+}
+
 static int model_set(gfn_t gfn, uint64_t nr, enum page_state to)
 {
 	if (nr == 0 || !in_ram(gfn, nr))
 		return -EFAULT;
 	for (uint64_t i = 0; i < nr; i++)
-		if (*page(gfn + i) == to)
+		if (!legal(*page(gfn + i), to))
 			return -EPERM;
 	for (uint64_t i = 0; i < nr; i++) {
 		*page(gfn + i) = to;
@@ -63,7 +75,7 @@ static int model_set(gfn_t gfn, uint64_t nr, enum page_state to)
 
 static int model_set_large(gfn_t gfn)
 {
-	unsigned int count = 0;
+	unsigned int absent = 0, private = 0;
 
 	if (gfn % 512)
 		return -EINVAL;
@@ -71,9 +83,11 @@ static int model_set_large(gfn_t gfn)
 		return -EFAULT;
 	if (*block(gfn))
 		return -EEXIST;
-	for (unsigned int i = 0; i < 512; i++)
-		count += *page(gfn + i) == PG_PRIVATE;
-	if (count != 0 && count != 512)
+	for (unsigned int i = 0; i < 512; i++) {
+		absent += *page(gfn + i) == PG_ABSENT;
+		private += *page(gfn + i) == PG_PRIVATE;
+	}
+	if (absent != 512 && private != 512)
 		return -EBUSY;
 	memset(page(gfn), PG_PRIVATE, 512);
 	*block(gfn) = true;
@@ -129,6 +143,12 @@ static uint64_t model_run(gfn_t gfn)
 	return nr;
 }
 
+/* The frames of a run of gfns: each state has its own. */
+static pfn_t frame_for(enum page_state to, gfn_t gfn)
+{
+	return to == PG_SHARED ? STAGE2_STORE_PFN + gfn % (1ULL << 24) * 3 / 2 : gfn;
+}
+
 static unsigned int done;	/* operations that changed something */
 
 /* One random operation on both; true if they agree. */
@@ -154,14 +174,14 @@ static bool step(struct stage2 *s2)
 		nr = 512;
 		/* fall through */
 	default: {
-		enum page_state to = tap_random(&rng) % 2 ? PG_PRIVATE : PG_ABSENT;
+		enum page_state to = tap_random(&rng) % PG_NR_STATES;
 
 		/* Steer towards operations that are allowed, without excluding the others. */
 		if (in_ram(gfn, 1) && tap_random(&rng) % 8)
-			to = *page(gfn) == PG_PRIVATE ? PG_ABSENT : PG_PRIVATE;
+			to = *page(gfn) == PG_PRIVATE ? tap_random(&rng) % PG_NR_STATES : PG_PRIVATE;
 		if (in_ram(gfn, 1) && tap_random(&rng) % 3 == 0)
 			nr = model_run(gfn);
-		got = stage2_set(s2, gfn, nr, to, gfn);
+		got = stage2_set(s2, gfn, nr, to, frame_for(to, gfn));
 		want = nr > (1ULL << 40) || gfn > (1ULL << 40) ? -EFAULT : model_set(gfn, nr, to);
 	}
 	}
@@ -178,25 +198,44 @@ static bool page_agrees(struct stage2 *s2, gfn_t gfn)
 	if (stage2_lookup(s2, gfn, &p))
 		return false;
 	return p.state == *page(gfn) && (p.state != PG_PRIVATE || p.pfn == gfn) &&
-	       (p.level == 2) == *block(gfn);
+	       (p.state != PG_SHARED || p.pfn >= STAGE2_STORE_PFN) &&
+	       (p.state != PG_ZERO || p.pfn == STAGE2_ZERO_PFN) && (p.level == 2) == *block(gfn);
 }
 
 static bool all_agree(struct stage2 *s2)
 {
 	struct stage2_counters c;
-	uint64_t private = 0;
+	uint64_t nr[PG_NR_STATES] = { 0 };
 
 	for (unsigned int r = 0; r < 2; r++)
 		for (gfn_t g = ram[r].start; g < ram[r].end; g++) {
-			private += *page(g) == PG_PRIVATE;
+			nr[*page(g)]++;
 			if (!page_agrees(s2, g)) {
 				tap_note("gfn %#lx differs", (long)g);
 				return false;
 			}
 		}
 	stage2_counters(s2, &c);
-	return c.pages[PG_PRIVATE] == private && c.pages[PG_ABSENT] == c.ram_pages - private &&
-	       c.large_leaves == model_large;
+	return !memcmp(nr, c.pages, sizeof(nr)) && c.large_leaves == model_large;
+}
+
+/* A linear run is part of a run of one state, its frames follow each other, and it cannot go on. */
+static bool linear_agrees(struct stage2 *s2, gfn_t gfn, gfn_t end)
+{
+	struct stage2_page first, page;
+	uint64_t nr = stage2_linear_run(s2, gfn, end, &first), step;
+
+	step = first.state == PG_PRIVATE || first.state == PG_SHARED;
+	for (uint64_t i = 0; i <= nr && gfn + i < end; i++) {
+		bool follows;
+
+		stage2_lookup(s2, gfn + i, &page);
+		follows = page.state == first.state && page.pfn == first.pfn + i * step &&
+			  page.level == first.level;
+		if (follows != (i < nr) && (i < nr || (gfn + i) % 512))
+			return false;
+	}
+	return nr > 0 && nr <= end - gfn;
 }
 
 /* Runs cover a range exactly, each run is of one state, and neighbours differ. */
@@ -226,6 +265,7 @@ static void test_lockstep(struct stage2 *s2)
 		wrong += !step(s2);
 		if (i % 16 == 0)
 			audits += stage2_audit(s2, describe, NULL);
+		differ += !linear_agrees(s2, i % LOW_END, LOW_END);
 		if (i % 256 == 0)
 			differ += !all_agree(s2) || !runs_agree(s2, &ram[0]) ||
 				  !runs_agree(s2, &ram[1]);
@@ -240,17 +280,19 @@ static void test_moves(void)
 {
 	for (unsigned int from = 0; from < PG_NR_STATES; from++)
 		for (unsigned int to = 0; to < PG_NR_STATES; to++) {
-			bool legal = page_states[from].moves & (1u << to);
+			bool allowed = legal(from, to);
 			struct gfn_range r = { 0, 512 };
 			struct stage2 *s2;
 
 			if (stage2_create(&r, 1, &s2))
 				tap_bail("stage2_create");
-			if (from != PG_ABSENT)
-				stage2_set(s2, 7, 1, from, 7);
-			is_hex(stage2_set(s2, 7, 1, to, 7), legal ? 0 : (uint64_t)-EPERM,
+			if (from != PG_ABSENT && from != PG_ZERO)
+				stage2_set(s2, 7, 1, PG_PRIVATE, 7);
+			if (from != PG_ABSENT && from != PG_PRIVATE)
+				stage2_set(s2, 7, 1, from, STAGE2_STORE_PFN);
+			is_hex(stage2_set(s2, 7, 1, to, STAGE2_STORE_PFN), allowed ? 0 : (uint64_t)-EPERM,
 			       "%s -> %s is %s", page_states[from].name, page_states[to].name,
-			       legal ? "legal" : "refused");
+			       allowed ? "legal" : "refused");
 			stage2_destroy(s2);
 		}
 }

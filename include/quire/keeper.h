@@ -80,6 +80,7 @@ struct keeper_stats {
 	uint64_t pages_per_s;		/* its pace now */
 	uint64_t watched_slots, slots;
 	uint64_t metadata_bytes;	/* what the keeper itself occupies */
+	uint64_t hold_histogram[KEEPER_HISTOGRAM];	/* how long it held guest memory's lock for a run */
 	uint64_t reason_pages[KEEPER_NR_REASONS];	/* of private pages */
 };
 
@@ -89,11 +90,8 @@ struct keeper;
 int keeper_create(const struct keeper_config *config, struct keeper **out,
 		  struct quire_error *err);
 int keeper_start(struct keeper *k, struct quire_error *err);
+void keeper_stop(struct keeper *k);	/* end the thread; all else can still be called; NULL is fine */
 void keeper_destroy(struct keeper *k);		/* before its gmem; NULL is fine */
-
-/* The descriptors that k needs to live on.  How many, at most KEEPER_MAX_DESCRIPTORS. */
-#define KEEPER_MAX_DESCRIPTORS 2
-unsigned int keeper_descriptors(const struct keeper *k, int fds[KEEPER_MAX_DESCRIPTORS]);
 
 /*
  * Change the mode.  Returns at once; the thread obeys soon.  When it becomes KEEPER_OFF, shared and
@@ -103,7 +101,7 @@ void keeper_set_mode(struct keeper *k, enum keeper_mode mode);
 
 /*
  * Make a full pass as soon as can be, at full speed.  Returns a ticket: the pass is over when
- * keeper_pass_done() is at least that.  A pass of KEEPER_OFF un-shares.
+ * keeper_passes_done() is at least that.  A pass of KEEPER_OFF un-shares.
  */
 uint64_t keeper_request_pass(struct keeper *k);
 uint64_t keeper_passes_done(struct keeper *k);

@@ -21,6 +21,8 @@
 enum page_state {
 	PG_ABSENT,	/* nothing behind this gfn yet: reads as zeroes, costs nothing */
 	PG_PRIVATE,	/* one frame of its own, counted once in resident */
+	PG_SHARED,	/* a frame of the store, read-only: the same bytes as pages elsewhere */
+	PG_ZERO,	/* no frame: reads find the kernel's page of zeroes */
 	PG_NR_STATES
 };
 
@@ -36,6 +38,13 @@ struct page_state_info {
 	uint32_t moves;		/* bit n: a page may go to state n */
 };
 extern const struct page_state_info page_states[PG_NR_STATES];
+
+/*
+ * Machine frames beyond the RAM file: the store's begin at STAGE2_STORE_PFN, and there is one for the
+ * page of zeroes.
+ */
+#define STAGE2_STORE_PFN (1ULL << 36)
+#define STAGE2_ZERO_PFN	 (1ULL << 39)
 
 /* A gfn's entry, decoded. */
 struct stage2_page {
@@ -78,8 +87,14 @@ int stage2_lookup(const struct stage2 *s2, gfn_t gfn, struct stage2_page *page);
 uint64_t stage2_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, enum page_state *state);
 
 /*
+ * The same, but a run ends where frames do not follow each other, where the size of leaves
+ * changes, and at the end of a table.  The first page goes to *page.
+ */
+uint64_t stage2_linear_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, struct stage2_page *page);
+
+/*
  * Move all pages of [gfn, gfn + nr) to state `to`; gfn + i gets frame pfn + i if the state is
- * present (ignored otherwise).  A 2 MiB leaf that the range covers only in part is split
+ * present (ignored otherwise, and by PG_ZERO, of which there is one).  A 2 MiB leaf that the range covers only in part is split
  * first.  This is the one door for a change of state.
  *
  * Returns 0;

@@ -10,7 +10,8 @@
  *   gfn   guest frame number: gpa >> 12
  *   maddr machine address: what our tables (stage 2) yield.  The machine frames of a
  *         VM are the pages of its RAM file, and a private page of gfn g is at offset
- *         g << 12 of it, so for private pages maddr == gpa.
+ *         g << 12 of it, so for private pages maddr == gpa; above them are those of the
+ *         store, and the page of zeroes (stage2.h).
  *   pfn   machine frame number: maddr >> 12
  *   hva   host virtual address
  *
