@@ -85,6 +85,8 @@ $(SANDBOX_BPF): $(SANDBOX_GEN)
 	@echo '  GEN     $@'
 	$(Q)$(SANDBOX_GEN) >$@.tmp && mv $@.tmp $@
 
+$(BUILD)/mmu/hash_avx2.o $(FUZZ_BUILD)/mmu/hash_avx2.o: WARN += -mavx2
+
 $(BUILD)/vmm/sandbox.o $(FUZZ_BUILD)/vmm/sandbox.o: $(SANDBOX_BPF)
 $(BUILD)/vmm/sandbox.o $(FUZZ_BUILD)/vmm/sandbox.o: CPPFLAGS_ALL += -I$(BUILD)/vmm
 

@@ -10,6 +10,7 @@ packages=(
 	gcc make libc6-dev binutils		# build
 	libcapstone-dev libfdt-dev libpng-dev	# libraries
 	libseccomp-dev				# compiles the sandbox's filters
+	libxxhash-dev				# content hashes of pages
 	perl					# prove
 	clang					# second compiler, fuzzers
 	cppcheck mandoc				# lint

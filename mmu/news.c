@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The keeper's connection to the machine, and what the machine has to tell.
+ *
+ * The connection is made when it is needed: a socket pair, one end of which goes to the machine
+ * through the VM's channel.  When it breaks, the machine is gone, and with it every reference that
+ * we had: our shared pages are orphans until a new machine has them (scan.c).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "keeper_internal.h"
+#include "machine/merge_client.h"
+
+bool link_join(struct keeper *k)
+{
+	int pair[2];
+
+	if (k->link >= 0)
+		return true;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return false;
+	if (k->config.join(k->config.ctx, pair[1])) {
+		close(pair[0]);
+		return false;
+	}
+	k->link = pair[0];
+	__atomic_store_n(&k->stats.joined, 1, __ATOMIC_RELAXED);
+	return true;
+}
+
+void link_lose(struct keeper *k)
+{
+	if (k->link >= 0)
+		close(k->link);
+	k->link = -1;
+	__atomic_store_n(&k->stats.joined, 0, __ATOMIC_RELAXED);
+	lock(&k->gm->lock);
+	store_view_orphan(&k->gm->store);
+	k->gm->nr_dropped = 0;
+	unlock(&k->gm->lock);
+}
+
+bool link_ask(struct keeper *k, int *descriptor)
+{
+	int none;
+
+	if (k->link < 0)
+		return false;
+	if (!merge_ask(k->link, &k->msg, descriptor ? descriptor : &none))
+		return true;
+	link_lose(k);
+	return false;
+}
+
+/* ---- references ---- */
+
+static void give_back(struct keeper *k, const uint32_t *frame, unsigned int nr)
+{
+	struct merge_msg *msg = &k->msg;
+
+	if (k->link < 0 || !nr)
+		return;
+	msg->type = MERGE_DROP;
+	msg->nr = nr;
+	msg->arg = 0;
+	memmove(msg->drop, frame, nr * sizeof(*frame));
+	if (merge_tell(k->link, msg))
+		link_lose(k);
+}
+
+void link_flush(struct keeper *k)
+{
+	uint32_t frame[MERGE_BATCH];
+	unsigned int nr;
+
+	do {
+		lock(&k->gm->lock);
+		nr = share_take_dropped(k->gm, frame, MERGE_BATCH);
+		unlock(&k->gm->lock);
+		give_back(k, frame, nr);
+	} while (nr == MERGE_BATCH);
+}
+
+/* ---- segments ---- */
+
+static bool fetch_segment(struct keeper *k, uint32_t number)
+{
+	struct merge_msg *msg = &k->msg;
+	int fd = -1, err;
+
+	msg->type = MERGE_SEGMENT;
+	msg->nr = 0;
+	msg->arg = number;
+	if (!link_ask(k, &fd) || msg->type != MERGE_SEGMENT)
+		return false;
+	lock(&k->gm->lock);
+	err = store_view_add(&k->gm->store, number, fd);
+	unlock(&k->gm->lock);
+	return !err;
+}
+
+pfn_t link_frame(struct keeper *k, uint32_t frame)
+{
+	pfn_t pfn = store_view_pfn(&k->gm->store, frame);
+
+	if (!pfn && fetch_segment(k, frame >> MERGE_SEGMENT_SHIFT))
+		pfn = store_view_pfn(&k->gm->store, frame);
+	if (!pfn)
+		give_back(k, &frame, 1);
+	return pfn;
+}
+
+/* ---- news ---- */
+
+static bool keep_news(struct keeper *k, const struct merge_frame *news, unsigned int nr)
+{
+	if (k->nr_news + nr > k->news_room) {
+		size_t room = 2 * k->news_room + MERGE_BATCH;
+		void *p = realloc(k->news, room * sizeof(*k->news));
+
+		if (!p)
+			return false;
+		k->news = p;
+		k->news_room = room;
+	}
+	memcpy(k->news + k->nr_news, news, nr * sizeof(*news));
+	k->nr_news += nr;
+	return true;
+}
+
+/* False: no memory to keep them, and what did not fit is given back. */
+static bool collect(struct keeper *k)
+{
+	struct merge_msg *msg = &k->msg;
+
+	k->nr_news = 0;
+	do {
+		msg->type = MERGE_NEWS;
+		msg->nr = msg->arg = 0;
+		if (!link_ask(k, NULL))
+			return false;
+		if (!keep_news(k, msg->frame, msg->nr)) {
+			uint32_t frame[MERGE_BATCH];
+			unsigned int nr = msg->nr;
+
+			for (unsigned int i = 0; i < nr; i++)
+				frame[i] = msg->frame[i].frame;
+			give_back(k, frame, nr);
+			return false;
+		}
+	} while (msg->arg);
+	return true;
+}
+
+static int by_gfn(const void *a, const void *b)
+{
+	const struct merge_frame *x = a, *y = b;
+
+	return x->gfn < y->gfn ? -1 : x->gfn > y->gfn;
+}
+
+/* The news of one block, from the i-th on.  Where the next begins. */
+static size_t serve_block(struct keeper *k, size_t i)
+{
+	struct block_work *work = &k->work;
+	gfn_t block = align_down(k->news[i].gfn, QUIRE_BLOCK_PAGES);
+
+	work->block = block;
+	work->nr_runs = 0;
+	for (; i < k->nr_news && k->news[i].gfn < block + QUIRE_BLOCK_PAGES; i++) {
+		const struct merge_frame *n = &k->news[i];
+		bool again = i && n->gfn == n[-1].gfn;
+		pfn_t pfn = link_frame(k, n->frame);
+
+		/* A page may have found two partners, one after the other: the first will do. */
+		if (!pfn)
+			continue;
+		if (again || !stage2_is_ram(k->gm->s2, n->gfn, 1)) {
+			lock(&k->gm->lock);
+			share_drop(k->gm, pfn, 1);
+			unlock(&k->gm->lock);
+			continue;
+		}
+		scan_add_page(work, n->gfn, PG_SHARED, pfn);
+	}
+	scan_commit(k, work);
+	return i;
+}
+
+void link_take_news(struct keeper *k)
+{
+	if (k->link < 0)
+		return;
+	collect(k);
+	qsort(k->news, k->nr_news, sizeof(*k->news), by_gfn);
+	for (size_t i = 0; i < k->nr_news;)
+		i = serve_block(k, i);
+	k->nr_news = 0;
+	link_flush(k);
+}

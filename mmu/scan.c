@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking at the pages of a block.
+ *
+ * What is written beside each gfn (its note) says what the keeper knows of it, and so whether it is
+ * looked at:
+ *
+ *   written since the last visit      volatile: not now
+ *   new, or volatile and quiet since  a candidate
+ *   unique                            passed over: it has been looked up, and has not changed
+ *   backing off                       a candidate in one pass of 2^n, if it was broken n times
+ *   kept huge                         a candidate in one pass of KEPT_PASSES
+ *   no mapping or frame was left      a candidate when there is room
+ *   page table                        never
+ *
+ * Candidates are read under the lock, a few at a time, so that they cannot leave meanwhile; the
+ * guest may write to them while they are read, and that is why share_commit compares again.
+ *
+ * An orphan, a page shared with a frame of a machine that is gone, comes home and is looked up at
+ * once, to be published even if nobody else asks for it: somebody will.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "hash.h"
+#include "keeper_internal.h"
+
+#define KEPT_PASSES   8u
+#define HASH_AT_ONCE  16u	/* pages read in one hold of the lock */
+
+/* ---- choosing ---- */
+
+static bool is_turn(gfn_t gfn, uint64_t pass, unsigned int backoff)
+{
+	return ((gfn ^ pass) & ((1ULL << backoff) - 1)) == 0;
+}
+
+static bool is_candidate(struct keeper *k, gfn_t gfn, bool written, uint64_t pass)
+{
+	uint8_t *note = &k->gm->note[gfn];
+
+	switch (note_reason(*note)) {
+	case KEEPER_PAGE_TABLE:
+		return false;
+	case KEEPER_BACKING_OFF:
+		return !written && is_turn(gfn, pass, note_backoff(*note));
+	default:
+		break;
+	}
+	if (written) {
+		*note = note_with(*note, KEEPER_VOLATILE);
+		return false;
+	}
+	switch (note_reason(*note)) {
+	case KEEPER_UNIQUE:
+		return !k->config.log;
+	case KEEPER_KEPT_HUGE:
+		return is_turn(gfn / QUIRE_BLOCK_PAGES, pass, __builtin_ctz(KEPT_PASSES));
+	case KEEPER_BUDGET:
+		return share_has_room(k->gm);
+	default:
+		return true;
+	}
+}
+
+static bool bit(const uint64_t *bitmap, uint64_t n)
+{
+	return bitmap && bitmap[n / 64] >> n % 64 & 1;
+}
+
+/* Orphans of [gfn, gfn + nr) come home, if there are credits for them. */
+static bool adopt_orphans(struct keeper *k, gfn_t gfn, uint64_t nr, pfn_t pfn)
+{
+	struct gmem *gm = k->gm;
+	uint32_t frame;
+
+	if (k->link < 0 || store_view_frame(&gm->store, pfn, &frame) || !gmem_take(gm, nr))
+		return false;
+	return !share_bring_home(gm, gfn, nr);
+}
+
+static void choose(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *written, uint64_t pass,
+		   struct candidates *c)
+{
+	struct gmem *gm = k->gm;
+	uint64_t skipped = 0;
+
+	for (gfn_t at = start; at < end;) {
+		struct stage2_page page;
+		uint64_t nr = stage2_linear_run(gm->s2, at, end, &page);
+		bool orphan = page.state == PG_SHARED && adopt_orphans(k, at, nr, page.pfn);
+
+		for (gfn_t g = at; g < at + nr && (page.state == PG_PRIVATE || orphan); g++) {
+			if (!orphan && !is_candidate(k, g, bit(written, g - start), pass))
+				skipped++;
+			else
+				c->gfn[c->nr++] = g | (orphan ? MERGE_PUBLISH : 0);
+		}
+		at += nr;
+	}
+	keeper_add(&k->stats.pages_skipped, skipped);
+}
+
+/* ---- reading ---- */
+
+static void read_some(struct keeper *k, struct candidates *c, unsigned int from, unsigned int to)
+{
+	struct gmem *gm = k->gm;
+
+	lock(&gm->lock);
+	for (unsigned int i = from; i < to; i++) {
+		gfn_t gfn = c->gfn[i] & ~MERGE_PUBLISH;
+		const uint8_t *page = gm->window.alias + gfn_to_gpa(gfn);
+		struct stage2_page now;
+
+		stage2_lookup(gm->s2, gfn, &now);
+		c->gone[i] = now.state != PG_PRIVATE;
+		if (c->gone[i])
+			continue;
+		c->zero[i] = page_is_zero(page);
+		if (!c->zero[i] && k->obeyed == KEEPER_ON && k->link >= 0)
+			c->hash[i] = k->config.hash(page);
+	}
+	unlock(&gm->lock);
+	keeper_add(&k->stats.pages_scanned, to - from);
+}
+
+static unsigned int count_zero(const struct candidates *c)
+{
+	unsigned int nr = 0;
+
+	for (unsigned int i = 0; i < c->nr; i++)
+		nr += !c->gone[i] && c->zero[i];
+	return nr;
+}
+
+/* ---- asking ---- */
+
+/* To k->msg: the candidates that are not zero. */
+static void ask_for(struct keeper *k, const struct candidates *c, unsigned int fewest)
+{
+	struct merge_msg *msg = &k->msg;
+
+	msg->type = MERGE_LOOKUP;
+	msg->nr = 0;
+	msg->arg = fewest;
+	for (unsigned int i = 0; i < c->nr; i++)
+		if (!c->gone[i] && !c->zero[i])
+			msg->lookup[msg->nr++] = (struct merge_lookup){ c->hash[i], c->gfn[i] };
+}
+
+static unsigned int reason_of(uint32_t none)
+{
+	switch (none) {
+	case MERGE_UNIQUE: return KEEPER_UNIQUE;
+	case MERGE_FEW: return KEEPER_KEPT_HUGE;
+	default: return KEEPER_BUDGET;
+	}
+}
+
+void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t pfn)
+{
+	struct share_run *last = work->nr_runs ? &work->run[work->nr_runs - 1] : NULL;
+
+	if (last && last->to == to && last->gfn + last->nr == gfn &&
+	    (to == PG_ZERO || last->pfn + last->nr == pfn))
+		last->nr++;
+	else
+		work->run[work->nr_runs++] = (struct share_run){ gfn, 1, to, pfn };
+}
+
+/* What the machine said of those that were asked for, which are in order. */
+static void take_answer(struct keeper *k, const struct candidates *c, struct block_work *work)
+{
+	const struct merge_frame *answer = k->msg.frame;
+	struct merge_msg *msg = &k->msg;
+	unsigned int nr = msg->type == MERGE_FRAMES ? msg->nr : 0, at = 0;
+	uint32_t frame[QUIRE_BLOCK_PAGES];
+
+	for (unsigned int i = 0; i < nr; i++)
+		frame[i] = answer[i].frame;	/* link_frame() uses the message */
+	for (unsigned int i = 0; i < c->nr; i++) {
+		gfn_t gfn = c->gfn[i] & ~MERGE_PUBLISH;
+		pfn_t pfn;
+
+		if (c->gone[i])
+			continue;
+		if (c->zero[i]) {
+			scan_add_page(work, gfn, PG_ZERO, 0);
+		} else if (at < nr && MERGE_IS_FRAME(frame[at])) {
+			pfn = link_frame(k, frame[at++]);
+			if (pfn)
+				scan_add_page(work, gfn, PG_SHARED, pfn);
+		} else if (at < nr) {
+			unsigned int reason = reason_of(frame[at++]);
+
+			lock(&k->gm->lock);
+			k->gm->note[gfn] = note_with(k->gm->note[gfn], reason);
+			unlock(&k->gm->lock);
+		}
+	}
+}
+
+/* ---- doing ---- */
+
+static int by_length(const void *a, const void *b)
+{
+	const struct share_run *x = a, *y = b;
+
+	return x->nr < y->nr ? 1 : x->nr > y->nr ? -1 : 0;
+}
+
+/* Caller holds the lock.  Is the block managed singly, or can and should it be? */
+static bool can_leave(struct keeper *k, const struct block_work *work)
+{
+	struct gmem *gm = k->gm;
+	struct stage2_page page;
+	uint64_t nr = 0;
+
+	stage2_lookup(gm->s2, work->run[0].gfn, &page);
+	if (page.level == 1)
+		return true;
+	for (unsigned int i = 0; i < work->nr_runs; i++)
+		nr += work->run[i].nr;
+	return nr >= LEAF_WORTH && !gmem_split_locked(gm, work->block);
+}
+
+static void keep_huge(struct keeper *k, const struct share_run *run)
+{
+	struct gmem *gm = k->gm;
+
+	for (uint64_t i = 0; i < run->nr; i++)
+		gm->note[run->gfn + i] = note_with(gm->note[run->gfn + i], KEEPER_KEPT_HUGE);
+	if (run->to == PG_SHARED)
+		share_drop(gm, run->pfn, run->nr);
+}
+
+static void count_hold(struct keeper *k, uint64_t ns)
+{
+	unsigned int bucket = ns ? 63 - __builtin_clzll(ns) : 0;
+
+	keeper_add(&k->stats.hold_histogram[bucket < KEEPER_HISTOGRAM ? bucket
+								      : KEEPER_HISTOGRAM - 1], 1);
+}
+
+static void commit_run(struct keeper *k, const struct block_work *work, unsigned int i)
+{
+	const struct share_run *run = &work->run[i];
+	struct share_result res = { 0 };
+	uint64_t start;
+
+	lock(&k->gm->lock);
+	start = keeper_now();
+	bring_in_settle(k->gm, work->block, work->block + QUIRE_BLOCK_PAGES);
+	if (can_leave(k, work))
+		share_commit(k->gm, run, &res);
+	else
+		keep_huge(k, run);
+	count_hold(k, keeper_now() - start);
+	unlock(&k->gm->lock);
+	keeper_add(run->to == PG_ZERO ? &k->stats.zeroed_pages : &k->stats.merged_pages, res.merged);
+	keeper_add(&k->stats.mismatches, res.differ);
+}
+
+void scan_commit(struct keeper *k, struct block_work *work)
+{
+	/* When mappings are scarce the long runs go first: they save most for each. */
+	if (k->gm->mappings > k->gm->max_mappings / 2)
+		qsort(work->run, work->nr_runs, sizeof(work->run[0]), by_length);
+	for (unsigned int i = 0; i < work->nr_runs; i++)
+		commit_run(k, work, i);
+}
+
+uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *written, uint64_t pass)
+{
+	struct candidates *c = &k->candidates;
+	struct block_work *work = &k->work;
+	struct stage2_page page;
+	unsigned int zeroes, fewest;
+
+	c->nr = work->nr_runs = 0;
+	work->block = align_down(start, QUIRE_BLOCK_PAGES);
+	lock(&k->gm->lock);
+	bring_in_settle(k->gm, start, end);
+	choose(k, start, end, written, pass, c);
+	stage2_lookup(k->gm->s2, start, &page);
+	unlock(&k->gm->lock);
+	for (unsigned int i = 0; i < c->nr; i += HASH_AT_ONCE)
+		read_some(k, c, i, (unsigned int)min_u64(c->nr, i + HASH_AT_ONCE));
+	zeroes = count_zero(c);
+	fewest = page.level == 2 && zeroes < LEAF_WORTH ? LEAF_WORTH - zeroes : 0;
+	k->msg.nr = 0;
+	if (k->obeyed == KEEPER_ON && k->link >= 0) {
+		ask_for(k, c, fewest);
+		if (k->msg.nr && !link_ask(k, NULL))
+			k->msg.nr = 0;
+	}
+	take_answer(k, c, work);
+	scan_commit(k, work);
+	link_flush(k);
+	return c->nr;
+}
+
+/* ---- undoing ---- */
+
+/* One linear run that is away.  How much of it came home. */
+static uint64_t undo_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state state)
+{
+	if (state == PG_ZERO)
+		return share_forget(gm, gfn, nr) ? 0 : nr;
+	if (!gmem_take(gm, nr))
+		return 0;
+	if (share_bring_home(gm, gfn, nr))
+		return 0;
+	memset(gm->note + gfn, 0, nr);
+	return nr;
+}
+
+bool scan_unmerge(struct keeper *k)
+{
+	struct gmem *gm = k->gm;
+	bool all = true;
+
+	for (unsigned int r = 0; r < gm->config.nr_ram; r++)
+		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
+			struct stage2_page page;
+			uint64_t nr;
+
+			lock(&gm->lock);
+			nr = stage2_linear_run(gm->s2, at, min_u64(at + 64, gm->ram[r].end), &page);
+			if (page.state == PG_SHARED || page.state == PG_ZERO)
+				all &= undo_run(gm, at, nr, page.state) == nr;
+			unlock(&gm->lock);
+			at += nr;
+		}
+	link_flush(k);
+	return all;
+}
