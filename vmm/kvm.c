@@ -51,8 +51,6 @@
 static_assert(TSS_ADDRESS >= QUIRE_GAP_START && IDENTITY_MAP_ADDRESS >= QUIRE_GAP_START,
 	      "KVM's own pages are no RAM");
 
-#define MAX_SLOT_BYTES (1ULL << 40)	/* KVM's limit is 2^31 - 1 pages */
-
 struct capability {
 	int cap;
 	int at_least;		/* what KVM_CHECK_EXTENSION must return */
@@ -230,49 +228,11 @@ void kvm_close_device(struct kvm *kvm)
 void kvm_finish(struct kvm *kvm)
 {
 	free(kvm->cpuid);
+	free(kvm->slot);
 	if (kvm->vm_fd >= 0)
 		close(kvm->vm_fd);
 	kvm_close_device(kvm);
 	*kvm = KVM_NONE;
-}
-
-static int set_slot(const struct kvm *kvm, const struct gmem *gm, uint32_t slot, gpa_t gpa,
-		    uint64_t bytes, struct quire_error *err)
-{
-	struct kvm_userspace_memory_region region = {
-		.slot = slot,
-		.guest_phys_addr = gpa,
-		.memory_size = bytes,
-		.userspace_addr = (uintptr_t)gmem_hva(gm, gpa),
-	};
-
-	if (!ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region))
-		return 0;
-	return quire_fail(err, -errno, "KVM: ioctl(SET_USER_MEMORY_REGION) of %#llx bytes at gpa "
-			  "%#llx failed: %s", (unsigned long long)bytes, (unsigned long long)gpa,
-			  strerror(errno));
-}
-
-int kvm_set_memory(const struct kvm *kvm, const struct gmem *gm, struct quire_error *err)
-{
-	unsigned int nr;
-	const struct gfn_range *ram = gmem_ram(gm, &nr);
-	uint32_t slot = 0;
-
-	for (unsigned int i = 0; i < nr; i++) {
-		gpa_t end = gfn_to_gpa(ram[i].end);
-		uint64_t bytes;
-
-		for (gpa_t gpa = gfn_to_gpa(ram[i].start); gpa < end; gpa += bytes) {
-			int ret;
-
-			bytes = min_u64(end - gpa, MAX_SLOT_BYTES);
-			ret = set_slot(kvm, gm, slot++, gpa, bytes, err);
-			if (ret)
-				return ret;
-		}
-	}
-	return 0;
 }
 
 const char *kvm_exit_name(uint32_t reason)

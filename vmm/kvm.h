@@ -18,6 +18,8 @@ struct kvm {
 	unsigned int max_vcpus;
 	size_t run_bytes;	/* size of a vCPU's shared struct kvm_run */
 	struct kvm_cpuid2 *cpuid;	/* vCPU 0's, cpuid.h; malloc'd */
+	struct kvm_userspace_memory_region *slot;	/* memory slots by number; malloc'd */
+	unsigned int nr_slots;
 };
 
 #define KVM_NONE ((struct kvm){ .fd = -1, .vm_fd = -1 })
@@ -34,11 +36,29 @@ void kvm_finish(struct kvm *kvm);
 void kvm_close_device(struct kvm *kvm);
 
 /*
- * Give the VM its memory slots: each RAM range is one slot, or several of 1 TiB, and
+ * Give the VM its memory slots (memslot.c): RAM is cut at multiples of kvm_slot_bytes(), and
  * [gpa, gpa + len) of it is the window at gmem_hva(gpa).  Both are congruent modulo 2 MiB,
  * without which KVM maps nothing huge.  0 or -errno with *err.
  */
-int kvm_set_memory(const struct kvm *kvm, const struct gmem *gm, struct quire_error *err);
+int kvm_set_memory(struct kvm *kvm, const struct gmem *gm, struct quire_error *err);
+
+/* Size of a slot of so much RAM: a power of two, at least 64 MiB. */
+uint64_t kvm_slot_bytes(uint64_t ram_bytes);
+
+/*
+ * What the guest writes, slot by slot below nr_slots.  Once vCPUs run, one thread at a time and
+ * with no lock held: kvm_slot_log() may wait for a vCPU to get its page.
+ */
+struct gfn_range kvm_slot_range(const struct kvm *kvm, unsigned int slot);
+
+/* Begin or end watching; twice is fine.  0 or -errno. */
+int kvm_slot_log(struct kvm *kvm, unsigned int slot, bool on);
+
+/*
+ * While watched: which pages the guest wrote since watching began or this was last called; bit n
+ * is page start + n, in whole words of 64.  0 or -errno (-ENOENT: it is not watched).
+ */
+int kvm_slot_fetch(const struct kvm *kvm, unsigned int slot, uint64_t *bitmap);
 
 /*
  * The kernel's PIC, I/O APIC, local APICs and PIT.  After the memory: adding a slot to a VM that
