@@ -105,6 +105,32 @@ const struct pt_format *walk_guest_format(const struct walk_cpu *cpu, bool *bad)
 	return pae ? &x86_pae_format : &x86_32_format;
 }
 
+struct pt_rules walk_guest_rules(const struct walk_cpu *cpu)
+{
+	return (struct pt_rules){
+		.maxphyaddr = cpu->maxphyaddr < 32 ? 32 : min_u64(cpu->maxphyaddr, 52),
+		.nxe = cpu->efer & EFER_NXE,
+		.pse = cpu->cr4 & CR4_PSE,
+		.pages_1g = cpu->pages_1g,
+		.amd = cpu->amd,
+	};
+}
+
+static inline gpa_t cr3_root(const struct walk_cpu *cpu, const struct pt_format *fmt,
+			     uint8_t maxphyaddr)
+{
+	if (fmt == &x86_32_format)
+		return cpu->cr3 & CR3_32_MASK;
+	if (fmt == &x86_pae_format)
+		return cpu->cr3 & CR3_PAE_MASK;
+	return cpu->cr3 & X86_ADDR_MASK & ((1ULL << maxphyaddr) - 1);
+}
+
+gpa_t walk_guest_root(const struct walk_cpu *cpu, const struct pt_format *fmt)
+{
+	return cr3_root(cpu, fmt, walk_guest_rules(cpu).maxphyaddr);
+}
+
 static void record(struct walker *w, unsigned int stage, const struct pt_level *lv, uint64_t addr,
 		   uint64_t input, uint64_t entry)
 {
@@ -278,23 +304,16 @@ static enum walk_outcome set_accessed_dirty(struct walker *w)
 	return WALK_OK;
 }
 
-static uint64_t cr3_root(const struct walker *w)
-{
-	if (w->format == &x86_32_format)
-		return w->cpu->cr3 & CR3_32_MASK;
-	if (w->format == &x86_pae_format)
-		return w->cpu->cr3 & CR3_PAE_MASK;
-	return w->cpu->cr3 & X86_ADDR_MASK & ((1ULL << w->rules.maxphyaddr) - 1);
-}
-
 /* gva to gpa.  *level is the leaf's. */
 static enum walk_outcome walk_stage1(struct walker *w, gpa_t *gpa, uint8_t *level)
 {
 	struct pt_result leaf;
+	gpa_t root;
 	int err;
 
 	w->nr_steps = 0;
-	err = pt_walk_inline(w->format, &w->rules, cr3_root(w), w->gva, read_stage1, w, &leaf);
+	root = cr3_root(w->cpu, w->format, w->rules.maxphyaddr);
+	err = pt_walk_inline(w->format, &w->rules, root, w->gva, read_stage1, w, &leaf);
 	if (err)
 		return err;
 	if (leaf.class == PT_EMPTY)
@@ -363,13 +382,7 @@ static enum walk_outcome walk(struct walker *w)
 	else if (!canonical(w->gva, w->format->address_bits))
 		return WALK_NOT_CANONICAL;
 
-	w->rules = (struct pt_rules){
-		.maxphyaddr = cpu->maxphyaddr < 32 ? 32 : min_u64(cpu->maxphyaddr, 52),
-		.nxe = cpu->efer & EFER_NXE,
-		.pse = cpu->cr4 & CR4_PSE,
-		.pages_1g = cpu->pages_1g,
-		.amd = cpu->amd,
-	};
+	w->rules = walk_guest_rules(cpu);
 	for (unsigned int i = 0; outcome == WALK_AGAIN && i < MAX_ATTEMPTS; i++)
 		outcome = walk_once(w);
 	return outcome;

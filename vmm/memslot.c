@@ -4,9 +4,9 @@
  *
  * A slot is the grain at which KVM watches writes: while it keeps a dirty log it maps a slot's
  * memory in 4 KiB pages, however the host maps it, and write-protects each page that was fetched.
- * So RAM is cut into slots of SLOT_BYTES, few enough that KVM finds one quickly and large enough that
- * none cuts a page of 1 GiB in more than a few, and a slot is watched only as long as somebody wants
- * to know.  When watching ends KVM maps 2 MiB again by and by.
+ * So RAM is cut into slots, and a slot is watched only as long as somebody wants to know.  When
+ * watching ends KVM maps 2 MiB again by and by.  Each slot takes some 20 us at the start and the
+ * end of a VM, so there are about MANY_SLOTS at most.
  *
  * The log is of the old kind, without KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: one call copies the bitmap,
  * clears it and protects the pages anew, so that no write falls between two calls.  It holds what
@@ -23,13 +23,14 @@
 #include "kvm.h"
 
 #define SLOT_BYTES (64 * MiB)
-#define MANY_SLOTS 64u		/* make larger ones rather than more */
+#define MAX_BYTES  (1ULL << 42)	/* KVM's limit is 2^31 - 1 pages */
+#define MANY_SLOTS 16u		/* make larger ones rather than more */
 
 uint64_t kvm_slot_bytes(uint64_t ram_bytes)
 {
 	uint64_t bytes = SLOT_BYTES;
 
-	while (bytes * MANY_SLOTS < ram_bytes)
+	while (bytes * MANY_SLOTS < ram_bytes && bytes < MAX_BYTES)
 		bytes *= 2;
 	return bytes;
 }

@@ -130,6 +130,12 @@ struct walk_result {
  */
 const struct pt_format *walk_guest_format(const struct walk_cpu *cpu, bool *bad);
 
+/* What decides about reserved bits in this guest's tables. */
+struct pt_rules walk_guest_rules(const struct walk_cpu *cpu);
+
+/* Where the root table is, if walk_guest_format() is fmt. */
+gpa_t walk_guest_root(const struct walk_cpu *cpu, const struct pt_format *fmt);
+
 /*
  * Translate gva.  s2 may be NULL: no stage 2, machine addresses are guest addresses.  Fills
  * *res, also when the access is refused, and of res->ref only the first nr_refs; returns

@@ -119,9 +119,9 @@ static unsigned int missing(unsigned int slot, gfn_t gfn, uint64_t nr, uint64_t 
 static void test_sizes(void)
 {
 	static const struct { uint64_t ram, slot; } size[] = {
-		{ QUIRE_PAGE_SIZE, 64 * MiB }, { 128 * MiB, 64 * MiB }, { 4 * GiB, 64 * MiB },
-		{ 4 * GiB + QUIRE_PAGE_SIZE, 128 * MiB }, { 64 * GiB, GiB },
-		{ 1ULL << 48, 1ULL << 42 },
+		{ QUIRE_PAGE_SIZE, 64 * MiB }, { 128 * MiB, 64 * MiB }, { GiB, 64 * MiB },
+		{ GiB + QUIRE_PAGE_SIZE, 128 * MiB }, { 64 * GiB, 4 * GiB },
+		{ 1ULL << 44, 1ULL << 40 }, { 1ULL << 48, 1ULL << 42 },
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(size); i++)
