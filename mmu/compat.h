@@ -10,6 +10,9 @@
 #include <linux/types.h>
 #include <sys/mman.h>
 
+#ifndef MADV_POPULATE_READ		/* Linux 5.14 */
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_POPULATE_WRITE		/* Linux 5.14 */
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23

@@ -36,6 +36,7 @@ calls() {
 			if (who ~ /<vcpu /) role = "vcpu"
 			else if (who ~ /<pager>/) role = "pager"
 			else if (who ~ /<channel>/) role = "channel"
+			else if (who ~ /<keeper>/) role = "keeper"
 			else role = "main"
 			if (inside[who]) print role "\t" call
 			if (call ~ /^seccomp\(SECCOMP_SET_MODE_FILTER/) inside[who] = 1

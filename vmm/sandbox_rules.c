@@ -5,14 +5,14 @@
  * process (SIGSYS).
  *
  * Reading it.  A row is a call, the roles that have it (M main loop, V vCPU, P pager, C machine
- * channel), the condition if there is one, and the reason.  Conditions look at arguments by value;
+ * channel, K keeper), the condition if there is one, and the reason.  Conditions look at arguments by value;
  * what is behind a pointer cannot be seen, so calls whose danger is there (open, connect) are
  * not here at all, and neither is clone3: threads are born before their maker's filter.
  *
  * What a thread that was taken over could do with all of it: use the descriptors it has, change
  * the memory of its own process (but never make any executable), and end.  It cannot name a
- * file, a process, an address of a socket, or anything else that it does not hold already;
- * in docs/isolation.md is the longer argument.
+ * file (the keeper: open one), a process, an address of a socket, or anything else that it does not
+ * hold already; in docs/isolation.md is the longer argument.
  *
  * Growing it.  A new call is a row with a reason, in the fewest roles.  A mistake shows as
  * SIGSYS; `--sandbox=off` and strace tell what was missing (docs/isolation.md).
@@ -37,7 +37,9 @@
 #define V (1u << SANDBOX_VCPU)
 #define P (1u << SANDBOX_PAGER)
 #define C (1u << SANDBOX_CHANNEL)
-#define ALL (M | V | P | C)
+#define K (1u << SANDBOX_KEEPER)
+#define ALL (M | V | P | C | K)
+#define U (M | V | P | K)	/* whoever may write to a page, which un-shares it */
 
 #define INT_MASK 0xffffffffu	/* the kernel looks at the low half of an int only */
 
@@ -50,8 +52,9 @@
 	CALL_IF(ioctl, roles_, 1, INT_MASK, request, #request, why_)
 #define ADVICE(advice, roles_, why_) \
 	CALL_IF(madvise, roles_, 2, INT_MASK, advice, #advice, why_)
-#define REFUSE(call) \
-	{ .name = #call " (refused)", .nr = SYS_##call, .roles = ALL, .verdict = SANDBOX_REFUSE, \
+#define REFUSE(call) REFUSE_TO(ALL, call)
+#define REFUSE_TO(roles_, call) \
+	{ .name = #call " (refused)", .nr = SYS_##call, .roles = (roles_), .verdict = SANDBOX_REFUSE, \
 	  .why = "sanitizer: reporting an error" }
 
 const char *const sandbox_role_name[SANDBOX_NR_ROLES] = {
@@ -59,6 +62,7 @@ const char *const sandbox_role_name[SANDBOX_NR_ROLES] = {
 	[SANDBOX_VCPU] = "vcpu",
 	[SANDBOX_PAGER] = "pager",
 	[SANDBOX_CHANNEL] = "channel",
+	[SANDBOX_KEEPER] = "keeper",
 };
 
 const struct sandbox_rule sandbox_rules[] = {
@@ -67,21 +71,37 @@ const struct sandbox_rule sandbox_rules[] = {
 	IOCTL(KVM_IRQ_LINE,		    M | V, "the UART's interrupt"),
 
 	/* ---- its memory ---- */
-	IOCTL(UFFDIO_ZEROPAGE,		    V | P, "bring pages in"),
-	IOCTL(UFFDIO_WAKE,		    V | P, "a late event"),
-	IOCTL(UFFDIO_UNREGISTER,	    V | P, "manage a block as one"),
-	IOCTL(PAGEMAP_SCAN,		    V | P, "did the host give a huge page?"),
-	ADVICE(MADV_POPULATE_WRITE,	    V | P, "bring a block in"),
-	ADVICE(MADV_HUGEPAGE,		    V | P, "... as a huge page"),
-	CALL_IF(lseek, V | P, 2, INT_MASK, SEEK_DATA, "SEEK_DATA",
+	IOCTL(UFFDIO_ZEROPAGE,		    V | P | K, "bring pages in"),
+	IOCTL(UFFDIO_WAKE,		    U,	   "a late event; a page is its guest's own again"),
+	IOCTL(UFFDIO_UNREGISTER,	    V | P | K, "manage a block as one"),
+	IOCTL(UFFDIO_REGISTER,		    U,	   "... and singly; what is mapped anew"),
+	IOCTL(UFFDIO_WRITEPROTECT,	    U,	   "no write to a page while it is shared or un-shared"),
+	IOCTL(PAGEMAP_SCAN,		    V | P | K, "did the host give a huge page?"),
+	ADVICE(MADV_POPULATE_WRITE,	    U,	   "bring a block in"),
+	ADVICE(MADV_POPULATE_READ,	    U,	   "map what was un-shared before it is touched"),
+	ADVICE(MADV_HUGEPAGE,		    V | P | K, "... as a huge page"),
+	ADVICE(MADV_COLLAPSE,		    K,	   "... put together again"),
+	CALL_IF(lseek, V | P | K, 2, INT_MASK, SEEK_DATA, "SEEK_DATA",
 		"what of a block the host could give"),
+	CALL_IF(fallocate, U, 1, INT_MASK, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, "punch",
+		"give pages back"),
+	CALL_IF(mprotect, U, 2, PROT_EXEC, 0, "without PROT_EXEC", "the end of un-sharing"),
+
+	/* ---- what the guest writes, for the keeper ---- */
+	IOCTL(KVM_SET_USER_MEMORY_REGION,   K,	   "begin and end watching a slot"),
+	IOCTL(KVM_GET_DIRTY_LOG,	    K,	   "what was written in it"),
+	CALL_IF(socketpair, K, 0, INT_MASK, AF_UNIX, "AF_UNIX", "to ask the machine who has equal pages"),
+	CALL(fstat,			    K,	   "which segment of the store is this?"),
+	CALL_IF(newfstatat, K, 3, INT_MASK, AT_EMPTY_PATH, "AT_EMPTY_PATH",
+		"... as some C libraries ask; of files it could tell only the empty root"),
+	CALL(sched_yield,		    K,	   "let a vCPU have a lock"),
 
 	/* ---- descriptors at hand ---- */
 	CALL(read,			    M | P | C, "signals, input, wake-ups, faults"),
 	CALL(write,			    ALL,   "output, messages, wake-ups"),
 	CALL(poll,			    ALL,   "wait; a vCPU: for the reader of its output"),
-	CALL(close,			    M | C, "clients that leave; the end"),
-	CALL(recvmsg,			    M | C, "the machine; a new channel to it, from the launcher"),
+	CALL(close,			    M | C | K, "clients that leave; the end"),
+	CALL(recvmsg,			    M | C | K, "the machine; a new channel to it, from the launcher"),
 	CALL(sendmsg,			    ALL,   "the machine: whoever runs out of credits asks"),
 
 	/* ---- control socket ---- */
@@ -113,16 +133,16 @@ const struct sandbox_rule sandbox_rules[] = {
 	/* ---- threads and time ---- */
 	CALL(futex,			    ALL,   "locks"),
 	CALL(clock_gettime,		    ALL,   "where the vDSO cannot tell the time"),
-	CALL(clock_nanosleep,		    V,	   "guest memory is being changed: a moment"),
+	CALL(clock_nanosleep,		    V | K, "guest memory is being changed: a moment; a pace"),
 	CALL(restart_syscall,		    ALL,   "the kernel's own, after SIGSTOP and SIGCONT"),
 	ADVICE(MADV_DONTNEED,		    ALL,   "C library: stack of a thread that ends, free"),
-	CALL(exit,			    V | P | C, "end of a thread"),
+	CALL(exit,			    V | P | C | K, "end of a thread"),
 	CALL(exit_group,		    M,	   "end of all"),
 
 	/* ---- memory of this process ---- */
 	CALL_IF(mmap, ALL, 2, PROT_EXEC, 0, "without PROT_EXEC", "malloc; a block of guest memory"),
 	CALL(munmap,			    ALL,   "malloc; the end"),
-	CALL(mremap,			    M,	   "realloc of something large"),
+	CALL(mremap,			    M | K, "realloc of something large"),
 	CALL(brk,			    ALL,   "malloc"),
 	CALL(sysinfo,			    M,	   "C library: qsort, which the disassembler uses"),
 	CALL(writev,			    ALL,   "C library: the message of an abort"),
@@ -130,10 +150,10 @@ const struct sandbox_rule sandbox_rules[] = {
 #ifdef QUIRE_SANITIZED
 	CALL(sigaltstack,		    ALL,   "sanitizer: end of a thread"),
 	CALL(madvise,			    ALL,   "sanitizer: shadow memory"),
-	CALL_IF(mprotect, ALL, 2, PROT_EXEC, 0, "without PROT_EXEC", "sanitizer: shadow memory"),
+	CALL_IF(mprotect, C, 2, PROT_EXEC, 0, "without PROT_EXEC", "sanitizer: shadow memory"),
 	CALL(sched_yield,		    M | C, "sanitizer: locks"),
 	CALL(clock_nanosleep,		    M | P | C, "sanitizer: locks"),
-	CALL(exit_group,		    V | P | C, "sanitizer: the end after a report"),
+	CALL(exit_group,		    V | P | C | K, "sanitizer: the end after a report"),
 	CALL(getrlimit,			    ALL,   "sanitizer: stack bounds"),
 	CALL_IF(prlimit64, ALL, 2, UINT64_MAX, 0, "to read", "sanitizer: stack bounds"),
 	CALL(sched_getaffinity,		    ALL,   "sanitizer: stack bounds"),
@@ -141,8 +161,8 @@ const struct sandbox_rule sandbox_rules[] = {
 	REFUSE(openat),
 	REFUSE(access),
 	REFUSE(stat),
-	REFUSE(fstat),
-	REFUSE(newfstatat),
+	REFUSE_TO(M | V | P | C, fstat),
+	REFUSE_TO(M | V | P | C, newfstatat),
 	REFUSE(readlink),
 	REFUSE(pipe),
 	REFUSE(pipe2),

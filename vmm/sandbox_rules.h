@@ -15,6 +15,7 @@ enum sandbox_role {
 	SANDBOX_VCPU,		/* KVM_RUN and what its exits ask for */
 	SANDBOX_PAGER,		/* page faults of the guest */
 	SANDBOX_CHANNEL,	/* listens to the machine process: credits */
+	SANDBOX_KEEPER,		/* looks for equal pages and shares them */
 	SANDBOX_NR_ROLES
 };
 

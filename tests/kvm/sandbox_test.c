@@ -132,6 +132,14 @@ static int attempt_in(enum sandbox_role role, unsigned int index, pid_t it)
 	return wait_for(pid);
 }
 
+/* The keeper watches memory slots, and makes connections to hand to the machine. */
+static bool is_its_work(enum sandbox_role role, unsigned int index)
+{
+	return role == SANDBOX_KEEPER && index < NR_ATTEMPTS &&
+	       (!strcmp(attempt_name[index], "socketpair") ||
+		!strcmp(attempt_name[index], "KVM_SET_USER_MEMORY_REGION"));
+}
+
 static void test_role(enum sandbox_role role, pid_t it)
 {
 	unsigned int denied = 0;
@@ -139,7 +147,7 @@ static void test_role(enum sandbox_role role, pid_t it)
 	for (unsigned int i = 0; i <= NR_ATTEMPTS; i++) {
 		int status = attempt_in(role, i, it);
 
-		if (was_denied(status))
+		if (was_denied(status) != is_its_work(role, i))
 			denied++;
 		else
 			tap_note("%s: %s: status %#x", sandbox_role_name[role],
@@ -167,6 +175,10 @@ static void test_separation(void)
 		{ SANDBOX_MAIN, SYS_ioctl, (long)UFFDIO_ZEROPAGE, "the main loop brings nothing in" },
 		{ SANDBOX_CHANNEL, SYS_fallocate, 3, "the channel punches no holes" },
 		{ SANDBOX_VCPU, SYS_fallocate, 0, "a vCPU cannot make the RAM file grow" },
+		{ SANDBOX_KEEPER, SYS_fallocate, 0, "nor can the keeper" },
+		{ SANDBOX_KEEPER, SYS_ioctl, KVM_RUN, "the keeper cannot enter the guest" },
+		{ SANDBOX_KEEPER, SYS_read, 0, "... nor read from descriptors" },
+		{ SANDBOX_PAGER, SYS_ioctl, KVM_GET_DIRTY_LOG, "the pager watches no writes" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
