@@ -29,6 +29,8 @@ uint64_t process_start_ns;
 /* A machine knows names of so many bytes, of which a copy's number may need some. */
 #define NAME_MAX_BYTES (MACHINE_NAME_MAX - (int)sizeof("-65535") + 1)
 
+#define MERGE_RATE_MAX 1000000000
+
 const char run_usage[] =
 	"usage: quire run [OPTION...] IMAGE [ARG...]\n"
 	"\n"
@@ -43,6 +45,10 @@ const char run_usage[] =
 	"  --hugepages=auto|never   may 2 MiB of guest memory be mapped as one page\n"
 	"  --irqchip=auto|on|off    interrupt controllers and timer in the kernel; auto: not for\n"
 	"                           ELF64 PVH images with one CPU\n"
+	"  --merge=on|zero|off      may equal pages be one (zero: only pages of zeroes)\n"
+	"  --merge-rate=PAGES|auto  how many pages a second to look at (default auto)\n"
+	"  --domain=NAME            merge with all guests of this domain (default: with the copies of\n"
+	"                           this command); none: each guest only with itself\n"
 	"  --module=FILE[,ARGS]     hand FILE to the guest as a boot module; may be repeated\n"
 	"  --sandbox=on|strict|off  shed privileges before the guest runs; strict: all or nothing\n"
 	"  --name=NAME              name for other commands to find it (default: the process id)\n"
@@ -74,7 +80,7 @@ const char run_usage[] =
 
 enum option_id {
 	OPT_PAGING = 256, OPT_HUGEPAGES, OPT_IRQCHIP, OPT_MODULE, OPT_NAME, OPT_SANDBOX, OPT_STATS,
-	OPT_TIMEOUT, OPT_MACHINE, OPT_OOM_SCORE_ADJ, OPT_MACHINE_LOST,
+	OPT_TIMEOUT, OPT_MERGE, OPT_MERGE_RATE, OPT_DOMAIN, OPT_MACHINE, OPT_OOM_SCORE_ADJ, OPT_MACHINE_LOST,
 	OPT_OWN,	/* from here on: for a machine of our own */
 	OPT_MACHINE_MEMORY = OPT_OWN, OPT_SWAP, OPT_OVERCOMMIT, OPT_OVERCOMMIT_RATIO,
 	OPT_OVERCOMMIT_BYTES,
@@ -89,6 +95,9 @@ static const struct option options[] = {
 	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
 	{ "stats", required_argument, NULL, OPT_STATS },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+	{ "merge", required_argument, NULL, OPT_MERGE },
+	{ "merge-rate", required_argument, NULL, OPT_MERGE_RATE },
+	{ "domain", required_argument, NULL, OPT_DOMAIN },
 	{ "machine", required_argument, NULL, OPT_MACHINE },
 	{ "oom-score-adj", required_argument, NULL, OPT_OOM_SCORE_ADJ },
 	{ "machine-lost", required_argument, NULL, OPT_MACHINE_LOST },
@@ -115,15 +124,53 @@ static int add_module(struct run *run, char *arg, struct quire_error *err)
 	return 0;
 }
 
-static int set_name(struct run *run, const char *name, struct quire_error *err)
+/* A name of a VM or a domain, into buf of at least NAME_MAX_BYTES + 1. */
+static int take_name(const char *name, char *buf, struct quire_error *err)
 {
 	if (!*name || strlen(name) > NAME_MAX_BYTES)
 		return quire_fail(err, -EINVAL, "a name has 1 to %d bytes", NAME_MAX_BYTES);
 	for (const char *p = name; *p; p++)
 		if (!isalnum((unsigned char)*p) && !strchr("._-", *p))
 			return quire_fail(err, -EINVAL, "a name is of letters, digits, '.', '_', '-'");
-	snprintf(run->name, sizeof(run->name), "%s", name);
+	memcpy(buf, name, strlen(name) + 1);
 	return 0;
+}
+
+static int set_domain(struct run *run, const char *name, struct quire_error *err)
+{
+	run->launch.domain_each = !strcmp(name, "none");
+	run->domain[0] = '\0';
+	return run->launch.domain_each ? 0 : take_name(name, run->domain, err);
+}
+
+static int set_merge_rate(struct run *run, const char *text, struct quire_error *err)
+{
+	uint64_t *rate = &run->vm_config.merge_pages_per_s;
+
+	*rate = 0;
+	if (!strcmp(text, "auto"))
+		return 0;
+	if (parse_count(text, 1, MERGE_RATE_MAX, rate, NULL))
+		return quire_fail(err, -EINVAL, "'%s' is not a number of pages a second from 1 to %d, "
+				  "nor auto", text, MERGE_RATE_MAX);
+	return 0;
+}
+
+static int set_merge_option(struct run *run, int option, char *value, struct quire_error *err)
+{
+	static const char *const modes[KEEPER_NR_MODES] = {
+		[KEEPER_OFF] = "off", [KEEPER_ZERO] = "zero", [KEEPER_ON] = "on",
+	};
+	unsigned int choice = 0;
+	int ret;
+
+	if (option == OPT_MERGE_RATE)
+		return set_merge_rate(run, value, err);
+	if (option == OPT_DOMAIN)
+		return set_domain(run, value, err);
+	ret = parse_choice(value, modes, ARRAY_SIZE(modes), &choice, err);
+	run->vm_config.merge = (enum keeper_mode)choice;
+	return ret;
 }
 
 static int set_oom_score_adj(struct run *run, const char *text, struct quire_error *err)
@@ -243,7 +290,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	case OPT_MODULE:
 		return add_module(run, value, err);
 	case OPT_NAME:
-		return set_name(run, value, err);
+		return take_name(value, run->name, err);
 	case OPT_SANDBOX:
 		ret = parse_choice(value, sandboxes, ARRAY_SIZE(sandboxes), &choice, err);
 		run->sandbox = (enum sandbox_mode)choice;
@@ -253,6 +300,10 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 		return *value ? 0 : quire_fail(err, -EINVAL, "no file name");
 	case OPT_TIMEOUT:
 		return parse_seconds(value, &run->vm_config.timeout_ns, err);
+	case OPT_MERGE:
+	case OPT_MERGE_RATE:
+	case OPT_DOMAIN:
+		return set_merge_option(run, option, value, err);
 	}
 	return option >= OPT_OWN ? set_own_option(run, option, value, err) :
 				   set_machine_option(run, option, value, err);
@@ -355,6 +406,7 @@ static void configure_launch(struct run *run)
 
 	configure_ledger(run);
 	launch->name = run->name;
+	launch->domain = run->domain;
 	launch->ram_bytes = run->vm_config.ram_bytes;
 	launch->nr_vcpus = run->vm_config.nr_vcpus;
 	launch->timeout_ns = run->vm_config.timeout_ns;
@@ -374,6 +426,9 @@ static int parse_args(struct run *run, int argc, char **argv, struct quire_error
 		return quire_fail(err, -ENOMEM, "no memory for the guest's command line");
 	if (!run->name[0])
 		snprintf(run->name, sizeof(run->name), "%d", getpid());
+	if (!run->domain[0])	/* nobody else's: a pid comes again, but not with its start */
+		snprintf(run->domain, sizeof(run->domain), "run-%d-%llx", getpid(),
+			 (unsigned long long)process_start_ns);
 	configure_launch(run);
 	return 0;
 }
@@ -496,7 +551,8 @@ int cmd_run(int argc, char **argv)
 		message("no memory");
 		return QUIRE_STATUS_HOST;
 	}
-	run->vm_config = (struct vm_config){ .ram_bytes = DEFAULT_RAM, .nr_vcpus = 1 };
+	run->vm_config = (struct vm_config){ .ram_bytes = DEFAULT_RAM, .nr_vcpus = 1,
+					       .merge = KEEPER_ON };
 	run->launch.copies = 1;
 	run->ratio = -1;
 	ret = prepare(run, argc, argv, &err);

@@ -27,6 +27,7 @@ struct run {
 	unsigned int nr_modules;
 	char *cmdline;					/* owned */
 	char name[VM_NAME_MAX + 1];
+	char domain[VM_DOMAIN_MAX + 1];			/* "": one of this command's own */
 	uint64_t machine_bytes, swap_bytes;		/* machine_bytes 0: all of the host's */
 	int ratio;					/* -1: the default */
 

@@ -138,6 +138,11 @@ static void put(void *ctx, uint64_t pages)
 	credits_put(((struct process *)ctx)->credits, pages);
 }
 
+static int join(void *ctx, int fd)
+{
+	return credits_join(((struct process *)ctx)->credits, fd);
+}
+
 static void on_ending(void *ctx)
 {
 	credits_cancel(((struct process *)ctx)->credits);
@@ -216,11 +221,13 @@ static void configure(struct process *p)
 	struct vm_config *config = &p->run->vm_config;
 
 	config->name = p->seat->name;
+	config->domain = p->seat->domain;
 	config->irqchip = wants_irqchip(p->run);
 	config->credits = &p->gmem_credits;
 	config->watch_fd = p->seat->leash;
 	config->on_watch = on_leash;
 	config->on_ending = on_ending;
+	config->join = join;
 	config->ctx = p;
 	config->start_ns = p->seat->alone ? process_start_ns : monotonic_ns();
 }

@@ -313,6 +313,8 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 	vm->config = *config;
 	snprintf(vm->name, sizeof(vm->name), "%s", config->name);
 	vm->config.name = vm->name;
+	snprintf(vm->domain, sizeof(vm->domain), "%s", config->domain ? config->domain : "");
+	vm->config.domain = vm->domain;
 	vm->kvm = KVM_NONE;
 	vm->wake_fd = vm->signal_fd = -1;
 	init_lock(vm);
@@ -330,6 +332,8 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 		ret = create_vcpus(vm, err);
 	if (!ret)
 		ret = create_devices(vm, err);
+	if (!ret)
+		ret = vm_merge_create(vm, err);
 	if (ret) {
 		vm_destroy(vm);
 		return ret;
@@ -341,11 +345,14 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 
 void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 {
-	int memory[GMEM_MAX_DESCRIPTORS];
+	int memory[GMEM_MAX_DESCRIPTORS], keeper[KEEPER_MAX_DESCRIPTORS];
 	unsigned int nr = gmem_descriptors(vm->gm, memory);
 
 	for (unsigned int i = 0; i < nr; i++)
 		sandbox_keep(keep, memory[i]);
+	nr = keeper_descriptors(vm->merge.keeper, keeper);
+	for (unsigned int i = 0; i < nr; i++)
+		sandbox_keep(keep, keeper[i]);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		sandbox_keep(keep, vm->vcpu[i].fd);
 	sandbox_keep(keep, vm->kvm.vm_fd);
@@ -364,6 +371,7 @@ void vm_destroy(struct vm *vm)
 {
 	if (!vm)
 		return;
+	vm_merge_stop(vm);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		vcpu_finish(&vm->vcpu[i]);
 	free(vm->vcpu);

@@ -6,12 +6,12 @@
  * One virtual machine: guest memory, KVM's VM, its vCPU threads and devices.
  *
  * Threads (docs/architecture.md): each vCPU has one, which alone issues ioctls on its vCPU;
- * guest memory has its pager; everything else (console input, control socket, timeout,
+ * guest memory has its pager and its keeper; everything else (console input, control socket, timeout,
  * signals) is the main loop's, in the thread that called vm_run().
  */
 #include <linux/kvm.h>
 #include <quire/error.h>
-#include <quire/gmem.h>
+#include <quire/keeper.h>
 #include "image.h"
 #include "kvm.h"
 
@@ -21,6 +21,7 @@ struct sandbox_keep;
 
 #define VM_MAX_VCPUS 255	/* APIC ids have eight bits, and 255 means everyone */
 #define VM_NAME_MAX  63
+#define VM_DOMAIN_MAX 47
 
 struct vm_config {
 	const char *name;		/* at most VM_NAME_MAX bytes */
@@ -28,6 +29,9 @@ struct vm_config {
 	unsigned int nr_vcpus;		/* 1..VM_MAX_VCPUS; more than 1 needs the irqchip */
 	bool irqchip;			/* PIC, I/O APIC, local APICs and PIT in the kernel */
 	enum gmem_hugepages hugepages;
+	enum keeper_mode merge;
+	uint64_t merge_pages_per_s;	/* pace of the keeper; 0: automatic */
+	const char *domain;		/* to tell, at most VM_DOMAIN_MAX bytes; NULL: none */
 	uint64_t timeout_ns;		/* from vm_run on; 0: none */
 	uint64_t start_ns;		/* CLOCK_MONOTONIC when the process began */
 	const struct gmem_credits *credits;	/* borrowed; NULL: no limit but the host's */
@@ -39,6 +43,8 @@ struct vm_config {
 	int watch_fd;
 	void (*on_watch)(void *ctx);
 	void (*on_ending)(void *ctx);
+	/* As keeper_config's; from the keeper's thread.  NULL: there is never a machine. */
+	int (*join)(void *ctx, int fd);
 	void *ctx;
 };
 
@@ -127,6 +133,9 @@ struct vm_info {
 	uint64_t unclaimed_ports, unclaimed_mmio;	/* accesses that no device answered */
 	uint64_t ignored_texts;		/* writes to the text port that made no sense */
 	uint64_t exits[KVM_NR_EXITS];	/* by reason */
+	char domain[VM_DOMAIN_MAX + 1];	/* "" if it is not known */
+	struct keeper_stats merge;	/* the reasons add up to mem's private pages */
+	uint64_t merge_passes;		/* keeper_passes_done() */
 };
 
 /* In the main loop or after vm_run. */
@@ -143,6 +152,10 @@ void vm_info(struct vm *vm, struct vm_info *out);
  */
 int vm_pause(struct vm *vm, unsigned int timeout_ms);
 void vm_resume(struct vm *vm);
+
+/* keeper_set_mode(), and keeper_request_pass().  Main loop only. */
+void vm_set_merge(struct vm *vm, enum keeper_mode mode);
+uint64_t vm_merge_pass(struct vm *vm);
 
 /* End the VM in order, as SIGTERM does. */
 void vm_stop(struct vm *vm);

@@ -2,7 +2,7 @@
 #ifndef QUIRE_VMM_VM_IMPL_H
 #define QUIRE_VMM_VM_IMPL_H
 
-/* What vm.c, vm_run.c, vm_pause.c, vm_info.c, vcpu.c, exit.c and crash.c share. */
+/* What vm.c, vm_run.c, vm_pause.c, vm_info.c, vm_merge.c, vcpu.c, exit.c and crash.c share. */
 #include <signal.h>
 #include <time.h>
 #include "../mmu/locks.h"
@@ -13,14 +13,31 @@
 #include "vcpu.h"
 #include "vm.h"
 
+#define VM_SAMPLE_CPUS 16u
+
+/* vm_merge.c; keys as below, and   [k] the keeper's thread */
+struct vm_merge {
+	struct keeper *keeper;		/* [m] NULL when it has gone, and left: */
+	struct keeper_stats last;	/* [m] */
+	uint64_t last_passes;		/* [m] */
+	struct keeper_log log;		/* [I] */
+	uint64_t asked_ns;		/* [k] when it last asked for a sample */
+	atomic_bool sample_wanted;	/* [a] */
+	unsigned int next_cpu;		/* [m] where a sample begins */
+	unsigned int nr_cpus;		/* [l] in the last sample: */
+	struct walk_cpu cpu[VM_SAMPLE_CPUS];	/* [l] */
+};
+
 /* [I] immutable once vm_run begins   [l] lock   [a] atomic   [m] main loop */
 struct vm {
 	char name[VM_NAME_MAX + 1];	/* [I] */
-	struct vm_config config;	/* [I] name: the one above */
+	char domain[VM_DOMAIN_MAX + 1];	/* [I] */
+	struct vm_config config;	/* [I] name and domain: those above */
 	struct gfn_range ram[VM_MAX_RAM];	/* [I] below and above the hole */
 	unsigned int nr_ram;		/* [I] */
 	struct kvm kvm;			/* [I] */
 	struct gmem *gm;		/* [I] */
+	struct vm_merge merge;
 	uint8_t maxphyaddr;		/* [I] */
 	bool pages_1g;			/* [I] */
 	bool amd;			/* [I] the guest's vendor is AMD or Hygon */
@@ -73,6 +90,12 @@ void vm_wake(struct vm *vm);
 
 /* Main loop, or after it. */
 enum vm_state vm_state(struct vm *vm);
+
+/* vm_merge.c: create; in the main loop; when all vCPUs are out, or before; fill in its part. */
+int vm_merge_create(struct vm *vm, struct quire_error *err);
+void vm_merge_sample(struct vm *vm);
+void vm_merge_stop(struct vm *vm);
+void vm_merge_info(struct vm *vm, struct vm_info *out);
 
 /* vm_end() for a guest that crashed: *crash is copied. */
 bool vm_end_crash(struct vm *vm, const struct crash *crash);

@@ -140,6 +140,7 @@ static void main_loop(struct vm *vm, struct ctl *ctl)
 	while (!is_ending(vm)) {
 		wait_for_events(vm, ctl, fds);
 		check_output(vm);
+		vm_merge_sample(vm);
 		if (fds[POLL_SIGNAL].revents)
 			take_signal(vm);
 		if (fds[POLL_CTL].revents && !is_ending(vm))
@@ -231,6 +232,8 @@ static int start_threads(struct vm *vm, struct quire_error *err)
 {
 	int ret = gmem_start(vm->gm, err);
 
+	if (!ret)
+		ret = keeper_start(vm->merge.keeper, err);
 	lock(&vm->lock);
 	for (unsigned int i = 0; i < vm->nr_vcpus && !ret; i++)
 		ret = vcpu_start(&vm->vcpu[i], err);
@@ -251,6 +254,8 @@ int vm_run(struct vm *vm, struct ctl *ctl)
 	if (vm->config.on_ending)
 		vm->config.on_ending(vm->config.ctx);
 	stop_vcpus(vm);
+	if (!vm->stuck)
+		vm_merge_stop(vm);
 	vm->run_ns = monotonic_ns() - vm->run_start_ns;
 	drain_output(vm);
 	report(vm);
