@@ -29,6 +29,8 @@ static char name[64];
 static struct ctl *ctl;
 static atomic_bool stop, stuck;
 static atomic_bool paused;
+static atomic_uint merge_mode;
+static atomic_ulong merge_passes;
 static atomic_ulong turns, asked_vcpu, slowest_ms, waits, stops;
 
 /* ---- the made-up VM ---- */
@@ -61,6 +63,11 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->mem.s2.ram_pages = 40000;
 	out->mem.s2.pages[PG_ABSENT] = 33744;
 	out->mem.s2.pages[PG_PRIVATE] = 6256;
+	out->merge.reason_pages[KEEPER_UNIQUE] = 6000;
+	out->merge.reason_pages[KEEPER_NEW] = 256;
+	out->merge.mode = merge_mode;
+	out->merge_passes = merge_passes;
+	snprintf(out->domain, sizeof(out->domain), "here");
 	out->mem.s2.large_leaves = 1;
 	out->mem.faults = 77;
 	out->exits[KVM_NR_EXITS - 1] = 5;
@@ -87,6 +94,43 @@ void vm_stop(struct vm *vm)
 {
 	(void)vm;
 	stops++;
+}
+
+void vm_set_merge(struct vm *vm, enum keeper_mode mode)
+{
+	(void)vm;
+	merge_mode = mode;
+}
+
+uint64_t vm_merge_pass(struct vm *vm)
+{
+	(void)vm;
+	return ++merge_passes;
+}
+
+/* Every third page shares the frame of its number's last digit; in segment 7. */
+int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
+{
+	(void)gm;
+	if (gfn >= RAM_END)
+		return -EFAULT;
+	*frame = (struct gmem_frame){ 7, gfn % 10 };
+	return gfn % 3 ? -ENOENT : 0;
+}
+
+uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t *out, uint64_t max)
+{
+	uint64_t nr = 0;
+
+	(void)gm;
+	for (gfn_t gfn = 0; gfn < RAM_END && frame->segment == 7; gfn += 3) {
+		if (gfn % 10 != frame->index && frame->index != 99)
+			continue;
+		if (nr < max)
+			out[nr] = gfn;
+		nr++;
+	}
+	return nr;
 }
 
 unsigned int vm_nr_vcpus(const struct vm *vm)
@@ -304,6 +348,48 @@ static void test_commands(void)
 	ok(command(CTL_STOP) == 0 && stops == 1, "CTL_STOP stops it, once");
 }
 
+static void test_merge(void)
+{
+	struct quire_error err;
+	struct ctl_info info;
+	uint64_t ticket = 0;
+	int fd = connect_vm();
+
+	ok(ctl_set_merge(fd, KEEPER_ZERO, &err) == 0 && ctl_get_info(fd, &info, &err) == 0 &&
+	   info.vm.merge.mode == KEEPER_ZERO, "CTL_MERGE_MODE sets the mode");
+	ok(!strcmp(info.vm.domain, "here") && info.vm.merge.reason_pages[KEEPER_UNIQUE] == 6000,
+	   "CTL_INFO has domain and reasons");
+	ok(ctl_merge_now(fd, &ticket, &err) == 0 && ticket == 1, "CTL_MERGE_NOW gives a ticket");
+	ok(ctl_get_info(fd, &info, &err) == 0 && info.vm.merge_passes >= ticket,
+	   "... which CTL_INFO honours");
+	close(fd);
+	ok(status_of_request(request(CTL_MERGE_MODE, KEEPER_NR_MODES, 0, 0)) == -EINVAL,
+	   "a mode that does not exist is refused");
+	ok(status_of_request(request(CTL_MERGE_MODE, 1ULL << 32, 0, 0)) == -EINVAL,
+	   "... and a number is not cut off");
+}
+
+static void test_sharers(void)
+{
+	static struct ctl_frame_users users;
+	struct gmem_frame all = { 7, 99 }, none = { 8, 0 };
+	struct quire_error err;
+	int fd = connect_vm();
+
+	ok(ctl_get_sharers(fd, 33, &users, &err) == 0 && users.frame.segment == 7 &&
+	   users.frame.index == 3, "the frame that a page shares");
+	ok(users.nr == 1667 && users.gfn[0] == 3 && users.gfn[1] == 33 && users.gfn[1666] == 49983,
+	   "... and all pages that do");
+	ok(ctl_get_sharers(fd, 34, &users, &err) == -ENOENT, "a page that shares none: %s", err.text);
+	ok(ctl_get_sharers(fd, RAM_END, &users, &err) == -EFAULT, "no RAM: %s", err.text);
+	ok(ctl_get_sharers(fd, UINT64_MAX, &users, &err) == -EFAULT, "nor is the last gfn of all");
+	ok(ctl_get_users(fd, &none, &users, &err) == 0 && users.nr == 0, "a frame of nobody here");
+	ok(ctl_get_users(fd, &all, &users, &err) == 0 && users.nr == 16667 &&
+	   users.gfn[CTL_MAX_USERS - 1] == 3 * (CTL_MAX_USERS - 1),
+	   "more users than a packet holds are counted");
+	close(fd);
+}
+
 static void test_stuck_pause(void)
 {
 	struct ctl_request req = request(CTL_PAUSE, 0, 0, 0);
@@ -466,7 +552,8 @@ static int flood(unsigned int op)
 
 static void test_flood(void)
 {
-	static const unsigned int op[] = { CTL_INFO, CTL_MAP, CTL_WALK, CTL_RESUME, 12345 };
+	static const unsigned int op[] = { CTL_INFO, CTL_MAP, CTL_WALK, CTL_RESUME,
+					   CTL_FRAME_USERS, 12345 };
 	int fd[ARRAY_SIZE(op)];
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(op); i++)
@@ -596,6 +683,8 @@ int main(int argc, char **argv)
 	test_names();
 	test_info();
 	test_commands();
+	test_merge();
+	test_sharers();
 	test_map();
 	test_walk();
 	test_strangers();

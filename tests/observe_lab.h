@@ -36,6 +36,8 @@ static struct {
 	char name[VM_NAME_MAX + 1];
 	uint32_t state;		/* enum vm_state */
 	bool stopped;
+	struct keeper_stats merge;
+	uint64_t passes;
 } lab_vm;
 
 static const struct gfn_range lab_ram[] = { { 0, LAB_PAGES } };
@@ -69,6 +71,9 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->mem.s2.large_leaves = 1;
 	out->mem.s2.tables = 4;
 	out->mem.faults = out->now_ns / (1000000000 / LAB_FAULTS_PER_S);
+	snprintf(out->domain, sizeof(out->domain), "lab");
+	out->merge = lab_vm.merge;
+	out->merge_passes = lab_vm.passes;
 	out->exits[2] = 5;
 	out->exits[KVM_NR_EXITS - 1] = 6;
 }
@@ -90,6 +95,40 @@ void vm_stop(struct vm *vm)
 {
 	(void)vm;
 	lab_vm.stopped = true;
+}
+
+void vm_set_merge(struct vm *vm, enum keeper_mode mode)
+{
+	(void)vm;
+	lab_vm.merge.mode = mode;
+}
+
+/* Each pass finds pages that are equal, the first the most. */
+uint64_t vm_merge_pass(struct vm *vm)
+{
+	(void)vm;
+	lab_vm.merge.merged_pages += lab_vm.passes < 2 ? 100 - 90 * lab_vm.passes : 0;
+	lab_vm.merge.zeroed_pages += lab_vm.passes ? 0 : 7;
+	lab_vm.merge.full_scans++;
+	return ++lab_vm.passes;
+}
+
+/* Page 5 shares frame 3 of segment 11 with page 6 of the same VM, and so in each VM. */
+int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
+{
+	(void)gm;
+	*frame = (struct gmem_frame){ 11, 3 };
+	return gfn >= LAB_PAGES ? -EFAULT : gfn == 5 || gfn == 6 ? 0 : -ENOENT;
+}
+
+uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t *out, uint64_t max)
+{
+	(void)gm;
+	if (frame->segment != 11 || frame->index != 3 || max < 2)
+		return 0;
+	out[0] = 5;
+	out[1] = 6;
+	return 2;
 }
 
 struct gmem *vm_gmem(struct vm *vm)
@@ -179,6 +218,11 @@ static inline pid_t lab_start_vm(const char *name, enum vm_state state)
 	}
 	snprintf(lab_vm.name, sizeof(lab_vm.name), "%s", name);
 	lab_vm.state = state;
+	lab_vm.merge = (struct keeper_stats){ .mode = KEEPER_ON, .metadata_bytes = 4096 };
+	for (unsigned int i = 0; i < KEEPER_NR_REASONS; i++)
+		lab_vm.merge.reason_pages[i] = i ? i : LAB_PRIVATE;
+	for (unsigned int i = 1; i < KEEPER_NR_REASONS; i++)
+		lab_vm.merge.reason_pages[0] -= i;
 	if (ctl_create(name, &ctl, &err) || write(ready, "", 1) != 1)
 		_exit(1);
 	close(ready);

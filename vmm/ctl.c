@@ -36,6 +36,7 @@
 static_assert(PG_NR_STATES < CTL_NOT_RAM, "a state fits in seven bits");
 static_assert(GMEM_STATE_LARGE == CTL_LARGE, "states go over the wire as gmem_states has them");
 static_assert(sizeof(struct ctl_info) <= CTL_MAX_PAYLOAD, "CTL_INFO is one packet");
+static_assert(sizeof(struct ctl_frame_users) <= CTL_MAX_PAYLOAD, "CTL_FRAME_USERS is one packet");
 static_assert(sizeof(struct ctl_walk) <= CTL_MAX_PAYLOAD, "CTL_WALK is one packet");
 
 struct client {
@@ -420,6 +421,38 @@ static int answer_stop(struct vm *vm)
 	return 0;
 }
 
+static int answer_merge_mode(const struct ctl_request *req, struct vm *vm)
+{
+	if (req->arg[0] >= KEEPER_NR_MODES)
+		return -EINVAL;
+	vm_set_merge(vm, (enum keeper_mode)req->arg[0]);
+	return 0;
+}
+
+static int answer_merge_now(struct ctl *ctl, struct vm *vm)
+{
+	uint64_t ticket = vm_merge_pass(vm);
+
+	memcpy(ctl->packet.payload, &ticket, sizeof(ticket));
+	return (int)sizeof(ticket);
+}
+
+static int answer_frame_users(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
+{
+	struct ctl_frame_users *out = (void *)ctl->packet.payload;
+	int code;
+
+	out->frame = (struct gmem_frame){ .segment = req->arg[1], .index = req->arg[2] };
+	if (req->arg[0] != CTL_BY_FRAME) {
+		code = gmem_frame_of(vm_gmem(vm), req->arg[0], &out->frame);
+		if (code)
+			return code;
+	}
+	out->nr = gmem_frame_users(vm_gmem(vm), &out->frame, out->gfn, CTL_MAX_USERS);
+	return (int)(offsetof(struct ctl_frame_users, gfn) +
+		     min_u64(out->nr, CTL_MAX_USERS) * sizeof(out->gfn[0]));
+}
+
 static int answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 {
 	if (c->request.version != CTL_VERSION)
@@ -431,6 +464,9 @@ static int answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 	case CTL_PAUSE:	 return answer_pause(ctl, vm);
 	case CTL_RESUME: return answer_resume(vm);
 	case CTL_STOP:	 return answer_stop(vm);
+	case CTL_MERGE_MODE:  return answer_merge_mode(&c->request, vm);
+	case CTL_MERGE_NOW:   return answer_merge_now(ctl, vm);
+	case CTL_FRAME_USERS: return answer_frame_users(ctl, &c->request, vm);
 	default:	 return -EOPNOTSUPP;
 	}
 }

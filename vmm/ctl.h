@@ -40,6 +40,17 @@
  *             no arguments, no payload; asking twice is fine.  A paused VM answers everything as
  *             a running one does.  -ETIMEDOUT: CTL_PAUSE took effect, but a vCPU has not left
  *             the guest yet; CTL_INFO says VM_PAUSING until it has (vm.h).
+ *   CTL_MERGE_MODE
+ *             arg[0] = enum keeper_mode, no payload.  The answer comes at once, the keeper obeys soon.
+ *   CTL_MERGE_NOW
+ *             no arguments.  Asks for a pass of the keeper.  Payload: uint64_t, the ticket: the
+ *             pass is over when CTL_INFO's merge_passes is at least that.
+ *   CTL_FRAME_USERS
+ *             Who shares a frame of the store.  arg[0] = a gfn, whose frame is meant; or
+ *             CTL_BY_FRAME, with arg[1] and arg[2] = the frame's segment and index.  Payload: the
+ *             beginning of a struct ctl_frame_users, up to the last gfn that there is or fits.
+ *             -ENOENT: that gfn shares none; -EFAULT: it is not RAM.  A frame of which this VM has
+ *             no page is answered with nr 0.
  *   CTL_STOP  no arguments, no payload.  The VM ends as by SIGTERM, after the answer; the
  *             connection hangs up when it has ended.
  *
@@ -88,6 +99,10 @@ enum ctl_op {
 	CTL_PAUSE,
 	CTL_RESUME,
 	CTL_STOP,
+	CTL_MERGE_MODE,
+	CTL_MERGE_NOW,
+	CTL_FRAME_USERS,
+	CTL_NR_OPS
 };
 
 struct ctl_request {
@@ -157,6 +172,16 @@ struct ctl_walk {
 	uint8_t state;		/* as in a run of CTL_MAP: of gpa's page, CTL_NOT_RAM if none */
 	uint32_t nr_refs;
 	struct ctl_walk_ref ref[WALK_MAX_REFS];
+};
+
+/* CTL_FRAME_USERS */
+#define CTL_BY_FRAME  UINT64_MAX
+#define CTL_MAX_USERS ((CTL_MAX_PAYLOAD - 3 * sizeof(uint64_t)) / sizeof(gfn_t))
+
+struct ctl_frame_users {
+	struct gmem_frame frame;
+	uint64_t nr;			/* pages of this VM that share it, in all; and the first: */
+	gfn_t gfn[CTL_MAX_USERS];	/* ascending */
 };
 
 /* The guest's paging format behind an enum ctl_paging; NULL: off. */

@@ -180,8 +180,11 @@ static int refusal(unsigned int op, int status, struct quire_error *err)
 	case -EOPNOTSUPP:
 		return quire_fail(err, status, "the VM was started by another version of quire; "
 				  "use that one");
+	case -EFAULT:
+		return quire_fail(err, status, "the VM has no RAM there");
 	case -ENOENT:
-		return quire_fail(err, status, "the VM has no such vCPU");
+		return quire_fail(err, status, op == CTL_FRAME_USERS ? "the page is not shared" :
+				  "the VM has no such vCPU");
 	case -ETIMEDOUT:
 		if (op == CTL_PAUSE)
 			return quire_fail(err, status, "a vCPU has not left the guest yet: it waits "
@@ -258,18 +261,34 @@ int ctl_ask_info(int fd, struct quire_error *err)
 	return ask(fd, CTL_INFO, no_arg, err);
 }
 
-/* Is what a VM says of itself possible?  Its name goes to terminals. */
-static bool info_is_good(struct vm_info *info)
+/* The sum of counts of pages that are possible; those from one that is not on are left out. */
+static uint64_t sum_pages(const uint64_t *count, unsigned int nr)
 {
-	const uint64_t *count = info->mem.s2.pages;
 	uint64_t pages = 0;
 
-	info->name[VM_NAME_MAX] = '\0';
-	for (unsigned int i = 0; i < PG_NR_STATES && count[i] <= MAX_PAGES; i++)
+	for (unsigned int i = 0; i < nr && count[i] <= MAX_PAGES; i++)
 		pages += count[i];
+	return pages;
+}
+
+static bool merge_is_good(struct vm_info *info)
+{
+	info->domain[VM_DOMAIN_MAX] = '\0';
+	return (!info->domain[0] || ctl_name_is_good(info->domain)) &&
+	       info->merge.mode < KEEPER_NR_MODES &&
+	       sum_pages(info->merge.reason_pages, KEEPER_NR_REASONS) ==
+	       info->mem.s2.pages[PG_PRIVATE];
+}
+
+/* Is what a VM says of itself possible?  Its name and domain go to terminals. */
+static bool info_is_good(struct vm_info *info)
+{
+	uint64_t pages = sum_pages(info->mem.s2.pages, PG_NR_STATES);
+
+	info->name[VM_NAME_MAX] = '\0';
 	return ctl_name_is_good(info->name) && info->state < VM_NR_STATES &&
 	       info->nr_vcpus > 0 && info->nr_vcpus <= VM_MAX_VCPUS &&
-	       pages == info->mem.s2.ram_pages && pages <= MAX_PAGES;
+	       pages == info->mem.s2.ram_pages && pages <= MAX_PAGES && merge_is_good(info);
 }
 
 int ctl_take_info(int fd, struct ctl_info *info, struct quire_error *err)
@@ -295,6 +314,70 @@ int ctl_get_info(int fd, struct ctl_info *info, struct quire_error *err)
 	int code = ctl_ask_info(fd, err);
 
 	return code < 0 ? code : ctl_take_info(fd, info, err);
+}
+
+int ctl_set_merge(int fd, enum keeper_mode mode, struct quire_error *err)
+{
+	const uint64_t arg[4] = { mode };
+
+	return ask_one(fd, CTL_MERGE_MODE, arg, NULL, 0, err);
+}
+
+int ctl_merge_now(int fd, uint64_t *ticket, struct quire_error *err)
+{
+	return ask_one(fd, CTL_MERGE_NOW, no_arg, ticket, sizeof(*ticket), err);
+}
+
+static bool users_are_good(const struct ctl_frame_users *users, size_t bytes)
+{
+	uint64_t nr = min_u64(users->nr, CTL_MAX_USERS);
+
+	if (users->nr > MAX_PAGES ||
+	    bytes != offsetof(struct ctl_frame_users, gfn) + nr * sizeof(users->gfn[0]))
+		return false;
+	for (uint64_t i = 0; i < nr; i++)
+		if (users->gfn[i] >= MAX_PAGES || (i && users->gfn[i] <= users->gfn[i - 1]))
+			return false;
+	return true;
+}
+
+static int get_users(int fd, const uint64_t arg[4], struct ctl_frame_users *users,
+		     struct quire_error *err)
+{
+	struct packet p;
+	int code = ask(fd, CTL_FRAME_USERS, arg, err);
+
+	if (!code)
+		code = receive(fd, CTL_FRAME_USERS, &p, err);
+	if (code < 0)
+		return code;
+	if (p.reply.bytes > sizeof(*users))
+		return refusal(CTL_FRAME_USERS, -EPROTONOSUPPORT, err);
+	memset(users, 0, offsetof(struct ctl_frame_users, gfn));
+	memcpy(users, p.payload, p.reply.bytes);
+	if (!users_are_good(users, p.reply.bytes))
+		return quire_fail(err, -EPROTO, "what the VM says of a shared page makes no sense");
+	return 0;
+}
+
+int ctl_get_sharers(int fd, gfn_t gfn, struct ctl_frame_users *users, struct quire_error *err)
+{
+	const uint64_t arg[4] = { gfn };
+
+	if (gfn == CTL_BY_FRAME)
+		return refusal(CTL_FRAME_USERS, -EFAULT, err);
+	return get_users(fd, arg, users, err);
+}
+
+int ctl_get_users(int fd, const struct gmem_frame *frame, struct ctl_frame_users *users,
+		  struct quire_error *err)
+{
+	const uint64_t arg[4] = { CTL_BY_FRAME, frame->segment, frame->index };
+	int code = get_users(fd, arg, users, err);
+
+	if (!code && (users->frame.segment != frame->segment || users->frame.index != frame->index))
+		return quire_fail(err, -EPROTO, "the VM speaks of another page than asked for");
+	return code;
 }
 
 static uint8_t local_state(uint8_t wire)

@@ -58,6 +58,31 @@ void vm_stop(struct vm *vm)
 	must(vm != NULL, "no VM to stop");
 }
 
+void vm_set_merge(struct vm *vm, enum keeper_mode mode)
+{
+	must(vm && mode < KEEPER_NR_MODES, "a mode that does not exist");
+}
+
+uint64_t vm_merge_pass(struct vm *vm)
+{
+	return vm != NULL;
+}
+
+int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
+{
+	*frame = (struct gmem_frame){ 1, gfn };
+	return gm && gfn < 3000 ? 0 : -2;
+}
+
+uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t *out, uint64_t max)
+{
+	uint64_t nr = gm ? frame->index * 2 : 0;
+
+	for (uint64_t i = 0; i < nr && i < max; i++)
+		out[i] = i;
+	return nr;
+}
+
 unsigned int vm_nr_vcpus(const struct vm *vm)
 {
 	return vm ? 1 : 0;
@@ -186,13 +211,47 @@ static void check_walk(int fd)
 		must(res.ref[i].name != NULL, "a reference without a name");
 }
 
+static void check_users(int fd)
+{
+	static struct ctl_frame_users users;
+	struct quire_error err;
+
+	if (ctl_get_sharers(fd, 5, &users, &err) < 0)
+		return;
+	for (uint64_t i = 1; i < users.nr && i < CTL_MAX_USERS; i++)
+		must(users.gfn[i] > users.gfn[i - 1], "pages out of order");
+}
+
+static void check_commands(int fd, unsigned int op)
+{
+	struct quire_error err;
+	uint64_t ticket;
+
+	if (op == CTL_MERGE_NOW)
+		must(ctl_merge_now(fd, &ticket, &err) <= 0, "neither done nor failed");
+	else if (op == CTL_MERGE_MODE)
+		must(ctl_set_merge(fd, KEEPER_ON, &err) <= 0, "neither done nor failed");
+	else
+		must(ctl_command(fd, op, &err) <= 0, "neither done nor failed");
+}
+
+/* How long a good answer to op would be. */
+static uint16_t good_bytes(struct input *in, unsigned int op)
+{
+	switch (op) {
+	case CTL_INFO:	      return sizeof(struct ctl_info);
+	case CTL_WALK:	      return sizeof(struct ctl_walk);
+	case CTL_MAP:	      return 4 * (take_byte(in) % 64);
+	case CTL_MERGE_NOW:   return sizeof(uint64_t);
+	case CTL_FRAME_USERS: return 24 + 8 * (take_byte(in) % 64);
+	default:	      return 0;
+	}
+}
+
 static void fuzz_client(struct input *in)
 {
-	unsigned int op = CTL_INFO + take_byte(in) % 4;
-	uint16_t want = op == CTL_INFO ? sizeof(struct ctl_info) :
-			op == CTL_WALK ? sizeof(struct ctl_walk) :
-			op == CTL_MAP ? 4 * (take_byte(in) % 64) : 0;
-	struct quire_error err;
+	unsigned int op = CTL_INFO + take_byte(in) % (CTL_NR_OPS - CTL_INFO);
+	uint16_t want = good_bytes(in, op);
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0)
@@ -206,8 +265,10 @@ static void fuzz_client(struct input *in)
 		check_info(pair[0]);
 	else if (op == CTL_WALK)
 		check_walk(pair[0]);
+	else if (op == CTL_FRAME_USERS)
+		check_users(pair[0]);
 	else
-		must(ctl_command(pair[0], op, &err) <= 0, "neither done nor failed");
+		check_commands(pair[0], op);
 	close(pair[0]);
 	close(pair[1]);
 }
@@ -240,7 +301,7 @@ static void put_request(int fd, struct input *in)
 	}
 	if (!(how & 2)) {
 		req->version = CTL_VERSION;
-		req->op = CTL_INFO + req->op % 7;
+		req->op = CTL_INFO + req->op % (CTL_NR_OPS + 1);
 	}
 	if (how & 4)
 		bytes = take_byte(in) + 1u;
