@@ -138,9 +138,9 @@ static int take_name(const char *name, char *buf, struct quire_error *err)
 
 static int set_domain(struct run *run, const char *name, struct quire_error *err)
 {
-	run->launch.domain_each = !strcmp(name, "none");
+	run->domain_none = !strcmp(name, "none");
 	run->domain[0] = '\0';
-	return run->launch.domain_each ? 0 : take_name(name, run->domain, err);
+	return run->domain_none ? 0 : take_name(name, run->domain, err);
 }
 
 static int set_merge_rate(struct run *run, const char *text, struct quire_error *err)
@@ -426,7 +426,8 @@ static int parse_args(struct run *run, int argc, char **argv, struct quire_error
 		return quire_fail(err, -ENOMEM, "no memory for the guest's command line");
 	if (!run->name[0])
 		snprintf(run->name, sizeof(run->name), "%d", getpid());
-	if (!run->domain[0])	/* nobody else's: a pid comes again, but not with its start */
+	/* Nobody else's: a pid comes again, but not with its start. */
+	if (!run->domain[0] && !run->domain_none)
 		snprintf(run->domain, sizeof(run->domain), "run-%d-%llx", getpid(),
 			 (unsigned long long)process_start_ns);
 	configure_launch(run);

@@ -333,19 +333,6 @@ static void run(struct launch *l)
 
 /* ---- begin and end ---- */
 
-static void name_copy(const struct launch *l, struct copy *c)
-{
-	unsigned short number = (unsigned short)(c - l->copy + 1);
-	const struct launch_config *config = l->config;
-
-	snprintf(c->name, sizeof(c->name), "%s", config->name);
-	if (l->nr > 1)
-		snprintf(c->name, sizeof(c->name), "%.41s-%hu", config->name, number);
-	snprintf(c->domain, sizeof(c->domain), "%s", config->domain);
-	if (config->domain_each)
-		snprintf(c->domain, sizeof(c->domain), "%.41s.%hu", config->domain, number);
-}
-
 static int create_copies(struct launch *l)
 {
 	l->nr = l->config->copies;
@@ -356,7 +343,10 @@ static int create_copies(struct launch *l)
 		struct copy *c = &l->copy[i];
 
 		c->pidfd = c->leash = c->output = -1;
-		name_copy(l, c);
+		snprintf(c->name, sizeof(c->name), "%s", l->config->name);
+		if (l->nr > 1)
+			snprintf(c->name, sizeof(c->name), "%.41s-%hu", l->config->name,
+				 (unsigned short)(i + 1));
 	}
 	return 0;
 }

@@ -23,7 +23,6 @@ struct vm_info;
 /* What a VM process is given. */
 struct launch_seat {
 	const char *name;
-	const char *domain;
 	bool alone;		/* the only copy: standard input and output are the guest's */
 	int leash;		/* to the launcher (leash.h) */
 	int channel;		/* to the machine; the VM's to close */
@@ -38,8 +37,7 @@ struct launch_config {
 	unsigned int nr_vcpus;
 	uint64_t timeout_ns;		/* 0: none; each VM keeps it itself, and is helped if stuck */
 	int oom_score_adj;
-	const char *domain;		/* within which their pages are merged */
-	bool domain_each;		/* ... each copy only with itself: DOMAIN.1, DOMAIN.2 ... */
+	const char *domain;		/* within which pages are merged; "": each VM with itself */
 
 	const char *machine;		/* address; NULL: the default if one is there, else our own */
 	struct ledger_config ledger;	/* of our own */

@@ -96,7 +96,7 @@ static _Noreturn void be_vm(const struct launch *l, const struct copy *c, const 
 {
 	const struct launch_config *config = l->config;
 	struct launch_seat seat = {
-		.name = c->name, .domain = c->domain, .alone = l->nr == 1, .leash = e->leash[1],
+		.name = c->name, .alone = l->nr == 1, .leash = e->leash[1],
 		.channel = admitted->channel, .credit_pages = admitted->credit_pages,
 		.info = c->info,
 	};

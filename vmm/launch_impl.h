@@ -33,7 +33,6 @@ enum copy_state {
 /* Deadlines are CLOCK_MONOTONIC in ns, 0: none.  Descriptors: -1: none. */
 struct copy {
 	char name[MACHINE_NAME_MAX + 1];
-	char domain[MACHINE_NAME_MAX + 1];
 	enum copy_state state;
 	pid_t pid;
 	int pidfd;

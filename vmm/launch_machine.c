@@ -217,7 +217,7 @@ void machine_admit_of(const struct launch *l, const struct copy *c, struct machi
 		.oom_score_adj = config->oom_score_adj,
 	};
 	memcpy(admit->name, c->name, sizeof(admit->name));
-	memcpy(admit->domain, c->domain, sizeof(admit->domain));
+	snprintf(admit->domain, sizeof(admit->domain), "%s", config->domain);
 }
 
 static void hand_over(struct launch *l, struct copy *c, const struct machine_admitted *admitted)

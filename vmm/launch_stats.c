@@ -49,7 +49,7 @@ static void take(const struct launch *l, const struct copy *c, struct vm_info *i
 		info->mem.s2.ram_pages = info->mem.s2.pages[PG_ABSENT] = pages;
 	}
 	snprintf(info->name, sizeof(info->name), "%s", c->name);
-	snprintf(info->domain, sizeof(info->domain), "%s", c->domain);
+	snprintf(info->domain, sizeof(info->domain), "%s", l->config->domain);
 	info->state = VM_ENDED;
 	info->exit_status = (uint32_t)c->status;
 }

@@ -27,7 +27,8 @@ struct run {
 	unsigned int nr_modules;
 	char *cmdline;					/* owned */
 	char name[VM_NAME_MAX + 1];
-	char domain[VM_DOMAIN_MAX + 1];			/* "": one of this command's own */
+	char domain[VM_DOMAIN_MAX + 1];			/* "" with domain_none: each VM's own */
+	bool domain_none;
 	uint64_t machine_bytes, swap_bytes;		/* machine_bytes 0: all of the host's */
 	int ratio;					/* -1: the default */
 

@@ -221,7 +221,7 @@ static void configure(struct process *p)
 	struct vm_config *config = &p->run->vm_config;
 
 	config->name = p->seat->name;
-	config->domain = p->seat->domain;
+	config->domain = p->run->domain;
 	config->irqchip = wants_irqchip(p->run);
 	config->credits = &p->gmem_credits;
 	config->watch_fd = p->seat->leash;

@@ -31,7 +31,7 @@ struct vm_config {
 	enum gmem_hugepages hugepages;
 	enum keeper_mode merge;
 	uint64_t merge_pages_per_s;	/* pace of the keeper; 0: automatic */
-	const char *domain;		/* to tell, at most VM_DOMAIN_MAX bytes; NULL: none */
+	const char *domain;		/* to tell, at most VM_DOMAIN_MAX bytes; NULL: its own */
 	uint64_t timeout_ns;		/* from vm_run on; 0: none */
 	uint64_t start_ns;		/* CLOCK_MONOTONIC when the process began */
 	const struct gmem_credits *credits;	/* borrowed; NULL: no limit but the host's */
@@ -133,7 +133,7 @@ struct vm_info {
 	uint64_t unclaimed_ports, unclaimed_mmio;	/* accesses that no device answered */
 	uint64_t ignored_texts;		/* writes to the text port that made no sense */
 	uint64_t exits[KVM_NR_EXITS];	/* by reason */
-	char domain[VM_DOMAIN_MAX + 1];	/* "" if it is not known */
+	char domain[VM_DOMAIN_MAX + 1];	/* "": it merges with itself only */
 	struct keeper_stats merge;	/* the reasons add up to mem's private pages */
 	uint64_t merge_passes;		/* keeper_passes_done() */
 };
