@@ -471,9 +471,9 @@ int keeper_start(struct keeper *k, struct quire_error *err)
 	return 0;
 }
 
-void keeper_stop(struct keeper *k)
+static void stop(struct keeper *k)
 {
-	if (!k || !k->started)
+	if (!k->started)
 		return;
 	lock(&k->lock);
 	k->quitting = true;
@@ -487,7 +487,7 @@ void keeper_destroy(struct keeper *k)
 {
 	if (!k)
 		return;
-	keeper_stop(k);
+	stop(k);
 	if (k->link >= 0)
 		close(k->link);
 	pthread_cond_destroy(&k->changed);

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include "keeper_internal.h"
 #include "machine/merge_client.h"
@@ -20,7 +19,7 @@ bool link_join(struct keeper *k)
 
 	if (k->link >= 0)
 		return true;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+	if (!k->config.join || merge_pair(pair))
 		return false;
 	if (k->config.join(k->config.ctx, pair[1])) {
 		close(pair[0]);

@@ -85,7 +85,9 @@ const struct sandbox_rule sandbox_rules[] = {
 		"what of a block the host could give"),
 	CALL_IF(fallocate, U, 1, INT_MASK, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, "punch",
 		"give pages back"),
-	CALL_IF(mprotect, U, 2, PROT_EXEC, 0, "without PROT_EXEC", "the end of un-sharing"),
+	ADVICE(MADV_DONTDUMP,		    U,	   "what is mapped anew: not for core files"),
+	CALL(pwrite64,			    U,	   "un-share: a page's bytes into guest memory"),
+	CALL_IF(mprotect, U, 2, PROT_EXEC, 0, "without PROT_EXEC", "what is shared can be written again, and then raises an event"),
 
 	/* ---- what the guest writes, for the keeper ---- */
 	IOCTL(KVM_SET_USER_MEMORY_REGION,   K,	   "begin and end watching a slot"),
@@ -144,7 +146,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(munmap,			    ALL,   "malloc; the end"),
 	CALL(mremap,			    M | K, "realloc of something large"),
 	CALL(brk,			    ALL,   "malloc"),
-	CALL(sysinfo,			    M,	   "C library: qsort, which the disassembler uses"),
+	CALL(sysinfo,			    M | K, "C library: qsort, for the disassembler and news of merging"),
 	CALL(writev,			    ALL,   "C library: the message of an abort"),
 
 #ifdef QUIRE_SANITIZED

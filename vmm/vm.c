@@ -345,14 +345,11 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 
 void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 {
-	int memory[GMEM_MAX_DESCRIPTORS], keeper[KEEPER_MAX_DESCRIPTORS];
+	int memory[GMEM_MAX_DESCRIPTORS];
 	unsigned int nr = gmem_descriptors(vm->gm, memory);
 
 	for (unsigned int i = 0; i < nr; i++)
 		sandbox_keep(keep, memory[i]);
-	nr = keeper_descriptors(vm->merge.keeper, keeper);
-	for (unsigned int i = 0; i < nr; i++)
-		sandbox_keep(keep, keeper[i]);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		sandbox_keep(keep, vm->vcpu[i].fd);
 	sandbox_keep(keep, vm->kvm.vm_fd);

@@ -42,7 +42,7 @@ struct keeper_config {
 	uint64_t pages_per_s;			/* pace; 0: automatic */
 	const struct keeper_log *log;		/* borrowed; NULL: anything may have been written */
 	/* Give the machine one end of a connection (merge_protocol.h); the callee owns fd.  0, or
-	 * -ENOTCONN: there is no machine now, ask again later. */
+	 * -ENOTCONN: there is no machine now, ask again later.  NULL: there never is one. */
 	int (*join)(void *ctx, int fd);
 	/* Call each for every frame that is known to hold guest page tables now.  May be NULL. */
 	void (*page_tables)(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg);
@@ -90,7 +90,6 @@ struct keeper;
 int keeper_create(const struct keeper_config *config, struct keeper **out,
 		  struct quire_error *err);
 int keeper_start(struct keeper *k, struct quire_error *err);
-void keeper_stop(struct keeper *k);	/* end the thread; all else can still be called; NULL is fine */
 void keeper_destroy(struct keeper *k);		/* before its gmem; NULL is fine */
 
 /*
