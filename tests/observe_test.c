@@ -128,6 +128,10 @@ static void test_usage(void)
 		{ "stat no-such-vm", 121 }, { "kill no-such-vm", 121 }, { "pause no-such-vm", 121 },
 		{ "resume -- -vm-", 121 }, { "stat --machine=@quire/machine/no-such", 121 },
 		{ "stat --machine=/nonexistent/machine", 121 },
+		{ "merge sometimes", 2 }, { "merge --colour", 2 }, { "merge --json now", 2 },
+		{ "merge --who", 2 }, { "merge --who x", 2 }, { "merge --who x 1 2", 2 },
+		{ "merge --who x 0xg", 2 }, { "merge --who x 1K", 2 }, { "merge --who x -1", 2 },
+		{ "merge --who no-such-vm 1", 121 }, { "merge on no-such-vm", 121 },
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -209,6 +213,97 @@ static void test_stat_json(void)
 	ok(lab_quire("stat --json %d", (int)pid_c) == 0 && strstr(lab_out, c) &&
 	   !strstr(lab_out, "memory_bytes\": 1073741824") && strstr(lab_out, "\"exit_status\": 7"),
 	   "a pid names a VM, and one without a machine has none");
+}
+
+/* The value of a member in lab_out. */
+static uint64_t member(const char *name)
+{
+	unsigned long long value = UINT64_MAX;
+	char line[80];
+
+	snprintf(line, sizeof(line), "\"%s\":", name);
+	sscanf(lab_line(line), " %*s %llu", &value);
+	return value;
+}
+
+/* The reasons of lab_out, as far as they have this indentation. */
+static uint64_t sum_reasons(unsigned int indent)
+{
+	struct names set = members(indent);
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < set.nr; i++)
+		if (!strncmp(set.name[i], "reason_", 7))
+			sum += member(set.name[i]);
+	return sum;
+}
+
+static void test_merge_totals(void)
+{
+	struct names doc = documented("quire merge --json"), printed;
+
+	ok(lab_quire("merge --json") == 0 && strstr(lab_out, "\"schema\": \"quire.merge/1\""),
+	   "merge --json");
+	printed = members(2);
+	same_names(&doc, &printed, "its members");
+	if (isolated) {
+		is_hex(member("private_pages"), 3 * LAB_PRIVATE, "private pages of three VMs");
+		is_hex(member("reason_volatile_pages"), 3 * KEEPER_VOLATILE, "their reasons are added");
+		is_hex(member("vms_on"), 3, "all three merge");
+	}
+	is_hex(sum_reasons(2), member("private_pages"), "the reasons add up to the private pages");
+	ok(strstr(lab_out, "\"general_profit_bytes\": -"), "what gains nothing costs something");
+	ok(lab_quire("stat --json %s", a) == 0 && sum_reasons(6) == LAB_PRIVATE,
+	   "so do those of one VM");
+	ok(strstr(lab_out, "\"domain\": \"lab\"") && strstr(lab_out, "\"merge_mode\": \"on\""),
+	   "which has its mode and domain");
+	ok(lab_quire("merge") == 0 && strstr(lab_line("backing off"), "pages") &&
+	   strstr(lab_line("other domain"), " 0 pages") && strstr(lab_line("private  "), "pages"),
+	   "the text has them, too");
+	ok(lab_quire("stat %s", a) == 0 && strstr(lab_line("  mode  "), "on") &&
+	   strstr(lab_line("unique"), "1 pages"), "and stat of a VM");
+}
+
+static void test_merge_steering(void)
+{
+	ok(lab_quire("merge now %s %s", a, c) == 0 &&
+	   strstr(lab_out, "merged 220 pages (880 KiB) and found 14 of zeroes (56 KiB), in 3 passes of 2 "
+		  "VMs"), "merge now goes on until nothing is gained");
+	tap_note("%s", lab_said());
+	ok(lab_quire("merge now %s", b) == 0 && strstr(lab_out, "3 passes of 1 VM\n"),
+	   "each VM by itself");
+	ok(lab_quire("merge off %s", b) == 0 && strstr(lab_out, "made 0 pages"), "merge off");
+	ok(lab_quire("merge now %s", b) == 121 && strstr(lab_out, "merging is off"),
+	   "then there is no now");
+	lab_quire("merge --json");
+	ok(member("vms_off") == 1 && member("reason_off_pages") == LAB_PRIVATE &&
+	   sum_reasons(2) == member("private_pages"), "its pages are private because it is off");
+	ok(lab_quire("merge zero %s", b) == 0 && !*lab_out, "merge zero says nothing");
+	lab_quire("stat --json %s", b);
+	ok(strstr(lab_out, "\"merge_mode\": \"zero\""), "... and does it");
+	ok(lab_quire("merge on %s no-such-vm %d", a, (int)pid_b) == 121 && lab_lines() == 1,
+	   "a wrong name is one line");
+	lab_quire("stat --json %s", b);
+	ok(strstr(lab_out, "\"merge_mode\": \"on\""), "... and the others are done, by pid as well");
+	if (isolated)
+		ok(lab_quire("merge now") == 0 && strstr(lab_out, "of 3 VMs"), "no names: all VMs");
+}
+
+static void test_merge_who(void)
+{
+	char line[256];
+
+	ok(lab_quire("merge --who %s 5", a) == 0, "merge --who");
+	snprintf(line, sizeof(line), "%s 0x5 0x6\n", a);
+	ok(strstr(lab_out, line), "the VM itself is there, with all its pages");
+	snprintf(line, sizeof(line), "%s 0x5 0x6\n", c);
+	ok(strstr(lab_out, line) && strstr(lab_out, b), "and so are the others");
+	if (isolated)
+		ok(lab_lines() == 3, "a line each");
+	ok(lab_quire("merge --who=%s 0x6", b) == 0, "a number may be hexadecimal");
+	ok(lab_quire("merge --who %s 7", a) == 1 && strstr(lab_said(), "is absent, nobody shares it"),
+	   "a page that is not shared: %s", lab_said());
+	ok(lab_quire("merge --who %s 10000", a) == 2 && lab_lines() == 1, "no RAM: %s", lab_said());
 }
 
 static uint64_t meminfo(const char *name)
@@ -363,6 +458,9 @@ int main(void)
 	test_stat_json();
 	test_meminfo();
 	test_stat_text();
+	test_merge_totals();
+	test_merge_steering();
+	test_merge_who();
 	test_steering();
 	test_silent();
 	test_hostile_name();

@@ -16,23 +16,23 @@
 
 /* ---- lines ---- */
 
-static void put_group(FILE *f, const char *name)
+void report_group(FILE *f, const char *name)
 {
 	fprintf(f, "\n%s\n", name);
 }
 
-static void put_pages(FILE *f, const char *name, uint64_t pages)
+void report_pages(FILE *f, const char *name, uint64_t pages)
 {
 	fprintf(f, "  %-*s %10s  %11" PRIu64 " pages\n", NAME_WIDTH, name,
 		size_text(pages * QUIRE_PAGE_SIZE), pages);
 }
 
-static void put_count(FILE *f, const char *name, uint64_t count)
+void report_count(FILE *f, const char *name, uint64_t count)
 {
 	fprintf(f, "  %-*s %10" PRIu64 "\n", NAME_WIDTH, name, count);
 }
 
-static void put_seconds(FILE *f, const char *name, uint64_t ns)
+void report_seconds(FILE *f, const char *name, uint64_t ns)
 {
 	fprintf(f, "  %-*s %10.3f s\n", NAME_WIDTH, name, (double)ns / 1e9);
 }
@@ -78,15 +78,15 @@ static void put_states(FILE *f, const struct stage2_counters *s2)
 {
 	uint64_t resident = 0;
 
-	put_pages(f, "RAM", s2->ram_pages);
+	report_pages(f, "RAM", s2->ram_pages);
 	for (unsigned int i = 0; i < PG_NR_STATES; i++) {
-		put_pages(f, page_states[i].name, s2->pages[i]);
+		report_pages(f, page_states[i].name, s2->pages[i]);
 		if (page_states[i].resident)
 			resident += s2->pages[i];
 	}
-	put_pages(f, "resident", resident);
-	put_pages(f, "in 2 MiB leaves", s2->large_leaves * QUIRE_BLOCK_PAGES);
-	put_pages(f, "stage-2 tables", s2->tables);
+	report_pages(f, "resident", resident);
+	report_pages(f, "in 2 MiB leaves", s2->large_leaves * QUIRE_BLOCK_PAGES);
+	report_pages(f, "stage-2 tables", s2->tables);
 }
 
 static void put_totals(FILE *f, const struct totals *t)
@@ -96,8 +96,8 @@ static void put_totals(FILE *f, const struct totals *t)
 		fprintf(f, ", of which %u %s not answer", t->silent, t->silent == 1 ? "does" : "do");
 	fputc('\n', f);
 	put_states(f, &t->s2);
-	put_count(f, "faults", t->faults);
-	put_seconds(f, "processor time", t->cpu_ns);
+	report_count(f, "faults", t->faults);
+	report_seconds(f, "processor time", t->cpu_ns);
 }
 
 /* ---- a machine ---- */
@@ -110,35 +110,35 @@ static void put_ledger(FILE *f, const struct machine_state *m)
 		"2, refuse what is over the limit",
 	};
 
-	put_group(f, "ledger");
+	report_group(f, "ledger");
 	fprintf(f, "  %-*s %s%s\n", NAME_WIDTH, "overcommit mode",
 		s->mode < ARRAY_SIZE(mode) ? mode[s->mode] : "?",
 		s->mode == 0 && s->guess ? " (estimate)" : "");
-	put_pages(f, "committed", m->committed_pages);
-	put_pages(f, "commit limit", m->commit_limit_pages);
+	report_pages(f, "committed", m->committed_pages);
+	report_pages(f, "commit limit", m->commit_limit_pages);
 	if (s->limit_in_pages)
-		put_pages(f, "  set to", s->limit_pages);
+		report_pages(f, "  set to", s->limit_pages);
 	else
 		fprintf(f, "  %-*s %10" PRIu32 " %%\n", NAME_WIDTH, "  ratio of memory", s->ratio);
-	put_pages(f, "admin reserve", s->admin_reserve_pages);
-	put_pages(f, "user reserve", s->user_reserve_pages);
-	put_count(f, "admitted", m->admissions);
-	put_count(f, "refused", m->refusals);
+	report_pages(f, "admin reserve", s->admin_reserve_pages);
+	report_pages(f, "user reserve", s->user_reserve_pages);
+	report_count(f, "admitted", m->admissions);
+	report_count(f, "refused", m->refusals);
 }
 
 static void put_budget(FILE *f, const struct machine_state *m)
 {
-	put_group(f, "budget");
-	put_pages(f, "memory", m->settings.memory_pages);
-	put_pages(f, "swap", m->settings.swap_pages);
-	put_pages(f, "free", m->free_pages);
-	put_pages(f, "credits of VMs", m->credit_pages);
-	put_pages(f, "  resident", m->resident_pages);
-	put_pages(f, "overheads of VMs", m->overhead_pages);
-	put_pages(f, "watermark min", m->min_pages);
-	put_pages(f, "watermark low", m->low_pages);
-	put_pages(f, "watermark high", m->high_pages);
-	put_count(f, "OOM kills", m->oom_kills);
+	report_group(f, "budget");
+	report_pages(f, "memory", m->settings.memory_pages);
+	report_pages(f, "swap", m->settings.swap_pages);
+	report_pages(f, "free", m->free_pages);
+	report_pages(f, "credits of VMs", m->credit_pages);
+	report_pages(f, "  resident", m->resident_pages);
+	report_pages(f, "overheads of VMs", m->overhead_pages);
+	report_pages(f, "watermark min", m->min_pages);
+	report_pages(f, "watermark low", m->low_pages);
+	report_pages(f, "watermark high", m->high_pages);
+	report_count(f, "OOM kills", m->oom_kills);
 }
 
 void report_machine(FILE *f, const struct roster *r, unsigned int machine)
@@ -168,46 +168,67 @@ static void put_account(FILE *f, const struct roster_vm *vm)
 {
 	const struct machine_vm_record *account = &vm->account;
 
-	put_group(f, "account with the machine");
-	put_pages(f, "committed", account->ram_pages + account->overhead_pages);
-	put_pages(f, "credits", account->credit_pages);
-	put_pages(f, "overhead", account->overhead_pages);
-	put_pages(f, "RAM file", account->resident_pages);
+	report_group(f, "account with the machine");
+	report_pages(f, "committed", account->ram_pages + account->overhead_pages);
+	report_pages(f, "credits", account->credit_pages);
+	report_pages(f, "overhead", account->overhead_pages);
+	report_pages(f, "RAM file", account->resident_pages);
 	fprintf(f, "  %-*s %10" PRId32 "\n", NAME_WIDTH, "OOM score adjustment",
 		account->oom_score_adj);
 }
 
 static void put_faults(FILE *f, const struct gmem_stats *gs)
 {
-	put_group(f, "page faults");
-	put_count(f, "faults", gs->faults);
-	put_count(f, "  spurious", gs->faults_spurious);
-	put_pages(f, "brought in", gs->faulted_in_pages);
-	put_count(f, "  as 2 MiB blocks", gs->faulted_in_blocks);
-	put_count(f, "2 MiB blocks ahead", gs->ahead_blocks);
-	put_count(f, "  not for want of one", gs->huge_fallbacks);
-	put_pages(f, "by our own accesses", gs->accessor_pages);
-	put_pages(f, "given back", gs->dropped_pages);
-	put_count(f, "EFAULTs repaired", gs->efaults);
+	report_group(f, "page faults");
+	report_count(f, "faults", gs->faults);
+	report_count(f, "  spurious", gs->faults_spurious);
+	report_pages(f, "brought in", gs->faulted_in_pages);
+	report_count(f, "  as 2 MiB blocks", gs->faulted_in_blocks);
+	report_count(f, "2 MiB blocks ahead", gs->ahead_blocks);
+	report_count(f, "  not for want of one", gs->huge_fallbacks);
+	report_pages(f, "by our own accesses", gs->accessor_pages);
+	report_pages(f, "given back", gs->dropped_pages);
+	report_count(f, "EFAULTs repaired", gs->efaults);
+}
+
+static void put_merging(FILE *f, const struct vm_info *info)
+{
+	const struct keeper_stats *k = &info->merge;
+
+	report_group(f, "merging");
+	fprintf(f, "  %-*s %s\n", NAME_WIDTH, "mode", stats_merge_name(k->mode));
+	fprintf(f, "  %-*s %s\n", NAME_WIDTH, "domain", stats_domain(info));
+	report_pages(f, "merged", k->merged_pages);
+	report_pages(f, "found to be zero", k->zeroed_pages);
+	report_pages(f, "written again", info->mem.unshared_pages);
+	report_count(f, "passes over RAM", k->full_scans);
+	report_pages(f, "looked at", k->pages_scanned);
+	report_pages(f, "  a second, now", k->pages_per_s);
+	report_pages(f, "passed over", k->pages_skipped);
+	report_count(f, "mismatches", k->mismatches);
+	report_count(f, "2 MiB put together", k->collapsed_blocks);
+	report_group(f, "private pages, and why they are not merged");
+	for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++)
+		report_pages(f, stats_reason_name(r, ' '), k->reason_pages[r]);
 }
 
 static void put_exits(FILE *f, const struct vm_info *info)
 {
-	put_group(f, "exits");
-	put_count(f, "exits", stats_exits(info));
+	report_group(f, "exits");
+	report_count(f, "exits", stats_exits(info));
 	for (uint32_t reason = 0; reason < KVM_NR_EXITS; reason++) {
 		char name[80];
 
 		if (!info->exits[reason])
 			continue;
 		snprintf(name, sizeof(name), "  %s", stats_exit_name(reason));
-		put_count(f, name, info->exits[reason]);
+		report_count(f, name, info->exits[reason]);
 	}
-	put_count(f, "interrupted", info->interrupted_runs);
-	put_count(f, "MMIO on RAM", info->mmio_on_ram);
-	put_count(f, "unclaimed ports", info->unclaimed_ports);
-	put_count(f, "ignored texts", info->ignored_texts);
-	put_count(f, "unclaimed MMIO", info->unclaimed_mmio);
+	report_count(f, "interrupted", info->interrupted_runs);
+	report_count(f, "MMIO on RAM", info->mmio_on_ram);
+	report_count(f, "unclaimed ports", info->unclaimed_ports);
+	report_count(f, "ignored texts", info->ignored_texts);
+	report_count(f, "unclaimed MMIO", info->unclaimed_mmio);
 }
 
 void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
@@ -220,21 +241,23 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 		fprintf(f, "; number %" PRIu32 " of machine %s", vm->id,
 			r->machine[vm->machine].address);
 	fputc('\n', f);
-	put_group(f, "memory");
+	report_group(f, "memory");
 	put_states(f, &info->mem.s2);
 	fprintf(f, "  %-*s %10s\n", NAME_WIDTH, "stage-2 metadata",
 		size_text(info->mem.s2.metadata_bytes));
-	put_count(f, "2 MiB leaves split", info->mem.s2.splits);
-	put_count(f, "2 MiB leaves made", info->mem.s2.collapses);
+	report_count(f, "2 MiB leaves split", info->mem.s2.splits);
+	report_count(f, "2 MiB leaves made", info->mem.s2.collapses);
 	if (vm->id)
 		put_account(f, vm);
 	put_faults(f, &info->mem);
+	put_merging(f, info);
 	put_exits(f, info);
-	put_group(f, "time");
-	put_seconds(f, "up", info->run_ns);
-	put_seconds(f, "set-up", info->setup_ns);
-	put_seconds(f, "processor time", info->cpu_ns);
-	put_seconds(f, "  of vCPUs", info->vcpu_cpu_ns);
+	report_group(f, "time");
+	report_seconds(f, "up", info->run_ns);
+	report_seconds(f, "set-up", info->setup_ns);
+	report_seconds(f, "processor time", info->cpu_ns);
+	report_seconds(f, "  of vCPUs", info->vcpu_cpu_ns);
+	report_seconds(f, "  of the keeper", info->merge.cpu_ns);
 }
 
 /* ---- /proc/meminfo ---- */

@@ -55,6 +55,39 @@ const char *stats_state_name(uint32_t state)
 	return state < VM_NR_STATES ? name[state] : "?";
 }
 
+const char *stats_merge_name(uint32_t mode)
+{
+	static const char *const name[KEEPER_NR_MODES] = {
+		[KEEPER_OFF] = "off", [KEEPER_ZERO] = "zero", [KEEPER_ON] = "on",
+	};
+
+	return mode < KEEPER_NR_MODES ? name[mode] : "?";
+}
+
+const char *stats_domain(const struct vm_info *info)
+{
+	return info->domain[0] ? info->domain : "none";
+}
+
+const char *stats_reason_name(unsigned int reason, char blank)
+{
+	static char name[32];
+
+	snprintf(name, sizeof(name), "%s", keeper_reason_name[reason]);
+	for (char *p = name; *p; p++)
+		if (!isalnum((unsigned char)*p))
+			*p = blank;
+	return name;
+}
+
+uint64_t stats_state_pages(const struct vm_info *info, const char *name)
+{
+	for (unsigned int i = 0; i < PG_NR_STATES; i++)
+		if (!strcmp(page_states[i].name, name))
+			return info->mem.s2.pages[i];
+	return 0;
+}
+
 /* ---- the machine ---- */
 
 static void put_pages(struct json *json, const char *key, uint64_t pages)
@@ -143,6 +176,36 @@ static void fault_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "efaults", gs->efaults);
 }
 
+/* Each private page is in exactly one reason_*_pages: they sum to state_private_pages. */
+static void merge_stats(struct json *json, const struct vm_info *info)
+{
+	const struct keeper_stats *k = &info->merge;
+	char key[64];
+
+	json_string(json, "merge_mode", stats_merge_name(k->mode));
+	json_string(json, "domain", stats_domain(info));
+	json_number(json, "merge_joined", k->joined);
+	json_number(json, "merged_pages", k->merged_pages);
+	json_number(json, "zeroed_pages", k->zeroed_pages);
+	json_number(json, "cow_breaks", info->mem.unshared_pages);
+	json_number(json, "full_scans", k->full_scans);
+	json_number(json, "pages_scanned", k->pages_scanned);
+	json_number(json, "pages_skipped", k->pages_skipped);
+	json_number(json, "pages_unshared", k->reason_pages[KEEPER_UNIQUE]);
+	json_number(json, "pages_volatile", k->reason_pages[KEEPER_VOLATILE]);
+	for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++) {
+		snprintf(key, sizeof(key), "reason_%s_pages", stats_reason_name(r, '_'));
+		json_number(json, key, k->reason_pages[r]);
+	}
+	json_number(json, "merge_mismatches", k->mismatches);
+	json_number(json, "collapsed_blocks", k->collapsed_blocks);
+	json_number(json, "merge_pages_per_second", k->pages_per_s);
+	json_number(json, "watched_slots", k->watched_slots);
+	json_number(json, "memory_slots", k->slots);
+	json_number(json, "keeper_cpu_ns", k->cpu_ns);
+	json_number(json, "keeper_metadata_bytes", k->metadata_bytes);
+}
+
 static void exit_stats(struct json *json, const struct vm_info *info)
 {
 	char key[80];
@@ -210,6 +273,7 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 	account_stats(json, &vm->account);
 	page_stats(json, info);
 	fault_stats(json, &info->mem);
+	merge_stats(json, info);
 	exit_stats(json, info);
 	sandbox_stats(json, info);
 	time_stats(json, info);
