@@ -468,7 +468,7 @@ int share_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in)
 	window_populate(&gm->window, gfn, nr);
 	fill_reserve(gm);
 	gm->streak_next = gfn + nr;
-	gm->stats.broken_pages += nr;
+	gm->stats.unshared_pages += nr;
 	*in = (struct gfn_range){ gfn, gfn + nr };
 	return 0;
 }

@@ -55,6 +55,6 @@ race_free() {
 	fi
 }
 
-race_free gmem_test 'threads in the window, the pager and the accessors race nowhere' mmu/*.c
+race_free gmem_test 'threads in the window, the pager and the accessors race nowhere' mmu/*.c mmu/machine/*.c
 race_free credits_test 'threads that share credits race nowhere' mmu/machine/*.c mmu/locks.c
 exit $failed

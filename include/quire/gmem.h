@@ -69,7 +69,7 @@ struct gmem_stats {
 	uint64_t accessor_pages;	/* brought in by guest_write and guest_map_iov */
 	uint64_t dropped_pages;		/* given back by gmem_drop */
 	uint64_t zero_read_pages;	/* absent pages that became zero when they were first read */
-	uint64_t broken_pages;		/* shared or zero pages that came home to be written */
+	uint64_t unshared_pages;		/* shared or zero pages that came home to be written */
 	uint64_t mappings, max_mappings; /* of the window: now, and what vm.max_map_count leaves */
 	uint64_t mapping_refusals;	/* runs that were not shared for want of a mapping */
 	uint64_t mapping_reliefs;	/* runs that were broken to win mappings */
