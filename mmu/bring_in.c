@@ -11,7 +11,8 @@
  * Where first reads are to cost nothing (zero_reads), a read of an absent page makes it zero, with
  * all absent pages around it in its block.  A page that is away comes home when it is written
  * (share.c), alone unless the writer goes on from page to page; a sequential writer who meets a block
- * with nothing in it gets it as one.
+ * with nothing in it gets it as one.  A ballooned page that is touched untold is absent, and goes on
+ * as such.
  *
  * The group is aligned, not placed in the direction of recent faults: it needs no memory of
  * them and serves both directions alike.
@@ -294,6 +295,11 @@ int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 
 		bring_in_settle(gm, gfn, gfn + 1);
 		stage2_lookup(gm->s2, gfn, &page);
+		if (page.state == PG_BALLOONED) {
+			gmem_set(gm, gfn, 1, PG_ABSENT, 0);
+			gm->stats.balloon_touches++;
+			continue;
+		}
 		if (page.state == PG_PRIVATE || (page.state != PG_ABSENT && !write))
 			return 0;
 		if (page.state != PG_ABSENT) {

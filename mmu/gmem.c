@@ -172,34 +172,39 @@ int gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t 
 	return err;
 }
 
-static int drop_private(struct gmem *gm, gfn_t gfn, gfn_t end)
+/* Pages in state `to`. */
+static uint64_t count(const struct gmem *gm, enum page_state to)
 {
-	struct stage2_counters before, after;
-	int err;
+	struct stage2_counters c;
 
-	stage2_counters(gm->s2, &before);
-	err = gmem_punch(gm, gfn, end, PG_ABSENT, 0);
-	stage2_counters(gm->s2, &after);
-	gm->stats.dropped_pages += after.pages[PG_ABSENT] - before.pages[PG_ABSENT];
-	return err;
+	stage2_counters(gm->s2, &c);
+	return c.pages[to];
 }
 
 /* [gfn, gfn + nr) is a linear run in a block managed singly. */
-static int drop_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state state)
+static int give_back_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state from,
+			 enum page_state to)
 {
-	switch (state) {
+	int err = 0;
+
+	switch (from) {
 	case PG_PRIVATE:
-		return drop_private(gm, gfn, gfn + nr);
+		return gmem_punch(gm, gfn, gfn + nr, to, 0);
 	case PG_SHARED:
 	case PG_ZERO:
-		gm->stats.dropped_pages += nr;
-		return share_forget(gm, gfn, nr);
-	default:
+		err = share_forget(gm, gfn, nr);
+		break;
+	case PG_BALLOONED:
 		return 0;
+	default:
+		break;
 	}
+	if (!err && to == PG_BALLOONED)
+		gmem_set(gm, gfn, nr, to, 0);
+	return err;
 }
 
-static int drop_in_block(struct gmem *gm, gfn_t gfn, gfn_t end)
+static int give_back_in_block(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to)
 {
 	struct stage2_page page;
 	int err, result = 0;
@@ -213,7 +218,7 @@ static int drop_in_block(struct gmem *gm, gfn_t gfn, gfn_t end)
 	while (gfn < end) {
 		uint64_t nr = stage2_linear_run(gm->s2, gfn, end, &page);
 
-		err = drop_run(gm, gfn, nr, page.state);
+		err = give_back_run(gm, gfn, nr, page.state, to);
 		if (err && err != -EAGAIN)
 			return err;
 		result = err ? err : result;
@@ -222,26 +227,58 @@ static int drop_in_block(struct gmem *gm, gfn_t gfn, gfn_t end)
 	return result;
 }
 
-int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr)
+static int give_back(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, uint64_t *gone)
 {
 	gfn_t end = gfn + nr;
 	int err = 0, result = 0;
+	uint64_t before;
 
 	if (!stage2_is_ram(gm->s2, gfn, nr) || nr == 0)
 		return -EFAULT;
 	lock(&gm->lock);
 	bring_in_settle(gm, gfn, end);
+	before = count(gm, to);
 	if (gm->iov_maps)
 		result = -EBUSY;
 	while (gfn < end && (result == 0 || result == -EAGAIN)) {
 		gfn_t next = min_u64(end, align_down(gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
 
-		err = drop_in_block(gm, gfn, next);
+		err = give_back_in_block(gm, gfn, next, to);
 		result = err ? err : result;
 		gfn = next;
 	}
+	*gone += count(gm, to) - before;
 	unlock(&gm->lock);
 	return result;
+}
+
+int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	return give_back(gm, gfn, nr, PG_ABSENT, &gm->stats.dropped_pages);
+}
+
+int gmem_balloon(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	return give_back(gm, gfn, nr, PG_BALLOONED, &gm->stats.ballooned_pages);
+}
+
+int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	gfn_t end = gfn + nr;
+
+	if (!stage2_is_ram(gm->s2, gfn, nr) || nr == 0)
+		return -EFAULT;
+	lock(&gm->lock);
+	while (gfn < end) {
+		enum page_state state;
+
+		nr = stage2_run(gm->s2, gfn, end, &state);
+		if (state == PG_BALLOONED)
+			gmem_set(gm, gfn, nr, PG_ABSENT, 0);
+		gfn += nr;
+	}
+	unlock(&gm->lock);
+	return 0;
 }
 
 static int check_block(const struct gmem *gm, gfn_t gfn)

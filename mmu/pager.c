@@ -6,7 +6,7 @@
  * APIC is in the kernel, a test's thread) touched a hole and sleeps.  The pager reads the
  * event, takes LOCK_GMEM, asks stage 2 what the page is *now*, and acts on that:
  *
- *   absent    bring it in, with company (gmem_bring_in); that wakes the sleeper
+ *   absent, ballooned   bring it in, with company (gmem_bring_in); that wakes the sleeper
  *   shared, zero    a write: bring it home, which wakes the sleeper; a read: spurious
  *   private   the event is late or a duplicate: let the page be written, wake, count it as spurious
  *

@@ -40,12 +40,12 @@
 const struct page_state_info page_states[PG_NR_STATES] = {
 	[PG_ABSENT] = {
 		.name = "absent", .glyph = '.', .rgb = 0x20242c,
-		.moves = TO(PG_PRIVATE) | TO(PG_ZERO),
+		.moves = TO(PG_PRIVATE) | TO(PG_ZERO) | TO(PG_BALLOONED),
 	},
 	[PG_PRIVATE] = {
 		.name = "private", .glyph = 'p', .rgb = 0x3b82f6,
 		.present = true, .writable = true, .resident = true, .large = true,
-		.moves = TO(PG_ABSENT) | TO(PG_SHARED) | TO(PG_ZERO),
+		.moves = TO(PG_ABSENT) | TO(PG_SHARED) | TO(PG_ZERO) | TO(PG_BALLOONED),
 	},
 	[PG_SHARED] = {
 		.name = "shared", .glyph = 's', .rgb = 0x22c55e,
@@ -56,6 +56,10 @@ const struct page_state_info page_states[PG_NR_STATES] = {
 		.name = "zero", .glyph = 'z', .rgb = 0xcbd5e1,
 		.present = true,
 		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT),
+	},
+	[PG_BALLOONED] = {
+		.name = "ballooned", .glyph = 'b', .rgb = 0xf97316,
+		.moves = TO(PG_ABSENT),
 	},
 };
 static_assert(PG_NR_STATES <= 8, "a state fits in the software bits");

@@ -188,7 +188,10 @@ static bool op_zero_run(gfn_t gfn)
 static bool op_drop(gfn_t gfn)
 {
 	uint64_t nr = min_u64(1 + tap_random(&rng) % 100, NR_PAGES - gfn);
-	int err = gmem_drop(gm, gfn, nr);
+	int err = tap_random(&rng) % 2 ? gmem_drop(gm, gfn, nr) : gmem_balloon(gm, gfn, nr);
+
+	if (tap_random(&rng) % 2)
+		gmem_unballoon(gm, gfn, min_u64(nr / 2 + 1, nr));
 
 	for (uint64_t i = 0; i < nr; i++)
 		content[gfn + i] = 0;

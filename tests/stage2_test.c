@@ -54,8 +54,10 @@ static bool legal(enum page_state from, enum page_state to)
 		return false;
 	if (to == PG_SHARED)
 		return from == PG_PRIVATE;
-	if (to == PG_ZERO)
+	if (to == PG_ZERO || to == PG_BALLOONED)
 		return from == PG_PRIVATE || from == PG_ABSENT;
+	if (from == PG_BALLOONED)
+		return to == PG_ABSENT;
 	return true;
 }
 
@@ -178,7 +180,8 @@ static bool step(struct stage2 *s2)
 
 		/* Steer towards operations that are allowed, without excluding the others. */
 		if (in_ram(gfn, 1) && tap_random(&rng) % 8)
-			to = *page(gfn) == PG_PRIVATE ? tap_random(&rng) % PG_NR_STATES : PG_PRIVATE;
+			to = *page(gfn) == PG_PRIVATE   ? tap_random(&rng) % PG_NR_STATES
+			     : *page(gfn) == PG_BALLOONED ? PG_ABSENT : PG_PRIVATE;
 		if (in_ram(gfn, 1) && tap_random(&rng) % 3 == 0)
 			nr = model_run(gfn);
 		got = stage2_set(s2, gfn, nr, to, frame_for(to, gfn));
@@ -286,7 +289,7 @@ static void test_moves(void)
 
 			if (stage2_create(&r, 1, &s2))
 				tap_bail("stage2_create");
-			if (from != PG_ABSENT && from != PG_ZERO)
+			if (from == PG_PRIVATE || from == PG_SHARED)
 				stage2_set(s2, 7, 1, PG_PRIVATE, 7);
 			if (from != PG_ABSENT && from != PG_PRIVATE)
 				stage2_set(s2, 7, 1, from, STAGE2_STORE_PFN);

@@ -69,6 +69,8 @@ struct gmem_stats {
 	uint64_t accessor_pages;	/* brought in by guest_write and guest_map_iov */
 	uint64_t dropped_pages;		/* given back by gmem_drop */
 	uint64_t zero_read_pages;	/* absent pages that became zero when they were first read */
+	uint64_t ballooned_pages;	/* given back by gmem_balloon */
+	uint64_t balloon_touches;	/* ballooned pages that were touched untold */
 	uint64_t unshared_pages;		/* shared or zero pages that came home to be written */
 	uint64_t mappings, max_mappings; /* of the window: now, and what vm.max_map_count leaves */
 	uint64_t mapping_refusals;	/* runs that were not shared for want of a mapping */
@@ -146,6 +148,15 @@ int gmem_populate(struct gmem *gm, gfn_t gfn, uint64_t nr);
  * -ENOMEM: vm.max_map_count binds (a prefix went).
  */
 int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr);
+
+/*
+ * The same for a balloon that inflates: the pages become `ballooned`, which says that the guest
+ * gave them up.  Touching one all the same finds zeroes, and is counted.  As gmem_drop.
+ */
+int gmem_balloon(struct gmem *gm, gfn_t gfn, uint64_t nr);
+
+/* The balloon deflates: of [gfn, gfn + nr), what is ballooned is absent.  0 or -EFAULT (not RAM). */
+int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /*
  * Manage the block at gfn (a multiple of 512) singly.  0; -ENOENT: it is managed singly; -EINVAL,

@@ -23,6 +23,7 @@ enum page_state {
 	PG_PRIVATE,	/* one frame of its own, counted once in resident */
 	PG_SHARED,	/* a frame of the store, read-only: the same bytes as pages elsewhere */
 	PG_ZERO,	/* no frame: reads find the kernel's page of zeroes */
+	PG_BALLOONED,	/* no frame: the guest gave it up, and will not touch it untold */
 	PG_NR_STATES
 };
 
