@@ -121,6 +121,10 @@ static void budget_stats(struct json *json, const struct machine_state *m)
 	put_pages(json, "credit_bytes", m->credit_pages);
 	put_pages(json, "overhead_bytes", m->overhead_pages);
 	put_pages(json, "resident_bytes", m->resident_pages);
+	put_pages(json, "store_bytes", m->store_pages);
+	json_number(json, "store_references", m->store_references);
+	json_number(json, "domains", m->nr_domains);
+	json_number(json, "merge_metadata_bytes", m->merge_metadata_bytes);
 	put_pages(json, "min_bytes", m->min_pages);
 	put_pages(json, "low_bytes", m->low_pages);
 	put_pages(json, "high_bytes", m->high_pages);
@@ -173,6 +177,13 @@ static void fault_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "huge_fallbacks", gs->huge_fallbacks);
 	json_number(json, "accessor_pages", gs->accessor_pages);
 	json_number(json, "dropped_pages", gs->dropped_pages);
+	json_number(json, "ballooned_pages", gs->ballooned_pages);
+	json_number(json, "balloon_touches", gs->balloon_touches);
+	json_number(json, "zero_read_pages", gs->zero_read_pages);
+	json_number(json, "mappings", gs->mappings);
+	json_number(json, "max_mappings", gs->max_mappings);
+	json_number(json, "mapping_refusals", gs->mapping_refusals);
+	json_number(json, "mapping_reliefs", gs->mapping_reliefs);
 	json_number(json, "efaults", gs->efaults);
 }
 

@@ -166,8 +166,8 @@ sub round {
 		my $m = decode_json($_);
 		$samples++;
 		$low = $m->{free_bytes} if $m->{free_bytes} < $low;
-		$wrong = $_ if $m->{free_bytes} + $m->{credit_bytes} + $m->{overhead_bytes} != $m->{memory_bytes} ||
-			$m->{resident_bytes} > $m->{credit_bytes};
+		$wrong = $_ if $m->{free_bytes} + $m->{credit_bytes} + $m->{overhead_bytes} + $m->{store_bytes} != $m->{memory_bytes} ||
+			$m->{resident_bytes} > $m->{credit_bytes} + $m->{store_bytes};
 	}
 
 	# Each guest is accounted for: it verified its memory, or was killed by us.
@@ -192,7 +192,7 @@ sub round {
 	is($odd, '', "seed $seed: every guest verified its memory or was shot, and no other was hurt");
 	cmp_ok($hit + $sunk * $copies, '>=', $launchers * $copies / 4, '... many were shot');
 	cmp_ok($verified, '>=', $launchers * $copies / 5, '... and many lived');
-	ok($samples > 0 && $wrong eq '', '... all the while memory = free + credits + overheads, and resident <= credits')
+	ok($samples > 0 && $wrong eq '', '... all the while memory = free + credits + overheads + store, and resident <= credits + store')
 		or diag $wrong;
 
 	# The machine hears of the last end from the kernel: give it a moment.

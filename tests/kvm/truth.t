@@ -9,6 +9,7 @@
 # Exact, at any moment:
 #
 #   memory_bytes == free_bytes + credit_bytes + overhead_bytes, and each is the sum over the VMs
+#   (merging is off: RAM files only grow)
 #   ram_file_bytes <= credit_bytes, for each VM; resident_bytes is their sum
 #
 # Nothing can be read at one moment from outside, so a RAM file is read between two answers of the
@@ -194,7 +195,7 @@ for (my $until = time + $seconds; time < $until;) {
 		my @what = @{$work[rand @work]};
 		my @options;
 		push @options, shift @what, shift @what while $what[0] =~ /^-/;
-		push @options, '--hugepages=' . (rand() < 0.5 ? 'auto' : 'never');
+		push @options, '--merge=off', '--hugepages=' . (rand() < 0.5 ? 'auto' : 'never');
 		my $base = "$dir/" . ++$nr;
 		push @runs, { base => $base, what => [@options, @what], pid => start($base, 'timeout', '-s', 'KILL', 60,
 			$quire, 'run', "--machine=$address", '--timeout=50', @options, $quill, @what) };
