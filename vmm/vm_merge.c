@@ -134,6 +134,19 @@ int vm_merge_create(struct vm *vm, struct quire_error *err)
 	return keeper_create(&config, &vm->merge.keeper, err);
 }
 
+/* Signals are for the main loop and the vCPUs. */
+int vm_merge_start(struct vm *vm, struct quire_error *err)
+{
+	sigset_t all, before;
+	int ret;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	ret = keeper_start(vm->merge.keeper, err);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return ret;
+}
+
 void vm_merge_stop(struct vm *vm)
 {
 	if (!vm->merge.keeper)

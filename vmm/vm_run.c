@@ -233,7 +233,7 @@ static int start_threads(struct vm *vm, struct quire_error *err)
 	int ret = gmem_start(vm->gm, err);
 
 	if (!ret)
-		ret = keeper_start(vm->merge.keeper, err);
+		ret = vm_merge_start(vm, err);
 	lock(&vm->lock);
 	for (unsigned int i = 0; i < vm->nr_vcpus && !ret; i++)
 		ret = vcpu_start(&vm->vcpu[i], err);
