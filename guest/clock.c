@@ -81,3 +81,24 @@ uint64_t clock_deadline(uint64_t seconds)
 {
 	return rdtsc() + seconds * clock_khz() * 1000;
 }
+
+/* A step that fails, as the manual allows, leaves 0. */
+static uint64_t rdrand(void)
+{
+	uint64_t value;
+
+	__asm__ volatile("rdrand %0\n\tcmovnc %1, %0" : "=&r"(value) : "r"(0UL) : "cc");
+	return value;
+}
+
+/* Guests of one host may start at the same TSC, so where there is RDRAND it is asked, too. */
+uint64_t random_seed(void)
+{
+	uint32_t reg[4];
+	uint64_t seed = mix(boot.entry_tsc) + mix(boot.setup_ns << 1 | 1) + rdtsc();
+
+	cpuid(1, reg);
+	if (reg[2] >> 30 & 1)
+		seed ^= rdrand();
+	return seed ? mix(seed) : 1;
+}

@@ -66,6 +66,9 @@ uint32_t clock_khz(void);
 uint64_t clock_ns(uint64_t cycles);
 uint64_t clock_deadline(uint64_t seconds);	/* a TSC value */
 
+/* Not 0, and not what any other guest gets. */
+uint64_t random_seed(void);
+
 /* The end (start.c). */
 
 void quill_exit(unsigned int status) __attribute__((noreturn));

@@ -95,6 +95,12 @@ static inline uint64_t random_below(uint64_t *state, uint64_t n)
 	return (uint64_t)((unsigned __int128)random_next(state) * n >> 64);
 }
 
+/* Of `chosen` things spread evenly over `of` places, how many are before place i; below 2^32. */
+static inline uint64_t spread(uint64_t i, uint64_t of, uint64_t chosen)
+{
+	return i * chosen / of;
+}
+
 /*
  * A permutation of [0, n) that needs no memory: i -> (i * step + offset) mod n, step and n
  * having no common factor.  n is below 2^32.

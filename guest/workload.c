@@ -14,11 +14,17 @@ struct workload {
 	int (*run)(struct args *a);
 };
 
+#define FILL_USAGE \
+	"SEED PAGES [dup=K] [zero=K] [own=K] [order=seq|shuffle|scatter] [salt=K] [seconds=N]"
+
 static const struct workload workloads[] = {
 	{ "hello", "", hello_run },
 	{ "selftest", "[pages=N]", selftest_run },
-	{ "fill", "SEED PAGES [dup=K] [zero=K] [order=seq|shuffle]", fill_run },
-	{ "hold", "SEED PAGES [dup=K] [zero=K] [order=seq|shuffle] [seconds=N]", hold_run },
+	{ "fill", FILL_USAGE, fill_run },
+	{ "hold", FILL_USAGE, hold_run },
+	{ "churn", "SEED PAGES [rate=R] [seconds=N] [read=K] [own=0|1] [salt=K] [settle=N]",
+	  churn_run },
+	{ "peek", "PAGES [write=PERCENT] [seconds=N] [seed=N]", peek_run },
 	{ "touch", "PAGES|all [order=seq|random|shuffle] [write|read] [seed=N]", touch_run },
 	{ "zipf", "SEED PAGES SECONDS|ops=N [s=1.0]", zipf_run },
 	{ "stress", "SECONDS [seed=N] [pages=N]", stress_run },

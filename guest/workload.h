@@ -45,6 +45,8 @@ int hello_run(struct args *a);
 int selftest_run(struct args *a);
 int fill_run(struct args *a);
 int hold_run(struct args *a);
+int churn_run(struct args *a);
+int peek_run(struct args *a);
 int touch_run(struct args *a);
 int zipf_run(struct args *a);
 int stress_run(struct args *a);
@@ -63,6 +65,12 @@ void content_write(uint64_t *page, uint64_t seed, uint64_t index);
 
 /* Print the first wrong word as "name: wrong ..." and return false, if there is one. */
 bool content_check(const char *name, const uint64_t *page, uint64_t seed, uint64_t index);
+
+/* A seed like no other for every salt; with salt 0 the seed itself. */
+static inline uint64_t salted(uint64_t seed, uint64_t salt)
+{
+	return seed ^ mix(salt);
+}
 
 /* The line that every workload prints for a wrong word. */
 void report_wrong(const char *name, const volatile uint64_t *at, uint64_t want, uint64_t got);

@@ -2,34 +2,75 @@
 /*
  * fill and hold: memory with exactly known duplicates.
  *
- *	fill SEED PAGES [dup=K] [zero=K] [order=seq|shuffle]
- *	hold, the same and [seconds=N]: stays, before it verifies, so that a host can merge
+ *	fill SEED PAGES [dup=K] [zero=K] [own=K] [order=seq|shuffle|scatter] [salt=K] [seconds=N]
+ *	hold, the same, but seconds=5 unless told
  *
- * Of PAGES pages, zero=K are zeroes.  The other n = PAGES - K have ceil(n / dup) distinct
- * contents: page j of them has content j mod distinct, so contents 0, 1, 2 ... come again and
- * again, in runs, and each comes dup times (the last ones once less where n does not divide).
- * A content depends on the seed and its number only: two guests with the same seed share.
- * order=shuffle spreads the pages by a permutation that depends on the seed.
+ * Three kinds of page:
  *
- * A host that merges perfectly keeps `distinct` frames (and one for zeroes, or none).
+ *	zero	zero=K pages are written with zeroes
+ *	own	own=K pages have contents that no page of any guest has, drawn for this run
+ *	common	the n that are left have ceil(n / dup) contents: page j of them has content j mod
+ *		that, so contents 0, 1, 2 ... come again and again and each comes dup times
+ *		(the last ones once less where n does not divide)
+ *
+ * A common content depends on the seed, the salt and its number only: guests with the same
+ * seed and salt share it, others share nothing.  Where the pages lie:
+ *
+ *	seq	in runs: zero, own, common
+ *	shuffle	the same, permuted; the permutation depends on the seed
+ *	scatter	spread evenly: the zero pages over all, the own pages over the rest; so with
+ *		own=3/4 of PAGES every fourth page is common, and stands alone
+ *
+ * Between writing and verifying it waits, so that a host can merge.  One that merges perfectly
+ * keeps, of N such guests, common + N * own frames (and one for zeroes, or none).
  */
 #include "memory.h"
 #include "paging.h"
 #include "workload.h"
 
+enum order { ORDER_SEQ, ORDER_SHUFFLE, ORDER_SCATTER };
+static const char *const order_names[] = { "seq", "shuffle", "scatter" };
+
 struct fill {
 	const char *name;
-	uint64_t seed, pages, zero, dup, distinct;
-	bool shuffled;
-	struct shuffle order;
+	uint64_t seed, salt, pages, zero, own, dup, seconds;
+	uint64_t common;	/* contents that other guests can have */
+	uint64_t own_seed;	/* of those that none has */
+	enum order order;
+	struct shuffle shuffle;
 	uint64_t (*page)[PAGE_WORDS];
 };
 
-static uint64_t content_of(const struct fill *f, uint64_t i)
+struct content {
+	uint64_t seed, index;
+};
+
+/*
+ * Is thing *i of *of one of the `chosen` ones?  *i becomes its number among those that are, or
+ * among those that are not, and *of how many of its like there are.
+ */
+static bool choose(const struct fill *f, uint64_t *i, uint64_t *of, uint64_t chosen)
 {
-	if (f->shuffled)
-		i = shuffle_at(&f->order, i);
-	return i < f->zero ? CONTENT_ZERO : (i - f->zero) % f->distinct;
+	bool scatter = f->order == ORDER_SCATTER;
+	uint64_t before = scatter ? spread(*i, *of, chosen) : *i < chosen ? *i : chosen;
+	bool is = scatter ? spread(*i + 1, *of, chosen) > before : *i < chosen;
+
+	*i = is ? before : *i - before;
+	*of = is ? chosen : *of - chosen;
+	return is;
+}
+
+static struct content content_of(const struct fill *f, uint64_t i)
+{
+	uint64_t of = f->pages;
+
+	if (f->order == ORDER_SHUFFLE)
+		i = shuffle_at(&f->shuffle, i);
+	if (choose(f, &i, &of, f->zero))
+		return (struct content){ 0, CONTENT_ZERO };
+	if (choose(f, &i, &of, f->own))
+		return (struct content){ f->own_seed, i };
+	return (struct content){ salted(f->seed, f->salt), i % f->common };
 }
 
 static bool fill_parse(struct fill *f, struct args *a)
@@ -40,37 +81,59 @@ static bool fill_parse(struct fill *f, struct args *a)
 	f->pages = args_number(a);
 	f->dup = args_key(a, "dup", 1);
 	f->zero = args_key(a, "zero", 0);
+	f->own = args_key(a, "own", 0);
+	f->salt = args_key(a, "salt", 0);
+	f->seconds = args_key(a, "seconds", f->seconds);
 	order = args_text(a, "order", "seq");
-	f->shuffled = !strcmp(order, "shuffle");
-	a->bad |= !f->shuffled && strcmp(order, "seq");
-	a->bad |= !f->pages || !f->dup || f->zero > f->pages;
+	while (f->order < ARRAY_SIZE(order_names) && strcmp(order, order_names[f->order]))
+		f->order++;
+	a->bad |= f->order == ARRAY_SIZE(order_names) || !f->pages || !f->dup;
+	a->bad |= f->zero > f->pages || f->own > f->pages - f->zero;
 	return args_done(a);
+}
+
+static void write_all(const struct fill *f)
+{
+	for (uint64_t i = 0; i < f->pages; i++) {
+		struct content c = content_of(f, i);
+
+		content_write(f->page[i], c.seed, c.index);
+	}
 }
 
 static bool verify(const struct fill *f)
 {
-	for (uint64_t i = 0; i < f->pages; i++)
-		if (!content_check(f->name, f->page[i], f->seed, content_of(f, i)))
+	for (uint64_t i = 0; i < f->pages; i++) {
+		struct content c = content_of(f, i);
+
+		if (!content_check(f->name, f->page[i], c.seed, c.index))
 			return false;
+	}
 	return true;
 }
 
-static int fill_and_verify(struct fill *f, uint64_t seconds)
+static void describe(const struct fill *f)
 {
-	uint64_t n = f->pages - f->zero;
+	uint64_t distinct = f->common + f->own;
 
-	f->distinct = (n + f->dup - 1) / f->dup;
+	print("%s: seed=%lu pages=%lu distinct=%lu zero=%lu duplicates=%lu order=%s common=%lu "
+	      "own=%lu salt=%lu\n", f->name, f->seed, f->pages, distinct, f->zero,
+	      f->pages - f->zero - distinct, order_names[f->order], f->common, f->own, f->salt);
+	print("%s: ready\n", f->name);
+}
+
+static int fill_and_verify(struct fill *f)
+{
+	f->common = (f->pages - f->zero - f->own + f->dup - 1) / f->dup;
+	f->own_seed = f->own ? random_seed() : 0;
 	f->page = window_create(f->pages);
 	if (!f->page)
 		return no_room(f->pages);
-	shuffle_init(&f->order, f->pages, f->seed);
-	for (uint64_t i = 0; i < f->pages; i++)
-		content_write(f->page[i], f->seed, content_of(f, i));
-	print("%s: seed=%lu pages=%lu distinct=%lu zero=%lu duplicates=%lu order=%s\n", f->name,
-	      f->seed, f->pages, f->distinct, f->zero, n - f->distinct,
-	      f->shuffled ? "shuffle" : "seq");
-	if (seconds)
-		pause_until(clock_deadline(seconds));
+	shuffle_init(&f->shuffle, f->pages, f->seed);
+	write_all(f);
+	describe(f);
+	if (f->seconds)
+		pause_until(clock_deadline(f->seconds));
 	if (!verify(f))
 		return STATUS_WRONG;
 	print("%s: verified=%lu\n", f->name, f->pages);
@@ -81,13 +144,12 @@ int fill_run(struct args *a)
 {
 	struct fill f = { .name = "fill" };
 
-	return fill_parse(&f, a) ? fill_and_verify(&f, 0) : STATUS_USAGE;
+	return fill_parse(&f, a) ? fill_and_verify(&f) : STATUS_USAGE;
 }
 
 int hold_run(struct args *a)
 {
-	struct fill f = { .name = "hold" };
-	uint64_t seconds = args_key(a, "seconds", 5);
+	struct fill f = { .name = "hold", .seconds = 5 };
 
-	return fill_parse(&f, a) ? fill_and_verify(&f, seconds) : STATUS_USAGE;
+	return fill_parse(&f, a) ? fill_and_verify(&f) : STATUS_USAGE;
 }
