@@ -2,7 +2,8 @@
 /*
  * What the loader says: PVH start info, its memory map, command line and modules
  * (xen/include/public/arch-x86/hvm/start_info.h), and the device tree in the last module if
- * the module's command line is QUIRE_FDT_MODULE.
+ * the module's command line is QUIRE_FDT_MODULE.  Without a tree, virtio devices are where the
+ * command line says, as QEMU's microvm and Firecracker have it.
  *
  * All of it is copied: the memory it lies in is free afterwards.  It must be below
  * LOW_BYTES or in the first GiB, which is all that is mapped this early.
@@ -58,6 +59,36 @@ static void copy_cmdline(const char *cmdline)
 	memcpy(boot.cmdline, cmdline, strnlen(cmdline, CMDLINE_BYTES - 1));
 }
 
+/* A number with an optional K or M after it. */
+static uint64_t take_size(char **at)
+{
+	uint64_t bytes = strtoul(*at, at, 0);
+
+	if (**at == 'K' || **at == 'M')
+		bytes <<= *(*at)++ == 'K' ? 10 : 20;
+	return bytes;
+}
+
+/* virtio_mmio.device=SIZE@BASE:IRQ, any number of times. */
+static void find_virtio(void)
+{
+	static const char name[] = "virtio_mmio.device=";
+
+	for (char *at = boot.cmdline; *at && boot.nr_virtio < MAX_VIRTIO;) {
+		uint64_t bytes, start;
+
+		if (strncmp(at, name, sizeof(name) - 1)) {
+			at++;
+			continue;
+		}
+		at += sizeof(name) - 1;
+		bytes = take_size(&at);
+		start = *at == '@' ? strtoul(at + 1, &at, 0) : 0;
+		if (start && bytes)
+			boot.virtio[boot.nr_virtio++] = (struct mmio_range){ start, start + bytes };
+	}
+}
+
 static void find_tree(const struct module *last)
 {
 	const void *blob;
@@ -82,4 +113,6 @@ void boot_parse(uint64_t start_info, uint64_t entry_tsc)
 		copy_cmdline(boot_data(s->cmdline_gpa));
 	if (s->nr_modules)
 		find_tree((const struct module *)boot_data(s->modlist_gpa) + s->nr_modules - 1);
+	if (!boot.tree_bytes)
+		find_virtio();
 }

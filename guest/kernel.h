@@ -12,15 +12,22 @@
 /* What the loader handed over; filled by boot_parse() and never changed after. */
 
 #define MAX_RAM_RANGES 32
+#define MAX_VIRTIO     16
 #define CMDLINE_BYTES  1024
 
 struct ram_range {
 	uint64_t start, end;	/* gpa, half-open, page aligned */
 };
 
+struct mmio_range {
+	uint64_t start, end;	/* gpa, half-open */
+};
+
 struct boot_info {
 	struct ram_range ram[MAX_RAM_RANGES];	/* as the loader listed them */
 	unsigned int nr_ram;
+	struct mmio_range virtio[MAX_VIRTIO];	/* registers of virtio-mmio devices */
+	unsigned int nr_virtio;
 	unsigned int nr_cpus;
 	char cmdline[CMDLINE_BYTES];
 	uint32_t tree_bytes;	/* 0: no device tree */

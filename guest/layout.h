@@ -25,6 +25,7 @@
  *   0x400000  unmapped
  *   512 GiB   direct map: all RAM       u     w          gva = DIRECT_BASE + gpa
  *     1 TiB   windows: workloads' memory, contiguous gva, 2 MiB leaves
+ *  1.25 TiB   device registers      u     w
  *   1.5 TiB   scratch: the selftest's own mappings
  */
 #define NUCLEUS_TEXT 0x100000
@@ -42,6 +43,7 @@
 
 #define DIRECT_BASE  0x08000000000
 #define WINDOW_BASE  0x10000000000
+#define MMIO_BASE    0x14000000000
 #define SCRATCH_BASE 0x18000000000
 #define DIRECT_LIMIT 0x08000000000	/* RAM above 512 GiB is left alone */
 
@@ -78,6 +80,7 @@
 #define PTE_P	0x001
 #define PTE_W	0x002
 #define PTE_U	0x004
+#define PTE_PCD	0x010
 #define PTE_A	0x020
 #define PTE_D	0x040
 #define PTE_PS	0x080

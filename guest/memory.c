@@ -24,6 +24,11 @@
  *	start     opened chunks      |      unopened: all free      end
  *	  [ maps' bits are valid     |  maps untouched              )
  *
+ * Blocks of order 9 and above that have been used and are free again are worth reporting to
+ * the host, once: it can take the memory back.  Two bits per chunk, one per half, say which free
+ * halves it need not be told of, as it has been, or as they were never used.  Taking any part
+ * of a half clears its bit.
+ *
  * The maps, and a page per GiB for the direct map's tables, are set aside at the bottom of the
  * first zone.
  */
@@ -103,6 +108,33 @@ static uint64_t min_frame(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* Halves are numbered 0 and 1.  Is this one free, as a block or as part of the whole chunk? */
+static bool half_free(const struct chunk *c, unsigned int half)
+{
+	return test(c, 1) || test(c, 2 + half);
+}
+
+/* The halves that a block lies in: bit 0 and bit 1. */
+static unsigned int halves_of(uint64_t frame, unsigned int order)
+{
+	return order == MAX_ORDER ? 3 : 1U << (frame >> HALF_ORDER & 1);
+}
+
+static void set_reported(struct zone *z, uint64_t index, unsigned int halves, bool reported)
+{
+	for (unsigned int half = 0; half < 2; half++) {
+		uint64_t *row = &z->row[index / 64].reported[half];
+
+		if (halves >> half & 1)
+			*row = (*row & ~(1UL << index % 64)) | (uint64_t)reported << index % 64;
+	}
+}
+
+static bool is_reported(const struct zone *z, uint64_t index, unsigned int half)
+{
+	return z->row[index / 64].reported[half] >> index % 64 & 1;
+}
+
 static void chunk_open(struct zone *z)
 {
 	uint64_t index = z->opened++, base = (z->first + index) * CHUNK_PAGES;
@@ -115,6 +147,8 @@ static void chunk_open(struct zone *z)
 		unsigned int order = largest_order(frame, end);
 
 		set_free(z, index, node_of(frame, order), order);
+		if (order >= HALF_ORDER)
+			set_reported(z, index, halves_of(frame, order), true);
 		frame += 1UL << order;
 	}
 	direct_map(base >> (30 - PAGE_SHIFT));
@@ -134,19 +168,23 @@ static uint64_t chunk_with(struct zone *z, unsigned int order)
 	return z->nr_chunks;
 }
 
-static uint64_t take(struct zone *z, uint64_t index, unsigned int from, unsigned int order)
+/* A block of order from a free one of order from: the last one within it, or the first. */
+static uint64_t take(struct zone *z, uint64_t index, unsigned int from, unsigned int order, bool last)
 {
 	unsigned int node = chunk_first(&z->chunk[index], from);
+	uint64_t frame;
 
 	clear_free(z, index, node, from);
 	z->nr_free[from]--;
 	while (from > order) {
-		node *= 2;
+		node = 2 * node + last;
 		from--;
-		set_free(z, index, node + 1, from);
+		set_free(z, index, node ^ 1, from);
 		z->nr_free[from]++;
 	}
-	return (z->first + index) * CHUNK_PAGES + (((uint64_t)node << order) - CHUNK_PAGES);
+	frame = (z->first + index) * CHUNK_PAGES + (((uint64_t)node << order) - CHUNK_PAGES);
+	set_reported(z, index, halves_of(frame, order), false);
+	return frame;
 }
 
 uint64_t zone_alloc(struct zone *z, unsigned int order)
@@ -156,7 +194,7 @@ uint64_t zone_alloc(struct zone *z, unsigned int order)
 			uint64_t index = chunk_with(z, from);
 
 			if (index < z->nr_chunks)
-				return take(z, index, from, order);
+				return take(z, index, from, order, false);
 		}
 		if (z->opened == z->nr_chunks)
 			return 0;
@@ -186,6 +224,39 @@ void zone_free(struct zone *z, uint64_t frame, unsigned int order)
 	}
 	set_free(z, index, node, order);
 	z->nr_free[order]++;
+}
+
+/* The first chunk from *index on that has a free half not reported; which halves those are. */
+static unsigned int unreported_halves(const struct zone *z, uint64_t *index)
+{
+	for (; *index < z->opened; ++*index) {
+		unsigned int halves = 0;
+
+		for (unsigned int half = 0; half < 2; half++)
+			if (half_free(&z->chunk[*index], half) && !is_reported(z, *index, half))
+				halves |= 1U << half;
+		if (halves)
+			return halves;
+	}
+	return 0;
+}
+
+uint64_t zone_alloc_unreported(struct zone *z, unsigned int *order)
+{
+	uint64_t index = 0;
+	unsigned int halves = unreported_halves(z, &index);
+	unsigned int from = halves && test(&z->chunk[index], 1) ? MAX_ORDER : HALF_ORDER;
+
+	if (!halves)
+		return 0;
+	*order = halves == 3 ? MAX_ORDER : HALF_ORDER;
+	return take(z, index, from, *order, halves == 2);
+}
+
+void zone_free_reported(struct zone *z, uint64_t frame, unsigned int order)
+{
+	zone_free(z, frame, order);
+	set_reported(z, frame / CHUNK_PAGES - z->first, halves_of(frame, order), true);
 }
 
 static uint64_t chunks_of(uint64_t start, uint64_t end)
@@ -244,6 +315,8 @@ static bool chunk_audit(const struct zone *z, uint64_t index, uint64_t counted[N
 		}
 		sound &= has == found;
 	}
+	for (unsigned int half = 0; half < 2; half++)
+		sound &= !is_reported(z, index, half) || half_free(c, half);
 	return sound;
 }
 
@@ -329,16 +402,35 @@ uint64_t alloc_pages(unsigned int order)
 	return 0;
 }
 
-void free_pages(uint64_t gpa, unsigned int order)
+uint64_t alloc_unreported(unsigned int *order)
+{
+	for (unsigned int i = 0; i < nr_zones; i++) {
+		uint64_t frame = zone_alloc_unreported(&zones[i], order);
+
+		if (frame)
+			return frame << PAGE_SHIFT;
+	}
+	return 0;
+}
+
+static struct zone *zone_of(uint64_t gpa)
 {
 	uint64_t frame = gpa >> PAGE_SHIFT;
 
 	for (unsigned int i = 0; i < nr_zones; i++)
-		if (frame >= zones[i].start && frame < zones[i].end) {
-			zone_free(&zones[i], frame, order);
-			return;
-		}
+		if (frame >= zones[i].start && frame < zones[i].end)
+			return &zones[i];
 	panic("0x%lx is freed and in no zone", gpa);
+}
+
+void free_pages(uint64_t gpa, unsigned int order)
+{
+	zone_free(zone_of(gpa), gpa >> PAGE_SHIFT, order);
+}
+
+void free_reported(uint64_t gpa, unsigned int order)
+{
+	zone_free_reported(zone_of(gpa), gpa >> PAGE_SHIFT, order);
 }
 
 uint64_t free_blocks(unsigned int order)
@@ -354,6 +446,15 @@ uint64_t free_blocks(unsigned int order)
 uint64_t free_page_count(void)
 {
 	return free_blocks(0);
+}
+
+uint64_t managed_page_count(void)
+{
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < nr_zones; i++)
+		n += zones[i].end - zones[i].start;
+	return n;
 }
 
 unsigned int zone_count(void)

@@ -9,6 +9,7 @@
 
 #define MAX_ORDER   10
 #define NR_ORDERS   (MAX_ORDER + 1)
+#define HALF_ORDER  (MAX_ORDER - 1)	/* 2 MiB: the least that is reported to the host */
 #define CHUNK_PAGES (1UL << MAX_ORDER)
 #define MAX_ZONES   16
 
@@ -21,9 +22,11 @@ struct chunk {
 	uint64_t bits[2 * CHUNK_PAGES / 64];
 };
 
-/* One bit per chunk and order: does the chunk have a free block of that order? */
+/* One bit per chunk, for chunks 64 i .. 64 i + 63. */
 struct chunk_row {
-	uint64_t has[NR_ORDERS + 5];	/* padded to 128 bytes: chunks 64 i .. 64 i + 63 */
+	uint64_t has[NR_ORDERS];	/* does it have a free block of that order? */
+	uint64_t reported[2];		/* is this half free, and the host needs no telling? */
+	uint64_t unused[3];
 };
 
 struct zone {
@@ -46,9 +49,17 @@ void memory_init(void);
 uint64_t alloc_pages(unsigned int order);
 void free_pages(uint64_t gpa, unsigned int order);
 
+/*
+ * A free block of order 9 or 10 that has been in use and that free_reported() has not seen
+ * since, or 0 if there is none left.  free_reported() frees it as one that the host knows of.
+ */
+uint64_t alloc_unreported(unsigned int *order);
+void free_reported(uint64_t gpa, unsigned int order);
+
 /* Free blocks of exactly order; as many blocks as could be had; free pages in all. */
 uint64_t free_blocks(unsigned int order);
 uint64_t free_page_count(void);
+uint64_t managed_page_count(void);	/* free or not */
 
 unsigned int zone_count(void);
 const struct zone *zone_at(unsigned int i);
@@ -58,6 +69,8 @@ uint64_t zone_meta_bytes(uint64_t start, uint64_t end);
 void zone_init(struct zone *z, uint64_t start, uint64_t end, void *meta);
 uint64_t zone_alloc(struct zone *z, unsigned int order);	/* frame number, or 0 */
 void zone_free(struct zone *z, uint64_t frame, unsigned int order);
+uint64_t zone_alloc_unreported(struct zone *z, unsigned int *order);
+void zone_free_reported(struct zone *z, uint64_t frame, unsigned int order);
 
 /* Recount every map; false if the counters, the rows and the bits disagree. */
 bool zone_audit(const struct zone *z);

@@ -148,3 +148,13 @@ void *window_create(uint64_t nr_pages)
 	window_end = base + (blocks + 511) / 512 * GiB;
 	return (void *)base;
 }
+
+void *mmio_map(uint64_t gpa, uint64_t bytes)
+{
+	static uint64_t end = MMIO_BASE;
+	uint64_t at = gpa & -PAGE_SIZE, offset = gpa % PAGE_SIZE, gva = end + offset;
+
+	for (; at < gpa + bytes; at += PAGE_SIZE, end += PAGE_SIZE)
+		*pte_find(pml4, end, 1, true) = at | PTE_USER | PTE_PCD;
+	return (void *)gva;
+}

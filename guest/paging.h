@@ -52,6 +52,9 @@ void pte_free_tables(pte_t *root, uint64_t gva);
  */
 void *window_create(uint64_t nr_pages);
 
+/* Map the registers of a device at [gpa, gpa + bytes); where gpa is then. */
+void *mmio_map(uint64_t gpa, uint64_t bytes);
+
 static inline void tlb_flush_page(const void *gva)
 {
 	nucleus_call(CALL_INVLPG, (uint64_t)gva, 0);

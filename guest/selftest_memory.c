@@ -51,6 +51,7 @@ static void stallings(void)
 struct model {
 	struct zone zone;
 	uint8_t owned[MODEL_PAGES];
+	uint8_t used[MODEL_PAGES];	/* since last reported */
 	struct {
 		uint64_t frame;
 		unsigned int order;
@@ -69,6 +70,7 @@ static bool model_own(struct model *m, uint64_t frame, unsigned int order, bool 
 		if (m->owned[i] == own)
 			return false;
 		m->owned[i] = own;
+		m->used[i] |= own;
 	}
 	return true;
 }
@@ -93,11 +95,55 @@ static bool model_free(struct model *m, unsigned int i)
 	return sound;
 }
 
+/* Forget the use of a block's pages; how many have been used. */
+static uint64_t model_forget(struct model *m, uint64_t frame, unsigned int order)
+{
+	uint64_t used = 0;
+
+	for (uint64_t i = frame - m->zone.start; i < frame - m->zone.start + (1UL << order); i++) {
+		used += m->used[i];
+		m->used[i] = 0;
+	}
+	return used;
+}
+
+/* Report a block, if there is one: every half of it must be free and have been used. */
+static bool model_report(struct model *m, bool *none)
+{
+	unsigned int order;
+	uint64_t frame = zone_alloc_unreported(&m->zone, &order), halves;
+	bool sound = true;
+
+	*none = !frame;
+	if (!frame)
+		return true;
+	halves = 1UL << (order - HALF_ORDER);
+	for (uint64_t i = 0; i < halves; i++)
+		sound &= model_forget(m, frame + (i << HALF_ORDER), HALF_ORDER) > 0;
+	sound &= model_own(m, frame, order, true) && model_own(m, frame, order, false);
+	model_forget(m, frame, order);
+	zone_free_reported(&m->zone, frame, order);
+	return sound;
+}
+
+/* With all of it free, every whole half that was used is reported, and then none is. */
+static bool model_report_all(struct model *m)
+{
+	uint64_t half = 1UL << HALF_ORDER, frame = (m->zone.start + half - 1) & -half;
+	bool sound = true, none = false;
+
+	while (sound && !none)
+		sound = model_report(m, &none);
+	for (; sound && frame + half <= m->zone.end; frame += half)
+		sound = !model_forget(m, frame, HALF_ORDER);
+	return sound;
+}
+
 static void against_a_model(uint64_t seed)
 {
 	static struct model m;
 	uint64_t before[NR_ORDERS];
-	bool sound = true;
+	bool sound = true, none;
 
 	zone_init(&m.zone, ZONE_START + 3, ZONE_START + 3 + MODEL_PAGES, meta);
 	memcpy(before, m.zone.nr_free, sizeof(before));
@@ -108,14 +154,19 @@ static void against_a_model(uint64_t seed)
 			sound = model_alloc(&m, (unsigned int)random_below(&seed, 7));
 		else
 			sound = model_free(&m, (unsigned int)random_below(&seed, m.n));
-		if (i % 100 == 0)
-			sound &= zone_audit(&m.zone);
+		/* Now and then few blocks are left, so that large ones are free. */
+		while (sound && i % 1000 == 0 && m.n > 8)
+			sound = model_free(&m, (unsigned int)random_below(&seed, m.n));
+		if (sound && i % 100 == 0)
+			sound = model_report(&m, &none) && zone_audit(&m.zone);
 	}
 	tap_ok(sound, "20000 random steps: no block is out of place or given twice");
 	while (m.n)
 		sound &= model_free(&m, 0);
 	tap_ok(sound && zone_audit(&m.zone) && !memcmp(before, m.zone.nr_free, sizeof(before)),
 	       "all freed, every block has joined again");
+	tap_ok(model_report_all(&m) && zone_audit(&m.zone),
+	       "free blocks of 2 and 4 MiB are reported once each time they were used");
 }
 
 void selftest_buddy(void)

@@ -6,6 +6,7 @@
  *	/memory@...	device_type = "memory": reg, ranges of RAM
  *	/cpus/...	device_type = "cpu": counted
  *	/chosen		bootargs
+ *	(any)		compatible = "virtio,mmio": reg, where its registers are
  *	(any)		compatible = "quire,console": the text port, if it is where we may reach it
  *	/hypervisor	compatible = "quire,vm": quire,tsc-khz (u32), quire,setup-ns (u64)
  */
@@ -99,6 +100,29 @@ static void read_bootargs(const void *blob, struct boot_info *info)
 	info->cmdline[n] = 0;
 }
 
+static void read_virtio(const void *blob, int node, struct boot_info *info)
+{
+	int bus = fdt_parent_offset(blob, node), len;
+	int address = fdt_address_cells(blob, bus), size = fdt_size_cells(blob, bus);
+	const fdt32_t *reg = fdt_getprop(blob, node, "reg", &len);
+	uint64_t start, bytes;
+
+	if (!reg || address < 1 || address > 2 || size < 1 || size > 2 || len < (address + size) * 4)
+		return;
+	start = take_cells(&reg, address);
+	bytes = take_cells(&reg, size);
+	if (bytes && info->nr_virtio < MAX_VIRTIO)
+		info->virtio[info->nr_virtio++] = (struct mmio_range){ start, start + bytes };
+}
+
+static void read_virtios(const void *blob, struct boot_info *info)
+{
+	int node = -1;
+
+	while ((node = fdt_node_offset_by_compatible(blob, node, "virtio,mmio")) >= 0)
+		read_virtio(blob, node, info);
+}
+
 /* The TSS grants one port (boot.S), so the device must be there: I/O space, then the port. */
 static bool has_text_port(const void *blob)
 {
@@ -118,6 +142,7 @@ bool tree_parse(const void *blob, struct boot_info *info)
 	read_memories(blob, info);
 	read_cpus(blob, info);
 	read_bootargs(blob, info);
+	read_virtios(blob, info);
 	info->text_port = has_text_port(blob);
 	vm = fdt_path_offset(blob, "/hypervisor");
 	if (vm >= 0) {
