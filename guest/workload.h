@@ -12,6 +12,7 @@
 #define STATUS_WRONG   1	/* a wrong byte, or a failed test */
 #define STATUS_USAGE   2
 #define STATUS_NO_ROOM 3	/* the guest has not enough memory for the pages asked for */
+#define STATUS_NO_DEVICE 4	/* there is no device that can do what is asked for */
 
 #define MAX_ARGS 32
 
@@ -50,6 +51,9 @@ int peek_run(struct args *a);
 int touch_run(struct args *a);
 int zipf_run(struct args *a);
 int stress_run(struct args *a);
+int balloon_run(struct args *a);
+int report_run(struct args *a);
+int evil_balloon_run(struct args *a);
 int idle_run(struct args *a);
 int echo_run(struct args *a);
 int exit_run(struct args *a);

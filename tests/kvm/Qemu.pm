@@ -19,9 +19,9 @@ sub missing {
 sub new {
 	my ($class, $image, $dir, $options, @words) = @_;
 	my $socket = "$dir/qmp-" . ++our $count;
-	my @command = ('qemu-system-x86_64', '-M', 'microvm', '-accel', 'kvm', '-m', 64,
+	my @command = ('qemu-system-x86_64', '-M', 'microvm,acpi=off', '-accel', 'kvm', '-m', 64,
 		qw(-nodefaults -no-user-config -no-reboot -display none -serial stdio),
-		'-device', 'isa-debug-exit,iobase=0xf4,iosize=4',
+		'-device', 'isa-debug-exit,iobase=0xf4,iosize=4', '-global', 'virtio-mmio.force-legacy=false',
 		'-qmp', "unix:$socket,server=on,wait=off", @$options, '-kernel', $image, '-append', "@words");
 	my $pid = open my $console, '-|';
 	die "fork: $!" if !defined $pid;

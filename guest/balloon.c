@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The balloon's driver: four independent machines that balloon_poll() steps.
+ *
+ * Pages.  While actual differs from the host's target, a batch of up to 256 pages is under way:
+ *
+ *	inflate	allocate, tell, wait until used, count
+ *	deflate	tell, wait until used, free, count
+ *
+ * One batch at a time, as Linux does.  A page on its way back is not touched before the host has
+ * used the buffer, whether MUST_TELL_HOST was negotiated or not.  Pages come from the page
+ * allocator one by one, which splits the smallest free block there is: what is given away first
+ * is of least use to anyone.  A few pages are kept for the driver's own lists.
+ *
+ * Statistics.  The device always has one buffer; when it has used it, it wants new numbers.
+ *
+ * Reporting.  Free blocks of 2 and 4 MiB that the host has not been told of since they were last
+ * used are taken from the allocator, handed over, and put back when the buffer is used.
+ *
+ * Hints.  For a host that is about to copy the guest's memory: between the identifier of a round
+ * and STOP all free blocks of 4 MiB are named; they stay allocated until the host says DONE, as
+ * their contents may be lost.
+ *
+ * What the host asks for is read when the device says that its configuration has changed, once a
+ * millisecond at most, as each look leaves the guest.
+ */
+#include "balloon.h"
+#include "memory.h"
+#include "paging.h"
+
+#define POLL_US	      1000
+#define RETRY_US      200000	/* when there is no page to give */
+#define PATIENCE_US   30000000	/* for a device to use a buffer */
+#define RESERVE_PAGES 64
+
+#define HINT_ID_STOP 0
+#define HINT_ID_DONE 1
+
+enum stat_tag {
+	STAT_SWAP_IN, STAT_SWAP_OUT, STAT_MAJOR_FAULTS, STAT_MINOR_FAULTS,
+	STAT_FREE, STAT_TOTAL, STAT_AVAILABLE, STAT_CACHES, NR_STATS
+};
+
+struct stat {
+	uint16_t tag;
+	uint64_t value;
+} __attribute__((packed));
+
+struct balloon_dma {
+	uint32_t pfn[BALLOON_BATCH];
+	struct stat stat[NR_STATS];
+	uint32_t hint_id, hint_stop;
+};
+
+static uint64_t cycles(uint64_t us)
+{
+	return us * clock_khz() / 1000;
+}
+
+static uint32_t config_read(const struct balloon *b, unsigned int offset)
+{
+	return virtio_read(&b->dev, VIRTIO_REG_CONFIG + offset);
+}
+
+static void config_write(struct balloon *b, unsigned int offset, uint32_t value)
+{
+	virtio_write(&b->dev, VIRTIO_REG_CONFIG + offset, value);
+}
+
+static bool has(const struct balloon *b, uint64_t feature)
+{
+	return b->dev.features & feature;
+}
+
+static void measure_wait(struct balloon *b, uint64_t sent, const char *what)
+{
+	uint64_t waited = rdtsc() - sent;
+
+	if (waited > b->longest_wait)
+		b->longest_wait = waited;
+	if (waited > cycles(PATIENCE_US))
+		panic("balloon: the device does not answer: %s", what);
+}
+
+/* ---- pages ---- */
+
+static void send_batch(struct balloon *b, enum balloon_queue queue, uint32_t pages)
+{
+	struct virtq_piece piece = {
+		.gpa = direct_gpa(b->dma->pfn),
+		.bytes = pages * (uint32_t)sizeof(b->dma->pfn[0]),
+	};
+
+	b->batch = pages;
+	b->batch_queue = queue;
+	b->batch_sent = rdtsc();
+	virtqueue_add(&b->queue[queue], &piece, 1);
+}
+
+/* A page for the balloon, entered in its list; 0 if none can be spared. */
+static uint64_t page_to_give(struct balloon *b)
+{
+	uint64_t gpa;
+
+	if (free_page_count() <= RESERVE_PAGES)
+		return 0;
+	gpa = alloc_pages(0);
+	if (gpa && !frames_push(&b->pages, gpa)) {
+		free_pages(gpa, 0);
+		return 0;
+	}
+	return gpa;
+}
+
+static void inflate(struct balloon *b)
+{
+	uint32_t want = b->target - b->actual, n = 0;
+
+	while (n < want && n < BALLOON_BATCH) {
+		uint64_t gpa = page_to_give(b);
+
+		if (!gpa)
+			break;
+		b->dma->pfn[n++] = (uint32_t)(gpa >> PAGE_SHIFT);
+	}
+	if (n) {
+		send_batch(b, BALLOON_INFLATE, n);
+		return;
+	}
+	b->next_try = rdtsc() + cycles(RETRY_US);
+	if (!b->told_short)
+		b->event = BALLOON_SHORT;
+	b->told_short = true;
+}
+
+static void deflate(struct balloon *b, uint32_t pages)
+{
+	uint32_t n = pages < BALLOON_BATCH ? pages : BALLOON_BATCH;
+
+	for (uint32_t i = 0; i < n; i++)
+		b->dma->pfn[i] = (uint32_t)(frames_pop(&b->pages) >> PAGE_SHIFT);
+	if (n)
+		send_batch(b, BALLOON_DEFLATE, n);
+}
+
+/* Does memory that came back keep what is written to it? */
+static bool usable(uint64_t gpa)
+{
+	volatile uint64_t *page = direct(gpa);
+	bool good = true;
+
+	for (unsigned int i = 0; i < PAGE_WORDS; i++)
+		page[i] = mix(gpa + i);
+	for (unsigned int i = 0; i < PAGE_WORDS; i++)
+		good &= page[i] == mix(gpa + i);
+	if (!good)
+		print("balloon: wrong: gpa=0x%lx does not keep what is written\n", gpa);
+	return good;
+}
+
+static void take_back(struct balloon *b)
+{
+	for (uint32_t i = 0; i < b->batch; i++) {
+		uint64_t gpa = (uint64_t)b->dma->pfn[i] << PAGE_SHIFT;
+
+		if (b->wish.reuse && !usable(gpa))
+			b->wrong = true;
+		free_pages(gpa, 0);
+	}
+}
+
+static void finish_batch(struct balloon *b)
+{
+	bool inflating = b->batch_queue == BALLOON_INFLATE;
+	unsigned int head;
+
+	if (!b->batch)
+		return;
+	measure_wait(b, b->batch_sent, "a batch of pages");
+	if (!virtqueue_take(&b->queue[b->batch_queue], &head))
+		return;
+	if (inflating)
+		b->inflated += b->batch;
+	else
+		b->deflated += b->batch;
+	if (!inflating)
+		take_back(b);
+	b->actual += inflating ? b->batch : -b->batch;
+	b->batch = 0;
+	config_write(b, BALLOON_ACTUAL, b->actual);
+}
+
+static void follow_target(struct balloon *b)
+{
+	uint64_t now;
+
+	if (!b->pending || b->batch)
+		return;
+	now = rdtsc();
+	if (b->actual < b->target && now >= b->next_try)
+		inflate(b);
+	else if (b->actual > b->target)
+		deflate(b, b->actual - b->target);
+	if (b->actual != b->target)
+		return;
+	b->pending = false;
+	b->took = now - b->asked;
+	b->event = BALLOON_REACHED;
+}
+
+static void new_target(struct balloon *b, uint32_t target)
+{
+	if (target == b->target)
+		return;
+	b->target = target;
+	b->pending = true;
+	b->told_short = false;
+	b->asked = rdtsc();
+	b->next_try = b->asked;
+}
+
+/* ---- statistics ---- */
+
+/* quill neither swaps nor caches, and no workload here takes a page fault. */
+static void send_stats(struct balloon *b)
+{
+	uint64_t value[NR_STATS] = {
+		[STAT_FREE] = free_page_count() * PAGE_SIZE,
+		[STAT_TOTAL] = managed_page_count() * PAGE_SIZE,
+		[STAT_AVAILABLE] = free_page_count() * PAGE_SIZE,
+	};
+	struct virtq_piece piece = { direct_gpa(b->dma->stat), sizeof(b->dma->stat), false };
+
+	if (!has(b, BALLOON_F_DEFLATE_ON_OOM))
+		value[STAT_TOTAL] -= b->actual * PAGE_SIZE;
+	for (uint16_t i = 0; i < NR_STATS; i++)
+		b->dma->stat[i] = (struct stat){ i, value[i] };
+	virtqueue_add(&b->queue[BALLOON_STATS], &piece, 1);
+}
+
+static void answer_stats(struct balloon *b)
+{
+	unsigned int head;
+
+	if (!has(b, BALLOON_F_STATS_VQ) || !virtqueue_take(&b->queue[BALLOON_STATS], &head))
+		return;
+	send_stats(b);
+	b->stats++;
+}
+
+/* ---- reporting ---- */
+
+static uint64_t poison_word(const struct balloon *b)
+{
+	return (uint64_t)b->wish.poison << 32 | b->wish.poison;
+}
+
+bool balloon_poisoned(const struct balloon *b, uint64_t word)
+{
+	return !has(b, BALLOON_F_PAGE_POISON) || word == poison_word(b);
+}
+
+/* The driver promises that what it reports holds the poison, and gets it back so. */
+static void poison(const struct balloon *b, const struct virtq_piece *piece)
+{
+	volatile uint64_t *word = direct(piece->gpa);
+
+	for (uint64_t i = 0; has(b, BALLOON_F_PAGE_POISON) && i < piece->bytes / 8; i++)
+		word[i] = poison_word(b);
+}
+
+static unsigned int order_of(const struct virtq_piece *piece)
+{
+	return piece->bytes == BLOCK_SIZE ? HALF_ORDER : MAX_ORDER;
+}
+
+static void send_reports(struct balloon *b)
+{
+	unsigned int room = b->queue[BALLOON_REPORT].size, order;
+	struct virtq_piece *piece = b->report;
+
+	if (room > BALLOON_REPORTS)
+		room = BALLOON_REPORTS;
+	while (b->nr_reports < room && (piece->gpa = alloc_unreported(&order))) {
+		piece->bytes = (uint32_t)(PAGE_SIZE << order);
+		piece->device_writes = true;
+		poison(b, piece++);
+		b->nr_reports++;
+	}
+	b->report_sent = rdtsc();
+	if (!b->nr_reports)
+		b->next_report = b->report_sent + cycles(b->wish.delay_ms * 1000);
+	else if (virtqueue_add(&b->queue[BALLOON_REPORT], b->report, b->nr_reports) < 0)
+		panic("balloon: no room for %u free blocks", b->nr_reports);
+}
+
+static void finish_reports(struct balloon *b)
+{
+	unsigned int head;
+
+	measure_wait(b, b->report_sent, "free blocks");
+	if (!virtqueue_take(&b->queue[BALLOON_REPORT], &head))
+		return;
+	for (unsigned int i = 0; i < b->nr_reports; i++) {
+		free_reported(b->report[i].gpa, order_of(&b->report[i]));
+		b->reported += b->report[i].bytes / PAGE_SIZE;
+	}
+	b->nr_reports = 0;
+	b->report_buffers++;
+}
+
+static void step_reports(struct balloon *b)
+{
+	if (!has(b, BALLOON_F_REPORTING))
+		return;
+	if (b->nr_reports)
+		finish_reports(b);
+	else if (rdtsc() >= b->next_report)
+		send_reports(b);
+}
+
+void balloon_report_all(struct balloon *b)
+{
+	send_reports(b);
+	while (b->nr_reports) {
+		finish_reports(b);
+		if (!b->nr_reports)
+			send_reports(b);
+	}
+}
+
+/* ---- hints ---- */
+
+static void send_hint_id(struct balloon *b, uint32_t *at, uint32_t id)
+{
+	struct virtq_piece piece = { direct_gpa(at), sizeof(*at), false };
+
+	*at = id;
+	virtqueue_add(&b->queue[BALLOON_HINT], &piece, 1);
+	b->hints_out++;
+}
+
+static void new_hint_id(struct balloon *b, uint32_t id)
+{
+	if (id == b->hint_id)
+		return;
+	b->hint_id = id;
+	if (id != HINT_ID_STOP && id != HINT_ID_DONE) {
+		send_hint_id(b, &b->dma->hint_id, id);
+		b->hint_phase = HINT_SENDING;
+	}
+}
+
+/* One descriptor stays free, for STOP. */
+static void send_hints(struct balloon *b)
+{
+	bool stop = b->hint_id == HINT_ID_STOP || b->hint_id == HINT_ID_DONE;
+
+	while (!stop && b->queue[BALLOON_HINT].nr_free > 1) {
+		struct virtq_piece piece = { 0, PAGE_SIZE << MAX_ORDER, true };
+
+		if (!frames_alloc(&b->hints, MAX_ORDER, 1)) {
+			stop = true;
+			break;
+		}
+		piece.gpa = frames_peek(&b->hints);
+		virtqueue_add(&b->queue[BALLOON_HINT], &piece, 1);
+		b->hints_out++;
+		b->hinted += CHUNK_PAGES;
+	}
+	if (!stop)
+		return;
+	send_hint_id(b, &b->dma->hint_stop, HINT_ID_STOP);
+	b->hint_phase = HINT_HOLDING;
+}
+
+static void step_hints(struct balloon *b)
+{
+	unsigned int head;
+
+	if (!has(b, BALLOON_F_FREE_PAGE_HINT))
+		return;
+	while (virtqueue_take(&b->queue[BALLOON_HINT], &head))
+		b->hints_out--;
+	if (b->hint_phase == HINT_SENDING && b->queue[BALLOON_HINT].nr_free)
+		send_hints(b);
+	if (b->hint_phase != HINT_HOLDING || b->hint_id != HINT_ID_DONE || b->hints_out)
+		return;
+	frames_free(&b->hints, MAX_ORDER);
+	b->hint_phase = HINT_NONE;
+}
+
+/* ---- all of it ---- */
+
+static void look_at_config(struct balloon *b, bool changed)
+{
+	uint64_t now = rdtsc();
+
+	if (!changed && (now < b->next_config || !virtio_config_changed(&b->dev))) {
+		if (now >= b->next_config)
+			b->next_config = now + cycles(POLL_US);
+		return;
+	}
+	b->next_config = now + cycles(POLL_US);
+	new_target(b, config_read(b, BALLOON_NUM_PAGES));
+	if (has(b, BALLOON_F_FREE_PAGE_HINT))
+		new_hint_id(b, config_read(b, BALLOON_HINT_ID));
+}
+
+enum balloon_event balloon_poll(struct balloon *b)
+{
+	b->event = BALLOON_QUIET;
+	look_at_config(b, false);
+	finish_batch(b);
+	follow_target(b);
+	answer_stats(b);
+	step_reports(b);
+	step_hints(b);
+	return b->event;
+}
+
+bool balloon_idle(const struct balloon *b)
+{
+	return !b->batch && !b->nr_reports && !b->hints_out;
+}
+
+void balloon_settle(struct balloon *b)
+{
+	while (!balloon_idle(b)) {
+		finish_batch(b);
+		step_reports(b);
+		step_hints(b);
+	}
+}
+
+uint32_t balloon_oom(struct balloon *b)
+{
+	uint32_t before;
+
+	if (!has(b, BALLOON_F_DEFLATE_ON_OOM))
+		return 0;
+	while (b->batch)
+		finish_batch(b);
+	before = b->actual;
+	deflate(b, b->actual);
+	while (b->batch)
+		finish_batch(b);
+	b->pending = false;
+	return before - b->actual;
+}
+
+/* Numbers of queues count only those that the negotiated features bring. */
+static bool create_queues(struct balloon *b)
+{
+	static const uint64_t needs[NR_BALLOON_QUEUES] = {
+		[BALLOON_STATS] = BALLOON_F_STATS_VQ,
+		[BALLOON_HINT] = BALLOON_F_FREE_PAGE_HINT,
+		[BALLOON_REPORT] = BALLOON_F_REPORTING,
+	};
+
+	for (unsigned int i = 0; i < NR_BALLOON_QUEUES; i++)
+		if ((!needs[i] || has(b, needs[i])) &&
+		    !virtqueue_create(&b->queue[i], &b->dev, b->nr_queues++))
+			return false;
+	return true;
+}
+
+bool balloon_start(struct balloon *b, const struct balloon_wish *wish)
+{
+	uint64_t dma = alloc_pages(0);
+
+	*b = (struct balloon){ .wish = *wish, .dma = direct(dma) };
+	if (!dma || !virtio_find(&b->dev, BALLOON_DEVICE_ID) ||
+	    !virtio_negotiate(&b->dev, wish->features) || !create_queues(b))
+		return false;
+	if (has(b, BALLOON_F_PAGE_POISON))
+		config_write(b, BALLOON_POISON, wish->poison);
+	virtio_start(&b->dev);
+	if (has(b, BALLOON_F_STATS_VQ))
+		send_stats(b);
+	look_at_config(b, true);
+	return true;
+}

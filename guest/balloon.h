@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUILL_BALLOON_H
+#define QUILL_BALLOON_H
+
+/*
+ * The driver of the virtio memory balloon (VIRTIO 1.2, section 5.5): gives pages to the host and
+ * takes them back as the host asks, answers what memory there is, and reports free blocks.
+ * Polled: balloon_poll() is called often and never waits.
+ */
+#include "frames.h"
+#include "virtio.h"
+
+#define BALLOON_DEVICE_ID 5
+
+#define BALLOON_F_MUST_TELL_HOST  (1UL << 0)
+#define BALLOON_F_STATS_VQ	  (1UL << 1)
+#define BALLOON_F_DEFLATE_ON_OOM  (1UL << 2)
+#define BALLOON_F_FREE_PAGE_HINT  (1UL << 3)
+#define BALLOON_F_PAGE_POISON	  (1UL << 4)
+#define BALLOON_F_REPORTING	  (1UL << 5)
+
+#define BALLOON_BATCH	256	/* pages in a buffer */
+#define BALLOON_REPORTS 32	/* free blocks in a buffer */
+
+/* Offsets into the device's configuration. */
+#define BALLOON_NUM_PAGES 0
+#define BALLOON_ACTUAL	  4
+#define BALLOON_HINT_ID	  8
+#define BALLOON_POISON	  12
+
+/* Queues, in the order of their numbers; absent ones are not counted. */
+enum balloon_queue {
+	BALLOON_INFLATE,
+	BALLOON_DEFLATE,
+	BALLOON_STATS,
+	BALLOON_HINT,
+	BALLOON_REPORT,
+	NR_BALLOON_QUEUES
+};
+
+/* What the driver is asked to do. */
+struct balloon_wish {
+	uint64_t features;	/* to negotiate if offered */
+	uint32_t poison;	/* value of PAGE_POISON */
+	uint64_t delay_ms;	/* from finding nothing to report to looking again */
+	bool reuse;		/* write and verify each page that comes back */
+};
+
+/* What balloon_poll() has to say: the target was reached, or cannot be for want of pages. */
+enum balloon_event { BALLOON_QUIET, BALLOON_REACHED, BALLOON_SHORT };
+
+struct balloon_dma;
+
+enum hint_phase { HINT_NONE, HINT_SENDING, HINT_HOLDING };
+
+/* Counts are in pages of 4 KiB unless they say otherwise, times are TSC values. */
+struct balloon {
+	struct balloon_wish wish;
+	struct virtio dev;
+	struct virtqueue queue[NR_BALLOON_QUEUES];
+	unsigned int nr_queues;
+	struct balloon_dma *dma;	/* a page that the device reads */
+	bool wrong;			/* a page that came back does not keep what is written */
+
+	uint32_t target, actual;
+	bool pending;			/* the target has not been reached yet */
+	bool told_short;		/* and it has been said that there are no pages for it */
+	enum balloon_event event;
+	uint64_t asked;			/* when the target changed */
+	uint64_t took;			/* to reach it */
+	uint64_t next_config, next_try;
+	struct frames pages;		/* those of a batch under way to the host included */
+	enum balloon_queue batch_queue;
+	uint32_t batch;			/* pages under way; 0: none */
+	uint64_t batch_sent;
+
+	struct virtq_piece report[BALLOON_REPORTS];
+	unsigned int nr_reports;	/* blocks under way; 0: none */
+	uint64_t report_sent, next_report;
+
+	uint32_t hint_id;		/* what the host last asked for */
+	enum hint_phase hint_phase;
+	unsigned int hints_out;		/* buffers under way */
+	struct frames hints;		/* blocks of order 10 */
+
+	uint64_t inflated, deflated, reported, hinted, stats, report_buffers;
+	uint64_t longest_wait;		/* for a buffer of pages, or of reports */
+};
+
+/* Find the device, negotiate and start; false if there is no device that will do. */
+bool balloon_start(struct balloon *b, const struct balloon_wish *wish);
+
+/* Take every step that can be taken without waiting. */
+enum balloon_event balloon_poll(struct balloon *b);
+
+/* Nothing under way to the host? */
+bool balloon_idle(const struct balloon *b);
+
+/* Poll until idle. */
+void balloon_settle(struct balloon *b);
+
+/*
+ * The guest is out of memory: take back up to BALLOON_BATCH pages, waiting for them, if
+ * DEFLATE_ON_OOM allows.  Returns how many; the host's target is then let rest until it changes.
+ */
+uint32_t balloon_oom(struct balloon *b);
+
+/* Report free blocks until none is left, waiting. */
+void balloon_report_all(struct balloon *b);
+
+/* Is word what a reported page must hold: without PAGE_POISON, anything? */
+bool balloon_poisoned(const struct balloon *b, uint64_t word);
+
+#endif

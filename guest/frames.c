@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A stack of page frame numbers, see frames.h.
+ */
+#include "frames.h"
+#include "memory.h"
+#include "paging.h"
+
+struct frames_page {
+	struct frames_page *below;
+	uint64_t nr;
+	uint32_t frame[FRAMES_PER_PAGE];
+};
+_Static_assert(sizeof(struct frames_page) == PAGE_SIZE, "the numbers of a page fill it");
+
+bool frames_push(struct frames *f, uint64_t gpa)
+{
+	if (!f->top || f->top->nr == FRAMES_PER_PAGE) {
+		uint64_t page = alloc_pages(0);
+		struct frames_page *top = direct(page);
+
+		if (!page)
+			return false;
+		top->below = f->top;
+		top->nr = 0;
+		f->top = top;
+	}
+	f->top->frame[f->top->nr++] = (uint32_t)(gpa >> PAGE_SHIFT);
+	f->nr++;
+	return true;
+}
+
+uint64_t frames_peek(const struct frames *f)
+{
+	return (uint64_t)f->top->frame[f->top->nr - 1] << PAGE_SHIFT;
+}
+
+uint64_t frames_pop(struct frames *f)
+{
+	struct frames_page *top = f->top;
+	uint64_t gpa = frames_peek(f);
+
+	f->nr--;
+	if (!--top->nr) {
+		f->top = top->below;
+		free_pages(direct_gpa(top), 0);
+	}
+	return gpa;
+}
+
+uint64_t frames_alloc(struct frames *f, unsigned int order, uint64_t blocks)
+{
+	uint64_t n = 0;
+
+	for (; n < blocks; n++) {
+		uint64_t gpa = alloc_pages(order);
+
+		if (!gpa)
+			break;
+		if (!frames_push(f, gpa)) {
+			free_pages(gpa, order);
+			break;
+		}
+	}
+	return n;
+}
+
+void frames_free(struct frames *f, unsigned int order)
+{
+	while (f->nr)
+		free_pages(frames_pop(f), order);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUILL_FRAMES_H
+#define QUILL_FRAMES_H
+
+/*
+ * A stack of page frame numbers, for who owns many blocks of one order.  It lives in pages of
+ * its own, one per FRAMES_PER_PAGE numbers, and an empty stack has none.  Zeroed is empty.
+ */
+#include "runtime.h"
+
+#define FRAMES_PER_PAGE 1020
+
+struct frames {
+	struct frames_page *top;
+	uint64_t nr;
+};
+
+/* False if a page was needed and there is none. */
+bool frames_push(struct frames *f, uint64_t gpa);
+
+/* The gpa pushed last, left there or taken; the stack is not empty. */
+uint64_t frames_peek(const struct frames *f);
+uint64_t frames_pop(struct frames *f);
+
+/*
+ * Push `blocks` blocks of order from the page allocator, or as many as there are; how many.
+ * And the way back.
+ */
+uint64_t frames_alloc(struct frames *f, unsigned int order, uint64_t blocks);
+void frames_free(struct frames *f, unsigned int order);
+
+#endif
