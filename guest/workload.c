@@ -31,6 +31,8 @@ static const struct workload workloads[] = {
 	{ "balloon", "[seconds=N] [touch=PAGES] [dirty=PAGES] [oom=PAGES] [reuse=1] [delay=MS] "
 	  "[features=MASK] [poison=N]", balloon_run },
 	{ "report", "PAGES [features=MASK] [poison=N]", report_run },
+	{ "evil-balloon", "dup|range|queue|deflate|report|loop|outside|length|jump|setup|reset|storm|all "
+	  "[touch=PAGES] [seed=N]", evil_balloon_run },
 	{ "idle", "SECONDS", idle_run },
 	{ "echo", "", echo_run },
 	{ "exit", "N", exit_run },
