@@ -89,10 +89,11 @@ bool member_get(struct member *m, uint32_t frame)
 {
 	uint32_t *refs;
 
-	if (!member_room(m) || !member_prepare(m, frame_segment(frame)) ||
-	    !store_get(&m->domain->store, frame))
+	if (m->references == 2 * m->max_frames || !member_prepare(m, frame_segment(frame)))
 		return false;
 	refs = &m->refs[frame_segment(frame)][frame_index(frame)];
+	if ((!*refs && m->nr_frames == m->max_frames) || !store_get(&m->domain->store, frame))
+		return false;
 	m->nr_frames += !*refs;
 	m->references++;
 	++*refs;
