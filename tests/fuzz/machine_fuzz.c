@@ -8,17 +8,23 @@
  * A step is 8 bytes: what, who, which descriptor, then numbers.  Admissions are made possible
  * often enough that channels exist to be abused.  The processes that STARTED names are real:
  * sleepers, forked when one is needed and killed by whatever kills VMs.
+ *
+ * Connections about equal pages are apart from the other peers: their records have another size.
+ * What is said there is half valid, with few hashes and fewer contents, so that hints, frames and
+ * lies meet each other.
  */
 #include "../machine_lab.h"
+#include "../tap.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 #define PEERS	 12
+#define MERGES	 5
 #define MAX_STEPS 200
 
 enum step_kind { STEP_DIAL, STEP_CLOSE, STEP_RECORD, STEP_ADMIT, STEP_CREDIT, STEP_RETURN,
 		 STEP_ATTACH, STEP_STARTED, STEP_GARBAGE, STEP_TIME, STEP_SET, STEP_HEAR,
-		 STEP_STOP, NR_STEPS };
+		 STEP_STOP, STEP_JOIN, STEP_MERGE, STEP_MERGE_HEAR, NR_STEPS };
 
 struct step {
 	uint8_t kind, peer, descriptor, small;
@@ -34,6 +40,9 @@ static void set_up(void)
 	memfd = memfd_create("fuzz", MFD_CLOEXEC);
 	if (memfd < 0 || ftruncate(memfd, MiB) || pipe2(pipe_fds, O_CLOEXEC))
 		abort();
+	for (uint64_t gfn = 0; gfn < MiB / QUIRE_PAGE_SIZE; gfn++)
+		if (pwrite(memfd, &(uint64_t){ gfn % 8 }, 8, (off_t)(gfn * QUIRE_PAGE_SIZE)) != 8)
+			abort();
 	memfd_readonly = reopen_readonly(memfd);
 	null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	is_set_up = true;
@@ -124,6 +133,7 @@ static struct machine_msg record(const struct step *s)
 		msg.admit.readmit = s->small & 1;
 		msg.admit.credit_pages = s->small & 1 ? s->b % 300 : 0;
 		msg.admit.oom_score_adj = s->small & 2 ? -1000 : s->small * 10;
+		msg.admit.domain[0] = s->small & 4 ? 'd' : s->small & 8 ? 'e' : '\0';
 		break;
 	case STEP_CREDIT:
 		msg.credit.need_pages = s->a % 300;
@@ -145,7 +155,85 @@ static struct machine_msg record(const struct step *s)
 	return msg;
 }
 
-static void perform(struct lab *lab, int *peers, const struct step *s)
+/* Give the machine one end of a connection, over whatever the peer is. */
+static void join(int channel, int *merge)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+		abort();
+	say(channel, MACHINE_JOIN, 0, 0, pair[1]);
+	close(pair[1]);
+	if (*merge >= 0)
+		close(*merge);
+	*merge = pair[0];
+}
+
+static void merge_entries(struct merge_msg *msg, const struct step *s)
+{
+	uint64_t seed = (uint64_t)s->a << 16 | s->b, gfn = s->b % 64;
+
+	for (uint32_t i = 0; i < msg->nr && i < MERGE_BATCH; i++) {
+		uint64_t random = tap_random(&seed);
+
+		if (msg->type == MERGE_DROP) {
+			msg->drop[i] = (uint32_t)(random % 16 ? random % 80 : random);
+			continue;
+		}
+		msg->lookup[i].gfn = gfn | (random % 8 ? 0 : MERGE_PUBLISH);
+		msg->lookup[i].hash = random % 3 ? gfn % 8 : random >> 8 & 15;
+		gfn += s->small & 1 || random >> 20 & 1 ? 1 : random >> 24 & 3;
+	}
+}
+
+/* A record about equal pages, more often valid than not. */
+static void say_merge(int fd, const struct step *s)
+{
+	static struct merge_msg msg;
+	static const enum merge_type type[8] = { MERGE_LOOKUP, MERGE_LOOKUP, MERGE_LOOKUP, MERGE_NEWS,
+						 MERGE_DROP, MERGE_DROP, MERGE_SEGMENT, MERGE_LOOKUP };
+
+	memset(&msg, (uint8_t)s->b & 1 ? 0xff : 0, sizeof(msg));
+	wire_merge_header(&msg, s->small == 255 ? s->a : type[s->small / 2 % 8]);
+	msg.nr = s->small == 254 ? s->a : s->a % (msg.type == MERGE_DROP ? 4 : 100);
+	msg.arg = s->small & 64 ? s->b % 8 : 0;
+	msg.magic += s->small == 253;
+	merge_entries(&msg, s);
+	if (s->small == 252)
+		send(fd, &msg, s->a % sizeof(msg), MSG_DONTWAIT | MSG_NOSIGNAL);
+	else
+		wire_send_merge(fd, &msg, s->small == 251 ? memfd : -1);
+}
+
+static void hear_merges(int *fd)
+{
+	static struct merge_msg msg;
+	int attached, code;
+
+	while ((code = wire_recv_merge(*fd, &msg, &attached)) == 1)
+		if (attached >= 0)
+			close(attached);
+	if (!code)
+		return;
+	if (code != -ECONNRESET)
+		abort();
+	close(*fd);
+	*fd = -1;
+}
+
+static void perform_merge(int *peers, int *merges, const struct step *s)
+{
+	int *merge = &merges[s->descriptor % MERGES];
+
+	if (s->kind == STEP_JOIN && peers[s->peer % PEERS] >= 0)
+		join(peers[s->peer % PEERS], merge);
+	else if (s->kind == STEP_MERGE && *merge >= 0)
+		say_merge(*merge, s);
+	else if (s->kind == STEP_MERGE_HEAR && *merge >= 0)
+		hear_merges(merge);
+}
+
+static void perform(struct lab *lab, int *peers, int *merges, const struct step *s)
 {
 	int *peer = &peers[s->peer % PEERS];
 	char garbage[512];
@@ -156,6 +244,11 @@ static void perform(struct lab *lab, int *peers, const struct step *s)
 		break;
 	case STEP_TIME:
 		lab->now_ns += s->a * LAB_MS;
+		break;
+	case STEP_JOIN:
+	case STEP_MERGE:
+	case STEP_MERGE_HEAR:
+		perform_merge(peers, merges, s);
 		break;
 	case STEP_STOP:
 		if (s->small == 77)
@@ -178,8 +271,30 @@ static void perform(struct lab *lab, int *peers, const struct step *s)
 	}
 }
 
-static void finish(struct lab *lab, int *peers)
+/* Three VMs that can share pages, two of them with each other: a long way to come by chance. */
+static void begin_merging(struct lab *lab, int *peers, int *merges)
 {
+	dial(lab, &peers[0], true);
+	for (int i = 0; i < 3; i++) {
+		struct step admit = { .kind = STEP_ADMIT, .small = i < 2 ? 4 : 8, .a = 100 };
+		struct machine_msg msg = record(&admit);
+
+		say_msg(peers[0], msg, -1);
+		lab_step(lab);
+		hear_all(peers, &peers[0], (uint8_t)(i + 1));
+		if (peers[i + 1] < 0)
+			return;
+		say(peers[i + 1], MACHINE_ATTACH, 0, 0, memfd_readonly);
+		join(peers[i + 1], &merges[i]);
+		lab_step(lab);
+	}
+}
+
+static void finish(struct lab *lab, int *peers, int *merges)
+{
+	for (unsigned int i = 0; i < MERGES; i++)
+		if (merges[i] >= 0)
+			close(merges[i]);
 	for (unsigned int i = 0; i < PEERS; i++)
 		if (peers[i] >= 0)
 			close(peers[i]);
@@ -205,7 +320,7 @@ static void check_descriptors(unsigned int before)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	struct machine_config config;
-	int peers[PEERS];
+	int peers[PEERS], merges[MERGES];
 	unsigned int fds;
 	struct lab lab;
 
@@ -213,22 +328,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		set_up();
 	fds = open_fds();
 	memset(peers, -1, sizeof(peers));
+	memset(merges, -1, sizeof(merges));
 	config = lab_config(&lab, 2048, 100, OVERCOMMIT_GUESS);
 	config.ledger.mode = bytes ? data[0] % 3 : 0;
 	config.max_vms = 20;
 	lab_open(&lab, &config);
+	if (bytes && data[0] & 64)
+		begin_merging(&lab, peers, merges);
 	for (size_t at = 1; at + sizeof(struct step) <= bytes && at < MAX_STEPS * sizeof(struct step);
 	     at += sizeof(struct step)) {
 		struct step s;
 
 		memcpy(&s, data + at, sizeof(s));
 		s.kind %= NR_STEPS;
-		perform(&lab, peers, &s);
+		perform(&lab, peers, merges, &s);
 		lab_step(&lab);
 		if (lab.faults)
 			abort();
 	}
-	finish(&lab, peers);
+	finish(&lab, peers, merges);
 	machine_destroy(lab.m);
 	check_descriptors(fds);
 	return 0;
