@@ -147,6 +147,7 @@ static void test_one_vm(void)
 	ok(MERGE_IS_FRAME(a.msg.frame[0].frame) && a.msg.frame[0].frame == a.msg.frame[1].frame,
 	   "also if the later one was known before");
 	is_hex(merge_get_news(&s.lab, &a), 0, "again without news");
+	is_hex(lab_state(&s.lab).store_references, 7, "and one reference for each");
 	end_pair(&s);
 }
 
@@ -156,6 +157,11 @@ static void test_stale_hints(void)
 	uint32_t frame;
 
 	begin_pair(&s);
+	merge_fill(&a, 8, 6);
+	merge_fill(&b, 8, 6);
+	merge_look(&s.lab, &a, 8, 6);
+	merge_look(&s.lab, &a, 8, 60);
+	is_hex(merge_look(&s.lab, &b, 8, 6), MERGE_UNIQUE, "a page has one hash, the last");
 	merge_fill(&a, 1, 1);
 	merge_look(&s.lab, &a, 1, 1);
 	merge_fill(&a, 1, 2);
@@ -560,8 +566,8 @@ static void test_joining(void)
 /* Credits do not wait for merges. */
 static void test_priority(void)
 {
+	unsigned int answers[3] = { 0 };
 	struct machine_msg msg;
-	unsigned int rounds = 0;
 	struct scene s;
 
 	begin_pair(&s);
@@ -574,9 +580,13 @@ static void test_priority(void)
 	say_credit(a.vm.channel, 0, 1);
 	machine_serve(s.lab.m);
 	is_hex(hear(a.vm.channel, &msg, NULL), MACHINE_GRANT, "a CREDIT is answered in its round");
-	while (wire_recv_merge(b.merge, &b.msg, &(int){ -1 }) == 0 && rounds++ < 10)
+	for (unsigned int round = 0; round < 3; round++) {
+		answers[round] = wire_recv_merge(a.merge, &a.msg, &(int){ -1 }) +
+				 2 * wire_recv_merge(b.merge, &b.msg, &(int){ -1 });
 		machine_serve(s.lab.m);
-	ok(rounds <= 2, "and merges take turns");
+	}
+	is_hex(answers[0] + answers[1], 3, "each round answers one of two that ask about pages");
+	is_hex(answers[0], answers[2], "and they take turns");
 	lab_step(&s.lab);
 	end_pair(&s);
 }
