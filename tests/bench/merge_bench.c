@@ -93,8 +93,8 @@ int main(void)
 
 	budget_init(&budget, 64 * GiB / QUIRE_PAGE_SIZE);
 	d = domain_create(&budget, "bench", MERGE_MAX_SEGMENTS);
-	a = domain_join(d, fd[0], PAGES);
-	b = domain_join(d, fd[1], PAGES);
+	a = domain_join(d, fd[0], PAGES, PAGES);
+	b = domain_join(d, fd[1], PAGES, PAGES);
 	look(a, 1000000000, "first hints, the index grows", frames);
 	look(a, 0, "other hints, the old ones are purged", frames);
 	look(a, 0, "the same hints again", frames);
