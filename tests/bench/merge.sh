@@ -174,7 +174,7 @@ ksm_smart() {		# 1 or 0
 	[ ! -e "$ksm/smart_scan" ] || echo "$1" >"$ksm/smart_scan"
 }
 
-# Pages saved, into $REPLY.  ksm_zero_pages was seen a few off zero with nothing merged.
+# Pages saved, into $REPLY; not counting what there was of others before.
 zero_base=0
 merged() {
 	local zero=0
@@ -314,15 +314,29 @@ ksm_end() {
 	ksm_clear
 }
 
+# Others whose memory ksmd has found meanwhile: QEMU offers its guests' by default.
+ksm_others() {
+	local file pid
+	for file in $(grep -ls '^ksm_rmap_items [1-9]' /proc/[0-9]*/ksm_stat); do
+		pid=${file#/proc/} pid=${pid%%/*}
+		case " ${pids[*]} " in
+		*" $pid "*) ;;
+		*) echo "# ksmd: also at work for process $pid, $(cat "/proc/$pid/comm" 2>/dev/null): not exact" ;;
+		esac
+	done
+}
+
 ksm_merge() {		# scenario, smart_scan: from nothing to all
-	local start_ns us
+	local start_ns us ns saved
 	start_ns=$(cpu_ns "$ksmd")
 	echo 1 >"$ksm/run"
 	await_merged "$want" $limit
 	us=$REPLY
 	ns=$(($(cpu_ns "$ksmd") - start_ns))
 	merged
-	result ksmd "scenario=$1 smart_scan=$2" "$REPLY" "$us" "$ns"
+	saved=$REPLY
+	ksm_others
+	result ksmd "scenario=$1 smart_scan=$2" "$saved" "$us" "$ns"
 }
 
 ksm_scenario() {	# scenario
