@@ -326,6 +326,13 @@ static void end_pass(struct keeper *k, uint64_t pass)
 	unlock(&k->lock);
 }
 
+/* Somebody who comes to wait for us meanwhile makes it shorter. */
+static void wait_an_epoch(struct keeper *k)
+{
+	if (is_hurried(k) || !rest(k, EPOCH_NS, false))
+		rest(k, HURRIED_NS, true);
+}
+
 static void run_pass(struct keeper *k)
 {
 	uint64_t pass = begin_pass(k);
@@ -334,7 +341,7 @@ static void run_pass(struct keeper *k)
 		link_join(k);
 	mark_tables(k);
 	if (watch_all(k, pass))
-		rest(k, is_hurried(k) ? HURRIED_NS : EPOCH_NS, true);
+		wait_an_epoch(k);
 	set_share(k);
 	for (unsigned int i = 0; i < k->nr_slots; i++) {
 		if (k->slot[i].watched)
