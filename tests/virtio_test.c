@@ -21,6 +21,7 @@ static struct echo {
 	int turns;			/* buffers a serve; then VIRTIO_MORE */
 	uint32_t config[4];
 	unsigned int armed;		/* queues announced to arm */
+	struct virtio_memory memory;
 } echo;
 
 static uint64_t echo_features(void *dev)
@@ -105,13 +106,13 @@ static const struct virtio_ops echo_ops = {
 static void create(void)
 {
 	struct virtio_config config = {
-		.ops = &echo_ops, .mem = &lab_memory, .base = LAB_BASE,
+		.ops = &echo_ops, .mem = &echo.memory, .base = LAB_BASE,
 		.set_irq = lab_set_irq, .arm = on_arm, .wake = lab_wake,
 	};
 
 	virtio_destroy(echo.virtio);
 	lab = (struct lab){ .used_end = sizeof(lab.ram) };
-	echo = (struct echo){ .turns = 1000 };
+	echo = (struct echo){ .turns = 1000, .memory = lab_memory };
 	if (virtio_create(&config, &lab.bus, &echo.virtio))
 		tap_bail("cannot create the device");
 }
@@ -239,12 +240,12 @@ static void chains(void)
 
 	memcpy(lab.ram + DATA, "hello, world", 12);
 	put_desc(q.desc, 3, DATA, 5, D_NEXT, 1);
-	put_desc(q.desc, 1, DATA, 0, D_NEXT, 7);
+	put_desc(q.desc, 1, ~0ULL, 0, D_NEXT, 7);
 	put_desc(q.desc, 7, DATA + 5, 7, D_NEXT, 0);
 	put_desc(q.desc, 0, DATA + 100, 9, D_WRITE, 0);
 	lab_offer(&q, 3);
 	lab_kick(&q);
-	ok(echo.taken == 1 && echo.segments == 4, "a chain of four, one of them empty");
+	ok(echo.taken == 1 && echo.segments == 4, "a chain of four, one of them empty and nowhere");
 	ok(echo.text_bytes == 12 && !memcmp(echo.text, "hello, world", 12),
 	   "its readable bytes in order, and no others");
 	ok(used_idx(&q) == 1 && used_head(&q, 0) == 3, "it is returned by its head");
@@ -302,7 +303,7 @@ static void event_index(void)
 	ok(missed == 0, "the next is asked for each time");
 	edges = missed = 0;
 	for (unsigned int i = 0; i < 70000; i++) {
-		put16(q.avail + 4 + 2 * q.num, i % 2 ? q.idx : (uint16_t)(q.idx + 1));
+		put16(q.avail + 4 + 2 * q.num, i % 2 ? q.idx : (uint16_t)(q.idx - 1));
 		lab_add(&q, DATA, 1, 0);
 		lab_kick(&q);
 		edges += lab.line;
@@ -410,6 +411,7 @@ static void bad_chains(void)
 
 static void bad_tables(void)
 {
+	static const struct gfn_range vast = { 0, 1 << 20 };
 	struct lab_queue q = start(F_INDIRECT, 4);
 
 	put_desc(DATA, 0, DATA, 16, D_INDIRECT, 0);
@@ -439,6 +441,14 @@ static void bad_tables(void)
 	lab_offer(&q, 0);
 	lab_kick(&q);
 	ok(echo.taken == 1, "32 MiB of overlapping segments are allowed");
+	q = start(F_INDIRECT, 4);
+	echo.memory.ram = &vast;
+	put_desc(0x9000, 0, 0, 0xffffffff, D_WRITE | D_NEXT, 1);
+	put_desc(0x9000, 1, 0, 2, D_WRITE, 0);
+	put_desc(q.desc, 0, 0x9000, 32, D_INDIRECT, 0);
+	lab_offer(&q, 0);
+	lab_kick(&q);
+	ok(needs_reset("a buffer of more than 4 GiB"), "4 GiB and a byte are not");
 }
 
 static void bad_avail(void)

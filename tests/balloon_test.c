@@ -1,0 +1,677 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The balloon with a driver made by hand and a model in the place of memory, which writes down
+ * what it is asked to do.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include "../vmm/balloon_pfns.h"
+#include "../vmm/dev_balloon.h"
+#include "virtio_lab.h"
+
+#define F(name) (1ULL << BALLOON_F_##name)
+
+#define TARGET 0u
+#define ACTUAL 4u
+#define CMD_ID 8u
+#define POISON 12u
+
+static struct rig {
+	struct balloon *balloon;
+	char log[4096];		/* "I3+2 " for inflate(3, 2) ... */
+	int result;		/* of the operations */
+	bool armed;		/* the dirty log is on */
+	unsigned int announced;	/* queues given to arm */
+	uint64_t now;
+} r;
+
+static struct balloon_info info;
+
+static int note(char op, gfn_t gfn, uint64_t nr)
+{
+	size_t at = strlen(r.log);
+
+	snprintf(r.log + at, sizeof(r.log) - at, "%c%llu+%llu ", op, (unsigned long long)gfn,
+		 (unsigned long long)nr);
+	return r.result;
+}
+
+static int on_inflate(void *ctx, gfn_t gfn, uint64_t nr)
+{
+	(void)ctx;
+	return note('I', gfn, nr);
+}
+
+static int on_deflate(void *ctx, gfn_t gfn, uint64_t nr)
+{
+	(void)ctx;
+	return note('D', gfn, nr);
+}
+
+static int on_report(void *ctx, gfn_t gfn, uint64_t nr)
+{
+	(void)ctx;
+	return note('R', gfn, nr);
+}
+
+static void on_hint(void *ctx, gfn_t gfn, uint64_t nr)
+{
+	(void)ctx;
+	note('H', gfn, nr);
+}
+
+static bool hint_armed(void *ctx)
+{
+	(void)ctx;
+	return r.armed;
+}
+
+static void on_arm(void *ctx, unsigned int n, bool on)
+{
+	(void)ctx;
+	r.announced = on ? r.announced | 1u << n : r.announced & ~(1u << n);
+}
+
+static uint64_t now_ns(void *ctx)
+{
+	(void)ctx;
+	return r.now;
+}
+
+/* Say that r.log must be `want`, and begin a new one. */
+static void did(const char *want, const char *what)
+{
+	if (!ok(!strcmp(r.log, want), "%s", what))
+		tap_note("got \"%s\", wanted \"%s\"", r.log, want);
+	r.log[0] = '\0';
+}
+
+static void create(bool async)
+{
+	struct balloon_config config = {
+		.mem = lab_memory,
+		.memory = {
+			.inflate = on_inflate, .deflate = on_deflate, .report = on_report,
+			.hint_armed = hint_armed, .hint = on_hint,
+		},
+		.base = LAB_BASE, .stats_period_ns = 1000000000, .now_ns = now_ns,
+		.async_inflate = async, .set_irq = lab_set_irq, .arm = on_arm, .wake = lab_wake,
+	};
+
+	balloon_destroy(r.balloon);
+	lab = (struct lab){ .used_end = sizeof(lab.ram) };
+	r = (struct rig){ .armed = true, .now = 1000 };
+	if (balloon_create(&config, &lab.bus, &r.balloon))
+		tap_bail("cannot create the balloon");
+}
+
+/*
+ * The device with these features and these queues of 64 in use (bit n: number n), queue n's rings
+ * at pages 2n and 2n + 1.
+ */
+static struct lab_queue queue[BALLOON_NR_QUEUES];
+
+static void drive(uint64_t features, unsigned int queues)
+{
+	if (!lab_negotiate(features | F_VERSION_1 | F_INDIRECT))
+		tap_bail("cannot negotiate %llx", (unsigned long long)features);
+	for (unsigned int n = 0; n < BALLOON_NR_QUEUES; n++)
+		if (queues & (1u << n))
+			queue[n] = lab_queue(n, 64, 2 * n);
+	lab_driver_ok();
+	lab.edges = 0;
+}
+
+static void start(uint64_t features, unsigned int queues)
+{
+	create(false);
+	drive(features, queues);
+}
+
+static uint32_t config(uint32_t offset)
+{
+	return reg(R_CONFIG + offset);
+}
+
+#define LIST 0xc000u		/* where the driver has its lists of PFNs: pages 12 to 15 */
+
+static gpa_t put_list(gpa_t gpa, const uint32_t *pfn, unsigned int nr)
+{
+	memcpy(lab.ram + gpa, pfn, nr * sizeof(pfn[0]));
+	return gpa;
+}
+
+#define SEND(n, ...)								\
+	do {									\
+		static const uint32_t list[] = { __VA_ARGS__ };			\
+		lab_add(&queue[n], put_list(LIST, list, ARRAY_SIZE(list)), sizeof(list), 0); \
+		lab_kick(&queue[n]);						\
+	} while (0)
+
+/* ---- features and queue numbers ---- */
+
+static void features(void)
+{
+	uint64_t all = F(MUST_TELL_HOST) | F(STATS_VQ) | F(DEFLATE_ON_OOM) | F(FREE_PAGE_HINT) |
+		       F(PAGE_POISON) | F(REPORTING);
+
+	create(false);
+	is_hex(reg(0x008), 5, "the device's id is 5");
+	is_hex(lab_offered() & 0xffffff, all, "with the dirty log on all six features are offered");
+	r.armed = false;
+	is_hex(lab_offered() & 0xffffff, all & ~F(FREE_PAGE_HINT), "without, all but hinting");
+	ok(!lab_negotiate(F_VERSION_1 | F(FREE_PAGE_HINT)), "and hinting is not accepted");
+	balloon_info(r.balloon, &info);
+	ok(info.driver == BALLOON_NO_DRIVER && info.features == 0, "there is no driver yet");
+	drive(F(STATS_VQ) | F(REPORTING), 3);
+	balloon_info(r.balloon, &info);
+	ok(info.driver == BALLOON_DRIVER && info.features == (F(STATS_VQ) | F(REPORTING)),
+	   "then there is one, with these features");
+	set_reg(R_STATUS, 0);
+	balloon_info(r.balloon, &info);
+	ok(info.driver == BALLOON_NO_DRIVER && info.features == 0, "a reset ends it");
+}
+
+/* Which letter does a page-sized, device-writable or list buffer on queue n lead to? */
+static char probe(unsigned int n)
+{
+	uint32_t pfn = 60;
+	char got;
+
+	r.log[0] = '\0';
+	if (!reg((set_reg(R_QUEUE, n), R_READY)))
+		return '-';
+	put_list(LIST, &pfn, 1);
+	put_desc(queue[n].desc, 60, LIST, 4, D_NEXT, 61);
+	put_desc(queue[n].desc, 61, 60 << 12, 4096, D_WRITE, 0);
+	lab_offer(&queue[n], 60);
+	lab_kick(&queue[n]);
+	balloon_info(r.balloon, &info);
+	got = r.log[0] ? r.log[0] : info.stats_ns ? 'S' : '.';
+	return got;
+}
+
+/* With these features, the queues that the driver set up must be what `want` says, letter by letter. */
+static void numbering(uint64_t features_, unsigned int queues, const char *want)
+{
+	char got[BALLOON_NR_QUEUES + 1] = "";
+
+	for (unsigned int n = 0; n < BALLOON_NR_QUEUES; n++) {
+		create(false);
+		drive(features_, queues);
+		if (features_ & F(FREE_PAGE_HINT)) {	/* a round, as hint buffers need one */
+			uint32_t id = 60;
+
+			while (config(CMD_ID) != id)
+				balloon_hint_start(r.balloon);
+		}
+		got[n] = probe(n);
+	}
+	if (!ok(!strcmp(got, want), "features %02llx, queues %02x: %s",
+		(unsigned long long)features_, queues, want))
+		tap_note("got %s", got);
+}
+
+static void numberings(void)
+{
+	uint64_t s = F(STATS_VQ), h = F(FREE_PAGE_HINT), p = F(REPORTING);
+
+	numbering(0, 0x03, "ID---");
+	numbering(s, 0x07, "IDS--");
+	numbering(h, 0x07, "IDH--");
+	numbering(p, 0x07, "IDR--");
+	numbering(s | h, 0x0f, "IDSH-");
+	numbering(s | p, 0x0f, "IDSR-");
+	numbering(h | p, 0x0f, "IDHR-");
+	numbering(s | h | p, 0x1f, "IDSHR");
+	numbering(h, 0x0b, "ID-H-");
+	numbering(p, 0x13, "ID--R");
+	numbering(s | p, 0x17, "IDS-R");
+	numbering(h | p, 0x1b, "ID-HR");
+	numbering(h | p, 0x13, "ID--R");
+	numbering(s | p, 0x0b, "ID-R-");
+	numbering(p, 0x1f, "IDR..");
+	numbering(0, 0x07, "ID.--");
+	numbering(s | h | p, 0x01, "I----");
+}
+
+/* ---- runs ---- */
+
+static void runs(void)
+{
+	start(0, 3);
+	SEND(0, 20, 21, 22);
+	did("I20+3 ", "three pages in a row are one run");
+	SEND(0, 25, 24, 30, 23, 50, 31);
+	did("I23+3 I30+2 I50+1 ", "pages in disorder are sorted into runs");
+	SEND(0, 40, 24, 24, 0xffffffff, 63, 64, 47, 48, 24, 31, 32);
+	did("I24+1 I31+1 I48+1 I63+1 ", "what is no RAM is refused, the rest goes on");
+	balloon_info(r.balloon, &info);
+	ok(info.requested == 20 && info.inflated == 13 && info.refused == 5 && info.duplicates == 2,
+	   "and all is counted");
+	ok(info.operations == 8, "in eight operations");
+	SEND(0, 0, 1, 2, 3, 4, 5);
+	did("I4+2 ", "pages of the rings are refused");
+	SEND(1, 1, 2);
+	did("", "also for deflating");
+	SEND(1, 22, 20, 21);
+	did("D20+3 ", "deflating is told in runs as well");
+	balloon_info(r.balloon, &info);
+	ok(info.refused == 11 && info.deflated == 3, "all counted");
+	ok(used_idx(&queue[0]) == 4 && used_idx(&queue[1]) == 2, "and every buffer was returned");
+	r.result = -EAGAIN;
+	SEND(0, 20);
+	r.result = -EBUSY;
+	SEND(0, 21);
+	r.result = -ENOMEM;
+	SEND(0, 22, 23);
+	balloon_info(r.balloon, &info);
+	ok(info.kept == 2 && info.failed == 2 && used_idx(&queue[0]) == 7,
+	   "pages that memory does not take now are kept and counted");
+}
+
+/* Rings that share pages with other things, or cross from one to the next. */
+static void ring_pages(void)
+{
+	struct lab_queue q = { .num = 64, .desc = 0x4ff0, .avail = 0x7000, .used = 0x8000 };
+
+	create(false);
+	lab_negotiate(F_VERSION_1);
+	lab_set_rings(&q);
+	set_reg(R_READY, 1);
+	queue[0] = q;
+	lab_driver_ok();
+	SEND(0, 2, 3, 4);
+	did("I2+2 ", "the first page of a ring is refused");
+	balloon_info(r.balloon, &info);
+	is_hex(info.refused, 1, "and no more than was named");
+	SEND(0, 5, 6, 7, 8, 9);
+	did("I6+1 I9+1 ", "its second page is, too");
+}
+
+static void framing(void)
+{
+	static const uint32_t pfn[] = { 20, 21, 22, 23 };
+
+	start(0, 3);
+	put_list(LIST, pfn, 4);
+	put_desc(queue[0].desc, 0, LIST, 3, D_NEXT, 1);
+	put_desc(queue[0].desc, 1, LIST + 3, 6, D_NEXT, 2);
+	put_desc(queue[0].desc, 2, LIST + 9, 6, 0, 0);
+	lab_offer(&queue[0], 0);
+	lab_kick(&queue[0]);
+	did("I20+3 ", "a list may come in pieces of any size, and a part of a PFN is none");
+	lab_add(&queue[0], LIST, 16, D_WRITE);
+	lab_add(&queue[0], LIST, 0, 0);
+	lab_kick(&queue[0]);
+	did("", "what is writable is no list, nor is nothing");
+	for (unsigned int i = 0; i < 4; i++)
+		lab_add(&queue[0], LIST + 4 * (3 - i), 4, 0);
+	lab_kick(&queue[0]);
+	did("I20+4 ", "buffers that are there together make runs together");
+	ok(used_idx(&queue[0]) == 7, "each is returned");
+	for (unsigned int i = 0; i < 16; i++)
+		put_desc(0xb000, i, 0, 0x8000, i < 15 ? D_NEXT : 0, (uint16_t)(i + 1));
+	lab_add(&queue[0], 0xb000, 256, D_INDIRECT);
+	lab_kick(&queue[0]);
+	balloon_info(r.balloon, &info);
+	ok(info.driver == BALLOON_DRIVER_BROKEN &&
+	   !strcmp(info.error, "a list of more than 65536 pages"), "an absurd list is too much");
+	ok(reg(R_STATUS) & S_NEEDS_RESET, "and the device needs a reset");
+}
+
+static void budget(void)
+{
+	start(0, 3);
+	for (unsigned int i = 0; i < 7; i++)
+		put_desc(0xb000, i, 0, 0x8000, i < 6 ? D_NEXT : 0, (uint16_t)(i + 1));
+	lab_add(&queue[0], 0xb000, 16 * 7, D_INDIRECT);
+	lab_add(&queue[0], 0xb000, 16 * 7, D_INDIRECT);
+	lab_add(&queue[0], 0xb000, 16 * 7, D_INDIRECT);
+	lab.wakes = 0;
+	lab_kick(&queue[0]);
+	balloon_info(r.balloon, &info);
+	ok(info.requested == 2 * 7 * 8192 && used_idx(&queue[0]) == 2 && lab.wakes,
+	   "after 65536 pages a vCPU goes on, and the main loop is woken");
+	balloon_tick(r.balloon);
+	ok(used_idx(&queue[0]) == 3, "which does the rest");
+}
+
+struct block_run {
+	gfn_t gfn;
+	uint64_t nr;
+	unsigned int calls;
+};
+
+static void on_run(void *ctx, gfn_t gfn, uint64_t nr)
+{
+	*(struct block_run *)ctx = (struct block_run){ gfn, nr, ((struct block_run *)ctx)->calls + 1 };
+}
+
+/* The sort against a bitmap. */
+static uint8_t seen[1 << 16];
+
+static void on_seen(void *ctx, gfn_t gfn, uint64_t nr)
+{
+	gfn_t *last = ctx;
+
+	if (gfn <= *last && *last)
+		*last = UINT64_MAX;	/* out of order, or runs that touch */
+	for (uint64_t i = 0; i < nr; i++)
+		seen[gfn + i]++;
+	if (*last != UINT64_MAX)
+		*last = gfn + nr;
+}
+
+static void sorting(uint64_t seed)
+{
+	static struct pfn_batch batch;
+	static uint8_t want[sizeof(seen)];
+	struct block_run run = { 0 };
+	unsigned int wrong = 0;
+
+	for (batch.nr = 0; batch.nr < 512; batch.nr++)
+		batch.pfn[batch.nr] = 0x12400 + (batch.nr * 37) % 512;
+	ok(!pfn_batch_runs(&batch, on_run, &run) && run.calls == 1 && run.gfn == 0x12400 &&
+	   run.nr == 512 && batch.nr == 0, "512 pages of a block in any order are one operation");
+	for (unsigned int round = 0; round < 200; round++) {
+		unsigned int nr = (unsigned int)(tap_random(&seed) % (PFN_BATCH + 1)), twice = 0;
+		uint64_t span = 1 + tap_random(&seed) % sizeof(seen);
+		gfn_t last = 0;
+
+		memset(seen, 0, sizeof(seen));
+		memset(want, 0, sizeof(want));
+		for (batch.nr = 0; batch.nr < nr; batch.nr++) {
+			batch.pfn[batch.nr] = (uint32_t)(tap_random(&seed) % span);
+			twice += want[batch.pfn[batch.nr]];
+			want[batch.pfn[batch.nr]] = 1;
+		}
+		wrong += pfn_batch_runs(&batch, on_seen, &last) != twice || last == UINT64_MAX ||
+			 memcmp(seen, want, sizeof(seen));
+	}
+	ok(!wrong, "200 random lists come out sorted, each page once, in runs as long as can be");
+}
+
+/* ---- reports and poison ---- */
+
+static void report_buffer(unsigned int n, uint16_t flags)
+{
+	put_desc(queue[n].desc, 0, 20 << 12, 8192, flags | D_NEXT, 1);
+	put_desc(queue[n].desc, 1, (24 << 12) + 1, 8191, flags | D_NEXT, 2);
+	put_desc(queue[n].desc, 2, (28 << 12) + 1, 4096, flags | D_NEXT, 3);
+	put_desc(queue[n].desc, 3, 0, 12 << 12, flags, 0);
+	lab_offer(&queue[n], 0);
+	lab_kick(&queue[n]);
+}
+
+static void reports(void)
+{
+	start(F(REPORTING), 7);
+	report_buffer(2, D_WRITE);
+	did("R20+2 R25+1 R6+6 ", "whole pages of a report go, but for those of rings");
+	balloon_info(r.balloon, &info);
+	ok(info.reported == 9 && info.refused == 6 && used_idx(&queue[2]) == 1, "all is counted");
+	report_buffer(2, 0);
+	did("", "readable buffers are refused: the driver wants to keep them");
+	r.result = -EAGAIN;
+	report_buffer(2, D_WRITE);
+	balloon_info(r.balloon, &info);
+	ok(info.kept == 9 && info.reported == 9, "pages that stay are counted");
+	lab_add(&queue[2], 31 << 12, 8192, D_WRITE);
+	lab_kick(&queue[2]);
+	ok(reg(R_STATUS) & S_NEEDS_RESET, "a report across the end of RAM breaks the device");
+}
+
+static void poison(void)
+{
+	start(F(REPORTING) | F(PAGE_POISON), 7);
+	report_buffer(2, D_WRITE);
+	did("R20+2 R25+1 R6+6 ", "with a poison of zero reports are taken");
+	set_reg(R_CONFIG + POISON, 0xaaaaaaaa);
+	report_buffer(2, D_WRITE);
+	did("", "with another they would not read back as poison, and are refused");
+	balloon_info(r.balloon, &info);
+	ok(info.poison == 0xaaaaaaaa && info.refused == 6 + 15 && used_idx(&queue[2]) == 2,
+	   "counted, and the buffer returned");
+	SEND(0, 20);
+	did("I20+1 ", "inflated pages are written by the driver itself, and go");
+	start(F(REPORTING), 7);
+	set_reg(R_CONFIG + POISON, 0xaaaaaaaa);
+	report_buffer(2, D_WRITE);
+	did("R20+2 R25+1 R6+6 ", "a poison value that was not negotiated says nothing");
+}
+
+/* ---- the target, statistics, silence ---- */
+
+static void target(void)
+{
+	uint32_t generation;
+
+	start(0, 3);
+	generation = reg(R_GENERATION);
+	ok(!balloon_set_target(r.balloon, 10) && lab.edges == 1 && reg(R_ISR) == 2,
+	   "a target interrupts the driver");
+	ok(reg(R_GENERATION) != generation && config(TARGET) == 10, "which reads it");
+	ok(!balloon_set_target(r.balloon, 10) && lab.edges == 1, "the same again does not");
+	ok(balloon_set_target(r.balloon, 49) == -EINVAL && config(TARGET) == 10,
+	   "more than all of RAM is refused");
+	set_reg(R_CONFIG + ACTUAL, 7);
+	set_reg(R_CONFIG + TARGET, 99);
+	set_reg(R_CONFIG + CMD_ID, 99);
+	set_reg(R_CONFIG + 16, 99);
+	balloon_info(r.balloon, &info);
+	ok(info.target == 10 && info.actual == 7 && config(CMD_ID) == 0 && config(16) == 0,
+	   "a driver writes actual, and nothing that is not its own");
+	set_reg(R_STATUS, 0);
+	balloon_info(r.balloon, &info);
+	ok(info.target == 10 && info.actual == 0, "a reset empties the balloon, the target stays");
+	r.now = 5000;
+	drive(0, 3);
+	r.now += BALLOON_SILENT_NS;
+	balloon_info(r.balloon, &info);
+	ok(info.silent_since_ns == 5000, "a driver that never looks at the target is silent");
+	SEND(0, 20);
+	balloon_info(r.balloon, &info);
+	ok(info.silent_since_ns == 0, "until it inflates something");
+	balloon_set_target(r.balloon, 11);
+	config(TARGET);
+	r.now += BALLOON_SILENT_NS;
+	balloon_info(r.balloon, &info);
+	ok(info.silent_since_ns == 0, "one that reads the target is not, whatever it does then");
+}
+
+static void send_stats(unsigned int nr, uint64_t base)
+{
+	static const uint16_t tags[] = { 4, 5, 6, 10, 999, 4 };
+
+	for (unsigned int i = 0; i < nr; i++) {
+		uint64_t value = base + i;
+
+		memcpy(lab.ram + LIST + 10 * i, &tags[i], 2);
+		memcpy(lab.ram + LIST + 10 * i + 2, &value, 8);
+	}
+	lab_add(&queue[2], LIST, 10 * nr, 0);
+	lab_kick(&queue[2]);
+	balloon_info(r.balloon, &info);
+}
+
+static void statistics(void)
+{
+	create(false);
+	ok(balloon_refresh(r.balloon) == -ENOTCONN, "without a driver there is nobody to ask");
+	ok(balloon_tick(r.balloon) == UINT64_MAX, "nor anything to time");
+	lab.wakes = 0;
+	drive(F(STATS_VQ), 7);
+	ok(lab.wakes > 0, "a driver wakes the main loop");
+	is_hex(balloon_tick(r.balloon), 1000 + 1000000000, "which asks for statistics in a second");
+	send_stats(5, 100);
+	ok(info.nr_stats == 5 && info.stats_ns == 1000 && info.stat[0].tag == 4 &&
+	   info.stat[0].value == 100 && info.stat[4].tag == 999 && info.stat[4].value == 104,
+	   "statistics are kept, unknown ones too, with their time");
+	ok(!strcmp(balloon_stat_name(4), "free_memory") && !balloon_stat_name(999) &&
+	   !strcmp(balloon_stat_name(15), "direct_reclaims"), "known ones have names");
+	ok(used_idx(&queue[2]) == 0, "their buffer is held");
+	balloon_tick(r.balloon);
+	ok(used_idx(&queue[2]) == 0, "until it is time");
+	r.now += 1000000000;
+	balloon_tick(r.balloon);
+	ok(used_idx(&queue[2]) == 1 && (reg(R_ISR) & 1), "then it is returned, with an interrupt");
+	r.now += BALLOON_SILENT_NS - 1;
+	balloon_tick(r.balloon);
+	balloon_info(r.balloon, &info);
+	ok(info.silent_since_ns == 0, "a driver has some time to answer");
+	r.now++;
+	balloon_info(r.balloon, &info);
+	is_hex(info.silent_since_ns, 1000 + 1000000000, "after that it is silent, since then");
+	send_stats(6, 200);
+	ok(info.silent_since_ns == 0 && info.nr_stats == 5 && info.stat[0].value == 205,
+	   "it answers; of a tag that comes twice the last counts");
+	send_stats(1, 300);
+	ok(used_idx(&queue[2]) == 2 && info.nr_stats == 1 && info.driver == BALLOON_DRIVER,
+	   "of two buffers the older is returned");
+}
+
+static void statistics_limits(void)
+{
+	start(F(STATS_VQ), 7);
+	for (unsigned int i = 0; i < 100; i++)
+		put16(LIST + 10 * i, (uint16_t)i);
+	lab_add(&queue[2], LIST, 1005, 0);
+	lab_kick(&queue[2]);
+	balloon_info(r.balloon, &info);
+	ok(info.nr_stats == BALLOON_MAX_STATS && info.stat[31].tag == 31,
+	   "a hundred statistics: the first 32 are kept");
+	balloon_refresh(r.balloon);
+	lab.busy = true;
+	is_hex(balloon_tick(r.balloon), r.now + 10000000, "with the ring not there, in a moment again");
+	ok(used_idx(&queue[2]) == 0, "nothing is done");
+	lab.busy = false;
+	balloon_tick(r.balloon);
+	ok(used_idx(&queue[2]) == 1, "but then");
+	set_reg(R_STATUS, 0);
+	ok(balloon_tick(r.balloon) == UINT64_MAX, "without a driver there is nothing to time");
+}
+
+/* ---- hints ---- */
+
+static void hint_command(uint32_t id)
+{
+	put_list(LIST, &id, 1);
+	lab_add(&queue[2], LIST, 4, 0);
+	lab_kick(&queue[2]);
+}
+
+static void hint(gfn_t gfn, uint32_t pages)
+{
+	lab_add(&queue[2], gfn << 12, pages << 12, D_WRITE);
+	lab_kick(&queue[2]);
+}
+
+static enum balloon_hinting hinting(void)
+{
+	balloon_info(r.balloon, &info);
+	return info.hinting;
+}
+
+static void hints(void)
+{
+	create(false);
+	ok(balloon_hint_start(r.balloon) == -ENOTCONN, "a round needs a driver");
+	drive(F(FREE_PAGE_HINT), 7);
+	hint(20, 2);
+	did("", "a hint without a round says nothing");
+	r.armed = false;
+	ok(balloon_hint_start(r.balloon) == -EPERM && config(CMD_ID) == 0,
+	   "a round needs the dirty log");
+	r.armed = true;
+	lab.edges = 0;
+	ok(!balloon_hint_start(r.balloon) && config(CMD_ID) == 2 && lab.edges == 1 &&
+	   hinting() == BALLOON_HINT_ASKED, "a round is a command id, and an interrupt");
+	hint(20, 2);
+	did("", "a hint before the id is repeated says nothing");
+	hint_command(2);
+	hint(20, 2);
+	hint(25, 1);
+	did("H20+2 H25+1 ", "after it, it counts");
+	ok(hinting() == BALLOON_HINT_RUNNING && info.hinted == 3, "and is counted");
+	hint_command(77);
+	hint(20, 2);
+	did("", "hints for another round say nothing");
+	hint_command(2);
+	hint(20, 1);
+	hint_command(0);
+	hint(21, 1);
+	did("H20+1 ", "STOP ends them");
+	ok(hinting() == BALLOON_HINT_ENDED, "which is known");
+	hint_command(2);
+	hint(20, 1);
+	did("", "for this round");
+	ok(!balloon_hint_start(r.balloon) && config(CMD_ID) == 3, "the next has another id");
+	hint_command(2);
+	hint(20, 1);
+	did("", "the old id does not begin it");
+	hint_command(3);
+	r.armed = false;
+	hint(20, 1);
+	did("", "without the dirty log no hint counts");
+	r.armed = true;
+	balloon_hint_stop(r.balloon);
+	hint(20, 1);
+	ok(config(CMD_ID) == 0 && hinting() == BALLOON_HINT_OFF, "the host may stop");
+	did("", "and does not listen any more");
+	balloon_hint_start(r.balloon);
+	balloon_hint_done(r.balloon);
+	ok(config(CMD_ID) == 1 && hinting() == BALLOON_HINT_OFF, "or be done");
+	ok(used_idx(&queue[2]) == queue[2].idx, "every buffer was returned");
+}
+
+/* ---- the rest ---- */
+
+static void notifications(void)
+{
+	static const uint32_t pfn = 20;
+
+	create(true);
+	drive(F(REPORTING), 7);
+	is_hex(r.announced, 1, "asynchronously only the inflate queue");
+	lab_add(&queue[0], put_list(LIST, &pfn, 1), 4, 0);
+	balloon_notify(r.balloon, 0);
+	did("", "its notification");
+	balloon_tick(r.balloon);
+	did("I20+1 ", "is the main loop's to serve");
+	ok(lab.line, "with an interrupt");
+	set_reg(R_STATUS, 0);
+	is_hex(r.announced, 0, "a reset takes that back");
+}
+
+static void nothing_else_written(void)
+{
+	start(F(STATS_VQ) | F(REPORTING), 0xf);
+	lab.used = queue[0].used;
+	lab.used_end = queue[0].used + 4096;
+	lab.far_writes = 0;
+	SEND(0, 20, 21, 22, 1, 99);
+	ok(lab.writes && !lab.far_writes, "the device writes to the used ring and nowhere else");
+}
+
+int main(int argc, char **argv)
+{
+	tap_init();
+	features();
+	numberings();
+	runs();
+	ring_pages();
+	framing();
+	budget();
+	sorting(tap_seed(argc, argv));
+	reports();
+	poison();
+	target();
+	statistics();
+	statistics_limits();
+	hints();
+	notifications();
+	nothing_else_written();
+	balloon_destroy(r.balloon);
+	return tap_done();
+}
