@@ -26,6 +26,7 @@
 #include "cmd.h"
 #include "console.h"
 #include "ctl.h"
+#include "fdt.h"
 #include "leash.h"
 #include "message.h"
 #include "run.h"
@@ -177,6 +178,15 @@ static bool wants_irqchip(const struct run *run)
 	return run->plan.kind != IMAGE_PVH64 || run->vm_config.nr_vcpus > 1;
 }
 
+/* Without a controller there is nothing to interrupt with: drivers poll. */
+static void set_interrupts(struct run *run)
+{
+	int node = fdt_path_offset(run->fdt, "/" FDT_BALLOON_NODE);
+
+	if (node >= 0 && !run->vm_config.irqchip)
+		fdt_nop_property(run->fdt, node, "interrupts");
+}
+
 static void set_tsc_khz(struct run *run, const struct vm *vm)
 {
 	int node = fdt_path_offset(run->fdt, "/hypervisor");
@@ -260,6 +270,7 @@ static int open_all(struct process *p, struct vm **vm, int *ram, struct quire_er
 		return quire_fail(err, *ram, "cannot show guest RAM to the machine: %s",
 				  strerror(-*ram));
 	set_tsc_khz(p->run, *vm);
+	set_interrupts(p->run);
 	ret = vm_set_start(*vm, &p->run->plan, err);
 	return ret ? ret : listen_as(p, err);
 }

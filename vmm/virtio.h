@@ -26,7 +26,8 @@
 struct bus;
 struct virtio;
 
-#define VIRTIO_MMIO_BYTES 0x200u
+#define VIRTIO_MMIO_BYTES  0x200u
+#define VIRTIO_MMIO_NOTIFY 0x050u	/* register: a queue's number */
 
 /* ---- guest memory as a device sees it ---- */
 

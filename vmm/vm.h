@@ -16,12 +16,20 @@
 #include "kvm.h"
 
 struct vm;
+struct balloon;
 struct ctl;
 struct sandbox_keep;
 
 #define VM_MAX_VCPUS 255	/* APIC ids have eight bits, and 255 means everyone */
 #define VM_NAME_MAX  63
 #define VM_DOMAIN_MAX 47
+
+/* Is there a balloon, and who says how large it should be? */
+enum balloon_mode {
+	BALLOON_OFF,		/* no device */
+	BALLOON_MANUAL,		/* the user */
+	BALLOON_AUTO,		/* the machine's policy */
+};
 
 struct vm_config {
 	const char *name;		/* at most VM_NAME_MAX bytes */
@@ -32,6 +40,7 @@ struct vm_config {
 	enum keeper_mode merge;
 	uint64_t merge_pages_per_s;	/* pace of the keeper; 0: automatic */
 	const char *domain;		/* to tell, at most VM_DOMAIN_MAX bytes; NULL: its own */
+	enum balloon_mode balloon;
 	uint64_t timeout_ns;		/* from vm_run on; 0: none */
 	uint64_t start_ns;		/* CLOCK_MONOTONIC when the process began */
 	const struct gmem_credits *credits;	/* borrowed; NULL: no limit but the host's */
@@ -99,6 +108,7 @@ struct vcpu_state {
 };
 
 struct gmem *vm_gmem(struct vm *vm);
+struct balloon *vm_balloon(struct vm *vm);	/* NULL: BALLOON_OFF */
 unsigned int vm_nr_vcpus(const struct vm *vm);
 
 /*
