@@ -213,6 +213,7 @@ static void new_target(struct balloon *b, uint32_t target)
 	if (target == b->target)
 		return;
 	b->target = target;
+	b->pages.expected = target;
 	b->pending = true;
 	b->told_short = false;
 	b->asked = rdtsc();
@@ -428,7 +429,8 @@ void balloon_settle(struct balloon *b)
 {
 	while (!balloon_idle(b)) {
 		finish_batch(b);
-		step_reports(b);
+		if (b->nr_reports)
+			finish_reports(b);
 		step_hints(b);
 	}
 }

@@ -2,11 +2,12 @@
 /*
  * balloon and report: the memory balloon as a well-behaved guest uses it.
  *
- *	balloon [seconds=N] [touch=PAGES] [dirty=PAGES] [oom=PAGES] [reuse=1] [delay=MS]
- *		[features=MASK] [poison=N]
+ *	balloon [seconds=N] [steps=N] [touch=PAGES] [dirty=PAGES] [oom=PAGES] [reuse=1]
+ *		[delay=MS] [features=MASK] [poison=N]
  *
- * Writes and frees dirty=PAGES pages, so that there is something to give away; then follows the
- * host's target for N seconds (10), while a working set of touch=PAGES pages is verified and
+ * Writes and frees dirty=PAGES pages, rounded up to blocks of 2 MiB, so that there is something
+ * to give away; then follows the host's target for N seconds (10), or until steps=N targets have
+ * been reached, while a working set of touch=PAGES pages is verified and
  * rewritten, page after page, all the time.  reuse=1: every page that comes back is written and
  * verified.  oom=PAGES: when the first target has been reached, so many pages are allocated one
  * by one, taken from the balloon if there are no others, and verified at the end.  delay=MS
@@ -36,6 +37,7 @@
 
 struct set {
 	uint64_t touch, dirty, oom, seconds;
+	uint64_t steps, done;		/* targets to reach, and reached; 0 steps: no matter */
 	uint64_t (*page)[PAGE_WORDS];
 	uint64_t at, pass;		/* pages before at were written in this pass */
 	struct frames oom_pages;
@@ -142,6 +144,7 @@ static void say(struct set *s, struct balloon *b, enum balloon_event event)
 		      clock_ns(b->took) / 1000);
 	else
 		print("balloon: target=%u actual=%u: no more pages to give\n", b->target, b->actual);
+	s->done += event == BALLOON_REACHED;
 	if (event == BALLOON_REACHED && s->oom)
 		out_of_memory(s, b);
 	console_flush();
@@ -153,7 +156,7 @@ static bool follow(struct set *s, struct balloon *b)
 	uint64_t deadline = clock_deadline(s->seconds);
 
 	s->last = rdtsc();
-	while (rdtsc() < deadline || !balloon_idle(b)) {
+	while (rdtsc() < deadline && (!s->steps || s->done < s->steps)) {
 		enum balloon_event event = balloon_poll(b);
 
 		if (event != BALLOON_QUIET)
@@ -161,6 +164,7 @@ static bool follow(struct set *s, struct balloon *b)
 		if (!next_page(s) || b->wrong)
 			return false;
 	}
+	balloon_settle(b);
 	return true;
 }
 
@@ -181,6 +185,7 @@ static bool balloon_parse(struct set *s, struct balloon_wish *wish, struct args 
 	wish->delay_ms = args_key(a, "delay", 2000);
 	wish->reuse = args_key(a, "reuse", 0);
 	s->seconds = args_key(a, "seconds", 10);
+	s->steps = args_key(a, "steps", 0);
 	s->touch = args_key(a, "touch", 0);
 	s->dirty = args_key(a, "dirty", 0);
 	s->oom = args_key(a, "oom", 0);
