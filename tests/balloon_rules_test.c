@@ -21,7 +21,7 @@ static void tick(struct lab *l)
 	struct balloon_vm *vm = &l->vm;
 
 	l->machine.now_ns += SECOND;
-	balloon_tick(&l->policy, &l->machine, &l->in, &vm, 1);
+	balloon_policy_tick(&l->policy, &l->machine, &l->in, &vm, 1);
 }
 
 /* A tick in which the guest has done what was asked and says how it is. */
@@ -59,9 +59,9 @@ static void setup(struct lab *l, uint64_t balloon, uint64_t free)
 			},
 		},
 	};
-	balloon_defaults(&config);
+	balloon_policy_defaults(&config);
 	config.plenty = BALLOON_PLENTY_STAY;
-	balloon_init(&l->policy, &config);
+	balloon_policy_init(&l->policy, &config);
 	l->vm.target_pages = balloon;
 	tick_obedient(l);
 	l->machine.free_pages = free;

@@ -71,9 +71,9 @@ static inline struct sim *sim_new(uint64_t memory_pages, uint32_t tax_permille)
 
 	if (!s)
 		tap_bail("no memory");
-	balloon_defaults(&config);
+	balloon_policy_defaults(&config);
 	config.tax_permille = tax_permille;
-	balloon_init(&s->policy, &config);
+	balloon_policy_init(&s->policy, &config);
 	s->machine = (struct balloon_machine){
 		.now_ns = 1000 * SECOND,
 		.memory_pages = memory_pages,
@@ -387,7 +387,7 @@ static inline void sim_tick(struct sim *s)
 	}
 	s->over += resident > s->machine.memory_pages;
 	s->machine.free_pages = s->machine.memory_pages - min_u64(resident, s->machine.memory_pages);
-	balloon_tick(&s->policy, &s->machine, s->in, vms, s->nr);
+	balloon_policy_tick(&s->policy, &s->machine, s->in, vms, s->nr);
 	for (unsigned int i = 0; i < s->nr; i++) {
 		sim_check_one(s, i, before[i]);
 		sim_count(s, i, before[i]);

@@ -3,6 +3,8 @@
  * The balloon with a driver made by hand and a model in the place of memory, which writes down
  * what it is asked to do.
  */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "../vmm/balloon_pfns.h"
@@ -644,6 +646,55 @@ static void notifications(void)
 	is_hex(r.announced, 0, "a reset takes that back");
 }
 
+/* A vCPU inflates and answers while the main loop asks for things and looks. */
+#define ROUNDS 20000u
+
+static atomic_bool vcpu_done;
+
+static void *vcpu(void *arg)
+{
+	static const uint32_t pfn[] = { 20, 22, 21 };
+
+	(void)arg;
+	put_list(LIST, pfn, 3);
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		lab_add(&queue[0], LIST, 12, 0);
+		lab_kick(&queue[0]);
+		config(TARGET);
+		set_reg(R_CONFIG + ACTUAL, i);
+		set_reg(R_ACK, reg(R_ISR));
+	}
+	atomic_store(&vcpu_done, true);
+	return NULL;
+}
+
+static void threads(void)
+{
+	unsigned int looks = 0, backwards = 0;
+	uint64_t before = 0;
+	pthread_t thread;
+
+	start(F(STATS_VQ), 7);
+	send_stats(1, 1);
+	if (pthread_create(&thread, NULL, vcpu, NULL))
+		tap_bail("no thread");
+	for (; !atomic_load(&vcpu_done); looks++) {
+		balloon_set_target(r.balloon, looks % 48);
+		balloon_refresh(r.balloon);
+		balloon_tick(r.balloon);
+		balloon_info(r.balloon, &info);
+		backwards += info.inflated < before;
+		before = info.inflated;
+	}
+	pthread_join(thread, NULL);
+	balloon_tick(r.balloon);
+	balloon_info(r.balloon, &info);
+	ok(looks && !backwards, "while a vCPU inflates the main loop can ask and look");
+	ok(info.inflated == 3 * ROUNDS && info.operations == ROUNDS &&
+	   used_idx(&queue[0]) == (uint16_t)ROUNDS && used_idx(&queue[2]) == 1 && !info.error,
+	   "and nothing is lost or done twice");
+}
+
 static void nothing_else_written(void)
 {
 	start(F(STATS_VQ) | F(REPORTING), 0xf);
@@ -671,6 +722,7 @@ int main(int argc, char **argv)
 	statistics_limits();
 	hints();
 	notifications();
+	threads();
 	nothing_else_written();
 	balloon_destroy(r.balloon);
 	return tap_done();

@@ -8,9 +8,10 @@
  * KVM emulates it and about 75 us at CPL 3, by ioeventfd 3 and 43 us; but then the main loop has
  * to wake up and interrupt the guest before the driver gets its buffer back, which is more than
  * was saved.  So it pays where serving takes long and the vCPU has something else to do: for the
- * inflate queue (256 pages, one at a time, take about a millisecond), of a guest that has an
- * interrupt controller.  Without one a driver can only poll, and is best served at once.  Reports
- * stay synchronous, a driver waits for them with nothing else in hand.
+ * inflate queue, of a guest that has an interrupt controller: a list of 256 pages takes 1.2 to 4 ms
+ * if none is next to another, 17 us if they are a run.  Without a controller a driver can only
+ * poll, and is best served at once.  Reports are served at once, too: a block of 2 MiB that is one
+ * page of the host takes 21 us, so a report of 32 of them 0.7 ms.
  *
  * Registering one takes 3 to 10 us, once 2 ms; and the close of a VM whose I/O bus changed in the
  * last 10 ms of its life waits for a grace period.  So that a guest without a driver never pays,

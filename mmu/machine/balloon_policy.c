@@ -35,7 +35,7 @@ struct round {
 
 #define NOBODY UINT32_MAX
 
-void balloon_defaults(struct balloon_config *config)
+void balloon_policy_defaults(struct balloon_config *config)
 {
 	*config = (struct balloon_config){
 		.tax_permille = 750,
@@ -60,7 +60,7 @@ void balloon_defaults(struct balloon_config *config)
 	};
 }
 
-void balloon_init(struct balloon_policy *p, const struct balloon_config *config)
+void balloon_policy_init(struct balloon_policy *p, const struct balloon_config *config)
 {
 	*p = (struct balloon_policy){ .config = *config };
 }
@@ -311,7 +311,7 @@ static void plenty(struct round *r)
 	}
 }
 
-void balloon_tick(struct balloon_policy *p, const struct balloon_machine *m,
+void balloon_policy_tick(struct balloon_policy *p, const struct balloon_machine *m,
 		  const struct balloon_input *in, struct balloon_vm *const *vm, unsigned int nr)
 {
 	struct round r = { .p = p, .m = m, .in = in, .vm = vm, .nr = nr };

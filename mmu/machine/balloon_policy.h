@@ -214,9 +214,9 @@ struct balloon_policy {
  * high, released slowly; 10 s until statistics are stale or a balloon stuck; 30 s of cooling,
  * doubled up to 6 times.
  */
-void balloon_defaults(struct balloon_config *config);
+void balloon_policy_defaults(struct balloon_config *config);
 
-void balloon_init(struct balloon_policy *p, const struct balloon_config *config);
+void balloon_policy_init(struct balloon_policy *p, const struct balloon_config *config);
 
 /*
  * One tick: sets vm[i]->target_pages from in[i] for each of nr VMs, and adds to their logs.
@@ -229,7 +229,7 @@ void balloon_init(struct balloon_policy *p, const struct balloon_config *config)
  *   - a target that falls stays at or above ram - max, unless the guest deflated below it.
  * Cost: O(nr * (64 + nr)) at worst.
  */
-void balloon_tick(struct balloon_policy *p, const struct balloon_machine *m,
+void balloon_policy_tick(struct balloon_policy *p, const struct balloon_machine *m,
 		  const struct balloon_input *in, struct balloon_vm *const *vm, unsigned int nr);
 
 /* "reclaim", "no-spare": one word, for people and for JSON.  NULL beyond the last. */

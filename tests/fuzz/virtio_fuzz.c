@@ -4,7 +4,7 @@
  * accesses, changes of RAM, and what the host does meanwhile.  Whatever it is,
  *
  *   the device writes to RAM only, and to the rings of its queues only;
- *   memory is told of runs that are RAM, are not empty and hold no page of a ring;
+ *   memory is told of runs that are RAM, are not empty and, but for hints, hold no page of a ring;
  *   hints arrive only while the dirty log is on;
  *   statistics stay within their bounds, and the line agrees with InterruptStatus;
  *   a reset brings a device that works.
@@ -38,6 +38,7 @@ static void must(bool good, const char *what)
 static struct {
 	gpa_t desc, avail, used;
 	uint32_t num;
+	bool ready;
 } ring[8];
 static unsigned int selected;
 
@@ -50,25 +51,47 @@ static bool in_used_ring(gpa_t gpa, size_t len)
 	return false;
 }
 
+static bool meets(gfn_t gfn, uint64_t nr, gpa_t start, uint64_t bytes)
+{
+	return start < (gfn + nr) << 12 && gfn << 12 < start + bytes;
+}
+
+static bool has_ring_page(gfn_t gfn, uint64_t nr)
+{
+	for (unsigned int n = 0; n < ARRAY_SIZE(ring); n++)
+		if (ring[n].ready && (meets(gfn, nr, ring[n].desc, 16ULL * ring[n].num) ||
+				      meets(gfn, nr, ring[n].avail, 6 + 2ULL * ring[n].num) ||
+				      meets(gfn, nr, ring[n].used, 6 + 8ULL * ring[n].num)))
+			return true;
+	return false;
+}
+
 static int fuzz_write(void *ctx, gpa_t gpa, const void *buf, size_t len)
 {
 	must(in_used_ring(gpa, len), "a write outside the used rings");
 	return lab_write(ctx, gpa, buf, len);
 }
 
-static int operation(void *ctx, gfn_t gfn, uint64_t nr)
+static int on_pages(gfn_t gfn, uint64_t nr, bool hint)
 {
 	static const int results[] = { 0, -EAGAIN, -EBUSY, -ENOMEM };
 
-	(void)ctx;
 	must(nr > 0 && nr <= LAB_PAGES && lab_in_ram(gfn << 12, nr << 12), "a run that is no RAM");
+	must(hint || !has_ring_page(gfn, nr), "a run with a page of a ring");
 	return results[(gfn ^ now) % 4];
+}
+
+static int operation(void *ctx, gfn_t gfn, uint64_t nr)
+{
+	(void)ctx;
+	return on_pages(gfn, nr, false);
 }
 
 static void on_hint(void *ctx, gfn_t gfn, uint64_t nr)
 {
+	(void)ctx;
 	must(armed, "a hint without the dirty log");
-	operation(ctx, gfn, nr);
+	on_pages(gfn, nr, true);
 }
 
 static bool hint_armed(void *ctx)
@@ -147,6 +170,8 @@ static void write_reg(uint32_t offset, uint32_t value)
 		selected = 0;
 	}
 	set_reg(offset, value);
+	if (offset == R_READY && selected < BALLOON_NR_QUEUES)
+		ring[selected].ready = reg(R_READY);
 }
 
 static void start_driver(struct input *in)
@@ -169,6 +194,7 @@ static void start_driver(struct input *in)
 		ring[n].num = 4u << n;
 		selected = n;
 		queue[n] = lab_queue(n, 4u << n, 2 * n);
+		ring[n].ready = reg(R_READY);
 	}
 	lab_driver_ok();
 }
