@@ -109,7 +109,7 @@ static uint64_t now_ns(void *ctx)
 static void on_arm(void *ctx, unsigned int n, bool on)
 {
 	(void)ctx;
-	must(n < BALLOON_NR_QUEUES && (on || !on), "a queue that does not exist");
+	must(n < BALLOON_NR_QUEUES && (!on || ring[n].ready), "a queue that is not in use");
 }
 
 static void create(void)
@@ -288,6 +288,7 @@ static void revive(void)
 	must(lab_negotiate(F_VERSION_1), "a reset device does not negotiate");
 	ring[0].used = 0x1000;
 	ring[0].num = 4;
+	ring[0].ready = true;
 	q = lab_queue(0, 4, 0);
 	lab_driver_ok();
 	memcpy(lab.ram + 0xc000, &pfn, sizeof(pfn));
