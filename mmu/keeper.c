@@ -31,6 +31,7 @@
 #define FIRST_NS	1000000000ULL	/* before the first pass: short guests are left alone */
 #define EPOCH_NS	1000000000ULL	/* what was not written for so long is looked at */
 #define HURRIED_NS	30000000ULL	/* ... in a pass that somebody waits for */
+#define HURRIED_QUIET	4u		/* ... which ends when there was no news so often */
 #define AIM_NS		10000000000ULL	/* for a pass */
 #define MIN_SHARE	1u		/* percent of a processor */
 #define MAX_SHARE	20u
@@ -205,8 +206,9 @@ static void visit(struct keeper *k, struct slot *s, uint64_t pass)
 
 		keep_pace(k, nr, cpu_ns() - cpu);
 		if (k->mode != k->obeyed || k->quitting)
-			return;
+			break;
 	}
+	scan_finish(k);
 	judge(k, s, pass);
 }
 
@@ -333,6 +335,16 @@ static void wait_an_epoch(struct keeper *k)
 		rest(k, HURRIED_NS, true);
 }
 
+/* While somebody waits, others are probably in the middle of a pass and find our pages. */
+static void hear_news(struct keeper *k)
+{
+	unsigned int quiet = 0;
+
+	while (link_take_news(k) || (is_hurried(k) && ++quiet < HURRIED_QUIET))
+		if (!rest(k, HURRIED_NS / 6, true))
+			return;
+}
+
 static void run_pass(struct keeper *k)
 {
 	uint64_t pass = begin_pass(k);
@@ -349,7 +361,7 @@ static void run_pass(struct keeper *k)
 		if (k->slot[i].watched && k->gm->config.hugepages == GMEM_HUGE_AUTO)
 			collapse_some(k, &k->slot[i]);
 	}
-	link_take_news(k);
+	hear_news(k);
 	count_watched(k);
 	keeper_add(&k->stats.full_scans, 1);
 	end_pass(k, pass);

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 #include "keeper_internal.h"
-#include "machine/merge_client.h"
 
 bool link_join(struct keeper *k)
 {
@@ -42,16 +41,37 @@ void link_lose(struct keeper *k)
 	unlock(&k->gm->lock);
 }
 
-bool link_ask(struct keeper *k, int *descriptor)
+/* Ask what is in k->msg and receive the answer there.  False: the machine is lost. */
+static bool ask(struct keeper *k, int *descriptor)
 {
-	int none;
-
 	if (k->link < 0)
 		return false;
-	if (!merge_ask(k->link, &k->msg, descriptor ? descriptor : &none))
+	if (!merge_ask(k->link, &k->msg, descriptor))
 		return true;
 	link_lose(k);
 	return false;
+}
+
+void link_send(struct keeper *k, struct flight *f)
+{
+	if (merge_send(k->link, &k->msg, &f->question))
+		link_lose(k);
+	else
+		f->state = FLIGHT_ASKED;
+}
+
+void link_receive(struct keeper *k, struct flight *f)
+{
+	f->state = FLIGHT_ANSWERED;
+	if (k->link < 0)
+		return;
+	if (merge_receive(k->link, &k->msg, &f->question, NULL)) {
+		link_lose(k);
+		return;
+	}
+	f->nr_answers = k->msg.nr;
+	for (unsigned int i = 0; i < f->nr_answers; i++)
+		f->answer[i] = k->msg.frame[i].frame;
 }
 
 /* ---- references ---- */
@@ -90,10 +110,14 @@ static bool fetch_segment(struct keeper *k, uint32_t number)
 	struct merge_msg *msg = &k->msg;
 	int fd = -1, err;
 
+	/* Answers come in order: what is under way comes before this one. */
+	for (unsigned int i = 0; i < 2; i++)
+		if (k->flight[k->turn ^ i].state == FLIGHT_ASKED)
+			link_receive(k, &k->flight[k->turn ^ i]);
 	msg->type = MERGE_SEGMENT;
 	msg->nr = 0;
 	msg->arg = number;
-	if (!link_ask(k, &fd) || msg->type != MERGE_SEGMENT)
+	if (!ask(k, &fd) || msg->type != MERGE_SEGMENT)
 		return false;
 	lock(&k->gm->lock);
 	err = store_view_add(&k->gm->store, number, fd);
@@ -139,7 +163,7 @@ static bool collect(struct keeper *k)
 	do {
 		msg->type = MERGE_NEWS;
 		msg->nr = msg->arg = 0;
-		if (!link_ask(k, NULL))
+		if (!ask(k, NULL))
 			return false;
 		if (!keep_news(k, msg->frame, msg->nr)) {
 			uint32_t frame[MERGE_BATCH];
@@ -189,14 +213,18 @@ static size_t serve_block(struct keeper *k, size_t i)
 	return i;
 }
 
-void link_take_news(struct keeper *k)
+size_t link_take_news(struct keeper *k)
 {
+	size_t nr;
+
 	if (k->link < 0)
-		return;
+		return 0;
 	collect(k);
-	qsort(k->news, k->nr_news, sizeof(*k->news), by_gfn);
-	for (size_t i = 0; i < k->nr_news;)
+	nr = k->nr_news;
+	qsort(k->news, nr, sizeof(*k->news), by_gfn);
+	for (size_t i = 0; i < nr;)
 		i = serve_block(k, i);
 	k->nr_news = 0;
 	link_flush(k);
+	return nr;
 }

@@ -169,15 +169,11 @@ void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t
 }
 
 /* What the machine said of those that were asked for, which are in order. */
-static void take_answer(struct keeper *k, const struct candidates *c, struct block_work *work)
+static void take_answer(struct keeper *k, const struct flight *f, struct block_work *work)
 {
-	const struct merge_frame *answer = k->msg.frame;
-	struct merge_msg *msg = &k->msg;
-	unsigned int nr = msg->type == MERGE_FRAMES ? msg->nr : 0, at = 0;
-	uint32_t frame[QUIRE_BLOCK_PAGES];
+	const struct candidates *c = &f->candidates;
+	unsigned int at = 0;
 
-	for (unsigned int i = 0; i < nr; i++)
-		frame[i] = answer[i].frame;	/* link_frame() uses the message */
 	for (unsigned int i = 0; i < c->nr; i++) {
 		gfn_t gfn = c->gfn[i] & ~MERGE_PUBLISH;
 		pfn_t pfn;
@@ -186,12 +182,12 @@ static void take_answer(struct keeper *k, const struct candidates *c, struct blo
 			continue;
 		if (c->zero[i]) {
 			scan_add_page(work, gfn, PG_ZERO, 0);
-		} else if (at < nr && MERGE_IS_FRAME(frame[at])) {
-			pfn = link_frame(k, frame[at++]);
+		} else if (at < f->nr_answers && MERGE_IS_FRAME(f->answer[at])) {
+			pfn = link_frame(k, f->answer[at++]);
 			if (pfn)
 				scan_add_page(work, gfn, PG_SHARED, pfn);
-		} else if (at < nr) {
-			unsigned int reason = reason_of(frame[at++]);
+		} else if (at < f->nr_answers) {
+			unsigned int reason = reason_of(f->answer[at++]);
 
 			lock(&k->gm->lock);
 			k->gm->note[gfn] = note_with(k->gm->note[gfn], reason);
@@ -270,33 +266,54 @@ void scan_commit(struct keeper *k, struct block_work *work)
 		commit_run(k, work, i);
 }
 
+/* A block comes back. */
+static void land(struct keeper *k, struct flight *f)
+{
+	if (f->state == FLIGHT_ASKED)
+		link_receive(k, f);
+	if (f->state == FLIGHT_ANSWERED && f->candidates.nr) {
+		k->work.block = f->block;
+		k->work.nr_runs = 0;
+		take_answer(k, f, &k->work);
+		scan_commit(k, &k->work);
+		link_flush(k);
+	}
+	f->state = FLIGHT_IDLE;
+}
+
+void scan_finish(struct keeper *k)
+{
+	land(k, &k->flight[k->turn]);
+	land(k, &k->flight[!k->turn]);
+}
+
 uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *written, uint64_t pass)
 {
-	struct candidates *c = &k->candidates;
-	struct block_work *work = &k->work;
+	struct flight *f = &k->flight[k->turn];
+	struct candidates *c = &f->candidates;
 	struct stage2_page page;
-	unsigned int zeroes, fewest;
+	unsigned int zeroes;
 
-	c->nr = work->nr_runs = 0;
-	work->block = align_down(start, QUIRE_BLOCK_PAGES);
+	c->nr = f->nr_answers = 0;
+	f->block = align_down(start, QUIRE_BLOCK_PAGES);
 	lock(&k->gm->lock);
 	bring_in_settle(k->gm, start, end);
 	choose(k, start, end, written, pass, c);
 	stage2_lookup(k->gm->s2, start, &page);
 	unlock(&k->gm->lock);
+	if (!c->nr)
+		return 0;
 	for (unsigned int i = 0; i < c->nr; i += HASH_AT_ONCE)
 		read_some(k, c, i, (unsigned int)min_u64(c->nr, i + HASH_AT_ONCE));
 	zeroes = count_zero(c);
-	fewest = page.level == 2 && zeroes < LEAF_WORTH ? LEAF_WORTH - zeroes : 0;
-	k->msg.nr = 0;
-	if (k->obeyed == KEEPER_ON && k->link >= 0) {
-		ask_for(k, c, fewest);
-		if (k->msg.nr && !link_ask(k, NULL))
-			k->msg.nr = 0;
+	f->state = FLIGHT_ANSWERED;
+	if (k->obeyed == KEEPER_ON && k->link >= 0 && zeroes < c->nr) {
+		ask_for(k, c, page.level == 2 && zeroes < LEAF_WORTH ? LEAF_WORTH - zeroes : 0);
+		if (k->msg.nr)
+			link_send(k, f);
 	}
-	take_answer(k, c, work);
-	scan_commit(k, work);
-	link_flush(k);
+	k->turn = !k->turn;
+	land(k, &k->flight[k->turn]);
 	return c->nr;
 }
 
