@@ -152,24 +152,25 @@ int gmem_split_locked(struct gmem *gm, gfn_t block)
 	return err ? err : gmem_set_single(gm, block);
 }
 
-int gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn)
+uint64_t gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn)
 {
 	int fd = gm->window.ram_fd;
 	int err = ramfile_punch(fd, gfn_to_gpa(gfn), gfn_to_gpa(end - gfn));
 	gfn_t start = gfn;
+	uint64_t gone = 0;
 
-	if (err && err != -EAGAIN)
-		return err;
-	while (gfn < end) {
-		gfn_t stop = gpa_to_gfn(ramfile_next_data(fd, gfn_to_gpa(gfn), gfn_to_gpa(end)));
+	while (gfn < end && (!err || err == -EAGAIN)) {
+		gfn_t stop = err ? gpa_to_gfn(ramfile_next_data(fd, gfn_to_gpa(gfn), gfn_to_gpa(end)))
+				 : end;
 
 		if (stop > gfn) {
-			gmem_set(gm, gfn, stop - gfn, to, pfn + (gfn - start));
-			gmem_put(gm, stop - gfn);
+			gmem_set(gm, gfn, stop - gfn, to, pfn ? pfn + (gfn - start) : 0);
+			gone += stop - gfn;
 		}
 		gfn = stop + 1;
 	}
-	return err;
+	gmem_put(gm, gone);
+	return gone;
 }
 
 /* Pages in state `to`. */
@@ -189,7 +190,7 @@ static int give_back_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_stat
 
 	switch (from) {
 	case PG_PRIVATE:
-		return gmem_punch(gm, gfn, gfn + nr, to, 0);
+		return gmem_punch(gm, gfn, gfn + nr, to, 0) == nr ? 0 : -EAGAIN;
 	case PG_SHARED:
 	case PG_ZERO:
 		err = share_forget(gm, gfn, nr);

@@ -68,10 +68,10 @@ void gmem_note_written(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /*
  * Free the frames of [gfn, end), private and managed singly, or already mapped from elsewhere: what
- * the host frees moves to state `to`, with frames from pfn on; the rest is zeroed, and stays
- * private.  0; -EAGAIN: part stayed; other -errno: host failure, and all stays.
+ * the host frees moves to state `to`, with frames from pfn on (0: none); the rest is zeroed, and
+ * stays private.  Returns how many moved.
  */
-int gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn);
+uint64_t gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn);
 
 /* Manage the block at `block`, one 2 MiB leaf, singly.  0 or -ENOMEM. */
 int gmem_split_locked(struct gmem *gm, gfn_t block);

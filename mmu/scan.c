@@ -26,6 +26,7 @@
 
 #define KEPT_PASSES   8u
 #define HASH_AT_ONCE  16u	/* pages read in one hold of the lock */
+#define ZERO_AT_ONCE  16u	/* runs of zeroes given up in one */
 
 /* ---- choosing ---- */
 
@@ -109,7 +110,7 @@ static void read_some(struct keeper *k, struct candidates *c, unsigned int from,
 	lock(&gm->lock);
 	for (unsigned int i = from; i < to; i++) {
 		gfn_t gfn = c->gfn[i] & ~MERGE_PUBLISH;
-		const uint8_t *page = gm->window.alias + gfn_to_gpa(gfn);
+		const uint8_t *page = window_page(&gm->window, gfn);
 		struct stage2_page now;
 
 		stage2_lookup(gm->s2, gfn, &now);
@@ -198,13 +199,6 @@ static void take_answer(struct keeper *k, const struct flight *f, struct block_w
 
 /* ---- doing ---- */
 
-static int by_length(const void *a, const void *b)
-{
-	const struct share_run *x = a, *y = b;
-
-	return x->nr < y->nr ? 1 : x->nr > y->nr ? -1 : 0;
-}
-
 /* Caller holds the lock.  Is the block managed singly, or can and should it be? */
 static bool can_leave(struct keeper *k, const struct block_work *work)
 {
@@ -238,32 +232,73 @@ static void count_hold(struct keeper *k, uint64_t ns)
 								      : KEEPER_HISTOGRAM - 1], 1);
 }
 
-static void commit_run(struct keeper *k, const struct block_work *work, unsigned int i)
+/* Runs [from, to) of a block: either one to be shared, or a few to be zero. */
+static void commit_some(struct keeper *k, const struct block_work *work, unsigned int from,
+			unsigned int to)
 {
-	const struct share_run *run = &work->run[i];
+	const struct share_run *run = &work->run[from];
 	struct share_result res = { 0 };
 	uint64_t start;
 
 	lock(&k->gm->lock);
 	start = keeper_now();
 	bring_in_settle(k->gm, work->block, work->block + QUIRE_BLOCK_PAGES);
-	if (can_leave(k, work))
-		share_commit(k->gm, run, &res);
+	if (!can_leave(k, work))
+		for (; from < to; from++)
+			keep_huge(k, &work->run[from]);
+	else if (run->to == PG_ZERO)
+		share_commit_zero(k->gm, run, to - from, &res);
 	else
-		keep_huge(k, run);
+		share_commit(k->gm, run, &res);
 	count_hold(k, keeper_now() - start);
 	unlock(&k->gm->lock);
 	keeper_add(run->to == PG_ZERO ? &k->stats.zeroed_pages : &k->stats.merged_pages, res.merged);
 	keeper_add(&k->stats.mismatches, res.differ);
 }
 
+/* How many runs from the i-th on are zero, as many as may be done at once. */
+static unsigned int zero_runs(const struct block_work *work, unsigned int i)
+{
+	unsigned int nr = 0;
+
+	while (i + nr < work->nr_runs && nr < ZERO_AT_ONCE && work->run[i + nr].to == PG_ZERO)
+		nr++;
+	return nr;
+}
+
+/* Those to be zero come first, in order; when mappings are scarce the longest of the others next: they
+ * save most for each. */
+static int by_need(const void *a, const void *b)
+{
+	const struct share_run *x = a, *y = b;
+
+	if (x->to != y->to)
+		return x->to == PG_ZERO ? -1 : 1;
+	if (x->to == PG_ZERO || x->nr == y->nr)
+		return x->gfn < y->gfn ? -1 : 1;
+	return x->nr < y->nr ? 1 : -1;
+}
+
+static int by_kind(const void *a, const void *b)
+{
+	const struct share_run *x = a, *y = b;
+
+	if (x->to != y->to)
+		return x->to == PG_ZERO ? -1 : 1;
+	return x->gfn < y->gfn ? -1 : 1;
+}
+
 void scan_commit(struct keeper *k, struct block_work *work)
 {
-	/* When mappings are scarce the long runs go first: they save most for each. */
-	if (k->gm->mappings > k->gm->max_mappings / 2)
-		qsort(work->run, work->nr_runs, sizeof(work->run[0]), by_length);
-	for (unsigned int i = 0; i < work->nr_runs; i++)
-		commit_run(k, work, i);
+	bool scarce = k->gm->mappings > k->gm->max_mappings / 2;
+
+	qsort(work->run, work->nr_runs, sizeof(work->run[0]), scarce ? by_need : by_kind);
+	for (unsigned int i = 0; i < work->nr_runs;) {
+		unsigned int nr = max_u64(1, zero_runs(work, i));
+
+		commit_some(k, work, i, i + nr);
+		i += nr;
+	}
 }
 
 /* A block comes back. */

@@ -96,6 +96,16 @@ int window_home(struct window *w, gfn_t gfn, uint64_t nr, bool whole);
 /* Enter the pages of [gfn, gfn + nr), which exist, in the window's page tables. */
 void window_populate(struct window *w, gfn_t gfn, uint64_t nr);
 
+/*
+ * The page at gfn as the guest has it mapped, to be read while LOCK_GMEM is held and the page is
+ * private: it exists then, and so reading it cannot raise an event.  Reading a page through the
+ * alias would map it there too, one more entry to make and to take away again.
+ */
+static inline const uint8_t *window_page(const struct window *w, gfn_t gfn)
+{
+	return w->base + gfn_to_gpa(gfn);
+}
+
 /* Wake who waits for a fault in [gfn, gfn + nr). */
 void window_wake(struct window *w, gfn_t gfn, uint64_t nr);
 
