@@ -20,7 +20,8 @@
  *
  * The reserve.  A page that comes home needs a credit, and the guest is waiting for it.  So that it
  * need not wait for the machine, the first credits that merging frees are kept here, where nothing
- * but a break can have them.
+ * but a break can have them.  There are never more than pages away: private and reserve together
+ * never exceed what RAM is promised, and an absent page is not kept out for good by the reserve.
  *
  * The mappings.  Breaking a run in the middle takes two.  If they are not there, short runs
  * nearby are broken whole, which gives two back each, until they are.
@@ -254,11 +255,19 @@ static void commit_private(struct gmem *gm, const struct share_run *run, struct 
 	}
 }
 
-/* The first credits that merging frees are the reserve. */
-static void fill_reserve(struct gmem *gm)
+/* The first credits that merging frees are the reserve; it goes with the last pages away. */
+static void settle_reserve(struct gmem *gm)
 {
-	if (gm->reserve < RESERVE && gmem_take(gm, RESERVE - gm->reserve))
-		gm->reserve = RESERVE;
+	struct stage2_counters c;
+	uint64_t want;
+
+	stage2_counters(gm->s2, &c);
+	want = min_u64(RESERVE, c.pages[PG_SHARED] + c.pages[PG_ZERO]);
+	if (gm->reserve > want)
+		gmem_put(gm, gm->reserve - want);
+	else if (gm->reserve == want || !gmem_take(gm, want - gm->reserve))
+		return;
+	gm->reserve = want;
 }
 
 int share_commit(struct gmem *gm, const struct share_run *run, struct share_result *res)
@@ -276,7 +285,7 @@ int share_commit(struct gmem *gm, const struct share_run *run, struct share_resu
 		else
 			refuse(gm, &part, note_reason(gm->note[part.gfn]));
 	}
-	fill_reserve(gm);
+	settle_reserve(gm);
 	return 0;
 }
 
@@ -382,6 +391,7 @@ int share_forget(struct gmem *gm, gfn_t gfn, uint64_t nr)
 	stage2_lookup(gm->s2, gfn, &page);
 	let_go(gm, page.state, page.pfn, nr);
 	gmem_set(gm, gfn, nr, PG_ABSENT, 0);
+	settle_reserve(gm);
 	return 0;
 }
 
@@ -449,6 +459,8 @@ int share_bring_home(struct gmem *gm, gfn_t gfn, uint64_t nr)
 	err = come_home(gm, gfn, nr, &page, true);
 	if (err)
 		gmem_put(gm, nr);
+	else
+		settle_reserve(gm);
 	return err;
 }
 
@@ -466,7 +478,6 @@ int share_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in)
 		return err;
 	note_broken(gm, gfn, nr);
 	window_populate(&gm->window, gfn, nr);
-	fill_reserve(gm);
 	gm->streak_next = gfn + nr;
 	gm->stats.broken_pages += nr;
 	*in = (struct gfn_range){ gfn, gfn + nr };
