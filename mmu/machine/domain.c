@@ -288,26 +288,32 @@ void domain_record(const struct domain *d, struct machine_domain_record *r)
 	r->store_bytes = domain_store_bytes(d);
 }
 
+bool domain_has(const struct domain *d, uint64_t hash)
+{
+	const struct index_entry *e = index_find(&d->index, hash);
+
+	return e && (e->owner == INDEX_STABLE || hint_holder(d, e));
+}
+
 struct elsewhere {
 	const struct member *m;
-	const struct domain *other;
+	bool (*others_have)(void *ctx, uint64_t hash);
+	void *ctx;
 	uint64_t pages;
 };
 
 static void count_elsewhere(void *ctx, const struct index_entry *e)
 {
 	struct elsewhere *w = ctx;
-	const struct index_entry *there;
 
-	if (e->owner == INDEX_STABLE || hint_holder(w->m->domain, e) != w->m)
-		return;
-	there = index_find(&w->other->index, e->hash);
-	w->pages += there && (there->owner == INDEX_STABLE || hint_holder(w->other, there));
+	if (e->owner != INDEX_STABLE && hint_holder(w->m->domain, e) == w->m)
+		w->pages += w->others_have(w->ctx, e->hash);
 }
 
-uint64_t domain_elsewhere(const struct member *m, const struct domain *other)
+uint64_t domain_elsewhere(const struct member *m, bool (*others_have)(void *ctx, uint64_t hash),
+			  void *ctx)
 {
-	struct elsewhere w = { .m = m, .other = other };
+	struct elsewhere w = { .m = m, .others_have = others_have, .ctx = ctx };
 
 	index_each(&m->domain->index, count_elsewhere, &w);
 	return w.pages;

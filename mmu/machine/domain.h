@@ -94,8 +94,12 @@ void domain_record(const struct domain *d, struct machine_domain_record *record)
 uint64_t domain_index_bytes(const struct domain *d);
 uint64_t domain_store_bytes(const struct domain *d);
 
-/* How many of m's current hints have a hash that `other` has too. */
-uint64_t domain_elsewhere(const struct member *m, const struct domain *other);
+/* Is there a frame, or a current hint, with this hash? */
+bool domain_has(const struct domain *d, uint64_t hash);
+
+/* How many of m's current hints have a hash that others have too. */
+uint64_t domain_elsewhere(const struct member *m, bool (*others_have)(void *ctx, uint64_t hash),
+			  void *ctx);
 
 /* Number of faults; each is told to `expect` if the two numbers differ. */
 void domain_audit(const struct domain *d,

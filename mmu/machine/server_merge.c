@@ -218,13 +218,25 @@ void merge_serve(struct machine *m)
 	receive(m, t);
 }
 
+struct others {
+	const struct machine *m;
+	const struct domain *own;
+};
+
+static bool others_have(void *ctx, uint64_t hash)
+{
+	const struct others *o = ctx;
+	const struct domain *d;
+
+	TAILQ_FOREACH(d, &o->m->domains, link)
+		if (d != o->own && domain_has(d, hash))
+			return true;
+	return false;
+}
+
 uint64_t merge_elsewhere(const struct machine *m, const struct tenant *t)
 {
-	const struct domain *d;
-	uint64_t pages = 0;
+	struct others o = { m, t->member ? t->member->domain : NULL };
 
-	TAILQ_FOREACH(d, &m->domains, link)
-		if (t->member && d != t->member->domain)
-			pages += domain_elsewhere(t->member, d);
-	return pages;
+	return t->member ? domain_elsewhere(t->member, others_have, &o) : 0;
 }
