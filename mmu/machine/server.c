@@ -131,12 +131,17 @@ static void bury(struct machine *m)
 
 void machine_destroy(struct machine *m)
 {
+	struct domain *d;
+
 	if (!m)
 		return;
 	/* Nobody is told that a VM ended: none did. */
 	while (!TAILQ_EMPTY(&m->clients))
 		client_drop(m, TAILQ_FIRST(&m->clients), NULL);
 	m->config.log = NULL;
+	/* They go on with the frames that they share, as orphans: those must keep their bytes. */
+	TAILQ_FOREACH(d, &m->domains, link)
+		d->store.outlived = true;
 	while (!TAILQ_EMPTY(&m->tenants))
 		tenant_end(m, TAILQ_FIRST(&m->tenants));
 	assert(!m->ledger.committed_pages && !m->budget.used_pages);
