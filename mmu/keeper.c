@@ -11,7 +11,7 @@
  *              ^                                                                   |
  *              +-------------- 2, 4, 8 ... passes later ----------------------------+
  *
- * A slot is hot when a quarter of its private pages was written in each of several visits.  While a
+ * A slot is hot when a quarter of its pages was written in each of several visits.  While a
  * slot is watched its memory is mapped in 4 KiB pages by KVM, hence the rest.
  *
  * The pace.  Unless a number of pages a second was asked for, a pass is to take AIM_NS, and may use
@@ -128,6 +128,18 @@ static void unwatch(struct keeper *k, struct slot *s)
 	s->watched = false;
 }
 
+/* What is unique may not be any more: it was written, or others asked, and we were not told. */
+static void look_anew(struct keeper *k, const struct slot *s)
+{
+	uint8_t *note = k->gm->note;
+
+	lock(&k->gm->lock);
+	for (gfn_t g = s->range.start; g < s->range.end; g++)
+		if (note_reason(note[g]) == KEEPER_UNIQUE)
+			note[g] = note_with(note[g], KEEPER_NEW);
+	unlock(&k->gm->lock);
+}
+
 /* Begin watching where it makes sense.  True if any slot has just begun. */
 static bool watch_all(struct keeper *k, uint64_t pass)
 {
@@ -140,7 +152,10 @@ static bool watch_all(struct keeper *k, uint64_t pass)
 		if (s->watched || s->rest_until > pass || slot_is_absent(k, s))
 			continue;
 		s->watched = !log || !log->watch(log->ctx, i, true);
-		begun |= s->watched && log;
+		if (!s->watched || !log)
+			continue;
+		look_anew(k, s);
+		begun = true;
 	}
 	return begun;
 }
@@ -192,20 +207,46 @@ static void judge(struct keeper *k, struct slot *s, uint64_t pass)
 						 ? s->hot - HOT_VISITS + 1 : MAX_REST));
 }
 
+static bool is_interrupted(struct keeper *k)
+{
+	bool interrupted;
+
+	lock(&k->lock);
+	interrupted = k->mode != k->obeyed || k->quitting;
+	unlock(&k->lock);
+	return interrupted;
+}
+
+/* What was fetched and not looked at is for the next visit. */
+static void put_back(struct keeper *k, const struct slot *s, gfn_t from)
+{
+	lock(&k->gm->lock);
+	for (gfn_t g = from; g < s->range.end; g += 64)
+		k->gm->written[g / 64] |= k->bitmap[(g - s->range.start) / 64];
+	unlock(&k->gm->lock);
+}
+
 static void visit(struct keeper *k, struct slot *s, uint64_t pass)
 {
+	gfn_t end;
+
+	if (is_interrupted(k))
+		return;
 	if (!fetch(k, s)) {
 		unwatch(k, s);
 		return;
 	}
-	for (gfn_t at = s->range.start; at < s->range.end; at += QUIRE_BLOCK_PAGES) {
+	for (gfn_t at = s->range.start; at < s->range.end; at = end) {
 		uint64_t *written = &k->bitmap[(at - s->range.start) / 64];
-		gfn_t end = min_u64(s->range.end, at + QUIRE_BLOCK_PAGES);
-		uint64_t cpu = cpu_ns(), nr = scan_pages(k, at, end, written, pass);
+		uint64_t cpu = cpu_ns(), nr;
 
+		end = min_u64(s->range.end, align_down(at, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
+		nr = scan_pages(k, at, end, written, pass);
 		keep_pace(k, nr, cpu_ns() - cpu);
-		if (k->mode != k->obeyed || k->quitting)
+		if (is_interrupted(k)) {
+			put_back(k, s, end);
 			return;
+		}
 	}
 	judge(k, s, pass);
 }
@@ -326,12 +367,21 @@ static void end_pass(struct keeper *k, uint64_t pass)
 	unlock(&k->lock);
 }
 
+/* A machine that was not asked before knows none of our pages. */
+static void join(struct keeper *k)
+{
+	if (k->obeyed != KEEPER_ON || !link_join(k) || !k->unasked)
+		return;
+	for (unsigned int i = 0; i < k->nr_slots; i++)
+		look_anew(k, &k->slot[i]);
+	k->unasked = false;
+}
+
 static void run_pass(struct keeper *k)
 {
 	uint64_t pass = begin_pass(k);
 
-	if (k->obeyed == KEEPER_ON)
-		link_join(k);
+	join(k);
 	mark_tables(k);
 	if (watch_all(k, pass))
 		rest(k, is_hurried(k) ? HURRIED_NS : EPOCH_NS, true);

@@ -66,6 +66,7 @@ struct keeper {
 	struct block_work work;		/* [t] */
 
 	int link;			/* [t] to the machine, or -1 */
+	bool unasked;			/* [t] not all that is noted as unique was looked up there */
 	struct merge_msg msg;		/* [t] */
 	struct merge_frame *news;	/* [t] */
 	size_t nr_news, news_room;

@@ -35,6 +35,7 @@ void link_lose(struct keeper *k)
 	if (k->link >= 0)
 		close(k->link);
 	k->link = -1;
+	k->unasked = true;
 	__atomic_store_n(&k->stats.joined, 0, __ATOMIC_RELAXED);
 	lock(&k->gm->lock);
 	store_view_orphan(&k->gm->store);

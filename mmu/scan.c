@@ -168,7 +168,14 @@ void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t
 		work->run[work->nr_runs++] = (struct share_run){ gfn, 1, to, pfn };
 }
 
-/* What the machine said of those that were asked for, which are in order. */
+static void set_reason(struct keeper *k, gfn_t gfn, unsigned int reason)
+{
+	lock(&k->gm->lock);
+	k->gm->note[gfn] = note_with(k->gm->note[gfn], reason);
+	unlock(&k->gm->lock);
+}
+
+/* What the machine said of those that were asked for, which are in order; or of none. */
 static void take_answer(struct keeper *k, const struct candidates *c, struct block_work *work)
 {
 	const struct merge_frame *answer = k->msg.frame;
@@ -191,11 +198,10 @@ static void take_answer(struct keeper *k, const struct candidates *c, struct blo
 			if (pfn)
 				scan_add_page(work, gfn, PG_SHARED, pfn);
 		} else if (at < nr) {
-			unsigned int reason = reason_of(frame[at++]);
-
-			lock(&k->gm->lock);
-			k->gm->note[gfn] = note_with(k->gm->note[gfn], reason);
-			unlock(&k->gm->lock);
+			set_reason(k, gfn, reason_of(frame[at++]));
+		} else {
+			set_reason(k, gfn, KEEPER_UNIQUE);	/* as far as we may know */
+			k->unasked = true;
 		}
 	}
 }
