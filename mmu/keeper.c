@@ -383,8 +383,8 @@ static void run_pass(struct keeper *k)
 
 	join(k);
 	mark_tables(k);
-	if (watch_all(k, pass))
-		rest(k, is_hurried(k) ? HURRIED_NS : EPOCH_NS, true);
+	if (watch_all(k, pass) && !rest(k, EPOCH_NS, false))
+		rest(k, HURRIED_NS, true);
 	set_share(k);
 	for (unsigned int i = 0; i < k->nr_slots; i++) {
 		if (k->slot[i].watched)
@@ -441,7 +441,9 @@ static void *keeper_main(void *arg)
 			run_pass(k);
 		else if (changed || is_hurried(k))
 			stop_sharing(k);
-		rest(k, k->obeyed == KEEPER_OFF ? UINT32_MAX * 1000000ULL : EPOCH_NS, false);
+		else
+			link_take_news(k);	/* others still hear of pages that we looked up */
+		rest(k, k->obeyed == KEEPER_OFF ? AIM_NS : EPOCH_NS, false);
 	}
 	return NULL;
 }
@@ -488,7 +490,7 @@ int keeper_create(const struct keeper_config *config, struct keeper **out, struc
 	if (!k->config.hash)
 		k->config.hash = page_hash;
 	k->gm = config->gm;
-	k->mode = config->mode;
+	k->mode = k->obeyed = config->mode;
 	k->link = -1;
 	k->ns_per_page = FIRST_GUESS_NS;
 	lock_init(&k->lock, LOCK_KEEPER);
@@ -501,7 +503,9 @@ int keeper_create(const struct keeper_config *config, struct keeper **out, struc
 		return quire_fail(err, -ENOMEM, "no memory for the keeper");
 	}
 	k->stats.slots = k->nr_slots;
+	lock(&k->gm->lock);
 	k->gm->zero_reads = config->mode != KEEPER_OFF;
+	unlock(&k->gm->lock);
 	*out = k;
 	return 0;
 }

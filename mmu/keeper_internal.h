@@ -112,7 +112,7 @@ bool link_ask(struct keeper *k, int *descriptor);
 pfn_t link_frame(struct keeper *k, uint32_t frame);
 /* Give back the references that we do not need. */
 void link_flush(struct keeper *k);
-/* Pages of ours that others have too: merge them. */
+/* Pages of ours that others have too: merge them, or, if that is not wanted now, let them be. */
 void link_take_news(struct keeper *k);
 
 #endif

@@ -162,6 +162,19 @@ static int by_gfn(const void *a, const void *b)
 	return x->gfn < y->gfn ? -1 : x->gfn > y->gfn;
 }
 
+/* May this page be shared, as far as we know? */
+static bool is_welcome(struct keeper *k, gfn_t gfn)
+{
+	bool welcome;
+
+	if (k->obeyed != KEEPER_ON || !stage2_is_ram(k->gm->s2, gfn, 1))
+		return false;
+	lock(&k->gm->lock);
+	welcome = note_reason(k->gm->note[gfn]) != KEEPER_PAGE_TABLE;
+	unlock(&k->gm->lock);
+	return welcome;
+}
+
 /* The news of one block, from the i-th on.  Where the next begins. */
 static size_t serve_block(struct keeper *k, size_t i)
 {
@@ -178,7 +191,7 @@ static size_t serve_block(struct keeper *k, size_t i)
 		/* A page may have found two partners, one after the other: the first will do. */
 		if (!pfn)
 			continue;
-		if (again || !stage2_is_ram(k->gm->s2, n->gfn, 1)) {
+		if (again || !is_welcome(k, n->gfn)) {
 			lock(&k->gm->lock);
 			share_drop(k->gm, pfn, 1);
 			unlock(&k->gm->lock);
