@@ -596,11 +596,23 @@ static void count_reasons(struct gmem *gm, uint64_t *pages)
 		}
 }
 
+/* All counters, which the keeper's thread changes meanwhile. */
+static void copy_counters(const struct keeper_stats *from, struct keeper_stats *to)
+{
+	size_t first = offsetof(struct keeper_stats, full_scans);
+	const uint64_t *counter = (const void *)((const char *)from + first);
+	uint64_t *copy = (void *)((char *)to + first);
+
+	to->joined = __atomic_load_n(&from->joined, __ATOMIC_RELAXED);
+	for (size_t i = 0; i < (sizeof(*to) - first) / sizeof(*copy); i++)
+		copy[i] = __atomic_load_n(&counter[i], __ATOMIC_RELAXED);
+}
+
 void keeper_stats(struct keeper *k, struct keeper_stats *out)
 {
 	uint64_t span = k->gm->window.span >> QUIRE_PAGE_SHIFT;
 
-	*out = k->stats;
+	copy_counters(&k->stats, out);
 	lock(&k->lock);
 	out->mode = k->mode;
 	unlock(&k->lock);
@@ -609,6 +621,6 @@ void keeper_stats(struct keeper *k, struct keeper_stats *out)
 	count_reasons(k->gm, out->reason_pages);
 	out->metadata_bytes = sizeof(*k) + span + span / 8 +
 			      k->gm->dropped_room * sizeof(*k->gm->dropped) +
-			      k->news_room * sizeof(*k->news);
+			      __atomic_load_n(&k->news_room, __ATOMIC_RELAXED) * sizeof(*k->news);
 	unlock(&k->gm->lock);
 }

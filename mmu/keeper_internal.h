@@ -69,7 +69,7 @@ struct keeper {
 	bool unasked;			/* [t] not all that is noted as unique was looked up there */
 	struct merge_msg msg;		/* [t] */
 	struct merge_frame *news;	/* [t] */
-	size_t nr_news, news_room;
+	size_t nr_news, news_room;	/* [t] the latter [a] */
 
 	struct keeper_stats stats;	/* [a] but for what keeper_stats() fills in */
 };

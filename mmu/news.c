@@ -102,12 +102,29 @@ static bool fetch_segment(struct keeper *k, uint32_t number)
 	return !err;
 }
 
+static pfn_t known(struct keeper *k, uint32_t frame)
+{
+	pfn_t pfn;
+
+	lock(&k->gm->lock);
+	pfn = store_view_pfn(&k->gm->store, frame);
+	unlock(&k->gm->lock);
+	return pfn;
+}
+
+/*
+ * The last frame of a segment is followed by the first of another in our numbers, but not in any
+ * file: no run may go across, so the last is left out.
+ */
 pfn_t link_frame(struct keeper *k, uint32_t frame)
 {
-	pfn_t pfn = store_view_pfn(&k->gm->store, frame);
+	pfn_t pfn = 0;
 
-	if (!pfn && fetch_segment(k, frame >> MERGE_SEGMENT_SHIFT))
-		pfn = store_view_pfn(&k->gm->store, frame);
+	if (frame % MERGE_SEGMENT_FRAMES != MERGE_SEGMENT_FRAMES - 1) {
+		pfn = known(k, frame);
+		if (!pfn && fetch_segment(k, frame >> MERGE_SEGMENT_SHIFT))
+			pfn = known(k, frame);
+	}
 	if (!pfn)
 		give_back(k, &frame, 1);
 	return pfn;
@@ -124,7 +141,7 @@ static bool keep_news(struct keeper *k, const struct merge_frame *news, unsigned
 		if (!p)
 			return false;
 		k->news = p;
-		k->news_room = room;
+		__atomic_store_n(&k->news_room, room, __ATOMIC_RELAXED);
 	}
 	memcpy(k->news + k->nr_news, news, nr * sizeof(*news));
 	k->nr_news += nr;

@@ -254,6 +254,9 @@ static void commit_run(struct keeper *k, const struct block_work *work, unsigned
 	struct share_result res = { 0 };
 	uint64_t start;
 
+	/* A machine lost since it gave us these frames took our references, and maybe the segment. */
+	if (run->to == PG_SHARED && k->link < 0)
+		return;
 	lock(&k->gm->lock);
 	start = keeper_now();
 	bring_in_settle(k->gm, work->block, work->block + QUIRE_BLOCK_PAGES);
@@ -269,8 +272,13 @@ static void commit_run(struct keeper *k, const struct block_work *work, unsigned
 
 void scan_commit(struct keeper *k, struct block_work *work)
 {
+	bool scarce;
+
+	lock(&k->gm->lock);
+	scarce = k->gm->mappings > k->gm->max_mappings / 2;
+	unlock(&k->gm->lock);
 	/* When mappings are scarce the long runs go first: they save most for each. */
-	if (k->gm->mappings > k->gm->max_mappings / 2)
+	if (scarce)
 		qsort(work->run, work->nr_runs, sizeof(work->run[0]), by_length);
 	for (unsigned int i = 0; i < work->nr_runs; i++)
 		commit_run(k, work, i);

@@ -468,6 +468,7 @@ int share_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in)
 {
 	struct stage2_page page;
 	uint64_t nr = stage2_linear_run(gm->s2, gfn, gfn + max, &page);
+	enum page_state state;
 	int err;
 
 	nr = take_for_break(gm, nr);
@@ -476,6 +477,8 @@ int share_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in)
 	err = share_bring_home(gm, gfn, nr);
 	if (err)
 		return err;
+	/* The host may have run out of memory half way. */
+	nr = stage2_run(gm->s2, gfn, gfn + nr, &state);
 	note_broken(gm, gfn, nr);
 	window_populate(&gm->window, gfn, nr);
 	gm->streak_next = gfn + nr;
