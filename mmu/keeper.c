@@ -37,6 +37,7 @@
 #define HOT_VISITS	3u
 #define MAX_REST	6u		/* 2^n passes */
 #define COLLAPSES	8u		/* blocks put together in a pass */
+#define CREDITS_NS	20000000ULL	/* for the machine to answer: more credits, or none */
 #define FIRST_GUESS_NS	1500u		/* for a page, until it has been measured */
 
 const char *const keeper_reason_name[KEEPER_NR_REASONS] = {
@@ -401,10 +402,14 @@ static void run_pass(struct keeper *k)
 static void stop_sharing(struct keeper *k)
 {
 	uint64_t pass = begin_pass(k);
+	bool some;
 
 	for (unsigned int i = 0; i < k->nr_slots; i++)
 		unwatch(k, &k->slot[i]);
-	scan_unmerge(k);
+	/* Credits come in batches.  It is over when none came. */
+	for (unsigned int idle = 0; !scan_unmerge(k, &some) && idle < 2 && !is_interrupted(k);
+	     idle = some ? 0 : idle + 1)
+		rest(k, CREDITS_NS, true);
 	count_watched(k);
 	end_pass(k, pass);
 }
