@@ -132,7 +132,8 @@ unsigned int share_take_dropped(struct gmem *gm, uint32_t *out, unsigned int max
 
 	assert_held(&gm->lock);
 	gm->nr_dropped -= nr;
-	memcpy(out, gm->dropped + gm->nr_dropped, nr * sizeof(*out));
+	if (nr)
+		memcpy(out, gm->dropped + gm->nr_dropped, nr * sizeof(*out));
 	return nr;
 }
 
