@@ -385,7 +385,7 @@ static void note_broken(struct gmem *gm, gfn_t gfn, uint64_t nr)
 int share_forget(struct gmem *gm, gfn_t gfn, uint64_t nr)
 {
 	struct stage2_page page;
-	int err = window_home(&gm->window, gfn, nr, false);
+	int err = window_empty(&gm->window, gfn, nr);
 
 	if (err)
 		return err;

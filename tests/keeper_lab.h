@@ -430,6 +430,7 @@ static inline bool lab_reads_right(struct lab_vm *vm, gfn_t gfn, bool by_window)
 {
 	uint8_t page[QUIRE_PAGE_SIZE];
 
+	lab_inside = vm;
 	if (by_window)
 		memcpy(page, lab_hva(vm, gfn), sizeof(page));
 	else if (guest_read(vm->gm, gfn_to_gpa(gfn), page, sizeof(page)))

@@ -425,8 +425,8 @@ static void *live_and_die(void *arg)
 		l->lives++;
 		l->merged += lab_keeper(l->vm).merged_pages + lab_keeper(l->vm).zeroed_pages;
 		l->broken += lab_stats(l->vm).broken_pages;
-		if (!words_right(l) || gmem_audit(l->vm->gm, lab_report, NULL))
-			atomic_fetch_add(&l->wrong, 1);
+		atomic_fetch_add(&l->wrong, !words_right(l));
+		atomic_fetch_add(&l->wrong, gmem_audit(l->vm->gm, lab_report, NULL));
 		pthread_mutex_lock(&fate);
 		lab_vm_end(l->vm);
 		pthread_mutex_unlock(&fate);
