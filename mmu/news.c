@@ -143,7 +143,8 @@ static bool keep_news(struct keeper *k, const struct merge_frame *news, unsigned
 		k->news = p;
 		__atomic_store_n(&k->news_room, room, __ATOMIC_RELAXED);
 	}
-	memcpy(k->news + k->nr_news, news, nr * sizeof(*news));
+	if (nr)
+		memcpy(k->news + k->nr_news, news, nr * sizeof(*news));
 	k->nr_news += nr;
 	return true;
 }
@@ -225,7 +226,8 @@ void link_take_news(struct keeper *k)
 	if (k->link < 0)
 		return;
 	collect(k);
-	qsort(k->news, k->nr_news, sizeof(*k->news), by_gfn);
+	if (k->nr_news)
+		qsort(k->news, k->nr_news, sizeof(*k->news), by_gfn);
 	for (size_t i = 0; i < k->nr_news;)
 		i = serve_block(k, i);
 	k->nr_news = 0;
