@@ -189,7 +189,7 @@ static bool op_rare(struct lab_vm *v, gfn_t gfn)
 		lab_always(v, gfn, min_u64(100, NR - gfn), below(2));
 		return true;
 	case 4:
-		v->table[gfn] = !v->table[gfn];
+		__atomic_store_n(&v->table[gfn], !v->table[gfn], __ATOMIC_RELAXED);
 		return true;
 	case 5:
 		if (below(4))
@@ -338,12 +338,12 @@ static void *write_words(void *arg)
 		volatile uint64_t *word = (uint64_t *)lab_hva(l->vm, gfn) + w->me;
 		uint8_t *last = &l->word[w->me][gfn];
 
-		if (*word != *last)
+		if (lab_get(word) != *last)
 			atomic_fetch_add(&l->wrong, 1);
 		if (tap_random(&w->seed) % 4 == 0) {
 			*last = *last ? 0 : 1 + tap_random(&w->seed) % 2;
 			lab_log_write(l->vm, gfn);
-			*word = *last;
+			lab_set(word, *last);
 			lab_log_write(l->vm, gfn);
 		}
 		if (tap_random(&w->seed) % 64 == 0)
