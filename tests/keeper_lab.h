@@ -5,118 +5,22 @@
 /*
  * Keepers of several VMs and a real machine, in one process and without KVM.
  *
- * The machine runs in a thread, under a mutex that the test may take to look into it.  The guest of
- * a VM is the test's own threads, which touch the window.  What it knows of each page's content is
- * the model: everything else (frames, references, credits, reasons) is compared with that.
+ * The machine runs in a thread (keeper_machine.h).  The guest of a VM is the test's own threads, which
+ * touch the window.  What it knows of each page's content is the model: everything else (frames,
+ * references, credits, reasons) is compared with that.
  */
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include "../mmu/keeper_internal.h"
-#include "../mmu/machine/client.h"
 #include "../mmu/machine/credits.h"
-#include "../mmu/machine/server.h"
 #include "../mmu/ramfile.h"
+#include "keeper_machine.h"
 #include "tap.h"
-
-static inline void lab_report(void *ctx, const char *what)
-{
-	(void)ctx;
-	tap_note("audit: %s", what);
-}
-
-/* ---- the machine ---- */
-
-struct lab_machine {
-	struct machine *m;		/* [mutex] */
-	struct machine_client *client;	/* [asking] */
-	pthread_mutex_t mutex, asking;
-	pthread_t thread;
-	int wake;
-	atomic_bool stop;
-	uint64_t memory;
-};
-
-static struct lab_machine lab;
-
-static inline void *lab_serve(void *arg)
-{
-	(void)arg;
-	while (!atomic_load(&lab.stop)) {
-		struct pollfd p[2] = { { .fd = machine_fd(lab.m), .events = POLLIN },
-				       { .fd = lab.wake, .events = POLLIN } };
-		int timeout;
-
-		pthread_mutex_lock(&lab.mutex);
-		machine_serve(lab.m);
-		timeout = machine_timeout_ms(lab.m);
-		pthread_mutex_unlock(&lab.mutex);
-		poll(p, 2, timeout);
-	}
-	return NULL;
-}
-
-/* A machine with so much memory that patiently waits for it: nobody is killed or denied. */
-static inline void lab_machine_open(uint64_t memory)
-{
-	struct machine_config config = { .recall_ms = 120000 };
-	int pair[2];
-
-	ledger_defaults(&config.ledger, memory, 0);
-	config.ledger.mode = OVERCOMMIT_ALWAYS;
-	lab.memory = memory;
-	pthread_mutex_init(&lab.mutex, NULL);
-	pthread_mutex_init(&lab.asking, NULL);
-	lab.wake = eventfd(0, EFD_CLOEXEC);
-	atomic_store(&lab.stop, false);
-	if (machine_create(&config, &lab.m, NULL) ||
-	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) ||
-	    machine_adopt_control(lab.m, pair[0]))
-		tap_bail("no machine");
-	pthread_create(&lab.thread, NULL, lab_serve, NULL);
-	if (machine_client_create(pair[1], &lab.client, NULL))
-		tap_bail("no client");
-}
-
-/* It dies, whoever lives. */
-static inline void lab_machine_die(void)
-{
-	atomic_store(&lab.stop, true);
-	eventfd_write(lab.wake, 1);
-	pthread_join(lab.thread, NULL);
-	machine_client_destroy(lab.client);
-	machine_destroy(lab.m);
-	close(lab.wake);
-	pthread_mutex_destroy(&lab.mutex);
-	pthread_mutex_destroy(&lab.asking);
-}
-
-static inline struct machine_state lab_state(void)
-{
-	struct machine_state s;
-
-	pthread_mutex_lock(&lab.mutex);
-	machine_get_state(lab.m, &s);
-	pthread_mutex_unlock(&lab.mutex);
-	return s;
-}
-
-static inline unsigned int lab_machine_audit(void)
-{
-	unsigned int faults;
-
-	pthread_mutex_lock(&lab.mutex);
-	faults = machine_audit(lab.m, lab_report, NULL);
-	pthread_mutex_unlock(&lab.mutex);
-	return faults;
-}
 
 /* ---- a VM ---- */
 
@@ -430,21 +334,24 @@ LAB_GUEST static void lab_set(volatile uint64_t *word, uint64_t value)
 	*word = value;
 }
 
-/* The bits come before and after, as a log that stops the write until it has noted it would do. */
+/*
+ * The bits come before and after, as a log that stops the write until it has noted it would do.  It
+ * sees what the guest writes, and not what accessors do.
+ */
 static inline void lab_write(struct lab_vm *vm, gfn_t gfn, uint32_t content, bool by_window)
 {
 	uint64_t page[LAB_WORDS];
 
 	lab_fill(page, content);
-	lab_log_write(vm, gfn);
 	if (by_window) {
+		lab_log_write(vm, gfn);
 		lab_inside = vm;
 		lab_copy(lab_hva(vm, gfn), page);
 		lab_inside = NULL;
+		lab_log_write(vm, gfn);
 	} else {
 		vm->right &= !guest_write(vm->gm, gfn_to_gpa(gfn), page, sizeof(page));
 	}
-	lab_log_write(vm, gfn);
 	vm->content[gfn] = content;
 }
 
@@ -607,21 +514,6 @@ static inline bool lab_credits_agree(struct lab_vm *vm, unsigned int nr)
 	for (unsigned int i = 0; i < nr; i++)
 		held += vm[i].k ? credits_held(vm[i].credits) : 0;
 	return lab_state().credit_pages == held;
-}
-
-/* The end of a test: nothing is left. */
-static inline void lab_machine_close(void)
-{
-	struct machine_state s;
-
-	for (unsigned int i = 0; i < 5000 && lab_state().nr_vms; i++)
-		usleep(1000);
-	s = lab_state();
-	is_hex(s.nr_vms + s.nr_domains + s.store_pages + s.store_references, 0,
-	       "at the end there are no VMs, no domains, no frames, no references");
-	is_hex(s.free_pages, lab.memory, "and all memory is back");
-	is_hex(lab_machine_audit(), 0, "audit of the machine");
-	lab_machine_die();
 }
 
 #endif

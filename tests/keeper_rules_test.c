@@ -180,6 +180,20 @@ static void test_written_while_off(void)
 	end(2);
 }
 
+/* What devices write is in no log of the guest's writes. */
+static void test_written_by_accessors(void)
+{
+	start(2, small);
+	for (unsigned int v = 0; v < 2; v++)
+		write_all(&vm[v], 0, 100, 1000 * (v + 1), 1);
+	lab_rounds(vm, 2, 4);
+	for (gfn_t g = 0; g < 100; g++)
+		lab_write(&vm[0], g, 2000 + (uint32_t)g, false);
+	lab_rounds(vm, 2, 4);
+	is_hex(lab_pages(&vm[0], PG_SHARED), 100, "what the accessors wrote is found");
+	end(2);
+}
+
 /* Slots may begin in the middle of a block. */
 static void test_odd_slots(void)
 {
@@ -355,6 +369,7 @@ int main(int argc, char **argv)
 	test_hot_slot();
 	test_interrupted();
 	test_written_while_off();
+	test_written_by_accessors();
 	test_odd_slots();
 	test_no_log();
 	test_leaves();

@@ -168,9 +168,7 @@ static bool op_map(struct lab_vm *v, gfn_t gfn)
 	if (below(2))
 		lab_pass(v, 1);
 	v->content[gfn] = 1 + (uint32_t)below(CONTENTS);
-	lab_log_write(v, gfn);
 	lab_fill(iov.iov_base, v->content[gfn]);
-	lab_log_write(v, gfn);
 	guest_unmap_iov(v->gm);
 	return true;
 }
