@@ -60,6 +60,14 @@ bool gmem_take(struct gmem *gm, uint64_t pages)
 	return !credits || credits->take(credits->ctx, pages);
 }
 
+void gmem_ask(struct gmem *gm)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+
+	if (credits && credits->ask)
+		credits->ask(credits->ctx);
+}
+
 void gmem_put(struct gmem *gm, uint64_t pages)
 {
 	const struct gmem_credits *credits = gm->config.credits;

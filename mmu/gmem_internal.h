@@ -112,6 +112,9 @@ int gmem_wait(struct gmem *gm);
 /* Credits at hand for that many pages? */
 bool gmem_take(struct gmem *gm, uint64_t pages);
 
+/* More credits would be welcome, but nobody waits for them. */
+void gmem_ask(struct gmem *gm);
+
 /* Pages are gone: give their credits back.  Caller holds LOCK_GMEM. */
 void gmem_put(struct gmem *gm, uint64_t pages);
 

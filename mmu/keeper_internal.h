@@ -82,9 +82,10 @@ struct keeper {
 	struct block_work work;		/* [t] */
 
 	int link;			/* [t] to the machine, or -1 */
+	bool unasked;			/* [t] not all that is noted as unique was looked up there */
 	struct merge_msg msg;		/* [t] */
 	struct merge_frame *news;	/* [t] */
-	size_t nr_news, news_room;
+	size_t nr_news, news_room;	/* [t] the latter [a] */
 
 	struct keeper_stats stats;	/* [a] but for what keeper_stats() fills in */
 };
@@ -119,8 +120,9 @@ void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t
 /* Send the runs of a block away, one at a time, splitting its leaf if that is worth it. */
 void scan_commit(struct keeper *k, struct block_work *work);
 
-/* Make what is away private (shared) or absent (zero), as far as credits go.  False: not all. */
-bool scan_unmerge(struct keeper *k);
+/* Make what is away private (shared) or absent (zero), as far as credits go.  False: not all;
+ * *some says whether anything. */
+bool scan_unmerge(struct keeper *k, bool *some);
 
 /* news.c.  Connect if we are not; false: there is no machine now. */
 bool link_join(struct keeper *k);
@@ -132,7 +134,10 @@ void link_receive(struct keeper *k, struct flight *f);
 pfn_t link_frame(struct keeper *k, uint32_t frame);
 /* Give back the references that we do not need. */
 void link_flush(struct keeper *k);
-/* Pages of ours that others have too: merge them.  How many there were. */
+/*
+ * Pages of ours that others have too: merge them, or, if that is not wanted now, let them be.  How
+ * many there were.
+ */
 size_t link_take_news(struct keeper *k);
 
 #endif

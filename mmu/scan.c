@@ -68,15 +68,29 @@ static bool bit(const uint64_t *bitmap, uint64_t n)
 	return bitmap && bitmap[n / 64] >> n % 64 & 1;
 }
 
-/* Orphans of [gfn, gfn + nr) come home, if there are credits for them. */
-static bool adopt_orphans(struct keeper *k, gfn_t gfn, uint64_t nr, pfn_t pfn)
+/* Credits for nr pages, or for half of them, or ...: how many. */
+static uint64_t take_some(struct gmem *gm, uint64_t nr)
+{
+	while (nr && !gmem_take(gm, nr))
+		nr /= 2;
+	return nr;
+}
+
+/* The first pages of the run [gfn, gfn + nr), if they are orphans, come home: as many as there are
+ * credits for. */
+static uint64_t adopt_orphans(struct keeper *k, gfn_t gfn, uint64_t nr, pfn_t pfn)
 {
 	struct gmem *gm = k->gm;
 	uint32_t frame;
 
-	if (k->link < 0 || store_view_frame(&gm->store, pfn, &frame) || !gmem_take(gm, nr))
-		return false;
-	return !share_bring_home(gm, gfn, nr);
+	if (k->link < 0 || store_view_frame(&gm->store, pfn, &frame))
+		return 0;
+	nr = take_some(gm, nr);
+	if (!nr) {
+		gmem_ask(gm);
+		return 0;
+	}
+	return share_bring_home(gm, gfn, nr) ? 0 : nr;
 }
 
 static void choose(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *written, uint64_t pass,
@@ -88,8 +102,10 @@ static void choose(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *wri
 	for (gfn_t at = start; at < end;) {
 		struct stage2_page page;
 		uint64_t nr = stage2_linear_run(gm->s2, at, end, &page);
-		bool orphan = page.state == PG_SHARED && adopt_orphans(k, at, nr, page.pfn);
+		uint64_t adopted = page.state == PG_SHARED ? adopt_orphans(k, at, nr, page.pfn) : 0;
+		bool orphan = adopted;
 
+		nr = orphan ? adopted : nr;
 		for (gfn_t g = at; g < at + nr && (page.state == PG_PRIVATE || orphan); g++) {
 			if (!orphan && !is_candidate(k, g, bit(written, g - start), pass))
 				skipped++;
@@ -169,7 +185,14 @@ void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t
 		work->run[work->nr_runs++] = (struct share_run){ gfn, 1, to, pfn };
 }
 
-/* What the machine said of those that were asked for, which are in order. */
+static void set_reason(struct keeper *k, gfn_t gfn, unsigned int reason)
+{
+	lock(&k->gm->lock);
+	k->gm->note[gfn] = note_with(k->gm->note[gfn], reason);
+	unlock(&k->gm->lock);
+}
+
+/* What the machine said of those that were asked for, which are in order; or of none. */
 static void take_answer(struct keeper *k, const struct flight *f, struct block_work *work)
 {
 	const struct candidates *c = &f->candidates;
@@ -188,11 +211,10 @@ static void take_answer(struct keeper *k, const struct flight *f, struct block_w
 			if (pfn)
 				scan_add_page(work, gfn, PG_SHARED, pfn);
 		} else if (at < f->nr_answers) {
-			unsigned int reason = reason_of(f->answer[at++]);
-
-			lock(&k->gm->lock);
-			k->gm->note[gfn] = note_with(k->gm->note[gfn], reason);
-			unlock(&k->gm->lock);
+			set_reason(k, gfn, reason_of(f->answer[at++]));
+		} else {
+			set_reason(k, gfn, KEEPER_UNIQUE);	/* as far as we may know */
+			k->unasked = true;
 		}
 	}
 }
@@ -240,6 +262,9 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 	struct share_result res = { 0 };
 	uint64_t start;
 
+	/* A machine lost since it gave us these frames took our references, and maybe the segment. */
+	if (run->to == PG_SHARED && k->link < 0)
+		return;
 	lock(&k->gm->lock);
 	start = keeper_now();
 	bring_in_settle(k->gm, work->block, work->block + QUIRE_BLOCK_PAGES);
@@ -290,8 +315,11 @@ static int by_kind(const void *a, const void *b)
 
 void scan_commit(struct keeper *k, struct block_work *work)
 {
-	bool scarce = k->gm->mappings > k->gm->max_mappings / 2;
+	bool scarce;
 
+	lock(&k->gm->lock);
+	scarce = k->gm->mappings > k->gm->max_mappings / 2;
+	unlock(&k->gm->lock);
 	qsort(work->run, work->nr_runs, sizeof(work->run[0]), scarce ? by_need : by_kind);
 	for (unsigned int i = 0; i < work->nr_runs;) {
 		unsigned int nr = max_u64(1, zero_runs(work, i));
@@ -354,36 +382,43 @@ uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *wr
 
 /* ---- undoing ---- */
 
-/* One linear run that is away.  How much of it came home. */
+/* One linear run that is away.  How much of it, from the first page on, came home. */
 static uint64_t undo_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state state)
 {
 	if (state == PG_ZERO)
 		return share_forget(gm, gfn, nr) ? 0 : nr;
-	if (!gmem_take(gm, nr))
-		return 0;
-	if (share_bring_home(gm, gfn, nr))
+	nr = take_some(gm, nr);
+	if (!nr || share_bring_home(gm, gfn, nr))
 		return 0;
 	memset(gm->note + gfn, 0, nr);
 	return nr;
 }
 
-bool scan_unmerge(struct keeper *k)
+bool scan_unmerge(struct keeper *k, bool *some)
 {
 	struct gmem *gm = k->gm;
 	bool all = true;
 
+	*some = false;
+
 	for (unsigned int r = 0; r < gm->config.nr_ram; r++)
 		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
 			struct stage2_page page;
-			uint64_t nr;
+			uint64_t nr, undone;
 
 			lock(&gm->lock);
 			nr = stage2_linear_run(gm->s2, at, min_u64(at + 64, gm->ram[r].end), &page);
-			if (page.state == PG_SHARED || page.state == PG_ZERO)
-				all &= undo_run(gm, at, nr, page.state) == nr;
+			if (page.state == PG_SHARED || page.state == PG_ZERO) {
+				undone = undo_run(gm, at, nr, page.state);
+				all &= undone != 0;
+				*some |= undone != 0;
+				nr = undone ? undone : nr;
+			}
 			unlock(&gm->lock);
 			at += nr;
 		}
+	if (!all)
+		gmem_ask(gm);
 	link_flush(k);
 	return all;
 }

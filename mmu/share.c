@@ -134,7 +134,8 @@ unsigned int share_take_dropped(struct gmem *gm, uint32_t *out, unsigned int max
 
 	assert_held(&gm->lock);
 	gm->nr_dropped -= nr;
-	memcpy(out, gm->dropped + gm->nr_dropped, nr * sizeof(*out));
+	if (nr)
+		memcpy(out, gm->dropped + gm->nr_dropped, nr * sizeof(*out));
 	return nr;
 }
 
@@ -362,7 +363,7 @@ void share_commit_zero(struct gmem *gm, const struct share_run *run, unsigned in
 		commit_zero(gm, &run[i], at_once, res);
 	if (at_once)
 		window_protect(&gm->window, start, end - start, false);
-	fill_reserve(gm);
+	settle_reserve(gm);
 }
 
 int share_map_zero(struct gmem *gm, gfn_t gfn, uint64_t nr)
@@ -470,7 +471,7 @@ int share_forget(struct gmem *gm, gfn_t gfn, uint64_t nr)
 	int err;
 
 	stage2_lookup(gm->s2, gfn, &page);
-	err = page.pfn ? window_home(&gm->window, gfn, nr, false) : 0;
+	err = page.pfn ? window_empty(&gm->window, gfn, nr) : 0;
 	if (err)
 		return err;
 	let_go(gm, page.state, page.pfn, nr);
@@ -552,6 +553,7 @@ int share_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in)
 {
 	struct stage2_page page;
 	uint64_t nr = stage2_linear_run(gm->s2, gfn, gfn + max, &page);
+	enum page_state state;
 	int err;
 
 	nr = take_for_break(gm, nr);
@@ -560,6 +562,8 @@ int share_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in)
 	err = share_bring_home(gm, gfn, nr);
 	if (err)
 		return err;
+	/* The host may have run out of memory half way. */
+	nr = stage2_run(gm->s2, gfn, gfn + nr, &state);
 	note_broken(gm, gfn, nr);
 	window_populate(&gm->window, gfn, nr);
 	gm->streak_next = gfn + nr;

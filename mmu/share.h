@@ -51,9 +51,11 @@ struct share_result {
 bool share_has_room(const struct gmem *gm);
 
 /*
- * Send the pages of a run to PG_SHARED away as far as they are private, managed singly, and have the bytes of
+ * Send the pages of a run to PG_SHARED away as far as they are private, managed singly, and have the
+ * bytes of
  * their frames, and add to *res.  A shared run brings a reference for each of its frames; those
- * that are not used are dropped.  0, or -ENOMEM: no memory for our own books (none is, all stay).
+ * that are not used are dropped.  0, or -ENOMEM: no memory to note what is to be dropped (nothing
+ * changed; the machine counts the references until the VM ends).
  */
 int share_commit(struct gmem *gm, const struct share_run *run, struct share_result *res);
 

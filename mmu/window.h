@@ -93,6 +93,12 @@ int window_send_away(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t 
  */
 int window_home(struct window *w, gfn_t gfn, uint64_t nr, bool whole);
 
+/*
+ * The same for [gfn, gfn + nr) all holes, managed singly: no touch can slip through to the file, and
+ * make a page there that nobody knows of.  Whoever tries in that moment gets -EFAULT, as above.
+ */
+int window_empty(struct window *w, gfn_t gfn, uint64_t nr);
+
 /* Enter the pages of [gfn, gfn + nr), which exist, in the window's page tables. */
 void window_populate(struct window *w, gfn_t gfn, uint64_t nr);
 

@@ -139,6 +139,11 @@ static void put(void *ctx, uint64_t pages)
 	credits_put(((struct process *)ctx)->credits, pages);
 }
 
+static void ask(void *ctx)
+{
+	credits_ask(((struct process *)ctx)->credits);
+}
+
 static int join(void *ctx, int fd)
 {
 	return credits_join(((struct process *)ctx)->credits, fd);
@@ -164,7 +169,7 @@ static int get_credits(struct process *p, struct quire_error *err)
 	ret = credits_create(&config, &p->credits, err);
 	unlock(&p->lock);
 	p->gmem_credits = (struct gmem_credits){
-		.take = take, .wait = wait_for_credits, .put = put, .ctx = p,
+		.take = take, .wait = wait_for_credits, .put = put, .ask = ask, .ctx = p,
 	};
 	return ret;
 }

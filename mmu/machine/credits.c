@@ -352,6 +352,14 @@ int credits_join(struct credits *c, int fd)
 	return code;
 }
 
+void credits_ask(struct credits *c)
+{
+	lock(&c->lock);
+	if (c->held < c->config.promise_pages)
+		ask(c, 0, UINT64_MAX);
+	unlock(&c->lock);
+}
+
 bool credits_take(struct credits *c, uint64_t pages)
 {
 	bool enough;
