@@ -38,7 +38,7 @@ sub missing {
 
 # ---- processes ----
 
-my %child;	# pid => 1: to be ended whatever happens
+our %child;	# pid => 1: to be ended whatever happens
 END {
 	my $status = $?;
 	for (keys %child) { kill KILL => $_; waitpid $_, 0 }
@@ -63,6 +63,10 @@ sub start {
 	$child{$pid} = 1;
 	return { pid => $pid, base => $base };
 }
+
+# For processes that are forked elsewhere.
+sub adopt { $child{$_[0]} = 1 }
+sub forget { delete $child{$_[0]} }
 
 # Has it ended?  Then its status, else undef.
 sub ended {

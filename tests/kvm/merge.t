@@ -297,7 +297,8 @@ my ($m, $by_name) = check('merged', $frames, @vms);
 my $saved = sum(map { $before{$_->{name}} - blocks_of($_->{file}) } @vms) -
 	sum(map { blocks_of($_) } store_files($machine->{pid}));
 my $total = totals();
-is($saved, $total->{pages_sharing} + $total->{zero_pages}, "... the kernel has $saved pages more, as pages_sharing and zero_pages say");
+is($saved, $total->{pages_sharing} + $total->{zero_pages},
+	"... the kernel has $saved pages more, as pages_sharing and zero_pages say");
 is($total->{merge_mismatches}, 0, '... no frame had other bytes than its hash promised');
 cmp_ok($total->{reason_other_domain_pages}, '>', 0, '... some pages would be equal to those of another domain');
 
