@@ -365,6 +365,9 @@ static uint64_t begin_pass(struct keeper *k)
 
 static void end_pass(struct keeper *k, uint64_t pass)
 {
+	lock(&k->gm->lock);
+	store_view_sweep(&k->gm->store);
+	unlock(&k->gm->lock);
 	__atomic_store_n(&k->stats.cpu_ns, cpu_ns(), __ATOMIC_RELAXED);
 	lock(&k->lock);
 	k->passes_done = pass;

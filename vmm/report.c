@@ -191,6 +191,17 @@ static void put_faults(FILE *f, const struct gmem_stats *gs)
 	report_count(f, "EFAULTs repaired", gs->efaults);
 }
 
+/* Runs of merged pages take mappings, of which the kernel allows a process so many. */
+static void put_mappings(FILE *f, const struct gmem_stats *gs)
+{
+	report_count(f, "mappings", gs->mappings);
+	report_count(f, "  at most", gs->max_mappings);
+	report_count(f, "  refused to runs", gs->mapping_refusals);
+	report_count(f, "  won by un-sharing", gs->mapping_reliefs);
+	if (gs->mapping_refusals)
+		fputs("  some pages were not merged because vm.max_map_count is too small for it\n", f);
+}
+
 static void put_merging(FILE *f, const struct vm_info *info)
 {
 	const struct keeper_stats *k = &info->merge;
@@ -207,6 +218,7 @@ static void put_merging(FILE *f, const struct vm_info *info)
 	report_pages(f, "passed over", k->pages_skipped);
 	report_count(f, "mismatches", k->mismatches);
 	report_count(f, "2 MiB put together", k->collapsed_blocks);
+	put_mappings(f, &info->mem);
 	report_group(f, "private pages, and why they are not merged");
 	for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++)
 		report_pages(f, stats_reason_name(r, ' '), k->reason_pages[r]);
