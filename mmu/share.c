@@ -269,9 +269,12 @@ int share_commit(struct gmem *gm, const struct share_run *run, struct share_resu
 	for (uint64_t i = 0, nr; i < run->nr; i += nr) {
 		struct share_run part = { run->gfn + i, 0, run->to, run->pfn + i };
 		struct stage2_page page;
+		bool held;
 
-		nr = part.nr = stage2_linear_run(gm->s2, part.gfn, run->gfn + run->nr, &page);
-		if (page.state == PG_PRIVATE && page.level == 1)
+		nr = stage2_linear_run(gm->s2, part.gfn, run->gfn + run->nr, &page);
+		held = gmem_is_held(gm, part.gfn, &nr);
+		part.nr = nr;
+		if (page.state == PG_PRIVATE && page.level == 1 && !held)
 			commit_private(gm, &part, res);
 		else
 			refuse(gm, &part, note_reason(gm->note[part.gfn]));

@@ -188,10 +188,10 @@ static bool op_zero_run(gfn_t gfn)
 static bool op_drop(gfn_t gfn)
 {
 	uint64_t nr = min_u64(1 + tap_random(&rng) % 100, NR_PAGES - gfn);
-	int err = tap_random(&rng) % 2 ? gmem_drop(gm, gfn, nr) : gmem_balloon(gm, gfn, nr);
+	int err = tap_random(&rng) % 2 ? gmem_drop(gm, gfn, nr, NULL) : gmem_balloon(gm, gfn, nr, NULL);
 
 	if (tap_random(&rng) % 2)
-		gmem_unballoon(gm, gfn, min_u64(nr / 2 + 1, nr));
+		gmem_unballoon(gm, gfn, min_u64(nr / 2 + 1, nr), NULL);
 
 	for (uint64_t i = 0; i < nr; i++)
 		content[gfn + i] = 0;
@@ -363,7 +363,7 @@ static void test_exact(void)
 	create(GMEM_HUGE_NEVER);
 	for (gfn_t g = 0; g < 100; g++)
 		write_page(512 + g, 7 + (uint32_t)g, true);
-	gmem_drop(gm, 612, 12);
+	gmem_drop(gm, 612, 12, NULL);
 	is_hex(ramfile_pages(gm->window.ram_fd), 100, "100 pages");
 	lock(&gm->lock);
 	share_commit(gm, &run, &res);

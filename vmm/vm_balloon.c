@@ -59,7 +59,7 @@ static bool is_resident(void *ctx, gpa_t gpa, size_t len)
 
 static int on_give_back(void *ctx, gfn_t gfn, uint64_t nr)
 {
-	return gmem_drop(((struct vm *)ctx)->gm, gfn, nr);
+	return gmem_drop(((struct vm *)ctx)->gm, gfn, nr, NULL);
 }
 
 /* ---- KVM ---- */
