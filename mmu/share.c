@@ -131,7 +131,8 @@ unsigned int share_take_dropped(struct gmem *gm, uint32_t *out, unsigned int max
 
 	assert_held(&gm->lock);
 	gm->nr_dropped -= nr;
-	memcpy(out, gm->dropped + gm->nr_dropped, nr * sizeof(*out));
+	if (nr)
+		memcpy(out, gm->dropped + gm->nr_dropped, nr * sizeof(*out));
 	return nr;
 }
 
@@ -378,7 +379,7 @@ static void note_broken(struct gmem *gm, gfn_t gfn, uint64_t nr)
 int share_forget(struct gmem *gm, gfn_t gfn, uint64_t nr)
 {
 	struct stage2_page page;
-	int err = window_home(&gm->window, gfn, nr, false);
+	int err = window_home_empty(&gm->window, gfn, nr);
 
 	if (err)
 		return err;

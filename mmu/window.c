@@ -329,6 +329,24 @@ int window_home(struct window *w, gfn_t gfn, uint64_t nr, bool whole)
 	return err;
 }
 
+int window_home_empty(struct window *w, gfn_t gfn, uint64_t nr)
+{
+	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
+	int err;
+
+	if (mmap(w->base + start, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, w->ram_fd, start) ==
+	    MAP_FAILED)
+		return -errno;
+	madvise(w->base + start, bytes, MADV_DONTDUMP);
+	err = register_range(w, start, bytes, MISSING_WP);
+	if (!err && ramfile_next_data(w->ram_fd, start, start + bytes) < start + bytes)
+		err = ramfile_punch(w->ram_fd, start, bytes);
+	if (!err && mprotect(w->base + start, bytes, PROT_READ | PROT_WRITE))
+		err = -errno;
+	window_wake(w, gfn, nr);
+	return err;
+}
+
 int window_collapse(struct window *w, gfn_t gfn)
 {
 	return madvise(w->base + gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE, MADV_COLLAPSE) ? -EAGAIN : 0;

@@ -93,6 +93,14 @@ int window_send_away(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t 
  */
 int window_home(struct window *w, gfn_t gfn, uint64_t nr, bool whole);
 
+/*
+ * The same where the RAM file has nothing, for pages that shall be absent.  Between mapping and
+ * registering a touch raises no event, and puts a page into the file: so until then the mapping can
+ * only be read (a write gets -EFAULT or KVM_EXIT_MMIO), and what reads put there is punched again.
+ * 0; -ENOMEM.
+ */
+int window_home_empty(struct window *w, gfn_t gfn, uint64_t nr);
+
 /* Enter the pages of [gfn, gfn + nr), which exist, in the window's page tables. */
 void window_populate(struct window *w, gfn_t gfn, uint64_t nr);
 
