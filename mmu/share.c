@@ -270,14 +270,18 @@ static void settle_reserve(struct gmem *gm)
 int share_commit(struct gmem *gm, const struct share_run *run, struct share_result *res)
 {
 	assert_held(&gm->lock);
+	assert(run->to == PG_SHARED);
 	if (make_room(gm, 2 * run->nr))
 		return -ENOMEM;
 	for (uint64_t i = 0, nr; i < run->nr; i += nr) {
 		struct share_run part = { run->gfn + i, 0, run->to, run->pfn + i };
 		struct stage2_page page;
+		bool held;
 
-		nr = part.nr = stage2_linear_run(gm->s2, part.gfn, run->gfn + run->nr, &page);
-		if (page.state == PG_PRIVATE && page.level == 1)
+		nr = stage2_linear_run(gm->s2, part.gfn, run->gfn + run->nr, &page);
+		held = gmem_is_held(gm, part.gfn, &nr);
+		part.nr = nr;
+		if (page.state == PG_PRIVATE && page.level == 1 && !held)
 			commit_private(gm, &part, res);
 		else
 			refuse(gm, &part, note_reason(gm->note[part.gfn]));
@@ -331,7 +335,8 @@ static void commit_zero(struct gmem *gm, const struct share_run *run, bool is_pr
 
 	for (gfn_t at = run->gfn, end = at + run->nr; at < end;) {
 		uint64_t nr = stage2_linear_run(gm->s2, at, end, &page);
-		bool private = page.state == PG_PRIVATE && page.level == 1;
+		bool private = page.state == PG_PRIVATE && page.level == 1 &&
+			       !gmem_is_held(gm, at, &nr);
 
 		if (private && (is_protected || !window_protect(&gm->window, at, nr, true))) {
 			give_zeroes_up(gm, at, nr, res);

@@ -270,9 +270,9 @@ int window_make_whole(struct window *w, gfn_t gfn)
 	return 0;
 }
 
-int window_make_single(struct window *w, gfn_t gfn)
+int window_make_single(struct window *w, gfn_t gfn, uint64_t blocks)
 {
-	return register_range(w, gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE, MISSING_WP);
+	return register_range(w, gfn_to_gpa(gfn), blocks * QUIRE_BLOCK_SIZE, MISSING_WP);
 }
 
 void window_populate(struct window *w, gfn_t gfn, uint64_t nr)

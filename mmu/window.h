@@ -63,8 +63,8 @@ int window_fill_block(struct window *w, gfn_t gfn, unsigned int slot);
  */
 int window_make_whole(struct window *w, gfn_t gfn);
 
-/* The reverse.  0, or -ENOMEM (still whole). */
-int window_make_single(struct window *w, gfn_t gfn);
+/* The reverse, for so many blocks side by side.  0, or -ENOMEM (some may still be whole). */
+int window_make_single(struct window *w, gfn_t gfn, uint64_t blocks);
 
 /* Ask the kernel for a huge page behind a whole block.  0, -EAGAIN. */
 int window_collapse(struct window *w, gfn_t gfn);

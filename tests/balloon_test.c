@@ -1,154 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The balloon with a driver made by hand and a model in the place of memory, which writes down
- * what it is asked to do.
- */
+/* The balloon's queues of pages: inflate, deflate, reports; which queue is which; two threads. */
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include "../vmm/balloon_pfns.h"
-#include "../vmm/dev_balloon.h"
-#include "virtio_lab.h"
-
-#define F(name) (1ULL << BALLOON_F_##name)
-
-#define TARGET 0u
-#define ACTUAL 4u
-#define CMD_ID 8u
-#define POISON 12u
-
-static struct rig {
-	struct balloon *balloon;
-	char log[4096];		/* "I3+2 " for inflate(3, 2) ... */
-	int result;		/* of the operations */
-	bool armed;		/* the dirty log is on */
-	unsigned int announced;	/* queues given to arm */
-	uint64_t now;
-} r;
-
-static struct balloon_info info;
-
-static int note(char op, gfn_t gfn, uint64_t nr)
-{
-	size_t at = strlen(r.log);
-
-	snprintf(r.log + at, sizeof(r.log) - at, "%c%llu+%llu ", op, (unsigned long long)gfn,
-		 (unsigned long long)nr);
-	return r.result;
-}
-
-static int on_inflate(void *ctx, gfn_t gfn, uint64_t nr)
-{
-	(void)ctx;
-	return note('I', gfn, nr);
-}
-
-static int on_deflate(void *ctx, gfn_t gfn, uint64_t nr)
-{
-	(void)ctx;
-	return note('D', gfn, nr);
-}
-
-static int on_report(void *ctx, gfn_t gfn, uint64_t nr)
-{
-	(void)ctx;
-	return note('R', gfn, nr);
-}
-
-static void on_hint(void *ctx, gfn_t gfn, uint64_t nr)
-{
-	(void)ctx;
-	note('H', gfn, nr);
-}
-
-static bool hint_armed(void *ctx)
-{
-	(void)ctx;
-	return r.armed;
-}
-
-static void on_arm(void *ctx, unsigned int n, bool on)
-{
-	(void)ctx;
-	r.announced = on ? r.announced | 1u << n : r.announced & ~(1u << n);
-}
-
-static uint64_t now_ns(void *ctx)
-{
-	(void)ctx;
-	return r.now;
-}
-
-/* Say that r.log must be `want`, and begin a new one. */
-static void did(const char *want, const char *what)
-{
-	if (!ok(!strcmp(r.log, want), "%s", what))
-		tap_note("got \"%s\", wanted \"%s\"", r.log, want);
-	r.log[0] = '\0';
-}
-
-static void create(bool async)
-{
-	struct balloon_config config = {
-		.mem = lab_memory,
-		.memory = {
-			.inflate = on_inflate, .deflate = on_deflate, .report = on_report,
-			.hint_armed = hint_armed, .hint = on_hint,
-		},
-		.base = LAB_BASE, .stats_period_ns = 1000000000, .now_ns = now_ns,
-		.async_inflate = async, .set_irq = lab_set_irq, .arm = on_arm, .wake = lab_wake,
-	};
-
-	balloon_destroy(r.balloon);
-	lab = (struct lab){ .used_end = sizeof(lab.ram) };
-	r = (struct rig){ .armed = true, .now = 1000 };
-	if (balloon_create(&config, &lab.bus, &r.balloon))
-		tap_bail("cannot create the balloon");
-}
-
-/*
- * The device with these features and these queues of 64 in use (bit n: number n), queue n's rings
- * at pages 2n and 2n + 1.
- */
-static struct lab_queue queue[BALLOON_NR_QUEUES];
-
-static void drive(uint64_t features, unsigned int queues)
-{
-	if (!lab_negotiate(features | F_VERSION_1 | F_INDIRECT))
-		tap_bail("cannot negotiate %llx", (unsigned long long)features);
-	for (unsigned int n = 0; n < BALLOON_NR_QUEUES; n++)
-		if (queues & (1u << n))
-			queue[n] = lab_queue(n, 64, 2 * n);
-	lab_driver_ok();
-	lab.edges = 0;
-}
-
-static void start(uint64_t features, unsigned int queues)
-{
-	create(false);
-	drive(features, queues);
-}
-
-static uint32_t config(uint32_t offset)
-{
-	return reg(R_CONFIG + offset);
-}
-
-#define LIST 0xc000u		/* where the driver has its lists of PFNs: pages 12 to 15 */
-
-static gpa_t put_list(gpa_t gpa, const uint32_t *pfn, unsigned int nr)
-{
-	memcpy(lab.ram + gpa, pfn, nr * sizeof(pfn[0]));
-	return gpa;
-}
-
-#define SEND(n, ...)								\
-	do {									\
-		static const uint32_t list[] = { __VA_ARGS__ };			\
-		lab_add(&queue[n], put_list(LIST, list, ARRAY_SIZE(list)), sizeof(list), 0); \
-		lab_kick(&queue[n]);						\
-	} while (0)
+#include "balloon_lab.h"
 
 /* ---- features and queue numbers ---- */
 
@@ -270,6 +125,43 @@ static void runs(void)
 	balloon_info(r.balloon, &info);
 	ok(info.kept == 2 && info.failed == 2 && used_idx(&queue[0]) == 7,
 	   "pages that memory does not take now are kept and counted");
+}
+
+static void gives(int result, uint64_t gone, uint64_t already, uint64_t kept)
+{
+	r.result = result;
+	r.gone = (struct gmem_gone){ gone, already, kept };
+}
+
+/* Each page is counted as what became of it, whatever became of the rest of its run. */
+static void outcomes(void)
+{
+	start(F(REPORTING), 7);
+	is_hex(r.resets, 2, "memory hears of a reset, the first one too");
+	gives(-EAGAIN, 3, 1, 2);
+	SEND(0, 20, 21, 22, 23, 24, 25);
+	balloon_info(r.balloon, &info);
+	ok(info.inflated == 3 && info.duplicates == 1 && info.kept == 2 && !info.failed,
+	   "of six pages three are gone, one was, two stay for now");
+	gives(-ENOMEM, 2, 0, 1);
+	SEND(0, 20, 21, 22, 23, 24, 25);
+	balloon_info(r.balloon, &info);
+	ok(info.inflated == 5 && info.kept == 3 && info.failed == 3,
+	   "then two, one stays, and three were not tried");
+	gives(-EBUSY, 1, 0, 0);
+	SEND(0, 20, 21);
+	balloon_info(r.balloon, &info);
+	ok(info.inflated == 6 && info.kept == 4 && info.failed == 3, "what is busy stays for now");
+	gives(0, 1, 2, 0);
+	SEND(1, 20, 21, 22);
+	balloon_info(r.balloon, &info);
+	ok(info.deflated == 1 && info.duplicates == 3, "what was not in the balloon does not leave it");
+	gives(0, 5, 3, 0);
+	lab_add(&queue[2], 20 << 12, 8 << 12, D_WRITE);
+	lab_kick(&queue[2]);
+	balloon_info(r.balloon, &info);
+	ok(info.reported == 8 && info.duplicates == 3, "what is reported is reported, there or not");
+	r.log[0] = '\0';
 }
 
 /* Rings that share pages with other things, or cross from one to the next. */
@@ -443,208 +335,7 @@ static void poison(void)
 	did("R20+2 R25+1 R6+6 ", "a poison value that was not negotiated says nothing");
 }
 
-/* ---- the target, statistics, silence ---- */
-
-static void target(void)
-{
-	uint32_t generation;
-
-	start(0, 3);
-	generation = reg(R_GENERATION);
-	ok(!balloon_set_target(r.balloon, 10) && lab.edges == 1 && reg(R_ISR) == 2,
-	   "a target interrupts the driver");
-	ok(reg(R_GENERATION) != generation && config(TARGET) == 10, "which reads it");
-	ok(!balloon_set_target(r.balloon, 10) && lab.edges == 1, "the same again does not");
-	ok(balloon_set_target(r.balloon, 49) == -EINVAL && config(TARGET) == 10,
-	   "more than all of RAM is refused");
-	set_reg(R_CONFIG + ACTUAL, 7);
-	set_reg(R_CONFIG + TARGET, 99);
-	set_reg(R_CONFIG + CMD_ID, 99);
-	set_reg(R_CONFIG + 16, 99);
-	balloon_info(r.balloon, &info);
-	ok(info.target == 10 && info.actual == 7 && config(CMD_ID) == 0 && config(16) == 0,
-	   "a driver writes actual, and nothing that is not its own");
-	set_reg(R_STATUS, 0);
-	balloon_info(r.balloon, &info);
-	ok(info.target == 10 && info.actual == 0, "a reset empties the balloon, the target stays");
-	r.now = 5000;
-	drive(0, 3);
-	r.now += BALLOON_SILENT_NS;
-	balloon_info(r.balloon, &info);
-	ok(info.silent_since_ns == 5000, "a driver that never looks at the target is silent");
-	SEND(0, 20);
-	balloon_info(r.balloon, &info);
-	ok(info.silent_since_ns == 0, "until it inflates something");
-	balloon_set_target(r.balloon, 11);
-	config(TARGET);
-	r.now += BALLOON_SILENT_NS;
-	balloon_info(r.balloon, &info);
-	ok(info.silent_since_ns == 0, "one that reads the target is not, whatever it does then");
-}
-
-static void send_stats(unsigned int nr, uint64_t base)
-{
-	static const uint16_t tags[] = { 4, 5, 6, 10, 999, 4 };
-
-	for (unsigned int i = 0; i < nr; i++) {
-		uint64_t value = base + i;
-
-		memcpy(lab.ram + LIST + 10 * i, &tags[i], 2);
-		memcpy(lab.ram + LIST + 10 * i + 2, &value, 8);
-	}
-	lab_add(&queue[2], LIST, 10 * nr, 0);
-	lab_kick(&queue[2]);
-	balloon_info(r.balloon, &info);
-}
-
-static void statistics(void)
-{
-	create(false);
-	ok(balloon_refresh(r.balloon) == -ENOTCONN, "without a driver there is nobody to ask");
-	ok(balloon_tick(r.balloon) == UINT64_MAX, "nor anything to time");
-	lab.wakes = 0;
-	drive(F(STATS_VQ), 7);
-	ok(lab.wakes > 0, "a driver wakes the main loop");
-	is_hex(balloon_tick(r.balloon), 1000 + 1000000000, "which asks for statistics in a second");
-	send_stats(5, 100);
-	ok(info.nr_stats == 5 && info.stats_ns == 1000 && info.stat[0].tag == 4 &&
-	   info.stat[0].value == 100 && info.stat[4].tag == 999 && info.stat[4].value == 104,
-	   "statistics are kept, unknown ones too, with their time");
-	ok(!strcmp(balloon_stat_name(4), "free_memory") && !balloon_stat_name(999) &&
-	   !strcmp(balloon_stat_name(15), "direct_reclaims"), "known ones have names");
-	ok(used_idx(&queue[2]) == 0, "their buffer is held");
-	balloon_tick(r.balloon);
-	ok(used_idx(&queue[2]) == 0, "until it is time");
-	r.now += 1000000000;
-	balloon_tick(r.balloon);
-	ok(used_idx(&queue[2]) == 1 && (reg(R_ISR) & 1), "then it is returned, with an interrupt");
-	r.now += BALLOON_SILENT_NS - 1;
-	balloon_tick(r.balloon);
-	balloon_info(r.balloon, &info);
-	ok(info.silent_since_ns == 0, "a driver has some time to answer");
-	r.now++;
-	balloon_info(r.balloon, &info);
-	is_hex(info.silent_since_ns, 1000 + 1000000000, "after that it is silent, since then");
-	send_stats(6, 200);
-	ok(info.silent_since_ns == 0 && info.nr_stats == 5 && info.stat[0].value == 205,
-	   "it answers; of a tag that comes twice the last counts");
-	send_stats(1, 300);
-	ok(used_idx(&queue[2]) == 2 && info.nr_stats == 1 && info.driver == BALLOON_DRIVER,
-	   "of two buffers the older is returned");
-}
-
-static void statistics_limits(void)
-{
-	start(F(STATS_VQ), 7);
-	for (unsigned int i = 0; i < 100; i++)
-		put16(LIST + 10 * i, (uint16_t)i);
-	lab_add(&queue[2], LIST, 1005, 0);
-	lab_kick(&queue[2]);
-	balloon_info(r.balloon, &info);
-	ok(info.nr_stats == BALLOON_MAX_STATS && info.stat[31].tag == 31,
-	   "a hundred statistics: the first 32 are kept");
-	balloon_refresh(r.balloon);
-	lab.busy = true;
-	is_hex(balloon_tick(r.balloon), r.now + 10000000, "with the ring not there, in a moment again");
-	ok(used_idx(&queue[2]) == 0, "nothing is done");
-	lab.busy = false;
-	balloon_tick(r.balloon);
-	ok(used_idx(&queue[2]) == 1, "but then");
-	set_reg(R_STATUS, 0);
-	ok(balloon_tick(r.balloon) == UINT64_MAX, "without a driver there is nothing to time");
-}
-
-/* ---- hints ---- */
-
-static void hint_command(uint32_t id)
-{
-	put_list(LIST, &id, 1);
-	lab_add(&queue[2], LIST, 4, 0);
-	lab_kick(&queue[2]);
-}
-
-static void hint(gfn_t gfn, uint32_t pages)
-{
-	lab_add(&queue[2], gfn << 12, pages << 12, D_WRITE);
-	lab_kick(&queue[2]);
-}
-
-static enum balloon_hinting hinting(void)
-{
-	balloon_info(r.balloon, &info);
-	return info.hinting;
-}
-
-static void hints(void)
-{
-	create(false);
-	ok(balloon_hint_start(r.balloon) == -ENOTCONN, "a round needs a driver");
-	drive(F(FREE_PAGE_HINT), 7);
-	hint(20, 2);
-	did("", "a hint without a round says nothing");
-	r.armed = false;
-	ok(balloon_hint_start(r.balloon) == -EPERM && config(CMD_ID) == 0,
-	   "a round needs the dirty log");
-	r.armed = true;
-	lab.edges = 0;
-	ok(!balloon_hint_start(r.balloon) && config(CMD_ID) == 2 && lab.edges == 1 &&
-	   hinting() == BALLOON_HINT_ASKED, "a round is a command id, and an interrupt");
-	hint(20, 2);
-	did("", "a hint before the id is repeated says nothing");
-	hint_command(2);
-	hint(20, 2);
-	hint(25, 1);
-	did("H20+2 H25+1 ", "after it, it counts");
-	ok(hinting() == BALLOON_HINT_RUNNING && info.hinted == 3, "and is counted");
-	hint_command(77);
-	hint(20, 2);
-	did("", "hints for another round say nothing");
-	hint_command(2);
-	hint(20, 1);
-	hint_command(0);
-	hint(21, 1);
-	did("H20+1 ", "STOP ends them");
-	ok(hinting() == BALLOON_HINT_ENDED, "which is known");
-	hint_command(2);
-	hint(20, 1);
-	did("", "for this round");
-	ok(!balloon_hint_start(r.balloon) && config(CMD_ID) == 3, "the next has another id");
-	hint_command(2);
-	hint(20, 1);
-	did("", "the old id does not begin it");
-	hint_command(3);
-	r.armed = false;
-	hint(20, 1);
-	did("", "without the dirty log no hint counts");
-	r.armed = true;
-	balloon_hint_stop(r.balloon);
-	hint(20, 1);
-	ok(config(CMD_ID) == 0 && hinting() == BALLOON_HINT_OFF, "the host may stop");
-	did("", "and does not listen any more");
-	balloon_hint_start(r.balloon);
-	balloon_hint_done(r.balloon);
-	ok(config(CMD_ID) == 1 && hinting() == BALLOON_HINT_OFF, "or be done");
-	ok(used_idx(&queue[2]) == queue[2].idx, "every buffer was returned");
-}
-
 /* ---- the rest ---- */
-
-static void notifications(void)
-{
-	static const uint32_t pfn = 20;
-
-	create(true);
-	drive(F(REPORTING), 7);
-	is_hex(r.announced, 1, "asynchronously only the inflate queue");
-	lab_add(&queue[0], put_list(LIST, &pfn, 1), 4, 0);
-	balloon_notify(r.balloon, 0);
-	did("", "its notification");
-	balloon_tick(r.balloon);
-	did("I20+1 ", "is the main loop's to serve");
-	ok(lab.line, "with an interrupt");
-	set_reg(R_STATUS, 0);
-	is_hex(r.announced, 0, "a reset takes that back");
-}
 
 /* A vCPU inflates and answers while the main loop asks for things and looks. */
 #define ROUNDS 20000u
@@ -694,7 +385,6 @@ static void threads(void)
 	   used_idx(&queue[0]) == (uint16_t)ROUNDS && used_idx(&queue[2]) == 1 && !info.error,
 	   "and nothing is lost or done twice");
 }
-
 static void nothing_else_written(void)
 {
 	start(F(STATS_VQ) | F(REPORTING), 0xf);
@@ -704,24 +394,19 @@ static void nothing_else_written(void)
 	SEND(0, 20, 21, 22, 1, 99);
 	ok(lab.writes && !lab.far_writes, "the device writes to the used ring and nowhere else");
 }
-
 int main(int argc, char **argv)
 {
 	tap_init();
 	features();
 	numberings();
 	runs();
+	outcomes();
 	ring_pages();
 	framing();
 	budget();
 	sorting(tap_seed(argc, argv));
 	reports();
 	poison();
-	target();
-	statistics();
-	statistics_limits();
-	hints();
-	notifications();
 	threads();
 	nothing_else_written();
 	balloon_destroy(r.balloon);

@@ -135,7 +135,7 @@ static bool op_scatter(struct lab_vm *v)
 static bool op_drop(struct lab_vm *v, gfn_t gfn)
 {
 	uint64_t nr = min_u64(1 + below(100), NR - gfn);
-	int err = gmem_drop(v->gm, gfn, nr);
+	int err = gmem_drop(v->gm, gfn, nr, NULL);
 
 	memset(v->content + gfn, 0, nr * sizeof(*v->content));
 	return !err || err == -EAGAIN;

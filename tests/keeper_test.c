@@ -209,7 +209,7 @@ static void test_exact(void)
 	write_all(&vm[2], 0, 50, 9000, 1);
 	lab_rounds(vm, 3, 10);
 	check(3, "after writing");
-	gmem_drop(vm[0].gm, 0, 330);
+	gmem_drop(vm[0].gm, 0, 330, NULL);
 	memset(vm[0].content, 0, 330 * sizeof(*vm[0].content));
 	lab_always(&vm[0], 300, 20, false);
 	memset(vm[0].table, 0, NR);
@@ -349,7 +349,7 @@ static void test_off_without_credits(void)
 	left = lab_pages(&vm[0], PG_SHARED);
 	ok(left > 500 && left < 900, "off, and memory for few: %lu pages stay shared", (long)left);
 	ok(lab_all_right(&vm[0], false), "and are right");
-	gmem_drop(vm[2].gm, 0, hog);
+	gmem_drop(vm[2].gm, 0, hog, NULL);
 	memset(vm[2].content, 0, vm[2].nr * sizeof(*vm[2].content));
 	lab_pass(&vm[0], 2);
 	is_hex(lab_pages(&vm[0], PG_SHARED), 0, "with memory again a pass brings them home");

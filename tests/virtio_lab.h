@@ -23,7 +23,8 @@ static struct lab {
 	bool line;
 	unsigned int edges, wakes;
 	int write_error;	/* what writes fail with; 0: they do not */
-	bool busy;		/* writes would wait */
+	unsigned int held;	/* ranges */
+	int hold_error;
 	unsigned int writes, far_writes;	/* far: outside [used, used_end) */
 	gpa_t used, used_end;
 } lab;
@@ -56,14 +57,23 @@ static inline int lab_write(void *ctx, gpa_t gpa, const void *buf, size_t len)
 	return 0;
 }
 
-static inline bool lab_ready(void *ctx, gpa_t gpa, size_t len)
+static inline int lab_hold(void *ctx, gpa_t gpa, size_t len)
 {
 	(void)ctx;
-	return lab_in_ram(gpa, len) && !lab.busy;
+	if (!lab_in_ram(gpa, len))
+		return -EFAULT;
+	lab.held += !lab.hold_error;
+	return lab.hold_error;
+}
+
+static inline void lab_release(void *ctx, gpa_t gpa, size_t len)
+{
+	(void)ctx, (void)gpa, (void)len;
+	lab.held--;
 }
 
 static const struct virtio_memory lab_memory = {
-	.read = lab_read, .write = lab_write, .ready = lab_ready,
+	.read = lab_read, .write = lab_write, .hold = lab_hold, .release = lab_release,
 	.ram = lab_ranges, .nr_ram = 2,
 };
 

@@ -530,11 +530,8 @@ static void deferral(void)
 		lab_add(&q, DATA, 1, 0);
 	lab_kick(&q);
 	ok(used_idx(&q) == 2 && lab.wakes == 1, "a device that has had enough wakes the main loop");
-	lab.busy = true;
-	ok(virtio_poll(echo.virtio) && used_idx(&q) == 2,
-	   "which does nothing while the used ring is not resident");
-	lab.busy = false;
-	ok(virtio_poll(echo.virtio) && used_idx(&q) == 4, "goes on when it is");
+	is_hex(lab.held, 1, "for which the used ring is held");
+	ok(virtio_poll(echo.virtio) && used_idx(&q) == 4, "and which goes on");
 	ok(!virtio_poll(echo.virtio) && used_idx(&q) == 5, "and comes to the end");
 	ok(!virtio_poll(echo.virtio), "there is nothing more to do");
 
@@ -551,10 +548,23 @@ static void deferral(void)
 	   "a notification by another way is served, with an interrupt");
 	lab_add(&q, ~0ULL, 1, 0);
 	lab_kick(&q);
-	is_hex(echo.armed, 0, "a broken device is disarmed");
+	is_hex(echo.armed, 2, "a broken device stays armed, as the main loop may not change that");
 	virtio_defer(echo.virtio, 1);
+	is_hex(lab.held, 2, "and holds its rings");
 	set_reg(R_STATUS, 0);
 	ok(!virtio_poll(echo.virtio), "a reset forgets what was deferred");
+	is_hex(echo.armed, 0, "disarms it");
+	is_hex(lab.held, 0, "and lets go of the rings");
+	lab_negotiate(F_VERSION_1);
+	q = lab_queue(0, 8, 0);
+	is_hex(lab.held, 1, "a queue that is set up holds its ring");
+	set_reg(R_READY, 0);
+	is_hex(lab.held, 0, "until it is taken down");
+	lab.hold_error = -ENOSPC;
+	lab_queue(0, 8, 0);
+	ok((reg(R_STATUS) & S_NEEDS_RESET) && !reg(R_READY), "if it cannot be held there is no queue");
+	set_reg(R_STATUS, 0);
+	is_hex(lab.held, 0, "nor anything to let go of");
 }
 
 int main(void)

@@ -41,6 +41,7 @@ struct balloon {
 	struct balloon_info info;	/* [s] but for what balloon_info() fills in */
 	uint32_t hint_round;		/* [s] the last command id of a round */
 	uint64_t stats_asked_ns, target_asked_ns;	/* [s] and not answered since; 0: answered */
+	uint64_t paused_ns;		/* [s] when the guest was paused; 0: it runs */
 };
 
 static inline void balloon_count(struct balloon *b, uint64_t *counter, uint64_t pages)

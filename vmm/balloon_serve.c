@@ -13,8 +13,8 @@
  * refused.  Inflated pages are different: after deflating, the driver writes them itself (5.5.6.7).
  *
  * How much one turn may take is bounded, because the main loop may be the one to take it: a list
- * has at most MAX_LIST pages, and after BUDGET of them, or of ranges, the rest waits for
- * virtio_poll().  The loops over buffers end by themselves, because no buffer is returned before
+ * has at most MAX_LIST pages, and after BUDGET of them, or of pages in reports, or of hints, the rest
+ * waits for virtio_poll().  The loops over buffers end by themselves, because no buffer is returned before
  * the last is taken and more than the queue has breaks the queue.
  */
 #include <errno.h>
@@ -31,17 +31,25 @@ struct stat_entry {
 } __attribute__((packed));
 _Static_assert(sizeof(struct stat_entry) == 10, "as drivers have it");
 
-typedef int (*memory_op)(void *ctx, gfn_t gfn, uint64_t nr);
+typedef int (*memory_op)(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 
 /* ---- runs of pages ---- */
 
 static void operate(struct balloon *b, memory_op op, uint64_t *done, gfn_t gfn, uint64_t nr)
 {
-	int ret = op ? op(b->config.memory.ctx, gfn, nr) : 0;
+	/* What is reported is as good as gone if it was. */
+	uint64_t *already = done == &b->info.reported ? done : &b->info.duplicates;
+	struct gmem_gone gone = { 0 };
+	int ret = op(b->config.memory.ctx, gfn, nr, &gone);
+	bool later = ret == -EBUSY || ret == -EAGAIN;
 
+	nr -= gone.gone + gone.already + gone.kept;
 	lock(&b->state_lock);
-	b->info.operations += op != NULL;
-	*(!ret ? done : ret == -EBUSY || ret == -EAGAIN ? &b->info.kept : &b->info.failed) += nr;
+	b->info.operations++;
+	*done += gone.gone;
+	*already += gone.already;
+	b->info.kept += gone.kept + (later ? nr : 0);
+	b->info.failed += later ? 0 : nr;
 	unlock(&b->state_lock);
 }
 
@@ -153,13 +161,13 @@ static void report(struct balloon *b, const struct virtq_segment *s)
 		balloon_count(b, &b->info.refused, nr);
 	else
 		apply(b, b->config.memory.report, &b->info.reported, range.start, nr);
+	b->budget -= nr < b->budget ? (unsigned int)nr : b->budget;
 }
 
 static int take_report(struct balloon *b)
 {
 	for (unsigned int i = 0; i < b->chain.nr; i++)
 		report(b, &b->chain.segment[i]);
-	b->budget -= b->chain.nr < b->budget ? b->chain.nr : b->budget;
 	return 0;
 }
 

@@ -18,7 +18,8 @@
  *
  * Silence.  What the driver has been asked, and when, is remembered until it reacts: to a target,
  * by reading it, or with any inflate or deflate buffer; to a request for statistics, by sending
- * them.  Nobody waits for it; balloon_info() says since when it has not answered.
+ * them.  Nobody waits for it; balloon_info() says since when it has not answered.  The time that a
+ * guest is paused does not count.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -129,6 +130,7 @@ static void reset(void *dev)
 	b->info.hinting = BALLOON_HINT_OFF;
 	b->stats_asked_ns = b->target_asked_ns = 0;
 	unlock(&b->state_lock);
+	b->config.memory.reset(b->config.memory.ctx);
 }
 
 /* The driver can wait for an interrupt, and meanwhile its vCPU has better things to do. */
@@ -136,7 +138,8 @@ static bool async(void *dev, unsigned int n)
 {
 	const struct balloon *b = dev;
 
-	return b->config.async_inflate && b->role[n] == BALLOON_Q_INFLATE;
+	return (b->config.async_inflate && b->role[n] == BALLOON_Q_INFLATE) ||
+	       (b->config.async_report && b->role[n] == BALLOON_Q_REPORT);
 }
 
 /* ---- the configuration space ---- */
@@ -299,13 +302,34 @@ uint64_t balloon_tick(struct balloon *b)
 
 /* ---- what it said ---- */
 
-/* Since when, if that is long ago. */
+/* Since when, if that is long ago; a pause ends the count, and a resume moves what was asked. */
 static uint64_t silent_since(const struct balloon *b, uint64_t now)
 {
 	uint64_t stats = b->stats_asked_ns, target = b->target_asked_ns;
 	uint64_t since = stats && target ? min_u64(stats, target) : stats + target;
 
+	now = b->paused_ns ? max_u64(b->paused_ns, since) : now;
 	return since && now - since >= BALLOON_SILENT_NS ? since : 0;
+}
+
+static void move_asked(uint64_t *asked_ns, uint64_t from, uint64_t now)
+{
+	if (*asked_ns)
+		*asked_ns += now - max_u64(*asked_ns, from);
+}
+
+void balloon_pause(struct balloon *b, bool on)
+{
+	uint64_t now = b->config.now_ns(b->config.ctx);
+
+	lock(&b->state_lock);
+	if (!on && b->paused_ns) {
+		move_asked(&b->stats_asked_ns, b->paused_ns, now);
+		move_asked(&b->target_asked_ns, b->paused_ns, now);
+	}
+	if (!on || !b->paused_ns)
+		b->paused_ns = on ? now : 0;
+	unlock(&b->state_lock);
 }
 
 void balloon_info(struct balloon *b, struct balloon_info *out)

@@ -15,6 +15,7 @@
  * Threads: the driver is in vCPUs.  The functions below are for any thread and never wait, but for
  * balloon_tick(), which is the main loop's.
  */
+#include <quire/gmem.h>
 #include "virtio.h"
 
 struct balloon;
@@ -39,16 +40,19 @@ enum balloon_queue {
 };
 
 /*
- * Operations on [gfn, gfn + nr), which is RAM.  They return 0; -EBUSY or -EAGAIN: the pages stay
- * for now, which is counted; any other error counts as failed.  Called with the device's lock.
+ * Operations on [gfn, gfn + nr), which is RAM, as gmem_balloon, gmem_unballoon and gmem_drop (gmem.h):
+ * *gone, zero before, says what became of the pages.  Of those that it leaves out, after -EBUSY or
+ * -EAGAIN all count as kept, after any other error as failed.  Called with the device's lock.
  */
 struct balloon_memory {
 	/* The guest gave the pages up: what is in them is lost. */
-	int (*inflate)(void *ctx, gfn_t gfn, uint64_t nr);
-	/* The guest will use them again.  NULL: nothing to do, the touch will tell. */
-	int (*deflate)(void *ctx, gfn_t gfn, uint64_t nr);
+	int (*inflate)(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
+	/* The guest will use them again. */
+	int (*deflate)(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 	/* The pages are free just now, and zero is as good as what is in them. */
-	int (*report)(void *ctx, gfn_t gfn, uint64_t nr);
+	int (*report)(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
+	/* The driver starts over: whatever it had given up is the guest's again. */
+	void (*reset)(void *ctx);
 	/*
 	 * Hinting, see dev_balloon.c.  Is every write of the guest recorded?  NULL: never, and the
 	 * feature does not exist.
@@ -65,7 +69,7 @@ struct balloon_config {
 	uint64_t base;			/* of the registers */
 	uint64_t stats_period_ns;	/* 0: statistics come only when balloon_refresh() asks */
 	uint64_t (*now_ns)(void *ctx);	/* CLOCK_MONOTONIC */
-	bool async_inflate;		/* virtio_ops.async for inflate and deflate */
+	bool async_inflate, async_report;	/* virtio_ops.async for these queues */
 	/* As in struct virtio_config. */
 	void (*set_irq)(void *ctx, bool level);
 	void (*arm)(void *ctx, unsigned int n, bool on);
@@ -84,6 +88,9 @@ uint64_t balloon_tick(struct balloon *b);
 
 /* A notification of queue n came by another way than its register. */
 void balloon_notify(struct balloon *b, unsigned int n);
+
+/* The guest is paused, or goes on: that time does not count as silence.  Main loop. */
+void balloon_pause(struct balloon *b, bool on);
 
 /* ---- asking the guest ---- */
 
@@ -139,10 +146,10 @@ struct balloon_info {
 	uint64_t actual;		/* in the balloon, by the driver's own account */
 	uint64_t requested;		/* named in inflate buffers, whatever became of them */
 	uint64_t inflated, deflated, reported;
-	uint64_t duplicates;		/* named twice in one go, taken once */
+	uint64_t duplicates;		/* named twice: in one go, or inflated or deflated already */
 	uint64_t refused;		/* not RAM, part of the rings, or would not read as poison */
-	uint64_t kept;			/* in runs that could not be given back just now */
-	uint64_t failed;		/* in runs that could not be given back at all */
+	uint64_t kept;			/* could not be given back just now */
+	uint64_t failed;		/* could not be given back at all */
 	uint64_t hinted;
 	uint64_t operations;		/* calls of struct balloon_memory that these took */
 

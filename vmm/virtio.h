@@ -15,8 +15,8 @@
  * reset.  Nothing but that device is affected.
  *
  * Threads.  vCPUs come through the registers and may wait for guest memory.  The main loop comes
- * through virtio_poll() and never waits: it does nothing while a vCPU is inside the device, nor
- * when the rings are not resident; then it is told to come again.
+ * through virtio_poll() and never waits: it does nothing while a vCPU is inside the device, and is told
+ * to come again; and the used rings, which is all that is written, are held resident.
  *
  *   LOCK_VIRTIO		registers and queues; held while a vCPU accesses guest memory
  *   LOCK_VIRTIO_STATE	the interrupt; what a device publishes.  Nobody waits with it
@@ -35,8 +35,9 @@ struct virtio_memory {
 	/* As guest_read and guest_write (gmem.h): may wait, 0 or -errno. */
 	int (*read)(void *ctx, gpa_t gpa, void *buf, size_t len);
 	int (*write)(void *ctx, gpa_t gpa, const void *buf, size_t len);
-	/* Would a write to [gpa, gpa + len) be done without waiting? */
-	bool (*ready)(void *ctx, gpa_t gpa, size_t len);
+	/* As gmem_hold and gmem_release: until then a write there does not wait. */
+	int (*hold)(void *ctx, gpa_t gpa, size_t len);
+	void (*release)(void *ctx, gpa_t gpa, size_t len);
 	void *ctx;
 	const struct gfn_range *ram;	/* what there is: sorted, disjoint */
 	unsigned int nr_ram;
@@ -87,8 +88,11 @@ struct virtq_cursor {
  * -EPROTO: the driver broke a rule; others as struct virtio_memory's functions.
  */
 
-/* Take the queue into use as num, desc, avail and used say.  In a vCPU: brings the used ring in. */
+/* Take the queue into use as num, desc, avail and used say.  In a vCPU: holds the used ring. */
 int virtq_start(struct virtq *q);
+
+/* Out of use: lets go of it. */
+void virtq_stop(struct virtq *q);
 
 /*
  * Take the next buffer.  1: here it is; 0: there is none, and the driver has been asked to notify
@@ -105,9 +109,6 @@ int virtq_push(struct virtq *q, uint16_t head, uint32_t written);
 
 /* Since the last call: does the driver want an interrupt for what was returned?  1, 0 or < 0. */
 int virtq_wants_interrupt(struct virtq *q);
-
-/* Would returning buffers be done without waiting? */
-bool virtq_resident(const struct virtq *q);
 
 /* The first run of pages of q's own rings that meets [start, end).  False: none does. */
 bool virtq_ring_pages(const struct virtq *q, gfn_t start, gfn_t end, struct gfn_range *out);

@@ -162,12 +162,14 @@ static void disarm(struct virtio *v)
 	v->armed = 0;
 }
 
-/* The driver broke a rule: stop, and say so. */
+/*
+ * The driver broke a rule: stop, and say so.  Queues stay armed until the reset: this may be the main
+ * loop, which must not wait for vCPUs as a change of KVM's bus does, nor may change it.
+ */
 static void needs_reset(struct virtio *v, const char *why)
 {
 	bool running = virtio_running(v);
 
-	disarm(v);
 	atomic_store(&v->error, why);
 	atomic_fetch_or(&v->status, STATUS_NEEDS_RESET);
 	atomic_fetch_add(&v->generation, 1);
@@ -199,24 +201,18 @@ void virtio_defer(struct virtio *v, unsigned int n)
 		v->config.wake(v->config.ctx);
 }
 
-/* One turn of a deferred queue, unless it would have to wait for memory. */
-static void serve_deferred(struct virtio *v, unsigned int n)
-{
-	if (v->queue[n].ready && !virtq_resident(&v->queue[n]))
-		return;
-	atomic_fetch_and(&v->deferred, ~(1u << n));
-	serve(v, n);
-}
-
 bool virtio_poll(struct virtio *v)
 {
+	unsigned int due;
+
 	if (!atomic_load(&v->deferred))
 		return false;
 	if (!lock_try(&v->lock))
 		return true;
+	due = atomic_exchange(&v->deferred, 0);
 	for (unsigned int n = 0; n < v->config.ops->nr_queues; n++)
-		if (atomic_load(&v->deferred) & (1u << n))
-			serve_deferred(v, n);
+		if (due & (1u << n))
+			serve(v, n);
 	unlock(&v->lock);
 	return atomic_load(&v->deferred);
 }
@@ -238,8 +234,10 @@ static void reset(struct virtio *v)
 	v->device_sel = v->driver_sel = v->queue_sel = 0;
 	v->features = 0;
 	v->beyond = false;
-	for (unsigned int n = 0; n < VIRTIO_MAX_QUEUES; n++)
+	for (unsigned int n = 0; n < VIRTIO_MAX_QUEUES; n++) {
+		virtq_stop(&v->queue[n]);
 		v->queue[n] = (struct virtq){ .mem = v->config.mem };
+	}
 	acknowledge(v, ~0u);
 }
 
@@ -338,7 +336,7 @@ static uint32_t read_reg(struct virtio *v, uint32_t reg)
 static void write_ready(struct virtio *v, struct virtq *q, uint32_t value)
 {
 	if (!(value & 1)) {
-		q->ready = false;
+		virtq_stop(q);
 		return;
 	}
 	if (q->ready)

@@ -145,11 +145,6 @@ bool virtq_ring_pages(const struct virtq *q, gfn_t start, gfn_t end, struct gfn_
 	return found;
 }
 
-bool virtq_resident(const struct virtq *q)
-{
-	return q->mem->ready(q->mem->ctx, q->used, used_bytes(q));
-}
-
 /* ---- into use ---- */
 
 static int check_ring(struct virtq *q, gpa_t gpa, uint64_t bytes, uint64_t align)
@@ -159,6 +154,20 @@ static int check_ring(struct virtq *q, gpa_t gpa, uint64_t bytes, uint64_t align
 	if (!virtio_in_ram(q->mem, gpa, bytes))
 		return broken(q, "a ring outside RAM");
 	return 0;
+}
+
+static int hold(struct virtq *q)
+{
+	int ret = q->mem->hold(q->mem->ctx, q->used, used_bytes(q));
+
+	return ret ? no_memory(q, ret) : 0;
+}
+
+void virtq_stop(struct virtq *q)
+{
+	if (q->ready)
+		q->mem->release(q->mem->ctx, q->used, used_bytes(q));
+	q->ready = false;
 }
 
 int virtq_start(struct virtq *q)
@@ -173,11 +182,13 @@ int virtq_start(struct virtq *q)
 		ret = check_ring(q, q->avail, avail_bytes(q), 2);
 	if (!ret)
 		ret = check_ring(q, q->used, used_bytes(q), 4);
-	/* The driver has zeroed these two places; touching both brings the ring in. */
+	/* The driver has zeroed these two places. */
 	if (!ret)
 		ret = put(q, q->used, zero, sizeof(zero));
 	if (!ret)
 		ret = put(q, avail_event(q), zero, sizeof(zero[0]));
+	if (!ret)
+		ret = hold(q);
 	if (ret)
 		return ret;
 	q->next_avail = q->next_used = q->told = q->armed = q->in_flight = 0;

@@ -44,22 +44,39 @@ static int on_write(void *ctx, gpa_t gpa, const void *buf, size_t len)
 	return guest_write(((struct vm *)ctx)->gm, gpa, buf, len);
 }
 
-static bool is_resident(void *ctx, gpa_t gpa, size_t len)
+static int on_hold(void *ctx, gpa_t gpa, size_t len)
 {
-	gfn_t gfn = gpa_to_gfn(gpa), end = gpa_to_gfn(gpa + len - 1) + 1;
-	uint8_t state;
-
-	for (; gfn < end; gfn++) {
-		gmem_states(((struct vm *)ctx)->gm, gfn, 1, &state);
-		if ((state & ~GMEM_STATE_LARGE) != PG_PRIVATE)
-			return false;
-	}
-	return true;
+	return gmem_hold(((struct vm *)ctx)->gm, gpa, len);
 }
 
-static int on_give_back(void *ctx, gfn_t gfn, uint64_t nr)
+static void on_release(void *ctx, gpa_t gpa, size_t len)
 {
-	return gmem_drop(((struct vm *)ctx)->gm, gfn, nr);
+	gmem_release(((struct vm *)ctx)->gm, gpa, len);
+}
+
+static int on_inflate(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone)
+{
+	return gmem_balloon(((struct vm *)ctx)->gm, gfn, nr, gone);
+}
+
+static int on_deflate(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone)
+{
+	return gmem_unballoon(((struct vm *)ctx)->gm, gfn, nr, gone);
+}
+
+static int on_report(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone)
+{
+	return gmem_drop(((struct vm *)ctx)->gm, gfn, nr, gone);
+}
+
+static void on_reset(void *ctx)
+{
+	struct vm *vm = ctx;
+	struct gmem_stats stats;
+
+	gmem_stats(vm->gm, &stats);
+	for (unsigned int i = 0; i < vm->nr_ram && stats.s2.pages[PG_BALLOONED]; i++)
+		gmem_unballoon(vm->gm, vm->ram[i].start, vm->ram[i].end - vm->ram[i].start, NULL);
 }
 
 /* ---- KVM ---- */
@@ -83,7 +100,10 @@ static void on_arm(void *ctx, unsigned int n, bool on)
 		.flags = KVM_IOEVENTFD_FLAG_DATAMATCH | (on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN),
 	};
 
-	atomic_store(&vm->doorbell_queue, n);
+	if (on)
+		atomic_fetch_or(&vm->doorbell_queues, 1u << n);
+	else
+		atomic_fetch_and(&vm->doorbell_queues, ~(1u << n));
 	(void)ioctl(vm->kvm.vm_fd, KVM_IOEVENTFD, &io);
 }
 
@@ -102,10 +122,20 @@ static uint64_t on_now(void *ctx)
 
 void vm_balloon_ring(struct vm *vm)
 {
+	unsigned int queues = atomic_load(&vm->doorbell_queues);
 	uint64_t rings;
 
-	if (read(vm->doorbell_fd, &rings, sizeof(rings)) == sizeof(rings))
-		balloon_notify(vm->balloon, atomic_load(&vm->doorbell_queue));
+	if (read(vm->doorbell_fd, &rings, sizeof(rings)) != sizeof(rings))
+		return;
+	for (unsigned int n = 0; queues >> n; n++)
+		if (queues & (1u << n))
+			balloon_notify(vm->balloon, n);
+}
+
+void vm_balloon_pause(struct vm *vm, bool on)
+{
+	if (vm->balloon)
+		balloon_pause(vm->balloon, on);
 }
 
 uint64_t vm_balloon_tick(struct vm *vm)
@@ -127,14 +157,19 @@ int vm_balloon_create(struct vm *vm)
 	bool irqchip = vm->config.irqchip;
 	struct balloon_config config = {
 		.mem = {
-			.read = on_read, .write = on_write, .ready = is_resident, .ctx = vm,
+			.read = on_read, .write = on_write, .hold = on_hold,
+			.release = on_release, .ctx = vm,
 			.ram = vm->ram, .nr_ram = vm->nr_ram,
 		},
-		.memory = { .inflate = on_give_back, .report = on_give_back, .ctx = vm },
+		.memory = {
+			.inflate = on_inflate, .deflate = on_deflate, .report = on_report,
+			.reset = on_reset, .ctx = vm,
+		},
 		.base = QUIRE_BALLOON_BASE,
 		.stats_period_ns = STATS_PERIOD_NS,
 		.now_ns = on_now,
 		.async_inflate = irqchip,
+		.async_report = irqchip && vm->config.hugepages == GMEM_HUGE_NEVER,
 		.set_irq = irqchip ? on_irq : NULL,
 		.arm = irqchip ? on_arm : NULL,
 		.wake = on_wake,

@@ -52,8 +52,8 @@ struct vm {
 	struct text_port *text_port;	/* [I] */
 	struct dev_exit dev_exit;	/* [I] */
 	struct balloon *balloon;	/* [I] NULL: none */
-	int doorbell_fd;		/* [I] eventfd: the balloon's asynchronous queue; or -1 */
-	atomic_uint doorbell_queue;	/* [a] its number */
+	int doorbell_fd;		/* [I] eventfd: the balloon's asynchronous queues; or -1 */
+	atomic_uint doorbell_queues;	/* [a] bit n: queue n is one */
 	struct console console;
 	int wake_fd;			/* [I] eventfd: look at the world again */
 	int signal_fd;			/* [I] */
@@ -103,6 +103,9 @@ void vm_balloon_destroy(struct vm *vm);
 /* Main loop: doorbell_fd is readable; do what is due, and say when to come again. */
 void vm_balloon_ring(struct vm *vm);
 uint64_t vm_balloon_tick(struct vm *vm);
+
+/* Main loop: the guest is paused, or goes on. */
+void vm_balloon_pause(struct vm *vm, bool on);
 
 /* Main loop, or after it. */
 enum vm_state vm_state(struct vm *vm);

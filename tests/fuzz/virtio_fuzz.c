@@ -72,19 +72,27 @@ static int fuzz_write(void *ctx, gpa_t gpa, const void *buf, size_t len)
 	return lab_write(ctx, gpa, buf, len);
 }
 
-static int on_pages(gfn_t gfn, uint64_t nr, bool hint)
+static void on_pages(gfn_t gfn, uint64_t nr, bool hint)
 {
-	static const int results[] = { 0, -EAGAIN, -EBUSY, -ENOMEM };
-
 	must(nr > 0 && nr <= LAB_PAGES && lab_in_ram(gfn << 12, nr << 12), "a run that is no RAM");
 	must(hint || !has_ring_page(gfn, nr), "a run with a page of a ring");
-	return results[(gfn ^ now) % 4];
 }
 
-static int operation(void *ctx, gfn_t gfn, uint64_t nr)
+static int operation(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone)
+{
+	static const int results[] = { 0, -EAGAIN, -EBUSY, -ENOMEM };
+	int result = results[(gfn ^ now) % 4];
+
+	(void)ctx;
+	on_pages(gfn, nr, false);
+	gone->gone = result ? nr / 2 : nr;
+	gone->kept = result == -EAGAIN ? nr - nr / 2 : 0;
+	return result;
+}
+
+static void on_reset(void *ctx)
 {
 	(void)ctx;
-	return on_pages(gfn, nr, false);
 }
 
 static void on_hint(void *ctx, gfn_t gfn, uint64_t nr)
@@ -116,10 +124,10 @@ static void create(void)
 {
 	struct balloon_config config = {
 		.mem = lab_memory,
-		.memory = { .inflate = operation, .deflate = operation, .report = operation,
+		.memory = { .inflate = operation, .deflate = operation, .report = operation, .reset = on_reset,
 			    .hint_armed = hint_armed, .hint = on_hint },
 		.base = LAB_BASE, .stats_period_ns = 1000, .now_ns = now_ns,
-		.async_inflate = true, .set_irq = lab_set_irq, .arm = on_arm,
+		.async_inflate = true, .async_report = true, .set_irq = lab_set_irq, .arm = on_arm,
 	};
 
 	config.mem.write = fuzz_write;
@@ -260,7 +268,7 @@ static void host(struct input *in)
 	case 3: balloon_hint_stop(balloon); break;
 	case 4: balloon_hint_done(balloon); break;
 	case 5: balloon_notify(balloon, (what >> 3) % BALLOON_NR_QUEUES); break;
-	case 6: armed = what & 8; lab.busy = what & 16; break;
+	case 6: armed = what & 8; break;
 	default: lab.write_error = what & 8 ? -EDQUOT : 0;
 	}
 }
