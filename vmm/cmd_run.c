@@ -464,7 +464,7 @@ static int build_fdt(struct run *run, struct quire_error *err)
 		.bootargs = run->cmdline,
 		.tsc_khz = 1,
 		.setup_ns = 1,
-		.balloon = run->vm_config.balloon != BALLOON_OFF,
+		.balloon = run->vm_config.balloon != VM_BALLOON_OFF,
 	};
 	int ret = fdt_build(&config, &run->fdt, &run->fdt_bytes);
 
@@ -554,7 +554,7 @@ int cmd_run(int argc, char **argv)
 		return QUIRE_STATUS_HOST;
 	}
 	run->vm_config = (struct vm_config){
-		.ram_bytes = DEFAULT_RAM, .nr_vcpus = 1, .merge = KEEPER_ON, .balloon = BALLOON_AUTO,
+		.ram_bytes = DEFAULT_RAM, .nr_vcpus = 1, .merge = KEEPER_ON, .balloon = VM_BALLOON_AUTO,
 	};
 	run->launch.copies = 1;
 	run->ratio = -1;

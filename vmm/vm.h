@@ -25,10 +25,10 @@ struct sandbox_keep;
 #define VM_DOMAIN_MAX 47
 
 /* Is there a balloon, and who says how large it should be? */
-enum balloon_mode {
-	BALLOON_OFF,		/* no device */
-	BALLOON_MANUAL,		/* the user */
-	BALLOON_AUTO,		/* the machine's policy */
+enum vm_balloon_mode {
+	VM_BALLOON_OFF,		/* no device */
+	VM_BALLOON_MANUAL,		/* the user */
+	VM_BALLOON_AUTO,		/* the machine's policy */
 };
 
 struct vm_config {
@@ -40,7 +40,7 @@ struct vm_config {
 	enum keeper_mode merge;
 	uint64_t merge_pages_per_s;	/* pace of the keeper; 0: automatic */
 	const char *domain;		/* to tell, at most VM_DOMAIN_MAX bytes; NULL: its own */
-	enum balloon_mode balloon;
+	enum vm_balloon_mode balloon;
 	uint64_t timeout_ns;		/* from vm_run on; 0: none */
 	uint64_t start_ns;		/* CLOCK_MONOTONIC when the process began */
 	const struct gmem_credits *credits;	/* borrowed; NULL: no limit but the host's */
@@ -108,7 +108,7 @@ struct vcpu_state {
 };
 
 struct gmem *vm_gmem(struct vm *vm);
-struct balloon *vm_balloon(struct vm *vm);	/* NULL: BALLOON_OFF */
+struct balloon *vm_balloon(struct vm *vm);	/* NULL: VM_BALLOON_OFF */
 unsigned int vm_nr_vcpus(const struct vm *vm);
 
 /*
