@@ -165,7 +165,10 @@ int gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t 
 
 		if (stop > gfn) {
 			gmem_set(gm, gfn, stop - gfn, to, pfn + (gfn - start));
-			gmem_put(gm, stop - gfn);
+			if (to == PG_BALLOONED)
+				gmem_give(gm, stop - gfn);
+			else
+				gmem_put(gm, stop - gfn);
 		}
 		gfn = stop + 1;
 	}

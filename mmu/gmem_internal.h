@@ -114,6 +114,7 @@ bool gmem_take(struct gmem *gm, uint64_t pages);
 
 /* Pages are gone: give their credits back.  Caller holds LOCK_GMEM. */
 void gmem_put(struct gmem *gm, uint64_t pages);
+void gmem_give(struct gmem *gm, uint64_t pages);	/* not wanted soon */
 
 int pager_start(struct gmem *gm, struct quire_error *err);
 void pager_stop(struct gmem *gm);

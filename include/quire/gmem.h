@@ -38,6 +38,8 @@ struct gmem_credits {
 	int (*wait)(void *ctx, uint64_t need, uint64_t want);
 	/* Put back.  Never blocks; called with the lock held. */
 	void (*put)(void *ctx, uint64_t pages);
+	/* The same for pages that will not be wanted soon.  NULL: put. */
+	void (*give)(void *ctx, uint64_t pages);
 	void *ctx;
 };
 
