@@ -23,6 +23,7 @@ struct sandbox_keep;
 #define VM_MAX_VCPUS 255	/* APIC ids have eight bits, and 255 means everyone */
 #define VM_NAME_MAX  63
 #define VM_DOMAIN_MAX 47
+#define VM_BALLOON_STATS 32
 
 /* Is there a balloon, and who says how large it should be? */
 enum vm_balloon_mode {
@@ -52,6 +53,12 @@ struct vm_config {
 	int watch_fd;
 	void (*on_watch)(void *ctx);
 	void (*on_ending)(void *ctx);
+	/*
+	 * In every round of the main loop of a VM with a balloon: whatever has to do with it.  Returns
+	 * when it wants to be called again at the latest (CLOCK_MONOTONIC, UINT64_MAX: not by the
+	 * clock).  May be NULL.
+	 */
+	uint64_t (*on_balloon)(void *ctx, struct vm *vm);
 	/* As keeper_config's; from the keeper's thread.  NULL: there is never a machine. */
 	int (*join)(void *ctx, int fd);
 	void *ctx;
@@ -101,6 +108,9 @@ bool vm_is_stuck(const struct vm *vm);
 __attribute__((format(printf, 3, 4)))
 bool vm_end(struct vm *vm, int status, const char *fmt, ...);
 
+/* Make the main loop look around.  Any thread. */
+void vm_wake(struct vm *vm);
+
 /* A vCPU's registers, read by its own thread between two entries of the guest. */
 struct vcpu_state {
 	struct kvm_regs regs;
@@ -125,6 +135,24 @@ enum vm_state {
 	VM_NR_STATES
 };
 
+/* The balloon.  Pages, but where it says otherwise; balloon_info() has the details. */
+struct vm_balloon_info {
+	uint32_t mode;			/* enum vm_balloon_mode; if it is off, there is no more */
+	uint32_t manual;		/* the target was set by hand, or waits to be */
+	uint32_t driver;		/* enum balloon_driver */
+	uint32_t nr_stats;
+	uint64_t features;
+	uint64_t silent_ns;		/* for how long the driver has not answered; 0: it does */
+	uint64_t target, actual;
+	uint64_t requested, inflated, deflated, reported;
+	uint64_t duplicates, refused, kept, failed, hinted;
+	uint64_t operations;		/* a count */
+	uint64_t stats_age_ns;		/* of the guest's statistics, if there are any: */
+	struct {
+		uint64_t tag, value;
+	} stat[VM_BALLOON_STATS];
+};
+
 struct vm_info {
 	char name[VM_NAME_MAX + 1];
 	uint32_t pid;
@@ -146,6 +174,7 @@ struct vm_info {
 	char domain[VM_DOMAIN_MAX + 1];	/* "": it merges with itself only */
 	struct keeper_stats merge;	/* the reasons add up to mem's private pages */
 	uint64_t merge_passes;		/* keeper_passes_done() */
+	struct vm_balloon_info balloon;
 };
 
 /* In the main loop or after vm_run. */
@@ -166,6 +195,10 @@ void vm_resume(struct vm *vm);
 /* keeper_set_mode(), and keeper_request_pass().  Main loop only. */
 void vm_set_merge(struct vm *vm, enum keeper_mode mode);
 uint64_t vm_merge_pass(struct vm *vm);
+
+/* The balloon's target, and whether somebody set it by hand.  Main loop only. */
+void vm_set_balloon(struct vm *vm, uint64_t pages, bool manual);
+bool vm_balloon_is_manual(const struct vm *vm);
 
 /* End the VM in order, as SIGTERM does. */
 void vm_stop(struct vm *vm);

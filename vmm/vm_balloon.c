@@ -57,7 +57,17 @@ static bool is_resident(void *ctx, gpa_t gpa, size_t len)
 	return true;
 }
 
-static int on_give_back(void *ctx, gfn_t gfn, uint64_t nr)
+static int on_inflate(void *ctx, gfn_t gfn, uint64_t nr)
+{
+	return gmem_balloon(((struct vm *)ctx)->gm, gfn, nr);
+}
+
+static int on_deflate(void *ctx, gfn_t gfn, uint64_t nr)
+{
+	return gmem_unballoon(((struct vm *)ctx)->gm, gfn, nr);
+}
+
+static int on_report(void *ctx, gfn_t gfn, uint64_t nr)
 {
 	return gmem_drop(((struct vm *)ctx)->gm, gfn, nr);
 }
@@ -130,7 +140,8 @@ int vm_balloon_create(struct vm *vm)
 			.read = on_read, .write = on_write, .ready = is_resident, .ctx = vm,
 			.ram = vm->ram, .nr_ram = vm->nr_ram,
 		},
-		.memory = { .inflate = on_give_back, .report = on_give_back, .ctx = vm },
+		.memory = { .inflate = on_inflate, .deflate = on_deflate, .report = on_report,
+			    .ctx = vm },
 		.base = QUIRE_BALLOON_BASE,
 		.stats_period_ns = STATS_PERIOD_NS,
 		.now_ns = on_now,
