@@ -76,6 +76,16 @@ void gmem_put(struct gmem *gm, uint64_t pages)
 		credits->put(credits->ctx, pages);
 }
 
+void gmem_give(struct gmem *gm, uint64_t pages)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+
+	if (credits && credits->give && pages)
+		credits->give(credits->ctx, pages);
+	else
+		gmem_put(gm, pages);
+}
+
 int gmem_wait(struct gmem *gm)
 {
 	const struct gmem_credits *credits = gm->config.credits;

@@ -18,6 +18,15 @@
 
 /* ---- private pages ---- */
 
+/* What a guest gave up it will not want soon: others may have it. */
+static void put_or_give(struct gmem *gm, uint64_t pages, enum page_state to)
+{
+	if (to == PG_BALLOONED)
+		gmem_give(gm, pages);
+	else
+		gmem_put(gm, pages);
+}
+
 /* What the host kept was zeroed by it, and stays private.  How many pages went. */
 static uint64_t move_holes(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn)
 {
@@ -30,7 +39,7 @@ static uint64_t move_holes(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_stat
 
 		if (stop > gfn) {
 			gmem_set(gm, gfn, stop - gfn, to, pfn ? pfn + (gfn - start) : 0);
-			gmem_put(gm, stop - gfn);
+			put_or_give(gm, stop - gfn, to);
 			gone += stop - gfn;
 		}
 		gfn = stop + 1;
@@ -88,7 +97,7 @@ uint64_t gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, p
 
 	if (!err) {
 		gmem_set(gm, gfn, end - gfn, to, pfn);
-		gmem_put(gm, end - gfn);
+		put_or_give(gm, end - gfn, to);
 		return end - gfn;
 	}
 	split(gm, gfn, end, true);

@@ -125,6 +125,7 @@ void gmem_ask(struct gmem *gm);
 
 /* Pages are gone: give their credits back.  Caller holds LOCK_GMEM. */
 void gmem_put(struct gmem *gm, uint64_t pages);
+void gmem_give(struct gmem *gm, uint64_t pages);	/* not wanted soon */
 
 int pager_start(struct gmem *gm, struct quire_error *err);
 void pager_stop(struct gmem *gm);
