@@ -205,7 +205,9 @@ static inline void lab_vm_memory(struct lab_vm *vm)
 	struct quire_error err;
 	int ram_fd;
 
-	vm->hooks = (struct gmem_credits){ lab_take, lab_wait, lab_put, lab_ask, vm };
+	vm->hooks = (struct gmem_credits){
+		.take = lab_take, .wait = lab_wait, .put = lab_put, .ask = lab_ask, .ctx = vm,
+	};
 	if (gmem_create(&config, &vm->gm, &err) || gmem_start(vm->gm, &err)) {
 		if (geteuid() != 0)
 			tap_skip_all("%s", err.text);

@@ -63,7 +63,7 @@ sub guest {
 my $machine = background($Quire::quire, 'machine', "--socket=$address", "--memory=${memory}M", '--overcommit=1');
 for (1 .. 250) { last if account(); sleep 0.02 }
 
-my @balloon = ('balloon', "seconds=$seconds", 'touch=1000', 'dirty=6144', 'zero=1500', 'reuse=1');
+my @balloon = ("balloon", "seconds=" . ($seconds + 8), 'touch=1000', 'dirty=6144', 'zero=1500', 'reuse=1');
 my @inflating = map { guest($_, @balloon, 'delay=500') } 'auto', 'never', 'auto';
 my @others = (guest('auto', 'stress', $seconds, 'pages=5000', "seed=$seed"),
 	guest('never', 'churn', 1, 5000, 'rate=0', "seconds=$seconds"));
