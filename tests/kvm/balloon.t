@@ -31,7 +31,7 @@ for my $how ('--irqchip=off', '--irqchip=on', '-c 2', '--irqchip=off --sandbox=o
 	     '--irqchip=on --sandbox=off', '--hugepages=never') {
 	($status, $out) = run($how);
 	is($status, 11, "$how: pages given up read as zero, their neighbours are as they were");
-	is(number('dropped_pages'), 6, '... and six left the host');
+	is(number('ballooned_pages'), 6, '... and six left the host');
 	$exits{$how} = number('mmio_exits');
 }
 ok($exits{'--irqchip=off'} > 0, "without an interrupt controller a notification is an exit");
