@@ -56,7 +56,7 @@ sub account {
 
 sub guest {
 	my ($huge, @words) = @_;
-	return Quire->new(['-m', "${mib}M", "--hugepages=$huge", "--machine=$address", '--domain=storm',
+	return Quire->new(['-m', "${mib}M", "--hugepages=$huge", "--machine=$address", '--domain=storm', '--balloon-min=4M',
 		'--merge-rate=1000000000', '--irqchip=' . (qw(on off))[rand 2]], @words);
 }
 
