@@ -249,8 +249,10 @@ run_guests('scat', 2, 24, ['--merge=off'], fill('scat', 9, 'order=scatter'));
 
 my $ready = grep { says($_, qr/hold: ready/, $_->{copies}, 60) } @runs;
 is($ready, scalar @runs, 'all guests are ready');
-my ($text, $status) = quire('pause', names(@vms));
-is($status, 0, '... and paused') or diag $text;
+# A vCPU that is just then waiting for memory cannot be stopped at once.
+my ($text, $status);
+sub pause_all { my @names = @_; return until_true(20, sub { ($text, $status) = quire('pause', @names); !$status }) }
+ok(pause_all(names(@vms)), '... and paused') or diag $text;
 diag sprintf '%.1f s: paused', time - $begin;
 find_processes();
 my $odd = '';
@@ -398,9 +400,8 @@ my $settled = until_true(20, sub {
 	return !grep { $_->{reason_new_pages} } @$by_name{qw(on-1 on-2 leaf-1 leaf-2)};
 });
 ok($settled, 'the keepers have looked at all pages');
-($text, $status) = quire('pause', @merging, 'opt1');
+ok(pause_all(@merging, 'opt1'), '... paused') or diag $text;
 diag sprintf '%.1f s: paused again', time - $begin;
-is($status, 0, '... paused') or diag $text;
 merge_now(@merging);
 ($m, $by_name) = account();
 for my $vm (grep { $_->{name} =~ /^(?:on|leaf|opt)/ } @vms) {
@@ -426,20 +427,23 @@ for my $vm (@looked) {
 	$vm->{digest} = pages_of($vm->{file}, $vm->{away} =~ tr/sz/p./r);
 	$contents{$vm->{domain}}{$_}++ for values %{$vm->{digest}};
 }
-my (%owned, $strange);
+my (%owned, %stayed, $strange);
 for my $vm (@looked) {
-	my ($missed, $kept) = (0, 0);
 	for my $gfn (keys %{$vm->{digest}}) {
 		my ($d, $state) = ($vm->{digest}{$gfn}, substr $vm->{away}, $gfn, 1);
-		my $partners = $contents{$vm->{domain}}{$d} > 1;
-		$owned{"$vm->{domain} $d"}++ if $state eq 's';
-		$missed++ if $state eq 'p' && ($partners || $ZERO{$d});
-		$strange .= sprintf "%s %#x is shared with nobody; ", $vm->{name}, $gfn if $state eq 's' && !$partners;
+		$state eq 's' ? $owned{"$vm->{domain} $d"}++ : $stayed{$vm->{domain}}{$d}++;
+		$strange .= sprintf "%s %#x is shared with nobody; ", $vm->{name}, $gfn
+			if $state eq 's' && $contents{$vm->{domain}}{$d} < 2;
 	}
-	my $excused = sum(map { $vm->{reasons}{$_} } qw(page_table volatile backing_off kept_huge));
-	cmp_ok($missed, '<=', $excused, "$vm->{name}: private pages that others have too are page tables, or were written ($excused)");
-	cmp_ok($excused, '<=', 60, '... which are few');
-	is("@{$vm->{reasons}}{qw(new budget)}", '0 0', '... and none was forgotten');
+	is("@{$vm->{reasons}}{qw(new budget)}", '0 0', "$vm->{name}: no page was forgotten");
+}
+# A private page that others have too needs an excuse; but one of equal pages may be unique if all others have one.
+for my $d (sort keys %stayed) {
+	my $excused = sum(map { my $vm = $_; map { $vm->{reasons}{$_} } qw(page_table volatile backing_off kept_huge) }
+		grep { $_->{domain} eq $d } @looked);
+	my $missed = sum(map { my $n = $stayed{$d}{$_}; $owned{"$d $_"} || $ZERO{$_} ? $n : $n - 1 } keys %{$stayed{$d}});
+	cmp_ok($missed, '<=', $excused, "$d: private pages that others have too are page tables, or were written ($missed of $excused)");
+	cmp_ok($excused, '<=', 120, '... which are few');
 }
 is($strange, undef, 'what is shared has partners');
 is($store, scalar keys %owned, '... in one frame for each content');
