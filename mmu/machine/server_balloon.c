@@ -74,9 +74,10 @@ void balloon_hurry(struct machine *m, uint64_t need)
 {
 	uint64_t due = m->last_balloon_ns + period_ns(m) / HURRY_DIVISOR;
 
+	if (!m->next_balloon_ns)
+		return;
 	m->balloon_need_pages = max_u64(m->balloon_need_pages, need);
-	if (m->next_balloon_ns)
-		m->next_balloon_ns = min_u64(m->next_balloon_ns, max_u64(due, machine_now(m)));
+	m->next_balloon_ns = min_u64(m->next_balloon_ns, max_u64(due, machine_now(m)));
 }
 
 /* A guest that is in need, and has not hurried us just now. */
