@@ -17,6 +17,8 @@
 #
 #   merge.sh [SCENARIO...]		a b c idle (d to g), default all
 #
+# quire's guests have 4 KiB pages as ksmd's; QUIRE_HUGE=auto: 2 MiB blocks, split where it pays.
+#
 # BENCH_RUNS (here 3 if not given), MERGE_MIB: the size of a guest of a, for a quick try (512),
 # MERGE_THP=1: ksmd's guests in transparent huge pages, which it splits.
 #
@@ -505,6 +507,15 @@ quire_dismiss() {
 	launchers=() names=()
 }
 
+# The same contents in the words of quill's fill; "own" pages are like no other of any guest
+quill_content() {	# scenario
+	case $1 in
+	a | idle) echo "1 $pages" ;;
+	b) echo "1 $pages own=$((pages * 3 / 4)) order=scatter" ;;
+	c) echo "1 $pages zero=$((pages * 9 / 10)) own=$((pages - pages * 9 / 10)) order=shuffle" ;;
+	esac
+}
+
 # Sum of members of the machine and of all VMs
 quire_sum() {		# member...
 	"$quire" stat --machine="$address" --json | python3 -c '
@@ -515,7 +526,7 @@ print(sum(of.get(name, 0) for of in [all["machine"]] + all["vms"] for name in sy
 
 # Pages that cost nothing any more, as ksmd's pages_sharing + ksm_zero_pages
 quire_saved() {
-	quire_sum pages_sharing state_zero_pages
+	echo $(($(quire_sum store_references state_zero_pages) - $(quire_sum store_bytes) / 4096))
 }
 
 # The keepers' and the machine's CPU time
@@ -527,7 +538,7 @@ quire_cpu_ns() {
 }
 
 quire_start() {		# scenario, [workload...] instead of hold for the first guest
-	local i workload
+	local i workload which=$1
 	scenario "$1"
 	shift
 	"$warm" $((guests * pages * 2 / 256))
@@ -536,7 +547,8 @@ quire_start() {		# scenario, [workload...] instead of hold for the first guest
 		[ $i -eq 1 ] && [ $# -gt 0 ] && workload=("$@")
 		# shellcheck disable=SC2046
 		timeout 600 "$quire" run --machine="$address" --name="merge-$i" --domain=bench --merge=off \
-			-m $((pages / 256 + 64))M "$quill" "${workload[@]}" $(content $i) seconds=500 \
+			--balloon=off --hugepages=${QUIRE_HUGE:-never} -m $((pages / 256 + 64))M "$quill" \
+			"${workload[0]}" $(quill_content "$which") "${workload[@]:1}" seconds=500 \
 			>"$dir/quire.$i" 2>&1 </dev/null &
 		launchers+=($!)
 		names+=("merge-$i")
