@@ -5,7 +5,8 @@
  * What comes in for a touch of one page that is absent:
  *
  *   its block of 512   if all of it is absent and huge pages are on
- *   its group of 16    otherwise: the absent ones of it
+ *   its group of 16    otherwise: the absent ones of it; of 32, 64, 128 for who goes on from
+ *                      group to group, up or down
  *   the page alone     if credits are short
  *
  * Where first reads are to cost nothing (zero_reads), a read of an absent page makes it zero.  A read
@@ -14,8 +15,8 @@
  * with nothing in it gets it as one.  A ballooned page that is touched untold is absent, and goes on
  * as such.
  *
- * The group is aligned, not placed in the direction of recent faults: it needs no memory of
- * them and serves both directions alike.
+ * The group is aligned, not placed in the direction of recent faults: that serves both directions
+ * alike, and pages come in again as they were given back, in lists of a balloon for example.
  *
  * Order: first the file and the window's page tables, then stage 2.  A touch in between finds
  * the page and goes on, or has raised an event that the pager answers when it gets the lock.
@@ -37,6 +38,7 @@
 
 /* Pages brought in around a fault where blocks are managed singly; a power of two. */
 #define FAULT_AROUND 16u
+#define FAULT_MOST   128u	/* ... for a sequential guest; divides a block */
 
 void bring_in_init(struct gmem *gm)
 {
@@ -218,15 +220,48 @@ static int bring_in_singly(struct gmem *gm, gfn_t gfn, gfn_t end)
 	return 0;
 }
 
+/* How large a group to bring in around gfn, in the light of the last one. */
+static uint64_t group_size(struct gmem *gm, gfn_t gfn)
+{
+	const struct gfn_range *last = &gm->last_group;
+	uint64_t size = last->end - last->start;
+
+	if (gfn + size >= last->start && gfn < last->end + size)
+		return min_u64(2 * size, FAULT_MOST);
+	return FAULT_AROUND;
+}
+
+/* The absent pages of the group of that size around gfn, which is one. */
+static struct gfn_range absent_group(const struct gmem *gm, gfn_t gfn, uint64_t size)
+{
+	struct gfn_range group = { align_down(gfn, size), align_down(gfn, size) + size };
+	struct gfn_range in = { gfn, gfn + 1 };
+	enum page_state state;
+
+	while (!stage2_is_ram(gm->s2, group.start, group.end - group.start))
+		group.end--;
+	for (gfn_t g = group.start; g < group.end;) {
+		uint64_t nr = stage2_run(gm->s2, g, group.end, &state);
+
+		if (state == PG_ABSENT) {
+			in.start = min_u64(in.start, g);
+			in.end = max_u64(in.end, g + nr);
+		}
+		g += nr;
+	}
+	return in;
+}
+
 static int bring_in_group(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 {
-	int err;
+	uint64_t size = group_size(gm, gfn);
+	int err = -EDQUOT;
 
-	in->start = align_down(gfn, FAULT_AROUND);
-	in->end = in->start + FAULT_AROUND;
-	while (!stage2_is_ram(gm->s2, in->start, in->end - in->start))
-		in->end--;
-	err = bring_in_singly(gm, in->start, in->end);
+	gm->last_group = (struct gfn_range){ align_down(gfn, size), align_down(gfn, size) + size };
+	for (; size >= FAULT_AROUND && err == -EDQUOT; size /= 2) {
+		*in = absent_group(gm, gfn, size);
+		err = bring_in_singly(gm, in->start, in->end);
+	}
 	if (err != -EDQUOT)
 		return err;
 	/* Credits for all of that are not at hand; the page itself may have come in already. */

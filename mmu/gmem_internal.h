@@ -39,6 +39,7 @@ struct gmem {
 	uint64_t reserve;		/* [g] credits that only a break may have */
 	gfn_t streak_next;		/* [g] a sequential writer would break this page next ... */
 	uint64_t streak;		/* [g] ... and so many were broken at once last time */
+	struct gfn_range last_group;	/* [g] the last pages that came in as a group */
 	bool zero_reads;		/* [g] first reads of absent pages make them zero */
 
 	gfn_t filling[WINDOW_SLOTS];	/* [g] blocks being filled, or NO_BLOCK */

@@ -226,7 +226,7 @@ static void test_exact(void)
 	create(GMEM_HUGE_NEVER);
 	for (gfn_t g = 0; g < 100; g++)
 		write_page(512 + g, 7 + (uint32_t)g, true);
-	gmem_drop(gm, 612, 12, NULL);
+	gmem_drop(gm, 612, 28, NULL);
 	is_hex(ramfile_pages(gm->window.ram_fd), 100, "100 pages");
 	lock(&gm->lock);
 	share_commit(gm, &run, &res);
