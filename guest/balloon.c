@@ -143,12 +143,15 @@ static void deflate(struct balloon *b, uint32_t pages)
 		send_batch(b, BALLOON_DEFLATE, n);
 }
 
-/* Does memory that came back keep what is written to it? */
-static bool usable(uint64_t gpa)
+/* Does memory that came back keep what is written to it?  Whether it was zero is counted. */
+static bool usable(struct balloon *b, uint64_t gpa)
 {
 	volatile uint64_t *page = direct(gpa);
-	bool good = true;
+	bool good = true, zero = true;
 
+	for (unsigned int i = 0; i < PAGE_WORDS; i++)
+		zero &= !page[i];
+	b->zeroed += zero;
 	for (unsigned int i = 0; i < PAGE_WORDS; i++)
 		page[i] = mix(gpa + i);
 	for (unsigned int i = 0; i < PAGE_WORDS; i++)
@@ -163,7 +166,7 @@ static void take_back(struct balloon *b)
 	for (uint32_t i = 0; i < b->batch; i++) {
 		uint64_t gpa = (uint64_t)b->dma->pfn[i] << PAGE_SHIFT;
 
-		if (b->wish.reuse && !usable(gpa))
+		if (b->wish.reuse && !usable(b, gpa))
 			b->wrong = true;
 		free_pages(gpa, 0);
 	}
@@ -213,6 +216,7 @@ static void new_target(struct balloon *b, uint32_t target)
 	if (target == b->target)
 		return;
 	b->target = target;
+	b->pages.expected = target;
 	b->pending = true;
 	b->told_short = false;
 	b->asked = rdtsc();
@@ -428,7 +432,8 @@ void balloon_settle(struct balloon *b)
 {
 	while (!balloon_idle(b)) {
 		finish_batch(b);
-		step_reports(b);
+		if (b->nr_reports)
+			finish_reports(b);
 		step_hints(b);
 	}
 }

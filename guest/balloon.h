@@ -84,6 +84,7 @@ struct balloon {
 	struct frames hints;		/* blocks of order 10 */
 
 	uint64_t inflated, deflated, reported, hinted, stats, report_buffers;
+	uint64_t zeroed;		/* pages that came back as zeroes, if wish.reuse */
 	uint64_t longest_wait;		/* for a buffer of pages, or of reports */
 };
 

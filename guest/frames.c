@@ -13,10 +13,36 @@ struct frames_page {
 };
 _Static_assert(sizeof(struct frames_page) == PAGE_SIZE, "the numbers of a page fill it");
 
+/* Enough pages for what is expected, up to a block of 2 MiB, or as many as can be had. */
+static void find_spare(struct frames *f)
+{
+	unsigned int order = 0;
+
+	while (order < HALF_ORDER && f->nr + ((uint64_t)FRAMES_PER_PAGE << order) < f->expected)
+		order++;
+	while (!(f->spare = alloc_pages(order)) && order)
+		order--;
+	f->nr_spare = f->spare ? 1UL << order : 0;
+}
+
+/* A page for the list, or 0. */
+static uint64_t take_spare(struct frames *f)
+{
+	if (!f->nr_spare)
+		find_spare(f);
+	return f->nr_spare ? f->spare + --f->nr_spare * PAGE_SIZE : 0;
+}
+
+static void free_spare(struct frames *f)
+{
+	while (f->nr_spare)
+		free_pages(take_spare(f), 0);
+}
+
 bool frames_push(struct frames *f, uint64_t gpa)
 {
 	if (!f->top || f->top->nr == FRAMES_PER_PAGE) {
-		uint64_t page = alloc_pages(0);
+		uint64_t page = take_spare(f);
 		struct frames_page *top = direct(page);
 
 		if (!page)
@@ -45,6 +71,8 @@ uint64_t frames_pop(struct frames *f)
 		f->top = top->below;
 		free_pages(direct_gpa(top), 0);
 	}
+	if (!f->nr)
+		free_spare(f);
 	return gpa;
 }
 

@@ -5,6 +5,9 @@
 /*
  * A stack of page frame numbers, for who owns many blocks of one order.  It lives in pages of
  * its own, one per FRAMES_PER_PAGE numbers, and an empty stack has none.  Zeroed is empty.
+ *
+ * Who is going to push many says so in `expected`: then the pages of the list lie together, and
+ * not each in another 2 MiB block, which a host would have to provide for its sake.
  */
 #include "runtime.h"
 
@@ -13,6 +16,8 @@
 struct frames {
 	struct frames_page *top;
 	uint64_t nr;
+	uint64_t expected;		/* numbers at most; a hint */
+	uint64_t spare, nr_spare;	/* pages from gpa spare on, not touched yet */
 };
 
 /* False if a page was needed and there is none. */

@@ -44,7 +44,8 @@ void memory_init(void);
 
 /*
  * 2^order pages of unspecified contents, naturally aligned; the gpa, or 0 if there is no such
- * block.  Blocks are freed whole, with the order they were allocated with.
+ * block.  Blocks are freed whole, with the order they were allocated with, or in naturally
+ * aligned parts.
  */
 uint64_t alloc_pages(unsigned int order);
 void free_pages(uint64_t gpa, unsigned int order);

@@ -81,6 +81,7 @@ int selftest_run(struct args *a)
 	selftest_translation();
 	selftest_buddy();
 	selftest_slab();
+	selftest_frames();
 	selftest_ram(pages);
 	print("1..%u\n", run);
 	return failed ? STATUS_WRONG : STATUS_OK;

@@ -17,6 +17,7 @@ void selftest_permissions(void);
 void selftest_translation(void);
 void selftest_buddy(void);
 void selftest_slab(void);
+void selftest_frames(void);
 void selftest_ram(uint64_t most_pages);	/* write, then verify, that many free pages */
 
 /* Accesses of one byte, for guarded(): a fetch calls the address, where a `ret` should be. */

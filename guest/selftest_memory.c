@@ -6,6 +6,7 @@
  * describe, so a zone over frames that are in other use does no harm.  Known answers are from
  * Stallings, Operating Systems, "Example of Buddy System".
  */
+#include "frames.h"
 #include "memory.h"
 #include "paging.h"
 #include "selftest.h"
@@ -199,6 +200,21 @@ void selftest_slab(void)
 	for (unsigned int i = 0; i < SLAB_OBJECTS; i++)
 		kfree(object[i * 7 % SLAB_OBJECTS]);
 	tap_hex(slab_pages(), pages, "slab: empty pages are given back");
+}
+
+/* What is pushed is popped, last first, and the list's pages go back where they came from. */
+void selftest_frames(void)
+{
+	struct frames f = { .expected = 5 * FRAMES_PER_PAGE };
+	uint64_t n = 7 * FRAMES_PER_PAGE + 1, free = free_page_count();
+	bool sound = true;
+
+	for (uint64_t i = 0; i < n; i++)
+		sound &= frames_push(&f, mix(i) << PAGE_SHIFT & 0xffffffff000);
+	sound &= f.nr == n && free - free_page_count() >= 8;
+	for (uint64_t i = n; i-- > 0;)
+		sound &= frames_pop(&f) == (mix(i) << PAGE_SHIFT & 0xffffffff000);
+	tap_ok(sound && !f.nr && free_page_count() == free, "a stack of %lu frames costs nothing when empty", n);
 }
 
 /* Blocks taken are chained through the list, which is itself a block. */

@@ -28,8 +28,8 @@ static const struct workload workloads[] = {
 	{ "touch", "PAGES|all [order=seq|random|shuffle] [write|read] [seed=N]", touch_run },
 	{ "zipf", "SEED PAGES SECONDS|ops=N [s=1.0]", zipf_run },
 	{ "stress", "SECONDS [seed=N] [pages=N]", stress_run },
-	{ "balloon", "[seconds=N] [touch=PAGES] [dirty=PAGES] [oom=PAGES] [reuse=1] [delay=MS] "
-	  "[features=MASK] [poison=N]", balloon_run },
+	{ "balloon", "[seconds=N] [steps=N] [touch=PAGES] [dirty=PAGES] [oom=PAGES] [reuse=1] "
+	  "[delay=MS] [features=MASK] [poison=N]", balloon_run },
 	{ "report", "PAGES [features=MASK] [poison=N]", report_run },
 	{ "evil-balloon", "dup|range|queue|deflate|report|loop|outside|length|jump|setup|reset|storm|all "
 	  "[touch=PAGES] [seed=N]", evil_balloon_run },

@@ -2,11 +2,12 @@
 /*
  * balloon and report: the memory balloon as a well-behaved guest uses it.
  *
- *	balloon [seconds=N] [touch=PAGES] [dirty=PAGES] [oom=PAGES] [reuse=1] [delay=MS]
- *		[features=MASK] [poison=N]
+ *	balloon [seconds=N] [steps=N] [touch=PAGES] [dirty=PAGES] [zero=PAGES] [oom=PAGES]
+ *		[reuse=1] [delay=MS] [features=MASK] [poison=N]
  *
- * Writes and frees dirty=PAGES pages, so that there is something to give away; then follows the
- * host's target for N seconds (10), while a working set of touch=PAGES pages is verified and
+ * Writes and frees dirty=PAGES pages, rounded up to blocks of 2 MiB, so that there is something
+ * to give away, the first zero=PAGES of them with zeroes; then follows the host's target for N seconds (10), or until steps=N targets have
+ * been reached, while a working set of touch=PAGES pages is verified and
  * rewritten, page after page, all the time.  reuse=1: every page that comes back is written and
  * verified.  oom=PAGES: when the first target has been reached, so many pages are allocated one
  * by one, taken from the balloon if there are no others, and verified at the end.  delay=MS
@@ -35,7 +36,8 @@
 #define SEED_REPORT 4
 
 struct set {
-	uint64_t touch, dirty, oom, seconds;
+	uint64_t touch, dirty, zero, oom, seconds;
+	uint64_t steps, done;		/* targets to reach, and reached; 0 steps: no matter */
 	uint64_t (*page)[PAGE_WORDS];
 	uint64_t at, pass;		/* pages before at were written in this pass */
 	struct frames oom_pages;
@@ -82,6 +84,15 @@ static bool next_page(struct set *s)
 	return true;
 }
 
+/* Page n of those that are written and freed. */
+static void soil(const struct set *s, uint64_t *page, uint64_t n)
+{
+	for (unsigned int i = 0; n < s->zero && i < PAGE_WORDS; i++)
+		page[i] = 0;
+	if (n >= s->zero)
+		content_write(page, SEED_DIRTY, n);
+}
+
 static bool set_create(struct set *s)
 {
 	struct frames dirty = { 0 };
@@ -100,7 +111,7 @@ static bool set_create(struct set *s)
 		uint64_t gpa = frames_pop(&dirty);
 
 		for (uint64_t page = 0; page < BLOCK_PAGES; page++)
-			content_write(direct(gpa + page * PAGE_SIZE), SEED_DIRTY, i * BLOCK_PAGES + page);
+			soil(s, direct(gpa + page * PAGE_SIZE), i * BLOCK_PAGES + page);
 		free_pages(gpa, HALF_ORDER);
 	}
 	frames_free(&dirty, HALF_ORDER);
@@ -142,6 +153,7 @@ static void say(struct set *s, struct balloon *b, enum balloon_event event)
 		      clock_ns(b->took) / 1000);
 	else
 		print("balloon: target=%u actual=%u: no more pages to give\n", b->target, b->actual);
+	s->done += event == BALLOON_REACHED;
 	if (event == BALLOON_REACHED && s->oom)
 		out_of_memory(s, b);
 	console_flush();
@@ -153,7 +165,7 @@ static bool follow(struct set *s, struct balloon *b)
 	uint64_t deadline = clock_deadline(s->seconds);
 
 	s->last = rdtsc();
-	while (rdtsc() < deadline || !balloon_idle(b)) {
+	while (rdtsc() < deadline && (!s->steps || s->done < s->steps)) {
 		enum balloon_event event = balloon_poll(b);
 
 		if (event != BALLOON_QUIET)
@@ -161,6 +173,7 @@ static bool follow(struct set *s, struct balloon *b)
 		if (!next_page(s) || b->wrong)
 			return false;
 	}
+	balloon_settle(b);
 	return true;
 }
 
@@ -181,8 +194,10 @@ static bool balloon_parse(struct set *s, struct balloon_wish *wish, struct args 
 	wish->delay_ms = args_key(a, "delay", 2000);
 	wish->reuse = args_key(a, "reuse", 0);
 	s->seconds = args_key(a, "seconds", 10);
+	s->steps = args_key(a, "steps", 0);
 	s->touch = args_key(a, "touch", 0);
 	s->dirty = args_key(a, "dirty", 0);
+	s->zero = args_key(a, "zero", 0);
 	s->oom = args_key(a, "oom", 0);
 	return args_done(a);
 }
@@ -211,9 +226,9 @@ int balloon_run(struct args *a)
 	if (!follow(&s, &b))
 		return STATUS_WRONG;
 	print("balloon: actual=%u target=%u inflated=%lu deflated=%lu reported=%lu hinted=%lu "
-	      "stats=%lu free=%lu longest_stall_us=%lu longest_wait_us=%lu\n", b.actual, b.target,
-	      b.inflated, b.deflated, b.reported, b.hinted, b.stats, free_page_count(),
-	      clock_ns(s.longest_stall) / 1000, clock_ns(b.longest_wait) / 1000);
+	      "stats=%lu free=%lu longest_stall_us=%lu longest_wait_us=%lu zeroed=%lu\n", b.actual,
+	      b.target, b.inflated, b.deflated, b.reported, b.hinted, b.stats, free_page_count(),
+	      clock_ns(s.longest_stall) / 1000, clock_ns(b.longest_wait) / 1000, b.zeroed);
 	if (!check_set(&s))
 		return STATUS_WRONG;
 	print("balloon: verified=%lu passes=%lu\n", s.touch, s.pass);

@@ -141,6 +141,59 @@ void guest_unmap_iov(struct gmem *gm)
 	unlock(&gm->lock);
 }
 
+/* --- pages that stay --------------------------------------------------------------------- */
+
+static struct gfn_range pages_of(gpa_t gpa, size_t len)
+{
+	return (struct gfn_range){ gpa_to_gfn(gpa), gpa_to_gfn(gpa + len - 1) + 1 };
+}
+
+int gmem_hold(struct gmem *gm, gpa_t gpa, size_t len)
+{
+	struct gfn_range range = pages_of(gpa, len);
+	int err;
+
+	if (len == 0 || !range_is_ram(gm, gpa, len))
+		return -EFAULT;
+	lock(&gm->lock);
+	err = bring_in_for_access(gm, range.start, range.end);
+	if (!err && gm->nr_held == GMEM_MAX_HELD)
+		err = -ENOSPC;
+	if (!err)
+		gm->held[gm->nr_held++] = range;
+	unlock(&gm->lock);
+	return err;
+}
+
+void gmem_release(struct gmem *gm, gpa_t gpa, size_t len)
+{
+	struct gfn_range range = pages_of(gpa, len);
+	unsigned int i = 0;
+
+	lock(&gm->lock);
+	while (i < gm->nr_held && memcmp(&gm->held[i], &range, sizeof(range)))
+		i++;
+	assert(i < gm->nr_held);
+	gm->held[i] = gm->held[--gm->nr_held];
+	unlock(&gm->lock);
+}
+
+bool gmem_is_held(const struct gmem *gm, gfn_t gfn, uint64_t *nr)
+{
+	gfn_t next = gfn + *nr, end = gfn;
+
+	for (unsigned int i = 0; i < gm->nr_held; i++) {
+		const struct gfn_range *held = &gm->held[i];
+
+		if (held->start <= gfn && gfn < held->end)
+			end = max_u64(end, held->end);
+		else if (held->start > gfn)
+			next = min_u64(next, held->start);
+	}
+	*nr = end > gfn ? min_u64(end - gfn, *nr) : next - gfn;
+	return end > gfn;
+}
+
 /* --- the 2D walk ------------------------------------------------------------------------- */
 
 /* Where machine address addr can be read; NULL: reads as zeroes.  False: there is nothing. */

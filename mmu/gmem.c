@@ -7,8 +7,9 @@
  * harmless:
  *
  *   bring in   file and page tables first, stage 2 next (bring_in.c).
- *   give back  punch the file first, stage 2 next.  A touch in between raises an event, which
- *              the pager looks at only when it gets the lock: the page is absent by then.
+ *   give back  punch the file first, stage 2 next (give_back.c).  A touch in between raises
+ *              an event, which the pager looks at only when it gets the lock: the page is absent
+ *              by then.
  *   split      register first: all pages exist, so registering changes nothing for the guest;
  *              from then on single pages may go.
  *   collapse   unregister first: all pages exist and none can go while we hold the lock.
@@ -143,142 +144,13 @@ const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
 	return gm->ram;
 }
 
-/* --- giving pages back ------------------------------------------------------------------- */
+/* --- blocks ------------------------------------------------------------------------------ */
 
 int gmem_split_locked(struct gmem *gm, gfn_t block)
 {
-	int err = window_make_single(&gm->window, block);
+	int err = window_make_single(&gm->window, block, 1);
 
 	return err ? err : gmem_set_single(gm, block);
-}
-
-int gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn)
-{
-	int fd = gm->window.ram_fd;
-	int err = ramfile_punch(fd, gfn_to_gpa(gfn), gfn_to_gpa(end - gfn));
-	gfn_t start = gfn;
-
-	if (err && err != -EAGAIN)
-		return err;
-	while (gfn < end) {
-		gfn_t stop = gpa_to_gfn(ramfile_next_data(fd, gfn_to_gpa(gfn), gfn_to_gpa(end)));
-
-		if (stop > gfn) {
-			gmem_set(gm, gfn, stop - gfn, to, pfn + (gfn - start));
-			gmem_put(gm, stop - gfn);
-		}
-		gfn = stop + 1;
-	}
-	return err;
-}
-
-/* Pages in state `to`. */
-static uint64_t count(const struct gmem *gm, enum page_state to)
-{
-	struct stage2_counters c;
-
-	stage2_counters(gm->s2, &c);
-	return c.pages[to];
-}
-
-/* [gfn, gfn + nr) is a linear run in a block managed singly. */
-static int give_back_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state from,
-			 enum page_state to)
-{
-	int err = 0;
-
-	switch (from) {
-	case PG_PRIVATE:
-		return gmem_punch(gm, gfn, gfn + nr, to, 0);
-	case PG_SHARED:
-	case PG_ZERO:
-		err = share_forget(gm, gfn, nr);
-		break;
-	case PG_BALLOONED:
-		return 0;
-	default:
-		break;
-	}
-	if (!err && to == PG_BALLOONED)
-		gmem_set(gm, gfn, nr, to, 0);
-	return err;
-}
-
-static int give_back_in_block(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to)
-{
-	struct stage2_page page;
-	int err, result = 0;
-
-	stage2_lookup(gm->s2, gfn, &page);
-	if (page.level == 2) {
-		err = gmem_split_locked(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
-		if (err)
-			return err;
-	}
-	while (gfn < end) {
-		uint64_t nr = stage2_linear_run(gm->s2, gfn, end, &page);
-
-		err = give_back_run(gm, gfn, nr, page.state, to);
-		if (err && err != -EAGAIN)
-			return err;
-		result = err ? err : result;
-		gfn += nr;
-	}
-	return result;
-}
-
-static int give_back(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, uint64_t *gone)
-{
-	gfn_t end = gfn + nr;
-	int err = 0, result = 0;
-	uint64_t before;
-
-	if (!stage2_is_ram(gm->s2, gfn, nr) || nr == 0)
-		return -EFAULT;
-	lock(&gm->lock);
-	bring_in_settle(gm, gfn, end);
-	before = count(gm, to);
-	if (gm->iov_maps)
-		result = -EBUSY;
-	while (gfn < end && (result == 0 || result == -EAGAIN)) {
-		gfn_t next = min_u64(end, align_down(gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
-
-		err = give_back_in_block(gm, gfn, next, to);
-		result = err ? err : result;
-		gfn = next;
-	}
-	*gone += count(gm, to) - before;
-	unlock(&gm->lock);
-	return result;
-}
-
-int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr)
-{
-	return give_back(gm, gfn, nr, PG_ABSENT, &gm->stats.dropped_pages);
-}
-
-int gmem_balloon(struct gmem *gm, gfn_t gfn, uint64_t nr)
-{
-	return give_back(gm, gfn, nr, PG_BALLOONED, &gm->stats.ballooned_pages);
-}
-
-int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr)
-{
-	gfn_t end = gfn + nr;
-
-	if (!stage2_is_ram(gm->s2, gfn, nr) || nr == 0)
-		return -EFAULT;
-	lock(&gm->lock);
-	while (gfn < end) {
-		enum page_state state;
-
-		nr = stage2_run(gm->s2, gfn, end, &state);
-		if (state == PG_BALLOONED)
-			gmem_set(gm, gfn, nr, PG_ABSENT, 0);
-		gfn += nr;
-	}
-	unlock(&gm->lock);
-	return 0;
 }
 
 static int check_block(const struct gmem *gm, gfn_t gfn)
@@ -320,7 +192,7 @@ int gmem_collapse_locked(struct gmem *gm, gfn_t gfn)
 	err = window_collapse(&gm->window, gfn);
 	if (err) {
 		/* The VMA split that make_whole needed is still there to undo, so this works. */
-		window_make_single(&gm->window, gfn);
+		window_make_single(&gm->window, gfn, 1);
 		return err;
 	}
 	return gmem_set_large(gm, gfn);

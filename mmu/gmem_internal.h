@@ -2,7 +2,10 @@
 #ifndef QUIRE_MMU_GMEM_INTERNAL_H
 #define QUIRE_MMU_GMEM_INTERNAL_H
 
-/* What gmem.c, moves.c, bring_in.c, share.c, access.c, pager.c, filler.c and the keeper share. */
+/*
+ * What gmem.c, moves.c, bring_in.c, give_back.c, share.c, access.c, pager.c, filler.c and the keeper
+ * share.
+ */
 #include <quire/gmem.h>
 #include "locks.h"
 #include "store_view.h"
@@ -21,6 +24,8 @@ struct gmem {
 	struct stage2 *s2;		/* [g] */
 	struct lock lock;
 	unsigned int iov_maps;		/* [g] guest_map_iov not yet unmapped */
+	struct gfn_range held[GMEM_MAX_HELD];	/* [g] pages that stay private */
+	unsigned int nr_held;		/* [g] */
 	struct gmem_stats stats;	/* [g] all but .s2 */
 
 	uint64_t mappings;		/* [g] of the window (moves.c) ... */
@@ -67,11 +72,14 @@ int gmem_set_single(struct gmem *gm, gfn_t block);
 void gmem_note_written(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /*
- * Free the frames of [gfn, end), private and managed singly, or already mapped from elsewhere: what
- * the host frees moves to state `to`, with frames from pfn on; the rest is zeroed, and stays
- * private.  0; -EAGAIN: part stayed; other -errno: host failure, and all stays.
+ * Free the frames of [gfn, end), private (or already mapped from elsewhere), which the host manages
+ * singly: what it frees moves to state `to`, with frames from pfn on (0: none); the rest is zeroed,
+ * and stays private.  Returns how many moved.
  */
-int gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn);
+uint64_t gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn);
+
+/* Is gfn held?  *nr becomes how many of the *nr pages from gfn on are as it is. */
+bool gmem_is_held(const struct gmem *gm, gfn_t gfn, uint64_t *nr);
 
 /* Manage the block at `block`, one 2 MiB leaf, singly.  0 or -ENOMEM. */
 int gmem_split_locked(struct gmem *gm, gfn_t block);
@@ -112,8 +120,12 @@ int gmem_wait(struct gmem *gm);
 /* Credits at hand for that many pages? */
 bool gmem_take(struct gmem *gm, uint64_t pages);
 
+/* More credits would be welcome, but nobody waits for them. */
+void gmem_ask(struct gmem *gm);
+
 /* Pages are gone: give their credits back.  Caller holds LOCK_GMEM. */
 void gmem_put(struct gmem *gm, uint64_t pages);
+void gmem_give(struct gmem *gm, uint64_t pages);	/* not wanted soon */
 
 int pager_start(struct gmem *gm, struct quire_error *err);
 void pager_stop(struct gmem *gm);

@@ -14,13 +14,16 @@
  *   LOCK_TEXT     the text port's copy of a text (vmm/dev_text.c)
  *   LOCK_UART     the serial port's registers (vmm/dev_uart.c)
  *   LOCK_KEEPER   what the keeper is asked for (mmu/keeper.c)
+ *   LOCK_VIRTIO   a virtio device's registers and queues (vmm/virtio.h)
+ *   LOCK_VIRTIO_STATE  its interrupt; what it publishes (vmm/virtio_mmio.c, vmm/dev_balloon.c)
  *   LOCK_GMEM     stage 2, every change to the window, gmem's counters (mmu/gmem.c)
  *   LOCK_CREDITS  page credits at hand, and who waits for more (mmu/machine/credits.c)
  *   LOCK_CONSOLE  the console's output buffer (vmm/console.c)
  *
  * None is held across KVM_RUN.  LOCK_GMEM is held across the memory system calls that make a
- * stage-2 change real; LOCK_TEXT while a vCPU waits for memory, it and LOCK_CONSOLE while one waits
- * for the reader of the guest's output: so only vCPUs wait for these two.
+ * stage-2 change real; LOCK_TEXT and LOCK_VIRTIO while a vCPU waits for memory, LOCK_TEXT and
+ * LOCK_CONSOLE while one waits for the reader of the guest's output: so only vCPUs wait for these
+ * three.
  */
 #include <assert.h>
 #include <pthread.h>
@@ -32,6 +35,8 @@ enum lock_level {
 	LOCK_TEXT,
 	LOCK_UART,
 	LOCK_KEEPER,
+	LOCK_VIRTIO,
+	LOCK_VIRTIO_STATE,
 	LOCK_GMEM,
 	LOCK_CREDITS,
 	LOCK_CONSOLE,

@@ -21,6 +21,7 @@ static const struct fdt_config usual = {
 	.bootargs = "fill seed=7",
 	.tsc_khz = 2300000,
 	.setup_ns = 0x123456789abcULL,
+	.balloon = true,
 };
 
 /* Cell n of a property, or all ones if there is no such cell. */
@@ -100,6 +101,10 @@ static void test_devices(const void *fdt)
 	is_string(fdt, "/exit@f4", "compatible", "quire,exit");
 	is_hex(pair(fdt, "/exit@f4", "reg", 0), 1ULL << 32 | 0xf4, "the exit port is 0xf4");
 	is_hex(pair(fdt, "/exit@f4", "reg", 2), 4, "the exit port takes up to 32 bits");
+	is_string(fdt, "/virtio@d0000000", "compatible", "virtio,mmio");
+	is_hex(pair(fdt, "/virtio@d0000000", "reg", 0), 0xd0000000, "the balloon's registers");
+	is_hex(pair(fdt, "/virtio@d0000000", "reg", 2), 0x200, "... 512 bytes of them");
+	is_hex(cell(fdt, "/virtio@d0000000", "interrupts", 0), 5, "its interrupt line");
 	is_string(fdt, "/hypervisor", "compatible", "quire,vm");
 	is_hex(cell(fdt, "/hypervisor", "quire,tsc-khz", 0), 2300000, "TSC frequency");
 	is_hex(pair(fdt, "/hypervisor", "quire,setup-ns", 0), 0x123456789abcULL, "setup time");
@@ -113,8 +118,10 @@ static void test_unknown(void)
 
 	config.tsc_khz = 0;
 	config.setup_ns = 0;
+	config.balloon = false;
 	fdt = built(&config);
 	node = fdt_path_offset(fdt, "/hypervisor");
+	ok(fdt_path_offset(fdt, "/virtio@d0000000") < 0, "without a balloon there is no node");
 	ok(node >= 0, "there is a hypervisor node even if nothing is known");
 	ok(!fdt_getprop(fdt, node, "quire,tsc-khz", &bytes), "an unknown frequency is left out");
 	ok(!fdt_getprop(fdt, node, "quire,setup-ns", &bytes), "an unknown time is left out");

@@ -116,9 +116,9 @@ static void test_accessors(void)
 	is_hex(guest_map_iov(gm, gpa, 0, &iov, 1), (uint64_t)-EFAULT, "but nothing cannot be mapped");
 	is_hex(guest_map_iov(gm, gpa, 9000, &iov, 1), 1, "a buffer can be mapped");
 	ok(iov.iov_len == 9000 && !memcmp(iov.iov_base, hva(0) + gpa, 9000), "and shows its bytes");
-	is_hex(gmem_drop(gm, 0, 1), (uint64_t)-EBUSY, "no page leaves while it is");
+	is_hex(gmem_drop(gm, 0, 1, NULL), (uint64_t)-EBUSY, "no page leaves while it is");
 	guest_unmap_iov(gm);
-	is_hex(gmem_drop(gm, 0, 1), 0, "and may leave after");
+	is_hex(gmem_drop(gm, 0, 1, NULL), 0, "and may leave after");
 	destroy("the accessors");
 }
 
@@ -135,7 +135,7 @@ static void test_split_and_drop(void)
 	is_hex(gmem_split(gm, 0), (uint64_t)-ENOENT, "once");
 	is_hex(gmem_collapse(gm, 0), 0, "and put together again");
 	is_hex(gmem_collapse(gm, 0), (uint64_t)-EEXIST, "once");
-	is_hex(gmem_drop(gm, 100, 3), 0, "dropping part of it splits it");
+	is_hex(gmem_drop(gm, 100, 3, NULL), 0, "dropping part of it splits it");
 	is_hex(private_pages(), 509, "and frees exactly the part");
 	is_hex(ramfile_pages(gm->window.ram_fd), 509, "in the host's count too");
 	is_hex(gmem_collapse(gm, 0), (uint64_t)-EBUSY, "with a hole it is no block");
@@ -145,13 +145,13 @@ static void test_split_and_drop(void)
 	}
 	ok(intact, "the rest is untouched, the hole reads as zeroes");
 	is_hex(gmem_collapse(gm, 0), 0, "touched again, it is a block again");
-	is_hex(gmem_drop(gm, 0, 512), 0, "a whole leaf drops");
+	is_hex(gmem_drop(gm, 0, 512, NULL), 0, "a whole leaf drops");
 	is_hex(private_pages(), 0, "as one");
 	gmem_stats(gm, &s);
 	is_hex(s.dropped_pages, 515, "and all of it is counted");
 	is_hex(gmem_split(gm, 3), (uint64_t)-EINVAL, "an odd address is no block");
 	is_hex(gmem_split(gm, NR_PAGES & ~511UL), (uint64_t)-EFAULT, "nor is an incomplete one");
-	is_hex(gmem_drop(gm, 5, NR_PAGES), (uint64_t)-EFAULT, "what is not RAM cannot be dropped");
+	is_hex(gmem_drop(gm, 5, NR_PAGES, NULL), (uint64_t)-EFAULT, "what is not RAM cannot be dropped");
 	is_hex(gmem_populate(gm, 1, NR_PAGES - 1), 0, "a range can be populated");
 	is_hex(private_pages(), NR_PAGES - 1, "exactly");
 	gmem_stats(gm, &s);
@@ -236,7 +236,7 @@ static void test_credits(enum gmem_hugepages hugepages, uint64_t grant)
 	is_hex(gmem_populate(gm, 700, 100), 0, "grants of %lu: a guest runs on them", (long)grant);
 	ok(private_pages() >= 302, "and has what it touched");
 	is_hex(purse.credits + private_pages(), 2000 - purse.left, "each page costs one credit");
-	gmem_drop(gm, 100, 500);
+	gmem_drop(gm, 100, 500, NULL);
 	is_hex(purse.credits + private_pages(), 2000 - purse.left, "and gives it back when it goes");
 	purse.left = 0;
 	is_hex(gmem_populate(gm, 0, NR_PAGES), (uint64_t)-EDQUOT, "when there are no more it says so");
@@ -264,7 +264,7 @@ static void test_heels(void)
 			*(volatile uint8_t *)hva(b * QUIRE_BLOCK_PAGES) = 0xa5;
 		for (unsigned int b = 0; b < NR_BLOCKS - 1; b++)
 			lost += *(volatile uint8_t *)hva(b * QUIRE_BLOCK_PAGES) != 0xa5;
-		gmem_drop(gm, 0, NR_PAGES);
+		gmem_drop(gm, 0, NR_PAGES, NULL);
 	}
 	gmem_stats(gm, &s);
 	ahead = s.ahead_blocks;
@@ -301,7 +301,7 @@ static void test_duplicates(void)
 		pthread_barrier_wait(&barrier);
 		pthread_barrier_wait(&barrier);
 		if (i % 8 == 7) {
-			gmem_drop(gm, 0, NR_PAGES);
+			gmem_drop(gm, 0, NR_PAGES, NULL);
 			pthread_barrier_wait(&barrier);
 		}
 	}
@@ -437,7 +437,7 @@ static void drop_range(gfn_t g, uint64_t nr)
 
 	for (uint64_t i = 0; i < nr; i++)
 		hold(g + i);
-	err = gmem_drop(gm, g, nr);
+	err = gmem_drop(gm, g, nr, NULL);
 	if (err && err != -EAGAIN)
 		tap_note("drop: %s", strerror(-err));
 	for (uint64_t i = 0; i < nr; i++) {

@@ -73,7 +73,7 @@ static void put4(gfn_t table, unsigned int index, uint32_t entry)
 
 static void clear(void)
 {
-	if (gmem_drop(gm, 0, RAM_PAGES))
+	if (gmem_drop(gm, 0, RAM_PAGES, NULL))
 		tap_bail("gmem_drop");
 }
 

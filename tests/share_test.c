@@ -7,82 +7,15 @@
  * played by the test: it owns a segment and counts the references that come back.
  */
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-#include "../mmu/keeper_internal.h"
-#include "../mmu/ramfile.h"
-#include "tap.h"
+#include "share_lab.h"
 
-#define NR_BLOCKS 4
-#define NR_PAGES  (NR_BLOCKS * QUIRE_BLOCK_PAGES - 100)
 #define OPS	  20000
-#define CONTENTS  200u			/* content 0 is all zeroes; frame c has content c */
-
-static struct gmem *gm;
-static uint64_t rng;
-
-/* ---- the machine ---- */
-
-static int segment = -1;
-static uint8_t *frames;
-static uint64_t references[CONTENTS * 2];
-
-static void fill_page(uint64_t *page, uint64_t content)
-{
-	for (unsigned int i = 0; i < QUIRE_PAGE_SIZE / sizeof(*page); i++)
-		page[i] = content ? content * 0x9e3779b97f4a7c15ULL + i : 0;
-}
-
-static void make_segment(void)
-{
-	segment = memfd_create("test-store", MFD_CLOEXEC);
-	if (segment < 0 || ftruncate(segment, (off_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT))
-		tap_bail("no segment");
-	frames = mmap(NULL, 2 * CONTENTS * QUIRE_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, segment, 0);
-	if (frames == MAP_FAILED)
-		tap_bail("no frames");
-	for (unsigned int c = 0; c < 2 * CONTENTS; c++)
-		fill_page((uint64_t *)(frames + c * QUIRE_PAGE_SIZE), c);
-}
-
-static pfn_t frame_of(unsigned int content)
-{
-	return STAGE2_STORE_PFN + content;
-}
-
-static void take_back(void)
-{
-	uint32_t back[64];
-	unsigned int nr;
-
-	lock(&gm->lock);
-	while ((nr = share_take_dropped(gm, back, ARRAY_SIZE(back))))
-		for (unsigned int i = 0; i < nr; i++)
-			references[back[i]]--;
-	unlock(&gm->lock);
-}
 
 /* ---- the model ---- */
 
 static uint32_t content[NR_PAGES];
 static uint8_t state[NR_PAGES];
 static bool large[NR_BLOCKS];
-
-static uint8_t *hva(gfn_t gfn)
-{
-	return gmem_hva(gm, gfn_to_gpa(gfn));
-}
-
-static void describe(void *ctx, const char *what)
-{
-	(void)ctx;
-	tap_note("audit: %s", what);
-}
 
 static bool is_page(const void *page, uint32_t c)
 {
@@ -148,7 +81,9 @@ static bool share(gfn_t gfn, uint64_t nr, enum page_state to, uint32_t first)
 		references[first + i] += to == PG_SHARED;
 	}
 	lock(&gm->lock);
-	if (share_commit(gm, &run, &res))
+	if (to == PG_ZERO)
+		share_commit_zero(gm, &run, 1, &res);
+	else if (share_commit(gm, &run, &res))
 		fine = false;
 	unlock(&gm->lock);
 	take_back();
@@ -188,10 +123,10 @@ static bool op_zero_run(gfn_t gfn)
 static bool op_drop(gfn_t gfn)
 {
 	uint64_t nr = min_u64(1 + tap_random(&rng) % 100, NR_PAGES - gfn);
-	int err = tap_random(&rng) % 2 ? gmem_drop(gm, gfn, nr) : gmem_balloon(gm, gfn, nr);
+	int err = tap_random(&rng) % 2 ? gmem_drop(gm, gfn, nr, NULL) : gmem_balloon(gm, gfn, nr, NULL);
 
 	if (tap_random(&rng) % 2)
-		gmem_unballoon(gm, gfn, min_u64(nr / 2 + 1, nr));
+		gmem_unballoon(gm, gfn, min_u64(nr / 2 + 1, nr), NULL);
 
 	for (uint64_t i = 0; i < nr; i++)
 		content[gfn + i] = 0;
@@ -242,23 +177,6 @@ static bool step(void)
 	}
 }
 
-/* References == entries that name the frame. */
-static bool references_agree(void)
-{
-	static uint64_t named[2 * CONTENTS];
-
-	memset(named, 0, sizeof(named));
-	take_back();
-	for (gfn_t g = 0; g < NR_PAGES; g++) {
-		struct stage2_page page;
-
-		gmem_lookup(gm, g, &page);
-		if (page.state == PG_SHARED)
-			named[page.pfn - STAGE2_STORE_PFN]++;
-	}
-	return !memcmp(named, references, sizeof(named));
-}
-
 static bool all_right(void)
 {
 	for (gfn_t g = 0; g < NR_PAGES; g++)
@@ -267,62 +185,6 @@ static bool all_right(void)
 			return false;
 		}
 	return true;
-}
-
-/* ---- credits: a count, to see that none is lost ---- */
-
-static atomic_long taken;
-
-static bool take(void *ctx, uint64_t pages)
-{
-	(void)ctx;
-	atomic_fetch_add(&taken, (long)pages);
-	return true;
-}
-
-static int wait_for(void *ctx, uint64_t need, uint64_t want)
-{
-	(void)ctx, (void)need, (void)want;
-	return 0;
-}
-
-static void put(void *ctx, uint64_t pages)
-{
-	(void)ctx;
-	atomic_fetch_sub(&taken, (long)pages);
-}
-
-static void create(enum gmem_hugepages hugepages)
-{
-	static const struct gmem_credits credits = { take, wait_for, put, NULL };
-	static const struct gfn_range ram[] = { { 0, NR_PAGES } };
-	struct gmem_config config = { .ram = ram, .nr_ram = 1, .hugepages = hugepages,
-				      .credits = &credits };
-	struct quire_error err;
-	int fd = dup(segment);
-
-	if (gmem_create(&config, &gm, &err) || gmem_start(gm, &err)) {
-		if (geteuid() != 0)
-			tap_skip_all("%s", err.text);
-		tap_bail("%s", err.text);
-	}
-	lock(&gm->lock);
-	if (store_view_add(&gm->store, 0, fd))
-		tap_bail("store_view_add");
-	unlock(&gm->lock);
-	memset(content, 0, sizeof(content));
-	memset(references, 0, sizeof(references));
-	atomic_store(&taken, 0);
-}
-
-static void destroy(void)
-{
-	struct gmem_stats s;
-
-	gmem_stats(gm, &s);
-	is_hex(atomic_load(&taken), s.s2.pages[PG_PRIVATE] + gm->reserve,
-	       "a credit for each private page and for the reserve, no other");
-	gmem_destroy(gm);
 }
 
 /* ---- tests ---- */
@@ -334,6 +196,7 @@ static void test_lockstep(enum gmem_hugepages hugepages)
 	struct gmem_stats s;
 
 	create(hugepages);
+	memset(content, 0, sizeof(content));
 	merged = differ = 0;
 	gm->zero_reads = true;
 	for (i = 0; i < OPS / 2 && !wrong && !audits; i++) {
@@ -363,7 +226,7 @@ static void test_exact(void)
 	create(GMEM_HUGE_NEVER);
 	for (gfn_t g = 0; g < 100; g++)
 		write_page(512 + g, 7 + (uint32_t)g, true);
-	gmem_drop(gm, 612, 12);
+	gmem_drop(gm, 612, 12, NULL);
 	is_hex(ramfile_pages(gm->window.ram_fd), 100, "100 pages");
 	lock(&gm->lock);
 	share_commit(gm, &run, &res);
@@ -440,32 +303,12 @@ static void test_mappings(void)
 
 /* ---- races: writers against sharing ---- */
 
-#define WRITERS	  3
 #define RACE_MS	  3000
 
 static atomic_bool stop;
 static uint32_t counter[WRITERS][NR_PAGES];
 
 /* Each writer owns one 64-bit word of each page, and knows what must be in it. */
-/*
- * A write in the moment in which a run cannot be written at all.  KVM tells a vCPU so, and the exit
- * loop waits for the end of the change (exit.c); a thread gets a signal, and does the same.
- */
-static atomic_ulong refused;
-
-static void on_segv(int sig, siginfo_t *info, void *context)
-{
-	uint8_t *at = info->si_addr;
-
-	(void)context;
-	if (at < hva(0) || at >= hva(NR_PAGES)) {
-		signal(sig, SIG_DFL);
-		return;
-	}
-	gmem_repair(gm);
-	atomic_fetch_add(&refused, 1);
-}
-
 static void *writer(void *arg)
 {
 	uint64_t me = (uintptr_t)arg, seed = rng + me, bad = 0;
@@ -487,12 +330,6 @@ static void *writer(void *arg)
 	return (void *)bad;
 }
 
-/* Frames 0.. hold all pages that the writers can make: 3 words of 0, 1 or 2. */
-static unsigned int frame_for(const uint64_t *page)
-{
-	return (unsigned int)(page[0] + 3 * page[1] + 9 * page[2]);
-}
-
 static void test_race(void)
 {
 	uint64_t page[QUIRE_PAGE_SIZE / 8], bad = 0, shared = 0, deadline = keeper_now() + RACE_MS * 1000000ULL;
@@ -502,14 +339,7 @@ static void test_race(void)
 
 	create(GMEM_HUGE_AUTO);
 	sigaction(SIGSEGV, &action, NULL);
-	memset(frames, 0, 27 * QUIRE_PAGE_SIZE);
-	for (unsigned int f = 0; f < 27; f++) {
-		uint64_t *w = (uint64_t *)(frames + f * QUIRE_PAGE_SIZE);
-
-		w[0] = f % 3;
-		w[1] = f / 3 % 3;
-		w[2] = f / 9;
-	}
+	make_race_frames();
 	for (uintptr_t i = 0; i < WRITERS; i++)
 		pthread_create(&t[i], NULL, writer, (void *)i);
 	while (keeper_now() < deadline) {
@@ -528,7 +358,10 @@ static void test_race(void)
 		for (uint64_t i = 0; i < run.nr && run.to == PG_SHARED; i++)
 			references[run.pfn - STAGE2_STORE_PFN + i]++;
 		lock(&gm->lock);
-		share_commit(gm, &run, &res);
+		if (run.to == PG_ZERO)
+			share_commit_zero(gm, &run, 1, &res);
+		else
+			share_commit(gm, &run, &res);
 		unlock(&gm->lock);
 		take_back();
 		shared += res.merged;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <quire/abi.h>
 #include "fdt.h"
+#include "virtio.h"
 
 #define FIRST_BYTES 4096
 #define MOST_BYTES  (16 * MiB)	/* beyond any command line that execve lets through */
@@ -106,6 +107,15 @@ static int put_exit(void *fdt)
 	return fdt_end_node(fdt);
 }
 
+static int put_balloon(void *fdt)
+{
+	TRY(fdt_begin_node(fdt, FDT_BALLOON_NODE));
+	TRY(fdt_property_string(fdt, "compatible", "virtio,mmio"));
+	TRY(put_reg(fdt, QUIRE_BALLOON_BASE, VIRTIO_MMIO_BYTES));
+	TRY(fdt_property_u32(fdt, "interrupts", QUIRE_BALLOON_IRQ));
+	return fdt_end_node(fdt);
+}
+
 static int put_hypervisor(void *fdt, const struct fdt_config *config)
 {
 	TRY(fdt_begin_node(fdt, "hypervisor"));
@@ -133,6 +143,8 @@ static int put_root(void *fdt, const struct fdt_config *config)
 	TRY(put_serial(fdt));
 	TRY(put_console(fdt));
 	TRY(put_exit(fdt));
+	if (config->balloon)
+		TRY(put_balloon(fdt));
 	TRY(put_hypervisor(fdt, config));
 	return fdt_end_node(fdt);
 }

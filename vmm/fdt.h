@@ -22,12 +22,15 @@
  *			again when the write is done, and comes in order with what the same CPU
  *			sends through the UART.  No input, no interrupt; reads as zero.
  *   /exit@f4		compatible = "quire,exit": a write of N to it ends the VM with status N
+ *   /virtio@d0000000	compatible = "virtio,mmio": the balloon; reg = <gpa bytes> of its registers;
+ *			interrupts = ISA interrupt line, 1 cell, missing where there is no
+ *			interrupt controller: then poll.  The node is missing without a balloon
  *   /hypervisor	compatible = "quire,vm"
  *			  quire,tsc-khz   u32, frequency of the guest's TSC
  *			  quire,setup-ns  u64, from exec of quire to the guest's first instruction
  *			Either is missing when it is not known.
  *
- * reg of the three devices names I/O ports, which it says as the ISA binding does: the first
+ * reg of serial, console and exit names I/O ports, which it says as the ISA binding does: the first
  * address cell is 1 (I/O space), the second the port.
  */
 #include <quire/error.h>
@@ -35,6 +38,7 @@
 
 #define FDT_SERIAL_NODE "serial@3f8"
 #define FDT_CONSOLE_NODE "console@4f0"
+#define FDT_BALLOON_NODE "virtio@d0000000"
 #define FDT_EXIT_NODE	"exit@f4"
 
 struct fdt_config {
@@ -44,6 +48,7 @@ struct fdt_config {
 	const char *bootargs;
 	uint32_t tsc_khz;	/* 0: unknown, property left out */
 	uint64_t setup_ns;	/* 0: unknown, property left out */
+	bool balloon;
 };
 
 /*

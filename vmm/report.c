@@ -10,6 +10,7 @@
 #include <string.h>
 #include "report.h"
 #include "stats.h"
+#include "stats_balloon.h"
 #include "table.h"
 
 #define NAME_WIDTH 22
@@ -35,6 +36,11 @@ void report_count(FILE *f, const char *name, uint64_t count)
 void report_seconds(FILE *f, const char *name, uint64_t ns)
 {
 	fprintf(f, "  %-*s %10.3f s\n", NAME_WIDTH, name, (double)ns / 1e9);
+}
+
+void report_word(FILE *f, const char *name, const char *word)
+{
+	fprintf(f, "  %-*s %s\n", NAME_WIDTH, name, word);
 }
 
 /* ---- sums over VMs ---- */
@@ -207,8 +213,8 @@ static void put_merging(FILE *f, const struct vm_info *info)
 	const struct keeper_stats *k = &info->merge;
 
 	report_group(f, "merging");
-	fprintf(f, "  %-*s %s\n", NAME_WIDTH, "mode", stats_merge_name(k->mode));
-	fprintf(f, "  %-*s %s\n", NAME_WIDTH, "domain", stats_domain(info));
+	report_word(f, "mode", stats_merge_name(k->mode));
+	report_word(f, "domain", stats_domain(info));
 	report_pages(f, "merged", k->merged_pages);
 	report_pages(f, "found to be zero", k->zeroed_pages);
 	report_pages(f, "written again", info->mem.unshared_pages);
@@ -263,6 +269,7 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 		put_account(f, vm);
 	put_faults(f, &info->mem);
 	put_merging(f, info);
+	report_balloon(f, info);
 	put_exits(f, info);
 	report_group(f, "time");
 	report_seconds(f, "up", info->run_ns);

@@ -26,9 +26,11 @@
 #include "cmd.h"
 #include "console.h"
 #include "ctl.h"
+#include "fdt.h"
 #include "leash.h"
 #include "message.h"
 #include "run.h"
+#include "run_balloon.h"
 
 struct process {
 	struct run *run;
@@ -36,6 +38,7 @@ struct process {
 	struct gmem_credits gmem_credits;
 	struct credits *credits;
 	struct ctl *ctl;
+	struct run_balloon balloon;
 
 	struct lock lock;
 	struct vm *vm;		/* [lock] while it may be told to end */
@@ -123,6 +126,25 @@ static void on_lost(void *ctx)
 	tell(p, LEASH_LOST, credits_held(p->credits), -1);
 }
 
+static void on_target(void *ctx, uint64_t pages, bool manual)
+{
+	struct process *p = ctx;
+
+	run_balloon_order(&p->balloon, pages, manual);
+	lock(&p->lock);
+	if (p->vm)
+		vm_wake(p->vm);
+	unlock(&p->lock);
+}
+
+/* Main loop. */
+static uint64_t on_balloon(void *ctx, struct vm *vm)
+{
+	struct process *p = ctx;
+
+	return run_balloon_serve(&p->balloon, vm, p->credits);
+}
+
 static bool take(void *ctx, uint64_t pages)
 {
 	return credits_take(((struct process *)ctx)->credits, pages);
@@ -136,6 +158,16 @@ static int wait_for_credits(void *ctx, uint64_t need, uint64_t want)
 static void put(void *ctx, uint64_t pages)
 {
 	credits_put(((struct process *)ctx)->credits, pages);
+}
+
+static void ask(void *ctx)
+{
+	credits_ask(((struct process *)ctx)->credits);
+}
+
+static void give(void *ctx, uint64_t pages)
+{
+	credits_give(((struct process *)ctx)->credits, pages);
 }
 
 static int join(void *ctx, int fd)
@@ -155,7 +187,8 @@ static int get_credits(struct process *p, struct quire_error *err)
 		.channel = p->seat->channel,
 		.held_pages = p->seat->credit_pages,
 		.promise_pages = p->run->vm_config.ram_bytes / QUIRE_PAGE_SIZE,
-		.thread_start = on_channel_thread, .on_stop = on_stop, .on_lost = on_lost, .ctx = p,
+		.thread_start = on_channel_thread, .on_stop = on_stop, .on_lost = on_lost,
+		.on_balloon = on_target, .ctx = p,
 	};
 	int ret;
 
@@ -163,7 +196,7 @@ static int get_credits(struct process *p, struct quire_error *err)
 	ret = credits_create(&config, &p->credits, err);
 	unlock(&p->lock);
 	p->gmem_credits = (struct gmem_credits){
-		.take = take, .wait = wait_for_credits, .put = put, .ctx = p,
+		.take = take, .wait = wait_for_credits, .put = put, .ask = ask, .give = give, .ctx = p,
 	};
 	return ret;
 }
@@ -175,6 +208,15 @@ static bool wants_irqchip(const struct run *run)
 	if (run->irqchip != IRQCHIP_AUTO)
 		return run->irqchip == IRQCHIP_ON;
 	return run->plan.kind != IMAGE_PVH64 || run->vm_config.nr_vcpus > 1;
+}
+
+/* Without a controller there is nothing to interrupt with: drivers poll. */
+static void set_interrupts(struct run *run)
+{
+	int node = fdt_path_offset(run->fdt, "/" FDT_BALLOON_NODE);
+
+	if (node >= 0 && !run->vm_config.irqchip)
+		fdt_nop_property(run->fdt, node, "interrupts");
 }
 
 static void set_tsc_khz(struct run *run, const struct vm *vm)
@@ -227,6 +269,7 @@ static void configure(struct process *p)
 	config->watch_fd = p->seat->leash;
 	config->on_watch = on_leash;
 	config->on_ending = on_ending;
+	config->on_balloon = on_balloon;
 	config->join = join;
 	config->ctx = p;
 	config->start_ns = p->seat->alone ? process_start_ns : monotonic_ns();
@@ -260,6 +303,7 @@ static int open_all(struct process *p, struct vm **vm, int *ram, struct quire_er
 		return quire_fail(err, *ram, "cannot show guest RAM to the machine: %s",
 				  strerror(-*ram));
 	set_tsc_khz(p->run, *vm);
+	set_interrupts(p->run);
 	ret = vm_set_start(*vm, &p->run->plan, err);
 	return ret ? ret : listen_as(p, err);
 }

@@ -68,20 +68,21 @@ const char *const sandbox_role_name[SANDBOX_NR_ROLES] = {
 const struct sandbox_rule sandbox_rules[] = {
 	/* ---- the guest ---- */
 	IOCTL(KVM_RUN,			    V,	   "enter the guest"),
-	IOCTL(KVM_IRQ_LINE,		    M | V, "the UART's interrupt"),
+	IOCTL(KVM_IRQ_LINE,		    M | V, "interrupts of the UART and the balloon"),
+	IOCTL(KVM_IOEVENTFD,		    V,	   "a balloon driver starts: its notifications"),
 
-	/* ---- its memory ---- */
-	IOCTL(UFFDIO_ZEROPAGE,		    V | P | K, "bring pages in"),
+	/* ---- its memory; the main loop: for a balloon that inflates while its vCPU goes on ---- */
+	IOCTL(UFFDIO_ZEROPAGE,		    U, "bring pages in"),
 	IOCTL(UFFDIO_WAKE,		    U,	   "a late event; a page is its guest's own again"),
-	IOCTL(UFFDIO_UNREGISTER,	    V | P | K, "manage a block as one"),
+	IOCTL(UFFDIO_UNREGISTER,	    U, "manage a block as one"),
 	IOCTL(UFFDIO_REGISTER,		    U,	   "... and singly; what is mapped anew"),
 	IOCTL(UFFDIO_WRITEPROTECT,	    U,	   "no write to a page while it is shared or un-shared"),
-	IOCTL(PAGEMAP_SCAN,		    V | P | K, "did the host give a huge page?"),
+	IOCTL(PAGEMAP_SCAN,		    U, "did the host give a huge page?"),
 	ADVICE(MADV_POPULATE_WRITE,	    U,	   "bring a block in"),
 	ADVICE(MADV_POPULATE_READ,	    U,	   "map what was un-shared before it is touched"),
-	ADVICE(MADV_HUGEPAGE,		    V | P | K, "... as a huge page"),
+	ADVICE(MADV_HUGEPAGE,		    U, "... as a huge page"),
 	ADVICE(MADV_COLLAPSE,		    K,	   "... put together again"),
-	CALL_IF(lseek, V | P | K, 2, INT_MASK, SEEK_DATA, "SEEK_DATA",
+	CALL_IF(lseek, U, 2, INT_MASK, SEEK_DATA, "SEEK_DATA",
 		"what of a block the host could give"),
 	CALL_IF(fallocate, U, 1, INT_MASK, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, "punch",
 		"give pages back"),
@@ -96,7 +97,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(fstat,			    K,	   "which segment of the store is this?"),
 	CALL_IF(newfstatat, K, 3, INT_MASK, AT_EMPTY_PATH, "AT_EMPTY_PATH",
 		"... as some C libraries ask; of files it could tell only the empty root"),
-	CALL(sched_yield,		    K,	   "let a vCPU have a lock"),
+	CALL(sched_yield,		    U,	   "a page to be given back is in use: a moment"),
 
 	/* ---- descriptors at hand ---- */
 	CALL(read,			    M | P | C, "signals, input, wake-ups, faults"),
@@ -153,7 +154,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(sigaltstack,		    ALL,   "sanitizer: end of a thread"),
 	CALL(madvise,			    ALL,   "sanitizer: shadow memory"),
 	CALL_IF(mprotect, C, 2, PROT_EXEC, 0, "without PROT_EXEC", "sanitizer: shadow memory"),
-	CALL(sched_yield,		    M | C, "sanitizer: locks"),
+	CALL(sched_yield,		    C,	   "sanitizer: locks"),
 	CALL(clock_nanosleep,		    M | P | C, "sanitizer: locks"),
 	CALL(exit_group,		    V | P | C | K, "sanitizer: the end after a report"),
 	CALL(getrlimit,			    ALL,   "sanitizer: stack bounds"),

@@ -259,6 +259,8 @@ static int create_devices(struct vm *vm, struct quire_error *err)
 		ret = text_port_create(&text, &vm->ports, &vm->text_port);
 	if (!ret)
 		ret = dev_exit_add(&vm->ports, &vm->dev_exit);
+	if (!ret)
+		ret = vm_balloon_create(vm);
 	if (ret)
 		return quire_fail(err, ret, "cannot create devices: %s", strerror(-ret));
 	return 0;
@@ -315,8 +317,9 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 	vm->config.name = vm->name;
 	snprintf(vm->domain, sizeof(vm->domain), "%s", config->domain ? config->domain : "");
 	vm->config.domain = vm->domain;
+	vm->balloon_manual = config->balloon == VM_BALLOON_MANUAL;
 	vm->kvm = KVM_NONE;
-	vm->wake_fd = vm->signal_fd = -1;
+	vm->wake_fd = vm->signal_fd = vm->doorbell_fd = -1;
 	init_lock(vm);
 	look_at_host(vm);
 	console_init(&vm->console, on_wake, vm);
@@ -354,6 +357,7 @@ void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 		sandbox_keep(keep, vm->vcpu[i].fd);
 	sandbox_keep(keep, vm->kvm.vm_fd);
 	sandbox_keep(keep, vm->wake_fd);
+	sandbox_keep(keep, vm->doorbell_fd);
 	sandbox_keep(keep, vm->signal_fd);
 }
 
@@ -372,6 +376,7 @@ void vm_destroy(struct vm *vm)
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		vcpu_finish(&vm->vcpu[i]);
 	free(vm->vcpu);
+	vm_balloon_destroy(vm);
 	uart_destroy(vm->uart);
 	text_port_destroy(vm->text_port);
 	gmem_destroy(vm->gm);

@@ -2,13 +2,17 @@
 #ifndef QUIRE_VMM_VM_IMPL_H
 #define QUIRE_VMM_VM_IMPL_H
 
-/* What vm.c, vm_run.c, vm_pause.c, vm_info.c, vm_merge.c, vcpu.c, exit.c and crash.c share. */
+/*
+ * What vm.c, vm_run.c, vm_pause.c, vm_balloon.c, vm_balloon_info.c, vm_info.c, vm_merge.c, vcpu.c,
+ * exit.c and crash.c share.
+ */
 #include <signal.h>
 #include <time.h>
 #include "../mmu/locks.h"
 #include "console.h"
 #include "crash.h"
 #include "dev.h"
+#include "dev_balloon.h"
 #include "kvm.h"
 #include "vcpu.h"
 #include "vm.h"
@@ -47,6 +51,10 @@ struct vm {
 	struct uart *uart;		/* [I] */
 	struct text_port *text_port;	/* [I] */
 	struct dev_exit dev_exit;	/* [I] */
+	struct balloon *balloon;	/* [I] NULL: none */
+	int doorbell_fd;		/* [I] eventfd: the balloon's asynchronous queues; or -1 */
+	atomic_uint doorbell_queues;	/* [a] bit n: queue n is one */
+	bool balloon_manual;		/* [m] its target was set by hand */
 	struct console console;
 	int wake_fd;			/* [I] eventfd: look at the world again */
 	int signal_fd;			/* [I] */
@@ -65,6 +73,7 @@ struct vm {
 	pthread_cond_t unpark;		/* parked vCPUs: look whether to go on */
 
 	bool stuck;			/* [m] */
+	uint64_t balloon_ns;		/* [m] when the balloon wants to be called again */
 	uint64_t idle_ns;		/* [m] when to write waiting output; 0: none waits */
 	uint64_t setup_ns, run_start_ns, run_ns;	/* [m] */
 	uint64_t host_bytes, host_cpus;	/* [I] */
@@ -85,8 +94,18 @@ static inline struct timespec timespec_in_ms(unsigned int ms)
 	};
 }
 
-/* Make the main loop look around.  Any thread. */
-void vm_wake(struct vm *vm);
+/* vm_balloon.c: 0 or -errno; destroy is fine after a create that failed or never was. */
+int vm_balloon_create(struct vm *vm);
+void vm_balloon_destroy(struct vm *vm);
+
+/* Main loop: doorbell_fd is readable; do what is due, and say when to come again. */
+void vm_balloon_ring(struct vm *vm);
+uint64_t vm_balloon_tick(struct vm *vm);
+
+/* Main loop: the guest is paused, or goes on. */
+void vm_balloon_pause(struct vm *vm, bool on);
+/* vm_balloon_info.c: its part of a struct vm_info. */
+void vm_balloon_info(struct vm *vm, struct vm_balloon_info *out);
 
 /* Main loop, or after it. */
 enum vm_state vm_state(struct vm *vm);

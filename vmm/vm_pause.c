@@ -92,11 +92,13 @@ int vm_pause(struct vm *vm, unsigned int timeout_ms)
 		ret = pthread_cond_timedwait(&vm->changed, &vm->lock.mutex, &until);
 	ret = all_out(vm) || vm->ending ? 0 : -ETIMEDOUT;
 	unlock(&vm->lock);
+	vm_balloon_pause(vm, true);
 	return ret;
 }
 
 void vm_resume(struct vm *vm)
 {
+	vm_balloon_pause(vm, false);
 	lock(&vm->lock);
 	atomic_store(&vm->paused, false);
 	pthread_cond_broadcast(&vm->unpark);

@@ -3,7 +3,8 @@
  * Running a virtual machine to its end.
  *
  * The main loop is one poll() over what can happen outside the guest: a vCPU or the console
- * wants attention (wake_fd), a signal, a control request, input, room for output.  Nothing in
+ * wants attention (wake_fd), a signal, a control request, input, room for output, a notification of
+ * the balloon; and what the balloon wants done at a time.  Nothing in
  * it blocks, so --timeout and Ctrl-C always work.
  *
  * The end has one door, vm_end(): whoever comes first decides status and message.  Then, in
@@ -34,7 +35,8 @@
 
 /* ---- the main loop ---- */
 
-enum { POLL_WAKE, POLL_SIGNAL, POLL_CTL, POLL_INPUT, POLL_OUTPUT, POLL_WATCH, NR_POLL };
+enum { POLL_WAKE, POLL_SIGNAL, POLL_CTL, POLL_INPUT, POLL_OUTPUT, POLL_WATCH, POLL_DOORBELL,
+       NR_POLL };
 
 static uint64_t deadline_ns(const struct vm *vm)
 {
@@ -90,7 +92,7 @@ static void check_idle(struct vm *vm, uint64_t now)
 
 static int poll_timeout(const struct vm *vm, uint64_t now)
 {
-	uint64_t until = deadline_ns(vm);
+	uint64_t until = min_u64(deadline_ns(vm), vm->balloon_ns);
 
 	if (vm->idle_ns > now)
 		until = min_u64(until, vm->idle_ns);
@@ -103,6 +105,10 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 {
 	uint64_t now = monotonic_ns(), drained;
 
+	vm->balloon_ns = vm_balloon_tick(vm);
+	if (vm->balloon && vm->config.on_balloon)
+		vm->balloon_ns = min_u64(vm->balloon_ns,
+					 vm->config.on_balloon(vm->config.ctx, vm));
 	check_idle(vm, now);
 	fds[POLL_WAKE] = (struct pollfd){ .fd = vm->wake_fd, .events = POLLIN };
 	fds[POLL_SIGNAL] = (struct pollfd){ .fd = vm->signal_fd, .events = POLLIN };
@@ -110,6 +116,7 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 	fds[POLL_INPUT] = (struct pollfd){ .fd = -1, .events = POLLIN };
 	fds[POLL_OUTPUT] = (struct pollfd){ .fd = -1, .events = POLLOUT };
 	fds[POLL_WATCH] = (struct pollfd){ .fd = -1, .events = POLLIN };
+	fds[POLL_DOORBELL] = (struct pollfd){ .fd = vm->doorbell_fd, .events = POLLIN };
 	if (vm->config.on_watch)
 		fds[POLL_WATCH].fd = vm->config.watch_fd;
 	if (vm->console.in_open && uart_space(vm->uart))
@@ -147,6 +154,8 @@ static void main_loop(struct vm *vm, struct ctl *ctl)
 			ctl_serve(ctl, vm);
 		if (fds[POLL_WATCH].revents)
 			vm->config.on_watch(vm->config.ctx);
+		if (fds[POLL_DOORBELL].revents)
+			vm_balloon_ring(vm);
 		if (fds[POLL_INPUT].revents)
 			take_input(vm);
 		if (fds[POLL_OUTPUT].revents && !console_write_idle(&vm->console))

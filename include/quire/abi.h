@@ -23,6 +23,9 @@
 #define QUIRE_GAP_END	  0x100000000
 #define QUIRE_MMIO_BASE	  0xd0000000	/* virtio-mmio devices */
 
+#define QUIRE_BALLOON_BASE QUIRE_MMIO_BASE	/* virtio-mmio, 0x200 bytes of registers */
+#define QUIRE_BALLOON_IRQ  5			/* with an interrupt controller; else polled */
+
 #define QUIRE_UART_PORT	  0x3f8		/* 16550, COM1 */
 #define QUIRE_UART_IRQ	  4
 #define QUIRE_CONSOLE_PORT 0x4f0	/* 32-bit write of a gpa: print the text there */

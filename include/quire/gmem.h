@@ -38,6 +38,10 @@ struct gmem_credits {
 	int (*wait)(void *ctx, uint64_t need, uint64_t want);
 	/* Put back.  Never blocks; called with the lock held. */
 	void (*put)(void *ctx, uint64_t pages);
+	/* Ask for more ahead of time, to be taken later if they come.  Never blocks.  May be NULL. */
+	void (*ask)(void *ctx);
+	/* The same for pages that will not be wanted soon.  NULL: put. */
+	void (*give)(void *ctx, uint64_t pages);
 	void *ctx;
 };
 
@@ -141,22 +145,41 @@ void guest_unmap_iov(struct gmem *gm);
 int gmem_populate(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /*
- * Give [gfn, gfn + nr) back to the host: absent, zero when touched again.  Guest accesses may
- * race with it and see either the old bytes or zeroes, page by page.
- * 0; -EFAULT: not RAM; -EBUSY: a guest_map_iov is out (nothing changed in both cases); -EAGAIN:
- * all is zero, but some pages stay private because the host could not free them just now;
- * -ENOMEM: vm.max_map_count binds (a prefix went).
+ * Keep the pages of [gpa, gpa + len) private until the same range is released: they are brought in,
+ * waiting for credits if need be, and neither merged nor given back, so that guest_write there never
+ * waits.  0; as guest_write; -ENOSPC: there are GMEM_MAX_HELD ranges.
  */
-int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr);
+#define GMEM_MAX_HELD 16u
+int gmem_hold(struct gmem *gm, gpa_t gpa, size_t len);
+void gmem_release(struct gmem *gm, gpa_t gpa, size_t len);
+
+/* What became of the pages of a range.  With some errors, others were not looked at. */
+struct gmem_gone {
+	uint64_t gone;		/* came into the state that was asked for ... */
+	uint64_t already;	/* ... were in it, or in the balloon, before ... */
+	uint64_t kept;		/* ... or stayed private */
+};
+
+/*
+ * Give [gfn, gfn + nr) back to the host: absent, zero when touched again.  Guest accesses may
+ * race with it and see either the old bytes or zeroes, page by page.  gone may be NULL.
+ * 0; -EFAULT: not RAM (nothing changed); -EBUSY: a guest_map_iov is out; -EAGAIN: some pages
+ * stay private: zeroed, because the host could not free them just now, or as they are, because they
+ * are held; -ENOMEM: vm.max_map_count binds.  With -EBUSY and -ENOMEM a prefix went.
+ */
+int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 
 /*
  * The same for a balloon that inflates: the pages become `ballooned`, which says that the guest
  * gave them up.  Touching one all the same finds zeroes, and is counted.  As gmem_drop.
  */
-int gmem_balloon(struct gmem *gm, gfn_t gfn, uint64_t nr);
+int gmem_balloon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 
-/* The balloon deflates: of [gfn, gfn + nr), what is ballooned is absent.  0 or -EFAULT (not RAM). */
-int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr);
+/*
+ * The balloon deflates: of [gfn, gfn + nr), what is ballooned becomes absent, and what was not (already)
+ * stays as it is.  0 or -EFAULT (not RAM).
+ */
+int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 
 /*
  * Manage the block at gfn (a multiple of 512) singly.  0; -ENOENT: it is managed singly; -EINVAL,

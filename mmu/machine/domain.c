@@ -55,7 +55,7 @@ static bool find_slot(struct domain *d, uint32_t *slot)
 	return true;
 }
 
-struct member *domain_join(struct domain *d, int ram, uint64_t nr_gfns)
+struct member *domain_join(struct domain *d, int ram, uint64_t nr_gfns, uint64_t promised)
 {
 	struct member *m = calloc(1, sizeof(*m));
 	uint32_t slot;
@@ -72,7 +72,8 @@ struct member *domain_join(struct domain *d, int ram, uint64_t nr_gfns)
 	m->slot = slot;
 	m->ram = ram;
 	m->nr_gfns = nr_gfns;
-	m->max_frames = nr_gfns + MERGE_BATCH;
+	m->max_hints = promised;
+	m->max_frames = promised + MERGE_BATCH;
 	d->slot[slot] = m;
 	d->nr_members++;
 	return m;
@@ -89,10 +90,11 @@ bool member_get(struct member *m, uint32_t frame)
 {
 	uint32_t *refs;
 
-	if (!member_room(m) || !member_prepare(m, frame_segment(frame)) ||
-	    !store_get(&m->domain->store, frame))
+	if (m->references == 2 * m->max_frames || !member_prepare(m, frame_segment(frame)))
 		return false;
 	refs = &m->refs[frame_segment(frame)][frame_index(frame)];
+	if ((!*refs && m->nr_frames == m->max_frames) || !store_get(&m->domain->store, frame))
+		return false;
 	m->nr_frames += !*refs;
 	m->references++;
 	++*refs;
@@ -120,7 +122,7 @@ void member_unget(struct member *m, uint32_t frame)
 
 bool member_tell(struct member *m, uint64_t gfn, uint32_t frame)
 {
-	if (m->nr_news - m->news_at == m->nr_gfns)
+	if (m->nr_news - m->news_at == m->max_hints)
 		return false;
 	if (m->nr_news == m->news_capacity && m->news_at) {
 		m->nr_news -= m->news_at;
@@ -288,27 +290,30 @@ void domain_record(const struct domain *d, struct machine_domain_record *r)
 	r->store_bytes = domain_store_bytes(d);
 }
 
-struct elsewhere {
+struct hints {
 	const struct member *m;
-	const struct domain *other;
-	uint64_t pages;
+	void (*each)(void *ctx, uint64_t hash);
+	void *ctx;
 };
 
-static void count_elsewhere(void *ctx, const struct index_entry *e)
+static void check_hint(void *ctx, const struct index_entry *e)
 {
-	struct elsewhere *w = ctx;
-	const struct index_entry *there;
+	const struct hints *h = ctx;
 
-	if (e->owner == INDEX_STABLE || hint_holder(w->m->domain, e) != w->m)
-		return;
-	there = index_find(&w->other->index, e->hash);
-	w->pages += there && (there->owner == INDEX_STABLE || hint_holder(w->other, there));
+	if (e->owner != INDEX_STABLE && hint_holder(h->m->domain, e) == h->m)
+		h->each(h->ctx, e->hash);
 }
 
-uint64_t domain_elsewhere(const struct member *m, const struct domain *other)
+void member_hints(const struct member *m, void (*each)(void *ctx, uint64_t hash), void *ctx)
 {
-	struct elsewhere w = { .m = m, .other = other };
+	struct hints h = { m, each, ctx };
 
-	index_each(&m->domain->index, count_elsewhere, &w);
-	return w.pages;
+	index_each(&m->domain->index, check_hint, &h);
+}
+
+bool domain_knows(const struct domain *d, uint64_t hash)
+{
+	const struct index_entry *e = index_find(&d->index, hash);
+
+	return e && (e->owner == INDEX_STABLE || hint_holder(d, e));
 }

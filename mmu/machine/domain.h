@@ -38,8 +38,9 @@ struct member {
 	struct domain *domain;
 	uint32_t slot;
 	int ram;			/* read-only; its owner's */
-	uint64_t nr_gfns;		/* of its RAM file that may be merged */
-	uint64_t max_frames;		/* that it may hold references to */
+	uint64_t nr_gfns;		/* of its RAM file, holes between its RAM included */
+	uint64_t max_hints;		/* and news: as many as it promised pages of RAM */
+	uint64_t max_frames;		/* that it may hold references to: a packet more */
 	uint64_t references, nr_frames;	/* held: all, and distinct */
 	uint64_t nr_hints;		/* hint_of that are not 0 */
 	uint32_t *hint_of;		/* by gfn */
@@ -72,10 +73,10 @@ struct domain *domain_create(struct budget *budget, const char *name, unsigned i
 void domain_destroy(struct domain *d);
 
 /*
- * A VM with nr_gfns pages in its RAM file `ram`, which stays the caller's and open until
- * domain_leave().  NULL: no memory.
+ * A VM that promised `promised` pages of RAM, with nr_gfns pages in its RAM file `ram`, which stays
+ * the caller's and open until domain_leave().  NULL: no memory.
  */
-struct member *domain_join(struct domain *d, int ram, uint64_t nr_gfns);
+struct member *domain_join(struct domain *d, int ram, uint64_t nr_gfns, uint64_t promised);
 
 /* The VM is dead: its references are given back.  NULL is fine. */
 void domain_leave(struct member *m);
@@ -94,8 +95,11 @@ void domain_record(const struct domain *d, struct machine_domain_record *record)
 uint64_t domain_index_bytes(const struct domain *d);
 uint64_t domain_store_bytes(const struct domain *d);
 
-/* How many of m's current hints have a hash that `other` has too. */
-uint64_t domain_elsewhere(const struct member *m, const struct domain *other);
+/* Call each for the hash of every current hint of m. */
+void member_hints(const struct member *m, void (*each)(void *ctx, uint64_t hash), void *ctx);
+
+/* Does a frame or a current hint have this hash? */
+bool domain_knows(const struct domain *d, uint64_t hash);
 
 /* Number of faults; each is told to `expect` if the two numbers differ. */
 void domain_audit(const struct domain *d,

@@ -73,7 +73,8 @@ static void audit_member(struct audit *a, const struct member *m)
 	a->expect(a->ctx, m->nr_frames, frames, "frames a member holds");
 	a->expect(a->ctx, m->references, references, "references of a member");
 	a->expect(a->ctx, frames > m->max_frames, false, "a member holds too many frames");
-	a->expect(a->ctx, m->nr_news - m->news_at > m->nr_gfns, false, "too many news");
+	a->expect(a->ctx, hints > m->max_hints, false, "a member has too many hints");
+	a->expect(a->ctx, m->nr_news - m->news_at > m->max_hints, false, "too many news");
 }
 
 void domain_audit(const struct domain *d,

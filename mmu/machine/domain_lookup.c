@@ -68,7 +68,8 @@ static void make_hint(struct lookup *l, uint32_t i)
 {
 	struct index_entry e = { .hash = l->ask[i].hash, .owner = INDEX_MEMBER + l->m->slot,
 				 .page = (uint32_t)gfn_of(l, i) };
-	bool made = !index_put(&l->d->index, e);
+	bool made = (l->m->hint_of[e.page] || l->m->nr_hints < l->m->max_hints) &&
+		    !index_put(&l->d->index, e);
 
 	member_set_hint(l->m, e.page, made ? hint_tag(e.hash) : 0);
 }

@@ -9,14 +9,16 @@
  * Transport: a connection of its own, so that merging never delays credits: a unix SOCK_SEQPACKET
  * pair that the VM makes, one end of which it gives to the machine (MACHINE_JOIN on its channel).
  * Each packet is exactly one struct merge_msg, with a descriptor where the table says so.  The
- * VM asks and the machine answers, in order; the machine never speaks first.
+ * VM asks and the machine answers, in order; the machine never speaks first.  There is one
+ * connection in a VM's life with a machine: a second JOIN breaks the rules.
  *
  *   VM                              machine
  *   LOOKUP (nr hashes, gfns)  -->
  *                             <--   FRAMES             one entry for each, in the same order
  *   NEWS                      -->
- *                             <--   FRAMES             pages of this VM for which another VM's
- *                                                      LOOKUP has found a partner since
+ *                             <--   FRAMES             pages of this VM for which a LOOKUP, of
+ *                                                      another VM or a later one of its own, has
+ *                                                      found a partner since
  *   DROP (nr frames)          -->                      references given back; no answer
  *   SEGMENT (arg: which)      -->
  *                             <--   SEGMENT + descriptor, or FRAMES with nr 0 if there is none
@@ -33,7 +35,8 @@
  * both pages from the VMs' RAM files; if they are equal the bytes become a new frame, to which the
  * VM gets a reference, and so does the hint's VM, which learns of it by NEWS; if not, the page
  * takes the hint's place and is MERGE_UNIQUE.  An entry with MERGE_PUBLISH needs no partner.
- * Frames for entries whose gfns follow each other are contiguous where possible.
+ * Frames for entries whose gfns follow each other are contiguous where possible.  Equal pages in
+ * one packet are each answered with their frame, without NEWS.
  *
  * If fewer than `arg` entries of a LOOKUP would be answered with a frame, none is: they are
  * MERGE_FEW, and hints are made all the same.  (arg 0 or 1: no such limit.)
@@ -45,6 +48,10 @@
  * Each answered frame is one reference, to be given back by one DROP; a VM's end gives back all
  * that it held.  A DROP of more than it holds, or anything that is not in the table, breaks the
  * rules: the VM is killed.
+ *
+ * No more than: a VM has as many hints, and as many NEWS waiting, as it promised pages of RAM, and
+ * holds references to MERGE_BATCH frames more.  A page beyond is no hint; a frame beyond is
+ * MERGE_NO_MEMORY; news beyond are not kept (the frame is found by the next LOOKUP of that page).
  */
 #include <quire/types.h>
 

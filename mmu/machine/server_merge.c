@@ -16,8 +16,11 @@
 #include "server_internal.h"
 #include "wire.h"
 
-/* As many pages as KVM's largest memory slot has; and a gfn is half an entry of the index. */
+/* As many pages as KVM's largest memory slot has; and a gfn is a quarter of an index entry. */
 #define GFNS_MAX (1ULL << 31)
+
+/* A RAM file is in order of gpa, with holes where there is no RAM: below 4 GiB. */
+#define HOLES_MAX (4 * GiB / QUIRE_PAGE_SIZE)
 
 /* Answers that may be under way to a VM: it asks once at a time. */
 #define ANSWERS_MAX 8
@@ -54,15 +57,14 @@ static void drop_if_empty(struct machine *m, struct domain *d)
 	domain_destroy(d);
 }
 
-/* Its RAM file may be larger than what it promised; a VM is no larger. */
-static uint64_t mergeable_pages(const struct tenant *t)
+/* gfns that can be RAM, whatever the size of its file: it is the VM that made the file. */
+static uint64_t mergeable_gfns(const struct tenant *t)
 {
-	uint64_t promised = align_up(t->promise.ram_pages, QUIRE_BLOCK_PAGES);
 	struct stat st;
 
 	if (fstat(t->ram, &st))
 		return 0;
-	return min_u64(promised, (uint64_t)st.st_size / QUIRE_PAGE_SIZE);
+	return min_u64(t->promise.ram_pages + HOLES_MAX, (uint64_t)st.st_size / QUIRE_PAGE_SIZE);
 }
 
 static bool is_seqpacket(int fd)
@@ -77,20 +79,20 @@ static bool is_seqpacket(int fd)
 const char *merge_join(struct machine *m, struct tenant *t, int *fd)
 {
 	int room = ANSWERS_MAX * (int)sizeof(struct merge_msg);
-	uint64_t pages;
 	struct domain *d;
+	uint64_t gfns;
 
 	if (t->ram < 0 || t->member)
 		return t->member ? "a second JOIN" : "a JOIN before ATTACH";
 	if (!is_seqpacket(*fd))
 		return "a JOIN with what is no unix packet socket";
-	pages = mergeable_pages(t);
-	if (!pages || pages > GFNS_MAX)
+	gfns = mergeable_gfns(t);
+	if (!gfns || gfns > GFNS_MAX)
 		return "a JOIN with a RAM file that is too small or too large";
 	d = find_domain(m, t->promise.domain);
 	if (!d)
 		d = add_domain(m, t);
-	t->member = d ? domain_join(d, t->ram, pages) : NULL;
+	t->member = d ? domain_join(d, t->ram, gfns, t->promise.ram_pages) : NULL;
 	if (!t->member) {
 		/* It sees its socket hang up, and shares nothing. */
 		machine_log(m, "vm %u '%s': no memory to merge its pages", t->id, t->promise.name);
@@ -218,13 +220,29 @@ void merge_serve(struct machine *m)
 	receive(m, t);
 }
 
+struct elsewhere {
+	const struct machine *m;
+	const struct domain *own;
+	uint64_t pages;
+};
+
+static void count_elsewhere(void *ctx, uint64_t hash)
+{
+	struct elsewhere *e = ctx;
+	const struct domain *d;
+
+	TAILQ_FOREACH(d, &e->m->domains, link)
+		if (d != e->own && domain_knows(d, hash)) {
+			e->pages++;
+			return;
+		}
+}
+
 uint64_t merge_elsewhere(const struct machine *m, const struct tenant *t)
 {
-	const struct domain *d;
-	uint64_t pages = 0;
+	struct elsewhere e = { .m = m, .own = t->member ? t->member->domain : NULL };
 
-	TAILQ_FOREACH(d, &m->domains, link)
-		if (t->member && d != t->member->domain)
-			pages += domain_elsewhere(t->member, d);
-	return pages;
+	if (t->member)
+		member_hints(t->member, count_elsewhere, &e);
+	return e.pages;
 }

@@ -8,17 +8,26 @@
  * A step is 8 bytes: what, who, which descriptor, then numbers.  Admissions are made possible
  * often enough that channels exist to be abused.  The processes that STARTED names are real:
  * sleepers, forked when one is needed and killed by whatever kills VMs.
+ *
+ * VMs also tell of balloons, and operators set their sizes and ask why.
+ *
+ * Connections about equal pages are apart from the other peers: their records have another size.
+ * What is said there is half valid, with few hashes and fewer contents, so that hints, frames and
+ * lies meet each other.
  */
 #include "../machine_lab.h"
+#include "../tap.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 #define PEERS	 12
+#define MERGES	 5
 #define MAX_STEPS 200
 
 enum step_kind { STEP_DIAL, STEP_CLOSE, STEP_RECORD, STEP_ADMIT, STEP_CREDIT, STEP_RETURN,
 		 STEP_ATTACH, STEP_STARTED, STEP_GARBAGE, STEP_TIME, STEP_SET, STEP_HEAR,
-		 STEP_STOP, NR_STEPS };
+		 STEP_STOP, STEP_JOIN, STEP_MERGE, STEP_MERGE_HEAR, STEP_BALLOON, STEP_OPERATE,
+		 NR_STEPS };
 
 struct step {
 	uint8_t kind, peer, descriptor, small;
@@ -34,6 +43,9 @@ static void set_up(void)
 	memfd = memfd_create("fuzz", MFD_CLOEXEC);
 	if (memfd < 0 || ftruncate(memfd, MiB) || pipe2(pipe_fds, O_CLOEXEC))
 		abort();
+	for (uint64_t gfn = 0; gfn < MiB / QUIRE_PAGE_SIZE; gfn++)
+		if (pwrite(memfd, &(uint64_t){ gfn % 8 }, 8, (off_t)(gfn * QUIRE_PAGE_SIZE)) != 8)
+			abort();
 	memfd_readonly = reopen_readonly(memfd);
 	null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	is_set_up = true;
@@ -108,12 +120,50 @@ static void hear_all(int *peers, int *peer, uint8_t slot)
 	}
 }
 
-static struct machine_msg record(const struct step *s)
+/* What a VM says of its balloon, half of it possible. */
+static struct machine_balloon balloon_record(const struct step *s, uint64_t now)
+{
+	bool wild = s->small & 64;
+
+	return (struct machine_balloon){
+		.driver = s->small & 1, .asks = s->small >> 1 & 1, .manual = s->small >> 2 & 1,
+		.target_pages = wild ? UINT64_MAX : s->a % 512,
+		.actual_pages = wild ? s->a * 0x0001000100010001ULL : s->a % 512,
+		.ballooned_faults = s->small & 8 ? UINT64_MAX : s->b % 4,
+		.silent_since_ns = s->small & 16 ? now : 0,
+		.stats = {
+			.have = s->b, .taken_ns = s->small & 32 ? UINT64_MAX : now,
+			.balloon_pages = wild ? UINT64_MAX : s->a % 512,
+			.available_pages = wild ? ~(uint64_t)s->b : s->b % 512,
+			.free_pages = s->b % 512, .total_pages = 512,
+			.oom_kills = s->small & 128 ? s->b : 0,
+		},
+	};
+}
+
+/* An operator's wish, often for a VM that exists. */
+static struct machine_msg operator_record(const struct step *s)
+{
+	static const enum machine_type type[] = { MACHINE_BALLOON_GET, MACHINE_BALLOON_SET,
+						  MACHINE_BALLOON_SET, MACHINE_BALLOON_WHY };
+	struct machine_msg msg = wire_msg(type[s->small % 4], s->b % 8);
+
+	if (msg.type == MACHINE_BALLOON_SET) {
+		msg.target.pages = s->small & 128 ? UINT64_MAX - s->a : s->a % 512;
+		msg.target.manual = s->small >> 4 & 1;
+	} else {
+		msg.pages = s->a % 20;
+	}
+	return msg;
+}
+
+static struct machine_msg record(const struct step *s, uint64_t now)
 {
 	static const enum machine_type type[NR_STEPS] = {
 		[STEP_ADMIT] = MACHINE_ADMIT,	[STEP_CREDIT] = MACHINE_CREDIT,
 		[STEP_RETURN] = MACHINE_RETURN, [STEP_ATTACH] = MACHINE_ATTACH,
 		[STEP_STARTED] = MACHINE_STARTED, [STEP_SET] = MACHINE_SET,
+		[STEP_BALLOON] = MACHINE_BALLOON,
 	};
 	struct machine_msg msg = wire_msg(type[s->kind], s->small % 16);
 
@@ -124,7 +174,16 @@ static struct machine_msg record(const struct step *s)
 		msg.admit.readmit = s->small & 1;
 		msg.admit.credit_pages = s->small & 1 ? s->b % 300 : 0;
 		msg.admit.oom_score_adj = s->small & 2 ? -1000 : s->small * 10;
+		msg.admit.domain[0] = s->small & 4 ? 'd' : s->small & 8 ? 'e' : '\0';
+		msg.admit.balloon = s->small >> 4 & 3;
+		msg.admit.shares = s->small & 64 ? s->a : 1000;
+		msg.admit.balloon_min_pages = s->small & 128 ? s->b : msg.admit.ram_pages / 4;
 		break;
+	case STEP_BALLOON:
+		msg.balloon = balloon_record(s, now);
+		break;
+	case STEP_OPERATE:
+		return operator_record(s);
 	case STEP_CREDIT:
 		msg.credit.need_pages = s->a % 300;
 		msg.credit.want_pages = s->b;
@@ -145,7 +204,85 @@ static struct machine_msg record(const struct step *s)
 	return msg;
 }
 
-static void perform(struct lab *lab, int *peers, const struct step *s)
+/* Give the machine one end of a connection, over whatever the peer is. */
+static void join(int channel, int *merge)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+		abort();
+	say(channel, MACHINE_JOIN, 0, 0, pair[1]);
+	close(pair[1]);
+	if (*merge >= 0)
+		close(*merge);
+	*merge = pair[0];
+}
+
+static void merge_entries(struct merge_msg *msg, const struct step *s)
+{
+	uint64_t seed = (uint64_t)s->a << 16 | s->b, gfn = s->b % 64;
+
+	for (uint32_t i = 0; i < msg->nr && i < MERGE_BATCH; i++) {
+		uint64_t random = tap_random(&seed);
+
+		if (msg->type == MERGE_DROP) {
+			msg->drop[i] = (uint32_t)(random % 16 ? random % 80 : random);
+			continue;
+		}
+		msg->lookup[i].gfn = gfn | (random % 8 ? 0 : MERGE_PUBLISH);
+		msg->lookup[i].hash = random % 3 ? gfn % 8 : random >> 8 & 15;
+		gfn += s->small & 1 || random >> 20 & 1 ? 1 : random >> 24 & 3;
+	}
+}
+
+/* A record about equal pages, more often valid than not. */
+static void say_merge(int fd, const struct step *s)
+{
+	static struct merge_msg msg;
+	static const enum merge_type type[8] = { MERGE_LOOKUP, MERGE_LOOKUP, MERGE_LOOKUP, MERGE_NEWS,
+						 MERGE_DROP, MERGE_DROP, MERGE_SEGMENT, MERGE_LOOKUP };
+
+	memset(&msg, (uint8_t)s->b & 1 ? 0xff : 0, sizeof(msg));
+	wire_merge_header(&msg, s->small == 255 ? s->a : type[s->small / 2 % 8]);
+	msg.nr = s->small == 254 ? s->a : s->a % (msg.type == MERGE_DROP ? 4 : 100);
+	msg.arg = s->small & 64 ? s->b % 8 : 0;
+	msg.magic += s->small == 253;
+	merge_entries(&msg, s);
+	if (s->small == 252)
+		send(fd, &msg, s->a % sizeof(msg), MSG_DONTWAIT | MSG_NOSIGNAL);
+	else
+		wire_send_merge(fd, &msg, s->small == 251 ? memfd : -1);
+}
+
+static void hear_merges(int *fd)
+{
+	static struct merge_msg msg;
+	int attached, code;
+
+	while ((code = wire_recv_merge(*fd, &msg, &attached)) == 1)
+		if (attached >= 0)
+			close(attached);
+	if (!code)
+		return;
+	if (code != -ECONNRESET)
+		abort();
+	close(*fd);
+	*fd = -1;
+}
+
+static void perform_merge(int *peers, int *merges, const struct step *s)
+{
+	int *merge = &merges[s->descriptor % MERGES];
+
+	if (s->kind == STEP_JOIN && peers[s->peer % PEERS] >= 0)
+		join(peers[s->peer % PEERS], merge);
+	else if (s->kind == STEP_MERGE && *merge >= 0)
+		say_merge(*merge, s);
+	else if (s->kind == STEP_MERGE_HEAR && *merge >= 0)
+		hear_merges(merge);
+}
+
+static void perform(struct lab *lab, int *peers, int *merges, const struct step *s)
 {
 	int *peer = &peers[s->peer % PEERS];
 	char garbage[512];
@@ -156,6 +293,11 @@ static void perform(struct lab *lab, int *peers, const struct step *s)
 		break;
 	case STEP_TIME:
 		lab->now_ns += s->a * LAB_MS;
+		break;
+	case STEP_JOIN:
+	case STEP_MERGE:
+	case STEP_MERGE_HEAR:
+		perform_merge(peers, merges, s);
 		break;
 	case STEP_STOP:
 		if (s->small == 77)
@@ -173,13 +315,54 @@ static void perform(struct lab *lab, int *peers, const struct step *s)
 			memset(garbage, s->small, sizeof(garbage));
 			send(*peer, garbage, s->a % sizeof(garbage), MSG_DONTWAIT | MSG_NOSIGNAL);
 		} else {
-			send_record(*peer, record(s), s->descriptor);
+			send_record(*peer, record(s, lab->now_ns), s->descriptor);
 		}
 	}
 }
 
-static void finish(struct lab *lab, int *peers)
+/* Three VMs that can share pages, two of them with each other: a long way to come by chance. */
+static void begin_merging(struct lab *lab, int *peers, int *merges)
 {
+	dial(lab, &peers[0], true);
+	for (int i = 0; i < 3; i++) {
+		struct step admit = { .kind = STEP_ADMIT, .small = i < 2 ? 4 : 8, .a = 100 };
+		struct machine_msg msg = record(&admit, 0);
+
+		say_msg(peers[0], msg, -1);
+		lab_step(lab);
+		hear_all(peers, &peers[0], (uint8_t)(i + 1));
+		if (peers[i + 1] < 0)
+			return;
+		say(peers[i + 1], MACHINE_ATTACH, 0, 0, memfd_readonly);
+		join(peers[i + 1], &merges[i]);
+		lab_step(lab);
+	}
+}
+
+/* Three VMs with balloons on a machine that they fill: the policy has something to decide. */
+static void begin_ballooning(struct lab *lab, int *peers)
+{
+	dial(lab, &peers[0], true);
+	for (int i = 0; i < 3; i++) {
+		struct step admit = { .kind = STEP_ADMIT, .small = 2 << 4, .a = 511 };
+		struct step balloon = { .kind = STEP_BALLOON, .small = 1, .b = 400 | BALLOON_HAS_AVAILABLE };
+
+		say_msg(peers[0], record(&admit, 0), -1);
+		lab_step(lab);
+		hear_all(peers, &peers[0], (uint8_t)(i + 1));
+		if (peers[i + 1] < 0)
+			return;
+		say_credit(peers[i + 1], 450, 511);
+		say_msg(peers[i + 1], record(&balloon, lab->now_ns), -1);
+		lab_step(lab);
+	}
+}
+
+static void finish(struct lab *lab, int *peers, int *merges)
+{
+	for (unsigned int i = 0; i < MERGES; i++)
+		if (merges[i] >= 0)
+			close(merges[i]);
 	for (unsigned int i = 0; i < PEERS; i++)
 		if (peers[i] >= 0)
 			close(peers[i]);
@@ -205,7 +388,7 @@ static void check_descriptors(unsigned int before)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	struct machine_config config;
-	int peers[PEERS];
+	int peers[PEERS], merges[MERGES];
 	unsigned int fds;
 	struct lab lab;
 
@@ -213,22 +396,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		set_up();
 	fds = open_fds();
 	memset(peers, -1, sizeof(peers));
+	memset(merges, -1, sizeof(merges));
 	config = lab_config(&lab, 2048, 100, OVERCOMMIT_GUESS);
 	config.ledger.mode = bytes ? data[0] % 3 : 0;
 	config.max_vms = 20;
 	lab_open(&lab, &config);
+	if (bytes && data[0] & 64)
+		begin_merging(&lab, peers, merges);
+	else if (bytes && data[0] & 128)
+		begin_ballooning(&lab, peers);
 	for (size_t at = 1; at + sizeof(struct step) <= bytes && at < MAX_STEPS * sizeof(struct step);
 	     at += sizeof(struct step)) {
 		struct step s;
 
 		memcpy(&s, data + at, sizeof(s));
 		s.kind %= NR_STEPS;
-		perform(&lab, peers, &s);
+		perform(&lab, peers, merges, &s);
 		lab_step(&lab);
 		if (lab.faults)
 			abort();
 	}
-	finish(&lab, peers);
+	finish(&lab, peers, merges);
 	machine_destroy(lab.m);
 	check_descriptors(fds);
 	return 0;

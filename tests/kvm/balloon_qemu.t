@@ -51,20 +51,25 @@ sub ends_well {
 	return ok($status eq 0 && $vm->{out} =~ $like, $what) || diag "status $status: $vm->{out}";
 }
 
-sub value { my ($vm, $name) = @_; return $vm->{out} =~ /\b$name=(\d+)\D*(?!.*\b$name=)/s ? $1 : undef }
+# The last number that the guest printed by that name.
+sub value { my ($vm, $name) = @_; return ($vm->{out} =~ /\b$name=(\d+)/g)[-1] }
 
 # Inflate, deflate, in steps that are and are not whole batches.
 sub targets {
 	my ($features, $what) = @_;
-	my $vm = guest([], 'balloon', 'seconds=4', 'touch=2000', 'reuse=1', "features=$features");
+	my @targets = (1, 5000, 4744, 12000, 300, 0, 256, 257);
+	my $vm = guest([], 'balloon', 'seconds=50', 'steps=' . (@targets + 1), 'touch=2000', 'reuse=1',
+		"features=$features");
 	my ($in, $out, $last) = (0, 0, 0);
-	for my $pages (1, 5000, 4744, 12000, 300, 0, 256, 257) {
+	for my $pages (@targets) {
 		like(ask($vm, $pages), qr/actual=$pages took_us/, "$what: $pages pages");
 		is(believes($vm, $pages), $pages, '... and the host counts the same');
 		$in += $pages - $last if $pages > $last;
 		$out += $last - $pages if $pages < $last;
 		$last = $pages;
 	}
+	ask($vm, 0);
+	$out += $last;
 	ends_well($vm, '... and the guest lost nothing', qr/^balloon: verified=2000 /m);
 	is(value($vm, 'inflated') . ' ' . value($vm, 'deflated'), "$in $out", '... having moved what it had to');
 	return;
@@ -72,7 +77,7 @@ sub targets {
 
 # More than there is: the guest gives what it has, keeps working, and takes it all back.
 sub too_much {
-	my $vm = guest([], 'balloon', 'seconds=3', 'touch=1000');
+	my $vm = guest([], 'balloon', 'seconds=50', 'steps=1', 'touch=1000');
 	my $free = value($vm, 'free');
 	like(ask($vm, $ram - 1), qr/no more pages to give/, 'a target of all memory cannot be reached');
 	my $actual = value($vm, 'actual');
@@ -84,7 +89,7 @@ sub too_much {
 
 sub out_of_memory {
 	for my $on ('on', 'off') {
-		my $vm = guest(["deflate-on-oom=$on"], 'balloon', 'seconds=2', 'touch=500', 'oom=6000');
+		my $vm = guest(["deflate-on-oom=$on"], 'balloon', 'seconds=50', 'steps=2', 'touch=500', 'oom=6000');
 		my $free = value($vm, 'free');
 		ask($vm, 12000);
 		my $said = $vm->wait_for(qr/oom=6000 .*\n/) // '';
@@ -96,27 +101,36 @@ sub out_of_memory {
 		} else {
 			ok($allocated < $free - 12000 && $deflated == 0, 'off: the balloon keeps them');
 		}
+		ask($vm, 0);
 		ends_well($vm, '... and nothing is lost', qr/^balloon: verified=500 /m);
 	}
 	return;
 }
 
 sub statistics {
-	my $vm = guest([], 'balloon', 'seconds=4', 'touch=100');
+	my $vm = guest([], 'balloon', 'seconds=50', 'steps=2', 'touch=100');
 	my %at = (path => '/machine/peripheral/balloon');
 	my $free = value($vm, 'free');
+	my ($end, $updated, $stats) = (time + 15, 0);
 	ask($vm, 3000);
 	$vm->qmp('qom-set', %at, property => 'guest-stats-polling-interval', value => 1);
-	sleep 2.5;
-	my $stats = $vm->qmp('qom-get', %at, property => 'guest-stats')->{stats};
+	# Twice, as the first answer is what the driver sent when it started.
+	for my $n (1, 2) {
+		my $before = $updated;
+		while ($updated == $before && time < $end) {
+			sleep 0.1;
+			my $answer = $vm->qmp('qom-get', %at, property => 'guest-stats');
+			($updated, $stats) = @$answer{qw(last-update stats)};
+		}
+	}
 	my $used = $free - $stats->{'stat-free-memory'} / 4096;
 	# The lists of the balloon are pages, too.
 	ok($used >= 3000 && $used <= 3010, "statistics: free memory is $used pages less");
 	ok($stats->{'stat-total-memory'} / 4096 + 3000 > $free, '... total memory is less the balloon');
 	is($stats->{'stat-available-memory'}, $stats->{'stat-free-memory'}, '... and all that is free is available');
 	is("@$stats{qw(stat-swap-in stat-swap-out stat-major-faults)}", '0 0 0', '... nothing is swapped');
-	ends_well($vm, '... asked for again and again', qr/stats=[1-9]/);
-	return;
+	ask($vm, 0);
+	return ends_well($vm, '... asked for again and again', qr/stats=[1-9]/);
 }
 
 # Pages of which RAM is resident in QEMU; guest memory is a part of it.
@@ -142,31 +156,45 @@ sub reporting {
 	$vm = guest(['free-page-reporting=off'], 'report', 2000);
 	is($vm->finish, 4, '... and not without the feature');
 
-	$vm = guest(['free-page-reporting=on'], 'balloon', 'seconds=3', 'touch=500', 'dirty=8192', 'delay=500');
-	sleep 1.5;
-	my $after = resident($vm);
-	ends_well($vm, 'free blocks are reported on the side', qr/reported=8192 .*verified=500/s);
-	$vm = guest(['free-page-reporting=off'], 'balloon', 'seconds=2', 'touch=500', 'dirty=8192');
-	sleep 0.5;
-	my $before = resident($vm);
-	ok($before - $after > 7500, "... which makes $after pages resident of $before") if $before && $after;
-	ends_well($vm, '... and not otherwise', qr/reported=0 .*verified=500/s);
+	my %resident;
+	for my $on ('on', 'off') {
+		$vm = guest(["free-page-reporting=$on"], 'balloon', 'seconds=50', 'steps=1', 'touch=500', 'dirty=8192');
+		sleep 1;
+		$resident{$on} = resident($vm);
+		ask($vm, 1);
+		my $reported = $on eq 'on' ? 8192 : 0;
+		ends_well($vm, "free blocks are reported on the side ($on)", qr/reported=$reported .*verified=500/s);
+	}
+	ok($resident{off} - $resident{on} > 7500, "... which makes $resident{on} pages resident of $resident{off}");
 	return;
 }
 
 sub hints {
-	my $vm = guest(['free-page-hint=on', 'iothread=hints'], 'balloon', 'seconds=4', 'touch=500', 'dirty=4096');
+	my $vm = guest(['free-page-hint=on', 'iothread=hints'], 'balloon', 'seconds=50', 'steps=1', 'touch=500',
+		'dirty=4096');
 	$vm->qmp('migrate', uri => 'exec:cat >/dev/null');
-	my $end = time + 10;
-	my $state = '';
+	my ($end, $state) = (time + 10, '');
 	while (time < $end && $state !~ /completed|failed/) {
 		sleep 0.05;
 		$state = $vm->qmp('query-migrate')->{status} // '';
 	}
 	is($state, 'completed', 'hints: the guest is copied') or return;
 	$vm->qmp('cont');
+	# Only once it has its free blocks back is there so much to give.
+	like(ask($vm, 14000), qr/actual=14000/, '... and told that it is over');
 	return ends_well($vm, '... having named its free blocks, and lost nothing',
 		qr/hinted=[1-9]\d* .*verified=500/s);
+}
+
+sub evil {
+	my @kinds = qw(dup range queue deflate report loop outside length jump setup reset storm);
+	my $vm = Qemu->new($quill, $dir, ['-device', 'virtio-balloon-device,free-page-reporting=on'],
+		'evil-balloon', 'all');
+	ends_well($vm, 'evil drivers: the guest is well', qr/^evil-balloon: kinds=12 verified=1000$/m);
+	for my $kind (@kinds) {
+		like($vm->{out}, qr/^evil-balloon: $kind: offered=[1-9].* recovered=1$/m, "... after $kind");
+	}
+	return;
 }
 
 targets('0xffffffffffffffff', 'all features');
@@ -176,4 +204,5 @@ out_of_memory();
 statistics();
 reporting();
 hints();
+evil();
 done_testing;

@@ -185,7 +185,7 @@ for my $size (qw(1M 3G 3073M 6G)) {
 	is(run('run', '-m', $size, $exit42)->{status}, 42, "-m $size");
 }
 # 32-bit code: ones from a hole, nothing from a write there, RAM right below 3 GiB.
-my $hole = pvh('hole', 'a1000000d0 83f8ff 7517 c705000000d0 00000000 833d000000d0ff 7504 b011 e6f4' .
+my $hole = pvh('hole', 'a1001000d0 83f8ff 7517 c705001000d0 00000000 833d001000d0ff 7504 b011 e6f4' .
 	'b001 e6f4');
 $r = run('run', '-m', '4G', '--stats=-', $hole);
 ok($r->{status} eq 17 && $r->{out} =~ /"unclaimed_mmio_accesses": 3/,

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 #
-# Small guests that are not quill: one for each way to boot, and one for what a guest needs of
-# KVM's interrupt controllers.  32-bit and 16-bit code without a library, so any x86 gcc or
+# Small guests that are not quill: one for each way to boot, one for what a guest needs of
+# KVM's interrupt controllers, and drivers of few words.  32-bit and 16-bit code without a library, so any x86 gcc or
 # clang and ld will do.
 
-PAYLOAD_ELF := multiboot_hello multiboot_smp pvh32_hello pvh32_write
+PAYLOAD_ELF := multiboot_hello multiboot_smp pvh32_hello pvh32_write pvh32_balloon
 PAYLOAD_BIN := flat_hello
 PAYLOADS    := $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin)
 

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MACHINE_BALLOON_POLICY_H
+#define QUIRE_MACHINE_BALLOON_POLICY_H
+
+/*
+ * The balloon policy: how large each VM's balloon ought to be, and why.
+ *
+ * The scheme is C. A. Waldspurger, "Memory Resource Management in VMware ESX Server", OSDI 2002,
+ * sections 5 and 6: min-funding revocation with an idle-memory tax.  Memory is taken from the VM
+ * with the lowest shares per page, where an idle page counts for more than an active one:
+ *
+ *	rho = S / (P * (f + k * (1 - f)))		k = 1 / (1 - tau)
+ *
+ *   S  shares		P  resident pages		f  the part of them that is active
+ *
+ * With P * f = active and both sides times (1 - tau), which changes no comparison, this is exact
+ * in integers, and so the same on every machine:
+ *
+ *	rho ~ S / ((1 - tau) * active + idle)
+ *
+ * What is ours is where f comes from (the guest's own statistics instead of sampled pages), and
+ * that nobody is asked for more than it says it can spare: a balloon only grows while it leaves
+ * a margin of available memory in the guest.  docs/balloon.md has the rules and the figures.
+ *
+ * A tick takes a picture of the machine and its VMs, and leaves a target and a reason for each.
+ * No clock, no allocation, no I/O, no floating point: equal pictures give equal targets.
+ * Everything is in pages of 4 KiB and nanoseconds of the caller's clock.  The size of a balloon
+ * is the number of pages the guest gave up: a guest has ram - balloon.
+ *
+ * Locking: none inside; the machine is one thread.
+ */
+#include <quire/types.h>
+
+/* What to do with balloons while the machine has plenty: free above high + memory / 32. */
+enum balloon_plenty {
+	BALLOON_PLENTY_RELEASE,		/* deflate slowly */
+	BALLOON_PLENTY_STAY,		/* leave them as they are */
+	BALLOON_PLENTY_FREE,		/* go on taking what a guest reports as free: harmless */
+};
+
+struct balloon_policy_config {
+	uint32_t tax_permille;		/* tau, below 1000 */
+	enum balloon_plenty plenty;
+
+	/* Estimate of active memory: weights of a sample, 1 / 2^shift. */
+	unsigned int slow_shift, fast_shift;
+
+	/* Left available in a guest: RAM / divisor between bounds, and at most RAM / 4. */
+	uint64_t margin_divisor, margin_min_pages, margin_max_pages;
+
+	/* A balloon grows by at most this much in a tick. */
+	uint64_t cap_divisor, cap_min_pages, cap_max_pages;
+
+	/* Dead band: no smaller step is worth a message.  At most the cap. */
+	uint64_t band_divisor, band_min_pages, band_max_pages;
+
+	/* Memory moves from one VM to another only if rho differs by more than this. */
+	uint32_t rho_band_permille;
+
+	uint64_t plenty_divisor;	/* plenty: high + memory / divisor */
+	uint64_t stale_ns;		/* older statistics are none */
+	uint64_t stuck_ns;		/* a balloon that has not grown for so long will not */
+	uint64_t cooldown_ns;		/* nothing is taken for so long after a release */
+	unsigned int cooldown_shift_max; /* doubled so often where pressure comes back */
+};
+
+/* Statistics that a guest may give: bits of balloon_stats.have. */
+enum balloon_has {
+	BALLOON_HAS_AVAILABLE	 = 1 << 0,	/* VIRTIO_BALLOON_S_AVAIL */
+	BALLOON_HAS_FREE	 = 1 << 1,	/* ..._S_MEMFREE */
+	BALLOON_HAS_TOTAL	 = 1 << 2,	/* ..._S_MEMTOT */
+	BALLOON_HAS_SWAP	 = 1 << 3,	/* ..._S_SWAP_IN plus _SWAP_OUT */
+	BALLOON_HAS_MAJOR_FAULTS = 1 << 4,	/* ..._S_MAJFLT */
+	BALLOON_HAS_OOM_KILLS	 = 1 << 5,	/* ..._S_OOM_KILL */
+	BALLOON_HAS_ALLOC_STALLS = 1 << 6,	/* ..._S_ALLOC_STALL */
+};
+
+/*
+ * A guest's last statistics.  Fields without their bit in `have` are ignored.  Without available
+ * memory, free memory stands in for it; without both, the guest is silent.
+ */
+struct balloon_stats {
+	uint32_t have;
+	uint64_t taken_ns;		/* when they came, on the clock of balloon_machine.now_ns */
+	uint64_t balloon_pages;		/* size of the balloon at that moment */
+	uint64_t available_pages, free_pages, total_pages;
+	/* Counters since the guest booted; one that falls starts anew. */
+	uint64_t swap_pages, major_faults, oom_kills, alloc_stalls;
+};
+
+/* A VM as it is now. */
+struct balloon_input {
+	uint64_t ram_pages;
+	uint32_t shares;
+	uint64_t min_pages;		/* guest keeps at least this: --balloon-min */
+	uint64_t max_pages;		/* and has at most this; 0: all its RAM.  min_pages wins */
+	uint64_t resident_pages;	/* frames it costs the machine */
+	uint64_t actual_pages;		/* its balloon, as the driver says */
+	uint64_t ballooned_faults;	/* ballooned pages touched without telling, ever */
+	bool driver;			/* a driver is there (DRIVER_OK) */
+	bool asks;			/* a request from elsewhere: give it back now */
+	bool manual;			/* a target was set by hand ... */
+	uint64_t manual_pages;		/* ... to this */
+	struct balloon_stats stats;
+};
+
+/* The machine as it is now; see budget.h for the watermarks. */
+struct balloon_machine {
+	uint64_t now_ns;		/* never falls */
+	uint64_t memory_pages, free_pages;
+	uint64_t min_pages, low_pages, high_pages;
+};
+
+enum balloon_reason {
+	BALLOON_STEADY,		/* nothing to do */
+	BALLOON_SILENT,		/* no driver, or no recent statistics: no decision */
+	BALLOON_MANUAL,		/* the target was set by hand */
+	BALLOON_PRESSURE,	/* released at once: the guest needs it (signs say how it showed) */
+	BALLOON_COOLING,	/* released a while ago: nothing is taken yet */
+	BALLOON_STUCK,		/* the guest could not fill its balloon: left as far as it came */
+	BALLOON_MAXIMUM,	/* taken: the guest is larger than its maximum */
+	BALLOON_RECLAIM,	/* taken: the machine is short and this VM has the lowest rho */
+	BALLOON_SPARED,		/* the machine is short, but others have a lower rho */
+	BALLOON_AT_MINIMUM,	/* the machine is short, but the guest is at its minimum */
+	BALLOON_NO_SPARE,	/* the machine is short, but the guest has nothing to spare */
+	BALLOON_GIVEN,		/* released: the guest runs low */
+	BALLOON_TAXED,		/* the guest runs low, but nobody's rho is lower than its own */
+	BALLOON_NOBODY,		/* the guest runs low, and nobody has anything to spare */
+	BALLOON_PLENTY,		/* released: the machine has plenty */
+	BALLOON_FREE,		/* taken: the guest reports it free */
+	BALLOON_NR_REASONS,
+};
+
+/* How pressure showed: bits of balloon_decision.signs. */
+enum balloon_sign {
+	BALLOON_SIGN_DEFLATED = 1 << 0,	/* the guest took pages back by itself (DEFLATE_ON_OOM) */
+	BALLOON_SIGN_TOUCHED  = 1 << 1,	/* it touched ballooned pages */
+	BALLOON_SIGN_OOM      = 1 << 2,	/* it killed a process */
+	BALLOON_SIGN_STALL    = 1 << 3,	/* an allocation had to wait */
+	BALLOON_SIGN_SWAP     = 1 << 4,	/* it swaps, and little is available */
+	BALLOON_SIGN_FAULTS   = 1 << 5,	/* many major faults, and little is available */
+	BALLOON_SIGN_ASKS     = 1 << 6,	/* balloon_input.asks */
+	BALLOON_NR_SIGNS      = 7,
+};
+
+/*
+ * A decision and the numbers that led to it.  Ticks in a row that decided the same, in the same
+ * direction, are one record: `from` of the first, everything else of the last.  A record that
+ * moved nothing ("steady", "cooling", "spared" ...) gives its place to the next, so the log holds
+ * the last moves, and what is the case now.
+ */
+struct balloon_decision {
+	enum balloon_reason reason;
+	uint32_t signs;
+	uint32_t ticks;			/* how many in a row */
+	uint32_t shares;
+	uint64_t first_ns, last_ns;
+	uint64_t from_pages, to_pages;	/* target before and after */
+	uint64_t actual_pages;
+	uint64_t resident_pages;
+	uint64_t available_pages;	/* expected in the guest, once it reached the target */
+	uint64_t active_pages;		/* estimate: largest of slow, fast and now */
+	uint64_t margin_pages;
+	uint64_t limit_pages;		/* largest balloon that leaves margin and minimum */
+	uint64_t charge_pages;		/* active + k * idle: rho = shares / charge */
+	uint64_t free_pages;		/* the machine's */
+	uint64_t short_pages;		/* what the machine wanted from all VMs in this tick */
+	uint64_t quiet_ns;		/* cooling: for so long yet */
+};
+
+#define BALLOON_LOG_SIZE 16u
+
+/* Private to a tick: what a VM may give and get. */
+struct balloon_plan {
+	uint64_t from_pages;
+	uint64_t floor_pages, ceiling_pages;	/* balloon at the guest's maximum and minimum */
+	uint64_t margin_pages, cap_pages, band_pages;
+	uint64_t limit_pages;
+	uint64_t now_pages;			/* active by the last sample alone */
+	uint64_t active_pages, resident_pages;	/* as if what was planned had happened */
+	uint64_t taken_pages, given_pages;
+	bool answers, may_give, may_get, served;
+	enum balloon_reason reason;
+	uint32_t signs;
+};
+
+/* What the policy remembers of a VM.  All zeroes is a VM not seen yet. */
+struct balloon_vm {
+	uint64_t target_pages;		/* the result of a tick */
+	bool known;
+	bool sampled;			/* slow, fast and last are of this guest */
+	bool inflated;			/* something was taken since the last release */
+	uint64_t slow_x256, fast_x256;	/* averages of active pages, times 256 */
+	struct balloon_stats last;
+	uint64_t last_actual_pages, last_touched;
+	uint64_t progress_ns;		/* when the balloon last grew, or needed not */
+	unsigned int pressed_ticks;	/* pressure, how many ticks in a row */
+	unsigned int episodes;		/* of pressure after taking, not yet forgotten */
+	uint64_t cool_ns;		/* nothing is taken before */
+	struct balloon_plan plan;
+	struct balloon_decision log[BALLOON_LOG_SIZE];
+	unsigned int logged;		/* records written, ever */
+};
+
+struct balloon_policy {
+	struct balloon_policy_config config;
+	bool short_of_memory;		/* fell below low and has not been at high since */
+	uint64_t unmet_pages;		/* of what was wanted in the last tick: for the next rung */
+};
+
+/*
+ * tau 75 %; averages 1/32 and 1/4; margin RAM / 16 in [16 MiB, 512 MiB]; cap RAM / 32 in
+ * [1 MiB, 1 GiB]; band RAM / 128 in [1 MiB, 64 MiB]; rho band 12.5 %; plenty memory / 32 above
+ * high, released slowly; 10 s until statistics are stale or a balloon stuck; 30 s of cooling,
+ * doubled up to 6 times.
+ */
+void balloon_policy_defaults(struct balloon_policy_config *config);
+
+void balloon_policy_init(struct balloon_policy *p, const struct balloon_policy_config *config);
+
+/*
+ * One tick: sets vm[i]->target_pages from in[i] for each of nr VMs, and adds to their logs.
+ * vm[i] is the same object for the same VM from tick to tick; the order may change, and breaks
+ * ties only.  Meant to be called once a second; statistics come about as often.
+ *
+ * For each VM with auto targets, before and after the tick:
+ *   - a target that rises stays at or below ram - min, leaves the margin of what the guest said
+ *     is available, and rises by at most the cap;
+ *   - a target that falls stays at or above ram - max, unless the guest deflated below it.
+ * Cost: O(nr * (64 + nr)) at worst.
+ */
+void balloon_policy_tick(struct balloon_policy *p, const struct balloon_machine *m,
+		  const struct balloon_input *in, struct balloon_vm *const *vm, unsigned int nr);
+
+/* "reclaim", "no-spare": one word, for people and for JSON.  NULL beyond the last. */
+const char *balloon_reason_name(enum balloon_reason reason);
+
+/* Records there are, at most BALLOON_LOG_SIZE; the i-th from the newest (0), i below that. */
+unsigned int balloon_log_count(const struct balloon_vm *vm);
+const struct balloon_decision *balloon_log_get(const struct balloon_vm *vm, unsigned int i);
+
+/*
+ * The decision as one line without newline, for `quire balloon --why VM`:
+ * "reclaim: balloon 64.0 -> 96.0 MiB in 4 ticks: ...".  Returns as snprintf does.
+ */
+int balloon_describe(const struct balloon_decision *d, char *buf, size_t len);
+
+#endif

@@ -1,0 +1,42 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: MIT
+#
+# The balloon of a real VM, in and out of the sandbox: a driver in a small payload
+# (tests/payload/pvh32_balloon.S) gives up six pages, and the host has them.
+use strict;
+use warnings;
+use Test::More;
+
+my $build = $ENV{QUIRE_BUILD} // 'build';
+my ($quire, $driver) = ("$build/quire", "$build/payload/pvh32_balloon.elf");
+
+plan skip_all => "no $driver" if !-e $driver;
+
+# Exit status, and the statistics as text.
+sub run {
+	my $out = `timeout 60 $quire run --stats=- @_ $driver 2>&1`;
+	return ($? >> 8, $out);
+}
+
+my ($status, $out) = run();
+if ($status == 121) {
+	chomp $out;
+	plan skip_all => $out;
+}
+
+sub number { $out =~ /"$_[0]": (\d+)/ ? $1 : -1 }
+
+my %exits;
+for my $how ('--irqchip=off', '--irqchip=on', '-c 2', '--irqchip=off --sandbox=off',
+	     '--irqchip=on --sandbox=off', '--hugepages=never') {
+	($status, $out) = run($how);
+	is($status, 11, "$how: pages given up read as zero, their neighbours are as they were");
+	is(number('ballooned_pages'), 6, '... and six left the host');
+	is(number('balloon_touches'), 6, '... touched again untold, which is counted');
+	$exits{$how} = number('mmio_exits');
+}
+ok($exits{'--irqchip=off'} > 0, "without an interrupt controller a notification is an exit");
+is($exits{'--irqchip=on'}, $exits{'--irqchip=off'} - 1,
+   'with one it goes to the main loop, through an ioeventfd');
+
+done_testing();

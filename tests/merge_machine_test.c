@@ -1,0 +1,761 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Equal pages, between VMs that say whatever the test wants: every promise of
+ * mmu/machine/merge_protocol.h, kept and broken.  After each step the machine recomputes all of its
+ * sums: references, frames, hints, blocks, budget.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include "../mmu/machine/client.h"
+#include "../mmu/machine/credits.h"
+#include "machine_lab_tap.h"
+#include "merge_lab.h"
+
+#define PAGES 1024
+
+static struct merge_vm a, b, c;
+
+struct scene {
+	unsigned int fds;
+	struct lab lab;
+	int control;
+};
+
+static void begin(struct scene *s, uint64_t memory)
+{
+	s->fds = open_fds();
+	lab_open_plain(&s->lab, memory, OVERCOMMIT_ALWAYS);
+	s->control = lab_connect(&s->lab);
+}
+
+static void end(struct scene *s)
+{
+	close(s->control);
+	lab_step(&s->lab);
+	lab_close(&s->lab, s->fds);
+}
+
+static uint64_t store_pages(struct scene *s)
+{
+	return lab_state(&s->lab).store_pages;
+}
+
+/* One domain of two VMs; the first has its page looked up. */
+static void begin_pair(struct scene *s)
+{
+	begin(s, GIB_PAGES);
+	merge_vm_open(&s->lab, s->control, &a, "d", PAGES);
+	merge_vm_open(&s->lab, s->control, &b, "d", PAGES);
+}
+
+static void end_pair(struct scene *s)
+{
+	merge_vm_close(&s->lab, &a);
+	merge_vm_close(&s->lab, &b);
+	is_hex(store_pages(s), 0, "when all have ended, so have their frames");
+	end(s);
+}
+
+static bool frame_is(struct scene *s, struct merge_vm *v, uint32_t frame, uint64_t gfn)
+{
+	uint8_t got[QUIRE_PAGE_SIZE], want[QUIRE_PAGE_SIZE];
+	bool same;
+	int fd = -1;
+
+	merge_begin(v, MERGE_SEGMENT, frame >> MERGE_SEGMENT_SHIFT);
+	if (merge_say(&s->lab, v, &fd) != MERGE_SEGMENT || fd < 0)
+		return false;
+	same = pread(fd, got, sizeof(got), (off_t)(frame % MERGE_SEGMENT_FRAMES) *
+		     (off_t)QUIRE_PAGE_SIZE) == sizeof(got) &&
+	       pread(v->vm.ram, want, sizeof(want), (off_t)(gfn * QUIRE_PAGE_SIZE)) ==
+		       sizeof(want) && !memcmp(got, want, sizeof(got));
+	close(fd);
+	return same;
+}
+
+static void test_equal_pages(void)
+{
+	uint64_t free_before;
+	struct scene s;
+	uint32_t frame;
+
+	begin_pair(&s);
+	free_before = lab_state(&s.lab).free_pages;
+	merge_fill(&a, 5, 77);
+	merge_fill(&b, 9, 77);
+	is_hex(merge_look(&s.lab, &a, 5, 77), MERGE_UNIQUE, "the first page with a hash is unique");
+	is_hex(merge_get_news(&s.lab, &a), 0, "and there are no news of it");
+	frame = merge_look(&s.lab, &b, 9, 77);
+	ok(MERGE_IS_FRAME(frame), "an equal page of another VM gets a frame");
+	is_hex(b.msg.frame[0].gfn, 9, "with its gfn");
+	is_hex(merge_get_news(&s.lab, &a), 1, "and the first hears of it");
+	ok(a.msg.frame[0].gfn == 5 && a.msg.frame[0].frame == frame && !a.msg.arg,
+	   "which page, which frame, and that this is all");
+	is_hex(merge_get_news(&s.lab, &a), 0, "once");
+	ok(frame_is(&s, &a, frame, 5), "the frame has the bytes");
+	is_hex(store_pages(&s), 1, "it is one frame");
+	is_hex(lab_state(&s.lab).store_references, 2, "with two references");
+	is_hex(lab_state(&s.lab).free_pages, free_before - 1, "which the budget pays for");
+	merge_fill(&b, 10, 77);
+	is_hex(merge_look(&s.lab, &b, 10, 77), frame, "a third page gets the same frame");
+	merge_drop(&s.lab, &b, frame);
+	merge_drop(&s.lab, &b, frame);
+	is_hex(store_pages(&s), 1, "it lives while anybody holds it");
+	merge_drop(&s.lab, &a, frame);
+	is_hex(store_pages(&s), 0, "and no longer");
+	is_hex(lab_state(&s.lab).free_pages, free_before, "then the budget has it back");
+	is_hex(merge_look(&s.lab, &a, 5, 77), MERGE_UNIQUE, "and the hash is nobody's");
+	merge_begin(&a, MERGE_SEGMENT, 1);
+	is_hex(merge_say(&s.lab, &a, NULL), MERGE_FRAMES, "a segment that is not there");
+	is_hex(a.msg.nr, 0, "is no segment");
+	end_pair(&s);
+}
+
+static void test_one_vm(void)
+{
+	struct scene s;
+	uint32_t frame;
+
+	begin_pair(&s);
+	for (uint64_t gfn = 0; gfn < 4; gfn++)
+		merge_fill(&a, gfn, 3);
+	is_hex(merge_look(&s.lab, &a, 0, 3), MERGE_UNIQUE, "a page alone");
+	is_hex(merge_look(&s.lab, &a, 0, 3), MERGE_UNIQUE, "is not its own partner");
+	frame = merge_look(&s.lab, &a, 2, 3);
+	ok(MERGE_IS_FRAME(frame), "two equal pages of one VM become one frame");
+	is_hex(merge_get_news(&s.lab, &a), 1, "of which it hears");
+	is_hex(a.msg.frame[0].frame, frame, "for the first");
+	merge_fill(&a, 10, 4);
+	merge_fill(&a, 11, 4);
+	merge_fill(&a, 12, 4);
+	merge_begin(&a, MERGE_LOOKUP, 3);
+	for (uint64_t gfn = 10; gfn < 13; gfn++)
+		merge_add(&a, gfn, 4);
+	is_hex(merge_say(&s.lab, &a, NULL), MERGE_FRAMES, "three equal pages in one packet");
+	frame = a.msg.frame[1].frame;
+	ok(MERGE_IS_FRAME(frame) && a.msg.frame[0].frame == frame && a.msg.frame[2].frame == frame,
+	   "are answered with one frame, the first too");
+	is_hex(merge_get_news(&s.lab, &a), 0, "without news");
+	is_hex(lab_state(&s.lab).store_references, 5, "and each is a reference");
+	merge_fill(&a, 20, 5);
+	merge_fill(&a, 21, 5);
+	merge_look(&s.lab, &a, 21, 5);
+	merge_begin(&a, MERGE_LOOKUP, 2);
+	merge_add(&a, 20, 5);
+	merge_add(&a, 21, 5);
+	merge_say(&s.lab, &a, NULL);
+	ok(MERGE_IS_FRAME(a.msg.frame[0].frame) && a.msg.frame[0].frame == a.msg.frame[1].frame,
+	   "also if the later one was known before");
+	is_hex(merge_get_news(&s.lab, &a), 0, "again without news");
+	is_hex(lab_state(&s.lab).store_references, 7, "and one reference for each");
+	end_pair(&s);
+}
+
+static void test_stale_hints(void)
+{
+	struct scene s;
+	uint32_t frame;
+
+	begin_pair(&s);
+	merge_fill(&a, 8, 6);
+	merge_fill(&b, 8, 6);
+	merge_look(&s.lab, &a, 8, 6);
+	merge_look(&s.lab, &a, 8, 60);
+	is_hex(merge_look(&s.lab, &b, 8, 6), MERGE_UNIQUE, "a page has one hash, the last");
+	merge_fill(&a, 1, 1);
+	merge_look(&s.lab, &a, 1, 1);
+	merge_fill(&a, 1, 2);
+	merge_look(&s.lab, &a, 1, 2);
+	merge_fill(&b, 1, 1);
+	merge_fill(&b, 2, 2);
+	is_hex(merge_look(&s.lab, &b, 1, 1), MERGE_UNIQUE, "what was looked up again is no hint");
+	ok(MERGE_IS_FRAME(merge_look(&s.lab, &b, 2, 2)), "but under its new hash");
+	is_hex(merge_get_news(&s.lab, &a), 1, "one of the two is news");
+	frame = a.msg.frame[0].frame;
+	merge_fill(&a, 4, 8);
+	merge_fill(&b, 3, 80);
+	merge_look(&s.lab, &b, 3, 9);
+	is_hex(merge_look(&s.lab, &a, 4, 9), MERGE_UNIQUE, "a hash that lies finds no partner");
+	is_hex(store_pages(&s), 1, "and makes no frame");
+	is_hex(merge_look(&s.lab, &b, 3, 9), MERGE_UNIQUE, "other bytes: the newer takes its place");
+	merge_fill(&a, 7, 80);
+	ok(MERGE_IS_FRAME(merge_look(&s.lab, &a, 7, 9)), "and is found");
+	merge_fill(&b, 30, 2);
+	is_hex(merge_look(&s.lab, &b, 30, 2), frame, "a page with a frame's hash gets the frame");
+	is_hex(merge_look(&s.lab, &a, 7, 2), frame, "unseen: comparing is the VM's part");
+	merge_look(&s.lab, &a, 50, 555);
+	merge_vm_close(&s.lab, &a);
+	is_hex(merge_look(&s.lab, &b, 51, 555), MERGE_UNIQUE, "a dead VM's page is no hint");
+	merge_vm_open(&s.lab, s.control, &a, "d", PAGES);
+	ok(MERGE_IS_FRAME(merge_look(&s.lab, &a, 52, 555)), "holes are pages of zeroes");
+	end_pair(&s);
+}
+
+static void test_truncated(void)
+{
+	struct scene s;
+
+	begin_pair(&s);
+	merge_look(&s.lab, &a, 1000, 6);
+	if (ftruncate(a.vm.ram, 4096))
+		abort();
+	is_hex(merge_look(&s.lab, &b, 1000, 6), MERGE_UNIQUE,
+	       "a RAM file that was truncated has no equal pages");
+	merge_begin(&a, MERGE_LOOKUP, 0);
+	merge_add(&a, 900 | MERGE_PUBLISH, 8);
+	merge_say(&s.lab, &a, NULL);
+	is_hex(a.msg.frame[0].frame, MERGE_UNIQUE, "nor can they be published");
+	is_hex(lab_state(&s.lab).nr_vms, 2, "and nobody is killed for it");
+	end_pair(&s);
+}
+
+static void test_few(void)
+{
+	struct scene s;
+
+	begin_pair(&s);
+	for (uint64_t gfn = 0; gfn < 10; gfn++) {
+		merge_fill(&a, gfn, 50 + gfn);
+		merge_fill(&b, gfn, gfn < 4 ? 50 + gfn : 90 + gfn);
+		merge_look(&s.lab, &a, gfn, 50 + gfn);
+	}
+	for (unsigned int arg = 5; arg >= 4; arg--) {
+		unsigned int few = 0, frames = 0, unique = 0;
+
+		merge_begin(&b, MERGE_LOOKUP, arg);
+		for (uint64_t gfn = 0; gfn < 10; gfn++)
+			merge_add(&b, gfn, gfn < 4 ? 50 + gfn : 90 + gfn);
+		merge_say(&s.lab, &b, NULL);
+		for (unsigned int i = 0; i < 10; i++) {
+			few += b.msg.frame[i].frame == MERGE_FEW;
+			unique += b.msg.frame[i].frame == MERGE_UNIQUE;
+			frames += MERGE_IS_FRAME(b.msg.frame[i].frame);
+		}
+		is_hex(few, arg == 5 ? 4 : 0, "four of ten, and %u or none: too few", arg);
+		is_hex(frames, arg == 5 ? 0 : 4, "frames");
+		is_hex(unique, 6, "the rest is unique");
+		is_hex(store_pages(&s), frames, "in the store");
+		is_hex(merge_get_news(&s.lab, &a), frames, "and news");
+	}
+	merge_fill(&a, 20, 95);
+	ok(MERGE_IS_FRAME(merge_look(&s.lab, &a, 20, 95)), "what was unique is a hint all the same");
+	end_pair(&s);
+}
+
+static void test_publish(void)
+{
+	struct scene s;
+	uint32_t frame;
+
+	begin_pair(&s);
+	merge_fill(&a, 3, 1);
+	frame = merge_look(&s.lab, &a, 3 | MERGE_PUBLISH, 1);
+	ok(MERGE_IS_FRAME(frame), "a page is published without a partner");
+	is_hex(a.msg.frame[0].gfn, 3, "and answered by its gfn");
+	is_hex(lab_state(&s.lab).store_references, 1, "one reference");
+	is_hex(merge_look(&s.lab, &a, 4 | MERGE_PUBLISH, 1), frame, "the same hash again: the frame");
+	merge_fill(&b, 3, 1);
+	is_hex(merge_look(&s.lab, &b, 3, 1), frame, "which others find");
+	merge_fill(&a, 10, 10);
+	merge_fill(&b, 10, 20);
+	merge_look(&s.lab, &b, 10, 30);
+	frame = merge_look(&s.lab, &a, 10 | MERGE_PUBLISH, 30);
+	ok(MERGE_IS_FRAME(frame) && frame_is(&s, &a, frame, 10),
+	   "published also if a hint lies, with its own bytes");
+	is_hex(merge_get_news(&s.lab, &b), 0, "which is no news for the other");
+	merge_begin(&a, MERGE_LOOKUP, 2);
+	merge_add(&a, 700 | MERGE_PUBLISH, 1234);
+	merge_say(&s.lab, &a, NULL);
+	is_hex(a.msg.frame[0].frame, MERGE_FEW, "fewer than worth it are not published either");
+	end_pair(&s);
+}
+
+/* Whole blocks, with gaps and duplicates: contiguous pages have contiguous frames. */
+static void test_runs(void)
+{
+	unsigned int wrong = 0, matched = 0;
+	struct scene s;
+	uint32_t base;
+
+	begin_pair(&s);
+	for (uint64_t gfn = 0; gfn < MERGE_BATCH; gfn++) {
+		merge_fill(&a, gfn, 5000 + gfn);
+		merge_fill(&b, 300 + gfn, gfn % 100 == 99 ? gfn : 5000 + gfn);
+	}
+	merge_begin(&a, MERGE_LOOKUP, 0);
+	for (uint64_t gfn = 0; gfn < MERGE_BATCH; gfn++)
+		merge_add(&a, gfn, 5000 + gfn);
+	merge_say(&s.lab, &a, NULL);
+	merge_begin(&b, MERGE_LOOKUP, 0);
+	for (uint64_t gfn = 0; gfn < MERGE_BATCH; gfn++)
+		merge_add(&b, 300 + gfn, 5000 + gfn);
+	merge_say(&s.lab, &b, NULL);
+	base = b.msg.frame[0].frame;
+	for (unsigned int i = 0; i < MERGE_BATCH; i++) {
+		bool differs = i % 100 == 99;
+
+		wrong += b.msg.frame[i].frame != (differs ? MERGE_UNIQUE : base + i);
+		matched += !differs;
+	}
+	is_hex(wrong, 0, "512 consecutive pages have consecutive frames, but for 5 that differ");
+	is_hex(store_pages(&s), matched, "those take none");
+	is_hex(merge_get_news(&s.lab, &a), matched, "and make no news");
+	base = a.msg.frame[3].frame;
+	ok(frame_is(&s, &a, base, 3), "the bytes are right");
+	merge_begin(&a, MERGE_DROP, 0);
+	for (unsigned int i = 0; i < MERGE_BATCH; i++)
+		if (i % 100 != 99)
+			a.msg.drop[a.msg.nr++] = base - 3 + i;
+	wire_send_merge(a.merge, &a.msg, -1);
+	lab_step(&s.lab);
+	is_hex(lab_state(&s.lab).store_references, matched, "given back in one packet");
+	merge_vm_close(&s.lab, &b);
+	is_hex(store_pages(&s), 0, "the last holder's end frees all");
+	end_pair(&s);
+}
+
+static void test_domains(void)
+{
+	struct machine_msg msg;
+	struct scene s;
+	int type;
+
+	begin(&s, GIB_PAGES);
+	merge_vm_open(&s.lab, s.control, &a, "red", PAGES);
+	merge_vm_open(&s.lab, s.control, &b, "blue", PAGES);
+	merge_vm_open(&s.lab, s.control, &c, "", PAGES);
+	merge_look(&s.lab, &a, 1, 11);
+	merge_look(&s.lab, &a, 2, 12);
+	merge_look(&s.lab, &a, 3, 13);
+	is_hex(merge_look(&s.lab, &b, 1, 11), MERGE_UNIQUE, "domains do not mix");
+	is_hex(merge_look(&s.lab, &c, 1, 11), MERGE_UNIQUE, "nor does a VM without one");
+	ok(MERGE_IS_FRAME(merge_look(&s.lab, &b, 2 | MERGE_PUBLISH, 12)), "a frame of blue");
+	is_hex(merge_look(&s.lab, &c, 2, 12), MERGE_UNIQUE, "is blue's");
+	ok(MERGE_IS_FRAME(merge_look(&s.lab, &c, 3, 12)), "though it shares with itself");
+	say(s.control, MACHINE_DOMAINS, 0, 0, -1);
+	lab_step(&s.lab);
+	type = hear(s.control, &msg, NULL);
+	ok(type == MACHINE_DOMAIN && !strcmp(msg.domain_record.name, "red") &&
+	   msg.domain_record.hints == 3 && msg.domain_record.members == 1 &&
+	   msg.domain_record.lookups == 3, "the operator sees them: red");
+	type = hear(s.control, &msg, NULL);
+	ok(type == MACHINE_DOMAIN && !strcmp(msg.domain_record.name, "blue") &&
+	   msg.domain_record.pages_shared == 1 && msg.domain_record.promotions == 1 &&
+	   !msg.domain_record.pages_sharing, "blue");
+	type = hear(s.control, &msg, NULL);
+	ok(type == MACHINE_DOMAIN && !*msg.domain_record.name && msg.domain_record.vm == c.vm.id &&
+	   msg.domain_record.pages_sharing == 1, "and the one without a name, whose it is");
+	is_hex(hear(s.control, &msg, NULL), MACHINE_END, "and that this is all");
+	say(s.control, MACHINE_ELSEWHERE, a.vm.id, 0, -1);
+	lab_step(&s.lab);
+	is_hex(hear(s.control, &msg, NULL), MACHINE_PAGES, "asked what red's VM would share elsewhere");
+	is_hex(msg.pages, 2, "a hint and a frame of others, each once");
+	say(s.control, MACHINE_ELSEWHERE, 999, 0, -1);
+	lab_step(&s.lab);
+	is_hex(hear(s.control, &msg, NULL), MACHINE_REFUSED, "a VM that is not there is refused");
+	say(s.control, MACHINE_LIST, c.vm.id, 0, -1);
+	lab_step(&s.lab);
+	hear(s.control, &msg, NULL);
+	is_hex(msg.vm_record.shared_refs, 2, "its references are in its record");
+	hear(s.control, &msg, NULL);
+	is_hex(lab_state(&s.lab).nr_domains, 3, "three domains");
+	merge_vm_close(&s.lab, &a);
+	merge_vm_close(&s.lab, &b);
+	is_hex(lab_state(&s.lab).nr_domains, 1, "that end with their last member");
+	merge_vm_close(&s.lab, &c);
+	end(&s);
+}
+
+/* A machine too small for the frames asked for. */
+static void test_no_memory(void)
+{
+	unsigned int frames = 0, none = 0;
+	struct machine_state state;
+	struct scene s;
+
+	begin(&s, 2000);
+	merge_vm_open(&s.lab, s.control, &a, "d", 4 * PAGES);
+	do {
+		say_credit(a.vm.channel, 10, 10);
+		lab_step(&s.lab);
+	} while (hear(a.vm.channel, NULL, NULL) == MACHINE_GRANT &&
+		 lab_state(&s.lab).free_pages >= lab_state(&s.lab).min_pages + 10);
+	state = lab_state(&s.lab);
+	for (unsigned int packet = 0; packet < 2; packet++) {
+		merge_begin(&a, MERGE_LOOKUP, 0);
+		for (uint64_t i = 0; i < 100; i++)
+			merge_add(&a, (packet * 100 + i) | MERGE_PUBLISH, packet * 100 + i);
+		merge_say(&s.lab, &a, NULL);
+		for (unsigned int i = 0; i < 100; i++) {
+			frames += MERGE_IS_FRAME(a.msg.frame[i].frame);
+			none += a.msg.frame[i].frame == MERGE_NO_MEMORY;
+		}
+	}
+	is_hex(frames, state.free_pages - state.min_pages / 2, "frames dig down to half of min");
+	is_hex(none, 200 - frames, "and the rest hears that there is no memory");
+	is_hex(lab_state(&s.lab).free_pages, state.min_pages / 2, "half of min is free");
+	merge_vm_close(&s.lab, &a);
+	end(&s);
+}
+
+/* A VM that takes and takes. */
+static void test_bounds(void)
+{
+	unsigned int frames = 0, none = 0, news = 0;
+	struct scene s;
+	uint32_t first = 0;
+
+	begin(&s, GIB_PAGES);
+	merge_vm_open(&s.lab, s.control, &a, "d", MERGE_BATCH);
+	merge_vm_open(&s.lab, s.control, &b, "d", MERGE_BATCH);
+	for (unsigned int packet = 0; packet < 3; packet++) {
+		merge_begin(&a, MERGE_LOOKUP, 0);
+		for (uint64_t i = 0; i < MERGE_BATCH; i++)
+			merge_add(&a, i | MERGE_PUBLISH, packet * 1000 + i);
+		merge_say(&s.lab, &a, NULL);
+		for (unsigned int i = 0; i < MERGE_BATCH; i++) {
+			frames += MERGE_IS_FRAME(a.msg.frame[i].frame);
+			none += a.msg.frame[i].frame == MERGE_NO_MEMORY;
+		}
+		first = packet ? first : a.msg.frame[0].frame;
+	}
+	is_hex(frames, 2 * MERGE_BATCH, "a VM holds frames for its RAM and a packet");
+	is_hex(none, MERGE_BATCH, "and gets no more");
+	frames = 0;
+	for (unsigned int i = 0; i < 3 * MERGE_BATCH; i++)
+		frames += merge_look(&s.lab, &a, 0, 0) == first;
+	is_hex(frames, 2 * MERGE_BATCH, "nor references without end");
+	for (unsigned int packet = 0; packet < 4; packet++) {
+		for (unsigned int who = 0; who < 2; who++) {
+			struct merge_vm *v = who ? &b : &c;
+
+			if (!who && !packet)
+				merge_vm_open(&s.lab, s.control, &c, "d", MERGE_BATCH);
+			merge_begin(v, MERGE_LOOKUP, 0);
+			for (uint64_t i = 0; i < MERGE_BATCH; i++)
+				merge_add(v, i, 100000 + packet * 1000 + i);
+			merge_say(&s.lab, v, NULL);
+		}
+	}
+	do {
+		frames = merge_get_news(&s.lab, &c);
+		news += frames;
+	} while (frames && frames != UINT32_MAX);
+	is_hex(news, MERGE_BATCH, "nor news that it does not read");
+	merge_vm_close(&s.lab, &a);
+	merge_vm_close(&s.lab, &b);
+	merge_vm_close(&s.lab, &c);
+	end(&s);
+}
+
+/* A RAM file has holes where there is no RAM, so it may be larger than what was promised. */
+static void test_large_file(void)
+{
+	struct machine_msg msg;
+	struct scene s;
+
+	begin(&s, GIB_PAGES);
+	a.vm = merge_admit(&s.lab, s.control, lab_promise(100, 1));
+	lab_attach(&s.lab, &a.vm, PAGES, 0);
+	merge_join_lab(&s.lab, &a);
+	merge_begin(&a, MERGE_LOOKUP, 0);
+	for (uint64_t gfn = PAGES - 300; gfn < PAGES; gfn++)
+		merge_add(&a, gfn, gfn);
+	is_hex(merge_say(&s.lab, &a, NULL), MERGE_FRAMES, "pages at the end of a large RAM file");
+	say(s.control, MACHINE_DOMAINS, 0, 0, -1);
+	lab_step(&s.lab);
+	hear(s.control, &msg, NULL);
+	is_hex(msg.domain_record.hints, 100, "are hints, as many as there can be pages of RAM");
+	hear(s.control, &msg, NULL);
+	ok(MERGE_IS_FRAME(merge_look(&s.lab, &a, PAGES - 1, PAGES - 300)), "which find partners");
+	merge_look(&s.lab, &a, PAGES - 2, 5);
+	ok(MERGE_IS_FRAME(merge_look(&s.lab, &a, PAGES - 3, 5)), "and make room for another");
+	merge_vm_close(&s.lab, &a);
+	end(&s);
+}
+
+enum crime { DROP_NOTHING, DROP_TWICE, DROP_NONSENSE, DESCENDING, SAME_GFN, OUTSIDE, TOO_MANY,
+	     BAD_MAGIC, BAD_VERSION, BAD_TYPE, SHORT_PACKET, DESCRIPTOR, DEAF, SECOND_JOIN, NR_CRIMES };
+
+static const char *const crime_name[NR_CRIMES] = {
+	"a DROP of what it does not hold", "a DROP too many", "a DROP of no frame",
+	"gfns that descend", "a gfn twice", "a gfn outside its RAM", "too many entries", "wrong magic",
+	"wrong version", "an unknown type", "half a packet", "a descriptor", "not reading answers",
+	"a second JOIN",
+};
+
+static void commit_crime(struct scene *s, struct merge_vm *v, enum crime crime)
+{
+	uint32_t frame = merge_look(&s->lab, v, 1 | MERGE_PUBLISH, 1);
+
+	merge_begin(v, crime <= DROP_NONSENSE ? MERGE_DROP : MERGE_LOOKUP, 0);
+	v->msg.nr = 2;
+	v->msg.lookup[0].gfn = 5;
+	v->msg.lookup[1].gfn = crime == DESCENDING ? 4 : crime == SAME_GFN ? 5 :
+			       crime == OUTSIDE ? PAGES : 6;
+	if (crime <= DROP_NONSENSE)
+		memset(v->msg.drop, 0, 8);
+	if (crime == DROP_TWICE)
+		v->msg.drop[0] = v->msg.drop[1] = frame;
+	else if (crime == DROP_NOTHING)
+		v->msg.drop[0] = frame + 1;
+	else if (crime == DROP_NONSENSE)
+		v->msg.drop[0] = MERGE_UNIQUE;
+	else if (crime == TOO_MANY)
+		v->msg.nr = MERGE_BATCH + 1;
+	else if (crime == BAD_MAGIC)
+		v->msg.magic = MACHINE_MAGIC;
+	else if (crime == BAD_VERSION)
+		v->msg.version = 1;
+	else if (crime == BAD_TYPE)
+		v->msg.type = MERGE_FRAMES;
+	if (crime == SHORT_PACKET)
+		send(v->merge, &v->msg, sizeof(v->msg) / 2, MSG_NOSIGNAL);
+	else if (crime == SECOND_JOIN)
+		say(v->vm.channel, MACHINE_JOIN, 0, 0, v->merge);
+	else if (crime != DEAF)
+		wire_send_merge(v->merge, &v->msg, crime == DESCRIPTOR ? v->merge : -1);
+	for (unsigned int i = 0; crime == DEAF && i < 1000; i++) {
+		wire_send_merge(v->merge, &v->msg, -1);
+		machine_serve(s->lab.m);
+	}
+	lab_step(&s->lab);
+}
+
+static void test_crimes(void)
+{
+	struct scene s;
+
+	for (unsigned int i = 0; i < NR_CRIMES; i++) {
+		begin_pair(&s);
+		lab_start(&s.lab, s.control, &a.vm);
+		merge_look(&s.lab, &b, 1 | MERGE_PUBLISH, 1);
+		commit_crime(&s, &a, i);
+		ok(lab_await_vms(&s.lab, 1), "%s: the VM is killed", crime_name[i]);
+		is_hex(lab_reap(&a.vm, true), SIGKILL, "for good");
+		is_hex(lab_state(&s.lab).store_references, 1, "and what it held is given back");
+		is_hex(store_pages(&s), 1, "but not what others hold");
+		a.vm.pid = 0;
+		end_pair(&s);
+	}
+}
+
+/* References outlive the connection, and even the order to die: until the process has ended. */
+static void test_death(void)
+{
+	struct scene s;
+
+	begin_pair(&s);
+	lab_start(&s.lab, s.control, &a.vm);
+	ok(MERGE_IS_FRAME(merge_look(&s.lab, &a, 1 | MERGE_PUBLISH, 1)), "a VM holds a frame");
+	close(a.merge);
+	a.merge = -1;
+	close(a.vm.channel);
+	a.vm.channel = -1;
+	lab_step(&s.lab);
+	is_hex(store_pages(&s), 1, "that outlives its connections");
+	kill(a.vm.pid, SIGKILL);
+	ok(lab_await_vms(&s.lab, 1), "but not its process");
+	is_hex(store_pages(&s), 0, "then it is gone");
+	merge_look(&s.lab, &b, 5, 5);
+	end_pair(&s);
+}
+
+static void test_joining(void)
+{
+	static const char *const what[] = {
+		"a JOIN before ATTACH", "a stream socket", "no socket", "a file",
+	};
+	struct machine_admit two_words = { .ram_pages = 1, .domain = "two words" };
+	struct scene s;
+	int pair[2];
+
+	begin(&s, GIB_PAGES);
+	for (unsigned int i = 0; i < ARRAY_SIZE(what); i++) {
+		a.vm = merge_admit(&s.lab, s.control, lab_promise(PAGES, 1));
+		if (i)
+			lab_attach(&s.lab, &a.vm, PAGES, 0);
+		if (socketpair(AF_UNIX, i == 1 ? SOCK_STREAM : SOCK_SEQPACKET, 0, pair))
+			abort();
+		say(a.vm.channel, MACHINE_JOIN, 0, 0, i == 2 ? -1 : i == 3 ? a.vm.ram : pair[1]);
+		close(pair[0]);
+		close(pair[1]);
+		lab_step(&s.lab);
+		is_hex(lab_state(&s.lab).nr_vms, 0, "%s ends the VM", what[i]);
+		lab_finish_vm(&a.vm);
+	}
+	is_hex(merge_admit(&s.lab, s.control, two_words).error, (uint64_t)-EINVAL,
+	       "a domain's name has no blanks");
+	end(&s);
+}
+
+/* Credits do not wait for merges. */
+static void test_priority(void)
+{
+	unsigned int answers[3] = { 0 };
+	struct machine_msg msg;
+	struct scene s;
+
+	begin_pair(&s);
+	merge_begin(&b, MERGE_LOOKUP, 0);
+	merge_add(&b, 0, 1);
+	for (unsigned int i = 0; i < 8; i++) {
+		wire_send_merge(a.merge, &b.msg, -1);
+		wire_send_merge(b.merge, &b.msg, -1);
+	}
+	say_credit(a.vm.channel, 0, 1);
+	machine_serve(s.lab.m);
+	is_hex(hear(a.vm.channel, &msg, NULL), MACHINE_GRANT, "a CREDIT is answered in its round");
+	for (unsigned int round = 0; round < 3; round++) {
+		answers[round] = wire_recv_merge(a.merge, &a.msg, &(int){ -1 }) +
+				 2 * wire_recv_merge(b.merge, &b.msg, &(int){ -1 });
+		machine_serve(s.lab.m);
+	}
+	is_hex(answers[0] + answers[1], 3, "each round answers one of two that ask about pages");
+	is_hex(answers[0], answers[2], "and they take turns");
+	lab_step(&s.lab);
+	end_pair(&s);
+}
+
+struct served {
+	struct lab *lab;
+	atomic_bool stop;
+};
+
+static void *serve(void *arg)
+{
+	struct served *served = arg;
+
+	while (!served->stop) {
+		struct pollfd p = { .fd = machine_fd(served->lab->m), .events = POLLIN };
+
+		poll(&p, 1, 10);
+		machine_serve(served->lab->m);
+	}
+	return NULL;
+}
+
+static void count_domain(void *ctx, uint32_t id, const struct machine_domain_record *r)
+{
+	*(uint64_t *)ctx += id * r->pages_shared;
+}
+
+/* The calls of VM and operator, against a machine in a thread. */
+static void test_client(void)
+{
+	struct credits_config config = { .promise_pages = PAGES };
+	struct machine_client *client;
+	struct served served = { 0 };
+	struct credits *credits;
+	uint64_t pages = 0;
+	pthread_t thread;
+	struct scene s;
+	int pair[2], fd = -1, code;
+
+	begin(&s, GIB_PAGES);
+	a.vm = lab_admit(&s.lab, s.control, lab_promise(PAGES, 1));
+	config.channel = a.vm.channel;
+	config.held_pages = a.vm.credits;
+	a.vm.channel = -1;
+	a.vm.ram = memfd_create("ram", MFD_CLOEXEC);
+	if (ftruncate(a.vm.ram, PAGES * QUIRE_PAGE_SIZE) || credits_create(&config, &credits, NULL))
+		abort();
+	merge_pair(pair);
+	is_hex(credits_join(credits, pair[1]), (uint64_t)-EAGAIN, "JOIN waits for ATTACH");
+	is_hex(recv(pair[0], &fd, 1, 0), 0, "and its socket is closed all the same");
+	close(pair[0]);
+	fd = reopen_readonly(a.vm.ram);
+	credits_attach(credits, fd);
+	close(fd);
+	merge_pair(pair);
+	is_hex(credits_join(credits, pair[1]), 0, "credits_join gives the machine a connection");
+	is_hex(credits_join(credits, dup(pair[0])), (uint64_t)-EALREADY, "one");
+	fd = lab_dial(&s.lab);
+	served.lab = &s.lab;
+	pthread_create(&thread, NULL, serve, &served);
+	code = machine_client_create(fd, &client, NULL);
+	is_hex(code, 0, "the machine answers");
+	merge_begin(&a, MERGE_LOOKUP, 0);
+	merge_add(&a, 2 | MERGE_PUBLISH, 1);
+	merge_add(&a, 4, 9);
+	is_hex(merge_ask(pair[0], &a.msg, NULL), 0, "merge_ask looks up");
+	ok(MERGE_IS_FRAME(a.msg.frame[0].frame) && a.msg.frame[1].frame == MERGE_UNIQUE, "two pages");
+	b.msg = a.msg;
+	merge_begin(&a, MERGE_SEGMENT, 0);
+	is_hex(merge_ask(pair[0], &a.msg, &fd), 0, "and for a segment");
+	ok(fd >= 0, "which is a descriptor");
+	close(fd);
+	merge_begin(&a, MERGE_SEGMENT, 5);
+	is_hex(merge_ask(pair[0], &a.msg, &fd), 0, "or for one that is not there");
+	is_hex(fd, (uint64_t)-1, "which is none");
+	merge_begin(&a, MERGE_NEWS, 0);
+	is_hex(merge_ask(pair[0], &a.msg, NULL), 0, "and for news");
+	is_hex(machine_client_domains(client, count_domain, &pages, NULL), 0, "domains are listed");
+	is_hex(pages, 1, "the one there is, with its frame");
+	is_hex(machine_client_elsewhere(client, a.vm.id, &pages, NULL), 0, "ELSEWHERE");
+	is_hex(pages, 0, "is nowhere");
+	is_hex(machine_client_elsewhere(client, 77, &pages, NULL), (uint64_t)-ESRCH, "no such VM");
+	merge_begin(&a, MERGE_DROP, 0);
+	a.msg.drop[0] = b.msg.frame[0].frame;
+	a.msg.nr = 1;
+	is_hex(merge_tell(pair[0], &a.msg), 0, "merge_tell gives back");
+	merge_begin(&a, MERGE_NEWS, 0);
+	is_hex(merge_ask(pair[0], &a.msg, NULL), 0, "and the connection goes on");
+	is_hex(lab_state(&s.lab).store_pages, 0, "without the frame");
+	merge_begin(&a, MERGE_FRAMES, 0);
+	is_hex(merge_ask(pair[0], &a.msg, NULL), (uint64_t)-ECONNRESET, "nonsense is hung up on");
+	machine_client_destroy(client);
+	credits_destroy(credits);
+	served.stop = true;
+	pthread_join(thread, NULL);
+	close(pair[0]);
+	close(a.vm.ram);
+	lab_step(&s.lab);
+	end(&s);
+}
+
+/* A machine that answers what it should not. */
+static void test_bad_answers(void)
+{
+	static struct merge_msg bad;
+	int pair[2];
+
+	for (unsigned int i = 0; i < 6; i++) {
+		merge_pair(pair);
+		memset(&bad, 0, sizeof(bad));
+		wire_merge_header(&bad, i == 0 ? MERGE_SEGMENT : MERGE_FRAMES);
+		bad.nr = i == 1 ? 2 : 1;
+		bad.frame[0] = (struct merge_frame){ .gfn = i == 2 ? 8 : 7,
+						     .frame = i == 3 ? MERGE_MAX_FRAMES :
+							      i == 4 ? MERGE_NO_MEMORY + 1 : 0 };
+		wire_send_merge(pair[1], &bad, i == 5 ? pair[1] : -1);
+		merge_begin(&a, MERGE_LOOKUP, 0);
+		merge_add(&a, 7, 1);
+		is_hex(merge_ask(pair[0], &a.msg, NULL), (uint64_t)-EPROTO, "nonsense %u is found out", i);
+		close(pair[0]);
+		close(pair[1]);
+	}
+}
+
+int main(void)
+{
+	tap_init();
+	test_equal_pages();
+	test_one_vm();
+	test_stale_hints();
+	test_truncated();
+	test_few();
+	test_publish();
+	test_runs();
+	test_domains();
+	test_no_memory();
+	test_bounds();
+	test_large_file();
+	test_crimes();
+	test_death();
+	test_joining();
+	test_priority();
+	test_client();
+	test_bad_answers();
+	return tap_done();
+}
