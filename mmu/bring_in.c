@@ -9,8 +9,8 @@
  *                      group to group, up or down
  *   the page alone     if credits are short
  *
- * Where first reads are to cost nothing (zero_reads), a read of an absent page makes it zero, with
- * all absent pages around it in its block.  A page that is away comes home when it is written
+ * Where first reads are to cost nothing (zero_reads), a read of an absent page makes it zero.  A read
+ * of a page without a frame maps the page of zeroes there, and at its like around it in its block.  A page that is away comes home when it is written
  * (share.c), alone unless the writer goes on from page to page; a sequential writer who meets a block
  * with nothing in it gets it as one.  A ballooned page that is touched untold is absent, and goes on
  * as such.
@@ -62,12 +62,30 @@ bool gmem_take(struct gmem *gm, uint64_t pages)
 	return !credits || credits->take(credits->ctx, pages);
 }
 
+void gmem_ask(struct gmem *gm)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+
+	if (credits && credits->ask)
+		credits->ask(credits->ctx);
+}
+
 void gmem_put(struct gmem *gm, uint64_t pages)
 {
 	const struct gmem_credits *credits = gm->config.credits;
 
 	if (credits && pages)
 		credits->put(credits->ctx, pages);
+}
+
+void gmem_give(struct gmem *gm, uint64_t pages)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+
+	if (credits && credits->give && pages)
+		credits->give(credits->ctx, pages);
+	else
+		gmem_put(gm, pages);
 }
 
 int gmem_wait(struct gmem *gm)
@@ -251,24 +269,32 @@ static int bring_in_group(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 	return bring_in_singly(gm, gfn, gfn + 1);
 }
 
-/* Absent pages that are only to be read: gfn and its absent neighbours in the block. */
-static int bring_in_zero(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+/* Are pages of this kind like gfn's: without a frame, and nothing mapped for them? */
+static bool alike(const struct stage2_page *a, const struct stage2_page *b)
+{
+	return a->state == b->state && a->pfn == b->pfn;
+}
+
+/* A page without a frame is only to be read: map zeroes there, and at its like around it. */
+static int read_zeroes(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 {
 	gfn_t start = align_down(gfn, QUIRE_BLOCK_PAGES), end = start + QUIRE_BLOCK_PAGES;
-	enum page_state state;
+	struct stage2_page page, its;
 	int err;
 
+	stage2_lookup(gm->s2, gfn, &its);
 	while (!stage2_is_ram(gm->s2, start, end - start))
 		end--;
-	for (gfn_t g = start; g <= gfn; g += stage2_run(gm->s2, g, end, &state))
+	for (gfn_t g = start; g <= gfn; g += stage2_linear_run(gm->s2, g, end, &page))
 		start = g;
-	end = start + stage2_run(gm->s2, start, end, &state);
-	err = share_zero_absent(gm, start, end - start);
+	end = start + stage2_linear_run(gm->s2, start, end, &page);
+	if (!alike(&page, &its))
+		return -EINVAL;
+	err = share_map_zero(gm, start, end - start);
 	if (err)
 		return err;
-	gm->stats.zero_read_pages += end - start;
+	gm->stats.zero_read_pages += its.state == PG_ABSENT ? end - start : 0;
 	*in = (struct gfn_range){ start, end };
-	window_wake(&gm->window, start, end - start);
 	return 0;
 }
 
@@ -335,15 +361,15 @@ int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 			gm->stats.balloon_touches++;
 			continue;
 		}
-		if (page.state == PG_PRIVATE || (page.state != PG_ABSENT && !write))
+		if (page.state == PG_PRIVATE || (page.pfn && !write))
+			return 0;
+		if (!write && (gm->zero_reads || page.state == PG_ZERO) && !read_zeroes(gm, gfn, in))
 			return 0;
 		if (page.state != PG_ABSENT) {
 			err = bring_home(gm, gfn, &absent, in);
 			if (err || !absent)
 				return err;
 		}
-		if (!write && gm->zero_reads && !bring_in_zero(gm, gfn, in))
-			return 0;
 		if (gm->config.hugepages == GMEM_HUGE_NEVER || !gmem_block_is_absent(gm, block))
 			return bring_in_group(gm, gfn, in);
 		if (gm->filling[SLOT_TOUCH] == NO_BLOCK)

@@ -18,21 +18,33 @@
 
 /* ---- private pages ---- */
 
-/* What the host kept was zeroed by it, and stays private. */
-static void move_holes(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn)
+/* What a guest gave up it will not want soon: others may have it. */
+static void put_or_give(struct gmem *gm, uint64_t pages, enum page_state to)
+{
+	if (to == PG_BALLOONED)
+		gmem_give(gm, pages);
+	else
+		gmem_put(gm, pages);
+}
+
+/* What the host kept was zeroed by it, and stays private.  How many pages went. */
+static uint64_t move_holes(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn)
 {
 	gfn_t start = gfn;
+	uint64_t gone = 0;
 
 	while (gfn < end) {
 		gfn_t stop = gpa_to_gfn(ramfile_next_data(gm->window.ram_fd, gfn_to_gpa(gfn),
 							  gfn_to_gpa(end)));
 
 		if (stop > gfn) {
-			gmem_set(gm, gfn, stop - gfn, to, pfn + (gfn - start));
-			gmem_put(gm, stop - gfn);
+			gmem_set(gm, gfn, stop - gfn, to, pfn ? pfn + (gfn - start) : 0);
+			put_or_give(gm, stop - gfn, to);
+			gone += stop - gfn;
 		}
 		gfn = stop + 1;
 	}
+	return gone;
 }
 
 /* Whole blocks that lie side by side from `block` on, before end. */
@@ -79,44 +91,32 @@ static void split(struct gmem *gm, gfn_t gfn, gfn_t end, bool all)
 	}
 }
 
-int gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn)
+uint64_t gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn)
 {
 	int err = ramfile_punch(gm->window.ram_fd, gfn_to_gpa(gfn), gfn_to_gpa(end - gfn));
 
 	if (!err) {
 		gmem_set(gm, gfn, end - gfn, to, pfn);
-		gmem_put(gm, end - gfn);
-		return 0;
+		put_or_give(gm, end - gfn, to);
+		return end - gfn;
 	}
 	split(gm, gfn, end, true);
-	if (err == -EAGAIN)
-		move_holes(gm, gfn, end, to, pfn);
-	return err;
-}
-
-static uint64_t private_pages(const struct gmem *gm)
-{
-	struct stage2_counters c;
-
-	stage2_counters(gm->s2, &c);
-	return c.pages[PG_PRIVATE];
+	return err == -EAGAIN ? move_holes(gm, gfn, end, to, pfn) : 0;
 }
 
 static int give_back_private(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to,
 			     struct gmem_gone *res)
 {
-	uint64_t before = private_pages(gm), gone;
+	uint64_t gone;
 	int err = make_single(gm, gfn, end);
 
 	if (err)
 		return err;
 	split(gm, gfn, end, false);
-	err = gmem_punch(gm, gfn, end, to, 0);
-	gone = before - private_pages(gm);
+	gone = gmem_punch(gm, gfn, end, to, 0);
 	res->gone += gone;
-	if (err == -EAGAIN)
-		res->kept += end - gfn - gone;
-	return err;
+	res->kept += end - gfn - gone;
+	return gone == end - gfn ? 0 : -EAGAIN;
 }
 
 /* ---- ranges ---- */
@@ -130,7 +130,7 @@ static int give_back_run(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state 
 	int err = 0;
 
 	*nr = stage2_linear_run(gm->s2, gfn, end, &page);
-	if (page.state != PG_SHARED)
+	if (page.state != PG_SHARED && page.state != PG_ZERO)
 		*nr = stage2_run(gm->s2, gfn, end, &state);
 	if (page.state == PG_PRIVATE && gmem_is_held(gm, gfn, nr)) {
 		res->kept += *nr;

@@ -74,10 +74,10 @@ void gmem_note_written(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /*
  * Free the frames of [gfn, end), private (or already mapped from elsewhere), which the host manages
- * singly: what it frees moves to state `to`, with frames from pfn on; the rest is zeroed, and
- * stays private.  0; -EAGAIN: part stayed; other -errno: host failure, and all stays.
+ * singly: what it frees moves to state `to`, with frames from pfn on (0: none); the rest is zeroed,
+ * and stays private.  Returns how many moved.
  */
-int gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn);
+uint64_t gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn);
 
 /* Is gfn held?  *nr becomes how many of the *nr pages from gfn on are as it is. */
 bool gmem_is_held(const struct gmem *gm, gfn_t gfn, uint64_t *nr);
@@ -121,8 +121,12 @@ int gmem_wait(struct gmem *gm);
 /* Credits at hand for that many pages? */
 bool gmem_take(struct gmem *gm, uint64_t pages);
 
+/* More credits would be welcome, but nobody waits for them. */
+void gmem_ask(struct gmem *gm);
+
 /* Pages are gone: give their credits back.  Caller holds LOCK_GMEM. */
 void gmem_put(struct gmem *gm, uint64_t pages);
+void gmem_give(struct gmem *gm, uint64_t pages);	/* not wanted soon */
 
 int pager_start(struct gmem *gm, struct quire_error *err);
 void pager_stop(struct gmem *gm);

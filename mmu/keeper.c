@@ -11,7 +11,7 @@
  *              ^                                                                   |
  *              +-------------- 2, 4, 8 ... passes later ----------------------------+
  *
- * A slot is hot when a quarter of its private pages was written in each of several visits.  While a
+ * A slot is hot when a quarter of its pages was written in each of several visits.  While a
  * slot is watched its memory is mapped in 4 KiB pages by KVM, hence the rest.
  *
  * The pace.  Unless a number of pages a second was asked for, a pass is to take AIM_NS, and may use
@@ -31,12 +31,14 @@
 #define FIRST_NS	1000000000ULL	/* before the first pass: short guests are left alone */
 #define EPOCH_NS	1000000000ULL	/* what was not written for so long is looked at */
 #define HURRIED_NS	30000000ULL	/* ... in a pass that somebody waits for */
+#define HURRIED_QUIET	4u		/* ... which ends when there was no news so often */
 #define AIM_NS		10000000000ULL	/* for a pass */
 #define MIN_SHARE	1u		/* percent of a processor */
 #define MAX_SHARE	20u
 #define HOT_VISITS	3u
 #define MAX_REST	6u		/* 2^n passes */
 #define COLLAPSES	8u		/* blocks put together in a pass */
+#define CREDITS_NS	20000000ULL	/* for the machine to answer: more credits, or none */
 #define FIRST_GUESS_NS	1500u		/* for a page, until it has been measured */
 
 const char *const keeper_reason_name[KEEPER_NR_REASONS] = {
@@ -128,6 +130,18 @@ static void unwatch(struct keeper *k, struct slot *s)
 	s->watched = false;
 }
 
+/* What is unique may not be any more: it was written, or others asked, and we were not told. */
+static void look_anew(struct keeper *k, const struct slot *s)
+{
+	uint8_t *note = k->gm->note;
+
+	lock(&k->gm->lock);
+	for (gfn_t g = s->range.start; g < s->range.end; g++)
+		if (note_reason(note[g]) == KEEPER_UNIQUE)
+			note[g] = note_with(note[g], KEEPER_NEW);
+	unlock(&k->gm->lock);
+}
+
 /* Begin watching where it makes sense.  True if any slot has just begun. */
 static bool watch_all(struct keeper *k, uint64_t pass)
 {
@@ -140,7 +154,10 @@ static bool watch_all(struct keeper *k, uint64_t pass)
 		if (s->watched || s->rest_until > pass || slot_is_absent(k, s))
 			continue;
 		s->watched = !log || !log->watch(log->ctx, i, true);
-		begun |= s->watched && log;
+		if (!s->watched || !log)
+			continue;
+		look_anew(k, s);
+		begun = true;
 	}
 	return begun;
 }
@@ -192,21 +209,49 @@ static void judge(struct keeper *k, struct slot *s, uint64_t pass)
 						 ? s->hot - HOT_VISITS + 1 : MAX_REST));
 }
 
+static bool is_interrupted(struct keeper *k)
+{
+	bool interrupted;
+
+	lock(&k->lock);
+	interrupted = k->mode != k->obeyed || k->quitting;
+	unlock(&k->lock);
+	return interrupted;
+}
+
+/* What was fetched and not looked at is for the next visit. */
+static void put_back(struct keeper *k, const struct slot *s, gfn_t from)
+{
+	lock(&k->gm->lock);
+	for (gfn_t g = from; g < s->range.end; g += 64)
+		k->gm->written[g / 64] |= k->bitmap[(g - s->range.start) / 64];
+	unlock(&k->gm->lock);
+}
+
 static void visit(struct keeper *k, struct slot *s, uint64_t pass)
 {
+	gfn_t end;
+
+	if (is_interrupted(k))
+		return;
 	if (!fetch(k, s)) {
 		unwatch(k, s);
 		return;
 	}
-	for (gfn_t at = s->range.start; at < s->range.end; at += QUIRE_BLOCK_PAGES) {
+	for (gfn_t at = s->range.start; at < s->range.end; at = end) {
 		uint64_t *written = &k->bitmap[(at - s->range.start) / 64];
-		gfn_t end = min_u64(s->range.end, at + QUIRE_BLOCK_PAGES);
-		uint64_t cpu = cpu_ns(), nr = scan_pages(k, at, end, written, pass);
+		uint64_t cpu = cpu_ns(), nr;
 
+		end = min_u64(s->range.end, align_down(at, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
+		nr = scan_pages(k, at, end, written, pass);
 		keep_pace(k, nr, cpu_ns() - cpu);
-		if (k->mode != k->obeyed || k->quitting)
+		if (is_interrupted(k)) {
+			scan_finish(k);
+			put_back(k, s, end);
 			return;
+		}
 	}
+	scan_finish(k);
 	judge(k, s, pass);
 }
 
@@ -320,28 +365,43 @@ static uint64_t begin_pass(struct keeper *k)
 
 static void end_pass(struct keeper *k, uint64_t pass)
 {
+	lock(&k->gm->lock);
+	store_view_sweep(&k->gm->store);
+	unlock(&k->gm->lock);
 	__atomic_store_n(&k->stats.cpu_ns, cpu_ns(), __ATOMIC_RELAXED);
 	lock(&k->lock);
 	k->passes_done = pass;
 	unlock(&k->lock);
 }
 
-/* Somebody who comes to wait for us meanwhile makes it shorter. */
-static void wait_an_epoch(struct keeper *k)
+/* While somebody waits, others are probably in the middle of a pass and find our pages. */
+static void hear_news(struct keeper *k)
 {
-	if (is_hurried(k) || !rest(k, EPOCH_NS, false))
-		rest(k, HURRIED_NS, true);
+	unsigned int quiet = 0;
+
+	while (link_take_news(k) || (is_hurried(k) && ++quiet < HURRIED_QUIET))
+		if (!rest(k, HURRIED_NS / 6, true))
+			return;
+}
+
+/* A machine that was not asked before knows none of our pages. */
+static void join(struct keeper *k)
+{
+	if (k->obeyed != KEEPER_ON || !link_join(k) || !k->unasked)
+		return;
+	for (unsigned int i = 0; i < k->nr_slots; i++)
+		look_anew(k, &k->slot[i]);
+	k->unasked = false;
 }
 
 static void run_pass(struct keeper *k)
 {
 	uint64_t pass = begin_pass(k);
 
-	if (k->obeyed == KEEPER_ON)
-		link_join(k);
+	join(k);
 	mark_tables(k);
-	if (watch_all(k, pass))
-		wait_an_epoch(k);
+	if (watch_all(k, pass) && !rest(k, EPOCH_NS, false))
+		rest(k, HURRIED_NS, true);
 	set_share(k);
 	for (unsigned int i = 0; i < k->nr_slots; i++) {
 		if (k->slot[i].watched)
@@ -349,7 +409,7 @@ static void run_pass(struct keeper *k)
 		if (k->slot[i].watched && k->gm->config.hugepages == GMEM_HUGE_AUTO)
 			collapse_some(k, &k->slot[i]);
 	}
-	link_take_news(k);
+	hear_news(k);
 	count_watched(k);
 	keeper_add(&k->stats.full_scans, 1);
 	end_pass(k, pass);
@@ -358,10 +418,14 @@ static void run_pass(struct keeper *k)
 static void stop_sharing(struct keeper *k)
 {
 	uint64_t pass = begin_pass(k);
+	bool some;
 
 	for (unsigned int i = 0; i < k->nr_slots; i++)
 		unwatch(k, &k->slot[i]);
-	scan_unmerge(k);
+	/* Credits come in batches.  It is over when none came. */
+	for (unsigned int idle = 0; !scan_unmerge(k, &some) && idle < 2 && !is_interrupted(k);
+	     idle = some ? 0 : idle + 1)
+		rest(k, CREDITS_NS, true);
 	count_watched(k);
 	end_pass(k, pass);
 }
@@ -398,7 +462,9 @@ static void *keeper_main(void *arg)
 			run_pass(k);
 		else if (changed || is_hurried(k))
 			stop_sharing(k);
-		rest(k, k->obeyed == KEEPER_OFF ? UINT32_MAX * 1000000ULL : EPOCH_NS, false);
+		else
+			link_take_news(k);	/* others still hear of pages that we looked up */
+		rest(k, k->obeyed == KEEPER_OFF ? AIM_NS : EPOCH_NS, false);
 	}
 	return NULL;
 }
@@ -445,7 +511,7 @@ int keeper_create(const struct keeper_config *config, struct keeper **out, struc
 	if (!k->config.hash)
 		k->config.hash = page_hash;
 	k->gm = config->gm;
-	k->mode = config->mode;
+	k->mode = k->obeyed = config->mode;
 	k->link = -1;
 	k->ns_per_page = FIRST_GUESS_NS;
 	lock_init(&k->lock, LOCK_KEEPER);
@@ -458,7 +524,9 @@ int keeper_create(const struct keeper_config *config, struct keeper **out, struc
 		return quire_fail(err, -ENOMEM, "no memory for the keeper");
 	}
 	k->stats.slots = k->nr_slots;
+	lock(&k->gm->lock);
 	k->gm->zero_reads = config->mode != KEEPER_OFF;
+	unlock(&k->gm->lock);
 	*out = k;
 	return 0;
 }
@@ -549,11 +617,23 @@ static void count_reasons(struct gmem *gm, uint64_t *pages)
 		}
 }
 
+/* All counters, which the keeper's thread changes meanwhile. */
+static void copy_counters(const struct keeper_stats *from, struct keeper_stats *to)
+{
+	size_t first = offsetof(struct keeper_stats, full_scans);
+	const uint64_t *counter = (const void *)((const char *)from + first);
+	uint64_t *copy = (void *)((char *)to + first);
+
+	to->joined = __atomic_load_n(&from->joined, __ATOMIC_RELAXED);
+	for (size_t i = 0; i < (sizeof(*to) - first) / sizeof(*copy); i++)
+		copy[i] = __atomic_load_n(&counter[i], __ATOMIC_RELAXED);
+}
+
 void keeper_stats(struct keeper *k, struct keeper_stats *out)
 {
 	uint64_t span = k->gm->window.span >> QUIRE_PAGE_SHIFT;
 
-	*out = k->stats;
+	copy_counters(&k->stats, out);
 	lock(&k->lock);
 	out->mode = k->mode;
 	unlock(&k->lock);
@@ -562,6 +642,6 @@ void keeper_stats(struct keeper *k, struct keeper_stats *out)
 	count_reasons(k->gm, out->reason_pages);
 	out->metadata_bytes = sizeof(*k) + span + span / 8 +
 			      k->gm->dropped_room * sizeof(*k->gm->dropped) +
-			      k->news_room * sizeof(*k->news);
+			      __atomic_load_n(&k->news_room, __ATOMIC_RELAXED) * sizeof(*k->news);
 	unlock(&k->gm->lock);
 }

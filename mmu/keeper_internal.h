@@ -5,7 +5,7 @@
 /* What keeper.c (the thread and its pace), scan.c (one block) and news.c (the machine) share. */
 #include <quire/keeper.h>
 #include <time.h>
-#include "machine/merge_protocol.h"
+#include "machine/merge_client.h"
 #include "share.h"
 
 /*
@@ -39,6 +39,21 @@ struct block_work {
 	struct share_run run[QUIRE_BLOCK_PAGES];
 };
 
+/*
+ * A block on its way through the machine: while it answers for one, the next is read.  idle -> asked
+ * -> answered -> idle; a block with nothing to ask for is answered at once.
+ */
+enum flight_state { FLIGHT_IDLE, FLIGHT_ASKED, FLIGHT_ANSWERED };
+
+struct flight {
+	enum flight_state state;
+	gfn_t block;
+	struct candidates candidates;
+	struct merge_question question;
+	unsigned int nr_answers;
+	uint32_t answer[MERGE_BATCH];	/* a frame or enum merge_none, for each asked for, in order */
+};
+
 /* [I] immutable   [t] the keeper's thread alone   [k] lock   [a] atomic, written by [t] */
 struct keeper {
 	struct keeper_config config;	/* [I] hash is set */
@@ -62,13 +77,15 @@ struct keeper {
 	uint64_t ns_per_page;		/* [t] what looking at a page costs, on average */
 	unsigned int share;		/* [t] percent of a processor */
 
-	struct candidates candidates;	/* [t] */
+	struct flight flight[2];	/* [t] */
+	unsigned int turn;		/* [t] the flight that is free next */
 	struct block_work work;		/* [t] */
 
 	int link;			/* [t] to the machine, or -1 */
+	bool unasked;			/* [t] not all that is noted as unique was looked up there */
 	struct merge_msg msg;		/* [t] */
 	struct merge_frame *news;	/* [t] */
-	size_t nr_news, news_room;
+	size_t nr_news, news_room;	/* [t] the latter [a] */
 
 	struct keeper_stats stats;	/* [a] but for what keeper_stats() fills in */
 };
@@ -88,10 +105,14 @@ static inline uint64_t keeper_now(void)
 
 /*
  * scan.c.  Look at the pages of [start, end), which lie in one block.  written: bit n is page start + n; NULL:
- * nothing was.  Returns how many were looked at.
+ * nothing was.  Returns how many were looked at; what they are good for may show only with the next
+ * call, or with scan_finish().
  */
 uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *written,
 		    uint64_t pass);
+
+/* What was looked at last may still be on its way: wait for it. */
+void scan_finish(struct keeper *k);
 
 /* Append a page, in order of gfn, to the runs of a block. */
 void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t pfn);
@@ -99,19 +120,24 @@ void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t
 /* Send the runs of a block away, one at a time, splitting its leaf if that is worth it. */
 void scan_commit(struct keeper *k, struct block_work *work);
 
-/* Make what is away private (shared) or absent (zero), as far as credits go.  False: not all. */
-bool scan_unmerge(struct keeper *k);
+/* Make what is away private (shared) or absent (zero), as far as credits go.  False: not all;
+ * *some says whether anything. */
+bool scan_unmerge(struct keeper *k, bool *some);
 
 /* news.c.  Connect if we are not; false: there is no machine now. */
 bool link_join(struct keeper *k);
 void link_lose(struct keeper *k);
-/* Ask what is in k->msg and receive the answer there.  False: the machine is lost. */
-bool link_ask(struct keeper *k, int *descriptor);
+/* Send the LOOKUP in k->msg for a flight; and receive its answer.  Not there: the machine is lost. */
+void link_send(struct keeper *k, struct flight *f);
+void link_receive(struct keeper *k, struct flight *f);
 /* Where a frame is here; 0: it cannot be had, and the reference is dropped. */
 pfn_t link_frame(struct keeper *k, uint32_t frame);
 /* Give back the references that we do not need. */
 void link_flush(struct keeper *k);
-/* Pages of ours that others have too: merge them. */
-void link_take_news(struct keeper *k);
+/*
+ * Pages of ours that others have too: merge them, or, if that is not wanted now, let them be.  How
+ * many there were.
+ */
+size_t link_take_news(struct keeper *k);
 
 #endif

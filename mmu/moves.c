@@ -7,7 +7,7 @@
  * kernel would: a mapping ends between two pages that
  *
  *   are not both at home and managed singly, nor both part of whole blocks,
- *   nor both zero, nor both shared with frames that follow each other.
+ *   nor both zero and mapped, nor both shared with frames that follow each other.
  *
  * `mappings` is the number of such places.  Merging stops well below the limit; what is left is
  * for un-sharing, which may split a run in the middle (share.c).
@@ -24,7 +24,7 @@
 
 static bool is_away(const struct stage2_page *page)
 {
-	return page->state == PG_SHARED || page->state == PG_ZERO;
+	return page->state == PG_SHARED || (page->state == PG_ZERO && page->pfn);
 }
 
 /* May one mapping hold both?  next_pfn follows the last frame of the run of `a`. */

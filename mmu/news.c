@@ -11,7 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 #include "keeper_internal.h"
-#include "machine/merge_client.h"
 
 bool link_join(struct keeper *k)
 {
@@ -35,6 +34,7 @@ void link_lose(struct keeper *k)
 	if (k->link >= 0)
 		close(k->link);
 	k->link = -1;
+	k->unasked = true;
 	__atomic_store_n(&k->stats.joined, 0, __ATOMIC_RELAXED);
 	lock(&k->gm->lock);
 	store_view_orphan(&k->gm->store);
@@ -42,16 +42,37 @@ void link_lose(struct keeper *k)
 	unlock(&k->gm->lock);
 }
 
-bool link_ask(struct keeper *k, int *descriptor)
+/* Ask what is in k->msg and receive the answer there.  False: the machine is lost. */
+static bool ask(struct keeper *k, int *descriptor)
 {
-	int none;
-
 	if (k->link < 0)
 		return false;
-	if (!merge_ask(k->link, &k->msg, descriptor ? descriptor : &none))
+	if (!merge_ask(k->link, &k->msg, descriptor))
 		return true;
 	link_lose(k);
 	return false;
+}
+
+void link_send(struct keeper *k, struct flight *f)
+{
+	if (merge_send(k->link, &k->msg, &f->question))
+		link_lose(k);
+	else
+		f->state = FLIGHT_ASKED;
+}
+
+void link_receive(struct keeper *k, struct flight *f)
+{
+	f->state = FLIGHT_ANSWERED;
+	if (k->link < 0)
+		return;
+	if (merge_receive(k->link, &k->msg, &f->question, NULL)) {
+		link_lose(k);
+		return;
+	}
+	f->nr_answers = k->msg.nr;
+	for (unsigned int i = 0; i < f->nr_answers; i++)
+		f->answer[i] = k->msg.frame[i].frame;
 }
 
 /* ---- references ---- */
@@ -90,10 +111,14 @@ static bool fetch_segment(struct keeper *k, uint32_t number)
 	struct merge_msg *msg = &k->msg;
 	int fd = -1, err;
 
+	/* Answers come in order: what is under way comes before this one. */
+	for (unsigned int i = 0; i < 2; i++)
+		if (k->flight[k->turn ^ i].state == FLIGHT_ASKED)
+			link_receive(k, &k->flight[k->turn ^ i]);
 	msg->type = MERGE_SEGMENT;
 	msg->nr = 0;
 	msg->arg = number;
-	if (!link_ask(k, &fd) || msg->type != MERGE_SEGMENT)
+	if (!ask(k, &fd) || msg->type != MERGE_SEGMENT)
 		return false;
 	lock(&k->gm->lock);
 	err = store_view_add(&k->gm->store, number, fd);
@@ -101,12 +126,29 @@ static bool fetch_segment(struct keeper *k, uint32_t number)
 	return !err;
 }
 
+static pfn_t known(struct keeper *k, uint32_t frame)
+{
+	pfn_t pfn;
+
+	lock(&k->gm->lock);
+	pfn = store_view_pfn(&k->gm->store, frame);
+	unlock(&k->gm->lock);
+	return pfn;
+}
+
+/*
+ * The last frame of a segment is followed by the first of another in our numbers, but not in any
+ * file: no run may go across, so the last is left out.
+ */
 pfn_t link_frame(struct keeper *k, uint32_t frame)
 {
-	pfn_t pfn = store_view_pfn(&k->gm->store, frame);
+	pfn_t pfn = 0;
 
-	if (!pfn && fetch_segment(k, frame >> MERGE_SEGMENT_SHIFT))
-		pfn = store_view_pfn(&k->gm->store, frame);
+	if (frame % MERGE_SEGMENT_FRAMES != MERGE_SEGMENT_FRAMES - 1) {
+		pfn = known(k, frame);
+		if (!pfn && fetch_segment(k, frame >> MERGE_SEGMENT_SHIFT))
+			pfn = known(k, frame);
+	}
 	if (!pfn)
 		give_back(k, &frame, 1);
 	return pfn;
@@ -123,9 +165,10 @@ static bool keep_news(struct keeper *k, const struct merge_frame *news, unsigned
 		if (!p)
 			return false;
 		k->news = p;
-		k->news_room = room;
+		__atomic_store_n(&k->news_room, room, __ATOMIC_RELAXED);
 	}
-	memcpy(k->news + k->nr_news, news, nr * sizeof(*news));
+	if (nr)
+		memcpy(k->news + k->nr_news, news, nr * sizeof(*news));
 	k->nr_news += nr;
 	return true;
 }
@@ -139,7 +182,7 @@ static bool collect(struct keeper *k)
 	do {
 		msg->type = MERGE_NEWS;
 		msg->nr = msg->arg = 0;
-		if (!link_ask(k, NULL))
+		if (!ask(k, NULL))
 			return false;
 		if (!keep_news(k, msg->frame, msg->nr)) {
 			uint32_t frame[MERGE_BATCH];
@@ -161,6 +204,19 @@ static int by_gfn(const void *a, const void *b)
 	return x->gfn < y->gfn ? -1 : x->gfn > y->gfn;
 }
 
+/* May this page be shared, as far as we know? */
+static bool is_welcome(struct keeper *k, gfn_t gfn)
+{
+	bool welcome;
+
+	if (k->obeyed != KEEPER_ON || !stage2_is_ram(k->gm->s2, gfn, 1))
+		return false;
+	lock(&k->gm->lock);
+	welcome = note_reason(k->gm->note[gfn]) != KEEPER_PAGE_TABLE;
+	unlock(&k->gm->lock);
+	return welcome;
+}
+
 /* The news of one block, from the i-th on.  Where the next begins. */
 static size_t serve_block(struct keeper *k, size_t i)
 {
@@ -177,7 +233,7 @@ static size_t serve_block(struct keeper *k, size_t i)
 		/* A page may have found two partners, one after the other: the first will do. */
 		if (!pfn)
 			continue;
-		if (again || !stage2_is_ram(k->gm->s2, n->gfn, 1)) {
+		if (again || !is_welcome(k, n->gfn)) {
 			lock(&k->gm->lock);
 			share_drop(k->gm, pfn, 1);
 			unlock(&k->gm->lock);
@@ -189,14 +245,19 @@ static size_t serve_block(struct keeper *k, size_t i)
 	return i;
 }
 
-void link_take_news(struct keeper *k)
+size_t link_take_news(struct keeper *k)
 {
+	size_t nr;
+
 	if (k->link < 0)
-		return;
+		return 0;
 	collect(k);
-	qsort(k->news, k->nr_news, sizeof(*k->news), by_gfn);
-	for (size_t i = 0; i < k->nr_news;)
+	nr = k->nr_news;
+	if (nr)
+		qsort(k->news, nr, sizeof(*k->news), by_gfn);
+	for (size_t i = 0; i < nr;)
 		i = serve_block(k, i);
 	k->nr_news = 0;
 	link_flush(k);
+	return nr;
 }

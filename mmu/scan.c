@@ -26,6 +26,7 @@
 
 #define KEPT_PASSES   8u
 #define HASH_AT_ONCE  16u	/* pages read in one hold of the lock */
+#define ZERO_AT_ONCE  16u	/* runs of zeroes given up in one */
 
 /* ---- choosing ---- */
 
@@ -67,15 +68,29 @@ static bool bit(const uint64_t *bitmap, uint64_t n)
 	return bitmap && bitmap[n / 64] >> n % 64 & 1;
 }
 
-/* Orphans of [gfn, gfn + nr) come home, if there are credits for them. */
-static bool adopt_orphans(struct keeper *k, gfn_t gfn, uint64_t nr, pfn_t pfn)
+/* Credits for nr pages, or for half of them, or ...: how many. */
+static uint64_t take_some(struct gmem *gm, uint64_t nr)
+{
+	while (nr && !gmem_take(gm, nr))
+		nr /= 2;
+	return nr;
+}
+
+/* The first pages of the run [gfn, gfn + nr), if they are orphans, come home: as many as there are
+ * credits for. */
+static uint64_t adopt_orphans(struct keeper *k, gfn_t gfn, uint64_t nr, pfn_t pfn)
 {
 	struct gmem *gm = k->gm;
 	uint32_t frame;
 
-	if (k->link < 0 || store_view_frame(&gm->store, pfn, &frame) || !gmem_take(gm, nr))
-		return false;
-	return !share_bring_home(gm, gfn, nr);
+	if (k->link < 0 || store_view_frame(&gm->store, pfn, &frame))
+		return 0;
+	nr = take_some(gm, nr);
+	if (!nr) {
+		gmem_ask(gm);
+		return 0;
+	}
+	return share_bring_home(gm, gfn, nr) ? 0 : nr;
 }
 
 static void choose(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *written, uint64_t pass,
@@ -87,8 +102,10 @@ static void choose(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *wri
 	for (gfn_t at = start; at < end;) {
 		struct stage2_page page;
 		uint64_t nr = stage2_linear_run(gm->s2, at, end, &page);
-		bool orphan = page.state == PG_SHARED && adopt_orphans(k, at, nr, page.pfn);
+		uint64_t adopted = page.state == PG_SHARED ? adopt_orphans(k, at, nr, page.pfn) : 0;
+		bool orphan = adopted;
 
+		nr = orphan ? adopted : nr;
 		for (gfn_t g = at; g < at + nr && (page.state == PG_PRIVATE || orphan); g++) {
 			if (!orphan && !is_candidate(k, g, bit(written, g - start), pass))
 				skipped++;
@@ -109,7 +126,7 @@ static void read_some(struct keeper *k, struct candidates *c, unsigned int from,
 	lock(&gm->lock);
 	for (unsigned int i = from; i < to; i++) {
 		gfn_t gfn = c->gfn[i] & ~MERGE_PUBLISH;
-		const uint8_t *page = gm->window.alias + gfn_to_gpa(gfn);
+		const uint8_t *page = window_page(&gm->window, gfn);
 		struct stage2_page now;
 
 		stage2_lookup(gm->s2, gfn, &now);
@@ -168,16 +185,19 @@ void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t
 		work->run[work->nr_runs++] = (struct share_run){ gfn, 1, to, pfn };
 }
 
-/* What the machine said of those that were asked for, which are in order. */
-static void take_answer(struct keeper *k, const struct candidates *c, struct block_work *work)
+static void set_reason(struct keeper *k, gfn_t gfn, unsigned int reason)
 {
-	const struct merge_frame *answer = k->msg.frame;
-	struct merge_msg *msg = &k->msg;
-	unsigned int nr = msg->type == MERGE_FRAMES ? msg->nr : 0, at = 0;
-	uint32_t frame[QUIRE_BLOCK_PAGES];
+	lock(&k->gm->lock);
+	k->gm->note[gfn] = note_with(k->gm->note[gfn], reason);
+	unlock(&k->gm->lock);
+}
 
-	for (unsigned int i = 0; i < nr; i++)
-		frame[i] = answer[i].frame;	/* link_frame() uses the message */
+/* What the machine said of those that were asked for, which are in order; or of none. */
+static void take_answer(struct keeper *k, const struct flight *f, struct block_work *work)
+{
+	const struct candidates *c = &f->candidates;
+	unsigned int at = 0;
+
 	for (unsigned int i = 0; i < c->nr; i++) {
 		gfn_t gfn = c->gfn[i] & ~MERGE_PUBLISH;
 		pfn_t pfn;
@@ -186,28 +206,20 @@ static void take_answer(struct keeper *k, const struct candidates *c, struct blo
 			continue;
 		if (c->zero[i]) {
 			scan_add_page(work, gfn, PG_ZERO, 0);
-		} else if (at < nr && MERGE_IS_FRAME(frame[at])) {
-			pfn = link_frame(k, frame[at++]);
+		} else if (at < f->nr_answers && MERGE_IS_FRAME(f->answer[at])) {
+			pfn = link_frame(k, f->answer[at++]);
 			if (pfn)
 				scan_add_page(work, gfn, PG_SHARED, pfn);
-		} else if (at < nr) {
-			unsigned int reason = reason_of(frame[at++]);
-
-			lock(&k->gm->lock);
-			k->gm->note[gfn] = note_with(k->gm->note[gfn], reason);
-			unlock(&k->gm->lock);
+		} else if (at < f->nr_answers) {
+			set_reason(k, gfn, reason_of(f->answer[at++]));
+		} else {
+			set_reason(k, gfn, KEEPER_UNIQUE);	/* as far as we may know */
+			k->unasked = true;
 		}
 	}
 }
 
 /* ---- doing ---- */
-
-static int by_length(const void *a, const void *b)
-{
-	const struct share_run *x = a, *y = b;
-
-	return x->nr < y->nr ? 1 : x->nr > y->nr ? -1 : 0;
-}
 
 /* Caller holds the lock.  Is the block managed singly, or can and should it be? */
 static bool can_leave(struct keeper *k, const struct block_work *work)
@@ -242,96 +254,171 @@ static void count_hold(struct keeper *k, uint64_t ns)
 								      : KEEPER_HISTOGRAM - 1], 1);
 }
 
-static void commit_run(struct keeper *k, const struct block_work *work, unsigned int i)
+/* Runs [from, to) of a block: either one to be shared, or a few to be zero. */
+static void commit_some(struct keeper *k, const struct block_work *work, unsigned int from,
+			unsigned int to)
 {
-	const struct share_run *run = &work->run[i];
+	const struct share_run *run = &work->run[from];
 	struct share_result res = { 0 };
 	uint64_t start;
 
+	/* A machine lost since it gave us these frames took our references, and maybe the segment. */
+	if (run->to == PG_SHARED && k->link < 0)
+		return;
 	lock(&k->gm->lock);
 	start = keeper_now();
 	bring_in_settle(k->gm, work->block, work->block + QUIRE_BLOCK_PAGES);
-	if (can_leave(k, work))
-		share_commit(k->gm, run, &res);
+	if (!can_leave(k, work))
+		for (; from < to; from++)
+			keep_huge(k, &work->run[from]);
+	else if (run->to == PG_ZERO)
+		share_commit_zero(k->gm, run, to - from, &res);
 	else
-		keep_huge(k, run);
+		share_commit(k->gm, run, &res);
 	count_hold(k, keeper_now() - start);
 	unlock(&k->gm->lock);
 	keeper_add(run->to == PG_ZERO ? &k->stats.zeroed_pages : &k->stats.merged_pages, res.merged);
 	keeper_add(&k->stats.mismatches, res.differ);
 }
 
+/* How many runs from the i-th on are zero, as many as may be done at once. */
+static unsigned int zero_runs(const struct block_work *work, unsigned int i)
+{
+	unsigned int nr = 0;
+
+	while (i + nr < work->nr_runs && nr < ZERO_AT_ONCE && work->run[i + nr].to == PG_ZERO)
+		nr++;
+	return nr;
+}
+
+/* Those to be zero come first, in order; when mappings are scarce the longest of the others next: they
+ * save most for each. */
+static int by_need(const void *a, const void *b)
+{
+	const struct share_run *x = a, *y = b;
+
+	if (x->to != y->to)
+		return x->to == PG_ZERO ? -1 : 1;
+	if (x->to == PG_ZERO || x->nr == y->nr)
+		return x->gfn < y->gfn ? -1 : 1;
+	return x->nr < y->nr ? 1 : -1;
+}
+
+static int by_kind(const void *a, const void *b)
+{
+	const struct share_run *x = a, *y = b;
+
+	if (x->to != y->to)
+		return x->to == PG_ZERO ? -1 : 1;
+	return x->gfn < y->gfn ? -1 : 1;
+}
+
 void scan_commit(struct keeper *k, struct block_work *work)
 {
-	/* When mappings are scarce the long runs go first: they save most for each. */
-	if (k->gm->mappings > k->gm->max_mappings / 2)
-		qsort(work->run, work->nr_runs, sizeof(work->run[0]), by_length);
-	for (unsigned int i = 0; i < work->nr_runs; i++)
-		commit_run(k, work, i);
+	bool scarce;
+
+	lock(&k->gm->lock);
+	scarce = k->gm->mappings > k->gm->max_mappings / 2;
+	unlock(&k->gm->lock);
+	qsort(work->run, work->nr_runs, sizeof(work->run[0]), scarce ? by_need : by_kind);
+	for (unsigned int i = 0; i < work->nr_runs;) {
+		unsigned int nr = max_u64(1, zero_runs(work, i));
+
+		commit_some(k, work, i, i + nr);
+		i += nr;
+	}
+}
+
+/* A block comes back. */
+static void land(struct keeper *k, struct flight *f)
+{
+	if (f->state == FLIGHT_ASKED)
+		link_receive(k, f);
+	if (f->state == FLIGHT_ANSWERED && f->candidates.nr) {
+		k->work.block = f->block;
+		k->work.nr_runs = 0;
+		take_answer(k, f, &k->work);
+		scan_commit(k, &k->work);
+		link_flush(k);
+	}
+	f->state = FLIGHT_IDLE;
+}
+
+void scan_finish(struct keeper *k)
+{
+	land(k, &k->flight[k->turn]);
+	land(k, &k->flight[!k->turn]);
 }
 
 uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *written, uint64_t pass)
 {
-	struct candidates *c = &k->candidates;
-	struct block_work *work = &k->work;
+	struct flight *f = &k->flight[k->turn];
+	struct candidates *c = &f->candidates;
 	struct stage2_page page;
-	unsigned int zeroes, fewest;
+	unsigned int zeroes;
 
-	c->nr = work->nr_runs = 0;
-	work->block = align_down(start, QUIRE_BLOCK_PAGES);
+	c->nr = f->nr_answers = 0;
+	f->block = align_down(start, QUIRE_BLOCK_PAGES);
 	lock(&k->gm->lock);
 	bring_in_settle(k->gm, start, end);
 	choose(k, start, end, written, pass, c);
 	stage2_lookup(k->gm->s2, start, &page);
 	unlock(&k->gm->lock);
+	if (!c->nr)
+		return 0;
 	for (unsigned int i = 0; i < c->nr; i += HASH_AT_ONCE)
 		read_some(k, c, i, (unsigned int)min_u64(c->nr, i + HASH_AT_ONCE));
 	zeroes = count_zero(c);
-	fewest = page.level == 2 && zeroes < LEAF_WORTH ? LEAF_WORTH - zeroes : 0;
-	k->msg.nr = 0;
-	if (k->obeyed == KEEPER_ON && k->link >= 0) {
-		ask_for(k, c, fewest);
-		if (k->msg.nr && !link_ask(k, NULL))
-			k->msg.nr = 0;
+	f->state = FLIGHT_ANSWERED;
+	if (k->obeyed == KEEPER_ON && k->link >= 0 && zeroes < c->nr) {
+		ask_for(k, c, page.level == 2 && zeroes < LEAF_WORTH ? LEAF_WORTH - zeroes : 0);
+		if (k->msg.nr)
+			link_send(k, f);
 	}
-	take_answer(k, c, work);
-	scan_commit(k, work);
-	link_flush(k);
+	k->turn = !k->turn;
+	land(k, &k->flight[k->turn]);
 	return c->nr;
 }
 
 /* ---- undoing ---- */
 
-/* One linear run that is away.  How much of it came home. */
+/* One linear run that is away.  How much of it, from the first page on, came home. */
 static uint64_t undo_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state state)
 {
 	if (state == PG_ZERO)
 		return share_forget(gm, gfn, nr) ? 0 : nr;
-	if (!gmem_take(gm, nr))
-		return 0;
-	if (share_bring_home(gm, gfn, nr))
+	nr = take_some(gm, nr);
+	if (!nr || share_bring_home(gm, gfn, nr))
 		return 0;
 	memset(gm->note + gfn, 0, nr);
 	return nr;
 }
 
-bool scan_unmerge(struct keeper *k)
+bool scan_unmerge(struct keeper *k, bool *some)
 {
 	struct gmem *gm = k->gm;
 	bool all = true;
 
+	*some = false;
+
 	for (unsigned int r = 0; r < gm->config.nr_ram; r++)
 		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
 			struct stage2_page page;
-			uint64_t nr;
+			uint64_t nr, undone;
 
 			lock(&gm->lock);
 			nr = stage2_linear_run(gm->s2, at, min_u64(at + 64, gm->ram[r].end), &page);
-			if (page.state == PG_SHARED || page.state == PG_ZERO)
-				all &= undo_run(gm, at, nr, page.state) == nr;
+			if (page.state == PG_SHARED || page.state == PG_ZERO) {
+				undone = undo_run(gm, at, nr, page.state);
+				all &= undone != 0;
+				*some |= undone != 0;
+				nr = undone ? undone : nr;
+			}
 			unlock(&gm->lock);
 			at += nr;
 		}
+	if (!all)
+		gmem_ask(gm);
 	link_flush(k);
 	return all;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages away from home.
+ * Pages without a frame of their own.
  *
- * Sending a run away.  No vCPU is stopped for it, so the order is everything (the guest may write
+ * Sending a run away to be shared.  No vCPU is stopped for it, so the order is everything (the guest may write
  * at any moment, on any line):
  *
  *   1. write-protect the run           a write waits for the pager, which waits for our lock
@@ -15,12 +15,15 @@
  * because it held a huge page for a moment, has been zeroed: it is filled again from the frame and
  * comes home.
  *
+ * A page of zeroes goes the same way without 3: its hole is all it needs.
+ *
  * Coming home is the reverse: the bytes are written into the RAM file first, then the file is
  * mapped.  Whoever reads sees the same bytes before and after; whoever writes waits for the end.
  *
  * The reserve.  A page that comes home needs a credit, and the guest is waiting for it.  So that it
  * need not wait for the machine, the first credits that merging frees are kept here, where nothing
- * but a break can have them.
+ * but a break can have them.  There are never more than pages away: private and reserve together
+ * never exceed what RAM is promised, and an absent page is not kept out for good by the reserve.
  *
  * The mappings.  Breaking a run in the middle takes two.  If they are not there, short runs
  * nearby are broken whole, which gives two back each, until they are.
@@ -154,7 +157,7 @@ static uint64_t stretch(const struct gmem *gm, const struct share_run *run, uint
 	uint64_t start = i;
 
 	for (; i < run->nr; i++) {
-		const uint8_t *ours = gm->window.alias + gfn_to_gpa(run->gfn + i);
+		const uint8_t *ours = window_page(&gm->window, run->gfn + i);
 		bool equal = !memcmp(ours, bytes_of(gm, run->to, run->pfn + i), QUIRE_PAGE_SIZE);
 
 		if (i == start)
@@ -174,8 +177,7 @@ static void note_all(struct gmem *gm, gfn_t gfn, uint64_t nr, unsigned int reaso
 static void refuse(struct gmem *gm, const struct share_run *run, unsigned int reason)
 {
 	note_all(gm, run->gfn, run->nr, reason);
-	if (run->to == PG_SHARED)
-		drop(gm, run->pfn, run->nr);
+	drop(gm, run->pfn, run->nr);
 }
 
 /* The hole could not be made: the page is zeroed, but there, so it can be filled. */
@@ -192,34 +194,29 @@ static uint64_t leave_home(struct gmem *gm, const struct share_run *run)
 {
 	uint64_t left = 0;
 
-	gmem_punch(gm, run->gfn, run->gfn + run->nr, run->to, run->pfn);
+	gmem_punch(gm, run->gfn, run->gfn + run->nr, PG_SHARED, run->pfn);
 	for (uint64_t i = 0; i < run->nr; i++) {
 		struct stage2_page page;
 
 		stage2_lookup(gm->s2, run->gfn + i, &page);
-		if (page.state == run->to) {
+		if (page.state == PG_SHARED) {
 			left++;
 			continue;
 		}
 		bring_back(gm, run, i);
-		refuse(gm, &(struct share_run){ run->gfn + i, 1, run->to, run->pfn + i },
+		refuse(gm, &(struct share_run){ run->gfn + i, 1, PG_SHARED, run->pfn + i },
 		       KEEPER_BUDGET);
 	}
-	if (run->to == PG_SHARED)
-		store_view_count(&gm->store, run->pfn, (int64_t)left);
+	store_view_count(&gm->store, run->pfn, (int64_t)left);
 	return left;
 }
 
 static void send_away(struct gmem *gm, const struct share_run *run, struct share_result *res)
 {
-	int fd = -1;
-	uint64_t from = 0, left;
+	int fd = store_view_segment(&gm->store, run->pfn)->fd;
+	uint64_t left;
 
-	if (run->to == PG_SHARED) {
-		fd = store_view_segment(&gm->store, run->pfn)->fd;
-		from = store_view_offset(run->pfn);
-	}
-	if (window_send_away(&gm->window, run->gfn, run->nr, fd, from)) {
+	if (window_send_away(&gm->window, run->gfn, run->nr, fd, store_view_offset(run->pfn))) {
 		window_protect(&gm->window, run->gfn, run->nr, false);
 		refuse(gm, run, KEEPER_BUDGET);
 		gm->stats.mapping_refusals++;
@@ -255,16 +252,25 @@ static void commit_private(struct gmem *gm, const struct share_run *run, struct 
 	}
 }
 
-/* The first credits that merging frees are the reserve. */
-static void fill_reserve(struct gmem *gm)
+/* The first credits that merging frees are the reserve; it goes with the last pages away. */
+static void settle_reserve(struct gmem *gm)
 {
-	if (gm->reserve < RESERVE && gmem_take(gm, RESERVE - gm->reserve))
-		gm->reserve = RESERVE;
+	struct stage2_counters c;
+	uint64_t want;
+
+	stage2_counters(gm->s2, &c);
+	want = min_u64(RESERVE, c.pages[PG_SHARED] + c.pages[PG_ZERO]);
+	if (gm->reserve > want)
+		gmem_put(gm, gm->reserve - want);
+	else if (gm->reserve == want || !gmem_take(gm, want - gm->reserve))
+		return;
+	gm->reserve = want;
 }
 
 int share_commit(struct gmem *gm, const struct share_run *run, struct share_result *res)
 {
 	assert_held(&gm->lock);
+	assert(run->to == PG_SHARED);
 	if (make_room(gm, 2 * run->nr))
 		return -ENOMEM;
 	for (uint64_t i = 0, nr; i < run->nr; i += nr) {
@@ -280,23 +286,110 @@ int share_commit(struct gmem *gm, const struct share_run *run, struct share_resu
 		else
 			refuse(gm, &part, note_reason(gm->note[part.gfn]));
 	}
-	fill_reserve(gm);
+	settle_reserve(gm);
 	return 0;
 }
 
-int share_zero_absent(struct gmem *gm, gfn_t gfn, uint64_t nr)
+/* ---- zero ---- */
+
+/* Is any page of [start, end) mapped from elsewhere, and so protected for good? */
+static bool any_away(const struct gmem *gm, gfn_t start, gfn_t end)
 {
+	struct stage2_page page;
+
+	for (gfn_t at = start; at < end; at += stage2_linear_run(gm->s2, at, end, &page)) {
+		stage2_lookup(gm->s2, at, &page);
+		if (page.state == PG_SHARED || (page.state == PG_ZERO && page.pfn))
+			return true;
+	}
+	return false;
+}
+
+/* What of a run, private and write-protected, is zero goes. */
+static void give_zeroes_up(struct gmem *gm, gfn_t gfn, uint64_t nr, struct share_result *res)
+{
+	const struct share_run run = { gfn, nr, PG_ZERO, 0 };
+	uint64_t part;
+
+	for (uint64_t i = 0; i < nr; i += part) {
+		bool same = false;
+		uint64_t left;
+
+		part = stretch(gm, &run, i, &same);
+		if (!same) {
+			note_all(gm, gfn + i, part, KEEPER_VOLATILE);
+			res->differ += part;
+			continue;
+		}
+		left = gmem_punch(gm, gfn + i, gfn + i + part, PG_ZERO, 0);
+		res->merged += left;
+		res->no_room += part - left;
+	}
+}
+
+/* The private pages of a run. */
+static void commit_zero(struct gmem *gm, const struct share_run *run, bool is_protected,
+			struct share_result *res)
+{
+	struct stage2_page page;
+
+	for (gfn_t at = run->gfn, end = at + run->nr; at < end;) {
+		uint64_t nr = stage2_linear_run(gm->s2, at, end, &page);
+		bool private = page.state == PG_PRIVATE && page.level == 1 &&
+			       !gmem_is_held(gm, at, &nr);
+
+		if (private && (is_protected || !window_protect(&gm->window, at, nr, true))) {
+			give_zeroes_up(gm, at, nr, res);
+			if (!is_protected)
+				window_protect(&gm->window, at, nr, false);
+		}
+		at += nr;
+	}
+}
+
+/*
+ * Nothing is mapped for them, so the guest's first read will be an event, and map the page of zeroes
+ * then; many are never read again, and each mapping is one of a limited number.  What stays
+ * private between them is write-protected with them for a moment, to save two calls for each run;
+ * but what is mapped from elsewhere must stay protected.
+ */
+void share_commit_zero(struct gmem *gm, const struct share_run *run, unsigned int nr,
+		       struct share_result *res)
+{
+	gfn_t start = run[0].gfn, end = run[nr - 1].gfn + run[nr - 1].nr;
+	bool at_once;
+
+	assert_held(&gm->lock);
+	if (gm->iov_maps)
+		return;
+	at_once = !any_away(gm, start, end) &&
+		  !window_protect(&gm->window, start, end - start, true);
+	for (unsigned int i = 0; i < nr; i++)
+		commit_zero(gm, &run[i], at_once, res);
+	if (at_once)
+		window_protect(&gm->window, start, end - start, false);
+	settle_reserve(gm);
+}
+
+int share_map_zero(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	struct stage2_page page;
 	int err;
 
 	assert_held(&gm->lock);
 	if (!share_has_room(gm))
 		return -ENOMEM;
 	err = window_send_away(&gm->window, gfn, nr, -1, 0);
-	if (err)
+	if (err) {
 		window_protect(&gm->window, gfn, nr, false);
-	else
-		gmem_set(gm, gfn, nr, PG_ZERO, 0);
-	return err;
+		return err;
+	}
+	stage2_lookup(gm->s2, gfn, &page);
+	if (page.state == PG_ZERO)
+		gmem_set(gm, gfn, nr, PG_ABSENT, 0);
+	gmem_set(gm, gfn, nr, PG_ZERO, STAGE2_ZERO_PFN);
+	window_wake(&gm->window, gfn, nr);
+	return 0;
 }
 
 /* --- home -------------------------------------------------------------------------------- */
@@ -347,7 +440,8 @@ static int come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage
 
 	if (err)
 		return err;
-	err = map_home(gm, gfn, nr, may_relieve);
+	if (page->pfn)
+		err = map_home(gm, gfn, nr, may_relieve);
 	if (err) {
 		if (shared)
 			ramfile_punch(gm->window.ram_fd, gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT);
@@ -379,20 +473,22 @@ static void note_broken(struct gmem *gm, gfn_t gfn, uint64_t nr)
 int share_forget(struct gmem *gm, gfn_t gfn, uint64_t nr)
 {
 	struct stage2_page page;
-	int err = window_home_empty(&gm->window, gfn, nr);
+	int err;
 
+	stage2_lookup(gm->s2, gfn, &page);
+	err = page.pfn ? window_empty(&gm->window, gfn, nr) : 0;
 	if (err)
 		return err;
-	stage2_lookup(gm->s2, gfn, &page);
 	let_go(gm, page.state, page.pfn, nr);
 	gmem_set(gm, gfn, nr, PG_ABSENT, 0);
+	settle_reserve(gm);
 	return 0;
 }
 
 /* Break (or, if zero, forget) a short run wholly, which gives its mappings back. */
 static bool break_short(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page)
 {
-	if (page->state == PG_ZERO)
+	if (page->state == PG_ZERO && page->pfn)
 		return !share_forget(gm, gfn, nr);
 	if (page->state != PG_SHARED || nr > SHORT_RUN || !gmem_take(gm, nr))
 		return false;
@@ -453,6 +549,8 @@ int share_bring_home(struct gmem *gm, gfn_t gfn, uint64_t nr)
 	err = come_home(gm, gfn, nr, &page, true);
 	if (err)
 		gmem_put(gm, nr);
+	else
+		settle_reserve(gm);
 	return err;
 }
 
@@ -460,6 +558,7 @@ int share_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in)
 {
 	struct stage2_page page;
 	uint64_t nr = stage2_linear_run(gm->s2, gfn, gfn + max, &page);
+	enum page_state state;
 	int err;
 
 	nr = take_for_break(gm, nr);
@@ -468,9 +567,10 @@ int share_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in)
 	err = share_bring_home(gm, gfn, nr);
 	if (err)
 		return err;
+	/* The host may have run out of memory half way. */
+	nr = stage2_run(gm->s2, gfn, gfn + nr, &state);
 	note_broken(gm, gfn, nr);
 	window_populate(&gm->window, gfn, nr);
-	fill_reserve(gm);
 	gm->streak_next = gfn + nr;
 	gm->stats.unshared_pages += nr;
 	*in = (struct gfn_range){ gfn, gfn + nr };

@@ -3,7 +3,8 @@
 #define QUIRE_MMU_SHARE_H
 
 /*
- * Pages away from home: how a private page becomes shared or zero, and how it comes back.
+ * Pages without a frame in the RAM file: how a private page becomes shared or zero, and how it comes
+ * back.
  *
  * All with LOCK_GMEM held; share.c says in which order and why.
  */
@@ -32,7 +33,7 @@ static inline uint8_t note_with(uint8_t note, unsigned int reason)
 int share_init(struct gmem *gm);
 void share_finish(struct gmem *gm);
 
-/* A run of pages that shall be away: to PG_SHARED with frames from pfn on, or to PG_ZERO. */
+/* A run of pages: to PG_SHARED with frames from pfn on, or to PG_ZERO, pfn 0. */
 struct share_run {
 	gfn_t gfn;
 	uint64_t nr;
@@ -41,7 +42,7 @@ struct share_run {
 };
 
 struct share_result {
-	uint64_t merged;	/* are away now */
+	uint64_t merged;	/* are shared, or zero, now */
 	uint64_t differ;	/* had other bytes */
 	uint64_t no_room;	/* no mapping was left, or a page could not leave just now */
 };
@@ -50,11 +51,19 @@ struct share_result {
 bool share_has_room(const struct gmem *gm);
 
 /*
- * Send the pages of a run away as far as they are private, managed singly, and have the bytes of
+ * Send the pages of a run to PG_SHARED away as far as they are private, managed singly, and have the
+ * bytes of
  * their frames, and add to *res.  A shared run brings a reference for each of its frames; those
- * that are not used are dropped.  0, or -ENOMEM: no memory for our own books (all are dropped).
+ * that are not used are dropped.  0, or -ENOMEM: no memory to note what is to be dropped (nothing
+ * changed; the machine counts the references until the VM ends).
  */
 int share_commit(struct gmem *gm, const struct share_run *run, struct share_result *res);
+
+/*
+ * The same for `nr` runs of one block, ascending, all to PG_ZERO.
+ */
+void share_commit_zero(struct gmem *gm, const struct share_run *run, unsigned int nr,
+		       struct share_result *res);
 
 /*
  * Make gfn, which is away, private, and with it up to max - 1 pages of the same run that follow it.
@@ -75,8 +84,11 @@ uint64_t share_break_around(struct gmem *gm, gfn_t gfn);
 /* Make [gfn, gfn + nr), all away in one linear run, absent.  0 or -ENOMEM (nothing changed). */
 int share_forget(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
-/* Map the wholly absent run [gfn, gfn + nr) as zero.  0 or -ENOMEM (nothing changed). */
-int share_zero_absent(struct gmem *gm, gfn_t gfn, uint64_t nr);
+/*
+ * Map the page of zeroes at [gfn, gfn + nr), which has no frames and is at home: all absent, or all
+ * zero.  0 or -ENOMEM (nothing changed).
+ */
+int share_map_zero(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /* The references that are to be given back to the machine: at most max of them go to out. */
 unsigned int share_take_dropped(struct gmem *gm, uint32_t *out, unsigned int max);

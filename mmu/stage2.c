@@ -103,9 +103,9 @@ static uint64_t make_page(enum page_state state, pfn_t pfn)
 {
 	uint64_t e = (uint64_t)state << EPT_SW_SHIFT;
 
-	if (state == PG_ZERO)
+	if (state == PG_ZERO && pfn)
 		pfn = STAGE2_ZERO_PFN;
-	if (page_states[state].present) {
+	if (page_states[state].present && (pfn || state != PG_ZERO)) {
 		e |= pfn << QUIRE_PAGE_SHIFT | EPT_MT_WB | EPT_IPAT | EPT_R | EPT_X;
 		if (page_states[state].writable)
 			e |= EPT_W;
@@ -405,7 +405,7 @@ uint64_t stage2_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, enum page_sta
 /* Does e follow `first`, n pages on, in state and frame? */
 static bool follows(uint64_t e, uint64_t first, uint64_t n)
 {
-	if (entry_state(e) != entry_state(first))
+	if (entry_state(e) != entry_state(first) || ept_present(e) != ept_present(first))
 		return false;
 	return !ept_present(e) || entry_state(e) == PG_ZERO || ept_pfn(e) == ept_pfn(first) + n;
 }
@@ -469,6 +469,7 @@ static bool moves_allowed(const struct stage2 *s2, gfn_t gfn, gfn_t end, enum pa
 /* [gfn, gfn + nr) lies in one block, and the moves are allowed. */
 static void set_in_block(struct stage2 *s2, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn)
 {
+	unsigned int step = to != PG_ZERO;	/* there is one page of zeroes */
 	struct path path;
 	struct pt_result res;
 	uint64_t addr;
@@ -482,7 +483,7 @@ static void set_in_block(struct stage2 *s2, gfn_t gfn, uint64_t nr, enum page_st
 	}
 	addr = grow_to(s2, gfn, 1, &path);
 	for (uint64_t i = 0; i < nr; i++)
-		entry_store(s2, addr + i * sizeof(uint64_t), 1, make_page(to, pfn + i));
+		entry_store(s2, addr + i * sizeof(uint64_t), 1, make_page(to, pfn + i * step));
 	prune(s2, &path, 1);
 }
 
@@ -497,7 +498,7 @@ int stage2_set(struct stage2 *s2, gfn_t gfn, uint64_t nr, enum page_state to, pf
 
 		set_in_block(s2, gfn, part, to, pfn);
 		gfn += part;
-		pfn += part;
+		pfn += to == PG_ZERO ? 0 : part;
 		nr -= part;
 	}
 	return 0;
@@ -593,7 +594,7 @@ static void audit_page(struct audit *a, uint64_t e, unsigned int level, gfn_t gf
 	a->pages[state] += nr;
 	if (!stage2_is_ram(a->s2, gfn, nr))
 		fault(a, "gfn %#lx: %s outside RAM", (unsigned long)gfn, page_states[state].name);
-	if (ept_present(e) != page_states[state].present)
+	if (ept_present(e) != page_states[state].present && state != PG_ZERO)
 		fault(a, "gfn %#lx: entry %#lx is not as %s must be", (unsigned long)gfn, (unsigned long)e,
 		      page_states[state].name);
 	if ((e & EPT_W) && !page_states[state].writable)

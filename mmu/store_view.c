@@ -119,19 +119,19 @@ void store_view_count(struct store_view *v, pfn_t pfn, int64_t nr)
 
 	assert(nr >= 0 || s->pages >= (uint64_t)-nr);
 	s->pages += (uint64_t)nr;
-	if (s->orphan && !s->pages)
-		release(s);
 }
 
 void store_view_orphan(struct store_view *v)
 {
-	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++) {
-		struct store_segment *s = &v->segment[i];
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
+		v->segment[i].orphan = true;
+}
 
-		s->orphan = true;
-		if (!s->pages)
-			release(s);
-	}
+void store_view_sweep(struct store_view *v)
+{
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
+		if (v->segment[i].orphan && !v->segment[i].pages)
+			release(&v->segment[i]);
 }
 
 uint64_t store_view_orphan_pages(const struct store_view *v)

@@ -9,7 +9,8 @@
  * frame numbers STAGE2_STORE_PFN + slot * MERGE_SEGMENT_FRAMES + index, so that an entry of stage 2
  * says where its bytes are.  A machine that dies leaves its segments to those that map them: they
  * are *orphans*, known to no later machine, until the keeper has moved the VM's pages to the new
- * one's store.  A slot is free again when it is an orphan and none of our pages is in it.
+ * one's store.  A slot is free again when it is an orphan, none of our pages is
+ * in it, and the keeper has swept.
  *
  * Locking: LOCK_GMEM for all.
  */
@@ -52,6 +53,12 @@ void store_view_count(struct store_view *v, pfn_t pfn, int64_t nr);
 
 /* The machine is gone: every segment is an orphan. */
 void store_view_orphan(struct store_view *v);
+
+/*
+ * Let orphans go that have none of our pages.  By the keeper, between passes: whoever writes the last
+ * page away may not close files (sandbox), and runs on their way to a frame are not counted yet.
+ */
+void store_view_sweep(struct store_view *v);
 uint64_t store_view_orphan_pages(const struct store_view *v);
 
 #endif

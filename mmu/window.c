@@ -84,10 +84,9 @@ static uint8_t *reserve(uint64_t span)
 }
 
 /* [start, start + bytes) of the RAM file, at base. */
-static int map_ram(struct window *w, uint8_t *base, uint64_t start, uint64_t bytes)
+static int map_ram(struct window *w, uint8_t *base, uint64_t start, uint64_t bytes, int prot)
 {
-	if (mmap(base + start, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, w->ram_fd,
-		 start) == MAP_FAILED)
+	if (mmap(base + start, bytes, prot, MAP_SHARED | MAP_FIXED, w->ram_fd, start) == MAP_FAILED)
 		return -errno;
 	/* Advice is a wish: kernels without the feature just do without. */
 	madvise(base + start, bytes, MADV_DONTDUMP);
@@ -109,10 +108,10 @@ static int map_all(struct window *w, const struct gfn_range *ram, unsigned int n
 	for (unsigned int i = 0; i < nr; i++) {
 		uint64_t start = gfn_to_gpa(ram[i].start);
 		uint64_t bytes = gfn_to_gpa(ram[i].end) - start;
-		int err = map_ram(w, w->base, start, bytes);
+		int err = map_ram(w, w->base, start, bytes, PROT_READ | PROT_WRITE);
 
 		if (!err)
-			err = map_ram(w, w->alias, start, bytes);
+			err = map_ram(w, w->alias, start, bytes, PROT_READ | PROT_WRITE);
 		if (!err)
 			err = register_range(w, start, bytes, MISSING_WP);
 		if (err)
@@ -318,7 +317,7 @@ int window_send_away(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t 
 int window_home(struct window *w, gfn_t gfn, uint64_t nr, bool whole)
 {
 	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
-	int err = map_ram(w, w->base, start, bytes);
+	int err = map_ram(w, w->base, start, bytes, PROT_READ | PROT_WRITE);
 
 	if (err)
 		return err;
@@ -329,18 +328,15 @@ int window_home(struct window *w, gfn_t gfn, uint64_t nr, bool whole)
 	return err;
 }
 
-int window_home_empty(struct window *w, gfn_t gfn, uint64_t nr)
+/* A mapping of its own until the last step, which therefore cannot fail for want of another. */
+int window_empty(struct window *w, gfn_t gfn, uint64_t nr)
 {
 	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
-	int err;
+	int err = map_ram(w, w->base, start, bytes, PROT_NONE);
 
-	if (mmap(w->base + start, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, w->ram_fd, start) ==
-	    MAP_FAILED)
-		return -errno;
-	madvise(w->base + start, bytes, MADV_DONTDUMP);
+	if (err)
+		return err;
 	err = register_range(w, start, bytes, MISSING_WP);
-	if (!err && ramfile_next_data(w->ram_fd, start, start + bytes) < start + bytes)
-		err = ramfile_punch(w->ram_fd, start, bytes);
 	if (!err && mprotect(w->base + start, bytes, PROT_READ | PROT_WRITE))
 		err = -errno;
 	window_wake(w, gfn, nr);

@@ -94,15 +94,23 @@ int window_send_away(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t 
 int window_home(struct window *w, gfn_t gfn, uint64_t nr, bool whole);
 
 /*
- * The same where the RAM file has nothing, for pages that shall be absent.  Between mapping and
- * registering a touch raises no event, and puts a page into the file: so until then the mapping can
- * only be read (a write gets -EFAULT or KVM_EXIT_MMIO), and what reads put there is punched again.
- * 0; -ENOMEM.
+ * The same for [gfn, gfn + nr) all holes, managed singly: no touch can slip through to the file, and
+ * make a page there that nobody knows of.  Whoever tries in that moment gets -EFAULT, as above.
  */
-int window_home_empty(struct window *w, gfn_t gfn, uint64_t nr);
+int window_empty(struct window *w, gfn_t gfn, uint64_t nr);
 
 /* Enter the pages of [gfn, gfn + nr), which exist, in the window's page tables. */
 void window_populate(struct window *w, gfn_t gfn, uint64_t nr);
+
+/*
+ * The page at gfn as the guest has it mapped, to be read while LOCK_GMEM is held and the page is
+ * private: it exists then, and so reading it cannot raise an event.  Reading a page through the
+ * alias would map it there too, one more entry to make and to take away again.
+ */
+static inline const uint8_t *window_page(const struct window *w, gfn_t gfn)
+{
+	return w->base + gfn_to_gpa(gfn);
+}
 
 /* Wake who waits for a fault in [gfn, gfn + nr). */
 void window_wake(struct window *w, gfn_t gfn, uint64_t nr);

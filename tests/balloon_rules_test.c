@@ -40,7 +40,7 @@ static void tick_obedient(struct lab *l)
 
 static void setup(struct lab *l, uint64_t balloon, uint64_t free)
 {
-	struct balloon_config config;
+	struct balloon_policy_config config;
 
 	*l = (struct lab){
 		.machine = {

@@ -67,7 +67,7 @@ struct sim {
 static inline struct sim *sim_new(uint64_t memory_pages, uint32_t tax_permille)
 {
 	struct sim *s = calloc(1, sizeof(*s));
-	struct balloon_config config;
+	struct balloon_policy_config config;
 
 	if (!s)
 		tap_bail("no memory");

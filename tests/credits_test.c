@@ -16,6 +16,7 @@ struct play {
 	struct credits *c;
 	int machine;		/* our end */
 	atomic_int stops, losses;
+	atomic_ullong target;	/* twice that, and 1 if it was by hand */
 	/* A waiting thread. */
 	pthread_t thread;
 	uint64_t need;
@@ -32,6 +33,11 @@ static void on_lost(void *ctx)
 	((struct play *)ctx)->losses++;
 }
 
+static void on_balloon(void *ctx, uint64_t pages, bool manual)
+{
+	((struct play *)ctx)->target = pages * 2 + manual;
+}
+
 static int channel_pair(int *machine)
 {
 	int pair[2];
@@ -45,7 +51,8 @@ static int channel_pair(int *machine)
 static void play_open(struct play *p, uint64_t held, uint64_t promise)
 {
 	struct credits_config config = { .held_pages = held, .promise_pages = promise,
-					 .on_stop = on_stop, .on_lost = on_lost, .ctx = p };
+					 .on_stop = on_stop, .on_lost = on_lost,
+					 .on_balloon = on_balloon, .ctx = p };
 
 	memset(p, 0, sizeof(*p));
 	config.channel = channel_pair(&p->machine);
@@ -440,6 +447,67 @@ static void test_threads(uint64_t seed)
 	close(served.stop);
 }
 
+static void test_give(void)
+{
+	struct machine_msg msg;
+	struct play p;
+
+	play_open(&p, 1000, 100000);
+	credits_take(p.c, 500);
+	credits_give(p.c, 300);
+	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_RETURN && msg.pages == 300,
+	   "what is given goes to the machine at once");
+	ok(credits_spare(p.c) == 500 && credits_held(p.c) == 700, "just that, and nothing else");
+	start_wait(&p, 2000);
+	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_CREDIT, "while a thread waits");
+	credits_give(p.c, 200);
+	is_hex(listen_for(&p, &msg, 0), 0, "it stays here");
+	say(p.machine, MACHINE_GRANT, 0, 2000, -1);
+	is_hex(end_wait(&p), 0, "... and helps");
+	play_close(&p);
+}
+
+static void await_target(struct play *p, uint64_t want)
+{
+	for (unsigned int i = 0; i < PATIENCE && p->target != want; i++)
+		usleep(1000);
+	is_hex(p->target, want, "a target arrives");
+}
+
+static void test_balloon(void)
+{
+	struct machine_balloon b = { .driver = 1, .actual_pages = 5 };
+	struct machine_msg msg;
+	struct play p;
+	int next;
+
+	play_open(&p, 1000, 100000);
+	credits_tell_balloon(p.c, &b);
+	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_BALLOON && msg.balloon.actual_pages == 5,
+	   "the machine is told of the balloon");
+	msg = wire_msg(MACHINE_BALLOON_TARGET, 0);
+	msg.target.pages = 77;
+	say_msg(p.machine, msg, -1);
+	await_target(&p, 77 * 2);
+	msg.target.manual = 1;
+	say_msg(p.machine, msg, -1);
+	await_target(&p, 77 * 2 + 1);
+
+	msg.target.pages = 100001;
+	say_msg(p.machine, msg, -1);
+	for (unsigned int i = 0; i < PATIENCE && !p.losses; i++)
+		usleep(1000);
+	is_hex(p.losses, 1, "who wants more than RAM is no machine");
+	b.actual_pages = 6;
+	credits_tell_balloon(p.c, &b);
+	close(p.machine);
+	next = channel_pair(&p.machine);
+	is_hex((uint64_t)credits_replace_channel(p.c, next), 0, "another takes over");
+	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_BALLOON && msg.balloon.actual_pages == 6,
+	   "and is told what was said last");
+	play_close(&p);
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t seed;
@@ -448,6 +516,8 @@ int main(int argc, char **argv)
 	seed = tap_seed(argc, argv);
 	test_take();
 	test_put();
+	test_give();
+	test_balloon();
 	test_waiters();
 	test_lost();
 	test_congested();

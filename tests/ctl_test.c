@@ -96,12 +96,6 @@ void vm_stop(struct vm *vm)
 	stops++;
 }
 
-struct balloon *vm_balloon(struct vm *vm)
-{
-	(void)vm;
-	return NULL;
-}
-
 void vm_set_merge(struct vm *vm, enum keeper_mode mode)
 {
 	(void)vm;
@@ -497,8 +491,6 @@ static void test_strangers(void)
 	ok(status_of_request(req) == -EPROTONOSUPPORT, "another version is told so");
 	req = request(77, 0, 0, 0);
 	ok(status_of_request(req) == -EOPNOTSUPP, "an unknown op is told so");
-	req = request(CTL_BALLOON, 5, 0, 0);
-	ok(status_of_request(req) == -ENODEV, "that there is no balloon is, too");
 	req = request(CTL_INFO, 0, 0, 0);
 	req.magic = 1;
 	ok(status_of_request(req) == 1, "a wrong magic ends the conversation");

@@ -43,7 +43,10 @@ static uint64_t share(gfn_t gfn, uint64_t nr, enum page_state to, unsigned int c
 	for (uint64_t i = 0; i < nr && to == PG_SHARED; i++)
 		references[content + i]++;
 	lock(&gm->lock);
-	share_commit(gm, &run, &res);
+	if (to == PG_ZERO)
+		share_commit_zero(gm, &run, 1, &res);
+	else
+		share_commit(gm, &run, &res);
 	unlock(&gm->lock);
 	take_back();
 	return res.merged;

@@ -50,6 +50,18 @@ static uint64_t lab_now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+/* 100 pages in a balloon of 200, and all that a guest can tell. */
+static void lab_balloon(struct vm_balloon_info *b)
+{
+	*b = (struct vm_balloon_info){
+		.mode = VM_BALLOON_AUTO, .driver = 1, .nr_stats = 16, .target = 200, .actual = 100,
+	};
+	for (unsigned int i = 0; i < 16; i++) {
+		b->stat[i].tag = i;
+		b->stat[i].value = i * MiB;
+	}
+}
+
 /* A quarter of a processor, and LAB_FAULTS_PER_S. */
 void vm_info(struct vm *vm, struct vm_info *out)
 {
@@ -74,6 +86,7 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	snprintf(out->domain, sizeof(out->domain), "lab");
 	out->merge = lab_vm.merge;
 	out->merge_passes = lab_vm.passes;
+	lab_balloon(&out->balloon);
 	out->exits[2] = 5;
 	out->exits[KVM_NR_EXITS - 1] = 6;
 }
@@ -89,12 +102,6 @@ void vm_resume(struct vm *vm)
 {
 	(void)vm;
 	lab_vm.state = VM_RUNNING;
-}
-
-struct balloon *vm_balloon(struct vm *vm)
-{
-	(void)vm;
-	return NULL;
 }
 
 void vm_stop(struct vm *vm)

@@ -131,6 +131,11 @@ static void test_usage(void)
 		{ "merge sometimes", 2 }, { "merge --colour", 2 }, { "merge --json now", 2 },
 		{ "merge --who", 2 }, { "merge --who x", 2 }, { "merge --who x 1 2", 2 },
 		{ "merge --who x 0xg", 2 }, { "merge --who x 1K", 2 }, { "merge --who x -1", 2 },
+		{ "balloon --colour", 2 }, { "balloon --why", 2 }, { "balloon x 1M y", 2 },
+		{ "balloon --why x 1M", 2 }, { "balloon --wait", 2 }, { "balloon x --wait", 2 },
+		{ "balloon x auto --wait", 2 }, { "balloon x 1M --wait=soon", 2 },
+		{ "balloon no-such-vm", 121 }, { "balloon no-such-vm 1M", 121 },
+		{ "balloon --why no-such-vm", 121 }, { "balloon --machine=@quire/machine/no-such", 121 },
 		{ "merge --who no-such-vm 1", 121 }, { "merge on no-such-vm", 121 },
 	};
 
@@ -236,6 +241,29 @@ static uint64_t sum_reasons(unsigned int indent)
 		if (!strncmp(set.name[i], "reason_", 7))
 			sum += member(set.name[i]);
 	return sum;
+}
+
+/* The machine knows of no balloon of these VMs, whatever they say. */
+static void test_balloon(void)
+{
+	char row[512];
+
+	ok(lab_quire("balloon --machine=%s", address) == 0 && lab_lines() == 3,
+	   "balloon: a head and a row for each VM of this machine");
+	snprintf(row, sizeof(row), "%s", lab_line(a));
+	ok(strstr(row, " auto ") && strstr(row, "38.7 MiB") && strstr(row, "38.3 MiB") &&
+	   strstr(row, "400 KiB") && strstr(row, " 6 MiB ") && strstr(row, "ready"),
+	   "... with mode, sizes, and what is available: %s", row);
+	ok(lab_quire("balloon %s 1G", a) == 2 && lab_lines() == 1, "more than RAM: %s", lab_said());
+	ok(lab_quire("balloon %s 1X", a) == 2 && lab_lines() == 1, "no size: %s", lab_said());
+	ok(lab_quire("balloon %s 10M", a) == 121 && lab_lines() == 1, "a VM without a balloon: %s",
+	   lab_said());
+	ok(lab_quire("balloon %s 10M", c) == 121 && lab_lines() == 1, "one without a machine: %s",
+	   lab_said());
+	ok(lab_quire("balloon %s", c) == 0 && strstr(lab_out, "available memory"),
+	   "... whose own account is there all the same");
+	ok(lab_quire("stat %s", a) == 0 && strstr(lab_out, "\nballoon\n") &&
+	   strstr(lab_out, "\nguest, by its own account"), "stat has a group for it, and one for the guest");
 }
 
 static void test_merge_totals(void)
@@ -458,6 +486,7 @@ int main(void)
 	test_stat_json();
 	test_meminfo();
 	test_stat_text();
+	test_balloon();
 	test_merge_totals();
 	test_merge_steering();
 	test_merge_who();

@@ -118,7 +118,7 @@ static inline void put(void *ctx, uint64_t pages)
 
 static inline void create(enum gmem_hugepages hugepages)
 {
-	static const struct gmem_credits credits = { take, wait_for, put, NULL };
+	static const struct gmem_credits credits = { .take = take, .wait = wait_for, .put = put };
 	static const struct gfn_range ram[] = { { 0, NR_PAGES } };
 	struct gmem_config config = { .ram = ram, .nr_ram = 1, .hugepages = hugepages,
 				      .credits = &credits };

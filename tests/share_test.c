@@ -81,7 +81,9 @@ static bool share(gfn_t gfn, uint64_t nr, enum page_state to, uint32_t first)
 		references[first + i] += to == PG_SHARED;
 	}
 	lock(&gm->lock);
-	if (share_commit(gm, &run, &res))
+	if (to == PG_ZERO)
+		share_commit_zero(gm, &run, 1, &res);
+	else if (share_commit(gm, &run, &res))
 		fine = false;
 	unlock(&gm->lock);
 	take_back();
@@ -356,7 +358,10 @@ static void test_race(void)
 		for (uint64_t i = 0; i < run.nr && run.to == PG_SHARED; i++)
 			references[run.pfn - STAGE2_STORE_PFN + i]++;
 		lock(&gm->lock);
-		share_commit(gm, &run, &res);
+		if (run.to == PG_ZERO)
+			share_commit_zero(gm, &run, 1, &res);
+		else
+			share_commit(gm, &run, &res);
 		unlock(&gm->lock);
 		take_back();
 		shared += res.merged;

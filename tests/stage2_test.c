@@ -148,6 +148,8 @@ static uint64_t model_run(gfn_t gfn)
 /* The frames of a run of gfns: each state has its own. */
 static pfn_t frame_for(enum page_state to, gfn_t gfn)
 {
+	if (to == PG_ZERO)
+		return gfn / 7 % 2 * STAGE2_ZERO_PFN;
 	return to == PG_SHARED ? STAGE2_STORE_PFN + gfn % (1ULL << 24) * 3 / 2 : gfn;
 }
 
@@ -202,7 +204,7 @@ static bool page_agrees(struct stage2 *s2, gfn_t gfn)
 		return false;
 	return p.state == *page(gfn) && (p.state != PG_PRIVATE || p.pfn == gfn) &&
 	       (p.state != PG_SHARED || p.pfn >= STAGE2_STORE_PFN) &&
-	       (p.state != PG_ZERO || p.pfn == STAGE2_ZERO_PFN) && (p.level == 2) == *block(gfn);
+	       (p.state != PG_ZERO || p.pfn == STAGE2_ZERO_PFN || !p.pfn) && (p.level == 2) == *block(gfn);
 }
 
 static bool all_agree(struct stage2 *s2)

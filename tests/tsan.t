@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Keeper of docs/locking.md: gmem_test, pager and all, credits_test and balloon_test under
-# ThreadSanitizer.
+# Keeper of docs/locking.md: gmem_test, pager and all, credits_test, balloon_test, and keeper_storm_test,
+# which has all threads of a VM and a machine but for vCPUs, under ThreadSanitizer.
 set -u
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT INT TERM
@@ -21,7 +21,7 @@ if ! $run "$dir/probe" 2>/dev/null; then
 	fi
 fi
 
-echo 1..6
+echo 1..8
 out="$dir/out"
 n=0
 failed=0
@@ -56,8 +56,11 @@ race_free() {
 	fi
 }
 
-race_free gmem_test 'threads in the window, the pager and the accessors race nowhere' mmu/*.c mmu/machine/*.c
+race_free gmem_test 'threads in the window, the pager and the accessors race nowhere' \
+	mmu/*.c mmu/machine/*.c
 race_free credits_test 'threads that share credits race nowhere' mmu/machine/*.c mmu/locks.c
 race_free balloon_test 'a vCPU and the main loop race nowhere in a virtio device' \
 	vmm/virtio_*.c vmm/balloon_*.c vmm/dev_balloon.c vmm/dev.c mmu/locks.c
+race_free keeper_storm_test 'keepers, pagers, accessors and a machine race nowhere' \
+	mmu/*.c mmu/machine/*.c
 exit $failed

@@ -87,6 +87,44 @@ section_memory() {
 		faulted_in_pages exits run_ns
 }
 
+# background N TEXT COMMAND...: start it, wait until TEXT has come N times
+background() {
+	local n=$1 text=$2
+
+	shift 2
+	echo "\$ $* &"
+	timeout 60 "$@" >"$dir/console" 2>&1 </dev/null &
+	run=$!
+	for _ in $(seq 200); do
+		[ "$(grep -c "$text" "$dir/console")" -ge "$n" ] && return
+		sleep 0.1
+	done
+}
+
+finished() {
+	wait "$run" || failed=1
+	run=0
+	grep verified "$dir/console" | sed 's/^/    /'
+}
+
+section_merge() {
+	section 'merge: two guests with 6000 equal pages each need them once'
+	background 2 ready "$quire" run -n 2 --name="twin-$$" -m 64M "$quill" hold 1 6000 seconds=8
+	show "$quire" merge now "twin-$$-1" "twin-$$-2"
+	"$quire" map "twin-$$-1" >"$dir/map" 2>&1
+	show "$quire" merge --who "twin-$$-1" "$(sed -n 's/^ *0x\([0-9a-f]*\)000  s.*/0x\1/p' "$dir/map" | head -1)"
+	sed 's/^/    /' "$dir/map" | grep -A9 'one glyph'
+	finished
+}
+
+section_balloon() {
+	section 'balloon: a guest of 128 MiB is asked to make do with 48'
+	background 1 ready "$quire" run --name="balloon-$$" -m 128M "$quill" balloon seconds=6 touch=2000 dirty=20000
+	show "$quire" balloon --wait "balloon-$$" 48M
+	show "$quire" balloon "balloon-$$"
+	finished
+}
+
 section_overcommit() {
 	section 'overcommit: what a machine of 1 GiB promises, in each mode'
 	expect 120 "$quire" run --machine-memory=1G --overcommit=0 -m 2G "$quill" exit 0
@@ -107,7 +145,7 @@ section_overcommit() {
 	grep verified "$dir/console" | sed 's/^/    /'
 
 	section 'out of memory: two guests of 64 MiB that use it all, on 96 MiB'
-	expect 123 "$quire" run -n 2 --name="tight-$$" -m 64M --machine-memory=96M "$quill" hold 1 12000 seconds=1
+	expect 123 "$quire" run -n 2 --name="tight-$$" -m 64M --machine-memory=96M --merge=off "$quill" hold 1 12000 seconds=1
 }
 
 if [ ! -w /dev/kvm ]; then
@@ -117,6 +155,8 @@ fi
 section_boot
 section_selftest
 section_memory
+section_merge
+section_balloon
 section_overcommit
 
 section summary

@@ -251,8 +251,11 @@ static int take_stats(struct balloon *b, struct virtq *q)
 	for (unsigned int i = 0; i < (unsigned int)bytes / sizeof(entry[0]); i++)
 		add_stat(&b->info, &entry[i]);
 	b->info.stats_ns = b->config.now_ns(b->config.ctx);
+	b->info.stats_actual = atomic_load(&b->actual);
 	b->stats_asked_ns = 0;
 	unlock(&b->state_lock);
+	if (b->config.wake)
+		b->config.wake(b->config.ctx);
 	return 0;
 }
 

@@ -28,8 +28,10 @@ int cmd_kill(int argc, char **argv);
 int cmd_pause(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
 int cmd_merge(int argc, char **argv);
+int cmd_balloon(int argc, char **argv);
 
 extern const char run_usage[], map_usage[], walk_usage[], ps_usage[], stat_usage[];
 extern const char kill_usage[], pause_usage[], resume_usage[], machine_usage[], merge_usage[];
+extern const char balloon_usage[];
 
 #endif

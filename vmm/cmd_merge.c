@@ -6,7 +6,8 @@
  * for the status.  A VM that ends while others are waited for is no failure unless it was named.
  *
  * `now` asks all VMs for a pass at once and waits for all of them, because what one finds is often
- * what another has just looked up.  So it goes round again, as long as a round gained something.
+ * what another has just looked up.  So it goes round again, as long as a round gained something; and
+ * once in any case: to the first round, what was written since the last pass is volatile.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -22,6 +23,7 @@
 #include "stats.h"
 #include "table.h"
 
+#define MIN_ROUNDS 2
 #define MAX_ROUNDS 8
 #define LOOK_US	   10000	/* between two looks whether a pass is over ... */
 #define LOOK_MAX_US 200000	/* ... growing to that */
@@ -37,8 +39,8 @@ const char merge_usage[] =
 	"  on, zero, off  merge equal pages, only pages of zeroes, or nothing: these VMs, by name or\n"
 	"                 pid, or all; off makes merged pages private again, as far as memory allows,\n"
 	"                 and says what became of them\n"
-	"  now            look at all pages that may have changed, now, again while that gains\n"
-	"                 something, and say what it gained; when it returns the passes are over\n"
+	"  now            look at all pages that may have changed, now, twice, and on while that\n"
+	"                 gains something, and say what it gained; when it returns the passes are over\n"
 	"  --json         the totals as JSON, exact and in stable form\n"
 	"  --who VM GFN   every page that shares the frame of this one (its gpa / 4096): a line for\n"
 	"                 each VM, with its name and the pages' numbers\n"
@@ -251,7 +253,8 @@ static void merge_now(struct targets *t)
 		pass(t);
 		g = gained(t);
 		rounds++;
-	} while (g.vms && rounds < MAX_ROUNDS && g.merged + g.zeroed > before.merged + before.zeroed);
+	} while (g.vms && rounds < MAX_ROUNDS &&
+		 (rounds < MIN_ROUNDS || g.merged + g.zeroed > before.merged + before.zeroed));
 	if (!g.vms) {
 		say_nobody(t);
 		return;

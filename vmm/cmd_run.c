@@ -31,56 +31,12 @@ uint64_t process_start_ns;
 
 #define MERGE_RATE_MAX 1000000000
 
-const char run_usage[] =
-	"usage: quire run [OPTION...] IMAGE [ARG...]\n"
-	"\n"
-	"Runs IMAGE (ELF with a PVH note, multiboot, or a flat real-mode image) in a new virtual\n"
-	"machine; the ARGs are its command line.  Its serial port is standard input and output.\n"
-	"\n"
-	"  -m SIZE                  RAM, with K, M, G or T (default 128M)\n"
-	"  -c CPUS                  virtual processors (default 1)\n"
-	"  -n COPIES                run so many guests, a process each; each line of their output\n"
-	"                           begins with NAME-1|, NAME-2| ... and none reads standard input\n"
-	"  --paging=ept             who translates guest memory: the host's MMU\n"
-	"  --hugepages=auto|never   may 2 MiB of guest memory be mapped as one page\n"
-	"  --irqchip=auto|on|off    interrupt controllers and timer in the kernel; auto: not for\n"
-	"                           ELF64 PVH images with one CPU\n"
-	"  --merge=on|zero|off      may equal pages be one (zero: only pages of zeroes)\n"
-	"  --merge-rate=PAGES|auto  how many pages a second to look at (default auto)\n"
-	"  --domain=NAME            merge with all guests of this domain (default: with the copies of\n"
-	"                           this command); none: each guest only with itself\n"
-	"  --module=FILE[,ARGS]     hand FILE to the guest as a boot module; may be repeated\n"
-	"  --sandbox=on|strict|off  shed privileges before the guest runs; strict: all or nothing\n"
-	"  --name=NAME              name for other commands to find it (default: the process id)\n"
-	"  --stats=FILE|-           write counters as JSON at the end\n"
-	"  --timeout=SECONDS        stop a guest after that time\n"
-	"\n"
-	"The memory that guests share is a machine's:\n"
-	"  --machine=ADDRESS        the one at @NAME or a path (default: the user's, if it runs,\n"
-	"                           else a machine for this run alone)\n"
-	"  --oom-score-adj=N        thousandths of the machine by which this guest is a better\n"
-	"                           victim, -1000 (never) to 1000\n"
-	"  --machine-lost=continue|stop\n"
-	"                           what guests do when their machine dies (default continue)\n"
-	"and of a machine for this run alone:\n"
-	"  --machine-memory=SIZE    its memory (default: all of the host's)\n"
-	"  --swap=SIZE              its swap, so far only counted (default 0)\n"
-	"  --overcommit=0|0:estimate|1|2\n"
-	"                           as vm.overcommit_memory (default 0)\n"
-	"  --overcommit-ratio=PCT   percent of memory that mode 2 promises (default 50)\n"
-	"  --overcommit-bytes=SIZE  what it promises, instead of a percentage\n"
-	"\n"
-	"Exit status: the guest's own, 0 to 98; 99 if it gave a larger one or halted without one;\n"
-	"2 wrong arguments or image; 120 refused by the machine; 121 host or KVM error; 122 the\n"
-	"guest crashed (report on standard error); 123 killed, the machine is out of memory;\n"
-	"124 timeout; 125 internal error; 129 SIGHUP, 130 Ctrl-C, 131 SIGQUIT, 143 SIGTERM;\n"
-	"141 the reader of standard output went away.  With -n the highest of all.\n";
-
 /* ---- arguments ---- */
 
 enum option_id {
 	OPT_PAGING = 256, OPT_HUGEPAGES, OPT_IRQCHIP, OPT_MODULE, OPT_NAME, OPT_SANDBOX, OPT_STATS,
-	OPT_TIMEOUT, OPT_MERGE, OPT_MERGE_RATE, OPT_DOMAIN, OPT_MACHINE, OPT_OOM_SCORE_ADJ, OPT_MACHINE_LOST,
+	OPT_TIMEOUT, OPT_MERGE, OPT_MERGE_RATE, OPT_DOMAIN, OPT_BALLOON, OPT_BALLOON_MIN, OPT_SHARES,
+	OPT_MACHINE, OPT_OOM_SCORE_ADJ, OPT_MACHINE_LOST,
 	OPT_OWN,	/* from here on: for a machine of our own */
 	OPT_MACHINE_MEMORY = OPT_OWN, OPT_SWAP, OPT_OVERCOMMIT, OPT_OVERCOMMIT_RATIO,
 	OPT_OVERCOMMIT_BYTES,
@@ -98,6 +54,9 @@ static const struct option options[] = {
 	{ "merge", required_argument, NULL, OPT_MERGE },
 	{ "merge-rate", required_argument, NULL, OPT_MERGE_RATE },
 	{ "domain", required_argument, NULL, OPT_DOMAIN },
+	{ "balloon", required_argument, NULL, OPT_BALLOON },
+	{ "balloon-min", required_argument, NULL, OPT_BALLOON_MIN },
+	{ "shares", required_argument, NULL, OPT_SHARES },
 	{ "machine", required_argument, NULL, OPT_MACHINE },
 	{ "oom-score-adj", required_argument, NULL, OPT_OOM_SCORE_ADJ },
 	{ "machine-lost", required_argument, NULL, OPT_MACHINE_LOST },
@@ -261,6 +220,25 @@ static int set_count(char *value, unsigned int max, unsigned int *field, struct 
 	return ret;
 }
 
+static int set_balloon_option(struct run *run, int option, char *value, struct quire_error *err)
+{
+	static const char *const modes[MACHINE_BALLOON_NR_MODES] = {
+		[MACHINE_BALLOON_OFF] = "off", [MACHINE_BALLOON_MANUAL] = "manual",
+		[MACHINE_BALLOON_AUTO] = "auto",
+	};
+	unsigned int choice = 0;
+	int ret;
+
+	if (option == OPT_BALLOON_MIN)
+		return parse_size(value, &run->balloon_min_bytes, err);
+	if (option == OPT_SHARES)
+		return set_count(value, MACHINE_SHARES_MAX, &run->launch.shares, err);
+	ret = parse_choice(value, modes, ARRAY_SIZE(modes), &choice, err);
+	run->launch.balloon = (enum machine_balloon_mode)choice;
+	run->vm_config.balloon = (enum vm_balloon_mode)choice;
+	return ret;
+}
+
 static int set_option(struct run *run, int option, char *value, struct quire_error *err)
 {
 	static const char *const pagings[] = { "ept" };
@@ -304,6 +282,10 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	case OPT_MERGE_RATE:
 	case OPT_DOMAIN:
 		return set_merge_option(run, option, value, err);
+	case OPT_BALLOON:
+	case OPT_BALLOON_MIN:
+	case OPT_SHARES:
+		return set_balloon_option(run, option, value, err);
 	}
 	return option >= OPT_OWN ? set_own_option(run, option, value, err) :
 				   set_machine_option(run, option, value, err);
@@ -333,6 +315,10 @@ static int check_options(const struct run *run, struct quire_error *err)
 	if (run->vm_config.nr_vcpus > 1 && run->irqchip == IRQCHIP_OFF)
 		return quire_fail(err, -EINVAL, "-c %u needs an interrupt controller to start the "
 				  "other CPUs, leave --irqchip=off away", run->vm_config.nr_vcpus);
+	if (run->balloon_min_bytes != BALLOON_MIN_DEFAULT &&
+	    run->balloon_min_bytes > run->vm_config.ram_bytes)
+		return quire_fail(err, -EINVAL, "--balloon-min: the guest cannot keep more than its RAM, "
+				  "see -m");
 	if (run->launch.machine && run->launch.own_option)
 		return quire_fail(err, -EINVAL, "%s is for a machine of its own; change the one at "
 				  "%.100s with quire machine set", run->launch.own_option,
@@ -400,6 +386,15 @@ static void configure_ledger(struct run *run)
 		ledger->ratio = (uint32_t)run->ratio;
 }
 
+/* What the guest keeps, in whole pages. */
+static uint64_t balloon_min_pages(const struct run *run)
+{
+	uint64_t bytes = run->balloon_min_bytes == BALLOON_MIN_DEFAULT ? run->vm_config.ram_bytes / 4
+								       : run->balloon_min_bytes;
+
+	return (bytes + QUIRE_PAGE_SIZE - 1) / QUIRE_PAGE_SIZE;
+}
+
 static void configure_launch(struct run *run)
 {
 	struct launch_config *launch = &run->launch;
@@ -410,6 +405,7 @@ static void configure_launch(struct run *run)
 	launch->ram_bytes = run->vm_config.ram_bytes;
 	launch->nr_vcpus = run->vm_config.nr_vcpus;
 	launch->timeout_ns = run->vm_config.timeout_ns;
+	launch->balloon_min_pages = balloon_min_pages(run);
 	launch->vm_main = run_vm;
 	launch->ctx = run;
 }
@@ -464,7 +460,7 @@ static int build_fdt(struct run *run, struct quire_error *err)
 		.bootargs = run->cmdline,
 		.tsc_khz = 1,
 		.setup_ns = 1,
-		.balloon = run->vm_config.balloon != BALLOON_OFF,
+		.balloon = run->vm_config.balloon != VM_BALLOON_OFF,
 	};
 	int ret = fdt_build(&config, &run->fdt, &run->fdt_bytes);
 
@@ -554,9 +550,12 @@ int cmd_run(int argc, char **argv)
 		return QUIRE_STATUS_HOST;
 	}
 	run->vm_config = (struct vm_config){
-		.ram_bytes = DEFAULT_RAM, .nr_vcpus = 1, .merge = KEEPER_ON, .balloon = BALLOON_AUTO,
+		.ram_bytes = DEFAULT_RAM, .nr_vcpus = 1, .merge = KEEPER_ON, .balloon = VM_BALLOON_AUTO,
 	};
 	run->launch.copies = 1;
+	run->launch.balloon = MACHINE_BALLOON_AUTO;
+	run->launch.shares = MACHINE_SHARES_DEFAULT;
+	run->balloon_min_bytes = BALLOON_MIN_DEFAULT;
 	run->ratio = -1;
 	ret = prepare(run, argc, argv, &err);
 	if (ret) {

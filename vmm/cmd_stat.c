@@ -66,25 +66,10 @@ static int parse_options(int argc, char **argv, struct stat_options *opt, struct
 
 /* ---- which VM, which machine ---- */
 
-static struct roster_vm *find_vm(const struct roster *r, const char *name)
-{
-	uint32_t pid = (uint32_t)strtoul(name, NULL, 10);
-	char text[16];
-
-	for (unsigned int i = 0; i < r->nr_vms; i++)
-		if (!strcmp(r->vm[i].name, name))
-			return &r->vm[i];
-	snprintf(text, sizeof(text), "%" PRIu32, pid);
-	for (unsigned int i = 0; i < r->nr_vms && !strcmp(text, name); i++)
-		if (r->vm[i].pid == pid)
-			return &r->vm[i];
-	return NULL;
-}
-
 /* Keep nothing but the VM asked for. */
 static int choose_vm(struct roster *r, const char *name, struct quire_error *err)
 {
-	struct roster_vm *vm = find_vm(r, name);
+	struct roster_vm *vm = roster_vm(r, name);
 
 	if (!vm)
 		return quire_fail(err, -ENOENT, "no VM named %s; quire ps lists those that run", name);

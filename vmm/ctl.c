@@ -28,7 +28,6 @@
 #include <time.h>
 #include <unistd.h>
 #include "ctl.h"
-#include "dev_balloon.h"
 
 #define VCPU_TIMEOUT_MS 100	/* for a vCPU to leave the guest */
 #define VCPU_STUCK_MS	1000	/* after one that did not, wait for none for so long */
@@ -454,29 +453,6 @@ static int answer_frame_users(struct ctl *ctl, const struct ctl_request *req, st
 		     min_u64(out->nr, CTL_MAX_USERS) * sizeof(out->gfn[0]));
 }
 
-static int answer_balloon(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
-{
-	struct ctl_balloon *out = (void *)ctl->packet.payload;
-	struct balloon_info info;
-	int code = 0;
-
-	if (!vm_balloon(vm))
-		return -ENODEV;
-	if (req->arg[0] != CTL_BALLOON_LOOK)
-		code = balloon_set_target(vm_balloon(vm), req->arg[0]);
-	if (code)
-		return code;
-	balloon_info(vm_balloon(vm), &info);
-	*out = (struct ctl_balloon){
-		.driver = info.driver == BALLOON_DRIVER, .silent = info.silent_since_ns != 0,
-		.target = info.target, .actual = info.actual, .requested = info.requested,
-		.inflated = info.inflated, .deflated = info.deflated, .reported = info.reported,
-		.duplicates = info.duplicates, .refused = info.refused, .kept = info.kept,
-		.failed = info.failed, .operations = info.operations,
-	};
-	return (int)sizeof(*out);
-}
-
 static int answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 {
 	if (c->request.version != CTL_VERSION)
@@ -491,7 +467,6 @@ static int answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 	case CTL_MERGE_MODE:  return answer_merge_mode(&c->request, vm);
 	case CTL_MERGE_NOW:   return answer_merge_now(ctl, vm);
 	case CTL_FRAME_USERS: return answer_frame_users(ctl, &c->request, vm);
-	case CTL_BALLOON:     return answer_balloon(ctl, &c->request, vm);
 	default:	 return -EOPNOTSUPP;
 	}
 }

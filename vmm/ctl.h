@@ -51,10 +51,6 @@
  *             beginning of a struct ctl_frame_users, up to the last gfn that there is or fits.
  *             -ENOENT: that gfn shares none; -EFAULT: it is not RAM.  A frame of which this VM has
  *             no page is answered with nr 0.
- *   CTL_BALLOON
- *             arg[0] = how many pages the guest should give up, or CTL_BALLOON_LOOK.  Payload: struct
- *             ctl_balloon.  The guest is told at once, and does it when it does.  -ENODEV: there
- *             is no balloon; -EINVAL: more pages than it has.
  *   CTL_STOP  no arguments, no payload.  The VM ends as by SIGTERM, after the answer; the
  *             connection hangs up when it has ended.
  *
@@ -106,7 +102,6 @@ enum ctl_op {
 	CTL_MERGE_MODE,
 	CTL_MERGE_NOW,
 	CTL_FRAME_USERS,
-	CTL_BALLOON,
 	CTL_NR_OPS
 };
 
@@ -187,18 +182,6 @@ struct ctl_frame_users {
 	struct gmem_frame frame;
 	uint64_t nr;			/* pages of this VM that share it, in all; and the first: */
 	gfn_t gfn[CTL_MAX_USERS];	/* ascending */
-};
-
-/* CTL_BALLOON: of struct balloon_info (dev_balloon.h), all in pages but operations. */
-#define CTL_BALLOON_LOOK UINT64_MAX
-
-struct ctl_balloon {
-	uint64_t driver;	/* 1: there is one, and all is well */
-	uint64_t silent;	/* 1: it does not answer */
-	uint64_t target, actual;
-	uint64_t requested, inflated, deflated, reported;
-	uint64_t duplicates, refused, kept, failed;
-	uint64_t operations;
 };
 
 /* The guest's paging format behind an enum ctl_paging; NULL: off. */

@@ -280,6 +280,12 @@ static bool merge_is_good(struct vm_info *info)
 	       info->mem.s2.pages[PG_PRIVATE];
 }
 
+static bool balloon_is_good(const struct vm_balloon_info *b)
+{
+	return b->mode <= VM_BALLOON_AUTO && b->nr_stats <= VM_BALLOON_STATS &&
+	       b->target <= MAX_PAGES;
+}
+
 /* Is what a VM says of itself possible?  Its name and domain go to terminals. */
 static bool info_is_good(struct vm_info *info)
 {
@@ -288,7 +294,8 @@ static bool info_is_good(struct vm_info *info)
 	info->name[VM_NAME_MAX] = '\0';
 	return ctl_name_is_good(info->name) && info->state < VM_NR_STATES &&
 	       info->nr_vcpus > 0 && info->nr_vcpus <= VM_MAX_VCPUS &&
-	       pages == info->mem.s2.ram_pages && pages <= MAX_PAGES && merge_is_good(info);
+	       pages == info->mem.s2.ram_pages && pages <= MAX_PAGES && merge_is_good(info) &&
+	       balloon_is_good(&info->balloon);
 }
 
 int ctl_take_info(int fd, struct ctl_info *info, struct quire_error *err)

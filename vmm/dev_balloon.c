@@ -172,9 +172,18 @@ static void config_read(void *dev, uint32_t offset, void *buf, uint32_t len)
 		balloon_answered(b);
 }
 
+/* The target is reached, or the guest takes back what is wanted: there is something to tell. */
+static bool is_news(const struct balloon *b, unsigned int before)
+{
+	unsigned int actual = atomic_load(&b->actual), target = atomic_load(&b->target);
+
+	return actual != before && (actual == target || (actual < before && actual < target));
+}
+
 static void config_write(void *dev, uint32_t offset, const void *buf, uint32_t len)
 {
 	struct balloon *b = dev;
+	unsigned int before = atomic_load(&b->actual);
 	const uint8_t *byte = buf;
 
 	for (uint32_t i = 0; i < len; i++) {
@@ -185,6 +194,8 @@ static void config_write(void *dev, uint32_t offset, const void *buf, uint32_t l
 			atomic_store(word, (atomic_load(word) & ~(0xffu << shift)) |
 					   (unsigned int)byte[i] << shift);
 	}
+	if (is_news(b, before) && b->config.wake)
+		b->config.wake(b->config.ctx);
 }
 
 static const struct virtio_ops ops = {

@@ -157,6 +157,7 @@ struct balloon_info {
 	uint32_t poison;		/* with BALLOON_F_PAGE_POISON */
 
 	uint64_t stats_ns;		/* when these came; 0: never */
+	uint64_t stats_actual;		/* `actual` at that moment */
 	unsigned int nr_stats;
 	struct balloon_stat stat[BALLOON_MAX_STATS];	/* each tag once, as the driver sent them */
 };

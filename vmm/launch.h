@@ -12,6 +12,7 @@
 #include <quire/types.h>
 #include <stdio.h>
 #include "../mmu/machine/ledger.h"
+#include "../mmu/machine/protocol.h"
 
 #define LAUNCH_MAX_COPIES 4096u
 
@@ -37,6 +38,9 @@ struct launch_config {
 	unsigned int nr_vcpus;
 	uint64_t timeout_ns;		/* 0: none; each VM keeps it itself, and is helped if stuck */
 	int oom_score_adj;
+	enum machine_balloon_mode balloon;
+	uint64_t balloon_min_pages;	/* unless it is off */
+	uint32_t shares;
 	const char *domain;		/* within which pages are merged; "": each VM with itself */
 
 	const char *machine;		/* address; NULL: the default if one is there, else our own */

@@ -215,6 +215,9 @@ void machine_admit_of(const struct launch *l, const struct copy *c, struct machi
 		.ram_pages = config->ram_bytes / QUIRE_PAGE_SIZE,
 		.overhead_pages = launch_overhead_pages(config->ram_bytes, config->nr_vcpus),
 		.oom_score_adj = config->oom_score_adj,
+		.balloon = config->balloon,
+		.shares = config->shares,
+		.balloon_min_pages = config->balloon_min_pages,
 	};
 	memcpy(admit->name, c->name, sizeof(admit->name));
 	snprintf(admit->domain, sizeof(admit->domain), "%s", config->domain);

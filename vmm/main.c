@@ -19,6 +19,7 @@ static const struct command commands[] = {
 	{ "pause", cmd_pause, "keep guests from running", pause_usage },
 	{ "resume", cmd_resume, "let paused guests go on", resume_usage },
 	{ "merge", cmd_merge, "show what merging gains, and steer it", merge_usage },
+	{ "balloon", cmd_balloon, "show the guests' balloons, and set their size", balloon_usage },
 	{ "map", cmd_map, "show the state of a running guest's pages", map_usage },
 	{ "walk", cmd_walk, "translate a guest address, reference by reference", walk_usage },
 	{ "machine", cmd_machine, "serve as the memory of many guests", machine_usage },

@@ -10,6 +10,7 @@
 #include <string.h>
 #include "report.h"
 #include "stats.h"
+#include "stats_balloon.h"
 #include "table.h"
 
 #define NAME_WIDTH 22
@@ -35,6 +36,11 @@ void report_count(FILE *f, const char *name, uint64_t count)
 void report_seconds(FILE *f, const char *name, uint64_t ns)
 {
 	fprintf(f, "  %-*s %10.3f s\n", NAME_WIDTH, name, (double)ns / 1e9);
+}
+
+void report_word(FILE *f, const char *name, const char *word)
+{
+	fprintf(f, "  %-*s %s\n", NAME_WIDTH, name, word);
 }
 
 /* ---- sums over VMs ---- */
@@ -191,13 +197,24 @@ static void put_faults(FILE *f, const struct gmem_stats *gs)
 	report_count(f, "EFAULTs repaired", gs->efaults);
 }
 
+/* Runs of merged pages take mappings, of which the kernel allows a process so many. */
+static void put_mappings(FILE *f, const struct gmem_stats *gs)
+{
+	report_count(f, "mappings", gs->mappings);
+	report_count(f, "  at most", gs->max_mappings);
+	report_count(f, "  refused to runs", gs->mapping_refusals);
+	report_count(f, "  won by un-sharing", gs->mapping_reliefs);
+	if (gs->mapping_refusals)
+		fputs("  some pages were not merged because vm.max_map_count is too small for it\n", f);
+}
+
 static void put_merging(FILE *f, const struct vm_info *info)
 {
 	const struct keeper_stats *k = &info->merge;
 
 	report_group(f, "merging");
-	fprintf(f, "  %-*s %s\n", NAME_WIDTH, "mode", stats_merge_name(k->mode));
-	fprintf(f, "  %-*s %s\n", NAME_WIDTH, "domain", stats_domain(info));
+	report_word(f, "mode", stats_merge_name(k->mode));
+	report_word(f, "domain", stats_domain(info));
 	report_pages(f, "merged", k->merged_pages);
 	report_pages(f, "found to be zero", k->zeroed_pages);
 	report_pages(f, "written again", info->mem.unshared_pages);
@@ -207,6 +224,7 @@ static void put_merging(FILE *f, const struct vm_info *info)
 	report_pages(f, "passed over", k->pages_skipped);
 	report_count(f, "mismatches", k->mismatches);
 	report_count(f, "2 MiB put together", k->collapsed_blocks);
+	put_mappings(f, &info->mem);
 	report_group(f, "private pages, and why they are not merged");
 	for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++)
 		report_pages(f, stats_reason_name(r, ' '), k->reason_pages[r]);
@@ -251,6 +269,7 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 		put_account(f, vm);
 	put_faults(f, &info->mem);
 	put_merging(f, info);
+	report_balloon(f, info);
 	put_exits(f, info);
 	report_group(f, "time");
 	report_seconds(f, "up", info->run_ns);

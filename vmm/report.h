@@ -11,6 +11,7 @@ void report_group(FILE *f, const char *name);
 void report_pages(FILE *f, const char *name, uint64_t pages);
 void report_count(FILE *f, const char *name, uint64_t count);
 void report_seconds(FILE *f, const char *name, uint64_t ns);
+void report_word(FILE *f, const char *name, const char *word);
 
 /* One machine: ledger, budget, and what its VMs add up to. */
 void report_machine(FILE *f, const struct roster *r, unsigned int machine);

@@ -289,6 +289,21 @@ int roster_find_vms(struct roster *r, bool only_accounted, bool sample, struct q
 	return 0;
 }
 
+struct roster_vm *roster_vm(const struct roster *r, const char *name)
+{
+	uint32_t pid = (uint32_t)strtoul(name, NULL, 10);
+	char text[16];
+
+	for (unsigned int i = 0; i < r->nr_vms; i++)
+		if (!strcmp(r->vm[i].name, name))
+			return &r->vm[i];
+	snprintf(text, sizeof(text), "%" PRIu32, pid);
+	for (unsigned int i = 0; i < r->nr_vms && !strcmp(text, name); i++)
+		if (r->vm[i].pid == pid)
+			return &r->vm[i];
+	return NULL;
+}
+
 void roster_finish(struct roster *r)
 {
 	for (unsigned int i = 0; i < r->nr_machines; i++)

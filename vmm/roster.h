@@ -55,6 +55,9 @@ int roster_find_machines(struct roster *r, const char *address, struct quire_err
  */
 int roster_find_vms(struct roster *r, bool only_accounted, bool sample, struct quire_error *err);
 
+/* The VM of this name, or else this pid; NULL: none. */
+struct roster_vm *roster_vm(const struct roster *r, const char *name);
+
 /* A machine's address, short where it is one of the usual ones. */
 const char *roster_short_address(const struct roster_machine *machine);
 

@@ -12,6 +12,7 @@
 #include "vm.h"
 
 #define RUN_MAX_MODULES 64
+#define BALLOON_MIN_DEFAULT UINT64_MAX
 
 enum irqchip_choice { IRQCHIP_AUTO, IRQCHIP_ON, IRQCHIP_OFF };
 
@@ -29,6 +30,7 @@ struct run {
 	char name[VM_NAME_MAX + 1];
 	char domain[VM_DOMAIN_MAX + 1];			/* "" with domain_none: each VM's own */
 	bool domain_none;
+	uint64_t balloon_min_bytes;			/* BALLOON_MIN_DEFAULT: not named */
 	uint64_t machine_bytes, swap_bytes;		/* machine_bytes 0: all of the host's */
 	int ratio;					/* -1: the default */
 

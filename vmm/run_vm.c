@@ -30,6 +30,7 @@
 #include "leash.h"
 #include "message.h"
 #include "run.h"
+#include "run_balloon.h"
 
 struct process {
 	struct run *run;
@@ -37,6 +38,7 @@ struct process {
 	struct gmem_credits gmem_credits;
 	struct credits *credits;
 	struct ctl *ctl;
+	struct run_balloon balloon;
 
 	struct lock lock;
 	struct vm *vm;		/* [lock] while it may be told to end */
@@ -124,6 +126,25 @@ static void on_lost(void *ctx)
 	tell(p, LEASH_LOST, credits_held(p->credits), -1);
 }
 
+static void on_target(void *ctx, uint64_t pages, bool manual)
+{
+	struct process *p = ctx;
+
+	run_balloon_order(&p->balloon, pages, manual);
+	lock(&p->lock);
+	if (p->vm)
+		vm_wake(p->vm);
+	unlock(&p->lock);
+}
+
+/* Main loop. */
+static uint64_t on_balloon(void *ctx, struct vm *vm)
+{
+	struct process *p = ctx;
+
+	return run_balloon_serve(&p->balloon, vm, p->credits);
+}
+
 static bool take(void *ctx, uint64_t pages)
 {
 	return credits_take(((struct process *)ctx)->credits, pages);
@@ -137,6 +158,16 @@ static int wait_for_credits(void *ctx, uint64_t need, uint64_t want)
 static void put(void *ctx, uint64_t pages)
 {
 	credits_put(((struct process *)ctx)->credits, pages);
+}
+
+static void ask(void *ctx)
+{
+	credits_ask(((struct process *)ctx)->credits);
+}
+
+static void give(void *ctx, uint64_t pages)
+{
+	credits_give(((struct process *)ctx)->credits, pages);
 }
 
 static int join(void *ctx, int fd)
@@ -156,7 +187,8 @@ static int get_credits(struct process *p, struct quire_error *err)
 		.channel = p->seat->channel,
 		.held_pages = p->seat->credit_pages,
 		.promise_pages = p->run->vm_config.ram_bytes / QUIRE_PAGE_SIZE,
-		.thread_start = on_channel_thread, .on_stop = on_stop, .on_lost = on_lost, .ctx = p,
+		.thread_start = on_channel_thread, .on_stop = on_stop, .on_lost = on_lost,
+		.on_balloon = on_target, .ctx = p,
 	};
 	int ret;
 
@@ -164,7 +196,7 @@ static int get_credits(struct process *p, struct quire_error *err)
 	ret = credits_create(&config, &p->credits, err);
 	unlock(&p->lock);
 	p->gmem_credits = (struct gmem_credits){
-		.take = take, .wait = wait_for_credits, .put = put, .ctx = p,
+		.take = take, .wait = wait_for_credits, .put = put, .ask = ask, .give = give, .ctx = p,
 	};
 	return ret;
 }
@@ -237,6 +269,7 @@ static void configure(struct process *p)
 	config->watch_fd = p->seat->leash;
 	config->on_watch = on_leash;
 	config->on_ending = on_ending;
+	config->on_balloon = on_balloon;
 	config->join = join;
 	config->ctx = p;
 	config->start_ns = p->seat->alone ? process_start_ns : monotonic_ns();

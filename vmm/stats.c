@@ -7,6 +7,7 @@
 #include "json.h"
 #include "sandbox.h"
 #include "stats.h"
+#include "stats_balloon.h"
 
 /* ---- derived numbers ---- */
 
@@ -285,6 +286,7 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 	page_stats(json, info);
 	fault_stats(json, &info->mem);
 	merge_stats(json, info);
+	stats_balloon(json, info);
 	exit_stats(json, info);
 	sandbox_stats(json, info);
 	time_stats(json, info);

@@ -23,12 +23,13 @@ struct sandbox_keep;
 #define VM_MAX_VCPUS 255	/* APIC ids have eight bits, and 255 means everyone */
 #define VM_NAME_MAX  63
 #define VM_DOMAIN_MAX 47
+#define VM_BALLOON_STATS 32
 
 /* Is there a balloon, and who says how large it should be? */
-enum balloon_mode {
-	BALLOON_OFF,		/* no device */
-	BALLOON_MANUAL,		/* the user */
-	BALLOON_AUTO,		/* the machine's policy */
+enum vm_balloon_mode {
+	VM_BALLOON_OFF,		/* no device */
+	VM_BALLOON_MANUAL,		/* the user */
+	VM_BALLOON_AUTO,		/* the machine's policy */
 };
 
 struct vm_config {
@@ -40,7 +41,7 @@ struct vm_config {
 	enum keeper_mode merge;
 	uint64_t merge_pages_per_s;	/* pace of the keeper; 0: automatic */
 	const char *domain;		/* to tell, at most VM_DOMAIN_MAX bytes; NULL: its own */
-	enum balloon_mode balloon;
+	enum vm_balloon_mode balloon;
 	uint64_t timeout_ns;		/* from vm_run on; 0: none */
 	uint64_t start_ns;		/* CLOCK_MONOTONIC when the process began */
 	const struct gmem_credits *credits;	/* borrowed; NULL: no limit but the host's */
@@ -52,6 +53,12 @@ struct vm_config {
 	int watch_fd;
 	void (*on_watch)(void *ctx);
 	void (*on_ending)(void *ctx);
+	/*
+	 * In every round of the main loop of a VM with a balloon: whatever has to do with it.  Returns
+	 * when it wants to be called again at the latest (CLOCK_MONOTONIC, UINT64_MAX: not by the
+	 * clock).  May be NULL.
+	 */
+	uint64_t (*on_balloon)(void *ctx, struct vm *vm);
 	/* As keeper_config's; from the keeper's thread.  NULL: there is never a machine. */
 	int (*join)(void *ctx, int fd);
 	void *ctx;
@@ -101,6 +108,9 @@ bool vm_is_stuck(const struct vm *vm);
 __attribute__((format(printf, 3, 4)))
 bool vm_end(struct vm *vm, int status, const char *fmt, ...);
 
+/* Make the main loop look around.  Any thread. */
+void vm_wake(struct vm *vm);
+
 /* A vCPU's registers, read by its own thread between two entries of the guest. */
 struct vcpu_state {
 	struct kvm_regs regs;
@@ -108,7 +118,7 @@ struct vcpu_state {
 };
 
 struct gmem *vm_gmem(struct vm *vm);
-struct balloon *vm_balloon(struct vm *vm);	/* NULL: BALLOON_OFF */
+struct balloon *vm_balloon(struct vm *vm);	/* NULL: VM_BALLOON_OFF */
 unsigned int vm_nr_vcpus(const struct vm *vm);
 
 /*
@@ -123,6 +133,24 @@ enum vm_state {
 	VM_PAUSED,	/* no vCPU is in the guest, nor will be until vm_resume */
 	VM_ENDED,	/* vm_run is over */
 	VM_NR_STATES
+};
+
+/* The balloon.  Pages, but where it says otherwise; balloon_info() has the details. */
+struct vm_balloon_info {
+	uint32_t mode;			/* enum vm_balloon_mode; if it is off, there is no more */
+	uint32_t manual;		/* the target was set by hand, or waits to be */
+	uint32_t driver;		/* enum balloon_driver */
+	uint32_t nr_stats;
+	uint64_t features;
+	uint64_t silent_ns;		/* for how long the driver has not answered; 0: it does */
+	uint64_t target, actual;
+	uint64_t requested, inflated, deflated, reported;
+	uint64_t duplicates, refused, kept, failed, hinted;
+	uint64_t operations;		/* a count */
+	uint64_t stats_age_ns;		/* of the guest's statistics, if there are any: */
+	struct {
+		uint64_t tag, value;
+	} stat[VM_BALLOON_STATS];
 };
 
 struct vm_info {
@@ -146,6 +174,7 @@ struct vm_info {
 	char domain[VM_DOMAIN_MAX + 1];	/* "": it merges with itself only */
 	struct keeper_stats merge;	/* the reasons add up to mem's private pages */
 	uint64_t merge_passes;		/* keeper_passes_done() */
+	struct vm_balloon_info balloon;
 };
 
 /* In the main loop or after vm_run. */
@@ -166,6 +195,10 @@ void vm_resume(struct vm *vm);
 /* keeper_set_mode(), and keeper_request_pass().  Main loop only. */
 void vm_set_merge(struct vm *vm, enum keeper_mode mode);
 uint64_t vm_merge_pass(struct vm *vm);
+
+/* The balloon's target, and whether somebody set it by hand.  Main loop only. */
+void vm_set_balloon(struct vm *vm, uint64_t pages, bool manual);
+bool vm_balloon_is_manual(const struct vm *vm);
 
 /* End the VM in order, as SIGTERM does. */
 void vm_stop(struct vm *vm);

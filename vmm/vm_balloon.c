@@ -178,7 +178,7 @@ int vm_balloon_create(struct vm *vm)
 		.ctx = vm,
 	};
 
-	if (vm->config.balloon == BALLOON_OFF)
+	if (vm->config.balloon == VM_BALLOON_OFF)
 		return 0;
 	if (irqchip) {
 		vm->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -3,8 +3,8 @@
 #define QUIRE_VMM_VM_IMPL_H
 
 /*
- * What vm.c, vm_run.c, vm_pause.c, vm_balloon.c, vm_info.c, vm_merge.c, vcpu.c, exit.c and crash.c
- * share.
+ * What vm.c, vm_run.c, vm_pause.c, vm_balloon.c, vm_balloon_info.c, vm_info.c, vm_merge.c, vcpu.c,
+ * exit.c and crash.c share.
  */
 #include <signal.h>
 #include <time.h>
@@ -54,6 +54,7 @@ struct vm {
 	struct balloon *balloon;	/* [I] NULL: none */
 	int doorbell_fd;		/* [I] eventfd: the balloon's asynchronous queues; or -1 */
 	atomic_uint doorbell_queues;	/* [a] bit n: queue n is one */
+	bool balloon_manual;		/* [m] its target was set by hand */
 	struct console console;
 	int wake_fd;			/* [I] eventfd: look at the world again */
 	int signal_fd;			/* [I] */
@@ -93,9 +94,6 @@ static inline struct timespec timespec_in_ms(unsigned int ms)
 	};
 }
 
-/* Make the main loop look around.  Any thread. */
-void vm_wake(struct vm *vm);
-
 /* vm_balloon.c: 0 or -errno; destroy is fine after a create that failed or never was. */
 int vm_balloon_create(struct vm *vm);
 void vm_balloon_destroy(struct vm *vm);
@@ -106,6 +104,8 @@ uint64_t vm_balloon_tick(struct vm *vm);
 
 /* Main loop: the guest is paused, or goes on. */
 void vm_balloon_pause(struct vm *vm, bool on);
+/* vm_balloon_info.c: its part of a struct vm_info. */
+void vm_balloon_info(struct vm *vm, struct vm_balloon_info *out);
 
 /* Main loop, or after it. */
 enum vm_state vm_state(struct vm *vm);

@@ -106,6 +106,9 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 	uint64_t now = monotonic_ns(), drained;
 
 	vm->balloon_ns = vm_balloon_tick(vm);
+	if (vm->balloon && vm->config.on_balloon)
+		vm->balloon_ns = min_u64(vm->balloon_ns,
+					 vm->config.on_balloon(vm->config.ctx, vm));
 	check_idle(vm, now);
 	fds[POLL_WAKE] = (struct pollfd){ .fd = vm->wake_fd, .events = POLLIN };
 	fds[POLL_SIGNAL] = (struct pollfd){ .fd = vm->signal_fd, .events = POLLIN };

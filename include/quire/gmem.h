@@ -38,6 +38,10 @@ struct gmem_credits {
 	int (*wait)(void *ctx, uint64_t need, uint64_t want);
 	/* Put back.  Never blocks; called with the lock held. */
 	void (*put)(void *ctx, uint64_t pages);
+	/* Ask for more ahead of time, to be taken later if they come.  Never blocks.  May be NULL. */
+	void (*ask)(void *ctx);
+	/* The same for pages that will not be wanted soon.  NULL: put. */
+	void (*give)(void *ctx, uint64_t pages);
 	void *ctx;
 };
 

@@ -22,7 +22,7 @@ enum page_state {
 	PG_ABSENT,	/* nothing behind this gfn yet: reads as zeroes, costs nothing */
 	PG_PRIVATE,	/* one frame of its own, counted once in resident */
 	PG_SHARED,	/* a frame of the store, read-only: the same bytes as pages elsewhere */
-	PG_ZERO,	/* no frame: reads find the kernel's page of zeroes */
+	PG_ZERO,	/* no frame: reads find zeroes, the kernel's page of them once it was read */
 	PG_BALLOONED,	/* no frame: the guest gave it up, and will not touch it untold */
 	PG_NR_STATES
 };
@@ -32,7 +32,7 @@ struct page_state_info {
 	const char *name;
 	char glyph;		/* in `quire map` */
 	uint32_t rgb;		/* in `quire map --png` */
-	bool present;		/* the entry maps a frame */
+	bool present;		/* the entry maps a frame (zero: if the page has been read) */
 	bool writable;		/* ... and the guest may write it */
 	bool resident;		/* it occupies a frame */
 	bool large;		/* a 2 MiB leaf may have it */
@@ -95,7 +95,8 @@ uint64_t stage2_linear_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, struct
 
 /*
  * Move all pages of [gfn, gfn + nr) to state `to`; gfn + i gets frame pfn + i if the state is
- * present (ignored otherwise, and by PG_ZERO, of which there is one).  A 2 MiB leaf that the range covers only in part is split
+ * present (ignored otherwise; PG_ZERO: all get STAGE2_ZERO_PFN, or are not present if pfn is 0).  A
+ * 2 MiB leaf that the range covers only in part is split
  * first.  This is the one door for a change of state.
  *
  * Returns 0;

@@ -50,7 +50,7 @@ static void meet(uint64_t now_ns, const struct balloon_input *in, struct balloon
 	};
 }
 
-static void set_bounds(const struct balloon_config *c, const struct balloon_input *in,
+static void set_bounds(const struct balloon_policy_config *c, const struct balloon_input *in,
 		       struct balloon_plan *plan)
 {
 	uint64_t ram = in->ram_pages, min = min_u64(in->min_pages, ram);
@@ -81,7 +81,7 @@ static uint64_t available(const struct balloon_input *in)
 	return min_u64(pages, less(in->ram_pages, s->balloon_pages));
 }
 
-static bool answers(const struct balloon_config *c, uint64_t now_ns, const struct balloon_input *in)
+static bool answers(const struct balloon_policy_config *c, uint64_t now_ns, const struct balloon_input *in)
 {
 	return in->driver && (in->stats.have & (BALLOON_HAS_AVAILABLE | BALLOON_HAS_FREE)) &&
 	       less(now_ns, in->stats.taken_ns) <= c->stale_ns;
@@ -97,7 +97,7 @@ static uint64_t average(uint64_t old, uint64_t sample, unsigned int shift)
 	return old - (old >> shift) + (sample >> shift);
 }
 
-static void estimate(const struct balloon_config *c, const struct balloon_input *in,
+static void estimate(const struct balloon_policy_config *c, const struct balloon_input *in,
 		     struct balloon_vm *vm)
 {
 	uint64_t now = less(less(in->ram_pages, in->stats.balloon_pages), available(in));
@@ -151,13 +151,13 @@ static uint32_t signs_at_device(const struct balloon_input *in, const struct bal
 	       (in->asks ? BALLOON_SIGN_ASKS : 0);
 }
 
-static uint64_t cooldown(const struct balloon_config *c, const struct balloon_vm *vm)
+static uint64_t cooldown(const struct balloon_policy_config *c, const struct balloon_vm *vm)
 {
 	return c->cooldown_ns << (vm->episodes ? vm->episodes - 1 : 0);
 }
 
 /* Nothing is taken for a while, a longer one if it was taking that led here again. */
-static void cool(const struct balloon_config *c, uint64_t now_ns, struct balloon_vm *vm)
+static void cool(const struct balloon_policy_config *c, uint64_t now_ns, struct balloon_vm *vm)
 {
 	uint64_t quiet = less(now_ns, vm->cool_ns);
 
@@ -169,7 +169,7 @@ static void cool(const struct balloon_config *c, uint64_t now_ns, struct balloon
 	vm->cool_ns = max_u64(vm->cool_ns, now_ns + cooldown(c, vm));
 }
 
-static void release(const struct balloon_config *c, uint64_t now_ns, const struct balloon_input *in,
+static void release(const struct balloon_policy_config *c, uint64_t now_ns, const struct balloon_input *in,
 		    struct balloon_vm *vm)
 {
 	struct balloon_plan *plan = &vm->plan;
@@ -190,7 +190,7 @@ static void release(const struct balloon_config *c, uint64_t now_ns, const struc
 	cool(c, now_ns, vm);
 }
 
-static bool stuck(const struct balloon_config *c, uint64_t now_ns, const struct balloon_input *in,
+static bool stuck(const struct balloon_policy_config *c, uint64_t now_ns, const struct balloon_input *in,
 		  struct balloon_vm *vm)
 {
 	if (balloon_actual(in) > vm->last_actual_pages || vm->target_pages <= balloon_actual(in))
@@ -199,7 +199,7 @@ static bool stuck(const struct balloon_config *c, uint64_t now_ns, const struct 
 }
 
 /* What concerns nobody else, most urgent first. */
-static void decide_alone(const struct balloon_config *c, uint64_t now_ns,
+static void decide_alone(const struct balloon_policy_config *c, uint64_t now_ns,
 			 const struct balloon_input *in, struct balloon_vm *vm)
 {
 	struct balloon_plan *plan = &vm->plan;
@@ -237,7 +237,7 @@ static void remember(const struct balloon_input *in, struct balloon_vm *vm)
 	vm->sampled = in->driver && (vm->sampled || vm->plan.answers);
 }
 
-void balloon_look(const struct balloon_config *c, uint64_t now_ns, const struct balloon_input *in,
+void balloon_look(const struct balloon_policy_config *c, uint64_t now_ns, const struct balloon_input *in,
 		  struct balloon_vm *vm)
 {
 	struct balloon_plan *plan = &vm->plan;
@@ -288,7 +288,7 @@ uint64_t balloon_appetite(const struct balloon_input *in, const struct balloon_v
 	return min_u64(plan->margin_pages - expected, less(vm->target_pages, plan->floor_pages));
 }
 
-uint64_t balloon_charge(const struct balloon_config *c, uint64_t active, uint64_t resident)
+uint64_t balloon_charge(const struct balloon_policy_config *c, uint64_t active, uint64_t resident)
 {
 	active = min_u64(active, resident);
 	return active * (1000 - c->tax_permille) + (resident - active) * 1000;

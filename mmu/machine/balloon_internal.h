@@ -17,7 +17,7 @@ static inline uint64_t less(uint64_t a, uint64_t b)
  * Fill vm->plan from what the VM shows, and do at once what concerns nobody else: release under
  * pressure, take what was set by hand, give up on a balloon that is stuck.
  */
-void balloon_look(const struct balloon_config *c, uint64_t now_ns, const struct balloon_input *in,
+void balloon_look(const struct balloon_policy_config *c, uint64_t now_ns, const struct balloon_input *in,
 		  struct balloon_vm *vm);
 
 /* actual_pages, or RAM if the driver claims more. */
@@ -33,7 +33,7 @@ uint64_t balloon_appetite(const struct balloon_input *in, const struct balloon_v
 uint64_t balloon_expected(const struct balloon_input *in, const struct balloon_vm *vm);
 
 /* Charge times (1 - tau), in thousandths of a page. */
-uint64_t balloon_charge(const struct balloon_config *c, uint64_t active, uint64_t resident);
+uint64_t balloon_charge(const struct balloon_policy_config *c, uint64_t active, uint64_t resident);
 
 /* Add the decision in vm->plan to the log. */
 void balloon_record(const struct balloon_policy *p, const struct balloon_machine *m,

@@ -35,9 +35,9 @@ struct round {
 
 #define NOBODY UINT32_MAX
 
-void balloon_policy_defaults(struct balloon_config *config)
+void balloon_policy_defaults(struct balloon_policy_config *config)
 {
-	*config = (struct balloon_config){
+	*config = (struct balloon_policy_config){
 		.tax_permille = 750,
 		.plenty = BALLOON_PLENTY_RELEASE,
 		.slow_shift = 5,
@@ -60,7 +60,7 @@ void balloon_policy_defaults(struct balloon_config *config)
 	};
 }
 
-void balloon_policy_init(struct balloon_policy *p, const struct balloon_config *config)
+void balloon_policy_init(struct balloon_policy *p, const struct balloon_policy_config *config)
 {
 	*p = (struct balloon_policy){ .config = *config };
 }

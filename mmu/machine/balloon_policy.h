@@ -38,7 +38,7 @@ enum balloon_plenty {
 	BALLOON_PLENTY_FREE,		/* go on taking what a guest reports as free: harmless */
 };
 
-struct balloon_config {
+struct balloon_policy_config {
 	uint32_t tax_permille;		/* tau, below 1000 */
 	enum balloon_plenty plenty;
 
@@ -203,7 +203,7 @@ struct balloon_vm {
 };
 
 struct balloon_policy {
-	struct balloon_config config;
+	struct balloon_policy_config config;
 	bool short_of_memory;		/* fell below low and has not been at high since */
 	uint64_t unmet_pages;		/* of what was wanted in the last tick: for the next rung */
 };
@@ -214,9 +214,9 @@ struct balloon_policy {
  * high, released slowly; 10 s until statistics are stale or a balloon stuck; 30 s of cooling,
  * doubled up to 6 times.
  */
-void balloon_policy_defaults(struct balloon_config *config);
+void balloon_policy_defaults(struct balloon_policy_config *config);
 
-void balloon_policy_init(struct balloon_policy *p, const struct balloon_config *config);
+void balloon_policy_init(struct balloon_policy *p, const struct balloon_policy_config *config);
 
 /*
  * One tick: sets vm[i]->target_pages from in[i] for each of nr VMs, and adds to their logs.

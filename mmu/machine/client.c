@@ -324,6 +324,60 @@ int machine_client_elsewhere(struct machine_client *c, uint32_t vm, uint64_t *pa
 	return code;
 }
 
+static int ask_balloon(struct machine_client *c, struct machine_msg *msg,
+		       struct machine_balloon_state *state, struct quire_error *err)
+{
+	int code = ask(c, msg, MACHINE_BALLOON_STATE, false, NULL, err);
+
+	if (!code && msg->balloon_state.mode >= MACHINE_BALLOON_NR_MODES)
+		return failed(err, -EPROTO);
+	if (!code && state)
+		*state = msg->balloon_state;
+	return code;
+}
+
+int machine_client_balloon_get(struct machine_client *c, uint32_t vm,
+			       struct machine_balloon_state *state, struct quire_error *err)
+{
+	struct machine_msg msg = wire_msg(MACHINE_BALLOON_GET, vm);
+
+	return ask_balloon(c, &msg, state, err);
+}
+
+int machine_client_balloon_set(struct machine_client *c, uint32_t vm,
+			       const struct machine_balloon_target *target,
+			       struct machine_balloon_state *state, struct quire_error *err)
+{
+	struct machine_msg msg = wire_msg(MACHINE_BALLOON_SET, vm);
+
+	msg.target = *target;
+	return ask_balloon(c, &msg, state, err);
+}
+
+int machine_client_balloon_why(struct machine_client *c, uint32_t vm, unsigned int i,
+			       struct machine_decision *decision, struct quire_error *err)
+{
+	struct machine_msg msg = wire_msg(MACHINE_BALLOON_WHY, vm);
+	int fd, code;
+
+	msg.pages = i;
+	code = send_msg(c, &msg, -1);
+	if (!code)
+		code = receive(c, &msg, &fd);
+	if (code)
+		return failed(err, code);
+	if (msg.type == MACHINE_END) {
+		code = expect(&msg, &fd, MACHINE_END, false, err);
+		return code ? code : quire_fail(err, -ENOENT, "there are not so many decisions");
+	}
+	code = expect(&msg, &fd, MACHINE_DECISION, false, err);
+	if (!code && msg.decision.what.reason >= BALLOON_NR_REASONS)
+		return failed(err, -EPROTO);
+	if (!code)
+		*decision = msg.decision;
+	return code;
+}
+
 int machine_client_set(struct machine_client *c, const struct machine_settings *settings,
 		       struct machine_state *state, struct quire_error *err)
 {

@@ -71,6 +71,20 @@ int machine_client_domains(struct machine_client *c,
 int machine_client_elsewhere(struct machine_client *c, uint32_t vm, uint64_t *pages,
 			     struct quire_error *err);
 
+/*
+ * vm's balloon.  -ESRCH: no such VM; -EOPNOTSUPP: it has none.  set: also -ERANGE, below its minimum,
+ * and -EAGAIN, it has not come so far yet; *state (may be NULL) is what came of it.
+ */
+int machine_client_balloon_get(struct machine_client *c, uint32_t vm,
+			       struct machine_balloon_state *state, struct quire_error *err);
+int machine_client_balloon_set(struct machine_client *c, uint32_t vm,
+			       const struct machine_balloon_target *target,
+			       struct machine_balloon_state *state, struct quire_error *err);
+
+/* The i-th decision about it from the newest, which is 0.  -ENOENT: there are not so many. */
+int machine_client_balloon_why(struct machine_client *c, uint32_t vm, unsigned int i,
+			       struct machine_decision *decision, struct quire_error *err);
+
 /* Change what settings->fields says; *state (may be NULL) is what came of it.  -EINVAL: refused. */
 int machine_client_set(struct machine_client *c, const struct machine_settings *settings,
 		       struct machine_state *state, struct quire_error *err);

@@ -40,6 +40,7 @@ struct credits {
 	int next_channel;		/* [m] for the listener to adopt, or -1 */
 	int ram;			/* [m] to attach, or -1 */
 	uint64_t spare, held;		/* [m] */
+	uint64_t to_give;		/* [m] of these, to be returned when there is room */
 	uint64_t batch;			/* [m] size of the last generous grant */
 	uint64_t asked_need;		/* [m] of the CREDIT under way */
 	uint64_t denials;		/* [m] counts DENIED */
@@ -47,6 +48,9 @@ struct credits {
 	bool asked;			/* [m] a CREDIT is under way */
 	bool scarce, congested;		/* [m] */
 	bool owes_return, owes_attach;	/* [m] */
+	bool owes_balloon;		/* [m] */
+	bool has_balloon;		/* [m] it was told of: */
+	struct machine_balloon balloon;	/* [m] */
 	bool joined;			/* [m] the machine at this channel was given a connection */
 	bool cancelled, quitting;	/* [m] */
 };
@@ -107,6 +111,15 @@ static void flush(struct credits *c)
 
 		c->owes_attach = !say(c, &msg, c->ram);
 	}
+	if (c->owes_balloon) {
+		struct machine_msg msg = wire_msg(MACHINE_BALLOON, 0);
+
+		msg.balloon = c->balloon;
+		c->owes_balloon = !say(c, &msg, -1);
+	}
+	c->to_give = c->waiters ? 0 : min_u64(c->to_give, c->spare);
+	if (c->to_give && give_back(c, c->to_give))
+		c->to_give = 0;
 	if (c->owes_return)
 		c->owes_return = !give_back(c, c->waiters ? 0 : c->spare);
 }
@@ -159,6 +172,9 @@ static bool message(struct credits *c, const struct machine_msg *msg)
 		break;
 	case MACHINE_STOP:
 		break;
+	case MACHINE_BALLOON_TARGET:
+		fine = msg->target.pages <= c->config.promise_pages;
+		break;
 	default:
 		fine = false;
 	}
@@ -166,6 +182,8 @@ static bool message(struct credits *c, const struct machine_msg *msg)
 	unlock(&c->lock);
 	if (msg->type == MACHINE_STOP && c->config.on_stop)
 		c->config.on_stop(c->config.ctx);
+	if (msg->type == MACHINE_BALLOON_TARGET && fine && c->config.on_balloon)
+		c->config.on_balloon(c->config.ctx, msg->target.pages, msg->target.manual);
 	return fine;
 }
 
@@ -216,6 +234,7 @@ static struct pollfd look(struct credits *c, bool *quit)
 		c->channel = c->next_channel;
 		c->next_channel = -1;
 		c->owes_attach = c->ram >= 0;
+		c->owes_balloon = c->has_balloon;
 		c->joined = false;
 		flush(c);
 		pthread_cond_broadcast(&c->changed);
@@ -352,6 +371,14 @@ int credits_join(struct credits *c, int fd)
 	return code;
 }
 
+void credits_ask(struct credits *c)
+{
+	lock(&c->lock);
+	if (c->held < c->config.promise_pages)
+		ask(c, 0, UINT64_MAX);
+	unlock(&c->lock);
+}
+
 bool credits_take(struct credits *c, uint64_t pages)
 {
 	bool enough;
@@ -408,6 +435,27 @@ void credits_put(struct credits *c, uint64_t pages)
 		pthread_cond_broadcast(&c->changed);
 	else if (c->spare > limit)
 		give_back(c, c->spare - keep);
+	unlock(&c->lock);
+}
+
+void credits_give(struct credits *c, uint64_t pages)
+{
+	lock(&c->lock);
+	c->spare += pages;
+	assert(c->spare <= c->held);
+	c->to_give += pages;
+	flush(c);
+	if (c->waiters)
+		pthread_cond_broadcast(&c->changed);
+	unlock(&c->lock);
+}
+
+void credits_tell_balloon(struct credits *c, const struct machine_balloon *balloon)
+{
+	lock(&c->lock);
+	c->balloon = *balloon;
+	c->has_balloon = c->owes_balloon = true;
+	flush(c);
 	unlock(&c->lock);
 }
 

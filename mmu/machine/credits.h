@@ -23,6 +23,7 @@
 #include <quire/types.h>
 
 struct credits;
+struct machine_balloon;
 
 struct credits_config {
 	int channel;			/* to the machine; taken over, also on failure */
@@ -35,6 +36,8 @@ struct credits_config {
 	 * constant, pages are taken from what is spare, and credits_wait() waits.
 	 */
 	void (*on_lost)(void *ctx);
+	/* The machine wants the balloon to be so large; manual: because somebody said so. */
+	void (*on_balloon)(void *ctx, uint64_t pages, bool manual);	/* may be NULL */
 	void *ctx;
 };
 
@@ -60,6 +63,9 @@ int credits_attach(struct credits *c, int ram_readonly);
  */
 int credits_join(struct credits *c, int fd);
 
+/* Ask for a batch ahead of time, which the machine grants only if memory is plenty.  Never blocks. */
+void credits_ask(struct credits *c);
+
 /* Spend `pages` spare credits, or none.  Never blocks, and normally sends nothing. */
 bool credits_take(struct credits *c, uint64_t pages);
 
@@ -74,6 +80,18 @@ int credits_wait(struct credits *c, uint64_t need, uint64_t want);
 
 /* Pages are gone: their credits are spare.  What is far more than needed goes to the machine. */
 void credits_put(struct credits *c, uint64_t pages);
+
+/*
+ * Pages are gone that will not be wanted soon, because they are in the balloon: the machine gets
+ * exactly as many credits back, at once, unless somebody here waits for some.
+ */
+void credits_give(struct credits *c, uint64_t pages);
+
+/*
+ * Tell the machine of the balloon: now, or when there is room, or another machine.  Only the last
+ * one counts.
+ */
+void credits_tell_balloon(struct credits *c, const struct machine_balloon *balloon);
 
 /* Every credits_wait(), present and future, returns -ECANCELED: the VM is ending. */
 void credits_cancel(struct credits *c);

@@ -60,14 +60,7 @@ static int receive_before(int fd, struct merge_msg *msg, int *descriptor, uint64
 	return code == 1 ? 0 : code;
 }
 
-/* What was asked, as far as the answer must agree with it. */
-struct question {
-	uint16_t type;
-	uint32_t nr, arg;
-	uint64_t gfn[MERGE_BATCH];
-};
-
-static void remember(struct question *q, const struct merge_msg *msg)
+static void remember(struct merge_question *q, const struct merge_msg *msg)
 {
 	q->type = msg->type;
 	q->nr = msg->nr;
@@ -76,7 +69,7 @@ static void remember(struct question *q, const struct merge_msg *msg)
 		q->gfn[i] = msg->lookup[i].gfn & ~MERGE_PUBLISH;
 }
 
-static bool is_lookup_answer(const struct question *q, const struct merge_msg *msg)
+static bool is_lookup_answer(const struct merge_question *q, const struct merge_msg *msg)
 {
 	if (msg->nr != q->nr)
 		return false;
@@ -98,7 +91,7 @@ static bool is_news(const struct merge_msg *msg)
 	return true;
 }
 
-static bool is_answer(const struct question *q, const struct merge_msg *msg, bool descriptor)
+static bool is_answer(const struct merge_question *q, const struct merge_msg *msg, bool descriptor)
 {
 	if (q->type == MERGE_SEGMENT && msg->type == MERGE_SEGMENT)
 		return descriptor && msg->arg == q->arg;
@@ -108,25 +101,34 @@ static bool is_answer(const struct question *q, const struct merge_msg *msg, boo
 	       q->type == MERGE_NEWS ? is_news(msg) : !msg->nr;
 }
 
-int merge_ask(int fd, struct merge_msg *msg, int *descriptor)
+int merge_send(int fd, struct merge_msg *msg, struct merge_question *q)
 {
-	uint64_t deadline = now_ms() + MERGE_CLIENT_MS;
-	int code, got = -1;
-	struct question q;
+	remember(q, msg);
+	return send_before(fd, msg, now_ms() + MERGE_CLIENT_MS);
+}
 
-	if (descriptor)
-		*descriptor = -1;
-	remember(&q, msg);
-	code = send_before(fd, msg, deadline);
-	if (!code)
-		code = receive_before(fd, msg, &got, deadline);
-	if (!code && (!is_answer(&q, msg, got >= 0) || (got >= 0 && !descriptor)))
+int merge_receive(int fd, struct merge_msg *msg, const struct merge_question *q, int *descriptor)
+{
+	int got = -1, code = receive_before(fd, msg, &got, now_ms() + MERGE_CLIENT_MS);
+
+	if (!code && (!is_answer(q, msg, got >= 0) || (got >= 0 && !descriptor)))
 		code = -EPROTO;
 	if (code && got >= 0)
 		close(got);
-	if (!code && descriptor)
-		*descriptor = got;
+	if (descriptor)
+		*descriptor = code ? -1 : got;
 	return code;
+}
+
+int merge_ask(int fd, struct merge_msg *msg, int *descriptor)
+{
+	struct merge_question q;
+	int code;
+
+	if (descriptor)
+		*descriptor = -1;
+	code = merge_send(fd, msg, &q);
+	return code ? code : merge_receive(fd, msg, &q, descriptor);
 }
 
 int merge_tell(int fd, struct merge_msg *msg)

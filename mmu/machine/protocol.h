@@ -39,6 +39,13 @@
  *                                                      VM: it would learn what others have
  *   SET                       -->                      mode, ratio, memory, swap
  *                             <--   STATE              or REFUSED
+ *   BALLOON_GET (vm)          -->
+ *                             <--   BALLOON_STATE      or REFUSED (-ESRCH: no such VM; -EOPNOTSUPP:
+ *                                                      it was started without a balloon)
+ *   BALLOON_SET (vm)          -->                      a target by hand, or the policy's from now on
+ *                             <--   BALLOON_STATE      or REFUSED (also -ERANGE: below the minimum)
+ *   BALLOON_WHY (vm, pages:   -->                      a decision of the policy, 0 is the newest
+ *   which)                    <--   DECISION           or END: there are not so many; or REFUSED
  *
  * Requests are answered in order; GONE may come between a request and its answer.  A HELLO of
  * another version is answered with REFUSED (-EPROTONOSUPPORT) before the connection ends.
@@ -54,6 +61,10 @@
  *   JOIN + socket             -->                      once, after ATTACH: one end of a unix
  *                                                      SOCK_SEQPACKET pair, over which equal
  *                                                      pages are found (merge_protocol.h)
+ *   BALLOON                   -->                      how the guest and its balloon are: about
+ *                                                      once a second while there is a driver, and
+ *                                                      when something changed that cannot wait
+ *                             <--   BALLOON_TARGET     how large the balloon ought to be
  *                             <--   RECALL             please return what you can spare
  *                             <--   STOP               end in order
  *
@@ -62,6 +73,10 @@
  * it is answered at once, with GRANT of 0 pages if memory is short.  A RECALL is answered by
  * one RETURN, of 0 pages if need be; until then no other RECALL comes.  `vm` means nothing on a
  * channel.
+ *
+ * Balloons.  What BALLOON says comes from the guest, or from a VM that its guest took over: it is
+ * cut down to what can be, and decides about this VM's own memory.  Neither side waits for the
+ * other.  A new machine learns from BALLOON what target the VM has, and whose it was.
  *
  * Domains.  VMs admitted with the same `domain` share their equal pages; a VM without one shares
  * with itself alone.  A domain exists from its first member's JOIN to its last member's end.
@@ -81,6 +96,7 @@
  * channel broke the rules is killed.
  */
 #include <quire/types.h>
+#include "balloon_policy.h"
 
 #define MACHINE_MAGIC	   0x4d434851u	/* "QHCM" */
 #define MACHINE_VERSION	   2
@@ -90,6 +106,9 @@
 
 /* No number of pages in a request is larger: 64 bits of bytes. */
 #define MACHINE_PAGES_MAX (1ULL << 52)
+
+#define MACHINE_SHARES_DEFAULT 1000u
+#define MACHINE_SHARES_MAX     1000000u
 
 /* Abstract address of the machine that `quire machine` runs and `quire run` joins by default:
  * "\0quire/machine/UID". */
@@ -105,6 +124,9 @@ enum machine_type {
 	MACHINE_SET,
 	MACHINE_DOMAINS,
 	MACHINE_ELSEWHERE,
+	MACHINE_BALLOON_GET,
+	MACHINE_BALLOON_SET,
+	MACHINE_BALLOON_WHY,
 	/* control, machine to client (HELLO too) */
 	MACHINE_ADMITTED = 32,
 	MACHINE_REFUSED,
@@ -114,16 +136,20 @@ enum machine_type {
 	MACHINE_END,
 	MACHINE_DOMAIN,
 	MACHINE_PAGES,
+	MACHINE_BALLOON_STATE,
+	MACHINE_DECISION,
 	/* channel, VM to machine */
 	MACHINE_ATTACH = 64,
 	MACHINE_CREDIT,
 	MACHINE_RETURN,
 	MACHINE_JOIN,
+	MACHINE_BALLOON,
 	/* channel, machine to VM */
 	MACHINE_GRANT = 96,
 	MACHINE_DENIED,
 	MACHINE_RECALL,
 	MACHINE_STOP,
+	MACHINE_BALLOON_TARGET,
 	MACHINE_NR_TYPES,
 };
 
@@ -134,6 +160,14 @@ enum machine_reason {
 	MACHINE_MISBEHAVED,	/* its channel broke the rules */
 };
 
+/* Whose word is the balloon's target? */
+enum machine_balloon_mode {
+	MACHINE_BALLOON_OFF,	/* there is no balloon */
+	MACHINE_BALLOON_MANUAL,	/* an operator's */
+	MACHINE_BALLOON_AUTO,	/* the policy's, as long as no operator says otherwise */
+	MACHINE_BALLOON_NR_MODES,
+};
+
 struct machine_admit {
 	uint64_t ram_pages;		/* promise: RAM, not 0 ... */
 	uint64_t overhead_pages;	/* ... and its process and tables */
@@ -142,6 +176,46 @@ struct machine_admit {
 	uint32_t readmit;		/* 0 or 1 */
 	char name[MACHINE_NAME_MAX + 1]; /* printable ASCII without blanks, may be empty */
 	char domain[MACHINE_NAME_MAX + 1]; /* the same; empty: one of its own */
+	uint32_t balloon;		/* enum machine_balloon_mode, and unless it is off: */
+	uint32_t shares;		/* of the machine's memory, 1..MACHINE_SHARES_MAX */
+	uint64_t balloon_min_pages;	/* the guest keeps at least these, at most ram_pages */
+};
+
+/* BALLOON.  Times are CLOCK_MONOTONIC. */
+struct machine_balloon {
+	uint32_t driver;		/* 0 or 1: is there a driver that works? */
+	uint32_t asks;			/* 0 or 1: the guest took pages back that were wanted */
+	uint32_t manual;		/* 0 or 1: the last BALLOON_TARGET was by hand */
+	uint32_t pad;
+	uint64_t target_pages;		/* asked of the guest */
+	uint64_t actual_pages;		/* in the balloon, as the driver says */
+	uint64_t ballooned_faults;	/* touched without telling, ever */
+	uint64_t silent_since_ns;	/* the driver does not answer; 0: it does */
+	struct balloon_stats stats;
+};
+
+/* BALLOON_TARGET, and BALLOON_SET. */
+struct machine_balloon_target {
+	uint64_t pages;			/* size of the balloon */
+	uint32_t manual;		/* 0 or 1; SET with 0: the policy decides, pages means nothing */
+	uint32_t pad;
+};
+
+/* BALLOON_STATE */
+struct machine_balloon_state {
+	uint32_t mode;			/* as admitted */
+	uint32_t manual;		/* 0: the policy decides */
+	uint32_t shares;
+	uint32_t heard;			/* 0: the VM has said nothing of its balloon yet */
+	uint64_t ram_pages, min_pages;
+	uint64_t target_pages;		/* what the machine wants it to be */
+	struct machine_balloon said;	/* if heard, as far as it can be */
+};
+
+/* DECISION */
+struct machine_decision {
+	uint64_t now_ns;
+	struct balloon_decision what;
 };
 
 struct machine_vm_record {
@@ -220,10 +294,14 @@ struct machine_msg {
 		struct machine_gone gone;
 		struct machine_settings set;
 		struct machine_state state;
+		struct machine_balloon balloon;
+		struct machine_balloon_target target;
+		struct machine_balloon_state balloon_state;
+		struct machine_decision decision;
 		struct {
 			uint64_t need_pages, want_pages;	/* CREDIT */
 		} credit;
-		uint64_t pages;		/* ADMITTED, GRANT, RETURN, RECALL, PAGES */
+		uint64_t pages;		/* ADMITTED, GRANT, RETURN, RECALL, PAGES, BALLOON_WHY */
 		int32_t pid;		/* HELLO from the machine */
 		char text[240];		/* REFUSED: one line */
 	};

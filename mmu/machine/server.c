@@ -7,7 +7,7 @@
  *
  *   1. what is readable: records, hang-ups, ended processes
  *   2. one packet about equal pages, of all that wait
- *   3. deadlines that passed: silent clients, waiting VMs, a stop
+ *   3. deadlines that passed: silent clients, the balloon policy's, waiting VMs, a stop
  *   4. CREDITs that can be granted now
  *   5. the graveyard: what ended in this round is freed
  *
@@ -30,6 +30,7 @@
 #define DEFAULT_RECALL_MS   200
 #define DEFAULT_VICTIM_MS   10000
 #define DEFAULT_STOP_MS	    10000
+#define DEFAULT_BALLOON_MS  1000
 #define DEFAULT_MAX_CLIENTS 1024
 #define DEFAULT_MAX_VMS	    16384
 
@@ -77,8 +78,18 @@ static void set_defaults(struct machine_config *c)
 	c->recall_ms = c->recall_ms ? c->recall_ms : DEFAULT_RECALL_MS;
 	c->victim_ms = c->victim_ms ? c->victim_ms : DEFAULT_VICTIM_MS;
 	c->stop_ms = c->stop_ms ? c->stop_ms : DEFAULT_STOP_MS;
+	c->balloon_ms = c->balloon_ms ? c->balloon_ms : DEFAULT_BALLOON_MS;
+	c->balloon_patience_ms = c->balloon_patience_ms ? c->balloon_patience_ms : DEFAULT_BALLOON_MS;
 	c->max_clients = c->max_clients ? c->max_clients : DEFAULT_MAX_CLIENTS;
 	c->max_vms = c->max_vms ? c->max_vms : DEFAULT_MAX_VMS;
+}
+
+static void init_policy(struct machine *m)
+{
+	struct balloon_policy_config config;
+
+	balloon_policy_defaults(&config);
+	balloon_policy_init(&m->balloon_policy, &config);
 }
 
 int machine_create(const struct machine_config *config, struct machine **out,
@@ -96,6 +107,7 @@ int machine_create(const struct machine_config *config, struct machine **out,
 	set_defaults(&m->config);
 	m->ledger.config = config->ledger;
 	budget_init(&m->budget, config->ledger.memory_pages);
+	init_policy(m);
 	m->listener.fd = m->listening.fd = -1;
 	TAILQ_INIT(&m->clients);
 	TAILQ_INIT(&m->dead_clients);
@@ -125,18 +137,24 @@ static void bury(struct machine *m)
 	}
 	while ((t = TAILQ_FIRST(&m->dead_tenants))) {
 		TAILQ_REMOVE(&m->dead_tenants, t, link);
+		free(t->balloon);
 		free(t);
 	}
 }
 
 void machine_destroy(struct machine *m)
 {
+	struct domain *d;
+
 	if (!m)
 		return;
 	/* Nobody is told that a VM ended: none did. */
 	while (!TAILQ_EMPTY(&m->clients))
 		client_drop(m, TAILQ_FIRST(&m->clients), NULL);
 	m->config.log = NULL;
+	/* They go on with the frames that they share, as orphans: those must keep their bytes. */
+	TAILQ_FOREACH(d, &m->domains, link)
+		d->store.outlived = true;
 	while (!TAILQ_EMPTY(&m->tenants))
 		tenant_end(m, TAILQ_FIRST(&m->tenants));
 	assert(!m->ledger.committed_pages && !m->budget.used_pages);
@@ -184,7 +202,7 @@ int machine_timeout_ms(const struct machine *m)
 	uint64_t next = earlier(m->queue_deadline_ns, m->stop_deadline_ns), now, ms;
 	const struct client *c;
 
-	next = earlier(next, m->accept_again_ns);
+	next = earlier(earlier(next, m->accept_again_ns), m->next_balloon_ns);
 	TAILQ_FOREACH(c, &m->clients, link)
 		if (c->state == CLIENT_NEW)
 			next = earlier(next, c->hello_deadline_ns);
@@ -238,6 +256,7 @@ static void expire(struct machine *m)
 		expire_stop(m);
 	if (m->accept_again_ns && now >= m->accept_again_ns)
 		resume_listening(m);
+	balloon_expire(m, now);
 	pressure_expire(m, now);
 }
 

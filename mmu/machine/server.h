@@ -24,6 +24,10 @@ struct machine_config {
 	uint32_t victim_ms;
 	/* How long VMs may take to end after machine_stop_all().  0: 10000. */
 	uint32_t stop_ms;
+	/* From one tick of the balloon policy to the next.  0: 1000. */
+	uint32_t balloon_ms;
+	/* How long a VM that waits is put off when nothing comes out of balloons.  0: 1000. */
+	uint32_t balloon_patience_ms;
 	unsigned int max_clients;	/* control connections; 0: 1024 */
 	unsigned int max_vms;		/* 0: 16384 */
 	/* Done when the last control connection and the last VM are gone, if any ever was. */

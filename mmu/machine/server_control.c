@@ -51,7 +51,7 @@ void client_send(struct machine *m, struct client *c, const struct machine_msg *
 		client_drop(m, c, NULL);
 }
 
-static void refuse(struct machine *m, struct client *c, int error, const char *text)
+void client_refuse(struct machine *m, struct client *c, int error, const char *text)
 {
 	struct machine_msg msg = wire_msg(MACHINE_REFUSED, 0);
 
@@ -159,7 +159,7 @@ static bool on_admit(struct machine *m, struct client *c, const struct machine_m
 		if (code != -EAGAIN || !c->asks_again)
 			machine_log(m, "%s", err.text);
 		c->asks_again = code == -EAGAIN;
-		refuse(m, c, code, err.text);
+		client_refuse(m, c, code, err.text);
 		return true;
 	}
 	c->asks_again = false;
@@ -168,16 +168,6 @@ static bool on_admit(struct machine *m, struct client *c, const struct machine_m
 	client_send(m, c, &answer, channel);
 	close(channel);
 	return true;
-}
-
-static struct tenant *tenant_find(struct machine *m, uint32_t id)
-{
-	struct tenant *t;
-
-	TAILQ_FOREACH(t, &m->tenants, link)
-		if (t->id == id)
-			return t;
-	return NULL;
 }
 
 /*
@@ -282,7 +272,7 @@ static bool on_elsewhere(struct machine *m, struct client *c, const struct machi
 
 	(void)fd;
 	if (!t) {
-		refuse(m, c, -ESRCH, "there is no such VM");
+		client_refuse(m, c, -ESRCH, "there is no such VM");
 		return true;
 	}
 	answer.pages = merge_elsewhere(m, t);
@@ -343,7 +333,7 @@ static bool on_set(struct machine *m, struct client *c, const struct machine_msg
 	apply(&config, &msg->set);
 	code = ledger_config_check(&config, &err);
 	if (code) {
-		refuse(m, c, code, err.text);
+		client_refuse(m, c, code, err.text);
 		return true;
 	}
 	m->ledger.config = config;
@@ -369,6 +359,9 @@ static const struct control_rule {
 	[MACHINE_SET]	  = { CLIENT_CONTROL, false, on_set },
 	[MACHINE_DOMAINS] = { CLIENT_CONTROL, false, on_domains },
 	[MACHINE_ELSEWHERE] = { CLIENT_CONTROL, false, on_elsewhere },
+	[MACHINE_BALLOON_GET] = { CLIENT_CONTROL, false, balloon_on_get },
+	[MACHINE_BALLOON_SET] = { CLIENT_CONTROL, false, balloon_on_set },
+	[MACHINE_BALLOON_WHY] = { CLIENT_CONTROL, false, balloon_on_why },
 };
 
 static bool client_message(struct machine *m, struct client *c, const struct machine_msg *msg,
@@ -390,7 +383,7 @@ static void client_lost(struct machine *m, struct client *c, int code)
 	if (code == -EPROTONOSUPPORT) {
 		quire_fail(&err, 0, "refused: this machine speaks version %d of the protocol; use "
 			   "the quire that started it", MACHINE_VERSION);
-		refuse(m, c, code, err.text);
+		client_refuse(m, c, code, err.text);
 	}
 	client_drop(m, c, code == -ECONNRESET ? NULL : "it sent what is no record of ours");
 }

@@ -9,6 +9,7 @@
  *   server_control.c   control connections: who may ask, and every request
  *   server_tenant.c    a VM's life here, and what it says on its channel
  *   server_merge.c     domains, and what a VM says about equal pages
+ *   server_balloon.c   balloons: the policy's ticks, and what operators want
  *   server_pressure.c  requests that must wait: recall, the choice of a victim, denial
  *   server_state.c     numbers for others, and the audit
  *
@@ -63,6 +64,8 @@ enum tenant_state {
 	TENANT_NR_STATES,
 };
 
+struct tenant_balloon;
+
 struct tenant {
 	TAILQ_ENTRY(tenant) link;	/* in order of id */
 	TAILQ_ENTRY(tenant) in_queue;	/* while need_pages != 0 */
@@ -71,6 +74,7 @@ struct tenant {
 	struct source process;		/* pidfd */
 	struct source merge;		/* after JOIN */
 	struct member *member;		/* of a domain, from JOIN to its end; or NULL */
+	struct tenant_balloon *balloon;	/* NULL: it has said nothing of one yet */
 	struct client *launcher;	/* NULL: it hung up */
 	struct budget_vm account;
 	struct machine_admit promise;
@@ -109,8 +113,14 @@ struct machine {
 	/* Deadlines in ns of the clock, 0: none. */
 	uint64_t accept_again_ns;	/* listening was suspended until then */
 	uint64_t queue_deadline_ns;	/* then somebody dies for the head of the queue */
+	uint64_t next_balloon_ns;	/* the policy's next tick */
 	uint64_t next_recall_ns;	/* no general recall before */
 	uint64_t stop_deadline_ns;
+	uint64_t queue_since_ns;	/* since when the head waits; 0: nobody does */
+	uint64_t returned_ns;		/* when pages last came back */
+	uint64_t last_balloon_ns;
+	uint64_t balloon_need_pages;	/* wanted besides what waits, in the next tick */
+	struct balloon_policy balloon_policy;
 	uint64_t admissions, refusals, oom_kills;
 	struct merge_msg merge_ask, merge_answer;	/* the packet being served */
 };
@@ -126,6 +136,7 @@ void listener_ready(struct machine *m);
 void client_ready(struct machine *m, struct client *c);
 void client_send(struct machine *m, struct client *c, const struct machine_msg *msg, int attach);
 void client_drop(struct machine *m, struct client *c, const char *why);
+void client_refuse(struct machine *m, struct client *c, int error, const char *text);
 int ledger_config_check(const struct ledger_config *c, struct quire_error *err);
 
 /* server_tenant.c */
@@ -135,6 +146,9 @@ void tenant_started(struct machine *m, struct tenant *t, int pidfd, pid_t pid);
 uint64_t tenant_grant(struct machine *m, struct tenant *t, uint64_t need, uint64_t want);
 void channel_ready(struct machine *m, struct tenant *t);
 int channel_send(struct machine *m, struct tenant *t, enum machine_type type, uint64_t pages);
+/* The same, but -EAGAIN is no offence: it was not sent. */
+int channel_post(struct machine *m, struct tenant *t, const struct machine_msg *msg);
+struct tenant *tenant_find(struct machine *m, uint32_t id);	/* NULL: there is none */
 void tenant_end(struct machine *m, struct tenant *t);
 bool tenant_kill(struct machine *m, struct tenant *t, enum machine_reason reason);
 bool tenant_can_be_killed(const struct tenant *t);
@@ -147,6 +161,16 @@ void merge_serve(struct machine *m);
 void merge_hang_up(struct machine *m, struct tenant *t);	/* it keeps its references */
 void merge_end(struct machine *m, struct tenant *t);		/* it is dead */
 uint64_t merge_elsewhere(const struct machine *m, const struct tenant *t);
+
+/* server_balloon.c */
+const char *balloon_said(struct machine *m, struct tenant *t, const struct machine_msg *msg);
+void balloon_hurry(struct machine *m, uint64_t need);	/* tick soon; so much is wanted besides */
+void balloon_expire(struct machine *m, uint64_t now);
+/* Is memory for the head of the queue on its way out of balloons? */
+bool balloon_may_help(const struct machine *m, uint64_t now);
+bool balloon_on_get(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);
+bool balloon_on_set(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);
+bool balloon_on_why(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);
 
 /* server_pressure.c */
 void pressure_request(struct machine *m, struct tenant *t, uint64_t need, uint64_t want);

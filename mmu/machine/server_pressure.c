@@ -5,8 +5,10 @@
  * A CREDIT that cannot be granted waits in one queue, first come first served: a large need at
  * its head is not overtaken by small ones.  For the head the ladder is:
  *
- *   1. RECALL: every other VM returns the credits it does not use
- *   2. after recall_ms, the worst VM by OOM badness is killed, possibly the one that waits
+ *   1. RECALL: every other VM returns the credits it does not use; and the balloon policy has a
+ *      tick at once
+ *   2. after recall_ms, and as long after that as memory comes out of balloons (server_balloon.c),
+ *      the worst VM by OOM badness is killed, possibly the one that waits
  *   3. while it dies nobody else is killed, for victim_ms at most
  *   4. when nobody may be killed, or all deaths together would not do, DENIED, and the next
  *      is at the head
@@ -34,6 +36,8 @@ void pressure_forget(struct machine *m, struct tenant *t)
 {
 	if (!t->need_pages)
 		return;
+	if (t == TAILQ_FIRST(&m->queue))
+		m->queue_since_ns = 0;
 	TAILQ_REMOVE(&m->queue, t, in_queue);
 	t->need_pages = 0;
 }
@@ -59,6 +63,7 @@ void pressure_recall(struct machine *m, const struct tenant *except, uint64_t ne
 	struct tenant *t, *next;
 
 	m->next_recall_ns = machine_now(m) + recall_ns(m);
+	balloon_hurry(m, need);
 	for (t = TAILQ_FIRST(&m->tenants); t && pages; t = next) {
 		next = TAILQ_NEXT(t, link);
 		if (t == except || t->recalled || !t->account.credit_pages)
@@ -93,12 +98,14 @@ void pressure_serve(struct machine *m)
 	struct tenant *t;
 
 	while ((t = TAILQ_FIRST(&m->queue))) {
-		uint64_t need = t->need_pages;
+		uint64_t need = t->need_pages, since = m->queue_since_ns;
 
 		pressure_forget(m, t);
 		if (!give(m, t, need, t->want_pages)) {
 			t->need_pages = need;
 			TAILQ_INSERT_HEAD(&m->queue, t, in_queue);
+			m->queue_since_ns = since ? since : machine_now(m);
+			balloon_hurry(m, 0);
 			break;
 		}
 		m->queue_deadline_ns = 0;
@@ -199,6 +206,8 @@ void pressure_expire(struct machine *m, uint64_t now)
 
 	if (!head || !m->queue_deadline_ns || now < m->queue_deadline_ns)
 		return;
+	if (now >= until && balloon_may_help(m, now))
+		until = now + recall_ns(m);
 	m->queue_deadline_ns = now < until ? until : 0;
 	if (now < until)
 		return;

@@ -57,6 +57,14 @@ static bool name_is_fine(const char *name)
 	return true;
 }
 
+static bool balloon_is_fine(const struct machine_admit *a)
+{
+	if (a->balloon == MACHINE_BALLOON_OFF)
+		return true;
+	return a->balloon < MACHINE_BALLOON_NR_MODES && a->shares &&
+	       a->shares <= MACHINE_SHARES_MAX && a->balloon_min_pages <= a->ram_pages;
+}
+
 static int check(const struct machine *m, const struct machine_admit *a, struct quire_error *err)
 {
 	if (!a->ram_pages || a->ram_pages > MACHINE_PAGES_MAX ||
@@ -71,6 +79,9 @@ static int check(const struct machine *m, const struct machine_admit *a, struct 
 				  "blanks");
 	if (a->readmit > 1 || a->credit_pages > (a->readmit ? a->ram_pages : 0))
 		return quire_fail(err, -EINVAL, "refused: more credits claimed than RAM promised");
+	if (!balloon_is_fine(a))
+		return quire_fail(err, -EINVAL, "refused: a balloon has 1 to %u shares, and leaves at "
+				  "most all of RAM", MACHINE_SHARES_MAX);
 	if (m->stopping)
 		return quire_fail(err, -ESHUTDOWN, "refused: the machine is stopping");
 	if (m->nr_tenants >= m->config.max_vms || m->last_id == UINT32_MAX)
@@ -139,6 +150,16 @@ static void recharge(struct machine *m, struct tenant *t, struct quire_error *er
 	budget_readmit(&m->budget, &t->account, p->credit_pages, p->overhead_pages);
 	quire_fail(err, 0, "readmitted: %" PRIu64 " pages promised, %" PRIu64 " credits held",
 		   tenant_promised_pages(t), p->credit_pages);
+}
+
+struct tenant *tenant_find(struct machine *m, uint32_t id)
+{
+	struct tenant *t;
+
+	TAILQ_FOREACH(t, &m->tenants, link)
+		if (t->id == id)
+			return t;
+	return NULL;
 }
 
 static struct tenant *tenant_create(struct machine *m, struct client *c,
@@ -293,19 +314,27 @@ static void hung_up(struct machine *m, struct tenant *t)
 		tenant_end(m, t);
 }
 
+int channel_post(struct machine *m, struct tenant *t, const struct machine_msg *msg)
+{
+	int code;
+
+	if (t->channel.fd < 0)
+		return -ENOTCONN;
+	code = wire_send(t->channel.fd, msg, -1);
+	if (code && code != -EAGAIN)
+		hung_up(m, t);
+	return code;
+}
+
 int channel_send(struct machine *m, struct tenant *t, enum machine_type type, uint64_t pages)
 {
 	struct machine_msg msg = wire_msg(type, 0);
 	int code;
 
-	if (t->channel.fd < 0)
-		return -ENOTCONN;
 	msg.pages = pages;
-	code = wire_send(t->channel.fd, &msg, -1);
+	code = channel_post(m, t, &msg);
 	if (code == -EAGAIN)
 		tenant_misbehaved(m, t, "it does not read its answers");
-	else if (code)
-		hung_up(m, t);
 	return code;
 }
 
@@ -360,6 +389,8 @@ static const char *on_return(struct machine *m, struct tenant *t, const struct m
 	if (msg->pages > t->account.credit_pages)
 		return "a RETURN of more than it holds";
 	budget_return(&m->budget, &t->account, msg->pages);
+	if (msg->pages)
+		m->returned_ns = machine_now(m);
 	t->recalled = false;
 	return NULL;
 }
@@ -369,6 +400,13 @@ static const char *on_join(struct machine *m, struct tenant *t, const struct mac
 {
 	(void)msg;
 	return merge_join(m, t, fd);
+}
+
+static const char *on_balloon(struct machine *m, struct tenant *t, const struct machine_msg *msg,
+			      int *fd)
+{
+	(void)fd;
+	return balloon_said(m, t, msg);
 }
 
 static const struct channel_rule {
@@ -381,6 +419,7 @@ static const struct channel_rule {
 	[MACHINE_CREDIT] = { false, on_credit },
 	[MACHINE_RETURN] = { false, on_return },
 	[MACHINE_JOIN] = { true, on_join },
+	[MACHINE_BALLOON] = { false, on_balloon },
 };
 
 static const char *channel_message(struct machine *m, struct tenant *t,

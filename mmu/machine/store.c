@@ -207,7 +207,8 @@ void store_free(struct store *s, uint32_t frame, uint32_t n)
 {
 	struct store_segment *g = &s->segment[frame_segment(frame)];
 
-	punch(g, frame_index(frame), n);
+	if (!s->outlived)
+		punch(g, frame_index(frame), n);
 	store_unreserve(s, frame, n);
 	g->used -= n;
 	s->used_frames -= n;

@@ -41,6 +41,7 @@ struct store {
 	unsigned int nr_segments, max_segments;
 	uint64_t used_frames;
 	uint64_t references;
+	bool outlived;			/* by VMs that map it: nothing is punched out any more */
 };
 
 static inline uint32_t frame_index(uint32_t frame)
@@ -83,7 +84,10 @@ bool store_get(struct store *s, uint32_t frame);
 /* n references fewer.  True: those were the last, the frame is to be freed. */
 bool store_put(struct store *s, uint32_t frame, uint32_t n);
 
-/* Frames [frame, frame + n) of one segment, in use without references: free, their memory too. */
+/*
+ * Frames [frame, frame + n) of one segment, in use without references: free, their memory too
+ * (but if the store is outlived).
+ */
 void store_free(struct store *s, uint32_t frame, uint32_t n);
 
 /* A descriptor of a segment that can only read, the caller's.  -ENOENT: no such segment. */

@@ -9,6 +9,8 @@
  * often enough that channels exist to be abused.  The processes that STARTED names are real:
  * sleepers, forked when one is needed and killed by whatever kills VMs.
  *
+ * VMs also tell of balloons, and operators set their sizes and ask why.
+ *
  * Connections about equal pages are apart from the other peers: their records have another size.
  * What is said there is half valid, with few hashes and fewer contents, so that hints, frames and
  * lies meet each other.
@@ -24,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 enum step_kind { STEP_DIAL, STEP_CLOSE, STEP_RECORD, STEP_ADMIT, STEP_CREDIT, STEP_RETURN,
 		 STEP_ATTACH, STEP_STARTED, STEP_GARBAGE, STEP_TIME, STEP_SET, STEP_HEAR,
-		 STEP_STOP, STEP_JOIN, STEP_MERGE, STEP_MERGE_HEAR, NR_STEPS };
+		 STEP_STOP, STEP_JOIN, STEP_MERGE, STEP_MERGE_HEAR, STEP_BALLOON, STEP_OPERATE,
+		 NR_STEPS };
 
 struct step {
 	uint8_t kind, peer, descriptor, small;
@@ -117,12 +120,50 @@ static void hear_all(int *peers, int *peer, uint8_t slot)
 	}
 }
 
-static struct machine_msg record(const struct step *s)
+/* What a VM says of its balloon, half of it possible. */
+static struct machine_balloon balloon_record(const struct step *s, uint64_t now)
+{
+	bool wild = s->small & 64;
+
+	return (struct machine_balloon){
+		.driver = s->small & 1, .asks = s->small >> 1 & 1, .manual = s->small >> 2 & 1,
+		.target_pages = wild ? UINT64_MAX : s->a % 512,
+		.actual_pages = wild ? s->a * 0x0001000100010001ULL : s->a % 512,
+		.ballooned_faults = s->small & 8 ? UINT64_MAX : s->b % 4,
+		.silent_since_ns = s->small & 16 ? now : 0,
+		.stats = {
+			.have = s->b, .taken_ns = s->small & 32 ? UINT64_MAX : now,
+			.balloon_pages = wild ? UINT64_MAX : s->a % 512,
+			.available_pages = wild ? ~(uint64_t)s->b : s->b % 512,
+			.free_pages = s->b % 512, .total_pages = 512,
+			.oom_kills = s->small & 128 ? s->b : 0,
+		},
+	};
+}
+
+/* An operator's wish, often for a VM that exists. */
+static struct machine_msg operator_record(const struct step *s)
+{
+	static const enum machine_type type[] = { MACHINE_BALLOON_GET, MACHINE_BALLOON_SET,
+						  MACHINE_BALLOON_SET, MACHINE_BALLOON_WHY };
+	struct machine_msg msg = wire_msg(type[s->small % 4], s->b % 8);
+
+	if (msg.type == MACHINE_BALLOON_SET) {
+		msg.target.pages = s->small & 128 ? UINT64_MAX - s->a : s->a % 512;
+		msg.target.manual = s->small >> 4 & 1;
+	} else {
+		msg.pages = s->a % 20;
+	}
+	return msg;
+}
+
+static struct machine_msg record(const struct step *s, uint64_t now)
 {
 	static const enum machine_type type[NR_STEPS] = {
 		[STEP_ADMIT] = MACHINE_ADMIT,	[STEP_CREDIT] = MACHINE_CREDIT,
 		[STEP_RETURN] = MACHINE_RETURN, [STEP_ATTACH] = MACHINE_ATTACH,
 		[STEP_STARTED] = MACHINE_STARTED, [STEP_SET] = MACHINE_SET,
+		[STEP_BALLOON] = MACHINE_BALLOON,
 	};
 	struct machine_msg msg = wire_msg(type[s->kind], s->small % 16);
 
@@ -134,7 +175,15 @@ static struct machine_msg record(const struct step *s)
 		msg.admit.credit_pages = s->small & 1 ? s->b % 300 : 0;
 		msg.admit.oom_score_adj = s->small & 2 ? -1000 : s->small * 10;
 		msg.admit.domain[0] = s->small & 4 ? 'd' : s->small & 8 ? 'e' : '\0';
+		msg.admit.balloon = s->small >> 4 & 3;
+		msg.admit.shares = s->small & 64 ? s->a : 1000;
+		msg.admit.balloon_min_pages = s->small & 128 ? s->b : msg.admit.ram_pages / 4;
 		break;
+	case STEP_BALLOON:
+		msg.balloon = balloon_record(s, now);
+		break;
+	case STEP_OPERATE:
+		return operator_record(s);
 	case STEP_CREDIT:
 		msg.credit.need_pages = s->a % 300;
 		msg.credit.want_pages = s->b;
@@ -266,7 +315,7 @@ static void perform(struct lab *lab, int *peers, int *merges, const struct step 
 			memset(garbage, s->small, sizeof(garbage));
 			send(*peer, garbage, s->a % sizeof(garbage), MSG_DONTWAIT | MSG_NOSIGNAL);
 		} else {
-			send_record(*peer, record(s), s->descriptor);
+			send_record(*peer, record(s, lab->now_ns), s->descriptor);
 		}
 	}
 }
@@ -277,7 +326,7 @@ static void begin_merging(struct lab *lab, int *peers, int *merges)
 	dial(lab, &peers[0], true);
 	for (int i = 0; i < 3; i++) {
 		struct step admit = { .kind = STEP_ADMIT, .small = i < 2 ? 4 : 8, .a = 100 };
-		struct machine_msg msg = record(&admit);
+		struct machine_msg msg = record(&admit, 0);
 
 		say_msg(peers[0], msg, -1);
 		lab_step(lab);
@@ -286,6 +335,25 @@ static void begin_merging(struct lab *lab, int *peers, int *merges)
 			return;
 		say(peers[i + 1], MACHINE_ATTACH, 0, 0, memfd_readonly);
 		join(peers[i + 1], &merges[i]);
+		lab_step(lab);
+	}
+}
+
+/* Three VMs with balloons on a machine that they fill: the policy has something to decide. */
+static void begin_ballooning(struct lab *lab, int *peers)
+{
+	dial(lab, &peers[0], true);
+	for (int i = 0; i < 3; i++) {
+		struct step admit = { .kind = STEP_ADMIT, .small = 2 << 4, .a = 511 };
+		struct step balloon = { .kind = STEP_BALLOON, .small = 1, .b = 400 | BALLOON_HAS_AVAILABLE };
+
+		say_msg(peers[0], record(&admit, 0), -1);
+		lab_step(lab);
+		hear_all(peers, &peers[0], (uint8_t)(i + 1));
+		if (peers[i + 1] < 0)
+			return;
+		say_credit(peers[i + 1], 450, 511);
+		say_msg(peers[i + 1], record(&balloon, lab->now_ns), -1);
 		lab_step(lab);
 	}
 }
@@ -335,6 +403,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	lab_open(&lab, &config);
 	if (bytes && data[0] & 64)
 		begin_merging(&lab, peers, merges);
+	else if (bytes && data[0] & 128)
+		begin_ballooning(&lab, peers);
 	for (size_t at = 1; at + sizeof(struct step) <= bytes && at < MAX_STEPS * sizeof(struct step);
 	     at += sizeof(struct step)) {
 		struct step s;

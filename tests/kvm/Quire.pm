@@ -5,17 +5,15 @@
 package Quire;
 use strict;
 use warnings;
+use JSON::PP qw(decode_json);
 use Socket;
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(time sleep);
 
 # vmm/ctl.h
-use constant { MAGIC => 0x52495551, INFO => 1, MAP => 2, PAUSE => 4, RESUME => 5, BALLOON => 10,
-	LAST => 1, LOOK => ~0 };
+use constant { MAGIC => 0x52495551, INFO => 1, MAP => 2, PAUSE => 4, RESUME => 5, LAST => 1 };
 
 my @states = qw(absent private shared zero ballooned);
-my @numbers = qw(driver silent target actual requested inflated deflated reported duplicates refused kept
-	failed operations);
 my $build = $ENV{QUIRE_BUILD} // 'build';
 our $quire = "$build/quire";
 our $quill = "$build/guest/quill.elf";
@@ -39,7 +37,8 @@ sub new {
 		open STDERR, '>&', \*STDOUT;
 		exec $quire, 'run', '--timeout=100', "--name=$name", @$options, $quill, @words;
 	}
-	return bless { pid => $pid, console => $console, out => '', name => $name }, $class;
+	my ($machine) = grep { /^--machine=/ } @$options;
+	return bless { pid => $pid, console => $console, out => '', name => $name, machine => $machine // '' }, $class;
 }
 
 # Read the console until it matches, for at most so many seconds (30); the match, or nothing.
@@ -83,12 +82,28 @@ sub ask {
 sub pause { my ($self) = @_; return $self->ask(PAUSE) }
 sub resume { my ($self) = @_; return $self->ask(RESUME) }
 
-# Set the balloon's target, unless it is undef; its numbers.
+# What quire stat says of it.
+sub account {
+	my ($self) = @_;
+	my $json = `timeout 20 $quire stat --json $self->{name} 2>&1`;
+	my $doc = eval { decode_json($json) } or die "$self->{name}: $json";
+	return $doc->{vms}[0];
+}
+
+# Set the balloon's target in pages, unless it is undef; its numbers, in pages too.
 sub balloon {
 	my ($self, $pages) = @_;
-	my ($payload) = $self->ask(BALLOON, $pages // LOOK) or return;
-	my %info;
-	@info{@numbers} = unpack 'Q*', $payload;
+	if (defined $pages) {
+		$self->{ram_bytes} //= $self->account->{ram_bytes};
+		my $size = $self->{ram_bytes} - 4096 * $pages;
+		my $said = `timeout 20 $quire balloon $self->{machine} $self->{name} $size 2>&1`;
+		die "$self->{name}: $said" if $? >> 8 > 1;
+	}
+	my $stat = $self->account;
+	my %info = map { /^balloon_(\w+?)_pages$/ ? ($1 => $stat->{$_}) : () } keys %$stat;
+	@info{qw(driver silent operations)} = ($stat->{balloon_driver} eq 'ready' ? 1 : 0,
+		$stat->{balloon_silent_ns} ? 1 : 0, $stat->{balloon_operations});
+	$info{duplicates} = $info{duplicate};
 	return \%info;
 }
 

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Balloons: what VMs say of theirs goes to the policy (balloon_policy.h), what it decides goes to
+ * them, and operators may ask why, or decide themselves.
+ *
+ * A tick takes a picture of all VMs that have said something, and sends the targets that changed.
+ * There is one every balloon_ms while the policy has a say in some driver's balloon; and one at once,
+ * but for HURRY_DIVISOR, when a CREDIT waits, an admission lacks memory, or a guest shows that it
+ * needs its pages.  A VM can bring that about once in balloon_ms only.
+ *
+ * Nobody waits for a balloon but a CREDIT that would otherwise cost somebody's life: as long as
+ * guests that answer owe what they were asked for and memory keeps coming back, with pauses of at
+ * most balloon_patience_ms, and PATIENCE_FACTOR times that in all.
+ *
+ * A new machine does not know what an old one decided, but its VM does: an operator's target holds
+ * on, and the policy starts from what the balloon has.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include "server_internal.h"
+#include "wire.h"
+
+#define HURRY_DIVISOR	20u	/* of balloon_ms: from one tick to the next, at least */
+#define PATIENCE_FACTOR 10u
+
+/* A VM's balloon, from its first BALLOON on. */
+struct tenant_balloon {
+	struct machine_balloon said;	/* the last of it, cut down to what can be */
+	struct machine_balloon_target sent;	/* what the VM has */
+	struct balloon_vm policy;
+	uint64_t manual_pages;
+	uint64_t hurried_ns;		/* when it last brought a tick about */
+	bool manual;
+	bool asks;			/* since the last tick */
+};
+
+/* The picture of a tick. */
+struct picture {
+	struct balloon_input *in;
+	struct balloon_vm **vm;
+	struct tenant **tenant;
+	unsigned int nr;
+};
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+static uint64_t period_ns(const struct machine *m)
+{
+	return m->config.balloon_ms * NS_PER_MS;
+}
+
+/* ---- when ---- */
+
+static bool is_heard(const struct tenant *t)
+{
+	return t->balloon && t->channel.fd >= 0;
+}
+
+static bool is_policys(const struct machine *m)
+{
+	const struct tenant *t;
+
+	TAILQ_FOREACH(t, &m->tenants, link)
+		if (is_heard(t) && t->balloon->said.driver && !t->balloon->manual)
+			return true;
+	return false;
+}
+
+void balloon_hurry(struct machine *m, uint64_t need)
+{
+	uint64_t due = m->last_balloon_ns + period_ns(m) / HURRY_DIVISOR;
+
+	if (!m->next_balloon_ns)
+		return;
+	m->balloon_need_pages = max_u64(m->balloon_need_pages, need);
+	m->next_balloon_ns = min_u64(m->next_balloon_ns, max_u64(due, machine_now(m)));
+}
+
+/* A guest that is in need, and has not hurried us just now. */
+static void hurry_for(struct machine *m, struct tenant_balloon *b)
+{
+	uint64_t now = machine_now(m);
+
+	if (now < b->hurried_ns + period_ns(m))
+		return;
+	b->hurried_ns = now;
+	balloon_hurry(m, 0);
+}
+
+/* ---- what a VM says ---- */
+
+static void clamp(uint64_t *value, uint64_t max)
+{
+	*value = min_u64(*value, max);
+}
+
+static struct machine_balloon cut_down(const struct machine_balloon *said, uint64_t ram,
+				       uint64_t now)
+{
+	struct machine_balloon b = *said;
+
+	b.driver = said->driver != 0;
+	b.asks = said->asks != 0;
+	b.manual = said->manual != 0;
+	b.pad = 0;
+	clamp(&b.target_pages, ram);
+	clamp(&b.actual_pages, ram);
+	clamp(&b.silent_since_ns, now);
+	clamp(&b.stats.taken_ns, now);
+	clamp(&b.stats.balloon_pages, ram);
+	clamp(&b.stats.available_pages, ram);
+	clamp(&b.stats.free_pages, ram);
+	clamp(&b.stats.total_pages, ram);
+	return b;
+}
+
+static struct tenant_balloon *meet(const struct tenant *t, const struct machine_balloon *said)
+{
+	struct tenant_balloon *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->manual = t->promise.balloon == MACHINE_BALLOON_MANUAL ||
+		    (t->promise.readmit && said->manual);
+	b->manual_pages = t->promise.readmit ? said->target_pages : 0;
+	b->sent = (struct machine_balloon_target){
+		.pages = said->target_pages, .manual = said->manual,
+	};
+	b->said = *said;
+	return b;
+}
+
+static bool in_need(const struct machine_balloon *was, const struct machine_balloon *is)
+{
+	return is->asks || is->ballooned_faults > was->ballooned_faults ||
+	       is->stats.oom_kills > was->stats.oom_kills;
+}
+
+const char *balloon_said(struct machine *m, struct tenant *t, const struct machine_msg *msg)
+{
+	uint64_t now = machine_now(m);
+	struct machine_balloon said = cut_down(&msg->balloon, t->promise.ram_pages, now);
+	struct tenant_balloon *b = t->balloon;
+	bool news = !b || b->said.driver || said.driver;
+
+	if (t->promise.balloon == MACHINE_BALLOON_OFF)
+		return "a BALLOON of a VM without one";
+	if (!b)
+		b = t->balloon = meet(t, &said);
+	if (!b)
+		return NULL;	/* no memory for it: the policy does without */
+	if (in_need(&b->said, &said))
+		hurry_for(m, b);
+	b->asks |= said.asks;
+	b->said = said;
+	if (news && !b->manual && !m->next_balloon_ns)
+		m->next_balloon_ns = now + period_ns(m);
+	return NULL;
+}
+
+/* ---- a tick ---- */
+
+static struct balloon_input look_at(const struct tenant *t)
+{
+	const struct tenant_balloon *b = t->balloon;
+
+	return (struct balloon_input){
+		.ram_pages = t->promise.ram_pages,
+		.shares = t->promise.shares,
+		.min_pages = t->promise.balloon_min_pages,
+		.resident_pages = t->ram < 0 ? t->account.credit_pages : tenant_resident_pages(t),
+		.actual_pages = b->said.actual_pages,
+		.ballooned_faults = b->said.ballooned_faults,
+		.driver = b->said.driver,
+		.asks = b->asks,
+		.manual = b->manual,
+		.manual_pages = b->manual_pages,
+		.stats = b->said.stats,
+	};
+}
+
+static bool take_picture(struct machine *m, struct picture *p)
+{
+	struct tenant *t;
+
+	p->in = calloc(m->nr_tenants + 1, sizeof(*p->in));
+	p->vm = calloc(m->nr_tenants + 1, sizeof(struct balloon_vm *));
+	p->tenant = calloc(m->nr_tenants + 1, sizeof(struct tenant *));
+	if (!p->in || !p->vm || !p->tenant)
+		return false;
+	TAILQ_FOREACH(t, &m->tenants, link) {
+		if (!is_heard(t))
+			continue;
+		p->in[p->nr] = look_at(t);
+		p->vm[p->nr] = &t->balloon->policy;
+		p->tenant[p->nr++] = t;
+		t->balloon->asks = false;
+	}
+	return true;
+}
+
+static void discard_picture(struct picture *p)
+{
+	free(p->in);
+	free(p->vm);
+	free(p->tenant);
+}
+
+/* What waits for memory is as good as gone from what is free. */
+static struct balloon_machine look_at_machine(const struct machine *m)
+{
+	const struct budget *b = &m->budget;
+	uint64_t spoken_for = m->balloon_need_pages;
+	const struct tenant *t;
+
+	TAILQ_FOREACH(t, &m->queue, in_queue)
+		spoken_for += t->need_pages;
+	return (struct balloon_machine){
+		.now_ns = machine_now(m), .memory_pages = b->memory_pages,
+		.free_pages = less(budget_free(b), spoken_for),
+		.min_pages = b->min_pages, .low_pages = b->low_pages, .high_pages = b->high_pages,
+	};
+}
+
+/* Targets that moved, and who has become silent. */
+static void log_decision(struct machine *m, const struct tenant *t, enum balloon_reason before)
+{
+	const struct balloon_vm *vm = &t->balloon->policy;
+	const struct balloon_decision *d = balloon_log_get(vm, 0);
+	char text[400];
+
+	if (!d || (vm->plan.from_pages == vm->target_pages &&
+		   (d->reason != BALLOON_SILENT || before == BALLOON_SILENT)))
+		return;
+	balloon_describe(d, text, sizeof(text));
+	machine_log(m, "vm %u '%s': balloon: %s", t->id, t->promise.name, text);
+}
+
+/* A VM that does not read just now gets it with the next tick. */
+static void send_target(struct machine *m, struct tenant *t)
+{
+	struct machine_msg msg = wire_msg(MACHINE_BALLOON_TARGET, 0);
+	struct tenant_balloon *b = t->balloon;
+
+	msg.target.pages = b->policy.target_pages;
+	msg.target.manual = b->manual;
+	if (b->sent.pages == msg.target.pages && b->sent.manual == msg.target.manual)
+		return;
+	if (!channel_post(m, t, &msg))
+		b->sent = msg.target;
+}
+
+static enum balloon_reason last_reason(const struct balloon_vm *vm)
+{
+	const struct balloon_decision *d = balloon_log_get(vm, 0);
+
+	return d ? d->reason : BALLOON_SILENT;
+}
+
+static void decide(struct machine *m, struct picture *p, enum balloon_reason *before)
+{
+	struct balloon_machine picture = look_at_machine(m);
+
+	for (unsigned int i = 0; i < p->nr; i++)
+		before[i] = last_reason(p->vm[i]);
+	balloon_policy_tick(&m->balloon_policy, &picture, p->in, p->vm, p->nr);
+	for (unsigned int i = 0; i < p->nr; i++) {
+		log_decision(m, p->tenant[i], before[i]);
+		send_target(m, p->tenant[i]);
+	}
+}
+
+static void tick(struct machine *m)
+{
+	struct picture p = { .nr = 0 };
+	enum balloon_reason *before = calloc(m->nr_tenants + 1, sizeof(*before));
+
+	if (take_picture(m, &p) && before)
+		decide(m, &p, before);
+	free(before);
+	discard_picture(&p);
+	m->balloon_need_pages = 0;
+	m->last_balloon_ns = machine_now(m);
+	m->next_balloon_ns = is_policys(m) ? m->last_balloon_ns + period_ns(m) : 0;
+}
+
+void balloon_expire(struct machine *m, uint64_t now)
+{
+	if (m->next_balloon_ns && now >= m->next_balloon_ns)
+		tick(m);
+}
+
+/* ---- is it worth waiting? ---- */
+
+static bool is_owed(const struct machine *m)
+{
+	const struct tenant *t;
+
+	TAILQ_FOREACH(t, &m->tenants, link)
+		if (is_heard(t) && t->balloon->policy.plan.answers &&
+		    t->balloon->policy.target_pages > t->balloon->said.actual_pages)
+			return true;
+	return false;
+}
+
+bool balloon_may_help(const struct machine *m, uint64_t now)
+{
+	uint64_t patience = m->config.balloon_patience_ms * NS_PER_MS;
+	uint64_t since = max_u64(m->queue_since_ns, m->returned_ns);
+
+	return now < since + patience && now < m->queue_since_ns + PATIENCE_FACTOR * patience &&
+	       is_owed(m);
+}
+
+/* ---- operators ---- */
+
+static void send_state(struct machine *m, struct client *c, const struct tenant *t)
+{
+	struct machine_msg answer = wire_msg(MACHINE_BALLOON_STATE, t->id);
+	const struct tenant_balloon *b = t->balloon;
+
+	answer.balloon_state = (struct machine_balloon_state){
+		.mode = t->promise.balloon,
+		.manual = b ? b->manual : t->promise.balloon == MACHINE_BALLOON_MANUAL,
+		.shares = t->promise.shares,
+		.heard = b != NULL,
+		.ram_pages = t->promise.ram_pages,
+		.min_pages = t->promise.balloon_min_pages,
+	};
+	if (b) {
+		answer.balloon_state.target_pages = b->policy.known ? b->policy.target_pages
+								    : b->said.target_pages;
+		answer.balloon_state.said = b->said;
+	}
+	client_send(m, c, &answer, -1);
+}
+
+/* The VM meant, if it has a balloon; else the client has been refused. */
+static struct tenant *find(struct machine *m, struct client *c, uint32_t id)
+{
+	struct tenant *t = tenant_find(m, id);
+
+	if (t && t->promise.balloon != MACHINE_BALLOON_OFF)
+		return t;
+	if (t)
+		client_refuse(m, c, -EOPNOTSUPP, "it was started with --balloon=off");
+	else
+		client_refuse(m, c, -ESRCH, "there is no such VM");
+	return NULL;
+}
+
+bool balloon_on_get(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
+{
+	const struct tenant *t = find(m, c, msg->vm);
+
+	(void)fd;
+	if (t)
+		send_state(m, c, t);
+	return true;
+}
+
+static int set_by_hand(const struct tenant *t, uint64_t pages, struct quire_error *err)
+{
+	uint64_t most = t->promise.ram_pages - t->promise.balloon_min_pages;
+
+	if (pages > most)
+		return quire_fail(err, -ERANGE, "its guest keeps at least %" PRIu64 " MiB, as "
+				  "--balloon-min says", (t->promise.balloon_min_pages + 255) / 256);
+	t->balloon->manual = true;
+	t->balloon->manual_pages = pages;
+	return 0;
+}
+
+bool balloon_on_set(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
+{
+	struct tenant *t = find(m, c, msg->vm);
+	struct quire_error err;
+	int code = 0;
+
+	(void)fd;
+	if (!t)
+		return true;
+	if (!is_heard(t))
+		code = quire_fail(&err, -EAGAIN, "it has said nothing of its balloon yet; try again");
+	else if (msg->target.manual)
+		code = set_by_hand(t, msg->target.pages, &err);
+	else
+		t->balloon->manual = false;
+	if (code) {
+		client_refuse(m, c, code, err.text);
+		return true;
+	}
+	tick(m);
+	send_state(m, c, t);
+	return true;
+}
+
+bool balloon_on_why(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
+{
+	struct machine_msg answer = wire_msg(MACHINE_DECISION, msg->vm);
+	const struct tenant *t = find(m, c, msg->vm);
+
+	(void)fd;
+	if (!t)
+		return true;
+	if (t->balloon && msg->pages < balloon_log_count(&t->balloon->policy)) {
+		answer.decision.now_ns = machine_now(m);
+		answer.decision.what = *balloon_log_get(&t->balloon->policy,
+							(unsigned int)msg->pages);
+	} else {
+		answer = wire_msg(MACHINE_END, 0);
+	}
+	client_send(m, c, &answer, -1);
+	return true;
+}
