@@ -727,7 +727,7 @@ static void test_bad_answers(void)
 		bad.nr = i == 1 ? 2 : 1;
 		bad.frame[0] = (struct merge_frame){ .gfn = i == 2 ? 8 : 7,
 						     .frame = i == 3 ? MERGE_MAX_FRAMES :
-							      i == 4 ? MERGE_NO_MEMORY + 1 : 0 };
+							      i == 4 ? MERGE_NO_MEMORY + 1u : 0 };
 		wire_send_merge(pair[1], &bad, i == 5 ? pair[1] : -1);
 		merge_begin(&a, MERGE_LOOKUP, 0);
 		merge_add(&a, 7, 1);

@@ -104,12 +104,6 @@ void vm_resume(struct vm *vm)
 	lab_vm.state = VM_RUNNING;
 }
 
-struct balloon *vm_balloon(struct vm *vm)
-{
-	(void)vm;
-	return NULL;
-}
-
 void vm_stop(struct vm *vm)
 {
 	(void)vm;

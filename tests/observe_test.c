@@ -14,7 +14,7 @@ static char address[64];
 
 /* ---- sets of names ---- */
 
-#define MAX_NAMES 128
+#define MAX_NAMES 192
 
 struct names {
 	char name[MAX_NAMES][48];

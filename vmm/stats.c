@@ -216,6 +216,14 @@ static void merge_stats(struct json *json, const struct vm_info *info)
 	json_number(json, "memory_slots", k->slots);
 	json_number(json, "keeper_cpu_ns", k->cpu_ns);
 	json_number(json, "keeper_metadata_bytes", k->metadata_bytes);
+	json_object(json, "merge_holds");
+	for (unsigned int i = 0; i < KEEPER_HISTOGRAM; i++) {
+		if (!k->hold_histogram[i])
+			continue;
+		snprintf(key, sizeof(key), "below_%llu_ns", 2ULL << i);
+		json_number(json, key, k->hold_histogram[i]);
+	}
+	json_end_object(json);
 }
 
 static void exit_stats(struct json *json, const struct vm_info *info)

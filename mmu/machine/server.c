@@ -153,7 +153,7 @@ void machine_destroy(struct machine *m)
 		client_drop(m, TAILQ_FIRST(&m->clients), NULL);
 	m->config.log = NULL;
 	/* They go on with the frames that they share, as orphans: those must keep their bytes. */
-	TAILQ_FOREACH(d, &m->domains, link)
+	for (d = TAILQ_FIRST(&m->domains); d; d = TAILQ_NEXT(d, link))
 		d->store.outlived = true;
 	while (!TAILQ_EMPTY(&m->tenants))
 		tenant_end(m, TAILQ_FIRST(&m->tenants));

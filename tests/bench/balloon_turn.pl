@@ -33,7 +33,8 @@ sub start {
 
 sub ask {
 	my ($vm, $target) = @_;
-	$vm->balloon($who eq 'quire' ? $target : ($ram - $target) * 4096);
+	my $bytes = ($ram - $target) * 4096;
+	$who eq 'qemu' ? $vm->balloon($bytes) : system "$Quire::quire balloon $vm->{name} $bytes >/dev/null 2>&1";
 	my $line = $vm->wait_for(qr/target=$target actual=$target took_us=\d+\n/, 100) // die "$who: $vm->{out}\n";
 	return $line =~ /took_us=(\d+)/;
 }

@@ -597,9 +597,20 @@ quire_metadata() {
 	echo "quire: $(tail -1 "$dir/quire.scenario=g") scenario=g"
 }
 
+# How long the keepers held the lock of guest memory for a run
+quire_holds() {		# scenario
+	"$quire" stat --machine="$address" --json | python3 -c '
+import json, sys, collections
+sum = collections.Counter()
+for vm in json.load(sys.stdin)["vms"]:
+    sum.update({int(k.split("_")[1]): n for k, n in vm["merge_holds"].items()})
+print("quire: lock holds, us:", ", ".join("<%.0f: %d" % (ns / 1000, sum[ns]) for ns in sorted(sum)), "scenario=" + sys.argv[1])' "$1"
+}
+
 quire_scenario() {	# a b c idle
 	if quire_start "$1"; then
 		quire_merge "scenario=$1"
+		quire_holds "$1"
 		if [ "$1" = idle ]; then
 			quire_metadata
 			quire_watch "scenario=d" nap $((2 * delay))

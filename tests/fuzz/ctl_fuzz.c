@@ -53,12 +53,6 @@ void vm_resume(struct vm *vm)
 	must(vm != NULL, "no VM to resume");
 }
 
-struct balloon *vm_balloon(struct vm *vm)
-{
-	(void)vm;
-	return NULL;
-}
-
 void vm_stop(struct vm *vm)
 {
 	must(vm != NULL, "no VM to stop");

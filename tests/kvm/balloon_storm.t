@@ -64,7 +64,7 @@ my $machine = background($Quire::quire, 'machine', "--socket=$address", "--memor
 for (1 .. 250) { last if account(); sleep 0.02 }
 
 # They begin one after the other, so all last longer than the storm.
-my @balloon = ('balloon', 'seconds=' . ($seconds + 6), 'touch=1000', 'dirty=6144', 'zero=1500', 'reuse=1');
+my @balloon = ('balloon', 'seconds=' . ($seconds + 8), 'touch=1000', 'dirty=6144', 'zero=1500', 'reuse=1');
 my @inflating = map { guest($_, @balloon, 'delay=500') } 'auto', 'never', 'auto';
 my @others = (guest('auto', 'stress', $seconds, 'pages=5000', "seed=$seed"),
 	guest('never', 'churn', 1, 5000, 'rate=0', "seconds=$seconds"));
@@ -73,12 +73,12 @@ $_->wait_for(qr/ready/) for @inflating;
 # Passes without end, on all that run.
 my $passes = background('sh', '-c', "while :; do $Quire::quire merge now; done");
 
-my ($end, $looks, $asked, $wrong) = (time + $seconds, 0, 0, '');
+my ($end, $looks, $asked, $wrong) = (time + $seconds - 2, 0, 0, '');
 my $shot = time + $seconds / 2;
 while (time < $end) {
 	for my $vm (grep { $_->{pid} } @inflating) {
 		my $target = int rand 14000;
-		eval { $vm->balloon($target); $asked++; 1 } or $wrong .= $@;
+		eval { $vm->balloon($target); $asked++; 1 } or $wrong .= "$@$vm->{out}";
 		next if rand() > 0.05;
 		# One moment of one guest: what its file has is what it has.
 		my ($file, $private);
@@ -105,6 +105,7 @@ while (time < $end) {
 }
 is($wrong, '', "$asked targets, $looks looks: file and states agree");
 for my $vm (grep { $_->{pid} } @inflating) {
+	$vm->balloon(0);
 	is($vm->finish, 0, 'a guest whose balloon went up and down is well') or diag $vm->{out};
 	my ($in, $out, $zero) = map { $vm->value($_) } qw(inflated deflated zeroed);
 	ok($in > 20000, "... $in pages in, $out out");
