@@ -126,7 +126,7 @@ settle() {
 }
 
 for huge in auto never; do
-	start -m 64M --hugepages=$huge -- hold 7 3000 seconds=5
+	start -m 64M --merge=off --hugepages=$huge -- hold 7 3000 seconds=5
 	settle 3000
 	check "$huge: absent and private are all of RAM" \
 		is $(($(legend absent) + $(legend private))) 16384
@@ -138,7 +138,7 @@ for huge in auto never; do
 		check "auto: 2 MiB leaves hold whole blocks" is $(($(in_large) % 512)) 0
 	fi
 	check "$huge: an image is written" "$quire" map --png="$dir/map.png" "$vm"
-	height=$((32 + 20 * 5))
+	height=$((32 + 20 * 8))
 	check "$huge: ... a pixel a page and a legend" is "$(png_size "$dir/map.png")" "512 $height"
 	"$quire" map "$vm" >"$dir/map"
 	private=$(legend private)
