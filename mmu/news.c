@@ -12,6 +12,8 @@
 #include <unistd.h>
 #include "keeper_internal.h"
 
+#define NEWS_KEPT (4 * MERGE_BATCH)
+
 bool link_join(struct keeper *k)
 {
 	int pair[2];
@@ -245,6 +247,17 @@ static size_t serve_block(struct keeper *k, size_t i)
 	return i;
 }
 
+/* Much news is rare: the memory for it is not kept. */
+static void forget_news(struct keeper *k)
+{
+	k->nr_news = 0;
+	if (k->news_room <= NEWS_KEPT)
+		return;
+	free(k->news);
+	k->news = NULL;
+	k->news_room = 0;
+}
+
 size_t link_take_news(struct keeper *k)
 {
 	size_t nr;
@@ -257,7 +270,7 @@ size_t link_take_news(struct keeper *k)
 		qsort(k->news, nr, sizeof(*k->news), by_gfn);
 	for (size_t i = 0; i < nr;)
 		i = serve_block(k, i);
-	k->nr_news = 0;
+	forget_news(k);
 	link_flush(k);
 	return nr;
 }
