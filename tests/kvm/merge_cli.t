@@ -6,73 +6,8 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-build=${QUIRE_BUILD:-build}
-quire=$build/quire
-quill=$build/guest/quill.elf
-dir=$(mktemp -d)
+. tests/kvm/shell.bash
 vm=merge-$$
-runs=()
-n=0
-failed=0
-
-finish() {
-	for p in "${runs[@]}"; do
-		kill "$p" 2>/dev/null && wait "$p" 2>/dev/null
-	done
-	rm -rf "$dir"
-}
-trap finish EXIT
-
-if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
-	echo '1..0 # SKIP no access to /dev/kvm'
-	exit 0
-fi
-
-# check DESCRIPTION COMMAND...: one assertion
-check() {
-	local what=$1
-
-	shift
-	n=$((n + 1))
-	if "$@" >"$dir/check" 2>&1; then
-		echo "ok $n - $what"
-	else
-		failed=1
-		echo "not ok $n - $what"
-		echo "# failed: $*"
-		sed 's/^/# /' "$dir/check"
-	fi
-}
-
-is() {
-	echo "got $1, want $2"
-	[ "$1" = "$2" ]
-}
-
-# fails STATUS COMMAND...: it exits with STATUS and one line on standard error
-fails() {
-	local want=$1 status
-
-	shift
-	"$@" >"$dir/out" 2>"$dir/err"
-	status=$?
-	cat "$dir/err"
-	is "$status" "$want" && [ "$(wc -l <"$dir/err")" -eq 1 ] && [ ! -s "$dir/out" ]
-}
-
-# says PATTERN COMMAND...: it succeeds, and all it prints is lines like this
-says() {
-	local pattern=$1
-
-	shift
-	"$@" >"$dir/out" 2>&1 || return
-	cat "$dir/out"
-	[ -s "$dir/out" ] && ! grep -qvE "^$pattern\$" "$dir/out"
-}
-
-silent() {
-	"$@" >"$dir/out" 2>&1 && [ ! -s "$dir/out" ]
-}
 
 # start NAME VMS OPTION...: guests in the background; returns when the last of them answers
 start() {
