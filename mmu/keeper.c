@@ -17,6 +17,7 @@
  * The pace.  Unless a number of pages a second was asked for, a pass is to take AIM_NS, and may use
  * between MIN_SHARE and MAX_SHARE percent of a processor for that: little memory is merged at
  * leisure, much at full share.  A pass that somebody asked for (keeper_request_pass) does not pause.
+ * Passes begin an epoch apart; while there is nothing to look at, two and then four.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -28,6 +29,8 @@
 #include "keeper_internal.h"
 
 #define SLOT_PAGES	(64 * MiB / QUIRE_PAGE_SIZE)	/* where nobody watches */
+#define CALM_PAGES	64u		/* written since the last visit, at most: nothing much goes on */
+#define MAX_CALM	2u		/* passes get 2^n times as far apart */
 #define FIRST_NS	1000000000ULL	/* before the first pass: short guests are left alone */
 #define EPOCH_NS	1000000000ULL	/* what was not written for so long is looked at */
 #define HURRIED_NS	30000000ULL	/* ... in a pass that somebody waits for */
@@ -197,8 +200,10 @@ static uint64_t count_bits(const uint64_t *word, uint64_t nr)
 static void judge(struct keeper *k, struct slot *s, uint64_t pass)
 {
 	uint64_t pages = s->range.end - s->range.start;
+	uint64_t written = count_bits(k->bitmap, (pages + 63) / 64);
 
-	if (count_bits(k->bitmap, (pages + 63) / 64) * 4 < pages) {
+	k->stir += written > CALM_PAGES;
+	if (written * 4 < pages) {
 		s->hot = 0;
 		return;
 	}
@@ -244,6 +249,7 @@ static void visit(struct keeper *k, struct slot *s, uint64_t pass)
 
 		end = min_u64(s->range.end, align_down(at, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
 		nr = scan_pages(k, at, end, written, pass);
+		k->stir += nr;
 		keep_pace(k, nr, cpu_ns() - cpu);
 		if (is_interrupted(k)) {
 			scan_finish(k);
@@ -378,10 +384,13 @@ static void end_pass(struct keeper *k, uint64_t pass)
 static void hear_news(struct keeper *k)
 {
 	unsigned int quiet = 0;
+	size_t nr;
 
-	while (link_take_news(k) || (is_hurried(k) && ++quiet < HURRIED_QUIET))
+	while ((nr = link_take_news(k)) || (is_hurried(k) && ++quiet < HURRIED_QUIET)) {
+		k->stir += nr;
 		if (!rest(k, HURRIED_NS / 6, true))
 			return;
+	}
 }
 
 /* A machine that was not asked before knows none of our pages. */
@@ -398,6 +407,7 @@ static void run_pass(struct keeper *k)
 {
 	uint64_t pass = begin_pass(k);
 
+	k->stir = 0;
 	join(k);
 	mark_tables(k);
 	if (watch_all(k, pass) && !rest(k, EPOCH_NS, false))
@@ -411,6 +421,7 @@ static void run_pass(struct keeper *k)
 	}
 	hear_news(k);
 	count_watched(k);
+	k->calm = k->stir ? 0 : k->calm < MAX_CALM ? k->calm + 1 : MAX_CALM;
 	keeper_add(&k->stats.full_scans, 1);
 	end_pass(k, pass);
 }
@@ -464,7 +475,7 @@ static void *keeper_main(void *arg)
 			stop_sharing(k);
 		else
 			link_take_news(k);	/* others still hear of pages that we looked up */
-		rest(k, k->obeyed == KEEPER_OFF ? AIM_NS : EPOCH_NS, false);
+		rest(k, k->obeyed == KEEPER_OFF ? AIM_NS : EPOCH_NS << k->calm, false);
 	}
 	return NULL;
 }

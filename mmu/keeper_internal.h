@@ -76,6 +76,8 @@ struct keeper {
 	unsigned int nr_tables;
 	uint64_t ns_per_page;		/* [t] what looking at a page costs, on average */
 	unsigned int share;		/* [t] percent of a processor */
+	uint64_t stir;			/* [t] what this pass had to do; 0: nothing */
+	unsigned int calm;		/* [t] passes without anything to do, one after the other */
 
 	struct flight flight[2];	/* [t] */
 	unsigned int turn;		/* [t] the flight that is free next */
