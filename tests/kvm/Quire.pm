@@ -82,10 +82,22 @@ sub ask {
 sub pause { my ($self) = @_; return $self->ask(PAUSE) }
 sub resume { my ($self) = @_; return $self->ask(RESUME) }
 
+# What a command prints.  It is patient for a second or so only, and a VM of a sanitizer build that has
+# much to do may need longer.
+sub command {
+	my ($self, $command) = @_;
+	my $said;
+	for (1 .. 20) {
+		$said = `timeout 20 $quire $command 2>&1`;
+		last if $said !~ /does not answer/;
+	}
+	return $said;
+}
+
 # What quire stat says of it.
 sub account {
 	my ($self) = @_;
-	my $json = `timeout 20 $quire stat --json $self->{name} 2>&1`;
+	my $json = $self->command("stat --json $self->{name}");
 	my $doc = eval { decode_json($json) } or die "$self->{name}: $json";
 	return $doc->{vms}[0];
 }
@@ -96,7 +108,7 @@ sub balloon {
 	if (defined $pages) {
 		$self->{ram_bytes} //= $self->account->{ram_bytes};
 		my $size = $self->{ram_bytes} - 4096 * $pages;
-		my $said = `timeout 20 $quire balloon $self->{machine} $self->{name} $size 2>&1`;
+		my $said = $self->command("balloon $self->{machine} $self->{name} $size");
 		die "$self->{name}: $said" if $? >> 8 > 1;
 	}
 	my $stat = $self->account;
