@@ -104,11 +104,12 @@ while (time < $end) {
 	sleep 0.02;
 }
 is($wrong, '', "$asked targets, $looks looks: file and states agree");
-for my $vm (grep { $_->{pid} } @inflating) {
-	$vm->balloon(0);
+my @left = grep { $_->{pid} } @inflating;
+$_->balloon(0) for @left;	# before any of them ends by itself
+for my $vm (@left) {
 	is($vm->finish, 0, 'a guest whose balloon went up and down is well') or diag $vm->{out};
 	my ($in, $out, $zero) = map { $vm->value($_) } qw(inflated deflated zeroed);
-	ok($in > 20000, "... $in pages in, $out out");
+	ok($in > 1000, "... $in pages in, $out out");
 	is($zero, $out, '... each came back as zeroes');
 	like($vm->{out}, qr/^balloon: verified=1000 /m, '... and no byte was wrong');
 }
