@@ -185,7 +185,7 @@ static void bring_back(struct gmem *gm, const struct share_run *run, uint64_t i)
 {
 	memcpy(gm->window.alias + gfn_to_gpa(run->gfn + i), bytes_of(gm, run->to, run->pfn + i),
 	       QUIRE_PAGE_SIZE);
-	if (window_home(&gm->window, run->gfn + i, 1, false))
+	if (window_home(&gm->window, run->gfn + i, 1))
 		abort();	/* with a mapping to spare: the kernel's books are broken */
 }
 
@@ -425,7 +425,7 @@ static int map_home(struct gmem *gm, gfn_t gfn, uint64_t nr, bool may_relieve)
 	int err;
 
 	do
-		err = window_home(&gm->window, gfn, nr, false);
+		err = window_home(&gm->window, gfn, nr);
 	while (err == -ENOMEM && may_relieve && relieve(gm, gfn));
 	return err;
 }

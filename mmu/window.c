@@ -309,12 +309,12 @@ int window_send_away(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t 
 	if (!err && !mprotect(at, bytes, PROT_READ | PROT_WRITE))
 		return 0;
 	err = err ? err : -errno;
-	if (!window_home(w, gfn, nr, false))
+	if (!window_home(w, gfn, nr))
 		window_protect(w, gfn, nr, true);
 	return err;
 }
 
-int window_home(struct window *w, gfn_t gfn, uint64_t nr, bool whole)
+int window_home(struct window *w, gfn_t gfn, uint64_t nr)
 {
 	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
 	int err = map_ram(w, w->base, start, bytes, PROT_READ | PROT_WRITE);
@@ -322,8 +322,7 @@ int window_home(struct window *w, gfn_t gfn, uint64_t nr, bool whole)
 	if (err)
 		return err;
 	/* It joins its neighbours, so that there is one mapping less, not more. */
-	if (!whole)
-		err = register_range(w, start, bytes, MISSING_WP);
+	err = register_range(w, start, bytes, MISSING_WP);
 	window_wake(w, gfn, nr);
 	return err;
 }

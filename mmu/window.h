@@ -88,10 +88,10 @@ int window_protect(struct window *w, gfn_t gfn, uint64_t nr, bool on);
 int window_send_away(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t from);
 
 /*
- * Map the RAM file at [gfn, gfn + nr) again, and manage it singly (or, if it is a block whose 512
- * pages exist, as whole).  Wakes who waits.  0; -ENOMEM: vm.max_map_count binds, and nothing changed.
+ * Map the RAM file, which has pages there, at [gfn, gfn + nr) again, managed singly.  Wakes who
+ * waits.  0; -ENOMEM: vm.max_map_count binds, and nothing changed.
  */
-int window_home(struct window *w, gfn_t gfn, uint64_t nr, bool whole);
+int window_home(struct window *w, gfn_t gfn, uint64_t nr);
 
 /*
  * The same for [gfn, gfn + nr) all holes, managed singly: no touch can slip through to the file, and

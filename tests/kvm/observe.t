@@ -6,57 +6,9 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-build=${QUIRE_BUILD:-build}
-quire=$build/quire
-quill=$build/guest/quill.elf
-dir=$(mktemp -d)
+. tests/kvm/shell.bash
 vm=observe-$$
 run=0	# pid of the guest under observation
-n=0
-failed=0
-
-finish() {
-	[ "$run" -ne 0 ] && kill "$run" 2>/dev/null && wait "$run" 2>/dev/null
-	rm -rf "$dir"
-}
-trap finish EXIT
-
-if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
-	echo '1..0 # SKIP no access to /dev/kvm'
-	exit 0
-fi
-
-# check DESCRIPTION COMMAND...: one assertion
-check() {
-	local what=$1
-
-	shift
-	n=$((n + 1))
-	if "$@" >"$dir/check" 2>&1; then
-		echo "ok $n - $what"
-	else
-		failed=1
-		echo "not ok $n - $what"
-		echo "# failed: $*"
-		sed 's/^/# /' "$dir/check"
-	fi
-}
-
-is() {
-	echo "got $1, want $2"
-	[ "$1" = "$2" ]
-}
-
-# fails STATUS COMMAND...: it exits with STATUS and one line on standard error
-fails() {
-	local want=$1 status
-
-	shift
-	"$@" >"$dir/out" 2>"$dir/err"
-	status=$?
-	cat "$dir/err"
-	is "$status" "$want" && [ "$(wc -l <"$dir/err")" -eq 1 ] && [ ! -s "$dir/out" ]
-}
 
 # start OPTION... -- ARG...: run quill in the background and wait until it says something,
 # which is when its control socket is there
@@ -72,6 +24,7 @@ start() {
 	"$quire" run --name="$vm" --timeout=120 --stats="$dir/stats" "${options[@]}" "$quill" "$@" \
 		>"$dir/console" 2>"$dir/run-err" </dev/null &
 	run=$!
+	runs=("$run")
 	for _ in $(seq 300); do
 		"$quire" map "$vm" >/dev/null 2>&1 && return
 		kill -0 "$run" 2>/dev/null || break
@@ -90,6 +43,7 @@ reap() {
 	wait "$run"
 	status=$?
 	run=0
+	runs=()
 }
 
 # legend NAME: pages of a state, from the text of a map
@@ -196,6 +150,7 @@ check '... and the first still answers' "$quire" map "$vm"
 kill -KILL "$run"
 wait "$run" 2>/dev/null
 run=0
+runs=()
 check 'a killed VM leaves nothing behind' fails 121 "$quire" map "$vm"
 
 echo "1..$n"

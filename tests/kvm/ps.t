@@ -6,48 +6,10 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-build=${QUIRE_BUILD:-build}
-quire=$build/quire
-quill=$build/guest/quill.elf
-dir=$(mktemp -d)
+. tests/kvm/shell.bash
 prefix=ps-$$
-n=0
-failed=0
-declare -A pid	# of each guest that runs, by name
-
-finish() {
-	for p in "${pid[@]}"; do
-		kill "$p" 2>/dev/null && wait "$p" 2>/dev/null
-	done
-	rm -rf "$dir"
-}
-trap finish EXIT
-
-if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
-	echo '1..0 # SKIP no access to /dev/kvm'
-	exit 0
-fi
-
-# check DESCRIPTION COMMAND...: one assertion
-check() {
-	local what=$1
-
-	shift
-	n=$((n + 1))
-	if "$@" >"$dir/check" 2>&1; then
-		echo "ok $n - $what"
-	else
-		failed=1
-		echo "not ok $n - $what"
-		echo "# failed: $*"
-		sed 's/^/# /' "$dir/check"
-	fi
-}
-
-is() {
-	echo "got $1, want $2"
-	[ "$1" = "$2" ]
-}
+unset runs
+declare -A runs	# pid of each guest that runs, by name
 
 # start NAME OPTION... -- ARG...: quill in the background; returns when it answers
 start() {
@@ -61,10 +23,10 @@ start() {
 	shift
 	"$quire" run --name="$name" --timeout=120 --stats="$dir/$name.stats" "${options[@]}" \
 		"$quill" "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
-	pid[$name]=$!
+	runs[$name]=$!
 	for _ in $(seq 300); do
 		"$quire" stat "$name" >/dev/null 2>&1 && return
-		kill -0 "${pid[$name]}" 2>/dev/null || break
+		kill -0 "${runs[$name]}" 2>/dev/null || break
 		sleep 0.05
 	done
 	if [ "$n" -eq 0 ] && grep -q userfaultfd "$dir/$name.err"; then
@@ -77,9 +39,9 @@ start() {
 
 # reap NAME: wait for its end; the status is in $status
 reap() {
-	wait "${pid[$prefix-$1]}"
+	wait "${runs[$prefix-$1]}"
 	status=$?
-	unset "pid[$prefix-$1]"
+	unset "runs[$prefix-$1]"
 }
 
 # member FILE NAME: a number or a string of the first VM in a quire.stats/1
@@ -181,7 +143,7 @@ check 'resume of a guest that runs' "$quire" resume "$prefix-busy"
 
 # A guest that is paused and resumed at random never notices: it verifies every byte.
 start shaken -m 32M -c 2 -- stress 3 seed=$RANDOM pages=2000
-while kill -0 "${pid[$prefix-shaken]}" 2>/dev/null; do
+while kill -0 "${runs[$prefix-shaken]}" 2>/dev/null; do
 	"$quire" pause "$prefix-shaken" 2>/dev/null
 	sleep "0.0$((RANDOM % 10))"
 	"$quire" resume "$prefix-shaken" 2>/dev/null
@@ -198,7 +160,7 @@ reap timeout
 check 'a paused guest obeys --timeout' is "$status" 124
 start signal -m 16M -- idle 60
 "$quire" pause "$prefix-signal"
-kill -HUP "${pid[$prefix-signal]}"
+kill -HUP "${runs[$prefix-signal]}"
 reap signal
 check '... and signals' is "$status" 129
 start kill -m 16M -c 2 -- idle 60
@@ -234,7 +196,7 @@ check 'every member of --stats of a run is one of stat' is "$(
 
 machine=$prefix-machine
 timeout 60 "$quire" machine --socket="@quire/machine/$machine" --memory=512M 2>"$dir/machine.err" &
-pid[$machine]=$!
+runs[$machine]=$!
 for _ in $(seq 100); do
 	"$quire" stat --machine="@quire/machine/$machine" >"$dir/machine" 2>/dev/null && break
 	sleep 0.05
