@@ -7,6 +7,7 @@
  * side of a virtqueue that can also be made to break the rules.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include "../vmm/dev.h"
 #include "../vmm/virtio.h"
@@ -21,7 +22,8 @@ static struct lab {
 	uint8_t ram[LAB_PAGES * 4096];
 	struct bus bus;
 	bool line;
-	unsigned int edges, wakes;
+	unsigned int edges;
+	atomic_uint wakes;	/* by a vCPU and the main loop, under no lock */
 	int write_error;	/* what writes fail with; 0: they do not */
 	unsigned int held;	/* ranges */
 	int hold_error;
