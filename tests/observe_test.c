@@ -394,6 +394,15 @@ static void test_steering(void)
 	   "... and does not keep the others from resuming");
 }
 
+static void test_walk_vcpu(void)
+{
+	ok(lab_quire("walk --cpu=3 %s 0", a) == 2 && lab_lines() == 1 &&
+	   strstr(lab_out, "no vCPU 3, only vCPUs 0 to 2"), "walk: no such vCPU is wrong usage");
+	tap_note("%s", lab_said());
+	ok(lab_quire("walk --cpu=2 %s 0", a) == 121 && strstr(lab_out, "stuck in one instruction"),
+	   "... and one that cannot be looked at is not");
+}
+
 static void test_silent(void)
 {
 	kill(pid_b, SIGSTOP);
@@ -491,6 +500,7 @@ int main(void)
 	test_merge_steering();
 	test_merge_who();
 	test_steering();
+	test_walk_vcpu();
 	test_silent();
 	test_hostile_name();
 	test_kill();

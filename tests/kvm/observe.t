@@ -132,7 +132,8 @@ check 'its pid names the VM too' "$quire" map "$run"
 check 'map: no such VM lists those that run' fails 121 "$quire" map no-such-vm
 check '... this one among them' grep -q "$vm" "$dir/err"
 check 'walk: no such VM' fails 121 "$quire" walk no-such-vm 0
-check 'walk: no such vCPU' fails 121 "$quire" walk --cpu=9 "$vm" 0
+check 'walk: no such vCPU' fails 2 "$quire" walk --cpu=9 "$vm" 0
+check '... and there is one' grep -q "VM $vm has no vCPU 9, only vCPU 0\$" "$dir/err"
 check 'map: no VM named' fails 2 "$quire" map
 check 'map: an option that does not exist' fails 2 "$quire" map --colour "$vm"
 check 'map: a range that is none' fails 2 "$quire" map --range=5 "$vm"
