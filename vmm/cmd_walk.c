@@ -10,6 +10,7 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
+#include "console.h"
 #include "ctl_client.h"
 #include "render.h"
 
@@ -85,6 +86,24 @@ static int check_cpu(unsigned int cpu, const struct vm_info *vm, struct quire_er
 			  vm->nr_vcpus - 1);
 }
 
+/*
+ * The VM's main loop waits for a vCPU a moment only, and after one that did not stop not again for a
+ * second; on a busy host it may take one more of these moments.
+ */
+#define STOPPED_S 2
+
+static int ask(int fd, const struct walk_options *opt, struct walk_result *res, uint8_t *state,
+	       struct quire_error *err)
+{
+	uint64_t deadline_ns = monotonic_ns() + STOPPED_S * 1000000000ULL;
+	int code;
+
+	while ((code = ctl_get_walk(fd, opt->cpu, opt->gva, opt->access, res, state, err)) ==
+	       -ETIMEDOUT && monotonic_ns() < deadline_ns)
+		usleep(100000);
+	return code;
+}
+
 static int fetch(const struct walk_options *opt, struct walk_result *res, uint8_t *state,
 		 struct quire_error *err)
 {
@@ -97,7 +116,7 @@ static int fetch(const struct walk_options *opt, struct walk_result *res, uint8_
 	if (code == 0)
 		code = check_cpu(opt->cpu, &info.vm, err);
 	if (code == 0)
-		code = ctl_get_walk(fd, opt->cpu, opt->gva, opt->access, res, state, err);
+		code = ask(fd, opt, res, state, err);
 	close(fd);
 	return code;
 }
