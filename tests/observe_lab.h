@@ -82,6 +82,7 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->mem.s2.pages[PG_ABSENT] = LAB_PAGES - LAB_PRIVATE;
 	out->mem.s2.large_leaves = 1;
 	out->mem.s2.tables = 4;
+	out->mem.orphan_pages = 3;
 	out->mem.faults = out->now_ns / (1000000000 / LAB_FAULTS_PER_S);
 	snprintf(out->domain, sizeof(out->domain), "lab");
 	out->merge = lab_vm.merge;

@@ -278,6 +278,7 @@ static void test_merge_totals(void)
 		is_hex(member("private_pages"), 3 * LAB_PRIVATE, "private pages of three VMs");
 		is_hex(member("reason_volatile_pages"), 3 * KEEPER_VOLATILE, "their reasons are added");
 		is_hex(member("vms_on"), 3, "all three merge");
+		is_hex(member("orphan_pages"), 9, "pages in frames of no machine are added");
 	}
 	is_hex(sum_reasons(2), member("private_pages"), "the reasons add up to the private pages");
 	ok(strstr(lab_out, "\"general_profit_bytes\": -"), "what gains nothing costs something");
@@ -290,6 +291,9 @@ static void test_merge_totals(void)
 	   "the text has them, too");
 	ok(lab_quire("stat %s", a) == 0 && strstr(lab_line("  mode  "), "on") &&
 	   strstr(lab_line("unique"), "1 pages"), "and stat of a VM");
+	ok(strstr(lab_line("of a dead machine"), " 3 pages"), "... with its orphans");
+	ok(lab_quire("stat --machine=%s", address) == 0 && strstr(lab_line("of a dead machine"), " 6 pages"),
+	   "which are added up for a machine's VMs");
 }
 
 static void test_merge_steering(void)

@@ -33,6 +33,7 @@ static void add_vm(struct merge_totals *t, const struct vm_info *info)
 {
 	add_keeper(t, &info->merge);
 	t->zero_pages += stats_state_pages(info, "zero");
+	t->orphan_pages += info->mem.orphan_pages;
 	t->cow_breaks += info->mem.unshared_pages;
 	t->private_pages += info->mem.s2.pages[PG_PRIVATE];
 	if (info->merge.mode == KEEPER_OFF)
@@ -125,6 +126,7 @@ void merge_totals_text(FILE *f, const struct merge_totals *t)
 	report_pages(f, "pages_shared", t->pages_shared);
 	report_pages(f, "pages_sharing", t->pages_sharing);
 	report_pages(f, "zero_pages", t->zero_pages);
+	report_pages(f, "orphan_pages", t->orphan_pages);
 	report_pages(f, "pages_unshared", t->reason_pages[KEEPER_UNIQUE] + t->other_domain_pages);
 	report_pages(f, "pages_volatile", t->reason_pages[KEEPER_VOLATILE]);
 	put_profit(f, profit(t));
@@ -168,6 +170,7 @@ void merge_totals_json(FILE *f, const struct merge_totals *t)
 	json_number(&json, "pages_shared", t->pages_shared);
 	json_number(&json, "pages_sharing", t->pages_sharing);
 	json_number(&json, "zero_pages", t->zero_pages);
+	json_number(&json, "orphan_pages", t->orphan_pages);
 	json_number(&json, "pages_unshared",
 		    t->reason_pages[KEEPER_UNIQUE] + t->other_domain_pages);
 	json_number(&json, "pages_volatile", t->reason_pages[KEEPER_VOLATILE]);

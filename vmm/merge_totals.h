@@ -8,7 +8,7 @@
 struct merge_totals {
 	unsigned int vms[KEEPER_NR_MODES];	/* by mode, of those that answer */
 	unsigned int silent;
-	uint64_t pages_shared, pages_sharing, zero_pages;
+	uint64_t pages_shared, pages_sharing, zero_pages, orphan_pages;
 	uint64_t pages_scanned, pages_skipped, full_scans;
 	uint64_t merged_pages, zeroed_pages, cow_breaks;
 	uint64_t mismatches, collapsed_blocks;
