@@ -443,12 +443,7 @@ static inline enum page_state lab_page_state(struct lab_vm *vm, gfn_t gfn)
 
 static inline uint64_t lab_orphans(struct lab_vm *vm)
 {
-	uint64_t pages;
-
-	lock(&vm->gm->lock);
-	pages = store_view_orphan_pages(&vm->gm->store);
-	unlock(&vm->gm->lock);
-	return pages;
+	return lab_stats(vm).orphan_pages;
 }
 
 /* Each private page has one reason, and is paid for; so is the reserve, and nothing else. */

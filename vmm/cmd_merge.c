@@ -29,12 +29,12 @@
 #define LOOK_MAX_US 200000	/* ... growing to that */
 
 const char merge_usage[] =
-	"usage: quire merge [--json]\n"
+	"usage: quire merge [--json] [--machine=ADDRESS]\n"
 	"       quire merge on|zero|off|now [VM...]\n"
 	"       quire merge --who VM GFN\n"
 	"\n"
 	"Alone: what merging comes to over all VMs of this user and their machines, under KSM's\n"
-	"names, and for all private pages why they are not merged (docs/stats.md).\n"
+	"names, for all private pages why they are not merged, and each domain (docs/stats.md).\n"
 	"\n"
 	"  on, zero, off  merge equal pages, only pages of zeroes, or nothing: these VMs, by name or\n"
 	"                 pid, or all; off makes merged pages private again, as far as memory allows,\n"
@@ -42,6 +42,8 @@ const char merge_usage[] =
 	"  now            look at all pages that may have changed, now, twice, and on while that\n"
 	"                 gains something, and say what it gained; when it returns the passes are over\n"
 	"  --json         the totals as JSON, exact and in stable form\n"
+	"  --machine=ADDRESS\n"
+	"                 the totals of this machine and its VMs only: @NAME or the path of its socket\n"
 	"  --who VM GFN   every page that shares the frame of this one (its gpa / 4096): a line for\n"
 	"                 each VM, with its name and the pages' numbers\n"
 	"\n"
@@ -351,35 +353,43 @@ static void warn(const char *text)
 	fprintf(stderr, "quire merge: %s\n", text);
 }
 
-static int show_totals(bool json, struct quire_error *err)
+struct merge_options {
+	const char *who, *machine;
+	bool json;
+};
+
+static int print_totals(const struct roster *r, bool json, struct quire_error *err)
+{
+	struct merge_totals totals;
+	int code = merge_totals(r, &totals);
+
+	if (!code && json)
+		merge_totals_json(stdout, &totals, r);
+	else if (!code)
+		code = merge_totals_text(stdout, &totals, r);
+	merge_totals_finish(&totals);
+	return code ? quire_fail(err, code, "no memory for the domains") : 0;
+}
+
+static int show_totals(const struct merge_options *opt, struct quire_error *err)
 {
 	struct roster roster = { .warn = warn };
-	struct merge_totals totals;
-	int code = roster_find_machines(&roster, NULL, err);
+	int code = roster_find_machines(&roster, opt->machine, err);
 
 	if (!code)
-		code = roster_find_vms(&roster, false, false, err);
-	if (!code) {
-		merge_totals(&roster, &totals);
-		if (json)
-			merge_totals_json(stdout, &totals);
-		else
-			merge_totals_text(stdout, &totals);
-	}
+		code = roster_find_vms(&roster, opt->machine != NULL, false, err);
+	if (!code)
+		code = print_totals(&roster, opt->json, err);
 	roster_finish(&roster);
 	return code ? QUIRE_STATUS_HOST : 0;
 }
-
-struct merge_options {
-	const char *who;
-	bool json;
-};
 
 static int parse_options(int argc, char **argv, struct merge_options *opt, struct quire_error *err)
 {
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },
 		{ "who", required_argument, NULL, 'w' },
+		{ "machine", required_argument, NULL, 'm' },
 		{ 0 },
 	};
 	int c;
@@ -390,13 +400,15 @@ static int parse_options(int argc, char **argv, struct merge_options *opt, struc
 		if (c == '?')
 			return quire_fail(err, -EINVAL, "%s: unknown option, or its value is "
 					  "missing; see quire help merge", argv[optind - 1]);
-		if (c == 'j')
-			opt->json = true;
-		else
-			opt->who = optarg;
+		switch (c) {
+		case 'j': opt->json = true; break;
+		case 'm': opt->machine = optarg; break;
+		case 'w': opt->who = optarg; break;
+		}
 	}
-	if (opt->json && (opt->who || optind < argc))
-		return quire_fail(err, -EINVAL, "--json is for the totals, without anything else");
+	if ((opt->json || opt->machine) && (opt->who || optind < argc))
+		return quire_fail(err, -EINVAL, "%s is for the totals, without anything else",
+				  opt->json ? "--json" : "--machine");
 	if (opt->who && argc - optind != 1)
 		return quire_fail(err, -EINVAL, "--who takes a VM and one page's number: "
 				  "quire merge --who VM GFN");
@@ -405,13 +417,13 @@ static int parse_options(int argc, char **argv, struct merge_options *opt, struc
 
 static int run(int argc, char **argv, struct quire_error *err)
 {
-	struct merge_options opt = { NULL, false };
+	struct merge_options opt = { 0 };
 
 	if (parse_options(argc, argv, &opt, err))
 		return QUIRE_STATUS_USAGE;
 	if (opt.who)
 		return merge_who(opt.who, argv[optind], err);
-	return optind < argc ? act(argc - optind, argv + optind, err) : show_totals(opt.json, err);
+	return optind < argc ? act(argc - optind, argv + optind, err) : show_totals(&opt, err);
 }
 
 int cmd_merge(int argc, char **argv)

@@ -97,6 +97,7 @@ check '... and is obeyed' is "$(member merge_mode "$vm-alone")" off
 check 'a page that nobody shares' fails 1 "$quire" merge --who "$vm-alone" 0
 check '... is said to be what it is' grep -qE ' is (private|absent), nobody shares it' "$dir/err"
 check 'totals' "$quire" merge
+check '... with a line for the domain of the copies' grep -qE "^([^ ]+ +)?$(member domain "$vm-1") +2 +[0-9]+ " <("$quire" merge)
 check '... as JSON, whose reasons add up' awk -F '[:,]' '
 	/"private_pages"/ { private = $2 }
 	/"reason_.*_pages"/ { sum += $2 }
