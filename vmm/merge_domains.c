@@ -57,7 +57,7 @@ static const char *owner_of(const struct merge_domain *domain, const struct rost
 static void put_head(struct table *t, const struct roster *r)
 {
 	static const char *const number[] = {
-		"VMS", "SHARED", "SHARING", "SAVED", "WAITING", "LOOKUPS", "PROMOTED", "DIFFERED",
+		"VMS", "SHARED", "SHARING", "SAVED", "WAITING", "LOOKUPS", "PROMOTED",
 		"NO MEMORY", "INDEX", "STORE",
 	};
 
@@ -85,7 +85,6 @@ static void put_row(struct table *t, const struct merge_domain *domain, const st
 	table_cell(t, "%" PRIu64, d->hints);
 	table_cell(t, "%" PRIu64, d->lookups);
 	table_cell(t, "%" PRIu64, d->promotions);
-	table_cell(t, "%" PRIu64, d->differs);
 	table_cell(t, "%" PRIu64, d->no_memory);
 	table_cell(t, "%s", size_text(d->index_bytes));
 	table_cell(t, "%s", size_text(d->store_bytes));
@@ -125,7 +124,6 @@ static void put_object(struct json *json, const struct merge_domain *domain, con
 	json_number(json, "waiting_pages", d->hints);
 	json_number(json, "lookup_pages", d->lookups);
 	json_number(json, "promoted_pages", d->promotions);
-	json_number(json, "differed_pages", d->differs);
 	json_number(json, "no_memory_pages", d->no_memory);
 	json_number(json, "index_metadata_bytes", d->index_bytes);
 	json_number(json, "store_metadata_bytes", d->store_bytes);
