@@ -86,6 +86,7 @@ struct keeper {
 	int link;			/* [t] to the machine, or -1 */
 	bool unasked;			/* [t] not all that is noted as unique was looked up there */
 	struct merge_msg msg;		/* [t] */
+	uint32_t news_waiting;		/* [t] in the machine, when it answered last */
 	struct merge_frame *news;	/* [t] */
 	size_t nr_news, news_room;	/* [t] the latter [a] */
 

@@ -115,13 +115,14 @@ static inline void lab_always(struct lab_vm *vm, gfn_t gfn, uint64_t nr, bool on
 	pthread_mutex_unlock(&vm->log_lock);
 }
 
-static inline void lab_tables(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg)
+static inline bool lab_tables(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg)
 {
 	struct lab_vm *vm = ctx;
 
 	for (gfn_t g = 0; g < vm->nr; g++)
 		if (__atomic_load_n(&vm->table[g], __ATOMIC_RELAXED))
 			each(arg, g);
+	return true;
 }
 
 static inline int lab_join(void *ctx, int fd)

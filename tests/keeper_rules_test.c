@@ -132,6 +132,18 @@ static void test_grace(void)
 	end(1);
 }
 
+/* What was written before anybody watched is quiet if it is not written in the epoch. */
+static void test_first_pass(void)
+{
+	start(2, small);
+	for (unsigned int v = 0; v < 2; v++) {
+		write_all(&vm[v], 0, 100, 1000, 1);
+		lab_pass(&vm[v], 1);
+	}
+	is_hex(lab_pages(&vm[1], PG_SHARED), 100, "the first pass shares what it finds");
+	end(2);
+}
+
 /* ---- nothing is forgotten ---- */
 
 static enum keeper_mode next_mode;
@@ -364,6 +376,7 @@ int main(int argc, char **argv)
 	(void)tap_seed(argc, argv);
 	lab_catch_segv();
 	test_grace();
+	test_first_pass();
 	test_idle();
 	test_backing_off();
 	test_hot_slot();

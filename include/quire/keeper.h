@@ -44,8 +44,9 @@ struct keeper_config {
 	/* Give the machine one end of a connection (merge_protocol.h); the callee owns fd.  0, or
 	 * -ENOTCONN: there is no machine now, ask again later.  NULL: there never is one. */
 	int (*join)(void *ctx, int fd);
-	/* Call each for every frame that is known to hold guest page tables now.  May be NULL. */
-	void (*page_tables)(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg);
+	/* Call each for every frame that is known to hold guest page tables now.  False: nothing is
+	 * known so far, ask again soon.  May be NULL. */
+	bool (*page_tables)(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg);
 	void (*thread_start)(void *ctx);	/* first thing in the thread; may be NULL */
 	void *ctx;
 	uint64_t (*hash)(const void *page);	/* for tests; NULL: XXH3, 64 bits */
