@@ -541,24 +541,24 @@ quire_cpu_ns() {
 	echo $(($(quire_sum keeper_cpu_ns) + $(cpu_ns "$(quire_pid)")))
 }
 
-quire_start() {		# scenario, [workload...] instead of hold for the first guest
-	local i workload which=$1
+quire_start() {		# scenario, [guests, workload... instead of hold for so many of them]
+	local i workload which=$1 others=${2:-0}
 	scenario "$1"
-	shift
+	shift $(($# > 1 ? 2 : 1))
 	"$warm" $((guests * pages * 2 / 256))
 	for ((i = 1; i <= guests; i++)); do
-		workload=(hold)
-		[ $i -eq 1 ] && [ $# -gt 0 ] && workload=("$@")
+		workload=(hold seconds=500)
+		[ $i -le "$others" ] && workload=("$@")
 		# shellcheck disable=SC2046
 		timeout 600 "$quire" run --machine="$address" --name="merge-$i" --domain=bench --merge=off \
 			--balloon=off --hugepages=${QUIRE_HUGE:-never} -m $((pages / 256 + 64))M "$quill" \
-			"${workload[0]}" $(quill_content "$which") "${workload[@]:1}" seconds=500 \
+			"${workload[0]}" $(quill_content "$which") "${workload[@]:1}" \
 			>"$dir/quire.$i" 2>&1 </dev/null &
 		launchers+=($!)
 		names+=("merge-$i")
 	done
 	for ((i = 1; i <= guests; i++)); do
-		until grep -q ready "$dir/quire.$i"; do
+		until grep -qs ready "$dir/quire.$i"; do
 			kill -0 "${launchers[i - 1]}" 2>/dev/null || {
 				cat "$dir/quire.$i" >&2
 				return 1
@@ -602,6 +602,38 @@ quire_watch() {		# key, command that takes the time...
 	echo "quire: $(tail -1 "$dir/quire.$key") $key"
 }
 
+# Seconds until 500 pages, that change in both guests and are equal again, are merged once more.  churn's
+# writes wait while the guest is paused, and come all at once when it goes on.
+quire_detect() {		# key
+	local i
+	if quire_start idle 2 churn rate=25 seconds=20 settle=400; then
+		"$quire" pause "${names[@]}"
+		quire_merge "$1 begins"
+		nap $((2 * delay))
+		"$quire" resume "${names[@]}"
+		for ((i = 1; i <= guests; i++)); do
+			until grep -q writes= "$dir/quire.$i"; do nap 0.01; done
+		done
+		"$quire" pause "${names[@]}"
+		python3 - "$quire" "$address" $((delay + 5)) >>"$dir/quire.$1" <<'END'
+import json, subprocess, sys, time
+def private():
+    stat = subprocess.run([sys.argv[1], "stat", "--machine=" + sys.argv[2], "--json"], capture_output=True)
+    return sum(vm["state_private_pages"] for vm in json.loads(stat.stdout)["vms"])
+start = last = time.monotonic()
+first = least = private()
+while time.monotonic() < start + float(sys.argv[3]):
+    time.sleep(0.05)
+    now = private()
+    if now < least:
+        least, last = now, time.monotonic()
+print("detect_s=%.2f merged_again=%d" % (last - start, first - least))
+END
+		echo "quire: $(tail -1 "$dir/quire.$1") $1"
+	fi
+	quire_dismiss
+}
+
 quire_metadata() {
 	local bytes
 	bytes=$(quire_sum keeper_metadata_bytes merge_metadata_bytes)
@@ -631,8 +663,9 @@ quire_scenario() {	# a b c idle
 	fi
 	quire_dismiss
 	[ "$1" = idle ] || return
+	quire_detect 'scenario=d detect'
 	# e and f: the guest that writes says itself what its writes took.
-	if quire_start idle churn "rate=$((pages / 100))"; then
+	if quire_start idle 1 churn "rate=$((pages / 100))" seconds=500; then
 		quire_merge 'scenario=e begins'
 		quire_watch 'scenario=e churn=new' nap 8
 	fi
