@@ -21,8 +21,9 @@ static const struct gfn_range lab_ranges[] = { { 0, 32 }, { 48, LAB_PAGES } };
 static struct lab {
 	uint8_t ram[LAB_PAGES * 4096];
 	struct bus bus;
-	unsigned int interrupts, interrupts_seen;
-	atomic_uint wakes;	/* by a vCPU and the main loop, under no lock */
+	atomic_uint interrupts;
+	unsigned int interrupts_seen;
+	atomic_uint wakes;	/* both: by a vCPU and the main loop, under no lock */
 	int write_error;	/* what writes fail with; 0: they do not */
 	unsigned int held;	/* ranges */
 	int hold_error;
@@ -87,9 +88,10 @@ static inline void lab_interrupt(void *ctx)
 /* Has there been an interrupt since last asked? */
 static inline bool lab_interrupted(void)
 {
-	bool new = lab.interrupts != lab.interrupts_seen;
+	unsigned int now = lab.interrupts;
+	bool new = now != lab.interrupts_seen;
 
-	lab.interrupts_seen = lab.interrupts;
+	lab.interrupts_seen = now;
 	return new;
 }
 
