@@ -16,17 +16,7 @@ start() {
 	shift 2
 	"$quire" run --name="$name" --timeout=100 "$@" "$quill" idle 90 >/dev/null 2>"$dir/run-err" </dev/null &
 	runs+=($!)
-	for _ in $(seq 300); do
-		"$quire" stat "$last" >/dev/null 2>&1 && return
-		kill -0 "${runs[-1]}" 2>/dev/null || break
-		sleep 0.05
-	done
-	if [ "$n" -eq 0 ] && grep -q userfaultfd "$dir/run-err"; then
-		echo "1..0 # SKIP $(head -n 1 "$dir/run-err")"
-		exit 0
-	fi
-	echo "Bail out! $last does not start: $(cat "$dir/run-err")"
-	exit 1
+	started $! "$dir/run-err" "$quire" stat "$last"
 }
 
 # member NAME VM: from its counters
