@@ -24,14 +24,15 @@ member() {
 	"$quire" stat --json "$2" | sed -n "/\"vms\"/,\$s/^ *\"$1\": \"\{0,1\}\([^\",]*\)\"\{0,1\},\{0,1\}\$/\1/p"
 }
 
-# Page tables are seen by the second pass after a second or so.
+# Page tables are seen by the second pass after a second or so.  Of a guest without equals, whose page
+# tables cannot be merged before.
 has_page_tables() {
 	for _ in $(seq 40); do
-		"$quire" merge now "$vm-1" >/dev/null || return
-		[ "$(member reason_page_table_pages "$vm-1")" -gt 0 ] && return
+		"$quire" merge now "$vm-alone" >/dev/null || return
+		[ "$(member reason_page_table_pages "$vm-alone")" -gt 0 ] && return
 		sleep 0.1
 	done
-	"$quire" stat "$vm-1"
+	"$quire" stat "$vm-alone"
 	return 1
 }
 
