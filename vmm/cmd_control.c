@@ -10,6 +10,7 @@
 #include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <quire/abi.h>
 #include "cmd.h"
@@ -46,7 +47,14 @@ const char resume_usage[] =
 /* A VM that ends has one second for its vCPUs and one for the reader of its output. */
 #define GONE_S 10
 
-/* The connection hangs up when the VM has ended. */
+/* A pidfd of the VM is readable when it has ended; without one, the connection, a little early. */
+static int process_of(int fd)
+{
+	struct ucred cred;
+
+	return ctl_peer(fd, &cred) < 0 ? -1 : (int)syscall(SYS_pidfd_open, cred.pid, 0);
+}
+
 static int wait_gone(int fd, struct quire_error *err)
 {
 	uint64_t deadline_ns = monotonic_ns() + GONE_S * 1000000000ULL, now;
@@ -78,14 +86,17 @@ static bool comes_to_pause(int fd)
 
 static int command_one(const char *vm, unsigned int op, struct quire_error *err)
 {
-	int fd = ctl_connect(vm, err), code;
+	int fd = ctl_connect(vm, err), process, code;
 	struct quire_error why;
 
 	if (fd < 0)
 		return fd;
+	process = op == CTL_STOP ? process_of(fd) : -1;
 	code = ctl_command(fd, op, &why);
 	if (!code && op == CTL_STOP)
-		code = wait_gone(fd, &why);
+		code = wait_gone(process >= 0 ? process : fd, &why);
+	if (process >= 0)
+		close(process);
 	if (code == -ETIMEDOUT && op == CTL_PAUSE && comes_to_pause(fd))
 		code = 0;
 	close(fd);

@@ -62,8 +62,7 @@ static int parse_options(int argc, char **argv, struct walk_options *opt, struct
 		case 'f': opt->access.fetch = true; break;
 		case 'u': opt->access.user = true; break;
 		default:
-			return quire_fail(err, -EINVAL, "%s: unknown option, or its value is "
-					  "missing; see quire help walk", argv[optind - 1]);
+			return unknown_option(argv, err);
 		}
 	}
 	if (opt->access.write && opt->access.fetch)

@@ -35,17 +35,7 @@ start() {
 	"$quire" run --machine="$machine" --name="$name" --merge=off --timeout=120 -m 64M "${options[@]}" \
 		"$quill" "$@" >"$dir/$name" 2>&1 </dev/null &
 	runs+=($!)
-	for _ in $(seq 400); do
-		grep -q "$pattern" "$dir/$name" && return
-		kill -0 "${runs[-1]}" 2>/dev/null || break
-		sleep 0.05
-	done
-	if [ "$n" -eq 0 ] && grep -q userfaultfd "$dir/$name"; then
-		echo "1..0 # SKIP $(head -n 1 "$dir/$name")"
-		exit 0
-	fi
-	echo "Bail out! $name does not start: $(cat "$dir/$name")"
-	exit 1
+	started $! "$dir/$name" grep -q "$pattern" "$dir/$name"
 }
 
 # member NAME [VM]: of the machine, or of a VM

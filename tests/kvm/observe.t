@@ -25,17 +25,7 @@ start() {
 		>"$dir/console" 2>"$dir/run-err" </dev/null &
 	run=$!
 	runs=("$run")
-	for _ in $(seq 300); do
-		"$quire" map "$vm" >/dev/null 2>&1 && return
-		kill -0 "$run" 2>/dev/null || break
-		sleep 0.05
-	done
-	if [ "$n" -eq 0 ] && grep -q userfaultfd "$dir/run-err"; then
-		echo "1..0 # SKIP $(head -n 1 "$dir/run-err")"
-		exit 0
-	fi
-	echo "Bail out! the guest does not run: $(head -n 1 "$dir/run-err")"
-	exit 1
+	started "$run" "$dir/run-err" "$quire" map "$vm"
 }
 
 # Wait for the guest to end by itself.

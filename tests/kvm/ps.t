@@ -24,17 +24,7 @@ start() {
 	"$quire" run --name="$name" --timeout=120 --stats="$dir/$name.stats" "${options[@]}" \
 		"$quill" "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
 	runs[$name]=$!
-	for _ in $(seq 300); do
-		"$quire" stat "$name" >/dev/null 2>&1 && return
-		kill -0 "${runs[$name]}" 2>/dev/null || break
-		sleep 0.05
-	done
-	if [ "$n" -eq 0 ] && grep -q userfaultfd "$dir/$name.err"; then
-		echo "1..0 # SKIP $(head -n 1 "$dir/$name.err")"
-		exit 0
-	fi
-	echo "Bail out! the guest does not run: $(head -n 1 "$dir/$name.err")"
-	exit 1
+	started $! "$dir/$name.err" "$quire" stat "$name"
 }
 
 # reap NAME: wait for its end; the status is in $status
