@@ -122,8 +122,8 @@ void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t
 /* Send the runs of a block away, one at a time, splitting its leaf if that is worth it. */
 void scan_commit(struct keeper *k, struct block_work *work);
 
-/* Make what is away private (shared) or absent (zero), as far as credits go.  False: not all;
- * *some says whether anything. */
+/* Make what is away private (shared) or, when off, absent (zero), as far as credits go.  False: not
+ * all; *some says whether anything. */
 bool scan_unmerge(struct keeper *k, bool *some);
 
 /* news.c.  Connect if we are not; false: there is no machine now. */

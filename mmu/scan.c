@@ -396,8 +396,8 @@ static uint64_t undo_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_stat
 
 bool scan_unmerge(struct keeper *k, bool *some)
 {
+	bool all = true, zeroes = k->obeyed == KEEPER_OFF;
 	struct gmem *gm = k->gm;
-	bool all = true;
 
 	*some = false;
 
@@ -408,7 +408,7 @@ bool scan_unmerge(struct keeper *k, bool *some)
 
 			lock(&gm->lock);
 			nr = stage2_linear_run(gm->s2, at, min_u64(at + 64, gm->ram[r].end), &page);
-			if (page.state == PG_SHARED || page.state == PG_ZERO) {
+			if (page.state == PG_SHARED || (page.state == PG_ZERO && zeroes)) {
 				undone = undo_run(gm, at, nr, page.state);
 				all &= undone != 0;
 				*some |= undone != 0;

@@ -267,6 +267,8 @@ static void set_mode(unsigned int v, enum keeper_mode mode)
 
 static void test_modes(void)
 {
+	uint64_t zeroes;
+
 	lab_machine_open(MEMORY);
 	vm[0] = vm[1] = plain("a");
 	vm[0].mode = vm[1].mode = KEEPER_ZERO;
@@ -288,6 +290,18 @@ static void test_modes(void)
 	lab_rounds(vm, 2, ROUNDS);
 	check(2, "then on");
 	is_hex(lab_pages(&vm[0], PG_SHARED), 400, "then on: all that can be");
+	zeroes = lab_pages(&vm[0], PG_ZERO);
+	set_mode(0, KEEPER_ZERO);
+	lab_pass(&vm[0], 2);
+	is_hex(lab_pages(&vm[0], PG_SHARED), 0, "zero again: nothing else is shared");
+	ok(zeroes >= 100 && lab_pages(&vm[0], PG_ZERO) == zeroes,
+	   "zero again: the %lu pages of zeroes stay", (long)zeroes);
+	is_hex(lab_reason(&vm[0], KEEPER_UNIQUE), 400, "zero again: the others are looked at");
+	ok(lab_adds_up(&vm[0]) && lab_all_right(&vm[0], false), "zero again: and all is right");
+	ok(lab_eventually(lab_references_agree, vm, 2), "zero again: references are back");
+	set_mode(0, KEEPER_ON);
+	lab_rounds(vm, 2, ROUNDS);
+	check(2, "on again");
 	set_mode(0, KEEPER_OFF);
 	lab_pass(&vm[0], 1);
 	is_hex(lab_pages(&vm[0], PG_SHARED) + lab_pages(&vm[0], PG_ZERO), 0, "off: nothing is shared");
@@ -327,7 +341,7 @@ static void test_late_news(void)
 /* ---- credits ---- */
 
 /* Un-sharing goes as far as memory does. */
-static void test_off_without_credits(void)
+static void test_unsharing_without_credits(enum keeper_mode mode, const char *what)
 {
 	uint64_t left, hog = 0;
 
@@ -344,10 +358,10 @@ static void test_off_without_credits(void)
 	lab_vm_start(&vm[2]);
 	while (lab_state().free_pages > lab_state().min_pages + 64 && hog < 2000)
 		lab_write(&vm[2], hog, 1000 + (uint32_t)hog, true), hog++;
-	set_mode(0, KEEPER_OFF);
+	set_mode(0, mode);
 	lab_pass(&vm[0], 1);
 	left = lab_pages(&vm[0], PG_SHARED);
-	ok(left > 500 && left < 900, "off, and memory for few: %lu pages stay shared", (long)left);
+	ok(left > 500 && left < 900, "%s, and memory for few: %lu pages stay shared", what, (long)left);
 	ok(lab_all_right(&vm[0], false), "and are right");
 	gmem_drop(vm[2].gm, 0, hog, NULL);
 	memset(vm[2].content, 0, vm[2].nr * sizeof(*vm[2].content));
@@ -383,6 +397,7 @@ int main(int argc, char **argv)
 	test_modes();
 	test_late_news();
 	test_all_of_ram();
-	test_off_without_credits();
+	test_unsharing_without_credits(KEEPER_OFF, "off");
+	test_unsharing_without_credits(KEEPER_ZERO, "zero");
 	return tap_done();
 }
