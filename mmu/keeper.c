@@ -433,6 +433,7 @@ static void run_pass(struct keeper *k, bool wanted)
 			collapse_some(k, &k->slot[i]);
 	}
 	hear_news(k);
+	scan_relax(k, pass);
 	count_watched(k);
 	k->calm = k->stir ? 0 : k->calm < MAX_CALM ? k->calm + 1 : MAX_CALM;
 	keeper_add(&k->stats.full_scans, 1);

@@ -116,6 +116,9 @@ uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *wr
 /* What was looked at last may still be on its way: wait for it. */
 void scan_finish(struct keeper *k);
 
+/* What has stayed away for long will back off less. */
+void scan_relax(struct keeper *k, uint64_t pass);
+
 /* Append a page, in order of gfn, to the runs of a block. */
 void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t pfn);
 
