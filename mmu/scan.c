@@ -438,11 +438,20 @@ void scan_relax(struct keeper *k, uint64_t pass)
 	gm->any_backoff = false;
 	unlock(&gm->lock);
 	for (unsigned int r = 0; r < gm->config.nr_ram && any; r++)
-		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end; at += QUIRE_BLOCK_PAGES) {
+		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
+			gfn_t end = min_u64(align_down(at, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES,
+					    gm->ram[r].end);
+			struct stage2_page page;
+			uint64_t nr;
+
 			lock(&gm->lock);
-			gm->any_backoff |= relax_some(gm, at, min_u64(at + QUIRE_BLOCK_PAGES,
-								      gm->ram[r].end), pass);
+			nr = stage2_linear_run(gm->s2, at, gm->ram[r].end, &page);
+			if (page.state != PG_ABSENT) {
+				gm->any_backoff |= relax_some(gm, at, end, pass);
+				nr = end - at;
+			}
 			unlock(&gm->lock);
+			at += nr;
 		}
 }
 
