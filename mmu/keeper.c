@@ -436,11 +436,24 @@ static void join(struct keeper *k)
 	k->unasked = false;
 }
 
-static void run_pass(struct keeper *k)
+/* What this mode does not allow.  Credits come in batches: it is over when none came. */
+static void unmerge(struct keeper *k)
+{
+	bool some;
+
+	for (unsigned int idle = 0; !scan_unmerge(k, &some) && idle < 2 && !is_interrupted(k);
+	     idle = some ? 0 : idle + 1)
+		rest(k, CREDITS_NS, true);
+}
+
+/* wanted: the mode is new, or somebody waits. */
+static void run_pass(struct keeper *k, bool wanted)
 {
 	uint64_t pass = begin_pass(k);
 
 	k->stir = 0;
+	if (wanted && k->obeyed == KEEPER_ZERO)
+		unmerge(k);
 	join(k);
 	mark_tables(k);
 	if (watch_all(k, pass)) {
@@ -456,6 +469,7 @@ static void run_pass(struct keeper *k)
 			collapse_some(k, &k->slot[i]);
 	}
 	hear_news(k);
+	scan_relax(k, pass);
 	count_watched(k);
 	k->calm = k->stir ? 0 : k->calm < MAX_CALM ? k->calm + 1 : MAX_CALM;
 	keeper_add(&k->stats.full_scans, 1);
@@ -465,14 +479,10 @@ static void run_pass(struct keeper *k)
 static void stop_sharing(struct keeper *k)
 {
 	uint64_t pass = begin_pass(k);
-	bool some;
 
 	for (unsigned int i = 0; i < k->nr_slots; i++)
 		unwatch(k, &k->slot[i]);
-	/* Credits come in batches.  It is over when none came. */
-	for (unsigned int idle = 0; !scan_unmerge(k, &some) && idle < 2 && !is_interrupted(k);
-	     idle = some ? 0 : idle + 1)
-		rest(k, CREDITS_NS, true);
+	unmerge(k);
 	count_watched(k);
 	end_pass(k, pass);
 }
@@ -505,9 +515,10 @@ static void *keeper_main(void *arg)
 		k->config.thread_start(k->config.ctx);
 	rest(k, FIRST_NS, false);
 	while (obey(k, &changed)) {
+		changed |= is_hurried(k);
 		if (k->obeyed != KEEPER_OFF)
-			run_pass(k);
-		else if (changed || is_hurried(k))
+			run_pass(k, changed);
+		else if (changed)
 			stop_sharing(k);
 		else
 			link_take_news(k);	/* others still hear of pages that we looked up */

@@ -37,8 +37,8 @@ const char merge_usage[] =
 	"names, for all private pages why they are not merged, and each domain (docs/stats.md).\n"
 	"\n"
 	"  on, zero, off  merge equal pages, only pages of zeroes, or nothing: these VMs, by name or\n"
-	"                 pid, or all; off makes merged pages private again, as far as memory allows,\n"
-	"                 and says what became of them\n"
+	"                 pid, or all; zero and off make merged pages private again, as far as memory\n"
+	"                 allows, and say what became of them\n"
 	"  now            look at all pages that may have changed, now, twice, and on while that\n"
 	"                 gains something, and say what it gained; when it returns the passes are over\n"
 	"  --json         the totals as JSON, exact and in stable form\n"
@@ -281,32 +281,48 @@ static void set_mode(struct targets *t, enum keeper_mode mode)
 	}
 }
 
-static uint64_t merged_pages(const struct vm_info *info)
+/* Pages that are merged and shall not be in this mode. */
+static uint64_t undue_pages(const struct vm_info *info, enum keeper_mode mode)
 {
-	return stats_state_pages(info, "shared") + stats_state_pages(info, "zero");
+	return stats_state_pages(info, "shared") +
+	       (mode == KEEPER_OFF ? stats_state_pages(info, "zero") : 0);
 }
 
-static void switch_off(struct targets *t)
+/* Of all that are there; how many these are. */
+static unsigned int count_undue(const struct targets *t, enum keeper_mode mode, uint64_t *undone,
+				uint64_t *left)
 {
-	uint64_t left = 0, undone = 0;
 	unsigned int vms = 0;
 
-	set_mode(t, KEEPER_OFF);
-	pass(t);
+	*undone = *left = 0;
 	for (unsigned int i = 0; i < t->nr; i++) {
 		const struct target *vm = &t->vm[i];
-		uint64_t was = merged_pages(&vm->start), is = merged_pages(&vm->now);
+		uint64_t was = undue_pages(&vm->start, mode), is = undue_pages(&vm->now, mode);
 
 		if (vm->fd < 0)
 			continue;
 		vms++;
-		left += is;
-		undone += was - min_u64(is, was);
+		*left += is;
+		*undone += was - min_u64(is, was);
 	}
-	if (!vms) {
+	return vms;
+}
+
+/* To off, or to zero, of which there is something to say only if anything was shared. */
+static void switch_down(struct targets *t, enum keeper_mode mode)
+{
+	uint64_t left, undone;
+	unsigned int vms;
+
+	set_mode(t, mode);
+	count_undue(t, mode, &undone, &left);
+	if (mode == KEEPER_OFF || left)
+		pass(t);
+	vms = count_undue(t, mode, &undone, &left);
+	if (!vms)
 		say_nobody(t);
+	if (!vms || (mode != KEEPER_OFF && !undone && !left))
 		return;
-	}
 	printf("made %" PRIu64 " pages (%s) private again\n", undone,
 	       size_text(undone * QUIRE_PAGE_SIZE));
 	if (left)
@@ -340,10 +356,10 @@ static int act(int argc, char **argv, struct quire_error *err)
 	code = argc > 1 ? find_named(&t, (unsigned int)argc - 1, argv + 1, err) : find_all(&t, err);
 	if (!code && action == ACTION_NOW)
 		merge_now(&t);
-	else if (!code && action == ACTION_OFF)
-		switch_off(&t);
+	else if (!code && action == ACTION_ON)
+		set_mode(&t, KEEPER_ON);
 	else if (!code)
-		set_mode(&t, action == ACTION_ON ? KEEPER_ON : KEEPER_ZERO);
+		switch_down(&t, action == ACTION_OFF ? KEEPER_OFF : KEEPER_ZERO);
 	finish(&t);
 	return code ? QUIRE_STATUS_HOST : t.status;
 }
