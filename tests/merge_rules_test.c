@@ -87,6 +87,43 @@ static void test_bounds(void)
 	end(&s);
 }
 
+/* A VM that held much ends: others are served while its frames come back. */
+static void test_large_end(void)
+{
+	uint64_t pages = 20 * MERGE_BATCH, before, between;
+	unsigned int rounds = 0;
+	struct scene s;
+
+	begin(&s, GIB_PAGES);
+	merge_vm_open(&s.lab, s.control, &a, "d", pages);
+	merge_vm_open(&s.lab, s.control, &b, "d", pages);
+	for (uint64_t gfn = 0; gfn < pages; gfn += MERGE_BATCH) {
+		merge_begin(&a, MERGE_LOOKUP, 0);
+		for (uint64_t g = gfn; g < gfn + MERGE_BATCH; g++)
+			merge_add(&a, g | MERGE_PUBLISH, g);
+		merge_say(&s.lab, &a, NULL);
+	}
+	merge_look(&s.lab, &b, 1, 7);
+	before = store_pages(&s);
+	is_hex(before, pages, "a VM holds many frames");
+	close(a.merge);
+	a.merge = -1;
+	lab_finish_vm(&a.vm);
+	machine_serve(s.lab.m);
+	between = store_pages(&s);
+	ok(between && between < before, "after one round %lu of them are not back", (long)between);
+	is_hex(lab_state(&s.lab).nr_vms, 1, "but the VM is gone");
+	is_hex(machine_timeout_ms(s.lab.m), 0, "and the machine has more to do");
+	is_hex(lab_state(&s.lab).resident_pages, between, "what is not back counts as resident");
+	ok(MERGE_IS_FRAME(merge_look(&s.lab, &b, 1, pages - 1)), "they are still found");
+	for (; store_pages(&s) > 2 && rounds < 100; rounds++)
+		machine_serve(s.lab.m);
+	is_hex(store_pages(&s), 2, "at last only what another holds is left");
+	merge_vm_close(&s.lab, &b);
+	is_hex(store_pages(&s), 0, "and then nothing");
+	end(&s);
+}
+
 /* A RAM file has holes where there is no RAM, so it may be larger than what was promised. */
 static void test_large_file(void)
 {
@@ -261,6 +298,7 @@ int main(void)
 	tap_init();
 	test_no_memory();
 	test_bounds();
+	test_large_end();
 	test_large_file();
 	test_crimes();
 	test_death();

@@ -217,34 +217,64 @@ const char *domain_drop(struct member *m, const struct merge_msg *ask)
 	return fault;
 }
 
-static void put_all(struct member *m, unsigned int segment, struct garbage *g)
-{
-	uint32_t touched = m->domain->store.segment[segment].touched;
-
-	for (uint32_t i = 0; i < touched && m->nr_frames; i++)
-		if (m->refs[segment][i])
-			put(m, segment * MERGE_SEGMENT_FRAMES + i, m->refs[segment][i], g);
-	table_unmap(m->refs[segment], refs_bytes);
-}
-
 void domain_leave(struct member *m)
 {
-	struct garbage garbage = { .nr = 0 };
-	struct domain *d;
+	struct domain *d = m->domain;
 
-	if (!m)
-		return;
-	d = m->domain;
-	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
-		if (m->refs[i])
-			put_all(m, i, &garbage);
-	collect(d, &garbage);
-	assert(!m->references && !m->nr_frames);
-	d->slot[m->slot] = NULL;
-	d->nr_members--;
 	table_unmap(m->hint_of, m->nr_gfns * sizeof(*m->hint_of));
 	free(m->news);
+	m->hint_of = NULL;
+	m->news = NULL;
+	m->news_at = m->nr_news = m->news_capacity = 0;
+	m->nr_gfns = m->nr_hints = 0;
+	d->nr_members--;
+	d->nr_leaving++;
+}
+
+/* The first frame from `frame` on to which m may have references. */
+static uint32_t next_segment(const struct member *m, uint32_t frame)
+{
+	while (frame < MERGE_MAX_FRAMES &&
+	       (!m->refs[frame_segment(frame)] ||
+		frame_index(frame) >= m->domain->store.segment[frame_segment(frame)].touched))
+		frame = (frame_segment(frame) + 1) * MERGE_SEGMENT_FRAMES;
+	return frame;
+}
+
+static void finish(struct member *m)
+{
+	struct domain *d = m->domain;
+
+	assert(!m->references && !m->nr_frames);
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
+		table_unmap(m->refs[i], refs_bytes);
+	d->slot[m->slot] = NULL;
+	d->nr_leaving--;
 	free(m);
+}
+
+bool domain_give_back(struct member *m, uint32_t frames)
+{
+	struct garbage garbage = { .nr = 0 };
+	uint32_t at = m->left;
+
+	while (m->nr_frames && frames) {
+		uint32_t refs;
+
+		at = next_segment(m, at);
+		refs = m->refs[frame_segment(at)][frame_index(at)];
+		if (refs) {
+			put(m, at, refs, &garbage);
+			frames--;
+		}
+		at++;
+	}
+	collect(m->domain, &garbage);
+	m->left = at;
+	if (m->nr_frames)
+		return false;
+	finish(m);
+	return true;
 }
 
 uint64_t domain_index_bytes(const struct domain *d)

@@ -20,7 +20,7 @@
  * than pages (two hashes of the same tag aside, which only costs a comparison).
  *
  * References.  Each is counted twice: for its frame (store) and for its frame and member (refs),
- * so that a VM can give back only what it holds, and its end gives back just that.
+ * so that a VM can give back only what it holds, and its end gives back just that, a part at a time.
  *
  * What a malicious VM can cost: for each page of RAM that it promised, a frame held, a hint, and
  * one of the news; and as many entries of the index, which are dropped when it is gone.
@@ -35,6 +35,7 @@
 #define DOMAIN_PIECE 32u
 
 struct member {
+	TAILQ_ENTRY(member) in_leaving;	/* the machine's, after domain_leave() */
 	struct domain *domain;
 	uint32_t slot;
 	int ram;			/* read-only; its owner's */
@@ -43,7 +44,8 @@ struct member {
 	uint64_t max_frames;		/* that it may hold references to: a packet more */
 	uint64_t references, nr_frames;	/* held: all, and distinct */
 	uint64_t nr_hints;		/* hint_of that are not 0 */
-	uint32_t *hint_of;		/* by gfn */
+	uint32_t *hint_of;		/* by gfn; NULL: it has left */
+	uint32_t left;			/* ... and gave back all that it held below this frame */
 	uint32_t *refs[MERGE_MAX_SEGMENTS]; /* by index of frame; NULL: none yet */
 	struct merge_frame *news;	/* [news_at, nr_news) wait */
 	uint32_t news_at, nr_news, news_capacity;
@@ -55,7 +57,7 @@ struct domain {
 	struct store store;
 	struct index index;
 	struct member **slot;
-	uint32_t nr_slots, nr_members;
+	uint32_t nr_slots, nr_members, nr_leaving;
 	uint32_t id;
 	uint32_t vm;			/* of a domain without a name: whose it is */
 	char name[MACHINE_NAME_MAX + 1];
@@ -75,8 +77,14 @@ void domain_destroy(struct domain *d);
  */
 struct member *domain_join(struct domain *d, int ram, uint64_t nr_gfns, uint64_t promised);
 
-/* The VM is dead: its references are given back.  NULL is fine. */
+/* The VM is dead: nobody finds its pages any more.  What it held is still to be given back. */
 void domain_leave(struct member *m);
+
+/*
+ * Give back what a member that has left held, at most so many frames of it: to free a million takes
+ * the kernel most of a second.  True: that was all, and m is gone.
+ */
+bool domain_give_back(struct member *m, uint32_t frames);
 
 /*
  * Each returns NULL, or which rule the request broke, and may then have been done in part.  ask

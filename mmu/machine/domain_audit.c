@@ -83,7 +83,7 @@ void domain_audit(const struct domain *d,
 {
 	struct audit a = { .d = d, .expect = expect, .ctx = ctx };
 	uint64_t hints = 0;
-	uint32_t members = 0;
+	uint32_t members = 0, leaving = 0;
 
 	index_each(&d->index, check_entry, &a);
 	for (unsigned int s = 0; s < d->store.nr_segments; s++)
@@ -93,7 +93,8 @@ void domain_audit(const struct domain *d,
 			continue;
 		audit_member(&a, d->slot[i]);
 		hints += d->slot[i]->nr_hints;
-		members++;
+		leaving += !d->slot[i]->hint_of;
+		members += d->slot[i]->hint_of != NULL;
 	}
 	expect(ctx, a.lost, 0, "index entries that lead nowhere");
 	expect(ctx, a.current < hints, false, "hints without an entry");
@@ -103,4 +104,5 @@ void domain_audit(const struct domain *d,
 	expect(ctx, d->store.references, a.references, "references");
 	expect(ctx, store_resident_frames(&d->store), a.in_use, "blocks of the store");
 	expect(ctx, d->nr_members, members, "members");
+	expect(ctx, d->nr_leaving, leaving, "members that have left");
 }

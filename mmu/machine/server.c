@@ -115,6 +115,7 @@ int machine_create(const struct machine_config *config, struct machine **out,
 	TAILQ_INIT(&m->dead_tenants);
 	TAILQ_INIT(&m->queue);
 	TAILQ_INIT(&m->merges);
+	TAILQ_INIT(&m->leaving);
 	TAILQ_INIT(&m->domains);
 	m->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (m->epoll < 0) {
@@ -157,6 +158,8 @@ void machine_destroy(struct machine *m)
 		d->store.outlived = true;
 	while (!TAILQ_EMPTY(&m->tenants))
 		tenant_end(m, TAILQ_FIRST(&m->tenants));
+	while (!TAILQ_EMPTY(&m->leaving))
+		merge_give_back(m);
 	assert(!m->ledger.committed_pages && !m->budget.used_pages);
 	assert(TAILQ_EMPTY(&m->queue) && !m->nr_clients && !m->nr_tenants);
 	assert(TAILQ_EMPTY(&m->merges) && TAILQ_EMPTY(&m->domains));
@@ -202,6 +205,8 @@ int machine_timeout_ms(const struct machine *m)
 	uint64_t next = earlier(m->queue_deadline_ns, m->stop_deadline_ns), now, ms;
 	const struct client *c;
 
+	if (!TAILQ_EMPTY(&m->leaving))
+		return 0;
 	next = earlier(earlier(next, m->accept_again_ns), m->next_balloon_ns);
 	TAILQ_FOREACH(c, &m->clients, link)
 		if (c->state == CLIENT_NEW)
@@ -301,6 +306,7 @@ int machine_serve(struct machine *m)
 	for (int i = 0; i < nr; i++)
 		dispatch(m, events[i].data.ptr);
 	merge_serve(m);
+	merge_give_back(m);
 	expire(m);
 	pressure_serve(m);
 	bury(m);

@@ -106,6 +106,7 @@ struct machine {
 	struct tenant_list queue;	/* CREDITs that wait, in order of arrival */
 	struct tenant_list merges;	/* merge connections to be read, in order of arrival */
 	TAILQ_HEAD(domain_list, domain) domains;
+	TAILQ_HEAD(member_list, member) leaving;	/* of dead VMs, with something to give back */
 	unsigned int nr_clients, nr_tenants, nr_domains;
 	uint32_t last_id, last_domain_id;
 	bool had_clients;
@@ -160,6 +161,7 @@ void merge_ready(struct machine *m, struct tenant *t);
 void merge_serve(struct machine *m);
 void merge_hang_up(struct machine *m, struct tenant *t);	/* it keeps its references */
 void merge_end(struct machine *m, struct tenant *t);		/* it is dead */
+void merge_give_back(struct machine *m);	/* some of what the dead have held */
 uint64_t merge_elsewhere(const struct machine *m, const struct tenant *t);
 
 /* server_balloon.c */

@@ -204,7 +204,9 @@ void pressure_expire(struct machine *m, uint64_t now)
 	uint64_t until = patience(m);
 	struct oom_candidate worst;
 
-	if (!head || !m->queue_deadline_ns || now < m->queue_deadline_ns)
+	/* Nobody dies while pages of a dead VM come back. */
+	if (!head || !m->queue_deadline_ns || now < m->queue_deadline_ns ||
+	    !TAILQ_EMPTY(&m->leaving))
 		return;
 	if (now >= until && balloon_may_help(m, now))
 		until = now + recall_ns(m);
