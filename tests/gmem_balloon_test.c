@@ -158,7 +158,7 @@ static void test_held(void)
 
 static atomic_bool stop;
 static atomic_ulong given[NR_PAGES];
-#define STORM_STEPS 5000		/* of each writer, at least */
+#define STORM_STEPS 2000		/* of each writer, at least */
 #define STORM_LEAD  32		/* rounds of the storm to a step of the slowest writer, at most */
 
 static uint64_t lost, found;		/* words that went with their page; that stayed */
@@ -180,7 +180,7 @@ static bool is_possible(const struct word *w, uint64_t value, unsigned long earl
 
 static void *writer(void *arg)
 {
-	uint64_t me = (uintptr_t)arg, seed = rng + me, bad = 0, value;
+	uint64_t me = (uintptr_t)arg, seed = writer_seed + me, bad = 0, value;
 	volatile uint64_t *at;
 	unsigned long early;
 	struct word *w;
@@ -193,13 +193,15 @@ static void *writer(void *arg)
 		at = (uint64_t *)hva(gfn) + me;
 		w = &word[me][gfn];
 		early = atomic_load(&given[gfn]);
-		value = *at;
+		value = look_at(at);
 		bad += !is_possible(w, value, early, atomic_load(&given[gfn]));
-		found += w->value && value == w->value && me == 0;
-		lost += w->value && !value && me == 0;
+		if (me == 0) {
+			found += w->value && value == w->value;
+			lost += w->value && !value;
+		}
 		w->value = tap_random(&seed) % 3;
 		w->before = atomic_load(&given[gfn]);
-		*at = w->value;
+		put_into(at, w->value);
 		w->after = atomic_load(&given[gfn]);
 		if (tap_random(&seed) % 64 == 0)
 			usleep(100);
@@ -278,7 +280,9 @@ static void test_storm(enum gmem_hugepages hugepages)
 	pthread_t t[WRITERS];
 
 	create(hugepages);
+	lock(&gm->lock);
 	gm->zero_reads = true;
+	unlock(&gm->lock);
 	sigaction(SIGSEGV, &action, NULL);
 	make_race_frames();
 	memset(word, 0, sizeof(word));
@@ -286,6 +290,7 @@ static void test_storm(enum gmem_hugepages hugepages)
 	memset(steps, 0, sizeof(steps));
 	in = out = odd = lost = found = 0;
 	atomic_store(&stop, false);
+	writer_seed = tap_random(&rng);
 	for (uintptr_t i = 0; i < WRITERS; i++)
 		pthread_create(&t[i], NULL, writer, (void *)i);
 	for (; (keeper_now() < deadline || fewest_steps() < STORM_STEPS) && !audits; rounds++) {

@@ -171,6 +171,21 @@ static inline void on_segv(int sig, siginfo_t *info, void *context)
 
 #define WRITERS 3
 
+static uint64_t writer_seed;	/* from rng, before there are writers */
+
+/* What the guest does is between it and the kernel: to ThreadSanitizer a new mapping is a write to it. */
+#define GUEST __attribute__((no_sanitize("thread"), noinline, unused))
+
+GUEST static uint64_t look_at(const volatile uint64_t *word)
+{
+	return *word;
+}
+
+GUEST static void put_into(volatile uint64_t *word, uint64_t value)
+{
+	*word = value;
+}
+
 /* Frames 0.. hold all pages that they can make. */
 static inline unsigned int frame_for(const uint64_t *page)
 {

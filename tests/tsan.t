@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Keeper of docs/locking.md: gmem_test, pager and all, credits_test, balloon_test, and keeper_storm_test,
-# which has all threads of a VM and a machine but for vCPUs, under ThreadSanitizer.
+# Keeper of docs/locking.md: gmem_test, pager and all, gmem_balloon_test, credits_test, balloon_test, and
+# keeper_storm_test, which has all threads of a VM and a machine but for vCPUs, under ThreadSanitizer.
 set -u
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT INT TERM
@@ -21,7 +21,7 @@ if ! $run "$dir/probe" 2>/dev/null; then
 	fi
 fi
 
-echo 1..8
+echo 1..10
 out="$dir/out"
 n=0
 failed=0
@@ -57,6 +57,8 @@ race_free() {
 }
 
 race_free gmem_test 'threads in the window, the pager and the accessors race nowhere' \
+	mmu/*.c mmu/machine/*.c
+race_free gmem_balloon_test 'who gives pages back, the pager and the guest race nowhere' \
 	mmu/*.c mmu/machine/*.c
 race_free credits_test 'threads that share credits race nowhere' mmu/machine/*.c mmu/locks.c
 race_free balloon_test 'a vCPU and the main loop race nowhere in a virtio device' \
