@@ -250,6 +250,7 @@ void gmem_stats(struct gmem *gm, struct gmem_stats *out)
 	*out = gm->stats;
 	out->mappings = gm->mappings;
 	out->max_mappings = gm->max_mappings;
+	out->orphan_pages = store_view_orphan_pages(&gm->store);
 	stage2_counters(gm->s2, &out->s2);
 	unlock(&gm->lock);
 }

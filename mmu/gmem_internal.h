@@ -32,7 +32,8 @@ struct gmem {
 	uint64_t max_mappings;		/* [I] ... that the kernel allows */
 
 	struct store_view store;	/* [g] */
-	uint8_t *note;			/* [g] by gfn: share.h */
+	uint8_t *note;			/* [g] by gfn: share.h ... */
+	bool any_backoff;		/* [g] ... of which some may say how often it was un-shared */
 	uint64_t *written;		/* [g] by gfn: changed otherwise than by the guest's writes */
 	uint32_t *dropped;		/* [g] references to give back to the machine ... */
 	uint64_t nr_dropped, dropped_room; /* [g] */

@@ -33,11 +33,14 @@
 #define MAX_CALM	2u		/* passes get 2^n times as far apart */
 #define FIRST_NS	1000000000ULL	/* before the first pass: short guests are left alone */
 #define EPOCH_NS	1000000000ULL	/* what was not written for so long is looked at */
-#define HURRIED_NS	30000000ULL	/* ... in a pass that somebody waits for */
-#define HURRIED_QUIET	4u		/* ... which ends when there was no news so often */
+#define HURRIED_NS	10000000ULL	/* ... in a pass that somebody waits for */
+#define NEWS_NS		5000000ULL	/* ... at the end of which news are asked for again and again */
+#define NEWS_QUIET	4u		/* ... until there were none so often */
 #define AIM_NS		10000000000ULL	/* for a pass */
 #define MIN_SHARE	1u		/* percent of a processor */
 #define MAX_SHARE	20u
+#define TABLES_NS	2000000ULL	/* between two questions where page tables are ... */
+#define TABLES_TRIES	100u		/* ... before the first pages are looked at */
 #define HOT_VISITS	3u
 #define MAX_REST	6u		/* 2^n passes */
 #define COLLAPSES	8u		/* blocks put together in a pass */
@@ -145,6 +148,15 @@ static void look_anew(struct keeper *k, const struct slot *s)
 	unlock(&k->gm->lock);
 }
 
+/* What was written before the watch began counts as long ago. */
+static void forget_writes(struct keeper *k, const struct slot *s)
+{
+	lock(&k->gm->lock);
+	for (gfn_t g = s->range.start; g < s->range.end; g += 64)
+		k->gm->written[g / 64] = 0;
+	unlock(&k->gm->lock);
+}
+
 /* Begin watching where it makes sense.  True if any slot has just begun. */
 static bool watch_all(struct keeper *k, uint64_t pass)
 {
@@ -159,6 +171,7 @@ static bool watch_all(struct keeper *k, uint64_t pass)
 		s->watched = !log || !log->watch(log->ctx, i, true);
 		if (!s->watched || !log)
 			continue;
+		forget_writes(k, s);
 		look_anew(k, s);
 		begun = true;
 	}
@@ -233,6 +246,18 @@ static void put_back(struct keeper *k, const struct slot *s, gfn_t from)
 	unlock(&k->gm->lock);
 }
 
+/*
+ * News during a pass, once there is a packet full: our part of what others find then goes on beside
+ * theirs, and not after it.
+ */
+static uint64_t hear_some(struct keeper *k)
+{
+	if (k->news_waiting < MERGE_BATCH)
+		return 0;
+	scan_finish(k);
+	return link_take_news(k);
+}
+
 static void visit(struct keeper *k, struct slot *s, uint64_t pass)
 {
 	gfn_t end;
@@ -248,7 +273,7 @@ static void visit(struct keeper *k, struct slot *s, uint64_t pass)
 		uint64_t cpu = cpu_ns(), nr;
 
 		end = min_u64(s->range.end, align_down(at, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
-		nr = scan_pages(k, at, end, written, pass);
+		nr = scan_pages(k, at, end, written, pass) + hear_some(k);
 		k->stir += nr;
 		keep_pace(k, nr, cpu_ns() - cpu);
 		if (is_interrupted(k)) {
@@ -276,10 +301,11 @@ static void mark_table(void *arg, gfn_t gfn)
 	k->table[k->nr_tables++] = gfn;
 }
 
-static void mark_tables(struct keeper *k)
+/* False: where they are is not known yet. */
+static bool mark_tables(struct keeper *k)
 {
 	if (!k->config.page_tables)
-		return;
+		return true;
 	lock(&k->gm->lock);
 	for (unsigned int i = 0; i < k->nr_tables; i++) {
 		uint8_t *note = &k->gm->note[k->table[i]];
@@ -289,7 +315,14 @@ static void mark_tables(struct keeper *k)
 	}
 	unlock(&k->gm->lock);
 	k->nr_tables = 0;
-	k->config.page_tables(k->config.ctx, mark_table, k);
+	return k->config.page_tables(k->config.ctx, mark_table, k);
+}
+
+/* The first time the VM may take a moment to say. */
+static void await_tables(struct keeper *k)
+{
+	for (unsigned int i = 0; i < TABLES_TRIES && !mark_tables(k) && !is_interrupted(k); i++)
+		rest(k, TABLES_NS, true);
 }
 
 /* Has every page of the block, all private, been looked at, and none been shared of late? */
@@ -386,9 +419,9 @@ static void hear_news(struct keeper *k)
 	unsigned int quiet = 0;
 	size_t nr;
 
-	while ((nr = link_take_news(k)) || (is_hurried(k) && ++quiet < HURRIED_QUIET)) {
+	while ((nr = link_take_news(k)) || (is_hurried(k) && ++quiet < NEWS_QUIET)) {
 		k->stir += nr;
-		if (!rest(k, HURRIED_NS / 6, true))
+		if (nr < MERGE_BATCH && !rest(k, NEWS_NS, true))
 			return;
 	}
 }
@@ -403,15 +436,31 @@ static void join(struct keeper *k)
 	k->unasked = false;
 }
 
-static void run_pass(struct keeper *k)
+/* What this mode does not allow.  Credits come in batches: it is over when none came. */
+static void unmerge(struct keeper *k)
+{
+	bool some;
+
+	for (unsigned int idle = 0; !scan_unmerge(k, &some) && idle < 2 && !is_interrupted(k);
+	     idle = some ? 0 : idle + 1)
+		rest(k, CREDITS_NS, true);
+}
+
+/* wanted: the mode is new, or somebody waits. */
+static void run_pass(struct keeper *k, bool wanted)
 {
 	uint64_t pass = begin_pass(k);
 
 	k->stir = 0;
+	if (wanted && k->obeyed == KEEPER_ZERO)
+		unmerge(k);
 	join(k);
 	mark_tables(k);
-	if (watch_all(k, pass) && !rest(k, EPOCH_NS, false))
-		rest(k, HURRIED_NS, true);
+	if (watch_all(k, pass)) {
+		if (!rest(k, EPOCH_NS, false))
+			rest(k, HURRIED_NS, true);
+		await_tables(k);
+	}
 	set_share(k);
 	for (unsigned int i = 0; i < k->nr_slots; i++) {
 		if (k->slot[i].watched)
@@ -420,6 +469,7 @@ static void run_pass(struct keeper *k)
 			collapse_some(k, &k->slot[i]);
 	}
 	hear_news(k);
+	scan_relax(k, pass);
 	count_watched(k);
 	k->calm = k->stir ? 0 : k->calm < MAX_CALM ? k->calm + 1 : MAX_CALM;
 	keeper_add(&k->stats.full_scans, 1);
@@ -429,14 +479,10 @@ static void run_pass(struct keeper *k)
 static void stop_sharing(struct keeper *k)
 {
 	uint64_t pass = begin_pass(k);
-	bool some;
 
 	for (unsigned int i = 0; i < k->nr_slots; i++)
 		unwatch(k, &k->slot[i]);
-	/* Credits come in batches.  It is over when none came. */
-	for (unsigned int idle = 0; !scan_unmerge(k, &some) && idle < 2 && !is_interrupted(k);
-	     idle = some ? 0 : idle + 1)
-		rest(k, CREDITS_NS, true);
+	unmerge(k);
 	count_watched(k);
 	end_pass(k, pass);
 }
@@ -469,9 +515,10 @@ static void *keeper_main(void *arg)
 		k->config.thread_start(k->config.ctx);
 	rest(k, FIRST_NS, false);
 	while (obey(k, &changed)) {
+		changed |= is_hurried(k);
 		if (k->obeyed != KEEPER_OFF)
-			run_pass(k);
-		else if (changed || is_hurried(k))
+			run_pass(k, changed);
+		else if (changed)
 			stop_sharing(k);
 		else
 			link_take_news(k);	/* others still hear of pages that we looked up */

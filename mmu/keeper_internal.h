@@ -86,6 +86,7 @@ struct keeper {
 	int link;			/* [t] to the machine, or -1 */
 	bool unasked;			/* [t] not all that is noted as unique was looked up there */
 	struct merge_msg msg;		/* [t] */
+	uint32_t news_waiting;		/* [t] in the machine, when it answered last */
 	struct merge_frame *news;	/* [t] */
 	size_t nr_news, news_room;	/* [t] the latter [a] */
 
@@ -116,14 +117,17 @@ uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *wr
 /* What was looked at last may still be on its way: wait for it. */
 void scan_finish(struct keeper *k);
 
+/* What has stayed away for long will back off less. */
+void scan_relax(struct keeper *k, uint64_t pass);
+
 /* Append a page, in order of gfn, to the runs of a block. */
 void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t pfn);
 
 /* Send the runs of a block away, one at a time, splitting its leaf if that is worth it. */
 void scan_commit(struct keeper *k, struct block_work *work);
 
-/* Make what is away private (shared) or absent (zero), as far as credits go.  False: not all;
- * *some says whether anything. */
+/* Make what is away private (shared) or, when off, absent (zero), as far as credits go.  False: not
+ * all; *some says whether anything. */
 bool scan_unmerge(struct keeper *k, bool *some);
 
 /* news.c.  Connect if we are not; false: there is no machine now. */

@@ -15,7 +15,7 @@
  *   LOCK_UART     the serial port's registers (vmm/dev_uart.c)
  *   LOCK_KEEPER   what the keeper is asked for (mmu/keeper.c)
  *   LOCK_VIRTIO   a virtio device's registers and queues (vmm/virtio.h)
- *   LOCK_VIRTIO_STATE  its interrupt; what it publishes (vmm/virtio_mmio.c, vmm/dev_balloon.c)
+ *   LOCK_VIRTIO_STATE  what it publishes (vmm/dev_balloon.c)
  *   LOCK_GMEM     stage 2, every change to the window, gmem's counters (mmu/gmem.c)
  *   LOCK_CREDITS  page credits at hand, and who waits for more (mmu/machine/credits.c)
  *   LOCK_CONSOLE  the console's output buffer (vmm/console.c)

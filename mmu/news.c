@@ -36,6 +36,7 @@ void link_lose(struct keeper *k)
 	if (k->link >= 0)
 		close(k->link);
 	k->link = -1;
+	k->news_waiting = 0;
 	k->unasked = true;
 	__atomic_store_n(&k->stats.joined, 0, __ATOMIC_RELAXED);
 	lock(&k->gm->lock);
@@ -73,6 +74,7 @@ void link_receive(struct keeper *k, struct flight *f)
 		return;
 	}
 	f->nr_answers = k->msg.nr;
+	k->news_waiting = k->msg.arg;
 	for (unsigned int i = 0; i < f->nr_answers; i++)
 		f->answer[i] = k->msg.frame[i].frame;
 }
@@ -195,7 +197,8 @@ static bool collect(struct keeper *k)
 			give_back(k, frame, nr);
 			return false;
 		}
-	} while (msg->arg);
+		k->news_waiting = msg->arg;
+	} while (k->news_waiting);
 	return true;
 }
 

@@ -8,7 +8,8 @@
  *   written since the last visit      volatile: not now
  *   new, or volatile and quiet since  a candidate
  *   unique                            passed over: it has been looked up, and has not changed
- *   backing off                       a candidate in one pass of 2^n, if it was broken n times
+ *   backing off                       a candidate in one pass of 2^n, if it was broken n times; once it
+ *                                     stays away for so long, n falls by one (scan_relax)
  *   kept huge                         a candidate in one pass of KEPT_PASSES
  *   no mapping or frame was left      a candidate when there is room
  *   page table                        never
@@ -380,6 +381,80 @@ uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *wr
 	return c->nr;
 }
 
+/* ---- backing off less ---- */
+
+static bool is_away(const struct gmem *gm, gfn_t gfn)
+{
+	struct stage2_page page;
+
+	stage2_lookup(gm->s2, gfn, &page);
+	return page.state == PG_SHARED || page.state == PG_ZERO;
+}
+
+/*
+ * The turn of a page comes once in as many passes as it backs off.  Who is still away then, not broken
+ * since the turn before, was left alone for so long, and backs off half as long from now on.
+ */
+static void relax(uint8_t *note)
+{
+	if (*note & NOTE_RESTED)
+		*note = (uint8_t)(*note - (1u << NOTE_BACKOFF_SHIFT));
+	else
+		*note |= NOTE_RESTED;
+}
+
+/* Those of [start, end) whose turn it is.  False: none of them backs off at all. */
+static bool relax_some(struct gmem *gm, gfn_t start, gfn_t end, uint64_t pass)
+{
+	const uint64_t levels = NOTE_BACKOFF_MASK * (UINT64_MAX / 0xff);
+	bool any = false;
+
+	for (gfn_t g = start; g < end; g++) {
+		unsigned int backoff = note_backoff(gm->note[g]);
+		uint64_t eight;
+
+		/* Most never were un-shared: eight at a time. */
+		if (g % sizeof(eight) == 0 && g + sizeof(eight) <= end) {
+			memcpy(&eight, gm->note + g, sizeof(eight));
+			if (!(eight & levels)) {
+				g += sizeof(eight) - 1;
+				continue;
+			}
+		}
+		any |= backoff > 0;
+		if (backoff && is_turn(g, pass, backoff) && is_away(gm, g))
+			relax(&gm->note[g]);
+	}
+	return any;
+}
+
+void scan_relax(struct keeper *k, uint64_t pass)
+{
+	struct gmem *gm = k->gm;
+	bool any;
+
+	lock(&gm->lock);
+	any = gm->any_backoff;
+	gm->any_backoff = false;
+	unlock(&gm->lock);
+	for (unsigned int r = 0; r < gm->config.nr_ram && any; r++)
+		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
+			gfn_t end = min_u64(align_down(at, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES,
+					    gm->ram[r].end);
+			struct stage2_page page;
+			uint64_t nr;
+
+			lock(&gm->lock);
+			nr = stage2_linear_run(gm->s2, at, gm->ram[r].end, &page);
+			if (page.state != PG_ABSENT) {
+				gm->any_backoff |= relax_some(gm, at, end, pass);
+				nr = end - at;
+			}
+			unlock(&gm->lock);
+			at += nr;
+		}
+}
+
 /* ---- undoing ---- */
 
 /* One linear run that is away.  How much of it, from the first page on, came home. */
@@ -396,8 +471,8 @@ static uint64_t undo_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_stat
 
 bool scan_unmerge(struct keeper *k, bool *some)
 {
+	bool all = true, zeroes = k->obeyed == KEEPER_OFF;
 	struct gmem *gm = k->gm;
-	bool all = true;
 
 	*some = false;
 
@@ -408,7 +483,7 @@ bool scan_unmerge(struct keeper *k, bool *some)
 
 			lock(&gm->lock);
 			nr = stage2_linear_run(gm->s2, at, min_u64(at + 64, gm->ram[r].end), &page);
-			if (page.state == PG_SHARED || page.state == PG_ZERO) {
+			if (page.state == PG_SHARED || (page.state == PG_ZERO && zeroes)) {
 				undone = undo_run(gm, at, nr, page.state);
 				all &= undone != 0;
 				*some |= undone != 0;

@@ -468,6 +468,7 @@ static void note_broken(struct gmem *gm, gfn_t gfn, uint64_t nr)
 		backoff = backoff < MAX_BACKOFF ? backoff + 1 : backoff;
 		gm->note[gfn + i] = (uint8_t)(backoff << NOTE_BACKOFF_SHIFT | KEEPER_BACKING_OFF);
 	}
+	gm->any_backoff |= nr > 0;
 }
 
 int share_forget(struct gmem *gm, gfn_t gfn, uint64_t nr)

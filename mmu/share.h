@@ -14,6 +14,7 @@
 #define NOTE_REASON_MASK   0x07u	/* enum keeper_reason */
 #define NOTE_BACKOFF_SHIFT 3
 #define NOTE_BACKOFF_MASK  0x78u	/* how often it was un-shared soon after it was shared */
+#define NOTE_RESTED	   0x80u	/* was away when its turn came (scan.c), and has not been broken since */
 
 static inline unsigned int note_reason(uint8_t note)
 {

@@ -59,6 +59,8 @@ void store_view_orphan(struct store_view *v);
  * page away may not close files (sandbox), and runs on their way to a frame are not counted yet.
  */
 void store_view_sweep(struct store_view *v);
+
+/* How many of our pages are in orphans: a machine that comes will not count their frames. */
 uint64_t store_view_orphan_pages(const struct store_view *v);
 
 #endif

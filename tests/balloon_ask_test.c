@@ -10,10 +10,10 @@ static void target(void)
 
 	start(0, 3);
 	generation = reg(R_GENERATION);
-	ok(!balloon_set_target(r.balloon, 10) && lab.edges == 1 && reg(R_ISR) == 2,
+	ok(!balloon_set_target(r.balloon, 10) && lab.interrupts == 1 && reg(R_ISR) == 2,
 	   "a target interrupts the driver");
 	ok(reg(R_GENERATION) != generation && config(TARGET) == 10, "which reads it");
-	ok(!balloon_set_target(r.balloon, 10) && lab.edges == 1, "the same again does not");
+	ok(!balloon_set_target(r.balloon, 10) && lab.interrupts == 1, "the same again does not");
 	ok(balloon_set_target(r.balloon, 49) == -EINVAL && config(TARGET) == 10,
 	   "more than all of RAM is refused");
 	set_reg(R_CONFIG + ACTUAL, 7);
@@ -165,8 +165,8 @@ static void hints(void)
 	ok(balloon_hint_start(r.balloon) == -EPERM && config(CMD_ID) == 0,
 	   "a round needs the dirty log");
 	r.armed = true;
-	lab.edges = 0;
-	ok(!balloon_hint_start(r.balloon) && config(CMD_ID) == 2 && lab.edges == 1 &&
+	lab.interrupts = 0;
+	ok(!balloon_hint_start(r.balloon) && config(CMD_ID) == 2 && lab.interrupts == 1 &&
 	   hinting() == BALLOON_HINT_ASKED, "a round is a command id, and an interrupt");
 	hint(20, 2);
 	did("", "a hint before the id is repeated says nothing");
@@ -220,7 +220,7 @@ static void notifications(void)
 	did("", "its notification");
 	balloon_tick(r.balloon);
 	did("I20+1 ", "is the main loop's to serve");
-	ok(lab.line, "with an interrupt");
+	ok(lab_interrupted(), "with an interrupt");
 	set_reg(R_STATUS, 0);
 	is_hex(r.announced, 0, "a reset takes that back");
 }

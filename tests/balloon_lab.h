@@ -115,7 +115,7 @@ static inline void create(bool async)
 		},
 		.base = LAB_BASE, .stats_period_ns = 1000000000, .now_ns = now_ns,
 		.async_inflate = async, .async_report = async,
-		.set_irq = lab_set_irq, .arm = on_arm, .wake = lab_wake,
+		.interrupt = lab_interrupt, .arm = on_arm, .wake = lab_wake,
 	};
 
 	balloon_destroy(r.balloon);
@@ -139,7 +139,7 @@ static inline void drive(uint64_t features, unsigned int queues)
 		if (queues & (1u << n))
 			queue[n] = lab_queue(n, 64, 2 * n);
 	lab_driver_ok();
-	lab.edges = 0;
+	lab.interrupts = lab.interrupts_seen = 0;
 }
 
 static inline void start(uint64_t features, unsigned int queues)

@@ -9,6 +9,7 @@
  * under way since.
  */
 #include <errno.h>
+#include <limits.h>
 #include "share_lab.h"
 
 static uint64_t pages_in(enum page_state state)
@@ -157,7 +158,11 @@ static void test_held(void)
 
 static atomic_bool stop;
 static atomic_ulong given[NR_PAGES];
+#define STORM_STEPS 5000		/* of each writer, at least */
+#define STORM_LEAD  32		/* rounds of the storm to a step of the slowest writer, at most */
+
 static uint64_t lost, found;		/* words that went with their page; that stayed */
+static atomic_ulong steps[WRITERS];
 
 struct word {
 	uint64_t value;
@@ -175,15 +180,20 @@ static bool is_possible(const struct word *w, uint64_t value, unsigned long earl
 
 static void *writer(void *arg)
 {
-	uint64_t me = (uintptr_t)arg, seed = rng + me, bad = 0;
+	uint64_t me = (uintptr_t)arg, seed = rng + me, bad = 0, value;
+	volatile uint64_t *at;
+	unsigned long early;
+	struct word *w;
+	gfn_t gfn = 0;
 
 	while (!atomic_load(&stop)) {
-		gfn_t gfn = tap_random(&seed) % STORM_PAGES;
-		volatile uint64_t *at = (uint64_t *)hva(gfn) + me;
-		struct word *w = &word[me][gfn];
-		unsigned long early = atomic_load(&given[gfn]);
-		uint64_t value = *at;
-
+		/* Sometimes the same page at once: the storm may be faster than we come back to others. */
+		if (tap_random(&seed) % 4)
+			gfn = tap_random(&seed) % STORM_PAGES;
+		at = (uint64_t *)hva(gfn) + me;
+		w = &word[me][gfn];
+		early = atomic_load(&given[gfn]);
+		value = *at;
 		bad += !is_possible(w, value, early, atomic_load(&given[gfn]));
 		found += w->value && value == w->value && me == 0;
 		lost += w->value && !value && me == 0;
@@ -193,6 +203,7 @@ static void *writer(void *arg)
 		w->after = atomic_load(&given[gfn]);
 		if (tap_random(&seed) % 64 == 0)
 			usleep(100);
+		atomic_fetch_add(&steps[me], 1);
 	}
 	return (void *)bad;
 }
@@ -249,6 +260,15 @@ static void disturb(void)
 	}
 }
 
+static unsigned long fewest_steps(void)
+{
+	unsigned long fewest = ULONG_MAX;
+
+	for (unsigned int i = 0; i < WRITERS; i++)
+		fewest = min_u64(fewest, atomic_load(&steps[i]));
+	return fewest;
+}
+
 static void test_storm(enum gmem_hugepages hugepages)
 {
 	const char *mode = hugepages == GMEM_HUGE_AUTO ? "auto" : "never";
@@ -263,11 +283,14 @@ static void test_storm(enum gmem_hugepages hugepages)
 	make_race_frames();
 	memset(word, 0, sizeof(word));
 	memset(given, 0, sizeof(given));
+	memset(steps, 0, sizeof(steps));
 	in = out = odd = lost = found = 0;
 	atomic_store(&stop, false);
 	for (uintptr_t i = 0; i < WRITERS; i++)
 		pthread_create(&t[i], NULL, writer, (void *)i);
-	for (; keeper_now() < deadline && !audits; rounds++) {
+	for (; (keeper_now() < deadline || fewest_steps() < STORM_STEPS) && !audits; rounds++) {
+		while (rounds > STORM_LEAD * (fewest_steps() + 1))
+			usleep(100);	/* on a busy machine the writers get their turn */
 		disturb();
 		if (rounds % 64 == 0)
 			audits += gmem_audit(gm, describe, NULL);

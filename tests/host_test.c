@@ -29,7 +29,9 @@ static void capabilities(void)
 	   "and the line names it and the kernel that has it: %s", err.text);
 	ok(needs(KVM_CAP_SYNC_REGS, false, NULL) == -EOPNOTSUPP, "register sets are checked");
 	ok(needs(KVM_CAP_PIT2, true, NULL) == -EOPNOTSUPP, "a PIT is needed with an irqchip");
-	ok(!needs(KVM_CAP_PIT2, false, NULL), "and not without");
+	ok(needs(KVM_CAP_IRQFD, true, NULL) == -EOPNOTSUPP, "and a descriptor for interrupts");
+	ok(!needs(KVM_CAP_PIT2, false, NULL) && !needs(KVM_CAP_IRQFD, false, NULL),
+	   "and not without");
 }
 
 static struct kvm_cpuid2 *host_table(void)

@@ -115,13 +115,14 @@ static inline void lab_always(struct lab_vm *vm, gfn_t gfn, uint64_t nr, bool on
 	pthread_mutex_unlock(&vm->log_lock);
 }
 
-static inline void lab_tables(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg)
+static inline bool lab_tables(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg)
 {
 	struct lab_vm *vm = ctx;
 
 	for (gfn_t g = 0; g < vm->nr; g++)
 		if (__atomic_load_n(&vm->table[g], __ATOMIC_RELAXED))
 			each(arg, g);
+	return true;
 }
 
 static inline int lab_join(void *ctx, int fd)
@@ -443,12 +444,7 @@ static inline enum page_state lab_page_state(struct lab_vm *vm, gfn_t gfn)
 
 static inline uint64_t lab_orphans(struct lab_vm *vm)
 {
-	uint64_t pages;
-
-	lock(&vm->gm->lock);
-	pages = store_view_orphan_pages(&vm->gm->store);
-	unlock(&vm->gm->lock);
-	return pages;
+	return lab_stats(vm).orphan_pages;
 }
 
 /* Each private page has one reason, and is paid for; so is the reserve, and nothing else. */

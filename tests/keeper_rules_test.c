@@ -73,6 +73,85 @@ static void test_backing_off(void)
 	end(2);
 }
 
+static unsigned int level(struct lab_vm *v, gfn_t gfn)
+{
+	unsigned int backoff;
+
+	lock(&v->gm->lock);
+	backoff = note_backoff(v->gm->note[gfn]);
+	unlock(&v->gm->lock);
+	return backoff;
+}
+
+static bool is_away(struct lab_vm *v, gfn_t gfn)
+{
+	return lab_page_state(v, gfn) == PG_SHARED || lab_page_state(v, gfn) == PG_ZERO;
+}
+
+/* Break the page whenever it is away, until it backs off for 2^n passes. */
+static void break_often(struct lab_vm *v, gfn_t gfn, unsigned int n)
+{
+	uint32_t content = v->content[gfn];
+
+	for (unsigned int i = 0; i < 100 && level(v, gfn) < n; i++) {
+		if (is_away(v, gfn)) {
+			lab_write(v, gfn, 12345, true);
+			lab_write(v, gfn, content, true);
+		}
+		lab_pass(v, 1);
+	}
+}
+
+/* How many passes until the page backs off less; it is left alone. */
+static unsigned int passes_to_relax(struct lab_vm *v, gfn_t gfn)
+{
+	unsigned int was = level(v, gfn), passes = 0;
+
+	while (level(v, gfn) == was && passes < 100) {
+		lab_pass(v, 1);
+		passes++;
+	}
+	return level(v, gfn) == was - 1 ? passes : 0;
+}
+
+/* What stays away is forgiven, step by step, and no sooner than it would have been shared again. */
+static void test_backing_off_less(void)
+{
+	static const gfn_t page[] = { 7, 40 };	/* shared, zero */
+	unsigned int passes;
+
+	start(2, small);
+	for (unsigned int v = 0; v < 2; v++) {
+		write_all(&vm[v], 0, 32, 100, 1);
+		write_all(&vm[v], 40, 8, 0, 0);
+	}
+	lab_rounds(vm, 2, 4);
+	for (unsigned int i = 0; i < ARRAY_SIZE(page); i++) {
+		gfn_t gfn = page[i];
+
+		break_often(&vm[0], gfn, 3);
+		is_hex(level(&vm[0], gfn), 3, "page %lu was broken three times", (long)gfn);
+		lab_always(&vm[0], gfn, 1, true);
+		lab_pass(&vm[0], 20);
+		lab_always(&vm[0], gfn, 1, false);
+		is_hex(level(&vm[0], gfn), 3, "who goes on writing it gains nothing by waiting");
+		for (passes = 0; !is_away(&vm[0], gfn) && passes < 16; passes++)
+			lab_pass(&vm[0], 1);
+		ok(is_away(&vm[0], gfn) && level(&vm[0], gfn) == 3, "that it is away again changes nothing");
+		passes = passes_to_relax(&vm[0], gfn);
+		ok(passes >= 8 && passes <= 16, "it backs off less after %u passes", passes);
+		is_hex(passes_to_relax(&vm[0], gfn), 4, "... again after 4");
+		is_hex(passes_to_relax(&vm[0], gfn), 2, "... and 2");
+		is_hex(level(&vm[0], gfn), 0, "then it is like any other");
+		break_often(&vm[0], gfn, 1);
+		is_hex(level(&vm[0], gfn), 1, "broken once more it starts anew");
+	}
+	lab_pass(&vm[0], 20);
+	ok(!vm[0].gm->any_backoff, "in the end nobody backs off");
+	is_hex(lab_pages(&vm[0], PG_SHARED), 32, "and all is shared");
+	end(2);
+}
+
 /* An idle VM costs a question a slot. */
 static void test_idle(void)
 {
@@ -130,6 +209,18 @@ static void test_grace(void)
 	is_hex(vm[0].watches + lab_keeper(&vm[0]).pages_scanned + keeper_passes_done(vm[0].k), 0,
 	       "a VM that has just begun is left alone");
 	end(1);
+}
+
+/* What was written before anybody watched is quiet if it is not written in the epoch. */
+static void test_first_pass(void)
+{
+	start(2, small);
+	for (unsigned int v = 0; v < 2; v++) {
+		write_all(&vm[v], 0, 100, 1000, 1);
+		lab_pass(&vm[v], 1);
+	}
+	is_hex(lab_pages(&vm[1], PG_SHARED), 100, "the first pass shares what it finds");
+	end(2);
 }
 
 /* ---- nothing is forgotten ---- */
@@ -364,8 +455,10 @@ int main(int argc, char **argv)
 	(void)tap_seed(argc, argv);
 	lab_catch_segv();
 	test_grace();
+	test_first_pass();
 	test_idle();
 	test_backing_off();
+	test_backing_off_less();
 	test_hot_slot();
 	test_interrupted();
 	test_written_while_off();

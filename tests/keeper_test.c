@@ -267,6 +267,8 @@ static void set_mode(unsigned int v, enum keeper_mode mode)
 
 static void test_modes(void)
 {
+	uint64_t zeroes;
+
 	lab_machine_open(MEMORY);
 	vm[0] = vm[1] = plain("a");
 	vm[0].mode = vm[1].mode = KEEPER_ZERO;
@@ -288,6 +290,18 @@ static void test_modes(void)
 	lab_rounds(vm, 2, ROUNDS);
 	check(2, "then on");
 	is_hex(lab_pages(&vm[0], PG_SHARED), 400, "then on: all that can be");
+	zeroes = lab_pages(&vm[0], PG_ZERO);
+	set_mode(0, KEEPER_ZERO);
+	lab_pass(&vm[0], 2);
+	is_hex(lab_pages(&vm[0], PG_SHARED), 0, "zero again: nothing else is shared");
+	ok(zeroes >= 100 && lab_pages(&vm[0], PG_ZERO) == zeroes,
+	   "zero again: the %lu pages of zeroes stay", (long)zeroes);
+	is_hex(lab_reason(&vm[0], KEEPER_UNIQUE), 400, "zero again: the others are looked at");
+	ok(lab_adds_up(&vm[0]) && lab_all_right(&vm[0], false), "zero again: and all is right");
+	ok(lab_eventually(lab_references_agree, vm, 2), "zero again: references are back");
+	set_mode(0, KEEPER_ON);
+	lab_rounds(vm, 2, ROUNDS);
+	check(2, "on again");
 	set_mode(0, KEEPER_OFF);
 	lab_pass(&vm[0], 1);
 	is_hex(lab_pages(&vm[0], PG_SHARED) + lab_pages(&vm[0], PG_ZERO), 0, "off: nothing is shared");
@@ -324,10 +338,52 @@ static void test_late_news(void)
 	end(3);
 }
 
+/* ---- orphans ---- */
+
+/* Pages of a dead machine's frames that no other VM has any more: a VM publishes them all the same. */
+static void test_lone_orphans(void)
+{
+	lab_machine_open(MEMORY);
+	for (unsigned int v = 0; v < 3; v++)
+		vm[v] = plain("a");
+	start(2);
+	for (unsigned int v = 0; v < 2; v++)
+		write_all(&vm[v], 0, 40, 100, 1);
+	write_all(&vm[0], 40, 5, 500, 1);
+	lab_rounds(vm, 2, ROUNDS);
+	is_hex(lab_pages(&vm[0], PG_SHARED), 40, "two VMs share 40 pages");
+	is_hex(lab_orphans(&vm[0]), 0, "with frames of a machine that is there");
+	lab_machine_die();
+	lab_vm_end(&vm[1]);
+	vm[1].k = NULL;
+	lab_pass(&vm[0], 1);
+	is_hex(lab_orphans(&vm[0]), 40, "machine and partner are gone: the VM says what no machine counts");
+	lab_write(&vm[0], 0, 900, true);
+	is_hex(lab_orphans(&vm[0]), 39, "but for what was written");
+	lab_machine_open(MEMORY);
+	lab_vm_readmit(&vm[0]);
+	lab_pass(&vm[0], 3);
+	is_hex(lab_orphans(&vm[0]), 0, "a new machine has them");
+	is_hex(lab_pages(&vm[0], PG_SHARED), 39, "all of them are shared, with nobody");
+	is_hex(lab_state().store_pages, 39, "they are its frames");
+	is_hex(lab_state().store_references, 39, "with one reference each");
+	ok(lab_all_right(&vm[0], false) && lab_adds_up(&vm[0]), "every byte is right, and all adds up");
+	lab_vm_start(&vm[2]);
+	write_all(&vm[2], 1, 39, 101, 1);
+	lab_pass(&vm[2], 3);
+	is_hex(lab_pages(&vm[2], PG_SHARED), 39, "and who comes with the same shares them at once");
+	is_hex(lab_state().store_pages, 39, "no frame is made for that");
+	ok(lab_all_right(&vm[2], false) && lab_eventually(lab_references_agree, vm, 3),
+	   "all is right, and references are what entries name");
+	lab_vm_end(&vm[0]);
+	lab_vm_end(&vm[2]);
+	lab_machine_close();
+}
+
 /* ---- credits ---- */
 
 /* Un-sharing goes as far as memory does. */
-static void test_off_without_credits(void)
+static void test_unsharing_without_credits(enum keeper_mode mode, const char *what)
 {
 	uint64_t left, hog = 0;
 
@@ -344,10 +400,10 @@ static void test_off_without_credits(void)
 	lab_vm_start(&vm[2]);
 	while (lab_state().free_pages > lab_state().min_pages + 64 && hog < 2000)
 		lab_write(&vm[2], hog, 1000 + (uint32_t)hog, true), hog++;
-	set_mode(0, KEEPER_OFF);
+	set_mode(0, mode);
 	lab_pass(&vm[0], 1);
 	left = lab_pages(&vm[0], PG_SHARED);
-	ok(left > 500 && left < 900, "off, and memory for few: %lu pages stay shared", (long)left);
+	ok(left > 500 && left < 900, "%s, and memory for few: %lu pages stay shared", what, (long)left);
 	ok(lab_all_right(&vm[0], false), "and are right");
 	gmem_drop(vm[2].gm, 0, hog, NULL);
 	memset(vm[2].content, 0, vm[2].nr * sizeof(*vm[2].content));
@@ -382,7 +438,9 @@ int main(int argc, char **argv)
 	test_domains();
 	test_modes();
 	test_late_news();
+	test_lone_orphans();
 	test_all_of_ram();
-	test_off_without_credits();
+	test_unsharing_without_credits(KEEPER_OFF, "off");
+	test_unsharing_without_credits(KEEPER_ZERO, "zero");
 	return tap_done();
 }

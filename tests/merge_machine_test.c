@@ -1,60 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Equal pages, between VMs that say whatever the test wants: every promise of
- * mmu/machine/merge_protocol.h, kept and broken.  After each step the machine recomputes all of its
- * sums: references, frames, hints, blocks, budget.
+ * Equal pages, between VMs that keep to mmu/machine/merge_protocol.h: which get a frame, who hears
+ * of it, who pays; and the calls with which VM and operator ask.  After each step the machine
+ * recomputes all of its sums: references, frames, hints, blocks, budget.
  */
 #include <pthread.h>
 #include <stdatomic.h>
 #include "../mmu/machine/client.h"
 #include "../mmu/machine/credits.h"
-#include "machine_lab_tap.h"
-#include "merge_lab.h"
-
-#define PAGES 1024
-
-static struct merge_vm a, b, c;
-
-struct scene {
-	unsigned int fds;
-	struct lab lab;
-	int control;
-};
-
-static void begin(struct scene *s, uint64_t memory)
-{
-	s->fds = open_fds();
-	lab_open_plain(&s->lab, memory, OVERCOMMIT_ALWAYS);
-	s->control = lab_connect(&s->lab);
-}
-
-static void end(struct scene *s)
-{
-	close(s->control);
-	lab_step(&s->lab);
-	lab_close(&s->lab, s->fds);
-}
-
-static uint64_t store_pages(struct scene *s)
-{
-	return lab_state(&s->lab).store_pages;
-}
-
-/* One domain of two VMs; the first has its page looked up. */
-static void begin_pair(struct scene *s)
-{
-	begin(s, GIB_PAGES);
-	merge_vm_open(&s->lab, s->control, &a, "d", PAGES);
-	merge_vm_open(&s->lab, s->control, &b, "d", PAGES);
-}
-
-static void end_pair(struct scene *s)
-{
-	merge_vm_close(&s->lab, &a);
-	merge_vm_close(&s->lab, &b);
-	is_hex(store_pages(s), 0, "when all have ended, so have their frames");
-	end(s);
-}
+#include "merge_scene.h"
 
 static bool frame_is(struct scene *s, struct merge_vm *v, uint32_t frame, uint64_t gfn)
 {
@@ -154,7 +108,7 @@ static void test_one_vm(void)
 static void test_stale_hints(void)
 {
 	struct scene s;
-	uint32_t frame;
+	uint32_t frame, lie;
 
 	begin_pair(&s);
 	merge_fill(&a, 8, 6);
@@ -175,11 +129,13 @@ static void test_stale_hints(void)
 	merge_fill(&a, 4, 8);
 	merge_fill(&b, 3, 80);
 	merge_look(&s.lab, &b, 3, 9);
-	is_hex(merge_look(&s.lab, &a, 4, 9), MERGE_UNIQUE, "a hash that lies finds no partner");
-	is_hex(store_pages(&s), 1, "and makes no frame");
-	is_hex(merge_look(&s.lab, &b, 3, 9), MERGE_UNIQUE, "other bytes: the newer takes its place");
-	merge_fill(&a, 7, 80);
-	ok(MERGE_IS_FRAME(merge_look(&s.lab, &a, 7, 9)), "and is found");
+	lie = merge_look(&s.lab, &a, 4, 9);
+	ok(MERGE_IS_FRAME(lie) && frame_is(&s, &a, lie, 4),
+	   "a hash that lies: the frame has the bytes of who asked last");
+	is_hex(merge_get_news(&s.lab, &b), 1, "the other hears of it");
+	is_hex(b.msg.frame[0].frame, lie, "and sees by itself that it differs");
+	is_hex(store_pages(&s), 2, "so a lie costs a frame, in the place of a page");
+	is_hex(merge_look(&s.lab, &b, 3, 9), lie, "and a comparison each time it is told");
 	merge_fill(&b, 30, 2);
 	is_hex(merge_look(&s.lab, &b, 30, 2), frame, "a page with a frame's hash gets the frame");
 	is_hex(merge_look(&s.lab, &a, 7, 2), frame, "unseen: comparing is the VM's part");
@@ -197,10 +153,12 @@ static void test_truncated(void)
 
 	begin_pair(&s);
 	merge_look(&s.lab, &a, 1000, 6);
+	merge_look(&s.lab, &b, 1001, 7);
 	if (ftruncate(a.vm.ram, 4096))
 		abort();
-	is_hex(merge_look(&s.lab, &b, 1000, 6), MERGE_UNIQUE,
-	       "a RAM file that was truncated has no equal pages");
+	is_hex(merge_look(&s.lab, &a, 1001, 7), MERGE_UNIQUE,
+	       "of a RAM file that was truncated no frames are made");
+	ok(MERGE_IS_FRAME(merge_look(&s.lab, &b, 1000, 6)), "though what it said stands");
 	merge_begin(&a, MERGE_LOOKUP, 0);
 	merge_add(&a, 900 | MERGE_PUBLISH, 8);
 	merge_say(&s.lab, &a, NULL);
@@ -262,7 +220,7 @@ static void test_publish(void)
 	frame = merge_look(&s.lab, &a, 10 | MERGE_PUBLISH, 30);
 	ok(MERGE_IS_FRAME(frame) && frame_is(&s, &a, frame, 10),
 	   "published also if a hint lies, with its own bytes");
-	is_hex(merge_get_news(&s.lab, &b), 0, "which is no news for the other");
+	is_hex(merge_get_news(&s.lab, &b), 1, "which the other is told of, and compares");
 	merge_begin(&a, MERGE_LOOKUP, 2);
 	merge_add(&a, 700 | MERGE_PUBLISH, 1234);
 	merge_say(&s.lab, &a, NULL);
@@ -270,42 +228,43 @@ static void test_publish(void)
 	end_pair(&s);
 }
 
-/* Whole blocks, with gaps and duplicates: contiguous pages have contiguous frames. */
+/* Whole blocks, with gaps: contiguous pages have contiguous frames. */
 static void test_runs(void)
 {
 	unsigned int wrong = 0, matched = 0;
+	uint32_t frame[MERGE_BATCH];
 	struct scene s;
-	uint32_t base;
 
 	begin_pair(&s);
 	for (uint64_t gfn = 0; gfn < MERGE_BATCH; gfn++) {
 		merge_fill(&a, gfn, 5000 + gfn);
-		merge_fill(&b, 300 + gfn, gfn % 100 == 99 ? gfn : 5000 + gfn);
+		merge_fill(&b, 300 + gfn, 5000 + gfn);
 	}
 	merge_begin(&a, MERGE_LOOKUP, 0);
 	for (uint64_t gfn = 0; gfn < MERGE_BATCH; gfn++)
-		merge_add(&a, gfn, 5000 + gfn);
+		merge_add(&a, gfn, gfn % 100 == 99 ? gfn : 5000 + gfn);
 	merge_say(&s.lab, &a, NULL);
 	merge_begin(&b, MERGE_LOOKUP, 0);
 	for (uint64_t gfn = 0; gfn < MERGE_BATCH; gfn++)
 		merge_add(&b, 300 + gfn, 5000 + gfn);
 	merge_say(&s.lab, &b, NULL);
-	base = b.msg.frame[0].frame;
 	for (unsigned int i = 0; i < MERGE_BATCH; i++) {
-		bool differs = i % 100 == 99;
+		bool unique = i % 100 == 99, first = i % 100 == 0;
 
-		wrong += b.msg.frame[i].frame != (differs ? MERGE_UNIQUE : base + i);
-		matched += !differs;
+		frame[i] = b.msg.frame[i].frame;
+		matched += !unique;
+		wrong += unique ? frame[i] != MERGE_UNIQUE :
+			 first ? !MERGE_IS_FRAME(frame[i]) : frame[i] != frame[i - 1] + 1;
 	}
-	is_hex(wrong, 0, "512 consecutive pages have consecutive frames, but for 5 that differ");
+	is_hex(wrong, 0, "512 consecutive pages have consecutive frames, but for 5 that are unique");
 	is_hex(store_pages(&s), matched, "those take none");
 	is_hex(merge_get_news(&s.lab, &a), matched, "and make no news");
-	base = a.msg.frame[3].frame;
-	ok(frame_is(&s, &a, base, 3), "the bytes are right");
+	is_hex(a.msg.frame[3].frame, frame[3], "the same frames for the other");
+	ok(frame_is(&s, &a, frame[3], 3), "the bytes are right");
 	merge_begin(&a, MERGE_DROP, 0);
 	for (unsigned int i = 0; i < MERGE_BATCH; i++)
 		if (i % 100 != 99)
-			a.msg.drop[a.msg.nr++] = base - 3 + i;
+			a.msg.drop[a.msg.nr++] = frame[i];
 	wire_send_merge(a.merge, &a.msg, -1);
 	lab_step(&s.lab);
 	is_hex(lab_state(&s.lab).store_references, matched, "given back in one packet");
@@ -364,257 +323,6 @@ static void test_domains(void)
 	is_hex(lab_state(&s.lab).nr_domains, 1, "that end with their last member");
 	merge_vm_close(&s.lab, &c);
 	end(&s);
-}
-
-/* A machine too small for the frames asked for. */
-static void test_no_memory(void)
-{
-	unsigned int frames = 0, none = 0;
-	struct machine_state state;
-	struct scene s;
-
-	begin(&s, 2000);
-	merge_vm_open(&s.lab, s.control, &a, "d", 4 * PAGES);
-	do {
-		say_credit(a.vm.channel, 10, 10);
-		lab_step(&s.lab);
-	} while (hear(a.vm.channel, NULL, NULL) == MACHINE_GRANT &&
-		 lab_state(&s.lab).free_pages >= lab_state(&s.lab).min_pages + 10);
-	state = lab_state(&s.lab);
-	for (unsigned int packet = 0; packet < 2; packet++) {
-		merge_begin(&a, MERGE_LOOKUP, 0);
-		for (uint64_t i = 0; i < 100; i++)
-			merge_add(&a, (packet * 100 + i) | MERGE_PUBLISH, packet * 100 + i);
-		merge_say(&s.lab, &a, NULL);
-		for (unsigned int i = 0; i < 100; i++) {
-			frames += MERGE_IS_FRAME(a.msg.frame[i].frame);
-			none += a.msg.frame[i].frame == MERGE_NO_MEMORY;
-		}
-	}
-	is_hex(frames, state.free_pages - state.min_pages / 2, "frames dig down to half of min");
-	is_hex(none, 200 - frames, "and the rest hears that there is no memory");
-	is_hex(lab_state(&s.lab).free_pages, state.min_pages / 2, "half of min is free");
-	merge_vm_close(&s.lab, &a);
-	end(&s);
-}
-
-/* A VM that takes and takes. */
-static void test_bounds(void)
-{
-	unsigned int frames = 0, none = 0, news = 0;
-	struct scene s;
-	uint32_t first = 0;
-
-	begin(&s, GIB_PAGES);
-	merge_vm_open(&s.lab, s.control, &a, "d", MERGE_BATCH);
-	merge_vm_open(&s.lab, s.control, &b, "d", MERGE_BATCH);
-	for (unsigned int packet = 0; packet < 3; packet++) {
-		merge_begin(&a, MERGE_LOOKUP, 0);
-		for (uint64_t i = 0; i < MERGE_BATCH; i++)
-			merge_add(&a, i | MERGE_PUBLISH, packet * 1000 + i);
-		merge_say(&s.lab, &a, NULL);
-		for (unsigned int i = 0; i < MERGE_BATCH; i++) {
-			frames += MERGE_IS_FRAME(a.msg.frame[i].frame);
-			none += a.msg.frame[i].frame == MERGE_NO_MEMORY;
-		}
-		first = packet ? first : a.msg.frame[0].frame;
-	}
-	is_hex(frames, 2 * MERGE_BATCH, "a VM holds frames for its RAM and a packet");
-	is_hex(none, MERGE_BATCH, "and gets no more");
-	frames = 0;
-	for (unsigned int i = 0; i < 3 * MERGE_BATCH; i++)
-		frames += merge_look(&s.lab, &a, 0, 0) == first;
-	is_hex(frames, 2 * MERGE_BATCH, "nor references without end");
-	for (unsigned int packet = 0; packet < 4; packet++) {
-		for (unsigned int who = 0; who < 2; who++) {
-			struct merge_vm *v = who ? &b : &c;
-
-			if (!who && !packet)
-				merge_vm_open(&s.lab, s.control, &c, "d", MERGE_BATCH);
-			merge_begin(v, MERGE_LOOKUP, 0);
-			for (uint64_t i = 0; i < MERGE_BATCH; i++)
-				merge_add(v, i, 100000 + packet * 1000 + i);
-			merge_say(&s.lab, v, NULL);
-		}
-	}
-	do {
-		frames = merge_get_news(&s.lab, &c);
-		news += frames;
-	} while (frames && frames != UINT32_MAX);
-	is_hex(news, MERGE_BATCH, "nor news that it does not read");
-	merge_vm_close(&s.lab, &a);
-	merge_vm_close(&s.lab, &b);
-	merge_vm_close(&s.lab, &c);
-	end(&s);
-}
-
-/* A RAM file has holes where there is no RAM, so it may be larger than what was promised. */
-static void test_large_file(void)
-{
-	struct machine_msg msg;
-	struct scene s;
-
-	begin(&s, GIB_PAGES);
-	a.vm = merge_admit(&s.lab, s.control, lab_promise(100, 1));
-	lab_attach(&s.lab, &a.vm, PAGES, 0);
-	merge_join_lab(&s.lab, &a);
-	merge_begin(&a, MERGE_LOOKUP, 0);
-	for (uint64_t gfn = PAGES - 300; gfn < PAGES; gfn++)
-		merge_add(&a, gfn, gfn);
-	is_hex(merge_say(&s.lab, &a, NULL), MERGE_FRAMES, "pages at the end of a large RAM file");
-	say(s.control, MACHINE_DOMAINS, 0, 0, -1);
-	lab_step(&s.lab);
-	hear(s.control, &msg, NULL);
-	is_hex(msg.domain_record.hints, 100, "are hints, as many as there can be pages of RAM");
-	hear(s.control, &msg, NULL);
-	ok(MERGE_IS_FRAME(merge_look(&s.lab, &a, PAGES - 1, PAGES - 300)), "which find partners");
-	merge_look(&s.lab, &a, PAGES - 2, 5);
-	ok(MERGE_IS_FRAME(merge_look(&s.lab, &a, PAGES - 3, 5)), "and make room for another");
-	merge_vm_close(&s.lab, &a);
-	end(&s);
-}
-
-enum crime { DROP_NOTHING, DROP_TWICE, DROP_NONSENSE, DESCENDING, SAME_GFN, OUTSIDE, TOO_MANY,
-	     BAD_MAGIC, BAD_VERSION, BAD_TYPE, SHORT_PACKET, DESCRIPTOR, DEAF, SECOND_JOIN, NR_CRIMES };
-
-static const char *const crime_name[NR_CRIMES] = {
-	"a DROP of what it does not hold", "a DROP too many", "a DROP of no frame",
-	"gfns that descend", "a gfn twice", "a gfn outside its RAM", "too many entries", "wrong magic",
-	"wrong version", "an unknown type", "half a packet", "a descriptor", "not reading answers",
-	"a second JOIN",
-};
-
-static void commit_crime(struct scene *s, struct merge_vm *v, enum crime crime)
-{
-	uint32_t frame = merge_look(&s->lab, v, 1 | MERGE_PUBLISH, 1);
-
-	merge_begin(v, crime <= DROP_NONSENSE ? MERGE_DROP : MERGE_LOOKUP, 0);
-	v->msg.nr = 2;
-	v->msg.lookup[0].gfn = 5;
-	v->msg.lookup[1].gfn = crime == DESCENDING ? 4 : crime == SAME_GFN ? 5 :
-			       crime == OUTSIDE ? PAGES : 6;
-	if (crime <= DROP_NONSENSE)
-		memset(v->msg.drop, 0, 8);
-	if (crime == DROP_TWICE)
-		v->msg.drop[0] = v->msg.drop[1] = frame;
-	else if (crime == DROP_NOTHING)
-		v->msg.drop[0] = frame + 1;
-	else if (crime == DROP_NONSENSE)
-		v->msg.drop[0] = MERGE_UNIQUE;
-	else if (crime == TOO_MANY)
-		v->msg.nr = MERGE_BATCH + 1;
-	else if (crime == BAD_MAGIC)
-		v->msg.magic = MACHINE_MAGIC;
-	else if (crime == BAD_VERSION)
-		v->msg.version = 1;
-	else if (crime == BAD_TYPE)
-		v->msg.type = MERGE_FRAMES;
-	if (crime == SHORT_PACKET)
-		send(v->merge, &v->msg, sizeof(v->msg) / 2, MSG_NOSIGNAL);
-	else if (crime == SECOND_JOIN)
-		say(v->vm.channel, MACHINE_JOIN, 0, 0, v->merge);
-	else if (crime != DEAF)
-		wire_send_merge(v->merge, &v->msg, crime == DESCRIPTOR ? v->merge : -1);
-	for (unsigned int i = 0; crime == DEAF && i < 1000; i++) {
-		wire_send_merge(v->merge, &v->msg, -1);
-		machine_serve(s->lab.m);
-	}
-	lab_step(&s->lab);
-}
-
-static void test_crimes(void)
-{
-	struct scene s;
-
-	for (unsigned int i = 0; i < NR_CRIMES; i++) {
-		begin_pair(&s);
-		lab_start(&s.lab, s.control, &a.vm);
-		merge_look(&s.lab, &b, 1 | MERGE_PUBLISH, 1);
-		commit_crime(&s, &a, i);
-		ok(lab_await_vms(&s.lab, 1), "%s: the VM is killed", crime_name[i]);
-		is_hex(lab_reap(&a.vm, true), SIGKILL, "for good");
-		is_hex(lab_state(&s.lab).store_references, 1, "and what it held is given back");
-		is_hex(store_pages(&s), 1, "but not what others hold");
-		a.vm.pid = 0;
-		end_pair(&s);
-	}
-}
-
-/* References outlive the connection, and even the order to die: until the process has ended. */
-static void test_death(void)
-{
-	struct scene s;
-
-	begin_pair(&s);
-	lab_start(&s.lab, s.control, &a.vm);
-	ok(MERGE_IS_FRAME(merge_look(&s.lab, &a, 1 | MERGE_PUBLISH, 1)), "a VM holds a frame");
-	close(a.merge);
-	a.merge = -1;
-	close(a.vm.channel);
-	a.vm.channel = -1;
-	lab_step(&s.lab);
-	is_hex(store_pages(&s), 1, "that outlives its connections");
-	kill(a.vm.pid, SIGKILL);
-	ok(lab_await_vms(&s.lab, 1), "but not its process");
-	is_hex(store_pages(&s), 0, "then it is gone");
-	merge_look(&s.lab, &b, 5, 5);
-	end_pair(&s);
-}
-
-static void test_joining(void)
-{
-	static const char *const what[] = {
-		"a JOIN before ATTACH", "a stream socket", "no socket", "a file",
-	};
-	struct machine_admit two_words = { .ram_pages = 1, .domain = "two words" };
-	struct scene s;
-	int pair[2];
-
-	begin(&s, GIB_PAGES);
-	for (unsigned int i = 0; i < ARRAY_SIZE(what); i++) {
-		a.vm = merge_admit(&s.lab, s.control, lab_promise(PAGES, 1));
-		if (i)
-			lab_attach(&s.lab, &a.vm, PAGES, 0);
-		if (socketpair(AF_UNIX, i == 1 ? SOCK_STREAM : SOCK_SEQPACKET, 0, pair))
-			abort();
-		say(a.vm.channel, MACHINE_JOIN, 0, 0, i == 2 ? -1 : i == 3 ? a.vm.ram : pair[1]);
-		close(pair[0]);
-		close(pair[1]);
-		lab_step(&s.lab);
-		is_hex(lab_state(&s.lab).nr_vms, 0, "%s ends the VM", what[i]);
-		lab_finish_vm(&a.vm);
-	}
-	is_hex(merge_admit(&s.lab, s.control, two_words).error, (uint64_t)-EINVAL,
-	       "a domain's name has no blanks");
-	end(&s);
-}
-
-/* Credits do not wait for merges. */
-static void test_priority(void)
-{
-	unsigned int answers[3] = { 0 };
-	struct machine_msg msg;
-	struct scene s;
-
-	begin_pair(&s);
-	merge_begin(&b, MERGE_LOOKUP, 0);
-	merge_add(&b, 0, 1);
-	for (unsigned int i = 0; i < 8; i++) {
-		wire_send_merge(a.merge, &b.msg, -1);
-		wire_send_merge(b.merge, &b.msg, -1);
-	}
-	say_credit(a.vm.channel, 0, 1);
-	machine_serve(s.lab.m);
-	is_hex(hear(a.vm.channel, &msg, NULL), MACHINE_GRANT, "a CREDIT is answered in its round");
-	for (unsigned int round = 0; round < 3; round++) {
-		answers[round] = wire_recv_merge(a.merge, &a.msg, &(int){ -1 }) +
-				 2 * wire_recv_merge(b.merge, &b.msg, &(int){ -1 });
-		machine_serve(s.lab.m);
-	}
-	is_hex(answers[0] + answers[1], 3, "each round answers one of two that ask about pages");
-	is_hex(answers[0], answers[2], "and they take turns");
-	lab_step(&s.lab);
-	end_pair(&s);
 }
 
 struct served {
@@ -748,13 +456,6 @@ int main(void)
 	test_publish();
 	test_runs();
 	test_domains();
-	test_no_memory();
-	test_bounds();
-	test_large_file();
-	test_crimes();
-	test_death();
-	test_joining();
-	test_priority();
 	test_client();
 	test_bad_answers();
 	return tap_done();

@@ -82,6 +82,7 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->mem.s2.pages[PG_ABSENT] = LAB_PAGES - LAB_PRIVATE;
 	out->mem.s2.large_leaves = 1;
 	out->mem.s2.tables = 4;
+	out->mem.orphan_pages = 3;
 	out->mem.faults = out->now_ns / (1000000000 / LAB_FAULTS_PER_S);
 	snprintf(out->domain, sizeof(out->domain), "lab");
 	out->merge = lab_vm.merge;
@@ -231,7 +232,8 @@ static inline pid_t lab_start_vm(const char *name, enum vm_state state)
 	}
 	snprintf(lab_vm.name, sizeof(lab_vm.name), "%s", name);
 	lab_vm.state = state;
-	lab_vm.merge = (struct keeper_stats){ .mode = KEEPER_ON, .metadata_bytes = 4096 };
+	lab_vm.merge = (struct keeper_stats){ .mode = KEEPER_ON, .joined = 1,
+					      .metadata_bytes = 4096 };
 	for (unsigned int i = 0; i < KEEPER_NR_REASONS; i++)
 		lab_vm.merge.reason_pages[i] = i ? i : LAB_PRIVATE;
 	for (unsigned int i = 1; i < KEEPER_NR_REASONS; i++)

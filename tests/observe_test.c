@@ -5,101 +5,12 @@
  * not answer does not hold up the rest, and that docs/stats.md names exactly what is printed.
  */
 #include "../vmm/sandbox.h"
-#include "observe_lab.h"
+#include "observe_names.h"
 
 static bool isolated;
 static char a[64], b[64], c[64];	/* names of VMs; a and b are on the machine's books */
 static pid_t pid_a, pid_b, pid_c;
 static char address[64];
-
-/* ---- sets of names ---- */
-
-#define MAX_NAMES 192
-
-struct names {
-	char name[MAX_NAMES][48];
-	unsigned int nr;
-};
-
-static bool has_name(const struct names *set, const char *name)
-{
-	for (unsigned int i = 0; i < set->nr; i++)
-		if (!strcmp(set->name[i], name))
-			return true;
-	return false;
-}
-
-static void add_name(struct names *set, const char *name, size_t bytes)
-{
-	char copy[48];
-
-	snprintf(copy, sizeof(copy), "%.*s", (int)bytes, name);
-	if (has_name(set, copy))
-		return;
-	if (set->nr == MAX_NAMES)
-		tap_bail("too many names");
-	memcpy(set->name[set->nr++], copy, sizeof(copy));
-}
-
-/* Members at this indentation in lab_out: the writer puts each on a line of its own. */
-static struct names members(unsigned int indent)
-{
-	struct names set = { .nr = 0 };
-
-	for (const char *p = lab_out; p && *p; p = strchr(p, '\n'), p += p != NULL) {
-		size_t blanks = strspn(p, " ");
-
-		if (blanks == indent && p[blanks] == '"')
-			add_name(&set, p + blanks + 1, strcspn(p + blanks + 1, "\""));
-	}
-	return set;
-}
-
-/* Names in backticks in the first column of the table of a section of docs/stats.md. */
-static struct names documented(const char *section)
-{
-	struct names set = { .nr = 0 };
-	FILE *f = fopen("docs/stats.md", "r");
-	bool inside = false;
-	char line[512];
-
-	if (!f)
-		tap_bail("docs/stats.md: %s", strerror(errno));
-	while (fgets(line, sizeof(line), f)) {
-		line[strcspn(line, "\n")] = '\0';
-		if (!strncmp(line, "## ", 3))
-			inside = !strcmp(line + 3, section);
-		if (!inside || strncmp(line, "| `", 3))
-			continue;
-		*strchr(line + 1, '|') = '\0';
-		for (char *p = strchr(line, '`'); p; p = strchr(p, '`')) {
-			add_name(&set, p + 1, strcspn(p + 1, "`"));
-			p = strchr(p + 1, '`') + 1;
-		}
-	}
-	fclose(f);
-	return set;
-}
-
-/* A documented name that is not printed, or one that is printed and not documented. */
-static const char *difference(const struct names *doc, const struct names *printed)
-{
-	for (unsigned int i = 0; i < doc->nr; i++)
-		if (!has_name(printed, doc->name[i]))
-			return doc->name[i];
-	for (unsigned int i = 0; i < printed->nr; i++)
-		if (!has_name(doc, printed->name[i]))
-			return printed->name[i];
-	return "";
-}
-
-static void same_names(const struct names *doc, const struct names *printed, const char *what)
-{
-	char odd[48];
-
-	snprintf(odd, sizeof(odd), "%s", difference(doc, printed));
-	ok(doc->nr > 0 && !*odd, "%s are those in docs/stats.md%s%s", what, *odd ? ", but " : "", odd);
-}
 
 /* ---- the tests ---- */
 
@@ -274,10 +185,13 @@ static void test_merge_totals(void)
 	   "merge --json");
 	printed = members(2);
 	same_names(&doc, &printed, "its members");
+	if (isolated)
+		is_hex(member("vms_elsewhere"), 1, "one merges with a machine that is not here");
 	if (isolated) {
 		is_hex(member("private_pages"), 3 * LAB_PRIVATE, "private pages of three VMs");
 		is_hex(member("reason_volatile_pages"), 3 * KEEPER_VOLATILE, "their reasons are added");
 		is_hex(member("vms_on"), 3, "all three merge");
+		is_hex(member("orphan_pages"), 9, "pages in frames of no machine are added");
 	}
 	is_hex(sum_reasons(2), member("private_pages"), "the reasons add up to the private pages");
 	ok(strstr(lab_out, "\"general_profit_bytes\": -"), "what gains nothing costs something");
@@ -290,6 +204,9 @@ static void test_merge_totals(void)
 	   "the text has them, too");
 	ok(lab_quire("stat %s", a) == 0 && strstr(lab_line("  mode  "), "on") &&
 	   strstr(lab_line("unique"), "1 pages"), "and stat of a VM");
+	ok(strstr(lab_line("of a dead machine"), " 3 pages"), "... with its orphans");
+	ok(lab_quire("stat --machine=%s", address) == 0 && strstr(lab_line("of a dead machine"), " 6 pages"),
+	   "which are added up for a machine's VMs");
 }
 
 static void test_merge_steering(void)
@@ -394,6 +311,15 @@ static void test_steering(void)
 	   "... and does not keep the others from resuming");
 }
 
+static void test_walk_vcpu(void)
+{
+	ok(lab_quire("walk --cpu=3 %s 0", a) == 2 && lab_lines() == 1 &&
+	   strstr(lab_out, "no vCPU 3, only vCPUs 0 to 2"), "walk: no such vCPU is wrong usage");
+	tap_note("%s", lab_said());
+	ok(lab_quire("walk --cpu=2 %s 0", a) == 121 && strstr(lab_out, "stuck in one instruction"),
+	   "... and one that cannot be looked at is not");
+}
+
 static void test_silent(void)
 {
 	kill(pid_b, SIGSTOP);
@@ -491,6 +417,7 @@ int main(void)
 	test_merge_steering();
 	test_merge_who();
 	test_steering();
+	test_walk_vcpu();
 	test_silent();
 	test_hostile_name();
 	test_kill();

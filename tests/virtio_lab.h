@@ -21,9 +21,9 @@ static const struct gfn_range lab_ranges[] = { { 0, 32 }, { 48, LAB_PAGES } };
 static struct lab {
 	uint8_t ram[LAB_PAGES * 4096];
 	struct bus bus;
-	bool line;
-	unsigned int edges;
-	atomic_uint wakes;	/* by a vCPU and the main loop, under no lock */
+	atomic_uint interrupts;
+	unsigned int interrupts_seen;
+	atomic_uint wakes;	/* both: by a vCPU and the main loop, under no lock */
 	int write_error;	/* what writes fail with; 0: they do not */
 	unsigned int held;	/* ranges */
 	int hold_error;
@@ -79,11 +79,20 @@ static const struct virtio_memory lab_memory = {
 	.ram = lab_ranges, .nr_ram = 2,
 };
 
-static inline void lab_set_irq(void *ctx, bool level)
+static inline void lab_interrupt(void *ctx)
 {
 	(void)ctx;
-	lab.edges += level && !lab.line;
-	lab.line = level;
+	lab.interrupts++;
+}
+
+/* Has there been an interrupt since last asked? */
+static inline bool lab_interrupted(void)
+{
+	unsigned int now = lab.interrupts;
+	bool new = now != lab.interrupts_seen;
+
+	lab.interrupts_seen = now;
+	return new;
 }
 
 static inline void lab_wake(void *ctx)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Numbers from the command line.  strtoull() is not used: it takes blanks, signs and
- * prefixes that nobody meant, and a "-1" as 2^64 - 1.
+ * What people type on the command line.  strtoull() is not used for numbers: it takes blanks,
+ * signs and prefixes that nobody meant, and a "-1" as 2^64 - 1.
  */
 #include <errno.h>
+#include <getopt.h>
 #include <string.h>
 #include "args.h"
 
@@ -22,6 +23,12 @@ static int read_digits(const char **text, uint64_t *value)
 	*text = p;
 	*value = v;
 	return 0;
+}
+
+int unknown_option(char **argv, struct quire_error *err)
+{
+	return quire_fail(err, -EINVAL, "%s: unknown option, or its value is missing; see quire help %s",
+			  argv[optind - 1], argv[0]);
 }
 
 int parse_count(const char *text, uint64_t min, uint64_t max, uint64_t *value,

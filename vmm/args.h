@@ -3,7 +3,7 @@
 #define QUIRE_VMM_ARGS_H
 
 /*
- * Reading numbers that people type.  Each function accepts exactly what it documents, whole
+ * Reading what people type.  Each parse function accepts exactly what it documents, whole
  * strings only (no blanks, no sign, nothing left over), never overflows, and on failure
  * returns -EINVAL or -ERANGE with one line in *err that names the text and what would do.
  */
@@ -12,6 +12,9 @@
 
 /* Guest RAM must leave room for the hole below 4 GiB in 48 bits of physical address. */
 #define ARGS_MAX_RAM ((1ULL << 48) - GiB)
+
+/* When getopt_long() returns '?': -EINVAL, and *err names the option and whose help to read. */
+int unknown_option(char **argv, struct quire_error *err);
 
 /* A count: decimal digits, [min, max]. */
 int parse_count(const char *text, uint64_t min, uint64_t max, uint64_t *value,

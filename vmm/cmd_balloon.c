@@ -82,8 +82,7 @@ static int parse_options(int argc, char **argv, struct balloon_options *o, struc
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == '?')
-			return quire_fail(err, -EINVAL, "%s: unknown option, or its value is "
-					  "missing; see quire help balloon", argv[optind - 1]);
+			return unknown_option(argv, err);
 		if (c == 'y')
 			o->why = true;
 		else if (c == 'm')

@@ -10,6 +10,7 @@
 #include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <quire/abi.h>
 #include "cmd.h"
@@ -33,7 +34,7 @@ const char pause_usage[] =
 	"it did nothing.  VM is the name or the pid of a quire run.\n"
 	"\n"
 	"Exit status: 0, also if it is paused already; 2 wrong usage; 121 for one of them there is\n"
-	"no such VM, or it does not answer, or a vCPU has not stopped yet (it will).\n";
+	"no such VM, or it does not answer, or a vCPU has not stopped after 2 s (it will).\n";
 
 const char resume_usage[] =
 	"usage: quire resume VM...\n"
@@ -46,7 +47,14 @@ const char resume_usage[] =
 /* A VM that ends has one second for its vCPUs and one for the reader of its output. */
 #define GONE_S 10
 
-/* The connection hangs up when the VM has ended. */
+/* A pidfd of the VM is readable when it has ended; without one, the connection, a little early. */
+static int process_of(int fd)
+{
+	struct ucred cred;
+
+	return ctl_peer(fd, &cred) < 0 ? -1 : (int)syscall(SYS_pidfd_open, cred.pid, 0);
+}
+
 static int wait_gone(int fd, struct quire_error *err)
 {
 	uint64_t deadline_ns = monotonic_ns() + GONE_S * 1000000000ULL, now;
@@ -60,16 +68,37 @@ static int wait_gone(int fd, struct quire_error *err)
 	return n > 0 ? 0 : quire_fail(err, -ETIMEDOUT, "it takes more than %d s to end", GONE_S);
 }
 
+/* The VM's main loop waits for its vCPUs a moment only: on a busy host they may need longer. */
+#define PAUSED_S 2
+
+static bool comes_to_pause(int fd)
+{
+	uint64_t deadline_ns = monotonic_ns() + PAUSED_S * 1000000000ULL;
+	struct ctl_info info = { .vm.state = VM_PAUSING };
+
+	while (!ctl_get_info(fd, &info, NULL) && info.vm.state == VM_PAUSING) {
+		if (monotonic_ns() > deadline_ns)
+			return false;
+		usleep(10000);
+	}
+	return info.vm.state == VM_PAUSED;
+}
+
 static int command_one(const char *vm, unsigned int op, struct quire_error *err)
 {
-	int fd = ctl_connect(vm, err), code;
+	int fd = ctl_connect(vm, err), process, code;
 	struct quire_error why;
 
 	if (fd < 0)
 		return fd;
+	process = op == CTL_STOP ? process_of(fd) : -1;
 	code = ctl_command(fd, op, &why);
 	if (!code && op == CTL_STOP)
-		code = wait_gone(fd, &why);
+		code = wait_gone(process >= 0 ? process : fd, &why);
+	if (process >= 0)
+		close(process);
+	if (code == -ETIMEDOUT && op == CTL_PAUSE && comes_to_pause(fd))
+		code = 0;
 	close(fd);
 	return code ? quire_fail(err, code, "%s: %s", vm, why.text) : 0;
 }

@@ -63,8 +63,7 @@ static int parse_options(int argc, char **argv, struct map_options *opt, struct 
 			opt->end = gpa_to_gfn(end - 1) + 1;
 			break;
 		default:
-			return quire_fail(err, -EINVAL, "%s: unknown option, or its value is "
-					  "missing; see quire help map", argv[optind - 1]);
+			return unknown_option(argv, err);
 		}
 	}
 	if (argc - optind != 1)

@@ -29,19 +29,21 @@
 #define LOOK_MAX_US 200000	/* ... growing to that */
 
 const char merge_usage[] =
-	"usage: quire merge [--json]\n"
+	"usage: quire merge [--json] [--machine=ADDRESS]\n"
 	"       quire merge on|zero|off|now [VM...]\n"
 	"       quire merge --who VM GFN\n"
 	"\n"
 	"Alone: what merging comes to over all VMs of this user and their machines, under KSM's\n"
-	"names, and for all private pages why they are not merged (docs/stats.md).\n"
+	"names, for all private pages why they are not merged, and each domain (docs/stats.md).\n"
 	"\n"
 	"  on, zero, off  merge equal pages, only pages of zeroes, or nothing: these VMs, by name or\n"
-	"                 pid, or all; off makes merged pages private again, as far as memory allows,\n"
-	"                 and says what became of them\n"
+	"                 pid, or all; zero and off make merged pages private again, as far as memory\n"
+	"                 allows, and say what became of them\n"
 	"  now            look at all pages that may have changed, now, twice, and on while that\n"
 	"                 gains something, and say what it gained; when it returns the passes are over\n"
 	"  --json         the totals as JSON, exact and in stable form\n"
+	"  --machine=ADDRESS\n"
+	"                 the totals of this machine and its VMs only: @NAME or the path of its socket\n"
 	"  --who VM GFN   every page that shares the frame of this one (its gpa / 4096): a line for\n"
 	"                 each VM, with its name and the pages' numbers\n"
 	"\n"
@@ -279,32 +281,48 @@ static void set_mode(struct targets *t, enum keeper_mode mode)
 	}
 }
 
-static uint64_t merged_pages(const struct vm_info *info)
+/* Pages that are merged and shall not be in this mode. */
+static uint64_t undue_pages(const struct vm_info *info, enum keeper_mode mode)
 {
-	return stats_state_pages(info, "shared") + stats_state_pages(info, "zero");
+	return stats_state_pages(info, "shared") +
+	       (mode == KEEPER_OFF ? stats_state_pages(info, "zero") : 0);
 }
 
-static void switch_off(struct targets *t)
+/* Of all that are there; how many these are. */
+static unsigned int count_undue(const struct targets *t, enum keeper_mode mode, uint64_t *undone,
+				uint64_t *left)
 {
-	uint64_t left = 0, undone = 0;
 	unsigned int vms = 0;
 
-	set_mode(t, KEEPER_OFF);
-	pass(t);
+	*undone = *left = 0;
 	for (unsigned int i = 0; i < t->nr; i++) {
 		const struct target *vm = &t->vm[i];
-		uint64_t was = merged_pages(&vm->start), is = merged_pages(&vm->now);
+		uint64_t was = undue_pages(&vm->start, mode), is = undue_pages(&vm->now, mode);
 
 		if (vm->fd < 0)
 			continue;
 		vms++;
-		left += is;
-		undone += was - min_u64(is, was);
+		*left += is;
+		*undone += was - min_u64(is, was);
 	}
-	if (!vms) {
+	return vms;
+}
+
+/* To off, or to zero, of which there is something to say only if anything was shared. */
+static void switch_down(struct targets *t, enum keeper_mode mode)
+{
+	uint64_t left, undone;
+	unsigned int vms;
+
+	set_mode(t, mode);
+	count_undue(t, mode, &undone, &left);
+	if (mode == KEEPER_OFF || left)
+		pass(t);
+	vms = count_undue(t, mode, &undone, &left);
+	if (!vms)
 		say_nobody(t);
+	if (!vms || (mode != KEEPER_OFF && !undone && !left))
 		return;
-	}
 	printf("made %" PRIu64 " pages (%s) private again\n", undone,
 	       size_text(undone * QUIRE_PAGE_SIZE));
 	if (left)
@@ -338,10 +356,10 @@ static int act(int argc, char **argv, struct quire_error *err)
 	code = argc > 1 ? find_named(&t, (unsigned int)argc - 1, argv + 1, err) : find_all(&t, err);
 	if (!code && action == ACTION_NOW)
 		merge_now(&t);
-	else if (!code && action == ACTION_OFF)
-		switch_off(&t);
+	else if (!code && action == ACTION_ON)
+		set_mode(&t, KEEPER_ON);
 	else if (!code)
-		set_mode(&t, action == ACTION_ON ? KEEPER_ON : KEEPER_ZERO);
+		switch_down(&t, action == ACTION_OFF ? KEEPER_OFF : KEEPER_ZERO);
 	finish(&t);
 	return code ? QUIRE_STATUS_HOST : t.status;
 }
@@ -351,35 +369,43 @@ static void warn(const char *text)
 	fprintf(stderr, "quire merge: %s\n", text);
 }
 
-static int show_totals(bool json, struct quire_error *err)
+struct merge_options {
+	const char *who, *machine;
+	bool json;
+};
+
+static int print_totals(const struct roster *r, bool json, struct quire_error *err)
+{
+	struct merge_totals totals;
+	int code = merge_totals(r, &totals);
+
+	if (!code && json)
+		merge_totals_json(stdout, &totals, r);
+	else if (!code)
+		code = merge_totals_text(stdout, &totals, r);
+	merge_totals_finish(&totals);
+	return code ? quire_fail(err, code, "no memory for the domains") : 0;
+}
+
+static int show_totals(const struct merge_options *opt, struct quire_error *err)
 {
 	struct roster roster = { .warn = warn };
-	struct merge_totals totals;
-	int code = roster_find_machines(&roster, NULL, err);
+	int code = roster_find_machines(&roster, opt->machine, err);
 
 	if (!code)
-		code = roster_find_vms(&roster, false, false, err);
-	if (!code) {
-		merge_totals(&roster, &totals);
-		if (json)
-			merge_totals_json(stdout, &totals);
-		else
-			merge_totals_text(stdout, &totals);
-	}
+		code = roster_find_vms(&roster, opt->machine != NULL, false, err);
+	if (!code)
+		code = print_totals(&roster, opt->json, err);
 	roster_finish(&roster);
 	return code ? QUIRE_STATUS_HOST : 0;
 }
-
-struct merge_options {
-	const char *who;
-	bool json;
-};
 
 static int parse_options(int argc, char **argv, struct merge_options *opt, struct quire_error *err)
 {
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },
 		{ "who", required_argument, NULL, 'w' },
+		{ "machine", required_argument, NULL, 'm' },
 		{ 0 },
 	};
 	int c;
@@ -390,13 +416,15 @@ static int parse_options(int argc, char **argv, struct merge_options *opt, struc
 		if (c == '?')
 			return quire_fail(err, -EINVAL, "%s: unknown option, or its value is "
 					  "missing; see quire help merge", argv[optind - 1]);
-		if (c == 'j')
-			opt->json = true;
-		else
-			opt->who = optarg;
+		switch (c) {
+		case 'j': opt->json = true; break;
+		case 'm': opt->machine = optarg; break;
+		case 'w': opt->who = optarg; break;
+		}
 	}
-	if (opt->json && (opt->who || optind < argc))
-		return quire_fail(err, -EINVAL, "--json is for the totals, without anything else");
+	if ((opt->json || opt->machine) && (opt->who || optind < argc))
+		return quire_fail(err, -EINVAL, "%s is for the totals, without anything else",
+				  opt->json ? "--json" : "--machine");
 	if (opt->who && argc - optind != 1)
 		return quire_fail(err, -EINVAL, "--who takes a VM and one page's number: "
 				  "quire merge --who VM GFN");
@@ -405,13 +433,13 @@ static int parse_options(int argc, char **argv, struct merge_options *opt, struc
 
 static int run(int argc, char **argv, struct quire_error *err)
 {
-	struct merge_options opt = { NULL, false };
+	struct merge_options opt = { 0 };
 
 	if (parse_options(argc, argv, &opt, err))
 		return QUIRE_STATUS_USAGE;
 	if (opt.who)
 		return merge_who(opt.who, argv[optind], err);
-	return optind < argc ? act(argc - optind, argv + optind, err) : show_totals(opt.json, err);
+	return optind < argc ? act(argc - optind, argv + optind, err) : show_totals(&opt, err);
 }
 
 int cmd_merge(int argc, char **argv)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <quire/abi.h>
+#include "args.h"
 #include "cmd.h"
 #include "report.h"
 #include "stats.h"
@@ -50,8 +51,7 @@ static int parse_options(int argc, char **argv, struct stat_options *opt, struct
 		case 'i': opt->meminfo = true; break;
 		case 'm': opt->machine = optarg; break;
 		default:
-			return quire_fail(err, -EINVAL, "%s: unknown option, or its value is "
-					  "missing; see quire help stat", argv[optind - 1]);
+			return unknown_option(argv, err);
 		}
 	}
 	if (argc - optind > 1)

@@ -10,6 +10,7 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
+#include "console.h"
 #include "ctl_client.h"
 #include "render.h"
 
@@ -25,8 +26,8 @@ const char walk_usage[] =
 	"  --fetch  as an instruction fetch\n"
 	"  --user   as CPL 3 (CPL 0)\n"
 	"\n"
-	"Exit status: 0 the access is allowed; 1 it is refused; 2 wrong usage; 121 no such VM, or\n"
-	"it does not answer.\n";
+	"Exit status: 0 the access is allowed; 1 it is refused; 2 wrong usage, or no such\n"
+	"vCPU; 121 no such VM, or it does not answer.\n";
 
 struct walk_options {
 	const char *vm;
@@ -61,8 +62,7 @@ static int parse_options(int argc, char **argv, struct walk_options *opt, struct
 		case 'f': opt->access.fetch = true; break;
 		case 'u': opt->access.user = true; break;
 		default:
-			return quire_fail(err, -EINVAL, "%s: unknown option, or its value is "
-					  "missing; see quire help walk", argv[optind - 1]);
+			return unknown_option(argv, err);
 		}
 	}
 	if (opt->access.write && opt->access.fetch)
@@ -75,14 +75,47 @@ static int parse_options(int argc, char **argv, struct walk_options *opt, struct
 	return parse_address(argv[optind + 1], &opt->gva, err);
 }
 
+static int check_cpu(unsigned int cpu, const struct vm_info *vm, struct quire_error *err)
+{
+	if (cpu < vm->nr_vcpus)
+		return 0;
+	if (vm->nr_vcpus == 1)
+		return quire_fail(err, -EINVAL, "VM %s has no vCPU %u, only vCPU 0", vm->name, cpu);
+	return quire_fail(err, -EINVAL, "VM %s has no vCPU %u, only vCPUs 0 to %u", vm->name, cpu,
+			  vm->nr_vcpus - 1);
+}
+
+/*
+ * The VM's main loop waits for a vCPU a moment only, and after one that did not stop not again for a
+ * second; on a busy host it may take one more of these moments.
+ */
+#define STOPPED_S 2
+
+static int ask(int fd, const struct walk_options *opt, struct walk_result *res, uint8_t *state,
+	       struct quire_error *err)
+{
+	uint64_t deadline_ns = monotonic_ns() + STOPPED_S * 1000000000ULL;
+	int code;
+
+	while ((code = ctl_get_walk(fd, opt->cpu, opt->gva, opt->access, res, state, err)) ==
+	       -ETIMEDOUT && monotonic_ns() < deadline_ns)
+		usleep(100000);
+	return code;
+}
+
 static int fetch(const struct walk_options *opt, struct walk_result *res, uint8_t *state,
 		 struct quire_error *err)
 {
 	int fd = ctl_connect(opt->vm, err), code;
+	struct ctl_info info;
 
 	if (fd < 0)
 		return fd;
-	code = ctl_get_walk(fd, opt->cpu, opt->gva, opt->access, res, state, err);
+	code = ctl_get_info(fd, &info, err);
+	if (code == 0)
+		code = check_cpu(opt->cpu, &info.vm, err);
+	if (code == 0)
+		code = ask(fd, opt, res, state, err);
 	close(fd);
 	return code;
 }
@@ -103,14 +136,16 @@ int cmd_walk(int argc, char **argv)
 	struct quire_error err = { "" };
 	struct walk_result res;
 	uint8_t state;
+	int code;
 
 	if (parse_options(argc, argv, &opt, &err)) {
 		fprintf(stderr, "quire walk: %s\n", err.text);
 		return QUIRE_STATUS_USAGE;
 	}
-	if (fetch(&opt, &res, &state, &err)) {
+	code = fetch(&opt, &res, &state, &err);
+	if (code) {
 		fprintf(stderr, "quire walk: %s\n", err.text);
-		return QUIRE_STATUS_HOST;
+		return code == -EINVAL ? QUIRE_STATUS_USAGE : QUIRE_STATUS_HOST;
 	}
 	render_walk(stdout, opt.gva, &res, NULL);
 	print_state(state);

@@ -371,7 +371,7 @@ static int put_on_bus(struct balloon *b, struct bus *mmio)
 		.dev = b,
 		.mem = &b->config.mem,
 		.base = b->config.base,
-		.set_irq = b->config.set_irq,
+		.interrupt = b->config.interrupt,
 		.arm = b->config.arm,
 		.wake = b->config.wake,
 		.ctx = b->config.ctx,

@@ -71,7 +71,7 @@ struct balloon_config {
 	uint64_t (*now_ns)(void *ctx);	/* CLOCK_MONOTONIC */
 	bool async_inflate, async_report;	/* virtio_ops.async for these queues */
 	/* As in struct virtio_config. */
-	void (*set_irq)(void *ctx, bool level);
+	void (*interrupt)(void *ctx);
 	void (*arm)(void *ctx, unsigned int n, bool on);
 	void (*wake)(void *ctx);
 	void *ctx;

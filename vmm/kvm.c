@@ -70,6 +70,7 @@ static const struct capability capabilities[] = {
 	{ KVM_CAP_SYNC_REGS,	   SYNC_FIELDS, false, "KVM_CAP_SYNC_REGS",	  "4.17" },
 	{ KVM_CAP_IRQCHIP,	   1,		true,  "KVM_CAP_IRQCHIP",	  "2.6.25" },
 	{ KVM_CAP_PIT2,		   1,		true,  "KVM_CAP_PIT2",		  "2.6.32" },
+	{ KVM_CAP_IRQFD,	   1,		true,  "KVM_CAP_IRQFD",		  "2.6.32" },
 };
 
 int kvm_check(int (*extension)(void *ctx, int cap), void *ctx, bool irqchip,

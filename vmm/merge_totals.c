@@ -5,6 +5,7 @@
  * VMs know their own pages, machines the frames they share.  Only a machine can tell an operator
  * which pages would be equal to another domain's; a VM is not told, it would learn what others have.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include "../mmu/machine/client.h"
 #include "json.h"
@@ -33,6 +34,7 @@ static void add_vm(struct merge_totals *t, const struct vm_info *info)
 {
 	add_keeper(t, &info->merge);
 	t->zero_pages += stats_state_pages(info, "zero");
+	t->orphan_pages += info->mem.orphan_pages;
 	t->cow_breaks += info->mem.unshared_pages;
 	t->private_pages += info->mem.s2.pages[PG_PRIVATE];
 	if (info->merge.mode == KEEPER_OFF)
@@ -67,23 +69,33 @@ static void add_machine(struct merge_totals *t, const struct roster *r, unsigned
 	t->metadata_bytes += state->merge_metadata_bytes;
 	if (machine_client_connect(r->machine[machine].address, &client, NULL))
 		return;
+	merge_domains_ask(&t->domains, machine, client);
 	for (unsigned int i = 0; i < r->nr_vms; i++)
 		if (r->vm[i].id && r->vm[i].machine == machine)
 			add_elsewhere(t, client, &r->vm[i]);
 	machine_client_destroy(client);
 }
 
-void merge_totals(const struct roster *r, struct merge_totals *out)
+int merge_totals(const struct roster *r, struct merge_totals *out)
 {
 	*out = (struct merge_totals){ 0 };
 	for (unsigned int i = 0; i < r->nr_vms; i++) {
-		if (r->vm[i].answers)
-			add_vm(out, &r->vm[i].info);
+		const struct roster_vm *vm = &r->vm[i];
+
+		if (vm->answers)
+			add_vm(out, &vm->info);
 		else
 			out->silent++;
+		out->elsewhere += vm->answers && !vm->id && vm->info.merge.joined;
 	}
 	for (unsigned int i = 0; i < r->nr_machines; i++)
 		add_machine(out, r, i);
+	return out->domains.failed ? -ENOMEM : 0;
+}
+
+void merge_totals_finish(struct merge_totals *t)
+{
+	merge_domains_finish(&t->domains);
 }
 
 /* What merging saves, less what it costs to know. */
@@ -113,7 +125,7 @@ static void put_reasons(FILE *f, const struct merge_totals *t)
 	report_pages(f, "private", t->private_pages);
 }
 
-void merge_totals_text(FILE *f, const struct merge_totals *t)
+int merge_totals_text(FILE *f, const struct merge_totals *t, const struct roster *r)
 {
 	fprintf(f, "%u VM%s merge%s, %u only pages of zeroes, %u not at all", t->vms[KEEPER_ON],
 		t->vms[KEEPER_ON] == 1 ? "" : "s", t->vms[KEEPER_ON] == 1 ? "s" : "",
@@ -121,10 +133,14 @@ void merge_totals_text(FILE *f, const struct merge_totals *t)
 	if (t->silent)
 		fprintf(f, "; %u %s not answer", t->silent, t->silent == 1 ? "does" : "do");
 	fputc('\n', f);
+	if (t->elsewhere)
+		fprintf(f, "of %u the machine is not found here, and what they share is not counted; see "
+			"--machine\n", t->elsewhere);
 	report_group(f, "now");
 	report_pages(f, "pages_shared", t->pages_shared);
 	report_pages(f, "pages_sharing", t->pages_sharing);
 	report_pages(f, "zero_pages", t->zero_pages);
+	report_pages(f, "orphan_pages", t->orphan_pages);
 	report_pages(f, "pages_unshared", t->reason_pages[KEEPER_UNIQUE] + t->other_domain_pages);
 	report_pages(f, "pages_volatile", t->reason_pages[KEEPER_VOLATILE]);
 	put_profit(f, profit(t));
@@ -139,6 +155,7 @@ void merge_totals_text(FILE *f, const struct merge_totals *t)
 	report_count(f, "collapsed_blocks", t->collapsed_blocks);
 	report_seconds(f, "processor time", t->cpu_ns);
 	put_reasons(f, t);
+	return merge_domains_text(f, &t->domains, r);
 }
 
 static void json_reasons(struct json *json, const struct merge_totals *t)
@@ -154,7 +171,7 @@ static void json_reasons(struct json *json, const struct merge_totals *t)
 	json_number(json, "reason_off_pages", t->off_pages);
 }
 
-void merge_totals_json(FILE *f, const struct merge_totals *t)
+void merge_totals_json(FILE *f, const struct merge_totals *t, const struct roster *r)
 {
 	struct json json;
 
@@ -165,9 +182,11 @@ void merge_totals_json(FILE *f, const struct merge_totals *t)
 	json_number(&json, "vms_zero", t->vms[KEEPER_ZERO]);
 	json_number(&json, "vms_off", t->vms[KEEPER_OFF]);
 	json_number(&json, "vms_silent", t->silent);
+	json_number(&json, "vms_elsewhere", t->elsewhere);
 	json_number(&json, "pages_shared", t->pages_shared);
 	json_number(&json, "pages_sharing", t->pages_sharing);
 	json_number(&json, "zero_pages", t->zero_pages);
+	json_number(&json, "orphan_pages", t->orphan_pages);
 	json_number(&json, "pages_unshared",
 		    t->reason_pages[KEEPER_UNIQUE] + t->other_domain_pages);
 	json_number(&json, "pages_volatile", t->reason_pages[KEEPER_VOLATILE]);
@@ -183,5 +202,6 @@ void merge_totals_json(FILE *f, const struct merge_totals *t)
 	json_number(&json, "keeper_cpu_ns", t->cpu_ns);
 	json_number(&json, "merge_metadata_bytes", t->metadata_bytes);
 	json_reasons(&json, t);
+	merge_domains_json(&json, &t->domains, r);
 	json_end_object(&json);
 }

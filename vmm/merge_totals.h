@@ -3,12 +3,13 @@
 #define QUIRE_VMM_MERGE_TOTALS_H
 
 /* What merging comes to over all VMs and machines of a roster, under the names that KSM has. */
-#include "roster.h"
+#include "merge_domains.h"
 
 struct merge_totals {
 	unsigned int vms[KEEPER_NR_MODES];	/* by mode, of those that answer */
 	unsigned int silent;
-	uint64_t pages_shared, pages_sharing, zero_pages;
+	unsigned int elsewhere;			/* with a machine that is not in the roster */
+	uint64_t pages_shared, pages_sharing, zero_pages, orphan_pages;
 	uint64_t pages_scanned, pages_skipped, full_scans;
 	uint64_t merged_pages, zeroed_pages, cow_breaks;
 	uint64_t mismatches, collapsed_blocks;
@@ -17,12 +18,15 @@ struct merge_totals {
 	uint64_t reason_pages[KEEPER_NR_REASONS];	/* of VMs that merge */
 	uint64_t other_domain_pages;		/* unique in its domain, but not beyond it */
 	uint64_t off_pages;			/* of VMs that do not merge */
+	struct merge_domains domains;
 };
 
-/* After roster_find_vms(); asks the machines again. */
-void merge_totals(const struct roster *r, struct merge_totals *out);
+/* After roster_find_vms(); asks the machines again.  0 or -ENOMEM. */
+int merge_totals(const struct roster *r, struct merge_totals *out);
+void merge_totals_finish(struct merge_totals *t);
 
-void merge_totals_text(FILE *f, const struct merge_totals *t);
-void merge_totals_json(FILE *f, const struct merge_totals *t);
+/* 0 or -ENOMEM. */
+int merge_totals_text(FILE *f, const struct merge_totals *t, const struct roster *r);
+void merge_totals_json(FILE *f, const struct merge_totals *t, const struct roster *r);
 
 #endif

@@ -47,7 +47,7 @@ void report_word(FILE *f, const char *name, const char *word)
 
 struct totals {
 	unsigned int nr_vms, silent;
-	uint64_t cpu_ns, faults;
+	uint64_t cpu_ns, faults, orphan_pages;
 	struct stage2_counters s2;	/* sums, as far as they are asked for */
 };
 
@@ -62,6 +62,7 @@ static void add_vm(struct totals *t, const struct roster_vm *vm)
 	}
 	t->cpu_ns += vm->info.cpu_ns;
 	t->faults += vm->info.mem.faults;
+	t->orphan_pages += vm->info.mem.orphan_pages;
 	t->s2.ram_pages += s2->ram_pages;
 	t->s2.tables += s2->tables;
 	t->s2.large_leaves += s2->large_leaves;
@@ -95,6 +96,13 @@ static void put_states(FILE *f, const struct stage2_counters *s2)
 	report_pages(f, "stage-2 tables", s2->tables);
 }
 
+/* Shared pages whose frames no machine counts: rare, and worth a line only then. */
+static void put_orphans(FILE *f, uint64_t pages)
+{
+	if (pages)
+		report_pages(f, "of a dead machine", pages);
+}
+
 static void put_totals(FILE *f, const struct totals *t)
 {
 	fprintf(f, "\n%u VM%s", t->nr_vms, t->nr_vms == 1 ? "" : "s");
@@ -102,6 +110,7 @@ static void put_totals(FILE *f, const struct totals *t)
 		fprintf(f, ", of which %u %s not answer", t->silent, t->silent == 1 ? "does" : "do");
 	fputc('\n', f);
 	put_states(f, &t->s2);
+	put_orphans(f, t->orphan_pages);
 	report_count(f, "faults", t->faults);
 	report_seconds(f, "processor time", t->cpu_ns);
 }
@@ -218,6 +227,7 @@ static void put_merging(FILE *f, const struct vm_info *info)
 	report_pages(f, "merged", k->merged_pages);
 	report_pages(f, "found to be zero", k->zeroed_pages);
 	report_pages(f, "written again", info->mem.unshared_pages);
+	put_orphans(f, info->mem.orphan_pages);
 	report_count(f, "passes over RAM", k->full_scans);
 	report_pages(f, "looked at", k->pages_scanned);
 	report_pages(f, "  a second, now", k->pages_per_s);

@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "../mmu/machine/client.h"
 #include "abstract.h"
@@ -250,6 +251,27 @@ static void ask_all(struct roster *r)
 	}
 }
 
+static bool has_ended(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	bool ended = fd < 0 ? errno == ESRCH : readable_by(fd, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return ended;
+}
+
+/* A machine may not have heard yet of the end of one. */
+static void drop_ended(struct roster *r)
+{
+	unsigned int kept = 0;
+
+	for (unsigned int i = 0; i < r->nr_vms; i++)
+		if (r->vm[i].answers || !has_ended((pid_t)r->vm[i].pid))
+			r->vm[kept++] = r->vm[i];
+	r->nr_vms = kept;
+}
+
 static int compare_vms(const void *a, const void *b)
 {
 	const struct roster_vm *x = a, *y = b;
@@ -284,6 +306,7 @@ int roster_find_vms(struct roster *r, bool only_accounted, bool sample, struct q
 	}
 	for (unsigned int i = 0; i < r->nr_vms; i++)
 		hang_up(&r->vm[i]);
+	drop_ended(r);
 	if (r->nr_vms)
 		qsort(r->vm, r->nr_vms, sizeof(*r->vm), compare_vms);
 	return 0;

@@ -68,7 +68,7 @@ const char *const sandbox_role_name[SANDBOX_NR_ROLES] = {
 const struct sandbox_rule sandbox_rules[] = {
 	/* ---- the guest ---- */
 	IOCTL(KVM_RUN,			    V,	   "enter the guest"),
-	IOCTL(KVM_IRQ_LINE,		    M | V, "interrupts of the UART and the balloon"),
+	IOCTL(KVM_IRQ_LINE,		    M | V, "interrupts of the UART"),
 	IOCTL(KVM_IOEVENTFD,		    V,	   "a balloon driver starts: its notifications"),
 
 	/* ---- its memory; the main loop: for a balloon that inflates while its vCPU goes on ---- */

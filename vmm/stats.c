@@ -200,6 +200,7 @@ static void merge_stats(struct json *json, const struct vm_info *info)
 	json_number(json, "merged_pages", k->merged_pages);
 	json_number(json, "zeroed_pages", k->zeroed_pages);
 	json_number(json, "cow_breaks", info->mem.unshared_pages);
+	json_number(json, "orphan_pages", info->mem.orphan_pages);
 	json_number(json, "full_scans", k->full_scans);
 	json_number(json, "pages_scanned", k->pages_scanned);
 	json_number(json, "pages_skipped", k->pages_skipped);

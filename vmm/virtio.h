@@ -19,7 +19,7 @@
  * to come again; and the used rings, which is all that is written, are held resident.
  *
  *   LOCK_VIRTIO		registers and queues; held while a vCPU accesses guest memory
- *   LOCK_VIRTIO_STATE	the interrupt; what a device publishes.  Nobody waits with it
+ *   LOCK_VIRTIO_STATE	what a device publishes.  Nobody waits with it
  */
 #include <quire/types.h>
 
@@ -144,8 +144,8 @@ struct virtio_config {
 	void *dev;
 	const struct virtio_memory *mem;
 	uint64_t base;			/* on the bus, VIRTIO_MMIO_BYTES from there */
-	/* The interrupt line changed; NULL: there is none, drivers poll. */
-	void (*set_irq)(void *ctx, bool level);
+	/* Interrupt the driver: an edge, nothing to take back.  Any thread.  NULL: drivers poll. */
+	void (*interrupt)(void *ctx);
 	/*
 	 * Notifications of queue n need not (on) or must (off) come as writes to the register:
 	 * somebody calls virtio_defer() instead.  In a vCPU, with the lock.  NULL: always must.

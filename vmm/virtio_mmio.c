@@ -18,8 +18,10 @@
  * driver pays nothing; `arm` may do nothing.  Whatever is to be done outside a vCPU is a bit in
  * `deferred`, for virtio_poll().
  *
- * Interrupts.  The line is up while InterruptStatus is not 0, as the specification has it; a
- * controller that looks at edges sees one for each new reason, as the line goes down first.
+ * Interrupts.  Each reason is noted in InterruptStatus and then signalled, whether the last one has
+ * been acknowledged or not: a controller may have lost that one (an I/O APIC forgets the edge of a
+ * line that is masked), and must not keep the next from coming.  A driver acknowledges before it
+ * looks at what was signalled; so it may be told of what it has seen already, but misses nothing.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -74,7 +76,7 @@ enum {
 #define F_VERSION_1 (1ULL << 32)
 #define F_TRANSPORT (F_INDIRECT | F_EVENT_IDX | F_VERSION_1)
 
-/* [I] immutable after create   [d] lock   [s] state_lock   [a] atomic */
+/* [I] immutable after create   [d] lock   [a] atomic */
 struct virtio {
 	struct virtio_config config;	/* [I] */
 
@@ -85,11 +87,8 @@ struct virtio {
 	struct virtq queue[VIRTIO_MAX_QUEUES];	/* [d] */
 	unsigned int armed;		/* [d] queues that were announced to config.arm */
 
-	struct lock state_lock;
-	uint32_t irq_status;		/* [s] */
-	bool irq_level;			/* [s] */
-
 	atomic_uint status;		/* [a] written with the lock */
+	atomic_uint irq_status;		/* [a] */
 	atomic_uint generation;		/* [a] */
 	atomic_uint deferred;		/* [a] queues that virtio_poll() is to serve */
 	_Atomic(const char *) error;	/* [a] */
@@ -97,40 +96,11 @@ struct virtio {
 
 /* ---- interrupts ---- */
 
-static void set_line(struct virtio *v, bool level)
-{
-	if (level == v->irq_level)
-		return;
-	v->irq_level = level;
-	if (v->config.set_irq)
-		v->config.set_irq(v->config.ctx, level);
-}
-
 static void interrupt(struct virtio *v, uint32_t why)
 {
-	lock(&v->state_lock);
-	v->irq_status |= why;
-	set_line(v, false);
-	set_line(v, true);
-	unlock(&v->state_lock);
-}
-
-static void acknowledge(struct virtio *v, uint32_t what)
-{
-	lock(&v->state_lock);
-	v->irq_status &= ~what;
-	set_line(v, v->irq_status);
-	unlock(&v->state_lock);
-}
-
-static uint32_t irq_status(struct virtio *v)
-{
-	uint32_t status;
-
-	lock(&v->state_lock);
-	status = v->irq_status;
-	unlock(&v->state_lock);
-	return status;
+	atomic_fetch_or(&v->irq_status, why);
+	if (v->config.interrupt)
+		v->config.interrupt(v->config.ctx);
 }
 
 bool virtio_running(const struct virtio *v)
@@ -238,7 +208,7 @@ static void reset(struct virtio *v)
 		virtq_stop(&v->queue[n]);
 		v->queue[n] = (struct virtq){ .mem = v->config.mem };
 	}
-	acknowledge(v, ~0u);
+	atomic_store(&v->irq_status, 0);
 }
 
 static void arm(struct virtio *v)
@@ -322,7 +292,7 @@ static uint32_t read_reg(struct virtio *v, uint32_t reg)
 	case REG_DEVICE_FEATURES:   return half(offered(v), v->device_sel);
 	case REG_QUEUE_NUM_MAX:	    return q ? VIRTQ_MAX : 0;
 	case REG_QUEUE_READY:	    return q && q->ready;
-	case REG_INTERRUPT_STATUS:  return irq_status(v);
+	case REG_INTERRUPT_STATUS:  return atomic_load(&v->irq_status);
 	case REG_STATUS:	    return atomic_load(&v->status);
 	case REG_SHM_LEN:
 	case REG_SHM_LEN + 4:
@@ -387,7 +357,7 @@ static void write_reg(struct virtio *v, uint32_t reg, uint32_t value)
 	case REG_DRIVER_FEATURES:     write_features(v, value); break;
 	case REG_DRIVER_FEATURES_SEL: v->driver_sel = value; break;
 	case REG_QUEUE_SEL:	      v->queue_sel = value; break;
-	case REG_INTERRUPT_ACK:	      acknowledge(v, value); break;
+	case REG_INTERRUPT_ACK:	      atomic_fetch_and(&v->irq_status, ~value); break;
 	case REG_STATUS:	      write_status(v, value); break;
 	case REG_QUEUE_NOTIFY:
 		if (value < v->config.ops->nr_queues)
@@ -401,7 +371,7 @@ static void write_reg(struct virtio *v, uint32_t reg, uint32_t value)
 /* ---- the bus's side ---- */
 
 /*
- * The interrupt has a lock of its own, and devices see to their configuration: a vCPU that looks
+ * The interrupt is an atomic word, and devices see to their configuration: a vCPU that looks
  * there does not wait for queues that the main loop serves.
  */
 static bool needs_lock(uint64_t offset)
@@ -495,7 +465,6 @@ int virtio_create(const struct virtio_config *config, struct bus *mmio, struct v
 		return -ENOMEM;
 	v->config = *config;
 	lock_init(&v->lock, LOCK_VIRTIO);
-	lock_init(&v->state_lock, LOCK_VIRTIO_STATE);
 	for (unsigned int n = 0; n < VIRTIO_MAX_QUEUES; n++)
 		v->queue[n].mem = config->mem;
 	device.ctx = v;
@@ -512,7 +481,6 @@ void virtio_destroy(struct virtio *v)
 {
 	if (!v)
 		return;
-	lock_finish(&v->state_lock);
 	lock_finish(&v->lock);
 	free(v);
 }

@@ -319,7 +319,7 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 	vm->config.domain = vm->domain;
 	vm->balloon_manual = config->balloon == VM_BALLOON_MANUAL;
 	vm->kvm = KVM_NONE;
-	vm->wake_fd = vm->signal_fd = vm->doorbell_fd = -1;
+	vm->wake_fd = vm->signal_fd = vm->doorbell_fd = vm->irq_fd = -1;
 	init_lock(vm);
 	look_at_host(vm);
 	console_init(&vm->console, on_wake, vm);
@@ -358,6 +358,7 @@ void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 	sandbox_keep(keep, vm->kvm.vm_fd);
 	sandbox_keep(keep, vm->wake_fd);
 	sandbox_keep(keep, vm->doorbell_fd);
+	sandbox_keep(keep, vm->irq_fd);
 	sandbox_keep(keep, vm->signal_fd);
 }
 

@@ -20,8 +20,18 @@
  * it is registered when the driver says DRIVER_OK, and by that vCPU: a change of KVM's bus waits for
  * vCPUs inside KVM, which may wait for memory, and the main loop must not.
  *
- * Interrupts are KVM_IRQ_LINE.  An irqfd would be as long a way (a write to a descriptor), and
- * needs one; it is for those who raise interrupts from other processes.
+ * Interrupts are pulses of an ISA line, which is edge-triggered, by writes to an irqfd; no thread
+ * in the sandbox needs a call of KVM's for it.  An 8259 keeps the pulse of a masked line, an I/O
+ * APIC forgets it, and the next one comes (virtio_mmio.c).  A line that is held up until its reason is
+ * acknowledged (KVM_IRQFD_FLAG_RESAMPLE) would take a wake-up of the main loop for each end of an
+ * interrupt; and had it risen while an I/O APIC that wants edges was masked, nothing would
+ * ever lower it, and there would be no further edge.
+ *
+ * Registering an irqfd takes 2 us, and a VM's close as long as without one, so it is done when the VM
+ * is made.  It is no faster than two KVM_IRQ_LINE for a pulse, as KVM passes it on from a worker of the
+ * kernel: on the same machine the handler of a halted guest runs 16 to 20 us after the write began,
+ * 13 to 15 us after the ioctls did (the caller is busy for 28 and 26 us, waking others up), and a
+ * driver that waits for each buffer gets through one in 91 us, or 69.  Linux has 256 pages in one.
  */
 #include <errno.h>
 #include <quire/abi.h>
@@ -84,11 +94,23 @@ static void on_reset(void *ctx)
 
 /* ---- KVM ---- */
 
-static void on_irq(void *ctx, bool level)
+static void on_interrupt(void *ctx)
 {
-	struct kvm_irq_level irq = { .irq = QUIRE_BALLOON_IRQ, .level = level };
+	uint64_t one = 1;
 
-	(void)ioctl(((struct vm *)ctx)->kvm.vm_fd, KVM_IRQ_LINE, &irq);
+	if (write(((struct vm *)ctx)->irq_fd, &one, sizeof(one)) < 0)
+		return;		/* the counter is full: KVM is about to look */
+}
+
+static int create_irq(struct vm *vm)
+{
+	struct kvm_irqfd irqfd = { .gsi = QUIRE_BALLOON_IRQ };
+
+	vm->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vm->irq_fd < 0)
+		return -errno;
+	irqfd.fd = (uint32_t)vm->irq_fd;
+	return ioctl(vm->kvm.vm_fd, KVM_IRQFD, &irqfd) ? -errno : 0;
 }
 
 /* If KVM cannot, notifications go on to come as exits. */
@@ -181,7 +203,7 @@ int vm_balloon_create(struct vm *vm)
 		.now_ns = on_now,
 		.async_inflate = async,
 		.async_report = irqchip && vm->config.hugepages == GMEM_HUGE_NEVER,
-		.set_irq = irqchip ? on_irq : NULL,
+		.interrupt = irqchip ? on_interrupt : NULL,
 		.arm = async ? on_arm : NULL,
 		.wake = on_wake,
 		.ctx = vm,
@@ -189,6 +211,12 @@ int vm_balloon_create(struct vm *vm)
 
 	if (vm->config.balloon == VM_BALLOON_OFF)
 		return 0;
+	if (irqchip) {
+		int ret = create_irq(vm);
+
+		if (ret)
+			return ret;
+	}
 	if (async) {
 		vm->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (vm->doorbell_fd < 0)
@@ -202,4 +230,6 @@ void vm_balloon_destroy(struct vm *vm)
 	balloon_destroy(vm->balloon);
 	if (vm->doorbell_fd >= 0)
 		close(vm->doorbell_fd);
+	if (vm->irq_fd >= 0)
+		close(vm->irq_fd);
 }

@@ -54,6 +54,7 @@ struct vm {
 	struct balloon *balloon;	/* [I] NULL: none */
 	int doorbell_fd;		/* [I] eventfd: the balloon's asynchronous queues; or -1 */
 	atomic_uint doorbell_queues;	/* [a] bit n: queue n is one */
+	int irq_fd;			/* [I] irqfd: the balloon's interrupts; or -1 */
 	bool balloon_manual;		/* [m] its target was set by hand */
 	struct console console;
 	int wake_fd;			/* [I] eventfd: look at the world again */

@@ -6,8 +6,8 @@
  * Page tables.  Only the registers tell where they are, and only the main loop may ask vCPUs for
  * them.  So the keeper asks the main loop (sample_wanted), and meanwhile goes by what was seen last:
  * tables do not move often.  A sample is the paging registers of some vCPUs, of others each time if
- * there are many, taken at most once in SAMPLE_NS, and not while the VM is paused, when they
- * cannot change.  It ends at the first vCPU that does not answer within SAMPLE_MS.
+ * there are many.  After the first one they are taken at most once in SAMPLE_NS, and not while the VM
+ * is paused, when they cannot change.  It ends at the first vCPU that does not answer within SAMPLE_MS.
  *
  * The end.  The keeper goes when all vCPUs have left KVM, whose memory code it may have to wait for,
  * and before anybody reads the last counters, which then are exact.
@@ -61,8 +61,8 @@ void vm_merge_sample(struct vm *vm)
 	struct walk_cpu cpu[VM_SAMPLE_CPUS];
 	unsigned int nr;
 
-	if (!atomic_load(&vm->merge.sample_wanted) || atomic_load(&vm->paused) ||
-	    atomic_load(&vm->stopping))
+	if (!atomic_load(&vm->merge.sample_wanted) || atomic_load(&vm->stopping) ||
+	    (atomic_load(&vm->paused) && vm->merge.nr_cpus))
 		return;
 	atomic_store(&vm->merge.sample_wanted, false);
 	nr = sample(vm, cpu);
@@ -74,29 +74,30 @@ void vm_merge_sample(struct vm *vm)
 	unlock(&vm->lock);
 }
 
-static void ask_for_sample(struct vm *vm)
+static void ask_for_sample(struct vm *vm, bool have_one)
 {
 	uint64_t now = monotonic_ns();
 
-	if (vm->merge.asked_ns && now - vm->merge.asked_ns < SAMPLE_NS)
+	if (have_one && now - vm->merge.asked_ns < SAMPLE_NS)
 		return;
 	vm->merge.asked_ns = now;
 	atomic_store(&vm->merge.sample_wanted, true);
 	vm_wake(vm);
 }
 
-static void page_tables(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg)
+static bool page_tables(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg)
 {
 	struct walk_cpu cpu[VM_SAMPLE_CPUS];
 	struct vm *vm = ctx;
 	unsigned int nr;
 
-	ask_for_sample(vm);
 	lock(&vm->lock);
 	nr = vm->merge.nr_cpus;
 	memcpy(cpu, vm->merge.cpu, nr * sizeof(*cpu));
 	unlock(&vm->lock);
+	ask_for_sample(vm, nr);
 	guest_tables(vm->gm, cpu, nr, each, arg);
+	return nr;
 }
 
 /* ---- the keeper's life ---- */

@@ -24,7 +24,7 @@
 #define QUIRE_MMIO_BASE	  0xd0000000	/* virtio-mmio devices */
 
 #define QUIRE_BALLOON_BASE QUIRE_MMIO_BASE	/* virtio-mmio, 0x200 bytes of registers */
-#define QUIRE_BALLOON_IRQ  5			/* with an interrupt controller; else polled */
+#define QUIRE_BALLOON_IRQ  5			/* edges, with an interrupt controller; else polled */
 
 #define QUIRE_UART_PORT	  0x3f8		/* 16550, COM1 */
 #define QUIRE_UART_IRQ	  4

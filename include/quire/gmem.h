@@ -76,6 +76,7 @@ struct gmem_stats {
 	uint64_t ballooned_pages;	/* given back by gmem_balloon */
 	uint64_t balloon_touches;	/* ballooned pages that were touched untold */
 	uint64_t unshared_pages;		/* shared or zero pages that came home to be written */
+	uint64_t orphan_pages;		/* shared now, with frames of a machine that is gone */
 	uint64_t mappings, max_mappings; /* of the window: now, and what vm.max_map_count leaves */
 	uint64_t mapping_refusals;	/* runs that were not shared for want of a mapping */
 	uint64_t mapping_reliefs;	/* runs that were broken to win mappings */

@@ -15,7 +15,8 @@
 
 enum keeper_mode {
 	KEEPER_OFF,		/* shares nothing (and un-shares all it can, when it becomes so) */
-	KEEPER_ZERO,		/* pages of zeroes only: nothing that another VM could notice */
+	KEEPER_ZERO,		/* pages of zeroes only: nothing that another VM could notice (and
+				 * un-shares the others when it becomes so) */
 	KEEPER_ON,
 	KEEPER_NR_MODES
 };
@@ -44,8 +45,9 @@ struct keeper_config {
 	/* Give the machine one end of a connection (merge_protocol.h); the callee owns fd.  0, or
 	 * -ENOTCONN: there is no machine now, ask again later.  NULL: there never is one. */
 	int (*join)(void *ctx, int fd);
-	/* Call each for every frame that is known to hold guest page tables now.  May be NULL. */
-	void (*page_tables)(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg);
+	/* Call each for every frame that is known to hold guest page tables now.  False: nothing is
+	 * known so far, ask again soon.  May be NULL. */
+	bool (*page_tables)(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg);
 	void (*thread_start)(void *ctx);	/* first thing in the thread; may be NULL */
 	void *ctx;
 	uint64_t (*hash)(const void *page);	/* for tests; NULL: XXH3, 64 bits */
@@ -93,14 +95,16 @@ int keeper_start(struct keeper *k, struct quire_error *err);
 void keeper_destroy(struct keeper *k);		/* before its gmem; NULL is fine */
 
 /*
- * Change the mode.  Returns at once; the thread obeys soon.  When it becomes KEEPER_OFF, shared and
- * zero pages are made private as far as credits allow.
+ * Change the mode.  Returns at once; the thread obeys soon.  When it becomes KEEPER_OFF or
+ * KEEPER_ZERO, shared pages are made private as far as credits allow; with KEEPER_OFF zero pages
+ * become absent.
  */
 void keeper_set_mode(struct keeper *k, enum keeper_mode mode);
 
 /*
  * Make a full pass as soon as can be, at full speed.  Returns a ticket: the pass is over when
- * keeper_passes_done() is at least that.  A pass of KEEPER_OFF un-shares.
+ * keeper_passes_done() is at least that.  A pass of KEEPER_OFF or KEEPER_ZERO
+ * tries to un-share again what could not be.
  */
 uint64_t keeper_request_pass(struct keeper *k);
 uint64_t keeper_passes_done(struct keeper *k);

@@ -18,7 +18,7 @@ struct domain *domain_create(struct budget *budget, const char *name, unsigned i
 
 	if (!d)
 		return NULL;
-	d->pages = malloc(sizeof(*d->pages));
+	d->pages = malloc(DOMAIN_PIECE * sizeof(*d->pages));
 	if (!d->pages) {
 		free(d);
 		return NULL;
@@ -122,7 +122,7 @@ void member_unget(struct member *m, uint32_t frame)
 
 bool member_tell(struct member *m, uint64_t gfn, uint32_t frame)
 {
-	if (m->nr_news - m->news_at == m->max_hints)
+	if (member_news(m) == m->max_hints)
 		return false;
 	if (m->nr_news == m->news_capacity && m->news_at) {
 		m->nr_news -= m->news_at;
@@ -144,11 +144,11 @@ bool member_tell(struct member *m, uint64_t gfn, uint32_t frame)
 
 void domain_news(struct member *m, struct merge_msg *answer)
 {
-	answer->nr = (uint32_t)min_u64(m->nr_news - m->news_at, MERGE_BATCH);
+	answer->nr = (uint32_t)min_u64(member_news(m), MERGE_BATCH);
 	if (answer->nr)
 		memcpy(answer->frame, m->news + m->news_at, answer->nr * sizeof(*m->news));
 	m->news_at += answer->nr;
-	answer->arg = m->news_at != m->nr_news;
+	answer->arg = member_news(m);
 	if (answer->arg)
 		return;
 	free(m->news);
@@ -259,7 +259,7 @@ uint64_t domain_index_bytes(const struct domain *d)
 
 uint64_t domain_store_bytes(const struct domain *d)
 {
-	uint64_t bytes = sizeof(*d) + sizeof(*d->pages) + store_metadata_bytes(&d->store);
+	uint64_t bytes = sizeof(*d) + DOMAIN_PIECE * sizeof(*d->pages) + store_metadata_bytes(&d->store);
 
 	for (uint32_t i = 0; i < d->nr_slots; i++) {
 		const struct member *m = d->slot[i];
@@ -284,7 +284,6 @@ void domain_record(const struct domain *d, struct machine_domain_record *r)
 		r->hints += d->slot[i] ? d->slot[i]->nr_hints : 0;
 	r->lookups = d->lookups;
 	r->promotions = d->promotions;
-	r->differs = d->differs;
 	r->no_memory = d->no_memory;
 	r->index_bytes = domain_index_bytes(d);
 	r->store_bytes = domain_store_bytes(d);

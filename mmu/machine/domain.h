@@ -31,7 +31,7 @@
 #include "protocol.h"
 #include "store.h"
 
-/* Pages read, compared and written with one system call each. */
+/* Pages read, and written, with one system call. */
 #define DOMAIN_PIECE 32u
 
 struct member {
@@ -59,11 +59,8 @@ struct domain {
 	uint32_t id;
 	uint32_t vm;			/* of a domain without a name: whose it is */
 	char name[MACHINE_NAME_MAX + 1];
-	uint64_t lookups, promotions, differs, no_memory;	/* pages, since it exists */
-	struct {
-		uint8_t asker[DOMAIN_PIECE][QUIRE_PAGE_SIZE];
-		uint8_t holder[DOMAIN_PIECE][QUIRE_PAGE_SIZE];
-	} *pages;			/* what is being compared */
+	uint64_t lookups, promotions, no_memory;	/* pages, since it exists */
+	uint8_t (*pages)[QUIRE_PAGE_SIZE];	/* DOMAIN_PIECE of them, on their way to frames */
 };
 
 /* NULL: no memory. */
@@ -143,6 +140,12 @@ bool member_get(struct member *m, uint32_t frame);
 
 /* A reference that m got just now, and that is not the frame's last, is given back. */
 void member_unget(struct member *m, uint32_t frame);
+
+/* How many news wait for m. */
+static inline uint32_t member_news(const struct member *m)
+{
+	return m->nr_news - m->news_at;
+}
 
 /* News for m, which has the reference.  False: no memory, or too much that it did not read. */
 bool member_tell(struct member *m, uint64_t gfn, uint32_t frame);

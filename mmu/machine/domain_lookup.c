@@ -6,19 +6,21 @@
  * of two equal pages in a packet finds the first, and counts.  If it is worth it, each entry is
  * answered, in order; what the survey found may have changed by then, so the index is asked again.
  *
- * Neighbours are handled together where it saves system calls: consecutive pages of the asker
- * whose partners are consecutive pages of one holder are a *piece*: two reads, compared, and a
- * write of those that are equal.  Frames are reserved for the whole stretch of consecutive gfns that
- * want one, and each page takes the frame at its own distance from the start, so that a page
- * that turns out to be different leaves a gap of one frame, which is free again, and not a break.
+ * Neighbours are handled together where it saves system calls: consecutive pages of the asker that
+ * need a frame made are a *piece*, one read and one write.  Frames are reserved for the whole
+ * stretch of consecutive gfns that want one, and each page takes the frame at its own distance from
+ * the start.
+ *
+ * The hint's page is not read.  Whether it still has these bytes is for its VM to find out, which
+ * compares in any case; to read it here too took a quarter of the machine's time, to learn of a
+ * change in the second or two before the VM itself says so.  Then the frame has one user for
+ * the moment, which takes the place of that page and costs no memory.
  *
  * RAM files are read with pread, never mapped: a VM may truncate its own, which then is a short
- * read and no signal.  What goes into a frame is what was compared, from our own copy; the VM may
- * write its page meanwhile.
+ * read and no signal.
  */
 #include <assert.h>
 #include <errno.h>
-#include <string.h>
 #include <unistd.h>
 #include "domain.h"
 
@@ -245,6 +247,12 @@ static uint32_t read_pages(const struct member *m, uint64_t gfn, uint32_t n, voi
 	return (uint32_t)(done / QUIRE_PAGE_SIZE);
 }
 
+/* Who has a page with the same hash. */
+struct partner {
+	struct member *holder;
+	uint32_t page;
+};
+
 /*
  * The holder of the hint that entry i has used up gets the frame too: by NEWS, or in this answer
  * if it is an earlier entry of it.  A later one will find the frame by itself.  If it cannot be
@@ -264,84 +272,50 @@ static void introduce(struct lookup *l, uint32_t i, struct member *holder, uint3
 		member_unget(holder, frame);
 }
 
-/* Same hash, other bytes: the newer page takes the hint's place. */
-static void disappoint(struct lookup *l, uint32_t i, uint32_t k, struct member *holder,
-		       uint32_t page)
-{
-	l->d->differs++;
-	member_set_hint(holder, page, 0);
-	make_hint(l, i);
-	if (wants_publish(l, i))
-		place(l, i, 1, &l->d->pages->asker[k]);
-}
-
-/* Entries from i on whose partners follow page, entry i's, as they follow each other. */
-static uint32_t piece(const struct lookup *l, uint32_t i, const struct member *holder,
-		      uint32_t page)
-{
-	uint32_t n = 1;
-
-	while (n < DOMAIN_PIECE && i + n < l->nr && gfn_of(l, i + n) == gfn_of(l, i) + n) {
-		const struct index_entry *e = index_find(&l->d->index, l->ask[i + n].hash);
-
-		if (!e || e->owner != INDEX_MEMBER + holder->slot || e->page != page + n ||
-		    !hint_holder(l->d, e))
-			break;
-		n++;
-	}
-	return n;
-}
-
-/* Of n pages from the k-th on, how many are equal before one is not? */
-static uint32_t equal_run(const struct lookup *l, uint32_t k, uint32_t n)
-{
-	uint32_t run = 0;
-
-	while (run < n && !memcmp(l->d->pages->asker[k + run], l->d->pages->holder[k + run],
-				  QUIRE_PAGE_SIZE))
-		run++;
-	return run;
-}
-
-static uint32_t promote(struct lookup *l, uint32_t i, struct member *holder, uint32_t page)
-{
-	uint32_t n = piece(l, i, holder, page), readable, run;
-
-	readable = read_pages(l->m, gfn_of(l, i), n, l->d->pages->asker);
-	readable = (uint32_t)min_u64(readable, read_pages(holder, page, n, l->d->pages->holder));
-	for (uint32_t k = 0; k < readable; k += run ? run : 1) {
-		run = equal_run(l, k, readable - k);
-		if (run)
-			place(l, i + k, run, &l->d->pages->asker[k]);
-		else
-			disappoint(l, i + k, k, holder, page + k);
-		for (uint32_t r = k; r < k + run; r++)
-			if (MERGE_IS_FRAME(l->out[i + r].frame))
-				introduce(l, i + r, holder, page + r);
-	}
-	return n;
-}
-
-/* Is entry i in the index as a hint of itself? */
-static bool is_hint_of_itself(const struct lookup *l, uint32_t i)
+/* Is a frame to be made for entry i, which is a hint or has met one? */
+static bool needs_frame(const struct lookup *l, uint32_t i, struct partner *partner)
 {
 	const struct index_entry *e = index_find(&l->d->index, l->ask[i].hash);
 
-	return e && e->owner == INDEX_MEMBER + l->m->slot && e->page == gfn_of(l, i);
+	if (!e || e->owner == INDEX_STABLE)
+		return false;
+	*partner = (struct partner){ hint_holder(l->d, e), e->page };
+	return partner->holder &&
+	       (wants_publish(l, i) || !is_own_hint(l, i, partner->holder, partner->page));
 }
 
-static uint32_t publish(struct lookup *l, uint32_t i)
+/* Will entry i find the frame that is made for one of the n before it? */
+static bool is_repeated(const struct lookup *l, uint32_t i, uint32_t n)
+{
+	for (uint32_t k = 1; k <= n; k++)
+		if (l->ask[i - k].hash == l->ask[i].hash)
+			return true;
+	return false;
+}
+
+/* Entries of consecutive pages from i on for which frames are to be made, each with its partner. */
+static uint32_t piece(const struct lookup *l, uint32_t i, struct partner *partner)
 {
 	uint32_t n = 0;
 
 	while (n < DOMAIN_PIECE && i + n < l->nr && gfn_of(l, i + n) == gfn_of(l, i) + n &&
-	       wants_publish(l, i + n) && is_hint_of_itself(l, i + n))
+	       !is_repeated(l, i + n, n) && needs_frame(l, i + n, &partner[n]))
 		n++;
-	if (!n) {
-		refuse(l, i, 1);	/* no memory for the index */
-		return 1;
-	}
-	place(l, i, read_pages(l->m, gfn_of(l, i), n, l->d->pages->asker), l->d->pages->asker);
+	return n;
+}
+
+/* For as many pages from entry i on as can be done at once; how many. */
+static uint32_t make_frames(struct lookup *l, uint32_t i)
+{
+	struct partner partner[DOMAIN_PIECE];
+	uint32_t n = piece(l, i, partner);
+	uint32_t readable = read_pages(l->m, gfn_of(l, i), n, l->d->pages);
+
+	place(l, i, readable, l->d->pages);
+	for (uint32_t k = 0; k < readable; k++)
+		if (MERGE_IS_FRAME(l->out[i + k].frame) &&
+		    !is_own_hint(l, i + k, partner[k].holder, partner[k].page))
+			introduce(l, i + k, partner[k].holder, partner[k].page);
 	return n;
 }
 
@@ -359,16 +333,16 @@ static uint32_t take_frame(struct lookup *l, uint32_t i, uint32_t frame)
 static uint32_t answer(struct lookup *l, uint32_t i)
 {
 	const struct index_entry *e = index_find(&l->d->index, l->ask[i].hash);
-	struct member *holder;
+	uint32_t n;
 
 	if (e && e->owner == INDEX_STABLE)
 		return take_frame(l, i, e->page);
-	holder = e ? hint_holder(l->d, e) : NULL;
-	if (holder && !is_own_hint(l, i, holder, e->page))
-		return promote(l, i, holder, e->page);
-	if (!holder)
+	if (!e || !hint_holder(l->d, e))
 		make_hint(l, i);
-	return wants_publish(l, i) ? publish(l, i) : 1;
+	n = make_frames(l, i);
+	if (!n && wants_publish(l, i))
+		refuse(l, i, 1);	/* no memory for the index */
+	return n ? n : 1;
 }
 
 const char *domain_lookup(struct member *m, const struct merge_msg *ask, struct merge_msg *msg)
@@ -392,5 +366,6 @@ const char *domain_lookup(struct member *m, const struct merge_msg *ask, struct 
 		for (uint32_t i = 0; found && i < l.nr;)
 			i += answer(&l, i);
 	release(&l);
+	msg->arg = member_news(m);
 	return NULL;
 }

@@ -32,9 +32,9 @@
  * another page, of this VM or another of its domain, that was looked up with this hash and not
  * again with another.  Nothing found: the page becomes a hint, and the answer is
  * MERGE_UNIQUE.  A frame found: the VM gets one reference to it.  A hint found: the machine reads
- * both pages from the VMs' RAM files; if they are equal the bytes become a new frame, to which the
- * VM gets a reference, and so does the hint's VM, which learns of it by NEWS; if not, the page
- * takes the hint's place and is MERGE_UNIQUE.  An entry with MERGE_PUBLISH needs no partner.
+ * the page from the VM's RAM file, and these bytes are a new frame, to which the VM gets a
+ * reference, and so does the hint's VM, which learns of it by NEWS.  An entry with MERGE_PUBLISH
+ * needs no partner.
  * Frames for entries whose gfns follow each other are contiguous where possible.  Equal pages in
  * one packet are each answered with their frame, without NEWS.
  *
@@ -98,7 +98,7 @@ struct merge_msg {
 	uint16_t version;	/* MACHINE_VERSION */
 	uint16_t type;		/* enum merge_type */
 	uint32_t nr;		/* entries, at most MERGE_BATCH */
-	uint32_t arg;		/* LOOKUP: fewest worth it; SEGMENT: which; FRAMES: 1: more NEWS wait */
+	uint32_t arg;		/* LOOKUP: fewest worth it; SEGMENT: which; FRAMES: NEWS that wait */
 	union {
 		struct merge_lookup lookup[MERGE_BATCH];
 		struct merge_frame frame[MERGE_BATCH];

@@ -99,7 +99,7 @@
 #include "balloon_policy.h"
 
 #define MACHINE_MAGIC	   0x4d434851u	/* "QHCM" */
-#define MACHINE_VERSION	   2
+#define MACHINE_VERSION	   3
 #define MACHINE_NAME_MAX   47
 #define MACHINE_HELLO_SECONDS 5
 #define MACHINE_LIST_MAX   64
@@ -238,7 +238,6 @@ struct machine_domain_record {
 	/* Pages, since the domain exists: */
 	uint64_t lookups;
 	uint64_t promotions;		/* became a frame */
-	uint64_t differs;		/* had a partner of the same hash, but other bytes */
 	uint64_t no_memory;		/* had a frame or a partner, and could not be given one */
 	uint64_t index_bytes, store_bytes; /* of metadata */
 };

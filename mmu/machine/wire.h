@@ -3,8 +3,7 @@
 #define QUIRE_MACHINE_WIRE_H
 
 /*
- * One record of protocol.h, or of merge_protocol.h, out and in.  Neither call blocks, and a hostile peer can neither
- * make one fail in a way that is not listed nor leave a descriptor behind.
+ * One record of protocol.h, or of merge_protocol.h, out and in, as record.h has it.
  */
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -15,18 +14,9 @@
 /* A record of this type, all else 0. */
 struct machine_msg wire_msg(enum machine_type type, uint32_t vm);
 
-/*
- * Send msg, with descriptor `attach` unless it is -1; the caller keeps both.
- * 0; -EAGAIN: the peer does not read; -EPIPE, -ECONNRESET: it is gone; other -errno.
- */
 int wire_send(int fd, const struct machine_msg *msg, int attach);
 
-/*
- * Receive a record.  *attached becomes a descriptor (close-on-exec) that is the caller's, or -1.
- *
- * Returns 1; 0: nothing there yet; -ECONNRESET: hung up; -EPROTONOSUPPORT: a record of another
- * version, whose rest means nothing; -EPROTO: not a record, or more than one descriptor.
- */
+/* Also -EPROTONOSUPPORT: a record of another version, whose rest means nothing. */
 int wire_recv(int fd, struct machine_msg *msg, int *attached);
 
 /* The same for what is said about equal pages. */

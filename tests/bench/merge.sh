@@ -29,6 +29,7 @@ set -u
 BENCH_RUNS=${BENCH_RUNS:-3}
 . "$(dirname "$0")/common.bash"
 peer=${QUIRE_BUILD:-build}/tests/bench/ksm_peer
+blocks=${QUIRE_BUILD:-build}/tests/bench/blocks
 ksm=${KSM_DIRECTORY:-/sys/kernel/mm/ksm}
 mib=${MERGE_MIB:-512}
 delay=10
@@ -529,32 +530,35 @@ quire_saved() {
 	echo $(($(quire_sum store_references state_zero_pages) - $(quire_sum store_bytes) / 4096))
 }
 
-# The keepers' and the machine's CPU time
-quire_cpu_ns() {
-	local pid
-	pid=$("$quire" stat --machine="$address" --json |
-		python3 -c 'import json, sys; print(json.load(sys.stdin)["machine"]["pid"])')
-	echo $(($(quire_sum keeper_cpu_ns) + $(cpu_ns "$pid")))
+# The process; not $server, which is timeout
+quire_pid() {
+	"$quire" stat --machine="$address" --json |
+		python3 -c 'import json, sys; print(json.load(sys.stdin)["machine"]["pid"])'
 }
 
-quire_start() {		# scenario, [workload...] instead of hold for the first guest
-	local i workload which=$1
+# The keepers' and the machine's CPU time
+quire_cpu_ns() {
+	echo $(($(quire_sum keeper_cpu_ns) + $(cpu_ns "$(quire_pid)")))
+}
+
+quire_start() {		# scenario, [guests, workload... instead of hold for so many of them]
+	local i workload which=$1 others=${2:-0}
 	scenario "$1"
-	shift
+	shift $(($# > 1 ? 2 : 1))
 	"$warm" $((guests * pages * 2 / 256))
 	for ((i = 1; i <= guests; i++)); do
-		workload=(hold)
-		[ $i -eq 1 ] && [ $# -gt 0 ] && workload=("$@")
+		workload=(hold seconds=500)
+		[ $i -le "$others" ] && workload=("$@")
 		# shellcheck disable=SC2046
 		timeout 600 "$quire" run --machine="$address" --name="merge-$i" --domain=bench --merge=off \
 			--balloon=off --hugepages=${QUIRE_HUGE:-never} -m $((pages / 256 + 64))M "$quill" \
-			"${workload[0]}" $(quill_content "$which") "${workload[@]:1}" seconds=500 \
+			"${workload[0]}" $(quill_content "$which") "${workload[@]:1}" \
 			>"$dir/quire.$i" 2>&1 </dev/null &
 		launchers+=($!)
 		names+=("merge-$i")
 	done
 	for ((i = 1; i <= guests; i++)); do
-		until grep -q ready "$dir/quire.$i"; do
+		until grep -qs ready "$dir/quire.$i"; do
 			kill -0 "${launchers[i - 1]}" 2>/dev/null || {
 				cat "$dir/quire.$i" >&2
 				return 1
@@ -566,13 +570,22 @@ quire_start() {		# scenario, [workload...] instead of hold for the first guest
 	[ $# -gt 0 ] || "$quire" pause "${names[@]}"
 }
 
+# Until the kernel counts as many pages less as are to be saved, as for ksmd; `now` itself returns only
+# after a pass that gained nothing.  CPU is all of both.
 quire_merge() {		# key
-	local ns us
+	local ns us pid goal watcher
+	pid=$(quire_pid)
+	goal=$(($("$blocks" "$pid") - want))
 	ns=$(quire_cpu_ns)
+	"$blocks" "$pid" $goal $limit >"$dir/quire.goal" &
+	watcher=$!
 	us=$(now)
 	"$quire" merge on "${names[@]}"
 	"$quire" merge now "${names[@]}" >"$dir/quire.now"
-	us=$(($(now) - us))
+	kill $watcher 2>/dev/null
+	wait $watcher 2>/dev/null
+	[ -s "$dir/quire.goal" ] || now >"$dir/quire.goal"
+	us=$(($(cat "$dir/quire.goal") - us))
 	result quire "$1" "$(quire_saved)" "$us" $(($(quire_cpu_ns) - ns))
 }
 
@@ -587,6 +600,38 @@ quire_watch() {		# key, command that takes the time...
 	awk -v ns=$ns -v us=$us -v m="$(quire_saved)" 'BEGIN {
 		printf "seconds=%.2f cpu_ms_per_s=%.3f merged=%d\n", us / 1e6, ns / us, m }' >>"$dir/quire.$key"
 	echo "quire: $(tail -1 "$dir/quire.$key") $key"
+}
+
+# Seconds until 500 pages, that change in both guests and are equal again, are merged once more.  churn's
+# writes wait while the guest is paused, and come all at once when it goes on.
+quire_detect() {		# key
+	local i
+	if quire_start idle 2 churn rate=25 seconds=20 settle=400; then
+		"$quire" pause "${names[@]}"
+		quire_merge "$1 begins"
+		nap $((2 * delay))
+		"$quire" resume "${names[@]}"
+		for ((i = 1; i <= guests; i++)); do
+			until grep -q writes= "$dir/quire.$i"; do nap 0.01; done
+		done
+		"$quire" pause "${names[@]}"
+		python3 - "$quire" "$address" $((delay + 5)) >>"$dir/quire.$1" <<'END'
+import json, subprocess, sys, time
+def private():
+    stat = subprocess.run([sys.argv[1], "stat", "--machine=" + sys.argv[2], "--json"], capture_output=True)
+    return sum(vm["state_private_pages"] for vm in json.loads(stat.stdout)["vms"])
+start = last = time.monotonic()
+first = least = private()
+while time.monotonic() < start + float(sys.argv[3]):
+    time.sleep(0.05)
+    now = private()
+    if now < least:
+        least, last = now, time.monotonic()
+print("detect_s=%.2f merged_again=%d" % (last - start, first - least))
+END
+		echo "quire: $(tail -1 "$dir/quire.$1") $1"
+	fi
+	quire_dismiss
 }
 
 quire_metadata() {
@@ -618,8 +663,9 @@ quire_scenario() {	# a b c idle
 	fi
 	quire_dismiss
 	[ "$1" = idle ] || return
+	quire_detect 'scenario=d detect'
 	# e and f: the guest that writes says itself what its writes took.
-	if quire_start idle churn "rate=$((pages / 100))"; then
+	if quire_start idle 1 churn "rate=$((pages / 100))" seconds=500; then
 		quire_merge 'scenario=e begins'
 		quire_watch 'scenario=e churn=new' nap 8
 	fi

@@ -12,7 +12,7 @@ use JSON::PP;
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw($build $quire $quill $dir $address isolate missing slurp start ended finish says complains
+our @EXPORT = qw($build $quire $quill $dir $address isolate no_guest missing slurp start ended finish says complains
 	alive children vms_of serve until_true account totals quire blocks_of ram_file store_files
 	pages_of glyphs %ZERO);
 
@@ -26,14 +26,18 @@ our $dir = tempdir(CLEANUP => 1);
 our $address = "\@quire/machine/test-$$";
 sub isolate { return !syscall 272, 0x40000000 }	# unshare(CLONE_NEWNET), x86-64
 
-# Why there can be no guest whose pages may be looked at, or nothing.
-sub missing {
+# Why there can be no guest, or nothing.
+sub no_guest {
 	return 'no access to /dev/kvm' if !-r '/dev/kvm' || !-w '/dev/kvm';
+	my $probe = `timeout 20 $quire run --machine-memory=64M -m 16M $quill exit 0 2>&1`;
+	return $? >> 8 == 121 ? $probe : undef;
+}
+
+# ... or none whose pages may be looked at.
+sub missing {
 	return 'not root: cannot look into VM processes' if $>;
 	return 'cannot have a network namespace' if !isolate();
-	my $probe = `timeout 20 $quire run --machine-memory=64M -m 16M $quill exit 0 2>&1`;
-	return $probe if $? >> 8 == 121;
-	return;
+	return no_guest();
 }
 
 # ---- processes ----

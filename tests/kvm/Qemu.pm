@@ -7,6 +7,7 @@ use warnings;
 use IO::Socket::UNIX;
 use JSON::PP;
 use Time::HiRes qw(time sleep);
+use parent qw(Console);
 
 # Why there can be no guest, or nothing.
 sub missing {
@@ -31,20 +32,6 @@ sub new {
 		exec 'timeout', '-k', 1, 60, @command;
 	}
 	return bless { pid => $pid, console => $console, out => '', socket => $socket }, $class;
-}
-
-# Read the console until it matches, for at most so many seconds (20); the match, or nothing.
-sub wait_for {
-	my ($self, $like, $seconds) = @_;
-	my $end = time + ($seconds // 20);
-	until ($self->{out} =~ $like) {
-		vec(my $bits = '', fileno $self->{console}, 1) = 1;
-		my $left = $end - time;
-		return if $left <= 0 || !select $bits, undef, undef, $left;
-		return if !sysread $self->{console}, $self->{out}, 65536, length $self->{out};
-	}
-	$self->{out} =~ $like;
-	return $1 // $&;
 }
 
 sub qmp_connect {

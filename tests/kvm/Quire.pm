@@ -9,6 +9,7 @@ use JSON::PP qw(decode_json);
 use Socket;
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(time sleep);
+use parent qw(Console);
 
 # vmm/ctl.h
 use constant { MAGIC => 0x52495551, INFO => 1, MAP => 2, PAUSE => 4, RESUME => 5, LAST => 1 };
@@ -39,20 +40,6 @@ sub new {
 	}
 	my ($machine) = grep { /^--machine=/ } @$options;
 	return bless { pid => $pid, console => $console, out => '', name => $name, machine => $machine // '' }, $class;
-}
-
-# Read the console until it matches, for at most so many seconds (30); the match, or nothing.
-sub wait_for {
-	my ($self, $like, $seconds) = @_;
-	my $end = time + ($seconds // 30);
-	until ($self->{out} =~ $like) {
-		vec(my $bits = '', fileno $self->{console}, 1) = 1;
-		my $left = $end - time;
-		return if $left <= 0 || !select $bits, undef, undef, $left;
-		return if !sysread $self->{console}, $self->{out}, 65536, length $self->{out};
-	}
-	$self->{out} =~ $like;
-	return $1 // $&;
 }
 
 # The last number that the guest printed by that name.

@@ -2,24 +2,26 @@
 # SPDX-License-Identifier: MIT
 #
 # The balloon of a real VM, in and out of the sandbox: a driver in a small payload
-# (tests/payload/pvh32_balloon.S) gives up six pages, and the host has them.
+# (tests/payload/pvh32_balloon.S) gives up six pages, and the host has them; another
+# (pvh32_interrupt.S) halts until it is interrupted.
 use strict;
 use warnings;
 use Test::More;
 
 my $build = $ENV{QUIRE_BUILD} // 'build';
-my ($quire, $driver) = ("$build/quire", "$build/payload/pvh32_balloon.elf");
+my $quire = "$build/quire";
+my ($driver, $interrupted) = map { "$build/payload/pvh32_$_.elf" } qw(balloon interrupt);
 
-plan skip_all => "no $driver" if !-e $driver;
+plan skip_all => "no $_" for grep { !-e } $driver, $interrupted;
 
-# Exit status, and the statistics as text.  Options of quire run, and a command to run it.
+# Exit status, and the statistics as text.  Options of quire run, an image, and a command to run it.
 sub run {
-	my ($options, $command) = @_;
-	my $out = `@{[$command // '']} timeout 60 $quire run --stats=- $options $driver 2>&1`;
+	my ($options, $image, $command) = @_;
+	my $out = `@{[$command // '']} timeout 60 $quire run --timeout=30 --stats=- $options $image 2>&1`;
 	return ($? >> 8, $out);
 }
 
-my ($status, $out) = run('');
+my ($status, $out) = run('', $driver);
 if ($status == 121) {
 	chomp $out;
 	plan skip_all => $out;
@@ -35,14 +37,14 @@ my $cpus = `nproc`;
 my %exits;
 for my $how ('--irqchip=off', '--irqchip=on', '-c 2', '--irqchip=off --sandbox=off',
 	     '--irqchip=on --sandbox=off', '--hugepages=never') {
-	($status, $out) = run($how);
+	($status, $out) = run($how, $driver);
 	is($status, 11, "$how: pages given up read as zero, their neighbours are as they were");
 	is(number('ballooned_pages'), 6, '... and six left the host');
 	is(number('balloon_touches'), 6, '... touched again untold, which is counted');
 	$exits{$how} = number('mmio_exits');
 }
 for my $how ('--irqchip=off', '--irqchip=on') {
-	($status, $out) = run($how, $one);
+	($status, $out) = run($how, $driver, $one);
 	is($status, 11, "$how, one CPU: the same");
 	$exits{"one $how"} = number('mmio_exits');
 }
@@ -53,6 +55,13 @@ SKIP: {
 	is($exits{'--irqchip=off'}, $exits{'one --irqchip=on'},
 	   'on two it goes to the main loop, through an ioeventfd');
 	is($exits{'--irqchip=on'}, $exits{'one --irqchip=on'}, '... with an interrupt controller, too');
+}
+
+for my $how ('--irqchip=on', '-c 2', '--irqchip=on --sandbox=off', '--irqchip=on --hugepages=never') {
+	($status, $out) = run($how, $interrupted);
+	is($status, 11, "$how: each buffer interrupts once, the next one also after a lost one");
+	is(number('balloon_inflated_pages') . ' ' . number('balloon_deflated_pages'), '606 606',
+	   '... with as many in as out');
 }
 
 done_testing();

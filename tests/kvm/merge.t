@@ -330,6 +330,17 @@ for my $vm (grep { $_->{name} =~ /^(?:same-1|zero-2|off)$/ } @vms) {
 	is($odd, '', "... and of $vm->{name} says what the others are");
 }
 
+# ---- only zero, and on again ----
+
+my @down = grep { $_->{name} =~ /^(?:one|same-\d)$/ } @vms;
+my $shared = sum(map { scalar(() = $_->{want} =~ /s/g) } @down);
+($text, $status) = quire('merge', 'zero', names(@down));
+like($text, qr/\Amade $shared pages \([0-9.]+ \w+\) private again\n\z/, "merge zero: $shared pages come home");
+is(join('', map { differ(states_of($_), $_->{want} =~ tr/s/p/r) } @down), '', '... and no others, by quire map');
+quire('merge', 'on', names(@down));
+ok(merge_now(@on), '... on, and now, again');
+check('after merging only zero', $frames, @vms);
+
 # ---- off, and on again ----
 
 ($text, $status) = quire('merge', 'off', names(@vms));

@@ -23,6 +23,25 @@ if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
 	exit 0
 fi
 
+# started PID ERRORS COMMAND...: wait until the command succeeds, as it does when the guest of process
+# PID is there.  Where no guest can be, skip all; ERRORS is what quire run said.
+started() {
+	local pid=$1 errors=$2
+
+	shift 2
+	for _ in $(seq 400); do
+		"$@" >/dev/null 2>&1 && return
+		kill -0 "$pid" 2>/dev/null || break
+		sleep 0.05
+	done
+	if [ "$n" -eq 0 ] && grep -q userfaultfd "$errors"; then
+		echo "1..0 # SKIP $(head -n 1 "$errors")"
+		exit 0
+	fi
+	echo "Bail out! the guest does not run: $(head -n 1 "$errors")"
+	exit 1
+}
+
 # check DESCRIPTION COMMAND...: one assertion
 check() {
 	local what=$1

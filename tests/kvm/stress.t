@@ -10,18 +10,15 @@
 # The seed settles who runs what, and who is shot when; the rest is up to the scheduler.
 use strict;
 use warnings;
-use File::Temp qw(tempdir);
+use FindBin;
 use JSON::PP;
-use POSIX qw(:sys_wait_h);
 use Test::More;
 use Time::HiRes qw(time sleep);
+BEGIN { chdir "$FindBin::Bin/../.." }
+use lib "$FindBin::Bin";
+use Guests;
 
-chdir "$1/../.." if __FILE__ =~ m{(.*)/};
-my $build = $ENV{QUIRE_BUILD} // 'build';
-my $quire = "$build/quire";
-my $quill = "$build/guest/quill.elf";
-my $dir = tempdir(CLEANUP => 1);
-my $address = "\@quire-test/stress-$$";
+$address = "\@quire-test/stress-$$";	# which others do not find
 my $san = $build =~ /san/;
 my $seed = $ENV{QUIRE_SEED} // (time * 1000 ^ $$) % 1_000_000;
 
@@ -40,61 +37,16 @@ my @work = (
 	['hold', 3, 1200, 'dup=3', 'zero=50', 'seconds=6'],
 );
 
-plan skip_all => 'no access to /dev/kvm' if !-r '/dev/kvm' || !-w '/dev/kvm';
-my $probe = `timeout 20 $quire run --machine-memory=64M -m 16M $quill exit 0 2>&1`;
-plan skip_all => $probe if $? >> 8 == 121;
+my $skip = no_guest();
+plan skip_all => $skip if $skip;
 
-my %child;	# pid => 1: to be ended whatever happens
-END {
-	my $status = $?;
-	for (keys %child) { kill KILL => $_; waitpid $_, 0 }
-	$? = $status;
-}
-$SIG{$_} = sub { exit 1 } for qw(INT TERM HUP);
-
-sub slurp { local $/; open my $f, '<:raw', $_[0] or return ''; my $t = <$f>; return $t // '' }
-
-# A program in the background, its output in files.
-sub start {
-	my ($base, @command) = @_;
-	my $pid = fork // die;
-	if (!$pid) {
-		%child = ();
-		$SIG{$_} = 'DEFAULT' for qw(INT HUP TERM);
-		open STDIN, '<', '/dev/null';
-		open STDOUT, '>', "$base.out";
-		open STDERR, '>', "$base.err";
-		exec { $command[0] } @command or POSIX::_exit(127);
-	}
-	$child{$pid} = 1;
-	return $pid;
-}
-
-# Has it ended?  Then its status, else undef.
-sub ended {
-	my ($pid) = @_;
-	return undef if waitpid($pid, WNOHANG) != $pid;
-	delete $child{$pid};
-	return $? & 127 ? 'signal ' . ($? & 127) : $? >> 8;
-}
-
-# VM processes of a launcher.
-sub vms_of { my ($pid) = @_; return split ' ', slurp("/proc/$pid/task/$pid/children") }
-
-# The machine's numbers.
-sub account {
-	my $text = `timeout 20 $quire stat --json --machine=$address 2>/dev/null`;
-	my $doc = eval { decode_json($text) } or return undef;
-	return $doc->{machine};
-}
-
-# Write them to a file again and again, from a process of its own: where 200 guests compete for the
+# Write the machine's numbers to a file again and again, from a process of its own: where 200 guests compete for the
 # processors an answer takes its time.
 sub watch {
 	my ($file) = @_;
 	my $pid = fork // die;
-	if ($pid) { $child{$pid} = 1; return $pid }
-	%child = ();
+	if ($pid) { Guests::adopt($pid); return $pid }
+	%Guests::child = ();
 	$SIG{$_} = 'DEFAULT' for qw(INT HUP TERM);
 	for (my $until = time + $limit; time < $until; sleep 0.2) {
 		my $m = account() or next;
@@ -129,10 +81,10 @@ sub round {
 		my @what = @{$work[rand @work]};
 		push @what, 'seed=' . int rand 1e6 if $what[0] eq 'stress';
 		my $base = "$dir/$seed-$i";
-		push @runs, { i => $i, base => $base, huge => $huge, what => \@what,
-			pid => start($base, 'timeout', '-s', 'KILL', $limit, $quire, 'run', "--machine=$address",
-				"--name=s$i", '-n', $copies, '-m', '16M', "--hugepages=$huge",
-				"--timeout=" . ($limit - 10), $quill, @what) };
+		my $r = start($base, 'timeout', '-s', 'KILL', $limit, $quire, 'run', "--machine=$address", "--name=s$i",
+			'-n', $copies, '-m', '16M', "--hugepages=$huge", "--timeout=" . ($limit - 10), $quill, @what);
+		@$r{qw(i huge what)} = ($i, $huge, \@what);
+		push @runs, $r;
 	}
 
 	# Who is shot when: launchers in the middle, guests all the time.
@@ -145,7 +97,7 @@ sub round {
 		while ((my $wait = $begin + $at - time) > 0) { sleep $wait }
 		# timeout(1) has one child, the launcher.
 		my $r = $runs[$whose];
-		my ($launcher) = vms_of($r->{pid}) or next;
+		my ($launcher) = children($r->{pid}) or next;
 		if ($whole) {
 			$r->{sunk} = 1;
 			kill KILL => $launcher;
@@ -155,13 +107,12 @@ sub round {
 		}
 	}
 	for my $r (@runs) {
-		while (!defined($r->{status} = ended($r->{pid})) && time < $begin + $limit + 5) { sleep 0.02 }
-		$r->{status} //= 'hung';
+		finish($r, $begin + $limit + 5 - time);
 	}
 	my $took = time - $begin;
 	kill KILL => $watch;
 	waitpid $watch, 0;
-	delete $child{$watch};
+	Guests::forget($watch);
 	for (split /\n/, slurp("$dir/$seed.samples")) {
 		my $m = decode_json($_);
 		$samples++;
@@ -174,7 +125,7 @@ sub round {
 	my ($verified, $killed, $odd, $asked) = (0, 0, '', 0);
 	for my $r (@runs) {
 		next if $r->{sunk};
-		my ($out, $err) = (slurp("$r->{base}.out"), slurp("$r->{base}.err"));
+		my ($out, $err) = @$r{qw(out err)};
 		my (%well, %shot);
 		$well{$1} = 1 while $out =~ /^(s\d+-\d+)\| \w+: (?:writes=\d+ )?verified=\d+$/mg;
 		$shot{$1} = 1 while $err =~ s/^quire: (s\d+-\d+): killed by SIGKILL: [^\n]+\n//m;
@@ -211,19 +162,16 @@ sub round {
 }
 
 my %had = map { $_ => 1 } left();
-my $machine = start("$dir/machine", $quire, 'machine', "--socket=$address", "--memory=${memory}M", '--overcommit=1');
-for (1 .. 250) { last if account(); sleep 0.02 }
-if (!account()) {
+my $machine = serve("$dir/machine", "--memory=${memory}M", '--overcommit=1');
+if (!$machine) {
 	ok(0, 'a machine') or diag slurp("$dir/machine.err");
 	done_testing();
 	exit;
 }
-round($machine, $seed + $_) for 0 .. $rounds - 1;
+round($machine->{pid}, $seed + $_) for 0 .. $rounds - 1;
 
-kill TERM => $machine;
-my $status;
-for (1 .. 500) { last if defined($status = ended($machine)); sleep 0.02 }
-is($status, 0, 'the machine ends');
+kill TERM => $machine->{pid};
+is(finish($machine, 10)->{status}, 0, 'the machine ends');
 is(scalar(() = slurp("$dir/machine.err") =~ /: admitted: /g), scalar(() = slurp("$dir/machine.err") =~ /: gone, /g),
 	'... it said goodbye to everyone it admitted');
 is(join("\n", grep { !$had{$_} } left()), '', 'nothing of ours is left in /dev/shm, /run, /tmp');

@@ -23,18 +23,14 @@
 # but never above: RAM files + processes <= memory - free at every sample.
 use strict;
 use warnings;
-use File::Temp qw(tempdir);
+use FindBin;
 use JSON::PP;
-use POSIX qw(:sys_wait_h);
 use Test::More;
 use Time::HiRes qw(time sleep);
+BEGIN { chdir "$FindBin::Bin/../.." }
+use lib "$FindBin::Bin";
+use Guests;
 
-chdir "$1/../.." if __FILE__ =~ m{(.*)/};
-my $build = $ENV{QUIRE_BUILD} // 'build';
-my $quire = "$build/quire";
-my $quill = "$build/guest/quill.elf";
-my $dir = tempdir(CLEANUP => 1);
-my $address = "\@quire-test/truth-$$";
 my $san = $build =~ /san/;	# whose processes are larger than a promise of 1 MiB
 my $seed = $ENV{QUIRE_SEED} // (time * 1000 ^ $$) % 1_000_000;
 my $seconds = 12;
@@ -54,48 +50,13 @@ my @work = (
 	['-m', '32M', '-n', 2, '-c', 2, 'hold', 4, 3000, 'seconds=2'],
 );
 
-plan skip_all => 'no access to /dev/kvm' if !-r '/dev/kvm' || !-w '/dev/kvm';
-plan skip_all => 'not root: cannot look into VM processes' if $>;
-my $probe = `timeout 20 $quire run --machine-memory=64M -m 16M $quill exit 0 2>&1`;
-plan skip_all => $probe if $? >> 8 == 121;
-
-my %child;	# pid => 1: to be ended whatever happens
-END {
-	my $status = $?;
-	for (keys %child) { kill KILL => $_; waitpid $_, 0 }
-	$? = $status;
-}
-$SIG{$_} = sub { exit 1 } for qw(INT TERM HUP);
-
-sub slurp { local $/; open my $f, '<:raw', $_[0] or return ''; my $t = <$f>; return $t // '' }
-
-sub start {
-	my ($base, @command) = @_;
-	my $pid = fork // die;
-	if (!$pid) {
-		%child = ();
-		$SIG{$_} = 'DEFAULT' for qw(INT HUP TERM);
-		open STDIN, '<', '/dev/null';
-		open STDOUT, '>', "$base.out";
-		open STDERR, '>', "$base.err";
-		exec { $command[0] } @command or POSIX::_exit(127);
-	}
-	$child{$pid} = 1;
-	return $pid;
-}
-
-sub ended {
-	my ($pid) = @_;
-	return undef if waitpid($pid, WNOHANG) != $pid;
-	delete $child{$pid};
-	return $? & 127 ? 'signal ' . ($? & 127) : $? >> 8;
-}
+my $skip = missing();
+plan skip_all => $skip if $skip;
 
 # The machine's numbers and each VM's, by pid.
-sub account {
-	my $text = `timeout 20 $quire stat --json --machine=$address 2>/dev/null`;
-	my $doc = eval { decode_json($text) } or return;
-	return ($doc->{machine}, { map { $_->{pid} => $_ } grep { defined $_->{credit_bytes} } @{$doc->{vms}} });
+sub by_pid {
+	my ($m, $vms) = account() or return;
+	return ($m, { map { $_->{pid} => $_ } grep { defined $_->{credit_bytes} } values %$vms });
 }
 
 # Bytes of the RAM file of a process: the unlinked regular file of that size.  undef: it is gone.
@@ -126,13 +87,13 @@ sub bad { my ($what, $why) = @_; $bad{$what} .= "$why\n" if ++$seen{$what} <= 5 
 
 # One sample.  Returns what the kernel counts and what the machine does, or nothing.
 sub sample {
-	my ($m1, $before) = account() or return;
+	my ($m1, $before) = by_pid() or return;
 	my (%file, %process);
 	for my $pid (keys %$before) {
 		$file{$pid} = file_bytes($pid, $before->{$pid}{ram_bytes} // next);
 		$process{$pid} = process_bytes($pid);
 	}
-	my ($m2, $after) = account() or return;
+	my ($m2, $after) = by_pid() or return;
 
 	for ([$m1, $before], [$m2, $after]) {
 		my ($m, $vms) = @$_;
@@ -173,15 +134,14 @@ sub sample {
 
 diag "seed $seed (repeat with QUIRE_SEED=$seed)";
 srand $seed;
-my $machine = start("$dir/machine", $quire, 'machine', "--socket=$address", "--memory=${memory}M", '--overcommit=1');
-for (1 .. 250) { last if account(); sleep 0.02 }
+my $machine = serve("$dir/machine", "--memory=${memory}M", '--overcommit=1') or BAIL_OUT('no machine');
 
 my (@runs, @samples, $nr, $shot);
 my ($odd, $most_vms, $killed) = ('', 0, 0);
 sub reap {
 	for my $r (@runs) {
-		next if defined $r->{status} || !defined($r->{status} = ended($r->{pid}));
-		my $err = slurp("$r->{base}.err");
+		next if !defined ended($r);
+		my $err = $r->{err};
 		my $ok = $r->{status} eq 0 || ($r->{status} eq 121 && $r->{shot} && $err =~ /killed by SIGKILL/) ||
 			($r->{status} eq 123 && $err =~ /out of memory/);
 		$odd .= "@{$r->{what}}: status $r->{status}: $err" if !$ok;
@@ -189,7 +149,7 @@ sub reap {
 	}
 	@runs = grep { !defined $_->{status} } @runs;
 }
-for (my $until = time + $seconds; time < $until;) {
+for (my $until = time + $seconds; time < $until || @samples < 10;) {
 	reap();
 	while (@runs < $slots) {
 		my @what = @{$work[rand @work]};
@@ -197,15 +157,17 @@ for (my $until = time + $seconds; time < $until;) {
 		push @options, shift @what, shift @what while $what[0] =~ /^-/;
 		push @options, '--merge=off', '--hugepages=' . (rand() < 0.5 ? 'auto' : 'never');
 		my $base = "$dir/" . ++$nr;
-		push @runs, { base => $base, what => [@options, @what], pid => start($base, 'timeout', '-s', 'KILL', 60,
-			$quire, 'run', "--machine=$address", '--timeout=50', @options, $quill, @what) };
+		my $r = start($base, 'timeout', '-s', 'KILL', 60, $quire, 'run', "--machine=$address", '--timeout=50',
+			@options, $quill, @what);
+		$r->{what} = [@options, @what];
+		push @runs, $r;
 	}
 	my $s = sample();
 	push @samples, $s if $s;
 	if (rand() < 0.1) {
 		my $r = $runs[rand @runs];
-		my ($launcher) = split ' ', slurp("/proc/$r->{pid}/task/$r->{pid}/children");
-		my @vms = $launcher ? split ' ', slurp("/proc/$launcher/task/$launcher/children") : ();
+		my ($launcher) = children($r->{pid});
+		my @vms = $launcher ? vms_of($launcher) : ();
 		$shot += $r->{shot} = kill KILL => $vms[rand @vms] if @vms;
 	}
 }
@@ -241,10 +203,8 @@ for (@claims) {
 is($odd, '', 'every guest verified its memory, or was killed by us or for want of memory');
 is(scalar(@runs), 0, '... and has ended');
 my $m;
-for (1 .. 250) { ($m) = account(); last if $m && !$m->{vms}; sleep 0.02 }
+until_true(10, sub { $m = account(); $m && !$m->{vms} });
 is($m->{$_}, 0, "in the end: $_ is 0") for qw(vms committed_bytes credit_bytes overhead_bytes resident_bytes);
-kill TERM => $machine;
-my $status;
-for (1 .. 500) { last if defined($status = ended($machine)); sleep 0.02 }
-is($status, 0, 'the machine ends');
+kill TERM => $machine->{pid};
+is(finish($machine, 10)->{status}, 0, 'the machine ends');
 done_testing();

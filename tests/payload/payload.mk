@@ -4,7 +4,8 @@
 # KVM's interrupt controllers, and drivers of few words.  32-bit and 16-bit code without a library, so any x86 gcc or
 # clang and ld will do.
 
-PAYLOAD_ELF := multiboot_hello multiboot_smp pvh32_hello pvh32_write pvh32_balloon
+PAYLOAD_ELF := multiboot_hello multiboot_smp pvh32_hello pvh32_write pvh32_balloon \
+               pvh32_interrupt
 PAYLOAD_BIN := flat_hello
 PAYLOADS    := $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin)
 

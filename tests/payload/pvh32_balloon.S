@@ -11,17 +11,7 @@
 
 #define PAGES 0x4000000
 
-	.section .note.Xen, "a", @note
-	.balign	4
-	.long	4, 4, 18		/* XEN_ELFNOTE_PHYS32_ENTRY */
-	.asciz	"Xen"
-	.long	start
-
-	.text
-	.code32
-	.globl	start
-start:
-	movl	$stack, %esp
+#include "pvh32.h"
 	movl	$QUIRE_BALLOON_BASE, %ebx
 	movb	$1, %al
 	cmpl	$0x74726976, 0x000(%ebx)

@@ -6,17 +6,7 @@
 #define PVH_MAGIC   0x336ec578
 #define PVH_CMDLINE 24			/* offset in the start info; 64 bits, the upper ones 0 */
 
-	.section .note.Xen, "a", @note
-	.balign	4
-	.long	4, 4, 18		/* XEN_ELFNOTE_PHYS32_ENTRY */
-	.asciz	"Xen"
-	.long	start
-
-	.text
-	.code32
-	.globl	start
-start:
-	movl	$stack, %esp
+#include "pvh32.h"
 	cmpl	$PVH_MAGIC, (%ebx)
 	jne	bad
 	movl	$hello, %esi

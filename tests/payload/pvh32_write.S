@@ -5,17 +5,7 @@
  */
 #define WORD 0x4000000
 
-	.section .note.Xen, "a", @note
-	.balign	4
-	.long	4, 4, 18		/* XEN_ELFNOTE_PHYS32_ENTRY */
-	.asciz	"Xen"
-	.long	start
-
-	.text
-	.code32
-	.globl	start
-start:
-	movl	$stack, %esp
+#include "pvh32.h"
 	movl	$0x12345678, WORD
 	movb	$9, %al
 	cmpl	$0x12345678, WORD
