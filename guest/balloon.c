@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The balloon's driver: four independent machines that balloon_poll() steps.
+ * The balloon's driver: four independent machines that balloon_poll() steps, one at a time and in
+ * turn: each step leaves the guest once, or twice, and the guest's own work goes on between any two.
  *
- * Pages.  While actual differs from the host's target, a batch of up to 256 pages is under way:
+ * Pages.  While actual differs from the host's target, a batch of pages is under way:
  *
  *	inflate	allocate, tell, wait until used, count
  *	deflate	tell, wait until used, free, count
  *
  * One batch at a time, as Linux does.  A page on its way back is not touched before the host has
- * used the buffer, whether MUST_TELL_HOST was negotiated or not.  Pages come from the page
- * allocator one by one, which splits the smallest free block there is: what is given away first
- * is of least use to anyone.  A few pages are kept for the driver's own lists.
+ * used the buffer, whether MUST_TELL_HOST was negotiated or not.  Free blocks of 2 MiB go first, as
+ * a whole: breaking up one in which the guest lives would take its memory out of the page tables
+ * of a host that maps 2 MiB at a time.  A rest of less comes from the page allocator one by one,
+ * which splits the smallest free block there is.  A batch is up to 256 pages; on the way back it
+ * goes on to the end of a block, so that the host finds all of it absent when it is used.  The list of them has its memory from the start, as a first touch may
+ * be a long wait for the host.  A few pages are kept for the driver's own lists.
  *
  * Statistics.  The device always has one buffer; when it has used it, it wants new numbers.
  *
@@ -47,7 +51,7 @@ struct stat {
 } __attribute__((packed));
 
 struct balloon_dma {
-	uint32_t pfn[BALLOON_BATCH];
+	uint32_t pfn[BALLOON_MOST];
 	struct stat stat[NR_STATS];
 	uint32_t hint_id, hint_stop;
 };
@@ -97,14 +101,30 @@ static void send_batch(struct balloon *b, enum balloon_queue queue, uint32_t pag
 	virtqueue_add(&b->queue[queue], &piece, 1);
 }
 
-/* A page for the balloon, entered in its list; 0 if none can be spared. */
-static uint64_t page_to_give(struct balloon *b)
+/* The next page of a block, or a single one if so many are not wanted or there is no block. */
+static uint64_t next_page(struct balloon *b, uint32_t want)
 {
-	uint64_t gpa;
+	if (!b->nr_block && want >= BLOCK_PAGES && free_page_count() > RESERVE_PAGES + BLOCK_PAGES) {
+		b->block = alloc_pages(HALF_ORDER);
+		b->nr_block = b->block ? BLOCK_PAGES : 0;
+	}
+	if (b->nr_block)
+		return b->block + (BLOCK_PAGES - b->nr_block--) * PAGE_SIZE;
+	return free_page_count() > RESERVE_PAGES ? alloc_pages(0) : 0;
+}
 
-	if (free_page_count() <= RESERVE_PAGES)
-		return 0;
-	gpa = alloc_pages(0);
+/* The target changed before all of the block was given. */
+static void free_block(struct balloon *b)
+{
+	while (b->nr_block)
+		free_pages(next_page(b, 0), 0);
+}
+
+/* A page for the balloon, entered in its list; 0 if none can be spared. */
+static uint64_t page_to_give(struct balloon *b, uint32_t want)
+{
+	uint64_t gpa = next_page(b, want);
+
 	if (gpa && !frames_push(&b->pages, gpa)) {
 		free_pages(gpa, 0);
 		return 0;
@@ -117,7 +137,7 @@ static void inflate(struct balloon *b)
 	uint32_t want = b->target - b->actual, n = 0;
 
 	while (n < want && n < BALLOON_BATCH) {
-		uint64_t gpa = page_to_give(b);
+		uint64_t gpa = page_to_give(b, want - n);
 
 		if (!gpa)
 			break;
@@ -135,10 +155,15 @@ static void inflate(struct balloon *b)
 
 static void deflate(struct balloon *b, uint32_t pages)
 {
-	uint32_t n = pages < BALLOON_BATCH ? pages : BALLOON_BATCH;
+	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < n; i++)
-		b->dma->pfn[i] = (uint32_t)(frames_pop(&b->pages) >> PAGE_SHIFT);
+	while (n < pages && n < BALLOON_MOST) {
+		uint64_t gpa = frames_pop(&b->pages);
+
+		b->dma->pfn[n++] = (uint32_t)(gpa >> PAGE_SHIFT);
+		if (n >= BALLOON_BATCH && gpa % BLOCK_SIZE == 0)
+			break;
+	}
 	if (n)
 		send_batch(b, BALLOON_DEFLATE, n);
 }
@@ -172,16 +197,16 @@ static void take_back(struct balloon *b)
 	}
 }
 
-static void finish_batch(struct balloon *b)
+static bool finish_batch(struct balloon *b)
 {
 	bool inflating = b->batch_queue == BALLOON_INFLATE;
 	unsigned int head;
 
 	if (!b->batch)
-		return;
+		return false;
 	measure_wait(b, b->batch_sent, "a batch of pages");
 	if (!virtqueue_take(&b->queue[b->batch_queue], &head))
-		return;
+		return false;
 	if (inflating)
 		b->inflated += b->batch;
 	else
@@ -191,24 +216,27 @@ static void finish_batch(struct balloon *b)
 	b->actual += inflating ? b->batch : -b->batch;
 	b->batch = 0;
 	config_write(b, BALLOON_ACTUAL, b->actual);
+	return true;
 }
 
-static void follow_target(struct balloon *b)
+static bool follow_target(struct balloon *b)
 {
 	uint64_t now;
 
 	if (!b->pending || b->batch)
-		return;
+		return false;
 	now = rdtsc();
 	if (b->actual < b->target && now >= b->next_try)
 		inflate(b);
 	else if (b->actual > b->target)
 		deflate(b, b->actual - b->target);
 	if (b->actual != b->target)
-		return;
+		return b->batch;
+	free_block(b);
 	b->pending = false;
 	b->took = now - b->asked;
 	b->event = BALLOON_REACHED;
+	return false;
 }
 
 static void new_target(struct balloon *b, uint32_t target)
@@ -242,14 +270,15 @@ static void send_stats(struct balloon *b)
 	virtqueue_add(&b->queue[BALLOON_STATS], &piece, 1);
 }
 
-static void answer_stats(struct balloon *b)
+static bool answer_stats(struct balloon *b)
 {
 	unsigned int head;
 
 	if (!has(b, BALLOON_F_STATS_VQ) || !virtqueue_take(&b->queue[BALLOON_STATS], &head))
-		return;
+		return false;
 	send_stats(b);
 	b->stats++;
+	return true;
 }
 
 /* ---- reporting ---- */
@@ -313,14 +342,17 @@ static void finish_reports(struct balloon *b)
 	b->report_buffers++;
 }
 
-static void step_reports(struct balloon *b)
+static bool step_reports(struct balloon *b)
 {
 	if (!has(b, BALLOON_F_REPORTING))
-		return;
-	if (b->nr_reports)
+		return false;
+	if (b->nr_reports) {
 		finish_reports(b);
-	else if (rdtsc() >= b->next_report)
+		return false;
+	}
+	if (rdtsc() >= b->next_report)
 		send_reports(b);
+	return b->nr_reports;
 }
 
 void balloon_report_all(struct balloon *b)
@@ -378,48 +410,63 @@ static void send_hints(struct balloon *b)
 	b->hint_phase = HINT_HOLDING;
 }
 
-static void step_hints(struct balloon *b)
+static bool step_hints(struct balloon *b)
 {
-	unsigned int head;
+	unsigned int out, head;
 
 	if (!has(b, BALLOON_F_FREE_PAGE_HINT))
-		return;
+		return false;
 	while (virtqueue_take(&b->queue[BALLOON_HINT], &head))
 		b->hints_out--;
+	out = b->hints_out;
 	if (b->hint_phase == HINT_SENDING && b->queue[BALLOON_HINT].nr_free)
 		send_hints(b);
-	if (b->hint_phase != HINT_HOLDING || b->hint_id != HINT_ID_DONE || b->hints_out)
-		return;
-	frames_free(&b->hints, MAX_ORDER);
-	b->hint_phase = HINT_NONE;
+	if (b->hint_phase == HINT_HOLDING && b->hint_id == HINT_ID_DONE && !b->hints_out) {
+		frames_free(&b->hints, MAX_ORDER);
+		b->hint_phase = HINT_NONE;
+	}
+	return b->hints_out != out;
 }
 
 /* ---- all of it ---- */
 
-static void look_at_config(struct balloon *b, bool changed)
+static bool look_for_change(struct balloon *b)
 {
 	uint64_t now = rdtsc();
 
-	if (!changed && (now < b->next_config || !virtio_config_changed(&b->dev))) {
-		if (now >= b->next_config)
-			b->next_config = now + cycles(POLL_US);
-		return;
-	}
+	if (now < b->next_config)
+		return false;
 	b->next_config = now + cycles(POLL_US);
+	b->changed |= virtio_config_changed(&b->dev);
+	return true;
+}
+
+static bool look_at_config(struct balloon *b)
+{
+	if (!b->changed)
+		return false;
+	b->changed = false;
 	new_target(b, config_read(b, BALLOON_NUM_PAGES));
 	if (has(b, BALLOON_F_FREE_PAGE_HINT))
 		new_hint_id(b, config_read(b, BALLOON_HINT_ID));
+	return true;
 }
 
+/* The step after the one that left the guest last has the first turn. */
 enum balloon_event balloon_poll(struct balloon *b)
 {
+	static bool (*const step[])(struct balloon *) = {
+		look_for_change, look_at_config, finish_batch, follow_target,
+		answer_stats, step_reports, step_hints,
+	};
+	const unsigned int nr = sizeof(step) / sizeof(step[0]);
+	bool left = false;
+
 	b->event = BALLOON_QUIET;
-	look_at_config(b, false);
-	finish_batch(b);
-	follow_target(b);
-	answer_stats(b);
-	step_reports(b);
-	step_hints(b);
+	for (unsigned int i = 0; i < nr && !left; i++) {
+		left = step[b->turn](b);
+		b->turn = (b->turn + 1) % nr;
+	}
 	return b->event;
 }
 
@@ -446,6 +493,7 @@ uint32_t balloon_oom(struct balloon *b)
 		return 0;
 	while (b->batch)
 		finish_batch(b);
+	free_block(b);
 	before = b->actual;
 	deflate(b, b->actual);
 	while (b->batch)
@@ -480,9 +528,11 @@ bool balloon_start(struct balloon *b, const struct balloon_wish *wish)
 		return false;
 	if (has(b, BALLOON_F_PAGE_POISON))
 		config_write(b, BALLOON_POISON, wish->poison);
+	frames_reserve(&b->pages, managed_page_count());
 	virtio_start(&b->dev);
 	if (has(b, BALLOON_F_STATS_VQ))
 		send_stats(b);
-	look_at_config(b, true);
+	b->changed = true;
+	look_at_config(b);
 	return true;
 }

@@ -5,7 +5,7 @@
 /*
  * The driver of the virtio memory balloon (VIRTIO 1.2, section 5.5): gives pages to the host and
  * takes them back as the host asks, answers what memory there is, and reports free blocks.
- * Polled: balloon_poll() is called often and never waits.
+ * Polled: balloon_poll() is called often, never waits, and leaves the guest once or twice at most.
  */
 #include "frames.h"
 #include "virtio.h"
@@ -20,6 +20,7 @@
 #define BALLOON_F_REPORTING	  (1UL << 5)
 
 #define BALLOON_BATCH	256	/* pages in a buffer */
+#define BALLOON_MOST	512	/* ... that come back, to the end of a block of 2 MiB */
 #define BALLOON_REPORTS 32	/* free blocks in a buffer */
 
 /* Offsets into the device's configuration. */
@@ -69,6 +70,9 @@ struct balloon {
 	uint64_t asked;			/* when the target changed */
 	uint64_t took;			/* to reach it */
 	uint64_t next_config, next_try;
+	bool changed;			/* the configuration; it has not been read yet */
+	unsigned int turn;		/* of the steps that balloon_poll() takes */
+	uint64_t block, nr_block;	/* of 2 MiB, the last pages of which are to be given next */
 	struct frames pages;		/* those of a batch under way to the host included */
 	enum balloon_queue batch_queue;
 	uint32_t batch;			/* pages under way; 0: none */
@@ -91,7 +95,7 @@ struct balloon {
 /* Find the device, negotiate and start; false if there is no device that will do. */
 bool balloon_start(struct balloon *b, const struct balloon_wish *wish);
 
-/* Take every step that can be taken without waiting. */
+/* Take a step that can be taken without waiting. */
 enum balloon_event balloon_poll(struct balloon *b);
 
 /* Nothing under way to the host? */
@@ -101,7 +105,7 @@ bool balloon_idle(const struct balloon *b);
 void balloon_settle(struct balloon *b);
 
 /*
- * The guest is out of memory: take back up to BALLOON_BATCH pages, waiting for them, if
+ * The guest is out of memory: take back a batch of pages, waiting for them, if
  * DEFLATE_ON_OOM allows.  Returns how many; the host's target is then let rest until it changes.
  */
 uint32_t balloon_oom(struct balloon *b);

@@ -39,13 +39,49 @@ static void free_spare(struct frames *f)
 		free_pages(take_spare(f), 0);
 }
 
+static void keep(struct frames *f, struct frames_page *page)
+{
+	page->below = f->kept;
+	f->kept = page;
+	f->nr_kept++;
+}
+
+void frames_reserve(struct frames *f, uint64_t nr)
+{
+	uint64_t need = (nr + FRAMES_PER_PAGE - 1) / FRAMES_PER_PAGE;
+
+	f->expected = nr;
+	while (f->reserved < need && f->reserved < BLOCK_PAGES) {
+		uint64_t page = take_spare(f);
+
+		if (!page)
+			break;
+		keep(f, direct(page));
+		f->reserved++;
+	}
+	free_spare(f);
+}
+
+static struct frames_page *page_for_list(struct frames *f)
+{
+	struct frames_page *page = f->kept;
+	uint64_t gpa;
+
+	if (page) {
+		f->kept = page->below;
+		f->nr_kept--;
+		return page;
+	}
+	gpa = take_spare(f);
+	return gpa ? direct(gpa) : NULL;
+}
+
 bool frames_push(struct frames *f, uint64_t gpa)
 {
 	if (!f->top || f->top->nr == FRAMES_PER_PAGE) {
-		uint64_t page = take_spare(f);
-		struct frames_page *top = direct(page);
+		struct frames_page *top = page_for_list(f);
 
-		if (!page)
+		if (!top)
 			return false;
 		top->below = f->top;
 		top->nr = 0;
@@ -69,7 +105,10 @@ uint64_t frames_pop(struct frames *f)
 	f->nr--;
 	if (!--top->nr) {
 		f->top = top->below;
-		free_pages(direct_gpa(top), 0);
+		if (f->nr_kept < f->reserved)
+			keep(f, top);
+		else
+			free_pages(direct_gpa(top), 0);
 	}
 	if (!f->nr)
 		free_spare(f);

@@ -7,7 +7,8 @@
  * its own, one per FRAMES_PER_PAGE numbers, and an empty stack has none.  Zeroed is empty.
  *
  * Who is going to push many says so in `expected`: then the pages of the list lie together, and
- * not each in another 2 MiB block, which a host would have to provide for its sake.
+ * not each in another 2 MiB block, which a host would have to provide for its sake.  Who must not
+ * wait for a host then reserves them before.
  */
 #include "runtime.h"
 
@@ -18,7 +19,12 @@ struct frames {
 	uint64_t nr;
 	uint64_t expected;		/* numbers at most; a hint */
 	uint64_t spare, nr_spare;	/* pages from gpa spare on, not touched yet */
+	struct frames_page *kept;	/* unused pages of the reserve, touched */
+	uint64_t nr_kept, reserved;
 };
+
+/* Have touched pages for nr numbers, up to a block of 2 MiB; they stay with the stack. */
+void frames_reserve(struct frames *f, uint64_t nr);
 
 /* False if a page was needed and there is none. */
 bool frames_push(struct frames *f, uint64_t gpa);

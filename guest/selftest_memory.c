@@ -202,6 +202,27 @@ void selftest_slab(void)
 	tap_hex(slab_pages(), pages, "slab: empty pages are given back");
 }
 
+/* What is reserved is enough, and stays. */
+static void check_reserve(void)
+{
+	struct frames f = { 0 };
+	uint64_t n = 7 * FRAMES_PER_PAGE, free = free_page_count();
+	bool sound;
+
+	frames_reserve(&f, n);
+	sound = free - free_page_count() == 7;
+	free = free_page_count();
+	for (unsigned int round = 0; round < 2; round++) {
+		for (uint64_t i = 0; i < n; i++)
+			sound &= frames_push(&f, i << PAGE_SHIFT);
+		sound &= free_page_count() == free;
+		for (uint64_t i = n; i-- > 0;)
+			sound &= frames_pop(&f) == i << PAGE_SHIFT;
+		sound &= free_page_count() == free;
+	}
+	tap_ok(sound, "a stack with a reserve for %lu frames takes no page for them", n);
+}
+
 /* What is pushed is popped, last first, and the list's pages go back where they came from. */
 void selftest_frames(void)
 {
@@ -215,6 +236,7 @@ void selftest_frames(void)
 	for (uint64_t i = n; i-- > 0;)
 		sound &= frames_pop(&f) == (mix(i) << PAGE_SHIFT & 0xffffffff000);
 	tap_ok(sound && !f.nr && free_page_count() == free, "a stack of %lu frames costs nothing when empty", n);
+	check_reserve();
 }
 
 /* Blocks taken are chained through the list, which is itself a block. */

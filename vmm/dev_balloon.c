@@ -186,6 +186,7 @@ static void config_write(void *dev, uint32_t offset, const void *buf, uint32_t l
 	unsigned int before = atomic_load(&b->actual);
 	const uint8_t *byte = buf;
 
+	lock(&b->state_lock);	/* bytes of a word from several vCPUs */
 	for (uint32_t i = 0; i < len; i++) {
 		atomic_uint *word = config_word(b, (offset + i) / 4, true);
 		unsigned int shift = 8 * ((offset + i) % 4);
@@ -194,6 +195,7 @@ static void config_write(void *dev, uint32_t offset, const void *buf, uint32_t l
 			atomic_store(word, (atomic_load(word) & ~(0xffu << shift)) |
 					   (unsigned int)byte[i] << shift);
 	}
+	unlock(&b->state_lock);
 	if (is_news(b, before) && b->config.wake)
 		b->config.wake(b->config.ctx);
 }

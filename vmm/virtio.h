@@ -119,7 +119,7 @@ bool virtq_ring_pages(const struct virtq *q, gfn_t start, gfn_t end, struct gfn_
 
 #define VIRTIO_MORE 1			/* from serve(): enough for one turn, virtio_poll() goes on */
 
-/* Called with the device's lock held, but for features (also without it). */
+/* Called with the device's lock held, but for features (also without it) and config_* (never). */
 struct virtio_ops {
 	const char *name;
 	uint32_t device_id;

@@ -260,7 +260,7 @@ static void write_status(struct virtio *v, uint32_t value)
 		start(v);
 }
 
-/* ---- registers; the lock is held ---- */
+/* ---- registers; the lock is held, for those that need it ---- */
 
 static uint32_t half(uint64_t value, uint32_t sel)
 {
@@ -370,13 +370,23 @@ static void write_reg(struct virtio *v, uint32_t reg, uint32_t value)
 
 /* ---- the bus's side ---- */
 
+/*
+ * The interrupt is an atomic word, and devices see to their configuration: a vCPU that looks
+ * there does not wait for queues that the main loop serves.
+ */
+static bool needs_lock(uint64_t offset)
+{
+	return offset < REG_CONFIG && offset != REG_INTERRUPT_STATUS && offset != REG_INTERRUPT_ACK;
+}
+
 static void mmio_read(void *ctx, uint64_t offset, unsigned int width, void *data,
 		      unsigned int count)
 {
 	struct virtio *v = ctx;
 
 	memset(data, 0, (size_t)width * count);
-	lock(&v->lock);
+	if (needs_lock(offset))
+		lock(&v->lock);
 	for (unsigned int i = 0; i < count; i++) {
 		char *item = (char *)data + (size_t)i * width;
 		uint32_t value;
@@ -389,7 +399,8 @@ static void mmio_read(void *ctx, uint64_t offset, unsigned int width, void *data
 			memcpy(item, &value, sizeof(value));
 		}
 	}
-	unlock(&v->lock);
+	if (needs_lock(offset))
+		unlock(&v->lock);
 }
 
 static void mmio_write(void *ctx, uint64_t offset, unsigned int width, const void *data,
@@ -397,7 +408,8 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned int width, const voi
 {
 	struct virtio *v = ctx;
 
-	lock(&v->lock);
+	if (needs_lock(offset))
+		lock(&v->lock);
 	for (unsigned int i = 0; i < count; i++) {
 		const char *item = (const char *)data + (size_t)i * width;
 		uint32_t value;
@@ -410,7 +422,8 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned int width, const voi
 			write_reg(v, (uint32_t)offset, value);
 		}
 	}
-	unlock(&v->lock);
+	if (needs_lock(offset))
+		unlock(&v->lock);
 }
 
 /* ---- the device's side ---- */

@@ -2,18 +2,18 @@
 /*
  * A VM's balloon: the device bound to guest memory, KVM and the main loop.
  *
- * How notifications come.  A write to QueueNotify is an exit, and the queue is served in the vCPU.
- * An ioeventfd ends the write inside the kernel instead, and the main loop serves the queue while
- * the vCPU goes on.  On the development machine a notification by exit takes the guest 14 us when
- * KVM emulates it and about 75 us at CPL 3, by ioeventfd 3 and 43 us; but then the main loop has
- * to wake up and interrupt the guest before the driver gets its buffer back, which is more than
- * was saved.  So it pays where serving takes long and the vCPU has something else to do: for the
- * inflate queue, of a guest that has an interrupt controller: a list of 256 pages takes 1.2 to 4 ms
- * if none is next to another, 17 us if they are a run.  Without a controller a driver can only
- * poll, and is best served at once.  Reports are served at once, too, where a block of 2 MiB is one
- * page of the host and takes 21 us, so a report of 32 of them 0.7 ms; but 512 single pages take
- * 0.4 to 0.9 ms, and a vCPU would stand still for up to 30 ms: with --hugepages=never they go the
- * way of the inflate queue.  One eventfd is enough for both: a look at an empty queue is cheap.
+ * How notifications come.  A write to QueueNotify is an exit, and the queue is served in the vCPU.  An
+ * ioeventfd ends the write inside the kernel instead, and the main loop serves the queue while the vCPU
+ * goes on.  On the development machine a notification by exit takes the guest 14 us when KVM emulates
+ * it and about 75 us at CPL 3, by ioeventfd 3 and 43 us; but then the main loop has to wake up and
+ * interrupt the guest before the driver gets its buffer back, which is more than was saved.  So it pays
+ * where serving takes long and the vCPU has something else to do: for the inflate queue: a list of 256
+ * pages takes 1.2 to 4 ms if none is next to another, 17 us if they are a run.  Without a controller a
+ * driver can only poll, but may do its work between two looks, if there is a CPU for the main loop
+ * meanwhile; else it is best served at once.  Reports are served at once, too, where a block of 2 MiB
+ * is one page of the host and takes 21 us, so a report of 32 of them 0.7 ms; but 512 single pages take
+ * 0.4 to 0.9 ms, and a vCPU would stand still for up to 30 ms: with --hugepages=never they go the way
+ * of the inflate queue.  One eventfd is enough for both: a look at an empty queue is cheap.
  *
  * Registering one takes 3 to 10 us, once 2 ms; and the close of a VM whose I/O bus changed in the
  * last 10 ms of its life waits for a grace period.  So that a guest without a driver never pays,
@@ -35,6 +35,7 @@
  */
 #include <errno.h>
 #include <quire/abi.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -176,9 +177,17 @@ struct balloon *vm_balloon(struct vm *vm)
 	return vm->balloon;
 }
 
+/* Is there a CPU for the main loop besides the one that a vCPU polls on? */
+static bool has_second_cpu(void)
+{
+	cpu_set_t cpus;
+
+	return !sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) > 1;
+}
+
 int vm_balloon_create(struct vm *vm)
 {
-	bool irqchip = vm->config.irqchip;
+	bool irqchip = vm->config.irqchip, async = irqchip || has_second_cpu();
 	struct balloon_config config = {
 		.mem = {
 			.read = on_read, .write = on_write, .hold = on_hold,
@@ -192,10 +201,10 @@ int vm_balloon_create(struct vm *vm)
 		.base = QUIRE_BALLOON_BASE,
 		.stats_period_ns = STATS_PERIOD_NS,
 		.now_ns = on_now,
-		.async_inflate = irqchip,
+		.async_inflate = async,
 		.async_report = irqchip && vm->config.hugepages == GMEM_HUGE_NEVER,
 		.interrupt = irqchip ? on_interrupt : NULL,
-		.arm = irqchip ? on_arm : NULL,
+		.arm = async ? on_arm : NULL,
 		.wake = on_wake,
 		.ctx = vm,
 	};
@@ -207,6 +216,8 @@ int vm_balloon_create(struct vm *vm)
 
 		if (ret)
 			return ret;
+	}
+	if (async) {
 		vm->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (vm->doorbell_fd < 0)
 			return -errno;

@@ -98,6 +98,7 @@ sub balloon {
 		my $said = $self->command("balloon $self->{machine} $self->{name} $size");
 		die "$self->{name}: $said" if $? >> 8 > 1;
 	}
+	return if !defined wantarray;	# the guest may be gone already
 	my $stat = $self->account;
 	my %info = map { /^balloon_(\w+?)_pages$/ ? ($1 => $stat->{$_}) : () } keys %$stat;
 	@info{qw(driver silent operations)} = ($stat->{balloon_driver} eq 'ready' ? 1 : 0,

@@ -106,6 +106,25 @@ sub private {
 	return;
 }
 
+# Whole blocks go first and come back together: nothing that the guest uses is taken out of a 2 MiB leaf.
+sub blocks {
+	my $pages = 8 * 512;
+	my $vm = Quire->new(['-m', "${mib}M", '--hugepages=auto', '--merge=off'], 'balloon', 'seconds=50', 'steps=3',
+		'touch=1000', 'dirty=14336', 'reuse=1', $unreported);
+	$vm->wait_for(qr/ready/) or diag $vm->{out};
+	my $before = look($vm, 'blocks');
+	my $in = inflate($vm, 'blocks', $pages, $before);
+	is($in->{gone}{'private large'}, $pages, '... all in 2 MiB leaves before');
+	my $split = grep { $before->{map}[$_] =~ /large/ && $in->{map}[$_] eq 'private' } 0 .. $#{ $in->{map} };
+	is($split, 0, '... and no page that stayed left its leaf');
+	my $out = deflate($vm, 'blocks', 0, $in);
+	my $whole = grep { $in->{map}[$_] eq 'ballooned' && $out->{map}[$_] eq 'private large' } 0 .. $#{ $in->{map} };
+	is($whole, $pages, '... each of those that came back is in a 2 MiB leaf when it has been written');
+	$vm->balloon(1);
+	ends_well($vm, '... and the guest lost nothing', qr/zeroed=4096\n.*verified=1000/);
+	return;
+}
+
 # Pages that are shared between two guests, zero, or their own.
 sub merged {
 	my ($mode) = @_;
@@ -197,6 +216,7 @@ sub evil {
 
 private('auto');
 private('never');
+blocks();
 reports('auto', '--irqchip=off');
 reports('never', '--irqchip=off');
 reports('never', '--irqchip=on');
