@@ -304,6 +304,13 @@ struct job {
 	uint64_t pages;			/* spent by this thread */
 };
 
+static void unspend(struct job *j, uint64_t pages)
+{
+	j->pages -= pages;
+	j->world->spent -= (long)pages;
+	credits_put(j->c, pages);
+}
+
 static void spend(struct job *j, uint64_t pages)
 {
 	struct world *w = j->world;
@@ -314,19 +321,13 @@ static void spend(struct job *j, uint64_t pages)
 		code = credits_wait(j->c, pages, 4 * pages);
 		if (code == -ENOMEM) {
 			w->denials++;
+			unspend(j, j->pages);	/* or all would go on wanting what there is not */
 			return;
 		}
 	}
 	j->pages += pages;
 	if (atomic_fetch_add(&w->spent, (long)pages) + (long)pages > MEMORY)
 		w->exceeded++;
-}
-
-static void unspend(struct job *j, uint64_t pages)
-{
-	j->pages -= pages;
-	j->world->spent -= (long)pages;
-	credits_put(j->c, pages);
 }
 
 static void *work(void *arg)
