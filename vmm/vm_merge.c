@@ -6,8 +6,9 @@
  * Page tables.  Only the registers tell where they are, and only the main loop may ask vCPUs for
  * them.  So the keeper asks the main loop (sample_wanted), and meanwhile goes by what was seen last:
  * tables do not move often.  A sample is the paging registers of some vCPUs, of others each time if
- * there are many.  After the first one they are taken at most once in SAMPLE_NS, and not while the VM
- * is paused, when they cannot change.  It ends at the first vCPU that does not answer within SAMPLE_MS.
+ * there are many.  After the first one they are taken at most once in SAMPLE_NS; and at a pause, which
+ * they cannot change in, so that no vCPU need be woken up then.  It ends at the first vCPU that does not
+ * answer within SAMPLE_MS.
  *
  * The end.  The keeper goes when all vCPUs have left KVM, whose memory code it may have to wait for,
  * and before anybody reads the last counters, which then are exact.
@@ -56,22 +57,26 @@ static unsigned int sample(struct vm *vm, struct walk_cpu *cpu)
 	return got;
 }
 
-void vm_merge_sample(struct vm *vm)
+void vm_merge_take_sample(struct vm *vm)
 {
 	struct walk_cpu cpu[VM_SAMPLE_CPUS];
-	unsigned int nr;
+	unsigned int nr = sample(vm, cpu);
 
-	if (!atomic_load(&vm->merge.sample_wanted) || atomic_load(&vm->stopping) ||
-	    (atomic_load(&vm->paused) && vm->merge.nr_cpus))
-		return;
-	atomic_store(&vm->merge.sample_wanted, false);
-	nr = sample(vm, cpu);
 	lock(&vm->lock);
 	if (nr) {
 		memcpy(vm->merge.cpu, cpu, nr * sizeof(*cpu));
 		vm->merge.nr_cpus = nr;
 	}
 	unlock(&vm->lock);
+}
+
+void vm_merge_sample(struct vm *vm)
+{
+	if (!atomic_load(&vm->merge.sample_wanted) || atomic_load(&vm->stopping) ||
+	    (atomic_load(&vm->paused) && vm->merge.nr_cpus))
+		return;
+	atomic_store(&vm->merge.sample_wanted, false);
+	vm_merge_take_sample(vm);
 }
 
 static void ask_for_sample(struct vm *vm, bool have_one)

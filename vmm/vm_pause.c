@@ -92,6 +92,8 @@ int vm_pause(struct vm *vm, unsigned int timeout_ms)
 		ret = pthread_cond_timedwait(&vm->changed, &vm->lock.mutex, &until);
 	ret = all_out(vm) || vm->ending ? 0 : -ETIMEDOUT;
 	unlock(&vm->lock);
+	if (!ret && timeout_ms)
+		vm_merge_take_sample(vm);
 	vm_balloon_pause(vm, true);
 	return ret;
 }

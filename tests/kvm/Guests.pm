@@ -14,7 +14,7 @@ use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw($build $quire $quill $dir $address isolate no_guest missing slurp start ended finish says complains
 	alive children vms_of serve until_true account totals quire blocks_of ram_file store_files
-	pages_of glyphs %ZERO);
+	pages_of tables_of glyphs %ZERO);
 
 our $build = $ENV{QUIRE_BUILD} // 'build';
 our $quire = "$build/quire";
@@ -197,6 +197,26 @@ sub pages_of {
 		$digest{$gfn} = md5($page);
 	}
 	return \%digest;
+}
+
+# The numbers of the pages that hold a guest's page tables (4 levels), as its RAM file and vCPU 0 say.
+sub tables_of {
+	my ($name, $file) = @_;
+	my ($text) = quire('walk', $name, 0);
+	my ($root) = $text =~ /^ *\d+ +PML4E .* at 0*([0-9a-f]+)/m or return;
+	my %table;
+	my @todo = ([hex($root) >> 12, 4]);
+	open my $f, '<:raw', $file or return;
+	while (my $next = shift @todo) {
+		my ($gfn, $level) = @$next;
+		next if $table{$gfn}++;
+		sysseek $f, $gfn * 4096, 0;
+		sysread $f, my $page, 4096;
+		for my $entry ($level > 1 ? unpack 'Q<512', $page : ()) {
+			push @todo, [$entry >> 12 & (1 << 40) - 1, $level - 1] if $entry & 1 && !($entry & 0x80);
+		}
+	}
+	return \%table;
 }
 
 1;

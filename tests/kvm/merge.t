@@ -3,19 +3,19 @@
 #
 # Merging, exactly.  Guests fill their memory with known duplicates and are paused, with merging off.
 # Then each page of their RAM files is read here, which says what a perfect merger would make of
-# them, the guests' own code, stacks and page tables included; and what their command lines say of
+# them, the guests' own code and stacks included; and what their command lines say of
 # the workload's pages has to agree.  Then merging is switched on, and every number that quire and
 # the kernel have is to be the one that was worked out:
 #
 #   a domain	VMs that may share; one for each VM with --domain=none
 #   a content	the bytes of a page.  In a domain it has one frame if two pages of it have it
 #   zero	no frame at all
+#   a table	of the guest's own paging: it stays where it is
 #   a leaf	2 MiB in one: it stays whole, and its pages private, if less than 64 pages of it would
 #		leave, zeroes included
 #
-# A paused guest writes nothing, so nothing is volatile, and nobody knows where its page tables are:
-# all pages count.  In the end the guests go on and verify every byte; with page tables that are shared,
-# which the processor writes.
+# A paused guest writes nothing, so nothing is volatile.  In the end the guests go on and verify every
+# byte.
 #
 # Then guests that run and merge from the start: what they have shared is looked at page by page.
 use strict;
@@ -82,12 +82,12 @@ sub predict {
 	my (%count, %frames, %leaves);
 
 	for my $vm (@in) {
-		$count{$vm->{domain}}{$_}++ for values %{$vm->{digest}};
+		$count{$vm->{domain}}{$vm->{digest}{$_}}++ for grep { !$vm->{table}{$_} } keys %{$vm->{digest}};
 	}
 	for my $vm (@in) {
 		my ($digest, $count) = ($vm->{digest}, $count{$vm->{domain}});
 		my (%go, %gone, %block);
-		for my $gfn (keys %$digest) {
+		for my $gfn (grep { !$vm->{table}{$_} } keys %$digest) {
 			my $zero = $ZERO{$digest->{$gfn}};
 			$go{$gfn} = $zero ? 'z' : $count->{$digest->{$gfn}} > 1 && $vm->{mode} eq 'on' ? 's' : next;
 			$block{$gfn >> 9}++;
@@ -152,9 +152,9 @@ sub check {
 		$reasons .= "$vm->{name}: $reasons_sum of $want{p}; " if $reasons_sum != $want{p};
 		next if $vm->{mode} ne 'on';
 		# What is left in a whole leaf may have been looked at before it had partners.
-		my ($unique, $kept) = @$s{qw(reason_unique_pages reason_kept_huge_pages)};
-		$reasons .= "$vm->{name}: unique $unique + kept huge $kept of $want{p}; "
-			if $unique + $kept != $want{p} || $kept > $vm->{kept};
+		my ($unique, $kept, $table) = @$s{qw(reason_unique_pages reason_kept_huge_pages reason_page_table_pages)};
+		$reasons .= "$vm->{name}: unique $unique + kept huge $kept + tables $table of $want{p}; "
+			if $unique + $kept + $table != $want{p} || $kept > $vm->{kept} || $table != keys %{$vm->{table}};
 	}
 	is($picture, '', "$what: each page is what it should be, by quire map");
 	is($counts, '', '... and in number, by quire stat');
@@ -260,6 +260,7 @@ for my $vm (@vms) {
 	$vm->{mode} = $vm->{name} =~ /^zero/ ? 'zero' : $vm->{name} =~ /^off/ ? 'off' : 'on';
 	$vm->{glyphs} = glyphs($vm->{name}, $vm->{mib});
 	$vm->{digest} = pages_of($vm->{file}, $vm->{glyphs});
+	$vm->{table} = tables_of($vm->{name}, $vm->{file});
 	my $blocks = blocks_of($vm->{file});
 	$odd .= "$vm->{name}: $vm->{glyphs}\n" if $vm->{glyphs} !~ /^[.pP]+$/ || $blocks != ($vm->{glyphs} =~ tr/pP//);
 	# The workload's pages, by their number: each common content dup times, but for the last ones.
