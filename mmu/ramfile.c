@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #include <linux/mount.h>
 #include "ramfile.h"
@@ -69,9 +70,22 @@ uint64_t ramfile_next_data(int fd, uint64_t offset, uint64_t end)
 /*
  * Punching part of a huge page makes the kernel split it, which fails while somebody holds a
  * reference (a vCPU faulting it in at this moment); it zeroes the bytes then but keeps the
- * page.  References of that kind are short, so try a few times.
+ * page.  References of that kind are short, so try again.  But each try unmaps the page, and a vCPU that
+ * works in it faults at once: after the first few there are pauses, for it to get on.
  */
-#define PUNCH_TRIES 16
+#define PUNCH_TRIES  64
+#define PUNCH_YIELDS 8
+#define PUNCH_NS     50000	/* a pause; all of them: some 6 ms */
+
+static void wait_a_moment(unsigned int tries)
+{
+	const struct timespec pause = { .tv_nsec = PUNCH_NS };
+
+	if (tries < PUNCH_YIELDS)
+		sched_yield();
+	else
+		nanosleep(&pause, NULL);
+}
 
 int ramfile_punch(int fd, uint64_t offset, uint64_t bytes)
 {
@@ -83,7 +97,7 @@ int ramfile_punch(int fd, uint64_t offset, uint64_t bytes)
 		}
 		if (ramfile_next_data(fd, offset, offset + bytes) == offset + bytes)
 			return 0;
-		sched_yield();
+		wait_a_moment(i);
 	}
 	return -EAGAIN;
 }

@@ -136,7 +136,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	/* ---- threads and time ---- */
 	CALL(futex,			    ALL,   "locks"),
 	CALL(clock_gettime,		    ALL,   "where the vDSO cannot tell the time"),
-	CALL(clock_nanosleep,		    V | K, "guest memory is being changed: a moment; a pace"),
+	CALL(clock_nanosleep,		    U,	   "guest memory is being changed: a moment; a pace"),
 	CALL(restart_syscall,		    ALL,   "the kernel's own, after SIGSTOP and SIGCONT"),
 	ADVICE(MADV_DONTNEED,		    ALL,   "C library: stack of a thread that ends, free"),
 	CALL(exit,			    V | P | C | K, "end of a thread"),
@@ -155,7 +155,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(madvise,			    ALL,   "sanitizer: shadow memory"),
 	CALL_IF(mprotect, C, 2, PROT_EXEC, 0, "without PROT_EXEC", "sanitizer: shadow memory"),
 	CALL(sched_yield,		    C,	   "sanitizer: locks"),
-	CALL(clock_nanosleep,		    M | P | C, "sanitizer: locks"),
+	CALL(clock_nanosleep,		    C,	   "sanitizer: locks"),
 	CALL(exit_group,		    V | P | C | K, "sanitizer: the end after a report"),
 	CALL(getrlimit,			    ALL,   "sanitizer: stack bounds"),
 	CALL_IF(prlimit64, ALL, 2, UINT64_MAX, 0, "to read", "sanitizer: stack bounds"),
