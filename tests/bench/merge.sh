@@ -547,6 +547,7 @@ quire_start() {		# scenario, [guests, workload... instead of hold for so many of
 	shift $(($# > 1 ? 2 : 1))
 	"$warm" $((guests * pages * 2 / 256))
 	for ((i = 1; i <= guests; i++)); do
+		rm -f "$dir/quire.$i"	# what the last one said
 		workload=(hold seconds=500)
 		[ $i -le "$others" ] && workload=("$@")
 		# shellcheck disable=SC2046
