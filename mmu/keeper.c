@@ -2,12 +2,12 @@
 /*
  * The keeper: a thread, its passes, and its pace.
  *
- * A pass.  Watching begins for every slot that has something in it and is not too hot; when an epoch
- * has gone by, each watched slot is visited: first what was written since the last visit is fetched,
+ * A pass.  Watching begins for every slot that has something in it, is not being filled and not too
+ * hot; when an epoch has gone by, each watched slot is visited: first what was written since the last visit is fetched,
  * then what was not is looked at (scan.c).  Where nothing was written and nothing is pending, a
  * visit is that one question.  At the end the machine is asked for news.
  *
- *   slot:  not watched --begin of a pass--> watched --HOT_VISITS hot visits--> rests, not watched
+ *   slot:  not watched --not growing------> watched --HOT_VISITS hot visits--> rests, not watched
  *              ^                                                                   |
  *              +-------------- 2, 4, 8 ... passes later ----------------------------+
  *
@@ -29,6 +29,7 @@
 #include "keeper_internal.h"
 
 #define SLOT_PAGES	(64 * MiB / QUIRE_PAGE_SIZE)	/* where nobody watches */
+#define GROWTH_PART	64u		/* of a slot that has come in since the last pass: it is being filled */
 #define CALM_PAGES	64u		/* written since the last visit, at most: nothing much goes on */
 #define MAX_CALM	2u		/* passes get 2^n times as far apart */
 #define FIRST_NS	1000000000ULL	/* before the first pass: short guests are left alone */
@@ -118,15 +119,34 @@ static void keep_pace(struct keeper *k, uint64_t nr, uint64_t ns)
 
 /* ---- slots ---- */
 
-static bool slot_is_absent(struct keeper *k, const struct slot *s)
+/* Pages of the slot that are not absent. */
+static uint64_t present_pages(struct keeper *k, const struct slot *s)
 {
 	enum page_state state;
-	uint64_t nr;
+	uint64_t nr, pages = 0;
 
 	lock(&k->gm->lock);
-	nr = stage2_run(k->gm->s2, s->range.start, s->range.end, &state);
+	for (gfn_t at = s->range.start; at < s->range.end; at += nr) {
+		nr = stage2_run(k->gm->s2, at, s->range.end, &state);
+		pages += state == PG_ABSENT ? 0 : nr;
+	}
 	unlock(&k->gm->lock);
-	return state == PG_ABSENT && nr == s->range.end - s->range.start;
+	return pages;
+}
+
+/*
+ * Is it time to watch?  Not while the guest fills the slot: KVM maps no neighbours of a page where it
+ * logs writes, which makes each first touch dearer.  Who waits for a pass gets it all the same.
+ */
+static bool is_filled(struct keeper *k, struct slot *s)
+{
+	uint64_t before = s->present, growth = (s->range.end - s->range.start) / GROWTH_PART;
+
+	s->present = present_pages(k, s);
+	if (s->present <= before + growth || is_hurried(k))
+		return s->present;
+	k->stir++;
+	return false;
 }
 
 static void unwatch(struct keeper *k, struct slot *s)
@@ -166,7 +186,7 @@ static bool watch_all(struct keeper *k, uint64_t pass)
 	for (unsigned int i = 0; i < k->nr_slots; i++) {
 		struct slot *s = &k->slot[i];
 
-		if (s->watched || s->rest_until > pass || slot_is_absent(k, s))
+		if (s->watched || s->rest_until > pass || !is_filled(k, s))
 			continue;
 		s->watched = !log || !log->watch(log->ctx, i, true);
 		if (!s->watched || !log)
@@ -421,7 +441,7 @@ static void hear_news(struct keeper *k)
 
 	while ((nr = link_take_news(k)) || (is_hurried(k) && ++quiet < NEWS_QUIET)) {
 		k->stir += nr;
-		if (nr < MERGE_BATCH && !rest(k, NEWS_NS, true))
+		if (nr < MERGE_BATCH ? !rest(k, NEWS_NS, true) : is_interrupted(k))
 			return;
 	}
 }

@@ -20,6 +20,7 @@
 struct slot {
 	struct gfn_range range;
 	bool watched;
+	uint64_t present;	/* pages, at the beginning of the last pass in which it was not watched */
 	unsigned int hot;	/* visits in a row that found much of it written */
 	uint64_t rest_until;	/* hot: not watched before this pass */
 };

@@ -49,6 +49,7 @@ struct lab_vm {
 	uint64_t *always;		/* bit by gfn: as if written all the time */
 	unsigned int watches, unwatches;
 	void (*on_fetch)(struct lab_vm *vm);
+	void (*on_pass)(struct lab_vm *vm);	/* at its beginning */
 
 	uint32_t *content;		/* the model: by gfn, 0 is all zeroes */
 	bool *table;			/* page tables of the guest, by gfn */
@@ -119,6 +120,8 @@ static inline bool lab_tables(void *ctx, void (*each)(void *arg, gfn_t gfn), voi
 {
 	struct lab_vm *vm = ctx;
 
+	if (vm->on_pass)
+		vm->on_pass(vm);
 	for (gfn_t g = 0; g < vm->nr; g++)
 		if (__atomic_load_n(&vm->table[g], __ATOMIC_RELAXED))
 			each(arg, g);

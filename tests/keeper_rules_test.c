@@ -211,6 +211,37 @@ static void test_grace(void)
 	end(1);
 }
 
+/* While the guest fills its memory it is not watched, and soon after it is. */
+#define FILLING 4u	/* passes */
+
+static atomic_uint filled, watched_early;
+
+static void fill_some(struct lab_vm *v)
+{
+	if (filled == FILLING)
+		return;
+	watched_early += v->watches;
+	write_all(v, filled * 100, 100, 1000, 1);
+	filled++;
+}
+
+static void test_filling(void)
+{
+	struct lab_vm like = small;
+	unsigned int tries = 0;
+
+	filled = watched_early = 0;
+	like.on_pass = fill_some;
+	start(1, like);
+	while (filled < FILLING)
+		usleep(10000);
+	is_hex(watched_early, 0, "a slot that grows is not watched");
+	while (!lab_keeper(&vm[0]).watched_slots && tries++ < 1000)
+		usleep(10000);
+	is_hex(lab_keeper(&vm[0]).watched_slots, 1, "one that does not grow any more is");
+	end(1);
+}
+
 /* What was written before anybody watched is quiet if it is not written in the epoch. */
 static void test_first_pass(void)
 {
@@ -455,6 +486,7 @@ int main(int argc, char **argv)
 	(void)tap_seed(argc, argv);
 	lab_catch_segv();
 	test_grace();
+	test_filling();
 	test_first_pass();
 	test_idle();
 	test_backing_off();
