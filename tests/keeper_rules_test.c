@@ -363,7 +363,7 @@ static void fill_block(struct lab_vm *v, gfn_t block, uint64_t dup, uint32_t uni
 	gmem_populate(v->gm, block, QUIRE_BLOCK_PAGES);
 	write_all(v, block, QUIRE_BLOCK_PAGES, unique + (uint32_t)block, 1);
 	for (uint64_t i = 0; i < dup; i++)
-		lab_write(v, block + i * 7, 1000000 + (uint32_t)(block + i), true);
+		lab_write(v, block + i * 5, 1000000 + (uint32_t)(block + i), true);
 }
 
 static void test_leaves(void)
@@ -407,7 +407,7 @@ static void test_collapse(void)
 	lab_vm_end(&vm[1]);
 	vm[1].k = NULL;
 	for (gfn_t i = 0; i < 100; i++)
-		lab_write(&vm[0], i * 7, 500000 + (uint32_t)i, true);
+		lab_write(&vm[0], i * 5, 500000 + (uint32_t)i, true);
 	is_hex(lab_pages(&vm[0], PG_SHARED), 0, "its pages come home");
 	gmem_populate(vm[0].gm, 512, 512);
 	gmem_split(vm[0].gm, 512);
