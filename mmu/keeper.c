@@ -3,16 +3,9 @@
  * The keeper: a thread, its passes, and its pace.
  *
  * A pass.  Watching begins for every slot that has something in it, is not being filled and not too
- * hot; when an epoch has gone by, each watched slot is visited: first what was written since the last visit is fetched,
- * then what was not is looked at (scan.c).  Where nothing was written and nothing is pending, a
- * visit is that one question.  At the end the machine is asked for news.
- *
- *   slot:  not watched --not growing------> watched --HOT_VISITS hot visits--> rests, not watched
- *              ^                                                                   |
- *              +-------------- 2, 4, 8 ... passes later ----------------------------+
- *
- * A slot is hot when a quarter of its pages was written in each of several visits.  While a
- * slot is watched its memory is mapped in 4 KiB pages by KVM, hence the rest.
+ * hot (watch.c); when an epoch has gone by, each watched slot is visited: first what was written since
+ * the last visit is fetched, then what was not is looked at (scan.c).  Where nothing was written and
+ * nothing is pending, a visit is that one question.  At the end the machine is asked for news.
  *
  * The pace.  Unless a number of pages a second was asked for, a pass is to take AIM_NS, and may use
  * between MIN_SHARE and MAX_SHARE percent of a processor for that: little memory is merged at
@@ -29,8 +22,6 @@
 #include "keeper_internal.h"
 
 #define SLOT_PAGES	(64 * MiB / QUIRE_PAGE_SIZE)	/* where nobody watches */
-#define GROWTH_PART	64u		/* of a slot that has come in since the last pass: it is being filled */
-#define CALM_PAGES	64u		/* written since the last visit, at most: nothing much goes on */
 #define MAX_CALM	2u		/* passes get 2^n times as far apart */
 #define FIRST_NS	1000000000ULL	/* before the first pass: short guests are left alone */
 #define EPOCH_NS	1000000000ULL	/* what was not written for so long is looked at */
@@ -42,8 +33,6 @@
 #define MAX_SHARE	20u
 #define TABLES_NS	2000000ULL	/* between two questions where page tables are ... */
 #define TABLES_TRIES	100u		/* ... before the first pages are looked at */
-#define HOT_VISITS	3u
-#define MAX_REST	6u		/* 2^n passes */
 #define COLLAPSES	8u		/* blocks put together in a pass */
 #define CREDITS_NS	20000000ULL	/* for the machine to answer: more credits, or none */
 #define FIRST_GUESS_NS	1500u		/* for a page, until it has been measured */
@@ -117,135 +106,7 @@ static void keep_pace(struct keeper *k, uint64_t nr, uint64_t ns)
 		rest(k, pause, false);
 }
 
-/* ---- slots ---- */
-
-/* Pages of the slot that are not absent. */
-static uint64_t present_pages(struct keeper *k, const struct slot *s)
-{
-	enum page_state state;
-	uint64_t nr, pages = 0;
-
-	lock(&k->gm->lock);
-	for (gfn_t at = s->range.start; at < s->range.end; at += nr) {
-		nr = stage2_run(k->gm->s2, at, s->range.end, &state);
-		pages += state == PG_ABSENT ? 0 : nr;
-	}
-	unlock(&k->gm->lock);
-	return pages;
-}
-
-/*
- * Is it time to watch?  Not while the guest fills the slot: KVM maps no neighbours of a page where it
- * logs writes, which makes each first touch dearer.  Who waits for a pass gets it all the same.
- */
-static bool is_filled(struct keeper *k, struct slot *s)
-{
-	uint64_t before = s->present, growth = (s->range.end - s->range.start) / GROWTH_PART;
-
-	s->present = present_pages(k, s);
-	if (s->present <= before + growth || is_hurried(k))
-		return s->present;
-	k->stir++;
-	return false;
-}
-
-static void unwatch(struct keeper *k, struct slot *s)
-{
-	if (s->watched && k->config.log)
-		k->config.log->watch(k->config.log->ctx, (unsigned int)(s - k->slot), false);
-	s->watched = false;
-}
-
-/* What is unique may not be any more: it was written, or others asked, and we were not told. */
-static void look_anew(struct keeper *k, const struct slot *s)
-{
-	uint8_t *note = k->gm->note;
-
-	lock(&k->gm->lock);
-	for (gfn_t g = s->range.start; g < s->range.end; g++)
-		if (note_reason(note[g]) == KEEPER_UNIQUE)
-			note[g] = note_with(note[g], KEEPER_NEW);
-	unlock(&k->gm->lock);
-}
-
-/* What was written before the watch began counts as long ago. */
-static void forget_writes(struct keeper *k, const struct slot *s)
-{
-	lock(&k->gm->lock);
-	for (gfn_t g = s->range.start; g < s->range.end; g += 64)
-		k->gm->written[g / 64] = 0;
-	unlock(&k->gm->lock);
-}
-
-/* Begin watching where it makes sense.  True if any slot has just begun. */
-static bool watch_all(struct keeper *k, uint64_t pass)
-{
-	const struct keeper_log *log = k->config.log;
-	bool begun = false;
-
-	for (unsigned int i = 0; i < k->nr_slots; i++) {
-		struct slot *s = &k->slot[i];
-
-		if (s->watched || s->rest_until > pass || !is_filled(k, s))
-			continue;
-		s->watched = !log || !log->watch(log->ctx, i, true);
-		if (!s->watched || !log)
-			continue;
-		forget_writes(k, s);
-		look_anew(k, s);
-		begun = true;
-	}
-	return begun;
-}
-
-/* To k->bitmap: what was written.  False: unknown. */
-static bool fetch(struct keeper *k, struct slot *s)
-{
-	const struct keeper_log *log = k->config.log;
-	uint64_t words = (s->range.end - s->range.start + 63) / 64;
-	uint64_t *ours = &k->gm->written[s->range.start / 64];
-
-	if (!log)
-		memset(k->bitmap, 0, words * sizeof(*k->bitmap));
-	else if (log->fetch(log->ctx, (unsigned int)(s - k->slot), k->bitmap))
-		return false;
-	lock(&k->gm->lock);
-	for (uint64_t i = 0; i < words; i++) {
-		/* Without a log a page is looked at each time: there is nothing to wait for. */
-		k->bitmap[i] |= log ? ours[i] : 0;
-		if (ours[i])
-			ours[i] = 0;
-	}
-	unlock(&k->gm->lock);
-	return true;
-}
-
-static uint64_t count_bits(const uint64_t *word, uint64_t nr)
-{
-	uint64_t bits = 0;
-
-	for (uint64_t i = 0; i < nr; i++)
-		bits += (unsigned int)__builtin_popcountll(word[i]);
-	return bits;
-}
-
-/* Did the guest write so much of the slot that watching it is a burden? */
-static void judge(struct keeper *k, struct slot *s, uint64_t pass)
-{
-	uint64_t pages = s->range.end - s->range.start;
-	uint64_t written = count_bits(k->bitmap, (pages + 63) / 64);
-
-	k->stir += written > CALM_PAGES;
-	if (written * 4 < pages) {
-		s->hot = 0;
-		return;
-	}
-	if (++s->hot < HOT_VISITS)
-		return;
-	unwatch(k, s);
-	s->rest_until = pass + (1ULL << (s->hot - HOT_VISITS + 1 < MAX_REST
-						 ? s->hot - HOT_VISITS + 1 : MAX_REST));
-}
+/* ---- visiting slots ---- */
 
 static bool is_interrupted(struct keeper *k)
 {
@@ -255,15 +116,6 @@ static bool is_interrupted(struct keeper *k)
 	interrupted = k->mode != k->obeyed || k->quitting;
 	unlock(&k->lock);
 	return interrupted;
-}
-
-/* What was fetched and not looked at is for the next visit. */
-static void put_back(struct keeper *k, const struct slot *s, gfn_t from)
-{
-	lock(&k->gm->lock);
-	for (gfn_t g = from; g < s->range.end; g += 64)
-		k->gm->written[g / 64] |= k->bitmap[(g - s->range.start) / 64];
-	unlock(&k->gm->lock);
 }
 
 /*
@@ -284,8 +136,8 @@ static void visit(struct keeper *k, struct slot *s, uint64_t pass)
 
 	if (is_interrupted(k))
 		return;
-	if (!fetch(k, s)) {
-		unwatch(k, s);
+	if (!watch_fetch(k, s)) {
+		watch_end(k, s);
 		return;
 	}
 	for (gfn_t at = s->range.start; at < s->range.end; at = end) {
@@ -298,12 +150,12 @@ static void visit(struct keeper *k, struct slot *s, uint64_t pass)
 		keep_pace(k, nr, cpu_ns() - cpu);
 		if (is_interrupted(k)) {
 			scan_finish(k);
-			put_back(k, s, end);
+			watch_put_back(k, s, end);
 			return;
 		}
 	}
 	scan_finish(k);
-	judge(k, s, pass);
+	watch_judge(k, s, pass);
 }
 
 /* ---- around a pass ---- */
@@ -401,15 +253,6 @@ static void set_share(struct keeper *k)
 			 __ATOMIC_RELAXED);
 }
 
-static void count_watched(struct keeper *k)
-{
-	uint64_t nr = 0;
-
-	for (unsigned int i = 0; i < k->nr_slots; i++)
-		nr += k->slot[i].watched;
-	__atomic_store_n(&k->stats.watched_slots, nr, __ATOMIC_RELAXED);
-}
-
 /* ---- the thread ---- */
 
 static uint64_t begin_pass(struct keeper *k)
@@ -452,7 +295,7 @@ static void join(struct keeper *k)
 	if (k->obeyed != KEEPER_ON || !link_join(k) || !k->unasked)
 		return;
 	for (unsigned int i = 0; i < k->nr_slots; i++)
-		look_anew(k, &k->slot[i]);
+		watch_anew(k, &k->slot[i]);
 	k->unasked = false;
 }
 
@@ -476,7 +319,7 @@ static void run_pass(struct keeper *k, bool wanted)
 		unmerge(k);
 	join(k);
 	mark_tables(k);
-	if (watch_all(k, pass)) {
+	if (watch_all(k, pass, is_hurried(k))) {
 		if (!rest(k, EPOCH_NS, false))
 			rest(k, HURRIED_NS, true);
 		await_tables(k);
@@ -490,7 +333,7 @@ static void run_pass(struct keeper *k, bool wanted)
 	}
 	hear_news(k);
 	scan_relax(k, pass);
-	count_watched(k);
+	watch_count(k);
 	k->calm = k->stir ? 0 : k->calm < MAX_CALM ? k->calm + 1 : MAX_CALM;
 	keeper_add(&k->stats.full_scans, 1);
 	end_pass(k, pass);
@@ -501,9 +344,9 @@ static void stop_sharing(struct keeper *k)
 	uint64_t pass = begin_pass(k);
 
 	for (unsigned int i = 0; i < k->nr_slots; i++)
-		unwatch(k, &k->slot[i]);
+		watch_end(k, &k->slot[i]);
 	unmerge(k);
-	count_watched(k);
+	watch_count(k);
 	end_pass(k, pass);
 }
 

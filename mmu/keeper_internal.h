@@ -2,7 +2,8 @@
 #ifndef QUIRE_MMU_KEEPER_INTERNAL_H
 #define QUIRE_MMU_KEEPER_INTERNAL_H
 
-/* What keeper.c (the thread and its pace), scan.c (one block) and news.c (the machine) share. */
+/* What keeper.c (the thread and its pace), watch.c (slots), scan.c (one block) and news.c (the machine)
+ * share. */
 #include <quire/keeper.h>
 #include <time.h>
 #include "machine/merge_client.h"
@@ -106,6 +107,22 @@ static inline uint64_t keeper_now(void)
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
+
+/*
+ * watch.c.  Begin watching slots where it makes sense; hurried: also those that are being filled.  True
+ * if any has just begun.
+ */
+bool watch_all(struct keeper *k, uint64_t pass, bool hurried);
+void watch_end(struct keeper *k, struct slot *s);
+/* What is unique may not be any more: it was written, or others asked, and we were not told. */
+void watch_anew(struct keeper *k, const struct slot *s);
+/* To k->bitmap: what was written since the last time.  False: unknown. */
+bool watch_fetch(struct keeper *k, struct slot *s);
+/* What was fetched and not looked at, from page `from` on, is for the next visit. */
+void watch_put_back(struct keeper *k, const struct slot *s, gfn_t from);
+/* Did the guest write so much of the slot that watching it is a burden?  Then it rests. */
+void watch_judge(struct keeper *k, struct slot *s, uint64_t pass);
+void watch_count(struct keeper *k);		/* into the statistics */
 
 /*
  * scan.c.  Look at the pages of [start, end), which lie in one block.  written: bit n is page start + n; NULL:

@@ -41,18 +41,8 @@
 #define CODE	   0x08			/* selectors of our GDT */
 #define DATA	   0x10
 
-	.section .note.Xen, "a", @note
-	.balign	4
-	.long	4, 4, 18		/* XEN_ELFNOTE_PHYS32_ENTRY */
-	.asciz	"Xen"
-	.long	start
-
-	.text
-	.code32
-	.globl	start
-start:
+#include "pvh32.h"
 	cli
-	movl	$stack, %esp
 	movl	$QUIRE_BALLOON_BASE, %ebx
 	movb	$1, %al
 	cmpl	$0x74726976, 0x000(%ebx)
