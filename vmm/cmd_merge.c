@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <quire/abi.h>
+#include "args.h"
 #include "cmd.h"
 #include "merge_totals.h"
 #include "merge_who.h"
@@ -414,8 +415,7 @@ static int parse_options(int argc, char **argv, struct merge_options *opt, struc
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == '?')
-			return quire_fail(err, -EINVAL, "%s: unknown option, or its value is "
-					  "missing; see quire help merge", argv[optind - 1]);
+			return unknown_option(argv, err);
 		switch (c) {
 		case 'j': opt->json = true; break;
 		case 'm': opt->machine = optarg; break;
