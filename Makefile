@@ -38,17 +38,18 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointe
         -Wwrite-strings -Wvla $(if $(WERROR),-Werror)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SANFLAGS := $(if $(SAN),$(SANITIZE))
-CPPFLAGS_ALL = -Iinclude -D_GNU_SOURCE -DQUIRE_VERSION='"$(VERSION)"' -MMD -MP $(CPPFLAGS)
+CPPFLAGS_ALL = -I. -Iinclude -D_GNU_SOURCE -DQUIRE_VERSION='"$(VERSION)"' -MMD -MP $(CPPFLAGS)
 CFLAGS_ALL   = -std=gnu11 -pthread $(WARN) $(SANFLAGS) $(CFLAGS)
 LDFLAGS_ALL  = -pthread $(SANFLAGS) $(LDFLAGS)
 LIBS         = -lcapstone -lfdt -lpng
 GEN_LIBS     = -lseccomp
 
-LIB_SRC   := $(filter-out vmm/main.c,$(wildcard mmu/*.c mmu/machine/*.c vmm/*.c))
+ROOMS     := $(sort $(patsubst %/,%,$(dir $(wildcard mmu/*/*.h mmu/*/*/*.h vmm/*/*.h))))
+LIB_SRC   := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB       := $(BUILD)/libquire.a
-TEST_SRC  := $(wildcard tests/*_test.c tests/kvm/*_test.c)
+TEST_SRC  := $(wildcard tests/*/*_test.c)
 TEST_BIN  := $(TEST_SRC:%.c=$(BUILD)/%)
-TEST_SH   := $(wildcard tests/*.t tests/kvm/*.t tests/fuzz/*.t)
+TEST_SH   := $(wildcard tests/*/*.t)
 BENCH_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 BENCH_SH  := $(wildcard tests/bench/*.sh)
 FUZZ_SRC  := $(wildcard tests/fuzz/*_fuzz.c)
@@ -75,9 +76,9 @@ $(LIB): $(LIB_SRC:%.c=$(BUILD)/%.o)
 # The sandbox's system-call filters: a table, made into seccomp programs by a program that runs
 # here, so that quire itself needs no libseccomp.
 SANDBOX_GEN := $(BUILD)/tools/sandbox_gen
-SANDBOX_BPF := $(BUILD)/vmm/sandbox_bpf.h
+SANDBOX_BPF := $(BUILD)/vmm/vm/sandbox_bpf.h
 
-$(SANDBOX_GEN): $(BUILD)/tools/sandbox_gen.o $(BUILD)/vmm/sandbox_rules.o
+$(SANDBOX_GEN): $(BUILD)/tools/sandbox_gen.o $(BUILD)/vmm/vm/sandbox_rules.o
 	@echo '  LD      $@'
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(GEN_LIBS)
 
@@ -85,10 +86,10 @@ $(SANDBOX_BPF): $(SANDBOX_GEN)
 	@echo '  GEN     $@'
 	$(Q)$(SANDBOX_GEN) >$@.tmp && mv $@.tmp $@
 
-$(BUILD)/mmu/hash_avx2.o $(FUZZ_BUILD)/mmu/hash_avx2.o: WARN += -mavx2
+$(BUILD)/mmu/merge/hash_avx2.o $(FUZZ_BUILD)/mmu/merge/hash_avx2.o: WARN += -mavx2
 
-$(BUILD)/vmm/sandbox.o $(FUZZ_BUILD)/vmm/sandbox.o: $(SANDBOX_BPF)
-$(BUILD)/vmm/sandbox.o $(FUZZ_BUILD)/vmm/sandbox.o: CPPFLAGS_ALL += -I$(BUILD)/vmm
+$(BUILD)/vmm/vm/sandbox.o $(FUZZ_BUILD)/vmm/vm/sandbox.o: $(SANDBOX_BPF)
+$(BUILD)/vmm/vm/sandbox.o $(FUZZ_BUILD)/vmm/vm/sandbox.o: CPPFLAGS_ALL += -I$(BUILD)/vmm/vm
 
 $(BUILD)/quire: $(BUILD)/vmm/main.o $(LIB)
 	@echo '  LD      $@'
@@ -155,7 +156,7 @@ demo: deps
 
 # Each header compiles alone; included, because in a main file clang wants every inline used.
 headers-check:
-	$(Q)for h in include/quire/*.h mmu/*.h mmu/machine/*.h vmm/*.h; do \
+	$(Q)for h in include/quire/*.h $(ROOMS:%=%/*.h); do \
 		$(CC) $(CPPFLAGS_ALL) -MF /dev/null $(CFLAGS_ALL) -fsyntax-only -include $$h -x c /dev/null || exit 1; done
 
 lint: headers-check

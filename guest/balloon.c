@@ -33,16 +33,23 @@
 #include "paging.h"
 
 #define POLL_US	      1000
-#define RETRY_US      200000	/* when there is no page to give */
-#define PATIENCE_US   30000000	/* for a device to use a buffer */
+#define RETRY_US      200000   /* when there is no page to give */
+#define PATIENCE_US   30000000 /* for a device to use a buffer */
 #define RESERVE_PAGES 64
 
 #define HINT_ID_STOP 0
 #define HINT_ID_DONE 1
 
 enum stat_tag {
-	STAT_SWAP_IN, STAT_SWAP_OUT, STAT_MAJOR_FAULTS, STAT_MINOR_FAULTS,
-	STAT_FREE, STAT_TOTAL, STAT_AVAILABLE, STAT_CACHES, NR_STATS
+	STAT_SWAP_IN,
+	STAT_SWAP_OUT,
+	STAT_MAJOR_FAULTS,
+	STAT_MINOR_FAULTS,
+	STAT_FREE,
+	STAT_TOTAL,
+	STAT_AVAILABLE,
+	STAT_CACHES,
+	NR_STATS
 };
 
 struct stat {
@@ -104,7 +111,8 @@ static void send_batch(struct balloon *b, enum balloon_queue queue, uint32_t pag
 /* The next page of a block, or a single one if so many are not wanted or there is no block. */
 static uint64_t next_page(struct balloon *b, uint32_t want)
 {
-	if (!b->nr_block && want >= BLOCK_PAGES && free_page_count() > RESERVE_PAGES + BLOCK_PAGES) {
+	if (!b->nr_block && want >= BLOCK_PAGES &&
+	    free_page_count() > RESERVE_PAGES + BLOCK_PAGES) {
 		b->block = alloc_pages(HALF_ORDER);
 		b->nr_block = b->block ? BLOCK_PAGES : 0;
 	}
@@ -457,7 +465,7 @@ enum balloon_event balloon_poll(struct balloon *b)
 {
 	static bool (*const step[])(struct balloon *) = {
 		look_for_change, look_at_config, finish_batch, follow_target,
-		answer_stats, step_reports, step_hints,
+		answer_stats,	 step_reports,	 step_hints,
 	};
 	const unsigned int nr = sizeof(step) / sizeof(step[0]);
 	bool left = false;

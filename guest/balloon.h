@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUILL_BALLOON_H
-#define QUILL_BALLOON_H
+#ifndef QUIRE_GUEST_BALLOON_H
+#define QUIRE_GUEST_BALLOON_H
 
 /*
  * The driver of the virtio memory balloon (VIRTIO 1.2, section 5.5): gives pages to the host and
@@ -12,16 +12,16 @@
 
 #define BALLOON_DEVICE_ID 5
 
-#define BALLOON_F_MUST_TELL_HOST  (1UL << 0)
-#define BALLOON_F_STATS_VQ	  (1UL << 1)
-#define BALLOON_F_DEFLATE_ON_OOM  (1UL << 2)
-#define BALLOON_F_FREE_PAGE_HINT  (1UL << 3)
-#define BALLOON_F_PAGE_POISON	  (1UL << 4)
-#define BALLOON_F_REPORTING	  (1UL << 5)
+#define BALLOON_F_MUST_TELL_HOST (1UL << 0)
+#define BALLOON_F_STATS_VQ	 (1UL << 1)
+#define BALLOON_F_DEFLATE_ON_OOM (1UL << 2)
+#define BALLOON_F_FREE_PAGE_HINT (1UL << 3)
+#define BALLOON_F_PAGE_POISON	 (1UL << 4)
+#define BALLOON_F_REPORTING	 (1UL << 5)
 
-#define BALLOON_BATCH	256	/* pages in a buffer */
-#define BALLOON_MOST	512	/* ... that come back, to the end of a block of 2 MiB */
-#define BALLOON_REPORTS 32	/* free blocks in a buffer */
+#define BALLOON_BATCH	256 /* pages in a buffer */
+#define BALLOON_MOST	512 /* ... that come back, to the end of a block of 2 MiB */
+#define BALLOON_REPORTS 32  /* free blocks in a buffer */
 
 /* Offsets into the device's configuration. */
 #define BALLOON_NUM_PAGES 0
@@ -41,10 +41,10 @@ enum balloon_queue {
 
 /* What the driver is asked to do. */
 struct balloon_wish {
-	uint64_t features;	/* to negotiate if offered */
-	uint32_t poison;	/* value of PAGE_POISON */
-	uint64_t delay_ms;	/* from finding nothing to report to looking again */
-	bool reuse;		/* write and verify each page that comes back */
+	uint64_t features; /* to negotiate if offered */
+	uint32_t poison;   /* value of PAGE_POISON */
+	uint64_t delay_ms; /* from finding nothing to report to looking again */
+	bool reuse;	   /* write and verify each page that comes back */
 };
 
 /* What balloon_poll() has to say: the target was reached, or cannot be for want of pages. */
@@ -60,36 +60,36 @@ struct balloon {
 	struct virtio dev;
 	struct virtqueue queue[NR_BALLOON_QUEUES];
 	unsigned int nr_queues;
-	struct balloon_dma *dma;	/* a page that the device reads */
-	bool wrong;			/* a page that came back does not keep what is written */
+	struct balloon_dma *dma; /* a page that the device reads */
+	bool wrong;		 /* a page that came back does not keep what is written */
 
 	uint32_t target, actual;
-	bool pending;			/* the target has not been reached yet */
-	bool told_short;		/* and it has been said that there are no pages for it */
+	bool pending;	 /* the target has not been reached yet */
+	bool told_short; /* and it has been said that there are no pages for it */
 	enum balloon_event event;
-	uint64_t asked;			/* when the target changed */
-	uint64_t took;			/* to reach it */
+	uint64_t asked; /* when the target changed */
+	uint64_t took;	/* to reach it */
 	uint64_t next_config, next_try;
-	bool changed;			/* the configuration; it has not been read yet */
-	unsigned int turn;		/* of the steps that balloon_poll() takes */
-	uint64_t block, nr_block;	/* of 2 MiB, the last pages of which are to be given next */
-	struct frames pages;		/* those of a batch under way to the host included */
+	bool changed;		  /* the configuration; it has not been read yet */
+	unsigned int turn;	  /* of the steps that balloon_poll() takes */
+	uint64_t block, nr_block; /* of 2 MiB, the last pages of which are to be given next */
+	struct frames pages;	  /* those of a batch under way to the host included */
 	enum balloon_queue batch_queue;
-	uint32_t batch;			/* pages under way; 0: none */
+	uint32_t batch; /* pages under way; 0: none */
 	uint64_t batch_sent;
 
 	struct virtq_piece report[BALLOON_REPORTS];
-	unsigned int nr_reports;	/* blocks under way; 0: none */
+	unsigned int nr_reports; /* blocks under way; 0: none */
 	uint64_t report_sent, next_report;
 
-	uint32_t hint_id;		/* what the host last asked for */
+	uint32_t hint_id; /* what the host last asked for */
 	enum hint_phase hint_phase;
-	unsigned int hints_out;		/* buffers under way */
-	struct frames hints;		/* blocks of order 10 */
+	unsigned int hints_out; /* buffers under way */
+	struct frames hints;	/* blocks of order 10 */
 
 	uint64_t inflated, deflated, reported, hinted, stats, report_buffers;
-	uint64_t zeroed;		/* pages that came back as zeroes, if wish.reuse */
-	uint64_t longest_wait;		/* for a buffer of pages, or of reports */
+	uint64_t zeroed;       /* pages that came back as zeroes, if wish.reuse */
+	uint64_t longest_wait; /* for a buffer of pages, or of reports */
 };
 
 /* Find the device, negotiate and start; false if there is no device that will do. */

@@ -18,7 +18,7 @@
 struct start_info {
 	uint32_t magic, version, flags, nr_modules;
 	uint64_t modlist_gpa, cmdline_gpa, rsdp_gpa;
-	uint64_t memmap_gpa;	/* from version 1 on */
+	uint64_t memmap_gpa; /* from version 1 on */
 	uint32_t memmap_entries, reserved;
 };
 

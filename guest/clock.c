@@ -7,7 +7,7 @@
 #include "kernel.h"
 
 #define PIT_HZ	    1193182UL
-#define PIT_TICKS   11932UL	/* 10 ms */
+#define PIT_TICKS   11932UL /* 10 ms */
 #define PIT_COUNTER 0x40
 #define PIT_COMMAND 0x43
 
@@ -34,7 +34,7 @@ static uint16_t pit_count(void)
 {
 	uint8_t low;
 
-	outb(PIT_COMMAND, 0x00);	/* latch channel 0 */
+	outb(PIT_COMMAND, 0x00); /* latch channel 0 */
 	low = inb(PIT_COUNTER);
 	return (uint16_t)(inb(PIT_COUNTER) << 8 | low);
 }
@@ -45,7 +45,7 @@ static uint32_t khz_from_pit(void)
 	uint64_t start, ticks = 0, polls = 0;
 	uint16_t first;
 
-	outb(PIT_COMMAND, 0x34);	/* channel 0, low then high byte, mode 2 */
+	outb(PIT_COMMAND, 0x34); /* channel 0, low then high byte, mode 2 */
 	outb(PIT_COUNTER, 0);
 	outb(PIT_COUNTER, 0);
 	first = pit_count();

@@ -17,8 +17,8 @@
 
 #define UART_FIFO  16
 #define FCR_ENABLE 0x01
-#define LSR_DR	   0x01	/* a byte has been received */
-#define LSR_THRE   0x20	/* the transmitter, with the FIFO, is empty */
+#define LSR_DR	   0x01 /* a byte has been received */
+#define LSR_THRE   0x20 /* the transmitter, with the FIFO, is empty */
 
 /* As the text port wants it (abi.h); gpa == gva in the image. */
 static struct {

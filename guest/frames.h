@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUILL_FRAMES_H
-#define QUILL_FRAMES_H
+#ifndef QUIRE_GUEST_FRAMES_H
+#define QUIRE_GUEST_FRAMES_H
 
 /*
  * A stack of page frame numbers, for who owns many blocks of one order.  It lives in pages of
@@ -17,9 +17,9 @@
 struct frames {
 	struct frames_page *top;
 	uint64_t nr;
-	uint64_t expected;		/* numbers at most; a hint */
-	uint64_t spare, nr_spare;	/* pages from gpa spare on, not touched yet */
-	struct frames_page *kept;	/* unused pages of the reserve, touched */
+	uint64_t expected;	  /* numbers at most; a hint */
+	uint64_t spare, nr_spare; /* pages from gpa spare on, not touched yet */
+	struct frames_page *kept; /* unused pages of the reserve, touched */
 	uint64_t nr_kept, reserved;
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUILL_KERNEL_H
-#define QUILL_KERNEL_H
+#ifndef QUIRE_GUEST_KERNEL_H
+#define QUIRE_GUEST_KERNEL_H
 
 /*
  * The kernel's own services: what the loader said, traps and nucleus calls, console, clock,
@@ -16,25 +16,25 @@
 #define CMDLINE_BYTES  1024
 
 struct ram_range {
-	uint64_t start, end;	/* gpa, half-open, page aligned */
+	uint64_t start, end; /* gpa, half-open, page aligned */
 };
 
 struct mmio_range {
-	uint64_t start, end;	/* gpa, half-open */
+	uint64_t start, end; /* gpa, half-open */
 };
 
 struct boot_info {
-	struct ram_range ram[MAX_RAM_RANGES];	/* as the loader listed them */
+	struct ram_range ram[MAX_RAM_RANGES]; /* as the loader listed them */
 	unsigned int nr_ram;
-	struct mmio_range virtio[MAX_VIRTIO];	/* registers of virtio-mmio devices */
+	struct mmio_range virtio[MAX_VIRTIO]; /* registers of virtio-mmio devices */
 	unsigned int nr_virtio;
 	unsigned int nr_cpus;
 	char cmdline[CMDLINE_BYTES];
-	uint32_t tree_bytes;	/* 0: no device tree */
-	uint32_t tsc_khz;	/* 0: not told */
-	uint64_t setup_ns;	/* exec of the VMM to our first instruction; 0: not told */
-	bool text_port;		/* QUIRE_CONSOLE_PORT is there */
-	uint64_t entry_tsc;	/* at pvh_entry */
+	uint32_t tree_bytes; /* 0: no device tree */
+	uint32_t tsc_khz;    /* 0: not told */
+	uint64_t setup_ns;   /* exec of the VMM to our first instruction; 0: not told */
+	bool text_port;	     /* QUIRE_CONSOLE_PORT is there */
+	uint64_t entry_tsc;  /* at pvh_entry */
 };
 extern struct boot_info boot;
 
@@ -64,14 +64,14 @@ uint64_t nucleus_call(uint64_t number, uint64_t a, uint64_t b);
 /* Console (console.c). */
 
 void console_putc(char c);
-void console_flush(void);	/* send the buffer out */
-int console_getc(void);		/* waits; flushes first */
+void console_flush(void); /* send the buffer out */
+int console_getc(void);	  /* waits; flushes first */
 
 /* Clock (clock.c): the TSC; khz found on first use. */
 
 uint32_t clock_khz(void);
 uint64_t clock_ns(uint64_t cycles);
-uint64_t clock_deadline(uint64_t seconds);	/* a TSC value */
+uint64_t clock_deadline(uint64_t seconds); /* a TSC value */
 
 /* Not 0, and not what any other guest gets. */
 uint64_t random_seed(void);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUILL_LAYOUT_H
-#define QUILL_LAYOUT_H
+#ifndef QUIRE_GUEST_LAYOUT_H
+#define QUIRE_GUEST_LAYOUT_H
 
 /*
  * Where everything is, for C, for assembly and for the linker script: only #defines.
@@ -45,7 +45,7 @@
 #define WINDOW_BASE  0x10000000000
 #define MMIO_BASE    0x14000000000
 #define SCRATCH_BASE 0x18000000000
-#define DIRECT_LIMIT 0x08000000000	/* RAM above 512 GiB is left alone */
+#define DIRECT_LIMIT 0x08000000000 /* RAM above 512 GiB is left alone */
 
 /* Selectors; the GDT is in boot.S. */
 #define NUCLEUS_CS 0x08
@@ -53,34 +53,34 @@
 #define USER_CS	   0x2b
 #define TSS_SEL	   0x30
 
-#define USER_RFLAGS 0x2	/* interrupts off; IOPL 0, see tss_ports in boot.S */
+#define USER_RFLAGS 0x2 /* interrupts off; IOPL 0, see tss_ports in boot.S */
 
 /*
  * Nucleus calls: number in rdi, arguments in rsi and rdx, result in rax.  A call is a `ud2`
  * at one known address (traps.S), as neither `syscall` nor `int n` can be relied on.
  */
-#define CALL_INVLPG  0	/* rsi = gva */
-#define CALL_CR3     1	/* rsi = gpa of a root table */
-#define CALL_PROBE   2	/* read (rdx 0) or write (rdx 1) at rsi: PROBE_OK or #PF's error code */
-#define CALL_WP	     3	/* CR0.WP = rsi */
-#define CALL_HALT    4	/* stop for good */
-#define CALL_DIE     5	/* empty the IDT, go back to struct trap rsi: it faults for good */
-#define CALL_VMCALL  6
-#define CALL_INT3    7
-#define NR_CALLS     8
+#define CALL_INVLPG 0 /* rsi = gva */
+#define CALL_CR3    1 /* rsi = gpa of a root table */
+#define CALL_PROBE  2 /* read (rdx 0) or write (rdx 1) at rsi: PROBE_OK or #PF's error code */
+#define CALL_WP	    3 /* CR0.WP = rsi */
+#define CALL_HALT   4 /* stop for good */
+#define CALL_DIE    5 /* empty the IDT, go back to struct trap rsi: it faults for good */
+#define CALL_VMCALL 6
+#define CALL_INT3   7
+#define NR_CALLS    8
 
-#define PROBE_OK 0x100	/* no error code has this bit */
+#define PROBE_OK 0x100 /* no error code has this bit */
 
-#define VECTOR_DE 0
-#define VECTOR_BP 3
-#define VECTOR_UD 6
-#define VECTOR_PF 14
+#define VECTOR_DE  0
+#define VECTOR_BP  3
+#define VECTOR_UD  6
+#define VECTOR_PF  14
 #define NR_VECTORS 32
 
 #define PTE_P	0x001
 #define PTE_W	0x002
 #define PTE_U	0x004
-#define PTE_PCD	0x010
+#define PTE_PCD 0x010
 #define PTE_A	0x020
 #define PTE_D	0x040
 #define PTE_PS	0x080
@@ -89,7 +89,7 @@
 /* Bytes of the frame that the CPU and the vector's stub push: vector ... ss. */
 #define TRAP_FRAME_BYTES 56
 /* struct trap: fifteen registers and CR2 below that frame. */
-#define TRAP_RIP_OFFSET	 (15 * 8 + 8 + 16)
-#define TRAP_RSP_OFFSET	 (TRAP_RIP_OFFSET + 24)
+#define TRAP_RIP_OFFSET (15 * 8 + 8 + 16)
+#define TRAP_RSP_OFFSET (TRAP_RIP_OFFSET + 24)
 
 #endif

@@ -40,7 +40,7 @@ extern char image_end[];
 
 static struct zone zones[MAX_ZONES];
 static unsigned int nr_zones;
-static uint64_t reserved_tables;	/* gpa; entry i is for GiB i */
+static uint64_t reserved_tables; /* gpa; entry i is for GiB i */
 
 static unsigned int node_of(uint64_t frame, unsigned int order)
 {
@@ -169,7 +169,8 @@ static uint64_t chunk_with(struct zone *z, unsigned int order)
 }
 
 /* A block of order from a free one of order from: the last one within it, or the first. */
-static uint64_t take(struct zone *z, uint64_t index, unsigned int from, unsigned int order, bool last)
+static uint64_t take(struct zone *z, uint64_t index, unsigned int from, unsigned int order,
+		     bool last)
 {
 	unsigned int node = chunk_first(&z->chunk[index], from);
 	uint64_t frame;

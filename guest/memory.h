@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUILL_MEMORY_H
-#define QUILL_MEMORY_H
+#ifndef QUIRE_GUEST_MEMORY_H
+#define QUIRE_GUEST_MEMORY_H
 
 /*
  * Physical memory: a buddy allocator per range of RAM, and a slab allocator on top.
@@ -9,7 +9,7 @@
 
 #define MAX_ORDER   10
 #define NR_ORDERS   (MAX_ORDER + 1)
-#define HALF_ORDER  (MAX_ORDER - 1)	/* 2 MiB: the least that is reported to the host */
+#define HALF_ORDER  (MAX_ORDER - 1) /* 2 MiB: the least that is reported to the host */
 #define CHUNK_PAGES (1UL << MAX_ORDER)
 #define MAX_ZONES   16
 
@@ -24,19 +24,19 @@ struct chunk {
 
 /* One bit per chunk, for chunks 64 i .. 64 i + 63. */
 struct chunk_row {
-	uint64_t has[NR_ORDERS];	/* does it have a free block of that order? */
-	uint64_t reported[2];		/* is this half free, and the host needs no telling? */
+	uint64_t has[NR_ORDERS]; /* does it have a free block of that order? */
+	uint64_t reported[2];	 /* is this half free, and the host needs no telling? */
 	uint64_t unused[3];
 };
 
 struct zone {
-	uint64_t start, end;		/* page frame numbers */
-	uint64_t first, nr_chunks;	/* chunks start / 1024 ... */
-	uint64_t opened;		/* how many of them have been entered in the maps below */
+	uint64_t start, end;	   /* page frame numbers */
+	uint64_t first, nr_chunks; /* chunks start / 1024 ... */
+	uint64_t opened;	   /* how many of them have been entered in the maps below */
 	struct chunk *chunk;
 	struct chunk_row *row;
-	uint64_t nr_free[NR_ORDERS];	/* blocks, those of unopened chunks included */
-	uint64_t hint[NR_ORDERS];	/* no row before this one has a free block */
+	uint64_t nr_free[NR_ORDERS]; /* blocks, those of unopened chunks included */
+	uint64_t hint[NR_ORDERS];    /* no row before this one has a free block */
 };
 
 /* Zones over boot.ram, from the end of the image on. */
@@ -60,7 +60,7 @@ void free_reported(uint64_t gpa, unsigned int order);
 /* Free blocks of exactly order; as many blocks as could be had; free pages in all. */
 uint64_t free_blocks(unsigned int order);
 uint64_t free_page_count(void);
-uint64_t managed_page_count(void);	/* free or not */
+uint64_t managed_page_count(void); /* free or not */
 
 unsigned int zone_count(void);
 const struct zone *zone_at(unsigned int i);
@@ -68,7 +68,7 @@ const struct zone *zone_at(unsigned int i);
 /* A zone over [start, end) page frames whose maps are at meta (zone_meta_bytes long). */
 uint64_t zone_meta_bytes(uint64_t start, uint64_t end);
 void zone_init(struct zone *z, uint64_t start, uint64_t end, void *meta);
-uint64_t zone_alloc(struct zone *z, unsigned int order);	/* frame number, or 0 */
+uint64_t zone_alloc(struct zone *z, unsigned int order); /* frame number, or 0 */
 void zone_free(struct zone *z, uint64_t frame, unsigned int order);
 uint64_t zone_alloc_unreported(struct zone *z, unsigned int *order);
 void zone_free_reported(struct zone *z, uint64_t frame, unsigned int order);

@@ -25,7 +25,7 @@ static void put_hex(const char *name, uint64_t value)
 	while (shift && !(value >> shift))
 		shift -= 4;
 	for (; shift >= 0; shift -= 4)
-		outb(QUIRE_UART_PORT, (uint8_t)"0123456789abcdef"[value >> shift & 15]);
+		outb(QUIRE_UART_PORT, (uint8_t) "0123456789abcdef"[value >> shift & 15]);
 }
 
 void nucleus_report(const struct trap *trap)

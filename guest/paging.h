@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUILL_PAGING_H
-#define QUILL_PAGING_H
+#ifndef QUIRE_GUEST_PAGING_H
+#define QUIRE_GUEST_PAGING_H
 
 /*
  * Page tables, edited at CPL 3.  Level 1 is the page table, 4 the root; a leaf is at level 1
@@ -15,7 +15,7 @@ typedef volatile uint64_t pte_t;
 #define PTE_TABLE   (PTE_P | PTE_W | PTE_U | PTE_A)
 #define PTE_USER    (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_NX)
 
-extern pte_t pml4[512];	/* the root the image comes with */
+extern pte_t pml4[512]; /* the root the image comes with */
 
 /* RAM at gpa, through the direct map. */
 static inline void *direct(uint64_t gpa)

@@ -9,7 +9,7 @@
 struct field {
 	unsigned int width;
 	bool left, zero;
-	unsigned int longs;	/* number of l before the letter */
+	unsigned int longs; /* number of l before the letter */
 };
 
 static void pad(const struct field *f, size_t used, char c)
@@ -84,8 +84,7 @@ static void put_field(const struct field *f, char letter, va_list *ap)
 		value = f->longs ? va_arg(*ap, uint64_t) : va_arg(*ap, unsigned int);
 		put_number(f, value, letter == 'x' ? 16 : 10, false);
 		break;
-	default:
-		console_putc(letter);
+	default: console_putc(letter);
 	}
 }
 

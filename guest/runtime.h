@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUILL_RUNTIME_H
-#define QUILL_RUNTIME_H
+#ifndef QUIRE_GUEST_RUNTIME_H
+#define QUIRE_GUEST_RUNTIME_H
 
 /*
  * What a C program expects to find, in a kernel that has no C library: memory and string

@@ -53,7 +53,7 @@ void access_read(uint64_t gva)
 
 void access_write(uint64_t gva)
 {
-	*(volatile uint8_t *)gva = 0xc3;	/* `ret`, so that a fetch may follow */
+	*(volatile uint8_t *)gva = 0xc3; /* `ret`, so that a fetch may follow */
 }
 
 void access_fetch(uint64_t gva)

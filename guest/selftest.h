@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUILL_SELFTEST_H
-#define QUILL_SELFTEST_H
+#ifndef QUIRE_GUEST_SELFTEST_H
+#define QUIRE_GUEST_SELFTEST_H
 
 /*
  * The selftest's groups, and TAP.
@@ -18,7 +18,7 @@ void selftest_translation(void);
 void selftest_buddy(void);
 void selftest_slab(void);
 void selftest_frames(void);
-void selftest_ram(uint64_t most_pages);	/* write, then verify, that many free pages */
+void selftest_ram(uint64_t most_pages); /* write, then verify, that many free pages */
 
 /* Accesses of one byte, for guarded(): a fetch calls the address, where a `ret` should be. */
 void access_read(uint64_t gva);

@@ -12,7 +12,7 @@
 #include "selftest.h"
 #include "workload.h"
 
-#define ZONE_START 1024UL	/* frames; the zones here begin at 4 MiB */
+#define ZONE_START 1024UL /* frames; the zones here begin at 4 MiB */
 #define KIB(n)	   (ZONE_START + (n) / 4)
 
 static uint64_t meta[1024];
@@ -23,17 +23,17 @@ static void stallings(void)
 	uint64_t a, b, c, d, e;
 
 	zone_init(&z, ZONE_START, KIB(1024), meta);
-	a = zone_alloc(&z, 5);		/* 100K */
+	a = zone_alloc(&z, 5); /* 100K */
 	tap_hex(a, KIB(0), "Stallings: A=100K is at 0");
-	b = zone_alloc(&z, 6);		/* 240K */
+	b = zone_alloc(&z, 6); /* 240K */
 	tap_hex(b, KIB(256), "B=240K is at 256K");
-	c = zone_alloc(&z, 4);		/* 64K */
+	c = zone_alloc(&z, 4); /* 64K */
 	tap_hex(c, KIB(128), "C=64K is at 128K");
-	d = zone_alloc(&z, 6);		/* 256K */
+	d = zone_alloc(&z, 6); /* 256K */
 	tap_hex(d, KIB(512), "D=256K is at 512K");
 	zone_free(&z, b, 6);
 	zone_free(&z, a, 5);
-	e = zone_alloc(&z, 5);		/* 75K */
+	e = zone_alloc(&z, 5); /* 75K */
 	tap_hex(e, KIB(0), "B and A freed, E=75K is at 0");
 	zone_free(&z, c, 4);
 	zone_free(&z, e, 5);
@@ -47,12 +47,12 @@ static void stallings(void)
 	       "and leaves 32K, 64K and 128K");
 }
 
-#define MODEL_PAGES 3000UL	/* not a multiple of anything */
+#define MODEL_PAGES 3000UL /* not a multiple of anything */
 
 struct model {
 	struct zone zone;
 	uint8_t owned[MODEL_PAGES];
-	uint8_t used[MODEL_PAGES];	/* since last reported */
+	uint8_t used[MODEL_PAGES]; /* since last reported */
 	struct {
 		uint64_t frame;
 		unsigned int order;
@@ -235,7 +235,8 @@ void selftest_frames(void)
 	sound &= f.nr == n && free - free_page_count() >= 8;
 	for (uint64_t i = n; i-- > 0;)
 		sound &= frames_pop(&f) == (mix(i) << PAGE_SHIFT & 0xffffffff000);
-	tap_ok(sound && !f.nr && free_page_count() == free, "a stack of %lu frames costs nothing when empty", n);
+	tap_ok(sound && !f.nr && free_page_count() == free,
+	       "a stack of %lu frames costs nothing when empty", n);
 	check_reserve();
 }
 
@@ -244,7 +245,7 @@ struct ram_test {
 	struct {
 		uint64_t gpa;
 		unsigned int order;
-	} *block;
+	} * block;
 	uint64_t n, room, pages;
 };
 

@@ -17,7 +17,7 @@
 struct access_case {
 	const char *what;
 	uint64_t flags;
-	uint64_t read, write, fetch;	/* error code, or NO_FAULT */
+	uint64_t read, write, fetch; /* error code, or NO_FAULT */
 };
 
 static const struct access_case user_cases[] = {

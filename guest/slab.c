@@ -11,8 +11,8 @@
 #include "memory.h"
 #include "paging.h"
 
-#define SLAB_MAGIC  0x71756c6c
-#define NR_CLASSES  8
+#define SLAB_MAGIC	   0x71756c6c
+#define NR_CLASSES	   8
 #define CLASS_BYTES(class) (16UL << (class))
 
 struct object {
@@ -57,7 +57,7 @@ static struct slab *slab_create(unsigned int class)
 
 	if (!gpa)
 		return NULL;
-	*s = (struct slab){ .magic = SLAB_MAGIC, .class = (uint16_t)class };
+	*s = (struct slab){ .magic = SLAB_MAGIC, .class = (uint16_t) class };
 	for (uint64_t at = PAGE_SIZE - bytes; at >= sizeof(*s) && at < PAGE_SIZE; at -= bytes) {
 		struct object *o = (struct object *)((char *)s + at);
 
@@ -74,7 +74,7 @@ static unsigned int class_of(size_t bytes)
 	unsigned int class = 0;
 
 	while (class < NR_CLASSES && CLASS_BYTES(class) < bytes)
-		class++;
+		class ++;
 	return class;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUILL_START_H
-#define QUILL_START_H
+#ifndef QUIRE_GUEST_START_H
+#define QUIRE_GUEST_START_H
 
 #include <stdint.h>
 

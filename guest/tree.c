@@ -64,7 +64,8 @@ static void read_memories(const void *blob, struct boot_info *info)
 	int node;
 	bool first = true;
 
-	fdt_for_each_subnode(node, blob, 0) {
+	fdt_for_each_subnode(node, blob, 0)
+	{
 		if (!has_type(blob, node, "memory"))
 			continue;
 		if (first)
@@ -81,8 +82,7 @@ static void read_cpus(const void *blob, struct boot_info *info)
 
 	if (cpus < 0)
 		return;
-	fdt_for_each_subnode(node, blob, cpus)
-		n += has_type(blob, node, "cpu");
+	fdt_for_each_subnode(node, blob, cpus) n += has_type(blob, node, "cpu");
 	if (n)
 		info->nr_cpus = n;
 }
@@ -107,7 +107,8 @@ static void read_virtio(const void *blob, int node, struct boot_info *info)
 	const fdt32_t *reg = fdt_getprop(blob, node, "reg", &len);
 	uint64_t start, bytes;
 
-	if (!reg || address < 1 || address > 2 || size < 1 || size > 2 || len < (address + size) * 4)
+	if (!reg || address < 1 || address > 2 || size < 1 || size > 2 ||
+	    len < (address + size) * 4)
 		return;
 	start = take_cells(&reg, address);
 	bytes = take_cells(&reg, size);

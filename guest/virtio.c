@@ -110,7 +110,7 @@ static bool rings_create(struct virtqueue *q)
 		q->rings->desc[i].next = i + 1;
 	q->nr_free = q->size;
 	q->rings->avail.flags = VIRTQ_NO_INTERRUPT;
-	q->rings->avail.ring[q->size] = UINT16_MAX;	/* used_event: the furthest there is */
+	q->rings->avail.ring[q->size] = UINT16_MAX; /* used_event: the furthest there is */
 	return true;
 }
 
@@ -152,7 +152,7 @@ static void tell(struct virtqueue *q, uint16_t before)
 
 	__asm__ volatile("mfence" ::: "memory");
 	event = (uint16_t)r->used.ring[q->size].id;
-	if (q->dev->features & VIRTIO_F_EVENT_IDX)	/* is event in [before, now)? */
+	if (q->dev->features & VIRTIO_F_EVENT_IDX) /* is event in [before, now)? */
 		wanted = (uint16_t)(now - event - 1) < (uint16_t)(now - before);
 	else
 		wanted = !(r->used.flags & VIRTQ_NO_NOTIFY);

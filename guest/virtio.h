@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUILL_VIRTIO_H
-#define QUILL_VIRTIO_H
+#ifndef QUIRE_GUEST_VIRTIO_H
+#define QUIRE_GUEST_VIRTIO_H
 
 /*
  * virtio over MMIO, version 2: the transport and split virtqueues, polled.  From "Virtual I/O
@@ -24,7 +24,7 @@
 #define VIRTIO_REG_INTERRUPT	   0x060
 #define VIRTIO_REG_INTERRUPT_ACK   0x064
 #define VIRTIO_REG_STATUS	   0x070
-#define VIRTIO_REG_QUEUE_DESC	   0x080	/* 64 bits, low half first; so the next two */
+#define VIRTIO_REG_QUEUE_DESC	   0x080 /* 64 bits, low half first; so the next two */
 #define VIRTIO_REG_QUEUE_DRIVER	   0x090
 #define VIRTIO_REG_QUEUE_DEVICE	   0x0a0
 #define VIRTIO_REG_CONFIG	   0x100
@@ -47,14 +47,14 @@
 #define VIRTQ_DESC_WRITE    2
 #define VIRTQ_DESC_INDIRECT 4
 
-#define VIRTQ_NO_INTERRUPT 1	/* avail->flags */
-#define VIRTQ_NO_NOTIFY	   1	/* used->flags */
+#define VIRTQ_NO_INTERRUPT 1 /* avail->flags */
+#define VIRTQ_NO_NOTIFY	   1 /* used->flags */
 
-#define VIRTQ_MAX_SIZE 128	/* so that a queue fits in a page */
+#define VIRTQ_MAX_SIZE 128 /* so that a queue fits in a page */
 
 struct virtio {
 	volatile char *regs;
-	uint64_t features;	/* negotiated */
+	uint64_t features; /* negotiated */
 };
 
 struct virtq_desc {
@@ -65,14 +65,14 @@ struct virtq_desc {
 
 struct virtq_avail {
 	uint16_t flags, idx;
-	uint16_t ring[VIRTQ_MAX_SIZE + 1];	/* after the last one in use: used_event */
+	uint16_t ring[VIRTQ_MAX_SIZE + 1]; /* after the last one in use: used_event */
 };
 
 struct virtq_used {
 	uint16_t flags, idx;
 	struct {
 		uint32_t id, bytes;
-	} ring[VIRTQ_MAX_SIZE + 1];		/* after the last one in use: avail_event */
+	} ring[VIRTQ_MAX_SIZE + 1]; /* after the last one in use: avail_event */
 };
 
 /* Page-sized; the device reads desc and avail and writes used. */
@@ -84,12 +84,12 @@ struct virtq_rings {
 
 struct virtqueue {
 	struct virtio *dev;
-	volatile struct virtq_rings *rings;	/* a page of its own */
+	volatile struct virtq_rings *rings; /* a page of its own */
 	uint16_t index, size;
-	uint16_t used;			/* of the used entries, so many have been taken */
-	uint16_t free_head, nr_free;	/* free descriptors, linked by next */
-	bool pending[VIRTQ_MAX_SIZE];	/* a buffer with this head is the device's */
-	struct virtq_desc *table[VIRTQ_MAX_SIZE];	/* indirect, by head; or NULL */
+	uint16_t used;				  /* of the used entries, so many have been taken */
+	uint16_t free_head, nr_free;		  /* free descriptors, linked by next */
+	bool pending[VIRTQ_MAX_SIZE];		  /* a buffer with this head is the device's */
+	struct virtq_desc *table[VIRTQ_MAX_SIZE]; /* indirect, by head; or NULL */
 };
 
 /* A piece of a buffer; device_writes pieces come after all others. */

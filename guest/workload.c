@@ -28,11 +28,15 @@ static const struct workload workloads[] = {
 	{ "touch", "PAGES|all [order=seq|random|shuffle] [write|read] [seed=N]", touch_run },
 	{ "zipf", "SEED PAGES SECONDS|ops=N [s=1.0]", zipf_run },
 	{ "stress", "SECONDS [seed=N] [pages=N]", stress_run },
-	{ "balloon", "[seconds=N] [steps=N] [touch=PAGES] [dirty=PAGES] [oom=PAGES] [reuse=1] "
-	  "[delay=MS] [features=MASK] [poison=N]", balloon_run },
+	{ "balloon",
+	  "[seconds=N] [steps=N] [touch=PAGES] [dirty=PAGES] [oom=PAGES] [reuse=1] "
+	  "[delay=MS] [features=MASK] [poison=N]",
+	  balloon_run },
 	{ "report", "PAGES [features=MASK] [poison=N]", report_run },
-	{ "evil-balloon", "dup|range|queue|deflate|report|loop|outside|length|jump|setup|reset|storm|all "
-	  "[touch=PAGES] [seed=N]", evil_balloon_run },
+	{ "evil-balloon",
+	  "dup|range|queue|deflate|report|loop|outside|length|jump|setup|reset|storm|all "
+	  "[touch=PAGES] [seed=N]",
+	  evil_balloon_run },
 	{ "idle", "SECONDS", idle_run },
 	{ "echo", "", echo_run },
 	{ "exit", "N", exit_run },
@@ -59,8 +63,8 @@ static uint64_t to_number(struct args *a, const char *text)
 
 const char *args_word(struct args *a)
 {
-	while (a->positional < a->n && (a->used >> a->positional & 1 ||
-					strchr(a->word[a->positional], '=')))
+	while (a->positional < a->n &&
+	       (a->used >> a->positional & 1 || strchr(a->word[a->positional], '=')))
 		a->positional++;
 	if (a->positional == a->n)
 		return NULL;
@@ -168,7 +172,8 @@ int workload_run(const char *cmdline)
 int no_room(uint64_t pages)
 {
 	print("quill: no room for %lu pages in blocks of 2 MiB: %lu pages are free; give the guest "
-	      "more memory\n", pages, free_blocks(9) * BLOCK_PAGES);
+	      "more memory\n",
+	      pages, free_blocks(9) * BLOCK_PAGES);
 	return STATUS_NO_ROOM;
 }
 

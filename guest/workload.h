@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUILL_WORKLOAD_H
-#define QUILL_WORKLOAD_H
+#ifndef QUIRE_GUEST_WORKLOAD_H
+#define QUIRE_GUEST_WORKLOAD_H
 
 /*
  * Workloads: what the guest does, chosen by the first word of the command line.
@@ -8,11 +8,11 @@
 #include "kernel.h"
 
 /* Exit statuses. */
-#define STATUS_OK      0
-#define STATUS_WRONG   1	/* a wrong byte, or a failed test */
-#define STATUS_USAGE   2
-#define STATUS_NO_ROOM 3	/* the guest has not enough memory for the pages asked for */
-#define STATUS_NO_DEVICE 4	/* there is no device that can do what is asked for */
+#define STATUS_OK	 0
+#define STATUS_WRONG	 1 /* a wrong byte, or a failed test */
+#define STATUS_USAGE	 2
+#define STATUS_NO_ROOM	 3 /* the guest has not enough memory for the pages asked for */
+#define STATUS_NO_DEVICE 4 /* there is no device that can do what is asked for */
 
 #define MAX_ARGS 32
 
@@ -20,7 +20,7 @@
 struct args {
 	char *word[MAX_ARGS];
 	unsigned int n, positional;
-	uint32_t used;	/* bit i: word[i] has been asked for */
+	uint32_t used; /* bit i: word[i] has been asked for */
 	bool bad;
 };
 

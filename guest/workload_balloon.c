@@ -25,9 +25,9 @@
 #include "paging.h"
 #include "workload.h"
 
-#define ALL_FEATURES                                                                         \
-	(BALLOON_F_MUST_TELL_HOST | BALLOON_F_STATS_VQ | BALLOON_F_DEFLATE_ON_OOM |          \
-	 BALLOON_F_FREE_PAGE_HINT | BALLOON_F_REPORTING | VIRTIO_F_INDIRECT_DESC |           \
+#define ALL_FEATURES \
+	(BALLOON_F_MUST_TELL_HOST | BALLOON_F_STATS_VQ | BALLOON_F_DEFLATE_ON_OOM | \
+	 BALLOON_F_FREE_PAGE_HINT | BALLOON_F_REPORTING | VIRTIO_F_INDIRECT_DESC | \
 	 VIRTIO_F_EVENT_IDX)
 
 #define SEED_TOUCH  1
@@ -37,11 +37,11 @@
 
 struct set {
 	uint64_t touch, dirty, zero, oom, seconds;
-	uint64_t steps, done;		/* targets to reach, and reached; 0 steps: no matter */
+	uint64_t steps, done; /* targets to reach, and reached; 0 steps: no matter */
 	uint64_t (*page)[PAGE_WORDS];
-	uint64_t at, pass;		/* pages before at were written in this pass */
+	uint64_t at, pass; /* pages before at were written in this pass */
 	struct frames oom_pages;
-	uint64_t last, longest_stall;	/* TSC: between two pages of the working set */
+	uint64_t last, longest_stall; /* TSC: between two pages of the working set */
 };
 
 static struct balloon_wish parse_wish(struct args *a)
@@ -125,7 +125,8 @@ static void out_of_memory(struct set *s, struct balloon *b)
 
 	while (s->oom_pages.nr < s->oom) {
 		if (frames_alloc(&s->oom_pages, 0, 1)) {
-			content_write(direct(frames_peek(&s->oom_pages)), SEED_OOM, s->oom_pages.nr);
+			content_write(direct(frames_peek(&s->oom_pages)), SEED_OOM,
+				      s->oom_pages.nr);
 			continue;
 		}
 		if (!balloon_oom(b))
@@ -152,7 +153,8 @@ static void say(struct set *s, struct balloon *b, enum balloon_event event)
 		print("balloon: target=%u actual=%u took_us=%lu\n", b->target, b->actual,
 		      clock_ns(b->took) / 1000);
 	else
-		print("balloon: target=%u actual=%u: no more pages to give\n", b->target, b->actual);
+		print("balloon: target=%u actual=%u: no more pages to give\n", b->target,
+		      b->actual);
 	s->done += event == BALLOON_REACHED;
 	if (event == BALLOON_REACHED && s->oom)
 		out_of_memory(s, b);
@@ -226,9 +228,10 @@ int balloon_run(struct args *a)
 	if (!follow(&s, &b))
 		return STATUS_WRONG;
 	print("balloon: actual=%u target=%u inflated=%lu deflated=%lu reported=%lu hinted=%lu "
-	      "stats=%lu free=%lu longest_stall_us=%lu longest_wait_us=%lu zeroed=%lu\n", b.actual,
-	      b.target, b.inflated, b.deflated, b.reported, b.hinted, b.stats, free_page_count(),
-	      clock_ns(s.longest_stall) / 1000, clock_ns(b.longest_wait) / 1000, b.zeroed);
+	      "stats=%lu free=%lu longest_stall_us=%lu longest_wait_us=%lu zeroed=%lu\n",
+	      b.actual, b.target, b.inflated, b.deflated, b.reported, b.hinted, b.stats,
+	      free_page_count(), clock_ns(s.longest_stall) / 1000, clock_ns(b.longest_wait) / 1000,
+	      b.zeroed);
 	if (!check_set(&s))
 		return STATUS_WRONG;
 	print("balloon: verified=%lu passes=%lu\n", s.touch, s.pass);
@@ -238,7 +241,7 @@ int balloon_run(struct args *a)
 /* ---- report ---- */
 
 struct found {
-	uint64_t zero, kept, other;	/* pages */
+	uint64_t zero, kept, other; /* pages */
 };
 
 static void write_blocks(struct frames *blocks, struct frames *written)
@@ -247,7 +250,8 @@ static void write_blocks(struct frames *blocks, struct frames *written)
 		uint64_t gpa = frames_pop(blocks);
 
 		for (uint64_t page = 0; page < BLOCK_PAGES; page++)
-			content_write(direct(gpa + page * PAGE_SIZE), SEED_REPORT, gpa / PAGE_SIZE + page);
+			content_write(direct(gpa + page * PAGE_SIZE), SEED_REPORT,
+				      gpa / PAGE_SIZE + page);
 		frames_push(written, gpa);
 	}
 }

@@ -23,9 +23,9 @@
 
 struct churn {
 	uint64_t seed, salt, pages, rate, seconds, read, settle;
-	uint64_t own_seed;	/* 0: not own=1 */
+	uint64_t own_seed; /* 0: not own=1 */
 	uint64_t writes, reads;
-	uint64_t longest;	/* cycles, of one verification and rewrite */
+	uint64_t longest; /* cycles, of one verification and rewrite */
 	struct shuffle order;
 	uint32_t *generation;
 	uint64_t (*page)[PAGE_WORDS];

@@ -17,7 +17,7 @@
 #include "paging.h"
 #include "workload.h"
 
-#define NOWHERE (QUIRE_GAP_START + 0x20000000)	/* in the hole below 4 GiB, no device */
+#define NOWHERE (QUIRE_GAP_START + 0x20000000) /* in the hole below 4 GiB, no device */
 
 static void *map_nowhere(void)
 {
@@ -102,18 +102,12 @@ static const struct {
 	const char *kind;
 	void (*crash)(void);
 } kinds[] = {
-	{ "triple", crash_triple },
-	{ "ud", crash_ud },
-	{ "null", crash_null },
-	{ "jump", crash_jump },
-	{ "read", crash_read },
-	{ "write", crash_write },
-	{ "stack", crash_stack },
-	{ "loop", crash_loop },
-	{ "flood", crash_flood },
-	{ "vmcall", crash_vmcall },
-	{ "scribble", crash_scribble },
-	{ "int3", crash_int3 },
+	{ "triple", crash_triple },	{ "ud", crash_ud },
+	{ "null", crash_null },		{ "jump", crash_jump },
+	{ "read", crash_read },		{ "write", crash_write },
+	{ "stack", crash_stack },	{ "loop", crash_loop },
+	{ "flood", crash_flood },	{ "vmcall", crash_vmcall },
+	{ "scribble", crash_scribble }, { "int3", crash_int3 },
 	{ "hlt", crash_hlt },
 };
 

@@ -32,9 +32,9 @@
 #define SEED_KEPT   1
 #define SEED_VICTIM 2
 
-#define WAIT_MS	    50	/* for a device that may have given up */
+#define WAIT_MS	    50 /* for a device that may have given up */
 #define RECOVERY_MS 2000
-#define NOWHERE_GPA 0xc8000000UL	/* in the hole below 4 GiB, no device */
+#define NOWHERE_GPA 0xc8000000UL /* in the hole below 4 GiB, no device */
 #define NR_QUEUES   3
 #define FEATURES    (BALLOON_F_STATS_VQ | BALLOON_F_REPORTING | VIRTIO_F_INDIRECT_DESC)
 
@@ -44,13 +44,13 @@ struct evil {
 	struct virtio dev;
 	struct virtqueue queue[NR_QUEUES];
 	bool reports;			/* the third queue is there */
-	uint64_t victim, buffer, table;	/* gpa: a block; page frame numbers; an indirect table */
+	uint64_t victim, buffer, table; /* gpa: a block; page frame numbers; an indirect table */
 	uint64_t top;			/* gpa: the end of RAM */
 	uint64_t state;			/* of the random numbers */
 	unsigned int offered, used;
-	bool spilled;			/* the device changed what it was not given */
+	bool spilled; /* the device changed what it was not given */
 	uint64_t pages;
-	uint64_t (*page)[PAGE_WORDS];	/* what must not change */
+	uint64_t (*page)[PAGE_WORDS]; /* what must not change */
 };
 
 /* ---- one attempt: from reset to reset ---- */
@@ -180,7 +180,7 @@ static void evil_range(struct evil *e)
 	pfns(e)[n++] = victim_pfn(e, 0);
 	for (uint32_t i = 0; i < 4; i++)
 		pfns(e)[n++] = top + i;
-	for (uint32_t bit = 20; bit < 32; bit++)	/* 4 GiB and beyond */
+	for (uint32_t bit = 20; bit < 32; bit++) /* 4 GiB and beyond */
 		pfns(e)[n++] = UINT32_MAX << bit;
 	pfns(e)[n++] = (uint32_t)(NOWHERE_GPA / PAGE_SIZE);
 	pfns(e)[n++] = (uint32_t)(boot.virtio[0].start / PAGE_SIZE);
@@ -233,7 +233,7 @@ struct bad {
 		int64_t offset;
 		uint32_t bytes;
 		uint16_t flags, next;
-	} desc[3];	/* where the first is INDIRECT, the others are in TABLE, and here too */
+	} desc[3]; /* where the first is INDIRECT, the others are in TABLE, and here too */
 };
 
 static const struct bad bads[] = {
@@ -242,23 +242,31 @@ static const struct bad bads[] = {
 	{ "report", QUEUE_REPORT, { { VICTIM, 8192, 0, IN, 0 } } },
 	{ "report", QUEUE_REPORT, { { VICTIM, 4096, 1, IN, 0 } } },
 	{ "report", QUEUE_REPORT, { { VICTIM, 0, BLOCK_SIZE, 0, 0 } } },
-	{ "report", QUEUE_REPORT, { { VICTIM, 0, 65536, IN | NEXT, 1 },
-				    { VICTIM, 4096, 65536, IN | NEXT, 2 },
-				    { VICTIM, 0, 65536, IN, 0 } } },
+	{ "report",
+	  QUEUE_REPORT,
+	  { { VICTIM, 0, 65536, IN | NEXT, 1 },
+	    { VICTIM, 4096, 65536, IN | NEXT, 2 },
+	    { VICTIM, 0, 65536, IN, 0 } } },
 	{ "loop", QUEUE_INFLATE, { { BUFFER, 0, 4, NEXT, 0 } } },
 	{ "loop", QUEUE_INFLATE, { { BUFFER, 0, 4, NEXT, 1 }, { BUFFER, 0, 4, NEXT, 0 } } },
 	{ "loop", QUEUE_DEFLATE, { { BUFFER, 0, 4, NEXT, 1 }, { BUFFER, 0, 4, NEXT, 1 } } },
 	{ "loop", QUEUE_INFLATE, { { BUFFER, 0, 4, NEXT, 0x7fff } } },
-	{ "loop", QUEUE_REPORT, { { VICTIM, 0, 4096, IN | NEXT, 1 }, { VICTIM, 0, 4096, IN | NEXT, 0 } } },
-	{ "loop", QUEUE_INFLATE, { { TABLE, 0, 32, INDIRECT, 0 }, { BUFFER, 0, 4, NEXT, 1 },
-				   { BUFFER, 0, 4, NEXT, 0 } } },
+	{ "loop",
+	  QUEUE_REPORT,
+	  { { VICTIM, 0, 4096, IN | NEXT, 1 }, { VICTIM, 0, 4096, IN | NEXT, 0 } } },
+	{ "loop",
+	  QUEUE_INFLATE,
+	  { { TABLE, 0, 32, INDIRECT, 0 }, { BUFFER, 0, 4, NEXT, 1 }, { BUFFER, 0, 4, NEXT, 0 } } },
 	{ "loop", QUEUE_INFLATE, { { TABLE, 0, 32, INDIRECT, 0 }, { TABLE, 0, 32, INDIRECT, 0 } } },
 	{ "loop", QUEUE_INFLATE, { { TABLE, 0, 32, INDIRECT | NEXT, 0 }, { BUFFER, 0, 4, 0, 0 } } },
 	{ "loop", QUEUE_INFLATE, { { TABLE, 0, 17, INDIRECT, 0 }, { BUFFER, 0, 4, 0, 0 } } },
 	{ "loop", QUEUE_INFLATE, { { TABLE, 0, 0, INDIRECT, 0 } } },
 	{ "loop", QUEUE_INFLATE, { { TABLE, 0, 16, INDIRECT, 0 }, { BUFFER, 0, 4, NEXT, 7 } } },
-	{ "loop", QUEUE_INFLATE, { { TABLE, 0, 0xfffffff0, INDIRECT, 0 }, { BUFFER, 0, 4, NEXT, 1 },
-				   { BUFFER, 0, 4, NEXT, 0 } } },
+	{ "loop",
+	  QUEUE_INFLATE,
+	  { { TABLE, 0, 0xfffffff0, INDIRECT, 0 },
+	    { BUFFER, 0, 4, NEXT, 1 },
+	    { BUFFER, 0, 4, NEXT, 0 } } },
 	{ "outside", QUEUE_INFLATE, { { NOWHERE, 0, 1024, 0, 0 } } },
 	{ "outside", QUEUE_INFLATE, { { TOP, 0, 1024, 0, 0 } } },
 	{ "outside", QUEUE_INFLATE, { { TOP, -4, 8, 0, 0 } } },
@@ -289,11 +297,12 @@ static const struct bad bads[] = {
 static struct virtq_desc build(const struct evil *e, const struct bad_desc *d)
 {
 	const uint64_t bases[] = {
-		[ZERO] = 0,	      [BUFFER] = e->buffer, [VICTIM] = e->victim,
-		[TABLE] = e->table, [TOP] = e->top,	    [NOWHERE] = NOWHERE_GPA,
+		[ZERO] = 0,	    [BUFFER] = e->buffer, [VICTIM] = e->victim,
+		[TABLE] = e->table, [TOP] = e->top,	  [NOWHERE] = NOWHERE_GPA,
 	};
 
-	return (struct virtq_desc){ bases[d->base] + (uint64_t)d->offset, d->bytes, d->flags, d->next };
+	return (struct virtq_desc){ bases[d->base] + (uint64_t)d->offset, d->bytes, d->flags,
+				    d->next };
 }
 
 static void attempt(struct evil *e, const struct bad *bad)
@@ -340,11 +349,13 @@ static void evil_report(struct evil *e)
 	if (!begin(e))
 		return;
 	if (e->reports) {
-		describe(e, QUEUE_REPORT, 0, (struct virtq_desc){ e->victim + at, (uint32_t)bytes, IN, 0 });
+		describe(e, QUEUE_REPORT, 0,
+			 (struct virtq_desc){ e->victim + at, (uint32_t)bytes, IN, 0 });
 		offer(e, QUEUE_REPORT, 0);
 	}
 	end(e);
-	e->spilled = !kept(e, 0, 0, 100) || !kept(e, 1, 100, PAGE_WORDS) || !kept(e, 2, 0, PAGE_WORDS);
+	e->spilled = !kept(e, 0, 0, 100) || !kept(e, 1, 100, PAGE_WORDS) ||
+		     !kept(e, 2, 0, PAGE_WORDS);
 }
 
 /* ---- rings, queues, registers ---- */
@@ -406,8 +417,8 @@ static void queue_at(struct evil *e, unsigned int queue, uint32_t size, uint64_t
 static void evil_setup(struct evil *e)
 {
 	static const uint32_t sizes[] = { 0, 1, 3, 127, 1024, 32768, 65536, UINT32_MAX };
-	const uint64_t places[] = { NOWHERE_GPA, e->top, e->top - 16, UINT64_MAX - 15, e->victim + 1,
-				    1UL << 63, boot.virtio[0].start };
+	const uint64_t places[] = { NOWHERE_GPA,   e->top,    e->top - 16,	   UINT64_MAX - 15,
+				    e->victim + 1, 1UL << 63, boot.virtio[0].start };
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++)
 		queue_at(e, 0, sizes[i], e->victim);
@@ -481,7 +492,8 @@ static bool victim_usable(const struct evil *e)
 	for (uint64_t i = 0; i < BLOCK_PAGES; i++)
 		content_write(direct(e->victim + i * PAGE_SIZE), SEED_VICTIM, i);
 	for (uint64_t i = 0; i < BLOCK_PAGES; i++)
-		if (!content_check("evil-balloon", direct(e->victim + i * PAGE_SIZE), SEED_VICTIM, i))
+		if (!content_check("evil-balloon", direct(e->victim + i * PAGE_SIZE), SEED_VICTIM,
+				   i))
 			return false;
 	return true;
 }
@@ -496,12 +508,12 @@ static bool others_intact(const struct evil *e)
 
 static const struct {
 	const char *kind;
-	void (*run)(struct evil *e);	/* before those of that kind in bads */
+	void (*run)(struct evil *e); /* before those of that kind in bads */
 } kinds[] = {
-	{ "dup", evil_dup },	   { "range", evil_range }, { "queue", evil_queue },
-	{ "deflate", evil_deflate }, { "report", evil_report },	    { "loop", NULL },
-	{ "outside", NULL },	   { "length", NULL },	    { "jump", evil_jump },
-	{ "setup", evil_setup },     { "reset", evil_reset }, { "storm", evil_storm },
+	{ "dup", evil_dup },	     { "range", evil_range },	{ "queue", evil_queue },
+	{ "deflate", evil_deflate }, { "report", evil_report }, { "loop", NULL },
+	{ "outside", NULL },	     { "length", NULL },	{ "jump", evil_jump },
+	{ "setup", evil_setup },     { "reset", evil_reset },	{ "storm", evil_storm },
 };
 
 static bool run_kind(struct evil *e, unsigned int kind)

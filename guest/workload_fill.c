@@ -34,8 +34,8 @@ static const char *const order_names[] = { "seq", "shuffle", "scatter" };
 struct fill {
 	const char *name;
 	uint64_t seed, salt, pages, zero, own, dup, seconds;
-	uint64_t common;	/* contents that other guests can have */
-	uint64_t own_seed;	/* of those that none has */
+	uint64_t common;   /* contents that other guests can have */
+	uint64_t own_seed; /* of those that none has */
 	enum order order;
 	struct shuffle shuffle;
 	uint64_t (*page)[PAGE_WORDS];
@@ -117,8 +117,9 @@ static void describe(const struct fill *f)
 	uint64_t distinct = f->common + f->own;
 
 	print("%s: seed=%lu pages=%lu distinct=%lu zero=%lu duplicates=%lu order=%s common=%lu "
-	      "own=%lu salt=%lu\n", f->name, f->seed, f->pages, distinct, f->zero,
-	      f->pages - f->zero - distinct, order_names[f->order], f->common, f->own, f->salt);
+	      "own=%lu salt=%lu\n",
+	      f->name, f->seed, f->pages, distinct, f->zero, f->pages - f->zero - distinct,
+	      order_names[f->order], f->common, f->own, f->salt);
 	print("%s: ready\n", f->name);
 }
 

@@ -48,11 +48,10 @@ static void print_stages(void)
 {
 	uint64_t now = rdtsc();
 
-	print("time: setup %lu boot %lu parse %lu memory %lu print %lu us\n",
-	      boot.setup_ns / 1000, clock_ns(stage.cpl3 - boot.entry_tsc) / 1000,
+	print("time: setup %lu boot %lu parse %lu memory %lu print %lu us\n", boot.setup_ns / 1000,
+	      clock_ns(stage.cpl3 - boot.entry_tsc) / 1000,
 	      clock_ns(stage.parsed - stage.cpl3) / 1000,
-	      clock_ns(stage.memory - stage.parsed) / 1000,
-	      clock_ns(now - stage.memory) / 1000);
+	      clock_ns(stage.memory - stage.parsed) / 1000, clock_ns(now - stage.memory) / 1000);
 }
 
 int hello_run(struct args *a)

@@ -18,7 +18,7 @@
 
 struct stress {
 	uint64_t seed, pages, writes, verified;
-	uint32_t *generation;	/* 0: not written yet */
+	uint32_t *generation; /* 0: not written yet */
 	uint64_t (*page)[PAGE_WORDS];
 };
 

@@ -9,24 +9,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ok(cond, ...)	     tap_ok((cond), #cond, __FILE__, __LINE__, __VA_ARGS__)
+#define ok(cond, ...)	       tap_ok((cond), #cond, __FILE__, __LINE__, __VA_ARGS__)
 #define is_hex(got, want, ...) tap_hex((got), (want), __FILE__, __LINE__, __VA_ARGS__)
 
-void tap_init(void);		/* first thing in main: line-buffers stdout */
+void tap_init(void); /* first thing in main: line-buffers stdout */
 
-__attribute__((format(printf, 5, 6)))
-bool tap_ok(bool pass, const char *expr, const char *file, int line, const char *fmt, ...);
-__attribute__((format(printf, 5, 6)))
-bool tap_hex(uint64_t got, uint64_t want, const char *file, int line, const char *fmt, ...);
-__attribute__((format(printf, 1, 2)))
-void tap_note(const char *fmt, ...);			/* "# ..." */
-__attribute__((format(printf, 1, 2)))
-void tap_skip(const char *fmt, ...);			/* one skipped assertion, with the reason */
-__attribute__((format(printf, 1, 2), noreturn))
-void tap_skip_all(const char *fmt, ...);		/* prints 1..0 # SKIP why, exits 0 */
-__attribute__((format(printf, 1, 2), noreturn))
-void tap_bail(const char *fmt, ...);			/* Bail out! */
-int tap_done(void);					/* prints the plan; returns exit status */
+__attribute__((format(printf, 5, 6))) bool tap_ok(bool pass, const char *expr, const char *file,
+						  int line, const char *fmt, ...);
+__attribute__((format(printf, 5, 6))) bool tap_hex(uint64_t got, uint64_t want, const char *file,
+						   int line, const char *fmt, ...);
+__attribute__((format(printf, 1, 2))) void tap_note(const char *fmt, ...); /* "# ..." */
+__attribute__((format(printf, 1, 2))) void
+tap_skip(const char *fmt, ...); /* one skipped assertion, with the reason */
+__attribute__((format(printf, 1, 2), noreturn)) void
+tap_skip_all(const char *fmt, ...); /* prints 1..0 # SKIP why, exits 0 */
+__attribute__((format(printf, 1, 2), noreturn)) void tap_bail(const char *fmt, ...); /* Bail out! */
+int tap_done(void); /* prints the plan; returns exit status */
 
 /* Seed of a random test: argv[1] or $QUIRE_SEED if given, else a fresh one; printed. */
 uint64_t tap_seed(int argc, char **argv);

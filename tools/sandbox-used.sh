@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Which rows of the sandbox's table (vmm/sandbox_rules.c) does anybody use?  Runs guests of
+# Which rows of the sandbox's table (vmm/vm/sandbox_rules.c) does anybody use?  Runs guests of
 # many kinds under strace and lists, for each role, the rows that were never seen.  Some have a
 # good reason, which is printed with them (a signal handler, an abort, a host without vDSO or
 # memory, a machine process, a request that this strace has no name for); a row without one

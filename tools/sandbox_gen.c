@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Turns the table of vmm/sandbox_rules.c into C: one seccomp program for each role.  Runs while
+ * Turns the table of vmm/vm/sandbox_rules.c into C: one seccomp program for each role.  Runs while
  * quire is built, so that a VM's start pays neither for libseccomp's compiler (0.15 ms a
  * role) nor for loading the library.
  *
- *   sandbox_gen		the header vmm/sandbox_bpf.h
+ *   sandbox_gen		the header vmm/vm/sandbox_bpf.h
  *   sandbox_gen --list		the table as text: "role<TAB>call [condition]<TAB>why"
  */
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include "../vmm/sandbox_rules.h"
+#include "vmm/vm/sandbox_rules.h"
 
 static _Noreturn void die(const char *what, int error)
 {
@@ -68,7 +68,7 @@ static void print_program(enum sandbox_role role)
 static void print_header(void)
 {
 	printf("/* SPDX-License-Identifier: MIT */\n"
-	       "/* Made by tools/sandbox_gen.c from vmm/sandbox_rules.c. */\n"
+	       "/* Made by tools/sandbox_gen.c from vmm/vm/sandbox_rules.c. */\n"
 	       "#include <linux/filter.h>\n\n");
 	for (int role = 0; role < SANDBOX_NR_ROLES; role++)
 		print_program((enum sandbox_role)role);
@@ -84,8 +84,8 @@ static void print_list(void)
 	for (unsigned int i = 0; i < sandbox_nr_rules; i++)
 		for (int role = 0; role < SANDBOX_NR_ROLES; role++)
 			if (sandbox_rules[i].roles & 1u << role)
-				printf("%s\t%s\t%s\n", sandbox_role_name[role], sandbox_rules[i].name,
-				       sandbox_rules[i].why);
+				printf("%s\t%s\t%s\n", sandbox_role_name[role],
+				       sandbox_rules[i].name, sandbox_rules[i].why);
 }
 
 int main(int argc, char **argv)

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include "cmd.h"
-#include "console.h"
+#include "vmm/cli/cmd.h"
+#include "vmm/vm/console.h"
 
 static const struct command commands[] = {
 	{ "run", cmd_run, "run a guest image in a new virtual machine", run_usage },
@@ -103,7 +103,7 @@ int main(int argc, char **argv)
 	int status;
 
 	process_start_ns = monotonic_ns();
-	signal(SIGXFSZ, SIG_IGN);	/* a file too large is an error like any other */
+	signal(SIGXFSZ, SIG_IGN); /* a file too large is an error like any other */
 	if (open_standard_descriptors())
 		return QUIRE_STATUS_HOST;
 	status = dispatch(argc, argv);

@@ -19,20 +19,20 @@
  *   0          ------
  */
 
-#define QUIRE_GAP_START	  0xc0000000	/* [3 GiB, 4 GiB) is never RAM */
-#define QUIRE_GAP_END	  0x100000000
-#define QUIRE_MMIO_BASE	  0xd0000000	/* virtio-mmio devices */
+#define QUIRE_GAP_START 0xc0000000 /* [3 GiB, 4 GiB) is never RAM */
+#define QUIRE_GAP_END	0x100000000
+#define QUIRE_MMIO_BASE 0xd0000000 /* virtio-mmio devices */
 
-#define QUIRE_BALLOON_BASE QUIRE_MMIO_BASE	/* virtio-mmio, 0x200 bytes of registers */
-#define QUIRE_BALLOON_IRQ  5			/* edges, with an interrupt controller; else polled */
+#define QUIRE_BALLOON_BASE QUIRE_MMIO_BASE /* virtio-mmio, 0x200 bytes of registers */
+#define QUIRE_BALLOON_IRQ  5		   /* edges, with an interrupt controller; else polled */
 
-#define QUIRE_UART_PORT	  0x3f8		/* 16550, COM1 */
-#define QUIRE_UART_IRQ	  4
-#define QUIRE_CONSOLE_PORT 0x4f0	/* 32-bit write of a gpa: print the text there */
-#define QUIRE_CONSOLE_MAX  0x10000	/* a text: u32 length, at most this, then the bytes */
-#define QUIRE_EXIT_PORT	  0xf4		/* value written = exit status; 8, 16 or 32 bits */
+#define QUIRE_UART_PORT	   0x3f8 /* 16550, COM1 */
+#define QUIRE_UART_IRQ	   4
+#define QUIRE_CONSOLE_PORT 0x4f0   /* 32-bit write of a gpa: print the text there */
+#define QUIRE_CONSOLE_MAX  0x10000 /* a text: u32 length, at most this, then the bytes */
+#define QUIRE_EXIT_PORT	   0xf4	   /* value written = exit status; 8, 16 or 32 bits */
 
-#define QUIRE_BOOT_SECTOR 0x7c00	/* flat images are loaded and entered here, real mode */
+#define QUIRE_BOOT_SECTOR 0x7c00 /* flat images are loaded and entered here, real mode */
 
 /* CPUID leaf 0x40000000: EBX ECX EDX spell this. */
 #define QUIRE_CPUID_SIGNATURE "QuireQuire\0\0"
@@ -41,13 +41,13 @@
 #define QUIRE_FDT_MODULE "quire.dtb"
 
 /* Exit statuses of `quire run`; below 100 is the guest's own. */
-#define QUIRE_STATUS_USAGE    2
+#define QUIRE_STATUS_USAGE     2
 #define QUIRE_STATUS_GUEST_MAX 99
-#define QUIRE_STATUS_REFUSED  120
-#define QUIRE_STATUS_HOST     121	/* host or KVM error */
-#define QUIRE_STATUS_CRASH    122	/* the guest crashed */
-#define QUIRE_STATUS_OOM      123
-#define QUIRE_STATUS_TIMEOUT  124
-#define QUIRE_STATUS_INTERNAL 125
+#define QUIRE_STATUS_REFUSED   120
+#define QUIRE_STATUS_HOST      121 /* host or KVM error */
+#define QUIRE_STATUS_CRASH     122 /* the guest crashed */
+#define QUIRE_STATUS_OOM       123
+#define QUIRE_STATUS_TIMEOUT   124
+#define QUIRE_STATUS_INTERNAL  125
 
 #endif

@@ -11,12 +11,12 @@
 #include <stdio.h>
 
 struct quire_error {
-	char text[320];		/* no newline, no trailing stop */
+	char text[320]; /* no newline, no trailing stop */
 };
 
 /* Fill *err (may be NULL) and return code, so that "return quire_fail(...)" reads well. */
-__attribute__((format(printf, 3, 4)))
-static inline int quire_fail(struct quire_error *err, int code, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static inline int quire_fail(struct quire_error *err,
+								   int code, const char *fmt, ...)
 {
 	if (err) {
 		va_list ap;

@@ -29,7 +29,7 @@ typedef uint64_t maddr_t;
 
 #define QUIRE_PAGE_SHIFT  12
 #define QUIRE_PAGE_SIZE	  4096UL
-#define QUIRE_BLOCK_SHIFT 21		/* a block is what a level-2 leaf maps */
+#define QUIRE_BLOCK_SHIFT 21 /* a block is what a level-2 leaf maps */
 #define QUIRE_BLOCK_SIZE  (1UL << QUIRE_BLOCK_SHIFT)
 #define QUIRE_BLOCK_PAGES 512UL
 

@@ -22,10 +22,10 @@
  */
 #include "balloon_internal.h"
 
-#define RELEASE_DIVISOR	   8u	/* of RAM: first release under pressure, at least */
-#define RELEASE_SHIFT_MAX  3u	/* 1/8 + 2/8 + 4/8 + 8/8 */
-#define THRASH_DIVISOR	   4096u	/* of RAM: swapped pages or major faults in a tick ... */
-#define THRASH_MIN_PAGES   64u	/* ... and at least */
+#define RELEASE_DIVISOR	  8u	/* of RAM: first release under pressure, at least */
+#define RELEASE_SHIFT_MAX 3u	/* 1/8 + 2/8 + 4/8 + 8/8 */
+#define THRASH_DIVISOR	  4096u /* of RAM: swapped pages or major faults in a tick ... */
+#define THRASH_MIN_PAGES  64u	/* ... and at least */
 
 /* A driver may write any number here. */
 uint64_t balloon_actual(const struct balloon_input *in)
@@ -58,8 +58,8 @@ static void set_bounds(const struct balloon_policy_config *c, const struct ballo
 
 	plan->floor_pages = ram - max;
 	plan->ceiling_pages = ram - min;
-	plan->margin_pages = min_u64(clamp(ram / c->margin_divisor, c->margin_min_pages,
-					   c->margin_max_pages), ram / 4);
+	plan->margin_pages = min_u64(
+		clamp(ram / c->margin_divisor, c->margin_min_pages, c->margin_max_pages), ram / 4);
 	plan->cap_pages = clamp(ram / c->cap_divisor, c->cap_min_pages, c->cap_max_pages);
 	plan->band_pages = min_u64(plan->cap_pages, clamp(ram / c->band_divisor, c->band_min_pages,
 							  c->band_max_pages));
@@ -81,7 +81,8 @@ static uint64_t available(const struct balloon_input *in)
 	return min_u64(pages, less(in->ram_pages, s->balloon_pages));
 }
 
-static bool answers(const struct balloon_policy_config *c, uint64_t now_ns, const struct balloon_input *in)
+static bool answers(const struct balloon_policy_config *c, uint64_t now_ns,
+		    const struct balloon_input *in)
 {
 	return in->driver && (in->stats.have & (BALLOON_HAS_AVAILABLE | BALLOON_HAS_FREE)) &&
 	       less(now_ns, in->stats.taken_ns) <= c->stale_ns;
@@ -169,29 +170,29 @@ static void cool(const struct balloon_policy_config *c, uint64_t now_ns, struct 
 	vm->cool_ns = max_u64(vm->cool_ns, now_ns + cooldown(c, vm));
 }
 
-static void release(const struct balloon_policy_config *c, uint64_t now_ns, const struct balloon_input *in,
-		    struct balloon_vm *vm)
+static void release(const struct balloon_policy_config *c, uint64_t now_ns,
+		    const struct balloon_input *in, struct balloon_vm *vm)
 {
 	struct balloon_plan *plan = &vm->plan;
 	uint64_t touched = less(in->ballooned_faults, vm->last_touched);
 	uint64_t base = min_u64(vm->target_pages, balloon_actual(in));
-	uint64_t pages = max_u64(in->ram_pages / RELEASE_DIVISOR,
-				 2 * (taken_back(in, vm) + touched));
+	uint64_t pages =
+		max_u64(in->ram_pages / RELEASE_DIVISOR, 2 * (taken_back(in, vm) + touched));
 
 	if (plan->answers)
 		pages = max_u64(pages, less(2 * plan->margin_pages, available(in)));
 	pages <<= min_u64(vm->pressed_ticks, RELEASE_SHIFT_MAX);
 	if (plan->signs & BALLOON_SIGN_OOM)
 		pages = base;
-	vm->target_pages = base < plan->floor_pages ? base
-						    : max_u64(less(base, pages), plan->floor_pages);
+	vm->target_pages = base < plan->floor_pages ? base :
+						      max_u64(less(base, pages), plan->floor_pages);
 	vm->pressed_ticks++;
 	plan->reason = BALLOON_PRESSURE;
 	cool(c, now_ns, vm);
 }
 
-static bool stuck(const struct balloon_policy_config *c, uint64_t now_ns, const struct balloon_input *in,
-		  struct balloon_vm *vm)
+static bool stuck(const struct balloon_policy_config *c, uint64_t now_ns,
+		  const struct balloon_input *in, struct balloon_vm *vm)
 {
 	if (balloon_actual(in) > vm->last_actual_pages || vm->target_pages <= balloon_actual(in))
 		vm->progress_ns = now_ns;
@@ -212,7 +213,7 @@ static void decide_alone(const struct balloon_policy_config *c, uint64_t now_ns,
 		release(c, now_ns, in, vm);
 	} else if (!plan->answers) {
 		plan->reason = BALLOON_SILENT;
-		if (!in->driver)	/* a driver that comes later starts from what is */
+		if (!in->driver) /* a driver that comes later starts from what is */
 			vm->target_pages = min_u64(vm->target_pages, balloon_actual(in));
 	} else if (is_stuck) {
 		vm->target_pages = balloon_actual(in);
@@ -237,8 +238,8 @@ static void remember(const struct balloon_input *in, struct balloon_vm *vm)
 	vm->sampled = in->driver && (vm->sampled || vm->plan.answers);
 }
 
-void balloon_look(const struct balloon_policy_config *c, uint64_t now_ns, const struct balloon_input *in,
-		  struct balloon_vm *vm)
+void balloon_look(const struct balloon_policy_config *c, uint64_t now_ns,
+		  const struct balloon_input *in, struct balloon_vm *vm)
 {
 	struct balloon_plan *plan = &vm->plan;
 
@@ -251,9 +252,9 @@ void balloon_look(const struct balloon_policy_config *c, uint64_t now_ns, const 
 	if (plan->answers) {
 		plan->signs |= signs_in_statistics(in, vm);
 		estimate(c, in, vm);
-		plan->limit_pages = min_u64(plan->ceiling_pages,
-					    less(less(in->ram_pages, plan->active_pages),
-						 plan->margin_pages));
+		plan->limit_pages =
+			min_u64(plan->ceiling_pages,
+				less(less(in->ram_pages, plan->active_pages), plan->margin_pages));
 	}
 	decide_alone(c, now_ns, in, vm);
 	/* What the guest still owes will be idle pages. */

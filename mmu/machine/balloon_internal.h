@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_MACHINE_BALLOON_INTERNAL_H
-#define QUIRE_MACHINE_BALLOON_INTERNAL_H
+#ifndef QUIRE_MMU_MACHINE_BALLOON_INTERNAL_H
+#define QUIRE_MMU_MACHINE_BALLOON_INTERNAL_H
 
 /*
  * Between the files of the balloon policy: balloon_guest.c looks at one VM alone,
@@ -17,8 +17,8 @@ static inline uint64_t less(uint64_t a, uint64_t b)
  * Fill vm->plan from what the VM shows, and do at once what concerns nobody else: release under
  * pressure, take what was set by hand, give up on a balloon that is stuck.
  */
-void balloon_look(const struct balloon_policy_config *c, uint64_t now_ns, const struct balloon_input *in,
-		  struct balloon_vm *vm);
+void balloon_look(const struct balloon_policy_config *c, uint64_t now_ns,
+		  const struct balloon_input *in, struct balloon_vm *vm);
 
 /* actual_pages, or RAM if the driver claims more. */
 uint64_t balloon_actual(const struct balloon_input *in);

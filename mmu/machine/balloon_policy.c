@@ -17,8 +17,8 @@
  */
 #include "balloon_internal.h"
 
-#define RECLAIM_ROUNDS	64u	/* a shortage is shared out in so many pieces, or in bands */
-#define PLENTY_DIVISOR	8u	/* of what is above plenty, released in a tick */
+#define RECLAIM_ROUNDS 64u /* a shortage is shared out in so many pieces, or in bands */
+#define PLENTY_DIVISOR 8u  /* of what is above plenty, released in a tick */
 
 /* One tick's context. */
 struct round {
@@ -27,10 +27,10 @@ struct round {
 	const struct balloon_input *in;
 	struct balloon_vm *const *vm;
 	unsigned int nr;
-	uint64_t free_pages;		/* free, and on its way */
-	uint64_t owed_pages;		/* released, and not yet taken by the guests */
-	uint64_t given_pages;		/* in step 4 */
-	uint64_t wanted_pages;		/* in step 3 */
+	uint64_t free_pages;   /* free, and on its way */
+	uint64_t owed_pages;   /* released, and not yet taken by the guests */
+	uint64_t given_pages;  /* in step 4 */
+	uint64_t wanted_pages; /* in step 3 */
 };
 
 #define NOBODY UINT32_MAX
@@ -177,7 +177,7 @@ static void reclaim(struct round *r)
 	demand = p->short_of_memory ? less(r->m->high_pages, r->free_pages) : 0;
 	r->wanted_pages = demand;
 	piece = demand / RECLAIM_ROUNDS;
-	for (unsigned int i; demand && (i = poorest(r, NOBODY)) != NOBODY; ) {
+	for (unsigned int i; demand && (i = poorest(r, NOBODY)) != NOBODY;) {
 		uint64_t pages = take(r, i, min_u64(piece, demand), BALLOON_RECLAIM);
 
 		r->free_pages += pages;
@@ -265,7 +265,7 @@ static unsigned int most_taxed(const struct round *r)
 
 static void release_slowly(struct round *r, uint64_t budget)
 {
-	for (unsigned int i; (i = most_taxed(r)) != NOBODY; ) {
+	for (unsigned int i; (i = most_taxed(r)) != NOBODY;) {
 		const struct balloon_plan *plan = &r->vm[i]->plan;
 		uint64_t left = r->vm[i]->target_pages - plan->floor_pages;
 		uint64_t pages = min_u64(left, plan->band_pages);
@@ -286,8 +286,7 @@ static void take_free(struct round *r)
 		uint64_t ram = r->in[i].ram_pages;
 		uint64_t size = less(min_u64(s->balloon_pages, ram) + min_u64(s->free_pages, ram),
 				     vm->plan.margin_pages);
-		uint64_t pages = min_u64(less(size, vm->target_pages),
-					 balloon_room(&r->in[i], vm));
+		uint64_t pages = min_u64(less(size, vm->target_pages), balloon_room(&r->in[i], vm));
 
 		if ((s->have & BALLOON_HAS_FREE) && pages >= vm->plan.band_pages &&
 		    vm->plan.reason == BALLOON_STEADY)
@@ -298,8 +297,7 @@ static void take_free(struct round *r)
 /* Step 5. */
 static void plenty(struct round *r)
 {
-	uint64_t plenty_pages = r->m->high_pages +
-				r->m->memory_pages / r->p->config.plenty_divisor;
+	uint64_t plenty_pages = r->m->high_pages + r->m->memory_pages / r->p->config.plenty_divisor;
 	uint64_t above = less(r->free_pages, plenty_pages + r->owed_pages + r->given_pages);
 
 	if (r->p->short_of_memory || !above)
@@ -312,7 +310,8 @@ static void plenty(struct round *r)
 }
 
 void balloon_policy_tick(struct balloon_policy *p, const struct balloon_machine *m,
-		  const struct balloon_input *in, struct balloon_vm *const *vm, unsigned int nr)
+			 const struct balloon_input *in, struct balloon_vm *const *vm,
+			 unsigned int nr)
 {
 	struct round r = { .p = p, .m = m, .in = in, .vm = vm, .nr = nr };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_MACHINE_BALLOON_POLICY_H
-#define QUIRE_MACHINE_BALLOON_POLICY_H
+#ifndef QUIRE_MMU_MACHINE_BALLOON_POLICY_H
+#define QUIRE_MMU_MACHINE_BALLOON_POLICY_H
 
 /*
  * The balloon policy: how large each VM's balloon ought to be, and why.
@@ -33,13 +33,13 @@
 
 /* What to do with balloons while the machine has plenty: free above high + memory / 32. */
 enum balloon_plenty {
-	BALLOON_PLENTY_RELEASE,		/* deflate slowly */
-	BALLOON_PLENTY_STAY,		/* leave them as they are */
-	BALLOON_PLENTY_FREE,		/* go on taking what a guest reports as free: harmless */
+	BALLOON_PLENTY_RELEASE, /* deflate slowly */
+	BALLOON_PLENTY_STAY,	/* leave them as they are */
+	BALLOON_PLENTY_FREE,	/* go on taking what a guest reports as free: harmless */
 };
 
 struct balloon_policy_config {
-	uint32_t tax_permille;		/* tau, below 1000 */
+	uint32_t tax_permille; /* tau, below 1000 */
 	enum balloon_plenty plenty;
 
 	/* Estimate of active memory: weights of a sample, 1 / 2^shift. */
@@ -57,22 +57,22 @@ struct balloon_policy_config {
 	/* Memory moves from one VM to another only if rho differs by more than this. */
 	uint32_t rho_band_permille;
 
-	uint64_t plenty_divisor;	/* plenty: high + memory / divisor */
-	uint64_t stale_ns;		/* older statistics are none */
-	uint64_t stuck_ns;		/* a balloon that has not grown for so long will not */
-	uint64_t cooldown_ns;		/* nothing is taken for so long after a release */
+	uint64_t plenty_divisor;	 /* plenty: high + memory / divisor */
+	uint64_t stale_ns;		 /* older statistics are none */
+	uint64_t stuck_ns;		 /* a balloon that has not grown for so long will not */
+	uint64_t cooldown_ns;		 /* nothing is taken for so long after a release */
 	unsigned int cooldown_shift_max; /* doubled so often where pressure comes back */
 };
 
 /* Statistics that a guest may give: bits of balloon_stats.have. */
 enum balloon_has {
-	BALLOON_HAS_AVAILABLE	 = 1 << 0,	/* VIRTIO_BALLOON_S_AVAIL */
-	BALLOON_HAS_FREE	 = 1 << 1,	/* ..._S_MEMFREE */
-	BALLOON_HAS_TOTAL	 = 1 << 2,	/* ..._S_MEMTOT */
-	BALLOON_HAS_SWAP	 = 1 << 3,	/* ..._S_SWAP_IN plus _SWAP_OUT */
-	BALLOON_HAS_MAJOR_FAULTS = 1 << 4,	/* ..._S_MAJFLT */
-	BALLOON_HAS_OOM_KILLS	 = 1 << 5,	/* ..._S_OOM_KILL */
-	BALLOON_HAS_ALLOC_STALLS = 1 << 6,	/* ..._S_ALLOC_STALL */
+	BALLOON_HAS_AVAILABLE = 1 << 0,	   /* VIRTIO_BALLOON_S_AVAIL */
+	BALLOON_HAS_FREE = 1 << 1,	   /* ..._S_MEMFREE */
+	BALLOON_HAS_TOTAL = 1 << 2,	   /* ..._S_MEMTOT */
+	BALLOON_HAS_SWAP = 1 << 3,	   /* ..._S_SWAP_IN plus _SWAP_OUT */
+	BALLOON_HAS_MAJOR_FAULTS = 1 << 4, /* ..._S_MAJFLT */
+	BALLOON_HAS_OOM_KILLS = 1 << 5,	   /* ..._S_OOM_KILL */
+	BALLOON_HAS_ALLOC_STALLS = 1 << 6, /* ..._S_ALLOC_STALL */
 };
 
 /*
@@ -81,8 +81,8 @@ enum balloon_has {
  */
 struct balloon_stats {
 	uint32_t have;
-	uint64_t taken_ns;		/* when they came, on the clock of balloon_machine.now_ns */
-	uint64_t balloon_pages;		/* size of the balloon at that moment */
+	uint64_t taken_ns;	/* when they came, on the clock of balloon_machine.now_ns */
+	uint64_t balloon_pages; /* size of the balloon at that moment */
 	uint64_t available_pages, free_pages, total_pages;
 	/* Counters since the guest booted; one that falls starts anew. */
 	uint64_t swap_pages, major_faults, oom_kills, alloc_stalls;
@@ -92,55 +92,55 @@ struct balloon_stats {
 struct balloon_input {
 	uint64_t ram_pages;
 	uint32_t shares;
-	uint64_t min_pages;		/* guest keeps at least this: --balloon-min */
-	uint64_t max_pages;		/* and has at most this; 0: all its RAM.  min_pages wins */
-	uint64_t resident_pages;	/* frames it costs the machine */
-	uint64_t actual_pages;		/* its balloon, as the driver says */
-	uint64_t ballooned_faults;	/* ballooned pages touched without telling, ever */
-	bool driver;			/* a driver is there (DRIVER_OK) */
-	bool asks;			/* a request from elsewhere: give it back now */
-	bool manual;			/* a target was set by hand ... */
-	uint64_t manual_pages;		/* ... to this */
+	uint64_t min_pages;	   /* guest keeps at least this: --balloon-min */
+	uint64_t max_pages;	   /* and has at most this; 0: all its RAM.  min_pages wins */
+	uint64_t resident_pages;   /* frames it costs the machine */
+	uint64_t actual_pages;	   /* its balloon, as the driver says */
+	uint64_t ballooned_faults; /* ballooned pages touched without telling, ever */
+	bool driver;		   /* a driver is there (DRIVER_OK) */
+	bool asks;		   /* a request from elsewhere: give it back now */
+	bool manual;		   /* a target was set by hand ... */
+	uint64_t manual_pages;	   /* ... to this */
 	struct balloon_stats stats;
 };
 
 /* The machine as it is now; see budget.h for the watermarks. */
 struct balloon_machine {
-	uint64_t now_ns;		/* never falls */
+	uint64_t now_ns; /* never falls */
 	uint64_t memory_pages, free_pages;
 	uint64_t min_pages, low_pages, high_pages;
 };
 
 enum balloon_reason {
-	BALLOON_STEADY,		/* nothing to do */
-	BALLOON_SILENT,		/* no driver, or no recent statistics: no decision */
-	BALLOON_MANUAL,		/* the target was set by hand */
-	BALLOON_PRESSURE,	/* released at once: the guest needs it (signs say how it showed) */
-	BALLOON_COOLING,	/* released a while ago: nothing is taken yet */
-	BALLOON_STUCK,		/* the guest could not fill its balloon: left as far as it came */
-	BALLOON_MAXIMUM,	/* taken: the guest is larger than its maximum */
-	BALLOON_RECLAIM,	/* taken: the machine is short and this VM has the lowest rho */
-	BALLOON_SPARED,		/* the machine is short, but others have a lower rho */
-	BALLOON_AT_MINIMUM,	/* the machine is short, but the guest is at its minimum */
-	BALLOON_NO_SPARE,	/* the machine is short, but the guest has nothing to spare */
-	BALLOON_GIVEN,		/* released: the guest runs low */
-	BALLOON_TAXED,		/* the guest runs low, but nobody's rho is lower than its own */
-	BALLOON_NOBODY,		/* the guest runs low, and nobody has anything to spare */
-	BALLOON_PLENTY,		/* released: the machine has plenty */
-	BALLOON_FREE,		/* taken: the guest reports it free */
+	BALLOON_STEADY,	    /* nothing to do */
+	BALLOON_SILENT,	    /* no driver, or no recent statistics: no decision */
+	BALLOON_MANUAL,	    /* the target was set by hand */
+	BALLOON_PRESSURE,   /* released at once: the guest needs it (signs say how it showed) */
+	BALLOON_COOLING,    /* released a while ago: nothing is taken yet */
+	BALLOON_STUCK,	    /* the guest could not fill its balloon: left as far as it came */
+	BALLOON_MAXIMUM,    /* taken: the guest is larger than its maximum */
+	BALLOON_RECLAIM,    /* taken: the machine is short and this VM has the lowest rho */
+	BALLOON_SPARED,	    /* the machine is short, but others have a lower rho */
+	BALLOON_AT_MINIMUM, /* the machine is short, but the guest is at its minimum */
+	BALLOON_NO_SPARE,   /* the machine is short, but the guest has nothing to spare */
+	BALLOON_GIVEN,	    /* released: the guest runs low */
+	BALLOON_TAXED,	    /* the guest runs low, but nobody's rho is lower than its own */
+	BALLOON_NOBODY,	    /* the guest runs low, and nobody has anything to spare */
+	BALLOON_PLENTY,	    /* released: the machine has plenty */
+	BALLOON_FREE,	    /* taken: the guest reports it free */
 	BALLOON_NR_REASONS,
 };
 
 /* How pressure showed: bits of balloon_decision.signs. */
 enum balloon_sign {
-	BALLOON_SIGN_DEFLATED = 1 << 0,	/* the guest took pages back by itself (DEFLATE_ON_OOM) */
-	BALLOON_SIGN_TOUCHED  = 1 << 1,	/* it touched ballooned pages */
-	BALLOON_SIGN_OOM      = 1 << 2,	/* it killed a process */
-	BALLOON_SIGN_STALL    = 1 << 3,	/* an allocation had to wait */
-	BALLOON_SIGN_SWAP     = 1 << 4,	/* it swaps, and little is available */
-	BALLOON_SIGN_FAULTS   = 1 << 5,	/* many major faults, and little is available */
-	BALLOON_SIGN_ASKS     = 1 << 6,	/* balloon_input.asks */
-	BALLOON_NR_SIGNS      = 7,
+	BALLOON_SIGN_DEFLATED = 1 << 0, /* the guest took pages back by itself (DEFLATE_ON_OOM) */
+	BALLOON_SIGN_TOUCHED = 1 << 1,	/* it touched ballooned pages */
+	BALLOON_SIGN_OOM = 1 << 2,	/* it killed a process */
+	BALLOON_SIGN_STALL = 1 << 3,	/* an allocation had to wait */
+	BALLOON_SIGN_SWAP = 1 << 4,	/* it swaps, and little is available */
+	BALLOON_SIGN_FAULTS = 1 << 5,	/* many major faults, and little is available */
+	BALLOON_SIGN_ASKS = 1 << 6,	/* balloon_input.asks */
+	BALLOON_NR_SIGNS = 7,
 };
 
 /*
@@ -152,20 +152,20 @@ enum balloon_sign {
 struct balloon_decision {
 	enum balloon_reason reason;
 	uint32_t signs;
-	uint32_t ticks;			/* how many in a row */
+	uint32_t ticks; /* how many in a row */
 	uint32_t shares;
 	uint64_t first_ns, last_ns;
-	uint64_t from_pages, to_pages;	/* target before and after */
+	uint64_t from_pages, to_pages; /* target before and after */
 	uint64_t actual_pages;
 	uint64_t resident_pages;
-	uint64_t available_pages;	/* expected in the guest, once it reached the target */
-	uint64_t active_pages;		/* estimate: largest of slow, fast and now */
+	uint64_t available_pages; /* expected in the guest, once it reached the target */
+	uint64_t active_pages;	  /* estimate: largest of slow, fast and now */
 	uint64_t margin_pages;
-	uint64_t limit_pages;		/* largest balloon that leaves margin and minimum */
-	uint64_t charge_pages;		/* active + k * idle: rho = shares / charge */
-	uint64_t free_pages;		/* the machine's */
-	uint64_t short_pages;		/* what the machine wanted from all VMs in this tick */
-	uint64_t quiet_ns;		/* cooling: for so long yet */
+	uint64_t limit_pages;  /* largest balloon that leaves margin and minimum */
+	uint64_t charge_pages; /* active + k * idle: rho = shares / charge */
+	uint64_t free_pages;   /* the machine's */
+	uint64_t short_pages;  /* what the machine wanted from all VMs in this tick */
+	uint64_t quiet_ns;     /* cooling: for so long yet */
 };
 
 #define BALLOON_LOG_SIZE 16u
@@ -173,11 +173,11 @@ struct balloon_decision {
 /* Private to a tick: what a VM may give and get. */
 struct balloon_plan {
 	uint64_t from_pages;
-	uint64_t floor_pages, ceiling_pages;	/* balloon at the guest's maximum and minimum */
+	uint64_t floor_pages, ceiling_pages; /* balloon at the guest's maximum and minimum */
 	uint64_t margin_pages, cap_pages, band_pages;
 	uint64_t limit_pages;
-	uint64_t now_pages;			/* active by the last sample alone */
-	uint64_t active_pages, resident_pages;	/* as if what was planned had happened */
+	uint64_t now_pages;		       /* active by the last sample alone */
+	uint64_t active_pages, resident_pages; /* as if what was planned had happened */
 	uint64_t taken_pages, given_pages;
 	bool answers, may_give, may_get, served;
 	enum balloon_reason reason;
@@ -186,26 +186,26 @@ struct balloon_plan {
 
 /* What the policy remembers of a VM.  All zeroes is a VM not seen yet. */
 struct balloon_vm {
-	uint64_t target_pages;		/* the result of a tick */
+	uint64_t target_pages; /* the result of a tick */
 	bool known;
-	bool sampled;			/* slow, fast and last are of this guest */
-	bool inflated;			/* something was taken since the last release */
-	uint64_t slow_x256, fast_x256;	/* averages of active pages, times 256 */
+	bool sampled;		       /* slow, fast and last are of this guest */
+	bool inflated;		       /* something was taken since the last release */
+	uint64_t slow_x256, fast_x256; /* averages of active pages, times 256 */
 	struct balloon_stats last;
 	uint64_t last_actual_pages, last_touched;
-	uint64_t progress_ns;		/* when the balloon last grew, or needed not */
-	unsigned int pressed_ticks;	/* pressure, how many ticks in a row */
-	unsigned int episodes;		/* of pressure after taking, not yet forgotten */
-	uint64_t cool_ns;		/* nothing is taken before */
+	uint64_t progress_ns;	    /* when the balloon last grew, or needed not */
+	unsigned int pressed_ticks; /* pressure, how many ticks in a row */
+	unsigned int episodes;	    /* of pressure after taking, not yet forgotten */
+	uint64_t cool_ns;	    /* nothing is taken before */
 	struct balloon_plan plan;
 	struct balloon_decision log[BALLOON_LOG_SIZE];
-	unsigned int logged;		/* records written, ever */
+	unsigned int logged; /* records written, ever */
 };
 
 struct balloon_policy {
 	struct balloon_policy_config config;
-	bool short_of_memory;		/* fell below low and has not been at high since */
-	uint64_t unmet_pages;		/* of what was wanted in the last tick: for the next rung */
+	bool short_of_memory; /* fell below low and has not been at high since */
+	uint64_t unmet_pages; /* of what was wanted in the last tick: for the next rung */
 };
 
 /*
@@ -230,7 +230,8 @@ void balloon_policy_init(struct balloon_policy *p, const struct balloon_policy_c
  * Cost: O(nr * (64 + nr)) at worst.
  */
 void balloon_policy_tick(struct balloon_policy *p, const struct balloon_machine *m,
-		  const struct balloon_input *in, struct balloon_vm *const *vm, unsigned int nr);
+			 const struct balloon_input *in, struct balloon_vm *const *vm,
+			 unsigned int nr);
 
 /* "reclaim", "no-spare": one word, for people and for JSON.  NULL beyond the last. */
 const char *balloon_reason_name(enum balloon_reason reason);

@@ -6,22 +6,14 @@
 #include "balloon_internal.h"
 
 static const char *const reason_names[BALLOON_NR_REASONS] = {
-	[BALLOON_STEADY] = "steady",
-	[BALLOON_SILENT] = "silent",
-	[BALLOON_MANUAL] = "manual",
-	[BALLOON_PRESSURE] = "pressure",
-	[BALLOON_COOLING] = "cooling",
-	[BALLOON_STUCK] = "stuck",
-	[BALLOON_MAXIMUM] = "maximum",
-	[BALLOON_RECLAIM] = "reclaim",
-	[BALLOON_SPARED] = "spared",
-	[BALLOON_AT_MINIMUM] = "at-minimum",
-	[BALLOON_NO_SPARE] = "no-spare",
-	[BALLOON_GIVEN] = "given",
-	[BALLOON_TAXED] = "taxed",
-	[BALLOON_NOBODY] = "nobody",
-	[BALLOON_PLENTY] = "plenty",
-	[BALLOON_FREE] = "free",
+	[BALLOON_STEADY] = "steady",	 [BALLOON_SILENT] = "silent",
+	[BALLOON_MANUAL] = "manual",	 [BALLOON_PRESSURE] = "pressure",
+	[BALLOON_COOLING] = "cooling",	 [BALLOON_STUCK] = "stuck",
+	[BALLOON_MAXIMUM] = "maximum",	 [BALLOON_RECLAIM] = "reclaim",
+	[BALLOON_SPARED] = "spared",	 [BALLOON_AT_MINIMUM] = "at-minimum",
+	[BALLOON_NO_SPARE] = "no-spare", [BALLOON_GIVEN] = "given",
+	[BALLOON_TAXED] = "taxed",	 [BALLOON_NOBODY] = "nobody",
+	[BALLOON_PLENTY] = "plenty",	 [BALLOON_FREE] = "free",
 };
 
 static const char *const explanations[BALLOON_NR_REASONS] = {
@@ -44,8 +36,8 @@ static const char *const explanations[BALLOON_NR_REASONS] = {
 };
 
 static const char *const sign_names[BALLOON_NR_SIGNS] = {
-	"deflated-itself", "touched-ballooned", "oom-kill", "alloc-stall", "swapping",
-	"major-faults", "asked",
+	"deflated-itself", "touched-ballooned", "oom-kill", "alloc-stall",
+	"swapping",	   "major-faults",	"asked",
 };
 
 const char *balloon_reason_name(enum balloon_reason reason)
@@ -126,8 +118,7 @@ struct line {
 	size_t len, used;
 };
 
-__attribute__((format(printf, 2, 3)))
-static void say(struct line *line, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void say(struct line *line, const char *fmt, ...)
 {
 	size_t at = min_u64(line->used, line->len);
 	va_list args;

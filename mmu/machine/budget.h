@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_MACHINE_BUDGET_H
-#define QUIRE_MACHINE_BUDGET_H
+#ifndef QUIRE_MMU_MACHINE_BUDGET_H
+#define QUIRE_MMU_MACHINE_BUDGET_H
 
 /*
  * The budget: the frames that exist.  Where the ledger counts promises, this is the promise
@@ -23,17 +23,17 @@
 
 struct budget {
 	uint64_t memory_pages;
-	uint64_t used_pages;	/* credits and overheads of all VMs, and store frames */
+	uint64_t used_pages; /* credits and overheads of all VMs, and store frames */
 	uint64_t min_pages, low_pages, high_pages;
 };
 
 /* A VM's account. */
 struct budget_vm {
-	uint64_t credit_pages;		/* granted: upper bound of its resident pages */
-	uint64_t overhead_pages;	/* fixed cost of its process, charged at admission */
+	uint64_t credit_pages;	 /* granted: upper bound of its resident pages */
+	uint64_t overhead_pages; /* fixed cost of its process, charged at admission */
 };
 
-#define BUDGET_BATCH_MAX 8192u		/* 32 MiB */
+#define BUDGET_BATCH_MAX 8192u /* 32 MiB */
 
 /*
  * All free, with watermarks for memory_pages: min = sqrt(16 * KiB of memory) KiB, between 128 KiB

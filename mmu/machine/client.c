@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "client.h"
-#include "wire.h"
+#include "mmu/base/wire.h"
 
 /* A GONE that came while something else was awaited. */
 struct kept {
@@ -31,10 +31,10 @@ static uint64_t now_ms(void)
 
 static int failed(struct quire_error *err, int code)
 {
-	const char *what = code == -ETIMEDOUT ? "does not answer" :
-			   code == -EPROTO ? "said what makes no sense" :
+	const char *what = code == -ETIMEDOUT	    ? "does not answer" :
+			   code == -EPROTO	    ? "said what makes no sense" :
 			   code == -EPROTONOSUPPORT ? "speaks another version of the protocol" :
-			   "hung up";
+						      "hung up";
 
 	return quire_fail(err, code, "the machine %s (%s)", what, strerror(-code));
 }
@@ -179,9 +179,10 @@ int machine_client_connect(const char *address, struct machine_client **out,
 	if (connect(fd, (const struct sockaddr *)&sun, len)) {
 		code = errno == EAGAIN ? -ETIMEDOUT : -errno;
 		close(fd);
-		return quire_fail(err, code, "no machine answers at %s: %s; start one with quire "
-				  "machine", wire_address_name(address, name, sizeof(name)),
-				  strerror(-code));
+		return quire_fail(err, code,
+				  "no machine answers at %s: %s; start one with quire "
+				  "machine",
+				  wire_address_name(address, name, sizeof(name)), strerror(-code));
 	}
 	return machine_client_create(fd, out, err);
 }
@@ -211,7 +212,9 @@ int machine_client_admit(struct machine_client *c, const struct machine_admit *a
 	if (code)
 		return code;
 	*out = (struct machine_admitted){
-		.vm = msg.vm, .channel = channel, .credit_pages = msg.pages,
+		.vm = msg.vm,
+		.channel = channel,
+		.credit_pages = msg.pages,
 	};
 	return 0;
 }

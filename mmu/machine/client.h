@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_MACHINE_CLIENT_H
-#define QUIRE_MACHINE_CLIENT_H
+#ifndef QUIRE_MMU_MACHINE_CLIENT_H
+#define QUIRE_MMU_MACHINE_CLIENT_H
 
 /*
  * The launcher's side of a control connection, and that of whoever asks the machine something.
@@ -17,7 +17,7 @@
  * machine_client_gone().  One thread at a time.
  */
 #include <quire/error.h>
-#include "protocol.h"
+#include "mmu/base/machine_protocol.h"
 
 #define MACHINE_CLIENT_MS 10000
 
@@ -34,12 +34,12 @@ int machine_client_connect(const char *address, struct machine_client **out,
  * also on failure. */
 int machine_client_create(int fd, struct machine_client **out, struct quire_error *err);
 
-void machine_client_destroy(struct machine_client *c);	/* NULL is fine */
+void machine_client_destroy(struct machine_client *c); /* NULL is fine */
 
 struct machine_admitted {
 	uint32_t vm;
-	int channel;		/* the caller's; close-on-exec; for credits_create() */
-	uint64_t credit_pages;	/* to start with; readmitted: what was claimed */
+	int channel;	       /* the caller's; close-on-exec; for credits_create() */
+	uint64_t credit_pages; /* to start with; readmitted: what was claimed */
 };
 
 /*

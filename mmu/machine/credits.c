@@ -22,18 +22,18 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include "../locks.h"
+#include "mmu/base/locks.h"
 #include "budget.h"
 #include "credits.h"
-#include "wire.h"
+#include "mmu/base/wire.h"
 
 #define BATCH_MIN 64u
 
 /* [I] immutable   [m] lock   [t] listener only */
 struct credits {
-	struct credits_config config;	/* [I] */
+	struct credits_config config; /* [I] */
 	struct lock lock;
-	pthread_cond_t changed;		/* any [m] that a waiter looks at */
+	pthread_cond_t changed; /* any [m] that a waiter looks at */
 	pthread_t listener;
 	int wake;			/* [I] eventfd: listener, look again */
 	int channel;			/* [m] -1: the machine is lost */
@@ -50,7 +50,7 @@ struct credits {
 	bool owes_return, owes_attach;	/* [m] */
 	bool owes_balloon;		/* [m] */
 	bool has_balloon;		/* [m] it was told of: */
-	struct machine_balloon balloon;	/* [m] */
+	struct machine_balloon balloon; /* [m] */
 	bool joined;			/* [m] the machine at this channel was given a connection */
 	bool cancelled, quitting;	/* [m] */
 };
@@ -60,7 +60,7 @@ static void poke(struct credits *c)
 	uint64_t one = 1;
 	ssize_t n = write(c->wake, &one, sizeof(one));
 
-	(void)n;	/* a full counter is readable too */
+	(void)n; /* a full counter is readable too */
 }
 
 /* Send now or not at all. */
@@ -70,11 +70,8 @@ static bool say(struct credits *c, const struct machine_msg *msg, int attach)
 	if (c->channel < 0 || c->congested)
 		return false;
 	switch (wire_send(c->channel, msg, attach)) {
-	case 0:
-		return true;
-	case -EAGAIN:
-		c->congested = true;
-		poke(c);
+	case 0: return true;
+	case -EAGAIN: c->congested = true; poke(c);
 	}
 	return false;
 }
@@ -161,22 +158,12 @@ static bool message(struct credits *c, const struct machine_msg *msg)
 
 	lock(&c->lock);
 	switch (msg->type) {
-	case MACHINE_GRANT:
-		fine = on_grant(c, msg->pages);
-		break;
-	case MACHINE_DENIED:
-		fine = on_denied(c);
-		break;
-	case MACHINE_RECALL:
-		fine = on_recall(c);
-		break;
-	case MACHINE_STOP:
-		break;
-	case MACHINE_BALLOON_TARGET:
-		fine = msg->target.pages <= c->config.promise_pages;
-		break;
-	default:
-		fine = false;
+	case MACHINE_GRANT: fine = on_grant(c, msg->pages); break;
+	case MACHINE_DENIED: fine = on_denied(c); break;
+	case MACHINE_RECALL: fine = on_recall(c); break;
+	case MACHINE_STOP: break;
+	case MACHINE_BALLOON_TARGET: fine = msg->target.pages <= c->config.promise_pages; break;
+	default: fine = false;
 	}
 	pthread_cond_broadcast(&c->changed);
 	unlock(&c->lock);
@@ -239,8 +226,7 @@ static struct pollfd look(struct credits *c, bool *quit)
 		flush(c);
 		pthread_cond_broadcast(&c->changed);
 	}
-	p = (struct pollfd){ .fd = c->channel,
-			     .events = POLLIN | (c->congested ? POLLOUT : 0) };
+	p = (struct pollfd){ .fd = c->channel, .events = POLLIN | (c->congested ? POLLOUT : 0) };
 	*quit = c->quitting;
 	unlock(&c->lock);
 	return p;
@@ -411,7 +397,7 @@ int credits_wait(struct credits *c, uint64_t need, uint64_t want)
 	uint64_t denials;
 	int code;
 
-	assert(!(locks_held & ~(1u << LOCK_TEXT)));	/* a vCPU in the text port may wait */
+	assert(!(locks_held & ~(1u << LOCK_TEXT))); /* a vCPU in the text port may wait */
 	lock(&c->lock);
 	denials = c->denials;
 	c->waiters++;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_MACHINE_CREDITS_H
-#define QUIRE_MACHINE_CREDITS_H
+#ifndef QUIRE_MMU_MACHINE_CREDITS_H
+#define QUIRE_MMU_MACHINE_CREDITS_H
 
 /*
  * A VM's page credits: the right to make pages resident, taken from the machine in batches.
@@ -26,18 +26,18 @@ struct credits;
 struct machine_balloon;
 
 struct credits_config {
-	int channel;			/* to the machine; taken over, also on failure */
-	uint64_t held_pages;		/* as ADMITTED said */
-	uint64_t promise_pages;		/* RAM: more is never held */
-	void (*thread_start)(void *ctx);	/* first thing in the thread inside; may be NULL */
-	void (*on_stop)(void *ctx);	/* the machine asks the VM to end in order */
+	int channel;			 /* to the machine; taken over, also on failure */
+	uint64_t held_pages;		 /* as ADMITTED said */
+	uint64_t promise_pages;		 /* RAM: more is never held */
+	void (*thread_start)(void *ctx); /* first thing in the thread inside; may be NULL */
+	void (*on_stop)(void *ctx);	 /* the machine asks the VM to end in order */
 	/*
 	 * The machine is lost.  From now until credits_replace_channel() credits_held() is
 	 * constant, pages are taken from what is spare, and credits_wait() waits.
 	 */
 	void (*on_lost)(void *ctx);
 	/* The machine wants the balloon to be so large; manual: because somebody said so. */
-	void (*on_balloon)(void *ctx, uint64_t pages, bool manual);	/* may be NULL */
+	void (*on_balloon)(void *ctx, uint64_t pages, bool manual); /* may be NULL */
 	void *ctx;
 };
 

@@ -64,17 +64,14 @@ static bool enough(const struct ledger *ledger, struct ledger_client client,
 	const struct ledger_config *c = &ledger->config;
 
 	switch (c->mode) {
-	case OVERCOMMIT_ALWAYS:
-		sum->limit_pages = sum->allowed_pages = UINT64_MAX;
-		return true;
+	case OVERCOMMIT_ALWAYS: sum->limit_pages = sum->allowed_pages = UINT64_MAX; return true;
 	case OVERCOMMIT_GUESS:
-		sum->limit_pages = c->guess == GUESS_ESTIMATE ? estimate(ledger, client, free)
-							      : add(c->memory_pages, c->swap_pages);
+		sum->limit_pages = c->guess == GUESS_ESTIMATE ? estimate(ledger, client, free) :
+								add(c->memory_pages, c->swap_pages);
 		sum->allowed_pages = sum->limit_pages;
-		return c->guess == GUESS_ESTIMATE ? sum->request_pages < sum->limit_pages
-						  : sum->request_pages <= sum->limit_pages;
-	case OVERCOMMIT_NEVER:
-		break;
+		return c->guess == GUESS_ESTIMATE ? sum->request_pages < sum->limit_pages :
+						    sum->request_pages <= sum->limit_pages;
+	case OVERCOMMIT_NEVER: break;
 	}
 	sum->limit_pages = ledger_commit_limit(c);
 	sum->admin_reserve_pages = client.privileged ? 0 : c->admin_reserve_pages;
@@ -132,13 +129,12 @@ int ledger_describe(const struct ledger_sum *sum, char *buf, size_t len)
 	case OVERCOMMIT_GUESS:
 		return snprintf(buf, len, "%s: mode 0: %.1f MiB asked, memory + swap is %.1f MiB",
 				verb, mib(sum->request_pages), mib(sum->limit_pages));
-	case OVERCOMMIT_NEVER:
-		break;
+	case OVERCOMMIT_NEVER: break;
 	}
 	return snprintf(buf, len,
 			"%s: mode 2: %.1f MiB committed + %.1f MiB asked %s %.1f MiB allowed = "
-			"CommitLimit %.1f - admin reserve %.1f - user reserve %.1f", verb,
-			mib(sum->committed_pages), mib(sum->request_pages),
+			"CommitLimit %.1f - admin reserve %.1f - user reserve %.1f",
+			verb, mib(sum->committed_pages), mib(sum->request_pages),
 			sum->admitted ? "<" : ">=", mib(sum->allowed_pages), mib(sum->limit_pages),
 			mib(sum->admin_reserve_pages), mib(sum->user_reserve_pages));
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_MACHINE_LEDGER_H
-#define QUIRE_MACHINE_LEDGER_H
+#ifndef QUIRE_MMU_MACHINE_LEDGER_H
+#define QUIRE_MMU_MACHINE_LEDGER_H
 
 /*
  * The ledger: what was promised, and whether one more promise may be made.
@@ -18,45 +18,45 @@
 #include <quire/types.h>
 
 enum overcommit_mode {
-	OVERCOMMIT_GUESS = 0,	/* refuse only what is obviously too much */
-	OVERCOMMIT_ALWAYS = 1,	/* refuse nothing */
-	OVERCOMMIT_NEVER = 2,	/* promise no more than CommitLimit */
+	OVERCOMMIT_GUESS = 0,  /* refuse only what is obviously too much */
+	OVERCOMMIT_ALWAYS = 1, /* refuse nothing */
+	OVERCOMMIT_NEVER = 2,  /* promise no more than CommitLimit */
 };
 
 /* How mode 0 guesses. */
 enum overcommit_guess {
-	GUESS_TOTAL,		/* Linux >= 5.2: request > memory + swap, each alone */
-	GUESS_ESTIMATE,		/* before: request > what is free or could be freed */
+	GUESS_TOTAL,	/* Linux >= 5.2: request > memory + swap, each alone */
+	GUESS_ESTIMATE, /* before: request > what is free or could be freed */
 };
 
 struct ledger_config {
-	uint64_t memory_pages;		/* totalram */
+	uint64_t memory_pages; /* totalram */
 	uint64_t swap_pages;
-	uint64_t reserved_huge_pages;	/* hugetlb in Linux: not for promises in mode 2 */
+	uint64_t reserved_huge_pages; /* hugetlb in Linux: not for promises in mode 2 */
 	enum overcommit_mode mode;
 	enum overcommit_guess guess;
-	uint32_t ratio;			/* percent of memory, may exceed 100 */
-	bool limit_in_pages;		/* overcommit_kbytes: limit_pages instead of ratio */
+	uint32_t ratio;	     /* percent of memory, may exceed 100 */
+	bool limit_in_pages; /* overcommit_kbytes: limit_pages instead of ratio */
 	uint64_t limit_pages;
-	uint64_t admin_reserve_pages;	/* only privileged clients may use the last of it */
-	uint64_t user_reserve_pages;	/* upper bound of a client's own reserve */
+	uint64_t admin_reserve_pages; /* only privileged clients may use the last of it */
+	uint64_t user_reserve_pages;  /* upper bound of a client's own reserve */
 };
 
 struct ledger {
 	struct ledger_config config;
-	uint64_t committed_pages;	/* Committed_AS */
+	uint64_t committed_pages; /* Committed_AS */
 };
 
 /* Who asks. */
 struct ledger_client {
-	bool privileged;		/* cap_sys_admin */
-	uint64_t total_pages;		/* what it has been promised already: mm->total_vm */
+	bool privileged;      /* cap_sys_admin */
+	uint64_t total_pages; /* what it has been promised already: mm->total_vm */
 };
 
 /* What the machine has free, for GUESS_ESTIMATE; ignored otherwise. */
 struct ledger_free {
-	uint64_t free_pages;		/* frames free, and store frames that could be dropped */
-	uint64_t reserve_pages;		/* totalreserve: high watermark */
+	uint64_t free_pages;	/* frames free, and store frames that could be dropped */
+	uint64_t reserve_pages; /* totalreserve: high watermark */
 };
 
 /* The sum behind an answer, for the one line that a refusal prints. */
@@ -64,11 +64,11 @@ struct ledger_sum {
 	bool admitted;
 	enum overcommit_mode mode;
 	uint64_t request_pages;
-	uint64_t committed_pages;	/* before the request */
-	uint64_t limit_pages;		/* mode 2: CommitLimit; mode 0: what was compared with */
-	uint64_t admin_reserve_pages;	/* taken off the limit for this client */
+	uint64_t committed_pages;     /* before the request */
+	uint64_t limit_pages;	      /* mode 2: CommitLimit; mode 0: what was compared with */
+	uint64_t admin_reserve_pages; /* taken off the limit for this client */
 	uint64_t user_reserve_pages;
-	uint64_t allowed_pages;		/* limit less reserves: committed + request must be below */
+	uint64_t allowed_pages; /* limit less reserves: committed + request must be below */
 };
 
 /*

@@ -9,10 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 #include "listen.h"
-#include "wire.h"
+#include "mmu/base/wire.h"
 
 #define BACKLOG	   128
-#define LOCK_TRIES 200		/* of 10 ms: others hold the lock for microseconds */
+#define LOCK_TRIES 200 /* of 10 ms: others hold the lock for microseconds */
 
 /* A descriptor that holds the lock of the directory of `path`, or -errno. */
 static int lock_directory(const char *path)
@@ -52,8 +52,10 @@ static bool answers(const struct sockaddr_un *sun, socklen_t len)
 
 static int in_use(const char *name, struct quire_error *err)
 {
-	return quire_fail(err, -EADDRINUSE, "%s: a machine listens there already; join it, or choose "
-			  "another --socket", name);
+	return quire_fail(err, -EADDRINUSE,
+			  "%s: a machine listens there already; join it, or choose "
+			  "another --socket",
+			  name);
 }
 
 /* Remove what is at the path if it is a socket on which nobody listens. */
@@ -64,8 +66,10 @@ static int clear_stale(const struct sockaddr_un *sun, socklen_t len, struct quir
 	if (lstat(sun->sun_path, &st))
 		return 0;
 	if (!S_ISSOCK(st.st_mode))
-		return quire_fail(err, -EEXIST, "%s exists and is not a socket; choose another "
-				  "--socket", sun->sun_path);
+		return quire_fail(err, -EEXIST,
+				  "%s exists and is not a socket; choose another "
+				  "--socket",
+				  sun->sun_path);
 	if (answers(sun, len))
 		return in_use(sun->sun_path, err);
 	unlink(sun->sun_path);
@@ -92,8 +96,8 @@ static int listen_at_path(struct listener *l, const struct sockaddr_un *sun, soc
 	struct stat st;
 
 	if (dir < 0)
-		return quire_fail(err, dir, "cannot open and lock the directory of %s: %s", sun->sun_path,
-				  strerror(-dir));
+		return quire_fail(err, dir, "cannot open and lock the directory of %s: %s",
+				  sun->sun_path, strerror(-dir));
 	code = clear_stale(sun, len, err);
 	if (!code)
 		code = bind_and_listen(l, sun, len, sun->sun_path, err);

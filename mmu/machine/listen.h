@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_MACHINE_LISTEN_H
-#define QUIRE_MACHINE_LISTEN_H
+#ifndef QUIRE_MMU_MACHINE_LISTEN_H
+#define QUIRE_MMU_MACHINE_LISTEN_H
 
 /*
  * The machine's listening socket, and who owns a path.
@@ -15,9 +15,9 @@
 #include <sys/types.h>
 
 struct listener {
-	int fd;			/* -1: not listening */
-	char *path;		/* to unlink at the end, NULL: abstract */
-	dev_t dev;		/* of the socket file that is ours */
+	int fd;	    /* -1: not listening */
+	char *path; /* to unlink at the end, NULL: abstract */
+	dev_t dev;  /* of the socket file that is ours */
 	ino_t ino;
 };
 

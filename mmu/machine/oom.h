@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_MACHINE_OOM_H
-#define QUIRE_MACHINE_OOM_H
+#ifndef QUIRE_MMU_MACHINE_OOM_H
+#define QUIRE_MMU_MACHINE_OOM_H
 
 /*
  * Whom to kill when memory below the min watermark does not come back in time.
@@ -16,7 +16,7 @@
 
 struct oom_candidate {
 	uint64_t resident_pages;
-	uint64_t table_pages;		/* stage-2 metadata and process overhead */
+	uint64_t table_pages; /* stage-2 metadata and process overhead */
 	int score_adj;
 };
 

@@ -79,7 +79,8 @@ static void set_defaults(struct machine_config *c)
 	c->victim_ms = c->victim_ms ? c->victim_ms : DEFAULT_VICTIM_MS;
 	c->stop_ms = c->stop_ms ? c->stop_ms : DEFAULT_STOP_MS;
 	c->balloon_ms = c->balloon_ms ? c->balloon_ms : DEFAULT_BALLOON_MS;
-	c->balloon_patience_ms = c->balloon_patience_ms ? c->balloon_patience_ms : DEFAULT_BALLOON_MS;
+	c->balloon_patience_ms = c->balloon_patience_ms ? c->balloon_patience_ms :
+							  DEFAULT_BALLOON_MS;
 	c->max_clients = c->max_clients ? c->max_clients : DEFAULT_MAX_CLIENTS;
 	c->max_vms = c->max_vms ? c->max_vms : DEFAULT_MAX_VMS;
 }
@@ -209,8 +210,8 @@ int machine_timeout_ms(const struct machine *m)
 		return 0;
 	next = earlier(earlier(next, m->accept_again_ns), m->next_balloon_ns);
 	TAILQ_FOREACH(c, &m->clients, link)
-		if (c->state == CLIENT_NEW)
-			next = earlier(next, c->hello_deadline_ns);
+	if (c->state == CLIENT_NEW)
+		next = earlier(next, c->hello_deadline_ns);
 	if (!next)
 		return -1;
 	now = machine_now(m);
@@ -271,21 +272,11 @@ static void dispatch(struct machine *m, struct source *s)
 	if (s->fd < 0)
 		return;
 	switch (s->kind) {
-	case SOURCE_LISTENER:
-		listener_ready(m);
-		break;
-	case SOURCE_CLIENT:
-		client_ready(m, s->owner);
-		break;
-	case SOURCE_CHANNEL:
-		channel_ready(m, s->owner);
-		break;
-	case SOURCE_PROCESS:
-		tenant_end(m, s->owner);
-		break;
-	case SOURCE_MERGE:
-		merge_ready(m, s->owner);
-		break;
+	case SOURCE_LISTENER: listener_ready(m); break;
+	case SOURCE_CLIENT: client_ready(m, s->owner); break;
+	case SOURCE_CHANNEL: channel_ready(m, s->owner); break;
+	case SOURCE_PROCESS: tenant_end(m, s->owner); break;
+	case SOURCE_MERGE: merge_ready(m, s->owner); break;
 	}
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_MACHINE_SERVER_H
-#define QUIRE_MACHINE_SERVER_H
+#ifndef QUIRE_MMU_MACHINE_SERVER_H
+#define QUIRE_MMU_MACHINE_SERVER_H
 
 /*
  * The machine: ledger and budget behind the sockets of protocol.h.
@@ -12,7 +12,7 @@
  */
 #include <quire/error.h>
 #include "ledger.h"
-#include "protocol.h"
+#include "mmu/base/machine_protocol.h"
 
 struct machine;
 
@@ -28,12 +28,12 @@ struct machine_config {
 	uint32_t balloon_ms;
 	/* How long a VM that waits is put off when nothing comes out of balloons.  0: 1000. */
 	uint32_t balloon_patience_ms;
-	unsigned int max_clients;	/* control connections; 0: 1024 */
-	unsigned int max_vms;		/* 0: 16384 */
+	unsigned int max_clients; /* control connections; 0: 1024 */
+	unsigned int max_vms;	  /* 0: 16384 */
 	/* Done when the last control connection and the last VM are gone, if any ever was. */
 	bool exit_when_idle;
-	void (*log)(void *ctx, const char *line);	/* no newline; may be NULL */
-	uint64_t (*clock_ns)(void *ctx);		/* monotonic; NULL: CLOCK_MONOTONIC */
+	void (*log)(void *ctx, const char *line); /* no newline; may be NULL */
+	uint64_t (*clock_ns)(void *ctx);	  /* monotonic; NULL: CLOCK_MONOTONIC */
 	void *ctx;
 };
 

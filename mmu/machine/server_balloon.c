@@ -19,20 +19,20 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include "server_internal.h"
-#include "wire.h"
+#include "mmu/base/wire.h"
 
-#define HURRY_DIVISOR	20u	/* of balloon_ms: from one tick to the next, at least */
+#define HURRY_DIVISOR	20u /* of balloon_ms: from one tick to the next, at least */
 #define PATIENCE_FACTOR 10u
 
 /* A VM's balloon, from its first BALLOON on. */
 struct tenant_balloon {
-	struct machine_balloon said;	/* the last of it, cut down to what can be */
-	struct machine_balloon_target sent;	/* what the VM has */
+	struct machine_balloon said;	    /* the last of it, cut down to what can be */
+	struct machine_balloon_target sent; /* what the VM has */
 	struct balloon_vm policy;
 	uint64_t manual_pages;
-	uint64_t hurried_ns;		/* when it last brought a tick about */
+	uint64_t hurried_ns; /* when it last brought a tick about */
 	bool manual;
-	bool asks;			/* since the last tick */
+	bool asks; /* since the last tick */
 };
 
 /* The picture of a tick. */
@@ -65,8 +65,8 @@ static bool is_policys(const struct machine *m)
 	const struct tenant *t;
 
 	TAILQ_FOREACH(t, &m->tenants, link)
-		if (is_heard(t) && t->balloon->said.driver && !t->balloon->manual)
-			return true;
+	if (is_heard(t) && t->balloon->said.driver && !t->balloon->manual)
+		return true;
 	return false;
 }
 
@@ -128,7 +128,8 @@ static struct tenant_balloon *meet(const struct tenant *t, const struct machine_
 		    (t->promise.readmit && said->manual);
 	b->manual_pages = t->promise.readmit ? said->target_pages : 0;
 	b->sent = (struct machine_balloon_target){
-		.pages = said->target_pages, .manual = said->manual,
+		.pages = said->target_pages,
+		.manual = said->manual,
 	};
 	b->said = *said;
 	return b;
@@ -152,7 +153,7 @@ const char *balloon_said(struct machine *m, struct tenant *t, const struct machi
 	if (!b)
 		b = t->balloon = meet(t, &said);
 	if (!b)
-		return NULL;	/* no memory for it: the policy does without */
+		return NULL; /* no memory for it: the policy does without */
 	if (in_need(&b->said, &said))
 		hurry_for(m, b);
 	b->asks |= said.asks;
@@ -192,7 +193,8 @@ static bool take_picture(struct machine *m, struct picture *p)
 	p->tenant = calloc(m->nr_tenants + 1, sizeof(struct tenant *));
 	if (!p->in || !p->vm || !p->tenant)
 		return false;
-	TAILQ_FOREACH(t, &m->tenants, link) {
+	TAILQ_FOREACH(t, &m->tenants, link)
+	{
 		if (!is_heard(t))
 			continue;
 		p->in[p->nr] = look_at(t);
@@ -218,11 +220,14 @@ static struct balloon_machine look_at_machine(const struct machine *m)
 	const struct tenant *t;
 
 	TAILQ_FOREACH(t, &m->queue, in_queue)
-		spoken_for += t->need_pages;
+	spoken_for += t->need_pages;
 	return (struct balloon_machine){
-		.now_ns = machine_now(m), .memory_pages = b->memory_pages,
+		.now_ns = machine_now(m),
+		.memory_pages = b->memory_pages,
 		.free_pages = less(budget_free(b), spoken_for),
-		.min_pages = b->min_pages, .low_pages = b->low_pages, .high_pages = b->high_pages,
+		.min_pages = b->min_pages,
+		.low_pages = b->low_pages,
+		.high_pages = b->high_pages,
 	};
 }
 
@@ -301,9 +306,9 @@ static bool is_owed(const struct machine *m)
 	const struct tenant *t;
 
 	TAILQ_FOREACH(t, &m->tenants, link)
-		if (is_heard(t) && t->balloon->policy.plan.answers &&
-		    t->balloon->policy.target_pages > t->balloon->said.actual_pages)
-			return true;
+	if (is_heard(t) && t->balloon->policy.plan.answers &&
+	    t->balloon->policy.target_pages > t->balloon->said.actual_pages)
+		return true;
 	return false;
 }
 
@@ -332,8 +337,8 @@ static void send_state(struct machine *m, struct client *c, const struct tenant 
 		.min_pages = t->promise.balloon_min_pages,
 	};
 	if (b) {
-		answer.balloon_state.target_pages = b->policy.known ? b->policy.target_pages
-								    : b->said.target_pages;
+		answer.balloon_state.target_pages = b->policy.known ? b->policy.target_pages :
+								      b->said.target_pages;
 		answer.balloon_state.said = b->said;
 	}
 	client_send(m, c, &answer, -1);
@@ -368,8 +373,10 @@ static int set_by_hand(const struct tenant *t, uint64_t pages, struct quire_erro
 	uint64_t most = t->promise.ram_pages - t->promise.balloon_min_pages;
 
 	if (pages > most)
-		return quire_fail(err, -ERANGE, "its guest keeps at least %" PRIu64 " MiB, as "
-				  "--balloon-min says", (t->promise.balloon_min_pages + 255) / 256);
+		return quire_fail(err, -ERANGE,
+				  "its guest keeps at least %" PRIu64 " MiB, as "
+				  "--balloon-min says",
+				  (t->promise.balloon_min_pages + 255) / 256);
 	t->balloon->manual = true;
 	t->balloon->manual_pages = pages;
 	return 0;
@@ -385,7 +392,8 @@ bool balloon_on_set(struct machine *m, struct client *c, const struct machine_ms
 	if (!t)
 		return true;
 	if (!is_heard(t))
-		code = quire_fail(&err, -EAGAIN, "it has said nothing of its balloon yet; try again");
+		code = quire_fail(&err, -EAGAIN,
+				  "it has said nothing of its balloon yet; try again");
 	else if (msg->target.manual)
 		code = set_by_hand(t, msg->target.pages, &err);
 	else
@@ -409,8 +417,8 @@ bool balloon_on_why(struct machine *m, struct client *c, const struct machine_ms
 		return true;
 	if (t->balloon && msg->pages < balloon_log_count(&t->balloon->policy)) {
 		answer.decision.now_ns = machine_now(m);
-		answer.decision.what = *balloon_log_get(&t->balloon->policy,
-							(unsigned int)msg->pages);
+		answer.decision.what =
+			*balloon_log_get(&t->balloon->policy, (unsigned int)msg->pages);
 	} else {
 		answer = wire_msg(MACHINE_END, 0);
 	}

@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include "oom.h"
 #include "server_internal.h"
-#include "wire.h"
+#include "mmu/base/wire.h"
 
 #define ACCEPTS_PER_ROUND 16
 #define ACCEPT_PAUSE_NS	  (100 * NS_PER_MS)
@@ -30,8 +30,8 @@ void client_drop(struct machine *m, struct client *c, const char *why)
 		machine_log(m, "client of pid %d: hung up on: %s", (int)c->pid, why);
 	source_close(m, &c->socket);
 	TAILQ_FOREACH(t, &m->tenants, link)
-		if (t->launcher == c)
-			t->launcher = NULL;
+	if (t->launcher == c)
+		t->launcher = NULL;
 	TAILQ_REMOVE(&m->clients, c, link);
 	TAILQ_INSERT_TAIL(&m->dead_clients, c, link);
 	c->state = CLIENT_CLOSED;
@@ -127,7 +127,8 @@ void listener_ready(struct machine *m)
 		if (cred.uid == geteuid() || cred.uid == 0) {
 			client_create(m, fd, cred);
 		} else {
-			machine_log(m, "client of pid %d: hung up on: uid %u is neither mine nor root",
+			machine_log(m,
+				    "client of pid %d: hung up on: uid %u is neither mine nor root",
 				    (int)cred.pid, (unsigned int)cred.uid);
 			close(fd);
 		}
@@ -226,7 +227,8 @@ static bool on_list(struct machine *m, struct client *c, const struct machine_ms
 	struct tenant *t;
 
 	(void)fd;
-	TAILQ_FOREACH(t, &m->tenants, link) {
+	TAILQ_FOREACH(t, &m->tenants, link)
+	{
 		struct machine_msg answer = wire_msg(MACHINE_VM, t->id);
 
 		if (t->id < msg->vm)
@@ -249,7 +251,8 @@ static bool on_domains(struct machine *m, struct client *c, const struct machine
 	unsigned int nr = 0;
 
 	(void)fd;
-	TAILQ_FOREACH(d, &m->domains, link) {
+	TAILQ_FOREACH(d, &m->domains, link)
+	{
 		struct machine_msg answer = wire_msg(MACHINE_DOMAIN, d->id);
 
 		if (d->id < msg->vm)
@@ -265,7 +268,8 @@ static bool on_domains(struct machine *m, struct client *c, const struct machine
 	return true;
 }
 
-static bool on_elsewhere(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
+static bool on_elsewhere(struct machine *m, struct client *c, const struct machine_msg *msg,
+			 int *fd)
 {
 	struct machine_msg answer = wire_msg(MACHINE_PAGES, msg->vm);
 	const struct tenant *t = tenant_find(m, msg->vm);
@@ -338,8 +342,10 @@ static bool on_set(struct machine *m, struct client *c, const struct machine_msg
 	}
 	m->ledger.config = config;
 	budget_resize(&m->budget, config.memory_pages);
-	machine_log(m, "set: memory %" PRIu64 " pages, swap %" PRIu64 ", mode %d, CommitLimit %" PRIu64
-		    ", committed %" PRIu64, config.memory_pages, config.swap_pages, (int)config.mode,
+	machine_log(m,
+		    "set: memory %" PRIu64 " pages, swap %" PRIu64 ", mode %d, CommitLimit %" PRIu64
+		    ", committed %" PRIu64,
+		    config.memory_pages, config.swap_pages, (int)config.mode,
 		    ledger_commit_limit(&config), m->ledger.committed_pages);
 	if (budget_free(&m->budget) < m->budget.low_pages)
 		pressure_recall(m, NULL, 0);
@@ -347,16 +353,16 @@ static bool on_set(struct machine *m, struct client *c, const struct machine_msg
 }
 
 static const struct control_rule {
-	enum client_state state;	/* in which it is in place */
-	bool descriptor;		/* comes with one */
+	enum client_state state; /* in which it is in place */
+	bool descriptor;	 /* comes with one */
 	bool (*handle)(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);
 } control_rules[MACHINE_NR_TYPES] = {
-	[MACHINE_HELLO]	  = { CLIENT_NEW, false, on_hello },
-	[MACHINE_ADMIT]	  = { CLIENT_CONTROL, false, on_admit },
+	[MACHINE_HELLO] = { CLIENT_NEW, false, on_hello },
+	[MACHINE_ADMIT] = { CLIENT_CONTROL, false, on_admit },
 	[MACHINE_STARTED] = { CLIENT_CONTROL, true, on_started },
-	[MACHINE_GET]	  = { CLIENT_CONTROL, false, on_get },
-	[MACHINE_LIST]	  = { CLIENT_CONTROL, false, on_list },
-	[MACHINE_SET]	  = { CLIENT_CONTROL, false, on_set },
+	[MACHINE_GET] = { CLIENT_CONTROL, false, on_get },
+	[MACHINE_LIST] = { CLIENT_CONTROL, false, on_list },
+	[MACHINE_SET] = { CLIENT_CONTROL, false, on_set },
 	[MACHINE_DOMAINS] = { CLIENT_CONTROL, false, on_domains },
 	[MACHINE_ELSEWHERE] = { CLIENT_CONTROL, false, on_elsewhere },
 	[MACHINE_BALLOON_GET] = { CLIENT_CONTROL, false, balloon_on_get },
@@ -381,8 +387,10 @@ static void client_lost(struct machine *m, struct client *c, int code)
 	struct quire_error err;
 
 	if (code == -EPROTONOSUPPORT) {
-		quire_fail(&err, 0, "refused: this machine speaks version %d of the protocol; use "
-			   "the quire that started it", MACHINE_VERSION);
+		quire_fail(&err, 0,
+			   "refused: this machine speaks version %d of the protocol; use "
+			   "the quire that started it",
+			   MACHINE_VERSION);
 		client_refuse(m, c, code, err.text);
 	}
 	client_drop(m, c, code == -ECONNRESET ? NULL : "it sent what is no record of ours");

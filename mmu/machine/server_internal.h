@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_MACHINE_SERVER_INTERNAL_H
-#define QUIRE_MACHINE_SERVER_INTERNAL_H
+#ifndef QUIRE_MMU_MACHINE_SERVER_INTERNAL_H
+#define QUIRE_MMU_MACHINE_SERVER_INTERNAL_H
 
 /*
  * Inside the machine.
@@ -21,7 +21,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 #include "budget.h"
-#include "domain.h"
+#include "mmu/machine/store/domain.h"
 #include "listen.h"
 #include "server.h"
 
@@ -40,9 +40,9 @@ struct source {
 };
 
 enum client_state {
-	CLIENT_NEW,		/* has not said HELLO, until hello_deadline_ns */
-	CLIENT_CONTROL,		/* may ask anything */
-	CLIENT_CLOSED,		/* in the graveyard */
+	CLIENT_NEW,	/* has not said HELLO, until hello_deadline_ns */
+	CLIENT_CONTROL, /* may ask anything */
+	CLIENT_CLOSED,	/* in the graveyard */
 };
 
 struct client {
@@ -50,45 +50,45 @@ struct client {
 	struct source socket;
 	enum client_state state;
 	uint64_t hello_deadline_ns;
-	uint64_t promised_pages;	/* to its VMs alive: total_vm in the ledger's terms */
-	bool privileged;		/* root: may use the admin reserve */
-	bool asks_again;		/* its last ADMIT was answered with -EAGAIN */
+	uint64_t promised_pages; /* to its VMs alive: total_vm in the ledger's terms */
+	bool privileged;	 /* root: may use the admin reserve */
+	bool asks_again;	 /* its last ADMIT was answered with -EAGAIN */
 	pid_t pid;
 };
 
 enum tenant_state {
-	TENANT_ADMITTED,	/* promised; its end is its channel's hang-up */
-	TENANT_STARTED,		/* its process is known, and its end is that process's end */
-	TENANT_DYING,		/* SIGKILL sent; holds its account until the process has ended */
-	TENANT_GONE,		/* in the graveyard */
+	TENANT_ADMITTED, /* promised; its end is its channel's hang-up */
+	TENANT_STARTED,	 /* its process is known, and its end is that process's end */
+	TENANT_DYING,	 /* SIGKILL sent; holds its account until the process has ended */
+	TENANT_GONE,	 /* in the graveyard */
 	TENANT_NR_STATES,
 };
 
 struct tenant_balloon;
 
 struct tenant {
-	TAILQ_ENTRY(tenant) link;	/* in order of id */
-	TAILQ_ENTRY(tenant) in_queue;	/* while need_pages != 0 */
-	TAILQ_ENTRY(tenant) in_merges;	/* while merge_waits */
+	TAILQ_ENTRY(tenant) link;      /* in order of id */
+	TAILQ_ENTRY(tenant) in_queue;  /* while need_pages != 0 */
+	TAILQ_ENTRY(tenant) in_merges; /* while merge_waits */
 	struct source channel;
 	struct source process;		/* pidfd */
 	struct source merge;		/* after JOIN */
 	struct member *member;		/* of a domain, from JOIN to its end; or NULL */
-	struct tenant_balloon *balloon;	/* NULL: it has said nothing of one yet */
+	struct tenant_balloon *balloon; /* NULL: it has said nothing of one yet */
 	struct client *launcher;	/* NULL: it hung up */
 	struct budget_vm account;
 	struct machine_admit promise;
-	struct machine_gone gone;	/* to be told at its end */
-	uint64_t need_pages;		/* of the CREDIT that waits; 0: none does */
+	struct machine_gone gone; /* to be told at its end */
+	uint64_t need_pages;	  /* of the CREDIT that waits; 0: none does */
 	uint64_t want_pages;
-	uint64_t kill_deadline_ns;	/* DYING: till then nobody else is killed */
+	uint64_t kill_deadline_ns; /* DYING: till then nobody else is killed */
 	enum tenant_state state;
 	uint32_t id;
 	pid_t pid;
-	int ram;			/* its RAM file, read-only; -1 before ATTACH */
-	bool recalled;			/* a RECALL is unanswered */
-	bool merge_waits;		/* something is to be read from `merge` */
-	bool immortal;			/* the kernel would not let us kill it */
+	int ram;	  /* its RAM file, read-only; -1 before ATTACH */
+	bool recalled;	  /* a RECALL is unanswered */
+	bool merge_waits; /* something is to be read from `merge` */
+	bool immortal;	  /* the kernel would not let us kill it */
 };
 
 TAILQ_HEAD(client_list, client);
@@ -103,33 +103,33 @@ struct machine {
 	int epoll;
 	struct client_list clients, dead_clients;
 	struct tenant_list tenants, dead_tenants;
-	struct tenant_list queue;	/* CREDITs that wait, in order of arrival */
-	struct tenant_list merges;	/* merge connections to be read, in order of arrival */
+	struct tenant_list queue;  /* CREDITs that wait, in order of arrival */
+	struct tenant_list merges; /* merge connections to be read, in order of arrival */
 	TAILQ_HEAD(domain_list, domain) domains;
-	TAILQ_HEAD(member_list, member) leaving;	/* of dead VMs, with something to give back */
+	TAILQ_HEAD(member_list, member) leaving; /* of dead VMs, with something to give back */
 	unsigned int nr_clients, nr_tenants, nr_domains;
 	uint32_t last_id, last_domain_id;
 	bool had_clients;
 	bool stopping;
 	/* Deadlines in ns of the clock, 0: none. */
-	uint64_t accept_again_ns;	/* listening was suspended until then */
-	uint64_t queue_deadline_ns;	/* then somebody dies for the head of the queue */
-	uint64_t next_balloon_ns;	/* the policy's next tick */
-	uint64_t next_recall_ns;	/* no general recall before */
+	uint64_t accept_again_ns;   /* listening was suspended until then */
+	uint64_t queue_deadline_ns; /* then somebody dies for the head of the queue */
+	uint64_t next_balloon_ns;   /* the policy's next tick */
+	uint64_t next_recall_ns;    /* no general recall before */
 	uint64_t stop_deadline_ns;
-	uint64_t queue_since_ns;	/* since when the head waits; 0: nobody does */
-	uint64_t returned_ns;		/* when pages last came back */
+	uint64_t queue_since_ns; /* since when the head waits; 0: nobody does */
+	uint64_t returned_ns;	 /* when pages last came back */
 	uint64_t last_balloon_ns;
-	uint64_t balloon_need_pages;	/* wanted besides what waits, in the next tick */
+	uint64_t balloon_need_pages; /* wanted besides what waits, in the next tick */
 	struct balloon_policy balloon_policy;
 	uint64_t admissions, refusals, oom_kills;
-	struct merge_msg merge_ask, merge_answer;	/* the packet being served */
+	struct merge_msg merge_ask, merge_answer; /* the packet being served */
 };
 
 /* server.c */
 uint64_t machine_now(const struct machine *m);
 __attribute__((format(printf, 2, 3))) void machine_log(struct machine *m, const char *fmt, ...);
-int source_add(struct machine *m, struct source *s);	/* 0 or -errno; s->fd stays the caller's */
+int source_add(struct machine *m, struct source *s); /* 0 or -errno; s->fd stays the caller's */
 void source_close(struct machine *m, struct source *s);
 
 /* server_control.c */
@@ -149,24 +149,25 @@ void channel_ready(struct machine *m, struct tenant *t);
 int channel_send(struct machine *m, struct tenant *t, enum machine_type type, uint64_t pages);
 /* The same, but -EAGAIN is no offence: it was not sent. */
 int channel_post(struct machine *m, struct tenant *t, const struct machine_msg *msg);
-struct tenant *tenant_find(struct machine *m, uint32_t id);	/* NULL: there is none */
+struct tenant *tenant_find(struct machine *m, uint32_t id); /* NULL: there is none */
 void tenant_end(struct machine *m, struct tenant *t);
 bool tenant_kill(struct machine *m, struct tenant *t, enum machine_reason reason);
 bool tenant_can_be_killed(const struct tenant *t);
 void tenant_misbehaved(struct machine *m, struct tenant *t, const char *why);
 
 /* server_merge.c */
-const char *merge_join(struct machine *m, struct tenant *t, int *fd);	/* NULL, or which rule broke */
+const char *merge_join(struct machine *m, struct tenant *t,
+		       int *fd); /* NULL, or which rule broke */
 void merge_ready(struct machine *m, struct tenant *t);
 void merge_serve(struct machine *m);
-void merge_hang_up(struct machine *m, struct tenant *t);	/* it keeps its references */
-void merge_end(struct machine *m, struct tenant *t);		/* it is dead */
-void merge_give_back(struct machine *m);	/* some of what the dead have held */
+void merge_hang_up(struct machine *m, struct tenant *t); /* it keeps its references */
+void merge_end(struct machine *m, struct tenant *t);	 /* it is dead */
+void merge_give_back(struct machine *m);		 /* some of what the dead have held */
 uint64_t merge_elsewhere(const struct machine *m, const struct tenant *t);
 
 /* server_balloon.c */
 const char *balloon_said(struct machine *m, struct tenant *t, const struct machine_msg *msg);
-void balloon_hurry(struct machine *m, uint64_t need);	/* tick soon; so much is wanted besides */
+void balloon_hurry(struct machine *m, uint64_t need); /* tick soon; so much is wanted besides */
 void balloon_expire(struct machine *m, uint64_t now);
 /* Is memory for the head of the queue on its way out of balloons? */
 bool balloon_may_help(const struct machine *m, uint64_t now);

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "server_internal.h"
-#include "wire.h"
+#include "mmu/base/wire.h"
 
 /* As many pages as KVM's largest memory slot has; and a gfn is a quarter of an index entry. */
 #define GFNS_MAX (1ULL << 31)
@@ -34,8 +34,8 @@ static struct domain *find_domain(struct machine *m, const char *name)
 	struct domain *d;
 
 	TAILQ_FOREACH(d, &m->domains, link)
-		if (*name && !strcmp(d->name, name))
-			return d;
+	if (*name && !strcmp(d->name, name))
+		return d;
 	return NULL;
 }
 
@@ -195,13 +195,9 @@ static const char *serve(struct machine *m, struct tenant *t, const struct merge
 		begin_answer(m, MERGE_FRAMES, 0);
 		domain_news(t->member, &m->merge_answer);
 		break;
-	case MERGE_DROP:
-		return domain_drop(t->member, ask);
-	case MERGE_SEGMENT:
-		segment(m, t, ask->arg);
-		return NULL;
-	default:
-		return "a type that is none of merging";
+	case MERGE_DROP: return domain_drop(t->member, ask);
+	case MERGE_SEGMENT: segment(m, t, ask->arg); return NULL;
+	default: return "a type that is none of merging";
 	}
 	if (!fault)
 		reply(m, t, -1);
@@ -220,7 +216,8 @@ static void receive(struct machine *m, struct tenant *t)
 		return;
 	}
 	fault = code < 0 ? "not a record of merging" :
-		fd >= 0 ? "a descriptor too many" : serve(m, t, &m->merge_ask);
+		fd >= 0	 ? "a descriptor too many" :
+			   serve(m, t, &m->merge_ask);
 	if (fd >= 0)
 		close(fd);
 	if (fault)
@@ -250,10 +247,10 @@ static void count_elsewhere(void *ctx, uint64_t hash)
 	const struct domain *d;
 
 	TAILQ_FOREACH(d, &e->m->domains, link)
-		if (d != e->own && domain_knows(d, hash)) {
-			e->pages++;
-			return;
-		}
+	if (d != e->own && domain_knows(d, hash)) {
+		e->pages++;
+		return;
+	}
 }
 
 uint64_t merge_elsewhere(const struct machine *m, const struct tenant *t)

@@ -125,8 +125,8 @@ static uint64_t patience(const struct machine *m)
 	uint64_t until = 0;
 
 	TAILQ_FOREACH(t, &m->tenants, link)
-		if (t->state == TENANT_DYING)
-			until = max_u64(until, t->kill_deadline_ns);
+	if (t->state == TENANT_DYING)
+		until = max_u64(until, t->kill_deadline_ns);
 	return until;
 }
 
@@ -145,7 +145,8 @@ static struct tenant *choose(const struct machine *m, struct oom_candidate *wors
 	struct oom_candidate pair[2] = { { .score_adj = OOM_SCORE_ADJ_MIN } };
 	struct tenant *t, *victim = NULL;
 
-	TAILQ_FOREACH(t, &m->tenants, link) {
+	TAILQ_FOREACH(t, &m->tenants, link)
+	{
 		pair[1] = candidate(t);
 		if (oom_choose(pair, 2, m->budget.memory_pages) != 1)
 			continue;
@@ -167,13 +168,15 @@ static void kill_for(struct machine *m, struct tenant *victim, const struct tena
 		.min_pages = m->budget.min_pages,
 	};
 
-	machine_log(m, "out of memory: vm %u '%s' needs %" PRIu64 " pages, %" PRIu64 " free, min %"
-		    PRIu64 ": killing vm %u '%s', pid %d: resident %" PRIu64 ", overhead %" PRIu64
-		    ", credits %" PRIu64 ", oom_score_adj %d, badness %" PRId64, head->id,
-		    head->promise.name, numbers.need_pages, numbers.free_pages, numbers.min_pages,
-		    victim->id, victim->promise.name, (int)victim->pid, c->resident_pages,
-		    c->table_pages, victim->account.credit_pages, victim->promise.oom_score_adj,
-		    numbers.badness);
+	machine_log(m,
+		    "out of memory: vm %u '%s' needs %" PRIu64 " pages, %" PRIu64
+		    " free, min %" PRIu64 ": killing vm %u '%s', pid %d: resident %" PRIu64
+		    ", overhead %" PRIu64 ", credits %" PRIu64
+		    ", oom_score_adj %d, badness %" PRId64,
+		    head->id, head->promise.name, numbers.need_pages, numbers.free_pages,
+		    numbers.min_pages, victim->id, victim->promise.name, (int)victim->pid,
+		    c->resident_pages, c->table_pages, victim->account.credit_pages,
+		    victim->promise.oom_score_adj, numbers.badness);
 	if (!tenant_kill(m, victim, MACHINE_OOM))
 		return;
 	numbers.reason = MACHINE_OOM;
@@ -183,9 +186,11 @@ static void kill_for(struct machine *m, struct tenant *victim, const struct tena
 
 static void deny(struct machine *m, struct tenant *head)
 {
-	machine_log(m, "out of memory: vm %u '%s' needs %" PRIu64 " pages, %" PRIu64 " free, min %"
-		    PRIu64 ": killing is not allowed or not enough, denied", head->id,
-		    head->promise.name, head->need_pages, budget_free(&m->budget), m->budget.min_pages);
+	machine_log(m,
+		    "out of memory: vm %u '%s' needs %" PRIu64 " pages, %" PRIu64
+		    " free, min %" PRIu64 ": killing is not allowed or not enough, denied",
+		    head->id, head->promise.name, head->need_pages, budget_free(&m->budget),
+		    m->budget.min_pages);
 	pressure_forget(m, head);
 	channel_send(m, head, MACHINE_DENIED, 0);
 }

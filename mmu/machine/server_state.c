@@ -61,7 +61,8 @@ static void get_merge_state(const struct machine *m, struct machine_state *s)
 {
 	const struct domain *d;
 
-	TAILQ_FOREACH(d, &m->domains, link) {
+	TAILQ_FOREACH(d, &m->domains, link)
+	{
 		s->store_pages += d->store.used_frames;
 		s->store_references += d->store.references;
 		s->resident_pages += store_resident_frames(&d->store);
@@ -78,7 +79,8 @@ void machine_get_state(struct machine *m, struct machine_state *s)
 	get_settings(&m->ledger.config, &s->settings);
 	s->committed_pages = m->ledger.committed_pages;
 	s->commit_limit_pages = ledger_commit_limit(&m->ledger.config);
-	TAILQ_FOREACH(t, &m->tenants, link) {
+	TAILQ_FOREACH(t, &m->tenants, link)
+	{
 		s->credit_pages += t->account.credit_pages;
 		s->overhead_pages += t->account.overhead_pages;
 		s->resident_pages += tenant_resident_pages(t);
@@ -120,14 +122,16 @@ static void audit_tenant(struct audit *a, const struct machine *m, const struct 
 	unsigned int queued = 0;
 
 	TAILQ_FOREACH(q, &m->queue, in_queue)
-		queued += q == t;
+	queued += q == t;
 	expect(a, queued, t->need_pages != 0, "times in the queue", t->id);
 	expect(a, t->need_pages && t->channel.fd < 0, false, "waits without a channel", t->id);
-	expect(a, t->account.credit_pages > t->promise.ram_pages, false, "credits beyond RAM", t->id);
-	expect(a, t->account.overhead_pages, t->promise.overhead_pages, "overhead charged", t->id);
-	expect(a, t->state == TENANT_ADMITTED ? t->process.fd < 0 && t->channel.fd >= 0
-					      : t->process.fd >= 0, true, "has what its state needs",
+	expect(a, t->account.credit_pages > t->promise.ram_pages, false, "credits beyond RAM",
 	       t->id);
+	expect(a, t->account.overhead_pages, t->promise.overhead_pages, "overhead charged", t->id);
+	expect(a,
+	       t->state == TENANT_ADMITTED ? t->process.fd < 0 && t->channel.fd >= 0 :
+					     t->process.fd >= 0,
+	       true, "has what its state needs", t->id);
 	expect(a, t->state == TENANT_DYING && t->channel.fd >= 0, false, "dying, yet heard", t->id);
 }
 
@@ -144,16 +148,19 @@ static uint64_t audit_domains(struct audit *a, const struct machine *m)
 	const struct tenant *t;
 	uint64_t frames = 0;
 
-	TAILQ_FOREACH(d, &m->domains, link) {
+	TAILQ_FOREACH(d, &m->domains, link)
+	{
 		domain_audit(d, expect_of_domain, a);
 		expect(a, d->nr_members != 0, true, "a domain has members", 0);
 		members += d->nr_members;
 		frames += d->store.used_frames;
 		nr++;
 	}
-	TAILQ_FOREACH(t, &m->tenants, link) {
+	TAILQ_FOREACH(t, &m->tenants, link)
+	{
 		joined += t->member != NULL;
-		expect(a, t->merge.fd >= 0 && !t->member, false, "a connection of no member", t->id);
+		expect(a, t->merge.fd >= 0 && !t->member, false, "a connection of no member",
+		       t->id);
 	}
 	expect(a, joined, members, "members of all domains", 0);
 	expect(a, m->nr_domains, nr, "domains", 0);
@@ -165,13 +172,14 @@ static void audit_clients(struct audit *a, const struct machine *m)
 	unsigned int nr = 0;
 	const struct client *c;
 
-	TAILQ_FOREACH(c, &m->clients, link) {
+	TAILQ_FOREACH(c, &m->clients, link)
+	{
 		const struct tenant *t;
 		uint64_t promised = 0;
 
 		TAILQ_FOREACH(t, &m->tenants, link)
-			if (t->launcher == c)
-				promised += tenant_promised_pages(t);
+		if (t->launcher == c)
+			promised += tenant_promised_pages(t);
 		expect(a, c->promised_pages, promised, "promised to a client's VMs", 0);
 		expect(a, c->state == CLIENT_CLOSED, false, "closed client among the living", 0);
 		nr++;
@@ -187,7 +195,8 @@ unsigned int machine_audit(struct machine *m, void (*report)(void *ctx, const ch
 	const struct tenant *t;
 	unsigned int nr = 0;
 
-	TAILQ_FOREACH(t, &m->tenants, link) {
+	TAILQ_FOREACH(t, &m->tenants, link)
+	{
 		committed += tenant_promised_pages(t);
 		used += t->account.credit_pages + t->account.overhead_pages;
 		audit_tenant(&a, m, t);
@@ -196,7 +205,8 @@ unsigned int machine_audit(struct machine *m, void (*report)(void *ctx, const ch
 	expect(&a, m->ledger.committed_pages, committed, "committed pages", 0);
 	used += audit_domains(&a, m);
 	expect(&a, m->budget.used_pages, used, "used pages", 0);
-	expect(&a, m->budget.memory_pages, m->ledger.config.memory_pages, "memory of the budget", 0);
+	expect(&a, m->budget.memory_pages, m->ledger.config.memory_pages, "memory of the budget",
+	       0);
 	expect(&a, m->nr_tenants, nr, "VMs", 0);
 	audit_clients(&a, m);
 	return a.faults;

@@ -31,7 +31,7 @@
 #include <unistd.h>
 #include "oom.h"
 #include "server_internal.h"
-#include "wire.h"
+#include "mmu/base/wire.h"
 
 static const bool legal_moves[TENANT_NR_STATES][TENANT_NR_STATES] = {
 	[TENANT_ADMITTED] = { [TENANT_STARTED] = true, [TENANT_GONE] = true },
@@ -73,15 +73,19 @@ static int check(const struct machine *m, const struct machine_admit *a, struct 
 	if (a->oom_score_adj < OOM_SCORE_ADJ_MIN || a->oom_score_adj > OOM_SCORE_ADJ_MAX)
 		return quire_fail(err, -EINVAL, "refused: oom_score_adj is -1000 to 1000");
 	if (!name_is_fine(a->name))
-		return quire_fail(err, -EINVAL, "refused: a name is printable ASCII without blanks");
+		return quire_fail(err, -EINVAL,
+				  "refused: a name is printable ASCII without blanks");
 	if (!name_is_fine(a->domain))
-		return quire_fail(err, -EINVAL, "refused: a domain's name is printable ASCII without "
+		return quire_fail(err, -EINVAL,
+				  "refused: a domain's name is printable ASCII without "
 				  "blanks");
 	if (a->readmit > 1 || a->credit_pages > (a->readmit ? a->ram_pages : 0))
 		return quire_fail(err, -EINVAL, "refused: more credits claimed than RAM promised");
 	if (!balloon_is_fine(a))
-		return quire_fail(err, -EINVAL, "refused: a balloon has 1 to %u shares, and leaves at "
-				  "most all of RAM", MACHINE_SHARES_MAX);
+		return quire_fail(err, -EINVAL,
+				  "refused: a balloon has 1 to %u shares, and leaves at "
+				  "most all of RAM",
+				  MACHINE_SHARES_MAX);
 	if (m->stopping)
 		return quire_fail(err, -ESHUTDOWN, "refused: the machine is stopping");
 	if (m->nr_tenants >= m->config.max_vms || m->last_id == UINT32_MAX)
@@ -101,7 +105,8 @@ static int charge_overhead(struct machine *m, struct tenant *t, struct quire_err
 	if (code && t->promise.overhead_pages + b->min_pages <= b->memory_pages)
 		code = -EAGAIN;
 	if (code)
-		return quire_fail(err, code, "refused: overhead of %" PRIu64 " pages would leave "
+		return quire_fail(err, code,
+				  "refused: overhead of %" PRIu64 " pages would leave "
 				  "less than min: %" PRIu64 " free, min is %" PRIu64,
 				  t->promise.overhead_pages, budget_free(b), b->min_pages);
 	return 0;
@@ -157,8 +162,8 @@ struct tenant *tenant_find(struct machine *m, uint32_t id)
 	struct tenant *t;
 
 	TAILQ_FOREACH(t, &m->tenants, link)
-		if (t->id == id)
-			return t;
+	if (t->id == id)
+		return t;
 	return NULL;
 }
 
@@ -199,11 +204,14 @@ int tenant_admit(struct machine *m, struct client *c, const struct machine_admit
 	if (code)
 		return code;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
-		return quire_fail(err, -errno, "refused: no channel: %s; raise the machine's limit "
-				  "of descriptors (ulimit -n)", strerror(errno));
+		return quire_fail(err, -errno,
+				  "refused: no channel: %s; raise the machine's limit "
+				  "of descriptors (ulimit -n)",
+				  strerror(errno));
 	t = tenant_create(m, c, admit, pair[0]);
-	code = !t ? quire_fail(err, -ENOMEM, "refused: the host has no memory") :
-	       admit->readmit ? 0 : charge(m, t, c, err);
+	code = !t	      ? quire_fail(err, -ENOMEM, "refused: the host has no memory") :
+	       admit->readmit ? 0 :
+				charge(m, t, c, err);
 	if (code) {
 		if (t)
 			source_close(m, &t->channel);
@@ -246,9 +254,11 @@ static void say_gone(struct machine *m, struct tenant *t)
 void tenant_end(struct machine *m, struct tenant *t)
 {
 	pressure_forget(m, t);
-	machine_log(m, "vm %u '%s': gone, %" PRIu64 " pages promised, %" PRIu64 " credits and %" PRIu64
-		    " overhead are back", t->id, t->promise.name, tenant_promised_pages(t),
-		    t->account.credit_pages, t->account.overhead_pages);
+	machine_log(m,
+		    "vm %u '%s': gone, %" PRIu64 " pages promised, %" PRIu64 " credits and %" PRIu64
+		    " overhead are back",
+		    t->id, t->promise.name, tenant_promised_pages(t), t->account.credit_pages,
+		    t->account.overhead_pages);
 	merge_end(m, t);
 	ledger_uncommit(&m->ledger, tenant_promised_pages(t));
 	budget_release(&m->budget, &t->account);
@@ -260,7 +270,7 @@ void tenant_end(struct machine *m, struct tenant *t)
 		close(t->ram);
 	t->ram = -1;
 	if (t->state == TENANT_DYING)
-		m->queue_deadline_ns = 0;	/* what it frees may do; if not, recall again */
+		m->queue_deadline_ns = 0; /* what it frees may do; if not, recall again */
 	move(t, TENANT_GONE);
 	TAILQ_REMOVE(&m->tenants, t, link);
 	TAILQ_INSERT_TAIL(&m->dead_tenants, t, link);
@@ -415,10 +425,8 @@ static const struct channel_rule {
 	const char *(*handle)(struct machine *m, struct tenant *t, const struct machine_msg *msg,
 			      int *fd);
 } channel_rules[MACHINE_NR_TYPES] = {
-	[MACHINE_ATTACH] = { true, on_attach },
-	[MACHINE_CREDIT] = { false, on_credit },
-	[MACHINE_RETURN] = { false, on_return },
-	[MACHINE_JOIN] = { true, on_join },
+	[MACHINE_ATTACH] = { true, on_attach },	   [MACHINE_CREDIT] = { false, on_credit },
+	[MACHINE_RETURN] = { false, on_return },   [MACHINE_JOIN] = { true, on_join },
 	[MACHINE_BALLOON] = { false, on_balloon },
 };
 

@@ -17,8 +17,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include <linux/kvm.h>
-#include "../../vmm/fdt.h"
-#include "../../vmm/image.h"
+#include "vmm/boot/fdt.h"
+#include "vmm/boot/image.h"
 
 static uint8_t *ram;
 
@@ -38,11 +38,16 @@ static void load(const char *path, const char *cmdline, uint64_t bytes, uint32_t
 		 struct image_plan *plan)
 {
 	const struct gfn_range range = { 0, bytes >> QUIRE_PAGE_SHIFT };
-	struct fdt_config fdt = { .ram = &range, .nr_ram = 1, .nr_cpus = 1, .bootargs = cmdline,
-				  .tsc_khz = tsc_khz };
+	struct fdt_config fdt = {
+		.ram = &range, .nr_ram = 1, .nr_cpus = 1, .bootargs = cmdline, .tsc_khz = tsc_khz
+	};
 	struct image_module module = { .args = QUIRE_FDT_MODULE };
-	struct image_config config = { .name = path, .cmdline = cmdline, .ram = &range, .nr_ram = 1,
-				       .module = &module, .nr_modules = 1 };
+	struct image_config config = { .name = path,
+				       .cmdline = cmdline,
+				       .ram = &range,
+				       .nr_ram = 1,
+				       .module = &module,
+				       .nr_modules = 1 };
 	struct image_file file;
 	struct quire_error e;
 	void *blob;
@@ -83,10 +88,16 @@ static void set_cpuid(int kvm, int vcpu)
 /* PVH: 32-bit protected mode, flat segments, paging off, EBX = start info. */
 static void set_registers(int vcpu, const struct image_plan *plan)
 {
-	struct kvm_segment flat = { .limit = UINT32_MAX, .present = 1, .s = 1, .db = 1, .g = 1,
-				    .type = 3, .selector = 0x10 };
-	struct kvm_regs regs = { .rip = plan->entry, .rax = plan->eax, .rbx = plan->ebx,
-				 .rflags = 2 };
+	struct kvm_segment flat = { .limit = UINT32_MAX,
+				    .present = 1,
+				    .s = 1,
+				    .db = 1,
+				    .g = 1,
+				    .type = 3,
+				    .selector = 0x10 };
+	struct kvm_regs regs = {
+		.rip = plan->entry, .rax = plan->eax, .rbx = plan->ebx, .rflags = 2
+	};
 	struct kvm_sregs sregs;
 
 	xioctl(vcpu, KVM_GET_SREGS, &sregs, "KVM_GET_SREGS");
@@ -149,8 +160,10 @@ int main(int argc, char **argv)
 	load(argv[3], cmdline, bytes, xioctl(vcpu, KVM_GET_TSC_KHZ, 0, "KVM_GET_TSC_KHZ"), &plan);
 	run = mmap(NULL, xioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0, "KVM_GET_VCPU_MMAP_SIZE"),
 		   PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-	xioctl(vm, KVM_SET_USER_MEMORY_REGION, &(struct kvm_userspace_memory_region){
-		.memory_size = bytes, .userspace_addr = (uintptr_t)ram }, "memory region");
+	xioctl(vm, KVM_SET_USER_MEMORY_REGION,
+	       &(struct kvm_userspace_memory_region){ .memory_size = bytes,
+						      .userspace_addr = (uintptr_t)ram },
+	       "memory region");
 	set_cpuid(kvm, vcpu);
 	set_registers(vcpu, &plan);
 

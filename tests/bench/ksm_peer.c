@@ -203,9 +203,9 @@ static void content_write(const struct content *c, uint64_t i, uint64_t *page)
 
 struct peer {
 	struct content content;
-	struct shuffle order;		/* of writes */
-	uint64_t writes;		/* number of the next */
-	bool shuffled;			/* the last ones were */
+	struct shuffle order; /* of writes */
+	uint64_t writes;      /* number of the next */
+	bool shuffled;	      /* the last ones were */
 	uint8_t *ram;
 	uint64_t bytes;
 	uint64_t (*data)[PAGE_WORDS];
@@ -274,18 +274,30 @@ static void set_cpuid(int kvm, int vcpu)
 /* Long mode at CPL 3, ports allowed (IOPL 3).  No descriptor tables: nothing there may fault. */
 static void set_registers(int vcpu)
 {
-	struct kvm_segment code = { .limit = UINT32_MAX, .selector = 0x1b, .type = 11, .present = 1,
-				    .dpl = 3, .s = 1, .l = 1, .g = 1 };
-	struct kvm_segment data = { .limit = UINT32_MAX, .selector = 0x23, .type = 3, .present = 1,
-				    .dpl = 3, .s = 1, .db = 1, .g = 1 };
+	struct kvm_segment code = { .limit = UINT32_MAX,
+				    .selector = 0x1b,
+				    .type = 11,
+				    .present = 1,
+				    .dpl = 3,
+				    .s = 1,
+				    .l = 1,
+				    .g = 1 };
+	struct kvm_segment data = { .limit = UINT32_MAX,
+				    .selector = 0x23,
+				    .type = 3,
+				    .present = 1,
+				    .dpl = 3,
+				    .s = 1,
+				    .db = 1,
+				    .g = 1 };
 	struct kvm_regs regs = { .rip = CODE_GPA, .rflags = 0x3002 };
 	struct kvm_sregs s;
 
 	xioctl(vcpu, KVM_GET_SREGS, &s, "KVM_GET_SREGS");
-	s.cr0 = 0x80010033;	/* PG WP NE ET MP PE */
+	s.cr0 = 0x80010033; /* PG WP NE ET MP PE */
 	s.cr3 = PML4_GPA;
-	s.cr4 = 0x620;		/* OSXMMEXCPT OSFXSR PAE */
-	s.efer = 0xd00;		/* NXE LMA LME */
+	s.cr4 = 0x620;	/* OSXMMEXCPT OSFXSR PAE */
+	s.efer = 0xd00; /* NXE LMA LME */
 	s.cs = code;
 	s.ds = s.es = s.fs = s.gs = s.ss = data;
 	xioctl(vcpu, KVM_SET_SREGS, &s, "KVM_SET_SREGS");
@@ -434,8 +446,8 @@ static void command_churn(struct peer *p, uint64_t rate, uint64_t seconds, bool 
 	double *ns = times(total);
 
 	while (done < total) {
-		uint64_t due = min_u64((uint64_t)((double)(now_ns() - start) * (double)rate / 1e9),
-				       total);
+		uint64_t due =
+			min_u64((uint64_t)((double)(now_ns() - start) * (double)rate / 1e9), total);
 		uint64_t nr = min_u64(due - done, BATCH);
 
 		if (nr)
@@ -524,7 +536,8 @@ static void parse(struct content *c, bool *thp, int argc, char **argv)
 		errx(2, "usage: ksm_peer SEED PAGES [dup=K] [zero=K] [order=seq|shuffle] "
 			"[salt=K] [common=K] [thp=1]");
 	*c = (struct content){ .seed = strtoull(argv[1], NULL, 0),
-			       .pages = strtoull(argv[2], NULL, 0), .dup = 1 };
+			       .pages = strtoull(argv[2], NULL, 0),
+			       .dup = 1 };
 	for (int i = 3; i < argc; i++) {
 		if (!strcmp(argv[i], "order=shuffle"))
 			c->shuffled = true;

@@ -11,9 +11,9 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
-#include "../../mmu/machine/domain.h"
+#include "mmu/machine/store/domain.h"
 
-#define PAGES (128u * 1024)	/* 512 MiB */
+#define PAGES (128u * 1024) /* 512 MiB */
 
 static struct merge_msg ask, answer;
 
@@ -110,7 +110,8 @@ int main(void)
 	drop(b, other, "references back");
 	drop(b, frames, "references back");
 	printf("%-44s %5.1f index, %.1f store\n", "metadata bytes a page of either VM",
-	       (double)domain_index_bytes(d) / PAGES / 2, (double)domain_store_bytes(d) / PAGES / 2);
+	       (double)domain_index_bytes(d) / PAGES / 2,
+	       (double)domain_store_bytes(d) / PAGES / 2);
 	start = now_ns();
 	leave(a);
 	printf("%-44s %5lu ns a page\n", "the last holder's end: frames are freed",

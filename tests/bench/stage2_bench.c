@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <quire/stage2.h>
+#include "mmu/memory/stage2.h"
 
-#define PAGES (1UL << 20)	/* 4 GiB */
+#define PAGES (1UL << 20) /* 4 GiB */
 
 static double now_ns(void)
 {

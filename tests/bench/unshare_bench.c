@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include "../../mmu/keeper_internal.h"
+#include "mmu/merge/keeper_internal.h"
 
 #define BLOCKS 32u
 #define PAGES  (BLOCKS * QUIRE_BLOCK_PAGES)
@@ -118,7 +118,7 @@ int main(void)
 		die("not all could be shared");
 	shuffle();
 	measure("shuffle", PAGES / 4);
-	share_all();	/* what was written has the frame's bytes still */
+	share_all(); /* what was written has the frame's bytes still */
 	for (uint32_t i = 0; i < PAGES; i++)
 		order[i] = i;
 	measure("seq", PAGES);

@@ -7,8 +7,8 @@
  */
 #include <stdio.h>
 #include <time.h>
-#include "../walk_lab.h"
-#include "../kvm/tiny_vm.h"
+#include "tests/format/walk_lab.h"
+#include "tests/kvm/tiny_vm.h"
 
 #define RUNS	   15
 #define WALKS	   100000
@@ -100,7 +100,7 @@ int main(void)
 	lab_init(&lab, MEM_BYTES, MEM_BYTES);
 	build(&lab);
 	failed = start_peer(&t, &lab);
-	for (int i = -1; i < RUNS; i++) {	/* run -1 warms up */
+	for (int i = -1; i < RUNS; i++) { /* run -1 warms up */
 		int k = i < 0 ? 0 : i;
 
 		walk[k] = time_walks(&lab, false, &res);

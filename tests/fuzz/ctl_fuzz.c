@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "../../vmm/ctl_client.h"
+#include "vmm/cli/ctl_client.h"
 
 #define PAGES 5000
 
@@ -114,7 +114,8 @@ void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
 enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
 			    struct walk_access access, struct walk_result *res)
 {
-	*res = (struct walk_result){ .gpa = gva, .maddr = gm ? cpu->cr3 : 0,
+	*res = (struct walk_result){ .gpa = gva,
+				     .maddr = gm ? cpu->cr3 : 0,
 				     .outcome = access.user ? WALK_OK : WALK_PAGE_FAULT };
 	return res->outcome;
 }
@@ -160,8 +161,12 @@ static void put_reply(int fd, struct input *in, unsigned int op, uint16_t want)
 	take(in, packet, sizeof(*reply));
 	if (!(how & 1))
 		*reply = (struct ctl_reply){
-			.magic = CTL_MAGIC, .version = CTL_VERSION, .op = (uint16_t)op, .tag = op,
-			.flags = how & 4 ? 0 : CTL_LAST, .bytes = bytes,
+			.magic = CTL_MAGIC,
+			.version = CTL_VERSION,
+			.op = (uint16_t)op,
+			.tag = op,
+			.flags = how & 4 ? 0 : CTL_LAST,
+			.bytes = bytes,
 		};
 	take(in, packet + sizeof(*reply), bytes);
 	if (how & 8)
@@ -179,7 +184,8 @@ static void check_map(int fd, uint64_t nr)
 	if (ctl_get_map(fd, 0, nr, states, &err) == 0)
 		for (uint64_t i = 0; i < nr; i++)
 			must((states[i] & ~GMEM_STATE_LARGE) < PG_NR_STATES ||
-			     states[i] == PG_NR_STATES, "a state that does not exist");
+				     states[i] == PG_NR_STATES,
+			     "a state that does not exist");
 	free(states);
 }
 
@@ -239,12 +245,12 @@ static void check_commands(int fd, unsigned int op)
 static uint16_t good_bytes(struct input *in, unsigned int op)
 {
 	switch (op) {
-	case CTL_INFO:	      return sizeof(struct ctl_info);
-	case CTL_WALK:	      return sizeof(struct ctl_walk);
-	case CTL_MAP:	      return 4 * (take_byte(in) % 64);
-	case CTL_MERGE_NOW:   return sizeof(uint64_t);
+	case CTL_INFO: return sizeof(struct ctl_info);
+	case CTL_WALK: return sizeof(struct ctl_walk);
+	case CTL_MAP: return 4 * (take_byte(in) % 64);
+	case CTL_MERGE_NOW: return sizeof(uint64_t);
 	case CTL_FRAME_USERS: return 24 + 8 * (take_byte(in) % 64);
-	default:	      return 0;
+	default: return 0;
 	}
 }
 
@@ -331,7 +337,8 @@ static void fuzz_server(struct input *in)
 		ctl_serve(ctl, (struct vm *)ctl);
 		while ((n = recv(fd, packet, sizeof(packet), MSG_DONTWAIT)) > 0) {
 			must(n >= (ssize_t)sizeof(*reply) && reply->magic == CTL_MAGIC &&
-			     reply->bytes == (size_t)n - sizeof(*reply), "a malformed reply");
+				     reply->bytes == (size_t)n - sizeof(*reply),
+			     "a malformed reply");
 		}
 	}
 	must(poll(&pfd, 1, 0) == 0, "the server does not come to rest");

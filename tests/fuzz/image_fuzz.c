@@ -8,7 +8,7 @@
  * images of image_samples.h, from which libFuzzer's own mutations go on.
  */
 #include <stdlib.h>
-#include "../image_samples.h"
+#include "tests/boot/image_samples.h"
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t bytes, size_t max);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
@@ -46,7 +46,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		.cmdline = choice & 1 ? "some arguments" : "",
 		.module = two_modules,
 		.nr_modules = (choice >> 1) % 3,
-		.ram = choice & 0x10 ? ram_4g : choice & 0x20 ? ram_128m : ram_2m,
+		.ram = choice & 0x10 ? ram_4g :
+		       choice & 0x20 ? ram_128m :
+				       ram_2m,
 		.nr_ram = choice & 0x10 ? 2 : 1,
 	};
 

@@ -15,19 +15,36 @@
  * What is said there is half valid, with few hashes and fewer contents, so that hints, frames and
  * lies meet each other.
  */
-#include "../machine_lab.h"
-#include "../tap.h"
+#include "tests/machine/machine_lab.h"
+#include "tests/tap.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
-#define PEERS	 12
-#define MERGES	 5
+#define PEERS	  12
+#define MERGES	  5
 #define MAX_STEPS 200
 
-enum step_kind { STEP_DIAL, STEP_CLOSE, STEP_RECORD, STEP_ADMIT, STEP_CREDIT, STEP_RETURN,
-		 STEP_ATTACH, STEP_STARTED, STEP_GARBAGE, STEP_TIME, STEP_SET, STEP_HEAR,
-		 STEP_STOP, STEP_JOIN, STEP_MERGE, STEP_MERGE_HEAR, STEP_BALLOON, STEP_OPERATE,
-		 NR_STEPS };
+enum step_kind {
+	STEP_DIAL,
+	STEP_CLOSE,
+	STEP_RECORD,
+	STEP_ADMIT,
+	STEP_CREDIT,
+	STEP_RETURN,
+	STEP_ATTACH,
+	STEP_STARTED,
+	STEP_GARBAGE,
+	STEP_TIME,
+	STEP_SET,
+	STEP_HEAR,
+	STEP_STOP,
+	STEP_JOIN,
+	STEP_MERGE,
+	STEP_MERGE_HEAR,
+	STEP_BALLOON,
+	STEP_OPERATE,
+	NR_STEPS
+};
 
 struct step {
 	uint8_t kind, peer, descriptor, small;
@@ -160,8 +177,8 @@ static struct machine_msg operator_record(const struct step *s)
 static struct machine_msg record(const struct step *s, uint64_t now)
 {
 	static const enum machine_type type[NR_STEPS] = {
-		[STEP_ADMIT] = MACHINE_ADMIT,	[STEP_CREDIT] = MACHINE_CREDIT,
-		[STEP_RETURN] = MACHINE_RETURN, [STEP_ATTACH] = MACHINE_ATTACH,
+		[STEP_ADMIT] = MACHINE_ADMIT,	  [STEP_CREDIT] = MACHINE_CREDIT,
+		[STEP_RETURN] = MACHINE_RETURN,	  [STEP_ATTACH] = MACHINE_ATTACH,
 		[STEP_STARTED] = MACHINE_STARTED, [STEP_SET] = MACHINE_SET,
 		[STEP_BALLOON] = MACHINE_BALLOON,
 	};
@@ -179,27 +196,28 @@ static struct machine_msg record(const struct step *s, uint64_t now)
 		msg.admit.shares = s->small & 64 ? s->a : 1000;
 		msg.admit.balloon_min_pages = s->small & 128 ? s->b : msg.admit.ram_pages / 4;
 		break;
-	case STEP_BALLOON:
-		msg.balloon = balloon_record(s, now);
-		break;
-	case STEP_OPERATE:
-		return operator_record(s);
+	case STEP_BALLOON: msg.balloon = balloon_record(s, now); break;
+	case STEP_OPERATE: return operator_record(s);
 	case STEP_CREDIT:
 		msg.credit.need_pages = s->a % 300;
 		msg.credit.want_pages = s->b;
 		break;
 	case STEP_SET:
 		msg.set = (struct machine_settings){
-			.fields = s->small, .mode = s->a % 4, .guess = s->b % 3, .ratio = s->a,
-			.memory_pages = s->b % 4096, .swap_pages = s->a, .limit_pages = s->b,
+			.fields = s->small,
+			.mode = s->a % 4,
+			.guess = s->b % 3,
+			.ratio = s->a,
+			.memory_pages = s->b % 4096,
+			.swap_pages = s->a,
+			.limit_pages = s->b,
 		};
 		break;
 	case STEP_RECORD:
 		memset(&msg.admit, (uint8_t)s->b, sizeof(msg.admit));
 		msg.type = s->a % 160;
 		break;
-	default:
-		msg.pages = s->a % 300;
+	default: msg.pages = s->a % 300;
 	}
 	return msg;
 }
@@ -239,8 +257,9 @@ static void merge_entries(struct merge_msg *msg, const struct step *s)
 static void say_merge(int fd, const struct step *s)
 {
 	static struct merge_msg msg;
-	static const enum merge_type type[8] = { MERGE_LOOKUP, MERGE_LOOKUP, MERGE_LOOKUP, MERGE_NEWS,
-						 MERGE_DROP, MERGE_DROP, MERGE_SEGMENT, MERGE_LOOKUP };
+	static const enum merge_type type[8] = { MERGE_LOOKUP,	MERGE_LOOKUP, MERGE_LOOKUP,
+						 MERGE_NEWS,	MERGE_DROP,   MERGE_DROP,
+						 MERGE_SEGMENT, MERGE_LOOKUP };
 
 	memset(&msg, (uint8_t)s->b & 1 ? 0xff : 0, sizeof(msg));
 	wire_merge_header(&msg, s->small == 255 ? s->a : type[s->small / 2 % 8]);
@@ -288,17 +307,11 @@ static void perform(struct lab *lab, int *peers, int *merges, const struct step 
 	char garbage[512];
 
 	switch (s->kind) {
-	case STEP_DIAL:
-		dial(lab, peer, s->small & 1);
-		break;
-	case STEP_TIME:
-		lab->now_ns += s->a * LAB_MS;
-		break;
+	case STEP_DIAL: dial(lab, peer, s->small & 1); break;
+	case STEP_TIME: lab->now_ns += s->a * LAB_MS; break;
 	case STEP_JOIN:
 	case STEP_MERGE:
-	case STEP_MERGE_HEAR:
-		perform_merge(peers, merges, s);
-		break;
+	case STEP_MERGE_HEAR: perform_merge(peers, merges, s); break;
 	case STEP_STOP:
 		if (s->small == 77)
 			machine_stop_all(lab->m);
@@ -345,7 +358,9 @@ static void begin_ballooning(struct lab *lab, int *peers)
 	dial(lab, &peers[0], true);
 	for (int i = 0; i < 3; i++) {
 		struct step admit = { .kind = STEP_ADMIT, .small = 2 << 4, .a = 511 };
-		struct step balloon = { .kind = STEP_BALLOON, .small = 1, .b = 400 | BALLOON_HAS_AVAILABLE };
+		struct step balloon = { .kind = STEP_BALLOON,
+					.small = 1,
+					.b = 400 | BALLOON_HAS_AVAILABLE };
 
 		say_msg(peers[0], record(&admit, 0), -1);
 		lab_step(lab);
@@ -405,7 +420,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		begin_merging(&lab, peers, merges);
 	else if (bytes && data[0] & 128)
 		begin_ballooning(&lab, peers);
-	for (size_t at = 1; at + sizeof(struct step) <= bytes && at < MAX_STEPS * sizeof(struct step);
+	for (size_t at = 1;
+	     at + sizeof(struct step) <= bytes && at < MAX_STEPS * sizeof(struct step);
 	     at += sizeof(struct step)) {
 		struct step s;
 

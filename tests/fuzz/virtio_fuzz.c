@@ -14,14 +14,14 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include "../../vmm/dev_balloon.h"
-#include "../virtio_lab.h"
+#include "vmm/dev/balloon.h"
+#include "tests/dev/virtio_lab.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static struct balloon *balloon;
 static bool armed;
-static uint32_t isr_seen;		/* InterruptStatus when last checked */
+static uint32_t isr_seen; /* InterruptStatus when last checked */
 static uint64_t now;
 static struct lab_queue queue[BALLOON_NR_QUEUES];
 
@@ -125,10 +125,19 @@ static void create(void)
 {
 	struct balloon_config config = {
 		.mem = lab_memory,
-		.memory = { .inflate = operation, .deflate = operation, .report = operation, .reset = on_reset,
-			    .hint_armed = hint_armed, .hint = on_hint },
-		.base = LAB_BASE, .stats_period_ns = 1000, .now_ns = now_ns,
-		.async_inflate = true, .async_report = true, .interrupt = lab_interrupt, .arm = on_arm,
+		.memory = { .inflate = operation,
+			    .deflate = operation,
+			    .report = operation,
+			    .reset = on_reset,
+			    .hint_armed = hint_armed,
+			    .hint = on_hint },
+		.base = LAB_BASE,
+		.stats_period_ns = 1000,
+		.now_ns = now_ns,
+		.async_inflate = true,
+		.async_report = true,
+		.interrupt = lab_interrupt,
+		.arm = on_arm,
 	};
 
 	config.mem.write = fuzz_write;
@@ -168,7 +177,8 @@ static void write_reg(uint32_t offset, uint32_t value)
 	if (selected < BALLOON_NR_QUEUES && !reg(R_READY)) {
 		half = (offset & ~4u) == 0x080 ? &ring[selected].desc :
 		       (offset & ~4u) == 0x090 ? &ring[selected].avail :
-		       (offset & ~4u) == 0x0a0 ? &ring[selected].used : NULL;
+		       (offset & ~4u) == 0x0a0 ? &ring[selected].used :
+						 NULL;
 		if (offset == R_NUM && (reg(R_STATUS) & 0x4c) == S_FEATURES_OK)
 			ring[selected].num = value;
 	}
@@ -284,7 +294,8 @@ static void check(void)
 	must(info.nr_stats <= BALLOON_MAX_STATS, "too many statistics");
 	must(info.inflated <= info.requested, "more inflated than was named");
 	must((info.driver == BALLOON_DRIVER_BROKEN) == (info.error != NULL) ||
-	     info.driver == BALLOON_DRIVER, "broken without a reason");
+		     info.driver == BALLOON_DRIVER,
+	     "broken without a reason");
 	must(lab_interrupted() || !(isr & ~isr_seen), "a reason without an interrupt");
 	isr_seen = isr;
 }
@@ -323,9 +334,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		case 4: access_register(&in, true); break;
 		case 5: access_register(&in, false); break;
 		case 6: host(&in); break;
-		default:
-			now += take(&in, 2);
-			balloon_tick(balloon);
+		default: now += take(&in, 2); balloon_tick(balloon);
 		}
 		check();
 	}

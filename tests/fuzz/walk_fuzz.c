@@ -13,8 +13,8 @@
  */
 #include <stddef.h>
 #include <stdio.h>
-#include "../walk_lab.h"
-#include "../walk_model.h"
+#include "tests/format/walk_lab.h"
+#include "tests/format/walk_model.h"
 
 #define NR_PAGES     8
 #define IMAGE_BYTES  (NR_PAGES * QUIRE_PAGE_SIZE)
@@ -24,8 +24,8 @@ struct header {
 	uint64_t gva, cr3;
 	uint32_t cr0, cr4, efer;
 	uint8_t maxphyaddr, ept_maxphyaddr;
-	uint8_t access;			/* 1:0 kind, 2 user, 3 set_ad, 6:4 mode, 7 low gva */
-	uint8_t flags;			/* FLAG_* */
+	uint8_t access; /* 1:0 kind, 2 user, 3 set_ad, 6:4 mode, 7 low gva */
+	uint8_t flags;	/* FLAG_* */
 };
 
 #define FLAG_AC	       0x01
@@ -96,8 +96,10 @@ static void check_against_model(struct model *m, const struct walk_result *r)
 	check((int)r->nr_refs == m->nr_refs, "the model has more or fewer references");
 	for (unsigned int i = 0; i < r->nr_refs; i++)
 		check(r->ref[i].stage == m->ref[i].stage && r->ref[i].level == m->ref[i].level &&
-		      r->ref[i].addr == m->ref[i].addr && r->ref[i].input == m->ref[i].input &&
-		      r->ref[i].entry == m->ref[i].entry, "the model has another reference");
+			      r->ref[i].addr == m->ref[i].addr &&
+			      r->ref[i].input == m->ref[i].input &&
+			      r->ref[i].entry == m->ref[i].entry,
+		      "the model has another reference");
 	check(memcmp(lab.guest, twin, IMAGE_BYTES) == 0, "the model has other A and D bits");
 }
 
@@ -129,7 +131,8 @@ static void check_again(const struct walk_cpu *cpu, const struct walk_stage2 *s2
 	if (again.format1 == &x86_pae_format && again.outcome == WALK_PAGE_FAULT)
 		return;
 	check(again.outcome == WALK_OK && again.gpa == first->gpa && again.maddr == first->maddr &&
-	      again.nr_refs == first->nr_refs, "the second walk differs");
+		      again.nr_refs == first->nr_refs,
+	      "the second walk differs");
 	check(memcmp(lab.guest, twin, IMAGE_BYTES) == 0, "the second walk stores");
 }
 
@@ -173,8 +176,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	cpu = registers(&h);
 	if (h.access & 0x80)
 		h.gva &= 0xfff;
-	access = (struct walk_access){ .write = (h.access & 3) == 1, .fetch = (h.access & 3) == 2,
-				       .user = h.access & 4, .set_ad = h.access & 8 };
+	access = (struct walk_access){ .write = (h.access & 3) == 1,
+				       .fetch = (h.access & 3) == 2,
+				       .user = h.access & 4,
+				       .set_ad = h.access & 8 };
 	stage2 = !(h.flags & FLAG_NO_STAGE2);
 	mem = lab_memory(&lab);
 	s2 = lab_stage2(&lab, h.flags & FLAG_EPT5 ? &ept5_format : &ept4_format);

@@ -5,7 +5,7 @@
  * The guest writes a round number to each of a range of pages, adds it to a sum beside it,
  * then checks the numbers, round after round.  Meanwhile a thread of this process takes the
  * window's pages away (read-only, and none at all) and gives them back.  KVM_RUN then fails
- * with -EFAULT, or hands the access over as MMIO; vmm/exit.c must make both invisible.
+ * with -EFAULT, or hands the access over as MMIO; vmm/vm/exit.c must make both invisible.
  *
  * The same bytes run as 64-bit user code (native on every host) and as 32-bit supervisor code
  * (which some hosts emulate).
@@ -19,11 +19,11 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
-#include "../../vmm/vm_impl.h"
-#include "../tap.h"
+#include "vmm/vm/vm_impl.h"
+#include "tests/tap.h"
 
 #define CODE	 0x10000u
-#define TABLES	 0x20000u	/* PML4, PDPT, PD */
+#define TABLES	 0x20000u /* PML4, PDPT, PD */
 #define DATA	 0x400000u
 #define NR_PAGES 64u
 
@@ -31,36 +31,51 @@
 #define AT_ROUNDS 55
 
 static const uint8_t code[] = {
-	0xbb, 0x01, 0x00, 0x00, 0x00,		/*  0     mov  ebx, 1		round */
-	0xbe, 0x00, 0x00, 0x40, 0x00,		/*  5  1: mov  esi, DATA */
-	0xb9, NR_PAGES, 0x00, 0x00, 0x00,	/* 10     mov  ecx, NR_PAGES */
-	0x89, 0x1e,				/* 15  2: mov  [rsi], ebx */
-	0x01, 0x5e, 0x04,			/* 17     add  [rsi + 4], ebx */
-	0x81, 0xc6, 0x00, 0x10, 0x00, 0x00,	/* 20     add  esi, 4096 */
-	0xff, 0xc9,				/* 26     dec  ecx */
-	0x75, 0xf1,				/* 28     jnz  2b */
-	0xbe, 0x00, 0x00, 0x40, 0x00,		/* 30     mov  esi, DATA */
-	0xb1, NR_PAGES,				/* 35     mov  cl, NR_PAGES */
-	0x39, 0x1e,				/* 37  3: cmp  [rsi], ebx */
-	0x75, 0x1b,				/* 39     jne  fail */
-	0x81, 0xc6, 0x00, 0x10, 0x00, 0x00,	/* 41     add  esi, 4096 */
-	0xff, 0xc9,				/* 47     dec  ecx */
-	0x75, 0xf2,				/* 49     jnz  3b */
-	0xff, 0xc3,				/* 51     inc  ebx */
-	0x81, 0xfb, 0x00, 0x00, 0x00, 0x00,	/* 53     cmp  ebx, rounds + 1 */
-	0x75, 0xc8,				/* 59     jne  1b */
-	0xb0, 0x00,				/* 61     mov  al, 0 */
-	0xe6, QUIRE_EXIT_PORT,			/* 63     out  exit, al */
-	0xeb, 0xfe,				/* 65     jmp  . */
-	0x90,					/* 67 */
-	0xb0, 0x01,				/* 68  fail: mov al, 1 */
-	0xe6, QUIRE_EXIT_PORT,			/* 70     out  exit, al */
-	0xeb, 0xfe,				/* 72     jmp  . */
+	0xbb, 0x01,
+	0x00, 0x00,
+	0x00, /*  0     mov  ebx, 1		round */
+	0xbe, 0x00,
+	0x00, 0x40,
+	0x00, /*  5  1: mov  esi, DATA */
+	0xb9, NR_PAGES,
+	0x00, 0x00,
+	0x00,	    /* 10     mov  ecx, NR_PAGES */
+	0x89, 0x1e, /* 15  2: mov  [rsi], ebx */
+	0x01, 0x5e,
+	0x04, /* 17     add  [rsi + 4], ebx */
+	0x81, 0xc6,
+	0x00, 0x10,
+	0x00, 0x00, /* 20     add  esi, 4096 */
+	0xff, 0xc9, /* 26     dec  ecx */
+	0x75, 0xf1, /* 28     jnz  2b */
+	0xbe, 0x00,
+	0x00, 0x40,
+	0x00,		/* 30     mov  esi, DATA */
+	0xb1, NR_PAGES, /* 35     mov  cl, NR_PAGES */
+	0x39, 0x1e,	/* 37  3: cmp  [rsi], ebx */
+	0x75, 0x1b,	/* 39     jne  fail */
+	0x81, 0xc6,
+	0x00, 0x10,
+	0x00, 0x00, /* 41     add  esi, 4096 */
+	0xff, 0xc9, /* 47     dec  ecx */
+	0x75, 0xf2, /* 49     jnz  3b */
+	0xff, 0xc3, /* 51     inc  ebx */
+	0x81, 0xfb,
+	0x00, 0x00,
+	0x00, 0x00,	       /* 53     cmp  ebx, rounds + 1 */
+	0x75, 0xc8,	       /* 59     jne  1b */
+	0xb0, 0x00,	       /* 61     mov  al, 0 */
+	0xe6, QUIRE_EXIT_PORT, /* 63     out  exit, al */
+	0xeb, 0xfe,	       /* 65     jmp  . */
+	0x90,		       /* 67 */
+	0xb0, 0x01,	       /* 68  fail: mov al, 1 */
+	0xe6, QUIRE_EXIT_PORT, /* 70     out  exit, al */
+	0xeb, 0xfe,	       /* 72     jmp  . */
 };
 
 struct disturber {
 	struct vm *vm;
-	int prot;		/* what a page has while it is taken away */
+	int prot; /* what a page has while it is taken away */
 	atomic_bool stop;
 	unsigned long nr;
 };
@@ -102,14 +117,17 @@ static void make_user64(struct vm *vm)
 	s->ss.selector |= 3;
 	s->ds.dpl = s->es.dpl = s->fs.dpl = s->gs.dpl = 3;
 	s->ds.selector = s->es.selector = s->fs.selector = s->gs.selector = s->ss.selector;
-	vm->vcpu[0].run->s.regs.regs.rflags |= 3u << 12;	/* IOPL 3 */
+	vm->vcpu[0].run->s.regs.regs.rflags |= 3u << 12; /* IOPL 3 */
 }
 
 static struct vm *make_vm(uint32_t rounds, bool user64)
 {
 	struct vm_config config = {
-		.name = "efault", .ram_bytes = 16 * MiB, .nr_vcpus = 1,
-		.hugepages = GMEM_HUGE_NEVER, .timeout_ns = 60000000000ULL,
+		.name = "efault",
+		.ram_bytes = 16 * MiB,
+		.nr_vcpus = 1,
+		.hugepages = GMEM_HUGE_NEVER,
+		.timeout_ns = 60000000000ULL,
 	};
 	struct image_plan plan = { .kind = IMAGE_PVH64, .entry = CODE };
 	struct quire_error err = { "" };
@@ -194,7 +212,7 @@ static void no_progress(void)
 	int saved = dup(STDERR_FILENO), null = open("/dev/null", O_WRONLY), status;
 
 	mprotect(gmem_hva(vm->gm, DATA), QUIRE_PAGE_SIZE, PROT_NONE);
-	dup2(null, STDERR_FILENO);	/* the crash report */
+	dup2(null, STDERR_FILENO); /* the crash report */
 	status = vm_run(vm, NULL);
 	dup2(saved, STDERR_FILENO);
 	close(saved);

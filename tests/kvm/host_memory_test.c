@@ -29,13 +29,13 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include "../tap.h"
+#include "tests/tap.h"
 
 #define LIMIT	    (64 * MiB)
 #define PATIENCE_MS 30000u
 
 static char quire[4096], quill[4096], payload[4096], errors[] = "/tmp/quire-memory-XXXXXX";
-static char group[4096];	/* "": none */
+static char group[4096]; /* "": none */
 static volatile pid_t running;
 
 /* ---- running quire ---- */
@@ -157,15 +157,23 @@ static void exactly(void)
 
 	snprintf(name, sizeof(name), "--name=no-memory-%d", getpid());
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		const char *args[] = { quire, "run", "-m", "65M", "--timeout=20", name,
-				 cases[i].irqchip, cases[i].hugepages, cases[i].image,
-				 "selftest", NULL };
+		const char *args[] = { quire,
+				       "run",
+				       "-m",
+				       "65M",
+				       "--timeout=20",
+				       name,
+				       cases[i].irqchip,
+				       cases[i].hugepages,
+				       cases[i].image,
+				       "selftest",
+				       NULL };
 		unsigned long ms;
 		int status = run(refuse_pages, args, &ms);
 		const char *text = error_text();
 
 		if (!ok(WIFEXITED(status) && WEXITSTATUS(status) == QUIRE_STATUS_HOST &&
-			is_one_line(text) && strstr(text, cases[i].says),
+				is_one_line(text) && strstr(text, cases[i].says),
 			"%s: one line and status 121, after %lu ms", cases[i].what, ms))
 			tap_note("status %#x: %s", (unsigned int)status, text);
 	}
@@ -240,8 +248,8 @@ static bool make_group(bool v2)
 
 static void really(void)
 {
-	const char *args[] = { quire, "run", "-m", "256M", "--timeout=20", quill, "touch", "all",
-			       NULL };
+	const char *args[] = { quire, "run",   "-m",  "256M", "--timeout=20",
+			       quill, "touch", "all", NULL };
 	const char *usage;
 	bool v2 = false;
 	uint64_t used = UINT64_MAX;
@@ -257,8 +265,8 @@ static void really(void)
 	}
 	status = run(join_group, args, &ms);
 	ok((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) ||
-	   (WIFEXITED(status) && WEXITSTATUS(status) == QUIRE_STATUS_HOST &&
-	    is_one_line(error_text())),
+		   (WIFEXITED(status) && WEXITSTATUS(status) == QUIRE_STATUS_HOST &&
+		    is_one_line(error_text())),
 	   "a cgroup's limit ends it with status 121, or the kernel does (%#x after %lu ms)",
 	   (unsigned int)status, ms);
 	usage = v2 ? "memory.current" : "memory.usage_in_bytes";

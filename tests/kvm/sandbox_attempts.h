@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_TESTS_SANDBOX_ATTEMPTS_H
-#define QUIRE_TESTS_SANDBOX_ATTEMPTS_H
+#ifndef QUIRE_TESTS_KVM_SANDBOX_ATTEMPTS_H
+#define QUIRE_TESTS_KVM_SANDBOX_ATTEMPTS_H
 
 /*
  * What no thread of a VM process may do, as system calls with their arguments: most would do
@@ -24,7 +24,7 @@ struct attempt {
 	long nr, arg[6];
 };
 
-#define PAGE 4096L
+#define PAGE	 4096L
 #define ANYWHERE MAP_PRIVATE | MAP_ANONYMOUS
 
 static char buf[4096];
@@ -32,6 +32,7 @@ static struct iovec local = { buf, 64 }, remote = { buf, 64 };
 static char *no_args[] = { NULL };
 
 /* X(description, call, arguments...); `it` is another process, `fd` a descriptor to try on. */
+/* clang-format off */
 #define ATTEMPTS(X)									\
 	X("open a file", open, (long)"/etc/passwd", O_RDONLY)				\
 	X("openat a file", openat, AT_FDCWD, (long)"/etc/passwd", O_RDONLY)		\
@@ -115,17 +116,18 @@ static char *no_args[] = { NULL };
 	X("FIOASYNC", ioctl, fd, FIOASYNC, (long)buf)					\
 	X("a call of the x32 ABI", x32_getpid)
 
-#define MNT_DETACH_	2
-#define SYS_x32_getpid	(0x40000000L + SYS_getpid)
-#define SYS_434 434
-#define SYS_424 424
-#define SYS_438 438
-#define SYS_437 437
-#define SYS_435 435
-#define SYS_440 440
-#define SYS_430 430
-#define SYS_428 428
-#define SYS_425 425
+/* clang-format on */
+#define MNT_DETACH_    2
+#define SYS_x32_getpid (0x40000000L + SYS_getpid)
+#define SYS_434	       434
+#define SYS_424	       424
+#define SYS_438	       438
+#define SYS_437	       437
+#define SYS_435	       435
+#define SYS_440	       440
+#define SYS_430	       430
+#define SYS_428	       428
+#define SYS_425	       425
 
 static long try_one(unsigned int index, pid_t it, int fd)
 {

@@ -31,14 +31,14 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "../../vmm/ctl.h"
-#include "../../vmm/sandbox.h"
-#include "../../vmm/vm_impl.h"
-#include "../tap.h"
+#include "vmm/vm/ctl.h"
+#include "vmm/vm/sandbox.h"
+#include "vmm/vm/vm_impl.h"
+#include "tests/tap.h"
 #include "sandbox_attempts.h"
 
-#define INHERITED 700		/* a descriptor that the process was born with */
-#define DENIED	  0		/* exit statuses of a process that tried something */
+#define INHERITED 700 /* a descriptor that the process was born with */
+#define DENIED	  0   /* exit statuses of a process that tried something */
 #define SUCCEEDED 1
 #define NO_TRY	  2
 
@@ -172,7 +172,8 @@ static void test_separation(void)
 		{ SANDBOX_VCPU, SYS_accept4, 0, "... nor take clients" },
 		{ SANDBOX_PAGER, SYS_recvmsg, 0, "the pager cannot receive descriptors" },
 		{ SANDBOX_VCPU, SYS_recvmsg, 0, "... nor can a vCPU" },
-		{ SANDBOX_MAIN, SYS_ioctl, (long)UFFDIO_ZEROPAGE, "the main loop brings nothing in" },
+		{ SANDBOX_MAIN, SYS_ioctl, (long)UFFDIO_ZEROPAGE,
+		  "the main loop brings nothing in" },
 		{ SANDBOX_CHANNEL, SYS_fallocate, 3, "the channel punches no holes" },
 		{ SANDBOX_VCPU, SYS_fallocate, 0, "a vCPU cannot make the RAM file grow" },
 		{ SANDBOX_KEEPER, SYS_fallocate, 0, "nor can the keeper" },
@@ -285,7 +286,8 @@ static void look_at(pid_t pid, unsigned int pieces)
 		char line[40];
 
 		snprintf(line, sizeof(line), "%s:\t0000000000000000", sets[i]);
-		ok(!(pieces & 1u << SANDBOX_NO_CAPS) || strstr(status, line), "%s is empty", sets[i]);
+		ok(!(pieces & 1u << SANDBOX_NO_CAPS) || strstr(status, line), "%s is empty",
+		   sets[i]);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++)
 		ok(own_namespace(pid, namespaces[i].ns) == !!(pieces & 1u << namespaces[i].piece),
@@ -294,7 +296,8 @@ static void look_at(pid_t pid, unsigned int pieces)
 		const char *mounts = slurp(proc(pid, "mounts"));
 
 		is_hex(entries(proc(pid, "root/")), 0, "its root directory is empty");
-		ok(!strncmp(mounts, "none / tmpfs ro,", 16) && !strchr(strchr(mounts, '\n') + 1, '\n'),
+		ok(!strncmp(mounts, "none / tmpfs ro,", 16) &&
+			   !strchr(strchr(mounts, '\n') + 1, '\n'),
 		   "... read-only, and the only mount");
 	}
 	is_hex(entries(proc(pid, "fd")), 4, "it has the standard descriptors and the one to keep");
@@ -366,8 +369,8 @@ static bool refuse_namespaces(void)
 static int enter_refused(enum sandbox_mode mode)
 {
 	const unsigned int namespaces = 1u << SANDBOX_USER_NS | 1u << SANDBOX_IPC_NS |
-		1u << SANDBOX_UTS_NS | 1u << SANDBOX_NET_NS | 1u << SANDBOX_MOUNT_NS |
-		1u << SANDBOX_EMPTY_ROOT;
+					1u << SANDBOX_UTS_NS | 1u << SANDBOX_NET_NS |
+					1u << SANDBOX_MOUNT_NS | 1u << SANDBOX_EMPTY_ROOT;
 	struct sandbox_keep keep = { .nr = 0 };
 	struct quire_error err = { "" };
 
@@ -376,7 +379,9 @@ static int enter_refused(enum sandbox_mode mode)
 	if (sandbox_enter(mode, &keep, &err))
 		return mode == SANDBOX_STRICT && strstr(err.text, "does not permit") ? 0 : 1;
 	return mode != SANDBOX_STRICT &&
-	       sandbox_pieces() == (((1u << SANDBOX_NR_PIECES) - 1) & ~namespaces) ? 0 : 1;
+			       sandbox_pieces() == (((1u << SANDBOX_NR_PIECES) - 1) & ~namespaces) ?
+		       0 :
+		       1;
 }
 
 static void test_refused(enum sandbox_mode mode, const char *what)
@@ -400,8 +405,8 @@ static void test_refused(enum sandbox_mode mode, const char *what)
 #define CODE 0x10000u
 
 static const uint8_t spin[] = {
-	0xe6, 0x80,	/* out 0x80, al: nobody's port, so it is counted */
-	0xeb, 0xfe,	/* jmp . */
+	0xe6, 0x80, /* out 0x80, al: nobody's port, so it is counted */
+	0xeb, 0xfe, /* jmp . */
 };
 
 static struct {
@@ -415,7 +420,7 @@ static void on_takeover(int sig)
 {
 	(void)sig;
 	if (!atomic_load(&payload.vm->ports.unclaimed))
-		return;		/* the guest does not run yet */
+		return; /* the guest does not run yet */
 	if (payload.index == NR_ATTEMPTS) {
 		/* Guessing: nothing that was inherited, and no descriptor but our own. */
 		unsigned int found = 0;
@@ -432,7 +437,10 @@ static void on_takeover(int sig)
 static struct vm *make_vm(void)
 {
 	struct vm_config config = {
-		.name = "taken", .ram_bytes = 16 * MiB, .nr_vcpus = 1, .timeout_ns = 5000000000,
+		.name = "taken",
+		.ram_bytes = 16 * MiB,
+		.nr_vcpus = 1,
+		.timeout_ns = 5000000000,
 	};
 	struct image_plan plan = { .kind = IMAGE_PVH64, .entry = CODE };
 	struct quire_error err = { "" };
@@ -550,7 +558,7 @@ static void test_observers(void)
 	fflush(NULL);
 	pid = fork();
 	if (!pid) {
-		dup2(pipes[1], STDIN_FILENO);	/* kept open by its number */
+		dup2(pipes[1], STDIN_FILENO); /* kept open by its number */
 		run_as(1234, name, STDIN_FILENO);
 	}
 	close(pipes[1]);
@@ -591,9 +599,11 @@ static void test_takeover(void)
 			tap_note("taken over: %s: status %#x", attempt_name[i], status);
 	}
 	close(INHERITED);
-	is_hex(denied, NR_ATTEMPTS, "a main loop taken over can do none of %zu things", NR_ATTEMPTS);
+	is_hex(denied, NR_ATTEMPTS, "a main loop taken over can do none of %zu things",
+	       NR_ATTEMPTS);
 	status = wait_for(victim);
-	ok(WIFEXITED(status) && !WEXITSTATUS(status), "the other VM's guest finds its memory intact");
+	ok(WIFEXITED(status) && !WEXITSTATUS(status),
+	   "the other VM's guest finds its memory intact");
 	close(result);
 }
 

@@ -4,14 +4,14 @@
  * the other: what it writes is in the log, what it does not is not.
  */
 #include <errno.h>
-#include "../../vmm/kvm.h"
-#include "../tap.h"
+#include "vmm/vm/kvm.h"
+#include "tests/tap.h"
 #include "tiny_vm.h"
 
-#define RAM_BYTES (130 * MiB)		/* three slots, the last of 2 MiB */
+#define RAM_BYTES (130 * MiB) /* three slots, the last of 2 MiB */
 #define RAM_PAGES (RAM_BYTES / QUIRE_PAGE_SIZE)
 #define CODE	  0x1000u
-#define TABLES	  0x10000u		/* PML4, PDPT, PD: identity, in 2 MiB pages */
+#define TABLES	  0x10000u /* PML4, PDPT, PD: identity, in 2 MiB pages */
 #define WORDS	  (64 * MiB / QUIRE_PAGE_SIZE / 64)
 
 /* next: mov [rdi], al; add rdi, rsi; dec rcx; jnz next; hlt */
@@ -19,7 +19,7 @@ static const uint8_t code[] = { 0x88, 0x07, 0x48, 0x01, 0xf7, 0x48, 0xff, 0xc9, 
 
 static struct gmem *gm;
 static struct kvm kvm;
-static struct tiny tiny;		/* only its vCPU */
+static struct tiny tiny; /* only its vCPU */
 
 static const struct gfn_range ram[] = { { 0, RAM_PAGES } };
 
@@ -62,8 +62,11 @@ static void place_guest(void)
 /* The guest writes `nr` pages from gfn on, every `step`th. */
 static void guest_writes(gfn_t gfn, uint64_t nr, uint64_t step)
 {
-	struct kvm_regs regs = { .rip = CODE, .rflags = 2, .rdi = gfn_to_gpa(gfn) + 8,
-				 .rsi = step * QUIRE_PAGE_SIZE, .rcx = nr };
+	struct kvm_regs regs = { .rip = CODE,
+				 .rflags = 2,
+				 .rdi = gfn_to_gpa(gfn) + 8,
+				 .rsi = step * QUIRE_PAGE_SIZE,
+				 .rcx = nr };
 	struct kvm_sregs sregs;
 
 	if (ioctl(tiny.vcpu, KVM_GET_SREGS, &sregs))
@@ -118,17 +121,24 @@ static unsigned int missing(unsigned int slot, gfn_t gfn, uint64_t nr, uint64_t 
 
 static void test_sizes(void)
 {
-	static const struct { uint64_t ram, slot; } size[] = {
-		{ QUIRE_PAGE_SIZE, 64 * MiB }, { 128 * MiB, 64 * MiB }, { GiB, 64 * MiB },
-		{ GiB + QUIRE_PAGE_SIZE, 128 * MiB }, { 64 * GiB, 4 * GiB },
-		{ 1ULL << 44, 1ULL << 40 }, { 1ULL << 48, 1ULL << 42 },
+	static const struct {
+		uint64_t ram, slot;
+	} size[] = {
+		{ QUIRE_PAGE_SIZE, 64 * MiB },
+		{ 128 * MiB, 64 * MiB },
+		{ GiB, 64 * MiB },
+		{ GiB + QUIRE_PAGE_SIZE, 128 * MiB },
+		{ 64 * GiB, 4 * GiB },
+		{ 1ULL << 44, 1ULL << 40 },
+		{ 1ULL << 48, 1ULL << 42 },
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(size); i++)
 		is_hex(kvm_slot_bytes(size[i].ram), size[i].slot, "slots of %#llx bytes of RAM",
 		       (unsigned long long)size[i].ram);
 	is_hex(kvm.nr_slots, 3, "130 MiB are three slots");
-	is_hex(kvm_slot_range(&kvm, 1).start, 64 * MiB / QUIRE_PAGE_SIZE, "the second begins at 64 MiB");
+	is_hex(kvm_slot_range(&kvm, 1).start, 64 * MiB / QUIRE_PAGE_SIZE,
+	       "the second begins at 64 MiB");
 	is_hex(kvm_slot_range(&kvm, 1).end, 128 * MiB / QUIRE_PAGE_SIZE, "... and ends at 128 MiB");
 	is_hex(kvm_slot_range(&kvm, 2).end, RAM_PAGES, "the last one ends with RAM");
 }

@@ -18,17 +18,17 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "../../vmm/ctl_client.h"
-#include "../../vmm/vm_impl.h"
-#include "../tap.h"
+#include "vmm/cli/ctl_client.h"
+#include "vmm/vm/vm_impl.h"
+#include "tests/tap.h"
 
 #define CODE  0x10000u
 #define TRAP  0x80000000u
 #define BYTES 0x10000u
 
 static const uint8_t code[] = {
-	0xa1, 0x00, 0x00, 0x00, 0x80,	/* mov eax, [TRAP] */
-	0xeb, 0xfe,			/* jmp . */
+	0xa1, 0x00, 0x00, 0x00, 0x80, /* mov eax, [TRAP] */
+	0xeb, 0xfe,		      /* jmp . */
 };
 
 /* Memory that a reader waits for for ever. */
@@ -50,10 +50,15 @@ static void *bottomless(void)
 static struct vm *make_vm(uint64_t timeout_ns)
 {
 	struct vm_config config = {
-		.name = "stuck", .ram_bytes = 16 * MiB, .nr_vcpus = 1, .timeout_ns = timeout_ns,
+		.name = "stuck",
+		.ram_bytes = 16 * MiB,
+		.nr_vcpus = 1,
+		.timeout_ns = timeout_ns,
 	};
 	struct kvm_userspace_memory_region slot = {
-		.slot = 100, .guest_phys_addr = TRAP, .memory_size = BYTES,
+		.slot = 100,
+		.guest_phys_addr = TRAP,
+		.memory_size = BYTES,
 	};
 	struct image_plan plan = { .kind = IMAGE_PVH64, .entry = CODE };
 	struct quire_error err = { "" };
@@ -155,7 +160,7 @@ int main(void)
 	bool gone;
 
 	tap_init();
-	vm_destroy(make_vm(1));	/* skips here if it cannot be done */
+	vm_destroy(make_vm(1)); /* skips here if it cannot be done */
 	test_pause();
 	pid = fork();
 	if (!pid)

@@ -11,18 +11,18 @@
 #include <termios.h>
 #include <unistd.h>
 #include <utmp.h>
-#include "../tap.h"
+#include "tests/tap.h"
 
 /* Real mode: copies COM1's input to its output for ever. */
 static const uint8_t echo_guest[] = {
-	0xba, 0xfd, 0x03,	/*    mov dx, 0x3fd */
-	0xec,			/* 1: in al, dx */
-	0xa8, 0x01,		/*    test al, 1 */
-	0x74, 0xfb,		/*    jz 1b */
-	0xba, 0xf8, 0x03,	/*    mov dx, 0x3f8 */
-	0xec,			/*    in al, dx */
-	0xee,			/*    out dx, al */
-	0xeb, 0xf1,		/*    jmp start */
+	0xba, 0xfd, 0x03, /*    mov dx, 0x3fd */
+	0xec,		  /* 1: in al, dx */
+	0xa8, 0x01,	  /*    test al, 1 */
+	0x74, 0xfb,	  /*    jz 1b */
+	0xba, 0xf8, 0x03, /*    mov dx, 0x3f8 */
+	0xec,		  /*    in al, dx */
+	0xee,		  /*    out dx, al */
+	0xeb, 0xf1,	  /*    jmp start */
 };
 
 static char image[] = "/tmp/quire-terminal-XXXXXX";
@@ -116,7 +116,8 @@ static void interrupt(void)
 	}
 	if (write(s.master, "k", 1) != 1)
 		tap_bail("cannot type");
-	ok(comes_back(&s, 'k'), "a key reaches the guest without Enter, and its echo is the guest's");
+	ok(comes_back(&s, 'k'),
+	   "a key reaches the guest without Enter, and its echo is the guest's");
 	if (write(s.master, "\x03", 1) != 1)
 		tap_bail("cannot type");
 	status = end(&s);
@@ -134,8 +135,9 @@ static void by_signal(int sig, const char *name, bool clean)
 	ok(is_raw(&s), "%s: running", name);
 	kill(s.pid, sig);
 	status = end(&s);
-	ok(clean ? WIFEXITED(status) && WEXITSTATUS(status) == 128 + sig
-		 : !WIFEXITED(status) || WEXITSTATUS(status), "%s ends it (%#x)", name, status);
+	ok(clean ? WIFEXITED(status) && WEXITSTATUS(status) == 128 + sig :
+		   !WIFEXITED(status) || WEXITSTATUS(status),
+	   "%s ends it (%#x)", name, status);
 	ok(same_terminal(&s), "%s: the terminal is as it was", name);
 	finish(&s);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_TESTS_TINY_VM_H
-#define QUIRE_TESTS_TINY_VM_H
+#ifndef QUIRE_TESTS_KVM_TINY_VM_H
+#define QUIRE_TESTS_KVM_TINY_VM_H
 
 /*
  * The smallest VM that can be asked how it translates addresses: one memory slot at gpa 0,
@@ -17,16 +17,16 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <quire/walk.h>
+#include "mmu/format/walk.h"
 
 struct tiny {
 	int kvm, vm, vcpu;
 	struct kvm_run *run;
 	size_t run_bytes;
-	uint8_t *mem;			/* guest memory; gpa is the offset */
+	uint8_t *mem; /* guest memory; gpa is the offset */
 	size_t mem_bytes;
-	uint8_t maxphyaddr;		/* of the CPUID the guest got */
-	bool amd;			/* ... and its vendor: AMD or Hygon */
+	uint8_t maxphyaddr; /* of the CPUID the guest got */
+	bool amd;	    /* ... and its vendor: AMD or Hygon */
 };
 
 #define TINY_CPUID_ENTRIES 256
@@ -41,7 +41,7 @@ static inline bool tiny_cpuid(struct tiny *t)
 	if (!cpuid)
 		return false;
 	cpuid->nent = TINY_CPUID_ENTRIES;
-	t->maxphyaddr = 36;		/* what a processor without the leaf has */
+	t->maxphyaddr = 36; /* what a processor without the leaf has */
 	done = ioctl(t->kvm, KVM_GET_SUPPORTED_CPUID, cpuid) == 0 &&
 	       ioctl(t->vcpu, KVM_SET_CPUID2, cpuid) == 0;
 	for (uint32_t i = 0; done && i < cpuid->nent; i++) {
@@ -49,7 +49,7 @@ static inline bool tiny_cpuid(struct tiny *t)
 
 		if (e->function == 0x80000008)
 			t->maxphyaddr = e->eax & 0xff;
-		if (e->function == 0)	/* "AuthenticAMD", "HygonGenuine" */
+		if (e->function == 0) /* "AuthenticAMD", "HygonGenuine" */
 			t->amd = e->ecx == 0x444d4163 || e->ecx == 0x656e6975;
 	}
 	free(cpuid);
@@ -59,15 +59,17 @@ static inline bool tiny_cpuid(struct tiny *t)
 /* The long-mode registers that both tests start from; tables at cr3. */
 static inline void tiny_long_mode(struct kvm_sregs *s, uint64_t cr3)
 {
-	struct kvm_segment code = { .limit = 0xffffffff, .selector = 8, .type = 11, .present = 1,
-				    .s = 1, .l = 1, .g = 1 };
-	struct kvm_segment data = { .limit = 0xffffffff, .selector = 16, .type = 3, .present = 1,
-				    .s = 1, .db = 1, .g = 1 };
+	struct kvm_segment code = {
+		.limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1
+	};
+	struct kvm_segment data = {
+		.limit = 0xffffffff, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1
+	};
 
-	s->cr0 = 0x80010033;		/* PG WP NE ET MP PE */
+	s->cr0 = 0x80010033; /* PG WP NE ET MP PE */
 	s->cr3 = cr3;
-	s->cr4 = 0x20;			/* PAE */
-	s->efer = 0xd00;		/* NXE LMA LME */
+	s->cr4 = 0x20;	 /* PAE */
+	s->efer = 0xd00; /* NXE LMA LME */
 	s->cs = code;
 	s->ds = s->es = s->fs = s->gs = s->ss = data;
 }
@@ -106,7 +108,7 @@ static inline const char *tiny_create(struct tiny *t, size_t mem_bytes)
 	t->vm = ioctl(t->kvm, KVM_CREATE_VM, 0);
 	if (t->vm < 0)
 		return "KVM_CREATE_VM";
-	ioctl(t->vm, KVM_SET_TSS_ADDR, 0xfffbd000);	/* Intel without unrestricted guest */
+	ioctl(t->vm, KVM_SET_TSS_ADDR, 0xfffbd000); /* Intel without unrestricted guest */
 	t->mem = tiny_map(mem_bytes, MAP_SHARED | MAP_ANONYMOUS, -1);
 	if (!t->mem)
 		return "mmap guest memory";
@@ -135,8 +137,12 @@ static inline void tiny_put(struct tiny *t, uint64_t gpa, uint64_t value)
 static inline struct walk_cpu tiny_walk_cpu(const struct tiny *t, const struct kvm_sregs *s,
 					    uint64_t rflags)
 {
-	return (struct walk_cpu){ .cr0 = s->cr0, .cr3 = s->cr3, .cr4 = s->cr4, .efer = s->efer,
-				  .ac = rflags >> 18 & 1, .maxphyaddr = t->maxphyaddr,
+	return (struct walk_cpu){ .cr0 = s->cr0,
+				  .cr3 = s->cr3,
+				  .cr4 = s->cr4,
+				  .efer = s->efer,
+				  .ac = rflags >> 18 & 1,
+				  .maxphyaddr = t->maxphyaddr,
 				  .amd = t->amd };
 }
 

@@ -23,27 +23,27 @@
  */
 #include <signal.h>
 #include <stdio.h>
-#include "../tap.h"
-#include "../walk_lab.h"
+#include "tests/tap.h"
+#include "tests/format/walk_lab.h"
 #include "tiny_vm.h"
 
 #define ROUNDS 50
 #define CASES  80
 
-#define PML4	   0x1000ULL
-#define FIXED	   0x2000ULL
-#define GDT	   0x5000ULL
-#define IDT	   0x6000ULL
-#define TSS	   0x7000ULL
-#define STACK_TOP  0x9000ULL
-#define PAYLOAD_K  0x9000ULL
-#define PAYLOAD_U  0xa000ULL
-#define TABLES	   0x10000ULL
-#define DATA	   0x40000ULL
-#define NR_DATA	   16
-#define LARGE	   (2 * MiB)
-#define MEM_BYTES  (8 * MiB)
-#define DATA_WORD  0x800
+#define PML4	  0x1000ULL
+#define FIXED	  0x2000ULL
+#define GDT	  0x5000ULL
+#define IDT	  0x6000ULL
+#define TSS	  0x7000ULL
+#define STACK_TOP 0x9000ULL
+#define PAYLOAD_K 0x9000ULL
+#define PAYLOAD_U 0xa000ULL
+#define TABLES	  0x10000ULL
+#define DATA	  0x40000ULL
+#define NR_DATA	  16
+#define LARGE	  (2 * MiB)
+#define MEM_BYTES (8 * MiB)
+#define DATA_WORD 0x800
 
 #define SEL_CODE 0x08
 #define SEL_DATA 0x10
@@ -73,11 +73,11 @@ asm(".pushsection .rodata\n"
 extern const uint8_t payload[], payload_read[], payload_write[], payload_fetch[], payload_fault[],
 	payload_other[], payload_end[];
 
-static const uint8_t data_code[] = { 0xe6, PORT_DONE };	/* out %al, $PORT_DONE */
+static const uint8_t data_code[] = { 0xe6, PORT_DONE }; /* out %al, $PORT_DONE */
 
 struct round {
 	struct tiny t;
-	struct lab copy;		/* what walk_2d predicts memory to be */
+	struct lab copy; /* what walk_2d predicts memory to be */
 	struct kvm_sregs user, kernel;
 	uint64_t next_table;
 	unsigned int lost_d, lost_a, extra_a;
@@ -91,8 +91,9 @@ struct tally {
 
 static void put_gate(struct tiny *t, unsigned int vector, uint64_t handler)
 {
-	tiny_put(t, IDT + vector * 16, (handler & 0xffff) | SEL_CODE << 16 | 0x8e00ULL << 32 |
-		 (handler >> 16 & 0xffff) << 48);
+	tiny_put(t, IDT + vector * 16,
+		 (handler & 0xffff) | SEL_CODE << 16 | 0x8e00ULL << 32 |
+			 (handler >> 16 & 0xffff) << 48);
 	tiny_put(t, IDT + vector * 16 + 8, handler >> 32);
 }
 
@@ -106,7 +107,7 @@ static void put_descriptors(struct tiny *t)
 	for (unsigned int v = 0; v < 32; v++)
 		put_gate(t, v, PAYLOAD_K + (uint64_t)(payload_other - payload));
 	put_gate(t, 14, PAYLOAD_K + (uint64_t)(payload_fault - payload));
-	memcpy(t->mem + TSS + 4, &(uint64_t){ STACK_TOP }, 8);	/* RSP0 */
+	memcpy(t->mem + TSS + 4, &(uint64_t){ STACK_TOP }, 8); /* RSP0 */
 }
 
 /* Pages of the fixed mapping are accessed and dirty from the start: not what is tested. */
@@ -167,7 +168,7 @@ static void random_table(struct round *r, uint64_t *seed, uint64_t table, unsign
 			to = DATA + tap_random(seed) % NR_DATA * QUIRE_PAGE_SIZE;
 		} else if (level == 2 && one_in(seed, 3)) {
 			to = (LARGE + tap_random(seed) % 3 * LARGE) | GPS;
-			to |= one_in(seed, 12) ? 1ULL << 13 : 0;	/* reserved */
+			to |= one_in(seed, 12) ? 1ULL << 13 : 0; /* reserved */
 		} else {
 			r->next_table += QUIRE_PAGE_SIZE;
 			random_table(r, seed, to, level - 1);
@@ -184,7 +185,7 @@ static void random_tables(struct round *r, uint64_t *seed)
 
 		r->next_table += QUIRE_PAGE_SIZE;
 		random_table(r, seed, to, 3);
-		to |= one_in(seed, 10) ? 1 << 8 : 0;	/* reserved by AMD, ignored by Intel */
+		to |= one_in(seed, 10) ? 1 << 8 : 0; /* reserved by AMD, ignored by Intel */
 		tiny_put(&r->t, PML4 + i * 8, to | random_flags(r, seed, false));
 	}
 }
@@ -223,8 +224,9 @@ static const char *set_registers(struct round *r, uint64_t *seed)
 	k->gdt.limit = 0x37;
 	k->idt.base = IDT;
 	k->idt.limit = 32 * 16 - 1;
-	k->tr = (struct kvm_segment){ .base = TSS, .limit = 0x67, .selector = 0x28, .type = 11,
-				      .present = 1 };
+	k->tr = (struct kvm_segment){
+		.base = TSS, .limit = 0x67, .selector = 0x28, .type = 11, .present = 1
+	};
 	/* A processor without SMEP or SMAP says so here. */
 	if (ioctl(r->t.vcpu, KVM_SET_SREGS, k) < 0) {
 		k->cr4 &= ~(LAB_CR4_SMEP | LAB_CR4_SMAP);
@@ -253,7 +255,7 @@ static const char *run_once(struct round *r, uint64_t gva, struct walk_access a,
 	struct kvm_regs regs = {
 		.rip = base + (uint64_t)(stub - payload),
 		.rsp = STACK_TOP,
-		.rflags = 0x3002 | (ac ? 1 << 18 : 0),	/* IOPL 3: `out` at CPL 3 */
+		.rflags = 0x3002 | (ac ? 1 << 18 : 0), /* IOPL 3: `out` at CPL 3 */
 		.rdi = gva + (a.fetch ? 0 : DATA_WORD),
 		.rsi = gva,
 	};
@@ -295,15 +297,17 @@ static bool agrees(struct round *r, const struct walk_result *want, const struct
 		return false;
 	memcpy(&word, r->t.mem + want->maddr, 8);
 	if (a.write)
-		return word == (gva & ~0xfffULL);	/* rsi */
+		return word == (gva & ~0xfffULL); /* rsi */
 	return a.fetch || got->rax == word;
 }
 
 static const char *one_case(struct round *r, uint64_t *seed, struct tally *n)
 {
 	uint64_t kind = tap_random(seed), gva = random_gva(seed), word;
-	struct walk_access a = { .write = kind % 3 == 1, .fetch = kind % 3 == 2,
-				 .user = kind >> 8 & 1, .set_ad = true };
+	struct walk_access a = { .write = kind % 3 == 1,
+				 .fetch = kind % 3 == 2,
+				 .user = kind >> 8 & 1,
+				 .set_ad = true };
 	uint64_t at = gva + (a.fetch ? 0 : DATA_WORD);
 	bool ac = kind >> 9 & 1;
 	struct walk_cpu cpu = tiny_walk_cpu(&r->t, &r->kernel, ac ? 1 << 18 : 0);
@@ -332,10 +336,15 @@ static const char *one_case(struct round *r, uint64_t *seed, struct tally *n)
 	if (n->wrong++)
 		return NULL;
 	tap_note("%s %s of %#" PRIx64 ", cr0 %#" PRIx64 " cr4 %#" PRIx64 " efer %#" PRIx64 " ac %d",
-		 a.user ? "user" : "supervisor", a.write ? "write" : a.fetch ? "fetch" : "read", at,
-		 cpu.cr0, cpu.cr4, cpu.efer, ac);
+		 a.user ? "user" : "supervisor",
+		 a.write ? "write" :
+		 a.fetch ? "fetch" :
+			   "read",
+		 at, cpu.cr0, cpu.cr4, cpu.efer, ac);
 	tap_note("  guest: %s code %#x cr2 %#" PRIx64 " rax %#" PRIx64,
-		 got.port == PORT_DONE ? "done" : got.port == PORT_FAULT ? "#PF" : "exception",
+		 got.port == PORT_DONE	? "done" :
+		 got.port == PORT_FAULT ? "#PF" :
+					  "exception",
 		 got.error_code, got.cr2, got.rax);
 	tap_note("  walk_2d: %s code %#x maddr %#" PRIx64, walk_outcome_name(want.outcome),
 		 want.error_code, want.maddr);
@@ -397,7 +406,7 @@ int main(int argc, char **argv)
 	if (access("/dev/kvm", R_OK | W_OK))
 		tap_skip_all("no access to /dev/kvm");
 	seed = tap_seed(argc, argv);
-	alarm(100);			/* a vCPU that hangs is a failure, not a wait */
+	alarm(100); /* a vCPU that hangs is a failure, not a wait */
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		const char *failed = one_round(&r, &seed, &n);
 

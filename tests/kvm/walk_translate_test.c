@@ -7,14 +7,14 @@
  * size, P and reserved bits; permissions are walk_fault_test's subject.  It marks entries
  * accessed like a processor, so what became of the tables is compared too.
  */
-#include "../tap.h"
-#include "../walk_lab.h"
+#include "tests/tap.h"
+#include "tests/format/walk_lab.h"
 #include "tiny_vm.h"
 
-#define NR_PAGES   32
-#define IMAGES	   40
-#define GVAS	   250
-#define MEM_BYTES  (NR_PAGES * QUIRE_PAGE_SIZE)
+#define NR_PAGES  32
+#define IMAGES	  40
+#define GVAS	  250
+#define MEM_BYTES (NR_PAGES * QUIRE_PAGE_SIZE)
 
 static bool one_in(uint64_t *seed, unsigned int n)
 {
@@ -27,7 +27,7 @@ static uint64_t random_entry(uint64_t *seed)
 
 	e = r % NR_PAGES * QUIRE_PAGE_SIZE | GP | (r >> 8 & (GW | GU | GA | GD));
 	if (one_in(seed, 10))
-		e |= GPS;		/* most misaligned: reserved bits */
+		e |= GPS; /* most misaligned: reserved bits */
 	if (one_in(seed, 10))
 		e = (e & 0xfff) | GPS | (tap_random(seed) & 0xffffe00000ULL & ~GiB);
 	if (one_in(seed, 12))
@@ -35,9 +35,9 @@ static uint64_t random_entry(uint64_t *seed)
 	if (one_in(seed, 16))
 		e &= ~GP;
 	if (one_in(seed, 24))
-		e |= 1ULL << (52 + tap_random(seed) % 7);	/* ignored bits */
+		e |= 1ULL << (52 + tap_random(seed) % 7); /* ignored bits */
 	if (one_in(seed, 10))
-		e |= 1 << 8;		/* G; reserved in a PML4E by AMD */
+		e |= 1 << 8; /* G; reserved in a PML4E by AMD */
 	if (one_in(seed, 40))
 		e ^= 1ULL << (tap_random(seed) % 64);
 	if (one_in(seed, 100))
@@ -131,8 +131,10 @@ int main(int argc, char **argv)
 		check_image(&t, &copy, &cpu, &seed, &n);
 		changed += memcmp(t.mem, copy.guest, MEM_BYTES) != 0;
 	}
-	ok(n.wrong == 0, "KVM_TRANSLATE and walk_2d agree on %u addresses, %u valid, %u in large"
-	   " pages", n.cases, n.valid, n.large);
+	ok(n.wrong == 0,
+	   "KVM_TRANSLATE and walk_2d agree on %u addresses, %u valid, %u in large"
+	   " pages",
+	   n.cases, n.valid, n.large);
 	ok(n.valid > n.cases / 20, "enough of them were valid to mean something");
 	ok(changed == 0, "both marked the same entries accessed in all %u sets of tables", IMAGES);
 	lab_finish(&copy);

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MMU_BASE_LOCKS_H
+#define QUIRE_MMU_BASE_LOCKS_H
+
+/*
+ * The locks of a VM process, in the order in which they may be taken: a thread that holds
+ * one may take only those below it.  The order is checked on every lock through a per-thread
+ * set of levels held; a violation aborts naming both.
+ *
+ *   level         protects
+ *   LOCK_PROCESS  who wants a VM process to end (vmm/launch/run_vm.c)
+ *   LOCK_VM       how the VM ends; what vCPUs are asked for, and which are out of the guest
+ *                 (vmm/vm/vm_impl.h)
+ *   LOCK_TEXT     the text port's copy of a text (vmm/dev/text_port.c)
+ *   LOCK_UART     the serial port's registers (vmm/dev/uart.c)
+ *   LOCK_KEEPER   what the keeper is asked for (mmu/merge/keeper.c)
+ *   LOCK_VIRTIO   a virtio device's registers and queues (vmm/dev/virtio.h)
+ *   LOCK_VIRTIO_STATE  what it publishes (vmm/dev/balloon.c)
+ *   LOCK_GMEM     stage 2, every change to the window, gmem's counters (mmu/memory/gmem.c)
+ *   LOCK_CREDITS  page credits at hand, and who waits for more (mmu/machine/credits.c)
+ *   LOCK_CONSOLE  the console's output buffer (vmm/vm/console.c)
+ *
+ * None is held across KVM_RUN.  LOCK_GMEM is held across the memory system calls that make a
+ * stage-2 change real; LOCK_TEXT and LOCK_VIRTIO while a vCPU waits for memory, LOCK_TEXT and
+ * LOCK_CONSOLE while one waits for the reader of the guest's output: so only vCPUs wait for these
+ * three.
+ */
+#include <assert.h>
+#include <pthread.h>
+#include <stdbool.h>
+
+enum lock_level {
+	LOCK_PROCESS,
+	LOCK_VM,
+	LOCK_TEXT,
+	LOCK_UART,
+	LOCK_KEEPER,
+	LOCK_VIRTIO,
+	LOCK_VIRTIO_STATE,
+	LOCK_GMEM,
+	LOCK_CREDITS,
+	LOCK_CONSOLE,
+};
+
+struct lock {
+	pthread_mutex_t mutex;
+	enum lock_level level;
+};
+
+extern _Thread_local unsigned int locks_held; /* bit n: this thread holds level n */
+
+_Noreturn void lock_order_violation(enum lock_level level);
+
+static inline void lock_init(struct lock *l, enum lock_level level)
+{
+	pthread_mutex_init(&l->mutex, NULL);
+	l->level = level;
+}
+
+static inline void lock_finish(struct lock *l)
+{
+	pthread_mutex_destroy(&l->mutex);
+}
+
+static inline void lock(struct lock *l)
+{
+	if (locks_held >> l->level)
+		lock_order_violation(l->level);
+	pthread_mutex_lock(&l->mutex);
+	locks_held |= 1u << l->level;
+}
+
+/* False: somebody else has it. */
+static inline bool lock_try(struct lock *l)
+{
+	if (locks_held >> l->level)
+		lock_order_violation(l->level);
+	if (pthread_mutex_trylock(&l->mutex))
+		return false;
+	locks_held |= 1u << l->level;
+	return true;
+}
+
+static inline bool lock_is_held(const struct lock *l)
+{
+	return locks_held & (1u << l->level);
+}
+
+static inline void unlock(struct lock *l)
+{
+	assert(lock_is_held(l));
+	locks_held &= ~(1u << l->level);
+	pthread_mutex_unlock(&l->mutex);
+}
+
+#define assert_held(l) assert(lock_is_held(l))
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MMU_BASE_RECORD_H
+#define QUIRE_MMU_BASE_RECORD_H
+
+/*
+ * One record of a SOCK_SEQPACKET socket, with at most one descriptor, out and in.  Neither call
+ * blocks, and a hostile peer can neither make one fail in a way that is not listed nor leave a
+ * descriptor behind.
+ */
+#include <stddef.h>
+
+/*
+ * Send a record, with descriptor `attach` unless it is -1; the caller keeps both.
+ * 0; -EAGAIN: the peer does not read; -EPIPE, -ECONNRESET: it is gone; other -errno.
+ */
+int record_send(int fd, const void *record, size_t bytes, int attach);
+
+/*
+ * Receive one.  *attached becomes a descriptor (close-on-exec) that is the caller's, or -1.
+ *
+ * Returns 1; 0: nothing there yet; -ECONNRESET: hung up; -EPROTO: not a record of this size, or
+ * more than one descriptor.
+ */
+int record_recv(int fd, void *record, size_t bytes, int *attached);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MMU_FORMAT_PGWALK_H
+#define QUIRE_MMU_FORMAT_PGWALK_H
+
+/*
+ * The walk.  Written once; every format is data (ept.c, x86pt.c).
+ *
+ * It is inline so that a caller whose read function is known when it is compiled (walk.c,
+ * for both stages) does not pay for calling it through a pointer; pt_walk() is the same
+ * code for everyone else, and carries the contract (quire/pgtable.h).
+ */
+#include "pgtable.h"
+
+static inline int pt_walk_inline(const struct pt_format *fmt, const struct pt_rules *rules,
+				 uint64_t root, uint64_t addr, pt_read_fn read, void *ctx,
+				 struct pt_result *res)
+{
+	uint64_t table = root;
+
+	res->class = PT_EMPTY;
+	res->perm = PT_PERM_ALL;
+	for (unsigned int i = 0; i < fmt->nr_levels; i++) {
+		const struct pt_level *lv = &fmt->level[i];
+		int err;
+
+		res->lv = lv;
+		res->entry_addr = table + (uint64_t)pt_index(lv, addr) * fmt->entry_bytes;
+		err = read(ctx, res->entry_addr, lv, &res->entry);
+		if (err)
+			return err;
+
+		res->class = fmt->classify(res->entry, lv, rules);
+		if (res->class == PT_EMPTY || res->class == PT_RESERVED)
+			return 0;
+		res->perm &= fmt->perm(res->entry, lv);
+		table = fmt->address(res->entry, lv, res->class == PT_LEAF);
+		if (res->class == PT_LEAF)
+			break;
+	}
+	res->address = table + (addr & (pt_span(res->lv) - 1));
+	return 0;
+}
+
+#endif

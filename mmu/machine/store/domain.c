@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "domain.h"
+#include "mmu/base/reserve.h"
+
+static const size_t refs_bytes = MERGE_SEGMENT_FRAMES * sizeof(uint32_t);
+
+static bool is_current(void *ctx, const struct index_entry *hint)
+{
+	return hint_holder(ctx, hint) != NULL;
+}
+
+struct domain *domain_create(struct budget *budget, const char *name, unsigned int max_segments)
+{
+	struct domain *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return NULL;
+	d->pages = malloc(DOMAIN_PIECE * sizeof(*d->pages));
+	if (!d->pages) {
+		free(d);
+		return NULL;
+	}
+	d->budget = budget;
+	memcpy(d->name, name, strnlen(name, MACHINE_NAME_MAX));
+	store_init(&d->store, max_segments);
+	index_init(&d->index, is_current, d);
+	return d;
+}
+
+void domain_destroy(struct domain *d)
+{
+	assert(!d->nr_members && !d->store.used_frames);
+	store_finish(&d->store);
+	index_finish(&d->index);
+	free(d->slot);
+	free(d->pages);
+	free(d);
+}
+
+static bool find_slot(struct domain *d, uint32_t *slot)
+{
+	struct member **slots;
+
+	for (*slot = 0; *slot < d->nr_slots; ++*slot)
+		if (!d->slot[*slot])
+			return true;
+	slots = realloc(d->slot, (d->nr_slots + 1) * sizeof(*slots));
+	if (!slots)
+		return false;
+	d->slot = slots;
+	d->slot[d->nr_slots++] = NULL;
+	return true;
+}
+
+struct member *domain_join(struct domain *d, int ram, uint64_t nr_gfns, uint64_t promised)
+{
+	struct member *m = calloc(1, sizeof(*m));
+	uint32_t slot;
+
+	if (!m)
+		return NULL;
+	m->hint_of = table_map(nr_gfns * sizeof(*m->hint_of));
+	if (!m->hint_of || !find_slot(d, &slot)) {
+		table_unmap(m->hint_of, nr_gfns * sizeof(*m->hint_of));
+		free(m);
+		return NULL;
+	}
+	m->domain = d;
+	m->slot = slot;
+	m->ram = ram;
+	m->nr_gfns = nr_gfns;
+	m->max_hints = promised;
+	m->max_frames = promised + MERGE_BATCH;
+	d->slot[slot] = m;
+	d->nr_members++;
+	return m;
+}
+
+bool member_prepare(struct member *m, unsigned int segment)
+{
+	if (!m->refs[segment])
+		m->refs[segment] = table_map(refs_bytes);
+	return m->refs[segment] != NULL;
+}
+
+bool member_get(struct member *m, uint32_t frame)
+{
+	uint32_t *refs;
+
+	if (m->references == 2 * m->max_frames || !member_prepare(m, frame_segment(frame)))
+		return false;
+	refs = &m->refs[frame_segment(frame)][frame_index(frame)];
+	if ((!*refs && m->nr_frames == m->max_frames) || !store_get(&m->domain->store, frame))
+		return false;
+	m->nr_frames += !*refs;
+	m->references++;
+	++*refs;
+	return true;
+}
+
+/* Take n of m's references from it.  True: they were the frame's last. */
+static bool take(struct member *m, uint32_t frame, uint32_t n)
+{
+	uint32_t *refs = &m->refs[frame_segment(frame)][frame_index(frame)];
+
+	*refs -= n;
+	m->nr_frames -= !*refs;
+	m->references -= n;
+	return store_put(&m->domain->store, frame, n);
+}
+
+void member_unget(struct member *m, uint32_t frame)
+{
+	bool last = take(m, frame, 1);
+
+	assert(!last);
+	(void)last;
+}
+
+bool member_tell(struct member *m, uint64_t gfn, uint32_t frame)
+{
+	if (member_news(m) == m->max_hints)
+		return false;
+	if (m->nr_news == m->news_capacity && m->news_at) {
+		m->nr_news -= m->news_at;
+		memmove(m->news, m->news + m->news_at, m->nr_news * sizeof(*m->news));
+		m->news_at = 0;
+	}
+	if (m->nr_news == m->news_capacity) {
+		uint32_t capacity = m->news_capacity ? 2 * m->news_capacity : 64;
+		struct merge_frame *news = realloc(m->news, capacity * sizeof(*news));
+
+		if (!news)
+			return false;
+		m->news = news;
+		m->news_capacity = capacity;
+	}
+	m->news[m->nr_news++] = (struct merge_frame){ .gfn = gfn, .frame = frame };
+	return true;
+}
+
+void domain_news(struct member *m, struct merge_msg *answer)
+{
+	answer->nr = (uint32_t)min_u64(member_news(m), MERGE_BATCH);
+	if (answer->nr)
+		memcpy(answer->frame, m->news + m->news_at, answer->nr * sizeof(*m->news));
+	m->news_at += answer->nr;
+	answer->arg = member_news(m);
+	if (answer->arg)
+		return;
+	free(m->news);
+	m->news = NULL;
+	m->news_at = m->nr_news = m->news_capacity = 0;
+}
+
+/* Frames whose last reference is gone, to be punched out together where they are neighbours. */
+struct garbage {
+	uint32_t frame[MERGE_BATCH];
+	uint32_t nr;
+};
+
+static int by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void collect(struct domain *d, struct garbage *g)
+{
+	uint32_t n;
+
+	qsort(g->frame, g->nr, sizeof(g->frame[0]), by_number);
+	for (uint32_t i = 0; i < g->nr; i += n) {
+		for (n = 1; i + n < g->nr && g->frame[i + n] == g->frame[i] + n &&
+			    frame_index(g->frame[i + n]);
+		     n++)
+			;
+		store_free(&d->store, g->frame[i], n);
+	}
+	budget_uncharge_store(d->budget, g->nr);
+	g->nr = 0;
+}
+
+static void put(struct member *m, uint32_t frame, uint32_t n, struct garbage *g)
+{
+	struct domain *d = m->domain;
+
+	if (!take(m, frame, n))
+		return;
+	index_remove(&d->index, *store_hash(&d->store, frame));
+	g->frame[g->nr++] = frame;
+	if (g->nr == MERGE_BATCH)
+		collect(d, g);
+}
+
+static bool holds(const struct member *m, uint32_t frame)
+{
+	return MERGE_IS_FRAME(frame) && m->refs[frame_segment(frame)] &&
+	       m->refs[frame_segment(frame)][frame_index(frame)];
+}
+
+const char *domain_drop(struct member *m, const struct merge_msg *ask)
+{
+	struct garbage garbage = { .nr = 0 };
+	const char *fault = NULL;
+
+	for (uint32_t i = 0; i < ask->nr && !fault; i++) {
+		if (holds(m, ask->drop[i]))
+			put(m, ask->drop[i], 1, &garbage);
+		else
+			fault = "a DROP of what it does not hold";
+	}
+	collect(m->domain, &garbage);
+	return fault;
+}
+
+void domain_leave(struct member *m)
+{
+	struct domain *d = m->domain;
+
+	table_unmap(m->hint_of, m->nr_gfns * sizeof(*m->hint_of));
+	free(m->news);
+	m->hint_of = NULL;
+	m->news = NULL;
+	m->news_at = m->nr_news = m->news_capacity = 0;
+	m->nr_gfns = m->nr_hints = 0;
+	d->nr_members--;
+	d->nr_leaving++;
+}
+
+/* The first frame from `frame` on to which m may have references. */
+static uint32_t next_segment(const struct member *m, uint32_t frame)
+{
+	while (frame < MERGE_MAX_FRAMES &&
+	       (!m->refs[frame_segment(frame)] ||
+		frame_index(frame) >= m->domain->store.segment[frame_segment(frame)].touched))
+		frame = (frame_segment(frame) + 1) * MERGE_SEGMENT_FRAMES;
+	return frame;
+}
+
+static void finish(struct member *m)
+{
+	struct domain *d = m->domain;
+
+	assert(!m->references && !m->nr_frames);
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
+		table_unmap(m->refs[i], refs_bytes);
+	d->slot[m->slot] = NULL;
+	d->nr_leaving--;
+	free(m);
+}
+
+bool domain_give_back(struct member *m, uint32_t frames)
+{
+	struct garbage garbage = { .nr = 0 };
+	uint32_t at = m->left;
+
+	while (m->nr_frames && frames) {
+		uint32_t refs;
+
+		at = next_segment(m, at);
+		refs = m->refs[frame_segment(at)][frame_index(at)];
+		if (refs) {
+			put(m, at, refs, &garbage);
+			frames--;
+		}
+		at++;
+	}
+	collect(m->domain, &garbage);
+	m->left = at;
+	if (m->nr_frames)
+		return false;
+	finish(m);
+	return true;
+}
+
+uint64_t domain_index_bytes(const struct domain *d)
+{
+	uint64_t bytes = index_bytes(&d->index);
+
+	for (uint32_t i = 0; i < d->nr_slots; i++)
+		if (d->slot[i])
+			bytes += d->slot[i]->nr_gfns * sizeof(uint32_t);
+	return bytes;
+}
+
+uint64_t domain_store_bytes(const struct domain *d)
+{
+	uint64_t bytes =
+		sizeof(*d) + DOMAIN_PIECE * sizeof(*d->pages) + store_metadata_bytes(&d->store);
+
+	for (uint32_t i = 0; i < d->nr_slots; i++) {
+		const struct member *m = d->slot[i];
+
+		if (!m)
+			continue;
+		bytes += sizeof(*m) + m->news_capacity * sizeof(*m->news);
+		for (unsigned int s = 0; s < d->store.nr_segments; s++)
+			bytes += m->refs[s] ? d->store.segment[s].touched * sizeof(uint32_t) : 0;
+	}
+	return bytes;
+}
+
+void domain_record(const struct domain *d, struct machine_domain_record *r)
+{
+	memcpy(r->name, d->name, sizeof(r->name));
+	r->vm = d->vm;
+	r->members = d->nr_members;
+	r->pages_shared = d->store.used_frames;
+	r->pages_sharing = d->store.references - d->store.used_frames;
+	for (uint32_t i = 0; i < d->nr_slots; i++)
+		r->hints += d->slot[i] ? d->slot[i]->nr_hints : 0;
+	r->lookups = d->lookups;
+	r->promotions = d->promotions;
+	r->no_memory = d->no_memory;
+	r->index_bytes = domain_index_bytes(d);
+	r->store_bytes = domain_store_bytes(d);
+}
+
+struct hints {
+	const struct member *m;
+	void (*each)(void *ctx, uint64_t hash);
+	void *ctx;
+};
+
+static void check_hint(void *ctx, const struct index_entry *e)
+{
+	const struct hints *h = ctx;
+
+	if (e->owner != INDEX_STABLE && hint_holder(h->m->domain, e) == h->m)
+		h->each(h->ctx, e->hash);
+}
+
+void member_hints(const struct member *m, void (*each)(void *ctx, uint64_t hash), void *ctx)
+{
+	struct hints h = { m, each, ctx };
+
+	index_each(&m->domain->index, check_hint, &h);
+}
+
+bool domain_knows(const struct domain *d, uint64_t hash)
+{
+	const struct index_entry *e = index_find(&d->index, hash);
+
+	return e && (e->owner == INDEX_STABLE || hint_holder(d, e));
+}

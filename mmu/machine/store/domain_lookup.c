@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * LOOKUP, in two passes over its entries.
+ *
+ * The survey takes nothing yet: it makes a hint of each page without a partner, so that the second
+ * of two equal pages in a packet finds the first, and counts.  If it is worth it, each entry is
+ * answered, in order; what the survey found may have changed by then, so the index is asked again.
+ *
+ * Neighbours are handled together where it saves system calls: consecutive pages of the asker that
+ * need a frame made are a *piece*, one read and one write.  Frames are reserved for the whole
+ * stretch of consecutive gfns that want one, and each page takes the frame at its own distance from
+ * the start.
+ *
+ * The hint's page is not read.  Whether it still has these bytes is for its VM to find out, which
+ * compares in any case; to read it here too took a quarter of the machine's time, to learn of a
+ * change in the second or two before the VM itself says so.  Then the frame has one user for
+ * the moment, which takes the place of that page and costs no memory.
+ *
+ * RAM files are read with pread, never mapped: a VM may truncate its own, which then is a short
+ * read and no signal.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <unistd.h>
+#include "domain.h"
+
+#define PREFETCH_AHEAD 8u
+
+enum found {
+	FOUND_NOTHING,
+	FOUND_FRAME,
+	FOUND_PAGE, /* a frame is to be made: of an equal page, or PUBLISH */
+	FOUND_TWIN, /* a later entry of this packet has found this page */
+};
+
+struct lookup {
+	struct domain *d;
+	struct member *m;
+	const struct merge_lookup *ask;
+	struct merge_frame *out;
+	uint32_t nr;
+	/* Frames [frame + next, frame + reserved) are reserved, for gfns from gfn + next on. */
+	uint32_t frame, reserved, next;
+	uint64_t gfn;
+	uint8_t found[MERGE_BATCH]; /* enum found */
+};
+
+static uint64_t gfn_of(const struct lookup *l, uint32_t i)
+{
+	return l->ask[i].gfn & ~MERGE_PUBLISH;
+}
+
+static bool wants_publish(const struct lookup *l, uint32_t i)
+{
+	return l->ask[i].gfn & MERGE_PUBLISH;
+}
+
+static const char *check(const struct lookup *l)
+{
+	for (uint32_t i = 0; i < l->nr; i++) {
+		if (gfn_of(l, i) >= l->m->nr_gfns)
+			return "a LOOKUP outside its RAM";
+		if (i && gfn_of(l, i) <= gfn_of(l, i - 1))
+			return "a LOOKUP whose gfns do not ascend";
+	}
+	return NULL;
+}
+
+static void make_hint(struct lookup *l, uint32_t i)
+{
+	struct index_entry e = { .hash = l->ask[i].hash,
+				 .owner = INDEX_MEMBER + l->m->slot,
+				 .page = (uint32_t)gfn_of(l, i) };
+	bool made = (l->m->hint_of[e.page] || l->m->nr_hints < l->m->max_hints) &&
+		    !index_put(&l->d->index, e);
+
+	member_set_hint(l->m, e.page, made ? hint_tag(e.hash) : 0);
+}
+
+/* The entry of this packet that is page gfn with this hash; -1: none. */
+static int find_twin(const struct lookup *l, uint64_t gfn, uint64_t hash)
+{
+	uint32_t low = 0, high = l->nr;
+
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+
+		if (gfn_of(l, middle) < gfn)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < l->nr && gfn_of(l, low) == gfn && l->ask[low].hash == hash ? (int)low : -1;
+}
+
+static bool is_own_hint(const struct lookup *l, uint32_t i, const struct member *holder,
+			uint32_t page)
+{
+	return holder == l->m && page == gfn_of(l, i);
+}
+
+static enum found look(struct lookup *l, uint32_t i)
+{
+	const struct index_entry *e = index_find(&l->d->index, l->ask[i].hash);
+	struct member *holder = e && e->owner != INDEX_STABLE ? hint_holder(l->d, e) : NULL;
+	int twin;
+
+	if (e && e->owner == INDEX_STABLE) {
+		member_set_hint(l->m, gfn_of(l, i), 0);
+		return FOUND_FRAME;
+	}
+	if (holder && !is_own_hint(l, i, holder, e->page)) {
+		member_set_hint(l->m, gfn_of(l, i), 0);
+		twin = holder == l->m ? find_twin(l, e->page, e->hash) : -1;
+		if (twin >= 0 && !l->found[twin])
+			l->found[twin] = FOUND_TWIN;
+		return FOUND_PAGE;
+	}
+	if (!holder)
+		make_hint(l, i);
+	return wants_publish(l, i) ? FOUND_PAGE : l->found[i];
+}
+
+/* How many entries would be answered with a frame, as far as hashes can tell. */
+static uint32_t survey(struct lookup *l)
+{
+	uint32_t found = 0;
+
+	for (uint32_t i = 0; i < l->nr; i++) {
+		if (i + PREFETCH_AHEAD < l->nr)
+			index_prefetch(&l->d->index, l->ask[i + PREFETCH_AHEAD].hash);
+		l->found[i] = look(l, i);
+	}
+	for (uint32_t i = 0; i < l->nr; i++)
+		found += l->found[i] != FOUND_NOTHING;
+	return found;
+}
+
+static void release(struct lookup *l)
+{
+	if (l->next < l->reserved)
+		store_unreserve(&l->d->store, l->frame + l->next, l->reserved - l->next);
+	l->reserved = l->next = 0;
+}
+
+/* Consecutive pages from entry i on for which frames are to be made. */
+static uint32_t stretch(const struct lookup *l, uint32_t i)
+{
+	uint32_t n = 1;
+
+	while (i + n < l->nr && gfn_of(l, i + n) == gfn_of(l, i) + n &&
+	       l->found[i + n] == FOUND_PAGE)
+		n++;
+	return n;
+}
+
+/* Reserved frames for the n consecutive pages from entry i on, or for the first of them. */
+static uint32_t claim(struct lookup *l, uint32_t i, uint32_t n, uint32_t *frame)
+{
+	uint64_t gfn = gfn_of(l, i), gap;
+
+	if (gfn < l->gfn + l->next || gfn >= l->gfn + l->reserved) {
+		release(l);
+		l->gfn = gfn;
+		l->reserved =
+			store_reserve(&l->d->store, (uint32_t)max_u64(n, stretch(l, i)), &l->frame);
+	}
+	if (!l->reserved)
+		return 0;
+	gap = gfn - l->gfn - l->next;
+	if (gap)
+		store_unreserve(&l->d->store, l->frame + l->next, (uint32_t)gap);
+	l->next += (uint32_t)gap;
+	*frame = l->frame + l->next;
+	return (uint32_t)min_u64(n, l->reserved - l->next);
+}
+
+/* Fill as many of n claimed frames as budget and rules allow. */
+static uint32_t fill(struct lookup *l, uint32_t frame, uint32_t n, const void *bytes)
+{
+	n = (uint32_t)min_u64(n, member_room(l->m));
+	if (!n || !member_prepare(l->m, frame_segment(frame)))
+		return 0;
+	n = (uint32_t)budget_charge_store(l->d->budget, n);
+	if (!n || !store_write(&l->d->store, frame, n, bytes))
+		return n;
+	budget_uncharge_store(l->d->budget, n);
+	return 0;
+}
+
+static void refuse(struct lookup *l, uint32_t i, uint32_t n)
+{
+	l->d->no_memory += n;
+	while (n--)
+		l->out[i++].frame = MERGE_NO_MEMORY;
+}
+
+/* Entry i's hash, which is in the index, leads to this frame now; the asker has it. */
+static void settle(struct lookup *l, uint32_t i, uint32_t frame)
+{
+	uint64_t hash = l->ask[i].hash;
+	int code = index_put(&l->d->index, (struct index_entry){ hash, INDEX_STABLE, frame });
+	bool got = member_get(l->m, frame);
+
+	assert(!code && got);
+	(void)code, (void)got;
+	*store_hash(&l->d->store, frame) = hash;
+	member_set_hint(l->m, gfn_of(l, i), 0);
+	l->out[i].frame = frame;
+	l->d->promotions++;
+}
+
+/* Make frames of n pages that are consecutive, and answer. */
+static void place(struct lookup *l, uint32_t i, uint32_t n, const uint8_t (*bytes)[QUIRE_PAGE_SIZE])
+{
+	while (n) {
+		uint32_t frame = 0, got = claim(l, i, n, &frame);
+
+		got = fill(l, frame, got, bytes);
+		if (!got) {
+			refuse(l, i, n);
+			return;
+		}
+		for (uint32_t k = 0; k < got; k++)
+			settle(l, i + k, frame + k);
+		l->next += got;
+		i += got;
+		n -= got;
+		bytes += got;
+	}
+}
+
+/* Whole pages read; fewer than n if the file was truncated, or the host cannot read it. */
+static uint32_t read_pages(const struct member *m, uint64_t gfn, uint32_t n, void *bytes)
+{
+	size_t size = n * QUIRE_PAGE_SIZE, done = 0;
+
+	while (done < size) {
+		ssize_t got = pread(m->ram, (char *)bytes + done, size - done,
+				    (off_t)(gfn * QUIRE_PAGE_SIZE + done));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		done += (size_t)got;
+	}
+	return (uint32_t)(done / QUIRE_PAGE_SIZE);
+}
+
+/* Who has a page with the same hash. */
+struct partner {
+	struct member *holder;
+	uint32_t page;
+};
+
+/*
+ * The holder of the hint that entry i has used up gets the frame too: by NEWS, or in this answer
+ * if it is an earlier entry of it.  A later one will find the frame by itself.  If it cannot be
+ * given, nothing is wrong: its next LOOKUP finds it.
+ */
+static void introduce(struct lookup *l, uint32_t i, struct member *holder, uint32_t page)
+{
+	uint32_t frame = l->out[i].frame;
+	int twin = holder == l->m ? find_twin(l, page, l->ask[i].hash) : -1;
+
+	member_set_hint(holder, page, 0);
+	if (twin > (int)i || !member_get(holder, frame))
+		return;
+	if (twin >= 0)
+		l->out[twin].frame = frame;
+	else if (!member_tell(holder, page, frame))
+		member_unget(holder, frame);
+}
+
+/* Is a frame to be made for entry i, which is a hint or has met one? */
+static bool needs_frame(const struct lookup *l, uint32_t i, struct partner *partner)
+{
+	const struct index_entry *e = index_find(&l->d->index, l->ask[i].hash);
+
+	if (!e || e->owner == INDEX_STABLE)
+		return false;
+	*partner = (struct partner){ hint_holder(l->d, e), e->page };
+	return partner->holder &&
+	       (wants_publish(l, i) || !is_own_hint(l, i, partner->holder, partner->page));
+}
+
+/* Will entry i find the frame that is made for one of the n before it? */
+static bool is_repeated(const struct lookup *l, uint32_t i, uint32_t n)
+{
+	for (uint32_t k = 1; k <= n; k++)
+		if (l->ask[i - k].hash == l->ask[i].hash)
+			return true;
+	return false;
+}
+
+/* Entries of consecutive pages from i on for which frames are to be made, each with its partner. */
+static uint32_t piece(const struct lookup *l, uint32_t i, struct partner *partner)
+{
+	uint32_t n = 0;
+
+	while (n < DOMAIN_PIECE && i + n < l->nr && gfn_of(l, i + n) == gfn_of(l, i) + n &&
+	       !is_repeated(l, i + n, n) && needs_frame(l, i + n, &partner[n]))
+		n++;
+	return n;
+}
+
+/* For as many pages from entry i on as can be done at once; how many. */
+static uint32_t make_frames(struct lookup *l, uint32_t i)
+{
+	struct partner partner[DOMAIN_PIECE];
+	uint32_t n = piece(l, i, partner);
+	uint32_t readable = read_pages(l->m, gfn_of(l, i), n, l->d->pages);
+
+	place(l, i, readable, l->d->pages);
+	for (uint32_t k = 0; k < readable; k++)
+		if (MERGE_IS_FRAME(l->out[i + k].frame) &&
+		    !is_own_hint(l, i + k, partner[k].holder, partner[k].page))
+			introduce(l, i + k, partner[k].holder, partner[k].page);
+	return n;
+}
+
+static uint32_t take_frame(struct lookup *l, uint32_t i, uint32_t frame)
+{
+	member_set_hint(l->m, gfn_of(l, i), 0);
+	if (member_get(l->m, frame))
+		l->out[i].frame = frame;
+	else
+		refuse(l, i, 1);
+	return 1;
+}
+
+/* Answer entry i and those that go with it.  Returns how many. */
+static uint32_t answer(struct lookup *l, uint32_t i)
+{
+	const struct index_entry *e = index_find(&l->d->index, l->ask[i].hash);
+	uint32_t n;
+
+	if (e && e->owner == INDEX_STABLE)
+		return take_frame(l, i, e->page);
+	if (!e || !hint_holder(l->d, e))
+		make_hint(l, i);
+	n = make_frames(l, i);
+	if (!n && wants_publish(l, i))
+		refuse(l, i, 1); /* no memory for the index */
+	return n ? n : 1;
+}
+
+const char *domain_lookup(struct member *m, const struct merge_msg *ask, struct merge_msg *msg)
+{
+	struct lookup l = {
+		.d = m->domain, .m = m, .ask = ask->lookup, .out = msg->frame, .nr = ask->nr
+	};
+	const char *fault = check(&l);
+	uint32_t found;
+
+	if (fault)
+		return fault;
+	l.d->lookups += l.nr;
+	found = survey(&l);
+	msg->nr = l.nr;
+	for (uint32_t i = 0; i < l.nr; i++)
+		msg->frame[i] = (struct merge_frame){
+			.gfn = gfn_of(&l, i),
+			.frame = found < ask->arg && l.found[i] ? MERGE_FEW : MERGE_UNIQUE,
+		};
+	if (found >= ask->arg)
+		for (uint32_t i = 0; found && i < l.nr;)
+			i += answer(&l, i);
+	release(&l);
+	msg->arg = member_news(m);
+	return NULL;
+}

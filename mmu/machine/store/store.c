@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "store.h"
+#include "mmu/base/reserve.h"
+
+#define SEALS (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
+
+/* A frame with so many is given to nobody any more. */
+#define REFS_MAX (UINT32_MAX - 1)
+
+static const size_t refs_bytes = MERGE_SEGMENT_FRAMES * sizeof(uint32_t);
+static const size_t hash_bytes = MERGE_SEGMENT_FRAMES * sizeof(uint64_t);
+
+void store_init(struct store *s, unsigned int max_segments)
+{
+	*s = (struct store){ .max_segments = max_segments };
+}
+
+static void segment_finish(struct store_segment *g)
+{
+	table_unmap(g->buddy, sizeof(*g->buddy));
+	table_unmap(g->hash, hash_bytes);
+	table_unmap(g->refs, refs_bytes);
+	if (g->fd >= 0)
+		close(g->fd);
+}
+
+void store_finish(struct store *s)
+{
+	for (unsigned int i = 0; i < s->nr_segments; i++)
+		segment_finish(&s->segment[i]);
+	*s = (struct store){ 0 };
+}
+
+static int make_file(void)
+{
+	int fd = memfd_create("quire-store", MFD_ALLOW_SEALING | MFD_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (!fchmod(fd, 0400) && !ftruncate(fd, (off_t)MERGE_SEGMENT_FRAMES * QUIRE_PAGE_SIZE) &&
+	    !fcntl(fd, F_ADD_SEALS, SEALS))
+		return fd;
+	close(fd);
+	return -EIO;
+}
+
+static bool segment_init(struct store_segment *g)
+{
+	*g = (struct store_segment){ .fd = make_file() };
+	g->refs = table_map(refs_bytes);
+	g->hash = table_map(hash_bytes);
+	g->buddy = table_map(sizeof(*g->buddy));
+	if (g->fd < 0 || !g->refs || !g->hash || !g->buddy) {
+		segment_finish(g);
+		return false;
+	}
+	buddy_init(g->buddy);
+	return true;
+}
+
+/* The segment with the free block that fits best; *order is the block's.  -1: none has one. */
+static int best_fit(const struct store *s, unsigned int wanted, unsigned int *order)
+{
+	int best = -1;
+
+	*order = BUDDY_ORDERS;
+	for (unsigned int i = 0; i < s->nr_segments; i++) {
+		unsigned int o = buddy_fit(s->segment[i].buddy, wanted);
+
+		if (o >= *order)
+			continue;
+		*order = o;
+		best = (int)i;
+	}
+	return best;
+}
+
+/* The segment with the largest free block. */
+static int longest(const struct store *s, unsigned int *order)
+{
+	int best = -1;
+
+	for (unsigned int i = 0; i < s->nr_segments; i++) {
+		unsigned int o = buddy_largest(s->segment[i].buddy);
+
+		if (o == BUDDY_ORDERS || (best >= 0 && o <= *order))
+			continue;
+		*order = o;
+		best = (int)i;
+	}
+	return best;
+}
+
+static int add_segment(struct store *s, unsigned int *order)
+{
+	if (s->nr_segments == s->max_segments || !segment_init(&s->segment[s->nr_segments]))
+		return -1;
+	*order = BUDDY_MAX_ORDER;
+	return (int)s->nr_segments++;
+}
+
+/* The smallest order whose blocks have n frames. */
+static unsigned int order_of(uint32_t n)
+{
+	return n > 1 ? 32 - (unsigned int)__builtin_clz(n - 1) : 0;
+}
+
+uint32_t store_reserve(struct store *s, uint32_t n, uint32_t *frame)
+{
+	unsigned int order;
+	int i = best_fit(s, order_of(n), &order);
+
+	if (i < 0)
+		i = add_segment(s, &order);
+	if (i < 0)
+		i = longest(s, &order);
+	if (i < 0)
+		return 0;
+	n = (uint32_t)min_u64(n, 1u << order);
+	*frame = (uint32_t)i * MERGE_SEGMENT_FRAMES + buddy_take(s->segment[i].buddy, order, n);
+	return n;
+}
+
+void store_unreserve(struct store *s, uint32_t frame, uint32_t n)
+{
+	buddy_free(s->segment[frame_segment(frame)].buddy, frame_index(frame), n);
+}
+
+/* Of whole pages of a file that is not sealed against it: there is nothing that could fail. */
+static void punch(const struct store_segment *g, uint32_t index, uint32_t n)
+{
+	int code;
+
+	do
+		code = fallocate(g->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 (off_t)index * QUIRE_PAGE_SIZE, (off_t)n * QUIRE_PAGE_SIZE);
+	while (code && errno == EINTR);
+	assert(!code);
+}
+
+int store_write(struct store *s, uint32_t frame, uint32_t n, const void *bytes)
+{
+	struct store_segment *g = &s->segment[frame_segment(frame)];
+	uint32_t index = frame_index(frame);
+	size_t size = n * QUIRE_PAGE_SIZE, done = 0;
+
+	while (done < size) {
+		ssize_t wrote = pwrite(g->fd, (const char *)bytes + done, size - done,
+				       (off_t)(index * QUIRE_PAGE_SIZE + done));
+
+		if (wrote < 0 && errno == EINTR)
+			continue;
+		if (wrote <= 0) {
+			punch(g, index, n);
+			return -ENOMEM;
+		}
+		done += (size_t)wrote;
+	}
+	g->used += n;
+	g->touched = (uint32_t)max_u64(g->touched, index + n);
+	s->used_frames += n;
+	return 0;
+}
+
+bool store_has(const struct store *s, uint32_t frame)
+{
+	unsigned int segment = frame_segment(frame);
+
+	return segment < s->nr_segments && s->segment[segment].refs[frame_index(frame)];
+}
+
+uint64_t *store_hash(struct store *s, uint32_t frame)
+{
+	return &s->segment[frame_segment(frame)].hash[frame_index(frame)];
+}
+
+bool store_get(struct store *s, uint32_t frame)
+{
+	uint32_t *refs = &s->segment[frame_segment(frame)].refs[frame_index(frame)];
+
+	if (*refs == REFS_MAX)
+		return false;
+	++*refs;
+	s->references++;
+	return true;
+}
+
+bool store_put(struct store *s, uint32_t frame, uint32_t n)
+{
+	uint32_t *refs = &s->segment[frame_segment(frame)].refs[frame_index(frame)];
+
+	assert(n && n <= *refs);
+	*refs -= n;
+	s->references -= n;
+	return !*refs;
+}
+
+void store_free(struct store *s, uint32_t frame, uint32_t n)
+{
+	struct store_segment *g = &s->segment[frame_segment(frame)];
+
+	if (!s->outlived)
+		punch(g, frame_index(frame), n);
+	store_unreserve(s, frame, n);
+	g->used -= n;
+	s->used_frames -= n;
+}
+
+int store_open(const struct store *s, unsigned int segment)
+{
+	char path[48];
+	int fd;
+
+	if (segment >= s->nr_segments)
+		return -ENOENT;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", s->segment[segment].fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+uint64_t store_resident_frames(const struct store *s)
+{
+	uint64_t frames = 0;
+	struct stat st;
+
+	for (unsigned int i = 0; i < s->nr_segments; i++)
+		if (!fstat(s->segment[i].fd, &st))
+			frames += (uint64_t)st.st_blocks * 512 / QUIRE_PAGE_SIZE;
+	return frames;
+}
+
+uint64_t store_metadata_bytes(const struct store *s)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < s->nr_segments; i++)
+		bytes += sizeof(struct buddy) + s->segment[i].touched * 12ULL;
+	return bytes;
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one way into guest memory for the VMM itself: through the alias, as stage 2 allows.
+ *
+ * Copies are made under LOCK_GMEM, so a page cannot be given back under them; a guest that
+ * writes at the same moment races as two CPUs would.
+ */
+#include <errno.h>
+#include <string.h>
+#include "gmem_internal.h"
+
+/* --- the accessors ----------------------------------------------------------------------- */
+
+/* Is [gpa, gpa + len) RAM?  An empty range is, anywhere in RAM. */
+static bool range_is_ram(const struct gmem *gm, gpa_t gpa, size_t len)
+{
+	gpa_t last = gpa + (len ? len - 1 : 0);
+
+	return last >= gpa &&
+	       stage2_is_ram(gm->s2, gpa_to_gfn(gpa), gpa_to_gfn(last) - gpa_to_gfn(gpa) + 1);
+}
+
+/* Bytes of the page run at gfn that reads find; NULL: zeroes. */
+static const uint8_t *bytes_of(const struct gmem *gm, gfn_t gfn, const struct stage2_page *page)
+{
+	if (page->state == PG_SHARED)
+		return store_view_bytes(&gm->store, page->pfn);
+	return page_states[page->state].resident ? gm->window.alias + gfn_to_gpa(gfn) : NULL;
+}
+
+int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
+{
+	uint8_t *to = buf;
+
+	if (!range_is_ram(gm, gpa, len))
+		return -EFAULT;
+	lock(&gm->lock);
+	bring_in_settle(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len) + 1);
+	while (len) {
+		gfn_t gfn = gpa_to_gfn(gpa), end = gpa_to_gfn(gpa + len - 1) + 1;
+		struct stage2_page page;
+		uint64_t nr = stage2_linear_run(gm->s2, gfn, end, &page);
+		size_t part = min_u64(len, gfn_to_gpa(gfn + nr) - gpa);
+		const uint8_t *from = bytes_of(gm, gfn, &page);
+
+		if (from)
+			memcpy(to, from + gpa % QUIRE_PAGE_SIZE, part);
+		else
+			memset(to, 0, part);
+		to += part;
+		gpa += part;
+		len -= part;
+	}
+	unlock(&gm->lock);
+	return 0;
+}
+
+/* The first page of [gfn, end) that is not private, or end. */
+static gfn_t first_not_private(const struct gmem *gm, gfn_t gfn, gfn_t end)
+{
+	while (gfn < end) {
+		enum page_state state;
+		uint64_t nr = stage2_run(gm->s2, gfn, end, &state);
+
+		if (state != PG_PRIVATE)
+			return gfn;
+		gfn += nr;
+	}
+	return end;
+}
+
+/*
+ * Make the pages of [gfn, end) private, waiting for credits if need be, and note them as written.
+ * Caller holds LOCK_GMEM, which may be dropped meanwhile, and then pages may go again: so look anew
+ * each time until all are.
+ */
+static int bring_in_for_access(struct gmem *gm, gfn_t start, gfn_t end)
+{
+	gfn_t gfn;
+
+	while ((gfn = first_not_private(gm, start, end)) < end) {
+		struct gfn_range in;
+		int err = gmem_bring_in(gm, gfn, true, &in);
+
+		gm->stats.accessor_pages += err ? 0 : in.end - in.start;
+		if (err == -EDQUOT) {
+			unlock(&gm->lock);
+			err = gmem_wait(gm);
+			lock(&gm->lock);
+		}
+		if (err)
+			return err;
+	}
+	gmem_note_written(gm, start, end - start);
+	return 0;
+}
+
+int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len)
+{
+	int err;
+
+	if (!range_is_ram(gm, gpa, len))
+		return -EFAULT;
+	if (len == 0)
+		return 0;
+	lock(&gm->lock);
+	err = bring_in_for_access(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len - 1) + 1);
+	if (!err)
+		memcpy(gm->window.alias + gpa, buf, len);
+	unlock(&gm->lock);
+	return err;
+}
+
+/*
+ * The alias is contiguous within a range of RAM, so one iovec describes any buffer today; the
+ * interface is a vector because a page's frame need not stay in the RAM file.
+ */
+int guest_map_iov(struct gmem *gm, gpa_t gpa, size_t len, struct iovec *iov, unsigned int max)
+{
+	int err;
+
+	if (len == 0 || !range_is_ram(gm, gpa, len))
+		return -EFAULT;
+	if (max < 1)
+		return -ENOBUFS;
+	lock(&gm->lock);
+	err = bring_in_for_access(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len - 1) + 1);
+	if (!err) {
+		iov[0] = (struct iovec){ gm->window.alias + gpa, len };
+		gm->iov_maps++;
+	}
+	unlock(&gm->lock);
+	return err ? err : 1;
+}
+
+void guest_unmap_iov(struct gmem *gm)
+{
+	lock(&gm->lock);
+	assert(gm->iov_maps);
+	gm->iov_maps--;
+	unlock(&gm->lock);
+}
+
+/* --- pages that stay --------------------------------------------------------------------- */
+
+static struct gfn_range pages_of(gpa_t gpa, size_t len)
+{
+	return (struct gfn_range){ gpa_to_gfn(gpa), gpa_to_gfn(gpa + len - 1) + 1 };
+}
+
+int gmem_hold(struct gmem *gm, gpa_t gpa, size_t len)
+{
+	struct gfn_range range = pages_of(gpa, len);
+	int err;
+
+	if (len == 0 || !range_is_ram(gm, gpa, len))
+		return -EFAULT;
+	lock(&gm->lock);
+	err = bring_in_for_access(gm, range.start, range.end);
+	if (!err && gm->nr_held == GMEM_MAX_HELD)
+		err = -ENOSPC;
+	if (!err)
+		gm->held[gm->nr_held++] = range;
+	unlock(&gm->lock);
+	return err;
+}
+
+void gmem_release(struct gmem *gm, gpa_t gpa, size_t len)
+{
+	struct gfn_range range = pages_of(gpa, len);
+	unsigned int i = 0;
+
+	lock(&gm->lock);
+	while (i < gm->nr_held && memcmp(&gm->held[i], &range, sizeof(range)))
+		i++;
+	assert(i < gm->nr_held);
+	gm->held[i] = gm->held[--gm->nr_held];
+	unlock(&gm->lock);
+}
+
+bool gmem_is_held(const struct gmem *gm, gfn_t gfn, uint64_t *nr)
+{
+	gfn_t next = gfn + *nr, end = gfn;
+
+	for (unsigned int i = 0; i < gm->nr_held; i++) {
+		const struct gfn_range *held = &gm->held[i];
+
+		if (held->start <= gfn && gfn < held->end)
+			end = max_u64(end, held->end);
+		else if (held->start > gfn)
+			next = min_u64(next, held->start);
+	}
+	*nr = end > gfn ? min_u64(end - gfn, *nr) : next - gfn;
+	return end > gfn;
+}
+
+/* --- the 2D walk ------------------------------------------------------------------------- */
+
+/* Where machine address addr can be read; NULL: reads as zeroes.  False: there is nothing. */
+static bool machine_bytes(const struct gmem *gm, maddr_t addr, unsigned int bytes,
+			  const uint8_t **from)
+{
+	pfn_t pfn = addr >> QUIRE_PAGE_SHIFT;
+
+	*from = NULL;
+	if (pfn >= STAGE2_STORE_PFN && pfn < STAGE2_ZERO_PFN)
+		*from = store_view_bytes(&gm->store, pfn) + addr % QUIRE_PAGE_SIZE;
+	else if (range_is_ram(gm, addr, bytes))
+		*from = gm->window.alias + addr;
+	return *from || pfn == STAGE2_ZERO_PFN;
+}
+
+static int read_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t *value)
+{
+	const uint8_t *from;
+
+	*value = 0;
+	if (!machine_bytes(ctx, addr, bytes, &from))
+		return -EFAULT;
+	if (from)
+		memcpy(value, from, bytes);
+	return 0;
+}
+
+/* Only ever in a page that stage 2 lets be written: a private one. */
+static int set_bits_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t value,
+			    uint64_t bits)
+{
+	struct gmem *gm = ctx;
+	void *entry = gm->window.alias + addr;
+	bool same;
+
+	if (!range_is_ram(gm, addr, bytes))
+		return -EFAULT;
+	if (bytes == 4) {
+		uint32_t expected = value;
+
+		same = __atomic_compare_exchange_n((uint32_t *)entry, &expected, value | bits,
+						   false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	} else {
+		same = __atomic_compare_exchange_n((uint64_t *)entry, &value, value | bits, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	}
+	return same ? 0 : -EAGAIN;
+}
+
+enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+			    struct walk_access access, struct walk_result *res)
+{
+	const struct walk_stage2 s2 = {
+		.format = &ept4_format,
+		.rules = stage2_rules,
+		.root = stage2_root(gm->s2),
+		.read = stage2_read_entry,
+		.ctx = gm->s2,
+	};
+	const struct walk_memory mem = {
+		.read = read_machine,
+		.set_bits = set_bits_machine,
+		.ctx = gm,
+	};
+	enum walk_outcome outcome;
+
+	lock(&gm->lock);
+	bring_in_settle(gm, 0, UINT64_MAX);
+	outcome = walk_2d(cpu, &s2, &mem, gva, access, res);
+	unlock(&gm->lock);
+	return outcome;
+}

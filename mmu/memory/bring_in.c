@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bringing pages in: from absent to private; and what to do for a touch in general.
+ *
+ * What comes in for a touch of one page that is absent:
+ *
+ *   its block of 512   if all of it is absent and huge pages are on
+ *   its group of 16    otherwise: the absent ones of it; of 32, 64, 128 for who goes on from
+ *                      group to group, up or down
+ *   the page alone     if credits are short
+ *
+ * Where first reads are to cost nothing (zero_reads), a read of an absent page makes it zero.  A read
+ * of a page without a frame maps the page of zeroes there, and at its like around it in its block.  A page that is away comes home when it is written
+ * (share.c), alone unless the writer goes on from page to page; a sequential writer who meets a block
+ * with nothing in it gets it as one.  A ballooned page that is touched untold is absent, and goes on
+ * as such.
+ *
+ * The group is aligned, not placed in the direction of recent faults: that serves both directions
+ * alike, and pages come in again as they were given back, in lists of a balloon for example.
+ *
+ * Order: first the file and the window's page tables, then stage 2.  A touch in between finds
+ * the page and goes on, or has raised an event that the pager answers when it gets the lock.
+ *
+ * Filling a block is mostly zeroing 2 MiB, so it is done with the lock dropped.  The block is
+ * noted in `filling` meanwhile: in stage 2 it is still absent, but the guest may find a page
+ * there already and write to it.  So whoever acts on a page's being absent waits until its
+ * block is not noted any more, and looks again.  Two can be filled at a time,
+ * one for each slot of the window: a touch uses the first, the filler thread (filler.c) the
+ * second.
+ *
+ * When the host runs out of memory in the middle of a block, some of its pages exist and the
+ * guest may have written to them already: they are kept, as private pages, and only if there
+ * is none is it a failure.
+ */
+#include <errno.h>
+#include "ramfile.h"
+#include "share.h"
+
+/* Pages brought in around a fault where blocks are managed singly; a power of two. */
+#define FAULT_AROUND 16u
+#define FAULT_MOST   128u /* ... for a sequential guest; divides a block */
+
+void bring_in_init(struct gmem *gm)
+{
+	pthread_cond_init(&gm->filled, NULL);
+	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
+		gm->filling[i] = NO_BLOCK;
+	gm->wanted = NO_BLOCK;
+}
+
+void bring_in_finish(struct gmem *gm)
+{
+	pthread_cond_destroy(&gm->filled);
+}
+
+/* --- credits ----------------------------------------------------------------------------- */
+
+bool gmem_take(struct gmem *gm, uint64_t pages)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+
+	return !credits || credits->take(credits->ctx, pages);
+}
+
+void gmem_ask(struct gmem *gm)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+
+	if (credits && credits->ask)
+		credits->ask(credits->ctx);
+}
+
+void gmem_put(struct gmem *gm, uint64_t pages)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+
+	if (credits && pages)
+		credits->put(credits->ctx, pages);
+}
+
+void gmem_give(struct gmem *gm, uint64_t pages)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+
+	if (credits && credits->give && pages)
+		credits->give(credits->ctx, pages);
+	else
+		gmem_put(gm, pages);
+}
+
+int gmem_wait(struct gmem *gm)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+	uint64_t want = gm->config.hugepages == GMEM_HUGE_AUTO ? QUIRE_BLOCK_PAGES : FAULT_AROUND;
+
+	assert(!lock_is_held(&gm->lock));
+	return credits->wait(credits->ctx, 1, want) ? -EDQUOT : 0;
+}
+
+/* --- blocks ------------------------------------------------------------------------------ */
+
+void bring_in_settle(struct gmem *gm, gfn_t start, gfn_t end)
+{
+	for (unsigned int i = 0; i < WINDOW_SLOTS;) {
+		gfn_t block = gm->filling[i];
+
+		if (block == NO_BLOCK || block >= end || block + QUIRE_BLOCK_PAGES <= start) {
+			i++;
+		} else {
+			pthread_cond_wait(&gm->filled, &gm->lock.mutex);
+			i = 0;
+		}
+	}
+}
+
+/* Nothing has a frame in the block, and it lies in RAM. */
+static bool block_is_empty(const struct gmem *gm, gfn_t block)
+{
+	enum page_state state;
+
+	if (!stage2_is_ram(gm->s2, block, QUIRE_BLOCK_PAGES))
+		return false;
+	for (gfn_t g = block; g < block + QUIRE_BLOCK_PAGES;) {
+		g += stage2_run(gm->s2, g, block + QUIRE_BLOCK_PAGES, &state);
+		if (state != PG_ABSENT && state != PG_ZERO)
+			return false;
+	}
+	return true;
+}
+
+bool gmem_block_is_absent(const struct gmem *gm, gfn_t block)
+{
+	enum page_state state;
+
+	return stage2_is_ram(gm->s2, block, QUIRE_BLOCK_PAGES) &&
+	       stage2_run(gm->s2, block, block + QUIRE_BLOCK_PAGES, &state) == QUIRE_BLOCK_PAGES &&
+	       state == PG_ABSENT;
+}
+
+/* The file has all pages of the block. */
+static void adopt_block(struct gmem *gm, gfn_t block)
+{
+	if (window_make_whole(&gm->window, block)) {
+		/* No room for another VMA: the pages are there, managed singly. */
+		gmem_set(gm, block, QUIRE_BLOCK_PAGES, PG_PRIVATE, block);
+		window_wake(&gm->window, block, QUIRE_BLOCK_PAGES);
+		return;
+	}
+	if (!window_is_huge(&gm->window, block))
+		gm->stats.huge_fallbacks++;
+	gmem_set_large(gm, block);
+}
+
+/* The file has some pages of the block.  Returns how many. */
+static uint64_t adopt_part(struct gmem *gm, gfn_t block)
+{
+	gfn_t end = block + QUIRE_BLOCK_PAGES;
+	uint64_t nr = 0;
+
+	for (gfn_t g = block; g < end; g++) {
+		gfn_t data = gpa_to_gfn(
+			ramfile_next_data(gm->window.ram_fd, gfn_to_gpa(g), gfn_to_gpa(end)));
+
+		if (data == g) {
+			gmem_set(gm, g, 1, PG_PRIVATE, g);
+			nr++;
+		} else {
+			g = data - 1;
+		}
+	}
+	window_wake(&gm->window, block, QUIRE_BLOCK_PAGES);
+	return nr;
+}
+
+int bring_in_block(struct gmem *gm, gfn_t block, unsigned int slot)
+{
+	uint64_t kept = QUIRE_BLOCK_PAGES;
+	int err;
+
+	assert_held(&gm->lock);
+	if (!gmem_take(gm, QUIRE_BLOCK_PAGES))
+		return -EDQUOT;
+	gm->filling[slot] = block;
+	unlock(&gm->lock);
+	err = window_fill_block(&gm->window, block, slot);
+	lock(&gm->lock);
+	gm->filling[slot] = NO_BLOCK;
+	if (err)
+		kept = adopt_part(gm, block);
+	else
+		adopt_block(gm, block);
+	gmem_put(gm, QUIRE_BLOCK_PAGES - kept);
+	pthread_cond_broadcast(&gm->filled);
+	return kept ? 0 : err;
+}
+
+/* --- single pages ------------------------------------------------------------------------ */
+
+/* Bring in the absent pages of [gfn, end), at 4 KiB, run by run; -EDQUOT at the first run too
+ * long for the credits at hand.  No part of it is being filled. */
+static int bring_in_singly(struct gmem *gm, gfn_t gfn, gfn_t end)
+{
+	while (gfn < end) {
+		enum page_state state;
+		uint64_t nr = stage2_run(gm->s2, gfn, end, &state), done = nr;
+		int err = 0;
+
+		if (state == PG_ABSENT) {
+			if (!gmem_take(gm, nr))
+				return -EDQUOT;
+			err = window_fill(&gm->window, gfn, nr, &done);
+			gmem_put(gm, nr - done);
+			if (done)
+				gmem_set(gm, gfn, done, PG_PRIVATE, gfn);
+		}
+		if (err)
+			return err;
+		gfn += nr;
+	}
+	return 0;
+}
+
+/* How large a group to bring in around gfn, in the light of the last one. */
+static uint64_t group_size(struct gmem *gm, gfn_t gfn)
+{
+	const struct gfn_range *last = &gm->last_group;
+	uint64_t size = last->end - last->start;
+
+	if (gfn + size >= last->start && gfn < last->end + size)
+		return min_u64(2 * size, FAULT_MOST);
+	return FAULT_AROUND;
+}
+
+/* The absent pages of the group of that size around gfn, which is one. */
+static struct gfn_range absent_group(const struct gmem *gm, gfn_t gfn, uint64_t size)
+{
+	struct gfn_range group = { align_down(gfn, size), align_down(gfn, size) + size };
+	struct gfn_range in = { gfn, gfn + 1 };
+	enum page_state state;
+
+	while (!stage2_is_ram(gm->s2, group.start, group.end - group.start))
+		group.end--;
+	for (gfn_t g = group.start; g < group.end;) {
+		uint64_t nr = stage2_run(gm->s2, g, group.end, &state);
+
+		if (state == PG_ABSENT) {
+			in.start = min_u64(in.start, g);
+			in.end = max_u64(in.end, g + nr);
+		}
+		g += nr;
+	}
+	return in;
+}
+
+static int bring_in_group(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+{
+	uint64_t size = group_size(gm, gfn);
+	int err = -EDQUOT;
+
+	gm->last_group = (struct gfn_range){ align_down(gfn, size), align_down(gfn, size) + size };
+	for (; size >= FAULT_AROUND && err == -EDQUOT; size /= 2) {
+		*in = absent_group(gm, gfn, size);
+		err = bring_in_singly(gm, in->start, in->end);
+	}
+	if (err != -EDQUOT)
+		return err;
+	/* Credits for all of that are not at hand; the page itself may have come in already. */
+	*in = (struct gfn_range){ gfn, gfn + 1 };
+	return bring_in_singly(gm, gfn, gfn + 1);
+}
+
+/* Are pages of this kind like gfn's: without a frame, and nothing mapped for them? */
+static bool alike(const struct stage2_page *a, const struct stage2_page *b)
+{
+	return a->state == b->state && a->pfn == b->pfn;
+}
+
+/* A page without a frame is only to be read: map zeroes there, and at its like around it. */
+static int read_zeroes(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+{
+	gfn_t start = align_down(gfn, QUIRE_BLOCK_PAGES), end = start + QUIRE_BLOCK_PAGES;
+	struct stage2_page page, its;
+	int err;
+
+	stage2_lookup(gm->s2, gfn, &its);
+	while (!stage2_is_ram(gm->s2, start, end - start))
+		end--;
+	for (gfn_t g = start; g <= gfn; g += stage2_linear_run(gm->s2, g, end, &page))
+		start = g;
+	end = start + stage2_linear_run(gm->s2, start, end, &page);
+	if (!alike(&page, &its))
+		return -EINVAL;
+	err = share_map_zero(gm, start, end - start);
+	if (err)
+		return err;
+	gm->stats.zero_read_pages += its.state == PG_ABSENT ? end - start : 0;
+	*in = (struct gfn_range){ start, end };
+	return 0;
+}
+
+/* Make an empty block absent, so that it can come in as one.  False: no mapping left for that. */
+static bool empty_block(struct gmem *gm, gfn_t block)
+{
+	struct stage2_page page;
+	bool fine = true;
+
+	for (gfn_t g = block; g < block + QUIRE_BLOCK_PAGES && fine;) {
+		uint64_t nr = stage2_linear_run(gm->s2, g, block + QUIRE_BLOCK_PAGES, &page);
+
+		fine = page.state == PG_ABSENT || !share_forget(gm, g, nr);
+		g += nr;
+	}
+	return fine;
+}
+
+/* A page that is away is written. */
+static int bring_home(struct gmem *gm, gfn_t gfn, bool *absent, struct gfn_range *in)
+{
+	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
+	uint64_t around = share_break_around(gm, gfn);
+
+	*absent = around == QUIRE_BLOCK_PAGES / 8 && gm->config.hugepages == GMEM_HUGE_AUTO &&
+		  block_is_empty(gm, block) && empty_block(gm, block);
+	return *absent ? 0 : share_break(gm, gfn, around, in);
+}
+
+/* An absent page, written or where reads cost what writes do. */
+static int bring_in_absent(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+{
+	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
+
+	filler_suggest(gm, block);
+	*in = (struct gfn_range){ block, block + QUIRE_BLOCK_PAGES };
+	switch (bring_in_block(gm, block, SLOT_TOUCH)) {
+	case 0: return 0;
+	case -EDQUOT: return bring_in_group(gm, gfn, in);
+	default:
+		/* No 2 MiB to be had; a page may be. */
+		bring_in_settle(gm, gfn, gfn + 1);
+		return bring_in_group(gm, gfn, in);
+	}
+}
+
+int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
+{
+	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
+	struct stage2_page page;
+
+	assert_held(&gm->lock);
+	*in = (struct gfn_range){ gfn, gfn };
+	for (;;) {
+		bool absent = false;
+		int err;
+
+		bring_in_settle(gm, gfn, gfn + 1);
+		stage2_lookup(gm->s2, gfn, &page);
+		if (page.state == PG_BALLOONED) {
+			gmem_set(gm, gfn, 1, PG_ABSENT, 0);
+			gm->stats.balloon_touches++;
+			continue;
+		}
+		if (page.state == PG_PRIVATE || (page.pfn && !write))
+			return 0;
+		if (!write && (gm->zero_reads || page.state == PG_ZERO) &&
+		    !read_zeroes(gm, gfn, in))
+			return 0;
+		if (page.state != PG_ABSENT) {
+			err = bring_home(gm, gfn, &absent, in);
+			if (err || !absent)
+				return err;
+		}
+		if (gm->config.hugepages == GMEM_HUGE_NEVER || !gmem_block_is_absent(gm, block))
+			return bring_in_group(gm, gfn, in);
+		if (gm->filling[SLOT_TOUCH] == NO_BLOCK)
+			return bring_in_absent(gm, gfn, in);
+		pthread_cond_wait(&gm->filled, &gm->lock.mutex);
+	}
+}
+
+/* --- whole ranges ------------------------------------------------------------------------ */
+
+/* Bring gfn in alone, waiting for a credit if need be; then the lock is dropped meanwhile. */
+static int bring_in_page(struct gmem *gm, gfn_t gfn)
+{
+	for (;;) {
+		int err;
+
+		bring_in_settle(gm, gfn, gfn + 1);
+		err = bring_in_singly(gm, gfn, gfn + 1);
+		if (err != -EDQUOT)
+			return err;
+		unlock(&gm->lock);
+		err = gmem_wait(gm);
+		lock(&gm->lock);
+		if (err)
+			return err;
+	}
+}
+
+/* [gfn, next) lies in one block.  As one, else run by run, else page by page as credits come. */
+static int populate_in_block(struct gmem *gm, gfn_t gfn, gfn_t next)
+{
+	int err = -EDQUOT;
+
+	while (gm->filling[SLOT_TOUCH] != NO_BLOCK)
+		pthread_cond_wait(&gm->filled, &gm->lock.mutex);
+	bring_in_settle(gm, gfn, gfn + 1);
+	if (next - gfn == QUIRE_BLOCK_PAGES && gm->config.hugepages == GMEM_HUGE_AUTO &&
+	    gm->filling[SLOT_TOUCH] == NO_BLOCK && gmem_block_is_absent(gm, gfn))
+		err = bring_in_block(gm, gfn, SLOT_TOUCH);
+	if (err == -EDQUOT) {
+		bring_in_settle(gm, gfn, gfn + 1);
+		err = bring_in_singly(gm, gfn, next);
+	}
+	if (err != -EDQUOT)
+		return err;
+	for (err = 0; gfn < next && !err; gfn++)
+		err = bring_in_page(gm, gfn);
+	return err;
+}
+
+int gmem_populate(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	gfn_t end = gfn + nr;
+	int err = 0;
+
+	if (!stage2_is_ram(gm->s2, gfn, nr) || nr == 0)
+		return -EFAULT;
+	lock(&gm->lock);
+	while (gfn < end && !err) {
+		gfn_t next = min_u64(end, align_down(gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
+
+		err = populate_in_block(gm, gfn, next);
+		gfn = next;
+	}
+	unlock(&gm->lock);
+	return err;
+}

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest memory: stage 2 decides, the window makes it real.
+ *
+ * Each operation takes LOCK_GMEM, asks stage 2 what the pages are, changes the host's side
+ * (window.c) and then stage 2, in an order in which a guest access that slips in between is
+ * harmless:
+ *
+ *   bring in   file and page tables first, stage 2 next (bring_in.c).
+ *   give back  punch the file first, stage 2 next (give_back.c).  A touch in between raises
+ *              an event, which the pager looks at only when it gets the lock: the page is absent
+ *              by then.
+ *   split      register first: all pages exist, so registering changes nothing for the guest;
+ *              from then on single pages may go.
+ *   collapse   unregister first: all pages exist and none can go while we hold the lock.
+ *   share      write-protect, compare, map, punch, stage 2 last (share.c).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include "ramfile.h"
+#include "share.h"
+
+/* --- create and destroy ------------------------------------------------------------------ */
+
+static bool ranges_valid(const struct gmem_config *config)
+{
+	if (config->nr_ram == 0 || config->nr_ram > ARRAY_SIZE(((struct gmem *)0)->ram))
+		return false;
+	for (unsigned int i = 0; i < config->nr_ram; i++) {
+		const struct gfn_range *r = &config->ram[i];
+		bool last = i + 1 == config->nr_ram;
+
+		if (r->start % QUIRE_BLOCK_PAGES || (!last && r->end % QUIRE_BLOCK_PAGES))
+			return false;
+	}
+	return true;
+}
+
+int gmem_create(const struct gmem_config *config, struct gmem **out, struct quire_error *err)
+{
+	struct gmem *gm;
+	int error;
+
+	if (!ranges_valid(config))
+		return quire_fail(err, -EINVAL, "RAM ranges must be sorted and 2 MiB-aligned");
+	gm = calloc(1, sizeof(*gm));
+	if (!gm)
+		return quire_fail(err, -ENOMEM, "out of memory");
+	gm->config = *config;
+	gm->config.ram = memcpy(gm->ram, config->ram, config->nr_ram * sizeof(*config->ram));
+	lock_init(&gm->lock, LOCK_GMEM);
+	bring_in_init(gm);
+
+	error = stage2_create(gm->ram, config->nr_ram, &gm->s2);
+	if (error) {
+		quire_fail(err, error,
+			   "cannot set up stage-2 tables: %s; use a smaller -m, or raise "
+			   "the limit on address space (ulimit -v) or the sysctl "
+			   "vm.max_map_count",
+			   strerror(-error));
+		goto free_gm;
+	}
+	error = window_create(&gm->window, gm->ram, config->nr_ram,
+			      config->hugepages == GMEM_HUGE_AUTO, err);
+	if (error)
+		goto destroy_s2;
+	moves_init(gm);
+	error = share_init(gm);
+	if (error) {
+		quire_fail(err, error,
+			   "no address space for notes on %llu MiB of guest RAM; raise "
+			   "the limit on it (ulimit -v)",
+			   (unsigned long long)(gm->window.span >> 20));
+		goto destroy_window;
+	}
+	*out = gm;
+	return 0;
+
+destroy_window:
+	share_finish(gm);
+	window_destroy(&gm->window);
+destroy_s2:
+	stage2_destroy(gm->s2);
+free_gm:
+	bring_in_finish(gm);
+	lock_finish(&gm->lock);
+	free(gm);
+	return error;
+}
+
+int gmem_start(struct gmem *gm, struct quire_error *err)
+{
+	int error = filler_start(gm, err);
+
+	return error ? error : pager_start(gm, err);
+}
+
+void gmem_destroy(struct gmem *gm)
+{
+	if (!gm)
+		return;
+	if (gm->pager_started)
+		pager_stop(gm);
+	filler_stop(gm);
+	lock(&gm->lock);
+	share_finish(gm);
+	unlock(&gm->lock);
+	window_destroy(&gm->window);
+	stage2_destroy(gm->s2);
+	bring_in_finish(gm);
+	lock_finish(&gm->lock);
+	free(gm);
+}
+
+void *gmem_hva(const struct gmem *gm, gpa_t gpa)
+{
+	assert(gpa < gm->window.span);
+	return gm->window.base + gpa;
+}
+
+/* Only a new opening has an access mode of its own; a duplicate would share the old one. */
+int gmem_open_ram(const struct gmem *gm)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", gm->window.ram_fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+unsigned int gmem_descriptors(const struct gmem *gm, int fds[GMEM_MAX_DESCRIPTORS])
+{
+	const int all[] = { gm->window.uffd, gm->window.ram_fd, gm->window.pagemap };
+	unsigned int nr = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		if (all[i] >= 0)
+			fds[nr++] = all[i];
+	return nr;
+}
+
+const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
+{
+	*nr = gm->config.nr_ram;
+	return gm->ram;
+}
+
+/* --- blocks ------------------------------------------------------------------------------ */
+
+int gmem_split_locked(struct gmem *gm, gfn_t block)
+{
+	int err = window_make_single(&gm->window, block, 1);
+
+	return err ? err : gmem_set_single(gm, block);
+}
+
+static int check_block(const struct gmem *gm, gfn_t gfn)
+{
+	if (gfn % QUIRE_BLOCK_PAGES)
+		return -EINVAL;
+	return stage2_is_ram(gm->s2, gfn, QUIRE_BLOCK_PAGES) ? 0 : -EFAULT;
+}
+
+int gmem_split(struct gmem *gm, gfn_t gfn)
+{
+	struct stage2_page page;
+	int err = check_block(gm, gfn);
+
+	if (err)
+		return err;
+	lock(&gm->lock);
+	stage2_lookup(gm->s2, gfn, &page);
+	err = page.level == 2 ? gmem_split_locked(gm, gfn) : -ENOENT;
+	unlock(&gm->lock);
+	return err;
+}
+
+int gmem_collapse_locked(struct gmem *gm, gfn_t gfn)
+{
+	enum page_state state;
+	struct stage2_page page;
+	int err;
+
+	stage2_lookup(gm->s2, gfn, &page);
+	if (page.level == 2)
+		return -EEXIST;
+	if (stage2_run(gm->s2, gfn, gfn + QUIRE_BLOCK_PAGES, &state) != QUIRE_BLOCK_PAGES ||
+	    state != PG_PRIVATE)
+		return -EBUSY;
+	err = window_make_whole(&gm->window, gfn);
+	if (err)
+		return err;
+	err = window_collapse(&gm->window, gfn);
+	if (err) {
+		/* The VMA split that make_whole needed is still there to undo, so this works. */
+		window_make_single(&gm->window, gfn, 1);
+		return err;
+	}
+	return gmem_set_large(gm, gfn);
+}
+
+int gmem_collapse(struct gmem *gm, gfn_t gfn)
+{
+	int err = check_block(gm, gfn);
+
+	if (err)
+		return err;
+	if (gm->config.hugepages == GMEM_HUGE_NEVER)
+		return -EOPNOTSUPP;
+	lock(&gm->lock);
+	err = gmem_collapse_locked(gm, gfn);
+	unlock(&gm->lock);
+	return err;
+}
+
+void gmem_repair(struct gmem *gm)
+{
+	lock(&gm->lock);
+	gm->stats.efaults++;
+	unlock(&gm->lock);
+}
+
+/* --- looking ----------------------------------------------------------------------------- */
+
+void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
+{
+	lock(&gm->lock);
+	for (uint64_t i = 0; i < nr; i++) {
+		struct stage2_page page;
+
+		states[i] = PG_NR_STATES;
+		if (stage2_lookup(gm->s2, gfn + i, &page) == 0)
+			states[i] = page.state | (page.level == 2 ? GMEM_STATE_LARGE : 0);
+	}
+	unlock(&gm->lock);
+}
+
+int gmem_lookup(struct gmem *gm, gfn_t gfn, struct stage2_page *page)
+{
+	int err;
+
+	lock(&gm->lock);
+	err = stage2_lookup(gm->s2, gfn, page);
+	unlock(&gm->lock);
+	return err;
+}
+
+void gmem_stats(struct gmem *gm, struct gmem_stats *out)
+{
+	lock(&gm->lock);
+	*out = gm->stats;
+	out->mappings = gm->mappings;
+	out->max_mappings = gm->max_mappings;
+	out->orphan_pages = store_view_orphan_pages(&gm->store);
+	stage2_counters(gm->s2, &out->s2);
+	unlock(&gm->lock);
+}
+
+int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
+{
+	struct stage2_page page;
+	int err;
+
+	lock(&gm->lock);
+	err = stage2_lookup(gm->s2, gfn, &page);
+	if (!err && page.state != PG_SHARED)
+		err = -ENOENT;
+	if (!err)
+		*frame = (struct gmem_frame){
+			.segment = store_view_segment(&gm->store, page.pfn)->inode,
+			.index = store_view_offset(page.pfn) >> QUIRE_PAGE_SHIFT,
+		};
+	unlock(&gm->lock);
+	return err;
+}
+
+/* Is frame among the nr that follow pfn?  Which one: *n. */
+static bool frame_in_run(struct gmem *gm, const struct gmem_frame *frame, pfn_t pfn, uint64_t nr,
+			 uint64_t *n)
+{
+	uint64_t first = store_view_offset(pfn) >> QUIRE_PAGE_SHIFT;
+
+	*n = frame->index - first;
+	return store_view_segment(&gm->store, pfn)->inode == frame->segment &&
+	       frame->index >= first && *n < nr;
+}
+
+uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t *out, uint64_t max)
+{
+	uint64_t users = 0, n;
+
+	lock(&gm->lock);
+	for (unsigned int r = 0; r < gm->config.nr_ram; r++)
+		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
+			struct stage2_page page;
+			uint64_t nr = stage2_linear_run(gm->s2, at, gm->ram[r].end, &page);
+
+			if (page.state == PG_SHARED && frame_in_run(gm, frame, page.pfn, nr, &n) &&
+			    users++ < max)
+				out[users - 1] = at + n;
+			at += nr;
+		}
+	unlock(&gm->lock);
+	return users;
+}
+
+/* --- audit ------------------------------------------------------------------------------- */
+
+struct audit {
+	void (*report)(void *ctx, const char *what);
+	void *ctx;
+	unsigned int faults;
+};
+
+static void expect(struct audit *a, uint64_t ours, uint64_t truth, const char *what)
+{
+	char text[120];
+
+	if (ours == truth)
+		return;
+	snprintf(text, sizeof(text), "%s: %lu by our books, %lu in truth", what,
+		 (unsigned long)ours, (unsigned long)truth);
+	if (a->report)
+		a->report(a->ctx, text);
+	a->faults++;
+}
+
+/* Entries that name frames of each segment. */
+static void audit_segments(struct audit *a, struct gmem *gm)
+{
+	uint64_t pages[MERGE_MAX_SEGMENTS] = { 0 };
+
+	for (unsigned int r = 0; r < gm->config.nr_ram; r++)
+		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
+			struct stage2_page page;
+			uint64_t nr = stage2_linear_run(gm->s2, at, gm->ram[r].end, &page);
+
+			if (page.state == PG_SHARED)
+				pages[store_view_segment(&gm->store, page.pfn) - gm->store.segment] +=
+					nr;
+			at += nr;
+		}
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
+		expect(a, gm->store.segment[i].pages, pages[i], "pages in a segment of the store");
+}
+
+/* Stage 2's own audit, the kernel's count of the RAM file against ours, and what we derive. */
+unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *what), void *ctx)
+{
+	struct audit a = { .report = report, .ctx = ctx };
+	struct stage2_counters c;
+	uint64_t resident = 0;
+
+	lock(&gm->lock);
+	bring_in_settle(gm, 0, UINT64_MAX);
+	a.faults = stage2_audit(gm->s2, report, ctx);
+	stage2_counters(gm->s2, &c);
+	for (unsigned int state = 0; state < PG_NR_STATES; state++)
+		resident += page_states[state].resident ? c.pages[state] : 0;
+	expect(&a, resident, ramfile_pages(gm->window.ram_fd), "pages resident");
+	expect(&a, gm->mappings, moves_recount(gm), "mappings of the window");
+	audit_segments(&a, gm);
+	unlock(&gm->lock);
+	return a.faults;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MMU_MEMORY_GMEM_INTERNAL_H
+#define QUIRE_MMU_MEMORY_GMEM_INTERNAL_H
+
+/*
+ * What gmem.c, moves.c, bring_in.c, give_back.c, share.c, access.c, pager.c, filler.c and the keeper
+ * share.
+ */
+#include "gmem.h"
+#include "mmu/base/locks.h"
+#include "store_view.h"
+#include "window.h"
+
+#define NO_BLOCK UINT64_MAX
+
+/* Who fills blocks, each through a slot of its own. */
+enum { SLOT_TOUCH, SLOT_FILLER };
+
+/* [I] immutable after create   [g] LOCK_GMEM   [p] the pager thread alone */
+struct gmem {
+	struct gmem_config config; /* [I] with ram pointing at: */
+	struct gfn_range ram[8];   /* [I] */
+	struct window window;	   /* [I] */
+	struct stage2 *s2;	   /* [g] */
+	struct lock lock;
+	unsigned int iov_maps;		      /* [g] guest_map_iov not yet unmapped */
+	struct gfn_range held[GMEM_MAX_HELD]; /* [g] pages that stay private */
+	unsigned int nr_held;		      /* [g] */
+	struct gmem_stats stats;	      /* [g] all but .s2 */
+
+	uint64_t mappings;     /* [g] of the window (moves.c) ... */
+	uint64_t max_mappings; /* [I] ... that the kernel allows */
+
+	struct store_view store; /* [g] */
+	uint8_t *note;		 /* [g] by gfn: share.h ... */
+	bool any_backoff;	 /* [g] ... of which some may say how often it was un-shared */
+	uint64_t *written;	 /* [g] by gfn: changed otherwise than by the guest's writes */
+	uint32_t *dropped;	 /* [g] references to give back to the machine ... */
+	uint64_t nr_dropped, dropped_room; /* [g] */
+	uint64_t reserve;		   /* [g] credits that only a break may have */
+	gfn_t streak_next;	     /* [g] a sequential writer would break this page next ... */
+	uint64_t streak;	     /* [g] ... and so many were broken at once last time */
+	struct gfn_range last_group; /* [g] the last pages that came in as a group */
+	bool zero_reads;	     /* [g] first reads of absent pages make them zero */
+
+	gfn_t filling[WINDOW_SLOTS]; /* [g] blocks being filled, or NO_BLOCK */
+	pthread_cond_t filled;	     /* with LOCK_GMEM: one of them is done */
+
+	bool pager_started; /* [I] pager and stop_event are valid */
+	pthread_t pager;    /* [I] */
+	int stop_event;	    /* [I] eventfd that ends the pager */
+	bool host_failed;   /* [p] on_host_failure was called */
+
+	bool filler_started;	  /* [I] filler and suggested are valid */
+	pthread_t filler;	  /* [I] */
+	bool filler_runs;	  /* [g] */
+	gfn_t wanted;		  /* [g] what the filler should bring in next, or NO_BLOCK */
+	pthread_cond_t suggested; /* with LOCK_GMEM: wanted or filler_runs changed */
+};
+
+/* moves.c */
+void moves_init(struct gmem *gm);
+uint64_t moves_recount(const struct gmem *gm); /* what `mappings` should be */
+
+/*
+ * stage2_set, stage2_set_large and stage2_split, which the caller knows to be legal, with what
+ * hangs on them.  Caller holds LOCK_GMEM.
+ */
+int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn);
+int gmem_set_large(struct gmem *gm, gfn_t block);
+int gmem_set_single(struct gmem *gm, gfn_t block);
+
+/* Pages changed, and the guest's own log of writes will not tell. */
+void gmem_note_written(struct gmem *gm, gfn_t gfn, uint64_t nr);
+
+/*
+ * Free the frames of [gfn, end), private (or already mapped from elsewhere), which the host manages
+ * singly: what it frees moves to state `to`, with frames from pfn on (0: none); the rest is zeroed,
+ * and stays private.  Returns how many moved.
+ */
+uint64_t gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn);
+
+/* Is gfn held?  *nr becomes how many of the *nr pages from gfn on are as it is. */
+bool gmem_is_held(const struct gmem *gm, gfn_t gfn, uint64_t *nr);
+
+/* Manage the block at `block`, one 2 MiB leaf, singly.  0 or -ENOMEM. */
+int gmem_split_locked(struct gmem *gm, gfn_t block);
+
+/* Put it together again, as gmem_collapse. */
+int gmem_collapse_locked(struct gmem *gm, gfn_t block);
+
+void bring_in_init(struct gmem *gm);
+void bring_in_finish(struct gmem *gm);
+
+/*
+ * Wait until no block of [start, end) is being filled: only then does absent mean that nothing is
+ * there.  Caller holds LOCK_GMEM, which may be dropped meanwhile.
+ */
+void bring_in_settle(struct gmem *gm, gfn_t start, gfn_t end);
+
+/*
+ * Make gfn private, with as much around it as the policy says (bring_in.c, share.c); or, if
+ * it is only to be read and that is wanted, zero.
+ * 0 with the range brought in, empty if there was nothing to do; -EDQUOT: not one page's credit
+ * at hand (then gmem_wait, with the lock dropped, and try again); or the host's -errno.  Caller
+ * holds LOCK_GMEM, which may be dropped meanwhile.
+ */
+int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in);
+
+/* Is the block at gfn (multiple of 512) wholly inside RAM and wholly absent? */
+bool gmem_block_is_absent(const struct gmem *gm, gfn_t gfn);
+
+/*
+ * Bring in the wholly absent block at gfn, which is not being filled, as one, through a slot not
+ * in use.  As gmem_bring_in; the lock is dropped meanwhile.
+ */
+int bring_in_block(struct gmem *gm, gfn_t gfn, unsigned int slot);
+
+/* Wait for credits to bring something in.  0, or -EDQUOT for good.  No lock held. */
+int gmem_wait(struct gmem *gm);
+
+/* Credits at hand for that many pages? */
+bool gmem_take(struct gmem *gm, uint64_t pages);
+
+/* More credits would be welcome, but nobody waits for them. */
+void gmem_ask(struct gmem *gm);
+
+/* Pages are gone: give their credits back.  Caller holds LOCK_GMEM. */
+void gmem_put(struct gmem *gm, uint64_t pages);
+void gmem_give(struct gmem *gm, uint64_t pages); /* not wanted soon */
+
+int pager_start(struct gmem *gm, struct quire_error *err);
+void pager_stop(struct gmem *gm);
+
+int filler_start(struct gmem *gm, struct quire_error *err);
+void filler_stop(struct gmem *gm);
+
+/* A touch is about to bring in `block`; maybe another should come with it.  Holds LOCK_GMEM. */
+void filler_suggest(struct gmem *gm, gfn_t block);
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changes of state, with what depends on them.
+ *
+ * The kernel has a limit on the mappings of a process (vm.max_map_count), and each run of pages
+ * that is away from home, and each whole block, costs up to two.  So they are counted, as the
+ * kernel would: a mapping ends between two pages that
+ *
+ *   are not both at home and managed singly, nor both part of whole blocks,
+ *   nor both zero and mapped, nor both shared with frames that follow each other.
+ *
+ * `mappings` is the number of such places.  Merging stops well below the limit; what is left is
+ * for un-sharing, which may split a run in the middle (share.c).
+ *
+ * A page that becomes private is one that the keeper has to look at: it is noted as written.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "gmem_internal.h"
+
+#define DEFAULT_MAX_MAPPINGS 65530u /* the kernel's */
+#define OTHER_MAPPINGS	     512u   /* code, stacks, malloc, the store */
+
+static bool is_away(const struct stage2_page *page)
+{
+	return page->state == PG_SHARED || (page->state == PG_ZERO && page->pfn);
+}
+
+/* May one mapping hold both?  next_pfn follows the last frame of the run of `a`. */
+static bool joins(const struct stage2_page *a, pfn_t next_pfn, const struct stage2_page *b)
+{
+	if (is_away(a) || is_away(b))
+		return a->state == b->state && (a->state == PG_ZERO || b->pfn == next_pfn);
+	return a->level == b->level;
+}
+
+static const struct gfn_range *ram_of(const struct gmem *gm, gfn_t gfn)
+{
+	const struct gfn_range *r = gm->ram;
+
+	while (gfn >= r->end)
+		r++;
+	return r;
+}
+
+/* Ends of mappings in [start, end], both included; [start, end) is RAM. */
+static uint64_t ends_in(const struct gmem *gm, gfn_t start, gfn_t end)
+{
+	const struct gfn_range *r = ram_of(gm, start);
+	gfn_t at = start > r->start ? start - 1 : start;
+	struct stage2_page last = { .level = 0 }, page;
+	pfn_t next_pfn = 0;
+	uint64_t nr = 0;
+
+	for (end = min_u64(end + 1, r->end); at < end;) {
+		uint64_t run = stage2_linear_run(gm->s2, at, end, &page);
+
+		nr += last.level && !joins(&last, next_pfn, &page);
+		last = page;
+		next_pfn = page.pfn + run;
+		at += run;
+	}
+	return nr;
+}
+
+void gmem_note_written(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	for (; nr && gfn % 64; gfn++, nr--)
+		gm->written[gfn / 64] |= 1ULL << gfn % 64;
+	for (; nr >= 64; gfn += 64, nr -= 64)
+		gm->written[gfn / 64] = UINT64_MAX;
+	for (; nr; gfn++, nr--)
+		gm->written[gfn / 64] |= 1ULL << gfn % 64;
+}
+
+int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn)
+{
+	uint64_t before;
+	int err;
+
+	assert_held(&gm->lock);
+	before = ends_in(gm, gfn, gfn + nr);
+	err = stage2_set(gm->s2, gfn, nr, to, pfn);
+	assert(!err);
+	gm->mappings += ends_in(gm, gfn, gfn + nr) - before;
+	if (to == PG_PRIVATE)
+		gmem_note_written(gm, gfn, nr);
+	return err;
+}
+
+int gmem_set_large(struct gmem *gm, gfn_t block)
+{
+	uint64_t before = ends_in(gm, block, block + QUIRE_BLOCK_PAGES);
+	int err = stage2_set_large(gm->s2, block, block);
+
+	gm->mappings += ends_in(gm, block, block + QUIRE_BLOCK_PAGES) - before;
+	gmem_note_written(gm, block, QUIRE_BLOCK_PAGES);
+	return err;
+}
+
+int gmem_set_single(struct gmem *gm, gfn_t block)
+{
+	uint64_t before = ends_in(gm, block, block + QUIRE_BLOCK_PAGES);
+	int err = stage2_split(gm->s2, block);
+
+	gm->mappings += ends_in(gm, block, block + QUIRE_BLOCK_PAGES) - before;
+	return err;
+}
+
+/* What is left of vm.max_map_count for the window. */
+static uint64_t max_mappings(void)
+{
+	char text[32] = "";
+	int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+	uint64_t max = DEFAULT_MAX_MAPPINGS;
+
+	if (fd >= 0) {
+		if (read(fd, text, sizeof(text) - 1) > 0)
+			max = strtoull(text, NULL, 10);
+		close(fd);
+	}
+	return max > 2 * OTHER_MAPPINGS ? max - OTHER_MAPPINGS : max / 2;
+}
+
+void moves_init(struct gmem *gm)
+{
+	gm->mappings = gm->config.nr_ram;
+	gm->max_mappings = max_mappings();
+}
+
+uint64_t moves_recount(const struct gmem *gm)
+{
+	uint64_t nr = gm->config.nr_ram;
+
+	for (unsigned int i = 0; i < gm->config.nr_ram; i++)
+		nr += ends_in(gm, gm->ram[i].start, gm->ram[i].end);
+	return nr;
+}

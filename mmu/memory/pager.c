@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pager: one thread that answers userfaultfd events of the window.
+ *
+ * Life of an event.  Somebody (a vCPU inside KVM_RUN, a kworker on its behalf when the local
+ * APIC is in the kernel, a test's thread) touched a hole and sleeps.  The pager reads the
+ * event, takes LOCK_GMEM, asks stage 2 what the page is *now*, and acts on that:
+ *
+ *   absent, ballooned   bring it in, with company (gmem_bring_in); that wakes the sleeper
+ *   shared, zero    a write: bring it home, which wakes the sleeper; a read: spurious
+ *   private   the event is late or a duplicate: let the page be written, wake, count it as spurious
+ *
+ * Why this is idempotent, which it must be: a vCPU that is signalled while it sleeps queues
+ * its event again, hundreds of times a second; two vCPUs may touch one page; the accessors
+ * bring pages in without any event.  Nothing is ever decided by what the event says beyond its
+ * address, and that an access was *not* a write.  That it was one need not be true: with the
+ * local APIC in the kernel, KVM's asynchronous page faults make every access look like a write.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <linux/userfaultfd.h>
+#include "gmem_internal.h"
+
+#define BATCH 32u /* events read at once */
+
+static void host_failure(struct gmem *gm, gfn_t gfn, int err)
+{
+	if (gm->host_failed)
+		return;
+	gm->host_failed = true;
+	if (gm->config.on_host_failure)
+		gm->config.on_host_failure(gm->config.ctx, gfn_to_gpa(gfn), err);
+}
+
+/* Write-protection of a private page is left over from a merge that was called off. */
+static void settle_spurious(struct gmem *gm, gfn_t gfn, uint64_t flags)
+{
+	struct stage2_page page;
+
+	if ((flags & UFFD_PAGEFAULT_FLAG_WP) && !stage2_lookup(gm->s2, gfn, &page) &&
+	    page.state == PG_PRIVATE)
+		window_protect(&gm->window, gfn, 1, false);
+	window_wake(&gm->window, gfn, 1);
+}
+
+/* Under the lock: 0 with what came in (nothing, for a late event), or gmem_bring_in's error. */
+static int resolve(struct gmem *gm, gfn_t gfn, uint64_t flags, struct gfn_range *in)
+{
+	bool write = flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP);
+	int err = 0;
+
+	*in = (struct gfn_range){ gfn, gfn };
+	if (stage2_is_ram(gm->s2, gfn, 1))
+		err = gmem_bring_in(gm, gfn, write, in);
+	if (err)
+		return err;
+	gm->stats.faults++;
+	if (in->start == in->end) {
+		gm->stats.faults_spurious++;
+		settle_spurious(gm, gfn, flags);
+	}
+	gm->stats.faulted_in_pages += in->end - in->start;
+	gm->stats.faulted_in_blocks += in->end - in->start == QUIRE_BLOCK_PAGES;
+	return 0;
+}
+
+static void violation(struct gmem *gm, gfn_t gfn, uint64_t flags)
+{
+	struct gfn_range in;
+	int err;
+
+	do {
+		lock(&gm->lock);
+		err = resolve(gm, gfn, flags, &in);
+		unlock(&gm->lock);
+	} while (err == -EDQUOT && !(err = gmem_wait(gm)));
+	if (err)
+		host_failure(gm, gfn, err);
+}
+
+/* Answer what has been queued. */
+static void serve(struct gmem *gm)
+{
+	struct uffd_msg msg[BATCH];
+	ssize_t n = read(gm->window.uffd, msg, sizeof(msg));
+
+	for (ssize_t i = 0; i < n / (ssize_t)sizeof(msg[0]); i++) {
+		uint64_t offset = msg[i].arg.pagefault.address - (uintptr_t)gm->window.base;
+
+		if (msg[i].event == UFFD_EVENT_PAGEFAULT)
+			violation(gm, gpa_to_gfn(offset), msg[i].arg.pagefault.flags);
+	}
+}
+
+static void *pager_main(void *arg)
+{
+	struct gmem *gm = arg;
+	struct pollfd p[] = {
+		{ .fd = gm->window.uffd, .events = POLLIN },
+		{ .fd = gm->stop_event, .events = POLLIN },
+	};
+
+	pthread_setname_np(pthread_self(), "pager"); /* from outside it goes through /proc */
+	if (gm->config.thread_start)
+		gm->config.thread_start(gm->config.ctx);
+	for (;;) {
+		if (poll(p, ARRAY_SIZE(p), -1) < 0 && errno != EINTR)
+			return NULL;
+		if (p[1].revents)
+			return NULL;
+		if (p[0].revents & POLLIN)
+			serve(gm);
+	}
+}
+
+int pager_start(struct gmem *gm, struct quire_error *err)
+{
+	sigset_t all, before;
+	int error;
+
+	gm->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (gm->stop_event < 0)
+		return quire_fail(err, -errno, "cannot create an eventfd: %s", strerror(errno));
+	/* Signals are for the main loop and the vCPUs. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&gm->pager, NULL, pager_main, gm);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error) {
+		close(gm->stop_event);
+		return quire_fail(err, -error, "cannot start the pager thread: %s",
+				  strerror(error));
+	}
+	gm->pager_started = true;
+	return 0;
+}
+
+void pager_stop(struct gmem *gm)
+{
+	eventfd_write(gm->stop_event, 1);
+	pthread_join(gm->pager, NULL);
+	close(gm->stop_event);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/mount.h>
+#include "ramfile.h"
+
+/* A directory descriptor on a fresh tmpfs that is mounted nowhere, or -1. */
+static int detached_tmpfs(uint64_t bytes)
+{
+	char size[32];
+	int mnt = -1, fs = syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
+
+	if (fs < 0)
+		return -1;
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
+	if (!syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "huge", "advise", 0) &&
+	    !syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "size", size, 0) &&
+	    !syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		mnt = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+	close(fs);
+	return mnt;
+}
+
+static int huge_tmpfile(uint64_t bytes)
+{
+	int fd, mnt = detached_tmpfs(bytes);
+
+	if (mnt < 0)
+		return -1;
+	fd = openat(mnt, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	close(mnt);
+	return fd;
+}
+
+int ramfile_create(uint64_t bytes, bool huge, struct quire_error *err)
+{
+	int fd = huge ? huge_tmpfile(bytes) : -1;
+
+	if (fd < 0)
+		fd = memfd_create("quire-ram", MFD_CLOEXEC);
+	if (fd < 0)
+		return quire_fail(err, -errno, "cannot create a file for guest RAM: %s",
+				  strerror(errno));
+	if (ftruncate(fd, bytes)) {
+		int error = errno;
+
+		close(fd);
+		return quire_fail(
+			err, -error,
+			"cannot size guest RAM to %llu MiB: %s; use a smaller -m, or raise "
+			"the file size limit (ulimit -f)",
+			(unsigned long long)(bytes >> 20), strerror(error));
+	}
+	return fd;
+}
+
+uint64_t ramfile_next_data(int fd, uint64_t offset, uint64_t end)
+{
+	off_t at = lseek(fd, offset, SEEK_DATA);
+
+	return at < 0 || (uint64_t)at > end ? end : (uint64_t)at;
+}
+
+/*
+ * Punching part of a huge page makes the kernel split it, which fails while somebody holds a
+ * reference (a vCPU faulting it in at this moment); it zeroes the bytes then but keeps the
+ * page.  References of that kind are short, so try again.  But each try unmaps the page, and a vCPU that
+ * works in it faults at once: after the first few there are pauses, for it to get on.
+ */
+#define PUNCH_TRIES  64
+#define PUNCH_YIELDS 8
+#define PUNCH_NS     50000 /* a pause; all of them: some 6 ms */
+
+static void wait_a_moment(unsigned int tries)
+{
+	const struct timespec pause = { .tv_nsec = PUNCH_NS };
+
+	if (tries < PUNCH_YIELDS)
+		sched_yield();
+	else
+		nanosleep(&pause, NULL);
+}
+
+int ramfile_punch(int fd, uint64_t offset, uint64_t bytes)
+{
+	for (unsigned int i = 0; i < PUNCH_TRIES; i++) {
+		if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes)) {
+			if (errno != EINTR)
+				return -errno;
+			continue;
+		}
+		if (ramfile_next_data(fd, offset, offset + bytes) == offset + bytes)
+			return 0;
+		wait_a_moment(i);
+	}
+	return -EAGAIN;
+}
+
+uint64_t ramfile_pages(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) ? 0 : (uint64_t)st.st_blocks * 512 / QUIRE_PAGE_SIZE;
+}

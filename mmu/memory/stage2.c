@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stage 2: the state of every guest page.
+ *
+ * The structure is a radix tree in EPT format, bit for bit what a processor would walk,
+ * except that addresses of tables are not host-physical: a table's "address" is its index in
+ * an arena, shifted by 12.  Leaves carry machine frame numbers (types.h).
+ *
+ *      root --> PML4 --9 bits--> PDPT --9 bits--> PD --9 bits--> PT --9 bits--> page
+ *                                                 |
+ *                                                 +-- or a 2 MiB leaf
+ *
+ * What an entry says:
+ *   0                      every page below is absent (at any level)
+ *   not present, state != 0   (states without a frame; the address field is their payload)
+ *   present table          permissions are granted at the leaves only: RWX here
+ *   present leaf           state in the software bits, permissions from the state's row
+ *
+ * How it changes.  page_states[] is the one table of what each state is and where it may go;
+ * entry_store() is the one door: it alone writes entries, and it keeps the counters, so a
+ * counter is wrong only if the door is.  A table with nothing in it is given back at once.
+ * Why a split or a collapse cannot be seen half done: the new table is filled before it is
+ * linked, and readers hold the caller's lock anyway.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "stage2.h"
+#include "mmu/format/ept.h"
+
+#define ENTRIES	   512u
+#define MAX_RANGES 8u
+#define MAX_GFN	   (1ULL << 36) /* what four levels reach */
+#define TO(state)  (1u << (state))
+
+const struct page_state_info page_states[PG_NR_STATES] = {
+	[PG_ABSENT] = {
+		.name = "absent", .glyph = '.', .rgb = 0x20242c,
+		.moves = TO(PG_PRIVATE) | TO(PG_ZERO) | TO(PG_BALLOONED),
+	},
+	[PG_PRIVATE] = {
+		.name = "private", .glyph = 'p', .rgb = 0x3b82f6,
+		.present = true, .writable = true, .resident = true, .large = true,
+		.moves = TO(PG_ABSENT) | TO(PG_SHARED) | TO(PG_ZERO) | TO(PG_BALLOONED),
+	},
+	[PG_SHARED] = {
+		.name = "shared", .glyph = 's', .rgb = 0x22c55e,
+		.present = true,
+		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT),
+	},
+	[PG_ZERO] = {
+		.name = "zero", .glyph = 'z', .rgb = 0xcbd5e1,
+		.present = true,
+		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT),
+	},
+	[PG_BALLOONED] = {
+		.name = "ballooned", .glyph = 'b', .rgb = 0xf97316,
+		.moves = TO(PG_ABSENT),
+	},
+};
+static_assert(PG_NR_STATES <= 8, "a state fits in the software bits");
+static_assert(PG_ABSENT == 0, "an empty entry means absent");
+
+const struct pt_rules stage2_rules = { .maxphyaddr = 52, .pages_1g = true };
+
+static const struct pt_format *const fmt = &ept4_format;
+
+/* Beside each table of the arena. */
+struct table_info {
+	uint16_t used;	    /* entries that are not 0 */
+	uint32_t next_free; /* list of given-back tables */
+};
+
+struct stage2 {
+	struct gfn_range ram[MAX_RANGES];
+	unsigned int nr_ram;
+	uint64_t ram_pages;
+
+	uint64_t (*table)[ENTRIES]; /* the arena */
+	struct table_info *info;
+	size_t max_tables;
+	uint32_t fresh; /* tables never handed out start here */
+	uint32_t free;	/* given-back tables; 0: none (0 is the root) */
+
+	/* Kept by entry_store and the table allocator. */
+	uint64_t pages[PG_NR_STATES]; /* [PG_ABSENT] is derived, not kept */
+	uint64_t large_leaves, tables;
+	uint64_t splits, collapses;
+};
+
+/* --- entries ----------------------------------------------------------------------------- */
+
+static uint64_t make_table(uint32_t index)
+{
+	return ((uint64_t)index << QUIRE_PAGE_SHIFT) | EPT_RWX;
+}
+
+static uint64_t make_page(enum page_state state, pfn_t pfn)
+{
+	uint64_t e = (uint64_t)state << EPT_SW_SHIFT;
+
+	if (state == PG_ZERO && pfn)
+		pfn = STAGE2_ZERO_PFN;
+	if (page_states[state].present && (pfn || state != PG_ZERO)) {
+		e |= pfn << QUIRE_PAGE_SHIFT | EPT_MT_WB | EPT_IPAT | EPT_R | EPT_X;
+		if (page_states[state].writable)
+			e |= EPT_W;
+	}
+	return e;
+}
+
+static enum page_state entry_state(uint64_t e)
+{
+	return (e & EPT_SW_MASK) >> EPT_SW_SHIFT;
+}
+
+static bool entry_is_table(uint64_t e, unsigned int level)
+{
+	return ept_present(e) && !ept_leaf(e, level);
+}
+
+static uint64_t *entry_at(const struct stage2 *s2, uint64_t addr)
+{
+	return &s2->table[addr >> QUIRE_PAGE_SHIFT][(addr % QUIRE_PAGE_SIZE) / sizeof(uint64_t)];
+}
+
+/* Pages that one entry of a level stands for. */
+static uint64_t level_pages(unsigned int level)
+{
+	return 1ULL << (9 * (level - 1));
+}
+
+static void account(struct stage2 *s2, uint64_t e, unsigned int level, int sign)
+{
+	if (e == 0 || entry_is_table(e, level))
+		return;
+	s2->pages[entry_state(e)] += sign * level_pages(level);
+	if (level == 2)
+		s2->large_leaves += sign;
+}
+
+/* The one door: every change of an entry goes through here. */
+static void entry_store(struct stage2 *s2, uint64_t addr, unsigned int level, uint64_t new)
+{
+	uint64_t *entry = entry_at(s2, addr);
+	struct table_info *info = &s2->info[addr >> QUIRE_PAGE_SHIFT];
+
+	account(s2, *entry, level, -1);
+	account(s2, new, level, +1);
+	info->used += (new != 0) - (*entry != 0);
+	*entry = new;
+}
+
+/* --- tables ------------------------------------------------------------------------------ */
+
+/* Cannot fail: the arena has room for every table the RAM ranges can need. */
+static uint32_t table_get(struct stage2 *s2)
+{
+	uint32_t index = s2->free;
+
+	if (index)
+		s2->free = s2->info[index].next_free;
+	else
+		index = s2->fresh++;
+	assert(index < s2->max_tables);
+	s2->tables++;
+	return index;
+}
+
+/* The table is empty.  Its page goes back to the host, and comes back zeroed if reused. */
+static void table_put(struct stage2 *s2, uint32_t index)
+{
+	assert(s2->info[index].used == 0);
+	madvise(s2->table[index], QUIRE_PAGE_SIZE, MADV_DONTNEED);
+	s2->info[index].next_free = s2->free;
+	s2->free = index;
+	s2->tables--;
+}
+
+/* A walk that remembers the entry it met at each level. */
+struct path {
+	const struct stage2 *s2;
+	uint64_t addr[PT_MAX_LEVELS + 1]; /* by level */
+};
+
+int stage2_read_entry(void *ctx, uint64_t addr, const struct pt_level *lv, uint64_t *entry)
+{
+	const struct stage2 *s2 = ctx;
+
+	(void)lv;
+	*entry = *entry_at(s2, addr);
+	return 0;
+}
+
+static int read_on_path(void *ctx, uint64_t addr, const struct pt_level *lv, uint64_t *entry)
+{
+	struct path *path = ctx;
+
+	path->addr[lv->level] = addr;
+	*entry = *entry_at(path->s2, addr);
+	return 0;
+}
+
+static void walk_to(const struct stage2 *s2, gfn_t gfn, struct path *path, struct pt_result *res)
+{
+	path->s2 = s2;
+	pt_walk(fmt, &stage2_rules, stage2_root(s2), gfn_to_gpa(gfn), read_on_path, path, res);
+}
+
+static void split_leaf(struct stage2 *s2, uint64_t addr)
+{
+	uint64_t e = *entry_at(s2, addr);
+	uint32_t table = table_get(s2);
+
+	for (unsigned int i = 0; i < ENTRIES; i++)
+		entry_store(s2, (uint64_t)table << QUIRE_PAGE_SHIFT | i * sizeof(uint64_t), 1,
+			    make_page(entry_state(e), ept_pfn(e) + i));
+	entry_store(s2, addr, 2, make_table(table));
+	s2->splits++;
+}
+
+/* Address of gfn's entry at `level`, making the tables above it; splits a leaf in the way. */
+static uint64_t grow_to(struct stage2 *s2, gfn_t gfn, unsigned int level, struct path *path)
+{
+	struct pt_result res;
+
+	for (;;) {
+		walk_to(s2, gfn, path, &res);
+		if (res.lv->level <= level)
+			return path->addr[level];
+		if (res.class == PT_LEAF)
+			split_leaf(s2, res.entry_addr);
+		else
+			entry_store(s2, res.entry_addr, res.lv->level, make_table(table_get(s2)));
+	}
+}
+
+/* Give back the tables on the path that have become empty, the lowest first. */
+static void prune(struct stage2 *s2, const struct path *path, unsigned int level)
+{
+	for (; level < fmt->nr_levels; level++) {
+		uint32_t table = path->addr[level] >> QUIRE_PAGE_SHIFT;
+
+		if (s2->info[table].used)
+			return;
+		entry_store(s2, path->addr[level + 1], level + 1, 0);
+		table_put(s2, table);
+	}
+}
+
+/* --- create, destroy --------------------------------------------------------------------- */
+
+static bool ranges_valid(const struct gfn_range *ram, unsigned int nr)
+{
+	gfn_t last = 0;
+
+	if (nr == 0 || nr > MAX_RANGES)
+		return false;
+	for (unsigned int i = 0; i < nr; i++) {
+		if (ram[i].start < last || ram[i].start >= ram[i].end || ram[i].end > MAX_GFN)
+			return false;
+		last = ram[i].end;
+	}
+	return true;
+}
+
+/* Tables of `level` that [start, end) can need. */
+static size_t tables_at(const struct gfn_range *r, unsigned int level)
+{
+	unsigned int shift = 9 * level;
+
+	return ((r->end - 1) >> shift) - (r->start >> shift) + 1;
+}
+
+static void *reserve(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int stage2_create(const struct gfn_range *ram, unsigned int nr, struct stage2 **out)
+{
+	struct stage2 *s2;
+
+	if (!ranges_valid(ram, nr))
+		return -EINVAL;
+	s2 = calloc(1, sizeof(*s2));
+	if (!s2)
+		return -ENOMEM;
+	memcpy(s2->ram, ram, nr * sizeof(*ram));
+	s2->nr_ram = nr;
+	for (unsigned int i = 0; i < nr; i++) {
+		s2->ram_pages += ram[i].end - ram[i].start;
+		for (unsigned int level = 1; level <= fmt->nr_levels; level++)
+			s2->max_tables += tables_at(&ram[i], level);
+	}
+	s2->table = reserve(s2->max_tables * QUIRE_PAGE_SIZE);
+	s2->info = reserve(s2->max_tables * sizeof(*s2->info));
+	if (!s2->table || !s2->info) {
+		stage2_destroy(s2);
+		return -ENOMEM;
+	}
+	s2->fresh = 1; /* table 0 is the root */
+	s2->tables = 1;
+	*out = s2;
+	return 0;
+}
+
+void stage2_destroy(struct stage2 *s2)
+{
+	if (!s2)
+		return;
+	if (s2->table)
+		munmap(s2->table, s2->max_tables * QUIRE_PAGE_SIZE);
+	if (s2->info)
+		munmap(s2->info, s2->max_tables * sizeof(*s2->info));
+	free(s2);
+}
+
+uint64_t stage2_root(const struct stage2 *s2)
+{
+	(void)s2;
+	return 0;
+}
+
+/* --- queries ----------------------------------------------------------------------------- */
+
+bool stage2_is_ram(const struct stage2 *s2, gfn_t gfn, uint64_t nr)
+{
+	for (unsigned int i = 0; i < s2->nr_ram; i++) {
+		const struct gfn_range *r = &s2->ram[i];
+
+		if (gfn >= r->start && gfn < r->end)
+			return nr <= r->end - gfn;
+	}
+	return false;
+}
+
+static void lookup(const struct stage2 *s2, gfn_t gfn, struct path *path, struct stage2_page *page,
+		   struct pt_result *res)
+{
+	walk_to(s2, gfn, path, res);
+	*page = (struct stage2_page){ .state = entry_state(res->entry), .level = 1 };
+	if (res->class == PT_LEAF) {
+		page->level = res->lv->level;
+		page->pfn = res->address >> QUIRE_PAGE_SHIFT;
+	}
+}
+
+int stage2_lookup(const struct stage2 *s2, gfn_t gfn, struct stage2_page *page)
+{
+	struct pt_result res;
+	struct path path;
+
+	if (!stage2_is_ram(s2, gfn, 1))
+		return -EFAULT;
+	lookup(s2, gfn, &path, page, &res);
+	return 0;
+}
+
+/* Pages from gfn on that share gfn's entry, or follow in its table in the same state. */
+static uint64_t run_at(const struct stage2 *s2, gfn_t gfn, enum page_state *state)
+{
+	struct stage2_page page;
+	struct pt_result res;
+	struct path path;
+	uint64_t span;
+
+	lookup(s2, gfn, &path, &page, &res);
+	*state = page.state;
+	span = level_pages(res.lv->level);
+	if (span == 1) {
+		const uint64_t *e = entry_at(s2, res.entry_addr);
+		uint64_t left = ENTRIES - gfn % ENTRIES;
+
+		while (span < left && entry_state(e[span]) == page.state)
+			span++;
+		return span;
+	}
+	return span - gfn % span;
+}
+
+uint64_t stage2_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, enum page_state *state)
+{
+	gfn_t at = gfn + run_at(s2, gfn, state);
+
+	while (at < end) {
+		enum page_state next;
+		uint64_t nr = run_at(s2, at, &next);
+
+		if (next != *state)
+			break;
+		at += nr;
+	}
+	return min_u64(at, end) - gfn;
+}
+
+/* Does e follow `first`, n pages on, in state and frame? */
+static bool follows(uint64_t e, uint64_t first, uint64_t n)
+{
+	if (entry_state(e) != entry_state(first) || ept_present(e) != ept_present(first))
+		return false;
+	return !ept_present(e) || entry_state(e) == PG_ZERO || ept_pfn(e) == ept_pfn(first) + n;
+}
+
+uint64_t stage2_linear_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, struct stage2_page *page)
+{
+	struct pt_result res;
+	struct path path;
+	uint64_t span, nr = 1;
+
+	lookup(s2, gfn, &path, page, &res);
+	span = level_pages(res.lv->level);
+	if (span == 1) {
+		const uint64_t *e = entry_at(s2, res.entry_addr);
+		uint64_t left = min_u64(end - gfn, ENTRIES - gfn % ENTRIES);
+
+		while (nr < left && follows(e[nr], e[0], nr))
+			nr++;
+		return nr;
+	}
+	return min_u64(end - gfn, span - gfn % span);
+}
+
+void stage2_counters(const struct stage2 *s2, struct stage2_counters *out)
+{
+	uint64_t rest = s2->ram_pages;
+
+	*out = (struct stage2_counters){
+		.ram_pages = s2->ram_pages,
+		.large_leaves = s2->large_leaves,
+		.splits = s2->splits,
+		.collapses = s2->collapses,
+		.tables = s2->tables,
+		.metadata_bytes = sizeof(*s2) + s2->tables * QUIRE_PAGE_SIZE +
+				  align_up(s2->fresh * sizeof(*s2->info), QUIRE_PAGE_SIZE),
+	};
+	for (unsigned int state = 0; state < PG_NR_STATES; state++) {
+		if (state == PG_ABSENT)
+			continue;
+		out->pages[state] = s2->pages[state];
+		rest -= s2->pages[state];
+	}
+	out->pages[PG_ABSENT] = rest;
+}
+
+/* --- changes ----------------------------------------------------------------------------- */
+
+static bool moves_allowed(const struct stage2 *s2, gfn_t gfn, gfn_t end, enum page_state to)
+{
+	while (gfn < end) {
+		enum page_state from;
+		uint64_t nr = stage2_run(s2, gfn, end, &from);
+
+		if (!(page_states[from].moves & TO(to)))
+			return false;
+		gfn += nr;
+	}
+	return true;
+}
+
+/* [gfn, gfn + nr) lies in one block, and the moves are allowed. */
+static void set_in_block(struct stage2 *s2, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn)
+{
+	unsigned int step = to != PG_ZERO; /* there is one page of zeroes */
+	struct path path;
+	struct pt_result res;
+	uint64_t addr;
+
+	walk_to(s2, gfn, &path, &res);
+	if (nr == QUIRE_BLOCK_PAGES && res.class == PT_LEAF && res.lv->level == 2 &&
+	    make_page(to, pfn) == 0) {
+		entry_store(s2, res.entry_addr, 2, 0);
+		prune(s2, &path, 2);
+		return;
+	}
+	addr = grow_to(s2, gfn, 1, &path);
+	for (uint64_t i = 0; i < nr; i++)
+		entry_store(s2, addr + i * sizeof(uint64_t), 1, make_page(to, pfn + i * step));
+	prune(s2, &path, 1);
+}
+
+int stage2_set(struct stage2 *s2, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn)
+{
+	if (nr == 0 || !stage2_is_ram(s2, gfn, nr))
+		return -EFAULT;
+	if (!moves_allowed(s2, gfn, gfn + nr, to))
+		return -EPERM;
+	while (nr) {
+		uint64_t part = min_u64(nr, QUIRE_BLOCK_PAGES - gfn % QUIRE_BLOCK_PAGES);
+
+		set_in_block(s2, gfn, part, to, pfn);
+		gfn += part;
+		pfn += to == PG_ZERO ? 0 : part;
+		nr -= part;
+	}
+	return 0;
+}
+
+/* Are all entries of a level-1 table leaves that a large one may replace, linear from pfn? */
+static bool linear(const struct stage2 *s2, uint32_t table, pfn_t pfn)
+{
+	for (unsigned int i = 0; i < ENTRIES; i++) {
+		uint64_t e = s2->table[table][i];
+
+		if (!page_states[entry_state(e)].large || e != make_page(PG_PRIVATE, pfn + i))
+			return false;
+	}
+	return true;
+}
+
+int stage2_set_large(struct stage2 *s2, gfn_t gfn, pfn_t pfn)
+{
+	uint64_t leaf = make_page(PG_PRIVATE, pfn) | EPT_LARGE;
+	struct path path;
+	uint64_t addr, old;
+	uint32_t table;
+
+	if (gfn % QUIRE_BLOCK_PAGES || pfn % QUIRE_BLOCK_PAGES)
+		return -EINVAL;
+	if (!stage2_is_ram(s2, gfn, QUIRE_BLOCK_PAGES))
+		return -EFAULT;
+	addr = grow_to(s2, gfn, 2, &path);
+	old = *entry_at(s2, addr);
+	if (old == 0) {
+		entry_store(s2, addr, 2, leaf);
+		return 0;
+	}
+	if (!entry_is_table(old, 2))
+		return -EEXIST;
+	table = ept_pfn(old);
+	if (!linear(s2, table, pfn))
+		return -EBUSY;
+	for (unsigned int i = 0; i < ENTRIES; i++)
+		entry_store(s2, (uint64_t)table << QUIRE_PAGE_SHIFT | i * sizeof(uint64_t), 1, 0);
+	entry_store(s2, addr, 2, leaf);
+	table_put(s2, table);
+	s2->collapses++;
+	return 0;
+}
+
+int stage2_split(struct stage2 *s2, gfn_t gfn)
+{
+	struct pt_result res;
+	struct path path;
+
+	walk_to(s2, gfn, &path, &res);
+	if (res.class != PT_LEAF || res.lv->level != 2)
+		return -ENOENT;
+	split_leaf(s2, res.entry_addr);
+	return 0;
+}
+
+/* --- audit ------------------------------------------------------------------------------- */
+
+struct audit {
+	const struct stage2 *s2;
+	void (*report)(void *ctx, const char *what);
+	void *ctx;
+	unsigned int faults;
+	uint64_t pages[PG_NR_STATES], large_leaves, tables; /* the fresh count */
+};
+
+__attribute__((format(printf, 2, 3))) static void fault(struct audit *a, const char *fmt_text, ...)
+{
+	char text[160];
+	va_list ap;
+
+	va_start(ap, fmt_text);
+	vsnprintf(text, sizeof(text), fmt_text, ap);
+	va_end(ap);
+	a->faults++;
+	if (a->report)
+		a->report(a->ctx, text);
+}
+
+static void audit_page(struct audit *a, uint64_t e, unsigned int level, gfn_t gfn)
+{
+	enum page_state state = entry_state(e);
+	uint64_t nr = level_pages(level);
+
+	if (state == PG_ABSENT || state >= PG_NR_STATES) {
+		fault(a, "gfn %#lx: entry %#lx has no state", (unsigned long)gfn, (unsigned long)e);
+		return;
+	}
+	a->pages[state] += nr;
+	if (!stage2_is_ram(a->s2, gfn, nr))
+		fault(a, "gfn %#lx: %s outside RAM", (unsigned long)gfn, page_states[state].name);
+	if (ept_present(e) != page_states[state].present && state != PG_ZERO)
+		fault(a, "gfn %#lx: entry %#lx is not as %s must be", (unsigned long)gfn,
+		      (unsigned long)e, page_states[state].name);
+	if ((e & EPT_W) && !page_states[state].writable)
+		fault(a, "gfn %#lx: %s and writable", (unsigned long)gfn, page_states[state].name);
+	if (state == PG_PRIVATE && ept_pfn(e) != gfn)
+		fault(a, "gfn %#lx: private frame %#lx is not its own", (unsigned long)gfn,
+		      (unsigned long)ept_pfn(e));
+	if (state == PG_SHARED && (ept_pfn(e) < STAGE2_STORE_PFN || ept_pfn(e) >= STAGE2_ZERO_PFN))
+		fault(a, "gfn %#lx: shared frame %#lx is not the store's", (unsigned long)gfn,
+		      (unsigned long)ept_pfn(e));
+	if (level == 2)
+		a->large_leaves++;
+	if (level > 2 || (level == 2 && !page_states[state].large))
+		fault(a, "gfn %#lx: %s at level %u", (unsigned long)gfn, page_states[state].name,
+		      level);
+}
+
+static void audit_table(struct audit *a, uint32_t table, const struct pt_level *lv, gfn_t gfn)
+{
+	const struct stage2 *s2 = a->s2;
+	unsigned int used = 0;
+
+	a->tables++;
+	for (unsigned int i = 0; i < ENTRIES; i++, gfn += level_pages(lv->level)) {
+		uint64_t e = s2->table[table][i];
+
+		if (e == 0)
+			continue;
+		used++;
+		if (fmt->classify(e, lv, &stage2_rules) == PT_RESERVED)
+			fault(a, "gfn %#lx: %s %#lx is malformed", (unsigned long)gfn, lv->name,
+			      (unsigned long)e);
+		else if (entry_is_table(e, lv->level))
+			audit_table(a, ept_pfn(e), lv + 1, gfn);
+		else
+			audit_page(a, e, lv->level, gfn);
+	}
+	if (used != s2->info[table].used)
+		fault(a, "table %u: %u entries used, %u counted", table, used,
+		      s2->info[table].used);
+	if (used == 0 && table != 0)
+		fault(a, "table %u: empty but linked", table);
+}
+
+unsigned int stage2_audit(const struct stage2 *s2, void (*report)(void *ctx, const char *what),
+			  void *ctx)
+{
+	struct audit a = { .s2 = s2, .report = report, .ctx = ctx };
+	uint64_t sum = 0;
+	uint32_t given_back = 0;
+
+	audit_table(&a, 0, &fmt->level[0], 0);
+	for (unsigned int state = PG_ABSENT + 1; state < PG_NR_STATES; state++) {
+		sum += a.pages[state];
+		if (a.pages[state] != s2->pages[state])
+			fault(&a, "%s: %lu pages, %lu counted", page_states[state].name,
+			      (unsigned long)a.pages[state], (unsigned long)s2->pages[state]);
+	}
+	if (sum > s2->ram_pages)
+		fault(&a, "%lu pages have a state, RAM has %lu", (unsigned long)sum,
+		      (unsigned long)s2->ram_pages);
+	if (a.large_leaves != s2->large_leaves)
+		fault(&a, "%lu large leaves, %lu counted", (unsigned long)a.large_leaves,
+		      (unsigned long)s2->large_leaves);
+	for (uint32_t t = s2->free; t; t = s2->info[t].next_free)
+		given_back++;
+	if (a.tables != s2->tables || a.tables + given_back != s2->fresh)
+		fault(&a, "%lu tables linked and %u given back, %lu counted of %u",
+		      (unsigned long)a.tables, given_back, (unsigned long)s2->tables, s2->fresh);
+	return a.faults;
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+#include <assert.h>
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "store_view.h"
+
+#define SEGMENT_BYTES ((uint64_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT)
+
+void store_view_init(struct store_view *v)
+{
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
+		v->segment[i] = (struct store_segment){ .fd = -1 };
+}
+
+static void release(struct store_segment *s)
+{
+	if (s->fd < 0)
+		return;
+	munmap((void *)s->bytes, SEGMENT_BYTES);
+	close(s->fd);
+	*s = (struct store_segment){ .fd = -1 };
+}
+
+void store_view_finish(struct store_view *v)
+{
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
+		release(&v->segment[i]);
+}
+
+static struct store_segment *free_slot(struct store_view *v)
+{
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
+		if (v->segment[i].fd < 0)
+			return &v->segment[i];
+	return NULL;
+}
+
+static int map_segment(struct store_segment *s, uint32_t number, int fd)
+{
+	struct stat st;
+	void *p;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if ((uint64_t)st.st_size < SEGMENT_BYTES)
+		return -EINVAL;
+	p = mmap(NULL, SEGMENT_BYTES, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	*s = (struct store_segment){
+		.fd = fd,
+		.bytes = p,
+		.inode = st.st_ino,
+		.number = number,
+	};
+	return 0;
+}
+
+int store_view_add(struct store_view *v, uint32_t number, int fd)
+{
+	struct store_segment *s = free_slot(v);
+	int err = s && number < MERGE_MAX_SEGMENTS ? map_segment(s, number, fd) : -EMFILE;
+
+	if (err)
+		close(fd);
+	return err;
+}
+
+static unsigned int slot_of(pfn_t pfn)
+{
+	assert(pfn >= STAGE2_STORE_PFN && pfn < STAGE2_STORE_PFN + MERGE_MAX_FRAMES);
+	return (pfn - STAGE2_STORE_PFN) >> MERGE_SEGMENT_SHIFT;
+}
+
+static uint32_t index_of(pfn_t pfn)
+{
+	return (pfn - STAGE2_STORE_PFN) % MERGE_SEGMENT_FRAMES;
+}
+
+pfn_t store_view_pfn(const struct store_view *v, uint32_t frame)
+{
+	uint32_t number = frame >> MERGE_SEGMENT_SHIFT;
+
+	for (uint64_t i = 0; i < MERGE_MAX_SEGMENTS; i++) {
+		const struct store_segment *s = &v->segment[i];
+
+		if (s->fd >= 0 && !s->orphan && s->number == number)
+			return STAGE2_STORE_PFN + (i << MERGE_SEGMENT_SHIFT) +
+			       frame % MERGE_SEGMENT_FRAMES;
+	}
+	return 0;
+}
+
+bool store_view_frame(const struct store_view *v, pfn_t pfn, uint32_t *frame)
+{
+	const struct store_segment *s = &v->segment[slot_of(pfn)];
+
+	*frame = (s->number << MERGE_SEGMENT_SHIFT) + index_of(pfn);
+	return !s->orphan;
+}
+
+struct store_segment *store_view_segment(struct store_view *v, pfn_t pfn)
+{
+	return &v->segment[slot_of(pfn)];
+}
+
+uint64_t store_view_offset(pfn_t pfn)
+{
+	return (uint64_t)index_of(pfn) << QUIRE_PAGE_SHIFT;
+}
+
+const uint8_t *store_view_bytes(const struct store_view *v, pfn_t pfn)
+{
+	return v->segment[slot_of(pfn)].bytes + store_view_offset(pfn);
+}
+
+void store_view_count(struct store_view *v, pfn_t pfn, int64_t nr)
+{
+	struct store_segment *s = &v->segment[slot_of(pfn)];
+
+	assert(nr >= 0 || s->pages >= (uint64_t)-nr);
+	s->pages += (uint64_t)nr;
+}
+
+void store_view_orphan(struct store_view *v)
+{
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
+		v->segment[i].orphan = true;
+}
+
+void store_view_sweep(struct store_view *v)
+{
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
+		if (v->segment[i].orphan && !v->segment[i].pages)
+			release(&v->segment[i]);
+}
+
+uint64_t store_view_orphan_pages(const struct store_view *v)
+{
+	uint64_t pages = 0;
+
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
+		if (v->segment[i].orphan)
+			pages += v->segment[i].pages;
+	return pages;
+}

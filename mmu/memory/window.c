@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <linux/userfaultfd.h>
+#include "mmu/base/compat.h"
+#include "ramfile.h"
+#include "window.h"
+
+#define WINDOW_ALIGN GiB
+#define MISSING_WP   (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP)
+#define WANT_FEATURES \
+	(UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | \
+	 UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+
+/* --- create and destroy ------------------------------------------------------------------ */
+
+/* The syscall needs a privilege, /dev/userfaultfd only permission to open it. */
+static int open_uffd(struct quire_error *err)
+{
+	int dev, fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	int error = errno;
+
+	if (fd >= 0)
+		return fd;
+	if (error == ENOSYS)
+		return quire_fail(err, -ENOSYS,
+				  "this kernel has no userfaultfd; it needs "
+				  "CONFIG_USERFAULTFD");
+	dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	if (dev >= 0) {
+		fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+		error = errno;
+		close(dev);
+		if (fd >= 0)
+			return fd;
+	}
+	if (error != EPERM && error != EACCES)
+		return quire_fail(err, -error,
+				  "userfaultfd: %s; a limit binds, such as that on open "
+				  "files (ulimit -n)",
+				  strerror(error));
+	return quire_fail(err, -error,
+			  "userfaultfd for faults taken inside KVM: %s; run as root, or get access "
+			  "to /dev/userfaultfd, or set the sysctl vm.unprivileged_userfaultfd=1",
+			  strerror(error));
+}
+
+/* A descriptor takes UFFDIO_API once, so each set of features has one of its own. */
+static int create_uffd(uint64_t features, struct quire_error *err)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	int fd = open_uffd(err);
+
+	if (fd < 0 || !ioctl(fd, UFFDIO_API, &api))
+		return fd;
+	close(fd);
+	return quire_fail(err, -ENOSYS,
+			  "this kernel's userfaultfd cannot write-protect shared memory; it needs "
+			  "Linux 5.19 or newer");
+}
+
+static int create_best_uffd(struct window *w, struct quire_error *err)
+{
+	int fd = create_uffd(WANT_FEATURES | UFFD_FEATURE_WP_UNPOPULATED, err);
+
+	w->wp_unpopulated = fd >= 0;
+	return fd == -ENOSYS ? create_uffd(WANT_FEATURES, err) : fd;
+}
+
+/* Address space for span bytes at a 1 GiB boundary, inaccessible. */
+static uint8_t *reserve(uint64_t span)
+{
+	uint64_t size = span + WINDOW_ALIGN, head;
+	uint8_t *p =
+		mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	head = align_up((uintptr_t)p, WINDOW_ALIGN) - (uintptr_t)p;
+	if (head)
+		munmap(p, head);
+	munmap(p + head + span, size - head - span);
+	return p + head;
+}
+
+/* [start, start + bytes) of the RAM file, at base. */
+static int map_ram(struct window *w, uint8_t *base, uint64_t start, uint64_t bytes, int prot)
+{
+	if (mmap(base + start, bytes, prot, MAP_SHARED | MAP_FIXED, w->ram_fd, start) == MAP_FAILED)
+		return -errno;
+	/* Advice is a wish: kernels without the feature just do without. */
+	madvise(base + start, bytes, MADV_DONTDUMP);
+	return 0;
+}
+
+static int register_range(struct window *w, uint64_t start, uint64_t bytes, uint64_t mode)
+{
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)w->base + start, bytes },
+		.mode = mode,
+	};
+
+	return ioctl(w->uffd, UFFDIO_REGISTER, &reg) ? -errno : 0;
+}
+
+static int map_all(struct window *w, const struct gfn_range *ram, unsigned int nr, bool huge)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		uint64_t start = gfn_to_gpa(ram[i].start);
+		uint64_t bytes = gfn_to_gpa(ram[i].end) - start;
+		int err = map_ram(w, w->base, start, bytes, PROT_READ | PROT_WRITE);
+
+		if (!err)
+			err = map_ram(w, w->alias, start, bytes, PROT_READ | PROT_WRITE);
+		if (!err)
+			err = register_range(w, start, bytes, MISSING_WP);
+		if (err)
+			return err;
+		/* In the window nothing is ever allocated but what userfaultfd puts there. */
+		if (!huge)
+			madvise(w->alias + start, bytes, MADV_NOHUGEPAGE);
+	}
+	return 0;
+}
+
+int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr, bool huge,
+		  struct quire_error *err)
+{
+	int error;
+
+	*w = (struct window){
+		.span = align_up(gfn_to_gpa(ram[nr - 1].end), QUIRE_BLOCK_SIZE),
+		.ram_fd = -1,
+		.uffd = -1,
+		.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC),
+	};
+	w->uffd = create_best_uffd(w, err);
+	if (w->uffd < 0) {
+		error = w->uffd;
+		goto fail;
+	}
+	w->ram_fd = ramfile_create(w->span, huge, err);
+	if (w->ram_fd < 0) {
+		error = w->ram_fd;
+		goto fail;
+	}
+	w->base = reserve(w->span);
+	w->alias = reserve(w->span);
+	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
+		w->slot[i] = reserve(QUIRE_BLOCK_SIZE);
+	error = w->base && w->alias && w->slot[WINDOW_SLOTS - 1] ? map_all(w, ram, nr, huge) :
+								   -ENOMEM;
+	if (!error)
+		return 0;
+	quire_fail(err, error,
+		   "cannot map %llu MiB of guest RAM: %s; use a smaller -m, or raise the limit on "
+		   "address space (ulimit -v) or the sysctl vm.max_map_count",
+		   (unsigned long long)(w->span >> 20), strerror(-error));
+fail:
+	window_destroy(w);
+	return error;
+}
+
+void window_destroy(struct window *w)
+{
+	if (w->base)
+		munmap(w->base, w->span);
+	if (w->alias)
+		munmap(w->alias, w->span);
+	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
+		if (w->slot[i])
+			munmap(w->slot[i], QUIRE_BLOCK_SIZE);
+	if (w->uffd >= 0)
+		close(w->uffd);
+	if (w->ram_fd >= 0)
+		close(w->ram_fd);
+	if (w->pagemap >= 0)
+		close(w->pagemap);
+}
+
+/* --- pages ------------------------------------------------------------------------------- */
+
+static struct uffdio_range range_of(const struct window *w, gfn_t gfn, uint64_t nr)
+{
+	return (struct uffdio_range){ (uintptr_t)w->base + gfn_to_gpa(gfn),
+				      nr << QUIRE_PAGE_SHIFT };
+}
+
+void window_wake(struct window *w, gfn_t gfn, uint64_t nr)
+{
+	struct uffdio_range range = range_of(w, gfn, nr);
+
+	ioctl(w->uffd, UFFDIO_WAKE, &range);
+}
+
+/*
+ * On shared memory UFFDIO_ZEROPAGE allocates a zeroed page, enters it in the file and in the
+ * window's page table.  Its answers: a count of bytes done, which may come with EAGAIN when it
+ * stopped half way; -EAGAIN when it did nothing; -EEXIST when the page is there already, and
+ * then nobody was woken.
+ */
+int window_fill(struct window *w, gfn_t gfn, uint64_t nr, uint64_t *done)
+{
+	*done = 0;
+	while (*done < nr) {
+		struct uffdio_zeropage zero = { .range = range_of(w, gfn + *done, nr - *done) };
+
+		if (!ioctl(w->uffd, UFFDIO_ZEROPAGE, &zero)) {
+			*done = nr;
+		} else if (zero.zeropage > 0) {
+			*done += zero.zeropage >> QUIRE_PAGE_SHIFT;
+		} else if (errno == EEXIST) {
+			window_wake(w, gfn + *done, 1);
+			(*done)++;
+		} else if (errno != EAGAIN && errno != EINTR) {
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+static int populate(uint8_t *start, uint64_t bytes)
+{
+	int err;
+
+	do {
+		err = madvise(start, bytes, MADV_POPULATE_WRITE) ? -errno : 0;
+	} while (err == -EINTR || err == -EAGAIN);
+	/* EFAULT: the touch would have been SIGBUS, which here means no memory. */
+	return err == -EFAULT ? -ENOMEM : err;
+}
+
+/*
+ * The huge page is allocated through a mapping of its own, advised MADV_HUGEPAGE and gone
+ * again at once.  Advising the window or the alias would do too, but khugepaged then visits
+ * them, and each of its attempts at a block with holes charges the file for pages that are
+ * not there until it gives up.
+ */
+int window_fill_block(struct window *w, gfn_t gfn, unsigned int slot)
+{
+	uint8_t *at = w->slot[slot];
+	int err;
+
+	if (mmap(at, QUIRE_BLOCK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, w->ram_fd,
+		 gfn_to_gpa(gfn)) == MAP_FAILED)
+		return -errno;
+	madvise(at, QUIRE_BLOCK_SIZE, MADV_HUGEPAGE);
+	/*
+	 * A touch faults under the lock of its own VMA, and two blocks are zeroed at the same time;
+	 * MADV_POPULATE_WRITE would hold the process's mmap_lock meanwhile.  It does the rest, if the
+	 * touch did not bring a huge page, and reports what a touch could not.  The touch only reads:
+	 * the guest finds the page as soon as it is there, and may have written to it already.
+	 */
+	(void)*(volatile uint8_t *)at;
+	err = populate(at, QUIRE_BLOCK_SIZE);
+	if (mmap(at, QUIRE_BLOCK_SIZE, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+		return -errno;
+	return err;
+}
+
+int window_make_whole(struct window *w, gfn_t gfn)
+{
+	struct uffdio_range range = range_of(w, gfn, QUIRE_BLOCK_PAGES);
+
+	/* Unregistering wakes who waits; populating first would map 4 KiB entries under WP. */
+	if (ioctl(w->uffd, UFFDIO_UNREGISTER, &range))
+		return -errno;
+	populate(w->base + gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE);
+	return 0;
+}
+
+int window_make_single(struct window *w, gfn_t gfn, uint64_t blocks)
+{
+	return register_range(w, gfn_to_gpa(gfn), blocks * QUIRE_BLOCK_SIZE, MISSING_WP);
+}
+
+void window_populate(struct window *w, gfn_t gfn, uint64_t nr)
+{
+	populate(w->base + gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT);
+}
+
+int window_protect(struct window *w, gfn_t gfn, uint64_t nr, bool on)
+{
+	struct uffdio_writeprotect wp = {
+		.range = range_of(w, gfn, nr),
+		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	while (ioctl(w->uffd, UFFDIO_WRITEPROTECT, &wp))
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+int window_send_away(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t from)
+{
+	uint8_t *at = w->base + gfn_to_gpa(gfn);
+	uint64_t bytes = nr << QUIRE_PAGE_SHIFT;
+	int anonymous = fd < 0 ? MAP_ANONYMOUS : 0, err;
+
+	if (mmap(at, bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | anonymous, fd,
+		 from) == MAP_FAILED)
+		return -errno;
+	if (anonymous && !w->wp_unpopulated)
+		madvise(at, bytes, MADV_POPULATE_READ);
+	err = register_range(w, gfn_to_gpa(gfn), bytes, UFFDIO_REGISTER_MODE_WP);
+	if (!err)
+		err = window_protect(w, gfn, nr, true);
+	if (!err && !mprotect(at, bytes, PROT_READ | PROT_WRITE))
+		return 0;
+	err = err ? err : -errno;
+	if (!window_home(w, gfn, nr))
+		window_protect(w, gfn, nr, true);
+	return err;
+}
+
+int window_home(struct window *w, gfn_t gfn, uint64_t nr)
+{
+	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
+	int err = map_ram(w, w->base, start, bytes, PROT_READ | PROT_WRITE);
+
+	if (err)
+		return err;
+	/* It joins its neighbours, so that there is one mapping less, not more. */
+	err = register_range(w, start, bytes, MISSING_WP);
+	window_wake(w, gfn, nr);
+	return err;
+}
+
+/* A mapping of its own until the last step, which therefore cannot fail for want of another. */
+int window_empty(struct window *w, gfn_t gfn, uint64_t nr)
+{
+	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
+	int err = map_ram(w, w->base, start, bytes, PROT_NONE);
+
+	if (err)
+		return err;
+	err = register_range(w, start, bytes, MISSING_WP);
+	if (!err && mprotect(w->base + start, bytes, PROT_READ | PROT_WRITE))
+		err = -errno;
+	window_wake(w, gfn, nr);
+	return err;
+}
+
+int window_collapse(struct window *w, gfn_t gfn)
+{
+	return madvise(w->base + gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE, MADV_COLLAPSE) ? -EAGAIN : 0;
+}
+
+bool window_is_huge(struct window *w, gfn_t gfn)
+{
+	uintptr_t start = (uintptr_t)w->base + gfn_to_gpa(gfn);
+	struct page_region region = { 0 };
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = start,
+		.end = start + QUIRE_BLOCK_SIZE,
+		.vec = (uintptr_t)&region,
+		.vec_len = 1,
+		.category_mask = PAGE_IS_HUGE,
+		.return_mask = PAGE_IS_HUGE,
+	};
+
+	switch (ioctl(w->pagemap, PAGEMAP_SCAN, &arg)) {
+	case -1: return true;
+	case 0: return false;
+	default: return region.end - region.start == QUIRE_BLOCK_SIZE;
+	}
+}

@@ -1,0 +1,567 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The keeper: a thread, its passes, and its pace.
+ *
+ * A pass.  Watching begins for every slot that has something in it, is not being filled and not too
+ * hot (watch.c); when an epoch has gone by, each watched slot is visited: first what was written since
+ * the last visit is fetched, then what was not is looked at (scan.c).  Where nothing was written and
+ * nothing is pending, a visit is that one question.  At the end the machine is asked for news.
+ *
+ * The pace.  Unless a number of pages a second was asked for, a pass is to take AIM_NS, and may use
+ * between MIN_SHARE and MAX_SHARE percent of a processor for that: little memory is merged at
+ * leisure, much at full share.  A pass that somebody asked for (keeper_request_pass) does not pause.
+ * Passes begin an epoch apart; while there is nothing to look at, two and then four.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "hash.h"
+#include "keeper_internal.h"
+
+#define SLOT_PAGES     (64 * MiB / QUIRE_PAGE_SIZE) /* where nobody watches */
+#define MAX_CALM       2u			    /* passes get 2^n times as far apart */
+#define FIRST_NS       1000000000ULL /* before the first pass: short guests are left alone */
+#define EPOCH_NS       1000000000ULL /* what was not written for so long is looked at */
+#define HURRIED_NS     10000000ULL   /* ... in a pass that somebody waits for */
+#define NEWS_NS	       5000000ULL /* ... at the end of which news are asked for again and again */
+#define NEWS_QUIET     4u	  /* ... until there were none so often */
+#define AIM_NS	       10000000000ULL /* for a pass */
+#define MIN_SHARE      1u	      /* percent of a processor */
+#define MAX_SHARE      20u
+#define TABLES_NS      2000000ULL  /* between two questions where page tables are ... */
+#define TABLES_TRIES   100u	   /* ... before the first pages are looked at */
+#define COLLAPSES      8u	   /* blocks put together in a pass */
+#define CREDITS_NS     20000000ULL /* for the machine to answer: more credits, or none */
+#define FIRST_GUESS_NS 1500u	   /* for a page, until it has been measured */
+
+const char *const keeper_reason_name[KEEPER_NR_REASONS] = {
+	[KEEPER_NEW] = "new",
+	[KEEPER_UNIQUE] = "unique",
+	[KEEPER_VOLATILE] = "volatile",
+	[KEEPER_BACKING_OFF] = "backing_off",
+	[KEEPER_PAGE_TABLE] = "page_table",
+	[KEEPER_KEPT_HUGE] = "kept_huge",
+	[KEEPER_BUDGET] = "budget",
+};
+
+/* ---- waiting ---- */
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* Is there something better to do than to wait? */
+static bool is_wanted(const struct keeper *k)
+{
+	return k->quitting || k->mode != k->obeyed || k->wanted_pass > k->passes_done;
+}
+
+/* Until so long has gone by or something is wanted.  False: the latter. */
+static bool rest(struct keeper *k, uint64_t ns, bool hurried)
+{
+	uint64_t until = keeper_now() + ns;
+	struct timespec ts = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
+	bool over = false, wanted;
+
+	lock(&k->lock);
+	while (!over && !(hurried ? k->quitting : is_wanted(k)))
+		over = pthread_cond_timedwait(&k->changed, &k->lock.mutex, &ts) == ETIMEDOUT;
+	wanted = !over;
+	unlock(&k->lock);
+	return !wanted;
+}
+
+static bool is_hurried(struct keeper *k)
+{
+	bool hurried;
+
+	lock(&k->lock);
+	hurried = is_wanted(k);
+	unlock(&k->lock);
+	return hurried;
+}
+
+/* After looking at nr pages for ns of processor time: the rest that keeps the pace. */
+static void keep_pace(struct keeper *k, uint64_t nr, uint64_t ns)
+{
+	uint64_t pause, rate = k->config.pages_per_s;
+
+	if (!nr)
+		return;
+	k->ns_per_page = (7 * k->ns_per_page + ns / nr) / 8;
+	if (rate) {
+		pause = nr * 1000000000 / rate;
+		pause = pause > ns ? pause - ns : 0;
+	} else {
+		pause = ns * (100 - k->share) / k->share;
+	}
+	if (pause && !is_hurried(k))
+		rest(k, pause, false);
+}
+
+/* ---- visiting slots ---- */
+
+static bool is_interrupted(struct keeper *k)
+{
+	bool interrupted;
+
+	lock(&k->lock);
+	interrupted = k->mode != k->obeyed || k->quitting;
+	unlock(&k->lock);
+	return interrupted;
+}
+
+/*
+ * News during a pass, once there is a packet full: our part of what others find then goes on beside
+ * theirs, and not after it.
+ */
+static uint64_t hear_some(struct keeper *k)
+{
+	if (k->news_waiting < MERGE_BATCH)
+		return 0;
+	scan_finish(k);
+	return link_take_news(k);
+}
+
+static void visit(struct keeper *k, struct slot *s, uint64_t pass)
+{
+	gfn_t end;
+
+	if (is_interrupted(k))
+		return;
+	if (!watch_fetch(k, s)) {
+		watch_end(k, s);
+		return;
+	}
+	for (gfn_t at = s->range.start; at < s->range.end; at = end) {
+		uint64_t *written = &k->bitmap[(at - s->range.start) / 64];
+		uint64_t cpu = cpu_ns(), nr;
+
+		end = min_u64(s->range.end, align_down(at, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
+		nr = scan_pages(k, at, end, written, pass) + hear_some(k);
+		k->stir += nr;
+		keep_pace(k, nr, cpu_ns() - cpu);
+		if (is_interrupted(k)) {
+			scan_finish(k);
+			watch_put_back(k, s, end);
+			return;
+		}
+	}
+	scan_finish(k);
+	watch_judge(k, s, pass);
+}
+
+/* ---- around a pass ---- */
+
+static void mark_table(void *arg, gfn_t gfn)
+{
+	struct keeper *k = arg;
+	uint8_t *note = &k->gm->note[gfn];
+
+	if (k->nr_tables == MAX_TABLES || !stage2_is_ram(k->gm->s2, gfn, 1))
+		return;
+	lock(&k->gm->lock);
+	*note = note_with(*note, KEEPER_PAGE_TABLE);
+	unlock(&k->gm->lock);
+	k->table[k->nr_tables++] = gfn;
+}
+
+/* False: where they are is not known yet. */
+static bool mark_tables(struct keeper *k)
+{
+	if (!k->config.page_tables)
+		return true;
+	lock(&k->gm->lock);
+	for (unsigned int i = 0; i < k->nr_tables; i++) {
+		uint8_t *note = &k->gm->note[k->table[i]];
+
+		if (note_reason(*note) == KEEPER_PAGE_TABLE)
+			*note = note_with(*note, KEEPER_VOLATILE);
+	}
+	unlock(&k->gm->lock);
+	k->nr_tables = 0;
+	return k->config.page_tables(k->config.ctx, mark_table, k);
+}
+
+/* The first time the VM may take a moment to say. */
+static void await_tables(struct keeper *k)
+{
+	for (unsigned int i = 0; i < TABLES_TRIES && !mark_tables(k) && !is_interrupted(k); i++)
+		rest(k, TABLES_NS, true);
+}
+
+/* Has every page of the block, all private, been looked at, and none been shared of late? */
+static bool is_settled(const struct gmem *gm, gfn_t block)
+{
+	for (gfn_t g = block; g < block + QUIRE_BLOCK_PAGES; g++)
+		switch (note_reason(gm->note[g])) {
+		case KEEPER_UNIQUE:
+		case KEEPER_VOLATILE:
+		case KEEPER_PAGE_TABLE: break;
+		default: return false;
+		}
+	return true;
+}
+
+/* Blocks that were split and are private once more. */
+static void collapse_some(struct keeper *k, const struct slot *s)
+{
+	struct gmem *gm = k->gm;
+	gfn_t at = align_up(s->range.start, QUIRE_BLOCK_PAGES);
+
+	for (unsigned int n = 0; at + QUIRE_BLOCK_PAGES <= s->range.end && n < COLLAPSES;
+	     at += QUIRE_BLOCK_PAGES) {
+		struct stage2_page page;
+		enum page_state state;
+		int err = -EBUSY;
+
+		lock(&gm->lock);
+		stage2_lookup(gm->s2, at, &page);
+		if (page.state == PG_PRIVATE && page.level == 1 && is_settled(gm, at) &&
+		    stage2_run(gm->s2, at, at + QUIRE_BLOCK_PAGES, &state) == QUIRE_BLOCK_PAGES) {
+			err = gmem_collapse_locked(gm, at);
+			n++;
+		}
+		unlock(&gm->lock);
+		keeper_add(&k->stats.collapsed_blocks, !err);
+	}
+}
+
+/* The share of a processor with which a pass takes as long as is aimed at. */
+static void set_share(struct keeper *k)
+{
+	struct stage2_counters c;
+	uint64_t share;
+
+	lock(&k->gm->lock);
+	stage2_counters(k->gm->s2, &c);
+	unlock(&k->gm->lock);
+	share = c.pages[PG_PRIVATE] * k->ns_per_page * 100 / AIM_NS;
+	k->share = (unsigned int)min_u64(max_u64(share, MIN_SHARE), MAX_SHARE);
+	__atomic_store_n(&k->stats.pages_per_s,
+			 k->config.pages_per_s ? k->config.pages_per_s :
+						 1000000000 / k->ns_per_page * k->share / 100,
+			 __ATOMIC_RELAXED);
+}
+
+/* ---- the thread ---- */
+
+static uint64_t begin_pass(struct keeper *k)
+{
+	uint64_t pass;
+
+	lock(&k->lock);
+	pass = ++k->passes_begun;
+	unlock(&k->lock);
+	return pass;
+}
+
+static void end_pass(struct keeper *k, uint64_t pass)
+{
+	lock(&k->gm->lock);
+	store_view_sweep(&k->gm->store);
+	unlock(&k->gm->lock);
+	__atomic_store_n(&k->stats.cpu_ns, cpu_ns(), __ATOMIC_RELAXED);
+	lock(&k->lock);
+	k->passes_done = pass;
+	unlock(&k->lock);
+}
+
+/* While somebody waits, others are probably in the middle of a pass and find our pages. */
+static void hear_news(struct keeper *k)
+{
+	unsigned int quiet = 0;
+	size_t nr;
+
+	while ((nr = link_take_news(k)) || (is_hurried(k) && ++quiet < NEWS_QUIET)) {
+		k->stir += nr;
+		if (nr < MERGE_BATCH ? !rest(k, NEWS_NS, true) : is_interrupted(k))
+			return;
+	}
+}
+
+/* A machine that was not asked before knows none of our pages. */
+static void join(struct keeper *k)
+{
+	if (k->obeyed != KEEPER_ON || !link_join(k) || !k->unasked)
+		return;
+	for (unsigned int i = 0; i < k->nr_slots; i++)
+		watch_anew(k, &k->slot[i]);
+	k->unasked = false;
+}
+
+/* What this mode does not allow.  Credits come in batches: it is over when none came. */
+static void unmerge(struct keeper *k)
+{
+	bool some;
+
+	for (unsigned int idle = 0; !scan_unmerge(k, &some) && idle < 2 && !is_interrupted(k);
+	     idle = some ? 0 : idle + 1)
+		rest(k, CREDITS_NS, true);
+}
+
+/* wanted: the mode is new, or somebody waits. */
+static void run_pass(struct keeper *k, bool wanted)
+{
+	uint64_t pass = begin_pass(k);
+
+	k->stir = 0;
+	if (wanted && k->obeyed == KEEPER_ZERO)
+		unmerge(k);
+	join(k);
+	mark_tables(k);
+	if (watch_all(k, pass, is_hurried(k))) {
+		if (!rest(k, EPOCH_NS, false))
+			rest(k, HURRIED_NS, true);
+		await_tables(k);
+	}
+	set_share(k);
+	for (unsigned int i = 0; i < k->nr_slots; i++) {
+		if (k->slot[i].watched)
+			visit(k, &k->slot[i], pass);
+		if (k->slot[i].watched && k->gm->config.hugepages == GMEM_HUGE_AUTO)
+			collapse_some(k, &k->slot[i]);
+	}
+	hear_news(k);
+	scan_relax(k, pass);
+	watch_count(k);
+	k->calm = k->stir ? 0 : k->calm < MAX_CALM ? k->calm + 1 : MAX_CALM;
+	keeper_add(&k->stats.full_scans, 1);
+	end_pass(k, pass);
+}
+
+static void stop_sharing(struct keeper *k)
+{
+	uint64_t pass = begin_pass(k);
+
+	for (unsigned int i = 0; i < k->nr_slots; i++)
+		watch_end(k, &k->slot[i]);
+	unmerge(k);
+	watch_count(k);
+	end_pass(k, pass);
+}
+
+/* What is wanted now.  False: the end. */
+static bool obey(struct keeper *k, bool *changed)
+{
+	bool quitting;
+
+	lock(&k->lock);
+	*changed = k->mode != k->obeyed;
+	k->obeyed = k->mode;
+	quitting = k->quitting;
+	unlock(&k->lock);
+	if (!*changed)
+		return !quitting;
+	lock(&k->gm->lock);
+	k->gm->zero_reads = k->obeyed != KEEPER_OFF;
+	unlock(&k->gm->lock);
+	return !quitting;
+}
+
+static void *keeper_main(void *arg)
+{
+	struct keeper *k = arg;
+	bool changed;
+
+	pthread_setname_np(pthread_self(), "keeper");
+	if (k->config.thread_start)
+		k->config.thread_start(k->config.ctx);
+	rest(k, FIRST_NS, false);
+	while (obey(k, &changed)) {
+		changed |= is_hurried(k);
+		if (k->obeyed != KEEPER_OFF)
+			run_pass(k, changed);
+		else if (changed)
+			stop_sharing(k);
+		else
+			link_take_news(k); /* others still hear of pages that we looked up */
+		rest(k, k->obeyed == KEEPER_OFF ? AIM_NS : EPOCH_NS << k->calm, false);
+	}
+	return NULL;
+}
+
+/* ---- the outside ---- */
+
+static int make_slots(struct keeper *k)
+{
+	const struct keeper_log *log = k->config.log;
+	uint64_t most = SLOT_PAGES;
+	unsigned int nr = 0;
+
+	if (log) {
+		nr = log->nr_slots;
+	} else {
+		for (unsigned int r = 0; r < k->gm->config.nr_ram; r++)
+			nr += (k->gm->ram[r].end - k->gm->ram[r].start + SLOT_PAGES - 1) /
+			      SLOT_PAGES;
+	}
+	k->slot = calloc(nr, sizeof(*k->slot));
+	if (!k->slot)
+		return -ENOMEM;
+	for (unsigned int i = 0; log && i < nr; i++) {
+		k->slot[i].range = log->range(log->ctx, i);
+		most = max_u64(most, k->slot[i].range.end - k->slot[i].range.start);
+	}
+	for (unsigned int r = 0, i = 0; !log && r < k->gm->config.nr_ram; r++)
+		for (gfn_t at = k->gm->ram[r].start; at < k->gm->ram[r].end; at += SLOT_PAGES)
+			k->slot[i++].range = (struct gfn_range){ at, min_u64(at + SLOT_PAGES,
+									     k->gm->ram[r].end) };
+	k->nr_slots = nr;
+	k->bitmap = calloc((most + 63) / 64, sizeof(*k->bitmap));
+	return k->bitmap ? 0 : -ENOMEM;
+}
+
+int keeper_create(const struct keeper_config *config, struct keeper **out, struct quire_error *err)
+{
+	struct keeper *k = calloc(1, sizeof(*k));
+	pthread_condattr_t attr;
+
+	if (!k)
+		return quire_fail(err, -ENOMEM, "no memory for the keeper");
+	k->config = *config;
+	if (!k->config.hash)
+		k->config.hash = page_hash;
+	k->gm = config->gm;
+	k->mode = k->obeyed = config->mode;
+	k->link = -1;
+	k->ns_per_page = FIRST_GUESS_NS;
+	lock_init(&k->lock, LOCK_KEEPER);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&k->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	if (make_slots(k)) {
+		keeper_destroy(k);
+		return quire_fail(err, -ENOMEM, "no memory for the keeper");
+	}
+	k->stats.slots = k->nr_slots;
+	lock(&k->gm->lock);
+	k->gm->zero_reads = config->mode != KEEPER_OFF;
+	unlock(&k->gm->lock);
+	*out = k;
+	return 0;
+}
+
+int keeper_start(struct keeper *k, struct quire_error *err)
+{
+	sigset_t all, before;
+	int error;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&k->thread, NULL, keeper_main, k);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error)
+		return quire_fail(err, -error, "cannot start the keeper thread: %s",
+				  strerror(error));
+	k->started = true;
+	return 0;
+}
+
+static void stop(struct keeper *k)
+{
+	if (!k->started)
+		return;
+	lock(&k->lock);
+	k->quitting = true;
+	pthread_cond_broadcast(&k->changed);
+	unlock(&k->lock);
+	pthread_join(k->thread, NULL);
+	k->started = false;
+}
+
+void keeper_destroy(struct keeper *k)
+{
+	if (!k)
+		return;
+	stop(k);
+	if (k->link >= 0)
+		close(k->link);
+	pthread_cond_destroy(&k->changed);
+	lock_finish(&k->lock);
+	free(k->news);
+	free(k->bitmap);
+	free(k->slot);
+	free(k);
+}
+
+void keeper_set_mode(struct keeper *k, enum keeper_mode mode)
+{
+	lock(&k->lock);
+	k->mode = mode;
+	pthread_cond_broadcast(&k->changed);
+	unlock(&k->lock);
+}
+
+uint64_t keeper_request_pass(struct keeper *k)
+{
+	uint64_t ticket;
+
+	lock(&k->lock);
+	ticket = k->wanted_pass = k->passes_begun + 1;
+	pthread_cond_broadcast(&k->changed);
+	unlock(&k->lock);
+	return ticket;
+}
+
+uint64_t keeper_passes_done(struct keeper *k)
+{
+	uint64_t done;
+
+	lock(&k->lock);
+	done = k->passes_done;
+	unlock(&k->lock);
+	return done;
+}
+
+/* ---- numbers ---- */
+
+static void count_reasons(struct gmem *gm, uint64_t *pages)
+{
+	for (unsigned int r = 0; r < gm->config.nr_ram; r++)
+		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
+			enum page_state state;
+			uint64_t nr = stage2_run(gm->s2, at, gm->ram[r].end, &state);
+
+			for (gfn_t g = at; g < at + nr && state == PG_PRIVATE; g++)
+				pages[note_reason(gm->note[g])]++;
+			at += nr;
+		}
+}
+
+/* All counters, which the keeper's thread changes meanwhile. */
+static void copy_counters(const struct keeper_stats *from, struct keeper_stats *to)
+{
+	size_t first = offsetof(struct keeper_stats, full_scans);
+	const uint64_t *counter = (const void *)((const char *)from + first);
+	uint64_t *copy = (void *)((char *)to + first);
+
+	to->joined = __atomic_load_n(&from->joined, __ATOMIC_RELAXED);
+	for (size_t i = 0; i < (sizeof(*to) - first) / sizeof(*copy); i++)
+		copy[i] = __atomic_load_n(&counter[i], __ATOMIC_RELAXED);
+}
+
+void keeper_stats(struct keeper *k, struct keeper_stats *out)
+{
+	uint64_t span = k->gm->window.span >> QUIRE_PAGE_SHIFT;
+
+	copy_counters(&k->stats, out);
+	lock(&k->lock);
+	out->mode = k->mode;
+	unlock(&k->lock);
+	memset(out->reason_pages, 0, sizeof(out->reason_pages));
+	lock(&k->gm->lock);
+	count_reasons(k->gm, out->reason_pages);
+	out->metadata_bytes = sizeof(*k) + span + span / 8 +
+			      k->gm->dropped_room * sizeof(*k->gm->dropped) +
+			      __atomic_load_n(&k->news_room, __ATOMIC_RELAXED) * sizeof(*k->news);
+	unlock(&k->gm->lock);
+}

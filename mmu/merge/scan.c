@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking at the pages of a block.
+ *
+ * What is written beside each gfn (its note) says what the keeper knows of it, and so whether it is
+ * looked at:
+ *
+ *   written since the last visit      volatile: not now
+ *   new, or volatile and quiet since  a candidate
+ *   unique                            passed over: it has been looked up, and has not changed
+ *   backing off                       a candidate in one pass of 2^n, if it was broken n times; once it
+ *                                     stays away for so long, n falls by one (scan_relax)
+ *   kept huge                         a candidate in one pass of KEPT_PASSES
+ *   no mapping or frame was left      a candidate when there is room
+ *   page table                        never
+ *
+ * Candidates are read under the lock, a few at a time, so that they cannot leave meanwhile; the
+ * guest may write to them while they are read, and that is why share_commit compares again.
+ *
+ * An orphan, a page shared with a frame of a machine that is gone, comes home and is looked up at
+ * once, to be published even if nobody else asks for it: somebody will.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "hash.h"
+#include "keeper_internal.h"
+
+#define KEPT_PASSES  8u
+#define HASH_AT_ONCE 16u /* pages read in one hold of the lock */
+#define ZERO_AT_ONCE 16u /* runs of zeroes given up in one */
+
+/* ---- choosing ---- */
+
+static bool is_turn(gfn_t gfn, uint64_t pass, unsigned int backoff)
+{
+	return ((gfn ^ pass) & ((1ULL << backoff) - 1)) == 0;
+}
+
+static bool is_candidate(struct keeper *k, gfn_t gfn, bool written, uint64_t pass)
+{
+	uint8_t *note = &k->gm->note[gfn];
+
+	switch (note_reason(*note)) {
+	case KEEPER_PAGE_TABLE: return false;
+	case KEEPER_BACKING_OFF: return !written && is_turn(gfn, pass, note_backoff(*note));
+	default: break;
+	}
+	if (written) {
+		*note = note_with(*note, KEEPER_VOLATILE);
+		return false;
+	}
+	switch (note_reason(*note)) {
+	case KEEPER_UNIQUE: return !k->config.log;
+	case KEEPER_KEPT_HUGE:
+		return is_turn(gfn / QUIRE_BLOCK_PAGES, pass, __builtin_ctz(KEPT_PASSES));
+	case KEEPER_BUDGET: return share_has_room(k->gm);
+	default: return true;
+	}
+}
+
+static bool bit(const uint64_t *bitmap, uint64_t n)
+{
+	return bitmap && bitmap[n / 64] >> n % 64 & 1;
+}
+
+/* Credits for nr pages, or for half of them, or ...: how many. */
+static uint64_t take_some(struct gmem *gm, uint64_t nr)
+{
+	while (nr && !gmem_take(gm, nr))
+		nr /= 2;
+	return nr;
+}
+
+/* The first pages of the run [gfn, gfn + nr), if they are orphans, come home: as many as there are
+ * credits for. */
+static uint64_t adopt_orphans(struct keeper *k, gfn_t gfn, uint64_t nr, pfn_t pfn)
+{
+	struct gmem *gm = k->gm;
+	uint32_t frame;
+
+	if (k->link < 0 || store_view_frame(&gm->store, pfn, &frame))
+		return 0;
+	nr = take_some(gm, nr);
+	if (!nr) {
+		gmem_ask(gm);
+		return 0;
+	}
+	return share_bring_home(gm, gfn, nr) ? 0 : nr;
+}
+
+static void choose(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *written, uint64_t pass,
+		   struct candidates *c)
+{
+	struct gmem *gm = k->gm;
+	uint64_t skipped = 0;
+
+	for (gfn_t at = start; at < end;) {
+		struct stage2_page page;
+		uint64_t nr = stage2_linear_run(gm->s2, at, end, &page);
+		uint64_t adopted = page.state == PG_SHARED ? adopt_orphans(k, at, nr, page.pfn) : 0;
+		bool orphan = adopted;
+
+		nr = orphan ? adopted : nr;
+		for (gfn_t g = at; g < at + nr && (page.state == PG_PRIVATE || orphan); g++) {
+			if (!orphan && !is_candidate(k, g, bit(written, g - start), pass))
+				skipped++;
+			else
+				c->gfn[c->nr++] = g | (orphan ? MERGE_PUBLISH : 0);
+		}
+		at += nr;
+	}
+	keeper_add(&k->stats.pages_skipped, skipped);
+}
+
+/* ---- reading ---- */
+
+static void read_some(struct keeper *k, struct candidates *c, unsigned int from, unsigned int to)
+{
+	struct gmem *gm = k->gm;
+
+	lock(&gm->lock);
+	for (unsigned int i = from; i < to; i++) {
+		gfn_t gfn = c->gfn[i] & ~MERGE_PUBLISH;
+		const uint8_t *page = window_page(&gm->window, gfn);
+		struct stage2_page now;
+
+		stage2_lookup(gm->s2, gfn, &now);
+		c->gone[i] = now.state != PG_PRIVATE;
+		if (c->gone[i])
+			continue;
+		c->zero[i] = page_is_zero(page);
+		if (!c->zero[i] && k->obeyed == KEEPER_ON && k->link >= 0)
+			c->hash[i] = k->config.hash(page);
+	}
+	unlock(&gm->lock);
+	keeper_add(&k->stats.pages_scanned, to - from);
+}
+
+static unsigned int count_zero(const struct candidates *c)
+{
+	unsigned int nr = 0;
+
+	for (unsigned int i = 0; i < c->nr; i++)
+		nr += !c->gone[i] && c->zero[i];
+	return nr;
+}
+
+/* ---- asking ---- */
+
+/* To k->msg: the candidates that are not zero. */
+static void ask_for(struct keeper *k, const struct candidates *c, unsigned int fewest)
+{
+	struct merge_msg *msg = &k->msg;
+
+	msg->type = MERGE_LOOKUP;
+	msg->nr = 0;
+	msg->arg = fewest;
+	for (unsigned int i = 0; i < c->nr; i++)
+		if (!c->gone[i] && !c->zero[i])
+			msg->lookup[msg->nr++] = (struct merge_lookup){ c->hash[i], c->gfn[i] };
+}
+
+static unsigned int reason_of(uint32_t none)
+{
+	switch (none) {
+	case MERGE_UNIQUE: return KEEPER_UNIQUE;
+	case MERGE_FEW: return KEEPER_KEPT_HUGE;
+	default: return KEEPER_BUDGET;
+	}
+}
+
+void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t pfn)
+{
+	struct share_run *last = work->nr_runs ? &work->run[work->nr_runs - 1] : NULL;
+
+	if (last && last->to == to && last->gfn + last->nr == gfn &&
+	    (to == PG_ZERO || last->pfn + last->nr == pfn))
+		last->nr++;
+	else
+		work->run[work->nr_runs++] = (struct share_run){ gfn, 1, to, pfn };
+}
+
+static void set_reason(struct keeper *k, gfn_t gfn, unsigned int reason)
+{
+	lock(&k->gm->lock);
+	k->gm->note[gfn] = note_with(k->gm->note[gfn], reason);
+	unlock(&k->gm->lock);
+}
+
+/* What the machine said of those that were asked for, which are in order; or of none. */
+static void take_answer(struct keeper *k, const struct flight *f, struct block_work *work)
+{
+	const struct candidates *c = &f->candidates;
+	unsigned int at = 0;
+
+	for (unsigned int i = 0; i < c->nr; i++) {
+		gfn_t gfn = c->gfn[i] & ~MERGE_PUBLISH;
+		pfn_t pfn;
+
+		if (c->gone[i])
+			continue;
+		if (c->zero[i]) {
+			scan_add_page(work, gfn, PG_ZERO, 0);
+		} else if (at < f->nr_answers && MERGE_IS_FRAME(f->answer[at])) {
+			pfn = link_frame(k, f->answer[at++]);
+			if (pfn)
+				scan_add_page(work, gfn, PG_SHARED, pfn);
+		} else if (at < f->nr_answers) {
+			set_reason(k, gfn, reason_of(f->answer[at++]));
+		} else {
+			set_reason(k, gfn, KEEPER_UNIQUE); /* as far as we may know */
+			k->unasked = true;
+		}
+	}
+}
+
+/* ---- doing ---- */
+
+/* Caller holds the lock.  Is the block managed singly, or can and should it be? */
+static bool can_leave(struct keeper *k, const struct block_work *work)
+{
+	struct gmem *gm = k->gm;
+	struct stage2_page page;
+	uint64_t nr = 0;
+
+	stage2_lookup(gm->s2, work->run[0].gfn, &page);
+	if (page.level == 1)
+		return true;
+	for (unsigned int i = 0; i < work->nr_runs; i++)
+		nr += work->run[i].nr;
+	return nr >= LEAF_WORTH && !gmem_split_locked(gm, work->block);
+}
+
+static void keep_huge(struct keeper *k, const struct share_run *run)
+{
+	struct gmem *gm = k->gm;
+
+	for (uint64_t i = 0; i < run->nr; i++)
+		gm->note[run->gfn + i] = note_with(gm->note[run->gfn + i], KEEPER_KEPT_HUGE);
+	if (run->to == PG_SHARED)
+		share_drop(gm, run->pfn, run->nr);
+}
+
+static void count_hold(struct keeper *k, uint64_t ns)
+{
+	unsigned int bucket = ns ? 63 - __builtin_clzll(ns) : 0;
+
+	keeper_add(
+		&k->stats.hold_histogram[bucket < KEEPER_HISTOGRAM ? bucket : KEEPER_HISTOGRAM - 1],
+		1);
+}
+
+/* Runs [from, to) of a block: either one to be shared, or a few to be zero. */
+static void commit_some(struct keeper *k, const struct block_work *work, unsigned int from,
+			unsigned int to)
+{
+	const struct share_run *run = &work->run[from];
+	struct share_result res = { 0 };
+	uint64_t start;
+
+	/* A machine lost since it gave us these frames took our references, and maybe the segment. */
+	if (run->to == PG_SHARED && k->link < 0)
+		return;
+	lock(&k->gm->lock);
+	start = keeper_now();
+	bring_in_settle(k->gm, work->block, work->block + QUIRE_BLOCK_PAGES);
+	if (!can_leave(k, work))
+		for (; from < to; from++)
+			keep_huge(k, &work->run[from]);
+	else if (run->to == PG_ZERO)
+		share_commit_zero(k->gm, run, to - from, &res);
+	else
+		share_commit(k->gm, run, &res);
+	count_hold(k, keeper_now() - start);
+	unlock(&k->gm->lock);
+	keeper_add(run->to == PG_ZERO ? &k->stats.zeroed_pages : &k->stats.merged_pages,
+		   res.merged);
+	keeper_add(&k->stats.mismatches, res.differ);
+}
+
+/* How many runs from the i-th on are zero, as many as may be done at once. */
+static unsigned int zero_runs(const struct block_work *work, unsigned int i)
+{
+	unsigned int nr = 0;
+
+	while (i + nr < work->nr_runs && nr < ZERO_AT_ONCE && work->run[i + nr].to == PG_ZERO)
+		nr++;
+	return nr;
+}
+
+/* Those to be zero come first, in order; when mappings are scarce the longest of the others next: they
+ * save most for each. */
+static int by_need(const void *a, const void *b)
+{
+	const struct share_run *x = a, *y = b;
+
+	if (x->to != y->to)
+		return x->to == PG_ZERO ? -1 : 1;
+	if (x->to == PG_ZERO || x->nr == y->nr)
+		return x->gfn < y->gfn ? -1 : 1;
+	return x->nr < y->nr ? 1 : -1;
+}
+
+static int by_kind(const void *a, const void *b)
+{
+	const struct share_run *x = a, *y = b;
+
+	if (x->to != y->to)
+		return x->to == PG_ZERO ? -1 : 1;
+	return x->gfn < y->gfn ? -1 : 1;
+}
+
+void scan_commit(struct keeper *k, struct block_work *work)
+{
+	bool scarce;
+
+	lock(&k->gm->lock);
+	scarce = k->gm->mappings > k->gm->max_mappings / 2;
+	unlock(&k->gm->lock);
+	qsort(work->run, work->nr_runs, sizeof(work->run[0]), scarce ? by_need : by_kind);
+	for (unsigned int i = 0; i < work->nr_runs;) {
+		unsigned int nr = max_u64(1, zero_runs(work, i));
+
+		commit_some(k, work, i, i + nr);
+		i += nr;
+	}
+}
+
+/* A block comes back. */
+static void land(struct keeper *k, struct flight *f)
+{
+	if (f->state == FLIGHT_ASKED)
+		link_receive(k, f);
+	if (f->state == FLIGHT_ANSWERED && f->candidates.nr) {
+		k->work.block = f->block;
+		k->work.nr_runs = 0;
+		take_answer(k, f, &k->work);
+		scan_commit(k, &k->work);
+		link_flush(k);
+	}
+	f->state = FLIGHT_IDLE;
+}
+
+void scan_finish(struct keeper *k)
+{
+	land(k, &k->flight[k->turn]);
+	land(k, &k->flight[!k->turn]);
+}
+
+uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *written,
+		    uint64_t pass)
+{
+	struct flight *f = &k->flight[k->turn];
+	struct candidates *c = &f->candidates;
+	struct stage2_page page;
+	unsigned int zeroes;
+
+	c->nr = f->nr_answers = 0;
+	f->block = align_down(start, QUIRE_BLOCK_PAGES);
+	lock(&k->gm->lock);
+	bring_in_settle(k->gm, start, end);
+	choose(k, start, end, written, pass, c);
+	stage2_lookup(k->gm->s2, start, &page);
+	unlock(&k->gm->lock);
+	if (!c->nr)
+		return 0;
+	for (unsigned int i = 0; i < c->nr; i += HASH_AT_ONCE)
+		read_some(k, c, i, (unsigned int)min_u64(c->nr, i + HASH_AT_ONCE));
+	zeroes = count_zero(c);
+	f->state = FLIGHT_ANSWERED;
+	if (k->obeyed == KEEPER_ON && k->link >= 0 && zeroes < c->nr) {
+		ask_for(k, c, page.level == 2 && zeroes < LEAF_WORTH ? LEAF_WORTH - zeroes : 0);
+		if (k->msg.nr)
+			link_send(k, f);
+	}
+	k->turn = !k->turn;
+	land(k, &k->flight[k->turn]);
+	return c->nr;
+}
+
+/* ---- backing off less ---- */
+
+static bool is_away(const struct gmem *gm, gfn_t gfn)
+{
+	struct stage2_page page;
+
+	stage2_lookup(gm->s2, gfn, &page);
+	return page.state == PG_SHARED || page.state == PG_ZERO;
+}
+
+/*
+ * The turn of a page comes once in as many passes as it backs off.  Who is still away then, not broken
+ * since the turn before, was left alone for so long, and backs off half as long from now on.
+ */
+static void relax(uint8_t *note)
+{
+	if (*note & NOTE_RESTED)
+		*note = (uint8_t)(*note - (1u << NOTE_BACKOFF_SHIFT));
+	else
+		*note |= NOTE_RESTED;
+}
+
+/* Those of [start, end) whose turn it is.  False: none of them backs off at all. */
+static bool relax_some(struct gmem *gm, gfn_t start, gfn_t end, uint64_t pass)
+{
+	const uint64_t levels = NOTE_BACKOFF_MASK * (UINT64_MAX / 0xff);
+	bool any = false;
+
+	for (gfn_t g = start; g < end; g++) {
+		unsigned int backoff = note_backoff(gm->note[g]);
+		uint64_t eight;
+
+		/* Most never were un-shared: eight at a time. */
+		if (g % sizeof(eight) == 0 && g + sizeof(eight) <= end) {
+			memcpy(&eight, gm->note + g, sizeof(eight));
+			if (!(eight & levels)) {
+				g += sizeof(eight) - 1;
+				continue;
+			}
+		}
+		any |= backoff > 0;
+		if (backoff && is_turn(g, pass, backoff) && is_away(gm, g))
+			relax(&gm->note[g]);
+	}
+	return any;
+}
+
+void scan_relax(struct keeper *k, uint64_t pass)
+{
+	struct gmem *gm = k->gm;
+	bool any;
+
+	lock(&gm->lock);
+	any = gm->any_backoff;
+	gm->any_backoff = false;
+	unlock(&gm->lock);
+	for (unsigned int r = 0; r < gm->config.nr_ram && any; r++)
+		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
+			gfn_t end = min_u64(align_down(at, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES,
+					    gm->ram[r].end);
+			struct stage2_page page;
+			uint64_t nr;
+
+			lock(&gm->lock);
+			nr = stage2_linear_run(gm->s2, at, gm->ram[r].end, &page);
+			if (page.state != PG_ABSENT) {
+				gm->any_backoff |= relax_some(gm, at, end, pass);
+				nr = end - at;
+			}
+			unlock(&gm->lock);
+			at += nr;
+		}
+}
+
+/* ---- undoing ---- */
+
+/* One linear run that is away.  How much of it, from the first page on, came home. */
+static uint64_t undo_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state state)
+{
+	if (state == PG_ZERO)
+		return share_forget(gm, gfn, nr) ? 0 : nr;
+	nr = take_some(gm, nr);
+	if (!nr || share_bring_home(gm, gfn, nr))
+		return 0;
+	memset(gm->note + gfn, 0, nr);
+	return nr;
+}
+
+bool scan_unmerge(struct keeper *k, bool *some)
+{
+	bool all = true, zeroes = k->obeyed == KEEPER_OFF;
+	struct gmem *gm = k->gm;
+
+	*some = false;
+
+	for (unsigned int r = 0; r < gm->config.nr_ram; r++)
+		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
+			struct stage2_page page;
+			uint64_t nr, undone;
+
+			lock(&gm->lock);
+			nr = stage2_linear_run(gm->s2, at, min_u64(at + 64, gm->ram[r].end), &page);
+			if (page.state == PG_SHARED || (page.state == PG_ZERO && zeroes)) {
+				undone = undo_run(gm, at, nr, page.state);
+				all &= undone != 0;
+				*some |= undone != 0;
+				nr = undone ? undone : nr;
+			}
+			unlock(&gm->lock);
+			at += nr;
+		}
+	if (!all)
+		gmem_ask(gm);
+	link_flush(k);
+	return all;
+}

@@ -1,0 +1,96 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# The documents against what the program says of itself, and the rules of the tree.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+
+build=${QUIRE_BUILD:-build}
+quire=$build/quire
+n=0
+failed=0
+
+# report DESCRIPTION FINDINGS: passes if there are none
+report() {
+	n=$((n + 1))
+	if [ -z "$2" ]; then
+		echo "ok $n - $1"
+	else
+		failed=1
+		echo "not ok $n - $1"
+		sed 's/^/# /' <<<"$2"
+	fi
+}
+
+# The files that belong to the tree.
+files() {
+	if [ -e .git ] && command -v git >/dev/null; then
+		git -c safe.directory='*' ls-files -co --exclude-standard -- "$@"
+	else
+		find . \( -path './build*' -o -path ./.git \) -prune -o -type f -printf '%P\n'
+	fi | while IFS= read -r file; do
+		[ -f "$file" ] && echo "$file"
+	done
+}
+
+# Every option that the usage of a command names, long and short.
+options() {
+	"$quire" help "$1" | grep -Eo '(^|[ [|])--?[a-z][a-z-]*' | grep -Eo -- '-.*' | sort -u
+}
+
+# The manual page as text without overstrikes, or its source where there is no mandoc.
+manual() {
+	if command -v mandoc >/dev/null; then
+		mandoc -T ascii docs/quire.1 | sed 's/.\x08//g'
+	else
+		sed 's/Fl -/--/g; s/Fl /-/g' docs/quire.1
+	fi
+}
+
+commands=$("$quire" help | sed -n 's/^  \([a-z]*\)  .*/\1/p' | grep -vx help)
+report 'quire help lists run, map and walk' \
+	"$(for c in run map walk; do grep -qx "$c" <<<"$commands" || echo "$c"; done)"
+text=$(manual)
+for command in $commands; do
+	report "quire help $command says how to use it and how it exits" "$(
+		for what in "usage: quire $command" 'Exit status:'; do
+			"$quire" help "$command" | grep -qF "$what" || echo "not: $what"; done)"
+	report "every option of quire $command is in docs/quire.1" "$(
+		for o in $(options "$command"); do grep -q -e "$o\b" <<<"$text" || echo "$o"; done)"
+	report "every option of quire $command is in docs/cli.md" "$(
+		for o in $(options "$command"); do grep -q -e "\`[^\`]*$o\b" docs/cli.md || echo "$o"; done)"
+done
+report 'every long option in docs/cli.md exists' "$(
+	known=$(for c in $commands; do options "$c"; done; echo --version; echo --help)
+	grep -Eo -- '--[a-z][a-z-]+' docs/cli.md | sort -u | grep -vxF -e "$known")"
+
+if command -v mandoc >/dev/null; then
+	report 'the manual page lints clean' "$(mandoc -T lint -W warning docs/quire.1 2>&1)"
+else
+	n=$((n + 1))
+	echo "ok $n # SKIP no mandoc to lint the manual page; make deps installs it"
+fi
+
+[ -f README.md ] && report 'README.md has fewer than 150 lines' \
+	"$([ "$(wc -l <README.md)" -lt 150 ] || wc -l README.md)"
+
+# Links of documents to files in the tree.
+report 'links between documents lead somewhere' "$(
+	files | grep '\.md$' | while IFS= read -r file; do
+		grep -Eo '\]\([^)#:]+' "$file" | cut -c3- | while IFS= read -r link; do
+			[[ $link =~ ^https?$ || -e $(dirname "$file")/$link ]] || echo "$file: $link"
+		done
+	done)"
+
+sources=$(files | grep -E '\.(c|h|S|ld|lds|mk|sh|t)$|(^|/)Makefile$|^\.ci/run$')
+report 'every source file has its SPDX line at the top' "$(
+	for f in $sources; do head -n 2 "$f" | grep -q 'SPDX-License-Identifier: MIT' || echo "$f"; done)"
+report 'no path of one machine is in the tree' "$(
+	files | grep -v '^tests/house/docs\.t$' | xargs -d '\n' grep -nIE '(^|[^A-Za-z0-9_.-])/(work|home|root|Users)/[a-z]' --)"
+report 'nothing is left for later' "$(
+	for f in $sources; do [ "$f" = tests/house/docs.t ] || grep -nHE '\b(TODO|FIXME|XXX|HACK)\b' "$f"; done)"
+report 'no file has blanks at the end of a line' "$(
+	for f in $sources; do grep -nHE '[[:blank:]]+$' "$f"; done)"
+
+echo "1..$n"
+exit $failed

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* When a VM tells its machine of its balloon. */
+#include "vmm/launch/run_balloon.h"
+#include "tests/tap.h"
+
+#define MS 1000000ULL
+
+static struct run_balloon rb;
+static uint64_t until;
+
+static bool due(const struct machine_balloon *next, uint64_t ms)
+{
+	return run_balloon_is_due(&rb, next, ms * MS, &until);
+}
+
+/* `last` was told when the clock said 10 s. */
+static void told(struct machine_balloon last)
+{
+	rb.told = true;
+	rb.told_ns = 10000 * MS;
+	rb.last = last;
+}
+
+int main(void)
+{
+	struct machine_balloon none = { 0 }, quiet = {
+		.driver = 1, .target_pages = 100, .actual_pages = 50, .stats.taken_ns = 7,
+	}, next;
+
+	tap_init();
+	ok(due(&none, 1), "the first is due, though there is no driver");
+	told(none);
+	ok(!due(&none, 99999) && until == UINT64_MAX, "that there is still none is no news");
+	next = none;
+	next.driver = 1;
+	ok(due(&next, 10100), "a driver that comes is");
+	ok(!due(&next, 10099) && until == 10100 * MS,
+	   "... but there is a tenth of a second between two");
+
+	told(quiet);
+	ok(!due(&quiet, 10999) && until == 11000 * MS, "with a driver it is once a second");
+	ok(due(&quiet, 11000), "at least");
+	next = quiet;
+	next.stats.taken_ns = 8;
+	ok(due(&next, 10100), "new statistics");
+	next = quiet;
+	next.actual_pages = 60;
+	ok(!due(&next, 10100), "progress is no news");
+	next.actual_pages = 100;
+	ok(due(&next, 10100), "a target reached is");
+	next.actual_pages = 40;
+	ok(due(&next, 10100), "and pages that the guest took back");
+	next.target_pages = 20;
+	ok(due(&next, 10100), "and a new target");
+	next = quiet;
+	next.manual = 1;
+	ok(due(&next, 10100), "and that it is by hand");
+	told(next);
+	next.ballooned_faults++;
+	ok(!due(&next, 10100), "touches are looked at once a second");
+
+	is_hex(rb.order, 0, "there is no order");
+	run_balloon_order(&rb, 0, false);
+	ok(rb.order != 0, "a target of 0 is one");
+	return tap_done();
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* The budget: watermarks, batches, and the promise that holds at every step of a random run. */
+#include <errno.h>
+#include "mmu/machine/budget.h"
+#include "mmu/machine/oom.h"
+#include "tests/tap.h"
+
+#define NR_VMS 40
+#define STEPS  200000
+
+static void test_watermarks(void)
+{
+	struct budget b;
+
+	/* 128 GiB: Linux says min_free_kbytes 46341. */
+	budget_init(&b, 128 * GiB / QUIRE_PAGE_SIZE);
+	is_hex(b.min_pages, 46340 / 4, "min of 128 GiB is Linux's min_free_kbytes");
+	is_hex(b.low_pages - b.min_pages, 33554, "low is 0.1 %% of memory above it");
+	is_hex(b.high_pages - b.low_pages, b.low_pages - b.min_pages, "and high as much again");
+	budget_init(&b, 4 * MiB / QUIRE_PAGE_SIZE);
+	is_hex(b.min_pages, 32, "a tiny machine keeps 1/32 of itself at most");
+	budget_init(&b, 0);
+	is_hex(b.high_pages, 0, "and an empty one nothing");
+}
+
+static void test_grant(void)
+{
+	struct budget_vm vm = { 0 }, other = { 0 };
+	uint64_t got;
+	struct budget b;
+
+	budget_init(&b, GiB / QUIRE_PAGE_SIZE);
+	got = budget_grant(&b, &vm, 1);
+	is_hex(got, BUDGET_BATCH_MAX, "with plenty free, one page's need gets a batch");
+	is_hex(budget_free(&b), b.memory_pages - got, "which is no longer free");
+	got = budget_grant(&b, &vm, budget_free(&b) - b.low_pages);
+	is_hex(budget_free(&b), b.low_pages, "a VM may take all above low");
+	is_hex(budget_grant(&b, &other, 1), 1, "below low a request gets just what it needs");
+	is_hex(budget_grant(&b, &other, budget_free(&b) - b.min_pages + 1), 0,
+	       "nothing is granted below min");
+	is_hex(budget_charge_overhead(&b, &other, b.low_pages), (uint64_t)-ENOMEM,
+	       "no overhead either");
+	is_hex(budget_return(&b, &other, 100), 1, "a VM cannot return what it has not");
+	budget_resize(&b, b.memory_pages / 2);
+	is_hex(budget_free(&b), 0, "a machine made too small has nothing free");
+	is_hex(budget_grant(&b, &vm, 1), 0, "and grants nothing");
+	budget_release(&b, &vm);
+	budget_release(&b, &other);
+	is_hex(b.used_pages, 0, "when all are gone all is free");
+}
+
+static void test_random(uint64_t rng)
+{
+	struct budget_vm vm[NR_VMS] = { 0 };
+	struct budget b;
+	unsigned int broken = 0;
+
+	budget_init(&b, 100000);
+	for (unsigned int i = 0; i < STEPS && !broken; i++) {
+		struct budget_vm *v = &vm[tap_random(&rng) % NR_VMS];
+		uint64_t n = tap_random(&rng) % 3000, sum = 0, before = budget_free(&b), got = 0;
+
+		switch (tap_random(&rng) % 8) {
+		case 0: budget_release(&b, v); break;
+		case 1: budget_return(&b, v, n); break;
+		case 2:
+			if (!v->overhead_pages && !budget_charge_overhead(&b, v, n % 50 + 1))
+				got = v->overhead_pages;
+			break;
+		default: got = budget_grant(&b, v, n); break;
+		}
+		for (unsigned int j = 0; j < NR_VMS; j++)
+			sum += vm[j].credit_pages + vm[j].overhead_pages;
+		broken += sum != b.used_pages || sum > b.memory_pages;
+		broken += got && before - got < b.min_pages;
+	}
+	is_hex(broken, 0, "over %u steps the accounts add up and memory is never exceeded", STEPS);
+}
+
+static void test_oom(void)
+{
+	struct oom_candidate c[] = {
+		{ .resident_pages = 100, .table_pages = 10 },
+		{ .resident_pages = 500, .score_adj = -1000 },
+		{ .resident_pages = 90, .table_pages = 21 },
+		{ .resident_pages = 10, .score_adj = 0 },
+	};
+
+	is_hex(oom_choose(c, 4, 10000), 2, "the one whose death frees most, tables included");
+	c[3].score_adj = 11;
+	is_hex(oom_choose(c, 4, 10000), 3, "an adjustment counts thousandths of the machine");
+	c[3].score_adj = -500;
+	is_hex((uint64_t)oom_badness(&c[3], 10000), (uint64_t)-4990, "a negative one protects");
+	is_hex(oom_choose(&c[3], 1, 10000), 0, "but not from being the only choice");
+	is_hex(oom_choose(&c[1], 1, 10000), (uint64_t)-1, "-1000 does");
+	is_hex(oom_choose(c, 0, 10000), (uint64_t)-1, "nobody is nobody");
+}
+
+int main(int argc, char **argv)
+{
+	tap_init();
+	test_watermarks();
+	test_grant();
+	test_oom();
+	test_random(tap_seed(argc, argv));
+	return tap_done();
+}

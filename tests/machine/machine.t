@@ -1,0 +1,89 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# quire machine as a program: where it listens, what it says, how it is changed, how it ends.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+
+quire=${QUIRE_BUILD:-build}/quire
+dir=$(mktemp -d)
+machine=0
+n=0
+failed=0
+
+finish() {
+	[ "$machine" -ne 0 ] && kill -9 "$machine" 2>/dev/null
+	rm -rf "$dir"
+}
+trap finish EXIT
+
+# check DESCRIPTION COMMAND...: one assertion
+check() {
+	local what=$1
+
+	shift
+	n=$((n + 1))
+	if "$@"; then
+		echo "ok $n - $what"
+	else
+		failed=1
+		echo "not ok $n - $what"
+		echo "# failed: $*"
+		sed 's/^/# /' "$dir/out" "$dir/log" 2>/dev/null
+	fi
+}
+
+# gives STATUS PATTERN ARG...: quire machine ARG... exits with STATUS and says PATTERN in one line
+gives() {
+	local status=$1 pattern=$2 got
+
+	shift 2
+	"$quire" machine "$@" >"$dir/out" 2>&1
+	got=$?
+	[ "$got" -eq "$status" ] && [ "$(wc -l <"$dir/out")" -eq 1 ] && grep -q -e "$pattern" "$dir/out"
+}
+
+start() {
+	"$quire" machine --socket="$dir/socket" "$@" 2>"$dir/log" &
+	machine=$!
+	for _ in $(seq 500); do
+		grep -q '^machine: ready' "$dir/log" && return 0
+		sleep 0.02
+	done
+	return 1
+}
+
+ends_with() {
+	local status
+
+	wait "$machine" 2>/dev/null
+	status=$?
+	machine=0
+	[ "$status" -eq "$1" ]
+}
+
+check 'it starts and says where it is' start --memory=1G --overcommit=2 --overcommit-ratio=80
+check 'with its CommitLimit' grep -q 'CommitLimit 819.2 MiB' "$dir/log"
+check 'a second one on its path is told so' gives 121 'already' --socket="$dir/socket" --memory=1G
+check 'its swap can be changed' gives 0 'CommitLimit 1843.2' set --socket="$dir/socket" --swap=1G
+check 'and its limit' gives 0 'CommitLimit 1124.0' set --socket="$dir/socket" --overcommit-bytes=100M
+check 'and one reserve without the others' gives 0 'CommitLimit 1124.0' set \
+	--socket="$dir/socket" --admin-reserve=0
+check 'but not to no memory' gives 2 'at least 4 KiB' set --socket="$dir/socket" --memory=0
+check 'a mode that does not exist is named' gives 2 "'3'" set --socket="$dir/socket" --overcommit=3
+kill -TERM "$machine"
+check 'SIGTERM ends it with status 0' ends_with 0
+check 'and nothing is left' test -z "$(find "$dir" -type s)"
+check 'it starts again' start --memory=64M
+kill -9 "$machine"
+check 'killed it leaves its socket' ends_with 137
+check 'which the next takes over' start --memory=64M
+kill -INT "$machine"
+check 'SIGINT ends it too' ends_with 0
+check 'without a machine there is nothing to set' gives 121 'no machine' set \
+	--socket="$dir/socket" --swap=1G
+check 'a machine has memory' gives 2 '--memory' --socket="$dir/socket"
+check 'one limit at a time' gives 2 'choose one' --memory=1G --overcommit-ratio=1 --overcommit-bytes=1
+check 'nothing to set is an error' gives 2 'nothing to set' set
+echo "1..$n"
+exit "$failed"

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store of frames, in lockstep with a naive model: an array that says of each frame whether it
+ * is free, reserved or in use, and with which bytes.  The kernel's own count of blocks is the
+ * judge of what is occupied.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "mmu/machine/store/store.h"
+#include "tests/tap.h"
+
+#define STEPS 6000
+#define RUNS  400
+
+enum frame_state { FREE, RESERVED, IN_USE };
+
+static uint8_t page[MERGE_BATCH][QUIRE_PAGE_SIZE];
+
+static void fill(uint32_t frame, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		for (uint32_t j = 0; j < QUIRE_PAGE_SIZE; j += sizeof(uint32_t))
+			memcpy(&page[i][j], &(uint32_t){ frame + i + 1 }, sizeof(uint32_t));
+}
+
+/* The longest free run that a buddy allocator could give: the largest free, aligned block. */
+static uint32_t largest_block(const uint8_t *state)
+{
+	for (uint32_t size = MERGE_BATCH; size; size /= 2)
+		for (uint32_t i = 0; i < MERGE_SEGMENT_FRAMES; i += size)
+			if (!memchr(state + i, RESERVED, size) && !memchr(state + i, IN_USE, size))
+				return size;
+	return 0;
+}
+
+static void test_buddy(uint64_t seed)
+{
+	static uint8_t state[MERGE_SEGMENT_FRAMES];
+	static uint32_t at[MERGE_SEGMENT_FRAMES], length[MERGE_SEGMENT_FRAMES];
+	unsigned int nr = 0, wrong = 0, overlaps = 0, full = 0;
+	struct buddy *b = calloc(1, sizeof(*b));
+	uint32_t used = 0;
+
+	buddy_init(b);
+	is_hex(buddy_count(b), MERGE_SEGMENT_FRAMES, "at first everything is free");
+	for (unsigned int step = 0; step < 40000; step++) {
+		bool growing = step / 8000 % 2 == 0;
+
+		if (tap_random(&seed) % 8 < (growing ? 7 : 1) || !nr) {
+			unsigned int order = tap_random(&seed) % BUDDY_ORDERS;
+			unsigned int fit = buddy_fit(b, order);
+			uint32_t n, index;
+
+			if (fit == BUDDY_ORDERS) {
+				full++;
+				wrong += full < 50 && largest_block(state) >= 1u << order;
+				continue;
+			}
+			n = 1 + tap_random(&seed) % (1u << fit);
+			index = buddy_take(b, fit, n);
+			wrong += index % (1u << fit) != 0 || index + n > MERGE_SEGMENT_FRAMES;
+			for (uint32_t i = 0; i < n; i++)
+				overlaps += state[index + i] != FREE;
+			memset(state + index, IN_USE, n);
+			at[nr] = index;
+			length[nr++] = n;
+			used += n;
+		} else {
+			unsigned int i = tap_random(&seed) % nr;
+
+			buddy_free(b, at[i], length[i]);
+			memset(state + at[i], FREE, length[i]);
+			used -= length[i];
+			at[i] = at[--nr];
+			length[i] = length[nr];
+		}
+		wrong += buddy_count(b) != MERGE_SEGMENT_FRAMES - used;
+	}
+	is_hex(overlaps, 0, "no frame is handed out twice");
+	is_hex(wrong, 0, "blocks are aligned, and none is denied while the model has one");
+	ok(full > 0, "which was put to the test (%u times)", full);
+	while (nr--)
+		buddy_free(b, at[nr], length[nr]);
+	is_hex(b->nr_free[BUDDY_MAX_ORDER], MERGE_SEGMENT_FRAMES >> BUDDY_MAX_ORDER,
+	       "what is all free is one piece again");
+	free(b);
+}
+
+struct run {
+	uint32_t frame, n;
+	bool written;
+};
+
+static bool has_bytes(int fd, const struct run *r)
+{
+	static uint8_t got[MERGE_BATCH][QUIRE_PAGE_SIZE];
+	size_t bytes = r->n * QUIRE_PAGE_SIZE;
+
+	fill(r->frame, r->n);
+	return pread(fd, got, bytes, (off_t)frame_index(r->frame) * (off_t)QUIRE_PAGE_SIZE) ==
+		       (ssize_t)bytes &&
+	       !memcmp(got, page, bytes);
+}
+
+/* Reserve, write, free: what the kernel says is occupied is what is in use. */
+static void test_store(uint64_t seed)
+{
+	static struct run run[RUNS];
+	unsigned int nr = 0, wrong = 0, blocks = 0, bytes = 0;
+	struct store s;
+	uint64_t used = 0;
+	int fd;
+
+	store_init(&s, 1);
+	for (unsigned int step = 0; step < STEPS; step++) {
+		unsigned int i = nr ? tap_random(&seed) % nr : 0;
+
+		if (nr < RUNS && (tap_random(&seed) & 1 || !nr)) {
+			uint32_t want = 1 + tap_random(&seed) % 40;
+
+			run[nr].n = store_reserve(&s, want, &run[nr].frame);
+			run[nr].written = false;
+			wrong += run[nr++].n != want;
+		} else if (!run[i].written) {
+			fill(run[i].frame, run[i].n);
+			wrong += store_write(&s, run[i].frame, run[i].n, page) != 0;
+			run[i].written = true;
+			used += run[i].n;
+		} else {
+			fd = store_open(&s, 0);
+			bytes += !has_bytes(fd, &run[i]);
+			close(fd);
+			store_free(&s, run[i].frame, run[i].n);
+			used -= run[i].n;
+			run[i] = run[--nr];
+		}
+		blocks += store_resident_frames(&s) != used || s.used_frames != used;
+	}
+	is_hex(wrong, 0, "a store with room gives runs as long as were asked for");
+	is_hex(bytes, 0, "with the bytes that were written, until they are freed");
+	is_hex(blocks, 0, "at each of %d steps st_blocks is what is in use", STEPS);
+	while (nr--) {
+		if (run[nr].written)
+			store_free(&s, run[nr].frame, run[nr].n);
+		else
+			store_unreserve(&s, run[nr].frame, run[nr].n);
+	}
+	is_hex(store_resident_frames(&s), 0, "and nothing at the end");
+	is_hex(buddy_count(s.segment[0].buddy), MERGE_SEGMENT_FRAMES, "when all is free");
+	store_finish(&s);
+}
+
+static void test_runs(void)
+{
+	struct store s;
+	uint32_t frame, other, n;
+
+	store_init(&s, 2);
+	is_hex(store_reserve(&s, 300, &frame), 300, "a run of 300 is one run");
+	is_hex(frame % MERGE_BATCH, 0, "aligned to its block");
+	n = store_reserve(&s, 128, &other);
+	ok(n == 128 && other == frame + 384, "the rest of its block is not lost: 128 at %u", other);
+	for (unsigned int i = 0; i < 511; i++)
+		store_reserve(&s, MERGE_BATCH, &frame);
+	is_hex(s.nr_segments, 1, "a segment is filled");
+	is_hex(store_reserve(&s, MERGE_BATCH, &frame), MERGE_BATCH, "and then there is another");
+	is_hex(frame_segment(frame), 1, "of the next number");
+	n = store_reserve(&s, 1, &other);
+	ok(n == 1 && frame_segment(other) == 0, "a short run fills gaps first");
+	while (store_reserve(&s, MERGE_BATCH, &frame) == MERGE_BATCH)
+		;
+	n = store_reserve(&s, MERGE_BATCH, &frame);
+	ok(n && n < MERGE_BATCH, "when no long run is left a shorter one is given (%u)", n);
+	while (store_reserve(&s, MERGE_BATCH, &frame))
+		;
+	is_hex(buddy_count(s.segment[0].buddy) + buddy_count(s.segment[1].buddy), 0,
+	       "down to the last frame");
+	is_hex(store_resident_frames(&s), 0, "and what is only reserved occupies nothing");
+	store_finish(&s);
+}
+
+static void test_references(void)
+{
+	struct store s;
+	uint32_t frame;
+
+	store_init(&s, 1);
+	ok(!store_has(&s, 0) && !store_has(&s, UINT32_MAX), "an empty store has no frame");
+	store_reserve(&s, 2, &frame);
+	fill(frame, 2);
+	store_write(&s, frame, 2, page);
+	ok(store_get(&s, frame) && store_get(&s, frame) && store_get(&s, frame + 1), "references");
+	ok(store_has(&s, frame) && !store_has(&s, frame + 2), "are of a frame");
+	is_hex(store_put(&s, frame, 1), false, "one of two is not the last");
+	is_hex(store_put(&s, frame, 1), true, "the other is");
+	s.segment[0].refs[frame_index(frame + 1)] = UINT32_MAX - 1;
+	is_hex(store_get(&s, frame + 1), false, "no more are given than can be counted");
+	store_finish(&s);
+}
+
+/* What a VM gets cannot be written in any way. */
+static void test_descriptor(void)
+{
+	struct store s;
+	uint32_t frame;
+	char *p;
+	int fd;
+
+	store_init(&s, 1);
+	is_hex(store_open(&s, 0), (uint64_t)-ENOENT, "a segment that is not there is not opened");
+	store_reserve(&s, 1, &frame);
+	fill(frame, 1);
+	store_write(&s, frame, 1, page);
+	fd = store_open(&s, 0);
+	ok(fd >= 0, "a segment is opened");
+	is_hex(pwrite(fd, "x", 1, 0), (uint64_t)-1, "it cannot be written");
+	is_hex(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), (uint64_t)-1,
+	       "or punched");
+	is_hex(ftruncate(fd, 0), (uint64_t)-1, "or truncated");
+	is_hex(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), (uint64_t)-1, "or sealed against us");
+	ok(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED,
+	   "or mapped writable");
+	p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	is_hex(mprotect(p, 4096, PROT_READ | PROT_WRITE), (uint64_t)-1, "or made so");
+	is_hex(memcmp(p, page, 4096), 0, "but read");
+	munmap(p, 4096);
+	p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	p[0] ^= 1;
+	close(fd);
+	fd = store_open(&s, 0);
+	ok(pread(fd, page[1], 4096, 0) == 4096 && !memcmp(page[0], page[1], 4096),
+	   "a private write is the writer's alone");
+	munmap(p, 4096);
+	close(fd);
+	store_finish(&s);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t seed;
+
+	tap_init();
+	seed = tap_seed(argc, argv);
+	test_buddy(seed);
+	test_store(seed);
+	test_runs();
+	test_references();
+	test_descriptor();
+	return tap_done();
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest memory on a host that is short of something: mappings (vm.max_map_count), address
+ * space, descriptors, file size.  One line that names the limit, nothing left behind; and where
+ * the guest runs already, it goes on.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <signal.h>
+#include "mmu/memory/gmem_internal.h"
+#include "tests/tap.h"
+
+#define NR_BLOCKS 128
+#define STRIDE	  16 /* far enough apart that none announces another */
+
+static struct gmem *gm;
+
+static int create(struct quire_error *err)
+{
+	static const struct gfn_range ram = { 0, NR_BLOCKS * QUIRE_BLOCK_PAGES };
+	struct gmem_config config = { .ram = &ram, .nr_ram = 1 };
+
+	int ret = gmem_create(&config, &gm, err);
+
+	if (ret)
+		return ret;
+	ret = gmem_start(gm, err);
+	if (ret)
+		gmem_destroy(gm);
+	return ret;
+}
+
+static void describe(void *ctx, const char *what)
+{
+	(void)ctx;
+	tap_note("audit: %s", what);
+}
+
+static unsigned int open_descriptors(void)
+{
+	unsigned int n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += dup2(fd, fd) == fd;
+	return n;
+}
+
+static void test_limit(int resource, const char *name, rlim_t value, const char *hint)
+{
+	struct rlimit before, now;
+	unsigned int descriptors = open_descriptors();
+	struct quire_error err = { "" };
+	int ret;
+
+	getrlimit(resource, &before);
+	now = before;
+	now.rlim_cur = value;
+	setrlimit(resource, &now);
+	ret = create(&err);
+	setrlimit(resource, &before);
+	ok(ret < 0, "with little %s there is no guest memory", name);
+	ok(strstr(err.text, hint), "and the reason says so: %s", err.text);
+	is_hex(open_descriptors(), descriptors, "and no descriptor stays open");
+	if (!ret)
+		gmem_destroy(gm);
+}
+
+/* Take up mappings, each page of another protection than its neighbours, until none is left. */
+static uint8_t *exhaust_mappings(size_t *bytes)
+{
+	uint8_t *p;
+
+	*bytes = 140000 * QUIRE_PAGE_SIZE;
+	p = mmap(NULL, *bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		tap_bail("mmap: %s", strerror(errno));
+	for (size_t o = 0; o < *bytes; o += 2 * QUIRE_PAGE_SIZE)
+		if (mprotect(p + o, QUIRE_PAGE_SIZE, PROT_READ))
+			return p;
+	return NULL;
+}
+
+static void test_mappings(void)
+{
+	struct quire_error err = { "" };
+	struct gmem_stats s;
+	uint8_t *hog;
+	size_t bytes;
+	bool right = true;
+
+	if (create(&err))
+		tap_bail("%s", err.text);
+	hog = exhaust_mappings(&bytes);
+	if (!hog) {
+		tap_skip("vm.max_map_count is larger than this test wants to use up");
+		gmem_destroy(gm);
+		return;
+	}
+	/* Blocks apart, so that each would need mappings of its own. */
+	for (unsigned int b = 1; b < NR_BLOCKS; b += STRIDE)
+		((uint8_t *)gmem_hva(gm, b * QUIRE_BLOCK_SIZE))[b] = b;
+	gmem_stats(gm, &s);
+	is_hex(s.s2.pages[PG_PRIVATE], NR_BLOCKS / STRIDE * QUIRE_BLOCK_PAGES,
+	       "without mappings to spare, blocks still come in");
+	ok(s.s2.large_leaves < NR_BLOCKS / STRIDE, "managed singly (%lu are large)",
+	   (unsigned long)s.s2.large_leaves);
+	munmap(hog, bytes);
+	for (unsigned int b = 1; b < NR_BLOCKS; b += STRIDE)
+		right &= ((uint8_t *)gmem_hva(gm, b * QUIRE_BLOCK_SIZE))[b] == b;
+	ok(right, "and hold what was written");
+	is_hex(gmem_audit(gm, describe, NULL), 0, "and the audit is clean");
+	gmem_destroy(gm);
+
+	hog = exhaust_mappings(&bytes);
+	is_hex(create(&err), (uint64_t)-ENOMEM, "a new VM finds no mappings");
+	ok(strstr(err.text, "max_map_count"), "and the reason names the sysctl: %s", err.text);
+	munmap(hog, bytes);
+}
+
+int main(void)
+{
+	struct quire_error err;
+
+	tap_init();
+	signal(SIGXFSZ, SIG_IGN);
+	if (create(&err))
+		tap_skip_all("%s", err.text);
+	gmem_destroy(gm);
+	test_limit(RLIMIT_NOFILE, "room for descriptors", 3, "ulimit -n");
+	test_limit(RLIMIT_FSIZE, "file size", MiB, "ulimit -f");
+#if !defined(__SANITIZE_ADDRESS__) /* which needs terabytes of address space itself */
+	test_limit(RLIMIT_AS, "address space", 64 * MiB, "ulimit -v");
+#endif
+	test_mappings();
+	return tap_done();
+}

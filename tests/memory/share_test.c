@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pages away from home, against a naive model in lockstep: a flat array says for each page which
+ * content it has and in which state it is; seeded random operations share runs (with frames that
+ * have the same bytes, or other bytes), make zero pages, write through the window and through the
+ * accessors, read both ways, drop, split, populate, collapse; audited as it goes.  The machine is
+ * played by the test: it owns a segment and counts the references that come back.
+ */
+#include <errno.h>
+#include "share_lab.h"
+
+#define OPS 20000
+
+/* ---- the model ---- */
+
+static uint32_t content[NR_PAGES];
+static uint8_t state[NR_PAGES];
+static bool large[NR_BLOCKS];
+
+static bool is_page(const void *page, uint32_t c)
+{
+	uint64_t want[QUIRE_PAGE_SIZE / sizeof(uint64_t)];
+
+	fill_page(want, c);
+	return !memcmp(page, want, QUIRE_PAGE_SIZE);
+}
+
+/* The states are what stage 2 says: which pages come in with a touch is other tests' business. */
+static void learn_states(void)
+{
+	for (gfn_t g = 0; g < NR_PAGES; g++) {
+		struct stage2_page page;
+
+		gmem_lookup(gm, g, &page);
+		state[g] = page.state;
+		large[g / QUIRE_BLOCK_PAGES] = page.level == 2;
+	}
+}
+
+static bool reads_right(gfn_t gfn, bool through_window)
+{
+	uint8_t page[QUIRE_PAGE_SIZE];
+
+	if (through_window)
+		memcpy(page, hva(gfn), sizeof(page));
+	else if (guest_read(gm, gfn_to_gpa(gfn), page, sizeof(page)))
+		return false;
+	return is_page(page, content[gfn]);
+}
+
+static void write_page(gfn_t gfn, uint32_t c, bool through_window)
+{
+	uint64_t page[QUIRE_PAGE_SIZE / sizeof(uint64_t)];
+
+	fill_page(page, c);
+	if (through_window)
+		memcpy(hva(gfn), page, sizeof(page));
+	else
+		guest_write(gm, gfn_to_gpa(gfn), page, sizeof(page));
+	content[gfn] = c;
+}
+
+/* ---- operations ---- */
+
+static uint64_t differ, merged;
+
+/* Each page of the run must end as the rules say. */
+static bool share(gfn_t gfn, uint64_t nr, enum page_state to, uint32_t first)
+{
+	struct share_run run = { gfn, nr, to, frame_of(first) };
+	struct share_result res = { 0 };
+	uint64_t want = 0, other = 0;
+	bool fine = true;
+
+	for (uint64_t i = 0; i < nr; i++) {
+		bool private = state[gfn + i] == PG_PRIVATE &&
+			       !large[(gfn + i) / QUIRE_BLOCK_PAGES];
+		bool same = content[gfn + i] == (to == PG_ZERO ? 0 : first + i);
+
+		want += private && same;
+		other += private && !same;
+		references[first + i] += to == PG_SHARED;
+	}
+	lock(&gm->lock);
+	if (to == PG_ZERO)
+		share_commit_zero(gm, &run, 1, &res);
+	else if (share_commit(gm, &run, &res))
+		fine = false;
+	unlock(&gm->lock);
+	take_back();
+	if (res.merged != want || res.differ != other) {
+		tap_note("gfn %#lx nr %lu to %s: merged %lu of %lu, differ %lu of %lu", (long)gfn,
+			 (long)nr, page_states[to].name, (long)res.merged, (long)want,
+			 (long)res.differ, (long)other);
+		fine = false;
+	}
+	merged += res.merged;
+	differ += res.differ;
+	return fine;
+}
+
+/* Contents that follow each other, so that a run of frames matches a run of pages. */
+static bool op_fill_run(gfn_t gfn)
+{
+	uint64_t nr = min_u64(1 + tap_random(&rng) % 40, NR_PAGES - gfn);
+	uint32_t first = 1 + (uint32_t)(tap_random(&rng) % (CONTENTS - 50));
+
+	for (uint64_t i = 0; i < nr; i++)
+		write_page(gfn + i, first + (uint32_t)i, tap_random(&rng) % 2);
+	learn_states();
+	return share(gfn, nr, PG_SHARED, first + !(tap_random(&rng) % 10));
+}
+
+static bool op_zero_run(gfn_t gfn)
+{
+	uint64_t nr = min_u64(1 + tap_random(&rng) % 40, NR_PAGES - gfn);
+
+	for (uint64_t i = 0; i < nr; i++)
+		if (tap_random(&rng) % 16)
+			write_page(gfn + i, 0, tap_random(&rng) % 2);
+	learn_states();
+	return share(gfn, nr, PG_ZERO, 0);
+}
+
+static bool op_drop(gfn_t gfn)
+{
+	uint64_t nr = min_u64(1 + tap_random(&rng) % 100, NR_PAGES - gfn);
+	int err = tap_random(&rng) % 2 ? gmem_drop(gm, gfn, nr, NULL) :
+					 gmem_balloon(gm, gfn, nr, NULL);
+
+	if (tap_random(&rng) % 2)
+		gmem_unballoon(gm, gfn, min_u64(nr / 2 + 1, nr), NULL);
+
+	for (uint64_t i = 0; i < nr; i++)
+		content[gfn + i] = 0;
+	take_back();
+	return !err || err == -EAGAIN;
+}
+
+static bool op_block(gfn_t gfn)
+{
+	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
+	int err;
+
+	switch (tap_random(&rng) % 3) {
+	case 0: err = gmem_split(gm, block); return !err || err == -ENOENT || err == -EFAULT;
+	case 1:
+		err = gmem_populate(gm, gfn, min_u64(tap_random(&rng) % 600 + 1, NR_PAGES - gfn));
+		take_back();
+		return !err;
+	default:
+		err = gmem_collapse(gm, block);
+		return !err || err == -EBUSY || err == -EEXIST || err == -EFAULT ||
+		       err == -EAGAIN || err == -EOPNOTSUPP;
+	}
+}
+
+static bool step(void)
+{
+	gfn_t gfn = tap_random(&rng) % NR_PAGES;
+
+	switch (tap_random(&rng) % 8) {
+	case 0:
+	case 1: return op_fill_run(gfn);
+	case 2: return op_zero_run(gfn);
+	case 3: return tap_random(&rng) % 8 || op_drop(gfn);
+	case 4: return tap_random(&rng) % 16 || op_block(gfn);
+	case 5:
+		write_page(gfn, (uint32_t)(tap_random(&rng) % CONTENTS), tap_random(&rng) % 2);
+		take_back();
+		return true;
+	default: return reads_right(gfn, tap_random(&rng) % 2);
+	}
+}
+
+static bool all_right(void)
+{
+	for (gfn_t g = 0; g < NR_PAGES; g++)
+		if (!reads_right(g, false)) {
+			tap_note("gfn %#lx is wrong", (long)g);
+			return false;
+		}
+	return true;
+}
+
+/* ---- tests ---- */
+
+static void test_lockstep(enum gmem_hugepages hugepages)
+{
+	const char *mode = hugepages == GMEM_HUGE_AUTO ? "auto" : "never";
+	unsigned int wrong = 0, audits = 0, i;
+	struct gmem_stats s;
+
+	create(hugepages);
+	memset(content, 0, sizeof(content));
+	merged = differ = 0;
+	gm->zero_reads = true;
+	for (i = 0; i < OPS / 2 && !wrong && !audits; i++) {
+		wrong += !step();
+		if (i % 64 == 0)
+			audits += gmem_audit(gm, describe, NULL) + !references_agree();
+		if (i % 512 == 0)
+			wrong += !all_right();
+	}
+	is_hex(wrong, 0, "%s: %u random operations do what the model says", mode, i);
+	is_hex(audits, 0, "%s: and the audit, and every reference, agree", mode);
+	ok(all_right(), "%s: every byte is right at the end", mode);
+	gmem_stats(gm, &s);
+	ok(merged > 5000 && differ > 100 && s.unshared_pages > 500 && s.zero_read_pages > 0,
+	   "%s: %lu pages left, %lu were different, %lu were broken, %lu were zero when first read",
+	   mode, (long)merged, (long)differ, (long)s.unshared_pages, (long)s.zero_read_pages);
+	destroy();
+}
+
+/* All of it, exactly. */
+static void test_exact(void)
+{
+	struct share_run run = { 512, 100, PG_SHARED, frame_of(7) };
+	struct share_result res = { 0 };
+	struct gmem_stats s;
+
+	create(GMEM_HUGE_NEVER);
+	for (gfn_t g = 0; g < 100; g++)
+		write_page(512 + g, 7 + (uint32_t)g, true);
+	gmem_drop(gm, 612, 28, NULL);
+	is_hex(ramfile_pages(gm->window.ram_fd), 100, "100 pages");
+	lock(&gm->lock);
+	share_commit(gm, &run, &res);
+	unlock(&gm->lock);
+	is_hex(res.merged, 100, "all become shared");
+	is_hex(ramfile_pages(gm->window.ram_fd), 0, "and the host has their frames back");
+	is_hex(gm->mappings, 3, "in three mappings");
+	is_hex(gm->reserve, 64, "the reserve is filled from what they freed");
+	ok(reads_right(555, true), "the guest reads the same bytes");
+	gmem_stats(gm, &s);
+	is_hex(s.s2.pages[PG_SHARED], 100, "and reading changes nothing");
+	hva(530)[5] = 1;
+	gmem_stats(gm, &s);
+	is_hex(s.s2.pages[PG_SHARED], 99, "a write brings one page home");
+	is_hex(hva(530)[5], 1, "with what was written");
+	is_hex(hva(530)[4096 - 8], frames[(7 + 18) * 4096 + 4096 - 8], "and what was there");
+	is_hex(gm->mappings, 5, "it splits the run");
+	for (gfn_t g = 531; g < 612; g++)
+		hva(g)[0] = 1;
+	gmem_stats(gm, &s);
+	is_hex(s.s2.pages[PG_SHARED], 18, "a sequential writer brings the rest home");
+	ok(s.faults < 102 + 20, "in fewer and fewer events (%lu)", (long)s.faults);
+	is_hex(gm->mappings, 3, "and what came home joins its neighbours");
+	is_hex(gmem_audit(gm, describe, NULL), 0, "audit");
+	is_hex(frames[25 * 4096 + 5], (uint8_t)(((uint64_t *)(frames + 25 * 4096))[0] >> 40),
+	       "the frame is as it was");
+	destroy();
+}
+
+/* With no mapping to spare nothing is shared, and what is shared can still be written. */
+static void test_mappings(void)
+{
+	struct gmem_stats s;
+	uint64_t max;
+	bool right = true;
+
+	create(GMEM_HUGE_NEVER);
+	for (gfn_t g = 0; g < 1024; g++)
+		write_page(g, 1 + (uint32_t)(g % 64), true);
+	learn_states();
+	for (gfn_t g = 0; g < 1024; g += 64)
+		share(g, 64, PG_SHARED, 1);
+	max = gm->max_mappings;
+	gm->max_mappings = gm->mappings + 4;
+	ok(!share_has_room(gm), "no room is left");
+	for (gfn_t g = 1; g < 1024; g += 2)
+		write_page(g, 150, g % 4 == 1);
+	gmem_stats(gm, &s);
+	ok(gm->mappings <= gm->max_mappings,
+	   "%lu mappings, %lu allowed, after breaking every second page", (long)gm->mappings,
+	   (long)gm->max_mappings);
+	ok(s.mapping_reliefs > 0, "%lu runs were broken for that", (long)s.mapping_reliefs);
+	for (gfn_t g = 0; g < 1024; g++)
+		right &= reads_right(g, true);
+	ok(right, "and every byte is right");
+	learn_states();
+	write_page(1030, 5, true);
+	learn_states();
+	{
+		struct share_run run = { 1030, 1, PG_SHARED, frame_of(5) };
+		struct share_result res = { 0 };
+
+		references[5]++;
+		lock(&gm->lock);
+		share_commit(gm, &run, &res);
+		unlock(&gm->lock);
+		is_hex(res.no_room, 1, "another run is not shared");
+		is_hex(note_reason(gm->note[1030]), KEEPER_BUDGET, "and says why");
+	}
+	gm->max_mappings = max;
+	ok(references_agree(), "no reference is lost");
+	is_hex(gmem_audit(gm, describe, NULL), 0, "audit");
+	destroy();
+}
+
+/* ---- races: writers against sharing ---- */
+
+#define RACE_MS 3000
+
+static atomic_bool stop;
+static uint32_t counter[WRITERS][NR_PAGES];
+
+/* Each writer owns one 64-bit word of each page, and knows what must be in it. */
+static void *writer(void *arg)
+{
+	uint64_t me = (uintptr_t)arg, seed = writer_seed + me, bad = 0;
+
+	while (!atomic_load(&stop)) {
+		gfn_t gfn = tap_random(&seed) % 600;
+		volatile uint64_t *word = (uint64_t *)hva(gfn) + me;
+		uint64_t n = counter[me][gfn];
+
+		bad += look_at(word) != n;
+		if (tap_random(&seed) % 4 == 0) {
+			n = n ? 0 : 1 + tap_random(&seed) % 2;
+			put_into(word, n);
+			counter[me][gfn] = (uint32_t)n;
+		}
+		if (tap_random(&seed) % 64 == 0)
+			usleep(100);
+	}
+	return (void *)bad;
+}
+
+static void test_race(void)
+{
+	uint64_t page[QUIRE_PAGE_SIZE / 8], bad = 0, shared = 0,
+					    deadline = keeper_now() + RACE_MS * 1000000ULL;
+	pthread_t t[WRITERS];
+
+	struct sigaction action = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO };
+
+	create(GMEM_HUGE_AUTO);
+	sigaction(SIGSEGV, &action, NULL);
+	make_race_frames();
+	writer_seed = tap_random(&rng);
+	for (uintptr_t i = 0; i < WRITERS; i++)
+		pthread_create(&t[i], NULL, writer, (void *)i);
+	while (keeper_now() < deadline) {
+		gfn_t gfn = tap_random(&rng) % 600;
+		struct share_result res = { 0 };
+		struct share_run run;
+
+		guest_read(gm, gfn_to_gpa(gfn), page, sizeof(page));
+		run = (struct share_run){ gfn, 1 + tap_random(&rng) % 3, PG_SHARED, 0 };
+		run.pfn = frame_of(min_u64(frame_for(page), 24));
+		if (frame_for(page) == 0 && tap_random(&rng) % 2)
+			run.to = PG_ZERO;
+		if (tap_random(&rng) % 64 == 0)
+			gmem_collapse(gm, 0);
+		gmem_split(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
+		for (uint64_t i = 0; i < run.nr && run.to == PG_SHARED; i++)
+			references[run.pfn - STAGE2_STORE_PFN + i]++;
+		lock(&gm->lock);
+		if (run.to == PG_ZERO)
+			share_commit_zero(gm, &run, 1, &res);
+		else
+			share_commit(gm, &run, &res);
+		unlock(&gm->lock);
+		take_back();
+		shared += res.merged;
+	}
+	atomic_store(&stop, true);
+	for (unsigned int i = 0; i < WRITERS; i++) {
+		void *wrong;
+
+		pthread_join(t[i], &wrong);
+		bad += (uintptr_t)wrong;
+	}
+	is_hex(bad, 0, "no writer ever found a wrong word while %lu pages were shared under it",
+	       (long)shared);
+	ok(shared > 100, "and many were");
+	tap_note("%lu writes met a run that could not be written just then",
+		 (unsigned long)atomic_load(&refused));
+	ok(references_agree(), "no reference is lost");
+	is_hex(gmem_audit(gm, describe, NULL), 0, "audit");
+	destroy();
+	signal(SIGSEGV, SIG_DFL);
+}
+
+int main(int argc, char **argv)
+{
+	tap_init();
+	rng = tap_seed(argc, argv);
+	make_segment();
+	test_exact();
+	test_mappings();
+	test_lockstep(GMEM_HUGE_NEVER);
+	test_lockstep(GMEM_HUGE_AUTO);
+	test_race();
+	return tap_done();
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* The control socket: what a client is told, and what it can make the VM do. */
+#include <stdlib.h>
+#include "ctl_lab.h"
+
+static void test_names(void)
+{
+	static const char *const bad[] = {
+		"",	"a/b",	"a b",
+		"a\nb", "\xff", "0123456789012345678901234567890123456789012345678901234567890123"
+	};
+	struct quire_error err;
+	struct ctl *other;
+	char *list;
+	int fd;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++)
+		ok(ctl_create(bad[i], &other, &err) == -EINVAL, "bad name %u is refused", i);
+	ok(ctl_create(name, &other, &err) == -EADDRINUSE, "a name is taken once");
+	ok(strstr(err.text, name) != NULL, "... and the message names it: %s", err.text);
+	list = ctl_list();
+	ok(list && strstr(list, name), "the VM is in the list of running ones");
+	ok(ctl_connect("no-such-vm", &err) == -ENOENT && strstr(err.text, name),
+	   "a missing VM's message lists the others");
+	free(list);
+	snprintf(err.text, sizeof(err.text), "%d", (int)getpid());
+	fd = ctl_connect(err.text, &err);
+	ok(fd >= 0, "the VM's pid names it too");
+	close(fd);
+	ok(ctl_connect("1", &err) == -ENOENT, "... and another pid does not");
+}
+
+static void test_info(void)
+{
+	struct quire_error err;
+	struct ctl_info info;
+	int fd = connect_vm();
+
+	ok(ctl_get_info(fd, &info, &err) == 0, "CTL_INFO is answered");
+	ok(strcmp(info.vm.name, name) == 0 && info.vm.pid == (uint32_t)getpid(), "name and pid");
+	ok(info.vm.nr_vcpus == 2 && info.nr_ram == 2 && info.ram[1].end == RAM_END,
+	   "vCPUs and RAM");
+	ok(info.vm.mem.s2.pages[PG_PRIVATE] == 6256 && info.vm.mem.s2.large_leaves == 1 &&
+		   info.vm.mem.faults == 77 && info.vm.exits[KVM_NR_EXITS - 1] == 5,
+	   "counters");
+	close(fd);
+}
+
+static void test_commands(void)
+{
+	ok(state_of_vm() == VM_RUNNING, "a VM runs at first");
+	ok(command(CTL_PAUSE) == 0 && state_of_vm() == VM_PAUSED, "CTL_PAUSE pauses it");
+	ok(command(CTL_PAUSE) == 0 && state_of_vm() == VM_PAUSED, "... and again");
+	ok(command(CTL_RESUME) == 0 && state_of_vm() == VM_RUNNING, "CTL_RESUME resumes it");
+	ok(command(CTL_RESUME) == 0 && state_of_vm() == VM_RUNNING, "... and again");
+	ok(stops == 0, "nobody has stopped it");
+	ok(command(CTL_STOP) == 0 && stops == 1, "CTL_STOP stops it, once");
+}
+
+static void test_merge(void)
+{
+	struct quire_error err;
+	struct ctl_info info;
+	uint64_t ticket = 0;
+	int fd = connect_vm();
+
+	ok(ctl_set_merge(fd, KEEPER_ZERO, &err) == 0 && ctl_get_info(fd, &info, &err) == 0 &&
+		   info.vm.merge.mode == KEEPER_ZERO,
+	   "CTL_MERGE_MODE sets the mode");
+	ok(!strcmp(info.vm.domain, "here") && info.vm.merge.reason_pages[KEEPER_UNIQUE] == 6000,
+	   "CTL_INFO has domain and reasons");
+	ok(ctl_merge_now(fd, &ticket, &err) == 0 && ticket == 1, "CTL_MERGE_NOW gives a ticket");
+	ok(ctl_get_info(fd, &info, &err) == 0 && info.vm.merge_passes >= ticket,
+	   "... which CTL_INFO honours");
+	close(fd);
+	ok(status_of_request(request(CTL_MERGE_MODE, KEEPER_NR_MODES, 0, 0)) == -EINVAL,
+	   "a mode that does not exist is refused");
+	ok(status_of_request(request(CTL_MERGE_MODE, 1ULL << 32, 0, 0)) == -EINVAL,
+	   "... and a number is not cut off");
+}
+
+static void test_sharers(void)
+{
+	static struct ctl_frame_users users;
+	struct gmem_frame all = { 7, 99 }, none = { 8, 0 };
+	struct quire_error err;
+	int fd = connect_vm();
+
+	ok(ctl_get_sharers(fd, 33, &users, &err) == 0 && users.frame.segment == 7 &&
+		   users.frame.index == 3,
+	   "the frame that a page shares");
+	ok(users.nr == 1667 && users.gfn[0] == 3 && users.gfn[1] == 33 && users.gfn[1666] == 49983,
+	   "... and all pages that do");
+	ok(ctl_get_sharers(fd, 34, &users, &err) == -ENOENT, "a page that shares none: %s",
+	   err.text);
+	ok(ctl_get_sharers(fd, RAM_END, &users, &err) == -EFAULT, "no RAM: %s", err.text);
+	ok(ctl_get_sharers(fd, UINT64_MAX, &users, &err) == -EFAULT, "nor is the last gfn of all");
+	ok(ctl_get_users(fd, &none, &users, &err) == 0 && users.nr == 0, "a frame of nobody here");
+	ok(ctl_get_users(fd, &all, &users, &err) == 0 && users.nr == 16667 &&
+		   users.gfn[CTL_MAX_USERS - 1] == 3 * (CTL_MAX_USERS - 1),
+	   "more users than a packet holds are counted");
+	close(fd);
+}
+
+static bool map_is_right(int fd, gfn_t gfn, uint64_t nr)
+{
+	uint8_t *states = malloc(nr);
+	struct quire_error err;
+	bool right = states && ctl_get_map(fd, gfn, nr, states, &err) == 0;
+
+	for (uint64_t i = 0; right && i < nr; i++)
+		right = states[i] == fake_state(gfn + i);
+	free(states);
+	return right;
+}
+
+static void test_map(void)
+{
+	static const struct {
+		gfn_t gfn;
+		uint64_t nr;
+		const char *what;
+	} range[] = {
+		{ 0, RAM_END, "all of RAM" },
+		{ 0, 1, "the first page" },
+		{ RAM_END - 1, 1, "the last page" },
+		{ 511, 514, "a 2 MiB leaf and its edges" },
+		{ 19999, 10002, "the hole and its edges" },
+		{ 40000, 20000, "past the end" },
+		{ 90000, 10, "nothing but what is beyond RAM" },
+		{ 0, CTL_MAP_PAGES, "exactly one packet" },
+		{ 7, CTL_MAP_PAGES + 1, "one page more than a packet" },
+		{ 1ULL << 60, 3, "an absurd gfn" },
+	};
+	int fd = connect_vm();
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(range); i++)
+		ok(map_is_right(fd, range[i].gfn, range[i].nr), "map: %s", range[i].what);
+	close(fd);
+}
+
+static void test_walk(void)
+{
+	struct walk_access access = { .write = true, .user = true };
+	struct quire_error err;
+	struct walk_result res;
+	uint8_t state;
+	int fd = connect_vm();
+
+	ok(ctl_get_walk(fd, 1, 0x7fff1234, access, &res, &state, &err) == 0, "a walk is answered");
+	ok(res.outcome == WALK_OK && res.gpa == 600 * 4096 + 0x234 && res.maddr == 0x5000,
+	   "outcome and addresses");
+	ok(res.error_code == (PF_W | PF_U), "the access asked for is the access walked");
+	ok(res.format1 == &x86_4level_format && res.level1 == 2 && res.level2 == 1, "levels");
+	ok(res.nr_refs == 2 && res.ref[0].input == 0x2000 && res.ref[1].entry == 0x87,
+	   "references, of the vCPU asked for");
+	ok(!strcmp(res.ref[0].name, "EPT PML4E") && !strcmp(res.ref[1].name, "PDPTE"),
+	   "their names: %s, %s", res.ref[0].name, res.ref[1].name);
+	is_hex(state, PG_PRIVATE | GMEM_STATE_LARGE, "state of the page reached");
+	ok(ctl_get_walk(fd, 2, 0, access, &res, &state, &err) == -ENOENT, "no such vCPU");
+	ok(ctl_get_walk(fd, 0, 0, access, &res, &state, &err) == 0, "... and the next is fine");
+	ok(ctl_get_walk(fd, 0, BUSY_GVA, access, &res, &state, &err) == 0 &&
+		   res.outcome == WALK_AGAIN && res.gpa == 600 * 4096 && state == PG_NR_STATES,
+	   "tables that keep changing are an answer, which reaches no page");
+	close(fd);
+	ok(status_of_request(request(CTL_WALK, 0, CTL_ACCESS_WRITE | CTL_ACCESS_FETCH, 0)) ==
+		   -EINVAL,
+	   "a write that fetches is no access");
+	ok(status_of_request(request(CTL_WALK, 0, 8, 0)) == -EINVAL, "unknown access bits");
+	ok(status_of_request(request(CTL_WALK, 0, 0, 1ULL << 32)) == -ENOENT,
+	   "a vCPU number of more than 32 bits is not cut off");
+}
+
+int main(void)
+{
+	struct quire_error err;
+
+	tap_init();
+	begin("ctl_test");
+	test_names();
+	test_info();
+	test_commands();
+	test_merge();
+	test_sharers();
+	test_map();
+	test_walk();
+	end();
+	ctl_destroy(NULL);
+	ok(ctl_connect(name, &err) == -ENOENT, "a VM that has gone is no longer there");
+	return tap_done();
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_BOOT_FDT_H
+#define QUIRE_VMM_BOOT_FDT_H
+
+/*
+ * The flattened device tree that quire hands to a PVH guest as its last module (abi.h), with
+ * what the guest can know of its host.  Built with libfdt.
+ *
+ * Bindings (Devicetree Specification 0.4; integers are big-endian):
+ *
+ *   /			compatible = "quire,vm"; #address-cells = #size-cells = 2
+ *   /chosen		bootargs = the command line; stdout-path = "/serial@3f8"
+ *   /memory@GPA	one for each range of RAM: device_type = "memory"; reg = <gpa bytes>.  The
+ *			reserved [640K, 1M) of the PVH memory map is not taken out.
+ *   /cpus/cpu@N	device_type = "cpu"; reg = <N>, the local APIC id (1 cell)
+ *   /serial@3f8	compatible = "ns16550a"; interrupts = ISA interrupt line, 1 cell (no
+ *			controller is described); clock-frequency
+ *   /console@4f0	compatible = "quire,console": text output at one exit a text.  A 32-bit
+ *			write of a guest-physical address to the port prints the text there: its
+ *			length in bytes (u32, little-endian, at most 64 KiB), then the bytes, all
+ *			of it RAM below 4 GiB; other writes are ignored.  The text is the guest's
+ *			again when the write is done, and comes in order with what the same CPU
+ *			sends through the UART.  No input, no interrupt; reads as zero.
+ *   /exit@f4		compatible = "quire,exit": a write of N to it ends the VM with status N
+ *   /virtio@d0000000	compatible = "virtio,mmio": the balloon; reg = <gpa bytes> of its registers;
+ *			interrupts = ISA interrupt line, 1 cell, edge-triggered, missing where there is
+ *			no interrupt controller: then poll.  The node is missing without a balloon
+ *   /hypervisor	compatible = "quire,vm"
+ *			  quire,tsc-khz   u32, frequency of the guest's TSC
+ *			  quire,setup-ns  u64, from exec of quire to the guest's first instruction
+ *			Either is missing when it is not known.
+ *
+ * reg of serial, console and exit names I/O ports, which it says as the ISA binding does: the first
+ * address cell is 1 (I/O space), the second the port.
+ */
+#include <quire/error.h>
+#include <quire/types.h>
+
+#define FDT_SERIAL_NODE	 "serial@3f8"
+#define FDT_CONSOLE_NODE "console@4f0"
+#define FDT_BALLOON_NODE "virtio@d0000000"
+#define FDT_EXIT_NODE	 "exit@f4"
+
+struct fdt_config {
+	const struct gfn_range *ram;
+	unsigned int nr_ram;
+	unsigned int nr_cpus;
+	const char *bootargs;
+	uint32_t tsc_khz;  /* 0: unknown, property left out */
+	uint64_t setup_ns; /* 0: unknown, property left out */
+	bool balloon;
+};
+
+/*
+ * Build a tree; *blob is malloc'd, the caller frees it.
+ * 0; -ENOMEM; -E2BIG (a command line of megabytes).
+ */
+int fdt_build(const struct fdt_config *config, void **blob, size_t *bytes);
+
+#endif

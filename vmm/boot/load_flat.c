@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Flat images: the file's bytes at 0x7c00, entered there in real mode, as a BIOS does with a
+ * boot sector.  Unlike a BIOS we load all of the file, not just one sector, and there are no
+ * BIOS calls to load more with.
+ *
+ * Anything no other loader recognises ends up here, so what is certainly something else is
+ * told apart first: starting it would only crash, and the reason is known now.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include "load.h"
+
+#define FLAT_END 0xa0000 /* 640 KiB: where conventional memory ends */
+
+static const struct {
+	uint32_t offset, bytes;
+	const char *magic;
+	const char *advice;
+} not_flat[] = {
+	{ 0x202, 4, "HdrS",
+	  "a Linux bzImage: use its vmlinux (scripts/extract-vmlinux), which "
+	  "has a PVH note" },
+	{ 0, 2, "\x1f\x8b", "gzip data: unpack it first" },
+	{ 0, 6,
+	  "\xfd"
+	  "7zXZ",
+	  "xz data: unpack it first" },
+	{ 0, 4, "\x28\xb5\x2f\xfd", "zstd data: unpack it first" },
+	{ 0, 2, "#!", "a script: name a guest image instead" },
+	{ 0, 4, "QFI\xfb", "a qcow2 disk: name a kernel image instead" },
+};
+
+static int check_magic(struct loader *ld)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(not_flat); i++)
+		if (load_in_file(ld, not_flat[i].offset, not_flat[i].bytes) &&
+		    !memcmp((const uint8_t *)ld->config->file + not_flat[i].offset,
+			    not_flat[i].magic, not_flat[i].bytes))
+			return load_fail(ld, -ENOEXEC, "bytes at offset %u say that this is %s",
+					 not_flat[i].offset, not_flat[i].advice);
+	return 0;
+}
+
+/* Nothing but printable characters at the start: no code looks so. */
+static bool is_text(const struct image_config *config)
+{
+	const uint8_t *byte = config->file;
+	uint64_t i, n = min_u64(config->file_bytes, 512);
+
+	for (i = 0; i < n; i++)
+		if (byte[i] > '~' || (byte[i] < ' ' && !strchr("\t\n\r", byte[i])) || !byte[i])
+			return false;
+	return true;
+}
+
+int load_flat(struct loader *ld)
+{
+	const struct image_config *config = ld->config;
+	const uint64_t most = FLAT_END - QUIRE_BOOT_SECTOR;
+	int err = check_magic(ld);
+
+	if (err)
+		return err;
+	if (is_text(config))
+		return load_fail(ld, -ENOEXEC, "%" PRIu64 " bytes of text: name a guest image",
+				 config->file_bytes);
+	if (config->file_bytes > most)
+		return load_fail(ld, -ENOEXEC,
+				 "neither ELF nor multiboot, and with %" PRIu64 " "
+				 "bytes too big for a flat image (at most %" PRIu64 ", 0x7c00 to "
+				 "640 KiB)",
+				 config->file_bytes, most);
+	if (*config->cmdline || load_next_module(ld, false, NULL))
+		return load_fail(ld, -EINVAL,
+				 "a flat image (%" PRIu64 " bytes, not ELF or "
+				 "multiboot) takes no arguments and no modules: leave them out",
+				 config->file_bytes);
+	ld->plan->kind = IMAGE_FLAT;
+	err = load_segment(ld, "the flat image", QUIRE_BOOT_SECTOR, config->file,
+			   config->file_bytes, config->file_bytes);
+	return err ? err : load_entry(ld, "flat entry", QUIRE_BOOT_SECTOR);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_CLI_ARGS_H
+#define QUIRE_VMM_CLI_ARGS_H
+
+/*
+ * Reading what people type.  Each parse function accepts exactly what it documents, whole
+ * strings only (no blanks, no sign, nothing left over), never overflows, and on failure
+ * returns -EINVAL or -ERANGE with one line in *err that names the text and what would do.
+ */
+#include <quire/error.h>
+#include <quire/types.h>
+
+/* Guest RAM must leave room for the hole below 4 GiB in 48 bits of physical address. */
+#define ARGS_MAX_RAM ((1ULL << 48) - GiB)
+
+/* When getopt_long() returns '?': -EINVAL, and *err names the option and whose help to read. */
+int unknown_option(char **argv, struct quire_error *err);
+
+/* A count: decimal digits, [min, max]. */
+int parse_count(const char *text, uint64_t min, uint64_t max, uint64_t *value,
+		struct quire_error *err);
+
+/* A size: decimal digits and at most one of K M G T (either case): powers of 1024. */
+int parse_size(const char *text, uint64_t *bytes, struct quire_error *err);
+
+/* A size fit for guest RAM: not 0, a multiple of 4 KiB, at most ARGS_MAX_RAM. */
+int parse_ram_size(const char *text, uint64_t *bytes, struct quire_error *err);
+
+/* Seconds, "5" or "0.25" (at most nine decimals), more than 0, at most 10^9. */
+int parse_seconds(const char *text, uint64_t *ns, struct quire_error *err);
+
+/*
+ * One of nr words, as in --irqchip=auto|on|off.  *index is the position in words.
+ * The line in *err lists the words.
+ */
+int parse_choice(const char *text, const char *const *words, unsigned int nr, unsigned int *index,
+		 struct quire_error *err);
+
+/* An address: 0x and hex digits, or what parse_size takes. */
+int parse_address(const char *text, uint64_t *address, struct quire_error *err);
+
+/* A range of addresses that is not empty: START+LENGTH or START-END, each an address. */
+int parse_range(const char *text, uint64_t *start, uint64_t *end, struct quire_error *err);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_CLI_CMD_H
+#define QUIRE_VMM_CLI_CMD_H
+
+/*
+ * The subcommands of quire.  Each gets its own argv (argv[0] is its name), prints its own one
+ * line of error, and returns the exit status.
+ */
+#include <stdint.h>
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *summary; /* one line of `quire help` */
+	const char *usage;   /* `quire help NAME`: synopsis first, newline at the end */
+};
+
+/* CLOCK_MONOTONIC at the start of main(). */
+extern uint64_t process_start_ns;
+
+int cmd_run(int argc, char **argv);
+int cmd_map(int argc, char **argv);
+int cmd_walk(int argc, char **argv);
+int cmd_machine(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
+int cmd_stat(int argc, char **argv);
+int cmd_kill(int argc, char **argv);
+int cmd_pause(int argc, char **argv);
+int cmd_resume(int argc, char **argv);
+int cmd_merge(int argc, char **argv);
+int cmd_balloon(int argc, char **argv);
+
+extern const char run_usage[], map_usage[], walk_usage[], ps_usage[], stat_usage[];
+extern const char kill_usage[], pause_usage[], resume_usage[], machine_usage[], merge_usage[];
+extern const char balloon_usage[];
+
+#endif

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * quire balloon: how large guests are, why, and how large they shall be.
+ *
+ * Targets and reasons are the machine's, counters and statistics the VM's, so both are asked.  What
+ * people type and read is the size of the guest, as with other tools; underneath it is that of
+ * the balloon, RAM less the guest.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+#include <quire/abi.h>
+#include "mmu/machine/client.h"
+#include "args.h"
+#include "cmd.h"
+#include "vmm/vm/console.h"
+#include "vmm/dev/balloon.h"
+#include "report.h"
+#include "stats_balloon.h"
+#include "table.h"
+
+#define WAIT_NS	       (10 * 1000000000ULL)
+#define NEW_VM_NS      (2 * 1000000000ULL) /* for a VM that was just born to speak */
+#define LOOK_US	       20000
+#define STATUS_NOT_YET 1
+#define TAG_AVAILABLE  6
+
+const char balloon_usage[] =
+	"usage: quire balloon [--machine=ADDRESS]\n"
+	"       quire balloon [OPTION...] VM [SIZE|auto]\n"
+	"       quire balloon --why VM\n"
+	"\n"
+	"Alone: the size of each guest and its balloon, in which a guest with a virtio-balloon driver\n"
+	"puts pages that it does without.  With VM, the name or the pid of a quire run: its balloon's\n"
+	"target and counters, and what the guest says of its memory.\n"
+	"\n"
+	"  SIZE              set by hand how much memory the guest has, at most its RAM: what is above\n"
+	"                    it goes into the balloon (as virsh setmem, or balloon in QEMU's monitor)\n"
+	"  auto              let the machine's policy decide, now and from now on\n"
+	"  --wait[=SECONDS]  until the guest has got there (at most 10)\n"
+	"  --why VM          what the policy decided and why, the newest last (docs/balloon.md)\n"
+	"  --machine=ADDRESS of a machine that is not found by itself: @NAME or the path of its socket\n"
+	"\n"
+	"Exit status: 0; 1 the target is set, but the guest has no driver, or a broken one, or does not\n"
+	"answer, or --wait was too short; 2 wrong usage, or a SIZE beyond RAM or below --balloon-min;\n"
+	"121 no such VM, it does not answer, has no machine now, or runs with --balloon=off.\n";
+
+struct balloon_options {
+	const char *vm, *size; /* NULL: not given */
+	const char *machine;   /* NULL: all that are found */
+	bool why, wait;
+	uint64_t wait_ns;
+};
+
+/* The VM that is meant, and its machine. */
+struct subject {
+	struct roster roster;
+	struct roster_vm *vm;
+	struct machine_client *machine;
+	uint64_t ram_pages;
+};
+
+static int parse_wait(struct balloon_options *o, const char *seconds, struct quire_error *err)
+{
+	o->wait = true;
+	return seconds ? parse_seconds(seconds, &o->wait_ns, err) : 0;
+}
+
+static int parse_options(int argc, char **argv, struct balloon_options *o, struct quire_error *err)
+{
+	static const struct option options[] = {
+		{ "why", no_argument, NULL, 'y' },
+		{ "wait", optional_argument, NULL, 'w' },
+		{ "machine", required_argument, NULL, 'm' },
+		{ 0 },
+	};
+	int c;
+
+	opterr = 0;
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c == '?')
+			return unknown_option(argv, err);
+		if (c == 'y')
+			o->why = true;
+		else if (c == 'm')
+			o->machine = optarg;
+		else if (parse_wait(o, optarg, err))
+			return -EINVAL;
+	}
+	if (argc - optind > (o->why ? 1 : 2))
+		return quire_fail(err, -EINVAL, "%s: one thing too many; see quire help balloon",
+				  argv[argc - 1]);
+	o->vm = optind < argc ? argv[optind] : NULL;
+	o->size = optind + 1 < argc ? argv[optind + 1] : NULL;
+	if (o->why && !o->vm)
+		return quire_fail(err, -EINVAL, "--why: say which VM, by name or pid");
+	if (o->wait && (!o->size || !strcmp(o->size, "auto")))
+		return quire_fail(err, -EINVAL, "--wait goes with a VM and a SIZE");
+	return 0;
+}
+
+/* ---- whom it is about ---- */
+
+static void warn(const char *text)
+{
+	fprintf(stderr, "quire balloon: %s\n", text);
+}
+
+static int find_all(struct roster *r, const char *machine, struct quire_error *err)
+{
+	int code = roster_find_machines(r, machine, err);
+
+	return code ? code : roster_find_vms(r, machine != NULL, false, err);
+}
+
+static int find_subject(struct subject *s, const struct balloon_options *o, struct quire_error *err)
+{
+	int code = find_all(&s->roster, o->machine, err);
+	const char *name = o->vm;
+
+	if (code)
+		return code;
+	s->vm = roster_vm(&s->roster, name);
+	if (!s->vm)
+		return quire_fail(err, -ENOENT, "no VM named %s; quire ps lists those that run",
+				  name);
+	if (!s->vm->answers)
+		return quire_fail(err, -ETIMEDOUT, "VM %s does not answer", name);
+	s->ram_pages = s->vm->info.mem.s2.ram_pages;
+	if (s->vm->info.balloon.mode == VM_BALLOON_OFF)
+		return quire_fail(err, -EOPNOTSUPP,
+				  "VM %s has no balloon: it was started with "
+				  "--balloon=off",
+				  s->vm->name);
+	return 0;
+}
+
+static int reach_machine(struct subject *s, struct quire_error *err)
+{
+	if (!s->vm->id)
+		return quire_fail(err, -ENOTCONN,
+				  "VM %s is in no machine that is found here (see "
+				  "--machine); without one its balloon stays as it is",
+				  s->vm->name);
+	return machine_client_connect(s->roster.machine[s->vm->machine].address, &s->machine, err);
+}
+
+static void leave(struct subject *s)
+{
+	machine_client_destroy(s->machine);
+	roster_finish(&s->roster);
+}
+
+static const char *pages_text(uint64_t pages)
+{
+	return size_text(pages * QUIRE_PAGE_SIZE);
+}
+
+/* What the guest has, if so much is in the balloon. */
+static const char *guest_text(uint64_t ram, uint64_t balloon)
+{
+	return pages_text(ram - min_u64(balloon, ram));
+}
+
+/* ---- setting ---- */
+
+static int parse_target(const struct subject *s, const char *size,
+			struct machine_balloon_target *target, struct quire_error *err)
+{
+	uint64_t bytes, pages;
+
+	*target = (struct machine_balloon_target){ .manual = strcmp(size, "auto") != 0 };
+	if (!target->manual)
+		return 0;
+	if (parse_size(size, &bytes, NULL))
+		return quire_fail(err, -EINVAL,
+				  "'%.80s' is no size of a guest, nor auto; sizes are "
+				  "numbers with K, M, G or T",
+				  size);
+	pages = bytes / QUIRE_PAGE_SIZE;
+	if (pages > s->ram_pages)
+		return quire_fail(err, -EINVAL, "VM %s cannot have %s, its RAM is %s", s->vm->name,
+				  size, pages_text(s->ram_pages));
+	target->pages = s->ram_pages - pages;
+	return 0;
+}
+
+/* A VM speaks of its balloon as soon as it runs; this one may be very young. */
+static int set(struct subject *s, const struct machine_balloon_target *target,
+	       struct machine_balloon_state *state, struct quire_error *err)
+{
+	uint64_t until = monotonic_ns() + NEW_VM_NS;
+	struct quire_error why;
+	int code;
+
+	while ((code = machine_client_balloon_set(s->machine, s->vm->id, target, state, &why)) ==
+		       -EAGAIN &&
+	       monotonic_ns() < until)
+		usleep(LOOK_US);
+	return code ? quire_fail(err, code == -ERANGE ? -EINVAL : code, "VM %s: %.240s",
+				 s->vm->name, why.text) :
+		      0;
+}
+
+/* Why the guest will not follow, or NULL. */
+static const char *excuse(const struct vm_balloon_info *b)
+{
+	if (b->driver == BALLOON_NO_DRIVER)
+		return "has no balloon driver; the target waits for one";
+	if (b->driver == BALLOON_DRIVER_BROKEN)
+		return "has a balloon driver that broke the rules; the target waits for its reset";
+	return b->silent_ns ? "does not answer; the target waits for it" : NULL;
+}
+
+static int look(const struct subject *s, struct vm_balloon_info *b, struct quire_error *err)
+{
+	int fd = ctl_connect(s->vm->name, err), code;
+	struct ctl_info info;
+
+	if (fd < 0)
+		return fd;
+	code = ctl_get_info(fd, &info, err);
+	close(fd);
+	if (!code)
+		*b = info.vm.balloon;
+	return code;
+}
+
+/* 0 there; 1 *err says why not; -errno. */
+static int wait_for(const struct subject *s, uint64_t pages, uint64_t ns, struct quire_error *err)
+{
+	uint64_t until = monotonic_ns() + ns;
+	struct vm_balloon_info b;
+	int code;
+
+	while (!(code = look(s, &b, err)) && b.actual != pages) {
+		if (excuse(&b))
+			return quire_fail(err, STATUS_NOT_YET, "the guest of VM %s %s", s->vm->name,
+					  excuse(&b));
+		if (monotonic_ns() >= until)
+			return quire_fail(err, STATUS_NOT_YET,
+					  "VM %s has not got there yet: %" PRIu64 " of %" PRIu64
+					  " pages are in its balloon",
+					  s->vm->name, b.actual, pages);
+		usleep(LOOK_US);
+	}
+	return code;
+}
+
+static int set_size(struct subject *s, const struct balloon_options *o, struct quire_error *err)
+{
+	struct machine_balloon_target target;
+	struct machine_balloon_state state;
+	struct vm_balloon_info b;
+	int code = parse_target(s, o->size, &target, err);
+
+	if (!code)
+		code = reach_machine(s, err);
+	if (!code)
+		code = set(s, &target, &state, err);
+	if (!code && o->wait)
+		code = wait_for(s, target.pages, o->wait_ns, err);
+	if (code)
+		return code;
+	code = look(s, &b, err);
+	if (!code && excuse(&b))
+		code = quire_fail(err, STATUS_NOT_YET, "the guest of VM %s %s", s->vm->name,
+				  excuse(&b));
+	if (!code)
+		printf("VM %s: %s of %s, %s; target %" PRIu64 " pages in the balloon, now %" PRIu64
+		       "\n",
+		       s->vm->name, guest_text(s->ram_pages, state.target_pages),
+		       pages_text(s->ram_pages), state.manual ? "by hand" : "by policy",
+		       state.target_pages, b.actual);
+	return code;
+}
+
+/* ---- showing ---- */
+
+static int show(struct subject *s, struct quire_error *err)
+{
+	const struct vm_balloon_info *b = &s->vm->info.balloon;
+	struct machine_balloon_state state;
+	int code = s->vm->id ? reach_machine(s, err) : 0;
+
+	if (!code && s->vm->id)
+		code = machine_client_balloon_get(s->machine, s->vm->id, &state, err);
+	if (code)
+		return code;
+	printf("VM %s: the guest has %s of %s, and is to have %s\n", s->vm->name,
+	       guest_text(s->ram_pages, b->actual), pages_text(s->ram_pages),
+	       guest_text(s->ram_pages, b->target));
+	report_balloon(stdout, &s->vm->info);
+	if (!s->vm->id)
+		return 0;
+	report_group(stdout, "policy");
+	report_word(stdout, "the target is", state.manual ? "set by hand" : "the policy's");
+	report_count(stdout, "shares", state.shares);
+	report_pages(stdout, "the guest keeps", state.min_pages);
+	report_pages(stdout, "target", state.target_pages);
+	return 0;
+}
+
+static void put_row(struct table *t, const struct roster_vm *vm)
+{
+	const struct vm_balloon_info *b = &vm->info.balloon;
+	uint64_t ram = vm->info.mem.s2.ram_pages, available;
+	bool there = b->mode != VM_BALLOON_OFF;
+
+	table_cell(t, "%s", vm->name);
+	table_cell(t, "%s", there && b->manual ? "manual" : balloon_mode_name(b->mode));
+	table_cell(t, "%s", pages_text(ram));
+	table_cell(t, "%s", guest_text(ram, b->actual));
+	table_cell(t, "%s", there ? guest_text(ram, b->target) : "-");
+	table_cell(t, "%s", there ? pages_text(b->actual) : "-");
+	table_cell(t, "%s",
+		   balloon_guest_stat(b, TAG_AVAILABLE, &available) ? size_text(available) : "-");
+	table_cell(t, "%s",
+		   !there	? "-" :
+		   b->silent_ns ? "silent" :
+				  balloon_driver_name(b->driver));
+}
+
+static int show_all(const struct balloon_options *o, struct quire_error *err)
+{
+	static const struct {
+		const char *name;
+		bool right;
+	} head[] = {
+		{ "NAME", false },  { "MODE", false },	 { "RAM", true },	{ "GUEST", true },
+		{ "TARGET", true }, { "BALLOON", true }, { "AVAILABLE", true }, { "DRIVER", false },
+	};
+	struct roster r = { .warn = warn };
+	struct table t = { 0 };
+	int code = find_all(&r, o->machine, err);
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(head); i++)
+		table_column(&t, head[i].name, head[i].right);
+	for (unsigned int i = 0; !code && i < r.nr_vms; i++)
+		if (r.vm[i].answers)
+			put_row(&t, &r.vm[i]);
+	if (!code && r.nr_vms == 0)
+		puts("no VM is running");
+	else if (!code && table_print(&t, stdout))
+		code = quire_fail(err, -ENOMEM, "no memory for the table");
+	table_finish(&t);
+	roster_finish(&r);
+	return code;
+}
+
+static int show_why(struct subject *s, struct quire_error *err)
+{
+	struct machine_decision decision[BALLOON_LOG_SIZE];
+	unsigned int nr = 0;
+	char text[512];
+	int code = reach_machine(s, err);
+
+	while (!code && nr < BALLOON_LOG_SIZE) {
+		code = machine_client_balloon_why(s->machine, s->vm->id, nr, &decision[nr], err);
+		nr += !code;
+	}
+	if (code && code != -ENOENT)
+		return code;
+	err->text[0] = '\0';
+	if (!nr)
+		printf("nothing was decided about VM %s yet\n", s->vm->name);
+	while (nr--) {
+		const struct machine_decision *d = &decision[nr];
+		uint64_t ago = d->now_ns - min_u64(d->what.last_ns, d->now_ns);
+
+		balloon_describe(&d->what, text, sizeof(text));
+		printf("%8.1f s ago  %s\n", (double)ago / 1e9, text);
+	}
+	return 0;
+}
+
+static int run(const struct balloon_options *o, struct quire_error *err)
+{
+	struct subject s = { .roster = { .warn = warn } };
+	int code = find_subject(&s, o, err);
+
+	if (!code)
+		code = o->why ? show_why(&s, err) : o->size ? set_size(&s, o, err) : show(&s, err);
+	leave(&s);
+	return code;
+}
+
+int cmd_balloon(int argc, char **argv)
+{
+	struct balloon_options o = { .wait_ns = WAIT_NS };
+	struct quire_error err = { "" };
+	int code = parse_options(argc, argv, &o, &err);
+
+	if (!code)
+		code = o.vm ? run(&o, &err) : show_all(&o, &err);
+	if (!code)
+		return 0;
+	fprintf(stderr, "quire balloon: %s\n", err.text);
+	return code == -EINVAL ? QUIRE_STATUS_USAGE : code > 0 ? code : QUIRE_STATUS_HOST;
+}

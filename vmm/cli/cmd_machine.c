@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * quire machine: the arbiter of many guests' memory, in the foreground, and quire machine set,
+ * which changes one that runs.  Both read the same options into the same record: what is not
+ * named keeps its default, or its value.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include <quire/abi.h>
+#include "mmu/machine/client.h"
+#include "mmu/machine/server.h"
+#include "mmu/base/wire.h"
+#include "args.h"
+#include "cmd.h"
+
+const char machine_usage[] =
+	"usage: quire machine [OPTION...] --memory=SIZE\n"
+	"       quire machine set [OPTION...]\n"
+	"\n"
+	"Serves as the memory of many guests: admits them as Linux admits mappings under\n"
+	"vm.overcommit_memory, and never lets what they have resident exceed SIZE.  Runs in the\n"
+	"foreground, one line on standard error for each event, until SIGTERM or SIGINT, which\n"
+	"stops all guests in order.  The second form changes a machine that runs; lowering a limit\n"
+	"below what is committed only stops new guests.\n"
+	"\n"
+	"  --socket=ADDRESS           a path, or @NAME (default: one abstract address per user)\n"
+	"  --memory=SIZE              pages that exist, with K, M, G or T\n"
+	"  --swap=SIZE                counted as Linux counts swap space (0)\n"
+	"  --overcommit=0|0:estimate|1|2\n"
+	"                             refuse what is obviously too much (0: one guest larger than\n"
+	"                             memory + swap; 0:estimate: larger than what is free), nothing\n"
+	"                             (1), or what does not fit under CommitLimit (2) (default 0)\n"
+	"  --overcommit-ratio=PCT     CommitLimit as percent of memory, plus swap (50)\n"
+	"  --overcommit-bytes=SIZE    CommitLimit as a size, plus swap\n"
+	"  --reserved-huge=SIZE       memory that CommitLimit leaves out (0)\n"
+	"  --admin-reserve=SIZE       for root alone in mode 2 (1/32 of memory, at most 8M)\n"
+	"  --user-reserve=SIZE        bound of what each launcher leaves free in mode 2 (1/32 of\n"
+	"                             memory, at most 128M)\n"
+	"\n"
+	"Exit status: 0 stopped, or set; 2 wrong usage; 121 host error, or no machine answers.\n";
+
+struct machine_options {
+	const char *socket;
+	struct machine_settings settings; /* fields: what was named */
+	bool huge, admin, user;		  /* which of the reserves were named */
+};
+
+static int set_pages(struct machine_options *o, enum machine_field field, uint64_t *pages,
+		     struct quire_error *err)
+{
+	uint64_t bytes;
+	int code = parse_size(optarg, &bytes, err);
+
+	*pages = code ? 0 : bytes / QUIRE_PAGE_SIZE;
+	o->settings.fields |= field;
+	return code;
+}
+
+static int set_reserve(struct machine_options *o, uint64_t *pages, bool *named,
+		       struct quire_error *err)
+{
+	*named = true;
+	return set_pages(o, MACHINE_SET_RESERVES, pages, err);
+}
+
+static int set_mode(struct machine_options *o, struct quire_error *err)
+{
+	static const char *const words[] = { "0", "0:estimate", "1", "2" };
+	static const enum overcommit_mode modes[] = { OVERCOMMIT_GUESS, OVERCOMMIT_GUESS,
+						      OVERCOMMIT_ALWAYS, OVERCOMMIT_NEVER };
+	unsigned int index = 0;
+	int code = parse_choice(optarg, words, ARRAY_SIZE(words), &index, err);
+
+	o->settings.mode = modes[index];
+	o->settings.guess = index == 1 ? GUESS_ESTIMATE : GUESS_TOTAL;
+	o->settings.fields |= MACHINE_SET_MODE;
+	return code;
+}
+
+static int set_ratio(struct machine_options *o, struct quire_error *err)
+{
+	uint64_t ratio = 0;
+	int code = parse_count(optarg, 0, UINT32_MAX, &ratio, err);
+
+	o->settings.ratio = (uint32_t)ratio;
+	o->settings.fields |= MACHINE_SET_RATIO;
+	return code;
+}
+
+static int set_option(struct machine_options *o, int c, struct quire_error *err)
+{
+	struct machine_settings *s = &o->settings;
+
+	switch (c) {
+	case 's': o->socket = optarg; return 0;
+	case 'm': return set_pages(o, MACHINE_SET_MEMORY, &s->memory_pages, err);
+	case 'w': return set_pages(o, MACHINE_SET_SWAP, &s->swap_pages, err);
+	case 'o': return set_mode(o, err);
+	case 'r': return set_ratio(o, err);
+	case 'b': return set_pages(o, MACHINE_SET_LIMIT, &s->limit_pages, err);
+	case 'H': return set_reserve(o, &s->reserved_huge_pages, &o->huge, err);
+	case 'A': return set_reserve(o, &s->admin_reserve_pages, &o->admin, err);
+	case 'U': return set_reserve(o, &s->user_reserve_pages, &o->user, err);
+	}
+	return -EINVAL;
+}
+
+static int parse_options(int argc, char **argv, struct machine_options *o, struct quire_error *err)
+{
+	static const struct option options[] = {
+		{ "socket", required_argument, NULL, 's' },
+		{ "memory", required_argument, NULL, 'm' },
+		{ "swap", required_argument, NULL, 'w' },
+		{ "overcommit", required_argument, NULL, 'o' },
+		{ "overcommit-ratio", required_argument, NULL, 'r' },
+		{ "overcommit-bytes", required_argument, NULL, 'b' },
+		{ "reserved-huge", required_argument, NULL, 'H' },
+		{ "admin-reserve", required_argument, NULL, 'A' },
+		{ "user-reserve", required_argument, NULL, 'U' },
+		{ 0 },
+	};
+	const uint32_t both = MACHINE_SET_RATIO | MACHINE_SET_LIMIT;
+	int c;
+
+	opterr = 0;
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c == '?')
+			return quire_fail(err, -EINVAL,
+					  "%s: unknown option, or its value is "
+					  "missing; see quire help machine",
+					  argv[optind - 1]);
+		if (set_option(o, c, err))
+			return -EINVAL;
+	}
+	if (optind != argc)
+		return quire_fail(err, -EINVAL, "%s: unexpected; see quire help machine",
+				  argv[optind]);
+	if ((o->settings.fields & both) == both)
+		return quire_fail(err, -EINVAL,
+				  "--overcommit-ratio and --overcommit-bytes are two "
+				  "ways to set one limit; choose one");
+	return 0;
+}
+
+/* What was not named of the reserves comes from elsewhere. */
+static void complete_reserves(struct machine_options *o, uint64_t huge, uint64_t admin,
+			      uint64_t user)
+{
+	struct machine_settings *s = &o->settings;
+
+	s->reserved_huge_pages = o->huge ? s->reserved_huge_pages : huge;
+	s->admin_reserve_pages = o->admin ? s->admin_reserve_pages : admin;
+	s->user_reserve_pages = o->user ? s->user_reserve_pages : user;
+}
+
+static struct ledger_config to_config(struct machine_options *o)
+{
+	const struct machine_settings *s = &o->settings;
+	struct ledger_config c;
+
+	ledger_defaults(&c, s->memory_pages, s->swap_pages);
+	complete_reserves(o, 0, c.admin_reserve_pages, c.user_reserve_pages);
+	c.mode = s->mode;
+	c.guess = s->guess;
+	c.ratio = s->fields & MACHINE_SET_RATIO ? s->ratio : c.ratio;
+	c.limit_in_pages = s->fields & MACHINE_SET_LIMIT;
+	c.limit_pages = s->limit_pages;
+	c.reserved_huge_pages = s->reserved_huge_pages;
+	c.admin_reserve_pages = s->admin_reserve_pages;
+	c.user_reserve_pages = s->user_reserve_pages;
+	return c;
+}
+
+static double mib(uint64_t pages)
+{
+	return (double)pages * QUIRE_PAGE_SIZE / MiB;
+}
+
+static void log_line(void *ctx, const char *line)
+{
+	(void)ctx;
+	fprintf(stderr, "machine: %s\n", line);
+}
+
+/* Each guest takes four descriptors here. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* Readable once SIGTERM or SIGINT has come; or -errno. */
+static int stop_signals(void)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int serve(struct machine *m, const char *address, struct quire_error *err)
+{
+	int code, stop = stop_signals();
+	struct machine_state s;
+	char name[64];
+
+	if (stop < 0)
+		return quire_fail(err, stop, "cannot wait for signals: %s", strerror(-stop));
+	code = machine_listen(m, address, err);
+	if (!code) {
+		machine_get_state(m, &s);
+		fprintf(stderr,
+			"machine: ready at %s, memory %.1f MiB, swap %.1f MiB, mode %u, "
+			"CommitLimit %.1f MiB\n",
+			wire_address_name(address, name, sizeof(name)),
+			mib(s.settings.memory_pages), mib(s.settings.swap_pages), s.settings.mode,
+			mib(s.commit_limit_pages));
+		code = machine_run(m, stop);
+		if (code)
+			quire_fail(err, code, "cannot go on: %s", strerror(-code));
+	}
+	close(stop);
+	return code;
+}
+
+static int run_machine(struct machine_options *o, struct quire_error *err)
+{
+	struct machine_config config = { .log = log_line };
+	struct machine *m;
+	int code;
+
+	if (!(o->settings.fields & MACHINE_SET_MEMORY))
+		return quire_fail(err, -EINVAL,
+				  "say how much memory the machine has: --memory=SIZE");
+	config.ledger = to_config(o);
+	raise_descriptor_limit();
+	code = machine_create(&config, &m, err);
+	if (code)
+		return code;
+	code = serve(m, o->socket, err);
+	machine_destroy(m);
+	return code;
+}
+
+static int set_machine(struct machine_options *o, struct quire_error *err)
+{
+	struct machine_client *client;
+	struct machine_state s;
+	int code;
+
+	if (!o->settings.fields)
+		return quire_fail(err, -EINVAL, "nothing to set; see quire help machine");
+	code = machine_client_connect(o->socket, &client, err);
+	if (code)
+		return code;
+	code = machine_client_get(client, &s, err);
+	if (!code) {
+		complete_reserves(o, s.settings.reserved_huge_pages, s.settings.admin_reserve_pages,
+				  s.settings.user_reserve_pages);
+		code = machine_client_set(client, &o->settings, &s, err);
+	}
+	machine_client_destroy(client);
+	if (!code)
+		printf("memory %.1f MiB, swap %.1f MiB, mode %u, CommitLimit %.1f MiB, committed "
+		       "%.1f MiB\n",
+		       mib(s.settings.memory_pages), mib(s.settings.swap_pages), s.settings.mode,
+		       mib(s.commit_limit_pages), mib(s.committed_pages));
+	return code;
+}
+
+int cmd_machine(int argc, char **argv)
+{
+	bool set = argc > 1 && !strcmp(argv[1], "set");
+	struct machine_options options = { 0 };
+	struct quire_error err = { "" };
+	int code = parse_options(argc - set, argv + set, &options, &err);
+
+	if (!code)
+		code = set ? set_machine(&options, &err) : run_machine(&options, &err);
+	if (!code)
+		return 0;
+	fprintf(stderr, "quire machine: %s\n", err.text);
+	return code == -EINVAL ? QUIRE_STATUS_USAGE : QUIRE_STATUS_HOST;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * quire map: the state of every page of a running guest, as a picture.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <quire/abi.h>
+#include "args.h"
+#include "cmd.h"
+#include "ctl_client.h"
+#include "mapview.h"
+
+const char map_usage[] =
+	"usage: quire map [--png=FILE] [--range=RANGE] VM\n"
+	"\n"
+	"Shows the state of every page of a running guest's memory, as text: a glyph a page if\n"
+	"that fits on a screen, else a glyph for more of them, and under it the exact counts.\n"
+	"VM is the name or the pid of a quire run.\n"
+	"\n"
+	"  --png=FILE     also write an image, a pixel a page and a 2 MiB block a row;\n"
+	"                 FILE - writes it to standard output, without the text\n"
+	"  --range=RANGE  only START+LENGTH or START-END of guest-physical memory, each 0xHEX\n"
+	"                 or a number and K, M, G or T; rounded to whole pages\n"
+	"\n"
+	"Exit status: 0; 2 wrong usage; 121 no such VM, or it does not answer.\n";
+
+struct map_options {
+	const char *vm;
+	const char *png; /* NULL: no image; "-": to stdout, and nothing else */
+	bool ranged;
+	gfn_t start, end; /* if ranged */
+};
+
+static int parse_options(int argc, char **argv, struct map_options *opt, struct quire_error *err)
+{
+	static const struct option options[] = {
+		{ "png", required_argument, NULL, 'p' },
+		{ "range", required_argument, NULL, 'r' },
+		{ 0 },
+	};
+	gpa_t start, end;
+	int c, code;
+
+	opterr = 0;
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'p': opt->png = optarg; break;
+		case 'r':
+			code = parse_range(optarg, &start, &end, err);
+			if (code)
+				return code;
+			opt->ranged = true;
+			opt->start = gpa_to_gfn(start);
+			opt->end = gpa_to_gfn(end - 1) + 1;
+			break;
+		default: return unknown_option(argv, err);
+		}
+	}
+	if (argc - optind != 1)
+		return quire_fail(err, -EINVAL, "say which VM, by name or pid; see quire help map");
+	opt->vm = argv[optind];
+	return 0;
+}
+
+/* Cut the range asked for to the guest's memory; all of it by default. */
+static int choose_range(const struct map_options *opt, const struct ctl_info *info,
+			struct mapview *view, struct quire_error *err)
+{
+	gfn_t end = info->ram[info->nr_ram - 1].end;
+
+	view->start = opt->ranged ? opt->start : 0;
+	if (view->start >= end)
+		return quire_fail(err, -EINVAL,
+				  "%#" PRIx64 " is past the end of RAM (%#" PRIx64 ")",
+				  gfn_to_gpa(view->start), gfn_to_gpa(end));
+	view->nr = (opt->ranged ? min_u64(opt->end, end) : end) - view->start;
+	return 0;
+}
+
+/* Fetch who the VM is and the states of the pages asked for; the caller frees *states. */
+static int fetch(const struct map_options *opt, struct ctl_info *info, struct mapview *view,
+		 uint8_t **states, struct quire_error *err)
+{
+	int fd = ctl_connect(opt->vm, err), code;
+
+	if (fd < 0)
+		return fd;
+	code = ctl_get_info(fd, info, err);
+	if (code == 0)
+		code = choose_range(opt, info, view, err);
+	if (code == 0) {
+		*states = malloc(view->nr);
+		view->states = *states;
+		code = *states ? ctl_get_map(fd, view->start, view->nr, *states, err) :
+				 quire_fail(err, -ENOMEM, "no memory for %" PRIu64 " states",
+					    view->nr);
+	}
+	close(fd);
+	return code;
+}
+
+static void print_text(const struct vm_info *vm, const struct mapview *view)
+{
+	printf("VM %s, pid %u: %u vCPU%s; stage 2: %" PRIu64 " tables, %" PRIu64
+	       " 2 MiB leaves; %" PRIu64 " faults\n\n",
+	       vm->name, vm->pid, vm->nr_vcpus, vm->nr_vcpus == 1 ? "" : "s", vm->mem.s2.tables,
+	       vm->mem.s2.large_leaves, vm->mem.faults);
+	mapview_text(stdout, view, mapview_scale(view, MAPVIEW_GLYPHS));
+}
+
+static int write_png(const char *path, const struct mapview *view, struct quire_error *err)
+{
+	FILE *f = fopen(path, "we");
+	struct stat st;
+	bool regular;
+	int code;
+
+	if (!f)
+		return quire_fail(err, -errno, "cannot write %s: %m", path);
+	regular = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode);
+	code = mapview_png(f, view, err);
+	if (fclose(f) && code == 0)
+		code = quire_fail(err, -EIO, "cannot write %s: %m", path);
+	if (code < 0 && regular)
+		unlink(path); /* half an image is none; a device stays */
+	return code;
+}
+
+static int show(const struct map_options *opt, const struct ctl_info *info,
+		const struct mapview *view, struct quire_error *err)
+{
+	int code = 0;
+
+	if (opt->png && strcmp(opt->png, "-") == 0)
+		return mapview_png(stdout, view, err);
+	if (opt->png)
+		code = write_png(opt->png, view, err);
+	if (code == 0)
+		print_text(&info->vm, view);
+	return code == 0 && fflush(stdout) ? quire_fail(err, -EIO, "cannot write: %m") : code;
+}
+
+int cmd_map(int argc, char **argv)
+{
+	struct map_options opt = { 0 };
+	struct quire_error err = { "" };
+	struct mapview view = { 0 };
+	uint8_t *states = NULL;
+	struct ctl_info info;
+	int code, status = QUIRE_STATUS_USAGE;
+
+	code = parse_options(argc, argv, &opt, &err);
+	if (code == 0) {
+		code = fetch(&opt, &info, &view, &states, &err);
+		status = code == -EINVAL ? QUIRE_STATUS_USAGE : QUIRE_STATUS_HOST;
+	}
+	if (code == 0)
+		code = show(&opt, &info, &view, &err);
+	free(states);
+	if (code == 0)
+		return 0;
+	fprintf(stderr, "quire map: %s\n", err.text);
+	return status;
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * quire ps: all running VMs at a glance.
+ *
+ * A line a VM, with what its memory is made of: one column for each state a page can be in.
+ * Rates are what happens now (ROSTER_SAMPLE_MS), the processor's share is since the start,
+ * as in ps(1).
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <string.h>
+#include <quire/abi.h>
+#include "cmd.h"
+#include "json.h"
+#include "roster.h"
+#include "stats.h"
+#include "table.h"
+
+const char ps_usage[] =
+	"usage: quire ps [--json]\n"
+	"\n"
+	"Lists the running VMs of this user, of all users for root: id in its machine, name,\n"
+	"state, RAM, how much of it occupies memory, how much is in each state a page can have,\n"
+	"commitment, processor time in percent since its start, page faults a second now, and\n"
+	"process id.  A - is what nobody knows.\n"
+	"\n"
+	"  --json  the same as JSON, exact and in stable form (docs/stats.md)\n"
+	"\n"
+	"Exit status: 0, also if there is no VM; 2 wrong usage; 121 host error.\n";
+
+static int parse_options(int argc, char **argv, bool *json, struct quire_error *err)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ 0 },
+	};
+	int c;
+
+	opterr = 0;
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c != 'j')
+			return quire_fail(err, -EINVAL, "%s: unknown option; see quire help ps",
+					  argv[optind - 1]);
+		*json = true;
+	}
+	if (optind < argc)
+		return quire_fail(err, -EINVAL, "%s: ps takes no names; quire stat %s shows one VM",
+				  argv[optind], argv[optind]);
+	return 0;
+}
+
+/* In tenths of a percent of one processor. */
+static uint64_t cpu_permille(const struct vm_info *info)
+{
+	return info->run_ns ? (uint64_t)((double)info->cpu_ns * 1000 / (double)info->run_ns) : 0;
+}
+
+static const char *state_of(const struct roster_vm *vm)
+{
+	return vm->answers ? stats_state_name(vm->info.state) : "silent";
+}
+
+/* ---- as a table ---- */
+
+static void put_head(struct table *t, const struct roster *r)
+{
+	char head[32];
+
+	table_column(t, "ID", true);
+	if (r->nr_machines > 1)
+		table_column(t, "MACHINE", false);
+	table_column(t, "NAME", false);
+	table_column(t, "STATE", false);
+	table_column(t, "RAM", true);
+	table_column(t, "RESIDENT", true);
+	for (unsigned int i = 0; i < PG_NR_STATES; i++) {
+		snprintf(head, sizeof(head), "%s", page_states[i].name);
+		for (char *p = head; *p; p++)
+			*p = (char)toupper((unsigned char)*p);
+		table_column(t, head, true);
+	}
+	table_column(t, "COMMIT", true);
+	table_column(t, "CPU%", true);
+	table_column(t, "FAULTS/S", true);
+	table_column(t, "PID", true);
+}
+
+/* A size, or what stands for one that nobody knows. */
+static void put_pages(struct table *t, bool known, uint64_t pages)
+{
+	table_cell(t, "%s", known ? size_text(pages * QUIRE_PAGE_SIZE) : "-");
+}
+
+static void put_memory(struct table *t, const struct roster_vm *vm)
+{
+	const struct stage2_counters *s2 = &vm->info.mem.s2;
+	bool known = vm->answers || vm->id;
+
+	put_pages(t, known, vm->answers ? s2->ram_pages : vm->account.ram_pages);
+	put_pages(t, known,
+		  vm->answers ? stats_resident_pages(&vm->info) : vm->account.resident_pages);
+	for (unsigned int i = 0; i < PG_NR_STATES; i++)
+		put_pages(t, vm->answers, s2->pages[i]);
+	put_pages(t, vm->id, vm->account.ram_pages + vm->account.overhead_pages);
+}
+
+static void put_rates(struct table *t, const struct roster_vm *vm)
+{
+	uint64_t cpu = cpu_permille(&vm->info);
+
+	if (vm->answers) {
+		table_cell(t, "%" PRIu64 ".%" PRIu64, cpu / 10, cpu % 10);
+		table_cell(t, "%" PRIu64, vm->faults_per_second);
+	} else {
+		table_cell(t, "-");
+		table_cell(t, "-");
+	}
+}
+
+static void put_row(struct table *t, const struct roster *r, const struct roster_vm *vm)
+{
+	if (vm->id)
+		table_cell(t, "%" PRIu32, vm->id);
+	else
+		table_cell(t, "-");
+	if (r->nr_machines > 1)
+		table_cell(t, "%s", vm->id ? roster_short_address(&r->machine[vm->machine]) : "-");
+	table_cell(t, "%s", vm->name);
+	table_cell(t, "%s", state_of(vm));
+	put_memory(t, vm);
+	put_rates(t, vm);
+	table_cell(t, "%" PRIu32, vm->pid);
+}
+
+static int print_table(const struct roster *r, struct quire_error *err)
+{
+	struct table t = { 0 };
+	int code;
+
+	if (r->nr_vms == 0) {
+		puts("no VM is running");
+		return 0;
+	}
+	put_head(&t, r);
+	for (unsigned int i = 0; i < r->nr_vms; i++)
+		put_row(&t, r, &r->vm[i]);
+	code = table_print(&t, stdout);
+	table_finish(&t);
+	return code ? quire_fail(err, code, "no memory for the table") : 0;
+}
+
+/* ---- as JSON ---- */
+
+static void put_answer(struct json *json, const struct roster_vm *vm)
+{
+	char key[64];
+
+	json_number(json, "vcpus", vm->info.nr_vcpus);
+	json_number(json, "ram_bytes", vm->info.ram_bytes);
+	json_number(json, "resident_bytes", stats_resident_pages(&vm->info) * QUIRE_PAGE_SIZE);
+	for (unsigned int i = 0; i < PG_NR_STATES; i++) {
+		snprintf(key, sizeof(key), "state_%s_pages", page_states[i].name);
+		json_number(json, key, vm->info.mem.s2.pages[i]);
+	}
+	json_tenths(json, "cpu_percent", cpu_permille(&vm->info));
+	json_number(json, "cpu_ns", vm->info.cpu_ns);
+	json_number(json, "vcpu_cpu_ns", vm->info.vcpu_cpu_ns);
+	json_number(json, "run_ns", vm->info.run_ns);
+	json_number(json, "faults", vm->info.mem.faults);
+	json_number(json, "faults_per_second", vm->faults_per_second);
+}
+
+static void put_vm(struct json *json, const struct roster *r, const struct roster_vm *vm)
+{
+	json_object(json, NULL);
+	json_string(json, "name", vm->name);
+	json_number(json, "pid", vm->pid);
+	json_string(json, "state", state_of(vm));
+	if (vm->id) {
+		json_string(json, "machine", r->machine[vm->machine].address);
+		json_number(json, "id", vm->id);
+		json_number(json, "commit_bytes",
+			    (vm->account.ram_pages + vm->account.overhead_pages) * QUIRE_PAGE_SIZE);
+	}
+	if (vm->answers)
+		put_answer(json, vm);
+	json_end_object(json);
+}
+
+static void print_json(const struct roster *r)
+{
+	struct json json;
+
+	json_init(&json, stdout);
+	json_object(&json, NULL);
+	json_string(&json, "schema", "quire.ps/1");
+	json_array(&json, "vms");
+	for (unsigned int i = 0; i < r->nr_vms; i++)
+		put_vm(&json, r, &r->vm[i]);
+	json_end_array(&json);
+	json_end_object(&json);
+}
+
+static void warn(const char *text)
+{
+	fprintf(stderr, "quire ps: %s\n", text);
+}
+
+static int list_vms(bool json, struct quire_error *err)
+{
+	struct roster roster = { .warn = warn };
+	int code = roster_find_machines(&roster, NULL, err);
+
+	if (!code)
+		code = roster_find_vms(&roster, false, true, err);
+	if (!code && json)
+		print_json(&roster);
+	else if (!code)
+		code = print_table(&roster, err);
+	roster_finish(&roster);
+	return code;
+}
+
+int cmd_ps(int argc, char **argv)
+{
+	struct quire_error err = { "" };
+	bool json = false;
+	int status = 0;
+
+	if (parse_options(argc, argv, &json, &err))
+		status = QUIRE_STATUS_USAGE;
+	else if (list_vms(json, &err))
+		status = QUIRE_STATUS_HOST;
+	if (status)
+		fprintf(stderr, "quire ps: %s\n", err.text);
+	return status;
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * quire stat: what is counted, of machines or of one VM, for people and for programs.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <quire/abi.h>
+#include "args.h"
+#include "cmd.h"
+#include "report.h"
+#include "stats.h"
+
+const char stat_usage[] =
+	"usage: quire stat [--json|--meminfo] [--machine=ADDRESS] [VM]\n"
+	"\n"
+	"Without VM: each machine's ledger and budget, and what its VMs add up to.  With VM, the\n"
+	"name or the pid of a quire run: that VM's counters.  docs/stats.md explains them.\n"
+	"\n"
+	"  --json             as quire.stats/1, the form that quire run --stats writes\n"
+	"  --meminfo          the machine in the form of /proc/meminfo\n"
+	"  --machine=ADDRESS  this machine and its VMs only: @NAME or the path of its socket\n"
+	"\n"
+	"Where the form has room for one machine, it is the only one or the default one.\n"
+	"\n"
+	"Exit status: 0; 2 wrong usage; 121 no such VM or machine, or it does not answer.\n";
+
+struct stat_options {
+	const char *vm;	     /* NULL: none in particular */
+	const char *machine; /* NULL: all */
+	bool json, meminfo;
+};
+
+static int parse_options(int argc, char **argv, struct stat_options *opt, struct quire_error *err)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "meminfo", no_argument, NULL, 'i' },
+		{ "machine", required_argument, NULL, 'm' },
+		{ 0 },
+	};
+	int c;
+
+	opterr = 0;
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'j': opt->json = true; break;
+		case 'i': opt->meminfo = true; break;
+		case 'm': opt->machine = optarg; break;
+		default: return unknown_option(argv, err);
+		}
+	}
+	if (argc - optind > 1)
+		return quire_fail(err, -EINVAL,
+				  "%s: stat shows one VM at a time; quire ps shows all",
+				  argv[optind + 1]);
+	opt->vm = argv[optind];
+	if (opt->meminfo && (opt->json || opt->vm))
+		return quire_fail(err, -EINVAL,
+				  "--meminfo is a form of its own, and a machine's: "
+				  "leave out %s",
+				  opt->json ? "--json" : "the VM");
+	return 0;
+}
+
+/* ---- which VM, which machine ---- */
+
+/* Keep nothing but the VM asked for. */
+static int choose_vm(struct roster *r, const char *name, struct quire_error *err)
+{
+	struct roster_vm *vm = roster_vm(r, name);
+
+	if (!vm)
+		return quire_fail(err, -ENOENT, "no VM named %s; quire ps lists those that run",
+				  name);
+	if (!vm->answers)
+		return quire_fail(err, -ETIMEDOUT, "VM %s does not answer", name);
+	r->vm[0] = *vm;
+	r->nr_vms = 1;
+	return 0;
+}
+
+/*
+ * Forms that speak of one machine mean that of the VM asked for, the only one there is, or the
+ * default one.  NULL: none of these.
+ */
+static const struct roster_machine *choose_machine(const struct roster *r,
+						   const struct stat_options *opt)
+{
+	if (opt->vm)
+		return r->vm[0].id ? &r->machine[r->vm[0].machine] : NULL;
+	if (r->nr_machines == 1)
+		return &r->machine[0];
+	for (unsigned int i = 0; i < r->nr_machines; i++)
+		if (r->machine[i].is_default)
+			return &r->machine[i];
+	return NULL;
+}
+
+/* ---- forms ---- */
+
+static struct stats_vm stats_of(const struct roster *r, const struct roster_vm *vm)
+{
+	struct stats_vm stats = { .info = &vm->info };
+
+	if (vm->id)
+		stats.account = (struct stats_account){
+			.machine = r->machine[vm->machine].address,
+			.id = vm->id,
+			.record = &vm->account,
+		};
+	return stats;
+}
+
+static int print_json(const struct roster *r, const struct roster_machine *machine,
+		      struct quire_error *err)
+{
+	struct stats_vm *vm = calloc(r->nr_vms + 1, sizeof(*vm));
+	unsigned int nr = 0;
+	int code;
+
+	if (!vm)
+		return quire_fail(err, -ENOMEM, "no memory for %u VMs", r->nr_vms);
+	for (unsigned int i = 0; i < r->nr_vms; i++)
+		if (r->vm[i].answers)
+			vm[nr++] = stats_of(r, &r->vm[i]);
+	code = stats_document(stdout, machine ? &machine->state : NULL, vm, nr);
+	free(vm);
+	return code ? quire_fail(err, code, "cannot write: %m") : 0;
+}
+
+static int print_meminfo(const struct roster *r, const struct roster_machine *machine,
+			 struct quire_error *err)
+{
+	if (machine) {
+		report_meminfo(stdout, r, (unsigned int)(machine - r->machine));
+		return 0;
+	}
+	if (r->nr_machines == 0)
+		return quire_fail(err, -ENOENT, "no machine is running");
+	return quire_fail(err, -EINVAL,
+			  "%u machines are running, among them %s and %s: choose one "
+			  "with --machine=",
+			  r->nr_machines, r->machine[0].address, r->machine[1].address);
+}
+
+static void print_text(const struct roster *r, const struct stat_options *opt)
+{
+	if (opt->vm) {
+		report_vm(stdout, r, &r->vm[0]);
+		return;
+	}
+	for (unsigned int i = 0; i < r->nr_machines; i++) {
+		if (i)
+			putchar('\n');
+		report_machine(stdout, r, i);
+	}
+	if (r->nr_machines && r->nr_vms && !r->vm[r->nr_vms - 1].id)
+		putchar('\n');
+	report_others(stdout, r);
+	if (r->nr_machines == 0 && r->nr_vms == 0)
+		puts("no machine and no VM is running");
+}
+
+static int show(struct roster *r, const struct stat_options *opt, struct quire_error *err)
+{
+	int code = opt->vm ? choose_vm(r, opt->vm, err) : 0;
+
+	if (code)
+		return code;
+	if (opt->json)
+		return print_json(r, choose_machine(r, opt), err);
+	if (opt->meminfo)
+		return print_meminfo(r, choose_machine(r, opt), err);
+	print_text(r, opt);
+	return 0;
+}
+
+static void warn(const char *text)
+{
+	fprintf(stderr, "quire stat: %s\n", text);
+}
+
+static int find_and_show(const struct stat_options *opt, struct quire_error *err)
+{
+	struct roster roster = { .warn = warn };
+	int code = roster_find_machines(&roster, opt->machine, err);
+
+	if (!code)
+		code = roster_find_vms(&roster, opt->machine != NULL, false, err);
+	if (!code)
+		code = show(&roster, opt, err);
+	roster_finish(&roster);
+	return code;
+}
+
+int cmd_stat(int argc, char **argv)
+{
+	struct stat_options opt = { 0 };
+	struct quire_error err = { "" };
+	int code = parse_options(argc, argv, &opt, &err);
+
+	if (!code)
+		code = find_and_show(&opt, &err);
+	if (!code)
+		return 0;
+	fprintf(stderr, "quire stat: %s\n", err.text);
+	return code == -EINVAL ? QUIRE_STATUS_USAGE : QUIRE_STATUS_HOST;
+}

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT */
+/* The client end of the control socket; ctl.h has the protocol. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "abstract.h"
+#include "ctl_client.h"
+
+#define MAX_PAGES (1ULL << 40) /* more than any VM has */
+
+struct packet {
+	struct ctl_reply reply;
+	unsigned char payload[CTL_MAX_PAYLOAD];
+};
+
+/* ---- finding a VM ---- */
+
+char *ctl_list(void)
+{
+	char **names, *list, *end;
+	size_t bytes = 1;
+	unsigned int nr = abstract_list(CTL_PREFIX, &names);
+
+	for (unsigned int i = 0; i < nr; i++)
+		bytes += strlen(names[i]) + 1;
+	list = end = calloc(1, bytes);
+	for (unsigned int i = 0; list && i < nr; i++)
+		end += sprintf(end, "%s%s", i ? " " : "", names[i]);
+	abstract_free(names, nr);
+	return list;
+}
+
+static int connect_once(const char *name, unsigned int patience_s)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct timeval patience = { .tv_sec = patience_s };
+	size_t prefix = strlen(CTL_PREFIX), len = strlen(name);
+	int fd, code;
+
+	if (len > CTL_NAME_MAX)
+		return -ECONNREFUSED;
+	memcpy(addr.sun_path + 1, CTL_PREFIX, prefix);
+	memcpy(addr.sun_path + 1 + prefix, name, len);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (connect(fd, (struct sockaddr *)&addr,
+		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + prefix + len)) < 0) {
+		code = -errno;
+		close(fd);
+		return code;
+	}
+	return fd;
+}
+
+int ctl_peer(int fd, struct ucred *cred)
+{
+	socklen_t len = sizeof(*cred);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cred, &len) < 0 ? -errno : 0;
+}
+
+/*
+ * A VM in its sandbox can tell its own uid from others, but no other from root: root comes as
+ * whoever listens.
+ */
+int ctl_open(const char *name, unsigned int patience_s)
+{
+	struct ucred cred;
+	int fd = connect_once(name, patience_s);
+
+	if (fd < 0 || geteuid() != 0 || ctl_peer(fd, &cred) < 0 || cred.uid == 0)
+		return fd;
+	close(fd);
+	if (seteuid(cred.uid))
+		return -errno;
+	fd = connect_once(name, patience_s);
+	return seteuid(0) ? -errno : fd;
+}
+
+/* Is pid the process that is wanted, or its child: a VM's, or the launcher's of that VM? */
+static bool belongs_to(pid_t pid, long want)
+{
+	char path[32], line[128];
+	long parent = 0;
+	FILE *f;
+
+	if (pid == want)
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "PPid: %ld", &parent) == 1)
+			break;
+	fclose(f);
+	return parent == want;
+}
+
+/* Connect to the VM whose process is pid: the kernel says who listens (SO_PEERCRED). */
+static int connect_pid(const char *pid)
+{
+	struct ucred cred;
+	char **names, *end;
+	long want = strtol(pid, &end, 10);
+	unsigned int nr;
+	int fd = -ECONNREFUSED;
+
+	if (*pid == '\0' || *end != '\0')
+		return fd;
+	nr = abstract_list(CTL_PREFIX, &names);
+	for (unsigned int i = 0; i < nr && fd < 0; i++) {
+		fd = ctl_open(names[i], CTL_PATIENCE_S);
+		if (fd >= 0 && (ctl_peer(fd, &cred) < 0 || !belongs_to(cred.pid, want))) {
+			close(fd);
+			fd = -ECONNREFUSED;
+		}
+	}
+	abstract_free(names, nr);
+	return fd;
+}
+
+int ctl_connect(const char *vm, struct quire_error *err)
+{
+	int fd = ctl_open(vm, CTL_PATIENCE_S);
+	char *list;
+
+	if (fd == -ECONNREFUSED)
+		fd = connect_pid(vm);
+	if (fd == -EAGAIN)
+		return quire_fail(err, fd, "VM %s does not answer", vm);
+	if (fd >= 0)
+		return fd;
+	if (fd != -ECONNREFUSED)
+		return quire_fail(err, fd, "cannot reach VM %s: %s", vm, strerror(-fd));
+	list = ctl_list();
+	if (list && *list)
+		quire_fail(err, 0, "no VM named %s; running: %s", vm, list);
+	else
+		quire_fail(err, 0, "no VM named %s; none is running", vm);
+	free(list);
+	return -ENOENT;
+}
+
+/* ---- one question, and the packets of its answer ---- */
+
+static int no_answer(int code, struct quire_error *err)
+{
+	if (code == -EAGAIN)
+		return quire_fail(err, -ETIMEDOUT, "the VM does not answer (waited %d s)",
+				  CTL_PATIENCE_S);
+	if (code == -ECONNRESET || code == -EPIPE)
+		return quire_fail(err, -ECONNRESET,
+				  "the VM ended the conversation: it has just "
+				  "stopped, or belongs to another user");
+	return quire_fail(err, code, "asking the VM: %s", strerror(-code));
+}
+
+static int ask(int fd, unsigned int op, const uint64_t arg[4], struct quire_error *err)
+{
+	struct ctl_request req = {
+		.magic = CTL_MAGIC,
+		.version = CTL_VERSION,
+		.op = (uint16_t)op,
+		.tag = op,
+		.arg = { arg[0], arg[1], arg[2], arg[3] },
+	};
+
+	return send(fd, &req, sizeof(req), MSG_NOSIGNAL) < 0 ? no_answer(-errno, err) : 0;
+}
+
+static int refusal(unsigned int op, int status, struct quire_error *err)
+{
+	switch (status) {
+	case -EPROTONOSUPPORT:
+	case -EOPNOTSUPP:
+		return quire_fail(err, status,
+				  "the VM was started by another version of quire; "
+				  "use that one");
+	case -EFAULT: return quire_fail(err, status, "the VM has no RAM there");
+	case -ENOENT:
+		return quire_fail(err, status,
+				  op == CTL_FRAME_USERS ? "the page is not shared" :
+							  "the VM has no such vCPU");
+	case -ETIMEDOUT:
+		if (op == CTL_PAUSE)
+			return quire_fail(err, status,
+					  "a vCPU has not left the guest yet: it waits "
+					  "for memory, or for the reader of the guest's output; it "
+					  "pauses when it has");
+		return quire_fail(err, status,
+				  "the vCPU does not stop for a look at its "
+				  "registers: it is stuck in one instruction; try again");
+	default:
+		return quire_fail(err, status, "the VM refused request %u: %s", op,
+				  strerror(-status));
+	}
+}
+
+static bool is_reply(const struct packet *p, ssize_t n, unsigned int op)
+{
+	return n >= (ssize_t)sizeof(p->reply) && p->reply.magic == CTL_MAGIC && p->reply.op == op &&
+	       p->reply.tag == op && p->reply.status <= 0 &&
+	       p->reply.bytes == (size_t)n - sizeof(p->reply);
+}
+
+/* Receive one packet of the answer to op. */
+static int receive(int fd, unsigned int op, struct packet *p, struct quire_error *err)
+{
+	ssize_t n;
+
+	do
+		n = recv(fd, p, sizeof(*p), 0);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return no_answer(-errno, err);
+	if (n == 0)
+		return no_answer(-ECONNRESET, err);
+	if (!is_reply(p, n, op))
+		return quire_fail(err, -EPROTO, "the VM's answer makes no sense");
+	if (p->reply.status < 0)
+		return refusal(op, p->reply.status, err);
+	if (p->reply.version != CTL_VERSION)
+		return refusal(op, -EPROTONOSUPPORT, err);
+	return 0;
+}
+
+/* An answer that is one packet of exactly `bytes`. */
+static int take_one(int fd, unsigned int op, void *answer, size_t bytes, struct quire_error *err)
+{
+	struct packet p;
+	int code = receive(fd, op, &p, err);
+
+	if (code < 0)
+		return code;
+	if (p.reply.bytes != bytes)
+		return refusal(op, -EPROTONOSUPPORT, err);
+	if (bytes)
+		memcpy(answer, p.payload, bytes);
+	return 0;
+}
+
+static int ask_one(int fd, unsigned int op, const uint64_t arg[4], void *answer, size_t bytes,
+		   struct quire_error *err)
+{
+	int code = ask(fd, op, arg, err);
+
+	return code < 0 ? code : take_one(fd, op, answer, bytes, err);
+}
+
+static const uint64_t no_arg[4];
+
+int ctl_command(int fd, unsigned int op, struct quire_error *err)
+{
+	return ask_one(fd, op, no_arg, NULL, 0, err);
+}
+
+int ctl_ask_info(int fd, struct quire_error *err)
+{
+	return ask(fd, CTL_INFO, no_arg, err);
+}
+
+/* The sum of counts of pages that are possible; those from one that is not on are left out. */
+static uint64_t sum_pages(const uint64_t *count, unsigned int nr)
+{
+	uint64_t pages = 0;
+
+	for (unsigned int i = 0; i < nr && count[i] <= MAX_PAGES; i++)
+		pages += count[i];
+	return pages;
+}
+
+static bool merge_is_good(struct vm_info *info)
+{
+	info->domain[VM_DOMAIN_MAX] = '\0';
+	return (!info->domain[0] || ctl_name_is_good(info->domain)) &&
+	       info->merge.mode < KEEPER_NR_MODES &&
+	       sum_pages(info->merge.reason_pages, KEEPER_NR_REASONS) ==
+		       info->mem.s2.pages[PG_PRIVATE];
+}
+
+static bool balloon_is_good(const struct vm_balloon_info *b)
+{
+	return b->mode <= VM_BALLOON_AUTO && b->nr_stats <= VM_BALLOON_STATS &&
+	       b->target <= MAX_PAGES;
+}
+
+/* Is what a VM says of itself possible?  Its name and domain go to terminals. */
+static bool info_is_good(struct vm_info *info)
+{
+	uint64_t pages = sum_pages(info->mem.s2.pages, PG_NR_STATES);
+
+	info->name[VM_NAME_MAX] = '\0';
+	return ctl_name_is_good(info->name) && info->state < VM_NR_STATES && info->nr_vcpus > 0 &&
+	       info->nr_vcpus <= VM_MAX_VCPUS && pages == info->mem.s2.ram_pages &&
+	       pages <= MAX_PAGES && merge_is_good(info) && balloon_is_good(&info->balloon);
+}
+
+int ctl_take_info(int fd, struct ctl_info *info, struct quire_error *err)
+{
+	int code = take_one(fd, CTL_INFO, info, sizeof(*info), err);
+
+	if (code < 0)
+		return code;
+	if (!info_is_good(&info->vm))
+		return quire_fail(err, -EPROTO, "what the VM says of itself makes no sense");
+	if (info->nr_ram == 0 || info->nr_ram > CTL_MAX_RAM)
+		return quire_fail(err, -EPROTO, "the VM says it has %" PRIu64 " ranges of RAM",
+				  info->nr_ram);
+	for (unsigned int i = 0; i < info->nr_ram; i++)
+		if (info->ram[i].start >= info->ram[i].end || info->ram[i].end > MAX_PAGES ||
+		    (i > 0 && info->ram[i].start < info->ram[i - 1].end))
+			return quire_fail(err, -EPROTO, "the VM's RAM ranges make no sense");
+	return 0;
+}
+
+int ctl_get_info(int fd, struct ctl_info *info, struct quire_error *err)
+{
+	int code = ctl_ask_info(fd, err);
+
+	return code < 0 ? code : ctl_take_info(fd, info, err);
+}
+
+int ctl_set_merge(int fd, enum keeper_mode mode, struct quire_error *err)
+{
+	const uint64_t arg[4] = { mode };
+
+	return ask_one(fd, CTL_MERGE_MODE, arg, NULL, 0, err);
+}
+
+int ctl_merge_now(int fd, uint64_t *ticket, struct quire_error *err)
+{
+	return ask_one(fd, CTL_MERGE_NOW, no_arg, ticket, sizeof(*ticket), err);
+}
+
+static bool users_are_good(const struct ctl_frame_users *users, size_t bytes)
+{
+	uint64_t nr = min_u64(users->nr, CTL_MAX_USERS);
+
+	if (users->nr > MAX_PAGES ||
+	    bytes != offsetof(struct ctl_frame_users, gfn) + nr * sizeof(users->gfn[0]))
+		return false;
+	for (uint64_t i = 0; i < nr; i++)
+		if (users->gfn[i] >= MAX_PAGES || (i && users->gfn[i] <= users->gfn[i - 1]))
+			return false;
+	return true;
+}
+
+static int get_users(int fd, const uint64_t arg[4], struct ctl_frame_users *users,
+		     struct quire_error *err)
+{
+	struct packet p;
+	int code = ask(fd, CTL_FRAME_USERS, arg, err);
+
+	if (!code)
+		code = receive(fd, CTL_FRAME_USERS, &p, err);
+	if (code < 0)
+		return code;
+	if (p.reply.bytes > sizeof(*users))
+		return refusal(CTL_FRAME_USERS, -EPROTONOSUPPORT, err);
+	memset(users, 0, offsetof(struct ctl_frame_users, gfn));
+	memcpy(users, p.payload, p.reply.bytes);
+	if (!users_are_good(users, p.reply.bytes))
+		return quire_fail(err, -EPROTO, "what the VM says of a shared page makes no sense");
+	return 0;
+}
+
+int ctl_get_sharers(int fd, gfn_t gfn, struct ctl_frame_users *users, struct quire_error *err)
+{
+	const uint64_t arg[4] = { gfn };
+
+	if (gfn == CTL_BY_FRAME)
+		return refusal(CTL_FRAME_USERS, -EFAULT, err);
+	return get_users(fd, arg, users, err);
+}
+
+int ctl_get_users(int fd, const struct gmem_frame *frame, struct ctl_frame_users *users,
+		  struct quire_error *err)
+{
+	const uint64_t arg[4] = { CTL_BY_FRAME, frame->segment, frame->index };
+	int code = get_users(fd, arg, users, err);
+
+	if (!code && (users->frame.segment != frame->segment || users->frame.index != frame->index))
+		return quire_fail(err, -EPROTO, "the VM speaks of another page than asked for");
+	return code;
+}
+
+static uint8_t local_state(uint8_t wire)
+{
+	return (wire & ~CTL_LARGE) < PG_NR_STATES ? wire : PG_NR_STATES;
+}
+
+/* Unpack a packet's runs behind the *done pages there are already. */
+static int unpack_runs(const struct packet *p, uint8_t *states, uint64_t nr, uint64_t *done)
+{
+	uint32_t run;
+
+	for (size_t at = 0; at < p->reply.bytes / sizeof(run); at++) {
+		memcpy(&run, p->payload + at * sizeof(run), sizeof(run));
+		if (run >> 8 > nr - *done)
+			return -EPROTO;
+		memset(states + *done, local_state((uint8_t)run), run >> 8);
+		*done += run >> 8;
+	}
+	return 0;
+}
+
+int ctl_get_map(int fd, gfn_t gfn, uint64_t nr, uint8_t *states, struct quire_error *err)
+{
+	const uint64_t arg[4] = { gfn, nr };
+	struct packet p;
+	uint64_t done = 0, before;
+	int code;
+
+	if (nr == 0)
+		return 0;
+	code = ask(fd, CTL_MAP, arg, err);
+	do {
+		if (code == 0)
+			code = receive(fd, CTL_MAP, &p, err);
+		if (code < 0)
+			return code;
+		before = done;
+		if (unpack_runs(&p, states, nr, &done) < 0)
+			return quire_fail(err, -EPROTO, "the VM sent more pages than asked for");
+		if (done == before && !(p.reply.flags & CTL_LAST))
+			return quire_fail(err, -EPROTO, "the VM's answer does not end");
+	} while (!(p.reply.flags & CTL_LAST));
+	memset(states + done, PG_NR_STATES, nr - done);
+	return 0;
+}
+
+static const char *ref_name(const struct pt_format *format, unsigned int level)
+{
+	for (unsigned int i = 0; format && i < format->nr_levels; i++)
+		if (format->level[i].level == level)
+			return format->level[i].name;
+	return "?";
+}
+
+static void unpack_walk(const struct ctl_walk *in, struct walk_result *res)
+{
+	*res = (struct walk_result){
+		.outcome = (enum walk_outcome)in->outcome,
+		.error_code = in->error_code,
+		.gpa = in->gpa,
+		.maddr = in->maddr,
+		.qualification = in->qualification,
+		.level1 = in->level1,
+		.level2 = in->level2,
+		.format1 = ctl_paging_format(in->paging),
+		.nr_refs = in->nr_refs,
+	};
+	for (unsigned int i = 0; i < in->nr_refs; i++) {
+		const struct ctl_walk_ref *ref = &in->ref[i];
+
+		res->ref[i] = (struct walk_ref){
+			.stage = ref->stage,
+			.level = ref->level,
+			.addr = ref->addr,
+			.input = ref->input,
+			.entry = ref->entry,
+			.name = ref_name(ref->stage == 1 ? res->format1 : &ept4_format, ref->level),
+		};
+	}
+}
+
+int ctl_get_walk(int fd, unsigned int cpu, gva_t gva, struct walk_access access,
+		 struct walk_result *res, uint8_t *state, struct quire_error *err)
+{
+	uint64_t arg[4] = { gva, 0, cpu, 0 };
+	struct ctl_walk in;
+	int code;
+
+	arg[1] = (access.write ? CTL_ACCESS_WRITE : 0) | (access.fetch ? CTL_ACCESS_FETCH : 0) |
+		 (access.user ? CTL_ACCESS_USER : 0);
+	code = ask_one(fd, CTL_WALK, arg, &in, sizeof(in), err);
+	if (code < 0)
+		return code;
+	if (in.nr_refs > WALK_MAX_REFS || in.outcome > WALK_AGAIN)
+		return quire_fail(err, -EPROTO, "the VM's answer makes no sense");
+	unpack_walk(&in, res);
+	*state = local_state(in.state);
+	return 0;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_CLI_JSON_H
+#define QUIRE_VMM_CLI_JSON_H
+
+/*
+ * A JSON writer: calls in the order of the text.  key is NULL inside an array and for the
+ * outermost value.  Failures are the stream's (ferror).
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct json {
+	FILE *f;
+	unsigned int depth;
+	bool first; /* nothing written yet at this depth */
+};
+
+void json_init(struct json *json, FILE *f);
+
+void json_object(struct json *json, const char *key);
+void json_end_object(struct json *json);
+void json_array(struct json *json, const char *key);
+void json_end_array(struct json *json);
+void json_number(struct json *json, const char *key, uint64_t value);
+void json_signed(struct json *json, const char *key, int64_t value);
+void json_tenths(struct json *json, const char *key, uint64_t tenths); /* 123 as 12.3 */
+void json_string(struct json *json, const char *key, const char *value);
+
+#endif

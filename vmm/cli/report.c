@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Counters as text: see report.h.
+ *
+ * A report is a headline and groups of lines, "  name  value  remark".  What a counter means is
+ * in docs/stats.md, under the name it has there.
+ */
+#include <ctype.h>
+#include <inttypes.h>
+#include <string.h>
+#include "report.h"
+#include "stats.h"
+#include "stats_balloon.h"
+#include "table.h"
+
+#define NAME_WIDTH 22
+
+/* ---- lines ---- */
+
+void report_group(FILE *f, const char *name)
+{
+	fprintf(f, "\n%s\n", name);
+}
+
+void report_pages(FILE *f, const char *name, uint64_t pages)
+{
+	fprintf(f, "  %-*s %10s  %11" PRIu64 " pages\n", NAME_WIDTH, name,
+		size_text(pages * QUIRE_PAGE_SIZE), pages);
+}
+
+void report_count(FILE *f, const char *name, uint64_t count)
+{
+	fprintf(f, "  %-*s %10" PRIu64 "\n", NAME_WIDTH, name, count);
+}
+
+void report_seconds(FILE *f, const char *name, uint64_t ns)
+{
+	fprintf(f, "  %-*s %10.3f s\n", NAME_WIDTH, name, (double)ns / 1e9);
+}
+
+void report_word(FILE *f, const char *name, const char *word)
+{
+	fprintf(f, "  %-*s %s\n", NAME_WIDTH, name, word);
+}
+
+/* ---- sums over VMs ---- */
+
+struct totals {
+	unsigned int nr_vms, silent;
+	uint64_t cpu_ns, faults, orphan_pages;
+	struct stage2_counters s2; /* sums, as far as they are asked for */
+};
+
+static void add_vm(struct totals *t, const struct roster_vm *vm)
+{
+	const struct stage2_counters *s2 = &vm->info.mem.s2;
+
+	t->nr_vms++;
+	if (!vm->answers) {
+		t->silent++;
+		return;
+	}
+	t->cpu_ns += vm->info.cpu_ns;
+	t->faults += vm->info.mem.faults;
+	t->orphan_pages += vm->info.mem.orphan_pages;
+	t->s2.ram_pages += s2->ram_pages;
+	t->s2.tables += s2->tables;
+	t->s2.large_leaves += s2->large_leaves;
+	for (unsigned int i = 0; i < PG_NR_STATES; i++)
+		t->s2.pages[i] += s2->pages[i];
+}
+
+/* VMs of this machine, or (machine == nr_machines) of none. */
+static struct totals sum_vms(const struct roster *r, unsigned int machine)
+{
+	struct totals t = { 0 };
+
+	for (unsigned int i = 0; i < r->nr_vms; i++)
+		if ((r->vm[i].id ? r->vm[i].machine : r->nr_machines) == machine)
+			add_vm(&t, &r->vm[i]);
+	return t;
+}
+
+static void put_states(FILE *f, const struct stage2_counters *s2)
+{
+	uint64_t resident = 0;
+
+	report_pages(f, "RAM", s2->ram_pages);
+	for (unsigned int i = 0; i < PG_NR_STATES; i++) {
+		report_pages(f, page_states[i].name, s2->pages[i]);
+		if (page_states[i].resident)
+			resident += s2->pages[i];
+	}
+	report_pages(f, "resident", resident);
+	report_pages(f, "in 2 MiB leaves", s2->large_leaves * QUIRE_BLOCK_PAGES);
+	report_pages(f, "stage-2 tables", s2->tables);
+}
+
+/* Shared pages whose frames no machine counts: rare, and worth a line only then. */
+static void put_orphans(FILE *f, uint64_t pages)
+{
+	if (pages)
+		report_pages(f, "of a dead machine", pages);
+}
+
+static void put_totals(FILE *f, const struct totals *t)
+{
+	fprintf(f, "\n%u VM%s", t->nr_vms, t->nr_vms == 1 ? "" : "s");
+	if (t->silent)
+		fprintf(f, ", of which %u %s not answer", t->silent,
+			t->silent == 1 ? "does" : "do");
+	fputc('\n', f);
+	put_states(f, &t->s2);
+	put_orphans(f, t->orphan_pages);
+	report_count(f, "faults", t->faults);
+	report_seconds(f, "processor time", t->cpu_ns);
+}
+
+/* ---- a machine ---- */
+
+static void put_ledger(FILE *f, const struct machine_state *m)
+{
+	const struct machine_settings *s = &m->settings;
+	static const char *const mode[] = {
+		"0, refuse what is obviously too much",
+		"1, refuse nothing",
+		"2, refuse what is over the limit",
+	};
+
+	report_group(f, "ledger");
+	fprintf(f, "  %-*s %s%s\n", NAME_WIDTH, "overcommit mode",
+		s->mode < ARRAY_SIZE(mode) ? mode[s->mode] : "?",
+		s->mode == 0 && s->guess ? " (estimate)" : "");
+	report_pages(f, "committed", m->committed_pages);
+	report_pages(f, "commit limit", m->commit_limit_pages);
+	if (s->limit_in_pages)
+		report_pages(f, "  set to", s->limit_pages);
+	else
+		fprintf(f, "  %-*s %10" PRIu32 " %%\n", NAME_WIDTH, "  ratio of memory", s->ratio);
+	report_pages(f, "admin reserve", s->admin_reserve_pages);
+	report_pages(f, "user reserve", s->user_reserve_pages);
+	report_count(f, "admitted", m->admissions);
+	report_count(f, "refused", m->refusals);
+}
+
+static void put_budget(FILE *f, const struct machine_state *m)
+{
+	report_group(f, "budget");
+	report_pages(f, "memory", m->settings.memory_pages);
+	report_pages(f, "swap", m->settings.swap_pages);
+	report_pages(f, "free", m->free_pages);
+	report_pages(f, "credits of VMs", m->credit_pages);
+	report_pages(f, "  resident", m->resident_pages);
+	report_pages(f, "overheads of VMs", m->overhead_pages);
+	report_pages(f, "watermark min", m->min_pages);
+	report_pages(f, "watermark low", m->low_pages);
+	report_pages(f, "watermark high", m->high_pages);
+	report_count(f, "OOM kills", m->oom_kills);
+}
+
+void report_machine(FILE *f, const struct roster *r, unsigned int machine)
+{
+	const struct roster_machine *m = &r->machine[machine];
+	struct totals t = sum_vms(r, machine);
+
+	fprintf(f, "machine %s, pid %" PRId32 "\n", m->address, m->state.pid);
+	put_ledger(f, &m->state);
+	put_budget(f, &m->state);
+	put_totals(f, &t);
+}
+
+void report_others(FILE *f, const struct roster *r)
+{
+	struct totals t = sum_vms(r, r->nr_machines);
+
+	if (t.nr_vms == 0)
+		return;
+	fputs("without a machine\n", f);
+	put_totals(f, &t);
+}
+
+/* ---- a VM ---- */
+
+static void put_account(FILE *f, const struct roster_vm *vm)
+{
+	const struct machine_vm_record *account = &vm->account;
+
+	report_group(f, "account with the machine");
+	report_pages(f, "committed", account->ram_pages + account->overhead_pages);
+	report_pages(f, "credits", account->credit_pages);
+	report_pages(f, "overhead", account->overhead_pages);
+	report_pages(f, "RAM file", account->resident_pages);
+	fprintf(f, "  %-*s %10" PRId32 "\n", NAME_WIDTH, "OOM score adjustment",
+		account->oom_score_adj);
+}
+
+static void put_faults(FILE *f, const struct gmem_stats *gs)
+{
+	report_group(f, "page faults");
+	report_count(f, "faults", gs->faults);
+	report_count(f, "  spurious", gs->faults_spurious);
+	report_pages(f, "brought in", gs->faulted_in_pages);
+	report_count(f, "  as 2 MiB blocks", gs->faulted_in_blocks);
+	report_count(f, "2 MiB blocks ahead", gs->ahead_blocks);
+	report_count(f, "  not for want of one", gs->huge_fallbacks);
+	report_pages(f, "by our own accesses", gs->accessor_pages);
+	report_pages(f, "given back", gs->dropped_pages);
+	report_count(f, "EFAULTs repaired", gs->efaults);
+}
+
+/* Runs of merged pages take mappings, of which the kernel allows a process so many. */
+static void put_mappings(FILE *f, const struct gmem_stats *gs)
+{
+	report_count(f, "mappings", gs->mappings);
+	report_count(f, "  at most", gs->max_mappings);
+	report_count(f, "  refused to runs", gs->mapping_refusals);
+	report_count(f, "  won by un-sharing", gs->mapping_reliefs);
+	if (gs->mapping_refusals)
+		fputs("  some pages were not merged because vm.max_map_count is too small for it\n",
+		      f);
+}
+
+static void put_merging(FILE *f, const struct vm_info *info)
+{
+	const struct keeper_stats *k = &info->merge;
+
+	report_group(f, "merging");
+	report_word(f, "mode", stats_merge_name(k->mode));
+	report_word(f, "domain", stats_domain(info));
+	report_pages(f, "merged", k->merged_pages);
+	report_pages(f, "found to be zero", k->zeroed_pages);
+	report_pages(f, "written again", info->mem.unshared_pages);
+	put_orphans(f, info->mem.orphan_pages);
+	report_count(f, "passes over RAM", k->full_scans);
+	report_pages(f, "looked at", k->pages_scanned);
+	report_pages(f, "  a second, now", k->pages_per_s);
+	report_pages(f, "passed over", k->pages_skipped);
+	report_count(f, "mismatches", k->mismatches);
+	report_count(f, "2 MiB put together", k->collapsed_blocks);
+	put_mappings(f, &info->mem);
+	report_group(f, "private pages, and why they are not merged");
+	for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++)
+		report_pages(f, stats_reason_name(r, ' '), k->reason_pages[r]);
+}
+
+static void put_exits(FILE *f, const struct vm_info *info)
+{
+	report_group(f, "exits");
+	report_count(f, "exits", stats_exits(info));
+	for (uint32_t reason = 0; reason < KVM_NR_EXITS; reason++) {
+		char name[80];
+
+		if (!info->exits[reason])
+			continue;
+		snprintf(name, sizeof(name), "  %s", stats_exit_name(reason));
+		report_count(f, name, info->exits[reason]);
+	}
+	report_count(f, "interrupted", info->interrupted_runs);
+	report_count(f, "MMIO on RAM", info->mmio_on_ram);
+	report_count(f, "unclaimed ports", info->unclaimed_ports);
+	report_count(f, "ignored texts", info->ignored_texts);
+	report_count(f, "unclaimed MMIO", info->unclaimed_mmio);
+}
+
+void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
+{
+	const struct vm_info *info = &vm->info;
+
+	fprintf(f, "VM %s, pid %" PRIu32 ": %s, %" PRIu32 " vCPU%s", vm->name, vm->pid,
+		stats_state_name(info->state), info->nr_vcpus, info->nr_vcpus == 1 ? "" : "s");
+	if (vm->id)
+		fprintf(f, "; number %" PRIu32 " of machine %s", vm->id,
+			r->machine[vm->machine].address);
+	fputc('\n', f);
+	report_group(f, "memory");
+	put_states(f, &info->mem.s2);
+	fprintf(f, "  %-*s %10s\n", NAME_WIDTH, "stage-2 metadata",
+		size_text(info->mem.s2.metadata_bytes));
+	report_count(f, "2 MiB leaves split", info->mem.s2.splits);
+	report_count(f, "2 MiB leaves made", info->mem.s2.collapses);
+	if (vm->id)
+		put_account(f, vm);
+	put_faults(f, &info->mem);
+	put_merging(f, info);
+	report_balloon(f, info);
+	put_exits(f, info);
+	report_group(f, "time");
+	report_seconds(f, "up", info->run_ns);
+	report_seconds(f, "set-up", info->setup_ns);
+	report_seconds(f, "processor time", info->cpu_ns);
+	report_seconds(f, "  of vCPUs", info->vcpu_cpu_ns);
+	report_seconds(f, "  of the keeper", info->merge.cpu_ns);
+}
+
+/* ---- /proc/meminfo ---- */
+
+static void put_kb(FILE *f, const char *name, uint64_t pages)
+{
+	char label[64];
+
+	snprintf(label, sizeof(label), "%s:", name);
+	fprintf(f, "%-15s %8" PRIu64 " kB\n", label, pages * (QUIRE_PAGE_SIZE / KiB));
+}
+
+/* The kernel's name for pages in this state; a state it does not have keeps ours. */
+static const char *meminfo_name(unsigned int state)
+{
+	static char name[32];
+
+	if (state == PG_PRIVATE)
+		return "AnonPages";
+	snprintf(name, sizeof(name), "%s", page_states[state].name);
+	name[0] = (char)toupper((unsigned char)name[0]);
+	return name;
+}
+
+void report_meminfo(FILE *f, const struct roster *r, unsigned int machine)
+{
+	const struct machine_state *m = &r->machine[machine].state;
+	struct totals t = sum_vms(r, machine);
+	uint64_t unspent = m->credit_pages - min_u64(m->resident_pages, m->credit_pages);
+	uint64_t usable = m->free_pages + unspent;
+
+	put_kb(f, "MemTotal", m->settings.memory_pages);
+	put_kb(f, "MemFree", m->free_pages);
+	put_kb(f, "MemAvailable", usable - min_u64(m->low_pages, usable));
+	put_kb(f, "SwapTotal", m->settings.swap_pages);
+	put_kb(f, "SwapFree", m->settings.swap_pages);
+	for (unsigned int i = 0; i < PG_NR_STATES; i++)
+		put_kb(f, meminfo_name(i), t.s2.pages[i]);
+	put_kb(f, "PageTables", t.s2.tables);
+	put_kb(f, "CommitLimit", m->commit_limit_pages);
+	put_kb(f, "Committed_AS", m->committed_pages);
+	put_kb(f, "AnonHugePages", t.s2.large_leaves * QUIRE_BLOCK_PAGES);
+	put_kb(f, "GuestTotal", t.s2.ram_pages);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_CLI_TABLE_H
+#define QUIRE_VMM_CLI_TABLE_H
+
+/* Text for people: sizes with their units, and columns that line up. */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* A number of bytes with its unit ("1.6 MiB"), into one of a few static buffers. */
+const char *size_text(uint64_t bytes);
+
+#define TABLE_MAX_COLUMNS 24
+#define TABLE_CELL	  72 /* bytes, the NUL included; longer text is cut */
+
+/*
+ * A table is filled cell by cell, row by row, and printed at the end, when all widths are known.
+ * The first row is the head.  The alignment of a column is that of its cell in the head.
+ */
+struct table {
+	unsigned int nr_columns;
+	unsigned int nr_cells, room;
+	bool right[TABLE_MAX_COLUMNS];
+	char (*cell)[TABLE_CELL]; /* malloc'd */
+	bool failed;		  /* no memory: nothing will be printed */
+};
+
+/* Add a column to the head, before any cell; right: its numbers end at the same place. */
+void table_column(struct table *t, const char *head, bool right);
+
+__attribute__((format(printf, 2, 3))) void table_cell(struct table *t, const char *fmt, ...);
+
+/* 0 or -ENOMEM.  Blanks at the end of a line are left out. */
+int table_print(const struct table *t, FILE *f);
+void table_finish(struct table *t);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_DEV_BALLOON_IMPL_H
+#define QUIRE_VMM_DEV_BALLOON_IMPL_H
+
+/* What dev_balloon.c (the device and its users) and balloon_serve.c (its queues) share. */
+#include <stdatomic.h>
+#include "mmu/base/locks.h"
+#include "balloon_pfns.h"
+#include "balloon.h"
+
+#define BALLOON_HINT_CMD_STOP  0u
+#define BALLOON_HINT_CMD_DONE  1u
+#define BALLOON_HINT_CMD_FIRST 2u
+
+/* [I] immutable   [d] device's lock   [s] state_lock   [a] atomic   [m] main loop */
+struct balloon {
+	struct balloon_config config; /* [I] */
+	struct virtio *virtio;	      /* [I] */
+	uint64_t ram_pages;	      /* [I] */
+
+	uint64_t features;	     /* [d] negotiated */
+	int role[BALLOON_NR_QUEUES]; /* [d] queue number to enum balloon_queue; -1: none */
+	bool stats_held;	     /* [d] ... stats_head, to be returned for the next ones */
+	uint16_t stats_head;	     /* [d] */
+	unsigned int budget;	     /* [d] of items in this serve() */
+
+	/* [d] Work space of one serve(). */
+	struct virtq_chain chain;
+	struct pfn_batch batch;
+	uint16_t head[VIRTQ_MAX];
+
+	/* The configuration space. */
+	atomic_uint target, actual, cmd_id, poison; /* [a] */
+
+	atomic_bool refresh;	/* [a] statistics are wanted */
+	atomic_int stats_queue; /* [a] its number; -1: none */
+	bool ticking;		/* [m] next_stats_ns is valid */
+	uint64_t next_stats_ns; /* [m] */
+
+	struct lock state_lock;
+	struct balloon_info info;		  /* [s] but for what balloon_info() fills in */
+	uint32_t hint_round;			  /* [s] the last command id of a round */
+	uint64_t stats_asked_ns, target_asked_ns; /* [s] and not answered since; 0: answered */
+	uint64_t paused_ns;			  /* [s] when the guest was paused; 0: it runs */
+};
+
+static inline void balloon_count(struct balloon *b, uint64_t *counter, uint64_t pages)
+{
+	lock(&b->state_lock);
+	*counter += pages;
+	unlock(&b->state_lock);
+}
+
+/* The driver reacted to a change of the target. */
+static inline void balloon_answered(struct balloon *b)
+{
+	lock(&b->state_lock);
+	b->target_asked_ns = 0;
+	unlock(&b->state_lock);
+}
+
+/* virtio_ops.serve */
+int balloon_serve(void *dev, unsigned int n);
+
+#endif

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The balloon's queues.
+ *
+ * Inflate and deflate take lists of PFNs.  All buffers that are available come first, then their
+ * PFNs are sorted and made runs, then memory sees those, then the buffers are returned: so a 2 MiB
+ * block is one operation even if its list came in pieces.  Reports come as ranges already.  Either
+ * way nothing is returned before its pages are gone, and what a buffer names is out of the device's
+ * own rings: taking those away would only hurt the guest, but would make us bring them in again.
+ *
+ * A report is a promise that zero is as good as what a page holds.  With PAGE_POISON and a value
+ * other than zero that is not so, the page must read as poison; then it stays, and is counted as
+ * refused.  Inflated pages are different: after deflating, the driver writes them itself (5.5.6.7).
+ *
+ * How much one turn may take is bounded, because the main loop may be the one to take it: a list
+ * has at most MAX_LIST pages, and after BUDGET of them, or of pages in reports, or of hints, the rest
+ * waits for virtio_poll().  The loops over buffers end by themselves, because no buffer is returned before
+ * the last is taken and more than the queue has breaks the queue.
+ */
+#include <errno.h>
+#include <string.h>
+#include "balloon_impl.h"
+
+#define MAX_LIST 65536u /* PFNs in a buffer: 256 MiB.  Linux sends 256 */
+#define BUDGET	 65536u
+
+/* Entries of the statistics as they lie in guest memory. */
+struct stat_entry {
+	uint16_t tag;
+	uint64_t value;
+} __attribute__((packed));
+_Static_assert(sizeof(struct stat_entry) == 10, "as drivers have it");
+
+typedef int (*memory_op)(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
+
+/* ---- runs of pages ---- */
+
+static void operate(struct balloon *b, memory_op op, uint64_t *done, gfn_t gfn, uint64_t nr)
+{
+	/* What is reported is as good as gone if it was. */
+	uint64_t *already = done == &b->info.reported ? done : &b->info.duplicates;
+	struct gmem_gone gone = { 0 };
+	int ret = op(b->config.memory.ctx, gfn, nr, &gone);
+	bool later = ret == -EBUSY || ret == -EAGAIN;
+
+	nr -= gone.gone + gone.already + gone.kept;
+	lock(&b->state_lock);
+	b->info.operations++;
+	*done += gone.gone;
+	*already += gone.already;
+	b->info.kept += gone.kept + (later ? nr : 0);
+	b->info.failed += later ? 0 : nr;
+	unlock(&b->state_lock);
+}
+
+/* Apply op to [gfn, gfn + nr) but for pages of the rings. */
+static void apply(struct balloon *b, memory_op op, uint64_t *done, gfn_t gfn, uint64_t nr)
+{
+	gfn_t end = gfn + nr;
+	struct gfn_range ring;
+
+	while (gfn < end && virtio_ring_pages(b->virtio, gfn, end, &ring)) {
+		ring.start = max_u64(ring.start, gfn);
+		ring.end = min_u64(ring.end, end);
+		if (gfn < ring.start)
+			operate(b, op, done, gfn, ring.start - gfn);
+		balloon_count(b, &b->info.refused, ring.end - ring.start);
+		gfn = ring.end;
+	}
+	if (gfn < end)
+		operate(b, op, done, gfn, end - gfn);
+}
+
+static void inflate_run(void *ctx, gfn_t gfn, uint64_t nr)
+{
+	struct balloon *b = ctx;
+
+	apply(b, b->config.memory.inflate, &b->info.inflated, gfn, nr);
+}
+
+static void deflate_run(void *ctx, gfn_t gfn, uint64_t nr)
+{
+	struct balloon *b = ctx;
+
+	apply(b, b->config.memory.deflate, &b->info.deflated, gfn, nr);
+}
+
+/* ---- lists of PFNs ---- */
+
+static void flush(struct balloon *b, bool inflate)
+{
+	unsigned int twice = pfn_batch_runs(&b->batch, inflate ? inflate_run : deflate_run, b);
+
+	balloon_count(b, &b->info.duplicates, twice);
+}
+
+/* nr PFNs were read behind those of the batch: take the ones that are RAM. */
+static void accept(struct balloon *b, unsigned int nr, bool inflate)
+{
+	struct pfn_batch *batch = &b->batch;
+	const uint32_t *from = &batch->pfn[batch->nr];
+	unsigned int refused = 0;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		if (virtio_in_ram(&b->config.mem, gfn_to_gpa(from[i]), QUIRE_PAGE_SIZE))
+			batch->pfn[batch->nr++] = from[i];
+		else
+			refused++;
+	}
+	balloon_count(b, &b->info.refused, refused);
+	if (inflate)
+		balloon_count(b, &b->info.requested, nr);
+	b->budget -= nr < b->budget ? nr : b->budget;
+}
+
+static int take_list(struct balloon *b, struct virtq *q, bool inflate)
+{
+	struct virtq_cursor at = { 0 };
+	unsigned int total = 0;
+	int bytes;
+
+	do {
+		uint32_t room = (PFN_BATCH - b->batch.nr) * sizeof(uint32_t);
+
+		if (!room) {
+			flush(b, inflate);
+			room = sizeof(b->batch.pfn);
+		}
+		bytes = virtq_read(q, &b->chain, &at, &b->batch.pfn[b->batch.nr], room);
+		if (bytes < 0)
+			return bytes;
+		total += (unsigned int)bytes / sizeof(uint32_t);
+		if (total > MAX_LIST) {
+			q->error = "a list of more than 65536 pages";
+			return -EPROTO;
+		}
+		accept(b, (unsigned int)bytes / sizeof(uint32_t), inflate);
+	} while (bytes);
+	return 0;
+}
+
+/* ---- ranges ---- */
+
+/* The whole pages of a segment. */
+static struct gfn_range whole_pages(const struct virtq_segment *s)
+{
+	gfn_t start = gpa_to_gfn(align_up(s->gpa, QUIRE_PAGE_SIZE)),
+	      end = gpa_to_gfn(s->gpa + s->len);
+
+	return (struct gfn_range){ start, max_u64(start, end) };
+}
+
+static void report(struct balloon *b, const struct virtq_segment *s)
+{
+	bool poisoned = (b->features & (1u << BALLOON_F_PAGE_POISON)) && atomic_load(&b->poison);
+	struct gfn_range range = whole_pages(s);
+	uint64_t nr = range.end - range.start;
+
+	if (!nr)
+		return;
+	if (poisoned || !s->writable) /* readable: the driver wants to keep what is there */
+		balloon_count(b, &b->info.refused, nr);
+	else
+		apply(b, b->config.memory.report, &b->info.reported, range.start, nr);
+	b->budget -= nr < b->budget ? (unsigned int)nr : b->budget;
+}
+
+static int take_report(struct balloon *b)
+{
+	for (unsigned int i = 0; i < b->chain.nr; i++)
+		report(b, &b->chain.segment[i]);
+	return 0;
+}
+
+/* ---- hints ---- */
+
+/* The driver says which round its next hints belong to. */
+static void hint_command(struct balloon *b, uint32_t id)
+{
+	enum balloon_hinting *hinting = &b->info.hinting;
+	uint32_t round = atomic_load(&b->cmd_id);
+
+	lock(&b->state_lock);
+	if (id == BALLOON_HINT_CMD_STOP && *hinting == BALLOON_HINT_RUNNING)
+		*hinting = BALLOON_HINT_ENDED;
+	else if (*hinting == BALLOON_HINT_ASKED && id == round)
+		*hinting = BALLOON_HINT_RUNNING;
+	else if (*hinting == BALLOON_HINT_RUNNING && id != round)
+		*hinting = BALLOON_HINT_ASKED; /* an old round: not what we asked for */
+	unlock(&b->state_lock);
+}
+
+static bool hints_count(struct balloon *b)
+{
+	bool running;
+
+	lock(&b->state_lock);
+	running = b->info.hinting == BALLOON_HINT_RUNNING;
+	unlock(&b->state_lock);
+	return running && b->config.memory.hint_armed(b->config.memory.ctx);
+}
+
+static int take_hint(struct balloon *b, struct virtq *q)
+{
+	struct virtq_cursor at = { 0 };
+	uint32_t id;
+	int bytes = virtq_read(q, &b->chain, &at, &id, sizeof(id));
+
+	if (bytes < 0)
+		return bytes;
+	if (bytes == sizeof(id))
+		hint_command(b, id);
+	b->budget -= b->chain.nr < b->budget ? b->chain.nr : b->budget;
+	for (unsigned int i = 0; i < b->chain.nr && hints_count(b); i++) {
+		const struct virtq_segment *s = &b->chain.segment[i];
+		struct gfn_range range = whole_pages(s);
+
+		if (!s->writable || range.start == range.end)
+			continue;
+		b->config.memory.hint(b->config.memory.ctx, range.start, range.end - range.start);
+		balloon_count(b, &b->info.hinted, range.end - range.start);
+	}
+	return 0;
+}
+
+/* ---- statistics ---- */
+
+static void add_stat(struct balloon_info *info, const struct stat_entry *entry)
+{
+	unsigned int i = 0;
+
+	while (i < info->nr_stats && info->stat[i].tag != entry->tag)
+		i++;
+	if (i == BALLOON_MAX_STATS)
+		return;
+	if (i == info->nr_stats)
+		info->nr_stats++;
+	info->stat[i] = (struct balloon_stat){ entry->tag, entry->value };
+}
+
+static int take_stats(struct balloon *b, struct virtq *q)
+{
+	struct stat_entry entry[BALLOON_MAX_STATS];
+	struct virtq_cursor at = { 0 };
+	int bytes = virtq_read(q, &b->chain, &at, entry, sizeof(entry));
+
+	if (bytes < 0)
+		return bytes;
+	atomic_store(&b->refresh, false);
+	lock(&b->state_lock);
+	b->info.nr_stats = 0;
+	for (unsigned int i = 0; i < (unsigned int)bytes / sizeof(entry[0]); i++)
+		add_stat(&b->info, &entry[i]);
+	b->info.stats_ns = b->config.now_ns(b->config.ctx);
+	b->info.stats_actual = atomic_load(&b->actual);
+	b->stats_asked_ns = 0;
+	unlock(&b->state_lock);
+	if (b->config.wake)
+		b->config.wake(b->config.ctx);
+	return 0;
+}
+
+/* One buffer goes round: returning it asks for the next statistics.  A second one is returned. */
+static int serve_stats(struct balloon *b, struct virtq *q)
+{
+	int ret = 0;
+
+	if (b->stats_held && atomic_exchange(&b->refresh, false)) {
+		b->stats_held = false;
+		ret = virtq_push(q, b->stats_head, 0);
+	}
+	for (unsigned int turn = 0; !ret && turn < q->num; turn++) {
+		ret = virtq_next(q, &b->chain);
+		if (ret <= 0)
+			return ret;
+		ret = take_stats(b, q);
+		if (!ret && b->stats_held)
+			ret = virtq_push(q, b->stats_head, 0);
+		b->stats_held = true;
+		b->stats_head = b->chain.head;
+	}
+	return ret ? ret : VIRTIO_MORE;
+}
+
+/* ---- all ---- */
+
+static int take(struct balloon *b, struct virtq *q, enum balloon_queue role)
+{
+	switch (role) {
+	case BALLOON_Q_INFLATE: return take_list(b, q, true);
+	case BALLOON_Q_DEFLATE: return take_list(b, q, false);
+	case BALLOON_Q_HINT: return take_hint(b, q);
+	default: return take_report(b);
+	}
+}
+
+static int serve_buffers(struct balloon *b, struct virtq *q, enum balloon_queue role)
+{
+	unsigned int nr = 0;
+	int ret = 0;
+
+	b->batch.nr = 0;
+	b->budget = BUDGET;
+	while (b->budget) {
+		ret = virtq_next(q, &b->chain);
+		if (ret <= 0)
+			break;
+		b->head[nr++] = b->chain.head;
+		ret = take(b, q, role);
+		if (ret)
+			break;
+	}
+	if (nr && role <= BALLOON_Q_DEFLATE)
+		balloon_answered(b);
+	if (!ret && b->batch.nr)
+		flush(b, role == BALLOON_Q_INFLATE);
+	for (unsigned int i = 0; i < nr && !ret; i++)
+		ret = virtq_push(q, b->head[i], 0);
+	return ret ? ret : b->budget ? 0 : VIRTIO_MORE;
+}
+
+int balloon_serve(void *dev, unsigned int n)
+{
+	struct balloon *b = dev;
+	struct virtq *q = virtio_queue(b->virtio, n);
+
+	if (b->role[n] < 0)
+		return 0;
+	if (b->role[n] == BALLOON_Q_STATS)
+		return serve_stats(b, q);
+	return serve_buffers(b, q, (enum balloon_queue)b->role[n]);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_DEV_BUS_H
+#define QUIRE_VMM_DEV_BUS_H
+
+/*
+ * Devices, and the two buses that they sit on: I/O ports, and memory-mapped registers at
+ * QUIRE_MMIO_BASE.
+ *
+ * A device is called from any vCPU's thread, without a lock held: it has its own.  An access
+ * carries `count` items of `width` bytes, because one `rep insb` is one exit (a `rep outsb` is
+ * not, KVM splits it).  An access wider than the device's
+ * registers is split into bytes at ascending addresses, as on an ISA bus.
+ *
+ * What no device claims reads as all ones and swallows writes, as on a PC, and is counted.
+ */
+#include <quire/types.h>
+#include <stdatomic.h>
+
+struct device {
+	const char *name;
+	uint64_t base, bytes;	/* [base, base + bytes) on its bus */
+	unsigned int max_width; /* widest register, 1..8 bytes */
+	void (*read)(void *ctx, uint64_t offset, unsigned int width, void *data,
+		     unsigned int count);
+	void (*write)(void *ctx, uint64_t offset, unsigned int width, const void *data,
+		      unsigned int count);
+	void *ctx;
+};
+
+#define BUS_MAX_DEVICES 16
+
+struct bus {
+	struct device device[BUS_MAX_DEVICES]; /* complete before the first vCPU runs */
+	unsigned int nr;
+	atomic_ulong unclaimed; /* accesses that no device took */
+};
+
+/* Copies *dev.  0; -EEXIST (overlaps another), -ENOSPC, -EINVAL (empty, wraps, width). */
+int bus_add(struct bus *bus, const struct device *dev);
+
+/* width is 1, 2, 4 or 8, count >= 1.  True: a device took all of it. */
+bool bus_read(struct bus *bus, uint64_t addr, unsigned int width, void *data, unsigned int count);
+bool bus_write(struct bus *bus, uint64_t addr, unsigned int width, const void *data,
+	       unsigned int count);
+
+/* ---- the exit port ---- */
+
+/* A guest wrote value (zero-extended) to QUIRE_EXIT_PORT. */
+struct dev_exit {
+	void (*exit)(void *ctx, uint32_t value);
+	void *ctx;
+};
+int dev_exit_add(struct bus *ports, struct dev_exit *dev);
+
+/* ---- the text port ---- */
+
+struct text_port;
+struct gmem;
+
+struct text_config {
+	struct gmem *gm;
+	/* Send a text out; may block. */
+	void (*transmit)(void *ctx, const void *data, size_t bytes);
+	void *ctx;
+};
+
+/* At QUIRE_CONSOLE_PORT.  0, -ENOMEM or bus_add's error.  NULL is fine for destroy. */
+int text_port_create(const struct text_config *config, struct bus *ports, struct text_port **out);
+void text_port_destroy(struct text_port *port);
+
+/* Writes that named no text. */
+uint64_t text_port_ignored(const struct text_port *port);
+
+/* ---- the UART ---- */
+
+struct uart;
+
+struct uart_config {
+	/* Send bytes out; may block.  Called without the UART's lock. */
+	void (*transmit)(void *ctx, const void *data, size_t bytes);
+	/* The interrupt line changed; NULL: no line. */
+	void (*set_irq)(void *ctx, bool level);
+	/* The guest took bytes: uart_space() is not 0 any more. */
+	void (*space)(void *ctx);
+	void *ctx;
+};
+
+/* A 16550 at QUIRE_UART_PORT.  0, -ENOMEM or bus_add's error.  NULL is fine for destroy. */
+int uart_create(const struct uart_config *config, struct bus *ports, struct uart **out);
+void uart_destroy(struct uart *uart);
+
+#define UART_RX_BYTES 4096 /* depth of the receive FIFO */
+
+/* Received bytes: how many fit, and here they are (bytes <= uart_space()). */
+size_t uart_space(struct uart *uart);
+void uart_receive(struct uart *uart, const void *data, size_t bytes);
+
+#endif

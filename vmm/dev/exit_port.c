@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The exit port.  A guest that writes a value there ends its VM, and the value is the exit
+ * status of `quire run` (abi.h).  8, 16 and 32 bits wide; of a burst the first item counts.
+ * Reading gives zeroes, so that a guest can tell the port from an empty one.
+ */
+#include <quire/abi.h>
+#include <string.h>
+#include "bus.h"
+
+static void exit_read(void *ctx, uint64_t offset, unsigned int width, void *data,
+		      unsigned int count)
+{
+	(void)ctx;
+	(void)offset;
+	memset(data, 0, (size_t)width * count);
+}
+
+static void exit_write(void *ctx, uint64_t offset, unsigned int width, const void *data,
+		       unsigned int count)
+{
+	struct dev_exit *dev = ctx;
+	uint32_t value = 0;
+
+	(void)count;
+	if (offset) /* 0xf5..0xf7: upper bytes of a value that a wide write sets */
+		return;
+	memcpy(&value, data, width);
+	dev->exit(dev->ctx, value);
+}
+
+int dev_exit_add(struct bus *ports, struct dev_exit *dev)
+{
+	struct device device = {
+		.name = "exit",
+		.base = QUIRE_EXIT_PORT,
+		.bytes = 4,
+		.max_width = 4,
+		.read = exit_read,
+		.write = exit_write,
+		.ctx = dev,
+	};
+
+	return bus_add(ports, &device);
+}

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The launcher's loop.
+ *
+ * A round: start a copy if one waits, wait for events, serve them, then look at deadlines and at
+ * what output may move on.  Starting is part of the loop, so that the first of many guests is
+ * heard and can be stopped while the last is not born yet.
+ *
+ * Nothing here blocks but short exchanges with the machine (client.h bounds them): output is
+ * written when poll() says that it fits, leashes are not waited for, and a VM process that does
+ * not end is killed after a while, and left behind if even that does not help.
+ *
+ * Signals.  A lone VM has the terminal, and signals go on to it as they are: it stops in order
+ * and says so, as if there were no launcher.  (Ctrl-C reaches it twice, which is harmless.)  Of
+ * several VMs none hears the terminal; the launcher says one line and stops them by their
+ * leashes.  A second signal is passed on too, and gives up on whoever reads our output.
+ *
+ * Output is complete before we end, however slow its reader, unless we are being stopped or the
+ * --timeout has passed; then it has GRACE_NS left.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <quire/abi.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "vmm/vm/console.h"
+#include "launch_impl.h"
+#include "vmm/vm/message.h"
+
+#define EVENTS	 64
+#define GRACE_NS NS_PER_S /* for the reader of our output after a forced end */
+
+/* ---- small things ---- */
+
+int launch_watch(struct launch *l, int fd, enum launch_source source, unsigned int index)
+{
+	struct epoll_event event = {
+		.events = EPOLLIN,
+		.data.u64 = (uint64_t)source << 32 | index,
+	};
+
+	return epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+/* Before closing, always: a child that is just being born may hold the same file. */
+void launch_unwatch(struct launch *l, int fd)
+{
+	epoll_ctl(l->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+void launch_say(const struct launch *l, const struct copy *c, const char *fmt, ...)
+{
+	char text[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (l->nr > 1)
+		message("%s: %s", c->name, text);
+	else
+		message("%s", text);
+}
+
+void launch_close_all_but(int a, int b)
+{
+	int low = a < b ? a : b, high = a < b ? b : a, from = STDERR_FILENO + 1;
+
+	if (low >= from) {
+		if (low > from)
+			close_range(from, low - 1, 0);
+		from = low + 1;
+	}
+	if (high >= from) {
+		if (high > from)
+			close_range(from, high - 1, 0);
+		from = high + 1;
+	}
+	close_range(from, UINT_MAX, 0);
+}
+
+/* ---- stopping ---- */
+
+void launch_stop(struct launch *l, int status)
+{
+	if (l->stop_status)
+		return;
+	l->stop_status = status;
+	l->output_until_ns = monotonic_ns() + GRACE_NS;
+	if (l->next < l->nr && status > l->status)
+		l->status = status;
+	for (; l->next < l->nr; l->next++)
+		l->copy[l->next].state = COPY_DONE;
+	for (unsigned int i = 0; i < l->nr; i++)
+		copy_stop(&l->copy[i], status);
+}
+
+static void pass_on(struct launch *l, int sig)
+{
+	for (unsigned int i = 0; i < l->nr; i++)
+		if (l->copy[i].state == COPY_RUNNING)
+			syscall(SYS_pidfd_send_signal, l->copy[i].pidfd, sig, NULL, 0);
+}
+
+static void on_signal(struct launch *l)
+{
+	struct signalfd_siginfo info;
+	bool alone = l->nr == 1 && l->running, again = l->stop_status != 0;
+	int sig;
+
+	if (read(l->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	sig = (int)info.ssi_signo;
+	if (sig == SIGCONT) {
+		if (alone) /* it has to take the terminal again */
+			pass_on(l, sig);
+		return;
+	}
+	if (alone || again)
+		pass_on(l, sig);
+	else
+		message("stopped by SIG%s", sigabbrev_np(sig));
+	if (again)
+		l->output_until_ns = monotonic_ns();
+	else if (alone)
+		copy_overdue(&l->copy[0], 128 + sig);
+	else
+		launch_stop(l, 128 + sig);
+	l->stop_status = 128 + sig;
+}
+
+/* ---- output ---- */
+
+static void output_broken(struct launch *l, int error)
+{
+	int status = error == EPIPE ? 128 + SIGPIPE : QUIRE_STATUS_HOST;
+
+	l->out_failed = true;
+	if (error == EPIPE)
+		message("standard output was closed by its reader");
+	else
+		message("cannot write the guests' output: %s", strerror(error));
+	if (status > l->status)
+		l->status = status;
+	launch_stop(l, status);
+}
+
+static void watch_output(struct launch *l, struct copy *c, bool on)
+{
+	if (on == c->output_watched || c->output < 0)
+		return;
+	if (on)
+		launch_watch(l, c->output, SOURCE_OUTPUT, (unsigned int)(c - l->copy));
+	else
+		launch_unwatch(l, c->output);
+	c->output_watched = on;
+}
+
+static void move_lines(struct launch *l, struct copy *c)
+{
+	if (l->out_failed)
+		lines_finish(&c->lines);
+	watch_output(l, c, !lines_move(&c->lines, &l->out));
+}
+
+static void on_output(struct launch *l, struct copy *c)
+{
+	if (c->output < 0)
+		return;
+	if (lines_read(&c->lines, c->output) < 0) {
+		watch_output(l, c, false);
+		close(c->output);
+		c->output = -1;
+	}
+	move_lines(l, c);
+}
+
+/* Each guest in turn has the first word when there is room again. */
+static void write_output(struct launch *l)
+{
+	int error = outbuf_write(&l->out, STDOUT_FILENO);
+
+	if (error)
+		output_broken(l, error);
+	if (l->out_failed)
+		l->out.fill = 0;
+	for (unsigned int i = 0; i < l->nr; i++) {
+		struct copy *c = &l->copy[(l->turn + i) % l->nr];
+
+		if (!lines_empty(&c->lines))
+			move_lines(l, c);
+	}
+	l->turn++;
+}
+
+/* The reader is too slow.  VMs that wait for it can end now. */
+static void give_up_output(struct launch *l)
+{
+	l->out_failed = true;
+	l->out.fill = 0;
+	for (unsigned int i = 0; i < l->nr; i++)
+		move_lines(l, &l->copy[i]);
+}
+
+static bool output_is_out(const struct launch *l)
+{
+	if (l->out.fill)
+		return false;
+	for (unsigned int i = 0; i < l->nr; i++)
+		if (l->copy[i].output >= 0 || !lines_empty(&l->copy[i].lines))
+			return false;
+	return true;
+}
+
+/* How long the reader of our output may take, now that all VMs have ended. */
+static void bound_output(struct launch *l, uint64_t now)
+{
+	uint64_t until = l->start_ns + l->config->timeout_ns;
+
+	if (l->output_until_ns || (!l->stop_status && !l->config->timeout_ns))
+		return;
+	l->output_until_ns = (l->stop_status ? now : max_u64(now, until)) + GRACE_NS;
+}
+
+/* ---- the loop ---- */
+
+static bool all_done(const struct launch *l)
+{
+	for (unsigned int i = 0; i < l->nr; i++)
+		if (l->copy[i].state != COPY_DONE)
+			return false;
+	return true;
+}
+
+static bool finished(struct launch *l)
+{
+	uint64_t now = monotonic_ns();
+
+	if (!all_done(l))
+		return false;
+	bound_output(l, now);
+	return l->out_failed || output_is_out(l);
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return !a || !b ? a | b : min_u64(a, b);
+}
+
+static int poll_timeout(const struct launch *l)
+{
+	uint64_t until = l->machine ? 0 : l->retry_ns, now;
+
+	if (!l->out_failed)
+		until = sooner(until, l->output_until_ns);
+	if (l->machine && l->next < l->nr) {
+		if (!l->admit_ns)
+			return 0;
+		until = sooner(until, l->admit_ns);
+	}
+	for (unsigned int i = 0; i < l->nr; i++)
+		until = sooner(until, copy_deadline(&l->copy[i]));
+	if (!until)
+		return -1;
+	now = monotonic_ns();
+	return until <= now ? 0 : (int)min_u64((until - now + 999999) / 1000000, 60000);
+}
+
+static void serve(struct launch *l, uint64_t event)
+{
+	struct copy *c = &l->copy[event & UINT32_MAX];
+
+	switch ((enum launch_source)(event >> 32)) {
+	case SOURCE_SIGNAL: on_signal(l); break;
+	case SOURCE_MACHINE: /* served at the end of each round */ break;
+	case SOURCE_PROCESS: copy_reap(l, c); break;
+	case SOURCE_LEASH: copy_leash_ready(l, c); break;
+	case SOURCE_OUTPUT: on_output(l, c); break;
+	}
+}
+
+static void round_of_events(struct launch *l)
+{
+	struct epoll_event event[EVENTS];
+	struct pollfd fds[] = {
+		{ .fd = l->epoll, .events = POLLIN },
+		{ .fd = l->out.fill ? STDOUT_FILENO : -1, .events = POLLOUT },
+	};
+	uint64_t now;
+	int n = 0;
+
+	if (poll(fds, ARRAY_SIZE(fds), poll_timeout(l)) > 0 && fds[0].revents)
+		n = epoll_wait(l->epoll, event, EVENTS, 0);
+	for (int i = 0; i < n; i++)
+		serve(l, event[i].data.u64);
+	if (fds[1].revents)
+		write_output(l);
+	machine_ready(l);
+	now = monotonic_ns();
+	machine_retry(l, now);
+	if (l->output_until_ns && now >= l->output_until_ns && !l->out_failed)
+		give_up_output(l);
+	for (unsigned int i = 0; i < l->nr; i++)
+		copy_expire(l, &l->copy[i], now);
+}
+
+static void run(struct launch *l)
+{
+	for (;;) {
+		if (l->machine && l->next < l->nr && monotonic_ns() >= l->admit_ns)
+			copy_start(l, &l->copy[l->next]);
+		if (finished(l))
+			return;
+		round_of_events(l);
+	}
+}
+
+/* ---- begin and end ---- */
+
+static int create_copies(struct launch *l)
+{
+	l->nr = l->config->copies;
+	l->copy = calloc(l->nr, sizeof(*l->copy));
+	if (!l->copy)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < l->nr; i++) {
+		struct copy *c = &l->copy[i];
+
+		c->pidfd = c->leash = c->output = -1;
+		snprintf(c->name, sizeof(c->name), "%s", l->config->name);
+		if (l->nr > 1)
+			snprintf(c->name, sizeof(c->name), "%.41s-%hu", l->config->name,
+				 (unsigned short)(i + 1));
+	}
+	return 0;
+}
+
+/* Signals come through a descriptor.  What is ignored stays so: nohup. */
+static int create_events(struct launch *l)
+{
+	static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT };
+	struct sigaction old;
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+		if (!sigaction(ours[i], NULL, &old) && old.sa_handler != SIG_IGN)
+			sigaddset(&set, ours[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	l->epoll = epoll_create1(EPOLL_CLOEXEC);
+	l->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (l->epoll < 0 || l->signal_fd < 0)
+		return -errno;
+	return launch_watch(l, l->signal_fd, SOURCE_SIGNAL, 0);
+}
+
+/* Three descriptors a copy, here and in a machine of our own, and some. */
+static void raise_limits(const struct launch *l)
+{
+	rlim_t want = 64 + 3 * (rlim_t)l->nr;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= want)
+		return;
+	limit.rlim_cur = want < limit.rlim_max ? want : limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int begin(struct launch *l, struct quire_error *err)
+{
+	int ret = create_copies(l);
+
+	if (!ret)
+		ret = create_events(l);
+	if (ret) {
+		quire_fail(err, ret, "cannot start: %s", strerror(-ret));
+		return QUIRE_STATUS_HOST;
+	}
+	raise_limits(l);
+	return machine_find(l, err);
+}
+
+static void finish(struct launch *l)
+{
+	machine_leave(l);
+	for (unsigned int i = 0; i < l->nr && l->copy; i++)
+		copy_finish(&l->copy[i]);
+	free(l->copy);
+	if (l->epoll >= 0)
+		close(l->epoll);
+	if (l->signal_fd >= 0)
+		close(l->signal_fd);
+}
+
+int launch(const struct launch_config *config)
+{
+	struct launch l = { .config = config,
+			    .pid = getpid(),
+			    .epoll = -1,
+			    .signal_fd = -1,
+			    .start_ns = monotonic_ns() };
+	struct quire_error err = { "" };
+
+	if (config->copies == 1)
+		console_guard();
+	l.status = begin(&l, &err);
+	if (l.status) {
+		message("%s", err.text);
+	} else {
+		run(&l);
+		console_unguard(l.copy[0].signal != 0); /* a VM that was killed left it as it was */
+		if (config->stats && stats_write(&l) && !l.status)
+			l.status = QUIRE_STATUS_HOST;
+	}
+	finish(&l);
+	return l.status;
+}

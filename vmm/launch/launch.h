@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_LAUNCH_LAUNCH_H
+#define QUIRE_VMM_LAUNCH_LAUNCH_H
+
+/*
+ * The launcher: what `quire run` becomes once it knows what to run.
+ *
+ * It finds a machine or starts one, has it admit each copy of the VM, forks a process for each
+ * that was admitted, and stays to pass on output and signals, to bring the VMs to a new machine
+ * if theirs dies, and to say how each of them ended.
+ */
+#include <quire/types.h>
+#include <stdio.h>
+#include "mmu/machine/ledger.h"
+#include "mmu/base/machine_protocol.h"
+
+#define LAUNCH_MAX_COPIES 4096u
+
+/* Abstract address of a launcher's own machine, with uid and pid: "\0quire/machine/UID.PID". */
+#define LAUNCH_MACHINE_ADDRESS "@quire/machine/%u.%d"
+
+struct vm_info;
+
+/* What a VM process is given. */
+struct launch_seat {
+	const char *name;
+	bool alone;	       /* the only copy: standard input and output are the guest's */
+	int leash;	       /* to the launcher (leash.h) */
+	int channel;	       /* to the machine; the VM's to close */
+	uint64_t credit_pages; /* to start with */
+	struct vm_info *info;  /* where it leaves its counters at its end; NULL: nowhere */
+};
+
+struct launch_config {
+	unsigned int copies; /* 1..LAUNCH_MAX_COPIES */
+	const char *name;    /* of the VM, or of the copies: NAME-1, NAME-2 ... */
+	uint64_t ram_bytes;
+	unsigned int nr_vcpus;
+	uint64_t timeout_ns; /* 0: none; each VM keeps it itself, and is helped if stuck */
+	int oom_score_adj;
+	enum machine_balloon_mode balloon;
+	uint64_t balloon_min_pages; /* unless it is off */
+	uint32_t shares;
+	const char *domain; /* within which pages are merged; "": each VM with itself */
+
+	const char *machine;	     /* address; NULL: the default if one is there, else our own */
+	struct ledger_config ledger; /* of our own */
+	const char *own_option;	     /* an option that makes sense only there, NULL: none given */
+	bool stop_when_lost;	     /* machine lost: VMs stop, instead of going on */
+
+	FILE *stats; /* for quire.stats/1 at the end; NULL: none */
+
+	/* The VM process: its whole life, to its exit status. */
+	int (*vm_main)(void *ctx, const struct launch_seat *seat);
+	void *ctx;
+};
+
+/* Run all copies to their ends.  Prints messages.  The exit status (abi.h), highest of all. */
+int launch(const struct launch_config *config);
+
+/*
+ * What a VM costs the host besides its RAM, at worst: its process and the kernel's part of it,
+ * a thread for each vCPU, four sets of tables for all of its RAM (stage 2, KVM's own, and
+ * those of the two mappings of the RAM file), and nine bits of the keeper's for each page.  It is promised and charged as a whole.
+ */
+uint64_t launch_overhead_pages(uint64_t ram_bytes, unsigned int nr_vcpus);
+
+#endif

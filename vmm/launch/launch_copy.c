@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One copy: a VM process, from its promise to its status.
+ *
+ * Birth.  The machine admits it before anything is allocated.  Then it is forked, not executed:
+ * the image is planned already, and a fork of this small process takes a fraction of a
+ * millisecond.  The child dies with us (PR_SET_PDEATHSIG, checked against a parent that is gone
+ * already) and keeps two descriptors: its leash and its channel.
+ *
+ * Death.  What matters is the process's end, seen through its pidfd: a VM that still holds its
+ * leash or its pipe is alive, one that closed them is not dead.  By whom it was killed only
+ * the machine knows if it was the machine, so after a SIGKILL that was not ours we wait a
+ * little for it to say (GONE).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <quire/abi.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "vmm/vm/console.h"
+#include "launch_impl.h"
+#include "leash.h"
+#include "vmm/vm/message.h"
+
+#define GONE_NS	   NS_PER_S	   /* for the machine to say why it killed a VM */
+#define STUCK_NS   (5 * NS_PER_S)  /* for a VM to stop in order */
+#define TIMEOUT_NS (3 * NS_PER_S)  /* ... by its own --timeout */
+#define NO_ROOM_NS (2 * NS_PER_S)  /* for other VMs to give back what they can spare */
+#define ASK_NS	   (NS_PER_S / 20) /* ... asked again so often */
+
+uint64_t launch_overhead_pages(uint64_t ram_bytes, unsigned int nr_vcpus)
+{
+	const uint64_t process = (MiB + MiB / 4) / QUIRE_PAGE_SIZE, vcpu = 16, sets = 4;
+	uint64_t tables = 0, notes = ram_bytes / QUIRE_PAGE_SIZE * 9 / 8 / QUIRE_PAGE_SIZE;
+
+	for (uint64_t n = ram_bytes / QUIRE_PAGE_SIZE; n > 1;) {
+		n = n / 512 + (n % 512 != 0);
+		tables += n;
+	}
+	return process + vcpu * nr_vcpus + sets * tables + notes;
+}
+
+/* ---- birth ---- */
+
+/* The descriptors of a copy that is being made: leash and pipe, theirs and ours. */
+struct ends {
+	int leash[2];
+	int pipe[2];
+};
+
+static void close_one(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static int make_ends(const struct launch *l, struct ends *e)
+{
+	int ret = leash_create(e->leash);
+
+	e->pipe[0] = e->pipe[1] = -1;
+	if (ret || l->nr == 1)
+		return ret;
+	if (pipe2(e->pipe, O_CLOEXEC)) {
+		ret = -errno;
+		close(e->leash[0]);
+		close(e->leash[1]);
+		return ret;
+	}
+	fcntl(e->pipe[0], F_SETFL, O_NONBLOCK);
+	return 0;
+}
+
+/* One of several: output through the pipe, no input, and a terminal's signals are not for it. */
+static void leave_terminal(const struct copy *c, int output)
+{
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	dup2(null, STDIN_FILENO);
+	dup2(output, STDOUT_FILENO);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	message_set_name(c->name);
+}
+
+static _Noreturn void be_vm(const struct launch *l, const struct copy *c, const struct ends *e,
+			    const struct machine_admitted *admitted)
+{
+	const struct launch_config *config = l->config;
+	struct launch_seat seat = {
+		.name = c->name,
+		.alone = l->nr == 1,
+		.leash = e->leash[1],
+		.channel = admitted->channel,
+		.credit_pages = admitted->credit_pages,
+		.info = c->info,
+	};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != l->pid)
+		_exit(QUIRE_STATUS_HOST);
+	console_unguard(false);
+	if (!seat.alone)
+		leave_terminal(c, e->pipe[1]);
+	launch_close_all_but(seat.leash, seat.channel);
+	exit(config->vm_main(config->ctx, &seat));
+}
+
+static void adopt(struct launch *l, struct copy *c, struct ends *e)
+{
+	unsigned int index = (unsigned int)(c - l->copy);
+
+	c->leash = e->leash[0];
+	c->output = e->pipe[0];
+	c->state = COPY_RUNNING;
+	c->lines.name = c->name;
+	l->running++;
+	launch_watch(l, c->pidfd, SOURCE_PROCESS, index);
+	launch_watch(l, c->leash, SOURCE_LEASH, index);
+	if (c->output >= 0)
+		c->output_watched = !launch_watch(l, c->output, SOURCE_OUTPUT, index);
+}
+
+/* 0, or -errno and nothing is left of it. */
+static int spawn(struct launch *l, struct copy *c, const struct machine_admitted *admitted)
+{
+	struct ends e;
+	int ret = l->config->stats ? stats_share(c) : 0;
+
+	if (!ret)
+		ret = make_ends(l, &e);
+	if (ret)
+		return ret;
+	fflush(NULL);
+	c->pid = fork();
+	if (!c->pid)
+		be_vm(l, c, &e, admitted);
+	ret = c->pid < 0 ? -errno : 0;
+	stats_forked(c);
+	close(e.leash[1]);
+	close_one(&e.pipe[1]);
+	if (!ret) {
+		c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
+		ret = c->pidfd < 0 ? -errno : 0;
+		if (ret) {
+			kill(c->pid, SIGKILL);
+			waitpid(c->pid, NULL, 0);
+		}
+	}
+	if (ret) {
+		close(e.leash[0]);
+		close_one(&e.pipe[0]);
+		return ret;
+	}
+	adopt(l, c, &e);
+	return 0;
+}
+
+static void done(struct launch *l, struct copy *c, int status)
+{
+	c->state = COPY_DONE;
+	c->status = status;
+	if (status > l->status)
+		l->status = status;
+}
+
+/* There is no room just now: later, for a while, in which the machine's other VMs give back. */
+static bool ask_again(struct launch *l)
+{
+	uint64_t now = monotonic_ns();
+
+	if (!l->admit_until_ns)
+		l->admit_until_ns = now + NO_ROOM_NS;
+	l->admit_ns = now + ASK_NS;
+	return now < l->admit_until_ns;
+}
+
+void copy_start(struct launch *l, struct copy *c)
+{
+	struct machine_admitted admitted;
+	struct machine_admit admit;
+	struct quire_error err;
+	int code;
+
+	machine_admit_of(l, c, &admit);
+	code = machine_client_admit(l->machine, &admit, &admitted, &err);
+	if (machine_is_lost(code)) {
+		machine_lost(l);
+		return; /* it waits for another machine */
+	}
+	if (code == -EAGAIN && ask_again(l))
+		return;
+	l->admit_ns = l->admit_until_ns = 0;
+	l->next++;
+	if (code) {
+		launch_say(l, c, "%s", err.text);
+		done(l, c,
+		     code == -ENOMEM || code == -EAGAIN ? QUIRE_STATUS_REFUSED : QUIRE_STATUS_HOST);
+		return;
+	}
+	c->vm = admitted.vm;
+	c->era = l->era;
+	code = spawn(l, c, &admitted);
+	close(admitted.channel);
+	if (code) {
+		launch_say(l, c, "cannot start a process for it: %s", strerror(-code));
+		done(l, c, QUIRE_STATUS_HOST);
+	} else if (machine_client_started(l->machine, c->vm, c->pidfd, NULL)) {
+		machine_lost(l);
+	}
+}
+
+/* ---- life ---- */
+
+static void on_lost(struct launch *l, struct copy *c, uint64_t pages)
+{
+	uint64_t ram_pages = l->config->ram_bytes / QUIRE_PAGE_SIZE;
+
+	c->lost = true;
+	c->held_pages = pages < ram_pages ? pages : ram_pages;
+	machine_readmit(l, c);
+}
+
+void copy_leash_ready(struct launch *l, struct copy *c)
+{
+	struct leash_msg msg;
+	int fd, code;
+
+	while (c->leash >= 0 && (code = leash_recv(c->leash, &msg, &fd))) {
+		if (code < 0) {
+			launch_unwatch(l, c->leash);
+			close_one(&c->leash);
+			return;
+		}
+		if (msg.type == LEASH_RUNNING && l->config->timeout_ns)
+			c->timeout_ns = monotonic_ns() + l->config->timeout_ns;
+		else if (msg.type == LEASH_LOST)
+			on_lost(l, c, msg.pages);
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+void copy_overdue(struct copy *c, int status)
+{
+	if (c->kill_ns)
+		return;
+	c->kill_ns = monotonic_ns() + STUCK_NS;
+	c->kill_status = status;
+}
+
+void copy_stop(struct copy *c, int status)
+{
+	struct leash_msg msg = { .type = LEASH_STOP, .status = status };
+
+	if (c->state != COPY_RUNNING)
+		return;
+	leash_send(c->leash, &msg, -1);
+	copy_overdue(c, status);
+}
+
+/* ---- death ---- */
+
+static double mib(uint64_t pages)
+{
+	return (double)pages * QUIRE_PAGE_SIZE / MiB;
+}
+
+static int killed_by_machine(const struct launch *l, const struct copy *c)
+{
+	const struct machine_gone *why = &c->why;
+
+	if (why->reason != MACHINE_OOM) {
+		launch_say(l, c, "killed by the machine: it broke the rules of its channel");
+		return QUIRE_STATUS_INTERNAL;
+	}
+	launch_say(l, c,
+		   "killed, the machine is out of memory: %" PRIu64
+		   " KiB were needed, %.1f MiB free, min "
+		   "is %.1f MiB; it held %.1f MiB and had %" PRId64 " points of badness",
+		   why->need_pages * (QUIRE_PAGE_SIZE / KiB), mib(why->free_pages),
+		   mib(why->min_pages), mib(why->resident_pages), why->badness);
+	return QUIRE_STATUS_OOM;
+}
+
+/* A fault of its own, or forbidden by its sandbox. */
+static bool is_internal(int sig)
+{
+	return sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE ||
+	       sig == SIGABRT || sig == SIGSYS || sig == SIGTRAP;
+}
+
+static int status_of_signal(const struct launch *l, const struct copy *c)
+{
+	if (c->gone && c->why.reason != MACHINE_ENDED)
+		return killed_by_machine(l, c);
+	if (c->killed) {
+		launch_say(l, c, "did not end in time, killed");
+		return c->kill_status;
+	}
+	if (c->signal == SIGKILL) {
+		launch_say(l, c,
+			   "killed by SIGKILL: by somebody, or because the host is out of memory; "
+			   "see dmesg, and memory.events of its cgroup");
+		return QUIRE_STATUS_HOST;
+	}
+	if (c->signal == SIGSYS) {
+		launch_say(l, c,
+			   "killed by SIGSYS: it made a system call that its sandbox forbids");
+		return QUIRE_STATUS_INTERNAL;
+	}
+	launch_say(l, c, "killed by SIG%s", sigabbrev_np(c->signal));
+	return is_internal(c->signal) ? QUIRE_STATUS_INTERNAL : QUIRE_STATUS_HOST;
+}
+
+void copy_settle(struct launch *l, struct copy *c)
+{
+	done(l, c, c->signal ? status_of_signal(l, c) : c->status);
+}
+
+/*
+ * The machine killed it, or nobody that we know: it will say in a moment.  For --stats it has
+ * to have heard of every end.
+ */
+static bool should_wait(const struct launch *l, const struct copy *c)
+{
+	bool matters = l->config->stats || (c->signal == SIGKILL && !c->killed);
+
+	return matters && !c->gone && l->machine && c->era == l->era;
+}
+
+static void let_go(struct launch *l, struct copy *c)
+{
+	copy_leash_ready(l, c); /* its last words */
+	launch_unwatch(l, c->pidfd);
+	close_one(&c->pidfd);
+	if (c->leash >= 0)
+		launch_unwatch(l, c->leash);
+	close_one(&c->leash);
+	l->running--;
+	c->state = COPY_ENDED;
+}
+
+void copy_reap(struct launch *l, struct copy *c)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	if (c->state != COPY_RUNNING || waitid(P_PIDFD, (id_t)c->pidfd, &info, WEXITED | WNOHANG) ||
+	    !info.si_pid)
+		return;
+	let_go(l, c);
+	if (info.si_code == CLD_EXITED)
+		c->status = info.si_status;
+	else
+		c->signal = info.si_status;
+	if (should_wait(l, c))
+		c->gone_until_ns = monotonic_ns() + GONE_NS;
+	else
+		copy_settle(l, c);
+}
+
+/* Not even SIGKILL ends it: the kernel is at fault, and will finish when it can. */
+static void abandon(struct launch *l, struct copy *c)
+{
+	launch_say(l, c, "process %d does not end, left behind", (int)c->pid);
+	let_go(l, c);
+	close_one(&c->output);
+	done(l, c, QUIRE_STATUS_HOST);
+}
+
+/* Its deadlines.  The kill is two steps, so that a launcher that slept does not kill at once. */
+void copy_expire(struct launch *l, struct copy *c, uint64_t now)
+{
+	if (c->state == COPY_ENDED && now >= c->gone_until_ns)
+		copy_settle(l, c);
+	if (c->state != COPY_RUNNING)
+		return;
+	if (c->timeout_ns && now >= c->timeout_ns && !c->kill_ns) {
+		c->kill_ns = now + TIMEOUT_NS;
+		c->kill_status = QUIRE_STATUS_TIMEOUT;
+	}
+	if (!c->kill_ns || now < c->kill_ns)
+		return;
+	if (c->killed) {
+		abandon(l, c);
+		return;
+	}
+	c->killed = true;
+	c->kill_ns = now + STUCK_NS;
+	syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
+}
+
+uint64_t copy_deadline(const struct copy *c)
+{
+	if (c->state == COPY_ENDED)
+		return c->gone_until_ns;
+	if (c->state != COPY_RUNNING)
+		return 0;
+	return c->kill_ns ? c->kill_ns : c->timeout_ns;
+}
+
+void copy_finish(struct copy *c)
+{
+	close_one(&c->output);
+	lines_finish(&c->lines);
+	stats_unshare(c);
+}

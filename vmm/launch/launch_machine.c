@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The launcher and its machine.
+ *
+ * Which machine.  The one that --machine names; else the one at the default address; else our
+ * own: a child process that serves the other end of a socket pair, and also an abstract address
+ * made of its pid, where others find it.  It ends by itself when its last client and its last VM
+ * are gone, so it goes with us whatever ends us, and yet no sooner than others who joined it.
+ *
+ * Losing it.  Our control connection hangs up: the machine died.  Its VMs go on with the credits
+ * they hold; each says so on its leash (LOST) when its channel has hung up, from when on what it
+ * holds is constant.  Machines are counted in eras.  Once there is one of a new era, each VM
+ * whose LOST has come is readmitted with what it holds, in whichever order these things happen;
+ * the new channel goes down the leash.  A machine that dies in the middle of this is a new loss,
+ * and nothing of the old era counts: a VM that got a channel of the lost era says LOST again.
+ *
+ * A machine that stops in order hangs up too, after its last VM has ended: hence all copies are
+ * looked at before a hang-up is called a loss.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <quire/abi.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "mmu/machine/server.h"
+#include "vmm/vm/console.h"
+#include "launch_impl.h"
+#include "leash.h"
+#include "vmm/vm/message.h"
+
+#define RETRY_NS    (NS_PER_S / 2)
+#define FAREWELL_MS 100 /* for our own machine to end, if nobody else uses it */
+
+/* ---- our own ---- */
+
+/* Only SIGTERM means something to it; Ctrl-C is the launcher's business. */
+static int catch_sigterm(void)
+{
+	sigset_t all, term;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	return signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* Whoever reads our streams waits for us, not for the machine; it still may say why it aborts. */
+static void leave_streams(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0)
+		return;
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	close(null);
+}
+
+static _Noreturn void serve(const struct launch_config *config, int control)
+{
+	struct machine_config mc = { .ledger = config->ledger, .exit_when_idle = true };
+	char address[64];
+	struct machine *m;
+
+	launch_close_all_but(control, -1);
+	console_unguard(false);
+	leave_streams();
+	prctl(PR_SET_NAME, "quire-machine");
+	snprintf(address, sizeof(address), LAUNCH_MACHINE_ADDRESS, geteuid(), getpid());
+	if (machine_create(&mc, &m, NULL))
+		_exit(QUIRE_STATUS_INTERNAL);
+	machine_listen(m, address, NULL); /* without that it is just not found */
+	if (machine_adopt_control(m, control) || machine_run(m, catch_sigterm()))
+		_exit(QUIRE_STATUS_INTERNAL);
+	machine_destroy(m);
+	_exit(0);
+}
+
+static int start_own(struct launch *l, struct quire_error *err)
+{
+	int pair[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+		return quire_fail(err, -errno, "cannot start a machine: %s", strerror(errno));
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		serve(l->config, pair[1]);
+	close(pair[1]);
+	if (pid < 0) {
+		close(pair[0]);
+		return quire_fail(err, -errno, "cannot start a machine: %s", strerror(errno));
+	}
+	l->machine_pid = pid;
+	return machine_client_create(pair[0], &l->machine, err);
+}
+
+/* It is lost to us: that it still runs, if it does, is of no use. */
+static void bury_own(struct launch *l)
+{
+	if (l->machine_pid <= 0)
+		return;
+	kill(l->machine_pid, SIGKILL);
+	waitpid(l->machine_pid, NULL, 0);
+	l->machine_pid = 0;
+}
+
+/* ---- found ---- */
+
+static void connected(struct launch *l)
+{
+	l->era++;
+	l->retry_ns = 0;
+	launch_watch(l, machine_client_fd(l->machine), SOURCE_MACHINE, 0);
+}
+
+static int cannot_set(const struct launch_config *config, struct quire_error *err)
+{
+	return quire_fail(err, QUIRE_STATUS_USAGE,
+			  "%s is for a machine of its own, and one is running; "
+			  "change that with quire machine set",
+			  config->own_option);
+}
+
+/* Is nobody at the default address? */
+static bool nobody_there(const struct launch_config *config, int code)
+{
+	return !config->machine && (code == -ECONNREFUSED || code == -ENOENT);
+}
+
+int machine_find(struct launch *l, struct quire_error *err)
+{
+	const struct launch_config *config = l->config;
+	int code = machine_client_connect(config->machine, &l->machine, err);
+
+	if (!code && config->own_option) {
+		machine_client_destroy(l->machine);
+		l->machine = NULL;
+		return cannot_set(config, err);
+	}
+	if (nobody_there(config, code))
+		code = start_own(l, err);
+	if (code)
+		return QUIRE_STATUS_HOST;
+	connected(l);
+	return 0;
+}
+
+/* ---- lost ---- */
+
+bool machine_is_lost(int code)
+{
+	return code == -ECONNRESET || code == -ETIMEDOUT || code == -EPROTO;
+}
+
+static void readmit_all(struct launch *l)
+{
+	for (unsigned int i = 0; i < l->nr && l->machine; i++)
+		machine_readmit(l, &l->copy[i]);
+}
+
+void machine_retry(struct launch *l, uint64_t now)
+{
+	int code;
+
+	if (l->machine || !l->retry_ns || now < l->retry_ns)
+		return;
+	l->retry_ns = now + RETRY_NS;
+	if (l->machine_pid) {
+		bury_own(l);
+		code = start_own(l, NULL);
+		l->machine_pid = code && !l->machine_pid ? -1 : l->machine_pid;
+	} else {
+		code = machine_client_connect(l->config->machine, &l->machine, NULL);
+	}
+	if (code)
+		return;
+	connected(l);
+	readmit_all(l);
+}
+
+void machine_lost(struct launch *l)
+{
+	if (!l->machine)
+		return;
+	launch_unwatch(l, machine_client_fd(l->machine));
+	machine_client_destroy(l->machine);
+	l->machine = NULL;
+	for (unsigned int i = 0; i < l->nr; i++)
+		copy_reap(l, &l->copy[i]);
+	if (!l->running && l->next == l->nr)
+		return;
+	if (l->config->stop_when_lost) {
+		message("the machine is gone, stopping as --machine-lost=stop says");
+		launch_stop(l, QUIRE_STATUS_HOST);
+		return;
+	}
+	message("the machine is gone; guests go on with the memory they have until there is another");
+	l->retry_ns = monotonic_ns(); /* now */
+	machine_retry(l, l->retry_ns);
+}
+
+void machine_admit_of(const struct launch *l, const struct copy *c, struct machine_admit *admit)
+{
+	const struct launch_config *config = l->config;
+
+	*admit = (struct machine_admit){
+		.ram_pages = config->ram_bytes / QUIRE_PAGE_SIZE,
+		.overhead_pages = launch_overhead_pages(config->ram_bytes, config->nr_vcpus),
+		.oom_score_adj = config->oom_score_adj,
+		.balloon = config->balloon,
+		.shares = config->shares,
+		.balloon_min_pages = config->balloon_min_pages,
+	};
+	memcpy(admit->name, c->name, sizeof(admit->name));
+	snprintf(admit->domain, sizeof(admit->domain), "%s", config->domain);
+}
+
+static void hand_over(struct launch *l, struct copy *c, const struct machine_admitted *admitted)
+{
+	struct leash_msg msg = { .type = LEASH_CHANNEL };
+
+	c->vm = admitted->vm;
+	c->era = l->era;
+	c->lost = c->gone = false;
+	leash_send(c->leash, &msg, admitted->channel);
+	close(admitted->channel);
+	if (machine_client_started(l->machine, c->vm, c->pidfd, NULL))
+		machine_lost(l);
+}
+
+void machine_readmit(struct launch *l, struct copy *c)
+{
+	struct machine_admitted admitted;
+	struct machine_admit admit;
+	struct quire_error err;
+	int code;
+
+	if (!l->machine || c->state != COPY_RUNNING || !c->lost || c->era == l->era)
+		return;
+	machine_admit_of(l, c, &admit);
+	admit.readmit = 1;
+	admit.credit_pages = c->held_pages;
+	code = machine_client_admit(l->machine, &admit, &admitted, &err);
+	if (!code) {
+		hand_over(l, c, &admitted);
+		return;
+	}
+	if (machine_is_lost(code)) {
+		machine_lost(l);
+		return;
+	}
+	launch_say(l, c, "the new machine does not take it: %s", err.text);
+	c->era = l->era; /* it goes on alone */
+}
+
+/* ---- heard ---- */
+
+static struct copy *find(struct launch *l, uint32_t vm)
+{
+	for (unsigned int i = 0; i < l->nr; i++)
+		if (l->copy[i].vm == vm && l->copy[i].era == l->era)
+			return &l->copy[i];
+	return NULL;
+}
+
+void machine_ready(struct launch *l)
+{
+	struct machine_gone why;
+	uint32_t vm;
+	int code = 0;
+
+	while (l->machine && (code = machine_client_gone(l->machine, &vm, &why)) == 1) {
+		struct copy *c = find(l, vm);
+
+		if (!c)
+			continue;
+		c->gone = true;
+		c->why = why;
+		if (c->state == COPY_ENDED)
+			copy_settle(l, c);
+	}
+	if (code < 0)
+		machine_lost(l);
+}
+
+/* ---- left ---- */
+
+void machine_leave(struct launch *l)
+{
+	struct pollfd p;
+
+	machine_client_destroy(l->machine);
+	l->machine = NULL;
+	if (l->machine_pid <= 0)
+		return;
+	p = (struct pollfd){ .fd = (int)syscall(SYS_pidfd_open, l->machine_pid, 0),
+			     .events = POLLIN };
+	if (p.fd < 0)
+		return;
+	if (poll(&p, 1, FAREWELL_MS) > 0)
+		waitpid(l->machine_pid, NULL, 0);
+	close(p.fd);
+}

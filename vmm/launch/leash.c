@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <sys/socket.h>
+#include "mmu/base/record.h"
+#include "leash.h"
+
+int leash_create(int pair[2])
+{
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) ?
+		       -errno :
+		       0;
+}
+
+int leash_send(int fd, const struct leash_msg *msg, int attach)
+{
+	return record_send(fd, msg, sizeof(*msg), attach);
+}
+
+int leash_recv(int fd, struct leash_msg *msg, int *attached)
+{
+	return record_recv(fd, msg, sizeof(*msg), attached);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_LAUNCH_RUN_H
+#define QUIRE_VMM_LAUNCH_RUN_H
+
+/*
+ * What quire run was asked for, and what was made of it before there is any VM: cmd_run.c fills
+ * it in the launcher, run_vm.c makes a VM of it in the VM's process, which inherits a copy.
+ */
+#include "vmm/boot/image.h"
+#include "launch.h"
+#include "vmm/vm/sandbox.h"
+#include "vmm/vm/vm.h"
+
+#define RUN_MAX_MODULES	    64
+#define BALLOON_MIN_DEFAULT UINT64_MAX
+
+enum irqchip_choice { IRQCHIP_AUTO, IRQCHIP_ON, IRQCHIP_OFF };
+
+struct run {
+	/* From the arguments. */
+	struct launch_config launch;
+	struct vm_config vm_config;
+	enum irqchip_choice irqchip;
+	enum sandbox_mode sandbox;
+	const char *image_path;
+	const char *stats_path;			  /* NULL: none */
+	const char *module_path[RUN_MAX_MODULES]; /* without ARGS */
+	unsigned int nr_modules;
+	char *cmdline; /* owned */
+	char name[VM_NAME_MAX + 1];
+	char domain[VM_DOMAIN_MAX + 1]; /* "" with domain_none: each VM's own */
+	bool domain_none;
+	uint64_t balloon_min_bytes;	    /* BALLOON_MIN_DEFAULT: not named */
+	uint64_t machine_bytes, swap_bytes; /* machine_bytes 0: all of the host's */
+	int ratio;			    /* -1: the default */
+
+	/* Made from them. */
+	FILE *stats;
+	struct image_file image;
+	struct image_file module_file[RUN_MAX_MODULES];
+	struct image_module module[RUN_MAX_MODULES + 1]; /* the device tree is the last */
+	struct gfn_range ram[VM_MAX_RAM];
+	unsigned int nr_ram;
+	void *fdt;
+	size_t fdt_bytes;
+	struct image_plan plan;
+	bool planned;
+};
+
+/* A VM process, from its seat to its exit status: launch_config.vm_main, ctx a struct run. */
+int run_vm(void *ctx, const struct launch_seat *seat);
+
+#endif

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a VM process.
+ *
+ * The launcher forked it after the machine had admitted the VM, so it may use memory: it has a
+ * channel to the machine, from which it draws credits for every page that comes in, and a leash
+ * to the launcher (leash.h).  It makes the VM and runs it to its end.
+ *
+ * The order of things: first what needs privileges, files or names, with one thread; then the
+ * sandbox; then credits, and the RAM file to the machine, so that what this VM holds is seen when
+ * somebody has to be killed; then the image, which needs pages; the device tree was built with room for two numbers that are known
+ * only later, and they are filled in at the very end, the set-up time last of all.
+ *
+ * Others may want the VM to end before there is one: `stop` is noted, and looked at when the VM
+ * is about to run.  They may want it while it is taken apart: `vm` is NULL by then.
+ */
+#include <errno.h>
+#include <libfdt.h>
+#include <quire/abi.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "mmu/base/locks.h"
+#include "mmu/machine/credits.h"
+#include "vmm/cli/cmd.h"
+#include "vmm/vm/console.h"
+#include "vmm/vm/ctl.h"
+#include "vmm/boot/fdt.h"
+#include "leash.h"
+#include "vmm/vm/message.h"
+#include "run.h"
+#include "run_balloon.h"
+
+struct process {
+	struct run *run;
+	const struct launch_seat *seat;
+	struct gmem_credits gmem_credits;
+	struct credits *credits;
+	struct ctl *ctl;
+	struct run_balloon balloon;
+
+	struct lock lock;
+	struct vm *vm;	      /* [lock] while it may be told to end */
+	int stop;	      /* [lock] status with which it is to end; 0: none */
+	const char *stop_why; /* [lock] NULL: nothing to say */
+};
+
+static int tell(struct process *p, enum leash_type type, uint64_t pages, int attach)
+{
+	struct leash_msg msg = { .type = type, .pages = pages };
+
+	return leash_send(p->seat->leash, &msg, attach);
+}
+
+/* ---- who wants it to end ---- */
+
+static void stop_locked(struct process *p)
+{
+	if (!p->vm || !p->stop)
+		return;
+	if (p->stop_why)
+		vm_end(p->vm, p->stop, "%s", p->stop_why);
+	else
+		vm_end(p->vm, p->stop, NULL);
+}
+
+static void stop(struct process *p, int status, const char *why)
+{
+	lock(&p->lock);
+	if (!p->stop) {
+		p->stop = status;
+		p->stop_why = why;
+	}
+	stop_locked(p);
+	unlock(&p->lock);
+}
+
+static void publish(struct process *p, struct vm *vm)
+{
+	lock(&p->lock);
+	p->vm = vm;
+	stop_locked(p);
+	unlock(&p->lock);
+}
+
+/* Main loop: the launcher speaks.  Without it nobody would know of us. */
+static void on_leash(void *ctx)
+{
+	struct process *p = ctx;
+	struct leash_msg msg;
+	int fd, code = leash_recv(p->seat->leash, &msg, &fd);
+
+	if (code < 0)
+		stop(p, QUIRE_STATUS_HOST, "the launcher is gone");
+	else if (code && msg.type == LEASH_STOP)
+		stop(p, msg.status, NULL);
+	if (code <= 0 || fd < 0)
+		return;
+	if (msg.type == LEASH_CHANNEL)
+		credits_replace_channel(p->credits, fd);
+	else
+		close(fd);
+}
+
+/* ---- credits ---- */
+
+static void on_channel_thread(void *ctx)
+{
+	(void)ctx;
+	sandbox_thread(SANDBOX_CHANNEL);
+}
+
+static void on_stop(void *ctx)
+{
+	stop(ctx, 128 + SIGTERM, "stopped by the machine");
+}
+
+/* The first machine may be lost before credits_create() has returned. */
+static void on_lost(void *ctx)
+{
+	struct process *p = ctx;
+
+	lock(&p->lock);
+	unlock(&p->lock);
+	tell(p, LEASH_LOST, credits_held(p->credits), -1);
+}
+
+static void on_target(void *ctx, uint64_t pages, bool manual)
+{
+	struct process *p = ctx;
+
+	run_balloon_order(&p->balloon, pages, manual);
+	lock(&p->lock);
+	if (p->vm)
+		vm_wake(p->vm);
+	unlock(&p->lock);
+}
+
+/* Main loop. */
+static uint64_t on_balloon(void *ctx, struct vm *vm)
+{
+	struct process *p = ctx;
+
+	return run_balloon_serve(&p->balloon, vm, p->credits);
+}
+
+static bool take(void *ctx, uint64_t pages)
+{
+	return credits_take(((struct process *)ctx)->credits, pages);
+}
+
+static int wait_for_credits(void *ctx, uint64_t need, uint64_t want)
+{
+	return credits_wait(((struct process *)ctx)->credits, need, want);
+}
+
+static void put(void *ctx, uint64_t pages)
+{
+	credits_put(((struct process *)ctx)->credits, pages);
+}
+
+static void ask(void *ctx)
+{
+	credits_ask(((struct process *)ctx)->credits);
+}
+
+static void give(void *ctx, uint64_t pages)
+{
+	credits_give(((struct process *)ctx)->credits, pages);
+}
+
+static int join(void *ctx, int fd)
+{
+	return credits_join(((struct process *)ctx)->credits, fd);
+}
+
+static void on_ending(void *ctx)
+{
+	credits_cancel(((struct process *)ctx)->credits);
+}
+
+/* The lock is held so that on_lost() finds p->credits set. */
+static int get_credits(struct process *p, struct quire_error *err)
+{
+	struct credits_config config = {
+		.channel = p->seat->channel,
+		.held_pages = p->seat->credit_pages,
+		.promise_pages = p->run->vm_config.ram_bytes / QUIRE_PAGE_SIZE,
+		.thread_start = on_channel_thread,
+		.on_stop = on_stop,
+		.on_lost = on_lost,
+		.on_balloon = on_target,
+		.ctx = p,
+	};
+	int ret;
+
+	lock(&p->lock);
+	ret = credits_create(&config, &p->credits, err);
+	unlock(&p->lock);
+	p->gmem_credits = (struct gmem_credits){
+		.take = take,
+		.wait = wait_for_credits,
+		.put = put,
+		.ask = ask,
+		.give = give,
+		.ctx = p,
+	};
+	return ret;
+}
+
+/* ---- the VM ---- */
+
+static bool wants_irqchip(const struct run *run)
+{
+	if (run->irqchip != IRQCHIP_AUTO)
+		return run->irqchip == IRQCHIP_ON;
+	return run->plan.kind != IMAGE_PVH64 || run->vm_config.nr_vcpus > 1;
+}
+
+/* Without a controller there is nothing to interrupt with: drivers poll. */
+static void set_interrupts(struct run *run)
+{
+	int node = fdt_path_offset(run->fdt, "/" FDT_BALLOON_NODE);
+
+	if (node >= 0 && !run->vm_config.irqchip)
+		fdt_nop_property(run->fdt, node, "interrupts");
+}
+
+static void set_tsc_khz(struct run *run, const struct vm *vm)
+{
+	int node = fdt_path_offset(run->fdt, "/hypervisor");
+	uint32_t khz = vm_tsc_khz(vm);
+
+	if (khz)
+		fdt_setprop_inplace_u32(run->fdt, node, "quire,tsc-khz", khz);
+	else
+		fdt_nop_property(run->fdt, node, "quire,tsc-khz");
+}
+
+/* As late as can be: write the device tree again, now with the time all this took. */
+static int set_setup_time(struct run *run, struct vm *vm, struct quire_error *err)
+{
+	int node = fdt_path_offset(run->fdt, "/hypervisor"), ret;
+
+	for (unsigned int i = 0; i < run->plan.nr_segments; i++) {
+		const struct image_segment *s = &run->plan.segment[i];
+
+		if (s->data != run->fdt)
+			continue;
+		fdt_setprop_inplace_u64(run->fdt, node, "quire,setup-ns",
+					monotonic_ns() - run->vm_config.start_ns);
+		ret = guest_write(vm_gmem(vm), s->gpa, run->fdt, run->fdt_bytes);
+		if (ret)
+			return quire_fail(err, ret, "cannot write the device tree: %s",
+					  strerror(-ret));
+	}
+	return 0;
+}
+
+/* -EDOM: the name is at fault. */
+static int listen_as(struct process *p, struct quire_error *err)
+{
+	int ret = ctl_create(p->seat->name, &p->ctl, err);
+
+	return ret == -EADDRINUSE || ret == -EINVAL ? -EDOM : ret;
+}
+
+static void configure(struct process *p)
+{
+	struct vm_config *config = &p->run->vm_config;
+
+	config->name = p->seat->name;
+	config->domain = p->run->domain;
+	config->irqchip = wants_irqchip(p->run);
+	config->credits = &p->gmem_credits;
+	config->watch_fd = p->seat->leash;
+	config->on_watch = on_leash;
+	config->on_ending = on_ending;
+	config->on_balloon = on_balloon;
+	config->join = join;
+	config->ctx = p;
+	config->start_ns = p->seat->alone ? process_start_ns : monotonic_ns();
+}
+
+static int enter_sandbox(struct process *p, const struct vm *vm, int ram, struct quire_error *err)
+{
+	struct sandbox_keep keep = { .nr = 0 };
+
+	if (p->run->sandbox == SANDBOX_OFF)
+		return 0;
+	sandbox_keep(&keep, p->seat->leash);
+	sandbox_keep(&keep, p->seat->channel);
+	sandbox_keep(&keep, ram);
+	vm_keep(vm, &keep);
+	ctl_keep(p->ctl, &keep);
+	return sandbox_enter(p->run->sandbox, &keep, err);
+}
+
+/* Everything that needs privileges, files or names; no thread and no page of RAM yet. */
+static int open_all(struct process *p, struct vm **vm, int *ram, struct quire_error *err)
+{
+	int ret;
+
+	configure(p);
+	ret = vm_create(&p->run->vm_config, vm, err);
+	if (ret)
+		return ret;
+	*ram = gmem_open_ram(vm_gmem(*vm));
+	if (*ram < 0)
+		return quire_fail(err, *ram, "cannot show guest RAM to the machine: %s",
+				  strerror(-*ram));
+	set_tsc_khz(p->run, *vm);
+	set_interrupts(p->run);
+	ret = vm_set_start(*vm, &p->run->plan, err);
+	return ret ? ret : listen_as(p, err);
+}
+
+static int make_vm(struct process *p, struct vm **vm, struct quire_error *err)
+{
+	int ram = -1, ret = open_all(p, vm, &ram, err);
+
+	if (!ret)
+		ret = enter_sandbox(p, *vm, ram, err);
+	if (!ret)
+		ret = get_credits(p, err);
+	if (!ret) {
+		ret = credits_attach(p->credits, ram);
+		if (ret)
+			quire_fail(err, ret, "cannot show guest RAM to the machine: %s",
+				   strerror(-ret));
+	}
+	if (ram >= 0)
+		close(ram);
+	if (!ret)
+		ret = image_place(&p->run->plan, vm_gmem(*vm), err);
+	if (!ret)
+		ret = set_setup_time(p->run, *vm, err);
+	return ret;
+}
+
+/* ---- the end ---- */
+
+static int run_to_its_end(struct process *p, struct vm *vm)
+{
+	int status;
+
+	publish(p, vm);
+	tell(p, LEASH_RUNNING, 0, -1);
+	status = vm_run(vm, p->ctl);
+	publish(p, NULL);
+	if (p->seat->info)
+		vm_info(vm, p->seat->info);
+	if (vm_is_stuck(vm)) {
+		fflush(NULL);
+		_exit(status);
+	}
+	return status;
+}
+
+static int failure_status(const struct process *p, int code)
+{
+	if (p->stop)
+		return p->stop;
+	return code == -EDOM   ? QUIRE_STATUS_USAGE :
+	       code == -EDQUOT ? QUIRE_STATUS_OOM :
+				 QUIRE_STATUS_HOST;
+}
+
+int run_vm(void *ctx, const struct launch_seat *seat)
+{
+	struct process p = { .run = ctx, .seat = seat };
+	struct quire_error err = { "" };
+	struct vm *vm = NULL;
+	int ret, status;
+
+	lock_init(&p.lock, LOCK_PROCESS);
+	ret = make_vm(&p, &vm, &err);
+	if (ret) {
+		message("%s", err.text);
+		status = failure_status(&p, ret);
+	} else {
+		status = run_to_its_end(&p, vm);
+	}
+	if (p.credits)
+		credits_cancel(p.credits);
+	ctl_destroy(p.ctl);
+	vm_destroy(vm);
+	credits_destroy(p.credits);
+	lock_finish(&p.lock);
+	return status;
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Console: see console.h for what it promises.
+ *
+ * Who may block.  A vCPU that writes to a full pipe should wait: that is the back-pressure a
+ * guest expects of a serial line.  It waits in poll() with a bounded timeout and looks at
+ * `abandoned` in between, so that a VM can always be stopped.  The lock is held meanwhile; the
+ * main loop therefore only ever tries it, and learns without it whether output waits: whoever
+ * holds the lock says so in `waiting` on the way out, and wakes the main loop if that is news.
+ *
+ * After poll() says that a pipe is writable, PIPE_BUF bytes fit, so no write is larger.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+#include "console.h"
+
+#define WAIT_MS 100 /* how long a waiting vCPU goes without looking at `abandoned` */
+
+/* ---- the terminal ---- */
+
+/* One per process, because a signal handler must find it. */
+static struct termios saved_terminal;
+static volatile sig_atomic_t terminal_fd = -1;
+
+static void restore_terminal(void)
+{
+	int fd = terminal_fd;
+
+	if (fd < 0)
+		return;
+	terminal_fd = -1;
+	tcsetattr(fd, TCSANOW, &saved_terminal);
+}
+
+static const int fatal[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS };
+static struct sigaction old_action[sizeof(fatal) / sizeof(fatal[0])];
+
+/*
+ * Our own bugs must not leave a dead terminal behind.  Then whoever was in charge before takes
+ * over: a fault happens again on return, anything else is raised again.
+ */
+static void on_fatal(int sig, siginfo_t *info, void *context)
+{
+	(void)context;
+	restore_terminal();
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+		if (fatal[i] == sig)
+			sigaction(sig, &old_action[i], NULL);
+	if (info->si_code <= 0)
+		raise(sig);
+}
+
+static void catch_fatal_signals(void)
+{
+	struct sigaction action = { .sa_sigaction = on_fatal, .sa_flags = SA_SIGINFO };
+
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+		sigaction(fatal[i], &action, &old_action[i]);
+}
+
+/* A background job must not touch the terminal: the kernel would stop it. */
+static bool owns_terminal(int fd)
+{
+	return isatty(fd) && tcgetpgrp(fd) == getpgrp();
+}
+
+static void set_single_characters(int fd)
+{
+	struct termios mode = saved_terminal;
+
+	mode.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+	mode.c_cc[VMIN] = 1;
+	mode.c_cc[VTIME] = 0;
+	tcsetattr(fd, TCSANOW, &mode);
+}
+
+static void take_terminal(int fd)
+{
+	if (tcgetattr(fd, &saved_terminal))
+		return;
+	catch_fatal_signals();
+	terminal_fd = fd;
+	set_single_characters(fd);
+}
+
+void console_guard(void)
+{
+	if (!owns_terminal(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &saved_terminal))
+		return;
+	catch_fatal_signals();
+	terminal_fd = STDIN_FILENO;
+}
+
+void console_unguard(bool restore)
+{
+	if (terminal_fd < 0)
+		return;
+	if (restore && owns_terminal(terminal_fd))
+		restore_terminal();
+	terminal_fd = -1;
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+		sigaction(fatal[i], &old_action[i], NULL);
+}
+
+void console_init(struct console *con, void (*wake)(void *ctx), void *ctx)
+{
+	*con = (struct console){
+		.in_fd = STDIN_FILENO,
+		.out_fd = STDOUT_FILENO,
+		.wake = wake,
+		.ctx = ctx,
+	};
+	lock_init(&con->lock, LOCK_CONSOLE);
+	con->in_open = !isatty(con->in_fd) || owns_terminal(con->in_fd);
+	if (owns_terminal(con->in_fd))
+		take_terminal(con->in_fd);
+}
+
+void console_resume(struct console *con)
+{
+	if (terminal_fd >= 0 && owns_terminal(con->in_fd))
+		set_single_characters(con->in_fd);
+}
+
+void console_finish(struct console *con)
+{
+	restore_terminal();
+	lock_finish(&con->lock);
+}
+
+/* ---- output ---- */
+
+uint64_t monotonic_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* Write a piece of the buffer; lock held.  0, or errno: EAGAIN, EINTR, or a real failure. */
+static int write_piece(struct console *con)
+{
+	size_t bytes = con->fill < PIPE_BUF ? con->fill : PIPE_BUF;
+	ssize_t done = write(con->out_fd, con->buffer, bytes);
+
+	if (done >= 0) {
+		con->fill -= (unsigned int)done;
+		memmove(con->buffer, con->buffer + done, con->fill);
+		return 0;
+	}
+	if (errno != EAGAIN && errno != EINTR) {
+		atomic_store(&con->error, errno);
+		con->fill = 0;
+		con->wake(con->ctx);
+	}
+	return errno;
+}
+
+/* Is the reader ready?  Waits up to timeout_ms. */
+static bool writable(const struct console *con, int timeout_ms)
+{
+	struct pollfd fd = { .fd = con->out_fd, .events = POLLOUT };
+
+	return poll(&fd, 1, timeout_ms) > 0;
+}
+
+/* Until at most `keep` bytes wait, or nobody wants them any more; lock held. */
+static bool write_down_to(struct console *con, size_t keep)
+{
+	while (con->fill > keep && !atomic_load(&con->error)) {
+		if (atomic_load(&con->abandoned))
+			return false;
+		if (writable(con, WAIT_MS))
+			(void)write_piece(con);
+	}
+	return true;
+}
+
+/* One stretch that fits the buffer; lock held. */
+static void put(struct console *con, const char *data, size_t bytes)
+{
+	if (!write_down_to(con, CONSOLE_BUFFER - bytes) || atomic_load(&con->error))
+		return;
+	memcpy(con->buffer + con->fill, data, bytes);
+	con->fill += (unsigned int)bytes;
+}
+
+/* Let go of the lock.  True: output waits that did not before. */
+static bool release(struct console *con)
+{
+	bool waits = con->fill > 0, waited = atomic_exchange(&con->waiting, waits);
+
+	unlock(&con->lock);
+	return waits && !waited;
+}
+
+void console_write(struct console *con, const void *data, size_t bytes)
+{
+	const char *p = data;
+	bool line_end = bytes && p[bytes - 1] == '\n';
+
+	lock(&con->lock);
+	while (bytes) {
+		size_t n = bytes < CONSOLE_BUFFER / 2 ? bytes : CONSOLE_BUFFER / 2;
+
+		put(con, p, n);
+		p += n;
+		bytes -= n;
+	}
+	if (line_end || con->fill >= CONSOLE_BUFFER / 2)
+		write_down_to(con, 0);
+	if (release(con))
+		con->wake(con->ctx);
+}
+
+void console_abandon(struct console *con)
+{
+	atomic_store(&con->abandoned, true);
+}
+
+bool console_waiting(const struct console *con)
+{
+	return atomic_load(&con->waiting);
+}
+
+bool console_write_idle(struct console *con)
+{
+	if (!lock_try(&con->lock))
+		return false;
+	if (con->fill && writable(con, 0))
+		(void)write_piece(con);
+	release(con);
+	return true;
+}
+
+/* Wait for the reader, the abort descriptor or the deadline.  False: stop waiting. */
+static bool wait_drain(const struct console *con, int abort_fd, uint64_t deadline_ns)
+{
+	struct pollfd fds[2] = {
+		{ .fd = con->out_fd, .events = POLLOUT },
+		{ .fd = abort_fd, .events = POLLIN },
+	};
+
+	(void)poll(fds, 2, WAIT_MS);
+	return !(fds[1].revents & POLLIN) && monotonic_ns() < deadline_ns;
+}
+
+bool console_drain(struct console *con, int abort_fd, uint64_t deadline_ns)
+{
+	bool all;
+
+	console_abandon(con); /* whoever has the lock lets go of it soon */
+	lock(&con->lock);
+	while (con->fill && !atomic_load(&con->error)) {
+		if (writable(con, 0))
+			(void)write_piece(con);
+		else if (!wait_drain(con, abort_fd, deadline_ns))
+			break;
+	}
+	all = !con->fill;
+	release(con);
+	return all;
+}
+
+/* ---- input ---- */
+
+size_t console_read(struct console *con, void *data, size_t bytes)
+{
+	ssize_t done = read(con->in_fd, data, bytes);
+
+	if (done > 0)
+		return (size_t)done;
+	if (!done || (errno != EAGAIN && errno != EINTR))
+		con->in_open = false;
+	return 0;
+}

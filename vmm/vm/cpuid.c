@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * CPUID for guests.
+ *
+ * KVM describes itself at leaf 0x40000000 ("KVMKVMKVM") and offers there a paravirtual clock,
+ * asynchronous page faults and more.  Guests that find it opt in, write MSRs, and let the
+ * kernel store into their memory behind the accounting's back.  So all hypervisor leaves go,
+ * and one of ours says "QuireQuire" and offers nothing.  The hypervisor-present bit stays: it
+ * is the truth.
+ *
+ * Topology is kept simple: N cores in one package, one thread each, APIC id = vCPU number.
+ */
+#include <errno.h>
+#include <quire/abi.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include "cpuid.h"
+
+#define HYPERVISOR_LEAF 0x40000000u
+
+/* Leaf 1. */
+#define L1_ECX_VMX	    (1u << 5)
+#define L1_ECX_X2APIC	    (1u << 21)
+#define L1_ECX_TSC_DEADLINE (1u << 24)
+#define L1_ECX_HYPERVISOR   (1u << 31)
+#define L1_EDX_APIC	    (1u << 9)
+#define L1_EDX_HTT	    (1u << 28)
+/* Leaf 0x80000001. */
+#define LX1_ECX_SVM	 (1u << 2)
+#define LX1_EDX_PAGES_1G (1u << 26)
+
+int cpuid_read(int kvm_fd, struct kvm_cpuid2 **out, struct quire_error *err)
+{
+	for (uint32_t nr = 128; nr <= 4096; nr *= 2) {
+		struct kvm_cpuid2 *table =
+			calloc(1, sizeof(*table) + (nr + CPUID_ROOM) * sizeof(table->entries[0]));
+
+		if (!table)
+			return quire_fail(err, -ENOMEM, "no memory for the CPUID table");
+		table->nent = nr;
+		if (!ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, table)) {
+			*out = table;
+			return 0;
+		}
+		free(table);
+		if (errno != E2BIG)
+			break;
+	}
+	return quire_fail(err, -errno, "KVM: ioctl(GET_SUPPORTED_CPUID) failed: %s",
+			  strerror(errno));
+}
+
+struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *table, uint32_t function, uint32_t index)
+{
+	for (uint32_t i = 0; i < table->nent; i++) {
+		struct kvm_cpuid_entry2 *e = &table->entries[i];
+
+		if (e->function == function &&
+		    (!(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || e->index == index))
+			return e;
+	}
+	return NULL;
+}
+
+static bool is_hypervisor_leaf(const struct kvm_cpuid_entry2 *e)
+{
+	return e->function >> 28 == HYPERVISOR_LEAF >> 28;
+}
+
+/* Bits needed to number n things. */
+static unsigned int id_bits(unsigned int n)
+{
+	return n > 1 ? 32 - (unsigned int)__builtin_clz(n - 1) : 0;
+}
+
+/* Leaves 0xb and 0x1f: subleaf 0 numbers threads in a core (1), subleaf 1 cores. */
+static bool set_topology(struct kvm_cpuid_entry2 *e, unsigned int nr_cpus)
+{
+	if (e->index > 1)
+		return false;
+	e->eax = e->index ? id_bits(nr_cpus) : 0;
+	e->ebx = e->index ? nr_cpus : 1;
+	e->ecx = e->index | (e->index + 1) << 8; /* level type: 1 thread, 2 core */
+	return true;
+}
+
+/* Change e for the guest; false: the guest has no such leaf. */
+static bool filter_leaf(struct kvm_cpuid_entry2 *e, const struct cpuid_config *config)
+{
+	if (is_hypervisor_leaf(e))
+		return false;
+	switch (e->function) {
+	case 1:
+		e->ecx &= ~(L1_ECX_VMX | L1_ECX_TSC_DEADLINE);
+		e->ecx |= L1_ECX_HYPERVISOR;
+		if (config->tsc_deadline)
+			e->ecx |= L1_ECX_TSC_DEADLINE;
+		if (!config->irqchip) {
+			e->ecx &= ~L1_ECX_X2APIC;
+			e->edx &= ~L1_EDX_APIC;
+		}
+		e->ebx = (e->ebx & 0xff00ffff) | (config->nr_cpus & 0xff) << 16;
+		e->edx = config->nr_cpus > 1 ? e->edx | L1_EDX_HTT : e->edx & ~L1_EDX_HTT;
+		return true;
+	case 4: /* caches: cores in the package */
+		if (e->eax & 0x1f)
+			e->eax = (e->eax & 0x03ffffff) | ((config->nr_cpus - 1) & 0x3f) << 26;
+		return true;
+	case 0xb:
+	case 0x1f: return set_topology(e, config->nr_cpus);
+	case 0x80000001: e->ecx &= ~LX1_ECX_SVM; return true;
+	}
+	return true;
+}
+
+static void add_signature(struct kvm_cpuid2 *table)
+{
+	static const char text[] = QUIRE_CPUID_SIGNATURE;
+	struct kvm_cpuid_entry2 *e = &table->entries[table->nent++];
+
+	*e = (struct kvm_cpuid_entry2){ .function = HYPERVISOR_LEAF, .eax = HYPERVISOR_LEAF };
+	memcpy(&e->ebx, text, 4);
+	memcpy(&e->ecx, text + 4, 4);
+	memcpy(&e->edx, text + 8, 4);
+}
+
+void cpuid_filter(struct kvm_cpuid2 *table, const struct cpuid_config *config)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < table->nent; i++) {
+		struct kvm_cpuid_entry2 e = table->entries[i];
+
+		if (filter_leaf(&e, config))
+			table->entries[kept++] = e;
+	}
+	table->nent = kept;
+	add_signature(table);
+}
+
+void cpuid_set_apic_id(struct kvm_cpuid2 *table, unsigned int cpu)
+{
+	for (uint32_t i = 0; i < table->nent; i++) {
+		struct kvm_cpuid_entry2 *e = &table->entries[i];
+
+		if (e->function == 1)
+			e->ebx = (e->ebx & 0x00ffffff) | cpu << 24;
+		else if (e->function == 0xb || e->function == 0x1f)
+			e->edx = cpu;
+		else if (e->function == 0x8000001e)
+			e->eax = cpu;
+	}
+}
+
+unsigned int cpuid_maxphyaddr(struct kvm_cpuid2 *table)
+{
+	const struct kvm_cpuid_entry2 *e = cpuid_find(table, 0x80000008, 0);
+	unsigned int bits = e ? e->eax & 0xff : 36;
+
+	return bits < 32 ? 32 : bits > 52 ? 52 : bits;
+}
+
+bool cpuid_pages_1g(struct kvm_cpuid2 *table)
+{
+	const struct kvm_cpuid_entry2 *e = cpuid_find(table, 0x80000001, 0);
+
+	return e && (e->edx & LX1_EDX_PAGES_1G);
+}
+
+static bool has_vendor(const struct kvm_cpuid_entry2 *e, const char *name)
+{
+	return !memcmp(&e->ebx, name, 4) && !memcmp(&e->edx, name + 4, 4) &&
+	       !memcmp(&e->ecx, name + 8, 4);
+}
+
+bool cpuid_is_amd(struct kvm_cpuid2 *table)
+{
+	const struct kvm_cpuid_entry2 *e = cpuid_find(table, 0, 0);
+
+	return e && (has_vendor(e, "AuthenticAMD") || has_vendor(e, "HygonGenuine"));
+}

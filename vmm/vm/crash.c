@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Crash reports.  See crash.h for what they contain and what they may believe: nothing.
+ *
+ * Disassembly around RIP.  x86 instructions cannot be read backwards, so the start is found by
+ * trial: the earliest of the LOOK_BACK bytes before RIP from which decoding lands exactly on
+ * RIP is taken for the truth, and its last few instructions are shown.
+ */
+#include <capstone/capstone.h>
+#include <inttypes.h>
+#include <string.h>
+#include "crash.h"
+#include "message.h"
+#include "render.h"
+#include "vm_impl.h"
+
+#define CR0_PE	 1u
+#define CR0_PG	 (1u << 31)
+#define EFER_LMA (1u << 10)
+
+#define LOOK_BACK   32
+#define LOOK_AHEAD  64
+#define SHOW_BEFORE 4
+#define SHOW_AFTER  5
+#define MAX_PAGES   16
+
+static const struct bit_name cr0_bits[] = {
+	{ 1u << 0, "PE" },  { 1u << 1, "MP" },	{ 1u << 2, "EM" },  { 1u << 3, "TS" },
+	{ 1u << 4, "ET" },  { 1u << 5, "NE" },	{ 1u << 16, "WP" }, { 1u << 18, "AM" },
+	{ 1u << 29, "NW" }, { 1u << 30, "CD" }, { 1u << 31, "PG" },
+};
+
+static const struct bit_name cr4_bits[] = {
+	{ 1u << 0, "VME" },	  { 1u << 1, "PVI" },	      { 1u << 2, "TSD" },
+	{ 1u << 3, "DE" },	  { 1u << 4, "PSE" },	      { 1u << 5, "PAE" },
+	{ 1u << 6, "MCE" },	  { 1u << 7, "PGE" },	      { 1u << 8, "PCE" },
+	{ 1u << 9, "OSFXSR" },	  { 1u << 10, "OSXMMEXCPT" }, { 1u << 11, "UMIP" },
+	{ 1u << 12, "LA57" },	  { 1u << 13, "VMXE" },	      { 1u << 14, "SMXE" },
+	{ 1u << 16, "FSGSBASE" }, { 1u << 17, "PCIDE" },      { 1u << 18, "OSXSAVE" },
+	{ 1u << 20, "SMEP" },	  { 1u << 21, "SMAP" },	      { 1u << 22, "PKE" },
+	{ 1u << 23, "CET" },	  { 1u << 24, "PKS" },
+};
+
+static const struct bit_name efer_bits[] = {
+	{ 1u << 0, "SCE" },  { 1u << 8, "LME" },   { 1u << 10, "LMA" },
+	{ 1u << 11, "NXE" }, { 1u << 12, "SVME" }, { 1u << 14, "FFXSR" },
+};
+
+static const struct bit_name rflags_bits[] = {
+	{ 1u << 0, "CF" },  { 1u << 2, "PF" },	  { 1u << 4, "AF" },  { 1u << 6, "ZF" },
+	{ 1u << 7, "SF" },  { 1u << 8, "TF" },	  { 1u << 9, "IF" },  { 1u << 10, "DF" },
+	{ 1u << 11, "OF" }, { 3u << 12, "IOPL" }, { 1u << 14, "NT" }, { 1u << 16, "RF" },
+	{ 1u << 17, "VM" }, { 1u << 18, "AC" },	  { 1u << 21, "ID" },
+};
+
+/* What the report is about, and where it goes. */
+struct report {
+	FILE *f;
+	struct vm *vm;
+	const struct vcpu_state *state;
+	struct walk_cpu cpu;
+	unsigned int bits;	  /* 16, 32 or 64: how code is decoded */
+	bool user;		  /* at CPL 3 */
+	gva_t rip;		  /* linear: CS base added */
+	struct walk_result fetch; /* the walk of RIP */
+	gpa_t page[MAX_PAGES];	  /* pages that walks touched */
+	unsigned int nr_pages;
+};
+
+/* ---- guest memory ---- */
+
+/*
+ * Up to len bytes at gva, as the supervisor may read them; returns how many there are.  Stops at
+ * the first page that does not translate.
+ */
+static size_t read_gva(const struct report *r, gva_t gva, uint8_t *buf, size_t len)
+{
+	struct walk_cpu cpu = r->cpu;
+	struct walk_result res;
+	size_t done = 0;
+
+	cpu.ac = true; /* user code is ours to read */
+	while (done < len) {
+		size_t n = min_u64(len - done, QUIRE_PAGE_SIZE - (gva + done) % QUIRE_PAGE_SIZE);
+
+		if (gmem_walk(r->vm->gm, &cpu, gva + done, (struct walk_access){ 0 }, &res) !=
+			    WALK_OK ||
+		    guest_read(r->vm->gm, res.gpa, buf + done, n))
+			break;
+		done += n;
+	}
+	return done;
+}
+
+/* ---- registers ---- */
+
+static void print_registers(const struct report *r)
+{
+	const struct kvm_regs *g = &r->state->regs;
+	const struct {
+		const char *name;
+		uint64_t value;
+	} reg[] = {
+		{ "rax", g->rax }, { "rbx", g->rbx }, { "rcx", g->rcx }, { "rdx", g->rdx },
+		{ "rsi", g->rsi }, { "rdi", g->rdi }, { "rbp", g->rbp }, { "rsp", g->rsp },
+		{ "r8", g->r8 },   { "r9", g->r9 },   { "r10", g->r10 }, { "r11", g->r11 },
+		{ "r12", g->r12 }, { "r13", g->r13 }, { "r14", g->r14 }, { "r15", g->r15 },
+	};
+	char flags[80];
+
+	render_bits(flags, sizeof(flags), g->rflags, rflags_bits, ARRAY_SIZE(rflags_bits));
+	fprintf(r->f, "  rip %016llx  rflags %08llx %s\n", g->rip, g->rflags, flags);
+	for (unsigned int i = 0; i < ARRAY_SIZE(reg); i++)
+		fprintf(r->f, "%s%-3s %016" PRIx64 "%s", i % 4 ? "  " : "  ", reg[i].name,
+			reg[i].value, i % 4 == 3 ? "\n" : "");
+}
+
+static void print_segment(const struct report *r, const char *name, const struct kvm_segment *s)
+{
+	if (s->unusable) {
+		fprintf(r->f, "  %-4s %04x unusable\n", name, s->selector);
+		return;
+	}
+	fprintf(r->f, "  %-4s %04x base %016llx limit %08x %s dpl %u type %x%s%s\n", name,
+		s->selector, s->base, s->limit,
+		!s->s	    ? "system" :
+		s->type & 8 ? "code" :
+			      "data",
+		s->dpl, s->type,
+		s->l  ? " 64-bit" :
+		s->db ? " 32-bit" :
+			" 16-bit",
+		s->present ? "" : " not present");
+}
+
+static void print_segments(const struct report *r)
+{
+	const struct kvm_sregs *s = &r->state->sregs;
+
+	print_segment(r, "cs", &s->cs);
+	print_segment(r, "ss", &s->ss);
+	print_segment(r, "ds", &s->ds);
+	print_segment(r, "es", &s->es);
+	print_segment(r, "fs", &s->fs);
+	print_segment(r, "gs", &s->gs);
+	print_segment(r, "tr", &s->tr);
+	fprintf(r->f, "  gdt  base %016llx limit %04x   idt  base %016llx limit %04x\n",
+		s->gdt.base, s->gdt.limit, s->idt.base, s->idt.limit);
+}
+
+static void print_control(const struct report *r, const char *name, uint64_t value,
+			  const struct bit_name *names, unsigned int nr)
+{
+	char bits[160];
+
+	render_bits(bits, sizeof(bits), value, names, nr);
+	fprintf(r->f, "  %-4s %016" PRIx64 "%s%s\n", name, value, bits[0] ? " " : "", bits);
+}
+
+static void print_controls(const struct report *r)
+{
+	const struct kvm_sregs *s = &r->state->sregs;
+
+	print_control(r, "cr0", s->cr0, cr0_bits, ARRAY_SIZE(cr0_bits));
+	print_control(r, "cr2", s->cr2, NULL, 0);
+	print_control(r, "cr3", s->cr3, NULL, 0);
+	print_control(r, "cr4", s->cr4, cr4_bits, ARRAY_SIZE(cr4_bits));
+	print_control(r, "efer", s->efer, efer_bits, ARRAY_SIZE(efer_bits));
+}
+
+/* ---- code ---- */
+
+static void print_insn(const struct report *r, const cs_insn *insn)
+{
+	char bytes[3 * 16 + 1] = "";
+
+	for (unsigned int i = 0; i < insn->size && i < 16; i++)
+		snprintf(bytes + 3 * i, 4, "%02x ", insn->bytes[i]);
+	fprintf(r->f, "  %s %016" PRIx64 "  %-30s %s %s\n", insn->address == r->rip ? "=>" : "  ",
+		insn->address, bytes, insn->mnemonic, insn->op_str);
+}
+
+/* Decode [from, len) of code; count instructions that end at or before `stop`. */
+static int count_to(csh cs, cs_insn *insn, const uint8_t *code, size_t from, size_t stop)
+{
+	const uint8_t *p = code + from;
+	size_t left = stop - from;
+	uint64_t address = from;
+	int nr = 0;
+
+	while (left && cs_disasm_iter(cs, &p, &left, &address, insn))
+		nr++;
+	return left ? -1 : nr;
+}
+
+/* The instructions before RIP that were likely executed. */
+static void print_before(const struct report *r, csh cs, cs_insn *insn, const uint8_t *code,
+			 size_t before)
+{
+	const uint8_t *p;
+	uint64_t address;
+	int nr = -1;
+	size_t from;
+
+	for (from = 0; from < before; from++) {
+		nr = count_to(cs, insn, code, from, before);
+		if (nr > 0)
+			break;
+	}
+	p = code + from;
+	address = r->rip - (before - from);
+	before -= from;
+	while (nr-- > 0 && cs_disasm_iter(cs, &p, &before, &address, insn))
+		if (nr < SHOW_BEFORE)
+			print_insn(r, insn);
+}
+
+static void print_after(const struct report *r, csh cs, cs_insn *insn, const uint8_t *code,
+			size_t len)
+{
+	uint64_t address = r->rip;
+	char bytes[3 * 16 + 1] = "";
+
+	if (cs_disasm_iter(cs, &code, &len, &address, insn)) {
+		print_insn(r, insn);
+		for (int i = 0; i < SHOW_AFTER && cs_disasm_iter(cs, &code, &len, &address, insn);
+		     i++)
+			print_insn(r, insn);
+		return;
+	}
+	for (unsigned int i = 0; i < 15 && i < len; i++)
+		snprintf(bytes + 3 * i, 4, "%02x ", code[i]);
+	fprintf(r->f, "  => %016" PRIx64 "  %s(no valid instruction)\n", r->rip, bytes);
+}
+
+static void print_code(const struct report *r)
+{
+	uint8_t code[LOOK_BACK + LOOK_AHEAD];
+	size_t ahead = read_gva(r, r->rip, code + LOOK_BACK, LOOK_AHEAD);
+	size_t before = r->rip >= LOOK_BACK ? LOOK_BACK : r->rip;
+	cs_mode mode = r->bits == 64 ? CS_MODE_64 : r->bits == 32 ? CS_MODE_32 : CS_MODE_16;
+	cs_insn *insn;
+	csh cs;
+
+	if (!ahead) {
+		fprintf(r->f, "  => %016" PRIx64 "  (no memory there)\n", r->rip);
+		return;
+	}
+	while (before && read_gva(r, r->rip - before, code + LOOK_BACK - before, before) < before)
+		before /= 2;
+	if (cs_open(CS_ARCH_X86, mode, &cs) != CS_ERR_OK)
+		return;
+	insn = cs_malloc(cs);
+	if (insn) {
+		print_before(r, cs, insn, code + LOOK_BACK - before, before);
+		print_after(r, cs, insn, code + LOOK_BACK, ahead);
+		cs_free(insn, 1);
+	}
+	cs_close(&cs);
+}
+
+/* ---- walks ---- */
+
+static void note_page(struct report *r, gpa_t gpa)
+{
+	gpa = align_down(gpa, QUIRE_PAGE_SIZE);
+	for (unsigned int i = 0; i < r->nr_pages; i++)
+		if (r->page[i] == gpa)
+			return;
+	if (r->nr_pages < MAX_PAGES)
+		r->page[r->nr_pages++] = gpa;
+}
+
+static void note_pages(struct report *r, const struct walk_result *res)
+{
+	for (unsigned int i = 0; i < res->nr_refs && i < WALK_MAX_REFS; i++)
+		if (res->ref[i].stage == 1)
+			note_page(r, res->ref[i].addr);
+	if (res->gpa != GPA_INVALID)
+		note_page(r, res->gpa);
+}
+
+static void print_walks(struct report *r)
+{
+	const struct kvm_sregs *s = &r->state->sregs;
+	struct walk_access read = { .user = r->user };
+	struct walk_result res;
+	gva_t stack = r->state->regs.rsp + (r->bits == 64 ? 0 : s->ss.base);
+
+	fputs("RIP, fetch: ", r->f);
+	render_walk(r->f, r->rip, &r->fetch, r->vm->gm);
+	note_pages(r, &r->fetch);
+	if (s->cr0 & CR0_PG) {
+		gmem_walk(r->vm->gm, &r->cpu, s->cr2, read, &res);
+		fputs("CR2, read: ", r->f);
+		render_walk(r->f, s->cr2, &res, r->vm->gm);
+		note_pages(r, &res);
+	}
+	gmem_walk(r->vm->gm, &r->cpu, stack, read, &res);
+	fprintf(r->f, "RSP, read: gva %#" PRIx64 ": %s\n", stack, walk_outcome_name(res.outcome));
+	note_pages(r, &res);
+}
+
+static void print_pages(const struct report *r)
+{
+	fputs("pages of guest memory on the way:\n", r->f);
+	for (unsigned int i = 0; i < r->nr_pages; i++) {
+		fprintf(r->f, "  gpa %012" PRIx64 "  ", r->page[i]);
+		render_page(r->f, r->vm->gm, r->page[i]);
+		fputc('\n', r->f);
+	}
+}
+
+/* ---- the report ---- */
+
+static void look_at_cpu(struct report *r)
+{
+	const struct kvm_sregs *s = &r->state->sregs;
+	struct walk_access fetch = { .fetch = true };
+
+	vcpu_walk_cpu(r->vm, r->state, &r->cpu);
+	if ((s->efer & EFER_LMA) && s->cs.l)
+		r->bits = 64;
+	else
+		r->bits = (s->cr0 & CR0_PE) && s->cs.db ? 32 : 16;
+	r->user = (s->cr0 & CR0_PE) && (s->cs.selector & 3) == 3;
+	r->rip = r->state->regs.rip;
+	if (r->bits != 64)
+		r->rip = (uint32_t)(r->rip + s->cs.base);
+	fetch.user = r->user;
+	gmem_walk(r->vm->gm, &r->cpu, r->rip, fetch, &r->fetch);
+}
+
+/* RIP translates, but to no memory. */
+static bool fetches_outside_ram(const struct report *r)
+{
+	struct stage2_page page;
+
+	if (r->fetch.outcome != WALK_OK && r->fetch.outcome != WALK_VIOLATION &&
+	    r->fetch.outcome != WALK_NO_MEMORY)
+		return false;
+	return r->fetch.gpa != GPA_INVALID &&
+	       gmem_lookup(r->vm->gm, gpa_to_gfn(r->fetch.gpa), &page);
+}
+
+static void print_headline(const struct report *r, const struct crash *crash)
+{
+	fprintf(r->f, "%s: guest crashed: vCPU %u: ", message_prefix(), crash->cpu);
+	if (crash->have_state && fetches_outside_ram(r))
+		fprintf(r->f, "instruction fetch outside RAM at gpa %#" PRIx64 " (%s)\n",
+			r->fetch.gpa, crash->what);
+	else
+		fprintf(r->f, "%s%s%s%s\n", crash->what, crash->hint[0] ? " (" : "", crash->hint,
+			crash->hint[0] ? ")" : "");
+}
+
+static void print_data(const struct report *r, const struct crash *crash)
+{
+	if (!crash->nr_data)
+		return;
+	fputs("KVM's data:", r->f);
+	for (unsigned int i = 0; i < crash->nr_data && i < CRASH_MAX_DATA; i++)
+		fprintf(r->f, " %#" PRIx64, crash->data[i]);
+	fputc('\n', r->f);
+}
+
+void crash_report(FILE *f, struct vm *vm, const struct crash *crash)
+{
+	struct report r = { .f = f, .vm = vm, .state = &crash->state };
+
+	if (crash->have_state)
+		look_at_cpu(&r);
+	print_headline(&r, crash);
+	print_data(&r, crash);
+	if (!crash->have_state) {
+		fputs("the registers could not be read\n", f);
+		return;
+	}
+	fputs("registers:\n", f);
+	print_registers(&r);
+	print_segments(&r);
+	print_controls(&r);
+	fprintf(f, "code, %u-bit, CPL %u:\n", r.bits, r.user ? 3u : 0u);
+	print_code(&r);
+	print_walks(&r);
+	print_pages(&r);
+}

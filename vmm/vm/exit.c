@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The exit loop: enter the guest, see why it came back, do that, enter it again.
+ *
+ * Besides what devices need, three things come back here that look like errors and are not.
+ *
+ * -EINTR.  A signal, or immediate_exit, because somebody wants this thread: vcpu.h.
+ *
+ * -EFAULT, without an address.  The window was read-only or missing for a moment, because
+ * stage 2 was being changed while the guest touched it.  Once the change is over the same
+ * instruction works: gmem_repair() waits for that, and the guest is entered again.  If the
+ * very same registers fault again and again over a second, no change is under way and the
+ * guest would never get further: that is reported as a crash.
+ *
+ * KVM_EXIT_MMIO on a RAM address.  The same moment, seen by KVM's instruction emulator: it
+ * takes an access that it cannot do for one to a device and hands it to us *once*.  It is
+ * never retried, so we must do it, through the accessors, or a write would be lost.
+ *
+ * Nothing here cares whether a page fault was a read or a write: see kvm.c on asynchronous
+ * page faults.
+ */
+#include <errno.h>
+#include <quire/abi.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include "vm_impl.h"
+
+/* Give up on -EFAULT after this many in place; past the first few we sleep in between. */
+#define EFAULT_LIMIT	1100
+#define EFAULT_SPINS	100
+#define EFAULT_SLEEP_NS 1000000
+
+#define KVM_EXIT_MEMORY_FAULT_39 39 /* newer than the oldest <linux/kvm.h> */
+
+/* All handlers return true to enter the guest again. */
+
+/* ---- crashes ---- */
+
+static void add_data(struct crash *crash, const void *data, unsigned int nr)
+{
+	if (nr > CRASH_MAX_DATA)
+		nr = CRASH_MAX_DATA;
+	memcpy(crash->data, data, nr * sizeof(uint64_t));
+	crash->nr_data = nr;
+}
+
+static bool crash_now(struct vcpu *vcpu, struct crash *crash)
+{
+	crash->cpu = vcpu->id;
+	crash->have_state = !vcpu_read_state(vcpu, &crash->state);
+	vm_end_crash(vcpu->vm, crash);
+	return false;
+}
+
+static bool triple_fault(struct vcpu *vcpu)
+{
+	struct crash crash = {
+		.what = "triple fault",
+		.hint = "an exception could not be delivered, nor the double fault after it: check "
+			"the IDT, the handler's code and stack, and the walks below",
+	};
+
+	return crash_now(vcpu, &crash);
+}
+
+static bool internal_error(struct vcpu *vcpu)
+{
+	static const char *const names[] = {
+		[KVM_INTERNAL_ERROR_EMULATION] = "KVM cannot emulate the instruction",
+		[KVM_INTERNAL_ERROR_SIMUL_EX] = "simultaneous exceptions",
+		[KVM_INTERNAL_ERROR_DELIVERY_EV] = "an event could not be delivered",
+		[KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON] = "unexpected hardware exit",
+	};
+	uint32_t why = vcpu->run->internal.suberror;
+	const char *name = why < ARRAY_SIZE(names) ? names[why] : NULL;
+	struct crash crash = { .hint = "" };
+
+	snprintf(crash.what, sizeof(crash.what), "KVM internal error %u: %s", why,
+		 name ? name : "unknown");
+	if (why == KVM_INTERNAL_ERROR_EMULATION)
+		strcpy(crash.hint,
+		       "it is at RIP below; some hosts emulate supervisor code and know "
+		       "fewer instructions than a processor");
+	add_data(&crash, vcpu->run->internal.data, vcpu->run->internal.ndata);
+	return crash_now(vcpu, &crash);
+}
+
+static bool fail_entry(struct vcpu *vcpu)
+{
+	struct crash crash = { .hint = "the processor refused the guest's state" };
+
+	snprintf(crash.what, sizeof(crash.what),
+		 "the guest cannot be entered, hardware reason %#llx",
+		 (unsigned long long)vcpu->run->fail_entry.hardware_entry_failure_reason);
+	return crash_now(vcpu, &crash);
+}
+
+static bool unknown_exit(struct vcpu *vcpu)
+{
+	struct crash crash = { .hint = "" };
+
+	snprintf(crash.what, sizeof(crash.what), "unexpected exit %u (%s)", vcpu->run->exit_reason,
+		 kvm_exit_name(vcpu->run->exit_reason));
+	add_data(&crash, vcpu->run->padding, 4);
+	return crash_now(vcpu, &crash);
+}
+
+/* ---- accesses ---- */
+
+static bool keep_running(const struct vcpu *vcpu)
+{
+	return !atomic_load(&vcpu->vm->stopping);
+}
+
+static bool port_io(struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	struct bus *ports = &vcpu->vm->ports;
+	void *data = (char *)run + run->io.data_offset;
+
+	if (run->io.direction == KVM_EXIT_IO_IN)
+		bus_read(ports, run->io.port, run->io.size, data, run->io.count);
+	else
+		bus_write(ports, run->io.port, run->io.size, data, run->io.count);
+	return keep_running(vcpu);
+}
+
+/* -EFAULT: not RAM. */
+static int access_ram(struct vcpu *vcpu, struct kvm_run *run)
+{
+	struct gmem *gm = vcpu->vm->gm;
+
+	if (run->mmio.is_write)
+		return guest_write(gm, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
+	return guest_read(gm, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
+}
+
+static bool mmio(struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	struct vm *vm = vcpu->vm;
+	int ret = access_ram(vcpu, run);
+
+	if (!ret) {
+		vcpu_count(&vcpu->mmio_on_ram);
+	} else if (ret != -EFAULT) {
+		vm_end(vm, QUIRE_STATUS_HOST, "the host has no memory for guest page %#llx: %s",
+		       (unsigned long long)run->mmio.phys_addr, strerror(-ret));
+	} else if (run->mmio.is_write) {
+		bus_write(&vm->mmio, run->mmio.phys_addr, run->mmio.len, run->mmio.data, 1);
+	} else {
+		bus_read(&vm->mmio, run->mmio.phys_addr, run->mmio.len, run->mmio.data, 1);
+	}
+	return keep_running(vcpu);
+}
+
+/* Only without an irqchip: with one, KVM itself waits for the interrupt. */
+static bool halted(struct vcpu *vcpu)
+{
+	vm_end(vcpu->vm, QUIRE_STATUS_GUEST_MAX,
+	       "the guest halted, and without an interrupt "
+	       "controller nothing can wake it; a guest ends by writing its status to port %#x",
+	       QUIRE_EXIT_PORT);
+	return false;
+}
+
+/* ---- KVM_RUN that fails ---- */
+
+static void publish_state(struct vcpu *vcpu)
+{
+	struct vcpu_state state;
+
+	if (vcpu_read_state(vcpu, &state))
+		return; /* whoever asked times out */
+	lock(&vcpu->vm->lock);
+	vcpu->state = state;
+	vcpu->state_ready = true;
+	pthread_cond_broadcast(&vcpu->vm->changed);
+	unlock(&vcpu->vm->lock);
+}
+
+static bool interrupted(struct vcpu *vcpu)
+{
+	unsigned int requests;
+
+	vcpu_count(&vcpu->interrupts);
+	atomic_store(&vcpu->kicked, false);
+	__atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	requests = atomic_exchange(&vcpu->requests, 0);
+	if (requests & VCPU_STATE)
+		publish_state(vcpu);
+	if (atomic_load(&vcpu->vm->paused))
+		vcpu_park(vcpu);
+	return !(requests & VCPU_STOP) && keep_running(vcpu);
+}
+
+/* Is the guest where it was at the last -EFAULT?  Remembers where it is now. */
+static bool in_place(struct vcpu *vcpu)
+{
+	struct vcpu_state state;
+
+	if (vcpu_read_state(vcpu, &state))
+		return true;
+	if (!memcmp(&state.regs, &vcpu->efault_regs, sizeof(state.regs)))
+		return true;
+	vcpu->efault_regs = state.regs;
+	return false;
+}
+
+static bool window_fault(struct vcpu *vcpu)
+{
+	struct timespec pause = { .tv_nsec = EFAULT_SLEEP_NS };
+	struct crash crash = {
+		.what = "an access keeps failing with EFAULT",
+		.hint = "KVM finds no host memory behind a RAM page; the guest did nothing wrong",
+	};
+
+	if (vcpu->run->exit_reason == KVM_EXIT_MEMORY_FAULT_39)
+		add_data(&crash, vcpu->run->padding, 3); /* flags, gpa, size */
+	gmem_repair(vcpu->vm->gm);
+	if (!in_place(vcpu))
+		vcpu->efaults_in_place = 0;
+	else if (++vcpu->efaults_in_place > EFAULT_LIMIT)
+		return crash_now(vcpu, &crash);
+	else if (vcpu->efaults_in_place > EFAULT_SPINS)
+		nanosleep(&pause, NULL);
+	return keep_running(vcpu);
+}
+
+static bool run_failed(struct vcpu *vcpu, int error)
+{
+	switch (error) {
+	case EINTR: return interrupted(vcpu);
+	case EAGAIN: /* a waiting vCPU was sent INIT or SIPI */ return keep_running(vcpu);
+	case EFAULT: return window_fault(vcpu);
+	case EHWPOISON:
+		vm_end(vcpu->vm, QUIRE_STATUS_HOST,
+		       "the host's memory failed under the guest "
+		       "(uncorrected machine check)");
+		return false;
+	}
+	vm_end(vcpu->vm, QUIRE_STATUS_HOST, "KVM: ioctl(RUN) of vCPU %u failed: %s", vcpu->id,
+	       strerror(error));
+	return false;
+}
+
+static void count_exit(struct vcpu *vcpu, uint32_t reason)
+{
+	vcpu_count(&vcpu->exits[reason < KVM_NR_EXITS ? reason : 0]);
+}
+
+void vcpu_loop(struct vcpu *vcpu)
+{
+	bool again = true;
+
+	while (again) {
+		int error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
+
+		if (error) {
+			again = run_failed(vcpu, error);
+			continue;
+		}
+		count_exit(vcpu, vcpu->run->exit_reason);
+		switch (vcpu->run->exit_reason) {
+		case KVM_EXIT_IO: again = port_io(vcpu); break;
+		case KVM_EXIT_MMIO: again = mmio(vcpu); break;
+		case KVM_EXIT_INTR: again = interrupted(vcpu); break;
+		case KVM_EXIT_HLT: again = halted(vcpu); break;
+		case KVM_EXIT_SHUTDOWN: again = triple_fault(vcpu); break;
+		case KVM_EXIT_INTERNAL_ERROR: again = internal_error(vcpu); break;
+		case KVM_EXIT_FAIL_ENTRY: again = fail_entry(vcpu); break;
+		default: again = unknown_exit(vcpu);
+		}
+	}
+}

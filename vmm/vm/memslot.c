@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * KVM's memory slots, and what the guest wrote in each.
+ *
+ * A slot is the grain at which KVM watches writes: while it keeps a dirty log it maps a slot's
+ * memory in 4 KiB pages, however the host maps it, and write-protects each page that was fetched.
+ * So RAM is cut into slots, and a slot is watched only as long as somebody wants to know.  When
+ * watching ends KVM maps 2 MiB again by and by.  Each slot takes some 20 us at the start and the
+ * end of a VM, so there are about MANY_SLOTS at most.
+ *
+ * The log is of the old kind, without KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: one call copies the bitmap,
+ * clears it and protects the pages anew, so that no write falls between two calls.  It holds what
+ * the guest's processors wrote, through KVM's own emulation of an instruction too, and nothing of
+ * what we write through the alias.
+ *
+ * Beginning and ending is a change of the slot and waits for vCPUs to leave KVM's memory code,
+ * where one may sit until its page has come.  So only the keeper does that, with no lock.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include "kvm.h"
+
+#define SLOT_BYTES (64 * MiB)
+#define MAX_BYTES  (1ULL << 42) /* KVM's limit is 2^31 - 1 pages */
+#define MANY_SLOTS 16u		/* make larger ones rather than more */
+
+uint64_t kvm_slot_bytes(uint64_t ram_bytes)
+{
+	uint64_t bytes = SLOT_BYTES;
+
+	while (bytes * MANY_SLOTS < ram_bytes && bytes < MAX_BYTES)
+		bytes *= 2;
+	return bytes;
+}
+
+static int set_slot(const struct kvm *kvm, const struct kvm_userspace_memory_region *slot)
+{
+	struct kvm_userspace_memory_region region = *slot;
+
+	return ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) ? -errno : 0;
+}
+
+static int add_slot(struct kvm *kvm, const struct gmem *gm, gpa_t gpa, uint64_t bytes,
+		    struct quire_error *err)
+{
+	struct kvm_userspace_memory_region *slot = &kvm->slot[kvm->nr_slots];
+	int ret;
+
+	*slot = (struct kvm_userspace_memory_region){
+		.slot = kvm->nr_slots,
+		.guest_phys_addr = gpa,
+		.memory_size = bytes,
+		.userspace_addr = (uintptr_t)gmem_hva(gm, gpa),
+	};
+	ret = set_slot(kvm, slot);
+	if (ret)
+		return quire_fail(err, ret,
+				  "KVM: ioctl(SET_USER_MEMORY_REGION) of %#llx bytes at "
+				  "gpa %#llx failed: %s",
+				  (unsigned long long)bytes, (unsigned long long)gpa,
+				  strerror(-ret));
+	kvm->nr_slots++;
+	return 0;
+}
+
+/* Slots begin and end at multiples of `bytes`, but for the ends of a range. */
+static gpa_t slot_end(gpa_t gpa, gpa_t end, uint64_t bytes)
+{
+	return min_u64(end, align_down(gpa, bytes) + bytes);
+}
+
+int kvm_set_memory(struct kvm *kvm, const struct gmem *gm, struct quire_error *err)
+{
+	unsigned int nr, slots = 0;
+	const struct gfn_range *ram = gmem_ram(gm, &nr);
+	uint64_t pages = 0, bytes;
+
+	for (unsigned int i = 0; i < nr; i++)
+		pages += ram[i].end - ram[i].start;
+	bytes = kvm_slot_bytes(gfn_to_gpa(pages));
+	for (unsigned int i = 0; i < nr; i++)
+		slots += (unsigned int)((gfn_to_gpa(ram[i].end) - 1) / bytes -
+					gfn_to_gpa(ram[i].start) / bytes) +
+			 1;
+	kvm->slot = calloc(slots, sizeof(*kvm->slot));
+	if (!kvm->slot)
+		return quire_fail(err, -ENOMEM, "no memory for %u memory slots", slots);
+	for (unsigned int i = 0; i < nr; i++) {
+		gpa_t end = gfn_to_gpa(ram[i].end), next;
+
+		for (gpa_t gpa = gfn_to_gpa(ram[i].start); gpa < end; gpa = next) {
+			int ret;
+
+			next = slot_end(gpa, end, bytes);
+			ret = add_slot(kvm, gm, gpa, next - gpa, err);
+			if (ret)
+				return ret;
+		}
+	}
+	return 0;
+}
+
+struct gfn_range kvm_slot_range(const struct kvm *kvm, unsigned int slot)
+{
+	gpa_t start = kvm->slot[slot].guest_phys_addr;
+
+	return (struct gfn_range){
+		gpa_to_gfn(start),
+		gpa_to_gfn(start + kvm->slot[slot].memory_size),
+	};
+}
+
+int kvm_slot_log(struct kvm *kvm, unsigned int slot, bool on)
+{
+	struct kvm_userspace_memory_region changed = kvm->slot[slot];
+	int ret;
+
+	changed.flags = on ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+	if (changed.flags == kvm->slot[slot].flags)
+		return 0;
+	ret = set_slot(kvm, &changed);
+	if (!ret)
+		kvm->slot[slot] = changed;
+	return ret;
+}
+
+int kvm_slot_fetch(const struct kvm *kvm, unsigned int slot, uint64_t *bitmap)
+{
+	struct kvm_dirty_log log = { .slot = slot, .dirty_bitmap = bitmap };
+
+	return ioctl(kvm->vm_fd, KVM_GET_DIRTY_LOG, &log) ? -errno : 0;
+}

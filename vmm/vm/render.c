@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Walks as text.  The 2D walk of a 4-level guest is 24 references; a line each, guest entries
+ * at the margin and the stage-2 entries that led to them indented, so that the eye can skip
+ * down the margin:
+ *
+ *    1    EPT PML4E  gpa 0000000000101000  at 00007f2c3c0010 = 00007f2c3c002007  r w x
+ *    ...
+ *    5  PML4E        gva ffff800000000123  at 00000000101800 = 0000000000102023  P W A
+ */
+#include <inttypes.h>
+#include <string.h>
+#include "render.h"
+
+static const struct bit_name stage1_bits[] = {
+	{ 1u << 0, "P" },   { 1u << 1, "W" },	  { 1u << 2, "U" }, { 1u << 3, "PWT" },
+	{ 1u << 4, "PCD" }, { 1u << 5, "A" },	  { 1u << 6, "D" }, { 1u << 7, "PS/PAT" },
+	{ 1u << 8, "G" },   { 1ULL << 63, "NX" },
+};
+
+static const struct bit_name stage2_bits[] = {
+	{ 1u << 0, "r" },     { 1u << 1, "w" }, { 1u << 2, "x" }, { 1u << 6, "ipat" },
+	{ 1u << 7, "large" }, { 1u << 8, "A" }, { 1u << 9, "D" },
+};
+
+static const struct bit_name fault_bits[] = {
+	{ PF_W, "write" },
+	{ PF_U, "user" },
+	{ PF_RSVD, "reserved bit set" },
+	{ PF_I, "fetch" },
+};
+
+static const struct bit_name violation_bits[] = {
+	{ 1u << 0, "read" },
+	{ 1u << 1, "write" },
+	{ 1u << 2, "fetch" },
+};
+
+void render_bits(char *buf, size_t size, uint64_t value, const struct bit_name *names,
+		 unsigned int nr)
+{
+	size_t used = 0;
+
+	buf[0] = '\0';
+	for (unsigned int i = 0; i < nr; i++) {
+		size_t room = size - used;
+		int n;
+
+		if (!(value & names[i].bit))
+			continue;
+		n = snprintf(buf + used, room, "%s%s", used ? " " : "", names[i].name);
+		if (n < 0 || (size_t)n >= room)
+			return;
+		used += (size_t)n;
+	}
+}
+
+#define BITS(buf, value, names) render_bits(buf, sizeof(buf), value, names, ARRAY_SIZE(names))
+
+static void render_ref(FILE *f, unsigned int number, const struct walk_ref *ref, bool refused)
+{
+	char bits[80];
+
+	if (ref->stage == 1)
+		BITS(bits, ref->entry, stage1_bits);
+	else
+		BITS(bits, ref->entry, stage2_bits);
+	fprintf(f, "  %2u  %s%-9s%s  %s %016" PRIx64 "  at %014" PRIx64 " = %016" PRIx64 "  %s%s\n",
+		number, ref->stage == 1 ? "" : "  ", ref->name, ref->stage == 1 ? "  " : "",
+		ref->stage == 1 ? "gva" : "gpa", ref->input, ref->addr, ref->entry,
+		bits[0] ? bits : "empty", refused ? "  <-- refused here" : "");
+}
+
+static const char *page_size_name(unsigned int level)
+{
+	switch (level) {
+	case 0: return "off";
+	case 1: return "4 KiB page";
+	case 2: return "2 MiB page";
+	case 3: return "1 GiB page";
+	}
+	return "large page";
+}
+
+static void render_ok(FILE *f, gva_t gva, const struct walk_result *res)
+{
+	bool mb4 = res->format1 == &x86_32_format && res->level1 == 2;
+
+	fprintf(f,
+		"  gva %#" PRIx64 " -> gpa %#" PRIx64 " -> machine %#" PRIx64
+		" (guest paging: %s; stage 2: %s)\n",
+		gva, res->gpa, res->maddr, mb4 ? "4 MiB page" : page_size_name(res->level1),
+		page_size_name(res->level2));
+}
+
+static void render_fault(FILE *f, const struct walk_result *res)
+{
+	char why[64];
+
+	BITS(why, res->error_code, fault_bits);
+	fprintf(f, "  #PF with error code %#x: %s%s%s\n", res->error_code,
+		res->error_code & PF_P ? "permission refused" : "page not present",
+		why[0] ? ", " : "", why);
+}
+
+static void render_violation(FILE *f, const struct walk_result *res)
+{
+	char access[32];
+
+	BITS(access, res->qualification, violation_bits);
+	fprintf(f,
+		"  EPT violation at gpa %#" PRIx64 ", qualification %#" PRIx64 ": %s of %s; "
+		"the entry allows %s%s%s\n",
+		res->gpa, res->qualification, access,
+		res->qualification & 0x100 ? "the page itself" : "a guest table",
+		res->qualification & 8 ? "r" : "-", res->qualification & 16 ? "w" : "-",
+		res->qualification & 32 ? "x" : "-");
+}
+
+static void render_outcome(FILE *f, gva_t gva, const struct walk_result *res)
+{
+	switch (res->outcome) {
+	case WALK_OK: render_ok(f, gva, res); return;
+	case WALK_PAGE_FAULT: render_fault(f, res); return;
+	case WALK_VIOLATION: render_violation(f, res); return;
+	case WALK_MISCONFIG:
+	case WALK_NO_MEMORY:
+		fprintf(f, "  %s at gpa %#" PRIx64 "\n", walk_outcome_name(res->outcome), res->gpa);
+		return;
+	case WALK_AGAIN:
+		fprintf(f,
+			"  %s: the entry at gpa %#" PRIx64
+			" was another one each time; try again\n",
+			walk_outcome_name(res->outcome), res->gpa);
+		return;
+	default: fprintf(f, "  %s\n", walk_outcome_name(res->outcome));
+	}
+}
+
+void render_page(FILE *f, struct gmem *gm, gpa_t gpa)
+{
+	struct stage2_page page;
+
+	if (gmem_lookup(gm, gpa_to_gfn(gpa), &page))
+		fputs("not RAM", f);
+	else
+		fprintf(f, "%s%s", page_states[page.state].name,
+			page.level == 2 ? ", in a 2 MiB leaf" : "");
+}
+
+void render_walk(FILE *f, gva_t gva, const struct walk_result *res, struct gmem *gm)
+{
+	unsigned int nr = res->nr_refs < WALK_MAX_REFS ? res->nr_refs : WALK_MAX_REFS;
+	bool refused = res->outcome != WALK_OK && res->outcome != WALK_AGAIN;
+
+	fprintf(f, "walk of gva %#" PRIx64 " (%s): %s, %u reference%s\n", gva,
+		res->format1 ? res->format1->name : "paging off", walk_outcome_name(res->outcome),
+		nr, nr == 1 ? "" : "s");
+	for (unsigned int i = 0; i < nr; i++)
+		render_ref(f, i + 1, &res->ref[i], refused && i + 1 == nr);
+	render_outcome(f, gva, res);
+	if (gm && res->gpa != GPA_INVALID && res->outcome != WALK_AGAIN) {
+		fputs("  page: ", f);
+		render_page(f, gm, res->gpa);
+		fputc('\n', f);
+	}
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table: every system call that a thread of a VM process may make once it is in the
+ * sandbox, for which role, under which condition, and why.  Whatever is not here kills the
+ * process (SIGSYS).
+ *
+ * Reading it.  A row is a call, the roles that have it (M main loop, V vCPU, P pager, C machine
+ * channel, K keeper), the condition if there is one, and the reason.  Conditions look at arguments by value;
+ * what is behind a pointer cannot be seen, so calls whose danger is there (open, connect) are
+ * not here at all, and neither is clone3: threads are born before their maker's filter.
+ *
+ * What a thread that was taken over could do with all of it: use the descriptors it has, change
+ * the memory of its own process (but never make any executable), and end.  It cannot name a
+ * file (the keeper: open one), a process, an address of a socket, or anything else that it does not
+ * hold already; in docs/isolation.md is the longer argument.
+ *
+ * Growing it.  A new call is a row with a reason, in the fewest roles.  A mistake shows as
+ * SIGSYS; `--sandbox=off` and strace tell what was missing (docs/isolation.md).
+ *
+ * Sanitizer builds have a second part.  Their run time takes more calls to do its work, which
+ * are allowed, and others to print a report, which are refused: the report then lacks symbols
+ * but gets out.
+ */
+#include <asm/ioctls.h>
+#include <asm/termbits.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <linux/userfaultfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "mmu/base/compat.h"
+#include "sandbox_rules.h"
+
+#define M   (1u << SANDBOX_MAIN)
+#define V   (1u << SANDBOX_VCPU)
+#define P   (1u << SANDBOX_PAGER)
+#define C   (1u << SANDBOX_CHANNEL)
+#define K   (1u << SANDBOX_KEEPER)
+#define ALL (M | V | P | C | K)
+#define U   (M | V | P | K) /* whoever may write to a page, which un-shares it */
+
+#define INT_MASK 0xffffffffu /* the kernel looks at the low half of an int only */
+
+#define CALL(call, roles_, why_) \
+	{ \
+		.name = #call, .nr = SYS_##call, .roles = (roles_), .why = (why_) \
+	}
+#define CALL_IF(call, roles_, arg_, mask_, value_, what, why_) \
+	{ \
+		.name = #call " " what, .nr = SYS_##call, .roles = (roles_), \
+		.when = { .mask = (mask_), .value = (uint32_t)(value_), .arg = (arg_) }, \
+		.why = (why_) \
+	}
+#define IOCTL(request, roles_, why_) CALL_IF(ioctl, roles_, 1, INT_MASK, request, #request, why_)
+#define ADVICE(advice, roles_, why_) CALL_IF(madvise, roles_, 2, INT_MASK, advice, #advice, why_)
+#define REFUSE(call)		     REFUSE_TO(ALL, call)
+#define REFUSE_TO(roles_, call) \
+	{ \
+		.name = #call " (refused)", .nr = SYS_##call, .roles = (roles_), \
+		.verdict = SANDBOX_REFUSE, .why = "sanitizer: reporting an error" \
+	}
+
+const char *const sandbox_role_name[SANDBOX_NR_ROLES] = {
+	[SANDBOX_MAIN] = "main",       [SANDBOX_VCPU] = "vcpu",	    [SANDBOX_PAGER] = "pager",
+	[SANDBOX_CHANNEL] = "channel", [SANDBOX_KEEPER] = "keeper",
+};
+
+/* clang-format off */
+const struct sandbox_rule sandbox_rules[] = {
+	/* ---- the guest ---- */
+	IOCTL(KVM_RUN,			    V,	   "enter the guest"),
+	IOCTL(KVM_IRQ_LINE,		    M | V, "interrupts of the UART"),
+	IOCTL(KVM_IOEVENTFD,		    V,	   "a balloon driver starts: its notifications"),
+
+	/* ---- its memory; the main loop: for a balloon that inflates while its vCPU goes on ---- */
+	IOCTL(UFFDIO_ZEROPAGE,		    U, "bring pages in"),
+	IOCTL(UFFDIO_WAKE,		    U,	   "a late event; a page is its guest's own again"),
+	IOCTL(UFFDIO_UNREGISTER,	    U, "manage a block as one"),
+	IOCTL(UFFDIO_REGISTER,		    U,	   "... and singly; what is mapped anew"),
+	IOCTL(UFFDIO_WRITEPROTECT,	    U,	   "no write to a page while it is shared or un-shared"),
+	IOCTL(PAGEMAP_SCAN,		    U, "did the host give a huge page?"),
+	ADVICE(MADV_POPULATE_WRITE,	    U,	   "bring a block in"),
+	ADVICE(MADV_POPULATE_READ,	    U,	   "map what was un-shared before it is touched"),
+	ADVICE(MADV_HUGEPAGE,		    U, "... as a huge page"),
+	ADVICE(MADV_COLLAPSE,		    K,	   "... put together again"),
+	CALL_IF(lseek, U, 2, INT_MASK, SEEK_DATA, "SEEK_DATA",
+		"what of a block the host could give"),
+	CALL_IF(fallocate, U, 1, INT_MASK, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, "punch",
+		"give pages back"),
+	ADVICE(MADV_DONTDUMP,		    U,	   "what is mapped anew: not for core files"),
+	CALL(pwrite64,			    U,	   "un-share: a page's bytes into guest memory"),
+	CALL_IF(mprotect, U, 2, PROT_EXEC, 0, "without PROT_EXEC", "what is shared can be written again, and then raises an event"),
+
+	/* ---- what the guest writes, for the keeper ---- */
+	IOCTL(KVM_SET_USER_MEMORY_REGION,   K,	   "begin and end watching a slot"),
+	IOCTL(KVM_GET_DIRTY_LOG,	    K,	   "what was written in it"),
+	CALL_IF(socketpair, K, 0, INT_MASK, AF_UNIX, "AF_UNIX", "to ask the machine who has equal pages"),
+	CALL(fstat,			    K,	   "which segment of the store is this?"),
+	CALL_IF(newfstatat, K, 3, INT_MASK, AT_EMPTY_PATH, "AT_EMPTY_PATH",
+		"... as some C libraries ask; of files it could tell only the empty root"),
+	CALL(sched_yield,		    U,	   "a page to be given back is in use: a moment"),
+
+	/* ---- descriptors at hand ---- */
+	CALL(read,			    M | P | C, "signals, input, wake-ups, faults"),
+	CALL(write,			    ALL,   "output, messages, wake-ups"),
+	CALL(poll,			    ALL,   "wait; a vCPU: for the reader of its output"),
+	CALL(close,			    M | C | K, "clients that leave; the end"),
+	CALL(recvmsg,			    M | C | K, "the machine; a new channel to it, from the launcher"),
+	CALL(sendmsg,			    ALL,   "the machine: whoever runs out of credits asks"),
+
+	/* ---- control socket ---- */
+	CALL(epoll_wait,		    M,	   "who wants something?"),
+	CALL(epoll_ctl,			    M,	   "clients come and change sides"),
+	CALL(accept4,			    M,	   "a client"),
+	CALL(accept,			    M,	   "one too many, to turn it away"),
+	CALL_IF(fcntl, M, 1, INT_MASK, F_DUPFD_CLOEXEC, "F_DUPFD_CLOEXEC",
+		"hold a descriptor ready for turning away"),
+	CALL_IF(getsockopt, M, 2, INT_MASK, SO_PEERCRED, "SO_PEERCRED", "may this client ask?"),
+	CALL(geteuid,			    M,	   "... is it us?"),
+	CALL_IF(setsockopt, M, 2, INT_MASK, SO_SNDBUF, "SO_SNDBUF", "room for an answer"),
+	CALL_IF(recvfrom, M, 4, UINT64_MAX, 0, "without address", "a request"),
+	CALL_IF(sendto,	  M, 4, UINT64_MAX, 0, "without address", "an answer"),
+
+	/* ---- terminal and signals ---- */
+	IOCTL(TCGETS,			    M,	   "after SIGCONT: still a terminal?"),
+	IOCTL(TIOCGPGRP,		    M,	   "... and ours?"),
+	CALL(getpgrp,			    M,	   "... our process group"),
+	IOCTL(TCSETS,			    ALL,   "restore the terminal, also from a signal handler"),
+	CALL_IF(signalfd4, M, 0, 0x80000000u, 0, "of a descriptor", "the end: SIGCONT no longer counts"),
+	CALL(rt_sigreturn,		    ALL,   "a kick, and our handler of fatal signals"),
+	CALL(rt_sigaction,		    ALL,   "... hands over to whoever was there before"),
+	CALL(rt_sigprocmask,		    ALL,   "C library: raise, abort, end of a thread"),
+	CALL_IF(tgkill, ALL, 0, INT_MASK, SANDBOX_SELF, "this process", "kick a vCPU; abort"),
+	CALL(getpid,			    ALL,   "... its arguments; who we are, for clients"),
+	CALL(gettid,			    ALL,   "... and of a thread"),
+
+	/* ---- threads and time ---- */
+	CALL(futex,			    ALL,   "locks"),
+	CALL(clock_gettime,		    ALL,   "where the vDSO cannot tell the time"),
+	CALL(clock_nanosleep,		    U,	   "guest memory is being changed: a moment; a pace"),
+	CALL(restart_syscall,		    ALL,   "the kernel's own, after SIGSTOP and SIGCONT"),
+	ADVICE(MADV_DONTNEED,		    ALL,   "C library: stack of a thread that ends, free"),
+	CALL(exit,			    V | P | C | K, "end of a thread"),
+	CALL(exit_group,		    M,	   "end of all"),
+
+	/* ---- memory of this process ---- */
+	CALL_IF(mmap, ALL, 2, PROT_EXEC, 0, "without PROT_EXEC", "malloc; a block of guest memory"),
+	CALL(munmap,			    ALL,   "malloc; the end"),
+	CALL(mremap,			    M | K, "realloc of something large"),
+	CALL(brk,			    ALL,   "malloc"),
+	CALL(sysinfo,			    M | K, "C library: qsort, for the disassembler and news of merging"),
+	CALL(writev,			    ALL,   "C library: the message of an abort"),
+
+#ifdef QUIRE_SANITIZED
+	CALL(sigaltstack,		    ALL,   "sanitizer: end of a thread"),
+	CALL(madvise,			    ALL,   "sanitizer: shadow memory"),
+	CALL_IF(mprotect, C, 2, PROT_EXEC, 0, "without PROT_EXEC", "sanitizer: shadow memory"),
+	CALL(sched_yield,		    C,	   "sanitizer: locks"),
+	CALL(clock_nanosleep,		    C,	   "sanitizer: locks"),
+	CALL(exit_group,		    V | P | C | K, "sanitizer: the end after a report"),
+	CALL(getrlimit,			    ALL,   "sanitizer: stack bounds"),
+	CALL_IF(prlimit64, ALL, 2, UINT64_MAX, 0, "to read", "sanitizer: stack bounds"),
+	CALL(sched_getaffinity,		    ALL,   "sanitizer: stack bounds"),
+	REFUSE(open),
+	REFUSE(openat),
+	REFUSE(access),
+	REFUSE(stat),
+	REFUSE_TO(M | V | P | C, fstat),
+	REFUSE_TO(M | V | P | C, newfstatat),
+	REFUSE(readlink),
+	REFUSE(pipe),
+	REFUSE(pipe2),
+	REFUSE(clone),
+	REFUSE(fork),
+	REFUSE(wait4),
+	REFUSE(prctl),
+	REFUSE(getuid),
+#endif
+};
+/* clang-format on */
+
+const unsigned int sandbox_nr_rules = sizeof(sandbox_rules) / sizeof(sandbox_rules[0]);

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_VM_SANDBOX_RULES_H
+#define QUIRE_VMM_VM_SANDBOX_RULES_H
+
+/*
+ * What a thread of a VM process may ask of the kernel: the table of sandbox_rules.c as data.
+ * tools/sandbox_gen.c, which runs while quire is built, turns it into one seccomp program a
+ * role (through libseccomp) and into the list that tests and tools/sandbox-used.sh read.
+ */
+#include <stdint.h>
+
+/* Each thread of a VM process has one; its table begins when it calls sandbox_thread(). */
+enum sandbox_role {
+	SANDBOX_MAIN,	 /* main loop: console input, control socket, signals, the end */
+	SANDBOX_VCPU,	 /* KVM_RUN and what its exits ask for */
+	SANDBOX_PAGER,	 /* page faults of the guest */
+	SANDBOX_CHANNEL, /* listens to the machine process: credits */
+	SANDBOX_KEEPER,	 /* looks for equal pages and shares them */
+	SANDBOX_NR_ROLES
+};
+
+enum sandbox_verdict {
+	SANDBOX_ALLOW,
+	SANDBOX_REFUSE, /* -EPERM, and the thread lives: sanitizer builds only */
+};
+
+/* A condition on one argument of a call: (argument & mask) == value. */
+struct sandbox_condition {
+	uint64_t mask, value; /* mask 0: no condition */
+	unsigned int arg;     /* 0..5 */
+};
+
+struct sandbox_rule {
+	const char *name;   /* "read", "ioctl KVM_RUN" */
+	int nr;		    /* of the system call */
+	unsigned int roles; /* bit 1 << enum sandbox_role */
+	enum sandbox_verdict verdict;
+	struct sandbox_condition when;
+	const char *why;
+};
+
+/*
+ * In a condition's value: the process's own id, which is known only when the filter is
+ * installed.  Stands for itself in the generated programs, where sandbox.c replaces it; no other
+ * rule has this value.
+ */
+#define SANDBOX_SELF 0x5e1f0b0eu
+
+/* AddressSanitizer's run time makes calls of its own. */
+#ifdef __SANITIZE_ADDRESS__
+#define QUIRE_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define QUIRE_SANITIZED 1
+#endif
+#endif
+
+extern const struct sandbox_rule sandbox_rules[];
+extern const unsigned int sandbox_nr_rules;
+extern const char *const sandbox_role_name[SANDBOX_NR_ROLES];
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vCPUs: creation, start state, and reaching one that runs.
+ *
+ * Registers travel in the shared struct kvm_run (KVM_CAP_SYNC_REGS) instead of by ioctl: the
+ * start state goes in with the first KVM_RUN, and reading the state is one KVM_RUN with
+ * immediate_exit set, which also completes an instruction whose I/O has just been served, so
+ * that RIP never points at an access already done.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "cpuid.h"
+#include "sandbox.h"
+#include "vcpu.h"
+#include "vm_impl.h"
+
+#define KICK_SIGNAL SIGRTMIN
+
+#define CR0_PE	     (1u << 0)
+#define CR0_ET	     (1u << 4)
+#define RFLAGS_FIXED 2u
+
+#define CODE_SELECTOR 0x08
+#define DATA_SELECTOR 0x10
+#define TSS_SELECTOR  0x18
+
+static void on_kick(int sig)
+{
+	(void)sig; /* its only effect is -EINTR */
+}
+
+static void install_kick_handler(void)
+{
+	struct sigaction action = { .sa_handler = on_kick };
+
+	sigaction(KICK_SIGNAL, &action, NULL);
+}
+
+static int set_cpuid(struct vcpu *vcpu, struct quire_error *err)
+{
+	struct kvm *kvm = &vcpu->vm->kvm;
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID, .args = { 1 } };
+
+	cpuid_set_apic_id(kvm->cpuid, vcpu->id);
+	if (ioctl(vcpu->fd, KVM_SET_CPUID2, kvm->cpuid))
+		return quire_fail(err, -errno, "KVM: ioctl(SET_CPUID2) failed: %s",
+				  strerror(errno));
+	if (kvm->pv_enforced) /* a courtesy: without it only the CPUID bits are hidden */
+		(void)ioctl(vcpu->fd, KVM_ENABLE_CAP, &cap);
+	return 0;
+}
+
+int vcpu_init(struct vcpu *vcpu, struct vm *vm, unsigned int id, struct quire_error *err)
+{
+	int ret;
+
+	vcpu->vm = vm;
+	vcpu->id = id;
+	vcpu->fd = ioctl(vm->kvm.vm_fd, KVM_CREATE_VCPU, (unsigned long)id);
+	if (vcpu->fd < 0)
+		return quire_fail(err, -errno, "KVM: ioctl(CREATE_VCPU %u) failed: %s", id,
+				  strerror(errno));
+	vcpu->run = mmap(NULL, vm->kvm.run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	if (vcpu->run == MAP_FAILED) {
+		vcpu->run = NULL;
+		ret = quire_fail(err, -errno, "KVM: mmap of vCPU %u failed: %s", id,
+				 strerror(errno));
+	} else {
+		ret = set_cpuid(vcpu, err);
+	}
+	if (ret)
+		vcpu_finish(vcpu);
+	return ret;
+}
+
+void vcpu_finish(struct vcpu *vcpu)
+{
+	if (vcpu->run)
+		munmap(vcpu->run, vcpu->vm->kvm.run_bytes);
+	if (vcpu->fd >= 0)
+		close(vcpu->fd);
+	vcpu->run = NULL;
+	vcpu->fd = -1;
+}
+
+/* ---- start state ---- */
+
+static struct kvm_segment flat_segment(uint16_t selector, uint8_t type)
+{
+	return (struct kvm_segment){
+		.limit = 0xffffffff,
+		.selector = selector,
+		.type = type,
+		.present = 1,
+		.db = 1,
+		.s = 1,
+		.g = 1,
+	};
+}
+
+/*
+ * PVH and multiboot agree: 32-bit protected mode, paging off, flat 4 GiB segments, interrupts
+ * off.  PVH wants a loaded 32-bit TSS (base 0, limit 0x67) too.  No descriptor table is
+ * promised, and none exists.
+ */
+static void start_protected(struct kvm_sregs *s, struct kvm_regs *r, const struct image_plan *plan)
+{
+	s->cs = flat_segment(CODE_SELECTOR, 0xb);
+	s->ds = s->es = s->fs = s->gs = s->ss = flat_segment(DATA_SELECTOR, 0x3);
+	s->tr = (struct kvm_segment){
+		.limit = 0x67,
+		.selector = TSS_SELECTOR,
+		.type = 0xb,
+		.present = 1,
+	};
+	s->ldt = (struct kvm_segment){ .unusable = 1 };
+	s->gdt = (struct kvm_dtable){ 0 };
+	s->idt = (struct kvm_dtable){ 0 };
+	s->cr0 = CR0_PE | CR0_ET;
+	s->cr4 = 0;
+	r->rip = plan->entry;
+	r->rax = plan->eax;
+	r->rbx = plan->ebx;
+}
+
+/* As a BIOS enters a boot sector: 0:7c00, and DL the first hard disk. */
+static void start_real(struct kvm_sregs *s, struct kvm_regs *r, const struct image_plan *plan)
+{
+	s->cs.base = 0;
+	s->cs.selector = 0;
+	r->rip = plan->entry;
+	r->rsp = plan->entry;
+	r->rdx = 0x80;
+}
+
+int vcpu_set_start(struct vcpu *vcpu, const struct image_plan *plan, struct quire_error *err)
+{
+	struct kvm_sregs *sregs = &vcpu->run->s.regs.sregs;
+	struct kvm_regs *regs = &vcpu->run->s.regs.regs;
+
+	if (ioctl(vcpu->fd, KVM_GET_SREGS, sregs))
+		return quire_fail(err, -errno, "KVM: ioctl(GET_SREGS) failed: %s", strerror(errno));
+	memset(regs, 0, sizeof(*regs));
+	regs->rflags = RFLAGS_FIXED;
+	if (plan->kind == IMAGE_FLAT)
+		start_real(sregs, regs, plan);
+	else
+		start_protected(sregs, regs, plan);
+	vcpu->run->kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+	return 0;
+}
+
+/* ---- running ---- */
+
+static void *vcpu_thread(void *arg)
+{
+	struct vcpu *vcpu = arg;
+	struct timespec cpu;
+	char name[16];
+
+	snprintf(name, sizeof(name), "vcpu %u", vcpu->id);
+	pthread_setname_np(pthread_self(), name);
+	sandbox_thread(SANDBOX_VCPU);
+	/* vm_run has the lock until the main loop is in the sandbox too. */
+	lock(&vcpu->vm->lock);
+	unlock(&vcpu->vm->lock);
+	vcpu_loop(vcpu);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
+	lock(&vcpu->vm->lock);
+	vcpu->cpu_ns = timespec_ns(cpu);
+	vcpu->done = true;
+	pthread_cond_broadcast(&vcpu->vm->changed);
+	unlock(&vcpu->vm->lock);
+	vm_wake(vcpu->vm);
+	return NULL;
+}
+
+int vcpu_start(struct vcpu *vcpu, struct quire_error *err)
+{
+	int ret;
+
+	if (!vcpu->id)
+		install_kick_handler();
+	ret = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
+	if (ret)
+		return quire_fail(err, -ret, "cannot start a thread for vCPU %u: %s", vcpu->id,
+				  strerror(ret));
+	vcpu->started = true;
+	return 0;
+}
+
+void vcpu_kick(struct vcpu *vcpu, unsigned int request)
+{
+	atomic_fetch_or(&vcpu->requests, request);
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	if (!atomic_exchange(&vcpu->kicked, true))
+		pthread_kill(vcpu->thread, KICK_SIGNAL);
+}
+
+int vcpu_read_state(struct vcpu *vcpu, struct vcpu_state *state)
+{
+	struct kvm_run *run = vcpu->run;
+	int ret;
+
+	__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	run->kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+	ret = ioctl(vcpu->fd, KVM_RUN, 0);
+	run->kvm_valid_regs = 0;
+	/* immediate_exit stays set, a kick may count on it: the loop clears it on -EINTR. */
+	if (!ret || errno != EINTR)
+		return ret ? -errno : -EIO;
+	state->regs = run->s.regs.regs;
+	state->sregs = run->s.regs.sregs;
+	return 0;
+}

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A virtual machine: its parts put together and taken apart, what other files may ask of it,
+ * and what other threads tell it.  Its life in between is vm_run.c.
+ *
+ * Everything that happens to a VM comes through three doors here: vm_wake() makes the main loop
+ * look around, vm_end() and vm_end_crash() decide how it ends.
+ */
+#include <errno.h>
+#include <quire/abi.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include "cpuid.h"
+#include "sandbox.h"
+#include "vm_impl.h"
+
+/* ---- queries ---- */
+
+struct gmem *vm_gmem(struct vm *vm)
+{
+	return vm->gm;
+}
+
+unsigned int vm_nr_vcpus(const struct vm *vm)
+{
+	return vm->nr_vcpus;
+}
+
+bool vm_is_stuck(const struct vm *vm)
+{
+	return vm->stuck;
+}
+
+uint32_t vm_tsc_khz(const struct vm *vm)
+{
+	int khz = ioctl(vm->vcpu[0].fd, KVM_GET_TSC_KHZ, 0);
+
+	return khz > 0 ? (uint32_t)khz : 0;
+}
+
+void vcpu_walk_cpu(const struct vm *vm, const struct vcpu_state *state, struct walk_cpu *out)
+{
+	*out = (struct walk_cpu){
+		.cr0 = state->sregs.cr0,
+		.cr3 = state->sregs.cr3,
+		.cr4 = state->sregs.cr4,
+		.efer = state->sregs.efer,
+		.ac = state->regs.rflags >> 18 & 1,
+		.maxphyaddr = vm->maxphyaddr,
+		.pages_1g = vm->pages_1g,
+		.amd = vm->amd,
+	};
+}
+
+/* ---- events from other threads ---- */
+
+void vm_wake(struct vm *vm)
+{
+	uint64_t one = 1;
+
+	if (write(vm->wake_fd, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it is awake */
+}
+
+static bool end_locked(struct vm *vm, int status)
+{
+	if (vm->ending)
+		return false;
+	vm->ending = true;
+	vm->status = status;
+	atomic_store(&vm->stopping, true);
+	pthread_cond_broadcast(&vm->unpark);
+	return true;
+}
+
+bool vm_end(struct vm *vm, int status, const char *fmt, ...)
+{
+	bool first;
+	va_list ap;
+
+	lock(&vm->lock);
+	first = end_locked(vm, status);
+	if (first && fmt) {
+		va_start(ap, fmt);
+		vsnprintf(vm->why.text, sizeof(vm->why.text), fmt, ap);
+		va_end(ap);
+	}
+	unlock(&vm->lock);
+	vm_wake(vm);
+	return first;
+}
+
+bool vm_end_crash(struct vm *vm, const struct crash *crash)
+{
+	bool first;
+
+	lock(&vm->lock);
+	first = end_locked(vm, QUIRE_STATUS_CRASH);
+	if (first) {
+		vm->crash = *crash;
+		vm->crashed = true;
+	}
+	unlock(&vm->lock);
+	vm_wake(vm);
+	return first;
+}
+
+static void on_wake(void *ctx)
+{
+	vm_wake(ctx);
+}
+
+static void on_host_failure(void *ctx, gpa_t gpa, int err)
+{
+	struct vm *vm = ctx;
+	struct gmem_stats stats;
+
+	gmem_stats(vm->gm, &stats);
+	lock(&vm->lock);
+	vm->host_failed = true;
+	unlock(&vm->lock);
+	if (err == -EDQUOT)
+		vm_end(vm, QUIRE_STATUS_OOM,
+		       "the machine has no memory for guest page %#llx beyond "
+		       "the %llu KiB that the guest has, and killing another is not allowed or not "
+		       "enough; give it more, or the guest less (-m)",
+		       (unsigned long long)gpa,
+		       (unsigned long long)stats.s2.pages[PG_PRIVATE] * (QUIRE_PAGE_SIZE / KiB));
+	else
+		vm_end(vm, QUIRE_STATUS_HOST,
+		       "the host has no memory for guest page %#llx: %s; "
+		       "free some, or give the guest less (-m)",
+		       (unsigned long long)gpa, strerror(-err));
+}
+
+static void on_guest_exit(void *ctx, uint32_t value)
+{
+	struct vm *vm = ctx;
+
+	if (value <= QUIRE_STATUS_GUEST_MAX)
+		vm_end(vm, (int)value, NULL);
+	else
+		vm_end(vm, QUIRE_STATUS_GUEST_MAX,
+		       "the guest ended with status %u, which is "
+		       "reported as %d",
+		       value, QUIRE_STATUS_GUEST_MAX);
+}
+
+static void on_transmit(void *ctx, const void *data, size_t bytes)
+{
+	struct vm *vm = ctx;
+
+	console_write(&vm->console, data, bytes);
+}
+
+static void on_uart_irq(void *ctx, bool level)
+{
+	struct vm *vm = ctx;
+	struct kvm_irq_level irq = { .irq = QUIRE_UART_IRQ, .level = level };
+
+	(void)ioctl(vm->kvm.vm_fd, KVM_IRQ_LINE, &irq);
+}
+
+/* ---- creation ---- */
+
+unsigned int vm_ram_layout(uint64_t ram_bytes, struct gfn_range ram[VM_MAX_RAM])
+{
+	uint64_t low = min_u64(ram_bytes, QUIRE_GAP_START), high = ram_bytes - low;
+
+	ram[0] = (struct gfn_range){ 0, gpa_to_gfn(low) };
+	ram[1] = (struct gfn_range){ gpa_to_gfn(QUIRE_GAP_END), gpa_to_gfn(QUIRE_GAP_END + high) };
+	return high ? 2 : 1;
+}
+
+/* Against what this host's processor and kernel can do. */
+static int check_limits(const struct vm *vm, struct quire_error *err)
+{
+	gpa_t end = gfn_to_gpa(vm->ram[vm->nr_ram - 1].end);
+
+	if ((end - 1) >> vm->maxphyaddr)
+		return quire_fail(err, -EDOM,
+				  "-m %lluM is more than this processor's %u bits of "
+				  "physical address reach",
+				  (unsigned long long)vm->config.ram_bytes / MiB, vm->maxphyaddr);
+	if (vm->config.nr_vcpus > vm->kvm.max_vcpus)
+		return quire_fail(err, -EDOM, "-c %u: this KVM has at most %u vCPUs",
+				  vm->config.nr_vcpus, vm->kvm.max_vcpus);
+	return 0;
+}
+
+static int create_kvm(struct vm *vm, struct quire_error *err)
+{
+	int ret = kvm_init(&vm->kvm, vm->config.irqchip, err);
+
+	if (ret)
+		return ret;
+	vm->maxphyaddr = (uint8_t)cpuid_maxphyaddr(vm->kvm.cpuid);
+	vm->pages_1g = cpuid_pages_1g(vm->kvm.cpuid);
+	vm->amd = cpuid_is_amd(vm->kvm.cpuid);
+	return check_limits(vm, err);
+}
+
+static void on_pager_start(void *ctx)
+{
+	(void)ctx;
+	sandbox_thread(SANDBOX_PAGER);
+}
+
+static int create_memory(struct vm *vm, struct quire_error *err)
+{
+	struct gmem_config config = {
+		.ram = vm->ram,
+		.nr_ram = vm->nr_ram,
+		.hugepages = vm->config.hugepages,
+		.credits = vm->config.credits,
+		.on_host_failure = on_host_failure,
+		.thread_start = on_pager_start,
+		.ctx = vm,
+	};
+	int ret = gmem_create(&config, &vm->gm, err);
+
+	return ret ? ret : kvm_set_memory(&vm->kvm, vm->gm, err);
+}
+
+static int create_vcpus(struct vm *vm, struct quire_error *err)
+{
+	struct cpuid_config cpuid = {
+		.nr_cpus = vm->config.nr_vcpus,
+		.irqchip = vm->config.irqchip,
+		.tsc_deadline = vm->kvm.tsc_deadline,
+	};
+
+	cpuid_filter(vm->kvm.cpuid, &cpuid);
+	vm->vcpu = calloc(vm->config.nr_vcpus, sizeof(*vm->vcpu));
+	if (!vm->vcpu)
+		return quire_fail(err, -ENOMEM, "no memory for %u vCPUs", vm->config.nr_vcpus);
+	for (; vm->nr_vcpus < vm->config.nr_vcpus; vm->nr_vcpus++) {
+		int ret = vcpu_init(&vm->vcpu[vm->nr_vcpus], vm, vm->nr_vcpus, err);
+
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int create_devices(struct vm *vm, struct quire_error *err)
+{
+	struct uart_config uart = {
+		.transmit = on_transmit,
+		.set_irq = vm->config.irqchip ? on_uart_irq : NULL,
+		.space = on_wake,
+		.ctx = vm,
+	};
+	struct text_config text = { .gm = vm->gm, .transmit = on_transmit, .ctx = vm };
+	int ret = uart_create(&uart, &vm->ports, &vm->uart);
+
+	vm->dev_exit = (struct dev_exit){ .exit = on_guest_exit, .ctx = vm };
+	if (!ret)
+		ret = text_port_create(&text, &vm->ports, &vm->text_port);
+	if (!ret)
+		ret = dev_exit_add(&vm->ports, &vm->dev_exit);
+	if (!ret)
+		ret = vm_balloon_create(vm);
+	if (ret)
+		return quire_fail(err, ret, "cannot create devices: %s", strerror(-ret));
+	return 0;
+}
+
+/* Signals come through a descriptor, and are blocked before any thread is born. */
+static int create_events(struct vm *vm, struct quire_error *err)
+{
+	static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT };
+	struct sigaction old;
+
+	sigemptyset(&vm->signals);
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++) /* nohup stays nohup */
+		if (!sigaction(ours[i], NULL, &old) && old.sa_handler != SIG_IGN)
+			sigaddset(&vm->signals, ours[i]);
+	pthread_sigmask(SIG_BLOCK, &vm->signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	vm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	vm->signal_fd = signalfd(-1, &vm->signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (vm->wake_fd < 0 || vm->signal_fd < 0)
+		return quire_fail(err, -errno, "cannot create event descriptors: %s",
+				  strerror(errno));
+	return 0;
+}
+
+static void init_lock(struct vm *vm)
+{
+	pthread_condattr_t attr;
+
+	lock_init(&vm->lock, LOCK_VM);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&vm->changed, &attr);
+	pthread_cond_init(&vm->unpark, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+/* While files can be opened: the C library reads one to count processors. */
+static void look_at_host(struct vm *vm)
+{
+	vm->host_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	vm->host_cpus = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+int vm_create(const struct vm_config *config, struct vm **out, struct quire_error *err)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+	int ret;
+
+	if (!vm)
+		return quire_fail(err, -ENOMEM, "no memory for a VM");
+	vm->config = *config;
+	snprintf(vm->name, sizeof(vm->name), "%s", config->name);
+	vm->config.name = vm->name;
+	snprintf(vm->domain, sizeof(vm->domain), "%s", config->domain ? config->domain : "");
+	vm->config.domain = vm->domain;
+	vm->balloon_manual = config->balloon == VM_BALLOON_MANUAL;
+	vm->kvm = KVM_NONE;
+	vm->wake_fd = vm->signal_fd = vm->doorbell_fd = vm->irq_fd = -1;
+	init_lock(vm);
+	look_at_host(vm);
+	console_init(&vm->console, on_wake, vm);
+	vm->nr_ram = vm_ram_layout(config->ram_bytes, vm->ram);
+	ret = create_events(vm, err);
+	if (!ret)
+		ret = create_kvm(vm, err);
+	if (!ret)
+		ret = create_memory(vm, err);
+	if (!ret && config->irqchip)
+		ret = kvm_create_irqchip(&vm->kvm, err);
+	if (!ret)
+		ret = create_vcpus(vm, err);
+	if (!ret)
+		ret = create_devices(vm, err);
+	if (!ret)
+		ret = vm_merge_create(vm, err);
+	if (ret) {
+		vm_destroy(vm);
+		return ret;
+	}
+	kvm_close_device(&vm->kvm);
+	*out = vm;
+	return 0;
+}
+
+void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
+{
+	int memory[GMEM_MAX_DESCRIPTORS];
+	unsigned int nr = gmem_descriptors(vm->gm, memory);
+
+	for (unsigned int i = 0; i < nr; i++)
+		sandbox_keep(keep, memory[i]);
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		sandbox_keep(keep, vm->vcpu[i].fd);
+	sandbox_keep(keep, vm->kvm.vm_fd);
+	sandbox_keep(keep, vm->wake_fd);
+	sandbox_keep(keep, vm->doorbell_fd);
+	sandbox_keep(keep, vm->irq_fd);
+	sandbox_keep(keep, vm->signal_fd);
+}
+
+/*
+ * RAM goes back first.  With an irqchip the close of KVM's VM waits, up to 20 ms, for grace periods
+ * of the kernel: the one that began when the irqchip was put on KVM's buses, if the VM was
+ * short-lived, and new ones for taking the PIT off.  Nobody should wait for our memory meanwhile,
+ * and while a large guest's goes back the first of them is over.  The slots then name addresses
+ * where nothing is, but no vCPU is left to look.
+ */
+void vm_destroy(struct vm *vm)
+{
+	if (!vm)
+		return;
+	vm_merge_stop(vm);
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		vcpu_finish(&vm->vcpu[i]);
+	free(vm->vcpu);
+	vm_balloon_destroy(vm);
+	uart_destroy(vm->uart);
+	text_port_destroy(vm->text_port);
+	gmem_destroy(vm->gm);
+	kvm_finish(&vm->kvm);
+	console_finish(&vm->console);
+	if (vm->wake_fd >= 0)
+		close(vm->wake_fd);
+	if (vm->signal_fd >= 0)
+		close(vm->signal_fd);
+	pthread_cond_destroy(&vm->unpark);
+	pthread_cond_destroy(&vm->changed);
+	lock_finish(&vm->lock);
+	free(vm);
+}
+
+int vm_set_start(struct vm *vm, const struct image_plan *plan, struct quire_error *err)
+{
+	return vcpu_set_start(&vm->vcpu[0], plan, err);
+}

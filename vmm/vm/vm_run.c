@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Running a virtual machine to its end.
+ *
+ * The main loop is one poll() over what can happen outside the guest: a vCPU or the console
+ * wants attention (wake_fd), a signal, a control request, input, room for output, a notification of
+ * the balloon; and what the balloon wants done at a time.  Nothing in
+ * it blocks, so --timeout and Ctrl-C always work.
+ *
+ * The end has one door, vm_end(): whoever comes first decides status and message.  Then, in
+ * this order: every vCPU is kicked once and given STUCK_MS to leave KVM_RUN; the guest's
+ * output is written out completely (a guest that ended by itself may have a slow reader, so
+ * that waits as long as it takes, or until a signal or --timeout); then the message or the crash
+ * report.  A vCPU that does not leave is not waited for any longer: its memory cannot be freed
+ * under it, but a process can always be left by _exit(), and the kernel takes the rest down.
+ *
+ * A vCPU whose memory the host cannot provide (gmem's on_host_failure) waits for its pager for
+ * ever and is not kicked: vcpu.h says why.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <quire/abi.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include "ctl.h"
+#include "message.h"
+#include "sandbox.h"
+#include "vm_impl.h"
+
+#define STUCK_MS 1000	       /* for vCPUs to leave KVM_RUN */
+#define GRACE_NS 1000000000ULL /* for the reader of our output after a forced end */
+
+/* ---- the main loop ---- */
+
+enum {
+	POLL_WAKE,
+	POLL_SIGNAL,
+	POLL_CTL,
+	POLL_INPUT,
+	POLL_OUTPUT,
+	POLL_WATCH,
+	POLL_DOORBELL,
+	NR_POLL
+};
+
+static uint64_t deadline_ns(const struct vm *vm)
+{
+	return vm->config.timeout_ns ? vm->run_start_ns + vm->config.timeout_ns : UINT64_MAX;
+}
+
+/* Input goes to the UART, as much as it has room for. */
+static void take_input(struct vm *vm)
+{
+	char data[512];
+	size_t space = uart_space(vm->uart), bytes;
+
+	bytes = console_read(&vm->console, data, space < sizeof(data) ? space : sizeof(data));
+	if (bytes)
+		uart_receive(vm->uart, data, bytes);
+}
+
+static void take_signal(struct vm *vm)
+{
+	struct signalfd_siginfo info;
+
+	int sig;
+
+	if (read(vm->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	sig = (int)info.ssi_signo;
+	if (sig == SIGCONT)
+		console_resume(&vm->console);
+	else
+		vm_end(vm, 128 + sig, "stopped by SIG%s", sigabbrev_np(sig));
+}
+
+/* A reader that went away ends us as it ends any filter; a full disk is a host error. */
+static void check_output(struct vm *vm)
+{
+	int error = atomic_load(&vm->console.error);
+
+	if (error == EPIPE)
+		vm_end(vm, 128 + SIGPIPE, "standard output was closed by its reader");
+	else if (error)
+		vm_end(vm, QUIRE_STATUS_HOST, "cannot write the guest's output: %s",
+		       strerror(error));
+}
+
+/* Output that no line end has pushed out yet: give the guest a moment to go on. */
+static void check_idle(struct vm *vm, uint64_t now)
+{
+	if (!console_waiting(&vm->console))
+		vm->idle_ns = 0;
+	else if (!vm->idle_ns)
+		vm->idle_ns = now + CONSOLE_IDLE_NS;
+}
+
+static int poll_timeout(const struct vm *vm, uint64_t now)
+{
+	uint64_t until = min_u64(deadline_ns(vm), vm->balloon_ns);
+
+	if (vm->idle_ns > now)
+		until = min_u64(until, vm->idle_ns);
+	if (until == UINT64_MAX)
+		return -1;
+	return until <= now ? 0 : (int)min_u64((until - now + 999999) / 1000000, 60000);
+}
+
+static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
+{
+	uint64_t now = monotonic_ns(), drained;
+
+	vm->balloon_ns = vm_balloon_tick(vm);
+	if (vm->balloon && vm->config.on_balloon)
+		vm->balloon_ns = min_u64(vm->balloon_ns, vm->config.on_balloon(vm->config.ctx, vm));
+	check_idle(vm, now);
+	fds[POLL_WAKE] = (struct pollfd){ .fd = vm->wake_fd, .events = POLLIN };
+	fds[POLL_SIGNAL] = (struct pollfd){ .fd = vm->signal_fd, .events = POLLIN };
+	fds[POLL_CTL] = (struct pollfd){ .fd = ctl ? ctl_fd(ctl) : -1, .events = POLLIN };
+	fds[POLL_INPUT] = (struct pollfd){ .fd = -1, .events = POLLIN };
+	fds[POLL_OUTPUT] = (struct pollfd){ .fd = -1, .events = POLLOUT };
+	fds[POLL_WATCH] = (struct pollfd){ .fd = -1, .events = POLLIN };
+	fds[POLL_DOORBELL] = (struct pollfd){ .fd = vm->doorbell_fd, .events = POLLIN };
+	if (vm->config.on_watch)
+		fds[POLL_WATCH].fd = vm->config.watch_fd;
+	if (vm->console.in_open && uart_space(vm->uart))
+		fds[POLL_INPUT].fd = vm->console.in_fd;
+	if (vm->idle_ns && vm->idle_ns <= now)
+		fds[POLL_OUTPUT].fd = vm->console.out_fd;
+	if (poll(fds, NR_POLL, poll_timeout(vm, now)) < 0)
+		for (unsigned int i = 0; i < NR_POLL; i++)
+			fds[i].revents = 0;
+	if (fds[POLL_WAKE].revents && read(vm->wake_fd, &drained, sizeof(drained)) < 0)
+		return; /* nothing to drain */
+}
+
+static bool is_ending(struct vm *vm)
+{
+	bool ending;
+
+	lock(&vm->lock);
+	ending = vm->ending;
+	unlock(&vm->lock);
+	return ending;
+}
+
+static void main_loop(struct vm *vm, struct ctl *ctl)
+{
+	struct pollfd fds[NR_POLL];
+
+	while (!is_ending(vm)) {
+		wait_for_events(vm, ctl, fds);
+		check_output(vm);
+		vm_merge_sample(vm);
+		if (fds[POLL_SIGNAL].revents)
+			take_signal(vm);
+		if (fds[POLL_CTL].revents && !is_ending(vm))
+			ctl_serve(ctl, vm);
+		if (fds[POLL_WATCH].revents)
+			vm->config.on_watch(vm->config.ctx);
+		if (fds[POLL_DOORBELL].revents)
+			vm_balloon_ring(vm);
+		if (fds[POLL_INPUT].revents)
+			take_input(vm);
+		if (fds[POLL_OUTPUT].revents && !console_write_idle(&vm->console))
+			vm->idle_ns = 0; /* wait anew, not in a circle */
+		if (monotonic_ns() >= deadline_ns(vm))
+			vm_end(vm, QUIRE_STATUS_TIMEOUT, "timeout: the guest still ran after %g s",
+			       (double)vm->config.timeout_ns / 1e9);
+	}
+}
+
+/* ---- the end ---- */
+
+/* Have all vCPUs left their loops? */
+static bool all_done(const struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i].started && !vm->vcpu[i].done)
+			return false;
+	return true;
+}
+
+static void stop_vcpus(struct vm *vm)
+{
+	struct timespec until = timespec_in_ms(STUCK_MS);
+	int ret = 0;
+
+	console_abandon(&vm->console);
+	lock(&vm->lock);
+	for (unsigned int i = 0; i < vm->nr_vcpus && !vm->host_failed; i++)
+		if (vm->vcpu[i].started && !vm->vcpu[i].done)
+			vcpu_kick(&vm->vcpu[i], VCPU_STOP);
+	while (!all_done(vm) && !ret && !vm->host_failed)
+		ret = pthread_cond_timedwait(&vm->changed, &vm->lock.mutex, &until);
+	vm->stuck = !all_done(vm);
+	unlock(&vm->lock);
+	for (unsigned int i = 0; i < vm->nr_vcpus && !vm->stuck; i++)
+		if (vm->vcpu[i].started)
+			pthread_join(vm->vcpu[i].thread, NULL);
+}
+
+/* The guest's last words.  A forced end does not wait long for whoever reads them. */
+static void drain_output(struct vm *vm)
+{
+	bool by_itself = vm->status <= QUIRE_STATUS_CRASH;
+	uint64_t until = by_itself ? deadline_ns(vm) : monotonic_ns() + GRACE_NS;
+
+	sigdelset(&vm->signals, SIGCONT); /* the others end the wait */
+	(void)signalfd(vm->signal_fd, &vm->signals, 0);
+	console_drain(&vm->console, by_itself ? vm->signal_fd : -1, until);
+	if (!vm->status && atomic_load(&vm->console.error)) {
+		vm->ending = false; /* success was too early: its output is lost */
+		check_output(vm);
+	}
+}
+
+static void report(struct vm *vm)
+{
+	char *text = NULL;
+	size_t bytes = 0;
+	FILE *f;
+
+	if (vm->stuck && !vm->host_failed)
+		message("a vCPU does not leave the kernel, ending without it");
+	if (!vm->crashed) {
+		if (vm->why.text[0])
+			message("%s", vm->why.text);
+		return;
+	}
+	f = open_memstream(&text, &bytes);
+	if (!f)
+		return;
+	crash_report(f, vm, &vm->crash);
+	if (!fclose(f))
+		fwrite(text, 1, bytes, stderr);
+	free(text);
+}
+
+/*
+ * A thread inherits its maker's filter, so this thread gets its own when all others exist; and
+ * they wait for that before they enter the guest.
+ */
+static int start_threads(struct vm *vm, struct quire_error *err)
+{
+	int ret = gmem_start(vm->gm, err);
+
+	if (!ret)
+		ret = vm_merge_start(vm, err);
+	lock(&vm->lock);
+	for (unsigned int i = 0; i < vm->nr_vcpus && !ret; i++)
+		ret = vcpu_start(&vm->vcpu[i], err);
+	sandbox_thread(SANDBOX_MAIN);
+	unlock(&vm->lock);
+	return ret;
+}
+
+int vm_run(struct vm *vm, struct ctl *ctl)
+{
+	struct quire_error err;
+
+	vm->run_start_ns = monotonic_ns();
+	vm->setup_ns = vm->run_start_ns - vm->config.start_ns;
+	if (start_threads(vm, &err))
+		vm_end(vm, QUIRE_STATUS_HOST, "%s", err.text);
+	main_loop(vm, ctl);
+	if (vm->config.on_ending)
+		vm->config.on_ending(vm->config.ctx);
+	stop_vcpus(vm);
+	if (!vm->stuck)
+		vm_merge_stop(vm);
+	vm->run_ns = monotonic_ns() - vm->run_start_ns;
+	drain_output(vm);
+	report(vm);
+	return vm->status;
+}
