@@ -11,7 +11,7 @@
  *   maddr machine address: what our tables (stage 2) yield.  The machine frames of a
  *         VM are the pages of its RAM file, and a private page of gfn g is at offset
  *         g << 12 of it, so for private pages maddr == gpa; above them are those of the
- *         store, and the page of zeroes (stage2.h).
+ *         store, and the page of zeroes (mmu/memory/stage2.h).
  *   pfn   machine frame number: maddr >> 12
  *   hva   host virtual address
  *

@@ -4,7 +4,7 @@
 
 /*
  * What a VM's keeper and the machine say to each other about equal pages.  This header is the
- * manual; protocol.h has the rest.
+ * manual; machine_protocol.h has the rest.
  *
  * Transport: a connection of its own, so that merging never delays credits: a unix SOCK_SEQPACKET
  * pair that the VM makes, one end of which it gives to the machine (MACHINE_JOIN on its channel).

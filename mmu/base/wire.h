@@ -3,7 +3,7 @@
 #define QUIRE_MMU_BASE_WIRE_H
 
 /*
- * One record of protocol.h, or of merge_protocol.h, out and in, as record.h has it.
+ * One record of machine_protocol.h, or of merge_protocol.h, out and in, as record.h has it.
  */
 #include <sys/socket.h>
 #include <sys/un.h>

@@ -9,7 +9,7 @@
  * The same walk serves our stage-2 tables (EPT), the guest's own tables (32-bit, PAE,
  * 4- and 5-level) and any test's.  It knows nothing of where tables live: the caller's
  * read function fetches an entry by its address, and may itself translate that address
- * (that is how the 2D walk of quire/walk.h is built), record it, or refuse it.
+ * (that is how the 2D walk of walk.h is built), record it, or refuse it.
  *
  * Nothing here takes a lock or allocates; tables may change under the walk, and each
  * entry is read exactly once.

@@ -7,7 +7,7 @@
  *
  * It is inline so that a caller whose read function is known when it is compiled (walk.c,
  * for both stages) does not pay for calling it through a pointer; pt_walk() is the same
- * code for everyone else, and carries the contract (quire/pgtable.h).
+ * code for everyone else, and carries the contract (pgtable.h).
  */
 #include "pgtable.h"
 

@@ -3,7 +3,7 @@
 #define QUIRE_MMU_MACHINE_SERVER_H
 
 /*
- * The machine: ledger and budget behind the sockets of protocol.h.
+ * The machine: ledger and budget behind the sockets of machine_protocol.h.
  *
  * It is one thread without locks, made to sit in any loop: poll machine_fd() for reading with
  * machine_timeout_ms(), then call machine_serve(); or let machine_run() do that.  It never

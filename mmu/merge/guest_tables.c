@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Finding a guest's page tables: one recursion over all formats, see quire/guest_tables.h.
+ * Finding a guest's page tables: one recursion over all formats, see guest_tables.h.
  *
  * A tree is visited from the root down.  Tables of the last level are named and not read, so that
  * the cost is one read for 512 of them.  What has been visited, an address at a level, is in a set,

@@ -2,7 +2,7 @@
 #ifndef QUIRE_MMU_MERGE_KEEPER_INTERNAL_H
 #define QUIRE_MMU_MERGE_KEEPER_INTERNAL_H
 
-/* What keeper.c (the thread and its pace), watch.c (slots), scan.c (one block) and news.c (the machine)
+/* What keeper.c (the thread and its pace), watch.c (slots), scan.c (one block) and link.c (the machine)
  * share. */
 #include "keeper.h"
 #include <time.h>
@@ -148,7 +148,7 @@ void scan_commit(struct keeper *k, struct block_work *work);
  * all; *some says whether anything. */
 bool scan_unmerge(struct keeper *k, bool *some);
 
-/* news.c.  Connect if we are not; false: there is no machine now. */
+/* link.c.  Connect if we are not; false: there is no machine now. */
 bool link_join(struct keeper *k);
 void link_lose(struct keeper *k);
 /* Send the LOOKUP in k->msg for a flight; and receive its answer.  Not there: the machine is lost. */

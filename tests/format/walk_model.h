@@ -5,7 +5,7 @@
 /*
  * The rules of x86 paging and of EPT, stated naively: a second opinion on walk_2d().
  *
- * Nothing of mmu/ is used but the structures of quire/walk.h that describe inputs.  Bits
+ * Nothing of mmu/ is used but the structures of mmu/format/walk.h that describe inputs.  Bits
  * are tested one by one, each mode has its own list of shifts, and the text follows the
  * manual's order (Intel SDM Vol. 3A chapter "Paging", Vol. 3C "EPT Translation Mechanism"),
  * not the code's.  Slow, and meant to be read next to the manual.

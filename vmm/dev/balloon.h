@@ -54,7 +54,7 @@ struct balloon_memory {
 	/* The driver starts over: whatever it had given up is the guest's again. */
 	void (*reset)(void *ctx);
 	/*
-	 * Hinting, see dev_balloon.c.  Is every write of the guest recorded?  NULL: never, and the
+	 * Hinting, see balloon.c.  Is every write of the guest recorded?  NULL: never, and the
 	 * feature does not exist.
 	 */
 	bool (*hint_armed)(void *ctx);

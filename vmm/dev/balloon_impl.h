@@ -2,7 +2,7 @@
 #ifndef QUIRE_VMM_DEV_BALLOON_IMPL_H
 #define QUIRE_VMM_DEV_BALLOON_IMPL_H
 
-/* What dev_balloon.c (the device and its users) and balloon_serve.c (its queues) share. */
+/* What balloon.c (the device and its users) and balloon_serve.c (its queues) share. */
 #include <stdatomic.h>
 #include "mmu/base/locks.h"
 #include "balloon_pfns.h"

@@ -4,7 +4,7 @@
 
 /*
  * A VM's balloon between its device and its machine: targets one way, how the guest fares the
- * other (MACHINE_BALLOON in protocol.h).
+ * other (MACHINE_BALLOON in machine_protocol.h).
  *
  * A target comes in the channel's thread and waits in `order` for the main loop, which alone
  * speaks to the device: asking the guest takes an interrupt, and the channel's thread may not.
