@@ -483,7 +483,7 @@ bool balloon_idle(const struct balloon *b)
 	return !b->batch && !b->nr_reports && !b->hints_out;
 }
 
-void balloon_settle(struct balloon *b)
+void balloon_finish_all(struct balloon *b)
 {
 	while (!balloon_idle(b)) {
 		finish_batch(b);

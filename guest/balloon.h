@@ -102,7 +102,7 @@ enum balloon_event balloon_poll(struct balloon *b);
 bool balloon_idle(const struct balloon *b);
 
 /* Poll until idle. */
-void balloon_settle(struct balloon *b);
+void balloon_finish_all(struct balloon *b);
 
 /*
  * The guest is out of memory: take back a batch of pages, waiting for them, if

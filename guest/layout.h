@@ -5,10 +5,10 @@
 /*
  * Where everything is, for C, for assembly and for the linker script: only #defines.
  *
- * The image is linked and loaded at 1 MiB and lies in fixed slots, because its page table,
+ * The image is linked and loaded at 1 MiB and lies at fixed places, because its page table,
  * GDT, IDT and TSS are assembled into it: an instruction at CPL 0 that builds a table may be
  * emulated by the host and cost a thousand times its worth.  The linker script asserts that
- * each slot is large enough.
+ * each place is large enough.
  *
  *   gva (== gpa for the image)        user  write exec
  *   0x000000  unmapped

@@ -186,7 +186,7 @@ static void remapping(uint64_t one, uint64_t two)
 	tap_hex(try_access(access_read, SCRATCH_BASE), 0x04, "after INVLPG the page is gone");
 }
 
-/* A second root that differs in the scratch slot only. */
+/* A second root that differs in its scratch entry only. */
 static void address_spaces(uint64_t one, uint64_t two)
 {
 	uint64_t root_gpa = alloc_pages(0);

@@ -175,7 +175,7 @@ static bool follow(struct set *s, struct balloon *b)
 		if (!next_page(s) || b->wrong)
 			return false;
 	}
-	balloon_settle(b);
+	balloon_finish_all(b);
 	return true;
 }
 

@@ -59,7 +59,7 @@ static bool peek_parse(struct peek *p, struct args *a)
 	return args_done(a);
 }
 
-static void settle(uint64_t seconds)
+static void hold_for(uint64_t seconds)
 {
 	if (seconds)
 		pause_until(clock_deadline(seconds));
@@ -81,11 +81,11 @@ int peek_run(struct args *a)
 	print("peek: pages=%lu zero=%lu ns_per_page=%lu\n", p.pages, p.pages,
 	      clock_ns(rdtsc() - start) / p.pages);
 	print("peek: ready\n");
-	settle(p.seconds);
+	hold_for(p.seconds);
 	if (p.writes) {
 		write_some(&p);
 		print("peek: written=%lu\n", p.writes);
-		settle(p.seconds);
+		hold_for(p.seconds);
 	}
 	if (!check_all(&p, p.writes > 0))
 		return STATUS_WRONG;

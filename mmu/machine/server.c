@@ -179,7 +179,7 @@ int machine_listen(struct machine *m, const char *address, struct quire_error *e
 	code = listener_open(&m->listener, address, err);
 	if (code)
 		return code;
-	m->listening = (struct source){ .kind = SOURCE_LISTENER, .fd = m->listener.fd };
+	m->listening = (struct source){ .kind = SERVER_SOURCE_LISTENER, .fd = m->listener.fd };
 	code = source_add(m, &m->listening);
 	if (code) {
 		listener_close(&m->listener);
@@ -272,11 +272,11 @@ static void dispatch(struct machine *m, struct source *s)
 	if (s->fd < 0)
 		return;
 	switch (s->kind) {
-	case SOURCE_LISTENER: listener_ready(m); break;
-	case SOURCE_CLIENT: client_ready(m, s->owner); break;
-	case SOURCE_CHANNEL: channel_ready(m, s->owner); break;
-	case SOURCE_PROCESS: tenant_end(m, s->owner); break;
-	case SOURCE_MERGE: merge_ready(m, s->owner); break;
+	case SERVER_SOURCE_LISTENER: listener_ready(m); break;
+	case SERVER_SOURCE_CLIENT: client_ready(m, s->owner); break;
+	case SERVER_SOURCE_CHANNEL: channel_ready(m, s->owner); break;
+	case SERVER_SOURCE_PROCESS: tenant_end(m, s->owner); break;
+	case SERVER_SOURCE_MERGE: merge_ready(m, s->owner); break;
 	}
 }
 

@@ -78,7 +78,7 @@ static int client_create(struct machine *m, int fd, struct ucred cred)
 	int code = -ENOMEM;
 
 	if (c) {
-		c->socket = (struct source){ .kind = SOURCE_CLIENT, .fd = fd, .owner = c };
+		c->socket = (struct source){ .kind = SERVER_SOURCE_CLIENT, .fd = fd, .owner = c };
 		code = source_add(m, &c->socket);
 	}
 	if (code) {

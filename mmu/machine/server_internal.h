@@ -31,10 +31,16 @@
 #define PACKETS_PER_ROUND 16
 
 /* A descriptor in the epoll set; fd -1 is none. */
-enum source_kind { SOURCE_LISTENER, SOURCE_CLIENT, SOURCE_CHANNEL, SOURCE_PROCESS, SOURCE_MERGE };
+enum server_source {
+	SERVER_SOURCE_LISTENER,
+	SERVER_SOURCE_CLIENT,
+	SERVER_SOURCE_CHANNEL,
+	SERVER_SOURCE_PROCESS,
+	SERVER_SOURCE_MERGE
+};
 
 struct source {
-	enum source_kind kind;
+	enum server_source kind;
 	int fd;
 	void *owner;
 };

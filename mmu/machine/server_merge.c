@@ -17,7 +17,7 @@
 #include "server_internal.h"
 #include "mmu/base/wire.h"
 
-/* As many pages as KVM's largest memory slot has; and a gfn is a quarter of an index entry. */
+/* As many pages as KVM's largest memslot has; and a gfn is a quarter of an index entry. */
 #define GFNS_MAX (1ULL << 31)
 
 /* A RAM file is in order of gpa, with holes where there is no RAM: below 4 GiB. */
@@ -105,7 +105,7 @@ const char *merge_join(struct machine *m, struct tenant *t, int *fd)
 		return NULL;
 	}
 	setsockopt(*fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-	t->merge = (struct source){ .kind = SOURCE_MERGE, .fd = *fd, .owner = t };
+	t->merge = (struct source){ .kind = SERVER_SOURCE_MERGE, .fd = *fd, .owner = t };
 	*fd = -1;
 	if (source_add(m, &t->merge))
 		merge_hang_up(m, t);

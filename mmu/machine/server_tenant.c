@@ -174,9 +174,9 @@ static struct tenant *tenant_create(struct machine *m, struct client *c,
 
 	if (!t)
 		return NULL;
-	t->channel = (struct source){ .kind = SOURCE_CHANNEL, .fd = channel, .owner = t };
-	t->process = (struct source){ .kind = SOURCE_PROCESS, .fd = -1, .owner = t };
-	t->merge = (struct source){ .kind = SOURCE_MERGE, .fd = -1, .owner = t };
+	t->channel = (struct source){ .kind = SERVER_SOURCE_CHANNEL, .fd = channel, .owner = t };
+	t->process = (struct source){ .kind = SERVER_SOURCE_PROCESS, .fd = -1, .owner = t };
+	t->merge = (struct source){ .kind = SERVER_SOURCE_MERGE, .fd = -1, .owner = t };
 	t->ram = -1;
 	t->launcher = c;
 	t->promise = *admit;

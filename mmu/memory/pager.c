@@ -38,7 +38,7 @@ static void host_failure(struct gmem *gm, gfn_t gfn, int err)
 }
 
 /* Write-protection of a private page is left over from a merge that was called off. */
-static void settle_spurious(struct gmem *gm, gfn_t gfn, uint64_t flags)
+static void answer_spurious(struct gmem *gm, gfn_t gfn, uint64_t flags)
 {
 	struct stage2_page page;
 
@@ -62,7 +62,7 @@ static int resolve(struct gmem *gm, gfn_t gfn, uint64_t flags, struct gfn_range 
 	gm->stats.faults++;
 	if (in->start == in->end) {
 		gm->stats.faults_spurious++;
-		settle_spurious(gm, gfn, flags);
+		answer_spurious(gm, gfn, flags);
 	}
 	gm->stats.faulted_in_pages += in->end - in->start;
 	gm->stats.faulted_in_blocks += in->end - in->start == QUIRE_BLOCK_PAGES;

@@ -10,7 +10,7 @@
 #include "guest_tables.h"
 #include <stdlib.h>
 
-#define SET_SLOTS (2 * GUEST_TABLES_MAX) /* a power of two, never more than half full */
+#define SET_SIZE (2 * GUEST_TABLES_MAX) /* a power of two, never more than half full */
 
 struct visit {
 	struct gmem *gm;
@@ -31,10 +31,10 @@ union table {
 static bool add(struct visit *v, gpa_t table, unsigned int level)
 {
 	uint64_t key = table | level;
-	uint64_t slot = (key * 0x9e3779b97f4a7c15ULL) >> 32;
+	uint64_t at = (key * 0x9e3779b97f4a7c15ULL) >> 32;
 
-	for (;; slot++) {
-		uint64_t *seen = &v->seen[slot % SET_SLOTS];
+	for (;; at++) {
+		uint64_t *seen = &v->seen[at % SET_SIZE];
 
 		if (*seen == key)
 			return false;
@@ -89,7 +89,7 @@ unsigned int guest_tables(struct gmem *gm, const struct walk_cpu *cpu, unsigned 
 	struct visit v = { .gm = gm, .each = each, .arg = arg };
 	bool bad;
 
-	v.seen = calloc(SET_SLOTS, sizeof(*v.seen));
+	v.seen = calloc(SET_SIZE, sizeof(*v.seen));
 	if (!v.seen)
 		return 0;
 	for (unsigned int i = 0; i < nr_cpus; i++) {

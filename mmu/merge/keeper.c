@@ -2,8 +2,8 @@
 /*
  * The keeper: a thread, its passes, and its pace.
  *
- * A pass.  Watching begins for every slot that has something in it, is not being filled and not too
- * hot (watch.c); when an epoch has gone by, each watched slot is visited: first what was written since
+ * A pass.  Watching begins for every region that has something in it, is not being filled and not too
+ * hot (watch.c); when an epoch has gone by, each watched region is visited: first what was written since
  * the last visit is fetched, then what was not is looked at (scan.c).  Where nothing was written and
  * nothing is pending, a visit is that one question.  At the end the machine is asked for news.
  *
@@ -21,7 +21,7 @@
 #include "hash.h"
 #include "keeper_internal.h"
 
-#define SLOT_PAGES     (64 * MiB / QUIRE_PAGE_SIZE) /* where nobody watches */
+#define REGION_PAGES   (64 * MiB / QUIRE_PAGE_SIZE) /* where nobody watches */
 #define MAX_CALM       2u			    /* passes get 2^n times as far apart */
 #define FIRST_NS       1000000000ULL /* before the first pass: short guests are left alone */
 #define EPOCH_NS       1000000000ULL /* what was not written for so long is looked at */
@@ -106,7 +106,7 @@ static void keep_pace(struct keeper *k, uint64_t nr, uint64_t ns)
 		rest(k, pause, false);
 }
 
-/* ---- visiting slots ---- */
+/* ---- visiting regions ---- */
 
 static bool is_interrupted(struct keeper *k)
 {
@@ -130,32 +130,32 @@ static uint64_t hear_some(struct keeper *k)
 	return link_take_news(k);
 }
 
-static void visit(struct keeper *k, struct slot *s, uint64_t pass)
+static void visit(struct keeper *k, struct watch_region *w, uint64_t pass)
 {
 	gfn_t end;
 
 	if (is_interrupted(k))
 		return;
-	if (!watch_fetch(k, s)) {
-		watch_end(k, s);
+	if (!watch_fetch(k, w)) {
+		watch_end(k, w);
 		return;
 	}
-	for (gfn_t at = s->range.start; at < s->range.end; at = end) {
-		uint64_t *written = &k->bitmap[(at - s->range.start) / 64];
+	for (gfn_t at = w->range.start; at < w->range.end; at = end) {
+		uint64_t *written = &k->bitmap[(at - w->range.start) / 64];
 		uint64_t cpu = cpu_ns(), nr;
 
-		end = min_u64(s->range.end, align_down(at, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
+		end = min_u64(w->range.end, align_down(at, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
 		nr = scan_pages(k, at, end, written, pass) + hear_some(k);
 		k->stir += nr;
 		keep_pace(k, nr, cpu_ns() - cpu);
 		if (is_interrupted(k)) {
 			scan_finish(k);
-			watch_put_back(k, s, end);
+			watch_put_back(k, w, end);
 			return;
 		}
 	}
 	scan_finish(k);
-	watch_judge(k, s, pass);
+	watch_judge(k, w, pass);
 }
 
 /* ---- around a pass ---- */
@@ -198,7 +198,7 @@ static void await_tables(struct keeper *k)
 }
 
 /* Has every page of the block, all private, been looked at, and none been shared of late? */
-static bool is_settled(const struct gmem *gm, gfn_t block)
+static bool is_unshareable(const struct gmem *gm, gfn_t block)
 {
 	for (gfn_t g = block; g < block + QUIRE_BLOCK_PAGES; g++)
 		switch (note_reason(gm->note[g])) {
@@ -211,12 +211,12 @@ static bool is_settled(const struct gmem *gm, gfn_t block)
 }
 
 /* Blocks that were split and are private once more. */
-static void collapse_some(struct keeper *k, const struct slot *s)
+static void collapse_some(struct keeper *k, const struct watch_region *w)
 {
 	struct gmem *gm = k->gm;
-	gfn_t at = align_up(s->range.start, QUIRE_BLOCK_PAGES);
+	gfn_t at = align_up(w->range.start, QUIRE_BLOCK_PAGES);
 
-	for (unsigned int n = 0; at + QUIRE_BLOCK_PAGES <= s->range.end && n < COLLAPSES;
+	for (unsigned int n = 0; at + QUIRE_BLOCK_PAGES <= w->range.end && n < COLLAPSES;
 	     at += QUIRE_BLOCK_PAGES) {
 		struct stage2_page page;
 		enum page_state state;
@@ -224,7 +224,7 @@ static void collapse_some(struct keeper *k, const struct slot *s)
 
 		lock(&gm->lock);
 		stage2_lookup(gm->s2, at, &page);
-		if (page.state == PG_PRIVATE && page.level == 1 && is_settled(gm, at) &&
+		if (page.state == PG_PRIVATE && page.level == 1 && is_unshareable(gm, at) &&
 		    stage2_run(gm->s2, at, at + QUIRE_BLOCK_PAGES, &state) == QUIRE_BLOCK_PAGES) {
 			err = gmem_collapse_locked(gm, at);
 			n++;
@@ -292,8 +292,8 @@ static void join(struct keeper *k)
 {
 	if (k->obeyed != KEEPER_ON || !link_join(k) || !k->unasked)
 		return;
-	for (unsigned int i = 0; i < k->nr_slots; i++)
-		watch_anew(k, &k->slot[i]);
+	for (unsigned int i = 0; i < k->nr_regions; i++)
+		watch_anew(k, &k->region[i]);
 	k->unasked = false;
 }
 
@@ -323,11 +323,11 @@ static void run_pass(struct keeper *k, bool wanted)
 		await_tables(k);
 	}
 	set_share(k);
-	for (unsigned int i = 0; i < k->nr_slots; i++) {
-		if (k->slot[i].watched)
-			visit(k, &k->slot[i], pass);
-		if (k->slot[i].watched && k->gm->config.hugepages == GMEM_HUGE_AUTO)
-			collapse_some(k, &k->slot[i]);
+	for (unsigned int i = 0; i < k->nr_regions; i++) {
+		if (k->region[i].watched)
+			visit(k, &k->region[i], pass);
+		if (k->region[i].watched && k->gm->config.hugepages == GMEM_HUGE_AUTO)
+			collapse_some(k, &k->region[i]);
 	}
 	hear_news(k);
 	scan_relax(k, pass);
@@ -341,8 +341,8 @@ static void stop_sharing(struct keeper *k)
 {
 	uint64_t pass = begin_pass(k);
 
-	for (unsigned int i = 0; i < k->nr_slots; i++)
-		watch_end(k, &k->slot[i]);
+	for (unsigned int i = 0; i < k->nr_regions; i++)
+		watch_end(k, &k->region[i]);
 	unmerge(k);
 	watch_count(k);
 	end_pass(k, pass);
@@ -390,31 +390,31 @@ static void *keeper_main(void *arg)
 
 /* ---- the outside ---- */
 
-static int make_slots(struct keeper *k)
+static int make_regions(struct keeper *k)
 {
 	const struct keeper_log *log = k->config.log;
-	uint64_t most = SLOT_PAGES;
+	uint64_t most = REGION_PAGES;
 	unsigned int nr = 0;
 
 	if (log) {
-		nr = log->nr_slots;
+		nr = log->nr_regions;
 	} else {
 		for (unsigned int r = 0; r < k->gm->config.nr_ram; r++)
-			nr += (k->gm->ram[r].end - k->gm->ram[r].start + SLOT_PAGES - 1) /
-			      SLOT_PAGES;
+			nr += (k->gm->ram[r].end - k->gm->ram[r].start + REGION_PAGES - 1) /
+			      REGION_PAGES;
 	}
-	k->slot = calloc(nr, sizeof(*k->slot));
-	if (!k->slot)
+	k->region = calloc(nr, sizeof(*k->region));
+	if (!k->region)
 		return -ENOMEM;
 	for (unsigned int i = 0; log && i < nr; i++) {
-		k->slot[i].range = log->range(log->ctx, i);
-		most = max_u64(most, k->slot[i].range.end - k->slot[i].range.start);
+		k->region[i].range = log->range(log->ctx, i);
+		most = max_u64(most, k->region[i].range.end - k->region[i].range.start);
 	}
 	for (unsigned int r = 0, i = 0; !log && r < k->gm->config.nr_ram; r++)
-		for (gfn_t at = k->gm->ram[r].start; at < k->gm->ram[r].end; at += SLOT_PAGES)
-			k->slot[i++].range = (struct gfn_range){ at, min_u64(at + SLOT_PAGES,
-									     k->gm->ram[r].end) };
-	k->nr_slots = nr;
+		for (gfn_t at = k->gm->ram[r].start; at < k->gm->ram[r].end; at += REGION_PAGES)
+			k->region[i++].range = (struct gfn_range){ at, min_u64(at + REGION_PAGES,
+									       k->gm->ram[r].end) };
+	k->nr_regions = nr;
 	k->bitmap = calloc((most + 63) / 64, sizeof(*k->bitmap));
 	return k->bitmap ? 0 : -ENOMEM;
 }
@@ -438,11 +438,11 @@ int keeper_create(const struct keeper_config *config, struct keeper **out, struc
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&k->changed, &attr);
 	pthread_condattr_destroy(&attr);
-	if (make_slots(k)) {
+	if (make_regions(k)) {
 		keeper_destroy(k);
 		return quire_fail(err, -ENOMEM, "no memory for the keeper");
 	}
-	k->stats.slots = k->nr_slots;
+	k->stats.regions = k->nr_regions;
 	lock(&k->gm->lock);
 	k->gm->zero_reads = config->mode != KEEPER_OFF;
 	unlock(&k->gm->lock);
@@ -489,7 +489,7 @@ void keeper_destroy(struct keeper *k)
 	lock_finish(&k->lock);
 	free(k->news);
 	free(k->bitmap);
-	free(k->slot);
+	free(k->region);
 	free(k);
 }
 

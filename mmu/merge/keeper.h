@@ -5,7 +5,7 @@
 /*
  * The keeper: one thread of a VM that looks for pages worth sharing, and shares them.
  *
- * It visits RAM in *slots*, for which somebody (KVM) can say what the guest wrote since the last
+ * It visits RAM in *regions*, for which somebody (KVM) can say what the guest wrote since the last
  * visit.  Only what was not written for an epoch is looked at: a page of zeroes becomes `zero`; the
  * hash of any other is looked up with the machine, and if somebody in the domain has the same
  * page, both become `shared`.  What has been looked at and not written since is not looked at
@@ -22,18 +22,18 @@ enum keeper_mode {
 };
 
 /*
- * What the guest wrote.  All calls come from the keeper's thread, with no lock held.  A slot that
+ * What the guest wrote.  All calls come from the keeper's thread, with no lock held.  A region that
  * is not watched may be written at full speed and costs nothing.
  */
 struct keeper_log {
-	unsigned int nr_slots;
-	/* The pages of slot `slot`; 64-page aligned but for the end of RAM. */
-	struct gfn_range (*range)(void *ctx, unsigned int slot);
+	unsigned int nr_regions;
+	/* The pages of region `region`; 64-page aligned but for the end of RAM. */
+	struct gfn_range (*range)(void *ctx, unsigned int region);
 	/* Begin or end watching.  0 or -errno. */
-	int (*watch)(void *ctx, unsigned int slot, bool on);
+	int (*watch)(void *ctx, unsigned int region, bool on);
 	/* Pages written since the last call, or since watching began: bit n is page start + n.  The
 	 * answer may include pages that were not written. */
-	int (*fetch)(void *ctx, unsigned int slot, uint64_t *bitmap);
+	int (*fetch)(void *ctx, unsigned int region, uint64_t *bitmap);
 	void *ctx;
 };
 
@@ -80,7 +80,7 @@ struct keeper_stats {
 	uint64_t collapsed_blocks; /* put together again to 2 MiB leaves */
 	uint64_t cpu_ns;	   /* of the keeper's thread */
 	uint64_t pages_per_s;	   /* its pace now */
-	uint64_t watched_slots, slots;
+	uint64_t watched_regions, regions;
 	uint64_t metadata_bytes;		   /* what the keeper itself occupies */
 	uint64_t hold_histogram[KEEPER_HISTOGRAM]; /* how long it held guest memory's lock for a run */
 	uint64_t reason_pages[KEEPER_NR_REASONS]; /* of private pages */

@@ -2,7 +2,7 @@
 #ifndef QUIRE_MMU_MERGE_KEEPER_INTERNAL_H
 #define QUIRE_MMU_MERGE_KEEPER_INTERNAL_H
 
-/* What keeper.c (the thread and its pace), watch.c (slots), scan.c (one block) and link.c (the machine)
+/* What keeper.c (the thread and its pace), watch.c (regions), scan.c (one block) and link.c (the machine)
  * share. */
 #include "keeper.h"
 #include <time.h>
@@ -18,7 +18,7 @@
 #define MAX_TABLES 4096u /* guest page tables that are remembered */
 
 /* A part of RAM that is watched as one (keeper.h). */
-struct slot {
+struct watch_region {
 	struct gfn_range range;
 	bool watched;
 	uint64_t present; /* pages, at the beginning of the last pass in which it was not watched */
@@ -71,10 +71,10 @@ struct keeper {
 	uint64_t wanted_pass;		    /* [k] as soon as can be, up to this one */
 	uint64_t passes_begun, passes_done; /* [k] */
 
-	struct slot *slot;	 /* [t] */
-	unsigned int nr_slots;	 /* [I] */
-	uint64_t *bitmap;	 /* [t] of a slot's writes */
-	gfn_t table[MAX_TABLES]; /* [t] marked as page tables */
+	struct watch_region *region; /* [t] */
+	unsigned int nr_regions;     /* [I] */
+	uint64_t *bitmap;	     /* [t] of a region's writes */
+	gfn_t table[MAX_TABLES];     /* [t] marked as page tables */
 	unsigned int nr_tables;
 	uint64_t ns_per_page; /* [t] what looking at a page costs, on average */
 	unsigned int share;   /* [t] percent of a processor */
@@ -109,19 +109,19 @@ static inline uint64_t keeper_now(void)
 }
 
 /*
- * watch.c.  Begin watching slots where it makes sense; hurried: also those that are being filled.  True
+ * watch.c.  Begin watching regions where it makes sense; hurried: also those that are being filled.  True
  * if any has just begun.
  */
 bool watch_all(struct keeper *k, uint64_t pass, bool hurried);
-void watch_end(struct keeper *k, struct slot *s);
+void watch_end(struct keeper *k, struct watch_region *w);
 /* What is unique may not be any more: it was written, or others asked, and we were not told. */
-void watch_anew(struct keeper *k, const struct slot *s);
+void watch_anew(struct keeper *k, const struct watch_region *w);
 /* To k->bitmap: what was written since the last time.  False: unknown. */
-bool watch_fetch(struct keeper *k, struct slot *s);
+bool watch_fetch(struct keeper *k, struct watch_region *w);
 /* What was fetched and not looked at, from page `from` on, is for the next visit. */
-void watch_put_back(struct keeper *k, const struct slot *s, gfn_t from);
-/* Did the guest write so much of the slot that watching it is a burden?  Then it rests. */
-void watch_judge(struct keeper *k, struct slot *s, uint64_t pass);
+void watch_put_back(struct keeper *k, const struct watch_region *w, gfn_t from);
+/* Did the guest write so much of the region that watching it is a burden?  Then it rests. */
+void watch_judge(struct keeper *k, struct watch_region *w, uint64_t pass);
 void watch_count(struct keeper *k); /* into the statistics */
 
 /*

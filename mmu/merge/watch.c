@@ -1,31 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which slots are watched for writes, and what was written in them.
+ * Which regions are watched for writes, and what was written in them.
  *
- *   slot:  not watched --not growing------> watched --HOT_VISITS hot visits--> rests, not watched
+ *   region:  not watched --not growing------> watched --HOT_VISITS hot visits--> rests, not watched
  *              ^                                                                   |
  *              +-------------- 2, 4, 8 ... passes later ----------------------------+
  *
- * A slot is hot when a quarter of its pages was written in each of several visits.  While a
- * slot is watched its memory is mapped in 4 KiB pages by KVM, hence the rest.
+ * A region is hot when a quarter of its pages was written in each of several visits.  While a
+ * region is watched its memory is mapped in 4 KiB pages by KVM, hence the rest.
  */
 #include <string.h>
 #include "keeper_internal.h"
 
-#define GROWTH_PART 64u /* of a slot that has come in since the last pass: it is being filled */
+#define GROWTH_PART 64u /* of a region that has come in since the last pass: it is being filled */
 #define CALM_PAGES  64u /* written since the last visit, at most: nothing much goes on */
 #define HOT_VISITS  3u
 #define MAX_REST    6u /* 2^n passes */
 
-/* Pages of the slot that are not absent. */
-static uint64_t present_pages(struct keeper *k, const struct slot *s)
+/* Pages of the region that are not absent. */
+static uint64_t present_pages(struct keeper *k, const struct watch_region *w)
 {
 	enum page_state state;
 	uint64_t nr, pages = 0;
 
 	lock(&k->gm->lock);
-	for (gfn_t at = s->range.start; at < s->range.end; at += nr) {
-		nr = stage2_run(k->gm->s2, at, s->range.end, &state);
+	for (gfn_t at = w->range.start; at < w->range.end; at += nr) {
+		nr = stage2_run(k->gm->s2, at, w->range.end, &state);
 		pages += state == PG_ABSENT ? 0 : nr;
 	}
 	unlock(&k->gm->lock);
@@ -33,43 +33,43 @@ static uint64_t present_pages(struct keeper *k, const struct slot *s)
 }
 
 /*
- * Is it time to watch?  Not while the guest fills the slot: KVM maps no neighbours of a page where it
+ * Is it time to watch?  Not while the guest fills the region: KVM maps no neighbours of a page where it
  * logs writes, which makes each first touch dearer.  Who waits for a pass gets it all the same.
  */
-static bool is_filled(struct keeper *k, struct slot *s, bool hurried)
+static bool is_filled(struct keeper *k, struct watch_region *w, bool hurried)
 {
-	uint64_t before = s->present, growth = (s->range.end - s->range.start) / GROWTH_PART;
+	uint64_t before = w->present, growth = (w->range.end - w->range.start) / GROWTH_PART;
 
-	s->present = present_pages(k, s);
-	if (s->present <= before + growth || hurried)
-		return s->present;
+	w->present = present_pages(k, w);
+	if (w->present <= before + growth || hurried)
+		return w->present;
 	k->stir++;
 	return false;
 }
 
-void watch_end(struct keeper *k, struct slot *s)
+void watch_end(struct keeper *k, struct watch_region *w)
 {
-	if (s->watched && k->config.log)
-		k->config.log->watch(k->config.log->ctx, (unsigned int)(s - k->slot), false);
-	s->watched = false;
+	if (w->watched && k->config.log)
+		k->config.log->watch(k->config.log->ctx, (unsigned int)(w - k->region), false);
+	w->watched = false;
 }
 
-void watch_anew(struct keeper *k, const struct slot *s)
+void watch_anew(struct keeper *k, const struct watch_region *w)
 {
 	uint8_t *note = k->gm->note;
 
 	lock(&k->gm->lock);
-	for (gfn_t g = s->range.start; g < s->range.end; g++)
+	for (gfn_t g = w->range.start; g < w->range.end; g++)
 		if (note_reason(note[g]) == KEEPER_UNIQUE)
 			note[g] = note_with(note[g], KEEPER_NEW);
 	unlock(&k->gm->lock);
 }
 
 /* What was written before the watch began counts as long ago. */
-static void forget_writes(struct keeper *k, const struct slot *s)
+static void forget_writes(struct keeper *k, const struct watch_region *w)
 {
 	lock(&k->gm->lock);
-	for (gfn_t g = s->range.start; g < s->range.end; g += 64)
+	for (gfn_t g = w->range.start; g < w->range.end; g += 64)
 		k->gm->written[g / 64] = 0;
 	unlock(&k->gm->lock);
 }
@@ -79,30 +79,30 @@ bool watch_all(struct keeper *k, uint64_t pass, bool hurried)
 	const struct keeper_log *log = k->config.log;
 	bool begun = false;
 
-	for (unsigned int i = 0; i < k->nr_slots; i++) {
-		struct slot *s = &k->slot[i];
+	for (unsigned int i = 0; i < k->nr_regions; i++) {
+		struct watch_region *w = &k->region[i];
 
-		if (s->watched || s->rest_until > pass || !is_filled(k, s, hurried))
+		if (w->watched || w->rest_until > pass || !is_filled(k, w, hurried))
 			continue;
-		s->watched = !log || !log->watch(log->ctx, i, true);
-		if (!s->watched || !log)
+		w->watched = !log || !log->watch(log->ctx, i, true);
+		if (!w->watched || !log)
 			continue;
-		forget_writes(k, s);
-		watch_anew(k, s);
+		forget_writes(k, w);
+		watch_anew(k, w);
 		begun = true;
 	}
 	return begun;
 }
 
-bool watch_fetch(struct keeper *k, struct slot *s)
+bool watch_fetch(struct keeper *k, struct watch_region *w)
 {
 	const struct keeper_log *log = k->config.log;
-	uint64_t words = (s->range.end - s->range.start + 63) / 64;
-	uint64_t *ours = &k->gm->written[s->range.start / 64];
+	uint64_t words = (w->range.end - w->range.start + 63) / 64;
+	uint64_t *ours = &k->gm->written[w->range.start / 64];
 
 	if (!log)
 		memset(k->bitmap, 0, words * sizeof(*k->bitmap));
-	else if (log->fetch(log->ctx, (unsigned int)(s - k->slot), k->bitmap))
+	else if (log->fetch(log->ctx, (unsigned int)(w - k->region), k->bitmap))
 		return false;
 	lock(&k->gm->lock);
 	for (uint64_t i = 0; i < words; i++) {
@@ -124,29 +124,29 @@ static uint64_t count_bits(const uint64_t *word, uint64_t nr)
 	return bits;
 }
 
-void watch_judge(struct keeper *k, struct slot *s, uint64_t pass)
+void watch_judge(struct keeper *k, struct watch_region *w, uint64_t pass)
 {
-	uint64_t pages = s->range.end - s->range.start;
+	uint64_t pages = w->range.end - w->range.start;
 	uint64_t written = count_bits(k->bitmap, (pages + 63) / 64);
 
 	k->stir += written > CALM_PAGES;
 	if (written * 4 < pages) {
-		s->hot = 0;
+		w->hot = 0;
 		return;
 	}
-	if (++s->hot < HOT_VISITS)
+	if (++w->hot < HOT_VISITS)
 		return;
-	watch_end(k, s);
-	s->rest_until =
+	watch_end(k, w);
+	w->rest_until =
 		pass +
-		(1ULL << (s->hot - HOT_VISITS + 1 < MAX_REST ? s->hot - HOT_VISITS + 1 : MAX_REST));
+		(1ULL << (w->hot - HOT_VISITS + 1 < MAX_REST ? w->hot - HOT_VISITS + 1 : MAX_REST));
 }
 
-void watch_put_back(struct keeper *k, const struct slot *s, gfn_t from)
+void watch_put_back(struct keeper *k, const struct watch_region *w, gfn_t from)
 {
 	lock(&k->gm->lock);
-	for (gfn_t g = from; g < s->range.end; g += 64)
-		k->gm->written[g / 64] |= k->bitmap[(g - s->range.start) / 64];
+	for (gfn_t g = from; g < w->range.end; g += 64)
+		k->gm->written[g / 64] |= k->bitmap[(g - w->range.start) / 64];
 	unlock(&k->gm->lock);
 }
 
@@ -154,7 +154,7 @@ void watch_count(struct keeper *k)
 {
 	uint64_t nr = 0;
 
-	for (unsigned int i = 0; i < k->nr_slots; i++)
-		nr += k->slot[i].watched;
-	__atomic_store_n(&k->stats.watched_slots, nr, __ATOMIC_RELAXED);
+	for (unsigned int i = 0; i < k->nr_regions; i++)
+		nr += k->region[i].watched;
+	__atomic_store_n(&k->stats.watched_regions, nr, __ATOMIC_RELAXED);
 }

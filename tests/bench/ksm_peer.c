@@ -4,7 +4,7 @@
  *
  *   ksm_peer SEED PAGES [dup=K] [zero=K] [order=seq|shuffle] [salt=K] [common=K] [thp=1]
  *
- * The other side of `make bench`'s merging: the smallest VM (one slot of private anonymous memory,
+ * The other side of `make bench`'s merging: the smallest VM (one memslot of private anonymous memory,
  * one vCPU that starts in long mode at CPL 3), with PAGES pages of data after LOW_BYTES of its own.
  * Only the data is MADV_MERGEABLE, so that counts come out exact.
  *

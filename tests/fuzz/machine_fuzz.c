@@ -111,13 +111,13 @@ static void dial(struct lab *lab, int *peer, bool hello)
 }
 
 /* Read all there is; the channel of an admission becomes another peer. */
-static void hear_all(int *peers, int *peer, uint8_t slot)
+static void hear_all(int *peers, int *peer, uint8_t which)
 {
 	struct machine_msg msg;
 	int fd, type;
 
 	while ((type = hear(*peer, &msg, &fd)) > 0) {
-		int *target = &peers[slot % PEERS];
+		int *target = &peers[which % PEERS];
 
 		if (fd < 0)
 			continue;

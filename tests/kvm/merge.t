@@ -406,12 +406,12 @@ is($was =~ tr/p//, 0, '... not a page of what was read is there');
 cmp_ok($blocks, '>=', 2000, '... but with merging off they are');
 
 my @merging = names(grep { $_->{name} =~ /^(?:on|leaf|opt0)/ } @vms);
-my $settled = until_true(20, sub {
+my $all_seen = until_true(20, sub {
 	merge_now(@merging);
 	my ($m, $by_name) = account();
 	return !grep { $_->{reason_new_pages} } @$by_name{qw(on-1 on-2 leaf-1 leaf-2)};
 });
-ok($settled, 'the keepers have looked at all pages');
+ok($all_seen, 'the keepers have looked at all pages');
 ok(pause_all(@merging, 'opt1'), '... paused') or diag $text;
 diag sprintf '%.1f s: paused again', time - $begin;
 merge_now(@merging);

@@ -10,7 +10,7 @@
 #   references to the store = shared pages of all VMs; its blocks = its frames; and no VM has a frame of
 #   a machine that is gone								at rest
 #
-# The seed settles who runs what, and who is shot when; the rest is up to the scheduler.
+# The seed decides who runs what, and who is shot when; the rest is up to the scheduler.
 use strict;
 use warnings;
 use FindBin;

@@ -57,8 +57,8 @@ png_size() {
 
 # ---- a guest that holds what it filled: nothing moves any more ----
 
-# settled: the map no longer changes
-settle() {
+# wait_still: the map no longer changes
+wait_still() {
 	local before=
 
 	for _ in $(seq 200); do
@@ -71,7 +71,7 @@ settle() {
 
 for huge in auto never; do
 	start -m 64M --merge=off --hugepages=$huge -- hold 7 3000 seconds=5
-	settle 3000
+	wait_still 3000
 	check "$huge: absent and private are all of RAM" \
 		is $(($(legend absent) + $(legend private))) 16384
 	check "$huge: at least what the guest filled is private" test "$(legend private)" -ge 3000

@@ -59,8 +59,8 @@ await() {
 	return 1
 }
 
-# settle NAME PAGES: it has that many private pages, and no more are coming
-settle() {
+# wait_still NAME PAGES: it has that many private pages, and no more are coming
+wait_still() {
 	local before=-1 pages
 
 	for _ in $(seq 200); do
@@ -91,7 +91,7 @@ json_is_valid() {
 start hold -m 64M --merge=off -- hold 7 3000 seconds=60
 start busy -m 32M -- stress 60 pages=1000
 start two -m 32M -c 2 -- idle 60
-settle hold 3000
+wait_still hold 3000
 
 "$quire" ps >"$dir/ps"
 for vm in hold busy two; do

@@ -132,7 +132,7 @@ static int attempt_in(enum sandbox_role role, unsigned int index, pid_t it)
 	return wait_for(pid);
 }
 
-/* The keeper watches memory slots, and makes connections to hand to the machine. */
+/* The keeper watches memslots, and makes connections to hand to the machine. */
 static bool is_its_work(enum sandbox_role role, unsigned int index)
 {
 	return role == SANDBOX_KEEPER && index < NR_ATTEMPTS &&

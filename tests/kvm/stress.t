@@ -7,7 +7,7 @@
 # live on credits that others give back.  Guests verify every byte; in the end the machine has
 # everything back, the kernel agrees, and nothing is left of anybody.
 #
-# The seed settles who runs what, and who is shot when; the rest is up to the scheduler.
+# The seed decides who runs what, and who is shot when; the rest is up to the scheduler.
 use strict;
 use warnings;
 use FindBin;

@@ -2,7 +2,7 @@
 /*
  * A vCPU that never leaves KVM_RUN must not keep the user waiting.
  *
- * The guest reads from a memory slot whose pages are under a userfaultfd that nobody serves,
+ * The guest reads from a memslot whose pages are under a userfaultfd that nobody serves,
  * so its thread sleeps in the kernel for good.  --timeout must still end the VM, and _exit()
  * the process; a pause must be answered in time and not claim what is not so.
  */
@@ -72,7 +72,7 @@ static struct vm *make_vm(uint64_t timeout_ns)
 	if (!slot.userspace_addr)
 		tap_skip_all("no userfaultfd for kernel faults: %s", strerror(errno));
 	if (ioctl(vm->kvm.vm_fd, KVM_SET_USER_MEMORY_REGION, &slot))
-		tap_bail("cannot add a memory slot: %s", strerror(errno));
+		tap_bail("cannot add a memslot: %s", strerror(errno));
 	return vm;
 }
 

@@ -3,7 +3,7 @@
 #define QUIRE_TESTS_KVM_TINY_VM_H
 
 /*
- * The smallest VM that can be asked how it translates addresses: one memory slot at gpa 0,
+ * The smallest VM that can be asked how it translates addresses: one memslot at gpa 0,
  * one vCPU in long mode, the ioctls bare.  It shares nothing with vmm/, because it serves to
  * check what vmm/ and mmu/ believe.
  */

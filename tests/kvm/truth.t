@@ -34,7 +34,7 @@ use Guests;
 my $san = $build =~ /san/;	# whose processes are larger than a promise of 1 MiB
 my $seed = $ENV{QUIRE_SEED} // (time * 1000 ^ $$) % 1_000_000;
 my $seconds = 12;
-my $slots = 6;			# quire runs at a time
+my $at_once = 6;		# quire runs at a time
 my $batch = 32 << 20;
 my $memory = 400;		# MiB: less than they touch if all are large at once
 
@@ -151,7 +151,7 @@ sub reap {
 }
 for (my $until = time + $seconds; time < $until || @samples < 10;) {
 	reap();
-	while (@runs < $slots) {
+	while (@runs < $at_once) {
 		my @what = @{$work[rand @work]};
 		my @options;
 		push @options, shift @what, shift @what while $what[0] =~ /^-/;

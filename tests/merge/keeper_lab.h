@@ -30,8 +30,8 @@ struct lab_vm {
 	const char *domain;
 	enum gmem_hugepages hugepages;
 	enum keeper_mode mode;
-	bool logged;	     /* has a log of writes ... */
-	uint64_t slot_pages; /* ... by slots of so many pages (0: one) */
+	bool logged;	       /* has a log of writes ... */
+	uint64_t region_pages; /* ... by regions of so many pages (0: one) */
 	uint64_t (*hash)(const void *page);
 
 	struct gmem *gm;
@@ -56,33 +56,33 @@ struct lab_vm {
 	bool right;	   /* every access so far found what it should */
 };
 
-static inline struct gfn_range lab_log_range(void *ctx, unsigned int slot)
+static inline struct gfn_range lab_log_range(void *ctx, unsigned int region)
 {
 	struct lab_vm *vm = ctx;
 
-	return (struct gfn_range){ slot * vm->slot_pages,
-				   min_u64((slot + 1) * vm->slot_pages, vm->nr) };
+	return (struct gfn_range){ region * vm->region_pages,
+				   min_u64((region + 1) * vm->region_pages, vm->nr) };
 }
 
-static inline int lab_log_watch(void *ctx, unsigned int slot, bool on)
+static inline int lab_log_watch(void *ctx, unsigned int region, bool on)
 {
 	struct lab_vm *vm = ctx;
-	struct gfn_range r = lab_log_range(ctx, slot);
+	struct gfn_range r = lab_log_range(ctx, region);
 
 	pthread_mutex_lock(&vm->log_lock);
 	if (on)
 		memset(vm->dirty + r.start / 64, 0, (r.end - r.start + 63) / 64 * 8);
-	vm->watched[slot] = on;
+	vm->watched[region] = on;
 	vm->watches += on;
 	vm->unwatches += !on;
 	pthread_mutex_unlock(&vm->log_lock);
 	return 0;
 }
 
-static inline int lab_log_fetch(void *ctx, unsigned int slot, uint64_t *bitmap)
+static inline int lab_log_fetch(void *ctx, unsigned int region, uint64_t *bitmap)
 {
 	struct lab_vm *vm = ctx;
-	struct gfn_range r = lab_log_range(ctx, slot);
+	struct gfn_range r = lab_log_range(ctx, region);
 
 	if (vm->on_fetch)
 		vm->on_fetch(vm);
@@ -100,7 +100,7 @@ static inline void lab_log_write(struct lab_vm *vm, gfn_t gfn)
 	if (!vm->logged)
 		return;
 	pthread_mutex_lock(&vm->log_lock);
-	if (vm->watched[gfn / vm->slot_pages])
+	if (vm->watched[gfn / vm->region_pages])
 		vm->dirty[gfn / 64] |= 1ULL << gfn % 64;
 	pthread_mutex_unlock(&vm->log_lock);
 }
@@ -244,17 +244,17 @@ static inline void lab_vm_keeper(struct lab_vm *vm)
 					.hash = vm->hash };
 	struct quire_error err;
 
-	vm->log =
-		(struct keeper_log){ (unsigned int)((vm->nr + vm->slot_pages - 1) / vm->slot_pages),
-				     lab_log_range, lab_log_watch, lab_log_fetch, vm };
-	vm->watched = calloc(vm->log.nr_slots, sizeof(bool));
+	vm->log = (struct keeper_log){ (unsigned int)((vm->nr + vm->region_pages - 1) /
+						      vm->region_pages),
+				       lab_log_range, lab_log_watch, lab_log_fetch, vm };
+	vm->watched = calloc(vm->log.nr_regions, sizeof(bool));
 	if (keeper_create(&config, &vm->k, &err) || keeper_start(vm->k, &err))
 		tap_bail("%s", err.text);
 }
 
 static inline void lab_vm_start(struct lab_vm *vm)
 {
-	vm->slot_pages = vm->slot_pages ? vm->slot_pages : align_up(vm->nr, 64);
+	vm->region_pages = vm->region_pages ? vm->region_pages : align_up(vm->nr, 64);
 	vm->content = calloc(vm->nr, sizeof(*vm->content));
 	vm->table = calloc(vm->nr, sizeof(*vm->table));
 	vm->dirty = calloc(vm->nr / 64 + 1, sizeof(*vm->dirty));

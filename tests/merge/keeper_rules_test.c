@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the keeper looks at and when: pages written again and again, slots that are hot, 2 MiB
+ * What the keeper looks at and when: pages written again and again, regions that are hot, 2 MiB
  * leaves, first reads, hashes that collide, and writes that it must not forget.
  */
 #include "keeper_lab.h"
@@ -154,7 +154,7 @@ static void test_backing_off_less(void)
 	end(2);
 }
 
-/* An idle VM costs a question a slot. */
+/* An idle VM costs a question a region. */
 static void test_idle(void)
 {
 	struct keeper_stats before, after;
@@ -180,24 +180,24 @@ static void test_idle(void)
 	end(2);
 }
 
-static void test_hot_slot(void)
+static void test_hot_region(void)
 {
 	struct lab_vm like = small;
 
-	like.slot_pages = 512;
+	like.region_pages = 512;
 	start(2, like);
 	for (unsigned int v = 0; v < 2; v++)
 		write_all(&vm[v], 0, NR, 100, 1);
 	lab_always(&vm[0], 0, 200, true);
 	lab_pass(&vm[0], 3);
-	is_hex(lab_keeper(&vm[0]).watched_slots, 1,
-	       "a slot that is hot is not watched after 3 visits");
+	is_hex(lab_keeper(&vm[0]).watched_regions, 1,
+	       "a region that is hot is not watched after 3 visits");
 	ok(!vm[0].watched[0] && vm[0].watched[1], "and its log is off");
 	/* Quiet now, and written while nobody looked. */
 	lab_always(&vm[0], 0, 200, false);
 	write_all(&vm[0], 300, 50, 5000, 1);
 	lab_pass(&vm[0], 4);
-	is_hex(lab_keeper(&vm[0]).watched_slots, 2, "some passes later it is watched again");
+	is_hex(lab_keeper(&vm[0]).watched_regions, 2, "some passes later it is watched again");
 	lab_rounds(vm, 2, 4);
 	is_hex(lab_pages(&vm[0], PG_SHARED), NR - 50, "and its pages are shared");
 	end(2);
@@ -238,10 +238,10 @@ static void test_filling(void)
 	start(1, like);
 	while (filled < FILLING)
 		usleep(10000);
-	is_hex(watched_early, 0, "a slot that grows is not watched");
-	while (!lab_keeper(&vm[0]).watched_slots && tries++ < 1000)
+	is_hex(watched_early, 0, "a region that grows is not watched");
+	while (!lab_keeper(&vm[0]).watched_regions && tries++ < 1000)
 		usleep(10000);
-	is_hex(lab_keeper(&vm[0]).watched_slots, 1, "one that does not grow any more is");
+	is_hex(lab_keeper(&vm[0]).watched_regions, 1, "one that does not grow any more is");
 	end(1);
 }
 
@@ -319,18 +319,18 @@ static void test_written_by_accessors(void)
 	end(2);
 }
 
-/* Slots may begin in the middle of a block. */
-static void test_odd_slots(void)
+/* Regions may begin in the middle of a block. */
+static void test_odd_regions(void)
 {
 	struct lab_vm like = small;
 
 	like.nr = 2000;
-	like.slot_pages = 448;
+	like.region_pages = 448;
 	start(2, like);
 	for (unsigned int v = 0; v < 2; v++)
 		write_all(&vm[v], 0, 2000, 100, 1);
 	lab_rounds(vm, 2, 4);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 2000, "slots of 448 pages: all is shared");
+	is_hex(lab_pages(&vm[0], PG_SHARED), 2000, "regions of 448 pages: all is shared");
 	end(2);
 }
 
@@ -498,11 +498,11 @@ int main(int argc, char **argv)
 	test_idle();
 	test_backing_off();
 	test_backing_off_less();
-	test_hot_slot();
+	test_hot_region();
 	test_interrupted();
 	test_written_while_off();
 	test_written_by_accessors();
-	test_odd_slots();
+	test_odd_regions();
 	test_no_log();
 	test_leaves();
 	test_collapse();

@@ -45,7 +45,7 @@ static void bear(unsigned int v)
 		.mode = KEEPER_ON,
 		.hugepages = below(3) ? GMEM_HUGE_AUTO : GMEM_HUGE_NEVER,
 		.logged = below(4),
-		.slot_pages = below(2) ? 512 : 0,
+		.region_pages = below(2) ? 512 : 0,
 	};
 	lab_vm_start(&vm[v]);
 	births++;

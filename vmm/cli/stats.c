@@ -215,8 +215,8 @@ static void merge_stats(struct json *json, const struct vm_info *info)
 	json_number(json, "merge_mismatches", k->mismatches);
 	json_number(json, "collapsed_blocks", k->collapsed_blocks);
 	json_number(json, "merge_pages_per_second", k->pages_per_s);
-	json_number(json, "watched_slots", k->watched_slots);
-	json_number(json, "memory_slots", k->slots);
+	json_number(json, "watched_slots", k->watched_regions);
+	json_number(json, "memory_slots", k->regions);
 	json_number(json, "keeper_cpu_ns", k->cpu_ns);
 	json_number(json, "keeper_metadata_bytes", k->metadata_bytes);
 	json_object(json, "merge_holds");

@@ -158,7 +158,7 @@ static void watch_output(struct launch *l, struct copy *c, bool on)
 	if (on == c->output_watched || c->output < 0)
 		return;
 	if (on)
-		launch_watch(l, c->output, SOURCE_OUTPUT, (unsigned int)(c - l->copy));
+		launch_watch(l, c->output, LAUNCH_SOURCE_OUTPUT, (unsigned int)(c - l->copy));
 	else
 		launch_unwatch(l, c->output);
 	c->output_watched = on;
@@ -279,11 +279,11 @@ static void serve(struct launch *l, uint64_t event)
 	struct copy *c = &l->copy[event & UINT32_MAX];
 
 	switch ((enum launch_source)(event >> 32)) {
-	case SOURCE_SIGNAL: on_signal(l); break;
-	case SOURCE_MACHINE: /* served at the end of each round */ break;
-	case SOURCE_PROCESS: copy_reap(l, c); break;
-	case SOURCE_LEASH: copy_leash_ready(l, c); break;
-	case SOURCE_OUTPUT: on_output(l, c); break;
+	case LAUNCH_SOURCE_SIGNAL: on_signal(l); break;
+	case LAUNCH_SOURCE_MACHINE: /* served at the end of each round */ break;
+	case LAUNCH_SOURCE_PROCESS: copy_reap(l, c); break;
+	case LAUNCH_SOURCE_LEASH: copy_leash_ready(l, c); break;
+	case LAUNCH_SOURCE_OUTPUT: on_output(l, c); break;
 	}
 }
 
@@ -303,9 +303,9 @@ static void round_of_events(struct launch *l)
 		serve(l, event[i].data.u64);
 	if (fds[1].revents)
 		write_output(l);
-	machine_ready(l);
+	launch_machine_ready(l);
 	now = monotonic_ns();
-	machine_retry(l, now);
+	launch_machine_retry(l, now);
 	if (l->output_until_ns && now >= l->output_until_ns && !l->out_failed)
 		give_up_output(l);
 	for (unsigned int i = 0; i < l->nr; i++)
@@ -360,7 +360,7 @@ static int create_events(struct launch *l)
 	l->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (l->epoll < 0 || l->signal_fd < 0)
 		return -errno;
-	return launch_watch(l, l->signal_fd, SOURCE_SIGNAL, 0);
+	return launch_watch(l, l->signal_fd, LAUNCH_SOURCE_SIGNAL, 0);
 }
 
 /* Three descriptors a copy, here and in a machine of our own, and some. */
@@ -386,12 +386,12 @@ static int begin(struct launch *l, struct quire_error *err)
 		return QUIRE_STATUS_HOST;
 	}
 	raise_limits(l);
-	return machine_find(l, err);
+	return launch_machine_find(l, err);
 }
 
 static void finish(struct launch *l)
 {
-	machine_leave(l);
+	launch_machine_leave(l);
 	for (unsigned int i = 0; i < l->nr && l->copy; i++)
 		copy_finish(&l->copy[i]);
 	free(l->copy);
@@ -418,7 +418,7 @@ int launch(const struct launch_config *config)
 	} else {
 		run(&l);
 		console_unguard(l.copy[0].signal != 0); /* a VM that was killed left it as it was */
-		if (config->stats && stats_write(&l) && !l.status)
+		if (config->stats && launch_stats_write(&l) && !l.status)
 			l.status = QUIRE_STATUS_HOST;
 	}
 	finish(&l);

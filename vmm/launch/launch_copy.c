@@ -123,17 +123,17 @@ static void adopt(struct launch *l, struct copy *c, struct ends *e)
 	c->state = COPY_RUNNING;
 	c->lines.name = c->name;
 	l->running++;
-	launch_watch(l, c->pidfd, SOURCE_PROCESS, index);
-	launch_watch(l, c->leash, SOURCE_LEASH, index);
+	launch_watch(l, c->pidfd, LAUNCH_SOURCE_PROCESS, index);
+	launch_watch(l, c->leash, LAUNCH_SOURCE_LEASH, index);
 	if (c->output >= 0)
-		c->output_watched = !launch_watch(l, c->output, SOURCE_OUTPUT, index);
+		c->output_watched = !launch_watch(l, c->output, LAUNCH_SOURCE_OUTPUT, index);
 }
 
 /* 0, or -errno and nothing is left of it. */
 static int spawn(struct launch *l, struct copy *c, const struct machine_admitted *admitted)
 {
 	struct ends e;
-	int ret = l->config->stats ? stats_share(c) : 0;
+	int ret = l->config->stats ? launch_stats_share(c) : 0;
 
 	if (!ret)
 		ret = make_ends(l, &e);
@@ -144,7 +144,7 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 	if (!c->pid)
 		be_vm(l, c, &e, admitted);
 	ret = c->pid < 0 ? -errno : 0;
-	stats_forked(c);
+	launch_stats_forked(c);
 	close(e.leash[1]);
 	close_one(&e.pipe[1]);
 	if (!ret) {
@@ -190,10 +190,10 @@ void copy_start(struct launch *l, struct copy *c)
 	struct quire_error err;
 	int code;
 
-	machine_admit_of(l, c, &admit);
+	launch_machine_admit_of(l, c, &admit);
 	code = machine_client_admit(l->machine, &admit, &admitted, &err);
-	if (machine_is_lost(code)) {
-		machine_lost(l);
+	if (launch_machine_is_lost(code)) {
+		launch_machine_lost(l);
 		return; /* it waits for another machine */
 	}
 	if (code == -EAGAIN && ask_again(l))
@@ -214,7 +214,7 @@ void copy_start(struct launch *l, struct copy *c)
 		launch_say(l, c, "cannot start a process for it: %s", strerror(-code));
 		done(l, c, QUIRE_STATUS_HOST);
 	} else if (machine_client_started(l->machine, c->vm, c->pidfd, NULL)) {
-		machine_lost(l);
+		launch_machine_lost(l);
 	}
 }
 
@@ -226,7 +226,7 @@ static void on_lost(struct launch *l, struct copy *c, uint64_t pages)
 
 	c->lost = true;
 	c->held_pages = pages < ram_pages ? pages : ram_pages;
-	machine_readmit(l, c);
+	launch_machine_readmit(l, c);
 }
 
 void copy_leash_ready(struct launch *l, struct copy *c)
@@ -321,7 +321,7 @@ static int status_of_signal(const struct launch *l, const struct copy *c)
 	return is_internal(c->signal) ? QUIRE_STATUS_INTERNAL : QUIRE_STATUS_HOST;
 }
 
-void copy_settle(struct launch *l, struct copy *c)
+void copy_conclude(struct launch *l, struct copy *c)
 {
 	done(l, c, c->signal ? status_of_signal(l, c) : c->status);
 }
@@ -364,7 +364,7 @@ void copy_reap(struct launch *l, struct copy *c)
 	if (should_wait(l, c))
 		c->gone_until_ns = monotonic_ns() + GONE_NS;
 	else
-		copy_settle(l, c);
+		copy_conclude(l, c);
 }
 
 /* Not even SIGKILL ends it: the kernel is at fault, and will finish when it can. */
@@ -380,7 +380,7 @@ static void abandon(struct launch *l, struct copy *c)
 void copy_expire(struct launch *l, struct copy *c, uint64_t now)
 {
 	if (c->state == COPY_ENDED && now >= c->gone_until_ns)
-		copy_settle(l, c);
+		copy_conclude(l, c);
 	if (c->state != COPY_RUNNING)
 		return;
 	if (c->timeout_ns && now >= c->timeout_ns && !c->kill_ns) {
@@ -411,5 +411,5 @@ void copy_finish(struct copy *c)
 {
 	close_one(&c->output);
 	lines_finish(&c->lines);
-	stats_unshare(c);
+	launch_stats_unshare(c);
 }

@@ -84,7 +84,13 @@ struct launch {
 };
 
 /* What is in the epoll set: data.u64 is a source and, in the low half, the index of a copy. */
-enum launch_source { SOURCE_SIGNAL, SOURCE_MACHINE, SOURCE_PROCESS, SOURCE_LEASH, SOURCE_OUTPUT };
+enum launch_source {
+	LAUNCH_SOURCE_SIGNAL,
+	LAUNCH_SOURCE_MACHINE,
+	LAUNCH_SOURCE_PROCESS,
+	LAUNCH_SOURCE_LEASH,
+	LAUNCH_SOURCE_OUTPUT
+};
 
 /* launch.c */
 int launch_watch(struct launch *l, int fd, enum launch_source source, unsigned int index);
@@ -102,32 +108,33 @@ void copy_stop(struct copy *c, int status);
 /* It is told to end: if it does not in a while, it is killed and that is its status. */
 void copy_overdue(struct copy *c, int status);
 void copy_leash_ready(struct launch *l, struct copy *c);
-void copy_reap(struct launch *l, struct copy *c);   /* if its process has ended */
-void copy_settle(struct launch *l, struct copy *c); /* ended -> done */
+void copy_reap(struct launch *l, struct copy *c);     /* if its process has ended */
+void copy_conclude(struct launch *l, struct copy *c); /* ended -> done */
 void copy_expire(struct launch *l, struct copy *c, uint64_t now);
 uint64_t copy_deadline(const struct copy *c); /* 0: none */
 void copy_finish(struct copy *c);
 
 /* launch_machine.c */
 /* Find a machine or start one.  0, or the exit status with *err. */
-int machine_find(struct launch *l, struct quire_error *err);
+int launch_machine_find(struct launch *l, struct quire_error *err);
 /* Something is to be read from it. */
-void machine_ready(struct launch *l);
-void machine_lost(struct launch *l);
+void launch_machine_ready(struct launch *l);
+void launch_machine_lost(struct launch *l);
 /* Look for it again if it is time. */
-void machine_retry(struct launch *l, uint64_t now);
+void launch_machine_retry(struct launch *l, uint64_t now);
 /* Bring a VM that lost its machine to the one we have. */
-void machine_readmit(struct launch *l, struct copy *c);
+void launch_machine_readmit(struct launch *l, struct copy *c);
 /* Is the error of a client call the machine's end, and not an answer? */
-bool machine_is_lost(int code);
+bool launch_machine_is_lost(int code);
 /* What the machine asks of us and says at the end; NULL-safe. */
-void machine_leave(struct launch *l);
-void machine_admit_of(const struct launch *l, const struct copy *c, struct machine_admit *admit);
+void launch_machine_leave(struct launch *l);
+void launch_machine_admit_of(const struct launch *l, const struct copy *c,
+			     struct machine_admit *admit);
 
 /* launch_stats.c */
-int stats_share(struct copy *c);   /* before the fork: make c->info.  0 or -errno */
-void stats_forked(struct copy *c); /* after it: no later VM shares it */
-void stats_unshare(struct copy *c);
-int stats_write(struct launch *l); /* 0, -EIO or -ENOMEM */
+int launch_stats_share(struct copy *c);	  /* before the fork: make c->info.  0 or -errno */
+void launch_stats_forked(struct copy *c); /* after it: no later VM shares it */
+void launch_stats_unshare(struct copy *c);
+int launch_stats_write(struct launch *l); /* 0, -EIO or -ENOMEM */
 
 #endif

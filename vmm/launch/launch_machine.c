@@ -120,7 +120,7 @@ static void connected(struct launch *l)
 {
 	l->era++;
 	l->retry_ns = 0;
-	launch_watch(l, machine_client_fd(l->machine), SOURCE_MACHINE, 0);
+	launch_watch(l, machine_client_fd(l->machine), LAUNCH_SOURCE_MACHINE, 0);
 }
 
 static int cannot_set(const struct launch_config *config, struct quire_error *err)
@@ -137,7 +137,7 @@ static bool nobody_there(const struct launch_config *config, int code)
 	return !config->machine && (code == -ECONNREFUSED || code == -ENOENT);
 }
 
-int machine_find(struct launch *l, struct quire_error *err)
+int launch_machine_find(struct launch *l, struct quire_error *err)
 {
 	const struct launch_config *config = l->config;
 	int code = machine_client_connect(config->machine, &l->machine, err);
@@ -157,7 +157,7 @@ int machine_find(struct launch *l, struct quire_error *err)
 
 /* ---- lost ---- */
 
-bool machine_is_lost(int code)
+bool launch_machine_is_lost(int code)
 {
 	return code == -ECONNRESET || code == -ETIMEDOUT || code == -EPROTO;
 }
@@ -165,10 +165,10 @@ bool machine_is_lost(int code)
 static void readmit_all(struct launch *l)
 {
 	for (unsigned int i = 0; i < l->nr && l->machine; i++)
-		machine_readmit(l, &l->copy[i]);
+		launch_machine_readmit(l, &l->copy[i]);
 }
 
-void machine_retry(struct launch *l, uint64_t now)
+void launch_machine_retry(struct launch *l, uint64_t now)
 {
 	int code;
 
@@ -188,7 +188,7 @@ void machine_retry(struct launch *l, uint64_t now)
 	readmit_all(l);
 }
 
-void machine_lost(struct launch *l)
+void launch_machine_lost(struct launch *l)
 {
 	if (!l->machine)
 		return;
@@ -206,10 +206,11 @@ void machine_lost(struct launch *l)
 	}
 	message("the machine is gone; guests go on with the memory they have until there is another");
 	l->retry_ns = monotonic_ns(); /* now */
-	machine_retry(l, l->retry_ns);
+	launch_machine_retry(l, l->retry_ns);
 }
 
-void machine_admit_of(const struct launch *l, const struct copy *c, struct machine_admit *admit)
+void launch_machine_admit_of(const struct launch *l, const struct copy *c,
+			     struct machine_admit *admit)
 {
 	const struct launch_config *config = l->config;
 
@@ -235,10 +236,10 @@ static void hand_over(struct launch *l, struct copy *c, const struct machine_adm
 	leash_send(c->leash, &msg, admitted->channel);
 	close(admitted->channel);
 	if (machine_client_started(l->machine, c->vm, c->pidfd, NULL))
-		machine_lost(l);
+		launch_machine_lost(l);
 }
 
-void machine_readmit(struct launch *l, struct copy *c)
+void launch_machine_readmit(struct launch *l, struct copy *c)
 {
 	struct machine_admitted admitted;
 	struct machine_admit admit;
@@ -247,7 +248,7 @@ void machine_readmit(struct launch *l, struct copy *c)
 
 	if (!l->machine || c->state != COPY_RUNNING || !c->lost || c->era == l->era)
 		return;
-	machine_admit_of(l, c, &admit);
+	launch_machine_admit_of(l, c, &admit);
 	admit.readmit = 1;
 	admit.credit_pages = c->held_pages;
 	code = machine_client_admit(l->machine, &admit, &admitted, &err);
@@ -255,8 +256,8 @@ void machine_readmit(struct launch *l, struct copy *c)
 		hand_over(l, c, &admitted);
 		return;
 	}
-	if (machine_is_lost(code)) {
-		machine_lost(l);
+	if (launch_machine_is_lost(code)) {
+		launch_machine_lost(l);
 		return;
 	}
 	launch_say(l, c, "the new machine does not take it: %s", err.text);
@@ -273,7 +274,7 @@ static struct copy *find(struct launch *l, uint32_t vm)
 	return NULL;
 }
 
-void machine_ready(struct launch *l)
+void launch_machine_ready(struct launch *l)
 {
 	struct machine_gone why;
 	uint32_t vm;
@@ -287,15 +288,15 @@ void machine_ready(struct launch *l)
 		c->gone = true;
 		c->why = why;
 		if (c->state == COPY_ENDED)
-			copy_settle(l, c);
+			copy_conclude(l, c);
 	}
 	if (code < 0)
-		machine_lost(l);
+		launch_machine_lost(l);
 }
 
 /* ---- left ---- */
 
-void machine_leave(struct launch *l)
+void launch_machine_leave(struct launch *l)
 {
 	struct pollfd p;
 

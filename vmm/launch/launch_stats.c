@@ -11,7 +11,7 @@
 #include "launch_impl.h"
 #include "vmm/cli/stats.h"
 
-int stats_share(struct copy *c)
+int launch_stats_share(struct copy *c)
 {
 	void *p = mmap(NULL, sizeof(*c->info), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		       -1, 0);
@@ -22,13 +22,13 @@ int stats_share(struct copy *c)
 	return 0;
 }
 
-void stats_forked(struct copy *c)
+void launch_stats_forked(struct copy *c)
 {
 	if (c->info)
 		madvise(c->info, sizeof(*c->info), MADV_DONTFORK);
 }
 
-void stats_unshare(struct copy *c)
+void launch_stats_unshare(struct copy *c)
 {
 	if (c->info)
 		munmap(c->info, sizeof(*c->info));
@@ -54,7 +54,7 @@ static void take(const struct launch *l, const struct copy *c, struct vm_info *i
 	info->exit_status = (uint32_t)c->status;
 }
 
-int stats_write(struct launch *l)
+int launch_stats_write(struct launch *l)
 {
 	struct vm_info *info = calloc(l->nr, sizeof(*info));
 	struct stats_vm *vm = calloc(l->nr, sizeof(*vm));

@@ -40,7 +40,7 @@ static_assert(sizeof(struct ctl_frame_users) <= CTL_MAX_PAYLOAD, "CTL_FRAME_USER
 static_assert(sizeof(struct ctl_walk) <= CTL_MAX_PAYLOAD, "CTL_WALK is one packet");
 
 struct client {
-	int fd;		/* -1: slot free */
+	int fd;		/* -1: nobody */
 	bool answering; /* request holds what is being answered */
 	uint64_t turn;	/* of its last activity: the smallest goes first */
 	struct ctl_request request;
@@ -210,7 +210,7 @@ static void drop(struct client *c)
 	c->fd = -1;
 }
 
-static struct client *free_slot(struct ctl *ctl)
+static struct client *free_client(struct ctl *ctl)
 {
 	struct client *quiet = &ctl->client[0];
 
@@ -271,7 +271,7 @@ static void accept_one(struct ctl *ctl)
 	}
 	/* One packet always fits when epoll calls the socket writable (a quarter used at most). */
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-	c = free_slot(ctl);
+	c = free_client(ctl);
 	*c = (struct client){ .fd = fd, .turn = ctl->turn };
 	if (watch(ctl, EPOLL_CTL_ADD, fd, EPOLLIN, (uint32_t)(c - ctl->client)) < 0)
 		drop(c);
@@ -571,7 +571,7 @@ void ctl_serve(struct ctl *ctl, struct vm *vm)
 		else
 			take_request(ctl, c, vm);
 	}
-	/* Last, because it may take the slot of a client that this turn has an event for. */
+	/* Last, because it may take the place of a client that this turn has an event for. */
 	if (knock)
 		accept_one(ctl);
 }

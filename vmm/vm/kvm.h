@@ -18,7 +18,7 @@ struct kvm {
 	unsigned int max_vcpus;
 	size_t run_bytes;			  /* size of a vCPU's shared struct kvm_run */
 	struct kvm_cpuid2 *cpuid;		  /* vCPU 0's, cpuid.h; malloc'd */
-	struct kvm_userspace_memory_region *slot; /* memory slots by number; malloc'd */
+	struct kvm_userspace_memory_region *slot; /* memslots by number; malloc'd */
 	unsigned int nr_slots;
 };
 
@@ -36,7 +36,7 @@ void kvm_finish(struct kvm *kvm);
 void kvm_close_device(struct kvm *kvm);
 
 /*
- * Give the VM its memory slots (memslot.c): RAM is cut at multiples of kvm_slot_bytes(), and
+ * Give the VM its memslots (memslot.c): RAM is cut at multiples of kvm_slot_bytes(), and
  * [gpa, gpa + len) of it is the window at gmem_hva(gpa).  Both are congruent modulo 2 MiB,
  * without which KVM maps nothing huge.  0 or -errno with *err.
  */

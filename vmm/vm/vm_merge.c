@@ -134,7 +134,7 @@ int vm_merge_create(struct vm *vm, struct quire_error *err)
 	};
 
 	vm->merge.log = (struct keeper_log){
-		.nr_slots = vm->kvm.nr_slots,
+		.nr_regions = vm->kvm.nr_slots,
 		.range = log_range,
 		.watch = log_watch,
 		.fetch = log_fetch,
@@ -182,7 +182,7 @@ uint64_t vm_merge_pass(struct vm *vm)
  * Two counts of moments apart: what has become private since is new, and of what is not private
  * any more some reason is left out.  Then each private page has one reason.
  */
-static void settle_reasons(struct keeper_stats *stats, uint64_t private_pages)
+static void fit_reasons(struct keeper_stats *stats, uint64_t private_pages)
 {
 	for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++) {
 		if (r == KEEPER_NEW)
@@ -203,5 +203,5 @@ void vm_merge_info(struct vm *vm, struct vm_info *out)
 		out->merge = vm->merge.last;
 		out->merge_passes = vm->merge.last_passes;
 	}
-	settle_reasons(&out->merge, out->mem.s2.pages[PG_PRIVATE]);
+	fit_reasons(&out->merge, out->mem.s2.pages[PG_PRIVATE]);
 }

@@ -35,46 +35,46 @@ void domain_destroy(struct domain *d)
 	assert(!d->nr_members && !d->store.used_frames);
 	store_finish(&d->store);
 	index_finish(&d->index);
-	free(d->slot);
+	free(d->by_number);
 	free(d->pages);
 	free(d);
 }
 
-static bool find_slot(struct domain *d, uint32_t *slot)
+static bool find_number(struct domain *d, uint32_t *number)
 {
-	struct member **slots;
+	struct member **table;
 
-	for (*slot = 0; *slot < d->nr_slots; ++*slot)
-		if (!d->slot[*slot])
+	for (*number = 0; *number < d->nr_numbers; ++*number)
+		if (!d->by_number[*number])
 			return true;
-	slots = realloc(d->slot, (d->nr_slots + 1) * sizeof(*slots));
-	if (!slots)
+	table = realloc(d->by_number, (d->nr_numbers + 1) * sizeof(*table));
+	if (!table)
 		return false;
-	d->slot = slots;
-	d->slot[d->nr_slots++] = NULL;
+	d->by_number = table;
+	d->by_number[d->nr_numbers++] = NULL;
 	return true;
 }
 
 struct member *domain_join(struct domain *d, int ram, uint64_t nr_gfns, uint64_t promised)
 {
 	struct member *m = calloc(1, sizeof(*m));
-	uint32_t slot;
+	uint32_t number;
 
 	if (!m)
 		return NULL;
 	m->hint_of = table_map(nr_gfns * sizeof(*m->hint_of));
-	if (!m->hint_of || !find_slot(d, &slot)) {
+	if (!m->hint_of || !find_number(d, &number)) {
 		table_unmap(m->hint_of, nr_gfns * sizeof(*m->hint_of));
 		free(m);
 		return NULL;
 	}
 	m->domain = d;
-	m->slot = slot;
+	m->number = number;
 	m->ram = ram;
 	m->nr_gfns = nr_gfns;
 	m->max_hints = promised;
 	m->max_frames = promised + MERGE_BATCH;
-	d->slot[slot] = m;
+	d->by_number[number] = m;
 	d->nr_members++;
 	return m;
 }
@@ -249,7 +249,7 @@ static void finish(struct member *m)
 	assert(!m->references && !m->nr_frames);
 	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
 		table_unmap(m->refs[i], refs_bytes);
-	d->slot[m->slot] = NULL;
+	d->by_number[m->number] = NULL;
 	d->nr_leaving--;
 	free(m);
 }
@@ -282,9 +282,9 @@ uint64_t domain_index_bytes(const struct domain *d)
 {
 	uint64_t bytes = index_bytes(&d->index);
 
-	for (uint32_t i = 0; i < d->nr_slots; i++)
-		if (d->slot[i])
-			bytes += d->slot[i]->nr_gfns * sizeof(uint32_t);
+	for (uint32_t i = 0; i < d->nr_numbers; i++)
+		if (d->by_number[i])
+			bytes += d->by_number[i]->nr_gfns * sizeof(uint32_t);
 	return bytes;
 }
 
@@ -293,8 +293,8 @@ uint64_t domain_store_bytes(const struct domain *d)
 	uint64_t bytes =
 		sizeof(*d) + DOMAIN_PIECE * sizeof(*d->pages) + store_metadata_bytes(&d->store);
 
-	for (uint32_t i = 0; i < d->nr_slots; i++) {
-		const struct member *m = d->slot[i];
+	for (uint32_t i = 0; i < d->nr_numbers; i++) {
+		const struct member *m = d->by_number[i];
 
 		if (!m)
 			continue;
@@ -312,8 +312,8 @@ void domain_record(const struct domain *d, struct machine_domain_record *r)
 	r->members = d->nr_members;
 	r->pages_shared = d->store.used_frames;
 	r->pages_sharing = d->store.references - d->store.used_frames;
-	for (uint32_t i = 0; i < d->nr_slots; i++)
-		r->hints += d->slot[i] ? d->slot[i]->nr_hints : 0;
+	for (uint32_t i = 0; i < d->nr_numbers; i++)
+		r->hints += d->by_number[i] ? d->by_number[i]->nr_hints : 0;
 	r->lookups = d->lookups;
 	r->promotions = d->promotions;
 	r->no_memory = d->no_memory;

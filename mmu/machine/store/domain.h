@@ -10,8 +10,8 @@
  *   domain_lookup.c   LOOKUP: the hot path
  *   domain_audit.c    whether it all adds up
  *
- * Members.  A VM that joined has a slot in its domain until it ends.  The next VM may get the same
- * slot while hints of the last one are still in the index: such a hint names a page of the
+ * Members.  A VM that joined has a number in its domain until it ends.  The next VM may get the same
+ * number while hints of the last one are still in the index: such a hint names a page of the
  * wrong VM, and is found out, as every hint is, when bytes are compared.
  *
  * Hints.  A hint in the index, (hash, member, gfn), is current if member->hint_of[gfn] is the tag
@@ -37,7 +37,7 @@
 struct member {
 	TAILQ_ENTRY(member) in_leaving; /* the machine's, after domain_leave() */
 	struct domain *domain;
-	uint32_t slot;
+	uint32_t number;
 	int ram;			/* read-only; its owner's */
 	uint64_t nr_gfns;		/* of its RAM file, holes between its RAM included */
 	uint64_t max_hints;		/* and news: as many as it promised pages of RAM */
@@ -56,8 +56,8 @@ struct domain {
 	struct budget *budget;
 	struct store store;
 	struct index index;
-	struct member **slot;
-	uint32_t nr_slots, nr_members, nr_leaving;
+	struct member **by_number;
+	uint32_t nr_numbers, nr_members, nr_leaving;
 	uint32_t id;
 	uint32_t vm; /* of a domain without a name: whose it is */
 	char name[MACHINE_NAME_MAX + 1];
@@ -128,8 +128,8 @@ static inline void member_set_hint(struct member *m, uint64_t gfn, uint32_t tag)
 /* The member whose page a hint is, NULL if the hint is stale. */
 static inline struct member *hint_holder(const struct domain *d, const struct index_entry *e)
 {
-	uint32_t slot = e->owner - INDEX_MEMBER;
-	struct member *m = slot < d->nr_slots ? d->slot[slot] : NULL;
+	uint32_t number = e->owner - INDEX_MEMBER;
+	struct member *m = number < d->nr_numbers ? d->by_number[number] : NULL;
 
 	return m && e->page < m->nr_gfns && m->hint_of[e->page] == hint_tag(e->hash) ? m : NULL;
 }

@@ -35,9 +35,9 @@ static uint64_t held_by_members(const struct domain *d, unsigned int segment, ui
 {
 	uint64_t sum = 0;
 
-	for (uint32_t i = 0; i < d->nr_slots; i++)
-		if (d->slot[i] && d->slot[i]->refs[segment])
-			sum += d->slot[i]->refs[segment][index];
+	for (uint32_t i = 0; i < d->nr_numbers; i++)
+		if (d->by_number[i] && d->by_number[i]->refs[segment])
+			sum += d->by_number[i]->refs[segment][index];
 	return sum;
 }
 
@@ -88,13 +88,13 @@ void domain_audit(const struct domain *d,
 	index_each(&d->index, check_entry, &a);
 	for (unsigned int s = 0; s < d->store.nr_segments; s++)
 		audit_segment(&a, s);
-	for (uint32_t i = 0; i < d->nr_slots; i++) {
-		if (!d->slot[i])
+	for (uint32_t i = 0; i < d->nr_numbers; i++) {
+		if (!d->by_number[i])
 			continue;
-		audit_member(&a, d->slot[i]);
-		hints += d->slot[i]->nr_hints;
-		leaving += !d->slot[i]->hint_of;
-		members += d->slot[i]->hint_of != NULL;
+		audit_member(&a, d->by_number[i]);
+		hints += d->by_number[i]->nr_hints;
+		leaving += !d->by_number[i]->hint_of;
+		members += d->by_number[i]->hint_of != NULL;
 	}
 	expect(ctx, a.lost, 0, "index entries that lead nowhere");
 	expect(ctx, a.current < hints, false, "hints without an entry");

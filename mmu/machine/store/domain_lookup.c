@@ -69,7 +69,7 @@ static const char *check(const struct lookup *l)
 static void make_hint(struct lookup *l, uint32_t i)
 {
 	struct index_entry e = { .hash = l->ask[i].hash,
-				 .owner = INDEX_MEMBER + l->m->slot,
+				 .owner = INDEX_MEMBER + l->m->number,
 				 .page = (uint32_t)gfn_of(l, i) };
 	bool made = (l->m->hint_of[e.page] || l->m->nr_hints < l->m->max_hints) &&
 		    !index_put(&l->d->index, e);
@@ -196,7 +196,7 @@ static void refuse(struct lookup *l, uint32_t i, uint32_t n)
 }
 
 /* Entry i's hash, which is in the index, leads to this frame now; the asker has it. */
-static void settle(struct lookup *l, uint32_t i, uint32_t frame)
+static void promote(struct lookup *l, uint32_t i, uint32_t frame)
 {
 	uint64_t hash = l->ask[i].hash;
 	int code = index_put(&l->d->index, (struct index_entry){ hash, INDEX_STABLE, frame });
@@ -222,7 +222,7 @@ static void place(struct lookup *l, uint32_t i, uint32_t n, const uint8_t (*byte
 			return;
 		}
 		for (uint32_t k = 0; k < got; k++)
-			settle(l, i + k, frame + k);
+			promote(l, i + k, frame + k);
 		l->next += got;
 		i += got;
 		n -= got;
