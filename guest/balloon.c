@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The balloon's driver: four independent machines that balloon_poll() steps, one at a time and in
- * turn: each step leaves the guest once, or twice, and the guest's own work goes on between any two.
+ * turn: each step leaves the guest once, or twice, and the guest's own work goes on between any
+ * two.
  *
  * Pages.  While actual differs from the host's target, a batch of pages is under way:
  *
@@ -13,8 +14,9 @@
  * a whole: breaking up one in which the guest lives would take its memory out of the page tables
  * of a host that maps 2 MiB at a time.  A rest of less comes from the page allocator one by one,
  * which splits the smallest free block there is.  A batch is up to 256 pages; on the way back it
- * goes on to the end of a block, so that the host finds all of it absent when it is used.  The list of them has its memory from the start, as a first touch may
- * be a long wait for the host.  A few pages are kept for the driver's own lists.
+ * goes on to the end of a block, so that the host finds all of it absent when it is used.  The list
+ * of them has its memory from the start, as a first touch may be a long wait for the host.  A few
+ * pages are kept for the driver's own lists.
  *
  * Statistics.  The device always has one buffer; when it has used it, it wants new numbers.
  *

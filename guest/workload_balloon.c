@@ -6,12 +6,12 @@
  *		[reuse=1] [delay=MS] [features=MASK] [poison=N]
  *
  * Writes and frees dirty=PAGES pages, rounded up to blocks of 2 MiB, so that there is something
- * to give away, the first zero=PAGES of them with zeroes; then follows the host's target for N seconds (10), or until steps=N targets have
- * been reached, while a working set of touch=PAGES pages is verified and
- * rewritten, page after page, all the time.  reuse=1: every page that comes back is written and
- * verified.  oom=PAGES: when the first target has been reached, so many pages are allocated one
- * by one, taken from the balloon if there are no others, and verified at the end.  delay=MS
- * (2000) is how often free blocks are looked for, to report them.
+ * to give away, the first zero=PAGES of them with zeroes; then follows the host's target for N
+ * seconds (10), or until steps=N targets have been reached, while a working set of touch=PAGES
+ * pages is verified and rewritten, page after page, all the time.  reuse=1: every page that comes
+ * back is written and verified.  oom=PAGES: when the first target has been reached, so many pages
+ * are allocated one by one, taken from the balloon if there are no others, and verified at the end.
+ * delay=MS (2000) is how often free blocks are looked for, to report them.
  *
  *	report PAGES [features=MASK] [poison=N]
  *

@@ -285,7 +285,7 @@ static const struct bad bads[] = {
 	{ "length", QUEUE_INFLATE, { { BUFFER, 0, 5, NEXT, 1 }, { BUFFER, 5, 3, 0, 0 } } },
 	{ "length", QUEUE_INFLATE, { { BUFFER, 1, 7, 0, 0 } } },
 	{ "length", QUEUE_INFLATE, { { BUFFER, 0, 4096, 0, 0 } } },
-	{ "length", QUEUE_INFLATE, { { BUFFER, 0, 4, NEXT, 1 }, { BUFFER, 0, 0xffffffff, IN, 0 } } },
+	{ "length", QUEUE_INFLATE, { { BUFFER, 0, 4, NEXT, 1 }, { BUFFER, 0, -1u, IN, 0 } } },
 	{ "length", QUEUE_INFLATE, { { BUFFER, 0, 0xffffffff, IN, 0 } } },
 	{ "length", QUEUE_INFLATE, { { BUFFER, 0, 4, IN | NEXT, 1 }, { BUFFER, 0, 4, 0, 0 } } },
 	{ "length", QUEUE_DEFLATE, { { NOWHERE, 0, 0xffffffff, 0, 0 } } },
@@ -453,7 +453,7 @@ static uint32_t harmless_address(struct evil *e)
 
 static void evil_storm(struct evil *e)
 {
-	static const uint32_t values[] = { 0, 1, 2, 3, 7, 11, 15, 128, 256, 0x80000000, UINT32_MAX };
+	static const uint32_t values[] = { 0, 1, 2, 3, 7, 11, 15, 128, 256, 1u << 31, -1u };
 
 	/* Whatever is read there as an address or as a page frame number is no RAM. */
 	memset(direct(e->victim), 0xee, BLOCK_SIZE);

@@ -35,14 +35,15 @@
  *   ELSEWHERE (vm)            -->
  *                             <--   PAGES              hints of this VM whose hash another domain
  *                                                      has too: what one domain would gain; or
- *                                                      REFUSED (-ESRCH: no such VM).  Never told to a
- *                                                      VM: it would learn what others have
+ *                                                      REFUSED (-ESRCH: no such VM).  Never told
+ *                                                      to a VM: it would learn what others have
  *   SET                       -->                      mode, ratio, memory, swap
  *                             <--   STATE              or REFUSED
  *   BALLOON_GET (vm)          -->
  *                             <--   BALLOON_STATE      or REFUSED (-ESRCH: no such VM; -EOPNOTSUPP:
  *                                                      it was started without a balloon)
- *   BALLOON_SET (vm)          -->                      a target by hand, or the policy's from now on
+ *   BALLOON_SET (vm)          -->                      a target by hand, or from now on the
+ *                                                      policy's
  *                             <--   BALLOON_STATE      or REFUSED (also -ERANGE: below the minimum)
  *   BALLOON_WHY (vm, pages:   -->                      a decision of the policy, 0 is the newest
  *   which)                    <--   DECISION           or END: there are not so many; or REFUSED

@@ -72,8 +72,8 @@ int machine_client_elsewhere(struct machine_client *c, uint32_t vm, uint64_t *pa
 			     struct quire_error *err);
 
 /*
- * vm's balloon.  -ESRCH: no such VM; -EOPNOTSUPP: it has none.  set: also -ERANGE, below its minimum,
- * and -EAGAIN, it has not come so far yet; *state (may be NULL) is what came of it.
+ * vm's balloon.  -ESRCH: no such VM; -EOPNOTSUPP: it has none.  set: also -ERANGE, below its
+ * minimum, and -EAGAIN, it has not come so far yet; *state (may be NULL) is what came of it.
  */
 int machine_client_balloon_get(struct machine_client *c, uint32_t vm,
 			       struct machine_balloon_state *state, struct quire_error *err);

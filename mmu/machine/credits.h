@@ -63,7 +63,9 @@ int credits_attach(struct credits *c, int ram_readonly);
  */
 int credits_join(struct credits *c, int fd);
 
-/* Ask for a batch ahead of time, which the machine grants only if memory is plenty.  Never blocks. */
+/*
+ * Ask for a batch ahead of time, which the machine grants only if memory is plenty.  Never blocks.
+ */
 void credits_ask(struct credits *c);
 
 /* Spend `pages` spare credits, or none.  Never blocks, and normally sends nothing. */

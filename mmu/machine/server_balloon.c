@@ -4,9 +4,9 @@
  * them, and operators may ask why, or decide themselves.
  *
  * A tick takes a picture of all VMs that have said something, and sends the targets that changed.
- * There is one every balloon_ms while the policy has a say in some driver's balloon; and one at once,
- * but for HURRY_DIVISOR, when a CREDIT waits, an admission lacks memory, or a guest shows that it
- * needs its pages.  A VM can bring that about once in balloon_ms only.
+ * There is one every balloon_ms while the policy has a say in some driver's balloon; and one at
+ * once, but for HURRY_DIVISOR, when a CREDIT waits, an admission lacks memory, or a guest shows
+ * that it needs its pages.  A VM can bring that about once in balloon_ms only.
  *
  * Nobody waits for a balloon but a CREDIT that would otherwise cost somebody's life: as long as
  * guests that answer owe what they were asked for and memory keeps coming back, with pauses of at

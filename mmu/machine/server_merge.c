@@ -5,8 +5,8 @@
  *
  * A packet may cost half a millisecond, a thousand times what a CREDIT costs, and credits must not
  * wait for merges.  So a connection that has something to say waits for its turn in a queue, and
- * each round of the machine's loop serves just the first; and what a dead VM held comes back a part in
- * each round.
+ * each round of the machine's loop serves just the first; and what a dead VM held comes back a part
+ * in each round.
  */
 #include <errno.h>
 #include <stdlib.h>

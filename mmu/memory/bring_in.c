@@ -9,11 +9,11 @@
  *                      group to group, up or down
  *   the page alone     if credits are short
  *
- * Where first reads are to cost nothing (zero_reads), a read of an absent page makes it zero.  A read
- * of a page without a frame maps the page of zeroes there, and at its like around it in its block.  A page that is away comes home when it is written
- * (share.c), alone unless the writer goes on from page to page; a sequential writer who meets a block
- * with nothing in it gets it as one.  A ballooned page that is touched untold is absent, and goes on
- * as such.
+ * Where first reads are to cost nothing (zero_reads), a read of an absent page makes it zero.  A
+ * read of a page without a frame maps the page of zeroes there, and at its like around it in its
+ * block.  A page that is away comes home when it is written (share.c), alone unless the writer goes
+ * on from page to page; a sequential writer who meets a block with nothing in it gets it as one.  A
+ * ballooned page that is touched untold is absent, and goes on as such.
  *
  * The group is aligned, not placed in the direction of recent faults: that serves both directions
  * alike, and pages come in again as they were given back, in lists of a balloon for example.

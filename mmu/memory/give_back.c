@@ -4,8 +4,8 @@
  *
  * What is private costs system calls, so it goes in runs as long as can be, across blocks: the
  * whole blocks in a run become single first, side by side in one call, then one hole is punched for
- * all of it.  Stage 2 keeps the 2 MiB leaf of a block that goes as a whole until it has gone: only if
- * the host could not free all of it is it split.
+ * all of it.  Stage 2 keeps the 2 MiB leaf of a block that goes as a whole until it has gone: only
+ * if the host could not free all of it is it split.
  *
  * The lock is dropped after each CHUNK, as others wait for it: the host takes 10 to 20 us to free a
  * huge page, but 0.3 to 1 ms for 512 single ones.

@@ -328,6 +328,12 @@ static void expect(struct audit *a, uint64_t ours, uint64_t truth, const char *w
 	a->faults++;
 }
 
+/* The number of the segment that holds this frame of the store. */
+static size_t segment_of(struct gmem *gm, pfn_t pfn)
+{
+	return (size_t)(store_view_segment(&gm->store, pfn) - gm->store.segment);
+}
+
 /* Entries that name frames of each segment. */
 static void audit_segments(struct audit *a, struct gmem *gm)
 {
@@ -339,8 +345,7 @@ static void audit_segments(struct audit *a, struct gmem *gm)
 			uint64_t nr = stage2_linear_run(gm->s2, at, gm->ram[r].end, &page);
 
 			if (page.state == PG_SHARED)
-				pages[store_view_segment(&gm->store, page.pfn) - gm->store.segment] +=
-					nr;
+				pages[segment_of(gm, page.pfn)] += nr;
 			at += nr;
 		}
 	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)

@@ -38,7 +38,9 @@ struct gmem_credits {
 	int (*wait)(void *ctx, uint64_t need, uint64_t want);
 	/* Put back.  Never blocks; called with the lock held. */
 	void (*put)(void *ctx, uint64_t pages);
-	/* Ask for more ahead of time, to be taken later if they come.  Never blocks.  May be NULL. */
+	/*
+	 * Ask for more ahead of time, to be taken later if they come.  Never blocks.  May be NULL.
+	 */
 	void (*ask)(void *ctx);
 	/* The same for pages that will not be wanted soon.  NULL: put. */
 	void (*give)(void *ctx, uint64_t pages);
@@ -147,8 +149,8 @@ int gmem_populate(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /*
  * Keep the pages of [gpa, gpa + len) private until the same range is released: they are brought in,
- * waiting for credits if need be, and neither merged nor given back, so that guest_write there never
- * waits.  0; as guest_write; -ENOSPC: there are GMEM_MAX_HELD ranges.
+ * waiting for credits if need be, and neither merged nor given back, so that guest_write there
+ * never waits.  0; as guest_write; -ENOSPC: there are GMEM_MAX_HELD ranges.
  */
 #define GMEM_MAX_HELD 16u
 int gmem_hold(struct gmem *gm, gpa_t gpa, size_t len);
@@ -177,8 +179,8 @@ int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 int gmem_balloon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 
 /*
- * The balloon deflates: of [gfn, gfn + nr), what is ballooned becomes absent, and what was not (already)
- * stays as it is.  0 or -EFAULT (not RAM).
+ * The balloon deflates: of [gfn, gfn + nr), what is ballooned becomes absent, and what was not
+ * (already) stays as it is.  0 or -EFAULT (not RAM).
  */
 int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 

@@ -3,8 +3,8 @@
 #define QUIRE_MMU_MEMORY_GMEM_INTERNAL_H
 
 /*
- * What gmem.c, moves.c, bring_in.c, give_back.c, share.c, access.c, pager.c, filler.c and the keeper
- * share.
+ * What gmem.c, moves.c, bring_in.c, give_back.c, share.c, access.c, pager.c, filler.c and the
+ * keeper share.
  */
 #include "gmem.h"
 #include "mmu/base/locks.h"

@@ -71,8 +71,8 @@ uint64_t ramfile_next_data(int fd, uint64_t offset, uint64_t end)
 /*
  * Punching part of a huge page makes the kernel split it, which fails while somebody holds a
  * reference (a vCPU faulting it in at this moment); it zeroes the bytes then but keeps the
- * page.  References of that kind are short, so try again.  But each try unmaps the page, and a vCPU that
- * works in it faults at once: after the first few there are pauses, for it to get on.
+ * page.  References of that kind are short, so try again.  But each try unmaps the page, and a vCPU
+ * that works in it faults at once: after the first few there are pauses, for it to get on.
  */
 #define PUNCH_TRIES  64
 #define PUNCH_YIELDS 8

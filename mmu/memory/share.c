@@ -2,8 +2,8 @@
 /*
  * Pages without a frame of their own.
  *
- * Sending a run away to be shared.  No vCPU is stopped for it, so the order is everything (the guest may write
- * at any moment, on any line):
+ * Sending a run away to be shared.  No vCPU is stopped for it, so the order is everything (the
+ * guest may write at any moment, on any line):
  *
  *   1. write-protect the run           a write waits for the pager, which waits for our lock
  *   2. compare all bytes with the frames	nobody can change either now
@@ -349,8 +349,8 @@ static void commit_zero(struct gmem *gm, const struct share_run *run, bool is_pr
 }
 
 /*
- * Nothing is mapped for them, so the guest's first read will be an event, and map the page of zeroes
- * then; many are never read again, and each mapping is one of a limited number.  What stays
+ * Nothing is mapped for them, so the guest's first read will be an event, and map the page of
+ * zeroes then; many are never read again, and each mapping is one of a limited number.  What stays
  * private between them is write-protected with them for a moment, to save two calls for each run;
  * but what is mapped from elsewhere must stay protected.
  */

@@ -3,8 +3,8 @@
 #define QUIRE_MMU_MEMORY_SHARE_H
 
 /*
- * Pages without a frame in the RAM file: how a private page becomes shared or zero, and how it comes
- * back.
+ * Pages without a frame in the RAM file: how a private page becomes shared or zero, and how it
+ * comes back.
  *
  * All with LOCK_GMEM held; share.c says in which order and why.
  */
@@ -14,7 +14,7 @@
 #define NOTE_REASON_MASK   0x07u /* enum keeper_reason */
 #define NOTE_BACKOFF_SHIFT 3
 #define NOTE_BACKOFF_MASK  0x78u /* how often it was un-shared soon after it was shared */
-#define NOTE_RESTED	   0x80u /* was away when its turn came (scan.c), and has not been broken since */
+#define NOTE_RESTED	   0x80u /* was away at its turn (scan.c), and has not been broken since */
 
 static inline unsigned int note_reason(uint8_t note)
 {
@@ -52,11 +52,10 @@ struct share_result {
 bool share_has_room(const struct gmem *gm);
 
 /*
- * Send the pages of a run to PG_SHARED away as far as they are private, managed singly, and have the
- * bytes of
- * their frames, and add to *res.  A shared run brings a reference for each of its frames; those
- * that are not used are dropped.  0, or -ENOMEM: no memory to note what is to be dropped (nothing
- * changed; the machine counts the references until the VM ends).
+ * Send the pages of a run to PG_SHARED away as far as they are private, managed singly, and have
+ * the bytes of their frames, and add to *res.  A shared run brings a reference for each of its
+ * frames; those that are not used are dropped.  0, or -ENOMEM: no memory to note what is to be
+ * dropped (nothing changed; the machine counts the references until the VM ends).
  */
 int share_commit(struct gmem *gm, const struct share_run *run, struct share_result *res);
 
@@ -74,8 +73,8 @@ void share_commit_zero(struct gmem *gm, const struct share_run *run, unsigned in
 int share_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in);
 
 /*
- * Make [gfn, gfn + nr), one linear run that is away, private, for nr credits that the caller has taken
- * (put back on failure).  0 or the host's -errno.
+ * Make [gfn, gfn + nr), one linear run that is away, private, for nr credits that the caller has
+ * taken (put back on failure).  0 or the host's -errno.
  */
 int share_bring_home(struct gmem *gm, gfn_t gfn, uint64_t nr);
 

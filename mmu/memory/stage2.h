@@ -41,8 +41,8 @@ struct page_state_info {
 extern const struct page_state_info page_states[PG_NR_STATES];
 
 /*
- * Machine frames beyond the RAM file: the store's begin at STAGE2_STORE_PFN, and there is one for the
- * page of zeroes.
+ * Machine frames beyond the RAM file: the store's begin at STAGE2_STORE_PFN, and there is one for
+ * the page of zeroes.
  */
 #define STAGE2_STORE_PFN (1ULL << 36)
 #define STAGE2_ZERO_PFN	 (1ULL << 39)

@@ -55,8 +55,9 @@ void store_view_count(struct store_view *v, pfn_t pfn, int64_t nr);
 void store_view_orphan(struct store_view *v);
 
 /*
- * Let orphans go that have none of our pages.  By the keeper, between passes: whoever writes the last
- * page away may not close files (sandbox), and runs on their way to a frame are not counted yet.
+ * Let orphans go that have none of our pages.  By the keeper, between passes: whoever writes the
+ * last page away may not close files (sandbox), and runs on their way to a frame are not counted
+ * yet.
  */
 void store_view_sweep(struct store_view *v);
 

@@ -252,9 +252,10 @@ int window_fill_block(struct window *w, gfn_t gfn, unsigned int slot)
 	madvise(at, QUIRE_BLOCK_SIZE, MADV_HUGEPAGE);
 	/*
 	 * A touch faults under the lock of its own VMA, and two blocks are zeroed at the same time;
-	 * MADV_POPULATE_WRITE would hold the process's mmap_lock meanwhile.  It does the rest, if the
-	 * touch did not bring a huge page, and reports what a touch could not.  The touch only reads:
-	 * the guest finds the page as soon as it is there, and may have written to it already.
+	 * MADV_POPULATE_WRITE would hold the process's mmap_lock meanwhile.  It does the rest, if
+	 * the touch did not bring a huge page, and reports what a touch could not.  The touch only
+	 * reads: the guest finds the page as soon as it is there, and may have written to it
+	 * already.
 	 */
 	(void)*(volatile uint8_t *)at;
 	err = populate(at, QUIRE_BLOCK_SIZE);

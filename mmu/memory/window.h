@@ -94,8 +94,8 @@ int window_send_away(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t 
 int window_home(struct window *w, gfn_t gfn, uint64_t nr);
 
 /*
- * The same for [gfn, gfn + nr) all holes, managed singly: no touch can slip through to the file, and
- * make a page there that nobody knows of.  Whoever tries in that moment gets -EFAULT, as above.
+ * The same for [gfn, gfn + nr) all holes, managed singly: no touch can slip through to the file,
+ * and make a page there that nobody knows of.  Whoever tries in that moment gets -EFAULT, as above.
  */
 int window_empty(struct window *w, gfn_t gfn, uint64_t nr);
 

@@ -3,8 +3,8 @@
 #define QUIRE_MMU_MERGE_HASH_H
 
 /*
- * The content hash of a page: XXH3, 64 bits (libxxhash's header, compiled twice: for any x86-64, and
- * with AVX2, which makes it 1.6 times as fast; both give the same numbers).
+ * The content hash of a page: XXH3, 64 bits (libxxhash's header, compiled twice: for any x86-64,
+ * and with AVX2, which makes it 1.6 times as fast; both give the same numbers).
  */
 #include <quire/types.h>
 

@@ -2,15 +2,16 @@
 /*
  * The keeper: a thread, its passes, and its pace.
  *
- * A pass.  Watching begins for every region that has something in it, is not being filled and not too
- * hot (watch.c); when an epoch has gone by, each watched region is visited: first what was written since
- * the last visit is fetched, then what was not is looked at (scan.c).  Where nothing was written and
- * nothing is pending, a visit is that one question.  At the end the machine is asked for news.
+ * A pass.  Watching begins for every region that has something in it, is not being filled and not
+ * too hot (watch.c); when an epoch has gone by, each watched region is visited: first what was
+ * written since the last visit is fetched, then what was not is looked at (scan.c).  Where nothing
+ * was written and nothing is pending, a visit is that one question.  At the end the machine is
+ * asked for news.
  *
  * The pace.  Unless a number of pages a second was asked for, a pass is to take AIM_NS, and may use
  * between MIN_SHARE and MAX_SHARE percent of a processor for that: little memory is merged at
- * leisure, much at full share.  A pass that somebody asked for (keeper_request_pass) does not pause.
- * Passes begin an epoch apart; while there is nothing to look at, two and then four.
+ * leisure, much at full share.  A pass that somebody asked for (keeper_request_pass) does not
+ * pause.  Passes begin an epoch apart; while there is nothing to look at, two and then four.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -82,8 +82,8 @@ struct keeper_stats {
 	uint64_t pages_per_s;	   /* its pace now */
 	uint64_t watched_regions, regions;
 	uint64_t metadata_bytes;		   /* what the keeper itself occupies */
-	uint64_t hold_histogram[KEEPER_HISTOGRAM]; /* how long it held guest memory's lock for a run */
-	uint64_t reason_pages[KEEPER_NR_REASONS]; /* of private pages */
+	uint64_t hold_histogram[KEEPER_HISTOGRAM]; /* how long a run held guest memory's lock */
+	uint64_t reason_pages[KEEPER_NR_REASONS];  /* of private pages */
 };
 
 struct keeper;

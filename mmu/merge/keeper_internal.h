@@ -2,8 +2,8 @@
 #ifndef QUIRE_MMU_MERGE_KEEPER_INTERNAL_H
 #define QUIRE_MMU_MERGE_KEEPER_INTERNAL_H
 
-/* What keeper.c (the thread and its pace), watch.c (regions), scan.c (one block) and link.c (the machine)
- * share. */
+/* What keeper.c (the thread and its pace), watch.c (regions), scan.c (one block) and link.c (the
+ * machine) share. */
 #include "keeper.h"
 #include <time.h>
 #include "merge_client.h"
@@ -42,8 +42,8 @@ struct block_work {
 };
 
 /*
- * A block on its way through the machine: while it answers for one, the next is read.  idle -> asked
- * -> answered -> idle; a block with nothing to ask for is answered at once.
+ * A block on its way through the machine: while it answers for one, the next is read.  idle ->
+ * asked -> answered -> idle; a block with nothing to ask for is answered at once.
  */
 enum flight_state { FLIGHT_IDLE, FLIGHT_ASKED, FLIGHT_ANSWERED };
 
@@ -109,8 +109,8 @@ static inline uint64_t keeper_now(void)
 }
 
 /*
- * watch.c.  Begin watching regions where it makes sense; hurried: also those that are being filled.  True
- * if any has just begun.
+ * watch.c.  Begin watching regions where it makes sense; hurried: also those that are being filled.
+ * True if any has just begun.
  */
 bool watch_all(struct keeper *k, uint64_t pass, bool hurried);
 void watch_end(struct keeper *k, struct watch_region *w);
@@ -125,9 +125,9 @@ void watch_judge(struct keeper *k, struct watch_region *w, uint64_t pass);
 void watch_count(struct keeper *k); /* into the statistics */
 
 /*
- * scan.c.  Look at the pages of [start, end), which lie in one block.  written: bit n is page start + n; NULL:
- * nothing was.  Returns how many were looked at; what they are good for may show only with the next
- * call, or with scan_finish().
+ * scan.c.  Look at the pages of [start, end), which lie in one block.  written: bit n is page start
+ * + n; NULL: nothing was.  Returns how many were looked at; what they are good for may show only
+ * with the next call, or with scan_finish().
  */
 uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *written,
 		    uint64_t pass);
@@ -151,7 +151,9 @@ bool scan_unmerge(struct keeper *k, bool *some);
 /* link.c.  Connect if we are not; false: there is no machine now. */
 bool link_join(struct keeper *k);
 void link_lose(struct keeper *k);
-/* Send the LOOKUP in k->msg for a flight; and receive its answer.  Not there: the machine is lost. */
+/*
+ * Send the LOOKUP in k->msg for a flight; and receive its answer.  Not there: the machine is lost.
+ */
 void link_send(struct keeper *k, struct flight *f);
 void link_receive(struct keeper *k, struct flight *f);
 /* Where a frame is here; 0: it cannot be had, and the reference is dropped. */

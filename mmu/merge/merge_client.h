@@ -24,9 +24,9 @@ struct merge_question {
 };
 
 /*
- * Send *msg, whose type, nr, arg and entries are set, and remember in *q what it was; or receive the
- * answer to *q into *msg.  Two questions may be under way; answers come in order.  *descriptor (may
- * be NULL if q is no SEGMENT) becomes the segment's, the caller's, or -1.
+ * Send *msg, whose type, nr, arg and entries are set, and remember in *q what it was; or receive
+ * the answer to *q into *msg.  Two questions may be under way; answers come in order.  *descriptor
+ * (may be NULL if q is no SEGMENT) becomes the segment's, the caller's, or -1.
  *
  * On 0 the answer is of the right type, has an entry with the same gfn for each of a LOOKUP's, and
  * each frame is one or says why not (NEWS: each is one).

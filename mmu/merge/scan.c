@@ -8,8 +8,8 @@
  *   written since the last visit      volatile: not now
  *   new, or volatile and quiet since  a candidate
  *   unique                            passed over: it has been looked up, and has not changed
- *   backing off                       a candidate in one pass of 2^n, if it was broken n times; once it
- *                                     stays away for so long, n falls by one (scan_relax)
+ *   backing off                       a candidate in one pass of 2^n, if it was broken n times;
+ *                                     once it stays away for so long, n falls by one (scan_relax)
  *   kept huge                         a candidate in one pass of KEPT_PASSES
  *   no mapping or frame was left      a candidate when there is room
  *   page table                        never
@@ -258,7 +258,9 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 	struct share_result res = { 0 };
 	uint64_t start;
 
-	/* A machine lost since it gave us these frames took our references, and maybe the segment. */
+	/*
+	 * A machine lost since it gave us these frames took our references, and maybe the segment.
+	 */
 	if (run->to == PG_SHARED && k->link < 0)
 		return;
 	lock(&k->gm->lock);
@@ -288,8 +290,8 @@ static unsigned int zero_runs(const struct block_work *work, unsigned int i)
 	return nr;
 }
 
-/* Those to be zero come first, in order; when mappings are scarce the longest of the others next: they
- * save most for each. */
+/* Those to be zero come first, in order; when mappings are scarce the longest of the others next:
+ * they save most for each. */
 static int by_need(const void *a, const void *b)
 {
 	const struct share_run *x = a, *y = b;
@@ -389,8 +391,8 @@ static bool is_away(const struct gmem *gm, gfn_t gfn)
 }
 
 /*
- * The turn of a page comes once in as many passes as it backs off.  Who is still away then, not broken
- * since the turn before, was left alone for so long, and backs off half as long from now on.
+ * The turn of a page comes once in as many passes as it backs off.  Who is still away then, not
+ * broken since the turn before, was left alone for so long, and backs off half as long from now on.
  */
 static void relax(uint8_t *note)
 {

@@ -33,8 +33,9 @@ static uint64_t present_pages(struct keeper *k, const struct watch_region *w)
 }
 
 /*
- * Is it time to watch?  Not while the guest fills the region: KVM maps no neighbours of a page where it
- * logs writes, which makes each first touch dearer.  Who waits for a pass gets it all the same.
+ * Is it time to watch?  Not while the guest fills the region: KVM maps no neighbours of a page
+ * where it logs writes, which makes each first touch dearer.  Who waits for a pass gets it all the
+ * same.
  */
 static bool is_filled(struct keeper *k, struct watch_region *w, bool hurried)
 {

@@ -5,8 +5,8 @@
  *   bare_kvm MIB thp|nothp IMAGE [ARG...]
  *
  * The smallest VMM that runs quill: RAM is plain private anonymous memory, with or without
- * transparent huge pages, faulted in by the kernel alone; a transmit-only UART, the text port, the exit port,
- * one vCPU, no interrupt controller.  The baseline of `make bench`.
+ * transparent huge pages, faulted in by the kernel alone; a transmit-only UART, the text port, the
+ * exit port, one vCPU, no interrupt controller.  The baseline of `make bench`.
  */
 #include <err.h>
 #include <errno.h>

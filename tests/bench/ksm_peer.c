@@ -4,15 +4,15 @@
  *
  *   ksm_peer SEED PAGES [dup=K] [zero=K] [order=seq|shuffle] [salt=K] [common=K] [thp=1]
  *
- * The other side of `make bench`'s merging: the smallest VM (one memslot of private anonymous memory,
- * one vCPU that starts in long mode at CPL 3), with PAGES pages of data after LOW_BYTES of its own.
- * Only the data is MADV_MERGEABLE, so that counts come out exact.
+ * The other side of `make bench`'s merging: the smallest VM (one memslot of private anonymous
+ * memory, one vCPU that starts in long mode at CPL 3), with PAGES pages of data after LOW_BYTES of
+ * its own.  Only the data is MADV_MERGEABLE, so that counts come out exact.
  *
- * Contents are those of quill's fill and hold (guest/workload_fill.c), by the same generator.  salt=K
- * makes the contents differ from those of guests with another salt; common=K leaves every K-th page
- * unsalted, so that one page in K is also in the other guests, and none beside it.  The data is
- * written from the host's side, which is quicker, and then read by the guest, so that KVM has it
- * mapped, and has to take those mappings away, as it would for a guest that did the writing.
+ * Contents are those of quill's fill and hold (guest/workload_fill.c), by the same generator.
+ * salt=K makes the contents differ from those of guests with another salt; common=K leaves every
+ * K-th page unsalted, so that one page in K is also in the other guests, and none beside it.  The
+ * data is written from the host's side, which is quicker, and then read by the guest, so that KVM
+ * has it mapped, and has to take those mappings away, as it would for a guest that did the writing.
  *
  * Then the guest idles: its vCPU is out of KVM_RUN and takes no time.  Commands come on standard
  * input, each answered by one line:

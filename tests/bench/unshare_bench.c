@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the first write to a shared page costs who writes: from the fault to its end, by a thread, without
- * KVM (a guest adds its exit and entry).  Pages are shared in whole blocks; one word of each is
- * written, in order (a sequential writer brings home more and more at a time) and shuffled (each page
- * alone).  key=value lines.
+ * What the first write to a shared page costs who writes: from the fault to its end, by a thread,
+ * without KVM (a guest adds its exit and entry).  Pages are shared in whole blocks; one word of
+ * each is written, in order (a sequential writer brings home more and more at a time) and shuffled
+ * (each page alone).  key=value lines.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the balloon's driver is asked, and answers: target, statistics, hints; silence; notifications. */
+/*
+ * What the balloon's driver is asked, and answers: target, statistics, hints; silence;
+ * notifications.
+ */
 #include "balloon_lab.h"
 
 /* ---- the target, statistics, silence ---- */

@@ -48,7 +48,10 @@ static char probe(unsigned int n)
 	return got;
 }
 
-/* With these features, the queues that the driver set up must be what `want` says, letter by letter. */
+/*
+ * With these features, the queues that the driver set up must be what `want` says, letter by
+ * letter.
+ */
 static void numbering(uint64_t features_, unsigned int queues, const char *want)
 {
 	char got[BALLOON_NR_QUEUES + 1] = "";

@@ -60,10 +60,10 @@ static inline bool tiny_cpuid(struct tiny *t)
 static inline void tiny_long_mode(struct kvm_sregs *s, uint64_t cr3)
 {
 	struct kvm_segment code = {
-		.limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1
+		.limit = -1u, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1
 	};
 	struct kvm_segment data = {
-		.limit = 0xffffffff, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1
+		.limit = -1u, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1
 	};
 
 	s->cr0 = 0x80010033; /* PG WP NE ET MP PE */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Balloons and their machine: fake VMs that say how their guests are, and hear targets.  The
- * policy's decisions are balloon_policy_test.c's; here it is that they are asked for, arrive, can be
- * explained and overridden, and that no VM gets anything out of what it says.
+ * policy's decisions are balloon_policy_test.c's; here it is that they are asked for, arrive, can
+ * be explained and overridden, and that no VM gets anything out of what it says.
  */
 #include <inttypes.h>
 #include "machine_lab_tap.h"

@@ -51,9 +51,9 @@ static void setup(struct lab *l, uint64_t balloon, uint64_t free)
 			.ram_pages = MB(1024), .shares = 1000, .resident_pages = MB(1024) - balloon,
 			.min_pages = MB(128), .actual_pages = balloon, .driver = true,
 			.stats = {
-				.have = BALLOON_HAS_AVAILABLE | BALLOON_HAS_FREE | BALLOON_HAS_SWAP |
-					BALLOON_HAS_MAJOR_FAULTS | BALLOON_HAS_OOM_KILLS |
-					BALLOON_HAS_ALLOC_STALLS,
+				.have = BALLOON_HAS_AVAILABLE | BALLOON_HAS_FREE |
+					BALLOON_HAS_SWAP | BALLOON_HAS_MAJOR_FAULTS |
+					BALLOON_HAS_OOM_KILLS | BALLOON_HAS_ALLOC_STALLS,
 				.available_pages = MB(600) - balloon,
 				.free_pages = MB(100),
 			},

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages that are given back: exactly, with what becomes of each; and a storm of balloon, unballoon, drop,
- * sharing, splitting and holding against threads that write in the window.
+ * Pages that are given back: exactly, with what becomes of each; and a storm of balloon, unballoon,
+ * drop, sharing, splitting and holding against threads that write in the window.
  *
  * The storm's model.  Each writer owns a word of each page.  A page's `given` is odd while it is
  * being given back, and even else; one thread gives back, so a word that was written when it was g
- * must be found as it was written, unless a whole round began after that, and zero only if a round was
- * under way since.
+ * must be found as it was written, unless a whole round began after that, and zero only if a round
+ * was under way since.
  */
 #include <errno.h>
 #include <limits.h>
@@ -191,7 +191,10 @@ static void *writer(void *arg)
 	gfn_t gfn = 0;
 
 	while (!atomic_load(&stop)) {
-		/* Sometimes the same page at once: the storm may be faster than we come back to others. */
+		/*
+		 * Sometimes the same page at once: the storm may be faster than we come back to
+		 * others.
+		 */
 		if (tap_random(&seed) % 4)
 			gfn = tap_random(&seed) % STORM_PAGES;
 		at = (uint64_t *)hva(gfn) + me;

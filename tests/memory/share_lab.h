@@ -175,7 +175,10 @@ static inline void on_segv(int sig, siginfo_t *info, void *context)
 
 static uint64_t writer_seed; /* from rng, before there are writers */
 
-/* What the guest does is between it and the kernel: to ThreadSanitizer a new mapping is a write to it. */
+/*
+ * What the guest does is between it and the kernel: to ThreadSanitizer a new mapping is a write to
+ * it.
+ */
 #define GUEST __attribute__((no_sanitize("thread"), noinline, unused))
 
 GUEST static uint64_t look_at(const volatile uint64_t *word)

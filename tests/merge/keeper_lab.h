@@ -5,9 +5,9 @@
 /*
  * Keepers of several VMs and a real machine, in one process and without KVM.
  *
- * The machine runs in a thread (keeper_machine.h).  The guest of a VM is the test's own threads, which
- * touch the window.  What it knows of each page's content is the model: everything else (frames,
- * references, credits, reasons) is compared with that.
+ * The machine runs in a thread (keeper_machine.h).  The guest of a VM is the test's own threads,
+ * which touch the window.  What it knows of each page's content is the model: everything else
+ * (frames, references, credits, reasons) is compared with that.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -334,8 +334,8 @@ static inline void lab_catch_segv(void)
 }
 
 /*
- * What the guest does is between it and the kernel: for ThreadSanitizer, a new mapping is a write to
- * all of it, and so every touch of the window would be a race.
+ * What the guest does is between it and the kernel: for ThreadSanitizer, a new mapping is a write
+ * to all of it, and so every touch of the window would be a race.
  */
 #define LAB_GUEST __attribute__((no_sanitize("thread"), noinline, unused))
 

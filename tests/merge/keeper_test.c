@@ -350,7 +350,9 @@ static void test_late_news(void)
 
 /* ---- orphans ---- */
 
-/* Pages of a dead machine's frames that no other VM has any more: a VM publishes them all the same. */
+/*
+ * Pages of a dead machine's frames that no other VM has any more: a VM publishes them all the same.
+ */
 static void test_lone_orphans(void)
 {
 	lab_machine_open(MEMORY);

@@ -23,8 +23,9 @@
  *			sends through the UART.  No input, no interrupt; reads as zero.
  *   /exit@f4		compatible = "quire,exit": a write of N to it ends the VM with status N
  *   /virtio@d0000000	compatible = "virtio,mmio": the balloon; reg = <gpa bytes> of its registers;
- *			interrupts = ISA interrupt line, 1 cell, edge-triggered, missing where there is
- *			no interrupt controller: then poll.  The node is missing without a balloon
+ *			interrupts = ISA interrupt line, 1 cell, edge-triggered, missing where there
+ *			is no interrupt controller: then poll.  The node is missing without a
+ *			balloon
  *   /hypervisor	compatible = "quire,vm"
  *			  quire,tsc-khz   u32, frequency of the guest's TSC
  *			  quire,setup-ns  u64, from exec of quire to the guest's first instruction

@@ -32,20 +32,23 @@ const char balloon_usage[] =
 	"       quire balloon [OPTION...] VM [SIZE|auto]\n"
 	"       quire balloon --why VM\n"
 	"\n"
-	"Alone: the size of each guest and its balloon, in which a guest with a virtio-balloon driver\n"
-	"puts pages that it does without.  With VM, the name or the pid of a quire run: its balloon's\n"
-	"target and counters, and what the guest says of its memory.\n"
+	"Alone: the size of each guest and its balloon, in which a guest with a virtio-balloon\n"
+	"driver puts pages that it does without.  With VM, the name or the pid of a quire run:\n"
+	"its balloon's target and counters, and what the guest says of its memory.\n"
 	"\n"
-	"  SIZE              set by hand how much memory the guest has, at most its RAM: what is above\n"
-	"                    it goes into the balloon (as virsh setmem, or balloon in QEMU's monitor)\n"
+	"  SIZE              set by hand how much memory the guest has, at most its RAM: what is\n"
+	"                    above it goes into the balloon (as virsh setmem, or balloon in\n"
+	"                    QEMU's monitor)\n"
 	"  auto              let the machine's policy decide, now and from now on\n"
 	"  --wait[=SECONDS]  until the guest has got there (at most 10)\n"
 	"  --why VM          what the policy decided and why, the newest last (docs/balloon.md)\n"
-	"  --machine=ADDRESS of a machine that is not found by itself: @NAME or the path of its socket\n"
+	"  --machine=ADDRESS of a machine that is not found by itself: @NAME or the path of its\n"
+	"                    socket\n"
 	"\n"
-	"Exit status: 0; 1 the target is set, but the guest has no driver, or a broken one, or does not\n"
-	"answer, or --wait was too short; 2 wrong usage, or a SIZE beyond RAM or below --balloon-min;\n"
-	"121 no such VM, it does not answer, has no machine now, or runs with --balloon=off.\n";
+	"Exit status: 0; 1 the target is set, but the guest has no driver, or a broken one, or\n"
+	"does not answer, or --wait was too short; 2 wrong usage, or a SIZE beyond RAM or below\n"
+	"--balloon-min; 121 no such VM, it does not answer, has no machine now, or runs with\n"
+	"--balloon=off.\n";
 
 struct balloon_options {
 	const char *vm, *size; /* NULL: not given */

@@ -20,8 +20,8 @@
 const char kill_usage[] =
 	"usage: quire kill VM...\n"
 	"\n"
-	"Ends running VMs in order, as SIGTERM to a quire run does, and waits until they are gone.\n"
-	"VM is the name or the pid of a quire run, whose exit status will be 143.\n"
+	"Ends running VMs in order, as SIGTERM to a quire run does, and waits until they are\n"
+	"gone.  VM is the name or the pid of a quire run, whose exit status will be 143.\n"
 	"\n"
 	"Exit status: 0; 2 wrong usage; 121 for one of them there is no such VM, or it does not\n"
 	"answer or end.\n";
@@ -29,12 +29,12 @@ const char kill_usage[] =
 const char pause_usage[] =
 	"usage: quire pause VM...\n"
 	"\n"
-	"Keeps running VMs from executing anything, until quire resume.  A paused VM can be looked\n"
-	"at and ended as any other.  Its clocks go on: to the guest, a pause is a moment in which\n"
-	"it did nothing.  VM is the name or the pid of a quire run.\n"
+	"Keeps running VMs from executing anything, until quire resume.  A paused VM can be\n"
+	"looked at and ended as any other.  Its clocks go on: to the guest, a pause is a moment\n"
+	"in which it did nothing.  VM is the name or the pid of a quire run.\n"
 	"\n"
-	"Exit status: 0, also if it is paused already; 2 wrong usage; 121 for one of them there is\n"
-	"no such VM, or it does not answer, or a vCPU has not stopped after 2 s (it will).\n";
+	"Exit status: 0, also if it is paused already; 2 wrong usage; 121 for one of them there\n"
+	"is no such VM, or it does not answer, or a vCPU has not stopped after 2 s (it will).\n";
 
 const char resume_usage[] =
 	"usage: quire resume VM...\n"

@@ -6,8 +6,8 @@
  * for the status.  A VM that ends while others are waited for is no failure unless it was named.
  *
  * `now` asks all VMs for a pass at once and waits for all of them, because what one finds is often
- * what another has just looked up.  So it goes round again, as long as a round gained something; and
- * once in any case: to the first round, what was written since the last pass is volatile.
+ * what another has just looked up.  So it goes round again, as long as a round gained something;
+ * and once in any case: to the first round, what was written since the last pass is volatile.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -37,19 +37,22 @@ const char merge_usage[] =
 	"Alone: what merging comes to over all VMs of this user and their machines, under KSM's\n"
 	"names, for all private pages why they are not merged, and each domain (docs/stats.md).\n"
 	"\n"
-	"  on, zero, off  merge equal pages, only pages of zeroes, or nothing: these VMs, by name or\n"
-	"                 pid, or all; zero and off make merged pages private again, as far as memory\n"
-	"                 allows, and say what became of them\n"
+	"  on, zero, off  merge equal pages, only pages of zeroes, or nothing: these VMs, by name\n"
+	"                 or pid, or all; zero and off make merged pages private again, as far as\n"
+	"                 memory allows, and say what became of them\n"
 	"  now            look at all pages that may have changed, now, twice, and on while that\n"
-	"                 gains something, and say what it gained; when it returns the passes are over\n"
+	"                 gains something, and say what it gained; when it returns the passes are\n"
+	"                 over\n"
 	"  --json         the totals as JSON, exact and in stable form\n"
 	"  --machine=ADDRESS\n"
-	"                 the totals of this machine and its VMs only: @NAME or the path of its socket\n"
-	"  --who VM GFN   every page that shares the frame of this one (its gpa / 4096): a line for\n"
-	"                 each VM, with its name and the pages' numbers\n"
+	"                 the totals of this machine and its VMs only: @NAME or the path of its\n"
+	"                 socket\n"
+	"  --who VM GFN   every page that shares the frame of this one (its gpa / 4096): a line\n"
+	"                 for each VM, with its name and the pages' numbers\n"
 	"\n"
-	"Exit status: 0; 1 the page of --who is not shared; 2 wrong usage, or no RAM there; 121 one\n"
-	"of the VMs does not exist or does not answer, or one that was named ended meanwhile.\n";
+	"Exit status: 0; 1 the page of --who is not shared; 2 wrong usage, or no RAM there; 121\n"
+	"one of the VMs does not exist or does not answer, or one that was named ended\n"
+	"meanwhile.\n";
 
 /* ---- the VMs that are meant ---- */
 

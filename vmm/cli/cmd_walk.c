@@ -19,7 +19,8 @@ const char walk_usage[] =
 	"\n"
 	"Shows how a vCPU of a running guest would translate a guest-virtual address: each memory\n"
 	"reference through the guest's page tables and through stage 2, and the outcome.  Changes\n"
-	"nothing in the guest.  VM is the name or the pid of a quire run; GVA is 0xHEX or a number.\n"
+	"nothing in the guest.  VM is the name or the pid of a quire run; GVA is 0xHEX or a\n"
+	"number.\n"
 	"\n"
 	"  --cpu=N  with the registers of vCPU N (0)\n"
 	"  --write  as a write (a read)\n"
@@ -86,8 +87,8 @@ static int check_cpu(unsigned int cpu, const struct vm_info *vm, struct quire_er
 }
 
 /*
- * The VM's main loop waits for a vCPU a moment only, and after one that did not stop not again for a
- * second; on a busy host it may take one more of these moments.
+ * The VM's main loop waits for a vCPU a moment only, and after one that did not stop not again for
+ * a second; on a busy host it may take one more of these moments.
  */
 #define STOPPED_S 2
 

@@ -47,8 +47,8 @@ int ctl_set_merge(int fd, enum keeper_mode mode, struct quire_error *err);
 int ctl_merge_now(int fd, uint64_t *ticket, struct quire_error *err);
 
 /*
- * CTL_FRAME_USERS: of the frame that gfn shares (-ENOENT: none; -EFAULT: not RAM), or of this frame.
- * users->gfn has the first min(users->nr, CTL_MAX_USERS) of them.
+ * CTL_FRAME_USERS: of the frame that gfn shares (-ENOENT: none; -EFAULT: not RAM), or of this
+ * frame.  users->gfn has the first min(users->nr, CTL_MAX_USERS) of them.
  */
 int ctl_get_sharers(int fd, gfn_t gfn, struct ctl_frame_users *users, struct quire_error *err);
 int ctl_get_users(int fd, const struct gmem_frame *frame, struct ctl_frame_users *users,

@@ -3,7 +3,8 @@
  * Totals of merging: see merge_totals.h.
  *
  * VMs know their own pages, machines the frames they share.  Only a machine can tell an operator
- * which pages would be equal to another domain's; a VM is not told, it would learn what others have.
+ * which pages would be equal to another domain's; a VM is not told, it would learn what others
+ * have.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -135,8 +136,8 @@ int merge_totals_text(FILE *f, const struct merge_totals *t, const struct roster
 	fputc('\n', f);
 	if (t->elsewhere)
 		fprintf(f,
-			"of %u the machine is not found here, and what they share is not counted; see "
-			"--machine\n",
+			"of %u the machine is not found here, and what they share is not counted; "
+			"see --machine\n",
 			t->elsewhere);
 	report_group(f, "now");
 	report_pages(f, "pages_shared", t->pages_shared);

@@ -40,9 +40,10 @@ enum balloon_queue {
 };
 
 /*
- * Operations on [gfn, gfn + nr), which is RAM, as gmem_balloon, gmem_unballoon and gmem_drop (gmem.h):
- * *gone, zero before, says what became of the pages.  Of those that it leaves out, after -EBUSY or
- * -EAGAIN all count as kept, after any other error as failed.  Called with the device's lock.
+ * Operations on [gfn, gfn + nr), which is RAM, as gmem_balloon, gmem_unballoon and gmem_drop
+ * (gmem.h): *gone, zero before, says what became of the pages.  Of those that it leaves out, after
+ * -EBUSY or -EAGAIN all count as kept, after any other error as failed.  Called with the device's
+ * lock.
  */
 struct balloon_memory {
 	/* The guest gave the pages up: what is in them is lost. */
@@ -58,7 +59,9 @@ struct balloon_memory {
 	 * feature does not exist.
 	 */
 	bool (*hint_armed)(void *ctx);
-	/* These pages were free at some time since balloon_hint_start(); nothing may be discarded. */
+	/*
+	 * These pages were free at some time since balloon_hint_start(); nothing may be discarded.
+	 */
 	void (*hint)(void *ctx, gfn_t gfn, uint64_t nr);
 	void *ctx;
 };

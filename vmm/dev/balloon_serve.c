@@ -13,9 +13,9 @@
  * refused.  Inflated pages are different: after deflating, the driver writes them itself (5.5.6.7).
  *
  * How much one turn may take is bounded, because the main loop may be the one to take it: a list
- * has at most MAX_LIST pages, and after BUDGET of them, or of pages in reports, or of hints, the rest
- * waits for virtio_poll().  The loops over buffers end by themselves, because no buffer is returned before
- * the last is taken and more than the queue has breaks the queue.
+ * has at most MAX_LIST pages, and after BUDGET of them, or of pages in reports, or of hints, the
+ * rest waits for virtio_poll().  The loops over buffers end by themselves, because no buffer is
+ * returned before the last is taken and more than the queue has breaks the queue.
  */
 #include <errno.h>
 #include <string.h>

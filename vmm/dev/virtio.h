@@ -15,8 +15,8 @@
  * reset.  Nothing but that device is affected.
  *
  * Threads.  vCPUs come through the registers and may wait for guest memory.  The main loop comes
- * through virtio_poll() and never waits: it does nothing while a vCPU is inside the device, and is told
- * to come again; and the used rings, which is all that is written, are held resident.
+ * through virtio_poll() and never waits: it does nothing while a vCPU is inside the device, and is
+ * told to come again; and the used rings, which is all that is written, are held resident.
  *
  *   LOCK_VIRTIO		registers and queues; held while a vCPU accesses guest memory
  *   LOCK_VIRTIO_STATE	what a device publishes.  Nobody waits with it

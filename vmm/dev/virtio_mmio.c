@@ -133,8 +133,8 @@ static void disarm(struct virtio *v)
 }
 
 /*
- * The driver broke a rule: stop, and say so.  Queues stay armed until the reset: this may be the main
- * loop, which must not wait for vCPUs as a change of KVM's bus does, nor may change it.
+ * The driver broke a rule: stop, and say so.  Queues stay armed until the reset: this may be the
+ * main loop, which must not wait for vCPUs as a change of KVM's bus does, nor may change it.
  */
 static void needs_reset(struct virtio *v, const char *why)
 {

@@ -61,7 +61,8 @@ int launch(const struct launch_config *config);
 /*
  * What a VM costs the host besides its RAM, at worst: its process and the kernel's part of it,
  * a thread for each vCPU, four sets of tables for all of its RAM (stage 2, KVM's own, and
- * those of the two mappings of the RAM file), and nine bits of the keeper's for each page.  It is promised and charged as a whole.
+ * those of the two mappings of the RAM file), and nine bits of the keeper's for each page.  It is
+ * promised and charged as a whole.
  */
 uint64_t launch_overhead_pages(uint64_t ram_bytes, unsigned int nr_vcpus);
 

@@ -204,7 +204,8 @@ void launch_machine_lost(struct launch *l)
 		launch_stop(l, QUIRE_STATUS_HOST);
 		return;
 	}
-	message("the machine is gone; guests go on with the memory they have until there is another");
+	message("the machine is gone; guests go on with the memory they have "
+		"until there is another");
 	l->retry_ns = monotonic_ns(); /* now */
 	launch_machine_retry(l, l->retry_ns);
 }

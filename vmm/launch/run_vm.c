@@ -8,8 +8,9 @@
  *
  * The order of things: first what needs privileges, files or names, with one thread; then the
  * sandbox; then credits, and the RAM file to the machine, so that what this VM holds is seen when
- * somebody has to be killed; then the image, which needs pages; the device tree was built with room for two numbers that are known
- * only later, and they are filled in at the very end, the set-up time last of all.
+ * somebody has to be killed; then the image, which needs pages; the device tree was built with room
+ * for two numbers that are known only later, and they are filled in at the very end, the set-up
+ * time last of all.
  *
  * Others may want the VM to end before there is one: `stop` is noted, and looked at when the VM
  * is about to run.  They may want it while it is taken apart: `vm` is NULL by then.

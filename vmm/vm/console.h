@@ -41,8 +41,8 @@ void console_finish(struct console *con);
 
 /*
  * For a process whose child will take over the terminal: remember how it is, and put it back if
- * this process crashes.  console_unguard() ends that, in the child before anything else, and puts it
- * back if `restore`: if the child could not.
+ * this process crashes.  console_unguard() ends that, in the child before anything else, and puts
+ * it back if `restore`: if the child could not.
  */
 void console_guard(void);
 void console_unguard(bool restore);

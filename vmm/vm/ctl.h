@@ -41,7 +41,8 @@
  *             a running one does.  -ETIMEDOUT: CTL_PAUSE took effect, but a vCPU has not left
  *             the guest yet; CTL_INFO says VM_PAUSING until it has (vm.h).
  *   CTL_MERGE_MODE
- *             arg[0] = enum keeper_mode, no payload.  The answer comes at once, the keeper obeys soon.
+ *             arg[0] = enum keeper_mode, no payload.  The answer comes at once, the keeper obeys
+ *             soon.
  *   CTL_MERGE_NOW
  *             no arguments.  Asks for a pass of the keeper.  Payload: uint64_t, the ticket: the
  *             pass is over when CTL_INFO's merge_passes is at least that.

@@ -8,10 +8,10 @@
  * watching ends KVM maps 2 MiB again by and by.  Each slot takes some 20 us at the start and the
  * end of a VM, so there are about MANY_SLOTS at most.
  *
- * The log is of the old kind, without KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: one call copies the bitmap,
- * clears it and protects the pages anew, so that no write falls between two calls.  It holds what
- * the guest's processors wrote, through KVM's own emulation of an instruction too, and nothing of
- * what we write through the alias.
+ * The log is of the old kind, without KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: one call copies the
+ * bitmap, clears it and protects the pages anew, so that no write falls between two calls.  It
+ * holds what the guest's processors wrote, through KVM's own emulation of an instruction too, and
+ * nothing of what we write through the alias.
  *
  * Beginning and ending is a change of the slot and waits for vCPUs to leave KVM's memory code,
  * where one may sit until its page has come.  So only the keeper does that, with no lock.

@@ -6,9 +6,10 @@
  *
  *   descriptors	first, so that nothing below can go to one that was inherited.
  *   no_new_privs	what installing a filter without privileges requires.
- *   user namespace	gives an unprivileged process the privileges for the others, over nothing but
- *			what it then owns.  Only the own id is mapped, to 0, so that a peer of the
- *			control socket reads as 0 if it is us and as the overflow id if it is anybody else.
+ *   user namespace	gives an unprivileged process the privileges for the others, over nothing
+ *			but what it then owns.  Only the own id is mapped, to 0, so that a peer of
+ *			the control socket reads as 0 if it is us and as the overflow id if it is
+ *			anybody else.
  *   root		needs the mount namespace, and /proc for the id map before it goes.
  *   capabilities	when nothing needs them any more: those of the user namespace, or root's.
  *   not dumpable	last, because a change of credentials may change it too.

@@ -5,9 +5,9 @@
  * process (SIGSYS).
  *
  * Reading it.  A row is a call, the roles that have it (M main loop, V vCPU, P pager, C machine
- * channel, K keeper), the condition if there is one, and the reason.  Conditions look at arguments by value;
- * what is behind a pointer cannot be seen, so calls whose danger is there (open, connect) are
- * not here at all, and neither is clone3: threads are born before their maker's filter.
+ * channel, K keeper), the condition if there is one, and the reason.  Conditions look at arguments
+ * by value; what is behind a pointer cannot be seen, so calls whose danger is there (open, connect)
+ * are not here at all, and neither is clone3: threads are born before their maker's filter.
  *
  * What a thread that was taken over could do with all of it: use the descriptors it has, change
  * the memory of its own process (but never make any executable), and end.  It cannot name a
@@ -74,12 +74,12 @@ const struct sandbox_rule sandbox_rules[] = {
 	IOCTL(KVM_IRQ_LINE,		    M | V, "interrupts of the UART"),
 	IOCTL(KVM_IOEVENTFD,		    V,	   "a balloon driver starts: its notifications"),
 
-	/* ---- its memory; the main loop: for a balloon that inflates while its vCPU goes on ---- */
+	/* ---- its memory; the main loop: a balloon that inflates while its vCPU goes on ---- */
 	IOCTL(UFFDIO_ZEROPAGE,		    U, "bring pages in"),
 	IOCTL(UFFDIO_WAKE,		    U,	   "a late event; a page is its guest's own again"),
 	IOCTL(UFFDIO_UNREGISTER,	    U, "manage a block as one"),
 	IOCTL(UFFDIO_REGISTER,		    U,	   "... and singly; what is mapped anew"),
-	IOCTL(UFFDIO_WRITEPROTECT,	    U,	   "no write to a page while it is shared or un-shared"),
+	IOCTL(UFFDIO_WRITEPROTECT,	    U,	   "no writes while a page changes its state"),
 	IOCTL(PAGEMAP_SCAN,		    U, "did the host give a huge page?"),
 	ADVICE(MADV_POPULATE_WRITE,	    U,	   "bring a block in"),
 	ADVICE(MADV_POPULATE_READ,	    U,	   "map what was un-shared before it is touched"),
@@ -91,12 +91,14 @@ const struct sandbox_rule sandbox_rules[] = {
 		"give pages back"),
 	ADVICE(MADV_DONTDUMP,		    U,	   "what is mapped anew: not for core files"),
 	CALL(pwrite64,			    U,	   "un-share: a page's bytes into guest memory"),
-	CALL_IF(mprotect, U, 2, PROT_EXEC, 0, "without PROT_EXEC", "what is shared can be written again, and then raises an event"),
+	CALL_IF(mprotect, U, 2, PROT_EXEC, 0, "without PROT_EXEC",
+		"what is shared can be written again, and then raises an event"),
 
 	/* ---- what the guest writes, for the keeper ---- */
 	IOCTL(KVM_SET_USER_MEMORY_REGION,   K,	   "begin and end watching a slot"),
 	IOCTL(KVM_GET_DIRTY_LOG,	    K,	   "what was written in it"),
-	CALL_IF(socketpair, K, 0, INT_MASK, AF_UNIX, "AF_UNIX", "to ask the machine who has equal pages"),
+	CALL_IF(socketpair, K, 0, INT_MASK, AF_UNIX, "AF_UNIX",
+		"to ask the machine who has equal pages"),
 	CALL(fstat,			    K,	   "which segment of the store is this?"),
 	CALL_IF(newfstatat, K, 3, INT_MASK, AT_EMPTY_PATH, "AT_EMPTY_PATH",
 		"... as some C libraries ask; of files it could tell only the empty root"),
@@ -107,7 +109,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(write,			    ALL,   "output, messages, wake-ups"),
 	CALL(poll,			    ALL,   "wait; a vCPU: for the reader of its output"),
 	CALL(close,			    M | C | K, "clients that leave; the end"),
-	CALL(recvmsg,			    M | C | K, "the machine; a new channel to it, from the launcher"),
+	CALL(recvmsg,			    M | C | K, "the machine; the launcher: a new channel"),
 	CALL(sendmsg,			    ALL,   "the machine: whoever runs out of credits asks"),
 
 	/* ---- control socket ---- */
@@ -127,8 +129,9 @@ const struct sandbox_rule sandbox_rules[] = {
 	IOCTL(TCGETS,			    M,	   "after SIGCONT: still a terminal?"),
 	IOCTL(TIOCGPGRP,		    M,	   "... and ours?"),
 	CALL(getpgrp,			    M,	   "... our process group"),
-	IOCTL(TCSETS,			    ALL,   "restore the terminal, also from a signal handler"),
-	CALL_IF(signalfd4, M, 0, 0x80000000u, 0, "of a descriptor", "the end: SIGCONT no longer counts"),
+	IOCTL(TCSETS,			    ALL,   "restore the terminal, in signal handlers too"),
+	CALL_IF(signalfd4, M, 0, 0x80000000u, 0, "of a descriptor",
+		"the end: SIGCONT no longer counts"),
 	CALL(rt_sigreturn,		    ALL,   "a kick, and our handler of fatal signals"),
 	CALL(rt_sigaction,		    ALL,   "... hands over to whoever was there before"),
 	CALL(rt_sigprocmask,		    ALL,   "C library: raise, abort, end of a thread"),
@@ -139,7 +142,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	/* ---- threads and time ---- */
 	CALL(futex,			    ALL,   "locks"),
 	CALL(clock_gettime,		    ALL,   "where the vDSO cannot tell the time"),
-	CALL(clock_nanosleep,		    U,	   "guest memory is being changed: a moment; a pace"),
+	CALL(clock_nanosleep,		    U,	   "guest memory is being changed; a pace"),
 	CALL(restart_syscall,		    ALL,   "the kernel's own, after SIGSTOP and SIGCONT"),
 	ADVICE(MADV_DONTNEED,		    ALL,   "C library: stack of a thread that ends, free"),
 	CALL(exit,			    V | P | C | K, "end of a thread"),
@@ -150,7 +153,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(munmap,			    ALL,   "malloc; the end"),
 	CALL(mremap,			    M | K, "realloc of something large"),
 	CALL(brk,			    ALL,   "malloc"),
-	CALL(sysinfo,			    M | K, "C library: qsort, for the disassembler and news of merging"),
+	CALL(sysinfo,			    M | K, "C library: qsort, to disassemble and merge"),
 	CALL(writev,			    ALL,   "C library: the message of an abort"),
 
 #ifdef QUIRE_SANITIZED

@@ -6,8 +6,8 @@
  * One virtual machine: guest memory, KVM's VM, its vCPU threads and devices.
  *
  * Threads (docs/architecture.md): each vCPU has one, which alone issues ioctls on its vCPU;
- * guest memory has its pager and its keeper; everything else (console input, control socket, timeout,
- * signals) is the main loop's, in the thread that called vm_run().
+ * guest memory has its pager and its keeper; everything else (console input, control socket,
+ * timeout, signals) is the main loop's, in the thread that called vm_run().
  */
 #include <linux/kvm.h>
 #include <quire/error.h>
@@ -54,9 +54,9 @@ struct vm_config {
 	void (*on_watch)(void *ctx);
 	void (*on_ending)(void *ctx);
 	/*
-	 * In every round of the main loop of a VM with a balloon: whatever has to do with it.  Returns
-	 * when it wants to be called again at the latest (CLOCK_MONOTONIC, UINT64_MAX: not by the
-	 * clock).  May be NULL.
+	 * In every round of the main loop of a VM with a balloon: whatever has to do with it.
+	 * Returns when it wants to be called again at the latest (CLOCK_MONOTONIC, UINT64_MAX: not
+	 * by the clock).  May be NULL.
 	 */
 	uint64_t (*on_balloon)(void *ctx, struct vm *vm);
 	/* As keeper_config's; from the keeper's thread.  NULL: there is never a machine. */

@@ -112,8 +112,8 @@ void vm_balloon_info(struct vm *vm, struct vm_balloon_info *out);
 /* Main loop, or after it. */
 enum vm_state vm_state(struct vm *vm);
 
-/* vm_merge.c: create; start; in the main loop; at a pause, when all vCPUs are out; when they are at the
- * end, or before; its part. */
+/* vm_merge.c: create; start; in the main loop; at a pause, when all vCPUs are out; when they are at
+ * the end, or before; its part. */
 int vm_merge_create(struct vm *vm, struct quire_error *err);
 int vm_merge_start(struct vm *vm, struct quire_error *err);
 void vm_merge_sample(struct vm *vm);

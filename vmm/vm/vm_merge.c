@@ -4,14 +4,14 @@
  * guest keeps its page tables.
  *
  * Page tables.  Only the registers tell where they are, and only the main loop may ask vCPUs for
- * them.  So the keeper asks the main loop (sample_wanted), and meanwhile goes by what was seen last:
- * tables do not move often.  A sample is the paging registers of some vCPUs, of others each time if
- * there are many.  After the first one they are taken at most once in SAMPLE_NS; and at a pause, which
- * they cannot change in, so that no vCPU need be woken up then.  It ends at the first vCPU that does not
- * answer within SAMPLE_MS.
+ * them.  So the keeper asks the main loop (sample_wanted), and meanwhile goes by what was seen
+ * last: tables do not move often.  A sample is the paging registers of some vCPUs, of others each
+ * time if there are many.  After the first one they are taken at most once in SAMPLE_NS; and at a
+ * pause, which they cannot change in, so that no vCPU need be woken up then.  It ends at the first
+ * vCPU that does not answer within SAMPLE_MS.
  *
- * The end.  The keeper goes when all vCPUs have left KVM, whose memory code it may have to wait for,
- * and before anybody reads the last counters, which then are exact.
+ * The end.  The keeper goes when all vCPUs have left KVM, whose memory code it may have to wait
+ * for, and before anybody reads the last counters, which then are exact.
  */
 #include "mmu/merge/guest_tables.h"
 #include <string.h>

@@ -10,8 +10,8 @@
  *   domain_lookup.c   LOOKUP: the hot path
  *   domain_audit.c    whether it all adds up
  *
- * Members.  A VM that joined has a number in its domain until it ends.  The next VM may get the same
- * number while hints of the last one are still in the index: such a hint names a page of the
+ * Members.  A VM that joined has a number in its domain until it ends.  The next VM may get the
+ * same number while hints of the last one are still in the index: such a hint names a page of the
  * wrong VM, and is found out, as every hint is, when bytes are compared.
  *
  * Hints.  A hint in the index, (hash, member, gfn), is current if member->hint_of[gfn] is the tag
@@ -20,7 +20,8 @@
  * than pages (two hashes of the same tag aside, which only costs a comparison).
  *
  * References.  Each is counted twice: for its frame (store) and for its frame and member (refs),
- * so that a VM can give back only what it holds, and its end gives back just that, a part at a time.
+ * so that a VM can give back only what it holds, and its end gives back just that, a part at a
+ * time.
  *
  * What a malicious VM can cost: for each page of RAM that it promised, a frame held, a hint, and
  * one of the news; and as many entries of the index, which are dropped when it is gone.
