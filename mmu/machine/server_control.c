@@ -8,13 +8,13 @@
  * the client may be gone (it did not read its answers), which is why handlers send last.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 #include "oom.h"
 #include "server_internal.h"
+#include "mmu/base/mib.h"
 #include "mmu/base/wire.h"
 
 #define ACCEPTS_PER_ROUND 16
@@ -342,11 +342,9 @@ static bool on_set(struct machine *m, struct client *c, const struct machine_msg
 	}
 	m->ledger.config = config;
 	budget_resize(&m->budget, config.memory_pages);
-	machine_log(m,
-		    "set: memory %" PRIu64 " pages, swap %" PRIu64 ", mode %d, CommitLimit %" PRIu64
-		    ", committed %" PRIu64,
-		    config.memory_pages, config.swap_pages, (int)config.mode,
-		    ledger_commit_limit(&config), m->ledger.committed_pages);
+	machine_log(m, "set: memory %s, swap %s, mode %d, CommitLimit %s, committed %s",
+		    mib_text(config.memory_pages), mib_text(config.swap_pages), (int)config.mode,
+		    mib_text(ledger_commit_limit(&config)), mib_text(m->ledger.committed_pages));
 	if (budget_free(&m->budget) < m->budget.low_pages)
 		pressure_recall(m, NULL, 0);
 	return on_get(m, c, msg, fd);

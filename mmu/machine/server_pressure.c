@@ -22,6 +22,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include "mmu/base/mib.h"
 #include "oom.h"
 #include "server_internal.h"
 
@@ -169,13 +170,13 @@ static void kill_for(struct machine *m, struct tenant *victim, const struct tena
 	};
 
 	machine_log(m,
-		    "out of memory: vm %u '%s' needs %" PRIu64 " pages, %" PRIu64
-		    " free, min %" PRIu64 ": killing vm %u '%s', pid %d: resident %" PRIu64
-		    ", overhead %" PRIu64 ", credits %" PRIu64
-		    ", oom_score_adj %d, badness %" PRId64,
-		    head->id, head->promise.name, numbers.need_pages, numbers.free_pages,
-		    numbers.min_pages, victim->id, victim->promise.name, (int)victim->pid,
-		    c->resident_pages, c->table_pages, victim->account.credit_pages,
+		    "out of memory: vm %u '%s' needs %s, %s free, min %s: killing vm %u '%s', "
+		    "pid %d: resident %s, overhead %s, credits %s, oom_score_adj %d, "
+		    "badness %" PRId64,
+		    head->id, head->promise.name, mib_text(numbers.need_pages),
+		    mib_text(numbers.free_pages), mib_text(numbers.min_pages), victim->id,
+		    victim->promise.name, (int)victim->pid, mib_text(c->resident_pages),
+		    mib_text(c->table_pages), mib_text(victim->account.credit_pages),
 		    victim->promise.oom_score_adj, numbers.badness);
 	if (!tenant_kill(m, victim, MACHINE_OOM))
 		return;
@@ -187,10 +188,10 @@ static void kill_for(struct machine *m, struct tenant *victim, const struct tena
 static void deny(struct machine *m, struct tenant *head)
 {
 	machine_log(m,
-		    "out of memory: vm %u '%s' needs %" PRIu64 " pages, %" PRIu64
-		    " free, min %" PRIu64 ": killing is not allowed or not enough, denied",
-		    head->id, head->promise.name, head->need_pages, budget_free(&m->budget),
-		    m->budget.min_pages);
+		    "out of memory: vm %u '%s' needs %s, %s free, min %s: killing is not allowed "
+		    "or not enough, denied",
+		    head->id, head->promise.name, mib_text(head->need_pages),
+		    mib_text(budget_free(&m->budget)), mib_text(m->budget.min_pages));
 	pressure_forget(m, head);
 	channel_send(m, head, MACHINE_DENIED, 0);
 }

@@ -20,7 +20,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/magic.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -31,6 +30,7 @@
 #include <unistd.h>
 #include "oom.h"
 #include "server_internal.h"
+#include "mmu/base/mib.h"
 #include "mmu/base/wire.h"
 
 static const bool legal_moves[TENANT_NR_STATES][TENANT_NR_STATES] = {
@@ -106,9 +106,10 @@ static int charge_overhead(struct machine *m, struct tenant *t, struct quire_err
 		code = -EAGAIN;
 	if (code)
 		return quire_fail(err, code,
-				  "refused: overhead of %" PRIu64 " pages would leave "
-				  "less than min: %" PRIu64 " free, min is %" PRIu64,
-				  t->promise.overhead_pages, budget_free(b), b->min_pages);
+				  "refused: overhead of %s would leave less than min: "
+				  "%s free, min is %s",
+				  mib_text(t->promise.overhead_pages), mib_text(budget_free(b)),
+				  mib_text(b->min_pages));
 	return 0;
 }
 
@@ -153,8 +154,8 @@ static void recharge(struct machine *m, struct tenant *t, struct quire_error *er
 
 	ledger_readmit(&m->ledger, tenant_promised_pages(t));
 	budget_readmit(&m->budget, &t->account, p->credit_pages, p->overhead_pages);
-	quire_fail(err, 0, "readmitted: %" PRIu64 " pages promised, %" PRIu64 " credits held",
-		   tenant_promised_pages(t), p->credit_pages);
+	quire_fail(err, 0, "readmitted: %s promised, %s of credits held",
+		   mib_text(tenant_promised_pages(t)), mib_text(p->credit_pages));
 }
 
 struct tenant *tenant_find(struct machine *m, uint32_t id)
@@ -254,11 +255,10 @@ static void say_gone(struct machine *m, struct tenant *t)
 void tenant_end(struct machine *m, struct tenant *t)
 {
 	pressure_forget(m, t);
-	machine_log(m,
-		    "vm %u '%s': gone, %" PRIu64 " pages promised, %" PRIu64 " credits and %" PRIu64
-		    " overhead are back",
-		    t->id, t->promise.name, tenant_promised_pages(t), t->account.credit_pages,
-		    t->account.overhead_pages);
+	machine_log(
+		m, "vm %u '%s': gone, its promise of %s, credits of %s and overhead of %s are back",
+		t->id, t->promise.name, mib_text(tenant_promised_pages(t)),
+		mib_text(t->account.credit_pages), mib_text(t->account.overhead_pages));
 	merge_end(m, t);
 	ledger_uncommit(&m->ledger, tenant_promised_pages(t));
 	budget_release(&m->budget, &t->account);

@@ -47,10 +47,16 @@ start() {
 	"$quire" machine --socket="$dir/socket" "$@" 2>"$dir/log" &
 	machine=$!
 	for _ in $(seq 500); do
-		grep -q '^machine: ready' "$dir/log" && return 0
+		grep -q ' machine: ready' "$dir/log" && return 0
 		sleep 0.02
 	done
 	return 1
+}
+
+# Every line of the log has its time in front, and sizes in one unit.
+log_is_uniform() {
+	! grep -vE '^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9](:[0-6][0-9]){2}\.[0-9]{3}Z machine: ' "$dir/log" &&
+		! grep -E ' pages|[KGT]iB' "$dir/log"
 }
 
 ends_with() {
@@ -69,6 +75,8 @@ check 'its swap can be changed' gives 0 'CommitLimit 1843.2' set --socket="$dir/
 check 'and its limit' gives 0 'CommitLimit 1124.0' set --socket="$dir/socket" --overcommit-bytes=100M
 check 'and one reserve without the others' gives 0 'CommitLimit 1124.0' set \
 	--socket="$dir/socket" --admin-reserve=0
+check 'each of these is a line of its log, in MiB' grep -q 'Z machine: set: memory 1024.0 MiB, swap 1024.0 MiB' "$dir/log"
+check '... with the time in front' log_is_uniform
 check 'but not to no memory' gives 2 'at least 4 KiB' set --socket="$dir/socket" --memory=0
 check 'a mode that does not exist is named' gives 2 "'3'" set --socket="$dir/socket" --overcommit=3
 kill -TERM "$machine"

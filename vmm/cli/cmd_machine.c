@@ -11,10 +11,12 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 #include <quire/abi.h>
 #include "mmu/machine/client.h"
 #include "mmu/machine/server.h"
+#include "mmu/base/mib.h"
 #include "mmu/base/wire.h"
 #include "args.h"
 #include "cmd.h"
@@ -25,9 +27,10 @@ const char machine_usage[] =
 	"\n"
 	"Serves as the memory of many guests: admits them as Linux admits mappings under\n"
 	"vm.overcommit_memory, and never lets what they have resident exceed SIZE.  Runs in the\n"
-	"foreground, one line on standard error for each event, until SIGTERM or SIGINT, which\n"
-	"stops all guests in order.  The second form changes a machine that runs; lowering a\n"
-	"limit below what is committed only stops new guests.\n"
+	"foreground until SIGTERM or SIGINT, which stops all guests in order.  Each event is a\n"
+	"line on standard error, with the time (UTC) in front and all sizes in MiB.  The second\n"
+	"form changes a machine that runs; lowering a limit below what is committed only stops\n"
+	"new guests.\n"
 	"\n"
 	"  --socket=ADDRESS           a path, or @NAME (default: one abstract address per user)\n"
 	"  --memory=SIZE              pages that exist, with K, M, G or T\n"
@@ -179,15 +182,28 @@ static struct ledger_config to_config(struct machine_options *o)
 	return c;
 }
 
-static double mib(uint64_t pages)
-{
-	return (double)pages * QUIRE_PAGE_SIZE / MiB;
-}
-
+/* Each line has the time in front (UTC), so that logs of several machines can be sorted. */
 static void log_line(void *ctx, const char *line)
 {
+	struct timespec now;
+	char text[32];
+	struct tm tm;
+
 	(void)ctx;
-	fprintf(stderr, "machine: %s\n", line);
+	clock_gettime(CLOCK_REALTIME, &now);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", gmtime_r(&now.tv_sec, &tm));
+	fprintf(stderr, "%s.%03ldZ machine: %s\n", text, now.tv_nsec / 1000000, line);
+}
+
+/* The settings in one line, for the log and for `quire machine set`. */
+static const char *settings_text(const struct machine_state *s)
+{
+	static char text[160];
+
+	snprintf(text, sizeof(text), "memory %s, swap %s, mode %u, CommitLimit %s, committed %s",
+		 mib_text(s->settings.memory_pages), mib_text(s->settings.swap_pages),
+		 s->settings.mode, mib_text(s->commit_limit_pages), mib_text(s->committed_pages));
+	return text;
 }
 
 /* Each guest takes four descriptors here. */
@@ -219,19 +235,16 @@ static int serve(struct machine *m, const char *address, struct quire_error *err
 {
 	int code, stop = stop_signals();
 	struct machine_state s;
-	char name[64];
+	char name[64], line[256];
 
 	if (stop < 0)
 		return quire_fail(err, stop, "cannot wait for signals: %s", strerror(-stop));
 	code = machine_listen(m, address, err);
 	if (!code) {
 		machine_get_state(m, &s);
-		fprintf(stderr,
-			"machine: ready at %s, memory %.1f MiB, swap %.1f MiB, mode %u, "
-			"CommitLimit %.1f MiB\n",
-			wire_address_name(address, name, sizeof(name)),
-			mib(s.settings.memory_pages), mib(s.settings.swap_pages), s.settings.mode,
-			mib(s.commit_limit_pages));
+		snprintf(line, sizeof(line), "ready at %s, %s",
+			 wire_address_name(address, name, sizeof(name)), settings_text(&s));
+		log_line(NULL, line);
 		code = machine_run(m, stop);
 		if (code)
 			quire_fail(err, code, "cannot go on: %s", strerror(-code));
@@ -278,10 +291,7 @@ static int set_machine(struct machine_options *o, struct quire_error *err)
 	}
 	machine_client_destroy(client);
 	if (!code)
-		printf("memory %.1f MiB, swap %.1f MiB, mode %u, CommitLimit %.1f MiB, committed "
-		       "%.1f MiB\n",
-		       mib(s.settings.memory_pages), mib(s.settings.swap_pages), s.settings.mode,
-		       mib(s.commit_limit_pages), mib(s.committed_pages));
+		printf("%s\n", settings_text(&s));
 	return code;
 }
 
