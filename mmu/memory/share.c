@@ -29,7 +29,6 @@
  * nearby are broken whole, which gives two back each, until they are.
  */
 #include <errno.h>
-#include "mmu/merge/keeper.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -37,11 +36,10 @@
 #include "ramfile.h"
 #include "share.h"
 
-#define RESERVE	    64u	  /* credits: some for each vCPU that may write at once */
-#define BREAK_MOST  64u	  /* pages that come home at once for a sequential writer */
-#define SHORT_RUN   64u	  /* pages; what may be broken to win mappings */
-#define MARGIN	    1024u /* mappings that are left to breaks */
-#define MAX_BACKOFF 8u
+#define RESERVE	   64u	 /* credits: some for each vCPU that may write at once */
+#define BREAK_MOST 64u	 /* pages that come home at once for a sequential writer */
+#define SHORT_RUN  64u	 /* pages; what may be broken to win mappings */
+#define MARGIN	   1024u /* mappings that are left to breaks */
 
 static const uint8_t zeroes[QUIRE_PAGE_SIZE];
 
@@ -205,7 +203,7 @@ static uint64_t leave_home(struct gmem *gm, const struct share_run *run)
 		}
 		bring_back(gm, run, i);
 		refuse(gm, &(struct share_run){ run->gfn + i, 1, PG_SHARED, run->pfn + i },
-		       KEEPER_BUDGET);
+		       NOTE_BUDGET);
 	}
 	store_view_count(&gm->store, run->pfn, (int64_t)left);
 	return left;
@@ -218,7 +216,7 @@ static void send_away(struct gmem *gm, const struct share_run *run, struct share
 
 	if (window_send_away(&gm->window, run->gfn, run->nr, fd, store_view_offset(run->pfn))) {
 		window_protect(&gm->window, run->gfn, run->nr, false);
-		refuse(gm, run, KEEPER_BUDGET);
+		refuse(gm, run, NOTE_BUDGET);
 		gm->stats.mapping_refusals++;
 		res->no_room += run->nr;
 		return;
@@ -233,7 +231,7 @@ static void commit_private(struct gmem *gm, const struct share_run *run, struct 
 {
 	if (!share_has_room(gm) || gm->iov_maps ||
 	    window_protect(&gm->window, run->gfn, run->nr, true)) {
-		refuse(gm, run, KEEPER_BUDGET);
+		refuse(gm, run, NOTE_BUDGET);
 		gm->stats.mapping_refusals += !share_has_room(gm);
 		res->no_room += run->nr;
 		return;
@@ -247,7 +245,7 @@ static void commit_private(struct gmem *gm, const struct share_run *run, struct 
 			send_away(gm, &part, res);
 		} else {
 			window_protect(&gm->window, part.gfn, nr, false);
-			refuse(gm, &part, KEEPER_VOLATILE);
+			refuse(gm, &part, NOTE_VOLATILE);
 			res->differ += nr;
 		}
 	}
@@ -318,7 +316,7 @@ static void give_zeroes_up(struct gmem *gm, gfn_t gfn, uint64_t nr, struct share
 
 		part = stretch(gm, &run, i, &same);
 		if (!same) {
-			note_all(gm, gfn + i, part, KEEPER_VOLATILE);
+			note_all(gm, gfn + i, part, NOTE_VOLATILE);
 			res->differ += part;
 			continue;
 		}
@@ -461,15 +459,11 @@ static int come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage
 	return 0;
 }
 
-/* A page that was broken soon after it was shared waits longer each time (scan.c). */
-static void note_broken(struct gmem *gm, gfn_t gfn, uint64_t nr)
+/* Pages that were broken soon after they were shared wait longer each time (scan.c). */
+static void note_all_broken(struct gmem *gm, gfn_t gfn, uint64_t nr)
 {
-	for (uint64_t i = 0; i < nr; i++) {
-		unsigned int backoff = note_backoff(gm->note[gfn + i]);
-
-		backoff = backoff < MAX_BACKOFF ? backoff + 1 : backoff;
-		gm->note[gfn + i] = (uint8_t)(backoff << NOTE_BACKOFF_SHIFT | KEEPER_BACKING_OFF);
-	}
+	for (uint64_t i = 0; i < nr; i++)
+		gm->note[gfn + i] = note_broken(gm->note[gfn + i]);
 	gm->any_backoff |= nr > 0;
 }
 
@@ -496,7 +490,7 @@ static bool break_short(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct st
 	if (page->state != PG_SHARED || nr > SHORT_RUN || !gmem_take(gm, nr))
 		return false;
 	if (!come_home(gm, gfn, nr, page, false)) {
-		note_broken(gm, gfn, nr);
+		note_all_broken(gm, gfn, nr);
 		return true;
 	}
 	gmem_put(gm, nr);
@@ -572,7 +566,7 @@ int share_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in)
 		return err;
 	/* The host may have run out of memory half way. */
 	nr = stage2_run(gm->s2, gfn, gfn + nr, &state);
-	note_broken(gm, gfn, nr);
+	note_all_broken(gm, gfn, nr);
 	window_populate(&gm->window, gfn, nr);
 	gm->streak_next = gfn + nr;
 	gm->stats.unshared_pages += nr;

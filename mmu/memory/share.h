@@ -9,27 +9,7 @@
  * All with LOCK_GMEM held; share.c says in which order and why.
  */
 #include "gmem_internal.h"
-
-/* Beside each gfn: what the keeper knows of it (scan.c). */
-#define NOTE_REASON_MASK   0x07u /* enum keeper_reason */
-#define NOTE_BACKOFF_SHIFT 3
-#define NOTE_BACKOFF_MASK  0x78u /* how often it was un-shared soon after it was shared */
-#define NOTE_RESTED	   0x80u /* was away at its turn (scan.c), and has not been broken since */
-
-static inline unsigned int note_reason(uint8_t note)
-{
-	return note & NOTE_REASON_MASK;
-}
-
-static inline unsigned int note_backoff(uint8_t note)
-{
-	return (note & NOTE_BACKOFF_MASK) >> NOTE_BACKOFF_SHIFT;
-}
-
-static inline uint8_t note_with(uint8_t note, unsigned int reason)
-{
-	return (uint8_t)((note & ~NOTE_REASON_MASK) | reason);
-}
+#include "note.h"
 
 int share_init(struct gmem *gm);
 void share_finish(struct gmem *gm);

@@ -38,16 +38,6 @@
 #define CREDITS_NS     20000000ULL /* for the machine to answer: more credits, or none */
 #define FIRST_GUESS_NS 1500u	   /* for a page, until it has been measured */
 
-const char *const keeper_reason_name[KEEPER_NR_REASONS] = {
-	[KEEPER_NEW] = "new",
-	[KEEPER_UNIQUE] = "unique",
-	[KEEPER_VOLATILE] = "volatile",
-	[KEEPER_BACKING_OFF] = "backing_off",
-	[KEEPER_PAGE_TABLE] = "page_table",
-	[KEEPER_KEPT_HUGE] = "kept_huge",
-	[KEEPER_BUDGET] = "budget",
-};
-
 /* ---- waiting ---- */
 
 static uint64_t cpu_ns(void)
@@ -169,7 +159,7 @@ static void mark_table(void *arg, gfn_t gfn)
 	if (k->nr_tables == MAX_TABLES || !stage2_is_ram(k->gm->s2, gfn, 1))
 		return;
 	lock(&k->gm->lock);
-	*note = note_with(*note, KEEPER_PAGE_TABLE);
+	*note = note_with(*note, NOTE_PAGE_TABLE);
 	unlock(&k->gm->lock);
 	k->table[k->nr_tables++] = gfn;
 }
@@ -183,8 +173,8 @@ static bool mark_tables(struct keeper *k)
 	for (unsigned int i = 0; i < k->nr_tables; i++) {
 		uint8_t *note = &k->gm->note[k->table[i]];
 
-		if (note_reason(*note) == KEEPER_PAGE_TABLE)
-			*note = note_with(*note, KEEPER_VOLATILE);
+		if (note_reason(*note) == NOTE_PAGE_TABLE)
+			*note = note_with(*note, NOTE_VOLATILE);
 	}
 	unlock(&k->gm->lock);
 	k->nr_tables = 0;
@@ -203,9 +193,9 @@ static bool is_unshareable(const struct gmem *gm, gfn_t block)
 {
 	for (gfn_t g = block; g < block + QUIRE_BLOCK_PAGES; g++)
 		switch (note_reason(gm->note[g])) {
-		case KEEPER_UNIQUE:
-		case KEEPER_VOLATILE:
-		case KEEPER_PAGE_TABLE: break;
+		case NOTE_UNIQUE:
+		case NOTE_VOLATILE:
+		case NOTE_PAGE_TABLE: break;
 		default: return false;
 		}
 	return true;

@@ -12,6 +12,7 @@
  * again, so that an idle guest costs next to nothing.
  */
 #include "mmu/memory/gmem.h"
+#include "mmu/memory/note.h"
 
 enum keeper_mode {
 	KEEPER_OFF,  /* shares nothing (and un-shares all it can, when it becomes so) */
@@ -53,19 +54,6 @@ struct keeper_config {
 	uint64_t (*hash)(const void *page); /* for tests; NULL: XXH3, 64 bits */
 };
 
-/* Why a private page is not shared.  Each private page has exactly one. */
-enum keeper_reason {
-	KEEPER_NEW,	    /* not looked at yet, or not since it was written */
-	KEEPER_UNIQUE,	    /* nobody in the domain has the same */
-	KEEPER_VOLATILE,    /* written in the last epoch it was watched */
-	KEEPER_BACKING_OFF, /* was shared, and written soon after */
-	KEEPER_PAGE_TABLE,  /* a page table of the guest: the processor writes it */
-	KEEPER_KEPT_HUGE,   /* part of a 2 MiB leaf that is worth more whole */
-	KEEPER_BUDGET,	    /* no mapping (vm.max_map_count) or no frame was left for it */
-	KEEPER_NR_REASONS
-};
-extern const char *const keeper_reason_name[KEEPER_NR_REASONS];
-
 #define KEEPER_HISTOGRAM 24 /* bucket n: 2^n to 2^(n+1) ns */
 
 struct keeper_stats {
@@ -83,7 +71,7 @@ struct keeper_stats {
 	uint64_t watched_regions, regions;
 	uint64_t metadata_bytes;		   /* what the keeper itself occupies */
 	uint64_t hold_histogram[KEEPER_HISTOGRAM]; /* how long a run held guest memory's lock */
-	uint64_t reason_pages[KEEPER_NR_REASONS];  /* of private pages */
+	uint64_t reason_pages[NOTE_NR_REASONS];	   /* of private pages */
 };
 
 struct keeper;

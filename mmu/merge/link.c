@@ -217,7 +217,7 @@ static bool is_welcome(struct keeper *k, gfn_t gfn)
 	if (k->obeyed != KEEPER_ON || !stage2_is_ram(k->gm->s2, gfn, 1))
 		return false;
 	lock(&k->gm->lock);
-	welcome = note_reason(k->gm->note[gfn]) != KEEPER_PAGE_TABLE;
+	welcome = note_reason(k->gm->note[gfn]) != NOTE_PAGE_TABLE;
 	unlock(&k->gm->lock);
 	return welcome;
 }

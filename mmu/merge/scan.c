@@ -41,19 +41,19 @@ static bool is_candidate(struct keeper *k, gfn_t gfn, bool written, uint64_t pas
 	uint8_t *note = &k->gm->note[gfn];
 
 	switch (note_reason(*note)) {
-	case KEEPER_PAGE_TABLE: return false;
-	case KEEPER_BACKING_OFF: return !written && is_turn(gfn, pass, note_backoff(*note));
+	case NOTE_PAGE_TABLE: return false;
+	case NOTE_BACKING_OFF: return !written && is_turn(gfn, pass, note_backoff(*note));
 	default: break;
 	}
 	if (written) {
-		*note = note_with(*note, KEEPER_VOLATILE);
+		*note = note_with(*note, NOTE_VOLATILE);
 		return false;
 	}
 	switch (note_reason(*note)) {
-	case KEEPER_UNIQUE: return !k->config.log;
-	case KEEPER_KEPT_HUGE:
+	case NOTE_UNIQUE: return !k->config.log;
+	case NOTE_KEPT_HUGE:
 		return is_turn(gfn / QUIRE_BLOCK_PAGES, pass, __builtin_ctz(KEPT_PASSES));
-	case KEEPER_BUDGET: return share_has_room(k->gm);
+	case NOTE_BUDGET: return share_has_room(k->gm);
 	default: return true;
 	}
 }
@@ -163,9 +163,9 @@ static void ask_for(struct keeper *k, const struct candidates *c, unsigned int f
 static unsigned int reason_of(uint32_t none)
 {
 	switch (none) {
-	case MERGE_UNIQUE: return KEEPER_UNIQUE;
-	case MERGE_FEW: return KEEPER_KEPT_HUGE;
-	default: return KEEPER_BUDGET;
+	case MERGE_UNIQUE: return NOTE_UNIQUE;
+	case MERGE_FEW: return NOTE_KEPT_HUGE;
+	default: return NOTE_BUDGET;
 	}
 }
 
@@ -208,7 +208,7 @@ static void take_answer(struct keeper *k, const struct flight *f, struct block_w
 		} else if (at < f->nr_answers) {
 			set_reason(k, gfn, reason_of(f->answer[at++]));
 		} else {
-			set_reason(k, gfn, KEEPER_UNIQUE); /* as far as we may know */
+			set_reason(k, gfn, NOTE_UNIQUE); /* as far as we may know */
 			k->unasked = true;
 		}
 	}
@@ -236,7 +236,7 @@ static void keep_huge(struct keeper *k, const struct share_run *run)
 	struct gmem *gm = k->gm;
 
 	for (uint64_t i = 0; i < run->nr; i++)
-		gm->note[run->gfn + i] = note_with(gm->note[run->gfn + i], KEEPER_KEPT_HUGE);
+		gm->note[run->gfn + i] = note_with(gm->note[run->gfn + i], NOTE_KEPT_HUGE);
 	if (run->to == PG_SHARED)
 		share_drop(gm, run->pfn, run->nr);
 }

@@ -61,8 +61,8 @@ void watch_anew(struct keeper *k, const struct watch_region *w)
 
 	lock(&k->gm->lock);
 	for (gfn_t g = w->range.start; g < w->range.end; g++)
-		if (note_reason(note[g]) == KEEPER_UNIQUE)
-			note[g] = note_with(note[g], KEEPER_NEW);
+		if (note_reason(note[g]) == NOTE_UNIQUE)
+			note[g] = note_with(note[g], NOTE_NEW);
 	unlock(&k->gm->lock);
 }
 

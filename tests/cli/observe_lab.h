@@ -238,9 +238,9 @@ static inline pid_t lab_start_vm(const char *name, enum vm_state state)
 	lab_vm.state = state;
 	lab_vm.merge =
 		(struct keeper_stats){ .mode = KEEPER_ON, .joined = 1, .metadata_bytes = 4096 };
-	for (unsigned int i = 0; i < KEEPER_NR_REASONS; i++)
+	for (unsigned int i = 0; i < NOTE_NR_REASONS; i++)
 		lab_vm.merge.reason_pages[i] = i ? i : LAB_PRIVATE;
-	for (unsigned int i = 1; i < KEEPER_NR_REASONS; i++)
+	for (unsigned int i = 1; i < NOTE_NR_REASONS; i++)
 		lab_vm.merge.reason_pages[0] -= i;
 	if (ctl_create(name, &ctl, &err) || write(ready, "", 1) != 1)
 		_exit(1);

@@ -225,7 +225,7 @@ static void test_merge_totals(void)
 		is_hex(member("vms_elsewhere"), 1, "one merges with a machine that is not here");
 	if (isolated) {
 		is_hex(member("private_pages"), 3 * LAB_PRIVATE, "private pages of three VMs");
-		is_hex(member("reason_volatile_pages"), 3 * KEEPER_VOLATILE,
+		is_hex(member("reason_volatile_pages"), 3 * NOTE_VOLATILE,
 		       "their reasons are added");
 		is_hex(member("vms_on"), 3, "all three merge");
 		is_hex(member("orphan_pages"), 9, "pages in frames of no machine are added");

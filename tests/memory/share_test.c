@@ -290,7 +290,7 @@ static void test_mappings(void)
 		share_commit(gm, &run, &res);
 		unlock(&gm->lock);
 		is_hex(res.no_room, 1, "another run is not shared");
-		is_hex(note_reason(gm->note[1030]), KEEPER_BUDGET, "and says why");
+		is_hex(note_reason(gm->note[1030]), NOTE_BUDGET, "and says why");
 	}
 	gm->max_mappings = max;
 	ok(references_agree(), "no reference is lost");

@@ -447,7 +447,7 @@ static inline struct keeper_stats lab_keeper(struct lab_vm *vm)
 	return s;
 }
 
-static inline uint64_t lab_reason(struct lab_vm *vm, enum keeper_reason reason)
+static inline uint64_t lab_reason(struct lab_vm *vm, enum note_reason reason)
 {
 	return lab_keeper(vm).reason_pages[reason];
 }
@@ -472,7 +472,7 @@ static inline bool lab_adds_up(struct lab_vm *vm)
 	struct keeper_stats k = lab_keeper(vm);
 	struct gmem_stats s = lab_stats(vm);
 
-	for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++)
+	for (unsigned int r = 0; r < NOTE_NR_REASONS; r++)
 		reasons += k.reason_pages[r];
 	lock(&vm->gm->lock);
 	reserve = vm->gm->reserve;

@@ -65,7 +65,7 @@ static void test_backing_off(void)
 	   (long)merges);
 	ok(first > merges - first, "%lu times of these in the first 16", (long)first);
 	lab_write(&vm[0], 7, 999, true);
-	is_hex(lab_reason(&vm[0], KEEPER_BACKING_OFF), 1, "then it is backing off");
+	is_hex(lab_reason(&vm[0], NOTE_BACKING_OFF), 1, "then it is backing off");
 	write_all(&vm[0], 32, 10, 100, 1);
 	lab_pass(&vm[0], 2);
 	others = lab_pages(&vm[0], PG_SHARED);
@@ -392,7 +392,7 @@ static void test_leaves(void)
 	ok(is_large(&vm[0], 1024) && is_large(&vm[1], 1024),
 	   "20, and 16 or 36 of zeroes: it is kept");
 	is_hex(lab_pages(&vm[0], PG_SHARED), LEAF_WORTH, "what is shared is of the second block");
-	is_hex(lab_reason(&vm[1], KEEPER_KEPT_HUGE), LEAF_WORTH - 1 + 20 + 36,
+	is_hex(lab_reason(&vm[1], NOTE_KEPT_HUGE), LEAF_WORTH - 1 + 20 + 36,
 	       "the others are private for the sake of their leaves");
 	ok(lab_adds_up(&vm[0]) && lab_adds_up(&vm[1]), "all adds up");
 	end(2);

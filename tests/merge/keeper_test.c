@@ -45,7 +45,7 @@ static void write_all(struct lab_vm *v, gfn_t gfn, uint64_t nr, uint32_t first, 
 
 struct want {
 	uint64_t frames, references;
-	uint64_t zero[MOST], private[MOST], reason[MOST][KEEPER_NR_REASONS];
+	uint64_t zero[MOST], private[MOST], reason[MOST][NOTE_NR_REASONS];
 };
 
 /* The VM that stands for v's domain. */
@@ -82,14 +82,14 @@ static void predict_page(struct want *w, unsigned int v, gfn_t g)
 		return;
 	if (vm[v].table[g] || is_always(&vm[v], g)) {
 		w->private[v]++;
-		w->reason[v][vm[v].table[g] ? KEEPER_PAGE_TABLE : KEEPER_VOLATILE]++;
+		w->reason[v][vm[v].table[g] ? NOTE_PAGE_TABLE : NOTE_VOLATILE]++;
 	} else if (!c) {
 		w->zero[v]++;
 	} else if (n > 1 && vm[v].mode == KEEPER_ON) {
 		w->references++;
 	} else {
 		w->private[v]++;
-		w->reason[v][KEEPER_UNIQUE]++;
+		w->reason[v][NOTE_UNIQUE]++;
 	}
 }
 
@@ -122,10 +122,10 @@ static void check_vm(const struct want *w, unsigned int v, const char *what)
 
 	is_hex(lab_pages(&vm[v], PG_ZERO), w->zero[v], "%s: zero pages of vm %u", what, v);
 	is_hex(lab_pages(&vm[v], PG_PRIVATE), w->private[v], "%s: private pages of vm %u", what, v);
-	for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++)
+	for (unsigned int r = 0; r < NOTE_NR_REASONS; r++)
 		if (k.reason_pages[r] || w->reason[v][r])
 			is_hex(k.reason_pages[r], w->reason[v][r], "%s: vm %u, reason %s", what, v,
-			       keeper_reason_name[r]);
+			       note_reason_name[r]);
 	ok(lab_adds_up(&vm[v]), "%s: vm %u: each private page has a reason and a credit", what, v);
 	is_hex(gmem_audit(vm[v].gm, lab_report, NULL), 0, "%s: audit of vm %u", what, v);
 }
@@ -304,7 +304,7 @@ static void test_modes(void)
 	is_hex(lab_pages(&vm[0], PG_SHARED), 0, "zero again: nothing else is shared");
 	ok(zeroes >= 100 && lab_pages(&vm[0], PG_ZERO) == zeroes,
 	   "zero again: the %lu pages of zeroes stay", (long)zeroes);
-	is_hex(lab_reason(&vm[0], KEEPER_UNIQUE), 400, "zero again: the others are looked at");
+	is_hex(lab_reason(&vm[0], NOTE_UNIQUE), 400, "zero again: the others are looked at");
 	ok(lab_adds_up(&vm[0]) && lab_all_right(&vm[0], false), "zero again: and all is right");
 	ok(lab_eventually(lab_references_agree, vm, 2), "zero again: references are back");
 	set_mode(0, KEEPER_ON);
@@ -314,8 +314,7 @@ static void test_modes(void)
 	lab_pass(&vm[0], 1);
 	is_hex(lab_pages(&vm[0], PG_SHARED) + lab_pages(&vm[0], PG_ZERO), 0,
 	       "off: nothing is shared");
-	is_hex(lab_pages(&vm[0], PG_PRIVATE) - lab_reason(&vm[0], KEEPER_NEW), 0,
-	       "off: all is new");
+	is_hex(lab_pages(&vm[0], PG_PRIVATE) - lab_reason(&vm[0], NOTE_NEW), 0, "off: all is new");
 	ok(lab_adds_up(&vm[0]) && lab_all_right(&vm[0], true), "off: and all is right");
 	ok(lab_eventually(lab_references_agree, vm, 2), "off: its references are back");
 	set_mode(0, KEEPER_ON);
@@ -343,7 +342,7 @@ static void test_late_news(void)
 	lab_rounds(vm, 3, 3);
 	is_hex(lab_pages(&vm[0], PG_SHARED), 0, "who shares zero pages only ignores news");
 	is_hex(lab_pages(&vm[1], PG_SHARED), 0, "what became a page table is not shared by news");
-	is_hex(lab_reason(&vm[1], KEEPER_PAGE_TABLE), 20, "and is known as one");
+	is_hex(lab_reason(&vm[1], NOTE_PAGE_TABLE), 20, "and is known as one");
 	ok(lab_eventually(lab_references_agree, vm, 3), "the references are back");
 	end(3);
 }

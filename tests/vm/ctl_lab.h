@@ -60,8 +60,8 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->mem.s2.ram_pages = 40000;
 	out->mem.s2.pages[PG_ABSENT] = 33744;
 	out->mem.s2.pages[PG_PRIVATE] = 6256;
-	out->merge.reason_pages[KEEPER_UNIQUE] = 6000;
-	out->merge.reason_pages[KEEPER_NEW] = 256;
+	out->merge.reason_pages[NOTE_UNIQUE] = 6000;
+	out->merge.reason_pages[NOTE_NEW] = 256;
 	out->merge.mode = merge_mode;
 	out->merge_passes = merge_passes;
 	snprintf(out->domain, sizeof(out->domain), "here");

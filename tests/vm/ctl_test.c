@@ -67,7 +67,7 @@ static void test_merge(void)
 	ok(ctl_set_merge(fd, KEEPER_ZERO, &err) == 0 && ctl_get_info(fd, &info, &err) == 0 &&
 		   info.vm.merge.mode == KEEPER_ZERO,
 	   "CTL_MERGE_MODE sets the mode");
-	ok(!strcmp(info.vm.domain, "here") && info.vm.merge.reason_pages[KEEPER_UNIQUE] == 6000,
+	ok(!strcmp(info.vm.domain, "here") && info.vm.merge.reason_pages[NOTE_UNIQUE] == 6000,
 	   "CTL_INFO has domain and reasons");
 	ok(ctl_merge_now(fd, &ticket, &err) == 0 && ticket == 1, "CTL_MERGE_NOW gives a ticket");
 	ok(ctl_get_info(fd, &info, &err) == 0 && info.vm.merge_passes >= ticket,

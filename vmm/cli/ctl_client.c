@@ -283,7 +283,7 @@ static bool merge_is_good(struct vm_info *info)
 	info->domain[VM_DOMAIN_MAX] = '\0';
 	return (!info->domain[0] || ctl_name_is_good(info->domain)) &&
 	       info->merge.mode < KEEPER_NR_MODES &&
-	       sum_pages(info->merge.reason_pages, KEEPER_NR_REASONS) ==
+	       sum_pages(info->merge.reason_pages, NOTE_NR_REASONS) ==
 		       info->mem.s2.pages[PG_PRIVATE];
 }
 

@@ -41,7 +41,7 @@ static void add_vm(struct merge_totals *t, const struct vm_info *info)
 	if (info->merge.mode == KEEPER_OFF)
 		t->off_pages += info->mem.s2.pages[PG_PRIVATE];
 	else
-		for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++)
+		for (unsigned int r = 0; r < NOTE_NR_REASONS; r++)
 			t->reason_pages[r] += info->merge.reason_pages[r];
 }
 
@@ -54,9 +54,9 @@ static void add_elsewhere(struct merge_totals *t, struct machine_client *client,
 	if (!vm->answers || vm->info.merge.mode == KEEPER_OFF ||
 	    machine_client_elsewhere(client, vm->id, &pages, NULL))
 		return;
-	pages = min_u64(pages, vm->info.merge.reason_pages[KEEPER_UNIQUE]);
+	pages = min_u64(pages, vm->info.merge.reason_pages[NOTE_UNIQUE]);
 	t->other_domain_pages += pages;
-	t->reason_pages[KEEPER_UNIQUE] -= pages;
+	t->reason_pages[NOTE_UNIQUE] -= pages;
 }
 
 static void add_machine(struct merge_totals *t, const struct roster *r, unsigned int machine)
@@ -117,9 +117,9 @@ static void put_profit(FILE *f, int64_t bytes)
 static void put_reasons(FILE *f, const struct merge_totals *t)
 {
 	report_group(f, "private pages, and why they are not merged");
-	for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++) {
+	for (unsigned int r = 0; r < NOTE_NR_REASONS; r++) {
 		report_pages(f, stats_reason_name(r, ' '), t->reason_pages[r]);
-		if (r == KEEPER_UNIQUE)
+		if (r == NOTE_UNIQUE)
 			report_pages(f, "other domain", t->other_domain_pages);
 	}
 	report_pages(f, "merging is off", t->off_pages);
@@ -144,8 +144,8 @@ int merge_totals_text(FILE *f, const struct merge_totals *t, const struct roster
 	report_pages(f, "pages_sharing", t->pages_sharing);
 	report_pages(f, "zero_pages", t->zero_pages);
 	report_pages(f, "orphan_pages", t->orphan_pages);
-	report_pages(f, "pages_unshared", t->reason_pages[KEEPER_UNIQUE] + t->other_domain_pages);
-	report_pages(f, "pages_volatile", t->reason_pages[KEEPER_VOLATILE]);
+	report_pages(f, "pages_unshared", t->reason_pages[NOTE_UNIQUE] + t->other_domain_pages);
+	report_pages(f, "pages_volatile", t->reason_pages[NOTE_VOLATILE]);
 	put_profit(f, profit(t));
 	report_group(f, "so far");
 	report_count(f, "full_scans", t->full_scans);
@@ -166,7 +166,7 @@ static void json_reasons(struct json *json, const struct merge_totals *t)
 	char key[64];
 
 	json_number(json, "private_pages", t->private_pages);
-	for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++) {
+	for (unsigned int r = 0; r < NOTE_NR_REASONS; r++) {
 		snprintf(key, sizeof(key), "reason_%s_pages", stats_reason_name(r, '_'));
 		json_number(json, key, t->reason_pages[r]);
 	}
@@ -190,9 +190,8 @@ void merge_totals_json(FILE *f, const struct merge_totals *t, const struct roste
 	json_number(&json, "pages_sharing", t->pages_sharing);
 	json_number(&json, "zero_pages", t->zero_pages);
 	json_number(&json, "orphan_pages", t->orphan_pages);
-	json_number(&json, "pages_unshared",
-		    t->reason_pages[KEEPER_UNIQUE] + t->other_domain_pages);
-	json_number(&json, "pages_volatile", t->reason_pages[KEEPER_VOLATILE]);
+	json_number(&json, "pages_unshared", t->reason_pages[NOTE_UNIQUE] + t->other_domain_pages);
+	json_number(&json, "pages_volatile", t->reason_pages[NOTE_VOLATILE]);
 	json_signed(&json, "general_profit_bytes", profit(t));
 	json_number(&json, "full_scans", t->full_scans);
 	json_number(&json, "pages_scanned", t->pages_scanned);

@@ -14,10 +14,10 @@ struct merge_totals {
 	uint64_t merged_pages, zeroed_pages, cow_breaks;
 	uint64_t mismatches, collapsed_blocks;
 	uint64_t cpu_ns, metadata_bytes;
-	uint64_t private_pages;			  /* the sum of all that follow: */
-	uint64_t reason_pages[KEEPER_NR_REASONS]; /* of VMs that merge */
-	uint64_t other_domain_pages;		  /* unique in its domain, but not beyond it */
-	uint64_t off_pages;			  /* of VMs that do not merge */
+	uint64_t private_pages;			/* the sum of all that follow: */
+	uint64_t reason_pages[NOTE_NR_REASONS]; /* of VMs that merge */
+	uint64_t other_domain_pages;		/* unique in its domain, but not beyond it */
+	uint64_t off_pages;			/* of VMs that do not merge */
 	struct merge_domains domains;
 };
 

@@ -239,7 +239,7 @@ static void put_merging(FILE *f, const struct vm_info *info)
 	report_count(f, "2 MiB put together", k->collapsed_blocks);
 	put_mappings(f, &info->mem);
 	report_group(f, "private pages, and why they are not merged");
-	for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++)
+	for (unsigned int r = 0; r < NOTE_NR_REASONS; r++)
 		report_pages(f, stats_reason_name(r, ' '), k->reason_pages[r]);
 }
 

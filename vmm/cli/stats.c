@@ -76,7 +76,7 @@ const char *stats_reason_name(unsigned int reason, char blank)
 {
 	static char name[32];
 
-	snprintf(name, sizeof(name), "%s", keeper_reason_name[reason]);
+	snprintf(name, sizeof(name), "%s", note_reason_name[reason]);
 	for (char *p = name; *p; p++)
 		if (!isalnum((unsigned char)*p))
 			*p = blank;
@@ -206,9 +206,9 @@ static void merge_stats(struct json *json, const struct vm_info *info)
 	json_number(json, "full_scans", k->full_scans);
 	json_number(json, "pages_scanned", k->pages_scanned);
 	json_number(json, "pages_skipped", k->pages_skipped);
-	json_number(json, "pages_unshared", k->reason_pages[KEEPER_UNIQUE]);
-	json_number(json, "pages_volatile", k->reason_pages[KEEPER_VOLATILE]);
-	for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++) {
+	json_number(json, "pages_unshared", k->reason_pages[NOTE_UNIQUE]);
+	json_number(json, "pages_volatile", k->reason_pages[NOTE_VOLATILE]);
+	for (unsigned int r = 0; r < NOTE_NR_REASONS; r++) {
 		snprintf(key, sizeof(key), "reason_%s_pages", stats_reason_name(r, '_'));
 		json_number(json, key, k->reason_pages[r]);
 	}

@@ -48,7 +48,7 @@ const char *stats_state_name(uint32_t state);	      /* of an enum vm_state */
 const char *stats_merge_name(uint32_t mode);	      /* of an enum keeper_mode */
 const char *stats_domain(const struct vm_info *info); /* "none": its own */
 
-/* Of an enum keeper_reason, in a static buffer, with `blank` between its words. */
+/* Of an enum note_reason, in a static buffer, with `blank` between its words. */
 const char *stats_reason_name(unsigned int reason, char blank);
 
 /* Pages of a VM in the state of this name; 0 if there is no such state. */

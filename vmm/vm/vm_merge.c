@@ -184,13 +184,13 @@ uint64_t vm_merge_pass(struct vm *vm)
  */
 static void fit_reasons(struct keeper_stats *stats, uint64_t private_pages)
 {
-	for (unsigned int r = 0; r < KEEPER_NR_REASONS; r++) {
-		if (r == KEEPER_NEW)
+	for (unsigned int r = 0; r < NOTE_NR_REASONS; r++) {
+		if (r == NOTE_NEW)
 			continue;
 		stats->reason_pages[r] = min_u64(stats->reason_pages[r], private_pages);
 		private_pages -= stats->reason_pages[r];
 	}
-	stats->reason_pages[KEEPER_NEW] = private_pages;
+	stats->reason_pages[NOTE_NEW] = private_pages;
 }
 
 void vm_merge_info(struct vm *vm, struct vm_info *out)
