@@ -143,15 +143,19 @@ static void put_ledger(FILE *f, const struct machine_state *m)
 	report_count(f, "refused", m->refusals);
 }
 
+/* The first line is the sum of the next four; docs/overcommit.md explains them. */
 static void put_budget(FILE *f, const struct machine_state *m)
 {
-	report_group(f, "budget");
+	report_group(f, "budget: memory = free + credits + store + overhead");
 	report_pages(f, "memory", m->settings.memory_pages);
-	report_pages(f, "swap", m->settings.swap_pages);
 	report_pages(f, "free", m->free_pages);
-	report_pages(f, "credits of VMs", m->credit_pages);
-	report_pages(f, "  resident", m->resident_pages);
-	report_pages(f, "overheads of VMs", m->overhead_pages);
+	report_pages(f, "credits", m->credit_pages);
+	report_pages(f, "store", m->store_pages);
+	report_pages(f, "overhead", m->overhead_pages);
+	if (stats_excess_pages(m))
+		report_pages(f, "excess over memory", stats_excess_pages(m));
+	report_pages(f, "resident", m->resident_pages);
+	report_pages(f, "swap", m->settings.swap_pages);
 	report_pages(f, "watermark min", m->min_pages);
 	report_pages(f, "watermark low", m->low_pages);
 	report_pages(f, "watermark high", m->high_pages);
@@ -318,12 +322,17 @@ void report_meminfo(FILE *f, const struct roster *r, unsigned int machine)
 {
 	const struct machine_state *m = &r->machine[machine].state;
 	struct totals t = sum_vms(r, machine);
-	uint64_t unspent = m->credit_pages - min_u64(m->resident_pages, m->credit_pages);
+	uint64_t held = m->credit_pages + m->store_pages;
+	uint64_t unspent = held - min_u64(m->resident_pages, held);
 	uint64_t usable = m->free_pages + unspent;
 
 	put_kb(f, "MemTotal", m->settings.memory_pages);
 	put_kb(f, "MemFree", m->free_pages);
 	put_kb(f, "MemAvailable", usable - min_u64(m->low_pages, usable));
+	put_kb(f, "Credits", m->credit_pages);
+	put_kb(f, "Store", m->store_pages);
+	put_kb(f, "Overhead", m->overhead_pages);
+	put_kb(f, "Excess", stats_excess_pages(m));
 	put_kb(f, "SwapTotal", m->settings.swap_pages);
 	put_kb(f, "SwapFree", m->settings.swap_pages);
 	for (unsigned int i = 0; i < PG_NR_STATES; i++)

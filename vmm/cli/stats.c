@@ -21,6 +21,13 @@ uint64_t stats_resident_pages(const struct vm_info *info)
 	return pages;
 }
 
+uint64_t stats_excess_pages(const struct machine_state *m)
+{
+	uint64_t used = m->credit_pages + m->store_pages + m->overhead_pages;
+
+	return used - min_u64(used, m->settings.memory_pages);
+}
+
 uint64_t stats_exits(const struct vm_info *info)
 {
 	uint64_t total = 0;
@@ -119,12 +126,13 @@ static void ledger_stats(struct json *json, const struct machine_state *m)
 static void budget_stats(struct json *json, const struct machine_state *m)
 {
 	put_pages(json, "memory_bytes", m->settings.memory_pages);
-	put_pages(json, "swap_bytes", m->settings.swap_pages);
 	put_pages(json, "free_bytes", m->free_pages);
 	put_pages(json, "credit_bytes", m->credit_pages);
-	put_pages(json, "overhead_bytes", m->overhead_pages);
-	put_pages(json, "resident_bytes", m->resident_pages);
 	put_pages(json, "store_bytes", m->store_pages);
+	put_pages(json, "overhead_bytes", m->overhead_pages);
+	put_pages(json, "excess_bytes", stats_excess_pages(m));
+	put_pages(json, "resident_bytes", m->resident_pages);
+	put_pages(json, "swap_bytes", m->settings.swap_pages);
 	json_number(json, "store_references", m->store_references);
 	json_number(json, "domains", m->nr_domains);
 	json_number(json, "merge_metadata_bytes", m->merge_metadata_bytes);

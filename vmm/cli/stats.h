@@ -35,6 +35,12 @@ void stats_vm(struct json *json, const struct stats_vm *vm);
 int stats_document(FILE *f, const struct machine_state *machine, const struct stats_vm *vm,
 		   unsigned int nr_vms);
 
+/*
+ * Pages in use beyond the machine's memory, which was made smaller than that; else 0.  At every
+ * moment: memory + excess == free + credits + store + overhead.
+ */
+uint64_t stats_excess_pages(const struct machine_state *state);
+
 /* Frames that a VM occupies. */
 uint64_t stats_resident_pages(const struct vm_info *info);
 
