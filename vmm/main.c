@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "vmm/cli/cmd.h"
-#include "vmm/vm/console.h"
+#include "mmu/base/clock.h"
 
 static const struct command commands[] = {
 	{ "run", cmd_run, "run a guest image in a new virtual machine", run_usage },

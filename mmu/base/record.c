@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "clock.h"
 #include "record.h"
 
 /* Room for one descriptor; the kernel rounds it up to two. */
@@ -106,4 +108,22 @@ int record_recv(int fd, void *record, size_t bytes, int *attached)
 		*attached = -1;
 	}
 	return code;
+}
+
+int record_wait(int fd, short events, uint64_t deadline_ns)
+{
+	struct pollfd pfd = { .fd = fd, .events = events };
+
+	for (;;) {
+		uint64_t now = monotonic_ns();
+		int n;
+
+		if (now >= deadline_ns)
+			return -ETIMEDOUT;
+		n = poll(&pfd, 1, poll_ms(now, deadline_ns));
+		if (n > 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+	}
 }

@@ -3,11 +3,12 @@
 #define QUIRE_MMU_BASE_RECORD_H
 
 /*
- * One record of a SOCK_SEQPACKET socket, with at most one descriptor, out and in.  Neither call
- * blocks, and a hostile peer can neither make one fail in a way that is not listed nor leave a
- * descriptor behind.
+ * One record of a SOCK_SEQPACKET socket, with at most one descriptor, out and in.  Sending and
+ * receiving do not block.  A hostile peer can neither make them fail in a way that is not listed
+ * here nor leave a descriptor behind.
  */
 #include <stddef.h>
+#include <stdint.h>
 
 /*
  * Send a record, with descriptor `attach` unless it is -1; the caller keeps both.
@@ -22,5 +23,8 @@ int record_send(int fd, const void *record, size_t bytes, int attach);
  * more than one descriptor.
  */
 int record_recv(int fd, void *record, size_t bytes, int *attached);
+
+/* Wait until fd has one of the poll() events.  0; -ETIMEDOUT at the deadline; other -errno. */
+int record_wait(int fd, short events, uint64_t deadline_ns);
 
 #endif

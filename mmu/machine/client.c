@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <time.h>
 #include <unistd.h>
 #include "client.h"
+#include "mmu/base/clock.h"
+#include "mmu/base/record.h"
 #include "mmu/base/wire.h"
 
 /* A GONE that came while something else was awaited. */
@@ -20,14 +21,6 @@ struct machine_client {
 	int fd;
 	STAILQ_HEAD(kept_list, kept) kept;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static int failed(struct quire_error *err, int code)
 {
@@ -51,32 +44,13 @@ static int keep(struct machine_client *c, const struct machine_msg *msg)
 	return 0;
 }
 
-/* Wait until fd is ready or the deadline has passed.  0 or -ETIMEDOUT. */
-static int wait_ready(int fd, short events, uint64_t deadline_ms)
-{
-	struct pollfd p = { .fd = fd, .events = events };
-
-	for (;;) {
-		uint64_t now = now_ms();
-		int n;
-
-		if (now >= deadline_ms)
-			return -ETIMEDOUT;
-		n = poll(&p, 1, (int)(deadline_ms - now));
-		if (n > 0)
-			return 0;
-		if (n < 0 && errno != EINTR)
-			return -errno;
-	}
-}
-
 static int send_msg(struct machine_client *c, const struct machine_msg *msg, int attach)
 {
-	uint64_t deadline = now_ms() + MACHINE_CLIENT_MS;
+	uint64_t deadline_ns = monotonic_ns() + MACHINE_CLIENT_MS * NS_PER_MS;
 	int code;
 
 	while ((code = wire_send(c->fd, msg, attach)) == -EAGAIN) {
-		code = wait_ready(c->fd, POLLOUT, deadline);
+		code = record_wait(c->fd, POLLOUT, deadline_ns);
 		if (code)
 			return code;
 	}
@@ -86,7 +60,7 @@ static int send_msg(struct machine_client *c, const struct machine_msg *msg, int
 /* The next record that is no GONE.  *fd is the caller's. */
 static int receive(struct machine_client *c, struct machine_msg *msg, int *fd)
 {
-	uint64_t deadline = now_ms() + MACHINE_CLIENT_MS;
+	uint64_t deadline_ns = monotonic_ns() + MACHINE_CLIENT_MS * NS_PER_MS;
 	int code;
 
 	for (;;) {
@@ -94,7 +68,7 @@ static int receive(struct machine_client *c, struct machine_msg *msg, int *fd)
 		if (code < 0)
 			return code;
 		if (!code) {
-			code = wait_ready(c->fd, POLLIN, deadline);
+			code = record_wait(c->fd, POLLIN, deadline_ns);
 			if (code)
 				return code;
 		} else if (msg->type != MACHINE_GONE) {

@@ -23,6 +23,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "mmu/base/locks.h"
+#include "mmu/base/thread.h"
 #include "budget.h"
 #include "credits.h"
 #include "mmu/base/wire.h"
@@ -34,7 +35,7 @@ struct credits {
 	struct credits_config config; /* [I] */
 	struct lock lock;
 	pthread_cond_t changed; /* any [m] that a waiter looks at */
-	pthread_t listener;
+	struct thread listener;
 	int wake;			/* [I] eventfd: listener, look again */
 	int channel;			/* [m] -1: the machine is lost */
 	int next_channel;		/* [m] for the listener to adopt, or -1 */
@@ -232,20 +233,19 @@ static struct pollfd look(struct credits *c, bool *quit)
 	return p;
 }
 
-static void *listen_to_machine(void *arg)
+static void listen_to_machine(void *arg)
 {
 	struct credits *c = arg;
 	uint64_t count;
 	bool quit;
 
-	pthread_setname_np(pthread_self(), "channel");
-	if (c->config.thread_start)
-		c->config.thread_start(c->config.ctx);
+	if (c->config.on_thread_start)
+		c->config.on_thread_start(c->config.ctx);
 	for (;;) {
 		struct pollfd p[2] = { look(c, &quit), { .fd = c->wake, .events = POLLIN } };
 
 		if (quit)
-			return NULL;
+			return;
 		if (poll(p, 2, -1) < 0)
 			continue;
 		if (p[1].revents && read(c->wake, &count, sizeof(count)) < 0)
@@ -261,7 +261,7 @@ int credits_create(const struct credits_config *config, struct credits **out,
 		   struct quire_error *err)
 {
 	struct credits *c = calloc(1, sizeof(*c));
-	int code = ENOMEM;
+	int code = -ENOMEM;
 
 	if (!c)
 		goto no_memory;
@@ -272,12 +272,12 @@ int credits_create(const struct credits_config *config, struct credits **out,
 	c->batch = max_u64(BATCH_MIN, min_u64(config->held_pages, BUDGET_BATCH_MAX));
 	c->wake = eventfd(0, EFD_CLOEXEC);
 	if (c->wake < 0) {
-		code = errno;
+		code = -errno;
 		goto no_eventfd;
 	}
 	lock_init(&c->lock, LOCK_CREDITS);
 	pthread_cond_init(&c->changed, NULL);
-	code = pthread_create(&c->listener, NULL, listen_to_machine, c);
+	code = thread_start(&c->listener, "channel", listen_to_machine, c);
 	if (code)
 		goto no_thread;
 	*out = c;
@@ -291,7 +291,7 @@ no_eventfd:
 	free(c);
 no_memory:
 	close(config->channel);
-	return quire_fail(err, -code, "cannot listen to the machine: %s", strerror(code));
+	return quire_fail(err, code, "cannot listen to the machine: %s", strerror(-code));
 }
 
 void credits_destroy(struct credits *c)
@@ -303,7 +303,7 @@ void credits_destroy(struct credits *c)
 	c->quitting = true;
 	poke(c);
 	unlock(&c->lock);
-	pthread_join(c->listener, NULL);
+	thread_join(&c->listener);
 	if (c->channel >= 0)
 		close(c->channel);
 	if (c->next_channel >= 0)

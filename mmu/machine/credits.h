@@ -26,11 +26,11 @@ struct credits;
 struct machine_balloon;
 
 struct credits_config {
-	int channel;			 /* to the machine; taken over, also on failure */
-	uint64_t held_pages;		 /* as ADMITTED said */
-	uint64_t promise_pages;		 /* RAM: more is never held */
-	void (*thread_start)(void *ctx); /* first thing in the thread inside; may be NULL */
-	void (*on_stop)(void *ctx);	 /* the machine asks the VM to end in order */
+	int channel;			    /* to the machine; taken over, also on failure */
+	uint64_t held_pages;		    /* as ADMITTED said */
+	uint64_t promise_pages;		    /* RAM: more is never held */
+	void (*on_thread_start)(void *ctx); /* first thing in the thread inside; may be NULL */
+	void (*on_stop)(void *ctx);	    /* the machine asks the VM to end in order */
 	/*
 	 * The machine is lost.  From now until credits_replace_channel() credits_held() is
 	 * constant, pages are taken from what is spare, and credits_wait() waits.

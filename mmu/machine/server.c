@@ -36,12 +36,7 @@
 
 uint64_t machine_now(const struct machine *m)
 {
-	struct timespec ts;
-
-	if (m->config.clock_ns)
-		return m->config.clock_ns(m->config.ctx);
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 * NS_PER_MS + (uint64_t)ts.tv_nsec;
+	return m->config.clock_ns ? m->config.clock_ns(m->config.ctx) : monotonic_ns();
 }
 
 void machine_log(struct machine *m, const char *fmt, ...)

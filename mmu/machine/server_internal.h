@@ -20,12 +20,11 @@
  */
 #include <sys/queue.h>
 #include <sys/types.h>
+#include "mmu/base/clock.h"
 #include "budget.h"
 #include "mmu/machine/store/domain.h"
 #include "listen.h"
 #include "server.h"
-
-#define NS_PER_MS 1000000ULL
 
 /* Records read from one peer before the next has its turn. */
 #define PACKETS_PER_ROUND 16

@@ -11,8 +11,6 @@
  * What it brings in in vain is bounded: at most one block per block touched, only in regions
  * that the guest uses, and only from credits at hand.
  */
-#include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include "gmem_internal.h"
 
@@ -60,13 +58,12 @@ void filler_suggest(struct gmem *gm, gfn_t block)
 	}
 }
 
-static void *filler_main(void *arg)
+static void filler_main(void *arg)
 {
 	struct gmem *gm = arg;
 
-	pthread_setname_np(pthread_self(), "filler"); /* from outside it goes through /proc */
-	if (gm->config.thread_start)
-		gm->config.thread_start(gm->config.ctx);
+	if (gm->config.on_thread_start)
+		gm->config.on_thread_start(gm->config.ctx);
 	lock(&gm->lock);
 	while (gm->filler_runs) {
 		gfn_t block = gm->wanted;
@@ -81,39 +78,32 @@ static void *filler_main(void *arg)
 			gm->stats.ahead_blocks++;
 	}
 	unlock(&gm->lock);
-	return NULL;
 }
 
 int filler_start(struct gmem *gm, struct quire_error *err)
 {
-	sigset_t all, before;
 	int error;
 
 	if (gm->config.hugepages == GMEM_HUGE_NEVER)
 		return 0;
 	pthread_cond_init(&gm->suggested, NULL);
 	gm->filler_runs = true;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&gm->filler, NULL, filler_main, gm);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!error) {
-		gm->filler_started = true;
+	error = thread_start(&gm->filler, "filler", filler_main, gm);
+	if (!error)
 		return 0;
-	}
 	gm->filler_runs = false;
 	pthread_cond_destroy(&gm->suggested);
-	return quire_fail(err, -error, "cannot start the filler thread: %s", strerror(error));
+	return quire_fail(err, error, "cannot start the filler thread: %s", strerror(-error));
 }
 
 void filler_stop(struct gmem *gm)
 {
-	if (!gm->filler_started)
+	if (!gm->filler.started)
 		return;
 	lock(&gm->lock);
 	gm->filler_runs = false;
 	pthread_cond_signal(&gm->suggested);
 	unlock(&gm->lock);
-	pthread_join(gm->filler, NULL);
+	thread_join(&gm->filler);
 	pthread_cond_destroy(&gm->suggested);
 }

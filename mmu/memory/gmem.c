@@ -101,7 +101,7 @@ void gmem_destroy(struct gmem *gm)
 {
 	if (!gm)
 		return;
-	if (gm->pager_started)
+	if (gm->pager.started)
 		pager_stop(gm);
 	filler_stop(gm);
 	lock(&gm->lock);

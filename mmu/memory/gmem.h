@@ -60,7 +60,7 @@ struct gmem_config {
 	 */
 	void (*on_host_failure)(void *ctx, gpa_t gpa, int err);
 	/* First thing in each thread of gm, so that it can give up privileges.  May be NULL. */
-	void (*thread_start)(void *ctx);
+	void (*on_thread_start)(void *ctx);
 	void *ctx;
 };
 

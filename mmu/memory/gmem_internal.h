@@ -8,6 +8,7 @@
  */
 #include "gmem.h"
 #include "mmu/base/locks.h"
+#include "mmu/base/thread.h"
 #include "store_view.h"
 #include "window.h"
 
@@ -46,13 +47,11 @@ struct gmem {
 	gfn_t filling[WINDOW_SLOTS]; /* [g] blocks being filled, or NO_BLOCK */
 	pthread_cond_t filled;	     /* with LOCK_GMEM: one of them is done */
 
-	bool pager_started; /* [I] pager and stop_event are valid */
-	pthread_t pager;    /* [I] */
-	int stop_event;	    /* [I] eventfd that ends the pager */
-	bool host_failed;   /* [p] on_host_failure was called */
+	struct thread pager; /* [I] while it is started, stop_event is valid */
+	int stop_event;	     /* [I] eventfd that ends the pager */
+	bool host_failed;    /* [p] on_host_failure was called */
 
-	bool filler_started;	  /* [I] filler and suggested are valid */
-	pthread_t filler;	  /* [I] */
+	struct thread filler;	  /* [I] while it is started, suggested is valid */
 	bool filler_runs;	  /* [g] */
 	gfn_t wanted;		  /* [g] what the filler should bring in next, or NO_BLOCK */
 	pthread_cond_t suggested; /* with LOCK_GMEM: wanted or filler_runs changed */

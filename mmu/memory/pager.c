@@ -18,7 +18,6 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -97,7 +96,7 @@ static void serve(struct gmem *gm)
 	}
 }
 
-static void *pager_main(void *arg)
+static void pager_main(void *arg)
 {
 	struct gmem *gm = arg;
 	struct pollfd p[] = {
@@ -105,14 +104,13 @@ static void *pager_main(void *arg)
 		{ .fd = gm->stop_event, .events = POLLIN },
 	};
 
-	pthread_setname_np(pthread_self(), "pager"); /* from outside it goes through /proc */
-	if (gm->config.thread_start)
-		gm->config.thread_start(gm->config.ctx);
+	if (gm->config.on_thread_start)
+		gm->config.on_thread_start(gm->config.ctx);
 	for (;;) {
 		if (poll(p, ARRAY_SIZE(p), -1) < 0 && errno != EINTR)
-			return NULL;
+			return;
 		if (p[1].revents)
-			return NULL;
+			return;
 		if (p[0].revents & POLLIN)
 			serve(gm);
 	}
@@ -120,29 +118,21 @@ static void *pager_main(void *arg)
 
 int pager_start(struct gmem *gm, struct quire_error *err)
 {
-	sigset_t all, before;
 	int error;
 
 	gm->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (gm->stop_event < 0)
 		return quire_fail(err, -errno, "cannot create an eventfd: %s", strerror(errno));
-	/* Signals are for the main loop and the vCPUs. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&gm->pager, NULL, pager_main, gm);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (error) {
-		close(gm->stop_event);
-		return quire_fail(err, -error, "cannot start the pager thread: %s",
-				  strerror(error));
-	}
-	gm->pager_started = true;
-	return 0;
+	error = thread_start(&gm->pager, "pager", pager_main, gm);
+	if (!error)
+		return 0;
+	close(gm->stop_event);
+	return quire_fail(err, error, "cannot start the pager thread: %s", strerror(-error));
 }
 
 void pager_stop(struct gmem *gm)
 {
 	eventfd_write(gm->stop_event, 1);
-	pthread_join(gm->pager, NULL);
+	thread_join(&gm->pager);
 	close(gm->stop_event);
 }

@@ -31,8 +31,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
+#include "mmu/base/reserve.h"
 #include "ramfile.h"
 #include "share.h"
 
@@ -48,14 +48,6 @@ static uint64_t span_pages(const struct gmem *gm)
 	return gm->window.span >> QUIRE_PAGE_SHIFT;
 }
 
-static void *reserve_table(uint64_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 static uint64_t written_bytes(const struct gmem *gm)
 {
 	return (span_pages(gm) + 63) / 64 * sizeof(uint64_t);
@@ -64,8 +56,8 @@ static uint64_t written_bytes(const struct gmem *gm)
 int share_init(struct gmem *gm)
 {
 	store_view_init(&gm->store);
-	gm->note = reserve_table(span_pages(gm));
-	gm->written = reserve_table(written_bytes(gm));
+	gm->note = reserve(span_pages(gm));
+	gm->written = reserve(written_bytes(gm));
 	gm->streak_next = NO_BLOCK;
 	return gm->note && gm->written ? 0 : -ENOMEM;
 }
@@ -75,10 +67,8 @@ void share_finish(struct gmem *gm)
 	gmem_put(gm, gm->reserve);
 	gm->reserve = 0;
 	store_view_finish(&gm->store);
-	if (gm->note)
-		munmap(gm->note, span_pages(gm));
-	if (gm->written)
-		munmap(gm->written, written_bytes(gm));
+	unreserve(gm->note, span_pages(gm));
+	unreserve(gm->written, written_bytes(gm));
 	free(gm->dropped);
 }
 

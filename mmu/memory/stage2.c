@@ -30,6 +30,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include "stage2.h"
+#include "mmu/base/reserve.h"
 #include "mmu/format/ept.h"
 
 #define ENTRIES	   512u
@@ -276,14 +277,6 @@ static size_t tables_at(const struct gfn_range *r, unsigned int level)
 	return ((r->end - 1) >> shift) - (r->start >> shift) + 1;
 }
 
-static void *reserve(size_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 int stage2_create(const struct gfn_range *ram, unsigned int nr, struct stage2 **out)
 {
 	struct stage2 *s2;
@@ -316,10 +309,8 @@ void stage2_destroy(struct stage2 *s2)
 {
 	if (!s2)
 		return;
-	if (s2->table)
-		munmap(s2->table, s2->max_tables * QUIRE_PAGE_SIZE);
-	if (s2->info)
-		munmap(s2->info, s2->max_tables * sizeof(*s2->info));
+	unreserve(s2->table, s2->max_tables * QUIRE_PAGE_SIZE);
+	unreserve(s2->info, s2->max_tables * sizeof(*s2->info));
 	free(s2);
 }
 

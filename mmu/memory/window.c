@@ -73,7 +73,7 @@ static int create_best_uffd(struct window *w, struct quire_error *err)
 }
 
 /* Address space for span bytes at a 1 GiB boundary, inaccessible. */
-static uint8_t *reserve(uint64_t span)
+static uint8_t *reserve_aligned(uint64_t span)
 {
 	uint64_t size = span + WINDOW_ALIGN, head;
 	uint8_t *p =
@@ -149,10 +149,10 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 		error = w->ram_fd;
 		goto fail;
 	}
-	w->base = reserve(w->span);
-	w->alias = reserve(w->span);
+	w->base = reserve_aligned(w->span);
+	w->alias = reserve_aligned(w->span);
 	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
-		w->slot[i] = reserve(QUIRE_BLOCK_SIZE);
+		w->slot[i] = reserve_aligned(QUIRE_BLOCK_SIZE);
 	error = w->base && w->alias && w->slot[WINDOW_SLOTS - 1] ? map_all(w, ram, nr, huge) :
 								   -ENOMEM;
 	if (!error)

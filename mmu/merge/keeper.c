@@ -15,7 +15,6 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,13 +23,13 @@
 
 #define REGION_PAGES   (64 * MiB / QUIRE_PAGE_SIZE) /* where nobody watches */
 #define MAX_CALM       2u			    /* passes get 2^n times as far apart */
-#define FIRST_NS       1000000000ULL /* before the first pass: short guests are left alone */
-#define EPOCH_NS       1000000000ULL /* what was not written for so long is looked at */
-#define HURRIED_NS     10000000ULL   /* ... in a pass that somebody waits for */
-#define NEWS_NS	       5000000ULL /* ... at the end of which news are asked for again and again */
-#define NEWS_QUIET     4u	  /* ... until there were none so often */
-#define AIM_NS	       10000000000ULL /* for a pass */
-#define MIN_SHARE      1u	      /* percent of a processor */
+#define FIRST_NS       NS_PER_S	   /* before the first pass: short guests are left alone */
+#define EPOCH_NS       NS_PER_S	   /* what was not written for so long is looked at */
+#define HURRIED_NS     10000000ULL /* ... in a pass that somebody waits for */
+#define NEWS_NS	       5000000ULL  /* ... at the end of which news are asked for again and again */
+#define NEWS_QUIET     4u	   /* ... until there were none so often */
+#define AIM_NS	       (10 * NS_PER_S) /* for a pass */
+#define MIN_SHARE      1u	       /* percent of a processor */
 #define MAX_SHARE      20u
 #define TABLES_NS      2000000ULL  /* between two questions where page tables are ... */
 #define TABLES_TRIES   100u	   /* ... before the first pages are looked at */
@@ -42,10 +41,7 @@
 
 static uint64_t cpu_ns(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* Is there something better to do than to wait? */
@@ -57,13 +53,12 @@ static bool is_wanted(const struct keeper *k)
 /* Until so long has gone by or something is wanted.  False: the latter. */
 static bool rest(struct keeper *k, uint64_t ns, bool hurried)
 {
-	uint64_t until = keeper_now() + ns;
-	struct timespec ts = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
+	struct timespec until = ns_to_timespec(monotonic_ns() + ns);
 	bool over = false, wanted;
 
 	lock(&k->lock);
 	while (!over && !(hurried ? k->quitting : is_wanted(k)))
-		over = pthread_cond_timedwait(&k->changed, &k->lock.mutex, &ts) == ETIMEDOUT;
+		over = pthread_cond_timedwait(&k->changed, &k->lock.mutex, &until) == ETIMEDOUT;
 	wanted = !over;
 	unlock(&k->lock);
 	return !wanted;
@@ -88,7 +83,7 @@ static void keep_pace(struct keeper *k, uint64_t nr, uint64_t ns)
 		return;
 	k->ns_per_page = (7 * k->ns_per_page + ns / nr) / 8;
 	if (rate) {
-		pause = nr * 1000000000 / rate;
+		pause = nr * NS_PER_S / rate;
 		pause = pause > ns ? pause - ns : 0;
 	} else {
 		pause = ns * (100 - k->share) / k->share;
@@ -238,7 +233,7 @@ static void set_share(struct keeper *k)
 	k->share = (unsigned int)min_u64(max_u64(share, MIN_SHARE), MAX_SHARE);
 	__atomic_store_n(&k->stats.pages_per_s,
 			 k->config.pages_per_s ? k->config.pages_per_s :
-						 1000000000 / k->ns_per_page * k->share / 100,
+						 NS_PER_S / k->ns_per_page * k->share / 100,
 			 __ATOMIC_RELAXED);
 }
 
@@ -357,14 +352,13 @@ static bool obey(struct keeper *k, bool *changed)
 	return !quitting;
 }
 
-static void *keeper_main(void *arg)
+static void keeper_main(void *arg)
 {
 	struct keeper *k = arg;
 	bool changed;
 
-	pthread_setname_np(pthread_self(), "keeper");
-	if (k->config.thread_start)
-		k->config.thread_start(k->config.ctx);
+	if (k->config.on_thread_start)
+		k->config.on_thread_start(k->config.ctx);
 	rest(k, FIRST_NS, false);
 	while (obey(k, &changed)) {
 		changed |= is_hurried(k);
@@ -376,7 +370,6 @@ static void *keeper_main(void *arg)
 			link_take_news(k); /* others still hear of pages that we looked up */
 		rest(k, k->obeyed == KEEPER_OFF ? AIM_NS : EPOCH_NS << k->calm, false);
 	}
-	return NULL;
 }
 
 /* ---- the outside ---- */
@@ -413,7 +406,6 @@ static int make_regions(struct keeper *k)
 int keeper_create(const struct keeper_config *config, struct keeper **out, struct quire_error *err)
 {
 	struct keeper *k = calloc(1, sizeof(*k));
-	pthread_condattr_t attr;
 
 	if (!k)
 		return quire_fail(err, -ENOMEM, "no memory for the keeper");
@@ -425,10 +417,7 @@ int keeper_create(const struct keeper_config *config, struct keeper **out, struc
 	k->link = -1;
 	k->ns_per_page = FIRST_GUESS_NS;
 	lock_init(&k->lock, LOCK_KEEPER);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&k->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init_monotonic(&k->changed);
 	if (make_regions(k)) {
 		keeper_destroy(k);
 		return quire_fail(err, -ENOMEM, "no memory for the keeper");
@@ -443,30 +432,22 @@ int keeper_create(const struct keeper_config *config, struct keeper **out, struc
 
 int keeper_start(struct keeper *k, struct quire_error *err)
 {
-	sigset_t all, before;
-	int error;
+	int error = thread_start(&k->thread, "keeper", keeper_main, k);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&k->thread, NULL, keeper_main, k);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (error)
-		return quire_fail(err, -error, "cannot start the keeper thread: %s",
-				  strerror(error));
-	k->started = true;
-	return 0;
+	return error ? quire_fail(err, error, "cannot start the keeper thread: %s",
+				  strerror(-error)) :
+		       0;
 }
 
 static void stop(struct keeper *k)
 {
-	if (!k->started)
+	if (!k->thread.started)
 		return;
 	lock(&k->lock);
 	k->quitting = true;
 	pthread_cond_broadcast(&k->changed);
 	unlock(&k->lock);
-	pthread_join(k->thread, NULL);
-	k->started = false;
+	thread_join(&k->thread);
 }
 
 void keeper_destroy(struct keeper *k)

@@ -49,7 +49,7 @@ struct keeper_config {
 	/* Call each for every frame that is known to hold guest page tables now.  False: nothing is
 	 * known so far, ask again soon.  May be NULL. */
 	bool (*page_tables)(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg);
-	void (*thread_start)(void *ctx); /* first thing in the thread; may be NULL */
+	void (*on_thread_start)(void *ctx); /* first thing in the thread; may be NULL */
 	void *ctx;
 	uint64_t (*hash)(const void *page); /* for tests; NULL: XXH3, 64 bits */
 };

@@ -5,8 +5,9 @@
 /* What keeper.c (the thread and its pace), watch.c (regions), scan.c (one block) and link.c (the
  * machine) share. */
 #include "keeper.h"
-#include <time.h>
 #include "merge_client.h"
+#include "mmu/base/clock.h"
+#include "mmu/base/thread.h"
 #include "mmu/memory/share.h"
 
 /*
@@ -62,8 +63,7 @@ struct keeper {
 	struct gmem *gm;	     /* [I] */
 	struct lock lock;
 	pthread_cond_t changed; /* any [k] */
-	pthread_t thread;
-	bool started; /* [I] */
+	struct thread thread;
 
 	bool quitting;			    /* [k] */
 	enum keeper_mode mode;		    /* [k] wanted ... */
@@ -98,14 +98,6 @@ struct keeper {
 static inline void keeper_add(uint64_t *counter, uint64_t n)
 {
 	__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
-}
-
-static inline uint64_t keeper_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
 /*

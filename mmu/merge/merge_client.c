@@ -2,9 +2,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include "merge_client.h"
+#include "mmu/base/clock.h"
+#include "mmu/base/record.h"
 #include "mmu/base/wire.h"
 
 int merge_pair(int fds[2])
@@ -12,48 +13,30 @@ int merge_pair(int fds[2])
 	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) ? -errno : 0;
 }
 
-static uint64_t now_ms(void)
+static uint64_t deadline(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	return monotonic_ns() + MERGE_CLIENT_MS * NS_PER_MS;
 }
 
-/* Wait until fd is ready or the deadline has passed.  0 or -ETIMEDOUT. */
-static int wait_ready(int fd, short events, uint64_t deadline_ms)
-{
-	struct pollfd p = { .fd = fd, .events = events };
-
-	for (;;) {
-		uint64_t now = now_ms();
-
-		if (now >= deadline_ms)
-			return -ETIMEDOUT;
-		if (poll(&p, 1, (int)(deadline_ms - now)) > 0)
-			return 0;
-	}
-}
-
-static int send_before(int fd, struct merge_msg *msg, uint64_t deadline)
+static int send_before(int fd, struct merge_msg *msg, uint64_t deadline_ns)
 {
 	int code;
 
 	wire_merge_header(msg, msg->type);
 	while ((code = wire_send_merge(fd, msg, -1)) == -EAGAIN) {
-		code = wait_ready(fd, POLLOUT, deadline);
+		code = record_wait(fd, POLLOUT, deadline_ns);
 		if (code)
 			return code;
 	}
 	return code ? -ECONNRESET : 0;
 }
 
-static int receive_before(int fd, struct merge_msg *msg, int *descriptor, uint64_t deadline)
+static int receive_before(int fd, struct merge_msg *msg, int *descriptor, uint64_t deadline_ns)
 {
 	int code;
 
 	while (!(code = wire_recv_merge(fd, msg, descriptor))) {
-		code = wait_ready(fd, POLLIN, deadline);
+		code = record_wait(fd, POLLIN, deadline_ns);
 		if (code)
 			return code;
 	}
@@ -105,12 +88,12 @@ static bool is_answer(const struct merge_question *q, const struct merge_msg *ms
 int merge_send(int fd, struct merge_msg *msg, struct merge_question *q)
 {
 	remember(q, msg);
-	return send_before(fd, msg, now_ms() + MERGE_CLIENT_MS);
+	return send_before(fd, msg, deadline());
 }
 
 int merge_receive(int fd, struct merge_msg *msg, const struct merge_question *q, int *descriptor)
 {
-	int got = -1, code = receive_before(fd, msg, &got, now_ms() + MERGE_CLIENT_MS);
+	int got = -1, code = receive_before(fd, msg, &got, deadline());
 
 	if (!code && (!is_answer(q, msg, got >= 0) || (got >= 0 && !descriptor)))
 		code = -EPROTO;
@@ -134,5 +117,5 @@ int merge_ask(int fd, struct merge_msg *msg, int *descriptor)
 
 int merge_tell(int fd, struct merge_msg *msg)
 {
-	return send_before(fd, msg, now_ms() + MERGE_CLIENT_MS);
+	return send_before(fd, msg, deadline());
 }

@@ -264,7 +264,7 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 	if (run->to == PG_SHARED && k->link < 0)
 		return;
 	lock(&k->gm->lock);
-	start = keeper_now();
+	start = monotonic_ns();
 	bring_in_settle(k->gm, work->block, work->block + QUIRE_BLOCK_PAGES);
 	if (!can_leave(k, work))
 		for (; from < to; from++)
@@ -273,7 +273,7 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 		share_commit_zero(k->gm, run, to - from, &res);
 	else
 		share_commit(k->gm, run, &res);
-	count_hold(k, keeper_now() - start);
+	count_hold(k, monotonic_ns() - start);
 	unlock(&k->gm->lock);
 	keeper_add(run->to == PG_ZERO ? &k->stats.zeroed_pages : &k->stats.merged_pages,
 		   res.merged);

@@ -99,10 +99,10 @@ static void measure(const char *name, uint32_t nr)
 
 	for (uint32_t i = 0; i < nr; i++) {
 		volatile uint64_t *word = page_at(order[i]) + 1;
-		uint64_t start = keeper_now();
+		uint64_t start = monotonic_ns();
 
 		*word = 0;
-		took[i] = keeper_now() - start;
+		took[i] = monotonic_ns() - start;
 		sum += took[i];
 	}
 	qsort(took, nr, sizeof(took[0]), by_value);

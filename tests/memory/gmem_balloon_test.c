@@ -281,7 +281,7 @@ static unsigned long fewest_steps(void)
 static void test_storm(enum gmem_hugepages hugepages)
 {
 	const char *mode = hugepages == GMEM_HUGE_AUTO ? "auto" : "never";
-	uint64_t bad = 0, audits = 0, deadline = keeper_now() + STORM_MS * 1000000ULL;
+	uint64_t bad = 0, audits = 0, deadline = monotonic_ns() + STORM_MS * 1000000ULL;
 	struct sigaction action = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO };
 	unsigned int rounds = 0;
 	pthread_t t[WRITERS];
@@ -300,7 +300,7 @@ static void test_storm(enum gmem_hugepages hugepages)
 	writer_seed = tap_random(&rng);
 	for (uintptr_t i = 0; i < WRITERS; i++)
 		pthread_create(&t[i], NULL, writer, (void *)i);
-	for (; (keeper_now() < deadline || fewest_steps() < STORM_STEPS) && !audits; rounds++) {
+	for (; (monotonic_ns() < deadline || fewest_steps() < STORM_STEPS) && !audits; rounds++) {
 		while (rounds > STORM_LEAD * (fewest_steps() + 1))
 			usleep(100); /* on a busy machine the writers get their turn */
 		disturb();

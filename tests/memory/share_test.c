@@ -330,7 +330,7 @@ static void *writer(void *arg)
 static void test_race(void)
 {
 	uint64_t page[QUIRE_PAGE_SIZE / 8], bad = 0, shared = 0,
-					    deadline = keeper_now() + RACE_MS * 1000000ULL;
+					    deadline = monotonic_ns() + RACE_MS * NS_PER_MS;
 	pthread_t t[WRITERS];
 
 	struct sigaction action = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO };
@@ -341,7 +341,7 @@ static void test_race(void)
 	writer_seed = tap_random(&rng);
 	for (uintptr_t i = 0; i < WRITERS; i++)
 		pthread_create(&t[i], NULL, writer, (void *)i);
-	while (keeper_now() < deadline) {
+	while (monotonic_ns() < deadline) {
 		gfn_t gfn = tap_random(&rng) % 600;
 		struct share_result res = { 0 };
 		struct share_run run;

@@ -368,7 +368,7 @@ static void live(struct life *l, uint64_t until)
 	while (atomic_load(&l->running)) {
 		lab_pass(l->vm, 1);
 		meddle(l);
-		if (keeper_now() > until)
+		if (monotonic_ns() > until)
 			atomic_store(&l->stop, true);
 	}
 	for (unsigned int i = 0; i < WRITERS; i++)
@@ -392,13 +392,13 @@ static void *live_and_die(void *arg)
 {
 	struct life *l = arg;
 
-	while (keeper_now() < deadline) {
+	while (monotonic_ns() < deadline) {
 		uint64_t span = (400 + tap_random(&l->seed) % 1500) * 1000000;
 
 		pthread_mutex_lock(&fate);
 		lab_vm_start(l->vm);
 		pthread_mutex_unlock(&fate);
-		live(l, min_u64(deadline, keeper_now() + span));
+		live(l, min_u64(deadline, monotonic_ns() + span));
 		l->lives++;
 		l->merged += lab_keeper(l->vm).merged_pages + lab_keeper(l->vm).zeroed_pages;
 		l->broken += lab_stats(l->vm).unshared_pages;
@@ -428,7 +428,7 @@ static unsigned int watch_over(bool machine_dies)
 {
 	unsigned int faults = 0, n = 0;
 
-	while (keeper_now() < deadline) {
+	while (monotonic_ns() < deadline) {
 		usleep(100000);
 		pthread_mutex_lock(&fate);
 		faults += lab_machine_audit();
@@ -448,7 +448,7 @@ static void test_threads(uint64_t memory, bool tiny)
 	unsigned int lives = 0;
 
 	lab_machine_open(memory);
-	deadline = keeper_now() + STORM_MS * 1000000ULL;
+	deadline = monotonic_ns() + STORM_MS * 1000000ULL;
 	for (unsigned int v = 0; v < VMS; v++) {
 		vm[v] = (struct lab_vm){ .nr = PAGES,
 					 .domain = "a",

@@ -15,14 +15,14 @@
 #include "mmu/machine/client.h"
 #include "args.h"
 #include "cmd.h"
-#include "vmm/vm/console.h"
+#include "mmu/base/clock.h"
 #include "vmm/dev/balloon.h"
 #include "report.h"
 #include "stats_balloon.h"
 #include "table.h"
 
-#define WAIT_NS	       (10 * 1000000000ULL)
-#define NEW_VM_NS      (2 * 1000000000ULL) /* for a VM that was just born to speak */
+#define WAIT_NS	       (10 * NS_PER_S)
+#define NEW_VM_NS      (2 * NS_PER_S) /* for a VM that was just born to speak */
 #define LOOK_US	       20000
 #define STATUS_NOT_YET 1
 #define TAG_AVAILABLE  6

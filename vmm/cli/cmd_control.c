@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <quire/abi.h>
 #include "cmd.h"
-#include "vmm/vm/console.h"
+#include "mmu/base/clock.h"
 #include "ctl_client.h"
 
 const char kill_usage[] =
@@ -57,13 +57,12 @@ static int process_of(int fd)
 
 static int wait_gone(int fd, struct quire_error *err)
 {
-	uint64_t deadline_ns = monotonic_ns() + GONE_S * 1000000000ULL, now;
+	uint64_t deadline_ns = monotonic_ns() + GONE_S * NS_PER_S;
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 	int n;
 
 	do {
-		now = monotonic_ns();
-		n = now < deadline_ns ? poll(&pfd, 1, (int)((deadline_ns - now) / 1000000) + 1) : 0;
+		n = poll(&pfd, 1, poll_ms(monotonic_ns(), deadline_ns));
 	} while (n < 0 && errno == EINTR);
 	return n > 0 ? 0 : quire_fail(err, -ETIMEDOUT, "it takes more than %d s to end", GONE_S);
 }
@@ -73,7 +72,7 @@ static int wait_gone(int fd, struct quire_error *err)
 
 static bool comes_to_pause(int fd)
 {
-	uint64_t deadline_ns = monotonic_ns() + PAUSED_S * 1000000000ULL;
+	uint64_t deadline_ns = monotonic_ns() + PAUSED_S * NS_PER_S;
 	struct ctl_info info = { .vm.state = VM_PAUSING };
 
 	while (!ctl_get_info(fd, &info, NULL) && info.vm.state == VM_PAUSING) {

@@ -10,7 +10,7 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
-#include "vmm/vm/console.h"
+#include "mmu/base/clock.h"
 #include "ctl_client.h"
 #include "vmm/vm/render.h"
 
@@ -95,7 +95,7 @@ static int check_cpu(unsigned int cpu, const struct vm_info *vm, struct quire_er
 static int ask(int fd, const struct walk_options *opt, struct walk_result *res, uint8_t *state,
 	       struct quire_error *err)
 {
-	uint64_t deadline_ns = monotonic_ns() + STOPPED_S * 1000000000ULL;
+	uint64_t deadline_ns = monotonic_ns() + STOPPED_S * NS_PER_S;
 	int code;
 
 	while ((code = ctl_get_walk(fd, opt->cpu, opt->gva, opt->access, res, state, err)) ==

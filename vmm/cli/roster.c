@@ -18,7 +18,7 @@
 #include <unistd.h>
 #include "mmu/machine/client.h"
 #include "abstract.h"
-#include "vmm/vm/console.h"
+#include "mmu/base/clock.h"
 #include "roster.h"
 
 #define MACHINE_PREFIX "quire/machine/"
@@ -204,10 +204,8 @@ static int open_vm(struct roster *r, const char *name, bool only_accounted)
 static bool readable_by(int fd, uint64_t deadline_ns)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
-	uint64_t now = monotonic_ns();
-	int ms = now < deadline_ns ? (int)((deadline_ns - now) / 1000000) : 0;
 
-	return poll(&pfd, 1, ms) == 1;
+	return poll(&pfd, 1, poll_ms(monotonic_ns(), deadline_ns)) == 1;
 }
 
 /* Its counters, if it answers in time; a second answer makes a rate of the two. */
@@ -239,7 +237,7 @@ static void hang_up(struct roster_vm *vm)
 /* Ask all that are connected; those that do not answer are not asked again. */
 static void ask_all(struct roster *r)
 {
-	uint64_t deadline_ns = monotonic_ns() + PATIENCE_MS * 1000000ULL;
+	uint64_t deadline_ns = monotonic_ns() + PATIENCE_MS * NS_PER_MS;
 
 	for (unsigned int i = 0; i < r->nr_vms; i++)
 		if (r->vm[i].fd >= 0)

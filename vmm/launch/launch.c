@@ -31,6 +31,7 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "mmu/base/clock.h"
 #include "vmm/vm/console.h"
 #include "launch_impl.h"
 #include "vmm/vm/message.h"
@@ -257,7 +258,7 @@ static uint64_t sooner(uint64_t a, uint64_t b)
 
 static int poll_timeout(const struct launch *l)
 {
-	uint64_t until = l->machine ? 0 : l->retry_ns, now;
+	uint64_t until = l->machine ? 0 : l->retry_ns;
 
 	if (!l->out_failed)
 		until = sooner(until, l->output_until_ns);
@@ -268,10 +269,7 @@ static int poll_timeout(const struct launch *l)
 	}
 	for (unsigned int i = 0; i < l->nr; i++)
 		until = sooner(until, copy_deadline(&l->copy[i]));
-	if (!until)
-		return -1;
-	now = monotonic_ns();
-	return until <= now ? 0 : (int)min_u64((until - now + 999999) / 1000000, 60000);
+	return until ? poll_ms(monotonic_ns(), until) : -1;
 }
 
 static void serve(struct launch *l, uint64_t event)

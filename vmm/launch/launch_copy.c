@@ -23,6 +23,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "mmu/base/clock.h"
 #include "vmm/vm/console.h"
 #include "launch_impl.h"
 #include "leash.h"

@@ -17,8 +17,6 @@
 #include "launch.h"
 #include "launch_console.h"
 
-#define NS_PER_S 1000000000ULL
-
 /*
  *   waiting --admitted, forked--> running --process ended--> ended --its reason known--> done
  *      +------------------refused, or the launcher is stopping---------------------------+

@@ -30,6 +30,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "mmu/machine/server.h"
+#include "mmu/base/clock.h"
 #include "vmm/vm/console.h"
 #include "launch_impl.h"
 #include "leash.h"

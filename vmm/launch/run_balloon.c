@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "mmu/machine/credits.h"
-#include "vmm/vm/console.h"
+#include "mmu/base/clock.h"
 #include "vmm/dev/balloon.h"
 #include "run_balloon.h"
 
-#define TELL_NS		1000000000ULL /* while there is a driver */
-#define TELL_AT_MOST_NS 100000000ULL  /* not more often, whatever a guest does */
+#define TELL_NS		NS_PER_S     /* while there is a driver */
+#define TELL_AT_MOST_NS 100000000ULL /* not more often, whatever a guest does */
 
 #define ORDER_IS_ONE 1u
 #define ORDER_MANUAL 2u

@@ -25,7 +25,7 @@
 #include "mmu/base/locks.h"
 #include "mmu/machine/credits.h"
 #include "vmm/cli/cmd.h"
-#include "vmm/vm/console.h"
+#include "mmu/base/clock.h"
 #include "vmm/vm/ctl.h"
 #include "vmm/boot/fdt.h"
 #include "leash.h"
@@ -188,7 +188,7 @@ static int get_credits(struct process *p, struct quire_error *err)
 		.channel = p->seat->channel,
 		.held_pages = p->seat->credit_pages,
 		.promise_pages = p->run->vm_config.ram_bytes / QUIRE_PAGE_SIZE,
-		.thread_start = on_channel_thread,
+		.on_thread_start = on_channel_thread,
 		.on_stop = on_stop,
 		.on_lost = on_lost,
 		.on_balloon = on_target,

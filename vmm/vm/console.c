@@ -16,8 +16,8 @@
 #include <signal.h>
 #include <string.h>
 #include <termios.h>
-#include <time.h>
 #include <unistd.h>
+#include "mmu/base/clock.h"
 #include "console.h"
 
 #define WAIT_MS 100 /* how long a waiting vCPU goes without looking at `abandoned` */
@@ -135,14 +135,6 @@ void console_finish(struct console *con)
 }
 
 /* ---- output ---- */
-
-uint64_t monotonic_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 /* Write a piece of the buffer; lock held.  0, or errno: EAGAIN, EINTR, or a real failure. */
 static int write_piece(struct console *con)

@@ -70,6 +70,4 @@ bool console_drain(struct console *con, int abort_fd, uint64_t deadline_ns);
 /* Up to bytes of input, 0 if there is none now.  At the end of input in_open becomes false. */
 size_t console_read(struct console *con, void *data, size_t bytes);
 
-uint64_t monotonic_ns(void);
-
 #endif

@@ -25,8 +25,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
+#include "mmu/base/clock.h"
 #include "ctl.h"
 
 #define VCPU_TIMEOUT_MS 100  /* for a vCPU to leave the guest */
@@ -56,7 +56,7 @@ struct ctl {
 	int epoll, listener;
 	int spare; /* given up to turn a client away when descriptors run out */
 	uint64_t turn;
-	uint64_t no_wait_until_ms;
+	uint64_t no_wait_until_ns;
 	struct client client[CTL_MAX_CLIENTS];
 	uint8_t states[CTL_MAP_PAGES];
 	struct packet packet; /* the one being made; holds nothing between steps */
@@ -72,14 +72,6 @@ const struct pt_format *ctl_paging_format(unsigned int paging)
 	};
 
 	return paging < CTL_NR_PAGING ? format[paging] : NULL;
-}
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
 /* ---- life and death ---- */
@@ -325,13 +317,13 @@ static int answer_map(struct ctl *ctl, const struct client *c, struct vm *vm)
 /* A vCPU that is stuck costs the main loop VCPU_TIMEOUT_MS; let that happen rarely. */
 static bool may_wait(const struct ctl *ctl)
 {
-	return now_ms() >= ctl->no_wait_until_ms;
+	return monotonic_ns() >= ctl->no_wait_until_ns;
 }
 
 static int waited(struct ctl *ctl, int code)
 {
 	if (code == -ETIMEDOUT)
-		ctl->no_wait_until_ms = now_ms() + VCPU_STUCK_MS;
+		ctl->no_wait_until_ns = monotonic_ns() + VCPU_STUCK_MS * NS_PER_MS;
 	return code;
 }
 

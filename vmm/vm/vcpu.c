@@ -41,6 +41,16 @@ static void install_kick_handler(void)
 	sigaction(KICK_SIGNAL, &action, NULL);
 }
 
+/* A kick that came before is pending, and comes now. */
+static void open_kick_signal(void)
+{
+	sigset_t kick;
+
+	sigemptyset(&kick);
+	sigaddset(&kick, KICK_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
+}
+
 static int set_cpuid(struct vcpu *vcpu, struct quire_error *err)
 {
 	struct kvm *kvm = &vcpu->vm->kvm;
@@ -157,41 +167,36 @@ int vcpu_set_start(struct vcpu *vcpu, const struct image_plan *plan, struct quir
 
 /* ---- running ---- */
 
-static void *vcpu_thread(void *arg)
+static void vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
-	struct timespec cpu;
-	char name[16];
 
-	snprintf(name, sizeof(name), "vcpu %u", vcpu->id);
-	pthread_setname_np(pthread_self(), name);
+	open_kick_signal();
 	sandbox_thread(SANDBOX_VCPU);
 	/* vm_run has the lock until the main loop is in the sandbox too. */
 	lock(&vcpu->vm->lock);
 	unlock(&vcpu->vm->lock);
 	vcpu_loop(vcpu);
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
 	lock(&vcpu->vm->lock);
-	vcpu->cpu_ns = timespec_ns(cpu);
+	vcpu->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	vcpu->done = true;
 	pthread_cond_broadcast(&vcpu->vm->changed);
 	unlock(&vcpu->vm->lock);
 	vm_wake(vcpu->vm);
-	return NULL;
 }
 
 int vcpu_start(struct vcpu *vcpu, struct quire_error *err)
 {
+	char name[THREAD_NAME_MAX + 1];
 	int ret;
 
 	if (!vcpu->id)
 		install_kick_handler();
-	ret = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
-	if (ret)
-		return quire_fail(err, -ret, "cannot start a thread for vCPU %u: %s", vcpu->id,
-				  strerror(ret));
-	vcpu->started = true;
-	return 0;
+	snprintf(name, sizeof(name), "vcpu %u", vcpu->id);
+	ret = thread_start(&vcpu->thread, name, vcpu_thread, vcpu);
+	return ret ? quire_fail(err, ret, "cannot start a thread for vCPU %u: %s", vcpu->id,
+				strerror(-ret)) :
+		     0;
 }
 
 void vcpu_kick(struct vcpu *vcpu, unsigned int request)
@@ -199,7 +204,7 @@ void vcpu_kick(struct vcpu *vcpu, unsigned int request)
 	atomic_fetch_or(&vcpu->requests, request);
 	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 	if (!atomic_exchange(&vcpu->kicked, true))
-		pthread_kill(vcpu->thread, KICK_SIGNAL);
+		pthread_kill(vcpu->thread.id, KICK_SIGNAL);
 }
 
 int vcpu_read_state(struct vcpu *vcpu, struct vcpu_state *state)

@@ -17,8 +17,8 @@
  * again, but waits in vcpu_park(); a request wakes it, KVM_RUN returns at once for the sake of
  * immediate_exit, and when the request is served it parks again (vm_pause.c).
  */
-#include <pthread.h>
 #include <stdatomic.h>
+#include "mmu/base/thread.h"
 #include "kvm.h"
 #include "vm.h"
 
@@ -28,12 +28,11 @@
 
 /* [I] immutable after create   [v] the vCPU's thread   [l] vm->lock   [a] atomic */
 struct vcpu {
-	struct vm *vm;	     /* [I] */
-	unsigned int id;     /* [I] also its APIC id */
-	int fd;		     /* [I] -1: none */
-	struct kvm_run *run; /* [v] but for immediate_exit: [a] */
-	pthread_t thread;
-	bool started; /* main loop's */
+	struct vm *vm;	      /* [I] */
+	unsigned int id;      /* [I] also its APIC id */
+	int fd;		      /* [I] -1: none */
+	struct kvm_run *run;  /* [v] but for immediate_exit: [a] */
+	struct thread thread; /* the main loop starts and joins it */
 
 	atomic_uint requests; /* [a] */
 	atomic_bool kicked;   /* [a] a signal is under way */

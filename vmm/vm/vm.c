@@ -220,7 +220,7 @@ static int create_memory(struct vm *vm, struct quire_error *err)
 		.hugepages = vm->config.hugepages,
 		.credits = vm->config.credits,
 		.on_host_failure = on_host_failure,
-		.thread_start = on_pager_start,
+		.on_thread_start = on_pager_start,
 		.ctx = vm,
 	};
 	int ret = gmem_create(&config, &vm->gm, err);
@@ -294,14 +294,9 @@ static int create_events(struct vm *vm, struct quire_error *err)
 
 static void init_lock(struct vm *vm)
 {
-	pthread_condattr_t attr;
-
 	lock_init(&vm->lock, LOCK_VM);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&vm->changed, &attr);
-	pthread_cond_init(&vm->unpark, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init_monotonic(&vm->changed);
+	pthread_cond_init(&vm->unpark, NULL);
 }
 
 /* While files can be opened: the C library reads one to count processors. */

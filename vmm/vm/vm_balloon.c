@@ -45,7 +45,7 @@
 #include "sandbox.h"
 #include "vm_impl.h"
 
-#define STATS_PERIOD_NS 1000000000ULL
+#define STATS_PERIOD_NS NS_PER_S
 
 /* ---- guest memory ---- */
 

@@ -7,7 +7,7 @@
  * exit.c and crash.c share.
  */
 #include <signal.h>
-#include <time.h>
+#include "mmu/base/clock.h"
 #include "mmu/base/locks.h"
 #include "console.h"
 #include "crash.h"
@@ -79,22 +79,6 @@ struct vm {
 	uint64_t setup_ns, run_start_ns, run_ns; /* [m] */
 	uint64_t host_bytes, host_cpus;		 /* [I] */
 };
-
-static inline uint64_t timespec_ns(struct timespec ts)
-{
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
-/* CLOCK_MONOTONIC in so many milliseconds, as pthread_cond_timedwait wants it. */
-static inline struct timespec timespec_in_ms(unsigned int ms)
-{
-	uint64_t ns = monotonic_ns() + ms * 1000000ULL;
-
-	return (struct timespec){
-		.tv_sec = (time_t)(ns / 1000000000),
-		.tv_nsec = (long)(ns % 1000000000),
-	};
-}
 
 /* vm_balloon.c: 0 or -errno; destroy is fine after a create that failed or never was. */
 int vm_balloon_create(struct vm *vm);

@@ -15,19 +15,12 @@
 #include "sandbox.h"
 #include "vm_impl.h"
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	return clock_gettime(clock, &ts) ? 0 : timespec_ns(ts);
-}
-
 /* With vm->lock held, so that the thread's clock exists as long as it is not done. */
 static uint64_t vcpu_cpu_ns(const struct vcpu *vcpu)
 {
 	clockid_t clock;
 
-	if (!vcpu->started || vcpu->done || pthread_getcpuclockid(vcpu->thread, &clock))
+	if (!vcpu->thread.started || vcpu->done || pthread_getcpuclockid(vcpu->thread.id, &clock))
 		return vcpu->cpu_ns;
 	return clock_ns(clock);
 }

@@ -18,7 +18,7 @@
 #include "sandbox.h"
 #include "vm_impl.h"
 
-#define SAMPLE_NS 1000000000ULL
+#define SAMPLE_NS NS_PER_S
 #define SAMPLE_MS 10
 
 /* ---- what the guest wrote ---- */
@@ -129,7 +129,7 @@ int vm_merge_create(struct vm *vm, struct quire_error *err)
 		.log = &vm->merge.log,
 		.join = vm->config.join ? join : NULL,
 		.page_tables = page_tables,
-		.thread_start = on_keeper_start,
+		.on_thread_start = on_keeper_start,
 		.ctx = vm,
 	};
 
@@ -143,17 +143,9 @@ int vm_merge_create(struct vm *vm, struct quire_error *err)
 	return keeper_create(&config, &vm->merge.keeper, err);
 }
 
-/* Signals are for the main loop and the vCPUs. */
 int vm_merge_start(struct vm *vm, struct quire_error *err)
 {
-	sigset_t all, before;
-	int ret;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	ret = keeper_start(vm->merge.keeper, err);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return ret;
+	return keeper_start(vm->merge.keeper, err);
 }
 
 void vm_merge_stop(struct vm *vm)

@@ -31,7 +31,7 @@
 int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
 		  struct vcpu_state *state)
 {
-	struct timespec until = timespec_in_ms(timeout_ms);
+	struct timespec until = ns_to_timespec(monotonic_ns() + timeout_ms * NS_PER_MS);
 	struct vcpu *vcpu;
 	int ret = 0;
 
@@ -70,14 +70,14 @@ void vcpu_park(struct vcpu *vcpu)
 static bool all_out(const struct vm *vm)
 {
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
-		if (vm->vcpu[i].started && !vm->vcpu[i].done && !vm->vcpu[i].parked)
+		if (vm->vcpu[i].thread.started && !vm->vcpu[i].done && !vm->vcpu[i].parked)
 			return false;
 	return true;
 }
 
 int vm_pause(struct vm *vm, unsigned int timeout_ms)
 {
-	struct timespec until = timespec_in_ms(timeout_ms);
+	struct timespec until = ns_to_timespec(monotonic_ns() + timeout_ms * NS_PER_MS);
 	int ret = 0;
 
 	lock(&vm->lock);
@@ -85,7 +85,7 @@ int vm_pause(struct vm *vm, unsigned int timeout_ms)
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *vcpu = &vm->vcpu[i];
 
-		if (vcpu->started && !vcpu->done && !vcpu->parked)
+		if (vcpu->thread.started && !vcpu->done && !vcpu->parked)
 			vcpu_kick(vcpu, VCPU_PARK);
 	}
 	while (!all_out(vm) && !vm->ending && !ret)

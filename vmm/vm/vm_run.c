@@ -30,8 +30,8 @@
 #include "sandbox.h"
 #include "vm_impl.h"
 
-#define STUCK_MS 1000	       /* for vCPUs to leave KVM_RUN */
-#define GRACE_NS 1000000000ULL /* for the reader of our output after a forced end */
+#define STUCK_MS 1000	  /* for vCPUs to leave KVM_RUN */
+#define GRACE_NS NS_PER_S /* for the reader of our output after a forced end */
 
 /* ---- the main loop ---- */
 
@@ -104,9 +104,7 @@ static int poll_timeout(const struct vm *vm, uint64_t now)
 
 	if (vm->idle_ns > now)
 		until = min_u64(until, vm->idle_ns);
-	if (until == UINT64_MAX)
-		return -1;
-	return until <= now ? 0 : (int)min_u64((until - now + 999999) / 1000000, 60000);
+	return until == UINT64_MAX ? -1 : poll_ms(now, until);
 }
 
 static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
@@ -179,28 +177,27 @@ static void main_loop(struct vm *vm, struct ctl *ctl)
 static bool all_done(const struct vm *vm)
 {
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
-		if (vm->vcpu[i].started && !vm->vcpu[i].done)
+		if (vm->vcpu[i].thread.started && !vm->vcpu[i].done)
 			return false;
 	return true;
 }
 
 static void stop_vcpus(struct vm *vm)
 {
-	struct timespec until = timespec_in_ms(STUCK_MS);
+	struct timespec until = ns_to_timespec(monotonic_ns() + STUCK_MS * NS_PER_MS);
 	int ret = 0;
 
 	console_abandon(&vm->console);
 	lock(&vm->lock);
 	for (unsigned int i = 0; i < vm->nr_vcpus && !vm->host_failed; i++)
-		if (vm->vcpu[i].started && !vm->vcpu[i].done)
+		if (vm->vcpu[i].thread.started && !vm->vcpu[i].done)
 			vcpu_kick(&vm->vcpu[i], VCPU_STOP);
 	while (!all_done(vm) && !ret && !vm->host_failed)
 		ret = pthread_cond_timedwait(&vm->changed, &vm->lock.mutex, &until);
 	vm->stuck = !all_done(vm);
 	unlock(&vm->lock);
 	for (unsigned int i = 0; i < vm->nr_vcpus && !vm->stuck; i++)
-		if (vm->vcpu[i].started)
-			pthread_join(vm->vcpu[i].thread, NULL);
+		thread_join(&vm->vcpu[i].thread);
 }
 
 /* The guest's last words.  A forced end does not wait long for whoever reads them. */

@@ -62,9 +62,9 @@ struct member *domain_join(struct domain *d, int ram, uint64_t nr_gfns, uint64_t
 
 	if (!m)
 		return NULL;
-	m->hint_of = table_map(nr_gfns * sizeof(*m->hint_of));
+	m->hint_of = reserve(nr_gfns * sizeof(*m->hint_of));
 	if (!m->hint_of || !find_number(d, &number)) {
-		table_unmap(m->hint_of, nr_gfns * sizeof(*m->hint_of));
+		unreserve(m->hint_of, nr_gfns * sizeof(*m->hint_of));
 		free(m);
 		return NULL;
 	}
@@ -82,7 +82,7 @@ struct member *domain_join(struct domain *d, int ram, uint64_t nr_gfns, uint64_t
 bool member_prepare(struct member *m, unsigned int segment)
 {
 	if (!m->refs[segment])
-		m->refs[segment] = table_map(refs_bytes);
+		m->refs[segment] = reserve(refs_bytes);
 	return m->refs[segment] != NULL;
 }
 
@@ -222,7 +222,7 @@ void domain_leave(struct member *m)
 {
 	struct domain *d = m->domain;
 
-	table_unmap(m->hint_of, m->nr_gfns * sizeof(*m->hint_of));
+	unreserve(m->hint_of, m->nr_gfns * sizeof(*m->hint_of));
 	free(m->news);
 	m->hint_of = NULL;
 	m->news = NULL;
@@ -248,7 +248,7 @@ static void finish(struct member *m)
 
 	assert(!m->references && !m->nr_frames);
 	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
-		table_unmap(m->refs[i], refs_bytes);
+		unreserve(m->refs[i], refs_bytes);
 	d->by_number[m->number] = NULL;
 	d->nr_leaving--;
 	free(m);

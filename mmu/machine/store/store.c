@@ -25,9 +25,9 @@ void store_init(struct store *s, unsigned int max_segments)
 
 static void segment_finish(struct store_segment *g)
 {
-	table_unmap(g->buddy, sizeof(*g->buddy));
-	table_unmap(g->hash, hash_bytes);
-	table_unmap(g->refs, refs_bytes);
+	unreserve(g->buddy, sizeof(*g->buddy));
+	unreserve(g->hash, hash_bytes);
+	unreserve(g->refs, refs_bytes);
 	if (g->fd >= 0)
 		close(g->fd);
 }
@@ -55,9 +55,9 @@ static int make_file(void)
 static bool segment_init(struct store_segment *g)
 {
 	*g = (struct store_segment){ .fd = make_file() };
-	g->refs = table_map(refs_bytes);
-	g->hash = table_map(hash_bytes);
-	g->buddy = table_map(sizeof(*g->buddy));
+	g->refs = reserve(refs_bytes);
+	g->hash = reserve(hash_bytes);
+	g->buddy = reserve(sizeof(*g->buddy));
 	if (g->fd < 0 || !g->refs || !g->hash || !g->buddy) {
 		segment_finish(g);
 		return false;

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#include <quire/types.h>
+#include <signal.h>
+#include <stdio.h>
+#include "thread.h"
+
+static const int own_faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS };
+
+static void *begin(void *arg)
+{
+	struct thread *thread = arg;
+
+	/* A thread names itself: to name another one the C library opens a file in /proc. */
+	pthread_setname_np(pthread_self(), thread->name);
+	thread->run(thread->arg);
+	return NULL;
+}
+
+int thread_start(struct thread *thread, const char *name, void (*run)(void *arg), void *arg)
+{
+	sigset_t blocked, before;
+	int error;
+
+	snprintf(thread->name, sizeof(thread->name), "%s", name);
+	thread->run = run;
+	thread->arg = arg;
+	sigfillset(&blocked);
+	for (size_t i = 0; i < ARRAY_SIZE(own_faults); i++)
+		sigdelset(&blocked, own_faults[i]);
+	/* The new thread inherits the mask, so no signal reaches it before it has one. */
+	pthread_sigmask(SIG_SETMASK, &blocked, &before);
+	error = pthread_create(&thread->id, NULL, begin, thread);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	thread->started = !error;
+	return -error;
+}
+
+void thread_join(struct thread *thread)
+{
+	if (!thread->started)
+		return;
+	pthread_join(thread->id, NULL);
+	thread->started = false;
+}

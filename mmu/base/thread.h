@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MMU_BASE_THREAD_H
+#define QUIRE_MMU_BASE_THREAD_H
+
+/*
+ * The threads of a VM process.  Signals are the main loop's business, which reads them from a
+ * descriptor, so all other threads block them.  Only the signals by which a thread reports a fault
+ * of its own stay open, because their handler puts the terminal back (vmm/vm/console.c).
+ */
+#include <pthread.h>
+#include <stdbool.h>
+
+#define THREAD_NAME_MAX 15
+
+/* The caller's.  It must not move while the thread runs.  All zeroes is a thread not started. */
+struct thread {
+	pthread_t id; /* valid while started */
+	bool started; /* and not joined */
+	char name[THREAD_NAME_MAX + 1];
+	void (*run)(void *arg);
+	void *arg;
+};
+
+/*
+ * Call run(arg) in a new thread.  The name, at most THREAD_NAME_MAX bytes of which are used, is what
+ * ps and debuggers show.  0; -EAGAIN, and the thread is not started.
+ */
+int thread_start(struct thread *thread, const char *name, void (*run)(void *arg), void *arg);
+
+/* Wait until run() has returned.  Does nothing if the thread was not started. */
+void thread_join(struct thread *thread);
+
+#endif
