@@ -112,6 +112,33 @@ for my $word (@parts, 'memory', 'excess') {
 }
 cmp_ok($form{JSON}{resident}, '<=', $form{JSON}{credits} + $form{JSON}{store}, 'resident is at most credits and store');
 
+# ---- what merging saves, in words that cannot be confused ----
+
+# A size of 4 KiB pages, as quire writes it.
+sub size {
+	my ($value, @unit) = ($_[0] * 4, qw(KiB MiB GiB));
+	for (; $value >= 1024; shift @unit) { $value /= 1024 }
+	return sprintf($value == int $value ? '%.0f %s' : '%.1f %s', $value, $unit[0]);
+}
+
+my $said;
+for (1 .. 10) {
+	$said = quire('merge', 'now', 'twin-1', 'twin-2');
+	last if $said =~ /^merged 0 pages and found 0 of zeroes, in 2 passes of 2 VMs\n/;
+}
+my ($m, $vms) = account();
+my ($shared, $zero) = (0, 0);
+for (qw(twin-1 twin-2)) {
+	$shared += $vms->{$_}{state_shared_pages};
+	$zero += $vms->{$_}{state_zero_pages};
+}
+my $frames = $m->{store_bytes} / 4096;
+my $saved = sprintf '%d frames: %s saved; %d pages of zeroes: %s saved', $frames, size($shared - $frames), $zero, size($zero);
+is(($said =~ /(.*)\n\z/)[0], "$shared pages now share $saved", 'pages, frames and what is saved are three numbers');
+cmp_ok($shared, '>=', 2 * 5000, 'which are those of the twins');
+isnt(size($shared), size($shared - $frames), '... and are not the same');
+like(scalar quire('merge', "--machine=$address"), qr/^\Q$shared pages share $frames frames: \E/m, 'quire merge says so too');
+
 # ---- a machine that is made smaller than what is in use ----
 
 quire('machine', 'set', "--socket=$address", '--memory=24M');

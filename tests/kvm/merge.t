@@ -198,7 +198,7 @@ sub merge_now {
 	my @names = @_;
 	for (1 .. 10) {
 		my ($text, $status) = quire('merge', 'now', @names);
-		return 1 if !$status && $text =~ /^merged 0 pages \(0 KiB\) and found 0 of zeroes/;
+		return 1 if !$status && $text =~ /^merged 0 pages and found 0 of zeroes/;
 	}
 	return 0;
 }

@@ -71,7 +71,8 @@ for arguments in sometimes --colour '--json on' '--json --who a 1' --who "--who 
 done
 check 'no such VM' fails 121 "$quire" merge now "$vm-3"
 check '... of which to list owners' fails 121 "$quire" merge --who "$vm-3" 1
-gain='merged [0-9]+ pages \([0-9.]+ .iB\) and found [0-9]+ of zeroes \([0-9.]+ .iB\), in [1-8] pass(es)? of 2 VMs'
+gain='(merged [0-9]+ pages and found [0-9]+ of zeroes, in [1-8] pass(es)? of 2 VMs'
+gain+='|[0-9]+ pages? now share [0-9]+ frames?: [0-9.]+ .iB saved; [0-9]+ pages? of zeroes: [0-9.]+ .iB saved)'
 check 'merge now says what it gained' says "$gain" "$quire" merge now "$vm-1" "$vm-2"
 check '... when a pass is over' [ "$(member full_scans "$vm-2")" -ge 1 ]
 check 'the keeper finds the guest'\''s page tables' has_page_tables

@@ -159,7 +159,7 @@ sub at_rest {
 	my ($odd, $last) = ('', '');
 	for (1 .. 10) {
 		$last = quire('merge', 'now', @names);
-		last if $last =~ /^merged 0 pages \(0 KiB\) and found 0/;
+		last if $last =~ /^merged 0 pages and found 0/;
 	}
 	($m, $vms) = account();
 	my %ours = map { (inode($_) => 1) } store_files($machine->{pid});

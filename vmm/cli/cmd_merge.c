@@ -19,6 +19,7 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
+#include "merge_saved.h"
 #include "merge_totals.h"
 #include "merge_who.h"
 #include "stats.h"
@@ -248,6 +249,29 @@ static void say_nobody(const struct targets *t)
 		puts("no VM to do that with");
 }
 
+/* What all this comes to now; of the pages above some may have been shared by nobody else. */
+static void say_saved(struct targets *t)
+{
+	const struct vm_info **vm = calloc(t->nr, sizeof(*vm));
+	struct quire_error err = { "no memory" };
+	struct merge_saved saved;
+	unsigned int nr = 0, unknown;
+
+	for (unsigned int i = 0; i < t->nr && vm; i++)
+		if (t->vm[i].fd >= 0)
+			vm[nr++] = &t->vm[i].now;
+	if (!vm || merge_saved_find(vm, nr, &saved, &unknown, &err)) {
+		complain(t, "cannot say what is saved: %s", err.text);
+	} else {
+		merge_saved_text(stdout, &saved, "now share");
+		if (unknown)
+			printf("of %u VM%s the machine is not found here, and what they share is not "
+			       "in this\n",
+			       unknown, unknown == 1 ? "" : "s");
+	}
+	free(vm);
+}
+
 static void merge_now(struct targets *t)
 {
 	struct gain g = gained(t), before;
@@ -265,12 +289,10 @@ static void merge_now(struct targets *t)
 		say_nobody(t);
 		return;
 	}
-	printf("merged %" PRIu64 " pages (%s) and found %" PRIu64
-	       " of zeroes (%s), in %u pass%s of %u "
-	       "VM%s\n",
-	       g.merged, size_text(g.merged * QUIRE_PAGE_SIZE), g.zeroed,
-	       size_text(g.zeroed * QUIRE_PAGE_SIZE), rounds, rounds == 1 ? "" : "es", g.vms,
-	       g.vms == 1 ? "" : "s");
+	printf("merged %" PRIu64 " pages and found %" PRIu64
+	       " of zeroes, in %u pass%s of %u VM%s\n",
+	       g.merged, g.zeroed, rounds, rounds == 1 ? "" : "es", g.vms, g.vms == 1 ? "" : "s");
+	say_saved(t);
 }
 
 /* ---- on, zero, off ---- */

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include "mmu/machine/client.h"
 #include "json.h"
+#include "merge_saved.h"
 #include "merge_totals.h"
 #include "report.h"
 #include "stats.h"
@@ -128,12 +129,17 @@ static void put_reasons(FILE *f, const struct merge_totals *t)
 
 int merge_totals_text(FILE *f, const struct merge_totals *t, const struct roster *r)
 {
+	struct merge_saved saved = { .pages = t->pages_shared + t->pages_sharing,
+				     .frames = t->pages_shared,
+				     .zero_pages = t->zero_pages };
+
 	fprintf(f, "%u VM%s merge%s, %u only pages of zeroes, %u not at all", t->vms[KEEPER_ON],
 		t->vms[KEEPER_ON] == 1 ? "" : "s", t->vms[KEEPER_ON] == 1 ? "s" : "",
 		t->vms[KEEPER_ZERO], t->vms[KEEPER_OFF]);
 	if (t->silent)
 		fprintf(f, "; %u %s not answer", t->silent, t->silent == 1 ? "does" : "do");
 	fputc('\n', f);
+	merge_saved_text(f, &saved, "share");
 	if (t->elsewhere)
 		fprintf(f,
 			"of %u the machine is not found here, and what they share is not counted; "
@@ -149,10 +155,10 @@ int merge_totals_text(FILE *f, const struct merge_totals *t, const struct roster
 	put_profit(f, profit(t));
 	report_group(f, "so far");
 	report_count(f, "full_scans", t->full_scans);
-	report_pages(f, "pages_scanned", t->pages_scanned);
-	report_pages(f, "pages_skipped", t->pages_skipped);
-	report_pages(f, "merged_pages", t->merged_pages);
-	report_pages(f, "zeroed_pages", t->zeroed_pages);
+	report_count(f, "pages_scanned", t->pages_scanned);
+	report_count(f, "pages_skipped", t->pages_skipped);
+	report_count(f, "merged_pages", t->merged_pages);
+	report_count(f, "zeroed_pages", t->zeroed_pages);
 	report_count(f, "cow_breaks", t->cow_breaks);
 	report_count(f, "merge_mismatches", t->mismatches);
 	report_count(f, "collapsed_blocks", t->collapsed_blocks);
