@@ -477,7 +477,27 @@ enum balloon_event balloon_poll(struct balloon *b)
 		left = step[b->turn](b);
 		b->turn = (b->turn + 1) % nr;
 	}
+	b->busy = left;
 	return b->event;
+}
+
+/* When the driver has something to do again, if the device has no news before. */
+static uint64_t next_due(const struct balloon *b)
+{
+	uint64_t due = has(b, BALLOON_F_REPORTING) ? b->next_report : CLOCK_NEVER;
+
+	return b->pending && b->next_try < due ? b->next_try : due;
+}
+
+void balloon_wait(struct balloon *b, uint64_t deadline)
+{
+	uint64_t due = next_due(b);
+
+	if (b->busy || !balloon_idle(b))
+		return;
+	clock_wait(due < deadline ? due : deadline);
+	if (boot.wait_port)
+		b->next_config = 0; /* it may have been the news */
 }
 
 bool balloon_idle(const struct balloon *b)

@@ -72,6 +72,7 @@ struct balloon {
 	uint64_t next_config, next_try;
 	bool changed;		  /* the configuration; it has not been read yet */
 	unsigned int turn;	  /* of the steps that balloon_poll() takes */
+	bool busy;		  /* the last balloon_poll() took one */
 	uint64_t block, nr_block; /* of 2 MiB, the last pages of which are to be given next */
 	struct frames pages;	  /* those of a batch under way to the host included */
 	enum balloon_queue batch_queue;
@@ -97,6 +98,12 @@ bool balloon_start(struct balloon *b, const struct balloon_wish *wish);
 
 /* Take a step that can be taken without waiting. */
 enum balloon_event balloon_poll(struct balloon *b);
+
+/*
+ * Wait until deadline, or until balloon_poll() may have something to do.  Returns at once while
+ * something is under way to the host.
+ */
+void balloon_wait(struct balloon *b, uint64_t deadline);
 
 /* Nothing under way to the host? */
 bool balloon_idle(const struct balloon *b);

@@ -4,10 +4,13 @@
  * 0x40000010, where hypervisors put it; CPUID leaf 0x15; a race against the PIT.
  * Asked for only when needed, as CPUID leaves the guest.
  */
+#include <quire/abi.h>
 #include "kernel.h"
 
-#define PIT_HZ	    1193182UL
-#define PIT_TICKS   11932UL /* 10 ms */
+#define PIT_HZ	     1193182UL
+#define PIT_TICKS    11932UL   /* 10 ms */
+#define WAIT_MOST_MS 1000000UL /* one write to the wait port; in microseconds it fits in 32 bits */
+
 #define PIT_COUNTER 0x40
 #define PIT_COMMAND 0x43
 
@@ -80,6 +83,21 @@ uint64_t clock_ns(uint64_t cycles)
 uint64_t clock_deadline(uint64_t seconds)
 {
 	return rdtsc() + seconds * clock_khz() * 1000;
+}
+
+void clock_wait(uint64_t deadline)
+{
+	uint64_t now = rdtsc(), ms, us;
+
+	if (!boot.wait_port) {
+		__asm__ volatile("pause");
+		return;
+	}
+	if (now >= deadline)
+		return;
+	ms = (deadline - now) / clock_khz();
+	us = ms < WAIT_MOST_MS ? clock_ns(deadline - now) / 1000 + 1 : WAIT_MOST_MS * 1000;
+	outl(QUIRE_WAIT_PORT, (uint32_t)us);
 }
 
 /* A step that fails, as the manual allows, leaves 0. */

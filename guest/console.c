@@ -75,6 +75,6 @@ int console_getc(void)
 	console_flush();
 	enable_fifo();
 	while (!(inb(UART_LSR) & LSR_DR))
-		__asm__ volatile("pause");
+		clock_wait(CLOCK_NEVER);
 	return inb(UART_DATA);
 }

@@ -34,6 +34,7 @@ struct boot_info {
 	uint32_t tsc_khz;    /* 0: not told */
 	uint64_t setup_ns;   /* exec of the VMM to our first instruction; 0: not told */
 	bool text_port;	     /* QUIRE_CONSOLE_PORT is there */
+	bool wait_port;	     /* QUIRE_WAIT_PORT is there */
 	uint64_t entry_tsc;  /* at pvh_entry */
 };
 extern struct boot_info boot;
@@ -72,6 +73,14 @@ int console_getc(void);	  /* waits; flushes first */
 uint32_t clock_khz(void);
 uint64_t clock_ns(uint64_t cycles);
 uint64_t clock_deadline(uint64_t seconds); /* a TSC value */
+
+#define CLOCK_NEVER UINT64_MAX
+
+/*
+ * Wait until the TSC reaches deadline, a device has news, or for no reason at all: callers look
+ * again.  Gives the processor back where there is a wait port (abi.h).
+ */
+void clock_wait(uint64_t deadline);
 
 /* Not 0, and not what any other guest gets. */
 uint64_t random_seed(void);

@@ -124,13 +124,13 @@ static void read_virtios(const void *blob, struct boot_info *info)
 		read_virtio(blob, node, info);
 }
 
-/* The TSS grants one port (boot.S), so the device must be there: I/O space, then the port. */
-static bool has_text_port(const void *blob)
+/* The TSS grants fixed ports (boot.S), so a device must be there: I/O space, then the port. */
+static bool has_port(const void *blob, const char *compatible, uint32_t port)
 {
-	int node = fdt_node_offset_by_compatible(blob, -1, "quire,console"), len;
+	int node = fdt_node_offset_by_compatible(blob, -1, compatible), len;
 	const fdt32_t *reg = node < 0 ? NULL : fdt_getprop(blob, node, "reg", &len);
 
-	return reg && len >= 8 && fdt32_ld(reg) == 1 && fdt32_ld(reg + 1) == QUIRE_CONSOLE_PORT;
+	return reg && len >= 8 && fdt32_ld(reg) == 1 && fdt32_ld(reg + 1) == port;
 }
 
 bool tree_parse(const void *blob, struct boot_info *info)
@@ -144,7 +144,8 @@ bool tree_parse(const void *blob, struct boot_info *info)
 	read_cpus(blob, info);
 	read_bootargs(blob, info);
 	read_virtios(blob, info);
-	info->text_port = has_text_port(blob);
+	info->text_port = has_port(blob, "quire,console", QUIRE_CONSOLE_PORT);
+	info->wait_port = has_port(blob, "quire,wait", QUIRE_WAIT_PORT);
 	vm = fdt_path_offset(blob, "/hypervisor");
 	if (vm >= 0) {
 		info->tsc_khz = (uint32_t)number(blob, vm, "quire,tsc-khz", 0);

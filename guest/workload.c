@@ -214,5 +214,5 @@ void pause_until(uint64_t deadline)
 {
 	console_flush();
 	while (rdtsc() < deadline)
-		__asm__ volatile("pause");
+		clock_wait(deadline);
 }

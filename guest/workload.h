@@ -79,7 +79,7 @@ static inline uint64_t salted(uint64_t seed, uint64_t salt)
 /* The line that every workload prints for a wrong word. */
 void report_wrong(const char *name, const volatile uint64_t *at, uint64_t want, uint64_t got);
 
-/* Burn time until the TSC reaches deadline. */
+/* Send waiting output out and wait until the TSC reaches deadline. */
 void pause_until(uint64_t deadline);
 
 #endif

@@ -174,6 +174,8 @@ static bool follow(struct set *s, struct balloon *b)
 			say(s, b, event);
 		if (!next_page(s) || b->wrong)
 			return false;
+		if (!s->touch)
+			balloon_wait(b, deadline);
 	}
 	balloon_finish_all(b);
 	return true;

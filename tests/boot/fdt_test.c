@@ -98,6 +98,8 @@ static void test_devices(const void *fdt)
 	is_string(fdt, "/console@4f0", "compatible", "quire,console");
 	is_hex(pair(fdt, "/console@4f0", "reg", 0), 1ULL << 32 | 0x4f0, "the text port is 0x4f0");
 	is_hex(pair(fdt, "/console@4f0", "reg", 2), 4, "the text port takes 32 bits");
+	is_string(fdt, "/wait@4f4", "compatible", "quire,wait");
+	is_hex(pair(fdt, "/wait@4f4", "reg", 0), 1ULL << 32 | 0x4f4, "the wait port is 0x4f4");
 	is_string(fdt, "/exit@f4", "compatible", "quire,exit");
 	is_hex(pair(fdt, "/exit@f4", "reg", 0), 1ULL << 32 | 0xf4, "the exit port is 0xf4");
 	is_hex(pair(fdt, "/exit@f4", "reg", 2), 4, "the exit port takes up to 32 bits");

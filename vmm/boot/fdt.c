@@ -99,6 +99,14 @@ static int put_console(void *fdt)
 	return fdt_end_node(fdt);
 }
 
+static int put_wait(void *fdt)
+{
+	TRY(fdt_begin_node(fdt, FDT_WAIT_NODE));
+	TRY(fdt_property_string(fdt, "compatible", "quire,wait"));
+	TRY(put_io_reg(fdt, QUIRE_WAIT_PORT, 4));
+	return fdt_end_node(fdt);
+}
+
 static int put_exit(void *fdt)
 {
 	TRY(fdt_begin_node(fdt, FDT_EXIT_NODE));
@@ -142,6 +150,7 @@ static int put_root(void *fdt, const struct fdt_config *config)
 	TRY(put_cpus(fdt, config->nr_cpus));
 	TRY(put_serial(fdt));
 	TRY(put_console(fdt));
+	TRY(put_wait(fdt));
 	TRY(put_exit(fdt));
 	if (config->balloon)
 		TRY(put_balloon(fdt));

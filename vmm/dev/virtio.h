@@ -147,6 +147,11 @@ struct virtio_config {
 	/* Interrupt the driver: an edge, nothing to take back.  Any thread.  NULL: drivers poll. */
 	void (*interrupt)(void *ctx);
 	/*
+	 * A polling driver has something to look at: buffers came back, whether it wanted an
+	 * interrupt or not, or the configuration changed.  Any thread, with the lock.  May be NULL.
+	 */
+	void (*news)(void *ctx);
+	/*
 	 * Notifications of queue n need not (on) or must (off) come as writes to the register:
 	 * somebody calls virtio_defer() instead.  In a vCPU, with the lock.  NULL: always must.
 	 */

@@ -96,9 +96,16 @@ struct virtio {
 
 /* ---- interrupts ---- */
 
+static void tell_news(struct virtio *v)
+{
+	if (v->config.news)
+		v->config.news(v->config.ctx);
+}
+
 static void interrupt(struct virtio *v, uint32_t why)
 {
 	atomic_fetch_or(&v->irq_status, why);
+	tell_news(v);
 	if (v->config.interrupt)
 		v->config.interrupt(v->config.ctx);
 }
@@ -150,11 +157,14 @@ static void needs_reset(struct virtio *v, const char *why)
 static void serve(struct virtio *v, unsigned int n)
 {
 	struct virtq *q = &v->queue[n];
+	uint16_t returned = q->next_used;
 	int more, wants;
 
 	if (!virtio_running(v) || !q->ready)
 		return;
 	more = v->config.ops->serve(v->config.dev, n);
+	if (q->next_used != returned)
+		tell_news(v);
 	wants = more < 0 ? 0 : virtq_wants_interrupt(q);
 	if (more < 0 || wants < 0)
 		needs_reset(v, q->error);

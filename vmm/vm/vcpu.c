@@ -205,6 +205,7 @@ void vcpu_kick(struct vcpu *vcpu, unsigned int request)
 	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 	if (!atomic_exchange(&vcpu->kicked, true))
 		pthread_kill(vcpu->thread.id, KICK_SIGNAL);
+	wait_port_tell(&vcpu->vm->wait_port); /* the signal may come just before it waits */
 }
 
 int vcpu_read_state(struct vcpu *vcpu, struct vcpu_state *state)

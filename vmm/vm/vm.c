@@ -266,6 +266,8 @@ static int create_devices(struct vm *vm, struct quire_error *err)
 	if (!ret)
 		ret = dev_exit_add(&vm->ports, &vm->dev_exit);
 	if (!ret)
+		ret = wait_port_add(&vm->ports, &vm->wait_port);
+	if (!ret)
 		ret = vm_balloon_create(vm);
 	if (ret)
 		return quire_fail(err, ret, "cannot create devices: %s", strerror(-ret));

@@ -104,6 +104,11 @@ static void on_interrupt(void *ctx)
 		return; /* the counter is full: KVM is about to look */
 }
 
+static void on_news(void *ctx)
+{
+	wait_port_tell(&((struct vm *)ctx)->wait_port);
+}
+
 static int create_irq(struct vm *vm)
 {
 	struct kvm_irqfd irqfd = { .gsi = QUIRE_BALLOON_IRQ };
@@ -206,6 +211,7 @@ int vm_balloon_create(struct vm *vm)
 		.async_inflate = async,
 		.async_report = irqchip && vm->config.hugepages == GMEM_HUGE_NEVER,
 		.interrupt = irqchip ? on_interrupt : NULL,
+		.news = on_news,
 		.arm = async ? on_arm : NULL,
 		.wake = on_wake,
 		.ctx = vm,

@@ -51,6 +51,7 @@ struct vm {
 	struct uart *uart;	     /* [I] */
 	struct text_port *text_port; /* [I] */
 	struct dev_exit dev_exit;    /* [I] */
+	struct wait_port wait_port;
 	struct balloon *balloon;     /* [I] NULL: none */
 	int doorbell_fd;	     /* [I] eventfd: the balloon's asynchronous queues; or -1 */
 	atomic_uint doorbell_queues; /* [a] bit n: queue n is one */

@@ -60,6 +60,8 @@ static void take_input(struct vm *vm)
 	bytes = console_read(&vm->console, data, space < sizeof(data) ? space : sizeof(data));
 	if (bytes)
 		uart_receive(vm->uart, data, bytes);
+	if (bytes)
+		wait_port_tell(&vm->wait_port);
 }
 
 static void take_signal(struct vm *vm)

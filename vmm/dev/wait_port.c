@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The wait port: how a guest that only polls gives its processor back while it has nothing to do.
+ *
+ * A 32-bit write of N returns after N microseconds, or earlier when there is news: a device did
+ * something that the guest may want to look at, or this process wants the vCPU's thread.  abi.h has
+ * the guest's side.
+ *
+ * No news is lost between a guest's last look and its wait, because news is a count and not an
+ * event: a vCPU waits only while the count is what it was when its last wait ended.  The count is
+ * a futex, so that telling needs no lock: devices tell while they hold theirs.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <quire/abi.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include "bus.h"
+
+/* The count when this vCPU's last wait ended; each vCPU has a thread of its own. */
+static _Thread_local unsigned int seen;
+
+void wait_port_tell(struct wait_port *port)
+{
+	atomic_fetch_add(&port->news, 1);
+	if (atomic_load(&port->waiting))
+		syscall(SYS_futex, &port->news, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/*
+ * Whatever ends the system call ends the wait: time, news, or a signal.  Guests look at the clock
+ * and wait again.
+ */
+static void wait_for_news(struct wait_port *port, uint32_t us)
+{
+	struct timespec time = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000L };
+	const struct timespec *limit = us == QUIRE_WAIT_FOREVER ? NULL : &time;
+
+	atomic_fetch_add(&port->waiting, 1);
+	syscall(SYS_futex, &port->news, FUTEX_WAIT_PRIVATE, seen, limit, NULL, 0);
+	atomic_fetch_sub(&port->waiting, 1);
+	seen = atomic_load(&port->news);
+}
+
+static void wait_read(void *ctx, uint64_t offset, unsigned int width, void *data,
+		      unsigned int count)
+{
+	(void)ctx;
+	(void)offset;
+	memset(data, 0, (size_t)width * count);
+}
+
+/* Narrower writes, and all but the first of a burst, ask for nothing. */
+static void wait_write(void *ctx, uint64_t offset, unsigned int width, const void *data,
+		       unsigned int count)
+{
+	uint32_t us;
+
+	(void)count;
+	if (offset || width != sizeof(us))
+		return;
+	memcpy(&us, data, sizeof(us));
+	wait_for_news(ctx, us);
+}
+
+int wait_port_add(struct bus *ports, struct wait_port *port)
+{
+	struct device device = {
+		.name = "wait",
+		.base = QUIRE_WAIT_PORT,
+		.bytes = 4,
+		.max_width = 4,
+		.read = wait_read,
+		.write = wait_write,
+		.ctx = port,
+	};
+
+	return bus_add(ports, &device);
+}
