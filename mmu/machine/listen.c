@@ -54,7 +54,7 @@ static int in_use(const char *name, struct quire_error *err)
 {
 	return quire_fail(err, -EADDRINUSE,
 			  "%s: a machine listens there already; join it, or choose "
-			  "another --socket",
+			  "another address with --machine",
 			  name);
 }
 
@@ -68,7 +68,7 @@ static int clear_stale(const struct sockaddr_un *sun, socklen_t len, struct quir
 	if (!S_ISSOCK(st.st_mode))
 		return quire_fail(err, -EEXIST,
 				  "%s exists and is not a socket; choose another "
-				  "--socket",
+				  "path with --machine",
 				  sun->sun_path);
 	if (answers(sun, len))
 		return in_use(sun->sun_path, err);

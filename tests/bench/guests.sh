@@ -111,7 +111,7 @@ echo
 
 # ---- private, touch ----
 
-timeout 900 "$quire" machine --socket="$address" --memory=4G --overcommit=1 2>/dev/null &
+timeout 900 "$quire" machine --machine="$address" --memory=4G --overcommit=1 2>/dev/null &
 server=$!
 for ((i = 0; i < 200; i++)); do
 	"$quire" stat --machine="$address" >/dev/null 2>&1 && break

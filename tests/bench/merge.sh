@@ -483,7 +483,7 @@ quire_begin() {
 		echo '# quire: this one has no merge command: not measured'
 		return 1
 	fi
-	timeout 3600 "$quire" machine --socket="$address" --memory=8G --overcommit=1 2>/dev/null &
+	timeout 3600 "$quire" machine --machine="$address" --memory=8G --overcommit=1 2>/dev/null &
 	server=$!
 	for ((i = 0; i < 200; i++)); do
 		"$quire" stat --machine="$address" >/dev/null 2>&1 && return 0

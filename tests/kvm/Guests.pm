@@ -129,7 +129,7 @@ sub vms_of { return grep { slurp("/proc/$_/comm") !~ /^quire-machine/ } children
 # A machine, when it answers; undef.
 sub serve {
 	my ($base, @options) = @_;
-	my $m = start($base, $quire, 'machine', "--socket=$address", @options);
+	my $m = start($base, $quire, 'machine', "--machine=$address", @options);
 	return until_true(10, sub { account() }) ? $m : undef;
 }
 

@@ -18,6 +18,7 @@ my @states = qw(absent private shared zero ballooned);
 my $build = $ENV{QUIRE_BUILD} // 'build';
 our $quire = "$build/quire";
 our $quill = "$build/guest/quill.elf";
+$ENV{QUIRE_MACHINE} = 'own';	# a machine of the user's may run
 
 # Why there can be no guest, or nothing.
 sub missing {

@@ -11,7 +11,7 @@ machine=$dir/machine
 
 # start_machine SIZE
 start_machine() {
-	"$quire" machine --socket="$machine" --memory="$1" 2>>"$dir/machine-log" &
+	"$quire" machine --machine="$machine" --memory="$1" 2>>"$dir/machine-log" &
 	machine_pid=$!
 	runs+=("$machine_pid")
 	for _ in $(seq 200); do

@@ -230,7 +230,7 @@ $domain = "\@quire-test/balloon-$$";
 my $machine = fork // die;
 if (!$machine) {
 	open STDERR, ">", "/dev/null";
-	exec $Quire::quire, 'machine', "--socket=$domain", '--memory=512M' or POSIX::_exit(127);
+	exec $Quire::quire, 'machine', "--machine=$domain", '--memory=512M' or POSIX::_exit(127);
 }
 sleep 0.5;
 merged($_) for 'auto', 'never';

@@ -60,7 +60,7 @@ sub guest {
 		'--merge-rate=1000000000', '--irqchip=' . (qw(on off))[rand 2]], @words);
 }
 
-my $machine = background($Quire::quire, 'machine', "--socket=$address", "--memory=${memory}M", '--overcommit=1');
+my $machine = background($Quire::quire, 'machine', "--machine=$address", "--memory=${memory}M", '--overcommit=1');
 for (1 .. 250) { last if account(); sleep 0.02 }
 
 # They begin one after the other, so all last longer than the storm.

@@ -195,7 +195,7 @@ check 'every member of --stats of a run is one of stat' is "$(
 # ---- a machine ----
 
 machine=$prefix-machine
-timeout 60 "$quire" machine --socket="@quire/machine/$machine" --memory=512M 2>"$dir/machine.err" &
+timeout 60 "$quire" machine --machine="@quire/machine/$machine" --memory=512M 2>"$dir/machine.err" &
 runs[$machine]=$!
 for _ in $(seq 100); do
 	"$quire" stat --machine="@quire/machine/$machine" >"$dir/machine" 2>/dev/null && break

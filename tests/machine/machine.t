@@ -44,7 +44,7 @@ gives() {
 }
 
 start() {
-	"$quire" machine --socket="$dir/socket" "$@" 2>"$dir/log" &
+	"$quire" machine --machine="$dir/socket" "$@" 2>"$dir/log" &
 	machine=$!
 	for _ in $(seq 500); do
 		grep -q ' machine: ready' "$dir/log" && return 0
@@ -70,15 +70,15 @@ ends_with() {
 
 check 'it starts and says where it is' start --memory=1G --overcommit=2 --overcommit-ratio=80
 check 'with its CommitLimit' grep -q 'CommitLimit 819.2 MiB' "$dir/log"
-check 'a second one on its path is told so' gives 121 'already' --socket="$dir/socket" --memory=1G
-check 'its swap can be changed' gives 0 'CommitLimit 1843.2' set --socket="$dir/socket" --swap=1G
-check 'and its limit' gives 0 'CommitLimit 1124.0' set --socket="$dir/socket" --overcommit-bytes=100M
+check 'a second one on its path is told so' gives 121 'already' --machine="$dir/socket" --memory=1G
+check 'its swap can be changed' gives 0 'CommitLimit 1843.2' set --machine="$dir/socket" --swap=1G
+check 'and its limit' gives 0 'CommitLimit 1124.0' set --machine="$dir/socket" --overcommit-bytes=100M
 check 'and one reserve without the others' gives 0 'CommitLimit 1124.0' set \
-	--socket="$dir/socket" --admin-reserve=0
+	--machine="$dir/socket" --admin-reserve=0
 check 'each of these is a line of its log, in MiB' grep -q 'Z machine: set: memory 1024.0 MiB, swap 1024.0 MiB' "$dir/log"
 check '... with the time in front' log_is_uniform
-check 'but not to no memory' gives 2 'at least 4 KiB' set --socket="$dir/socket" --memory=0
-check 'a mode that does not exist is named' gives 2 "'3'" set --socket="$dir/socket" --overcommit=3
+check 'but not to no memory' gives 2 'at least 4 KiB' set --machine="$dir/socket" --memory=0
+check 'a mode that does not exist is named' gives 2 "'3'" set --machine="$dir/socket" --overcommit=3
 kill -TERM "$machine"
 check 'SIGTERM ends it with status 0' ends_with 0
 check 'and nothing is left' test -z "$(find "$dir" -type s)"
@@ -89,8 +89,8 @@ check 'which the next takes over' start --memory=64M
 kill -INT "$machine"
 check 'SIGINT ends it too' ends_with 0
 check 'without a machine there is nothing to set' gives 121 'no machine' set \
-	--socket="$dir/socket" --swap=1G
-check 'a machine has memory' gives 2 '--memory' --socket="$dir/socket"
+	--machine="$dir/socket" --swap=1G
+check 'a machine has memory' gives 2 '--memory' --machine="$dir/socket"
 check 'one limit at a time' gives 2 'choose one' --memory=1G --overcommit-ratio=1 --overcommit-bytes=1
 check 'nothing to set is an error' gives 2 'nothing to set' set
 echo "1..$n"

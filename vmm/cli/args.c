@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <stdlib.h>
 #include <string.h>
 #include "args.h"
 
@@ -216,5 +217,31 @@ int parse_range(const char *text, uint64_t *start, uint64_t *end, struct quire_e
 		return quire_fail(err, -ERANGE, "%s goes past 2^64", text);
 	if (*start >= *end)
 		return quire_fail(err, -EINVAL, "%s is empty", text);
+	return 0;
+}
+
+const char *named_machine(const char *option)
+{
+	const char *variable = getenv("QUIRE_MACHINE");
+
+	if (option)
+		return option;
+	return variable && *variable ? variable : NULL;
+}
+
+int named_address(const char *option, const char **address, struct quire_error *err)
+{
+	const char *named = named_machine(option);
+
+	*address = NULL;
+	if (option && !*option)
+		return quire_fail(err, -EINVAL,
+				  "--machine: no address; give @NAME or the path of a socket");
+	if (option && !strcmp(option, MACHINE_OWN))
+		return quire_fail(err, -EINVAL,
+				  "--machine=" MACHINE_OWN " is for quire run; "
+				  "give @NAME or the path of a socket");
+	if (named && strcmp(named, MACHINE_OWN))
+		*address = named;
 	return 0;
 }

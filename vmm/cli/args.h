@@ -42,4 +42,20 @@ int parse_address(const char *text, uint64_t *address, struct quire_error *err);
 /* A range of addresses that is not empty: START+LENGTH or START-END, each an address. */
 int parse_range(const char *text, uint64_t *start, uint64_t *end, struct quire_error *err);
 
+/* Instead of an address: quire run starts a machine for itself, whoever else runs one. */
+#define MACHINE_OWN "own"
+
+/*
+ * Which machine a command is about: `option`, the value of --machine, or else (NULL: not given)
+ * the environment's QUIRE_MACHINE if that is set and not empty, or else NULL.
+ */
+const char *named_machine(const char *option);
+
+/*
+ * The same for commands that talk to a machine and cannot start one.  MACHINE_OWN in the
+ * environment names none of the machines that run, so *address becomes NULL.
+ * 0; -EINVAL: the option itself is MACHINE_OWN or empty.
+ */
+int named_address(const char *option, const char **address, struct quire_error *err);
+
 #endif

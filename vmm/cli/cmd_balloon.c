@@ -102,7 +102,7 @@ static int parse_options(int argc, char **argv, struct balloon_options *o, struc
 		return quire_fail(err, -EINVAL, "--why: say which VM, by name or pid");
 	if (o->wait && (!o->size || !strcmp(o->size, "auto")))
 		return quire_fail(err, -EINVAL, "--wait goes with a VM and a SIZE");
-	return 0;
+	return named_address(o->machine, &o->machine, err);
 }
 
 /* ---- whom it is about ---- */

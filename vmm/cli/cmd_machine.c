@@ -32,7 +32,8 @@ const char machine_usage[] =
 	"form changes a machine that runs; lowering a limit below what is committed only stops\n"
 	"new guests.\n"
 	"\n"
-	"  --socket=ADDRESS           a path, or @NAME (default: one abstract address per user)\n"
+	"  --machine=ADDRESS          where it listens: a path, or @NAME for an abstract address\n"
+	"                             (default: one abstract address for each user)\n"
 	"  --memory=SIZE              pages that exist, with K, M, G or T\n"
 	"  --swap=SIZE                counted as Linux counts swap space (0)\n"
 	"  --overcommit=0|0:estimate|1|2\n"
@@ -50,7 +51,7 @@ const char machine_usage[] =
 	"Exit status: 0 stopped, or set; 2 wrong usage; 121 host error, or no machine answers.\n";
 
 struct machine_options {
-	const char *socket;
+	const char *address;		  /* NULL: the default */
 	struct machine_settings settings; /* fields: what was named */
 	bool huge, admin, user;		  /* which of the reserves were named */
 };
@@ -102,7 +103,7 @@ static int set_option(struct machine_options *o, int c, struct quire_error *err)
 	struct machine_settings *s = &o->settings;
 
 	switch (c) {
-	case 's': o->socket = optarg; return 0;
+	case 'a': o->address = optarg; return 0;
 	case 'm': return set_pages(o, MACHINE_SET_MEMORY, &s->memory_pages, err);
 	case 'w': return set_pages(o, MACHINE_SET_SWAP, &s->swap_pages, err);
 	case 'o': return set_mode(o, err);
@@ -118,7 +119,7 @@ static int set_option(struct machine_options *o, int c, struct quire_error *err)
 static int parse_options(int argc, char **argv, struct machine_options *o, struct quire_error *err)
 {
 	static const struct option options[] = {
-		{ "socket", required_argument, NULL, 's' },
+		{ "machine", required_argument, NULL, 'a' },
 		{ "memory", required_argument, NULL, 'm' },
 		{ "swap", required_argument, NULL, 'w' },
 		{ "overcommit", required_argument, NULL, 'o' },
@@ -150,7 +151,7 @@ static int parse_options(int argc, char **argv, struct machine_options *o, struc
 		return quire_fail(err, -EINVAL,
 				  "--overcommit-ratio and --overcommit-bytes are two "
 				  "ways to set one limit; choose one");
-	return 0;
+	return named_address(o->address, &o->address, err);
 }
 
 /* What was not named of the reserves comes from elsewhere. */
@@ -267,7 +268,7 @@ static int run_machine(struct machine_options *o, struct quire_error *err)
 	code = machine_create(&config, &m, err);
 	if (code)
 		return code;
-	code = serve(m, o->socket, err);
+	code = serve(m, o->address, err);
 	machine_destroy(m);
 	return code;
 }
@@ -280,7 +281,7 @@ static int set_machine(struct machine_options *o, struct quire_error *err)
 
 	if (!o->settings.fields)
 		return quire_fail(err, -EINVAL, "nothing to set; see quire help machine");
-	code = machine_client_connect(o->socket, &client, err);
+	code = machine_client_connect(o->address, &client, err);
 	if (code)
 		return code;
 	code = machine_client_get(client, &s, err);

@@ -460,7 +460,7 @@ static int parse_options(int argc, char **argv, struct merge_options *opt, struc
 		return quire_fail(err, -EINVAL,
 				  "--who takes a VM and one page's number: "
 				  "quire merge --who VM GFN");
-	return 0;
+	return named_address(opt->machine, &opt->machine, err);
 }
 
 static int run(int argc, char **argv, struct quire_error *err)

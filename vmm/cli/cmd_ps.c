@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <quire/abi.h>
+#include "args.h"
 #include "cmd.h"
 #include "json.h"
 #include "roster.h"
@@ -19,21 +20,29 @@
 #include "table.h"
 
 const char ps_usage[] =
-	"usage: quire ps [--json]\n"
+	"usage: quire ps [--json] [--machine=ADDRESS]\n"
 	"\n"
 	"Lists the running VMs of this user, of all users for root: id in its machine, name,\n"
 	"state, RAM, how much of it occupies memory, how much is in each state a page can have,\n"
 	"commitment, processor time in percent since its start, page faults a second now, and\n"
 	"process id.  A - is what nobody knows.\n"
 	"\n"
-	"  --json  the same as JSON, exact and in stable form (docs/stats.md)\n"
+	"  --json             the same as JSON, exact and in stable form (docs/stats.md)\n"
+	"  --machine=ADDRESS  the VMs of this machine only: @NAME or the path of its socket\n"
 	"\n"
-	"Exit status: 0, also if there is no VM; 2 wrong usage; 121 host error.\n";
+	"Exit status: 0, also if there is no VM; 2 wrong usage; 121 no such machine, or host\n"
+	"error.\n";
 
-static int parse_options(int argc, char **argv, bool *json, struct quire_error *err)
+struct ps_options {
+	bool json;
+	const char *machine; /* NULL: all */
+};
+
+static int parse_options(int argc, char **argv, struct ps_options *opt, struct quire_error *err)
 {
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },
+		{ "machine", required_argument, NULL, 'm' },
 		{ 0 },
 	};
 	int c;
@@ -41,15 +50,16 @@ static int parse_options(int argc, char **argv, bool *json, struct quire_error *
 	opterr = 0;
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (c != 'j')
-			return quire_fail(err, -EINVAL, "%s: unknown option; see quire help ps",
-					  argv[optind - 1]);
-		*json = true;
+		switch (c) {
+		case 'j': opt->json = true; break;
+		case 'm': opt->machine = optarg; break;
+		default: return unknown_option(argv, err);
+		}
 	}
 	if (optind < argc)
 		return quire_fail(err, -EINVAL, "%s: ps takes no names; quire stat %s shows one VM",
 				  argv[optind], argv[optind]);
-	return 0;
+	return named_address(opt->machine, &opt->machine, err);
 }
 
 /* In tenths of a percent of one processor. */
@@ -209,14 +219,14 @@ static void warn(const char *text)
 	fprintf(stderr, "quire ps: %s\n", text);
 }
 
-static int list_vms(bool json, struct quire_error *err)
+static int list_vms(const struct ps_options *opt, struct quire_error *err)
 {
 	struct roster roster = { .warn = warn };
-	int code = roster_find_machines(&roster, NULL, err);
+	int code = roster_find_machines(&roster, opt->machine, err);
 
 	if (!code)
-		code = roster_find_vms(&roster, false, true, err);
-	if (!code && json)
+		code = roster_find_vms(&roster, opt->machine != NULL, true, err);
+	if (!code && opt->json)
 		print_json(&roster);
 	else if (!code)
 		code = print_table(&roster, err);
@@ -227,12 +237,12 @@ static int list_vms(bool json, struct quire_error *err)
 int cmd_ps(int argc, char **argv)
 {
 	struct quire_error err = { "" };
-	bool json = false;
+	struct ps_options opt = { 0 };
 	int status = 0;
 
-	if (parse_options(argc, argv, &json, &err))
+	if (parse_options(argc, argv, &opt, &err))
 		status = QUIRE_STATUS_USAGE;
-	else if (list_vms(json, &err))
+	else if (list_vms(&opt, &err))
 		status = QUIRE_STATUS_HOST;
 	if (status)
 		fprintf(stderr, "quire ps: %s\n", err.text);

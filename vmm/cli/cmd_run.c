@@ -335,10 +335,19 @@ static int check_options(const struct run *run, struct quire_error *err)
 				  "see -m");
 	if (run->launch.machine && run->launch.own_option)
 		return quire_fail(err, -EINVAL,
-				  "%s is for a machine of its own; change the one at "
-				  "%.100s with quire machine set",
+				  "%s is for a machine of its own; use --machine=own, or change "
+				  "the one at %.100s with quire machine set",
 				  run->launch.own_option, run->launch.machine);
 	return 0;
+}
+
+/* --machine, or else the environment. */
+static void choose_machine(struct launch_config *launch)
+{
+	const char *named = named_machine(launch->machine);
+
+	launch->own_machine = named && !strcmp(named, MACHINE_OWN);
+	launch->machine = launch->own_machine ? NULL : named;
 }
 
 static int parse_options(struct run *run, int argc, char **argv, struct quire_error *err)
@@ -367,6 +376,7 @@ static int parse_options(struct run *run, int argc, char **argv, struct quire_er
 	}
 	if (optind == argc)
 		return quire_fail(err, -EINVAL, "no IMAGE, see quire help run");
+	choose_machine(&run->launch);
 	return check_options(run, err);
 }
 

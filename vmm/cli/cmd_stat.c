@@ -64,7 +64,7 @@ static int parse_options(int argc, char **argv, struct stat_options *opt, struct
 				  "--meminfo is a form of its own, and a machine's: "
 				  "leave out %s",
 				  opt->json ? "--json" : "the VM");
-	return 0;
+	return named_address(opt->machine, &opt->machine, err);
 }
 
 /* ---- which VM, which machine ---- */

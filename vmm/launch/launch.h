@@ -43,6 +43,7 @@ struct launch_config {
 	uint32_t shares;
 	const char *domain; /* within which pages are merged; "": each VM with itself */
 
+	bool own_machine;	     /* start our own, whoever else runs one */
 	const char *machine;	     /* address; NULL: the default if one is there, else our own */
 	struct ledger_config ledger; /* of our own */
 	const char *own_option;	     /* an option that makes sense only there, NULL: none given */

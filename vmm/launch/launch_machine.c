@@ -2,10 +2,11 @@
 /*
  * The launcher and its machine.
  *
- * Which machine.  The one that --machine names; else the one at the default address; else our
- * own: a child process that serves the other end of a socket pair, and also an abstract address
- * made of its pid, where others find it.  It ends by itself when its last client and its last VM
- * are gone, so it goes with us whatever ends us, and yet no sooner than others who joined it.
+ * Which machine.  The one that --machine names.  Without that, the one at the default address.
+ * If nobody is there, or for --machine=own, our own: a child process that serves the other end of
+ * a socket pair, and also an abstract address made of its pid, where others find it.  It ends by
+ * itself when its last client and its last VM are gone.  So it goes with us whatever ends us, and
+ * yet no sooner than others who joined it.
  *
  * Losing it.  Our control connection hangs up: the machine died.  Its VMs go on with the credits
  * they hold; each says so on its leash (LOST) when its channel has hung up, from when on what it
@@ -127,8 +128,8 @@ static void connected(struct launch *l)
 static int cannot_set(const struct launch_config *config, struct quire_error *err)
 {
 	return quire_fail(err, QUIRE_STATUS_USAGE,
-			  "%s is for a machine of its own, and one is running; "
-			  "change that with quire machine set",
+			  "%s is for a machine of its own, and one is running; add "
+			  "--machine=own, or change that one with quire machine set",
 			  config->own_option);
 }
 
@@ -138,20 +139,28 @@ static bool nobody_there(const struct launch_config *config, int code)
 	return !config->machine && (code == -ECONNREFUSED || code == -ENOENT);
 }
 
-int launch_machine_find(struct launch *l, struct quire_error *err)
+static int join_or_start(struct launch *l, struct quire_error *err)
 {
 	const struct launch_config *config = l->config;
-	int code = machine_client_connect(config->machine, &l->machine, err);
+	int code;
 
+	if (config->own_machine)
+		return start_own(l, err);
+	code = machine_client_connect(config->machine, &l->machine, err);
 	if (!code && config->own_option) {
 		machine_client_destroy(l->machine);
 		l->machine = NULL;
 		return cannot_set(config, err);
 	}
-	if (nobody_there(config, code))
-		code = start_own(l, err);
+	return nobody_there(config, code) ? start_own(l, err) : code;
+}
+
+int launch_machine_find(struct launch *l, struct quire_error *err)
+{
+	int code = join_or_start(l, err);
+
 	if (code)
-		return QUIRE_STATUS_HOST;
+		return code > 0 ? code : QUIRE_STATUS_HOST;
 	connected(l);
 	return 0;
 }
