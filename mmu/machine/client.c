@@ -134,9 +134,26 @@ int machine_client_create(int fd, struct machine_client **out, struct quire_erro
 	return 0;
 }
 
+/* Anybody may listen at an abstract name.  What root or we ourselves started is trusted. */
+static int check_peer(int fd, const char *name, struct quire_error *err)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		return quire_fail(err, -errno, "cannot tell who listens at %s: %s", name,
+				  strerror(errno));
+	if (peer.uid == 0 || peer.uid == geteuid())
+		return 0;
+	return quire_fail(err, -EPERM,
+			  "the machine at %s belongs to user %u, who could read and change guests' "
+			  "memory; name another with --machine",
+			  name, peer.uid);
+}
+
 /* A blocking connect waits while the machine's backlog is full. */
-int machine_client_connect(const char *address, struct machine_client **out,
-			   struct quire_error *err)
+static int connect_to(const char *address, bool trusted, struct machine_client **out,
+		      struct quire_error *err)
 {
 	struct timeval patience = { .tv_sec = MACHINE_CLIENT_MS / 1000 };
 	struct sockaddr_un sun;
@@ -158,7 +175,24 @@ int machine_client_connect(const char *address, struct machine_client **out,
 				  "machine",
 				  wire_address_name(address, name, sizeof(name)), strerror(-code));
 	}
+	if (trusted)
+		code = check_peer(fd, wire_address_name(address, name, sizeof(name)), err);
+	if (code) {
+		close(fd);
+		return code;
+	}
 	return machine_client_create(fd, out, err);
+}
+
+int machine_client_connect(const char *address, struct machine_client **out,
+			   struct quire_error *err)
+{
+	return connect_to(address, true, out, err);
+}
+
+int machine_client_look(const char *address, struct machine_client **out, struct quire_error *err)
+{
+	return connect_to(address, false, out, err);
 }
 
 void machine_client_destroy(struct machine_client *c)

@@ -25,10 +25,15 @@ struct machine_client;
 
 /*
  * Connect to the machine at `address` (NULL the default, "@NAME" abstract, else a path) and say
- * hello.  Also -ECONNREFUSED, -ENOENT: no machine there; -EPROTONOSUPPORT: another version.
+ * hello.  The machine may be given guests: it is root's or our own user's.  Also -ECONNREFUSED,
+ * -ENOENT: no machine is there; -EPERM: it is somebody else's, and was told nothing;
+ * -EPROTONOSUPPORT: it speaks another version.
  */
 int machine_client_connect(const char *address, struct machine_client **out,
 			   struct quire_error *err);
+
+/* The same, to look at a machine that may be anybody's: no guest may be given to it. */
+int machine_client_look(const char *address, struct machine_client **out, struct quire_error *err);
 
 /* The same over fd, connected already (to a machine that adopted its peer).  Takes fd over,
  * also on failure. */

@@ -39,12 +39,24 @@ static int huge_tmpfile(uint64_t bytes)
 	return fd;
 }
 
+/* Whoever can name a memfd may open it again as its mode says, and that is 0777 at first. */
+static int plain_file(void)
+{
+	int fd = memfd_create("quire-ram", MFD_CLOEXEC);
+
+	if (fd >= 0 && fchmod(fd, S_IRUSR | S_IWUSR)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
 int ramfile_create(uint64_t bytes, bool huge, struct quire_error *err)
 {
 	int fd = huge ? huge_tmpfile(bytes) : -1;
 
 	if (fd < 0)
-		fd = memfd_create("quire-ram", MFD_CLOEXEC);
+		fd = plain_file();
 	if (fd < 0)
 		return quire_fail(err, -errno, "cannot create a file for guest RAM: %s",
 				  strerror(errno));

@@ -102,7 +102,7 @@ static int ask_machine(struct roster *r, const char *address, struct quire_error
 	unsigned int had = r->nr_vms;
 	struct roster_machine *machine;
 	struct machine_client *client;
-	int code = machine_client_connect(address, &client, err);
+	int code = machine_client_look(address, &client, err);
 
 	if (code)
 		return code;
