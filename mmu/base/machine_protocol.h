@@ -96,8 +96,7 @@
  * packets unread than the socket buffer holds) ends that connection, and only that.  A VM whose
  * channel broke the rules is killed.
  */
-#include <quire/types.h>
-#include "mmu/machine/balloon_policy.h"
+#include "balloon_record.h"
 
 #define MACHINE_MAGIC	      0x4d434851u /* "QHCM" */
 #define MACHINE_VERSION	      3

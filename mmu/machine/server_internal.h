@@ -21,6 +21,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 #include "mmu/base/clock.h"
+#include "balloon_policy.h"
 #include "budget.h"
 #include "mmu/machine/store/domain.h"
 #include "listen.h"

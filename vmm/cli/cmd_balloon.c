@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <quire/abi.h>
+#include "mmu/machine/balloon_policy.h"
 #include "mmu/machine/client.h"
 #include "args.h"
 #include "cmd.h"
