@@ -71,7 +71,7 @@ void budget_release(struct budget *b, struct budget_vm *vm);
 void budget_readmit(struct budget *b, struct budget_vm *vm, uint64_t credits, uint64_t overhead);
 
 /*
- * Charge frames of a store (store.h), which belong to no VM.  Returns how many of `frames` there
+ * Charge frames of a store (store/store.h), which belong to no VM.  Returns how many of `frames` there
  * is room for.  They may take free memory below min, down to half of it: a merge first makes one
  * frame and then frees the private pages that are equal to it, so what it takes comes back
  * within moments, doubled at least; and merging must go on when memory is shortest.

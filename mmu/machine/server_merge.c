@@ -39,9 +39,20 @@ static struct domain *find_domain(struct machine *m, const char *name)
 	return NULL;
 }
 
+static uint64_t charge_frames(void *ctx, uint64_t frames)
+{
+	return budget_charge_store(ctx, frames);
+}
+
+static void uncharge_frames(void *ctx, uint64_t frames)
+{
+	budget_uncharge_store(ctx, frames);
+}
+
 static struct domain *add_domain(struct machine *m, const struct tenant *t)
 {
-	struct domain *d = domain_create(&m->budget, t->promise.domain, MERGE_MAX_SEGMENTS);
+	struct frame_account account = { charge_frames, uncharge_frames, &m->budget };
+	struct domain *d = domain_create(&account, t->promise.domain, MERGE_MAX_SEGMENTS);
 
 	if (!d)
 		return NULL;

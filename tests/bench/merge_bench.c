@@ -89,17 +89,28 @@ static void leave(struct member *m)
 		;
 }
 
+static uint64_t charge(void *ctx, uint64_t frames)
+{
+	(void)ctx;
+	return frames;
+}
+
+static void uncharge(void *ctx, uint64_t frames)
+{
+	(void)ctx;
+	(void)frames;
+}
+
 int main(void)
 {
+	const struct frame_account account = { charge, uncharge, NULL };
 	uint32_t *frames = calloc(PAGES, sizeof(*frames)), *other = calloc(PAGES, sizeof(*other));
 	int fd[2] = { ram_file(), ram_file() };
 	struct member *a, *b;
-	struct budget budget;
 	struct domain *d;
 	uint64_t start;
 
-	budget_init(&budget, 64 * GiB / QUIRE_PAGE_SIZE);
-	d = domain_create(&budget, "bench", MERGE_MAX_SEGMENTS);
+	d = domain_create(&account, "bench", MERGE_MAX_SEGMENTS);
 	a = domain_join(d, fd[0], PAGES, PAGES);
 	b = domain_join(d, fd[1], PAGES, PAGES);
 	look(a, 1000000000, "first hints, the index grows", frames);

@@ -12,7 +12,8 @@ static bool is_current(void *ctx, const struct index_entry *hint)
 	return hint_holder(ctx, hint) != NULL;
 }
 
-struct domain *domain_create(struct budget *budget, const char *name, unsigned int max_segments)
+struct domain *domain_create(const struct frame_account *account, const char *name,
+			     unsigned int max_segments)
 {
 	struct domain *d = calloc(1, sizeof(*d));
 
@@ -23,7 +24,7 @@ struct domain *domain_create(struct budget *budget, const char *name, unsigned i
 		free(d);
 		return NULL;
 	}
-	d->budget = budget;
+	d->account = *account;
 	memcpy(d->name, name, strnlen(name, MACHINE_NAME_MAX));
 	store_init(&d->store, max_segments);
 	index_init(&d->index, is_current, d);
@@ -181,7 +182,7 @@ static void collect(struct domain *d, struct garbage *g)
 			;
 		store_free(&d->store, g->frame[i], n);
 	}
-	budget_uncharge_store(d->budget, g->nr);
+	d->account.uncharge(d->account.ctx, g->nr);
 	g->nr = 0;
 }
 

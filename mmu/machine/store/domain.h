@@ -27,10 +27,19 @@
  * one of the news; and as many entries of the index, which are dropped when it is gone.
  */
 #include <sys/queue.h>
-#include "mmu/machine/budget.h"
 #include "index.h"
 #include "mmu/base/machine_protocol.h"
 #include "store.h"
+
+/*
+ * Who pays for frames: the machine's budget.  charge() returns how many of `frames` there is room
+ * for, and has charged these.  uncharge() takes back the charge for frames that are free again.
+ */
+struct frame_account {
+	uint64_t (*charge)(void *ctx, uint64_t frames);
+	void (*uncharge)(void *ctx, uint64_t frames);
+	void *ctx;
+};
 
 /* Pages read, and written, with one system call. */
 #define DOMAIN_PIECE 32u
@@ -54,7 +63,7 @@ struct member {
 
 struct domain {
 	TAILQ_ENTRY(domain) link; /* in order of id */
-	struct budget *budget;
+	struct frame_account account;
 	struct store store;
 	struct index index;
 	struct member **by_number;
@@ -66,8 +75,9 @@ struct domain {
 	uint8_t (*pages)[QUIRE_PAGE_SIZE];	 /* DOMAIN_PIECE of them, on their way to frames */
 };
 
-/* NULL: no memory. */
-struct domain *domain_create(struct budget *budget, const char *name, unsigned int max_segments);
+/* A domain without members, whose frames are charged to *account.  NULL: no memory. */
+struct domain *domain_create(const struct frame_account *account, const char *name,
+			     unsigned int max_segments);
 
 /* It has no members left. */
 void domain_destroy(struct domain *d);

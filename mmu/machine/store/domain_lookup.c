@@ -178,13 +178,15 @@ static uint32_t claim(struct lookup *l, uint32_t i, uint32_t n, uint32_t *frame)
 /* Fill as many of n claimed frames as budget and rules allow. */
 static uint32_t fill(struct lookup *l, uint32_t frame, uint32_t n, const void *bytes)
 {
+	const struct frame_account *account = &l->d->account;
+
 	n = (uint32_t)min_u64(n, member_room(l->m));
 	if (!n || !member_prepare(l->m, frame_segment(frame)))
 		return 0;
-	n = (uint32_t)budget_charge_store(l->d->budget, n);
+	n = (uint32_t)account->charge(account->ctx, n);
 	if (!n || !store_write(&l->d->store, frame, n, bytes))
 		return n;
-	budget_uncharge_store(l->d->budget, n);
+	account->uncharge(account->ctx, n);
 	return 0;
 }
 
