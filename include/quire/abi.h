@@ -19,11 +19,12 @@
  *   0          ------
  */
 
-#define QUIRE_GAP_START 0xc0000000 /* [3 GiB, 4 GiB) is never RAM */
-#define QUIRE_GAP_END	0x100000000
-#define QUIRE_MMIO_BASE 0xd0000000 /* virtio-mmio devices */
+#define QUIRE_GAP_START	 0xc0000000 /* [3 GiB, 4 GiB) is never RAM */
+#define QUIRE_GAP_END	 0x100000000
+#define QUIRE_MMIO_BASE	 0xd0000000 /* virtio-mmio devices, QUIRE_MMIO_BYTES of registers each */
+#define QUIRE_MMIO_BYTES 0x200
 
-#define QUIRE_BALLOON_BASE QUIRE_MMIO_BASE /* virtio-mmio, 0x200 bytes of registers */
+#define QUIRE_BALLOON_BASE QUIRE_MMIO_BASE /* virtio-mmio */
 #define QUIRE_BALLOON_IRQ  5		   /* edges, with an interrupt controller; else polled */
 
 #define QUIRE_UART_PORT	   0x3f8 /* 16550, COM1 */

@@ -12,6 +12,7 @@
  * So that inputs get somewhere, one instruction does a driver's whole start, and one puts a
  * well-formed buffer in a queue.
  */
+#include <quire/abi.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "vmm/dev/balloon.h"
@@ -258,7 +259,7 @@ static void access_register(struct input *in, bool write)
 {
 	static const uint8_t widths[] = { 4, 1, 2, 8 };
 	unsigned int width = widths[take(in, 1) % 4];
-	uint32_t offset = (uint32_t)take(in, 2) % VIRTIO_MMIO_BYTES;
+	uint32_t offset = (uint32_t)take(in, 2) % QUIRE_MMIO_BYTES;
 	uint64_t value = take(in, width);
 
 	if (!write)

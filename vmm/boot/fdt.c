@@ -12,7 +12,6 @@
 #include <string.h>
 #include <quire/abi.h>
 #include "fdt.h"
-#include "vmm/dev/virtio.h"
 
 #define FIRST_BYTES 4096
 #define MOST_BYTES  (16 * MiB) /* beyond any command line that execve lets through */
@@ -119,7 +118,7 @@ static int put_balloon(void *fdt)
 {
 	TRY(fdt_begin_node(fdt, FDT_BALLOON_NODE));
 	TRY(fdt_property_string(fdt, "compatible", "virtio,mmio"));
-	TRY(put_reg(fdt, QUIRE_BALLOON_BASE, VIRTIO_MMIO_BYTES));
+	TRY(put_reg(fdt, QUIRE_BALLOON_BASE, QUIRE_MMIO_BYTES));
 	TRY(fdt_property_u32(fdt, "interrupts", QUIRE_BALLOON_IRQ));
 	return fdt_end_node(fdt);
 }

@@ -26,7 +26,6 @@
 struct bus;
 struct virtio;
 
-#define VIRTIO_MMIO_BYTES  0x200u
 #define VIRTIO_MMIO_NOTIFY 0x050u /* register: a queue's number */
 
 /* ---- guest memory as a device sees it ---- */
@@ -143,7 +142,7 @@ struct virtio_config {
 	const struct virtio_ops *ops;
 	void *dev;
 	const struct virtio_memory *mem;
-	uint64_t base; /* on the bus, VIRTIO_MMIO_BYTES from there */
+	uint64_t base; /* on the bus, QUIRE_MMIO_BYTES from there */
 	/* Interrupt the driver: an edge, nothing to take back.  Any thread.  NULL: drivers poll. */
 	void (*interrupt)(void *ctx);
 	/*

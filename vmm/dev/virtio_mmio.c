@@ -24,6 +24,7 @@
  * looks at what was signalled; so it may be told of what it has seen already, but misses nothing.
  */
 #include <errno.h>
+#include <quire/abi.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -462,7 +463,7 @@ int virtio_create(const struct virtio_config *config, struct bus *mmio, struct v
 	struct device device = {
 		.name = config->ops->name,
 		.base = config->base,
-		.bytes = VIRTIO_MMIO_BYTES,
+		.bytes = QUIRE_MMIO_BYTES,
 		.max_width = 8,
 		.read = mmio_read,
 		.write = mmio_write,
