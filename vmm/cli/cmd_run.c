@@ -18,6 +18,7 @@
 #include "mmu/base/machine_protocol.h"
 #include "args.h"
 #include "cmd.h"
+#include "stats.h"
 #include "vmm/boot/fdt.h"
 #include "vmm/vm/message.h"
 #include "vmm/launch/run.h"
@@ -452,7 +453,7 @@ static int parse_args(struct run *run, int argc, char **argv, struct quire_error
 	/* Nobody else's: a pid comes again, but not with its start. */
 	if (!run->domain[0] && !run->domain_none)
 		snprintf(run->domain, sizeof(run->domain), "run-%d-%llx", getpid(),
-			 (unsigned long long)process_start_ns);
+			 (unsigned long long)run->start_ns);
 	configure_launch(run);
 	return 0;
 }
@@ -527,6 +528,23 @@ static int plan_image(struct run *run, struct quire_error *err)
 
 /* ---- the end ---- */
 
+/* launch_config.write_stats */
+static int write_stats(void *ctx, const struct machine_state *machine, const struct vm_info *info,
+		       unsigned int nr)
+{
+	struct stats_vm *vm = calloc(nr, sizeof(*vm));
+	const struct run *run = ctx;
+	int ret;
+
+	if (!vm)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < nr; i++)
+		vm[i].info = &info[i];
+	ret = stats_document(run->stats, machine, vm, nr);
+	free(vm);
+	return ret;
+}
+
 static int close_stats(struct run *run, int status)
 {
 	FILE *f = run->stats;
@@ -578,6 +596,7 @@ int cmd_run(int argc, char **argv)
 		message("no memory");
 		return QUIRE_STATUS_HOST;
 	}
+	run->start_ns = process_start_ns;
 	run->vm_config = (struct vm_config){
 		.ram_bytes = DEFAULT_RAM,
 		.nr_vcpus = 1,
@@ -595,7 +614,7 @@ int cmd_run(int argc, char **argv)
 		/* A mistake in the request, or a host that cannot? */
 		status = ret == -ENOMEM ? QUIRE_STATUS_HOST : QUIRE_STATUS_USAGE;
 	} else {
-		run->launch.stats = run->stats;
+		run->launch.write_stats = run->stats ? write_stats : NULL;
 		status = close_stats(run, launch(&run->launch));
 	}
 	finish(run);

@@ -416,7 +416,7 @@ int launch(const struct launch_config *config)
 	} else {
 		run(&l);
 		console_unguard(l.copy[0].signal != 0); /* a VM that was killed left it as it was */
-		if (config->stats && launch_stats_write(&l) && !l.status)
+		if (config->write_stats && launch_stats_write(&l) && !l.status)
 			l.status = QUIRE_STATUS_HOST;
 	}
 	finish(&l);

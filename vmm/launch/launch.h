@@ -10,7 +10,6 @@
  * if theirs dies, and to say how each of them ended.
  */
 #include <quire/types.h>
-#include <stdio.h>
 #include "mmu/machine/ledger.h"
 #include "mmu/base/machine_protocol.h"
 
@@ -49,7 +48,13 @@ struct launch_config {
 	const char *own_option;	     /* an option that makes sense only there, NULL: none given */
 	bool stop_when_lost;	     /* machine lost: VMs stop, instead of going on */
 
-	FILE *stats; /* for quire.stats/1 at the end; NULL: none */
+	/*
+	 * Called once, after all copies have ended, with the counters that each of them left; vm has
+	 * an element for each copy, in order.  machine is NULL if no machine answers any more.
+	 * 0 or -errno.  NULL: nobody wants them.
+	 */
+	int (*write_stats)(void *ctx, const struct machine_state *machine, const struct vm_info *vm,
+			   unsigned int nr);
 
 	/* The VM process: its whole life, to its exit status. */
 	int (*vm_main)(void *ctx, const struct launch_seat *seat);

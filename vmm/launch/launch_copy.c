@@ -134,7 +134,7 @@ static void adopt(struct launch *l, struct copy *c, struct ends *e)
 static int spawn(struct launch *l, struct copy *c, const struct machine_admitted *admitted)
 {
 	struct ends e;
-	int ret = l->config->stats ? launch_stats_share(c) : 0;
+	int ret = l->config->write_stats ? launch_stats_share(c) : 0;
 
 	if (!ret)
 		ret = make_ends(l, &e);
@@ -333,7 +333,7 @@ void copy_conclude(struct launch *l, struct copy *c)
  */
 static bool should_wait(const struct launch *l, const struct copy *c)
 {
-	bool matters = l->config->stats || (c->signal == SIGKILL && !c->killed);
+	bool matters = l->config->write_stats || (c->signal == SIGKILL && !c->killed);
 
 	return matters && !c->gone && l->machine && c->era == l->era;
 }

@@ -133,6 +133,6 @@ void launch_machine_admit_of(const struct launch *l, const struct copy *c,
 int launch_stats_share(struct copy *c);	  /* before the fork: make c->info.  0 or -errno */
 void launch_stats_forked(struct copy *c); /* after it: no later VM shares it */
 void launch_stats_unshare(struct copy *c);
-int launch_stats_write(struct launch *l); /* 0, -EIO or -ENOMEM */
+int launch_stats_write(struct launch *l); /* 0, -ENOMEM, or what write_stats() says */
 
 #endif

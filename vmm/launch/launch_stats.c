@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * --stats: one document for all copies.  Each VM leaves its counters, at its end, in memory that
- * it shares with the launcher and with no other VM; one that was killed has left none, and is
- * listed with its name and status.  The machine's numbers are those of the end, when it has
+ * --stats: the counters of all copies at the end.  Each VM leaves its own, when it ends, in memory
+ * that it shares with the launcher and with no other VM.  A VM that was killed left none, and is
+ * listed with its name and status.  The machine's numbers are those of the moment when it has
  * heard of every VM's end.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include "vmm/vm/vm.h"
 #include "launch_impl.h"
-#include "vmm/cli/stats.h"
 
 int launch_stats_share(struct copy *c)
 {
@@ -57,18 +58,15 @@ static void take(const struct launch *l, const struct copy *c, struct vm_info *i
 int launch_stats_write(struct launch *l)
 {
 	struct vm_info *info = calloc(l->nr, sizeof(*info));
-	struct stats_vm *vm = calloc(l->nr, sizeof(*vm));
 	struct machine_state state;
 	bool have_state = l->machine && !machine_client_get(l->machine, &state, NULL);
-	int ret = info && vm ? 0 : -ENOMEM;
+	int ret;
 
-	for (unsigned int i = 0; i < l->nr && !ret; i++) {
+	if (!info)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < l->nr; i++)
 		take(l, &l->copy[i], &info[i]);
-		vm[i].info = &info[i];
-	}
-	if (!ret)
-		ret = stats_document(l->config->stats, have_state ? &state : NULL, vm, l->nr);
+	ret = l->config->write_stats(l->config->ctx, have_state ? &state : NULL, info, l->nr);
 	free(info);
-	free(vm);
 	return ret;
 }

@@ -23,6 +23,7 @@ struct run {
 	enum irqchip_choice irqchip;
 	enum sandbox_mode sandbox;
 	const char *image_path;
+	uint64_t start_ns;			  /* CLOCK_MONOTONIC when the command began */
 	const char *stats_path;			  /* NULL: none */
 	const char *module_path[RUN_MAX_MODULES]; /* without ARGS */
 	unsigned int nr_modules;
@@ -35,7 +36,7 @@ struct run {
 	int ratio;			    /* -1: the default */
 
 	/* Made from them. */
-	FILE *stats;
+	FILE *stats; /* NULL: none */
 	struct image_file image;
 	struct image_file module_file[RUN_MAX_MODULES];
 	struct image_module module[RUN_MAX_MODULES + 1]; /* the device tree is the last */

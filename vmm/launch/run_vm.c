@@ -24,7 +24,6 @@
 #include <unistd.h>
 #include "mmu/base/locks.h"
 #include "mmu/machine/credits.h"
-#include "vmm/cli/cmd.h"
 #include "mmu/base/clock.h"
 #include "vmm/vm/ctl.h"
 #include "vmm/boot/fdt.h"
@@ -281,7 +280,7 @@ static void configure(struct process *p)
 	config->on_balloon = on_balloon;
 	config->join = join;
 	config->ctx = p;
-	config->start_ns = p->seat->alone ? process_start_ns : monotonic_ns();
+	config->start_ns = p->seat->alone ? p->run->start_ns : monotonic_ns();
 }
 
 static int enter_sandbox(struct process *p, const struct vm *vm, int ram, struct quire_error *err)
