@@ -31,12 +31,14 @@ sub start {
 	my $base = "$dir/" . ++$serial;
 	my $pid = fork // die;
 	if (!$pid) {
+		setpgrp 0, 0;
 		open STDIN, '<', '/dev/null';
 		open STDOUT, '>', "$base.out";
 		open STDERR, '>', "$base.err";
 		$SIG{$_} = 'DEFAULT' for qw(INT HUP TERM QUIT PIPE);
 		exec $quire, 'run', @args;
 	}
+	setpgrp $pid, $pid;	# whoever is first
 	return { pid => $pid, base => $base, start => time };
 }
 
@@ -327,6 +329,8 @@ SKIP: {
 
 # ---- signals ----
 
+my @by_machine;
+
 for ([INT => 130], [TERM => 143], [HUP => 129], [QUIT => 131]) {
 	my ($sig, $want) = @$_;
 	$r = start(@own, '-n', 3, '-m', '16M', $quill, 'idle', 30);
@@ -341,6 +345,31 @@ crowd($r, 1);
 kill TERM => $r->{pid};
 finish($r);
 ok($r->{status} eq 143 && $r->{time} < 5 && $r->{err} eq "quire: stopped by SIGTERM\n", 'SIGTERM, one guest');
+# As timeout(1) and terminals send them: to the process group, which the machine must not be in.
+for ([TERM => 143], [INT => 130]) {
+	my ($sig, $want) = @$_;
+	$r = start(@own, '-m', '16M', $quill, 'idle', 30);
+	($machine, @vms) = crowd($r, 1);
+	is(getpgrp $vms[0], $r->{pid}, "SIG$sig to the process group: the VM is in it");
+	isnt(getpgrp $machine, $r->{pid}, '... and the machine is not');
+	kill STOP => $r->{pid}, @vms;
+	kill $sig => -$r->{pid};
+	sleep 0.2;
+	kill CONT => $r->{pid}, @vms;
+	finish($r);
+	ok($r->{status} eq $want && $r->{err} eq "quire: stopped by SIG$sig\n", '... so that the run says what stopped it')
+		or diag "$r->{status} $r->{err}";
+	ok(gone($machine), '... and the machine ends with it');
+}
+# A signal that comes while a run starts its machine is not the machine's either.
+for my $us (map { 500 * $_ } 1 .. 12) {
+	$r = start(@own, '-m', '16M', $quill, 'idle', 30);
+	sleep $us / 1e6 + 0.001;
+	kill TERM => -$r->{pid};
+	finish($r);
+	push @by_machine, "$us us: $r->{err}" if $r->{err} =~ /machine/;
+}
+is("@by_machine", '', 'SIGTERM to the process group while a run starts');
 $r = start(@own, '-m', '16M', $quill, 'idle', 30);
 ($machine) = crowd($r, 1);
 kill TERM => $machine;

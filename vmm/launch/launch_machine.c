@@ -42,7 +42,19 @@
 
 /* ---- our own ---- */
 
-/* Only SIGTERM means something to it; Ctrl-C is the launcher's business. */
+/*
+ * Signals for the run are the launcher's business: those of the terminal, and those that timeout(1)
+ * and shells send to the whole process group.  One of these may have come since the fork, and is
+ * pending because the launcher blocks it; to ignore a signal discards it.
+ */
+static void leave_process_group(void)
+{
+	setpgid(0, 0);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGTERM, SIG_DFL);
+}
+
+/* SIGTERM to the machine alone stops its guests; no other signal means anything to it. */
 static int catch_sigterm(void)
 {
 	sigset_t all, term;
@@ -72,6 +84,7 @@ static _Noreturn void serve(const struct launch_config *config, int control)
 	char address[64];
 	struct machine *m;
 
+	leave_process_group();
 	launch_close_all_but(control, -1);
 	console_unguard(false);
 	leave_streams();
