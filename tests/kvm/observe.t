@@ -107,6 +107,17 @@ check 'an address that is not mapped is a page fault, exit status 1' \
 check '... and says so' grep -q '#PF with error code 0x4' "$dir/walk"
 check 'an address that is not canonical is none' \
 	is "$("$quire" walk "$vm" 0x800000000000 >/dev/null; echo $?)" 1
+
+# quill maps all of RAM from 512 GiB on (guest/layout.h); it has not touched the end.
+untouched=0x8001f00000
+check 'a read of an absent page would succeed' "$quire" walk "$vm" $untouched
+"$quire" walk "$vm" $untouched >"$dir/walk"
+check '... because quire answers' grep -q '^  stage 2: not present (absent): a read brings in a page of zeroes$' "$dir/walk"
+check '... where the walk ends' grep -q '<-- quire is asked here$' "$dir/walk"
+check 'so would a write' "$quire" walk --write "$vm" $untouched
+check '... which gets a page of its own' grep -q '(absent): a write brings in a page of its own' \
+	<("$quire" walk --write "$vm" $untouched)
+check 'a fetch from there is a fault' is "$("$quire" walk --fetch "$vm" $untouched >/dev/null; echo $?)" 1
 for _ in $(seq 50); do
 	"$quire" walk "$vm" 0x100000 >>"$dir/walks" || break
 done

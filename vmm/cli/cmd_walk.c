@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * quire walk: how a processor of the guest would translate an address, reference by
- * reference, through the guest's tables and ours.
+ * reference, through the guest's tables and ours, and what quire would do then.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -12,13 +12,15 @@
 #include "cmd.h"
 #include "mmu/base/clock.h"
 #include "ctl_client.h"
+#include "json.h"
 #include "vmm/vm/render.h"
 
 const char walk_usage[] =
-	"usage: quire walk [--cpu=N] [--write|--fetch] [--user] VM GVA\n"
+	"usage: quire walk [--cpu=N] [--write|--fetch] [--user] [--json] VM GVA\n"
 	"\n"
 	"Shows how a vCPU of a running guest would translate a guest-virtual address: each memory\n"
-	"reference through the guest's page tables and through stage 2, and the outcome.  Changes\n"
+	"reference through the guest's page tables and through stage 2, and the outcome.  Where\n"
+	"stage 2 does not allow the access yet, says what quire does when the guest makes it.  Changes\n"
 	"nothing in the guest.  VM is the name or the pid of a quire run; GVA is 0xHEX or a\n"
 	"number.\n"
 	"\n"
@@ -26,15 +28,18 @@ const char walk_usage[] =
 	"  --write  as a write (a read)\n"
 	"  --fetch  as an instruction fetch\n"
 	"  --user   as CPL 3 (CPL 0)\n"
+	"  --json   as quire.walk/1 (docs/stats.md)\n"
 	"\n"
-	"Exit status: 0 the access is allowed; 1 it is refused; 2 wrong usage, or no such\n"
-	"vCPU; 121 no such VM, or it does not answer.\n";
+	"Exit status: 0 the guest's access succeeds, at once or after what quire does; 1 the guest\n"
+	"gets a fault, or nothing is there; 2 wrong usage, or no such vCPU; 121 no such VM, or it does\n"
+	"not answer.\n";
 
 struct walk_options {
 	const char *vm;
 	unsigned int cpu;
 	gva_t gva;
 	struct walk_access access;
+	bool json;
 };
 
 #define MAX_CPU 65535
@@ -42,11 +47,9 @@ struct walk_options {
 static int parse_options(int argc, char **argv, struct walk_options *opt, struct quire_error *err)
 {
 	static const struct option options[] = {
-		{ "cpu", required_argument, NULL, 'c' },
-		{ "write", no_argument, NULL, 'w' },
-		{ "fetch", no_argument, NULL, 'f' },
-		{ "user", no_argument, NULL, 'u' },
-		{ 0 },
+		{ "cpu", required_argument, NULL, 'c' }, { "write", no_argument, NULL, 'w' },
+		{ "fetch", no_argument, NULL, 'f' },	 { "user", no_argument, NULL, 'u' },
+		{ "json", no_argument, NULL, 'j' },	 { 0 },
 	};
 	uint64_t cpu = 0;
 	int c;
@@ -62,6 +65,7 @@ static int parse_options(int argc, char **argv, struct walk_options *opt, struct
 		case 'w': opt->access.write = true; break;
 		case 'f': opt->access.fetch = true; break;
 		case 'u': opt->access.user = true; break;
+		case 'j': opt->json = true; break;
 		default: return unknown_option(argv, err);
 		}
 	}
@@ -122,14 +126,77 @@ static int fetch(const struct walk_options *opt, struct walk_result *res, uint8_
 	return code;
 }
 
-/* What render_walk says of the page reached when it has the guest memory at hand. */
-static void print_state(uint8_t byte)
-{
-	unsigned int state = byte & ~GMEM_STATE_LARGE;
+/* ---- quire.walk/1 ---- */
 
-	if (state < PG_NR_STATES)
-		printf("  page: %s%s\n", page_states[state].name,
-		       byte & GMEM_STATE_LARGE ? ", in a 2 MiB leaf" : "");
+static void json_reference(struct json *json, const struct walk_ref *ref)
+{
+	char bits[80];
+
+	render_entry_bits(bits, sizeof(bits), ref);
+	json_object(json, NULL);
+	json_number(json, "stage", ref->stage);
+	json_number(json, "level", ref->level);
+	json_string(json, "name", ref->name);
+	json_hex(json, "input", ref->input);
+	json_hex(json, "address", ref->addr);
+	json_hex(json, "entry", ref->entry);
+	json_string(json, "bits", bits);
+	json_end_object(json);
+}
+
+static uint64_t page_bytes(const struct pt_format *format, unsigned int level)
+{
+	if (format == &x86_32_format && level == 2)
+		return 4 * MiB;
+	return QUIRE_PAGE_SIZE << 9 * (level - 1);
+}
+
+static void json_outcome(struct json *json, const struct walk_result *res, uint8_t state)
+{
+	const char *answer = render_answer(res, state);
+
+	json_string(json, "outcome", walk_outcome_name(res->outcome));
+	json_number(json, "succeeds", render_succeeds(res, state));
+	if (res->outcome == WALK_PAGE_FAULT)
+		json_number(json, "error_code", res->error_code);
+	if (res->outcome == WALK_VIOLATION)
+		json_number(json, "qualification", res->qualification);
+	if (res->outcome == WALK_OK && res->level1)
+		json_number(json, "guest_page_bytes", page_bytes(res->format1, res->level1));
+	if (res->outcome == WALK_OK && res->level2)
+		json_number(json, "stage2_page_bytes", page_bytes(NULL, res->level2));
+	if (answer)
+		json_string(json, "answer", answer);
+	if (res->gpa == GPA_INVALID)
+		return;
+	json_hex(json, "gpa", res->gpa);
+	if (res->outcome == WALK_OK)
+		json_hex(json, "machine_address", res->maddr);
+	json_string(json, "page", render_state_text(state));
+}
+
+static void print_json(const struct walk_options *opt, const struct walk_result *res, uint8_t state)
+{
+	struct json json;
+
+	json_init(&json, stdout);
+	json_object(&json, NULL);
+	json_string(&json, "schema", "quire.walk/1");
+	json_string(&json, "vm", opt->vm);
+	json_number(&json, "vcpu", opt->cpu);
+	json_string(&json, "access",
+		    opt->access.write ? "write" :
+		    opt->access.fetch ? "fetch" :
+					"read");
+	json_number(&json, "user", opt->access.user);
+	json_hex(&json, "gva", opt->gva);
+	json_string(&json, "paging", res->format1 ? res->format1->name : "off");
+	json_outcome(&json, res, state);
+	json_array(&json, "references");
+	for (unsigned int i = 0; i < res->nr_refs && i < WALK_MAX_REFS; i++)
+		json_reference(&json, &res->ref[i]);
+	json_end_array(&json);
+	json_end_object(&json);
 }
 
 int cmd_walk(int argc, char **argv)
@@ -149,11 +216,13 @@ int cmd_walk(int argc, char **argv)
 		fprintf(stderr, "quire walk: %s\n", err.text);
 		return code == -EINVAL ? QUIRE_STATUS_USAGE : QUIRE_STATUS_HOST;
 	}
-	render_walk(stdout, opt.gva, &res, NULL);
-	print_state(state);
+	if (opt.json)
+		print_json(&opt, &res, state);
+	else
+		render_walk(stdout, opt.gva, &res, state);
 	if (fflush(stdout)) {
 		fprintf(stderr, "quire walk: cannot write: %m\n");
 		return QUIRE_STATUS_HOST;
 	}
-	return res.outcome == WALK_OK ? 0 : 1;
+	return render_succeeds(&res, state) ? 0 : 1;
 }

@@ -104,6 +104,13 @@ void json_tenths(struct json *json, const char *key, uint64_t tenths)
 	fprintf(json->f, "%" PRIu64 ".%" PRIu64, tenths / 10, tenths % 10);
 }
 
+/* JSON readers may round numbers beyond 2^53, as addresses are. */
+void json_hex(struct json *json, const char *key, uint64_t value)
+{
+	put_key(json, key);
+	fprintf(json->f, "\"0x%" PRIx64 "\"", value);
+}
+
 void json_string(struct json *json, const char *key, const char *value)
 {
 	put_key(json, key);

@@ -25,6 +25,7 @@ void json_end_array(struct json *json);
 void json_number(struct json *json, const char *key, uint64_t value);
 void json_signed(struct json *json, const char *key, int64_t value);
 void json_tenths(struct json *json, const char *key, uint64_t tenths); /* 123 as 12.3 */
+void json_hex(struct json *json, const char *key, uint64_t value);     /* a string: "0x1f" */
 void json_string(struct json *json, const char *key, const char *value);
 
 #endif

@@ -280,6 +280,22 @@ static void note_pages(struct report *r, const struct walk_result *res)
 		note_page(r, res->gpa);
 }
 
+static void show_walk(struct report *r, gva_t gva, const struct walk_result *res)
+{
+	uint8_t state = res->gpa == GPA_INVALID ? PG_NR_STATES : render_state(r->vm->gm, res->gpa);
+
+	render_walk(r->f, gva, res, state);
+}
+
+static void show_stack(struct report *r, gva_t gva, const struct walk_result *res)
+{
+	uint8_t state = res->gpa == GPA_INVALID ? PG_NR_STATES : render_state(r->vm->gm, res->gpa);
+	const char *answer = render_answer(res, state);
+
+	fprintf(r->f, "RSP, read: gva %#" PRIx64 ": %s%s%s\n", gva, walk_outcome_name(res->outcome),
+		answer ? ": " : "", answer ? answer : "");
+}
+
 static void print_walks(struct report *r)
 {
 	const struct kvm_sregs *s = &r->state->sregs;
@@ -288,27 +304,25 @@ static void print_walks(struct report *r)
 	gva_t stack = r->state->regs.rsp + (r->bits == 64 ? 0 : s->ss.base);
 
 	fputs("RIP, fetch: ", r->f);
-	render_walk(r->f, r->rip, &r->fetch, r->vm->gm);
+	show_walk(r, r->rip, &r->fetch);
 	note_pages(r, &r->fetch);
 	if (s->cr0 & CR0_PG) {
 		gmem_walk(r->vm->gm, &r->cpu, s->cr2, read, &res);
 		fputs("CR2, read: ", r->f);
-		render_walk(r->f, s->cr2, &res, r->vm->gm);
+		show_walk(r, s->cr2, &res);
 		note_pages(r, &res);
 	}
 	gmem_walk(r->vm->gm, &r->cpu, stack, read, &res);
-	fprintf(r->f, "RSP, read: gva %#" PRIx64 ": %s\n", stack, walk_outcome_name(res.outcome));
+	show_stack(r, stack, &res);
 	note_pages(r, &res);
 }
 
 static void print_pages(const struct report *r)
 {
 	fputs("pages of guest memory on the way:\n", r->f);
-	for (unsigned int i = 0; i < r->nr_pages; i++) {
-		fprintf(r->f, "  gpa %012" PRIx64 "  ", r->page[i]);
-		render_page(r->f, r->vm->gm, r->page[i]);
-		fputc('\n', r->f);
-	}
+	for (unsigned int i = 0; i < r->nr_pages; i++)
+		fprintf(r->f, "  gpa %012" PRIx64 "  %s\n", r->page[i],
+			render_state_text(render_state(r->vm->gm, r->page[i])));
 }
 
 /* ---- the report ---- */

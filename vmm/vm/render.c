@@ -57,18 +57,24 @@ void render_bits(char *buf, size_t size, uint64_t value, const struct bit_name *
 
 #define BITS(buf, value, names) render_bits(buf, sizeof(buf), value, names, ARRAY_SIZE(names))
 
-static void render_ref(FILE *f, unsigned int number, const struct walk_ref *ref, bool refused)
+void render_entry_bits(char *buf, size_t size, const struct walk_ref *ref)
+{
+	if (ref->stage == 1)
+		render_bits(buf, size, ref->entry, stage1_bits, ARRAY_SIZE(stage1_bits));
+	else
+		render_bits(buf, size, ref->entry, stage2_bits, ARRAY_SIZE(stage2_bits));
+}
+
+/* mark: what to say of the reference that ended the walk, or "". */
+static void render_ref(FILE *f, unsigned int number, const struct walk_ref *ref, const char *mark)
 {
 	char bits[80];
 
-	if (ref->stage == 1)
-		BITS(bits, ref->entry, stage1_bits);
-	else
-		BITS(bits, ref->entry, stage2_bits);
+	render_entry_bits(bits, sizeof(bits), ref);
 	fprintf(f, "  %2u  %s%-9s%s  %s %016" PRIx64 "  at %014" PRIx64 " = %016" PRIx64 "  %s%s\n",
 		number, ref->stage == 1 ? "" : "  ", ref->name, ref->stage == 1 ? "  " : "",
 		ref->stage == 1 ? "gva" : "gpa", ref->input, ref->addr, ref->entry,
-		bits[0] ? bits : "empty", refused ? "  <-- refused here" : "");
+		bits[0] ? bits : "empty", mark);
 }
 
 static const char *page_size_name(unsigned int level)
@@ -137,31 +143,102 @@ static void render_outcome(FILE *f, gva_t gva, const struct walk_result *res)
 	}
 }
 
-void render_page(FILE *f, struct gmem *gm, gpa_t gpa)
+/* ---- states of pages, and what quire does about them ---- */
+
+uint8_t render_state(struct gmem *gm, gpa_t gpa)
 {
 	struct stage2_page page;
 
 	if (gmem_lookup(gm, gpa_to_gfn(gpa), &page))
-		fputs("not RAM", f);
-	else
-		fprintf(f, "%s%s", page_states[page.state].name,
-			page.level == 2 ? ", in a 2 MiB leaf" : "");
+		return PG_NR_STATES;
+	return (uint8_t)(page.state | (page.level == 2 ? GMEM_STATE_LARGE : 0));
 }
 
-void render_walk(FILE *f, gva_t gva, const struct walk_result *res, struct gmem *gm)
+static unsigned int state_of(uint8_t byte)
+{
+	return min_u64(byte & ~GMEM_STATE_LARGE, PG_NR_STATES);
+}
+
+const char *render_state_text(uint8_t byte)
+{
+	static char text[48];
+	unsigned int state = state_of(byte);
+
+	if (state == PG_NR_STATES)
+		return "not RAM";
+	snprintf(text, sizeof(text), "%s%s", page_states[state].name,
+		 byte & GMEM_STATE_LARGE ? ", in a 2 MiB leaf" : "");
+	return text;
+}
+
+/* What a read (or a fetch) and a write do to a page in this state, beside what they want. */
+static const struct {
+	const char *read, *write;
+} answers[PG_NR_STATES] = {
+	[PG_ABSENT] = { "brings in a page of zeroes",
+			"brings in a page of its own, of zeroes at first" },
+	/* Between the walk and the look at the page it came in. */
+	[PG_PRIVATE] = { "finds it, it came in meanwhile", "finds it, it came in meanwhile" },
+	[PG_SHARED] = { "finds it, it came in meanwhile", "copies the frame to one of its own" },
+	[PG_ZERO] = { "maps the page of zeroes", "gives it a frame of its own" },
+	[PG_BALLOONED] = { "takes it out of the balloon, as a page of zeroes",
+			   "takes it out of the balloon, as a page of its own" },
+};
+
+const char *render_answer(const struct walk_result *res, uint8_t byte)
+{
+	static char text[80];
+	unsigned int state = state_of(byte);
+	bool write = res->qualification & 2, fetch = res->qualification & 4;
+
+	if (res->outcome != WALK_VIOLATION || state == PG_NR_STATES)
+		return NULL;
+	snprintf(text, sizeof(text), "a %s %s",
+		 write ? "write" :
+		 fetch ? "fetch" :
+			 "read",
+		 write ? answers[state].write : answers[state].read);
+	return text;
+}
+
+bool render_succeeds(const struct walk_result *res, uint8_t state)
+{
+	return res->outcome == WALK_OK || render_answer(res, state);
+}
+
+static void render_page(FILE *f, const struct walk_result *res, uint8_t byte)
+{
+	const char *answer = render_answer(res, byte);
+	unsigned int state = state_of(byte);
+
+	if (res->gpa == GPA_INVALID || res->outcome == WALK_AGAIN)
+		return;
+	fprintf(f, "  page: %s", render_state_text(byte));
+	if (res->outcome == WALK_OK && state != PG_NR_STATES && !page_states[state].writable)
+		fprintf(f, "; a write %s", answers[state].write);
+	fputc('\n', f);
+	if (answer)
+		fprintf(f, "  stage 2: %s (%s): %s\n",
+			res->qualification & 0x38 ? "read-only" : "not present",
+			page_states[state].name, answer);
+}
+
+static const char *mark(const struct walk_result *res, uint8_t state)
+{
+	if (res->outcome == WALK_OK || res->outcome == WALK_AGAIN)
+		return "";
+	return render_answer(res, state) ? "  <-- quire is asked here" : "  <-- refused here";
+}
+
+void render_walk(FILE *f, gva_t gva, const struct walk_result *res, uint8_t state)
 {
 	unsigned int nr = res->nr_refs < WALK_MAX_REFS ? res->nr_refs : WALK_MAX_REFS;
-	bool refused = res->outcome != WALK_OK && res->outcome != WALK_AGAIN;
 
 	fprintf(f, "walk of gva %#" PRIx64 " (%s): %s, %u reference%s\n", gva,
 		res->format1 ? res->format1->name : "paging off", walk_outcome_name(res->outcome),
 		nr, nr == 1 ? "" : "s");
 	for (unsigned int i = 0; i < nr; i++)
-		render_ref(f, i + 1, &res->ref[i], refused && i + 1 == nr);
+		render_ref(f, i + 1, &res->ref[i], i + 1 == nr ? mark(res, state) : "");
 	render_outcome(f, gva, res);
-	if (gm && res->gpa != GPA_INVALID && res->outcome != WALK_AGAIN) {
-		fputs("  page: ", f);
-		render_page(f, gm, res->gpa);
-		fputc('\n', f);
-	}
+	render_page(f, res, state);
 }

@@ -7,14 +7,32 @@
 #include "mmu/format/walk.h"
 #include <stdio.h>
 
-/*
- * One aligned line for each memory reference, in order, the refused one marked, and the
- * outcome in words.  With gm (may be NULL) also the state of the page that was reached.
- */
-void render_walk(FILE *f, gva_t gva, const struct walk_result *res, struct gmem *gm);
+/* A page's state as gmem_states gives it; PG_NR_STATES for what is not RAM. */
+uint8_t render_state(struct gmem *gm, gpa_t gpa);
 
-/* "private, in a 2 MiB leaf", "absent", "not RAM". */
-void render_page(FILE *f, struct gmem *gm, gpa_t gpa);
+/* "private, in a 2 MiB leaf", "absent", "not RAM".  The text is in a static buffer. */
+const char *render_state_text(uint8_t state);
+
+/*
+ * Print one aligned line for each memory reference, in order, and mark the one that ended the
+ * walk.  Then print the outcome in words, the state of the page that was reached, and what quire
+ * does for the guest if stage 2 does not allow the access yet.  `state` is that of the page at
+ * res->gpa (PG_NR_STATES: not RAM, or no page was reached).
+ */
+void render_walk(FILE *f, gva_t gva, const struct walk_result *res, uint8_t state);
+
+/*
+ * What quire does when the guest makes this access and stage 2 ends the walk with a violation:
+ * "a read brings in a page of zeroes".  NULL: the walk ended otherwise, or nothing would help.  The
+ * text is in a static buffer.
+ */
+const char *render_answer(const struct walk_result *res, uint8_t state);
+
+/* Does the guest's access succeed, at once or after quire's answer? */
+bool render_succeeds(const struct walk_result *res, uint8_t state);
+
+/* The names of the bits of an entry or of the flags of a fault that are set, as render_bits. */
+void render_entry_bits(char *buf, size_t size, const struct walk_ref *ref);
 
 /*
  * Append to buf the names of the bits that are set in value, separated by blanks.  Bits without
