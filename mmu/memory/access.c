@@ -7,7 +7,7 @@
  */
 #include <errno.h>
 #include <string.h>
-#include "gmem_internal.h"
+#include "away.h"
 
 /* --- the accessors ----------------------------------------------------------------------- */
 
@@ -20,12 +20,18 @@ static bool range_is_ram(const struct gmem *gm, gpa_t gpa, size_t len)
 	       stage2_is_ram(gm->s2, gpa_to_gfn(gpa), gpa_to_gfn(last) - gpa_to_gfn(gpa) + 1);
 }
 
-/* Bytes of the page run at gfn that reads find; NULL: zeroes. */
-static const uint8_t *bytes_of(const struct gmem *gm, gfn_t gfn, const struct stage2_page *page)
+/* What reads find from byte `offset` on of the linear run at gfn, whose first page is *page. */
+static void copy_out(const struct gmem *gm, gfn_t gfn, const struct stage2_page *page,
+		     uint64_t offset, void *to, size_t bytes)
 {
-	if (page->state == PG_SHARED)
-		return store_view_bytes(&gm->store, page->pfn);
-	return page_states[page->state].resident ? gm->window.alias + gfn_to_gpa(gfn) : NULL;
+	const struct away_provider *provider = away_providers[page->state];
+
+	if (page_states[page->state].resident)
+		memcpy(to, gm->window.alias + gfn_to_gpa(gfn) + offset, bytes);
+	else if (provider && provider->copy)
+		provider->copy(gm, page, offset, to, bytes);
+	else
+		memset(to, 0, bytes);
 }
 
 int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
@@ -41,12 +47,8 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 		struct stage2_page page;
 		uint64_t nr = stage2_linear_run(gm->s2, gfn, end, &page);
 		size_t part = min_u64(len, gfn_to_gpa(gfn + nr) - gpa);
-		const uint8_t *from = bytes_of(gm, gfn, &page);
 
-		if (from)
-			memcpy(to, from + gpa % QUIRE_PAGE_SIZE, part);
-		else
-			memset(to, 0, part);
+		copy_out(gm, gfn, &page, gpa % QUIRE_PAGE_SIZE, to, part);
 		to += part;
 		gpa += part;
 		len -= part;
@@ -91,7 +93,7 @@ static int bring_in_for_access(struct gmem *gm, gfn_t start, gfn_t end)
 		if (err)
 			return err;
 	}
-	gmem_note_written(gm, start, end - start);
+	share_note_written(gm, start, end - start);
 	return 0;
 }
 
@@ -204,7 +206,7 @@ static bool machine_bytes(const struct gmem *gm, maddr_t addr, unsigned int byte
 
 	*from = NULL;
 	if (pfn >= STAGE2_STORE_PFN && pfn < STAGE2_ZERO_PFN)
-		*from = store_view_bytes(&gm->store, pfn) + addr % QUIRE_PAGE_SIZE;
+		*from = store_view_bytes(&gm->share.store, pfn) + addr % QUIRE_PAGE_SIZE;
 	else if (range_is_ram(gm, addr, bytes))
 		*from = gm->window.alias + addr;
 	return *from || pfn == STAGE2_ZERO_PFN;

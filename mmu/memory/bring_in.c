@@ -33,8 +33,9 @@
  * is none is it a failure.
  */
 #include <errno.h>
+#include "away.h"
 #include "ramfile.h"
-#include "share.h"
+#include "zero.h"
 
 /* Pages brought in around a fault where blocks are managed singly; a power of two. */
 #define FAULT_AROUND 16u
@@ -122,7 +123,7 @@ static bool block_is_empty(const struct gmem *gm, gfn_t block)
 		return false;
 	for (gfn_t g = block; g < block + QUIRE_BLOCK_PAGES;) {
 		g += stage2_run(gm->s2, g, block + QUIRE_BLOCK_PAGES, &state);
-		if (state != PG_ABSENT && state != PG_ZERO)
+		if (state != PG_ABSENT && !page_is_away_zero(state))
 			return false;
 	}
 	return true;
@@ -269,13 +270,13 @@ static int bring_in_group(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 	return bring_in_singly(gm, gfn, gfn + 1);
 }
 
-/* Are pages of this kind like gfn's: without a frame, and nothing mapped for them? */
-static bool alike(const struct stage2_page *a, const struct stage2_page *b)
+/* Shall a page that is not mapped get the page of zeroes when it is only read? */
+static bool may_read_zeroes(const struct gmem *gm, const struct stage2_page *page)
 {
-	return a->state == b->state && a->pfn == b->pfn;
+	return page->state == PG_ABSENT ? gm->share.zero_reads : page_is_away_zero(page->state);
 }
 
-/* A page without a frame is only to be read: map zeroes there, and at its like around it. */
+/* Map the page of zeroes at gfn, and at its neighbours in its block that are in the same state. */
 static int read_zeroes(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 {
 	gfn_t start = align_down(gfn, QUIRE_BLOCK_PAGES), end = start + QUIRE_BLOCK_PAGES;
@@ -288,9 +289,8 @@ static int read_zeroes(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 	for (gfn_t g = start; g <= gfn; g += stage2_linear_run(gm->s2, g, end, &page))
 		start = g;
 	end = start + stage2_linear_run(gm->s2, start, end, &page);
-	if (!alike(&page, &its))
-		return -EINVAL;
-	err = share_map_zero(gm, start, end - start);
+	assert(page.state == its.state && page.mapped == its.mapped);
+	err = zero_map(gm, start, end - start);
 	if (err)
 		return err;
 	gm->stats.zero_read_pages += its.state == PG_ABSENT ? end - start : 0;
@@ -307,7 +307,7 @@ static bool empty_block(struct gmem *gm, gfn_t block)
 	for (gfn_t g = block; g < block + QUIRE_BLOCK_PAGES && fine;) {
 		uint64_t nr = stage2_linear_run(gm->s2, g, block + QUIRE_BLOCK_PAGES, &page);
 
-		fine = page.state == PG_ABSENT || !share_forget(gm, g, nr);
+		fine = !page_is_away(page.state) || !away_forget(gm, g, nr);
 		g += nr;
 	}
 	return fine;
@@ -317,11 +317,11 @@ static bool empty_block(struct gmem *gm, gfn_t block)
 static int bring_home(struct gmem *gm, gfn_t gfn, bool *absent, struct gfn_range *in)
 {
 	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
-	uint64_t around = share_break_around(gm, gfn);
+	uint64_t around = away_break_around(gm, gfn);
 
-	*absent = around == QUIRE_BLOCK_PAGES / 8 && gm->config.hugepages == GMEM_HUGE_AUTO &&
+	*absent = around == AWAY_BREAK_MOST && gm->config.hugepages == GMEM_HUGE_AUTO &&
 		  block_is_empty(gm, block) && empty_block(gm, block);
-	return *absent ? 0 : share_break(gm, gfn, around, in);
+	return *absent ? 0 : away_break(gm, gfn, around, in);
 }
 
 /* An absent page, written or where reads cost what writes do. */
@@ -355,16 +355,15 @@ int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 		bring_in_settle(gm, gfn, gfn + 1);
 		stage2_lookup(gm->s2, gfn, &page);
 		if (page.state == PG_BALLOONED) {
-			gmem_set(gm, gfn, 1, PG_ABSENT, 0);
+			gmem_set(gm, gfn, 1, PG_ABSENT, STAGE2_UNMAPPED);
 			gm->stats.balloon_touches++;
 			continue;
 		}
-		if (page.state == PG_PRIVATE || (page.pfn && !write))
+		if (page.mapped && (!write || page.state == PG_PRIVATE))
 			return 0;
-		if (!write && (gm->zero_reads || page.state == PG_ZERO) &&
-		    !read_zeroes(gm, gfn, in))
+		if (!write && may_read_zeroes(gm, &page) && !read_zeroes(gm, gfn, in))
 			return 0;
-		if (page.state != PG_ABSENT) {
+		if (page_is_away(page.state)) {
 			err = bring_home(gm, gfn, &absent, in);
 			if (err || !absent)
 				return err;

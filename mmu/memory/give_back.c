@@ -11,8 +11,8 @@
  * huge page, but 0.3 to 1 ms for 512 single ones.
  */
 #include <errno.h>
+#include "away.h"
 #include "ramfile.h"
-#include "share.h"
 
 #define CHUNK (8 * QUIRE_BLOCK_PAGES)
 
@@ -38,7 +38,7 @@ static uint64_t move_holes(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_stat
 			ramfile_next_data(gm->window.ram_fd, gfn_to_gpa(gfn), gfn_to_gpa(end)));
 
 		if (stop > gfn) {
-			gmem_set(gm, gfn, stop - gfn, to, pfn ? pfn + (gfn - start) : 0);
+			gmem_set(gm, gfn, stop - gfn, to, stage2_frame(to, pfn, gfn - start));
 			put_or_give(gm, stop - gfn, to);
 			gone += stop - gfn;
 		}
@@ -113,7 +113,7 @@ static int give_back_private(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_st
 	if (err)
 		return err;
 	split(gm, gfn, end, false);
-	gone = gmem_punch(gm, gfn, end, to, 0);
+	gone = gmem_punch(gm, gfn, end, to, STAGE2_UNMAPPED);
 	res->gone += gone;
 	res->kept += end - gfn - gone;
 	return gone == end - gfn ? 0 : -EAGAIN;
@@ -130,7 +130,7 @@ static int give_back_run(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state 
 	int err = 0;
 
 	*nr = stage2_linear_run(gm->s2, gfn, end, &page);
-	if (page.state != PG_SHARED && page.state != PG_ZERO)
+	if (!page_is_away(page.state))
 		*nr = stage2_run(gm->s2, gfn, end, &state);
 	if (page.state == PG_PRIVATE && gmem_is_held(gm, gfn, nr)) {
 		res->kept += *nr;
@@ -142,12 +142,12 @@ static int give_back_run(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state 
 		res->already += *nr;
 		return 0;
 	}
-	if (page.state != PG_ABSENT)
-		err = share_forget(gm, gfn, *nr);
+	if (page_is_away(page.state))
+		err = away_forget(gm, gfn, *nr);
 	if (err)
 		return err;
 	if (to == PG_BALLOONED)
-		gmem_set(gm, gfn, *nr, to, 0);
+		gmem_set(gm, gfn, *nr, to, STAGE2_UNMAPPED);
 	res->gone += *nr;
 	return 0;
 }
@@ -218,7 +218,7 @@ int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *go
 
 		nr = stage2_run(gm->s2, gfn, end, &state);
 		if (state == PG_BALLOONED)
-			gmem_set(gm, gfn, nr, PG_ABSENT, 0);
+			gmem_set(gm, gfn, nr, PG_ABSENT, STAGE2_UNMAPPED);
 		*(state == PG_BALLOONED ? &res.gone : &res.already) += nr;
 		gfn += nr;
 	}

@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "ramfile.h"
-#include "share.h"
+#include "gmem_internal.h"
 
 /* --- create and destroy ------------------------------------------------------------------ */
 
@@ -223,6 +223,23 @@ void gmem_repair(struct gmem *gm)
 	unlock(&gm->lock);
 }
 
+bool gmem_each_run(const struct gmem *gm, struct gmem_run *run)
+{
+	gfn_t next = run->gfn + run->nr;
+
+	for (unsigned int i = 0; i < gm->config.nr_ram; i++) {
+		const struct gfn_range *ram = &gm->ram[i];
+
+		if (next >= ram->end)
+			continue;
+		run->gfn = max_u64(next, ram->start);
+		run->ram_end = ram->end;
+		run->nr = stage2_linear_run(gm->s2, run->gfn, ram->end, &run->page);
+		return true;
+	}
+	return false;
+}
+
 /* --- looking ----------------------------------------------------------------------------- */
 
 void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
@@ -254,7 +271,7 @@ void gmem_stats(struct gmem *gm, struct gmem_stats *out)
 	*out = gm->stats;
 	out->mappings = gm->mappings;
 	out->max_mappings = gm->max_mappings;
-	out->orphan_pages = store_view_orphan_pages(&gm->store);
+	out->orphan_pages = store_view_orphan_pages(&gm->share.store);
 	stage2_counters(gm->s2, &out->s2);
 	unlock(&gm->lock);
 }
@@ -270,7 +287,7 @@ int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 		err = -ENOENT;
 	if (!err)
 		*frame = (struct gmem_frame){
-			.segment = store_view_segment(&gm->store, page.pfn)->inode,
+			.segment = store_view_segment(&gm->share.store, page.pfn)->inode,
 			.index = store_view_offset(page.pfn) >> QUIRE_PAGE_SHIFT,
 		};
 	unlock(&gm->lock);
@@ -284,25 +301,20 @@ static bool frame_in_run(struct gmem *gm, const struct gmem_frame *frame, pfn_t 
 	uint64_t first = store_view_offset(pfn) >> QUIRE_PAGE_SHIFT;
 
 	*n = frame->index - first;
-	return store_view_segment(&gm->store, pfn)->inode == frame->segment &&
+	return store_view_segment(&gm->share.store, pfn)->inode == frame->segment &&
 	       frame->index >= first && *n < nr;
 }
 
 uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t *out, uint64_t max)
 {
+	struct gmem_run run = { 0 };
 	uint64_t users = 0, n;
 
 	lock(&gm->lock);
-	for (unsigned int r = 0; r < gm->config.nr_ram; r++)
-		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
-			struct stage2_page page;
-			uint64_t nr = stage2_linear_run(gm->s2, at, gm->ram[r].end, &page);
-
-			if (page.state == PG_SHARED && frame_in_run(gm, frame, page.pfn, nr, &n) &&
-			    users++ < max)
-				out[users - 1] = at + n;
-			at += nr;
-		}
+	while (gmem_each_run(gm, &run))
+		if (run.page.state == PG_SHARED &&
+		    frame_in_run(gm, frame, run.page.pfn, run.nr, &n) && users++ < max)
+			out[users - 1] = run.gfn + n;
 	unlock(&gm->lock);
 	return users;
 }
@@ -331,25 +343,21 @@ static void expect(struct audit *a, uint64_t ours, uint64_t truth, const char *w
 /* The number of the segment that holds this frame of the store. */
 static size_t segment_of(struct gmem *gm, pfn_t pfn)
 {
-	return (size_t)(store_view_segment(&gm->store, pfn) - gm->store.segment);
+	return (size_t)(store_view_segment(&gm->share.store, pfn) - gm->share.store.segment);
 }
 
 /* Entries that name frames of each segment. */
 static void audit_segments(struct audit *a, struct gmem *gm)
 {
 	uint64_t pages[MERGE_MAX_SEGMENTS] = { 0 };
+	struct gmem_run run = { 0 };
 
-	for (unsigned int r = 0; r < gm->config.nr_ram; r++)
-		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
-			struct stage2_page page;
-			uint64_t nr = stage2_linear_run(gm->s2, at, gm->ram[r].end, &page);
-
-			if (page.state == PG_SHARED)
-				pages[segment_of(gm, page.pfn)] += nr;
-			at += nr;
-		}
+	while (gmem_each_run(gm, &run))
+		if (run.page.state == PG_SHARED)
+			pages[segment_of(gm, run.page.pfn)] += run.nr;
 	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
-		expect(a, gm->store.segment[i].pages, pages[i], "pages in a segment of the store");
+		expect(a, gm->share.store.segment[i].pages, pages[i],
+		       "pages in a segment of the store");
 }
 
 /* Stage 2's own audit, the kernel's count of the RAM file against ours, and what we derive. */

@@ -9,7 +9,7 @@
 #include "gmem.h"
 #include "mmu/base/locks.h"
 #include "mmu/base/thread.h"
-#include "store_view.h"
+#include "share.h"
 #include "window.h"
 
 #define NO_BLOCK UINT64_MAX
@@ -32,17 +32,8 @@ struct gmem {
 	uint64_t mappings;     /* [g] of the window (moves.c) ... */
 	uint64_t max_mappings; /* [I] ... that the kernel allows */
 
-	struct store_view store; /* [g] */
-	uint8_t *note;		 /* [g] by gfn: share.h ... */
-	bool any_backoff;	 /* [g] ... of which some may say how often it was un-shared */
-	uint64_t *written;	 /* [g] by gfn: changed otherwise than by the guest's writes */
-	uint32_t *dropped;	 /* [g] references to give back to the machine ... */
-	uint64_t nr_dropped, dropped_room; /* [g] */
-	uint64_t reserve;		   /* [g] credits that only a break may have */
-	gfn_t streak_next;	     /* [g] a sequential writer would break this page next ... */
-	uint64_t streak;	     /* [g] ... and so many were broken at once last time */
+	struct share share;	     /* [g] */
 	struct gfn_range last_group; /* [g] the last pages that came in as a group */
-	bool zero_reads;	     /* [g] first reads of absent pages make them zero */
 
 	gfn_t filling[WINDOW_SLOTS]; /* [g] blocks being filled, or NO_BLOCK */
 	pthread_cond_t filled;	     /* with LOCK_GMEM: one of them is done */
@@ -57,6 +48,21 @@ struct gmem {
 	pthread_cond_t suggested; /* with LOCK_GMEM: wanted or filler_runs changed */
 };
 
+/* A step of a walk over all of RAM: a linear run, as stage2_linear_run has them. */
+struct gmem_run {
+	gfn_t gfn;
+	uint64_t nr;
+	struct stage2_page page; /* at gfn */
+	gfn_t ram_end;		 /* where the range of RAM ends that the run is part of */
+};
+
+/*
+ * Step to the next run of RAM, in ascending order: to the first one if *run is all zeroes.  False:
+ * there is no more.  The caller may change run->nr, because the next run begins at gfn + nr, and
+ * may let go of LOCK_GMEM between two steps.
+ */
+bool gmem_each_run(const struct gmem *gm, struct gmem_run *run);
+
 /* moves.c */
 void moves_init(struct gmem *gm);
 uint64_t moves_recount(const struct gmem *gm); /* what `mappings` should be */
@@ -69,13 +75,10 @@ int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t 
 int gmem_set_large(struct gmem *gm, gfn_t block);
 int gmem_set_single(struct gmem *gm, gfn_t block);
 
-/* Pages changed, and the guest's own log of writes will not tell. */
-void gmem_note_written(struct gmem *gm, gfn_t gfn, uint64_t nr);
-
 /*
  * Free the frames of [gfn, end), private (or already mapped from elsewhere), which the host manages
- * singly: what it frees moves to state `to`, with frames from pfn on (0: none); the rest is zeroed,
- * and stays private.  Returns how many moved.
+ * singly: what it frees moves to state `to`, with frames from pfn on as in stage2_set; the rest is
+ * zeroed, and stays private.  Returns how many moved.
  */
 uint64_t gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn);
 

@@ -17,21 +17,16 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include "gmem_internal.h"
+#include "away.h"
 
 #define DEFAULT_MAX_MAPPINGS 65530u /* the kernel's */
 #define OTHER_MAPPINGS	     512u   /* code, stacks, malloc, the store */
 
-static bool is_away(const struct stage2_page *page)
-{
-	return page->state == PG_SHARED || (page->state == PG_ZERO && page->pfn);
-}
-
-/* May one mapping hold both?  next_pfn follows the last frame of the run of `a`. */
+/* May one mapping hold both?  next_pfn is the frame that would follow those of the run of `a`. */
 static bool joins(const struct stage2_page *a, pfn_t next_pfn, const struct stage2_page *b)
 {
-	if (is_away(a) || is_away(b))
-		return a->state == b->state && (a->state == PG_ZERO || b->pfn == next_pfn);
+	if (page_is_mapped_away(a) || page_is_mapped_away(b))
+		return a->state == b->state && b->mapped && b->pfn == next_pfn;
 	return a->level == b->level;
 }
 
@@ -58,20 +53,10 @@ static uint64_t ends_in(const struct gmem *gm, gfn_t start, gfn_t end)
 
 		nr += last.level && !joins(&last, next_pfn, &page);
 		last = page;
-		next_pfn = page.pfn + run;
+		next_pfn = stage2_frame(page.state, page.pfn, run);
 		at += run;
 	}
 	return nr;
-}
-
-void gmem_note_written(struct gmem *gm, gfn_t gfn, uint64_t nr)
-{
-	for (; nr && gfn % 64; gfn++, nr--)
-		gm->written[gfn / 64] |= 1ULL << gfn % 64;
-	for (; nr >= 64; gfn += 64, nr -= 64)
-		gm->written[gfn / 64] = UINT64_MAX;
-	for (; nr; gfn++, nr--)
-		gm->written[gfn / 64] |= 1ULL << gfn % 64;
 }
 
 int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn)
@@ -85,7 +70,7 @@ int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t 
 	assert(!err);
 	gm->mappings += ends_in(gm, gfn, gfn + nr) - before;
 	if (to == PG_PRIVATE)
-		gmem_note_written(gm, gfn, nr);
+		share_note_written(gm, gfn, nr);
 	return err;
 }
 
@@ -95,7 +80,7 @@ int gmem_set_large(struct gmem *gm, gfn_t block)
 	int err = stage2_set_large(gm->s2, block, block);
 
 	gm->mappings += ends_in(gm, block, block + QUIRE_BLOCK_PAGES) - before;
-	gmem_note_written(gm, block, QUIRE_BLOCK_PAGES);
+	share_note_written(gm, block, QUIRE_BLOCK_PAGES);
 	return err;
 }
 

@@ -3,18 +3,48 @@
 #define QUIRE_MMU_MEMORY_SHARE_H
 
 /*
- * Pages without a frame in the RAM file: how a private page becomes shared or zero, and how it
- * comes back.
+ * Sharing: what guest memory keeps for it, and how a private page becomes shared.
  *
- * All with LOCK_GMEM held; share.c says in which order and why.
+ * zero.h is the same for pages of zeroes; away.h says how both come home.
  */
-#include "gmem_internal.h"
+#include "gmem.h"
 #include "note.h"
+#include "store_view.h"
 
+/* [g] LOCK_GMEM for all of it */
+struct share {
+	struct store_view store; /* where the bytes of shared pages are */
+	uint8_t *note;		 /* by gfn: note.h */
+	bool any_backoff;	 /* some note may say that its page was un-shared */
+	uint64_t *written;	 /* bit n: page n was written, and not by the guest */
+	bool zero_reads;	 /* an absent page that is read becomes zero, not private */
+
+	uint32_t *dropped; /* references to give back to the machine */
+	uint64_t nr_dropped, dropped_room;
+
+	uint64_t reserve;  /* credits that only a page on its way home may have */
+	gfn_t streak_next; /* a sequential writer would break this page next ... */
+	uint64_t streak;   /* ... and so many were broken at once last time */
+};
+
+/*
+ * Set up gm->share.  0, or -ENOMEM: no address space (share_finish is to be called all the same).
+ */
 int share_init(struct gmem *gm);
+
+/* Free it, and put the reserve back.  Caller holds LOCK_GMEM, or no other thread knows gm. */
 void share_finish(struct gmem *gm);
 
-/* A run of pages: to PG_SHARED with frames from pfn on, or to PG_ZERO, pfn 0. */
+/*
+ * [gfn, gfn + nr) was changed, and the log of the guest's writes does not know.  Caller holds
+ * LOCK_GMEM.
+ */
+void share_note_written(struct gmem *gm, gfn_t gfn, uint64_t nr);
+
+/* Give [gfn, gfn + nr) this reason (enum note_reason).  Caller holds LOCK_GMEM. */
+void share_note(struct gmem *gm, gfn_t gfn, uint64_t nr, unsigned int reason);
+
+/* A run of pages that shall become PG_SHARED, with frames from pfn on, or PG_ZERO (pfn ignored). */
 struct share_run {
 	gfn_t gfn;
 	uint64_t nr;
@@ -23,57 +53,40 @@ struct share_run {
 };
 
 struct share_result {
-	uint64_t merged;  /* are shared, or zero, now */
-	uint64_t differ;  /* had other bytes */
-	uint64_t no_room; /* no mapping was left, or a page could not leave just now */
+	uint64_t merged;  /* pages that are shared, or zero, now */
+	uint64_t differ;  /* ... that had other bytes */
+	uint64_t no_room; /* ... for which no mapping was left, or which could not leave just now */
 };
 
-/* Is there a mapping to spare for another run? */
-bool share_has_room(const struct gmem *gm);
-
 /*
- * Send the pages of a run to PG_SHARED away as far as they are private, managed singly, and have
- * the bytes of their frames, and add to *res.  A shared run brings a reference for each of its
- * frames; those that are not used are dropped.  0, or -ENOMEM: no memory to note what is to be
- * dropped (nothing changed; the machine counts the references until the VM ends).
+ * Share the pages of a run to PG_SHARED: those that are private, managed singly, not held, and have
+ * the bytes of their frames.  *res is added to.  The run brings one reference for each of its
+ * frames; references that are not used are dropped.  Caller holds LOCK_GMEM.
+ *
+ * Returns 0; -ENOMEM: there is no memory to note what is to be dropped.  Then nothing changed, and
+ * the machine counts the run's references until the VM ends.
  */
 int share_commit(struct gmem *gm, const struct share_run *run, struct share_result *res);
 
 /*
- * The same for `nr` runs of one block, ascending, all to PG_ZERO.
+ * Note references to the nr frames from pfn on, which no entry of stage 2 names, as to be given
+ * back.  0, or -ENOMEM as above.  Caller holds LOCK_GMEM.
  */
-void share_commit_zero(struct gmem *gm, const struct share_run *run, unsigned int nr,
-		       struct share_result *res);
+int share_drop(struct gmem *gm, pfn_t pfn, uint64_t nr);
 
 /*
- * Make gfn, which is away, private, and with it up to max - 1 pages of the same run that follow it.
- * 0 with what came home; -EDQUOT: not one credit at hand, nor in the reserve (gmem_wait, and try
- * again); or the host's -errno.
+ * Take references that are to be given back to the machine off the list: at most max of them go to
+ * out, as the machine's frame numbers.  Returns how many.  Caller holds LOCK_GMEM.
  */
-int share_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in);
-
-/*
- * Make [gfn, gfn + nr), one linear run that is away, private, for nr credits that the caller has
- * taken (put back on failure).  0 or the host's -errno.
- */
-int share_bring_home(struct gmem *gm, gfn_t gfn, uint64_t nr);
-
-/* How many pages a break at gfn should bring home: more and more for a sequential writer. */
-uint64_t share_break_around(struct gmem *gm, gfn_t gfn);
-
-/* Make [gfn, gfn + nr), all away in one linear run, absent.  0 or -ENOMEM (nothing changed). */
-int share_forget(struct gmem *gm, gfn_t gfn, uint64_t nr);
-
-/*
- * Map the page of zeroes at [gfn, gfn + nr), which has no frames and is at home: all absent, or all
- * zero.  0 or -ENOMEM (nothing changed).
- */
-int share_map_zero(struct gmem *gm, gfn_t gfn, uint64_t nr);
-
-/* The references that are to be given back to the machine: at most max of them go to out. */
 unsigned int share_take_dropped(struct gmem *gm, uint32_t *out, unsigned int max);
 
-/* A reference to pfn, which no entry names, is to be given back. */
-int share_drop(struct gmem *gm, pfn_t pfn, uint64_t nr);
+/* --- for mmu/memory --- */
+
+/*
+ * How many pages of the run, from its page i on, all have their frame's bytes, or all have not:
+ * *same says which.  A run to PG_ZERO is compared with zeroes.  Caller holds LOCK_GMEM; the pages
+ * are private.
+ */
+uint64_t share_stretch(const struct gmem *gm, const struct share_run *run, uint64_t i, bool *same);
 
 #endif

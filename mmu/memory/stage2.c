@@ -55,8 +55,8 @@ const struct page_state_info page_states[PG_NR_STATES] = {
 	},
 	[PG_ZERO] = {
 		.name = "zero", .glyph = 'z', .rgb = 0xcbd5e1,
-		.present = true,
-		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT),
+		.present = true, .one_frame = true,
+		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT) | TO(PG_ZERO),
 	},
 	[PG_BALLOONED] = {
 		.name = "ballooned", .glyph = 'b', .rgb = 0xf97316,
@@ -102,13 +102,12 @@ static uint64_t make_table(uint32_t index)
 
 static uint64_t make_page(enum page_state state, pfn_t pfn)
 {
+	const struct page_state_info *info = &page_states[state];
 	uint64_t e = (uint64_t)state << EPT_SW_SHIFT;
 
-	if (state == PG_ZERO && pfn)
-		pfn = STAGE2_ZERO_PFN;
-	if (page_states[state].present && (pfn || state != PG_ZERO)) {
+	if (info->present && (!info->one_frame || pfn == STAGE2_ZERO_PFN)) {
 		e |= pfn << QUIRE_PAGE_SHIFT | EPT_MT_WB | EPT_IPAT | EPT_R | EPT_X;
-		if (page_states[state].writable)
+		if (info->writable)
 			e |= EPT_W;
 	}
 	return e;
@@ -340,6 +339,7 @@ static void lookup(const struct stage2 *s2, gfn_t gfn, struct path *path, struct
 	*page = (struct stage2_page){ .state = entry_state(res->entry), .level = 1 };
 	if (res->class == PT_LEAF) {
 		page->level = res->lv->level;
+		page->mapped = true;
 		page->pfn = res->address >> QUIRE_PAGE_SHIFT;
 	}
 }
@@ -395,9 +395,11 @@ uint64_t stage2_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, enum page_sta
 /* Does e follow `first`, n pages on, in state and frame? */
 static bool follows(uint64_t e, uint64_t first, uint64_t n)
 {
-	if (entry_state(e) != entry_state(first) || ept_present(e) != ept_present(first))
+	enum page_state state = entry_state(first);
+
+	if (entry_state(e) != state || ept_present(e) != ept_present(first))
 		return false;
-	return !ept_present(e) || entry_state(e) == PG_ZERO || ept_pfn(e) == ept_pfn(first) + n;
+	return !ept_present(e) || ept_pfn(e) == stage2_frame(state, ept_pfn(first), n);
 }
 
 uint64_t stage2_linear_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, struct stage2_page *page)
@@ -459,7 +461,6 @@ static bool moves_allowed(const struct stage2 *s2, gfn_t gfn, gfn_t end, enum pa
 /* [gfn, gfn + nr) lies in one block, and the moves are allowed. */
 static void set_in_block(struct stage2 *s2, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn)
 {
-	unsigned int step = to != PG_ZERO; /* there is one page of zeroes */
 	struct path path;
 	struct pt_result res;
 	uint64_t addr;
@@ -473,7 +474,8 @@ static void set_in_block(struct stage2 *s2, gfn_t gfn, uint64_t nr, enum page_st
 	}
 	addr = grow_to(s2, gfn, 1, &path);
 	for (uint64_t i = 0; i < nr; i++)
-		entry_store(s2, addr + i * sizeof(uint64_t), 1, make_page(to, pfn + i * step));
+		entry_store(s2, addr + i * sizeof(uint64_t), 1,
+			    make_page(to, stage2_frame(to, pfn, i)));
 	prune(s2, &path, 1);
 }
 
@@ -488,7 +490,7 @@ int stage2_set(struct stage2 *s2, gfn_t gfn, uint64_t nr, enum page_state to, pf
 
 		set_in_block(s2, gfn, part, to, pfn);
 		gfn += part;
-		pfn += to == PG_ZERO ? 0 : part;
+		pfn = stage2_frame(to, pfn, part);
 		nr -= part;
 	}
 	return 0;
@@ -583,7 +585,7 @@ static void audit_page(struct audit *a, uint64_t e, unsigned int level, gfn_t gf
 	a->pages[state] += nr;
 	if (!stage2_is_ram(a->s2, gfn, nr))
 		fault(a, "gfn %#lx: %s outside RAM", (unsigned long)gfn, page_states[state].name);
-	if (ept_present(e) != page_states[state].present && state != PG_ZERO)
+	if (ept_present(e) != page_states[state].present && !page_states[state].one_frame)
 		fault(a, "gfn %#lx: entry %#lx is not as %s must be", (unsigned long)gfn,
 		      (unsigned long)e, page_states[state].name);
 	if ((e & EPT_W) && !page_states[state].writable)
@@ -594,6 +596,9 @@ static void audit_page(struct audit *a, uint64_t e, unsigned int level, gfn_t gf
 	if (state == PG_SHARED && (ept_pfn(e) < STAGE2_STORE_PFN || ept_pfn(e) >= STAGE2_ZERO_PFN))
 		fault(a, "gfn %#lx: shared frame %#lx is not the store's", (unsigned long)gfn,
 		      (unsigned long)ept_pfn(e));
+	if (page_states[state].one_frame && ept_present(e) && ept_pfn(e) != STAGE2_ZERO_PFN)
+		fault(a, "gfn %#lx: %s frame %#lx is not the page of zeroes", (unsigned long)gfn,
+		      page_states[state].name, (unsigned long)ept_pfn(e));
 	if (level == 2)
 		a->large_leaves++;
 	if (level > 2 || (level == 2 && !page_states[state].large))

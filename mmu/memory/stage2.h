@@ -22,7 +22,7 @@ enum page_state {
 	PG_ABSENT,    /* nothing behind this gfn yet: reads as zeroes, costs nothing */
 	PG_PRIVATE,   /* one frame of its own, counted once in resident */
 	PG_SHARED,    /* a frame of the store, read-only: the same bytes as pages elsewhere */
-	PG_ZERO,      /* no frame: reads find zeroes, the kernel's page of them once it was read */
+	PG_ZERO,      /* no frame: reads find zeroes; once it was read, the page of zeroes is mapped */
 	PG_BALLOONED, /* no frame: the guest gave it up, and will not touch it untold */
 	PG_NR_STATES
 };
@@ -32,8 +32,9 @@ struct page_state_info {
 	const char *name;
 	char glyph;	/* in `quire map` */
 	uint32_t rgb;	/* in `quire map --png` */
-	bool present;	/* the entry maps a frame (zero: if the page has been read) */
-	bool writable;	/* ... and the guest may write it */
+	bool present;	/* the entry maps a frame ... */
+	bool writable;	/* ... which the guest may write */
+	bool one_frame; /* ... and which is STAGE2_ZERO_PFN for all; or maps nothing, page by page */
 	bool resident;	/* it occupies a frame */
 	bool large;	/* a 2 MiB leaf may have it */
 	uint32_t moves; /* bit n: a page may go to state n */
@@ -42,17 +43,25 @@ extern const struct page_state_info page_states[PG_NR_STATES];
 
 /*
  * Machine frames beyond the RAM file: the store's begin at STAGE2_STORE_PFN, and there is one for
- * the page of zeroes.
+ * the page of zeroes.  STAGE2_UNMAPPED stands for a frame where there is none.
  */
 #define STAGE2_STORE_PFN (1ULL << 36)
 #define STAGE2_ZERO_PFN	 (1ULL << 39)
+#define STAGE2_UNMAPPED	 0ULL
 
 /* A gfn's entry, decoded. */
 struct stage2_page {
 	enum page_state state;
 	uint8_t level; /* 2: part of a 2 MiB leaf, else 1 */
-	pfn_t pfn;     /* machine frame, if the state has one */
+	bool mapped;   /* the entry maps a frame: private, shared, and zero if it was read */
+	pfn_t pfn;     /* that machine frame, or STAGE2_UNMAPPED */
 };
+
+/* The frame of the n-th page of a run whose first has the frame pfn. */
+static inline pfn_t stage2_frame(enum page_state state, pfn_t pfn, uint64_t n)
+{
+	return page_states[state].one_frame ? pfn : pfn + n;
+}
 
 struct stage2_counters {
 	uint64_t pages[PG_NR_STATES]; /* sum == ram_pages */
@@ -94,10 +103,11 @@ uint64_t stage2_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, enum page_sta
 uint64_t stage2_linear_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, struct stage2_page *page);
 
 /*
- * Move all pages of [gfn, gfn + nr) to state `to`; gfn + i gets frame pfn + i if the state is
- * present (ignored otherwise; PG_ZERO: all get STAGE2_ZERO_PFN, or are not present if pfn is 0).  A
- * 2 MiB leaf that the range covers only in part is split
- * first.  This is the one door for a change of state.
+ * Move all pages of [gfn, gfn + nr) to state `to`.  This is the one door for a change of state.  A
+ * 2 MiB leaf that the range covers only in part is split first.
+ *
+ * pfn: private and shared pages get the frames pfn, pfn + 1, ...  Zero pages get the page of zeroes
+ * if pfn is STAGE2_ZERO_PFN, and are not mapped otherwise.  Other states ignore it.
  *
  * Returns 0;
  *   -EFAULT  part of the range is not RAM, or nr is 0 (nothing changed)

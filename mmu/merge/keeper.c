@@ -149,7 +149,7 @@ static void visit(struct keeper *k, struct watch_region *w, uint64_t pass)
 static void mark_table(void *arg, gfn_t gfn)
 {
 	struct keeper *k = arg;
-	uint8_t *note = &k->gm->note[gfn];
+	uint8_t *note = &k->gm->share.note[gfn];
 
 	if (k->nr_tables == MAX_TABLES || !stage2_is_ram(k->gm->s2, gfn, 1))
 		return;
@@ -166,7 +166,7 @@ static bool mark_tables(struct keeper *k)
 		return true;
 	lock(&k->gm->lock);
 	for (unsigned int i = 0; i < k->nr_tables; i++) {
-		uint8_t *note = &k->gm->note[k->table[i]];
+		uint8_t *note = &k->gm->share.note[k->table[i]];
 
 		if (note_reason(*note) == NOTE_PAGE_TABLE)
 			*note = note_with(*note, NOTE_VOLATILE);
@@ -187,7 +187,7 @@ static void await_tables(struct keeper *k)
 static bool is_unshareable(const struct gmem *gm, gfn_t block)
 {
 	for (gfn_t g = block; g < block + QUIRE_BLOCK_PAGES; g++)
-		switch (note_reason(gm->note[g])) {
+		switch (note_reason(gm->share.note[g])) {
 		case NOTE_UNIQUE:
 		case NOTE_VOLATILE:
 		case NOTE_PAGE_TABLE: break;
@@ -252,7 +252,7 @@ static uint64_t begin_pass(struct keeper *k)
 static void end_pass(struct keeper *k, uint64_t pass)
 {
 	lock(&k->gm->lock);
-	store_view_sweep(&k->gm->store);
+	store_view_sweep(&k->gm->share.store);
 	unlock(&k->gm->lock);
 	__atomic_store_n(&k->stats.cpu_ns, cpu_ns(), __ATOMIC_RELAXED);
 	lock(&k->lock);
@@ -347,7 +347,7 @@ static bool obey(struct keeper *k, bool *changed)
 	if (!*changed)
 		return !quitting;
 	lock(&k->gm->lock);
-	k->gm->zero_reads = k->obeyed != KEEPER_OFF;
+	k->gm->share.zero_reads = k->obeyed != KEEPER_OFF;
 	unlock(&k->gm->lock);
 	return !quitting;
 }
@@ -424,7 +424,7 @@ int keeper_create(const struct keeper_config *config, struct keeper **out, struc
 	}
 	k->stats.regions = k->nr_regions;
 	lock(&k->gm->lock);
-	k->gm->zero_reads = config->mode != KEEPER_OFF;
+	k->gm->share.zero_reads = config->mode != KEEPER_OFF;
 	unlock(&k->gm->lock);
 	*out = k;
 	return 0;
@@ -498,15 +498,11 @@ uint64_t keeper_passes_done(struct keeper *k)
 
 static void count_reasons(struct gmem *gm, uint64_t *pages)
 {
-	for (unsigned int r = 0; r < gm->config.nr_ram; r++)
-		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
-			enum page_state state;
-			uint64_t nr = stage2_run(gm->s2, at, gm->ram[r].end, &state);
+	struct gmem_run run = { 0 };
 
-			for (gfn_t g = at; g < at + nr && state == PG_PRIVATE; g++)
-				pages[note_reason(gm->note[g])]++;
-			at += nr;
-		}
+	while (gmem_each_run(gm, &run))
+		for (gfn_t g = run.gfn; g < run.gfn + run.nr && run.page.state == PG_PRIVATE; g++)
+			pages[note_reason(gm->share.note[g])]++;
 }
 
 /* All counters, which the keeper's thread changes meanwhile. */
@@ -533,7 +529,7 @@ void keeper_stats(struct keeper *k, struct keeper_stats *out)
 	lock(&k->gm->lock);
 	count_reasons(k->gm, out->reason_pages);
 	out->metadata_bytes = sizeof(*k) + span + span / 8 +
-			      k->gm->dropped_room * sizeof(*k->gm->dropped) +
+			      k->gm->share.dropped_room * sizeof(*k->gm->share.dropped) +
 			      __atomic_load_n(&k->news_room, __ATOMIC_RELAXED) * sizeof(*k->news);
 	unlock(&k->gm->lock);
 }

@@ -8,7 +8,8 @@
 #include "merge_client.h"
 #include "mmu/base/clock.h"
 #include "mmu/base/thread.h"
-#include "mmu/memory/share.h"
+#include "mmu/memory/away.h"
+#include "mmu/memory/zero.h"
 
 /*
  * A 2 MiB leaf is worth so many 4 KiB frames: it is split only when more pages than these would

@@ -40,8 +40,8 @@ void link_lose(struct keeper *k)
 	k->unasked = true;
 	__atomic_store_n(&k->stats.joined, 0, __ATOMIC_RELAXED);
 	lock(&k->gm->lock);
-	store_view_orphan(&k->gm->store);
-	k->gm->nr_dropped = 0;
+	store_view_orphan(&k->gm->share.store);
+	k->gm->share.nr_dropped = 0;
 	unlock(&k->gm->lock);
 }
 
@@ -125,7 +125,7 @@ static bool fetch_segment(struct keeper *k, uint32_t number)
 	if (!ask(k, &fd) || msg->type != MERGE_SEGMENT)
 		return false;
 	lock(&k->gm->lock);
-	err = store_view_add(&k->gm->store, number, fd);
+	err = store_view_add(&k->gm->share.store, number, fd);
 	unlock(&k->gm->lock);
 	return !err;
 }
@@ -135,7 +135,7 @@ static pfn_t known(struct keeper *k, uint32_t frame)
 	pfn_t pfn;
 
 	lock(&k->gm->lock);
-	pfn = store_view_pfn(&k->gm->store, frame);
+	pfn = store_view_pfn(&k->gm->share.store, frame);
 	unlock(&k->gm->lock);
 	return pfn;
 }
@@ -217,7 +217,7 @@ static bool is_welcome(struct keeper *k, gfn_t gfn)
 	if (k->obeyed != KEEPER_ON || !stage2_is_ram(k->gm->s2, gfn, 1))
 		return false;
 	lock(&k->gm->lock);
-	welcome = note_reason(k->gm->note[gfn]) != NOTE_PAGE_TABLE;
+	welcome = note_reason(k->gm->share.note[gfn]) != NOTE_PAGE_TABLE;
 	unlock(&k->gm->lock);
 	return welcome;
 }

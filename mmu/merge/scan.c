@@ -28,6 +28,7 @@
 #define KEPT_PASSES  8u
 #define HASH_AT_ONCE 16u /* pages read in one hold of the lock */
 #define ZERO_AT_ONCE 16u /* runs of zeroes given up in one */
+#define UNDO_AT_ONCE 64u /* pages un-shared in one */
 
 /* ---- choosing ---- */
 
@@ -38,7 +39,7 @@ static bool is_turn(gfn_t gfn, uint64_t pass, unsigned int backoff)
 
 static bool is_candidate(struct keeper *k, gfn_t gfn, bool written, uint64_t pass)
 {
-	uint8_t *note = &k->gm->note[gfn];
+	uint8_t *note = &k->gm->share.note[gfn];
 
 	switch (note_reason(*note)) {
 	case NOTE_PAGE_TABLE: return false;
@@ -53,7 +54,7 @@ static bool is_candidate(struct keeper *k, gfn_t gfn, bool written, uint64_t pas
 	case NOTE_UNIQUE: return !k->config.log;
 	case NOTE_KEPT_HUGE:
 		return is_turn(gfn / QUIRE_BLOCK_PAGES, pass, __builtin_ctz(KEPT_PASSES));
-	case NOTE_BUDGET: return share_has_room(k->gm);
+	case NOTE_BUDGET: return away_has_room(k->gm);
 	default: return true;
 	}
 }
@@ -78,14 +79,14 @@ static uint64_t adopt_orphans(struct keeper *k, gfn_t gfn, uint64_t nr, pfn_t pf
 	struct gmem *gm = k->gm;
 	uint32_t frame;
 
-	if (k->link < 0 || store_view_frame(&gm->store, pfn, &frame))
+	if (k->link < 0 || store_view_frame(&gm->share.store, pfn, &frame))
 		return 0;
 	nr = take_some(gm, nr);
 	if (!nr) {
 		gmem_ask(gm);
 		return 0;
 	}
-	return share_bring_home(gm, gfn, nr) ? 0 : nr;
+	return away_bring_home(gm, gfn, nr) ? 0 : nr;
 }
 
 static void choose(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *written, uint64_t pass,
@@ -183,7 +184,7 @@ void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t
 static void set_reason(struct keeper *k, gfn_t gfn, unsigned int reason)
 {
 	lock(&k->gm->lock);
-	k->gm->note[gfn] = note_with(k->gm->note[gfn], reason);
+	share_note(k->gm, gfn, 1, reason);
 	unlock(&k->gm->lock);
 }
 
@@ -235,8 +236,7 @@ static void keep_huge(struct keeper *k, const struct share_run *run)
 {
 	struct gmem *gm = k->gm;
 
-	for (uint64_t i = 0; i < run->nr; i++)
-		gm->note[run->gfn + i] = note_with(gm->note[run->gfn + i], NOTE_KEPT_HUGE);
+	share_note(gm, run->gfn, run->nr, NOTE_KEPT_HUGE);
 	if (run->to == PG_SHARED)
 		share_drop(gm, run->pfn, run->nr);
 }
@@ -270,7 +270,7 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 		for (; from < to; from++)
 			keep_huge(k, &work->run[from]);
 	else if (run->to == PG_ZERO)
-		share_commit_zero(k->gm, run, to - from, &res);
+		zero_commit(k->gm, run, to - from, &res);
 	else
 		share_commit(k->gm, run, &res);
 	count_hold(k, monotonic_ns() - start);
@@ -387,7 +387,7 @@ static bool is_away(const struct gmem *gm, gfn_t gfn)
 	struct stage2_page page;
 
 	stage2_lookup(gm->s2, gfn, &page);
-	return page.state == PG_SHARED || page.state == PG_ZERO;
+	return page_is_away(page.state);
 }
 
 /*
@@ -409,12 +409,12 @@ static bool relax_some(struct gmem *gm, gfn_t start, gfn_t end, uint64_t pass)
 	bool any = false;
 
 	for (gfn_t g = start; g < end; g++) {
-		unsigned int backoff = note_backoff(gm->note[g]);
+		unsigned int backoff = note_backoff(gm->share.note[g]);
 		uint64_t eight;
 
 		/* Most never were un-shared: eight at a time. */
 		if (g % sizeof(eight) == 0 && g + sizeof(eight) <= end) {
-			memcpy(&eight, gm->note + g, sizeof(eight));
+			memcpy(&eight, gm->share.note + g, sizeof(eight));
 			if (!(eight & levels)) {
 				g += sizeof(eight) - 1;
 				continue;
@@ -422,7 +422,7 @@ static bool relax_some(struct gmem *gm, gfn_t start, gfn_t end, uint64_t pass)
 		}
 		any |= backoff > 0;
 		if (backoff && is_turn(g, pass, backoff) && is_away(gm, g))
-			relax(&gm->note[g]);
+			relax(&gm->share.note[g]);
 	}
 	return any;
 }
@@ -430,41 +430,42 @@ static bool relax_some(struct gmem *gm, gfn_t start, gfn_t end, uint64_t pass)
 void scan_relax(struct keeper *k, uint64_t pass)
 {
 	struct gmem *gm = k->gm;
+	struct gmem_run run = { 0 };
 	bool any;
 
 	lock(&gm->lock);
-	any = gm->any_backoff;
-	gm->any_backoff = false;
+	any = gm->share.any_backoff;
+	gm->share.any_backoff = false;
 	unlock(&gm->lock);
-	for (unsigned int r = 0; r < gm->config.nr_ram && any; r++)
-		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
-			gfn_t end = min_u64(align_down(at, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES,
-					    gm->ram[r].end);
-			struct stage2_page page;
-			uint64_t nr;
+	if (!any)
+		return;
+	lock(&gm->lock);
+	while (gmem_each_run(gm, &run)) {
+		gfn_t end = align_down(run.gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES;
 
-			lock(&gm->lock);
-			nr = stage2_linear_run(gm->s2, at, gm->ram[r].end, &page);
-			if (page.state != PG_ABSENT) {
-				gm->any_backoff |= relax_some(gm, at, end, pass);
-				nr = end - at;
-			}
-			unlock(&gm->lock);
-			at += nr;
+		if (run.page.state != PG_ABSENT) {
+			run.nr = min_u64(end, run.ram_end) - run.gfn;
+			gm->share.any_backoff |= relax_some(gm, run.gfn, run.gfn + run.nr, pass);
 		}
+		unlock(&gm->lock);
+		lock(&gm->lock);
+	}
+	unlock(&gm->lock);
 }
 
 /* ---- undoing ---- */
 
-/* One linear run that is away.  How much of it, from the first page on, came home. */
-static uint64_t undo_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state state)
+/* A run that is away.  How much of it, from the first page on, came home. */
+static uint64_t undo_run(struct gmem *gm, const struct gmem_run *run)
 {
-	if (state == PG_ZERO)
-		return share_forget(gm, gfn, nr) ? 0 : nr;
-	nr = take_some(gm, nr);
-	if (!nr || share_bring_home(gm, gfn, nr))
+	uint64_t nr;
+
+	if (page_is_away_zero(run->page.state))
+		return away_forget(gm, run->gfn, run->nr) ? 0 : run->nr;
+	nr = take_some(gm, run->nr);
+	if (!nr || away_bring_home(gm, run->gfn, nr))
 		return 0;
-	memset(gm->note + gfn, 0, nr);
+	memset(gm->share.note + run->gfn, 0, nr);
 	return nr;
 }
 
@@ -472,25 +473,24 @@ bool scan_unmerge(struct keeper *k, bool *some)
 {
 	bool all = true, zeroes = k->obeyed == KEEPER_OFF;
 	struct gmem *gm = k->gm;
+	struct gmem_run run = { 0 };
 
 	*some = false;
+	lock(&gm->lock);
+	while (gmem_each_run(gm, &run)) {
+		if (page_is_away(run.page.state) && (run.page.state != PG_ZERO || zeroes)) {
+			uint64_t undone;
 
-	for (unsigned int r = 0; r < gm->config.nr_ram; r++)
-		for (gfn_t at = gm->ram[r].start; at < gm->ram[r].end;) {
-			struct stage2_page page;
-			uint64_t nr, undone;
-
-			lock(&gm->lock);
-			nr = stage2_linear_run(gm->s2, at, min_u64(at + 64, gm->ram[r].end), &page);
-			if (page.state == PG_SHARED || (page.state == PG_ZERO && zeroes)) {
-				undone = undo_run(gm, at, nr, page.state);
-				all &= undone != 0;
-				*some |= undone != 0;
-				nr = undone ? undone : nr;
-			}
-			unlock(&gm->lock);
-			at += nr;
+			run.nr = min_u64(run.nr, UNDO_AT_ONCE);
+			undone = undo_run(gm, &run);
+			all &= undone != 0;
+			*some |= undone != 0;
+			run.nr = undone ? undone : run.nr;
 		}
+		unlock(&gm->lock);
+		lock(&gm->lock);
+	}
+	unlock(&gm->lock);
 	if (!all)
 		gmem_ask(gm);
 	link_flush(k);

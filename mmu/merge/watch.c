@@ -57,7 +57,7 @@ void watch_end(struct keeper *k, struct watch_region *w)
 
 void watch_anew(struct keeper *k, const struct watch_region *w)
 {
-	uint8_t *note = k->gm->note;
+	uint8_t *note = k->gm->share.note;
 
 	lock(&k->gm->lock);
 	for (gfn_t g = w->range.start; g < w->range.end; g++)
@@ -71,7 +71,7 @@ static void forget_writes(struct keeper *k, const struct watch_region *w)
 {
 	lock(&k->gm->lock);
 	for (gfn_t g = w->range.start; g < w->range.end; g += 64)
-		k->gm->written[g / 64] = 0;
+		k->gm->share.written[g / 64] = 0;
 	unlock(&k->gm->lock);
 }
 
@@ -99,7 +99,7 @@ bool watch_fetch(struct keeper *k, struct watch_region *w)
 {
 	const struct keeper_log *log = k->config.log;
 	uint64_t words = (w->range.end - w->range.start + 63) / 64;
-	uint64_t *ours = &k->gm->written[w->range.start / 64];
+	uint64_t *ours = &k->gm->share.written[w->range.start / 64];
 
 	if (!log)
 		memset(k->bitmap, 0, words * sizeof(*k->bitmap));
@@ -147,7 +147,7 @@ void watch_put_back(struct keeper *k, const struct watch_region *w, gfn_t from)
 {
 	lock(&k->gm->lock);
 	for (gfn_t g = from; g < w->range.end; g += 64)
-		k->gm->written[g / 64] |= k->bitmap[(g - w->range.start) / 64];
+		k->gm->share.written[g / 64] |= k->bitmap[(g - w->range.start) / 64];
 	unlock(&k->gm->lock);
 }
 

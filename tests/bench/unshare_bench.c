@@ -51,7 +51,7 @@ static void create(void)
 		*page_at(g) = frame[g * (QUIRE_PAGE_SIZE / sizeof(*frame))] = g + 1;
 	munmap(frame, PAGES * QUIRE_PAGE_SIZE);
 	lock(&gm->lock);
-	if (store_view_add(&gm->store, 0, segment))
+	if (store_view_add(&gm->share.store, 0, segment))
 		die("no store");
 	unlock(&gm->lock);
 }

@@ -45,7 +45,7 @@ static uint64_t share(gfn_t gfn, uint64_t nr, enum page_state to, unsigned int c
 		references[content + i]++;
 	lock(&gm->lock);
 	if (to == PG_ZERO)
-		share_commit_zero(gm, &run, 1, &res);
+		zero_commit(gm, &run, 1, &res);
 	else
 		share_commit(gm, &run, &res);
 	unlock(&gm->lock);
@@ -288,7 +288,7 @@ static void test_storm(enum gmem_hugepages hugepages)
 
 	create(hugepages);
 	lock(&gm->lock);
-	gm->zero_reads = true;
+	gm->share.zero_reads = true;
 	unlock(&gm->lock);
 	sigaction(SIGSEGV, &action, NULL);
 	make_race_frames();

@@ -133,7 +133,7 @@ static inline void create(enum gmem_hugepages hugepages)
 		tap_bail("%s", err.text);
 	}
 	lock(&gm->lock);
-	if (store_view_add(&gm->store, 0, fd))
+	if (store_view_add(&gm->share.store, 0, fd))
 		tap_bail("store_view_add");
 	unlock(&gm->lock);
 	memset(references, 0, sizeof(references));
@@ -145,7 +145,7 @@ static inline void destroy(void)
 	struct gmem_stats s;
 
 	gmem_stats(gm, &s);
-	is_hex(atomic_load(&taken), s.s2.pages[PG_PRIVATE] + gm->reserve,
+	is_hex(atomic_load(&taken), s.s2.pages[PG_PRIVATE] + gm->share.reserve,
 	       "a credit for each private page and for the reserve, no other");
 	gmem_destroy(gm);
 }

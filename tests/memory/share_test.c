@@ -83,7 +83,7 @@ static bool share(gfn_t gfn, uint64_t nr, enum page_state to, uint32_t first)
 	}
 	lock(&gm->lock);
 	if (to == PG_ZERO)
-		share_commit_zero(gm, &run, 1, &res);
+		zero_commit(gm, &run, 1, &res);
 	else if (share_commit(gm, &run, &res))
 		fine = false;
 	unlock(&gm->lock);
@@ -194,7 +194,7 @@ static void test_lockstep(enum gmem_hugepages hugepages)
 	create(hugepages);
 	memset(content, 0, sizeof(content));
 	merged = differ = 0;
-	gm->zero_reads = true;
+	gm->share.zero_reads = true;
 	for (i = 0; i < OPS / 2 && !wrong && !audits; i++) {
 		wrong += !step();
 		if (i % 64 == 0)
@@ -230,7 +230,7 @@ static void test_exact(void)
 	is_hex(res.merged, 100, "all become shared");
 	is_hex(ramfile_pages(gm->window.ram_fd), 0, "and the host has their frames back");
 	is_hex(gm->mappings, 3, "in three mappings");
-	is_hex(gm->reserve, 64, "the reserve is filled from what they freed");
+	is_hex(gm->share.reserve, 64, "the reserve is filled from what they freed");
 	ok(reads_right(555, true), "the guest reads the same bytes");
 	gmem_stats(gm, &s);
 	is_hex(s.s2.pages[PG_SHARED], 100, "and reading changes nothing");
@@ -267,7 +267,7 @@ static void test_mappings(void)
 		share(g, 64, PG_SHARED, 1);
 	max = gm->max_mappings;
 	gm->max_mappings = gm->mappings + 4;
-	ok(!share_has_room(gm), "no room is left");
+	ok(!away_has_room(gm), "no room is left");
 	for (gfn_t g = 1; g < 1024; g += 2)
 		write_page(g, 150, g % 4 == 1);
 	gmem_stats(gm, &s);
@@ -290,7 +290,7 @@ static void test_mappings(void)
 		share_commit(gm, &run, &res);
 		unlock(&gm->lock);
 		is_hex(res.no_room, 1, "another run is not shared");
-		is_hex(note_reason(gm->note[1030]), NOTE_BUDGET, "and says why");
+		is_hex(note_reason(gm->share.note[1030]), NOTE_BUDGET, "and says why");
 	}
 	gm->max_mappings = max;
 	ok(references_agree(), "no reference is lost");
@@ -358,7 +358,7 @@ static void test_race(void)
 			references[run.pfn - STAGE2_STORE_PFN + i]++;
 		lock(&gm->lock);
 		if (run.to == PG_ZERO)
-			share_commit_zero(gm, &run, 1, &res);
+			zero_commit(gm, &run, 1, &res);
 		else
 			share_commit(gm, &run, &res);
 		unlock(&gm->lock);

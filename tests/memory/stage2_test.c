@@ -51,7 +51,7 @@ static void clear_large(gfn_t gfn)
 static bool legal(enum page_state from, enum page_state to)
 {
 	if (from == to)
-		return false;
+		return from == PG_ZERO; /* the page of zeroes comes, or goes */
 	if (to == PG_SHARED)
 		return from == PG_PRIVATE;
 	if (to == PG_ZERO || to == PG_BALLOONED)
@@ -149,7 +149,7 @@ static uint64_t model_run(gfn_t gfn)
 static pfn_t frame_for(enum page_state to, gfn_t gfn)
 {
 	if (to == PG_ZERO)
-		return gfn / 7 % 2 * STAGE2_ZERO_PFN;
+		return gfn / 7 % 2 ? STAGE2_ZERO_PFN : STAGE2_UNMAPPED;
 	return to == PG_SHARED ? STAGE2_STORE_PFN + gfn % (1ULL << 24) * 3 / 2 : gfn;
 }
 
@@ -205,7 +205,8 @@ static bool page_agrees(struct stage2 *s2, gfn_t gfn)
 		return false;
 	return p.state == *page(gfn) && (p.state != PG_PRIVATE || p.pfn == gfn) &&
 	       (p.state != PG_SHARED || p.pfn >= STAGE2_STORE_PFN) &&
-	       (p.state != PG_ZERO || p.pfn == STAGE2_ZERO_PFN || !p.pfn) &&
+	       (p.state != PG_ZERO || p.pfn == (p.mapped ? STAGE2_ZERO_PFN : STAGE2_UNMAPPED)) &&
+	       (p.state == PG_ZERO || p.mapped == page_states[p.state].present) &&
 	       (p.level == 2) == *block(gfn);
 }
 

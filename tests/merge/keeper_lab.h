@@ -475,7 +475,7 @@ static inline bool lab_adds_up(struct lab_vm *vm)
 	for (unsigned int r = 0; r < NOTE_NR_REASONS; r++)
 		reasons += k.reason_pages[r];
 	lock(&vm->gm->lock);
-	reserve = vm->gm->reserve;
+	reserve = vm->gm->share.reserve;
 	spent = credits_held(vm->credits) - credits_spare(vm->credits);
 	unlock(&vm->gm->lock);
 	if (reasons == s.s2.pages[PG_PRIVATE] && spent == s.s2.pages[PG_PRIVATE] + reserve)

@@ -79,7 +79,7 @@ static unsigned int level(struct lab_vm *v, gfn_t gfn)
 	unsigned int backoff;
 
 	lock(&v->gm->lock);
-	backoff = note_backoff(v->gm->note[gfn]);
+	backoff = note_backoff(v->gm->share.note[gfn]);
 	unlock(&v->gm->lock);
 	return backoff;
 }
@@ -149,7 +149,7 @@ static void test_backing_off_less(void)
 		is_hex(level(&vm[0], gfn), 1, "broken once more it starts anew");
 	}
 	lab_pass(&vm[0], 20);
-	ok(!vm[0].gm->any_backoff, "in the end nobody backs off");
+	ok(!vm[0].gm->share.any_backoff, "in the end nobody backs off");
 	is_hex(lab_pages(&vm[0], PG_SHARED), 32, "and all is shared");
 	end(2);
 }

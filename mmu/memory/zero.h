@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MMU_MEMORY_ZERO_H
+#define QUIRE_MMU_MEMORY_ZERO_H
+
+/*
+ * Pages of zeroes: how a private page becomes zero, and how the page of zeroes is mapped.
+ *
+ * All with LOCK_GMEM held.
+ */
+#include "share.h"
+
+/*
+ * Make the pages of `nr` runs to PG_ZERO zero: those that are private, managed singly, not held,
+ * and full of zeroes.  The runs are ascending and lie in one block.  Nothing is mapped for the
+ * pages.  *res is added to.
+ */
+void zero_commit(struct gmem *gm, const struct share_run *run, unsigned int nr,
+		 struct share_result *res);
+
+/*
+ * Map the page of zeroes at [gfn, gfn + nr): all absent, or all zero and not mapped.  Wakes who
+ * waits.  0; -ENOMEM: vm.max_map_count binds; or the host's -errno.  On failure nothing changed.
+ */
+int zero_map(struct gmem *gm, gfn_t gfn, uint64_t nr);
+
+#endif
