@@ -41,7 +41,7 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 	if (!range_is_ram(gm, gpa, len))
 		return -EFAULT;
 	lock(&gm->lock);
-	bring_in_settle(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len) + 1);
+	gmem_await_filled(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len) + 1);
 	while (len) {
 		gfn_t gfn = gpa_to_gfn(gpa), end = gpa_to_gfn(gpa + len - 1) + 1;
 		struct stage2_page page;
@@ -264,7 +264,7 @@ enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t g
 	enum walk_outcome outcome;
 
 	lock(&gm->lock);
-	bring_in_settle(gm, 0, UINT64_MAX);
+	gmem_await_filled(gm, 0, UINT64_MAX);
 	outcome = walk_2d(cpu, &s2, &mem, gva, access, res);
 	unlock(&gm->lock);
 	return outcome;

@@ -11,7 +11,7 @@
  *
  * Where first reads are to cost nothing (zero_reads), a read of an absent page makes it zero.  A
  * read of a page without a frame maps the page of zeroes there, and at its like around it in its
- * block.  A page that is away comes home when it is written (share.c), alone unless the writer goes
+ * block.  A page that is away comes home when it is written (away.c), alone unless the writer goes
  * on from page to page; a sequential writer who meets a block with nothing in it gets it as one.  A
  * ballooned page that is touched untold is absent, and goes on as such.
  *
@@ -100,7 +100,7 @@ int gmem_wait(struct gmem *gm)
 
 /* --- blocks ------------------------------------------------------------------------------ */
 
-void bring_in_settle(struct gmem *gm, gfn_t start, gfn_t end)
+void gmem_await_filled(struct gmem *gm, gfn_t start, gfn_t end)
 {
 	for (unsigned int i = 0; i < WINDOW_SLOTS;) {
 		gfn_t block = gm->filling[i];
@@ -336,7 +336,7 @@ static int bring_in_absent(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 	case -EDQUOT: return bring_in_group(gm, gfn, in);
 	default:
 		/* No 2 MiB to be had; a page may be. */
-		bring_in_settle(gm, gfn, gfn + 1);
+		gmem_await_filled(gm, gfn, gfn + 1);
 		return bring_in_group(gm, gfn, in);
 	}
 }
@@ -352,7 +352,7 @@ int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 		bool absent = false;
 		int err;
 
-		bring_in_settle(gm, gfn, gfn + 1);
+		gmem_await_filled(gm, gfn, gfn + 1);
 		stage2_lookup(gm->s2, gfn, &page);
 		if (page.state == PG_BALLOONED) {
 			gmem_set(gm, gfn, 1, PG_ABSENT, STAGE2_UNMAPPED);
@@ -384,7 +384,7 @@ static int bring_in_page(struct gmem *gm, gfn_t gfn)
 	for (;;) {
 		int err;
 
-		bring_in_settle(gm, gfn, gfn + 1);
+		gmem_await_filled(gm, gfn, gfn + 1);
 		err = bring_in_singly(gm, gfn, gfn + 1);
 		if (err != -EDQUOT)
 			return err;
@@ -403,12 +403,12 @@ static int populate_in_block(struct gmem *gm, gfn_t gfn, gfn_t next)
 
 	while (gm->filling[SLOT_TOUCH] != NO_BLOCK)
 		pthread_cond_wait(&gm->filled, &gm->lock.mutex);
-	bring_in_settle(gm, gfn, gfn + 1);
+	gmem_await_filled(gm, gfn, gfn + 1);
 	if (next - gfn == QUIRE_BLOCK_PAGES && gm->config.hugepages == GMEM_HUGE_AUTO &&
 	    gm->filling[SLOT_TOUCH] == NO_BLOCK && gmem_block_is_absent(gm, gfn))
 		err = bring_in_block(gm, gfn, SLOT_TOUCH);
 	if (err == -EDQUOT) {
-		bring_in_settle(gm, gfn, gfn + 1);
+		gmem_await_filled(gm, gfn, gfn + 1);
 		err = bring_in_singly(gm, gfn, next);
 	}
 	if (err != -EDQUOT)

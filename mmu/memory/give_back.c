@@ -159,7 +159,7 @@ static int give_back_chunk(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_stat
 	int err, result = 0;
 	uint64_t nr;
 
-	bring_in_settle(gm, gfn, end);
+	gmem_await_filled(gm, gfn, end);
 	if (gm->iov_maps)
 		return -EBUSY;
 	for (; gfn < end; gfn += nr) {

@@ -368,7 +368,7 @@ unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *w
 	uint64_t resident = 0;
 
 	lock(&gm->lock);
-	bring_in_settle(gm, 0, UINT64_MAX);
+	gmem_await_filled(gm, 0, UINT64_MAX);
 	a.faults = stage2_audit(gm->s2, report, ctx);
 	stage2_counters(gm->s2, &c);
 	for (unsigned int state = 0; state < PG_NR_STATES; state++)

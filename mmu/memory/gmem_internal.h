@@ -98,10 +98,10 @@ void bring_in_finish(struct gmem *gm);
  * Wait until no block of [start, end) is being filled: only then does absent mean that nothing is
  * there.  Caller holds LOCK_GMEM, which may be dropped meanwhile.
  */
-void bring_in_settle(struct gmem *gm, gfn_t start, gfn_t end);
+void gmem_await_filled(struct gmem *gm, gfn_t start, gfn_t end);
 
 /*
- * Make gfn private, with as much around it as the policy says (bring_in.c, share.c); or, if
+ * Make gfn private, with as much around it as the policy says (bring_in.c, away.c); or, if
  * it is only to be read and that is wanted, zero.
  * 0 with the range brought in, empty if there was nothing to do; -EDQUOT: not one page's credit
  * at hand (then gmem_wait, with the lock dropped, and try again); or the host's -errno.  Caller

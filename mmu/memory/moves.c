@@ -10,7 +10,7 @@
  *   nor both zero and mapped, nor both shared with frames that follow each other.
  *
  * `mappings` is the number of such places.  Merging stops well below the limit; what is left is
- * for un-sharing, which may split a run in the middle (share.c).
+ * for un-sharing, which may split a run in the middle (away.c).
  *
  * A page that becomes private is one that the keeper has to look at: it is noted as written.
  */

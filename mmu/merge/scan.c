@@ -265,7 +265,7 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 		return;
 	lock(&k->gm->lock);
 	start = monotonic_ns();
-	bring_in_settle(k->gm, work->block, work->block + QUIRE_BLOCK_PAGES);
+	gmem_await_filled(k->gm, work->block, work->block + QUIRE_BLOCK_PAGES);
 	if (!can_leave(k, work))
 		for (; from < to; from++)
 			keep_huge(k, &work->run[from]);
@@ -360,7 +360,7 @@ uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *wr
 	c->nr = f->nr_answers = 0;
 	f->block = align_down(start, QUIRE_BLOCK_PAGES);
 	lock(&k->gm->lock);
-	bring_in_settle(k->gm, start, end);
+	gmem_await_filled(k->gm, start, end);
 	choose(k, start, end, written, pass, c);
 	stage2_lookup(k->gm->s2, start, &page);
 	unlock(&k->gm->lock);
