@@ -19,10 +19,10 @@
 
 /* What a guest page is.  Each gfn of RAM is in exactly one state. */
 enum page_state {
-	PG_ABSENT,    /* nothing behind this gfn yet: reads as zeroes, costs nothing */
-	PG_PRIVATE,   /* one frame of its own, counted once in resident */
-	PG_SHARED,    /* a frame of the store, read-only: the same bytes as pages elsewhere */
-	PG_ZERO,      /* no frame: reads find zeroes; once it was read, the page of zeroes is mapped */
+	PG_ABSENT,  /* nothing behind this gfn yet: reads as zeroes, costs nothing */
+	PG_PRIVATE, /* one frame of its own, counted once in resident */
+	PG_SHARED,  /* a frame of the store, read-only: the same bytes as pages elsewhere */
+	PG_ZERO, /* no frame: reads find zeroes; once it was read, the page of zeroes is mapped */
 	PG_BALLOONED, /* no frame: the guest gave it up, and will not touch it untold */
 	PG_NR_STATES
 };
