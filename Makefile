@@ -117,7 +117,8 @@ FUZZ_CFLAGS := -std=gnu11 -pthread -O1 -g $(WARN)
 $(FUZZ_BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@echo '  FUZZCC  $<'
-	$(Q)$(FUZZ_CC) $(CPPFLAGS_ALL) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,$(FUZZ_SAN) -c -o $@ $<
+	$(Q)$(FUZZ_CC) $(CPPFLAGS_ALL) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,$(FUZZ_SAN) \
+		-c -o $@ $<
 
 $(FUZZ_BUILD)/libquire.a: $(LIB_SRC:%.c=$(FUZZ_BUILD)/%.o)
 	@echo '  AR      $@'
@@ -129,7 +130,8 @@ $(FUZZ_BIN): %: %.o $(FUZZ_BUILD)/libquire.a
 
 # Where clang has no libFuzzer, tests/fuzz/fuzz.t says so and skips.
 ifneq ($(filter check fuzz fuzzers,$(MAKECMDGOALS)),)
-HAVE_FUZZER := $(shell echo 'int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return p && n && 0; }' | \
+FUZZ_PROBE := int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return p && n && 0; }
+HAVE_FUZZER := $(shell echo '$(FUZZ_PROBE)' | \
 	$(FUZZ_CC) -x c -fsanitize=fuzzer,address -o /dev/null - 2>/dev/null && echo 1)
 endif
 fuzzers: $(if $(HAVE_FUZZER),$(FUZZ_BIN))
@@ -140,7 +142,8 @@ TEST_ENV = QUIRE_MACHINE=own QUIRE_BUILD=$(BUILD) QUIRE_FUZZ_BUILD=$(FUZZ_BUILD)
 
 # tools/check.sh runs prove and lists what was skipped, and why, before prove's own summary.
 check: all headers-check $(TEST_BIN) $(PAYLOADS) fuzzers
-	$(Q)$(TEST_ENV) TEST_TIMEOUT=$(TEST_TIMEOUT) tools/check.sh '$(PROVE)' $(PROVE_OPTS) -- $(TEST_BIN) $(TEST_SH)
+	$(Q)$(TEST_ENV) TEST_TIMEOUT=$(TEST_TIMEOUT) \
+		tools/check.sh '$(PROVE)' $(PROVE_OPTS) -- $(TEST_BIN) $(TEST_SH)
 
 fuzz: fuzzers
 	$(Q)$(TEST_ENV) $(PROVE) -v $(PROVE_OPTS) tests/fuzz/fuzz.t
@@ -157,13 +160,15 @@ demo: deps
 # Each header compiles alone; included, because in a main file clang wants every inline used.
 headers-check:
 	$(Q)for h in include/quire/*.h $(ROOMS:%=%/*.h); do \
-		$(CC) $(CPPFLAGS_ALL) -MF /dev/null $(CFLAGS_ALL) -fsyntax-only -include $$h -x c /dev/null || exit 1; done
+		$(CC) $(CPPFLAGS_ALL) -MF /dev/null $(CFLAGS_ALL) -fsyntax-only \
+			-include $$h -x c /dev/null || exit 1; done
 
 lint: headers-check
 	$(Q)tools/lint.sh
 
 install: all
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/quire' '$(DESTDIR)$(PREFIX)/share/man/man1'
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/quire' \
+		'$(DESTDIR)$(PREFIX)/share/man/man1'
 	install -m 755 $(BUILD)/quire '$(DESTDIR)$(PREFIX)/bin/quire'
 	install -m 644 $(GUEST) '$(DESTDIR)$(PREFIX)/lib/quire/quill.elf'
 	install -m 644 docs/quire.1 '$(DESTDIR)$(PREFIX)/share/man/man1/quire.1'

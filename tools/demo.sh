@@ -113,14 +113,16 @@ section_merge() {
 	background 2 ready "$quire" run -n 2 --name="twin-$$" -m 64M "$quill" hold 1 6000 seconds=8
 	show "$quire" merge now "twin-$$-1" "twin-$$-2"
 	"$quire" map "twin-$$-1" >"$dir/map" 2>&1
-	show "$quire" merge --who "twin-$$-1" "$(sed -n 's/^ *0x\([0-9a-f]*\)000  s.*/0x\1/p' "$dir/map" | head -1)"
+	show "$quire" merge --who "twin-$$-1" \
+		"$(sed -n 's/^ *0x\([0-9a-f]*\)000  s.*/0x\1/p' "$dir/map" | head -1)"
 	sed 's/^/    /' "$dir/map" | grep -A9 'one glyph'
 	finished
 }
 
 section_balloon() {
 	section 'balloon: a guest of 128 MiB is asked to make do with 48'
-	background 1 ready "$quire" run --name="balloon-$$" -m 128M "$quill" balloon seconds=6 touch=2000 dirty=20000
+	background 1 ready "$quire" run --name="balloon-$$" -m 128M "$quill" balloon seconds=6 \
+		touch=2000 dirty=20000
 	show "$quire" balloon --wait "balloon-$$" 48M
 	show "$quire" balloon "balloon-$$"
 	finished
@@ -134,7 +136,8 @@ section_overcommit() {
 
 	section 'many guests: eight at a time, each verifies its own memory'
 	echo "\$ $quire run -n 8 --name=many-$$ -m 32M $quill stress 3 &"
-	timeout 60 "$quire" run -n 8 --name="many-$$" -m 32M "$quill" stress 3 >"$dir/console" 2>&1 </dev/null &
+	timeout 60 "$quire" run -n 8 --name="many-$$" -m 32M "$quill" stress 3 >"$dir/console" \
+		2>&1 </dev/null &
 	run=$!
 	for _ in $(seq 50); do
 		[ "$(grep -c 'stress: seed' "$dir/console")" -eq 8 ] && break
@@ -146,7 +149,8 @@ section_overcommit() {
 	grep verified "$dir/console" | sed 's/^/    /'
 
 	section 'out of memory: two guests of 64 MiB that use it all, on 96 MiB'
-	expect 123 "$quire" run -n 2 --name="tight-$$" -m 64M --machine-memory=96M --merge=off "$quill" hold 1 12000 seconds=1
+	expect 123 "$quire" run -n 2 --name="tight-$$" -m 64M --machine-memory=96M --merge=off \
+		"$quill" hold 1 12000 seconds=1
 }
 
 if [ ! -w /dev/kvm ]; then

@@ -74,7 +74,8 @@ install_packages() {
 	echo "deps: installing with apt-get: $*"
 	for package; do
 		if ! known "$package"; then
-			as_root apt-get update -q </dev/null || die "apt-get update failed; is there a network?"
+			as_root apt-get update -q </dev/null ||
+				die "apt-get update failed; is there a network?"
 			break
 		fi
 	done
@@ -107,6 +108,7 @@ fi
 if ! have_clang_runtime; then
 	package=$(clang_runtime_package)
 	[ -n "$package" ] && ! installed "$package" && install_packages "$package"
-	have_clang_runtime || echo "deps: clang has no libFuzzer here; the fuzz tests will be skipped"
+	have_clang_runtime || echo \
+		"deps: clang has no libFuzzer here; the fuzz tests will be skipped"
 fi
 echo "deps: all there"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The balloon: quire against QEMU's virtio-balloon with the same guest image, in turns.  1 GiB of a guest of
-# 1.5 GiB; the guest takes the times itself.
+# The balloon: quire against QEMU's virtio-balloon with the same guest image, in turns.  1 GiB of a
+# guest of 1.5 GiB; the guest takes the times itself.
 #
 #   inflate, deflate   lists of 256 PFNs of 4 KiB, all of which were touched, or none; GiB/s
 #   stall              the longest that the guest's own work waits while 1 GiB is inflated, us
@@ -14,7 +14,8 @@ machine
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 
-# Who else runs here should not be what is measured: both sides at real-time priority, if that is allowed.
+# Who else runs here should not be what is measured: both sides at real-time priority, if that is
+# allowed.
 first=
 chrt -r 10 true 2>/dev/null && first='chrt -r 10'
 
@@ -49,12 +50,14 @@ compare() {	# what, file and number of quire's, of QEMU's, aim
 	local q p
 	q=$(rates "$dir/$2" | median)
 	p=$(rates "$dir/$3" | median)
-	printf '%s quire_gib_s=%s (%s) qemu_gib_s=%s (%s) ratio=%s%s\n' "$1" "$q" "$(rates "$dir/$2" | spread)" \
+	printf '%s quire_gib_s=%s (%s) qemu_gib_s=%s (%s) ratio=%s%s\n' "$1" "$q" \
+		"$(rates "$dir/$2" | spread)" \
 		"$p" "$(rates "$dir/$3" | spread)" "$(ratio "$q" "$p")" "${4:+ aim>=$4}"
 }
 
 alone() {	# what, file and number
-	printf '%s quire_gib_s=%s (%s)\n' "$1" "$(rates "$dir/$2" | median)" "$(rates "$dir/$2" | spread)"
+	printf '%s quire_gib_s=%s (%s)\n' "$1" "$(rates "$dir/$2" | median)" \
+		"$(rates "$dir/$2" | spread)"
 }
 
 for ((i = 0; i < runs; i++)); do
@@ -76,5 +79,6 @@ compare 'report against lists' quire-report.report qemu-touched.in 50
 alone 'inflate touched, hugepages=never' never-touched.in
 alone 'report, hugepages=never' never-report.report
 q=$(median <"$dir/quire-stall.stall") p=$(median <"$dir/qemu-stall.stall")
-printf 'stall quire_us=%s (%s) qemu_us=%s (%s) ratio=%s aim<=0.1\n' "$q" "$(spread <"$dir/quire-stall.stall")" \
+printf 'stall quire_us=%s (%s) qemu_us=%s (%s) ratio=%s aim<=0.1\n' "$q" \
+	"$(spread <"$dir/quire-stall.stall")" \
 	"$p" "$(spread <"$dir/qemu-stall.stall")" "$(ratio "$q" "$p")"

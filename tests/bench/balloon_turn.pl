@@ -4,9 +4,9 @@
 # balloon_turn.pl quire|qemu MIB inflate PAGES WORD... [-- OPTION...]
 #                            ... report PAGES WORD...
 #
-# One guest of MIB.  inflate: the target goes to PAGES and, if the guest waits for two targets, back to
-# 0; prints "in_us=N out_us=N stall_us=N", as the guest measured them.  report: PAGES are reported;
-# prints "report_us=N".  Options are quire run's.
+# One guest of MIB.  inflate: the target goes to PAGES and, if the guest waits for two targets, back
+# to 0; prints "in_us=N out_us=N stall_us=N", as the guest measured them.  report: PAGES are
+# reported; prints "report_us=N".  Options are quire run's.
 use strict;
 use warnings;
 use File::Basename qw(dirname);
@@ -34,14 +34,17 @@ sub start {
 sub ask {
 	my ($vm, $target) = @_;
 	my $bytes = ($ram - $target) * 4096;
-	$who eq 'qemu' ? $vm->balloon($bytes) : system "$Quire::quire balloon $vm->{name} $bytes >/dev/null 2>&1";
-	my $line = $vm->wait_for(qr/target=$target actual=$target took_us=\d+\n/, 100) // die "$who: $vm->{out}\n";
+	$who eq 'qemu' ? $vm->balloon($bytes) :
+		system "$Quire::quire balloon $vm->{name} $bytes >/dev/null 2>&1";
+	my $line = $vm->wait_for(qr/target=$target actual=$target took_us=\d+\n/, 100) //
+		die "$who: $vm->{out}\n";
 	return $line =~ /took_us=(\d+)/;
 }
 
 if ($what eq 'report') {
 	my $vm = start('report', $pages, @words);
-	my ($us) = ($vm->wait_for(qr/reported=.*\n/, 100) // die "$who: $vm->{out}\n") =~ /took_us=(\d+)/;
+	my ($us) = ($vm->wait_for(qr/reported=.*\n/, 100) //
+		die "$who: $vm->{out}\n") =~ /took_us=(\d+)/;
 	$vm->stop;
 	print "report_us=$us\n";
 	exit 0;

@@ -8,7 +8,8 @@ warm=${QUIRE_BUILD:-build}/tests/bench/warm
 runs=${BENCH_RUNS:-7}
 
 median() {
-	sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
+	sort -g | awk '{ v[NR] = $1 }
+		END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
 }
 
 spread() {
@@ -28,6 +29,8 @@ elapsed_us() {
 }
 
 machine() {
-	echo "# $(uname -sr), $(nproc) CPUs, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)," \
-		"$(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), medians of $runs runs"
+	echo "# $(uname -sr), $(nproc) CPUs," \
+		"$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)," \
+		"$(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)," \
+		"medians of $runs runs"
 }

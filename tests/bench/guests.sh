@@ -3,9 +3,10 @@
 #
 # Many guests.
 #
-#   rate     guests per second, from the start of the command to the end of the last: `quire run -n 100`
-#            against QEMU's microvm, 10 of them, two at a time; 16 MiB each, the same image, which
-#            ends at once
+#   rate     guests per second, from the start of the command to the end of the last:
+#            `quire run
+#            -n 100` against QEMU's microvm, 10 of them, two at a time; 16 MiB each, the same image,
+#            which ends at once
 #   first    from exec to the guest's first instruction, as quill's hello prints it; and to the
 #            first byte of its output, under quire and under QEMU
 #   private  memory that a VM process has for itself: PSS less that of guest RAM, of 20 guests that
@@ -29,8 +30,10 @@ qemu=$(command -v qemu-system-x86_64)
 address=@quire-bench/guests-$$
 
 run_qemu() {	# MiB, command line
-	timeout 60 "$qemu" -M microvm -accel kvm -m "$1" -nodefaults -no-user-config -no-reboot -display none \
-		-serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4 -kernel "$quill" -append "$2"
+	timeout 60 "$qemu" -M microvm -accel kvm -m "$1" -nodefaults -no-user-config -no-reboot \
+		-display none \
+		-serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4 -kernel "$quill" \
+		-append "$2"
 }
 
 # Microseconds from exec to the first byte of output
@@ -87,7 +90,8 @@ ten_qemus() {
 
 for ((i = 0; i < runs; i++)); do
 	"$warm" 2048
-	elapsed_us "$quire" run -n 100 -m 16M "$quill" exit 0 | awk '{ print 100e6 / $1 }' >>"$dir/rate"
+	elapsed_us "$quire" run -n 100 -m 16M "$quill" exit 0 |
+		awk '{ print 100e6 / $1 }' >>"$dir/rate"
 	"$quire" run "$quill" hello | sed -n 's/^time: setup \([0-9]*\) .*/\1/p' >>"$dir/setup"
 	first_us "$quire" run "$quill" hello >>"$dir/first"
 	if [ -n "$qemu" ]; then
@@ -99,14 +103,17 @@ done
 printf 'rate quire_per_s=%.0f (%s)' "$(median <"$dir/rate")" "$(spread <"$dir/rate")"
 if [ -n "$qemu" ]; then
 	printf ' qemu_microvm_per_s=%.2f (%s) ratio=%s aim>=20\n' "$(median <"$dir/rate.qemu")" \
-		"$(spread <"$dir/rate.qemu")" "$(ratio "$(median <"$dir/rate")" "$(median <"$dir/rate.qemu")")"
+		"$(spread <"$dir/rate.qemu")" \
+		"$(ratio "$(median <"$dir/rate")" "$(median <"$dir/rate.qemu")")"
 else
 	printf ' no qemu-system-x86_64 to compare with\n'
 fi
-printf 'first instruction_us=%s (%s) output_us=%s (%s)' "$(median <"$dir/setup")" "$(spread <"$dir/setup")" \
+printf 'first instruction_us=%s (%s) output_us=%s (%s)' "$(median <"$dir/setup")" \
+	"$(spread <"$dir/setup")" \
 	"$(median <"$dir/first")" "$(spread <"$dir/first")"
 [ -n "$qemu" ] && printf ' qemu_microvm_output_us=%s (%s) ratio=%s' "$(median <"$dir/first.qemu")" \
-	"$(spread <"$dir/first.qemu")" "$(ratio "$(median <"$dir/first.qemu")" "$(median <"$dir/first")")"
+	"$(spread <"$dir/first.qemu")" \
+	"$(ratio "$(median <"$dir/first.qemu")" "$(median <"$dir/first")")"
 echo
 
 # ---- private, touch ----
@@ -123,7 +130,8 @@ private() {
 	local pid
 	for pid in $(cat /proc/"$1"/task/"$1"/children); do
 		awk '/^Pss:/ { all = $2 } /^Pss_Shmem:/ { ram = $2 } /^VmPTE:/ { tables = $2 }
-			END { print all - ram, tables }' /proc/"$pid"/smaps_rollup /proc/"$pid"/status
+			END { print all - ram, tables }' /proc/"$pid"/smaps_rollup \
+				/proc/"$pid"/status
 	done
 }
 
@@ -131,9 +139,11 @@ if [ "$(id -u)" -eq 0 ]; then
 	for n in 20 1; do
 		others "$n" private
 		# timeout's child is the launcher
-		private "$(cat /proc/"$launcher"/task/"$launcher"/children | tr -d ' ')" >"$dir/private"
-		printf 'private guests=%s process_kib=%s (%s) page_tables_kib=%s aim<1024\n' "$(wc -l <"$dir/private")" \
-			"$(cut -d' ' -f1 "$dir/private" | median)" "$(cut -d' ' -f1 "$dir/private" | spread)" \
+		private "$(tr -d ' ' </proc/"$launcher"/task/"$launcher"/children)" >"$dir/private"
+		printf 'private guests=%s process_kib=%s (%s) page_tables_kib=%s aim<1024\n' \
+			"$(wc -l <"$dir/private")" \
+			"$(cut -d' ' -f1 "$dir/private" | median)" \
+			"$(cut -d' ' -f1 "$dir/private" | spread)" \
 			"$(cut -d' ' -f2 "$dir/private" | median)"
 		dismiss
 	done
@@ -143,7 +153,8 @@ fi
 
 touch_ns() {	# hugepages
 	"$warm" 1024
-	timeout 60 "$quire" run --machine="$address" -m 640M --hugepages="$1" "$quill" touch 131072 |
+	timeout 60 "$quire" run --machine="$address" -m 640M --hugepages="$1" "$quill" touch \
+		131072 |
 		sed -n 's/.*ns_per_page=//p'
 }
 
@@ -158,6 +169,7 @@ done
 for mode in auto never; do
 	a=$(median <"$dir/$mode.1")
 	b=$(median <"$dir/$mode.100")
-	printf 'touch hugepages=%s alone_ns=%s (%s) of_100_ns=%s (%s) ratio=%s aim<=1.1\n' "$mode" "$a" \
+	printf 'touch hugepages=%s alone_ns=%s (%s) of_100_ns=%s (%s) ratio=%s aim<=1.1\n' "$mode" \
+		"$a" \
 		"$(spread <"$dir/$mode.1")" "$b" "$(spread <"$dir/$mode.100")" "$(ratio "$b" "$a")"
 done

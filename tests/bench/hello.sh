@@ -13,8 +13,10 @@ qemu=$(command -v qemu-system-x86_64) || {
 }
 
 run_qemu() {
-	timeout 60 "$qemu" -M microvm -accel kvm -m 128 -nodefaults -no-user-config -no-reboot -display none \
-		-serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4 -kernel "$quill" -append hello
+	timeout 60 "$qemu" -M microvm -accel kvm -m 128 -nodefaults -no-user-config -no-reboot \
+		-display none \
+		-serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4 -kernel "$quill" \
+		-append hello
 }
 
 for ((i = 0; i < runs; i++)); do
@@ -23,5 +25,6 @@ for ((i = 0; i < runs; i++)); do
 done
 q=$(median <"$dir/quire")
 e=$(median <"$dir/qemu")
-printf 'hello quire_us=%s (%s) qemu_microvm_us=%s (%s) ratio=%s aim>=10\n' "$q" "$(spread <"$dir/quire")" \
+printf 'hello quire_us=%s (%s) qemu_microvm_us=%s (%s) ratio=%s aim>=10\n' "$q" \
+	"$(spread <"$dir/quire")" \
 	"$e" "$(spread <"$dir/qemu")" "$(ratio "$e" "$q")"

@@ -8,8 +8,8 @@
 #   b  four guests of 256 MiB; one page in four is in all of them, none beside another
 #   c  two guests of 512 MiB; 90 % are zeroes, scattered, the rest unique
 #   d  a, when all is merged and idle: the CPU time of going on looking, at full speed and at the
-#      pace at which new equal pages are found within $delay s (ksmd's two passes); and how long that
-#      takes then
+#      pace at which new equal pages are found within $delay s (ksmd's two passes); and how long
+#      that takes then
 #   e  a, and one guest writes 1 % of its pages a second: new content (they stay apart), or what
 #      was there (to be merged again)
 #   f  a: what the first write to a merged page costs the guest
@@ -55,7 +55,9 @@ cpu_ns() {		# pid
 	if [ -r "/proc/$1/schedstat" ]; then
 		cat "/proc/$1/task/"*/schedstat | awk '{ ns += $1 } END { printf "%.0f\n", ns }'
 	else
-		awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); printf "%.0f\n", ($12 + $13) * 1e9 / hz }' "/proc/$1/stat"
+		awk -v hz="$(getconf CLK_TCK)" \
+			'{ sub(/.*\) /, ""); printf "%.0f\n", ($12 + $13) * 1e9 / hz }' \
+			"/proc/$1/stat"
 	fi
 }
 
@@ -266,12 +268,14 @@ scenario() {
 	esac
 }
 
-# merged, microseconds, CPU nanoseconds: a line, and the figures kept for the medians.  ksmd is nice:
-# where its cpu_percent is far below 100 something else was running, and only cpu_* are worth reading.
+# merged, microseconds, CPU nanoseconds: a line, and the figures kept for the medians.  ksmd is
+# nice: where its cpu_percent is far below 100 something else was running, and only cpu_* are worth
+# reading.
 result() {		# side, key, merged, us, ns
 	local rest
 	rest=$(awk -v m="$3" -v us="$4" -v ns="$5" 'BEGIN { if (!m) m = 1e-9
-		printf "seconds=%.3f merges_per_s=%.0f cpu_s=%.3f cpu_us_per_merge=%.3f cpu_percent=%.0f",
+		printf "seconds=%.3f merges_per_s=%.0f cpu_s=%.3f cpu_us_per_merge=%.3f " \
+			"cpu_percent=%.0f",
 			us / 1e6, m * 1e6 / us, ns / 1e9, ns / 1e3 / m, ns / us / 10 }')
 	echo "$1: merged=$3 $rest of=$want $2"
 	echo "merged=$3 $rest" >>"$dir/$1.$2"
@@ -324,7 +328,8 @@ ksm_others() {
 		pid=${file#/proc/} pid=${pid%%/*}
 		case " ${pids[*]} " in
 		*" $pid "*) ;;
-		*) echo "# ksmd: also at work for process $pid, $(cat "/proc/$pid/comm" 2>/dev/null): not exact" ;;
+		*) echo "# ksmd: also at work for process $pid," \
+			"$(cat "/proc/$pid/comm" 2>/dev/null): not exact" ;;
 		esac
 	done
 }
@@ -368,9 +373,12 @@ ksm_watch() {		# key, command that takes the time...
 	scanned=$((REPLY - scanned))
 	broken=$(($(awk '/^cow_ksm/ { print $2 }' /proc/vmstat) - broken))
 	merged
-	awk -v ns=$ns -v us=$us -v n=$scanned -v all=$((guests * pages)) -v m="$REPLY" -v b=$broken 'BEGIN {
-		printf "seconds=%.2f cpu_ms_per_s=%.3f passes_per_s=%.3f cpu_ms_per_pass=%.1f merged=%d cow_breaks=%d\n",
-			us / 1e6, ns * 1e-3 / us * 1e3, n * 1e6 / us / all, n ? ns / 1e6 * all / n : 0, m, b }' \
+	awk -v ns=$ns -v us=$us -v n=$scanned -v all=$((guests * pages)) -v m="$REPLY" \
+		-v b=$broken 'BEGIN {
+		printf "seconds=%.2f cpu_ms_per_s=%.3f passes_per_s=%.3f " \
+			"cpu_ms_per_pass=%.1f merged=%d cow_breaks=%d\n",
+			us / 1e6, ns * 1e-3 / us * 1e3, n * 1e6 / us / all,
+			n ? ns / 1e6 * all / n : 0, m, b }' \
 		>>"$dir/ksmd.$key"
 	echo "ksmd: $(tail -1 "$dir/ksmd.$key") $key"
 }
@@ -423,10 +431,12 @@ ksm_metadata() {
 	count pages_shared
 	nodes=$REPLY
 	for pid in "${pids[@]}"; do
-		items=$((items + $(awk '/^ksm_rmap_items/ { print $2 }' "/proc/$pid/ksm_stat" 2>/dev/null) + 0))
+		items=$((items + $(awk '/^ksm_rmap_items/ { print $2 }' "/proc/$pid/ksm_stat" \
+			2>/dev/null) + 0))
 	done
 	awk -v b=$bytes -v n=$((guests * pages)) -v i=$items -v s="$nodes" 'BEGIN {
-		printf "metadata_bytes=%d per_guest_page=%.2f rmap_items=%d with_stable_nodes=%.2f\n",
+		printf "metadata_bytes=%d per_guest_page=%.2f rmap_items=%d " \
+			"with_stable_nodes=%.2f\n",
 			b, b / n, i, (b + 64 * s) / n }' >>"$dir/ksmd.scenario=g"
 	echo "ksmd: $(tail -1 "$dir/ksmd.scenario=g") scenario=g"
 }
@@ -551,8 +561,10 @@ quire_start() {		# scenario, [guests, workload... instead of hold for so many of
 		workload=(hold seconds=500)
 		[ $i -le "$others" ] && workload=("$@")
 		# shellcheck disable=SC2046
-		timeout 600 "$quire" run --machine="$address" --name="merge-$i" --domain=bench --merge=off \
-			--balloon=off --hugepages=${QUIRE_HUGE:-never} -m $((pages / 256 + 64))M "$quill" \
+		timeout 600 "$quire" run --machine="$address" --name="merge-$i" --domain=bench \
+			--merge=off \
+			--balloon=off --hugepages=${QUIRE_HUGE:-never} -m $((pages / 256 + 64))M \
+			"$quill" \
 			"${workload[0]}" $(quill_content "$which") "${workload[@]:1}" \
 			>"$dir/quire.$i" 2>&1 </dev/null &
 		launchers+=($!)
@@ -571,8 +583,8 @@ quire_start() {		# scenario, [guests, workload... instead of hold for so many of
 	[ $# -gt 0 ] || "$quire" pause "${names[@]}"
 }
 
-# Until the kernel counts as many pages less as are to be saved, as for ksmd; `now` itself returns only
-# after a pass that gained nothing.  CPU is all of both.
+# Until the kernel counts as many pages less as are to be saved, as for ksmd; `now` itself returns
+# only after a pass that gained nothing.  CPU is all of both.
 quire_merge() {		# key
 	local ns us pid goal watcher
 	pid=$(quire_pid)
@@ -599,12 +611,13 @@ quire_watch() {		# key, command that takes the time...
 	us=$(($(now) - us))
 	ns=$(($(quire_cpu_ns) - ns))
 	awk -v ns=$ns -v us=$us -v m="$(quire_saved)" 'BEGIN {
-		printf "seconds=%.2f cpu_ms_per_s=%.3f merged=%d\n", us / 1e6, ns / us, m }' >>"$dir/quire.$key"
+		printf "seconds=%.2f cpu_ms_per_s=%.3f merged=%d\n", us / 1e6, ns / us, m }' \
+		>>"$dir/quire.$key"
 	echo "quire: $(tail -1 "$dir/quire.$key") $key"
 }
 
-# Seconds until 500 pages, that change in both guests and are equal again, are merged once more.  churn's
-# writes wait while the guest is paused, and come all at once when it goes on.
+# Seconds until 500 pages, that change in both guests and are equal again, are merged once more.
+# churn's writes wait while the guest is paused, and come all at once when it goes on.
 quire_detect() {		# key
 	local i
 	if quire_start idle 2 churn rate=25 seconds=20 settle=400; then
@@ -619,7 +632,8 @@ quire_detect() {		# key
 		python3 - "$quire" "$address" $((delay + 5)) >>"$dir/quire.$1" <<'END'
 import json, subprocess, sys, time
 def private():
-    stat = subprocess.run([sys.argv[1], "stat", "--machine=" + sys.argv[2], "--json"], capture_output=True)
+    stat = subprocess.run([sys.argv[1], "stat", "--machine=" + sys.argv[2], "--json"],
+                          capture_output=True)
     return sum(vm["state_private_pages"] for vm in json.loads(stat.stdout)["vms"])
 start = last = time.monotonic()
 first = least = private()
@@ -639,7 +653,8 @@ quire_metadata() {
 	local bytes
 	bytes=$(quire_sum keeper_metadata_bytes merge_metadata_bytes)
 	awk -v b="$bytes" -v n=$((guests * pages)) 'BEGIN {
-		printf "metadata_bytes=%d per_guest_page=%.2f\n", b, b / n }' >>"$dir/quire.scenario=g"
+		printf "metadata_bytes=%d per_guest_page=%.2f\n", b, b / n }' \
+		>>"$dir/quire.scenario=g"
 	echo "quire: $(tail -1 "$dir/quire.scenario=g") scenario=g"
 }
 
@@ -650,7 +665,8 @@ import json, sys, collections
 sum = collections.Counter()
 for vm in json.load(sys.stdin)["vms"]:
     sum.update({int(k.split("_")[1]): n for k, n in vm["merge_holds"].items()})
-print("quire: lock holds, us:", ", ".join("<%.0f: %d" % (ns / 1000, sum[ns]) for ns in sorted(sum)), "scenario=" + sys.argv[1])' "$1"
+holds = ", ".join("<%.0f: %d" % (ns / 1000, sum[ns]) for ns in sorted(sum))
+print("quire: lock holds, us:", holds, "scenario=" + sys.argv[1])' "$1"
 }
 
 quire_scenario() {	# a b c idle
@@ -708,7 +724,8 @@ compare() {		# scenario, member, aim in words, 1 if more is better
 	q=$(figure "$dir/quire.scenario=$1" "$2")
 	for file in "$dir/ksmd.scenario=$1"*; do
 		k=$(figure "$file" "$2")
-		[ -n "$k" ] && best=$(awk -v a="${best:-$k}" -v b="$k" -v more="$4" 'BEGIN { print (a > b) == more ? a : b }')
+		[ -n "$k" ] && best=$(awk -v a="${best:-$k}" -v b="$k" -v more="$4" \
+			'BEGIN { print (a > b) == more ? a : b }')
 	done
 	[ -n "$q" ] && [ -n "$best" ] &&
 		echo "merge scenario=$1 $2: quire=$q ksmd=$best ratio=$(ratio "$q" "$best") aim$3"
@@ -720,5 +737,6 @@ compare b merges_per_s '>=1.5' 1
 compare c merges_per_s '>=5' 1
 q=$(figure "$dir/quire.scenario=d" cpu_ms_per_s)
 k=$(figure "$dir/ksmd.scenario=d pace=${delay}s" cpu_ms_per_s)
-[ -n "$q" ] && [ -n "$k" ] && echo "merge scenario=d cpu_ms_per_s: quire=$q ksmd=$k ratio=$(ratio "$q" "$k") aim<=0.02"
+[ -n "$q" ] && [ -n "$k" ] &&
+	echo "merge scenario=d cpu_ms_per_s: quire=$q ksmd=$k ratio=$(ratio "$q" "$k") aim<=0.02"
 exit 0

@@ -22,15 +22,18 @@ one_turn() {
 	ns "$bare" 1536 thp "$quill" touch $pages order="$1" >>"$dir/$1.thp"
 	ns "$quire" run -m 1536M --hugepages=auto "$quill" touch $pages order="$1" >>"$dir/$1.auto"
 	ns "$bare" 1536 nothp "$quill" touch $pages order="$1" >>"$dir/$1.nothp"
-	ns "$quire" run -m 1536M --hugepages=never "$quill" touch $pages order="$1" >>"$dir/$1.never"
+	ns "$quire" run -m 1536M --hugepages=never "$quill" touch $pages \
+		order="$1" >>"$dir/$1.never"
 }
 
 compare() {	# order, quire's mode, the baseline's mode, aim
 	local q b
 	q=$(median <"$dir/$1.$2")
 	b=$(median <"$dir/$1.$3")
-	printf 'touch order=%s hugepages=%s quire_ns=%s (%s) bare_%s_ns=%s (%s) ratio=%s aim<=%s\n' "$1" "$2" \
-		"$q" "$(spread <"$dir/$1.$2")" "$3" "$b" "$(spread <"$dir/$1.$3")" "$(ratio "$q" "$b")" "$4"
+	printf 'touch order=%s hugepages=%s quire_ns=%s (%s) ' "$1" "$2" "$q" \
+		"$(spread <"$dir/$1.$2")"
+	printf 'bare_%s_ns=%s (%s) ratio=%s aim<=%s\n' "$3" "$b" "$(spread <"$dir/$1.$3")" \
+		"$(ratio "$q" "$b")" "$4"
 }
 
 for ((i = 0; i < runs; i++)); do

@@ -58,7 +58,9 @@ for command in $commands; do
 	report "every option of quire $command is in docs/quire.1" "$(
 		for o in $(options "$command"); do grep -q -e "$o\b" <<<"$text" || echo "$o"; done)"
 	report "every option of quire $command is in docs/cli.md" "$(
-		for o in $(options "$command"); do grep -q -e "\`[^\`]*$o\b" docs/cli.md || echo "$o"; done)"
+		for o in $(options "$command"); do
+			grep -q -e "\`[^\`]*$o\b" docs/cli.md || echo "$o"
+		done)"
 done
 report 'every long option in docs/cli.md exists' "$(
 	known=$(for c in $commands; do options "$c"; done; echo --version; echo --help)
@@ -78,17 +80,23 @@ fi
 report 'links between documents lead somewhere' "$(
 	files | grep '\.md$' | while IFS= read -r file; do
 		grep -Eo '\]\([^)#:]+' "$file" | cut -c3- | while IFS= read -r link; do
-			[[ $link =~ ^https?$ || -e $(dirname "$file")/$link ]] || echo "$file: $link"
+			[[ $link =~ ^https?$ || -e $(dirname "$file")/$link ]] ||
+				echo "$file: $link"
 		done
 	done)"
 
 sources=$(files | grep -E '\.(c|h|S|ld|lds|mk|sh|t)$|(^|/)Makefile$|^\.ci/run$')
 report 'every source file has its SPDX line at the top' "$(
-	for f in $sources; do head -n 2 "$f" | grep -q 'SPDX-License-Identifier: MIT' || echo "$f"; done)"
+	for f in $sources; do
+		head -n 2 "$f" | grep -q 'SPDX-License-Identifier: MIT' || echo "$f"
+	done)"
 report 'no path of one machine is in the tree' "$(
-	files | grep -v '^tests/house/docs\.t$' | xargs -d '\n' grep -nIE '(^|[^A-Za-z0-9_.-])/(work|home|root|Users)/[a-z]' --)"
+	files | grep -v '^tests/house/docs\.t$' |
+		xargs -d '\n' grep -nIE '(^|[^A-Za-z0-9_.-])/(work|home|root|Users)/[a-z]' --)"
 report 'nothing is left for later' "$(
-	for f in $sources; do [ "$f" = tests/house/docs.t ] || grep -nHE '\b(TODO|FIXME|XXX|HACK)\b' "$f"; done)"
+	for f in $sources; do
+		[ "$f" = tests/house/docs.t ] || grep -nHE '\b(TODO|FIXME|XXX|HACK)\b' "$f"
+	done)"
 report 'no file has blanks at the end of a line' "$(
 	for f in $sources; do grep -nHE '[[:blank:]]+$' "$f"; done)"
 

@@ -1,13 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Keeper of docs/locking.md: gmem_test, pager and all, gmem_balloon_test, credits_test, balloon_test, and
-# keeper_storm_test, which has all threads of a VM and a machine but for vCPUs, under ThreadSanitizer.
+# Keeper of docs/locking.md: gmem_test, pager and all, gmem_balloon_test, credits_test,
+# balloon_test, and keeper_storm_test, which has all threads of a VM and a machine but for vCPUs,
+# under ThreadSanitizer.
 set -u
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT INT TERM
 
-if ! echo 'int main(void) { return 0; }' | ${CC:-gcc} -fsanitize=thread -x c -o "$dir/probe" - 2>/dev/null; then
+if ! echo 'int main(void) { return 0; }' |
+	${CC:-gcc} -fsanitize=thread -x c -o "$dir/probe" - 2>/dev/null; then
 	echo "1..0 # SKIP the compiler has no ThreadSanitizer"
 	exit 0
 fi
@@ -61,7 +63,8 @@ race_free memory/gmem_test 'threads in the window, the pager and the accessors r
 	$mmu
 race_free memory/gmem_balloon_test 'who gives pages back, the pager and the guest race nowhere' \
 	$mmu
-race_free machine/credits_test 'threads that share credits race nowhere' mmu/machine/*.c mmu/machine/store/*.c mmu/base/*.c
+race_free machine/credits_test 'threads that share credits race nowhere' mmu/machine/*.c \
+	mmu/machine/store/*.c mmu/base/*.c
 race_free dev/balloon_test 'a vCPU and the main loop race nowhere in a virtio device' \
 	vmm/dev/virtio_*.c vmm/dev/balloon*.c vmm/dev/bus.c mmu/base/locks.c
 race_free merge/keeper_storm_test 'keepers, pagers, accessors and a machine race nowhere' \

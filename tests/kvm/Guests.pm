@@ -12,7 +12,8 @@ use JSON::PP;
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw($build $quire $quill $dir $address isolate no_guest missing slurp start ended finish says complains
+our @EXPORT = qw($build $quire $quill $dir $address isolate no_guest missing slurp start ended
+	finish says complains
 	alive children vms_of serve until_true account totals quire blocks_of ram_file store_files
 	pages_of tables_of glyphs %ZERO);
 
@@ -90,7 +91,8 @@ sub finish {
 		kill KILL => $r->{pid};
 		waitpid $r->{pid}, 0;
 		delete $child{$r->{pid}};
-		@$r{qw(status out err)} = ('hung', slurp("$r->{base}.out"), slurp("$r->{base}.err"));
+		@$r{qw(status out err)} = ('hung', slurp("$r->{base}.out"),
+			slurp("$r->{base}.err"));
 	}
 	return $r;
 }
@@ -110,7 +112,8 @@ sub until_true {
 sub says {
 	my ($r, $what, $times, $seconds) = @_;
 	return until_true($seconds // 30, sub {
-		return ($times // 1) <= (() = slurp("$r->{base}.out") =~ /$what/g) || (defined ended($r) && -1);
+		return ($times // 1) <= (() = slurp("$r->{base}.out") =~ /$what/g) ||
+			(defined ended($r) && -1);
 	}) == 1;
 }
 
@@ -121,7 +124,13 @@ sub complains {
 
 sub alive { my $s = slurp("/proc/$_[0]/stat"); return $s ne '' && $s !~ /\) [ZX] / }
 
-sub children { my ($pid) = @_; return grep { alive($_) } split ' ', slurp("/proc/$pid/task/$pid/children") }
+sub children
+{
+	my ($pid) = @_;
+
+	return grep { alive($_) } split ' ', slurp("/proc/$pid/task/$pid/children");
+}
+
 
 # VM processes of a launcher.
 sub vms_of { return grep { slurp("/proc/$_/comm") !~ /^quire-machine/ } children($_[0]) }
@@ -146,7 +155,8 @@ sub quire {
 sub account {
 	my $text = `timeout 20 $quire stat --json --machine=$address 2>/dev/null`;
 	my $doc = eval { decode_json($text) } or return;
-	return wantarray ? ($doc->{machine}, { map { $_->{name} => $_ } @{$doc->{vms}} }) : $doc->{machine};
+	return wantarray ? ($doc->{machine}, { map { $_->{name} => $_ } @{$doc->{vms}} }) :
+		$doc->{machine};
 }
 
 # Those of `quire merge`.
@@ -182,7 +192,11 @@ sub ram_file {
 }
 
 # The store files that a process has open for writing: a machine's.
-sub store_files { return grep { (readlink // '') =~ m{^/memfd:quire-store} } glob "/proc/$_[0]/fd/*" }
+sub store_files
+{
+	return grep { (readlink // '') =~ m{^/memfd:quire-store} } glob "/proc/$_[0]/fd/*";
+}
+
 
 our %ZERO = (md5("\0" x 4096) => 1);
 
@@ -199,7 +213,8 @@ sub pages_of {
 	return \%digest;
 }
 
-# The numbers of the pages that hold a guest's page tables (4 levels), as its RAM file and vCPU 0 say.
+# The numbers of the pages that hold a guest's page tables (4 levels), as its RAM file and vCPU 0
+# say.
 sub tables_of {
 	my ($name, $file) = @_;
 	my ($text) = quire('walk', $name, 0);
@@ -213,7 +228,8 @@ sub tables_of {
 		sysseek $f, $gfn * 4096, 0;
 		sysread $f, my $page, 4096;
 		for my $entry ($level > 1 ? unpack 'Q<512', $page : ()) {
-			push @todo, [$entry >> 12 & (1 << 40) - 1, $level - 1] if $entry & 1 && !($entry & 0x80);
+			push @todo, [$entry >> 12 & (1 << 40) - 1, $level - 1]
+				if $entry & 1 && !($entry & 0x80);
 		}
 	}
 	return \%table;

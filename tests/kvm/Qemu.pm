@@ -12,7 +12,8 @@ use parent qw(Console);
 # Why there can be no guest, or nothing.
 sub missing {
 	return 'no access to /dev/kvm' if !-r '/dev/kvm' || !-w '/dev/kvm';
-	return 'no qemu-system-x86_64' if !grep { -x "$_/qemu-system-x86_64" } split /:/, $ENV{PATH};
+	return 'no qemu-system-x86_64'
+		if !grep { -x "$_/qemu-system-x86_64" } split /:/, $ENV{PATH};
 	return;
 }
 
@@ -22,8 +23,10 @@ sub new {
 	my $socket = "$dir/qmp-" . ++our $count;
 	my @command = ('qemu-system-x86_64', '-M', 'microvm,acpi=off', '-accel', 'kvm', '-m', 64,
 		qw(-nodefaults -no-user-config -no-reboot -display none -serial stdio),
-		'-device', 'isa-debug-exit,iobase=0xf4,iosize=4', '-global', 'virtio-mmio.force-legacy=false',
-		'-qmp', "unix:$socket,server=on,wait=off", @$options, '-kernel', $image, '-append', "@words");
+		'-device', 'isa-debug-exit,iobase=0xf4,iosize=4', '-global',
+		'virtio-mmio.force-legacy=false',
+		'-qmp', "unix:$socket,server=on,wait=off", @$options, '-kernel', $image, '-append',
+		"@words");
 	my $pid = open my $console, '-|';
 	die "fork: $!" if !defined $pid;
 	if (!$pid) {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# quill under quire, for tests: start one, wait for lines of its console, ask its control socket, look
-# at its RAM file.
+# quill under quire, for tests: start one, wait for lines of its console, ask its control socket,
+# look at its RAM file.
 package Quire;
 use strict;
 use warnings;
@@ -40,7 +40,8 @@ sub new {
 		exec $quire, 'run', '--timeout=100', "--name=$name", @$options, $quill, @words;
 	}
 	my ($machine) = grep { /^--machine=/ } @$options;
-	return bless { pid => $pid, console => $console, out => '', name => $name, machine => $machine // '' }, $class;
+	return bless { pid => $pid, console => $console, out => '', name => $name,
+		machine => $machine // '' }, $class;
 }
 
 # The last number that the guest printed by that name.
@@ -52,7 +53,8 @@ sub ask {
 	my ($reply, @payload, $last);
 	if (!$self->{ctl}) {
 		socket $self->{ctl}, AF_UNIX, SOCK_SEQPACKET, 0 or die "socket: $!";
-		connect $self->{ctl}, sockaddr_un("\0quire/vm/$self->{name}") or die "$self->{name}: $!";
+		connect $self->{ctl}, sockaddr_un("\0quire/vm/$self->{name}")
+			or die "$self->{name}: $!";
 	}
 	send $self->{ctl}, pack('LSSLLQ4', MAGIC, 1, $op, 0, 0, map { $arg[$_] // 0 } 0 .. 3), 0;
 	until ($last) {
@@ -70,8 +72,8 @@ sub ask {
 sub pause { my ($self) = @_; return $self->ask(PAUSE) }
 sub resume { my ($self) = @_; return $self->ask(RESUME) }
 
-# What a command prints.  It is patient for a second or so only, and a VM of a sanitizer build that has
-# much to do may need longer.
+# What a command prints.  It is patient for a second or so only, and a VM of a sanitizer build that
+# has much to do may need longer.
 sub command {
 	my ($self, $command) = @_;
 	my $said;
@@ -108,7 +110,8 @@ sub balloon {
 	return \%info;
 }
 
-# How many pages are in each state, of all or of [gfn, gfn + nr); those of 2 MiB leaves also as `large`.
+# How many pages are in each state, of all or of [gfn, gfn + nr); those of 2 MiB leaves also as
+# `large`.
 sub states {
 	my ($self, $gfn, $nr) = @_;
 	my %pages = (large => 0, map { $_ => 0 } @states);

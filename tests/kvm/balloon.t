@@ -17,7 +17,8 @@ plan skip_all => "no $_" for grep { !-e } $driver, $interrupted;
 # Exit status, and the statistics as text.  Options of quire run, an image, and a command to run it.
 sub run {
 	my ($options, $image, $command) = @_;
-	my $out = `@{[$command // '']} timeout 60 $quire run --timeout=30 --stats=- $options $image 2>&1`;
+	my $wrapper = $command // '';
+	my $out = `$wrapper timeout 60 $quire run --timeout=30 --stats=- $options $image 2>&1`;
 	return ($? >> 8, $out);
 }
 
@@ -54,10 +55,12 @@ SKIP: {
 	skip 'there is one CPU only', 2 if $cpus < 2;
 	is($exits{'--irqchip=off'}, $exits{'one --irqchip=on'},
 	   'on two it goes to the main loop, through an ioeventfd');
-	is($exits{'--irqchip=on'}, $exits{'one --irqchip=on'}, '... with an interrupt controller, too');
+	is($exits{'--irqchip=on'}, $exits{'one --irqchip=on'},
+		'... with an interrupt controller, too');
 }
 
-for my $how ('--irqchip=on', '-c 2', '--irqchip=on --sandbox=off', '--irqchip=on --hugepages=never') {
+for my $how ('--irqchip=on', '-c 2', '--irqchip=on --sandbox=off',
+	'--irqchip=on --hugepages=never') {
 	($status, $out) = run($how, $interrupted);
 	is($status, 11, "$how: each buffer interrupts once, the next one also after a lost one");
 	is(number('balloon_inflated_pages') . ' ' . number('balloon_deflated_pages'), '606 606',

@@ -32,7 +32,8 @@ start() {
 		shift
 	done
 	shift
-	"$quire" run --machine="$machine" --name="$name" --merge=off --timeout=120 -m 64M "${options[@]}" \
+	"$quire" run --machine="$machine" --name="$name" --merge=off --timeout=120 -m 64M \
+		"${options[@]}" \
 		"$quill" "$@" >"$dir/$name" 2>&1 </dev/null &
 	runs+=($!)
 	started $! "$dir/$name" grep -q "$pattern" "$dir/$name"
@@ -79,7 +80,8 @@ touched=(balloon seconds=100 touch=500 dirty=14848 features=7)
 
 # ---- quire run ----
 
-for option in --balloon=maybe --balloon= --balloon-min= --balloon-min=x --balloon-min=65M --shares=0 \
+for option in --balloon=maybe --balloon= --balloon-min= --balloon-min=x --balloon-min=65M \
+	--shares=0 \
 	--shares=many --shares=1000001 --shares=-1; do
 	check "run $option is refused" fails 2 "$quire" run -m 64M "$option" "$quill" hello
 done
@@ -88,14 +90,15 @@ check 'so is nothing' "$quire" run -m 16M --balloon-min=0 --shares=1 "$quill" he
 
 start_machine 1G
 start driver '^balloon: ready' -- "${touched[@]}"
-start strict '^balloon: ready' --balloon=manual --sandbox=on --irqchip=on --balloon-min=10M --shares=7 -- "${touched[@]}"
+start strict '^balloon: ready' --balloon=manual --sandbox=on --irqchip=on --balloon-min=10M \
+	--shares=7 -- "${touched[@]}"
 start none '^hold: ready' -- hold 1 1000 seconds=100
 start off '^hold: ready' --balloon=off -- hold 1 1000 seconds=100
 
 # ---- a size by hand ----
 
-# inflate VM SIZE ACTUAL: the machine's free memory rises by just what leaves the VM, which is all but
-# a few pages that were in use just then (balloon_kept_pages); committed is as it was
+# inflate VM SIZE ACTUAL: the machine's free memory rises by just what leaves the VM, which is all
+# but a few pages that were in use just then (balloon_kept_pages); committed is as it was
 inflate() {
 	local free private actual committed freed
 
@@ -108,19 +111,22 @@ inflate() {
 	echo "freed $freed pages, kept $(member balloon_kept_pages "$1")"
 	is "$freed" $((private - $(member state_private_pages "$1"))) &&
 		[ "$freed" -le $(($3 - actual)) ] && [ "$freed" -ge $((($3 - actual) * 9 / 10)) ] &&
-		is "$(member balloon_actual_pages "$1")" "$3" && is "$(member committed_bytes)" "$committed"
+		is "$(member balloon_actual_pages "$1")" "$3" && is "$(member committed_bytes)" \
+		"$committed"
 }
 
 check 'a guest is made smaller, and the machine has the pages at once' inflate driver 40M 6144
 check '... more so' inflate driver 30M 8704
 check '... and another, in manual mode, with an interrupt controller' inflate strict 20M 11264
-check 'quire balloon shows it' shows driver '^VM driver: the guest has 30 MiB of 64 MiB, and is to have 30 MiB$'
+check 'quire balloon shows it' shows driver \
+	'^VM driver: the guest has 30 MiB of 64 MiB, and is to have 30 MiB$'
 check '... whose target it was' shows driver '^  the target is +set by hand$'
 check '... what the guest says' shows driver '^  available memory +[0-9.]+ MiB'
 check '... shares and minimum' shows driver '^  the guest keeps +16 MiB'
 check '... as they were given' shows strict '^  shares +7$'
 check 'the decision has its reason' why_says driver ' manual: balloon .* set by hand'
-check 'all guests are in a table' says '(NAME +MODE|driver +manual +64 MiB +30 MiB|strict +manual|none +auto|off +off).*' \
+check 'all guests are in a table' says \
+	'(NAME +MODE|driver +manual +64 MiB +30 MiB|strict +manual|none +auto|off +off).*' \
 	balloon
 check 'it grows again' balloon --wait=60 driver 64M
 check '... to its full size' is "$(member balloon_actual_pages driver)" 0
@@ -143,9 +149,11 @@ check 'a paused guest does not follow' "$quire" pause driver
 check '... in the time it has' fails 1 balloon --wait=0.3 driver 40M
 check '... but when it goes on' "$quire" resume driver
 check '... it does' eventually has balloon_actual_pages 6144 driver
-check 'back to the policy' says 'VM driver: .* by policy; target [0-9]+ pages in the balloon, now [0-9]+' \
+check 'back to the policy' says \
+	'VM driver: .* by policy; target [0-9]+ pages in the balloon, now [0-9]+' \
 	balloon driver auto
-check '... which lets go, as there is plenty' eventually why_says driver 'plenty: balloon .* the machine has plenty'
+check '... which lets go, as there is plenty' eventually why_says driver \
+	'plenty: balloon .* the machine has plenty'
 check 'a guest in manual mode can have it too' balloon strict auto
 check '... and back' balloon --wait=60 strict 20M
 
@@ -180,15 +188,18 @@ start busy '^balloon: ready' -- balloon seconds=4 touch=13000 features=7
 wait "${runs[-1]}"
 check 'a busy guest gets what an idle one has to spare' is $? 0
 check '... and lost nothing' grep -q '^balloon: verified=13000 ' "$dir/busy"
-check 'the idle one was squeezed' grep -qE "'idle': balloon: reclaim: balloon 0\.0 -> " "$dir/machine-log"
+check 'the idle one was squeezed' grep -qE "'idle': balloon: reclaim: balloon 0\.0 -> " \
+	"$dir/machine-log"
 check '... which its log says' why_says idle 'reclaim: balloon .* lowest shares per page'
 check '... and lives' "$quire" kill idle
 check '... having lost nothing' is "$(grep -c wrong "$dir/idle")" 0
 check 'every line of the log has its time in front' is 0 \
 	"$(grep -cvE '^[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z machine: ' "$dir/machine-log")"
-check '... and sizes in one unit' is 0 "$(grep -cE ' pages|[0-9] (credits|overhead)|[KGT]iB' "$dir/machine-log")"
+check '... and sizes in one unit' is 0 \
+	"$(grep -cE ' pages|[0-9] (credits|overhead)|[KGT]iB' "$dir/machine-log")"
 check '... also for what a guest gives back' grep -qE \
-	"'busy': gone, its promise of [0-9.]+ MiB, credits of <?[0-9.]+ MiB and overhead" "$dir/machine-log"
+	"'busy': gone, its promise of [0-9.]+ MiB, credits of <?[0-9.]+ MiB and overhead" \
+	"$dir/machine-log"
 check 'nobody was killed' is "$(grep -c 'out of memory' "$dir/machine-log")" 0
 
 echo "1..$n"

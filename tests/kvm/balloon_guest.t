@@ -1,10 +1,10 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: MIT
 #
-# The balloon of real guests, to the page.  The guest is paused at each step and its map compared with
-# the one before: of the pages that went into the balloon, those that had a frame of their own are
-# exactly what the RAM file became smaller by; of the others each is as it was, or has been written by
-# the driver (its list).  The guest verifies its own memory all the time.
+# The balloon of real guests, to the page.  The guest is paused at each step and its map compared
+# with the one before: of the pages that went into the balloon, those that had a frame of their own
+# are exactly what the RAM file became smaller by; of the others each is as it was, or has been
+# written by the driver (its list).  The guest verifies its own memory all the time.
 use strict;
 use warnings;
 use File::Basename qw(dirname);
@@ -21,8 +21,8 @@ my $mib = 64;
 my $unreported = 'features=0x' . 'f' x 14 . 'df';	# all but REPORTING
 my $domain;
 
-# Map and file of a paused guest; the file must hold the private pages and nothing else.  The pager may
-# finish a block that it has begun.
+# Map and file of a paused guest; the file must hold the private pages and nothing else.  The pager
+# may finish a block that it has begun.
 sub look {
 	my ($vm, $what) = @_;
 	my (@map, $file, $private);
@@ -51,12 +51,14 @@ sub inflate {
 	for my $gfn (0 .. $#{ $now->{map} }) {
 		my ($from, $to) = ($before->{map}[$gfn], $now->{map}[$gfn]);
 		$gone{$from}++ if $to eq 'ballooned' && $from ne 'ballooned';
-		$other++ if $to ne 'ballooned' && $from ne 'ballooned' && $from =~ /^private/ && $to !~ /^private/;
+		$other++ if $to ne 'ballooned' && $from ne 'ballooned' && $from =~ /^private/ &&
+			$to !~ /^private/;
 	}
 	my $own = ($gone{private} // 0) + ($gone{'private large'} // 0);
 	# The driver's list may have taken a few.
 	my $fewer = $before->{file} - $now->{file};
-	ok($fewer <= $own && $fewer >= $own - 20, "... $own had frames of their own, the file lost $fewer pages");
+	ok($fewer <= $own && $fewer >= $own - 20,
+		"... $own had frames of their own, the file lost $fewer pages");
 	is($other // 0, 0, '... and no other page was lost');
 	return { %$now, gone => \%gone };
 }
@@ -80,7 +82,8 @@ sub ends_well {
 sub counts_agree {
 	my ($vm, $what, $in, $out) = @_;
 	my $info = $vm->balloon;
-	is("@$info{qw(actual requested inflated deflated)}", ($in - $out) . " $in $in $out", "$what: all counted");
+	is("@$info{qw(actual requested inflated deflated)}", ($in - $out) . " $in $in $out",
+		"$what: all counted");
 	is("@$info{qw(duplicates refused kept failed)}", '0 0 0 0', '... and nothing amiss');
 	return;
 }
@@ -88,7 +91,8 @@ sub counts_agree {
 # Private memory, in 2 MiB leaves or not.
 sub private {
 	my ($mode) = @_;
-	my $vm = Quire->new(['-m', "${mib}M", "--hugepages=$mode", '--merge=off'], 'balloon', 'seconds=50',
+	my $vm = Quire->new(['-m', "${mib}M", "--hugepages=$mode", '--merge=off'], 'balloon',
+		'seconds=50',
 		'steps=6', 'touch=1000', 'dirty=14336', 'reuse=1', $unreported);
 	$vm->wait_for(qr/ready/) or diag $vm->{out};
 	my $at = look($vm, $mode);
@@ -97,7 +101,8 @@ sub private {
 		$at = inflate($vm, $mode, $pages, $at);
 		$in += $pages - $in;
 	}
-	ok($at->{gone}{$mode eq 'auto' ? 'private large' : 'private'} > 7000, '... most of them from where they were expected');
+	ok($at->{gone}{$mode eq 'auto' ? 'private large' : 'private'} > 7000,
+		'... most of them from where they were expected');
 	deflate($vm, $mode, 5000, $at);
 	counts_agree($vm, $mode, 9000, 4000);
 	$vm->balloon(0);
@@ -106,20 +111,25 @@ sub private {
 	return;
 }
 
-# Whole blocks go first and come back together: nothing that the guest uses is taken out of a 2 MiB leaf.
+# Whole blocks go first and come back together: nothing that the guest uses is taken out of a 2 MiB
+# leaf.
 sub blocks {
 	my $pages = 8 * 512;
-	my $vm = Quire->new(['-m', "${mib}M", '--hugepages=auto', '--merge=off'], 'balloon', 'seconds=50', 'steps=3',
+	my $vm = Quire->new(['-m', "${mib}M", '--hugepages=auto', '--merge=off'], 'balloon',
+		'seconds=50', 'steps=3',
 		'touch=1000', 'dirty=14336', 'reuse=1', $unreported);
 	$vm->wait_for(qr/ready/) or diag $vm->{out};
 	my $before = look($vm, 'blocks');
 	my $in = inflate($vm, 'blocks', $pages, $before);
 	is($in->{gone}{'private large'}, $pages, '... all in 2 MiB leaves before');
-	my $split = grep { $before->{map}[$_] =~ /large/ && $in->{map}[$_] eq 'private' } 0 .. $#{ $in->{map} };
+	my $split = grep { $before->{map}[$_] =~ /large/ && $in->{map}[$_] eq 'private' }
+		0 .. $#{ $in->{map} };
 	is($split, 0, '... and no page that stayed left its leaf');
 	my $out = deflate($vm, 'blocks', 0, $in);
-	my $whole = grep { $in->{map}[$_] eq 'ballooned' && $out->{map}[$_] eq 'private large' } 0 .. $#{ $in->{map} };
-	is($whole, $pages, '... each of those that came back is in a 2 MiB leaf when it has been written');
+	my $whole = grep { $in->{map}[$_] eq 'ballooned' && $out->{map}[$_] eq 'private large' }
+		0 .. $#{ $in->{map} };
+	is($whole, $pages,
+		'... each of those that came back is in a 2 MiB leaf when it has been written');
 	$vm->balloon(1);
 	ends_well($vm, '... and the guest lost nothing', qr/zeroed=4096\n.*verified=1000/);
 	return;
@@ -130,7 +140,8 @@ sub merged {
 	my ($mode) = @_;
 	my @options = ('-m', "${mib}M", "--hugepages=$mode", "--machine=$domain", '--domain=twins',
 		'--merge-rate=1000000000');
-	my @words = ('balloon', 'seconds=60', 'steps=2', 'touch=1000', 'dirty=8192', 'zero=2000', 'reuse=1',
+	my @words = ('balloon', 'seconds=60', 'steps=2', 'touch=1000', 'dirty=8192', 'zero=2000',
+		'reuse=1',
 		$unreported);
 	my @vm = map { Quire->new(\@options, @words) } 1 .. 2;
 	$_->wait_for(qr/ready/) for @vm;
@@ -169,7 +180,8 @@ sub inflate_merged {
 
 # The rings are memory like any other, and idle: but they must not be merged away from the device.
 sub answers {
-	my $vm = Quire->new(['-m', '32M', '--irqchip=on', '--merge-rate=1000000000'], 'balloon', 'seconds=6',
+	my $vm = Quire->new(['-m', '32M', '--irqchip=on', '--merge-rate=1000000000'], 'balloon',
+		'seconds=6',
 		$unreported);
 	$vm->wait_for(qr/ready/);
 	my $ticks = -cpu($vm);
@@ -188,10 +200,12 @@ sub cpu {
 
 sub reports {
 	my ($mode, @options) = @_;
-	my $out = `timeout 60 $Quire::quire run -m ${mib}M --merge=off --hugepages=$mode --stats=- @options $Quire::quill report 8000 2>&1`;
+	my $run = "timeout 60 $Quire::quire run -m ${mib}M --merge=off --hugepages=$mode --stats=-";
+	my $out = `$run @options $Quire::quill report 8000 2>&1`;
 	is($?, 0, "report, $mode @options: the guest is well");
 	my ($dropped) = $out =~ /"dropped_pages": (\d+)/;
-	like($out, qr/reported=8192 .*\nreport: zero=8192 kept=0 other=0\nreport: verified=8192/, '... what it reported is zero');
+	like($out, qr/reported=8192 .*\nreport: zero=8192 kept=0 other=0\nreport: verified=8192/,
+		'... what it reported is zero');
 	is($dropped, 8192, '... and exactly that left the host');
 	return;
 }
@@ -204,7 +218,8 @@ sub evil {
 	while (!$vm->wait_for(qr/kinds=|quire/, 0.4)) {
 		eval { look($vm, "evil, @options"); $looks++; 1 } or last;
 	}
-	ends_well($vm, "evil, @options: the guest is well ($looks looks)", qr/evil-balloon: kinds=12 verified=1000/);
+	ends_well($vm, "evil, @options: the guest is well ($looks looks)",
+		qr/evil-balloon: kinds=12 verified=1000/);
 	my %count = $vm->{out} =~ /"(state_\w+_pages|ram_pages)": (\d+)/g;
 	my $ram = delete $count{ram_pages};
 	my $sum = 0;

@@ -58,7 +58,8 @@ sub value { my ($vm, $name) = @_; return ($vm->{out} =~ /\b$name=(\d+)/g)[-1] }
 sub targets {
 	my ($features, $what) = @_;
 	my @targets = (1, 5000, 4744, 12000, 300, 0, 256, 257);
-	my $vm = guest([], 'balloon', 'seconds=50', 'steps=' . (@targets + 1), 'touch=2000', 'reuse=1',
+	my $vm = guest([], 'balloon', 'seconds=50', 'steps=' . (@targets + 1), 'touch=2000',
+		'reuse=1',
 		"features=$features");
 	my ($in, $out, $last) = (0, 0, 0);
 	for my $pages (@targets) {
@@ -71,7 +72,8 @@ sub targets {
 	ask($vm, 0);
 	$out += $last;
 	ends_well($vm, '... and the guest lost nothing', qr/^balloon: verified=2000 /m);
-	is(value($vm, 'inflated') . ' ' . value($vm, 'deflated'), "$in $out", '... having moved what it had to');
+	is(value($vm, 'inflated') . ' ' . value($vm, 'deflated'), "$in $out",
+		'... having moved what it had to');
 	return;
 }
 
@@ -79,7 +81,8 @@ sub targets {
 sub too_much {
 	my $vm = guest([], 'balloon', 'seconds=50', 'steps=1', 'touch=1000');
 	my $free = value($vm, 'free');
-	like(ask($vm, $ram - 1), qr/no more pages to give/, 'a target of all memory cannot be reached');
+	like(ask($vm, $ram - 1), qr/no more pages to give/,
+		'a target of all memory cannot be reached');
 	my $actual = value($vm, 'actual');
 	ok($actual > $free - 200 && $actual < $free, "... $actual of $free free pages are given");
 	is(believes($vm, $actual), $actual, '... and counted');
@@ -89,17 +92,21 @@ sub too_much {
 
 sub out_of_memory {
 	for my $on ('on', 'off') {
-		my $vm = guest(["deflate-on-oom=$on"], 'balloon', 'seconds=50', 'steps=2', 'touch=500', 'oom=6000');
+		my $vm = guest(["deflate-on-oom=$on"], 'balloon', 'seconds=50', 'steps=2',
+			'touch=500', 'oom=6000');
 		my $free = value($vm, 'free');
 		ask($vm, 12000);
 		my $said = $vm->wait_for(qr/oom=6000 .*\n/) // '';
-		my ($allocated, $deflated, $actual) = $said =~ /allocated=(\d+) deflated=(\d+) actual=(\d+)/;
+		my ($allocated, $deflated, $actual) =
+			$said =~ /allocated=(\d+) deflated=(\d+) actual=(\d+)/;
 		if ($on eq 'on') {
 			is($allocated, 6000, 'deflate-on-oom=on: a guest in need gets its pages');
-			ok($actual == 12000 - $deflated && $deflated % 256 == 0, "... $deflated from the balloon");
+			ok($actual == 12000 - $deflated && $deflated % 256 == 0,
+				"... $deflated from the balloon");
 			is(believes($vm, $actual), $actual, '... of which the host knows');
 		} else {
-			ok($allocated < $free - 12000 && $deflated == 0, 'off: the balloon keeps them');
+			ok($allocated < $free - 12000 && $deflated == 0,
+				'off: the balloon keeps them');
 		}
 		ask($vm, 0);
 		ends_well($vm, '... and nothing is lost', qr/^balloon: verified=500 /m);
@@ -126,9 +133,12 @@ sub statistics {
 	my $used = $free - $stats->{'stat-free-memory'} / 4096;
 	# The lists of the balloon are pages, too.
 	ok($used >= 3000 && $used <= 3010, "statistics: free memory is $used pages less");
-	ok($stats->{'stat-total-memory'} / 4096 + 3000 > $free, '... total memory is less the balloon');
-	is($stats->{'stat-available-memory'}, $stats->{'stat-free-memory'}, '... and all that is free is available');
-	is("@$stats{qw(stat-swap-in stat-swap-out stat-major-faults)}", '0 0 0', '... nothing is swapped');
+	ok($stats->{'stat-total-memory'} / 4096 + 3000 > $free,
+		'... total memory is less the balloon');
+	is($stats->{'stat-available-memory'}, $stats->{'stat-free-memory'},
+		'... and all that is free is available');
+	is("@$stats{qw(stat-swap-in stat-swap-out stat-major-faults)}", '0 0 0',
+		'... nothing is swapped');
 	ask($vm, 0);
 	return ends_well($vm, '... asked for again and again', qr/stats=[1-9]/);
 }
@@ -144,33 +154,39 @@ sub resident {
 sub reporting {
 	my $vm = guest(['free-page-reporting=on'], 'report', 8000);
 	ends_well($vm, 'report: what was freed is discarded, and can be used again',
-		qr/written=8192\nreport: reported=8192 buffers=\d+ .*\nreport: zero=8192 kept=0 other=0\n.*verified=8192/);
+		qr/written=8192\n/ . qr/report: reported=8192 buffers=\d+ .*\n/ .
+			qr/report: zero=8192 kept=0 other=0\n.*verified=8192/);
 	for my $how ('features=0xffffffff', 'features=0xcfffffff') {
 		$vm = guest(['free-page-reporting=on'], 'report', 512 * 25, $how);
 		ends_well($vm, "... with $how", qr/reported=12800 .*zero=12800 .*verified=12800/s);
 	}
 	for my $poison (0, 0xdeadbeef) {
 		$vm = guest(['free-page-reporting=on'], 'report', 2000, "poison=$poison");
-		ends_well($vm, "... with poison $poison it reads as that", qr/reported=2048 .*verified=2048/s);
+		ends_well($vm, "... with poison $poison it reads as that",
+			qr/reported=2048 .*verified=2048/s);
 	}
 	$vm = guest(['free-page-reporting=off'], 'report', 2000);
 	is($vm->finish, 4, '... and not without the feature');
 
 	my %resident;
 	for my $on ('on', 'off') {
-		$vm = guest(["free-page-reporting=$on"], 'balloon', 'seconds=50', 'steps=1', 'touch=500', 'dirty=8192');
+		$vm = guest(["free-page-reporting=$on"], 'balloon', 'seconds=50', 'steps=1',
+			'touch=500', 'dirty=8192');
 		sleep 1;
 		$resident{$on} = resident($vm);
 		ask($vm, 1);
 		my $reported = $on eq 'on' ? 8192 : 0;
-		ends_well($vm, "free blocks are reported on the side ($on)", qr/reported=$reported .*verified=500/s);
+		ends_well($vm, "free blocks are reported on the side ($on)",
+			qr/reported=$reported .*verified=500/s);
 	}
-	ok($resident{off} - $resident{on} > 7500, "... which makes $resident{on} pages resident of $resident{off}");
+	ok($resident{off} - $resident{on} > 7500,
+		"... which makes $resident{on} pages resident of $resident{off}");
 	return;
 }
 
 sub hints {
-	my $vm = guest(['free-page-hint=on', 'iothread=hints'], 'balloon', 'seconds=50', 'steps=1', 'touch=500',
+	my $vm = guest(['free-page-hint=on', 'iothread=hints'], 'balloon', 'seconds=50', 'steps=1',
+		'touch=500',
 		'dirty=4096');
 	$vm->qmp('migrate', uri => 'exec:cat >/dev/null');
 	my ($end, $state) = (time + 10, '');
@@ -188,11 +204,14 @@ sub hints {
 
 sub evil {
 	my @kinds = qw(dup range queue deflate report loop outside length jump setup reset storm);
-	my $vm = Qemu->new($quill, $dir, ['-device', 'virtio-balloon-device,free-page-reporting=on'],
+	my $vm = Qemu->new($quill, $dir,
+		['-device', 'virtio-balloon-device,free-page-reporting=on'],
 		'evil-balloon', 'all');
-	ends_well($vm, 'evil drivers: the guest is well', qr/^evil-balloon: kinds=12 verified=1000$/m);
+	ends_well($vm, 'evil drivers: the guest is well',
+		qr/^evil-balloon: kinds=12 verified=1000$/m);
 	for my $kind (@kinds) {
-		like($vm->{out}, qr/^evil-balloon: $kind: offered=[1-9].* recovered=1$/m, "... after $kind");
+		like($vm->{out}, qr/^evil-balloon: $kind: offered=[1-9].* recovered=1$/m,
+			"... after $kind");
 	}
 	return;
 }

@@ -3,8 +3,8 @@
 #
 # Balloons that go up and down all the time, in guests whose memory is merged at full speed and with
 # pass upon pass, beside guests that stress and churn theirs, on a machine that has less memory than
-# they could touch; a guest is killed in the middle.  No guest may find a wrong byte, in no paused guest may
-# RAM file and states differ, and in the end the machine has everything back.
+# they could touch; a guest is killed in the middle.  No guest may find a wrong byte, in no paused
+# guest may RAM file and states differ, and in the end the machine has everything back.
 use strict;
 use warnings;
 use File::Basename qw(dirname);
@@ -56,15 +56,18 @@ sub account {
 
 sub guest {
 	my ($huge, @words) = @_;
-	return Quire->new(['-m', "${mib}M", "--hugepages=$huge", "--machine=$address", '--domain=storm', '--balloon-min=4M',
+	return Quire->new(['-m', "${mib}M", "--hugepages=$huge", "--machine=$address",
+		'--domain=storm', '--balloon-min=4M',
 		'--merge-rate=1000000000', '--irqchip=' . (qw(on off))[rand 2]], @words);
 }
 
-my $machine = background($Quire::quire, 'machine', "--machine=$address", "--memory=${memory}M", '--overcommit=1');
+my $machine = background($Quire::quire, 'machine', "--machine=$address", "--memory=${memory}M",
+	'--overcommit=1');
 for (1 .. 250) { last if account(); sleep 0.02 }
 
 # They begin one after the other, so all last longer than the storm.
-my @balloon = ('balloon', 'seconds=' . ($seconds + 8), 'touch=1000', 'dirty=6144', 'zero=1500', 'reuse=1');
+my @balloon = ('balloon', 'seconds=' . ($seconds + 8), 'touch=1000', 'dirty=6144', 'zero=1500',
+	'reuse=1');
 my @inflating = map { guest($_, @balloon, 'delay=500') } 'auto', 'never', 'auto';
 my @others = (guest('auto', 'stress', $seconds, 'pages=5000', "seed=$seed"),
 	guest('never', 'churn', 1, 5000, 'rate=0', "seconds=$seconds"));
@@ -122,8 +125,10 @@ waitpid $passes, 0;
 delete $child{$passes};
 
 my $m;
-for (1 .. 250) { $m = account(); last if $m && !$m->{vms} && $m->{free_bytes} == $m->{memory_bytes}; sleep 0.02 }
-is($m->{$_}, 0, "in the end $_ is 0") for qw(vms committed_bytes credit_bytes overhead_bytes resident_bytes store_bytes);
+for (1 .. 250) { $m = account(); last if $m && !$m->{vms} &&
+	$m->{free_bytes} == $m->{memory_bytes}; sleep 0.02 }
+is($m->{$_}, 0, "in the end $_ is 0")
+	for qw(vms committed_bytes credit_bytes overhead_bytes resident_bytes store_bytes);
 is($m->{free_bytes}, $m->{memory_bytes}, '... and everything is free');
 is($m->{oom_kills}, 0, '... nobody had to die for memory');
 kill TERM => $machine;

@@ -87,7 +87,8 @@ sub children {
 	my (@vms, $machine);
 	for (split ' ', slurp("/proc/$r->{pid}/task/$r->{pid}/children")) {
 		next if !alive($_);
-		if (slurp("/proc/$_/comm") =~ /^quire-machine/) { $machine = $_ } else { push @vms, $_ }
+		if (slurp("/proc/$_/comm") =~ /^quire-machine/) { $machine = $_ }
+		else { push @vms, $_ }
 	}
 	return ($machine, @vms);
 }
@@ -109,7 +110,8 @@ sub crowd {
 $ENV{QUIRE_LAUNCH_TEST} = $$;
 sub ours {
 	return grep {
-		(readlink("/proc/$_/exe") // '') eq $binary && slurp("/proc/$_/environ") =~ /\bQUIRE_LAUNCH_TEST=$$\0/
+		(readlink("/proc/$_/exe") // '') eq $binary &&
+			slurp("/proc/$_/environ") =~ /\bQUIRE_LAUNCH_TEST=$$\0/
 	} map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
 }
 
@@ -134,23 +136,27 @@ my @strange = grep { !/^g-[1-5]\| / } split /\n/, $r->{out};
 is("@strange", '', 'every line has a name');
 my ($first) = map { s/\d+ us|[0-9.]+//gr } join "\n", lines($r, 'g-1');
 like($first, qr/^ok  - /m, 'their output is there');
-is(join("\n", lines($r, "g-$_")) =~ s/\d+ us|[0-9.]+//gr, $first, "g-$_ wrote what g-1 wrote") for 2 .. 5;
+is(join("\n", lines($r, "g-$_")) =~ s/\d+ us|[0-9.]+//gr, $first, "g-$_ wrote what g-1 wrote")
+	for 2 .. 5;
 
 $r = run(@own, '-n', 3, $quill, 'exit', 7);
 is($r->{status}, 7, 'the status is theirs');
-is(run(@own, '-n', 2, '--name=' . 'x' x 60, $quill, 'exit', 0)->{status}, 2, 'a name too long for a number');
+is(run(@own, '-n', 2, '--name=' . 'x' x 60, $quill, 'exit', 0)->{status}, 2,
+	'a name too long for a number');
 for my $bad (['-n', 0], ['-n', 4097], ['-n', 'x'], ['--overcommit=3'], ['--overcommit-ratio=x'],
 	['--machine-memory=0'], ['--machine-memory=x'], ['--swap=x'], ['--oom-score-adj=1001'],
 	['--oom-score-adj=-1001'], ['--oom-score-adj=x'], ['--machine-lost=maybe'], ['--machine='],
 	['--overcommit-bytes=x'], ['--machine=@nobody', '--swap=1G']) {
 	$r = run(@$bad, $quill, 'exit', 0);
-	ok($r->{status} eq 2 && $r->{err} =~ /\Aquire: [^\n]+\n\z/, "usage: @$bad") or diag $r->{err};
+	ok($r->{status} eq 2 && $r->{err} =~ /\Aquire: [^\n]+\n\z/, "usage: @$bad")
+		or diag $r->{err};
 }
 $r = run('--machine=@quire/nobody-here', $quill, 'exit', 0);
 ok($r->{status} eq 121 && $r->{err} =~ /\Aquire: [^\n]+\n\z/, 'a machine that is not there');
 
 # Everybody writes a lot, and the reader is slow.
-my $slow = `timeout 60 $quire run @own -n 8 --name=s -m 16M $quill selftest pages=200 | (sleep 0.5; cat)`;
+my $own_run = "$quire run @own";
+my $slow = `timeout 60 $own_run -n 8 --name=s -m 16M $quill selftest pages=200 | (sleep 0.5; cat)`;
 is(scalar(grep { !/^s-[1-8]\| / } split /\n/, $slow), 0, 'a slow reader gets whole lines');
 is(scalar(() = $slow =~ /^s-\d\| 1\.\.\d+$/mg), 8, '... all of them');
 my $endless = "$dir/endless";	# mov dx, 3f8; mov al, 'A'; out dx, al; again
@@ -158,46 +164,56 @@ open my $f, '>:raw', $endless or die;
 print $f pack 'H*', 'baf803b041eeebfd';
 close $f;
 my $t = time;
-my $left = `(timeout 20 $quire run @own -n 3 --timeout=15 $endless 2>$dir/left.err; echo \$? >$dir/left) | head -c 1`;
+my $left = `(timeout 20 $own_run -n 3 --timeout=15 $endless 2>$dir/left.err;
+	echo \$? >$dir/left) | head -c 1`;
 ok(slurp("$dir/left") == 141 && slurp("$dir/left.err") =~ /\Aquire: [^\n]+\n\z/ && time - $t < 10,
 	'a reader that leaves ends them: 141') or diag slurp("$dir/left.err");
 
-system("(timeout 20 $quire run @own -n 3 $endless 2>$dir/late.err; echo \$? >$dir/late) | sleep 6 &");
+system("(timeout 20 $own_run -n 3 $endless 2>$dir/late.err; echo \$? >$dir/late) | sleep 6 &");
 sleep 0.8;
-my ($late) = grep { slurp("/proc/$_/cmdline") =~ /^\Q$quire\E\0run\0.*endless/s && slurp("/proc/$_/stat") !~ /^\d+ \(quire-m/ &&
+my ($late) = grep { slurp("/proc/$_/cmdline") =~ /^\Q$quire\E\0run\0.*endless/s &&
+	slurp("/proc/$_/stat") !~ /^\d+ \(quire-m/ &&
 	(children({ pid => $_ }))[1] } ours();
 $t = time;
 kill TERM => $late if $late;
 sleep 0.02 while slurp("$dir/late") eq '' && time - $t < 10;
-ok(slurp("$dir/late") eq "143\n" && time - $t < 4 && slurp("$dir/late.err") eq "quire: stopped by SIGTERM\n",
-	'SIGTERM does not wait for a reader that sleeps') or diag time - $t, ' ', slurp("$dir/late.err");
+ok(slurp("$dir/late") eq "143\n" && time - $t < 4 &&
+	slurp("$dir/late.err") eq "quire: stopped by SIGTERM\n",
+	'SIGTERM does not wait for a reader that sleeps') or diag time - $t, ' ',
+	slurp("$dir/late.err");
 
 # ---- the ledger ----
 
-$r = run('--machine-memory=256M', '--overcommit=2', '--overcommit-ratio=50', '-n', 3, '--name=c', '-m', '48M',
+$r = run('--machine-memory=256M', '--overcommit=2', '--overcommit-ratio=50', '-n', 3, '--name=c',
+	'-m', '48M',
 	$quill, 'hold', 1, 1000, 'seconds=1');
 is($r->{status}, 120, 'mode 2: what does not fit is refused: 120');
-like($r->{err}, qr/^quire: c-3: refused: mode 2: [0-9.]+ MiB committed \+ [0-9.]+ MiB asked/m, '... with the sum');
+like($r->{err}, qr/^quire: c-3: refused: mode 2: [0-9.]+ MiB committed \+ [0-9.]+ MiB asked/m,
+	'... with the sum');
 is(scalar(() = $r->{err} =~ /\n/g), 1, '... in one line');
 is(scalar(() = $r->{out} =~ /^c-[12]\| hold: .*verified/mg), 2, '... and the others run')
 	or diag $r->{out};
 for (['0', 120], ['0:estimate', 120], ['1', 0], ['2', 120]) {
 	my ($mode, $want) = @$_;
-	is(run('--machine-memory=4G', "--overcommit=$mode", '-m', '80G', $quill, 'exit', 0)->{status}, $want,
+	is(run('--machine-memory=4G', "--overcommit=$mode", '-m', '80G', $quill,
+		'exit', 0)->{status}, $want,
 		"80 GiB of a machine of 4 GiB in mode $mode: $want");
 }
 is(run('--machine-memory=4G', '--swap=100G', '-m', '80G', $quill, 'exit', 0)->{status}, 0,
 	'... and with 100 GiB of swap in mode 0');
-is(run('--machine-memory=64M', '--overcommit=2', '--overcommit-bytes=40M', '-m', '16M', $quill, 'exit', 3)->{status},
+is(run('--machine-memory=64M', '--overcommit=2', '--overcommit-bytes=40M', '-m', '16M', $quill,
+	'exit', 3)->{status},
 	3, '--overcommit-bytes');
 
 # ---- memory runs out ----
 
-$r = start('--machine-memory=192M', '--overcommit=1', '--merge=off', '-n', 3, '--name=o', '-m', '128M', "--stats=$dir/oom",
+$r = start('--machine-memory=192M', '--overcommit=1', '--merge=off', '-n', 3, '--name=o', '-m',
+	'128M', "--stats=$dir/oom",
 	$quill, 'hold', 5, 20000, 'seconds=2');
 finish($r);
 is($r->{status}, 123, 'more pages than the machine has: somebody is killed: 123');
-my @killed = $r->{err} =~ /^quire: (o-\d): killed, the machine is out of memory: .* held ([0-9.]+) MiB/mg;
+my $sentence = qr/killed, the machine is out of memory: .* held ([0-9.]+) MiB/;
+my @killed = $r->{err} =~ /^quire: (o-\d): $sentence/mg;
 my %killed = @killed;
 my @whole = $r->{out} =~ /^(o-\d)\| hold: .*verified/mg;
 ok(%killed && @whole && keys(%killed) + @whole == 3, keys(%killed) . ' killed with the numbers, ' .
@@ -206,24 +222,30 @@ ok(!grep({ $killed{$_} } @whole), '... not the same');
 SKIP: {
 	eval { require JSON::PP; 1 } or skip 'no JSON::PP', 5;
 	my $doc = eval { JSON::PP::decode_json(slurp("$dir/oom")) };
-	ok($doc && $doc->{schema} eq 'quire.stats/1' && @{$doc->{vms}} == 3, '--stats: one document for all');
+	ok($doc && $doc->{schema} eq 'quire.stats/1' && @{$doc->{vms}} == 3,
+		'--stats: one document for all');
 	my $m = $doc->{machine};
 	ok($m->{memory_bytes} == 192 << 20 && $m->{overcommit_mode} == 1 && $m->{admissions} == 3 &&
 		$m->{oom_kills} == keys %killed, 'the machine counts');
 	ok($m->{vms} == 0 && $m->{committed_bytes} == 0 && $m->{credit_bytes} == 0 &&
 		$m->{free_bytes} == $m->{memory_bytes}, '... and everything came back');
 	for my $vm (@{$doc->{vms}}) {
-		$vm->{exit_status} == ($killed{$vm->{name}} ? 123 : 0) or fail("$vm->{name}: status");
+		$vm->{exit_status} == ($killed{$vm->{name}} ? 123 : 0)
+			or fail("$vm->{name}: status");
 	}
 	my ($one) = grep { !$killed{$_->{name}} } @{$doc->{vms}};
 	ok($one->{state_private_pages} >= 20000 && $one->{ram_pages} == 32768, "a VM's own object");
 	$r = run(@own, '--stats=-', '--name=one', $quill, 'exit', 9);
 	$doc = eval { JSON::PP::decode_json($r->{out} =~ s/\A[^{]*//sr) };
-	ok($doc && $doc->{vms}[0]{name} eq 'one' && $doc->{vms}[0]{exit_status} == 9, '--stats of one');
+	ok($doc && $doc->{vms}[0]{name} eq 'one' && $doc->{vms}[0]{exit_status} == 9,
+		'--stats of one');
 }
-$r = run('--machine-memory=64M', '--overcommit=1', '--oom-score-adj=-1000', '-m', '128M', $quill, 'fill', 1, 20000);
-ok($r->{status} eq 123 && $r->{err} =~ /\Aquire: [^\n]+KiB that the guest has, and killing another is not allowed[^\n]+\n\z/,
-	'nobody may be killed: the guest that needs memory ends, 123') or diag "$r->{status} $r->{err}";
+$r = run('--machine-memory=64M', '--overcommit=1', '--oom-score-adj=-1000', '-m', '128M', $quill,
+	'fill', 1, 20000);
+ok($r->{status} eq 123 &&
+	$r->{err} =~ /\Aquire: [^\n]+ and killing another is not allowed[^\n]+\n\z/,
+	'nobody may be killed: the guest that needs memory ends, 123')
+	or diag "$r->{status} $r->{err}";
 
 # ---- somebody is killed ----
 
@@ -235,7 +257,8 @@ kill KILL => $vms[1];
 finish($r);
 is($r->{status}, 121, 'kill -9 of one: 121');
 like($r->{err}, qr/\Aquire: k-\d: killed by SIGKILL: [^\n]+\n\z/, '... in one line with its name');
-is(scalar(() = $r->{out} =~ /^k-\d\| stress: writes=\d+ verified=\d+$/mg), 2, '... the others verify all');
+is(scalar(() = $r->{out} =~ /^k-\d\| stress: writes=\d+ verified=\d+$/mg), 2,
+	'... the others verify all');
 
 $r = start(@own, '-n', 2, '-m', '32M', $quill, 'idle', 30);
 ($machine, @vms) = crowd($r, 2);
@@ -243,7 +266,8 @@ kill USR1 => $vms[0];
 sleep 0.2;
 kill TERM => $r->{pid};
 finish($r);
-ok($r->{status} eq 143 && $r->{err} =~ /killed by SIGUSR1/, 'a signal is named, and the highest status counts')
+ok($r->{status} eq 143 && $r->{err} =~ /killed by SIGUSR1/,
+	'a signal is named, and the highest status counts')
 	or diag "$r->{status} $r->{err}";
 
 $r = start(@own, '-n', 3, '-m', '32M', $quill, 'stress', 20);
@@ -263,7 +287,8 @@ my $again;
 for (1 .. 100) { ($again) = children($r); last if $again && $again != $machine; sleep 0.02 }
 ok($again && $again != $machine, '... there is a new one');
 finish($r);
-ok($r->{status} eq 0 && $r->{out} =~ /verified=/, '... and the guest neither loses a byte nor stops')
+ok($r->{status} eq 0 && $r->{out} =~ /verified=/,
+	'... and the guest neither loses a byte nor stops')
 	or diag "$r->{status} $r->{err} $r->{out}";
 is(scalar(() = $r->{err} =~ /\n/g), 1, '... in one line') or diag $r->{err};
 
@@ -278,7 +303,8 @@ for (1 .. 8) {
 finish($r);
 is($r->{status}, 0, 'eight machines die, four guests verify all') or diag $r->{err};
 my $last = slurp("$dir/again");
-is(scalar(grep { $last =~ /"$_": 0,/ } qw(committed_bytes credit_bytes vms)), 3, '... and the last ledger is right')
+is(scalar(grep { $last =~ /"$_": 0,/ } qw(committed_bytes credit_bytes vms)), 3,
+	'... and the last ledger is right')
 	or diag $last;
 
 $r = start(@own, '-n', 2, '--machine-lost=stop', '-m', '32M', $quill, 'stress', 20);
@@ -286,7 +312,8 @@ says($r, qr/(stress: seed.*){2}/s);
 ($machine) = children($r);
 kill KILL => $machine;
 finish($r);
-ok($r->{status} eq 121 && $r->{time} < 15 && $r->{err} =~ /\Aquire: the machine is gone, stopping[^\n]*\n\z/,
+ok($r->{status} eq 121 && $r->{time} < 15 &&
+	$r->{err} =~ /\Aquire: the machine is gone, stopping[^\n]*\n\z/,
 	'--machine-lost=stop: they stop, 121') or diag "$r->{status} $r->{err}";
 
 # ---- a machine that others run ----
@@ -299,7 +326,8 @@ SKIP: {
 		if (!$pid) {
 			open STDOUT, '>', '/dev/null';
 			open STDERR, '>', '/dev/null';
-			exec $quire, 'machine', "--machine=$address", '--memory=1G', '--overcommit=1';
+			exec $quire, 'machine', "--machine=$address", '--memory=1G',
+				'--overcommit=1';
 		}
 		sleep 0.3;
 		return $pid;
@@ -337,14 +365,16 @@ for ([INT => 130], [TERM => 143], [HUP => 129], [QUIT => 131]) {
 	crowd($r, 3);
 	kill $sig => $r->{pid};
 	finish($r);
-	ok($r->{status} eq $want && $r->{time} < 5 && $r->{err} eq "quire: stopped by SIG$sig\n", "SIG$sig: $want")
+	ok($r->{status} eq $want && $r->{time} < 5 && $r->{err} eq "quire: stopped by SIG$sig\n",
+		"SIG$sig: $want")
 		or diag "$r->{status} $r->{err}";
 }
 $r = start(@own, '-m', '16M', $quill, 'idle', 30);
 crowd($r, 1);
 kill TERM => $r->{pid};
 finish($r);
-ok($r->{status} eq 143 && $r->{time} < 5 && $r->{err} eq "quire: stopped by SIGTERM\n", 'SIGTERM, one guest');
+ok($r->{status} eq 143 && $r->{time} < 5 && $r->{err} eq "quire: stopped by SIGTERM\n",
+	'SIGTERM, one guest');
 # As timeout(1) and terminals send them: to the process group, which the machine must not be in.
 for ([TERM => 143], [INT => 130]) {
 	my ($sig, $want) = @$_;
@@ -357,7 +387,8 @@ for ([TERM => 143], [INT => 130]) {
 	sleep 0.2;
 	kill CONT => $r->{pid}, @vms;
 	finish($r);
-	ok($r->{status} eq $want && $r->{err} eq "quire: stopped by SIG$sig\n", '... so that the run says what stopped it')
+	ok($r->{status} eq $want && $r->{err} eq "quire: stopped by SIG$sig\n",
+		'... so that the run says what stopped it')
 		or diag "$r->{status} $r->{err}";
 	ok(gone($machine), '... and the machine ends with it');
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: MIT
 #
-# Merging, exactly.  Guests fill their memory with known duplicates and are paused, with merging off.
-# Then each page of their RAM files is read here, which says what a perfect merger would make of
-# them, the guests' own code and stacks included; and what their command lines say of
+# Merging, exactly.  Guests fill their memory with known duplicates and are paused, with merging
+# off.
+# Then each page of their RAM files is read here, which says what a perfect merger would make
+# of them, the guests' own code and stacks included; and what their command lines say of
 # the workload's pages has to agree.  Then merging is switched on, and every number that quire and
 # the kernel have is to be the one that was worked out:
 #
@@ -11,11 +12,12 @@
 #   a content	the bytes of a page.  In a domain it has one frame if two pages of it have it
 #   zero	no frame at all
 #   a table	of the guest's own paging: it stays where it is
-#   a leaf	2 MiB in one: it stays whole, and its pages private, if less than 64 pages of it would
+#   a leaf	2 MiB in one: it stays whole, and its pages private, if less than 64 pages of it
+#   would
 #		leave, zeroes included
 #
-# A paused guest writes nothing, so nothing is volatile.  In the end the guests go on and verify every
-# byte.
+# A paused guest writes nothing, so nothing is volatile.  In the end the guests go on and verify
+# every byte.
 #
 # Then guests that run and merge from the start: what they have shared is looked at page by page.
 use strict;
@@ -47,7 +49,8 @@ my (@vms, @runs);
 # run(name, copies, MiB, [option...], word...): they are in @vms, at first without a process
 sub run_guests {
 	my ($name, $copies, $mib, $options, @words) = @_;
-	my $r = start("$dir/$name", 'timeout', '-s', 'KILL', 150, $quire, 'run', "--machine=$address", "--name=$name",
+	my $r = start("$dir/$name", 'timeout', '-s', 'KILL', 150, $quire, 'run',
+		"--machine=$address", "--name=$name",
 		'-n', $copies, '-m', "${mib}M", '--timeout=120', @$options, $quill, @words);
 	@$r{qw(name words copies)} = ($name, "@words", $copies);
 	push @runs, $r;
@@ -55,7 +58,8 @@ sub run_guests {
 	my ($domain) = map { /^--domain=(.*)/ } @$options;
 	for (1 .. $copies) {
 		my $vm = $copies > 1 ? "$name-$_" : $name;
-		push @vms, { name => $vm, run => $r, mib => $mib, domain => $own ? "none $vm" : $domain // "run $name" };
+		push @vms, { name => $vm, run => $r, mib => $mib, domain => $own ? "none $vm" :
+			$domain // "run $name" };
 	}
 	return $r;
 }
@@ -82,18 +86,21 @@ sub predict {
 	my (%count, %frames, %leaves);
 
 	for my $vm (@in) {
-		$count{$vm->{domain}}{$vm->{digest}{$_}}++ for grep { !$vm->{table}{$_} } keys %{$vm->{digest}};
+		$count{$vm->{domain}}{$vm->{digest}{$_}}++
+			for grep { !$vm->{table}{$_} } keys %{$vm->{digest}};
 	}
 	for my $vm (@in) {
 		my ($digest, $count) = ($vm->{digest}, $count{$vm->{domain}});
 		my (%go, %gone, %block);
 		for my $gfn (grep { !$vm->{table}{$_} } keys %$digest) {
 			my $zero = $ZERO{$digest->{$gfn}};
-			$go{$gfn} = $zero ? 'z' : $count->{$digest->{$gfn}} > 1 && $vm->{mode} eq 'on' ? 's' : next;
+			$go{$gfn} = $zero ? 'z' : $count->{$digest->{$gfn}} > 1 &&
+				$vm->{mode} eq 'on' ? 's' : next;
 			$block{$gfn >> 9}++;
 		}
 		for my $gfn (keys %go) {
-			next if substr($vm->{glyphs}, $gfn, 1) eq 'P' && $block{$gfn >> 9} < $leaf_worth;
+			next if substr($vm->{glyphs}, $gfn, 1) eq 'P' &&
+				$block{$gfn >> 9} < $leaf_worth;
 			$gone{$gfn} = $go{$gfn};
 		}
 		%gone = () if $vm->{mode} eq 'off';
@@ -125,7 +132,8 @@ sub differ {
 	return 'length ' . length $got if length $got != length $want;
 	my $both = $got ^ $want;
 	$both =~ /[^\0]/;
-	return sprintf '%d pages, first %#x: %s, want %s', $both =~ tr/\0//c, $-[0], substr($got, $-[0], 1), substr $want, $-[0], 1;
+	return sprintf '%d pages, first %#x: %s, want %s', $both =~ tr/\0//c, $-[0],
+		substr($got, $-[0], 1), substr $want, $-[0], 1;
 }
 
 # All of it against what was predicted; @in are all VMs of the machine that have pages away.
@@ -139,22 +147,27 @@ sub check {
 
 	for my $vm (@in) {
 		my $s = $by_name->{$vm->{name}};
-		my %want = map { my $g = $_; ($g => scalar(() = $vm->{want} =~ /\Q$g\E/g)) } qw(p s z .);
+		my $has = sub { my ($g) = @_; scalar(() = $vm->{want} =~ /\Q$g\E/g) };
+		my %want = map { $_ => $has->($_) } qw(p s z .);
 		my $diff = differ(states_of($vm), $vm->{want});
 		my $blocks = blocks_of($vm->{file});
 		$picture .= "$vm->{name}: $diff; " if $diff;
 		$files .= "$vm->{name}: $blocks, want $want{p}; " if $blocks != $want{p};
 		for (['private', 'p'], ['shared', 's'], ['zero', 'z'], ['absent', '.']) {
 			my $is = $s->{"state_$_->[0]_pages"};
-			$counts .= "$vm->{name}: $is $_->[0], want $want{$_->[1]}; " if $is != $want{$_->[1]};
+			$counts .= "$vm->{name}: $is $_->[0], want $want{$_->[1]}; "
+				if $is != $want{$_->[1]};
 		}
 		my $reasons_sum = sum(map { $s->{$_} } grep { /^reason_/ } keys %$s);
 		$reasons .= "$vm->{name}: $reasons_sum of $want{p}; " if $reasons_sum != $want{p};
 		next if $vm->{mode} ne 'on';
 		# What is left in a whole leaf may have been looked at before it had partners.
-		my ($unique, $kept, $table) = @$s{qw(reason_unique_pages reason_kept_huge_pages reason_page_table_pages)};
-		$reasons .= "$vm->{name}: unique $unique + kept huge $kept + tables $table of $want{p}; "
-			if $unique + $kept + $table != $want{p} || $kept > $vm->{kept} || $table != keys %{$vm->{table}};
+		my ($unique, $kept, $table) =
+			@$s{qw(reason_unique_pages reason_kept_huge_pages reason_page_table_pages)};
+		$reasons .= "$vm->{name}: unique $unique + kept huge $kept + " .
+			"tables $table of $want{p}; "
+			if $unique + $kept + $table != $want{p} || $kept > $vm->{kept} ||
+				$table != keys %{$vm->{table}};
 	}
 	is($picture, '', "$what: each page is what it should be, by quire map");
 	is($counts, '', '... and in number, by quire stat');
@@ -162,14 +175,21 @@ sub check {
 	is($reasons, '', '... each private page has a reason, and the right one');
 	is($m->{store_bytes}, $nr_frames * 4096, "... the store has $nr_frames frames");
 	is($m->{store_references}, $refs, "... with $refs references");
-	is(sum(map { blocks_of($_) } store_files($machine->{pid})), $nr_frames, "... and the kernel's blocks");
-	is($m->{resident_bytes} / 4096, $nr_frames + sum(map { blocks_of($_->{file}) } @in), '... the machine knows of all blocks');
-	is($m->{free_bytes} + $m->{credit_bytes} + $m->{overhead_bytes} + $m->{store_bytes}, $m->{memory_bytes},
+	is(sum(map { blocks_of($_) } store_files($machine->{pid})), $nr_frames,
+		"... and the kernel's blocks");
+	is($m->{resident_bytes} / 4096, $nr_frames + sum(map { blocks_of($_->{file}) } @in),
+		'... the machine knows of all blocks');
+	is($m->{free_bytes} + $m->{credit_bytes} + $m->{overhead_bytes} + $m->{store_bytes},
+		$m->{memory_bytes},
 		'... and all of its memory is somewhere');
-	is("@$total{qw(pages_shared pages_sharing)}", $nr_frames . ' ' . ($refs - $nr_frames), '... pages_shared and pages_sharing');
-	is($total->{zero_pages}, sum(map { scalar(() = $_->{want} =~ /z/g) } @in), '... zero_pages');
-	is($total->{private_pages}, sum(map { scalar(() = $_->{want} =~ /p/g) } @in), '... private_pages');
-	is(sum(map { $total->{$_} } grep { /^reason_/ } keys %$total), $total->{private_pages}, '... whose reasons add up');
+	is("@$total{qw(pages_shared pages_sharing)}", $nr_frames . ' ' . ($refs - $nr_frames),
+		'... pages_shared and pages_sharing');
+	is($total->{zero_pages}, sum(map { scalar(() = $_->{want} =~ /z/g) } @in),
+		'... zero_pages');
+	is($total->{private_pages}, sum(map { scalar(() = $_->{want} =~ /p/g) } @in),
+		'... private_pages');
+	is(sum(map { $total->{$_} } grep { /^reason_/ } keys %$total), $total->{private_pages},
+		'... whose reasons add up');
 	return ($m, $by_name);
 }
 
@@ -180,7 +200,8 @@ sub check_back {
 	my $odd = '';
 	for my $vm (@in) {
 		my $want = $vm->{glyphs} =~ tr/P/p/r;
-		for (0 .. length($want) - 1) { substr($want, $_, 1) = '.' if substr($vm->{want}, $_, 1) eq 'z' }
+		for (0 .. length($want) - 1) { substr($want, $_, 1) = '.'
+			if substr($vm->{want}, $_, 1) eq 'z' }
 		my $diff = differ(states_of($vm), $want);
 		my $digest = pages_of($vm->{file}, $want);
 		my @wrong = grep { $digest->{$_} ne $vm->{digest}{$_} } keys %$digest;
@@ -209,12 +230,15 @@ sub end_all {
 	for my $r (@runs) {
 		finish($r, 100);
 		my $well = () = $r->{out} =~ /^(?:\S+\| )?\w+: verified=\d+$/mg;
-		$odd .= "$r->{name} ($r->{words}): status $r->{status}, $well verified: $r->{err} $r->{out}\n"
-			if $r->{status} ne '0' || $well != $r->{copies} || $r->{err} ne '' || $r->{out} =~ /wrong/;
+		$odd .= "$r->{name} ($r->{words}): status $r->{status}, $well verified: " .
+			"$r->{err} $r->{out}\n"
+			if $r->{status} ne '0' || $well != $r->{copies} || $r->{err} ne '' ||
+				$r->{out} =~ /wrong/;
 	}
 	is($odd, '', "$what: all guests verified every byte");
 	my $m = until_true(10, sub { my $m = account(); $m && !$m->{vms} ? $m : 0 }) || account();
-	is(join(' ', map { "$_=$m->{$_}" } grep { $m->{$_} } qw(vms committed_bytes credit_bytes overhead_bytes resident_bytes
+	is(join(' ', map { "$_=$m->{$_}" } grep { $m->{$_} }
+		qw(vms committed_bytes credit_bytes overhead_bytes resident_bytes
 		store_bytes store_references domains)), '', '... and gave everything back');
 	is($m->{free_bytes}, $m->{memory_bytes}, '... all memory is free');
 	@runs = @vms = ();
@@ -224,23 +248,32 @@ sub end_all {
 
 # What the workload's own pages come to, as its command line has it: [pages, dup, zero, own].
 my %fill = (
-	one => [1500, 5, 100, 200], same => [1000, 2, 60, 140], twin => [1000, 2, 60, 140], lone => [600, 3, 60, 240],
-	lab => [800, 1, 50, 0], lab2 => [1200, 2, 0, 0], salt => [500, 1, 0, 0], zero => [700, 2, 77, 3],
-	off => [600, 2, 50, 0], huge => [1900, 4, 600, 300], pair => [2100, 1, 700, 100], scat => [1800, 1, 400, 1000],
+	one => [1500, 5, 100, 200], same => [1000, 2, 60, 140], twin => [1000, 2, 60, 140],
+	lone => [600, 3, 60, 240],
+	lab => [800, 1, 50, 0], lab2 => [1200, 2, 0, 0], salt => [500, 1, 0, 0],
+	zero => [700, 2, 77, 3],
+	off => [600, 2, 50, 0], huge => [1900, 4, 600, 300], pair => [2100, 1, 700, 100],
+	scat => [1800, 1, 400, 1000],
 );
 sub fill {
 	my ($name, $seed, @more) = @_;
 	my ($pages, $dup, $zero, $own) = @{$fill{$name}};
-	return ('hold', $seed, $pages, "dup=$dup", "zero=$zero", "own=$own", @more, "seconds=$hold");
+	return ('hold', $seed, $pages, "dup=$dup", "zero=$zero", "own=$own", @more,
+		"seconds=$hold");
 }
 my @off = ('--merge=off', '--hugepages=never');
 run_guests('one', 1, 16, [@off], fill('one', 1, 'order=shuffle'));		# within one guest
 run_guests('same', 2, 16, [@off], fill('same', 2));				# within copies
-run_guests('twin', 1, 16, [@off], fill('twin', 2, 'order=scatter'));		# the same, from another command
-run_guests('lone', 2, 12, [@off, '--domain=none'], fill('lone', 3));		# copies that must not
-run_guests('lab', 1, 12, [@off, '--domain=lab'], fill('lab', 4));		# two commands that may
-run_guests('lab2', 1, 16, [$off[0], '--domain=lab'], fill('lab2', 4));		# ... in 2 MiB leaves
-run_guests('salt', 1, 12, [@off, '--domain=lab'], fill('salt', 4, 'salt=9'));	# ... and have nothing alike
+# the same, from another command
+run_guests('twin', 1, 16, [@off], fill('twin', 2, 'order=scatter'));
+# copies that must not
+run_guests('lone', 2, 12, [@off, '--domain=none'], fill('lone', 3));
+# two commands that may
+run_guests('lab', 1, 12, [@off, '--domain=lab'], fill('lab', 4));
+# ... in 2 MiB leaves
+run_guests('lab2', 1, 16, [$off[0], '--domain=lab'], fill('lab2', 4));
+# ... and have nothing alike
+run_guests('salt', 1, 12, [@off, '--domain=lab'], fill('salt', 4, 'salt=9'));
 run_guests('zero', 2, 12, [@off], fill('zero', 5, 'order=shuffle'));
 run_guests('off', 1, 12, [@off], fill('off', 6));
 run_guests('huge', 2, 24, ['--merge=off'], fill('huge', 7));
@@ -251,7 +284,13 @@ my $ready = grep { says($_, qr/hold: ready/, $_->{copies}, 60) } @runs;
 is($ready, scalar @runs, 'all guests are ready');
 # A vCPU that is just then waiting for memory cannot be stopped at once.
 my ($text, $status);
-sub pause_all { my @names = @_; return until_true(20, sub { ($text, $status) = quire('pause', @names); !$status }) }
+sub pause_all
+{
+	my @names = @_;
+
+	return until_true(20, sub { ($text, $status) = quire('pause', @names); !$status });
+}
+
 ok(pause_all(names(@vms)), '... and paused') or diag $text;
 diag sprintf '%.1f s: paused', time - $begin;
 find_processes();
@@ -262,8 +301,10 @@ for my $vm (@vms) {
 	$vm->{digest} = pages_of($vm->{file}, $vm->{glyphs});
 	$vm->{table} = tables_of($vm->{name}, $vm->{file});
 	my $blocks = blocks_of($vm->{file});
-	$odd .= "$vm->{name}: $vm->{glyphs}\n" if $vm->{glyphs} !~ /^[.pP]+$/ || $blocks != ($vm->{glyphs} =~ tr/pP//);
-	# The workload's pages, by their number: each common content dup times, but for the last ones.
+	$odd .= "$vm->{name}: $vm->{glyphs}\n" if $vm->{glyphs} !~ /^[.pP]+$/ ||
+		$blocks != ($vm->{glyphs} =~ tr/pP//);
+	# The workload's pages, by their number: each common content dup times, but for the last
+	# ones.
 	my ($pages, $dup, $zero, $own) = @{$fill{$vm->{run}{name}}};
 	my $common = int(($pages - $zero - $own + $dup - 1) / $dup);
 	my %times;
@@ -274,7 +315,8 @@ for my $vm (@vms) {
 	$odd .= "$vm->{name}: $zeroes pages of zeroes, want $zero at least\n" if $zeroes < $zero;
 	$vm->{others} = keys(%{$vm->{digest}}) - $pages - ($zeroes - $zero);
 }
-is($odd, '', 'with merging off all that is there is private, and contains what was asked for') or diag $odd;
+is($odd, '', 'with merging off all that is there is private, and contains what was asked for')
+	or diag $odd;
 my %before = map { ($_->{name} => blocks_of($_->{file})) } @vms;
 
 my $frames = predict(@vms);
@@ -303,7 +345,8 @@ my $total = totals();
 is($saved, $total->{pages_sharing} + $total->{zero_pages},
 	"... the kernel has $saved pages more, as pages_sharing and zero_pages say");
 is($total->{merge_mismatches}, 0, '... no frame had other bytes than its hash promised');
-cmp_ok($total->{reason_other_domain_pages}, '>', 0, '... some pages would be equal to those of another domain');
+cmp_ok($total->{reason_other_domain_pages}, '>', 0,
+	'... some pages would be equal to those of another domain');
 
 # ---- who ----
 
@@ -336,8 +379,10 @@ for my $vm (grep { $_->{name} =~ /^(?:same-1|zero-2|off)$/ } @vms) {
 my @down = grep { $_->{name} =~ /^(?:one|same-\d)$/ } @vms;
 my $shared = sum(map { scalar(() = $_->{want} =~ /s/g) } @down);
 ($text, $status) = quire('merge', 'zero', names(@down));
-like($text, qr/\Amade $shared pages \([0-9.]+ \w+\) private again\n\z/, "merge zero: $shared pages come home");
-is(join('', map { differ(states_of($_), $_->{want} =~ tr/s/p/r) } @down), '', '... and no others, by quire map');
+like($text, qr/\Amade $shared pages \([0-9.]+ \w+\) private again\n\z/,
+	"merge zero: $shared pages come home");
+is(join('', map { differ(states_of($_), $_->{want} =~ tr/s/p/r) } @down), '',
+	'... and no others, by quire map');
 quire('merge', 'on', names(@down));
 ok(merge_now(@on), '... on, and now, again');
 check('after merging only zero', $frames, @vms);
@@ -346,7 +391,8 @@ check('after merging only zero', $frames, @vms);
 
 ($text, $status) = quire('merge', 'off', names(@vms));
 my $away = sum(map { scalar(() = $_->{want} =~ /[sz]/g) } @vms);
-like($text, qr/\Amade $away pages \([0-9.]+ \w+\) private again\n\z/, "merge off: $away pages come home");
+like($text, qr/\Amade $away pages \([0-9.]+ \w+\) private again\n\z/,
+	"merge off: $away pages come home");
 check_back('off', @vms);
 
 # What was zero is absent now: nothing to merge.
@@ -374,25 +420,29 @@ diag sprintf '%.1f s: verified', time - $begin;
 
 # ---- running ----
 
-# No pause: some pages are written, some are page tables.  Whoever knows what the workload's pages are knows
-# what is shared of them; nothing else is private but for a reason.
+# No pause: some pages are written, some are page tables.  Whoever knows what the workload's pages
+# are knows what is shared of them; nothing else is private but for a reason.
 my %run = (
 	on => run_guests('on', 2, 16, ['--hugepages=never', '--merge-rate=1000000000'],
 		qw(hold 1 1500 dup=3 zero=150 own=150 order=shuffle), "seconds=$hold"),
 	leaf => run_guests('leaf', 2, 24, ['--merge-rate=1000000000'],
 		qw(hold 2 2600 dup=2 zero=200 own=200 order=shuffle), "seconds=$hold"),
-	opt0 => run_guests('opt0', 1, 16, ['--hugepages=never', '--merge=zero', '--merge-rate=1000000000'],
+	opt0 => run_guests('opt0', 1, 16,
+	['--hugepages=never', '--merge=zero', '--merge-rate=1000000000'],
 		qw(hold 3 1500 dup=3 zero=150 own=150), "seconds=$hold"),
 	opt1 => run_guests('opt1', 1, 16, ['--hugepages=never', '--merge=off'],
 		qw(hold 3 1500 dup=3 zero=150 own=150), "seconds=$hold"),
-	peek => run_guests('peek', 1, 16, ['--hugepages=never', '--merge-rate=1000000000'], qw(peek 2000 write=40), "seconds=$hold"),
-	peek1 => run_guests('peek1', 1, 16, ['--hugepages=never', '--merge=off'], qw(peek 2000 write=40), "seconds=$hold"),
+	peek => run_guests('peek', 1, 16, ['--hugepages=never', '--merge-rate=1000000000'],
+	qw(peek 2000 write=40), "seconds=$hold"),
+	peek1 => run_guests('peek1', 1, 16, ['--hugepages=never', '--merge=off'],
+	qw(peek 2000 write=40), "seconds=$hold"),
 );
 $ready = grep { says($_, qr/(?:hold|peek): ready/, $_->{copies}, 60) } @runs;
 is($ready, scalar @runs, 'guests that run are ready');
 find_processes();
 my ($peek, $peek1) = map { my $n = $_; grep { $_->{name} eq $n } @vms } qw(peek peek1);
-sub peeked { my ($vm) = @_; my ($m, $by_name) = account(); return ($by_name->{$vm->{name}}, blocks_of($vm->{file})) }
+sub peeked { my ($vm) = @_; my ($m, $by_name) = account(); return ($by_name->{$vm->{name}},
+	blocks_of($vm->{file})) }
 my ($s, $blocks) = peeked($peek);
 # A few pages for code and such.
 cmp_ok($s->{state_zero_pages}, '>=', 2000, 'first reads make pages zero');
@@ -421,16 +471,19 @@ for my $vm (grep { $_->{name} =~ /^(?:on|leaf|opt)/ } @vms) {
 	$vm->{mode} = $s->{merge_mode};
 	$vm->{away} = states_of($vm);
 	$vm->{reasons} = { map { /^reason_(.*)_pages/ ? ($1 => $s->{$_}) : () } keys %$s };
-	is(blocks_of($vm->{file}), $s->{state_private_pages}, "$vm->{name}: the kernel's blocks are its private pages");
+	is(blocks_of($vm->{file}), $s->{state_private_pages},
+		"$vm->{name}: the kernel's blocks are its private pages");
 	is(sum(values %{$vm->{reasons}}), $s->{state_private_pages}, '... each with a reason');
 }
 my ($opt0, $opt1) = @$by_name{qw(opt0 opt1)};
-is("$opt0->{state_shared_pages} $opt0->{merge_mode} $opt0->{merged_pages}", '0 zero 0', '--merge=zero shares nothing');
+is("$opt0->{state_shared_pages} $opt0->{merge_mode} $opt0->{merged_pages}", '0 zero 0',
+	'--merge=zero shares nothing');
 cmp_ok($opt0->{state_zero_pages}, '>=', 150, '... but zeroes');
-is("@$opt1{qw(state_shared_pages state_zero_pages merge_mode full_scans)}", '0 0 off 0', '--merge=off does nothing at all');
+is("@$opt1{qw(state_shared_pages state_zero_pages merge_mode full_scans)}", '0 0 off 0',
+	'--merge=off does nothing at all');
 
-# Un-merged, so that their bytes can be read, they tell what should have been shared.  The zero pages are
-# absent then, but known.
+# Un-merged, so that their bytes can be read, they tell what should have been shared.  The zero
+# pages are absent then, but known.
 my @looked = grep { $_->{name} =~ /^(?:on|leaf)/ } @vms;
 my ($had, $store) = ($m->{store_references}, $m->{store_bytes} / 4096);
 quire('merge', 'off', names(@looked));
@@ -449,12 +502,16 @@ for my $vm (@looked) {
 	}
 	is("@{$vm->{reasons}}{qw(new budget)}", '0 0', "$vm->{name}: no page was forgotten");
 }
-# A private page that others have too needs an excuse; but one of equal pages may be unique if all others have one.
+# A private page that others have too needs an excuse; but one of equal pages may be unique if all
+# others have one.
 for my $d (sort keys %stayed) {
-	my $excused = sum(map { my $vm = $_; map { $vm->{reasons}{$_} } qw(page_table volatile backing_off kept_huge) }
+	my $excused = sum(map { @{$_->{reasons}}{qw(page_table volatile backing_off kept_huge)} }
 		grep { $_->{domain} eq $d } @looked);
-	my $missed = sum(map { my $n = $stayed{$d}{$_}; $owned{"$d $_"} || $ZERO{$_} ? $n : $n - 1 } keys %{$stayed{$d}});
-	cmp_ok($missed, '<=', $excused, "$d: private pages that others have too are page tables, or were written ($missed of $excused)");
+	my $missed = sum(map { $stayed{$d}{$_} - ($owned{"$d $_"} || $ZERO{$_} ? 0 : 1) }
+		keys %{$stayed{$d}});
+	cmp_ok($missed, '<=', $excused,
+		"$d: private pages that others have too are page tables, or were written " .
+			"($missed of $excused)");
 	cmp_ok($excused, '<=', 120, '... which are few');
 }
 is($strange, undef, 'what is shared has partners');
@@ -463,16 +520,20 @@ is($had, sum(values %owned), '... all of whose references are pages');
 # on: common = 400, of 1200 pages each; leaf: 1100 of 2200.  Nothing of the workload was written.
 for (['run on', 6, 400], ['run leaf', 4, 1100]) {
 	my ($d, $each, $common) = @$_;
-	my $n = grep { $contents{$d}{$_} == $each && ($owned{"$d $_"} // 0) == $each } keys %{$contents{$d}};
+	my $n = grep { $contents{$d}{$_} == $each &&
+		($owned{"$d $_"} // 0) == $each } keys %{$contents{$d}};
 	is($n, $common, "$d: each of the $common common contents has one frame, for $each pages");
 }
 quire('resume', @merging, 'opt1');
 
-ok(says($run{peek}, qr/peek: written=800/, 1, 60) && says($run{peek1}, qr/peek: written=800/, 1, 60), 'peek writes 800 pages');
+ok(says($run{peek}, qr/peek: written=800/, 1, 60) &&
+	says($run{peek1}, qr/peek: written=800/, 1, 60), 'peek writes 800 pages');
 my $is = substr states_of($peek), 512;
 is($is =~ tr/p//, 800, '... which cost 800 pages of memory');
-is(scalar(grep { substr($is, $_, 1) eq 'p' && substr($was, $_, 1) ne 'z' } 0 .. length($is) - 1), 0, '... and were zero before');
-ok(until_true(10, sub { ($s, $blocks) = peeked($peek); $blocks == $s->{state_private_pages} }), '... by the kernel as by quire')
+is(scalar(grep { substr($is, $_, 1) eq 'p' && substr($was, $_, 1) ne 'z' } 0 .. length($is) - 1), 0,
+	'... and were zero before');
+ok(until_true(10, sub { ($s, $blocks) = peeked($peek); $blocks == $s->{state_private_pages} }),
+	'... by the kernel as by quire')
 	or diag "$blocks, $s->{state_private_pages}";
 end_all('running');
 diag sprintf '%.1f s', time - $begin;

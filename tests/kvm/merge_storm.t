@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: MIT
 #
 # Merging at full speed under guests that write all the time and verify every byte: while nothing
-# happens, while VMs, launchers and machines are killed with kill -9, with too little memory, and with
-# too few mappings.  All the while the machine's numbers add up, and when the guests are held still,
-# they are exactly the kernel's:
+# happens, while VMs, launchers and machines are killed with kill -9, with too little memory, and
+# with too few mappings.  All the while the machine's numbers add up, and when the guests are held
+# still, they are exactly the kernel's:
 #
-#   memory = free + credits + overheads + store, and resident <= credits + store	at any moment
-#   references to the store = shared pages of all VMs; its blocks = its frames; and no VM has a frame of
-#   a machine that is gone								at rest
+#   at any moment	memory = free + credits + overheads + store, and
+#			resident <= credits + store
+#   at rest		references to the store = shared pages of all VMs; its blocks = its frames;
+#			and no VM has a frame of a machine that is gone
 #
 # The seed decides who runs what, and who is shot when; the rest is up to the scheduler.
 use strict;
@@ -44,8 +45,10 @@ my @runs;
 sub launch {
 	my ($name, $copies, $mib, $options, @words) = @_;
 	my @before = ref $options->[0] ? @{shift @$options} : ();
-	my $r = start("$dir/$name", @before, 'timeout', '-s', 'KILL', $limit, $quire, 'run', "--machine=$address",
-		"--name=$name", '-n', $copies, '-m', "${mib}M", '--timeout=' . ($limit - 10), @$options, $quill, @words);
+	my $r = start("$dir/$name", @before, 'timeout', '-s', 'KILL', $limit, $quire, 'run',
+		"--machine=$address",
+		"--name=$name", '-n', $copies, '-m', "${mib}M", '--timeout=' . ($limit - 10),
+		@$options, $quill, @words);
 	@$r{qw(name copies mib words)} = ($name, $copies, $mib, "@words");
 	push @runs, $r;
 	return $r;
@@ -65,15 +68,19 @@ sub judge {
 		$odd .= "$r->{name}: $1\n" if $out =~ /^(.*wrong.*)$/m;
 		next if $r->{sunk};
 		my (%well, %shot, %starved);
-		$well{$1 // ''} = 1 while $out =~ /^(?:(\S+)\| )?\w+: (?:writes=\d+ )?verified=\d+$/mg;
+		$well{$1 // ''} = 1
+			while $out =~ /^(?:(\S+)\| )?\w+: (?:writes=\d+ )?verified=\d+$/mg;
 		# The last line of one that is just then killed may be lost, or not.
-		$shot{$1 // ''} = 1 while $err =~ s/^quire: (?:(\S+-\d+): )?killed by SIGKILL: [^\n]+\n//m;
-		$starved{$1 // ''} = 1 while $may_starve && $err =~ s/^quire: (?:(\S+-\d+): )?[^\n]*out of memory[^\n]*\n//m;
+		$shot{$1 // ''} = 1
+			while $err =~ s/^quire: (?:(\S+-\d+): )?killed by SIGKILL: [^\n]+\n//m;
+		$starved{$1 // ''} = 1 while $may_starve &&
+			$err =~ s/^quire: (?:(\S+-\d+): )?[^\n]*out of memory[^\n]*\n//m;
 		$err =~ s/^quire: [^\n]*the machine is gone[^\n]*\n//mg if $log{machines_shot};
 		my @lost = grep { !$well{$_} && !$shot{$_} && !$starved{$_} }
 			$r->{copies} > 1 ? map { "$r->{name}-$_" } 1 .. $r->{copies} : '';
 		my $want = %starved ? 123 : %shot ? 121 : 0;
-		$odd .= "$r->{name} ($r->{words}): status $r->{status}, want $want; lost: @lost; $err\n"
+		$odd .= "$r->{name} ($r->{words}): status $r->{status}, want $want; " .
+			"lost: @lost; $err\n"
 			if $err ne '' || @lost || $r->{status} ne $want;
 		$verified += keys %well;
 		$shot += keys %shot;
@@ -119,7 +126,8 @@ sub watch {
 		my ($m, $vms) = account();
 		if ($m) {
 			open my $f, '>>', $file or POSIX::_exit(1);
-			print $f encode_json({ m => $m, merged => sum(map { $_->{merged_pages} // 0 } values %$vms),
+			print $f encode_json({ m => $m,
+				merged => sum(map { $_->{merged_pages} // 0 } values %$vms),
 				cow => sum(map { $_->{cow_breaks} // 0 } values %$vms) }) . "\n";
 		}
 		sleep 0.1;
@@ -135,13 +143,16 @@ sub look_at {
 		my $s = eval { decode_json($_) } or next;	# the last may be cut
 		my $m = $s->{m};
 		$nr++;
-		$wrong = $_ if $m->{free_bytes} + $m->{credit_bytes} + $m->{overhead_bytes} + $m->{store_bytes} != $m->{memory_bytes} ||
+		my $sum = sum(@$m{qw(free_bytes credit_bytes overhead_bytes store_bytes)});
+		$wrong = $_ if $sum != $m->{memory_bytes} ||
 			$m->{resident_bytes} > $m->{credit_bytes} + $m->{store_bytes};
 		$most{$_} = $s->{$_} > ($most{$_} // 0) ? $s->{$_} : $most{$_} for qw(merged cow);
 		$most{store} = $m->{store_bytes} if $m->{store_bytes} > ($most{store} // 0);
 		$most{least} = $m->{free_bytes} if $m->{free_bytes} < $most{least};
 	}
-	ok($nr > 3 && $wrong eq '', "$what: memory = free + credits + overheads + store, resident <= credits + store, in $nr samples")
+	ok($nr > 3 && $wrong eq '',
+		"$what: memory = free + credits + overheads + store, " .
+		"resident <= credits + store, in $nr samples")
 		or diag $wrong;
 	return \%most;
 }
@@ -173,7 +184,8 @@ sub at_rest {
 		}
 		my $file = ram_file($vm->{pid}, $mib{$run});
 		my $n = $file ? blocks_of($file) : -1;
-		$odd .= "$vm->{name}: $n blocks, $vm->{state_private_pages} private pages; " if $n != $vm->{state_private_pages};
+		$odd .= "$vm->{name}: $n blocks, $vm->{state_private_pages} private pages; "
+			if $n != $vm->{state_private_pages};
 		$odd .= "$vm->{name}: $vm->{ram_file_bytes} resident, credits $vm->{credit_bytes}; "
 			if $vm->{ram_file_bytes} > $vm->{credit_bytes};
 		my $reasons = sum(map { $vm->{$_} } grep { /^reason_/ } keys %$vm);
@@ -184,9 +196,12 @@ sub at_rest {
 		$files += $n;
 	}
 	$odd .= "$orphans store files of machines that are gone; " if $orphans;
-	$odd .= "$m->{store_references} references, $shared shared pages; " if $m->{store_references} != $shared;
-	$odd .= "store: $blocks blocks, $m->{store_bytes} bytes; " if $m->{store_bytes} != $blocks * 4096;
-	$odd .= "$m->{resident_bytes} resident, $files + $blocks blocks; " if $m->{resident_bytes} != ($files + $blocks) * 4096;
+	$odd .= "$m->{store_references} references, $shared shared pages; "
+		if $m->{store_references} != $shared;
+	$odd .= "store: $blocks blocks, $m->{store_bytes} bytes; "
+		if $m->{store_bytes} != $blocks * 4096;
+	$odd .= "$m->{resident_bytes} resident, $files + $blocks blocks; "
+		if $m->{resident_bytes} != ($files + $blocks) * 4096;
 	$odd .= 'nothing is shared; ' if !$shared;
 	$odd .= "not all are paused; " if !$paused;
 	quire('resume', @names);
@@ -195,45 +210,63 @@ sub at_rest {
 
 sub all_back {
 	my ($what) = @_;
-	my $m = until_true(15, sub { my $m = account(); $m && !$m->{vms} ? $m : 0 }) || account() || {};
-	is(join(' ', map { "$_=" . ($m->{$_} // 'unknown') } grep { $m->{$_} // 1 } qw(vms committed_bytes credit_bytes overhead_bytes
-		resident_bytes store_bytes store_references domains)), '', "$what: everything came back");
+	my $m = until_true(15, sub { my $m = account(); $m && !$m->{vms} ? $m : 0 }) || account() ||
+		{};
+	is(join(' ', map { "$_=" . ($m->{$_} // 'unknown') } grep { $m->{$_} // 1 }
+		qw(vms committed_bytes credit_bytes overhead_bytes resident_bytes store_bytes
+		store_references domains)), '', "$what: everything came back");
 	is($m->{free_bytes}, $m->{memory_bytes}, '... all memory is free');
-	is(sum(map { blocks_of($_) } store_files($machine->{pid})), 0, '... and no block of a store is left');
+	is(sum(map { blocks_of($_) } store_files($machine->{pid})), 0,
+		'... and no block of a store is left');
 }
 
 # A VM's numbers, when it answers: under this load that may take more than quire's patience.
 sub numbers_of {
 	my ($vm) = @_;
-	return until_true(30, sub { my ($m, $vms) = account(); my $s = $vms->{$vm}; $s && defined $s->{mappings} ? $s : 0 }) || {};
+	return until_true(30, sub {
+		my ($m, $vms) = account();
+		my $s = $vms->{$vm};
+		$s && defined $s->{mappings} ? $s : 0;
+	}) || {};
 }
 sub text_of {
 	my ($vm) = @_;
-	return until_true(30, sub { my ($text, $status) = quire('stat', $vm); $status ? 0 : $text }) || '';
+	return until_true(30, sub {
+		my ($text, $status) = quire('stat', $vm);
+		$status ? 0 : $text;
+	}) || '';
 }
 
 sub started {
-	return @runs == grep { says($_, qr/(?:stress: seed|(?:churn|hold|peek): ready)/, $_->{copies}, 60) } @runs;
+	my $ready = qr/(?:stress: seed|(?:churn|hold|peek): ready)/;
+
+	return @runs == grep { says($_, $ready, $_->{copies}, 60) } @runs;
 }
 
 # ---- nobody is killed; beside, one that has few mappings ----
 
 sub part_storm {
-	# The kernel's limit is the system's, and real guests that reach it are large (below); so some are told
-	# another by a file that is mounted over it, in a mount namespace of their own.
+	# The kernel's limit is the system's, and real guests that reach it are large (below); so
+	# some are told another by a file that is mounted over it, in a mount namespace of their
+	# own.
 	my $told = 700;
 	open my $f, '>', "$dir/max" or die;
 	print $f "$told\n";
 	close $f;
-	my @few = ('unshare', '-m', 'sh', '-c', "mount --bind $dir/max /proc/sys/vm/max_map_count && exec \"\$@\"", 'sh');
+	my @few = ('unshare', '-m', 'sh', '-c',
+		"mount --bind $dir/max /proc/sys/vm/max_map_count && exec \"\$@\"", 'sh');
 
 	new_machine('--memory=1G', '--overcommit=1');
-	launch('st', 2, 24, [@fast, '--domain=a', '--hugepages=never'], 'stress', 11, 'pages=4000', 'seed=' . int rand 1e6);
-	launch('sh', 2, 32, [@fast, '--domain=a'], 'stress', 11, 'pages=5000', 'seed=' . int rand 1e6);
+	launch('st', 2, 24, [@fast, '--domain=a', '--hugepages=never'], 'stress', 11, 'pages=4000',
+		'seed=' . int rand 1e6);
+	launch('sh', 2, 32, [@fast, '--domain=a'], 'stress', 11, 'pages=5000', 'seed=' .
+		int rand 1e6);
 	launch('ch', 3, 32, [@fast], 'churn', 3, 4500, 'rate=4000', 'seconds=9', 'read=2');
-	launch('co', 2, 24, [@fast, '--hugepages=never'], 'churn', 3, 3000, 'rate=1000', 'seconds=9', 'read=8', 'own=1');
+	launch('co', 2, 24, [@fast, '--hugepages=never'], 'churn', 3, 3000, 'rate=1000',
+		'seconds=9', 'read=8', 'own=1');
 	launch('cc', 1, 32, [@fast, '-c', 2, '--domain=a'], 'stress', 11, 'pages=3000', 'seed=3');
-	launch('few', 2, 32, [\@few, @fast, '--domain=few', '--hugepages=never'], 'churn', 5, 5000, 'rate=1500', 'seconds=10', 'read=1');
+	launch('few', 2, 32, [\@few, @fast, '--domain=few', '--hugepages=never'], 'churn', 5, 5000,
+		'rate=1500', 'seconds=10', 'read=1');
 	launch('fewer', 1, 32, [\@few, @fast], 'peek', 5000, 'write=50', 'seconds=4');
 	hammer();
 	watch("$dir/storm");
@@ -248,7 +281,8 @@ sub part_storm {
 			$most_mappings = $maps if $maps > $most_mappings;
 			$over++ if $maps > $told || $s->{mappings} > $s->{max_mappings};
 			$few->{$_} = $s->{$_} > ($few->{$_} // 0) ? $s->{$_} : $few->{$_}
-				for qw(max_mappings mapping_refusals mapping_reliefs cow_breaks reason_budget_pages);
+				for qw(max_mappings mapping_refusals mapping_reliefs cow_breaks
+					reason_budget_pages);
 			next if !$s->{mapping_refusals};
 			my ($text, $status) = quire('stat', $vm);
 			$few->{text} = $text if !$status;
@@ -269,7 +303,8 @@ sub part_storm {
 	is($over, 0, "... within the limit of $told");
 	cmp_ok($most_mappings, '>', $few->{max_mappings} / 2, '... which was used well');
 	like($few->{text} // '', qr/vm\.max_map_count/, '... quire stat names the sysctl');
-	diag sprintf 'few mappings: %d of %d, %d refused, %d won by un-sharing', $most_mappings, $told,
+	diag sprintf 'few mappings: %d of %d, %d refused, %d won by un-sharing', $most_mappings,
+		$told,
 		$few->{mapping_refusals} // 0, $few->{mapping_reliefs} // 0;
 }
 
@@ -304,11 +339,14 @@ sub part_killed {
 	$hit = 0;
 	my $long = $san ? 40 : 16;
 	new_machine('--memory=1G', '--overcommit=1');
-	launch('ks', 4, 24, [@fast, '--domain=k', '--hugepages=never'], 'stress', $long, 'pages=3500', 'seed=' . int rand 1e6);
+	launch('ks', 4, 24, [@fast, '--domain=k', '--hugepages=never'], 'stress', $long,
+		'pages=3500', 'seed=' . int rand 1e6);
 	launch('kc', 3, 24, [@fast], 'churn', 7, 2500, 'rate=1500', "seconds=$long", 'read=2');
-	launch('kh', 3, 24, [@fast, '--domain=k'], 'hold', 8, 4000, 'dup=4', 'zero=300', 'own=400', 'order=shuffle', "seconds=$long");
+	launch('kh', 3, 24, [@fast, '--domain=k'], 'hold', 8, 4000, 'dup=4', 'zero=300', 'own=400',
+		'order=shuffle', "seconds=$long");
 	launch('kk', 3, 24, [@fast, '--domain=k'], 'hold', 8, 3000, 'dup=2', "seconds=$long");
-	launch('kx', 1, 24, [@fast, '--domain=none'], 'stress', $long, 'pages=3500', 'seed=' . int rand 1e6);
+	launch('kx', 1, 24, [@fast, '--domain=none'], 'stress', $long, 'pages=3500', 'seed=' .
+		int rand 1e6);
 	hammer();
 	watch("$dir/killed");
 	ok(started(), 'killed: guests run');
@@ -346,14 +384,18 @@ sub part_killed {
 
 sub part_starved {
 	new_machine('--memory=64M', '--overcommit=1');
-	launch('ts', 3, 24, [@fast, '--domain=t', '--hugepages=never'], 'stress', 8, 'pages=3500', 'seed=' . int rand 1e6);
-	launch('tc', 2, 24, [@fast, '--domain=t'], 'churn', 9, 3000, 'rate=2000', 'seconds=8', 'read=1');
-	launch('th', 2, 24, [@fast, '--domain=t'], 'hold', 10, 3500, 'dup=5', 'own=1000', 'order=shuffle', 'seconds=6');
+	launch('ts', 3, 24, [@fast, '--domain=t', '--hugepages=never'], 'stress', 8, 'pages=3500',
+		'seed=' . int rand 1e6);
+	launch('tc', 2, 24, [@fast, '--domain=t'], 'churn', 9, 3000, 'rate=2000', 'seconds=8',
+		'read=1');
+	launch('th', 2, 24, [@fast, '--domain=t'], 'hold', 10, 3500, 'dup=5', 'own=1000',
+		'order=shuffle', 'seconds=6');
 	hammer();
 	watch("$dir/starved");
 	my ($odd, $verified, $shot, $starved) = judge(1);
 	end_beside();
-	is($odd, '', "starved: $verified guests verified every byte, $starved died for want of memory, and none otherwise");
+	is($odd, '', "starved: $verified guests verified every byte, " .
+		"$starved died for want of memory, and none otherwise");
 	is($verified + $starved, 7, '... which are all');
 	cmp_ok($verified, '>=', 1, '... some lived');
 	my $most = look_at('starved', "$dir/starved");
@@ -368,25 +410,33 @@ sub part_starved {
 sub part_mappings {
 	my ($max) = slurp('/proc/sys/vm/max_map_count') =~ /(\d+)/;
 	SKIP: {
-		skip "vm.max_map_count is $max here: no guest of this test reaches it", 13 if $max > 70000;
+		skip "vm.max_map_count is $max here: no guest of this test reaches it", 13
+			if $max > 70000;
 		new_machine('--memory=1G', '--overcommit=1');
 		my $singles = int($max / 2) + 300;
 		my $pages = 2 * $singles;
-		my $r = launch('map', 1, 304, [@fast, '--hugepages=never'], 'hold', 12, $pages, 'dup=2', "own=$singles",
+		my $r = launch('map', 1, 304, [@fast, '--hugepages=never'], 'hold', 12, $pages,
+			'dup=2', "own=$singles",
 			'order=scatter', 'seconds=' . ($san ? 30 : 10));
-		my $peek = launch('peek', 1, 304, [@fast, '--hugepages=never'], 'peek', $pages, 'write=50', 'seconds=' . ($san ? 20 : 6));
-		ok(says($r, qr/hold: ready/, 1, 90), 'mappings: a guest with ' . $singles . ' single duplicates');
+		my $peek = launch('peek', 1, 304, [@fast, '--hugepages=never'], 'peek', $pages,
+			'write=50', 'seconds=' . ($san ? 20 : 6));
+		ok(says($r, qr/hold: ready/, 1, 90), 'mappings: a guest with ' . $singles .
+			' single duplicates');
 		for (1 .. 3) { quire('merge', 'now', 'map') }
 		my $s = numbers_of('map');
 		cmp_ok($s->{mapping_refusals}, '>', 0, '... meets the limit');
 		cmp_ok($s->{reason_budget_pages}, '>', 0, '... pages stay private because of it');
-		cmp_ok($s->{state_shared_pages}, '>', $max / 2 * 0.9, '... as many as can are shared');
+		cmp_ok($s->{state_shared_pages}, '>', $max / 2 * 0.9,
+			'... as many as can are shared');
 		my $maps = () = slurp("/proc/$s->{pid}/maps") =~ /\n/g;
 		cmp_ok(abs($maps - $s->{mappings}), '<', 400,
-			"... $s->{mappings} mappings by our count, $maps by the kernel's, with the rest of the process");
+			"... $s->{mappings} mappings by our count, $maps by the kernel's, " .
+				'with the rest of the process');
 		like(text_of('map'), qr/vm\.max_map_count/, '... quire stat names the sysctl');
-		# First reads made all of it zero, in few mappings; each page that is written breaks one of these in two.
-		ok(says($peek, qr/peek: written=$singles/, 1, 60), '... another writes every second page of what is zero');
+		# First reads made all of it zero, in few mappings; each page that is written breaks
+		# one of these in two.
+		ok(says($peek, qr/peek: written=$singles/, 1, 60),
+			'... another writes every second page of what is zero');
 		$s = numbers_of('peek');
 		cmp_ok($s->{mapping_reliefs}, '>', 0, '... and meets the limit, too');
 		cmp_ok($s->{mappings}, '<=', $s->{max_mappings}, '... and gets no more');
@@ -397,7 +447,8 @@ sub part_mappings {
 }
 
 # QUIRE_PARTS="killed starved" for some of it.
-my %part = (storm => \&part_storm, killed => \&part_killed, starved => \&part_starved, mappings => \&part_mappings);
+my %part = (storm => \&part_storm, killed => \&part_killed, starved => \&part_starved,
+	mappings => \&part_mappings);
 for my $name (split ' ', $ENV{QUIRE_PARTS} // 'storm killed starved mappings') {
 	diag sprintf '%5.1f s: %s', time - $begin, $name;
 	$part{$name}->();

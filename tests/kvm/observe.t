@@ -52,7 +52,8 @@ stat() {
 # Width and height of a PNG, from its header.
 png_size() {
 	od -A n -t u1 -j 16 -N 8 "$1" |
-		awk '{ print $1 * 16777216 + $2 * 65536 + $3 * 256 + $4, $5 * 16777216 + $6 * 65536 + $7 * 256 + $8 }'
+		awk '{ print $1 * 16777216 + $2 * 65536 + $3 * 256 + $4,
+			$5 * 16777216 + $6 * 65536 + $7 * 256 + $8 }'
 }
 
 # ---- a guest that holds what it filled: nothing moves any more ----
@@ -63,7 +64,8 @@ wait_still() {
 
 	for _ in $(seq 200); do
 		"$quire" map "$vm" >"$dir/map" 2>&1
-		[ "$(tail -n 8 "$dir/map")" = "$before" ] && [ "$(legend private)" -ge "$1" ] && return
+		[ "$(tail -n 8 "$dir/map")" = "$before" ] && [ "$(legend private)" -ge "$1" ] &&
+			return
 		before=$(tail -n 8 "$dir/map")
 		sleep 0.2
 	done
@@ -125,7 +127,8 @@ check '50 walks in a row' is "$(grep -c ' -> machine ' "$dir/walks")" 50
 check 'a range is cut to what was asked for' \
 	is "$("$quire" map --range=1M+64K "$vm" | sed -n 's/^     RAM *\([0-9]*\) pages.*/\1/p')" 16
 check '... and to the end of RAM' \
-	is "$("$quire" map --range=31M-99M "$vm" | sed -n 's/^     RAM *\([0-9]*\) pages.*/\1/p')" 256
+	is "$("$quire" map --range=31M-99M "$vm" | sed -n 's/^     RAM *\([0-9]*\) pages.*/\1/p')" \
+	256
 check 'its pid names the VM too' "$quire" map "$run"
 
 # ---- errors: one line, and a status that a script can use ----

@@ -97,7 +97,8 @@ wait_still hold 3000
 for vm in hold busy two; do
 	check "ps lists $vm with its pid" grep -Eq " $prefix-$vm +running .* [0-9]+\$" "$dir/ps"
 done
-check 'ps shows a column for each state' grep -Eq 'RAM +RESIDENT +ABSENT +PRIVATE .*COMMIT' "$dir/ps"
+check 'ps shows a column for each state' grep -Eq 'RAM +RESIDENT +ABSENT +PRIVATE .*COMMIT' \
+	"$dir/ps"
 check 'ps shows the RAM' grep -Eq " $prefix-hold +running +64 MiB" "$dir/ps"
 "$quire" ps --json >"$dir/ps.json"
 "$quire" stat --json >"$dir/stat.json"
@@ -168,7 +169,8 @@ start kill -m 16M -c 2 -- idle 60
 check '... and quire kill' "$quire" kill "$prefix-kill"
 reap kill
 check '... with the status of SIGTERM' is "$status" 143
-check '... and one line that says why' is "$(cat "$dir/$prefix-kill.err")" 'quire: stopped by quire kill'
+check '... and one line that says why' is "$(cat "$dir/$prefix-kill.err")" \
+	'quire: stopped by quire kill'
 check '... its last counters are valid JSON' json_is_valid "$dir/$prefix-kill.stats"
 check '... and say that it has ended' is "$(member "$dir/$prefix-kill.stats" state)" ended
 
@@ -190,7 +192,8 @@ check 'what stat showed is what --stats wrote' is \
 "$quire" stat --json >"$dir/stat.json"
 check 'every member of --stats of a run is one of stat' is "$(
 	grep -o '^      "[a-z_]*"' "$dir/$prefix-busy.stats" | sort -u |
-		grep -vxF -f <(grep -o '^      "[a-z_]*"' "$dir/two.json") | tr -d ' \n')" '"exit_status"'
+		grep -vxF -f <(grep -o '^      "[a-z_]*"' "$dir/two.json") | tr -d ' \n')" \
+		'"exit_status"'
 
 # ---- a machine ----
 
@@ -212,8 +215,10 @@ check 'meminfo has its memory' is "$("$quire" stat --machine="@quire/machine/$ma
 # A quire run that joins machines appears on its books.
 if "$quire" help run | grep -q -- --machine; then
 	start joined -m 32M --machine="@quire/machine/$machine" -- idle 60
-	check 'ps joins a VM with its machine' grep -Eq "^ *1 .* $prefix-joined +running" <("$quire" ps)
-	check '... and its commitment is above its RAM' test "$(now joined commit_bytes)" -gt 33554432
+	check 'ps joins a VM with its machine' grep \
+		-Eq "^ *1 .* $prefix-joined +running" <("$quire" ps)
+	check '... and its commitment is above its RAM' test "$(now joined commit_bytes)" -gt \
+		33554432
 	check '... which the machine has committed' is "$(now joined commit_bytes)" \
 		"$("$quire" stat --json --machine="@quire/machine/$machine" |
 			sed -n 's/^ *"committed_bytes": \([0-9]*\),$/\1/p')"

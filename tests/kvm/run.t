@@ -67,9 +67,11 @@ sub pvh {
 	my $body = pack('H*', $hex);
 	$body .= "\0" x (4096 - length $body) . ($data // '');
 	my $note = pack 'VVVa4V', 4, 4, 18, "Xen\0", 0x100000;
-	my $head = pack 'a4CCCCx8vvVQQQVvvvvvv', "\x7fELF", 2, 1, 1, 0, 2, 62, 1, 0x100000, 64, 0, 0,
+	my $head = pack 'a4CCCCx8vvVQQQVvvvvvv', "\x7fELF", 2, 1, 1, 0, 2, 62, 1, 0x100000, 64, 0,
+		0,
 		64, 56, 2, 0, 0, 0;
-	my $load = pack 'VVQQQQQQ', 1, 7, 4096, 0x100000, 0x100000, length $body, length $body, 4096;
+	my $load = pack 'VVQQQQQQ', 1, 7, 4096, 0x100000, 0x100000, length $body, length $body,
+		4096;
 	my $pnote = pack 'VVQQQQQQ', 4, 4, 64 + 112, 0, 0, length $note, length $note, 4;
 	my $file = $head . $load . $pnote . $note;
 	return spew($name, $file . "\0" x (4096 - length $file) . $body);
@@ -92,12 +94,14 @@ if ($probe->{status} == 121) {
 # ---- arguments ----
 
 for my $bad (
-	[[]], [['frobnicate']], [['run']], [['run', '--no-such', $exit42]], [['run', '-x', $exit42]],
+	[[]], [['frobnicate']], [['run']], [['run', '--no-such', $exit42]],
+	[['run', '-x', $exit42]],
 	[['run', '-m']], [['run', '-m', '0', $exit42]], [['run', '-m', '-1', $exit42]],
 	[['run', '-m', '128', $exit42]], [['run', '-m', '4097', $exit42]],
 	[['run', '-m', '12Q', $exit42]], [['run', '-m', '256T', $exit42]],
 	[['run', '-m', '99999999999999999999T', $exit42]],
-	[['run', '-c', '0', $exit42]], [['run', '-c', '256', $exit42]], [['run', '-c', 'x', $exit42]],
+	[['run', '-c', '0', $exit42]], [['run', '-c', '256', $exit42]],
+		[['run', '-c', 'x', $exit42]],
 	[['run', '-c', '2', '--irqchip=off', $exit42]],
 	[['run', '--paging=shadow', $exit42]], [['run', '--hugepages=yes', $exit42]],
 	[['run', '--irqchip=maybe', $exit42]], [['run', '--timeout=0', $exit42]],
@@ -106,17 +110,20 @@ for my $bad (
 	[['run', '--name=', $exit42]], [['run', '--name=' . 'x' x 64, $exit42]],
 	[['run', '--name=a/b', $exit42]], [['run', '--stats=', $exit42]],
 	[['run', "--stats=$dir/none/s", $exit42]],
-	[['run', "$dir/none"]], [['run', $dir]], [['run', '/dev/null']], [['run', spew('empty', '')]],
+	[['run', "$dir/none"]], [['run', $dir]], [['run', '/dev/null']],
+		[['run', spew('empty', '')]],
 	[['run', spew('elf', "\x7fELF" . 'x' x 100)]], [['run', '-m', '4K', $exit42]],
 	[['help', 'frobnicate']],
 ) {
 	my $r = run(@{$bad->[0]});
-	my $what = join ' ', map { s/\Q$dir\E/DIR/r } map { length > 40 ? substr($_, 0, 40) . '...' : $_ }
+	my $what = join ' ', map { s/\Q$dir\E/DIR/r }
+		map { length > 40 ? substr($_, 0, 40) . '...' : $_ }
 		@{$bad->[0]};
 	ok($r->{status} eq 2 && one_line($r->{err}) && $r->{out} eq '', "usage: quire $what")
 		or diag "status $r->{status}, stderr: $r->{err}";
 }
-for my $good (['--version'], ['--help'], ['help'], ['help', 'run'], ['run', '--help'], ['help', 'map']) {
+for my $good (['--version'], ['--help'], ['help'], ['help', 'run'], ['run', '--help'],
+	['help', 'map']) {
 	my $r = run(@$good);
 	ok($r->{status} eq 0 && $r->{out} =~ /quire/ && $r->{err} eq '', "quire @$good");
 }
@@ -170,12 +177,14 @@ my $flood = flat('flood', '66b9a0860100 baf803 b041 ee 6649 75fb b005 e6f4');
 is(`timeout 20 $quire run $flood | (sleep 0.5; wc -c)` + 0, 100000, 'a slow reader gets all of it');
 my $endless = flat('endless', 'baf803 b041 ee ebfd');
 my $t = time;
-is(`(timeout 20 $quire run $endless 2>$dir/err; echo \$? >$dir/status) | head -c 100 | wc -c` + 0, 100,
+is(`(timeout 20 $quire run $endless 2>$dir/err; echo \$? >$dir/status) | head -c 100 | wc -c` + 0,
+	100,
 	'a reader that leaves ...');
 ok(slurp("$dir/status") == 141 && one_line(slurp("$dir/err")) && time - $t < 3,
 	'... ends the guest: status 141');
 $t = time;
-system("(timeout 20 $quire run --timeout=0.5 $endless 2>/dev/null; echo \$? >$dir/status) | sleep 4 &" .
+system("(timeout 20 $quire run --timeout=0.5 $endless 2>/dev/null; " .
+	"echo \$? >$dir/status) | sleep 4 &" .
 	"sleep 3");
 is(slurp("$dir/status") + 0, 124, '--timeout works while output is blocked');
 
@@ -185,7 +194,8 @@ for my $size (qw(1M 3G 3073M 6G)) {
 	is(run('run', '-m', $size, $exit42)->{status}, 42, "-m $size");
 }
 # 32-bit code: ones from a hole, nothing from a write there, RAM right below 3 GiB.
-my $hole = pvh('hole', 'a1001000d0 83f8ff 7517 c705001000d0 00000000 833d001000d0ff 7504 b011 e6f4' .
+my $hole = pvh('hole', 'a1001000d0 83f8ff 7517 c705001000d0 00000000 833d001000d0ff 7504' .
+	'b011 e6f4' .
 	'b001 e6f4');
 $r = run('run', '-m', '4G', '--stats=-', $hole);
 ok($r->{status} eq 17 && $r->{out} =~ /"unclaimed_mmio_accesses": 3/,
@@ -195,8 +205,10 @@ is(run('run', '-m', '4G', $top)->{status}, 3, 'the last word below 3 GiB is RAM'
 
 # ---- CPUs ----
 
-# The first CPU switches its local APIC on and sends INIT and SIPI; the second writes 0x55 to 0x9000.
-my $smp = pvh('smp', 'c70500800000 b055a200 c70504800000 90f4ebfd c705f000e0fe ff010000 c7051003e0fe 00000001' .
+# The first CPU switches its local APIC on and sends INIT and SIPI; the second writes 0x55 to
+# 0x9000.
+my $smp = pvh('smp', 'c70500800000 b055a200 c70504800000 90f4ebfd c705f000e0fe ff010000' .
+	'c7051003e0fe 00000001' .
 	'c7050003e0fe 00450000 c7050003e0fe 08460000 803d00900000 55 75f7 b021 e6f4');
 is(run('run', '-c', 2, '--timeout=10', $smp)->{status}, 33, '-c 2: the second CPU starts by SIPI');
 is(run('run', '-c', 1, '--irqchip=on', '--timeout=0.3', $smp)->{status}, 124,
@@ -209,7 +221,8 @@ is(run('run', $cpuid)->{status}, 1, 'CPUID says QuireQuire');
 # ---- every kind of image ----
 
 my $payload = ($ENV{QUIRE_BUILD} // 'build') . '/payload';
-for ([multiboot => 'multiboot_hello.elf', 7, 'cmdline=a b'], ['ELF32 PVH' => 'pvh32_hello.elf', 8, 'cmdline=a b'],
+for ([multiboot => 'multiboot_hello.elf', 7, 'cmdline=a b'],
+	['ELF32 PVH' => 'pvh32_hello.elf', 8, 'cmdline=a b'],
 	[flat => 'flat_hello.bin', 9, 'hello from real mode']) {
 	my ($kind, $file, $status, $says) = @$_;
 	SKIP: {
@@ -232,7 +245,8 @@ SKIP: {
 	$r = run('run', '--stats=-', $quill, 'hello');
 	my ($told) = $r->{out} =~ /^time: setup (\d+)/m;
 	my ($setup) = $r->{out} =~ /"setup_ns": (\d+)/;
-	ok($r->{status} eq 0 && $told > 0 && $told * 1000 <= $setup, "quill hello: set up in $told us");
+	ok($r->{status} eq 0 && $told > 0 && $told * 1000 <= $setup,
+		"quill hello: set up in $told us");
 	my ($exits) = $r->{out} =~ /"exits": (\d+)/;
 	cmp_ok($exits, '<', 100, "and a page of output is no exit a byte ($exits exits)");
 	for my $how ([], ['--irqchip=on'], ['-c', 2], ['--hugepages=never'], ['-m', '6G']) {
@@ -240,7 +254,8 @@ SKIP: {
 		ok($r->{status} eq 0 && $r->{out} !~ /^not ok/m, "quill selftest @$how");
 	}
 	for ([null => qr/^CR2, read: walk of gva 0 .*page fault/m], [jump => qr/fetch outside RAM/],
-		[stack => qr/triple fault/], [triple => qr/triple fault/], [scribble => qr/guest crashed/]) {
+		[stack => qr/triple fault/], [triple => qr/triple fault/],
+		[scribble => qr/guest crashed/]) {
 		my ($how, $like) = @$_;
 		$r = run('run', '--timeout=15', $quill, 'crash', $how);
 		ok($r->{status} eq 122 && $r->{err} =~ $like, "quill crash $how") or diag $r->{err};
@@ -251,8 +266,10 @@ SKIP: {
 $r = run('run', '--timeout=0.5', flat('quiet', 'baf803 b041 ee ebfe'));
 is($r->{out}, 'A', 'a byte from a guest that then never exits comes out');
 # IRQ 4 through the PIC as vector 0x24; each interrupt sends the next byte, the 600th ends it.
-my $irq = flat('irq', 'fa 31c0 8ed8 bc007c c7069000357c c70692000000 b011e620 b020e621 b004e621 b001e621' .
-	'b0efe621 baf903 b002 ee b95802 fb f4 ebfd bafa03 ec baf803 b062 ee b020e620 49 7504 b006 e6f4 cf');
+my $irq = flat('irq', 'fa 31c0 8ed8 bc007c c7069000357c c70692000000 b011e620 b020e621' .
+	'b004e621 b001e621' .
+	'b0efe621 baf903 b002 ee b95802 fb f4 ebfd bafa03 ec baf803 b062 ee b020e620 49 7504' .
+	'b006 e6f4 cf');
 $t = time;
 $r = run('run', '--timeout=10', $irq);
 ok($r->{status} eq 6 && $r->{out} eq 'b' x 600 && time - $t < 2.5,
@@ -297,13 +314,15 @@ my $stats = slurp("$dir/stats");
 SKIP: {
 	eval { require JSON::PP; 1 } or skip 'no JSON::PP', 5;
 	my $vm = eval { JSON::PP::decode_json($stats) };
-	ok($vm && $vm->{schema} eq 'quire.stats/1' && ref $vm->{machine} eq 'HASH', 'quire.stats/1');
+	ok($vm && $vm->{schema} eq 'quire.stats/1' && ref $vm->{machine} eq 'HASH',
+		'quire.stats/1');
 	$vm = $vm->{vms}[0];
 	ok($vm->{name} eq 'counted' && $vm->{exit_status} == 42, 'name and status');
 	my $sum = 0;
 	$sum += $vm->{$_} for grep { /^state_.*_pages$/ } keys %$vm;
 	ok($sum == $vm->{ram_pages} && $sum == 64 * 256, 'each page is in exactly one state');
-	ok($vm->{setup_ns} > 0 && $vm->{run_ns} > 0 && $vm->{metadata_bytes} > 0, 'times and metadata');
+	ok($vm->{setup_ns} > 0 && $vm->{run_ns} > 0 && $vm->{metadata_bytes} > 0,
+		'times and metadata');
 	ok($vm->{exits_by_reason}{io_exits} >= 1 && $vm->{exits} >= 1, 'exits by reason');
 }
 is(run('run', '--stats=/dev/full', flat('exit0', 'b000 e6f4'))->{status}, 121,
@@ -318,7 +337,8 @@ if (!$pid) {
 }
 sleep 0.3;
 $r = run('run', '--name=left', $exit42);
-ok($r->{status} eq 2 && one_line($r->{err}) && $r->{err} =~ /left/, 'a name is taken while its VM runs');
+ok($r->{status} eq 2 && one_line($r->{err}) && $r->{err} =~ /left/,
+	'a name is taken while its VM runs');
 kill KILL => $pid;
 waitpid $pid, 0;
 is($? & 127, 9, 'killed');
@@ -327,7 +347,8 @@ is(run('run', '--name=left', $exit42)->{status}, 42, 'after kill -9 the name is 
 my $binary = abs_path($quire);
 my $left;
 for (1 .. 100) {
-	$left = grep { (readlink("/proc/$_/exe") // '') eq $binary } map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
+	$left = grep { (readlink("/proc/$_/exe") // '') eq $binary }
+		map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
 	last if !$left;
 	sleep 0.05;
 }
@@ -337,12 +358,15 @@ is($left, 0, 'no process is left');
 
 SKIP: {
 	skip 'needs root to become somebody else', 2 if $>;
-	my @as_nobody = ('perl', '-e', '$) = "65534 65534"; $( = 65534; $< = $> = 65534; exec @ARGV');
+	my @as_nobody = ('perl', '-e',
+		'$) = "65534 65534"; $( = 65534; $< = $> = 65534; exec @ARGV');
 	skip '/dev/kvm is open to all', 2 if !system(@as_nobody, 'test', '-w', '/dev/kvm');
 	chmod 0755, $dir;
-	my $line = `cp $quire $dir/q; chmod 755 $dir/q; perl -e '\$) = "65534 65534"; \$( = 65534; \$< = \$> = 65534; exec \@ARGV' $dir/q run $exit42 2>&1`;
+	system "cp $quire $dir/q; chmod 755 $dir/q";
+	my $line = `setpriv --reuid 65534 --regid 65534 --clear-groups $dir/q run $exit42 2>&1`;
 	is($? >> 8, 121, 'no permission for /dev/kvm: status 121');
-	ok(one_line($line) && $line =~ m{permission.*/dev/kvm}, 'and one line that says what to do');
+	ok(one_line($line) && $line =~ m{permission.*/dev/kvm},
+		'and one line that says what to do');
 	diag $line;
 }
 

@@ -50,8 +50,10 @@ if [ -z "$qemu" ]; then
 	exit 0
 fi
 # isa-debug-exit turns status 0 into 1.
-timeout 100 "$qemu" -M microvm -accel kvm -m 64 -nodefaults -no-user-config -no-reboot -display none \
-	-serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4 -kernel "$quill" -append selftest \
+timeout 100 "$qemu" -M microvm -accel kvm -m 64 -nodefaults -no-user-config -no-reboot -display \
+	none \
+	-serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4 -kernel "$quill" \
+	-append selftest \
 	>"$dir/qemu" 2>"$dir/qemu.err" </dev/null
 status=$?
 [ $status -eq 1 ] && diff <(results "$dir/auto") <(results "$dir/qemu") >"$dir/diff"

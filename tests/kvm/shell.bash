@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# For tests in bash, which source it from the project's folder: where things are, what is to be ended
-# at the end (runs), and assertions.
+# For tests in bash, which source it from the project's folder: where things are, what is to be
+# ended at the end (runs), and assertions.
 build=${QUIRE_BUILD:-build}
 quire=$build/quire
 quill=$build/guest/quill.elf
@@ -24,8 +24,8 @@ if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
 	exit 0
 fi
 
-# started PID ERRORS COMMAND...: wait until the command succeeds, as it does when the guest of process
-# PID is there.  Where no guest can be, skip all; ERRORS is what quire run said.
+# started PID ERRORS COMMAND...: wait until the command succeeds, as it does when the guest of
+# process PID is there.  Where no guest can be, skip all; ERRORS is what quire run said.
 started() {
 	local pid=$1 errors=$2
 

@@ -12,6 +12,7 @@ use strict;
 use warnings;
 use FindBin;
 use JSON::PP;
+use List::Util qw(sum);
 use Test::More;
 use Time::HiRes qw(time sleep);
 BEGIN { chdir "$FindBin::Bin/../.." }
@@ -23,7 +24,8 @@ my $san = $build =~ /san/;
 my $seed = $ENV{QUIRE_SEED} // (time * 1000 ^ $$) % 1_000_000;
 
 # Launchers, guests of each, shots at single guests, launchers shot, and MiB of the machine.
-my ($launchers, $copies, $shots, $sunk, $memory) = $san ? (4, 12, 16, 1, 512) : (10, 20, 90, 2, 2048);
+my ($launchers, $copies, $shots, $sunk, $memory) = $san ? (4, 12, 16, 1, 512) :
+	(10, 20, 90, 2, 2048);
 my $rounds = $san ? 1 : 2;
 my $volley = 5;		# seconds in which they are shot
 my $limit = 60;		# ... and in which a launcher must be through
@@ -40,8 +42,8 @@ my @work = (
 my $skip = no_guest();
 plan skip_all => $skip if $skip;
 
-# Write the machine's numbers to a file again and again, from a process of its own: where 200 guests compete for the
-# processors an answer takes its time.
+# Write the machine's numbers to a file again and again, from a process of its own: where 200 guests
+# compete for the processors an answer takes its time.
 sub watch {
 	my ($file) = @_;
 	my $pid = fork // die;
@@ -66,7 +68,8 @@ sub ours {
 sub descriptors { my @fd = glob "/proc/$_[0]/fd/*"; return scalar @fd }
 
 # Other tests may run meanwhile; theirs are the directories that mkdtemp(3) named.
-sub left { return grep { !m{/quire-\w+[-.]\w{6}$} } map { glob "$_/*quire*" } '/dev/shm', '/run', '/tmp' }
+sub left { return grep { !m{/quire-\w+[-.]\w{6}$} } map { glob "$_/*quire*" } '/dev/shm', '/run',
+	'/tmp' }
 
 sub round {
 	my ($machine, $seed) = @_;
@@ -81,14 +84,17 @@ sub round {
 		my @what = @{$work[rand @work]};
 		push @what, 'seed=' . int rand 1e6 if $what[0] eq 'stress';
 		my $base = "$dir/$seed-$i";
-		my $r = start($base, 'timeout', '-s', 'KILL', $limit, $quire, 'run', "--machine=$address", "--name=s$i",
-			'-n', $copies, '-m', '16M', "--hugepages=$huge", "--timeout=" . ($limit - 10), $quill, @what);
+		my $r = start($base, 'timeout', '-s', 'KILL', $limit, $quire, 'run',
+			"--machine=$address", "--name=s$i",
+			'-n', $copies, '-m', '16M', "--hugepages=$huge", "--timeout=" .
+			($limit - 10), $quill, @what);
 		@$r{qw(i huge what)} = ($i, $huge, \@what);
 		push @runs, $r;
 	}
 
 	# Who is shot when: launchers in the middle, guests all the time.
-	my @plan = sort { $a->[0] <=> $b->[0] } (map { [$volley * (0.1 + 0.8 * rand), $_, 1] } 0 .. $sunk - 1),
+	my @plan = sort { $a->[0] <=> $b->[0] } (map { [$volley * (0.1 + 0.8 * rand), $_, 1] } 0 ..
+		$sunk - 1),
 		map { [$volley * rand() ** 1.5, int rand $launchers, 0, rand] } 1 .. $shots;
 	my ($hit, $samples, $wrong, $low) = (0, 0, '', 1 << 50);
 	my $watch = watch("$dir/$seed.samples");
@@ -117,7 +123,8 @@ sub round {
 		my $m = decode_json($_);
 		$samples++;
 		$low = $m->{free_bytes} if $m->{free_bytes} < $low;
-		$wrong = $_ if $m->{free_bytes} + $m->{credit_bytes} + $m->{overhead_bytes} + $m->{store_bytes} != $m->{memory_bytes} ||
+		my $sum = sum(@$m{qw(free_bytes credit_bytes overhead_bytes store_bytes)});
+		$wrong = $_ if $sum != $m->{memory_bytes} ||
 			$m->{resident_bytes} > $m->{credit_bytes} + $m->{store_bytes};
 	}
 
@@ -131,19 +138,25 @@ sub round {
 		$shot{$1} = 1 while $err =~ s/^quire: (s\d+-\d+): killed by SIGKILL: [^\n]+\n//m;
 		my @lost = grep { !$well{$_} && !$shot{$_} } map { "s$r->{i}-$_" } 1 .. $copies;
 		my $want = %shot ? 121 : 0;
-		$odd .= "launcher $r->{i} (@{$r->{what}}, $r->{huge}): status $r->{status}, want $want; lost: @lost; $err\n"
+		$odd .= "launcher $r->{i} (@{$r->{what}}, $r->{huge}): status $r->{status}, " .
+			"want $want; lost: @lost; $err\n"
 			if $err ne '' || @lost || $r->{status} ne $want || $out =~ /wrong/;
 		$verified += keys %well;
 		$killed += keys %shot;
 		$asked += $copies;
 	}
-	diag sprintf '%d guests: %d shots hit, %d launchers shot; of the others\' %d, %d verified and %d were killed; ' .
-		'%d samples, least free %d MiB; %.1f s', $launchers * $copies, $hit, $sunk, $asked, $verified,
+	diag sprintf '%d guests: %d shots hit, %d launchers shot; ' .
+		'of the others\' %d, %d verified and %d were killed; ' .
+		'%d samples, least free %d MiB; %.1f s', $launchers * $copies, $hit, $sunk, $asked,
+		$verified,
 		$killed, $samples, $low >> 20, $took;
-	is($odd, '', "seed $seed: every guest verified its memory or was shot, and no other was hurt");
+	is($odd, '',
+		"seed $seed: every guest verified its memory or was shot, and no other was hurt");
 	cmp_ok($hit + $sunk * $copies, '>=', $launchers * $copies / 4, '... many were shot');
 	cmp_ok($verified, '>=', $launchers * $copies / 5, '... and many lived');
-	ok($samples > 0 && $wrong eq '', '... all the while memory = free + credits + overheads + store, and resident <= credits + store')
+	ok($samples > 0 && $wrong eq '',
+		'... all the while memory = free + credits + overheads + store, ' .
+		'and resident <= credits + store')
 		or diag $wrong;
 
 	# The machine hears of the last end from the kernel: give it a moment.
@@ -154,7 +167,8 @@ sub round {
 		sleep 0.02;
 	}
 	$m //= {};
-	is($m->{$_}, 0, "... in the end: $_ is 0") for qw(vms committed_bytes credit_bytes overhead_bytes resident_bytes);
+	is($m->{$_}, 0, "... in the end: $_ is 0")
+		for qw(vms committed_bytes credit_bytes overhead_bytes resident_bytes);
 	is($m->{free_bytes}, $m->{memory_bytes}, '... everything is free');
 	is($m->{oom_kills}, 0, '... nobody had to die for memory');
 	is(join(' ', ours($machine)), '', '... no process is left');
@@ -172,7 +186,8 @@ round($machine->{pid}, $seed + $_) for 0 .. $rounds - 1;
 
 kill TERM => $machine->{pid};
 is(finish($machine, 10)->{status}, 0, 'the machine ends');
-is(scalar(() = slurp("$dir/machine.err") =~ /: admitted: /g), scalar(() = slurp("$dir/machine.err") =~ /: gone, /g),
+is(scalar(() = slurp("$dir/machine.err") =~ /: admitted: /g),
+	scalar(() = slurp("$dir/machine.err") =~ /: gone, /g),
 	'... it said goodbye to everyone it admitted');
 is(join("\n", grep { !$had{$_} } left()), '', 'nothing of ours is left in /dev/shm, /run, /tmp');
 unlike(slurp('/proc/net/unix'), qr/\Q$address\E$/m, '... nor a socket');

@@ -101,18 +101,22 @@ sub sample {
 			$m->{free_bytes} + $m->{credit_bytes} + $m->{overhead_bytes};
 		bad('resident', encode_json($m)) if $m->{resident_bytes} > $m->{credit_bytes};
 		for (values %$vms) {
-			my $line = "$_->{name}: file $_->{ram_file_bytes} credits $_->{credit_bytes} RAM $_->{ram_bytes}";
+			my $line = "$_->{name}: file $_->{ram_file_bytes} " .
+				"credits $_->{credit_bytes} RAM $_->{ram_bytes}";
 			bad('credit', $line) if $_->{ram_file_bytes} > $_->{credit_bytes};
 			bad('ram', $line) if $_->{credit_bytes} > $_->{ram_bytes};
 		}
 	}
 	my ($files, $processes, $credits, $overheads, $vms) = (0) x 5;
 	for my $pid (keys %$before) {
-		my ($a, $b, $file, $process) = ($before->{$pid}, $after->{$pid}, $file{$pid}, $process{$pid});
+		my ($a, $b, $file, $process) = ($before->{$pid}, $after->{$pid}, $file{$pid},
+			$process{$pid});
 		next if !$b || !defined $file || !defined $process;
-		bad('file', "$a->{name}: $a->{ram_file_bytes} before, $file, $b->{ram_file_bytes} after")
+		bad('file', "$a->{name}: $a->{ram_file_bytes} before, $file, " .
+			"$b->{ram_file_bytes} after")
 			if $file < $a->{ram_file_bytes} || $file > $b->{ram_file_bytes};
-		bad('state', "$a->{name}: $a->{resident_bytes} before, credits $b->{credit_bytes} after")
+		bad('state', "$a->{name}: $a->{resident_bytes} before, " .
+			"credits $b->{credit_bytes} after")
 			if ($a->{resident_bytes} // 0) > $b->{credit_bytes};
 		bad('process', "$a->{name}: $process, charged $a->{overhead_bytes}")
 			if !$san && $process > $a->{overhead_bytes};
@@ -134,7 +138,8 @@ sub sample {
 
 diag "seed $seed (repeat with QUIRE_SEED=$seed)";
 srand $seed;
-my $machine = serve("$dir/machine", "--memory=${memory}M", '--overcommit=1') or BAIL_OUT('no machine');
+my $machine = serve("$dir/machine", "--memory=${memory}M", '--overcommit=1')
+	or BAIL_OUT('no machine');
 
 my (@runs, @samples, $nr, $shot);
 my ($odd, $most_vms, $killed) = ('', 0, 0);
@@ -142,7 +147,8 @@ sub reap {
 	for my $r (@runs) {
 		next if !defined ended($r);
 		my $err = $r->{err};
-		my $ok = $r->{status} eq 0 || ($r->{status} eq 121 && $r->{shot} && $err =~ /killed by SIGKILL/) ||
+		my $ok = $r->{status} eq 0 ||
+			($r->{status} eq 121 && $r->{shot} && $err =~ /killed by SIGKILL/) ||
 			($r->{status} eq 123 && $err =~ /out of memory/);
 		$odd .= "@{$r->{what}}: status $r->{status}: $err" if !$ok;
 		$killed++ if $r->{status} eq 123;
@@ -157,7 +163,8 @@ for (my $until = time + $seconds; time < $until || @samples < 10;) {
 		push @options, shift @what, shift @what while $what[0] =~ /^-/;
 		push @options, '--merge=off', '--hugepages=' . (rand() < 0.5 ? 'auto' : 'never');
 		my $base = "$dir/" . ++$nr;
-		my $r = start($base, 'timeout', '-s', 'KILL', 60, $quire, 'run', "--machine=$address", '--timeout=50',
+		my $r = start($base, 'timeout', '-s', 'KILL', 60, $quire, 'run',
+			"--machine=$address", '--timeout=50',
 			@options, $quill, @what);
 		$r->{what} = [@options, @what];
 		push @runs, $r;
@@ -176,8 +183,10 @@ for (my $until = time + 60; @runs && time < $until; sleep 0.02) { reap() }
 sub mib { return sprintf '%.1f', $_[0] / (1 << 20) }
 my $full = (sort { $b->{files} <=> $a->{files} } @samples)[0] // {};
 my $per = (sort { $b <=> $a } map { $_->{vms} ? $_->{processes} / $_->{vms} : 0 } @samples)[0] // 0;
-diag sprintf '%d quire runs, %d shot, %d out of memory; %d samples', $nr, $shot // 0, $killed, scalar @samples;
-diag 'at the fullest: ' . join ', ', map { "$_ " . mib($full->{$_} // 0) } qw(files credits processes overheads free);
+diag sprintf '%d quire runs, %d shot, %d out of memory; %d samples', $nr, $shot // 0, $killed,
+	scalar @samples;
+diag 'at the fullest: ' . join ', ',
+	map { "$_ " . mib($full->{$_} // 0) } qw(files credits processes overheads free);
 diag 'MiB that a process has of its own, mean of the worst sample: ' . mib($per);
 cmp_ok(scalar(@samples), '>=', 10, 'samples were taken');
 cmp_ok($full->{files} // 0, '>=', $memory / 4 << 20, '... of a machine that was well used');
@@ -204,7 +213,8 @@ is($odd, '', 'every guest verified its memory, or was killed by us or for want o
 is(scalar(@runs), 0, '... and has ended');
 my $m;
 until_true(10, sub { $m = account(); $m && !$m->{vms} });
-is($m->{$_}, 0, "in the end: $_ is 0") for qw(vms committed_bytes credit_bytes overhead_bytes resident_bytes);
+is($m->{$_}, 0, "in the end: $_ is 0")
+	for qw(vms committed_bytes credit_bytes overhead_bytes resident_bytes);
 kill TERM => $machine->{pid};
 is(finish($machine, 10)->{status}, 0, 'the machine ends');
 done_testing();

@@ -42,8 +42,10 @@ sub under_qemu {
 	my $salt = counted(contents(qr/ready/, @words, 'salt=1'));
 	my $seed = counted(contents(qr/ready/, 'hold', 2, @words[2 .. 6]));
 	is(sum0(values %$one), 990, 'hold: 1000 pages but for 10 zero ones are not zero');
-	is(scalar keys %$one, 100 + 223, '... with 100 contents of its own and a fourth of the other 890');
-	is(scalar(grep { $one->{$_} == 4 } keys %$one), 221, '... of which all but two come four times');
+	is(scalar keys %$one, 100 + 223,
+		'... with 100 contents of its own and a fourth of the other 890');
+	is(scalar(grep { $one->{$_} == 4 } keys %$one), 221,
+		'... of which all but two come four times');
 	is(alike($one, $two), 223, 'what is common is so to a guest with the same arguments');
 	is(alike($one, $salt), 0, '... with another salt nothing is');
 	is(alike($one, $seed), 0, '... nor with another seed');
@@ -52,7 +54,8 @@ sub under_qemu {
 	@words = ('fill', 3, 1000, 'own=750', 'order=scatter', 'seconds=20');
 	my @one = contents(qr/ready/, @words);
 	$two = counted(contents(qr/ready/, @words));
-	is(join(' ', map { $two->{ $one[$_] } ? $_ : () } 0 .. $#one), join(' ', map { 4 * $_ } 0 .. 249),
+	is(join(' ', map { $two->{ $one[$_] } ? $_ : () } 0 .. $#one),
+		join(' ', map { 4 * $_ } 0 .. 249),
 		'scatter: every fourth page is common and stands alone');
 
 	@words = ('churn', 5, 600, 'rate=1200', 'seconds=1', 'settle=20');
@@ -77,21 +80,26 @@ sub status {
 sub under_quire {
 	my @cases = (
 		[qr/^hold: verified=100$/m, 'hold', 1, 100, 'seconds=1'],
-		[qr/ distinct=1000 zero=9000 duplicates=0 .*common=0 own=1000 /, 'fill', 1, 10000, 'zero=9000',
+		[qr/ distinct=1000 zero=9000 duplicates=0 .*common=0 own=1000 /, 'fill', 1, 10000,
+			'zero=9000',
 			'own=1000', 'order=scatter'],
-		[qr/ distinct=248 zero=10 duplicates=742 .*order=shuffle.*common=248 own=0 /, 'fill', 1, 1000,
+		[qr/ distinct=248 zero=10 duplicates=742 .*order=shuffle.*common=248 own=0 /,
+			'fill', 1, 1000,
 			'dup=4', 'zero=10', 'order=shuffle'],
-		[qr/^churn: writes=500 reads=1500 .*^churn: verified=1000$/ms, 'churn', 1, 1000, 'rate=500', 'seconds=1',
+		[qr/^churn: writes=500 reads=1500 .*^churn: verified=1000$/ms, 'churn', 1, 1000,
+			'rate=500', 'seconds=1',
 			'read=3'],
 		[qr/^churn: verified=2000$/m, 'churn', 1, 2000, 'rate=0', 'seconds=1', 'own=1'],
-		[qr/^peek: pages=9000 zero=9000 .*^peek: written=2970\npeek: verified=9000$/ms, 'peek', 9000, 'write=33'],
+		[qr/^peek: pages=9000 zero=9000 .*^peek: written=2970\npeek: verified=9000$/ms,
+			'peek', 9000, 'write=33'],
 	);
 	for my $case (@cases) {
 		my ($like, @words) = @$case;
 		my ($status, $out) = status(@words);
 		ok($status == 0 && $out =~ $like, "quire: @words") or diag "status $status: $out";
 	}
-	for my $words (['fill', 1, 10, 'own=6', 'zero=5'], ['fill', 1, 10, 'order=none'], ['churn', 1],
+	for my $words (['fill', 1, 10, 'own=6', 'zero=5'], ['fill', 1, 10, 'order=none'],
+		['churn', 1],
 		['churn', 1, 10, 'own=2'], ['peek', 10, 'write=101']) {
 		is((status(@$words))[0], 2, "usage: @$words");
 	}

@@ -40,7 +40,8 @@ gives() {
 	shift 2
 	"$quire" machine "$@" >"$dir/out" 2>&1
 	got=$?
-	[ "$got" -eq "$status" ] && [ "$(wc -l <"$dir/out")" -eq 1 ] && grep -q -e "$pattern" "$dir/out"
+	[ "$got" -eq "$status" ] && [ "$(wc -l <"$dir/out")" -eq 1 ] && grep -q -e "$pattern" \
+		"$dir/out"
 }
 
 start() {
@@ -55,7 +56,9 @@ start() {
 
 # Every line of the log has its time in front, and sizes in one unit.
 log_is_uniform() {
-	! grep -vE '^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9](:[0-6][0-9]){2}\.[0-9]{3}Z machine: ' "$dir/log" &&
+	local day='[0-9]{4}-[01][0-9]-[0-3][0-9]' time='[0-2][0-9](:[0-6][0-9]){2}\.[0-9]{3}'
+
+	! grep -vE "^${day}T${time}Z machine: " "$dir/log" &&
 		! grep -E ' pages|[KGT]iB' "$dir/log"
 }
 
@@ -72,10 +75,12 @@ check 'it starts and says where it is' start --memory=1G --overcommit=2 --overco
 check 'with its CommitLimit' grep -q 'CommitLimit 819.2 MiB' "$dir/log"
 check 'a second one on its path is told so' gives 121 'already' --machine="$dir/socket" --memory=1G
 check 'its swap can be changed' gives 0 'CommitLimit 1843.2' set --machine="$dir/socket" --swap=1G
-check 'and its limit' gives 0 'CommitLimit 1124.0' set --machine="$dir/socket" --overcommit-bytes=100M
+check 'and its limit' gives 0 'CommitLimit 1124.0' set --machine="$dir/socket" \
+	--overcommit-bytes=100M
 check 'and one reserve without the others' gives 0 'CommitLimit 1124.0' set \
 	--machine="$dir/socket" --admin-reserve=0
-check 'each of these is a line of its log, in MiB' grep -q 'Z machine: set: memory 1024.0 MiB, swap 1024.0 MiB' "$dir/log"
+check 'each of these is a line of its log, in MiB' grep \
+	-q 'Z machine: set: memory 1024.0 MiB, swap 1024.0 MiB' "$dir/log"
 check '... with the time in front' log_is_uniform
 check 'but not to no memory' gives 2 'at least 4 KiB' set --machine="$dir/socket" --memory=0
 check 'a mode that does not exist is named' gives 2 "'3'" set --machine="$dir/socket" --overcommit=3
@@ -91,7 +96,8 @@ check 'SIGINT ends it too' ends_with 0
 check 'without a machine there is nothing to set' gives 121 'no machine' set \
 	--machine="$dir/socket" --swap=1G
 check 'a machine has memory' gives 2 '--memory' --machine="$dir/socket"
-check 'one limit at a time' gives 2 'choose one' --memory=1G --overcommit-ratio=1 --overcommit-bytes=1
+check 'one limit at a time' gives 2 'choose one' --memory=1G --overcommit-ratio=1 \
+	--overcommit-bytes=1
 check 'nothing to set is an error' gives 2 'nothing to set' set
 echo "1..$n"
 exit "$failed"

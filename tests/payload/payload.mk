@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Small guests that are not quill: one for each way to boot, one for what a guest needs of
-# KVM's interrupt controllers, and drivers of few words.  32-bit and 16-bit code without a library, so any x86 gcc or
-# clang and ld will do.
+# KVM's interrupt controllers, and drivers of few words.  32-bit and 16-bit code
+# without a library, so any x86 gcc or clang and ld will do.
 
 PAYLOAD_ELF := multiboot_hello multiboot_smp pvh32_hello pvh32_write pvh32_balloon \
                pvh32_interrupt
