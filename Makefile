@@ -6,7 +6,7 @@
 # make check         every test under prove(1); SAN=1: the same under ASan and UBSan
 # make fuzz          the fuzzers alone, FUZZ_SECONDS each
 # make bench         measure, side by side with the peers where there are any
-# make lint          cppcheck, headers that compile alone, the manual page
+# make lint          clang-format, line lengths, cppcheck, headers that compile alone, the manual
 # make install       into $(DESTDIR)$(PREFIX)
 # make help          this list
 #

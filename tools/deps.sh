@@ -17,6 +17,9 @@ packages=(
 	qemu-system-x86				# the peer in tests and benchmarks
 )
 
+# make lint goes by this version alone, which not every release has; without it, it says so.
+formatter=clang-format-14
+
 die() {
 	echo "deps: $*" >&2
 	exit 1
@@ -105,10 +108,13 @@ mapfile -t want < <(missing)
 if [ "${#want[@]}" -gt 0 ]; then
 	install_packages "${want[@]}"
 fi
+if ! installed "$formatter" && known "$formatter"; then
+	install_packages "$formatter"
+fi
 if ! have_clang_runtime; then
 	package=$(clang_runtime_package)
 	[ -n "$package" ] && ! installed "$package" && install_packages "$package"
-	have_clang_runtime || echo \
-		"deps: clang has no libFuzzer here; the fuzz tests will be skipped"
+	have_clang_runtime ||
+		echo "deps: clang has no libFuzzer here; the fuzz tests will be skipped"
 fi
 echo "deps: all there"

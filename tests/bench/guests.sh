@@ -4,9 +4,8 @@
 # Many guests.
 #
 #   rate     guests per second, from the start of the command to the end of the last:
-#            `quire run
-#            -n 100` against QEMU's microvm, 10 of them, two at a time; 16 MiB each, the same image,
-#            which ends at once
+#            `quire run -n 100` against QEMU's microvm, 10 of them, two at a time; 16 MiB each, the
+#            same image, which ends at once
 #   first    from exec to the guest's first instruction, as quill's hello prints it; and to the
 #            first byte of its output, under quire and under QEMU
 #   private  memory that a VM process has for itself: PSS less that of guest RAM, of 20 guests that

@@ -25,7 +25,8 @@ my @parts = qw(free credits store overhead);
 
 sub of_json {
 	my $m = decode_json(scalar quire('stat', '--json', "--machine=$address"))->{machine};
-	my %is = map { $_ => $m->{($_ eq 'credits' ? 'credit' : $_) . '_bytes'} / 4096 } 'memory', 'excess', 'resident', @parts;
+	my %is = map { $_ => $m->{($_ eq 'credits' ? 'credit' : $_) . '_bytes'} / 4096 }
+		'memory', 'excess', 'resident', @parts;
 	return \%is;
 }
 
@@ -57,7 +58,8 @@ sub add_up {
 	}
 	$left += $is->{$_} // die "$form: no $_" for qw(memory excess);
 	$most{excess} = $is->{excess} if $is->{excess} > $most{excess};
-	push @odd, "$form: $left != $right: " . join ', ', map { "$_ $is->{$_}" } sort keys %$is if $left != $right;
+	push @odd, "$form: $left != $right: " . join ', ', map { "$_ $is->{$_}" } sort keys %$is
+		if $left != $right;
 	push @odd, "$form: both free and excess" if $is->{free} && $is->{excess};
 	$seen++;
 	return $is;
@@ -74,17 +76,20 @@ sub watch {
 
 sub run_guest {
 	my ($name, $options, @words) = @_;
-	return start("$dir/$name", 'timeout', '-s', 'KILL', 120, $quire, 'run', "--machine=$address", "--name=$name",
+	return start("$dir/$name", 'timeout', '-s', 'KILL', 120, $quire, 'run',
+		"--machine=$address", "--name=$name",
 		'--timeout=100', @$options, $quill, @words);
 }
 
 # ---- in motion ----
 
-my $machine = serve("$dir/machine", '--memory=512M', '--overcommit=1') or BAIL_OUT(slurp("$dir/machine.err"));
+my $machine = serve("$dir/machine", '--memory=512M', '--overcommit=1')
+	or BAIL_OUT(slurp("$dir/machine.err"));
 watch(0, 'nobody is there');
 my $twins = run_guest('twin', [qw(-n 2 -m 48M)], qw(hold 1 5000 seconds=60));
 my $busy = run_guest('busy', [qw(-m 32M)], qw(stress 20 pages=2000));
-my $squeezed = run_guest('squeezed', [qw(-m 64M --merge=off)], qw(balloon seconds=60 touch=500 dirty=12000 features=7));
+my $squeezed = run_guest('squeezed', [qw(-m 64M --merge=off)],
+	qw(balloon seconds=60 touch=500 dirty=12000 features=7));
 watch(1, 'guests start');
 ok(says($twins, 'hold: ready', 2), 'two guests hold the same pages') or diag slurp("$dir/twin.err");
 ok(says($squeezed, 'balloon: ready'), 'one has a balloon') or diag slurp("$dir/squeezed.err");
@@ -93,7 +98,8 @@ watch(1, 'one is busy');
 my $merging = start("$dir/merge", $quire, qw(merge now twin-1 twin-2));
 watch(1, 'pages are merged');
 is(finish($merging)->{status}, 0, 'they were');
-my $inflating = start("$dir/balloon", $quire, 'balloon', "--machine=$address", '--wait', 'squeezed', '20M');
+my $inflating = start("$dir/balloon", $quire, 'balloon', "--machine=$address", '--wait', 'squeezed',
+	'20M');
 watch(1, 'a balloon is inflated');
 is(finish($inflating)->{status}, 0, 'it was');
 cmp_ok($most{store}, '>=', 5000, 'the store holds what the twins share');
@@ -110,7 +116,8 @@ for my $word (@parts, 'memory', 'excess') {
 	my %value = map { $form{$_}{$word} => 1 } keys %form;
 	is(keys %value, 1, "$word is the same in text, JSON and meminfo") or diag join ' ', %value;
 }
-cmp_ok($form{JSON}{resident}, '<=', $form{JSON}{credits} + $form{JSON}{store}, 'resident is at most credits and store');
+cmp_ok($form{JSON}{resident}, '<=', $form{JSON}{credits} + $form{JSON}{store},
+	'resident is at most credits and store');
 
 # ---- what merging saves, in words that cannot be confused ----
 
@@ -152,7 +159,8 @@ my $kill = start("$dir/kill", $quire, qw(kill twin-1 twin-2 squeezed));
 watch(1, 'guests end');
 finish($_) for $kill, $twins, $squeezed;
 my $end = add_up('JSON');
-is_deeply([@$end{qw(free credits store overhead)}], [$end->{memory}, 0, 0, 0], 'in the end all is free')
+is_deeply([@$end{qw(free credits store overhead)}], [$end->{memory}, 0, 0, 0],
+	'in the end all is free')
 	or diag join ' ', %$end;
 kill TERM => $machine->{pid};
 is(finish($machine)->{status}, 0, 'the machine ends');

@@ -3,9 +3,9 @@
  * A PVH guest that is a balloon driver by interrupt: it halts until each buffer comes back.
  *
  * One page goes into the balloon (queue 0, which the main loop serves) and out again (queue 1,
- * which the vCPU serves itself), each time with exactly one interrupt: first through the
- * 8259s, then through the I/O APIC, edge-triggered in both.  In between, interrupts that the controller has
- * masked and that the driver does not acknowledge, after which the next must come nevertheless.
+ * which the vCPU serves itself), each time with exactly one interrupt: first through the 8259s,
+ * then through the I/O APIC, edge-triggered in both.  In between, interrupts that the controller
+ * has masked and that the driver does not acknowledge, after which the next must come nevertheless.
  * Exit status 11; 1: no device, 2: it does not agree, 3: an interrupt too many or without a
  * reason, 4: a pulse never reached the controllers.  An interrupt that is lost halts it for ever.
  */

@@ -16,9 +16,9 @@
 const char stat_usage[] =
 	"usage: quire stat [--json|--meminfo] [--machine=ADDRESS] [VM]\n"
 	"\n"
-	"Without VM: each machine's ledger and budget, and what its VMs add up to.  The budget adds\n"
-	"up to the page: memory = free + credits + store + overhead.  With VM, the name or the pid\n"
-	"of a quire run: that VM's counters.  docs/stats.md explains them.\n"
+	"Without VM: each machine's ledger and budget, and what its VMs add up to.  The budget\n"
+	"adds up to the page: memory = free + credits + store + overhead.  With VM, the name or\n"
+	"the pid of a quire run: that VM's counters.  docs/stats.md explains them.\n"
 	"\n"
 	"  --json             as quire.stats/1, the form that quire run --stats writes\n"
 	"  --meminfo          the machine in the form of /proc/meminfo\n"
