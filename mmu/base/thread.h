@@ -22,8 +22,8 @@ struct thread {
 };
 
 /*
- * Call run(arg) in a new thread.  The name, at most THREAD_NAME_MAX bytes of which are used, is what
- * ps and debuggers show.  0; -EAGAIN, and the thread is not started.
+ * Call run(arg) in a new thread.  The name, at most THREAD_NAME_MAX bytes of which are used, is
+ * what ps and debuggers show.  0; -EAGAIN, and the thread is not started.
  */
 int thread_start(struct thread *thread, const char *name, void (*run)(void *arg), void *arg);
 

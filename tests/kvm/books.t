@@ -140,11 +140,14 @@ for (qw(twin-1 twin-2)) {
 	$zero += $vms->{$_}{state_zero_pages};
 }
 my $frames = $m->{store_bytes} / 4096;
-my $saved = sprintf '%d frames: %s saved; %d pages of zeroes: %s saved', $frames, size($shared - $frames), $zero, size($zero);
-is(($said =~ /(.*)\n\z/)[0], "$shared pages now share $saved", 'pages, frames and what is saved are three numbers');
+my $saved = sprintf '%d frames: %s saved; %d pages of zeroes: %s saved', $frames,
+	size($shared - $frames), $zero, size($zero);
+is(($said =~ /(.*)\n\z/)[0], "$shared pages now share $saved",
+	'pages, frames and what is saved are three numbers');
 cmp_ok($shared, '>=', 2 * 5000, 'which are those of the twins');
 isnt(size($shared), size($shared - $frames), '... and are not the same');
-like(scalar quire('merge', "--machine=$address"), qr/^\Q$shared pages share $frames frames: \E/m, 'quire merge says so too');
+like(scalar quire('merge', "--machine=$address"), qr/^\Q$shared pages share $frames frames: \E/m,
+	'quire merge says so too');
 
 # ---- a machine that is made smaller than what is in use ----
 

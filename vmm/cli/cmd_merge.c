@@ -265,8 +265,8 @@ static void say_saved(struct targets *t)
 	} else {
 		merge_saved_text(stdout, &saved, "now share");
 		if (unknown)
-			printf("of %u VM%s the machine is not found here, and what they share is not "
-			       "in this\n",
+			printf("of %u VM%s the machine is not found here, and what they share is "
+			       "not in this\n",
 			       unknown, unknown == 1 ? "" : "s");
 	}
 	free(vm);
