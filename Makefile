@@ -136,7 +136,8 @@ HAVE_FUZZER := $(shell echo '$(FUZZ_PROBE)' | \
 endif
 fuzzers: $(if $(HAVE_FUZZER),$(FUZZ_BIN))
 
-TEST_ENV = QUIRE_MACHINE=own QUIRE_BUILD=$(BUILD) QUIRE_FUZZ_BUILD=$(FUZZ_BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) CC='$(CC)' \
+TEST_ENV = QUIRE_MACHINE=own QUIRE_BUILD=$(BUILD) QUIRE_FUZZ_BUILD=$(FUZZ_BUILD) \
+	FUZZ_SECONDS=$(FUZZ_SECONDS) CC='$(CC)' \
 	ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:allocator_may_return_null=1 \
 	UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1
 

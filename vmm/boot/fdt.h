@@ -21,8 +21,8 @@
  *			of it RAM below 4 GiB; other writes are ignored.  The text is the guest's
  *			again when the write is done, and comes in order with what the same CPU
  *			sends through the UART.  No input, no interrupt; reads as zero.
- *   /wait@4f4		compatible = "quire,wait": a 32-bit write of N waits N microseconds, or until
- *			a device has news (abi.h); it gives the processor back meanwhile
+ *   /wait@4f4		compatible = "quire,wait": a 32-bit write of N waits N microseconds, or
+ *			until a device has news (abi.h); it gives the processor back meanwhile
  *   /exit@f4		compatible = "quire,exit": a write of N to it ends the VM with status N
  *   /virtio@d0000000	compatible = "virtio,mmio": the balloon; reg = <gpa bytes> of its registers;
  *			interrupts = ISA interrupt line, 1 cell, edge-triggered, missing where there
