@@ -3,93 +3,95 @@
 #define QUIRE_MMU_BASE_BALLOON_RECORD_H
 
 /*
- * What VM processes, the machine and those who ask it say about balloons (machine_protocol.h).
+ * Everything that is said about one VM's balloon.
  *
- * A VM sends its guest's statistics.  The machine's policy (mmu/machine/balloon_policy.h) decides,
- * and keeps a record of each decision.  The size of a balloon is the number of pages of 4 KiB that
- * the guest gave up.
+ * The device fills a struct balloon_record in, and the VM adds what only it knows.  The record goes
+ * unchanged to the machine (machine_protocol.h) and to whoever asks the VM (ctl info, --stats).
+ *
+ * Nobody who receives a record may believe it: it comes from a guest, or from a VM process that its
+ * guest took over.
  */
-#include <quire/types.h>
+#include <stdint.h>
 
-/* Statistics that a guest may give: bits of balloon_stats.have. */
-enum balloon_has {
-	BALLOON_HAS_AVAILABLE = 1 << 0,	   /* VIRTIO_BALLOON_S_AVAIL */
-	BALLOON_HAS_FREE = 1 << 1,	   /* ..._S_MEMFREE */
-	BALLOON_HAS_TOTAL = 1 << 2,	   /* ..._S_MEMTOT */
-	BALLOON_HAS_SWAP = 1 << 3,	   /* ..._S_SWAP_IN plus _SWAP_OUT */
-	BALLOON_HAS_MAJOR_FAULTS = 1 << 4, /* ..._S_MAJFLT */
-	BALLOON_HAS_OOM_KILLS = 1 << 5,	   /* ..._S_OOM_KILL */
-	BALLOON_HAS_ALLOC_STALLS = 1 << 6, /* ..._S_ALLOC_STALL */
+/* Does a VM have a balloon, and who says how large it should be? */
+enum balloon_mode {
+	BALLOON_MODE_OFF,    /* there is no balloon */
+	BALLOON_MODE_MANUAL, /* an operator says it */
+	BALLOON_MODE_AUTO,   /* the machine's policy says it, until an operator does */
+	BALLOON_NR_MODES
 };
 
-/*
- * A guest's last statistics.  Fields without their bit in `have` are ignored.  Without available
- * memory, free memory stands in for it; without both, the guest is silent.
- */
-struct balloon_stats {
-	uint32_t have;
-	uint64_t taken_ns;	/* when they came, CLOCK_MONOTONIC */
-	uint64_t balloon_pages; /* size of the balloon at that moment */
-	uint64_t available_pages, free_pages, total_pages;
-	/* Counters since the guest booted; one that falls starts anew. */
-	uint64_t swap_pages, major_faults, oom_kills, alloc_stalls;
+enum balloon_driver {
+	BALLOON_NO_DRIVER,
+	BALLOON_DRIVER,
+	BALLOON_DRIVER_BROKEN, /* it broke a rule, and the device waits for its reset */
 };
 
-enum balloon_reason {
-	BALLOON_STEADY,	    /* nothing to do */
-	BALLOON_SILENT,	    /* no driver, or no recent statistics: no decision */
-	BALLOON_MANUAL,	    /* the target was set by hand */
-	BALLOON_PRESSURE,   /* released at once: the guest needs it (signs say how it showed) */
-	BALLOON_COOLING,    /* released a while ago: nothing is taken yet */
-	BALLOON_STUCK,	    /* the guest could not fill its balloon: left as far as it came */
-	BALLOON_MAXIMUM,    /* taken: the guest is larger than its maximum */
-	BALLOON_RECLAIM,    /* taken: the machine is short and this VM has the lowest rho */
-	BALLOON_SPARED,	    /* the machine is short, but others have a lower rho */
-	BALLOON_AT_MINIMUM, /* the machine is short, but the guest is at its minimum */
-	BALLOON_NO_SPARE,   /* the machine is short, but the guest has nothing to spare */
-	BALLOON_GIVEN,	    /* released: the guest runs low */
-	BALLOON_TAXED,	    /* the guest runs low, but nobody's rho is lower than its own */
-	BALLOON_NOBODY,	    /* the guest runs low, and nobody has anything to spare */
-	BALLOON_PLENTY,	    /* released: the machine has plenty */
-	BALLOON_FREE,	    /* taken: the guest reports it free */
-	BALLOON_NR_REASONS,
+enum balloon_hinting {
+	BALLOON_HINT_OFF,
+	BALLOON_HINT_ASKED, /* the driver has not begun */
+	BALLOON_HINT_RUNNING,
+	BALLOON_HINT_ENDED, /* the driver has hinted all it had */
 };
 
-/* How pressure showed: bits of balloon_decision.signs. */
-enum balloon_sign {
-	BALLOON_SIGN_DEFLATED = 1 << 0, /* the guest took pages back by itself (DEFLATE_ON_OOM) */
-	BALLOON_SIGN_TOUCHED = 1 << 1,	/* it touched ballooned pages */
-	BALLOON_SIGN_OOM = 1 << 2,	/* it killed a process */
-	BALLOON_SIGN_STALL = 1 << 3,	/* an allocation had to wait */
-	BALLOON_SIGN_SWAP = 1 << 4,	/* it swaps, and little is available */
-	BALLOON_SIGN_FAULTS = 1 << 5,	/* many major faults, and little is available */
-	BALLOON_SIGN_ASKS = 1 << 6,	/* balloon_input.asks */
-	BALLOON_NR_SIGNS = 7,
+/* Tags of the guest's statistics that quire acts on: VIRTIO 1.2, section 5.5.6.4. */
+enum balloon_tag {
+	BALLOON_TAG_SWAP_IN = 0,
+	BALLOON_TAG_SWAP_OUT = 1,
+	BALLOON_TAG_MAJOR_FAULTS = 2,
+	BALLOON_TAG_FREE = 4,
+	BALLOON_TAG_TOTAL = 5,
+	BALLOON_TAG_AVAILABLE = 6,
+	BALLOON_TAG_CACHES = 7,
+	BALLOON_TAG_OOM_KILLS = 10,
+	BALLOON_TAG_ALLOC_STALLS = 11,
 };
 
-/*
- * A decision and the numbers that led to it.  Ticks in a row that decided the same, in the same
- * direction, are one record: `from` of the first, everything else of the last.  A record that
- * moved nothing ("steady", "cooling", "spared" ...) gives its place to the next, so the log holds
- * the last moves, and what is the case now.
- */
-struct balloon_decision {
-	enum balloon_reason reason;
-	uint32_t signs;
-	uint32_t ticks; /* how many in a row */
-	uint32_t shares;
-	uint64_t first_ns, last_ns;
-	uint64_t from_pages, to_pages; /* target before and after */
-	uint64_t actual_pages;
-	uint64_t resident_pages;
-	uint64_t available_pages; /* expected in the guest, once it reached the target */
-	uint64_t active_pages;	  /* estimate: largest of slow, fast and now */
-	uint64_t margin_pages;
-	uint64_t limit_pages;  /* largest balloon that leaves margin and minimum */
-	uint64_t charge_pages; /* active + k * idle: rho = shares / charge */
-	uint64_t free_pages;   /* the machine's */
-	uint64_t short_pages;  /* what the machine wanted from all VMs in this tick */
-	uint64_t quiet_ns;     /* cooling: for so long yet */
+/* The name of a tag, such as "free_memory"; NULL for a tag that Linux does not know. */
+const char *balloon_stat_name(uint16_t tag);
+
+/* One statistic, laid out as drivers send it. */
+struct balloon_stat {
+	uint16_t tag;
+	uint64_t value;
+} __attribute__((packed));
+
+_Static_assert(sizeof(struct balloon_stat) == 10, "as drivers have it");
+
+#define BALLOON_MAX_STATS 32u
+
+/* Sizes and counters are in pages, times in ns of CLOCK_MONOTONIC, where nothing else is said. */
+struct balloon_record {
+	uint32_t mode;	   /* enum balloon_mode; if it is off, all that follows is 0 */
+	uint32_t manual;   /* 0 or 1: an operator set the target, or only an operator may */
+	uint32_t driver;   /* enum balloon_driver */
+	uint32_t asks;	   /* to the machine, 0 or 1: the guest took pages back that were wanted */
+	uint64_t features; /* negotiated, 1 << enum balloon_feature; 0 without a driver */
+	uint64_t silent_since_ns; /* when the driver was asked and did not answer; 0: it answers */
+
+	/* These two are sizes now. */
+	uint64_t target; /* asked of the guest */
+	uint64_t actual; /* in the balloon, by the driver's own account */
+
+	/* These count since the device was made. */
+	uint64_t requested; /* named in inflate buffers, whatever became of them */
+	uint64_t inflated, deflated, reported;
+	uint64_t duplicates; /* named twice: in one go, or inflated or deflated already */
+	uint64_t refused;    /* not RAM, part of the rings, or would not read as poison */
+	uint64_t kept;	     /* could not be given back just then */
+	uint64_t failed;     /* could not be given back at all */
+	uint64_t hinted;
+	uint64_t touches;    /* in the balloon, and touched without telling */
+	uint64_t operations; /* calls of struct balloon_memory (vmm/dev/balloon.h), not pages */
+
+	uint32_t hinting; /* enum balloon_hinting */
+	uint32_t poison;  /* what free pages hold, with BALLOON_F_PAGE_POISON */
+
+	/* What the guest said last of itself. */
+	uint64_t stats_ns;			     /* when it said so; 0: never */
+	uint64_t stats_actual;			     /* `actual` at that moment */
+	uint32_t nr_stats;			     /* at most BALLOON_MAX_STATS */
+	struct balloon_stat stat[BALLOON_MAX_STATS]; /* each tag once */
 };
 
 #endif

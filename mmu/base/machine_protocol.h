@@ -96,10 +96,12 @@
  * packets unread than the socket buffer holds) ends that connection, and only that.  A VM whose
  * channel broke the rules is killed.
  */
+#include <quire/types.h>
+#include "balloon_decision.h"
 #include "balloon_record.h"
 
 #define MACHINE_MAGIC	      0x4d434851u /* "QHCM" */
-#define MACHINE_VERSION	      3
+#define MACHINE_VERSION	      4
 #define MACHINE_NAME_MAX      47
 #define MACHINE_HELLO_SECONDS 5
 #define MACHINE_LIST_MAX      64
@@ -160,14 +162,6 @@ enum machine_reason {
 	MACHINE_MISBEHAVED, /* its channel broke the rules */
 };
 
-/* Whose word is the balloon's target? */
-enum machine_balloon_mode {
-	MACHINE_BALLOON_OFF,	/* there is no balloon */
-	MACHINE_BALLOON_MANUAL, /* an operator's */
-	MACHINE_BALLOON_AUTO,	/* the policy's, as long as no operator says otherwise */
-	MACHINE_BALLOON_NR_MODES,
-};
-
 struct machine_admit {
 	uint64_t ram_pages;	 /* promise: RAM, not 0 ... */
 	uint64_t overhead_pages; /* ... and its process and tables */
@@ -176,22 +170,9 @@ struct machine_admit {
 	uint32_t readmit;		   /* 0 or 1 */
 	char name[MACHINE_NAME_MAX + 1];   /* printable ASCII without blanks, may be empty */
 	char domain[MACHINE_NAME_MAX + 1]; /* the same; empty: one of its own */
-	uint32_t balloon;		   /* enum machine_balloon_mode, and unless it is off: */
+	uint32_t balloon;		   /* enum balloon_mode, and unless it is off: */
 	uint32_t shares;		   /* of the machine's memory, 1..MACHINE_SHARES_MAX */
 	uint64_t balloon_min_pages;	   /* the guest keeps at least these, at most ram_pages */
-};
-
-/* BALLOON.  Times are CLOCK_MONOTONIC. */
-struct machine_balloon {
-	uint32_t driver; /* 0 or 1: is there a driver that works? */
-	uint32_t asks;	 /* 0 or 1: the guest took pages back that were wanted */
-	uint32_t manual; /* 0 or 1: the last BALLOON_TARGET was by hand */
-	uint32_t pad;
-	uint64_t target_pages;	   /* asked of the guest */
-	uint64_t actual_pages;	   /* in the balloon, as the driver says */
-	uint64_t ballooned_faults; /* touched without telling, ever */
-	uint64_t silent_since_ns;  /* the driver does not answer; 0: it does */
-	struct balloon_stats stats;
 };
 
 /* BALLOON_TARGET, and BALLOON_SET. */
@@ -208,8 +189,8 @@ struct machine_balloon_state {
 	uint32_t shares;
 	uint32_t heard; /* 0: the VM has said nothing of its balloon yet */
 	uint64_t ram_pages, min_pages;
-	uint64_t target_pages;	     /* what the machine wants it to be */
-	struct machine_balloon said; /* if heard, as far as it can be */
+	uint64_t target_pages;	    /* what the machine wants it to be */
+	struct balloon_record said; /* if heard, as far as it can be */
 };
 
 /* DECISION */
@@ -293,7 +274,7 @@ struct machine_msg {
 		struct machine_gone gone;
 		struct machine_settings set;
 		struct machine_state state;
-		struct machine_balloon balloon;
+		struct balloon_record balloon;
 		struct machine_balloon_target target;
 		struct machine_balloon_state balloon_state;
 		struct machine_decision decision;
@@ -306,6 +287,6 @@ struct machine_msg {
 	};
 };
 
-_Static_assert(sizeof(struct machine_msg) == 256, "a record has one size");
+_Static_assert(sizeof(struct machine_msg) == 544, "a record has one size");
 
 #endif

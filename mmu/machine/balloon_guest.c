@@ -27,6 +27,62 @@
 #define THRASH_DIVISOR	  4096u /* of RAM: swapped pages or major faults in a tick ... */
 #define THRASH_MIN_PAGES  64u	/* ... and at least */
 
+/* ---- what the guest says of itself ---- */
+
+static void take_stat(struct balloon_stats *s, uint16_t tag, uint64_t value)
+{
+	uint64_t pages = value / QUIRE_PAGE_SIZE;
+
+	switch (tag) {
+	case BALLOON_TAG_SWAP_IN:
+	case BALLOON_TAG_SWAP_OUT:
+		s->swap_pages += pages;
+		s->have |= BALLOON_HAS_SWAP;
+		break;
+	case BALLOON_TAG_MAJOR_FAULTS:
+		s->major_faults = value;
+		s->have |= BALLOON_HAS_MAJOR_FAULTS;
+		break;
+	case BALLOON_TAG_FREE:
+		s->free_pages = pages;
+		s->have |= BALLOON_HAS_FREE;
+		break;
+	case BALLOON_TAG_TOTAL:
+		s->total_pages = pages;
+		s->have |= BALLOON_HAS_TOTAL;
+		break;
+	case BALLOON_TAG_AVAILABLE:
+		s->available_pages = pages;
+		s->have |= BALLOON_HAS_AVAILABLE;
+		break;
+	case BALLOON_TAG_OOM_KILLS:
+		s->oom_kills = value;
+		s->have |= BALLOON_HAS_OOM_KILLS;
+		break;
+	case BALLOON_TAG_ALLOC_STALLS:
+		s->alloc_stalls = value;
+		s->have |= BALLOON_HAS_ALLOC_STALLS;
+		break;
+	}
+}
+
+struct balloon_stats balloon_read_stats(const struct balloon_record *said, uint64_t ram_pages)
+{
+	struct balloon_stats s = { .taken_ns = said->stats_ns,
+				   .balloon_pages = min_u64(said->stats_actual, ram_pages) };
+
+	if (said->driver != BALLOON_DRIVER)
+		return (struct balloon_stats){ 0 };
+	for (unsigned int i = 0; i < min_u64(said->nr_stats, BALLOON_MAX_STATS); i++)
+		take_stat(&s, said->stat[i].tag, said->stat[i].value);
+	s.available_pages = min_u64(s.available_pages, ram_pages);
+	s.free_pages = min_u64(s.free_pages, ram_pages);
+	s.total_pages = min_u64(s.total_pages, ram_pages);
+	return s;
+}
+
+/* ---- one tick ---- */
+
 /* A driver may write any number here. */
 uint64_t balloon_actual(const struct balloon_input *in)
 {
@@ -45,7 +101,7 @@ static void meet(uint64_t now_ns, const struct balloon_input *in, struct balloon
 		.known = true,
 		.target_pages = balloon_actual(in),
 		.last_actual_pages = balloon_actual(in),
-		.last_touched = in->ballooned_faults,
+		.last_touched = in->touches,
 		.progress_ns = now_ns,
 	};
 }
@@ -148,7 +204,7 @@ static uint64_t taken_back(const struct balloon_input *in, const struct balloon_
 static uint32_t signs_at_device(const struct balloon_input *in, const struct balloon_vm *vm)
 {
 	return (taken_back(in, vm) ? BALLOON_SIGN_DEFLATED : 0) |
-	       (in->ballooned_faults > vm->last_touched ? BALLOON_SIGN_TOUCHED : 0) |
+	       (in->touches > vm->last_touched ? BALLOON_SIGN_TOUCHED : 0) |
 	       (in->asks ? BALLOON_SIGN_ASKS : 0);
 }
 
@@ -174,7 +230,7 @@ static void release(const struct balloon_policy_config *c, uint64_t now_ns,
 		    const struct balloon_input *in, struct balloon_vm *vm)
 {
 	struct balloon_plan *plan = &vm->plan;
-	uint64_t touched = less(in->ballooned_faults, vm->last_touched);
+	uint64_t touched = less(in->touches, vm->last_touched);
 	uint64_t base = min_u64(vm->target_pages, balloon_actual(in));
 	uint64_t pages =
 		max_u64(in->ram_pages / RELEASE_DIVISOR, 2 * (taken_back(in, vm) + touched));
@@ -231,7 +287,7 @@ static void decide_alone(const struct balloon_policy_config *c, uint64_t now_ns,
 static void remember(const struct balloon_input *in, struct balloon_vm *vm)
 {
 	vm->last_actual_pages = balloon_actual(in);
-	vm->last_touched = in->ballooned_faults;
+	vm->last_touched = in->touches;
 	if (vm->plan.answers)
 		vm->last = in->stats;
 	/* Without a driver the guest boots anew: neither averages nor counters go on. */

@@ -36,7 +36,7 @@ uint64_t balloon_expected(const struct balloon_input *in, const struct balloon_v
 uint64_t balloon_charge(const struct balloon_policy_config *c, uint64_t active, uint64_t resident);
 
 /* Add the decision in vm->plan to the log. */
-void balloon_record(const struct balloon_policy *p, const struct balloon_machine *m,
-		    const struct balloon_input *in, struct balloon_vm *vm, uint64_t wanted);
+void balloon_log_add(const struct balloon_policy *p, const struct balloon_machine *m,
+		     const struct balloon_input *in, struct balloon_vm *vm, uint64_t wanted);
 
 #endif

@@ -321,5 +321,5 @@ void balloon_policy_tick(struct balloon_policy *p, const struct balloon_machine 
 	feed(&r);
 	plenty(&r);
 	for (unsigned int i = 0; i < nr; i++)
-		balloon_record(p, m, &in[i], vm[i], r.wanted_pages);
+		balloon_log_add(p, m, &in[i], vm[i], r.wanted_pages);
 }

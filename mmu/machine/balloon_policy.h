@@ -29,6 +29,8 @@
  *
  * Locking: none inside; the machine is one thread.
  */
+#include <quire/types.h>
+#include "mmu/base/balloon_decision.h"
 #include "mmu/base/balloon_record.h"
 
 /* What to do with balloons while the machine has plenty: free above high + memory / 32. */
@@ -64,19 +66,49 @@ struct balloon_policy_config {
 	unsigned int cooldown_shift_max; /* doubled so often where pressure comes back */
 };
 
+/* Statistics that a guest may give: bits of balloon_stats.have. */
+enum balloon_has {
+	BALLOON_HAS_AVAILABLE = 1 << 0,	   /* VIRTIO_BALLOON_S_AVAIL */
+	BALLOON_HAS_FREE = 1 << 1,	   /* ..._S_MEMFREE */
+	BALLOON_HAS_TOTAL = 1 << 2,	   /* ..._S_MEMTOT */
+	BALLOON_HAS_SWAP = 1 << 3,	   /* ..._S_SWAP_IN plus _SWAP_OUT */
+	BALLOON_HAS_MAJOR_FAULTS = 1 << 4, /* ..._S_MAJFLT */
+	BALLOON_HAS_OOM_KILLS = 1 << 5,	   /* ..._S_OOM_KILL */
+	BALLOON_HAS_ALLOC_STALLS = 1 << 6, /* ..._S_ALLOC_STALL */
+};
+
+/*
+ * A guest's last statistics.  Fields without their bit in `have` are ignored.  Without available
+ * memory, free memory stands in for it; without both, the guest is silent.
+ */
+struct balloon_stats {
+	uint32_t have;
+	uint64_t taken_ns;	/* when they came, on the clock of balloon_machine.now_ns */
+	uint64_t balloon_pages; /* size of the balloon at that moment */
+	uint64_t available_pages, free_pages, total_pages;
+	/* Counters since the guest booted; one that falls starts anew. */
+	uint64_t swap_pages, major_faults, oom_kills, alloc_stalls;
+};
+
+/*
+ * What the guest's statistics in a record mean to the policy, with no size above ram_pages.  Without
+ * a working driver there are none: what an earlier one said is of no more use.
+ */
+struct balloon_stats balloon_read_stats(const struct balloon_record *said, uint64_t ram_pages);
+
 /* A VM as it is now. */
 struct balloon_input {
 	uint64_t ram_pages;
 	uint32_t shares;
-	uint64_t min_pages;	   /* guest keeps at least this: --balloon-min */
-	uint64_t max_pages;	   /* and has at most this; 0: all its RAM.  min_pages wins */
-	uint64_t resident_pages;   /* frames it costs the machine */
-	uint64_t actual_pages;	   /* its balloon, as the driver says */
-	uint64_t ballooned_faults; /* ballooned pages touched without telling, ever */
-	bool driver;		   /* a driver is there (DRIVER_OK) */
-	bool asks;		   /* a request from elsewhere: give it back now */
-	bool manual;		   /* a target was set by hand ... */
-	uint64_t manual_pages;	   /* ... to this */
+	uint64_t min_pages;	 /* guest keeps at least this: --balloon-min */
+	uint64_t max_pages;	 /* and has at most this; 0: all its RAM.  min_pages wins */
+	uint64_t resident_pages; /* frames it costs the machine */
+	uint64_t actual_pages;	 /* its balloon, as the driver says */
+	uint64_t touches;	 /* ballooned pages touched without telling, ever */
+	bool driver;		 /* a driver is there (DRIVER_OK) */
+	bool asks;		 /* a request from elsewhere: give it back now */
+	bool manual;		 /* a target was set by hand ... */
+	uint64_t manual_pages;	 /* ... to this */
 	struct balloon_stats stats;
 };
 

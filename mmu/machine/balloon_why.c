@@ -69,8 +69,8 @@ static bool continues(const struct balloon_decision *last, const struct balloon_
 	       direction(last->from_pages, last->to_pages) == direction(plan->from_pages, to);
 }
 
-void balloon_record(const struct balloon_policy *p, const struct balloon_machine *m,
-		    const struct balloon_input *in, struct balloon_vm *vm, uint64_t wanted)
+void balloon_log_add(const struct balloon_policy *p, const struct balloon_machine *m,
+		     const struct balloon_input *in, struct balloon_vm *vm, uint64_t wanted)
 {
 	const struct balloon_plan *plan = &vm->plan;
 	struct balloon_decision *d = &vm->log[(vm->logged - 1) % BALLOON_LOG_SIZE];

@@ -340,7 +340,7 @@ static int ask_balloon(struct machine_client *c, struct machine_msg *msg,
 {
 	int code = ask(c, msg, MACHINE_BALLOON_STATE, false, NULL, err);
 
-	if (!code && msg->balloon_state.mode >= MACHINE_BALLOON_NR_MODES)
+	if (!code && msg->balloon_state.mode >= BALLOON_NR_MODES)
 		return failed(err, -EPROTO);
 	if (!code && state)
 		*state = msg->balloon_state;

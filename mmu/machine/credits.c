@@ -36,24 +36,24 @@ struct credits {
 	struct lock lock;
 	pthread_cond_t changed; /* any [m] that a waiter looks at */
 	struct thread listener;
-	int wake;			/* [I] eventfd: listener, look again */
-	int channel;			/* [m] -1: the machine is lost */
-	int next_channel;		/* [m] for the listener to adopt, or -1 */
-	int ram;			/* [m] to attach, or -1 */
-	uint64_t spare, held;		/* [m] */
-	uint64_t to_give;		/* [m] of these, to be returned when there is room */
-	uint64_t batch;			/* [m] size of the last generous grant */
-	uint64_t asked_need;		/* [m] of the CREDIT under way */
-	uint64_t denials;		/* [m] counts DENIED */
-	unsigned int waiters;		/* [m] */
-	bool asked;			/* [m] a CREDIT is under way */
-	bool scarce, congested;		/* [m] */
-	bool owes_return, owes_attach;	/* [m] */
-	bool owes_balloon;		/* [m] */
-	bool has_balloon;		/* [m] it was told of: */
-	struct machine_balloon balloon; /* [m] */
-	bool joined;			/* [m] the machine at this channel was given a connection */
-	bool cancelled, quitting;	/* [m] */
+	int wake;		       /* [I] eventfd: listener, look again */
+	int channel;		       /* [m] -1: the machine is lost */
+	int next_channel;	       /* [m] for the listener to adopt, or -1 */
+	int ram;		       /* [m] to attach, or -1 */
+	uint64_t spare, held;	       /* [m] */
+	uint64_t to_give;	       /* [m] of these, to be returned when there is room */
+	uint64_t batch;		       /* [m] size of the last generous grant */
+	uint64_t asked_need;	       /* [m] of the CREDIT under way */
+	uint64_t denials;	       /* [m] counts DENIED */
+	unsigned int waiters;	       /* [m] */
+	bool asked;		       /* [m] a CREDIT is under way */
+	bool scarce, congested;	       /* [m] */
+	bool owes_return, owes_attach; /* [m] */
+	bool owes_balloon;	       /* [m] */
+	bool has_balloon;	       /* [m] it was told of: */
+	struct balloon_record balloon; /* [m] */
+	bool joined;		       /* [m] the machine at this channel was given a connection */
+	bool cancelled, quitting;      /* [m] */
 };
 
 static void poke(struct credits *c)
@@ -436,7 +436,7 @@ void credits_give(struct credits *c, uint64_t pages)
 	unlock(&c->lock);
 }
 
-void credits_tell_balloon(struct credits *c, const struct machine_balloon *balloon)
+void credits_tell_balloon(struct credits *c, const struct balloon_record *balloon)
 {
 	lock(&c->lock);
 	c->balloon = *balloon;

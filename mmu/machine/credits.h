@@ -23,7 +23,7 @@
 #include <quire/types.h>
 
 struct credits;
-struct machine_balloon;
+struct balloon_record;
 
 struct credits_config {
 	int channel;			    /* to the machine; taken over, also on failure */
@@ -93,7 +93,7 @@ void credits_give(struct credits *c, uint64_t pages);
  * Tell the machine of the balloon: now, or when there is room, or another machine.  Only the last
  * one counts.
  */
-void credits_tell_balloon(struct credits *c, const struct machine_balloon *balloon);
+void credits_tell_balloon(struct credits *c, const struct balloon_record *balloon);
 
 /* Every credits_wait(), present and future, returns -ECANCELED: the VM is ending. */
 void credits_cancel(struct credits *c);

@@ -26,7 +26,8 @@
 
 /* A VM's balloon, from its first BALLOON on. */
 struct tenant_balloon {
-	struct machine_balloon said;	    /* the last of it, cut down to what can be */
+	struct balloon_record said;	    /* the last of it, cut down to what can be */
+	struct balloon_stats stats;	    /* of the guest, from it */
 	struct machine_balloon_target sent; /* what the VM has */
 	struct balloon_vm policy;
 	uint64_t manual_pages;
@@ -53,6 +54,11 @@ static uint64_t period_ns(const struct machine *m)
 	return m->config.balloon_ms * NS_PER_MS;
 }
 
+static bool has_driver(const struct balloon_record *r)
+{
+	return r->driver == BALLOON_DRIVER;
+}
+
 /* ---- when ---- */
 
 static bool is_heard(const struct tenant *t)
@@ -65,7 +71,7 @@ static bool is_policys(const struct machine *m)
 	const struct tenant *t;
 
 	TAILQ_FOREACH(t, &m->tenants, link)
-	if (is_heard(t) && t->balloon->said.driver && !t->balloon->manual)
+	if (is_heard(t) && has_driver(&t->balloon->said) && !t->balloon->manual)
 		return true;
 	return false;
 }
@@ -98,66 +104,71 @@ static void clamp(uint64_t *value, uint64_t max)
 	*value = min_u64(*value, max);
 }
 
-static struct machine_balloon cut_down(const struct machine_balloon *said, uint64_t ram,
-				       uint64_t now)
+static struct balloon_record cut_down(const struct balloon_record *said, const struct tenant *t,
+				      uint64_t now)
 {
-	struct machine_balloon b = *said;
+	struct balloon_record r = *said;
+	uint64_t ram = t->promise.ram_pages;
 
-	b.driver = said->driver != 0;
-	b.asks = said->asks != 0;
-	b.manual = said->manual != 0;
-	b.pad = 0;
-	clamp(&b.target_pages, ram);
-	clamp(&b.actual_pages, ram);
-	clamp(&b.silent_since_ns, now);
-	clamp(&b.stats.taken_ns, now);
-	clamp(&b.stats.balloon_pages, ram);
-	clamp(&b.stats.available_pages, ram);
-	clamp(&b.stats.free_pages, ram);
-	clamp(&b.stats.total_pages, ram);
-	return b;
+	r.mode = t->promise.balloon;
+	r.driver = said->driver <= BALLOON_DRIVER_BROKEN ? said->driver : BALLOON_NO_DRIVER;
+	r.asks = said->asks != 0;
+	r.manual = said->manual != 0;
+	r.nr_stats = (uint32_t)min_u64(said->nr_stats, BALLOON_MAX_STATS);
+	clamp(&r.target, ram);
+	clamp(&r.actual, ram);
+	clamp(&r.silent_since_ns, now);
+	clamp(&r.stats_ns, now);
+	clamp(&r.stats_actual, ram);
+	return r;
 }
 
-static struct tenant_balloon *meet(const struct tenant *t, const struct machine_balloon *said)
+static struct tenant_balloon *meet(const struct tenant *t, const struct balloon_record *said,
+				   const struct balloon_stats *stats)
 {
 	struct tenant_balloon *b = calloc(1, sizeof(*b));
 
 	if (!b)
 		return NULL;
-	b->manual = t->promise.balloon == MACHINE_BALLOON_MANUAL ||
+	b->manual = t->promise.balloon == BALLOON_MODE_MANUAL ||
 		    (t->promise.readmit && said->manual);
-	b->manual_pages = t->promise.readmit ? said->target_pages : 0;
+	b->manual_pages = t->promise.readmit ? said->target : 0;
 	b->sent = (struct machine_balloon_target){
-		.pages = said->target_pages,
+		.pages = said->target,
 		.manual = said->manual,
 	};
 	b->said = *said;
+	b->stats = *stats;
 	return b;
 }
 
-static bool in_need(const struct machine_balloon *was, const struct machine_balloon *is)
+/* Does the guest show that it needs its pages? */
+static bool in_need(const struct tenant_balloon *was, const struct balloon_record *is,
+		    const struct balloon_stats *stats)
 {
-	return is->asks || is->ballooned_faults > was->ballooned_faults ||
-	       is->stats.oom_kills > was->stats.oom_kills;
+	return is->asks || is->touches > was->said.touches ||
+	       stats->oom_kills > was->stats.oom_kills;
 }
 
 const char *balloon_said(struct machine *m, struct tenant *t, const struct machine_msg *msg)
 {
 	uint64_t now = machine_now(m);
-	struct machine_balloon said = cut_down(&msg->balloon, t->promise.ram_pages, now);
+	struct balloon_record said = cut_down(&msg->balloon, t, now);
+	struct balloon_stats stats = balloon_read_stats(&said, t->promise.ram_pages);
 	struct tenant_balloon *b = t->balloon;
-	bool news = !b || b->said.driver || said.driver;
+	bool news = !b || has_driver(&b->said) || has_driver(&said);
 
-	if (t->promise.balloon == MACHINE_BALLOON_OFF)
+	if (t->promise.balloon == BALLOON_MODE_OFF)
 		return "a BALLOON of a VM without one";
 	if (!b)
-		b = t->balloon = meet(t, &said);
+		b = t->balloon = meet(t, &said, &stats);
 	if (!b)
 		return NULL; /* no memory for it: the policy does without */
-	if (in_need(&b->said, &said))
+	if (in_need(b, &said, &stats))
 		hurry_for(m, b);
 	b->asks |= said.asks;
 	b->said = said;
+	b->stats = stats;
 	if (news && !b->manual && !m->next_balloon_ns)
 		m->next_balloon_ns = now + period_ns(m);
 	return NULL;
@@ -174,13 +185,13 @@ static struct balloon_input look_at(const struct tenant *t)
 		.shares = t->promise.shares,
 		.min_pages = t->promise.balloon_min_pages,
 		.resident_pages = t->ram < 0 ? t->account.credit_pages : tenant_resident_pages(t),
-		.actual_pages = b->said.actual_pages,
-		.ballooned_faults = b->said.ballooned_faults,
-		.driver = b->said.driver,
+		.actual_pages = b->said.actual,
+		.touches = b->said.touches,
+		.driver = has_driver(&b->said),
 		.asks = b->asks,
 		.manual = b->manual,
 		.manual_pages = b->manual_pages,
-		.stats = b->said.stats,
+		.stats = b->stats,
 	};
 }
 
@@ -307,7 +318,7 @@ static bool is_owed(const struct machine *m)
 
 	TAILQ_FOREACH(t, &m->tenants, link)
 	if (is_heard(t) && t->balloon->policy.plan.answers &&
-	    t->balloon->policy.target_pages > t->balloon->said.actual_pages)
+	    t->balloon->policy.target_pages > t->balloon->said.actual)
 		return true;
 	return false;
 }
@@ -330,7 +341,7 @@ static void send_state(struct machine *m, struct client *c, const struct tenant 
 
 	answer.balloon_state = (struct machine_balloon_state){
 		.mode = t->promise.balloon,
-		.manual = b ? b->manual : t->promise.balloon == MACHINE_BALLOON_MANUAL,
+		.manual = b ? b->manual : t->promise.balloon == BALLOON_MODE_MANUAL,
 		.shares = t->promise.shares,
 		.heard = b != NULL,
 		.ram_pages = t->promise.ram_pages,
@@ -338,7 +349,7 @@ static void send_state(struct machine *m, struct client *c, const struct tenant 
 	};
 	if (b) {
 		answer.balloon_state.target_pages = b->policy.known ? b->policy.target_pages :
-								      b->said.target_pages;
+								      b->said.target;
 		answer.balloon_state.said = b->said;
 	}
 	client_send(m, c, &answer, -1);
@@ -349,7 +360,7 @@ static struct tenant *find(struct machine *m, struct client *c, uint32_t id)
 {
 	struct tenant *t = tenant_find(m, id);
 
-	if (t && t->promise.balloon != MACHINE_BALLOON_OFF)
+	if (t && t->promise.balloon != BALLOON_MODE_OFF)
 		return t;
 	if (t)
 		client_refuse(m, c, -EOPNOTSUPP, "it was started with --balloon=off");

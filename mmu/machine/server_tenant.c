@@ -59,10 +59,10 @@ static bool name_is_fine(const char *name)
 
 static bool balloon_is_fine(const struct machine_admit *a)
 {
-	if (a->balloon == MACHINE_BALLOON_OFF)
+	if (a->balloon == BALLOON_MODE_OFF)
 		return true;
-	return a->balloon < MACHINE_BALLOON_NR_MODES && a->shares &&
-	       a->shares <= MACHINE_SHARES_MAX && a->balloon_min_pages <= a->ram_pages;
+	return a->balloon < BALLOON_NR_MODES && a->shares && a->shares <= MACHINE_SHARES_MAX &&
+	       a->balloon_min_pages <= a->ram_pages;
 }
 
 static int check(const struct machine *m, const struct machine_admit *a, struct quire_error *err)

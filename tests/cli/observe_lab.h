@@ -51,10 +51,10 @@ static uint64_t lab_now_ns(void)
 }
 
 /* 100 pages in a balloon of 200, and all that a guest can tell. */
-static void lab_balloon(struct vm_balloon_info *b)
+static void lab_balloon(struct balloon_record *b)
 {
-	*b = (struct vm_balloon_info){
-		.mode = VM_BALLOON_AUTO,
+	*b = (struct balloon_record){
+		.mode = BALLOON_MODE_AUTO,
 		.driver = 1,
 		.nr_stats = 16,
 		.target = 200,

@@ -23,24 +23,24 @@ static void target(void)
 	set_reg(R_CONFIG + TARGET, 99);
 	set_reg(R_CONFIG + CMD_ID, 99);
 	set_reg(R_CONFIG + 16, 99);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.target == 10 && info.actual == 7 && config(CMD_ID) == 0 && config(16) == 0,
 	   "a driver writes actual, and nothing that is not its own");
 	set_reg(R_STATUS, 0);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.target == 10 && info.actual == 0, "a reset empties the balloon, the target stays");
 	r.now = 5000;
 	drive(0, 3);
 	r.now += BALLOON_SILENT_NS;
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.silent_since_ns == 5000, "a driver that never looks at the target is silent");
 	SEND(0, 20);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.silent_since_ns == 0, "until it inflates something");
 	balloon_set_target(r.balloon, 11);
 	config(TARGET);
 	r.now += BALLOON_SILENT_NS;
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.silent_since_ns == 0, "one that reads the target is not, whatever it does then");
 }
 
@@ -69,10 +69,10 @@ static void statistics(void)
 	ok(used_idx(&queue[2]) == 1 && (reg(R_ISR) & 1), "then it is returned, with an interrupt");
 	r.now += BALLOON_SILENT_NS - 1;
 	balloon_tick(r.balloon);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.silent_since_ns == 0, "a driver has some time to answer");
 	r.now++;
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	is_hex(info.silent_since_ns, 1000 + 1000000000, "after that it is silent, since then");
 	send_stats(6, 200);
 	ok(info.silent_since_ns == 0 && info.nr_stats == 5 && info.stat[0].value == 205,
@@ -89,7 +89,7 @@ static void statistics_limits(void)
 		put16(LIST + 10 * i, (uint16_t)i);
 	lab_add(&queue[2], LIST, 1005, 0);
 	lab_kick(&queue[2]);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.nr_stats == BALLOON_MAX_STATS && info.stat[31].tag == 31,
 	   "a hundred statistics: the first 32 are kept");
 	balloon_refresh(r.balloon);
@@ -110,15 +110,15 @@ static void pauses(void)
 	r.now += BALLOON_SILENT_NS - 1000;
 	balloon_pause(r.balloon, true);
 	r.now += 10 * BALLOON_SILENT_NS;
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.silent_since_ns == 0, "a paused driver is not silent");
 	balloon_set_target(r.balloon, 11);
 	balloon_pause(r.balloon, true);
 	balloon_pause(r.balloon, false);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.silent_since_ns == 0, "nor is one that has just gone on");
 	r.now += 1000;
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	is_hex(info.silent_since_ns, 5000 + 10 * BALLOON_SILENT_NS,
 	       "what was left of its time before is left after");
 	start(0, 3);
@@ -126,15 +126,15 @@ static void pauses(void)
 	r.now += BALLOON_SILENT_NS;
 	balloon_set_target(r.balloon, 12);
 	r.now += BALLOON_SILENT_NS;
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.silent_since_ns == 0, "a target set in a pause");
 	balloon_pause(r.balloon, false);
 	balloon_pause(r.balloon, false);
 	r.now += BALLOON_SILENT_NS - 1;
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.silent_since_ns == 0, "is asked at its end");
 	r.now++;
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.silent_since_ns == r.now - BALLOON_SILENT_NS, "and silence begins there");
 }
 
@@ -155,7 +155,7 @@ static void hint(gfn_t gfn, uint32_t pages)
 
 static enum balloon_hinting hinting(void)
 {
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	return info.hinting;
 }
 

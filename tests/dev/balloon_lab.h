@@ -29,7 +29,7 @@ static struct rig {
 	uint64_t now;
 } r;
 
-static struct balloon_info info;
+static struct balloon_record info;
 
 static inline int note(char op, gfn_t gfn, uint64_t nr)
 {
@@ -180,7 +180,7 @@ static inline void send_stats(unsigned int nr, uint64_t base)
 	}
 	lab_add(&queue[2], LIST, 10 * nr, 0);
 	lab_kick(&queue[2]);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 }
 
 #endif

@@ -18,14 +18,14 @@ static void features(void)
 	r.armed = false;
 	is_hex(lab_offered() & 0xffffff, all & ~F(FREE_PAGE_HINT), "without, all but hinting");
 	ok(!lab_negotiate(F_VERSION_1 | F(FREE_PAGE_HINT)), "and hinting is not accepted");
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.driver == BALLOON_NO_DRIVER && info.features == 0, "there is no driver yet");
 	drive(F(STATS_VQ) | F(REPORTING), 3);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.driver == BALLOON_DRIVER && info.features == (F(STATS_VQ) | F(REPORTING)),
 	   "then there is one, with these features");
 	set_reg(R_STATUS, 0);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.driver == BALLOON_NO_DRIVER && info.features == 0, "a reset ends it");
 }
 
@@ -43,7 +43,7 @@ static char probe(unsigned int n)
 	put_desc(queue[n].desc, 61, 60 << 12, 4096, D_WRITE, 0);
 	lab_offer(&queue[n], 60);
 	lab_kick(&queue[n]);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	got = r.log[0] ? r.log[0] : info.stats_ns ? 'S' : '.';
 	return got;
 }
@@ -106,7 +106,7 @@ static void runs(void)
 	did("I23+3 I30+2 I50+1 ", "pages in disorder are sorted into runs");
 	SEND(0, 40, 24, 24, 0xffffffff, 63, 64, 47, 48, 24, 31, 32);
 	did("I24+1 I31+1 I48+1 I63+1 ", "what is no RAM is refused, the rest goes on");
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.requested == 20 && info.inflated == 13 && info.refused == 5 && info.duplicates == 2,
 	   "and all is counted");
 	ok(info.operations == 8, "in eight operations");
@@ -116,7 +116,7 @@ static void runs(void)
 	did("", "also for deflating");
 	SEND(1, 22, 20, 21);
 	did("D20+3 ", "deflating is told in runs as well");
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.refused == 11 && info.deflated == 3, "all counted");
 	ok(used_idx(&queue[0]) == 4 && used_idx(&queue[1]) == 2, "and every buffer was returned");
 	r.result = -EAGAIN;
@@ -125,7 +125,7 @@ static void runs(void)
 	SEND(0, 21);
 	r.result = -ENOMEM;
 	SEND(0, 22, 23);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.kept == 2 && info.failed == 2 && used_idx(&queue[0]) == 7,
 	   "pages that memory does not take now are kept and counted");
 }
@@ -143,27 +143,27 @@ static void outcomes(void)
 	is_hex(r.resets, 2, "memory hears of a reset, the first one too");
 	gives(-EAGAIN, 3, 1, 2);
 	SEND(0, 20, 21, 22, 23, 24, 25);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.inflated == 3 && info.duplicates == 1 && info.kept == 2 && !info.failed,
 	   "of six pages three are gone, one was, two stay for now");
 	gives(-ENOMEM, 2, 0, 1);
 	SEND(0, 20, 21, 22, 23, 24, 25);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.inflated == 5 && info.kept == 3 && info.failed == 3,
 	   "then two, one stays, and three were not tried");
 	gives(-EBUSY, 1, 0, 0);
 	SEND(0, 20, 21);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.inflated == 6 && info.kept == 4 && info.failed == 3, "what is busy stays for now");
 	gives(0, 1, 2, 0);
 	SEND(1, 20, 21, 22);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.deflated == 1 && info.duplicates == 3,
 	   "what was not in the balloon does not leave it");
 	gives(0, 5, 3, 0);
 	lab_add(&queue[2], 20 << 12, 8 << 12, D_WRITE);
 	lab_kick(&queue[2]);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.reported == 8 && info.duplicates == 3,
 	   "what is reported is reported, there or not");
 	r.log[0] = '\0';
@@ -182,7 +182,7 @@ static void ring_pages(void)
 	lab_driver_ok();
 	SEND(0, 2, 3, 4);
 	did("I2+2 ", "the first page of a ring is refused");
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	is_hex(info.refused, 1, "and no more than was named");
 	SEND(0, 5, 6, 7, 8, 9);
 	did("I6+1 I9+1 ", "its second page is, too");
@@ -213,9 +213,9 @@ static void framing(void)
 		put_desc(0xb000, i, 0, 0x8000, i < 15 ? D_NEXT : 0, (uint16_t)(i + 1));
 	lab_add(&queue[0], 0xb000, 256, D_INDIRECT);
 	lab_kick(&queue[0]);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.driver == BALLOON_DRIVER_BROKEN &&
-		   !strcmp(info.error, "a list of more than 65536 pages"),
+		   !strcmp(balloon_error(r.balloon), "a list of more than 65536 pages"),
 	   "an absurd list is too much");
 	ok(reg(R_STATUS) & S_NEEDS_RESET, "and the device needs a reset");
 }
@@ -230,7 +230,7 @@ static void budget(void)
 	lab_add(&queue[0], 0xb000, 16 * 7, D_INDIRECT);
 	lab.wakes = 0;
 	lab_kick(&queue[0]);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.requested == 2 * 7 * 8192 && used_idx(&queue[0]) == 2 && lab.wakes,
 	   "after 65536 pages a vCPU goes on, and the main loop is woken");
 	balloon_tick(r.balloon);
@@ -311,13 +311,13 @@ static void reports(void)
 	start(F(REPORTING), 7);
 	report_buffer(2, D_WRITE);
 	did("R20+2 R25+1 R6+6 ", "whole pages of a report go, but for those of rings");
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.reported == 9 && info.refused == 6 && used_idx(&queue[2]) == 1, "all is counted");
 	report_buffer(2, 0);
 	did("", "readable buffers are refused: the driver wants to keep them");
 	r.result = -EAGAIN;
 	report_buffer(2, D_WRITE);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.kept == 9 && info.reported == 9, "pages that stay are counted");
 	lab_add(&queue[2], 31 << 12, 8192, D_WRITE);
 	lab_kick(&queue[2]);
@@ -332,7 +332,7 @@ static void poison(void)
 	set_reg(R_CONFIG + POISON, 0xaaaaaaaa);
 	report_buffer(2, D_WRITE);
 	did("", "with another they would not read back as poison, and are refused");
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(info.poison == 0xaaaaaaaa && info.refused == 6 + 15 && used_idx(&queue[2]) == 2,
 	   "counted, and the buffer returned");
 	SEND(0, 20);
@@ -381,17 +381,17 @@ static void threads(void)
 		balloon_set_target(r.balloon, looks % 48);
 		balloon_refresh(r.balloon);
 		balloon_tick(r.balloon);
-		balloon_info(r.balloon, &info);
+		balloon_record(r.balloon, &info);
 		backwards += info.inflated < before;
 		before = info.inflated;
 	}
 	pthread_join(thread, NULL);
 	balloon_tick(r.balloon);
-	balloon_info(r.balloon, &info);
+	balloon_record(r.balloon, &info);
 	ok(looks && !backwards, "while a vCPU inflates the main loop can ask and look");
 	ok(info.inflated == 3 * ROUNDS && info.operations == ROUNDS &&
 		   used_idx(&queue[0]) == (uint16_t)ROUNDS && used_idx(&queue[2]) == 1 &&
-		   !info.error,
+		   !balloon_error(r.balloon),
 	   "and nothing is lost or done twice");
 }
 static void nothing_else_written(void)

@@ -138,22 +138,26 @@ static void hear_all(int *peers, int *peer, uint8_t which)
 }
 
 /* What a VM says of its balloon, half of it possible. */
-static struct machine_balloon balloon_record(const struct step *s, uint64_t now)
+static struct balloon_record balloon_said(const struct step *s, uint64_t now)
 {
 	bool wild = s->small & 64;
 
-	return (struct machine_balloon){
-		.driver = s->small & 1, .asks = s->small >> 1 & 1, .manual = s->small >> 2 & 1,
-		.target_pages = wild ? UINT64_MAX : s->a % 512,
-		.actual_pages = wild ? s->a * 0x0001000100010001ULL : s->a % 512,
-		.ballooned_faults = s->small & 8 ? UINT64_MAX : s->b % 4,
+	return (struct balloon_record){
+		.mode = s->b, .driver = s->small & 1 ? s->b % 4 : BALLOON_DRIVER,
+		.asks = s->small >> 1 & 1, .manual = s->small >> 2 & 1,
+		.target = wild ? UINT64_MAX : s->a % 512,
+		.actual = wild ? s->a * 0x0001000100010001ULL : s->a % 512,
+		.touches = s->small & 8 ? UINT64_MAX : s->b % 4,
 		.silent_since_ns = s->small & 16 ? now : 0,
-		.stats = {
-			.have = s->b, .taken_ns = s->small & 32 ? UINT64_MAX : now,
-			.balloon_pages = wild ? UINT64_MAX : s->a % 512,
-			.available_pages = wild ? ~(uint64_t)s->b : s->b % 512,
-			.free_pages = s->b % 512, .total_pages = 512,
-			.oom_kills = s->small & 128 ? s->b : 0,
+		.stats_ns = s->small & 32 ? UINT64_MAX : now,
+		.stats_actual = wild ? UINT64_MAX : s->a % 512,
+		.nr_stats = wild && s->b & 1 ? UINT32_MAX : 4,
+		.stat = {
+			{ BALLOON_TAG_AVAILABLE,
+			  (wild ? ~(uint64_t)s->b : s->b % 512) * QUIRE_PAGE_SIZE },
+			{ BALLOON_TAG_FREE, s->b % 512 * QUIRE_PAGE_SIZE },
+			{ BALLOON_TAG_TOTAL, 512 * QUIRE_PAGE_SIZE },
+			{ s->small & 128 ? BALLOON_TAG_OOM_KILLS : s->b % 12, s->b },
 		},
 	};
 }
@@ -196,7 +200,7 @@ static struct machine_msg record(const struct step *s, uint64_t now)
 		msg.admit.shares = s->small & 64 ? s->a : 1000;
 		msg.admit.balloon_min_pages = s->small & 128 ? s->b : msg.admit.ram_pages / 4;
 		break;
-	case STEP_BALLOON: msg.balloon = balloon_record(s, now); break;
+	case STEP_BALLOON: msg.balloon = balloon_said(s, now); break;
 	case STEP_OPERATE: return operator_record(s);
 	case STEP_CREDIT:
 		msg.credit.need_pages = s->a % 300;
@@ -358,9 +362,7 @@ static void begin_ballooning(struct lab *lab, int *peers)
 	dial(lab, &peers[0], true);
 	for (int i = 0; i < 3; i++) {
 		struct step admit = { .kind = STEP_ADMIT, .small = 2 << 4, .a = 511 };
-		struct step balloon = { .kind = STEP_BALLOON,
-					.small = 1,
-					.b = 400 | BALLOON_HAS_AVAILABLE };
+		struct step balloon = { .kind = STEP_BALLOON, .b = 400 };
 
 		say_msg(peers[0], record(&admit, 0), -1);
 		lab_step(lab);

@@ -288,13 +288,13 @@ static void host(struct input *in)
 
 static void check(void)
 {
-	struct balloon_info info;
+	struct balloon_record info;
 	uint32_t isr = reg(R_ISR);
 
-	balloon_info(balloon, &info);
+	balloon_record(balloon, &info);
 	must(info.nr_stats <= BALLOON_MAX_STATS, "too many statistics");
 	must(info.inflated <= info.requested, "more inflated than was named");
-	must((info.driver == BALLOON_DRIVER_BROKEN) == (info.error != NULL) ||
+	must((info.driver == BALLOON_DRIVER_BROKEN) == (balloon_error(balloon) != NULL) ||
 		     info.driver == BALLOON_DRIVER,
 	     "broken without a reason");
 	must(lab_interrupted() || !(isr & ~isr_seen), "a reason without an interrupt");

@@ -8,13 +8,13 @@
 static struct run_balloon rb;
 static uint64_t until;
 
-static bool due(const struct machine_balloon *next, uint64_t ms)
+static bool due(const struct balloon_record *next, uint64_t ms)
 {
 	return run_balloon_is_due(&rb, next, ms * MS, &until);
 }
 
 /* `last` was told when the clock said 10 s. */
-static void told(struct machine_balloon last)
+static void told(struct balloon_record last)
 {
 	rb.told = true;
 	rb.told_ns = 10000 * MS;
@@ -23,8 +23,8 @@ static void told(struct machine_balloon last)
 
 int main(void)
 {
-	struct machine_balloon none = { 0 }, quiet = {
-		.driver = 1, .target_pages = 100, .actual_pages = 50, .stats.taken_ns = 7,
+	struct balloon_record none = { 0 }, quiet = {
+		.driver = BALLOON_DRIVER, .target = 100, .actual = 50, .stats_ns = 7,
 	}, next;
 
 	tap_init();
@@ -32,7 +32,7 @@ int main(void)
 	told(none);
 	ok(!due(&none, 99999) && until == UINT64_MAX, "that there is still none is no news");
 	next = none;
-	next.driver = 1;
+	next.driver = BALLOON_DRIVER;
 	ok(due(&next, 10100), "a driver that comes is");
 	ok(!due(&next, 10099) && until == 10100 * MS,
 	   "... but there is a tenth of a second between two");
@@ -41,22 +41,22 @@ int main(void)
 	ok(!due(&quiet, 10999) && until == 11000 * MS, "with a driver it is once a second");
 	ok(due(&quiet, 11000), "at least");
 	next = quiet;
-	next.stats.taken_ns = 8;
+	next.stats_ns = 8;
 	ok(due(&next, 10100), "new statistics");
 	next = quiet;
-	next.actual_pages = 60;
+	next.actual = 60;
 	ok(!due(&next, 10100), "progress is no news");
-	next.actual_pages = 100;
+	next.actual = 100;
 	ok(due(&next, 10100), "a target reached is");
-	next.actual_pages = 40;
+	next.actual = 40;
 	ok(due(&next, 10100), "and pages that the guest took back");
-	next.target_pages = 20;
+	next.target = 20;
 	ok(due(&next, 10100), "and a new target");
 	next = quiet;
 	next.manual = 1;
 	ok(due(&next, 10100), "and that it is by hand");
 	told(next);
-	next.ballooned_faults++;
+	next.touches++;
 	ok(!due(&next, 10100), "touches are looked at once a second");
 
 	is_hex(rb.order, 0, "there is no order");

@@ -14,7 +14,7 @@
 /* A guest that has `used` pages of its RAM in use, and follows targets if it `follows`. */
 struct guest {
 	struct lab_vm vm;
-	struct machine_balloon says;
+	struct balloon_record says;
 	uint64_t used;
 	uint64_t target; /* as the machine sent it last */
 	bool manual;
@@ -43,7 +43,7 @@ static void close_world(struct world *w, struct guest *guest, unsigned int nr)
 	lab_close(&w->lab, w->fds);
 }
 
-static struct machine_admit promise(enum machine_balloon_mode mode)
+static struct machine_admit promise(enum balloon_mode mode)
 {
 	struct machine_admit admit = lab_promise(RAM, 0);
 
@@ -69,9 +69,9 @@ static void start(struct world *w, struct guest *g, struct machine_admit admit, 
 	while (hear(g->vm.channel, &msg, NULL) > 0)
 		if (msg.type == MACHINE_GRANT)
 			g->vm.credits += msg.pages;
-	g->says = (struct machine_balloon){
-		.driver = 1,
-		.stats.have = BALLOON_HAS_AVAILABLE | BALLOON_HAS_FREE,
+	g->says = (struct balloon_record){
+		.driver = BALLOON_DRIVER,
+		.nr_stats = 2,
 	};
 }
 
@@ -86,12 +86,13 @@ static int say_balloon(struct guest *g)
 /* Fresh statistics. */
 static void tell(struct world *w, struct guest *g)
 {
-	struct balloon_stats *s = &g->says.stats;
+	struct balloon_record *r = &g->says;
+	uint64_t available = RAM - min_u64(RAM, g->used + r->actual);
 
-	s->taken_ns = w->lab.now_ns;
-	s->balloon_pages = g->says.actual_pages;
-	s->available_pages = RAM - min_u64(RAM, g->used + g->says.actual_pages);
-	s->free_pages = s->available_pages;
+	r->stats_ns = w->lab.now_ns;
+	r->stats_actual = r->actual;
+	r->stat[0] = (struct balloon_stat){ BALLOON_TAG_AVAILABLE, available * QUIRE_PAGE_SIZE };
+	r->stat[1] = (struct balloon_stat){ BALLOON_TAG_FREE, available * QUIRE_PAGE_SIZE };
 	say_balloon(g);
 	lab_step(&w->lab);
 }
@@ -119,7 +120,7 @@ static int listen_to(struct guest *g)
 /* Do what the target says, with pages and credits. */
 static void follow(struct world *w, struct guest *g)
 {
-	uint64_t target = g->target, actual = g->says.actual_pages;
+	uint64_t target = g->target, actual = g->says.actual;
 
 	if (target > actual) {
 		uint64_t nr = min_u64(target - actual, g->vm.credits);
@@ -131,7 +132,7 @@ static void follow(struct world *w, struct guest *g)
 		say(g->vm.channel, MACHINE_RETURN, 0, nr, -1);
 		g->vm.credits -= nr;
 	}
-	g->says.actual_pages = target;
+	g->says.actual = target;
 	tell(w, g);
 }
 
@@ -207,7 +208,7 @@ static void test_plenty(void)
 
 	tap_note("with plenty of memory nobody is asked for anything");
 	open_world(&w, 4 * MEMORY);
-	start(&w, &g, promise(MACHINE_BALLOON_AUTO), RAM / 8);
+	start(&w, &g, promise(BALLOON_MODE_AUTO), RAM / 8);
 	is_hex((uint64_t)machine_timeout_ms(w.lab.m), (uint64_t)-1,
 	       "a machine that heard of no balloon sleeps");
 	tell(&w, &g);
@@ -216,7 +217,7 @@ static void test_plenty(void)
 		second(&w, &g, 1);
 	is_hex(g.targets, 0, "no target comes");
 	ok(says_why(&w, g.vm.id, BALLOON_STEADY), "and the log says that there is nothing to do");
-	g.says.driver = 0;
+	g.says.driver = BALLOON_NO_DRIVER;
 	tell(&w, &g);
 	lab_pass(&w.lab, 1000);
 	ok(machine_timeout_ms(w.lab.m) == -1, "when the driver has gone the machine sleeps again");
@@ -233,28 +234,27 @@ static void test_reclaim(void)
 
 	tap_note("an idle guest and a busy one on a machine that is full");
 	open_world(&w, FULL);
-	start(&w, &g[0], promise(MACHINE_BALLOON_AUTO), RAM / 8);
-	start(&w, &g[1], promise(MACHINE_BALLOON_AUTO), RAM - RAM / 32);
+	start(&w, &g[0], promise(BALLOON_MODE_AUTO), RAM / 8);
+	start(&w, &g[1], promise(BALLOON_MODE_AUTO), RAM - RAM / 32);
 	before = lab_state(&w.lab);
 	ok(before.free_pages < before.low_pages, "free memory is below low");
 	for (int i = 0; i < 20; i++)
 		second(&w, g, 2);
 	after = lab_state(&w.lab);
-	ok(g[0].says.actual_pages > 0 && g[1].says.actual_pages == 0,
-	   "the idle one is squeezed by %" PRIu64 " pages, the busy one is not",
-	   g[0].says.actual_pages);
+	ok(g[0].says.actual > 0 && g[1].says.actual == 0,
+	   "the idle one is squeezed by %" PRIu64 " pages, the busy one is not", g[0].says.actual);
 	ok(after.free_pages >= after.high_pages, "free memory is above high");
-	is_hex(after.free_pages - before.free_pages, g[0].says.actual_pages,
+	is_hex(after.free_pages - before.free_pages, g[0].says.actual,
 	       "it rose by just what is in the balloon");
 	is_hex(after.committed_pages, before.committed_pages, "what is committed is as it was");
 	ok(says_why(&w, g[0].vm.id, BALLOON_RECLAIM), "the log says why");
 	ok(strstr(w.lab.log, "': balloon: reclaim: "), "so does the machine's: %.60s", w.lab.log);
 
 	tap_note("it needs its memory");
-	credits = g[0].says.actual_pages;
+	credits = g[0].says.actual;
 	g[0].used = RAM;
 	g[0].says.asks = 1;
-	g[0].says.actual_pages /= 2;
+	g[0].says.actual /= 2;
 	tell(&w, &g[0]);
 	g[0].says.asks = 0;
 	lab_pass(&w.lab, 50);
@@ -273,10 +273,10 @@ static void test_silent(void)
 
 	tap_note("guests that do not answer");
 	open_world(&w, FULL);
-	start(&w, &g[0], promise(MACHINE_BALLOON_AUTO), RAM / 8);
-	start(&w, &g[1], promise(MACHINE_BALLOON_AUTO), RAM / 8);
+	start(&w, &g[0], promise(BALLOON_MODE_AUTO), RAM / 8);
+	start(&w, &g[1], promise(BALLOON_MODE_AUTO), RAM / 8);
 	ok(get(&w, g[0].vm.id, &state) == 0 && !state.heard, "a VM that said nothing is not heard");
-	g[1].says.driver = 0;
+	g[1].says.driver = BALLOON_NO_DRIVER;
 	say_balloon(&g[1]);
 	tell(&w, &g[0]);
 	for (int i = 0; i < 15; i++)
@@ -305,9 +305,9 @@ static void test_manual(void)
 
 	tap_note("by hand");
 	open_world(&w, 4 * MEMORY);
-	start(&w, &g[0], promise(MACHINE_BALLOON_AUTO), RAM / 8);
-	start(&w, &g[1], promise(MACHINE_BALLOON_MANUAL), RAM / 8);
-	start(&w, &g[2], promise(MACHINE_BALLOON_OFF), RAM / 8);
+	start(&w, &g[0], promise(BALLOON_MODE_AUTO), RAM / 8);
+	start(&w, &g[1], promise(BALLOON_MODE_MANUAL), RAM / 8);
+	start(&w, &g[2], promise(BALLOON_MODE_OFF), RAM / 8);
 	is_hex((uint64_t)-set(&w, g[0].vm.id, true, 100), EAGAIN, "not before the VM has spoken");
 	tell(&w, &g[0]);
 	tell(&w, &g[1]);
@@ -323,7 +323,7 @@ static void test_manual(void)
 		second(&w, g, 2);
 	ok(g[0].targets == 1, "the policy leaves it alone, though there is plenty");
 	ok(why(&w, g[0].vm.id, 0, &d) && d.reason == BALLOON_MANUAL, "and the log says why");
-	ok(get(&w, g[0].vm.id, &state) == 0 && state.manual && state.mode == MACHINE_BALLOON_AUTO &&
+	ok(get(&w, g[0].vm.id, &state) == 0 && state.manual && state.mode == BALLOON_MODE_AUTO &&
 		   state.target_pages == RAM - RAM / 4 && state.min_pages == RAM / 4 &&
 		   state.shares == MACHINE_SHARES_DEFAULT,
 	   "an operator sees it");
@@ -340,7 +340,7 @@ static void test_manual(void)
 
 static void test_lost(void)
 {
-	struct machine_admit admit = promise(MACHINE_BALLOON_AUTO);
+	struct machine_admit admit = promise(BALLOON_MODE_AUTO);
 	struct guest g[2];
 	struct world w;
 
@@ -354,9 +354,9 @@ static void test_lost(void)
 	lab_pass(&w.lab, 3000);
 	listen_to(&g[0]);
 	is_hex(g[0].targets, 0, "says nothing before it has heard");
-	g[0].says.target_pages = g[0].says.actual_pages = g[0].target = 1000;
+	g[0].says.target = g[0].says.actual = g[0].target = 1000;
 	g[0].says.manual = 1;
-	g[1].says.target_pages = g[1].says.actual_pages = g[1].target = 2000;
+	g[1].says.target = g[1].says.actual = g[1].target = 2000;
 	for (int i = 0; i < 5; i++)
 		second(&w, g, 2);
 	ok(g[0].target == 1000 && g[0].targets == 0, "a target by hand holds on");
@@ -374,7 +374,7 @@ struct shortage {
 	uint64_t since_ns;
 };
 
-static void open_shortage(struct shortage *s, enum machine_balloon_mode mode)
+static void open_shortage(struct shortage *s, enum balloon_mode mode)
 {
 	struct machine_state state;
 
@@ -382,7 +382,7 @@ static void open_shortage(struct shortage *s, enum machine_balloon_mode mode)
 	start(&s->w, &s->idle, promise(mode), RAM / 8);
 	s->busy = (struct guest){ .vm = lab_admit(&s->w.lab, s->w.control, lab_promise(RAM, 0)) };
 	lab_start(&s->w.lab, s->w.control, &s->busy.vm);
-	if (mode != MACHINE_BALLOON_OFF) {
+	if (mode != BALLOON_MODE_OFF) {
 		tell(&s->w, &s->idle);
 		second(&s->w, &s->idle, 1);
 	}
@@ -415,7 +415,7 @@ static void lives_well(struct shortage *s)
 {
 	if (listen_to(&s->idle) == MACHINE_RECALL)
 		say(s->idle.vm.channel, MACHINE_RETURN, 0, 0, -1);
-	if (s->idle.target != s->idle.says.actual_pages)
+	if (s->idle.target != s->idle.says.actual)
 		follow(&s->w, &s->idle);
 }
 
@@ -437,16 +437,16 @@ static void test_ladder(void)
 {
 	static const struct {
 		const char *what;
-		enum machine_balloon_mode mode;
+		enum balloon_mode mode;
 		void (*live)(struct shortage *s);
 		bool killed;
 		uint64_t from_ms, to_ms;
 	} stories[] = {
-		{ "a guest that follows", MACHINE_BALLOON_AUTO, lives_well, false, 0, 1000 },
-		{ "one that does not", MACHINE_BALLOON_AUTO, does_nothing, true, 1000, 1300 },
-		{ "one that gives a page now and then", MACHINE_BALLOON_AUTO, drips, true, 9900,
+		{ "a guest that follows", BALLOON_MODE_AUTO, lives_well, false, 0, 1000 },
+		{ "one that does not", BALLOON_MODE_AUTO, does_nothing, true, 1000, 1300 },
+		{ "one that gives a page now and then", BALLOON_MODE_AUTO, drips, true, 9900,
 		  10300 },
-		{ "one without a balloon", MACHINE_BALLOON_OFF, does_nothing, true, 200, 210 },
+		{ "one without a balloon", BALLOON_MODE_OFF, does_nothing, true, 200, 210 },
 	};
 	struct shortage s;
 
@@ -475,25 +475,30 @@ static void test_liars(void)
 	tap_note("VMs that say what cannot be");
 	open_world(&w, FULL);
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++)
-		bad[i] = promise(MACHINE_BALLOON_AUTO);
-	bad[0].balloon = MACHINE_BALLOON_NR_MODES;
+		bad[i] = promise(BALLOON_MODE_AUTO);
+	bad[0].balloon = BALLOON_NR_MODES;
 	bad[1].shares = 0;
 	bad[2].shares = MACHINE_SHARES_MAX + 1;
 	bad[3].balloon_min_pages = RAM + 1;
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++)
 		is_hex((uint64_t)-lab_admit(&w.lab, w.control, bad[i]).error, EINVAL,
 		       "a promise that makes no sense: %u", i);
-	start(&w, &g[0], promise(MACHINE_BALLOON_AUTO), RAM / 8);
-	start(&w, &g[1], promise(MACHINE_BALLOON_AUTO), RAM - RAM / 32);
+	start(&w, &g[0], promise(BALLOON_MODE_AUTO), RAM / 8);
+	start(&w, &g[1], promise(BALLOON_MODE_AUTO), RAM - RAM / 32);
 	memset(&g[0].says, 0xff, sizeof(g[0].says));
+	g[0].says.driver = BALLOON_DRIVER;
+	g[0].says.stat[0].tag = BALLOON_TAG_AVAILABLE;
+	g[0].says.stat[1].tag = BALLOON_TAG_FREE;
 	for (int i = 0; i < 20; i++) {
 		say_balloon(&g[0]);
 		second(&w, &g[1], 1);
 		listen_to(&g[0]);
 	}
-	ok(get(&w, g[0].vm.id, &state) == 0 && state.said.actual_pages == RAM &&
-		   state.said.target_pages == RAM && state.said.stats.available_pages == RAM &&
-		   state.said.stats.taken_ns <= w.lab.now_ns && state.said.asks == 1,
+	ok(get(&w, g[0].vm.id, &state) == 0 && state.said.actual == RAM &&
+		   state.said.target == RAM && state.said.stats_actual == RAM &&
+		   state.said.nr_stats == BALLOON_MAX_STATS &&
+		   state.said.stats_ns <= w.lab.now_ns && state.said.asks == 1 &&
+		   state.said.mode == BALLOON_MODE_AUTO,
 	   "what is told is cut down to what can be");
 	ok(g[0].target <= RAM, "so is the target");
 	is_hex(g[1].targets, 0, "nobody else is asked for anything on its account");
@@ -514,13 +519,13 @@ static void test_cry(void)
 	struct world w;
 
 	open_world(&w, 4 * MEMORY);
-	start(&w, &g, promise(MACHINE_BALLOON_AUTO), RAM / 8);
+	start(&w, &g, promise(BALLOON_MODE_AUTO), RAM / 8);
 	tell(&w, &g);
 	lab_pass(&w.lab, 1000);
 	why(&w, g.vm.id, 0, &first);
 	for (unsigned int i = 0; i < 90; i++) {
 		g.says.asks = 1;
-		g.says.ballooned_faults++;
+		g.says.touches++;
 		tell(&w, &g);
 		lab_pass(&w.lab, 10);
 	}
@@ -536,7 +541,7 @@ static void test_rules(void)
 
 	tap_note("VMs that break rules");
 	open_world(&w, 4 * MEMORY);
-	start(&w, &g, promise(MACHINE_BALLOON_OFF), RAM / 8);
+	start(&w, &g, promise(BALLOON_MODE_OFF), RAM / 8);
 	say_balloon(&g);
 	lab_step(&w.lab);
 	ok(lab_reap(&g.vm, true) == SIGKILL, "a BALLOON without a balloon ends the VM");
@@ -545,7 +550,7 @@ static void test_rules(void)
 	close_world(&w, &g, 1);
 
 	open_world(&w, 4 * MEMORY);
-	start(&w, &g, promise(MACHINE_BALLOON_AUTO), RAM / 8);
+	start(&w, &g, promise(BALLOON_MODE_AUTO), RAM / 8);
 	say(g.vm.channel, MACHINE_BALLOON_TARGET, 0, 1, -1);
 	lab_step(&w.lab);
 	ok(lab_reap(&g.vm, true) == SIGKILL, "targets are not for VMs to send");
@@ -553,7 +558,7 @@ static void test_rules(void)
 	close_world(&w, &g, 1);
 
 	open_world(&w, 4 * MEMORY);
-	start(&w, &g, promise(MACHINE_BALLOON_AUTO), RAM / 8);
+	start(&w, &g, promise(BALLOON_MODE_AUTO), RAM / 8);
 	say(g.vm.channel, MACHINE_BALLOON_SET, g.vm.id, 1, -1);
 	lab_step(&w.lab);
 	ok(lab_reap(&g.vm, true) == SIGKILL, "nor is what operators say");
@@ -569,7 +574,7 @@ static void test_deaf(void)
 	int heard = 0;
 
 	open_world(&w, 4 * MEMORY);
-	start(&w, &g, promise(MACHINE_BALLOON_AUTO), RAM / 8);
+	start(&w, &g, promise(BALLOON_MODE_AUTO), RAM / 8);
 	tell(&w, &g);
 	for (uint64_t i = 0; i < 2000; i++)
 		heard |= set(&w, g.vm.id, true, 1000 + i % 2);

@@ -164,7 +164,7 @@ static void test_silent(void)
 	tick_obedient(&l);
 	is_reason(&l, BALLOON_SILENT, "statistics that say nothing of memory are none");
 	is_hex(l.vm.target_pages, MB(200), "the target stays");
-	l.in.ballooned_faults++;
+	l.in.touches++;
 	tick_obedient(&l);
 	is_reason(&l, BALLOON_PRESSURE, "but what the device sees counts all the same");
 	setup(&l, MB(200), MB(1));
@@ -184,6 +184,39 @@ static void test_silent(void)
 	l.in.stats.total_pages = 0;
 	tick_obedient(&l);
 	is_hex(l.vm.target_pages, 0, "more available than there is in all is not believed");
+}
+
+/* What a guest says becomes pages, and never more than it has. */
+static void test_read_stats(void)
+{
+	struct balloon_record said = {
+		.driver = BALLOON_DRIVER, .stats_ns = 7, .stats_actual = 100, .nr_stats = 10,
+		.stat = {
+			{ BALLOON_TAG_SWAP_IN, 3 * QUIRE_PAGE_SIZE },
+			{ BALLOON_TAG_SWAP_OUT, 4 * QUIRE_PAGE_SIZE },
+			{ BALLOON_TAG_MAJOR_FAULTS, 5 },
+			{ BALLOON_TAG_FREE, 6 * QUIRE_PAGE_SIZE },
+			{ BALLOON_TAG_TOTAL, UINT64_MAX },
+			{ BALLOON_TAG_AVAILABLE, 8 * QUIRE_PAGE_SIZE },
+			{ BALLOON_TAG_CACHES, 1 },
+			{ BALLOON_TAG_OOM_KILLS, 9 },
+			{ BALLOON_TAG_ALLOC_STALLS, 10 },
+			{ 999, 1 },
+		},
+	};
+	struct balloon_stats s = balloon_read_stats(&said, 50);
+
+	is_hex(s.have, 0x7f, "every statistic that the policy looks at is found");
+	ok(s.taken_ns == 7 && s.balloon_pages == 50 && s.total_pages == 50,
+	   "sizes are cut down to RAM");
+	ok(s.swap_pages == 7 && s.free_pages == 6 && s.available_pages == 8, "bytes become pages");
+	ok(s.major_faults == 5 && s.oom_kills == 9 && s.alloc_stalls == 10, "counts stay counts");
+	said.nr_stats = 2;
+	is_hex(balloon_read_stats(&said, 50).have, BALLOON_HAS_SWAP,
+	       "no more is read than was sent");
+	said.driver = BALLOON_DRIVER_BROKEN;
+	s = balloon_read_stats(&said, 50);
+	ok(!s.have && !s.taken_ns, "what an earlier driver said is forgotten");
 }
 
 static void test_signs(void)
@@ -217,7 +250,7 @@ static void test_signs(void)
 		l.in.stats.oom_kills += t[i].ooms;
 		l.in.stats.swap_pages += t[i].swaps;
 		l.in.stats.major_faults += t[i].faults;
-		l.in.ballooned_faults += t[i].touched;
+		l.in.touches += t[i].touched;
 		l.in.actual_pages -= t[i].deflated;
 		l.in.asks = t[i].asks;
 		l.in.stats.taken_ns = l.machine.now_ns + SECOND;
@@ -450,7 +483,7 @@ static void test_nonsense(uint64_t rng)
 			.alloc_stalls = odd(&rng),
 		};
 		l.in.actual_pages = tap_random(&rng) % 2 ? l.vm.target_pages : odd(&rng);
-		l.in.ballooned_faults += tap_random(&rng) % 50 == 0 ? tap_random(&rng) >> 20 : 0;
+		l.in.touches += tap_random(&rng) % 50 == 0 ? tap_random(&rng) >> 20 : 0;
 		l.in.resident_pages = tap_random(&rng) % MB(1024);
 		l.in.driver = tap_random(&rng) % 8;
 		l.machine.free_pages = tap_random(&rng) % MB(200);
@@ -475,6 +508,7 @@ int main(int argc, char **argv)
 	test_watermarks();
 	test_limits();
 	test_silent();
+	test_read_stats();
 	test_signs();
 	test_release_doubles();
 	test_cooling();

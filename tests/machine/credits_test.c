@@ -483,14 +483,14 @@ static void await_target(struct play *p, uint64_t want)
 
 static void test_balloon(void)
 {
-	struct machine_balloon b = { .driver = 1, .actual_pages = 5 };
+	struct balloon_record b = { .driver = BALLOON_DRIVER, .actual = 5 };
 	struct machine_msg msg;
 	struct play p;
 	int next;
 
 	play_open(&p, 1000, 100000);
 	credits_tell_balloon(p.c, &b);
-	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_BALLOON && msg.balloon.actual_pages == 5,
+	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_BALLOON && msg.balloon.actual == 5,
 	   "the machine is told of the balloon");
 	msg = wire_msg(MACHINE_BALLOON_TARGET, 0);
 	msg.target.pages = 77;
@@ -505,12 +505,12 @@ static void test_balloon(void)
 	for (unsigned int i = 0; i < PATIENCE && !p.losses; i++)
 		usleep(1000);
 	is_hex(p.losses, 1, "who wants more than RAM is no machine");
-	b.actual_pages = 6;
+	b.actual = 6;
 	credits_tell_balloon(p.c, &b);
 	close(p.machine);
 	next = channel_pair(&p.machine);
 	is_hex((uint64_t)credits_replace_channel(p.c, next), 0, "another takes over");
-	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_BALLOON && msg.balloon.actual_pages == 6,
+	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_BALLOON && msg.balloon.actual == 6,
 	   "and is told what was said last");
 	play_close(&p);
 }

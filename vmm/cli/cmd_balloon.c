@@ -26,7 +26,6 @@
 #define NEW_VM_NS      (2 * NS_PER_S) /* for a VM that was just born to speak */
 #define LOOK_US	       20000
 #define STATUS_NOT_YET 1
-#define TAG_AVAILABLE  6
 
 const char balloon_usage[] =
 	"usage: quire balloon [--machine=ADDRESS]\n"
@@ -134,7 +133,7 @@ static int find_subject(struct subject *s, const struct balloon_options *o, stru
 	if (!s->vm->answers)
 		return quire_fail(err, -ETIMEDOUT, "VM %s does not answer", name);
 	s->ram_pages = s->vm->info.mem.s2.ram_pages;
-	if (s->vm->info.balloon.mode == VM_BALLOON_OFF)
+	if (s->vm->info.balloon.mode == BALLOON_MODE_OFF)
 		return quire_fail(err, -EOPNOTSUPP,
 				  "VM %s has no balloon: it was started with "
 				  "--balloon=off",
@@ -210,16 +209,16 @@ static int set(struct subject *s, const struct machine_balloon_target *target,
 }
 
 /* Why the guest will not follow, or NULL. */
-static const char *excuse(const struct vm_balloon_info *b)
+static const char *excuse(const struct balloon_record *b)
 {
 	if (b->driver == BALLOON_NO_DRIVER)
 		return "has no balloon driver; the target waits for one";
 	if (b->driver == BALLOON_DRIVER_BROKEN)
 		return "has a balloon driver that broke the rules; the target waits for its reset";
-	return b->silent_ns ? "does not answer; the target waits for it" : NULL;
+	return b->silent_since_ns ? "does not answer; the target waits for it" : NULL;
 }
 
-static int look(const struct subject *s, struct vm_balloon_info *b, struct quire_error *err)
+static int look(const struct subject *s, struct balloon_record *b, struct quire_error *err)
 {
 	int fd = ctl_connect(s->vm->name, err), code;
 	struct ctl_info info;
@@ -237,7 +236,7 @@ static int look(const struct subject *s, struct vm_balloon_info *b, struct quire
 static int wait_for(const struct subject *s, uint64_t pages, uint64_t ns, struct quire_error *err)
 {
 	uint64_t until = monotonic_ns() + ns;
-	struct vm_balloon_info b;
+	struct balloon_record b;
 	int code;
 
 	while (!(code = look(s, &b, err)) && b.actual != pages) {
@@ -258,7 +257,7 @@ static int set_size(struct subject *s, const struct balloon_options *o, struct q
 {
 	struct machine_balloon_target target;
 	struct machine_balloon_state state;
-	struct vm_balloon_info b;
+	struct balloon_record b;
 	int code = parse_target(s, o->size, &target, err);
 
 	if (!code)
@@ -286,7 +285,7 @@ static int set_size(struct subject *s, const struct balloon_options *o, struct q
 
 static int show(struct subject *s, struct quire_error *err)
 {
-	const struct vm_balloon_info *b = &s->vm->info.balloon;
+	const struct balloon_record *b = &s->vm->info.balloon;
 	struct machine_balloon_state state;
 	int code = s->vm->id ? reach_machine(s, err) : 0;
 
@@ -310,9 +309,9 @@ static int show(struct subject *s, struct quire_error *err)
 
 static void put_row(struct table *t, const struct roster_vm *vm)
 {
-	const struct vm_balloon_info *b = &vm->info.balloon;
+	const struct balloon_record *b = &vm->info.balloon;
 	uint64_t ram = vm->info.mem.s2.ram_pages, available;
-	bool there = b->mode != VM_BALLOON_OFF;
+	bool there = b->mode != BALLOON_MODE_OFF;
 
 	table_cell(t, "%s", vm->name);
 	table_cell(t, "%s", there && b->manual ? "manual" : balloon_mode_name(b->mode));
@@ -321,11 +320,12 @@ static void put_row(struct table *t, const struct roster_vm *vm)
 	table_cell(t, "%s", there ? guest_text(ram, b->target) : "-");
 	table_cell(t, "%s", there ? pages_text(b->actual) : "-");
 	table_cell(t, "%s",
-		   balloon_guest_stat(b, TAG_AVAILABLE, &available) ? size_text(available) : "-");
+		   balloon_guest_stat(b, BALLOON_TAG_AVAILABLE, &available) ? size_text(available) :
+									      "-");
 	table_cell(t, "%s",
-		   !there	? "-" :
-		   b->silent_ns ? "silent" :
-				  balloon_driver_name(b->driver));
+		   !there	      ? "-" :
+		   b->silent_since_ns ? "silent" :
+					balloon_driver_name(b->driver));
 }
 
 static int show_all(const struct balloon_options *o, struct quire_error *err)

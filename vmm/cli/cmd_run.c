@@ -242,10 +242,10 @@ static int set_count(char *value, unsigned int max, unsigned int *field, struct 
 
 static int set_balloon_option(struct run *run, int option, char *value, struct quire_error *err)
 {
-	static const char *const modes[MACHINE_BALLOON_NR_MODES] = {
-		[MACHINE_BALLOON_OFF] = "off",
-		[MACHINE_BALLOON_MANUAL] = "manual",
-		[MACHINE_BALLOON_AUTO] = "auto",
+	static const char *const modes[BALLOON_NR_MODES] = {
+		[BALLOON_MODE_OFF] = "off",
+		[BALLOON_MODE_MANUAL] = "manual",
+		[BALLOON_MODE_AUTO] = "auto",
 	};
 	unsigned int choice = 0;
 	int ret;
@@ -255,8 +255,7 @@ static int set_balloon_option(struct run *run, int option, char *value, struct q
 	if (option == OPT_SHARES)
 		return set_count(value, MACHINE_SHARES_MAX, &run->launch.shares, err);
 	ret = parse_choice(value, modes, ARRAY_SIZE(modes), &choice, err);
-	run->launch.balloon = (enum machine_balloon_mode)choice;
-	run->vm_config.balloon = (enum vm_balloon_mode)choice;
+	run->launch.balloon = run->vm_config.balloon = (enum balloon_mode)choice;
 	return ret;
 }
 
@@ -488,7 +487,7 @@ static int build_fdt(struct run *run, struct quire_error *err)
 		.bootargs = run->cmdline,
 		.tsc_khz = 1,
 		.setup_ns = 1,
-		.balloon = run->vm_config.balloon != VM_BALLOON_OFF,
+		.balloon = run->vm_config.balloon != BALLOON_MODE_OFF,
 	};
 	int ret = fdt_build(&config, &run->fdt, &run->fdt_bytes);
 
@@ -601,10 +600,10 @@ int cmd_run(int argc, char **argv)
 		.ram_bytes = DEFAULT_RAM,
 		.nr_vcpus = 1,
 		.merge = KEEPER_ON,
-		.balloon = VM_BALLOON_AUTO,
+		.balloon = BALLOON_MODE_AUTO,
 	};
 	run->launch.copies = 1;
-	run->launch.balloon = MACHINE_BALLOON_AUTO;
+	run->launch.balloon = BALLOON_MODE_AUTO;
 	run->launch.shares = MACHINE_SHARES_DEFAULT;
 	run->balloon_min_bytes = BALLOON_MIN_DEFAULT;
 	run->ratio = -1;

@@ -287,9 +287,9 @@ static bool merge_is_good(struct vm_info *info)
 		       info->mem.s2.pages[PG_PRIVATE];
 }
 
-static bool balloon_is_good(const struct vm_balloon_info *b)
+static bool balloon_is_good(const struct balloon_record *b)
 {
-	return b->mode <= VM_BALLOON_AUTO && b->nr_stats <= VM_BALLOON_STATS &&
+	return b->mode < BALLOON_NR_MODES && b->nr_stats <= BALLOON_MAX_STATS &&
 	       b->target <= MAX_PAGES;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <inttypes.h>
 #include <string.h>
-#include "vmm/dev/balloon.h"
 #include "json.h"
 #include "report.h"
 #include "stats_balloon.h"
@@ -14,7 +13,7 @@ static const struct counter {
 } counters[] = {
 #define COUNTER(field, member, line) \
 	{ \
-		member, line, offsetof(struct vm_balloon_info, field) \
+		member, line, offsetof(struct balloon_record, field) \
 	}
 	COUNTER(target, "balloon_target_pages", "target"),
 	COUNTER(actual, "balloon_actual_pages", "actual"),
@@ -30,7 +29,7 @@ static const struct counter {
 #undef COUNTER
 };
 
-static uint64_t value_of(const struct vm_balloon_info *b, const struct counter *counter)
+static uint64_t value_of(const struct balloon_record *b, const struct counter *counter)
 {
 	uint64_t value;
 
@@ -38,12 +37,18 @@ static uint64_t value_of(const struct vm_balloon_info *b, const struct counter *
 	return value;
 }
 
+/* How long ago that was; 0: never. */
+static uint64_t age_ns(const struct vm_info *info, uint64_t since_ns)
+{
+	return since_ns && info->now_ns > since_ns ? info->now_ns - since_ns : 0;
+}
+
 const char *balloon_mode_name(uint32_t mode)
 {
 	static const char *const name[] = {
-		[VM_BALLOON_OFF] = "off",
-		[VM_BALLOON_MANUAL] = "manual",
-		[VM_BALLOON_AUTO] = "auto",
+		[BALLOON_MODE_OFF] = "off",
+		[BALLOON_MODE_MANUAL] = "manual",
+		[BALLOON_MODE_AUTO] = "auto",
 	};
 
 	return mode < ARRAY_SIZE(name) ? name[mode] : "?";
@@ -61,12 +66,12 @@ const char *balloon_driver_name(uint32_t driver)
 }
 
 /* A VM may have written any number there. */
-static unsigned int nr_stats(const struct vm_balloon_info *b)
+static unsigned int nr_stats(const struct balloon_record *b)
 {
-	return (unsigned int)min_u64(b->nr_stats, VM_BALLOON_STATS);
+	return (unsigned int)min_u64(b->nr_stats, BALLOON_MAX_STATS);
 }
 
-bool balloon_guest_stat(const struct vm_balloon_info *b, uint16_t tag, uint64_t *value)
+bool balloon_guest_stat(const struct balloon_record *b, uint16_t tag, uint64_t *value)
 {
 	for (unsigned int i = 0; i < nr_stats(b); i++)
 		if (b->stat[i].tag == tag) {
@@ -92,11 +97,12 @@ static const char *tag_name(uint64_t tag, char *buf, size_t len)
 
 /* ---- JSON ---- */
 
-static void put_guest(struct json *json, const struct vm_balloon_info *b)
+static void put_guest(struct json *json, const struct vm_info *info)
 {
+	const struct balloon_record *b = &info->balloon;
 	char key[64], buf[32];
 
-	json_number(json, "guest_statistics_age_ns", b->stats_age_ns);
+	json_number(json, "guest_statistics_age_ns", age_ns(info, b->stats_ns));
 	for (unsigned int i = 0; i < nr_stats(b); i++) {
 		snprintf(key, sizeof(key), "guest_%s%s", tag_name(b->stat[i].tag, buf, sizeof(buf)),
 			 is_in_bytes(b->stat[i].tag) ? "_bytes" : "");
@@ -106,28 +112,30 @@ static void put_guest(struct json *json, const struct vm_balloon_info *b)
 
 void stats_balloon(struct json *json, const struct vm_info *info)
 {
-	const struct vm_balloon_info *b = &info->balloon;
+	const struct balloon_record *b = &info->balloon;
 
 	json_string(json, "balloon_mode", balloon_mode_name(b->mode));
-	if (b->mode == VM_BALLOON_OFF)
+	if (b->mode == BALLOON_MODE_OFF)
 		return;
 	json_number(json, "balloon_manual", b->manual);
 	json_string(json, "balloon_driver", balloon_driver_name(b->driver));
-	json_number(json, "balloon_silent_ns", b->silent_ns);
+	json_number(json, "balloon_silent_ns", age_ns(info, b->silent_since_ns));
 	for (unsigned int i = 0; i < ARRAY_SIZE(counters); i++)
 		json_number(json, counters[i].member, value_of(b, &counters[i]));
 	json_number(json, "balloon_operations", b->operations);
 	if (b->nr_stats)
-		put_guest(json, b);
+		put_guest(json, info);
 }
 
 /* ---- text ---- */
 
-static void say_guest(FILE *f, const struct vm_balloon_info *b)
+static void say_guest(FILE *f, const struct vm_info *info)
 {
+	const struct balloon_record *b = &info->balloon;
 	char name[64], buf[32];
 
-	fprintf(f, "\nguest, by its own account %.1f s ago\n", (double)b->stats_age_ns / 1e9);
+	fprintf(f, "\nguest, by its own account %.1f s ago\n",
+		(double)age_ns(info, b->stats_ns) / 1e9);
 	for (unsigned int i = 0; i < nr_stats(b); i++) {
 		snprintf(name, sizeof(name), "%s", tag_name(b->stat[i].tag, buf, sizeof(buf)));
 		for (char *p = name; *p; p++)
@@ -142,19 +150,19 @@ static void say_guest(FILE *f, const struct vm_balloon_info *b)
 
 void report_balloon(FILE *f, const struct vm_info *info)
 {
-	const struct vm_balloon_info *b = &info->balloon;
+	const struct balloon_record *b = &info->balloon;
 
 	report_group(f, "balloon");
 	report_word(f, "mode", balloon_mode_name(b->mode));
-	if (b->mode == VM_BALLOON_OFF)
+	if (b->mode == BALLOON_MODE_OFF)
 		return;
 	report_word(f, "target set by", b->manual ? "hand" : "policy");
 	report_word(f, "driver", balloon_driver_name(b->driver));
-	if (b->silent_ns)
-		report_seconds(f, "  has not answered for", b->silent_ns);
+	if (b->silent_since_ns)
+		report_seconds(f, "  has not answered for", age_ns(info, b->silent_since_ns));
 	for (unsigned int i = 0; i < ARRAY_SIZE(counters); i++)
 		report_pages(f, counters[i].line, value_of(b, &counters[i]));
 	report_count(f, "operations", b->operations);
 	if (b->nr_stats)
-		say_guest(f, b);
+		say_guest(f, info);
 }

@@ -14,10 +14,10 @@ void stats_balloon(struct json *json, const struct vm_info *info);
 /* Groups of a report (report.h). */
 void report_balloon(FILE *f, const struct vm_info *info);
 
-const char *balloon_mode_name(uint32_t mode);	  /* of an enum vm_balloon_mode */
+const char *balloon_mode_name(uint32_t mode);	  /* of an enum balloon_mode */
 const char *balloon_driver_name(uint32_t driver); /* of an enum balloon_driver */
 
 /* The value of a tag; false: the guest does not tell it. */
-bool balloon_guest_stat(const struct vm_balloon_info *b, uint16_t tag, uint64_t *value);
+bool balloon_guest_stat(const struct balloon_record *b, uint16_t tag, uint64_t *value);
 
 #endif

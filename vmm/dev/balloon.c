@@ -18,7 +18,7 @@
  *
  * Silence.  What the driver has been asked, and when, is remembered until it reacts: to a target,
  * by reading it, or with any inflate or deflate buffer; to a request for statistics, by sending
- * them.  Nobody waits for it; balloon_info() says since when it has not answered.  The time that a
+ * them.  Nobody waits for it; balloon_record() says since when it has not answered.  The time that a
  * guest is paused does not count.
  */
 #include <errno.h>
@@ -31,20 +31,6 @@
 #define RETRY_NS 10000000ULL /* after the device or its rings were not to be had */
 
 #define FEATURE(f) (1ULL << BALLOON_F_##f)
-
-const char *balloon_stat_name(uint16_t tag)
-{
-	static const char *const names[] = {
-		"swap_in",	    "swap_out",	    "major_faults",
-		"minor_faults",	    "free_memory",  "total_memory",
-		"available_memory", "disk_caches",  "hugetlb_allocations",
-		"hugetlb_failures", "oom_kills",    "alloc_stalls",
-		"async_scans",	    "direct_scans", "async_reclaims",
-		"direct_reclaims",
-	};
-
-	return tag < ARRAY_SIZE(names) ? names[tag] : NULL;
-}
 
 /* ---- the driver comes and goes ---- */
 
@@ -106,7 +92,7 @@ static void start(void *dev, uint64_t negotiated, unsigned int queues)
 	b->features = negotiated;
 	assign_roles(b, queues);
 	lock(&b->state_lock);
-	b->info.features = negotiated & ((1u << (BALLOON_F_REPORTING + 1)) - 1);
+	b->record.features = negotiated & ((1u << (BALLOON_F_REPORTING + 1)) - 1);
 	if (atomic_load(&b->target))
 		b->target_asked_ns = b->config.now_ns(b->config.ctx);
 	unlock(&b->state_lock);
@@ -128,8 +114,8 @@ static void reset(void *dev)
 	atomic_store(&b->poison, 0);
 	atomic_store(&b->cmd_id, BALLOON_HINT_CMD_STOP);
 	lock(&b->state_lock);
-	b->info.features = 0;
-	b->info.hinting = BALLOON_HINT_OFF;
+	b->record.features = 0;
+	b->record.hinting = BALLOON_HINT_OFF;
 	b->stats_asked_ns = b->target_asked_ns = 0;
 	unlock(&b->state_lock);
 	b->config.memory.reset(b->config.memory.ctx);
@@ -251,14 +237,14 @@ static int begin_round(struct balloon *b)
 {
 	const struct balloon_memory *memory = &b->config.memory;
 
-	if (!(b->info.features & FEATURE(FREE_PAGE_HINT)) || !virtio_running(b->virtio))
+	if (!(b->record.features & FEATURE(FREE_PAGE_HINT)) || !virtio_running(b->virtio))
 		return -ENOTCONN;
 	if (!memory->hint_armed(memory->ctx))
 		return -EPERM;
 	if (++b->hint_round < BALLOON_HINT_CMD_FIRST)
 		b->hint_round = BALLOON_HINT_CMD_FIRST;
 	atomic_store(&b->cmd_id, b->hint_round);
-	b->info.hinting = BALLOON_HINT_ASKED;
+	b->record.hinting = BALLOON_HINT_ASKED;
 	return 0;
 }
 
@@ -277,7 +263,7 @@ int balloon_hint_start(struct balloon *b)
 static void end_round(struct balloon *b, uint32_t cmd)
 {
 	lock(&b->state_lock);
-	b->info.hinting = BALLOON_HINT_OFF;
+	b->record.hinting = BALLOON_HINT_OFF;
 	unlock(&b->state_lock);
 	if (atomic_exchange(&b->cmd_id, cmd) != cmd)
 		virtio_config_changed(b->virtio);
@@ -347,19 +333,23 @@ void balloon_pause(struct balloon *b, bool on)
 	unlock(&b->state_lock);
 }
 
-void balloon_info(struct balloon *b, struct balloon_info *out)
+const char *balloon_error(struct balloon *b)
+{
+	return virtio_error(b->virtio);
+}
+
+void balloon_record(struct balloon *b, struct balloon_record *out)
 {
 	uint64_t now = b->config.now_ns(b->config.ctx);
 	bool running = virtio_running(b->virtio);
 
 	lock(&b->state_lock);
-	*out = b->info;
+	*out = b->record;
 	out->silent_since_ns = running ? silent_since(b, now) : 0;
 	unlock(&b->state_lock);
-	out->error = virtio_error(b->virtio);
-	out->driver = running	 ? BALLOON_DRIVER :
-		      out->error ? BALLOON_DRIVER_BROKEN :
-				   BALLOON_NO_DRIVER;
+	out->driver = running	       ? BALLOON_DRIVER :
+		      balloon_error(b) ? BALLOON_DRIVER_BROKEN :
+					 BALLOON_NO_DRIVER;
 	out->target = atomic_load(&b->target);
 	out->actual = atomic_load(&b->actual);
 	out->poison = atomic_load(&b->poison);

@@ -15,6 +15,7 @@
  * Threads: the driver is in vCPUs.  The functions below are for any thread and never wait, but for
  * balloon_tick(), which is the main loop's.
  */
+#include "mmu/base/balloon_record.h"
 #include "mmu/memory/gmem.h"
 #include "virtio.h"
 
@@ -115,57 +116,16 @@ void balloon_hint_done(struct balloon *b);
 
 /* ---- what it said ---- */
 
-struct balloon_stat {
-	uint16_t tag;
-	uint64_t value;
-};
-
-#define BALLOON_MAX_STATS 32u
+/* A driver that has not answered for so long is silent. */
 #define BALLOON_SILENT_NS 5000000000ULL
 
-/* "free_memory" for 4 ...; NULL for a tag that Linux does not know. */
-const char *balloon_stat_name(uint16_t tag);
+/*
+ * Copy what is known of the balloon to *out.  `mode`, `manual`, `asks` and `touches` become 0: the
+ * device does not know them.
+ */
+void balloon_record(struct balloon *b, struct balloon_record *out);
 
-enum balloon_driver {
-	BALLOON_NO_DRIVER,
-	BALLOON_DRIVER,
-	BALLOON_DRIVER_BROKEN, /* broke a rule: `error` says which */
-};
-
-enum balloon_hinting {
-	BALLOON_HINT_OFF,
-	BALLOON_HINT_ASKED, /* the driver has not begun */
-	BALLOON_HINT_RUNNING,
-	BALLOON_HINT_ENDED, /* the driver has hinted all it had */
-};
-
-struct balloon_info {
-	enum balloon_driver driver;
-	const char *error;	  /* static */
-	uint64_t features;	  /* negotiated, 1 << enum balloon_feature; 0: no driver */
-	uint64_t silent_since_ns; /* when it was asked what it has not answered; 0: it answers */
-
-	/* Pages.  All count since the device was made, but target and actual, which are now. */
-	uint64_t target;    /* asked of the guest */
-	uint64_t actual;    /* in the balloon, by the driver's own account */
-	uint64_t requested; /* named in inflate buffers, whatever became of them */
-	uint64_t inflated, deflated, reported;
-	uint64_t duplicates; /* named twice: in one go, or inflated or deflated already */
-	uint64_t refused;    /* not RAM, part of the rings, or would not read as poison */
-	uint64_t kept;	     /* could not be given back just now */
-	uint64_t failed;     /* could not be given back at all */
-	uint64_t hinted;
-	uint64_t operations; /* calls of struct balloon_memory that these took */
-
-	enum balloon_hinting hinting;
-	uint32_t poison; /* with BALLOON_F_PAGE_POISON */
-
-	uint64_t stats_ns;     /* when these came; 0: never */
-	uint64_t stats_actual; /* `actual` at that moment */
-	unsigned int nr_stats;
-	struct balloon_stat stat[BALLOON_MAX_STATS]; /* each tag once, as the driver sent them */
-};
-
-void balloon_info(struct balloon *b, struct balloon_info *out);
+/* What rule the driver broke, a static string; NULL unless the record says BALLOON_DRIVER_BROKEN. */
+const char *balloon_error(struct balloon *b);
 
 #endif

@@ -38,7 +38,7 @@ struct balloon {
 	uint64_t next_stats_ns; /* [m] */
 
 	struct lock state_lock;
-	struct balloon_info info;		  /* [s] but for what balloon_info() fills in */
+	struct balloon_record record;		  /* [s] but for what balloon_record() fills in */
 	uint32_t hint_round;			  /* [s] the last command id of a round */
 	uint64_t stats_asked_ns, target_asked_ns; /* [s] and not answered since; 0: answered */
 	uint64_t paused_ns;			  /* [s] when the guest was paused; 0: it runs */

@@ -24,13 +24,6 @@
 #define MAX_LIST 65536u /* PFNs in a buffer: 256 MiB.  Linux sends 256 */
 #define BUDGET	 65536u
 
-/* Entries of the statistics as they lie in guest memory. */
-struct stat_entry {
-	uint16_t tag;
-	uint64_t value;
-} __attribute__((packed));
-_Static_assert(sizeof(struct stat_entry) == 10, "as drivers have it");
-
 typedef int (*memory_op)(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 
 /* ---- runs of pages ---- */
@@ -38,18 +31,18 @@ typedef int (*memory_op)(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *go
 static void operate(struct balloon *b, memory_op op, uint64_t *done, gfn_t gfn, uint64_t nr)
 {
 	/* What is reported is as good as gone if it was. */
-	uint64_t *already = done == &b->info.reported ? done : &b->info.duplicates;
+	uint64_t *already = done == &b->record.reported ? done : &b->record.duplicates;
 	struct gmem_gone gone = { 0 };
 	int ret = op(b->config.memory.ctx, gfn, nr, &gone);
 	bool later = ret == -EBUSY || ret == -EAGAIN;
 
 	nr -= gone.gone + gone.already + gone.kept;
 	lock(&b->state_lock);
-	b->info.operations++;
+	b->record.operations++;
 	*done += gone.gone;
 	*already += gone.already;
-	b->info.kept += gone.kept + (later ? nr : 0);
-	b->info.failed += later ? 0 : nr;
+	b->record.kept += gone.kept + (later ? nr : 0);
+	b->record.failed += later ? 0 : nr;
 	unlock(&b->state_lock);
 }
 
@@ -64,7 +57,7 @@ static void apply(struct balloon *b, memory_op op, uint64_t *done, gfn_t gfn, ui
 		ring.end = min_u64(ring.end, end);
 		if (gfn < ring.start)
 			operate(b, op, done, gfn, ring.start - gfn);
-		balloon_count(b, &b->info.refused, ring.end - ring.start);
+		balloon_count(b, &b->record.refused, ring.end - ring.start);
 		gfn = ring.end;
 	}
 	if (gfn < end)
@@ -75,14 +68,14 @@ static void inflate_run(void *ctx, gfn_t gfn, uint64_t nr)
 {
 	struct balloon *b = ctx;
 
-	apply(b, b->config.memory.inflate, &b->info.inflated, gfn, nr);
+	apply(b, b->config.memory.inflate, &b->record.inflated, gfn, nr);
 }
 
 static void deflate_run(void *ctx, gfn_t gfn, uint64_t nr)
 {
 	struct balloon *b = ctx;
 
-	apply(b, b->config.memory.deflate, &b->info.deflated, gfn, nr);
+	apply(b, b->config.memory.deflate, &b->record.deflated, gfn, nr);
 }
 
 /* ---- lists of PFNs ---- */
@@ -91,7 +84,7 @@ static void flush(struct balloon *b, bool inflate)
 {
 	unsigned int twice = pfn_batch_runs(&b->batch, inflate ? inflate_run : deflate_run, b);
 
-	balloon_count(b, &b->info.duplicates, twice);
+	balloon_count(b, &b->record.duplicates, twice);
 }
 
 /* nr PFNs were read behind those of the batch: take the ones that are RAM. */
@@ -107,9 +100,9 @@ static void accept(struct balloon *b, unsigned int nr, bool inflate)
 		else
 			refused++;
 	}
-	balloon_count(b, &b->info.refused, refused);
+	balloon_count(b, &b->record.refused, refused);
 	if (inflate)
-		balloon_count(b, &b->info.requested, nr);
+		balloon_count(b, &b->record.requested, nr);
 	b->budget -= nr < b->budget ? nr : b->budget;
 }
 
@@ -159,9 +152,9 @@ static void report(struct balloon *b, const struct virtq_segment *s)
 	if (!nr)
 		return;
 	if (poisoned || !s->writable) /* readable: the driver wants to keep what is there */
-		balloon_count(b, &b->info.refused, nr);
+		balloon_count(b, &b->record.refused, nr);
 	else
-		apply(b, b->config.memory.report, &b->info.reported, range.start, nr);
+		apply(b, b->config.memory.report, &b->record.reported, range.start, nr);
 	b->budget -= nr < b->budget ? (unsigned int)nr : b->budget;
 }
 
@@ -177,7 +170,7 @@ static int take_report(struct balloon *b)
 /* The driver says which round its next hints belong to. */
 static void hint_command(struct balloon *b, uint32_t id)
 {
-	enum balloon_hinting *hinting = &b->info.hinting;
+	enum balloon_hinting *hinting = &b->record.hinting;
 	uint32_t round = atomic_load(&b->cmd_id);
 
 	lock(&b->state_lock);
@@ -195,7 +188,7 @@ static bool hints_count(struct balloon *b)
 	bool running;
 
 	lock(&b->state_lock);
-	running = b->info.hinting == BALLOON_HINT_RUNNING;
+	running = b->record.hinting == BALLOON_HINT_RUNNING;
 	unlock(&b->state_lock);
 	return running && b->config.memory.hint_armed(b->config.memory.ctx);
 }
@@ -218,41 +211,41 @@ static int take_hint(struct balloon *b, struct virtq *q)
 		if (!s->writable || range.start == range.end)
 			continue;
 		b->config.memory.hint(b->config.memory.ctx, range.start, range.end - range.start);
-		balloon_count(b, &b->info.hinted, range.end - range.start);
+		balloon_count(b, &b->record.hinted, range.end - range.start);
 	}
 	return 0;
 }
 
 /* ---- statistics ---- */
 
-static void add_stat(struct balloon_info *info, const struct stat_entry *entry)
+static void add_stat(struct balloon_record *r, const struct balloon_stat *stat)
 {
 	unsigned int i = 0;
 
-	while (i < info->nr_stats && info->stat[i].tag != entry->tag)
+	while (i < r->nr_stats && r->stat[i].tag != stat->tag)
 		i++;
 	if (i == BALLOON_MAX_STATS)
 		return;
-	if (i == info->nr_stats)
-		info->nr_stats++;
-	info->stat[i] = (struct balloon_stat){ entry->tag, entry->value };
+	if (i == r->nr_stats)
+		r->nr_stats++;
+	r->stat[i] = *stat;
 }
 
 static int take_stats(struct balloon *b, struct virtq *q)
 {
-	struct stat_entry entry[BALLOON_MAX_STATS];
+	struct balloon_stat stat[BALLOON_MAX_STATS];
 	struct virtq_cursor at = { 0 };
-	int bytes = virtq_read(q, &b->chain, &at, entry, sizeof(entry));
+	int bytes = virtq_read(q, &b->chain, &at, stat, sizeof(stat));
 
 	if (bytes < 0)
 		return bytes;
 	atomic_store(&b->refresh, false);
 	lock(&b->state_lock);
-	b->info.nr_stats = 0;
-	for (unsigned int i = 0; i < (unsigned int)bytes / sizeof(entry[0]); i++)
-		add_stat(&b->info, &entry[i]);
-	b->info.stats_ns = b->config.now_ns(b->config.ctx);
-	b->info.stats_actual = atomic_load(&b->actual);
+	b->record.nr_stats = 0;
+	for (unsigned int i = 0; i < (unsigned int)bytes / sizeof(stat[0]); i++)
+		add_stat(&b->record, &stat[i]);
+	b->record.stats_ns = b->config.now_ns(b->config.ctx);
+	b->record.stats_actual = atomic_load(&b->actual);
 	b->stats_asked_ns = 0;
 	unlock(&b->state_lock);
 	if (b->config.wake)

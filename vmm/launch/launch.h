@@ -37,7 +37,7 @@ struct launch_config {
 	unsigned int nr_vcpus;
 	uint64_t timeout_ns; /* 0: none; each VM keeps it itself, and is helped if stuck */
 	int oom_score_adj;
-	enum machine_balloon_mode balloon;
+	enum balloon_mode balloon;
 	uint64_t balloon_min_pages; /* unless it is off */
 	uint32_t shares;
 	const char *domain; /* within which pages are merged; "": each VM with itself */

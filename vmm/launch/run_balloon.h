@@ -23,7 +23,7 @@ struct run_balloon {
 	atomic_ullong order; /* target, manual and "there is one" in the low bits; 0: none */
 	bool told;	     /* what the machine was told last: */
 	uint64_t told_ns;
-	struct machine_balloon last;
+	struct balloon_record last;
 };
 
 /* Any thread; the main loop has to be woken after it. */
@@ -36,7 +36,7 @@ uint64_t run_balloon_serve(struct run_balloon *rb, struct vm *vm, struct credits
  * Is `next` to be told at `now`, after what was told?  If not, *until becomes when it will be at
  * the latest.
  */
-bool run_balloon_is_due(const struct run_balloon *rb, const struct machine_balloon *next,
+bool run_balloon_is_due(const struct run_balloon *rb, const struct balloon_record *next,
 			uint64_t now, uint64_t *until);
 
 #endif

@@ -320,7 +320,7 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 	vm->config.name = vm->name;
 	snprintf(vm->domain, sizeof(vm->domain), "%s", config->domain ? config->domain : "");
 	vm->config.domain = vm->domain;
-	vm->balloon_manual = config->balloon == VM_BALLOON_MANUAL;
+	vm->balloon_manual = config->balloon == BALLOON_MODE_MANUAL;
 	vm->kvm = KVM_NONE;
 	vm->wake_fd = vm->signal_fd = vm->doorbell_fd = vm->irq_fd = -1;
 	init_lock(vm);

@@ -11,6 +11,7 @@
  */
 #include <linux/kvm.h>
 #include <quire/error.h>
+#include "mmu/base/balloon_record.h"
 #include "mmu/merge/keeper.h"
 #include "vmm/boot/image.h"
 #include "kvm.h"
@@ -20,17 +21,9 @@ struct balloon;
 struct ctl;
 struct sandbox_keep;
 
-#define VM_MAX_VCPUS	 255 /* APIC ids have eight bits, and 255 means everyone */
-#define VM_NAME_MAX	 63
-#define VM_DOMAIN_MAX	 47
-#define VM_BALLOON_STATS 32
-
-/* Is there a balloon, and who says how large it should be? */
-enum vm_balloon_mode {
-	VM_BALLOON_OFF,	   /* no device */
-	VM_BALLOON_MANUAL, /* the user */
-	VM_BALLOON_AUTO,   /* the machine's policy */
-};
+#define VM_MAX_VCPUS  255 /* APIC ids have eight bits, and 255 means everyone */
+#define VM_NAME_MAX   63
+#define VM_DOMAIN_MAX 47
 
 struct vm_config {
 	const char *name;      /* at most VM_NAME_MAX bytes */
@@ -41,7 +34,7 @@ struct vm_config {
 	enum keeper_mode merge;
 	uint64_t merge_pages_per_s; /* pace of the keeper; 0: automatic */
 	const char *domain;	    /* to tell, at most VM_DOMAIN_MAX bytes; NULL: its own */
-	enum vm_balloon_mode balloon;
+	enum balloon_mode balloon;
 	uint64_t timeout_ns;		    /* from vm_run on; 0: none */
 	uint64_t start_ns;		    /* CLOCK_MONOTONIC when the process began */
 	const struct gmem_credits *credits; /* borrowed; NULL: no limit but the host's */
@@ -117,7 +110,7 @@ struct vcpu_state {
 };
 
 struct gmem *vm_gmem(struct vm *vm);
-struct balloon *vm_balloon(struct vm *vm); /* NULL: VM_BALLOON_OFF */
+struct balloon *vm_balloon(struct vm *vm); /* NULL: BALLOON_MODE_OFF */
 unsigned int vm_nr_vcpus(const struct vm *vm);
 
 /*
@@ -132,24 +125,6 @@ enum vm_state {
 	VM_PAUSED,  /* no vCPU is in the guest, nor will be until vm_resume */
 	VM_ENDED,   /* vm_run is over */
 	VM_NR_STATES
-};
-
-/* The balloon.  Pages, but where it says otherwise; balloon_info() has the details. */
-struct vm_balloon_info {
-	uint32_t mode;	 /* enum vm_balloon_mode; if it is off, there is no more */
-	uint32_t manual; /* the target was set by hand, or waits to be */
-	uint32_t driver; /* enum balloon_driver */
-	uint32_t nr_stats;
-	uint64_t features;
-	uint64_t silent_ns; /* for how long the driver has not answered; 0: it does */
-	uint64_t target, actual;
-	uint64_t requested, inflated, deflated, reported;
-	uint64_t duplicates, refused, kept, failed, hinted;
-	uint64_t operations;   /* a count */
-	uint64_t stats_age_ns; /* of the guest's statistics, if there are any: */
-	struct {
-		uint64_t tag, value;
-	} stat[VM_BALLOON_STATS];
 };
 
 struct vm_info {
@@ -173,7 +148,7 @@ struct vm_info {
 	char domain[VM_DOMAIN_MAX + 1];		  /* "": it merges with itself only */
 	struct keeper_stats merge;		  /* the reasons add up to mem's private pages */
 	uint64_t merge_passes;			  /* keeper_passes_done() */
-	struct vm_balloon_info balloon;
+	struct balloon_record balloon;
 };
 
 /* In the main loop or after vm_run. */
@@ -195,9 +170,14 @@ void vm_resume(struct vm *vm);
 void vm_set_merge(struct vm *vm, enum keeper_mode mode);
 uint64_t vm_merge_pass(struct vm *vm);
 
-/* The balloon's target, and whether somebody set it by hand.  Main loop only. */
+/* Set the balloon's target, and whether an operator set it.  Main loop only. */
 void vm_set_balloon(struct vm *vm, uint64_t pages, bool manual);
-bool vm_balloon_is_manual(const struct vm *vm);
+
+/*
+ * Copy what the VM knows of its balloon to *out, all but `asks` and `touches`.  In the main loop or
+ * after vm_run.
+ */
+void vm_balloon_record(struct vm *vm, struct balloon_record *out);
 
 /* End the VM in order, as SIGTERM does. */
 void vm_stop(struct vm *vm);

@@ -177,6 +177,23 @@ uint64_t vm_balloon_tick(struct vm *vm)
 	return balloon_tick(vm->balloon);
 }
 
+void vm_set_balloon(struct vm *vm, uint64_t pages, bool manual)
+{
+	if (!vm->balloon || balloon_set_target(vm->balloon, pages))
+		return;
+	vm->balloon_manual = manual;
+}
+
+void vm_balloon_record(struct vm *vm, struct balloon_record *out)
+{
+	*out = (struct balloon_record){ .mode = BALLOON_MODE_OFF };
+	if (!vm->balloon)
+		return;
+	balloon_record(vm->balloon, out);
+	out->mode = vm->config.balloon;
+	out->manual = vm->balloon_manual;
+}
+
 /* ---- life ---- */
 
 struct balloon *vm_balloon(struct vm *vm)
@@ -217,7 +234,7 @@ int vm_balloon_create(struct vm *vm)
 		.ctx = vm,
 	};
 
-	if (vm->config.balloon == VM_BALLOON_OFF)
+	if (vm->config.balloon == BALLOON_MODE_OFF)
 		return 0;
 	if (irqchip) {
 		int ret = create_irq(vm);

@@ -3,7 +3,7 @@
 #define QUIRE_VMM_VM_VM_IMPL_H
 
 /*
- * What vm.c, vm_run.c, vm_pause.c, vm_balloon.c, vm_balloon_info.c, vm_info.c, vm_merge.c, vcpu.c,
+ * What vm.c, vm_run.c, vm_pause.c, vm_balloon.c, vm_info.c, vm_merge.c, vcpu.c,
  * exit.c and crash.c share.
  */
 #include <signal.h>
@@ -91,8 +91,6 @@ uint64_t vm_balloon_tick(struct vm *vm);
 
 /* Main loop: the guest is paused, or goes on. */
 void vm_balloon_pause(struct vm *vm, bool on);
-/* vm_balloon_info.c: its part of a struct vm_info. */
-void vm_balloon_info(struct vm *vm, struct vm_balloon_info *out);
 
 /* Main loop, or after it. */
 enum vm_state vm_state(struct vm *vm);

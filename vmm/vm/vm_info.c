@@ -55,7 +55,8 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	gmem_stats(vm->gm, &out->mem);
 	vm_merge_info(vm, out);
-	vm_balloon_info(vm, &out->balloon);
+	vm_balloon_record(vm, &out->balloon);
+	out->balloon.touches = out->mem.balloon_touches;
 	out->unclaimed_ports = atomic_load(&vm->ports.unclaimed);
 	out->unclaimed_mmio = atomic_load(&vm->mmio.unclaimed);
 	out->ignored_texts = text_port_ignored(vm->text_port);
