@@ -56,7 +56,7 @@ static void test_overhead(void)
 	control = lab_connect(&lab);
 	vm = lab_admit(&lab, control, lab_promise(100, 990));
 	is_hex(vm.error, (uint64_t)-ENOMEM, "overhead that would leave less than min is refused");
-	ok(strstr(vm.text, "overhead of 990 pages") != NULL, "which says so: %s", vm.text);
+	ok(strstr(vm.text, "overhead of 3.9 MiB") != NULL, "which says so: %s", vm.text);
 	is_hex(lab_state(&lab).committed_pages, 0, "and then nothing is committed");
 	is_hex(lab_state(&lab).refusals, 1, "a refusal is counted");
 	vm = lab_admit(&lab, control, lab_promise(10, 900));

@@ -17,7 +17,6 @@
 #include "args.h"
 #include "cmd.h"
 #include "mmu/base/clock.h"
-#include "vmm/dev/balloon.h"
 #include "report.h"
 #include "stats_balloon.h"
 #include "table.h"
