@@ -14,10 +14,11 @@
 #include "args.h"
 #include "cmd.h"
 #include "ctl_client.h"
+#include "map_json.h"
 #include "mapview.h"
 
 const char map_usage[] =
-	"usage: quire map [--png=FILE] [--range=RANGE] VM\n"
+	"usage: quire map [--json] [--png=FILE] [--range=RANGE] VM\n"
 	"\n"
 	"Shows the state of every page of a running guest's memory, as text: a glyph a page if\n"
 	"that fits on a screen, else a glyph for more of them, and under it the exact counts.\n"
@@ -25,6 +26,7 @@ const char map_usage[] =
 	"\n"
 	"  --png=FILE     also write an image, a pixel a page and a 2 MiB block a row;\n"
 	"                 FILE - writes it to standard output, without the text\n"
+	"  --json         as quire.map/1 (docs/stats.md): the counts, and each run of pages\n"
 	"  --range=RANGE  only START+LENGTH or START-END of guest-physical memory, each 0xHEX\n"
 	"                 or a number and K, M, G or T; rounded to whole pages\n"
 	"\n"
@@ -33,6 +35,7 @@ const char map_usage[] =
 struct map_options {
 	const char *vm;
 	const char *png; /* NULL: no image; "-": to stdout, and nothing else */
+	bool json;
 	bool ranged;
 	gfn_t start, end; /* if ranged */
 };
@@ -42,6 +45,7 @@ static int parse_options(int argc, char **argv, struct map_options *opt, struct 
 	static const struct option options[] = {
 		{ "png", required_argument, NULL, 'p' },
 		{ "range", required_argument, NULL, 'r' },
+		{ "json", no_argument, NULL, 'j' },
 		{ 0 },
 	};
 	gpa_t start, end;
@@ -52,6 +56,7 @@ static int parse_options(int argc, char **argv, struct map_options *opt, struct 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'p': opt->png = optarg; break;
+		case 'j': opt->json = true; break;
 		case 'r':
 			code = parse_range(optarg, &start, &end, err);
 			if (code)
@@ -65,6 +70,9 @@ static int parse_options(int argc, char **argv, struct map_options *opt, struct 
 	}
 	if (argc - optind != 1)
 		return quire_fail(err, -EINVAL, "say which VM, by name or pid; see quire help map");
+	if (opt->json && opt->png && !strcmp(opt->png, "-"))
+		return quire_fail(err, -EINVAL,
+				  "--json and --png=- both write to standard output; choose one");
 	opt->vm = argv[optind];
 	return 0;
 }
@@ -142,7 +150,9 @@ static int show(const struct map_options *opt, const struct ctl_info *info,
 		return mapview_png(stdout, view, err);
 	if (opt->png)
 		code = write_png(opt->png, view, err);
-	if (code == 0)
+	if (code == 0 && opt->json)
+		map_json(stdout, &info->vm, view);
+	else if (code == 0)
 		print_text(&info->vm, view);
 	return code == 0 && fflush(stdout) ? quire_fail(err, -EIO, "cannot write: %m") : code;
 }

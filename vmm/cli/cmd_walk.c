@@ -96,32 +96,36 @@ static int check_cpu(unsigned int cpu, const struct vm_info *vm, struct quire_er
  */
 #define STOPPED_S 2
 
-static int ask(int fd, const struct walk_options *opt, struct walk_result *res, uint8_t *state,
-	       struct quire_error *err)
+/* What was asked of a VM, and what came of it. */
+struct walked {
+	struct ctl_info info;
+	struct walk_result res;
+	uint8_t state; /* of the page reached */
+};
+
+static int ask(int fd, const struct walk_options *opt, struct walked *w, struct quire_error *err)
 {
 	uint64_t deadline_ns = monotonic_ns() + STOPPED_S * NS_PER_S;
 	int code;
 
-	while ((code = ctl_get_walk(fd, opt->cpu, opt->gva, opt->access, res, state, err)) ==
-		       -ETIMEDOUT &&
+	while ((code = ctl_get_walk(fd, opt->cpu, opt->gva, opt->access, &w->res, &w->state,
+				    err)) == -ETIMEDOUT &&
 	       monotonic_ns() < deadline_ns)
 		usleep(100000);
 	return code;
 }
 
-static int fetch(const struct walk_options *opt, struct walk_result *res, uint8_t *state,
-		 struct quire_error *err)
+static int fetch(const struct walk_options *opt, struct walked *w, struct quire_error *err)
 {
 	int fd = ctl_connect(opt->vm, err), code;
-	struct ctl_info info;
 
 	if (fd < 0)
 		return fd;
-	code = ctl_get_info(fd, &info, err);
+	code = ctl_get_info(fd, &w->info, err);
 	if (code == 0)
-		code = check_cpu(opt->cpu, &info.vm, err);
+		code = check_cpu(opt->cpu, &w->info.vm, err);
 	if (code == 0)
-		code = ask(fd, opt, res, state, err);
+		code = ask(fd, opt, w, err);
 	close(fd);
 	return code;
 }
@@ -175,14 +179,16 @@ static void json_outcome(struct json *json, const struct walk_result *res, uint8
 	json_string(json, "page", render_state_text(state));
 }
 
-static void print_json(const struct walk_options *opt, const struct walk_result *res, uint8_t state)
+static void print_json(const struct walk_options *opt, const struct walked *w)
 {
+	const struct walk_result *res = &w->res;
 	struct json json;
 
 	json_init(&json, stdout);
 	json_object(&json, NULL);
 	json_string(&json, "schema", "quire.walk/1");
-	json_string(&json, "vm", opt->vm);
+	json_string(&json, "name", w->info.vm.name);
+	json_number(&json, "pid", w->info.vm.pid);
 	json_number(&json, "vcpu", opt->cpu);
 	json_string(&json, "access",
 		    opt->access.write ? "write" :
@@ -191,7 +197,7 @@ static void print_json(const struct walk_options *opt, const struct walk_result 
 	json_number(&json, "user", opt->access.user);
 	json_hex(&json, "gva", opt->gva);
 	json_string(&json, "paging", res->format1 ? res->format1->name : "off");
-	json_outcome(&json, res, state);
+	json_outcome(&json, res, w->state);
 	json_array(&json, "references");
 	for (unsigned int i = 0; i < res->nr_refs && i < WALK_MAX_REFS; i++)
 		json_reference(&json, &res->ref[i]);
@@ -203,26 +209,25 @@ int cmd_walk(int argc, char **argv)
 {
 	struct walk_options opt = { 0 };
 	struct quire_error err = { "" };
-	struct walk_result res;
-	uint8_t state;
+	struct walked w;
 	int code;
 
 	if (parse_options(argc, argv, &opt, &err)) {
 		fprintf(stderr, "quire walk: %s\n", err.text);
 		return QUIRE_STATUS_USAGE;
 	}
-	code = fetch(&opt, &res, &state, &err);
+	code = fetch(&opt, &w, &err);
 	if (code) {
 		fprintf(stderr, "quire walk: %s\n", err.text);
 		return code == -EINVAL ? QUIRE_STATUS_USAGE : QUIRE_STATUS_HOST;
 	}
 	if (opt.json)
-		print_json(&opt, &res, state);
+		print_json(&opt, &w);
 	else
-		render_walk(stdout, opt.gva, &res, state);
+		render_walk(stdout, opt.gva, &w.res, w.state);
 	if (fflush(stdout)) {
 		fprintf(stderr, "quire walk: cannot write: %m\n");
 		return QUIRE_STATUS_HOST;
 	}
-	return render_succeeds(&res, state) ? 0 : 1;
+	return render_succeeds(&w.res, w.state) ? 0 : 1;
 }

@@ -1,0 +1,134 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: MIT
+#
+# What the commands that look at one guest print as JSON: it parses, has the members that
+# docs/stats.md names and no others, and says what other forms say.
+use strict;
+use warnings;
+use FindBin;
+use JSON::PP;
+use Test::More;
+BEGIN { chdir "$FindBin::Bin/../.." }
+use lib "$FindBin::Bin";
+use Guests;
+
+my $skip = missing();
+plan skip_all => $skip if $skip;
+
+# ---- documents and their descriptions ----
+
+# A command's document and status; it has to parse.
+sub document {
+	my @command = @_;
+	my ($text, $status) = quire(@command);
+	my $doc = eval { decode_json($text) };
+	ok($doc, "@command: is JSON") or diag $text;
+	return wantarray ? ($doc // {}, $status) : $doc // {};
+}
+
+# The members in the n-th table (from 0) of a section of docs/stats.md, with their marks.
+sub described {
+	my ($section, $table) = @_;
+	my ($text) = slurp('docs/stats.md') =~ /^## \Q$section\E\n(.*?)(?=^## |\z)/ms or die "no section $section";
+	my @tables = $text =~ /^\|---.*\n((?:\|.*\n)+)/mg;
+	my %marks;
+	for my $row (split /\n/, $tables[$table // 0] // die "no table $table in $section") {
+		my ($names, $mark) = $row =~ /^\| (.*?) \| ?(\w*) ?\|/ or next;
+		$marks{$_} = $mark for $names =~ /`(\w+)`/g;
+	}
+	return \%marks;
+}
+
+# Members are described, and those that are described without a mark are there.
+sub conforms {
+	my ($what, $object, $marks) = @_;
+	my @odd = grep { !exists $marks->{$_} } sort keys %$object;
+	my @missing = grep { $marks->{$_} eq '' && !exists $object->{$_} } sort keys %$marks;
+	ok(!@odd && !@missing, "$what: its members are those of docs/stats.md") or diag "odd @odd, missing @missing";
+}
+
+sub run_guest {
+	my ($name, $options, @words) = @_;
+	return start("$dir/$name", 'timeout', '-s', 'KILL', 120, $quire, 'run', "--machine=$address", "--name=$name",
+		'--timeout=100', @$options, $quill, @words);
+}
+
+my $machine = serve("$dir/machine", '--memory=512M', '--overcommit=1') or BAIL_OUT(slurp("$dir/machine.err"));
+my $twins = run_guest('twin', [qw(-n 2 -m 48M --hugepages=never)], qw(hold 1 3000 zero=500 seconds=90));
+my $balloon = run_guest('squeezed', [qw(-m 64M --merge=off)], qw(balloon seconds=90 touch=500 dirty=12000 features=7));
+ok(says($twins, 'hold: ready', 2) && says($balloon, 'balloon: ready'), 'guests are there')
+	or diag slurp("$dir/twin.err"), slurp("$dir/squeezed.err");
+quire(qw(merge now twin-1 twin-2));
+quire('balloon', "--machine=$address", '--wait', 'squeezed', '30M');
+quire(qw(pause twin-1 twin-2 squeezed));
+until_true(20, sub { scalar quire(qw(merge now twin-1 twin-2)) =~ /^merged 0 pages and found 0 / });
+
+# ---- quire map --json ----
+
+my $map = document(qw(map --json twin-1));
+is($map->{schema}, 'quire.map/1', 'map has its schema');
+conforms('map', $map, described('quire map --json'));
+conforms('a run', $map->{runs}[0], described('quire map --json', 1));
+my (%pages, @overlap);
+my $end = 0;
+for my $run (@{$map->{runs}}) {
+	$pages{$run->{state}} += $run->{pages};
+	push @overlap, $run->{gfn} if $run->{gfn} < $end;
+	$end = $run->{gfn} + $run->{pages};
+}
+my (undef, $vms) = account();
+for my $state (qw(absent private shared zero ballooned)) {
+	my @same = ($map->{"state_${state}_pages"}, $pages{$state} // 0, $vms->{'twin-1'}{"state_${state}_pages"});
+	ok($same[0] == $same[1] && $same[0] == $same[2], "$state: counts, runs and quire stat agree") or diag "@same";
+}
+is($map->{ram_pages}, 48 * 256, 'all of RAM is in it');
+is("@overlap", '', 'runs follow each other');
+is(document(qw(map --json --range=1M+64K twin-1))->{ram_pages}, 16, 'or the range asked for');
+is((quire(qw(map --json --png=- twin-1)))[1], 2, 'two forms on one stream are refused');
+
+# ---- quire walk --json ----
+
+# quill maps all of RAM from 512 GiB on, writable (guest/layout.h).
+sub walk_of {
+	my ($vm, $state, @access) = @_;
+	my ($run) = grep { $_->{state} eq $state } @{decode_json(scalar quire('map', '--json', $vm))->{runs}};
+	if (!$run) {
+		fail("$vm has a page that is $state");
+		return;
+	}
+	return document('walk', '--json', @access, $vm, sprintf '0x%x', (1 << 39) + 4096 * $run->{gfn});
+}
+
+for (
+	['twin-1', 'private', 'ok', undef, undef],
+	['twin-1', 'shared', 'ok', undef, qr/^a write copies the frame to one of its own$/],
+	['twin-1', 'zero', 'stage-2 violation', qr/^a read maps the page of zeroes$/, qr/^a write gives it a frame of its own$/],
+	['twin-1', 'absent', 'stage-2 violation', qr/^a read brings in a page of zeroes$/, qr/^a write brings in a page of its own/],
+	['squeezed', 'ballooned', 'stage-2 violation', qr/^a read takes it out of the balloon/, qr/^a write takes it out of the balloon/],
+) {
+	my ($vm, $state, $outcome, $read, $write) = @$_;
+	my ($doc, $status) = walk_of($vm, $state);
+	is($doc->{outcome}, $outcome, "a read of a page that is $state");
+	like($doc->{answer}, $read, '... and what quire does') if $read;
+	ok(!exists $doc->{answer}, '... for which quire does nothing') if !$read;
+	ok($status == 0 && $doc->{succeeds}, '... succeeds');
+	like($doc->{page}, qr/^$state(, in a 2 MiB leaf)?$/, '... which it names');
+	conforms('walk', $doc, { %{described('quire walk --json')}, map { $_ => 'sometimes' }
+		qw(error_code qualification answer gpa page) });
+	conforms('a reference', $doc->{references}[-1], described('quire walk --json', 1));
+	($doc, $status) = walk_of($vm, $state, '--write');
+	is($doc->{access}, 'write', 'a write there');
+	like($doc->{answer}, $write, '... and what quire does') if $write;
+	ok($status == 0 && $doc->{succeeds}, '... succeeds, too');
+}
+my ($fault, $status) = document(qw(walk --json --user twin-1 0x7ffffffff000));
+is_deeply([$status, @$fault{qw(outcome succeeds error_code user)}], [1, 'page fault', 0, 4, 1], 'a page fault is one');
+ok(!exists $fault->{gpa} && !exists $fault->{page}, '... that reaches no page');
+like($fault->{gva}, qr/^0x7ffffffff000$/, 'addresses are strings');
+
+quire(qw(resume twin-1 twin-2 squeezed));
+quire(qw(kill twin-1 twin-2 squeezed));
+finish($_) for $twins, $balloon;
+kill TERM => $machine->{pid};
+finish($machine);
+done_testing();
