@@ -397,7 +397,8 @@ int credits_wait(struct credits *c, uint64_t need, uint64_t want)
 	uint64_t denials;
 	int code;
 
-	assert(!(locks_held & ~(1u << LOCK_TEXT))); /* a vCPU in the text port may wait */
+	/* A vCPU may wait in a device: in the text port, or where it makes a queue ready. */
+	assert(!(locks_held & ~(1u << LOCK_TEXT | 1u << LOCK_VIRTIO)));
 	lock(&c->lock);
 	denials = c->denials;
 	c->waiters++;

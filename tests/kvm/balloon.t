@@ -3,16 +3,18 @@
 #
 # The balloon of a real VM, in and out of the sandbox: a driver in a small payload
 # (tests/payload/pvh32_balloon.S) gives up six pages, and the host has them; another
-# (pvh32_interrupt.S) halts until it is interrupted.
+# (pvh32_interrupt.S) halts until it is interrupted; a third (pvh32_queue_wait.S) has its queues in
+# memory that nobody has touched.
 use strict;
 use warnings;
 use Test::More;
 
 my $build = $ENV{QUIRE_BUILD} // 'build';
 my $quire = "$build/quire";
-my ($driver, $interrupted) = map { "$build/payload/pvh32_$_.elf" } qw(balloon interrupt);
+my ($driver, $interrupted, $ring) =
+	map { "$build/payload/pvh32_$_.elf" } qw(balloon interrupt queue_wait);
 
-plan skip_all => "no $_" for grep { !-e } $driver, $interrupted;
+plan skip_all => "no $_" for grep { !-e } $driver, $interrupted, $ring;
 
 # Exit status, and the statistics as text.  Options of quire run, an image, and a command to run it.
 sub run {
@@ -66,5 +68,13 @@ for my $how ('--irqchip=on', '-c 2', '--irqchip=on --sandbox=off',
 	is(number('balloon_inflated_pages') . ' ' . number('balloon_deflated_pages'), '606 606',
 	   '... with as many in as out');
 }
+
+# A device that touches new memory waits for it in the vCPU, and the wait may be in vain.
+my $short = '--machine=own --machine-memory=24M --overcommit=1 -m 64M --merge=off';
+($status, $out) = run("$short --timeout=3", $ring);
+is($status, 124, 'a used ring for which there is no memory breaks the device, and the guest goes on');
+like($out, qr/timeout: the guest still ran/, '... until its time is over');
+($status, $out) = run('-m 64M', $ring);
+is($status, 11, '... and with memory it comes to its end');
 
 done_testing();
