@@ -35,7 +35,7 @@
 static struct {
 	char name[VM_NAME_MAX + 1];
 	uint32_t state; /* enum vm_state */
-	bool stopped;
+	bool stopped, is_copy;
 	struct keeper_stats merge;
 	uint64_t passes;
 } lab_vm;
@@ -76,6 +76,7 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->state = lab_vm.state;
 	out->exit_status = 7;
 	out->nr_vcpus = 3;
+	out->is_copy = lab_vm.is_copy;
 	out->ram_bytes = LAB_PAGES * QUIRE_PAGE_SIZE;
 	out->now_ns = lab_now_ns();
 	out->run_ns = 8000000000;
@@ -355,6 +356,17 @@ static inline unsigned int lab_lines(void)
 	for (const char *p = lab_out; *p; p++)
 		nr += *p == '\n';
 	return nr;
+}
+
+/* Columns of the longest line. */
+static inline size_t lab_width(void)
+{
+	size_t most = 0;
+
+	for (const char *p = lab_out; p && *p; p = strchr(p, '\n'), p += p != NULL)
+		if (strcspn(p, "\n") > most)
+			most = strcspn(p, "\n");
+	return most;
 }
 
 /* The line that has `text` in it, in a static buffer; "" if there is none. */

@@ -37,7 +37,8 @@ static void test_usage(void)
 		const char *args;
 		int status;
 	} bad[] = {
-		{ "ps x", 2 },
+		{ "ps no-such-vm", 121 },
+		{ "ps --json --wide", 2 },
 		{ "ps --colour", 2 },
 		{ "stat x y", 2 },
 		{ "stat --colour", 2 },
@@ -47,7 +48,7 @@ static void test_usage(void)
 		{ "kill", 2 },
 		{ "kill -9 x", 2 },
 		{ "pause", 2 },
-		{ "resume --all", 2 },
+		{ "resume --all x", 2 },
 		{ "stat no-such-vm", 121 },
 		{ "kill no-such-vm", 121 },
 		{ "pause no-such-vm", 121 },
@@ -57,6 +58,14 @@ static void test_usage(void)
 		{ "merge sometimes", 2 },
 		{ "merge --colour", 2 },
 		{ "merge --json now", 2 },
+		{ "merge now", 2 },
+		{ "merge on", 2 },
+		{ "merge zero", 2 },
+		{ "merge off", 2 },
+		{ "merge --all", 2 },
+		{ "merge --domain=d", 2 },
+		{ "merge --all now x", 2 },
+		{ "merge --all --domain=d now", 2 },
 		{ "merge --who", 2 },
 		{ "merge --who x", 2 },
 		{ "merge --who x 1 2", 2 },
@@ -67,6 +76,9 @@ static void test_usage(void)
 		{ "balloon --why", 2 },
 		{ "balloon x 1M y", 2 },
 		{ "balloon --why x 1M", 2 },
+		{ "balloon --all", 2 },
+		{ "balloon --all x 1M", 2 },
+		{ "balloon --all --why", 2 },
 		{ "balloon --wait", 2 },
 		{ "balloon x --wait", 2 },
 		{ "balloon x auto --wait", 2 },
@@ -92,7 +104,7 @@ static void test_ps(void)
 	unsigned int id;
 	char row[512], want[128];
 
-	ok(lab_quire("ps") == 0, "ps");
+	ok(lab_quire("ps --wide") == 0, "ps --wide");
 	snprintf(row, sizeof(row), "%s", lab_line(a));
 	ok(strstr(row, "running") && strstr(row, "39.1 MiB") && strstr(row, "4 MiB") &&
 		   strstr(row, "35.1 MiB") && strstr(row, "40 MiB") && strstr(row, " 25.0 "),
@@ -107,6 +119,11 @@ static void test_ps(void)
 	   "VMs of a machine come first, by id");
 	if (isolated)
 		ok(lab_lines() == 4, "a head and three rows");
+	ok(lab_quire("ps") == 0 && lab_width() <= 80,
+	   "without it no line has more than 80 columns");
+	ok(lab_quire("ps %s %d", a, (int)pid_c) == 0 && lab_lines() == 3 && *lab_line(a) &&
+		   !*lab_line(b),
+	   "only the VMs that are named");
 }
 
 static void test_ps_json(void)
@@ -259,8 +276,9 @@ static void test_merge_steering(void)
 	ok(lab_quire("merge now %s", b) == 0 && strstr(lab_out, "3 passes of 1 VM\n"),
 	   "each VM by itself");
 	ok(lab_quire("merge off %s", b) == 0 && strstr(lab_out, "made 0 pages"), "merge off");
-	ok(lab_quire("merge now %s", b) == 121 && strstr(lab_out, "merging is off"),
-	   "then there is no now");
+	ok(lab_quire("merge now %s", b) == 0 && lab_lines() == 1 &&
+		   strstr(lab_out, "is left out: merging is off"),
+	   "then it is left out of now: %s", lab_said());
 	lab_quire("merge --json");
 	ok(member("vms_off") == 1 && member("reason_off_pages") == LAB_PRIVATE &&
 		   sum_reasons(2) == member("private_pages"),
@@ -274,7 +292,8 @@ static void test_merge_steering(void)
 	ok(strstr(lab_out, "\"merge_mode\": \"on\""),
 	   "... and the others are done, by pid as well");
 	if (isolated)
-		ok(lab_quire("merge now") == 0 && strstr(lab_out, "of 3 VMs"), "no names: all VMs");
+		ok(lab_quire("merge now --all") == 0 && strstr(lab_out, "of 3 VMs"),
+		   "--all: all VMs");
 }
 
 static void test_merge_who(void)
@@ -335,8 +354,8 @@ static void test_stat_text(void)
 	   "it has ledger and budget");
 	ok(strstr(lab_out, "\n2 VMs\n") && strstr(lab_line("private"), "2048 pages"),
 	   "and the sums of its VMs");
-	ok(lab_quire("stat") == 0 && strstr(lab_out, "without a machine"),
-	   "stat of everything has those of no machine, too");
+	ok(lab_quire("stat") == 0 && strstr(lab_out, "guests whose machine is not found here"),
+	   "stat of everything has those of no machine that is found, too");
 	ok(lab_quire("stat %s", a) == 0 && strstr(lab_said(), "running, 3 vCPUs; number 1 of"),
 	   "stat of a VM says what it is");
 	tap_note("%s", lab_said());
@@ -372,7 +391,8 @@ static void test_walk_vcpu(void)
 static void test_silent(void)
 {
 	kill(pid_b, SIGSTOP);
-	ok(lab_quire("ps") == 0 && strstr(lab_line(b), "silent") && strstr(lab_line(b), "40 MiB"),
+	ok(lab_quire("ps --wide") == 0 && strstr(lab_line(b), "silent") &&
+		   strstr(lab_line(b), "40 MiB"),
 	   "a VM that does not answer is in the list with what its machine knows");
 	tap_note("%s", lab_line(b));
 	ok(lab_took_s < 4, "and holds it up only so long (%.1f s)", lab_took_s);

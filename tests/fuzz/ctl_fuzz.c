@@ -321,14 +321,13 @@ static void fuzz_server(struct input *in)
 	struct ctl *ctl = server();
 	struct pollfd pfd = { .fd = ctl_fd(ctl), .events = POLLIN };
 	struct ctl_reply *reply = (void *)packet;
-	struct quire_error err;
 	char name[32];
 	ssize_t n;
 	int fd;
 
 	snprintf(name, sizeof(name), "ctl_fuzz.%d", (int)getpid());
-	fd = ctl_connect(name, &err);
-	must(fd >= 0, err.text);
+	fd = ctl_open(name, CTL_PATIENCE_S);
+	must(fd >= 0, "no connection");
 	for (unsigned int i = 0; i < 16 && in->bytes; i++)
 		put_request(fd, in);
 	if (take_byte(in) & 1)

@@ -110,7 +110,7 @@ sub end_beside { for (splice @beside) { kill KILL => $_; waitpid $_, 0; Guests::
 sub hammer {
 	my $n = 0;
 	beside(sub {
-		quire('merge', 'now');
+		quire('merge', 'now', '--all');
 		return if ++$n % 4;
 		my (undef, $vms) = account();
 		my @names = sort keys %{$vms // {}} or return;

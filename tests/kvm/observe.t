@@ -129,12 +129,17 @@ check 'a range is cut to what was asked for' \
 check '... and to the end of RAM' \
 	is "$("$quire" map --range=31M-99M "$vm" | sed -n 's/^     RAM *\([0-9]*\) pages.*/\1/p')" \
 	256
-check 'its pid names the VM too' "$quire" map "$run"
+check "its launcher's pid names the VM too" "$quire" map "$run"
+check '... also for stat' "$quire" stat "$run"
+check '... and for balloon' "$quire" balloon "$run"
+check '... and so does its own pid' \
+	"$quire" walk "$("$quire" ps "$vm" | awk 'END { print $NF }')" 0x100000
 
 # ---- errors: one line, and a status that a script can use ----
 
-check 'map: no such VM lists those that run' fails 121 "$quire" map no-such-vm
-check '... this one among them' grep -q "$vm" "$dir/err"
+check 'map: no such VM' fails 121 "$quire" map no-such-vm
+check 'map: nearly a VM' fails 121 "$quire" map "x$vm"
+check '... whose name is said' grep -q "did you mean .*$vm" "$dir/err"
 check 'walk: no such VM' fails 121 "$quire" walk no-such-vm 0
 check 'walk: no such vCPU' fails 2 "$quire" walk --cpu=9 "$vm" 0
 check '... and there is one' grep -q "VM $vm has no vCPU 9, only vCPU 0\$" "$dir/err"

@@ -46,7 +46,7 @@ now() {
 
 # row NAME: its line in ps
 row() {
-	"$quire" ps | grep " $prefix-$1 "
+	"$quire" ps "$prefix-$1" 2>/dev/null | tail -n 1
 }
 
 # await NAME MEMBER VALUE
@@ -93,12 +93,13 @@ start busy -m 32M -- stress 60 pages=1000
 start two -m 32M -c 2 -- idle 60
 wait_still hold 3000
 
-"$quire" ps >"$dir/ps"
+"$quire" ps --wide >"$dir/ps"
 for vm in hold busy two; do
 	check "ps lists $vm with its pid" grep -Eq " $prefix-$vm +running .* [0-9]+\$" "$dir/ps"
 done
 check 'ps shows a column for each state' grep -Eq 'RAM +RESIDENT +ABSENT +PRIVATE .*COMMIT' \
 	"$dir/ps"
+check 'without --wide no line has more than 80 columns' is "$("$quire" ps | grep -cE '.{81}')" 0
 check 'ps shows the RAM' grep -Eq " $prefix-hold +running +64 MiB" "$dir/ps"
 "$quire" ps --json >"$dir/ps.json"
 "$quire" stat --json >"$dir/stat.json"
@@ -195,6 +196,30 @@ check 'every member of --stats of a run is one of stat' is "$(
 		grep -vxF -f <(grep -o '^      "[a-z_]*"' "$dir/two.json") | tr -d ' \n')" \
 		'"exit_status"'
 
+# ---- copies ----
+
+start copies -n 2 -m 16M -- idle 60
+copies=$prefix-copies
+for _ in $(seq 200); do
+	"$quire" stat "$copies-2" >"$dir/out" 2>&1 && break
+	sleep 0.05
+done
+for vm in "$copies" "${runs[$copies]}"; do
+	check "$vm: means all copies" is "$("$quire" ps "$vm" | grep -c "$copies-[12]")" 2
+	for command in map walk 'merge --who'; do
+		address=
+		[ "$command" = map ] || address=0
+		# shellcheck disable=SC2086
+		check "$command $vm: says which copies there are" fails 2 "$quire" $command "$vm" $address
+		check '... both' grep -q "$copies-1, $copies-2\$" "$dir/err"
+	done
+done
+check 'kill of the process that runs copies' "$quire" kill "${runs[$copies]}"
+check '... ends all of them' is "$("$quire" ps | grep -c "$copies")" 0
+reap copies
+check '... and with them the run' is "$status" 143
+check 'a name of digits only is refused' fails 2 "$quire" run --name=123 "$quill" hello
+
 # ---- a machine ----
 
 machine=$prefix-machine
@@ -216,7 +241,7 @@ check 'meminfo has its memory' is "$("$quire" stat --machine="@quire/machine/$ma
 if "$quire" help run | grep -q -- --machine; then
 	start joined -m 32M --machine="@quire/machine/$machine" -- idle 60
 	check 'ps joins a VM with its machine' grep \
-		-Eq "^ *1 .* $prefix-joined +running" <("$quire" ps)
+		-Eq "^ *1 .* $prefix-joined +running" <("$quire" ps --wide)
 	check '... and its commitment is above its RAM' test "$(now joined commit_bytes)" -gt \
 		33554432
 	check '... which the machine has committed' is "$(now joined commit_bytes)" \

@@ -219,11 +219,10 @@ static void *main_loop(void *arg)
 
 static inline int connect_vm(void)
 {
-	struct quire_error err;
-	int fd = ctl_connect(name, &err);
+	int fd = ctl_open(name, CTL_PATIENCE_S);
 
 	if (fd < 0)
-		tap_bail("cannot connect: %s", err.text);
+		tap_bail("cannot connect: %s", strerror(-fd));
 	return fd;
 }
 

@@ -184,7 +184,7 @@ static void test_other_user(void)
 	}
 	pid = fork();
 	if (pid == 0) {
-		int fd = setuid(65534) == 0 ? ctl_connect(name, &err) : -1;
+		int fd = setuid(65534) == 0 ? ctl_open(name, CTL_PATIENCE_S) : -1;
 
 		_exit(fd >= 0 && ctl_get_info(fd, &info, &err) == -ECONNRESET ? 0 : 1);
 	}

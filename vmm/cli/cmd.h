@@ -15,6 +15,12 @@ struct command {
 	const char *usage;   /* `quire help NAME`: synopsis first, newline at the end */
 };
 
+/* For usages: what VM stands for where it may mean several, and where it has to be one. */
+#define USAGE_VMS \
+	"VM is a guest's name, its pid, or the pid of its quire run.  With -n the guests are named\n" \
+	"NAME-1, NAME-2 and so on: then NAME, or the pid of the quire run, means all of them.\n"
+#define USAGE_VM "VM is a guest's name, its pid, or the pid of its quire run.\n"
+
 /* CLOCK_MONOTONIC at the start of main(). */
 extern uint64_t process_start_ns;
 

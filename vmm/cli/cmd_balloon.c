@@ -2,9 +2,9 @@
 /*
  * quire balloon: how large guests are, why, and how large they shall be.
  *
- * Targets and reasons are the machine's, counters and statistics the VM's, so both are asked.  What
- * people type and read is the size of the guest, as with other tools; underneath it is that of
- * the balloon, RAM less the guest.
+ * Targets and reasons are the machine's, counters and statistics the VM's, so the command asks
+ * both.  People type and read the size of the guest, as with other tools.  The machine and the VM
+ * count the size of the balloon, which is RAM less the guest.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -17,6 +17,7 @@
 #include "args.h"
 #include "cmd.h"
 #include "mmu/base/clock.h"
+#include "named.h"
 #include "report.h"
 #include "stats_balloon.h"
 #include "table.h"
@@ -29,16 +30,18 @@
 const char balloon_usage[] =
 	"usage: quire balloon [--machine=ADDRESS]\n"
 	"       quire balloon [OPTION...] VM [SIZE|auto]\n"
+	"       quire balloon [OPTION...] --all SIZE|auto\n"
 	"       quire balloon --why VM\n"
 	"\n"
 	"Alone: the size of each guest and its balloon, in which a guest with a virtio-balloon\n"
-	"driver puts pages that it does without.  With VM, the name or the pid of a quire run:\n"
-	"its balloon's target and counters, and what the guest says of its memory.\n"
-	"\n"
+	"driver puts pages that it does without.  With VM: its balloon's target and counters, and\n"
+	"what the guest says of its memory.\n" USAGE_VMS "\n"
 	"  SIZE              set by hand how much memory the guest has, at most its RAM: what is\n"
 	"                    above it goes into the balloon (as virsh setmem, or balloon in\n"
 	"                    QEMU's monitor)\n"
 	"  auto              let the machine's policy decide, now and from now on\n"
+	"  --all             all guests of this user; for root, those of all users.  Guests with\n"
+	"                    --balloon=off are left out\n"
 	"  --wait[=SECONDS]  until the guest has got there (at most 10)\n"
 	"  --why VM          what the policy decided and why, the newest last (docs/balloon.md)\n"
 	"  --machine=ADDRESS of a machine that is not found by itself: @NAME or the path of its\n"
@@ -47,20 +50,20 @@ const char balloon_usage[] =
 	"Exit status: 0; 1 the target is set, but the guest has no driver, or a broken one, or\n"
 	"does not answer, or --wait was too short; 2 wrong usage, or a SIZE beyond RAM or below\n"
 	"--balloon-min; 121 no such VM, it does not answer, has no machine now, or runs with\n"
-	"--balloon=off.\n";
+	"--balloon=off.  Of several guests, the highest.\n";
 
 struct balloon_options {
 	const char *vm, *size; /* NULL: not given */
 	const char *machine;   /* NULL: all that are found */
-	bool why, wait;
+	bool all, why, wait;
 	uint64_t wait_ns;
 };
 
-/* The VM that is meant, and its machine. */
+/* A VM that is meant, and its machine. */
 struct subject {
-	struct roster roster;
-	struct roster_vm *vm;
-	struct machine_client *machine;
+	const struct roster *roster;
+	const struct roster_vm *vm;
+	struct machine_client *machine; /* NULL: not reached yet */
 	uint64_t ram_pages;
 };
 
@@ -70,9 +73,30 @@ static int parse_wait(struct balloon_options *o, const char *seconds, struct qui
 	return seconds ? parse_seconds(seconds, &o->wait_ns, err) : 0;
 }
 
+static int take_words(int argc, char **argv, struct balloon_options *o, struct quire_error *err)
+{
+	char **word = argv + optind;
+	int most = o->why || o->all ? 1 : 2;
+
+	if (argc - optind > most)
+		return quire_fail(err, -EINVAL, "%s: one thing too many; see quire help balloon",
+				  argv[argc - 1]);
+	if (o->all && (o->why || !*word))
+		return quire_fail(err, -EINVAL, "--all goes with a SIZE or auto");
+	if (!o->all && *word)
+		o->vm = *word++;
+	o->size = *word;
+	if (o->why && !o->vm)
+		return quire_fail(err, -EINVAL, "--why: say which VM, by name or pid");
+	if (o->wait && (!o->size || !strcmp(o->size, "auto")))
+		return quire_fail(err, -EINVAL, "--wait goes with a VM and a SIZE");
+	return 0;
+}
+
 static int parse_options(int argc, char **argv, struct balloon_options *o, struct quire_error *err)
 {
 	static const struct option options[] = {
+		{ "all", no_argument, NULL, 'a' },
 		{ "why", no_argument, NULL, 'y' },
 		{ "wait", optional_argument, NULL, 'w' },
 		{ "machine", required_argument, NULL, 'm' },
@@ -87,20 +111,15 @@ static int parse_options(int argc, char **argv, struct balloon_options *o, struc
 			return unknown_option(argv, err);
 		if (c == 'y')
 			o->why = true;
+		else if (c == 'a')
+			o->all = true;
 		else if (c == 'm')
 			o->machine = optarg;
 		else if (parse_wait(o, optarg, err))
 			return -EINVAL;
 	}
-	if (argc - optind > (o->why ? 1 : 2))
-		return quire_fail(err, -EINVAL, "%s: one thing too many; see quire help balloon",
-				  argv[argc - 1]);
-	o->vm = optind < argc ? argv[optind] : NULL;
-	o->size = optind + 1 < argc ? argv[optind + 1] : NULL;
-	if (o->why && !o->vm)
-		return quire_fail(err, -EINVAL, "--why: say which VM, by name or pid");
-	if (o->wait && (!o->size || !strcmp(o->size, "auto")))
-		return quire_fail(err, -EINVAL, "--wait goes with a VM and a SIZE");
+	if (take_words(argc, argv, o, err))
+		return -EINVAL;
 	return named_address(o->machine, &o->machine, err);
 }
 
@@ -118,25 +137,29 @@ static int find_all(struct roster *r, const char *machine, struct quire_error *e
 	return code ? code : roster_find_vms(r, machine != NULL, false, err);
 }
 
-static int find_subject(struct subject *s, const struct balloon_options *o, struct quire_error *err)
+/* The roster with only the VMs that are meant. */
+static int find_named(struct roster *r, const struct balloon_options *o, struct quire_error *err)
 {
-	int code = find_all(&s->roster, o->machine, err);
-	const char *name = o->vm;
+	struct named list = { 0 };
+	int code = o->all ? named_add_all(&list, err) : named_add(&list, o->vm, err);
 
-	if (code)
-		return code;
-	s->vm = roster_vm(&s->roster, name);
-	if (!s->vm)
-		return quire_fail(err, -ENOENT, "no VM named %s; quire ps lists those that run",
-				  name);
-	if (!s->vm->answers)
-		return quire_fail(err, -ETIMEDOUT, "VM %s does not answer", name);
-	s->ram_pages = s->vm->info.mem.s2.ram_pages;
-	if (s->vm->info.balloon.mode == BALLOON_MODE_OFF)
+	if (!code)
+		code = find_all(r, o->machine, err);
+	if (!code)
+		code = roster_keep(r, &list, err);
+	named_finish(&list);
+	return code;
+}
+
+static int check_subject(const struct roster_vm *vm, struct quire_error *err)
+{
+	if (!vm->answers)
+		return quire_fail(err, -ETIMEDOUT, "VM %s does not answer", vm->name);
+	if (vm->info.balloon.mode == BALLOON_MODE_OFF)
 		return quire_fail(err, -EOPNOTSUPP,
 				  "VM %s has no balloon: it was started with "
 				  "--balloon=off",
-				  s->vm->name);
+				  vm->name);
 	return 0;
 }
 
@@ -147,13 +170,7 @@ static int reach_machine(struct subject *s, struct quire_error *err)
 				  "VM %s is in no machine that is found here (see "
 				  "--machine); without one its balloon stays as it is",
 				  s->vm->name);
-	return machine_client_connect(s->roster.machine[s->vm->machine].address, &s->machine, err);
-}
-
-static void leave(struct subject *s)
-{
-	machine_client_destroy(s->machine);
-	roster_finish(&s->roster);
+	return machine_client_connect(s->roster->machine[s->vm->machine].address, &s->machine, err);
 }
 
 static const char *pages_text(uint64_t pages)
@@ -219,9 +236,12 @@ static const char *excuse(const struct balloon_record *b)
 
 static int look(const struct subject *s, struct balloon_record *b, struct quire_error *err)
 {
-	int fd = ctl_connect(s->vm->name, err), code;
+	struct named_vm named = { .alone = true };
 	struct ctl_info info;
+	int fd, code;
 
+	memcpy(named.name, s->vm->name, sizeof(named.name));
+	fd = named_open(&named, err);
 	if (fd < 0)
 		return fd;
 	code = ctl_get_info(fd, &info, err);
@@ -380,15 +400,61 @@ static int show_why(struct subject *s, struct quire_error *err)
 	return 0;
 }
 
-static int run(const struct balloon_options *o, struct quire_error *err)
+static int do_one(const struct roster *r, const struct roster_vm *vm,
+		  const struct balloon_options *o, struct quire_error *err)
 {
-	struct subject s = { .roster = { .warn = warn } };
-	int code = find_subject(&s, o, err);
+	struct subject s = { .roster = r, .vm = vm, .ram_pages = vm->info.mem.s2.ram_pages };
+	int code = check_subject(vm, err);
 
 	if (!code)
 		code = o->why ? show_why(&s, err) : o->size ? set_size(&s, o, err) : show(&s, err);
-	leave(&s);
+	machine_client_destroy(s.machine);
 	return code;
+}
+
+static int status_of(int code)
+{
+	return code == -EINVAL ? QUIRE_STATUS_USAGE : code >= 0 ? code : QUIRE_STATUS_HOST;
+}
+
+/* Each VM is tried, whatever became of those before it.  The highest status. */
+static int do_each(const struct roster *r, const struct balloon_options *o)
+{
+	struct quire_error err;
+	int status = 0;
+
+	for (unsigned int i = 0; i < r->nr_vms; i++) {
+		const struct roster_vm *vm = &r->vm[i];
+		int code;
+
+		if (i && !o->size)
+			putchar('\n');
+		if (o->all && vm->answers && vm->info.balloon.mode == BALLOON_MODE_OFF) {
+			printf("VM %s is left out: it was started with --balloon=off\n", vm->name);
+			continue;
+		}
+		code = do_one(r, vm, o, &err);
+		if (code)
+			warn(err.text);
+		if (status_of(code) > status)
+			status = status_of(code);
+	}
+	return status;
+}
+
+static int run(const struct balloon_options *o, struct quire_error *err)
+{
+	struct roster r = { .warn = warn };
+	int code = find_named(&r, o, err), status = status_of(code);
+
+	if (!code && !r.nr_vms)
+		puts("no VM is running");
+	else if (!code)
+		status = do_each(&r, o);
+	else
+		warn(err->text);
+	roster_finish(&r);
+	return status;
 }
 
 int cmd_balloon(int argc, char **argv)
@@ -397,10 +463,11 @@ int cmd_balloon(int argc, char **argv)
 	struct quire_error err = { "" };
 	int code = parse_options(argc, argv, &o, &err);
 
+	if (!code && (o.vm || o.all))
+		return run(&o, &err);
 	if (!code)
-		code = o.vm ? run(&o, &err) : show_all(&o, &err);
-	if (!code)
-		return 0;
-	fprintf(stderr, "quire balloon: %s\n", err.text);
-	return code == -EINVAL ? QUIRE_STATUS_USAGE : code > 0 ? code : QUIRE_STATUS_HOST;
+		code = show_all(&o, &err);
+	if (code)
+		warn(err.text);
+	return status_of(code);
 }

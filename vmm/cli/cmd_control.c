@@ -2,9 +2,9 @@
 /*
  * quire kill, pause, resume: steering running VMs.
  *
- * Each VM named is tried, whatever became of those before it; each failure is one line, and one
- * is enough for the status.  The VM decides: a request travels through its control socket, so
- * what may look at a VM may also steer it.
+ * The command tries each VM, whatever became of those before it.  Each failure is one line, and
+ * one failure is enough for the status.  The VM itself obeys: the request goes to its control
+ * socket, so whoever may look at a VM may also steer it.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -13,59 +13,143 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <quire/abi.h>
+#include "args.h"
 #include "cmd.h"
 #include "mmu/base/clock.h"
 #include "ctl_client.h"
+#include "named.h"
 
 const char kill_usage[] =
 	"usage: quire kill VM...\n"
+	"       quire kill --all\n"
 	"\n"
-	"Ends running VMs in order, as SIGTERM to a quire run does, and waits until they are\n"
-	"gone.  VM is the name or the pid of a quire run, whose exit status will be 143.\n"
+	"Ends running guests in order, as SIGTERM to their quire run does, and waits until they are\n"
+	"gone.  The exit status of the quire run will be 143.\n" USAGE_VMS "\n"
+	"  --all  all guests of this user; for root, those of all users\n"
 	"\n"
-	"Exit status: 0; 2 wrong usage; 121 for one of them there is no such VM, or it does not\n"
-	"answer or end.\n";
+	"Exit status: 0; 2 wrong usage; 121 a VM does not exist, does not answer or does not end.\n";
 
 const char pause_usage[] =
 	"usage: quire pause VM...\n"
+	"       quire pause --all\n"
 	"\n"
-	"Keeps running VMs from executing anything, until quire resume.  A paused VM can be\n"
-	"looked at and ended as any other.  Its clocks go on: to the guest, a pause is a moment\n"
-	"in which it did nothing.  VM is the name or the pid of a quire run.\n"
+	"Keeps guests from executing anything until quire resume.  A paused guest can be looked at\n"
+	"and ended as any other.  Its clocks go on: to the guest, a pause is a moment in which it\n"
+	"did nothing.\n" USAGE_VMS "\n"
+	"  --all  all guests of this user; for root, those of all users\n"
 	"\n"
-	"Exit status: 0, also if it is paused already; 2 wrong usage; 121 for one of them there\n"
-	"is no such VM, or it does not answer, or a vCPU has not stopped after 2 s (it will).\n";
+	"Exit status: 0, also if a guest is paused already; 2 wrong usage; 121 a VM does not exist\n"
+	"or does not answer, or a vCPU has not stopped after 2 s (it will).\n";
 
 const char resume_usage[] =
 	"usage: quire resume VM...\n"
+	"       quire resume --all\n"
 	"\n"
-	"Lets paused VMs go on.  VM is the name or the pid of a quire run.\n"
+	"Lets paused guests go on.\n" USAGE_VMS "\n"
+	"  --all  all guests of this user; for root, those of all users\n"
 	"\n"
-	"Exit status: 0, also if it is not paused; 2 wrong usage; 121 for one of them there is no\n"
-	"such VM, or it does not answer.\n";
+	"Exit status: 0, also if a guest is not paused; 2 wrong usage; 121 a VM does not exist or\n"
+	"does not answer.\n";
+
+struct control {
+	const char *command;
+	unsigned int op;
+	int status; /* of the command, so far */
+};
+
+static void complain(struct control *c, const char *text)
+{
+	fprintf(stderr, "quire %s: %s\n", c->command, text);
+	c->status = QUIRE_STATUS_HOST;
+}
+
+/* A VM that was not named itself may end at any time. */
+static void complain_of(struct control *c, const struct named_vm *vm, int code, const char *text)
+{
+	if (vm->alone || (code != -ECONNREFUSED && code != -ECONNRESET))
+		complain(c, text);
+}
+
+/* Say which VM it was that gave this reason. */
+static int fail_of(const struct named_vm *vm, int code, const struct quire_error *why,
+		   struct quire_error *err)
+{
+	return code ? quire_fail(err, code, "%s: %.240s", vm->name, why->text) : 0;
+}
+
+/* ---- kill ---- */
 
 /* A VM that ends has one second for its vCPUs and one for the reader of its output. */
 #define GONE_S 10
 
-/* A pidfd of the VM is readable when it has ended; without one, the connection, a little early. */
-static int process_of(int fd)
-{
-	struct ucred cred;
+/* So many VMs are told to end before the command waits for them; it holds a descriptor for each. */
+#define BATCH 128u
 
-	return ctl_peer(fd, &cred) < 0 ? -1 : (int)syscall(SYS_pidfd_open, cred.pid, 0);
-}
-
-static int wait_gone(int fd, struct quire_error *err)
+static int wait_gone(const struct named_vm *vm, int fd, uint64_t deadline_ns,
+		     struct quire_error *err)
 {
-	uint64_t deadline_ns = monotonic_ns() + GONE_S * NS_PER_S;
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 	int n;
 
-	do {
+	do
 		n = poll(&pfd, 1, poll_ms(monotonic_ns(), deadline_ns));
-	} while (n < 0 && errno == EINTR);
-	return n > 0 ? 0 : quire_fail(err, -ETIMEDOUT, "it takes more than %d s to end", GONE_S);
+	while (n < 0 && errno == EINTR);
+	return n > 0 ? 0 :
+		       quire_fail(err, -ETIMEDOUT, "%s: it takes more than %d s to end", vm->name,
+				  GONE_S);
 }
+
+/*
+ * Tell a VM to end.  Returns a descriptor that becomes readable when it has: a pidfd, or else the
+ * connection, which hangs up a little early.
+ */
+static int tell_to_end(const struct named_vm *vm, struct quire_error *err)
+{
+	int fd = named_open(vm, err), process, code;
+	struct quire_error why;
+	struct ucred cred;
+
+	if (fd < 0)
+		return fd;
+	process = ctl_peer(fd, &cred) < 0 ? -1 : (int)syscall(SYS_pidfd_open, cred.pid, 0);
+	code = fail_of(vm, ctl_command(fd, CTL_STOP, &why), &why, err);
+	if (!code && process < 0)
+		return fd;
+	close(fd);
+	if (code && process >= 0)
+		close(process);
+	return code ? code : process;
+}
+
+static void kill_batch(struct control *c, const struct named_vm *vm, unsigned int nr)
+{
+	uint64_t deadline_ns;
+	struct quire_error err;
+	int fd[BATCH], code;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		fd[i] = tell_to_end(&vm[i], &err);
+		if (fd[i] < 0)
+			complain_of(c, &vm[i], fd[i], err.text);
+	}
+	deadline_ns = monotonic_ns() + GONE_S * NS_PER_S;
+	for (unsigned int i = 0; i < nr; i++) {
+		if (fd[i] < 0)
+			continue;
+		code = wait_gone(&vm[i], fd[i], deadline_ns, &err);
+		if (code)
+			complain_of(c, &vm[i], code, err.text);
+		close(fd[i]);
+	}
+}
+
+static void kill_all(struct control *c, const struct named *list)
+{
+	for (unsigned int i = 0; i < list->nr; i += BATCH)
+		kill_batch(c, list->vm + i, list->nr - i < BATCH ? list->nr - i : BATCH);
+}
+
+/* ---- pause and resume ---- */
 
 /* The VM's main loop waits for its vCPUs a moment only: on a busy host they may need longer. */
 #define PAUSED_S 2
@@ -83,61 +167,89 @@ static bool comes_to_pause(int fd)
 	return info.vm.state == VM_PAUSED;
 }
 
-static int command_one(const char *vm, unsigned int op, struct quire_error *err)
+static void steer(struct control *c, const struct named_vm *vm)
 {
-	int fd = ctl_connect(vm, err), process, code;
-	struct quire_error why;
+	struct quire_error err, why;
+	int fd = named_open(vm, &err), code = fd;
 
-	if (fd < 0)
-		return fd;
-	process = op == CTL_STOP ? process_of(fd) : -1;
-	code = ctl_command(fd, op, &why);
-	if (!code && op == CTL_STOP)
-		code = wait_gone(process >= 0 ? process : fd, &why);
-	if (process >= 0)
-		close(process);
-	if (code == -ETIMEDOUT && op == CTL_PAUSE && comes_to_pause(fd))
-		code = 0;
-	close(fd);
-	return code ? quire_fail(err, code, "%s: %s", vm, why.text) : 0;
+	if (fd >= 0) {
+		code = ctl_command(fd, c->op, &why);
+		if (code == -ETIMEDOUT && c->op == CTL_PAUSE && comes_to_pause(fd))
+			code = 0;
+		fail_of(vm, code, &why, &err);
+		close(fd);
+	}
+	if (code)
+		complain_of(c, vm, code, err.text);
 }
 
-static int command_all(int argc, char **argv, unsigned int op)
+/* ---- the commands ---- */
+
+static int parse_options(int argc, char **argv, bool *all, struct quire_error *err)
 {
-	static const struct option none[] = { { 0 } };
-	struct quire_error err;
-	int status = 0;
+	static const struct option options[] = {
+		{ "all", no_argument, NULL, 'a' },
+		{ 0 },
+	};
+	int option;
 
 	opterr = 0;
 	optind = 1;
-	if (getopt_long(argc, argv, "", none, NULL) != -1) {
-		fprintf(stderr, "quire %s: %s: there are no options; see quire help %s\n", argv[0],
-			argv[optind - 1], argv[0]);
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option != 'a')
+			return unknown_option(argv, err);
+		*all = true;
+	}
+	if (*all && optind < argc)
+		return quire_fail(err, -EINVAL, "%s: --all means all VMs, leave the names out",
+				  argv[optind]);
+	if (!*all && optind == argc)
+		return quire_fail(err, -EINVAL, "say which VMs, by name or pid, or --all");
+	return 0;
+}
+
+static void find(struct control *c, struct named *list, bool all, char **words)
+{
+	struct quire_error err;
+
+	if (all && named_add_all(list, &err))
+		complain(c, err.text);
+	for (; !all && *words; words++)
+		if (named_add(list, *words, &err))
+			complain(c, err.text);
+}
+
+static int control(int argc, char **argv, unsigned int op)
+{
+	struct control c = { .command = argv[0], .op = op };
+	struct named list = { 0 };
+	struct quire_error err;
+	bool all = false;
+
+	if (parse_options(argc, argv, &all, &err)) {
+		fprintf(stderr, "quire %s: %s\n", argv[0], err.text);
 		return QUIRE_STATUS_USAGE;
 	}
-	if (optind == argc) {
-		fprintf(stderr, "quire %s: say which VMs, by name or pid\n", argv[0]);
-		return QUIRE_STATUS_USAGE;
-	}
-	for (int i = optind; i < argc; i++)
-		if (command_one(argv[i], op, &err)) {
-			fprintf(stderr, "quire %s: %s\n", argv[0], err.text);
-			status = QUIRE_STATUS_HOST;
-		}
-	return status;
+	find(&c, &list, all, argv + optind);
+	if (op == CTL_STOP)
+		kill_all(&c, &list);
+	for (unsigned int i = 0; i < list.nr && op != CTL_STOP; i++)
+		steer(&c, &list.vm[i]);
+	named_finish(&list);
+	return c.status;
 }
 
 int cmd_kill(int argc, char **argv)
 {
-	return command_all(argc, argv, CTL_STOP);
+	return control(argc, argv, CTL_STOP);
 }
 
 int cmd_pause(int argc, char **argv)
 {
-	return command_all(argc, argv, CTL_PAUSE);
+	return control(argc, argv, CTL_PAUSE);
 }
 
 int cmd_resume(int argc, char **argv)
 {
-	return command_all(argc, argv, CTL_RESUME);
+	return control(argc, argv, CTL_RESUME);
 }

@@ -16,13 +16,13 @@
 #include "ctl_client.h"
 #include "map_json.h"
 #include "mapview.h"
+#include "named.h"
 
 const char map_usage[] =
 	"usage: quire map [--json] [--png=FILE] [--range=RANGE] VM\n"
 	"\n"
 	"Shows the state of every page of a running guest's memory, as text: a glyph a page if\n"
-	"that fits on a screen, else a glyph for more of them, and under it the exact counts.\n"
-	"VM is the name or the pid of a quire run.\n"
+	"that fits on a screen, else a glyph for more of them, and under it the exact counts.\n" USAGE_VM
 	"\n"
 	"  --png=FILE     also write an image, a pixel a page and a 2 MiB block a row;\n"
 	"                 FILE - writes it to standard output, without the text\n"
@@ -96,7 +96,7 @@ static int choose_range(const struct map_options *opt, const struct ctl_info *in
 static int fetch(const struct map_options *opt, struct ctl_info *info, struct mapview *view,
 		 uint8_t **states, struct quire_error *err)
 {
-	int fd = ctl_connect(opt->vm, err), code;
+	int fd = named_connect(opt->vm, err), code;
 
 	if (fd < 0)
 		return fd;

@@ -2,12 +2,13 @@
 /*
  * quire merge: what merging comes to, and steering it.
  *
- * Changes go to each VM named, or to all that answer; each failure is one line, and one is enough
- * for the status.  A VM that ends while others are waited for is no failure unless it was named.
+ * Changes go to each VM that is meant.  Each failure is one line, and one failure is enough for
+ * the status.  A VM that ends meanwhile is a failure only if a word meant it alone.
  *
- * `now` asks all VMs for a pass at once and waits for all of them, because what one finds is often
- * what another has just looked up.  So it goes round again, as long as a round gained something;
- * and once in any case: to the first round, what was written since the last pass is volatile.
+ * `now` asks all VMs for a pass at once and waits for all of them, because what one VM finds is
+ * often what another has just looked up.  It goes round again as long as a round gained something.
+ * It goes round twice in any case: to the first round, what was written since the last pass is
+ * volatile.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -22,6 +23,7 @@
 #include "merge_saved.h"
 #include "merge_totals.h"
 #include "merge_who.h"
+#include "named.h"
 #include "stats.h"
 #include "table.h"
 
@@ -32,34 +34,42 @@
 
 const char merge_usage[] =
 	"usage: quire merge [--json] [--machine=ADDRESS]\n"
-	"       quire merge on|zero|off|now [VM...]\n"
+	"       quire merge on|zero|off|now VM...\n"
+	"       quire merge on|zero|off|now --all|--domain=NAME\n"
 	"       quire merge --who VM GFN\n"
 	"\n"
-	"Alone: what merging comes to over all VMs of this user and their machines, under KSM's\n"
-	"names, for all private pages why they are not merged, and each domain (docs/stats.md).\n"
-	"\n"
-	"  on, zero, off  merge equal pages, only pages of zeroes, or nothing: these VMs, by name\n"
-	"                 or pid, or all; zero and off make merged pages private again, as far as\n"
-	"                 memory allows, and say what became of them\n"
-	"  now            look at all pages that may have changed, now, twice, and on while that\n"
-	"                 gains something, and say what it gained; when it returns the passes are\n"
-	"                 over\n"
+	"Alone: what merging comes to over all guests of this user and their machines, under\n"
+	"KSM's names, for all private pages why they are not merged, and each domain\n"
+	"(docs/stats.md).\n" USAGE_VMS "\n"
+	"  on, zero, off  merge equal pages, only pages of zeroes, or nothing.  zero and off make\n"
+	"                 merged pages private again as far as memory allows, and say what became\n"
+	"                 of them\n"
+	"  now            scan all pages that may have changed, now: at least two passes, at most\n"
+	"                 eight, until nothing more merges; says what it gained.  Guests with\n"
+	"                 merging off are left out\n"
+	"  --all          all guests of this user; for root, those of all users\n"
+	"  --domain=NAME  all guests that merge within this domain\n"
 	"  --json         the totals as JSON, exact and in stable form\n"
 	"  --machine=ADDRESS\n"
-	"                 the totals of this machine and its VMs only: @NAME or the path of its\n"
+	"                 the totals of this machine and its guests only: @NAME or the path of its\n"
 	"                 socket\n"
-	"  --who VM GFN   every page that shares the frame of this one (its gpa / 4096): a line\n"
-	"                 for each VM, with its name and the pages' numbers\n"
+	"  --who VM GFN   every page that shares the frame of this one (its gpa / 4096): a line for\n"
+	"                 each guest, with its name and the pages' numbers\n"
 	"\n"
-	"Exit status: 0; 1 the page of --who is not shared; 2 wrong usage, or no RAM there; 121\n"
-	"one of the VMs does not exist or does not answer, or one that was named ended\n"
-	"meanwhile.\n";
+	"Exit status: 0; 1 the page of --who is not shared; 2 wrong usage, or no RAM there; 121 a VM\n"
+	"does not exist, does not answer, or ended meanwhile although it was named.\n";
+
+struct merge_options {
+	const char *who, *machine, *domain; /* NULL: not given */
+	bool json, all;
+};
 
 /* ---- the VMs that are meant ---- */
 
 struct target {
-	char name[VM_NAME_MAX + 1]; /* as it was named */
-	int fd;			    /* -1: has failed, or gone */
+	char name[VM_NAME_MAX + 1];
+	bool alone; /* as in struct named_vm: it has to be there */
+	int fd;	    /* -1: has failed, or gone */
 	uint64_t ticket;
 	bool waiting; /* for a pass to reach the ticket */
 	struct vm_info start, now;
@@ -68,7 +78,7 @@ struct target {
 struct targets {
 	struct target *vm;
 	unsigned int nr;
-	bool named; /* each VM by its name: all have to be there */
+	bool by_words; /* not by --all or --domain */
 	int status;
 };
 
@@ -85,13 +95,18 @@ static void complain(struct targets *t, const char *fmt, ...)
 }
 
 /* This one is out. */
-static void lose(struct targets *t, struct target *vm, int code, const char *why)
+static void drop(struct target *vm)
 {
-	if (t->named || code != -ECONNRESET)
-		complain(t, "%s: %s", vm->name, why);
 	close(vm->fd);
 	vm->fd = -1;
 	vm->waiting = false;
+}
+
+static void lose(struct targets *t, struct target *vm, int code, const char *why)
+{
+	if (vm->alone || code != -ECONNRESET)
+		complain(t, "%s: %s", vm->name, why);
+	drop(vm);
 }
 
 static bool ask_info(struct targets *t, struct target *vm, struct vm_info *out)
@@ -107,51 +122,68 @@ static bool ask_info(struct targets *t, struct target *vm, struct vm_info *out)
 	return !code;
 }
 
-static void add_target(struct targets *t, const char *name, int fd)
+static void add_target(struct targets *t, const struct named_vm *named)
 {
-	struct target *vm = &t->vm[t->nr++];
+	struct target *vm = &t->vm[t->nr];
+	struct quire_error why;
 
-	snprintf(vm->name, sizeof(vm->name), "%s", name);
-	vm->fd = fd;
+	*vm = (struct target){ .alone = named->alone, .fd = named_open(named, &why) };
+	if (vm->fd < 0) {
+		if (named->alone || vm->fd != -ECONNREFUSED)
+			complain(t, "%s", why.text);
+		return;
+	}
+	memcpy(vm->name, named->name, sizeof(vm->name));
+	t->nr++;
 	if (ask_info(t, vm, &vm->start))
 		vm->now = vm->start;
 }
 
-static int find_named(struct targets *t, unsigned int nr, char **names, struct quire_error *err)
+static void keep_domain(struct targets *t, const char *domain)
 {
-	t->named = true;
-	t->vm = calloc(nr, sizeof(*t->vm));
-	if (!t->vm)
-		return quire_fail(err, -ENOMEM, "no memory for %u VMs", nr);
-	for (unsigned int i = 0; i < nr; i++) {
-		struct quire_error why;
-		int fd = ctl_connect(names[i], &why);
+	unsigned int kept = 0;
 
-		if (fd < 0)
-			complain(t, "%s", why.text);
-		else
-			add_target(t, names[i], fd);
+	for (unsigned int i = 0; i < t->nr; i++) {
+		struct target *vm = &t->vm[i];
+
+		if (vm->fd >= 0 && !strcmp(vm->start.domain, domain))
+			t->vm[kept++] = *vm;
+		else if (vm->fd >= 0)
+			close(vm->fd);
 	}
-	return 0;
+	t->nr = kept;
+	if (!kept)
+		complain(t, "no VM merges in domain %s; quire merge lists the domains", domain);
 }
 
-static int find_all(struct targets *t, struct quire_error *err)
+static void read_words(struct targets *t, char **words, struct named *list)
 {
-	struct roster r = { .warn = NULL };
-	int code = roster_find_vms(&r, false, false, err);
+	struct quire_error why;
 
-	t->vm = code ? NULL : calloc(r.nr_vms + 1, sizeof(*t->vm));
+	t->by_words = true;
+	for (; *words; words++)
+		if (named_add(list, *words, &why))
+			complain(t, "%s", why.text);
+}
+
+static int find_targets(struct targets *t, const struct merge_options *opt, char **words,
+			struct quire_error *err)
+{
+	struct named list = { 0 };
+	int code = 0;
+
+	if (*words)
+		read_words(t, words, &list);
+	else
+		code = named_add_all(&list, err);
+	t->vm = code ? NULL : calloc(list.nr + 1, sizeof(*t->vm));
 	if (!code && !t->vm)
-		code = quire_fail(err, -ENOMEM, "no memory for %u VMs", r.nr_vms);
-	for (unsigned int i = 0; i < r.nr_vms && !code; i++) {
-		int fd = r.vm[i].answers ? ctl_open(r.vm[i].name, CTL_PATIENCE_S) : -EAGAIN;
-
-		if (fd >= 0)
-			add_target(t, r.vm[i].name, fd);
-		else if (fd == -EAGAIN)
-			complain(t, "%s: the VM does not answer", r.vm[i].name);
-	}
-	roster_finish(&r);
+		code = quire_fail(err, -ENOMEM, "no memory for %u VMs", list.nr);
+	for (unsigned int i = 0; i < list.nr && !code; i++)
+		add_target(t, &list.vm[i]);
+	named_finish(&list);
+	if (!code && opt->domain)
+		keep_domain(t, opt->domain);
 	return code;
 }
 
@@ -236,16 +268,18 @@ static void leave_out_off(struct targets *t)
 	for (unsigned int i = 0; i < t->nr; i++) {
 		struct target *vm = &t->vm[i];
 
-		if (vm->fd >= 0 && vm->start.merge.mode == KEEPER_OFF)
-			lose(t, vm, t->named ? -EINVAL : -ECONNRESET,
-			     "merging is off; quire merge on switches it on");
+		if (vm->fd < 0 || vm->start.merge.mode != KEEPER_OFF)
+			continue;
+		printf("%s is left out: merging is off there; quire merge on %s switches it on\n",
+		       vm->name, vm->name);
+		drop(vm);
 	}
 }
 
-/* Of those that were named it has been said what was the matter. */
+/* Of VMs that were named it has been said what was the matter. */
 static void say_nobody(const struct targets *t)
 {
-	if (!t->named)
+	if (!t->by_words && !t->status)
 		puts("no VM to do that with");
 }
 
@@ -378,14 +412,28 @@ static int parse_action(const char *text, struct quire_error *err)
 			  text);
 }
 
-static int act(int argc, char **argv, struct quire_error *err)
+/* Acting on everybody's guests has to be asked for. */
+static int check_targets(const struct merge_options *opt, char **words, struct quire_error *err)
+{
+	unsigned int ways = (*words != NULL) + opt->all + (opt->domain != NULL);
+
+	if (!ways)
+		return quire_fail(err, -EINVAL,
+				  "say which VMs, by name or pid, or --all, or --domain=NAME");
+	if (ways > 1)
+		return quire_fail(err, -EINVAL,
+				  "choose one of VMs by name, --all and --domain=NAME");
+	return 0;
+}
+
+static int act(const struct merge_options *opt, char **argv, struct quire_error *err)
 {
 	struct targets t = { 0 };
 	int action = parse_action(argv[0], err), code;
 
-	if (action < 0)
+	if (action < 0 || check_targets(opt, argv + 1, err))
 		return QUIRE_STATUS_USAGE;
-	code = argc > 1 ? find_named(&t, (unsigned int)argc - 1, argv + 1, err) : find_all(&t, err);
+	code = find_targets(&t, opt, argv + 1, err);
 	if (!code && action == ACTION_NOW)
 		merge_now(&t);
 	else if (!code && action == ACTION_ON)
@@ -400,11 +448,6 @@ static void warn(const char *text)
 {
 	fprintf(stderr, "quire merge: %s\n", text);
 }
-
-struct merge_options {
-	const char *who, *machine;
-	bool json;
-};
 
 static int print_totals(const struct roster *r, bool json, struct quire_error *err)
 {
@@ -438,6 +481,8 @@ static int parse_options(int argc, char **argv, struct merge_options *opt, struc
 		{ "json", no_argument, NULL, 'j' },
 		{ "who", required_argument, NULL, 'w' },
 		{ "machine", required_argument, NULL, 'm' },
+		{ "all", no_argument, NULL, 'a' },
+		{ "domain", required_argument, NULL, 'd' },
 		{ 0 },
 	};
 	int c;
@@ -451,11 +496,16 @@ static int parse_options(int argc, char **argv, struct merge_options *opt, struc
 		case 'j': opt->json = true; break;
 		case 'm': opt->machine = optarg; break;
 		case 'w': opt->who = optarg; break;
+		case 'a': opt->all = true; break;
+		case 'd': opt->domain = optarg; break;
 		}
 	}
 	if ((opt->json || opt->machine) && (opt->who || optind < argc))
 		return quire_fail(err, -EINVAL, "%s is for the totals, without anything else",
 				  opt->json ? "--json" : "--machine");
+	if ((opt->all || opt->domain) && (opt->who || optind == argc))
+		return quire_fail(err, -EINVAL, "%s goes with on, zero, off or now",
+				  opt->all ? "--all" : "--domain");
 	if (opt->who && argc - optind != 1)
 		return quire_fail(err, -EINVAL,
 				  "--who takes a VM and one page's number: "
@@ -471,7 +521,7 @@ static int run(int argc, char **argv, struct quire_error *err)
 		return QUIRE_STATUS_USAGE;
 	if (opt.who)
 		return merge_who(opt.who, argv[optind], err);
-	return optind < argc ? act(argc - optind, argv + optind, err) : show_totals(&opt, err);
+	return optind < argc ? act(&opt, argv + optind, err) : show_totals(&opt, err);
 }
 
 int cmd_merge(int argc, char **argv)

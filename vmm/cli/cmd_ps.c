@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * quire ps: all running VMs at a glance.
+ * quire ps: running VMs at a glance, a line each.
  *
- * A line a VM, with what its memory is made of: one column for each state a page can be in.
- * Rates are what happens now (ROSTER_SAMPLE_MS), the processor's share is since the start,
- * as in ps(1).
+ * The line fits a terminal of 80 columns.  With --wide it has a column for each state that a page
+ * can be in, and what the machine knows.  Fault rates are those of now (ROSTER_SAMPLE_MS); the
+ * processor's share is since the start, as in ps(1).
  */
 #include <ctype.h>
 #include <errno.h>
@@ -15,33 +15,38 @@
 #include "args.h"
 #include "cmd.h"
 #include "json.h"
+#include "named.h"
 #include "roster.h"
 #include "stats.h"
 #include "table.h"
 
 const char ps_usage[] =
-	"usage: quire ps [--json] [--machine=ADDRESS]\n"
+	"usage: quire ps [--wide|--json] [--machine=ADDRESS] [VM...]\n"
 	"\n"
-	"Lists the running VMs of this user, of all users for root: id in its machine, name,\n"
-	"state, RAM, how much of it occupies memory, how much is in each state a page can have,\n"
-	"commitment, processor time in percent since its start, page faults a second now, and\n"
-	"process id.  A - is what nobody knows.\n"
+	"Lists running guests: all of this user, for root those of all users, or these VMs.  For\n"
+	"each: name, state, RAM, how much of it occupies memory, processor time in percent since\n"
+	"its start, page faults a second now, and process id.  A - is what nobody knows.\n" USAGE_VMS
 	"\n"
-	"  --json             the same as JSON, exact and in stable form (docs/stats.md)\n"
-	"  --machine=ADDRESS  the VMs of this machine only: @NAME or the path of its socket\n"
+	"  --wide             more columns, however wide the lines get: the guest's number in its\n"
+	"                     machine, its pages in each state, and what the machine has promised\n"
+	"                     it\n"
+	"  --json             everything as JSON, exact and in stable form (docs/stats.md)\n"
+	"  --machine=ADDRESS  the guests of this machine only: @NAME or the path of its socket\n"
 	"\n"
-	"Exit status: 0, also if there is no VM; 2 wrong usage; 121 no such machine, or host\n"
-	"error.\n";
+	"Exit status: 0, also if there is no VM; 2 wrong usage; 121 no such VM or machine, or a\n"
+	"host error.\n";
 
 struct ps_options {
-	bool json;
+	char **words;	     /* the VMs asked for; ends with NULL */
 	const char *machine; /* NULL: all */
+	bool json, wide;
 };
 
 static int parse_options(int argc, char **argv, struct ps_options *opt, struct quire_error *err)
 {
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },
+		{ "wide", no_argument, NULL, 'w' },
 		{ "machine", required_argument, NULL, 'm' },
 		{ 0 },
 	};
@@ -52,13 +57,14 @@ static int parse_options(int argc, char **argv, struct ps_options *opt, struct q
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'j': opt->json = true; break;
+		case 'w': opt->wide = true; break;
 		case 'm': opt->machine = optarg; break;
 		default: return unknown_option(argv, err);
 		}
 	}
-	if (optind < argc)
-		return quire_fail(err, -EINVAL, "%s: ps takes no names; quire stat %s shows one VM",
-				  argv[optind], argv[optind]);
+	if (opt->json && opt->wide)
+		return quire_fail(err, -EINVAL, "--json has everything, leave --wide out");
+	opt->words = argv + optind;
 	return named_address(opt->machine, &opt->machine, err);
 }
 
@@ -75,24 +81,46 @@ static const char *state_of(const struct roster_vm *vm)
 
 /* ---- as a table ---- */
 
-static void put_head(struct table *t, const struct roster *r)
+/* With names of at most so many characters the table has 80 columns; longer ones are cut. */
+#define NAME_COLUMNS 24
+
+/* A long name without its middle, because the names of copies differ at the end. */
+static void put_name(struct table *t, const char *name, bool wide)
+{
+	size_t bytes = strlen(name), tail = NAME_COLUMNS / 2, head = NAME_COLUMNS - 3 - tail;
+
+	if (wide || bytes <= NAME_COLUMNS)
+		table_cell(t, "%s", name);
+	else
+		table_cell(t, "%.*s...%s", (int)head, name, name + bytes - tail);
+}
+
+static void put_states_head(struct table *t)
 {
 	char head[32];
 
-	table_column(t, "ID", true);
-	if (r->nr_machines > 1)
-		table_column(t, "MACHINE", false);
-	table_column(t, "NAME", false);
-	table_column(t, "STATE", false);
-	table_column(t, "RAM", true);
-	table_column(t, "RESIDENT", true);
 	for (unsigned int i = 0; i < PG_NR_STATES; i++) {
 		snprintf(head, sizeof(head), "%s", page_states[i].name);
 		for (char *p = head; *p; p++)
 			*p = (char)toupper((unsigned char)*p);
 		table_column(t, head, true);
 	}
-	table_column(t, "COMMIT", true);
+}
+
+static void put_head(struct table *t, const struct roster *r, bool wide)
+{
+	if (wide)
+		table_column(t, "ID", true);
+	if (wide && r->nr_machines > 1)
+		table_column(t, "MACHINE", false);
+	table_column(t, "NAME", false);
+	table_column(t, "STATE", false);
+	table_column(t, "RAM", true);
+	table_column(t, "RESIDENT", true);
+	if (wide) {
+		put_states_head(t);
+		table_column(t, "COMMIT", true);
+	}
 	table_column(t, "CPU%", true);
 	table_column(t, "FAULTS/S", true);
 	table_column(t, "PID", true);
@@ -104,7 +132,7 @@ static void put_pages(struct table *t, bool known, uint64_t pages)
 	table_cell(t, "%s", known ? size_text(pages * QUIRE_PAGE_SIZE) : "-");
 }
 
-static void put_memory(struct table *t, const struct roster_vm *vm)
+static void put_memory(struct table *t, const struct roster_vm *vm, bool wide)
 {
 	const struct stage2_counters *s2 = &vm->info.mem.s2;
 	bool known = vm->answers || vm->id;
@@ -112,9 +140,10 @@ static void put_memory(struct table *t, const struct roster_vm *vm)
 	put_pages(t, known, vm->answers ? s2->ram_pages : vm->account.ram_pages);
 	put_pages(t, known,
 		  vm->answers ? stats_resident_pages(&vm->info) : vm->account.resident_pages);
-	for (unsigned int i = 0; i < PG_NR_STATES; i++)
+	for (unsigned int i = 0; i < PG_NR_STATES && wide; i++)
 		put_pages(t, vm->answers, s2->pages[i]);
-	put_pages(t, vm->id, vm->account.ram_pages + vm->account.overhead_pages);
+	if (wide)
+		put_pages(t, vm->id, vm->account.ram_pages + vm->account.overhead_pages);
 }
 
 static void put_rates(struct table *t, const struct roster_vm *vm)
@@ -130,7 +159,8 @@ static void put_rates(struct table *t, const struct roster_vm *vm)
 	}
 }
 
-static void put_row(struct table *t, const struct roster *r, const struct roster_vm *vm)
+/* What the machine calls it. */
+static void put_machine(struct table *t, const struct roster *r, const struct roster_vm *vm)
 {
 	if (vm->id)
 		table_cell(t, "%" PRIu32, vm->id);
@@ -138,14 +168,9 @@ static void put_row(struct table *t, const struct roster *r, const struct roster
 		table_cell(t, "-");
 	if (r->nr_machines > 1)
 		table_cell(t, "%s", vm->id ? roster_short_address(&r->machine[vm->machine]) : "-");
-	table_cell(t, "%s", vm->name);
-	table_cell(t, "%s", state_of(vm));
-	put_memory(t, vm);
-	put_rates(t, vm);
-	table_cell(t, "%" PRIu32, vm->pid);
 }
 
-static int print_table(const struct roster *r, struct quire_error *err)
+static int print_table(const struct roster *r, bool wide, struct quire_error *err)
 {
 	struct table t = { 0 };
 	int code;
@@ -154,9 +179,18 @@ static int print_table(const struct roster *r, struct quire_error *err)
 		puts("no VM is running");
 		return 0;
 	}
-	put_head(&t, r);
-	for (unsigned int i = 0; i < r->nr_vms; i++)
-		put_row(&t, r, &r->vm[i]);
+	put_head(&t, r, wide);
+	for (unsigned int i = 0; i < r->nr_vms; i++) {
+		const struct roster_vm *vm = &r->vm[i];
+
+		if (wide)
+			put_machine(&t, r, vm);
+		put_name(&t, vm->name, wide);
+		table_cell(&t, "%s", state_of(vm));
+		put_memory(&t, vm, wide);
+		put_rates(&t, vm);
+		table_cell(&t, "%" PRIu32, vm->pid);
+	}
 	code = table_print(&t, stdout);
 	table_finish(&t);
 	return code ? quire_fail(err, code, "no memory for the table") : 0;
@@ -219,6 +253,20 @@ static void warn(const char *text)
 	fprintf(stderr, "quire ps: %s\n", text);
 }
 
+/* The roster with only the VMs that are asked for. */
+static int keep_named(struct roster *r, char **words, struct quire_error *err)
+{
+	struct named list = { 0 };
+	int code = 0;
+
+	for (; *words && !code; words++)
+		code = named_add(&list, *words, err);
+	if (!code)
+		code = roster_keep(r, &list, err);
+	named_finish(&list);
+	return code;
+}
+
 static int list_vms(const struct ps_options *opt, struct quire_error *err)
 {
 	struct roster roster = { .warn = warn };
@@ -226,18 +274,20 @@ static int list_vms(const struct ps_options *opt, struct quire_error *err)
 
 	if (!code)
 		code = roster_find_vms(&roster, opt->machine != NULL, true, err);
+	if (!code && *opt->words)
+		code = keep_named(&roster, opt->words, err);
 	if (!code && opt->json)
 		print_json(&roster);
 	else if (!code)
-		code = print_table(&roster, err);
+		code = print_table(&roster, opt->wide, err);
 	roster_finish(&roster);
 	return code;
 }
 
 int cmd_ps(int argc, char **argv)
 {
-	struct quire_error err = { "" };
 	struct ps_options opt = { 0 };
+	struct quire_error err = { "" };
 	int status = 0;
 
 	if (parse_options(argc, argv, &opt, &err))
@@ -245,6 +295,6 @@ int cmd_ps(int argc, char **argv)
 	else if (list_vms(&opt, &err))
 		status = QUIRE_STATUS_HOST;
 	if (status)
-		fprintf(stderr, "quire ps: %s\n", err.text);
+		warn(err.text);
 	return status;
 }

@@ -114,6 +114,15 @@ static int take_name(const char *name, char *buf, struct quire_error *err)
 	return 0;
 }
 
+/* Other commands take a number for a pid. */
+static int set_name(struct run *run, const char *name, struct quire_error *err)
+{
+	if (*name && strspn(name, "0123456789") == strlen(name))
+		return quire_fail(err, -EINVAL, "'%.48s' would be taken for a pid, add a letter",
+				  name);
+	return take_name(name, run->name, err);
+}
+
 static int set_domain(struct run *run, const char *name, struct quire_error *err)
 {
 	run->domain_none = !strcmp(name, "none");
@@ -282,7 +291,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 		run->irqchip = (enum irqchip_choice)choice;
 		return ret;
 	case OPT_MODULE: return add_module(run, value, err);
-	case OPT_NAME: return take_name(value, run->name, err);
+	case OPT_NAME: return set_name(run, value, err);
 	case OPT_SANDBOX:
 		ret = parse_choice(value, sandboxes, ARRAY_SIZE(sandboxes), &choice, err);
 		run->sandbox = (enum sandbox_mode)choice;

@@ -10,6 +10,7 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
+#include "named.h"
 #include "report.h"
 #include "stats.h"
 
@@ -17,9 +18,8 @@ const char stat_usage[] =
 	"usage: quire stat [--json|--meminfo] [--machine=ADDRESS] [VM]\n"
 	"\n"
 	"Without VM: each machine's ledger and budget, and what its VMs add up to.  The budget\n"
-	"adds up to the page: memory = free + credits + store + overhead.  With VM, the name or\n"
-	"the pid of a quire run: that VM's counters.  docs/stats.md explains them.\n"
-	"\n"
+	"adds up to the page: memory = free + credits + store + overhead.  With VM: all its\n"
+	"counters.  docs/stats.md explains them.\n" USAGE_VMS "\n"
 	"  --json             as quire.stats/1, the form that quire run --stats writes\n"
 	"  --meminfo          the machine in the form of /proc/meminfo\n"
 	"  --machine=ADDRESS  this machine and its VMs only: @NAME or the path of its socket\n"
@@ -69,24 +69,26 @@ static int parse_options(int argc, char **argv, struct stat_options *opt, struct
 
 /* ---- which VM, which machine ---- */
 
-/* Keep nothing but the VM asked for. */
-static int choose_vm(struct roster *r, const char *name, struct quire_error *err)
+/* The roster with only the VMs that are meant. */
+static int keep_named(struct roster *r, const char *word, struct quire_error *err)
 {
-	struct roster_vm *vm = roster_vm(r, name);
+	struct named list = { 0 };
+	int code = named_add(&list, word, err);
 
-	if (!vm)
-		return quire_fail(err, -ENOENT, "no VM named %s; quire ps lists those that run",
-				  name);
-	if (!vm->answers)
-		return quire_fail(err, -ETIMEDOUT, "VM %s does not answer", name);
-	r->vm[0] = *vm;
-	r->nr_vms = 1;
-	return 0;
+	if (!code)
+		code = roster_keep(r, &list, err);
+	named_finish(&list);
+	if (!code && !r->nr_vms)
+		return quire_fail(err, -ENOENT, "the VMs of %s have just ended", word);
+	for (unsigned int i = 0; i < r->nr_vms && !code; i++)
+		if (!r->vm[i].answers)
+			code = quire_fail(err, -ETIMEDOUT, "VM %s does not answer", r->vm[i].name);
+	return code;
 }
 
 /*
- * Forms that speak of one machine mean that of the VM asked for, the only one there is, or the
- * default one.  NULL: none of these.
+ * Forms that speak of one machine mean the machine of the VM that was asked for, or else the only
+ * machine, or else the default one.  NULL: there is none of these.
  */
 static const struct roster_machine *choose_machine(const struct roster *r,
 						   const struct stat_options *opt)
@@ -150,10 +152,13 @@ static int print_meminfo(const struct roster *r, const struct roster_machine *ma
 
 static void print_text(const struct roster *r, const struct stat_options *opt)
 {
-	if (opt->vm) {
-		report_vm(stdout, r, &r->vm[0]);
-		return;
+	for (unsigned int i = 0; opt->vm && i < r->nr_vms; i++) {
+		if (i)
+			putchar('\n');
+		report_vm(stdout, r, &r->vm[i]);
 	}
+	if (opt->vm)
+		return;
 	for (unsigned int i = 0; i < r->nr_machines; i++) {
 		if (i)
 			putchar('\n');
@@ -168,7 +173,7 @@ static void print_text(const struct roster *r, const struct stat_options *opt)
 
 static int show(struct roster *r, const struct stat_options *opt, struct quire_error *err)
 {
-	int code = opt->vm ? choose_vm(r, opt->vm, err) : 0;
+	int code = opt->vm ? keep_named(r, opt->vm, err) : 0;
 
 	if (code)
 		return code;

@@ -13,6 +13,7 @@
 #include "mmu/base/clock.h"
 #include "ctl_client.h"
 #include "json.h"
+#include "named.h"
 #include "vmm/vm/render.h"
 
 const char walk_usage[] =
@@ -20,10 +21,8 @@ const char walk_usage[] =
 	"\n"
 	"Shows how a vCPU of a running guest would translate a guest-virtual address: each memory\n"
 	"reference through the guest's page tables and through stage 2, and the outcome.  Where\n"
-	"stage 2 does not allow the access yet, says what quire does when the guest makes it.  Changes\n"
-	"nothing in the guest.  VM is the name or the pid of a quire run; GVA is 0xHEX or a\n"
-	"number.\n"
-	"\n"
+	"stage 2 does not allow the access yet, says what quire does when the guest makes it.\n"
+	"Changes nothing in the guest.  GVA is 0xHEX or a number.\n" USAGE_VM "\n"
 	"  --cpu=N  with the registers of vCPU N (0)\n"
 	"  --write  as a write (a read)\n"
 	"  --fetch  as an instruction fetch\n"
@@ -117,7 +116,7 @@ static int ask(int fd, const struct walk_options *opt, struct walked *w, struct 
 
 static int fetch(const struct walk_options *opt, struct walked *w, struct quire_error *err)
 {
-	int fd = ctl_connect(opt->vm, err), code;
+	int fd = named_connect(opt->vm, err), code;
 
 	if (fd < 0)
 		return fd;

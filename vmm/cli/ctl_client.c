@@ -8,32 +8,17 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include "abstract.h"
 #include "ctl_client.h"
 
 #define MAX_PAGES (1ULL << 40) /* more than any VM has */
+#define OWNER_S	  1	       /* patience with a VM that is not even asked anything */
 
 struct packet {
 	struct ctl_reply reply;
 	unsigned char payload[CTL_MAX_PAYLOAD];
 };
 
-/* ---- finding a VM ---- */
-
-char *ctl_list(void)
-{
-	char **names, *list, *end;
-	size_t bytes = 1;
-	unsigned int nr = abstract_list(CTL_PREFIX, &names);
-
-	for (unsigned int i = 0; i < nr; i++)
-		bytes += strlen(names[i]) + 1;
-	list = end = calloc(1, bytes);
-	for (unsigned int i = 0; list && i < nr; i++)
-		end += sprintf(end, "%s%s", i ? " " : "", names[i]);
-	abstract_free(names, nr);
-	return list;
-}
+/* ---- connecting ---- */
 
 static int connect_once(const char *name, unsigned int patience_s)
 {
@@ -85,69 +70,20 @@ int ctl_open(const char *name, unsigned int patience_s)
 	return seteuid(0) ? -errno : fd;
 }
 
-/* Is pid the process that is wanted, or its child: a VM's, or the launcher's of that VM? */
-static bool belongs_to(pid_t pid, long want)
+int ctl_owner(const char *name, struct ucred *cred)
 {
-	char path[32], line[128];
-	long parent = 0;
-	FILE *f;
+	int fd = connect_once(name, OWNER_S), code;
 
-	if (pid == want)
-		return true;
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	f = fopen(path, "re");
-	if (!f)
-		return false;
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "PPid: %ld", &parent) == 1)
-			break;
-	fclose(f);
-	return parent == want;
+	if (fd < 0)
+		return fd;
+	code = ctl_peer(fd, cred);
+	close(fd);
+	return code;
 }
 
-/* Connect to the VM whose process is pid: the kernel says who listens (SO_PEERCRED). */
-static int connect_pid(const char *pid)
+bool ctl_is_ours(const struct ucred *cred)
 {
-	struct ucred cred;
-	char **names, *end;
-	long want = strtol(pid, &end, 10);
-	unsigned int nr;
-	int fd = -ECONNREFUSED;
-
-	if (*pid == '\0' || *end != '\0')
-		return fd;
-	nr = abstract_list(CTL_PREFIX, &names);
-	for (unsigned int i = 0; i < nr && fd < 0; i++) {
-		fd = ctl_open(names[i], CTL_PATIENCE_S);
-		if (fd >= 0 && (ctl_peer(fd, &cred) < 0 || !belongs_to(cred.pid, want))) {
-			close(fd);
-			fd = -ECONNREFUSED;
-		}
-	}
-	abstract_free(names, nr);
-	return fd;
-}
-
-int ctl_connect(const char *vm, struct quire_error *err)
-{
-	int fd = ctl_open(vm, CTL_PATIENCE_S);
-	char *list;
-
-	if (fd == -ECONNREFUSED)
-		fd = connect_pid(vm);
-	if (fd == -EAGAIN)
-		return quire_fail(err, fd, "VM %s does not answer", vm);
-	if (fd >= 0)
-		return fd;
-	if (fd != -ECONNREFUSED)
-		return quire_fail(err, fd, "cannot reach VM %s: %s", vm, strerror(-fd));
-	list = ctl_list();
-	if (list && *list)
-		quire_fail(err, 0, "no VM named %s; running: %s", vm, list);
-	else
-		quire_fail(err, 0, "no VM named %s; none is running", vm);
-	free(list);
-	return -ENOENT;
+	return geteuid() == 0 || cred->uid == geteuid();
 }
 
 /* ---- one question, and the packets of its answer ---- */

@@ -15,15 +15,6 @@
 #define CTL_PATIENCE_S 5
 
 /*
- * Connect to the VM that `vm` names: its name, or the pid of its `quire run`.  Returns a
- * descriptor to be closed; -ENOENT: no such VM (*err lists those that run); or -errno.
- */
-int ctl_connect(const char *vm, struct quire_error *err);
-
-/* The names of all running VMs, sorted and separated by blanks; malloc'd.  NULL: no memory. */
-char *ctl_list(void);
-
-/*
  * Connect to the VM of exactly this name; each step of the conversation may take patience_s.
  * A descriptor; -ECONNREFUSED: there is none; -EAGAIN: it does not answer.
  */
@@ -31,6 +22,12 @@ int ctl_open(const char *name, unsigned int patience_s);
 
 /* Whose process listens at the other end, by the kernel's word.  0 or -errno. */
 int ctl_peer(int fd, struct ucred *cred);
+
+/* The same of the VM of exactly this name, which need not answer. */
+int ctl_owner(const char *name, struct ucred *cred);
+
+/* May this process ask the VM of that process?  Another user's VM does not talk to it. */
+bool ctl_is_ours(const struct ucred *cred);
 
 /* 0, or -errno with *err.  The rest of this header likewise. */
 int ctl_get_info(int fd, struct ctl_info *info, struct quire_error *err);

@@ -54,11 +54,11 @@ static int find_frame(const char *vm, gfn_t gfn, struct gmem_frame *frame, struc
 {
 	struct ctl_frame_users *users = calloc(1, sizeof(*users));
 	struct quire_error why;
-	int fd = ctl_connect(vm, err), code, status = 0;
+	int fd = named_connect(vm, err), code, status = 0;
 
 	if (fd < 0 || !users) {
 		free(users);
-		return QUIRE_STATUS_HOST;
+		return fd == -EINVAL ? QUIRE_STATUS_USAGE : QUIRE_STATUS_HOST;
 	}
 	code = ctl_get_sharers(fd, gfn, users, &why);
 	if (code == -ENOENT) {

@@ -179,7 +179,7 @@ void report_others(FILE *f, const struct roster *r)
 
 	if (t.nr_vms == 0)
 		return;
-	fputs("without a machine\n", f);
+	fputs("guests whose machine is not found here; --machine=ADDRESS names it\n", f);
 	put_totals(f, &t);
 }
 

@@ -10,7 +10,6 @@
  * it says; a machine's records only add to a VM what the machine itself keeps.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,12 +167,6 @@ static struct roster_vm *vm_of_pid(struct roster *r, uint32_t pid)
 	return NULL;
 }
 
-/* Is this VM this user's to look at?  The VM itself will check, too. */
-static bool is_ours(int fd, struct ucred *cred)
-{
-	return ctl_peer(fd, cred) == 0 && (geteuid() == 0 || cred->uid == geteuid());
-}
-
 static int open_vm(struct roster *r, const char *name, bool only_accounted)
 {
 	int fd = ctl_open(name, CONNECT_S);
@@ -184,7 +177,7 @@ static int open_vm(struct roster *r, const char *name, bool only_accounted)
 		return fd;
 	if (fd < 0)
 		return 0; /* ended while we looked, or so busy that it will not be asked */
-	if (!is_ours(fd, &cred)) {
+	if (ctl_peer(fd, &cred) || !ctl_is_ours(&cred)) {
 		close(fd);
 		return 0;
 	}
@@ -313,19 +306,37 @@ int roster_find_vms(struct roster *r, bool only_accounted, bool sample, struct q
 	return 0;
 }
 
-struct roster_vm *roster_vm(const struct roster *r, const char *name)
+static bool has(const struct roster *r, const char *name)
 {
-	uint32_t pid = (uint32_t)strtoul(name, NULL, 10);
-	char text[16];
-
 	for (unsigned int i = 0; i < r->nr_vms; i++)
 		if (!strcmp(r->vm[i].name, name))
-			return &r->vm[i];
-	snprintf(text, sizeof(text), "%" PRIu32, pid);
-	for (unsigned int i = 0; i < r->nr_vms && !strcmp(text, name); i++)
-		if (r->vm[i].pid == pid)
-			return &r->vm[i];
-	return NULL;
+			return true;
+	return false;
+}
+
+static bool is_among(const struct named *list, const char *name)
+{
+	for (unsigned int i = 0; i < list->nr; i++)
+		if (!strcmp(list->vm[i].name, name))
+			return true;
+	return false;
+}
+
+int roster_keep(struct roster *r, const struct named *list, struct quire_error *err)
+{
+	unsigned int kept = 0;
+
+	for (unsigned int i = 0; i < list->nr; i++)
+		if (list->vm[i].alone && !has(r, list->vm[i].name))
+			return quire_fail(err, -ENOENT,
+					  "VM %s has just ended, or is not of the machine that "
+					  "--machine names",
+					  list->vm[i].name);
+	for (unsigned int i = 0; i < r->nr_vms; i++)
+		if (is_among(list, r->vm[i].name))
+			r->vm[kept++] = r->vm[i];
+	r->nr_vms = kept;
+	return 0;
 }
 
 void roster_finish(struct roster *r)

@@ -12,6 +12,7 @@
  */
 #include "mmu/base/machine_protocol.h"
 #include "ctl_client.h"
+#include "named.h"
 
 struct roster_machine {
 	char *address;	 /* as --machine= takes it */
@@ -55,8 +56,11 @@ int roster_find_machines(struct roster *r, const char *address, struct quire_err
  */
 int roster_find_vms(struct roster *r, bool only_accounted, bool sample, struct quire_error *err);
 
-/* The VM of this name, or else this pid; NULL: none. */
-struct roster_vm *roster_vm(const struct roster *r, const char *name);
+/*
+ * Keep only the VMs of this list, in the roster's order.  0; -ENOENT: one of them that was meant
+ * alone is not in the roster.
+ */
+int roster_keep(struct roster *r, const struct named *list, struct quire_error *err);
 
 /* A machine's address, short where it is one of the usual ones. */
 const char *roster_short_address(const struct roster_machine *machine);

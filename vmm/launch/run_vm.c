@@ -271,6 +271,7 @@ static void configure(struct process *p)
 	struct vm_config *config = &p->run->vm_config;
 
 	config->name = p->seat->name;
+	config->is_copy = !p->seat->alone;
 	config->domain = p->run->domain;
 	config->irqchip = wants_irqchip(p->run);
 	config->credits = &p->gmem_credits;

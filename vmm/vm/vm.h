@@ -27,6 +27,7 @@ struct sandbox_keep;
 
 struct vm_config {
 	const char *name;      /* at most VM_NAME_MAX bytes */
+	bool is_copy;	       /* to tell: the name is NAME-N, of one of several copies */
 	uint64_t ram_bytes;    /* multiple of 4 KiB, not 0 */
 	unsigned int nr_vcpus; /* 1..VM_MAX_VCPUS; more than 1 needs the irqchip */
 	bool irqchip;	       /* PIC, I/O APIC, local APICs and PIT in the kernel */
@@ -134,6 +135,7 @@ struct vm_info {
 	uint32_t exit_status; /* if ended */
 	uint32_t nr_vcpus;
 	uint32_t sandbox; /* sandbox_pieces() */
+	uint32_t is_copy; /* vm_config.is_copy */
 	uint64_t ram_bytes;
 	uint64_t now_ns;	   /* CLOCK_MONOTONIC of all that follows */
 	uint64_t setup_ns, run_ns; /* before and since vm_run, pauses included */

@@ -48,6 +48,7 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->exit_status = (uint32_t)vm->status;
 	out->nr_vcpus = vm->nr_vcpus;
 	out->sandbox = sandbox_pieces();
+	out->is_copy = vm->config.is_copy;
 	out->ram_bytes = vm->config.ram_bytes;
 	out->now_ns = monotonic_ns();
 	out->setup_ns = vm->setup_ns;
