@@ -9,8 +9,8 @@
  * A table of 16-byte entries with open addressing and linear probing, in 256 shards, each of which
  * grows on its own, so that no rehash moves more than 1/256 of all.  Hints become stale without
  * notice; whether one is *current* is for the owner of the index to say (is_current).  A shard
- * that is full drops its stale hints first, and grows only if more than half of it remains, so a
- * table is never larger than its current entries call for: 21 to 43 bytes each.
+ * that is three quarters full drops its stale hints and gets the capacity at which what remains
+ * fills 3/16 to 3/8 of it.  So an entry in use costs 21 to 85 bytes.
  *
  * Hashes come from VMs, who may choose them.  Their place depends on a secret as well, so nobody
  * can make the probes of others long.
