@@ -113,36 +113,6 @@ int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len)
 	return err;
 }
 
-/*
- * The alias is contiguous within a range of RAM, so one iovec describes any buffer today; the
- * interface is a vector because a page's frame need not stay in the RAM file.
- */
-int guest_map_iov(struct gmem *gm, gpa_t gpa, size_t len, struct iovec *iov, unsigned int max)
-{
-	int err;
-
-	if (len == 0 || !range_is_ram(gm, gpa, len))
-		return -EFAULT;
-	if (max < 1)
-		return -ENOBUFS;
-	lock(&gm->lock);
-	err = bring_in_for_access(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len - 1) + 1);
-	if (!err) {
-		iov[0] = (struct iovec){ gm->window.alias + gpa, len };
-		gm->iov_maps++;
-	}
-	unlock(&gm->lock);
-	return err ? err : 1;
-}
-
-void guest_unmap_iov(struct gmem *gm)
-{
-	lock(&gm->lock);
-	assert(gm->iov_maps);
-	gm->iov_maps--;
-	unlock(&gm->lock);
-}
-
 /* --- pages that stay --------------------------------------------------------------------- */
 
 static struct gfn_range pages_of(gpa_t gpa, size_t len)

@@ -160,8 +160,6 @@ static int give_back_chunk(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_stat
 	uint64_t nr;
 
 	gmem_await_filled(gm, gfn, end);
-	if (gm->iov_maps)
-		return -EBUSY;
 	for (; gfn < end; gfn += nr) {
 		err = give_back_run(gm, gfn, end, to, res, &nr);
 		if (err && err != -EAGAIN)

@@ -150,70 +150,35 @@ const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
 
 /* --- blocks ------------------------------------------------------------------------------ */
 
-int gmem_split_locked(struct gmem *gm, gfn_t block)
+int gmem_split(struct gmem *gm, gfn_t block)
 {
 	int err = window_make_single(&gm->window, block, 1);
 
 	return err ? err : gmem_set_single(gm, block);
 }
 
-static int check_block(const struct gmem *gm, gfn_t gfn)
-{
-	if (gfn % QUIRE_BLOCK_PAGES)
-		return -EINVAL;
-	return stage2_is_ram(gm->s2, gfn, QUIRE_BLOCK_PAGES) ? 0 : -EFAULT;
-}
-
-int gmem_split(struct gmem *gm, gfn_t gfn)
-{
-	struct stage2_page page;
-	int err = check_block(gm, gfn);
-
-	if (err)
-		return err;
-	lock(&gm->lock);
-	stage2_lookup(gm->s2, gfn, &page);
-	err = page.level == 2 ? gmem_split_locked(gm, gfn) : -ENOENT;
-	unlock(&gm->lock);
-	return err;
-}
-
-int gmem_collapse_locked(struct gmem *gm, gfn_t gfn)
+int gmem_collapse(struct gmem *gm, gfn_t block)
 {
 	enum page_state state;
 	struct stage2_page page;
 	int err;
 
-	stage2_lookup(gm->s2, gfn, &page);
+	stage2_lookup(gm->s2, block, &page);
 	if (page.level == 2)
 		return -EEXIST;
-	if (stage2_run(gm->s2, gfn, gfn + QUIRE_BLOCK_PAGES, &state) != QUIRE_BLOCK_PAGES ||
+	if (stage2_run(gm->s2, block, block + QUIRE_BLOCK_PAGES, &state) != QUIRE_BLOCK_PAGES ||
 	    state != PG_PRIVATE)
 		return -EBUSY;
-	err = window_make_whole(&gm->window, gfn);
+	err = window_make_whole(&gm->window, block);
 	if (err)
 		return err;
-	err = window_collapse(&gm->window, gfn);
+	err = window_collapse(&gm->window, block);
 	if (err) {
 		/* The VMA split that make_whole needed is still there to undo, so this works. */
-		window_make_single(&gm->window, gfn, 1);
+		window_make_single(&gm->window, block, 1);
 		return err;
 	}
-	return gmem_set_large(gm, gfn);
-}
-
-int gmem_collapse(struct gmem *gm, gfn_t gfn)
-{
-	int err = check_block(gm, gfn);
-
-	if (err)
-		return err;
-	if (gm->config.hugepages == GMEM_HUGE_NEVER)
-		return -EOPNOTSUPP;
-	lock(&gm->lock);
-	err = gmem_collapse_locked(gm, gfn);
-	unlock(&gm->lock);
-	return err;
+	return gmem_set_large(gm, block);
 }
 
 void gmem_repair(struct gmem *gm)

@@ -8,8 +8,8 @@
  * RAM is one file on tmpfs, offset == gpa, mapped twice: as the *window*, whose addresses
  * are handed to KVM's memslots and whose faults come to our pager through userfaultfd, and
  * as the *alias*, through which this process itself reads and writes.  Nobody in the VMM
- * touches the window: all accesses to guest memory go through guest_read, guest_write or
- * guest_map_iov, which consult stage 2 and so can never fault on ourselves.
+ * touches the window: all accesses to guest memory go through guest_read and guest_write, which
+ * consult stage 2 and so can never fault on ourselves.
  *
  * Threads: any thread may call anything here.  One lock inside (LOCK_GMEM) covers stage 2
  * and every change to the window; see mmu/base/locks.h.
@@ -17,7 +17,6 @@
 #include <quire/error.h>
 #include "stage2.h"
 #include "mmu/format/walk.h"
-#include <sys/uio.h>
 
 enum gmem_hugepages {
 	GMEM_HUGE_AUTO, /* 2 MiB where memory allows */
@@ -72,7 +71,7 @@ struct gmem_stats {
 	uint64_t faulted_in_blocks; /* ... of which whole 2 MiB blocks, in blocks */
 	uint64_t ahead_blocks;	    /* brought in beside those by the filler, in blocks */
 	uint64_t huge_fallbacks;    /* blocks wanted huge that the host could not give */
-	uint64_t accessor_pages;    /* brought in by guest_write and guest_map_iov */
+	uint64_t accessor_pages;    /* brought in by guest_write and gmem_hold */
 	uint64_t dropped_pages;	    /* given back by gmem_drop */
 	uint64_t zero_read_pages;   /* absent pages that became zero when they were first read */
 	uint64_t ballooned_pages;   /* given back by gmem_balloon */
@@ -125,27 +124,11 @@ int gmem_open_ram(const struct gmem *gm);
 int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len);
 
 /*
- * Write buf to [gpa, gpa + len), bringing absent pages in; waits for credits if need be, as
- * guest_map_iov and gmem_populate do.
+ * Write buf to [gpa, gpa + len), bringing absent pages in; waits for credits if need be.
  * 0; -EFAULT: part is not RAM; -ENOMEM: the host has no memory; -EDQUOT: no credits (in all of
  * which nothing is written).
  */
 int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len);
-
-/*
- * Describe [gpa, gpa + len) by at most max iovecs of alias memory that may be read and written
- * until guest_unmap_iov; pages are brought in, and none of this VM's leave while any map is out.
- * Returns the number of iovecs, -EFAULT (not RAM, or len 0), -ENOBUFS (max too small), -ENOMEM or
- * -EDQUOT.
- */
-int guest_map_iov(struct gmem *gm, gpa_t gpa, size_t len, struct iovec *iov, unsigned int max);
-void guest_unmap_iov(struct gmem *gm);
-
-/*
- * Bring in [gfn, gfn + nr), also in the window's page tables; 2 MiB blocks wholly inside and
- * wholly absent come as one.  0, -EFAULT (not RAM), -ENOMEM or -EDQUOT (a prefix came in).
- */
-int gmem_populate(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /*
  * Keep the pages of [gpa, gpa + len) private until the same range is released: they are brought in,
@@ -166,9 +149,9 @@ struct gmem_gone {
 /*
  * Give [gfn, gfn + nr) back to the host: absent, zero when touched again.  Guest accesses may
  * race with it and see either the old bytes or zeroes, page by page.  gone may be NULL.
- * 0; -EFAULT: not RAM (nothing changed); -EBUSY: a guest_map_iov is out; -EAGAIN: some pages
- * stay private: zeroed, because the host could not free them just now, or as they are, because they
- * are held; -ENOMEM: vm.max_map_count binds.  With -EBUSY and -ENOMEM a prefix went.
+ * 0; -EFAULT: not RAM (nothing changed); -EAGAIN: some pages stay private: zeroed, because the
+ * host could not free them just now, or as they are, because they are held; -ENOMEM:
+ * vm.max_map_count binds, and a prefix went.
  */
 int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 
@@ -183,19 +166,6 @@ int gmem_balloon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone
  * (already) stays as it is.  0 or -EFAULT (not RAM).
  */
 int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
-
-/*
- * Manage the block at gfn (a multiple of 512) singly.  0; -ENOENT: it is managed singly; -EINVAL,
- * -EFAULT: no block of RAM; -ENOMEM: vm.max_map_count binds.
- */
-int gmem_split(struct gmem *gm, gfn_t gfn);
-
-/*
- * Manage the block at gfn, all private, as one again, and make it one huge page of the host.
- * 0; -EEXIST: it is one; -EBUSY: not all private; -EINVAL, -EFAULT as above; -EAGAIN: the host
- * has no huge page now; -EOPNOTSUPP: huge pages are off; -ENOMEM as above.
- */
-int gmem_collapse(struct gmem *gm, gfn_t gfn);
 
 /*
  * After KVM_RUN returned -EFAULT without an address: wait until no change of the window is

@@ -24,7 +24,6 @@ struct gmem {
 	struct window window;	   /* [I] */
 	struct stage2 *s2;	   /* [g] */
 	struct lock lock;
-	unsigned int iov_maps;		      /* [g] guest_map_iov not yet unmapped */
 	struct gfn_range held[GMEM_MAX_HELD]; /* [g] pages that stay private */
 	unsigned int nr_held;		      /* [g] */
 	struct gmem_stats stats;	      /* [g] all but .s2 */
@@ -85,11 +84,18 @@ uint64_t gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, p
 /* Is gfn held?  *nr becomes how many of the *nr pages from gfn on are as it is. */
 bool gmem_is_held(const struct gmem *gm, gfn_t gfn, uint64_t *nr);
 
-/* Manage the block at `block`, one 2 MiB leaf, singly.  0 or -ENOMEM. */
-int gmem_split_locked(struct gmem *gm, gfn_t block);
+/*
+ * Manage the block at `block`, which is one 2 MiB leaf, singly.  0; -ENOMEM: vm.max_map_count binds.
+ * Caller holds LOCK_GMEM.
+ */
+int gmem_split(struct gmem *gm, gfn_t block);
 
-/* Put it together again, as gmem_collapse. */
-int gmem_collapse_locked(struct gmem *gm, gfn_t block);
+/*
+ * Manage the block at `block`, all private, as one again, and make it one huge page of the host.
+ * Caller holds LOCK_GMEM.  0; -EEXIST: it is one; -EBUSY: not all of it is private; -EAGAIN: the
+ * host has no huge page now; -ENOMEM: vm.max_map_count binds.  On failure nothing changed.
+ */
+int gmem_collapse(struct gmem *gm, gfn_t block);
 
 void bring_in_init(struct gmem *gm);
 void bring_in_finish(struct gmem *gm);

@@ -219,8 +219,7 @@ static void send_away(struct gmem *gm, const struct share_run *run, struct share
 /* All private and managed singly.  Their bytes decide. */
 static void commit_private(struct gmem *gm, const struct share_run *run, struct share_result *res)
 {
-	if (!away_has_room(gm) || gm->iov_maps ||
-	    window_protect(&gm->window, run->gfn, run->nr, true)) {
+	if (!away_has_room(gm) || window_protect(&gm->window, run->gfn, run->nr, true)) {
 		refuse(gm, run, NOTE_BUDGET);
 		gm->stats.mapping_refusals += !away_has_room(gm);
 		res->no_room += run->nr;

@@ -79,8 +79,6 @@ void zero_commit(struct gmem *gm, const struct share_run *run, unsigned int nr,
 	bool at_once;
 
 	assert_held(&gm->lock);
-	if (gm->iov_maps)
-		return;
 	at_once = !any_mapped_away(gm, start, end) &&
 		  !window_protect(&gm->window, start, end - start, true);
 	for (unsigned int i = 0; i < nr; i++)

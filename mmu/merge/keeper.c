@@ -212,7 +212,7 @@ static void collapse_some(struct keeper *k, const struct watch_region *w)
 		stage2_lookup(gm->s2, at, &page);
 		if (page.state == PG_PRIVATE && page.level == 1 && is_unshareable(gm, at) &&
 		    stage2_run(gm->s2, at, at + QUIRE_BLOCK_PAGES, &state) == QUIRE_BLOCK_PAGES) {
-			err = gmem_collapse_locked(gm, at);
+			err = gmem_collapse(gm, at);
 			n++;
 		}
 		unlock(&gm->lock);

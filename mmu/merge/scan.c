@@ -229,7 +229,7 @@ static bool can_leave(struct keeper *k, const struct block_work *work)
 		return true;
 	for (unsigned int i = 0; i < work->nr_runs; i++)
 		nr += work->run[i].nr;
-	return nr >= LEAF_WORTH && !gmem_split_locked(gm, work->block);
+	return nr >= LEAF_WORTH && !gmem_split(gm, work->block);
 }
 
 static void keep_huge(struct keeper *k, const struct share_run *run)

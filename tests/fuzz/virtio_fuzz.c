@@ -82,7 +82,7 @@ static void on_pages(gfn_t gfn, uint64_t nr, bool hint)
 
 static int operation(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone)
 {
-	static const int results[] = { 0, -EAGAIN, -EBUSY, -ENOMEM };
+	static const int results[] = { 0, -EAGAIN, -EFAULT, -ENOMEM };
 	int result = results[(gfn ^ now) % 4];
 
 	(void)ctx;

@@ -143,8 +143,8 @@ static struct vm *make_vm(uint32_t rounds, bool user64)
 	if (user64)
 		make_user64(vm);
 	/* The pager need not cope with a window that others cut up. */
-	if (gmem_populate(vm->gm, gpa_to_gfn(DATA), NR_PAGES))
-		tap_bail("gmem_populate failed");
+	if (gmem_hold(vm->gm, DATA, NR_PAGES * QUIRE_PAGE_SIZE))
+		tap_bail("no memory for the pages");
 	return vm;
 }
 

@@ -59,7 +59,8 @@ static void mixture(enum gmem_hugepages hugepages)
 	struct gmem_gone gone;
 
 	create(hugepages);
-	gmem_populate(gm, 512, 150);
+	range_bring_in(gm, 512, 150);
+	gmem_drop(gm, 662, 362, NULL); /* what came with them */
 	fill(512, 100, 20);
 	if (share(562, 50, PG_SHARED, 70) != 50 || share(612, 50, PG_ZERO, 0) != 50)
 		tap_bail("cannot share");
@@ -102,7 +103,7 @@ static void test_leaf(void)
 	struct gmem_stats s;
 
 	create(GMEM_HUGE_AUTO);
-	gmem_populate(gm, 0, 3 * QUIRE_BLOCK_PAGES);
+	range_bring_in(gm, 0, 3 * QUIRE_BLOCK_PAGES);
 	fill(0, 3 * QUIRE_BLOCK_PAGES, 1);
 	is_hex(gmem_balloon(gm, 500, 536, &gone), 0,
 	       "the end of a leaf, one, and the beginning of one");
@@ -242,7 +243,7 @@ static void share_some(gfn_t gfn)
 
 	guest_read(gm, gfn_to_gpa(gfn), page, sizeof(page));
 	frame = (unsigned int)min_u64(frame_for(page), 24);
-	gmem_split(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
+	block_split(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
 	share(gfn, 1 + tap_random(&rng) % 3, frame ? PG_SHARED : PG_ZERO, frame);
 }
 
@@ -263,8 +264,8 @@ static void disturb(void)
 		gmem_unballoon(gm, gfn, nr, &gone);
 		out += gone.gone;
 		break;
-	case 6: gmem_populate(gm, gfn, nr); break;
-	case 7: gmem_collapse(gm, align_down(gfn, QUIRE_BLOCK_PAGES)); break;
+	case 6: range_bring_in(gm, gfn, nr); break;
+	case 7: block_collapse(gm, align_down(gfn, QUIRE_BLOCK_PAGES)); break;
 	default: share_some(gfn);
 	}
 }

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "mmu/memory/gmem_internal.h"
+#include "blocks.h"
 #include "mmu/memory/ramfile.h"
 #include "tests/tap.h"
 
@@ -97,7 +97,6 @@ static void test_accessors(void)
 {
 	uint8_t buf[3 * QUIRE_PAGE_SIZE], back[sizeof(buf)], zero[sizeof(buf)] = { 0 };
 	gpa_t gpa = 700 * QUIRE_PAGE_SIZE + 1000, end = NR_PAGES * QUIRE_PAGE_SIZE;
-	struct iovec iov;
 
 	create(GMEM_HUGE_NEVER);
 	memset(buf, 0x5a, sizeof(buf));
@@ -115,13 +114,11 @@ static void test_accessors(void)
 	       "so are wrapping writes");
 	is_hex(guest_write(gm, end - 10, buf, 10), 0, "the last byte of RAM can be written");
 	is_hex(guest_read(gm, end - 1, back, 0), 0, "nothing can be read");
-	is_hex(guest_map_iov(gm, gpa, 0, &iov, 1), (uint64_t)-EFAULT,
-	       "but nothing cannot be mapped");
-	is_hex(guest_map_iov(gm, gpa, 9000, &iov, 1), 1, "a buffer can be mapped");
-	ok(iov.iov_len == 9000 && !memcmp(iov.iov_base, hva(0) + gpa, 9000), "and shows its bytes");
-	is_hex(gmem_drop(gm, 0, 1, NULL), (uint64_t)-EBUSY, "no page leaves while it is");
-	guest_unmap_iov(gm);
-	is_hex(gmem_drop(gm, 0, 1, NULL), 0, "and may leave after");
+	is_hex(gmem_hold(gm, gpa, 0), (uint64_t)-EFAULT, "but nothing cannot be held");
+	is_hex(gmem_hold(gm, gpa, 9000), 0, "a buffer can be held");
+	is_hex(gmem_drop(gm, 700, 1, NULL), (uint64_t)-EAGAIN, "no page of it leaves while it is");
+	gmem_release(gm, gpa, 9000);
+	is_hex(gmem_drop(gm, 700, 1, NULL), 0, "and may leave after");
 	destroy("the accessors");
 }
 
@@ -134,32 +131,30 @@ static void test_split_and_drop(void)
 	create(GMEM_HUGE_AUTO);
 	for (gfn_t g = 0; g < 512; g++)
 		memset(hva(g), 1 + g % 251, QUIRE_PAGE_SIZE);
-	is_hex(gmem_split(gm, 0), 0, "a large leaf can be split");
-	is_hex(gmem_split(gm, 0), (uint64_t)-ENOENT, "once");
-	is_hex(gmem_collapse(gm, 0), 0, "and put together again");
-	is_hex(gmem_collapse(gm, 0), (uint64_t)-EEXIST, "once");
+	is_hex(block_split(gm, 0), 0, "a large leaf can be split");
+	is_hex(block_split(gm, 0), (uint64_t)-ENOENT, "once");
+	is_hex(block_collapse(gm, 0), 0, "and put together again");
+	is_hex(block_collapse(gm, 0), (uint64_t)-EEXIST, "once");
 	is_hex(gmem_drop(gm, 100, 3, NULL), 0, "dropping part of it splits it");
 	is_hex(private_pages(), 509, "and frees exactly the part");
 	is_hex(ramfile_pages(gm->window.ram_fd), 509, "in the host's count too");
-	is_hex(gmem_collapse(gm, 0), (uint64_t)-EBUSY, "with a hole it is no block");
+	is_hex(block_collapse(gm, 0), (uint64_t)-EBUSY, "with a hole it is no block");
 	for (gfn_t g = 0; g < 512; g++) {
 		memset(pattern, g >= 100 && g < 103 ? 0 : 1 + g % 251, sizeof(pattern));
 		intact &= !memcmp(hva(g), pattern, sizeof(pattern));
 	}
 	ok(intact, "the rest is untouched, the hole reads as zeroes");
-	is_hex(gmem_collapse(gm, 0), 0, "touched again, it is a block again");
+	is_hex(block_collapse(gm, 0), 0, "touched again, it is a block again");
 	is_hex(gmem_drop(gm, 0, 512, NULL), 0, "a whole leaf drops");
 	is_hex(private_pages(), 0, "as one");
 	gmem_stats(gm, &s);
 	is_hex(s.dropped_pages, 515, "and all of it is counted");
-	is_hex(gmem_split(gm, 3), (uint64_t)-EINVAL, "an odd address is no block");
-	is_hex(gmem_split(gm, NR_PAGES & ~511UL), (uint64_t)-EFAULT, "nor is an incomplete one");
 	is_hex(gmem_drop(gm, 5, NR_PAGES, NULL), (uint64_t)-EFAULT,
 	       "what is not RAM cannot be dropped");
-	is_hex(gmem_populate(gm, 1, NR_PAGES - 1), 0, "a range can be populated");
-	is_hex(private_pages(), NR_PAGES - 1, "exactly");
+	is_hex(range_bring_in(gm, 0, NR_PAGES), 0, "all of RAM can be brought in");
+	is_hex(private_pages(), NR_PAGES, "page by page");
 	gmem_stats(gm, &s);
-	is_hex(s.s2.large_leaves, NR_BLOCKS - 2, "by blocks where it covers them");
+	is_hex(s.s2.large_leaves, NR_BLOCKS - 1, "and by blocks where they are whole");
 	destroy("splitting and dropping");
 }
 
@@ -241,14 +236,14 @@ static void test_credits(enum gmem_hugepages hugepages, uint64_t grant)
 	for (gfn_t g = 0; g < 600; g += 3)
 		hva(g)[g % 4096] = g;
 	guest_write(gm, gfn_to_gpa(1200) + 5, &byte, 1);
-	is_hex(gmem_populate(gm, 700, 100), 0, "grants of %lu: a guest runs on them", (long)grant);
+	is_hex(range_bring_in(gm, 700, 100), 0, "grants of %lu: a guest runs on them", (long)grant);
 	ok(private_pages() >= 302, "and has what it touched");
 	is_hex(purse.credits + private_pages(), 2000 - purse.left, "each page costs one credit");
 	gmem_drop(gm, 100, 500, NULL);
 	is_hex(purse.credits + private_pages(), 2000 - purse.left,
 	       "and gives it back when it goes");
 	purse.left = 0;
-	is_hex(gmem_populate(gm, 0, NR_PAGES), (uint64_t)-EDQUOT,
+	is_hex(range_bring_in(gm, 0, NR_PAGES), (uint64_t)-EDQUOT,
 	       "when there are no more it says so");
 	is_hex(purse.credits, 0, "having used the last");
 	is_hex(guest_write(gm, gfn_to_gpa(NR_PAGES - 1), &byte, 1), (uint64_t)-EDQUOT,
@@ -372,7 +367,7 @@ static void test_late(void)
 	destroy("late events");
 }
 
-/* --- four threads against one that splits, collapses, drops and populates ---------------- */
+/* --- four threads against one that splits, collapses, drops and brings in ---------------- */
 
 /* Model: what page g holds, changed only by the holder of its lock. */
 static struct {
@@ -460,12 +455,12 @@ static void disturb(uint64_t *rng)
 	uint64_t nr = min_u64(1 + tap_random(rng) % 40, NR_PAGES - g);
 
 	switch (tap_random(rng) % 8) {
-	case 0: gmem_split(gm, block); break;
-	case 1: gmem_collapse(gm, block); break;
-	case 2: gmem_populate(gm, g, nr); break;
+	case 0: block_split(gm, block); break;
+	case 1: block_collapse(gm, block); break;
+	case 2: range_bring_in(gm, g, nr); break;
 	case 3:
-		if (gmem_populate(gm, block, min_u64(512, NR_PAGES - block)) == 0)
-			gmem_collapse(gm, block);
+		if (range_bring_in(gm, block, min_u64(512, NR_PAGES - block)) == 0)
+			block_collapse(gm, block);
 		break;
 	case 4: drop_range(block, min_u64(512, NR_PAGES - block)); break;
 	default: drop_range(g, nr); break;
@@ -505,7 +500,7 @@ static void test_storm(enum gmem_hugepages hugepages)
 		 (long)s.s2.collapses, (long)s.dropped_pages);
 	is_hex(atomic_load(&wrong), 0,
 	       "%s: every byte is right while pages are split, collapsed, "
-	       "dropped and populated",
+	       "dropped and brought in",
 	       mode);
 	is_hex(audits, 0, "%s: and the audit is clean all along", mode);
 	destroy("the storm");

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "mmu/merge/keeper_internal.h"
 #include "mmu/memory/ramfile.h"
+#include "tests/memory/blocks.h"
 #include "tests/tap.h"
 
 #define NR_BLOCKS 4

@@ -3,7 +3,7 @@
  * Pages away from home, against a naive model in lockstep: a flat array says for each page which
  * content it has and in which state it is; seeded random operations share runs (with frames that
  * have the same bytes, or other bytes), make zero pages, write through the window and through the
- * accessors, read both ways, drop, split, populate, collapse; audited as it goes.  The machine is
+ * accessors, read both ways, drop, split, bring in, collapse; audited as it goes.  The machine is
  * played by the test: it owns a segment and counts the references that come back.
  */
 #include <errno.h>
@@ -143,13 +143,13 @@ static bool op_block(gfn_t gfn)
 	int err;
 
 	switch (tap_random(&rng) % 3) {
-	case 0: err = gmem_split(gm, block); return !err || err == -ENOENT || err == -EFAULT;
+	case 0: err = block_split(gm, block); return !err || err == -ENOENT || err == -EFAULT;
 	case 1:
-		err = gmem_populate(gm, gfn, min_u64(tap_random(&rng) % 600 + 1, NR_PAGES - gfn));
+		err = range_bring_in(gm, gfn, min_u64(tap_random(&rng) % 600 + 1, NR_PAGES - gfn));
 		take_back();
 		return !err;
 	default:
-		err = gmem_collapse(gm, block);
+		err = block_collapse(gm, block);
 		return !err || err == -EBUSY || err == -EEXIST || err == -EFAULT ||
 		       err == -EAGAIN || err == -EOPNOTSUPP;
 	}
@@ -352,8 +352,8 @@ static void test_race(void)
 		if (frame_for(page) == 0 && tap_random(&rng) % 2)
 			run.to = PG_ZERO;
 		if (tap_random(&rng) % 64 == 0)
-			gmem_collapse(gm, 0);
-		gmem_split(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
+			block_collapse(gm, 0);
+		block_split(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
 		for (uint64_t i = 0; i < run.nr && run.to == PG_SHARED; i++)
 			references[run.pfn - STAGE2_STORE_PFN + i]++;
 		lock(&gm->lock);

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "mmu/merge/keeper_internal.h"
+#include "tests/memory/blocks.h"
 #include "mmu/machine/credits.h"
 #include "mmu/memory/ramfile.h"
 #include "keeper_machine.h"

@@ -364,7 +364,7 @@ static bool is_large(struct lab_vm *v, gfn_t gfn)
 /* A block that is all private: `dup` pages as in the other VM, the others unique. */
 static void fill_block(struct lab_vm *v, gfn_t block, uint64_t dup, uint32_t unique)
 {
-	gmem_populate(v->gm, block, QUIRE_BLOCK_PAGES);
+	range_bring_in(v->gm, block, QUIRE_BLOCK_PAGES);
 	write_all(v, block, QUIRE_BLOCK_PAGES, unique + (uint32_t)block, 1);
 	for (uint64_t i = 0; i < dup; i++)
 		lab_write(v, block + i * 5, 1000000 + (uint32_t)(block + i), true);
@@ -415,9 +415,9 @@ static void test_collapse(void)
 	for (gfn_t i = 0; i < 100; i++)
 		lab_write(&vm[0], i * 5, 500000 + (uint32_t)i, true);
 	is_hex(lab_pages(&vm[0], PG_SHARED), 0, "its pages come home");
-	gmem_populate(vm[0].gm, 512, 512);
-	gmem_split(vm[0].gm, 512);
-	host = gmem_collapse(vm[0].gm, 512);
+	range_bring_in(vm[0].gm, 512, 512);
+	block_split(vm[0].gm, 512);
+	host = block_collapse(vm[0].gm, 512);
 	lab_pass(&vm[0], 8);
 	if (host)
 		tap_skip("the host makes no huge pages now: %s", strerror(-host));

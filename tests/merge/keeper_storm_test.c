@@ -150,27 +150,27 @@ static bool op_block(struct lab_vm *v, gfn_t gfn)
 	int err;
 
 	switch (below(3)) {
-	case 0: err = gmem_split(v->gm, block); return !err || err == -ENOENT || err == -EFAULT;
-	case 1: return !gmem_populate(v->gm, gfn, min_u64(1 + below(600), NR - gfn));
+	case 0: err = block_split(v->gm, block); return !err || err == -ENOENT || err == -EFAULT;
+	case 1: return !range_bring_in(v->gm, gfn, min_u64(1 + below(600), NR - gfn));
 	default:
-		err = gmem_collapse(v->gm, block);
+		err = block_collapse(v->gm, block);
 		return !err || err == -EBUSY || err == -EEXIST || err == -EFAULT ||
 		       err == -EAGAIN || err == -EOPNOTSUPP;
 	}
 }
 
-static bool op_map(struct lab_vm *v, gfn_t gfn)
+static bool op_hold(struct lab_vm *v, gfn_t gfn)
 {
-	struct iovec iov;
+	bool private;
 
-	if (guest_map_iov(v->gm, gfn_to_gpa(gfn), QUIRE_PAGE_SIZE, &iov, 1) != 1)
+	if (gmem_hold(v->gm, gfn_to_gpa(gfn), QUIRE_PAGE_SIZE))
 		return false;
 	if (below(2))
 		lab_pass(v, 1);
-	v->content[gfn] = 1 + (uint32_t)below(CONTENTS);
-	lab_fill(iov.iov_base, v->content[gfn]);
-	guest_unmap_iov(v->gm);
-	return true;
+	private = lab_page_state(v, gfn) == PG_PRIVATE;
+	lab_write(v, gfn, 1 + (uint32_t)below(CONTENTS), false);
+	gmem_release(v->gm, gfn_to_gpa(gfn), QUIRE_PAGE_SIZE);
+	return private && v->right;
 }
 
 static bool op_rare(struct lab_vm *v, gfn_t gfn)
@@ -201,7 +201,7 @@ static bool step(void)
 	case 4: return op_zero(v, gfn);
 	case 5: return op_scatter(v);
 	case 6: return below(4) || op_drop(v, gfn);
-	case 7: return op_map(v, gfn);
+	case 7: return op_hold(v, gfn);
 	case 8 ... 9: lab_pass(v, 1); return true;
 	case 10: keeper_request_pass(v->k); return true;
 	case 11: return op_rare(v, gfn);
@@ -340,8 +340,8 @@ static void meddle(struct life *l)
 	gfn_t gfn = tap_random(&l->seed) % PAGES;
 
 	switch (tap_random(&l->seed) % 8) {
-	case 0: gmem_split(l->vm->gm, align_down(gfn, QUIRE_BLOCK_PAGES)); break;
-	case 1: gmem_collapse(l->vm->gm, align_down(gfn, QUIRE_BLOCK_PAGES)); break;
+	case 0: block_split(l->vm->gm, align_down(gfn, QUIRE_BLOCK_PAGES)); break;
+	case 1: block_collapse(l->vm->gm, align_down(gfn, QUIRE_BLOCK_PAGES)); break;
 	case 2:
 		if (!l->tiny && tap_random(&l->seed) % 4 == 0) {
 			keeper_set_mode(l->vm->k, KEEPER_OFF);

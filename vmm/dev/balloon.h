@@ -43,8 +43,7 @@ enum balloon_queue {
 /*
  * Operations on [gfn, gfn + nr), which is RAM, as gmem_balloon, gmem_unballoon and gmem_drop
  * (gmem.h): *gone, zero before, says what became of the pages.  Of those that it leaves out, after
- * -EBUSY or -EAGAIN all count as kept, after any other error as failed.  Called with the device's
- * lock.
+ * -EAGAIN all count as kept, after any other error as failed.  Called with the device's lock.
  */
 struct balloon_memory {
 	/* The guest gave the pages up: what is in them is lost. */

@@ -34,7 +34,7 @@ static void operate(struct balloon *b, memory_op op, uint64_t *done, gfn_t gfn, 
 	uint64_t *already = done == &b->record.reported ? done : &b->record.duplicates;
 	struct gmem_gone gone = { 0 };
 	int ret = op(b->config.memory.ctx, gfn, nr, &gone);
-	bool later = ret == -EBUSY || ret == -EAGAIN;
+	bool later = ret == -EAGAIN;
 
 	nr -= gone.gone + gone.already + gone.kept;
 	lock(&b->state_lock);
