@@ -3,11 +3,11 @@
 #define QUIRE_MMU_BASE_BALLOON_DECISION_H
 
 /*
- * What the machine's policy (mmu/machine/balloon_policy.h) decided about a VM's balloon, and why: the
- * policy keeps these records, and tells them to whoever asks (machine_protocol.h).
+ * What the machine's policy (mmu/machine/balloon_policy.h) decided about a VM's balloon, and why:
+ * the policy keeps these records, and tells them to whoever asks (machine_protocol.h).
  *
- * Sizes are in pages of 4 KiB, times in ns of CLOCK_MONOTONIC.  The size of a balloon is the number of
- * pages that the guest gave up.
+ * Sizes are in pages of 4 KiB, times in ns of CLOCK_MONOTONIC.  The size of a balloon is the number
+ * of pages that the guest gave up.
  */
 #include <quire/types.h>
 

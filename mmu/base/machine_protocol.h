@@ -3,98 +3,119 @@
 #define QUIRE_MMU_BASE_MACHINE_PROTOCOL_H
 
 /*
- * What the machine, launchers and VMs say to each other.  This header is the manual.
+ * What the machine, launchers and VM processes say to each other.  This header is the manual.
  *
- * Transport: unix SOCK_SEQPACKET; each packet is exactly one struct machine_msg, in host byte
- * order, with at most one descriptor attached (SCM_RIGHTS).  Two kinds of connection:
+ * Transport.  The sockets are unix SOCK_SEQPACKET.  Each packet is exactly one struct machine_msg
+ * in host byte order.  A packet carries one descriptor (SCM_RIGHTS) where the tables below say so,
+ * and none elsewhere.  There are two kinds of connection:
  *
- *   control   a launcher (`quire run`) or a question (`quire stat`) connects to the machine's
- *             socket.  The machine takes it only from its own uid or root (SO_PEERCRED).
- *   channel   a VM process and the machine.  Made by the machine (socketpair) when it admits
- *             the VM, handed to the launcher, inherited by the VM.  A VM that was taken over
- *             by its guest can say nothing here that concerns another VM.
+ *   control   A client connects to the machine's socket: a launcher (`quire run`), or a command
+ *             that has a question (`quire stat`).  The machine serves only clients of its own
+ *             uid and root (SO_PEERCRED).
+ *   channel   One VM process and the machine.  The machine makes the socket pair when it admits the
+ *             VM and hands one end to the launcher, from which the VM process inherits it.  A VM
+ *             process that was taken over by its guest can say nothing here about another VM.
  *
- * Control
+ * Control.  The client asks and the machine answers:
+ *
  *   client                          machine
- *   HELLO                     -->
- *                             <--   HELLO              (version, machine's pid)
- *   ADMIT                     -->                      one VM's promise, before it allocates
- *                             <--   ADMITTED + channel  or REFUSED with the ledger's sum;
- *                                                      -EAGAIN: try again, others were asked for
- *                                                      what they can spare
- *   STARTED + pidfd           -->                      the process that will hold the channel
- *                             <--   GONE               the VM's end, unasked: why, with numbers
+ *   HELLO                     -->                    always the first packet
+ *                             <--   HELLO            with the machine's pid
+ *   ADMIT                     -->                    promises memory for one VM, before the VM
+ *                                                    allocates any
+ *                             <--   ADMITTED + channel
+ *                             or    REFUSED          with the ledger's sum.  -EAGAIN: guests were
+ *                                                    asked for what they can spare; try again
+ *   STARTED + pidfd           -->                    names the process that will hold the channel;
+ *                                                    it has no answer
+ *                             <--   GONE             the VM has ended; says why, with numbers.  It
+ *                                                    comes unasked
  *   GET                       -->
- *                             <--   STATE              ledger and budget
- *   LIST (vm: from which id)  -->
- *                             <--   VM ... VM, END     one per VM in order of id, at most
- *                                                      LIST_MAX; END's vm says where to go on,
- *                                                      0: that was the last
- *   DOMAINS (vm: from which)  -->
- *                             <--   DOMAIN ... END     as LIST; vm is the domain's own id
+ *                             <--   STATE            ledger and budget
+ *   LIST (vm: the first id)   -->
+ *                             <--   VM ... VM, END   one VM packet for each VM, in order of id, at
+ *                                                    most LIST_MAX.  The vm of END is the id to go
+ *                                                    on from; 0: there are no more
+ *   DOMAINS (vm: the first)   -->
+ *                             <--   DOMAIN ... END   as LIST; `vm` is the domain's id
  *   ELSEWHERE (vm)            -->
- *                             <--   PAGES              hints of this VM whose hash another domain
- *                                                      has too: what one domain would gain; or
- *                                                      REFUSED (-ESRCH: no such VM).  Never told
- *                                                      to a VM: it would learn what others have
- *   SET                       -->                      mode, ratio, memory, swap
- *                             <--   STATE              or REFUSED
+ *                             <--   PAGES            how many hints of this VM have a hash that
+ *                                                    another domain has too: what it would gain
+ *                                                    if both were one domain.  VMs are never told:
+ *                                                    they would learn what others have
+ *                             or    REFUSED          -ESRCH: there is no such VM
+ *   SET                       -->                    changes settings: the fields that it names
+ *                             <--   STATE
+ *                             or    REFUSED
  *   BALLOON_GET (vm)          -->
- *                             <--   BALLOON_STATE      or REFUSED (-ESRCH: no such VM; -EOPNOTSUPP:
- *                                                      it was started without a balloon)
- *   BALLOON_SET (vm)          -->                      a target by hand, or from now on the
- *                                                      policy's
- *                             <--   BALLOON_STATE      or REFUSED (also -ERANGE: below the minimum)
- *   BALLOON_WHY (vm, pages:   -->                      a decision of the policy, 0 is the newest
- *   which)                    <--   DECISION           or END: there are not so many; or REFUSED
+ *                             <--   BALLOON_STATE
+ *                             or    REFUSED          -ESRCH: there is no such VM; -EOPNOTSUPP: it
+ *                                                    was started without a balloon
+ *   BALLOON_SET (vm)          -->                    sets a target by hand, or hands the balloon
+ *                                                    back to the policy
+ *                             <--   BALLOON_STATE
+ *                             or    REFUSED          as BALLOON_GET, and -ERANGE: the guest would
+ *                                                    keep less than its minimum
+ *   BALLOON_WHY (vm, pages)   -->                    asks for a decision of the policy; pages 0 is
+ *                                                    the newest, 1 the one before, and so on
+ *                             <--   DECISION
+ *                             or    END              there are not so many
+ *                             or    REFUSED          as BALLOON_GET
  *
- * Requests are answered in order; GONE may come between a request and its answer.  A HELLO of
- * another version is answered with REFUSED (-EPROTONOSUPPORT) before the connection ends.
+ * The machine answers requests in order.  A GONE may come between a request and its answer.  The
+ * answer to a HELLO of another version is REFUSED (-EPROTONOSUPPORT); then the connection ends.
  *
- * Channel
+ * Channel.  Both sides may speak first:
+ *
  *   VM                              machine
- *   ATTACH + RAM file         -->                      once; read-only, on tmpfs: the machine
- *                                                      counts its blocks, and can never write it
- *   CREDIT                    -->                      need pages now, want more
- *                             <--   GRANT              at least need; or DENIED: nobody can be
- *                                                      killed for it, the VM must end
- *   RETURN                    -->                      unspent credits
- *   JOIN + socket             -->                      once, after ATTACH: one end of a unix
- *                                                      SOCK_SEQPACKET pair, over which equal
- *                                                      pages are found (merge_protocol.h)
- *   BALLOON                   -->                      how the guest and its balloon are: about
- *                                                      once a second while there is a driver, and
- *                                                      when something changed that cannot wait
- *                             <--   BALLOON_TARGET     how large the balloon ought to be
- *                             <--   RECALL             please return what you can spare
- *                             <--   STOP               end in order
+ *   ATTACH + RAM file         -->                    once.  The descriptor is read-only and on
+ *                                                    tmpfs: the machine counts the file's blocks
+ *                                                    and can never write them
+ *   CREDIT                    -->                    needs need_pages now, and wants want_pages
+ *                             <--   GRANT            at least need_pages
+ *                             or    DENIED           not even by killing somebody: the VM must end
+ *   RETURN                    -->                    gives unspent credits back; has no answer
+ *   JOIN + socket             -->                    once, after ATTACH.  The descriptor is one end
+ *                                                    of a unix SOCK_SEQPACKET pair, over which
+ *                                                    equal pages are found (merge_protocol.h)
+ *   BALLOON                   -->                    tells how the guest and its balloon are: about
+ *                                                    once a second while there is a driver, and
+ *                                                    sooner when a change cannot wait
+ *                             <--   BALLOON_TARGET   says how large the balloon ought to be
+ *                             <--   RECALL           asks for the credits that the VM can spare
+ *                             <--   STOP             asks the VM to end in order
  *
- * A VM has at most one CREDIT unanswered, never asks for more than its promise of RAM less the
- * credits it holds, and returns no more than it holds.  need 0 asks for a batch ahead of time:
- * it is answered at once, with GRANT of 0 pages if memory is short.  A RECALL is answered by
- * one RETURN, of 0 pages if need be; until then no other RECALL comes.  `vm` means nothing on a
- * channel.
+ * `vm` means nothing on a channel.
  *
- * Balloons.  What BALLOON says comes from the guest, or from a VM that its guest took over: it is
- * cut down to what can be, and decides about this VM's own memory.  Neither side waits for the
- * other.  A new machine learns from BALLOON what target the VM has, and whose it was.
+ * Credits.  A VM has at most one CREDIT unanswered.  It asks for no more than its promise of RAM
+ * less the credits that it holds, and returns no more than it holds.  need_pages 0 asks for a batch
+ * ahead of time: the machine answers at once, with a GRANT of 0 pages if memory is short.  A VM
+ * answers each RECALL by one RETURN, of 0 pages if it can spare none.  The machine sends no other
+ * RECALL before that.
  *
- * Domains.  VMs admitted with the same `domain` share their equal pages; a VM without one shares
- * with itself alone.  A domain exists from its first member's JOIN to its last member's end.
+ * Balloons.  A BALLOON comes from the guest, or from a VM process that its guest took over.  So the
+ * machine cuts its numbers down to what is possible, and uses them for decisions about this VM's
+ * own memory only.  Neither side waits for the other.  A new machine learns from BALLOON what
+ * target the VM has, and whether an operator set it.
  *
- * The VM's end is the end of its process, if the machine was told of one (STARTED), else the
- * channel's hang-up: everything it held returns.  A VM that hangs up and lives on keeps its
- * account, because it keeps its pages.
+ * Domains.  VMs that were admitted with the same `domain` share their equal pages.  A VM without a
+ * domain shares pages with itself alone.  A domain exists from the JOIN of its first member to the
+ * end of its last.
  *
- * A machine that dies: the launcher sees its control connection hang up.  When it finds a new
- * machine it says HELLO, and ADMIT with readmit set and the credits that the VM holds for each of
- * its VMs; a readmission is refused only if it is malformed.  The new channel goes to the VM
- * through the launcher, and the VM says ATTACH again.
+ * The end of a VM.  If the launcher named the VM's process (STARTED), the VM ends with that
+ * process.  Otherwise it ends when the channel hangs up.  Then the machine takes back everything
+ * that the VM held.  A named process that hangs up and lives on keeps its account, because it keeps
+ * its pages.
  *
- * Anything else (a packet of another size, wrong magic or version, an unknown type, a type out
- * of place, a descriptor that is not what it should be, no HELLO within HELLO_SECONDS, more
- * packets unread than the socket buffer holds) ends that connection, and only that.  A VM whose
- * channel broke the rules is killed.
+ * The end of a machine.  The launcher sees its control connection hang up.  When it finds a new
+ * machine, it says HELLO, and for each of its VMs ADMIT with `readmit` set and the credits that the
+ * VM holds.  The machine refuses a readmission only if it is malformed.  The new channel goes to
+ * the VM through the launcher, and the VM says ATTACH again.
+ *
+ * Broken rules.  Each of these ends the connection, and only that one: a packet of another size, a
+ * wrong magic or version, an unknown type, a type that is out of place, a descriptor that is not
+ * what it should be, no HELLO within HELLO_SECONDS, or more unread packets than the socket buffer
+ * holds.  If it was a channel, the VM is killed.
  */
 #include <quire/types.h>
 #include "balloon_decision.h"
@@ -106,14 +127,13 @@
 #define MACHINE_HELLO_SECONDS 5
 #define MACHINE_LIST_MAX      64
 
-/* No number of pages in a request is larger: 64 bits of bytes. */
+/* The largest number of pages in a request: as many as 64 bits of bytes. */
 #define MACHINE_PAGES_MAX (1ULL << 52)
 
 #define MACHINE_SHARES_DEFAULT 1000u
 #define MACHINE_SHARES_MAX     1000000u
 
-/* Abstract address of the machine that `quire machine` runs and `quire run` joins by default:
- * "\0quire/machine/UID". */
+/* The default address: an abstract one, with the user's uid. */
 #define MACHINE_ADDRESS "quire/machine/%u"
 
 enum machine_type {
@@ -155,50 +175,52 @@ enum machine_type {
 	MACHINE_NR_TYPES,
 };
 
-/* Why a VM is gone. */
+/* Why a VM has ended. */
 enum machine_reason {
-	MACHINE_ENDED,	    /* its process ended, or was killed by somebody else */
-	MACHINE_OOM,	    /* chosen when memory ran out */
-	MACHINE_MISBEHAVED, /* its channel broke the rules */
+	MACHINE_ENDED,	    /* its process ended, or somebody else killed it */
+	MACHINE_OOM,	    /* the machine ran out of memory and killed it */
+	MACHINE_MISBEHAVED, /* its channel broke the rules, and the machine killed it */
 };
 
+/* ADMIT: what a VM promises to use at most. */
 struct machine_admit {
-	uint64_t ram_pages;	 /* promise: RAM, not 0 ... */
-	uint64_t overhead_pages; /* ... and its process and tables */
-	uint64_t credit_pages;	 /* readmit: what it holds, at most ram_pages; else 0 */
+	uint64_t ram_pages;	 /* RAM; not 0 */
+	uint64_t overhead_pages; /* its process and tables */
+	uint64_t credit_pages;	 /* readmit: credits that it holds, at most ram_pages; else 0 */
 	int32_t oom_score_adj;
 	uint32_t readmit;		   /* 0 or 1 */
-	char name[MACHINE_NAME_MAX + 1];   /* printable ASCII without blanks, may be empty */
-	char domain[MACHINE_NAME_MAX + 1]; /* the same; empty: one of its own */
-	uint32_t balloon;		   /* enum balloon_mode, and unless it is off: */
+	char name[MACHINE_NAME_MAX + 1];   /* printable ASCII without blanks; may be empty */
+	char domain[MACHINE_NAME_MAX + 1]; /* the same; empty: it shares with itself alone */
+	uint32_t balloon;		   /* enum balloon_mode; off: the next two mean nothing */
 	uint32_t shares;		   /* of the machine's memory, 1..MACHINE_SHARES_MAX */
-	uint64_t balloon_min_pages;	   /* the guest keeps at least these, at most ram_pages */
+	uint64_t balloon_min_pages;	   /* the guest keeps at least these; at most ram_pages */
 };
 
 /* BALLOON_TARGET, and BALLOON_SET. */
 struct machine_balloon_target {
 	uint64_t pages;	 /* size of the balloon */
-	uint32_t manual; /* 0 or 1; SET with 0: the policy decides, pages means nothing */
+	uint32_t manual; /* 1: an operator's; SET with 0: the policy decides, pages means nothing */
 	uint32_t pad;
 };
 
 /* BALLOON_STATE */
 struct machine_balloon_state {
-	uint32_t mode;	 /* as admitted */
-	uint32_t manual; /* 0: the policy decides */
+	uint32_t mode;	 /* enum balloon_mode, as admitted */
+	uint32_t manual; /* 1: an operator set the target; 0: the policy decides */
 	uint32_t shares;
-	uint32_t heard; /* 0: the VM has said nothing of its balloon yet */
+	uint32_t heard; /* 1: the VM has sent a BALLOON */
 	uint64_t ram_pages, min_pages;
-	uint64_t target_pages;	    /* what the machine wants it to be */
-	struct balloon_record said; /* if heard, as far as it can be */
+	uint64_t target_pages;	    /* how large the machine wants the balloon to be */
+	struct balloon_record said; /* if heard: the last BALLOON, cut down to what is possible */
 };
 
 /* DECISION */
 struct machine_decision {
-	uint64_t now_ns;
+	uint64_t now_ns; /* when this answer was sent */
 	struct balloon_decision what;
 };
 
+/* VM: what the machine knows of one VM. */
 struct machine_vm_record {
 	uint64_t ram_pages, overhead_pages, credit_pages;
 	uint64_t resident_pages; /* blocks of its RAM file, by the kernel's count */
@@ -206,47 +228,51 @@ struct machine_vm_record {
 	int32_t pid;
 	char name[MACHINE_NAME_MAX + 1];
 	char domain[MACHINE_NAME_MAX + 1];
-	uint64_t shared_refs; /* references to store frames that it holds */
+	uint64_t shared_refs; /* references to frames of the store that it holds */
 };
 
+/* DOMAIN: what the machine knows of one domain. */
 struct machine_domain_record {
-	char name[MACHINE_NAME_MAX + 1];
-	uint32_t vm; /* of a domain without a name: whose it is */
+	char name[MACHINE_NAME_MAX + 1]; /* empty: the domain of one VM without a domain */
+	uint32_t vm;			 /* ... and this is its id */
 	uint32_t members;
 	uint64_t pages_shared;	/* frames in use */
-	uint64_t pages_sharing; /* references beyond the first of each */
+	uint64_t pages_sharing; /* references beyond the first to each frame */
 	uint64_t hints;		/* pages that wait for a partner */
-	/* Pages, since the domain exists: */
+	/* Pages, counted since the domain exists. */
 	uint64_t lookups;
-	uint64_t promotions; /* became a frame */
-	uint64_t no_memory;  /* had a frame or a partner, and could not be given one */
+	uint64_t promotions;		   /* a frame was made for them */
+	uint64_t no_memory;		   /* a partner was there, but no memory for a frame */
 	uint64_t index_bytes, store_bytes; /* of metadata */
 };
 
+/* GONE.  All but the reason is for MACHINE_OOM alone. */
 struct machine_gone {
 	uint32_t reason;			    /* enum machine_reason */
-	int64_t badness;			    /* OOM: its points ... */
-	uint64_t resident_pages;		    /* ... and what it held */
-	uint64_t need_pages, free_pages, min_pages; /* what was short */
+	int64_t badness;			    /* the score for which the VM was chosen */
+	uint64_t resident_pages;		    /* what it held */
+	uint64_t need_pages, free_pages, min_pages; /* what was asked for, and what was there */
 };
 
-/* Fields of struct machine_settings that are meant, in SET. */
+/* The fields of struct machine_settings that a SET changes. */
 enum machine_field {
 	MACHINE_SET_MEMORY = 1 << 0,
 	MACHINE_SET_SWAP = 1 << 1,
 	MACHINE_SET_MODE = 1 << 2,  /* mode and guess */
-	MACHINE_SET_RATIO = 1 << 3, /* and limit_in_pages = 0 */
-	MACHINE_SET_LIMIT = 1 << 4, /* and limit_in_pages = 1 */
+	MACHINE_SET_RATIO = 1 << 3, /* ratio; limit_in_pages becomes 0 */
+	MACHINE_SET_LIMIT = 1 << 4, /* limit_pages; limit_in_pages becomes 1 */
 	MACHINE_SET_RESERVES = 1 << 5,
 };
 
+/* SET, and part of STATE.  The ledger gives these their meaning (mmu/machine/ledger.h). */
 struct machine_settings {
-	uint32_t fields; /* SET: enum machine_field bits; STATE: all */
+	uint32_t fields; /* SET: bits of enum machine_field; STATE: all of them */
 	uint32_t mode, guess, ratio, limit_in_pages, pad;
 	uint64_t memory_pages, swap_pages, limit_pages, reserved_huge_pages;
 	uint64_t admin_reserve_pages, user_reserve_pages;
 };
 
+/* STATE: the machine's books.  docs/overcommit.md says how they add up. */
 struct machine_state {
 	struct machine_settings settings;
 	uint64_t committed_pages, commit_limit_pages;
@@ -257,7 +283,7 @@ struct machine_state {
 	int32_t pid;
 	uint64_t store_pages; /* frames of all domains; part of resident_pages */
 	uint64_t store_references;
-	uint64_t merge_metadata_bytes; /* of stores and indexes, besides */
+	uint64_t merge_metadata_bytes; /* of stores and indexes; not part of resident_pages */
 	uint64_t nr_domains;
 };
 
@@ -265,7 +291,7 @@ struct machine_msg {
 	uint32_t magic;
 	uint16_t version;
 	uint16_t type; /* enum machine_type */
-	uint32_t vm;   /* the VM meant, where there is one; ids start at 1 */
+	uint32_t vm;   /* the id of the VM that is meant; ids start at 1; 0: none */
 	int32_t error; /* REFUSED: -errno */
 	union {
 		struct machine_admit admit;

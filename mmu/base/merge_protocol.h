@@ -4,54 +4,59 @@
 
 /*
  * What a VM's keeper and the machine say to each other about equal pages.  This header is the
- * manual; machine_protocol.h has the rest.
+ * manual of that; machine_protocol.h has the rest.
  *
- * Transport: a connection of its own, so that merging never delays credits: a unix SOCK_SEQPACKET
- * pair that the VM makes, one end of which it gives to the machine (MACHINE_JOIN on its channel).
- * Each packet is exactly one struct merge_msg, with a descriptor where the table says so.  The
- * VM asks and the machine answers, in order; the machine never speaks first.  There is one
- * connection in a VM's life with a machine: a second JOIN breaks the rules.
+ * Transport.  Merging has a connection of its own, so that it never delays credits.  The VM makes a
+ * unix SOCK_SEQPACKET pair and gives one end to the machine (MACHINE_JOIN on its channel), once in
+ * its life with that machine.  Each packet is exactly one struct merge_msg, with a descriptor where
+ * the table says so.  The VM asks and the machine answers in order; the machine never speaks first.
  *
  *   VM                              machine
- *   LOOKUP (nr hashes, gfns)  -->
- *                             <--   FRAMES             one entry for each, in the same order
- *   NEWS                      -->
- *                             <--   FRAMES             pages of this VM for which a LOOKUP, of
- *                                                      another VM or a later one of its own, has
- *                                                      found a partner since
- *   DROP (nr frames)          -->                      references given back; no answer
- *   SEGMENT (arg: which)      -->
- *                             <--   SEGMENT + descriptor, or FRAMES with nr 0 if there is none
+ *   LOOKUP (nr hashes, gfns)  -->                    looks pages up, as below
+ *                             <--   FRAMES           one entry for each page, in the same order
+ *   NEWS                      -->                    asks for pages of this VM that have found a
+ *                                                    partner since they were looked up
+ *                             <--   FRAMES           these pages, as many as fit; `arg` says how
+ *                                                    many wait
+ *   DROP (nr frames)          -->                    gives references back; has no answer
+ *   SEGMENT (arg: which)      -->                    asks for the memory of a segment
+ *                             <--   SEGMENT + descriptor
+ *                             or    FRAMES           with nr 0: there is no such segment
  *
- * The store of a domain is a list of *segments*, memfds of MERGE_SEGMENT_FRAMES frames that only
- * the machine can write; a VM gets a descriptor that can only read.  A *frame number* is
- * segment * MERGE_SEGMENT_FRAMES + index, at most MERGE_MAX_FRAMES.  A frame's bytes never change
- * while anybody holds a reference to it.
+ * Frames.  The store of a domain is a list of *segments*: memfds of MERGE_SEGMENT_FRAMES frames
+ * each, which only the machine can write.  A VM gets a descriptor that can only read.  A *frame
+ * number* is segment * MERGE_SEGMENT_FRAMES + index, and is less than MERGE_MAX_FRAMES.  The bytes
+ * of a frame never change while anybody holds a reference to it.
  *
- * LOOKUP.  For each entry the machine looks for a *stable* frame with this hash, else for a *hint*:
- * another page, of this VM or another of its domain, that was looked up with this hash and not
- * again with another.  Nothing found: the page becomes a hint, and the answer is
- * MERGE_UNIQUE.  A frame found: the VM gets one reference to it.  A hint found: the machine reads
- * the page from the VM's RAM file, and these bytes are a new frame, to which the VM gets a
- * reference, and so does the hint's VM, which learns of it by NEWS.  An entry with MERGE_PUBLISH
- * needs no partner.
- * Frames for entries whose gfns follow each other are contiguous where possible.  Equal pages in
- * one packet are each answered with their frame, without NEWS.
+ * LOOKUP.  The machine looks for each page by its hash, and does the first of these that it can:
  *
- * If fewer than `arg` entries of a LOOKUP would be answered with a frame, none is: they are
- * MERGE_FEW, and hints are made all the same.  (arg 0 or 1: no such limit.)
+ *   1. There is a *stable* frame with this hash: the VM gets one reference to it.
+ *   2. There is a *hint*: another page of the domain, of this VM or another, whose last lookup was
+ *      with this hash.  The machine makes a new frame of the asker's page, which it reads from the
+ *      asker's RAM file.  The asker gets a reference to the frame, and so does the hint's VM, which
+ *      learns of it by NEWS.  The hint's page is not read: its VM compares.
+ *   3. The entry has MERGE_PUBLISH: the machine makes a frame of the asker's page, as in 2.
+ *   4. Otherwise the page becomes a hint, and the answer is MERGE_UNIQUE.
  *
- * What a VM may count on: frames do not change under its references.  What it may not count on:
- * that a frame's bytes are those of its page.  It compares them itself, when its page can no longer
- * change.  So a wrong hash, by accident or by malice, costs time and nothing else.
+ * Where the gfns of entries follow each other, their frames do so too where possible.  Equal pages
+ * in one packet are each answered with their frame, and there is no NEWS of them.
  *
- * Each answered frame is one reference, to be given back by one DROP; a VM's end gives back all
- * that it held.  A DROP of more than it holds, or anything that is not in the table, breaks the
- * rules: the VM is killed.
+ * If fewer than `arg` entries of a LOOKUP would be answered with a frame, none of them is: they are
+ * answered with MERGE_FEW.  Hints are made all the same.  With arg 0 or 1 there is no such limit.
  *
- * No more than: a VM has as many hints, and as many NEWS waiting, as it promised pages of RAM, and
- * holds references to MERGE_BATCH frames more.  A page beyond is no hint; a frame beyond is
- * MERGE_NO_MEMORY; news beyond are not kept (the frame is found by the next LOOKUP of that page).
+ * Trust.  A VM may count on it that a frame does not change while the VM holds a reference.  It may
+ * not count on it that the frame has the bytes of its page: it compares them itself, when its page
+ * can no longer change.  So a wrong hash costs time and nothing else, whether it came by accident
+ * or by malice.
+ *
+ * References.  Each frame in an answer is one reference, which the VM gives back by one DROP.  When
+ * a VM ends, all that it held is given back.  A VM that drops more than it holds, or says anything
+ * that is not in the table, breaks the rules and is killed.
+ *
+ * Limits.  A VM has at most as many hints as it promised pages of RAM: a page beyond that does not
+ * become a hint.  The same limit holds for NEWS that wait: news beyond are not kept, and the next
+ * LOOKUP of such a page finds the frame.  A VM holds at most MERGE_BATCH more references than it
+ * promised pages: a page beyond that is answered with MERGE_NO_MEMORY.
  */
 #include <quire/types.h>
 
@@ -71,26 +76,26 @@ enum merge_type {
 	MERGE_FRAMES = 32,
 };
 
-/* A frame that is none: why. */
+/* In the place of a frame number: why a page has no frame. */
 enum merge_none {
-	MERGE_UNIQUE = 0xfffffff0u, /* nobody in the domain has the same; it is a hint now */
-	MERGE_FEW,		    /* fewer than arg; it is a hint now, or has a partner */
-	MERGE_NO_MEMORY,	    /* no frame to be had for it: budget, or the host */
+	MERGE_UNIQUE = 0xfffffff0u, /* nobody in the domain has the same; the page is a hint now */
+	MERGE_FEW,		    /* fewer than `arg` entries have one; see LOOKUP */
+	MERGE_NO_MEMORY,	    /* it has a partner, but there is no memory for a frame */
 };
 #define MERGE_IS_FRAME(frame) ((frame) < MERGE_MAX_FRAMES)
 
-/* In the gfn of a LOOKUP: make a frame of it even without a partner. */
+/* A bit in the gfn of a LOOKUP: make a frame of the page even if it has no partner. */
 #define MERGE_PUBLISH (1ULL << 63)
 
 struct merge_lookup {
 	uint64_t hash;
-	uint64_t gfn; /* of the VM's RAM file: offset >> 12; ascending in a packet */
+	uint64_t gfn; /* offset in the VM's RAM file >> 12; ascending in a packet */
 };
 
 struct merge_frame {
 	uint64_t gfn;
-	uint32_t frame; /* or enum merge_none */
-	uint32_t zero;
+	uint32_t frame; /* its number, or an enum merge_none */
+	uint32_t zero;	/* always 0 */
 };
 
 struct merge_msg {
@@ -98,7 +103,7 @@ struct merge_msg {
 	uint16_t version; /* MACHINE_VERSION */
 	uint16_t type;	  /* enum merge_type */
 	uint32_t nr;	  /* entries, at most MERGE_BATCH */
-	uint32_t arg;	  /* LOOKUP: fewest worth it; SEGMENT: which; FRAMES: NEWS that wait */
+	uint32_t arg;	  /* LOOKUP: the fewest frames; SEGMENT: which; FRAMES: news that wait */
 	union {
 		struct merge_lookup lookup[MERGE_BATCH];
 		struct merge_frame frame[MERGE_BATCH];
