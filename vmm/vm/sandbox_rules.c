@@ -10,9 +10,10 @@
  * are not here at all, and neither is clone3: threads are born before their maker's filter.
  *
  * What a thread that was taken over could do with all of it: use the descriptors it has, change
- * the memory of its own process (but never make any executable), and end.  It cannot name a
- * file (the keeper: open one), a process, an address of a socket, or anything else that it does not
- * hold already; in docs/isolation.md is the longer argument.
+ * the memory of its own process (but never make any executable), and end.  It cannot open a file,
+ * reach another process, or use anything else that it does not hold already.  There is one
+ * exception: the keeper can make datagram sockets, and sendmsg can name whom they send to.
+ * docs/isolation.md has the longer argument.
  *
  * Growing it.  A new call is a row with a reason, in the fewest roles.  A mistake shows as
  * SIGSYS; `--sandbox=off` and strace tell what was missing (docs/isolation.md).
