@@ -24,6 +24,8 @@
 #include "mmu/machine/client.h"
 #include "mmu/machine/server.h"
 #include "vmm/vm/ctl.h"
+#include "vmm/vm/ctl_protocol.h"
+#include "vmm/vm/vm.h"
 #include "tests/tap.h"
 
 #define LAB_PAGES	 10000u

@@ -11,7 +11,7 @@ use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(time sleep);
 use parent qw(Console);
 
-# vmm/vm/ctl.h
+# vmm/vm/ctl_protocol.h
 use constant { MAGIC => 0x52495551, INFO => 1, MAP => 2, PAUSE => 4, RESUME => 5, LAST => 1 };
 
 my @states = qw(absent private shared zero ballooned);

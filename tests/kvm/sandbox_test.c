@@ -32,6 +32,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "vmm/vm/ctl.h"
+#include "vmm/vm/ctl_protocol.h"
 #include "vmm/vm/sandbox.h"
 #include "vmm/vm/vm_impl.h"
 #include "tests/tap.h"

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "vmm/cli/ctl_client.h"
+#include "vmm/vm/ctl.h"
 #include "vmm/vm/vm_impl.h"
 #include "tests/tap.h"
 

@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 #include "vmm/cli/ctl_client.h"
+#include "vmm/vm/ctl.h"
+#include "vmm/vm/vm.h"
 #include "tests/tap.h"
 
 #define RAM_END	 50000u

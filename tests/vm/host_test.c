@@ -6,6 +6,7 @@
 #include <string.h>
 #include "vmm/vm/cpuid.h"
 #include "vmm/vm/kvm.h"
+#include "vmm/vm/kvm_exit.h"
 #include "tests/tap.h"
 
 /* A KVM that has everything but one capability. */

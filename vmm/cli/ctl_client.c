@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The client end of the control socket; ctl.h has the protocol. */
+/* The client end of the control socket; ctl_protocol.h has the protocol. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>

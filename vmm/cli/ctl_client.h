@@ -3,14 +3,15 @@
 #define QUIRE_VMM_CLI_CTL_CLIENT_H
 
 /*
- * The client end of a VM's control socket (ctl.h): what the commands that look at a running VM
+ * The client end of a VM's control socket (ctl_protocol.h): what the commands that look at a running VM
  * ask, and those that steer it.
  *
  * Calls block, but for CTL_PATIENCE_S at most a packet.  The server is another process and
  * nothing it says is taken on trust: lengths, counts and states are checked here.
  */
+#include <quire/error.h>
 #include <sys/socket.h>
-#include "vmm/vm/ctl.h"
+#include "vmm/vm/ctl_protocol.h"
 
 #define CTL_PATIENCE_S 5
 

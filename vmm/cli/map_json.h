@@ -3,7 +3,7 @@
 #define QUIRE_VMM_CLI_MAP_JSON_H
 
 #include "mapview.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/vm_info.h"
 
 /*
  * Print the view of this VM as one JSON object, quire.map/1: exact counts, and the runs of pages

@@ -7,7 +7,7 @@
  * the frames that they share, and the difference, which is what is saved.  A page of zeroes has no
  * frame and is saved whole.
  */
-#include "vmm/vm/vm.h"
+#include "vmm/vm/vm_info.h"
 
 struct merge_saved {
 	uint64_t pages;	     /* of VMs, that share frames of a store */

@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 #include "json.h"
-#include "vmm/vm/sandbox.h"
 #include "stats.h"
 #include "stats_balloon.h"
 

@@ -9,7 +9,7 @@
  */
 #include <stdio.h>
 #include "mmu/base/machine_protocol.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/vm_info.h"
 
 struct json;
 

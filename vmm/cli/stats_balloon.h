@@ -4,7 +4,7 @@
 
 /* What is counted of a VM's balloon, and what its guest says of itself: as JSON and as text. */
 #include <stdio.h>
-#include "vmm/vm/vm.h"
+#include "vmm/vm/vm_info.h"
 
 struct json;
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include "vmm/vm/vm.h"
+#include "vmm/vm/vm_info.h"
 #include "launch_impl.h"
 
 int launch_stats_share(struct copy *c)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The server end of the control socket; ctl.h has the protocol and its promises.
+ * The server end of the control socket: ctl.h has its promises, ctl_protocol.h what is said.
  *
  * Structure: an epoll set holds the listening socket and every client, and is itself the one
  * descriptor of ctl_fd.  A client is either waiting for a request (EPOLLIN) or being answered
@@ -16,7 +16,6 @@
  * Depends only on vm.h's accessors and gmem.h, so that a test can bring fakes.
  */
 #include <assert.h>
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -28,6 +27,9 @@
 #include <unistd.h>
 #include "mmu/base/clock.h"
 #include "ctl.h"
+#include "ctl_protocol.h"
+#include "sandbox.h"
+#include "vm.h"
 
 #define VCPU_TIMEOUT_MS 100  /* for a vCPU to leave the guest */
 #define VCPU_STUCK_MS	1000 /* after one that did not, wait for none for so long */
@@ -62,31 +64,7 @@ struct ctl {
 	struct packet packet; /* the one being made; holds nothing between steps */
 };
 
-const struct pt_format *ctl_paging_format(unsigned int paging)
-{
-	static const struct pt_format *const format[CTL_NR_PAGING] = {
-		[CTL_PAGING_32] = &x86_32_format,
-		[CTL_PAGING_PAE] = &x86_pae_format,
-		[CTL_PAGING_4LEVEL] = &x86_4level_format,
-		[CTL_PAGING_5LEVEL] = &x86_5level_format,
-	};
-
-	return paging < CTL_NR_PAGING ? format[paging] : NULL;
-}
-
 /* ---- life and death ---- */
-
-bool ctl_name_is_good(const char *name)
-{
-	size_t len = strlen(name);
-
-	if (len == 0 || len > CTL_NAME_MAX)
-		return false;
-	for (size_t i = 0; i < len; i++)
-		if (!isalnum((unsigned char)name[i]) && !strchr("._-", name[i]))
-			return false;
-	return true;
-}
 
 static int listen_as(const char *name, struct quire_error *err)
 {

@@ -70,8 +70,4 @@ int kvm_create_irqchip(struct kvm *kvm, struct quire_error *err);
 int kvm_check(int (*extension)(void *ctx, int cap), void *ctx, bool irqchip,
 	      struct quire_error *err);
 
-/* "KVM_EXIT_IO" for KVM_EXIT_IO ...; "unknown" otherwise. */
-const char *kvm_exit_name(uint32_t reason);
-#define KVM_NR_EXITS 64 /* exit reasons are counted below this */
-
 #endif

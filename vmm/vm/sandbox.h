@@ -17,6 +17,7 @@
  * a process that has not entered.
  */
 #include <quire/error.h>
+#include "sandbox_piece.h"
 #include "sandbox_rules.h"
 
 enum sandbox_mode {
@@ -24,25 +25,6 @@ enum sandbox_mode {
 	SANDBOX_STRICT, /* all of it, or do not run */
 	SANDBOX_OFF,
 };
-
-/* The pieces; a host may not permit all of them. */
-enum sandbox_piece {
-	SANDBOX_NO_CORE,	/* RLIMIT_CORE is 0 */
-	SANDBOX_NO_DESCRIPTORS, /* all are closed but those to keep */
-	SANDBOX_NO_NEW_PRIVS,
-	SANDBOX_USER_NS,
-	SANDBOX_IPC_NS,
-	SANDBOX_UTS_NS,
-	SANDBOX_NET_NS,
-	SANDBOX_MOUNT_NS,
-	SANDBOX_EMPTY_ROOT, /* the root directory is empty, read-only, and all there is */
-	SANDBOX_NO_CAPS,    /* in no set, the bounding set included */
-	SANDBOX_NO_DUMP,    /* not dumpable: closed to ptrace and /proc of equals */
-	SANDBOX_SECCOMP,
-	SANDBOX_NR_PIECES
-};
-
-extern const char *const sandbox_piece_name[SANDBOX_NR_PIECES];
 
 /* Descriptors that stay open besides 0, 1 and 2, collected from whoever has them. */
 #define SANDBOX_MAX_KEEP 512

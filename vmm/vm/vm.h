@@ -11,19 +11,15 @@
  */
 #include <linux/kvm.h>
 #include <quire/error.h>
-#include "mmu/base/balloon_record.h"
 #include "mmu/merge/keeper.h"
 #include "vmm/boot/image.h"
 #include "kvm.h"
+#include "vm_info.h"
 
 struct vm;
 struct balloon;
 struct ctl;
 struct sandbox_keep;
-
-#define VM_MAX_VCPUS  255 /* APIC ids have eight bits, and 255 means everyone */
-#define VM_NAME_MAX   63
-#define VM_DOMAIN_MAX 47
 
 struct vm_config {
 	const char *name;      /* at most VM_NAME_MAX bytes */
@@ -113,45 +109,6 @@ struct vcpu_state {
 struct gmem *vm_gmem(struct vm *vm);
 struct balloon *vm_balloon(struct vm *vm); /* NULL: BALLOON_MODE_OFF */
 unsigned int vm_nr_vcpus(const struct vm *vm);
-
-/*
- * Everything that can be counted of a VM, in one piece that can be copied to another process.
- *
- * There is no state for a halted guest: with an irqchip the halt is KVM's, which does not tell
- * while a vCPU sleeps, and without one it ends the VM.
- */
-enum vm_state {
-	VM_RUNNING,
-	VM_PAUSING, /* paused, but for vCPUs that have not left KVM_RUN or a device yet */
-	VM_PAUSED,  /* no vCPU is in the guest, nor will be until vm_resume */
-	VM_ENDED,   /* vm_run is over */
-	VM_NR_STATES
-};
-
-struct vm_info {
-	char name[VM_NAME_MAX + 1];
-	uint32_t pid;
-	uint32_t state;	      /* enum vm_state */
-	uint32_t exit_status; /* if ended */
-	uint32_t nr_vcpus;
-	uint32_t sandbox; /* sandbox_pieces() */
-	uint32_t is_copy; /* vm_config.is_copy */
-	uint64_t ram_bytes;
-	uint64_t now_ns;	   /* CLOCK_MONOTONIC of all that follows */
-	uint64_t setup_ns, run_ns; /* before and since vm_run, pauses included */
-	uint64_t cpu_ns;	   /* processor time of the process, threads that ended too */
-	uint64_t vcpu_cpu_ns;	   /* ... of its vCPU threads */
-	struct gmem_stats mem;
-	uint64_t interrupted_runs;		  /* KVM_RUN ended by a signal or immediate_exit */
-	uint64_t mmio_on_ram;			  /* exits that asked us to do an access to RAM */
-	uint64_t unclaimed_ports, unclaimed_mmio; /* accesses that no device answered */
-	uint64_t ignored_texts;			  /* writes to the text port that made no sense */
-	uint64_t exits[KVM_NR_EXITS];		  /* by reason */
-	char domain[VM_DOMAIN_MAX + 1];		  /* "": it merges with itself only */
-	struct keeper_stats merge;		  /* the reasons add up to mem's private pages */
-	uint64_t merge_passes;			  /* keeper_passes_done() */
-	struct balloon_record balloon;
-};
 
 /* In the main loop or after vm_run. */
 void vm_info(struct vm *vm, struct vm_info *out);

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_VM_VM_INFO_H
+#define QUIRE_VMM_VM_VM_INFO_H
+
+/*
+ * Everything that can be counted of a VM, in one record that can be copied to another process.  A
+ * VM fills it with vm_info() (vm.h), tells it on its control socket (ctl_protocol.h), and leaves it
+ * to its launcher when it ends.
+ */
+#include "mmu/base/balloon_record.h"
+#include "mmu/merge/keeper.h"
+#include "kvm_exit.h"
+#include "sandbox_piece.h"
+
+#define VM_MAX_VCPUS  255 /* APIC ids have eight bits, and 255 means everyone */
+#define VM_NAME_MAX   63
+#define VM_DOMAIN_MAX 47
+
+/*
+ * There is no state for a halted guest: with an irqchip the halt is KVM's, which does not tell
+ * while a vCPU sleeps, and without one it ends the VM.
+ */
+enum vm_state {
+	VM_RUNNING,
+	VM_PAUSING, /* paused, but for vCPUs that have not left KVM_RUN or a device yet */
+	VM_PAUSED,  /* no vCPU is in the guest, nor will be until vm_resume */
+	VM_ENDED,   /* vm_run is over */
+	VM_NR_STATES
+};
+
+struct vm_info {
+	char name[VM_NAME_MAX + 1];
+	uint32_t pid;
+	uint32_t state;	      /* enum vm_state */
+	uint32_t exit_status; /* if ended */
+	uint32_t nr_vcpus;
+	uint32_t sandbox; /* bits 1 << enum sandbox_piece of those that are on */
+	uint32_t is_copy; /* its name is NAME-N, of one of several copies */
+	uint64_t ram_bytes;
+	uint64_t now_ns;	   /* CLOCK_MONOTONIC of all that follows */
+	uint64_t setup_ns, run_ns; /* before and since vm_run, pauses included */
+	uint64_t cpu_ns;	   /* processor time of the process, threads that ended too */
+	uint64_t vcpu_cpu_ns;	   /* ... of its vCPU threads */
+	struct gmem_stats mem;
+	uint64_t interrupted_runs;		  /* KVM_RUN ended by a signal or immediate_exit */
+	uint64_t mmio_on_ram;			  /* exits that asked us to do an access to RAM */
+	uint64_t unclaimed_ports, unclaimed_mmio; /* accesses that no device answered */
+	uint64_t ignored_texts;			  /* writes to the text port that made no sense */
+	uint64_t exits[KVM_NR_EXITS];		  /* by reason */
+	char domain[VM_DOMAIN_MAX + 1];		  /* "": it merges with itself only */
+	struct keeper_stats merge;		  /* the reasons add up to mem's private pages */
+	uint64_t merge_passes;			  /* keeper_passes_done() */
+	struct balloon_record balloon;
+};
+
+#endif
