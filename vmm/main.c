@@ -32,9 +32,10 @@ static int help(void)
 	     "usage: quire COMMAND [ARG...]\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		printf("  %-8s %s\n", commands[i].name, commands[i].summary);
-	puts("  help     this text, or `quire help COMMAND`\n"
+	puts("  help     this text, or `quire help COMMAND`; also COMMAND --help\n"
 	     "\n"
-	     "quire --version prints the version.  Errors are one line on standard error.");
+	     "quire version (also --version, -V) prints the version.  Errors are one line on standard\n"
+	     "error.");
 	return 0;
 }
 
@@ -52,14 +53,32 @@ static int unknown(const char *name)
 	return QUIRE_STATUS_USAGE;
 }
 
+static bool is_one_of(const char *arg, const char *a, const char *b)
+{
+	return !strcmp(arg, a) || !strcmp(arg, b);
+}
+
 static int help_command(const char *name)
 {
 	const struct command *command = find(name);
 
+	if (!strcmp(name, "help") || !strcmp(name, "version") || is_one_of(name, "--help", "-h"))
+		return help();
 	if (!command)
 		return unknown(name);
 	fputs(command->usage, stdout);
 	return 0;
+}
+
+/* Behind `run` the words may be the guest's; only the first one is surely not. */
+static bool asks_for_help(const struct command *command, int argc, char **argv)
+{
+	int words = command->run == cmd_run && argc > 1 ? 1 : argc;
+
+	for (int i = 0; i < words && strcmp(argv[i], "--"); i++)
+		if (is_one_of(argv[i], "--help", "-h"))
+			return true;
+	return false;
 }
 
 /* A closed standard descriptor would be the next file opened: /dev/kvm as stdout. */
@@ -71,11 +90,6 @@ static int open_standard_descriptors(void)
 	return 0;
 }
 
-static bool is_one_of(const char *arg, const char *a, const char *b)
-{
-	return !strcmp(arg, a) || !strcmp(arg, b);
-}
-
 static int dispatch(int argc, char **argv)
 {
 	const struct command *command;
@@ -84,16 +98,16 @@ static int dispatch(int argc, char **argv)
 		fputs("quire: no command, see quire help\n", stderr);
 		return QUIRE_STATUS_USAGE;
 	}
-	if (!strcmp(argv[1], "--version")) {
+	if (is_one_of(argv[1], "version", "--version") || !strcmp(argv[1], "-V")) {
 		puts("quire " QUIRE_VERSION);
 		return 0;
 	}
 	if (is_one_of(argv[1], "help", "--help") || !strcmp(argv[1], "-h"))
-		return argc > 2 && strcmp(argv[2], "help") ? help_command(argv[2]) : help();
+		return argc > 2 ? help_command(argv[2]) : help();
 	command = find(argv[1]);
 	if (!command)
 		return unknown(argv[1]);
-	if (argc > 2 && is_one_of(argv[2], "--help", "-h"))
+	if (asks_for_help(command, argc - 2, argv + 2))
 		return help_command(argv[1]);
 	return command->run(argc - 1, argv + 1);
 }

@@ -40,6 +40,12 @@ static const struct row sizes[] = {
 	{ "0x1000", BAD, -EINVAL },
 };
 
+static const struct row machines[] = {
+	{ "4M", 4 * MiB, 0 },	{ "1G", GiB, 0 },	   { "4194304", 4 * MiB, 0 },
+	{ "4K", BAD, -ERANGE }, { "4095K", BAD, -ERANGE }, { "0", BAD, -ERANGE },
+	{ "64", BAD, -ERANGE }, { "big", BAD, -EINVAL },   { "", BAD, -EINVAL },
+};
+
 static const struct row rams[] = {
 	{ "128M", 128ULL << 20, 0 },   { "4K", 4096, 0 },	    { "4096", 4096, 0 },
 	{ "0", BAD, -ERANGE },	       { "0G", BAD, -ERANGE },	    { "128", BAD, -EINVAL },
@@ -160,6 +166,7 @@ int main(void)
 	tap_init();
 	check("size", sizes, ARRAY_SIZE(sizes), parse_size);
 	check("ram", rams, ARRAY_SIZE(rams), parse_ram_size);
+	check("machine", machines, ARRAY_SIZE(machines), parse_machine_size);
 	check("seconds", seconds, ARRAY_SIZE(seconds), parse_seconds);
 	check("count", counts, ARRAY_SIZE(counts), count_1_to_64);
 	check("address", addresses, ARRAY_SIZE(addresses), parse_address);

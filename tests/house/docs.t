@@ -50,6 +50,20 @@ manual() {
 commands=$("$quire" help | sed -n 's/^  \([a-z]*\)  .*/\1/p' | grep -vx help)
 report 'quire help lists run, map and walk' \
 	"$(for c in run map walk; do grep -qx "$c" <<<"$commands" || echo "$c"; done)"
+report 'help is where people look for it' "$(
+	overview=$("$quire" help)
+	for words in --help -h 'help help' 'help --help' 'help version'; do
+		# shellcheck disable=SC2086
+		[ "$("$quire" $words)" = "$overview" ] || echo "quire $words"
+	done
+	for words in 'machine --help' 'machine set --help' 'machine set --memory=1G -h'; do
+		# shellcheck disable=SC2086
+		[ "$("$quire" $words)" = "$("$quire" help machine)" ] || echo "quire $words"
+	done)"
+report '... and so is the version' "$(
+	for word in version --version -V; do
+		[[ $("$quire" $word) =~ ^quire\ [0-9]+\.[0-9]+\.[0-9]+$ ]] || echo "quire $word"
+	done)"
 text=$(manual)
 for command in $commands; do
 	report "quire help $command says how to use it and how it exits" "$(

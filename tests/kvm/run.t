@@ -122,6 +122,13 @@ for my $bad (
 	ok($r->{status} eq 2 && one_line($r->{err}) && $r->{out} eq '', "usage: quire $what")
 		or diag "status $r->{status}, stderr: $r->{err}";
 }
+for my $module ("$dir", '/dev/null', "$dir/none") {
+	my $r = run('run', "--module=$module", $exit42);
+	ok($r->{status} eq 2 && one_line($r->{err}) && $r->{err} =~ /--module: \Q$module\E: /
+			&& $r->{err} !~ /image/,
+		'a module that is none: the error is about a module')
+		or diag $r->{err};
+}
 for my $good (['--version'], ['--help'], ['help'], ['help', 'run'], ['run', '--help'],
 	['help', 'map']) {
 	my $r = run(@$good);

@@ -82,7 +82,7 @@ check 'and one reserve without the others' gives 0 'CommitLimit 1124.0' set \
 check 'each of these is a line of its log, in MiB' grep \
 	-q 'Z machine: set: memory 1024.0 MiB, swap 1024.0 MiB' "$dir/log"
 check '... with the time in front' log_is_uniform
-check 'but not to no memory' gives 2 'at least 4 KiB' set --machine="$dir/socket" --memory=0
+check 'but not to next to no memory' gives 2 'at least 4M' set --machine="$dir/socket" --memory=4K
 check 'a mode that does not exist is named' gives 2 "'3'" set --machine="$dir/socket" --overcommit=3
 kill -TERM "$machine"
 check 'SIGTERM ends it with status 0' ends_with 0

@@ -51,7 +51,7 @@ int image_plan(const struct image_config *config, struct image_plan *plan, struc
 
 	memset(plan, 0, sizeof(*plan));
 	if (!config->file_bytes)
-		return load_fail(&ld, -ENOEXEC, "empty (0 bytes): name a guest image");
+		return load_fail(&ld, -ENOEXEC, "empty (0 bytes)");
 	if (config->nr_ram > IMAGE_MAX_RAM_RANGES)
 		return load_fail(&ld, -EINVAL, "%u RAM ranges, of at most %u", config->nr_ram,
 				 IMAGE_MAX_RAM_RANGES);
@@ -107,11 +107,9 @@ static int read_data(int fd, uint8_t *data, off_t bytes)
 static int check_file(struct loader *ld, const struct stat *st)
 {
 	if (S_ISDIR(st->st_mode))
-		return load_fail(ld, -EISDIR, "a directory: name a guest image");
+		return load_fail(ld, -EISDIR, "a directory, and not a file");
 	if (!S_ISREG(st->st_mode))
-		return load_fail(ld, -EINVAL,
-				 "not a regular file (mode %#o): copy the image to "
-				 "one",
+		return load_fail(ld, -EINVAL, "not a regular file (mode %#o): copy it to one",
 				 st->st_mode);
 	if (!st->st_size)
 		return load_fail(ld, -ENOEXEC, "empty (0 bytes): name a guest image");

@@ -102,6 +102,23 @@ int parse_ram_size(const char *text, uint64_t *bytes, struct quire_error *err)
 	return 0;
 }
 
+int parse_machine_size(const char *text, uint64_t *bytes, struct quire_error *err)
+{
+	uint64_t v = 0;
+	int ret = parse_size(text, &v, err);
+
+	if (ret)
+		return ret;
+	if (v < ARGS_MIN_MACHINE)
+		return quire_fail(
+			err, -ERANGE,
+			"%s is too little for any guest, use at least %uM (a number without "
+			"a letter is bytes)",
+			text, (unsigned int)(ARGS_MIN_MACHINE / MiB));
+	*bytes = v;
+	return 0;
+}
+
 /* The decimals after a point as nanoseconds; *text moves past them. */
 static int read_fraction(const char **text, uint64_t *ns)
 {

@@ -13,6 +13,8 @@
 /* Guest RAM must leave room for the hole below 4 GiB in 48 bits of physical address. */
 #define ARGS_MAX_RAM ((1ULL << 48) - GiB)
 
+#define ARGS_MIN_MACHINE (4 * MiB)
+
 /* When getopt_long() returns '?': -EINVAL, and *err names the option and whose help to read. */
 int unknown_option(char **argv, struct quire_error *err);
 
@@ -25,6 +27,9 @@ int parse_size(const char *text, uint64_t *bytes, struct quire_error *err);
 
 /* A size fit for guest RAM: not 0, a multiple of 4 KiB, at most ARGS_MAX_RAM. */
 int parse_ram_size(const char *text, uint64_t *bytes, struct quire_error *err);
+
+/* A size fit for a machine: at least ARGS_MIN_MACHINE, what the smallest guest takes. */
+int parse_machine_size(const char *text, uint64_t *bytes, struct quire_error *err);
 
 /* Seconds, "5" or "0.25" (at most nine decimals), more than 0, at most 10^9. */
 int parse_seconds(const char *text, uint64_t *ns, struct quire_error *err);

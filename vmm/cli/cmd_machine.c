@@ -34,7 +34,7 @@ const char machine_usage[] =
 	"\n"
 	"  --machine=ADDRESS          where it listens: a path, or @NAME for an abstract address\n"
 	"                             (default: one abstract address for each user)\n"
-	"  --memory=SIZE              pages that exist, with K, M, G or T\n"
+	"  --memory=SIZE              pages that exist, with K, M, G or T; at least 4M\n"
 	"  --swap=SIZE                counted as Linux counts swap space (0)\n"
 	"  --overcommit=0|0:estimate|1|2\n"
 	"                             refuse what is obviously too much (0: one guest larger than\n"
@@ -101,10 +101,14 @@ static int set_ratio(struct machine_options *o, struct quire_error *err)
 static int set_option(struct machine_options *o, int c, struct quire_error *err)
 {
 	struct machine_settings *s = &o->settings;
+	uint64_t bytes;
 
 	switch (c) {
 	case 'a': o->address = optarg; return 0;
-	case 'm': return set_pages(o, MACHINE_SET_MEMORY, &s->memory_pages, err);
+	case 'm':
+		if (parse_machine_size(optarg, &bytes, err))
+			return -EINVAL;
+		return set_pages(o, MACHINE_SET_MEMORY, &s->memory_pages, err);
 	case 'w': return set_pages(o, MACHINE_SET_SWAP, &s->swap_pages, err);
 	case 'o': return set_mode(o, err);
 	case 'r': return set_ratio(o, err);
@@ -137,10 +141,7 @@ static int parse_options(int argc, char **argv, struct machine_options *o, struc
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == '?')
-			return quire_fail(err, -EINVAL,
-					  "%s: unknown option, or its value is "
-					  "missing; see quire help machine",
-					  argv[optind - 1]);
+			return unknown_option(argv, err);
 		if (set_option(o, c, err))
 			return -EINVAL;
 	}

@@ -190,15 +190,6 @@ static int set_overcommit(struct run *run, const char *text, struct quire_error 
 	return ret;
 }
 
-static int set_machine_bytes(const char *text, uint64_t *bytes, struct quire_error *err)
-{
-	int ret = parse_size(text, bytes, err);
-
-	if (!ret && *bytes < QUIRE_PAGE_SIZE)
-		return quire_fail(err, -EINVAL, "%s is no memory at all", text);
-	return ret;
-}
-
 /* An option for a machine of our own. */
 static int set_own_option(struct run *run, int option, char *value, struct quire_error *err)
 {
@@ -206,7 +197,7 @@ static int set_own_option(struct run *run, int option, char *value, struct quire
 	int ret;
 
 	switch (option) {
-	case OPT_MACHINE_MEMORY: return set_machine_bytes(value, &run->machine_bytes, err);
+	case OPT_MACHINE_MEMORY: return parse_machine_size(value, &run->machine_bytes, err);
 	case OPT_SWAP: return parse_size(value, &run->swap_bytes, err);
 	case OPT_OVERCOMMIT: return set_overcommit(run, value, err);
 	case OPT_OVERCOMMIT_RATIO:
@@ -468,15 +459,25 @@ static int parse_args(struct run *run, int argc, char **argv, struct quire_error
 
 /* ---- files and image ---- */
 
+static int open_module(struct run *run, unsigned int i, struct quire_error *err)
+{
+	struct image_file *file = &run->module_file[i];
+	struct quire_error why;
+	int ret = image_open(run->module_path[i], file, &why);
+
+	if (ret)
+		return quire_fail(err, ret, "--module: %.300s", why.text);
+	run->module[i].data = file->data;
+	run->module[i].bytes = file->bytes;
+	return 0;
+}
+
 static int open_files(struct run *run, struct quire_error *err)
 {
 	int ret = image_open(run->image_path, &run->image, err);
 
-	for (unsigned int i = 0; i < run->nr_modules && !ret; i++) {
-		ret = image_open(run->module_path[i], &run->module_file[i], err);
-		run->module[i].data = run->module_file[i].data;
-		run->module[i].bytes = run->module_file[i].bytes;
-	}
+	for (unsigned int i = 0; i < run->nr_modules && !ret; i++)
+		ret = open_module(run, i, err);
 	if (ret || !run->stats_path)
 		return ret;
 	run->stats = strcmp(run->stats_path, "-") ? fopen(run->stats_path, "we") : stdout;

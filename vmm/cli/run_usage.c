@@ -43,7 +43,7 @@ const char run_usage[] =
 	"  --machine-lost=continue|stop\n"
 	"                           what guests do when their machine dies (default continue)\n"
 	"and of a machine for this run alone:\n"
-	"  --machine-memory=SIZE    its memory (default: all of the host's)\n"
+	"  --machine-memory=SIZE    its memory, at least 4M (default: all of the host's)\n"
 	"  --swap=SIZE              its swap, so far only counted (default 0)\n"
 	"  --overcommit=0|0:estimate|1|2\n"
 	"                           as vm.overcommit_memory (default 0)\n"
