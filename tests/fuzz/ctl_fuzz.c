@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "vmm/cli/ctl_client.h"
+#include "vmm/vm/ctl.h"
+#include "vmm/vm/vm.h"
 
 #define PAGES 5000
 

@@ -11,9 +11,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "mmu/base/reserve.h"
 #include "load.h"
 
 /*
@@ -132,16 +132,15 @@ static int read_file(struct loader *ld, int fd, struct image_file *file)
 	err = check_file(ld, &st);
 	if (err)
 		return err;
-	data = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (data == MAP_FAILED)
+	data = reserve(st.st_size);
+	if (!data)
 		return load_fail(ld, -ENOMEM, "the host has no memory for its %" PRIu64 " bytes",
 				 (uint64_t)st.st_size);
 	err = read_data(fd, data, st.st_size);
 	if (!err && (fstat(fd, &now) || now.st_size != st.st_size))
 		err = -ESTALE;
 	if (err) {
-		munmap(data, st.st_size);
+		unreserve(data, st.st_size);
 		if (err == -ESTALE)
 			return load_fail(ld, err,
 					 "no longer has the %" PRIu64 " bytes it had a "
@@ -172,7 +171,6 @@ int image_open(const char *path, struct image_file *file, struct quire_error *er
 
 void image_close(struct image_file *file)
 {
-	if (file->data)
-		munmap((void *)(uintptr_t)file->data, file->bytes);
+	unreserve((void *)(uintptr_t)file->data, file->bytes);
 	*file = (struct image_file){ NULL, 0 };
 }

@@ -35,6 +35,7 @@
 #include "vmm/vm/console.h"
 #include "launch_impl.h"
 #include "vmm/vm/message.h"
+#include "vmm/vm/signals.h"
 
 #define EVENTS	 64
 #define GRACE_NS NS_PER_S /* for the reader of our output after a forced end */
@@ -341,23 +342,16 @@ static int create_copies(struct launch *l)
 	return 0;
 }
 
-/* Signals come through a descriptor.  What is ignored stays so: nohup. */
 static int create_events(struct launch *l)
 {
-	static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT };
-	struct sigaction old;
 	sigset_t set;
 
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
-		if (!sigaction(ours[i], NULL, &old) && old.sa_handler != SIG_IGN)
-			sigaddset(&set, ours[i]);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);
-	l->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (l->epoll < 0 || l->signal_fd < 0)
+	if (l->epoll < 0)
 		return -errno;
+	l->signal_fd = signals_open(&set);
+	if (l->signal_fd < 0)
+		return l->signal_fd;
 	return launch_watch(l, l->signal_fd, LAUNCH_SOURCE_SIGNAL, 0);
 }
 

@@ -8,16 +8,15 @@
  */
 #include <errno.h>
 #include <quire/abi.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 #include "cpuid.h"
 #include "sandbox.h"
+#include "signals.h"
 #include "vm_impl.h"
 
 /* ---- queries ---- */
@@ -274,23 +273,16 @@ static int create_devices(struct vm *vm, struct quire_error *err)
 	return 0;
 }
 
-/* Signals come through a descriptor, and are blocked before any thread is born. */
+/* Before any thread is born, so that all of them block the signals too. */
 static int create_events(struct vm *vm, struct quire_error *err)
 {
-	static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT };
-	struct sigaction old;
-
-	sigemptyset(&vm->signals);
-	for (size_t i = 0; i < ARRAY_SIZE(ours); i++) /* nohup stays nohup */
-		if (!sigaction(ours[i], NULL, &old) && old.sa_handler != SIG_IGN)
-			sigaddset(&vm->signals, ours[i]);
-	pthread_sigmask(SIG_BLOCK, &vm->signals, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	vm->signal_fd = signals_open(&vm->signals);
+	if (vm->signal_fd < 0)
+		return quire_fail(err, vm->signal_fd, "cannot create a signalfd: %s",
+				  strerror(-vm->signal_fd));
 	vm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	vm->signal_fd = signalfd(-1, &vm->signals, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (vm->wake_fd < 0 || vm->signal_fd < 0)
-		return quire_fail(err, -errno, "cannot create event descriptors: %s",
-				  strerror(errno));
+	if (vm->wake_fd < 0)
+		return quire_fail(err, -errno, "cannot create an eventfd: %s", strerror(errno));
 	return 0;
 }
 
