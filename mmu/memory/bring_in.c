@@ -21,12 +21,10 @@
  * Order: first the file and the window's page tables, then stage 2.  A touch in between finds
  * the page and goes on, or has raised an event that the pager answers when it gets the lock.
  *
- * Filling a block is mostly zeroing 2 MiB, so it is done with the lock dropped.  The block is
- * noted in `filling` meanwhile: in stage 2 it is still absent, but the guest may find a page
- * there already and write to it.  So whoever acts on a page's being absent waits until its
- * block is not noted any more, and looks again.  Two can be filled at a time,
- * one for each slot of the window: a touch uses the first, the filler thread (filler.c) the
- * second.
+ * Filling a block is mostly zeroing 2 MiB, so it is done with the lock dropped, one block at a time.
+ * The block is noted in `filling` meanwhile: in stage 2 it is still absent, but the guest may find
+ * a page there already and write to it.  So whoever acts on a page's being absent waits until its
+ * block is not noted any more (gmem_await_filled), and looks again.
  *
  * When the host runs out of memory in the middle of a block, some of its pages exist and the
  * guest may have written to them already: they are kept, as private pages, and only if there
@@ -44,9 +42,7 @@
 void bring_in_init(struct gmem *gm)
 {
 	pthread_cond_init(&gm->filled, NULL);
-	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
-		gm->filling[i] = NO_BLOCK;
-	gm->wanted = NO_BLOCK;
+	gm->filling = NO_BLOCK;
 }
 
 void bring_in_finish(struct gmem *gm)
@@ -102,16 +98,9 @@ int gmem_wait(struct gmem *gm)
 
 void gmem_await_filled(struct gmem *gm, gfn_t start, gfn_t end)
 {
-	for (unsigned int i = 0; i < WINDOW_SLOTS;) {
-		gfn_t block = gm->filling[i];
-
-		if (block == NO_BLOCK || block >= end || block + QUIRE_BLOCK_PAGES <= start) {
-			i++;
-		} else {
-			pthread_cond_wait(&gm->filled, &gm->lock.mutex);
-			i = 0;
-		}
-	}
+	while (gm->filling != NO_BLOCK && gm->filling < end &&
+	       gm->filling + QUIRE_BLOCK_PAGES > start)
+		pthread_cond_wait(&gm->filled, &gm->lock.mutex);
 }
 
 /* Nothing has a frame in the block, and it lies in RAM. */
@@ -129,7 +118,7 @@ static bool block_is_empty(const struct gmem *gm, gfn_t block)
 	return true;
 }
 
-bool gmem_block_is_absent(const struct gmem *gm, gfn_t block)
+static bool block_is_absent(const struct gmem *gm, gfn_t block)
 {
 	enum page_state state;
 
@@ -173,7 +162,11 @@ static uint64_t adopt_part(struct gmem *gm, gfn_t block)
 	return nr;
 }
 
-int bring_in_block(struct gmem *gm, gfn_t block, unsigned int slot)
+/*
+ * Bring in the wholly absent block as one, while no other is being filled.  As gmem_bring_in; the
+ * lock is dropped meanwhile.
+ */
+static int bring_in_block(struct gmem *gm, gfn_t block)
 {
 	uint64_t kept = QUIRE_BLOCK_PAGES;
 	int err;
@@ -181,11 +174,11 @@ int bring_in_block(struct gmem *gm, gfn_t block, unsigned int slot)
 	assert_held(&gm->lock);
 	if (!gmem_take(gm, QUIRE_BLOCK_PAGES))
 		return -EDQUOT;
-	gm->filling[slot] = block;
+	gm->filling = block;
 	unlock(&gm->lock);
-	err = window_fill_block(&gm->window, block, slot);
+	err = window_fill_block(&gm->window, block);
 	lock(&gm->lock);
-	gm->filling[slot] = NO_BLOCK;
+	gm->filling = NO_BLOCK;
 	if (err)
 		kept = adopt_part(gm, block);
 	else
@@ -329,9 +322,8 @@ static int bring_in_absent(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 {
 	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
 
-	filler_suggest(gm, block);
 	*in = (struct gfn_range){ block, block + QUIRE_BLOCK_PAGES };
-	switch (bring_in_block(gm, block, SLOT_TOUCH)) {
+	switch (bring_in_block(gm, block)) {
 	case 0: return 0;
 	case -EDQUOT: return bring_in_group(gm, gfn, in);
 	default:
@@ -368,9 +360,9 @@ int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 			if (err || !absent)
 				return err;
 		}
-		if (gm->config.hugepages == GMEM_HUGE_NEVER || !gmem_block_is_absent(gm, block))
+		if (gm->config.hugepages == GMEM_HUGE_NEVER || !block_is_absent(gm, block))
 			return bring_in_group(gm, gfn, in);
-		if (gm->filling[SLOT_TOUCH] == NO_BLOCK)
+		if (gm->filling == NO_BLOCK)
 			return bring_in_absent(gm, gfn, in);
 		pthread_cond_wait(&gm->filled, &gm->lock.mutex);
 	}

@@ -92,9 +92,7 @@ free_gm:
 
 int gmem_start(struct gmem *gm, struct quire_error *err)
 {
-	int error = filler_start(gm, err);
-
-	return error ? error : pager_start(gm, err);
+	return pager_start(gm, err);
 }
 
 void gmem_destroy(struct gmem *gm)
@@ -103,7 +101,6 @@ void gmem_destroy(struct gmem *gm)
 		return;
 	if (gm->pager.started)
 		pager_stop(gm);
-	filler_stop(gm);
 	lock(&gm->lock);
 	share_finish(gm);
 	unlock(&gm->lock);

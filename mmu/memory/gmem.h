@@ -69,7 +69,6 @@ struct gmem_stats {
 	uint64_t faults_spurious;   /* ... that found nothing to do (late or duplicate) */
 	uint64_t faulted_in_pages;  /* brought in by faults, fault-around included */
 	uint64_t faulted_in_blocks; /* ... of which whole 2 MiB blocks, in blocks */
-	uint64_t ahead_blocks;	    /* brought in beside those by the filler, in blocks */
 	uint64_t huge_fallbacks;    /* blocks wanted huge that the host could not give */
 	uint64_t accessor_pages;    /* brought in by guest_write and gmem_hold */
 	uint64_t dropped_pages;	    /* given back by gmem_drop */
@@ -100,7 +99,7 @@ struct gmem;
  */
 int gmem_create(const struct gmem_config *config, struct gmem **out, struct quire_error *err);
 
-/* Start the pager and its filler, once.  0, or -errno with the reason in *err (may be NULL). */
+/* Start the pager, once.  0, or -errno with the reason in *err (may be NULL). */
 int gmem_start(struct gmem *gm, struct quire_error *err);
 
 /* The descriptors that gm needs to live on (not more than GMEM_MAX_DESCRIPTORS).  How many. */

@@ -3,7 +3,8 @@
 #define QUIRE_MMU_MEMORY_GMEM_INTERNAL_H
 
 /*
- * What gmem.c, moves.c, bring_in.c, give_back.c, share.c, access.c, pager.c, filler.c and the
+ * What gmem.c, moves.c, bring_in.c, give_back.c, share.c, zero.c, away.c, access.c, pager.c and
+ * the
  * keeper share.
  */
 #include "gmem.h"
@@ -13,9 +14,6 @@
 #include "window.h"
 
 #define NO_BLOCK UINT64_MAX
-
-/* Who fills blocks, each through a slot of its own. */
-enum { SLOT_TOUCH, SLOT_FILLER };
 
 /* [I] immutable after create   [g] LOCK_GMEM   [p] the pager thread alone */
 struct gmem {
@@ -34,17 +32,12 @@ struct gmem {
 	struct share share;	     /* [g] */
 	struct gfn_range last_group; /* [g] the last pages that came in as a group */
 
-	gfn_t filling[WINDOW_SLOTS]; /* [g] blocks being filled, or NO_BLOCK */
-	pthread_cond_t filled;	     /* with LOCK_GMEM: one of them is done */
+	gfn_t filling;	       /* [g] the block that is being filled, or NO_BLOCK */
+	pthread_cond_t filled; /* with LOCK_GMEM: that is done */
 
 	struct thread pager; /* [I] while it is started, stop_event is valid */
 	int stop_event;	     /* [I] eventfd that ends the pager */
 	bool host_failed;    /* [p] on_host_failure was called */
-
-	struct thread filler;	  /* [I] while it is started, suggested is valid */
-	bool filler_runs;	  /* [g] */
-	gfn_t wanted;		  /* [g] what the filler should bring in next, or NO_BLOCK */
-	pthread_cond_t suggested; /* with LOCK_GMEM: wanted or filler_runs changed */
 };
 
 /* A step of a walk over all of RAM: a linear run, as stage2_linear_run has them. */
@@ -115,15 +108,6 @@ void gmem_await_filled(struct gmem *gm, gfn_t start, gfn_t end);
  */
 int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in);
 
-/* Is the block at gfn (multiple of 512) wholly inside RAM and wholly absent? */
-bool gmem_block_is_absent(const struct gmem *gm, gfn_t gfn);
-
-/*
- * Bring in the wholly absent block at gfn, which is not being filled, as one, through a slot not
- * in use.  As gmem_bring_in; the lock is dropped meanwhile.
- */
-int bring_in_block(struct gmem *gm, gfn_t gfn, unsigned int slot);
-
 /* Wait for credits to bring something in.  0, or -EDQUOT for good.  No lock held. */
 int gmem_wait(struct gmem *gm);
 
@@ -139,11 +123,5 @@ void gmem_give(struct gmem *gm, uint64_t pages); /* not wanted soon */
 
 int pager_start(struct gmem *gm, struct quire_error *err);
 void pager_stop(struct gmem *gm);
-
-int filler_start(struct gmem *gm, struct quire_error *err);
-void filler_stop(struct gmem *gm);
-
-/* A touch is about to bring in `block`; maybe another should come with it.  Holds LOCK_GMEM. */
-void filler_suggest(struct gmem *gm, gfn_t block);
 
 #endif

@@ -11,16 +11,16 @@
 void store_view_init(struct store_view *v)
 {
 	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
-		v->segment[i] = (struct store_segment){ .fd = -1 };
+		v->segment[i] = (struct segment_view){ .fd = -1 };
 }
 
-static void release(struct store_segment *s)
+static void release(struct segment_view *s)
 {
 	if (s->fd < 0)
 		return;
 	munmap((void *)s->bytes, SEGMENT_BYTES);
 	close(s->fd);
-	*s = (struct store_segment){ .fd = -1 };
+	*s = (struct segment_view){ .fd = -1 };
 }
 
 void store_view_finish(struct store_view *v)
@@ -29,7 +29,7 @@ void store_view_finish(struct store_view *v)
 		release(&v->segment[i]);
 }
 
-static struct store_segment *free_slot(struct store_view *v)
+static struct segment_view *free_place(struct store_view *v)
 {
 	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
 		if (v->segment[i].fd < 0)
@@ -37,7 +37,7 @@ static struct store_segment *free_slot(struct store_view *v)
 	return NULL;
 }
 
-static int map_segment(struct store_segment *s, uint32_t number, int fd)
+static int map_segment(struct segment_view *s, uint32_t number, int fd)
 {
 	struct stat st;
 	void *p;
@@ -49,7 +49,7 @@ static int map_segment(struct store_segment *s, uint32_t number, int fd)
 	p = mmap(NULL, SEGMENT_BYTES, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (p == MAP_FAILED)
 		return -errno;
-	*s = (struct store_segment){
+	*s = (struct segment_view){
 		.fd = fd,
 		.bytes = p,
 		.inode = st.st_ino,
@@ -60,7 +60,7 @@ static int map_segment(struct store_segment *s, uint32_t number, int fd)
 
 int store_view_add(struct store_view *v, uint32_t number, int fd)
 {
-	struct store_segment *s = free_slot(v);
+	struct segment_view *s = free_place(v);
 	int err = s && number < MERGE_MAX_SEGMENTS ? map_segment(s, number, fd) : -EMFILE;
 
 	if (err)
@@ -68,7 +68,7 @@ int store_view_add(struct store_view *v, uint32_t number, int fd)
 	return err;
 }
 
-static unsigned int slot_of(pfn_t pfn)
+static unsigned int place_of(pfn_t pfn)
 {
 	assert(pfn >= STAGE2_STORE_PFN && pfn < STAGE2_STORE_PFN + MERGE_MAX_FRAMES);
 	return (pfn - STAGE2_STORE_PFN) >> MERGE_SEGMENT_SHIFT;
@@ -84,7 +84,7 @@ pfn_t store_view_pfn(const struct store_view *v, uint32_t frame)
 	uint32_t number = frame >> MERGE_SEGMENT_SHIFT;
 
 	for (uint64_t i = 0; i < MERGE_MAX_SEGMENTS; i++) {
-		const struct store_segment *s = &v->segment[i];
+		const struct segment_view *s = &v->segment[i];
 
 		if (s->fd >= 0 && !s->orphan && s->number == number)
 			return STAGE2_STORE_PFN + (i << MERGE_SEGMENT_SHIFT) +
@@ -95,15 +95,15 @@ pfn_t store_view_pfn(const struct store_view *v, uint32_t frame)
 
 bool store_view_frame(const struct store_view *v, pfn_t pfn, uint32_t *frame)
 {
-	const struct store_segment *s = &v->segment[slot_of(pfn)];
+	const struct segment_view *s = &v->segment[place_of(pfn)];
 
 	*frame = (s->number << MERGE_SEGMENT_SHIFT) + index_of(pfn);
 	return !s->orphan;
 }
 
-struct store_segment *store_view_segment(struct store_view *v, pfn_t pfn)
+struct segment_view *store_view_segment(struct store_view *v, pfn_t pfn)
 {
-	return &v->segment[slot_of(pfn)];
+	return &v->segment[place_of(pfn)];
 }
 
 uint64_t store_view_offset(pfn_t pfn)
@@ -113,12 +113,12 @@ uint64_t store_view_offset(pfn_t pfn)
 
 const uint8_t *store_view_bytes(const struct store_view *v, pfn_t pfn)
 {
-	return v->segment[slot_of(pfn)].bytes + store_view_offset(pfn);
+	return v->segment[place_of(pfn)].bytes + store_view_offset(pfn);
 }
 
 void store_view_count(struct store_view *v, pfn_t pfn, int64_t nr)
 {
-	struct store_segment *s = &v->segment[slot_of(pfn)];
+	struct segment_view *s = &v->segment[place_of(pfn)];
 
 	assert(nr >= 0 || s->pages >= (uint64_t)-nr);
 	s->pages += (uint64_t)nr;

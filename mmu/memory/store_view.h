@@ -5,11 +5,11 @@
 /*
  * What a VM sees of stores: the segments it was given, read-only.
  *
- * A segment of the machine (merge_protocol.h) gets a *slot* here, and its frames the machine
- * frame numbers STAGE2_STORE_PFN + slot * MERGE_SEGMENT_FRAMES + index, so that an entry of stage 2
+ * A segment of the machine (merge_protocol.h) gets a *place* here, and its frames the machine
+ * frame numbers STAGE2_STORE_PFN + place * MERGE_SEGMENT_FRAMES + index, so that an entry of stage 2
  * says where its bytes are.  A machine that dies leaves its segments to those that map them: they
  * are *orphans*, known to no later machine, until the keeper has moved the VM's pages to the new
- * one's store.  A slot is free again when it is an orphan, none of our pages is
+ * one's store.  A place is free again when it is an orphan, none of our pages is
  * in it, and the keeper has swept.
  *
  * Locking: LOCK_GMEM for all.
@@ -17,8 +17,8 @@
 #include "stage2.h"
 #include "mmu/base/merge_protocol.h"
 
-struct store_segment {
-	int fd;		      /* -1: the slot is free */
+struct segment_view {
+	int fd;		      /* -1: the place is free */
 	const uint8_t *bytes; /* all of the segment, read-only */
 	uint64_t inode;	      /* its name for everybody (gmem.h) */
 	uint32_t number;      /* the machine's */
@@ -27,13 +27,13 @@ struct store_segment {
 };
 
 struct store_view {
-	struct store_segment segment[MERGE_MAX_SEGMENTS];
+	struct segment_view segment[MERGE_MAX_SEGMENTS];
 };
 
 void store_view_init(struct store_view *v);
 void store_view_finish(struct store_view *v);
 
-/* Adopt a segment: fd is taken over, also on failure.  0; -EMFILE: no slot is free; -errno: it
+/* Adopt a segment: fd is taken over, also on failure.  0; -EMFILE: no place is free; -errno: it
  * cannot be mapped or is too small. */
 int store_view_add(struct store_view *v, uint32_t number, int fd);
 
@@ -44,7 +44,7 @@ pfn_t store_view_pfn(const struct store_view *v, uint32_t frame);
 bool store_view_frame(const struct store_view *v, pfn_t pfn, uint32_t *frame);
 
 /* The segment of a frame, and what is in the frame. */
-struct store_segment *store_view_segment(struct store_view *v, pfn_t pfn);
+struct segment_view *store_view_segment(struct store_view *v, pfn_t pfn);
 const uint8_t *store_view_bytes(const struct store_view *v, pfn_t pfn);
 uint64_t store_view_offset(pfn_t pfn); /* of the frame in its segment's file */
 

@@ -151,10 +151,8 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 	}
 	w->base = reserve_aligned(w->span);
 	w->alias = reserve_aligned(w->span);
-	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
-		w->slot[i] = reserve_aligned(QUIRE_BLOCK_SIZE);
-	error = w->base && w->alias && w->slot[WINDOW_SLOTS - 1] ? map_all(w, ram, nr, huge) :
-								   -ENOMEM;
+	w->filling = reserve_aligned(QUIRE_BLOCK_SIZE);
+	error = w->base && w->alias && w->filling ? map_all(w, ram, nr, huge) : -ENOMEM;
 	if (!error)
 		return 0;
 	quire_fail(err, error,
@@ -172,9 +170,8 @@ void window_destroy(struct window *w)
 		munmap(w->base, w->span);
 	if (w->alias)
 		munmap(w->alias, w->span);
-	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
-		if (w->slot[i])
-			munmap(w->slot[i], QUIRE_BLOCK_SIZE);
+	if (w->filling)
+		munmap(w->filling, QUIRE_BLOCK_SIZE);
 	if (w->uffd >= 0)
 		close(w->uffd);
 	if (w->ram_fd >= 0)
@@ -241,9 +238,9 @@ static int populate(uint8_t *start, uint64_t bytes)
  * them, and each of its attempts at a block with holes charges the file for pages that are
  * not there until it gives up.
  */
-int window_fill_block(struct window *w, gfn_t gfn, unsigned int slot)
+int window_fill_block(struct window *w, gfn_t gfn)
 {
-	uint8_t *at = w->slot[slot];
+	uint8_t *at = w->filling;
 	int err;
 
 	if (mmap(at, QUIRE_BLOCK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, w->ram_fd,
@@ -251,11 +248,11 @@ int window_fill_block(struct window *w, gfn_t gfn, unsigned int slot)
 		return -errno;
 	madvise(at, QUIRE_BLOCK_SIZE, MADV_HUGEPAGE);
 	/*
-	 * A touch faults under the lock of its own VMA, and two blocks are zeroed at the same time;
-	 * MADV_POPULATE_WRITE would hold the process's mmap_lock meanwhile.  It does the rest, if
-	 * the touch did not bring a huge page, and reports what a touch could not.  The touch only
-	 * reads: the guest finds the page as soon as it is there, and may have written to it
-	 * already.
+	 * A touch faults under the lock of its own VMA, so that 2 MiB are zeroed without the
+	 * process's mmap_lock, which MADV_POPULATE_WRITE would hold meanwhile.  The latter does the
+	 * rest, if the touch did not bring a huge page, and reports what a touch could not.  The
+	 * touch only reads: the guest finds the page as soon as it is there, and may have written
+	 * to it already.
 	 */
 	(void)*(volatile uint8_t *)at;
 	err = populate(at, QUIRE_BLOCK_SIZE);

@@ -24,17 +24,14 @@
 #include <quire/error.h>
 #include <quire/types.h>
 
-/* Blocks that can be filled at the same time. */
-#define WINDOW_SLOTS 2u
-
 struct window {
-	uint8_t *base;		     /* [I] hva of gpa 0 */
-	uint8_t *alias;		     /* [I] */
-	uint8_t *slot[WINDOW_SLOTS]; /* [I] address space of a block each, see window_fill_block */
-	uint64_t span;		     /* [I] bytes, gap included, a 2 MiB multiple */
-	int ram_fd;		     /* [I] */
-	int uffd;		     /* [I] */
-	int pagemap;		     /* [I] /proc/self/pagemap, or -1 */
+	uint8_t *base;	     /* [I] hva of gpa 0 */
+	uint8_t *alias;	     /* [I] */
+	uint8_t *filling;    /* [I] address space of one block, through which blocks are filled */
+	uint64_t span;	     /* [I] bytes, gap included, a 2 MiB multiple */
+	int ram_fd;	     /* [I] */
+	int uffd;	     /* [I] */
+	int pagemap;	     /* [I] /proc/self/pagemap, or -1 */
 	bool wp_unpopulated; /* [I] anonymous memory can be write-protected before it is there */
 };
 
@@ -51,11 +48,11 @@ void window_destroy(struct window *w);
 int window_fill(struct window *w, gfn_t gfn, uint64_t nr, uint64_t *done);
 
 /*
- * Put pages behind the block at gfn, all holes and managed singly, through slot `slot`, which
- * nobody else uses meanwhile.  Needs no lock: the guest may touch the block as it fills.
+ * Put pages behind the block at gfn, all holes and managed singly.  Needs no lock, but only one
+ * thread may be here: the guest may touch the block as it fills.
  * 0; -errno: host failure, any part of the block may have pages, and the guest may use them.
  */
-int window_fill_block(struct window *w, gfn_t gfn, unsigned int slot);
+int window_fill_block(struct window *w, gfn_t gfn);
 
 /*
  * Switch the block at gfn, whose 512 pages exist, to whole and map it.  0, or -ENOMEM when

@@ -205,7 +205,6 @@ static void put_faults(FILE *f, const struct gmem_stats *gs)
 	report_count(f, "  spurious", gs->faults_spurious);
 	report_pages(f, "brought in", gs->faulted_in_pages);
 	report_count(f, "  as 2 MiB blocks", gs->faulted_in_blocks);
-	report_count(f, "2 MiB blocks ahead", gs->ahead_blocks);
 	report_count(f, "  not for want of one", gs->huge_fallbacks);
 	report_pages(f, "by our own accesses", gs->accessor_pages);
 	report_pages(f, "given back", gs->dropped_pages);

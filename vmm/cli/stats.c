@@ -183,7 +183,6 @@ static void fault_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "spurious_faults", gs->faults_spurious);
 	json_number(json, "faulted_in_pages", gs->faulted_in_pages);
 	json_number(json, "faulted_in_blocks", gs->faulted_in_blocks);
-	json_number(json, "ahead_blocks", gs->ahead_blocks);
 	json_number(json, "huge_fallbacks", gs->huge_fallbacks);
 	json_number(json, "accessor_pages", gs->accessor_pages);
 	json_number(json, "dropped_pages", gs->dropped_pages);
