@@ -56,6 +56,14 @@ png_size() {
 			$5 * 16777216 + $6 * 65536 + $7 * 256 + $8 }'
 }
 
+# is_square "WIDTH HEIGHT" SIDE: a picture of SIDE x SIDE pixels with something written around it
+is_square() {
+	local width=${1% *} height=${1#* }
+
+	echo "$width x $height pixels"
+	[ "$width" -gt "$2" ] && [ "$width" -lt $(($2 + 200)) ] && [ "$height" -gt "$2" ] && [ "$height" -lt $(($2 + 300)) ]
+}
+
 # ---- a guest that holds what it filled: nothing moves any more ----
 
 # wait_still: the map no longer changes
@@ -84,8 +92,9 @@ for huge in auto never; do
 		check "auto: 2 MiB leaves hold whole blocks" is $(($(in_large) % 512)) 0
 	fi
 	check "$huge: an image is written" "$quire" map --png="$dir/map.png" "$vm"
-	height=$((32 + 20 * 8))
-	check "$huge: ... a pixel a page and a legend" is "$(png_size "$dir/map.png")" "512 $height"
+	check "$huge: ... about as wide as it is high" is_square "$(png_size "$dir/map.png")" 768
+	check "$huge: ... as large as --scale says" "$quire" map --png="$dir/map.png" --scale=8 "$vm"
+	check "$huge: ... which is 8 pixels for each of 128 x 128 pages" is_square "$(png_size "$dir/map.png")" 1024
 	"$quire" map "$vm" >"$dir/map"
 	private=$(legend private)
 	reap
@@ -129,6 +138,23 @@ check 'a range is cut to what was asked for' \
 check '... and to the end of RAM' \
 	is "$("$quire" map --range=31M-99M "$vm" | sed -n 's/^     RAM *\([0-9]*\) pages.*/\1/p')" \
 	256
+
+# coloured COMMAND...: what it prints, on a terminal of its own, has colours
+coloured() {
+	TERM=xterm script -qec "$*" /dev/null </dev/null | grep -q $'\x1b\\[38;5;'
+}
+
+not() {
+	! "$@"
+}
+
+check 'a map in a file has no colours' not grep -q $'\x1b' <("$quire" map "$vm")
+check '... unless they are asked for' grep -q $'\x1b\\[38;5;' <("$quire" map --color=always "$vm")
+check 'a map on a terminal has colours' coloured "$quire" map "$vm"
+check '... unless NO_COLOR is set' not coloured env NO_COLOR=1 "$quire" map "$vm"
+check '... but not to nothing' coloured env NO_COLOR= "$quire" map "$vm"
+check '... unless it is a dumb one' not coloured env TERM=dumb "$quire" map "$vm"
+check '... unless they are not wanted' not coloured "$quire" map --color=never "$vm"
 check "its launcher's pid names the VM too" "$quire" map "$run"
 check '... also for stat' "$quire" stat "$run"
 check '... and for balloon' "$quire" balloon "$run"
@@ -147,6 +173,9 @@ check 'map: no VM named' fails 2 "$quire" map
 check 'map: an option that does not exist' fails 2 "$quire" map --colour "$vm"
 check 'map: a range that is none' fails 2 "$quire" map --range=5 "$vm"
 check 'map: a range beyond RAM' fails 2 "$quire" map --range=1T+1M "$vm"
+check 'map: --scale without an image' fails 2 "$quire" map --scale=2 "$vm"
+check 'map: no scale at all' fails 2 "$quire" map --png="$dir/map.png" --scale=0 "$vm"
+check 'map: a colour that is none' fails 2 "$quire" map --color=red "$vm"
 check 'map: an image nowhere' fails 121 "$quire" map --png=/nonexistent/map.png "$vm"
 ln -s /dev/full "$dir/full.png"	# a link, so that a mistake removes that and not the device
 check 'map: an image on a full disk' fails 121 "$quire" map --png="$dir/full.png" "$vm"

@@ -17,18 +17,23 @@
 #include "map_json.h"
 #include "mapview.h"
 #include "named.h"
+#include "table.h"
 
 const char map_usage[] =
-	"usage: quire map [--json] [--png=FILE] [--range=RANGE] VM\n"
+	"usage: quire map [OPTION...] VM\n"
 	"\n"
 	"Shows the state of every page of a running guest's memory, as text: a glyph a page if\n"
 	"that fits on a screen, else a glyph for more of them, and under it the exact counts.\n" USAGE_VM
 	"\n"
-	"  --png=FILE     also write an image, a pixel a page and a 2 MiB block a row;\n"
-	"                 FILE - writes it to standard output, without the text\n"
+	"  --color=auto|always|never\n"
+	"                 whether the text has colours; auto: on a terminal, unless NO_COLOR is set\n"
 	"  --json         as quire.map/1 (docs/stats.md): the counts, and each run of pages\n"
+	"  --png=FILE     also write an image, a square a page; FILE - writes it to standard\n"
+	"                 output, without the text\n"
 	"  --range=RANGE  only START+LENGTH or START-END of guest-physical memory, each 0xHEX\n"
 	"                 or a number and K, M, G or T; rounded to whole pages\n"
+	"  --scale=N      each page is a square of N by N pixels in the image, 1 to 64\n"
+	"                 (default: so that the image is some 768 pixels wide)\n"
 	"\n"
 	"Exit status: 0; 2 wrong usage; 121 no such VM, or it does not answer.\n";
 
@@ -36,38 +41,60 @@ struct map_options {
 	const char *vm;
 	const char *png; /* NULL: no image; "-": to stdout, and nothing else */
 	bool json;
+	uint64_t scale; /* pixels a side of a page in the image; 0: chosen */
 	bool ranged;
-	gfn_t start, end; /* if ranged */
+	gfn_t start, end;    /* if ranged */
+	unsigned int colour; /* an index of colours[] */
 };
+
+static const char *const colours[] = { "auto", "always", "never" };
+
+static int set_range(struct map_options *opt, struct quire_error *err)
+{
+	gpa_t start, end;
+	int code = parse_range(optarg, &start, &end, err);
+
+	if (code)
+		return code;
+	opt->ranged = true;
+	opt->start = gpa_to_gfn(start);
+	opt->end = gpa_to_gfn(end - 1) + 1;
+	return 0;
+}
 
 static int parse_options(int argc, char **argv, struct map_options *opt, struct quire_error *err)
 {
 	static const struct option options[] = {
 		{ "png", required_argument, NULL, 'p' },
+		{ "scale", required_argument, NULL, 's' },
 		{ "range", required_argument, NULL, 'r' },
 		{ "json", no_argument, NULL, 'j' },
+		{ "color", required_argument, NULL, 'c' },
 		{ 0 },
 	};
-	gpa_t start, end;
-	int c, code;
+	int c, code = 0;
 
 	opterr = 0;
 	optind = 1;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while (!code && (c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'p': opt->png = optarg; break;
 		case 'j': opt->json = true; break;
-		case 'r':
-			code = parse_range(optarg, &start, &end, err);
-			if (code)
-				return code;
-			opt->ranged = true;
-			opt->start = gpa_to_gfn(start);
-			opt->end = gpa_to_gfn(end - 1) + 1;
+		case 'r': code = set_range(opt, err); break;
+		case 's':
+			code = parse_count(optarg, 1, MAPVIEW_PNG_MAX_SCALE, &opt->scale, err);
+			break;
+		case 'c':
+			code = parse_choice(optarg, colours, ARRAY_SIZE(colours), &opt->colour,
+					    err);
 			break;
 		default: return unknown_option(argv, err);
 		}
 	}
+	if (code)
+		return code;
+	if (opt->scale && !opt->png)
+		return quire_fail(err, -EINVAL, "--scale is for an image: say --png=FILE too");
 	if (argc - optind != 1)
 		return quire_fail(err, -EINVAL, "say which VM, by name or pid; see quire help map");
 	if (opt->json && opt->png && !strcmp(opt->png, "-"))
@@ -114,17 +141,38 @@ static int fetch(const struct map_options *opt, struct ctl_info *info, struct ma
 	return code;
 }
 
-static void print_text(const struct vm_info *vm, const struct mapview *view)
+/* NO_COLOR: see https://no-color.org. */
+static bool in_colour(const struct map_options *opt)
+{
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	if (strcmp(colours[opt->colour], "auto"))
+		return !strcmp(colours[opt->colour], "always");
+	return isatty(STDOUT_FILENO) && !(no && *no) && term && strcmp(term, "dumb");
+}
+
+static void print_text(const struct vm_info *vm, const struct mapview *view, bool colour)
 {
 	printf("VM %s, pid %u: %u vCPU%s; stage 2: %" PRIu64 " tables, %" PRIu64
 	       " 2 MiB leaves; %" PRIu64 " faults\n\n",
 	       vm->name, vm->pid, vm->nr_vcpus, vm->nr_vcpus == 1 ? "" : "s", vm->mem.s2.tables,
 	       vm->mem.s2.large_leaves, vm->mem.faults);
-	mapview_text(stdout, view, mapview_scale(view, MAPVIEW_GLYPHS));
+	mapview_text(stdout, view, mapview_scale(view, MAPVIEW_GLYPHS), colour);
 }
 
-static int write_png(const char *path, const struct mapview *view, struct quire_error *err)
+static int draw(FILE *f, const struct map_options *opt, const struct vm_info *vm,
+		const struct mapview *view, struct quire_error *err)
 {
+	char title[80];
+
+	snprintf(title, sizeof(title), "VM %s: %s of RAM", vm->name, size_text(vm->ram_bytes));
+	return mapview_png(f, view, title, (unsigned int)opt->scale, err);
+}
+
+static int write_png(const struct map_options *opt, const struct vm_info *vm,
+		     const struct mapview *view, struct quire_error *err)
+{
+	const char *path = opt->png;
 	FILE *f = fopen(path, "we");
 	struct stat st;
 	bool regular;
@@ -133,7 +181,7 @@ static int write_png(const char *path, const struct mapview *view, struct quire_
 	if (!f)
 		return quire_fail(err, -errno, "cannot write %s: %m", path);
 	regular = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode);
-	code = mapview_png(f, view, err);
+	code = draw(f, opt, vm, view, err);
 	if (fclose(f) && code == 0)
 		code = quire_fail(err, -EIO, "cannot write %s: %m", path);
 	if (code < 0 && regular)
@@ -147,13 +195,13 @@ static int show(const struct map_options *opt, const struct ctl_info *info,
 	int code = 0;
 
 	if (opt->png && strcmp(opt->png, "-") == 0)
-		return mapview_png(stdout, view, err);
+		return draw(stdout, opt, &info->vm, view, err);
 	if (opt->png)
-		code = write_png(opt->png, view, err);
+		code = write_png(opt, &info->vm, view, err);
 	if (code == 0 && opt->json)
 		map_json(stdout, &info->vm, view);
 	else if (code == 0)
-		print_text(&info->vm, view);
+		print_text(&info->vm, view, in_colour(opt));
 	return code == 0 && fflush(stdout) ? quire_fail(err, -EIO, "cannot write: %m") : code;
 }
 

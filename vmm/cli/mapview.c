@@ -49,16 +49,6 @@ uint64_t mapview_scale(const struct mapview *view, uint64_t max_glyphs)
 	return scale;
 }
 
-static uint64_t resident_pages(const struct mapview_tally *tally)
-{
-	uint64_t sum = 0;
-
-	for (unsigned int state = 0; state < PG_NR_STATES; state++)
-		if (page_states[state].resident)
-			sum += tally->pages[state];
-	return sum;
-}
-
 static char state_glyph(unsigned int state, bool large)
 {
 	char glyph = page_states[state].glyph;
@@ -66,76 +56,148 @@ static char state_glyph(unsigned int state, bool large)
 	return large ? (char)toupper((unsigned char)glyph) : glyph;
 }
 
-static unsigned int commonest(const struct mapview_tally *tally)
-{
-	unsigned int best = 0;
+/* ---- a glyph ---- */
 
-	for (unsigned int state = 1; state < PG_NR_STATES; state++)
-		if (tally->pages[state] > tally->pages[best])
+struct cell {
+	unsigned int state; /* the one that is shown; NOT_RAM */
+	bool large;	    /* all its pages of that state are in 2 MiB leaves */
+};
+
+/*
+ * What the glyphs of a row so far left unsaid about each state, in pages: each cell adds its pages
+ * of a state, and takes all its pages from the state that it shows.
+ */
+struct unsaid {
+	int64_t pages[PG_NR_STATES];
+};
+
+/* The state of the cell of which most is unsaid. */
+static unsigned int choose(const struct mapview_tally *tally, const struct unsaid *unsaid)
+{
+	unsigned int best = NOT_RAM;
+
+	for (unsigned int state = 0; state < PG_NR_STATES; state++)
+		if (tally->pages[state] &&
+		    (best == NOT_RAM || unsaid->pages[state] >= unsaid->pages[best]))
 			best = state;
 	return best;
 }
 
-char mapview_glyph(const uint8_t *states, uint64_t nr)
+static struct cell next_cell(const uint8_t *states, uint64_t nr, struct unsaid *unsaid)
 {
 	struct mapview_tally tally;
-	uint64_t resident, tenths;
-	unsigned int state;
+	struct cell cell;
 
 	count(states, nr, &tally);
-	if (tally.ram == 0)
-		return ' ';
-	resident = resident_pages(&tally);
-	if (resident == 0 || resident == tally.ram) {
-		state = commonest(&tally);
-		return state_glyph(state, tally.large[state] == tally.ram);
+	for (unsigned int state = 0; state < PG_NR_STATES; state++)
+		unsaid->pages[state] += (int64_t)tally.pages[state];
+	cell.state = choose(&tally, unsaid);
+	cell.large = false;
+	if (cell.state != NOT_RAM) {
+		unsaid->pages[cell.state] -= (int64_t)tally.ram;
+		cell.large = tally.large[cell.state] == tally.pages[cell.state];
 	}
-	tenths = resident * 10 / tally.ram;
-	return (char)('0' + (tenths ? tenths : 1));
+	return cell;
 }
 
-static bool row_is_blank(const char *row)
+static char cell_glyph(struct cell cell)
 {
-	return row[strspn(row, " ")] == '\0';
+	return cell.state == NOT_RAM ? ' ' : state_glyph(cell.state, cell.large);
 }
 
-static void text_row(FILE *f, const struct mapview *view, uint64_t first, uint64_t scale)
-{
-	char row[MAPVIEW_COLUMNS + 1];
-	unsigned int column = 0;
+/* ---- colours ---- */
 
-	for (uint64_t i = first; i < view->nr && column < MAPVIEW_COLUMNS; i += scale)
-		row[column++] = mapview_glyph(view->states + i, min_u64(scale, view->nr - i));
-	row[column] = '\0';
-	if (!row_is_blank(row))
-		fprintf(f, "0x%010" PRIx64 "  %s\n", gfn_to_gpa(view->start + first), row);
+/* The nearest of the 6 x 6 x 6 colours that a terminal of 256 has from number 16 on. */
+static unsigned int terminal_colour(uint32_t rgb)
+{
+	unsigned int colour = 0;
+
+	for (int shift = 16; shift >= 0; shift -= 8) {
+		unsigned int c = rgb >> shift & 0xff;
+
+		colour = colour * 6 + (c < 48 ? 0 : c < 115 ? 1 : (c - 35) / 40);
+	}
+	return 16 + colour;
 }
 
-static void legend(FILE *f, const struct mapview *view, uint64_t scale)
+/* Black or white, whichever can be read on it. */
+static uint32_t ink_on(uint32_t rgb)
 {
+	return (rgb >> 16) * 3 + (rgb >> 8 & 0xff) * 6 + (rgb & 0xff) > 1280 ? 0 : 0xffffff;
+}
+
+static uint32_t cell_rgb(struct cell cell)
+{
+	return mapview_png_rgb(2 * cell.state + cell.large);
+}
+
+static void put_cell(FILE *f, struct cell cell, bool colour)
+{
+	uint32_t paper;
+
+	if (!colour || cell.state == NOT_RAM) {
+		putc(cell_glyph(cell), f);
+		return;
+	}
+	paper = cell_rgb(cell);
+	fprintf(f, "\x1b[38;5;%u;48;5;%um%c\x1b[m", terminal_colour(ink_on(paper)),
+		terminal_colour(paper), cell_glyph(cell));
+}
+
+/* ---- the picture ---- */
+
+static void text_row(FILE *f, const struct mapview *view, uint64_t first, uint64_t scale,
+		     bool colour)
+{
+	struct cell row[MAPVIEW_COLUMNS];
+	struct unsaid unsaid = { 0 };
+	unsigned int nr = 0;
+	bool ram = false;
+
+	for (uint64_t i = first; i < view->nr && nr < MAPVIEW_COLUMNS; i += scale) {
+		row[nr] = next_cell(view->states + i, min_u64(scale, view->nr - i), &unsaid);
+		ram = ram || row[nr].state != NOT_RAM;
+		nr++;
+	}
+	if (!ram)
+		return;
+	fprintf(f, "0x%010" PRIx64 "  ", gfn_to_gpa(view->start + first));
+	for (unsigned int column = 0; column < nr; column++)
+		put_cell(f, row[column], colour);
+	putc('\n', f);
+}
+
+static void legend_line(FILE *f, struct cell cell, const char *name, uint64_t pages, bool colour)
+{
+	fputs("  ", f);
+	put_cell(f, cell, colour);
+	fprintf(f, "  %-10s %10" PRIu64 " pages  %9s\n", name, pages, size_text(gfn_to_gpa(pages)));
+}
+
+static void legend(FILE *f, const struct mapview *view, uint64_t scale, bool colour)
+{
+	struct cell cell = { 0 };
 	struct mapview_tally tally;
 
 	mapview_count(view, &tally);
 	fprintf(f, "\none glyph is %s, a row %s\n", size_text(gfn_to_gpa(scale)),
 		size_text(gfn_to_gpa(scale * MAPVIEW_COLUMNS)));
-	for (unsigned int state = 0; state < PG_NR_STATES; state++) {
-		fprintf(f, "  %c  %-10s %10" PRIu64 " pages  %9s\n", state_glyph(state, false),
-			page_states[state].name, tally.pages[state],
-			size_text(gfn_to_gpa(tally.pages[state])));
-		if (page_states[state].large)
-			fprintf(f, "  %c   in 2 MiB %10" PRIu64 " pages  %9s\n",
-				state_glyph(state, true), tally.large[state],
-				size_text(gfn_to_gpa(tally.large[state])));
+	for (cell.state = 0; cell.state < PG_NR_STATES; cell.state++) {
+		legend_line(f, cell, page_states[cell.state].name, tally.pages[cell.state], colour);
+		cell.large = page_states[cell.state].large;
+		if (cell.large)
+			legend_line(f, cell, " in 2 MiB", tally.large[cell.state], colour);
+		cell.large = false;
 	}
-	fprintf(f, "     %-10s %10" PRIu64 " pages  %9s\n", "RAM", tally.ram,
-		size_text(gfn_to_gpa(tally.ram)));
+	legend_line(f, cell, "RAM", tally.ram, false);
 	if (scale > 1)
-		fprintf(f, "  1-9 mixed: tenths of the glyph's pages that occupy memory\n");
+		fputs("where states are mixed, a row shows each about as often as it is common\n",
+		      f);
 }
 
-void mapview_text(FILE *f, const struct mapview *view, uint64_t scale)
+void mapview_text(FILE *f, const struct mapview *view, uint64_t scale, bool colour)
 {
 	for (uint64_t i = 0; i < view->nr; i += scale * MAPVIEW_COLUMNS)
-		text_row(f, view, i, scale);
-	legend(f, view, scale);
+		text_row(f, view, i, scale, colour);
+	legend(f, view, scale, colour);
 }

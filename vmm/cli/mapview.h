@@ -38,26 +38,41 @@ uint64_t mapview_scale(const struct mapview *view, uint64_t max_glyphs);
 
 /*
  * Draw the view as text, `scale` pages (a power of two) a glyph, and under it the legend with
- * exact counts.  A glyph that stands for pages of several states shows how much of its part
- * occupies memory, 1 to 9 tenths, unless all or none of it does: then the state that most of
- * its pages have.  What is not RAM is blank, and rows of nothing else are left out.
+ * exact counts.  A glyph whose pages have several states shows one of these: the commonest, unless
+ * the glyphs to its left have shown that one too often.  So a row shows each state about as often
+ * as it is common, and none disappears where states are mixed.  What is not RAM is blank, and rows
+ * of nothing else are left out.
+ *
+ * With `colour`, each glyph has its state's colour behind it, in the terminal's 256 colours.
  */
-void mapview_text(FILE *f, const struct mapview *view, uint64_t scale);
+void mapview_text(FILE *f, const struct mapview *view, uint64_t scale, bool colour);
 
-/* What mapview_text shows for states[0..nr): exposed for tests. */
-char mapview_glyph(const uint8_t *states, uint64_t nr);
+/* How an image is laid out, in pixels but for `columns`, which are pages. */
+struct mapview_layout {
+	unsigned int scale;	    /* each page is a square of so many pixels a side */
+	unsigned int columns;	    /* pages a row, a power of two; the first is a multiple of it */
+	unsigned int left, top;	    /* the corner of the picture in the image */
+	unsigned int width, height; /* of the picture */
+};
 
-#define MAPVIEW_PNG_WIDTH    512   /* a 2 MiB block a row */
-#define MAPVIEW_PNG_MAX_ROWS 65536 /* 128 GiB of addresses */
+#define MAPVIEW_PNG_MAX_SIDE  16384 /* pixels of a picture, each way */
+#define MAPVIEW_PNG_MAX_SCALE 64
 
 /*
- * Draw the view as a PNG image, one pixel a page, one block a row (the first row holds
- * `start` at its place in its block), and under it a legend.  Pixel values are page states
- * (palette images): see mapview_png_index.
- *
- * 0; -EFBIG (more rows than fit: ask for a range); -EIO (f or libpng failed), with *err.
+ * Lay out an image with a picture about as wide as it is high.  `scale` 0: as large as fits in some
+ * 768 pixels.  0; -EFBIG with *err: the picture would have sides of more than the maximum.
  */
-int mapview_png(FILE *f, const struct mapview *view, struct quire_error *err);
+int mapview_png_layout(const struct mapview *view, unsigned int scale,
+		       struct mapview_layout *layout, struct quire_error *err);
+
+/*
+ * Draw the view as a PNG image: the title, the picture with addresses at its left, and the legend
+ * with exact counts.  Pixels of the picture tell the state of their page: see mapview_png_index.
+ *
+ * 0; -EFBIG as mapview_png_layout; -EIO (f or libpng failed), -ENOMEM; with *err.
+ */
+int mapview_png(FILE *f, const struct mapview *view, const char *title, unsigned int scale,
+		struct quire_error *err);
 
 /* Palette index of a state byte, and the colour behind an index. */
 unsigned int mapview_png_index(uint8_t state);

@@ -3,27 +3,32 @@
  * Guest memory as a PNG image.  See mapview.h for what is shown.
  *
  * A palette image: pixel value = 2 * state + large, then three more for what is not RAM, the
- * legend's paper and its ink.  So a program can read the states back from the pixels, and a
- * row costs 512 bytes of memory however large the guest is.
+ * paper and the ink of what is written around the picture.  So a program can read the states back
+ * from the pixels.  The image is made row by row: memory for one row is all it takes, however
+ * large the guest is.
  */
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <png.h>
 #include <setjmp.h>
+#include <stdlib.h>
 #include <string.h>
 #include "mmu/memory/gmem.h"
 #include "font.h"
 #include "mapview.h"
+#include "table.h"
 
 enum { INDEX_NOT_RAM = 2 * PG_NR_STATES, INDEX_PAPER, INDEX_INK, NR_INDICES };
 
-#define WIDTH	    MAPVIEW_PNG_WIDTH
-#define LINE_HEIGHT (2 * FONT_HEIGHT + 6) /* text at double size, and room */
-#define MARGIN	    8
-#define LINE_CHARS  ((WIDTH - 2 * MARGIN) / (2 * (FONT_WIDTH + 1)))
-
-static_assert(WIDTH == QUIRE_BLOCK_PAGES, "a block a row");
+#define MARGIN	      16
+#define LETTER_WIDTH  (2 * (FONT_WIDTH + 1)) /* text is at double size */
+#define LETTER_HEIGHT (2 * FONT_HEIGHT)
+#define LINE_HEIGHT   (LETTER_HEIGHT + 6)
+#define TICK	      6 /* from an address to its row */
+#define TICK_EVERY    48
+#define USUAL_SIDE    768
+#define USUAL_SCALE   16 /* the largest that is chosen by itself */
+#define MIN_COLUMNS   16
 
 unsigned int mapview_png_index(uint8_t state)
 {
@@ -55,72 +60,207 @@ uint32_t mapview_png_rgb(unsigned int index)
 	return index == INDEX_NOT_RAM ? 0x808080 : index == INDEX_PAPER ? 0xffffff : 0;
 }
 
-/* ---- the legend: lines of a colour swatch and text ---- */
+/* ---- where things are ---- */
 
-struct line {
-	unsigned int index; /* colour of the swatch; INDEX_PAPER: none */
-	char text[LINE_CHARS + 1];
+/* An address as --range takes it: with the largest unit that leaves no rest. */
+static const char *address_text(gpa_t gpa, char buf[24])
+{
+	static const char units[] = "KMGT";
+	unsigned int unit = 0;
+	uint64_t value = gpa / KiB;
+
+	for (; value && value % 1024 == 0 && units[unit + 1]; unit++)
+		value /= 1024;
+	snprintf(buf, 24, value ? "%" PRIu64 "%c" : "0", value, units[unit]);
+	return buf;
+}
+
+static gfn_t first_gfn(const struct mapview *view, const struct mapview_layout *l)
+{
+	return view->start - view->start % l->columns;
+}
+
+static uint64_t nr_rows(const struct mapview *view, const struct mapview_layout *l)
+{
+	return (view->start + view->nr - first_gfn(view, l) + l->columns - 1) / l->columns;
+}
+
+/* Does this row have its address beside it? */
+static bool has_tick(const struct mapview_layout *l, uint64_t row)
+{
+	uint64_t every = 1;
+
+	while (every * l->scale < TICK_EVERY)
+		every *= 2;
+	return row % every == 0;
+}
+
+/* Room for the longest address at the left. */
+static unsigned int label_width(const struct mapview *view, const struct mapview_layout *l)
+{
+	unsigned int longest = 0;
+	char text[24];
+
+	for (uint64_t row = 0; row < nr_rows(view, l); row++) {
+		gpa_t gpa = gfn_to_gpa(first_gfn(view, l) + row * l->columns);
+
+		if (has_tick(l, row))
+			longest = (unsigned int)max_u64(longest, strlen(address_text(gpa, text)));
+	}
+	return longest * LETTER_WIDTH;
+}
+
+int mapview_png_layout(const struct mapview *view, unsigned int scale, struct mapview_layout *l,
+		       struct quire_error *err)
+{
+	uint64_t width, height;
+
+	*l = (struct mapview_layout){ .columns = MIN_COLUMNS, .top = MARGIN + 2 * LINE_HEIGHT + 6 };
+	while ((uint64_t)l->columns * l->columns < view->nr)
+		l->columns *= 2;
+	l->scale = scale;
+	if (!scale)
+		l->scale = (unsigned int)max_u64(1, min_u64(USUAL_SCALE, USUAL_SIDE / l->columns));
+	width = (uint64_t)l->columns * l->scale;
+	height = nr_rows(view, l) * l->scale;
+	if (max_u64(width, height) > MAPVIEW_PNG_MAX_SIDE)
+		return quire_fail(err, -EFBIG,
+				  "an image of %" PRIu64 " x %" PRIu64
+				  " pixels is too large, %d is "
+				  "the most each way; try %s",
+				  width, height, MAPVIEW_PNG_MAX_SIDE,
+				  scale > 1 ? "a smaller --scale" : "a part of it with --range");
+	l->width = (unsigned int)width;
+	l->height = (unsigned int)height;
+	l->left = MARGIN + label_width(view, l) + 2 * TICK;
+	return 0;
+}
+
+/* ---- what is written around the picture ---- */
+
+/* A line of text, or (text "") a swatch of colour, and its upper left corner. */
+struct item {
+	unsigned int x, y, index;
+	char text[80];
 };
 
-#define MAX_LINES (2 + 2 * PG_NR_STATES)
+struct sheet {
+	struct item *item;
+	unsigned int nr;
+	unsigned int width, height;
+};
 
-static unsigned int legend(const struct mapview *view, struct line *line)
+/* The next item, after the room for it was made by sheet_of(). */
+__attribute__((format(printf, 4, 5))) static void put(struct sheet *s, unsigned int x,
+						      unsigned int y, const char *fmt, ...)
+{
+	struct item *item = &s->item[s->nr++];
+	va_list ap;
+
+	*item = (struct item){ .x = x, .y = y, .index = INDEX_INK };
+	va_start(ap, fmt);
+	vsnprintf(item->text, sizeof(item->text), fmt, ap);
+	va_end(ap);
+	s->width = (unsigned int)max_u64(s->width, x + LETTER_WIDTH * strlen(item->text) + MARGIN);
+	s->height = (unsigned int)max_u64(s->height, y + LETTER_HEIGHT + MARGIN);
+}
+
+static void put_state(struct sheet *s, unsigned int y, unsigned int index, const char *name,
+		      uint64_t pages, uint64_t ram)
+{
+	double percent = ram ? 100.0 * (double)pages / (double)ram : 0;
+
+	s->item[s->nr++] = (struct item){ .x = MARGIN, .y = y, .index = index };
+	put(s, MARGIN + LETTER_HEIGHT + 10, y, "%-10s %10" PRIu64 " pages %9s %5.1f%%", name, pages,
+	    size_text(gfn_to_gpa(pages)), percent);
+}
+
+static void put_legend(struct sheet *s, const struct mapview *view, unsigned int y)
 {
 	struct mapview_tally tally;
-	unsigned int nr = 0;
 
 	mapview_count(view, &tally);
-	line[nr].index = INDEX_PAPER;
-	snprintf(line[nr++].text, sizeof(line->text), "a pixel 4 KiB, a row 2 MiB");
-	line[nr].index = INDEX_PAPER;
-	snprintf(line[nr++].text, sizeof(line->text), "from %#" PRIx64 ": %" PRIu64 " pages RAM",
-		 gfn_to_gpa(view->start), tally.ram);
 	for (unsigned int state = 0; state < PG_NR_STATES; state++) {
-		line[nr].index = 2 * state;
-		snprintf(line[nr++].text, sizeof(line->text), "  %-10.10s %12" PRIu64 " pages",
-			 page_states[state].name, tally.pages[state]);
+		put_state(s, y, 2 * state, page_states[state].name, tally.pages[state], tally.ram);
+		y += LINE_HEIGHT;
 		if (!page_states[state].large)
 			continue;
-		line[nr].index = 2 * state + 1;
-		snprintf(line[nr++].text, sizeof(line->text), "   in 2 MiB  %12" PRIu64 " pages",
-			 tally.large[state]);
+		put_state(s, y, 2 * state + 1, " in 2 MiB", tally.large[state], tally.ram);
+		y += LINE_HEIGHT;
 	}
-	return nr;
+	put_state(s, y, INDEX_PAPER, "RAM", tally.ram, tally.ram);
 }
 
-static void put_text(const char *text, unsigned int y, png_byte *row)
+static void put_addresses(struct sheet *s, const struct mapview *view,
+			  const struct mapview_layout *l)
 {
-	for (unsigned int i = 0; text[i]; i++)
-		for (unsigned int x = 0; x < 2 * FONT_WIDTH; x++)
-			if (font_pixel(text[i], x / 2, y / 2))
-				row[MARGIN + i * 2 * (FONT_WIDTH + 1) + x] = INDEX_INK;
+	char text[24];
+
+	for (uint64_t row = 0; row < nr_rows(view, l); row++) {
+		if (!has_tick(l, row))
+			continue;
+		address_text(gfn_to_gpa(first_gfn(view, l) + row * l->columns), text);
+		put(s, l->left - 2 * TICK - LETTER_WIDTH * (unsigned int)strlen(text),
+		    l->top + (unsigned int)row * l->scale, "%s", text);
+	}
 }
 
-/* Row y (0 is the top) of a legend line. */
-static void legend_row(const struct line *line, unsigned int y, png_byte *row)
+static int sheet_of(struct sheet *s, const struct mapview *view, const struct mapview_layout *l,
+		    const char *title)
 {
-	unsigned int top = (LINE_HEIGHT - 2 * FONT_HEIGHT) / 2;
+	uint64_t most = 2 + 4 * PG_NR_STATES + 2 + l->height / TICK_EVERY + 1;
 
-	memset(row, INDEX_PAPER, WIDTH);
-	if (y < top || y >= top + 2 * FONT_HEIGHT)
+	*s = (struct sheet){ .item = calloc(most, sizeof(*s->item)),
+			     .width = l->left + l->width + MARGIN };
+	if (!s->item)
+		return -ENOMEM;
+	put(s, MARGIN, MARGIN, "%s", title);
+	put(s, MARGIN, MARGIN + LINE_HEIGHT, "a square is a page of 4 KiB, a row %s",
+	    size_text(gfn_to_gpa(l->columns)));
+	put_addresses(s, view, l);
+	put_legend(s, view, l->top + l->height + MARGIN);
+	return 0;
+}
+
+/* The part of an item on this row of pixels. */
+static void draw_item(const struct item *item, unsigned int y, png_byte *row)
+{
+	if (y < item->y || y >= item->y + LETTER_HEIGHT)
 		return;
-	memset(row + MARGIN, (int)line->index, 2 * FONT_HEIGHT);
-	put_text(line->text, y - top, row);
+	if (!item->text[0])
+		memset(row + item->x, (int)item->index, LETTER_HEIGHT);
+	for (unsigned int i = 0; item->text[i]; i++)
+		for (unsigned int x = 0; x < 2 * FONT_WIDTH; x++)
+			if (font_pixel(item->text[i], x / 2, (y - item->y) / 2))
+				row[item->x + i * LETTER_WIDTH + x] = (png_byte)item->index;
 }
 
 /* ---- the picture ---- */
 
-/* The row of block number `block` (of guest memory): pages out of view are not RAM. */
-static void block_row(const struct mapview *view, uint64_t block, png_byte *row)
+/* Row y of its pixels: pages out of view are not RAM. */
+static void draw_pages(const struct mapview *view, const struct mapview_layout *l, unsigned int y,
+		       png_byte *row)
 {
-	gfn_t gfn = block * QUIRE_BLOCK_PAGES;
+	gfn_t gfn = first_gfn(view, l) + (uint64_t)(y / l->scale) * l->columns;
 
-	for (unsigned int x = 0; x < WIDTH; x++, gfn++) {
+	if (y % l->scale == 0 && has_tick(l, y / l->scale))
+		memset(row + l->left - TICK, INDEX_INK, TICK);
+	for (unsigned int i = 0; i < l->columns; i++, gfn++) {
 		bool inside = gfn - view->start < view->nr; /* below start it wraps */
+		uint8_t state = inside ? view->states[gfn - view->start] : PG_NR_STATES;
 
-		row[x] = (png_byte)(inside ? mapview_png_index(view->states[gfn - view->start]) :
-					     INDEX_NOT_RAM);
+		memset(row + l->left + i * l->scale, (int)mapview_png_index(state), l->scale);
 	}
+}
+
+static void draw_row(const struct mapview *view, const struct mapview_layout *l,
+		     const struct sheet *s, unsigned int y, png_byte *row)
+{
+	memset(row, INDEX_PAPER, s->width);
+	for (unsigned int i = 0; i < s->nr; i++)
+		draw_item(&s->item[i], y, row);
+	if (y >= l->top && y < l->top + l->height)
+		draw_pages(view, l, y - l->top, row);
 }
 
 static void fill_palette(png_color *palette)
@@ -137,28 +277,19 @@ static void fill_palette(png_color *palette)
 }
 
 /* The part that libpng may leave by longjmp: nothing here needs undoing. */
-static void write_image(png_structp png, png_infop info, FILE *f, const struct mapview *view)
+static void write_image(png_structp png, png_infop info, FILE *f, const struct mapview *view,
+			const struct mapview_layout *l, const struct sheet *s, png_byte *row)
 {
-	uint64_t first = view->start / QUIRE_BLOCK_PAGES;
-	uint64_t end = align_up(view->start + view->nr, QUIRE_BLOCK_PAGES) / QUIRE_BLOCK_PAGES;
-	struct line line[MAX_LINES];
-	unsigned int nr_lines = legend(view, line);
 	png_color palette[NR_INDICES];
-	png_byte row[WIDTH];
 
 	png_init_io(png, f);
-	png_set_IHDR(png, info, WIDTH, (png_uint_32)(end - first + nr_lines * LINE_HEIGHT), 8,
-		     PNG_COLOR_TYPE_PALETTE, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
-		     PNG_FILTER_TYPE_DEFAULT);
+	png_set_IHDR(png, info, s->width, s->height, 8, PNG_COLOR_TYPE_PALETTE, PNG_INTERLACE_NONE,
+		     PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
 	fill_palette(palette);
 	png_set_PLTE(png, info, palette, NR_INDICES);
 	png_write_info(png, info);
-	for (uint64_t block = first; block < end; block++) {
-		block_row(view, block, row);
-		png_write_row(png, row);
-	}
-	for (unsigned int y = 0; y < nr_lines * LINE_HEIGHT; y++) {
-		legend_row(&line[y / LINE_HEIGHT], y % LINE_HEIGHT, row);
+	for (unsigned int y = 0; y < s->height; y++) {
+		draw_row(view, l, s, y, row);
 		png_write_row(png, row);
 	}
 	png_write_end(png, info);
@@ -179,17 +310,12 @@ static void on_warning(png_structp png, png_const_charp what)
 	(void)what;
 }
 
-int mapview_png(FILE *f, const struct mapview *view, struct quire_error *err)
+static int write_png(FILE *f, const struct mapview *view, const struct mapview_layout *l,
+		     const struct sheet *s, png_byte *row, struct quire_error *err)
 {
-	png_structp png;
+	png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, err, on_error, on_warning);
 	png_infop info;
 
-	if (view->nr > (MAPVIEW_PNG_MAX_ROWS - 1) * QUIRE_BLOCK_PAGES)
-		return quire_fail(err, -EFBIG,
-				  "%" PRIu64 " MiB are too many for one image; choose "
-				  "%u MiB of them with --range",
-				  gfn_to_gpa(view->nr) / MiB, (MAPVIEW_PNG_MAX_ROWS - 1) * 2);
-	png = png_create_write_struct(PNG_LIBPNG_VER_STRING, err, on_error, on_warning);
 	if (!png)
 		return quire_fail(err, -EIO, "cannot start libpng");
 	info = png_create_info_struct(png);
@@ -197,7 +323,28 @@ int mapview_png(FILE *f, const struct mapview *view, struct quire_error *err)
 		png_destroy_write_struct(&png, &info);
 		return -EIO;
 	}
-	write_image(png, info, f, view);
+	write_image(png, info, f, view, l, s, row);
 	png_destroy_write_struct(&png, &info);
 	return fflush(f) ? quire_fail(err, -EIO, "cannot write the image: %m") : 0;
+}
+
+int mapview_png(FILE *f, const struct mapview *view, const char *title, unsigned int scale,
+		struct quire_error *err)
+{
+	struct mapview_layout layout;
+	struct sheet sheet;
+	png_byte *row;
+	int code = mapview_png_layout(view, scale, &layout, err);
+
+	if (code)
+		return code;
+	code = sheet_of(&sheet, view, &layout, title);
+	row = code ? NULL : malloc(sheet.width);
+	if (row)
+		code = write_png(f, view, &layout, &sheet, row, err);
+	else
+		code = quire_fail(err, -ENOMEM, "no memory for the image");
+	free(row);
+	free(sheet.item);
+	return code;
 }
