@@ -236,9 +236,18 @@ SKIP: {
 	my ($one) = grep { !$killed{$_->{name}} } @{$doc->{vms}};
 	ok($one->{state_private_pages} >= 20000 && $one->{ram_pages} == 32768, "a VM's own object");
 	$r = run(@own, '--stats=-', '--name=one', $quill, 'exit', 9);
-	$doc = eval { JSON::PP::decode_json($r->{out} =~ s/\A[^{]*//sr) };
+	$doc = eval { JSON::PP::decode_json($r->{out}) };
 	ok($doc && $doc->{vms}[0]{name} eq 'one' && $doc->{vms}[0]{exit_status} == 9,
-		'--stats of one');
+		'--stats=- of one');
+	$r = run(@own, '--stats=-', $quill, 'hello');
+	$doc = eval { JSON::PP::decode_json($r->{out}) };
+	ok($doc && $r->{status} eq 0 && $r->{err} =~ /^quill: hello/m,
+		'... is all that is on standard output: what the guest prints is on standard error')
+		or diag $r->{out};
+	$r = run(@own, '--stats=-', '-n', 2, '--name=two', $quill, 'hello');
+	$doc = eval { JSON::PP::decode_json($r->{out}) };
+	ok($doc && @{$doc->{vms}} == 2 && $r->{err} =~ /^two-1\| quill: hello/m &&
+		$r->{err} =~ /^two-2\| quill: hello/m, '... also of several') or diag $r->{out};
 }
 $r = run('--machine-memory=64M', '--overcommit=1', '--oom-score-adj=-1000', '-m', '128M', $quill,
 	'fill', 1, 20000);

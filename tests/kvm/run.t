@@ -250,7 +250,7 @@ SKIP: {
 	my $quill = ($ENV{QUIRE_BUILD} // 'build') . '/guest/quill.elf';
 	skip 'no quill.elf', 12 if !-e $quill;
 	$r = run('run', '--stats=-', $quill, 'hello');
-	my ($told) = $r->{out} =~ /^time: setup (\d+)/m;
+	my ($told) = $r->{err} =~ /^time: setup (\d+)/m;
 	my ($setup) = $r->{out} =~ /"setup_ns": (\d+)/;
 	ok($r->{status} eq 0 && $told > 0 && $told * 1000 <= $setup,
 		"quill hello: set up in $told us");

@@ -9,6 +9,7 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <quire/abi.h>
 #include <stdlib.h>
@@ -472,19 +473,37 @@ static int open_module(struct run *run, unsigned int i, struct quire_error *err)
 	return 0;
 }
 
+/*
+ * The counters get standard output for themselves, so that a program can read it: from here on,
+ * what the guests print goes to standard error.
+ */
+static FILE *take_stdout(void)
+{
+	int fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+
+	if (fd < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+		return NULL;
+	return fdopen(fd, "w");
+}
+
+static int open_stats(struct run *run, struct quire_error *err)
+{
+	bool to_stdout = !strcmp(run->stats_path, "-");
+
+	run->stats = to_stdout ? take_stdout() : fopen(run->stats_path, "we");
+	if (!run->stats)
+		return quire_fail(err, -errno, "--stats: cannot write %s: %s", run->stats_path,
+				  strerror(errno));
+	return 0;
+}
+
 static int open_files(struct run *run, struct quire_error *err)
 {
 	int ret = image_open(run->image_path, &run->image, err);
 
 	for (unsigned int i = 0; i < run->nr_modules && !ret; i++)
 		ret = open_module(run, i, err);
-	if (ret || !run->stats_path)
-		return ret;
-	run->stats = strcmp(run->stats_path, "-") ? fopen(run->stats_path, "we") : stdout;
-	if (!run->stats)
-		return quire_fail(err, -errno, "--stats: cannot write %s: %s", run->stats_path,
-				  strerror(errno));
-	return 0;
+	return ret || !run->stats_path ? ret : open_stats(run, err);
 }
 
 /* The device tree; the two numbers that are not known yet are 1 for now. */
@@ -562,10 +581,8 @@ static int close_stats(struct run *run, int status)
 	run->stats = NULL;
 	if (!f)
 		return status;
-	failed = ferror(f) || fflush(f);
-	if (f != stdout && fclose(f))
-		failed = true;
-	if (!failed)
+	failed = ferror(f);
+	if (!fclose(f) && !failed)
 		return status;
 	message("--stats: cannot write %s: %s", run->stats_path, strerror(errno));
 	return status ? status : QUIRE_STATUS_HOST;
@@ -578,7 +595,7 @@ static void finish(struct run *run)
 	for (unsigned int i = 0; i < run->nr_modules; i++)
 		image_close(&run->module_file[i]);
 	image_close(&run->image);
-	if (run->stats && run->stats != stdout)
+	if (run->stats)
 		fclose(run->stats);
 	free(run->fdt);
 	free(run->cmdline);
