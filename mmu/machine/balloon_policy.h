@@ -91,8 +91,8 @@ struct balloon_stats {
 };
 
 /*
- * What the guest's statistics in a record mean to the policy, with no size above ram_pages.  Without
- * a working driver there are none: what an earlier one said is of no more use.
+ * What the guest's statistics in a record mean to the policy, with no size above ram_pages.
+ * Without a working driver there are none: what an earlier one said is of no more use.
  */
 struct balloon_stats balloon_read_stats(const struct balloon_record *said, uint64_t ram_pages);
 

@@ -3,18 +3,20 @@
 #define QUIRE_MMU_MACHINE_CLIENT_H
 
 /*
- * The launcher's side of a control connection, and that of whoever asks the machine something.
+ * The client's side of a control connection: a launcher's, or that of a command that asks the
+ * machine something.
  *
- * The calls are short exchanges that block for at most MACHINE_CLIENT_MS; they return 0 or
- * -errno with one line in *err (may be NULL):
+ * A call is a short exchange that blocks for at most MACHINE_CLIENT_MS.  It returns 0, or -errno
+ * with one line in *err (which may be NULL).  Every call may return one of these:
  *
  *   -ECONNRESET   the machine hung up: it died, or we broke the rules
- *   -ETIMEDOUT    it does not answer
- *   -EPROTO       it said what makes no sense
+ *   -ETIMEDOUT    the machine does not answer
+ *   -EPROTO       what the machine said makes no sense
  *
- * After one of these the connection is of no more use but to machine_client_destroy().  What
- * the machine says unasked (GONE) while a call waits for its answer is kept for
- * machine_client_gone().  One thread at a time.
+ * After one of them the only use of the connection is machine_client_destroy().
+ *
+ * The machine may announce the end of a VM (GONE) while a call waits for its answer.  The client
+ * keeps that for machine_client_gone().  One thread at a time may use a client.
  */
 #include <quire/error.h>
 #include "mmu/base/machine_protocol.h"
@@ -24,82 +26,112 @@
 struct machine_client;
 
 /*
- * Connect to the machine at `address` (NULL the default, "@NAME" abstract, else a path) and say
- * hello.  The machine may be given guests: it is root's or our own user's.  Also -ECONNREFUSED,
- * -ENOENT: no machine is there; -EPERM: it is somebody else's, and was told nothing;
- * -EPROTONOSUPPORT: it speaks another version.
+ * Connect to the machine at `address` and say hello.  NULL is the default address, "@NAME" an
+ * abstract one, anything else a path.  The machine is root's or our own user's, so that guests may
+ * be given to it.
+ *
+ * Also returns -ECONNREFUSED or -ENOENT: no machine is there; -EPERM: it is somebody else's, and
+ * was told nothing; -EPROTONOSUPPORT: it speaks another version.
  */
 int machine_client_connect(const char *address, struct machine_client **out,
 			   struct quire_error *err);
 
-/* The same, to look at a machine that may be anybody's: no guest may be given to it. */
+/* The same, to look at a machine that may be anybody's.  No guest may be given to it. */
 int machine_client_look(const char *address, struct machine_client **out, struct quire_error *err);
 
-/* The same over fd, connected already (to a machine that adopted its peer).  Takes fd over,
- * also on failure. */
+/*
+ * The same over fd, a socket whose peer a machine has adopted (machine_adopt_control).  Takes fd
+ * over, also on failure.
+ */
 int machine_client_create(int fd, struct machine_client **out, struct quire_error *err);
 
 void machine_client_destroy(struct machine_client *c); /* NULL is fine */
 
 struct machine_admitted {
 	uint32_t vm;
-	int channel;	       /* the caller's; close-on-exec; for credits_create() */
-	uint64_t credit_pages; /* to start with; readmitted: what was claimed */
+	int channel;	       /* for credits_create(); the caller's, close-on-exec */
+	uint64_t credit_pages; /* to start with; a readmitted VM has what it claimed */
 };
 
 /*
- * Promise a VM.  -ENOMEM: refused by overcommit; -EAGAIN: its overhead does not fit just now, and
- * others were asked for what they can spare; -EINVAL and others: refused, *err says why.
+ * Promise memory for a VM.
+ *
+ * Also returns -ENOMEM: the ledger refused; -EAGAIN: the VM's overhead does not fit just now, other
+ * VMs were asked for what they can spare, and it is worth trying again; -EINVAL or another: refused
+ * for the reason in *err.
  */
 int machine_client_admit(struct machine_client *c, const struct machine_admit *admit,
 			 struct machine_admitted *out, struct quire_error *err);
 
-/* The process that will hold vm's channel; pidfd stays the caller's.  There is no answer. */
+/*
+ * Name the process that will hold vm's channel.  pidfd stays the caller's.  The machine does not
+ * answer, so a refusal shows only in the next call.
+ */
 int machine_client_started(struct machine_client *c, uint32_t vm, int pidfd,
 			   struct quire_error *err);
 
+/* Copy the machine's books to *state. */
 int machine_client_get(struct machine_client *c, struct machine_state *state,
 		       struct quire_error *err);
 
-/* Call each for every VM, in order of id. */
+/* Call `each` for every VM, in order of id. */
 int machine_client_list(struct machine_client *c,
 			void (*each)(void *ctx, uint32_t vm, const struct machine_vm_record *r),
 			void *ctx, struct quire_error *err);
 
-/* Call each for every domain that has members, in order of id. */
+/* Call `each` for every domain that has members, in order of id. */
 int machine_client_domains(struct machine_client *c,
 			   void (*each)(void *ctx, uint32_t id,
 					const struct machine_domain_record *r),
 			   void *ctx, struct quire_error *err);
 
-/* How many of vm's pages that found no partner have one in another domain.  -ESRCH: no such VM. */
+/*
+ * Set *pages to the number of vm's pages that have no partner in its domain, but one in another.
+ * Also returns -ESRCH: there is no such VM.
+ */
 int machine_client_elsewhere(struct machine_client *c, uint32_t vm, uint64_t *pages,
 			     struct quire_error *err);
 
 /*
- * vm's balloon.  -ESRCH: no such VM; -EOPNOTSUPP: it has none.  set: also -ERANGE, below its
- * minimum, and -EAGAIN, it has not come so far yet; *state (may be NULL) is what came of it.
+ * Copy what the machine knows of vm's balloon to *state.  Also returns -ESRCH: there is no such VM;
+ * -EOPNOTSUPP: it has no balloon.
  */
 int machine_client_balloon_get(struct machine_client *c, uint32_t vm,
 			       struct machine_balloon_state *state, struct quire_error *err);
+
+/*
+ * Set the target of vm's balloon, or hand it back to the policy.  *state, which may be NULL, is the
+ * balloon's state after that.  Returns what machine_client_balloon_get() does, and -ERANGE: the
+ * guest would keep less than its minimum; -EAGAIN: the VM has not told the machine of its balloon
+ * yet.
+ */
 int machine_client_balloon_set(struct machine_client *c, uint32_t vm,
 			       const struct machine_balloon_target *target,
 			       struct machine_balloon_state *state, struct quire_error *err);
 
-/* The i-th decision about it from the newest, which is 0.  -ENOENT: there are not so many. */
+/*
+ * Copy a decision of the policy about vm's balloon to *decision: i is 0 for the newest, 1 for the
+ * one before, and so on.  Returns what machine_client_balloon_get() does, and -ENOENT: there are
+ * not so many.
+ */
 int machine_client_balloon_why(struct machine_client *c, uint32_t vm, unsigned int i,
 			       struct machine_decision *decision, struct quire_error *err);
 
-/* Change what settings->fields says; *state (may be NULL) is what came of it.  -EINVAL: refused. */
+/*
+ * Change the settings that settings->fields names.  *state, which may be NULL, is the machine's
+ * state after that.  Also returns -EINVAL: refused for the reason in *err.
+ */
 int machine_client_set(struct machine_client *c, const struct machine_settings *settings,
 		       struct machine_state *state, struct quire_error *err);
 
-/* For the launcher's poll loop: readable when machine_client_gone() has something to say. */
+/* A descriptor for a poll loop: it is readable when machine_client_gone() has work to do. */
 int machine_client_fd(const struct machine_client *c);
 
 /*
- * The next VM that is gone, without blocking.  1: *vm and *gone are set; 0: none yet;
- * -ECONNRESET, -EPROTO.  Call until it is not 1: poll does not see what is kept already.
+ * Take the next VM that has ended, without blocking.
+ *
+ * Returns 1: *vm and *gone say which one, and why; 0: none yet; -ECONNRESET or -EPROTO, as above.
+ * Call this until it does not return 1: poll() does not see what an earlier call has kept.
  */
 int machine_client_gone(struct machine_client *c, uint32_t *vm, struct machine_gone *gone);
 

@@ -2,17 +2,20 @@
 /*
  * Page credits of one VM.
  *
- * Asking.  At most one CREDIT is under way.  credits_take() asks ahead of time (need 0) when
- * less than half a batch is left, so that the machine's answer is usually here before the rest
- * is spent; waiters ask for what they need.  A grant of no more than was needed, or a RECALL,
- * means that memory is *scarce*: then nothing is asked ahead and nothing spare is kept, until a
- * grant is larger than its need again.
+ * Asking.  At most one CREDIT is under way.  credits_take() asks ahead of time (need 0) when less
+ * than half a batch is left.  So the answer is usually here before the rest is spent.  Threads that
+ * wait ask for what they need.
  *
- * Sending never blocks.  If the machine does not read (it is busy, or stopped), the channel is
- * *congested*: what must be said is remembered (owes_*) and said when the listener sees room.
+ * Scarcity.  A grant of no more than was needed, or a RECALL, means that memory is *scarce*.  Then
+ * this VM asks for nothing ahead of time and keeps nothing spare, until a grant is larger than its
+ * need again.
  *
- * The channel is replaced and closed by the listener alone, and used under the lock by others,
- * so that nobody holds a number that is another file by now.
+ * Sending never blocks.  If the machine does not read, because it is busy or stopped, the channel
+ * is *congested*.  What must be said is remembered (owes_*, to_give), and said when the listener
+ * sees room.
+ *
+ * Only the listener replaces and closes the channel.  Other threads use it under the lock, so that
+ * nobody uses a descriptor number that has become another file.
  */
 #include <assert.h>
 #include <errno.h>
@@ -36,23 +39,23 @@ struct credits {
 	struct lock lock;
 	pthread_cond_t changed; /* any [m] that a waiter looks at */
 	struct thread listener;
-	int wake;		       /* [I] eventfd: listener, look again */
+	int wake;		       /* [I] eventfd that makes the listener look again */
 	int channel;		       /* [m] -1: the machine is lost */
-	int next_channel;	       /* [m] for the listener to adopt, or -1 */
-	int ram;		       /* [m] to attach, or -1 */
+	int next_channel;	       /* [m] for the listener to adopt; -1: none */
+	int ram;		       /* [m] the RAM file to attach; -1: none yet */
 	uint64_t spare, held;	       /* [m] */
-	uint64_t to_give;	       /* [m] of these, to be returned when there is room */
+	uint64_t to_give;	       /* [m] spare credits to be returned when there is room */
 	uint64_t batch;		       /* [m] size of the last generous grant */
 	uint64_t asked_need;	       /* [m] of the CREDIT under way */
-	uint64_t denials;	       /* [m] counts DENIED */
-	unsigned int waiters;	       /* [m] */
+	uint64_t denials;	       /* [m] how many DENIED have come */
+	unsigned int waiters;	       /* [m] threads in credits_wait() */
 	bool asked;		       /* [m] a CREDIT is under way */
 	bool scarce, congested;	       /* [m] */
 	bool owes_return, owes_attach; /* [m] */
 	bool owes_balloon;	       /* [m] */
-	bool has_balloon;	       /* [m] it was told of: */
-	struct balloon_record balloon; /* [m] */
-	bool joined;		       /* [m] the machine at this channel was given a connection */
+	bool has_balloon;	       /* [m] `balloon` was filled in */
+	struct balloon_record balloon; /* [m] what the machine is told of the balloon */
+	bool joined;		       /* [m] this machine has a connection about equal pages */
 	bool cancelled, quitting;      /* [m] */
 };
 
@@ -64,7 +67,7 @@ static void poke(struct credits *c)
 	(void)n; /* a full counter is readable too */
 }
 
-/* Send now or not at all. */
+/* Send a packet if the machine reads now.  False: it was not sent. */
 static bool say(struct credits *c, const struct machine_msg *msg, int attach)
 {
 	assert_held(&c->lock);
@@ -101,7 +104,7 @@ static void ask(struct credits *c, uint64_t need, uint64_t want)
 	c->asked_need = msg.credit.need_pages;
 }
 
-/* Say what is owed. */
+/* Send what is owed, as far as the machine reads. */
 static void flush(struct credits *c)
 {
 	if (c->owes_attach) {
@@ -152,7 +155,7 @@ static bool on_recall(struct credits *c)
 	return true;
 }
 
-/* False: this is no machine. */
+/* Act on a packet.  False: a machine would not say that. */
 static bool message(struct credits *c, const struct machine_msg *msg)
 {
 	bool fine = true;
@@ -212,7 +215,7 @@ static void make_room(struct credits *c)
 	unlock(&c->lock);
 }
 
-/* Adopt a new channel if there is one.  What to poll it for; *quit: the end. */
+/* Adopt a new channel if there is one.  Returns what to poll for; *quit: the listener is to end. */
 static struct pollfd look(struct credits *c, bool *quit)
 {
 	struct pollfd p;
@@ -331,7 +334,7 @@ int credits_attach(struct credits *c, int ram_readonly)
 	return 0;
 }
 
-/* Said in the same order as ATTACH, which must come first. */
+/* Send JOIN, which must come after ATTACH. */
 static int join(struct credits *c, int fd)
 {
 	struct machine_msg msg = wire_msg(MACHINE_JOIN, 0);
@@ -379,7 +382,7 @@ bool credits_take(struct credits *c, uint64_t pages)
 	return enough;
 }
 
-/* 1: wait on; 0 or -errno: the answer of credits_wait(). */
+/* What credits_wait() returns now; 1: it has to wait on. */
 static int verdict(struct credits *c, uint64_t need, uint64_t want, uint64_t denials)
 {
 	if (c->cancelled)
@@ -397,7 +400,7 @@ int credits_wait(struct credits *c, uint64_t need, uint64_t want)
 	uint64_t denials;
 	int code;
 
-	/* A vCPU may wait in a device: in the text port, or where it makes a queue ready. */
+	/* A vCPU may wait inside a device: in the text port, or while it makes a queue ready. */
 	assert(!(locks_held & ~(1u << LOCK_TEXT | 1u << LOCK_VIRTIO)));
 	lock(&c->lock);
 	denials = c->denials;

@@ -3,10 +3,11 @@
 #define QUIRE_MMU_MACHINE_OOM_H
 
 /*
- * Whom to kill when memory below the min watermark does not come back in time.
+ * Which VM to kill when free memory is below the min watermark and does not come back in time.
  *
- * Badness as in Linux's oom_badness() (mm/oom_kill.c): what killing it frees, in pages, plus
- * oom_score_adj thousandths of the machine; -1000 means never.
+ * The score of a VM is that of Linux's oom_badness() (mm/oom_kill.c): the pages that killing it
+ * would free, plus oom_score_adj thousandths of the machine's memory.  The highest score dies
+ * first.  A VM with oom_score_adj -1000 is never killed.
  */
 #include <quire/types.h>
 
@@ -20,10 +21,13 @@ struct oom_candidate {
 	int score_adj;
 };
 
-/* Points, more is worse; OOM_NEVER if it must not be killed. */
+/* The score of a VM; OOM_NEVER if it must not be killed. */
 int64_t oom_badness(const struct oom_candidate *c, uint64_t memory_pages);
 
-/* Index of the worst of nr (the first among equals), or -1 if none may be killed. */
+/*
+ * The index of the VM with the highest score among nr, the first one among equals; -1 if none may
+ * be killed.
+ */
 int oom_choose(const struct oom_candidate *c, unsigned int nr, uint64_t memory_pages);
 
 #endif

@@ -2,17 +2,20 @@
 /*
  * The machine's loop.
  *
- * Every descriptor is a struct source in one epoll set, level-triggered, so that reading only a
- * few records from each in a round loses nothing and gives everybody a turn.  A round is:
+ * Every descriptor is a struct source in one epoll set.  The set is level-triggered, so that the
+ * machine may read only a few packets from each source in a round: nothing is lost, and everybody
+ * has a turn.  A round does this:
  *
- *   1. what is readable: records, hang-ups, ended processes
- *   2. one packet about equal pages, of all that wait
- *   3. deadlines that passed: silent clients, the balloon policy's, waiting VMs, a stop
- *   4. CREDITs that can be granted now
- *   5. the graveyard: what ended in this round is freed
+ *   1. It reads what is readable: packets, hang-ups, ended processes.
+ *   2. It serves one packet about equal pages, of all that wait.
+ *   3. It gives back some of the frames that dead VMs held.
+ *   4. It acts on deadlines that have passed: of silent clients, of a stop, of the balloon policy, of
+ *      VMs that wait.
+ *   5. It grants the CREDITs that can be granted now.
+ *   6. It empties the graveyard: what ended in this round is freed.
  *
- * A descriptor that came from a peer may have other owners, so closing ours does not take it
- * out of the epoll set: source_close() does that first, always.
+ * A descriptor that came from a peer may have other owners.  So closing ours does not take it out
+ * of the epoll set, and source_close() always does that first.
  */
 #include <assert.h>
 #include <errno.h>
@@ -145,11 +148,11 @@ void machine_destroy(struct machine *m)
 
 	if (!m)
 		return;
-	/* Nobody is told that a VM ended: none did. */
+	/* Nobody is told that a VM has ended, because none has. */
 	while (!TAILQ_EMPTY(&m->clients))
 		client_drop(m, TAILQ_FIRST(&m->clients), NULL);
 	m->config.log = NULL;
-	/* They go on with the frames that they share, as orphans: those must keep their bytes. */
+	/* VMs go on with the frames that they share, as orphans: these frames keep their bytes. */
 	for (d = TAILQ_FIRST(&m->domains); d; d = TAILQ_NEXT(d, link))
 		d->store.outlived = true;
 	while (!TAILQ_EMPTY(&m->tenants))
@@ -261,7 +264,7 @@ static void expire(struct machine *m)
 	pressure_expire(m, now);
 }
 
-/* An event for something that ended earlier in this round is void: its fd is -1. */
+/* An event for something that ended earlier in this round means nothing: its fd is -1. */
 static void dispatch(struct machine *m, struct source *s)
 {
 	if (s->fd < 0)

@@ -5,10 +5,12 @@
 /*
  * The machine: ledger and budget behind the sockets of machine_protocol.h.
  *
- * It is one thread without locks, made to sit in any loop: poll machine_fd() for reading with
- * machine_timeout_ms(), then call machine_serve(); or let machine_run() do that.  It never
- * blocks on a peer, holds no KVM file and maps nothing of a VM.  It prints nothing; `log` gets
- * one line per event.
+ * The machine is one thread without locks, and all functions here belong to that thread.  It fits
+ * into any loop: poll machine_fd() for reading with machine_timeout_ms() as the timeout, then call
+ * machine_serve().  machine_run() is such a loop.
+ *
+ * The machine never blocks on a peer, holds no KVM file and maps no memory of a VM.  It prints
+ * nothing: `log` gets one line for each event.
  */
 #include <quire/error.h>
 #include "ledger.h"
@@ -18,65 +20,80 @@ struct machine;
 
 struct machine_config {
 	struct ledger_config ledger;
-	/* How long a VM below the min watermark waits before somebody is killed.  0: 200. */
+	/* A request waits so long below the min watermark before a VM is killed.  0: 200. */
 	uint32_t recall_ms;
-	/* How long a victim may take to die before another is chosen.  0: 10000. */
+	/* A victim may take so long to die before another is chosen.  0: 10000. */
 	uint32_t victim_ms;
-	/* How long VMs may take to end after machine_stop_all().  0: 10000. */
+	/* VMs may take so long to end after machine_stop_all().  0: 10000. */
 	uint32_t stop_ms;
-	/* From one tick of the balloon policy to the next.  0: 1000. */
+	/* The time from one tick of the balloon policy to the next.  0: 1000. */
 	uint32_t balloon_ms;
-	/* How long a VM that waits is put off when nothing comes out of balloons.  0: 1000. */
+	/* A request waits so long for balloons from which no page comes back.  0: 1000. */
 	uint32_t balloon_patience_ms;
 	unsigned int max_clients; /* control connections; 0: 1024 */
 	unsigned int max_vms;	  /* 0: 16384 */
-	/* Done when the last control connection and the last VM are gone, if any ever was. */
+	/* Be done when the last control connection and the last VM are gone, once there was one. */
 	bool exit_when_idle;
 	void (*log)(void *ctx, const char *line); /* no newline; may be NULL */
 	uint64_t (*clock_ns)(void *ctx);	  /* monotonic; NULL: CLOCK_MONOTONIC */
 	void *ctx;
 };
 
-/* 0; -EINVAL: the ledger's configuration makes no sense; -EMFILE, -ENOMEM; with *err. */
+/*
+ * Create a machine that does not listen yet.
+ *
+ * Returns 0, or -errno with *err: -EINVAL: the ledger's configuration makes no sense; -EMFILE,
+ * -ENOMEM.
+ */
 int machine_create(const struct machine_config *config, struct machine **out,
 		   struct quire_error *err);
 
 /*
- * Hang up on everybody and free.  VMs are not stopped: they see the machine lost.  Asserts that
- * with them all accounts return to zero.  NULL is fine.
+ * Hang up on everybody and free the machine.  VMs are not stopped: to them the machine is lost.
+ * Asserts that all accounts are zero when the last VM is forgotten.  NULL is fine.
  */
 void machine_destroy(struct machine *m);
 
-/* Listen at `address`, once: NULL the default, "@NAME" abstract, else a path.  As listener_open. */
+/*
+ * Listen at `address`: NULL is the default, "@NAME" an abstract address, anything else a path.  To
+ * be called once at most.  Returns 0 or -errno with *err, as listener_open() does.
+ */
 int machine_listen(struct machine *m, const char *address, struct quire_error *err);
 
 /*
- * Serve fd, a connected SOCK_SEQPACKET socket, as a control connection whose peer is trusted to
- * be ours.  Takes fd over, also on failure.  0, or -errno.
+ * Serve fd, a connected SOCK_SEQPACKET socket, as a control connection.  The peer is not checked:
+ * the caller trusts it.  Takes fd over, also on failure.  Returns 0 or -errno.
  */
 int machine_adopt_control(struct machine *m, int fd);
 
-/* Readable when machine_serve has something to do.  Constant. */
+/* A descriptor that is readable when machine_serve() has something to do.  It never changes. */
 int machine_fd(const struct machine *m);
 
-/* Milliseconds until machine_serve has something to do all the same; -1: never. */
+/* Milliseconds until machine_serve() is to be called even if nothing is readable; -1: never. */
 int machine_timeout_ms(const struct machine *m);
 
-/* Do what is pending.  0; 1: done (idle, or stopped and no VM left); -errno: cannot go on. */
+/*
+ * Do what is pending.  Returns 0; 1: the machine is done (idle, or stopped and no VM is left); or
+ * -errno: it cannot go on.
+ */
 int machine_serve(struct machine *m);
 
-/* Tell every VM to stop; admit none any more; kill those that have not ended after stop_ms. */
+/* Ask every VM to stop, admit none any more, and kill those that have not ended after stop_ms. */
 void machine_stop_all(struct machine *m);
 
 /*
- * Serve until done.  When stop_fd (-1: none) becomes readable or hangs up, machine_stop_all();
- * nothing is read from it.  0, or -errno.
+ * Serve until the machine is done.  When stop_fd becomes readable or hangs up, this calls
+ * machine_stop_all(); it reads nothing from stop_fd, which may be -1.  Returns 0 or -errno.
  */
 int machine_run(struct machine *m, int stop_fd);
 
+/* Copy the machine's books to *state. */
 void machine_get_state(struct machine *m, struct machine_state *state);
 
-/* Recompute every sum.  Returns the number of faults, each described to report (may be NULL). */
+/*
+ * Recompute every sum and compare.  Returns the number of faults.  Each is described to `report`,
+ * which may be NULL.
+ */
 unsigned int machine_audit(struct machine *m, void (*report)(void *ctx, const char *what),
 			   void *ctx);
 

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Balloons: what VMs say of theirs goes to the policy (balloon_policy.h), what it decides goes to
- * them, and operators may ask why, or decide themselves.
+ * Balloons.  What VMs say of their balloons goes to the policy (balloon_policy.h), and what the
+ * policy decides goes to the VMs.  Operators may ask why, or decide themselves.
  *
- * A tick takes a picture of all VMs that have said something, and sends the targets that changed.
- * There is one every balloon_ms while the policy has a say in some driver's balloon; and one at
- * once, but for HURRY_DIVISOR, when a CREDIT waits, an admission lacks memory, or a guest shows
- * that it needs its pages.  A VM can bring that about once in balloon_ms only.
+ * Ticks.  A tick takes a picture of all VMs that have sent a BALLOON, asks the policy, and sends
+ * the targets that changed.  There is a tick every balloon_ms while the policy decides about any VM
+ * with a driver.  There is one sooner when a CREDIT waits, an admission lacks memory, or a guest
+ * shows that it needs its pages.  Two ticks are at least balloon_ms / HURRY_DIVISOR apart, and a VM
+ * can bring one about at most once in balloon_ms.
  *
- * Nobody waits for a balloon but a CREDIT that would otherwise cost somebody's life: as long as
- * guests that answer owe what they were asked for and memory keeps coming back, with pauses of at
- * most balloon_patience_ms, and PATIENCE_FACTOR times that in all.
+ * Waiting.  Only a CREDIT that would otherwise cause an OOM kill waits for balloons.  It waits as
+ * long as guests that answer still owe pages that they were asked for, and memory keeps coming
+ * back: with pauses of at most balloon_patience_ms, and for at most PATIENCE_FACTOR times that in
+ * all.
  *
- * A new machine does not know what an old one decided, but its VM does: an operator's target holds
- * on, and the policy starts from what the balloon has.
+ * A new machine does not know what an old one decided, but the VM does.  So an operator's target
+ * stays in force, and the policy starts from the balloon as it is.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -21,22 +23,22 @@
 #include "server_internal.h"
 #include "mmu/base/wire.h"
 
-#define HURRY_DIVISOR	20u /* of balloon_ms: from one tick to the next, at least */
-#define PATIENCE_FACTOR 10u
+#define HURRY_DIVISOR	20u /* two ticks are at least balloon_ms / 20 apart */
+#define PATIENCE_FACTOR 10u /* a CREDIT waits at most 10 * balloon_patience_ms for balloons */
 
 /* A VM's balloon, from its first BALLOON on. */
 struct tenant_balloon {
-	struct balloon_record said;	    /* the last of it, cut down to what can be */
-	struct balloon_stats stats;	    /* of the guest, from it */
-	struct machine_balloon_target sent; /* what the VM has */
+	struct balloon_record said;	    /* its last BALLOON, cut down to what is possible */
+	struct balloon_stats stats;	    /* of the guest, from that BALLOON */
+	struct machine_balloon_target sent; /* the target that the VM has */
 	struct balloon_vm policy;
-	uint64_t manual_pages;
-	uint64_t hurried_ns; /* when it last brought a tick about */
-	bool manual;
-	bool asks; /* since the last tick */
+	uint64_t manual_pages; /* the operator's target */
+	uint64_t hurried_ns;   /* when the VM last brought a tick about */
+	bool manual;	       /* an operator decides */
+	bool asks;	       /* said.asks of any BALLOON since the last tick */
 };
 
-/* The picture of a tick. */
+/* The picture that a tick takes: three arrays with an element for each VM. */
 struct picture {
 	struct balloon_input *in;
 	struct balloon_vm **vm;
@@ -86,7 +88,7 @@ void balloon_hurry(struct machine *m, uint64_t need)
 	m->next_balloon_ns = min_u64(m->next_balloon_ns, max_u64(due, machine_now(m)));
 }
 
-/* A guest that is in need, and has not hurried us just now. */
+/* Have a tick soon for a guest that is in need, unless it has hurried us just now. */
 static void hurry_for(struct machine *m, struct tenant_balloon *b)
 {
 	uint64_t now = machine_now(m);
@@ -223,7 +225,7 @@ static void discard_picture(struct picture *p)
 	free(p->tenant);
 }
 
-/* What waits for memory is as good as gone from what is free. */
+/* Memory that somebody waits for counts as not free. */
 static struct balloon_machine look_at_machine(const struct machine *m)
 {
 	const struct budget *b = &m->budget;
@@ -242,7 +244,7 @@ static struct balloon_machine look_at_machine(const struct machine *m)
 	};
 }
 
-/* Targets that moved, and who has become silent. */
+/* Log a target that moved, and a guest that has become silent. */
 static void log_decision(struct machine *m, const struct tenant *t, enum balloon_reason before)
 {
 	const struct balloon_vm *vm = &t->balloon->policy;
@@ -256,7 +258,7 @@ static void log_decision(struct machine *m, const struct tenant *t, enum balloon
 	machine_log(m, "vm %u '%s': balloon: %s", t->id, t->promise.name, text);
 }
 
-/* A VM that does not read just now gets it with the next tick. */
+/* Send the target if it changed.  A VM that does not read just now gets it with the next tick. */
 static void send_target(struct machine *m, struct tenant *t)
 {
 	struct machine_msg msg = wire_msg(MACHINE_BALLOON_TARGET, 0);
@@ -355,7 +357,7 @@ static void send_state(struct machine *m, struct client *c, const struct tenant 
 	client_send(m, c, &answer, -1);
 }
 
-/* The VM meant, if it has a balloon; else the client has been refused. */
+/* The VM that is meant, if it has a balloon; NULL: the client has been refused. */
 static struct tenant *find(struct machine *m, struct client *c, uint32_t id)
 {
 	struct tenant *t = tenant_find(m, id);

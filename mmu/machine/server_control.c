@@ -2,10 +2,13 @@
 /*
  * Control connections.
  *
- * The table control_rules[] says in which state a request is in place and whether it carries a
- * descriptor.  A handler returns false if the request broke the rules in some other way; what
- * is well formed but cannot be done is answered with REFUSED instead.  After anything was sent
- * the client may be gone (it did not read its answers), which is why handlers send last.
+ * The table control_rules[] says in which state a client may send a request, and whether the
+ * request carries a descriptor.  A handler returns false if the request broke the rules in some
+ * other way: then the client is dropped.  A request that is well formed but cannot be done is
+ * answered with REFUSED.
+ *
+ * After anything was sent the client may be gone, because it did not read its answers.  So handlers
+ * send last.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -60,7 +63,7 @@ void client_refuse(struct machine *m, struct client *c, int error, const char *t
 	client_send(m, c, &msg, -1);
 }
 
-/* Who is at the other end of fd. */
+/* The process and the user at the other end of fd; uid -1: the kernel does not tell. */
 static struct ucred peer(int fd)
 {
 	struct ucred cred = { .uid = (uid_t)-1 };
@@ -71,7 +74,7 @@ static struct ucred peer(int fd)
 	return cred;
 }
 
-/* Take fd over as a client. */
+/* Serve fd as a client.  Takes fd over, also on failure.  Returns 0 or -errno. */
 static int client_create(struct machine *m, int fd, struct ucred cred)
 {
 	struct client *c = calloc(1, sizeof(*c));
@@ -100,7 +103,7 @@ int machine_adopt_control(struct machine *m, int fd)
 	return client_create(m, fd, peer(fd));
 }
 
-/* Not now: too many clients, or no descriptors left.  The backlog waits. */
+/* Stop accepting for a while: there are too many clients, or no descriptors.  The backlog waits. */
 static void suspend_listening(struct machine *m)
 {
 	epoll_ctl(m->epoll, EPOLL_CTL_DEL, m->listening.fd, NULL);
@@ -172,8 +175,8 @@ static bool on_admit(struct machine *m, struct client *c, const struct machine_m
 }
 
 /*
- * The process that fd, a pidfd, names: only those have a line "Pid:" in their fdinfo.  -1: its
- * process has ended already.  -EBADF: not a pidfd.
+ * Set *pid to the process of a pidfd, or to -1 if that has ended.  Only pidfds have a line "Pid:"
+ * in their fdinfo.  Returns 0; -EBADF: fd is no pidfd.
  */
 static int pidfd_pid(int fd, pid_t *pid)
 {
@@ -192,7 +195,7 @@ static int pidfd_pid(int fd, pid_t *pid)
 	return code;
 }
 
-/* A VM that has ended in the meantime is no offence: its GONE and this crossed. */
+/* It is no offence to name a VM that has just ended: the request and its GONE have crossed. */
 static bool on_started(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
 {
 	struct tenant *t = tenant_find(m, msg->vm);
@@ -219,7 +222,7 @@ static bool on_get(struct machine *m, struct client *c, const struct machine_msg
 	return true;
 }
 
-/* In parts, so that a list of any length fits into the socket of a client that reads it. */
+/* A list comes in parts, so that each fits into the socket of a client that reads it. */
 static bool on_list(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
 {
 	struct machine_msg end = wire_msg(MACHINE_END, 0);
@@ -323,8 +326,9 @@ static void apply(struct ledger_config *c, const struct machine_settings *s)
 }
 
 /*
- * As the kernel: any limit may be set below what is committed, and stops new promises only.
- * Less memory than is in use recalls what the VMs can spare, and grants nothing meanwhile.
+ * As in Linux, any limit may be set below what is committed: it stops new promises only.  If memory
+ * becomes less than what is in use, the machine recalls what the VMs can spare, and grants nothing
+ * until enough came back.
  */
 static bool on_set(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
 {
@@ -351,8 +355,8 @@ static bool on_set(struct machine *m, struct client *c, const struct machine_msg
 }
 
 static const struct control_rule {
-	enum client_state state; /* in which it is in place */
-	bool descriptor;	 /* comes with one */
+	enum client_state state; /* in which a client may send it */
+	bool descriptor;	 /* it carries one */
 	bool (*handle)(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);
 } control_rules[MACHINE_NR_TYPES] = {
 	[MACHINE_HELLO] = { CLIENT_NEW, false, on_hello },

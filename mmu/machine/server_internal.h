@@ -3,20 +3,20 @@
 #define QUIRE_MMU_MACHINE_SERVER_INTERNAL_H
 
 /*
- * Inside the machine.
+ * What the files of the machine share.
  *
- *   server.c           the loop: descriptors, deadlines, life and death of the whole
+ *   server.c           the loop: descriptors, deadlines, beginning and end of the machine
  *   server_control.c   control connections: who may ask, and every request
- *   server_tenant.c    a VM's life here, and what it says on its channel
- *   server_merge.c     domains, and what a VM says about equal pages
+ *   server_tenant.c    the life of a VM here, and what it says on its channel
+ *   server_merge.c     domains, and what VMs say about equal pages
  *   server_balloon.c   balloons: the policy's ticks, and what operators want
  *   server_pressure.c  requests that must wait: recall, the choice of a victim, denial
  *   server_state.c     numbers for others, and the audit
  *
- * A *tenant* is a VM as the machine sees it: a promise, an account, a channel, a process.
+ * A *tenant* is a VM as the machine sees it: a promise, an account, a channel and a process.
  *
- * Whatever ends, ends in the middle of serving something else, so nothing is freed before the
- * end of a round: clients and tenants that are gone move to a graveyard.
+ * A client or a tenant may end while the machine serves another.  So nothing is freed before the
+ * end of a round: what has ended moves to a graveyard.
  */
 #include <sys/queue.h>
 #include <sys/types.h>
@@ -27,10 +27,10 @@
 #include "listen.h"
 #include "server.h"
 
-/* Records read from one peer before the next has its turn. */
+/* The machine reads at most so many packets from one peer before it turns to the next. */
 #define PACKETS_PER_ROUND 16
 
-/* A descriptor in the epoll set; fd -1 is none. */
+/* What a descriptor in the epoll set is for. */
 enum server_source {
 	SERVER_SOURCE_LISTENER,
 	SERVER_SOURCE_CLIENT,
@@ -41,14 +41,14 @@ enum server_source {
 
 struct source {
 	enum server_source kind;
-	int fd;
-	void *owner;
+	int fd;	     /* -1: none */
+	void *owner; /* a client or a tenant; NULL: the machine */
 };
 
 enum client_state {
-	CLIENT_NEW,	/* has not said HELLO, until hello_deadline_ns */
-	CLIENT_CONTROL, /* may ask anything */
-	CLIENT_CLOSED,	/* in the graveyard */
+	CLIENT_NEW,	/* it has not said HELLO, and may until hello_deadline_ns */
+	CLIENT_CONTROL, /* it may ask anything */
+	CLIENT_CLOSED,	/* it is in the graveyard */
 };
 
 struct client {
@@ -56,17 +56,17 @@ struct client {
 	struct source socket;
 	enum client_state state;
 	uint64_t hello_deadline_ns;
-	uint64_t promised_pages; /* to its VMs alive: total_vm in the ledger's terms */
-	bool privileged;	 /* root: may use the admin reserve */
+	uint64_t promised_pages; /* to its living VMs: ledger_client.total_pages */
+	bool privileged;	 /* it is root, and may use the admin reserve */
 	bool asks_again;	 /* its last ADMIT was answered with -EAGAIN */
 	pid_t pid;
 };
 
 enum tenant_state {
-	TENANT_ADMITTED, /* promised; its end is its channel's hang-up */
-	TENANT_STARTED,	 /* its process is known, and its end is that process's end */
-	TENANT_DYING,	 /* SIGKILL sent; holds its account until the process has ended */
-	TENANT_GONE,	 /* in the graveyard */
+	TENANT_ADMITTED, /* memory was promised; it ends when its channel hangs up */
+	TENANT_STARTED,	 /* its process is known; it ends when that process does */
+	TENANT_DYING,	 /* SIGKILL was sent; it keeps its account until the process has ended */
+	TENANT_GONE,	 /* it is in the graveyard */
 	TENANT_NR_STATES,
 };
 
@@ -77,24 +77,24 @@ struct tenant {
 	TAILQ_ENTRY(tenant) in_queue;  /* while need_pages != 0 */
 	TAILQ_ENTRY(tenant) in_merges; /* while merge_waits */
 	struct source channel;
-	struct source process;		/* pidfd */
-	struct source merge;		/* after JOIN */
-	struct member *member;		/* of a domain, from JOIN to its end; or NULL */
-	struct tenant_balloon *balloon; /* NULL: it has said nothing of one yet */
+	struct source process;		/* its pidfd */
+	struct source merge;		/* its connection about equal pages, after JOIN */
+	struct member *member;		/* of a domain, from JOIN to the tenant's end; or NULL */
+	struct tenant_balloon *balloon; /* NULL: it has sent no BALLOON yet */
 	struct client *launcher;	/* NULL: it hung up */
 	struct budget_vm account;
 	struct machine_admit promise;
-	struct machine_gone gone; /* to be told at its end */
-	uint64_t need_pages;	  /* of the CREDIT that waits; 0: none does */
+	struct machine_gone gone; /* what the launcher is told at its end */
+	uint64_t need_pages;	  /* of the CREDIT that waits; 0: none waits */
 	uint64_t want_pages;
-	uint64_t kill_deadline_ns; /* DYING: till then nobody else is killed */
+	uint64_t kill_deadline_ns; /* DYING: nobody else is killed before */
 	enum tenant_state state;
 	uint32_t id;
 	pid_t pid;
 	int ram;	  /* its RAM file, read-only; -1 before ATTACH */
-	bool recalled;	  /* a RECALL is unanswered */
-	bool merge_waits; /* something is to be read from `merge` */
-	bool immortal;	  /* the kernel would not let us kill it */
+	bool recalled;	  /* it has not answered a RECALL */
+	bool merge_waits; /* there is something to read from `merge` */
+	bool immortal;	  /* the kernel did not let us kill it */
 };
 
 TAILQ_HEAD(client_list, client);
@@ -109,88 +109,178 @@ struct machine {
 	int epoll;
 	struct client_list clients, dead_clients;
 	struct tenant_list tenants, dead_tenants;
-	struct tenant_list queue;  /* CREDITs that wait, in order of arrival */
-	struct tenant_list merges; /* merge connections to be read, in order of arrival */
+	struct tenant_list queue;  /* tenants whose CREDIT waits, in order of arrival */
+	struct tenant_list merges; /* tenants with merge_waits, in order of arrival */
 	TAILQ_HEAD(domain_list, domain) domains;
-	TAILQ_HEAD(member_list, member) leaving; /* of dead VMs, with something to give back */
+	TAILQ_HEAD(member_list, member) leaving; /* members of dead VMs that still hold frames */
 	unsigned int nr_clients, nr_tenants, nr_domains;
 	uint32_t last_id, last_domain_id;
 	bool had_clients;
 	bool stopping;
-	/* Deadlines in ns of the clock, 0: none. */
-	uint64_t accept_again_ns;   /* listening was suspended until then */
-	uint64_t queue_deadline_ns; /* then somebody dies for the head of the queue */
+	/* Deadlines, in ns of the machine's clock; 0: none. */
+	uint64_t accept_again_ns;   /* no connection is accepted before */
+	uint64_t queue_deadline_ns; /* then a VM is killed for the head of the queue */
 	uint64_t next_balloon_ns;   /* the policy's next tick */
-	uint64_t next_recall_ns;    /* no general recall before */
-	uint64_t stop_deadline_ns;
-	uint64_t queue_since_ns; /* since when the head waits; 0: nobody does */
-	uint64_t returned_ns;	 /* when pages last came back */
-	uint64_t last_balloon_ns;
-	uint64_t balloon_need_pages; /* wanted besides what waits, in the next tick */
+	uint64_t next_recall_ns;    /* no general recall is sent before */
+	uint64_t stop_deadline_ns;  /* then VMs that have not stopped are killed */
+	/* Moments, in ns of the machine's clock. */
+	uint64_t queue_since_ns;     /* the head of the queue waits since then; 0: nobody waits */
+	uint64_t returned_ns;	     /* pages came back last */
+	uint64_t last_balloon_ns;    /* the policy's last tick */
+	uint64_t balloon_need_pages; /* the next tick wants so many, besides what waits */
 	struct balloon_policy balloon_policy;
 	uint64_t admissions, refusals, oom_kills;
-	struct merge_msg merge_ask, merge_answer; /* the packet being served */
+	struct merge_msg merge_ask, merge_answer; /* the packet that is served now */
 };
 
-/* server.c */
+/* ---- server.c ---- */
+
+/* The time on the machine's clock, in ns. */
 uint64_t machine_now(const struct machine *m);
+
+/* Give one line to the log. */
 __attribute__((format(printf, 2, 3))) void machine_log(struct machine *m, const char *fmt, ...);
-int source_add(struct machine *m, struct source *s); /* 0 or -errno; s->fd stays the caller's */
+
+/* Begin to listen to s->fd.  Returns 0 or -errno.  It stays the caller's to close. */
+int source_add(struct machine *m, struct source *s);
+
+/* Stop listening, and close s->fd.  It becomes -1; -1 is fine. */
 void source_close(struct machine *m, struct source *s);
 
-/* server_control.c */
+/* ---- server_control.c ---- */
+
+/* Somebody wants to connect. */
 void listener_ready(struct machine *m);
+
+/* A client has said something, or hung up. */
 void client_ready(struct machine *m, struct client *c);
+
+/* Send an answer.  A client that does not read is dropped. */
 void client_send(struct machine *m, struct client *c, const struct machine_msg *msg, int attach);
+
+/* End a control connection, and log why unless that is NULL. */
 void client_drop(struct machine *m, struct client *c, const char *why);
+
+/* Send REFUSED with an -errno and one line. */
 void client_refuse(struct machine *m, struct client *c, int error, const char *text);
+
+/* Does the ledger's configuration make sense?  Returns 0, or -EINVAL with *err. */
 int ledger_config_check(const struct ledger_config *c, struct quire_error *err);
 
-/* server_tenant.c */
+/* ---- server_tenant.c ---- */
+
+/*
+ * Admit a VM for client c.  *out becomes the tenant and *channel the other end of its channel,
+ * which is the caller's.  Returns 0, or -errno with *err, as machine_client_admit() tells it.
+ */
 int tenant_admit(struct machine *m, struct client *c, const struct machine_admit *admit,
 		 struct tenant **out, int *channel, struct quire_error *err);
+
+/* The tenant's process is known.  Takes pidfd over. */
 void tenant_started(struct machine *m, struct tenant *t, int pidfd, pid_t pid);
+
+/* Grant credits as budget_grant() does, but no more than `want` or than the promise leaves. */
 uint64_t tenant_grant(struct machine *m, struct tenant *t, uint64_t need, uint64_t want);
+
+/* The tenant has said something on its channel, or hung up. */
 void channel_ready(struct machine *m, struct tenant *t);
+
+/* Send a packet with a number of pages.  A tenant that does not read is killed.  0 or -errno. */
 int channel_send(struct machine *m, struct tenant *t, enum machine_type type, uint64_t pages);
-/* The same, but -EAGAIN is no offence: it was not sent. */
+
+/* Send a packet.  Returns 0 or -errno.  -EAGAIN is no offence here: the packet was not sent. */
 int channel_post(struct machine *m, struct tenant *t, const struct machine_msg *msg);
-struct tenant *tenant_find(struct machine *m, uint32_t id); /* NULL: there is none */
+
+/* The living tenant with this id; NULL: there is none. */
+struct tenant *tenant_find(struct machine *m, uint32_t id);
+
+/* The tenant has ended: take back what it held, and tell its launcher. */
 void tenant_end(struct machine *m, struct tenant *t);
+
+/*
+ * Kill the tenant for this reason.  Returns true if it is dying now: its channel is closed, and
+ * what it said last is void.  False: its process is not known, or the kernel does not let us kill
+ * it.
+ */
 bool tenant_kill(struct machine *m, struct tenant *t, enum machine_reason reason);
+
+/* Is there a process to kill, and did the kernel not refuse before? */
 bool tenant_can_be_killed(const struct tenant *t);
+
+/* The tenant broke a rule: log it, and kill the tenant. */
 void tenant_misbehaved(struct machine *m, struct tenant *t, const char *why);
 
-/* server_merge.c */
-const char *merge_join(struct machine *m, struct tenant *t,
-		       int *fd); /* NULL, or which rule broke */
+/* ---- server_merge.c ---- */
+
+/*
+ * A JOIN with this descriptor.  Returns NULL, and *fd becomes -1 because it was taken over; or a
+ * phrase that says which rule was broken.
+ */
+const char *merge_join(struct machine *m, struct tenant *t, int *fd);
+
+/* There is something to read from t->merge: queue the tenant for merge_serve(). */
 void merge_ready(struct machine *m, struct tenant *t);
+
+/* Serve one packet of the first tenant in the queue. */
 void merge_serve(struct machine *m);
-void merge_hang_up(struct machine *m, struct tenant *t); /* it keeps its references */
-void merge_end(struct machine *m, struct tenant *t);	 /* it is dead */
-void merge_give_back(struct machine *m);		 /* some of what the dead have held */
+
+/* The connection about equal pages is over.  The tenant lives on and keeps its references. */
+void merge_hang_up(struct machine *m, struct tenant *t);
+
+/* The tenant has ended.  What it held of its domain is given back by merge_give_back(). */
+void merge_end(struct machine *m, struct tenant *t);
+
+/* Give back some of the frames that ended tenants have held. */
+void merge_give_back(struct machine *m);
+
+/* How many of t's hints have a hash that another domain has too. */
 uint64_t merge_elsewhere(const struct machine *m, const struct tenant *t);
 
-/* server_balloon.c */
+/* ---- server_balloon.c ---- */
+
+/* A BALLOON.  Returns NULL, or a phrase that says which rule was broken. */
 const char *balloon_said(struct machine *m, struct tenant *t, const struct machine_msg *msg);
-void balloon_hurry(struct machine *m, uint64_t need); /* tick soon; so much is wanted besides */
+
+/* Have the next tick soon, and let it want `need` pages besides what waits. */
+void balloon_hurry(struct machine *m, uint64_t need);
+
+/* Tick if it is time. */
 void balloon_expire(struct machine *m, uint64_t now);
+
 /* Is memory for the head of the queue on its way out of balloons? */
 bool balloon_may_help(const struct machine *m, uint64_t now);
+
+/* BALLOON_GET, BALLOON_SET and BALLOON_WHY: as every request in server_control.c's table. */
 bool balloon_on_get(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);
 bool balloon_on_set(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);
 bool balloon_on_why(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);
 
-/* server_pressure.c */
+/* ---- server_pressure.c ---- */
+
+/* A CREDIT: grant it, or queue it. */
 void pressure_request(struct machine *m, struct tenant *t, uint64_t need, uint64_t want);
+
+/* The tenant waits no longer: it has ended, or hung up. */
 void pressure_forget(struct machine *m, struct tenant *t);
+
+/* Grant as many waiting requests as memory allows, in order. */
 void pressure_serve(struct machine *m);
+
+/* Kill or deny if the head of the queue has waited too long. */
 void pressure_expire(struct machine *m, uint64_t now);
+
+/* Recall unspent credits of all tenants but `except`, which may be NULL: `need` pages are short. */
 void pressure_recall(struct machine *m, const struct tenant *except, uint64_t need);
 
-/* server_state.c */
+/* ---- server_state.c ---- */
+
+/* Blocks of the tenant's RAM file, by the kernel's count; 0 before ATTACH. */
 uint64_t tenant_resident_pages(const struct tenant *t);
+
+/* RAM and overhead that were promised. */
 uint64_t tenant_promised_pages(const struct tenant *t);
+
+/* Copy what is known of a tenant to *record. */
 void tenant_record(const struct tenant *t, struct machine_vm_record *record);
 
 #endif

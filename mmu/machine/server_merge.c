@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Equal pages: who belongs to which domain, and what VMs say over the connections of their own that
- * they brought for it (merge_protocol.h).
+ * Equal pages: which VM belongs to which domain, and what VMs say over the connections that they
+ * brought with JOIN (merge_protocol.h).
  *
- * A packet may cost half a millisecond, a thousand times what a CREDIT costs, and credits must not
- * wait for merges.  So a connection that has something to say waits for its turn in a queue, and
- * each round of the machine's loop serves just the first; and what a dead VM held comes back a part
- * in each round.
+ * A packet here may cost half a millisecond, a thousand times as much as a CREDIT.  Credits must
+ * not wait for merges.  So connections that have something to say wait in a queue, and each round
+ * of the machine's loop serves one packet of the first.  What a dead VM held is given back in
+ * parts, one in each round.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,16 +17,16 @@
 #include "server_internal.h"
 #include "mmu/base/wire.h"
 
-/* As many pages as KVM's largest memslot has; and a gfn is a quarter of an index entry. */
+/* As many pages as KVM's largest memslot has.  A gfn must fit into 32 bits of an index entry. */
 #define GFNS_MAX (1ULL << 31)
 
-/* A RAM file is in order of gpa, with holes where there is no RAM: below 4 GiB. */
+/* A RAM file is in order of gpa, with holes where there is no RAM.  They are below 4 GiB. */
 #define HOLES_MAX (4 * GiB / QUIRE_PAGE_SIZE)
 
-/* That a dead VM held: 3 ms, if they are freed singly. */
+/* So many frames of a dead VM are given back in a round: 3 ms, if they are freed one by one. */
 #define FRAMES_AT_ONCE 4096
 
-/* Answers that may be under way to a VM: it asks once at a time. */
+/* Room in the socket for answers.  A VM asks one thing at a time, so this is plenty. */
 #define ANSWERS_MAX 8
 
 static struct domain *find_domain(struct machine *m, const char *name)
@@ -72,7 +72,7 @@ static void drop_if_empty(struct machine *m, struct domain *d)
 	domain_destroy(d);
 }
 
-/* gfns that can be RAM, whatever the size of its file: it is the VM that made the file. */
+/* How many gfns can be RAM.  The VM made the file, so the file's size alone is not believed. */
 static uint64_t mergeable_gfns(const struct tenant *t)
 {
 	struct stat st;
@@ -109,7 +109,7 @@ const char *merge_join(struct machine *m, struct tenant *t, int *fd)
 		d = add_domain(m, t);
 	t->member = d ? domain_join(d, t->ram, gfns, t->promise.ram_pages) : NULL;
 	if (!t->member) {
-		/* It sees its socket hang up, and shares nothing. */
+		/* The VM sees its socket hang up, and shares nothing. */
 		machine_log(m, "vm %u '%s': no memory to merge its pages", t->id, t->promise.name);
 		if (d)
 			drop_if_empty(m, d);
@@ -165,7 +165,7 @@ void merge_ready(struct machine *m, struct tenant *t)
 	TAILQ_INSERT_TAIL(&m->merges, t, in_merges);
 }
 
-/* Send m->merge_answer. */
+/* Send m->merge_answer.  A VM that does not read is killed. */
 static void reply(struct machine *m, struct tenant *t, int attach)
 {
 	int code = wire_send_merge(t->merge.fd, &m->merge_answer, attach);

@@ -2,23 +2,23 @@
 /*
  * When memory is short.
  *
- * A CREDIT that cannot be granted waits in one queue, first come first served: a large need at
- * its head is not overtaken by small ones.  For the head the ladder is:
+ * CREDITs that cannot be granted wait in one queue, first come first served.  So a large need at
+ * the head is not overtaken by small ones.  For the head the machine climbs these rungs:
  *
- *   1. RECALL: every other VM returns the credits it does not use; and the balloon policy has a
- *      tick at once
- *   2. after recall_ms, and as long after that as memory comes out of balloons (server_balloon.c),
- *      the worst VM by OOM badness is killed, possibly the one that waits
- *   3. while it dies nobody else is killed, for victim_ms at most
- *   4. when nobody may be killed, or all deaths together would not do, DENIED, and the next
- *      is at the head
+ *   1. It sends RECALL: every other VM returns the credits that it does not use.  The balloon policy
+ *      has a tick at once.
+ *   2. After recall_ms it kills the VM with the highest OOM score, which may be the one that waits.
+ *      It puts that off as long as memory comes out of balloons (server_balloon.c).
+ *   3. While the victim dies, for victim_ms at most, it kills nobody else.
+ *   4. If no VM may be killed, or all deaths together would not be enough, it answers DENIED.  Then
+ *      the next CREDIT is at the head.
  *
- * Whatever comes back at any moment goes to the head.  Below the low watermark grants are just
- * what is needed, and a general RECALL goes out, at most one every recall_ms.
+ * Whatever comes back goes to the head.  Below the low watermark a grant is just what is needed,
+ * and a RECALL goes to all, at most once in recall_ms.
  *
- * Badness counts what the kernel says a VM has resident (the blocks of its RAM file, which
- * only the VM itself attached, once, before its guest ran) and its overhead for its tables.  A
- * VM that attached nothing counts with its credits.
+ * The score counts the pages that the kernel says are resident: the blocks of the RAM file, which
+ * the VM process attached once, before its guest ran.  It adds the overhead, for the VM's tables.
+ * A VM that attached no RAM file counts with its credits.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -48,7 +48,7 @@ static uint64_t recall_ns(const struct machine *m)
 	return m->config.recall_ms * NS_PER_MS;
 }
 
-/* What must come back for `need`, for the head of the queue, and for memory to be above high. */
+/* What must come back to meet `need` and the head of the queue, and to have memory above high. */
 static uint64_t shortage(const struct machine *m, uint64_t need)
 {
 	const struct tenant *head = TAILQ_FIRST(&m->queue);
@@ -73,7 +73,7 @@ void pressure_recall(struct machine *m, const struct tenant *except, uint64_t ne
 	}
 }
 
-/* Grant what t asks for.  False: there is not enough. */
+/* Grant what t asks for.  False: there is not enough, and t got nothing. */
 static bool give(struct machine *m, struct tenant *t, uint64_t need, uint64_t want)
 {
 	uint64_t pages = tenant_grant(m, t, need, want);
@@ -119,7 +119,7 @@ void pressure_serve(struct machine *m)
 	}
 }
 
-/* Until when the death of a victim is to be awaited, 0: none is dying. */
+/* Until when to wait for victims to die; 0: none is dying. */
 static uint64_t patience(const struct machine *m)
 {
 	const struct tenant *t;
@@ -140,7 +140,7 @@ static struct oom_candidate candidate(const struct tenant *t)
 	};
 }
 
-/* The worst that may be killed, or NULL: the better of the best so far and the next. */
+/* The tenant with the highest score, and *worst its numbers; NULL: none may be killed. */
 static struct tenant *choose(const struct machine *m, struct oom_candidate *worst)
 {
 	struct oom_candidate pair[2] = { { .score_adj = OOM_SCORE_ADJ_MIN } };
@@ -196,7 +196,7 @@ static void deny(struct machine *m, struct tenant *head)
 	channel_send(m, head, MACHINE_DENIED, 0);
 }
 
-/* Would it be enough if all others were dead? */
+/* Would memory be enough for t if all others were dead? */
 static bool can_ever_be_met(const struct machine *m, const struct tenant *t)
 {
 	uint64_t own = t->account.credit_pages + t->account.overhead_pages;
@@ -210,7 +210,7 @@ void pressure_expire(struct machine *m, uint64_t now)
 	uint64_t until = patience(m);
 	struct oom_candidate worst;
 
-	/* Nobody dies while pages of a dead VM come back. */
+	/* Kill nobody while pages of a dead VM come back. */
 	if (!head || !m->queue_deadline_ns || now < m->queue_deadline_ns ||
 	    !TAILQ_EMPTY(&m->leaving))
 		return;

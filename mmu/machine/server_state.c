@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Numbers, and whether they add up.
+ * The machine's numbers, and whether they add up:
  *
- *   committed  == sum over tenants of (RAM + overhead)
- *   used       == sum over tenants of (credits + overhead) + frames of the stores
- *   promised to the VMs of a client == sum over its tenants
- *   a CREDIT waits  <=>  its tenant is in the queue, with its channel open
+ *   committed == sum over tenants of (RAM + overhead)
+ *   used == sum over tenants of (credits + overhead) + frames of the stores
+ *   promised_pages of a client == sum over its tenants of (RAM + overhead)
+ *   a tenant has a CREDIT that waits  <=>  it is in the queue, and its channel is open
  */
 #include <inttypes.h>
 #include <string.h>
@@ -140,7 +140,7 @@ static void expect_of_domain(void *ctx, uint64_t got, uint64_t want, const char 
 	expect(ctx, got, want, what, 0);
 }
 
-/* Returns the frames of all domains. */
+/* Audit all domains.  Returns the frames of their stores, counted together. */
 static uint64_t audit_domains(struct audit *a, const struct machine *m)
 {
 	unsigned int nr = 0, members = 0, joined = 0;

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A VM in the machine: admitted as a whole or not at all, charged for what it holds, and back
- * to zero at its end.
+ * A tenant: a VM as the machine sees it.  It is admitted as a whole or not at all, and charged for
+ * what it holds.  At its end everything it was charged comes back.
  *
  *   admitted --STARTED--> started --SIGKILL--> dying
  *       |                    |                   |
  *   channel hangs up     its process ends    its process ends
  *       +--------------------+-------------------+---------> gone
  *
- * The account is released when nothing of the VM can use a page any more.  Once the process is
- * known that is the end of the process, not of the channel: killing takes a while, and a VM
- * that closed its channel still has its pages.  A channel that breaks the rules is closed at
- * once, and the VM is killed if its process is known.
+ * The account is released when nothing of the VM can use a page any more.  If the process is known,
+ * that is the end of the process and not of the channel: a VM that closed its channel still has its
+ * pages, and killing takes a while.  A channel that breaks the rules is closed at once, and the VM
+ * is killed if its process is known.
  *
- * Initial credits are one batch, or nothing if memory is short (a grant for a need of 0): the
- * boot's first touches find them at hand, and a VM cannot be refused for want of credits.  No
+ * A VM begins with a batch of credits, or with none if memory is short: a grant for a need of 0.
+ * So the first touches of the boot find credits at hand, and no VM is refused for want of them.  No
  * VM ever holds more credits than its RAM has pages.
  */
 #include <assert.h>
@@ -101,7 +101,7 @@ static int charge_overhead(struct machine *m, struct tenant *t, struct quire_err
 
 	if (code)
 		pressure_recall(m, NULL, t->promise.overhead_pages);
-	/* Who tries again finds what others can spare. */
+	/* It was recalled from others: to try again may help, unless it never fits. */
 	if (code && t->promise.overhead_pages + b->min_pages <= b->memory_pages)
 		code = -EAGAIN;
 	if (code)
@@ -113,7 +113,6 @@ static int charge_overhead(struct machine *m, struct tenant *t, struct quire_err
 	return 0;
 }
 
-/* 0 if need cannot be met; never more credits in all than RAM. */
 uint64_t tenant_grant(struct machine *m, struct tenant *t, uint64_t need, uint64_t want)
 {
 	uint64_t room = t->promise.ram_pages - t->account.credit_pages;
@@ -124,7 +123,7 @@ uint64_t tenant_grant(struct machine *m, struct tenant *t, uint64_t need, uint64
 	return keep;
 }
 
-/* Ledger, then budget; both or none. */
+/* Charge the ledger, then the budget: both or none.  *err becomes a line for the log, or why not. */
 static int charge(struct machine *m, struct tenant *t, const struct client *c,
 		  struct quire_error *err)
 {
@@ -147,7 +146,7 @@ static int charge(struct machine *m, struct tenant *t, const struct client *c,
 	return 0;
 }
 
-/* A VM that outlived its machine: its true state, whatever the limits say. */
+/* Charge a VM that outlived its machine with what it holds, whatever the limits say. */
 static void recharge(struct machine *m, struct tenant *t, struct quire_error *err)
 {
 	const struct machine_admit *p = &t->promise;
@@ -238,7 +237,7 @@ void tenant_started(struct machine *m, struct tenant *t, int pidfd, pid_t pid)
 	t->process.fd = pidfd;
 	if (!source_add(m, &t->process))
 		return;
-	/* We could not learn of its end, so it ends here. */
+	/* We could not learn of its end later, so it ends now. */
 	tenant_kill(m, t, MACHINE_ENDED);
 	tenant_end(m, t);
 }
@@ -270,7 +269,7 @@ void tenant_end(struct machine *m, struct tenant *t)
 		close(t->ram);
 	t->ram = -1;
 	if (t->state == TENANT_DYING)
-		m->queue_deadline_ns = 0; /* what it frees may do; if not, recall again */
+		m->queue_deadline_ns = 0; /* what it frees may be enough; if not, recall again */
 	move(t, TENANT_GONE);
 	TAILQ_REMOVE(&m->tenants, t, link);
 	TAILQ_INSERT_TAIL(&m->dead_tenants, t, link);
@@ -283,7 +282,6 @@ bool tenant_can_be_killed(const struct tenant *t)
 	return t->state == TENANT_STARTED && !t->immortal;
 }
 
-/* True if it is dying now.  Its channel is closed: whatever it still says is void. */
 bool tenant_kill(struct machine *m, struct tenant *t, enum machine_reason reason)
 {
 	if (t->state == TENANT_DYING)
@@ -348,7 +346,7 @@ int channel_send(struct machine *m, struct tenant *t, enum machine_type type, ui
 	return code;
 }
 
-/* A regular file on tmpfs that we can only read, of the size promised. */
+/* What is wrong with a RAM file: it must be on tmpfs, read-only and large enough.  NULL: nothing. */
 static const char *ram_fault(const struct tenant *t, int fd)
 {
 	struct statfs fs;
@@ -420,8 +418,8 @@ static const char *on_balloon(struct machine *m, struct tenant *t, const struct 
 }
 
 static const struct channel_rule {
-	bool descriptor;
-	/* Returns which rule was broken, or NULL. */
+	bool descriptor; /* it carries one */
+	/* Returns NULL, or a phrase that says which rule broke.  It may take *fd over: -1 then. */
 	const char *(*handle)(struct machine *m, struct tenant *t, const struct machine_msg *msg,
 			      int *fd);
 } channel_rules[MACHINE_NR_TYPES] = {

@@ -5,10 +5,10 @@
 /*
  * Which frames of one segment of the store are free: a buddy allocator in bitmaps.
  *
- * A block of order o is 2^o frames at an index that is a multiple of 2^o; bit i of order o is set
- * if block i of that order is free as a whole and its buddy is not.  A summary has one bit for
- * each word of bits that is not 0, so that the lowest free block is found in at most 64 steps.
- * Two bits a frame, whatever is free.
+ * A block of order o is 2^o frames at an index that is a multiple of 2^o.  Bit i of order o is set
+ * if block i of that order is free as a whole and its buddy is not.  The bitmaps take two bits for
+ * each frame.  A summary has one bit for each word of a bitmap that is not 0, so that the lowest
+ * free block is found in at most 64 steps.
  */
 #include "mmu/base/merge_protocol.h"
 
@@ -24,25 +24,25 @@ struct buddy {
 	uint32_t nr_free[BUDDY_ORDERS]; /* blocks */
 };
 
-/* Everything is free.  b is all zeroes. */
+/* Begin with all frames free.  The caller has filled *b with zeroes. */
 void buddy_init(struct buddy *b);
 
-/* The smallest order, at least `order`, of which there is a free block; BUDDY_ORDERS: none. */
+/* The smallest order from `order` on that has a free block; BUDDY_ORDERS: none has one. */
 unsigned int buddy_fit(const struct buddy *b, unsigned int order);
 
-/* The largest order of which there is a free block; BUDDY_ORDERS: nothing is free. */
+/* The largest order that has a free block; BUDDY_ORDERS: nothing is free. */
 unsigned int buddy_largest(const struct buddy *b);
 
 /*
- * Take n frames, at most 2^order, from the start of the lowest free block of exactly this order,
- * of which there is one.  Returns the index of the first.
+ * Take n frames, at most 2^order, from the start of the lowest free block of exactly this order.
+ * The caller knows that there is one.  Returns the index of the first frame.
  */
 uint32_t buddy_take(struct buddy *b, unsigned int order, uint32_t n);
 
-/* Frames [index, index + n) are free again. */
+/* Free frames [index, index + n). */
 void buddy_free(struct buddy *b, uint32_t index, uint32_t n);
 
-/* Free frames, counted block by block. */
+/* The number of free frames, counted block by block. */
 uint32_t buddy_count(const struct buddy *b);
 
 #endif

@@ -4,27 +4,28 @@
 
 /*
  * A domain: VMs that share pages with each other, the store of their frames, and the index that
- * finds them.  merge_protocol.h says what each request means; here it is done, without sockets.
+ * finds these.  merge_protocol.h says what each request means.  The work is done here, without
+ * sockets.
  *
- *   domain.c          members, references, what comes back
- *   domain_lookup.c   LOOKUP: the hot path
+ *   domain.c          members, references, and what is given back
+ *   domain_lookup.c   LOOKUP, which is the hot path
  *   domain_audit.c    whether it all adds up
  *
- * Members.  A VM that joined has a number in its domain until it ends.  The next VM may get the
- * same number while hints of the last one are still in the index: such a hint names a page of the
- * wrong VM, and is found out, as every hint is, when bytes are compared.
+ * Members.  A VM that joined has a number in its domain until it ends.  The next VM may get that
+ * number while hints of the last one are still in the index.  Such a hint names a page of the wrong
+ * VM.  It is found out like every wrong hint: the VM compares the bytes.
  *
- * Hints.  A hint in the index, (hash, member, gfn), is current if member->hint_of[gfn] is the tag
- * of that hash (its low 32 bits; 0 means none).  So a new LOOKUP of a page makes its old hint
- * stale by overwriting one number, wherever the hint is, and there are never more current hints
- * than pages (two hashes of the same tag aside, which only costs a comparison).
+ * Hints.  A hint in the index is (hash, member, gfn).  It is current if member->hint_of[gfn] is the
+ * tag of the hash: its low 32 bits, where 0 means no hint.  So a new LOOKUP of a page makes the old
+ * hint stale by overwriting one number, wherever the hint is in the index.  There are never more
+ * current hints than pages, but for hashes with the same tag, which cost a comparison and no more.
  *
- * References.  Each is counted twice: for its frame (store) and for its frame and member (refs),
- * so that a VM can give back only what it holds, and its end gives back just that, a part at a
- * time.
+ * References.  Each is counted twice: for its frame (in the store), and for its frame and member
+ * (refs).  So a VM can give back only what it holds.  At its end just that is given back, a part at
+ * a time.
  *
- * What a malicious VM can cost: for each page of RAM that it promised, a frame held, a hint, and
- * one of the news; and as many entries of the index, which are dropped when it is gone.
+ * What a malicious VM can cost: for each page of RAM that it promised one frame, one hint, one of
+ * the news and one entry of the index.  The entries are dropped when it has ended.
  */
 #include <sys/queue.h>
 #include "index.h"
@@ -41,23 +42,23 @@ struct frame_account {
 	void *ctx;
 };
 
-/* Pages read, and written, with one system call. */
+/* The most pages that are read, or written, with one system call. */
 #define DOMAIN_PIECE 32u
 
 struct member {
 	TAILQ_ENTRY(member) in_leaving; /* the machine's, after domain_leave() */
 	struct domain *domain;
 	uint32_t number;
-	int ram;			/* read-only; its owner's */
-	uint64_t nr_gfns;		/* of its RAM file, holes between its RAM included */
-	uint64_t max_hints;		/* and news: as many as it promised pages of RAM */
-	uint64_t max_frames;		/* that it may hold references to: a packet more */
-	uint64_t references, nr_frames; /* held: all, and distinct */
-	uint64_t nr_hints;		/* hint_of that are not 0 */
-	uint32_t *hint_of;		/* by gfn; NULL: it has left */
-	uint32_t left;			/* ... and gave back all that it held below this frame */
-	uint32_t *refs[MERGE_MAX_SEGMENTS]; /* by index of frame; NULL: none yet */
-	struct merge_frame *news;	    /* [news_at, nr_news) wait */
+	int ram;			    /* its RAM file, read-only; the tenant's */
+	uint64_t nr_gfns;		    /* pages of the RAM file, holes included */
+	uint64_t max_hints;		    /* also for news: the pages of RAM that it promised */
+	uint64_t max_frames;		    /* it may hold references to so many: a packet more */
+	uint64_t references, nr_frames;	    /* that it holds: references, and distinct frames */
+	uint64_t nr_hints;		    /* elements of hint_of that are not 0 */
+	uint32_t *hint_of;		    /* by gfn: a tag, or 0; NULL: the member has left */
+	uint32_t left;			    /* it has left, and frames below this are given back */
+	uint32_t *refs[MERGE_MAX_SEGMENTS]; /* by segment and index; NULL: it holds none there */
+	struct merge_frame *news;	    /* those in [news_at, nr_news) wait */
 	uint32_t news_at, nr_news, news_capacity;
 };
 
@@ -69,74 +70,91 @@ struct domain {
 	struct member **by_number;
 	uint32_t nr_numbers, nr_members, nr_leaving;
 	uint32_t id;
-	uint32_t vm; /* of a domain without a name: whose it is */
+	uint32_t vm; /* of a domain without a name: the only VM in it */
 	char name[MACHINE_NAME_MAX + 1];
-	uint64_t lookups, promotions, no_memory; /* pages, since it exists */
-	uint8_t (*pages)[QUIRE_PAGE_SIZE];	 /* DOMAIN_PIECE of them, on their way to frames */
+	uint64_t lookups, promotions, no_memory; /* pages, since the domain exists */
+	uint8_t (*pages)[QUIRE_PAGE_SIZE];	 /* DOMAIN_PIECE pages on their way to frames */
 };
 
-/* A domain without members, whose frames are charged to *account.  NULL: no memory. */
+/* Make a domain without members, whose frames are charged to *account.  NULL: no memory. */
 struct domain *domain_create(const struct frame_account *account, const char *name,
 			     unsigned int max_segments);
 
-/* It has no members left. */
+/* Free a domain that has no members left. */
 void domain_destroy(struct domain *d);
 
 /*
- * A VM that promised `promised` pages of RAM, with nr_gfns pages in its RAM file `ram`, which stays
- * the caller's and open until domain_leave().  NULL: no memory.
+ * Add a VM that promised `promised` pages of RAM and has nr_gfns pages in its RAM file `ram`.  The
+ * descriptor stays the caller's, who keeps it open until domain_leave().  NULL: no memory.
  */
 struct member *domain_join(struct domain *d, int ram, uint64_t nr_gfns, uint64_t promised);
 
-/* The VM is dead: nobody finds its pages any more.  What it held is still to be given back. */
+/*
+ * The VM is dead: from now on nobody finds its pages.  What it held is given back by
+ * domain_give_back().
+ */
 void domain_leave(struct member *m);
 
 /*
- * Give back what a member that has left held, at most so many frames of it: to free a million takes
- * the kernel most of a second.  True: that was all, and m is gone.
+ * Give back what a member that has left held, at most `frames` frames in one call: to free a
+ * million takes the kernel most of a second.  Returns true if that was all, and *m is freed.
  */
 bool domain_give_back(struct member *m, uint32_t frames);
 
 /*
- * Each returns NULL, or which rule the request broke, and may then have been done in part.  ask
- * has at most MERGE_BATCH entries; answer is all zeroes but for its header, and lacks entries.
+ * Do a LOOKUP.  ask has at most MERGE_BATCH entries.  answer has a header and is all zeroes beyond;
+ * this fills its entries in.
+ *
+ * Returns NULL, or a phrase that says which rule the request broke.
  */
 const char *domain_lookup(struct member *m, const struct merge_msg *ask, struct merge_msg *answer);
+
+/*
+ * Do a DROP.  Returns NULL, or a phrase that says which rule the request broke; then a part of it
+ * may have been done.
+ */
 const char *domain_drop(struct member *m, const struct merge_msg *ask);
+
+/* Answer NEWS: move as many of m's news as fit into answer, and say how many are left. */
 void domain_news(struct member *m, struct merge_msg *answer);
 
+/* Copy what can be counted of a domain to *record. */
 void domain_record(const struct domain *d, struct machine_domain_record *record);
 
-/* What domain, store and index occupy besides frames. */
+/* The bytes that the domain occupies besides frames: for its index, and for all the rest. */
 uint64_t domain_index_bytes(const struct domain *d);
 uint64_t domain_store_bytes(const struct domain *d);
 
-/* Call each for the hash of every current hint of m. */
+/* Call `each` for the hash of every current hint of m. */
 void member_hints(const struct member *m, void (*each)(void *ctx, uint64_t hash), void *ctx);
 
 /* Does a frame or a current hint have this hash? */
 bool domain_knows(const struct domain *d, uint64_t hash);
 
-/* Number of faults; each is told to `expect` if the two numbers differ. */
+/*
+ * Recount everything.  Calls `expect` with each sum as it is kept and as it was recounted; the two
+ * differ if something is wrong.
+ */
 void domain_audit(const struct domain *d,
 		  void (*expect)(void *ctx, uint64_t got, uint64_t want, const char *what),
 		  void *ctx);
 
-/* Between domain.c and domain_lookup.c. */
+/* ---- the rest is for domain.c and domain_lookup.c ---- */
 
+/* What hint_of holds of a hash.  It is not 0. */
 static inline uint32_t hint_tag(uint64_t hash)
 {
 	return (uint32_t)hash ? (uint32_t)hash : 1;
 }
 
-/* Page gfn of m is the hint with this tag; 0: it is none. */
+/* Make page gfn of m the hint with this tag; 0: make it none. */
 static inline void member_set_hint(struct member *m, uint64_t gfn, uint32_t tag)
 {
 	m->nr_hints += (tag != 0) - (m->hint_of[gfn] != 0);
 	m->hint_of[gfn] = tag;
 }
 
-/* The member whose page a hint is, NULL if the hint is stale. */
+/* The member whose page a hint names; NULL: the hint is stale. */
 static inline struct member *hint_holder(const struct domain *d, const struct index_entry *e)
 {
 	uint32_t number = e->owner - INDEX_MEMBER;
@@ -145,28 +163,34 @@ static inline struct member *hint_holder(const struct domain *d, const struct in
 	return m && e->page < m->nr_gfns && m->hint_of[e->page] == hint_tag(e->hash) ? m : NULL;
 }
 
-/* How many more frames m may hold. */
+/* How many more references m may get. */
 static inline uint64_t member_room(const struct member *m)
 {
 	return min_u64(m->max_frames - m->nr_frames, 2 * m->max_frames - m->references);
 }
 
-/* Make m able to hold references to frames of this segment.  False: no memory. */
+/* Make room to count m's references to frames of this segment.  False: no memory. */
 bool member_prepare(struct member *m, unsigned int segment);
 
-/* One reference to a frame in use.  False: no memory, or m or the frame has too many. */
+/*
+ * Give m a reference to a frame in use.  False: no memory, or m or the frame has as many references
+ * as it may have.
+ */
 bool member_get(struct member *m, uint32_t frame);
 
-/* A reference that m got just now, and that is not the frame's last, is given back. */
+/* Take back a reference that m got just now, and that is not the frame's last. */
 void member_unget(struct member *m, uint32_t frame);
 
-/* How many news wait for m. */
+/* How many of m's news wait to be asked for. */
 static inline uint32_t member_news(const struct member *m)
 {
 	return m->nr_news - m->news_at;
 }
 
-/* News for m, which has the reference.  False: no memory, or too much that it did not read. */
+/*
+ * Add to m's news that page gfn has this frame; m has the reference already.  False: no memory, or
+ * as many news wait as m may have.
+ */
 bool member_tell(struct member *m, uint64_t gfn, uint32_t frame);
 
 #endif

@@ -3,26 +3,28 @@
 #define QUIRE_MMU_MACHINE_STORE_INDEX_H
 
 /*
- * Where a page with this hash is: in a frame of the store (stable), or in the RAM of a member of
- * the domain who looked it up (a hint).  At most one entry a hash.
+ * The index of a domain leads from a hash to a page with that hash.  The page is a frame of the
+ * store (the entry is stable), or a page in the RAM of a member (the entry is a hint).  A hash has
+ * at most one entry.
  *
- * A table of 16-byte entries with open addressing and linear probing, in 256 shards, each of which
- * grows on its own, so that no rehash moves more than 1/256 of all.  Hints become stale without
- * notice; whether one is *current* is for the owner of the index to say (is_current).  A shard
- * that is three quarters full drops its stale hints and gets the capacity at which what remains
- * fills 3/16 to 3/8 of it.  So an entry in use costs 21 to 85 bytes.
+ * The index is a table of 16-byte entries with open addressing and linear probing.  It has 256
+ * shards that grow one by one, so that no rehash moves more than 1/256 of all entries.
  *
- * Hashes come from VMs, who may choose them.  Their place depends on a secret as well, so nobody
- * can make the probes of others long.
+ * Hints become stale without notice.  The owner of the index says whether a hint is *current*
+ * (is_current).  A shard that is three quarters full drops its stale hints.  Then it gets the
+ * capacity of which the rest fills 3/16 to 3/8.  So an entry in use costs 21 to 85 bytes.
+ *
+ * Hashes come from VMs, which may choose them.  The place of an entry depends on a secret as well,
+ * so that no VM can make the probes of others long.
  */
 #include <quire/types.h>
 
 #define INDEX_SHARDS 256u
 
 enum index_owner {
-	INDEX_NOBODY, /* an empty entry */
-	INDEX_STABLE, /* page is a frame of the store */
-	INDEX_MEMBER, /* and more: page is a gfn of member (owner - INDEX_MEMBER) */
+	INDEX_NOBODY, /* the entry is empty */
+	INDEX_STABLE, /* `page` is a frame of the store */
+	INDEX_MEMBER, /* or more: `page` is a gfn of the member number owner - INDEX_MEMBER */
 };
 
 struct index_entry {
@@ -47,25 +49,36 @@ struct index {
 	void *ctx;
 };
 
+/* Begin empty.  is_current says whether a hint is still true, and gets ctx. */
 void index_init(struct index *x, bool (*is_current)(void *ctx, const struct index_entry *hint),
 		void *ctx);
+
+/* Free what the index has allocated.  A zeroed index is fine. */
 void index_finish(struct index *x);
 
-/* A lookup of this hash comes soon. */
+/* Tell the processor that this hash will be looked up soon. */
 void index_prefetch(const struct index *x, uint64_t hash);
 
-/* NULL, or the entry, current or not; it is there until the next put or remove. */
+/*
+ * The entry with this hash, current or not; NULL: there is none.  The pointer is good until the
+ * next index_put() or index_remove().
+ */
 const struct index_entry *index_find(const struct index *x, uint64_t hash);
 
-/* Add, or change the entry that has this hash, which always succeeds.  0 or -ENOMEM. */
+/*
+ * Set the entry of entry.hash.  To change an entry that is there always succeeds.  Returns 0;
+ * -ENOMEM: a new entry could not be added.
+ */
 int index_put(struct index *x, struct index_entry entry);
 
-/* The entry with this hash, if there is one, is gone. */
+/* Remove the entry with this hash, if there is one. */
 void index_remove(struct index *x, uint64_t hash);
 
+/* Call `each` for every entry, current or not. */
 void index_each(const struct index *x, void (*each)(void *ctx, const struct index_entry *e),
 		void *ctx);
 
+/* The number of bytes that the index has allocated. */
 uint64_t index_bytes(const struct index *x);
 
 #endif
