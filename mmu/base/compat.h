@@ -3,8 +3,8 @@
 #define QUIRE_MMU_BASE_COMPAT_H
 
 /*
- * Kernel interfaces newer than the headers of the oldest distribution we build on (Linux 6.1).
- * Every user copes with a kernel that does not know them.
+ * Kernel interfaces that the headers of the oldest distribution we build on (Linux 6.1) lack.
+ * Whoever uses one copes with a kernel that does not know it.
  */
 #include <linux/ioctl.h>
 #include <linux/types.h>

@@ -3,9 +3,9 @@
 #define QUIRE_MMU_BASE_LOCKS_H
 
 /*
- * The locks of a VM process, in the order in which they may be taken: a thread that holds
- * one may take only those below it.  The order is checked on every lock through a per-thread
- * set of levels held; a violation aborts naming both.
+ * The locks of a VM process, in the order in which they may be taken: a thread that holds one may
+ * take only those below it in this list.  Each thread keeps the set of levels that it holds, and
+ * lock() checks the order against it.  A violation aborts, and names both locks.
  *
  *   level         protects
  *   LOCK_PROCESS  who wants a VM process to end (vmm/launch/run_vm.c)
@@ -15,15 +15,17 @@
  *   LOCK_UART     the serial port's registers (vmm/dev/uart.c)
  *   LOCK_KEEPER   what the keeper is asked for (mmu/merge/keeper.c)
  *   LOCK_VIRTIO   a virtio device's registers and queues (vmm/dev/virtio.h)
- *   LOCK_VIRTIO_STATE  what it publishes (vmm/dev/balloon.c)
+ *   LOCK_VIRTIO_STATE  what a virtio device publishes (vmm/dev/balloon.c)
  *   LOCK_GMEM     stage 2, every change to the window, gmem's counters (mmu/memory/gmem.c)
  *   LOCK_CREDITS  page credits at hand, and who waits for more (mmu/machine/credits.c)
  *   LOCK_CONSOLE  the console's output buffer (vmm/vm/console.c)
  *
- * None is held across KVM_RUN.  LOCK_GMEM is held across the memory system calls that make a
- * stage-2 change real; LOCK_TEXT and LOCK_VIRTIO while a vCPU waits for memory, LOCK_TEXT and
- * LOCK_CONSOLE while one waits for the reader of the guest's output: so only vCPUs wait for these
- * three.
+ * No thread holds a lock while it is in KVM_RUN.  LOCK_GMEM is held during the memory system calls
+ * that make a stage-2 change real.
+ *
+ * A vCPU may hold LOCK_TEXT or LOCK_VIRTIO while it waits for memory, and LOCK_TEXT or LOCK_CONSOLE
+ * while it waits for the reader of the guest's output.  So no thread but a vCPU waits for these
+ * three locks; the others only try them.
  */
 #include <assert.h>
 #include <pthread.h>
@@ -70,7 +72,7 @@ static inline void lock(struct lock *l)
 	locks_held |= 1u << l->level;
 }
 
-/* False: somebody else has it. */
+/* Take the lock if nobody has it.  False: somebody else has it. */
 static inline bool lock_try(struct lock *l)
 {
 	if (locks_held >> l->level)

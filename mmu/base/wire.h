@@ -3,7 +3,8 @@
 #define QUIRE_MMU_BASE_WIRE_H
 
 /*
- * One record of machine_protocol.h, or of merge_protocol.h, out and in, as record.h has it.
+ * Sending and receiving the records of machine_protocol.h and merge_protocol.h.  The calls return
+ * what record_send() and record_recv() return (record.h).
  */
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -11,27 +12,29 @@
 #include "merge_protocol.h"
 #include "machine_protocol.h"
 
-/* A record of this type, all else 0. */
+/* A record of this type for this VM; everything else in it is 0. */
 struct machine_msg wire_msg(enum machine_type type, uint32_t vm);
 
 int wire_send(int fd, const struct machine_msg *msg, int attach);
 
-/* Also -EPROTONOSUPPORT: a record of another version, whose rest means nothing. */
+/* Also -EPROTONOSUPPORT: the record is of another version, and its rest means nothing. */
 int wire_recv(int fd, struct machine_msg *msg, int *attached);
 
-/* The same for what is said about equal pages. */
+/* The same for the connection about equal pages. */
 void wire_merge_header(struct merge_msg *msg, enum merge_type type);
 int wire_send_merge(int fd, const struct merge_msg *msg, int attach);
-int wire_recv_merge(int fd, struct merge_msg *msg, int *attached); /* no -EPROTONOSUPPORT */
+
+/* Another version is -EPROTO here: the VM and its machine agreed on one before. */
+int wire_recv_merge(int fd, struct merge_msg *msg, int *attached);
 
 /*
- * The socket address that `address` means: NULL the default, "@NAME" an abstract one, else a
- * path.  0; -ENAMETOOLONG, -EINVAL (empty) with *err.
+ * Make a socket address of `address`: NULL is the default one, "@NAME" an abstract one, and
+ * anything else a path.  0; -ENAMETOOLONG, -EINVAL (it is empty) with *err.
  */
 int wire_address(const char *address, struct sockaddr_un *sun, socklen_t *len,
 		 struct quire_error *err);
 
-/* How to print it; the result lives as long as `address` and buf. */
+/* The same as a text to print.  It lives as long as `address` and buf. */
 const char *wire_address_name(const char *address, char *buf, size_t bytes);
 
 #endif

@@ -3,12 +3,12 @@
 #define QUIRE_VMM_VM_CRASH_H
 
 /*
- * The report on a guest that cannot go on: one headline, then registers, segments, control
- * registers by name, the instructions around RIP, the 2D walk of RIP and of CR2, and the
- * stage-2 state of the pages that those walks touched.
+ * The report on a guest that cannot go on.  It begins with a headline.  Then come registers,
+ * segments, control registers by name, the instructions around RIP, the 2D walks of RIP and of CR2,
+ * and the stage-2 state of the pages that those walks touched.
  *
- * Everything in it comes from a guest that has just gone wrong, so nothing is believed:
- * memory is read through the accessors, walks are bounded, text is escaped.
+ * All of this comes from a guest that has just gone wrong, so the report believes nothing: it reads
+ * memory through the accessors, bounds its walks and escapes text.
  */
 #include <stdio.h>
 #include "vm.h"
@@ -21,11 +21,11 @@ struct crash {
 	unsigned int cpu;
 	bool have_state;
 	struct vcpu_state state;
-	unsigned int nr_data; /* KVM's own numbers */
+	unsigned int nr_data; /* numbers that KVM gave, valid in data[] */
 	uint64_t data[CRASH_MAX_DATA];
 };
 
-/* The guest's memory is looked at as it is now; its vCPUs should be stopped. */
+/* Print the report.  It shows the guest's memory as it is now, so its vCPUs should be stopped. */
 void crash_report(FILE *f, struct vm *vm, const struct crash *crash);
 
 #endif

@@ -14,45 +14,61 @@
  *
  * Conversation
  *
- *   One packet is one record, in the byte order of the machine (both ends run on it).  The
- *   client sends a struct ctl_request, the server answers with one or more packets, each a
- *   struct ctl_reply followed by `bytes` bytes of payload; the last one of an answer has
- *   CTL_LAST.  The next request is read when the answer before it is out, so replies come in
- *   order and carry the request's `tag`.
+ *   One packet is one record, in the byte order of the machine, on which both ends run.  The client
+ *   sends a struct ctl_request.  The server answers with one or more packets; each is a struct
+ *   ctl_reply and `bytes` bytes of payload after it.  The last packet of an answer has CTL_LAST.
+ *   The server reads the next request when it has sent the answer to the last one.  So replies come
+ *   in order, and each carries the `tag` of its request.
  *
- *   A request with a foreign version gets status -EPROTONOSUPPORT, an unknown op -EOPNOTSUPP,
- *   nonsense arguments -EINVAL; the connection goes on.  A packet that is no request at all
- *   (length or magic wrong, `zero` not zero) ends the connection without an answer.
+ *   The status of a reply is -EPROTONOSUPPORT if the request is of another version, -EOPNOTSUPP if
+ *   its op is unknown, and -EINVAL if its arguments make no sense.  The connection goes on.  A
+ *   packet that is no request at all ends the connection without an answer: its length or magic is
+ *   wrong, or `zero` is not zero.
  *
  * Operations
  *
- *   CTL_INFO  no arguments.  Payload: struct ctl_info.
- *   CTL_MAP   arg[0] = first gfn, arg[1] = number of pages, 0 for all up to the end of RAM;
- *             clipped to the end of RAM.  Payload of each packet: uint32_t runs, which follow
- *             each other from arg[0] on: the low eight bits are a page's state (enum
- *             page_state, CTL_NOT_RAM; CTL_LARGE set in a 2 MiB leaf), the others how many
- *             pages have it.  Each packet is one moment; between packets the guest runs.
- *   CTL_WALK  arg[0] = gva, arg[1] = CTL_ACCESS_*, arg[2] = vCPU.  Payload: struct ctl_walk.
- *             Never changes guest memory.  -ENOENT: no such vCPU; -ETIMEDOUT: the vCPU does
- *             not leave KVM_RUN (then asked again at most once a second).
+ *   CTL_INFO
+ *     Who is this VM, how large is it, and what are its counters?  No arguments.
+ *     Payload: a struct ctl_info.
+ *
+ *   CTL_MAP
+ *     What state is each page in?  arg[0]: the first gfn.  arg[1]: the number of pages; 0, or a
+ *     number beyond the end of RAM, means all up to there.
+ *     Payload of each packet: uint32_t runs, which follow each other from arg[0] on.  The low eight
+ *     bits of a run are the state of its pages: an enum page_state, with CTL_LARGE in a 2 MiB leaf,
+ *     or CTL_NOT_RAM.  The other bits are the number of its pages.  Each packet shows one moment;
+ *     between packets the guest runs.
+ *
+ *   CTL_WALK
+ *     Where does an address lead?  arg[0]: the gva.  arg[1]: CTL_ACCESS_*.  arg[2]: the vCPU.
+ *     Payload: a struct ctl_walk.  Guest memory is never changed.
+ *     -ENOENT: there is no such vCPU.  -ETIMEDOUT: the vCPU does not leave KVM_RUN; the server asks
+ *     it again at most once a second.
+ *
  *   CTL_PAUSE, CTL_RESUME
- *             no arguments, no payload; asking twice is fine.  A paused VM answers everything as
- *             a running one does.  -ETIMEDOUT: CTL_PAUSE took effect, but a vCPU has not left
- *             the guest yet; CTL_INFO says VM_PAUSING until it has (vm.h).
+ *     Keep the guest from running, or let it go on.  No arguments, no payload; asking twice is
+ *     fine.  A paused VM answers everything that a running one answers.
+ *     -ETIMEDOUT: CTL_PAUSE took effect, but a vCPU has not left the guest yet.  CTL_INFO says
+ *     VM_PAUSING until it has (vm_info.h).
+ *
  *   CTL_MERGE_MODE
- *             arg[0] = enum keeper_mode, no payload.  The answer comes at once, the keeper obeys
- *             soon.
+ *     Change what the keeper does.  arg[0]: an enum keeper_mode.  No payload.  The answer comes at
+ *     once, and the keeper obeys soon.
+ *
  *   CTL_MERGE_NOW
- *             no arguments.  Asks for a pass of the keeper.  Payload: uint64_t, the ticket: the
- *             pass is over when CTL_INFO's merge_passes is at least that.
+ *     Ask the keeper for a pass.  No arguments.  Payload: a uint64_t, the ticket.  The pass is over
+ *     when merge_passes of CTL_INFO is at least the ticket.
+ *
  *   CTL_FRAME_USERS
- *             Who shares a frame of the store.  arg[0] = a gfn, whose frame is meant; or
- *             CTL_BY_FRAME, with arg[1] and arg[2] = the frame's segment and index.  Payload: the
- *             beginning of a struct ctl_frame_users, up to the last gfn that there is or fits.
- *             -ENOENT: that gfn shares none; -EFAULT: it is not RAM.  A frame of which this VM has
- *             no page is answered with nr 0.
- *   CTL_STOP  no arguments, no payload.  The VM ends as by SIGTERM, after the answer; the
- *             connection hangs up when it has ended.
+ *     Which pages of this VM share a frame of the store?  arg[0]: a gfn, whose frame is meant; or
+ *     CTL_BY_FRAME, and then arg[1] and arg[2] are the segment and the index of the frame.
+ *     Payload: the beginning of a struct ctl_frame_users, up to the last gfn that there is or that
+ *     fits.  Its nr is 0 if this VM has no page with that frame.
+ *     -ENOENT: that gfn shares no frame.  -EFAULT: it is not RAM.
+ *
+ *   CTL_STOP
+ *     End the VM as SIGTERM does, after the answer.  No arguments, no payload.  The connection
+ *     hangs up when the VM has ended.
  */
 #include <quire/types.h>
 #include "mmu/format/walk.h"
@@ -81,7 +97,7 @@ struct ctl_request {
 	uint32_t magic;
 	uint16_t version;
 	uint16_t op;
-	uint32_t tag; /* the client's; comes back */
+	uint32_t tag; /* of the client's choice; the replies carry it */
 	uint32_t zero;
 	uint64_t arg[4];
 };
@@ -93,14 +109,14 @@ struct ctl_reply {
 	uint16_t version; /* the server's */
 	uint16_t op;
 	uint32_t tag;
-	int32_t status; /* 0 or -errno; without payload unless 0 */
+	int32_t status; /* 0; or -errno, and there is no payload */
 	uint32_t flags;
 	uint32_t bytes; /* of payload, <= CTL_MAX_PAYLOAD */
 };
 
 /*
- * CTL_INFO: who, how large, and the counters.  Its size changes with every counter and every
- * state, and so tells a client of another build that it would not understand the rest.
+ * CTL_INFO.  The size of this record changes with every counter and every state.  So a client of
+ * another build sees by the size that it would not understand the rest.
  */
 #define CTL_MAX_RAM 8
 
@@ -113,7 +129,7 @@ struct ctl_info {
 /* CTL_MAP */
 #define CTL_LARGE     0x80u
 #define CTL_NOT_RAM   0x7fu
-#define CTL_MAP_PAGES (CTL_MAX_PAYLOAD / sizeof(uint32_t)) /* a packet covers at most */
+#define CTL_MAP_PAGES (CTL_MAX_PAYLOAD / sizeof(uint32_t)) /* a packet covers at most these */
 
 /* CTL_WALK */
 #define CTL_ACCESS_WRITE 0x1u
@@ -141,7 +157,7 @@ struct ctl_walk {
 	uint64_t gpa, maddr, qualification;
 	uint8_t level1, level2;
 	uint8_t paging; /* enum ctl_paging */
-	uint8_t state;	/* as in a run of CTL_MAP: of gpa's page, CTL_NOT_RAM if none */
+	uint8_t state;	/* of the page at gpa, as in a run of CTL_MAP; CTL_NOT_RAM: none */
 	uint32_t nr_refs;
 	struct ctl_walk_ref ref[WALK_MAX_REFS];
 };
@@ -152,14 +168,14 @@ struct ctl_walk {
 
 struct ctl_frame_users {
 	struct gmem_frame frame;
-	uint64_t nr;		  /* pages of this VM that share it, in all; and the first: */
-	gfn_t gfn[CTL_MAX_USERS]; /* ascending */
+	uint64_t nr;		  /* all pages of this VM that share it */
+	gfn_t gfn[CTL_MAX_USERS]; /* the first of them, ascending */
 };
 
 /* Is it a name that a VM may have? */
 bool ctl_name_is_good(const char *name);
 
-/* The guest's paging format behind an enum ctl_paging; NULL: off. */
+/* The format of the guest's page tables that an enum ctl_paging means.  NULL: paging is off. */
 const struct pt_format *ctl_paging_format(unsigned int paging);
 
 #endif

@@ -3,30 +3,30 @@
 #define QUIRE_VMM_VM_SANDBOX_H
 
 /*
- * The sandbox of a VM process: after set-up it gives up everything that running the guest does
- * not need.  docs/isolation.md says what that is and against whom.
+ * The sandbox of a VM process.  Once it is set up, the process gives up everything that it does not
+ * need to run the guest.  docs/isolation.md says what that is, and against whom it helps.
  *
- * In this order, because each step needs something that the next one takes away:
+ * The order matters, because each step needs something that the next one takes away:
  *
- *	open everything: KVM, guest memory (gmem_create), files, sockets (ctl_create, machine)
- *	sandbox_enter()			the process, which has one thread; once
- *	start threads			each begins with sandbox_thread(its role)
- *	sandbox_thread(SANDBOX_MAIN)	before any of them enters the guest
+ *   1. The process opens everything: KVM, guest memory (gmem_create), files, sockets (ctl_create).
+ *   2. It calls sandbox_enter(), while it has one thread.
+ *   3. It starts its threads.  Each begins with sandbox_thread() and its role.
+ *   4. The main loop calls sandbox_thread(SANDBOX_MAIN) before any vCPU enters the guest.
  *
- * State is the process's: there is nothing to pass around, and sandbox_thread() does nothing in
- * a process that has not entered.
+ * The sandbox is the process's, so there is nothing to pass around.  In a process that has not
+ * entered it, sandbox_thread() does nothing.
  */
 #include <quire/error.h>
 #include "sandbox_piece.h"
 #include "sandbox_rules.h"
 
 enum sandbox_mode {
-	SANDBOX_ON,	/* all that this host permits, but for the network namespace */
-	SANDBOX_STRICT, /* all of it, or do not run */
+	SANDBOX_ON,	/* everything that this host permits, except the network namespace */
+	SANDBOX_STRICT, /* everything, or the VM does not run */
 	SANDBOX_OFF,
 };
 
-/* Descriptors that stay open besides 0, 1 and 2, collected from whoever has them. */
+/* The descriptors that stay open besides 0, 1 and 2.  Whoever has one adds it. */
 #define SANDBOX_MAX_KEEP 512
 
 struct sandbox_keep {
@@ -34,26 +34,27 @@ struct sandbox_keep {
 	unsigned int nr;
 };
 
-/* fd < 0 is ignored; too many abort. */
+/* Add fd, unless it is negative.  More than SANDBOX_MAX_KEEP abort. */
 void sandbox_keep(struct sandbox_keep *keep, int fd);
 
 /*
- * Give up what the whole process can.  The caller has one thread.  mode is not SANDBOX_OFF.
- * Standard streams that will be written to have their buffers (setvbuf): making one later
- * takes calls that are not in the table.
+ * Give up what the process can give up as a whole.  The process has one thread, and mode is not
+ * SANDBOX_OFF.  The caller has given buffers to the standard streams that it will write to
+ * (setvbuf): to make one later takes calls that are not in the table.
  *
- * 0: what the host did not permit is missing in sandbox_pieces(); -errno with *err: the process
- * is in no state to run a guest (strict and something is missing; or half in a user namespace).
+ * 0: sandbox_pieces() lacks what the host did not permit.
+ * -errno with *err: the process cannot run a guest any more.  The mode is strict and a piece is
+ * missing, or the process is half in a user namespace.
  */
 int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quire_error *err);
 
 /*
- * From now on the calling thread, and every thread it starts, is held to the table of `role`.
- * Ends the process if that cannot be done.  Once a thread.
+ * Hold the calling thread, and every thread that it starts, to the table of `role` from now on.
+ * Ends the process if that cannot be done.  Each thread calls this once.
  */
 void sandbox_thread(enum sandbox_role role);
 
-/* Bits 1 << enum sandbox_piece that are on; 0 outside the sandbox. */
+/* The pieces that are on: bits 1 << enum sandbox_piece.  0 outside the sandbox. */
 unsigned int sandbox_pieces(void);
 
 #endif

@@ -4,12 +4,13 @@
 
 /*
  * What a thread of a VM process may ask of the kernel: the table of sandbox_rules.c as data.
- * tools/sandbox_gen.c, which runs while quire is built, turns it into one seccomp program a
- * role (through libseccomp) and into the list that tests and tools/sandbox-used.sh read.
+ *
+ * tools/sandbox_gen.c runs while quire is built.  It turns the table into a seccomp program for
+ * each role, by libseccomp, and into the list that tests and tools/sandbox-used.sh read.
  */
 #include <stdint.h>
 
-/* Each thread of a VM process has one; its table begins when it calls sandbox_thread(). */
+/* Each thread of a VM process has a role, and is held to it once it has called sandbox_thread(). */
 enum sandbox_role {
 	SANDBOX_MAIN,	 /* main loop: console input, control socket, signals, the end */
 	SANDBOX_VCPU,	 /* KVM_RUN and what its exits ask for */
@@ -21,7 +22,7 @@ enum sandbox_role {
 
 enum sandbox_verdict {
 	SANDBOX_ALLOW,
-	SANDBOX_REFUSE, /* -EPERM, and the thread lives: sanitizer builds only */
+	SANDBOX_REFUSE, /* the call fails with -EPERM; in sanitizer builds only */
 };
 
 /* A condition on one argument of a call: (argument & mask) == value. */
@@ -40,9 +41,9 @@ struct sandbox_rule {
 };
 
 /*
- * In a condition's value: the process's own id, which is known only when the filter is
- * installed.  Stands for itself in the generated programs, where sandbox.c replaces it; no other
- * rule has this value.
+ * In a condition's value this stands for the process's own id, which is not known while quire is
+ * built.  sandbox.c replaces it in the generated programs when it installs them.  No rule uses this
+ * number for anything else.
  */
 #define SANDBOX_SELF 0x5e1f0b0eu
 

@@ -5,33 +5,35 @@
 /*
  * A virtual processor: a thread that does nothing but KVM_RUN and what its exits ask for.
  *
- * Interrupting it.  Another thread that wants something sets a bit in `requests`, then
- * run->immediate_exit, then sends one signal (vcpu_kick).  The signal ends a KVM_RUN under
- * way; immediate_exit ends one about to begin.  The vCPU clears immediate_exit first and reads
- * `requests` after, so nothing is lost.  At most one signal is under way: a vCPU that waits for
- * the pager inside KVM's instruction emulator cannot be interrupted, and a pending signal
- * makes it spin instead of sleep until the pager is done.  The remedy for such a vCPU is its
- * page, never a second signal.
+ * Interrupting it.  A thread that wants something of a vCPU calls vcpu_kick(), which sets a bit in
+ * `requests`, then run->immediate_exit, and then sends a signal.  The signal ends a KVM_RUN that is
+ * under way; immediate_exit ends one that is about to begin.  The vCPU clears immediate_exit before
+ * it reads `requests`, so no request is lost.
  *
- * Pausing it.  While vm->paused a vCPU that leaves the guest for a request does not enter it
- * again, but waits in vcpu_park(); a request wakes it, KVM_RUN returns at once for the sake of
- * immediate_exit, and when the request is served it parks again (vm_pause.c).
+ * At most one signal is under way.  A vCPU that waits for the pager inside KVM's instruction
+ * emulator cannot be interrupted: a pending signal only makes it spin until the pager is done,
+ * where it would sleep.  Such a vCPU needs its page; a second signal never helps.
+ *
+ * Pausing it.  While vm->paused is set, a vCPU that has left the guest for a request does not enter
+ * it again, but waits in vcpu_park().  A request wakes it.  Then KVM_RUN returns at once, because
+ * immediate_exit is set, and the vCPU serves the request and parks again (vm_pause.c).
  */
 #include <stdatomic.h>
 #include "mmu/base/thread.h"
 #include "kvm.h"
 #include "vm.h"
 
+/* Requests: bits of vcpu.requests. */
 #define VCPU_STOP  0x1u /* leave the loop for good */
-#define VCPU_STATE 0x2u /* copy the registers to `state`, set state_ready */
-#define VCPU_PARK  0x4u /* come out and see that the VM is paused */
+#define VCPU_STATE 0x2u /* copy the registers to `state`, and set state_ready */
+#define VCPU_PARK  0x4u /* leave the guest, and see that the VM is paused */
 
 /* [I] immutable after create   [v] the vCPU's thread   [l] vm->lock   [a] atomic */
 struct vcpu {
 	struct vm *vm;	      /* [I] */
 	unsigned int id;      /* [I] also its APIC id */
 	int fd;		      /* [I] -1: none */
-	struct kvm_run *run;  /* [v] but for immediate_exit: [a] */
+	struct kvm_run *run;  /* [v], except immediate_exit: [a] */
 	struct thread thread; /* the main loop starts and joins it */
 
 	atomic_uint requests; /* [a] */
@@ -43,41 +45,50 @@ struct vcpu {
 	bool state_ready;	 /* [l] */
 	struct vcpu_state state; /* [l] while state_ready */
 
-	/* [v] Counted by its own thread with vcpu_count(), read by any. */
+	/* [v] Its own thread counts these with vcpu_count(); any thread may read them. */
 	uint64_t exits[KVM_NR_EXITS];
 	uint64_t interrupts;  /* KVM_RUN ended by a signal or immediate_exit */
 	uint64_t mmio_on_ram; /* exits that asked us to do an access to RAM */
 
-	/* [v] Guard against -EFAULT for ever (exit.c). */
+	/* [v] They tell exit.c when an -EFAULT comes back for ever. */
 	unsigned int efaults_in_place;
 	struct kvm_regs efault_regs;
 };
 
-/* 0 or -errno with *err.  finish: its thread must be done or never started. */
+/* Make KVM's vCPU `id`, without a thread.  0 or -errno with *err. */
 int vcpu_init(struct vcpu *vcpu, struct vm *vm, unsigned int id, struct quire_error *err);
+
+/* Give it all back.  Its thread has left its loop, or was never started. */
 void vcpu_finish(struct vcpu *vcpu);
 
-/* Start state of an image (not started yet). */
+/* Set the registers with which the image starts.  Before vcpu_start().  0 or -errno with *err. */
 int vcpu_set_start(struct vcpu *vcpu, const struct image_plan *plan, struct quire_error *err);
 
+/* Start its thread, which waits for vm->lock before it enters the guest.  0 or -errno with *err. */
 int vcpu_start(struct vcpu *vcpu, struct quire_error *err);
 
-/* From any other thread. */
+/* Make the vCPU serve `request` (VCPU_*) soon.  From any thread but its own. */
 void vcpu_kick(struct vcpu *vcpu, unsigned int request);
 
-/* Own thread, or before it started, or when it is done: read all registers. */
+/*
+ * Read all registers.  Called by the vCPU's own thread, or while that does not exist or has left
+ * its loop.  0 or -errno.
+ */
 int vcpu_read_state(struct vcpu *vcpu, struct vcpu_state *state);
 
-/* Own thread, out of KVM_RUN: wait until the VM is not paused, ends, or has another request. */
+/*
+ * Wait until the VM is not paused any more, ends, or has another request for this vCPU.  Called by
+ * the vCPU's own thread, outside KVM_RUN.
+ */
 void vcpu_park(struct vcpu *vcpu);
 
-/* There is one writer, so this need not be one step; readers see old or new, never half. */
+/* Add 1.  Each counter has one writer, so readers see the old or the new value, never a mixture. */
 static inline void vcpu_count(uint64_t *counter)
 {
 	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
 }
 
-/* exit.c: run the guest until it or the VM ends. */
+/* Run the guest until it or the VM ends (exit.c). */
 void vcpu_loop(struct vcpu *vcpu);
 
 #endif

@@ -5,9 +5,9 @@
 /*
  * One virtual machine: guest memory, KVM's VM, its vCPU threads and devices.
  *
- * Threads (docs/architecture.md): each vCPU has one, which alone issues ioctls on its vCPU;
- * guest memory has its pager and its keeper; everything else (console input, control socket,
- * timeout, signals) is the main loop's, in the thread that called vm_run().
+ * Threads (docs/architecture.md).  Each vCPU has a thread, which alone issues ioctls on its vCPU.
+ * Guest memory has its pager and its keeper.  The thread that called vm_run() is the main loop, and
+ * does everything else: console input, control socket, timeout, signals.
  */
 #include <linux/kvm.h>
 #include <quire/error.h>
@@ -23,81 +23,83 @@ struct sandbox_keep;
 
 struct vm_config {
 	const char *name;      /* at most VM_NAME_MAX bytes */
-	bool is_copy;	       /* to tell: the name is NAME-N, of one of several copies */
+	bool is_copy;	       /* for vm_info: the name is NAME-N, of one of several copies */
 	uint64_t ram_bytes;    /* multiple of 4 KiB, not 0 */
 	unsigned int nr_vcpus; /* 1..VM_MAX_VCPUS; more than 1 needs the irqchip */
 	bool irqchip;	       /* PIC, I/O APIC, local APICs and PIT in the kernel */
 	enum gmem_hugepages hugepages;
 	enum keeper_mode merge;
 	uint64_t merge_pages_per_s; /* pace of the keeper; 0: automatic */
-	const char *domain;	    /* to tell, at most VM_DOMAIN_MAX bytes; NULL: its own */
+	const char *domain;	    /* for vm_info, at most VM_DOMAIN_MAX bytes; NULL: its own */
 	enum balloon_mode balloon;
 	uint64_t timeout_ns;		    /* from vm_run on; 0: none */
 	uint64_t start_ns;		    /* CLOCK_MONOTONIC when the process began */
 	const struct gmem_credits *credits; /* borrowed; NULL: no limit but the host's */
 	/*
-	 * Something else for the main loop: on_watch is called in it whenever watch_fd is readable.
-	 * on_ending is called once, when the guest is about to be stopped: nothing may keep its
-	 * vCPUs waiting from then on.  Both may be NULL.
+	 * The main loop calls on_watch whenever watch_fd is readable.  It calls on_ending once,
+	 * when the guest is about to be stopped: from then on, the callee keeps no vCPU waiting.
+	 * Both may be NULL.
 	 */
 	int watch_fd;
 	void (*on_watch)(void *ctx);
 	void (*on_ending)(void *ctx);
 	/*
-	 * In every round of the main loop of a VM with a balloon: whatever has to do with it.
-	 * Returns when it wants to be called again at the latest (CLOCK_MONOTONIC, UINT64_MAX: not
-	 * by the clock).  May be NULL.
+	 * The main loop calls this in every round if the VM has a balloon.  Returns when to call it
+	 * again at the latest; UINT64_MAX: there is no such time.  May be NULL.
 	 */
 	uint64_t (*on_balloon)(void *ctx, struct vm *vm);
-	/* As keeper_config's; from the keeper's thread.  NULL: there is never a machine. */
+	/* keeper_config.join; the keeper's thread calls it.  NULL: there is never a machine. */
 	int (*join)(void *ctx, int fd);
 	void *ctx;
 };
 
-/* RAM of a given size around the hole below 4 GiB (abi.h).  Returns the number of ranges. */
+/* Lay RAM of this size around the hole below 4 GiB (abi.h).  Returns the number of ranges. */
 #define VM_MAX_RAM 2
 unsigned int vm_ram_layout(uint64_t ram_bytes, struct gfn_range ram[VM_MAX_RAM]);
 
 /*
- * Create a VM: guest memory (all absent), KVM's VM, vCPUs, devices, console.  Blocks SIGINT,
- * SIGTERM, SIGHUP, SIGQUIT and SIGCONT in the calling thread; from now on they are vm_run()'s.
+ * Create a VM: guest memory (all absent), KVM's VM, vCPUs, devices, console.  From now on the
+ * signals of signals.h are for vm_run().
  *
- * 0; -errno with the reason in *err.  -EDOM: the request itself is impossible on this host
- * (more memory than its processors address, more vCPUs than KVM has).
+ * 0; -errno with the reason in *err.  -EDOM: no VM like this is possible on this host, because its
+ * processors cannot address so much memory, or KVM has not so many vCPUs.
  */
 int vm_create(const struct vm_config *config, struct vm **out, struct quire_error *err);
-void vm_destroy(struct vm *vm); /* not after vm_is_stuck(); NULL is fine */
 
-/* The descriptors that vm needs in the sandbox (sandbox.h). */
+/* Give everything back.  Not if vm_is_stuck().  NULL is fine. */
+void vm_destroy(struct vm *vm);
+
+/* Add the descriptors that the VM needs in the sandbox (sandbox.h). */
 void vm_keep(const struct vm *vm, struct sandbox_keep *keep);
 
-/* How vCPU 0 starts; the others wait for INIT and SIPI. */
+/* Set how vCPU 0 starts.  The others wait for INIT and SIPI.  0 or -errno with *err. */
 int vm_set_start(struct vm *vm, const struct image_plan *plan, struct quire_error *err);
 
-/* kHz of the guest's time-stamp counter, 0 if KVM does not tell. */
+/* Frequency of the guest's time-stamp counter in kHz; 0: KVM does not tell. */
 uint32_t vm_tsc_khz(const struct vm *vm);
 
 /*
- * Run the guest to its end in this thread's main loop; ctl may be NULL.  Starts all threads;
- * in the sandbox, each is held to its role before the guest runs.  Prints the guest's
- * output, and on stderr one line or a crash report if the guest did not end by itself.
- * Returns the exit status (abi.h).
+ * Run the guest to its end; the calling thread is the main loop.  Starts all other threads.  In the
+ * sandbox, each thread is held to its role before the guest runs.  ctl may be NULL.
+ *
+ * Prints the guest's output.  If the guest did not end by itself, prints one line or a crash report
+ * on standard error.  Returns the exit status (abi.h).
  */
 int vm_run(struct vm *vm, struct ctl *ctl);
 
 /*
- * After vm_run: does a vCPU still sit inside KVM_RUN, so that memory cannot be freed?  Then the
- * process has to be left by _exit().
+ * After vm_run: is a vCPU still inside KVM_RUN, so that its memory cannot be freed?  Then the
+ * process must end by _exit().
  */
 bool vm_is_stuck(const struct vm *vm);
 
 /*
- * End the VM with an exit status, and a line for the user unless fmt is NULL.  Any thread;
- * the first one wins (false: somebody was earlier).
+ * End the VM with an exit status, and with a line for the user unless fmt is NULL.  From any
+ * thread.  False: somebody did so before, and nothing changed.
  */
 __attribute__((format(printf, 3, 4))) bool vm_end(struct vm *vm, int status, const char *fmt, ...);
 
-/* Make the main loop look around.  Any thread. */
+/* Make the main loop begin its next round.  From any thread. */
 void vm_wake(struct vm *vm);
 
 /* A vCPU's registers, read by its own thread between two entries of the guest. */
@@ -110,45 +112,49 @@ struct gmem *vm_gmem(struct vm *vm);
 struct balloon *vm_balloon(struct vm *vm); /* NULL: BALLOON_MODE_OFF */
 unsigned int vm_nr_vcpus(const struct vm *vm);
 
-/* In the main loop or after vm_run. */
+/* Fill *out.  Main loop, or after vm_run. */
 void vm_info(struct vm *vm, struct vm_info *out);
 
 /*
- * Keep the guest from running, and let it run again.  Main loop only; doing either twice is
- * fine.  A paused VM answers whatever it is asked, and its end comes as it would otherwise.
- * The guest's clocks go on, and timers that expired meanwhile fire when it goes on: to the
- * guest a pause is a moment in which nothing was executed.
+ * Keep the guest from running.  Main loop only; pausing twice is fine.  A paused VM answers
+ * whatever it is asked, and can be ended.  The guest's clocks go on, and a timer that expires
+ * meanwhile fires when the guest goes on: to the guest, a pause is a moment in which no instruction
+ * was executed.
  *
- * 0; -ETIMEDOUT: after timeout_ms a vCPU has not left KVM_RUN or a device (it waits for memory, or
- * for the reader of the guest's output).  Then the VM is VM_PAUSING, and paused when it has.
+ * 0; -ETIMEDOUT: a vCPU did not leave KVM_RUN or a device within timeout_ms, because it waits for
+ * memory or for the reader of the guest's output.  Then the VM is VM_PAUSING until that vCPU does.
  */
 int vm_pause(struct vm *vm, unsigned int timeout_ms);
+
+/* Let the guest run again.  Main loop only; doing so twice is fine. */
 void vm_resume(struct vm *vm);
 
-/* keeper_set_mode(), and keeper_request_pass().  Main loop only. */
+/* keeper_set_mode() of the VM's keeper.  Main loop only. */
 void vm_set_merge(struct vm *vm, enum keeper_mode mode);
+
+/* keeper_request_pass() of the VM's keeper.  Main loop only. */
 uint64_t vm_merge_pass(struct vm *vm);
 
-/* Set the balloon's target, and whether an operator set it.  Main loop only. */
+/* Set the balloon's target.  manual: an operator set it.  Main loop only. */
 void vm_set_balloon(struct vm *vm, uint64_t pages, bool manual);
 
 /*
- * Copy what the VM knows of its balloon to *out, all but `asks` and `touches`.  In the main loop or
- * after vm_run.
+ * Copy what the VM knows of its balloon to *out: everything but `asks` and `touches`.  Main loop,
+ * or after vm_run.
  */
 void vm_balloon_record(struct vm *vm, struct balloon_record *out);
 
-/* End the VM in order, as SIGTERM does. */
+/* End the VM in order, as SIGTERM does.  From any thread. */
 void vm_stop(struct vm *vm);
 
 /*
- * Interrupt vCPU `cpu`, copy its registers, let it go on.  Main loop only.
- * 0; -ENOENT (no such vCPU); -ETIMEDOUT (it is stuck inside KVM_RUN for timeout_ms).
+ * Interrupt vCPU `cpu`, copy its registers, and let it go on.  Main loop only.
+ * 0; -ENOENT: there is no such vCPU; -ETIMEDOUT: it did not leave KVM_RUN within timeout_ms.
  */
 int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
 		  struct vcpu_state *state);
 
-/* The paging-relevant part of a state, for walk_2d. */
+/* What walk_2d() needs to know of a vCPU: the registers that concern paging. */
 void vcpu_walk_cpu(const struct vm *vm, const struct vcpu_state *state, struct walk_cpu *out);
 
 #endif

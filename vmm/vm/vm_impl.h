@@ -3,8 +3,8 @@
 #define QUIRE_VMM_VM_VM_IMPL_H
 
 /*
- * What vm.c, vm_run.c, vm_pause.c, vm_balloon.c, vm_info.c, vm_merge.c, vcpu.c,
- * exit.c and crash.c share.
+ * What vm.c, vm_run.c, vm_pause.c, vm_balloon.c, vm_info.c, vm_merge.c, vcpu.c, exit.c and crash.c
+ * share.
  */
 #include <signal.h>
 #include "mmu/base/clock.h"
@@ -17,26 +17,26 @@
 #include "vcpu.h"
 #include "vm.h"
 
-#define VM_SAMPLE_CPUS 16u
+#define VM_SAMPLE_CPUS 16u /* a sample has the paging registers of at most so many vCPUs */
 
-/* vm_merge.c; keys as below, and   [k] the keeper's thread */
+/* What vm_merge.c keeps.  Keys as below, and   [k] the keeper's thread */
 struct vm_merge {
-	struct keeper *keeper;		     /* [m] NULL when it has gone, and left: */
-	struct keeper_stats last;	     /* [m] */
-	uint64_t last_passes;		     /* [m] */
+	struct keeper *keeper;		     /* [m] NULL once it has been destroyed */
+	struct keeper_stats last;	     /* [m] then: its last counters ... */
+	uint64_t last_passes;		     /* [m] ... and passes */
 	struct keeper_log log;		     /* [I] */
 	uint64_t asked_ns;		     /* [k] when it last asked for a sample */
 	atomic_bool sample_wanted;	     /* [a] */
-	unsigned int next_cpu;		     /* [m] where a sample begins */
-	unsigned int nr_cpus;		     /* [l] in the last sample: */
-	struct walk_cpu cpu[VM_SAMPLE_CPUS]; /* [l] */
+	unsigned int next_cpu;		     /* [m] the vCPU with which the next sample begins */
+	unsigned int nr_cpus;		     /* [l] vCPUs in the last sample */
+	struct walk_cpu cpu[VM_SAMPLE_CPUS]; /* [l] the last sample */
 };
 
 /* [I] immutable once vm_run begins   [l] lock   [a] atomic   [m] main loop */
 struct vm {
 	char name[VM_NAME_MAX + 1];	  /* [I] */
 	char domain[VM_DOMAIN_MAX + 1];	  /* [I] */
-	struct vm_config config;	  /* [I] name and domain: those above */
+	struct vm_config config;	  /* [I] its name and domain point to those above */
 	struct gfn_range ram[VM_MAX_RAM]; /* [I] below and above the hole */
 	unsigned int nr_ram;		  /* [I] */
 	struct kvm kvm;			  /* [I] */
@@ -53,17 +53,17 @@ struct vm {
 	struct dev_exit dev_exit;    /* [I] */
 	struct wait_port wait_port;
 	struct balloon *balloon;     /* [I] NULL: none */
-	int doorbell_fd;	     /* [I] eventfd: the balloon's asynchronous queues; or -1 */
-	atomic_uint doorbell_queues; /* [a] bit n: queue n is one */
-	int irq_fd;		     /* [I] irqfd: the balloon's interrupts; or -1 */
-	bool balloon_manual;	     /* [m] its target was set by hand */
+	int doorbell_fd;	     /* [I] eventfd: a driver notified a queue; or -1 */
+	atomic_uint doorbell_queues; /* [a] bit n: notifications of queue n come that way */
+	int irq_fd;		     /* [I] irqfd: interrupts of the balloon; or -1 */
+	bool balloon_manual;	     /* [m] an operator set the balloon's target */
 	struct console console;
-	int wake_fd;	  /* [I] eventfd: look at the world again */
-	int signal_fd;	  /* [I] */
-	sigset_t signals; /* [I] that come through it */
+	int wake_fd;	  /* [I] eventfd that makes the main loop look around */
+	int signal_fd;	  /* [I] signalfd ... */
+	sigset_t signals; /* [I] ... of these */
 
 	struct lock lock;
-	pthread_cond_t changed; /* a vCPU's done or state_ready */
+	pthread_cond_t changed; /* done, parked or state_ready of a vCPU changed */
 	bool ending;		/* [l] status and why are valid */
 	int status;		/* [l] */
 	struct quire_error why; /* [l] "" if there is nothing to say */
@@ -71,8 +71,8 @@ struct vm {
 	struct crash crash;	/* [l] */
 	bool host_failed;	/* [l] a vCPU waits for memory that will not come */
 	atomic_bool stopping;	/* [a] vCPUs: do not enter the guest again */
-	atomic_bool paused;	/* [a] vCPUs: not for now; set under lock */
-	pthread_cond_t unpark;	/* parked vCPUs: look whether to go on */
+	atomic_bool paused;	/* [a] vCPUs: do not enter the guest for now; set under lock */
+	pthread_cond_t unpark;	/* parked vCPUs: see whether you may go on */
 
 	bool stuck;	     /* [m] */
 	uint64_t balloon_ns; /* [m] when the balloon wants to be called again */
@@ -81,30 +81,56 @@ struct vm {
 	uint64_t host_bytes, host_cpus;		 /* [I] */
 };
 
-/* vm_balloon.c: 0 or -errno; destroy is fine after a create that failed or never was. */
+/* ---- vm_balloon.c ---- */
+
+/*
+ * Make the balloon's device, its doorbell and its interrupt, if there is to be one.  0 or -errno.
+ */
 int vm_balloon_create(struct vm *vm);
+
+/* Undo vm_balloon_create(), also after it failed or was not called. */
 void vm_balloon_destroy(struct vm *vm);
 
-/* Main loop: doorbell_fd is readable; do what is due, and say when to come again. */
+/* Serve the queues that were notified.  Main loop, when doorbell_fd is readable. */
 void vm_balloon_ring(struct vm *vm);
+
+/* Do what is due by the clock, and return when to call again at the latest.  Main loop. */
 uint64_t vm_balloon_tick(struct vm *vm);
 
-/* Main loop: the guest is paused, or goes on. */
+/* Tell the balloon that the guest is paused (on), or goes on.  Main loop. */
 void vm_balloon_pause(struct vm *vm, bool on);
 
-/* Main loop, or after it. */
+/* ---- vm_pause.c ---- */
+
+/* What the VM is doing now.  Main loop, or after it. */
 enum vm_state vm_state(struct vm *vm);
 
-/* vm_merge.c: create; start; in the main loop; at a pause, when all vCPUs are out; when they are at
- * the end, or before; its part. */
+/* ---- vm_merge.c ---- */
+
+/* Make the keeper, without a thread.  0 or -errno with *err. */
 int vm_merge_create(struct vm *vm, struct quire_error *err);
+
+/* Start the keeper's thread.  0 or -errno with *err. */
 int vm_merge_start(struct vm *vm, struct quire_error *err);
+
+/* Take a sample of the vCPUs if the keeper asked for one.  Main loop, in each round. */
 void vm_merge_sample(struct vm *vm);
+
+/* Take a sample now.  Main loop; in a pause, when all vCPUs are out of the guest. */
 void vm_merge_take_sample(struct vm *vm);
+
+/*
+ * Destroy the keeper, and keep its last counters.  Does nothing if it is gone already.  No vCPU is
+ * running the guest: the keeper may be waiting for one to leave KVM.
+ */
 void vm_merge_stop(struct vm *vm);
+
+/* Fill the keeper's part of *out. */
 void vm_merge_info(struct vm *vm, struct vm_info *out);
 
-/* vm_end() for a guest that crashed: *crash is copied. */
+/* ---- vm.c ---- */
+
+/* vm_end() for a guest that crashed.  *crash is copied. */
 bool vm_end_crash(struct vm *vm, const struct crash *crash);
 
 #endif
