@@ -24,12 +24,12 @@
  *   ADMIT                     -->                    promises memory for one VM, before the VM
  *                                                    allocates any
  *                             <--   ADMITTED + channel
- *                             or    REFUSED          with the ledger's sum.  -EAGAIN: guests were
+ *                             or    REFUSED          with the ledger's numbers.  -EAGAIN: guests were
  *                                                    asked for what they can spare; try again
  *   STARTED + pidfd           -->                    names the process that will hold the channel;
  *                                                    it has no answer
- *                             <--   GONE             the VM has ended; says why, with numbers.  It
- *                                                    comes unasked
+ *                             <--   GONE             the VM has ended; says why, with numbers and
+ *                                                    its last account.  It comes unasked
  *   GET                       -->
  *                             <--   STATE            ledger and budget
  *   LIST (vm: the first id)   -->
@@ -122,7 +122,7 @@
 #include "balloon_record.h"
 
 #define MACHINE_MAGIC	      0x4d434851u /* "QHCM" */
-#define MACHINE_VERSION	      4
+#define MACHINE_VERSION	      5
 #define MACHINE_NAME_MAX      47
 #define MACHINE_HELLO_SECONDS 5
 #define MACHINE_LIST_MAX      64
@@ -252,6 +252,26 @@ struct machine_gone {
 	int64_t badness;			    /* the score for which the VM was chosen */
 	uint64_t resident_pages;		    /* what it held */
 	uint64_t need_pages, free_pages, min_pages; /* what was asked for, and what was there */
+	struct machine_vm_record last; /* its account, just before all of it came back */
+};
+
+/* Which book a promise did not fit in. */
+enum machine_book {
+	MACHINE_NO_BOOK, /* the request is malformed, or this machine takes no VM now */
+	MACHINE_LEDGER,	 /* overcommit */
+	MACHINE_BUDGET,	 /* there are not enough free pages for its overhead */
+};
+
+/* Why an ADMIT was refused, in numbers.  What does not belong to the book is 0. */
+struct machine_refusal {
+	uint32_t book;		/* enum machine_book */
+	uint32_t mode;		/* ledger: enum overcommit_mode */
+	uint64_t request_pages; /* ledger: RAM and overhead; budget: overhead */
+	uint64_t committed_pages;
+	uint64_t allowed_pages; /* ledger: the sum, or in mode 0 the request, may be so large */
+	uint64_t limit_pages;	/* mode 2: CommitLimit, of which allowed_pages leaves out: */
+	uint64_t admin_reserve_pages, user_reserve_pages;
+	uint64_t free_pages, min_pages; /* budget */
 };
 
 /* The fields of struct machine_settings that a SET changes. */
@@ -309,7 +329,10 @@ struct machine_msg {
 		} credit;
 		uint64_t pages; /* ADMITTED, GRANT, RETURN, RECALL, PAGES, BALLOON_WHY */
 		int32_t pid;	/* HELLO from the machine */
-		char text[240]; /* REFUSED: one line */
+		struct {
+			char text[240]; /* REFUSED: one line, and of an ADMIT: */
+			struct machine_refusal refusal;
+		};
 	};
 };
 

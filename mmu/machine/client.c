@@ -217,8 +217,11 @@ int machine_client_admit(struct machine_client *c, const struct machine_admit *a
 
 	msg.admit = *admit;
 	code = ask(c, &msg, MACHINE_ADMITTED, true, &channel, err);
-	if (code)
+	if (code) {
+		out->refused = msg.type == MACHINE_REFUSED;
+		out->refusal = msg.refusal;
 		return code;
+	}
 	*out = (struct machine_admitted){
 		.vm = msg.vm,
 		.channel = channel,

@@ -51,10 +51,12 @@ struct machine_admitted {
 	uint32_t vm;
 	int channel;	       /* for credits_create(); the caller's, close-on-exec */
 	uint64_t credit_pages; /* to start with; a readmitted VM has what it claimed */
+	bool refused;	       /* there is no VM, and the machine said why: */
+	struct machine_refusal refusal;
 };
 
 /*
- * Promise memory for a VM.
+ * Promise memory for a VM.  If the call fails, only `refused` and `refusal` of *out are written.
  *
  * Also returns -ENOMEM: the ledger refused; -EAGAIN: the VM's overhead does not fit just now, other
  * VMs were asked for what they can spare, and it is worth trying again; -EINVAL or another: refused

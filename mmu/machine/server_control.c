@@ -54,12 +54,19 @@ void client_send(struct machine *m, struct client *c, const struct machine_msg *
 		client_drop(m, c, NULL);
 }
 
-void client_refuse(struct machine *m, struct client *c, int error, const char *text)
+static struct machine_msg refused(int error, const char *text)
 {
 	struct machine_msg msg = wire_msg(MACHINE_REFUSED, 0);
 
 	msg.error = error;
 	memcpy(msg.text, text, strnlen(text, sizeof(msg.text) - 1));
+	return msg;
+}
+
+void client_refuse(struct machine *m, struct client *c, int error, const char *text)
+{
+	struct machine_msg msg = refused(error, text);
+
 	client_send(m, c, &msg, -1);
 }
 
@@ -151,19 +158,22 @@ static bool on_hello(struct machine *m, struct client *c, const struct machine_m
 
 static bool on_admit(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
 {
+	struct machine_refusal refusal;
 	struct machine_msg answer;
 	struct quire_error err;
 	struct tenant *t;
 	int channel, code;
 
 	(void)fd;
-	code = tenant_admit(m, c, &msg->admit, &t, &channel, &err);
+	code = tenant_admit(m, c, &msg->admit, &t, &channel, &refusal, &err);
 	if (code) {
 		m->refusals += code != -EAGAIN;
 		if (code != -EAGAIN || !c->asks_again)
 			machine_log(m, "%s", err.text);
 		c->asks_again = code == -EAGAIN;
-		client_refuse(m, c, code, err.text);
+		answer = refused(code, err.text);
+		answer.refusal = refusal;
+		client_send(m, c, &answer, -1);
 		return true;
 	}
 	c->asks_again = false;

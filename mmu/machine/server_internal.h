@@ -171,10 +171,12 @@ int ledger_config_check(const struct ledger_config *c, struct quire_error *err);
 
 /*
  * Admit a VM for client c.  *out becomes the tenant and *channel the other end of its channel,
- * which is the caller's.  Returns 0, or -errno with *err, as machine_client_admit() tells it.
+ * which is the caller's.  Returns 0, or -errno with *refusal and *err, as machine_client_admit()
+ * tells it.
  */
 int tenant_admit(struct machine *m, struct client *c, const struct machine_admit *admit,
-		 struct tenant **out, int *channel, struct quire_error *err);
+		 struct tenant **out, int *channel, struct machine_refusal *refusal,
+		 struct quire_error *err);
 
 /* The tenant's process is known.  Takes pidfd over. */
 void tenant_started(struct machine *m, struct tenant *t, int pidfd, pid_t pid);

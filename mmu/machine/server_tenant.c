@@ -94,7 +94,8 @@ static int check(const struct machine *m, const struct machine_admit *a, struct 
 	return 0;
 }
 
-static int charge_overhead(struct machine *m, struct tenant *t, struct quire_error *err)
+static int charge_overhead(struct machine *m, struct tenant *t, struct machine_refusal *refusal,
+			   struct quire_error *err)
 {
 	const struct budget *b = &m->budget;
 	int code = budget_charge_overhead(&m->budget, &t->account, t->promise.overhead_pages);
@@ -104,13 +105,19 @@ static int charge_overhead(struct machine *m, struct tenant *t, struct quire_err
 	/* It was recalled from others: to try again may help, unless it never fits. */
 	if (code && t->promise.overhead_pages + b->min_pages <= b->memory_pages)
 		code = -EAGAIN;
-	if (code)
-		return quire_fail(err, code,
-				  "refused: overhead of %s would leave less than min: "
-				  "%s free, min is %s",
-				  mib_text(t->promise.overhead_pages), mib_text(budget_free(b)),
-				  mib_text(b->min_pages));
-	return 0;
+	if (!code)
+		return 0;
+	*refusal = (struct machine_refusal){
+		.book = MACHINE_BUDGET,
+		.request_pages = t->promise.overhead_pages,
+		.free_pages = budget_free(b),
+		.min_pages = b->min_pages,
+	};
+	return quire_fail(err, code,
+			  "refused: overhead of %s would leave less than min: "
+			  "%s free, min is %s",
+			  mib_text(t->promise.overhead_pages), mib_text(budget_free(b)),
+			  mib_text(b->min_pages));
 }
 
 uint64_t tenant_grant(struct machine *m, struct tenant *t, uint64_t need, uint64_t want)
@@ -123,9 +130,23 @@ uint64_t tenant_grant(struct machine *m, struct tenant *t, uint64_t need, uint64
 	return keep;
 }
 
+static struct machine_refusal refused_by_ledger(const struct ledger_sum *sum)
+{
+	return (struct machine_refusal){
+		.book = MACHINE_LEDGER,
+		.mode = sum->mode,
+		.request_pages = sum->request_pages,
+		.committed_pages = sum->committed_pages,
+		.allowed_pages = sum->allowed_pages,
+		.limit_pages = sum->limit_pages,
+		.admin_reserve_pages = sum->admin_reserve_pages,
+		.user_reserve_pages = sum->user_reserve_pages,
+	};
+}
+
 /* Charge the ledger, then the budget: both or none.  *err becomes a line for the log, or why not. */
 static int charge(struct machine *m, struct tenant *t, const struct client *c,
-		  struct quire_error *err)
+		  struct machine_refusal *refusal, struct quire_error *err)
 {
 	struct ledger_client who = { .privileged = c->privileged,
 				     .total_pages = c->promised_pages };
@@ -135,9 +156,11 @@ static int charge(struct machine *m, struct tenant *t, const struct client *c,
 
 	code = ledger_commit(&m->ledger, who, free_now, tenant_promised_pages(t), &sum);
 	ledger_describe(&sum, err->text, sizeof(err->text));
-	if (code)
+	if (code) {
+		*refusal = refused_by_ledger(&sum);
 		return code;
-	code = charge_overhead(m, t, err);
+	}
+	code = charge_overhead(m, t, refusal, err);
 	if (code) {
 		ledger_uncommit(&m->ledger, tenant_promised_pages(t));
 		return code;
@@ -196,11 +219,13 @@ static void enroll(struct machine *m, struct tenant *t)
 }
 
 int tenant_admit(struct machine *m, struct client *c, const struct machine_admit *admit,
-		 struct tenant **out, int *channel, struct quire_error *err)
+		 struct tenant **out, int *channel, struct machine_refusal *refusal,
+		 struct quire_error *err)
 {
 	int pair[2], code = check(m, admit, err);
 	struct tenant *t;
 
+	*refusal = (struct machine_refusal){ .book = MACHINE_NO_BOOK };
 	if (code)
 		return code;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
@@ -211,7 +236,7 @@ int tenant_admit(struct machine *m, struct client *c, const struct machine_admit
 	t = tenant_create(m, c, admit, pair[0]);
 	code = !t	      ? quire_fail(err, -ENOMEM, "refused: the host has no memory") :
 	       admit->readmit ? 0 :
-				charge(m, t, c, err);
+				charge(m, t, c, refusal, err);
 	if (code) {
 		if (t)
 			source_close(m, &t->channel);
@@ -254,6 +279,7 @@ static void say_gone(struct machine *m, struct tenant *t)
 void tenant_end(struct machine *m, struct tenant *t)
 {
 	pressure_forget(m, t);
+	tenant_record(t, &t->gone.last);
 	machine_log(
 		m, "vm %u '%s': gone, its promise of %s, credits of %s and overhead of %s are back",
 		t->id, t->promise.name, mib_text(tenant_promised_pages(t)),

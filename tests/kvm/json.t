@@ -29,11 +29,12 @@ sub document {
 # The members in the n-th table (from 0) of a section of docs/stats.md, with their marks.
 sub described {
 	my ($section, $table) = @_;
-	my ($text) = slurp('docs/stats.md') =~ /^## \Q$section\E\n(.*?)(?=^## |\z)/ms or die "no section $section";
+	my ($text) = slurp('docs/stats.md') =~ /^## \Q$section\E\n(.*?)(?=^## |\z)/ms
+		or die "no section $section";
 	my @tables = $text =~ /^\|---.*\n((?:\|.*\n)+)/mg;
 	my %marks;
 	for my $row (split /\n/, $tables[$table // 0] // die "no table $table in $section") {
-		my ($names, $mark) = $row =~ /^\| (.*?) \| ?(\w*) ?\|/ or next;
+		my ($names, $mark) = $row =~ /^\| (.*?) \| ?([\w, ]*?) ?\|/ or next;
 		$marks{$_} = $mark for $names =~ /`(\w+)`/g;
 	}
 	return \%marks;
@@ -44,18 +45,23 @@ sub conforms {
 	my ($what, $object, $marks) = @_;
 	my @odd = grep { !exists $marks->{$_} } sort keys %$object;
 	my @missing = grep { $marks->{$_} eq '' && !exists $object->{$_} } sort keys %$marks;
-	ok(!@odd && !@missing, "$what: its members are those of docs/stats.md") or diag "odd @odd, missing @missing";
+	ok(!@odd && !@missing, "$what: its members are those of docs/stats.md")
+		or diag "odd @odd, missing @missing";
 }
 
 sub run_guest {
 	my ($name, $options, @words) = @_;
-	return start("$dir/$name", 'timeout', '-s', 'KILL', 120, $quire, 'run', "--machine=$address", "--name=$name",
+	return start("$dir/$name", 'timeout', '-s', 'KILL', 120, $quire, 'run',
+		"--machine=$address", "--name=$name",
 		'--timeout=100', @$options, $quill, @words);
 }
 
-my $machine = serve("$dir/machine", '--memory=512M', '--overcommit=1') or BAIL_OUT(slurp("$dir/machine.err"));
-my $twins = run_guest('twin', [qw(-n 2 -m 48M --hugepages=never)], qw(hold 1 3000 zero=500 seconds=90));
-my $balloon = run_guest('squeezed', [qw(-m 64M --merge=off)], qw(balloon seconds=90 touch=500 dirty=12000 features=7));
+my $machine = serve("$dir/machine", '--memory=512M', '--overcommit=1')
+	or BAIL_OUT(slurp("$dir/machine.err"));
+my $twins = run_guest('twin', [qw(-n 2 -m 48M --hugepages=never)],
+	qw(hold 1 3000 zero=500 seconds=90));
+my $balloon = run_guest('squeezed', [qw(-m 64M --merge=off)],
+	qw(balloon seconds=90 touch=500 dirty=12000 features=7));
 ok(says($twins, 'hold: ready', 2) && says($balloon, 'balloon: ready'), 'guests are there')
 	or diag slurp("$dir/twin.err"), slurp("$dir/squeezed.err");
 quire(qw(merge now twin-1 twin-2));
@@ -78,8 +84,10 @@ for my $run (@{$map->{runs}}) {
 }
 my (undef, $vms) = account();
 for my $state (qw(absent private shared zero ballooned)) {
-	my @same = ($map->{"state_${state}_pages"}, $pages{$state} // 0, $vms->{'twin-1'}{"state_${state}_pages"});
-	ok($same[0] == $same[1] && $same[0] == $same[2], "$state: counts, runs and quire stat agree") or diag "@same";
+	my @same = ($map->{"state_${state}_pages"}, $pages{$state} // 0,
+		$vms->{'twin-1'}{"state_${state}_pages"});
+	ok($same[0] == $same[1] && $same[0] == $same[2],
+		"$state: counts, runs and quire stat agree") or diag "@same";
 }
 is($map->{ram_pages}, 48 * 256, 'all of RAM is in it');
 is("@overlap", '', 'runs follow each other');
@@ -91,20 +99,25 @@ is((quire(qw(map --json --png=- twin-1)))[1], 2, 'two forms on one stream are re
 # quill maps all of RAM from 512 GiB on, writable (guest/layout.h).
 sub walk_of {
 	my ($vm, $state, @access) = @_;
-	my ($run) = grep { $_->{state} eq $state } @{decode_json(scalar quire('map', '--json', $vm))->{runs}};
+	my ($run) = grep { $_->{state} eq $state } @{decode_json(scalar quire('map', '--json',
+		$vm))->{runs}};
 	if (!$run) {
 		fail("$vm has a page that is $state");
 		return;
 	}
-	return document('walk', '--json', @access, $vm, sprintf '0x%x', (1 << 39) + 4096 * $run->{gfn});
+	return document('walk', '--json', @access, $vm, sprintf '0x%x',
+		(1 << 39) + 4096 * $run->{gfn});
 }
 
 for (
 	['twin-1', 'private', 'ok', undef, undef],
 	['twin-1', 'shared', 'ok', undef, qr/^a write copies the frame to one of its own$/],
-	['twin-1', 'zero', 'stage-2 violation', qr/^a read maps the page of zeroes$/, qr/^a write gives it a frame of its own$/],
-	['twin-1', 'absent', 'stage-2 violation', qr/^a read brings in a page of zeroes$/, qr/^a write brings in a page of its own/],
-	['squeezed', 'ballooned', 'stage-2 violation', qr/^a read takes it out of the balloon/, qr/^a write takes it out of the balloon/],
+	['twin-1', 'zero', 'stage-2 violation', qr/^a read maps the page of zeroes$/,
+		qr/^a write gives it a frame of its own$/],
+	['twin-1', 'absent', 'stage-2 violation', qr/^a read brings in a page of zeroes$/,
+		qr/^a write brings in a page of its own/],
+	['squeezed', 'ballooned', 'stage-2 violation', qr/^a read takes it out of the balloon/,
+		qr/^a write takes it out of the balloon/],
 ) {
 	my ($vm, $state, $outcome, $read, $write) = @$_;
 	my ($doc, $status) = walk_of($vm, $state);
@@ -122,9 +135,121 @@ for (
 	ok($status == 0 && $doc->{succeeds}, '... succeeds, too');
 }
 my ($fault, $status) = document(qw(walk --json --user twin-1 0x7ffffffff000));
-is_deeply([$status, @$fault{qw(outcome succeeds error_code user)}], [1, 'page fault', 0, 4, 1], 'a page fault is one');
+is_deeply([$status, @$fault{qw(outcome succeeds error_code user)}], [1, 'page fault', 0, 4, 1],
+	'a page fault is one');
 ok(!exists $fault->{gpa} && !exists $fault->{page}, '... that reaches no page');
 like($fault->{gva}, qr/^0x7ffffffff000$/, 'addresses are strings');
+
+# ---- quire run --stats: VMs at their end, of which nothing is said that nobody knows ----
+
+# run(STATS FILE, option...): the document, the status, and what was said
+sub stats_of {
+	my ($file, @options) = @_;
+	my $r = finish(start("$dir/run", $quire, 'run', '--timeout=60', "--stats=$file", @options));
+	my $doc = written($file);
+	is($doc->{schema}, 'quire.stats/1', "run @options[0 .. 3]: a document")
+		or diag slurp($file), $r->{err};
+	return ($doc, $r);
+}
+
+my @always = qw(name state vcpus ram_bytes exit_status);
+my @account = qw(machine id commit_bytes overhead_bytes credit_bytes ram_file_bytes
+	store_references oom_score_adj);
+
+sub written {
+	my ($file) = @_;
+	my $doc = eval { decode_json(slurp($file)) };
+	return $doc // { vms => [] };
+}
+
+# These members of a VM, and no others.
+sub has_just {
+	my ($what, $vm, @names) = @_;
+	is(join(' ', sort keys %$vm), join(' ', sort @names),
+		"$what: what is known is there, and no more");
+}
+
+my ($doc, $r) = stats_of("$dir/refused",
+	qw(--machine=own --machine-memory=64M --overcommit=2 -n 2 -m 128M --name=r),
+	$quill, 'hello');
+is_deeply([$r->{status}, map { $_->{state} } @{$doc->{vms}}], [120, 'refused', 'refused'],
+	'both were refused');
+for my $vm (@{$doc->{vms}}) {
+	my $why = $vm->{refused};
+	has_just($vm->{name}, $vm, @always, 'refused');
+	my $marks = described('vms at their end', 2);
+	delete @$marks{grep { $marks->{$_} eq 'B' } keys %$marks};
+	conforms('... why', $why, { map { $_ => '' } keys %$marks });
+	is_deeply([@$why{qw(by overcommit_mode committed_bytes commit_limit_bytes)}], ['ledger', 2,
+		0, 32 << 20],
+		'... the ledger, in mode 2');
+	ok($why->{request_bytes} > 128 << 20 && $why->{request_bytes} < 136 << 20,
+		'... asked for RAM and overhead');
+	is($why->{allowed_bytes},
+		$why->{commit_limit_bytes} - $why->{admin_reserve_bytes} -
+			$why->{user_reserve_bytes},
+		'... where less was allowed');
+	like($r->{err}, qr/^quire: $vm->{name}: \Q$why->{text}\E$/m, '... as the line says');
+}
+($doc, $r) = stats_of("$dir/refused", qw(--machine=own --machine-memory=64M -m 1G), $quill,
+	'hello');
+is_deeply([$r->{status}, @{$doc->{vms}[0]{refused}}{qw(by overcommit_mode allowed_bytes)}], [120,
+	'ledger', 0, 64 << 20],
+	'mode 0: a guest larger than memory');
+ok(!exists $doc->{vms}[0]{refused}{commit_limit_bytes}, '... for which CommitLimit means nothing');
+ok(!exists $doc->{vms}[0]{pid}, '... without a process');
+
+($doc, $r) = stats_of("$dir/ended", "--machine=$address", qw(-m 32M --name=well --merge=off),
+	$quill, qw(fill 1 2000));
+my ($well) = @{$doc->{vms}};
+is_deeply([@$well{qw(state exit_status name merge_mode)}], ['ended', 0, 'well', 'off'],
+	'one that ends by itself');
+conforms('... all of it', $well, { (map { $_ => 'sometimes' } keys %{described('vms')}),
+	map { $_ => '' } @always, @account,
+	qw(pid state_private_pages run_ns) });
+is($well->{machine}, $address, '... with its machine');
+cmp_ok($well->{ram_file_bytes}, '<=', $well->{credit_bytes}, '... and its last account there');
+cmp_ok($well->{state_private_pages}, '>=', 2000, '... and its counters');
+
+($doc, $r) = stats_of("$dir/oom",
+	qw(--machine=own --machine-memory=128M --overcommit=1 -n 2 -m 96M --merge=off
+	--name=big), $quill, qw(hold 1 20000 seconds=2));
+my ($big) = grep { $_->{state} ne 'ended' } @{$doc->{vms}};
+is_deeply([$r->{status}, @$big{qw(state exit_status)}], [123, 'killed', 123],
+	'one that was killed, out of memory');
+has_just('it', $big, @always, 'pid', 'killed', @account);
+conforms('... why', $big->{killed}, { map { $_ => '' } keys %{described('vms at their end', 1)} });
+is_deeply([@{$big->{killed}}{qw(why signal)}], ['out of memory', 'SIGKILL'], '... in words');
+ok($big->{ram_file_bytes} >= 32 << 20 && $big->{ram_file_bytes} <= $big->{credit_bytes} &&
+	$big->{credit_bytes} + $big->{overhead_bytes} <= 128 << 20 &&
+	$big->{commit_bytes} == (96 << 20) + $big->{overhead_bytes},
+	'... and its last account: resident, credits, committed')
+		or diag map { "$_ $big->{$_} " } @account;
+
+my $victim = start("$dir/victim", $quire, 'run', "--stats=$dir/victim.json", "--machine=$address",
+	qw(-m 32M --name=victim),
+	$quill, qw(hold 1 2000 seconds=60));
+ok(says($victim, 'hold: ready'), 'one that is to be killed by somebody');
+kill KILL => (account())[1]{victim}{pid};
+is(finish($victim)->{status}, 121, '... is');
+($victim) = @{written("$dir/victim.json")->{vms}};
+has_just('it', $victim, @always, 'pid', 'killed', @account);
+is_deeply($victim->{killed}, { why => 'signal', signal => 'SIGKILL' },
+	'... for a reason that nobody knows');
+cmp_ok($victim->{ram_file_bytes}, '>=', 2000 * 4096, '... having this much resident');
+
+# There is never room for its overhead.
+my $late = start("$dir/late", $quire, 'run', "--stats=$dir/late.json",
+	qw(--machine=own --machine-memory=4M -n 2 -m 4G
+	--overcommit=1 --name=late), $quill, 'hello');
+finish($late);
+$doc = written("$dir/late.json");
+is_deeply([$late->{status}, map { @$_{qw(state exit_status)} } @{$doc->{vms}}], [120, ('refused',
+	120) x 2],
+	'refused for want of room') or diag $late->{err};
+is_deeply([sort keys %{$doc->{vms}[0]{refused}}],
+	[sort qw(by text request_bytes free_bytes min_bytes)], '... by the budget');
+is($doc->{vms}[0]{refused}{by}, 'budget', '... which it says');
 
 quire(qw(resume twin-1 twin-2 squeezed));
 quire(qw(kill twin-1 twin-2 squeezed));

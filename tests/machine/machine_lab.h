@@ -170,6 +170,7 @@ struct lab_vm {
 	int ram;   /* writable, ours */
 	int error; /* of a refusal */
 	char text[240];
+	struct machine_refusal refusal; /* if it was refused */
 };
 
 static inline struct machine_admit lab_promise(uint64_t ram, uint64_t overhead)
@@ -194,8 +195,10 @@ static inline struct lab_vm lab_admit(struct lab *lab, int control, struct machi
 	if (type == MACHINE_ADMITTED)
 		vm.credits = msg.pages;
 	vm.error = type == MACHINE_REFUSED ? msg.error : type < 0 ? type : 0;
-	if (type == MACHINE_REFUSED)
+	if (type == MACHINE_REFUSED) {
 		memcpy(vm.text, msg.text, sizeof(vm.text));
+		vm.refusal = msg.refusal;
+	}
 	return vm;
 }
 

@@ -36,6 +36,12 @@ static void test_admission(void)
 		       (int)v[i].swap_gib, v[i].admitted ? "admitted" : "refused");
 		ok(v[i].admitted || !strncmp(vm.text, "refused: mode", 13), "with the sum: %s",
 		   vm.text);
+		ok(v[i].admitted || (vm.refusal.book == MACHINE_LEDGER &&
+				     vm.refusal.mode == (uint32_t)v[i].mode &&
+				     vm.refusal.request_pages == 80 * GIB_PAGES + 256 &&
+				     vm.refusal.committed_pages == 0 &&
+				     vm.refusal.request_pages >= vm.refusal.allowed_pages),
+		   "and with its numbers");
 		is_hex(lab_state(&lab).committed_pages, v[i].admitted ? 80 * GIB_PAGES + 256 : 0,
 		       "and the ledger says so");
 		lab_finish_vm(&vm);
@@ -57,6 +63,9 @@ static void test_overhead(void)
 	vm = lab_admit(&lab, control, lab_promise(100, 990));
 	is_hex(vm.error, (uint64_t)-ENOMEM, "overhead that would leave less than min is refused");
 	ok(strstr(vm.text, "overhead of 3.9 MiB") != NULL, "which says so: %s", vm.text);
+	ok(vm.refusal.book == MACHINE_BUDGET && vm.refusal.request_pages == 990 &&
+		   vm.refusal.free_pages == 1000 && vm.refusal.min_pages > 10,
+	   "... in numbers");
 	is_hex(lab_state(&lab).committed_pages, 0, "and then nothing is committed");
 	is_hex(lab_state(&lab).refusals, 1, "a refusal is counted");
 	vm = lab_admit(&lab, control, lab_promise(10, 900));
@@ -201,6 +210,7 @@ static void test_descriptors(void)
 		"no descriptor"
 	};
 	unsigned int fds = open_fds();
+	struct machine_msg last;
 	int control, pipes[2], fd[NR];
 	struct lab_vm vm;
 	struct lab lab;
@@ -235,6 +245,10 @@ static void test_descriptors(void)
 	close(vm.ram);
 	lab_attach(&lab, &vm, 100, 7);
 	is_hex(lab_state(&lab).nr_vms, 0, "a second one ends the VM");
+	ok(hear(control, &last, NULL) == MACHINE_GONE && last.gone.last.resident_pages == 7 &&
+		   last.gone.last.ram_pages == 100 && last.gone.last.overhead_pages == 1 &&
+		   last.gone.last.credit_pages == vm.credits,
+	   "the account that it had goes with the word of its end");
 	lab_finish_vm(&vm);
 	for (unsigned int i = 0; i < NR; i++) {
 		int other = lab_connect(&lab);

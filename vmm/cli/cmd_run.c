@@ -20,6 +20,7 @@
 #include "args.h"
 #include "cmd.h"
 #include "stats.h"
+#include "stats_end.h"
 #include "vmm/boot/fdt.h"
 #include "vmm/vm/message.h"
 #include "vmm/launch/run.h"
@@ -557,7 +558,7 @@ static int plan_image(struct run *run, struct quire_error *err)
 /* ---- the end ---- */
 
 /* launch_config.write_stats */
-static int write_stats(void *ctx, const struct machine_state *machine, const struct vm_info *info,
+static int write_stats(void *ctx, const struct machine_state *machine, const struct launch_end *end,
 		       unsigned int nr)
 {
 	struct stats_vm *vm = calloc(nr, sizeof(*vm));
@@ -567,7 +568,7 @@ static int write_stats(void *ctx, const struct machine_state *machine, const str
 	if (!vm)
 		return -ENOMEM;
 	for (unsigned int i = 0; i < nr; i++)
-		vm[i].info = &info[i];
+		vm[i] = stats_of_end(&end[i], run->vm_config.nr_vcpus, run->vm_config.ram_bytes);
 	ret = stats_document(run->stats, machine, vm, nr);
 	free(vm);
 	return ret;

@@ -7,6 +7,7 @@
 #include "json.h"
 #include "stats.h"
 #include "stats_balloon.h"
+#include "stats_end.h"
 
 /* ---- derived numbers ---- */
 
@@ -285,13 +286,12 @@ static void account_stats(struct json *json, const struct stats_account *account
 	put_pages(json, "overhead_bytes", record->overhead_pages);
 	put_pages(json, "credit_bytes", record->credit_pages);
 	put_pages(json, "ram_file_bytes", record->resident_pages);
+	json_number(json, "store_references", record->shared_refs);
 	json_signed(json, "oom_score_adj", record->oom_score_adj);
 }
 
-void stats_vm(struct json *json, const struct stats_vm *vm)
+static void running_stats(struct json *json, const struct vm_info *info)
 {
-	const struct vm_info *info = vm->info;
-
 	json_string(json, "name", info->name);
 	json_number(json, "pid", info->pid);
 	json_string(json, "state", stats_state_name(info->state));
@@ -299,7 +299,19 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 		json_number(json, "exit_status", info->exit_status);
 	json_number(json, "vcpus", info->nr_vcpus);
 	json_number(json, "ram_bytes", info->ram_bytes);
+}
+
+void stats_vm(struct json *json, const struct stats_vm *vm)
+{
+	const struct vm_info *info = vm->info;
+
+	if (vm->end)
+		stats_end(json, vm);
+	else
+		running_stats(json, info);
 	account_stats(json, &vm->account);
+	if (!info)
+		return;
 	page_stats(json, info);
 	fault_stats(json, &info->mem);
 	merge_stats(json, info);

@@ -20,9 +20,14 @@ struct stats_account {
 	const struct machine_vm_record *record;
 };
 
+struct launch_end;
+
 struct stats_vm {
-	const struct vm_info *info;
+	const struct vm_info *info;   /* NULL: unknown, and then there is `end` */
 	struct stats_account account; /* id 0: no machine knows it */
+	const struct launch_end *end; /* it has ended, under this launcher; else NULL */
+	uint32_t nr_vcpus;	      /* what it was, or was to be, if there is `end` */
+	uint64_t ram_bytes;
 };
 
 /* The members of "machine"; state NULL: there is none, only the host is described. */

@@ -10,6 +10,7 @@
  * if theirs dies, and to say how each of them ended.
  */
 #include <quire/types.h>
+#include <sys/types.h>
 #include "mmu/machine/ledger.h"
 #include "mmu/base/machine_protocol.h"
 
@@ -28,6 +29,30 @@ struct launch_seat {
 	int channel;	       /* to the machine; the VM's to close */
 	uint64_t credit_pages; /* to start with */
 	struct vm_info *info;  /* where it leaves its counters at its end; NULL: nowhere */
+};
+
+/* How a copy came to its end. */
+enum launch_how {
+	LAUNCH_NOT_STARTED, /* the launch was stopped before its turn, or it got no process */
+	LAUNCH_REFUSED,	    /* by the machine */
+	LAUNCH_KILLED,	    /* its process was ended by a signal */
+	LAUNCH_ENDED,	    /* its process ended by itself */
+};
+
+/* A copy at its end: what is known of it, and no more. */
+struct launch_end {
+	const char *name;
+	enum launch_how how;
+	int status;		    /* its exit status; NOT_STARTED: 0 if it was not tried */
+	pid_t pid;		    /* 0: it had no process */
+	int signal;		    /* KILLED: by which */
+	bool overdue;		    /* KILLED: by the launcher, because it did not end in time */
+	const struct vm_info *info; /* counters that it left; NULL: none */
+	const char *machine;	    /* the address of its machine, if `gone`, */
+	uint32_t id;		    /* its number there, */
+	const struct machine_gone *gone; /* and what the machine said at its end; NULL: nothing */
+	const struct machine_refusal *refusal; /* REFUSED: why, in numbers ... */
+	const char *text;		       /* ... and as a line */
 };
 
 struct launch_config {
@@ -49,12 +74,11 @@ struct launch_config {
 	bool stop_when_lost;	     /* machine lost: VMs stop, instead of going on */
 
 	/*
-	 * Called once, after all copies have ended, with the counters that each of them left; vm has
-	 * an element for each copy, in order.  machine is NULL if no machine answers any more.
-	 * 0 or -errno.  NULL: nobody wants them.
+	 * Called once, after all copies have ended: `end` has an element for each of them, in order.
+	 * machine is NULL if no machine answers any more.  0 or -errno.  NULL: nobody wants them.
 	 */
-	int (*write_stats)(void *ctx, const struct machine_state *machine, const struct vm_info *vm,
-			   unsigned int nr);
+	int (*write_stats)(void *ctx, const struct machine_state *machine,
+			   const struct launch_end *end, unsigned int nr);
 
 	/* The VM process: its whole life, to its exit status. */
 	int (*vm_main)(void *ctx, const struct launch_seat *seat);

@@ -157,6 +157,7 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 		}
 	}
 	if (ret) {
+		c->pid = 0;
 		close(e.leash[0]);
 		close_one(&e.pipe[0]);
 		return ret;
@@ -202,6 +203,9 @@ void copy_start(struct launch *l, struct copy *c)
 	l->admit_ns = l->admit_until_ns = 0;
 	l->next++;
 	if (code) {
+		c->refused = admitted.refused;
+		c->refusal = admitted.refusal;
+		c->refused_text = err;
 		launch_say(l, c, "%s", err.text);
 		done(l, c,
 		     code == -ENOMEM || code == -EAGAIN ? QUIRE_STATUS_REFUSED : QUIRE_STATUS_HOST);

@@ -25,7 +25,7 @@ enum copy_state {
 	COPY_WAITING,
 	COPY_RUNNING,
 	COPY_ENDED, /* by SIGKILL: the machine may still say why, until gone_until_ns */
-	COPY_DONE,  /* status is valid */
+	COPY_DONE,  /* status is valid, if it was started */
 };
 
 /* Deadlines are CLOCK_MONOTONIC in ns, 0: none.  Descriptors: -1: none. */
@@ -45,6 +45,9 @@ struct copy {
 	uint64_t held_pages;
 	bool gone; /* the machine said why it ended */
 	struct machine_gone why;
+	bool refused; /* the machine did not admit it, and said why: */
+	struct machine_refusal refusal;
+	struct quire_error refused_text;
 
 	uint64_t timeout_ns; /* when it should have ended by its own --timeout */
 	uint64_t kill_ns;    /* when it is killed with kill_status, because it is stuck */

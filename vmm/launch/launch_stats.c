@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * --stats: the counters of all copies at the end.  Each VM leaves its own, when it ends, in memory
- * that it shares with the launcher and with no other VM.  A VM that was killed left none, and is
- * listed with its name and status.  The machine's numbers are those of the moment when it has
- * heard of every VM's end.
+ * that it shares with the launcher and with no other VM.  A VM that was killed left none: then there
+ * is only its last account with the machine.  The machine's own numbers are those of the moment when
+ * it has heard of every VM's end.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
+#include "mmu/base/wire.h"
 #include "vmm/vm/vm_info.h"
 #include "launch_impl.h"
 
@@ -35,38 +37,76 @@ void launch_stats_unshare(struct copy *c)
 		munmap(c->info, sizeof(*c->info));
 }
 
-/* A VM may have written anything. */
-static void take(const struct launch *l, const struct copy *c, struct vm_info *info)
+/* Which machine is ours now: where others find it. */
+static const char *machine_address(const struct launch *l, char *buf, size_t bytes)
 {
-	uint64_t pages = l->config->ram_bytes / QUIRE_PAGE_SIZE;
+	if (l->machine_pid <= 0)
+		return wire_address_name(l->config->machine, buf, bytes);
+	snprintf(buf, bytes, LAUNCH_MACHINE_ADDRESS, geteuid(), l->machine_pid);
+	return buf;
+}
 
-	*info = (struct vm_info){ 0 };
-	if (c->info)
-		*info = *c->info;
-	if (info->ram_bytes == 0) {
-		info->pid = (uint32_t)c->pid;
-		info->nr_vcpus = l->config->nr_vcpus;
-		info->ram_bytes = l->config->ram_bytes;
-		info->mem.s2.ram_pages = info->mem.s2.pages[PG_ABSENT] = pages;
-	}
+static enum launch_how how(const struct copy *c)
+{
+	if (c->refused)
+		return LAUNCH_REFUSED;
+	if (c->pid <= 0)
+		return LAUNCH_NOT_STARTED;
+	return c->signal ? LAUNCH_KILLED : LAUNCH_ENDED;
+}
+
+/* A VM may have left anything: what the launcher knows itself it does not take from there. */
+static const struct vm_info *counters(const struct launch *l, struct copy *c)
+{
+	struct vm_info *info = c->info;
+
+	if (!info || !info->ram_bytes)
+		return NULL;
 	snprintf(info->name, sizeof(info->name), "%s", c->name);
 	snprintf(info->domain, sizeof(info->domain), "%s", l->config->domain);
-	info->state = VM_ENDED;
-	info->exit_status = (uint32_t)c->status;
+	info->pid = (uint32_t)c->pid;
+	info->nr_vcpus = l->config->nr_vcpus;
+	info->ram_bytes = l->config->ram_bytes;
+	return info;
+}
+
+static struct launch_end end_of(const struct launch *l, struct copy *c, const char *machine)
+{
+	struct launch_end end = {
+		.name = c->name,
+		.how = how(c),
+		.status = c->status,
+		.pid = c->pid,
+		.signal = c->signal,
+		.overdue = c->killed,
+		.info = counters(l, c),
+	};
+
+	if (c->gone) {
+		end.machine = machine;
+		end.id = c->vm;
+		end.gone = &c->why;
+	}
+	if (c->refused) {
+		end.refusal = &c->refusal;
+		end.text = c->refused_text.text;
+	}
+	return end;
 }
 
 int launch_stats_write(struct launch *l)
 {
-	struct vm_info *info = calloc(l->nr, sizeof(*info));
+	struct launch_end *end = calloc(l->nr, sizeof(*end));
 	struct machine_state state;
 	bool have_state = l->machine && !machine_client_get(l->machine, &state, NULL);
+	char address[64];
 	int ret;
 
-	if (!info)
+	if (!end)
 		return -ENOMEM;
 	for (unsigned int i = 0; i < l->nr; i++)
-		take(l, &l->copy[i], &info[i]);
-	ret = l->config->write_stats(l->config->ctx, have_state ? &state : NULL, info, l->nr);
-	free(info);
+		end[i] = end_of(l, &l->copy[i], machine_address(l, address, sizeof(address)));
+	ret = l->config->write_stats(l->config->ctx, have_state ? &state : NULL, end, l->nr);
+	free(end);
 	return ret;
 }
