@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one way into guest memory for the VMM itself: through the alias, as stage 2 allows.
+ * The accessors: how the VMM itself reads and writes guest memory.
  *
- * Copies are made under LOCK_GMEM, so a page cannot be given back under them; a guest that
- * writes at the same moment races as two CPUs would.
+ * They use the alias, as far as stage 2 allows.  A copy is made under LOCK_GMEM, so that no page
+ * can be given back in the middle of it.  A guest that writes at the same moment races with it, as
+ * two processors would.
  */
 #include <errno.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 
 /* --- the accessors ----------------------------------------------------------------------- */
 
-/* Is [gpa, gpa + len) RAM?  An empty range is, anywhere in RAM. */
+/* Is [gpa, gpa + len) RAM?  If it is empty: is gpa? */
 static bool range_is_ram(const struct gmem *gm, gpa_t gpa, size_t len)
 {
 	gpa_t last = gpa + (len ? len - 1 : 0);
@@ -20,7 +21,9 @@ static bool range_is_ram(const struct gmem *gm, gpa_t gpa, size_t len)
 	       stage2_is_ram(gm->s2, gpa_to_gfn(gpa), gpa_to_gfn(last) - gpa_to_gfn(gpa) + 1);
 }
 
-/* What reads find from byte `offset` on of the linear run at gfn, whose first page is *page. */
+/*
+ * Copy what reads find in the linear run at gfn, from byte `offset` on.  *page is its first page.
+ */
 static void copy_out(const struct gmem *gm, gfn_t gfn, const struct stage2_page *page,
 		     uint64_t offset, void *to, size_t bytes)
 {
@@ -72,9 +75,9 @@ static gfn_t first_not_private(const struct gmem *gm, gfn_t gfn, gfn_t end)
 }
 
 /*
- * Make the pages of [gfn, end) private, waiting for credits if need be, and note them as written.
- * Caller holds LOCK_GMEM, which may be dropped meanwhile, and then pages may go again: so look anew
- * each time until all are.
+ * Make the pages of [start, end) private, and note them as written.  If credits are short, wait for
+ * them.  LOCK_GMEM is held, but may be dropped meanwhile, and then pages may go again: so this
+ * looks at all of them anew each time.
  */
 static int bring_in_for_access(struct gmem *gm, gfn_t start, gfn_t end)
 {
@@ -113,7 +116,7 @@ int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len)
 	return err;
 }
 
-/* --- pages that stay --------------------------------------------------------------------- */
+/* --- held pages -------------------------------------------------------------------------- */
 
 static struct gfn_range pages_of(gpa_t gpa, size_t len)
 {
@@ -168,7 +171,7 @@ bool gmem_is_held(const struct gmem *gm, gfn_t gfn, uint64_t *nr)
 
 /* --- the 2D walk ------------------------------------------------------------------------- */
 
-/* Where machine address addr can be read; NULL: reads as zeroes.  False: there is nothing. */
+/* Where machine address addr can be read; NULL: it reads as zeroes.  False: nothing is there. */
 static bool machine_bytes(const struct gmem *gm, maddr_t addr, unsigned int bytes,
 			  const uint8_t **from)
 {
@@ -194,7 +197,7 @@ static int read_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t *v
 	return 0;
 }
 
-/* Only ever in a page that stage 2 lets be written: a private one. */
+/* The walk sets bits only in pages that stage 2 lets it write: private ones. */
 static int set_bits_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t value,
 			    uint64_t bits)
 {

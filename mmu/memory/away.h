@@ -19,7 +19,9 @@
  */
 #include "gmem_internal.h"
 
-/* What a provider does.  `page` is the first page of [gfn, gfn + nr), one linear run that is away. */
+/*
+ * What a provider does.  `page` is the first page of [gfn, gfn + nr), one linear run that is away.
+ */
 struct away_provider {
 	/*
 	 * Copy `bytes` bytes, from byte `offset` of the run on, to `to`.  NULL: all bytes are zero,
@@ -29,7 +31,7 @@ struct away_provider {
 		     void *to, size_t bytes);
 	/*
 	 * Make the run private, for nr credits.  Readers find the same bytes all the time; a writer
-	 * waits until it is done.  0 if at least the first page came home, with the credits of pages
+	 * waits until it is done. 0 if at least the first page came home, with the credits of pages
 	 * that did not put back; -errno if none did, with all credits left to the caller.
 	 */
 	int (*come_home)(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page,

@@ -1,34 +1,42 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bringing pages in: from absent to private; and what to do for a touch in general.
+ * Bringing pages in: what an access to a page that is not mapped for it does.
  *
- * What comes in for a touch of one page that is absent:
+ * An absent page is touched.  What comes in, as private pages, is
  *
- *   its block of 512   if all of it is absent and huge pages are on
- *   its group of 16    otherwise: the absent ones of it; of 32, 64, 128 for who goes on from
- *                      group to group, up or down
- *   the page alone     if credits are short
+ *   its block of 512   if all of it is absent and huge pages are on;
+ *   its group of 16    otherwise: those pages of it that are absent.  Groups of 32, 64 and 128
+ *                      follow while touches go on from group to group, up or down;
+ *   the page alone     if credits are short.
  *
- * Where first reads are to cost nothing (zero_reads), a read of an absent page makes it zero.  A
- * read of a page without a frame maps the page of zeroes there, and at its like around it in its
- * block.  A page that is away comes home when it is written (away.c), alone unless the writer goes
- * on from page to page; a sequential writer who meets a block with nothing in it gets it as one.  A
- * ballooned page that is touched untold is absent, and goes on as such.
+ * An absent page is read, and share.zero_reads is set.  It becomes zero, with the pages around it
+ * in its block that are absent too, and the page of zeroes is mapped there: this costs no frame.
  *
- * The group is aligned, not placed in the direction of recent faults: that serves both directions
- * alike, and pages come in again as they were given back, in lists of a balloon for example.
+ * A zero page is read for the first time.  The page of zeroes is mapped there, and at the pages
+ * around it in its block that are zero and not mapped.
  *
- * Order: first the file and the window's page tables, then stage 2.  A touch in between finds
- * the page and goes on, or has raised an event that the pager answers when it gets the lock.
+ * A page that is away is written.  It comes home (away.c): alone, or with others for a writer that
+ * goes on from page to page.  If such a writer meets a block in which nothing has a frame, the
+ * block comes in as one.
  *
- * Filling a block is mostly zeroing 2 MiB, so it is done with the lock dropped, one block at a time.
- * The block is noted in `filling` meanwhile: in stage 2 it is still absent, but the guest may find
- * a page there already and write to it.  So whoever acts on a page's being absent waits until its
- * block is not noted any more (gmem_await_filled), and looks again.
+ * A ballooned page is touched before the balloon is deflated.  It becomes absent, and then as
+ * above.
  *
- * When the host runs out of memory in the middle of a block, some of its pages exist and the
- * guest may have written to them already: they are kept, as private pages, and only if there
- * is none is it a failure.
+ * Groups are aligned, and not placed in the direction of recent faults.  That serves both
+ * directions alike.  And pages come in again as they were given back, for example in lists of a
+ * balloon.
+ *
+ * The order: first the file and the window's page tables, then stage 2.  A touch in between finds
+ * the page and goes on, or it has raised an event that the pager answers when it gets the lock.
+ *
+ * Filling a block is mostly zeroing 2 MiB, so it is done with the lock dropped, one block at a
+ * time.  The block is noted in `filling` meanwhile: in stage 2 it is still absent, but the guest
+ * may find a page there already and write to it.  So whoever acts on a page's being absent waits
+ * until its block is filled (gmem_await_filled), and looks again.
+ *
+ * The host may run out of memory in the middle of a block.  Then some of its pages exist, and the
+ * guest may have written to them already: they are kept as private pages.  It is a failure only if
+ * no page exists.
  */
 #include <errno.h>
 #include "away.h"
@@ -141,7 +149,7 @@ static void adopt_block(struct gmem *gm, gfn_t block)
 	gmem_set_large(gm, block);
 }
 
-/* The file has some pages of the block.  Returns how many. */
+/* The file has some pages of the block: they become private.  Returns how many there are. */
 static uint64_t adopt_part(struct gmem *gm, gfn_t block)
 {
 	gfn_t end = block + QUIRE_BLOCK_PAGES;
@@ -163,8 +171,8 @@ static uint64_t adopt_part(struct gmem *gm, gfn_t block)
 }
 
 /*
- * Bring in the wholly absent block as one, while no other is being filled.  As gmem_bring_in; the
- * lock is dropped meanwhile.
+ * Bring in the wholly absent block as one; no block is being filled.  The lock is dropped
+ * meanwhile. 0 if at least one page came in; -EDQUOT, or the host's -errno, if none did.
  */
 static int bring_in_block(struct gmem *gm, gfn_t block)
 {
@@ -190,8 +198,10 @@ static int bring_in_block(struct gmem *gm, gfn_t block)
 
 /* --- single pages ------------------------------------------------------------------------ */
 
-/* Bring in the absent pages of [gfn, end), at 4 KiB, run by run; -EDQUOT at the first run too
- * long for the credits at hand.  No part of it is being filled. */
+/*
+ * Bring in the absent pages of [gfn, end), no part of which is being filled, at 4 KiB, run by run.
+ * -EDQUOT: a run was too long for the credits at hand, and those before it came in.
+ */
 static int bring_in_singly(struct gmem *gm, gfn_t gfn, gfn_t end)
 {
 	while (gfn < end) {
@@ -214,7 +224,7 @@ static int bring_in_singly(struct gmem *gm, gfn_t gfn, gfn_t end)
 	return 0;
 }
 
-/* How large a group to bring in around gfn, in the light of the last one. */
+/* How large a group to bring in around gfn: larger if it is next to, or in, the last group. */
 static uint64_t group_size(struct gmem *gm, gfn_t gfn)
 {
 	const struct gfn_range *last = &gm->last_group;
@@ -225,7 +235,7 @@ static uint64_t group_size(struct gmem *gm, gfn_t gfn)
 	return FAULT_AROUND;
 }
 
-/* The absent pages of the group of that size around gfn, which is one. */
+/* From the first to the last absent page of the group of that size around gfn, which is absent. */
 static struct gfn_range absent_group(const struct gmem *gm, gfn_t gfn, uint64_t size)
 {
 	struct gfn_range group = { align_down(gfn, size), align_down(gfn, size) + size };
@@ -258,7 +268,7 @@ static int bring_in_group(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 	}
 	if (err != -EDQUOT)
 		return err;
-	/* Credits for all of that are not at hand; the page itself may have come in already. */
+	/* There are no credits for all of that.  The page itself may have come in already. */
 	*in = (struct gfn_range){ gfn, gfn + 1 };
 	return bring_in_singly(gm, gfn, gfn + 1);
 }
@@ -291,7 +301,7 @@ static int read_zeroes(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 	return 0;
 }
 
-/* Make an empty block absent, so that it can come in as one.  False: no mapping left for that. */
+/* Make a block without frames absent, so that it can come in as one.  False: no mapping is left. */
 static bool empty_block(struct gmem *gm, gfn_t block)
 {
 	struct stage2_page page;
@@ -306,7 +316,7 @@ static bool empty_block(struct gmem *gm, gfn_t block)
 	return fine;
 }
 
-/* A page that is away is written. */
+/* A page that is away is written: bring it home, or make its whole block *absent. */
 static int bring_home(struct gmem *gm, gfn_t gfn, bool *absent, struct gfn_range *in)
 {
 	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
@@ -317,7 +327,7 @@ static int bring_home(struct gmem *gm, gfn_t gfn, bool *absent, struct gfn_range
 	return *absent ? 0 : away_break(gm, gfn, around, in);
 }
 
-/* An absent page, written or where reads cost what writes do. */
+/* A page of a wholly absent block is touched: bring in the block, or else what can be had. */
 static int bring_in_absent(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 {
 	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
@@ -327,7 +337,7 @@ static int bring_in_absent(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 	case 0: return 0;
 	case -EDQUOT: return bring_in_group(gm, gfn, in);
 	default:
-		/* No 2 MiB to be had; a page may be. */
+		/* The host has no 2 MiB, but it may have a page. */
 		gmem_await_filled(gm, gfn, gfn + 1);
 		return bring_in_group(gm, gfn, in);
 	}

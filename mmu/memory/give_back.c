@@ -2,13 +2,14 @@
 /*
  * Giving pages back to the host, for good (drop) or for as long as the guest says (balloon).
  *
- * What is private costs system calls, so it goes in runs as long as can be, across blocks: the
- * whole blocks in a run become single first, side by side in one call, then one hole is punched for
- * all of it.  Stage 2 keeps the 2 MiB leaf of a block that goes as a whole until it has gone: only
- * if the host could not free all of it is it split.
+ * Giving back private pages costs system calls.  So they go in runs as long as possible, across
+ * blocks.  First the whole blocks of a run become single: one call for those that lie side by
+ * side.  Then one hole is punched for all of the run.  A block that goes as a whole keeps its 2 MiB
+ * leaf in stage 2 until it has gone; the leaf is split only if the host could not free all of the
+ * block.
  *
- * The lock is dropped after each CHUNK, as others wait for it: the host takes 10 to 20 us to free a
- * huge page, but 0.3 to 1 ms for 512 single ones.
+ * The lock is dropped after each CHUNK, because others wait for it.  The host takes 10 to 20 us to
+ * free a huge page, but 0.3 to 1 ms to free 512 single ones.
  */
 #include <errno.h>
 #include "away.h"
@@ -18,7 +19,7 @@
 
 /* ---- private pages ---- */
 
-/* What a guest gave up it will not want soon: others may have it. */
+/* A guest will not want soon what it gave to its balloon, so others may have those credits. */
 static void put_or_give(struct gmem *gm, uint64_t pages, enum page_state to)
 {
 	if (to == PG_BALLOONED)
@@ -27,7 +28,7 @@ static void put_or_give(struct gmem *gm, uint64_t pages, enum page_state to)
 		gmem_put(gm, pages);
 }
 
-/* What the host kept was zeroed by it, and stays private.  How many pages went. */
+/* The holes in [gfn, end) move to state `to`; pages that are still there stay private. */
 static uint64_t move_holes(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn)
 {
 	gfn_t start = gfn;
@@ -47,7 +48,7 @@ static uint64_t move_holes(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_stat
 	return gone;
 }
 
-/* Whole blocks that lie side by side from `block` on, before end. */
+/* How many whole blocks lie side by side from `block` on, before end. */
 static uint64_t whole_blocks(const struct gmem *gm, gfn_t block, gfn_t end)
 {
 	struct stage2_page page;
@@ -61,7 +62,7 @@ static uint64_t whole_blocks(const struct gmem *gm, gfn_t block, gfn_t end)
 	return nr;
 }
 
-/* The host shall manage [gfn, end), all private, singly; stage 2 need not know of it yet. */
+/* Let the host manage [gfn, end), all private, singly.  Stage 2 is not told yet. */
 static int make_single(struct gmem *gm, gfn_t gfn, gfn_t end)
 {
 	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
@@ -77,7 +78,7 @@ static int make_single(struct gmem *gm, gfn_t gfn, gfn_t end)
 	return 0;
 }
 
-/* Now stage 2 must know, too: of blocks that are covered in part, or of all. */
+/* Tell stage 2, of all blocks in [gfn, end) or only of those that it covers in part. */
 static void split(struct gmem *gm, gfn_t gfn, gfn_t end, bool all)
 {
 	struct stage2_page page;
@@ -121,7 +122,7 @@ static int give_back_private(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_st
 
 /* ---- ranges ---- */
 
-/* A run of [gfn, end) that is all of one kind, from gfn on: how long it was, in *nr. */
+/* Give back the run of pages in one state from gfn on, at most to end.  *nr: its length. */
 static int give_back_run(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to,
 			 struct gmem_gone *res, uint64_t *nr)
 {
@@ -152,7 +153,7 @@ static int give_back_run(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state 
 	return 0;
 }
 
-/* With the lock held; it may be dropped before anything happens. */
+/* The caller holds the lock, which may be dropped before anything happens. */
 static int give_back_chunk(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to,
 			   struct gmem_gone *res)
 {

@@ -2,18 +2,19 @@
 /*
  * Guest memory: stage 2 decides, the window makes it real.
  *
- * Each operation takes LOCK_GMEM, asks stage 2 what the pages are, changes the host's side
- * (window.c) and then stage 2, in an order in which a guest access that slips in between is
- * harmless:
+ * Each operation takes LOCK_GMEM and asks stage 2 what the pages are.  Then it changes the host's
+ * side (window.c), and then stage 2.  The order is one in which a guest access that slips in
+ * between does no harm:
  *
- *   bring in   file and page tables first, stage 2 next (bring_in.c).
- *   give back  punch the file first, stage 2 next (give_back.c).  A touch in between raises
- *              an event, which the pager looks at only when it gets the lock: the page is absent
- *              by then.
- *   split      register first: all pages exist, so registering changes nothing for the guest;
- *              from then on single pages may go.
- *   collapse   unregister first: all pages exist and none can go while we hold the lock.
- *   share      write-protect, compare, map, punch, stage 2 last (share.c).
+ *   bring in   The file and the page tables come first, stage 2 next (bring_in.c).
+ *   give back  The file is punched first, stage 2 is told next (give_back.c).  A touch in between
+ *              raises an event.  The pager looks at it when it gets the lock, and then the page is
+ *              absent.
+ *   split      The block is registered first.  All its pages exist, so that changes nothing for the
+ *              guest.  From then on single pages may go.
+ *   collapse   The block is unregistered first.  All its pages exist, and none can go while we hold
+ *              the lock.
+ *   share      Write-protect, compare, map, punch; stage 2 comes last (share.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -117,7 +118,7 @@ void *gmem_hva(const struct gmem *gm, gpa_t gpa)
 	return gm->window.base + gpa;
 }
 
-/* Only a new opening has an access mode of its own; a duplicate would share the old one. */
+/* The file is opened anew: a duplicate of the descriptor could write, as the original can. */
 int gmem_open_ram(const struct gmem *gm)
 {
 	char path[32];
@@ -171,7 +172,7 @@ int gmem_collapse(struct gmem *gm, gfn_t block)
 		return err;
 	err = window_collapse(&gm->window, block);
 	if (err) {
-		/* The VMA split that make_whole needed is still there to undo, so this works. */
+		/* This cannot fail: it joins the VMAs that window_make_whole has split. */
 		window_make_single(&gm->window, block, 1);
 		return err;
 	}
@@ -256,7 +257,7 @@ int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 	return err;
 }
 
-/* Is frame among the nr that follow pfn?  Which one: *n. */
+/* Is frame among the nr frames from pfn on?  *n: it is the n-th. */
 static bool frame_in_run(struct gmem *gm, const struct gmem_frame *frame, pfn_t pfn, uint64_t nr,
 			 uint64_t *n)
 {
@@ -308,7 +309,7 @@ static size_t segment_of(struct gmem *gm, pfn_t pfn)
 	return (size_t)(store_view_segment(&gm->share.store, pfn) - gm->share.store.segment);
 }
 
-/* Entries that name frames of each segment. */
+/* Count the entries that name frames of each segment. */
 static void audit_segments(struct audit *a, struct gmem *gm)
 {
 	uint64_t pages[MERGE_MAX_SEGMENTS] = { 0 };
@@ -322,7 +323,6 @@ static void audit_segments(struct audit *a, struct gmem *gm)
 		       "pages in a segment of the store");
 }
 
-/* Stage 2's own audit, the kernel's count of the RAM file against ours, and what we derive. */
 unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *what), void *ctx)
 {
 	struct audit a = { .report = report, .ctx = ctx };

@@ -5,14 +5,14 @@
 /*
  * Guest memory: a VM's RAM, its stage 2, and the window through which KVM reaches it.
  *
- * RAM is one file on tmpfs, offset == gpa, mapped twice: as the *window*, whose addresses
- * are handed to KVM's memslots and whose faults come to our pager through userfaultfd, and
- * as the *alias*, through which this process itself reads and writes.  Nobody in the VMM
- * touches the window: all accesses to guest memory go through guest_read and guest_write, which
- * consult stage 2 and so can never fault on ourselves.
+ * RAM is one file on tmpfs, in which the offset is the gpa.  It is mapped twice.  The addresses of
+ * the *window* are handed to KVM's memslots, and its faults come to our pager through userfaultfd.
+ * Through the *alias* this process itself reads and writes, by guest_read and guest_write, which
+ * ask stage 2 first.  So no thread of ours can fault on the window and wait for the pager.  The
+ * keeper alone reads the window, under the lock, and only pages that are private (window_page).
  *
- * Threads: any thread may call anything here.  One lock inside (LOCK_GMEM) covers stage 2
- * and every change to the window; see mmu/base/locks.h.
+ * Threads: any thread may call any function here.  LOCK_GMEM (mmu/base/locks.h), which each of them
+ * takes for itself, covers stage 2 and every change to the window.
  */
 #include <quire/error.h>
 #include "stage2.h"
@@ -24,24 +24,25 @@ enum gmem_hugepages {
 };
 
 /*
- * The right to make pages resident, from whoever keeps the books.  Every page that comes in was
- * taken first, and every page that goes is put back.
+ * Page credits: the right to make pages resident, from whoever keeps the books.  Guest memory takes
+ * a credit before a page comes in, and puts it back when the page has gone.
  */
 struct gmem_credits {
-	/* Take `pages` if at hand.  Never blocks; called with the lock held. */
+	/* Take `pages` credits if they are at hand.  Must not block: LOCK_GMEM is held. */
 	bool (*take)(void *ctx, uint64_t pages);
 	/*
-	 * Block until `need` can be taken; `want` would be welcome.  Called without the lock.
-	 * 0, or -errno: there is no memory and there will be none.
+	 * Block until at least `need` credits can be taken; `want` would be welcome.  Called
+	 * without LOCK_GMEM.  0, or -errno: there is no memory and there will be none.
 	 */
 	int (*wait)(void *ctx, uint64_t need, uint64_t want);
-	/* Put back.  Never blocks; called with the lock held. */
+	/* Put credits back.  Must not block: LOCK_GMEM is held. */
 	void (*put)(void *ctx, uint64_t pages);
 	/*
-	 * Ask for more ahead of time, to be taken later if they come.  Never blocks.  May be NULL.
+	 * Ask for more ahead of time, to be taken later if they come.  Must not block.  May be
+	 * NULL.
 	 */
 	void (*ask)(void *ctx);
-	/* The same for pages that will not be wanted soon.  NULL: put. */
+	/* As put, for pages that the guest will not want soon.  NULL: put is called instead. */
 	void (*give)(void *ctx, uint64_t pages);
 	void *ctx;
 };
@@ -52,13 +53,12 @@ struct gmem_config {
 	enum gmem_hugepages hugepages;
 	const struct gmem_credits *credits; /* borrowed; NULL: no limit but the host's */
 	/*
-	 * Called once, from the pager, with the lock not held, when there is no more memory from
-	 * the host (err: -ENOMEM, -ENOSPC, ...) or by the credits (-EDQUOT) and a guest access
-	 * therefore cannot complete.  The accessing vCPU stays blocked; the callee arranges for
-	 * the VM to stop.  May be NULL.
+	 * The pager calls it once, without LOCK_GMEM, when a guest access cannot complete: the host
+	 * has no more memory (err: -ENOMEM, -ENOSPC, ...), or there are no credits (-EDQUOT).  The
+	 * accessing vCPU stays blocked.  The callee arranges for the VM to stop.  May be NULL.
 	 */
 	void (*on_host_failure)(void *ctx, gpa_t gpa, int err);
-	/* First thing in each thread of gm, so that it can give up privileges.  May be NULL. */
+	/* The first call in the pager's thread, so that it can give up privileges.  May be NULL. */
 	void (*on_thread_start)(void *ctx);
 	void *ctx;
 };
@@ -74,120 +74,145 @@ struct gmem_stats {
 	uint64_t dropped_pages;	    /* given back by gmem_drop */
 	uint64_t zero_read_pages;   /* absent pages that became zero when they were first read */
 	uint64_t ballooned_pages;   /* given back by gmem_balloon */
-	uint64_t balloon_touches;   /* ballooned pages that were touched untold */
+	uint64_t balloon_touches;   /* ballooned pages that were touched before a deflate */
 	uint64_t unshared_pages;    /* shared or zero pages that came home to be written */
 	uint64_t orphan_pages;	    /* shared now, with frames of a machine that is gone */
-	uint64_t mappings, max_mappings; /* of the window: now, and what vm.max_map_count leaves */
-	uint64_t mapping_refusals;	 /* runs that were not shared for want of a mapping */
-	uint64_t mapping_reliefs;	 /* runs that were broken to win mappings */
-	uint64_t efaults;		 /* KVM_RUN -EFAULT resolved (counted by gmem_repair) */
+	uint64_t mappings;	    /* of the window, now */
+	uint64_t max_mappings;	    /* ... that vm.max_map_count leaves for it */
+	uint64_t mapping_refusals;  /* runs that were not shared for want of a mapping */
+	uint64_t mapping_reliefs;   /* runs that were broken to win mappings */
+	uint64_t efaults;	    /* KVM_RUN -EFAULT resolved (counted by gmem_repair) */
 };
 
 struct gmem;
 
 /*
- * Create guest memory with everything absent.  All that needs a privilege or opens a file is
- * done here, and no thread is started: a process that sheds privileges, which it must do while
- * it has one thread, does so between gmem_create and gmem_start.
+ * Create guest memory in which every page is absent.  All that needs a privilege or opens a file is
+ * done here, and no thread is started: so a process can shed its privileges, which it must do while
+ * it has one thread, between gmem_create and gmem_start.  All functions below work at once.  But a
+ * guest, or a test, that touches an absent page of the window waits until gmem_start.
  *
- * Everything below works at once, but for what touches the window itself: a guest, or a test,
- * that touches an absent page there waits until gmem_start.
- *
- * Returns 0, or -errno with the reason in *err (may be NULL).  -EPERM: no privilege for userfaultfd
- * on kernel faults; -ENOSYS: kernel without it; -ENOMEM: address space, RLIMIT_AS or
- * vm.max_map_count; -EINVAL: bad ranges.
+ * Returns 0, or -errno with the reason in *err (may be NULL):
+ *   -EINVAL  bad ranges
+ *   -EPERM   no privilege for userfaultfd on kernel faults
+ *   -ENOSYS  a kernel without it
+ *   -ENOMEM  address space, RLIMIT_AS or vm.max_map_count
+ * or what else the host says.
  */
 int gmem_create(const struct gmem_config *config, struct gmem **out, struct quire_error *err);
 
 /* Start the pager, once.  0, or -errno with the reason in *err (may be NULL). */
 int gmem_start(struct gmem *gm, struct quire_error *err);
 
-/* The descriptors that gm needs to live on (not more than GMEM_MAX_DESCRIPTORS).  How many. */
+/*
+ * Write to fds the descriptors that gm needs as long as it lives.  Returns how many there are.
+ */
 #define GMEM_MAX_DESCRIPTORS 3
 unsigned int gmem_descriptors(const struct gmem *gm, int fds[GMEM_MAX_DESCRIPTORS]);
 
 /* Stop the pager and free everything.  No thread may be inside the window.  NULL is fine. */
 void gmem_destroy(struct gmem *gm);
 
-/* Window address of gpa (RAM or not, below gmem_end): for KVM's memslots and tests only. */
+/*
+ * The window's address of gpa, which is RAM or lies between two ranges of it: for KVM's memslots
+ * and for tests only.
+ */
 void *gmem_hva(const struct gmem *gm, gpa_t gpa);
+
+/* The ranges of RAM, *nr of them, ascending.  They do not change. */
 const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr);
 
-/* A new descriptor of the RAM file that can only read it, the caller's; or -errno. */
+/* A new descriptor of the RAM file that can only read it.  The caller closes it.  Or -errno. */
 int gmem_open_ram(const struct gmem *gm);
 
 /*
  * Read [gpa, gpa + len) into buf.  Absent pages read as zeroes and stay absent.
- * 0, or -EFAULT if part of the range is not RAM (buf undefined).
+ * 0, or -EFAULT if part of the range is not RAM (buf is undefined then).
  */
 int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len);
 
 /*
- * Write buf to [gpa, gpa + len), bringing absent pages in; waits for credits if need be.
- * 0; -EFAULT: part is not RAM; -ENOMEM: the host has no memory; -EDQUOT: no credits (in all of
- * which nothing is written).
+ * Write buf to [gpa, gpa + len).  Pages that are not private are brought in; if credits are short,
+ * the caller waits for them.
+ * 0; -EFAULT: part of the range is not RAM; -ENOMEM or another -errno: the host has no memory;
+ * -EDQUOT: there are no credits.  On failure nothing is written.
  */
 int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len);
 
 /*
- * Keep the pages of [gpa, gpa + len) private until the same range is released: they are brought in,
- * waiting for credits if need be, and neither merged nor given back, so that guest_write there
- * never waits.  0; as guest_write; -ENOSPC: there are GMEM_MAX_HELD ranges.
+ * Hold the pages of [gpa, gpa + len): bring them in, as guest_write does, and keep them private
+ * until the same range is released.  They are neither merged nor given back, so that guest_write
+ * there never waits.
+ * 0; -EFAULT: len is 0 or part of the range is not RAM; -ENOSPC: GMEM_MAX_HELD ranges are held; or
+ * as guest_write.  gmem_release: the range is held.
  */
 #define GMEM_MAX_HELD 16u
 int gmem_hold(struct gmem *gm, gpa_t gpa, size_t len);
 void gmem_release(struct gmem *gm, gpa_t gpa, size_t len);
 
-/* What became of the pages of a range.  With some errors, others were not looked at. */
+/* What became of the pages of a range.  The sum is smaller than the range if an error ended it. */
 struct gmem_gone {
-	uint64_t gone;	  /* came into the state that was asked for ... */
-	uint64_t already; /* ... were in it, or in the balloon, before ... */
-	uint64_t kept;	  /* ... or stayed private */
+	uint64_t gone;	  /* came into the state that was asked for */
+	uint64_t already; /* were in it, or in the balloon, before */
+	uint64_t kept;	  /* stayed private */
 };
 
 /*
- * Give [gfn, gfn + nr) back to the host: absent, zero when touched again.  Guest accesses may
- * race with it and see either the old bytes or zeroes, page by page.  gone may be NULL.
- * 0; -EFAULT: not RAM (nothing changed); -EAGAIN: some pages stay private: zeroed, because the
- * host could not free them just now, or as they are, because they are held; -ENOMEM:
- * vm.max_map_count binds, and a prefix went.
+ * Give [gfn, gfn + nr) back to the host: the pages become absent, and zeroes are in them when they
+ * are touched again.  A guest access that races with it finds, page by page, the old bytes or
+ * zeroes.  *gone says what became of the pages (may be NULL).
+ *
+ * Returns 0;
+ *   -EFAULT  nr is 0 or part of the range is not RAM (nothing changed)
+ *   -EAGAIN  some pages stay private: held ones with their bytes, and zeroed ones that the host
+ *            could not free just now
+ *   -ENOMEM  vm.max_map_count binds (the pages of a prefix went)
  */
 int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 
 /*
- * The same for a balloon that inflates: the pages become `ballooned`, which says that the guest
- * gave them up.  Touching one all the same finds zeroes, and is counted.  As gmem_drop.
+ * Balloon [gfn, gfn + nr): as gmem_drop, but the pages become `ballooned`, which says that the
+ * guest gave them up.  A guest that touches such a page before it deflates its balloon finds
+ * zeroes, and is counted (balloon_touches).
  */
 int gmem_balloon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 
 /*
- * The balloon deflates: of [gfn, gfn + nr), what is ballooned becomes absent, and what was not
- * (already) stays as it is.  0 or -EFAULT (not RAM).
+ * Deflate: the ballooned pages of [gfn, gfn + nr) become absent (counted as gone); the others stay
+ * as they are (already).  0; -EFAULT: nr is 0 or part of the range is not RAM.
  */
 int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 
 /*
- * After KVM_RUN returned -EFAULT without an address: wait until no change of the window is
- * under way, so that the vCPU can be entered again.
+ * To be called after KVM_RUN returned -EFAULT without an address: waits until no change of the
+ * window is under way, so that the vCPU can enter the guest again.
  */
 void gmem_repair(struct gmem *gm);
 
-/* Copy the state of [gfn, gfn + nr) into states, one byte a page; PG_NR_STATES marks what is
- * not RAM.  With large, bit 7 says that the page is part of a 2 MiB leaf. */
+/*
+ * Copy the states of [gfn, gfn + nr) to `states`, a byte a page.  PG_NR_STATES marks what is not
+ * RAM; GMEM_STATE_LARGE is added for pages of a 2 MiB leaf.
+ */
 #define GMEM_STATE_LARGE 0x80u
 void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states);
 
+/* Decode gfn's entry in stage 2.  0, or -EFAULT: it is not RAM. */
 int gmem_lookup(struct gmem *gm, gfn_t gfn, struct stage2_page *page);
+
+/* All counters, as of one moment. */
 void gmem_stats(struct gmem *gm, struct gmem_stats *out);
-unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *what), void *ctx);
 
 /*
- * A frame of a store, by a name that all VMs agree on: the segment's inode number and the frame's
- * place in it.
+ * Recount everything: stage 2 (stage2_audit), resident pages against the kernel's count of the RAM
+ * file, mappings, and pages in each segment of the store.  Describes each fault through report (may
+ * be NULL).  Returns the number of faults.
  */
+unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *what), void *ctx);
+
+/* A frame of a store, by a name that all VMs agree on. */
 struct gmem_frame {
-	uint64_t segment;
-	uint64_t index;
+	uint64_t segment; /* the inode number of the segment's file */
+	uint64_t index;	  /* the frame's number in it */
 };
 
 /* Which frame gfn shares.  0; -ENOENT: it is not shared; -EFAULT: it is not RAM. */
@@ -200,7 +225,7 @@ int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame);
 uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t *out,
 			  uint64_t max);
 
-/* walk_2d over this memory, under its lock.  Never sets A/D bits unless access.set_ad. */
+/* walk_2d over this memory, under LOCK_GMEM.  A and D bits are set only if access.set_ad. */
 enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
 			    struct walk_access access, struct walk_result *res);
 

@@ -3,9 +3,9 @@
 #define QUIRE_MMU_MEMORY_GMEM_INTERNAL_H
 
 /*
- * What gmem.c, moves.c, bring_in.c, give_back.c, share.c, zero.c, away.c, access.c, pager.c and
- * the
- * keeper share.
+ * What the files of this room share, and what the keeper (mmu/merge) uses of them.
+ *
+ * Unless a contract says otherwise, the caller holds LOCK_GMEM.
  */
 #include "gmem.h"
 #include "mmu/base/locks.h"
@@ -17,14 +17,14 @@
 
 /* [I] immutable after create   [g] LOCK_GMEM   [p] the pager thread alone */
 struct gmem {
-	struct gmem_config config; /* [I] with ram pointing at: */
+	struct gmem_config config; /* [I] its ram is the next field */
 	struct gfn_range ram[8];   /* [I] */
 	struct window window;	   /* [I] */
 	struct stage2 *s2;	   /* [g] */
 	struct lock lock;
-	struct gfn_range held[GMEM_MAX_HELD]; /* [g] pages that stay private */
+	struct gfn_range held[GMEM_MAX_HELD]; /* [g] by gmem_hold; they stay private */
 	unsigned int nr_held;		      /* [g] */
-	struct gmem_stats stats;	      /* [g] all but .s2 */
+	struct gmem_stats stats;	      /* [g] what gmem_stats does not fill in */
 
 	uint64_t mappings;     /* [g] of the window (moves.c) ... */
 	uint64_t max_mappings; /* [I] ... that the kernel allows */
@@ -33,95 +33,122 @@ struct gmem {
 	struct gfn_range last_group; /* [g] the last pages that came in as a group */
 
 	gfn_t filling;	       /* [g] the block that is being filled, or NO_BLOCK */
-	pthread_cond_t filled; /* with LOCK_GMEM: that is done */
+	pthread_cond_t filled; /* with LOCK_GMEM: filling has become NO_BLOCK */
 
 	struct thread pager; /* [I] while it is started, stop_event is valid */
 	int stop_event;	     /* [I] eventfd that ends the pager */
 	bool host_failed;    /* [p] on_host_failure was called */
 };
 
-/* A step of a walk over all of RAM: a linear run, as stage2_linear_run has them. */
+/* --- a walk over all of RAM (gmem.c) --- */
+
+/* Where the walk is: at a linear run (stage2_linear_run) of nr pages from gfn on. */
 struct gmem_run {
 	gfn_t gfn;
 	uint64_t nr;
 	struct stage2_page page; /* at gfn */
-	gfn_t ram_end;		 /* where the range of RAM ends that the run is part of */
+	gfn_t ram_end;		 /* the end of the range of RAM that the run lies in */
 };
 
 /*
- * Step to the next run of RAM, in ascending order: to the first one if *run is all zeroes.  False:
- * there is no more.  The caller may change run->nr, because the next run begins at gfn + nr, and
- * may let go of LOCK_GMEM between two steps.
+ * Step to the next run of RAM, or to the first one if *run is all zeroes.  Runs come in ascending
+ * order.  False: there are no more.  The next run begins at gfn + nr, so the caller may change nr.
+ * It may also let go of LOCK_GMEM between two steps.
  */
 bool gmem_each_run(const struct gmem *gm, struct gmem_run *run);
 
-/* moves.c */
+/* --- changes of state (moves.c) --- */
+
+/* Begin to count mappings, when everything is absent.  No other thread knows gm. */
 void moves_init(struct gmem *gm);
-uint64_t moves_recount(const struct gmem *gm); /* what `mappings` should be */
+
+/* Count the mappings of the window anew, from stage 2: what gm->mappings should be. */
+uint64_t moves_recount(const struct gmem *gm);
 
 /*
- * stage2_set, stage2_set_large and stage2_split, which the caller knows to be legal, with what
- * hangs on them.  Caller holds LOCK_GMEM.
+ * Change stage 2 by stage2_set, stage2_set_large or stage2_split, count the mappings, and note what
+ * becomes private as written.  The caller knows that the change is legal.  They return what stage 2
+ * does, which is 0.
  */
 int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn);
 int gmem_set_large(struct gmem *gm, gfn_t block);
 int gmem_set_single(struct gmem *gm, gfn_t block);
 
+/* --- giving back (give_back.c) --- */
+
 /*
- * Free the frames of [gfn, end), private (or already mapped from elsewhere), which the host manages
- * singly: what it frees moves to state `to`, with frames from pfn on as in stage2_set; the rest is
- * zeroed, and stays private.  Returns how many moved.
+ * Free the frames of [gfn, end): private pages, or pages that are mapped from a provider already.
+ * The host manages them singly.  What it frees moves to state `to`, with frames from pfn on as in
+ * stage2_set, and its credits are put back.  The rest is zeroed and stays private.  Returns how
+ * many pages moved.
  */
 uint64_t gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn);
 
-/* Is gfn held?  *nr becomes how many of the *nr pages from gfn on are as it is. */
+/* Is gfn held?  *nr: in, pages to examine; out, length of the prefix with the same answer. */
 bool gmem_is_held(const struct gmem *gm, gfn_t gfn, uint64_t *nr);
 
+/* --- blocks (gmem.c) --- */
+
 /*
- * Manage the block at `block`, which is one 2 MiB leaf, singly.  0; -ENOMEM: vm.max_map_count binds.
- * Caller holds LOCK_GMEM.
+ * Manage the block at `block`, which is one 2 MiB leaf, singly.  0; -ENOMEM: vm.max_map_count binds
+ * (nothing changed).
  */
 int gmem_split(struct gmem *gm, gfn_t block);
 
 /*
- * Manage the block at `block`, all private, as one again, and make it one huge page of the host.
- * Caller holds LOCK_GMEM.  0; -EEXIST: it is one; -EBUSY: not all of it is private; -EAGAIN: the
- * host has no huge page now; -ENOMEM: vm.max_map_count binds.  On failure nothing changed.
+ * Manage the block at `block`, which is RAM, as one again, and make it one huge page of the host.
+ *
+ * Returns 0; on failure nothing changed:
+ *   -EEXIST  it is one 2 MiB leaf already
+ *   -EBUSY   not all of it is private
+ *   -EAGAIN  the host has no huge page now
+ *   -ENOMEM  vm.max_map_count binds
  */
 int gmem_collapse(struct gmem *gm, gfn_t block);
+
+/* --- bringing in (bring_in.c) --- */
 
 void bring_in_init(struct gmem *gm);
 void bring_in_finish(struct gmem *gm);
 
 /*
  * Wait until no block of [start, end) is being filled: only then does absent mean that nothing is
- * there.  Caller holds LOCK_GMEM, which may be dropped meanwhile.
+ * there.  LOCK_GMEM may be dropped meanwhile.
  */
 void gmem_await_filled(struct gmem *gm, gfn_t start, gfn_t end);
 
 /*
- * Make gfn private, with as much around it as the policy says (bring_in.c, away.c); or, if
- * it is only to be read and that is wanted, zero.
- * 0 with the range brought in, empty if there was nothing to do; -EDQUOT: not one page's credit
- * at hand (then gmem_wait, with the lock dropped, and try again); or the host's -errno.  Caller
- * holds LOCK_GMEM, which may be dropped meanwhile.
+ * Answer an access to gfn, which is RAM.  A write makes it private, with as many pages around it as
+ * the policy says (bring_in.c, away.c).  A read may make it zero instead.  LOCK_GMEM may be dropped
+ * meanwhile.
+ *
+ * Returns 0 with the range that came in, which is empty if there was nothing to do;
+ *   -EDQUOT  there is not one credit at hand: call gmem_wait without the lock, and try again
+ *   or the host's -errno: it has no memory
  */
 int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in);
 
-/* Wait for credits to bring something in.  0, or -EDQUOT for good.  No lock held. */
+/* --- credits (bring_in.c) --- */
+
+/* Wait until a page can be brought in.  0; -EDQUOT: there will be no credit.  No lock is held. */
 int gmem_wait(struct gmem *gm);
 
-/* Credits at hand for that many pages? */
+/* Take that many credits.  False: they are not at hand, and none was taken. */
 bool gmem_take(struct gmem *gm, uint64_t pages);
 
-/* More credits would be welcome, but nobody waits for them. */
+/* Say that more credits would be welcome, although nobody waits for them.  Any lock may be held. */
 void gmem_ask(struct gmem *gm);
 
-/* Pages are gone: give their credits back.  Caller holds LOCK_GMEM. */
+/* Put back the credits of pages that are gone.  gmem_give: the guest will not want them soon. */
 void gmem_put(struct gmem *gm, uint64_t pages);
-void gmem_give(struct gmem *gm, uint64_t pages); /* not wanted soon */
+void gmem_give(struct gmem *gm, uint64_t pages);
 
+/* --- the pager (pager.c) --- */
+
+/* Start the pager's thread.  0, or -errno with the reason in *err (may be NULL). */
 int pager_start(struct gmem *gm, struct quire_error *err);
+
+/* End the pager's thread, which was started.  No lock is held. */
 void pager_stop(struct gmem *gm);
 
 #endif

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Changes of state, with what depends on them.
+ * Changes of state, and what depends on them.
  *
- * The kernel has a limit on the mappings of a process (vm.max_map_count), and each run of pages
- * that is away from home, and each whole block, costs up to two.  So they are counted, as the
- * kernel would: a mapping ends between two pages that
+ * The kernel limits the mappings of a process (vm.max_map_count).  Each run of pages that is mapped
+ * away, and each whole block, costs up to two mappings.  So the mappings of the window are counted,
+ * as the kernel would.  Two neighbouring pages are in one mapping only if
  *
- *   are not both at home and managed singly, nor both part of whole blocks,
- *   nor both zero and mapped, nor both shared with frames that follow each other.
+ *   both are at home, or not mapped, and both are managed singly or both in whole blocks;
+ *   or both are mapped from the same provider, with frames that follow each other.
  *
- * `mappings` is the number of such places.  Merging stops well below the limit; what is left is
- * for un-sharing, which may split a run in the middle (away.c).
+ * Merging stops well below the limit.  What is left is for un-sharing, which may split a run in the
+ * middle (away.c).
  *
- * A page that becomes private is one that the keeper has to look at: it is noted as written.
+ * A page that becomes private is noted as written, because the keeper has to look at it.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -22,7 +22,7 @@
 #define DEFAULT_MAX_MAPPINGS 65530u /* the kernel's */
 #define OTHER_MAPPINGS	     512u   /* code, stacks, malloc, the store */
 
-/* May one mapping hold both?  next_pfn is the frame that would follow those of the run of `a`. */
+/* May one mapping hold both?  The run of `a` would go on with frame next_pfn. */
 static bool joins(const struct stage2_page *a, pfn_t next_pfn, const struct stage2_page *b)
 {
 	if (page_is_mapped_away(a) || page_is_mapped_away(b))
@@ -39,7 +39,7 @@ static const struct gfn_range *ram_of(const struct gmem *gm, gfn_t gfn)
 	return r;
 }
 
-/* Ends of mappings in [start, end], both included; [start, end) is RAM. */
+/* How many mappings end at a place in [start, end], both included.  [start, end) is RAM. */
 static uint64_t ends_in(const struct gmem *gm, gfn_t start, gfn_t end)
 {
 	const struct gfn_range *r = ram_of(gm, start);

@@ -2,19 +2,24 @@
 /*
  * The pager: one thread that answers userfaultfd events of the window.
  *
- * Life of an event.  Somebody (a vCPU inside KVM_RUN, a kworker on its behalf when the local
- * APIC is in the kernel, a test's thread) touched a hole and sleeps.  The pager reads the
- * event, takes LOCK_GMEM, asks stage 2 what the page is *now*, and acts on that:
+ * Life of an event.  Somebody touched a page and sleeps: a vCPU inside KVM_RUN, a kworker on its
+ * behalf when the local APIC is in the kernel, or a test's thread.  The pager reads the event,
+ * takes LOCK_GMEM, asks stage 2 what the page is *now*, and acts on that:
  *
- *   absent, ballooned   bring it in, with company (gmem_bring_in); that wakes the sleeper
- *   shared, zero    a write: bring it home, which wakes the sleeper; a read: spurious
- *   private   the event is late or a duplicate: let the page be written, wake, count it as spurious
+ *   absent, ballooned   bring it in, with others around it (bring_in.c)
+ *   shared, zero        for a write, bring it home; for a read of a zero page that is not mapped,
+ *                       map the page of zeroes
+ *   otherwise           the event is late or a duplicate: count it as spurious, and see that a
+ *                       private page can be written
  *
- * Why this is idempotent, which it must be: a vCPU that is signalled while it sleeps queues
- * its event again, hundreds of times a second; two vCPUs may touch one page; the accessors
- * bring pages in without any event.  Nothing is ever decided by what the event says beyond its
- * address, and that an access was *not* a write.  That it was one need not be true: with the
- * local APIC in the kernel, KVM's asynchronous page faults make every access look like a write.
+ * All of these wake the sleeper.
+ *
+ * Answering an event twice must do no harm.  A vCPU that is signalled while it sleeps queues its
+ * event again, hundreds of times a second.  Two vCPUs may touch one page.  The accessors bring
+ * pages in without any event.  So nothing is decided by what the event says, but for its address,
+ * and for its word that the access was *not* a write.  Its word that it was one need not be true:
+ * with the local APIC in the kernel, KVM's asynchronous page faults make every access look like a
+ * write.
  */
 #include <errno.h>
 #include <poll.h>
@@ -36,7 +41,7 @@ static void host_failure(struct gmem *gm, gfn_t gfn, int err)
 		gm->config.on_host_failure(gm->config.ctx, gfn_to_gpa(gfn), err);
 }
 
-/* Write-protection of a private page is left over from a merge that was called off. */
+/* If a private page is write-protected, that is left over from a merge that was called off. */
 static void answer_spurious(struct gmem *gm, gfn_t gfn, uint64_t flags)
 {
 	struct stage2_page page;
@@ -47,7 +52,7 @@ static void answer_spurious(struct gmem *gm, gfn_t gfn, uint64_t flags)
 	window_wake(&gm->window, gfn, 1);
 }
 
-/* Under the lock: 0 with what came in (nothing, for a late event), or gmem_bring_in's error. */
+/* As gmem_bring_in; *in is empty if the event was late. */
 static int resolve(struct gmem *gm, gfn_t gfn, uint64_t flags, struct gfn_range *in)
 {
 	bool write = flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP);
@@ -82,7 +87,7 @@ static void violation(struct gmem *gm, gfn_t gfn, uint64_t flags)
 		host_failure(gm, gfn, err);
 }
 
-/* Answer what has been queued. */
+/* Answer the events that are queued, at most BATCH of them. */
 static void serve(struct gmem *gm)
 {
 	struct uffd_msg msg[BATCH];

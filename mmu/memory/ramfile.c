@@ -11,7 +11,7 @@
 #include <linux/mount.h>
 #include "ramfile.h"
 
-/* A directory descriptor on a fresh tmpfs that is mounted nowhere, or -1. */
+/* A descriptor of the directory of a new tmpfs that is mounted nowhere, or -1. */
 static int detached_tmpfs(uint64_t bytes)
 {
 	char size[32];
@@ -81,10 +81,11 @@ uint64_t ramfile_next_data(int fd, uint64_t offset, uint64_t end)
 }
 
 /*
- * Punching part of a huge page makes the kernel split it, which fails while somebody holds a
- * reference (a vCPU faulting it in at this moment); it zeroes the bytes then but keeps the
- * page.  References of that kind are short, so try again.  But each try unmaps the page, and a vCPU
- * that works in it faults at once: after the first few there are pauses, for it to get on.
+ * To punch part of a huge page the kernel has to split it.  That fails while somebody holds a
+ * reference, such as a vCPU that faults it in at this moment; then the kernel zeroes the bytes but
+ * keeps the page.  Such references are short, so we try again.  But each try unmaps the page, and a
+ * vCPU that works in it faults at once.  So after the first few tries there are pauses, in which it
+ * can get on.
  */
 #define PUNCH_TRIES  64
 #define PUNCH_YIELDS 8

@@ -2,25 +2,25 @@
 /*
  * Stage 2: the state of every guest page.
  *
- * The structure is a radix tree in EPT format, bit for bit what a processor would walk,
- * except that addresses of tables are not host-physical: a table's "address" is its index in
- * an arena, shifted by 12.  Leaves carry machine frame numbers (types.h).
+ * The structure is a radix tree in EPT format, bit for bit what a processor would walk, but for
+ * the addresses of tables.  They are not host-physical: a table's "address" is its index in an
+ * arena, shifted by 12.  Leaves carry machine frame numbers (types.h).
  *
  *      root --> PML4 --9 bits--> PDPT --9 bits--> PD --9 bits--> PT --9 bits--> page
  *                                                 |
  *                                                 +-- or a 2 MiB leaf
  *
  * What an entry says:
- *   0                      every page below is absent (at any level)
- *   not present, state != 0   (states without a frame; the address field is their payload)
- *   present table          permissions are granted at the leaves only: RWX here
- *   present leaf           state in the software bits, permissions from the state's row
+ *   0                        every page below is absent (at any level)
+ *   not present, state != 0  a page for which nothing is mapped, in the state of the software bits
+ *   present table            the next table; permissions are granted at the leaves only: RWX here
+ *   present leaf             the state is in the software bits, permissions are its row's
  *
- * How it changes.  page_states[] is the one table of what each state is and where it may go;
- * entry_store() is the one door: it alone writes entries, and it keeps the counters, so a
- * counter is wrong only if the door is.  A table with nothing in it is given back at once.
- * Why a split or a collapse cannot be seen half done: the new table is filled before it is
- * linked, and readers hold the caller's lock anyway.
+ * How it changes. page_states[] is the one table of what each state is and where it may go.
+ * entry_store() is the one door: it alone writes entries, and it keeps the counters, so a counter
+ * is wrong only if the door is.  A table with nothing in it is given back at once.  Nobody sees a
+ * split or a collapse half done: the new table is filled before it is linked, and readers hold the
+ * caller's lock anyway.
  */
 #include <assert.h>
 #include <errno.h>
@@ -157,7 +157,7 @@ static void entry_store(struct stage2 *s2, uint64_t addr, unsigned int level, ui
 
 /* --- tables ------------------------------------------------------------------------------ */
 
-/* Cannot fail: the arena has room for every table the RAM ranges can need. */
+/* A new table.  This cannot fail: the arena has room for every table that RAM can need. */
 static uint32_t table_get(struct stage2 *s2)
 {
 	uint32_t index = s2->free;
@@ -171,7 +171,7 @@ static uint32_t table_get(struct stage2 *s2)
 	return index;
 }
 
-/* The table is empty.  Its page goes back to the host, and comes back zeroed if reused. */
+/* Give an empty table back.  Its page goes to the host, and is zeroed when it is used again. */
 static void table_put(struct stage2 *s2, uint32_t index)
 {
 	assert(s2->info[index].used == 0);
@@ -223,7 +223,7 @@ static void split_leaf(struct stage2 *s2, uint64_t addr)
 	s2->splits++;
 }
 
-/* Address of gfn's entry at `level`, making the tables above it; splits a leaf in the way. */
+/* The address of gfn's entry at `level`.  Makes the tables above it, and splits a leaf there. */
 static uint64_t grow_to(struct stage2 *s2, gfn_t gfn, unsigned int level, struct path *path)
 {
 	struct pt_result res;
@@ -268,7 +268,7 @@ static bool ranges_valid(const struct gfn_range *ram, unsigned int nr)
 	return true;
 }
 
-/* Tables of `level` that [start, end) can need. */
+/* How many tables of `level` a range can need. */
 static size_t tables_at(const struct gfn_range *r, unsigned int level)
 {
 	unsigned int shift = 9 * level;
@@ -355,7 +355,7 @@ int stage2_lookup(const struct stage2 *s2, gfn_t gfn, struct stage2_page *page)
 	return 0;
 }
 
-/* Pages from gfn on that share gfn's entry, or follow in its table in the same state. */
+/* How many pages from gfn on share gfn's entry, or follow in its table in the same state. */
 static uint64_t run_at(const struct stage2 *s2, gfn_t gfn, enum page_state *state)
 {
 	struct stage2_page page;
@@ -496,7 +496,7 @@ int stage2_set(struct stage2 *s2, gfn_t gfn, uint64_t nr, enum page_state to, pf
 	return 0;
 }
 
-/* Are all entries of a level-1 table leaves that a large one may replace, linear from pfn? */
+/* Are all entries of a level-1 table private, with the frames from pfn on? */
 static bool linear(const struct stage2 *s2, uint32_t table, pfn_t pfn)
 {
 	for (unsigned int i = 0; i < ENTRIES; i++) {

@@ -5,38 +5,37 @@
 /*
  * Stage 2: the state of every guest page, as a radix tree in EPT format.
  *
- * This is bookkeeping only: it decides what a gfn is, counts it, and refuses moves that
- * make no sense.  Making the decision real (memory files, userfaultfd, KVM) is a back
- * end's work (gmem.h).
+ * It is bookkeeping only: it says what a gfn is, counts it, and refuses moves that make no sense.
+ * The back end (gmem.h) makes that real, with memory files, userfaultfd and KVM.
  *
- * Memory: table pages come from an arena whose address space is reserved at creation, for
- * every page at level 1, so no change can fail for want of a table; pages of the arena are
- * touched only while they hold a table, so cost follows what the guest touched.
+ * Memory: table pages come from an arena.  Its address space is reserved at creation, for every
+ * table that RAM can need, so no change can fail for want of a table.  A page of the arena is
+ * touched only while it holds a table, so cost follows what the guest touched.
  *
- * Locking: none inside; callers serialise (gmem.h's lock does).
+ * Locking: there is none inside.  Callers take turns, under LOCK_GMEM.
  */
 #include "mmu/format/pgtable.h"
 
 /* What a guest page is.  Each gfn of RAM is in exactly one state. */
 enum page_state {
-	PG_ABSENT,  /* nothing behind this gfn yet: reads as zeroes, costs nothing */
-	PG_PRIVATE, /* one frame of its own, counted once in resident */
-	PG_SHARED,  /* a frame of the store, read-only: the same bytes as pages elsewhere */
-	PG_ZERO, /* no frame: reads find zeroes; once it was read, the page of zeroes is mapped */
-	PG_BALLOONED, /* no frame: the guest gave it up, and will not touch it untold */
+	PG_ABSENT,    /* nothing is behind this gfn yet: it reads as zeroes and costs nothing */
+	PG_PRIVATE,   /* it has a frame of its own, counted once in resident */
+	PG_SHARED,    /* it has a frame of the store, read-only, that others may have too */
+	PG_ZERO,      /* no frame: it reads as zeroes, and is mapped once it was read */
+	PG_BALLOONED, /* no frame: the guest gave it to its balloon */
 	PG_NR_STATES
 };
 
-/* What is true of a state; stage2.c has the one table of them. */
+/* What is true of all pages in a state; stage2.c has the one table of states. */
 struct page_state_info {
 	const char *name;
 	char glyph;	/* in `quire map` */
 	uint32_t rgb;	/* in `quire map --png` */
 	bool present;	/* the entry maps a frame ... */
-	bool writable;	/* ... which the guest may write */
-	bool one_frame; /* ... and which is STAGE2_ZERO_PFN for all; or maps nothing, page by page */
-	bool resident;	/* it occupies a frame */
-	bool large;	/* a 2 MiB leaf may have it */
+	bool writable;	/* ... that the guest may write */
+	bool one_frame; /* of each page the entry maps STAGE2_ZERO_PFN, or (still) nothing */
+	bool resident;	/* the page occupies a frame of the RAM file */
+	bool large;	/* a 2 MiB leaf may be in this state */
 	uint32_t moves; /* bit n: a page may go to state n */
 };
 extern const struct page_state_info page_states[PG_NR_STATES];
@@ -64,41 +63,42 @@ static inline pfn_t stage2_frame(enum page_state state, pfn_t pfn, uint64_t n)
 }
 
 struct stage2_counters {
-	uint64_t pages[PG_NR_STATES]; /* sum == ram_pages */
+	uint64_t pages[PG_NR_STATES]; /* their sum is ram_pages */
 	uint64_t ram_pages;
 	uint64_t large_leaves;	    /* 2 MiB leaves in place */
 	uint64_t splits, collapses; /* since creation */
 	uint64_t tables;	    /* table pages in use, the root included */
-	uint64_t metadata_bytes;    /* everything stage 2 itself occupies now */
+	uint64_t metadata_bytes;    /* everything that stage 2 itself occupies now */
 };
 
 struct stage2;
 
 /*
- * Create a tree for the nr RAM ranges (sorted, disjoint, not empty, below 2^36 frames; copied).
- * All pages start absent.  Returns 0, -EINVAL (bad ranges) or -ENOMEM.
+ * Create a tree in which all pages are absent.  The nr RAM ranges are sorted, disjoint, not empty,
+ * and below 2^36 frames; they are copied.
+ * 0; -EINVAL: bad ranges; -ENOMEM: no memory or no address space.
  */
 int stage2_create(const struct gfn_range *ram, unsigned int nr, struct stage2 **out);
 
-/* NULL is fine. */
+/* Free the tree.  NULL is fine. */
 void stage2_destroy(struct stage2 *s2);
 
-/* Is all of [gfn, gfn + nr) RAM?  nr may be anything, overflow included. */
+/* Is all of [gfn, gfn + nr) RAM, and one range of it?  nr may be anything; overflow is no RAM. */
 bool stage2_is_ram(const struct stage2 *s2, gfn_t gfn, uint64_t nr);
 
-/* Decode gfn's entry.  -EFAULT if gfn is not RAM. */
+/* Decode gfn's entry into *page.  0, or -EFAULT: gfn is not RAM. */
 int stage2_lookup(const struct stage2 *s2, gfn_t gfn, struct stage2_page *page);
 
 /*
- * Length of the run of pages from gfn on, at most to end, that are in one state; the state
- * goes to *state.  [gfn, end) is RAM and not empty.  O(entries looked at), holes in the tree
- * counting once.
+ * How many pages from gfn on, at most to end, are in one state, which goes to *state. [gfn, end) is
+ * RAM and not empty.  The cost is that of the entries looked at; a hole in the tree is one.
  */
 uint64_t stage2_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, enum page_state *state);
 
 /*
- * The same, but a run ends where frames do not follow each other, where the size of leaves
- * changes, and at the end of a table.  The first page goes to *page.
+ * The length of the linear run at gfn, at most to end: pages in one state, mapped or not like the
+ * first, with frames that follow each other, in one table and in leaves of one size.  The first
+ * page goes to *page.
  */
 uint64_t stage2_linear_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, struct stage2_page *page);
 
@@ -116,30 +116,37 @@ uint64_t stage2_linear_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, struct
 int stage2_set(struct stage2 *s2, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn);
 
 /*
- * Map the block of 512 pages at gfn (a multiple of 512) with one 2 MiB leaf to the 512
- * frames from pfn (same alignment): from absent, or from 512 pages already private and linear
- * from pfn (collapse).
+ * Map the block of 512 pages at gfn by one 2 MiB leaf, to the 512 frames from pfn on.  gfn and pfn
+ * are multiples of 512.  The pages are all absent, or all private with just these frames (that is a
+ * collapse).
  *
- * Returns 0; -EFAULT (not all RAM), -EINVAL (alignment), -EBUSY (neither all absent nor all
- * private and linear), -EEXIST (it is one leaf already); on failure nothing changed.
+ * Returns 0; on failure nothing changed:
+ *   -EFAULT  not all of the block is RAM
+ *   -EINVAL  gfn or pfn is not aligned
+ *   -EBUSY   the pages are neither all absent nor all private with these frames
+ *   -EEXIST  the block is one leaf already
  */
 int stage2_set_large(struct stage2 *s2, gfn_t gfn, pfn_t pfn);
 
-/* Replace the 2 MiB leaf over gfn by 512 entries.  0; -ENOENT if there is none. */
+/* Replace the 2 MiB leaf over gfn by 512 entries.  0; -ENOENT: there is none. */
 int stage2_split(struct stage2 *s2, gfn_t gfn);
 
+/* Copy the counters to *out. */
 void stage2_counters(const struct stage2 *s2, struct stage2_counters *out);
 
 /*
- * Recompute everything from the tree and compare: counters, legality of each entry, table
- * occupancy, sums.  Describes each fault through report (may be NULL); returns their number.
+ * Recompute everything from the tree and compare: counters, legality of each entry, occupancy of
+ * tables, sums.  Describes each fault through report (may be NULL).  Returns their number.
  */
 unsigned int stage2_audit(const struct stage2 *s2, void (*report)(void *ctx, const char *what),
 			  void *ctx);
 
-/* For walk.h: root table address and the function that reads an entry (ctx: the stage2). */
+/*
+ * For a walk (pgtable.h, walk.h): the address of the root table, the function that reads an entry
+ * (its ctx is the struct stage2), and the EPT features that our tables assume.
+ */
 uint64_t stage2_root(const struct stage2 *s2);
 int stage2_read_entry(void *s2, uint64_t addr, const struct pt_level *lv, uint64_t *entry);
-extern const struct pt_rules stage2_rules; /* the EPT features our own tables assume */
+extern const struct pt_rules stage2_rules;
 
 #endif

@@ -19,7 +19,7 @@
 
 /* --- create and destroy ------------------------------------------------------------------ */
 
-/* The syscall needs a privilege, /dev/userfaultfd only permission to open it. */
+/* The system call needs a privilege; /dev/userfaultfd only needs permission to open it. */
 static int open_uffd(struct quire_error *err)
 {
 	int dev, fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
@@ -50,7 +50,7 @@ static int open_uffd(struct quire_error *err)
 			  strerror(error));
 }
 
-/* A descriptor takes UFFDIO_API once, so each set of features has one of its own. */
+/* A descriptor takes UFFDIO_API once, so each set of features is tried on a new one. */
 static int create_uffd(uint64_t features, struct quire_error *err)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = features };
@@ -72,7 +72,7 @@ static int create_best_uffd(struct window *w, struct quire_error *err)
 	return fd == -ENOSYS ? create_uffd(WANT_FEATURES, err) : fd;
 }
 
-/* Address space for span bytes at a 1 GiB boundary, inaccessible. */
+/* Reserve span bytes of address space at a 1 GiB boundary, inaccessible.  NULL: there are none. */
 static uint8_t *reserve_aligned(uint64_t span)
 {
 	uint64_t size = span + WINDOW_ALIGN, head;
@@ -88,12 +88,12 @@ static uint8_t *reserve_aligned(uint64_t span)
 	return p + head;
 }
 
-/* [start, start + bytes) of the RAM file, at base. */
+/* Map [start, start + bytes) of the RAM file at base + start. */
 static int map_ram(struct window *w, uint8_t *base, uint64_t start, uint64_t bytes, int prot)
 {
 	if (mmap(base + start, bytes, prot, MAP_SHARED | MAP_FIXED, w->ram_fd, start) == MAP_FAILED)
 		return -errno;
-	/* Advice is a wish: kernels without the feature just do without. */
+	/* A kernel without the feature ignores the advice. */
 	madvise(base + start, bytes, MADV_DONTDUMP);
 	return 0;
 }
@@ -121,7 +121,7 @@ static int map_all(struct window *w, const struct gfn_range *ram, unsigned int n
 			err = register_range(w, start, bytes, MISSING_WP);
 		if (err)
 			return err;
-		/* In the window nothing is ever allocated but what userfaultfd puts there. */
+		/* The window needs no advice: only userfaultfd puts pages there. */
 		if (!huge)
 			madvise(w->alias + start, bytes, MADV_NOHUGEPAGE);
 	}
@@ -151,8 +151,8 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 	}
 	w->base = reserve_aligned(w->span);
 	w->alias = reserve_aligned(w->span);
-	w->filling = reserve_aligned(QUIRE_BLOCK_SIZE);
-	error = w->base && w->alias && w->filling ? map_all(w, ram, nr, huge) : -ENOMEM;
+	w->fill_at = reserve_aligned(QUIRE_BLOCK_SIZE);
+	error = w->base && w->alias && w->fill_at ? map_all(w, ram, nr, huge) : -ENOMEM;
 	if (!error)
 		return 0;
 	quire_fail(err, error,
@@ -170,8 +170,8 @@ void window_destroy(struct window *w)
 		munmap(w->base, w->span);
 	if (w->alias)
 		munmap(w->alias, w->span);
-	if (w->filling)
-		munmap(w->filling, QUIRE_BLOCK_SIZE);
+	if (w->fill_at)
+		munmap(w->fill_at, QUIRE_BLOCK_SIZE);
 	if (w->uffd >= 0)
 		close(w->uffd);
 	if (w->ram_fd >= 0)
@@ -196,10 +196,10 @@ void window_wake(struct window *w, gfn_t gfn, uint64_t nr)
 }
 
 /*
- * On shared memory UFFDIO_ZEROPAGE allocates a zeroed page, enters it in the file and in the
- * window's page table.  Its answers: a count of bytes done, which may come with EAGAIN when it
- * stopped half way; -EAGAIN when it did nothing; -EEXIST when the page is there already, and
- * then nobody was woken.
+ * On shared memory UFFDIO_ZEROPAGE allocates a zeroed page and enters it in the file and in the
+ * window's page table.  It answers with a count of bytes done, which may come with EAGAIN when it
+ * stopped half way; with -EAGAIN when it did nothing; with -EEXIST when the page is there already,
+ * and then it has woken nobody.
  */
 int window_fill(struct window *w, gfn_t gfn, uint64_t nr, uint64_t *done)
 {
@@ -228,19 +228,19 @@ static int populate(uint8_t *start, uint64_t bytes)
 	do {
 		err = madvise(start, bytes, MADV_POPULATE_WRITE) ? -errno : 0;
 	} while (err == -EINTR || err == -EAGAIN);
-	/* EFAULT: the touch would have been SIGBUS, which here means no memory. */
+	/* EFAULT says that a touch would raise SIGBUS, and here that means no memory. */
 	return err == -EFAULT ? -ENOMEM : err;
 }
 
 /*
- * The huge page is allocated through a mapping of its own, advised MADV_HUGEPAGE and gone
- * again at once.  Advising the window or the alias would do too, but khugepaged then visits
- * them, and each of its attempts at a block with holes charges the file for pages that are
- * not there until it gives up.
+ * The huge page is allocated through a mapping of its own, which is advised MADV_HUGEPAGE and goes
+ * again at once.  To advise the window or the alias would do too.  But then khugepaged visits them,
+ * and each of its attempts at a block with holes charges the file for pages that are not there,
+ * until it gives up.
  */
 int window_fill_block(struct window *w, gfn_t gfn)
 {
-	uint8_t *at = w->filling;
+	uint8_t *at = w->fill_at;
 	int err;
 
 	if (mmap(at, QUIRE_BLOCK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, w->ram_fd,
@@ -266,7 +266,7 @@ int window_make_whole(struct window *w, gfn_t gfn)
 {
 	struct uffdio_range range = range_of(w, gfn, QUIRE_BLOCK_PAGES);
 
-	/* Unregistering wakes who waits; populating first would map 4 KiB entries under WP. */
+	/* Unregistering wakes who waits.  To populate first would map 4 KiB entries under WP. */
 	if (ioctl(w->uffd, UFFDIO_UNREGISTER, &range))
 		return -errno;
 	populate(w->base + gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE);
@@ -325,13 +325,13 @@ int window_home(struct window *w, gfn_t gfn, uint64_t nr)
 
 	if (err)
 		return err;
-	/* It joins its neighbours, so that there is one mapping less, not more. */
+	/* The mapping joins its neighbours now, so there are fewer mappings, not more. */
 	err = register_range(w, start, bytes, MISSING_WP);
 	window_wake(w, gfn, nr);
 	return err;
 }
 
-/* A mapping of its own until the last step, which therefore cannot fail for want of another. */
+/* The range is a mapping of its own until the last step, so that needs no other and cannot fail. */
 int window_empty(struct window *w, gfn_t gfn, uint64_t nr)
 {
 	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
