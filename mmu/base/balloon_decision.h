@@ -44,10 +44,12 @@ enum balloon_sign {
 };
 
 /*
- * A decision and the numbers that led to it.  Ticks in a row that decided the same, in the same
- * direction, are one record: `from` of the first, everything else of the last.  A record that
- * moved nothing ("steady", "cooling", "spared" ...) gives its place to the next, so the log holds
- * the last moves, and what is the case now.
+ * A decision and the numbers that led to it.
+ *
+ * Ticks in a row that decided the same in the same direction are one record.  from_pages and
+ * first_ns are of the first of these ticks, everything else is of the last.  A record that moved
+ * nothing ("steady", "cooling", "spared" ...) gives its place to the next.  So the log holds the
+ * last moves, and what holds now.
  */
 struct balloon_decision {
 	enum balloon_reason reason;
@@ -55,17 +57,17 @@ struct balloon_decision {
 	uint32_t ticks; /* how many in a row */
 	uint32_t shares;
 	uint64_t first_ns, last_ns;
-	uint64_t from_pages, to_pages; /* target before and after */
+	uint64_t from_pages, to_pages; /* the target before and after */
 	uint64_t actual_pages;
 	uint64_t resident_pages;
-	uint64_t available_pages; /* expected in the guest, once it reached the target */
-	uint64_t active_pages;	  /* estimate: largest of slow, fast and now */
+	uint64_t available_pages; /* expected in the guest once it has reached the target */
+	uint64_t active_pages;	  /* estimate: the largest of two averages and the last sample */
 	uint64_t margin_pages;
-	uint64_t limit_pages;  /* largest balloon that leaves margin and minimum */
+	uint64_t limit_pages;  /* the largest balloon that leaves margin and minimum */
 	uint64_t charge_pages; /* active + k * idle: rho = shares / charge */
 	uint64_t free_pages;   /* the machine's */
 	uint64_t short_pages;  /* what the machine wanted from all VMs in this tick */
-	uint64_t quiet_ns;     /* cooling: for so long yet */
+	uint64_t quiet_ns;     /* nothing is taken for so long yet */
 };
 
 #endif

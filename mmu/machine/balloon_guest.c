@@ -2,30 +2,31 @@
 /*
  * One VM, seen alone: what it uses, what it can spare, and whether it is in need.
  *
- * Active memory.  A sample says `now = ram - balloon - available`.  As in ESX the estimate is the
- * largest of a slow average, a fast average and the last sample: it follows a rise at once and a
- * fall slowly.  It is kept in pages and not as a fraction, so that taking idle pages, which
- * changes what the fraction is of, leaves it alone.
+ * Active memory.  A sample says now = ram - balloon - available.  As in ESX, the estimate is the
+ * largest of a slow average, a fast average and the last sample.  So it follows a rise at once and
+ * a fall slowly.  It is a number of pages and not a fraction: to take idle pages would change a
+ * fraction.
  *
- * Limit.  The balloon may grow to ram - active - margin.  As active >= now, this leaves the
- * margin of what the guest itself said is available; and as both sides count from all RAM, pages
- * that are on their way since the sample was taken are not counted twice.
+ * Limit.  The balloon may grow to ram - active - margin.  Since active >= now, this leaves the
+ * margin in what the guest said is available.  Both sides count from all RAM, so pages that were
+ * taken since the sample are not counted twice.
  *
- * Pressure.  Signs are differences to the tick before.  The release has no cap: it is the largest
- * of RAM / 8, twice what the guest took back by itself, and what brings available to two margins;
- * doubled for every further tick of pressure, so that the whole balloon is back after four; all of
- * it at once when the guest killed a process.
+ * Pressure.  A sign is a difference to the tick before.  A release has no cap.  It is the largest
+ * of RAM / 8, twice what the guest took back by itself, and what brings available memory to two
+ * margins.  It doubles with every further tick of pressure, so that the whole balloon is back after
+ * four.  If the guest killed a process, all is released at once.
  *
- * Cooling.  After a release nothing is taken for a while.  If pressure was the answer to taking,
- * the while doubles, up to 2^cooldown_shift_max times; quiet for two such whiles forgets one
- * doubling.  So a guest that claims to have more available than it has is asked ever less often.
+ * Cooling.  After a release nothing is taken for a while.  That while doubles each time that
+ * pressure was the answer to taking, at most cooldown_shift_max times.  Two such whiles without
+ * pressure undo one doubling.  So a guest that claims more available memory than it has is asked
+ * ever less often.
  */
 #include "balloon_internal.h"
 
-#define RELEASE_DIVISOR	  8u	/* of RAM: first release under pressure, at least */
-#define RELEASE_SHIFT_MAX 3u	/* 1/8 + 2/8 + 4/8 + 8/8 */
-#define THRASH_DIVISOR	  4096u /* of RAM: swapped pages or major faults in a tick ... */
-#define THRASH_MIN_PAGES  64u	/* ... and at least */
+#define RELEASE_DIVISOR	  8u	/* the first release under pressure is at least RAM / 8 */
+#define RELEASE_SHIFT_MAX 3u	/* four in a row: 1/8 + 2/8 + 4/8 + 8/8 */
+#define THRASH_DIVISOR	  4096u /* a guest thrashes if it swaps, or faults in, in one tick ... */
+#define THRASH_MIN_PAGES  64u	/* ... more than RAM / 4096 pages, and more than 64 */
 
 /* ---- what the guest says of itself ---- */
 
@@ -94,7 +95,7 @@ static uint64_t clamp(uint64_t x, uint64_t low, uint64_t high)
 	return max_u64(low, min_u64(x, high));
 }
 
-/* First sight: whatever is, is wanted so. */
+/* The policy sees this VM for the first time: its balloon is as it ought to be. */
 static void meet(uint64_t now_ns, const struct balloon_input *in, struct balloon_vm *vm)
 {
 	*vm = (struct balloon_vm){
@@ -126,7 +127,7 @@ static bool has(const struct balloon_stats *s, uint32_t bits)
 	return (s->have & bits) == bits;
 }
 
-/* What the guest said it could spare, cut down to what it can have. */
+/* What the guest said is available, cut down to what it can have. */
 static uint64_t available(const struct balloon_input *in)
 {
 	const struct balloon_stats *s = &in->stats;
@@ -169,7 +170,7 @@ static void estimate(const struct balloon_policy_config *c, const struct balloon
 	vm->plan.active_pages = max_u64(now, max_u64(vm->slow_x256, vm->fast_x256) / 256);
 }
 
-/* How much a counter rose since the sample before; nothing if either lacks it. */
+/* How much a counter rose since the sample before; 0 if either sample lacks it. */
 static uint64_t risen(const struct balloon_input *in, const struct balloon_vm *vm, uint32_t bit,
 		      uint64_t now, uint64_t before)
 {
@@ -194,13 +195,13 @@ static uint32_t signs_in_statistics(const struct balloon_input *in, const struct
 	return signs;
 }
 
-/* Pages the guest took out of its balloon though nobody had asked for less. */
+/* How many pages the guest took out of its balloon though nobody wanted it smaller. */
 static uint64_t taken_back(const struct balloon_input *in, const struct balloon_vm *vm)
 {
 	return less(min_u64(vm->last_actual_pages, vm->target_pages), balloon_actual(in));
 }
 
-/* What counts even if the statistics are old or missing: the device saw it. */
+/* Signs that the device itself saw.  They count even if the statistics are old or missing. */
 static uint32_t signs_at_device(const struct balloon_input *in, const struct balloon_vm *vm)
 {
 	return (taken_back(in, vm) ? BALLOON_SIGN_DEFLATED : 0) |
@@ -213,7 +214,7 @@ static uint64_t cooldown(const struct balloon_policy_config *c, const struct bal
 	return c->cooldown_ns << (vm->episodes ? vm->episodes - 1 : 0);
 }
 
-/* Nothing is taken for a while, a longer one if it was taking that led here again. */
+/* Take nothing for a while, and for longer if it was taking that led to the release. */
 static void cool(const struct balloon_policy_config *c, uint64_t now_ns, struct balloon_vm *vm)
 {
 	uint64_t quiet = less(now_ns, vm->cool_ns);
@@ -255,7 +256,7 @@ static bool stuck(const struct balloon_policy_config *c, uint64_t now_ns,
 	return now_ns - vm->progress_ns >= c->stuck_ns;
 }
 
-/* What concerns nobody else, most urgent first. */
+/* Decide what concerns no other VM, the most urgent first. */
 static void decide_alone(const struct balloon_policy_config *c, uint64_t now_ns,
 			 const struct balloon_input *in, struct balloon_vm *vm)
 {
@@ -269,7 +270,7 @@ static void decide_alone(const struct balloon_policy_config *c, uint64_t now_ns,
 		release(c, now_ns, in, vm);
 	} else if (!plan->answers) {
 		plan->reason = BALLOON_SILENT;
-		if (!in->driver) /* a driver that comes later starts from what is */
+		if (!in->driver) /* a driver that comes later starts from the balloon as it is */
 			vm->target_pages = min_u64(vm->target_pages, balloon_actual(in));
 	} else if (is_stuck) {
 		vm->target_pages = balloon_actual(in);
@@ -290,7 +291,7 @@ static void remember(const struct balloon_input *in, struct balloon_vm *vm)
 	vm->last_touched = in->touches;
 	if (vm->plan.answers)
 		vm->last = in->stats;
-	/* Without a driver the guest boots anew: neither averages nor counters go on. */
+	/* Without a driver the guest boots anew: averages and counters do not go on. */
 	vm->sampled = in->driver && (vm->sampled || vm->plan.answers);
 }
 
@@ -313,7 +314,7 @@ void balloon_look(const struct balloon_policy_config *c, uint64_t now_ns,
 				less(less(in->ram_pages, plan->active_pages), plan->margin_pages));
 	}
 	decide_alone(c, now_ns, in, vm);
-	/* What the guest still owes will be idle pages. */
+	/* The pages that the guest still owes will be idle ones. */
 	plan->resident_pages = less(in->resident_pages, less(vm->target_pages, balloon_actual(in)));
 	plan->active_pages = min_u64(plan->active_pages, plan->resident_pages);
 	remember(in, vm);

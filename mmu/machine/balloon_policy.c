@@ -1,36 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The VMs weighed against each other.  A tick is five steps, each of which leaves what the ones
- * before decided:
+ * The VMs are weighed against each other.  A tick has five steps.  No step changes what an earlier
+ * one decided:
  *
- *   1  look      each VM alone: silence, pressure, what it has to spare     (balloon_guest.c)
- *   2  maximum   VMs larger than they may be grow their balloons
- *   3  reclaim   the machine fell below low: take high - free, lowest rho first
- *   4  give      guests that run low get memory back, from what is free above high, or else
- *                from a VM with a lower rho
- *   5  plenty    release, or take what is free, or nothing, as configured
+ *   1  look      looks at each VM alone: silence, pressure, what it can spare (balloon_guest.c)
+ *   2  maximum   grows the balloons of VMs that are larger than they may be
+ *   3  reclaim   if the machine fell below low: takes high - free, from the lowest rho first
+ *   4  feed      gives memory to guests that run low: what is free above high, or else what a VM
+ *                with a lower rho has
+ *   5  plenty    releases, takes what guests say is free, or does nothing, as configured
  *
- * Between low and high nothing is taken but for step 4: the machine's dead band, as kswapd's.
- * Pages on their way from guests that answer count as free already, so that the same shortage
- * is not asked for twice; if they bring less than was hoped for (the guest gave up pages that
- * nothing was behind), the next tick sees a shortage and asks again.
+ * Between low and high only step 4 takes anything: that is the machine's dead band, like kswapd's.
+ *
+ * Pages that guests who answer still owe count as free already, so that the same shortage is not
+ * asked for twice.  They may bring less than was hoped for, if the guest gave up pages that nothing
+ * was behind.  Then the next tick sees a shortage and asks again.
  */
 #include "balloon_internal.h"
 
-#define RECLAIM_ROUNDS 64u /* a shortage is shared out in so many pieces, or in bands */
-#define PLENTY_DIVISOR 8u  /* of what is above plenty, released in a tick */
+#define RECLAIM_ROUNDS 64u /* a shortage is shared out in 64 pieces, none below a dead band */
+#define PLENTY_DIVISOR 8u  /* a tick releases 1/8 of what is free above plenty */
 
-/* One tick's context. */
+/* What the steps of a tick share. */
 struct round {
 	struct balloon_policy *p;
 	const struct balloon_machine *m;
 	const struct balloon_input *in;
 	struct balloon_vm *const *vm;
 	unsigned int nr;
-	uint64_t free_pages;   /* free, and on its way */
-	uint64_t owed_pages;   /* released, and not yet taken by the guests */
-	uint64_t given_pages;  /* in step 4 */
-	uint64_t wanted_pages; /* in step 3 */
+	uint64_t free_pages;   /* pages that are free, or on their way */
+	uint64_t owed_pages;   /* pages that were released, and that guests have not taken yet */
+	uint64_t given_pages;  /* what step 4 gave */
+	uint64_t wanted_pages; /* what step 3 wanted */
 };
 
 #define NOBODY UINT32_MAX
@@ -65,7 +66,7 @@ void balloon_policy_init(struct balloon_policy *p, const struct balloon_policy_c
 	*p = (struct balloon_policy){ .config = *config };
 }
 
-/* A VM's shares and charge, as they would be with `more` pages of active memory. */
+/* A VM's shares and charge.  weigh() adds `more` pages of active memory to what it has. */
 struct weight {
 	uint64_t shares, charge;
 };
@@ -86,7 +87,7 @@ static bool rho_below(struct weight a, struct weight b, uint32_t band_permille)
 	       (__uint128_t)b.shares * a.charge * 1000;
 }
 
-/* The VM to take from: the lowest rho of those with room, but not `except`. */
+/* The VM to take from: of those with room, but not `except`, the one with the lowest rho. */
 static unsigned int poorest(const struct round *r, unsigned int except)
 {
 	unsigned int found = NOBODY;
@@ -100,7 +101,7 @@ static unsigned int poorest(const struct round *r, unsigned int except)
 	return found;
 }
 
-/* Returns what was taken: at least a dead band if there is room. */
+/* Take pages from VM i, at least a dead band if there is room.  Returns how many were taken. */
 static uint64_t take(const struct round *r, unsigned int i, uint64_t pages,
 		     enum balloon_reason reason)
 {
@@ -127,7 +128,7 @@ static void give(struct round *r, unsigned int i, uint64_t pages, enum balloon_r
 	r->given_pages += pages;
 }
 
-/* Step 1.  What is on its way is counted for guests that answer and move. */
+/* Step 1.  Only pages that guests who answer owe count as on their way. */
 static void look(struct round *r)
 {
 	r->free_pages = r->m->free_pages;
@@ -142,7 +143,7 @@ static void look(struct round *r)
 	}
 }
 
-/* Step 2.  The guest's own limit holds here too: it gets smaller as it can. */
+/* Step 2.  The guest's own limit holds here too: it gets smaller as fast as it can. */
 static void maximum(struct round *r)
 {
 	for (unsigned int i = 0; i < r->nr; i++) {
@@ -189,7 +190,7 @@ static void reclaim(struct round *r)
 			r->vm[i]->plan.reason = excuse(&r->in[i], r->vm[i]);
 }
 
-/* The next guest that runs low: the highest rho of those not yet served. */
+/* The next guest that runs low: of those not yet served, the one with the highest rho. */
 static unsigned int hungriest(const struct round *r)
 {
 	unsigned int found = NOBODY;
@@ -203,7 +204,7 @@ static unsigned int hungriest(const struct round *r)
 	return found;
 }
 
-/* Memory for VM `i` from those whose rho is lower than its own will be, a dead band at a time. */
+/* Move memory to VM i, a dead band at a time, from VMs whose rho is lower than its own will be. */
 static void transfer(struct round *r, unsigned int i, uint64_t pages)
 {
 	const struct balloon_plan *plan = &r->vm[i]->plan;
@@ -211,7 +212,7 @@ static void transfer(struct round *r, unsigned int i, uint64_t pages)
 	struct weight ours;
 	uint64_t moved;
 
-	/* Half of what is above min: the guest may use it before the other has given it. */
+	/* Half of what is above min: VM i may use it before the other VM has given it. */
 	pages = min_u64(pages, less(less(r->m->free_pages, r->m->min_pages) / 2, r->given_pages));
 	pages = min_u64(pages, less(plan->cap_pages, plan->given_pages));
 	while (pages >= plan->band_pages) {
@@ -246,7 +247,7 @@ static void feed(struct round *r)
 	}
 }
 
-/* The highest rho of those with a balloon to release that were left alone so far. */
+/* Of the VMs with a balloon to release that this tick left alone, the one with the highest rho. */
 static unsigned int most_taxed(const struct round *r)
 {
 	unsigned int found = NOBODY;
@@ -277,7 +278,7 @@ static void release_slowly(struct round *r, uint64_t budget)
 	}
 }
 
-/* Memory that a guest has free and does not cache anything in: nobody misses it. */
+/* Take memory that a guest has free and caches nothing in: nobody misses it. */
 static void take_free(struct round *r)
 {
 	for (unsigned int i = 0; i < r->nr; i++) {

@@ -3,31 +3,31 @@
 #define QUIRE_MMU_MACHINE_BALLOON_POLICY_H
 
 /*
- * The balloon policy: how large each VM's balloon ought to be, and why.
+ * The balloon policy decides how large each VM's balloon ought to be, and says why.
  *
- * The scheme is C. A. Waldspurger, "Memory Resource Management in VMware ESX Server", OSDI 2002,
- * sections 5 and 6: min-funding revocation with an idle-memory tax.  Memory is taken from the VM
- * with the lowest shares per page, where an idle page counts for more than an active one:
+ * The scheme is that of C. A. Waldspurger, "Memory Resource Management in VMware ESX Server", OSDI
+ * 2002, sections 5 and 6: min-funding revocation with an idle-memory tax.  Memory is taken from the
+ * VM with the fewest shares per page, where an idle page counts for more than an active one:
  *
  *	rho = S / (P * (f + k * (1 - f)))		k = 1 / (1 - tau)
  *
  *   S  shares		P  resident pages		f  the part of them that is active
  *
- * With P * f = active and both sides times (1 - tau), which changes no comparison, this is exact
- * in integers, and so the same on every machine:
+ * Let active = P * f.  Multiplied by (1 - tau), which changes no comparison, the denominator is
+ * exact in integers, and so the same on every machine:
  *
  *	rho ~ S / ((1 - tau) * active + idle)
  *
- * What is ours is where f comes from (the guest's own statistics instead of sampled pages), and
- * that nobody is asked for more than it says it can spare: a balloon only grows while it leaves
- * a margin of available memory in the guest.  docs/balloon.md has the rules and the figures.
+ * Two things are quire's own.  f comes from the guest's statistics and not from sampled pages.  And
+ * no guest is asked for more than it says it can spare: a balloon only grows while that leaves a
+ * margin of available memory in the guest.  docs/balloon.md has the rules and the figures.
  *
- * A tick takes a picture of the machine and its VMs, and leaves a target and a reason for each.
- * No clock, no allocation, no I/O, no floating point: equal pictures give equal targets.
- * Everything is in pages of 4 KiB and nanoseconds of the caller's clock.  The size of a balloon
- * is the number of pages the guest gave up: a guest has ram - balloon.
+ * A tick takes a picture of the machine and its VMs, and leaves a target and a reason for each VM.
+ * The policy uses no clock, no allocation, no I/O and no floating point, so equal pictures give
+ * equal targets.  Everything is in pages of 4 KiB and nanoseconds of the caller's clock.  The size
+ * of a balloon is the number of pages that the guest gave up: the guest has ram - balloon.
  *
- * Locking: none inside; the machine is one thread.
+ * There are no locks: the machine is one thread.
  */
 #include <quire/types.h>
 #include "mmu/base/balloon_decision.h"
@@ -35,35 +35,35 @@
 
 /* What to do with balloons while the machine has plenty: free above high + memory / 32. */
 enum balloon_plenty {
-	BALLOON_PLENTY_RELEASE, /* deflate slowly */
+	BALLOON_PLENTY_RELEASE, /* deflate them slowly */
 	BALLOON_PLENTY_STAY,	/* leave them as they are */
-	BALLOON_PLENTY_FREE,	/* go on taking what a guest reports as free: harmless */
+	BALLOON_PLENTY_FREE,	/* go on taking what a guest says is free: that is harmless */
 };
 
 struct balloon_policy_config {
 	uint32_t tax_permille; /* tau, below 1000 */
 	enum balloon_plenty plenty;
 
-	/* Estimate of active memory: weights of a sample, 1 / 2^shift. */
+	/* The weights 1 / 2^shift of a sample in the two averages of active memory. */
 	unsigned int slow_shift, fast_shift;
 
-	/* Left available in a guest: RAM / divisor between bounds, and at most RAM / 4. */
+	/* The margin left available in a guest: RAM / divisor in these bounds, at most RAM / 4. */
 	uint64_t margin_divisor, margin_min_pages, margin_max_pages;
 
-	/* A balloon grows by at most this much in a tick. */
+	/* The cap: a balloon grows by at most RAM / divisor, in these bounds, in a tick. */
 	uint64_t cap_divisor, cap_min_pages, cap_max_pages;
 
-	/* Dead band: no smaller step is worth a message.  At most the cap. */
+	/* The dead band: no step below RAM / divisor, in these bounds, is worth a message. */
 	uint64_t band_divisor, band_min_pages, band_max_pages;
 
 	/* Memory moves from one VM to another only if rho differs by more than this. */
 	uint32_t rho_band_permille;
 
-	uint64_t plenty_divisor;	 /* plenty: high + memory / divisor */
-	uint64_t stale_ns;		 /* older statistics are none */
+	uint64_t plenty_divisor;	 /* plenty is free memory above high + memory / divisor */
+	uint64_t stale_ns;		 /* older statistics count as none */
 	uint64_t stuck_ns;		 /* a balloon that has not grown for so long will not */
 	uint64_t cooldown_ns;		 /* nothing is taken for so long after a release */
-	unsigned int cooldown_shift_max; /* doubled so often where pressure comes back */
+	unsigned int cooldown_shift_max; /* this doubles at most so often as pressure comes back */
 };
 
 /* Statistics that a guest may give: bits of balloon_stats.have. */
@@ -86,13 +86,13 @@ struct balloon_stats {
 	uint64_t taken_ns;	/* when they came, on the clock of balloon_machine.now_ns */
 	uint64_t balloon_pages; /* size of the balloon at that moment */
 	uint64_t available_pages, free_pages, total_pages;
-	/* Counters since the guest booted; one that falls starts anew. */
+	/* These count since the guest booted.  One that falls has started anew. */
 	uint64_t swap_pages, major_faults, oom_kills, alloc_stalls;
 };
 
 /*
- * What the guest's statistics in a record mean to the policy, with no size above ram_pages.
- * Without a working driver there are none: what an earlier one said is of no more use.
+ * Read the guest's statistics out of a record, with no size above ram_pages.  Without a working
+ * driver there are none: what an earlier driver said is of no use any more.
  */
 struct balloon_stats balloon_read_stats(const struct balloon_record *said, uint64_t ram_pages);
 
@@ -100,14 +100,14 @@ struct balloon_stats balloon_read_stats(const struct balloon_record *said, uint6
 struct balloon_input {
 	uint64_t ram_pages;
 	uint32_t shares;
-	uint64_t min_pages;	 /* guest keeps at least this: --balloon-min */
-	uint64_t max_pages;	 /* and has at most this; 0: all its RAM.  min_pages wins */
-	uint64_t resident_pages; /* frames it costs the machine */
+	uint64_t min_pages;	 /* the guest keeps at least these: --balloon-min */
+	uint64_t max_pages;	 /* it has at most these; 0: all its RAM.  min_pages wins */
+	uint64_t resident_pages; /* frames that it costs the machine */
 	uint64_t actual_pages;	 /* its balloon, as the driver says */
-	uint64_t touches;	 /* ballooned pages touched without telling, ever */
-	bool driver;		 /* a driver is there (DRIVER_OK) */
-	bool asks;		 /* a request from elsewhere: give it back now */
-	bool manual;		 /* a target was set by hand ... */
+	uint64_t touches;	 /* pages in the balloon that were touched without telling, ever */
+	bool driver;		 /* a driver is there and works */
+	bool asks;		 /* the VM asks for its pages back now */
+	bool manual;		 /* an operator set the target ... */
 	uint64_t manual_pages;	 /* ... to this */
 	struct balloon_stats stats;
 };
@@ -121,13 +121,13 @@ struct balloon_machine {
 
 #define BALLOON_LOG_SIZE 16u
 
-/* Private to a tick: what a VM may give and get. */
+/* What a VM may give and get in one tick.  Private to the policy. */
 struct balloon_plan {
 	uint64_t from_pages;
-	uint64_t floor_pages, ceiling_pages; /* balloon at the guest's maximum and minimum */
+	uint64_t floor_pages, ceiling_pages; /* the balloon of a guest at its maximum, minimum */
 	uint64_t margin_pages, cap_pages, band_pages;
 	uint64_t limit_pages;
-	uint64_t now_pages;		       /* active by the last sample alone */
+	uint64_t now_pages;		       /* active memory by the last sample alone */
 	uint64_t active_pages, resident_pages; /* as if what was planned had happened */
 	uint64_t taken_pages, given_pages;
 	bool answers, may_give, may_get, served;
@@ -135,18 +135,18 @@ struct balloon_plan {
 	uint32_t signs;
 };
 
-/* What the policy remembers of a VM.  All zeroes is a VM not seen yet. */
+/* What the policy remembers of a VM.  All zeroes is a VM that was not seen yet. */
 struct balloon_vm {
 	uint64_t target_pages; /* the result of a tick */
 	bool known;
-	bool sampled;		       /* slow, fast and last are of this guest */
+	bool sampled;		       /* slow_x256, fast_x256 and last are of this guest */
 	bool inflated;		       /* something was taken since the last release */
 	uint64_t slow_x256, fast_x256; /* averages of active pages, times 256 */
 	struct balloon_stats last;
 	uint64_t last_actual_pages, last_touched;
-	uint64_t progress_ns;	    /* when the balloon last grew, or needed not */
-	unsigned int pressed_ticks; /* pressure, how many ticks in a row */
-	unsigned int episodes;	    /* of pressure after taking, not yet forgotten */
+	uint64_t progress_ns;	    /* when the balloon last grew, or did not have to */
+	unsigned int pressed_ticks; /* how many ticks in a row had pressure */
+	unsigned int episodes;	    /* of pressure after taking that are not forgotten yet */
 	uint64_t cool_ns;	    /* nothing is taken before */
 	struct balloon_plan plan;
 	struct balloon_decision log[BALLOON_LOG_SIZE];
@@ -155,45 +155,49 @@ struct balloon_vm {
 
 struct balloon_policy {
 	struct balloon_policy_config config;
-	bool short_of_memory; /* fell below low and has not been at high since */
-	uint64_t unmet_pages; /* of what was wanted in the last tick: for the next rung */
+	bool short_of_memory; /* memory fell below low and has not been at high since */
+	uint64_t unmet_pages; /* what the last tick wanted and did not find */
 };
 
 /*
- * tau 75 %; averages 1/32 and 1/4; margin RAM / 16 in [16 MiB, 512 MiB]; cap RAM / 32 in
- * [1 MiB, 1 GiB]; band RAM / 128 in [1 MiB, 64 MiB]; rho band 12.5 %; plenty memory / 32 above
- * high, released slowly; 10 s until statistics are stale or a balloon stuck; 30 s of cooling,
- * doubled up to 6 times.
+ * Fill in the defaults: tau 75 %; averages 1/32 and 1/4; margin RAM / 16 in [16 MiB, 512 MiB]; cap
+ * RAM / 32 in [1 MiB, 1 GiB]; dead band RAM / 128 in [1 MiB, 64 MiB]; rho band 12.5 %; plenty
+ * memory / 32 above high, released slowly; 10 s until statistics are stale or a balloon is stuck;
+ * 30 s of cooling, doubled up to 6 times.
  */
 void balloon_policy_defaults(struct balloon_policy_config *config);
 
+/* Begin with this configuration.  There is nothing to free. */
 void balloon_policy_init(struct balloon_policy *p, const struct balloon_policy_config *config);
 
 /*
- * One tick: sets vm[i]->target_pages from in[i] for each of nr VMs, and adds to their logs.
- * vm[i] is the same object for the same VM from tick to tick; the order may change, and breaks
- * ties only.  Meant to be called once a second; statistics come about as often.
+ * Do one tick: set vm[i]->target_pages from in[i] for each of nr VMs, and add to their logs.  vm[i]
+ * is the same object for the same VM in every tick.  The order of VMs may change; it breaks ties
+ * only.  The caller ticks about once a second, as often as statistics come.
  *
- * For each VM with auto targets, before and after the tick:
- *   - a target that rises stays at or below ram - min, leaves the margin of what the guest said
- *     is available, and rises by at most the cap;
- *   - a target that falls stays at or above ram - max, unless the guest deflated below it.
- * Cost: O(nr * (64 + nr)) at worst.
+ * This holds for each VM about which the policy decides:
+ *   - A target that rises stays at or below ram - min, leaves the margin in what the guest said is
+ *     available, and rises by at most the cap.
+ *   - A target that falls stays at or above ram - max, unless the guest deflated below that.
+ *
+ * The cost is O(nr * (64 + nr)) at worst.
  */
 void balloon_policy_tick(struct balloon_policy *p, const struct balloon_machine *m,
 			 const struct balloon_input *in, struct balloon_vm *const *vm,
 			 unsigned int nr);
 
-/* "reclaim", "no-spare": one word, for people and for JSON.  NULL beyond the last. */
+/* One word for people and for JSON, such as "reclaim"; NULL: there is no such reason. */
 const char *balloon_reason_name(enum balloon_reason reason);
 
-/* Records there are, at most BALLOON_LOG_SIZE; the i-th from the newest (0), i below that. */
+/* How many decisions are in a VM's log: at most BALLOON_LOG_SIZE. */
 unsigned int balloon_log_count(const struct balloon_vm *vm);
+
+/* A decision in the log.  i is 0 for the newest, and less than balloon_log_count(). */
 const struct balloon_decision *balloon_log_get(const struct balloon_vm *vm, unsigned int i);
 
 /*
- * The decision as one line without newline, for `quire balloon --why VM`:
- * "reclaim: balloon 64.0 -> 96.0 MiB in 4 ticks: ...".  Returns as snprintf does.
+ * Write a decision as one line without a newline, for `quire balloon --why VM`: "reclaim: balloon
+ * 64.0 -> 96.0 MiB in 4 ticks: ...".  Returns as snprintf() does.
  */
 int balloon_describe(const struct balloon_decision *d, char *buf, size_t len);
 

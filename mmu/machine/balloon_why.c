@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the balloon policy decided, remembered and put into words. */
+/* The log of what the balloon policy decided, and words for it. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -45,7 +45,9 @@ const char *balloon_reason_name(enum balloon_reason reason)
 	return reason < BALLOON_NR_REASONS ? reason_names[reason] : NULL;
 }
 
-/* The guest is as it was, and so is its balloon: worth knowing now, not worth a place later. */
+/*
+ * Did the decision move nothing?  It is worth knowing now, and not worth a place in the log later.
+ */
 static bool passing(const struct balloon_decision *d)
 {
 	const uint32_t idle = 1u << BALLOON_STEADY | 1u << BALLOON_COOLING | 1u << BALLOON_SPARED |
@@ -112,7 +114,7 @@ const struct balloon_decision *balloon_log_get(const struct balloon_vm *vm, unsi
 	return &vm->log[(vm->logged - 1 - i) % BALLOON_LOG_SIZE];
 }
 
-/* A line that grows; what does not fit is counted only, as snprintf does. */
+/* A line that grows.  What does not fit is only counted, as snprintf() does. */
 struct line {
 	char *buf;
 	size_t len, used;

@@ -4,7 +4,7 @@
 
 #define KIB_PER_PAGE (QUIRE_PAGE_SIZE / KiB)
 
-/* A batch is this part of what is free above low, so that many VMs growing at once share it. */
+/* A batch is 1/16 of what is free above low, so that many VMs may grow at once. */
 #define BATCH_DIVISOR 16u
 
 static uint64_t isqrt(uint64_t x)
@@ -17,7 +17,7 @@ static uint64_t isqrt(uint64_t x)
 	return r;
 }
 
-/* As init_per_zone_wmark_min() and __setup_per_zone_wmarks() do. */
+/* Computes what Linux's init_per_zone_wmark_min() and __setup_per_zone_wmarks() do. */
 static void set_watermarks(struct budget *b)
 {
 	uint64_t min_kib = isqrt(b->memory_pages * KIB_PER_PAGE * 16);
@@ -47,7 +47,7 @@ uint64_t budget_free(const struct budget *b)
 	return b->memory_pages > b->used_pages ? b->memory_pages - b->used_pages : 0;
 }
 
-/* Free pages above a watermark. */
+/* How many pages are free above a watermark. */
 static uint64_t above(const struct budget *b, uint64_t watermark)
 {
 	uint64_t free = budget_free(b);

@@ -10,7 +10,7 @@
 #include "mmu/base/record.h"
 #include "mmu/base/wire.h"
 
-/* A GONE that came while something else was awaited. */
+/* A GONE that came while a call waited for its answer. */
 struct kept {
 	STAILQ_ENTRY(kept) link;
 	uint32_t vm;
@@ -57,7 +57,7 @@ static int send_msg(struct machine_client *c, const struct machine_msg *msg, int
 	return code == -EPIPE ? -ECONNRESET : code;
 }
 
-/* The next record that is no GONE.  *fd is the caller's. */
+/* Receive the next packet that is not GONE.  *fd becomes its descriptor, the caller's, or -1. */
 static int receive(struct machine_client *c, struct machine_msg *msg, int *fd)
 {
 	uint64_t deadline_ns = monotonic_ns() + MACHINE_CLIENT_MS * NS_PER_MS;
@@ -83,7 +83,7 @@ static int receive(struct machine_client *c, struct machine_msg *msg, int *fd)
 	}
 }
 
-/* 0 if msg is of this type, with a descriptor or without. */
+/* Is msg of this type, with a descriptor or without?  Returns 0, or -errno with *err. */
 static int expect(struct machine_msg *msg, int *fd, enum machine_type type, bool descriptor,
 		  struct quire_error *err)
 {
@@ -100,7 +100,7 @@ static int expect(struct machine_msg *msg, int *fd, enum machine_type type, bool
 	return quire_fail(err, msg->error, "%s", msg->text);
 }
 
-/* Ask, and receive the answer in place. */
+/* Send *msg and receive the answer, of this type, into *msg. */
 static int ask(struct machine_client *c, struct machine_msg *msg, enum machine_type answer,
 	       bool descriptor, int *fd, struct quire_error *err)
 {
@@ -134,7 +134,7 @@ int machine_client_create(int fd, struct machine_client **out, struct quire_erro
 	return 0;
 }
 
-/* Anybody may listen at an abstract name.  What root or we ourselves started is trusted. */
+/* Anybody may listen at an abstract name.  Only what root or our own user started is trusted. */
 static int check_peer(int fd, const char *name, struct quire_error *err)
 {
 	struct ucred peer;
@@ -151,7 +151,7 @@ static int check_peer(int fd, const char *name, struct quire_error *err)
 			  name, peer.uid);
 }
 
-/* A blocking connect waits while the machine's backlog is full. */
+/* Connect and say hello.  The connect blocks while the machine's backlog is full. */
 static int connect_to(const char *address, bool trusted, struct machine_client **out,
 		      struct quire_error *err)
 {
@@ -250,7 +250,7 @@ int machine_client_get(struct machine_client *c, struct machine_state *state,
 	return code;
 }
 
-/* A list in parts, and whom to tell of its entries. */
+/* A list that comes in parts: what to ask, and the function that takes its entries. */
 struct list {
 	enum machine_type ask, entry;
 	void (*vm)(void *ctx, uint32_t id, const struct machine_vm_record *r);
@@ -270,7 +270,7 @@ static void list_entry(const struct list *list, struct machine_msg *msg)
 	}
 }
 
-/* One part of the list.  *from becomes where to go on, 0 at the end. */
+/* Get one part of the list.  *from becomes the id to go on from, or 0 at the end. */
 static int list_part(struct machine_client *c, const struct list *list, uint32_t *from,
 		     struct quire_error *err)
 {

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * __vm_enough_memory(), for a machine.
+ * What Linux's __vm_enough_memory() does, for a machine.  A request is admitted if:
  *
  *   mode 1   always
- *   mode 0   request <= memory + swap, each request alone, no running total
- *   mode 2   allowed = CommitLimit
- *            not privileged:  allowed -= admin reserve
- *            always:          allowed -= min(client's total / 32, user reserve)
- *            committed + request < allowed        (strictly, as in Linux)
+ *   mode 0   request <= memory + swap; each request is looked at alone
+ *   mode 2   committed + request < allowed (strictly, as in Linux), where
+ *            allowed = CommitLimit - min(client's total / 32, user reserve)
+ *            and, for a client that is not privileged, also less the admin reserve
  */
 #include <assert.h>
 #include <errno.h>
@@ -48,7 +47,7 @@ uint64_t ledger_commit_limit(const struct ledger_config *config)
 	return share > UINT64_MAX ? UINT64_MAX : add(share, config->swap_pages);
 }
 
-/* Linux before 5.2 summed up what was free or could be; a machine has it at hand. */
+/* What Linux before 5.2 summed up: what is free, or could be freed, for this client. */
 static uint64_t estimate(const struct ledger *ledger, struct ledger_client client,
 			 struct ledger_free free)
 {
@@ -93,7 +92,7 @@ int ledger_commit(struct ledger *ledger, struct ledger_client client, struct led
 		.request_pages = request,
 		.committed_pages = ledger->committed_pages,
 	};
-	/* Mode 1 too cannot count beyond 64 bits. */
+	/* Not even mode 1 can count beyond 64 bits. */
 	sum->admitted = add(ledger->committed_pages, request) != UINT64_MAX &&
 			enough(ledger, client, free, sum);
 	if (!sum->admitted)

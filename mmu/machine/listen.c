@@ -12,9 +12,9 @@
 #include "mmu/base/wire.h"
 
 #define BACKLOG	   128
-#define LOCK_TRIES 200 /* of 10 ms: others hold the lock for microseconds */
+#define LOCK_TRIES 200 /* 10 ms apart; others hold the lock for microseconds */
 
-/* A descriptor that holds the lock of the directory of `path`, or -errno. */
+/* Lock the directory of `path`.  Returns a descriptor that holds the lock, or -errno. */
 static int lock_directory(const char *path)
 {
 	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
@@ -36,7 +36,7 @@ static int lock_directory(const char *path)
 	return -EBUSY;
 }
 
-/* Does anybody listen there?  A full backlog (EAGAIN) is somebody. */
+/* Does anybody listen there?  If the backlog is full (EAGAIN), somebody does. */
 static bool answers(const struct sockaddr_un *sun, socklen_t len)
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -9,8 +9,8 @@
  *   1. It reads what is readable: packets, hang-ups, ended processes.
  *   2. It serves one packet about equal pages, of all that wait.
  *   3. It gives back some of the frames that dead VMs held.
- *   4. It acts on deadlines that have passed: of silent clients, of a stop, of the balloon policy, of
- *      VMs that wait.
+ *   4. It acts on deadlines that have passed: of silent clients, of a stop, of the balloon policy,
+ *      of VMs that wait.
  *   5. It grants the CREDITs that can be granted now.
  *   6. It empties the graveyard: what ended in this round is freed.
  *

@@ -5,8 +5,8 @@
  * CREDITs that cannot be granted wait in one queue, first come first served.  So a large need at
  * the head is not overtaken by small ones.  For the head the machine climbs these rungs:
  *
- *   1. It sends RECALL: every other VM returns the credits that it does not use.  The balloon policy
- *      has a tick at once.
+ *   1. It sends RECALL: every other VM returns the credits that it does not use.  The balloon
+ *      policy has a tick at once.
  *   2. After recall_ms it kills the VM with the highest OOM score, which may be the one that waits.
  *      It puts that off as long as memory comes out of balloons (server_balloon.c).
  *   3. While the victim dies, for victim_ms at most, it kills nobody else.

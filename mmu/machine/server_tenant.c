@@ -144,7 +144,9 @@ static struct machine_refusal refused_by_ledger(const struct ledger_sum *sum)
 	};
 }
 
-/* Charge the ledger, then the budget: both or none.  *err becomes a line for the log, or why not. */
+/*
+ * Charge the ledger, then the budget: both or none.  *err becomes a line for the log, or why not.
+ */
 static int charge(struct machine *m, struct tenant *t, const struct client *c,
 		  struct machine_refusal *refusal, struct quire_error *err)
 {
@@ -372,7 +374,9 @@ int channel_send(struct machine *m, struct tenant *t, enum machine_type type, ui
 	return code;
 }
 
-/* What is wrong with a RAM file: it must be on tmpfs, read-only and large enough.  NULL: nothing. */
+/*
+ * What is wrong with a RAM file: it must be on tmpfs, read-only and large enough.  NULL: nothing.
+ */
 static const char *ram_fault(const struct tenant *t, int fd)
 {
 	struct statfs fs;

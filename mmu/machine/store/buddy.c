@@ -2,7 +2,7 @@
 #include <assert.h>
 #include "buddy.h"
 
-/* Where the words of an order begin: 4096 + 2048 + ... of those before it. */
+/* Where the words of an order begin: after 4096 + 2048 + ... words of the orders before it. */
 static uint64_t *words(struct buddy *b, unsigned int order)
 {
 	return b->bits + (2 * BUDDY_WORDS - (2 * BUDDY_WORDS >> order));
@@ -79,7 +79,7 @@ static void free_block(struct buddy *b, unsigned int order, uint32_t block)
 	set(b, order, block);
 }
 
-/* The largest block that begins at index and is no longer than n. */
+/* The order of the largest block that may begin at index and has at most n frames. */
 static unsigned int order_at(uint32_t index, uint32_t n)
 {
 	unsigned int order = 31 - (unsigned int)__builtin_clz(n);

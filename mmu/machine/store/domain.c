@@ -102,7 +102,7 @@ bool member_get(struct member *m, uint32_t frame)
 	return true;
 }
 
-/* Take n of m's references from it.  True: they were the frame's last. */
+/* Take n references to a frame away from m.  True: they were the frame's last. */
 static bool take(struct member *m, uint32_t frame, uint32_t n)
 {
 	uint32_t *refs = &m->refs[frame_segment(frame)][frame_index(frame)];
@@ -157,7 +157,7 @@ void domain_news(struct member *m, struct merge_msg *answer)
 	m->news_at = m->nr_news = m->news_capacity = 0;
 }
 
-/* Frames whose last reference is gone, to be punched out together where they are neighbours. */
+/* Frames whose last reference is gone.  Neighbours are punched out together. */
 struct garbage {
 	uint32_t frame[MERGE_BATCH];
 	uint32_t nr;
@@ -233,7 +233,7 @@ void domain_leave(struct member *m)
 	d->nr_leaving++;
 }
 
-/* The first frame from `frame` on to which m may have references. */
+/* The first frame, from `frame` on, to which m may have references. */
 static uint32_t next_segment(const struct member *m, uint32_t frame)
 {
 	while (frame < MERGE_MAX_FRAMES &&

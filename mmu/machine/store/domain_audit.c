@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A domain, counted afresh.
+ * The audit of a domain counts everything again, and compares:
  *
- *   references of a frame == sum over members; 0 <=> it is not in use
- *   frames in use == blocks of the files, by the kernel's count == stable entries of the index
- *   free + in use == all, in each segment: nothing stays reserved
- *   each hint that a member counts has an entry
+ *   - The references of a frame are the sum of its members' references.  A frame in use has some.
+ *   - The frames in use are as many as the blocks of the files, by the kernel's count, and as many
+ *     as the stable entries of the index.
+ *   - In each segment the free frames and the frames in use are all frames: none stays reserved.
+ *   - Each hint that a member counts has an entry in the index.
  */
 #include <stdlib.h>
 #include "domain.h"

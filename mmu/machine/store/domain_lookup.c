@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * LOOKUP, in two passes over its entries.
+ * A LOOKUP takes two passes over its entries.
  *
- * The survey takes nothing yet: it makes a hint of each page without a partner, so that the second
- * of two equal pages in a packet finds the first, and counts.  If it is worth it, each entry is
- * answered, in order; what the survey found may have changed by then, so the index is asked again.
+ * 1. The survey takes no reference and makes no frame.  It makes a hint of each page without a
+ *    partner, so that the second of two equal pages in a packet finds the first, and it counts the
+ *    entries that have a partner.
+ * 2. If these are enough, each entry is answered in order.  What the survey found may have changed
+ *    by then, so the index is asked again.
  *
- * Neighbours are handled together where it saves system calls: consecutive pages of the asker that
- * need a frame made are a *piece*, one read and one write.  Frames are reserved for the whole
+ * Neighbours are handled together where that saves system calls.  Consecutive pages of the asker
+ * that need a new frame are a *piece*: one read and one write.  Frames are reserved for the whole
  * stretch of consecutive gfns that want one, and each page takes the frame at its own distance from
  * the start.
  *
- * The hint's page is not read.  Whether it still has these bytes is for its VM to find out, which
- * compares in any case; to read it here too took a quarter of the machine's time, to learn of a
- * change in the second or two before the VM itself says so.  Then the frame has one user for
- * the moment, which takes the place of that page and costs no memory.
+ * A hint says only what the page held at its last scan; the VM compares again.  So the machine does
+ * not read the hint's page.  To read it took a quarter of the machine's time, and found a change
+ * only a second or two before the VM itself reports it.  If the page did change, the new frame has
+ * one user for the moment.  It takes the place of that user's page, so it costs no memory.
  *
- * RAM files are read with pread, never mapped: a VM may truncate its own, which then is a short
- * read and no signal.
+ * RAM files are read with pread() and never mapped.  A VM may truncate its own file, and that is a
+ * short read and not a signal.
  */
 #include <assert.h>
 #include <errno.h>
@@ -29,7 +31,7 @@
 enum found {
 	FOUND_NOTHING,
 	FOUND_FRAME,
-	FOUND_PAGE, /* a frame is to be made: of an equal page, or PUBLISH */
+	FOUND_PAGE, /* a frame is to be made: there is an equal page, or MERGE_PUBLISH is set */
 	FOUND_TWIN, /* a later entry of this packet has found this page */
 };
 
@@ -39,7 +41,7 @@ struct lookup {
 	const struct merge_lookup *ask;
 	struct merge_frame *out;
 	uint32_t nr;
-	/* Frames [frame + next, frame + reserved) are reserved, for gfns from gfn + next on. */
+	/* Frames [frame + next, frame + reserved) are reserved for gfns from gfn + next on. */
 	uint32_t frame, reserved, next;
 	uint64_t gfn;
 	uint8_t found[MERGE_BATCH]; /* enum found */
@@ -77,7 +79,7 @@ static void make_hint(struct lookup *l, uint32_t i)
 	member_set_hint(l->m, e.page, made ? hint_tag(e.hash) : 0);
 }
 
-/* The entry of this packet that is page gfn with this hash; -1: none. */
+/* The index of the entry of this packet that is page gfn with this hash; -1: there is none. */
 static int find_twin(const struct lookup *l, uint64_t gfn, uint64_t hash)
 {
 	uint32_t low = 0, high = l->nr;
@@ -121,7 +123,7 @@ static enum found look(struct lookup *l, uint32_t i)
 	return wants_publish(l, i) ? FOUND_PAGE : l->found[i];
 }
 
-/* How many entries would be answered with a frame, as far as hashes can tell. */
+/* Pass 1.  Returns how many entries would be answered with a frame, as far as hashes can tell. */
 static uint32_t survey(struct lookup *l)
 {
 	uint32_t found = 0;
@@ -143,7 +145,7 @@ static void release(struct lookup *l)
 	l->reserved = l->next = 0;
 }
 
-/* Consecutive pages from entry i on for which frames are to be made. */
+/* How many consecutive pages from entry i on want a new frame. */
 static uint32_t stretch(const struct lookup *l, uint32_t i)
 {
 	uint32_t n = 1;
@@ -154,7 +156,10 @@ static uint32_t stretch(const struct lookup *l, uint32_t i)
 	return n;
 }
 
-/* Reserved frames for the n consecutive pages from entry i on, or for the first of them. */
+/*
+ * Get reserved frames for n consecutive pages from entry i on.  *frame becomes the first.  Returns
+ * for how many pages there are frames.
+ */
 static uint32_t claim(struct lookup *l, uint32_t i, uint32_t n, uint32_t *frame)
 {
 	uint64_t gfn = gfn_of(l, i), gap;
@@ -175,7 +180,7 @@ static uint32_t claim(struct lookup *l, uint32_t i, uint32_t n, uint32_t *frame)
 	return (uint32_t)min_u64(n, l->reserved - l->next);
 }
 
-/* Fill as many of n claimed frames as budget and rules allow. */
+/* Fill as many of n claimed frames as budget and rules allow.  Returns how many were filled. */
 static uint32_t fill(struct lookup *l, uint32_t frame, uint32_t n, const void *bytes)
 {
 	const struct frame_account *account = &l->d->account;
@@ -197,7 +202,7 @@ static void refuse(struct lookup *l, uint32_t i, uint32_t n)
 		l->out[i++].frame = MERGE_NO_MEMORY;
 }
 
-/* Entry i's hash, which is in the index, leads to this frame now; the asker has it. */
+/* Let the hash of entry i, which is in the index, lead to this frame, and give it to the asker. */
 static void promote(struct lookup *l, uint32_t i, uint32_t frame)
 {
 	uint64_t hash = l->ask[i].hash;
@@ -212,7 +217,7 @@ static void promote(struct lookup *l, uint32_t i, uint32_t frame)
 	l->d->promotions++;
 }
 
-/* Make frames of n pages that are consecutive, and answer. */
+/* Make frames of n consecutive pages with these bytes, and answer their entries. */
 static void place(struct lookup *l, uint32_t i, uint32_t n, const uint8_t (*bytes)[QUIRE_PAGE_SIZE])
 {
 	while (n) {
@@ -232,7 +237,10 @@ static void place(struct lookup *l, uint32_t i, uint32_t n, const uint8_t (*byte
 	}
 }
 
-/* Whole pages read; fewer than n if the file was truncated, or the host cannot read it. */
+/*
+ * Read n pages of a RAM file.  Returns how many whole pages were read: fewer than n if the file was
+ * truncated, or if the host cannot read it.
+ */
 static uint32_t read_pages(const struct member *m, uint64_t gfn, uint32_t n, void *bytes)
 {
 	size_t size = n * QUIRE_PAGE_SIZE, done = 0;
@@ -250,16 +258,16 @@ static uint32_t read_pages(const struct member *m, uint64_t gfn, uint32_t n, voi
 	return (uint32_t)(done / QUIRE_PAGE_SIZE);
 }
 
-/* Who has a page with the same hash. */
+/* A page with the same hash, and the member that has it. */
 struct partner {
 	struct member *holder;
 	uint32_t page;
 };
 
 /*
- * The holder of the hint that entry i has used up gets the frame too: by NEWS, or in this answer
- * if it is an earlier entry of it.  A later one will find the frame by itself.  If it cannot be
- * given, nothing is wrong: its next LOOKUP finds it.
+ * Entry i has used up a hint.  The hint's holder gets the frame too: by NEWS, or in this answer if
+ * the hint's page is an earlier entry of this packet.  A later entry finds the frame by itself.  If
+ * the frame cannot be given, nothing is wrong: the next LOOKUP of that page finds it.
  */
 static void introduce(struct lookup *l, uint32_t i, struct member *holder, uint32_t page)
 {
@@ -275,7 +283,7 @@ static void introduce(struct lookup *l, uint32_t i, struct member *holder, uint3
 		member_unget(holder, frame);
 }
 
-/* Is a frame to be made for entry i, which is a hint or has met one? */
+/* Is a frame to be made for entry i?  *partner becomes the hint with its hash. */
 static bool needs_frame(const struct lookup *l, uint32_t i, struct partner *partner)
 {
 	const struct index_entry *e = index_find(&l->d->index, l->ask[i].hash);
@@ -287,7 +295,7 @@ static bool needs_frame(const struct lookup *l, uint32_t i, struct partner *part
 	       (wants_publish(l, i) || !is_own_hint(l, i, partner->holder, partner->page));
 }
 
-/* Will entry i find the frame that is made for one of the n before it? */
+/* Will entry i find the frame that is made for one of the n entries before it? */
 static bool is_repeated(const struct lookup *l, uint32_t i, uint32_t n)
 {
 	for (uint32_t k = 1; k <= n; k++)
@@ -296,7 +304,7 @@ static bool is_repeated(const struct lookup *l, uint32_t i, uint32_t n)
 	return false;
 }
 
-/* Entries of consecutive pages from i on for which frames are to be made, each with its partner. */
+/* The length of the piece that begins at entry i.  partner[] becomes the partner of each entry. */
 static uint32_t piece(const struct lookup *l, uint32_t i, struct partner *partner)
 {
 	uint32_t n = 0;
@@ -307,7 +315,7 @@ static uint32_t piece(const struct lookup *l, uint32_t i, struct partner *partne
 	return n;
 }
 
-/* For as many pages from entry i on as can be done at once; how many. */
+/* Make frames for the piece that begins at entry i.  Returns its length. */
 static uint32_t make_frames(struct lookup *l, uint32_t i)
 {
 	struct partner partner[DOMAIN_PIECE];
@@ -332,7 +340,7 @@ static uint32_t take_frame(struct lookup *l, uint32_t i, uint32_t frame)
 	return 1;
 }
 
-/* Answer entry i and those that go with it.  Returns how many. */
+/* Answer entry i and those that go with it.  Returns how many entries were answered. */
 static uint32_t answer(struct lookup *l, uint32_t i)
 {
 	const struct index_entry *e = index_find(&l->d->index, l->ask[i].hash);
@@ -344,7 +352,7 @@ static uint32_t answer(struct lookup *l, uint32_t i)
 		make_hint(l, i);
 	n = make_frames(l, i);
 	if (!n && wants_publish(l, i))
-		refuse(l, i, 1); /* no memory for the index */
+		refuse(l, i, 1); /* the index has no memory for a hint */
 	return n ? n : 1;
 }
 

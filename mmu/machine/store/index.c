@@ -22,7 +22,9 @@ void index_finish(struct index *x)
 	*x = (struct index){ 0 };
 }
 
-/* The finalizer of splitmix64.  The top byte is the shard, the low bits the place in it. */
+/*
+ * The finalizer of splitmix64.  Its top byte is the shard, its low bits are the place in the shard.
+ */
 static uint64_t mix(const struct index *x, uint64_t hash)
 {
 	uint64_t z = hash ^ x->secret;
@@ -37,7 +39,7 @@ static uint32_t home(const struct index *x, const struct index_shard *s, uint64_
 	return (uint32_t)mix(x, hash) & (s->capacity - 1);
 }
 
-/* Where hash is, or the empty entry where it would be.  There is always one. */
+/* Where a hash is, or the empty entry where it would be.  There is always an empty entry. */
 static uint32_t probe(const struct index *x, const struct index_shard *s, uint64_t hash)
 {
 	uint32_t i = home(x, s, hash);
@@ -85,7 +87,7 @@ static uint32_t count_kept(const struct index *x, const struct index_shard *s)
 	return nr;
 }
 
-/* A table that is 3/8 to 3/4 full when only what is worth keeping is in it. */
+/* A capacity of which nr entries fill 3/16 to 3/8, if it is not the smallest. */
 static uint32_t capacity_for(uint32_t nr)
 {
 	uint32_t capacity = CAPACITY_MIN;
@@ -114,7 +116,10 @@ static bool rebuild(struct index *x, struct index_shard *s)
 	return true;
 }
 
-/* Room for one more.  Without memory for a larger table the last entry stays empty: probes end. */
+/*
+ * Make room for one more entry.  Without memory for a larger table the shard fills up, but the last
+ * entry stays empty, so that probes end.
+ */
 static bool make_room(struct index *x, struct index_shard *s)
 {
 	if (s->used < s->capacity / 4 * 3)
@@ -148,7 +153,7 @@ int index_put(struct index *x, struct index_entry entry)
 	return 0;
 }
 
-/* Entries after the hole move into it where that keeps them reachable from their home. */
+/* Move entries that follow the hole into it, where they can still be reached from their home. */
 static void close_hole(const struct index *x, struct index_shard *s, uint32_t hole)
 {
 	uint32_t mask = s->capacity - 1;

@@ -12,7 +12,7 @@
 
 #define SEALS (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
-/* A frame with so many is given to nobody any more. */
+/* A frame with so many references is given to nobody any more. */
 #define REFS_MAX (UINT32_MAX - 1)
 
 static const size_t refs_bytes = MERGE_SEGMENT_FRAMES * sizeof(uint32_t);
@@ -66,7 +66,9 @@ static bool segment_init(struct store_segment *g)
 	return true;
 }
 
-/* The segment with the free block that fits best; *order is the block's.  -1: none has one. */
+/*
+ * The segment with the free block that fits best; *order becomes the block's.  -1: there is none.
+ */
 static int best_fit(const struct store *s, unsigned int wanted, unsigned int *order)
 {
 	int best = -1;
@@ -83,7 +85,7 @@ static int best_fit(const struct store *s, unsigned int wanted, unsigned int *or
 	return best;
 }
 
-/* The segment with the largest free block. */
+/* The segment with the largest free block; *order becomes the block's.  -1: nothing is free. */
 static int longest(const struct store *s, unsigned int *order)
 {
 	int best = -1;
@@ -107,7 +109,7 @@ static int add_segment(struct store *s, unsigned int *order)
 	return (int)s->nr_segments++;
 }
 
-/* The smallest order whose blocks have n frames. */
+/* The smallest order whose blocks have at least n frames. */
 static unsigned int order_of(uint32_t n)
 {
 	return n > 1 ? 32 - (unsigned int)__builtin_clz(n - 1) : 0;
@@ -134,7 +136,7 @@ void store_unreserve(struct store *s, uint32_t frame, uint32_t n)
 	buddy_free(s->segment[frame_segment(frame)].buddy, frame_index(frame), n);
 }
 
-/* Of whole pages of a file that is not sealed against it: there is nothing that could fail. */
+/* This cannot fail: the pages are whole, and the file's seals allow it. */
 static void punch(const struct store_segment *g, uint32_t index, uint32_t n)
 {
 	int code;
