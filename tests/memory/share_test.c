@@ -252,6 +252,45 @@ static void test_exact(void)
 	destroy();
 }
 
+/* The kernel's count of the mappings of the window. */
+static uint64_t kernel_mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	uintptr_t start, end;
+	uint64_t nr = 0;
+
+	while (f && fscanf(f, "%lx-%lx%*[^\n]", &start, &end) == 2)
+		nr += start >= (uintptr_t)hva(0) && end <= (uintptr_t)hva(NR_PAGES);
+	if (f)
+		fclose(f);
+	return nr;
+}
+
+/* A zero page that was read is mapped, one that was not is not: they are neighbours all the same. */
+static void test_zero(void)
+{
+	struct stage2_page page;
+
+	create(GMEM_HUGE_NEVER);
+	for (gfn_t g = 512; g < 576; g++)
+		write_page(g, 0, true);
+	learn_states();
+	share(512, 32, PG_ZERO, 0);
+	gmem_lookup(gm, 520, &page);
+	ok(page.state == PG_ZERO && !page.mapped, "nothing is mapped for zero pages");
+	is_hex(kernel_mappings(), 1, "so they cost no mapping");
+	ok(reads_right(520, true), "a read finds zeroes");
+	gmem_lookup(gm, 543, &page);
+	ok(page.state == PG_ZERO && page.mapped, "and maps the page of zeroes, around it too");
+	share(544, 32, PG_ZERO, 0);
+	gmem_lookup(gm, 544, &page);
+	ok(page.state == PG_ZERO && !page.mapped, "those that become zero now are not mapped");
+	is_hex(kernel_mappings(), 3, "the kernel has three mappings");
+	is_hex(gm->mappings, 3, "and so we count");
+	is_hex(gmem_audit(gm, describe, NULL), 0, "audit");
+	destroy();
+}
+
 /* With no mapping to spare nothing is shared, and what is shared can still be written. */
 static void test_mappings(void)
 {
@@ -389,6 +428,7 @@ int main(int argc, char **argv)
 	rng = tap_seed(argc, argv);
 	make_segment();
 	test_exact();
+	test_zero();
 	test_mappings();
 	test_lockstep(GMEM_HUGE_NEVER);
 	test_lockstep(GMEM_HUGE_AUTO);
