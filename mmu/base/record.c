@@ -7,7 +7,7 @@
 #include "clock.h"
 #include "record.h"
 
-/* Room for one descriptor; the kernel rounds it up to two. */
+/* Room for one descriptor, which the kernel rounds up to two. */
 union fd_control {
 	char buf[CMSG_SPACE(sizeof(int))];
 	struct cmsghdr align;
@@ -60,7 +60,7 @@ static unsigned int take_descriptors(struct msghdr *h, int *attached)
 	return nr;
 }
 
-/* 1, or why n bytes with nr descriptors are not one record of this size. */
+/* 1; or why n bytes with nr descriptors are not a record of this size: -ECONNRESET, -EPROTO. */
 static int check(size_t bytes, ssize_t n, unsigned int nr, int flags)
 {
 	if (n == 0 && !nr)
@@ -71,8 +71,8 @@ static int check(size_t bytes, ssize_t n, unsigned int nr, int flags)
 }
 
 /*
- * A peer that closes with records of ours unread leaves an error in front of what it sent:
- * the first ECONNRESET is only that, and what it sent is still worth reading.
+ * A peer that closes its end with records of ours unread leaves an error in front of what it sent.
+ * So the first ECONNRESET does not mean that there is nothing to read.
  */
 static ssize_t receive(int fd, struct msghdr *h)
 {

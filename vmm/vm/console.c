@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Console: see console.h for what it promises.
+ * The console; console.h says what it promises.
  *
- * Who may block.  A vCPU that writes to a full pipe should wait: that is the back-pressure a
- * guest expects of a serial line.  It waits in poll() with a bounded timeout and looks at
- * `abandoned` in between, so that a VM can always be stopped.  The lock is held meanwhile; the
- * main loop therefore only ever tries it, and learns without it whether output waits: whoever
- * holds the lock says so in `waiting` on the way out, and wakes the main loop if that is news.
+ * Who may block.  A vCPU that writes to a full pipe should wait, as a guest expects of a serial
+ * line.  It waits in poll() with a bounded timeout and looks at `abandoned` in between, so that a
+ * VM can always be stopped.  It holds the lock while it waits, so the main loop only ever tries to
+ * take the lock.  `waiting` tells the main loop, without the lock, whether there is output: whoever
+ * releases the lock sets it, and wakes the main loop if it became true.
  *
- * After poll() says that a pipe is writable, PIPE_BUF bytes fit, so no write is larger.
+ * When poll() says that a pipe is writable, PIPE_BUF bytes fit into it.  So no write is larger.
  */
 #include <errno.h>
 #include <limits.h>
@@ -20,11 +20,11 @@
 #include "mmu/base/clock.h"
 #include "console.h"
 
-#define WAIT_MS 100 /* how long a waiting vCPU goes without looking at `abandoned` */
+#define WAIT_MS 100 /* a waiting vCPU looks at `abandoned` so often */
 
 /* ---- the terminal ---- */
 
-/* One per process, because a signal handler must find it. */
+/* There is one for each process, because a signal handler has to find it. */
 static struct termios saved_terminal;
 static volatile sig_atomic_t terminal_fd = -1;
 
@@ -42,8 +42,9 @@ static const int fatal[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS };
 static struct sigaction old_action[sizeof(fatal) / sizeof(fatal[0])];
 
 /*
- * Our own bugs must not leave a dead terminal behind.  Then whoever was in charge before takes
- * over: a fault happens again on return, anything else is raised again.
+ * Put the terminal back when a bug of ours ends the process.  Then the handler that was there
+ * before takes over: a fault happens again when this one returns, and any other signal is raised
+ * again.
  */
 static void on_fatal(int sig, siginfo_t *info, void *context)
 {
@@ -64,7 +65,7 @@ static void catch_fatal_signals(void)
 		sigaction(fatal[i], &action, &old_action[i]);
 }
 
-/* A background job must not touch the terminal: the kernel would stop it. */
+/* Is fd a terminal, and ours?  The kernel stops a background job that touches its terminal. */
 static bool owns_terminal(int fd)
 {
 	return isatty(fd) && tcgetpgrp(fd) == getpgrp();
@@ -136,7 +137,7 @@ void console_finish(struct console *con)
 
 /* ---- output ---- */
 
-/* Write a piece of the buffer; lock held.  0, or errno: EAGAIN, EINTR, or a real failure. */
+/* Write a piece of the buffer.  Lock held.  0, EAGAIN, EINTR, or the errno of a real failure. */
 static int write_piece(struct console *con)
 {
 	size_t bytes = con->fill < PIPE_BUF ? con->fill : PIPE_BUF;
@@ -155,7 +156,7 @@ static int write_piece(struct console *con)
 	return errno;
 }
 
-/* Is the reader ready?  Waits up to timeout_ms. */
+/* Wait at most timeout_ms for the reader.  False: it is not ready. */
 static bool writable(const struct console *con, int timeout_ms)
 {
 	struct pollfd fd = { .fd = con->out_fd, .events = POLLOUT };
@@ -163,7 +164,7 @@ static bool writable(const struct console *con, int timeout_ms)
 	return poll(&fd, 1, timeout_ms) > 0;
 }
 
-/* Until at most `keep` bytes wait, or nobody wants them any more; lock held. */
+/* Write until at most `keep` bytes wait, or nobody wants them any more.  Lock held. */
 static bool write_down_to(struct console *con, size_t keep)
 {
 	while (con->fill > keep && !atomic_load(&con->error)) {
@@ -175,7 +176,7 @@ static bool write_down_to(struct console *con, size_t keep)
 	return true;
 }
 
-/* One stretch that fits the buffer; lock held. */
+/* Add a piece that fits into the buffer.  Lock held. */
 static void put(struct console *con, const char *data, size_t bytes)
 {
 	if (!write_down_to(con, CONSOLE_BUFFER - bytes) || atomic_load(&con->error))
@@ -184,7 +185,7 @@ static void put(struct console *con, const char *data, size_t bytes)
 	con->fill += (unsigned int)bytes;
 }
 
-/* Let go of the lock.  True: output waits that did not before. */
+/* Release the lock.  True: output waits now, and did not before. */
 static bool release(struct console *con)
 {
 	bool waits = con->fill > 0, waited = atomic_exchange(&con->waiting, waits);
@@ -232,7 +233,7 @@ bool console_write_idle(struct console *con)
 	return true;
 }
 
-/* Wait for the reader, the abort descriptor or the deadline.  False: stop waiting. */
+/* Wait for the reader.  False: the deadline has passed, or abort_fd is readable. */
 static bool wait_drain(const struct console *con, int abort_fd, uint64_t deadline_ns)
 {
 	struct pollfd fds[2] = {
@@ -248,7 +249,7 @@ bool console_drain(struct console *con, int abort_fd, uint64_t deadline_ns)
 {
 	bool all;
 
-	console_abandon(con); /* whoever has the lock lets go of it soon */
+	console_abandon(con); /* so whoever has the lock releases it soon */
 	lock(&con->lock);
 	while (con->fill && !atomic_load(&con->error)) {
 		if (writable(con, 0))

@@ -2,13 +2,13 @@
 /*
  * CPUID for guests.
  *
- * KVM describes itself at leaf 0x40000000 ("KVMKVMKVM") and offers there a paravirtual clock,
- * asynchronous page faults and more.  Guests that find it opt in, write MSRs, and let the
- * kernel store into their memory behind the accounting's back.  So all hypervisor leaves go,
- * and one of ours says "QuireQuire" and offers nothing.  The hypervisor-present bit stays: it
- * is the truth.
+ * KVM describes itself at leaf 0x40000000 ("KVMKVMKVM"), and offers a paravirtual clock,
+ * asynchronous page faults and more.  Guests that find this opt in: they write MSRs and let the
+ * kernel store into their memory behind our books.  So all hypervisor leaves go, and one of ours
+ * says "QuireQuire" and offers nothing.  The hypervisor-present bit stays, because it is true.
  *
- * Topology is kept simple: N cores in one package, one thread each, APIC id = vCPU number.
+ * The topology is simple: N cores in one package, with one thread each.  The APIC id is the number
+ * of the vCPU.
  */
 #include <errno.h>
 #include <quire/abi.h>
@@ -68,13 +68,16 @@ static bool is_hypervisor_leaf(const struct kvm_cpuid_entry2 *e)
 	return e->function >> 28 == HYPERVISOR_LEAF >> 28;
 }
 
-/* Bits needed to number n things. */
+/* How many bits it takes to number n things. */
 static unsigned int id_bits(unsigned int n)
 {
 	return n > 1 ? 32 - (unsigned int)__builtin_clz(n - 1) : 0;
 }
 
-/* Leaves 0xb and 0x1f: subleaf 0 numbers threads in a core (1), subleaf 1 cores. */
+/*
+ * Leaves 0xb and 0x1f: subleaf 0 is about the threads of a core, of which there is 1; subleaf 1 is
+ * about cores.
+ */
 static bool set_topology(struct kvm_cpuid_entry2 *e, unsigned int nr_cpus)
 {
 	if (e->index > 1)
@@ -85,7 +88,7 @@ static bool set_topology(struct kvm_cpuid_entry2 *e, unsigned int nr_cpus)
 	return true;
 }
 
-/* Change e for the guest; false: the guest has no such leaf. */
+/* Change e for the guest.  False: the guest has no such leaf. */
 static bool filter_leaf(struct kvm_cpuid_entry2 *e, const struct cpuid_config *config)
 {
 	if (is_hypervisor_leaf(e))

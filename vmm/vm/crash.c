@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Crash reports.  See crash.h for what they contain and what they may believe: nothing.
+ * Crash reports.  crash.h says what they contain, and that they believe nothing.
  *
- * Disassembly around RIP.  x86 instructions cannot be read backwards, so the start is found by
- * trial: the earliest of the LOOK_BACK bytes before RIP from which decoding lands exactly on
- * RIP is taken for the truth, and its last few instructions are shown.
+ * Disassembly around RIP.  x86 instructions cannot be read backwards, so the report tries where to
+ * begin: at the earliest of the LOOK_BACK bytes before RIP from which decoding arrives exactly at
+ * RIP.  It shows the last few instructions of that.
  */
 #include <capstone/capstone.h>
 #include <inttypes.h>
@@ -53,7 +53,7 @@ static const struct bit_name rflags_bits[] = {
 	{ 1u << 17, "VM" }, { 1u << 18, "AC" },	  { 1u << 21, "ID" },
 };
 
-/* What the report is about, and where it goes. */
+/* A report that is being printed. */
 struct report {
 	FILE *f;
 	struct vm *vm;
@@ -70,8 +70,8 @@ struct report {
 /* ---- guest memory ---- */
 
 /*
- * Up to len bytes at gva, as the supervisor may read them; returns how many there are.  Stops at
- * the first page that does not translate.
+ * Read up to len bytes at gva, as the supervisor may read them.  Returns how many were read: the
+ * first page that does not translate ends it.
  */
 static size_t read_gva(const struct report *r, gva_t gva, uint8_t *buf, size_t len)
 {
@@ -79,7 +79,7 @@ static size_t read_gva(const struct report *r, gva_t gva, uint8_t *buf, size_t l
 	struct walk_result res;
 	size_t done = 0;
 
-	cpu.ac = true; /* user code is ours to read */
+	cpu.ac = true; /* so the supervisor may read user code */
 	while (done < len) {
 		size_t n = min_u64(len - done, QUIRE_PAGE_SIZE - (gva + done) % QUIRE_PAGE_SIZE);
 
@@ -180,7 +180,7 @@ static void print_insn(const struct report *r, const cs_insn *insn)
 		insn->address, bytes, insn->mnemonic, insn->op_str);
 }
 
-/* Decode [from, len) of code; count instructions that end at or before `stop`. */
+/* Decode [from, len) of code.  Returns how many instructions end at or before `stop`. */
 static int count_to(csh cs, cs_insn *insn, const uint8_t *code, size_t from, size_t stop)
 {
 	const uint8_t *p = code + from;
@@ -193,7 +193,7 @@ static int count_to(csh cs, cs_insn *insn, const uint8_t *code, size_t from, siz
 	return left ? -1 : nr;
 }
 
-/* The instructions before RIP that were likely executed. */
+/* Print the instructions before RIP that were likely executed. */
 static void print_before(const struct report *r, csh cs, cs_insn *insn, const uint8_t *code,
 			 size_t before)
 {
@@ -345,7 +345,7 @@ static void look_at_cpu(struct report *r)
 	gmem_walk(r->vm->gm, &r->cpu, r->rip, fetch, &r->fetch);
 }
 
-/* RIP translates, but to no memory. */
+/* Does RIP translate, but to no memory? */
 static bool fetches_outside_ram(const struct report *r)
 {
 	struct stage2_page page;

@@ -2,18 +2,20 @@
 /*
  * The server end of the control socket: ctl.h has its promises, ctl_protocol.h what is said.
  *
- * Structure: an epoll set holds the listening socket and every client, and is itself the one
- * descriptor of ctl_fd.  A client is either waiting for a request (EPOLLIN) or being answered
- * (EPOLLOUT), never both, so that a flood of requests stays in the kernel's buffer while an
- * answer drains.
+ * Structure.  An epoll set holds the listening socket and all clients; ctl_fd() returns it.  The
+ * server waits for a request of a client (EPOLLIN) or answers one (EPOLLOUT), but never both.  So a
+ * flood of requests stays in the kernel's buffer while an answer is under way.
  *
- * Why no client can hold up the main loop: every socket is non-blocking; a turn does one
- * bounded step for each ready client (at most CTL_MAP_PAGES pages looked at, one walk);
- * nothing is queued here, because an answer is made anew when the socket has room; and what
- * does wait, for a vCPU to leave KVM_RUN (may_wait) or for the kernel to find memory
- * (turn_away), is rationed.
+ * No client can hold up the main loop, because:
  *
- * Depends only on vm.h's accessors and gmem.h, so that a test can bring fakes.
+ *   1. Every socket is non-blocking.
+ *   2. A turn does one bounded step for each client that is ready: it looks at most at
+ *      CTL_MAP_PAGES pages, or does one walk.
+ *   3. Nothing is queued here.  The next part of an answer is made when the socket has room for it.
+ *   4. Two things do wait: for a vCPU to leave KVM_RUN (may_wait), and for the kernel to find
+ *      memory (turn_away).  Both are rationed.
+ *
+ * This file uses nothing of a VM but the accessors of vm.h and gmem.h, so a test can bring fakes.
  */
 #include <assert.h>
 #include <errno.h>
@@ -31,9 +33,9 @@
 #include "sandbox.h"
 #include "vm.h"
 
-#define VCPU_TIMEOUT_MS 100  /* for a vCPU to leave the guest */
-#define VCPU_STUCK_MS	1000 /* after one that did not, wait for none for so long */
-#define NO_MEMORY_MS	10   /* between two tries to take a client */
+#define VCPU_TIMEOUT_MS 100  /* for a vCPU to leave the guest; then the client hears -ETIMEDOUT */
+#define VCPU_STUCK_MS	1000 /* after such a timeout, wait for no vCPU for so long */
+#define NO_MEMORY_MS	10   /* between two attempts to take a client */
 
 static_assert(PG_NR_STATES < CTL_NOT_RAM, "a state fits in seven bits");
 static_assert(GMEM_STATE_LARGE == CTL_LARGE, "states go over the wire as gmem_states has them");
@@ -43,8 +45,8 @@ static_assert(sizeof(struct ctl_walk) <= CTL_MAX_PAYLOAD, "CTL_WALK is one packe
 
 struct client {
 	int fd;		/* -1: nobody */
-	bool answering; /* request holds what is being answered */
-	uint64_t turn;	/* of its last activity: the smallest goes first */
+	bool answering; /* `request` is being answered */
+	uint64_t turn;	/* of its last activity: the client with the smallest is dropped first */
 	struct ctl_request request;
 	gfn_t next, end; /* CTL_MAP: what is still to be sent */
 };
@@ -56,7 +58,7 @@ struct packet {
 
 struct ctl {
 	int epoll, listener;
-	int spare; /* given up to turn a client away when descriptors run out */
+	int spare; /* a descriptor to turn a client away with when there are no others */
 	uint64_t turn;
 	uint64_t no_wait_until_ns;
 	struct client client[CTL_MAX_CLIENTS];
@@ -99,7 +101,7 @@ static int watch(struct ctl *ctl, int op, int fd, uint32_t events, uint32_t inde
 	return epoll_ctl(ctl->epoll, op, fd, &ev) < 0 ? -errno : 0;
 }
 
-/* Any descriptor will do; a file could not be opened in the sandbox. */
+/* Any descriptor will do.  In the sandbox no file can be opened, so this one is a duplicate. */
 static void hold_spare(struct ctl *ctl)
 {
 	ctl->spare = fcntl(ctl->listener, F_DUPFD_CLOEXEC, 0);
@@ -176,7 +178,7 @@ void ctl_keep(const struct ctl *ctl, struct sandbox_keep *keep)
 
 static void drop(struct client *c)
 {
-	close(c->fd); /* leaves the epoll set with it */
+	close(c->fd); /* which also takes it out of the epoll set */
 	c->fd = -1;
 }
 
@@ -207,9 +209,9 @@ static bool may_ask(int fd)
 }
 
 /*
- * Out of descriptors: the waiting client would keep the listener readable and the main loop
- * spinning, so take it on the spare descriptor and turn it away.  If not even that works, the
- * kernel is out of memory: at least spin slowly.
+ * There is no descriptor left.  The client that waits would keep the listener readable and the main
+ * loop spinning.  So accept it on the spare descriptor and close that.  If not even this works, the
+ * kernel is out of memory, and the least we can do is to spin slowly.
  */
 static void turn_away(struct ctl *ctl)
 {
@@ -239,7 +241,9 @@ static void accept_one(struct ctl *ctl)
 		close(fd);
 		return;
 	}
-	/* One packet always fits when epoll calls the socket writable (a quarter used at most). */
+	/*
+	 * When epoll calls the socket writable, a quarter of it is used at most, so a packet fits.
+	 */
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	c = free_client(ctl);
 	*c = (struct client){ .fd = fd, .turn = ctl->turn };
@@ -273,7 +277,7 @@ static uint64_t chunk_pages(const struct client *c)
 	return min_u64(c->end - c->next, CTL_MAP_PAGES);
 }
 
-/* The next chunk of the map: at worst every page is a run of its own, and still fits. */
+/* Make the next chunk of the map.  It fits even if every page is a run of its own. */
 static int answer_map(struct ctl *ctl, const struct client *c, struct vm *vm)
 {
 	uint32_t *run = (void *)ctl->packet.payload;
@@ -292,7 +296,7 @@ static int answer_map(struct ctl *ctl, const struct client *c, struct vm *vm)
 	return (int)(runs * sizeof(*run));
 }
 
-/* A vCPU that is stuck costs the main loop VCPU_TIMEOUT_MS; let that happen rarely. */
+/* A vCPU that is stuck costs the main loop VCPU_TIMEOUT_MS, which may happen only rarely. */
 static bool may_wait(const struct ctl *ctl)
 {
 	return monotonic_ns() >= ctl->no_wait_until_ns;
@@ -339,7 +343,7 @@ static void pack_walk(const struct walk_result *res, struct ctl_walk *out)
 	}
 }
 
-/* State of the page that the walk led to; CTL_NOT_RAM if it led to none. */
+/* The state of the page that the walk led to; CTL_NOT_RAM if it led to none. */
 static uint8_t reached_state(struct vm *vm, const struct walk_result *res)
 {
 	uint8_t state;
@@ -380,7 +384,7 @@ static int answer_walk(struct ctl *ctl, const struct ctl_request *req, struct vm
 	return (int)sizeof(*out);
 }
 
-/* A pause takes effect in any case; at most the waiting for it is left out. */
+/* A pause always takes effect.  If waiting is not allowed now, only the waiting is left out. */
 static int answer_pause(struct ctl *ctl, struct vm *vm)
 {
 	return may_wait(ctl) ? waited(ctl, vm_pause(vm, VCPU_TIMEOUT_MS)) : vm_pause(vm, 0);
@@ -458,7 +462,7 @@ static void set_answering(struct ctl *ctl, struct client *c, bool answering)
 		drop(c);
 }
 
-/* Clip a request's range to the end of RAM; an empty rest is answered by an empty packet. */
+/* Clip the range of a request to the end of RAM.  If nothing is left, the answer is empty. */
 static void map_start(struct client *c, struct vm *vm)
 {
 	const struct gfn_range *ram;
@@ -478,7 +482,7 @@ static bool is_request(const struct ctl_request *req, ssize_t bytes)
 
 static void take_request(struct ctl *ctl, struct client *c, struct vm *vm)
 {
-	/* MSG_TRUNC: the packet's true length, so that one too long is noticed. */
+	/* MSG_TRUNC returns the true length of a packet, also if it is too long. */
 	ssize_t n = recv(c->fd, &c->request, sizeof(c->request), MSG_DONTWAIT | MSG_TRUNC);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -492,7 +496,7 @@ static void take_request(struct ctl *ctl, struct client *c, struct vm *vm)
 	set_answering(ctl, c, true);
 }
 
-/* Make the next packet of the answer and send it; the client gone or broken is dropped. */
+/* Make and send the next packet of an answer.  A client that is gone or broken is dropped. */
 static void send_packet(struct ctl *ctl, struct client *c, struct vm *vm)
 {
 	struct packet *p = &ctl->packet;
@@ -541,7 +545,7 @@ void ctl_serve(struct ctl *ctl, struct vm *vm)
 		else
 			take_request(ctl, c, vm);
 	}
-	/* Last, because it may take the place of a client that this turn has an event for. */
+	/* Last, because a new client may take the place of one that this turn has an event for. */
 	if (knock)
 		accept_one(ctl);
 }

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The exit loop: enter the guest, see why it came back, do that, enter it again.
+ * The exit loop: enter the guest, see why it came back, do what it asks for, enter it again.
  *
- * Besides what devices need, three things come back here that look like errors and are not.
+ * Three results of KVM_RUN look like errors and are not:
  *
- * -EINTR.  A signal, or immediate_exit, because somebody wants this thread: vcpu.h.
+ *   1. -EINTR.  A signal came or immediate_exit was set, because somebody wants this thread
+ *      (vcpu.h).
  *
- * -EFAULT, without an address.  The window was read-only or missing for a moment, because
- * stage 2 was being changed while the guest touched it.  Once the change is over the same
- * instruction works: gmem_repair() waits for that, and the guest is entered again.  If the
- * very same registers fault again and again over a second, no change is under way and the
- * guest would never get further: that is reported as a crash.
+ *   2. -EFAULT, without an address.  The window was read-only or missing for a moment, because
+ *      stage 2 was being changed while the guest touched it.  Once the change is over, the same
+ *      instruction works.  gmem_repair() waits for that, and the vCPU enters the guest again.  If
+ *      the very same registers fault again and again for a second, no change is under way and the
+ *      guest would never get further.  That is reported as a crash.
  *
- * KVM_EXIT_MMIO on a RAM address.  The same moment, seen by KVM's instruction emulator: it
- * takes an access that it cannot do for one to a device and hands it to us *once*.  It is
- * never retried, so we must do it, through the accessors, or a write would be lost.
+ *   3. KVM_EXIT_MMIO on a RAM address.  This is the same moment, seen by KVM's instruction
+ *      emulator: it cannot do the access, takes it for one to a device, and hands it to us *once*.
+ *      KVM never tries it again, so we do it through the accessors; otherwise a write would be
+ *      lost.
  *
- * Nothing here cares whether a page fault was a read or a write: see kvm.c on asynchronous
- * page faults.
+ * Nothing here depends on whether a page fault was a read or a write: kvm.c says why, under
+ * "Asynchronous page faults".
  */
 #include <errno.h>
 #include <quire/abi.h>
@@ -26,14 +28,14 @@
 #include <time.h>
 #include "vm_impl.h"
 
-/* Give up on -EFAULT after this many in place; past the first few we sleep in between. */
+/* So many -EFAULTs in the same place are a crash.  After the first few we sleep in between. */
 #define EFAULT_LIMIT	1100
 #define EFAULT_SPINS	100
 #define EFAULT_SLEEP_NS 1000000
 
-#define KVM_EXIT_MEMORY_FAULT_39 39 /* newer than the oldest <linux/kvm.h> */
+#define KVM_EXIT_MEMORY_FAULT_39 39 /* the oldest <linux/kvm.h> lacks it */
 
-/* All handlers return true to enter the guest again. */
+/* Each handler returns true if the vCPU is to enter the guest again. */
 
 /* ---- crashes ---- */
 
@@ -126,7 +128,7 @@ static bool port_io(struct vcpu *vcpu)
 	return keep_running(vcpu);
 }
 
-/* -EFAULT: not RAM. */
+/* Do an access to RAM for KVM.  0; -EFAULT: it is not RAM. */
 static int access_ram(struct vcpu *vcpu, struct kvm_run *run)
 {
 	struct gmem *gm = vcpu->vm->gm;
@@ -155,7 +157,7 @@ static bool mmio(struct vcpu *vcpu)
 	return keep_running(vcpu);
 }
 
-/* Only without an irqchip: with one, KVM itself waits for the interrupt. */
+/* This exit comes only without an irqchip.  With one, KVM itself waits for the interrupt. */
 static bool halted(struct vcpu *vcpu)
 {
 	vm_end(vcpu->vm, QUIRE_STATUS_GUEST_MAX,
@@ -195,7 +197,7 @@ static bool interrupted(struct vcpu *vcpu)
 	return !(requests & VCPU_STOP) && keep_running(vcpu);
 }
 
-/* Is the guest where it was at the last -EFAULT?  Remembers where it is now. */
+/* Is the guest where it was at the last -EFAULT?  Remember where it is now. */
 static bool in_place(struct vcpu *vcpu)
 {
 	struct vcpu_state state;

@@ -2,24 +2,22 @@
 /*
  * Opening KVM.
  *
- * Everything that can be wrong with a host is found here, before the guest exists, and said
- * in one line.  What we ask of the kernel is one table; what we can do without is a field of
+ * Everything that can be wrong with a host is found here, before there is a guest, and is said in
+ * one line.  A table has what quire needs of the kernel.  What it can do without is a field of
  * struct kvm.
  *
- * Two settings deserve their reasons.
- *
- * KVM_X86_QUIRK_FIX_HYPERCALL_INSN is switched off.  With it KVM answers a guest's VMCALL on
- * AMD (or VMMCALL on Intel) by rewriting the instruction in the guest's memory and running
- * it again.  A VMM that accounts for every guest page does not want a kernel that writes code;
- * and where KVM emulates supervisor code, "again" never ends: the vCPU spins in KVM_RUN.
+ * Hypercalls.  The quirk KVM_X86_QUIRK_FIX_HYPERCALL_INSN is switched off.  With it, KVM answers a
+ * guest's VMCALL on AMD, or VMMCALL on Intel, by rewriting the instruction in the guest's memory
+ * and running it again.  quire accounts for every guest page and wants no kernel that writes code.
+ * And where KVM emulates supervisor code, "again" never ends, and the vCPU spins in KVM_RUN.
  * Without the quirk the guest gets #UD, as on the wrong vendor's processor.
  *
- * Asynchronous page faults.  With the in-kernel local APIC KVM resolves a fault on a missing
- * page from a kernel worker, always as a *write*, and stops the vCPU meanwhile; the guest need
- * not opt in.  So with an irqchip a guest's read may reach guest memory's pager as a write
- * from a thread that is no vCPU.  Nothing in vmm/ looks at the direction of a fault, and the
- * pager does not trust it.  Guests see no KVM leaves in CPUID (cpuid.h), and where the kernel
- * can enforce that, KVM's MSRs do not exist either, so none takes part knowingly.
+ * Asynchronous page faults.  With its own local APIC, KVM lets a worker of the kernel resolve a
+ * fault on a missing page, always as a *write*, and stops the vCPU meanwhile.  The guest need not
+ * opt in.  So with an irqchip the pager may see a guest's read as a write, from a thread that is no
+ * vCPU.  Nothing in vmm/ looks at the direction of a fault, and the pager does not trust it.
+ * Guests see no KVM leaves in CPUID (cpuid.c).  Where the kernel can enforce that, KVM's MSRs do
+ * not exist either, so no guest can opt in.
  */
 #include <assert.h>
 #include <errno.h>
@@ -36,7 +34,7 @@
 
 #define KVM_PATH "/dev/kvm"
 
-/* Newer than the oldest <linux/kvm.h> we build with. */
+/* The oldest <linux/kvm.h> we build with lacks these. */
 #ifndef KVM_CAP_DISABLE_QUIRKS2
 #define KVM_CAP_DISABLE_QUIRKS2 213
 #endif
@@ -44,7 +42,7 @@
 #define KVM_X86_QUIRK_FIX_HYPERCALL_INSN (1 << 5)
 #endif
 
-/* Pages KVM takes for itself on processors without unrestricted guest mode; in the hole. */
+/* Pages that KVM uses on processors without unrestricted guest mode; they are in the hole. */
 #define TSS_ADDRESS	     0xfffbd000
 #define IDENTITY_MAP_ADDRESS 0xfffbc000
 
@@ -54,7 +52,7 @@ static_assert(TSS_ADDRESS >= QUIRE_GAP_START && IDENTITY_MAP_ADDRESS >= QUIRE_GA
 struct capability {
 	int cap;
 	int at_least; /* what KVM_CHECK_EXTENSION must return */
-	bool irqchip; /* asked for only with the in-kernel irqchip */
+	bool irqchip; /* needed only with the irqchip */
 	const char *name;
 	const char *since; /* Linux version */
 };
@@ -96,7 +94,7 @@ static int fd_extension(void *ctx, int cap)
 	return ioctl(*(int *)ctx, KVM_CHECK_EXTENSION, cap);
 }
 
-/* Who may open /dev/kvm, said as something to do. */
+/* Say who may open /dev/kvm, and what to do about it. */
 static int no_permission(struct quire_error *err)
 {
 	struct stat st;
@@ -159,7 +157,7 @@ static void disable_hypercall_quirk(const struct kvm *kvm)
 		.args = { KVM_X86_QUIRK_FIX_HYPERCALL_INSN },
 	};
 
-	/* Older kernels do not know it; a guest that never uses VMCALL never notices. */
+	/* Older kernels cannot switch it off; a guest that does not use VMCALL does not notice. */
 	if (ioctl(kvm->fd, KVM_CHECK_EXTENSION, cap.cap) & KVM_X86_QUIRK_FIX_HYPERCALL_INSN)
 		(void)ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &cap);
 }
@@ -182,7 +180,7 @@ int kvm_create_irqchip(struct kvm *kvm, struct quire_error *err)
 	return 0;
 }
 
-/* Only processors without unrestricted guest mode use these, but nobody tells us which. */
+/* Only processors without unrestricted guest mode use these, but KVM does not say which are. */
 static int set_real_mode_pages(const struct kvm *kvm, struct quire_error *err)
 {
 	uint64_t identity = IDENTITY_MAP_ADDRESS;

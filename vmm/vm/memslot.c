@@ -2,19 +2,19 @@
 /*
  * KVM's memory slots, and what the guest wrote in each.
  *
- * A slot is the grain at which KVM watches writes: while it keeps a dirty log it maps a slot's
- * memory in 4 KiB pages, however the host maps it, and write-protects each page that was fetched.
- * So RAM is cut into slots, and a slot is watched only as long as somebody wants to know.  When
- * watching ends KVM maps 2 MiB again by and by.  Each slot takes some 20 us at the start and the
- * end of a VM, so there are about MANY_SLOTS at most.
+ * KVM watches writes slot by slot.  While it keeps a dirty log of a slot, it maps the slot's memory
+ * in pages of 4 KiB, however the host maps it, and write-protects each page whose bit was fetched.
+ * So RAM is cut into slots, and a slot is watched only as long as somebody wants to know.  After
+ * that, KVM maps 2 MiB again by and by.  Each slot takes some 20 us at the start and at the end of
+ * a VM, so there are at most about MANY_SLOTS.
  *
- * The log is of the old kind, without KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: one call copies the
- * bitmap, clears it and protects the pages anew, so that no write falls between two calls.  It
- * holds what the guest's processors wrote, through KVM's own emulation of an instruction too, and
- * nothing of what we write through the alias.
+ * The log is of the old kind, without KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2.  One call copies the
+ * bitmap, clears it and protects the pages again, so no write is missed between two calls.  The log
+ * has what the guest's processors wrote, also when KVM emulated the instruction.  It has nothing of
+ * what we write through the alias.
  *
- * Beginning and ending is a change of the slot and waits for vCPUs to leave KVM's memory code,
- * where one may sit until its page has come.  So only the keeper does that, with no lock.
+ * To begin or end watching is a change of the slot.  It waits for vCPUs to leave KVM's memory code,
+ * where a vCPU may be until its page has come.  So only the keeper does it, with no lock held.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -24,7 +24,7 @@
 
 #define SLOT_BYTES (64 * MiB)
 #define MAX_BYTES  (1ULL << 42) /* KVM's limit is 2^31 - 1 pages */
-#define MANY_SLOTS 16u		/* make larger ones rather than more */
+#define MANY_SLOTS 16u		/* if there would be more, make them larger */
 
 uint64_t kvm_slot_bytes(uint64_t ram_bytes)
 {
@@ -65,7 +65,7 @@ static int add_slot(struct kvm *kvm, const struct gmem *gm, gpa_t gpa, uint64_t 
 	return 0;
 }
 
-/* Slots begin and end at multiples of `bytes`, but for the ends of a range. */
+/* A slot ends at a multiple of `bytes`, or at the end of its range. */
 static gpa_t slot_end(gpa_t gpa, gpa_t end, uint64_t bytes)
 {
 	return min_u64(end, align_down(gpa, bytes) + bytes);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Walks as text.  The 2D walk of a 4-level guest is 24 references; a line each, guest entries
- * at the margin and the stage-2 entries that led to them indented, so that the eye can skip
- * down the margin:
+ * Walks as text.  The 2D walk of a 4-level guest has 24 references, and each has a line.  Entries
+ * of the guest are at the margin; the stage-2 entries that led to them are indented.  So the eye
+ * can go down the margin:
  *
  *    1    EPT PML4E  gpa 0000000000101000  at 00007f2c3c0010 = 00007f2c3c002007  r w x
  *    ...
@@ -65,7 +65,7 @@ void render_entry_bits(char *buf, size_t size, const struct walk_ref *ref)
 		render_bits(buf, size, ref->entry, stage2_bits, ARRAY_SIZE(stage2_bits));
 }
 
-/* mark: what to say of the reference that ended the walk, or "". */
+/* mark: what to say of the reference that ended the walk; "" for the others. */
 static void render_ref(FILE *f, unsigned int number, const struct walk_ref *ref, const char *mark)
 {
 	char bits[80];
@@ -177,7 +177,7 @@ static const struct {
 } answers[PG_NR_STATES] = {
 	[PG_ABSENT] = { "brings in a page of zeroes",
 			"brings in a page of its own, of zeroes at first" },
-	/* Between the walk and the look at the page it came in. */
+	/* The page came in after the walk and before its state was read. */
 	[PG_PRIVATE] = { "finds it, it came in meanwhile", "finds it, it came in meanwhile" },
 	[PG_SHARED] = { "finds it, it came in meanwhile", "copies the frame to one of its own" },
 	[PG_ZERO] = { "maps the page of zeroes", "gives it a frame of its own" },

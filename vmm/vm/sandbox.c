@@ -2,26 +2,26 @@
 /*
  * Entering the sandbox; sandbox.h has the order, sandbox_rules.c the table of system calls.
  *
- * Why the steps are in this order:
+ * The steps are in this order, because:
  *
- *   descriptors	first, so that nothing below can go to one that was inherited.
- *   no_new_privs	what installing a filter without privileges requires.
- *   user namespace	gives an unprivileged process the privileges for the others, over nothing
- *			but what it then owns.  Only the own id is mapped, to 0, so that a peer of
- *			the control socket reads as 0 if it is us and as the overflow id if it is
- *			anybody else.
- *   root		needs the mount namespace, and /proc for the id map before it goes.
- *   capabilities	when nothing needs them any more: those of the user namespace, or root's.
- *   not dumpable	last, because a change of credentials may change it too.
+ *   1. Descriptors are closed first, so that nothing below can reach one that was inherited.
+ *   2. A process without privileges must set no_new_privs before it may install a filter.
+ *   3. The user namespace gives such a process the privileges for the other namespaces, over
+ *      nothing but what it then owns.  Only the process's own id is mapped, to 0.  So a peer of the
+ *      control socket has id 0 if it is the same user, and the overflow id if it is anybody else.
+ *   4. The new root directory needs the mount namespace.  The id map needs /proc, so it comes
+ *      before.
+ *   5. Capabilities go when nothing needs them any more: those of the user namespace, or root's.
+ *   6. The process is made undumpable last, because a change of credentials may change that too.
  *
- * The root directory becomes an empty read-only tmpfs by pivot_root(".", "."), which stacks the
- * old root on top of the new one, from where it is detached: no mount point is needed and
- * nothing of the host's tree stays reachable.
+ * The root directory becomes an empty read-only tmpfs by pivot_root(".", ".").  That stacks the old
+ * root on top of the new one, from where it is detached.  So no mount point is needed, and nothing
+ * of the host's tree stays reachable.
  *
- * The network namespace takes longer than all the rest together (0.4 ms here and a
- * millisecond's work afterwards, under a lock of the whole host), and the filter permits no
- * socket(2) to use a network with.  So it is made only for SANDBOX_STRICT, or where there is no
- * filter.
+ * A network namespace takes longer than all the rest together: 0.4 ms here, and a millisecond's
+ * work afterwards under a lock of the whole host.  Without socket(2), which the filter does not
+ * permit, a network is of no use.  So the namespace is made only for SANDBOX_STRICT, or where there
+ * is no filter.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -118,7 +118,7 @@ static bool map_own_id(uid_t id)
 	return done;
 }
 
-/* Ubuntu's AppArmor lets anybody make a user namespace, but then not do anything in it. */
+/* Ubuntu's AppArmor lets anybody make a user namespace, but forbids everything in it. */
 static bool namespaces_are_void(void)
 {
 	int fd = open("/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
@@ -134,15 +134,15 @@ static bool namespaces_are_void(void)
 }
 
 /*
- * False: we are in a user namespace where we are nobody.  So is everybody else then, to the
- * control socket.
+ * False: the process is in a user namespace in which its id has no name.  Then the control socket
+ * cannot tell its user from anybody else.
  */
 static bool enter_user_namespace(void)
 {
 	uid_t id = geteuid();
 
 	if (namespaces_are_void() || unshare(CLONE_NEWUSER))
-		return true; /* not permitted here; nothing has changed */
+		return true; /* the host does not permit it, and nothing has changed */
 	note(SANDBOX_USER_NS, true);
 	return map_own_id(id);
 }
@@ -156,14 +156,14 @@ static void enter_namespaces(enum sandbox_mode mode)
 		note(SANDBOX_NET_NS, !unshare(CLONE_NEWNET));
 }
 
-/* Any directory that surely exists will do to mount on: it goes with the old root. */
+/* Any directory that surely exists will do as a mount point: it goes with the old root. */
 #define MOUNT_POINT "/proc"
 
 static bool empty_root(void)
 {
 	const unsigned long flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
-	/* Private first: what we do to the tree must not come back to the host's. */
+	/* Make it private first: what we change must not change the host's tree. */
 	return has(SANDBOX_MOUNT_NS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
 	       !mount("none", MOUNT_POINT, "tmpfs", flags, "size=4k,nr_inodes=1") &&
 	       !chdir(MOUNT_POINT) && !syscall(SYS_pivot_root, ".", ".") &&
@@ -207,7 +207,7 @@ static bool have_filters(void)
 	return !syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action);
 }
 
-/* The programs were made when nobody knew our process id. */
+/* Put our process id into the programs, which were made when nobody knew it. */
 static void complete_filters(void)
 {
 	uint32_t self = (uint32_t)getpid();
@@ -246,7 +246,9 @@ int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quir
 {
 	const struct rlimit no_core = { 0, 0 };
 
-	/* More arenas would be trimmed, for which the C library reads a file of /proc. */
+	/*
+	 * The C library trims a second arena, for which it reads a file of /proc: so have only one.
+	 */
 	mallopt(M_ARENA_MAX, 1);
 	note(SANDBOX_NO_CORE, !setrlimit(RLIMIT_CORE, &no_core));
 	note(SANDBOX_NO_DESCRIPTORS, close_others(keep));
@@ -266,7 +268,7 @@ int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quir
 }
 
 #ifdef QUIRE_SANITIZED
-/* Looking for leaks takes a second process and ptrace. */
+/* To look for leaks takes a second process and ptrace. */
 int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void)
 {

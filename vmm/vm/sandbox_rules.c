@@ -5,22 +5,23 @@
  * process (SIGSYS).
  *
  * Reading it.  A row is a call, the roles that have it (M main loop, V vCPU, P pager, C machine
- * channel, K keeper), the condition if there is one, and the reason.  Conditions look at arguments
- * by value; what is behind a pointer cannot be seen, so calls whose danger is there (open, connect)
- * are not here at all, and neither is clone3: threads are born before their maker's filter.
+ * channel, K keeper), the condition if there is one, and the reason.  A condition sees an argument
+ * by value, but not what a pointer points to.  So calls that are dangerous by what a pointer points
+ * to (open, connect) are not here at all.  Neither is clone3: a thread is made before the thread
+ * that makes it has its filter.
  *
- * What a thread that was taken over could do with all of it: use the descriptors it has, change
- * the memory of its own process (but never make any executable), and end.  It cannot open a file,
- * reach another process, or use anything else that it does not hold already.  There is one
- * exception: the keeper can make datagram sockets, and sendmsg can name whom they send to.
+ * What a thread that was taken over can do with all of this: it can use the descriptors that it
+ * has, change the memory of its own process (but never make any executable), and end.  It cannot
+ * open a file, reach another process, or use anything else that it does not hold already.  There
+ * is one exception: the keeper can make datagram sockets, and sendmsg can name whom they send to.
  * docs/isolation.md has the longer argument.
  *
  * Growing it.  A new call is a row with a reason, in the fewest roles.  A mistake shows as
  * SIGSYS; `--sandbox=off` and strace tell what was missing (docs/isolation.md).
  *
- * Sanitizer builds have a second part.  Their run time takes more calls to do its work, which
- * are allowed, and others to print a report, which are refused: the report then lacks symbols
- * but gets out.
+ * Sanitizer builds have a second part.  Their run time needs more calls to do its work, and these
+ * are allowed.  It needs others to print a report, and these are refused: then the report lacks
+ * symbols, but it is printed.
  */
 #include <asm/ioctls.h>
 #include <asm/termbits.h>

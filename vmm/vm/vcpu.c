@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vCPUs: creation, start state, and reaching one that runs.
+ * vCPUs: how one is made, how it starts, and how a running one is reached.
  *
- * Registers travel in the shared struct kvm_run (KVM_CAP_SYNC_REGS) instead of by ioctl: the
- * start state goes in with the first KVM_RUN, and reading the state is one KVM_RUN with
- * immediate_exit set, which also completes an instruction whose I/O has just been served, so
- * that RIP never points at an access already done.
+ * Registers travel in the shared struct kvm_run (KVM_CAP_SYNC_REGS) and not by ioctl.  The first
+ * KVM_RUN takes the start state along.  To read the state is one KVM_RUN with immediate_exit set:
+ * that also completes an instruction whose I/O has just been served, so RIP never points at an
+ * access that is already done.
  */
 #include <errno.h>
 #include <signal.h>
@@ -31,7 +31,7 @@
 
 static void on_kick(int sig)
 {
-	(void)sig; /* its only effect is -EINTR */
+	(void)sig; /* its only effect is that KVM_RUN returns -EINTR */
 }
 
 static void install_kick_handler(void)
@@ -41,7 +41,7 @@ static void install_kick_handler(void)
 	sigaction(KICK_SIGNAL, &action, NULL);
 }
 
-/* A kick that came before is pending, and comes now. */
+/* A kick that was sent before this is pending, and arrives now. */
 static void open_kick_signal(void)
 {
 	sigset_t kick;
@@ -114,9 +114,9 @@ static struct kvm_segment flat_segment(uint16_t selector, uint8_t type)
 }
 
 /*
- * PVH and multiboot agree: 32-bit protected mode, paging off, flat 4 GiB segments, interrupts
- * off.  PVH wants a loaded 32-bit TSS (base 0, limit 0x67) too.  No descriptor table is
- * promised, and none exists.
+ * PVH and multiboot ask for the same state: 32-bit protected mode, paging off, flat 4 GiB segments,
+ * interrupts off.  PVH also asks for a loaded 32-bit TSS (base 0, limit 0x67).  Neither promises a
+ * descriptor table, and there is none.
  */
 static void start_protected(struct kvm_sregs *s, struct kvm_regs *r, const struct image_plan *plan)
 {
@@ -138,7 +138,7 @@ static void start_protected(struct kvm_sregs *s, struct kvm_regs *r, const struc
 	r->rbx = plan->ebx;
 }
 
-/* As a BIOS enters a boot sector: 0:7c00, and DL the first hard disk. */
+/* The state in which a BIOS enters a boot sector: at 0:7c00, with the first hard disk in DL. */
 static void start_real(struct kvm_sregs *s, struct kvm_regs *r, const struct image_plan *plan)
 {
 	s->cs.base = 0;
@@ -173,7 +173,7 @@ static void vcpu_thread(void *arg)
 
 	open_kick_signal();
 	sandbox_thread(SANDBOX_VCPU);
-	/* vm_run has the lock until the main loop is in the sandbox too. */
+	/* vm_run() has the lock until the main loop is in the sandbox too. */
 	lock(&vcpu->vm->lock);
 	unlock(&vcpu->vm->lock);
 	vcpu_loop(vcpu);
@@ -217,7 +217,7 @@ int vcpu_read_state(struct vcpu *vcpu, struct vcpu_state *state)
 	run->kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
 	ret = ioctl(vcpu->fd, KVM_RUN, 0);
 	run->kvm_valid_regs = 0;
-	/* immediate_exit stays set, a kick may count on it: the loop clears it on -EINTR. */
+	/* immediate_exit stays set, because a kick may need it: vcpu_loop() clears it on -EINTR. */
 	if (!ret || errno != EINTR)
 		return ret ? -errno : -EIO;
 	state->regs = run->s.regs.regs;

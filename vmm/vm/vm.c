@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A virtual machine: its parts put together and taken apart, what other files may ask of it,
- * and what other threads tell it.  Its life in between is vm_run.c.
+ * A virtual machine: how its parts are put together and taken apart, what other files may ask of
+ * it, and what other threads tell it.  vm_run.c has its life in between.
  *
- * Everything that happens to a VM comes through three doors here: vm_wake() makes the main loop
- * look around, vm_end() and vm_end_crash() decide how it ends.
+ * Other threads reach the main loop through three doors: vm_wake() makes it look around, and
+ * vm_end() and vm_end_crash() decide how the VM ends.
  */
 #include <errno.h>
 #include <quire/abi.h>
@@ -64,7 +64,7 @@ void vm_wake(struct vm *vm)
 	uint64_t one = 1;
 
 	if (write(vm->wake_fd, &one, sizeof(one)) < 0)
-		return; /* the counter is full: it is awake */
+		return; /* the counter is full: the main loop is awake */
 }
 
 static bool end_locked(struct vm *vm, int status)
@@ -177,7 +177,7 @@ unsigned int vm_ram_layout(uint64_t ram_bytes, struct gfn_range ram[VM_MAX_RAM])
 	return high ? 2 : 1;
 }
 
-/* Against what this host's processor and kernel can do. */
+/* Compare the VM with what this host's processor and kernel can do. */
 static int check_limits(const struct vm *vm, struct quire_error *err)
 {
 	gpa_t end = gfn_to_gpa(vm->ram[vm->nr_ram - 1].end);
@@ -293,7 +293,7 @@ static void init_lock(struct vm *vm)
 	pthread_cond_init(&vm->unpark, NULL);
 }
 
-/* While files can be opened: the C library reads one to count processors. */
+/* Called before the sandbox: the C library opens a file to count processors. */
 static void look_at_host(struct vm *vm)
 {
 	vm->host_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -358,11 +358,11 @@ void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 }
 
 /*
- * RAM goes back first.  With an irqchip the close of KVM's VM waits, up to 20 ms, for grace periods
- * of the kernel: the one that began when the irqchip was put on KVM's buses, if the VM was
- * short-lived, and new ones for taking the PIT off.  Nobody should wait for our memory meanwhile,
- * and while a large guest's goes back the first of them is over.  The slots then name addresses
- * where nothing is, but no vCPU is left to look.
+ * RAM goes back before KVM's VM is closed.  With an irqchip, the close waits up to 20 ms for grace
+ * periods of the kernel: one that began when the irqchip was put on KVM's buses, if the VM was
+ * short-lived, and new ones for taking the PIT off.  Nobody should wait for our memory so long, and
+ * the first of these periods ends while the memory of a large guest goes back.  The memslots then
+ * name addresses where nothing is, but no vCPU is left to look there.
  */
 void vm_destroy(struct vm *vm)
 {

@@ -2,38 +2,42 @@
 /*
  * A VM's balloon: the device bound to guest memory, KVM and the main loop.
  *
- * How notifications come.  A write to QueueNotify is an exit, and the queue is served in the vCPU.
- * An ioeventfd ends the write inside the kernel instead, and the main loop serves the queue while
- * the vCPU goes on.  On the development machine a notification by exit takes the guest 14 us when
- * KVM emulates it and about 75 us at CPL 3, by ioeventfd 3 and 43 us; but then the main loop has to
- * wake up and interrupt the guest before the driver gets its buffer back, which is more than was
- * saved.  So it pays where serving takes long and the vCPU has something else to do: for the
- * inflate queue: a list of 256 pages takes 1.2 to 4 ms if none is next to another, 17 us if they
- * are a run.  Without a controller a driver can only poll, but may do its work between two looks,
- * if there is a CPU for the main loop meanwhile; else it is best served at once.  Reports are
- * served at once, too, where a block of 2 MiB is one page of the host and takes 21 us, so a report
- * of 32 of them 0.7 ms; but 512 single pages take 0.4 to 0.9 ms, and a vCPU would stand still for
- * up to 30 ms: with --hugepages=never they go the way of the inflate queue.  One eventfd is enough
- * for both: a look at an empty queue is cheap.
+ * How notifications come.  A write to QueueNotify is an exit, and the vCPU serves the queue.  With
+ * an ioeventfd the write ends inside the kernel: the main loop serves the queue, and the vCPU goes
+ * on.  On the development machine the guest spends 14 us on a notification by exit if KVM emulates
+ * it, and about 75 us at CPL 3; by ioeventfd it spends 3 and 43 us.  But then the main loop has to
+ * wake up and to interrupt the guest before the driver gets its buffer back, which costs more than
+ * was saved.  So an ioeventfd pays where serving takes long and the vCPU has something else to do:
  *
- * Registering one takes 3 to 10 us, once 2 ms; and the close of a VM whose I/O bus changed in the
- * last 10 ms of its life waits for a grace period.  So that a guest without a driver never pays,
- * it is registered when the driver says DRIVER_OK, and by that vCPU: a change of KVM's bus waits
- * for vCPUs inside KVM, which may wait for memory, and the main loop must not.
+ *   1. The inflate queue has one.  A list of 256 pages takes 1.2 to 4 ms if no two of them are
+ *      neighbours, and 17 us if all are one run.
+ *   2. Without an interrupt controller a driver can only poll, but it may do other work between two
+ *      looks, if there is a CPU for the main loop.  If there is none, the vCPU serves the queue.
+ *   3. Reports are served by the vCPU where a block of 2 MiB is one page of the host: a block takes
+ *      21 us, a report of 32 of them 0.7 ms.  With --hugepages=never, 512 single pages take 0.4 to
+ *      0.9 ms and a vCPU would stand still for up to 30 ms, so reports have the ioeventfd too.
  *
- * Interrupts are pulses of an ISA line, which is edge-triggered, by writes to an irqfd; no thread
- * in the sandbox needs a call of KVM's for it.  An 8259 keeps the pulse of a masked line, an I/O
- * APIC forgets it, and the next one comes (virtio_mmio.c).  A line that is held up until its reason
- * is acknowledged (KVM_IRQFD_FLAG_RESAMPLE) would take a wake-up of the main loop for each end of
- * an interrupt; and had it risen while an I/O APIC that wants edges was masked, nothing would
- * ever lower it, and there would be no further edge.
+ * One eventfd is enough for both queues, because a look at an empty queue is cheap.
  *
- * Registering an irqfd takes 2 us, and a VM's close as long as without one, so it is done when the
- * VM is made.  It is no faster than two KVM_IRQ_LINE for a pulse, as KVM passes it on from a worker
- * of the kernel: on the same machine the handler of a halted guest runs 16 to 20 us after the write
- * began, 13 to 15 us after the ioctls did (the caller is busy for 28 and 26 us, waking others up),
- * and a driver that waits for each buffer gets through one in 91 us, or 69.  Linux has 256 pages in
- * one.
+ * When the ioeventfd is registered.  That takes 3 to 10 us, and once took 2 ms.  The close of a VM
+ * whose I/O bus changed in the last 10 ms of its life waits for a grace period.  A guest without a
+ * driver should not pay for this, so the ioeventfd is registered when the driver says DRIVER_OK.
+ * That vCPU does it: a change of KVM's bus waits for vCPUs inside KVM, which may wait for memory,
+ * and the main loop must not wait for that.
+ *
+ * Interrupts are pulses of an ISA line, which is edge-triggered, by writes to an irqfd.  So no
+ * thread in the sandbox needs a system call of KVM's for them.  An 8259 keeps the pulse of a masked
+ * line.  An I/O APIC forgets it, and the next pulse comes (virtio_mmio.c).  A line that stays up
+ * until the driver acknowledges the reason (KVM_IRQFD_FLAG_RESAMPLE) would wake the main loop at
+ * each end of an interrupt.  And if such a line rose while an I/O APIC that wants edges was masked,
+ * nothing would ever lower it, and there would be no further edge.
+ *
+ * The irqfd is registered when the VM is made: that takes 2 us and does not delay the VM's close.
+ * A pulse by irqfd is no faster than two KVM_IRQ_LINE, because a worker of the kernel passes it on.
+ * On the same machine the handler of a halted guest runs 16 to 20 us after the write began, and 13
+ * to 15 us after the ioctls began; the caller is busy for 28 and 26 us, because it wakes others up.
+ * A driver that waits for each buffer gets a buffer through in 91 and in 69 us.  Linux puts 256
+ * pages into a buffer.
  */
 #include <errno.h>
 #include <quire/abi.h>
@@ -120,7 +124,7 @@ static int create_irq(struct vm *vm)
 	return ioctl(vm->kvm.vm_fd, KVM_IRQFD, &irqfd) ? -errno : 0;
 }
 
-/* If KVM cannot, notifications go on to come as exits. */
+/* If KVM cannot do this, notifications come as exits, as before. */
 static void on_arm(void *ctx, unsigned int n, bool on)
 {
 	struct vm *vm = ctx;

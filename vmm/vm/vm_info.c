@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A VM's counters in one piece.
+ * A VM's counters in one record.
  *
- * Exact after vm_run.  While the guest runs each number is right by itself, but they are read one
- * after the other: the sum of the exits may differ by a few from what a moment gives.  The
- * pages' states are an exception, gmem counts them under its lock.
+ * After vm_run() the record is exact.  While the guest runs, each number is right by itself, but
+ * they are read one after the other, so the sum of the exits may be off by a few.  The states of
+ * pages are of one moment: gmem counts them under its lock.
  *
- * Processor time comes from the clocks of the process and of its vCPU threads; both include the
- * guest's own.  No file is opened for it, so it works in a process that has no /proc.
+ * Processor time comes from the clocks of the process and of its vCPU threads, and includes the
+ * guest's.  Reading them opens no file, so it works in a process that has no /proc.
  */
 #include <pthread.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 #include "sandbox.h"
 #include "vm_impl.h"
 
-/* With vm->lock held, so that the thread's clock exists as long as it is not done. */
+/* Caller holds vm->lock, so that a thread that is not done does not end, and has a clock. */
 static uint64_t vcpu_cpu_ns(const struct vcpu *vcpu)
 {
 	clockid_t clock;

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A VM's keeper, and what it is given: KVM's log of writes, the way to the machine, and where the
- * guest keeps its page tables.
+ * A VM's keeper, and what the VM gives it: KVM's log of writes, the way to the machine, and where
+ * the guest keeps its page tables.
  *
- * Page tables.  Only the registers tell where they are, and only the main loop may ask vCPUs for
- * them.  So the keeper asks the main loop (sample_wanted), and meanwhile goes by what was seen
- * last: tables do not move often.  A sample is the paging registers of some vCPUs, of others each
- * time if there are many.  After the first one they are taken at most once in SAMPLE_NS; and at a
- * pause, which they cannot change in, so that no vCPU need be woken up then.  It ends at the first
- * vCPU that does not answer within SAMPLE_MS.
+ * Page tables.  Only the vCPUs' registers tell where they are, and only the main loop may ask vCPUs
+ * for registers.  So the keeper asks the main loop for a sample (sample_wanted), and meanwhile uses
+ * the last one: tables do not move often.  A sample is the paging registers of at most
+ * VM_SAMPLE_CPUS vCPUs.  If there are more, each sample goes on where the last one ended.  It ends
+ * early at a vCPU that does not answer within SAMPLE_MS.  The keeper asks for a sample at most once
+ * in SAMPLE_NS.  One is taken at each pause, too: the registers cannot change during the pause, so
+ * no vCPU has to be woken up for another.
  *
- * The end.  The keeper goes when all vCPUs have left KVM, whose memory code it may have to wait
- * for, and before anybody reads the last counters, which then are exact.
+ * The end.  The keeper is destroyed after all vCPUs have left KVM, because it may have to wait for
+ * them there, and before anybody reads the last counters, so that these are exact.
  */
 #include "mmu/merge/guest_tables.h"
 #include <string.h>
@@ -40,7 +41,7 @@ static int log_fetch(void *ctx, unsigned int slot, uint64_t *bitmap)
 
 /* ---- where its page tables are ---- */
 
-/* Those of as many vCPUs as fit, from the one on at which the last sample ended. */
+/* Take a sample, from the vCPU on at which the last one ended.  Returns how many vCPUs it has. */
 static unsigned int sample(struct vm *vm, struct walk_cpu *cpu)
 {
 	unsigned int nr = vm->nr_vcpus < VM_SAMPLE_CPUS ? vm->nr_vcpus : VM_SAMPLE_CPUS;
@@ -171,8 +172,8 @@ uint64_t vm_merge_pass(struct vm *vm)
 }
 
 /*
- * Two counts of moments apart: what has become private since is new, and of what is not private
- * any more some reason is left out.  Then each private page has one reason.
+ * The reasons were counted a moment before the private pages.  Make them add up: pages that became
+ * private since are new, and of pages that are not private any more some reason is left out.
  */
 static void fit_reasons(struct keeper_stats *stats, uint64_t private_pages)
 {

@@ -2,30 +2,30 @@
 /*
  * Taking vCPUs out of the guest: for their registers, for a pause, for the end.
  *
- * A vCPU is out of the guest when its thread says so under vm->lock: `state_ready`, `parked`
- * or `done`.  The main loop asks (vcpu_kick), and waits on vm->changed for a bounded time,
- * because a vCPU may sit in KVM_RUN until its page comes, or in a device until somebody
- * reads the guest's output.
+ * A vCPU is out of the guest when its thread says so under vm->lock: by `state_ready`, `parked` or
+ * `done`.  The main loop asks for it with vcpu_kick(), and waits on vm->changed for a bounded time:
+ * a vCPU may be in KVM_RUN until its page comes, or in a device until somebody reads the guest's
+ * output.
  *
- * A pause is a level, not an event: vm->paused is what vCPUs obey, whoever is late obeys it
- * when it comes out, and nothing has to be undone if it is not heard in time.  Why no vCPU slips
- * back into the guest while paused:
+ * A pause is a level, not an event.  vCPUs obey vm->paused.  A vCPU that is late obeys it when it
+ * leaves the guest, and nothing has to be undone if that takes longer than somebody waited.  No
+ * vCPU goes back into the guest during a pause, because:
  *
- *   1. vm->paused is set before the kick, and a vCPU that takes the kick reads it after.
- *   2. A parked vCPU leaves vcpu_park() early only for a request that was made under vm->lock,
- *      thus with immediate_exit set too: KVM_RUN returns without entering the guest, the
- *      request is served, and the vCPU parks again.
- *   3. `parked` is cleared by the vCPU alone.  After a resume and a pause in quick succession it
- *      still stands, rightly: the vCPU has not moved.
+ *   1. vm->paused is set before the kick, and a vCPU reads it after it has taken the kick.
+ *   2. A parked vCPU leaves vcpu_park() early only for a request.  Requests are made under vm->lock
+ *      and set immediate_exit, so KVM_RUN returns without entering the guest.  The vCPU serves the
+ *      request and parks again.
+ *   3. Only the vCPU itself clears `parked`.  If a pause follows a resume quickly, `parked` is
+ *      still set, and that is true: the vCPU has not moved.
  *
- * What a pause does not stop is what is not the guest's processor: KVM's timers (their interrupts
- * wait), the pager, which may finish what it began, and the reader of our output.
+ * A pause stops the guest's processors and nothing else.  KVM's timers go on, and their interrupts
+ * wait.  The pager may finish what it began.  The reader of our output goes on.
  */
 #include <errno.h>
 #include <signal.h>
 #include "vm_impl.h"
 
-/* What a parked vCPU leaves for.  Not VCPU_PARK: a second pause may have come before it parked. */
+/* A parked vCPU leaves for these.  Not for VCPU_PARK: a second pause may come before it parks. */
 #define WHILE_PARKED (VCPU_STATE | VCPU_STOP)
 
 int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
@@ -66,7 +66,7 @@ void vcpu_park(struct vcpu *vcpu)
 	unlock(&vm->lock);
 }
 
-/* With vm->lock held: is every vCPU out of the guest? */
+/* Is every vCPU out of the guest?  Caller holds vm->lock. */
 static bool all_out(const struct vm *vm)
 {
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)

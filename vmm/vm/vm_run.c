@@ -2,20 +2,23 @@
 /*
  * Running a virtual machine to its end.
  *
- * The main loop is one poll() over what can happen outside the guest: a vCPU or the console
- * wants attention (wake_fd), a signal, a control request, input, room for output, a notification of
- * the balloon; and what the balloon wants done at a time.  Nothing in
- * it blocks, so --timeout and Ctrl-C always work.
+ * The main loop is one poll() over what can happen outside the guest: a vCPU or the console wants
+ * attention (wake_fd), a signal came, a client asks something, there is input, there is room for
+ * output, a driver notified the balloon, or the balloon has something to do by the clock.  Nothing
+ * in the loop blocks, so --timeout and Ctrl-C always work.
  *
- * The end has one door, vm_end(): whoever comes first decides status and message.  Then, in
- * this order: every vCPU is kicked once and given STUCK_MS to leave KVM_RUN; the guest's
- * output is written out completely (a guest that ended by itself may have a slow reader, so
- * that waits as long as it takes, or until a signal or --timeout); then the message or the crash
- * report.  A vCPU that does not leave is not waited for any longer: its memory cannot be freed
- * under it, but a process can always be left by _exit(), and the kernel takes the rest down.
+ * The end has one door, vm_end(): whoever comes first decides status and message.  Then:
  *
- * A vCPU whose memory the host cannot provide (gmem's on_host_failure) waits for its pager for
- * ever and is not kicked: vcpu.h says why.
+ *   1. Every vCPU is kicked once, and has STUCK_MS to leave KVM_RUN.
+ *   2. The guest's output is written completely.  If the guest ended by itself, this takes as long
+ *      as its reader takes, or until a signal or --timeout comes.
+ *   3. The message or the crash report is printed.
+ *
+ * Nobody waits any longer for a vCPU that has not left.  Its memory cannot be freed while it is in
+ * use, but the process can always end by _exit(), and then the kernel frees everything.
+ *
+ * A vCPU for which the host has no memory (gmem's on_host_failure) waits for its pager for ever.
+ * It is not kicked: vcpu.h says why.
  */
 #include <errno.h>
 #include <poll.h>
@@ -51,7 +54,7 @@ static uint64_t deadline_ns(const struct vm *vm)
 	return vm->config.timeout_ns ? vm->run_start_ns + vm->config.timeout_ns : UINT64_MAX;
 }
 
-/* Input goes to the UART, as much as it has room for. */
+/* Give the UART as much input as it has room for. */
 static void take_input(struct vm *vm)
 {
 	char data[512];
@@ -79,7 +82,7 @@ static void take_signal(struct vm *vm)
 		vm_end(vm, 128 + sig, "stopped by SIG%s", sigabbrev_np(sig));
 }
 
-/* A reader that went away ends us as it ends any filter; a full disk is a host error. */
+/* If the reader went away, the VM ends as any filter does.  A full disk is an error of the host. */
 static void check_output(struct vm *vm)
 {
 	int error = atomic_load(&vm->console.error);
@@ -91,7 +94,7 @@ static void check_output(struct vm *vm)
 		       strerror(error));
 }
 
-/* Output that no line end has pushed out yet: give the guest a moment to go on. */
+/* Some output waits, and no line end came yet: give the guest a moment to go on. */
 static void check_idle(struct vm *vm, uint64_t now)
 {
 	if (!console_waiting(&vm->console))
@@ -166,7 +169,7 @@ static void main_loop(struct vm *vm, struct ctl *ctl)
 		if (fds[POLL_INPUT].revents)
 			take_input(vm);
 		if (fds[POLL_OUTPUT].revents && !console_write_idle(&vm->console))
-			vm->idle_ns = 0; /* wait anew, not in a circle */
+			vm->idle_ns = 0; /* wait for another moment, do not spin */
 		if (monotonic_ns() >= deadline_ns(vm))
 			vm_end(vm, QUIRE_STATUS_TIMEOUT, "timeout: the guest still ran after %g s",
 			       (double)vm->config.timeout_ns / 1e9);
@@ -202,13 +205,13 @@ static void stop_vcpus(struct vm *vm)
 		thread_join(&vm->vcpu[i].thread);
 }
 
-/* The guest's last words.  A forced end does not wait long for whoever reads them. */
+/* Write the rest of the guest's output.  A forced end does not wait long for its reader. */
 static void drain_output(struct vm *vm)
 {
 	bool by_itself = vm->status <= QUIRE_STATUS_CRASH;
 	uint64_t until = by_itself ? deadline_ns(vm) : monotonic_ns() + GRACE_NS;
 
-	sigdelset(&vm->signals, SIGCONT); /* the others end the wait */
+	sigdelset(&vm->signals, SIGCONT); /* the others end the wait, SIGCONT does not */
 	(void)signalfd(vm->signal_fd, &vm->signals, 0);
 	console_drain(&vm->console, by_itself ? vm->signal_fd : -1, until);
 	if (!vm->status && atomic_load(&vm->console.error)) {
@@ -240,8 +243,8 @@ static void report(struct vm *vm)
 }
 
 /*
- * A thread inherits its maker's filter, so this thread gets its own when all others exist; and
- * they wait for that before they enter the guest.
+ * A thread inherits the filter of the thread that made it, so the main loop gets its own when all
+ * others exist.  The vCPUs wait for that, on vm->lock, before they enter the guest.
  */
 static int start_threads(struct vm *vm, struct quire_error *err)
 {
