@@ -11,11 +11,13 @@ quire=$build/quire
 quill=$build/guest/quill.elf
 export QUIRE_MACHINE=own # not that of somebody's who works here
 dir=$(mktemp -d)
-run=0
+run=0  # pid of a run
+guest=  # name of one in the background
 failed=0
 
 finish() {
 	[ "$run" -ne 0 ] && kill "$run" 2>/dev/null && wait "$run" 2>/dev/null
+	[ -n "$guest" ] && "$quire" kill "$guest" 2>/dev/null
 	rm -rf "$dir"
 }
 trap finish EXIT
@@ -88,30 +90,29 @@ section_memory() {
 		faulted_in_pages exits run_ns
 }
 
-# background N TEXT COMMAND...: start it, wait until TEXT has come N times
+# background NAME OPTION... IMAGE ARG...: a run that goes on when all its guests are ready
 background() {
-	local n=$1 text=$2
-
-	shift 2
-	echo "\$ $* &"
-	timeout 60 "$@" >"$dir/console" 2>&1 </dev/null &
-	run=$!
-	for _ in $(seq 200); do
-		[ "$(grep -c "$text" "$dir/console")" -ge "$n" ] && return
-		sleep 0.1
-	done
+	guest=$1
+	shift
+	echo "\$ $quire run --wait-for=ready --name=$guest $*"
+	timeout 60 "$quire" run --wait-for=ready --name="$guest" "$@" >"$dir/console" 2>&1 </dev/null ||
+		failed=1
 }
 
+# Wait for the end of its guests; each has verified its memory.
 finished() {
-	wait "$run" || failed=1
-	run=0
-	grep verified "$dir/console" | sed 's/^/    /'
+	for _ in $(seq 300); do
+		"$quire" ps "$guest" >"$dir/out" 2>&1 || break
+		sleep 0.1
+	done
+	guest=
+	grep verified "$dir/console" | sed 's/^/    /' | grep . || failed=1
 }
 
 section_merge() {
 	section 'merge: two guests with 6000 equal pages each need them once'
-	background 2 ready "$quire" run -n 2 --name="twin-$$" -m 64M "$quill" hold 1 6000 seconds=8
-	show "$quire" merge now "twin-$$-1" "twin-$$-2"
+	background "twin-$$" -n 2 -m 64M "$quill" hold 1 6000 seconds=8
+	show "$quire" merge now "twin-$$"
 	"$quire" map "twin-$$-1" >"$dir/map" 2>&1
 	show "$quire" merge --who "twin-$$-1" \
 		"$(sed -n 's/^ *0x\([0-9a-f]*\)000  s.*/0x\1/p' "$dir/map" | head -1)"
@@ -121,8 +122,7 @@ section_merge() {
 
 section_balloon() {
 	section 'balloon: a guest of 128 MiB is asked to make do with 48'
-	background 1 ready "$quire" run --name="balloon-$$" -m 128M "$quill" balloon seconds=6 \
-		touch=2000 dirty=20000
+	background "balloon-$$" -m 128M "$quill" balloon seconds=6 touch=2000 dirty=20000
 	show "$quire" balloon --wait "balloon-$$" 48M
 	show "$quire" balloon "balloon-$$"
 	finished

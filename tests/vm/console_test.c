@@ -122,10 +122,55 @@ static void two_threads(void)
 	finish();
 }
 
+static unsigned int found;
+
+static void on_phrase(void *ctx)
+{
+	found += ctx == &con;
+}
+
+/* In pieces of this size: how often the text is found, and that all that came is written then. */
+static unsigned int look_for(const char *text, const char *output, size_t piece)
+{
+	char buf[256];
+
+	setup();
+	found = 0;
+	console_look_for(&con, text, on_phrase, &con);
+	for (size_t at = 0; output[at] && !found; at += piece) {
+		size_t rest = strlen(output + at);
+
+		console_write(&con, output + at, piece < rest ? piece : rest);
+	}
+	if (found && (console_waiting(&con) || take(buf, sizeof(buf)) < strlen(text)))
+		found = 99;
+	finish();
+	return found;
+}
+
+static void phrases(void)
+{
+	for (size_t piece = 1; piece < 8; piece++) {
+		ok(look_for("aab", "aaaab", piece) == 1 &&
+			   look_for("ready", "rereready ", piece) == 1 &&
+			   look_for("abab!", "ababab!", piece) == 1,
+		   "a text is found in pieces of %zu bytes, and is written by then", piece);
+		ok(!look_for("ready", "read\ny rea dy", piece), "... where it is");
+	}
+	setup();
+	found = 0;
+	console_look_for(&con, "x", on_phrase, &con);
+	console_write(&con, "xx", 2);
+	console_write(&con, "x\n", 2);
+	ok(found == 1, "it is told once");
+	finish();
+}
+
 int main(void)
 {
 	tap_init();
 	one_thread();
 	two_threads();
+	phrases();
 	return tap_done();
 }

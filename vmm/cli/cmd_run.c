@@ -23,7 +23,9 @@
 #include "stats_end.h"
 #include "vmm/boot/fdt.h"
 #include "vmm/vm/message.h"
+#include "vmm/launch/detach.h"
 #include "vmm/launch/run.h"
+#include "vmm/vm/phrase.h"
 
 uint64_t process_start_ns;
 
@@ -45,6 +47,7 @@ enum option_id {
 	OPT_SANDBOX,
 	OPT_STATS,
 	OPT_TIMEOUT,
+	OPT_WAIT_FOR,
 	OPT_MERGE,
 	OPT_MERGE_RATE,
 	OPT_DOMAIN,
@@ -71,6 +74,7 @@ static const struct option options[] = {
 	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
 	{ "stats", required_argument, NULL, OPT_STATS },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+	{ "wait-for", required_argument, NULL, OPT_WAIT_FOR },
 	{ "merge", required_argument, NULL, OPT_MERGE },
 	{ "merge-rate", required_argument, NULL, OPT_MERGE_RATE },
 	{ "domain", required_argument, NULL, OPT_DOMAIN },
@@ -130,6 +134,14 @@ static int set_domain(struct run *run, const char *name, struct quire_error *err
 	run->domain_none = !strcmp(name, "none");
 	run->domain[0] = '\0';
 	return run->domain_none ? 0 : take_name(name, run->domain, err);
+}
+
+static int set_wait_for(struct run *run, const char *text, struct quire_error *err)
+{
+	run->launch.wait_for = text;
+	if (!*text || strlen(text) > PHRASE_MAX)
+		return quire_fail(err, -EINVAL, "a text has 1 to %d bytes", PHRASE_MAX);
+	return 0;
 }
 
 static int set_merge_rate(struct run *run, const char *text, struct quire_error *err)
@@ -292,6 +304,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	case OPT_STATS:
 		run->stats_path = value;
 		return *value ? 0 : quire_fail(err, -EINVAL, "no file name");
+	case OPT_WAIT_FOR: return set_wait_for(run, value, err);
 	case OPT_TIMEOUT: return parse_seconds(value, &run->vm_config.timeout_ns, err);
 	case OPT_MERGE:
 	case OPT_MERGE_RATE:
@@ -449,14 +462,19 @@ static int parse_args(struct run *run, int argc, char **argv, struct quire_error
 	run->cmdline = join_args(argv + optind + 1);
 	if (!run->cmdline)
 		return quire_fail(err, -ENOMEM, "no memory for the guest's command line");
+	configure_launch(run);
+	return 0;
+}
+
+/* By the pid of the process that will be the run. */
+static void set_default_names(struct run *run)
+{
 	if (!run->name[0])
 		snprintf(run->name, sizeof(run->name), "%d", getpid());
 	/* Nobody else's: a pid comes again, but not with its start. */
 	if (!run->domain[0] && !run->domain_none)
 		snprintf(run->domain, sizeof(run->domain), "run-%d-%llx", getpid(),
 			 (unsigned long long)run->start_ns);
-	configure_launch(run);
-	return 0;
 }
 
 /* ---- files and image ---- */
@@ -613,6 +631,22 @@ static int prepare(struct run *run, int argc, char **argv, struct quire_error *e
 	return ret;
 }
 
+/* To the end of the run or, with --wait-for, until the guests have printed that. */
+static int run_to_its_end(struct run *run)
+{
+	int status, ret = run->launch.wait_for ? detach(&run->launch.caller, &status) : 0;
+
+	if (ret < 0) {
+		message("--wait-for: cannot start a process: %s", strerror(-ret));
+		return QUIRE_STATUS_HOST;
+	}
+	if (ret)
+		return status;
+	set_default_names(run);
+	run->launch.write_stats = run->stats ? write_stats : NULL;
+	return close_stats(run, launch(&run->launch));
+}
+
 int cmd_run(int argc, char **argv)
 {
 	struct run *run = calloc(1, sizeof(*run));
@@ -641,8 +675,7 @@ int cmd_run(int argc, char **argv)
 		/* A mistake in the request, or a host that cannot? */
 		status = ret == -ENOMEM ? QUIRE_STATUS_HOST : QUIRE_STATUS_USAGE;
 	} else {
-		run->launch.write_stats = run->stats ? write_stats : NULL;
-		status = close_stats(run, launch(&run->launch));
+		status = run_to_its_end(run);
 	}
 	finish(run);
 	free(run);

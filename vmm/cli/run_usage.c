@@ -34,6 +34,8 @@ const char run_usage[] =
 	"  --stats=FILE|-           write counters as JSON at the end; with - they are alone on\n"
 	"                           standard output, and the guest prints to standard error\n"
 	"  --timeout=SECONDS        stop a guest after that time\n"
+	"  --wait-for=TEXT          return with 0 when the guest (with -n, each) has printed TEXT; it\n"
+	"                           goes on in the background, without standard input\n"
 	"\n"
 	"The memory that guests share is a machine's:\n"
 	"  --machine=ADDRESS|own    the one at @NAME or a path; own: a machine for this run alone\n"

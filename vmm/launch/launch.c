@@ -37,8 +37,9 @@
 #include "vmm/vm/message.h"
 #include "vmm/vm/signals.h"
 
-#define EVENTS	 64
-#define GRACE_NS NS_PER_S /* for the reader of our output after a forced end */
+#define EVENTS	   64
+#define PIPE_BYTES 65536    /* that a pipe holds, by default */
+#define GRACE_NS   NS_PER_S /* for the reader of our output after a forced end */
 
 /* ---- small things ---- */
 
@@ -232,6 +233,65 @@ static void bound_output(struct launch *l, uint64_t now)
 	l->output_until_ns = (l->stop_status ? now : max_u64(now, until)) + GRACE_NS;
 }
 
+/* ---- whoever waits for the guests to print something ---- */
+
+static void release_caller(struct launch *l)
+{
+	if (l->caller < 0)
+		return;
+	launch_unwatch(l, l->caller);
+	close(l->caller);
+	l->caller = -1;
+}
+
+static void on_caller_gone(struct launch *l)
+{
+	release_caller(l);
+	message("stopped: the process that waited for the guests to be ready is gone");
+	launch_stop(l, 128 + SIGHUP);
+}
+
+/* What a guest has printed is in its pipe by now. */
+static void take_printed(struct launch *l)
+{
+	for (unsigned int i = 0; i < l->nr; i++)
+		for (unsigned int bytes = 0; bytes < PIPE_BYTES; bytes += LINES_BYTES)
+			on_output(l, &l->copy[i]);
+	l->printed_bytes = l->out.written + l->out.fill;
+}
+
+static void answer_caller(struct launch *l)
+{
+	if (l->caller < 0)
+		return;
+	for (unsigned int i = 0; i < l->nr; i++)
+		if (!l->copy[i].printed)
+			return;
+	if (!l->all_printed)
+		take_printed(l);
+	l->all_printed = true;
+	if (l->out.written < l->printed_bytes && !l->out_failed)
+		return;
+	if (write(l->caller, "", 1) != 1)
+		message("cannot say that the guests are ready: %s", strerror(errno));
+	release_caller(l);
+}
+
+/* It will not print any more what is waited for, so nobody need wait for the others either. */
+static void check_printed(struct launch *l, const struct copy *c)
+{
+	int status = c->status ? c->status : QUIRE_STATUS_GUEST_MAX;
+
+	if (l->caller < 0 || c->printed || c->state != COPY_DONE || l->stop_status)
+		return;
+	if (c->status < QUIRE_STATUS_GUEST_MAX)
+		launch_say(l, c, "the guest ended with status %d before it printed \"%.80s\"",
+			   c->status, l->config->wait_for);
+	if (status > l->status)
+		l->status = status;
+	launch_stop(l, status);
+}
+
 /* ---- the loop ---- */
 
 static bool all_done(const struct launch *l)
@@ -283,6 +343,7 @@ static void serve(struct launch *l, uint64_t event)
 	case LAUNCH_SOURCE_PROCESS: copy_reap(l, c); break;
 	case LAUNCH_SOURCE_LEASH: copy_leash_ready(l, c); break;
 	case LAUNCH_SOURCE_OUTPUT: on_output(l, c); break;
+	case LAUNCH_SOURCE_CALLER: on_caller_gone(l); break;
 	}
 }
 
@@ -316,6 +377,9 @@ static void run(struct launch *l)
 	for (;;) {
 		if (l->machine && l->next < l->nr && monotonic_ns() >= l->admit_ns)
 			copy_start(l, &l->copy[l->next]);
+		for (unsigned int i = 0; i < l->nr; i++)
+			check_printed(l, &l->copy[i]);
+		answer_caller(l);
 		if (finished(l))
 			return;
 		round_of_events(l);
@@ -377,6 +441,8 @@ static int begin(struct launch *l, struct quire_error *err)
 		quire_fail(err, ret, "cannot start: %s", strerror(-ret));
 		return QUIRE_STATUS_HOST;
 	}
+	if (l->caller >= 0)
+		launch_watch(l, l->caller, LAUNCH_SOURCE_CALLER, 0);
 	raise_limits(l);
 	return launch_machine_find(l, err);
 }
@@ -387,6 +453,8 @@ static void finish(struct launch *l)
 	for (unsigned int i = 0; i < l->nr && l->copy; i++)
 		copy_finish(&l->copy[i]);
 	free(l->copy);
+	if (l->caller >= 0)
+		close(l->caller);
 	if (l->epoll >= 0)
 		close(l->epoll);
 	if (l->signal_fd >= 0)
@@ -399,6 +467,7 @@ int launch(const struct launch_config *config)
 			    .pid = getpid(),
 			    .epoll = -1,
 			    .signal_fd = -1,
+			    .caller = config->wait_for ? config->caller : -1,
 			    .start_ns = monotonic_ns() };
 	struct quire_error err = { "" };
 

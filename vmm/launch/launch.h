@@ -71,7 +71,14 @@ struct launch_config {
 	const char *machine;	     /* address; NULL: the default if one is there, else our own */
 	struct ledger_config ledger; /* of our own */
 	const char *own_option;	     /* an option that makes sense only there, NULL: none given */
-	bool stop_when_lost;	     /* machine lost: VMs stop, instead of going on */
+	/*
+	 * What each guest is to print before whoever started the run may go on.  Then a byte is
+	 * written to `caller` (detach.h), once all output so far is written.  NULL: nothing.
+	 */
+	const char *wait_for;
+	int caller; /* becomes launch()'s to close; if it hangs up before, the run is stopped */
+
+	bool stop_when_lost; /* machine lost: VMs stop, instead of going on */
 
 	/*
 	 * Called once, after all copies have ended: `end` has an element for each of them, in order.

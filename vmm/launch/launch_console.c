@@ -108,6 +108,7 @@ int outbuf_write(struct outbuf *out, int fd)
 
 	if (done < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : errno;
+	out->written += (uint64_t)done;
 	out->fill -= (size_t)done;
 	memmove(out->data, out->data + done, out->fill);
 	return 0;

@@ -17,11 +17,13 @@
  */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define LINES_BYTES  4096u
 #define OUTBUF_BYTES 65536u
 
 struct outbuf {
+	uint64_t written; /* bytes, so far */
 	size_t fill;
 	char data[OUTBUF_BYTES];
 };

@@ -247,6 +247,8 @@ void copy_leash_ready(struct launch *l, struct copy *c)
 		}
 		if (msg.type == LEASH_RUNNING && l->config->timeout_ns)
 			c->timeout_ns = monotonic_ns() + l->config->timeout_ns;
+		else if (msg.type == LEASH_PRINTED)
+			c->printed = true;
 		else if (msg.type == LEASH_LOST)
 			on_lost(l, c, msg.pages);
 		if (fd >= 0)

@@ -53,8 +53,9 @@ struct copy {
 	uint64_t kill_ns;    /* when it is killed with kill_status, because it is stuck */
 	int kill_status;
 	uint64_t gone_until_ns;
-	bool killed; /* by us */
-	int signal;  /* that ended it, 0: none */
+	bool printed; /* what is waited for */
+	bool killed;  /* by us */
+	int signal;   /* that ended it, 0: none */
 	int status;
 	struct vm_info *info; /* for --stats: shared with its process; NULL: not wanted */
 };
@@ -76,6 +77,9 @@ struct launch {
 	uint64_t admit_until_ns; /* ... and when to take no for an answer; 0: not asked yet */
 
 	int epoll, signal_fd;
+	int caller;		/* waits for all copies to print a text; -1: nobody does any more */
+	bool all_printed;	/* they have, and it is told once so much output is written: */
+	uint64_t printed_bytes; /* as outbuf.written */
 	struct outbuf out;
 	bool out_failed;	  /* nobody reads: drop it all */
 	int stop_status;	  /* the launch is being stopped; 0: it is not */
@@ -90,7 +94,8 @@ enum launch_source {
 	LAUNCH_SOURCE_MACHINE,
 	LAUNCH_SOURCE_PROCESS,
 	LAUNCH_SOURCE_LEASH,
-	LAUNCH_SOURCE_OUTPUT
+	LAUNCH_SOURCE_OUTPUT,
+	LAUNCH_SOURCE_CALLER
 };
 
 /* launch.c */

@@ -10,6 +10,7 @@
  *
  *   VM                              launcher
  *   RUNNING                   -->                     set up; its time begins
+ *   PRINTED                   -->                     the guest printed what is waited for
  *   LOST (credits it holds)   -->                     its channel to the machine hung up
  *                             <--   CHANNEL + fd      to a machine that admitted it again
  *                             <--   STOP (status)     end in order
@@ -18,6 +19,7 @@
 
 enum leash_type {
 	LEASH_RUNNING = 1,
+	LEASH_PRINTED,
 	LEASH_LOST,
 	LEASH_CHANNEL,
 	LEASH_STOP,

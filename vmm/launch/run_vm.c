@@ -175,6 +175,12 @@ static int join(void *ctx, int fd)
 	return credits_join(((struct process *)ctx)->credits, fd);
 }
 
+/* A vCPU's thread. */
+static void on_printed(void *ctx)
+{
+	tell(ctx, LEASH_PRINTED, 0, -1);
+}
+
 static void on_ending(void *ctx)
 {
 	credits_cancel(((struct process *)ctx)->credits);
@@ -278,6 +284,8 @@ static void configure(struct process *p)
 	config->watch_fd = p->seat->leash;
 	config->on_watch = on_leash;
 	config->on_ending = on_ending;
+	config->wait_for = p->run->launch.wait_for;
+	config->on_printed = on_printed;
 	config->on_balloon = on_balloon;
 	config->join = join;
 	config->ctx = p;

@@ -123,6 +123,14 @@ void console_init(struct console *con, void (*wake)(void *ctx), void *ctx)
 		take_terminal(con->in_fd);
 }
 
+void console_look_for(struct console *con, const char *text, void (*on_phrase)(void *ctx),
+		      void *ctx)
+{
+	phrase_init(&con->phrase, text);
+	con->on_phrase = on_phrase;
+	con->phrase_ctx = ctx;
+}
+
 void console_resume(struct console *con)
 {
 	if (terminal_fd >= 0 && owns_terminal(con->in_fd))
@@ -197,9 +205,10 @@ static bool release(struct console *con)
 void console_write(struct console *con, const void *data, size_t bytes)
 {
 	const char *p = data;
-	bool line_end = bytes && p[bytes - 1] == '\n';
+	bool line_end = bytes && p[bytes - 1] == '\n', found;
 
 	lock(&con->lock);
+	found = phrase_completes(&con->phrase, data, bytes);
 	while (bytes) {
 		size_t n = bytes < CONSOLE_BUFFER / 2 ? bytes : CONSOLE_BUFFER / 2;
 
@@ -207,10 +216,12 @@ void console_write(struct console *con, const void *data, size_t bytes)
 		p += n;
 		bytes -= n;
 	}
-	if (line_end || con->fill >= CONSOLE_BUFFER / 2)
+	if (line_end || found || con->fill >= CONSOLE_BUFFER / 2)
 		write_down_to(con, 0);
 	if (release(con))
 		con->wake(con->ctx);
+	if (found)
+		con->on_phrase(con->phrase_ctx);
 }
 
 void console_abandon(struct console *con)

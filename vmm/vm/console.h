@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "mmu/base/locks.h"
+#include "phrase.h"
 
 #define CONSOLE_BUFFER	16384
 #define CONSOLE_IDLE_NS 3000000
@@ -30,7 +31,10 @@ struct console {
 	atomic_int error;      /* errno of the write that failed; all output is dropped since */
 	atomic_bool waiting;   /* fill was not 0 when the lock was last released */
 	bool in_open;	       /* there may be more input; main loop only */
-	struct lock lock;      /* protects fill and buffer */
+	struct lock lock;      /* protects fill, buffer and phrase */
+	struct phrase phrase;
+	void (*on_phrase)(void *ctx);
+	void *phrase_ctx;
 	unsigned int fill;
 	char buffer[CONSOLE_BUFFER];
 };
@@ -52,6 +56,13 @@ void console_guard(void);
  * now, because the child was killed and could not.
  */
 void console_unguard(bool restore);
+
+/*
+ * Look for a text in what the guest prints.  Call it before any vCPU runs.  A vCPU's thread calls
+ * on_phrase(ctx) once, when the guest has printed the text and all output up to it is written.
+ */
+void console_look_for(struct console *con, const char *text, void (*on_phrase)(void *ctx),
+		      void *ctx);
 
 /* Take over the terminal again after SIGCONT: a shell that stops a job sets its own mode. */
 void console_resume(struct console *con);

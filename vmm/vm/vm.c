@@ -318,6 +318,8 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 	init_lock(vm);
 	look_at_host(vm);
 	console_init(&vm->console, on_wake, vm);
+	if (config->wait_for)
+		console_look_for(&vm->console, config->wait_for, config->on_printed, config->ctx);
 	vm->nr_ram = vm_ram_layout(config->ram_bytes, vm->ram);
 	ret = create_events(vm, err);
 	if (!ret)

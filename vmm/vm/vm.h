@@ -43,6 +43,9 @@ struct vm_config {
 	int watch_fd;
 	void (*on_watch)(void *ctx);
 	void (*on_ending)(void *ctx);
+	/* Called once, from a vCPU's thread, when the guest has printed this.  NULL: nothing. */
+	const char *wait_for; /* 1..PHRASE_MAX bytes (phrase.h) */
+	void (*on_printed)(void *ctx);
 	/*
 	 * The main loop calls this in every round if the VM has a balloon.  Returns when to call it
 	 * again at the latest; UINT64_MAX: there is no such time.  May be NULL.
