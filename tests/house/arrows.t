@@ -64,7 +64,8 @@ sub faults {
 			    unless $may->{$from}{$to};
 		}
 	}
-	push @fault, "$_: this room has no row in $document" for grep { !$may->{$_} } sort keys %rooms;
+	push @fault, "$_: this room has no row in $document"
+	    for grep { !$may->{$_} } sort keys %rooms;
 	for my $from (sort keys %$may) {
 		push @fault, "$document: there is no room $from" unless $rooms{$from};
 		push @fault, "$document: $from may include $_, which is no room"
@@ -99,7 +100,8 @@ sub slurp {
 # ---- the test itself: each kind of fault is found ----
 
 my $sample = "| room | what | may include |\n|---|---|---|\n| `include/quire` | | nothing |\n" .
-    "| `a/low` | | nothing |\n| `a/high/` | | `a/low` |\n| `t` | | `a/low` `a/high` |\n\n| `x` | | |\n";
+    "| `a/low` | | nothing |\n| `a/high/` | | `a/low` |\n| `t` | | `a/low` `a/high` |\n" .
+    "\n| `x` | not of the table | `a/low` |\n";
 my %sources = (
 	'include/quire/types.h' => '',
 	'a/low/low.h' => "#include <stdint.h>\n#include <quire/types.h>\n",
@@ -135,7 +137,8 @@ finds('include/quire in quotes is found', { 'a/low/bad.c' => "#include \"quire/t
 	is_deeply([ faults(table($sample), \%fewer) ], ["$document: there is no room t"],
 		'a row without a room is found');
 }
-is_deeply([ cycles({ a => { b => 1, c => 1 }, b => { c => 1 }, c => { a => 1 }, d => { a => 1 } }) ],
+my %round = (a => { b => 1, c => 1 }, b => { c => 1 }, c => { a => 1 }, d => { a => 1 });
+is_deeply([ cycles(\%round) ],
 	[ 'a -> b -> c -> a', 'a -> c -> a' ], 'cycles are found');
 
 # ---- the tree ----
