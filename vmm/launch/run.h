@@ -3,8 +3,9 @@
 #define QUIRE_VMM_LAUNCH_RUN_H
 
 /*
- * What quire run was asked for, and what was made of it before there is any VM: cmd_run.c fills
- * it in the launcher, run_vm.c makes a VM of it in the VM's process, which inherits a copy.
+ * What quire run was asked for, and what was made of it before there is any VM.  run_options.c and
+ * cmd_run.c fill it in the launcher; run_vm.c makes a VM of it in the VM's process, which inherits a
+ * copy.
  */
 #include "vmm/boot/image.h"
 #include "launch.h"

@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: MIT */
+/* The options of quire run, as they are typed, and what they come to (run.h). */
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <quire/abi.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "mmu/machine/oom.h"
+#include "mmu/base/machine_protocol.h"
+#include "args.h"
+#include "cmd.h"
+#include "run_options.h"
+#include "vmm/vm/phrase.h"
+
+uint64_t process_start_ns;
+
+#define DEFAULT_RAM (128 * MiB)
+
+/* A machine knows names of so many bytes, of which a copy's number may need some. */
+#define NAME_MAX_BYTES (MACHINE_NAME_MAX - (int)sizeof("-65535") + 1)
+
+#define MERGE_RATE_MAX 1000000000
+
+enum option_id {
+	OPT_PAGING = 256,
+	OPT_HUGEPAGES,
+	OPT_IRQCHIP,
+	OPT_MODULE,
+	OPT_NAME,
+	OPT_SANDBOX,
+	OPT_STATS,
+	OPT_TIMEOUT,
+	OPT_WAIT_FOR,
+	OPT_MERGE,
+	OPT_MERGE_RATE,
+	OPT_DOMAIN,
+	OPT_BALLOON,
+	OPT_BALLOON_MIN,
+	OPT_SHARES,
+	OPT_MACHINE,
+	OPT_OOM_SCORE_ADJ,
+	OPT_MACHINE_LOST,
+	OPT_OWN, /* from here on: for a machine of our own */
+	OPT_MACHINE_MEMORY = OPT_OWN,
+	OPT_SWAP,
+	OPT_OVERCOMMIT,
+	OPT_OVERCOMMIT_RATIO,
+	OPT_OVERCOMMIT_BYTES,
+};
+
+static const struct option options[] = {
+	{ "paging", required_argument, NULL, OPT_PAGING },
+	{ "hugepages", required_argument, NULL, OPT_HUGEPAGES },
+	{ "irqchip", required_argument, NULL, OPT_IRQCHIP },
+	{ "module", required_argument, NULL, OPT_MODULE },
+	{ "name", required_argument, NULL, OPT_NAME },
+	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
+	{ "stats", required_argument, NULL, OPT_STATS },
+	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+	{ "wait-for", required_argument, NULL, OPT_WAIT_FOR },
+	{ "merge", required_argument, NULL, OPT_MERGE },
+	{ "merge-rate", required_argument, NULL, OPT_MERGE_RATE },
+	{ "domain", required_argument, NULL, OPT_DOMAIN },
+	{ "balloon", required_argument, NULL, OPT_BALLOON },
+	{ "balloon-min", required_argument, NULL, OPT_BALLOON_MIN },
+	{ "shares", required_argument, NULL, OPT_SHARES },
+	{ "machine", required_argument, NULL, OPT_MACHINE },
+	{ "oom-score-adj", required_argument, NULL, OPT_OOM_SCORE_ADJ },
+	{ "machine-lost", required_argument, NULL, OPT_MACHINE_LOST },
+	{ "machine-memory", required_argument, NULL, OPT_MACHINE_MEMORY },
+	{ "swap", required_argument, NULL, OPT_SWAP },
+	{ "overcommit", required_argument, NULL, OPT_OVERCOMMIT },
+	{ "overcommit-ratio", required_argument, NULL, OPT_OVERCOMMIT_RATIO },
+	{ "overcommit-bytes", required_argument, NULL, OPT_OVERCOMMIT_BYTES },
+	{ 0 },
+};
+
+static int add_module(struct run *run, char *arg, struct quire_error *err)
+{
+	char *comma = strchr(arg, ',');
+
+	if (run->nr_modules == RUN_MAX_MODULES)
+		return quire_fail(err, -EINVAL, "at most %d modules", RUN_MAX_MODULES);
+	if (comma)
+		*comma++ = '\0';
+	if (!*arg)
+		return quire_fail(err, -EINVAL, "no file name");
+	run->module_path[run->nr_modules] = arg;
+	run->module[run->nr_modules++].args = comma ? comma : "";
+	return 0;
+}
+
+/* A name of a VM or a domain, into buf of at least NAME_MAX_BYTES + 1. */
+static int take_name(const char *name, char *buf, struct quire_error *err)
+{
+	if (!*name || strlen(name) > NAME_MAX_BYTES)
+		return quire_fail(err, -EINVAL, "a name has 1 to %d bytes", NAME_MAX_BYTES);
+	for (const char *p = name; *p; p++)
+		if (!isalnum((unsigned char)*p) && !strchr("._-", *p))
+			return quire_fail(err, -EINVAL,
+					  "a name is of letters, digits, '.', '_', '-'");
+	memcpy(buf, name, strlen(name) + 1);
+	return 0;
+}
+
+/* Other commands take a number for a pid. */
+static int set_name(struct run *run, const char *name, struct quire_error *err)
+{
+	if (*name && strspn(name, "0123456789") == strlen(name))
+		return quire_fail(err, -EINVAL, "'%.48s' would be taken for a pid, add a letter",
+				  name);
+	return take_name(name, run->name, err);
+}
+
+static int set_domain(struct run *run, const char *name, struct quire_error *err)
+{
+	run->domain_none = !strcmp(name, "none");
+	run->domain[0] = '\0';
+	return run->domain_none ? 0 : take_name(name, run->domain, err);
+}
+
+static int set_wait_for(struct run *run, const char *text, struct quire_error *err)
+{
+	run->launch.wait_for = text;
+	if (!*text || strlen(text) > PHRASE_MAX)
+		return quire_fail(err, -EINVAL, "a text has 1 to %d bytes", PHRASE_MAX);
+	return 0;
+}
+
+static int set_merge_rate(struct run *run, const char *text, struct quire_error *err)
+{
+	uint64_t *rate = &run->vm_config.merge_pages_per_s;
+
+	*rate = 0;
+	if (!strcmp(text, "auto"))
+		return 0;
+	if (parse_count(text, 1, MERGE_RATE_MAX, rate, NULL))
+		return quire_fail(err, -EINVAL,
+				  "'%s' is not a number of pages a second from 1 to %d, "
+				  "nor auto",
+				  text, MERGE_RATE_MAX);
+	return 0;
+}
+
+static int set_merge_option(struct run *run, int option, char *value, struct quire_error *err)
+{
+	static const char *const modes[KEEPER_NR_MODES] = {
+		[KEEPER_OFF] = "off",
+		[KEEPER_ZERO] = "zero",
+		[KEEPER_ON] = "on",
+	};
+	unsigned int choice = 0;
+	int ret;
+
+	if (option == OPT_MERGE_RATE)
+		return set_merge_rate(run, value, err);
+	if (option == OPT_DOMAIN)
+		return set_domain(run, value, err);
+	ret = parse_choice(value, modes, ARRAY_SIZE(modes), &choice, err);
+	run->vm_config.merge = (enum keeper_mode)choice;
+	return ret;
+}
+
+static int set_oom_score_adj(struct run *run, const char *text, struct quire_error *err)
+{
+	bool negative = *text == '-';
+	uint64_t value = 0;
+
+	if (parse_count(text + negative, 0, OOM_SCORE_ADJ_MAX, &value, NULL))
+		return quire_fail(err, -EINVAL, "'%s' is not a number from %d to %d", text,
+				  OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX);
+	run->launch.oom_score_adj = negative ? -(int)value : (int)value;
+	return 0;
+}
+
+static int set_overcommit(struct run *run, const char *text, struct quire_error *err)
+{
+	static const char *const modes[] = { "0", "0:estimate", "1", "2" };
+	struct ledger_config *ledger = &run->launch.ledger;
+	unsigned int choice = 0;
+	int ret = parse_choice(text, modes, ARRAY_SIZE(modes), &choice, err);
+
+	ledger->mode = choice < 2  ? OVERCOMMIT_GUESS :
+		       choice == 2 ? OVERCOMMIT_ALWAYS :
+				     OVERCOMMIT_NEVER;
+	ledger->guess = choice == 1 ? GUESS_ESTIMATE : GUESS_TOTAL;
+	return ret;
+}
+
+/* An option for a machine of our own. */
+static int set_own_option(struct run *run, int option, char *value, struct quire_error *err)
+{
+	uint64_t count = 0;
+	int ret;
+
+	switch (option) {
+	case OPT_MACHINE_MEMORY: return parse_machine_size(value, &run->machine_bytes, err);
+	case OPT_SWAP: return parse_size(value, &run->swap_bytes, err);
+	case OPT_OVERCOMMIT: return set_overcommit(run, value, err);
+	case OPT_OVERCOMMIT_RATIO:
+		ret = parse_count(value, 0, 1000000, &count, err);
+		run->ratio = (int)count;
+		return ret;
+	default:
+		ret = parse_size(value, &count, err);
+		run->launch.ledger.limit_in_pages = true;
+		run->launch.ledger.limit_pages = count / QUIRE_PAGE_SIZE;
+		return ret;
+	}
+}
+
+static int set_machine_option(struct run *run, int option, char *value, struct quire_error *err)
+{
+	static const char *const lost[] = { "continue", "stop" };
+	unsigned int choice = 0;
+	int ret;
+
+	switch (option) {
+	case OPT_MACHINE:
+		run->launch.machine = value;
+		return *value ? 0 : quire_fail(err, -EINVAL, "no address");
+	case OPT_OOM_SCORE_ADJ: return set_oom_score_adj(run, value, err);
+	default:
+		ret = parse_choice(value, lost, ARRAY_SIZE(lost), &choice, err);
+		run->launch.stop_when_lost = choice;
+		return ret;
+	}
+}
+
+/* A number of the VM. */
+static int set_count(char *value, unsigned int max, unsigned int *field, struct quire_error *err)
+{
+	uint64_t count = 0;
+	int ret = parse_count(value, 1, max, &count, err);
+
+	*field = (unsigned int)count;
+	return ret;
+}
+
+static int set_balloon_option(struct run *run, int option, char *value, struct quire_error *err)
+{
+	static const char *const modes[BALLOON_NR_MODES] = {
+		[BALLOON_MODE_OFF] = "off",
+		[BALLOON_MODE_MANUAL] = "manual",
+		[BALLOON_MODE_AUTO] = "auto",
+	};
+	unsigned int choice = 0;
+	int ret;
+
+	if (option == OPT_BALLOON_MIN)
+		return parse_size(value, &run->balloon_min_bytes, err);
+	if (option == OPT_SHARES)
+		return set_count(value, MACHINE_SHARES_MAX, &run->launch.shares, err);
+	ret = parse_choice(value, modes, ARRAY_SIZE(modes), &choice, err);
+	run->launch.balloon = run->vm_config.balloon = (enum balloon_mode)choice;
+	return ret;
+}
+
+static int set_option(struct run *run, int option, char *value, struct quire_error *err)
+{
+	static const char *const pagings[] = { "ept" };
+	static const char *const hugepages[] = { "auto", "never" };
+	static const char *const irqchips[] = { "auto", "on", "off" };
+	static const char *const sandboxes[] = { "on", "strict", "off" };
+	unsigned int choice = 0;
+	int ret;
+
+	switch (option) {
+	case 'm': return parse_ram_size(value, &run->vm_config.ram_bytes, err);
+	case 'c': return set_count(value, VM_MAX_VCPUS, &run->vm_config.nr_vcpus, err);
+	case 'n': return set_count(value, LAUNCH_MAX_COPIES, &run->launch.copies, err);
+	case OPT_PAGING: return parse_choice(value, pagings, ARRAY_SIZE(pagings), &choice, err);
+	case OPT_HUGEPAGES:
+		ret = parse_choice(value, hugepages, ARRAY_SIZE(hugepages), &choice, err);
+		run->vm_config.hugepages = choice ? GMEM_HUGE_NEVER : GMEM_HUGE_AUTO;
+		return ret;
+	case OPT_IRQCHIP:
+		ret = parse_choice(value, irqchips, ARRAY_SIZE(irqchips), &choice, err);
+		run->irqchip = (enum irqchip_choice)choice;
+		return ret;
+	case OPT_MODULE: return add_module(run, value, err);
+	case OPT_NAME: return set_name(run, value, err);
+	case OPT_SANDBOX:
+		ret = parse_choice(value, sandboxes, ARRAY_SIZE(sandboxes), &choice, err);
+		run->sandbox = (enum sandbox_mode)choice;
+		return ret;
+	case OPT_STATS:
+		run->stats_path = value;
+		return *value ? 0 : quire_fail(err, -EINVAL, "no file name");
+	case OPT_WAIT_FOR: return set_wait_for(run, value, err);
+	case OPT_TIMEOUT: return parse_seconds(value, &run->vm_config.timeout_ns, err);
+	case OPT_MERGE:
+	case OPT_MERGE_RATE:
+	case OPT_DOMAIN: return set_merge_option(run, option, value, err);
+	case OPT_BALLOON:
+	case OPT_BALLOON_MIN:
+	case OPT_SHARES: return set_balloon_option(run, option, value, err);
+	}
+	return option >= OPT_OWN ? set_own_option(run, option, value, err) :
+				   set_machine_option(run, option, value, err);
+}
+
+/* "-m" or "--module", for messages. */
+static const char *option_name(int option, char *buf, size_t size)
+{
+	snprintf(buf, size, "-%c", option);
+	for (const struct option *o = options; o->name; o++)
+		if (o->val == option)
+			snprintf(buf, size, "--%s", o->name);
+	return buf;
+}
+
+/* The same for as long as we live, for a message that may never be. */
+static const char *own_option_name(int option)
+{
+	static char name[32];
+
+	return option_name(option, name, sizeof(name));
+}
+
+/* Options that do not go together. */
+static int check_options(const struct run *run, struct quire_error *err)
+{
+	if (run->vm_config.nr_vcpus > 1 && run->irqchip == IRQCHIP_OFF)
+		return quire_fail(err, -EINVAL,
+				  "-c %u needs an interrupt controller to start the "
+				  "other CPUs, leave --irqchip=off away",
+				  run->vm_config.nr_vcpus);
+	if (run->balloon_min_bytes != BALLOON_MIN_DEFAULT &&
+	    run->balloon_min_bytes > run->vm_config.ram_bytes)
+		return quire_fail(err, -EINVAL,
+				  "--balloon-min: the guest cannot keep more than its RAM, "
+				  "see -m");
+	if (run->launch.machine && run->launch.own_option)
+		return quire_fail(err, -EINVAL,
+				  "%s is for a machine of its own; use --machine=own, or change "
+				  "the one at %.100s with quire machine set",
+				  run->launch.own_option, run->launch.machine);
+	return 0;
+}
+
+/* --machine, or else the environment. */
+static void choose_machine(struct launch_config *launch)
+{
+	const char *named = named_machine(launch->machine);
+
+	launch->own_machine = named && !strcmp(named, MACHINE_OWN);
+	launch->machine = launch->own_machine ? NULL : named;
+}
+
+static int parse_options(struct run *run, int argc, char **argv, struct quire_error *err)
+{
+	struct quire_error why = { "" };
+	char name[32];
+	int option;
+
+	opterr = 0;
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "+:m:c:n:", options, NULL)) != -1) {
+		if (option == ':')
+			return quire_fail(err, -EINVAL, "%s needs a value, see quire help run",
+					  argv[optind - 1]);
+		if (option == '?' && optopt && optopt < 256)
+			return quire_fail(err, -EINVAL, "no option -%c, see quire help run",
+					  optopt);
+		if (option == '?')
+			return quire_fail(err, -EINVAL, "no option %.100s, see quire help run",
+					  argv[optind - 1]);
+		if (set_option(run, option, optarg, &why))
+			return quire_fail(err, -EINVAL, "%s: %.240s",
+					  option_name(option, name, sizeof(name)), why.text);
+		if (option >= OPT_OWN)
+			run->launch.own_option = own_option_name(option);
+	}
+	if (optind == argc)
+		return quire_fail(err, -EINVAL, "no IMAGE, see quire help run");
+	choose_machine(&run->launch);
+	return check_options(run, err);
+}
+
+/* The ARGs joined by blanks; malloc'd. */
+static char *join_args(char **args)
+{
+	size_t bytes = 1;
+	char *line, *end;
+
+	for (char **a = args; *a; a++)
+		bytes += strlen(*a) + 1;
+	line = end = malloc(bytes);
+	if (!line)
+		return NULL;
+	*line = '\0';
+	for (char **a = args; *a; a++)
+		end += sprintf(end, "%s%s", a == args ? "" : " ", *a);
+	return line;
+}
+
+static void configure_ledger(struct run *run)
+{
+	struct ledger_config asked = run->launch.ledger, *ledger = &run->launch.ledger;
+	uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t bytes = run->machine_bytes ? run->machine_bytes : host;
+
+	ledger_defaults(ledger, bytes / QUIRE_PAGE_SIZE, run->swap_bytes / QUIRE_PAGE_SIZE);
+	ledger->mode = asked.mode;
+	ledger->guess = asked.guess;
+	ledger->limit_in_pages = asked.limit_in_pages;
+	ledger->limit_pages = asked.limit_pages;
+	if (run->ratio >= 0)
+		ledger->ratio = (uint32_t)run->ratio;
+}
+
+/* What the guest keeps, in whole pages. */
+static uint64_t balloon_min_pages(const struct run *run)
+{
+	uint64_t bytes = run->balloon_min_bytes == BALLOON_MIN_DEFAULT ?
+				 run->vm_config.ram_bytes / 4 :
+				 run->balloon_min_bytes;
+
+	return (bytes + QUIRE_PAGE_SIZE - 1) / QUIRE_PAGE_SIZE;
+}
+
+static void configure_launch(struct run *run)
+{
+	struct launch_config *launch = &run->launch;
+
+	configure_ledger(run);
+	launch->name = run->name;
+	launch->domain = run->domain;
+	launch->ram_bytes = run->vm_config.ram_bytes;
+	launch->nr_vcpus = run->vm_config.nr_vcpus;
+	launch->timeout_ns = run->vm_config.timeout_ns;
+	launch->balloon_min_pages = balloon_min_pages(run);
+	launch->vm_main = run_vm;
+	launch->ctx = run;
+}
+
+static void set_defaults(struct run *run)
+{
+	run->start_ns = process_start_ns;
+	run->vm_config = (struct vm_config){
+		.ram_bytes = DEFAULT_RAM,
+		.nr_vcpus = 1,
+		.merge = KEEPER_ON,
+		.balloon = BALLOON_MODE_AUTO,
+	};
+	run->launch.copies = 1;
+	run->launch.balloon = BALLOON_MODE_AUTO;
+	run->launch.shares = MACHINE_SHARES_DEFAULT;
+	run->balloon_min_bytes = BALLOON_MIN_DEFAULT;
+	run->ratio = -1;
+}
+
+int run_parse(struct run *run, int argc, char **argv, struct quire_error *err)
+{
+	int ret;
+
+	set_defaults(run);
+	ret = parse_options(run, argc, argv, err);
+	if (ret)
+		return ret;
+	run->image_path = argv[optind];
+	run->cmdline = join_args(argv + optind + 1);
+	if (!run->cmdline)
+		return quire_fail(err, -ENOMEM, "no memory for the guest's command line");
+	configure_launch(run);
+	return 0;
+}
+
+void run_set_default_names(struct run *run)
+{
+	if (!run->name[0])
+		snprintf(run->name, sizeof(run->name), "%d", getpid());
+	/* Nobody else's: a pid comes again, but not with its start. */
+	if (!run->domain[0] && !run->domain_none)
+		snprintf(run->domain, sizeof(run->domain), "run-%d-%llx", getpid(),
+			 (unsigned long long)run->start_ns);
+}
