@@ -151,10 +151,10 @@ like(scalar quire('merge', "--machine=$address"), qr/^\Q$shared pages share $fra
 
 # ---- a machine that is made smaller than what is in use ----
 
-quire('machine', 'set', "--socket=$address", '--memory=24M');
+quire('machine', 'set', "--machine=$address", '--memory=24M');
 watch(0, 'a smaller machine');
 cmp_ok($most{excess}, '>', 0, 'what is in use beyond memory has its own line');
-quire('machine', 'set', "--socket=$address", '--memory=512M');
+quire('machine', 'set', "--machine=$address", '--memory=512M');
 watch(0, 'a larger one again');
 
 quire('resume', 'twin-1', 'twin-2', 'squeezed');

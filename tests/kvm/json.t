@@ -140,6 +140,47 @@ is_deeply([$status, @$fault{qw(outcome succeeds error_code user)}], [1, 'page fa
 ok(!exists $fault->{gpa} && !exists $fault->{page}, '... that reaches no page');
 like($fault->{gva}, qr/^0x7ffffffff000$/, 'addresses are strings');
 
+# ---- quire balloon --json ----
+
+# An object of quire.balloon/1: what stats.md says of quire stat's objects, and its own.
+sub conforms_as_balloon {
+	my ($what, $vm) = @_;
+	my %marks = (%{described('quire balloon --json')},
+		map { /^(balloon|guest)_/ ? ($_ => 'sometimes') : () } keys %{described('vms')});
+	conforms($what, $vm, \%marks);
+}
+
+my $balloons = document('balloon', '--json', "--machine=$address");
+is($balloons->{schema}, 'quire.balloon/1', 'balloon has its schema');
+is(join(' ', sort map { $_->{name} } @{$balloons->{vms}}), 'squeezed twin-1 twin-2',
+	'... and all guests');
+conforms_as_balloon($_->{name}, $_) for @{$balloons->{vms}};
+my $one = document('balloon', '--json', "--machine=$address", 'squeezed');
+is(@{$one->{vms}}, 1, 'or one');
+my ($squeezed) = @{$one->{vms}};
+is($squeezed->{guest_pages}, 30 * 256, 'its size is what was set');
+is($squeezed->{balloon_target_pages}, 34 * 256, '... and its target');
+is_deeply([@{$squeezed->{policy}}{qw(manual target_pages shares min_pages)}],
+	[1, 34 * 256, 1000, 16 * 256], '... which the machine knows');
+my ($why) = @{document('balloon', '--json', "--machine=$address", '--why', 'squeezed')->{vms}};
+conforms_as_balloon('--why', $why);
+conforms('a decision', $why->{decisions}[-1], described('quire balloon --json', 1));
+my ($said) = quire('balloon', "--machine=$address", '--why', 'squeezed') =~ /ago  (manual: .*)\n\z/;
+is($why->{decisions}[-1]{text}, $said, '... and its text');
+is($why->{decisions}[-1]{reason}, 'manual', '... and why');
+is((quire('balloon', '--json', 'squeezed', '40M'))[1], 2, '--json only shows');
+is((quire('balloon', '--json', 'nobody'))[1], 121, 'no such VM');
+
+# ---- quire machine set --json ----
+
+my $set = document('machine', 'set', '--json', "--machine=$address", '--overcommit-bytes=100M');
+is_deeply([@$set{qw(schema address overcommit_bytes commit_limit_bytes)}],
+	['quire.machine/1', $address, 100 << 20, 100 << 20], 'what was set is there');
+conforms('machine', $set, { %{described('machine')}, schema => '', address => '' });
+my $is = account();
+is_deeply({ map { $_ => $set->{$_} } keys %$is }, $is, '... as quire stat has it');
+is((quire('machine', '--json', '--memory=64M'))[1], 2, 'a machine that serves has no document');
+
 # ---- quire run --stats: VMs at their end, of which nothing is said that nobody knows ----
 
 # run(STATS FILE, option...): the document, the status, and what was said

@@ -15,6 +15,7 @@
 #include "mmu/machine/balloon_policy.h"
 #include "mmu/machine/client.h"
 #include "args.h"
+#include "balloon_json.h"
 #include "cmd.h"
 #include "mmu/base/clock.h"
 #include "named.h"
@@ -28,10 +29,10 @@
 #define STATUS_NOT_YET 1
 
 const char balloon_usage[] =
-	"usage: quire balloon [--machine=ADDRESS]\n"
+	"usage: quire balloon [--json] [--machine=ADDRESS]\n"
 	"       quire balloon [OPTION...] VM [SIZE|auto]\n"
 	"       quire balloon [OPTION...] --all SIZE|auto\n"
-	"       quire balloon --why VM\n"
+	"       quire balloon [--json] --why VM\n"
 	"\n"
 	"Alone: the size of each guest and its balloon, in which a guest with a virtio-balloon\n"
 	"driver puts pages that it does without.  With VM: its balloon's target and counters, and\n"
@@ -44,6 +45,7 @@ const char balloon_usage[] =
 	"                    --balloon=off are left out\n"
 	"  --wait[=SECONDS]  until the guest has got there (at most 10)\n"
 	"  --why VM          what the policy decided and why, the newest last (docs/balloon.md)\n"
+	"  --json            what is shown, as quire.balloon/1 (docs/stats.md)\n"
 	"  --machine=ADDRESS of a machine that is not found by itself: @NAME or the path of its\n"
 	"                    socket\n"
 	"\n"
@@ -55,7 +57,7 @@ const char balloon_usage[] =
 struct balloon_options {
 	const char *vm, *size; /* NULL: not given */
 	const char *machine;   /* NULL: all that are found */
-	bool all, why, wait;
+	bool all, why, wait, json;
 	uint64_t wait_ns;
 };
 
@@ -88,6 +90,9 @@ static int take_words(int argc, char **argv, struct balloon_options *o, struct q
 	o->size = *word;
 	if (o->why && !o->vm)
 		return quire_fail(err, -EINVAL, "--why: say which VM, by name or pid");
+	if (o->json && o->size)
+		return quire_fail(err, -EINVAL, "--json shows; set %s without it, and then look",
+				  o->size);
 	if (o->wait && (!o->size || !strcmp(o->size, "auto")))
 		return quire_fail(err, -EINVAL, "--wait goes with a VM and a SIZE");
 	return 0;
@@ -96,11 +101,9 @@ static int take_words(int argc, char **argv, struct balloon_options *o, struct q
 static int parse_options(int argc, char **argv, struct balloon_options *o, struct quire_error *err)
 {
 	static const struct option options[] = {
-		{ "all", no_argument, NULL, 'a' },
-		{ "why", no_argument, NULL, 'y' },
-		{ "wait", optional_argument, NULL, 'w' },
-		{ "machine", required_argument, NULL, 'm' },
-		{ 0 },
+		{ "all", no_argument, NULL, 'a' },	     { "why", no_argument, NULL, 'y' },
+		{ "wait", optional_argument, NULL, 'w' },    { "json", no_argument, NULL, 'j' },
+		{ "machine", required_argument, NULL, 'm' }, { 0 },
 	};
 	int c;
 
@@ -113,6 +116,8 @@ static int parse_options(int argc, char **argv, struct balloon_options *o, struc
 			o->why = true;
 		else if (c == 'a')
 			o->all = true;
+		else if (c == 'j')
+			o->json = true;
 		else if (c == 'm')
 			o->machine = optarg;
 		else if (parse_wait(o, optarg, err))
@@ -347,7 +352,7 @@ static void put_row(struct table *t, const struct roster_vm *vm)
 					balloon_driver_name(b->driver));
 }
 
-static int show_all(const struct balloon_options *o, struct quire_error *err)
+static int print_table(const struct roster *r, struct quire_error *err)
 {
 	static const struct {
 		const char *name;
@@ -356,20 +361,33 @@ static int show_all(const struct balloon_options *o, struct quire_error *err)
 		{ "NAME", false },  { "MODE", false },	 { "RAM", true },	{ "GUEST", true },
 		{ "TARGET", true }, { "BALLOON", true }, { "AVAILABLE", true }, { "DRIVER", false },
 	};
-	struct roster r = { .warn = warn };
 	struct table t = { 0 };
-	int code = find_all(&r, o->machine, err);
+	int code = 0;
 
+	if (r->nr_vms == 0) {
+		puts("no VM is running");
+		return 0;
+	}
 	for (unsigned int i = 0; i < ARRAY_SIZE(head); i++)
 		table_column(&t, head[i].name, head[i].right);
-	for (unsigned int i = 0; !code && i < r.nr_vms; i++)
-		if (r.vm[i].answers)
-			put_row(&t, &r.vm[i]);
-	if (!code && r.nr_vms == 0)
-		puts("no VM is running");
-	else if (!code && table_print(&t, stdout))
+	for (unsigned int i = 0; i < r->nr_vms; i++)
+		if (r->vm[i].answers)
+			put_row(&t, &r->vm[i]);
+	if (table_print(&t, stdout))
 		code = quire_fail(err, -ENOMEM, "no memory for the table");
 	table_finish(&t);
+	return code;
+}
+
+static int show_all(const struct balloon_options *o, struct quire_error *err)
+{
+	struct roster r = { .warn = warn };
+	int code = find_all(&r, o->machine, err);
+
+	if (!code && o->json)
+		balloon_json(stdout, &r, false);
+	else if (!code)
+		code = print_table(&r, err);
 	roster_finish(&r);
 	return code;
 }
@@ -377,17 +395,14 @@ static int show_all(const struct balloon_options *o, struct quire_error *err)
 static int show_why(struct subject *s, struct quire_error *err)
 {
 	struct machine_decision decision[BALLOON_LOG_SIZE];
-	unsigned int nr = 0;
+	unsigned int nr;
 	char text[512];
 	int code = reach_machine(s, err);
 
-	while (!code && nr < BALLOON_LOG_SIZE) {
-		code = machine_client_balloon_why(s->machine, s->vm->id, nr, &decision[nr], err);
-		nr += !code;
-	}
-	if (code && code != -ENOENT)
+	if (!code)
+		code = balloon_decisions(s->machine, s->vm->id, decision, &nr, err);
+	if (code)
 		return code;
-	err->text[0] = '\0';
 	if (!nr)
 		printf("nothing was decided about VM %s yet\n", s->vm->name);
 	while (nr--) {
@@ -415,6 +430,27 @@ static int do_one(const struct roster *r, const struct roster_vm *vm,
 static int status_of(int code)
 {
 	return code == -EINVAL ? QUIRE_STATUS_USAGE : code >= 0 ? code : QUIRE_STATUS_HOST;
+}
+
+/* With --json there is a document only if there is something to say of each VM. */
+static int show_json(const struct roster *r, const struct balloon_options *o)
+{
+	struct quire_error err;
+
+	for (unsigned int i = 0; i < r->nr_vms; i++) {
+		struct subject s = { .roster = r, .vm = &r->vm[i] };
+		int code = check_subject(s.vm, &err);
+
+		if (!code && o->why)
+			code = reach_machine(&s, &err);
+		machine_client_destroy(s.machine);
+		if (code) {
+			warn(err.text);
+			return status_of(code);
+		}
+	}
+	balloon_json(stdout, r, o->why);
+	return 0;
 }
 
 /* Each VM is tried, whatever became of those before it.  The highest status. */
@@ -447,7 +483,9 @@ static int run(const struct balloon_options *o, struct quire_error *err)
 	struct roster r = { .warn = warn };
 	int code = find_named(&r, o, err), status = status_of(code);
 
-	if (!code && !r.nr_vms)
+	if (!code && o->json)
+		status = show_json(&r, o);
+	else if (!code && !r.nr_vms)
 		puts("no VM is running");
 	else if (!code)
 		status = do_each(&r, o);

@@ -20,6 +20,8 @@
 #include "mmu/base/wire.h"
 #include "args.h"
 #include "cmd.h"
+#include "json.h"
+#include "stats.h"
 
 const char machine_usage[] =
 	"usage: quire machine [OPTION...] --memory=SIZE\n"
@@ -47,6 +49,8 @@ const char machine_usage[] =
 	"  --admin-reserve=SIZE       for root alone in mode 2 (1/32 of memory, at most 8M)\n"
 	"  --user-reserve=SIZE        bound of what each launcher leaves free in mode 2 (1/32 of\n"
 	"                             memory, at most 128M)\n"
+	"  --json                     set: print what came of it as quire.machine/1\n"
+	"                             (docs/stats.md); quire stat --json only looks\n"
 	"\n"
 	"Exit status: 0 stopped, or set; 2 wrong usage; 121 host error, or no machine answers.\n";
 
@@ -54,6 +58,7 @@ struct machine_options {
 	const char *address;		  /* NULL: the default */
 	struct machine_settings settings; /* fields: what was named */
 	bool huge, admin, user;		  /* which of the reserves were named */
+	bool json;
 };
 
 static int set_pages(struct machine_options *o, enum machine_field field, uint64_t *pages,
@@ -105,6 +110,7 @@ static int set_option(struct machine_options *o, int c, struct quire_error *err)
 
 	switch (c) {
 	case 'a': o->address = optarg; return 0;
+	case 'j': o->json = true; return 0;
 	case 'm':
 		if (parse_machine_size(optarg, &bytes, err))
 			return -EINVAL;
@@ -132,6 +138,7 @@ static int parse_options(int argc, char **argv, struct machine_options *o, struc
 		{ "reserved-huge", required_argument, NULL, 'H' },
 		{ "admin-reserve", required_argument, NULL, 'A' },
 		{ "user-reserve", required_argument, NULL, 'U' },
+		{ "json", no_argument, NULL, 'j' },
 		{ 0 },
 	};
 	const uint32_t both = MACHINE_SET_RATIO | MACHINE_SET_LIMIT;
@@ -261,6 +268,8 @@ static int run_machine(struct machine_options *o, struct quire_error *err)
 	struct machine *m;
 	int code;
 
+	if (o->json)
+		return quire_fail(err, -EINVAL, "--json goes with quire machine set");
 	if (!(o->settings.fields & MACHINE_SET_MEMORY))
 		return quire_fail(err, -EINVAL,
 				  "say how much memory the machine has: --memory=SIZE");
@@ -272,6 +281,23 @@ static int run_machine(struct machine_options *o, struct quire_error *err)
 	code = serve(m, o->address, err);
 	machine_destroy(m);
 	return code;
+}
+
+static void print_settings(const struct machine_options *o, const struct machine_state *s)
+{
+	struct json json;
+	char name[64];
+
+	if (!o->json) {
+		printf("%s\n", settings_text(s));
+		return;
+	}
+	json_init(&json, stdout);
+	json_object(&json, NULL);
+	json_string(&json, "schema", "quire.machine/1");
+	json_string(&json, "address", wire_address_name(o->address, name, sizeof(name)));
+	stats_machine(&json, s);
+	json_end_object(&json);
 }
 
 static int set_machine(struct machine_options *o, struct quire_error *err)
@@ -293,7 +319,7 @@ static int set_machine(struct machine_options *o, struct quire_error *err)
 	}
 	machine_client_destroy(client);
 	if (!code)
-		printf("%s\n", settings_text(&s));
+		print_settings(o, &s);
 	return code;
 }
 
