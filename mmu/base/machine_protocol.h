@@ -246,30 +246,30 @@ struct machine_domain_record {
 	uint64_t index_bytes, store_bytes; /* of metadata */
 };
 
-/* GONE.  All but the reason is for MACHINE_OOM alone. */
+/* GONE.  `badness` to `min_pages` are for MACHINE_OOM alone. */
 struct machine_gone {
 	uint32_t reason;			    /* enum machine_reason */
 	int64_t badness;			    /* the score for which the VM was chosen */
 	uint64_t resident_pages;		    /* what it held */
 	uint64_t need_pages, free_pages, min_pages; /* what was asked for, and what was there */
-	struct machine_vm_record last; /* its account, just before all of it came back */
+	struct machine_vm_record last; /* its account, just before everything was taken back */
 };
 
-/* Which book a promise did not fit in. */
+/* The book that a promise did not fit in. */
 enum machine_book {
 	MACHINE_NO_BOOK, /* the request is malformed, or this machine takes no VM now */
 	MACHINE_LEDGER,	 /* overcommit */
 	MACHINE_BUDGET,	 /* there are not enough free pages for its overhead */
 };
 
-/* Why an ADMIT was refused, in numbers.  What does not belong to the book is 0. */
+/* REFUSED, after an ADMIT: why, in numbers.  Fields that do not belong to the book are 0. */
 struct machine_refusal {
 	uint32_t book;		/* enum machine_book */
 	uint32_t mode;		/* ledger: enum overcommit_mode */
 	uint64_t request_pages; /* ledger: RAM and overhead; budget: overhead */
 	uint64_t committed_pages;
-	uint64_t allowed_pages; /* ledger: the sum, or in mode 0 the request, may be so large */
-	uint64_t limit_pages;	/* mode 2: CommitLimit, of which allowed_pages leaves out: */
+	uint64_t allowed_pages; /* ledger: what the sum may be; in mode 0, what the request may be */
+	uint64_t limit_pages;	/* mode 2: CommitLimit; allowed_pages is that less the reserves: */
 	uint64_t admin_reserve_pages, user_reserve_pages;
 	uint64_t free_pages, min_pages; /* budget */
 };

@@ -27,7 +27,10 @@ union table {
 	uint64_t entry8[512];
 };
 
-/* False: it is there already.  Tables are aligned to 32 bytes, so that a level fits below. */
+/*
+ * Add a table at a level to the set.  False: it is there already.  Tables are aligned to 32 bytes,
+ * so the level fits into the low bits.
+ */
 static bool add(struct visit *v, gpa_t table, unsigned int level)
 {
 	uint64_t key = table | level;
@@ -61,7 +64,9 @@ static uint64_t entry_of(const struct visit *v, const union table *t, unsigned i
 	return v->format->entry_bytes == 4 ? t->entry4[i] : t->entry8[i];
 }
 
-/* The table at `table`, whose entries are of format->level[depth]. */
+/*
+ * Name the table at `table`, whose entries are of format->level[depth], and visit those below it.
+ */
 static void visit(struct visit *v, gpa_t table, unsigned int depth)
 {
 	const struct pt_level *lv = &v->format->level[depth];

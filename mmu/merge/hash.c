@@ -6,7 +6,7 @@
 
 uint64_t page_hash(const void *page)
 {
-	static int avx2 = -1; /* benign race: all threads find the same */
+	static int avx2 = -1; /* a benign race: all threads find the same */
 
 	if (__atomic_load_n(&avx2, __ATOMIC_RELAXED) < 0)
 		__atomic_store_n(&avx2, !!__builtin_cpu_supports("avx2"), __ATOMIC_RELAXED);
@@ -15,7 +15,7 @@ uint64_t page_hash(const void *page)
 	return XXH3_64bits(page, QUIRE_PAGE_SIZE);
 }
 
-/* Most pages that are not zero say so in their first line. */
+/* Most pages that are not zero show it in their first 32 bytes. */
 bool page_is_zero(const void *page)
 {
 	const uint64_t *word = page;

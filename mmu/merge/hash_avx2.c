@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Built with -mavx2 (Makefile). */
+/* The Makefile builds this file with -mavx2. */
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 #include "hash.h"

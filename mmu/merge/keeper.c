@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The keeper: a thread, its passes, and its pace.
+ * The keeper: its thread, its passes and its pace.
  *
- * A pass.  Watching begins for every region that has something in it, is not being filled and not
- * too hot (watch.c); when an epoch has gone by, each watched region is visited: first what was
- * written since the last visit is fetched, then what was not is looked at (scan.c).  Where nothing
- * was written and nothing is pending, a visit is that one question.  At the end the machine is
- * asked for news.
+ * A pass.  The keeper begins to watch every region that has pages, is not being filled and is not
+ * hot (watch.c).  It waits for an epoch.  Then it visits each watched region: it fetches what was
+ * written since the last visit, and looks at pages that were not written (scan.c).  Where nothing
+ * was written and nothing is pending, a visit is that one question.  At the end the keeper asks the
+ * machine for news.
  *
- * The pace.  Unless a number of pages a second was asked for, a pass is to take AIM_NS, and may use
- * between MIN_SHARE and MAX_SHARE percent of a processor for that: little memory is merged at
- * leisure, much at full share.  A pass that somebody asked for (keeper_request_pass) does not
- * pause.  Passes begin an epoch apart; while there is nothing to look at, two and then four.
+ * The pace.  Unless a number of pages a second was asked for, a pass is to take AIM_NS.  The keeper
+ * may use between MIN_SHARE and MAX_SHARE percent of a processor for that.  So little memory is
+ * merged at leisure, and much at the full share.  A pass that somebody asked for
+ * (keeper_request_pass) does not pause.  Passes begin one epoch apart; while there is nothing to
+ * look at, two and then four.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -21,21 +22,21 @@
 #include "hash.h"
 #include "keeper_internal.h"
 
-#define REGION_PAGES   (64 * MiB / QUIRE_PAGE_SIZE) /* where nobody watches */
-#define MAX_CALM       2u			    /* passes get 2^n times as far apart */
-#define FIRST_NS       NS_PER_S	   /* before the first pass: short guests are left alone */
-#define EPOCH_NS       NS_PER_S	   /* what was not written for so long is looked at */
-#define HURRIED_NS     10000000ULL /* ... in a pass that somebody waits for */
-#define NEWS_NS	       5000000ULL  /* ... at the end of which news are asked for again and again */
-#define NEWS_QUIET     4u	   /* ... until there were none so often */
-#define AIM_NS	       (10 * NS_PER_S) /* for a pass */
+#define REGION_PAGES   (64 * MiB / QUIRE_PAGE_SIZE) /* the size of regions without a log */
+#define MAX_CALM       2u			    /* calm passes are at most 2^2 epochs apart */
+#define FIRST_NS       NS_PER_S	   /* before the first pass: guests that end soon are left alone */
+#define EPOCH_NS       NS_PER_S	   /* pages that were not written for so long are looked at */
+#define HURRIED_NS     10000000ULL /* the same in a pass that somebody waits for */
+#define NEWS_NS	       5000000ULL  /* such a pass asks for news so often at its end ... */
+#define NEWS_QUIET     4u	   /* ... until there were none so many times */
+#define AIM_NS	       (10 * NS_PER_S) /* a pass is to take so long */
 #define MIN_SHARE      1u	       /* percent of a processor */
 #define MAX_SHARE      20u
-#define TABLES_NS      2000000ULL  /* between two questions where page tables are ... */
-#define TABLES_TRIES   100u	   /* ... before the first pages are looked at */
-#define COLLAPSES      8u	   /* blocks put together in a pass */
-#define CREDITS_NS     20000000ULL /* for the machine to answer: more credits, or none */
-#define FIRST_GUESS_NS 1500u	   /* for a page, until it has been measured */
+#define TABLES_NS      2000000ULL  /* before the first pages are looked at, the keeper asks ... */
+#define TABLES_TRIES   100u	   /* ... so often, and in such intervals, where page tables are */
+#define COLLAPSES      8u	   /* a pass makes at most so many blocks of a region whole again */
+#define CREDITS_NS     20000000ULL /* the machine may take so long to grant more credits */
+#define FIRST_GUESS_NS 1500u	   /* a page costs so much, until that has been measured */
 
 /* ---- waiting ---- */
 
@@ -50,7 +51,7 @@ static bool is_wanted(const struct keeper *k)
 	return k->quitting || k->mode != k->obeyed || k->wanted_pass > k->passes_done;
 }
 
-/* Until so long has gone by or something is wanted.  False: the latter. */
+/* Wait so long, or until something is wanted; hurried: only the end is.  False: it is wanted. */
 static bool rest(struct keeper *k, uint64_t ns, bool hurried)
 {
 	struct timespec until = ns_to_timespec(monotonic_ns() + ns);
@@ -74,7 +75,7 @@ static bool is_hurried(struct keeper *k)
 	return hurried;
 }
 
-/* After looking at nr pages for ns of processor time: the rest that keeps the pace. */
+/* Rest so that the pace is kept, after looking at nr pages for ns of processor time. */
 static void keep_pace(struct keeper *k, uint64_t nr, uint64_t ns)
 {
 	uint64_t pause, rate = k->config.pages_per_s;
@@ -105,8 +106,8 @@ static bool is_interrupted(struct keeper *k)
 }
 
 /*
- * News during a pass, once there is a packet full: our part of what others find then goes on beside
- * theirs, and not after it.
+ * Take news during a pass if there is a packet full.  So we merge what others find at the same time
+ * as they do, and not afterwards.  Returns how many there were.
  */
 static uint64_t hear_some(struct keeper *k)
 {
@@ -159,7 +160,7 @@ static void mark_table(void *arg, gfn_t gfn)
 	k->table[k->nr_tables++] = gfn;
 }
 
-/* False: where they are is not known yet. */
+/* Note which pages are page tables of the guest.  False: that is not known yet. */
 static bool mark_tables(struct keeper *k)
 {
 	if (!k->config.page_tables)
@@ -176,14 +177,14 @@ static bool mark_tables(struct keeper *k)
 	return k->config.page_tables(k->config.ctx, mark_table, k);
 }
 
-/* The first time the VM may take a moment to say. */
+/* Wait until page tables are known: the first time the VM may take a moment to tell. */
 static void await_tables(struct keeper *k)
 {
 	for (unsigned int i = 0; i < TABLES_TRIES && !mark_tables(k) && !is_interrupted(k); i++)
 		rest(k, TABLES_NS, true);
 }
 
-/* Has every page of the block, all private, been looked at, and none been shared of late? */
+/* Was every page of a private block looked at, with nothing that may soon be shared? */
 static bool is_unshareable(const struct gmem *gm, gfn_t block)
 {
 	for (gfn_t g = block; g < block + QUIRE_BLOCK_PAGES; g++)
@@ -196,7 +197,7 @@ static bool is_unshareable(const struct gmem *gm, gfn_t block)
 	return true;
 }
 
-/* Blocks that were split and are private once more. */
+/* Make blocks whole again that were split and are private once more. */
 static void collapse_some(struct keeper *k, const struct watch_region *w)
 {
 	struct gmem *gm = k->gm;
@@ -220,7 +221,7 @@ static void collapse_some(struct keeper *k, const struct watch_region *w)
 	}
 }
 
-/* The share of a processor with which a pass takes as long as is aimed at. */
+/* Set the share of a processor with which a pass takes AIM_NS. */
 static void set_share(struct keeper *k)
 {
 	struct stage2_counters c;
@@ -260,7 +261,10 @@ static void end_pass(struct keeper *k, uint64_t pass)
 	unlock(&k->lock);
 }
 
-/* While somebody waits, others are probably in the middle of a pass and find our pages. */
+/*
+ * Take the news at the end of a pass.  If somebody waits for this pass, other VMs are probably in
+ * the middle of one and find our pages, so ask for news until there are none.
+ */
 static void hear_news(struct keeper *k)
 {
 	unsigned int quiet = 0;
@@ -273,7 +277,7 @@ static void hear_news(struct keeper *k)
 	}
 }
 
-/* A machine that was not asked before knows none of our pages. */
+/* Connect.  A machine that was not asked before knows none of our pages: look them up again. */
 static void join(struct keeper *k)
 {
 	if (k->obeyed != KEEPER_ON || !link_join(k) || !k->unasked)
@@ -283,7 +287,7 @@ static void join(struct keeper *k)
 	k->unasked = false;
 }
 
-/* What this mode does not allow.  Credits come in batches: it is over when none came. */
+/* Undo what this mode does not allow.  Credits come in batches: go on until none come. */
 static void unmerge(struct keeper *k)
 {
 	bool some;
@@ -293,7 +297,7 @@ static void unmerge(struct keeper *k)
 		rest(k, CREDITS_NS, true);
 }
 
-/* wanted: the mode is new, or somebody waits. */
+/* One pass.  wanted: the mode is new, or somebody waits for the pass. */
 static void run_pass(struct keeper *k, bool wanted)
 {
 	uint64_t pass = begin_pass(k);
@@ -334,7 +338,7 @@ static void stop_sharing(struct keeper *k)
 	end_pass(k, pass);
 }
 
-/* What is wanted now.  False: the end. */
+/* Take over the mode that is wanted now.  *changed: it is new.  False: the thread is to end. */
 static bool obey(struct keeper *k, bool *changed)
 {
 	bool quitting;
@@ -367,7 +371,7 @@ static void keeper_main(void *arg)
 		else if (changed)
 			stop_sharing(k);
 		else
-			link_take_news(k); /* others still hear of pages that we looked up */
+			link_take_news(k); /* others may still find pages that we looked up */
 		rest(k, k->obeyed == KEEPER_OFF ? AIM_NS : EPOCH_NS << k->calm, false);
 	}
 }
@@ -505,7 +509,7 @@ static void count_reasons(struct gmem *gm, uint64_t *pages)
 			pages[note_reason(gm->share.note[g])]++;
 }
 
-/* All counters, which the keeper's thread changes meanwhile. */
+/* Copy all counters.  The keeper's thread may change them meanwhile. */
 static void copy_counters(const struct keeper_stats *from, struct keeper_stats *to)
 {
 	size_t first = offsetof(struct keeper_stats, full_scans);

@@ -5,35 +5,37 @@
 /*
  * The keeper: one thread of a VM that looks for pages worth sharing, and shares them.
  *
- * It visits RAM in *regions*, for which somebody (KVM) can say what the guest wrote since the last
- * visit.  Only what was not written for an epoch is looked at: a page of zeroes becomes `zero`; the
- * hash of any other is looked up with the machine, and if somebody in the domain has the same
- * page, both become `shared`.  What has been looked at and not written since is not looked at
- * again, so that an idle guest costs next to nothing.
+ * It visits RAM in *regions*.  For each region somebody (KVM) can say what the guest wrote since
+ * the last visit.  The keeper looks only at pages that were not written for an epoch.  A page of
+ * zeroes becomes `zero`.  The hash of any other page is looked up with the machine; if another page
+ * of the domain is the same, both become `shared`.  A page that was looked at and not written since
+ * is not looked at again, so that an idle guest costs next to nothing.
  */
 #include "mmu/memory/gmem.h"
 #include "mmu/memory/note.h"
 
 enum keeper_mode {
-	KEEPER_OFF,  /* shares nothing (and un-shares all it can, when it becomes so) */
-	KEEPER_ZERO, /* pages of zeroes only: nothing that another VM could notice (and
-				 * un-shares the others when it becomes so) */
-	KEEPER_ON,
+	KEEPER_OFF,  /* share nothing */
+	KEEPER_ZERO, /* give up pages of zeroes only, which no other VM can notice */
+	KEEPER_ON,   /* share equal pages too */
 	KEEPER_NR_MODES
 };
 
 /*
- * What the guest wrote.  All calls come from the keeper's thread, with no lock held.  A region that
- * is not watched may be written at full speed and costs nothing.
+ * The log of what the guest wrote.  All calls come from the keeper's thread, with no lock held.  A
+ * region that is not watched may be written at full speed and costs nothing.
  */
 struct keeper_log {
 	unsigned int nr_regions;
-	/* The pages of region `region`; 64-page aligned but for the end of RAM. */
+	/* The pages of a region.  They begin and end at multiples of 64, but for the end of RAM. */
 	struct gfn_range (*range)(void *ctx, unsigned int region);
-	/* Begin or end watching.  0 or -errno. */
+	/* Begin or end watching a region.  Returns 0 or -errno. */
 	int (*watch)(void *ctx, unsigned int region, bool on);
-	/* Pages written since the last call, or since watching began: bit n is page start + n.  The
-	 * answer may include pages that were not written. */
+	/*
+	 * Fetch which pages were written since the last call, or since watching began: bit n is
+	 * page start + n of the region.  Pages that were not written may be among them.  Returns 0,
+	 * or -errno: the keeper then ends watching the region.
+	 */
 	int (*fetch)(void *ctx, unsigned int region, uint64_t *bitmap);
 	void *ctx;
 };
@@ -41,13 +43,18 @@ struct keeper_log {
 struct keeper_config {
 	struct gmem *gm; /* outlives the keeper */
 	enum keeper_mode mode;
-	uint64_t pages_per_s;	      /* pace; 0: automatic */
-	const struct keeper_log *log; /* borrowed; NULL: anything may have been written */
-	/* Give the machine one end of a connection (merge_protocol.h); the callee owns fd.  0, or
-	 * -ENOTCONN: there is no machine now, ask again later.  NULL: there never is one. */
+	uint64_t pages_per_s;	      /* the pace; 0: the keeper sets it */
+	const struct keeper_log *log; /* borrowed; NULL: any page may have been written */
+	/*
+	 * Give the machine one end of a connection (merge_protocol.h).  The callee owns fd, also on
+	 * failure.  Returns 0, or -errno: there is no machine now, and the keeper asks again later.
+	 * NULL: there never is a machine.
+	 */
 	int (*join)(void *ctx, int fd);
-	/* Call each for every frame that is known to hold guest page tables now.  False: nothing is
-	 * known so far, ask again soon.  May be NULL. */
+	/*
+	 * Call `each` for every frame that is known to hold page tables of the guest now.  Returns
+	 * false if nothing is known so far: the keeper asks again soon.  May be NULL.
+	 */
 	bool (*page_tables)(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg);
 	void (*on_thread_start)(void *ctx); /* first thing in the thread; may be NULL */
 	void *ctx;
@@ -58,16 +65,16 @@ struct keeper_config {
 
 struct keeper_stats {
 	uint32_t mode;		   /* enum keeper_mode */
-	uint32_t joined;	   /* 1: connected to a machine */
+	uint32_t joined;	   /* 1: the keeper is connected to a machine */
 	uint64_t full_scans;	   /* passes over all of RAM */
-	uint64_t pages_scanned;	   /* hashed, or found to be zero */
-	uint64_t pages_skipped;	   /* passed over: not written since it was last looked at */
-	uint64_t merged_pages;	   /* became shared */
-	uint64_t zeroed_pages;	   /* became zero */
-	uint64_t mismatches;	   /* the machine's frame did not have the page's bytes */
-	uint64_t collapsed_blocks; /* put together again to 2 MiB leaves */
-	uint64_t cpu_ns;	   /* of the keeper's thread */
-	uint64_t pages_per_s;	   /* its pace now */
+	uint64_t pages_scanned;	   /* pages that were hashed, or found to be zero */
+	uint64_t pages_skipped;	   /* pages not written since they were last looked at */
+	uint64_t merged_pages;	   /* pages that became shared */
+	uint64_t zeroed_pages;	   /* pages that became zero */
+	uint64_t mismatches;	   /* pages whose bytes the machine's frame did not have */
+	uint64_t collapsed_blocks; /* blocks that became a 2 MiB leaf again */
+	uint64_t cpu_ns;	   /* processor time of the keeper's thread */
+	uint64_t pages_per_s;	   /* the pace now */
 	uint64_t watched_regions, regions;
 	uint64_t metadata_bytes;		   /* what the keeper itself occupies */
 	uint64_t hold_histogram[KEEPER_HISTOGRAM]; /* how long a run held guest memory's lock */
@@ -76,27 +83,38 @@ struct keeper_stats {
 
 struct keeper;
 
-/* No thread yet; may open descriptors.  0 or -errno with *err (may be NULL). */
+/*
+ * Create a keeper without its thread.  This may open descriptors.  Returns 0, or -ENOMEM with *err,
+ * which may be NULL.
+ */
 int keeper_create(const struct keeper_config *config, struct keeper **out, struct quire_error *err);
+
+/* Start the keeper's thread.  Returns 0, or -errno with *err, which may be NULL. */
 int keeper_start(struct keeper *k, struct quire_error *err);
-void keeper_destroy(struct keeper *k); /* before its gmem; NULL is fine */
 
 /*
- * Change the mode.  Returns at once; the thread obeys soon.  When it becomes KEEPER_OFF or
- * KEEPER_ZERO, shared pages are made private as far as credits allow; with KEEPER_OFF zero pages
- * become absent.
+ * Stop the thread and free the keeper.  To be called before its gmem is destroyed.  NULL is fine.
+ */
+void keeper_destroy(struct keeper *k);
+
+/*
+ * Change the mode.  Returns at once, and the thread obeys soon.  When the mode becomes KEEPER_OFF
+ * or KEEPER_ZERO, the thread makes shared pages private, as far as credits allow.  When it becomes
+ * KEEPER_OFF, the thread makes zero pages absent too.
  */
 void keeper_set_mode(struct keeper *k, enum keeper_mode mode);
 
 /*
- * Make a full pass as soon as can be, at full speed.  Returns a ticket: the pass is over when
- * keeper_passes_done() is at least that.  A pass of KEEPER_OFF or KEEPER_ZERO
- * tries to un-share again what could not be.
+ * Ask for a full pass as soon as possible and at full speed.  In the modes KEEPER_OFF and
+ * KEEPER_ZERO a pass tries again to un-share what could not be un-shared before.  Returns a ticket:
+ * the pass is over when keeper_passes_done() is at least that.
  */
 uint64_t keeper_request_pass(struct keeper *k);
+
+/* The number of the last pass that is over. */
 uint64_t keeper_passes_done(struct keeper *k);
 
-/* Any thread. */
+/* Copy the statistics to *out.  Any thread may call this, without guest memory's lock. */
 void keeper_stats(struct keeper *k, struct keeper_stats *out);
 
 #endif

@@ -2,8 +2,14 @@
 #ifndef QUIRE_MMU_MERGE_KEEPER_INTERNAL_H
 #define QUIRE_MMU_MERGE_KEEPER_INTERNAL_H
 
-/* What keeper.c (the thread and its pace), watch.c (regions), scan.c (one block) and link.c (the
- * machine) share. */
+/*
+ * What the files of the keeper share:
+ *
+ *   keeper.c  the thread, its passes and its pace
+ *   watch.c   which regions are watched, and what was written in them
+ *   scan.c    looking at the pages of one block
+ *   link.c    the link: the connection between keeper and machine
+ */
 #include "keeper.h"
 #include "merge_client.h"
 #include "mmu/base/clock.h"
@@ -12,31 +18,32 @@
 #include "mmu/memory/zero.h"
 
 /*
- * A 2 MiB leaf is worth so many 4 KiB frames: it is split only when more pages than these would
+ * A 2 MiB leaf is worth so many 4 KiB frames: it is split only if at least so many pages would
  * leave it.  A leaf saves the guest a level of each walk and 511 entries of its TLB.
  */
 #define LEAF_WORTH (QUIRE_BLOCK_PAGES / 8)
 
-#define MAX_TABLES 4096u /* guest page tables that are remembered */
+#define MAX_TABLES 4096u /* the keeper remembers at most so many page tables of the guest */
 
 /* A part of RAM that is watched as one (keeper.h). */
 struct watch_region {
 	struct gfn_range range;
 	bool watched;
-	uint64_t present; /* pages, at the beginning of the last pass in which it was not watched */
-	unsigned int hot; /* visits in a row that found much of it written */
-	uint64_t rest_until; /* hot: not watched before this pass */
+	uint64_t present;    /* pages, when the last pass began in which it was not watched */
+	unsigned int hot;    /* how many visits in a row found much of it written */
+	uint64_t rest_until; /* it is hot: it is not watched before this pass */
 };
 
-/* Pages of a block that are looked at, ascending (scan.c). */
+/* The pages of a block that are looked at, ascending. */
 struct candidates {
 	unsigned int nr;
-	gfn_t gfn[QUIRE_BLOCK_PAGES]; /* | MERGE_PUBLISH */
+	gfn_t gfn[QUIRE_BLOCK_PAGES]; /* with MERGE_PUBLISH or without */
 	uint64_t hash[QUIRE_BLOCK_PAGES];
-	bool gone[QUIRE_BLOCK_PAGES], zero[QUIRE_BLOCK_PAGES];
+	bool gone[QUIRE_BLOCK_PAGES]; /* it is not private any more */
+	bool zero[QUIRE_BLOCK_PAGES]; /* it is all zeroes, and has no hash */
 };
 
-/* Runs of pages of one block, ascending, that shall be away. */
+/* Runs of pages of one block, ascending, that are to be away. */
 struct block_work {
 	gfn_t block;
 	unsigned int nr_runs;
@@ -44,8 +51,9 @@ struct block_work {
 };
 
 /*
- * A block on its way through the machine: while it answers for one, the next is read.  idle ->
- * asked -> answered -> idle; a block with nothing to ask for is answered at once.
+ * A block on its way through the machine.  While the machine answers for one block, the keeper
+ * reads the next.  A flight is idle, then asked, then answered, then idle again.  A block with
+ * nothing to ask about is answered at once.
  */
 enum flight_state { FLIGHT_IDLE, FLIGHT_ASKED, FLIGHT_ANSWERED };
 
@@ -55,7 +63,7 @@ struct flight {
 	struct candidates candidates;
 	struct merge_question question;
 	unsigned int nr_answers;
-	uint32_t answer[MERGE_BATCH]; /* a frame or enum merge_none, for each asked for, in order */
+	uint32_t answer[MERGE_BATCH]; /* a frame or an enum merge_none, for each entry that was asked */
 };
 
 /* [I] immutable   [t] the keeper's thread alone   [k] lock   [a] atomic, written by [t] */
@@ -63,35 +71,35 @@ struct keeper {
 	struct keeper_config config; /* [I] hash is set */
 	struct gmem *gm;	     /* [I] */
 	struct lock lock;
-	pthread_cond_t changed; /* any [k] */
+	pthread_cond_t changed; /* something under the lock */
 	struct thread thread;
 
 	bool quitting;			    /* [k] */
-	enum keeper_mode mode;		    /* [k] wanted ... */
-	enum keeper_mode obeyed;	    /* [t] ... and so far obeyed */
-	uint64_t wanted_pass;		    /* [k] as soon as can be, up to this one */
+	enum keeper_mode mode;		    /* [k] the mode that is wanted */
+	enum keeper_mode obeyed;	    /* [t] the mode that the thread obeys so far */
+	uint64_t wanted_pass;		    /* [k] passes up to this one are in a hurry */
 	uint64_t passes_begun, passes_done; /* [k] */
 
 	struct watch_region *region; /* [t] */
 	unsigned int nr_regions;     /* [I] */
-	uint64_t *bitmap;	     /* [t] of a region's writes */
-	gfn_t table[MAX_TABLES];     /* [t] marked as page tables */
-	unsigned int nr_tables;
-	uint64_t ns_per_page; /* [t] what looking at a page costs, on average */
-	unsigned int share;   /* [t] percent of a processor */
-	uint64_t stir;	      /* [t] what this pass had to do; 0: nothing */
-	unsigned int calm;    /* [t] passes without anything to do, one after the other */
+	uint64_t *bitmap;	     /* [t] what was written in the region that is visited */
+	gfn_t table[MAX_TABLES];     /* [t] pages that are noted as page tables */
+	unsigned int nr_tables;	     /* [t] */
+	uint64_t ns_per_page;	     /* [t] what it costs to look at a page, on average */
+	unsigned int share;	     /* [t] the keeper may use so many percent of a processor */
+	uint64_t stir;		     /* [t] how much this pass had to do; 0: nothing */
+	unsigned int calm;	     /* [t] how many passes in a row had nothing to do */
 
 	struct flight flight[2]; /* [t] */
 	unsigned int turn;	 /* [t] the flight that is free next */
 	struct block_work work;	 /* [t] */
 
-	int link;		   /* [t] to the machine, or -1 */
-	bool unasked;		   /* [t] not all that is noted as unique was looked up there */
-	struct merge_msg msg;	   /* [t] */
-	uint32_t news_waiting;	   /* [t] in the machine, when it answered last */
+	int link;		   /* [t] the connection to the machine; -1: none */
+	bool unasked;		   /* [t] this machine does not know all unique pages */
+	struct merge_msg msg;	   /* [t] the packet that is sent or received */
+	uint32_t news_waiting;	   /* [t] as the machine said in its last answer */
 	struct merge_frame *news;  /* [t] */
-	size_t nr_news, news_room; /* [t] the latter [a] */
+	size_t nr_news, news_room; /* [t], and news_room [a] */
 
 	struct keeper_stats stats; /* [a] but for what keeper_stats() fills in */
 };
@@ -101,61 +109,87 @@ static inline void keeper_add(uint64_t *counter, uint64_t n)
 	__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
-/*
- * watch.c.  Begin watching regions where it makes sense; hurried: also those that are being filled.
- * True if any has just begun.
- */
-bool watch_all(struct keeper *k, uint64_t pass, bool hurried);
-void watch_end(struct keeper *k, struct watch_region *w);
-/* What is unique may not be any more: it was written, or others asked, and we were not told. */
-void watch_anew(struct keeper *k, const struct watch_region *w);
-/* To k->bitmap: what was written since the last time.  False: unknown. */
-bool watch_fetch(struct keeper *k, struct watch_region *w);
-/* What was fetched and not looked at, from page `from` on, is for the next visit. */
-void watch_put_back(struct keeper *k, const struct watch_region *w, gfn_t from);
-/* Did the guest write so much of the region that watching it is a burden?  Then it rests. */
-void watch_judge(struct keeper *k, struct watch_region *w, uint64_t pass);
-void watch_count(struct keeper *k); /* into the statistics */
+/* ---- watch.c ---- */
 
 /*
- * scan.c.  Look at the pages of [start, end), which lie in one block.  written: bit n is page start
- * + n; NULL: nothing was.  Returns how many were looked at; what they are good for may show only
+ * Begin to watch every region for which that makes sense.  hurried: also regions that are being
+ * filled.  Returns true if watching has just begun for any.
+ */
+bool watch_all(struct keeper *k, uint64_t pass, bool hurried);
+
+/* End watching a region.  It is fine if it is not watched. */
+void watch_end(struct keeper *k, struct watch_region *w);
+
+/*
+ * Forget that pages of a region are unique: they may have been written, or others have asked the
+ * machine for them and we were not told.
+ */
+void watch_anew(struct keeper *k, const struct watch_region *w);
+
+/* Fetch to k->bitmap what was written in a region since the last time.  False: it is not known. */
+bool watch_fetch(struct keeper *k, struct watch_region *w);
+
+/* Leave what was fetched for page `from` and those after it to the next visit. */
+void watch_put_back(struct keeper *k, const struct watch_region *w, gfn_t from);
+
+/* End watching for some passes if the guest writes so much of the region that it is a burden. */
+void watch_judge(struct keeper *k, struct watch_region *w, uint64_t pass);
+
+/* Count the watched regions for the statistics. */
+void watch_count(struct keeper *k);
+
+/* ---- scan.c ---- */
+
+/*
+ * Look at the pages of [start, end), which lie in one block.  Bit n of `written` is page start + n;
+ * NULL: none was written.  Returns how many pages were looked at.  What comes of them may show only
  * with the next call, or with scan_finish().
  */
 uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *written,
 		    uint64_t pass);
 
-/* What was looked at last may still be on its way: wait for it. */
+/* Wait for what was looked at last and is still on its way through the machine. */
 void scan_finish(struct keeper *k);
 
-/* What has stayed away for long will back off less. */
+/* Let pages that have stayed away for long back off less. */
 void scan_relax(struct keeper *k, uint64_t pass);
 
-/* Append a page, in order of gfn, to the runs of a block. */
+/* Append a page to the runs of a block.  Pages come in order of gfn. */
 void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t pfn);
 
-/* Send the runs of a block away, one at a time, splitting its leaf if that is worth it. */
+/* Send the runs of a block away one by one.  This splits the block's leaf if that is worth it. */
 void scan_commit(struct keeper *k, struct block_work *work);
 
-/* Make what is away private (shared) or, when off, absent (zero), as far as credits go.  False: not
- * all; *some says whether anything. */
+/*
+ * Undo what the mode does not allow: make shared pages private and, if the keeper is off, zero
+ * pages absent, as far as credits go.  Returns false if some are left.  *some says whether any was
+ * undone.
+ */
 bool scan_unmerge(struct keeper *k, bool *some);
 
-/* link.c.  Connect if we are not; false: there is no machine now. */
+/* ---- link.c ---- */
+
+/* Connect to the machine unless we are connected.  False: there is no machine now. */
 bool link_join(struct keeper *k);
+
+/* Close the link: the machine is gone, and our shared pages are orphans. */
 void link_lose(struct keeper *k);
-/*
- * Send the LOOKUP in k->msg for a flight; and receive its answer.  Not there: the machine is lost.
- */
+
+/* Send the LOOKUP in k->msg for a flight.  If the machine is lost, the flight is not asked. */
 void link_send(struct keeper *k, struct flight *f);
+
+/* Receive the answer for a flight.  If the machine is lost, there are no answers. */
 void link_receive(struct keeper *k, struct flight *f);
-/* Where a frame is here; 0: it cannot be had, and the reference is dropped. */
+
+/* The pfn of a frame here.  0: it cannot be had, and its reference is given back. */
 pfn_t link_frame(struct keeper *k, uint32_t frame);
+
 /* Give back the references that we do not need. */
 void link_flush(struct keeper *k);
+
 /*
- * Pages of ours that others have too: merge them, or, if that is not wanted now, let them be.  How
- * many there were.
+ * Ask for news: pages of ours for which others have found a partner.  Merges them, or gives the
+ * frames back if the mode does not want them.  Returns how many there were.
  */
 size_t link_take_news(struct keeper *k);
 

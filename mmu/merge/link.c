@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The keeper's connection to the machine, and what the machine has to tell.
+ * The link: the connection between keeper and machine, and what goes over it.
  *
- * The connection is made when it is needed: a socket pair, one end of which goes to the machine
- * through the VM's channel.  When it breaks, the machine is gone, and with it every reference that
- * we had: our shared pages are orphans until a new machine has them (scan.c).
+ * The keeper makes the link when it needs it: a socket pair, one end of which goes to the machine
+ * through the VM's channel.  When the link breaks, the machine is gone, and with it every reference
+ * that we had.  Our shared pages are orphans then, until a new machine has them (scan.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include "keeper_internal.h"
 
-#define NEWS_KEPT (4 * MERGE_BATCH)
+#define NEWS_KEPT (4 * MERGE_BATCH) /* memory for more news is not kept */
 
 bool link_join(struct keeper *k)
 {
@@ -45,7 +45,7 @@ void link_lose(struct keeper *k)
 	unlock(&k->gm->lock);
 }
 
-/* Ask what is in k->msg and receive the answer there.  False: the machine is lost. */
+/* Send the question in k->msg and receive the answer there.  False: the machine is lost. */
 static bool ask(struct keeper *k, int *descriptor)
 {
 	if (k->link < 0)
@@ -115,7 +115,7 @@ static bool fetch_segment(struct keeper *k, uint32_t number)
 	struct merge_msg *msg = &k->msg;
 	int fd = -1, err;
 
-	/* Answers come in order: what is under way comes before this one. */
+	/* Answers come in order: those for flights under way come before this one. */
 	for (unsigned int i = 0; i < 2; i++)
 		if (k->flight[k->turn ^ i].state == FLIGHT_ASKED)
 			link_receive(k, &k->flight[k->turn ^ i]);
@@ -141,8 +141,8 @@ static pfn_t known(struct keeper *k, uint32_t frame)
 }
 
 /*
- * The last frame of a segment is followed by the first of another in our numbers, but not in any
- * file: no run may go across, so the last is left out.
+ * In our numbers the last frame of a segment is followed by the first of the next, but in no file.
+ * No run may go across that border, so the last frame of a segment is never used.
  */
 pfn_t link_frame(struct keeper *k, uint32_t frame)
 {
@@ -177,7 +177,7 @@ static bool keep_news(struct keeper *k, const struct merge_frame *news, unsigned
 	return true;
 }
 
-/* False: no memory to keep them, and what did not fit is given back. */
+/* Fetch all news.  False: the machine is lost, or there was no memory and some were given back. */
 static bool collect(struct keeper *k)
 {
 	struct merge_msg *msg = &k->msg;
@@ -209,7 +209,7 @@ static int by_gfn(const void *a, const void *b)
 	return x->gfn < y->gfn ? -1 : x->gfn > y->gfn;
 }
 
-/* May this page be shared, as far as we know? */
+/* May this page be shared now, as far as we know? */
 static bool is_welcome(struct keeper *k, gfn_t gfn)
 {
 	bool welcome;
@@ -222,7 +222,9 @@ static bool is_welcome(struct keeper *k, gfn_t gfn)
 	return welcome;
 }
 
-/* The news of one block, from the i-th on.  Where the next begins. */
+/*
+ * Merge the news of one block, from the i-th on.  Returns where the news of the next block begin.
+ */
 static size_t serve_block(struct keeper *k, size_t i)
 {
 	struct block_work *work = &k->work;
@@ -250,7 +252,7 @@ static size_t serve_block(struct keeper *k, size_t i)
 	return i;
 }
 
-/* Much news is rare: the memory for it is not kept. */
+/* Forget the news.  Much news is rare, so the memory for it is not kept. */
 static void forget_news(struct keeper *k)
 {
 	k->nr_news = 0;

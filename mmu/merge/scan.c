@@ -2,33 +2,34 @@
 /*
  * Looking at the pages of a block.
  *
- * What is written beside each gfn (its note) says what the keeper knows of it, and so whether it is
- * looked at:
+ * Each gfn has a note, which says what the keeper knows of the page.  So the note decides whether
+ * the page is a candidate, which means that this pass looks at it:
  *
- *   written since the last visit      volatile: not now
- *   new, or volatile and quiet since  a candidate
- *   unique                            passed over: it has been looked up, and has not changed
- *   backing off                       a candidate in one pass of 2^n, if it was broken n times;
- *                                     once it stays away for so long, n falls by one (scan_relax)
- *   kept huge                         a candidate in one pass of KEPT_PASSES
- *   no mapping or frame was left      a candidate when there is room
+ *   written since the last visit      no; the page is noted as volatile
+ *   new, or volatile and quiet since  yes
+ *   unique                            no: it was looked up, and has not changed
+ *   backing off                       in one pass of 2^n, if it was un-shared n times; when it stays
+ *                                     away for so long, n falls by one (scan_relax)
+ *   kept huge                         in one pass of KEPT_PASSES
+ *   no mapping or frame was left      when there is room
  *   page table                        never
  *
- * Candidates are read under the lock, a few at a time, so that they cannot leave meanwhile; the
- * guest may write to them while they are read, and that is why share_commit compares again.
+ * Candidates are read under the lock, a few at a time, so that they cannot leave meanwhile.  The
+ * guest may write to them while they are read, so share_commit() compares again.
  *
- * An orphan, a page shared with a frame of a machine that is gone, comes home and is looked up at
- * once, to be published even if nobody else asks for it: somebody will.
+ * An orphan is a page that is shared with a frame of a machine that is gone.  It comes home and is
+ * looked up at once.  The new machine makes a frame of it even if nobody else asks for it: somebody
+ * will.
  */
 #include <stdlib.h>
 #include <string.h>
 #include "hash.h"
 #include "keeper_internal.h"
 
-#define KEPT_PASSES  8u
-#define HASH_AT_ONCE 16u /* pages read in one hold of the lock */
-#define ZERO_AT_ONCE 16u /* runs of zeroes given up in one */
-#define UNDO_AT_ONCE 64u /* pages un-shared in one */
+#define KEPT_PASSES  8u	 /* pages of a kept leaf are looked at once in so many passes */
+#define HASH_AT_ONCE 16u /* so many pages are read in one hold of the lock */
+#define ZERO_AT_ONCE 16u /* so many runs of zeroes are given up in one hold */
+#define UNDO_AT_ONCE 64u /* so many pages are un-shared in one hold */
 
 /* ---- choosing ---- */
 
@@ -64,7 +65,7 @@ static bool bit(const uint64_t *bitmap, uint64_t n)
 	return bitmap && bitmap[n / 64] >> n % 64 & 1;
 }
 
-/* Credits for nr pages, or for half of them, or ...: how many. */
+/* Take credits for nr pages, or for half of them, or half of that ...  Returns for how many. */
 static uint64_t take_some(struct gmem *gm, uint64_t nr)
 {
 	while (nr && !gmem_take(gm, nr))
@@ -72,8 +73,10 @@ static uint64_t take_some(struct gmem *gm, uint64_t nr)
 	return nr;
 }
 
-/* The first pages of the run [gfn, gfn + nr), if they are orphans, come home: as many as there are
- * credits for. */
+/*
+ * Bring orphans home: the first pages of the run [gfn, gfn + nr), as many as there are credits for.
+ * Returns how many came home; 0: they are no orphans, or there are no credits.
+ */
 static uint64_t adopt_orphans(struct keeper *k, gfn_t gfn, uint64_t nr, pfn_t pfn)
 {
 	struct gmem *gm = k->gm;
@@ -148,7 +151,7 @@ static unsigned int count_zero(const struct candidates *c)
 
 /* ---- asking ---- */
 
-/* To k->msg: the candidates that are not zero. */
+/* Write a LOOKUP of the candidates that are not zero to k->msg. */
 static void ask_for(struct keeper *k, const struct candidates *c, unsigned int fewest)
 {
 	struct merge_msg *msg = &k->msg;
@@ -188,7 +191,10 @@ static void set_reason(struct keeper *k, gfn_t gfn, unsigned int reason)
 	unlock(&k->gm->lock);
 }
 
-/* What the machine said of those that were asked for, which are in order; or of none. */
+/*
+ * Act on the machine's answers.  They are in the order of the candidates that were asked for.
+ * There may be none, if nothing was asked or the machine was lost.
+ */
 static void take_answer(struct keeper *k, const struct flight *f, struct block_work *work)
 {
 	const struct candidates *c = &f->candidates;
@@ -209,7 +215,7 @@ static void take_answer(struct keeper *k, const struct flight *f, struct block_w
 		} else if (at < f->nr_answers) {
 			set_reason(k, gfn, reason_of(f->answer[at++]));
 		} else {
-			set_reason(k, gfn, NOTE_UNIQUE); /* as far as we may know */
+			set_reason(k, gfn, NOTE_UNIQUE); /* as far as we can know */
 			k->unasked = true;
 		}
 	}
@@ -217,7 +223,10 @@ static void take_answer(struct keeper *k, const struct flight *f, struct block_w
 
 /* ---- doing ---- */
 
-/* Caller holds the lock.  Is the block managed singly, or can and should it be? */
+/*
+ * May pages leave this block?  They may if it is not a 2 MiB leaf, or if it is worth splitting and
+ * was split.  The caller holds the lock.
+ */
 static bool can_leave(struct keeper *k, const struct block_work *work)
 {
 	struct gmem *gm = k->gm;
@@ -250,7 +259,7 @@ static void count_hold(struct keeper *k, uint64_t ns)
 		1);
 }
 
-/* Runs [from, to) of a block: either one to be shared, or a few to be zero. */
+/* Send runs [from, to) of a block away: either one to be shared, or a few to be zero. */
 static void commit_some(struct keeper *k, const struct block_work *work, unsigned int from,
 			unsigned int to)
 {
@@ -258,9 +267,7 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 	struct share_result res = { 0 };
 	uint64_t start;
 
-	/*
-	 * A machine lost since it gave us these frames took our references, and maybe the segment.
-	 */
+	/* The machine may have gone since, with our references to these frames and the segment. */
 	if (run->to == PG_SHARED && k->link < 0)
 		return;
 	lock(&k->gm->lock);
@@ -280,7 +287,7 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 	keeper_add(&k->stats.mismatches, res.differ);
 }
 
-/* How many runs from the i-th on are zero, as many as may be done at once. */
+/* How many runs from the i-th on are to be zero, at most as many as may be done at once. */
 static unsigned int zero_runs(const struct block_work *work, unsigned int i)
 {
 	unsigned int nr = 0;
@@ -290,8 +297,10 @@ static unsigned int zero_runs(const struct block_work *work, unsigned int i)
 	return nr;
 }
 
-/* Those to be zero come first, in order; when mappings are scarce the longest of the others next:
- * they save most for each. */
+/*
+ * The order when mappings are scarce.  Runs to be zero come first, in order of gfn.  Of the others
+ * the longest comes first: it saves most for its mapping.
+ */
 static int by_need(const void *a, const void *b)
 {
 	const struct share_run *x = a, *y = b;
@@ -303,6 +312,7 @@ static int by_need(const void *a, const void *b)
 	return x->nr < y->nr ? 1 : -1;
 }
 
+/* The order else: runs to be zero first, and both kinds in order of gfn. */
 static int by_kind(const void *a, const void *b)
 {
 	const struct share_run *x = a, *y = b;
@@ -328,7 +338,7 @@ void scan_commit(struct keeper *k, struct block_work *work)
 	}
 }
 
-/* A block comes back. */
+/* Complete a flight: receive the answer and act on it. */
 static void land(struct keeper *k, struct flight *f)
 {
 	if (f->state == FLIGHT_ASKED)
@@ -391,8 +401,8 @@ static bool is_away(const struct gmem *gm, gfn_t gfn)
 }
 
 /*
- * The turn of a page comes once in as many passes as it backs off.  Who is still away then, not
- * broken since the turn before, was left alone for so long, and backs off half as long from now on.
+ * The turn of a page comes once in as many passes as it backs off.  A page that is away on two
+ * turns in a row, and was not un-shared between them, backs off half as long from then on.
  */
 static void relax(uint8_t *note)
 {
@@ -402,7 +412,7 @@ static void relax(uint8_t *note)
 		*note |= NOTE_RESTED;
 }
 
-/* Those of [start, end) whose turn it is.  False: none of them backs off at all. */
+/* Relax the pages of [start, end) whose turn it is.  False: none of them backs off at all. */
 static bool relax_some(struct gmem *gm, gfn_t start, gfn_t end, uint64_t pass)
 {
 	const uint64_t levels = NOTE_BACKOFF_MASK * (UINT64_MAX / 0xff);
@@ -412,7 +422,7 @@ static bool relax_some(struct gmem *gm, gfn_t start, gfn_t end, uint64_t pass)
 		unsigned int backoff = note_backoff(gm->share.note[g]);
 		uint64_t eight;
 
-		/* Most never were un-shared: eight at a time. */
+		/* Most pages were never un-shared: skip eight at a time. */
 		if (g % sizeof(eight) == 0 && g + sizeof(eight) <= end) {
 			memcpy(&eight, gm->share.note + g, sizeof(eight));
 			if (!(eight & levels)) {
@@ -455,7 +465,7 @@ void scan_relax(struct keeper *k, uint64_t pass)
 
 /* ---- undoing ---- */
 
-/* A run that is away.  How much of it, from the first page on, came home. */
+/* Bring a run that is away home.  Returns how much of it, from its first page on, came home. */
 static uint64_t undo_run(struct gmem *gm, const struct gmem_run *run)
 {
 	uint64_t nr;

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which regions are watched for writes, and what was written in them.
+ * This file decides which regions are watched for writes, and fetches what was written in them.
  *
  *   region:  not watched --not growing------> watched --HOT_VISITS hot visits--> rests, not watched
  *              ^                                                                   |
  *              +-------------- 2, 4, 8 ... passes later ----------------------------+
  *
- * A region is hot when a quarter of its pages was written in each of several visits.  While a
- * region is watched its memory is mapped in 4 KiB pages by KVM, hence the rest.
+ * A region is hot when each of several visits finds a quarter of its pages written.  While a region
+ * is watched, KVM maps its memory in 4 KiB pages.  So a hot region rests from being watched.
  */
 #include <string.h>
 #include "keeper_internal.h"
 
-#define GROWTH_PART 64u /* of a region that has come in since the last pass: it is being filled */
-#define CALM_PAGES  64u /* written since the last visit, at most: nothing much goes on */
-#define HOT_VISITS  3u
-#define MAX_REST    6u /* 2^n passes */
+#define GROWTH_PART 64u /* if more than 1/64 came in since the last pass, it is being filled */
+#define CALM_PAGES  64u /* if no more were written since the last visit, little goes on */
+#define HOT_VISITS  3u	/* after so many visits in a row a region is hot */
+#define MAX_REST    6u	/* it rests for at most 2^6 passes */
 
-/* Pages of the region that are not absent. */
+/* The number of pages of a region that are not absent. */
 static uint64_t present_pages(struct keeper *k, const struct watch_region *w)
 {
 	enum page_state state;
@@ -33,8 +33,8 @@ static uint64_t present_pages(struct keeper *k, const struct watch_region *w)
 }
 
 /*
- * Is it time to watch?  Not while the guest fills the region: KVM maps no neighbours of a page
- * where it logs writes, which makes each first touch dearer.  Who waits for a pass gets it all the
+ * Is it time to watch a region?  Not while the guest fills it: KVM maps no neighbours of a page
+ * where it logs writes, so each first touch would cost more.  In a hurry it is watched all the
  * same.
  */
 static bool is_filled(struct keeper *k, struct watch_region *w, bool hurried)
@@ -66,7 +66,7 @@ void watch_anew(struct keeper *k, const struct watch_region *w)
 	unlock(&k->gm->lock);
 }
 
-/* What was written before the watch began counts as long ago. */
+/* Forget which pages were written before watching began: that counts as long ago. */
 static void forget_writes(struct keeper *k, const struct watch_region *w)
 {
 	lock(&k->gm->lock);
@@ -107,7 +107,7 @@ bool watch_fetch(struct keeper *k, struct watch_region *w)
 		return false;
 	lock(&k->gm->lock);
 	for (uint64_t i = 0; i < words; i++) {
-		/* Without a log a page is looked at each time: there is nothing to wait for. */
+		/* Without a log every page is looked at each time, so none is passed over. */
 		k->bitmap[i] |= log ? ours[i] : 0;
 		if (ours[i])
 			ours[i] = 0;
