@@ -11,13 +11,19 @@
 # make help          this list
 #
 # Variables: CC CFLAGS LDFLAGS V=1 WERROR=1 SAN=1 BUILD PREFIX DESTDIR PROVE PROVE_OPTS
-#            TEST_TIMEOUT (seconds a test may take) FUZZ_SECONDS FUZZ_CC
+#            TEST_TIMEOUT (seconds a test may take) CHECK_JOBS (tests side by side)
+#            FUZZ_SECONDS FUZZ_CC
 #
 # Objects of each kind of build have their own tree: $(BUILD) is build/ or, under SAN=1,
-# build-san/; what libFuzzer drives is built by clang into build-fuzz/.
+# build-san/; what libFuzzer drives is built by clang into build-fuzz/, what ThreadSanitizer
+# watches into build-tsan/.  Without -j, make uses all processors.
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := all
+
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
 
 ifeq ($(origin CC),default)
 CC           := gcc
@@ -26,10 +32,12 @@ CFLAGS       ?= -O2 -g
 PREFIX       ?= /usr/local
 PROVE        ?= prove
 TEST_TIMEOUT ?= 300
+CHECK_JOBS   ?= $(shell expr $$(nproc) + 2)
 FUZZ_SECONDS ?= 6
 FUZZ_CC      ?= clang
 BUILD        ?= build$(if $(SAN),-san)
 FUZZ_BUILD   := build-fuzz
+TSAN_BUILD   := build-tsan
 Q            := $(if $(V),,@)
 
 VERSION := 0.1.0
@@ -49,6 +57,8 @@ LIB_SRC   := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB       := $(BUILD)/libquire.a
 TEST_SRC  := $(wildcard tests/*/*_test.c)
 TEST_BIN  := $(TEST_SRC:%.c=$(BUILD)/%)
+LAB_SRC   := $(filter-out %_test.c %_fuzz.c tests/bench/%,$(wildcard tests/*/*.c))
+LAB_ROOMS := $(sort $(dir $(LAB_SRC)))
 TEST_SH   := $(wildcard tests/*/*.t)
 BENCH_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 BENCH_SH  := $(wildcard tests/bench/*.sh)
@@ -69,9 +79,11 @@ $(BUILD)/%.o: %.c Makefile
 	@echo '  CC      $<'
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -c -o $@ $<
 
-$(LIB): $(LIB_SRC:%.c=$(BUILD)/%.o)
+%.a:
 	@echo '  AR      $@'
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(LIB): $(LIB_SRC:%.c=$(BUILD)/%.o)
 
 # The sandbox's system-call filters: a table, made into seccomp programs by a program that runs
 # here, so that quire itself needs no libseccomp.
@@ -95,13 +107,29 @@ $(BUILD)/quire: $(BUILD)/vmm/main.o $(LIB)
 	@echo '  LD      $@'
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
+# What the tests of a room share is in its labs.a; some programs borrow another room's.  Archives
+# are searched from left to right, so that a laboratory can stand in for a part of libquire.
+parts_of = $(filter %.o,$(1)) $(filter %/labs.a,$(1)) $(filter %/libquire.a,$(1))
+
 $(TEST_BIN): %: %.o $(BUILD)/tests/tap.o $(LIB)
 	@echo '  LD      $@'
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(call parts_of,$^) $(LIBS)
 
 $(BENCH_BIN): %: %.o $(LIB)
 	@echo '  LD      $@'
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(call parts_of,$^) $(LIBS)
+
+labs_a = $(1)/$(2)labs.a: $(patsubst %.c,$(1)/%.o,$(filter $(2)%,$(LAB_SRC)))
+$(foreach room,$(LAB_ROOMS),$(eval $(call labs_a,$(BUILD),$(room))))
+$(foreach room,$(LAB_ROOMS),$(eval $(call labs_a,$(FUZZ_BUILD),$(room))))
+$(foreach room,$(LAB_ROOMS),\
+	$(eval $(filter $(BUILD)/$(room)%,$(TEST_BIN)): $(BUILD)/$(room)labs.a))
+$(filter $(BUILD)/tests/kvm/%,$(TEST_BIN)): $(BUILD)/tests/format/labs.a
+$(BUILD)/tests/bench/walk_bench: $(BUILD)/tests/format/labs.a $(BUILD)/tests/kvm/labs.a
+$(FUZZ_BUILD)/tests/fuzz/image_fuzz: $(FUZZ_BUILD)/tests/boot/labs.a
+$(FUZZ_BUILD)/tests/fuzz/machine_fuzz: $(FUZZ_BUILD)/tests/machine/labs.a
+$(FUZZ_BUILD)/tests/fuzz/virtio_fuzz: $(FUZZ_BUILD)/tests/dev/labs.a
+$(FUZZ_BUILD)/tests/fuzz/walk_fuzz: $(FUZZ_BUILD)/tests/format/labs.a
 
 # The guest: freestanding, static, at CPL 3 but for the nucleus (guest/nucleus*), which is
 # built for general registers only.
@@ -121,12 +149,10 @@ $(FUZZ_BUILD)/%.o: %.c Makefile
 		-c -o $@ $<
 
 $(FUZZ_BUILD)/libquire.a: $(LIB_SRC:%.c=$(FUZZ_BUILD)/%.o)
-	@echo '  AR      $@'
-	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(FUZZ_BIN): %: %.o $(FUZZ_BUILD)/libquire.a
 	@echo '  FUZZLD  $@'
-	$(Q)$(FUZZ_CC) -pthread -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $^ $(LIBS)
+	$(Q)$(FUZZ_CC) -pthread -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $(call parts_of,$^) $(LIBS)
 
 # Where clang has no libFuzzer, tests/fuzz/fuzz.t says so and skips.
 ifneq ($(filter check fuzz fuzzers,$(MAKECMDGOALS)),)
@@ -136,14 +162,44 @@ HAVE_FUZZER := $(shell echo '$(FUZZ_PROBE)' | \
 endif
 fuzzers: $(if $(HAVE_FUZZER),$(FUZZ_BIN))
 
-TEST_ENV = QUIRE_MACHINE=own QUIRE_BUILD=$(BUILD) QUIRE_FUZZ_BUILD=$(FUZZ_BUILD) \
+# ThreadSanitizer: the tests with many threads, for tests/house/tsan.t.  It warns of fences, which it
+# does not watch.
+TSAN_SRC := memory/gmem_test memory/gmem_balloon_test machine/credits_test dev/balloon_test \
+            merge/keeper_storm_test
+TSAN_BIN := $(TSAN_SRC:%=$(TSAN_BUILD)/tests/%)
+
+$(TSAN_BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	@echo '  TSANCC  $<'
+	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu11 -pthread $(WARN) -w -O1 -g -fsanitize=thread -c -o $@ $<
+
+$(TSAN_BUILD)/mmu/merge/hash_avx2.o: WARN += -mavx2
+
+$(TSAN_BUILD)/libquire.a: $(patsubst %.c,$(TSAN_BUILD)/%.o,$(filter mmu/% vmm/dev/%,$(LIB_SRC)))
+
+$(TSAN_BIN): %: %.o $(TSAN_BUILD)/tests/tap.o $(TSAN_BUILD)/libquire.a
+	@echo '  TSANLD  $@'
+	$(Q)$(CC) -pthread -fsanitize=thread -o $@ $(call parts_of,$^)
+
+$(foreach room,$(LAB_ROOMS),$(eval $(call labs_a,$(TSAN_BUILD),$(room))))
+$(foreach room,$(LAB_ROOMS),\
+	$(eval $(filter $(TSAN_BUILD)/$(room)%,$(TSAN_BIN)): $(TSAN_BUILD)/$(room)labs.a))
+
+# Where the compiler has no ThreadSanitizer, tests/house/tsan.t says so and skips.
+ifneq ($(filter check tsan,$(MAKECMDGOALS)),)
+HAVE_TSAN := $(shell echo 'int main(void) { return 0; }' | \
+	$(CC) -fsanitize=thread -x c -o /dev/null - 2>/dev/null && echo 1)
+endif
+tsan: $(if $(HAVE_TSAN),$(TSAN_BIN))
+
+TEST_ENV = QUIRE_MACHINE=own QUIRE_BUILD=$(BUILD) QUIRE_FUZZ_BUILD=$(FUZZ_BUILD) QUIRE_TSAN_BUILD=$(TSAN_BUILD) \
 	FUZZ_SECONDS=$(FUZZ_SECONDS) CC='$(CC)' \
 	ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:allocator_may_return_null=1 \
 	UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1
 
 # tools/check.sh runs prove and lists what was skipped, and why, before prove's own summary.
-check: all headers-check $(TEST_BIN) $(PAYLOADS) fuzzers
-	$(Q)$(TEST_ENV) TEST_TIMEOUT=$(TEST_TIMEOUT) \
+check: all headers-check $(TEST_BIN) $(PAYLOADS) fuzzers tsan
+	$(Q)$(TEST_ENV) TEST_TIMEOUT=$(TEST_TIMEOUT) CHECK_JOBS=$(CHECK_JOBS) \
 		tools/check.sh '$(PROVE)' $(PROVE_OPTS) -- $(TEST_BIN) $(TEST_SH)
 
 fuzz: fuzzers
@@ -177,5 +233,5 @@ install: all
 clean:
 	rm -rf build build-*
 
-.PHONY: all help deps check fuzzers fuzz bench demo headers-check lint install clean
--include $(shell find $(BUILD) $(FUZZ_BUILD) -name '*.d' 2>/dev/null)
+.PHONY: all help deps check fuzzers tsan fuzz bench demo headers-check lint install clean
+-include $(shell find $(BUILD) $(FUZZ_BUILD) $(TSAN_BUILD) -name '*.d' 2>/dev/null)

@@ -3,18 +3,39 @@
 #
 # tools/check.sh PROVE [PROVE_OPTION...] -- TEST...
 #
-# Runs the tests under prove and, between its list of tests and its summary, says which
-# checks were skipped and why.  Each test may take $TEST_TIMEOUT seconds.
+# Runs the tests under prove, CHECK_JOBS of them side by side, and says between prove's list of
+# tests and its summary which checks were skipped and why.  Each test may take $TEST_TIMEOUT
+# seconds.
 #
-# tools/check.sh --one TEST is what prove executes for each: binaries and scripts alike.
+# Each test runs in a network and a process namespace of its own.  Abstract sockets live in the
+# first, so no test can find or hit the machines and guests of another; and when a test ends,
+# the kernel ends whatever it has left behind.  Where that is not permitted, the tests run one
+# after another.
+#
+# tools/check.sh --one TEST     what prove executes for each: binaries and scripts alike
+# tools/check.sh --inside TEST  the first process of a namespace: runs the test and reaps orphans
 set -u -o pipefail
 
-if [ "$1" = --one ]; then
+alone=(unshare --net --pid --fork --kill-child --mount-proc)
+
+limited() {
+	timeout -k 5 "${TEST_TIMEOUT:-300}" "$@"
+}
+
+case $1 in
+--one)
 	shift
-	# timeout signals the whole process group of the test, so nothing it started stays.
-	timeout -k 5 "${TEST_TIMEOUT:-300}" "$@" | tee "$QUIRE_TAP/${1//\//%}"
-	exit "${PIPESTATUS[0]}"
-fi
+	if [ -n "${QUIRE_ALONE-}" ]; then
+		"${alone[@]}" "$0" --inside "$@"
+	else
+		limited "$@"
+	fi | tee "$QUIRE_TAP/${1//\//%}"
+	exit "${PIPESTATUS[0]}" ;;
+--inside)
+	shift
+	limited "$@"	# no exec: this shell stays, to reap what the test orphans
+	exit $? ;;
+esac
 
 prove=$1
 shift
@@ -26,8 +47,17 @@ done
 shift
 
 QUIRE_TAP=$(mktemp -d)
-export QUIRE_TAP
 trap 'rm -rf "$QUIRE_TAP"' EXIT
+if "${alone[@]}" true 2>/dev/null; then
+	QUIRE_ALONE=yes
+	jobs=${CHECK_JOBS:-1}
+else
+	QUIRE_ALONE=
+	jobs=1
+	echo 'The tests run one after another: namespaces to keep them apart are not permitted here.'
+fi
+export QUIRE_TAP QUIRE_ALONE
+unset MAKEFLAGS MFLAGS MAKELEVEL	# a test may run make
 
 # "path: reason" of every skip, equal reasons of one test counted together.
 skips() {
@@ -36,7 +66,7 @@ skips() {
 		sed -E 's/^ *1 /  /; s/^ *([0-9]+) (.*)$/  \2 (\1 times)/'
 }
 
-"$prove" --exec "$0 --one" "${options[@]}" "$@" 2>&1 | {
+"$prove" -j "$jobs" --exec "$0 --one" "${options[@]}" "$@" 2>&1 | {
 	told=
 	while IFS= read -r line; do
 		case $line in

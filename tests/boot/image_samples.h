@@ -38,363 +38,44 @@ enum sample_kind {
 #define SAMPLE_DATA	     0x400
 #define SAMPLE_BYTES	     0x500
 #define SAMPLE_ENTRY	     0x100040
-#define SAMPLE_VIRTUAL	     0xc0000000 /* p_vaddr - p_paddr of ELF32 samples */
-#define SAMPLE_KLUDGE_HEADER 0x40	/* file offset of SAMPLE_KLUDGE's header */
+#define SAMPLE_KLUDGE_HEADER 0x40 /* file offset of SAMPLE_KLUDGE's header */
 
 struct sample {
 	uint8_t byte[SAMPLE_BYTES];
 	size_t bytes;
 };
 
-static inline void sample_put(struct sample *s, size_t offset, uint64_t value, size_t bytes)
-{
-	memcpy(s->byte + offset, &value, bytes); /* little-endian, as the host */
-}
+/* Stores a number of so many bytes, little-endian. */
+void sample_put(struct sample *s, size_t offset, uint64_t value, size_t bytes);
 
-static inline void sample_multiboot(struct sample *s, size_t at, uint32_t flags)
-{
-	sample_put(s, at, 0x1badb002, 4);
-	sample_put(s, at + 4, flags, 4);
-	sample_put(s, at + 8, -(0x1badb002 + flags), 4);
-}
-
-static inline void sample_notes(struct sample *s, size_t desc_bytes)
-{
-	static const uint32_t gnu[] = { 4, 5, 3 };
-	const uint32_t xen[] = { 4, desc_bytes, 18 };
-
-	memcpy(s->byte + SAMPLE_NOTES, gnu, sizeof(gnu));
-	memcpy(s->byte + SAMPLE_NOTES + 12, "GNU", 4);
-	memcpy(s->byte + SAMPLE_XEN, xen, sizeof(xen));
-	memcpy(s->byte + SAMPLE_XEN + 12, "Xen", 4);
-	sample_put(s, SAMPLE_DESC, SAMPLE_ENTRY, desc_bytes);
-}
-
-static inline void sample_elf64(struct sample *s)
-{
-	const Elf64_Ehdr eh = {
-		.e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
-		.e_type = ET_EXEC,
-		.e_machine = EM_X86_64,
-		.e_version = EV_CURRENT,
-		.e_entry = 0xffffffff80100000,
-		.e_phoff = SAMPLE_PHDRS,
-		.e_ehsize = sizeof(eh),
-		.e_phentsize = sizeof(Elf64_Phdr),
-		.e_phnum = 3,
-	};
-	const Elf64_Phdr ph[3] = {
-		{ PT_LOAD, 5, SAMPLE_TEXT, 0xffffffff80100000, 0x100000, 0x200, 0x200, 0x1000 },
-		{ PT_LOAD, 6, SAMPLE_DATA, 0xffffffff80101000, 0x101000, 0x100, 0x3000, 0x1000 },
-		{ PT_NOTE, 4, SAMPLE_NOTES, 0, 0, SAMPLE_DESC + 8 - SAMPLE_NOTES, 0, 4 },
-	};
-
-	memcpy(s->byte, &eh, sizeof(eh));
-	memcpy(s->byte + SAMPLE_PHDRS, ph, sizeof(ph));
-}
-
-static inline void sample_elf32(struct sample *s, unsigned int nr_phdrs)
-{
-	const Elf32_Ehdr eh = {
-		.e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, EV_CURRENT },
-		.e_type = ET_EXEC,
-		.e_machine = EM_386,
-		.e_version = EV_CURRENT,
-		.e_entry = SAMPLE_VIRTUAL + SAMPLE_ENTRY,
-		.e_phoff = SAMPLE_PHDRS,
-		.e_ehsize = sizeof(eh),
-		.e_phentsize = sizeof(Elf32_Phdr),
-		.e_phnum = nr_phdrs,
-	};
-	const Elf32_Phdr ph[3] = {
-		{ PT_LOAD, SAMPLE_TEXT, SAMPLE_VIRTUAL + 0x100000, 0x100000, 0x200, 0x200, 5, 0 },
-		{ PT_LOAD, SAMPLE_DATA, SAMPLE_VIRTUAL + 0x101000, 0x101000, 0x100, 0x3000, 6, 0 },
-		{ PT_NOTE, SAMPLE_NOTES, 0, 0, SAMPLE_DESC + 4 - SAMPLE_NOTES, 0, 4, 4 },
-	};
-
-	memcpy(s->byte, &eh, sizeof(eh));
-	memcpy(s->byte + SAMPLE_PHDRS, ph, sizeof(ph));
-}
-
-static inline void sample_kludge(struct sample *s)
-{
-	const uint32_t at = SAMPLE_KLUDGE_HEADER;
-
-	sample_multiboot(s, at, 0x10003);
-	sample_put(s, at + 12, 0x200020, 4); /* header: 0x20 bytes of the file are not loaded */
-	sample_put(s, at + 16, 0x200000, 4); /* load */
-	sample_put(s, at + 20, 0x200300, 4); /* load end */
-	sample_put(s, at + 24, 0x200800, 4); /* bss end */
-	sample_put(s, at + 28, 0x200100, 4); /* entry */
-}
-
-static inline struct sample sample_make(enum sample_kind kind)
-{
-	struct sample s = { .bytes = SAMPLE_BYTES };
-	size_t i;
-
-	for (i = SAMPLE_TEXT; i < SAMPLE_BYTES; i++)
-		s.byte[i] = i * 7;
-	switch (kind) {
-	case SAMPLE_PVH64:
-		sample_elf64(&s);
-		sample_notes(&s, 8);
-		break;
-	case SAMPLE_BOTH:
-		sample_multiboot(&s, SAMPLE_TEXT, 3);
-		/* fall through */
-	case SAMPLE_PVH32:
-		sample_elf32(&s, 3);
-		sample_notes(&s, 4);
-		break;
-	case SAMPLE_MULTIBOOT:
-		sample_elf32(&s, 2);
-		sample_multiboot(&s, SAMPLE_TEXT, 3);
-		break;
-	case SAMPLE_KLUDGE: sample_kludge(&s); break;
-	default: sample_put(&s, 0, 0xfeeb, 2); /* jmp . */
-	}
-	return s;
-}
+/* A small valid image of this kind. */
+struct sample sample_make(enum sample_kind kind);
 
 /* RAM as `-m` lays it out: 2 MiB, 128 MiB, and 4 GiB in two parts. */
-__attribute__((unused)) static const struct gfn_range ram_2m[] = { { 0, 0x200 } };
-__attribute__((unused)) static const struct gfn_range ram_128m[] = { { 0, 0x8000 } };
-__attribute__((unused)) static const struct gfn_range ram_4g[] = {
-	{ 0, 0xc0000 },
-	{ 0x100000, 0x140000 },
-};
+extern const struct gfn_range ram_2m[1];
+extern const struct gfn_range ram_128m[1];
+extern const struct gfn_range ram_4g[2];
 
-static const uint8_t initrd[5000] = { 1, 2, 3 }, dtb[64] = { 0xd0, 0x0d };
-__attribute__((unused)) static const struct image_module two_modules[] = {
-	{ initrd, sizeof(initrd), "initrd rw" },
-	{ dtb, sizeof(dtb), QUIRE_FDT_MODULE },
-};
+/* Modules: what they hold, and two of them. */
+extern const uint8_t initrd[5000], dtb[64];
+extern const struct image_module two_modules[2];
 
-static inline struct image_config config_of(const struct sample *s)
-{
-	return (struct image_config){
-		.file = s->byte,
-		.file_bytes = s->bytes,
-		.name = "sample",
-		.cmdline = "",
-		.ram = ram_128m,
-		.nr_ram = 1,
-	};
-}
+/* What to plan: this image, in 128 MiB. */
+struct image_config config_of(const struct sample *s);
 
-/*
- * len bytes that the guest finds at gpa, as the plan has them; NULL if they are not all file
- * bytes of one segment.
- */
-static inline const void *plan_bytes(const struct image_plan *plan, gpa_t gpa, uint64_t len)
-{
-	unsigned int i;
-
-	for (i = 0; i < plan->nr_segments; i++) {
-		const struct image_segment *s = &plan->segment[i];
-
-		if (gpa >= s->gpa && gpa - s->gpa <= s->file_bytes &&
-		    len <= s->file_bytes - (gpa - s->gpa))
-			return (const uint8_t *)s->data + (gpa - s->gpa);
-	}
-	return NULL;
-}
-
-static inline uint64_t plan_word(const struct image_plan *plan, gpa_t gpa, size_t bytes)
-{
-	const void *p = plan_bytes(plan, gpa, bytes);
-	uint64_t v = 0;
-
-	if (!p)
-		return UINT64_MAX;
-	memcpy(&v, p, bytes);
-	return v;
-}
+/* The number of so many bytes that the guest finds at gpa; 0 where it finds nothing. */
+uint64_t plan_word(const struct image_plan *plan, gpa_t gpa, size_t bytes);
 
 /* Does the guest find exactly this string at gpa? */
-static inline bool plan_string(const struct image_plan *plan, gpa_t gpa, const char *want)
-{
-	const char *p = plan_bytes(plan, gpa, strlen(want) + 1);
+bool plan_string(const struct image_plan *plan, gpa_t gpa, const char *want);
 
-	return p && !memcmp(p, want, strlen(want) + 1);
-}
+/* Is [p, p + bytes) in [area, area + area_bytes)? */
+bool inside(const void *p, uint64_t bytes, const void *area, uint64_t area_bytes);
 
-/* Each check_ function returns NULL, or what is wrong. */
-
-static inline bool inside(const void *p, uint64_t bytes, const void *area, uint64_t area_bytes)
-{
-	const uint8_t *a = area, *b = p;
-
-	return area && b >= a && b <= a + area_bytes && bytes <= (uint64_t)(a + area_bytes - b);
-}
-
-static inline bool data_is_known(const struct image_config *config, const struct image_plan *plan,
-				 const struct image_segment *s)
-{
-	unsigned int i;
-
-	if (!s->file_bytes)
-		return !s->data;
-	if (inside(s->data, s->file_bytes, config->file, config->file_bytes))
-		return true;
-	for (i = 0; i < config->nr_modules; i++)
-		if (inside(s->data, s->file_bytes, config->module[i].data, config->module[i].bytes))
-			return true;
-	return plan->boot_data && s->data == plan->boot_data;
-}
-
-static inline const char *check_segment(const struct image_config *config,
-					const struct image_plan *plan,
-					const struct image_segment *s)
-{
-	bool in_ram = false;
-	unsigned int i;
-
-	if (!s->mem_bytes || s->file_bytes > s->mem_bytes)
-		return "file_bytes > mem_bytes, or an empty segment";
-	if (s->gpa + s->mem_bytes < s->gpa)
-		return "a segment wraps";
-	for (i = 0; i < config->nr_ram; i++)
-		in_ram |= s->gpa >= config->ram[i].start << 12 &&
-			  s->gpa + s->mem_bytes <= config->ram[i].end << 12;
-	if (!in_ram)
-		return "a segment is not in RAM";
-	for (i = 0; &plan->segment[i] != s; i++)
-		if (s->gpa < plan->segment[i].gpa + plan->segment[i].mem_bytes &&
-		    plan->segment[i].gpa < s->gpa + s->mem_bytes)
-			return "two segments overlap";
-	if (!data_is_known(config, plan, s))
-		return "a segment's data is nobody's";
-	if (!inside(s->data, s->file_bytes, config->file, config->file_bytes) && s->file_bytes &&
-	    (s->gpa < MiB || s->gpa + s->mem_bytes > QUIRE_GAP_START || s->gpa % 4096))
-		return "boot data or a module is badly placed";
-	return NULL;
-}
-
-/* One entry of either kind of memory map; *last is where the one before ended. */
-static inline const char *check_memory(const struct image_config *config, uint64_t addr,
-				       uint64_t bytes, uint32_t type, uint64_t *last)
-{
-	bool in_ram = false;
-	unsigned int i;
-
-	if (addr < *last || !bytes || addr + bytes < addr)
-		return "the memory map is not sorted, or overlaps";
-	*last = addr + bytes;
-	for (i = 0; i < config->nr_ram; i++)
-		in_ram |= addr >= config->ram[i].start << 12 && addr + bytes <= config->ram[i].end
-											<< 12;
-	if (type == 1 ? !in_ram : type != 2)
-		return "the memory map says RAM of what is not";
-	return NULL;
-}
-
-/* A module as the guest is told of it. */
-static inline const char *check_module(const struct image_plan *plan, const struct image_module *m,
-				       gpa_t gpa, uint64_t bytes, gpa_t args)
-{
-	if (bytes != m->bytes || gpa % 4096)
-		return "a module has the wrong size or is not page-aligned";
-	if (m->bytes && plan_bytes(plan, gpa, bytes) != m->data)
-		return "a module is not where the guest is told";
-	return plan_string(plan, args, m->args) ? NULL : "a module's arguments are wrong";
-}
-
-static inline const char *check_pvh(const struct image_config *config,
-				    const struct image_plan *plan)
-{
-	uint64_t info = plan->ebx, map = plan_word(plan, info + 40, 8), last = 0;
-	uint64_t list = plan_word(plan, info + 16, 8), i;
-	const char *bad = NULL;
-
-	if (plan_word(plan, info, 8) != (1ULL << 32 | 0x336ec578))
-		return "the start info has no magic, or not version 1";
-	if (!plan_string(plan, plan_word(plan, info + 24, 8), config->cmdline))
-		return "the command line is wrong";
-	for (i = 0; i < plan_word(plan, info + 48, 4) && !bad; i++)
-		bad = check_memory(config, plan_word(plan, map + 24 * i, 8),
-				   plan_word(plan, map + 24 * i + 8, 8),
-				   plan_word(plan, map + 24 * i + 16, 4), &last);
-	if (plan_word(plan, info + 12, 4) != config->nr_modules)
-		return "the number of modules is wrong";
-	for (i = 0; i < config->nr_modules && !bad; i++)
-		bad = check_module(plan, &config->module[i], plan_word(plan, list + 32 * i, 8),
-				   plan_word(plan, list + 32 * i + 8, 8),
-				   plan_word(plan, list + 32 * i + 16, 8));
-	return bad;
-}
-
-static inline const char *check_multiboot(const struct image_config *config,
-					  const struct image_plan *plan)
-{
-	uint64_t info = plan->ebx, map = plan_word(plan, info + 48, 4), last = 0;
-	uint64_t list = plan_word(plan, info + 24, 4), n = 0, i, start;
-	const char *bad = NULL;
-
-	if (plan->eax != 0x2badb002)
-		return "eax is not multiboot's magic";
-	if (!plan_string(plan, plan_word(plan, info + 16, 4), config->cmdline))
-		return "the command line is wrong";
-	for (i = 0; i < plan_word(plan, info + 44, 4) && !bad; i += 24)
-		bad = plan_word(plan, map + i, 4) != 20 ?
-			      "a memory map entry's size is not 20" :
-			      check_memory(config, plan_word(plan, map + i + 4, 8),
-					   plan_word(plan, map + i + 12, 8),
-					   plan_word(plan, map + i + 20, 4), &last);
-	for (i = 0; i < config->nr_modules && !bad; i++) {
-		if (!strcmp(config->module[i].args, QUIRE_FDT_MODULE))
-			continue;
-		start = plan_word(plan, list + 16 * n, 4);
-		bad = check_module(plan, &config->module[i], start,
-				   plan_word(plan, list + 16 * n + 4, 4) - start,
-				   plan_word(plan, list + 16 * n + 8, 4));
-		n++;
-	}
-	if (plan_word(plan, info + 20, 4) != n)
-		return "the number of modules is wrong";
-	return bad;
-}
-
-static inline const char *check_plan(const struct image_config *config,
-				     const struct image_plan *plan)
-{
-	bool entry_inside = false;
-	const char *bad = NULL;
-	unsigned int i;
-
-	if (plan->nr_segments > IMAGE_MAX_SEGMENTS)
-		return "too many segments";
-	for (i = 0; i < plan->nr_segments && !bad; i++) {
-		bad = check_segment(config, plan, &plan->segment[i]);
-		entry_inside |= plan->entry >= plan->segment[i].gpa &&
-				plan->entry - plan->segment[i].gpa < plan->segment[i].mem_bytes;
-	}
-	if (bad)
-		return bad;
-	if (!entry_inside || plan->entry > UINT32_MAX)
-		return "the entry is in no segment";
-	switch (plan->kind) {
-	case IMAGE_PVH64:
-	case IMAGE_PVH32: return check_pvh(config, plan);
-	case IMAGE_MULTIBOOT: return check_multiboot(config, plan);
-	case IMAGE_FLAT:
-		return plan->entry == 0x7c00 && plan->nr_segments == 1 && !plan->boot_data ?
-			       NULL :
-			       "a flat image is more than itself";
-	}
-	return "an unknown kind";
-}
+/* NULL if the plan is sound, else what is wrong with it. */
+const char *check_plan(const struct image_config *config, const struct image_plan *plan);
 
 /* A failure's message: one line, naming the image. */
-static inline const char *check_message(const struct image_config *config,
-					const struct quire_error *err)
-{
-	if (strncmp(err->text, config->name, strlen(config->name)))
-		return "the message does not name the image";
-	if (strchr(err->text, '\n') || strlen(err->text) < strlen(config->name) + 10)
-		return "the message is not one line";
-	return NULL;
-}
+const char *check_message(const struct image_config *config, const struct quire_error *err);
 
 #endif

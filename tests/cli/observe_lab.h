@@ -32,357 +32,41 @@
 #define LAB_PRIVATE	 1024u /* of these */
 #define LAB_FAULTS_PER_S 1000u
 
-/* ---- a made-up VM; one a process ---- */
+/* Starts a process that answers as a VM of this name and state; returns when it does. */
+pid_t lab_start_vm(const char *name, enum vm_state state);
 
-static struct {
-	char name[VM_NAME_MAX + 1];
-	uint32_t state; /* enum vm_state */
-	bool stopped, is_copy;
-	struct keeper_stats merge;
-	uint64_t passes;
-} lab_vm;
+/* Starts a process that serves a machine; returns when it does. */
+pid_t lab_start_machine(const struct machine_config *config, const char *address);
 
-static const struct gfn_range lab_ram[] = { { 0, LAB_PAGES } };
-
-static uint64_t lab_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
-/* 100 pages in a balloon of 200, and all that a guest can tell. */
-static void lab_balloon(struct balloon_record *b)
-{
-	*b = (struct balloon_record){
-		.mode = BALLOON_MODE_AUTO,
-		.driver = 1,
-		.nr_stats = 16,
-		.target = 200,
-		.actual = 100,
-	};
-	for (unsigned int i = 0; i < 16; i++) {
-		b->stat[i].tag = i;
-		b->stat[i].value = i * MiB;
-	}
-}
-
-/* A quarter of a processor, and LAB_FAULTS_PER_S. */
-void vm_info(struct vm *vm, struct vm_info *out)
-{
-	(void)vm;
-	memset(out, 0, sizeof(*out));
-	memcpy(out->name, lab_vm.name, sizeof(out->name));
-	out->pid = (uint32_t)getpid();
-	out->state = lab_vm.state;
-	out->exit_status = 7;
-	out->nr_vcpus = 3;
-	out->is_copy = lab_vm.is_copy;
-	out->ram_bytes = LAB_PAGES * QUIRE_PAGE_SIZE;
-	out->now_ns = lab_now_ns();
-	out->run_ns = 8000000000;
-	out->cpu_ns = 2000000000;
-	out->vcpu_cpu_ns = 1500000000;
-	out->mem.s2.ram_pages = LAB_PAGES;
-	out->mem.s2.pages[PG_PRIVATE] = LAB_PRIVATE;
-	out->mem.s2.pages[PG_ABSENT] = LAB_PAGES - LAB_PRIVATE;
-	out->mem.s2.large_leaves = 1;
-	out->mem.s2.tables = 4;
-	out->mem.orphan_pages = 3;
-	out->mem.faults = out->now_ns / (1000000000 / LAB_FAULTS_PER_S);
-	snprintf(out->domain, sizeof(out->domain), "lab");
-	out->merge = lab_vm.merge;
-	out->merge_passes = lab_vm.passes;
-	lab_balloon(&out->balloon);
-	out->exits[2] = 5;
-	out->exits[KVM_NR_EXITS - 1] = 6;
-}
-
-int vm_pause(struct vm *vm, unsigned int timeout_ms)
-{
-	(void)vm, (void)timeout_ms;
-	lab_vm.state = VM_PAUSED;
-	return 0;
-}
-
-void vm_resume(struct vm *vm)
-{
-	(void)vm;
-	lab_vm.state = VM_RUNNING;
-}
-
-void vm_stop(struct vm *vm)
-{
-	(void)vm;
-	lab_vm.stopped = true;
-}
-
-void vm_set_merge(struct vm *vm, enum keeper_mode mode)
-{
-	(void)vm;
-	lab_vm.merge.mode = mode;
-}
-
-/* Each pass finds pages that are equal, the first the most. */
-uint64_t vm_merge_pass(struct vm *vm)
-{
-	(void)vm;
-	lab_vm.merge.merged_pages += lab_vm.passes < 2 ? 100 - 90 * lab_vm.passes : 0;
-	lab_vm.merge.zeroed_pages += lab_vm.passes ? 0 : 7;
-	lab_vm.merge.full_scans++;
-	return ++lab_vm.passes;
-}
-
-/* Page 5 shares frame 3 of segment 11 with page 6 of the same VM, and so in each VM. */
-int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
-{
-	(void)gm;
-	*frame = (struct gmem_frame){ 11, 3 };
-	return gfn >= LAB_PAGES ? -EFAULT : gfn == 5 || gfn == 6 ? 0 : -ENOENT;
-}
-
-uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t *out, uint64_t max)
-{
-	(void)gm;
-	if (frame->segment != 11 || frame->index != 3 || max < 2)
-		return 0;
-	out[0] = 5;
-	out[1] = 6;
-	return 2;
-}
-
-struct gmem *vm_gmem(struct vm *vm)
-{
-	return (struct gmem *)vm;
-}
-
-unsigned int vm_nr_vcpus(const struct vm *vm)
-{
-	(void)vm;
-	return 3;
-}
-
-int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
-		  struct vcpu_state *state)
-{
-	(void)vm, (void)cpu, (void)timeout_ms, (void)state;
-	return -ETIMEDOUT;
-}
-
-void vcpu_walk_cpu(const struct vm *vm, const struct vcpu_state *state, struct walk_cpu *out)
-{
-	(void)vm, (void)state, (void)out;
-}
-
-const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
-{
-	(void)gm;
-	*nr = ARRAY_SIZE(lab_ram);
-	return lab_ram;
-}
-
-void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
-{
-	(void)gm, (void)gfn;
-	memset(states, PG_ABSENT, nr);
-}
-
-enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
-			    struct walk_access access, struct walk_result *res)
-{
-	(void)gm, (void)cpu, (void)gva, (void)access;
-	return res->outcome = WALK_BAD_MODE;
-}
-
-/* ---- processes ---- */
-
-/* Fork a child that does not outlive us; it says over *ready when it is set up. */
-static inline pid_t lab_fork(int *ready)
-{
-	int pair[2];
-	pid_t pid;
-
-	if (pipe(pair))
-		tap_bail("pipe: %s", strerror(errno));
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0)
-		tap_bail("fork: %s", strerror(errno));
-	close(pair[pid ? 1 : 0]);
-	*ready = pair[pid ? 0 : 1];
-	if (pid == 0)
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	return pid;
-}
-
-static inline void lab_await(int ready, const char *what)
-{
-	char byte;
-
-	if (read(ready, &byte, 1) != 1)
-		tap_bail("%s does not start", what);
-	close(ready);
-}
-
-static inline pid_t lab_start_vm(const char *name, enum vm_state state)
-{
-	struct quire_error err;
-	struct pollfd pfd = { .events = POLLIN };
-	struct ctl *ctl;
-	int ready;
-	pid_t pid = lab_fork(&ready);
-
-	if (pid > 0) {
-		lab_await(ready, name);
-		return pid;
-	}
-	snprintf(lab_vm.name, sizeof(lab_vm.name), "%s", name);
-	lab_vm.state = state;
-	lab_vm.merge =
-		(struct keeper_stats){ .mode = KEEPER_ON, .joined = 1, .metadata_bytes = 4096 };
-	for (unsigned int i = 0; i < NOTE_NR_REASONS; i++)
-		lab_vm.merge.reason_pages[i] = i ? i : LAB_PRIVATE;
-	for (unsigned int i = 1; i < NOTE_NR_REASONS; i++)
-		lab_vm.merge.reason_pages[0] -= i;
-	if (ctl_create(name, &ctl, &err) || write(ready, "", 1) != 1)
-		_exit(1);
-	close(ready);
-	pfd.fd = ctl_fd(ctl);
-	while (!lab_vm.stopped)
-		if (poll(&pfd, 1, -1) == 1)
-			ctl_serve(ctl, (struct vm *)ctl);
-	_exit(143);
-}
-
-static inline pid_t lab_start_machine(const struct machine_config *config, const char *address)
-{
-	struct quire_error err;
-	struct machine *m;
-	int ready;
-	pid_t pid = lab_fork(&ready);
-
-	if (pid > 0) {
-		lab_await(ready, address);
-		return pid;
-	}
-	if (machine_create(config, &m, &err) || machine_listen(m, address, &err) ||
-	    write(ready, "", 1) != 1)
-		_exit(1);
-	_exit(machine_run(m, -1) ? 1 : 0);
-}
-
-static inline int lab_end(pid_t pid, int sig)
-{
-	int status;
-
-	if (sig)
-		kill(pid, sig);
-	waitpid(pid, &status, 0);
-	return status;
-}
+/* Sends the signal and waits: the exit status, or -1. */
+int lab_end(pid_t pid, int sig);
 
 /* Put a VM's process on a machine's books.  The channel stays open until we end. */
-static inline uint32_t lab_admit(struct machine_client *client, const char *name, pid_t pid)
-{
-	struct machine_admit admit = {
-		.ram_pages = LAB_PAGES,
-		.overhead_pages = 240,
-		.oom_score_adj = -17,
-	};
-	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	struct machine_admitted admitted;
-	struct quire_error err;
-
-	snprintf(admit.name, sizeof(admit.name), "%s", name);
-	if (machine_client_admit(client, &admit, &admitted, &err) ||
-	    machine_client_started(client, admitted.vm, pidfd, &err))
-		tap_bail("machine: %s", err.text);
-	close(pidfd);
-	return admitted.vm;
-}
+uint32_t lab_admit(struct machine_client *client, const char *name, pid_t pid);
 
 /*
  * Abstract names belong to the network namespace: in one of our own nobody else's VMs are in the
  * way.  False: no privilege for one.
  */
-static inline bool lab_isolate(void)
-{
-	return unshare(geteuid() == 0 ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET) == 0;
-}
+bool lab_isolate(void);
 
-/* ---- commands ---- */
+/* Runs `quire ARGS` in a shell; its exit status. */
+int lab_quire(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-static char lab_out[65536]; /* what the last one printed: both streams */
-static double lab_took_s;
-
-/* Run `quire ARGS` in a shell; its exit status. */
-__attribute__((format(printf, 1, 2))) static inline int lab_quire(const char *fmt, ...)
-{
-	const char *build = getenv("QUIRE_BUILD");
-	char line[1024];
-	uint64_t start = lab_now_ns();
-	size_t at, bytes;
-	va_list ap;
-	int status;
-	FILE *f;
-
-	at = (size_t)snprintf(line, sizeof(line), "timeout 30 %s/quire ", build ? build : "build");
-	va_start(ap, fmt);
-	vsnprintf(line + at, sizeof(line) - at, fmt, ap);
-	va_end(ap);
-	strncat(line, " 2>&1", sizeof(line) - strlen(line) - 1);
-	f = popen(line, "r");
-	if (!f)
-		tap_bail("popen: %s", strerror(errno));
-	bytes = fread(lab_out, 1, sizeof(lab_out) - 1, f);
-	lab_out[bytes] = '\0';
-	status = pclose(f);
-	lab_took_s = (double)(lab_now_ns() - start) / 1e9;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
+/* What the last one printed, on both streams, and how long it took. */
+extern char lab_out[65536];
+extern double lab_took_s;
 
 /* Its first line, in a static buffer. */
-static inline const char *lab_said(void)
-{
-	static char line[512];
+const char *lab_said(void);
 
-	snprintf(line, sizeof(line), "%.*s", (int)strcspn(lab_out, "\n"), lab_out);
-	return line;
-}
-
-static inline unsigned int lab_lines(void)
-{
-	unsigned int nr = 0;
-
-	for (const char *p = lab_out; *p; p++)
-		nr += *p == '\n';
-	return nr;
-}
+/* The number of lines that it printed. */
+unsigned int lab_lines(void);
 
 /* Columns of the longest line. */
-static inline size_t lab_width(void)
-{
-	size_t most = 0;
-
-	for (const char *p = lab_out; p && *p; p = strchr(p, '\n'), p += p != NULL)
-		if (strcspn(p, "\n") > most)
-			most = strcspn(p, "\n");
-	return most;
-}
+size_t lab_width(void);
 
 /* The line that has `text` in it, in a static buffer; "" if there is none. */
-static inline const char *lab_line(const char *text)
-{
-	static char line[512];
-	const char *hit = strstr(lab_out, text), *start = hit;
-
-	line[0] = '\0';
-	while (hit && start > lab_out && start[-1] != '\n')
-		start--;
-	if (hit)
-		snprintf(line, sizeof(line), "%.*s", (int)strcspn(start, "\n"), start);
-	return line;
-}
+const char *lab_line(const char *text);
 
 #endif

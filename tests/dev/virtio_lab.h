@@ -16,9 +16,7 @@
 #define LAB_BASE  0xd0000000u
 #define LAB_PAGES 64u /* of which [32, 48) are a hole */
 
-static const struct gfn_range lab_ranges[] = { { 0, 32 }, { 48, LAB_PAGES } };
-
-static struct lab {
+struct lab {
 	uint8_t ram[LAB_PAGES * 4096];
 	struct bus bus;
 	atomic_uint interrupts;
@@ -29,96 +27,34 @@ static struct lab {
 	int hold_error;
 	unsigned int writes, far_writes; /* far: outside [used, used_end) */
 	gpa_t used, used_end;
-} lab;
-
-static inline bool lab_in_ram(gpa_t gpa, size_t len)
-{
-	return (gpa < 32 * 4096 && len <= 32 * 4096 - gpa) ||
-	       (gpa >= 48 * 4096 && gpa < sizeof(lab.ram) && len <= sizeof(lab.ram) - gpa);
-}
-
-static inline int lab_read(void *ctx, gpa_t gpa, void *buf, size_t len)
-{
-	(void)ctx;
-	if (!lab_in_ram(gpa, len))
-		return -EFAULT;
-	memcpy(buf, lab.ram + gpa, len);
-	return 0;
-}
-
-static inline int lab_write(void *ctx, gpa_t gpa, const void *buf, size_t len)
-{
-	(void)ctx;
-	if (!lab_in_ram(gpa, len))
-		return -EFAULT;
-	if (lab.write_error)
-		return lab.write_error;
-	lab.writes++;
-	lab.far_writes += gpa < lab.used || gpa + len > lab.used_end;
-	memcpy(lab.ram + gpa, buf, len);
-	return 0;
-}
-
-static inline int lab_hold(void *ctx, gpa_t gpa, size_t len)
-{
-	(void)ctx;
-	if (!lab_in_ram(gpa, len))
-		return -EFAULT;
-	lab.held += !lab.hold_error;
-	return lab.hold_error;
-}
-
-static inline void lab_release(void *ctx, gpa_t gpa, size_t len)
-{
-	(void)ctx, (void)gpa, (void)len;
-	lab.held--;
-}
-
-static const struct virtio_memory lab_memory = {
-	.read = lab_read,
-	.write = lab_write,
-	.hold = lab_hold,
-	.release = lab_release,
-	.ram = lab_ranges,
-	.nr_ram = 2,
 };
 
-static inline void lab_interrupt(void *ctx)
-{
-	(void)ctx;
-	lab.interrupts++;
-}
+/* The one device under test, and what it did. */
+extern struct lab lab;
+
+/* Is [gpa, gpa + len) in one range of RAM? */
+bool lab_in_ram(gpa_t gpa, size_t len);
+
+/* As virtio_memory.write.  0 or -EFAULT. */
+int lab_write(void *ctx, gpa_t gpa, const void *buf, size_t len);
+
+/* RAM as the device sees it. */
+extern const struct virtio_memory lab_memory;
+
+/* What the device calls for an interrupt; it is counted. */
+void lab_interrupt(void *ctx);
 
 /* Has there been an interrupt since last asked? */
-static inline bool lab_interrupted(void)
-{
-	unsigned int now = lab.interrupts;
-	bool new = now != lab.interrupts_seen;
+bool lab_interrupted(void);
 
-	lab.interrupts_seen = now;
-	return new;
-}
+/* What the device calls to have virtio_poll() called; it is counted. */
+void lab_wake(void *ctx);
 
-static inline void lab_wake(void *ctx)
-{
-	(void)ctx;
-	lab.wakes++;
-}
+/* Reads a register. */
+uint32_t reg(uint32_t offset);
 
-/* ---- registers ---- */
-
-static inline uint32_t reg(uint32_t offset)
-{
-	uint32_t value = 0x5a5a5a5a;
-
-	bus_read(&lab.bus, LAB_BASE + offset, 4, &value, 1);
-	return value;
-}
-
-static inline void set_reg(uint32_t offset, uint32_t value)
-{
-	bus_write(&lab.bus, LAB_BASE + offset, 4, &value, 1);
-}
+/* Writes a register. */
+void set_reg(uint32_t offset, uint32_t value);
 
 #define R_MAGIC	       0x000
 #define R_FEATURES     0x010
@@ -135,50 +71,23 @@ static inline void set_reg(uint32_t offset, uint32_t value)
 #define R_STATUS       0x070
 #define R_GENERATION   0x0fc
 #define R_CONFIG       0x100
+#define S_FEATURES_OK  8u
+#define S_NEEDS_RESET  64u
+#define F_INDIRECT     (1ULL << 28)
+#define F_EVENT_IDX    (1ULL << 29)
+#define F_VERSION_1    (1ULL << 32)
 
-#define S_FEATURES_OK 8u
-#define S_DRIVER_OK   4u
-#define S_NEEDS_RESET 64u
+/* All features that the device offers. */
+uint64_t lab_offered(void);
 
-#define F_INDIRECT  (1ULL << 28)
-#define F_EVENT_IDX (1ULL << 29)
-#define F_VERSION_1 (1ULL << 32)
-
-static inline uint64_t lab_offered(void)
-{
-	uint64_t low;
-
-	set_reg(R_FEATURES_SEL, 0);
-	low = reg(R_FEATURES);
-	set_reg(R_FEATURES_SEL, 1);
-	return low | (uint64_t)reg(R_FEATURES) << 32;
-}
-
-static inline void lab_accept(uint64_t features)
-{
-	set_reg(R_ACCEPT_SEL, 0);
-	set_reg(R_ACCEPT, (uint32_t)features);
-	set_reg(R_ACCEPT_SEL, 1);
-	set_reg(R_ACCEPT, (uint32_t)(features >> 32));
-}
+/* Accepts these features, without asking whether the device agrees. */
+void lab_accept(uint64_t features);
 
 /* Reset and go as far as FEATURES_OK.  False: the device did not agree. */
-static inline bool lab_negotiate(uint64_t features)
-{
-	set_reg(R_STATUS, 0);
-	set_reg(R_STATUS, 1);
-	set_reg(R_STATUS, 3);
-	lab_accept(features);
-	set_reg(R_STATUS, 3 | S_FEATURES_OK);
-	return reg(R_STATUS) & S_FEATURES_OK;
-}
+bool lab_negotiate(uint64_t features);
 
-static inline void lab_driver_ok(void)
-{
-	set_reg(R_STATUS, 3 | S_FEATURES_OK | S_DRIVER_OK);
-}
-
-/* ---- a queue, the driver's side ---- */
+/* The driver is ready. */
+void lab_driver_ok(void);
 
 struct lab_queue {
 	unsigned int n;
@@ -189,97 +98,38 @@ struct lab_queue {
 	bool event_idx;
 };
 
-static inline void put16(gpa_t gpa, uint16_t value)
-{
-	memcpy(lab.ram + gpa, &value, sizeof(value));
-}
+/* Stores 16 bits in RAM. */
+void put16(gpa_t gpa, uint16_t value);
 
-static inline uint16_t get16(gpa_t gpa)
-{
-	uint16_t value;
+/* The used ring's index. */
+uint16_t used_idx(const struct lab_queue *q);
 
-	memcpy(&value, lab.ram + gpa, sizeof(value));
-	return value;
-}
-
-static inline uint16_t used_idx(const struct lab_queue *q)
-{
-	return get16(q->used + 2);
-}
-
-static inline uint16_t lab_avail_event(const struct lab_queue *q)
-{
-	return get16(q->used + 4 + 8 * q->num);
-}
+/* The index at which the device wants to be notified. */
+uint16_t lab_avail_event(const struct lab_queue *q);
 
 /* Head of the i-th used element. */
-static inline uint32_t used_head(const struct lab_queue *q, uint16_t i)
-{
-	uint32_t head;
+uint32_t used_head(const struct lab_queue *q, uint16_t i);
 
-	memcpy(&head, lab.ram + q->used + 4 + 8 * (i % q->num), sizeof(head));
-	return head;
-}
-
-static inline void lab_set_rings(const struct lab_queue *q)
-{
-	set_reg(R_QUEUE, q->n);
-	set_reg(R_NUM, q->num);
-	for (unsigned int i = 0; i < 2; i++) {
-		set_reg(0x080 + 4 * i, (uint32_t)(q->desc >> 32 * i));
-		set_reg(0x090 + 4 * i, (uint32_t)(q->avail >> 32 * i));
-		set_reg(0x0a0 + 4 * i, (uint32_t)(q->used >> 32 * i));
-	}
-}
+/* Tells the device where the rings of the queue are. */
+void lab_set_rings(const struct lab_queue *q);
 
 /* Rings at page `gfn` and the one behind it, zeroed; made ready. */
-static inline struct lab_queue lab_queue(unsigned int n, uint32_t num, gfn_t gfn)
-{
-	struct lab_queue q = { .n = n, .num = num, .desc = gfn << 12 };
-
-	q.avail = q.desc + 4096 - 1024;
-	q.used = q.desc + 4096;
-	memset(lab.ram + q.desc, 0, 2 * 4096);
-	lab_set_rings(&q);
-	set_reg(R_READY, 1);
-	return q;
-}
+struct lab_queue lab_queue(unsigned int n, uint32_t num, gfn_t gfn);
 
 #define D_NEXT	   1u
 #define D_WRITE	   2u
 #define D_INDIRECT 4u
 
-static inline void put_desc(gpa_t table, uint32_t i, gpa_t gpa, uint32_t len, uint16_t flags,
-			    uint16_t next)
-{
-	uint8_t *d = lab.ram + table + 16 * i;
-
-	memcpy(d, &gpa, 8);
-	memcpy(d + 8, &len, 4);
-	memcpy(d + 12, &flags, 2);
-	memcpy(d + 14, &next, 2);
-}
+/* Stores descriptor i of a table. */
+void put_desc(gpa_t table, uint32_t i, gpa_t gpa, uint32_t len, uint16_t flags, uint16_t next);
 
 /* Make `head` available. */
-static inline void lab_offer(struct lab_queue *q, uint16_t head)
-{
-	put16(q->avail + 4 + 2 * (q->idx % q->num), head);
-	put16(q->avail + 2, ++q->idx);
-}
+void lab_offer(struct lab_queue *q, uint16_t head);
 
 /* One buffer of one segment in the next descriptor. */
-static inline uint16_t lab_add(struct lab_queue *q, gpa_t gpa, uint32_t len, uint16_t flags)
-{
-	uint16_t head = q->free++ % q->num;
+uint16_t lab_add(struct lab_queue *q, gpa_t gpa, uint32_t len, uint16_t flags);
 
-	put_desc(q->desc, head, gpa, len, flags, 0);
-	lab_offer(q, head);
-	return head;
-}
-
-static inline void lab_kick(const struct lab_queue *q)
-{
-	set_reg(R_NOTIFY, q->n);
-}
+/* Notifies the device. */
+void lab_kick(const struct lab_queue *q);
 
 #endif

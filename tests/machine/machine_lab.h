@@ -24,16 +24,8 @@
 
 #define LAB_MS 1000000ULL
 
-static inline unsigned int open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned int nr = 0;
-
-	while (readdir(dir))
-		nr++;
-	closedir(dir);
-	return nr;
-}
+/* The number of descriptors that this process has open. */
+unsigned int open_fds(void);
 
 struct lab {
 	struct machine *m;
@@ -43,124 +35,42 @@ struct lab {
 	bool done;
 };
 
-static inline uint64_t lab_clock(void *ctx)
-{
-	return ((struct lab *)ctx)->now_ns;
-}
+/* Prints what an audit found, for machine_audit(). */
+void lab_complain(void *ctx, const char *what);
 
-static inline void lab_log(void *ctx, const char *line)
-{
-	struct lab *lab = ctx;
+/* The configuration of a machine with this memory and swap in pages, on the lab's clock. */
+struct machine_config lab_config(struct lab *lab, uint64_t memory, uint64_t swap,
+				 enum overcommit_mode mode);
 
-	snprintf(lab->log, sizeof(lab->log), "%s", line);
-}
-
-static inline void lab_complain(void *ctx, const char *what)
-{
-	(void)ctx;
-	printf("# audit: %s\n", what);
-}
-
-static inline struct machine_config lab_config(struct lab *lab, uint64_t memory, uint64_t swap,
-					       enum overcommit_mode mode)
-{
-	struct machine_config config = { .log = lab_log, .clock_ns = lab_clock, .ctx = lab };
-
-	ledger_defaults(&config.ledger, memory, swap);
-	config.ledger.mode = mode;
-	return config;
-}
-
-static inline void lab_open(struct lab *lab, const struct machine_config *config)
-{
-	*lab = (struct lab){ .now_ns = 1000 * LAB_MS };
-	if (machine_create(config, &lab->m, NULL))
-		abort();
-}
+/* Creates the machine; the clock stands at one second. */
+void lab_open(struct lab *lab, const struct machine_config *config);
 
 /* Serve until nothing is pending. */
-static inline void lab_step(struct lab *lab)
-{
-	struct pollfd p = { .fd = machine_fd(lab->m), .events = POLLIN };
-	unsigned int rounds = 0;
+void lab_step(struct lab *lab);
 
-	do {
-		lab->done = machine_serve(lab->m) == 1;
-		lab->faults += machine_audit(lab->m, lab_complain, NULL);
-	} while (poll(&p, 1, 0) > 0 && ++rounds < 10000);
-	lab->faults += rounds == 10000;
-}
+/* Lets so many milliseconds pass, then serves. */
+void lab_pass(struct lab *lab, uint64_t ms);
 
-static inline void lab_pass(struct lab *lab, uint64_t ms)
-{
-	lab->now_ns += ms * LAB_MS;
-	lab_step(lab);
-}
-
-static inline struct machine_state lab_state(struct lab *lab)
-{
-	struct machine_state s;
-
-	machine_get_state(lab->m, &s);
-	return s;
-}
+/* The machine's numbers now. */
+struct machine_state lab_state(struct lab *lab);
 
 /* A control connection, before any hello. */
-static inline int lab_dial(struct lab *lab)
-{
-	int pair[2];
+int lab_dial(struct lab *lab);
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) ||
-	    machine_adopt_control(lab->m, pair[0]))
-		abort();
-	return pair[1];
-}
+/* Sends a message of any content, with a descriptor or -1.  0 or -errno. */
+int say_msg(int fd, struct machine_msg msg, int attach);
 
-static inline int say_msg(int fd, struct machine_msg msg, int attach)
-{
-	return wire_send(fd, &msg, attach);
-}
+/* Sends a message of this type; attach is a descriptor or -1.  0 or -errno. */
+int say(int fd, enum machine_type type, uint32_t vm, uint64_t pages, int attach);
 
-static inline int say(int fd, enum machine_type type, uint32_t vm, uint64_t pages, int attach)
-{
-	struct machine_msg msg = wire_msg(type, vm);
-
-	msg.pages = pages;
-	return wire_send(fd, &msg, attach);
-}
-
-static inline int say_credit(int fd, uint64_t need, uint64_t want)
-{
-	struct machine_msg msg = wire_msg(MACHINE_CREDIT, 0);
-
-	msg.credit.need_pages = need;
-	msg.credit.want_pages = want;
-	return wire_send(fd, &msg, -1);
-}
+/* Asks for credits: so many pages at least, so many at best.  0 or -errno. */
+int say_credit(int fd, uint64_t need, uint64_t want);
 
 /* Type of what fd hears now, 0 for nothing, -errno for its end. */
-static inline int hear(int fd, struct machine_msg *msg, int *attached)
-{
-	struct machine_msg ignored;
-	int none, code;
+int hear(int fd, struct machine_msg *msg, int *attached);
 
-	msg = msg ? msg : &ignored;
-	code = wire_recv(fd, msg, attached ? attached : &none);
-	if (code == 1 && !attached && none >= 0)
-		close(none);
-	return code == 1 ? msg->type : code;
-}
-
-static inline int lab_connect(struct lab *lab)
-{
-	int fd = lab_dial(lab);
-
-	say(fd, MACHINE_HELLO, 0, 0, -1);
-	lab_step(lab);
-	if (hear(fd, NULL, NULL) != MACHINE_HELLO)
-		abort();
-	return fd;
-}
+/* A control connection that has said hello. */
+int lab_connect(struct lab *lab);
 
 struct lab_vm {
 	uint32_t id;
@@ -173,128 +83,34 @@ struct lab_vm {
 	struct machine_refusal refusal; /* if it was refused */
 };
 
-static inline struct machine_admit lab_promise(uint64_t ram, uint64_t overhead)
-{
-	return (struct machine_admit){ .ram_pages = ram,
-				       .overhead_pages = overhead,
-				       .name = "lab" };
-}
+/* What a VM named "lab" asks to be admitted with, in pages. */
+struct machine_admit lab_promise(uint64_t ram, uint64_t overhead);
 
 /* Ask for a VM. */
-static inline struct lab_vm lab_admit(struct lab *lab, int control, struct machine_admit admit)
-{
-	struct machine_msg msg = wire_msg(MACHINE_ADMIT, 0);
-	struct lab_vm vm = { .channel = -1, .ram = -1 };
-	int type;
+struct lab_vm lab_admit(struct lab *lab, int control, struct machine_admit admit);
 
-	msg.admit = admit;
-	say_msg(control, msg, -1);
-	lab_step(lab);
-	type = hear(control, &msg, &vm.channel);
-	vm.id = msg.vm;
-	if (type == MACHINE_ADMITTED)
-		vm.credits = msg.pages;
-	vm.error = type == MACHINE_REFUSED ? msg.error : type < 0 ? type : 0;
-	if (type == MACHINE_REFUSED) {
-		memcpy(vm.text, msg.text, sizeof(vm.text));
-		vm.refusal = msg.refusal;
-	}
-	return vm;
-}
-
-static inline int pidfd_of(pid_t pid)
-{
-	return (int)syscall(SYS_pidfd_open, pid, 0);
-}
+/* A pidfd of the process, or -1. */
+int pidfd_of(pid_t pid);
 
 /* A process that does nothing until it is killed, and has none of our descriptors. */
-static inline pid_t fork_sleeper(void)
-{
-	int ready[2];
-	pid_t pid;
-	char c;
+pid_t fork_sleeper(void);
 
-	if (pipe2(ready, O_CLOEXEC))
-		abort();
-	pid = fork();
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close_range(3, ~0U, 0);
-		for (;;)
-			pause();
-	}
-	close(ready[1]);
-	while (read(ready[0], &c, 1) < 0)
-		;
-	close(ready[0]);
-	return pid;
-}
+/* Gives the VM a process, and tells the machine of it. */
+void lab_start(struct lab *lab, int control, struct lab_vm *vm);
 
-static inline void lab_start(struct lab *lab, int control, struct lab_vm *vm)
-{
-	int pidfd;
-
-	vm->pid = fork_sleeper();
-	pidfd = pidfd_of(vm->pid);
-	say(control, MACHINE_STARTED, vm->id, 0, pidfd);
-	close(pidfd);
-	lab_step(lab);
-}
-
-static inline int reopen_readonly(int fd)
-{
-	char path[48];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
+/* Another descriptor of the same file, for reading only. */
+int reopen_readonly(int fd);
 
 /* RAM with `resident` pages of it there. */
-static inline void lab_attach(struct lab *lab, struct lab_vm *vm, uint64_t ram, uint64_t resident)
-{
-	int readonly;
-
-	vm->ram = memfd_create("lab-ram", MFD_CLOEXEC);
-	if (ftruncate(vm->ram, ram * QUIRE_PAGE_SIZE) ||
-	    (resident && fallocate(vm->ram, 0, 0, resident * QUIRE_PAGE_SIZE)))
-		abort();
-	readonly = reopen_readonly(vm->ram);
-	say(vm->channel, MACHINE_ATTACH, 0, 0, readonly);
-	close(readonly);
-	lab_step(lab);
-}
+void lab_attach(struct lab *lab, struct lab_vm *vm, uint64_t ram, uint64_t resident);
 
 /* Signal that ended the VM's process, 0: it still runs. */
-static inline int lab_reap(struct lab_vm *vm, bool wait)
-{
-	int status;
-
-	if (waitpid(vm->pid, &status, wait ? 0 : WNOHANG) != vm->pid)
-		return 0;
-	return WIFSIGNALED(status) ? WTERMSIG(status) : -1;
-}
+int lab_reap(struct lab_vm *vm, bool wait);
 
 /* Serve until the process is gone for the machine too: its end is an event like others. */
-static inline bool lab_await_vms(struct lab *lab, unsigned int nr)
-{
-	struct pollfd p = { .fd = machine_fd(lab->m), .events = POLLIN };
+bool lab_await_vms(struct lab *lab, unsigned int nr);
 
-	for (unsigned int i = 0; i < 200 && lab_state(lab).nr_vms > nr; i++) {
-		poll(&p, 1, 100);
-		lab_step(lab);
-	}
-	return lab_state(lab).nr_vms == nr;
-}
-
-static inline void lab_finish_vm(struct lab_vm *vm)
-{
-	if (vm->pid > 0 && !kill(vm->pid, SIGKILL))
-		waitpid(vm->pid, NULL, 0);
-	if (vm->channel >= 0)
-		close(vm->channel);
-	if (vm->ram >= 0)
-		close(vm->ram);
-	*vm = (struct lab_vm){ .channel = -1, .ram = -1 };
-}
+/* Kills the process of the VM and closes its descriptors. */
+void lab_finish_vm(struct lab_vm *vm);
 
 #endif

@@ -15,113 +15,38 @@ struct merge_vm {
 	struct merge_msg msg; /* what it asks next, then the answer */
 };
 
-static inline void merge_fill(const struct merge_vm *v, uint64_t gfn, uint64_t number)
-{
-	uint64_t page[QUIRE_PAGE_SIZE / sizeof(uint64_t)];
-
-	for (unsigned int i = 0; i < ARRAY_SIZE(page); i++)
-		page[i] = number * 1000003 + i;
-	if (pwrite(v->vm.ram, page, sizeof(page), (off_t)(gfn * QUIRE_PAGE_SIZE)) != sizeof(page))
-		abort();
-}
+/* Fills page gfn of the RAM file; the same number makes the same bytes. */
+void merge_fill(const struct merge_vm *v, uint64_t gfn, uint64_t number);
 
 /* As lab_admit, when there may be news of VMs that ended before. */
-static inline struct lab_vm merge_admit(struct lab *lab, int control, struct machine_admit admit)
-{
-	lab_step(lab);
-	while (hear(control, NULL, NULL) > 0)
-		;
-	return lab_admit(lab, control, admit);
-}
+struct lab_vm merge_admit(struct lab *lab, int control, struct machine_admit admit);
 
-/* Not yet a member, but attached. */
-static inline void merge_open(struct lab *lab, int control, struct merge_vm *v, const char *domain,
-			      uint64_t pages)
-{
-	struct machine_admit admit = lab_promise(pages, 1);
+/* The attached VM becomes a member of its domain. */
+void merge_join_lab(struct lab *lab, struct merge_vm *v);
 
-	snprintf(admit.domain, sizeof(admit.domain), "%s", domain);
-	v->vm = merge_admit(lab, control, admit);
-	v->merge = -1;
-	if (v->vm.error)
-		abort();
-	lab_attach(lab, &v->vm, pages, 0);
-}
+/* Admits, attaches and joins a VM. */
+void merge_vm_open(struct lab *lab, int control, struct merge_vm *v, const char *domain,
+		   uint64_t pages);
 
-static inline void merge_join_lab(struct lab *lab, struct merge_vm *v)
-{
-	int pair[2];
+/* Ends the VM, and lets the machine see it. */
+void merge_vm_close(struct lab *lab, struct merge_vm *v);
 
-	if (merge_pair(pair))
-		abort();
-	v->merge = pair[0];
-	say(v->vm.channel, MACHINE_JOIN, 0, 0, pair[1]);
-	close(pair[1]);
-	lab_step(lab);
-}
+/* Begins a message in v->msg. */
+void merge_begin(struct merge_vm *v, enum merge_type type, uint32_t arg);
 
-static inline void merge_vm_open(struct lab *lab, int control, struct merge_vm *v,
-				 const char *domain, uint64_t pages)
-{
-	merge_open(lab, control, v, domain, pages);
-	merge_join_lab(lab, v);
-}
-
-static inline void merge_vm_close(struct lab *lab, struct merge_vm *v)
-{
-	if (v->merge >= 0)
-		close(v->merge);
-	v->merge = -1;
-	lab_finish_vm(&v->vm);
-	lab_step(lab);
-}
-
-static inline void merge_begin(struct merge_vm *v, enum merge_type type, uint32_t arg)
-{
-	memset(&v->msg, 0, sizeof(v->msg));
-	wire_merge_header(&v->msg, type);
-	v->msg.arg = arg;
-}
-
-static inline void merge_add(struct merge_vm *v, uint64_t gfn, uint64_t hash)
-{
-	v->msg.lookup[v->msg.nr++] = (struct merge_lookup){ .hash = hash, .gfn = gfn };
-}
+/* Adds a page to the LOOKUP in v->msg. */
+void merge_add(struct merge_vm *v, uint64_t gfn, uint64_t hash);
 
 /* Type of the answer to v->msg, which takes its place; 0: none; -errno: hung up. */
-static inline int merge_say(struct lab *lab, struct merge_vm *v, int *descriptor)
-{
-	int none, code;
-
-	wire_send_merge(v->merge, &v->msg, -1);
-	lab_step(lab);
-	code = wire_recv_merge(v->merge, &v->msg, descriptor ? descriptor : &none);
-	if (code == 1 && !descriptor && none >= 0)
-		close(none);
-	return code == 1 ? v->msg.type : code;
-}
+int merge_say(struct lab *lab, struct merge_vm *v, int *descriptor);
 
 /* Look up n pages from gfn on, each with the hash of what it was filled with. */
-static inline uint32_t merge_look(struct lab *lab, struct merge_vm *v, uint64_t gfn, uint64_t hash)
-{
-	merge_begin(v, MERGE_LOOKUP, 0);
-	merge_add(v, gfn, hash);
-	return merge_say(lab, v, NULL) == MERGE_FRAMES && v->msg.nr == 1 ? v->msg.frame[0].frame :
-									   0;
-}
+uint32_t merge_look(struct lab *lab, struct merge_vm *v, uint64_t gfn, uint64_t hash);
 
-static inline uint32_t merge_get_news(struct lab *lab, struct merge_vm *v)
-{
-	merge_begin(v, MERGE_NEWS, 0);
-	return merge_say(lab, v, NULL) == MERGE_FRAMES ? v->msg.nr : UINT32_MAX;
-}
+/* Asks for NEWS: the number of frames in the answer, UINT32_MAX if it is none. */
+uint32_t merge_get_news(struct lab *lab, struct merge_vm *v);
 
-static inline void merge_drop(struct lab *lab, struct merge_vm *v, uint32_t frame)
-{
-	merge_begin(v, MERGE_DROP, 0);
-	v->msg.drop[v->msg.nr++] = frame;
-	wire_send_merge(v->merge, &v->msg, -1);
-	lab_step(lab);
-}
+/* Gives back one reference to a frame. */
+void merge_drop(struct lab *lab, struct merge_vm *v, uint32_t frame);
 
 #endif

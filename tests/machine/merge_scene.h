@@ -8,7 +8,8 @@
 
 #define PAGES 1024
 
-static struct merge_vm a, b, c;
+/* The scene's VMs. */
+extern struct merge_vm a, b, c;
 
 struct scene {
 	unsigned int fds;
@@ -16,39 +17,19 @@ struct scene {
 	int control;
 };
 
-static inline void begin(struct scene *s, uint64_t memory)
-{
-	s->fds = open_fds();
-	lab_open_plain(&s->lab, memory, OVERCOMMIT_ALWAYS);
-	s->control = lab_connect(&s->lab);
-}
+/* Creates a machine with so many pages, and connects to it. */
+void begin(struct scene *s, uint64_t memory);
 
-static inline void end(struct scene *s)
-{
-	close(s->control);
-	lab_step(&s->lab);
-	lab_close(&s->lab, s->fds);
-}
+/* Disconnects and destroys the machine; asserts that nothing is left. */
+void end(struct scene *s);
 
-static inline uint64_t store_pages(struct scene *s)
-{
-	return lab_state(&s->lab).store_pages;
-}
+/* Pages in the machine's store. */
+uint64_t store_pages(struct scene *s);
 
 /* One domain of two VMs. */
-static inline void begin_pair(struct scene *s)
-{
-	begin(s, GIB_PAGES);
-	merge_vm_open(&s->lab, s->control, &a, "d", PAGES);
-	merge_vm_open(&s->lab, s->control, &b, "d", PAGES);
-}
+void begin_pair(struct scene *s);
 
-static inline void end_pair(struct scene *s)
-{
-	merge_vm_close(&s->lab, &a);
-	merge_vm_close(&s->lab, &b);
-	is_hex(store_pages(s), 0, "when all have ended, so have their frames");
-	end(s);
-}
+/* Ends both VMs and the machine. */
+void end_pair(struct scene *s);
 
 #endif

@@ -24,298 +24,55 @@
 #define RAM_END	 50000u
 #define BUSY_GVA 0xb059000u /* the guest keeps changing its tables there */
 
-static char name[64];
-static struct ctl *ctl;
-static atomic_bool stop, stuck;
-static atomic_bool paused;
-static atomic_uint merge_mode;
-static atomic_ulong merge_passes;
-static atomic_ulong turns, asked_vcpu, slowest_ms, waits, stops;
+/* The VM's name. */
+extern char name[64];
 
-/* ---- the made-up VM ---- */
+/* The control socket under test. */
+extern struct ctl *ctl;
 
-static const struct gfn_range ram[] = { { 0, 20000 }, { 30000, RAM_END } };
+/* Ends the main loop; makes vCPUs not stop. */
+extern atomic_bool stop, stuck;
+
+/* Whether the VM is paused. */
+extern atomic_bool paused;
+
+/* Passes of merging that were asked for. */
+extern atomic_ulong merge_passes;
+
+/* What main loop and VM were asked: how often, and how long one turn took at most. */
+extern atomic_ulong turns, asked_vcpu, slowest_ms, waits, stops;
+
+/* RAM of the VM. */
+extern const struct gfn_range ram[];
 
 /* The worst case for runs (every page differs), long runs, and a 2 MiB leaf. */
-static uint8_t fake_state(gfn_t gfn)
-{
-	if (gfn >= RAM_END || (gfn >= 20000 && gfn < 30000))
-		return PG_NR_STATES;
-	if (gfn >= 512 && gfn < 1024)
-		return PG_PRIVATE | GMEM_STATE_LARGE;
-	return gfn < 12000 ? gfn % 2 : PG_ABSENT;
-}
+uint8_t fake_state(gfn_t gfn);
 
-struct gmem *vm_gmem(struct vm *vm)
-{
-	return (struct gmem *)vm;
-}
+/* A new client. */
+int connect_vm(void);
 
-void vm_info(struct vm *vm, struct vm_info *out)
-{
-	(void)vm;
-	memset(out, 0, sizeof(*out));
-	snprintf(out->name, sizeof(out->name), "%s", name);
-	out->pid = (uint32_t)getpid();
-	out->nr_vcpus = 2;
-	out->state = paused ? stuck ? VM_PAUSING : VM_PAUSED : VM_RUNNING;
-	out->mem.s2.ram_pages = 40000;
-	out->mem.s2.pages[PG_ABSENT] = 33744;
-	out->mem.s2.pages[PG_PRIVATE] = 6256;
-	out->merge.reason_pages[NOTE_UNIQUE] = 6000;
-	out->merge.reason_pages[NOTE_NEW] = 256;
-	out->merge.mode = merge_mode;
-	out->merge_passes = merge_passes;
-	snprintf(out->domain, sizeof(out->domain), "here");
-	out->mem.s2.large_leaves = 1;
-	out->mem.faults = 77;
-	out->exits[KVM_NR_EXITS - 1] = 5;
-}
-
-int vm_pause(struct vm *vm, unsigned int timeout_ms)
-{
-	(void)vm;
-	paused = true;
-	if (!stuck)
-		return 0;
-	waits += timeout_ms > 0;
-	usleep(timeout_ms * 1000);
-	return -ETIMEDOUT;
-}
-
-void vm_resume(struct vm *vm)
-{
-	(void)vm;
-	paused = false;
-}
-
-void vm_stop(struct vm *vm)
-{
-	(void)vm;
-	stops++;
-}
-
-void vm_set_merge(struct vm *vm, enum keeper_mode mode)
-{
-	(void)vm;
-	merge_mode = mode;
-}
-
-uint64_t vm_merge_pass(struct vm *vm)
-{
-	(void)vm;
-	return ++merge_passes;
-}
-
-/* Every third page shares the frame of its number's last digit; in segment 7. */
-int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
-{
-	(void)gm;
-	if (gfn >= RAM_END)
-		return -EFAULT;
-	*frame = (struct gmem_frame){ 7, gfn % 10 };
-	return gfn % 3 ? -ENOENT : 0;
-}
-
-uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t *out, uint64_t max)
-{
-	uint64_t nr = 0;
-
-	(void)gm;
-	for (gfn_t gfn = 0; gfn < RAM_END && frame->segment == 7; gfn += 3) {
-		if (gfn % 10 != frame->index && frame->index != 99)
-			continue;
-		if (nr < max)
-			out[nr] = gfn;
-		nr++;
-	}
-	return nr;
-}
-
-unsigned int vm_nr_vcpus(const struct vm *vm)
-{
-	(void)vm;
-	return 2;
-}
-
-int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
-		  struct vcpu_state *state)
-{
-	(void)vm;
-	atomic_fetch_add(&asked_vcpu, 1);
-	memset(state, 0, sizeof(*state));
-	state->sregs.cr3 = 0x1000 * (cpu + 1);
-	if (!stuck)
-		return 0;
-	usleep(timeout_ms * 1000);
-	return -ETIMEDOUT;
-}
-
-void vcpu_walk_cpu(const struct vm *vm, const struct vcpu_state *state, struct walk_cpu *out)
-{
-	(void)vm;
-	*out = (struct walk_cpu){ .cr3 = state->sregs.cr3 };
-}
-
-const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
-{
-	(void)gm;
-	*nr = ARRAY_SIZE(ram);
-	return ram;
-}
-
-void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
-{
-	(void)gm;
-	for (uint64_t i = 0; i < nr; i++)
-		states[i] = fake_state(gfn + i);
-}
-
-enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
-			    struct walk_access access, struct walk_result *res)
-{
-	(void)gm;
-	*res = (struct walk_result){
-		.outcome = gva == BUSY_GVA ? WALK_AGAIN : WALK_OK,
-		.gpa = 600 * 4096 + gva % 4096, .maddr = 0x5000,
-		.level1 = 2, .level2 = 1, .format1 = &x86_4level_format, .nr_refs = 2,
-		.error_code = access.write * PF_W | access.fetch * PF_I | access.user * PF_U,
-		.ref = {
-			{ .stage = 2, .level = 4, .addr = 0x10, .input = cpu->cr3, .entry = 7 },
-			{ .stage = 1, .level = 3, .addr = cpu->cr3, .input = gva, .entry = 0x87 },
-		},
-	};
-	return res->outcome;
-}
-
-/* ---- the main loop ---- */
-
-static unsigned long now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (unsigned long)ts.tv_sec * 1000 + (unsigned long)ts.tv_nsec / 1000000;
-}
-
-static void *main_loop(void *arg)
-{
-	struct pollfd pfd = { .fd = ctl_fd(ctl), .events = POLLIN };
-	unsigned long start, took;
-
-	(void)arg;
-	while (!stop) {
-		if (poll(&pfd, 1, 20) <= 0)
-			continue;
-		start = now_ms();
-		ctl_serve(ctl, (struct vm *)ctl);
-		took = now_ms() - start;
-		if (took > slowest_ms)
-			slowest_ms = took;
-		turns++;
-	}
-	return NULL;
-}
-
-/* ---- clients ---- */
-
-static inline int connect_vm(void)
-{
-	int fd = ctl_open(name, CTL_PATIENCE_S);
-
-	if (fd < 0)
-		tap_bail("cannot connect: %s", strerror(-fd));
-	return fd;
-}
-
-static inline struct ctl_request request(unsigned int op, uint64_t arg0, uint64_t arg1,
-					 uint64_t arg2)
-{
-	return (struct ctl_request){
-		.magic = CTL_MAGIC,
-		.version = CTL_VERSION,
-		.op = (uint16_t)op,
-		.tag = 99,
-		.arg = { arg0, arg1, arg2 },
-	};
-}
+/* A request with these arguments. */
+struct ctl_request request(unsigned int op, uint64_t arg0, uint64_t arg1, uint64_t arg2);
 
 /* Send one record and return the status of the answer; 1 if the server hung up. */
-static inline int status_of(int fd, const void *record, size_t bytes)
-{
-	static _Alignas(8) unsigned char packet[sizeof(struct ctl_reply) + CTL_MAX_PAYLOAD];
-	struct ctl_reply *reply = (void *)packet;
-	ssize_t n;
+int status_of(int fd, const void *record, size_t bytes);
 
-	if (send(fd, record, bytes, MSG_NOSIGNAL) < 0)
-		return 1;
-	n = recv(fd, packet, sizeof(packet), 0);
-	if (n <= 0)
-		return 1;
-	return reply->tag == 99 ? reply->status : -9999;
-}
-
-static inline int status_of_request(struct ctl_request req)
-{
-	int fd = connect_vm(), status = status_of(fd, &req, sizeof(req));
-
-	close(fd);
-	return status;
-}
+/* status_of() of a new client. */
+int status_of_request(struct ctl_request req);
 
 /* The proof that all is well: a fresh polite client is answered, soon. */
-static inline void still_serves(const char *after)
-{
-	struct quire_error err = { "" };
-	struct ctl_info info;
-	unsigned long start = now_ms();
-	int fd = connect_vm(), code = ctl_get_info(fd, &info, &err);
+void still_serves(const char *after);
 
-	close(fd);
-	ok(code == 0 && now_ms() - start < 4000, "after %s a new client is answered (%s)", after,
-	   err.text);
-}
+/* The state of the VM, as a client is told. */
+unsigned int state_of_vm(void);
 
-static inline unsigned int state_of_vm(void)
-{
-	struct quire_error err;
-	struct ctl_info info;
-	int fd = connect_vm(), code = ctl_get_info(fd, &info, &err);
+/* The status of a request without arguments. */
+int command(unsigned int op);
 
-	close(fd);
-	return code ? 99 : info.vm.state;
-}
+/* Creates the socket and starts the main loop. */
+void begin(const char *test);
 
-static inline int command(unsigned int op)
-{
-	struct quire_error err = { "" };
-	int fd = connect_vm(), code = ctl_command(fd, op, &err);
-
-	close(fd);
-	if (code)
-		tap_note("%s", err.text);
-	return code;
-}
-
-/* ---- the beginning and the end ---- */
-
-static pthread_t server;
-
-static inline void begin(const char *test)
-{
-	struct quire_error err;
-
-	snprintf(name, sizeof(name), "%s.%d", test, (int)getpid());
-	if (ctl_create(name, &ctl, &err) < 0)
-		tap_bail("%s", err.text);
-	pthread_create(&server, NULL, main_loop, NULL);
-}
-
-static inline void end(void)
-{
-	stop = true;
-	pthread_join(server, NULL);
-	ctl_destroy(ctl);
-}
+/* Ends the main loop and destroys the socket. */
+void end(void);
 
 #endif

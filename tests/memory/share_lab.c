@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+#include "share_lab.h"
+
+struct gmem *gm;
+uint64_t rng;
+
+/* ---- the machine ---- */
+
+static int segment = -1;
+uint8_t *frames;
+uint64_t references[CONTENTS * 2];
+
+void fill_page(uint64_t *page, uint64_t content)
+{
+	for (unsigned int i = 0; i < QUIRE_PAGE_SIZE / sizeof(*page); i++)
+		page[i] = content ? content * 0x9e3779b97f4a7c15ULL + i : 0;
+}
+
+void make_segment(void)
+{
+	segment = memfd_create("test-store", MFD_CLOEXEC);
+	if (segment < 0 || ftruncate(segment, (off_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT))
+		tap_bail("no segment");
+	frames = mmap(NULL, 2 * CONTENTS * QUIRE_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		      segment, 0);
+	if (frames == MAP_FAILED)
+		tap_bail("no frames");
+	for (unsigned int c = 0; c < 2 * CONTENTS; c++)
+		fill_page((uint64_t *)(frames + c * QUIRE_PAGE_SIZE), c);
+}
+
+pfn_t frame_of(unsigned int content)
+{
+	return STAGE2_STORE_PFN + content;
+}
+
+void take_back(void)
+{
+	uint32_t back[64];
+	unsigned int nr;
+
+	lock(&gm->lock);
+	while ((nr = share_take_dropped(gm, back, ARRAY_SIZE(back))))
+		for (unsigned int i = 0; i < nr; i++)
+			references[back[i]]--;
+	unlock(&gm->lock);
+}
+
+uint8_t *hva(gfn_t gfn)
+{
+	return gmem_hva(gm, gfn_to_gpa(gfn));
+}
+
+void describe(void *ctx, const char *what)
+{
+	(void)ctx;
+	tap_note("audit: %s", what);
+}
+
+bool references_agree(void)
+{
+	static uint64_t named[2 * CONTENTS];
+
+	memset(named, 0, sizeof(named));
+	take_back();
+	for (gfn_t g = 0; g < NR_PAGES; g++) {
+		struct stage2_page page;
+
+		gmem_lookup(gm, g, &page);
+		if (page.state == PG_SHARED)
+			named[page.pfn - STAGE2_STORE_PFN]++;
+	}
+	return !memcmp(named, references, sizeof(named));
+}
+
+/* ---- credits: a count, to see that none is lost ---- */
+
+static atomic_long taken;
+
+static bool take(void *ctx, uint64_t pages)
+{
+	(void)ctx;
+	atomic_fetch_add(&taken, (long)pages);
+	return true;
+}
+
+static int wait_for(void *ctx, uint64_t need, uint64_t want)
+{
+	(void)ctx, (void)need, (void)want;
+	return 0;
+}
+
+static void put(void *ctx, uint64_t pages)
+{
+	(void)ctx;
+	atomic_fetch_sub(&taken, (long)pages);
+}
+
+void create(enum gmem_hugepages hugepages)
+{
+	static const struct gmem_credits credits = { .take = take, .wait = wait_for, .put = put };
+	static const struct gfn_range ram[] = { { 0, NR_PAGES } };
+	struct gmem_config config = {
+		.ram = ram, .nr_ram = 1, .hugepages = hugepages, .credits = &credits
+	};
+	struct quire_error err;
+	int fd = dup(segment);
+
+	if (gmem_create(&config, &gm, &err) || gmem_start(gm, &err)) {
+		if (geteuid() != 0)
+			tap_skip_all("%s", err.text);
+		tap_bail("%s", err.text);
+	}
+	lock(&gm->lock);
+	if (store_view_add(&gm->share.store, 0, fd))
+		tap_bail("store_view_add");
+	unlock(&gm->lock);
+	memset(references, 0, sizeof(references));
+	atomic_store(&taken, 0);
+}
+
+void destroy(void)
+{
+	struct gmem_stats s;
+
+	gmem_stats(gm, &s);
+	is_hex(atomic_load(&taken), s.s2.pages[PG_PRIVATE] + gm->share.reserve,
+	       "a credit for each private page and for the reserve, no other");
+	gmem_destroy(gm);
+}
+
+atomic_ulong refused;
+
+void on_segv(int sig, siginfo_t *info, void *context)
+{
+	uint8_t *at = info->si_addr;
+
+	(void)context;
+	if (at < hva(0) || at >= hva(NR_PAGES)) {
+		signal(sig, SIG_DFL);
+		return;
+	}
+	gmem_repair(gm);
+	atomic_fetch_add(&refused, 1);
+}
+
+/* ---- for threads that write three words of a page, each of them 0, 1 or 2 ---- */
+
+uint64_t writer_seed;
+
+GUEST uint64_t look_at(const volatile uint64_t *word)
+{
+	return *word;
+}
+
+GUEST void put_into(volatile uint64_t *word, uint64_t value)
+{
+	*word = value;
+}
+
+unsigned int frame_for(const uint64_t *page)
+{
+	return (unsigned int)(page[0] + 3 * page[1] + 9 * page[2]);
+}
+
+void make_race_frames(void)
+{
+	memset(frames, 0, 27 * QUIRE_PAGE_SIZE);
+	for (unsigned int f = 0; f < 27; f++) {
+		uint64_t *w = (uint64_t *)(frames + f * QUIRE_PAGE_SIZE);
+
+		w[0] = f % 3;
+		w[1] = f / 3 % 3;
+		w[2] = f / 9;
+	}
+}
