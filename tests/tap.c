@@ -34,6 +34,18 @@ bool tap_ok(bool pass, const char *expr, const char *file, int line, const char 
 	return pass;
 }
 
+bool tap_is(int64_t got, int64_t want, const char *file, int line, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	result(got == want, fmt, ap);
+	va_end(ap);
+	if (got != want)
+		printf("# %s:%d: got %" PRId64 ", want %" PRId64 "\n", file, line, got, want);
+	return got == want;
+}
+
 bool tap_hex(uint64_t got, uint64_t want, const char *file, int line, const char *fmt, ...)
 {
 	va_list ap;

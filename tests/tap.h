@@ -3,18 +3,22 @@
 #define QUIRE_TESTS_TAP_H
 
 /*
- * TAP for C tests: each assertion is a sentence about behaviour.  A failed one prints the
- * expression or got/wanted with file:line.  The plan is printed by tap_done().
+ * TAP for C tests: each assertion is a sentence about behaviour.  A failed one prints file:line
+ * and the expression, or what was got and wanted: is() as signed decimals, is_hex() for addresses,
+ * bits and bytes.  The plan is printed by tap_done().
  */
 #include <stdbool.h>
 #include <stdint.h>
 
 #define ok(cond, ...)	       tap_ok((cond), #cond, __FILE__, __LINE__, __VA_ARGS__)
+#define is(got, want, ...)     tap_is((int64_t)(got), (int64_t)(want), __FILE__, __LINE__, __VA_ARGS__)
 #define is_hex(got, want, ...) tap_hex((got), (want), __FILE__, __LINE__, __VA_ARGS__)
 
 void tap_init(void); /* first thing in main: line-buffers stdout */
 
 __attribute__((format(printf, 5, 6))) bool tap_ok(bool pass, const char *expr, const char *file,
+						  int line, const char *fmt, ...);
+__attribute__((format(printf, 5, 6))) bool tap_is(int64_t got, int64_t want, const char *file,
 						  int line, const char *fmt, ...);
 __attribute__((format(printf, 5, 6))) bool tap_hex(uint64_t got, uint64_t want, const char *file,
 						   int line, const char *fmt, ...);

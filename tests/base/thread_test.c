@@ -46,12 +46,12 @@ static void test_thread(void)
 
 static void test_poll_ms(void)
 {
-	is_hex(poll_ms(5, 5), 0, "a deadline that is now");
-	is_hex(poll_ms(NS_PER_S, 5), 0, "a deadline that has passed");
-	is_hex(poll_ms(5, 6), 1, "1 ns is rounded up");
-	is_hex(poll_ms(0, NS_PER_MS), 1, "1 ms");
-	is_hex(poll_ms(0, 2 * NS_PER_S + 1), 2001, "2 s and 1 ns");
-	is_hex(poll_ms(0, 3600 * NS_PER_S), POLL_MS_MAX, "an hour: the longest timeout");
+	is(poll_ms(5, 5), 0, "a deadline that is now");
+	is(poll_ms(NS_PER_S, 5), 0, "a deadline that has passed");
+	is(poll_ms(5, 6), 1, "1 ns is rounded up");
+	is(poll_ms(0, NS_PER_MS), 1, "1 ms");
+	is(poll_ms(0, 2 * NS_PER_S + 1), 2001, "2 s and 1 ns");
+	is(poll_ms(0, 3600 * NS_PER_S), POLL_MS_MAX, "an hour: the longest timeout");
 	is_hex(poll_ms(NS_PER_S, UINT64_MAX), POLL_MS_MAX, "a deadline that never comes");
 }
 

@@ -59,7 +59,7 @@ static void test_pvh(enum sample_kind kind, enum image_kind want, const char *wh
 		return;
 	ok(plan.kind == want, "%s is recognised", what);
 	is_hex(plan.entry, SAMPLE_ENTRY, "the entry is the note's, not e_entry");
-	is_hex(plan.nr_segments, 3, "two segments and the boot data");
+	is(plan.nr_segments, 3, "two segments and the boot data");
 	is_segment(&plan, 0, 0x100000, s.byte + SAMPLE_TEXT, 0x200, 0x200);
 	is_segment(&plan, 1, 0x101000, s.byte + SAMPLE_DATA, 0x100, 0x3000);
 	info = plan.ebx;
@@ -93,7 +93,7 @@ static void test_pvh_modules(void)
 	config.nr_modules = 2;
 	if (!planned(&config, &plan, "PVH64 with two modules and 4 GiB"))
 		return;
-	is_hex(plan.nr_segments, 5, "each module is a segment");
+	is(plan.nr_segments, 5, "each module is a segment");
 	is_segment(&plan, 3, 0x105000, initrd, 5000, 0x2000);
 	is_segment(&plan, 4, 0x107000, dtb, 64, 0x1000);
 	is_hex(plan_word(&plan, plan.ebx + 12, 4), 2, "start info: two modules");
@@ -179,7 +179,7 @@ static void test_flat(void)
 		return;
 	ok(plan.kind == IMAGE_FLAT, "flat is recognised");
 	is_hex(plan.entry, 0x7c00, "entered where it is loaded");
-	is_hex(plan.nr_segments, 1, "one segment");
+	is(plan.nr_segments, 1, "one segment");
 	is_segment(&plan, 0, 0x7c00, s.byte, SAMPLE_BYTES, SAMPLE_BYTES);
 	image_plan_finish(&plan);
 }

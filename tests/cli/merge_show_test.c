@@ -98,14 +98,14 @@ static uint64_t of_domain(unsigned int n, const char *member)
 static void check_domain(unsigned int n, uint64_t vms, uint64_t shared, uint64_t sharing,
 			 uint64_t waiting, uint64_t lookups)
 {
-	is_hex(of_domain(n, "vms"), vms, "domain %u: VMs", n);
-	is_hex(of_domain(n, "pages_shared"), shared, "domain %u: frames", n);
-	is_hex(of_domain(n, "pages_sharing"), sharing, "domain %u: pages that share them", n);
+	is(of_domain(n, "vms"), vms, "domain %u: VMs", n);
+	is(of_domain(n, "pages_shared"), shared, "domain %u: frames", n);
+	is(of_domain(n, "pages_sharing"), sharing, "domain %u: pages that share them", n);
 	is_hex(of_domain(n, "saved_bytes"), sharing * QUIRE_PAGE_SIZE, "domain %u: bytes saved", n);
-	is_hex(of_domain(n, "waiting_pages"), waiting, "domain %u: pages that wait", n);
-	is_hex(of_domain(n, "lookup_pages"), lookups, "domain %u: pages looked up", n);
-	is_hex(of_domain(n, "promoted_pages"), shared, "domain %u: became a frame", n);
-	is_hex(of_domain(n, "no_memory_pages"), 0, "domain %u: nothing was in the way", n);
+	is(of_domain(n, "waiting_pages"), waiting, "domain %u: pages that wait", n);
+	is(of_domain(n, "lookup_pages"), lookups, "domain %u: pages looked up", n);
+	is(of_domain(n, "promoted_pages"), shared, "domain %u: became a frame", n);
+	is(of_domain(n, "no_memory_pages"), 0, "domain %u: nothing was in the way", n);
 }
 
 static void test_usual(bool isolated)
@@ -212,10 +212,10 @@ int main(void)
 	merge[2] = member_of(client[1], name[2], vm[2], "red");
 	/* A second member of red: a process may be several of a machine's VMs. */
 	merge[3] = member_of(client[0], name[0], vm[0], "red");
-	is_hex(look_up(merge[0], 0, 20), 0, "20 pages are new");
-	is_hex(look_up(merge[3], 10, 10), 10, "10 of them are another VM's, too");
-	is_hex(look_up(merge[1], 0, 4) + look_up(merge[1], 32, 4), 4, "a VM shares with itself");
-	is_hex(look_up(merge[2], 0, 1) + look_up(merge[2], 32, 1), 1, "and one elsewhere");
+	is(look_up(merge[0], 0, 20), 0, "20 pages are new");
+	is(look_up(merge[3], 10, 10), 10, "10 of them are another VM's, too");
+	is(look_up(merge[1], 0, 4) + look_up(merge[1], 32, 4), 4, "a VM shares with itself");
+	is(look_up(merge[2], 0, 1) + look_up(merge[2], 32, 1), 1, "and one elsewhere");
 	test_usual(isolated);
 	test_one_machine();
 	test_hidden();

@@ -3,13 +3,7 @@
 
 /* ---- a made-up VM; one a process ---- */
 
-static struct {
-	char name[VM_NAME_MAX + 1];
-	uint32_t state; /* enum vm_state */
-	bool stopped, is_copy;
-	struct keeper_stats merge;
-	uint64_t passes;
-} lab_vm;
+struct lab_vm lab_vm;
 
 static const struct gfn_range lab_ram[] = { { 0, LAB_PAGES } };
 

@@ -32,6 +32,15 @@
 #define LAB_PRIVATE	 1024u /* of these */
 #define LAB_FAULTS_PER_S 1000u
 
+/* What the made-up VM is, in the process that plays it and in its children. */
+extern struct lab_vm {
+	char name[VM_NAME_MAX + 1];
+	uint32_t state; /* enum vm_state */
+	bool stopped, is_copy;
+	struct keeper_stats merge;
+	uint64_t passes;
+} lab_vm;
+
 /* Starts a process that answers as a VM of this name and state; returns when it does. */
 pid_t lab_start_vm(const char *name, enum vm_state state);
 

@@ -239,15 +239,14 @@ static void test_merge_totals(void)
 	printed = members(2);
 	same_names(&doc, &printed, "its members");
 	if (isolated)
-		is_hex(member("vms_elsewhere"), 1, "one merges with a machine that is not here");
+		is(member("vms_elsewhere"), 1, "one merges with a machine that is not here");
 	if (isolated) {
-		is_hex(member("private_pages"), 3 * LAB_PRIVATE, "private pages of three VMs");
-		is_hex(member("reason_volatile_pages"), 3 * NOTE_VOLATILE,
-		       "their reasons are added");
-		is_hex(member("vms_on"), 3, "all three merge");
-		is_hex(member("orphan_pages"), 9, "pages in frames of no machine are added");
+		is(member("private_pages"), 3 * LAB_PRIVATE, "private pages of three VMs");
+		is(member("reason_volatile_pages"), 3 * NOTE_VOLATILE, "their reasons are added");
+		is(member("vms_on"), 3, "all three merge");
+		is(member("orphan_pages"), 9, "pages in frames of no machine are added");
 	}
-	is_hex(sum_reasons(2), member("private_pages"), "the reasons add up to the private pages");
+	is(sum_reasons(2), member("private_pages"), "the reasons add up to the private pages");
 	ok(strstr(lab_out, "\"general_profit_bytes\": -"), "what gains nothing costs something");
 	ok(lab_quire("stat --json %s", a) == 0 && sum_reasons(6) == LAB_PRIVATE,
 	   "so do those of one VM");
@@ -332,13 +331,13 @@ static void test_meminfo(void)
 	for (const char *p = lab_out; p && *p; p = strchr(p, '\n'), p += p != NULL)
 		add_name(&printed, p, strcspn(p, ":"));
 	same_names(&doc, &printed, "lines");
-	is_hex(meminfo("MemTotal"), 1048576, "MemTotal is the machine's memory");
-	is_hex(meminfo("Committed_AS"), 81920, "Committed_AS is what is promised");
-	is_hex(meminfo("CommitLimit"), 524288 + 65536, "CommitLimit is the size set, and swap");
-	is_hex(meminfo("SwapTotal"), 65536, "SwapTotal");
-	is_hex(meminfo("AnonPages"), 2 * LAB_PRIVATE * 4, "AnonPages are the private pages of all");
-	is_hex(meminfo("AnonHugePages"), 4096, "AnonHugePages are 2 MiB leaves");
-	is_hex(meminfo("GuestTotal"), 2 * LAB_PAGES * 4, "GuestTotal is all of their RAM");
+	is(meminfo("MemTotal"), 1048576, "MemTotal is the machine's memory");
+	is(meminfo("Committed_AS"), 81920, "Committed_AS is what is promised");
+	is(meminfo("CommitLimit"), 524288 + 65536, "CommitLimit is the size set, and swap");
+	is(meminfo("SwapTotal"), 65536, "SwapTotal");
+	is(meminfo("AnonPages"), 2 * LAB_PRIVATE * 4, "AnonPages are the private pages of all");
+	is(meminfo("AnonHugePages"), 4096, "AnonHugePages are 2 MiB leaves");
+	is(meminfo("GuestTotal"), 2 * LAB_PAGES * 4, "GuestTotal is all of their RAM");
 	ok(meminfo("MemFree") <= meminfo("MemTotal") && meminfo("MemAvailable") > 0 &&
 		   meminfo("MemAvailable") <= meminfo("MemTotal"),
 	   "free and available are possible");

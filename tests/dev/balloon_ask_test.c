@@ -52,7 +52,7 @@ static void statistics(void)
 	lab.wakes = 0;
 	drive(F(STATS_VQ), 7);
 	ok(lab.wakes > 0, "a driver wakes the main loop");
-	is_hex(balloon_tick(r.balloon), 1000 + 1000000000, "which asks for statistics in a second");
+	is(balloon_tick(r.balloon), 1000 + 1000000000, "which asks for statistics in a second");
 	send_stats(5, 100);
 	ok(info.nr_stats == 5 && info.stats_ns == 1000 && info.stat[0].tag == 4 &&
 		   info.stat[0].value == 100 && info.stat[4].tag == 999 &&
@@ -73,7 +73,7 @@ static void statistics(void)
 	ok(info.silent_since_ns == 0, "a driver has some time to answer");
 	r.now++;
 	balloon_record(r.balloon, &info);
-	is_hex(info.silent_since_ns, 1000 + 1000000000, "after that it is silent, since then");
+	is(info.silent_since_ns, 1000 + 1000000000, "after that it is silent, since then");
 	send_stats(6, 200);
 	ok(info.silent_since_ns == 0 && info.nr_stats == 5 && info.stat[0].value == 205,
 	   "it answers; of a tag that comes twice the last counts");
@@ -119,8 +119,8 @@ static void pauses(void)
 	ok(info.silent_since_ns == 0, "nor is one that has just gone on");
 	r.now += 1000;
 	balloon_record(r.balloon, &info);
-	is_hex(info.silent_since_ns, 5000 + 10 * BALLOON_SILENT_NS,
-	       "what was left of its time before is left after");
+	is(info.silent_since_ns, 5000 + 10 * BALLOON_SILENT_NS,
+	   "what was left of its time before is left after");
 	start(0, 3);
 	balloon_pause(r.balloon, true);
 	r.now += BALLOON_SILENT_NS;
@@ -220,7 +220,7 @@ static void notifications(void)
 
 	create(true);
 	drive(F(REPORTING), 7);
-	is_hex(r.announced, 5, "asynchronously only the queues that take pages away");
+	is(r.announced, 5, "asynchronously only the queues that take pages away");
 	lab_add(&queue[0], put_list(LIST, &pfn, 1), 4, 0);
 	balloon_notify(r.balloon, 0);
 	did("", "its notification");
@@ -228,7 +228,7 @@ static void notifications(void)
 	did("I20+1 ", "is the main loop's to serve");
 	ok(lab_interrupted(), "with an interrupt");
 	set_reg(R_STATUS, 0);
-	is_hex(r.announced, 0, "a reset takes that back");
+	is(r.announced, 0, "a reset takes that back");
 }
 int main(void)
 {

@@ -139,7 +139,7 @@ static void gives(int result, uint64_t gone, uint64_t already, uint64_t kept)
 static void outcomes(void)
 {
 	start(F(REPORTING), 7);
-	is_hex(r.resets, 2, "memory hears of a reset, the first one too");
+	is(r.resets, 2, "memory hears of a reset, the first one too");
 	gives(-EAGAIN, 3, 1, 2);
 	SEND(0, 20, 21, 22, 23, 24, 25);
 	balloon_record(r.balloon, &info);
@@ -183,7 +183,7 @@ static void ring_pages(void)
 	SEND(0, 2, 3, 4);
 	did("I2+2 ", "the first page of a ring is refused");
 	balloon_record(r.balloon, &info);
-	is_hex(info.refused, 1, "and no more than was named");
+	is(info.refused, 1, "and no more than was named");
 	SEND(0, 5, 6, 7, 8, 9);
 	did("I6+1 I9+1 ", "its second page is, too");
 }

@@ -311,7 +311,7 @@ static void event_index(void)
 	struct lab_queue q = start(F_EVENT_IDX, 4);
 	unsigned int missed = 0;
 
-	is_hex(lab_avail_event(&q), 0, "the first buffer is asked for");
+	is(lab_avail_event(&q), 0, "the first buffer is asked for");
 	put16(q.avail + 4 + 2 * q.num, 2); /* used_event: tell me at the third */
 	for (unsigned int i = 0; i < 3; i++) {
 		lab_add(&q, DATA, 1, 0);
@@ -548,7 +548,7 @@ static void deferral(void)
 		lab_add(&q, DATA, 1, 0);
 	lab_kick(&q);
 	ok(used_idx(&q) == 2 && lab.wakes == 1, "a device that has had enough wakes the main loop");
-	is_hex(lab.held, 1, "for which the used ring is held");
+	is(lab.held, 1, "for which the used ring is held");
 	ok(virtio_poll(echo.virtio) && used_idx(&q) == 4, "and which goes on");
 	ok(!virtio_poll(echo.virtio) && used_idx(&q) == 5, "and comes to the end");
 	ok(!virtio_poll(echo.virtio), "there is nothing more to do");
@@ -559,31 +559,31 @@ static void deferral(void)
 	q1 = lab_queue(1, 8, 4);
 	ok(echo.armed == 0, "nothing is armed before DRIVER_OK");
 	lab_driver_ok();
-	is_hex(echo.armed, 2, "then what the device calls async");
+	is(echo.armed, 2, "then what the device calls async");
 	lab_add(&q1, DATA, 1, 0);
 	virtio_defer(echo.virtio, 1);
 	ok(!virtio_poll(echo.virtio) && used_idx(&q1) == 1 && lab_interrupted(),
 	   "a notification by another way is served, with an interrupt");
 	lab_add(&q, ~0ULL, 1, 0);
 	lab_kick(&q);
-	is_hex(echo.armed, 2, "a broken device stays armed, as the main loop may not change that");
+	is(echo.armed, 2, "a broken device stays armed, as the main loop may not change that");
 	virtio_defer(echo.virtio, 1);
-	is_hex(lab.held, 2, "and holds its rings");
+	is(lab.held, 2, "and holds its rings");
 	set_reg(R_STATUS, 0);
 	ok(!virtio_poll(echo.virtio), "a reset forgets what was deferred");
-	is_hex(echo.armed, 0, "disarms it");
-	is_hex(lab.held, 0, "and lets go of the rings");
+	is(echo.armed, 0, "disarms it");
+	is(lab.held, 0, "and lets go of the rings");
 	lab_negotiate(F_VERSION_1);
 	q = lab_queue(0, 8, 0);
-	is_hex(lab.held, 1, "a queue that is set up holds its ring");
+	is(lab.held, 1, "a queue that is set up holds its ring");
 	set_reg(R_READY, 0);
-	is_hex(lab.held, 0, "until it is taken down");
+	is(lab.held, 0, "until it is taken down");
 	lab.hold_error = -ENOSPC;
 	lab_queue(0, 8, 0);
 	ok((reg(R_STATUS) & S_NEEDS_RESET) && !reg(R_READY),
 	   "if it cannot be held there is no queue");
 	set_reg(R_STATUS, 0);
-	is_hex(lab.held, 0, "nor anything to let go of");
+	is(lab.held, 0, "nor anything to let go of");
 }
 
 /* What a vCPU polls must not wait for the main loop, which may serve a queue for long. */
@@ -596,7 +596,7 @@ static void no_wait(void)
 	echo.look = true;
 	lab_add(&q, DATA, 1, 0);
 	lab_kick(&q);
-	is_hex(echo.seen, 1, "the interrupt can be looked at while a queue is served");
+	is(echo.seen, 1, "the interrupt can be looked at while a queue is served");
 	ok(echo.look, "... and acknowledged, and the configuration read and written");
 }
 

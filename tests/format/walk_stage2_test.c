@@ -96,7 +96,7 @@ static void count_one(const struct count *c)
 		identity(&lab, c->ept, c->level2);
 	}
 	walk_2d(&cpu, c->ept ? &s2 : NULL, &mem, gva, READ, &res);
-	if (!is_hex(res.nr_refs, c->refs, "%s: %u references", c->what, c->refs))
+	if (!is(res.nr_refs, c->refs, "%s: %u references", c->what, c->refs))
 		tap_note("outcome: %s", walk_outcome_name(res.outcome));
 	ok(in_order(c), "%s: stage-2 references precede the guest entry they serve", c->what);
 	ok(res.outcome == WALK_OK && res.gpa == (c->guest ? to : DATA) && res.maddr == res.gpa &&

@@ -154,8 +154,8 @@ static void test_role(enum sandbox_role role, pid_t it)
 			tap_note("%s: %s: status %#x", sandbox_role_name[role],
 				 i == NR_ATTEMPTS ? "a 32-bit call" : attempt_name[i], status);
 	}
-	is_hex(denied, NR_ATTEMPTS + 1, "role %s: each of %zu forbidden things is the end",
-	       sandbox_role_name[role], NR_ATTEMPTS + 1);
+	is(denied, NR_ATTEMPTS + 1, "role %s: each of %zu forbidden things is the end",
+	   sandbox_role_name[role], NR_ATTEMPTS + 1);
 }
 
 /* What only one role may do. */
@@ -296,12 +296,12 @@ static void look_at(pid_t pid, unsigned int pieces)
 	if (pieces & 1u << SANDBOX_EMPTY_ROOT) {
 		const char *mounts = slurp(proc(pid, "mounts"));
 
-		is_hex(entries(proc(pid, "root/")), 0, "its root directory is empty");
+		is(entries(proc(pid, "root/")), 0, "its root directory is empty");
 		ok(!strncmp(mounts, "none / tmpfs ro,", 16) &&
 			   !strchr(strchr(mounts, '\n') + 1, '\n'),
 		   "... read-only, and the only mount");
 	}
-	is_hex(entries(proc(pid, "fd")), 4, "it has the standard descriptors and the one to keep");
+	is(entries(proc(pid, "fd")), 4, "it has the standard descriptors and the one to keep");
 	ok(strstr(slurp(proc(pid, "limits")), "Max core file size        0 "), "no core dumps");
 }
 
@@ -398,7 +398,7 @@ static void test_refused(enum sandbox_mode mode, const char *what)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == NO_TRY)
 		tap_skip("this host has no user namespaces to refuse others in");
 	else
-		is_hex((uint64_t)status, 0, "where namespaces are refused, %s", what);
+		is(status, 0, "where namespaces are refused, %s", what);
 }
 
 /* ---- takeover ---- */
@@ -564,8 +564,8 @@ static void test_observers(void)
 	}
 	close(pipes[1]);
 	ok(read(pipes[0], &c, 1) == 1, "a VM of an ordinary user runs in the sandbox");
-	is_hex((uint64_t)map_as(1234, name), 0, "that user may look into it");
-	is_hex((uint64_t)map_as(0, name), 0, "so may root");
+	is(map_as(1234, name), 0, "that user may look into it");
+	is(map_as(0, name), 0, "so may root");
 	ok(WEXITSTATUS(map_as(4321, name)) == QUIRE_STATUS_HOST, "another user may not");
 	ok(WEXITSTATUS(map_as(65534, name)) == QUIRE_STATUS_HOST, "not even nobody");
 	kill(pid, SIGTERM);
@@ -600,8 +600,7 @@ static void test_takeover(void)
 			tap_note("taken over: %s: status %#x", attempt_name[i], status);
 	}
 	close(INHERITED);
-	is_hex(denied, NR_ATTEMPTS, "a main loop taken over can do none of %zu things",
-	       NR_ATTEMPTS);
+	is(denied, NR_ATTEMPTS, "a main loop taken over can do none of %zu things", NR_ATTEMPTS);
 	status = wait_for(victim);
 	ok(WIFEXITED(status) && !WEXITSTATUS(status),
 	   "the other VM's guest finds its memory intact");
@@ -624,7 +623,7 @@ static void require_filters(void)
 	status = wait_for(pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 1)
 		tap_skip_all("this kernel has no seccomp filters");
-	is_hex((uint64_t)status, 0, "this host has a sandbox");
+	is(status, 0, "this host has a sandbox");
 }
 
 static bool have_kvm(void)

@@ -136,11 +136,11 @@ static void test_sizes(void)
 	for (unsigned int i = 0; i < ARRAY_SIZE(size); i++)
 		is_hex(kvm_slot_bytes(size[i].ram), size[i].slot, "slots of %#llx bytes of RAM",
 		       (unsigned long long)size[i].ram);
-	is_hex(kvm.nr_slots, 3, "130 MiB are three slots");
+	is(kvm.nr_slots, 3, "130 MiB are three slots");
 	is_hex(kvm_slot_range(&kvm, 1).start, 64 * MiB / QUIRE_PAGE_SIZE,
 	       "the second begins at 64 MiB");
 	is_hex(kvm_slot_range(&kvm, 1).end, 128 * MiB / QUIRE_PAGE_SIZE, "... and ends at 128 MiB");
-	is_hex(kvm_slot_range(&kvm, 2).end, RAM_PAGES, "the last one ends with RAM");
+	is(kvm_slot_range(&kvm, 2).end, RAM_PAGES, "the last one ends with RAM");
 }
 
 static void test_log(void)
@@ -151,13 +151,13 @@ static void test_log(void)
 	ok(kvm_slot_fetch(&kvm, 1, bitmap) == -ENOENT, "a slot that is not watched has no log");
 	ok(kvm_slot_log(&kvm, 1, true) == 0 && kvm_slot_log(&kvm, 1, true) == 0, "watch it, twice");
 	fetch(1);
-	is_hex(others(1, 0, 0, 1), 0, "what was written before is not in the log");
+	is(others(1, 0, 0, 1), 0, "what was written before is not in the log");
 	guest_writes(start, 100, 3);
 	fetch(1);
-	is_hex(missing(1, start, 100, 3), 0, "what the guest writes is");
-	is_hex(others(1, start, 100, 3), 0, "and nothing else");
+	is(missing(1, start, 100, 3), 0, "what the guest writes is");
+	is(others(1, start, 100, 3), 0, "and nothing else");
 	fetch(1);
-	is_hex(others(1, 0, 0, 1), 0, "a write is reported once");
+	is(others(1, 0, 0, 1), 0, "a write is reported once");
 	guest_writes(start + 3, 2, 3);
 	fetch(1);
 	ok(!missing(1, start + 3, 2, 3) && !others(1, start + 3, 2, 3),
@@ -177,7 +177,7 @@ static void test_others(void)
 	ok(guest_write(gm, gfn_to_gpa(first + 1000), bytes, sizeof(bytes)) == 0, "we write");
 	guest_writes(first - 2, 2, 1);
 	fetch(1);
-	is_hex(others(1, 0, 0, 1), 0, "neither what we write nor another slot's is in the log");
+	is(others(1, 0, 0, 1), 0, "neither what we write nor another slot's is in the log");
 	guest_writes(RAM_PAGES - 1, 1, 1);
 	ok(kvm_slot_log(&kvm, 2, true) == 0, "watch the last slot");
 	guest_writes(RAM_PAGES - 1, 1, 1);
@@ -197,7 +197,7 @@ static void test_off(void)
 	guest_writes(start, 20, 1);
 	ok(kvm_slot_log(&kvm, 1, true) == 0, "watch it again");
 	fetch(1);
-	is_hex(others(1, 0, 0, 1), 0, "and it begins empty");
+	is(others(1, 0, 0, 1), 0, "and it begins empty");
 	guest_writes(start + 7, 1, 1);
 	fetch(1);
 	ok(!missing(1, start + 7, 1, 1) && !others(1, start + 7, 1, 1), "and works as before");
@@ -212,7 +212,7 @@ int main(void)
 	test_log();
 	test_others();
 	test_off();
-	is_hex(gmem_audit(gm, NULL, NULL), 0, "guest memory is as it should be");
+	is(gmem_audit(gm, NULL, NULL), 0, "guest memory is as it should be");
 	munmap(tiny.run, (size_t)ioctl(kvm.fd, KVM_GET_VCPU_MMAP_SIZE, 0));
 	close(tiny.vcpu);
 	gmem_destroy(gm);

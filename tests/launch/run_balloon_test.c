@@ -59,7 +59,7 @@ int main(void)
 	next.touches++;
 	ok(!due(&next, 10100), "touches are looked at once a second");
 
-	is_hex(rb.order, 0, "there is no order");
+	is(rb.order, 0, "there is no order");
 	run_balloon_order(&rb, 0, false);
 	ok(rb.order != 0, "a target of 0 is one");
 	return tap_done();

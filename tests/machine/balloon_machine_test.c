@@ -209,13 +209,12 @@ static void test_plenty(void)
 	tap_note("with plenty of memory nobody is asked for anything");
 	open_world(&w, 4 * MEMORY);
 	start(&w, &g, promise(BALLOON_MODE_AUTO), RAM / 8);
-	is_hex((uint64_t)machine_timeout_ms(w.lab.m), (uint64_t)-1,
-	       "a machine that heard of no balloon sleeps");
+	is(machine_timeout_ms(w.lab.m), -1, "a machine that heard of no balloon sleeps");
 	tell(&w, &g);
 	ok(machine_timeout_ms(w.lab.m) == 1000, "one that did wakes up once a second");
 	for (int i = 0; i < 10; i++)
 		second(&w, &g, 1);
-	is_hex(g.targets, 0, "no target comes");
+	is(g.targets, 0, "no target comes");
 	ok(says_why(&w, g.vm.id, BALLOON_STEADY), "and the log says that there is nothing to do");
 	g.says.driver = BALLOON_NO_DRIVER;
 	tell(&w, &g);
@@ -244,9 +243,9 @@ static void test_reclaim(void)
 	ok(g[0].says.actual > 0 && g[1].says.actual == 0,
 	   "the idle one is squeezed by %" PRIu64 " pages, the busy one is not", g[0].says.actual);
 	ok(after.free_pages >= after.high_pages, "free memory is above high");
-	is_hex(after.free_pages - before.free_pages, g[0].says.actual,
-	       "it rose by just what is in the balloon");
-	is_hex(after.committed_pages, before.committed_pages, "what is committed is as it was");
+	is(after.free_pages - before.free_pages, g[0].says.actual,
+	   "it rose by just what is in the balloon");
+	is(after.committed_pages, before.committed_pages, "what is committed is as it was");
 	ok(says_why(&w, g[0].vm.id, BALLOON_RECLAIM), "the log says why");
 	ok(strstr(w.lab.log, "': balloon: reclaim: "), "so does the machine's: %.60s", w.lab.log);
 
@@ -285,12 +284,12 @@ static void test_silent(void)
 	listen_to(&g[1]);
 	ok(g[0].targets > 0 && g[0].targets <= 10,
 	   "one that falls silent is asked while its word counts");
-	is_hex(g[1].targets, 0, "one without a driver is not asked");
+	is(g[1].targets, 0, "one without a driver is not asked");
 	g[0].targets = 0;
 	for (int i = 0; i < 30; i++)
 		lab_pass(&w.lab, 1000);
 	listen_to(&g[0]);
-	is_hex(g[0].targets, 0, "later neither is asked");
+	is(g[0].targets, 0, "later neither is asked");
 	ok(says_why(&w, g[0].vm.id, BALLOON_SILENT) && says_why(&w, g[1].vm.id, BALLOON_SILENT),
 	   "and the log says so");
 	close_world(&w, g, 2);
@@ -308,14 +307,13 @@ static void test_manual(void)
 	start(&w, &g[0], promise(BALLOON_MODE_AUTO), RAM / 8);
 	start(&w, &g[1], promise(BALLOON_MODE_MANUAL), RAM / 8);
 	start(&w, &g[2], promise(BALLOON_MODE_OFF), RAM / 8);
-	is_hex((uint64_t)-set(&w, g[0].vm.id, true, 100), EAGAIN, "not before the VM has spoken");
+	is(-set(&w, g[0].vm.id, true, 100), EAGAIN, "not before the VM has spoken");
 	tell(&w, &g[0]);
 	tell(&w, &g[1]);
-	is_hex((uint64_t)-set(&w, 99, true, 100), ESRCH, "no such VM");
-	is_hex((uint64_t)-set(&w, g[2].vm.id, true, 100), EOPNOTSUPP, "a VM without a balloon");
-	is_hex((uint64_t)-set(&w, g[0].vm.id, true, RAM - RAM / 4 + 1), ERANGE,
-	       "below the minimum");
-	is_hex((uint64_t)-set(&w, g[0].vm.id, true, RAM - RAM / 4), 0, "just the minimum");
+	is(-set(&w, 99, true, 100), ESRCH, "no such VM");
+	is(-set(&w, g[2].vm.id, true, 100), EOPNOTSUPP, "a VM without a balloon");
+	is(-set(&w, g[0].vm.id, true, RAM - RAM / 4 + 1), ERANGE, "below the minimum");
+	is(-set(&w, g[0].vm.id, true, RAM - RAM / 4), 0, "just the minimum");
 	listen_to(&g[0]);
 	ok(g[0].target == RAM - RAM / 4 && g[0].manual, "the target comes at once, as one by hand");
 	follow(&w, &g[0]);
@@ -327,13 +325,13 @@ static void test_manual(void)
 		   state.target_pages == RAM - RAM / 4 && state.min_pages == RAM / 4 &&
 		   state.shares == MACHINE_SHARES_DEFAULT,
 	   "an operator sees it");
-	is_hex((uint64_t)-set(&w, g[0].vm.id, false, 0), 0, "back to the policy");
+	is(-set(&w, g[0].vm.id, false, 0), 0, "back to the policy");
 	for (int i = 0; i < 5; i++)
 		second(&w, g, 2);
 	ok(g[0].target < RAM - RAM / 4 && !g[0].manual, "which releases, as there is plenty");
-	is_hex((uint64_t)-set(&w, g[1].vm.id, true, 1000), 0, "a VM in manual mode");
+	is(-set(&w, g[1].vm.id, true, 1000), 0, "a VM in manual mode");
 	listen_to(&g[1]);
-	is_hex(g[1].target, 1000, "... is told, too");
+	is(g[1].target, 1000, "... is told, too");
 	ok(!why(&w, g[2].vm.id, 0, &d), "of a VM without a balloon nothing was decided");
 	close_world(&w, g, 3);
 }
@@ -353,7 +351,7 @@ static void test_lost(void)
 	start(&w, &g[1], admit, RAM / 8);
 	lab_pass(&w.lab, 3000);
 	listen_to(&g[0]);
-	is_hex(g[0].targets, 0, "says nothing before it has heard");
+	is(g[0].targets, 0, "says nothing before it has heard");
 	g[0].says.target = g[0].says.actual = g[0].target = 1000;
 	g[0].says.manual = 1;
 	g[1].says.target = g[1].says.actual = g[1].target = 2000;
@@ -481,8 +479,8 @@ static void test_liars(void)
 	bad[2].shares = MACHINE_SHARES_MAX + 1;
 	bad[3].balloon_min_pages = RAM + 1;
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++)
-		is_hex((uint64_t)-lab_admit(&w.lab, w.control, bad[i]).error, EINVAL,
-		       "a promise that makes no sense: %u", i);
+		is(-lab_admit(&w.lab, w.control, bad[i]).error, EINVAL,
+		   "a promise that makes no sense: %u", i);
 	start(&w, &g[0], promise(BALLOON_MODE_AUTO), RAM / 8);
 	start(&w, &g[1], promise(BALLOON_MODE_AUTO), RAM - RAM / 32);
 	memset(&g[0].says, 0xff, sizeof(g[0].says));
@@ -501,13 +499,13 @@ static void test_liars(void)
 		   state.said.mode == BALLOON_MODE_AUTO,
 	   "what is told is cut down to what can be");
 	ok(g[0].target <= RAM, "so is the target");
-	is_hex(g[1].targets, 0, "nobody else is asked for anything on its account");
+	is(g[1].targets, 0, "nobody else is asked for anything on its account");
 	ok(lab_reap(&g[0].vm, false) == 0, "it lives on");
 	for (unsigned int i = 0; i < 1000; i++)
 		say_balloon(&g[0]);
 	lab_step(&w.lab);
 	ok(lab_reap(&g[0].vm, false) == 0, "... also when it talks a lot");
-	is_hex(w.lab.faults, 0, "all sums are right");
+	is(w.lab.faults, 0, "all sums are right");
 	close_world(&w, g, 2);
 }
 
@@ -578,13 +576,13 @@ static void test_deaf(void)
 	tell(&w, &g);
 	for (uint64_t i = 0; i < 2000; i++)
 		heard |= set(&w, g.vm.id, true, 1000 + i % 2);
-	is_hex((uint64_t)heard, 0, "2000 targets are sent to a VM that does not read");
+	is(heard, 0, "2000 targets are sent to a VM that does not read");
 	ok(lab_reap(&g.vm, false) == 0, "it lives on");
 	listen_to(&g);
 	ok(g.targets < 2000, "only so many were under way: %u", g.targets);
 	set(&w, g.vm.id, true, 1234);
 	listen_to(&g);
-	is_hex(g.target, 1234, "and the last one arrives");
+	is(g.target, 1234, "and the last one arrives");
 	close_world(&w, &g, 1);
 }
 

@@ -72,7 +72,7 @@ static enum balloon_reason reason(const struct lab *l)
 	return balloon_log_get(&l->vm, 0)->reason;
 }
 
-#define is_reason(l, want, ...) is_hex(reason(l), want, __VA_ARGS__)
+#define is_reason(l, want, ...) is(reason(l), want, __VA_ARGS__)
 
 static void test_watermarks(void)
 {
@@ -82,26 +82,26 @@ static void test_watermarks(void)
 	is_reason(&l, BALLOON_STEADY, "with memory to spare nothing is taken");
 	l.machine.free_pages = MB(64);
 	tick_obedient(&l);
-	is_hex(l.vm.target_pages, 0, "nor at low");
+	is(l.vm.target_pages, 0, "nor at low");
 	l.machine.free_pages = MB(64) - 1;
 	tick_obedient(&l);
 	is_reason(&l, BALLOON_RECLAIM, "below it something is");
-	is_hex(l.vm.target_pages, MB(32), "a cap of 1/32 of RAM at most");
-	is_hex(l.policy.unmet_pages, 1, "what is still missing is left to others");
+	is(l.vm.target_pages, MB(32), "a cap of 1/32 of RAM at most");
+	is(l.policy.unmet_pages, 1, "what is still missing is left to others");
 	l.machine.free_pages = MB(95);
 	tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(40), "taking goes on up to high, in dead bands");
+	is(l.vm.target_pages, MB(40), "taking goes on up to high, in dead bands");
 	l.machine.free_pages = MB(96);
 	tick_obedient(&l);
 	l.machine.free_pages = MB(95);
 	tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(40), "and then not again before low");
+	is(l.vm.target_pages, MB(40), "and then not again before low");
 	l.machine.free_pages = 0;
 	tick(&l);
 	tick(&l);
 	tick(&l);
 	tick(&l);
-	is_hex(l.vm.target_pages, MB(40 + 64), "targets run two caps ahead of the driver at most");
+	is(l.vm.target_pages, MB(40 + 64), "targets run two caps ahead of the driver at most");
 }
 
 static void test_limits(void)
@@ -111,36 +111,34 @@ static void test_limits(void)
 	setup(&l, 0, MB(1));
 	for (unsigned int i = 0; i < 100; i++)
 		tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(600 - 64),
-	       "all that is available goes, but a margin of RAM / 16");
+	is(l.vm.target_pages, MB(600 - 64), "all that is available goes, but a margin of RAM / 16");
 	is_reason(&l, BALLOON_NO_SPARE, "and the reason says so");
 	setup(&l, 0, MB(1));
 	l.in.min_pages = MB(800);
 	for (unsigned int i = 0; i < 100; i++)
 		tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(224), "but never below the minimum");
+	is(l.vm.target_pages, MB(224), "but never below the minimum");
 	is_reason(&l, BALLOON_AT_MINIMUM, "and the reason says so");
 	setup(&l, 0, MB(2048));
 	l.in.max_pages = MB(900);
 	for (unsigned int i = 0; i < 100; i++)
 		tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(124), "a maximum is kept even in times of plenty");
+	is(l.vm.target_pages, MB(124), "a maximum is kept even in times of plenty");
 	l.in.stats.available_pages = 0;
 	tick_obedient(&l);
 	l.in.asks = true;
 	tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(124), "and under pressure");
+	is(l.vm.target_pages, MB(124), "and under pressure");
 	setup(&l, 0, MB(1));
 	l.in.stats.available_pages = MB(600 - 1);
 	for (unsigned int i = 0; i < 100; i++)
 		tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(528),
-	       "less than a dead band, RAM / 128, is not worth asking for");
+	is(l.vm.target_pages, MB(528), "less than a dead band, RAM / 128, is not worth asking for");
 	setup(&l, 0, MB(1));
 	l.in.resident_pages = MB(300);
 	for (unsigned int i = 0; i < 10; i++)
 		tick_obedient(&l);
-	is_hex(l.vm.target_pages, 0, "pages with nothing behind them are not worth taking");
+	is(l.vm.target_pages, 0, "pages with nothing behind them are not worth taking");
 }
 
 static void test_silent(void)
@@ -153,17 +151,17 @@ static void test_silent(void)
 	for (unsigned int i = 0; i < 10; i++)
 		tick(&l);
 	is_reason(&l, BALLOON_STUCK, "one that does nothing about it for 10 s is let off");
-	is_hex(l.vm.target_pages, 0, "and owes nothing");
+	is(l.vm.target_pages, 0, "and owes nothing");
 	tick(&l);
 	is_reason(&l, BALLOON_SILENT, "statistics older than 10 s are none");
 	for (unsigned int i = 0; i < 100; i++)
 		tick(&l);
-	is_hex(l.vm.target_pages, 0, "and without any nothing is decided");
+	is(l.vm.target_pages, 0, "and without any nothing is decided");
 	setup(&l, MB(200), MB(1));
 	l.in.stats.have = BALLOON_HAS_OOM_KILLS;
 	tick_obedient(&l);
 	is_reason(&l, BALLOON_SILENT, "statistics that say nothing of memory are none");
-	is_hex(l.vm.target_pages, MB(200), "the target stays");
+	is(l.vm.target_pages, MB(200), "the target stays");
 	l.in.touches++;
 	tick_obedient(&l);
 	is_reason(&l, BALLOON_PRESSURE, "but what the device sees counts all the same");
@@ -172,18 +170,18 @@ static void test_silent(void)
 	l.in.actual_pages = 0;
 	tick(&l);
 	is_reason(&l, BALLOON_SILENT, "without a driver nothing is decided");
-	is_hex(l.vm.target_pages, 0, "nor is an old target left for the next driver");
+	is(l.vm.target_pages, 0, "nor is an old target left for the next driver");
 	setup(&l, 0, MB(1));
 	l.in.stats.have = BALLOON_HAS_FREE;
 	l.in.stats.free_pages = MB(104);
 	for (unsigned int i = 0; i < 100; i++)
 		tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(104 - 64), "free memory stands in where available is unknown");
+	is(l.vm.target_pages, MB(104 - 64), "free memory stands in where available is unknown");
 	setup(&l, 0, MB(1));
 	l.in.stats.have |= BALLOON_HAS_TOTAL;
 	l.in.stats.total_pages = 0;
 	tick_obedient(&l);
-	is_hex(l.vm.target_pages, 0, "more available than there is in all is not believed");
+	is(l.vm.target_pages, 0, "more available than there is in all is not believed");
 }
 
 /* What a guest says becomes pages, and never more than it has. */
@@ -212,8 +210,7 @@ static void test_read_stats(void)
 	ok(s.swap_pages == 7 && s.free_pages == 6 && s.available_pages == 8, "bytes become pages");
 	ok(s.major_faults == 5 && s.oom_kills == 9 && s.alloc_stalls == 10, "counts stay counts");
 	said.nr_stats = 2;
-	is_hex(balloon_read_stats(&said, 50).have, BALLOON_HAS_SWAP,
-	       "no more is read than was sent");
+	is(balloon_read_stats(&said, 50).have, BALLOON_HAS_SWAP, "no more is read than was sent");
 	said.driver = BALLOON_DRIVER_BROKEN;
 	s = balloon_read_stats(&said, 50);
 	ok(!s.have && !s.taken_ns, "what an earlier driver said is forgotten");
@@ -255,8 +252,8 @@ static void test_signs(void)
 		l.in.asks = t[i].asks;
 		l.in.stats.taken_ns = l.machine.now_ns + SECOND;
 		tick(&l);
-		is_hex(balloon_log_get(&l.vm, 0)->signs, t[i].sign, "case %u: the sign is seen", i);
-		is_hex(l.vm.target_pages, MB(t[i].left), "and %u MiB are left", t[i].left);
+		is(balloon_log_get(&l.vm, 0)->signs, t[i].sign, "case %u: the sign is seen", i);
+		is(l.vm.target_pages, MB(t[i].left), "and %u MiB are left", t[i].left);
 	}
 }
 
@@ -274,8 +271,8 @@ static void test_release_doubles(void)
 		l.in.stats.balloon_pages = l.in.actual_pages;
 		l.in.stats.taken_ns = l.machine.now_ns + SECOND;
 		tick(&l);
-		is_hex(l.vm.target_pages, MB(left[i]), "after %u ticks of pressure %u MiB are left",
-		       i + 1, left[i]);
+		is(l.vm.target_pages, MB(left[i]), "after %u ticks of pressure %u MiB are left",
+		   i + 1, left[i]);
 	}
 }
 
@@ -301,9 +298,9 @@ static void test_cooling(void)
 	struct lab l;
 
 	setup(&l, MB(100), MB(1));
-	is_hex(quiet(&l), 30, "nothing is taken for 30 s after a release");
+	is(quiet(&l), 30, "nothing is taken for 30 s after a release");
 	for (unsigned int i = 0; i < 8; i++) {
-		is_hex(quiet(&l), want, "if taking leads to pressure again, for %u s", want);
+		is(quiet(&l), want, "if taking leads to pressure again, for %u s", want);
 		want = min_u64(want * 2, 30 << 6);
 	}
 	l.machine.free_pages = MB(1000);
@@ -319,23 +316,23 @@ static void test_plenty(void)
 
 	setup(&l, MB(200), MB(2048));
 	tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(200), "plenty, stay: the balloon stays");
+	is(l.vm.target_pages, MB(200), "plenty, stay: the balloon stays");
 	l.policy.config.plenty = BALLOON_PLENTY_RELEASE;
 	tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(192), "plenty, release: a dead band in a tick");
+	is(l.vm.target_pages, MB(192), "plenty, release: a dead band in a tick");
 	is_reason(&l, BALLOON_PLENTY, "and the reason says so");
 	for (unsigned int i = 0; i < 100; i++)
 		tick_obedient(&l);
-	is_hex(l.vm.target_pages, 0, "until it is empty");
+	is(l.vm.target_pages, 0, "until it is empty");
 	setup(&l, MB(200), MB(96 + 128));
 	l.policy.config.plenty = BALLOON_PLENTY_RELEASE;
 	tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(200), "memory / 32 above high is not plenty");
+	is(l.vm.target_pages, MB(200), "memory / 32 above high is not plenty");
 	l.machine.free_pages = MB(96 + 128 + 64);
 	tick(&l);
-	is_hex(l.vm.target_pages, MB(192), "an eighth of what is above that goes in a tick");
+	is(l.vm.target_pages, MB(192), "an eighth of what is above that goes in a tick");
 	tick(&l);
-	is_hex(l.vm.target_pages, MB(192), "and what the guest did not take yet counts as gone");
+	is(l.vm.target_pages, MB(192), "and what the guest did not take yet counts as gone");
 	l.vm.target_pages = MB(200);
 	l.policy.config.plenty = BALLOON_PLENTY_FREE;
 	l.machine.free_pages = MB(2048);
@@ -343,7 +340,7 @@ static void test_plenty(void)
 		l.in.stats.free_pages = MB(304) - l.in.actual_pages;
 		tick_obedient(&l);
 	}
-	is_hex(l.vm.target_pages, MB(304 - 64), "plenty, free: what is free goes, but the margin");
+	is(l.vm.target_pages, MB(304 - 64), "plenty, free: what is free goes, but the margin");
 	is_reason(&l, BALLOON_STEADY, "and no more");
 }
 
@@ -381,17 +378,17 @@ static void test_appetite(void)
 	setup(&l, MB(500), MB(2048));
 	l.in.stats.available_pages = MB(33);
 	tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(500), "half a margin available is enough");
+	is(l.vm.target_pages, MB(500), "half a margin available is enough");
 	l.in.stats.available_pages = MB(31);
 	tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(500 - 33), "less is not: the margin is restored at once");
+	is(l.vm.target_pages, MB(500 - 33), "less is not: the margin is restored at once");
 	is_reason(&l, BALLOON_GIVEN, "and the reason says so");
 	tick(&l);
-	is_hex(l.vm.target_pages, MB(500 - 33), "and not twice from the same statistics");
+	is(l.vm.target_pages, MB(500 - 33), "and not twice from the same statistics");
 	setup(&l, MB(500), MB(80));
 	l.in.stats.available_pages = 0;
 	tick_obedient(&l);
-	is_hex(l.vm.target_pages, MB(500), "below high somebody else would have to give it");
+	is(l.vm.target_pages, MB(500), "below high somebody else would have to give it");
 	is_reason(&l, BALLOON_NOBODY, "and there is nobody");
 }
 
@@ -403,10 +400,10 @@ static void test_manual(void)
 	l.in.manual = true;
 	l.in.manual_pages = MB(300);
 	tick(&l);
-	is_hex(l.vm.target_pages, MB(300), "a target set by hand is taken as it is");
+	is(l.vm.target_pages, MB(300), "a target set by hand is taken as it is");
 	l.in.manual_pages = MB(1000);
 	tick(&l);
-	is_hex(l.vm.target_pages, MB(1024 - 128), "down to the minimum");
+	is(l.vm.target_pages, MB(1024 - 128), "down to the minimum");
 	is_reason(&l, BALLOON_MANUAL, "and the reason says so");
 }
 
@@ -423,11 +420,11 @@ static void test_log(void)
 	setup(&l, 0, MB(1));
 	tick_obedient(&l);
 	tick_obedient(&l);
-	is_hex(balloon_log_count(&l.vm), 1, "ticks that decide the same are one record");
-	is_hex(balloon_log_get(&l.vm, 0)->ticks, 2, "which counts them");
+	is(balloon_log_count(&l.vm), 1, "ticks that decide the same are one record");
+	is(balloon_log_get(&l.vm, 0)->ticks, 2, "which counts them");
 	len = balloon_describe(balloon_log_get(&l.vm, 0), line, sizeof(line));
 	ok(!strcmp(line, want), "it reads: %s", line);
-	is_hex((uint64_t)len, strlen(line), "its length is returned");
+	is(len, strlen(line), "its length is returned");
 	is_hex((uint64_t)balloon_describe(balloon_log_get(&l.vm, 0), small, sizeof(small)),
 	       (uint64_t)len, "also if it does not fit");
 	ok(!strcmp(small, "reclaim"), "and then it is cut");
@@ -438,7 +435,7 @@ static void test_log(void)
 		l.in.asks = i % 3 == 0;
 		tick_obedient(&l);
 	}
-	is_hex(balloon_log_count(&l.vm), BALLOON_LOG_SIZE, "the log is bounded");
+	is(balloon_log_count(&l.vm), BALLOON_LOG_SIZE, "the log is bounded");
 	for (unsigned int i = 0; i + 1 < BALLOON_LOG_SIZE; i++)
 		if (balloon_log_get(&l.vm, i)->first_ns <= balloon_log_get(&l.vm, i + 1)->last_ns)
 			tap_bail("record %u is not newer than the one before", i);
@@ -499,7 +496,7 @@ static void test_nonsense(uint64_t rng)
 	l.in.actual_pages = UINT32_MAX;
 	tick(&l);
 	wrong += l.vm.target_pages > MB(1024);
-	is_hex(wrong, 0, "nonsense from a driver never breaks minimum or cap");
+	is(wrong, 0, "nonsense from a driver never breaks minimum or cap");
 }
 
 int main(int argc, char **argv)

@@ -14,13 +14,13 @@ static void test_watermarks(void)
 
 	/* 128 GiB: Linux says min_free_kbytes 46341. */
 	budget_init(&b, 128 * GiB / QUIRE_PAGE_SIZE);
-	is_hex(b.min_pages, 46340 / 4, "min of 128 GiB is Linux's min_free_kbytes");
-	is_hex(b.low_pages - b.min_pages, 33554, "low is 0.1 %% of memory above it");
-	is_hex(b.high_pages - b.low_pages, b.low_pages - b.min_pages, "and high as much again");
+	is(b.min_pages, 46340 / 4, "min of 128 GiB is Linux's min_free_kbytes");
+	is(b.low_pages - b.min_pages, 33554, "low is 0.1 %% of memory above it");
+	is(b.high_pages - b.low_pages, b.low_pages - b.min_pages, "and high as much again");
 	budget_init(&b, 4 * MiB / QUIRE_PAGE_SIZE);
-	is_hex(b.min_pages, 32, "a tiny machine keeps 1/32 of itself at most");
+	is(b.min_pages, 32, "a tiny machine keeps 1/32 of itself at most");
 	budget_init(&b, 0);
-	is_hex(b.high_pages, 0, "and an empty one nothing");
+	is(b.high_pages, 0, "and an empty one nothing");
 }
 
 static void test_grant(void)
@@ -31,22 +31,21 @@ static void test_grant(void)
 
 	budget_init(&b, GiB / QUIRE_PAGE_SIZE);
 	got = budget_grant(&b, &vm, 1);
-	is_hex(got, BUDGET_BATCH_MAX, "with plenty free, one page's need gets a batch");
-	is_hex(budget_free(&b), b.memory_pages - got, "which is no longer free");
+	is(got, BUDGET_BATCH_MAX, "with plenty free, one page's need gets a batch");
+	is(budget_free(&b), b.memory_pages - got, "which is no longer free");
 	got = budget_grant(&b, &vm, budget_free(&b) - b.low_pages);
-	is_hex(budget_free(&b), b.low_pages, "a VM may take all above low");
-	is_hex(budget_grant(&b, &other, 1), 1, "below low a request gets just what it needs");
-	is_hex(budget_grant(&b, &other, budget_free(&b) - b.min_pages + 1), 0,
-	       "nothing is granted below min");
-	is_hex(budget_charge_overhead(&b, &other, b.low_pages), (uint64_t)-ENOMEM,
-	       "no overhead either");
-	is_hex(budget_return(&b, &other, 100), 1, "a VM cannot return what it has not");
+	is(budget_free(&b), b.low_pages, "a VM may take all above low");
+	is(budget_grant(&b, &other, 1), 1, "below low a request gets just what it needs");
+	is(budget_grant(&b, &other, budget_free(&b) - b.min_pages + 1), 0,
+	   "nothing is granted below min");
+	is(budget_charge_overhead(&b, &other, b.low_pages), -ENOMEM, "no overhead either");
+	is(budget_return(&b, &other, 100), 1, "a VM cannot return what it has not");
 	budget_resize(&b, b.memory_pages / 2);
-	is_hex(budget_free(&b), 0, "a machine made too small has nothing free");
-	is_hex(budget_grant(&b, &vm, 1), 0, "and grants nothing");
+	is(budget_free(&b), 0, "a machine made too small has nothing free");
+	is(budget_grant(&b, &vm, 1), 0, "and grants nothing");
 	budget_release(&b, &vm);
 	budget_release(&b, &other);
-	is_hex(b.used_pages, 0, "when all are gone all is free");
+	is(b.used_pages, 0, "when all are gone all is free");
 }
 
 static void test_random(uint64_t rng)
@@ -74,7 +73,7 @@ static void test_random(uint64_t rng)
 		broken += sum != b.used_pages || sum > b.memory_pages;
 		broken += got && before - got < b.min_pages;
 	}
-	is_hex(broken, 0, "over %u steps the accounts add up and memory is never exceeded", STEPS);
+	is(broken, 0, "over %u steps the accounts add up and memory is never exceeded", STEPS);
 }
 
 static void test_oom(void)
@@ -86,14 +85,14 @@ static void test_oom(void)
 		{ .resident_pages = 10, .score_adj = 0 },
 	};
 
-	is_hex(oom_choose(c, 4, 10000), 2, "the one whose death frees most, tables included");
+	is(oom_choose(c, 4, 10000), 2, "the one whose death frees most, tables included");
 	c[3].score_adj = 11;
-	is_hex(oom_choose(c, 4, 10000), 3, "an adjustment counts thousandths of the machine");
+	is(oom_choose(c, 4, 10000), 3, "an adjustment counts thousandths of the machine");
 	c[3].score_adj = -500;
-	is_hex((uint64_t)oom_badness(&c[3], 10000), (uint64_t)-4990, "a negative one protects");
-	is_hex(oom_choose(&c[3], 1, 10000), 0, "but not from being the only choice");
-	is_hex(oom_choose(&c[1], 1, 10000), (uint64_t)-1, "-1000 does");
-	is_hex(oom_choose(c, 0, 10000), (uint64_t)-1, "nobody is nobody");
+	is(oom_badness(&c[3], 10000), -4990, "a negative one protects");
+	is(oom_choose(&c[3], 1, 10000), 0, "but not from being the only choice");
+	is(oom_choose(&c[1], 1, 10000), -1, "-1000 does");
+	is(oom_choose(c, 0, 10000), -1, "nobody is nobody");
 }
 
 int main(int argc, char **argv)

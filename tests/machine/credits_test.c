@@ -116,7 +116,7 @@ static void test_take(void)
 	play_open(&p, 1000, 100000);
 	ok(credits_take(p.c, 400), "what is spare can be taken");
 	ok(!credits_take(p.c, 601), "and no more, not even in part");
-	is_hex(listen_for(&p, &msg, 0), 0, "which needs no message");
+	is(listen_for(&p, &msg, 0), 0, "which needs no message");
 	ok(credits_take(p.c, 200), "below half a batch");
 	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_CREDIT && !msg.credit.need_pages &&
 		   msg.credit.want_pages == UINT64_MAX,
@@ -124,7 +124,7 @@ static void test_take(void)
 	ok(credits_take(p.c, 10) && !listen_for(&p, &msg, 0), "once");
 	say(p.machine, MACHINE_GRANT, 0, 2000, -1);
 	await_spare(&p, 2390);
-	is_hex(credits_held(p.c), 3000, "a grant adds to what is held");
+	is(credits_held(p.c), 3000, "a grant adds to what is held");
 	ok(credits_take(p.c, 1390) && !listen_for(&p, &msg, 0), "the new batch has a new half");
 	ok(credits_take(p.c, 1) && listen_for(&p, &msg, PATIENCE) == MACHINE_CREDIT,
 	   "below which it asks again");
@@ -134,7 +134,7 @@ static void test_take(void)
 		   msg.credit.want_pages == 2000,
 	   "a waiter asks for what is missing");
 	say(p.machine, MACHINE_GRANT, 0, 1, -1);
-	is_hex(end_wait(&p), 0, "and goes on with it");
+	is(end_wait(&p), 0, "and goes on with it");
 	ok(credits_take(p.c, 999) && !listen_for(&p, &msg, 0),
 	   "where grants are just what is needed nothing is asked ahead");
 	play_close(&p);
@@ -148,17 +148,17 @@ static void test_put(void)
 	play_open(&p, 1000, 100000);
 	credits_take(p.c, 500);
 	credits_put(p.c, 500);
-	is_hex(listen_for(&p, &msg, 0), 0, "what was put back is kept");
+	is(listen_for(&p, &msg, 0), 0, "what was put back is kept");
 	credits_take(p.c, 600);
 	listen_for(&p, &msg, PATIENCE);
 	say(p.machine, MACHINE_GRANT, 0, 1500, -1);
 	await_spare(&p, 1900);
 	credits_put(p.c, 600);
-	is_hex(listen_for(&p, &msg, 0), 0, "up to two batches");
+	is(listen_for(&p, &msg, 0), 0, "up to two batches");
 	say(p.machine, MACHINE_RECALL, 0, 99, -1);
 	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_RETURN && msg.pages == 2500,
 	   "a recall gets all that is spare");
-	is_hex(credits_held(p.c), 0, "which is held no more");
+	is(credits_held(p.c), 0, "which is held no more");
 	say(p.machine, MACHINE_RECALL, 0, 99, -1);
 	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_RETURN && msg.pages == 0,
 	   "and an answer even if nothing is");
@@ -168,7 +168,7 @@ static void test_put(void)
 	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_RETURN && msg.pages == 0,
 	   "who waits has nothing to spare");
 	say(p.machine, MACHINE_GRANT, 0, 100, -1);
-	is_hex(end_wait(&p), 0, "(granted)");
+	is(end_wait(&p), 0, "(granted)");
 	credits_take(p.c, 100);
 	credits_put(p.c, 30);
 	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_RETURN && msg.pages == 30,
@@ -193,28 +193,28 @@ static void test_waiters(void)
 	play_open(&p, 10, 1000);
 	start_wait(&p, 50);
 	listen_for(&p, &msg, PATIENCE);
-	is_hex(msg.credit.need_pages, 40, "a waiter asks");
+	is(msg.credit.need_pages, 40, "a waiter asks");
 	say(p.machine, MACHINE_DENIED, 0, 0, -1);
-	is_hex(end_wait(&p), (uint64_t)-ENOMEM, "and may be denied");
+	is(end_wait(&p), -ENOMEM, "and may be denied");
 	start_wait(&p, 50);
-	is_hex(listen_for(&p, &msg, PATIENCE), MACHINE_CREDIT, "another asks anew");
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_CREDIT, "another asks anew");
 	say(p.machine, MACHINE_GRANT, 0, 40, -1);
-	is_hex(end_wait(&p), 0, "and is granted");
+	is(end_wait(&p), 0, "and is granted");
 	credits_take(p.c, 40);
 	start_wait(&p, 5000);
 	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_CREDIT && msg.credit.need_pages == 950,
 	   "nobody asks for more than the promise");
 	say(p.machine, MACHINE_GRANT, 0, 950, -1);
-	is_hex(end_wait(&p), 0, "who needs more than that shall look again");
-	is_hex(credits_held(p.c), 1000, "all is held");
-	is_hex(credits_wait(p.c, 2000, 2000), 0, "then nobody waits at all");
+	is(end_wait(&p), 0, "who needs more than that shall look again");
+	is(credits_held(p.c), 1000, "all is held");
+	is(credits_wait(p.c, 2000, 2000), 0, "then nobody waits at all");
 	play_close(&p);
 	play_open(&p, 10, 1000);
 	start_wait(&p, 50);
 	listen_for(&p, &msg, PATIENCE);
 	credits_cancel(p.c);
-	is_hex(end_wait(&p), (uint64_t)-ECANCELED, "a waiter can be called off");
-	is_hex(credits_wait(p.c, 50, 50), (uint64_t)-ECANCELED, "as are all later ones");
+	is(end_wait(&p), -ECANCELED, "a waiter can be called off");
+	is(credits_wait(p.c, 50, 50), -ECANCELED, "as are all later ones");
 	play_close(&p);
 }
 
@@ -225,9 +225,9 @@ static void test_lost(void)
 	struct play p;
 
 	play_open(&p, 10, 1000);
-	is_hex(credits_attach(p.c, readonly), 0, "RAM is attached");
+	is(credits_attach(p.c, readonly), 0, "RAM is attached");
 	close(readonly);
-	is_hex(listen_for(&p, &msg, PATIENCE), MACHINE_ATTACH, "as the machine is told");
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_ATTACH, "as the machine is told");
 	is_hex(credits_replace_channel(p.c, channel_pair(&readonly)), (uint64_t)-EBUSY,
 	       "a channel that works is not replaced");
 	close(readonly);
@@ -239,13 +239,13 @@ static void test_lost(void)
 	ok(true, "the machine's end is told");
 	ok(credits_take(p.c, 4), "what is spare can still be taken");
 	credits_put(p.c, 2);
-	is_hex(credits_held(p.c), 10, "what is held stays");
+	is(credits_held(p.c), 10, "what is held stays");
 	is_hex(credits_replace_channel(p.c, channel_pair(&p.machine)), 0, "a new machine comes");
-	is_hex(listen_for(&p, &msg, PATIENCE), MACHINE_ATTACH, "and is told about RAM");
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_ATTACH, "and is told about RAM");
 	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_CREDIT && msg.credit.need_pages == 42,
 	   "who waited asks it");
 	say(p.machine, MACHINE_GRANT, 0, 42, -1);
-	is_hex(end_wait(&p), 0, "and is granted");
+	is(end_wait(&p), 0, "and is granted");
 	say(p.machine, MACHINE_STOP, 0, 0, -1);
 	while (!p.stops)
 		sched_yield();
@@ -268,10 +268,10 @@ static void test_congested(void)
 
 	play_open(&p, 5000, 100000);
 	credits_take(p.c, 5000);
-	is_hex(listen_for(&p, &msg, PATIENCE), MACHINE_CREDIT, "(asks ahead)");
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_CREDIT, "(asks ahead)");
 	say(p.machine, MACHINE_GRANT, 0, 0, -1);
 	say(p.machine, MACHINE_RECALL, 0, 1, -1);
-	is_hex(listen_for(&p, &msg, PATIENCE), MACHINE_RETURN, "(memory is scarce)");
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_RETURN, "(memory is scarce)");
 	for (unsigned int i = 0; i < 5000; i++)
 		credits_put(p.c, 1);
 	ok(credits_spare(p.c) > 0, "what cannot be said now is kept (%u)",
@@ -282,9 +282,9 @@ static void test_congested(void)
 		returns++;
 	}
 	ok(returns > 10 && msg.type == MACHINE_CREDIT, "and said when there is room");
-	is_hex(back + credits_held(p.c), 5000, "no credit is lost or doubled");
+	is(back + credits_held(p.c), 5000, "no credit is lost or doubled");
 	say(p.machine, MACHINE_GRANT, 0, msg.credit.need_pages, -1);
-	is_hex(end_wait(&p), 0, "(granted)");
+	is(end_wait(&p), 0, "(granted)");
 	play_close(&p);
 }
 
@@ -435,11 +435,11 @@ static void test_threads(uint64_t seed)
 		tap_bail("no client");
 	admit_vms(client, &world);
 	run_jobs(&world);
-	is_hex(world.exceeded, 0, "in no moment more is spent than there is");
+	is(world.exceeded, 0, "in no moment more is spent than there is");
 	ok(world.waits > 0, "threads waited %u times, denied %u", world.waits, world.denials);
-	is_hex((uint64_t)world.spent, 0, "all is given up");
+	is(world.spent, 0, "all is given up");
 	for (unsigned int i = 0; i < NR_VMS; i++)
-		is_hex(credits_spare(world.c[i]), credits_held(world.c[i]), "all is spare");
+		is(credits_spare(world.c[i]), credits_held(world.c[i]), "all is spare");
 	ok(accounts_agree(client, &world), "and the machine has the same account");
 	for (unsigned int i = 0; i < NR_VMS; i++)
 		credits_destroy(world.c[i]);
@@ -448,8 +448,8 @@ static void test_threads(uint64_t seed)
 		tap_bail("no stop");
 	pthread_join(machine, NULL);
 	machine_get_state(served.m, &state);
-	is_hex(state.credit_pages + state.overhead_pages + state.committed_pages, 0,
-	       "at the end every account is zero");
+	is(state.credit_pages + state.overhead_pages + state.committed_pages, 0,
+	   "at the end every account is zero");
 	machine_destroy(served.m);
 	close(served.stop);
 }
@@ -468,9 +468,9 @@ static void test_give(void)
 	start_wait(&p, 2000);
 	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_CREDIT, "while a thread waits");
 	credits_give(p.c, 200);
-	is_hex(listen_for(&p, &msg, 0), 0, "it stays here");
+	is(listen_for(&p, &msg, 0), 0, "it stays here");
 	say(p.machine, MACHINE_GRANT, 0, 2000, -1);
-	is_hex(end_wait(&p), 0, "... and helps");
+	is(end_wait(&p), 0, "... and helps");
 	play_close(&p);
 }
 
@@ -478,7 +478,7 @@ static void await_target(struct play *p, uint64_t want)
 {
 	for (unsigned int i = 0; i < PATIENCE && p->target != want; i++)
 		usleep(1000);
-	is_hex(p->target, want, "a target arrives");
+	is(p->target, want, "a target arrives");
 }
 
 static void test_balloon(void)
@@ -504,12 +504,12 @@ static void test_balloon(void)
 	say_msg(p.machine, msg, -1);
 	for (unsigned int i = 0; i < PATIENCE && !p.losses; i++)
 		usleep(1000);
-	is_hex(p.losses, 1, "who wants more than RAM is no machine");
+	is(p.losses, 1, "who wants more than RAM is no machine");
 	b.actual = 6;
 	credits_tell_balloon(p.c, &b);
 	close(p.machine);
 	next = channel_pair(&p.machine);
-	is_hex((uint64_t)credits_replace_channel(p.c, next), 0, "another takes over");
+	is(credits_replace_channel(p.c, next), 0, "another takes over");
 	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_BALLOON && msg.balloon.actual == 6,
 	   "and is told what was said last");
 	play_close(&p);

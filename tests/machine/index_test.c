@@ -67,7 +67,7 @@ static void test_random(uint64_t seed)
 	struct index x;
 
 	index_init(&x, is_current, &model);
-	is_hex(index_find(&x, 1) != NULL, false, "an empty index finds nothing");
+	is(index_find(&x, 1) != NULL, false, "an empty index finds nothing");
 	index_remove(&x, 1);
 	for (unsigned int step = 0; step < STEPS; step++) {
 		uint32_t n = tap_random(&seed) % (step < STEPS / 2 ? HASHES : HASHES / 8);
@@ -85,8 +85,8 @@ static void test_random(uint64_t seed)
 		if (step % (STEPS / 8) == 0)
 			differs += compare(&x);
 	}
-	is_hex(wrong, 0, "each lookup of %u finds what the model has", STEPS / 2);
-	is_hex(differs + compare(&x), 0, "and all of it was compared now and then");
+	is(wrong, 0, "each lookup of %u finds what the model has", STEPS / 2);
+	is(differs + compare(&x), 0, "and all of it was compared now and then");
 	index_finish(&x);
 }
 
@@ -136,8 +136,8 @@ static void test_costs(uint64_t seed)
 	bytes = (index_bytes(&x) - sizeof(x)) / 1000000;
 	ok(bytes >= 21 && bytes <= 43, "a million entries take %u bytes each", (unsigned int)bytes);
 	index_each(&x, count, &each);
-	is_hex(each, 1000000 * INDEX_STABLE, "and each is visited once");
-	is_hex(x.nr_stable, 1000000, "and counted");
+	is(each, 1000000 * INDEX_STABLE, "and each is visited once");
+	is(x.nr_stable, 1000000, "and counted");
 	index_finish(&x);
 }
 

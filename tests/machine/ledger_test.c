@@ -58,23 +58,22 @@ static void test_kernel_vectors(void)
 	};
 	struct ledger l = kernel(OVERCOMMIT_GUESS, 50, true);
 
-	is_hex(largest(l, true), 120358, "mode 0 admits memory + swap and no page more");
+	is(largest(l, true), 120358, "mode 0 admits memory + swap and no page more");
 	for (unsigned int i = 0; i < ARRAY_SIZE(v); i++) {
 		l = kernel(OVERCOMMIT_NEVER, v[i].ratio, true);
-		is_hex(ledger_commit_limit(&l.config) * 4, v[i].limit_kib, "ratio %u: CommitLimit",
-		       v[i].ratio);
-		is_hex(largest(l, true), v[i].root, "ratio %u: largest request of root",
-		       v[i].ratio);
+		is(ledger_commit_limit(&l.config) * 4, v[i].limit_kib, "ratio %u: CommitLimit",
+		   v[i].ratio);
+		is(largest(l, true), v[i].root, "ratio %u: largest request of root", v[i].ratio);
 		l = kernel(OVERCOMMIT_NEVER, v[i].ratio, false);
-		is_hex(largest(l, false), v[i].user, "ratio %u: and of a user", v[i].ratio);
+		is(largest(l, false), v[i].user, "ratio %u: and of a user", v[i].ratio);
 	}
 	l = kernel(OVERCOMMIT_NEVER, 50, true);
 	l.config.limit_in_pages = true;
 	l.config.limit_pages = PAGES(40000);
-	is_hex(largest(l, true), 9005, "overcommit_kbytes 40000: largest request of root");
+	is(largest(l, true), 9005, "overcommit_kbytes 40000: largest request of root");
 	l = kernel(OVERCOMMIT_NEVER, 50, true);
 	l.config.admin_reserve_pages = l.config.user_reserve_pages = 0;
-	is_hex(largest(l, true), 59192, "no reserves: largest request of root");
+	is(largest(l, true), 59192, "no reserves: largest request of root");
 }
 
 /* 80 GiB asked of a 4 GiB machine. */
@@ -102,12 +101,10 @@ static void test_eighty(void)
 		err = ledger_commit(&l, (struct ledger_client){ 0 }, nothing_free, 80 * GIB_PAGES,
 				    &sum);
 		ledger_describe(&sum, line, sizeof(line));
-		is_hex(err, v[i].admitted ? 0 : (uint64_t)-ENOMEM,
-		       "80 GiB of 4 GiB, mode %d, swap %d GiB: %s", v[i].mode, (int)v[i].swap_gib,
-		       v[i].admitted ? "admitted" : "refused");
+		is(err, v[i].admitted ? 0 : -ENOMEM, "80 GiB of 4 GiB, mode %d, swap %d GiB: %s",
+		   v[i].mode, (int)v[i].swap_gib, v[i].admitted ? "admitted" : "refused");
 		ok(!strncmp(line, v[i].admitted ? "admitted" : "refused", 7), "says: %s", line);
-		is_hex(l.committed_pages, v[i].admitted ? 80 * GIB_PAGES : 0,
-		       "and the ledger says so");
+		is(l.committed_pages, v[i].admitted ? 80 * GIB_PAGES : 0, "and the ledger says so");
 	}
 }
 
@@ -119,19 +116,18 @@ static void test_running_total(void)
 	ledger_defaults(&l.config, 4 * GIB_PAGES, 0);
 	for (unsigned int i = 0; i < 40; i++)
 		ledger_commit(&l, c, nothing_free, GIB_PAGES, NULL);
-	is_hex(l.committed_pages, 40 * GIB_PAGES, "mode 0 keeps a total but does not look at it");
+	is(l.committed_pages, 40 * GIB_PAGES, "mode 0 keeps a total but does not look at it");
 	l.config.mode = OVERCOMMIT_NEVER;
-	is_hex(ledger_commit(&l, c, nothing_free, 1, NULL), (uint64_t)-ENOMEM,
-	       "switching to mode 2 above the limit is allowed and stops new promises");
+	is(ledger_commit(&l, c, nothing_free, 1, NULL), -ENOMEM,
+	   "switching to mode 2 above the limit is allowed and stops new promises");
 	ledger_uncommit(&l, 39 * GIB_PAGES);
-	is_hex(ledger_commit(&l, c, nothing_free, 1, NULL), 0, "until enough of them are gone");
+	is(ledger_commit(&l, c, nothing_free, 1, NULL), 0, "until enough of them are gone");
 	ledger_uncommit(&l, GIB_PAGES + 1);
-	is_hex(l.committed_pages, 0, "and the total is zero at the end");
+	is(l.committed_pages, 0, "and the total is zero at the end");
 	l.config.mode = OVERCOMMIT_ALWAYS;
 	is_hex(ledger_commit(&l, c, nothing_free, UINT64_MAX - 1, NULL), 0,
 	       "mode 1 admits anything");
-	is_hex(ledger_commit(&l, c, nothing_free, 2, NULL), (uint64_t)-ENOMEM,
-	       "that can be counted");
+	is(ledger_commit(&l, c, nothing_free, 2, NULL), -ENOMEM, "that can be counted");
 }
 
 static void test_estimate(void)
@@ -143,13 +139,10 @@ static void test_estimate(void)
 	ledger_defaults(&l.config, 40000, 1000);
 	l.config.guess = GUESS_ESTIMATE;
 	l.config.admin_reserve_pages = 300;
-	is_hex(ledger_commit(&l, root, f, 10499, NULL), 0,
-	       "estimate: free + swap - reserve, less one");
-	is_hex(ledger_commit(&l, root, f, 10500, NULL), (uint64_t)-ENOMEM,
-	       "estimate: not all of it");
-	is_hex(ledger_commit(&l, user, f, 10199, NULL), 0,
-	       "estimate: a user less the admin reserve");
-	is_hex(ledger_commit(&l, user, f, 10200, NULL), (uint64_t)-ENOMEM, "estimate: and no more");
+	is(ledger_commit(&l, root, f, 10499, NULL), 0, "estimate: free + swap - reserve, less one");
+	is(ledger_commit(&l, root, f, 10500, NULL), -ENOMEM, "estimate: not all of it");
+	is(ledger_commit(&l, user, f, 10199, NULL), 0, "estimate: a user less the admin reserve");
+	is(ledger_commit(&l, user, f, 10200, NULL), -ENOMEM, "estimate: and no more");
 }
 
 int main(void)

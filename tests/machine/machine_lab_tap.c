@@ -14,9 +14,9 @@ void lab_close(struct lab *lab, unsigned int fds)
 
 	lab_await_vms(lab, 0);
 	s = lab_state(lab);
-	is_hex(s.committed_pages + s.credit_pages + s.overhead_pages + s.nr_vms, 0,
-	       "at the end nothing is promised and nothing charged");
-	is_hex(lab->faults, 0, "every sum was right after every step");
+	is(s.committed_pages + s.credit_pages + s.overhead_pages + s.nr_vms, 0,
+	   "at the end nothing is promised and nothing charged");
+	is(lab->faults, 0, "every sum was right after every step");
 	machine_destroy(lab->m);
-	is_hex(open_fds(), fds, "and no descriptor is left");
+	is(open_fds(), fds, "and no descriptor is left");
 }

@@ -74,20 +74,20 @@ static void test_paths(const char *dir)
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/socket", dir);
-	is_hex(machine_listen(a, path, &err), 0, "a machine listens at a path");
+	is(machine_listen(a, path, &err), 0, "a machine listens at a path");
 	is_hex(machine_listen(b, path, &err), (uint64_t)-EADDRINUSE, "a second one cannot: %s",
 	       strstr(err.text, "already"));
 	ok(exists(path), "and does not take the path away");
 	machine_destroy(a);
 	ok(!exists(path), "which is gone with its machine");
-	is_hex(machine_listen(b, path, &err), 0, "and then free for the other");
+	is(machine_listen(b, path, &err), 0, "and then free for the other");
 	machine_destroy(b);
 
 	leave_stale(path);
 	ok(exists(path), "a crashed machine leaves its socket");
 	a = machine_of(10000, OVERCOMMIT_GUESS, 0);
-	is_hex(machine_listen(a, path, &err), 0, "which the next takes over");
-	is_hex(stat(path, &st), 0, "(it is there)");
+	is(machine_listen(a, path, &err), 0, "which the next takes over");
+	is(stat(path, &st), 0, "(it is there)");
 	unlink(path);
 	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	close(fd);
@@ -95,15 +95,14 @@ static void test_paths(const char *dir)
 	ok(!stat(path, &now) && S_ISREG(now.st_mode),
 	   "what is no longer its own it does not unlink");
 	b = machine_of(10000, OVERCOMMIT_GUESS, 0);
-	is_hex(machine_listen(b, path, &err), (uint64_t)-EEXIST,
-	       "nor is a file taken for a socket");
+	is(machine_listen(b, path, &err), -EEXIST, "nor is a file taken for a socket");
 	unlink(path);
 	words = memset(path, 'x', sizeof(path) - 1);
 	path[200] = '\0';
 	is_hex(machine_listen(b, words, &err), (uint64_t)-ENAMETOOLONG,
 	       "a long path is too long: %s", strstr(err.text, "200 bytes"));
-	is_hex(machine_listen(b, "", &err), (uint64_t)-EINVAL, "an empty one is none");
-	is_hex(machine_listen(b, "/nonexistent/socket", &err), (uint64_t)-ENOENT, "%s", err.text);
+	is(machine_listen(b, "", &err), -EINVAL, "an empty one is none");
+	is(machine_listen(b, "/nonexistent/socket", &err), -ENOENT, "%s", err.text);
 	machine_destroy(b);
 }
 
@@ -157,9 +156,8 @@ static void test_race(const char *dir)
 	snprintf(path, sizeof(path), "%s/race", dir);
 	for (unsigned int i = 0; i < 20; i++)
 		race(path, &won, &rest);
-	is_hex(won, 20,
-	       "of eight machines that start on one stale path one listens there, each time");
-	is_hex(rest, 7 * 20, "and the others are told so");
+	is(won, 20, "of eight machines that start on one stale path one listens there, each time");
+	is(rest, 7 * 20, "and the others are told so");
 }
 
 /* Connect as somebody else, in a child: 0 if that worked. */
@@ -362,11 +360,11 @@ static void test_crowd(uint64_t seed, unsigned int round)
 		serve(w.m, 100);
 		machine_get_state(w.m, &s);
 	} while (s.nr_vms);
-	is_hex(w.broken, 0,
-	       "round %u: in every moment resident <= credits, and all sums were right", round);
-	is_hex(w.by_oom_or_us, NR_VMS, "every one of %d VMs was killed", NR_VMS);
-	is_hex(s.committed_pages + s.credit_pages + s.overhead_pages + s.resident_pages, 0,
-	       "ledger and budget are zero at the end");
+	is(w.broken, 0, "round %u: in every moment resident <= credits, and all sums were right",
+	   round);
+	is(w.by_oom_or_us, NR_VMS, "every one of %d VMs was killed", NR_VMS);
+	is(s.committed_pages + s.credit_pages + s.overhead_pages + s.resident_pages, 0,
+	   "ledger and budget are zero at the end");
 	tap_note("%u MiB resident at most, %u killed by OOM",
 		 (unsigned int)(w.peak_resident / MIB_PAGES), (unsigned int)s.oom_kills);
 	machine_destroy(w.m);
@@ -435,7 +433,7 @@ static void test_restart(const char *dir)
 	alive = reopen_readonly(ram);
 	credits_attach(c, alive);
 	close(alive);
-	is_hex(credits_wait(c, 700, 700), 0, "which grows");
+	is(credits_wait(c, 700, 700), 0, "which grows");
 	ok(credits_take(c, 700), "by 700 pages");
 	touch_pages(ram, 0, 700);
 	machine_client_get(client, &before, NULL);
@@ -445,9 +443,8 @@ static void test_restart(const char *dir)
 		usleep(1000);
 	while (!(code = machine_client_gone(client, &id, &gone)))
 		usleep(1000);
-	is_hex(code, (uint64_t)-ECONNRESET, "the machine is killed, as VM and launcher see");
-	is_hex(machine_client_get(client, &after, NULL), (uint64_t)-ECONNRESET,
-	       "and cannot be asked");
+	is(code, -ECONNRESET, "the machine is killed, as VM and launcher see");
+	is(machine_client_get(client, &after, NULL), -ECONNRESET, "and cannot be asked");
 	machine_client_destroy(client);
 	pid = machine_process(path, &alive);
 	admit.readmit = 1;
@@ -460,17 +457,17 @@ static void test_restart(const char *dir)
 		machine_client_get(client, &after, NULL);
 	while (after.resident_pages != 700);
 	ok(true, "and counts its pages again");
-	is_hex(after.committed_pages, before.committed_pages, "its ledger came out right");
-	is_hex(after.credit_pages, credits_held(c), "and its budget");
-	is_hex(credits_wait(c, 900, 900), 0, "the VM grows on");
+	is(after.committed_pages, before.committed_pages, "its ledger came out right");
+	is(after.credit_pages, credits_held(c), "and its budget");
+	is(credits_wait(c, 900, 900), 0, "the VM grows on");
 	credits_destroy(c);
 	close(ram);
 	while (!(code = machine_client_gone(client, &id, &gone)))
 		usleep(1000);
 	ok(code == 1 && id == vm.vm && gone.reason == MACHINE_ENDED, "until it ends, as is told");
 	machine_client_get(client, &after, NULL);
-	is_hex(after.committed_pages + after.credit_pages + after.overhead_pages, 0,
-	       "to the last page");
+	is(after.committed_pages + after.credit_pages + after.overhead_pages, 0,
+	   "to the last page");
 	machine_client_destroy(client);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
@@ -503,14 +500,13 @@ static void test_client(void)
 	is_hex(machine_client_connect(address, &client, &err), 0, "a client connects");
 	for (unsigned int i = 0; i < ARRAY_SIZE(vm); i++)
 		machine_client_admit(client, &admit, &vm[i], NULL);
-	is_hex(machine_client_list(client, count, &nr, &err), 0, "lists");
-	is_hex(nr, ARRAY_SIZE(vm), "all VMs");
-	is_hex(machine_client_set(client, &set, &state, &err), 0, "and sets");
+	is(machine_client_list(client, count, &nr, &err), 0, "lists");
+	is(nr, ARRAY_SIZE(vm), "all VMs");
+	is(machine_client_set(client, &set, &state, &err), 0, "and sets");
 	admit.ram_pages = 80 * GiB / QUIRE_PAGE_SIZE;
-	is_hex(machine_client_admit(client, &admit, &vm[0], &err), (uint64_t)-ENOMEM, "%s",
-	       err.text);
+	is(machine_client_admit(client, &admit, &vm[0], &err), -ENOMEM, "%s", err.text);
 	set.mode = 7;
-	is_hex(machine_client_set(client, &set, &state, &err), (uint64_t)-EINVAL, "%s", err.text);
+	is(machine_client_set(client, &set, &state, &err), -EINVAL, "%s", err.text);
 	for (unsigned int i = 0; i < ARRAY_SIZE(vm); i++)
 		close(vm[i].channel);
 	for (nr = 0; nr < ARRAY_SIZE(vm); nr++) {
@@ -520,8 +516,8 @@ static void test_client(void)
 		while (!machine_client_gone(client, &id, &gone))
 			machine_client_get(client, &state, NULL);
 	}
-	is_hex(machine_client_get(client, &state, &err) | state.nr_vms, 0,
-	       "every end is told, also between a question and its answer");
+	is(machine_client_get(client, &state, &err) | state.nr_vms, 0,
+	   "every end is told, also between a question and its answer");
 	machine_client_destroy(client);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
@@ -543,6 +539,6 @@ int main(int argc, char **argv)
 	test_client();
 	for (unsigned int i = 0; i < ROUNDS; i++)
 		test_crowd(seed, i);
-	is_hex(rmdir(dir), 0, "no file is left");
+	is(rmdir(dir), 0, "no file is left");
 	return tap_done();
 }

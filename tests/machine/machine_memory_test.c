@@ -19,7 +19,7 @@ static void test_credits(void)
 	s = lab_state(&lab);
 	vm = lab_admit(&lab, control, lab_promise(250 * MIB_PAGES, 0));
 	other = lab_admit(&lab, control, lab_promise(250 * MIB_PAGES, 0));
-	is_hex(vm.credits, (s.free_pages - s.low_pages) / 16, "a VM starts with a batch");
+	is(vm.credits, (s.free_pages - s.low_pages) / 16, "a VM starts with a batch");
 	say_credit(vm.channel, 1, 1);
 	lab_step(&lab);
 	ok(hear(vm.channel, &msg, NULL) == MACHINE_GRANT && msg.pages == 1,
@@ -36,29 +36,28 @@ static void test_credits(void)
 	   "a large need is met to the page");
 	ok(hear(other.channel, &msg, NULL) == MACHINE_RECALL && msg.pages > 0,
 	   "and below low others are asked for what they can spare");
-	is_hex(hear(vm.channel, &msg, NULL), 0, "but not who just needed it");
+	is(hear(vm.channel, &msg, NULL), 0, "but not who just needed it");
 	say_credit(other.channel, 5, UINT64_MAX);
 	lab_step(&lab);
 	ok(hear(other.channel, &msg, NULL) == MACHINE_GRANT && msg.pages == 5,
 	   "below low a grant is what is needed");
-	is_hex(hear(other.channel, &msg, NULL), 0, "nobody is recalled twice without an answer");
+	is(hear(other.channel, &msg, NULL), 0, "nobody is recalled twice without an answer");
 	say_credit(other.channel, 0, UINT64_MAX);
 	lab_step(&lab);
 	ok(hear(other.channel, &msg, NULL) == MACHINE_GRANT && msg.pages == 0,
 	   "and nothing for who needs nothing");
 	say(other.channel, MACHINE_RETURN, 0, other.credits, -1);
 	lab_step(&lab);
-	is_hex(lab_state(&lab).free_pages, s.low_pages - 1 - 5 + other.credits,
-	       "what is returned is free");
+	is(lab_state(&lab).free_pages, s.low_pages - 1 - 5 + other.credits,
+	   "what is returned is free");
 	say(other.channel, MACHINE_RETURN, 0, 6, -1);
 	lab_step(&lab);
-	is_hex(hear(other.channel, &msg, NULL), (uint64_t)-ECONNRESET,
-	       "to return more than one has ends the channel");
-	is_hex(lab_state(&lab).nr_vms, 1, "and the VM");
+	is(hear(other.channel, &msg, NULL), -ECONNRESET,
+	   "to return more than one has ends the channel");
+	is(lab_state(&lab).nr_vms, 1, "and the VM");
 	say_credit(vm.channel, 250 * MIB_PAGES, 0);
 	lab_step(&lab);
-	is_hex(hear(vm.channel, &msg, NULL), (uint64_t)-ECONNRESET,
-	       "as does to ask for more than the promise");
+	is(hear(vm.channel, &msg, NULL), -ECONNRESET, "as does to ask for more than the promise");
 	lab_finish_vm(&vm);
 	lab_finish_vm(&other);
 	close(control);
@@ -96,19 +95,18 @@ static void test_waiting(void)
 		;
 	say_credit(vm[2].channel, 5, 5);
 	lab_step(&lab);
-	is_hex(hear(vm[1].channel, &msg, NULL), 0, "below min a request waits");
+	is(hear(vm[1].channel, &msg, NULL), 0, "below min a request waits");
 	while (hear(vm[2].channel, &msg, NULL) == MACHINE_RECALL)
 		;
-	is_hex(msg.type, MACHINE_RECALL, "and is not overtaken by a smaller one");
+	is(msg.type, MACHINE_RECALL, "and is not overtaken by a smaller one");
 	say(vm[0].channel, MACHINE_RETURN, 0, 90, -1);
 	lab_step(&lab);
 	ok(hear(vm[1].channel, &msg, NULL) == MACHINE_GRANT && msg.pages == 100,
 	   "what comes back goes to it");
-	is_hex(hear(vm[2].channel, &msg, NULL), 0, "the next waits on");
+	is(hear(vm[2].channel, &msg, NULL), 0, "the next waits on");
 	say_credit(vm[2].channel, 5, 5);
 	lab_step(&lab);
-	is_hex(hear(vm[2].channel, &msg, NULL), (uint64_t)-ECONNRESET,
-	       "to ask twice ends the channel");
+	is(hear(vm[2].channel, &msg, NULL), -ECONNRESET, "to ask twice ends the channel");
 	say_credit(vm[1].channel, 7, 7);
 	lab_step(&lab);
 	lab_finish_vm(&vm[0]);
@@ -154,13 +152,13 @@ static void test_oom(void)
 		;
 	say_credit(vm[3].channel, 50, 50);
 	lab_step(&lab);
-	is_hex(hear(vm[1].channel, &msg, NULL), MACHINE_GRANT, "(its own credits)");
-	is_hex(hear(vm[1].channel, &msg, NULL), MACHINE_RECALL, "first others are asked");
-	is_hex(machine_timeout_ms(lab.m), 200, "and given time");
+	is(hear(vm[1].channel, &msg, NULL), MACHINE_GRANT, "(its own credits)");
+	is(hear(vm[1].channel, &msg, NULL), MACHINE_RECALL, "first others are asked");
+	is(machine_timeout_ms(lab.m), 200, "and given time");
 	lab_pass(&lab, 199);
-	is_hex(lab_reap(&vm[1], false), 0, "in which nobody dies");
+	is(lab_reap(&vm[1], false), 0, "in which nobody dies");
 	lab_pass(&lab, 1);
-	is_hex(lab_reap(&vm[1], true), SIGKILL, "then the worst is killed: %s", lab.log);
+	is(lab_reap(&vm[1], true), SIGKILL, "then the worst is killed: %s", lab.log);
 	ok(lab_await_vms(&lab, 3), "the machine sees it end");
 	while (!told(control, &msg))
 		;
@@ -170,15 +168,15 @@ static void test_oom(void)
 	   "its launcher has the numbers");
 	ok(hear(vm[3].channel, &msg, NULL) == MACHINE_GRANT && msg.pages == 50,
 	   "and who waited has its pages");
-	is_hex(lab_state(&lab).oom_kills, 1, "one kill is counted");
-	is_hex(lab_reap(&vm[0], false) | lab_reap(&vm[2], false) | lab_reap(&vm[3], false), 0,
-	       "all others live");
+	is(lab_state(&lab).oom_kills, 1, "one kill is counted");
+	is(lab_reap(&vm[0], false) | lab_reap(&vm[2], false) | lab_reap(&vm[3], false), 0,
+	   "all others live");
 	vm[1].pid = 0;
 	drain(&lab, &vm[0], 0);
 	say_credit(vm[3].channel, 50, 50);
 	lab_step(&lab);
 	lab_pass(&lab, 200);
-	is_hex(lab_reap(&vm[2], true), SIGKILL, "oom_score_adj in thousandths makes one worse");
+	is(lab_reap(&vm[2], true), SIGKILL, "oom_score_adj in thousandths makes one worse");
 	ok(lab_await_vms(&lab, 2), "it too is gone");
 	vm[2].pid = 0;
 	while (hear(vm[3].channel, &msg, NULL) > 0)
@@ -187,15 +185,15 @@ static void test_oom(void)
 	say_credit(vm[3].channel, 50, 50);
 	lab_step(&lab);
 	lab_pass(&lab, 200);
-	is_hex(lab_reap(&vm[3], true), SIGKILL, "who waits may be the worst");
+	is(lab_reap(&vm[3], true), SIGKILL, "who waits may be the worst");
 	vm[3].pid = 0;
 	ok(lab_await_vms(&lab, 1), "and then only who must not be killed is left");
 	drain(&lab, &vm[0], 0);
 	say_credit(vm[0].channel, 50, 50);
 	lab_step(&lab);
 	lab_pass(&lab, 200);
-	is_hex(hear(vm[0].channel, &msg, NULL), MACHINE_DENIED, "which is denied what it needs");
-	is_hex(lab_reap(&vm[0], false), 0, "and lives");
+	is(hear(vm[0].channel, &msg, NULL), MACHINE_DENIED, "which is denied what it needs");
+	is(lab_reap(&vm[0], false), 0, "and lives");
 	for (unsigned int i = 0; i < 4; i++)
 		lab_finish_vm(&vm[i]);
 	close(control);
@@ -219,8 +217,8 @@ static void test_hopeless(void)
 	say_credit(vm.channel, 9990, 0);
 	lab_step(&lab);
 	lab_pass(&lab, 200);
-	is_hex(hear(vm.channel, &msg, NULL), MACHINE_DENIED, "a need beyond the machine is denied");
-	is_hex(lab_reap(&bystander, false), 0, "and nobody dies for it");
+	is(hear(vm.channel, &msg, NULL), MACHINE_DENIED, "a need beyond the machine is denied");
+	is(lab_reap(&bystander, false), 0, "and nobody dies for it");
 	lab_finish_vm(&vm);
 	lab_finish_vm(&bystander);
 	close(control);
@@ -249,12 +247,12 @@ static void test_second_victim(void)
 	lab_step(&lab);
 	lab.now_ns += 200 * LAB_MS;
 	machine_serve(lab.m);
-	is_hex(lab_state(&lab).oom_kills, 1, "one victim at a time");
+	is(lab_state(&lab).oom_kills, 1, "one victim at a time");
 	lab.now_ns += 100 * LAB_MS;
 	ok(lab_await_vms(&lab, 2), "is dead before another is chosen");
-	is_hex(machine_timeout_ms(lab.m), 200, "if that was not enough, others are asked again");
+	is(machine_timeout_ms(lab.m), 200, "if that was not enough, others are asked again");
 	lab_pass(&lab, 200);
-	is_hex(lab_state(&lab).oom_kills, 2, "and then the next dies");
+	is(lab_state(&lab).oom_kills, 2, "and then the next dies");
 	for (unsigned int i = 0; i < 3; i++)
 		lab_finish_vm(&vm[i]);
 	close(control);

@@ -31,9 +31,9 @@ static void test_admission(void)
 		lab_open(&lab, &config);
 		control = lab_connect(&lab);
 		vm = lab_admit(&lab, control, lab_promise(80 * GIB_PAGES, 256));
-		is_hex(vm.error, v[i].admitted ? 0 : (uint64_t)-ENOMEM,
-		       "mode %d, swap %d GiB: 80 GiB of 4 GiB are %s", v[i].mode,
-		       (int)v[i].swap_gib, v[i].admitted ? "admitted" : "refused");
+		is(vm.error, v[i].admitted ? 0 : -ENOMEM,
+		   "mode %d, swap %d GiB: 80 GiB of 4 GiB are %s", v[i].mode, (int)v[i].swap_gib,
+		   v[i].admitted ? "admitted" : "refused");
 		ok(v[i].admitted || !strncmp(vm.text, "refused: mode", 13), "with the sum: %s",
 		   vm.text);
 		ok(v[i].admitted || (vm.refusal.book == MACHINE_LEDGER &&
@@ -42,8 +42,8 @@ static void test_admission(void)
 				     vm.refusal.committed_pages == 0 &&
 				     vm.refusal.request_pages >= vm.refusal.allowed_pages),
 		   "and with its numbers");
-		is_hex(lab_state(&lab).committed_pages, v[i].admitted ? 80 * GIB_PAGES + 256 : 0,
-		       "and the ledger says so");
+		is(lab_state(&lab).committed_pages, v[i].admitted ? 80 * GIB_PAGES + 256 : 0,
+		   "and the ledger says so");
 		lab_finish_vm(&vm);
 		close(control);
 		lab_close(&lab, fds);
@@ -61,19 +61,19 @@ static void test_overhead(void)
 	lab_open_plain(&lab, 1000, OVERCOMMIT_ALWAYS);
 	control = lab_connect(&lab);
 	vm = lab_admit(&lab, control, lab_promise(100, 990));
-	is_hex(vm.error, (uint64_t)-ENOMEM, "overhead that would leave less than min is refused");
+	is(vm.error, -ENOMEM, "overhead that would leave less than min is refused");
 	ok(strstr(vm.text, "overhead of 3.9 MiB") != NULL, "which says so: %s", vm.text);
 	ok(vm.refusal.book == MACHINE_BUDGET && vm.refusal.request_pages == 990 &&
 		   vm.refusal.free_pages == 1000 && vm.refusal.min_pages > 10,
 	   "... in numbers");
-	is_hex(lab_state(&lab).committed_pages, 0, "and then nothing is committed");
-	is_hex(lab_state(&lab).refusals, 1, "a refusal is counted");
+	is(lab_state(&lab).committed_pages, 0, "and then nothing is committed");
+	is(lab_state(&lab).refusals, 1, "a refusal is counted");
 	vm = lab_admit(&lab, control, lab_promise(10, 900));
-	is_hex(vm.error, 0, "less is admitted");
-	is_hex(vm.credits <= 10, true, "with no more credits than RAM");
-	is_hex(lab_admit(&lab, control, lab_promise(10, 200)).error, (uint64_t)-EAGAIN,
-	       "what does not fit just now may try again");
-	is_hex(lab_state(&lab).refusals, 1, "and is not refused by overcommit");
+	is(vm.error, 0, "less is admitted");
+	is(vm.credits <= 10, true, "with no more credits than RAM");
+	is(lab_admit(&lab, control, lab_promise(10, 200)).error, -EAGAIN,
+	   "what does not fit just now may try again");
+	is(lab_state(&lab).refusals, 1, "and is not refused by overcommit");
 	lab_finish_vm(&vm);
 	close(control);
 	lab_close(&lab, fds);
@@ -100,7 +100,7 @@ static void test_bad_admissions(void)
 	for (unsigned int i = 0; i < ARRAY_SIZE(a); i++) {
 		struct lab_vm vm = lab_admit(&lab, control, a[i]);
 
-		is_hex(vm.error, (uint64_t)-EINVAL, "nonsense %u is refused: %s", i, vm.text);
+		is(vm.error, -EINVAL, "nonsense %u is refused: %s", i, vm.text);
 	}
 	close(control);
 	lab_close(&lab, fds);
@@ -136,31 +136,31 @@ static void test_hello(void)
 		if (v[i].version != MACHINE_VERSION)
 			ok(hear(fd, &msg, NULL) == MACHINE_REFUSED && msg.error == -EPROTONOSUPPORT,
 			   "%s: it says which it speaks: %s", v[i].what, msg.text);
-		is_hex(hear(fd, NULL, NULL), (uint64_t)-ECONNRESET, "%s: it hangs up", v[i].what);
+		is(hear(fd, NULL, NULL), -ECONNRESET, "%s: it hangs up", v[i].what);
 		close(fd);
 	}
 	fd = lab_connect(&lab);
 	say(fd, MACHINE_HELLO, 0, 0, -1);
 	lab_step(&lab);
-	is_hex(hear(fd, NULL, NULL), (uint64_t)-ECONNRESET, "a second hello: it hangs up");
+	is(hear(fd, NULL, NULL), -ECONNRESET, "a second hello: it hangs up");
 	close(fd);
 	fd = lab_dial(&lab);
 	msg = wire_msg(MACHINE_HELLO, 0);
 	send(fd, &msg, sizeof(msg) / 2, 0);
 	lab_step(&lab);
-	is_hex(hear(fd, NULL, NULL), (uint64_t)-ECONNRESET, "half a record: it hangs up");
+	is(hear(fd, NULL, NULL), -ECONNRESET, "half a record: it hangs up");
 	close(fd);
 	fd = lab_dial(&lab);
 	lab_pass(&lab, MACHINE_HELLO_SECONDS * 1000 - 1);
-	is_hex(hear(fd, NULL, NULL), 0, "a silent client is given time");
-	is_hex(machine_timeout_ms(lab.m), 1, "just so much");
+	is(hear(fd, NULL, NULL), 0, "a silent client is given time");
+	is(machine_timeout_ms(lab.m), 1, "just so much");
 	lab_pass(&lab, 1);
-	is_hex(hear(fd, NULL, NULL), (uint64_t)-ECONNRESET, "and no more");
+	is(hear(fd, NULL, NULL), -ECONNRESET, "and no more");
 	close(fd);
 	say(other, MACHINE_GET, 0, 0, -1);
 	lab_step(&lab);
-	is_hex(hear(other, NULL, NULL), MACHINE_STATE, "all that ended no other connection");
-	is_hex(machine_timeout_ms(lab.m), (uint64_t)-1, "and there is nothing to wait for");
+	is(hear(other, NULL, NULL), MACHINE_STATE, "all that ended no other connection");
+	is(machine_timeout_ms(lab.m), -1, "and there is nothing to wait for");
 	close(other);
 	lab_close(&lab, fds);
 }
@@ -181,7 +181,7 @@ static void test_flood(void)
 	machine_serve(lab.m);
 	while (hear(flooder, &msg, NULL) == MACHINE_STATE)
 		answers++;
-	is_hex(answers, 16, "of which a few are served in a turn");
+	is(answers, 16, "of which a few are served in a turn");
 	say(other, MACHINE_GET, 0, 0, -1);
 	while (hear(other, &msg, NULL) != MACHINE_STATE && rounds < 10) {
 		machine_serve(lab.m);
@@ -195,7 +195,7 @@ static void test_flood(void)
 	ok(strstr(lab.log, "does not read") != NULL, "with the reason: %s", lab.log);
 	say(other, MACHINE_GET, 0, 0, -1);
 	lab_step(&lab);
-	is_hex(hear(other, &msg, NULL), MACHINE_STATE, "which is not felt by others");
+	is(hear(other, &msg, NULL), MACHINE_STATE, "which is not felt by others");
 	close(flooder);
 	close(other);
 	lab_close(&lab, fds);
@@ -241,10 +241,10 @@ static void test_descriptors(void)
 	}
 	vm = lab_admit(&lab, control, lab_promise(100, 1));
 	lab_attach(&lab, &vm, 100, 7);
-	is_hex(lab_state(&lab).resident_pages, 7, "of a proper RAM file the pages are counted");
+	is(lab_state(&lab).resident_pages, 7, "of a proper RAM file the pages are counted");
 	close(vm.ram);
 	lab_attach(&lab, &vm, 100, 7);
-	is_hex(lab_state(&lab).nr_vms, 0, "a second one ends the VM");
+	is(lab_state(&lab).nr_vms, 0, "a second one ends the VM");
 	ok(hear(control, &last, NULL) == MACHINE_GONE && last.gone.last.resident_pages == 7 &&
 		   last.gone.last.ram_pages == 100 && last.gone.last.overhead_pages == 1 &&
 		   last.gone.last.credit_pages == vm.credits,
@@ -256,9 +256,9 @@ static void test_descriptors(void)
 		vm = lab_admit(&lab, other, lab_promise(100, 1));
 		say(other, MACHINE_STARTED, vm.id, 0, fd[i]);
 		lab_step(&lab);
-		is_hex(hear(other, NULL, NULL), (uint64_t)-ECONNRESET,
-		       "a process that is %s ends the connection", names[i]);
-		is_hex(lab_state(&lab).nr_vms, 1, "but not the VM");
+		is(hear(other, NULL, NULL), -ECONNRESET, "a process that is %s ends the connection",
+		   names[i]);
+		is(lab_state(&lab).nr_vms, 1, "but not the VM");
 		lab_finish_vm(&vm);
 		lab_step(&lab);
 		close(other);
@@ -289,25 +289,22 @@ static void test_started(void)
 	pidfd = pidfd_of(vm.pid);
 	say(other, MACHINE_STARTED, early_id, 0, pidfd);
 	lab_step(&lab);
-	is_hex(hear(other, NULL, NULL), (uint64_t)-ECONNRESET, "nobody starts another's VM");
+	is(hear(other, NULL, NULL), -ECONNRESET, "nobody starts another's VM");
 	lab_finish_vm(&early);
 	lab_step(&lab);
-	is_hex(hear(control, &msg, NULL), MACHINE_GONE,
-	       "a VM that hangs up before it started is gone");
+	is(hear(control, &msg, NULL), MACHINE_GONE, "a VM that hangs up before it started is gone");
 	say(control, MACHINE_STARTED, early_id, 0, pidfd);
 	lab_step(&lab);
-	is_hex(hear(control, &msg, NULL), 0,
-	       "to start it all the same is no offence: they crossed");
+	is(hear(control, &msg, NULL), 0, "to start it all the same is no offence: they crossed");
 	close(vm.channel);
 	vm.channel = -1;
 	lab_step(&lab);
-	is_hex(lab_state(&lab).committed_pages, 101,
-	       "one that hangs up and lives on keeps its account");
+	is(lab_state(&lab).committed_pages, 101,
+	   "one that hangs up and lives on keeps its account");
 	say(control, MACHINE_STARTED, vm.id, 0, pidfd);
 	lab_step(&lab);
-	is_hex(hear(control, &msg, NULL), (uint64_t)-ECONNRESET,
-	       "to start one twice is an offence");
-	is_hex(lab_state(&lab).nr_vms, 1, "of the launcher, not of the VM");
+	is(hear(control, &msg, NULL), -ECONNRESET, "to start one twice is an offence");
+	is(lab_state(&lab).nr_vms, 1, "of the launcher, not of the VM");
 	lab_finish_vm(&vm);
 	ok(lab_await_vms(&lab, 0), "until its process ends");
 	close(pidfd);
@@ -338,7 +335,7 @@ static void test_killed(void)
 	lab_start(&lab, control, &vm);
 	say(vm.channel, MACHINE_GET, 0, 0, -1);
 	lab_step(&lab);
-	is_hex(lab_reap(&vm, true), SIGKILL, "a VM whose channel breaks the rules is killed");
+	is(lab_reap(&vm, true), SIGKILL, "a VM whose channel breaks the rules is killed");
 	ok(lab_await_vms(&lab, 0) && hear(control, &msg, NULL) == MACHINE_GONE &&
 		   msg.gone.reason == MACHINE_MISBEHAVED,
 	   "and its launcher told why");
@@ -377,35 +374,34 @@ static void test_set(void)
 		   msg.state.committed_pages == 1000 * MIB_PAGES,
 	   "the limit may go below what is promised");
 	next = lab_admit(&lab, control, lab_promise(1, 0));
-	is_hex(next.error, (uint64_t)-ENOMEM, "and stops new promises: %s", next.text);
+	is(next.error, -ENOMEM, "and stops new promises: %s", next.text);
 	s = (struct machine_settings){ .fields = MACHINE_SET_LIMIT,
 				       .limit_pages = 2000 * MIB_PAGES };
 	msg = set(&lab, control, s);
-	is_hex(msg.state.commit_limit_pages, 2000 * MIB_PAGES,
-	       "a limit in bytes replaces the ratio");
+	is(msg.state.commit_limit_pages, 2000 * MIB_PAGES, "a limit in bytes replaces the ratio");
 	next = lab_admit(&lab, control, lab_promise(1, 0));
-	is_hex(next.error, 0, "under which promises are made again");
+	is(next.error, 0, "under which promises are made again");
 	s = (struct machine_settings){ .fields = MACHINE_SET_RATIO | MACHINE_SET_SWAP,
 				       .ratio = 100,
 				       .swap_pages = 5 };
 	msg = set(&lab, control, s);
-	is_hex(msg.state.commit_limit_pages, 256 * MIB_PAGES + 5, "and a ratio the limit");
+	is(msg.state.commit_limit_pages, 256 * MIB_PAGES + 5, "and a ratio the limit");
 	while (hear(vm.channel, &msg, NULL) > 0)
 		;
 	s = (struct machine_settings){ .fields = MACHINE_SET_MEMORY, .memory_pages = 100 };
 	msg = set(&lab, control, s);
-	is_hex(msg.state.free_pages, 0, "memory may go below what is in use");
-	is_hex(hear(vm.channel, &msg, NULL), MACHINE_RECALL, "which recalls what can be spared");
+	is(msg.state.free_pages, 0, "memory may go below what is in use");
+	is(hear(vm.channel, &msg, NULL), MACHINE_RECALL, "which recalls what can be spared");
 	s.memory_pages = 0;
 	msg = set(&lab, control, s);
 	ok(msg.type == MACHINE_REFUSED && msg.error == -EINVAL, "no memory at all is refused");
 	s = (struct machine_settings){ .fields = MACHINE_SET_MODE, .mode = 3 };
 	msg = set(&lab, control, s);
 	ok(msg.type == MACHINE_REFUSED && msg.error == -EINVAL, "as is mode 3: %s", msg.text);
-	is_hex(lab_state(&lab).settings.mode, OVERCOMMIT_NEVER, "and changes nothing");
+	is(lab_state(&lab).settings.mode, OVERCOMMIT_NEVER, "and changes nothing");
 	s.fields = 0;
 	msg = set(&lab, control, s);
-	is_hex(msg.type, 0, "to set nothing ends the connection");
+	is(msg.type, 0, "to set nothing ends the connection");
 	lab_finish_vm(&vm);
 	lab_finish_vm(&next);
 	close(control);
@@ -439,9 +435,9 @@ static void test_list(void)
 		from = type == MACHINE_END ? msg.vm : 0;
 		parts++;
 	} while (from);
-	is_hex(nr, ARRAY_SIZE(vm), "a list names every VM once");
+	is(nr, ARRAY_SIZE(vm), "a list names every VM once");
 	ok(sorted, "in order, with its numbers");
-	is_hex(parts, 3, "in parts that fit a socket");
+	is(parts, 3, "in parts that fit a socket");
 	for (unsigned int i = 0; i < ARRAY_SIZE(vm); i++)
 		lab_finish_vm(&vm[i]);
 	close(control);
@@ -462,14 +458,14 @@ static void test_stop(void)
 	stubborn = lab_admit(&lab, control, lab_promise(100, 1));
 	lab_start(&lab, control, &stubborn);
 	machine_stop_all(lab.m);
-	is_hex(hear(polite.channel, &msg, NULL), MACHINE_STOP, "all are told to stop");
+	is(hear(polite.channel, &msg, NULL), MACHINE_STOP, "all are told to stop");
 	refused = lab_admit(&lab, control, lab_promise(100, 1));
-	is_hex(refused.error, (uint64_t)-ESHUTDOWN, "and none is admitted: %s", refused.text);
+	is(refused.error, -ESHUTDOWN, "and none is admitted: %s", refused.text);
 	lab_finish_vm(&polite);
 	lab_step(&lab);
 	ok(!lab.done, "it is not done while one runs");
 	lab_pass(&lab, 10000);
-	is_hex(lab_reap(&stubborn, true), SIGKILL, "one that does not stop is killed in the end");
+	is(lab_reap(&stubborn, true), SIGKILL, "one that does not stop is killed in the end");
 	stubborn.pid = 0;
 	lab_await_vms(&lab, 0);
 	lab_step(&lab);
@@ -523,9 +519,8 @@ static void test_readmission(void)
 	}
 	before = lab_state(&lab);
 	machine_destroy(lab.m);
-	is_hex(hear(control, NULL, NULL), (uint64_t)-ECONNRESET,
-	       "a machine lost is a connection lost");
-	is_hex(hear(vm[0].channel, NULL, NULL), (uint64_t)-ECONNRESET, "and all channels");
+	is(hear(control, NULL, NULL), -ECONNRESET, "a machine lost is a connection lost");
+	is(hear(vm[0].channel, NULL, NULL), -ECONNRESET, "and all channels");
 	close(control);
 	lab_open_plain(&lab, 64 * MIB_PAGES, OVERCOMMIT_NEVER);
 	control = lab_connect(&lab);
@@ -534,10 +529,10 @@ static void test_readmission(void)
 		vm[i] = lab_admit(&lab, control, a[i]);
 	}
 	after = lab_state(&lab);
-	is_hex(after.committed_pages, before.committed_pages,
-	       "a new one has all promises, also those it would not make");
-	is_hex(after.free_pages, before.free_pages, "and all accounts");
-	is_hex(vm[7].credits, a[7].credit_pages, "with just the credits claimed");
+	is(after.committed_pages, before.committed_pages,
+	   "a new one has all promises, also those it would not make");
+	is(after.free_pages, before.free_pages, "and all accounts");
+	is(vm[7].credits, a[7].credit_pages, "with just the credits claimed");
 	for (unsigned int i = 0; i < 20; i++)
 		lab_finish_vm(&vm[i]);
 	close(control);
@@ -561,12 +556,11 @@ static void test_user_reserve(void)
 	control = lab_connect(&lab);
 	vm = lab_admit(&lab, control, lab_promise(964 * MIB_PAGES, 0));
 	next = lab_admit(&lab, control, lab_promise(30 * MIB_PAGES, 0));
-	is_hex(next.error, (uint64_t)-ENOMEM, "a client leaves its own reserve free: %s",
-	       next.text);
+	is(next.error, -ENOMEM, "a client leaves its own reserve free: %s", next.text);
 	close(control);
 	control = lab_connect(&lab);
 	next = lab_admit(&lab, control, lab_promise(30 * MIB_PAGES, 0));
-	is_hex(next.error, 0, "which another client may use");
+	is(next.error, 0, "which another client may use");
 	lab_finish_vm(&vm);
 	lab_finish_vm(&next);
 	close(control);

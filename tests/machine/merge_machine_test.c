@@ -39,31 +39,31 @@ static void test_equal_pages(void)
 	free_before = lab_state(&s.lab).free_pages;
 	merge_fill(&a, 5, 77);
 	merge_fill(&b, 9, 77);
-	is_hex(merge_look(&s.lab, &a, 5, 77), MERGE_UNIQUE, "the first page with a hash is unique");
-	is_hex(merge_get_news(&s.lab, &a), 0, "and there are no news of it");
+	is(merge_look(&s.lab, &a, 5, 77), MERGE_UNIQUE, "the first page with a hash is unique");
+	is(merge_get_news(&s.lab, &a), 0, "and there are no news of it");
 	frame = merge_look(&s.lab, &b, 9, 77);
 	ok(MERGE_IS_FRAME(frame), "an equal page of another VM gets a frame");
-	is_hex(b.msg.frame[0].gfn, 9, "with its gfn");
-	is_hex(merge_get_news(&s.lab, &a), 1, "and the first hears of it");
+	is(b.msg.frame[0].gfn, 9, "with its gfn");
+	is(merge_get_news(&s.lab, &a), 1, "and the first hears of it");
 	ok(a.msg.frame[0].gfn == 5 && a.msg.frame[0].frame == frame && !a.msg.arg,
 	   "which page, which frame, and that this is all");
-	is_hex(merge_get_news(&s.lab, &a), 0, "once");
+	is(merge_get_news(&s.lab, &a), 0, "once");
 	ok(frame_is(&s, &a, frame, 5), "the frame has the bytes");
-	is_hex(store_pages(&s), 1, "it is one frame");
-	is_hex(lab_state(&s.lab).store_references, 2, "with two references");
-	is_hex(lab_state(&s.lab).free_pages, free_before - 1, "which the budget pays for");
+	is(store_pages(&s), 1, "it is one frame");
+	is(lab_state(&s.lab).store_references, 2, "with two references");
+	is(lab_state(&s.lab).free_pages, free_before - 1, "which the budget pays for");
 	merge_fill(&b, 10, 77);
-	is_hex(merge_look(&s.lab, &b, 10, 77), frame, "a third page gets the same frame");
+	is(merge_look(&s.lab, &b, 10, 77), frame, "a third page gets the same frame");
 	merge_drop(&s.lab, &b, frame);
 	merge_drop(&s.lab, &b, frame);
-	is_hex(store_pages(&s), 1, "it lives while anybody holds it");
+	is(store_pages(&s), 1, "it lives while anybody holds it");
 	merge_drop(&s.lab, &a, frame);
-	is_hex(store_pages(&s), 0, "and no longer");
-	is_hex(lab_state(&s.lab).free_pages, free_before, "then the budget has it back");
-	is_hex(merge_look(&s.lab, &a, 5, 77), MERGE_UNIQUE, "and the hash is nobody's");
+	is(store_pages(&s), 0, "and no longer");
+	is(lab_state(&s.lab).free_pages, free_before, "then the budget has it back");
+	is(merge_look(&s.lab, &a, 5, 77), MERGE_UNIQUE, "and the hash is nobody's");
 	merge_begin(&a, MERGE_SEGMENT, 1);
-	is_hex(merge_say(&s.lab, &a, NULL), MERGE_FRAMES, "a segment that is not there");
-	is_hex(a.msg.nr, 0, "is no segment");
+	is(merge_say(&s.lab, &a, NULL), MERGE_FRAMES, "a segment that is not there");
+	is(a.msg.nr, 0, "is no segment");
 	end_pair(&s);
 }
 
@@ -75,24 +75,24 @@ static void test_one_vm(void)
 	begin_pair(&s);
 	for (uint64_t gfn = 0; gfn < 4; gfn++)
 		merge_fill(&a, gfn, 3);
-	is_hex(merge_look(&s.lab, &a, 0, 3), MERGE_UNIQUE, "a page alone");
-	is_hex(merge_look(&s.lab, &a, 0, 3), MERGE_UNIQUE, "is not its own partner");
+	is(merge_look(&s.lab, &a, 0, 3), MERGE_UNIQUE, "a page alone");
+	is(merge_look(&s.lab, &a, 0, 3), MERGE_UNIQUE, "is not its own partner");
 	frame = merge_look(&s.lab, &a, 2, 3);
 	ok(MERGE_IS_FRAME(frame), "two equal pages of one VM become one frame");
-	is_hex(merge_get_news(&s.lab, &a), 1, "of which it hears");
-	is_hex(a.msg.frame[0].frame, frame, "for the first");
+	is(merge_get_news(&s.lab, &a), 1, "of which it hears");
+	is(a.msg.frame[0].frame, frame, "for the first");
 	merge_fill(&a, 10, 4);
 	merge_fill(&a, 11, 4);
 	merge_fill(&a, 12, 4);
 	merge_begin(&a, MERGE_LOOKUP, 3);
 	for (uint64_t gfn = 10; gfn < 13; gfn++)
 		merge_add(&a, gfn, 4);
-	is_hex(merge_say(&s.lab, &a, NULL), MERGE_FRAMES, "three equal pages in one packet");
+	is(merge_say(&s.lab, &a, NULL), MERGE_FRAMES, "three equal pages in one packet");
 	frame = a.msg.frame[1].frame;
 	ok(MERGE_IS_FRAME(frame) && a.msg.frame[0].frame == frame && a.msg.frame[2].frame == frame,
 	   "are answered with one frame, the first too");
-	is_hex(merge_get_news(&s.lab, &a), 0, "without news");
-	is_hex(lab_state(&s.lab).store_references, 5, "and each is a reference");
+	is(merge_get_news(&s.lab, &a), 0, "without news");
+	is(lab_state(&s.lab).store_references, 5, "and each is a reference");
 	merge_fill(&a, 20, 5);
 	merge_fill(&a, 21, 5);
 	merge_look(&s.lab, &a, 21, 5);
@@ -102,8 +102,8 @@ static void test_one_vm(void)
 	merge_say(&s.lab, &a, NULL);
 	ok(MERGE_IS_FRAME(a.msg.frame[0].frame) && a.msg.frame[0].frame == a.msg.frame[1].frame,
 	   "also if the later one was known before");
-	is_hex(merge_get_news(&s.lab, &a), 0, "again without news");
-	is_hex(lab_state(&s.lab).store_references, 7, "and one reference for each");
+	is(merge_get_news(&s.lab, &a), 0, "again without news");
+	is(lab_state(&s.lab).store_references, 7, "and one reference for each");
 	end_pair(&s);
 }
 
@@ -117,16 +117,16 @@ static void test_stale_hints(void)
 	merge_fill(&b, 8, 6);
 	merge_look(&s.lab, &a, 8, 6);
 	merge_look(&s.lab, &a, 8, 60);
-	is_hex(merge_look(&s.lab, &b, 8, 6), MERGE_UNIQUE, "a page has one hash, the last");
+	is(merge_look(&s.lab, &b, 8, 6), MERGE_UNIQUE, "a page has one hash, the last");
 	merge_fill(&a, 1, 1);
 	merge_look(&s.lab, &a, 1, 1);
 	merge_fill(&a, 1, 2);
 	merge_look(&s.lab, &a, 1, 2);
 	merge_fill(&b, 1, 1);
 	merge_fill(&b, 2, 2);
-	is_hex(merge_look(&s.lab, &b, 1, 1), MERGE_UNIQUE, "what was looked up again is no hint");
+	is(merge_look(&s.lab, &b, 1, 1), MERGE_UNIQUE, "what was looked up again is no hint");
 	ok(MERGE_IS_FRAME(merge_look(&s.lab, &b, 2, 2)), "but under its new hash");
-	is_hex(merge_get_news(&s.lab, &a), 1, "one of the two is news");
+	is(merge_get_news(&s.lab, &a), 1, "one of the two is news");
 	frame = a.msg.frame[0].frame;
 	merge_fill(&a, 4, 8);
 	merge_fill(&b, 3, 80);
@@ -134,16 +134,16 @@ static void test_stale_hints(void)
 	lie = merge_look(&s.lab, &a, 4, 9);
 	ok(MERGE_IS_FRAME(lie) && frame_is(&s, &a, lie, 4),
 	   "a hash that lies: the frame has the bytes of who asked last");
-	is_hex(merge_get_news(&s.lab, &b), 1, "the other hears of it");
-	is_hex(b.msg.frame[0].frame, lie, "and sees by itself that it differs");
-	is_hex(store_pages(&s), 2, "so a lie costs a frame, in the place of a page");
-	is_hex(merge_look(&s.lab, &b, 3, 9), lie, "and a comparison each time it is told");
+	is(merge_get_news(&s.lab, &b), 1, "the other hears of it");
+	is(b.msg.frame[0].frame, lie, "and sees by itself that it differs");
+	is(store_pages(&s), 2, "so a lie costs a frame, in the place of a page");
+	is(merge_look(&s.lab, &b, 3, 9), lie, "and a comparison each time it is told");
 	merge_fill(&b, 30, 2);
-	is_hex(merge_look(&s.lab, &b, 30, 2), frame, "a page with a frame's hash gets the frame");
-	is_hex(merge_look(&s.lab, &a, 7, 2), frame, "unseen: comparing is the VM's part");
+	is(merge_look(&s.lab, &b, 30, 2), frame, "a page with a frame's hash gets the frame");
+	is(merge_look(&s.lab, &a, 7, 2), frame, "unseen: comparing is the VM's part");
 	merge_look(&s.lab, &a, 50, 555);
 	merge_vm_close(&s.lab, &a);
-	is_hex(merge_look(&s.lab, &b, 51, 555), MERGE_UNIQUE, "a dead VM's page is no hint");
+	is(merge_look(&s.lab, &b, 51, 555), MERGE_UNIQUE, "a dead VM's page is no hint");
 	merge_vm_open(&s.lab, s.control, &a, "d", PAGES);
 	ok(MERGE_IS_FRAME(merge_look(&s.lab, &a, 52, 555)), "holes are pages of zeroes");
 	end_pair(&s);
@@ -158,14 +158,14 @@ static void test_truncated(void)
 	merge_look(&s.lab, &b, 1001, 7);
 	if (ftruncate(a.vm.ram, 4096))
 		abort();
-	is_hex(merge_look(&s.lab, &a, 1001, 7), MERGE_UNIQUE,
-	       "of a RAM file that was truncated no frames are made");
+	is(merge_look(&s.lab, &a, 1001, 7), MERGE_UNIQUE,
+	   "of a RAM file that was truncated no frames are made");
 	ok(MERGE_IS_FRAME(merge_look(&s.lab, &b, 1000, 6)), "though what it said stands");
 	merge_begin(&a, MERGE_LOOKUP, 0);
 	merge_add(&a, 900 | MERGE_PUBLISH, 8);
 	merge_say(&s.lab, &a, NULL);
-	is_hex(a.msg.frame[0].frame, MERGE_UNIQUE, "nor can they be published");
-	is_hex(lab_state(&s.lab).nr_vms, 2, "and nobody is killed for it");
+	is(a.msg.frame[0].frame, MERGE_UNIQUE, "nor can they be published");
+	is(lab_state(&s.lab).nr_vms, 2, "and nobody is killed for it");
 	end_pair(&s);
 }
 
@@ -191,11 +191,11 @@ static void test_few(void)
 			unique += b.msg.frame[i].frame == MERGE_UNIQUE;
 			frames += MERGE_IS_FRAME(b.msg.frame[i].frame);
 		}
-		is_hex(few, arg == 5 ? 4 : 0, "four of ten, and %u or none: too few", arg);
-		is_hex(frames, arg == 5 ? 0 : 4, "frames");
-		is_hex(unique, 6, "the rest is unique");
-		is_hex(store_pages(&s), frames, "in the store");
-		is_hex(merge_get_news(&s.lab, &a), frames, "and news");
+		is(few, arg == 5 ? 4 : 0, "four of ten, and %u or none: too few", arg);
+		is(frames, arg == 5 ? 0 : 4, "frames");
+		is(unique, 6, "the rest is unique");
+		is(store_pages(&s), frames, "in the store");
+		is(merge_get_news(&s.lab, &a), frames, "and news");
 	}
 	merge_fill(&a, 20, 95);
 	ok(MERGE_IS_FRAME(merge_look(&s.lab, &a, 20, 95)),
@@ -212,23 +212,22 @@ static void test_publish(void)
 	merge_fill(&a, 3, 1);
 	frame = merge_look(&s.lab, &a, 3 | MERGE_PUBLISH, 1);
 	ok(MERGE_IS_FRAME(frame), "a page is published without a partner");
-	is_hex(a.msg.frame[0].gfn, 3, "and answered by its gfn");
-	is_hex(lab_state(&s.lab).store_references, 1, "one reference");
-	is_hex(merge_look(&s.lab, &a, 4 | MERGE_PUBLISH, 1), frame,
-	       "the same hash again: the frame");
+	is(a.msg.frame[0].gfn, 3, "and answered by its gfn");
+	is(lab_state(&s.lab).store_references, 1, "one reference");
+	is(merge_look(&s.lab, &a, 4 | MERGE_PUBLISH, 1), frame, "the same hash again: the frame");
 	merge_fill(&b, 3, 1);
-	is_hex(merge_look(&s.lab, &b, 3, 1), frame, "which others find");
+	is(merge_look(&s.lab, &b, 3, 1), frame, "which others find");
 	merge_fill(&a, 10, 10);
 	merge_fill(&b, 10, 20);
 	merge_look(&s.lab, &b, 10, 30);
 	frame = merge_look(&s.lab, &a, 10 | MERGE_PUBLISH, 30);
 	ok(MERGE_IS_FRAME(frame) && frame_is(&s, &a, frame, 10),
 	   "published also if a hint lies, with its own bytes");
-	is_hex(merge_get_news(&s.lab, &b), 1, "which the other is told of, and compares");
+	is(merge_get_news(&s.lab, &b), 1, "which the other is told of, and compares");
 	merge_begin(&a, MERGE_LOOKUP, 2);
 	merge_add(&a, 700 | MERGE_PUBLISH, 1234);
 	merge_say(&s.lab, &a, NULL);
-	is_hex(a.msg.frame[0].frame, MERGE_FEW, "fewer than worth it are not published either");
+	is(a.msg.frame[0].frame, MERGE_FEW, "fewer than worth it are not published either");
 	end_pair(&s);
 }
 
@@ -261,11 +260,10 @@ static void test_runs(void)
 			 first	? !MERGE_IS_FRAME(frame[i]) :
 				  frame[i] != frame[i - 1] + 1;
 	}
-	is_hex(wrong, 0,
-	       "512 consecutive pages have consecutive frames, but for 5 that are unique");
-	is_hex(store_pages(&s), matched, "those take none");
-	is_hex(merge_get_news(&s.lab, &a), matched, "and make no news");
-	is_hex(a.msg.frame[3].frame, frame[3], "the same frames for the other");
+	is(wrong, 0, "512 consecutive pages have consecutive frames, but for 5 that are unique");
+	is(store_pages(&s), matched, "those take none");
+	is(merge_get_news(&s.lab, &a), matched, "and make no news");
+	is(a.msg.frame[3].frame, frame[3], "the same frames for the other");
 	ok(frame_is(&s, &a, frame[3], 3), "the bytes are right");
 	merge_begin(&a, MERGE_DROP, 0);
 	for (unsigned int i = 0; i < MERGE_BATCH; i++)
@@ -273,9 +271,9 @@ static void test_runs(void)
 			a.msg.drop[a.msg.nr++] = frame[i];
 	wire_send_merge(a.merge, &a.msg, -1);
 	lab_step(&s.lab);
-	is_hex(lab_state(&s.lab).store_references, matched, "given back in one packet");
+	is(lab_state(&s.lab).store_references, matched, "given back in one packet");
 	merge_vm_close(&s.lab, &b);
-	is_hex(store_pages(&s), 0, "the last holder's end frees all");
+	is(store_pages(&s), 0, "the last holder's end frees all");
 	end_pair(&s);
 }
 
@@ -292,10 +290,10 @@ static void test_domains(void)
 	merge_look(&s.lab, &a, 1, 11);
 	merge_look(&s.lab, &a, 2, 12);
 	merge_look(&s.lab, &a, 3, 13);
-	is_hex(merge_look(&s.lab, &b, 1, 11), MERGE_UNIQUE, "domains do not mix");
-	is_hex(merge_look(&s.lab, &c, 1, 11), MERGE_UNIQUE, "nor does a VM without one");
+	is(merge_look(&s.lab, &b, 1, 11), MERGE_UNIQUE, "domains do not mix");
+	is(merge_look(&s.lab, &c, 1, 11), MERGE_UNIQUE, "nor does a VM without one");
 	ok(MERGE_IS_FRAME(merge_look(&s.lab, &b, 2 | MERGE_PUBLISH, 12)), "a frame of blue");
-	is_hex(merge_look(&s.lab, &c, 2, 12), MERGE_UNIQUE, "is blue's");
+	is(merge_look(&s.lab, &c, 2, 12), MERGE_UNIQUE, "is blue's");
 	ok(MERGE_IS_FRAME(merge_look(&s.lab, &c, 3, 12)), "though it shares with itself");
 	say(s.control, MACHINE_DOMAINS, 0, 0, -1);
 	lab_step(&s.lab);
@@ -313,24 +311,23 @@ static void test_domains(void)
 	ok(type == MACHINE_DOMAIN && !*msg.domain_record.name && msg.domain_record.vm == c.vm.id &&
 		   msg.domain_record.pages_sharing == 1,
 	   "and the one without a name, whose it is");
-	is_hex(hear(s.control, &msg, NULL), MACHINE_END, "and that this is all");
+	is(hear(s.control, &msg, NULL), MACHINE_END, "and that this is all");
 	say(s.control, MACHINE_ELSEWHERE, a.vm.id, 0, -1);
 	lab_step(&s.lab);
-	is_hex(hear(s.control, &msg, NULL), MACHINE_PAGES,
-	       "asked what red's VM would share elsewhere");
-	is_hex(msg.pages, 2, "a hint and a frame of others, each once");
+	is(hear(s.control, &msg, NULL), MACHINE_PAGES, "asked what red's VM would share elsewhere");
+	is(msg.pages, 2, "a hint and a frame of others, each once");
 	say(s.control, MACHINE_ELSEWHERE, 999, 0, -1);
 	lab_step(&s.lab);
-	is_hex(hear(s.control, &msg, NULL), MACHINE_REFUSED, "a VM that is not there is refused");
+	is(hear(s.control, &msg, NULL), MACHINE_REFUSED, "a VM that is not there is refused");
 	say(s.control, MACHINE_LIST, c.vm.id, 0, -1);
 	lab_step(&s.lab);
 	hear(s.control, &msg, NULL);
-	is_hex(msg.vm_record.shared_refs, 2, "its references are in its record");
+	is(msg.vm_record.shared_refs, 2, "its references are in its record");
 	hear(s.control, &msg, NULL);
-	is_hex(lab_state(&s.lab).nr_domains, 3, "three domains");
+	is(lab_state(&s.lab).nr_domains, 3, "three domains");
 	merge_vm_close(&s.lab, &a);
 	merge_vm_close(&s.lab, &b);
-	is_hex(lab_state(&s.lab).nr_domains, 1, "that end with their last member");
+	is(lab_state(&s.lab).nr_domains, 1, "that end with their last member");
 	merge_vm_close(&s.lab, &c);
 	end(&s);
 }
@@ -380,51 +377,51 @@ static void test_client(void)
 	if (ftruncate(a.vm.ram, PAGES * QUIRE_PAGE_SIZE) || credits_create(&config, &credits, NULL))
 		abort();
 	merge_pair(pair);
-	is_hex(credits_join(credits, pair[1]), (uint64_t)-EAGAIN, "JOIN waits for ATTACH");
-	is_hex(recv(pair[0], &fd, 1, 0), 0, "and its socket is closed all the same");
+	is(credits_join(credits, pair[1]), -EAGAIN, "JOIN waits for ATTACH");
+	is(recv(pair[0], &fd, 1, 0), 0, "and its socket is closed all the same");
 	close(pair[0]);
 	fd = reopen_readonly(a.vm.ram);
 	credits_attach(credits, fd);
 	close(fd);
 	merge_pair(pair);
-	is_hex(credits_join(credits, pair[1]), 0, "credits_join gives the machine a connection");
-	is_hex(credits_join(credits, dup(pair[0])), (uint64_t)-EALREADY, "one");
+	is(credits_join(credits, pair[1]), 0, "credits_join gives the machine a connection");
+	is(credits_join(credits, dup(pair[0])), -EALREADY, "one");
 	fd = lab_dial(&s.lab);
 	served.lab = &s.lab;
 	pthread_create(&thread, NULL, serve, &served);
 	code = machine_client_create(fd, &client, NULL);
-	is_hex(code, 0, "the machine answers");
+	is(code, 0, "the machine answers");
 	merge_begin(&a, MERGE_LOOKUP, 0);
 	merge_add(&a, 2 | MERGE_PUBLISH, 1);
 	merge_add(&a, 4, 9);
-	is_hex(merge_ask(pair[0], &a.msg, NULL), 0, "merge_ask looks up");
+	is(merge_ask(pair[0], &a.msg, NULL), 0, "merge_ask looks up");
 	ok(MERGE_IS_FRAME(a.msg.frame[0].frame) && a.msg.frame[1].frame == MERGE_UNIQUE,
 	   "two pages");
 	b.msg = a.msg;
 	merge_begin(&a, MERGE_SEGMENT, 0);
-	is_hex(merge_ask(pair[0], &a.msg, &fd), 0, "and for a segment");
+	is(merge_ask(pair[0], &a.msg, &fd), 0, "and for a segment");
 	ok(fd >= 0, "which is a descriptor");
 	close(fd);
 	merge_begin(&a, MERGE_SEGMENT, 5);
-	is_hex(merge_ask(pair[0], &a.msg, &fd), 0, "or for one that is not there");
-	is_hex(fd, (uint64_t)-1, "which is none");
+	is(merge_ask(pair[0], &a.msg, &fd), 0, "or for one that is not there");
+	is(fd, -1, "which is none");
 	merge_begin(&a, MERGE_NEWS, 0);
-	is_hex(merge_ask(pair[0], &a.msg, NULL), 0, "and for news");
-	is_hex(machine_client_domains(client, count_domain, &pages, NULL), 0, "domains are listed");
-	is_hex(pages, 1, "the one there is, with its frame");
-	is_hex(machine_client_elsewhere(client, a.vm.id, &pages, NULL), 0, "ELSEWHERE");
-	is_hex(pages, 0, "is nowhere");
-	is_hex(machine_client_elsewhere(client, 77, &pages, NULL), (uint64_t)-ESRCH, "no such VM");
+	is(merge_ask(pair[0], &a.msg, NULL), 0, "and for news");
+	is(machine_client_domains(client, count_domain, &pages, NULL), 0, "domains are listed");
+	is(pages, 1, "the one there is, with its frame");
+	is(machine_client_elsewhere(client, a.vm.id, &pages, NULL), 0, "ELSEWHERE");
+	is(pages, 0, "is nowhere");
+	is(machine_client_elsewhere(client, 77, &pages, NULL), -ESRCH, "no such VM");
 	merge_begin(&a, MERGE_DROP, 0);
 	a.msg.drop[0] = b.msg.frame[0].frame;
 	a.msg.nr = 1;
-	is_hex(merge_tell(pair[0], &a.msg), 0, "merge_tell gives back");
+	is(merge_tell(pair[0], &a.msg), 0, "merge_tell gives back");
 	merge_begin(&a, MERGE_NEWS, 0);
-	is_hex(merge_ask(pair[0], &a.msg, NULL), 0, "and the connection goes on");
+	is(merge_ask(pair[0], &a.msg, NULL), 0, "and the connection goes on");
 	machine_client_get(client, &state, NULL);
-	is_hex(state.store_pages, 0, "without the frame");
+	is(state.store_pages, 0, "without the frame");
 	merge_begin(&a, MERGE_FRAMES, 0);
-	is_hex(merge_ask(pair[0], &a.msg, NULL), (uint64_t)-ECONNRESET, "nonsense is hung up on");
+	is(merge_ask(pair[0], &a.msg, NULL), -ECONNRESET, "nonsense is hung up on");
 	machine_client_destroy(client);
 	credits_destroy(credits);
 	served.stop = true;
@@ -453,8 +450,7 @@ static void test_bad_answers(void)
 		wire_send_merge(pair[1], &bad, i == 5 ? pair[1] : -1);
 		merge_begin(&a, MERGE_LOOKUP, 0);
 		merge_add(&a, 7, 1);
-		is_hex(merge_ask(pair[0], &a.msg, NULL), (uint64_t)-EPROTO,
-		       "nonsense %u is found out", i);
+		is(merge_ask(pair[0], &a.msg, NULL), -EPROTO, "nonsense %u is found out", i);
 		close(pair[0]);
 		close(pair[1]);
 	}

@@ -30,9 +30,9 @@ static void test_no_memory(void)
 			none += a.msg.frame[i].frame == MERGE_NO_MEMORY;
 		}
 	}
-	is_hex(frames, state.free_pages - state.min_pages / 2, "frames dig down to half of min");
-	is_hex(none, 200 - frames, "and the rest hears that there is no memory");
-	is_hex(lab_state(&s.lab).free_pages, state.min_pages / 2, "half of min is free");
+	is(frames, state.free_pages - state.min_pages / 2, "frames dig down to half of min");
+	is(none, 200 - frames, "and the rest hears that there is no memory");
+	is(lab_state(&s.lab).free_pages, state.min_pages / 2, "half of min is free");
 	merge_vm_close(&s.lab, &a);
 	end(&s);
 }
@@ -58,12 +58,12 @@ static void test_bounds(void)
 		}
 		first = packet ? first : a.msg.frame[0].frame;
 	}
-	is_hex(frames, 2 * MERGE_BATCH, "a VM holds frames for its RAM and a packet");
-	is_hex(none, MERGE_BATCH, "and gets no more");
+	is(frames, 2 * MERGE_BATCH, "a VM holds frames for its RAM and a packet");
+	is(none, MERGE_BATCH, "and gets no more");
 	frames = 0;
 	for (unsigned int i = 0; i < 3 * MERGE_BATCH; i++)
 		frames += merge_look(&s.lab, &a, 0, 0) == first;
-	is_hex(frames, 2 * MERGE_BATCH, "nor references without end");
+	is(frames, 2 * MERGE_BATCH, "nor references without end");
 	for (unsigned int packet = 0; packet < 4; packet++) {
 		for (unsigned int who = 0; who < 2; who++) {
 			struct merge_vm *v = who ? &b : &c;
@@ -80,7 +80,7 @@ static void test_bounds(void)
 		frames = merge_get_news(&s.lab, &c);
 		news += frames;
 	} while (frames && frames != UINT32_MAX);
-	is_hex(news, MERGE_BATCH, "nor news that it does not read");
+	is(news, MERGE_BATCH, "nor news that it does not read");
 	merge_vm_close(&s.lab, &a);
 	merge_vm_close(&s.lab, &b);
 	merge_vm_close(&s.lab, &c);
@@ -105,22 +105,22 @@ static void test_large_end(void)
 	}
 	merge_look(&s.lab, &b, 1, 7);
 	before = store_pages(&s);
-	is_hex(before, pages, "a VM holds many frames");
+	is(before, pages, "a VM holds many frames");
 	close(a.merge);
 	a.merge = -1;
 	lab_finish_vm(&a.vm);
 	machine_serve(s.lab.m);
 	between = store_pages(&s);
 	ok(between && between < before, "after one round %lu of them are not back", (long)between);
-	is_hex(lab_state(&s.lab).nr_vms, 1, "but the VM is gone");
-	is_hex(machine_timeout_ms(s.lab.m), 0, "and the machine has more to do");
-	is_hex(lab_state(&s.lab).resident_pages, between, "what is not back counts as resident");
+	is(lab_state(&s.lab).nr_vms, 1, "but the VM is gone");
+	is(machine_timeout_ms(s.lab.m), 0, "and the machine has more to do");
+	is(lab_state(&s.lab).resident_pages, between, "what is not back counts as resident");
 	ok(MERGE_IS_FRAME(merge_look(&s.lab, &b, 1, pages - 1)), "they are still found");
 	for (; store_pages(&s) > 2 && rounds < 100; rounds++)
 		machine_serve(s.lab.m);
-	is_hex(store_pages(&s), 2, "at last only what another holds is left");
+	is(store_pages(&s), 2, "at last only what another holds is left");
 	merge_vm_close(&s.lab, &b);
-	is_hex(store_pages(&s), 0, "and then nothing");
+	is(store_pages(&s), 0, "and then nothing");
 	end(&s);
 }
 
@@ -137,11 +137,11 @@ static void test_large_file(void)
 	merge_begin(&a, MERGE_LOOKUP, 0);
 	for (uint64_t gfn = PAGES - 300; gfn < PAGES; gfn++)
 		merge_add(&a, gfn, gfn);
-	is_hex(merge_say(&s.lab, &a, NULL), MERGE_FRAMES, "pages at the end of a large RAM file");
+	is(merge_say(&s.lab, &a, NULL), MERGE_FRAMES, "pages at the end of a large RAM file");
 	say(s.control, MACHINE_DOMAINS, 0, 0, -1);
 	lab_step(&s.lab);
 	hear(s.control, &msg, NULL);
-	is_hex(msg.domain_record.hints, 100, "are hints, as many as there can be pages of RAM");
+	is(msg.domain_record.hints, 100, "are hints, as many as there can be pages of RAM");
 	hear(s.control, &msg, NULL);
 	ok(MERGE_IS_FRAME(merge_look(&s.lab, &a, PAGES - 1, PAGES - 300)), "which find partners");
 	merge_look(&s.lab, &a, PAGES - 2, 5);
@@ -235,9 +235,9 @@ static void test_crimes(void)
 		merge_look(&s.lab, &b, 1 | MERGE_PUBLISH, 1);
 		commit_crime(&s, &a, i);
 		ok(lab_await_vms(&s.lab, 1), "%s: the VM is killed", crime_name[i]);
-		is_hex(lab_reap(&a.vm, true), SIGKILL, "for good");
-		is_hex(lab_state(&s.lab).store_references, 1, "and what it held is given back");
-		is_hex(store_pages(&s), 1, "but not what others hold");
+		is(lab_reap(&a.vm, true), SIGKILL, "for good");
+		is(lab_state(&s.lab).store_references, 1, "and what it held is given back");
+		is(store_pages(&s), 1, "but not what others hold");
 		a.vm.pid = 0;
 		end_pair(&s);
 	}
@@ -256,10 +256,10 @@ static void test_death(void)
 	close(a.vm.channel);
 	a.vm.channel = -1;
 	lab_step(&s.lab);
-	is_hex(store_pages(&s), 1, "that outlives its connections");
+	is(store_pages(&s), 1, "that outlives its connections");
 	kill(a.vm.pid, SIGKILL);
 	ok(lab_await_vms(&s.lab, 1), "but not its process");
-	is_hex(store_pages(&s), 0, "then it is gone");
+	is(store_pages(&s), 0, "then it is gone");
 	merge_look(&s.lab, &b, 5, 5);
 	end_pair(&s);
 }
@@ -287,7 +287,7 @@ static void test_joining(void)
 		close(pair[0]);
 		close(pair[1]);
 		lab_step(&s.lab);
-		is_hex(lab_state(&s.lab).nr_vms, 0, "%s ends the VM", what[i]);
+		is(lab_state(&s.lab).nr_vms, 0, "%s ends the VM", what[i]);
 		lab_finish_vm(&a.vm);
 	}
 	is_hex(merge_admit(&s.lab, s.control, two_words).error, (uint64_t)-EINVAL,
@@ -311,14 +311,14 @@ static void test_priority(void)
 	}
 	say_credit(a.vm.channel, 0, 1);
 	machine_serve(s.lab.m);
-	is_hex(hear(a.vm.channel, &msg, NULL), MACHINE_GRANT, "a CREDIT is answered in its round");
+	is(hear(a.vm.channel, &msg, NULL), MACHINE_GRANT, "a CREDIT is answered in its round");
 	for (unsigned int round = 0; round < 3; round++) {
 		answers[round] = wire_recv_merge(a.merge, &a.msg, &(int){ -1 }) +
 				 2 * wire_recv_merge(b.merge, &b.msg, &(int){ -1 });
 		machine_serve(s.lab.m);
 	}
-	is_hex(answers[0] + answers[1], 3, "each round answers one of two that ask about pages");
-	is_hex(answers[0], answers[2], "and they take turns");
+	is(answers[0] + answers[1], 3, "each round answers one of two that ask about pages");
+	is(answers[0], answers[2], "and they take turns");
 	lab_step(&s.lab);
 	end_pair(&s);
 }

@@ -33,6 +33,6 @@ void end_pair(struct scene *s)
 {
 	merge_vm_close(&s->lab, &a);
 	merge_vm_close(&s->lab, &b);
-	is_hex(store_pages(s), 0, "when all have ended, so have their frames");
+	is(store_pages(s), 0, "when all have ended, so have their frames");
 	end(s);
 }

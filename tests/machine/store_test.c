@@ -46,7 +46,7 @@ static void test_buddy(uint64_t seed)
 	uint32_t used = 0;
 
 	buddy_init(b);
-	is_hex(buddy_count(b), MERGE_SEGMENT_FRAMES, "at first everything is free");
+	is(buddy_count(b), MERGE_SEGMENT_FRAMES, "at first everything is free");
 	for (unsigned int step = 0; step < 40000; step++) {
 		bool growing = step / 8000 % 2 == 0;
 
@@ -80,13 +80,13 @@ static void test_buddy(uint64_t seed)
 		}
 		wrong += buddy_count(b) != MERGE_SEGMENT_FRAMES - used;
 	}
-	is_hex(overlaps, 0, "no frame is handed out twice");
-	is_hex(wrong, 0, "blocks are aligned, and none is denied while the model has one");
+	is(overlaps, 0, "no frame is handed out twice");
+	is(wrong, 0, "blocks are aligned, and none is denied while the model has one");
 	ok(full > 0, "which was put to the test (%u times)", full);
 	while (nr--)
 		buddy_free(b, at[nr], length[nr]);
-	is_hex(b->nr_free[BUDDY_MAX_ORDER], MERGE_SEGMENT_FRAMES >> BUDDY_MAX_ORDER,
-	       "what is all free is one piece again");
+	is(b->nr_free[BUDDY_MAX_ORDER], MERGE_SEGMENT_FRAMES >> BUDDY_MAX_ORDER,
+	   "what is all free is one piece again");
 	free(b);
 }
 
@@ -140,17 +140,17 @@ static void test_store(uint64_t seed)
 		}
 		blocks += store_resident_frames(&s) != used || s.used_frames != used;
 	}
-	is_hex(wrong, 0, "a store with room gives runs as long as were asked for");
+	is(wrong, 0, "a store with room gives runs as long as were asked for");
 	is_hex(bytes, 0, "with the bytes that were written, until they are freed");
-	is_hex(blocks, 0, "at each of %d steps st_blocks is what is in use", STEPS);
+	is(blocks, 0, "at each of %d steps st_blocks is what is in use", STEPS);
 	while (nr--) {
 		if (run[nr].written)
 			store_free(&s, run[nr].frame, run[nr].n);
 		else
 			store_unreserve(&s, run[nr].frame, run[nr].n);
 	}
-	is_hex(store_resident_frames(&s), 0, "and nothing at the end");
-	is_hex(buddy_count(s.segment[0].buddy), MERGE_SEGMENT_FRAMES, "when all is free");
+	is(store_resident_frames(&s), 0, "and nothing at the end");
+	is(buddy_count(s.segment[0].buddy), MERGE_SEGMENT_FRAMES, "when all is free");
 	store_finish(&s);
 }
 
@@ -160,15 +160,15 @@ static void test_runs(void)
 	uint32_t frame, other, n;
 
 	store_init(&s, 2);
-	is_hex(store_reserve(&s, 300, &frame), 300, "a run of 300 is one run");
-	is_hex(frame % MERGE_BATCH, 0, "aligned to its block");
+	is(store_reserve(&s, 300, &frame), 300, "a run of 300 is one run");
+	is(frame % MERGE_BATCH, 0, "aligned to its block");
 	n = store_reserve(&s, 128, &other);
 	ok(n == 128 && other == frame + 384, "the rest of its block is not lost: 128 at %u", other);
 	for (unsigned int i = 0; i < 511; i++)
 		store_reserve(&s, MERGE_BATCH, &frame);
-	is_hex(s.nr_segments, 1, "a segment is filled");
-	is_hex(store_reserve(&s, MERGE_BATCH, &frame), MERGE_BATCH, "and then there is another");
-	is_hex(frame_segment(frame), 1, "of the next number");
+	is(s.nr_segments, 1, "a segment is filled");
+	is(store_reserve(&s, MERGE_BATCH, &frame), MERGE_BATCH, "and then there is another");
+	is(frame_segment(frame), 1, "of the next number");
 	n = store_reserve(&s, 1, &other);
 	ok(n == 1 && frame_segment(other) == 0, "a short run fills gaps first");
 	while (store_reserve(&s, MERGE_BATCH, &frame) == MERGE_BATCH)
@@ -177,9 +177,9 @@ static void test_runs(void)
 	ok(n && n < MERGE_BATCH, "when no long run is left a shorter one is given (%u)", n);
 	while (store_reserve(&s, MERGE_BATCH, &frame))
 		;
-	is_hex(buddy_count(s.segment[0].buddy) + buddy_count(s.segment[1].buddy), 0,
-	       "down to the last frame");
-	is_hex(store_resident_frames(&s), 0, "and what is only reserved occupies nothing");
+	is(buddy_count(s.segment[0].buddy) + buddy_count(s.segment[1].buddy), 0,
+	   "down to the last frame");
+	is(store_resident_frames(&s), 0, "and what is only reserved occupies nothing");
 	store_finish(&s);
 }
 
@@ -195,10 +195,10 @@ static void test_references(void)
 	store_write(&s, frame, 2, page);
 	ok(store_get(&s, frame) && store_get(&s, frame) && store_get(&s, frame + 1), "references");
 	ok(store_has(&s, frame) && !store_has(&s, frame + 2), "are of a frame");
-	is_hex(store_put(&s, frame, 1), false, "one of two is not the last");
-	is_hex(store_put(&s, frame, 1), true, "the other is");
+	is(store_put(&s, frame, 1), false, "one of two is not the last");
+	is(store_put(&s, frame, 1), true, "the other is");
 	s.segment[0].refs[frame_index(frame + 1)] = UINT32_MAX - 1;
-	is_hex(store_get(&s, frame + 1), false, "no more are given than can be counted");
+	is(store_get(&s, frame + 1), false, "no more are given than can be counted");
 	store_finish(&s);
 }
 
@@ -211,22 +211,21 @@ static void test_descriptor(void)
 	int fd;
 
 	store_init(&s, 1);
-	is_hex(store_open(&s, 0), (uint64_t)-ENOENT, "a segment that is not there is not opened");
+	is(store_open(&s, 0), -ENOENT, "a segment that is not there is not opened");
 	store_reserve(&s, 1, &frame);
 	fill(frame, 1);
 	store_write(&s, frame, 1, page);
 	fd = store_open(&s, 0);
 	ok(fd >= 0, "a segment is opened");
-	is_hex(pwrite(fd, "x", 1, 0), (uint64_t)-1, "it cannot be written");
-	is_hex(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), (uint64_t)-1,
-	       "or punched");
-	is_hex(ftruncate(fd, 0), (uint64_t)-1, "or truncated");
-	is_hex(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), (uint64_t)-1, "or sealed against us");
+	is(pwrite(fd, "x", 1, 0), -1, "it cannot be written");
+	is(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), -1, "or punched");
+	is(ftruncate(fd, 0), -1, "or truncated");
+	is(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), -1, "or sealed against us");
 	ok(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED,
 	   "or mapped writable");
 	p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
-	is_hex(mprotect(p, 4096, PROT_READ | PROT_WRITE), (uint64_t)-1, "or made so");
-	is_hex(memcmp(p, page, 4096), 0, "but read");
+	is(mprotect(p, 4096, PROT_READ | PROT_WRITE), -1, "or made so");
+	is(memcmp(p, page, 4096), 0, "but read");
 	munmap(p, 4096);
 	p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	p[0] ^= 1;

@@ -65,7 +65,7 @@ static void mixture(enum gmem_hugepages hugepages)
 	if (share(562, 50, PG_SHARED, 70) != 50 || share(612, 50, PG_ZERO, 0) != 50)
 		tap_bail("cannot share");
 	gmem_drop(gm, 662, 50, &gone);
-	is_hex(ramfile_pages(gm->window.ram_fd), 50, "50 pages of 200 have frames of their own");
+	is(ramfile_pages(gm->window.ram_fd), 50, "50 pages of 200 have frames of their own");
 }
 
 static void test_exact(enum gmem_hugepages hugepages)
@@ -73,26 +73,25 @@ static void test_exact(enum gmem_hugepages hugepages)
 	struct gmem_gone gone;
 
 	mixture(hugepages);
-	is_hex(gmem_balloon(gm, 522, 180, &gone), 0, "all kinds of pages go into the balloon");
+	is(gmem_balloon(gm, 522, 180, &gone), 0, "all kinds of pages go into the balloon");
 	ok(is_gone(&gone, 180, 0, 0), "and are counted");
-	is_hex(ramfile_pages(gm->window.ram_fd), 10, "those with frames lost them");
-	is_hex(pages_in(PG_BALLOONED), 180, "all are ballooned");
-	is_hex(pages_in(PG_SHARED) + pages_in(PG_ZERO), 0, "none is shared or zero");
+	is(ramfile_pages(gm->window.ram_fd), 10, "those with frames lost them");
+	is(pages_in(PG_BALLOONED), 180, "all are ballooned");
+	is(pages_in(PG_SHARED) + pages_in(PG_ZERO), 0, "none is shared or zero");
 	ok(references_agree(), "references are back");
-	is_hex(gmem_balloon(gm, 512, 200, &gone), 0, "again");
+	is(gmem_balloon(gm, 512, 200, &gone), 0, "again");
 	ok(is_gone(&gone, 20, 180, 0), "what is in it already is counted as that");
-	is_hex(gmem_drop(gm, 512, 200, &gone), 0, "dropping what is in the balloon");
+	is(gmem_drop(gm, 512, 200, &gone), 0, "dropping what is in the balloon");
 	ok(is_gone(&gone, 0, 200, 0) && pages_in(PG_BALLOONED) == 200, "changes nothing");
 	is_hex(hva(600)[77], 0, "a page that is touched untold is zero");
-	is_hex(pages_in(PG_BALLOONED), 199, "and not in the balloon any more");
-	is_hex(gm->stats.balloon_touches, 1, "which is counted");
-	is_hex(gmem_unballoon(gm, 512, 200, &gone), 0, "deflating");
+	is(pages_in(PG_BALLOONED), 199, "and not in the balloon any more");
+	is(gm->stats.balloon_touches, 1, "which is counted");
+	is(gmem_unballoon(gm, 512, 200, &gone), 0, "deflating");
 	ok(is_gone(&gone, 199, 1, 0), "finds one that had left it");
-	is_hex(gmem_unballoon(gm, 0, NR_PAGES, &gone), 0, "what never was in the balloon");
+	is(gmem_unballoon(gm, 0, NR_PAGES, &gone), 0, "what never was in the balloon");
 	ok(is_gone(&gone, 0, NR_PAGES, 0), "does not leave it");
-	is_hex(gmem_unballoon(gm, NR_PAGES - 1, 2, &gone), (uint64_t)-EFAULT,
-	       "what is not RAM is refused");
-	is_hex(gmem_audit(gm, describe, NULL), 0, "audit");
+	is(gmem_unballoon(gm, NR_PAGES - 1, 2, &gone), -EFAULT, "what is not RAM is refused");
+	is(gmem_audit(gm, describe, NULL), 0, "audit");
 	destroy();
 }
 
@@ -105,21 +104,21 @@ static void test_leaf(void)
 	create(GMEM_HUGE_AUTO);
 	range_bring_in(gm, 0, 3 * QUIRE_BLOCK_PAGES);
 	fill(0, 3 * QUIRE_BLOCK_PAGES, 1);
-	is_hex(gmem_balloon(gm, 500, 536, &gone), 0,
-	       "the end of a leaf, one, and the beginning of one");
+	is(gmem_balloon(gm, 500, 536, &gone), 0,
+	   "the end of a leaf, one, and the beginning of one");
 	ok(is_gone(&gone, 536, 0, 0), "go");
-	is_hex(ramfile_pages(gm->window.ram_fd), 1000, "all of them");
+	is(ramfile_pages(gm->window.ram_fd), 1000, "all of them");
 	gmem_stats(gm, &s);
-	is_hex(s.s2.large_leaves, 0, "no leaf is left");
+	is(s.s2.large_leaves, 0, "no leaf is left");
 	for (gfn_t g = 0; g < 3 * QUIRE_BLOCK_PAGES; g++)
 		if (g < 500 || g >= 1036)
 			gone.kept += *(uint64_t *)hva(g) != (1 + g) * 0x9e3779b97f4a7c15ULL;
-	is_hex(gone.kept, 0, "and their neighbours are as they were");
-	is_hex(gmem_audit(gm, describe, NULL), 0, "audit");
+	is(gone.kept, 0, "and their neighbours are as they were");
+	is(gmem_audit(gm, describe, NULL), 0, "audit");
 	gmem_unballoon(gm, 0, NR_PAGES, NULL);
 	hva(512)[0] = 1;
 	gmem_stats(gm, &s);
-	is_hex(s.s2.large_leaves, 1, "a whole block that is deflated comes in as one");
+	is(s.s2.large_leaves, 1, "a whole block that is deflated comes in as one");
 	destroy();
 }
 
@@ -131,27 +130,27 @@ static void test_held(void)
 
 	create(GMEM_HUGE_NEVER);
 	is_hex(gmem_hold(gm, gfn_to_gpa(600) + 4000, 200), 0, "two pages are held");
-	is_hex(pages_in(PG_PRIVATE), 16, "which brings them in, with their group");
+	is(pages_in(PG_PRIVATE), 16, "which brings them in, with their group");
 	is_hex(gmem_hold(gm, gfn_to_gpa(601), 1), 0, "one of them twice");
 	fill(590, 20, 0);
-	is_hex(share(590, 20, PG_ZERO, 0), 18, "they are not merged");
-	is_hex(gmem_balloon(gm, 590, 20, &gone), (uint64_t)-EAGAIN, "nor given up");
+	is(share(590, 20, PG_ZERO, 0), 18, "they are not merged");
+	is(gmem_balloon(gm, 590, 20, &gone), -EAGAIN, "nor given up");
 	ok(is_gone(&gone, 18, 0, 2), "the others are");
 	hva(600)[4095] = 7;
-	is_hex(gmem_drop(gm, 600, 2, &gone), (uint64_t)-EAGAIN, "nor dropped");
+	is(gmem_drop(gm, 600, 2, &gone), -EAGAIN, "nor dropped");
 	is_hex(hva(600)[4095], 7, "nor changed");
 	gmem_release(gm, gfn_to_gpa(600) + 4000, 200);
-	is_hex(gmem_drop(gm, 600, 2, &gone), (uint64_t)-EAGAIN, "one is released");
+	is(gmem_drop(gm, 600, 2, &gone), -EAGAIN, "one is released");
 	ok(is_gone(&gone, 1, 0, 1), "and goes");
 	is_hex(guest_write(gm, gfn_to_gpa(601), &byte, 1), 0, "the other can be written");
 	gmem_release(gm, gfn_to_gpa(601), 1);
-	is_hex(gmem_drop(gm, 590, 20, &gone), 0, "in the end all can go");
+	is(gmem_drop(gm, 590, 20, &gone), 0, "in the end all can go");
 	ok(is_gone(&gone, 1, 19, 0), "and do");
 	is_hex(gmem_hold(gm, gfn_to_gpa(NR_PAGES) - 1, 2), (uint64_t)-EFAULT,
 	       "what is not RAM is not held");
 	for (unsigned int i = 0; i < GMEM_MAX_HELD; i++)
 		gmem_hold(gm, 0, 1);
-	is_hex(gmem_hold(gm, 0, 1), (uint64_t)-ENOSPC, "there is a limit");
+	is(gmem_hold(gm, 0, 1), -ENOSPC, "there is a limit");
 	destroy();
 }
 
@@ -315,15 +314,15 @@ static void test_storm(enum gmem_hugepages hugepages)
 		pthread_join(t[i], &wrong);
 		bad += (uintptr_t)wrong;
 	}
-	is_hex(bad, 0, "%s: no wrong word in %u rounds", mode, rounds);
+	is(bad, 0, "%s: no wrong word in %u rounds", mode, rounds);
 	ok(lost > 100 && found > 20, "%s: %lu words went with their pages, %lu stayed", mode,
 	   (long)lost, (long)found);
-	is_hex(odd, 0, "%s: each page of a range is counted once", mode);
+	is(odd, 0, "%s: each page of a range is counted once", mode);
 	audits += gmem_audit(gm, describe, NULL) + !references_agree();
-	is_hex(audits, 0, "%s: the audits agree", mode);
-	is_hex(pages_in(PG_BALLOONED), in - out - gm->stats.balloon_touches,
-	       "%s: %lu pages in, %lu out, %lu touched untold", mode, (long)in, (long)out,
-	       (long)gm->stats.balloon_touches);
+	is(audits, 0, "%s: the audits agree", mode);
+	is(pages_in(PG_BALLOONED), in - out - gm->stats.balloon_touches,
+	   "%s: %lu pages in, %lu out, %lu touched untold", mode, (long)in, (long)out,
+	   (long)gm->stats.balloon_touches);
 	destroy();
 	signal(SIGSEGV, SIG_DFL);
 }

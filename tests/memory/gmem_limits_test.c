@@ -104,19 +104,19 @@ static void test_mappings(void)
 	for (unsigned int b = 1; b < NR_BLOCKS; b += STRIDE)
 		((uint8_t *)gmem_hva(gm, b * QUIRE_BLOCK_SIZE))[b] = b;
 	gmem_stats(gm, &s);
-	is_hex(s.s2.pages[PG_PRIVATE], NR_BLOCKS / STRIDE * QUIRE_BLOCK_PAGES,
-	       "without mappings to spare, blocks still come in");
+	is(s.s2.pages[PG_PRIVATE], NR_BLOCKS / STRIDE * QUIRE_BLOCK_PAGES,
+	   "without mappings to spare, blocks still come in");
 	ok(s.s2.large_leaves < NR_BLOCKS / STRIDE, "managed singly (%lu are large)",
 	   (unsigned long)s.s2.large_leaves);
 	munmap(hog, bytes);
 	for (unsigned int b = 1; b < NR_BLOCKS; b += STRIDE)
 		right &= ((uint8_t *)gmem_hva(gm, b * QUIRE_BLOCK_SIZE))[b] == b;
 	ok(right, "and hold what was written");
-	is_hex(gmem_audit(gm, describe, NULL), 0, "and the audit is clean");
+	is(gmem_audit(gm, describe, NULL), 0, "and the audit is clean");
 	gmem_destroy(gm);
 
 	hog = exhaust_mappings(&bytes);
-	is_hex(create(&err), (uint64_t)-ENOMEM, "a new VM finds no mappings");
+	is(create(&err), -ENOMEM, "a new VM finds no mappings");
 	ok(strstr(err.text, "max_map_count"), "and the reason names the sysctl: %s", err.text);
 	munmap(hog, bytes);
 }

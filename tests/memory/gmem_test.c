@@ -51,7 +51,7 @@ static void create(enum gmem_hugepages hugepages)
 
 static void destroy(const char *what)
 {
-	is_hex(gmem_audit(gm, describe, NULL), 0, "audit is clean after %s", what);
+	is(gmem_audit(gm, describe, NULL), 0, "audit is clean after %s", what);
 	gmem_destroy(gm);
 }
 
@@ -78,18 +78,18 @@ static void test_touch(enum gmem_hugepages hugepages)
 	struct gmem_stats s;
 
 	create(hugepages);
-	is_hex(private_pages(), 0, "%s: nothing is there at first", mode);
+	is(private_pages(), 0, "%s: nothing is there at first", mode);
 	is_hex(*(volatile uint8_t *)hva(700), 0, "%s: a first read gives zero", mode);
-	is_hex(private_pages(), group, "%s: and brings %lu pages in", mode, (long)group);
+	is(private_pages(), group, "%s: and brings %lu pages in", mode, (long)group);
 	*(volatile uint8_t *)hva(701) = 7;
-	is_hex(private_pages(), group, "%s: its neighbour is there already", mode);
+	is(private_pages(), group, "%s: its neighbour is there already", mode);
 	*(volatile uint8_t *)hva(NR_PAGES - 1) = 9;
-	is_hex(private_pages(), group + (NR_PAGES % 16 ? NR_PAGES % 16 : 16),
-	       "%s: in the last, incomplete block pages come singly", mode);
+	is(private_pages(), group + (NR_PAGES % 16 ? NR_PAGES % 16 : 16),
+	   "%s: in the last, incomplete block pages come singly", mode);
 	gmem_stats(gm, &s);
-	is_hex(s.s2.large_leaves, huge, "%s: %d large leaf", mode, huge);
+	is(s.s2.large_leaves, huge, "%s: %d large leaf", mode, huge);
 	tap_note("%s: %lu blocks are not huge pages of the host", mode, (long)s.huge_fallbacks);
-	is_hex(s.faults, 2, "%s: two events for it all", mode);
+	is(s.faults, 2, "%s: two events for it all", mode);
 	destroy("touching");
 }
 
@@ -103,22 +103,22 @@ static void test_accessors(void)
 	memset(back, 1, sizeof(back));
 	is_hex(guest_read(gm, gpa, back, sizeof(back)), 0, "absent memory can be read");
 	ok(!memcmp(back, zero, sizeof(back)), "as zeroes");
-	is_hex(private_pages(), 0, "and stays absent");
+	is(private_pages(), 0, "and stays absent");
 	is_hex(guest_write(gm, gpa, buf, sizeof(buf)), 0, "a write brings pages in");
 	ok(!memcmp(hva(0) + gpa, buf, sizeof(buf)), "and the guest sees it");
 	hva(0)[gpa + 5] = 0x11;
 	guest_read(gm, gpa, back, sizeof(back));
 	is_hex(back[5], 0x11, "and we see what the guest writes");
-	is_hex(guest_read(gm, end - 10, back, 11), (uint64_t)-EFAULT, "reads past RAM are refused");
+	is(guest_read(gm, end - 10, back, 11), -EFAULT, "reads past RAM are refused");
 	is_hex(guest_write(gm, UINT64_MAX - 3, buf, 8), (uint64_t)-EFAULT,
 	       "so are wrapping writes");
-	is_hex(guest_write(gm, end - 10, buf, 10), 0, "the last byte of RAM can be written");
-	is_hex(guest_read(gm, end - 1, back, 0), 0, "nothing can be read");
+	is(guest_write(gm, end - 10, buf, 10), 0, "the last byte of RAM can be written");
+	is(guest_read(gm, end - 1, back, 0), 0, "nothing can be read");
 	is_hex(gmem_hold(gm, gpa, 0), (uint64_t)-EFAULT, "but nothing cannot be held");
 	is_hex(gmem_hold(gm, gpa, 9000), 0, "a buffer can be held");
-	is_hex(gmem_drop(gm, 700, 1, NULL), (uint64_t)-EAGAIN, "no page of it leaves while it is");
+	is(gmem_drop(gm, 700, 1, NULL), -EAGAIN, "no page of it leaves while it is");
 	gmem_release(gm, gpa, 9000);
-	is_hex(gmem_drop(gm, 700, 1, NULL), 0, "and may leave after");
+	is(gmem_drop(gm, 700, 1, NULL), 0, "and may leave after");
 	destroy("the accessors");
 }
 
@@ -131,30 +131,29 @@ static void test_split_and_drop(void)
 	create(GMEM_HUGE_AUTO);
 	for (gfn_t g = 0; g < 512; g++)
 		memset(hva(g), 1 + g % 251, QUIRE_PAGE_SIZE);
-	is_hex(block_split(gm, 0), 0, "a large leaf can be split");
-	is_hex(block_split(gm, 0), (uint64_t)-ENOENT, "once");
-	is_hex(block_collapse(gm, 0), 0, "and put together again");
-	is_hex(block_collapse(gm, 0), (uint64_t)-EEXIST, "once");
-	is_hex(gmem_drop(gm, 100, 3, NULL), 0, "dropping part of it splits it");
-	is_hex(private_pages(), 509, "and frees exactly the part");
-	is_hex(ramfile_pages(gm->window.ram_fd), 509, "in the host's count too");
-	is_hex(block_collapse(gm, 0), (uint64_t)-EBUSY, "with a hole it is no block");
+	is(block_split(gm, 0), 0, "a large leaf can be split");
+	is(block_split(gm, 0), -ENOENT, "once");
+	is(block_collapse(gm, 0), 0, "and put together again");
+	is(block_collapse(gm, 0), -EEXIST, "once");
+	is(gmem_drop(gm, 100, 3, NULL), 0, "dropping part of it splits it");
+	is(private_pages(), 509, "and frees exactly the part");
+	is(ramfile_pages(gm->window.ram_fd), 509, "in the host's count too");
+	is(block_collapse(gm, 0), -EBUSY, "with a hole it is no block");
 	for (gfn_t g = 0; g < 512; g++) {
 		memset(pattern, g >= 100 && g < 103 ? 0 : 1 + g % 251, sizeof(pattern));
 		intact &= !memcmp(hva(g), pattern, sizeof(pattern));
 	}
 	ok(intact, "the rest is untouched, the hole reads as zeroes");
-	is_hex(block_collapse(gm, 0), 0, "touched again, it is a block again");
-	is_hex(gmem_drop(gm, 0, 512, NULL), 0, "a whole leaf drops");
-	is_hex(private_pages(), 0, "as one");
+	is(block_collapse(gm, 0), 0, "touched again, it is a block again");
+	is(gmem_drop(gm, 0, 512, NULL), 0, "a whole leaf drops");
+	is(private_pages(), 0, "as one");
 	gmem_stats(gm, &s);
-	is_hex(s.dropped_pages, 515, "and all of it is counted");
-	is_hex(gmem_drop(gm, 5, NR_PAGES, NULL), (uint64_t)-EFAULT,
-	       "what is not RAM cannot be dropped");
-	is_hex(range_bring_in(gm, 0, NR_PAGES), 0, "all of RAM can be brought in");
-	is_hex(private_pages(), NR_PAGES, "page by page");
+	is(s.dropped_pages, 515, "and all of it is counted");
+	is(gmem_drop(gm, 5, NR_PAGES, NULL), -EFAULT, "what is not RAM cannot be dropped");
+	is(range_bring_in(gm, 0, NR_PAGES), 0, "all of RAM can be brought in");
+	is(private_pages(), NR_PAGES, "page by page");
 	gmem_stats(gm, &s);
-	is_hex(s.s2.large_leaves, NR_BLOCKS - 1, "and by blocks where they are whole");
+	is(s.s2.large_leaves, NR_BLOCKS - 1, "and by blocks where they are whole");
 	destroy("splitting and dropping");
 }
 
@@ -170,8 +169,7 @@ static void test_bad_ranges(void)
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct gmem_config config = { .ram = bad[i], .nr_ram = 2 };
 
-		is_hex(gmem_create(&config, &gm, &err), (uint64_t)-EINVAL,
-		       "bad ranges are refused");
+		is(gmem_create(&config, &gm, &err), -EINVAL, "bad ranges are refused");
 	}
 	gmem_destroy(NULL);
 }
@@ -236,16 +234,14 @@ static void test_credits(enum gmem_hugepages hugepages, uint64_t grant)
 	for (gfn_t g = 0; g < 600; g += 3)
 		hva(g)[g % 4096] = g;
 	guest_write(gm, gfn_to_gpa(1200) + 5, &byte, 1);
-	is_hex(range_bring_in(gm, 700, 100), 0, "grants of %lu: a guest runs on them", (long)grant);
+	is(range_bring_in(gm, 700, 100), 0, "grants of %lu: a guest runs on them", (long)grant);
 	ok(private_pages() >= 302, "and has what it touched");
-	is_hex(purse.credits + private_pages(), 2000 - purse.left, "each page costs one credit");
+	is(purse.credits + private_pages(), 2000 - purse.left, "each page costs one credit");
 	gmem_drop(gm, 100, 500, NULL);
-	is_hex(purse.credits + private_pages(), 2000 - purse.left,
-	       "and gives it back when it goes");
+	is(purse.credits + private_pages(), 2000 - purse.left, "and gives it back when it goes");
 	purse.left = 0;
-	is_hex(range_bring_in(gm, 0, NR_PAGES), (uint64_t)-EDQUOT,
-	       "when there are no more it says so");
-	is_hex(purse.credits, 0, "having used the last");
+	is(range_bring_in(gm, 0, NR_PAGES), -EDQUOT, "when there are no more it says so");
+	is(purse.credits, 0, "having used the last");
 	is_hex(guest_write(gm, gfn_to_gpa(NR_PAGES - 1), &byte, 1), (uint64_t)-EDQUOT,
 	       "and a write is refused");
 	destroy("running out of credits");
@@ -295,7 +291,7 @@ static void test_heels(void)
 	lost = write_blocks(0);
 	pthread_join(t, NULL);
 	pthread_barrier_destroy(&heels);
-	is_hex(lost + lost_too, 0, "no write is lost to a block that is being filled");
+	is(lost + lost_too, 0, "no write is lost to a block that is being filled");
 	destroy("a guest on the heels of the pager");
 }
 
@@ -373,7 +369,7 @@ static void test_late(void)
 		usleep(1000);
 		pthread_kill(t, SIGUSR1);
 	}
-	is_hex(atomic_load(&reader_done), false, "an access waits while the pager is held up");
+	is(atomic_load(&reader_done), false, "an access waits while the pager is held up");
 	gmem_bring_in(gm, 40, true, &in);
 	unlock(&gm->lock);
 	pthread_join(t, NULL);
@@ -520,11 +516,11 @@ static void test_storm(enum gmem_hugepages hugepages)
 		 "%lu pages dropped",
 		 mode, steps, (long)s.faults, (long)s.faults_spurious, (long)s.s2.splits,
 		 (long)s.s2.collapses, (long)s.dropped_pages);
-	is_hex(atomic_load(&wrong), 0,
-	       "%s: every byte is right while pages are split, collapsed, "
-	       "dropped and brought in",
-	       mode);
-	is_hex(audits, 0, "%s: and the audit is clean all along", mode);
+	is(atomic_load(&wrong), 0,
+	   "%s: every byte is right while pages are split, collapsed, "
+	   "dropped and brought in",
+	   mode);
+	is(audits, 0, "%s: and the audit is clean all along", mode);
 	destroy("the storm");
 }
 

@@ -124,8 +124,8 @@ void destroy(void)
 	struct gmem_stats s;
 
 	gmem_stats(gm, &s);
-	is_hex(atomic_load(&taken), s.s2.pages[PG_PRIVATE] + gm->share.reserve,
-	       "a credit for each private page and for the reserve, no other");
+	is(atomic_load(&taken), s.s2.pages[PG_PRIVATE] + gm->share.reserve,
+	   "a credit for each private page and for the reserve, no other");
 	gmem_destroy(gm);
 }
 

@@ -202,8 +202,8 @@ static void test_lockstep(enum gmem_hugepages hugepages)
 		if (i % 512 == 0)
 			wrong += !all_right();
 	}
-	is_hex(wrong, 0, "%s: %u random operations do what the model says", mode, i);
-	is_hex(audits, 0, "%s: and the audit, and every reference, agree", mode);
+	is(wrong, 0, "%s: %u random operations do what the model says", mode, i);
+	is(audits, 0, "%s: and the audit, and every reference, agree", mode);
 	ok(all_right(), "%s: every byte is right at the end", mode);
 	gmem_stats(gm, &s);
 	ok(merged > 5000 && differ > 100 && s.unshared_pages > 500 && s.zero_read_pages > 0,
@@ -223,32 +223,32 @@ static void test_exact(void)
 	for (gfn_t g = 0; g < 100; g++)
 		write_page(512 + g, 7 + (uint32_t)g, true);
 	gmem_drop(gm, 612, 28, NULL);
-	is_hex(ramfile_pages(gm->window.ram_fd), 100, "100 pages");
+	is(ramfile_pages(gm->window.ram_fd), 100, "100 pages");
 	lock(&gm->lock);
 	share_commit(gm, &run, &res);
 	unlock(&gm->lock);
-	is_hex(res.merged, 100, "all become shared");
-	is_hex(ramfile_pages(gm->window.ram_fd), 0, "and the host has their frames back");
-	is_hex(gm->mappings, 3, "in three mappings");
-	is_hex(gm->share.reserve, 64, "the reserve is filled from what they freed");
+	is(res.merged, 100, "all become shared");
+	is(ramfile_pages(gm->window.ram_fd), 0, "and the host has their frames back");
+	is(gm->mappings, 3, "in three mappings");
+	is(gm->share.reserve, 64, "the reserve is filled from what they freed");
 	ok(reads_right(555, true), "the guest reads the same bytes");
 	gmem_stats(gm, &s);
-	is_hex(s.s2.pages[PG_SHARED], 100, "and reading changes nothing");
+	is(s.s2.pages[PG_SHARED], 100, "and reading changes nothing");
 	hva(530)[5] = 1;
 	gmem_stats(gm, &s);
-	is_hex(s.s2.pages[PG_SHARED], 99, "a write brings one page home");
+	is(s.s2.pages[PG_SHARED], 99, "a write brings one page home");
 	is_hex(hva(530)[5], 1, "with what was written");
 	is_hex(hva(530)[4096 - 8], frames[(7 + 18) * 4096 + 4096 - 8], "and what was there");
-	is_hex(gm->mappings, 5, "it splits the run");
+	is(gm->mappings, 5, "it splits the run");
 	for (gfn_t g = 531; g < 612; g++)
 		hva(g)[0] = 1;
 	gmem_stats(gm, &s);
-	is_hex(s.s2.pages[PG_SHARED], 18, "a sequential writer brings the rest home");
+	is(s.s2.pages[PG_SHARED], 18, "a sequential writer brings the rest home");
 	ok(s.faults < 102 + 20, "in fewer and fewer events (%lu)", (long)s.faults);
-	is_hex(gm->mappings, 3, "and what came home joins its neighbours");
-	is_hex(gmem_audit(gm, describe, NULL), 0, "audit");
-	is_hex(frames[25 * 4096 + 5], (uint8_t)(((uint64_t *)(frames + 25 * 4096))[0] >> 40),
-	       "the frame is as it was");
+	is(gm->mappings, 3, "and what came home joins its neighbours");
+	is(gmem_audit(gm, describe, NULL), 0, "audit");
+	is(frames[25 * 4096 + 5], (uint8_t)(((uint64_t *)(frames + 25 * 4096))[0] >> 40),
+	   "the frame is as it was");
 	destroy();
 }
 
@@ -328,12 +328,12 @@ static void test_mappings(void)
 		lock(&gm->lock);
 		share_commit(gm, &run, &res);
 		unlock(&gm->lock);
-		is_hex(res.no_room, 1, "another run is not shared");
-		is_hex(note_reason(gm->share.note[1030]), NOTE_BUDGET, "and says why");
+		is(res.no_room, 1, "another run is not shared");
+		is(note_reason(gm->share.note[1030]), NOTE_BUDGET, "and says why");
 	}
 	gm->max_mappings = max;
 	ok(references_agree(), "no reference is lost");
-	is_hex(gmem_audit(gm, describe, NULL), 0, "audit");
+	is(gmem_audit(gm, describe, NULL), 0, "audit");
 	destroy();
 }
 
@@ -411,13 +411,13 @@ static void test_race(void)
 		pthread_join(t[i], &wrong);
 		bad += (uintptr_t)wrong;
 	}
-	is_hex(bad, 0, "no writer ever found a wrong word while %lu pages were shared under it",
-	       (long)shared);
+	is(bad, 0, "no writer ever found a wrong word while %lu pages were shared under it",
+	   (long)shared);
 	ok(shared > 100, "and many were");
 	tap_note("%lu writes met a run that could not be written just then",
 		 (unsigned long)atomic_load(&refused));
 	ok(references_agree(), "no reference is lost");
-	is_hex(gmem_audit(gm, describe, NULL), 0, "audit");
+	is(gmem_audit(gm, describe, NULL), 0, "audit");
 	destroy();
 	signal(SIGSEGV, SIG_DFL);
 }

@@ -47,7 +47,7 @@ static unsigned int find(const struct walk_cpu *cpu, unsigned int nr)
 }
 
 /* Exactly these, in ascending order, 0 at the end. */
-static bool is(const gfn_t *want)
+static bool tables_are(const gfn_t *want)
 {
 	unsigned int i = 0;
 
@@ -110,7 +110,7 @@ static void test_4level(void)
 	put8(23, 511, to(1001));
 	cpu.cr3 |= 0xfff; /* PCID and the like */
 	find(&cpu, 1);
-	ok(is((const gfn_t[]){ 16, 17, 18, 19, 20, 21, 23, 0 }),
+	ok(tables_are((const gfn_t[]){ 16, 17, 18, 19, 20, 21, 23, 0 }),
 	   "4-level: all tables, and neither pages nor what is not present");
 }
 
@@ -125,7 +125,7 @@ static void test_5level(void)
 	put8(33, 4, to(34));
 	put8(34, 5, to(35));
 	find(&cpu, 1);
-	ok(is((const gfn_t[]){ 30, 31, 32, 33, 34, 0 }), "5-level");
+	ok(tables_are((const gfn_t[]){ 30, 31, 32, 33, 34, 0 }), "5-level");
 }
 
 static void test_pae(void)
@@ -144,7 +144,7 @@ static void test_pae(void)
 	put8(42, 3, to(512) | PS);
 	put8(45, 0, to(47));
 	find(&cpu, 1);
-	ok(is((const gfn_t[]){ 40, 41, 42, 45, 46, 0 }), "PAE");
+	ok(tables_are((const gfn_t[]){ 40, 41, 42, 45, 46, 0 }), "PAE");
 }
 
 static void test_32bit(void)
@@ -159,10 +159,11 @@ static void test_32bit(void)
 	put4(50, 1, 0x400000 | P | PS); /* a page of 4 MiB */
 	put4(51, 1023, (uint32_t)to(53));
 	find(&cpu, 1);
-	ok(is((const gfn_t[]){ 50, 51, 52, 0 }), "32-bit, with pages of 4 MiB");
+	ok(tables_are((const gfn_t[]){ 50, 51, 52, 0 }), "32-bit, with pages of 4 MiB");
 	cpu.cr4 = 0;
 	find(&cpu, 1);
-	ok(is((const gfn_t[]){ 50, 51, 52, 1024, 0 }), "... and without: the bit means nothing");
+	ok(tables_are((const gfn_t[]){ 50, 51, 52, 1024, 0 }),
+	   "... and without: the bit means nothing");
 }
 
 static void test_cpus(void)
@@ -175,7 +176,7 @@ static void test_cpus(void)
 	put8(62, 0, to(63));
 	put8(61, 0, to(64));
 	find(cpu, ARRAY_SIZE(cpu));
-	ok(is((const gfn_t[]){ 60, 61, 62, 63, 64, 0 }),
+	ok(tables_are((const gfn_t[]){ 60, 61, 62, 63, 64, 0 }),
 	   "what processors have in common is named once, and paging off has no tables");
 	find(&cpu[2], 1);
 	ok(nr_found == 0, "no paging, no tables");
@@ -192,7 +193,8 @@ static void test_hostile(uint64_t *seed)
 	for (unsigned int i = 0; i < 512; i++)
 		put8(70, i, to(70));
 	find(&cpu, 1);
-	ok(is((const gfn_t[]){ 70, 70, 70, 70, 0 }), "a table that is its own ends at each level");
+	ok(tables_are((const gfn_t[]){ 70, 70, 70, 70, 0 }),
+	   "a table that is its own ends at each level");
 	put8(70, 0, to(RAM_PAGES));
 	put8(70, 1, gfn_to_gpa(1ULL << 33) | P);
 	put8(70, 2, ~0ULL);
@@ -208,7 +210,7 @@ static void test_hostile(uint64_t *seed)
 	for (unsigned int i = 0; i < 512; i++)
 		put8(0, i, to(i % 80));
 	most = find(&cpu, 1);
-	is_hex(most, GUEST_TABLES_MAX, "trees of nothing but tables are given up at the bound");
+	is(most, GUEST_TABLES_MAX, "trees of nothing but tables are given up at the bound");
 	for (unsigned int i = 0; i < 512; i++)
 		put8(i % 80, (unsigned int)tap_random(seed) % 512, tap_random(seed));
 	cpu = long_mode(0, true);

@@ -86,9 +86,9 @@ void lab_machine_close(void)
 	for (unsigned int i = 0; i < 5000 && lab_state().nr_vms; i++)
 		usleep(1000);
 	s = lab_state();
-	is_hex(s.nr_vms + s.nr_domains + s.store_pages + s.store_references, 0,
-	       "at the end there are no VMs, no domains, no frames, no references");
-	is_hex(s.free_pages, lab.memory, "and all memory is back");
-	is_hex(lab_machine_audit(), 0, "audit of the machine");
+	is(s.nr_vms + s.nr_domains + s.store_pages + s.store_references, 0,
+	   "at the end there are no VMs, no domains, no frames, no references");
+	is(s.free_pages, lab.memory, "and all memory is back");
+	is(lab_machine_audit(), 0, "audit of the machine");
 	lab_machine_die();
 }

@@ -23,7 +23,7 @@ static void end(unsigned int nr)
 {
 	for (unsigned int v = 0; v < nr; v++) {
 		ok(lab_all_right(&vm[v], false), "every byte of vm %u is right", v);
-		is_hex(gmem_audit(vm[v].gm, lab_report, NULL), 0, "audit of vm %u", v);
+		is(gmem_audit(vm[v].gm, lab_report, NULL), 0, "audit of vm %u", v);
 	}
 	ok(lab_eventually(lab_references_agree, vm, nr), "references are what entries name");
 	for (unsigned int v = 0; v < nr; v++)
@@ -52,7 +52,7 @@ static void test_backing_off(void)
 	for (unsigned int v = 0; v < 2; v++)
 		write_all(&vm[v], 0, 32, 100, 1);
 	lab_rounds(vm, 2, 4);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 32, "pages and their partners are shared");
+	is(lab_pages(&vm[0], PG_SHARED), 32, "pages and their partners are shared");
 	for (unsigned int i = 0; i < 64; i++) {
 		if (lab_page_state(&vm[0], 7) == PG_SHARED) {
 			merges++;
@@ -65,11 +65,11 @@ static void test_backing_off(void)
 	   (long)merges);
 	ok(first > merges - first, "%lu times of these in the first 16", (long)first);
 	lab_write(&vm[0], 7, 999, true);
-	is_hex(lab_reason(&vm[0], NOTE_BACKING_OFF), 1, "then it is backing off");
+	is(lab_reason(&vm[0], NOTE_BACKING_OFF), 1, "then it is backing off");
 	write_all(&vm[0], 32, 10, 100, 1);
 	lab_pass(&vm[0], 2);
 	others = lab_pages(&vm[0], PG_SHARED);
-	is_hex(others, 41, "others are shared at once");
+	is(others, 41, "others are shared at once");
 	ok(lab_adds_up(&vm[0]), "all adds up");
 	end(2);
 }
@@ -131,26 +131,26 @@ static void test_backing_off_less(void)
 		gfn_t gfn = page[i];
 
 		break_often(&vm[0], gfn, 3);
-		is_hex(level(&vm[0], gfn), 3, "page %lu was broken three times", (long)gfn);
+		is(level(&vm[0], gfn), 3, "page %lu was broken three times", (long)gfn);
 		lab_always(&vm[0], gfn, 1, true);
 		lab_pass(&vm[0], 20);
 		lab_always(&vm[0], gfn, 1, false);
-		is_hex(level(&vm[0], gfn), 3, "who goes on writing it gains nothing by waiting");
+		is(level(&vm[0], gfn), 3, "who goes on writing it gains nothing by waiting");
 		for (passes = 0; !is_away(&vm[0], gfn) && passes < 16; passes++)
 			lab_pass(&vm[0], 1);
 		ok(is_away(&vm[0], gfn) && level(&vm[0], gfn) == 3,
 		   "that it is away again changes nothing");
 		passes = passes_to_relax(&vm[0], gfn);
 		ok(passes >= 8 && passes <= 16, "it backs off less after %u passes", passes);
-		is_hex(passes_to_relax(&vm[0], gfn), 4, "... again after 4");
-		is_hex(passes_to_relax(&vm[0], gfn), 2, "... and 2");
-		is_hex(level(&vm[0], gfn), 0, "then it is like any other");
+		is(passes_to_relax(&vm[0], gfn), 4, "... again after 4");
+		is(passes_to_relax(&vm[0], gfn), 2, "... and 2");
+		is(level(&vm[0], gfn), 0, "then it is like any other");
 		break_often(&vm[0], gfn, 1);
-		is_hex(level(&vm[0], gfn), 1, "broken once more it starts anew");
+		is(level(&vm[0], gfn), 1, "broken once more it starts anew");
 	}
 	lab_pass(&vm[0], 20);
 	ok(!vm[0].gm->share.any_backoff, "in the end nobody backs off");
-	is_hex(lab_pages(&vm[0], PG_SHARED), 32, "and all is shared");
+	is(lab_pages(&vm[0], PG_SHARED), 32, "and all is shared");
 	end(2);
 }
 
@@ -169,14 +169,14 @@ static void test_idle(void)
 	before = lab_keeper(&vm[0]);
 	lab_pass(&vm[0], 5);
 	after = lab_keeper(&vm[0]);
-	is_hex(after.pages_scanned, before.pages_scanned, "an idle VM's passes scan nothing");
+	is(after.pages_scanned, before.pages_scanned, "an idle VM's passes scan nothing");
 	ok(after.pages_skipped >= before.pages_skipped + 5 * 300, "they pass over what is private");
 	ok(after.full_scans >= before.full_scans + 5, "and are counted");
 	lab_write(&vm[0], 310, 100, true);
 	lab_pass(&vm[0], 3);
-	is_hex(lab_keeper(&vm[0]).pages_scanned, after.pages_scanned + 1,
-	       "of what is written one page is scanned, once");
-	is_hex(lab_page_state(&vm[0], 310), PG_SHARED, "and shared");
+	is(lab_keeper(&vm[0]).pages_scanned, after.pages_scanned + 1,
+	   "of what is written one page is scanned, once");
+	is(lab_page_state(&vm[0], 310), PG_SHARED, "and shared");
 	end(2);
 }
 
@@ -190,16 +190,16 @@ static void test_hot_region(void)
 		write_all(&vm[v], 0, NR, 100, 1);
 	lab_always(&vm[0], 0, 200, true);
 	lab_pass(&vm[0], 3);
-	is_hex(lab_keeper(&vm[0]).watched_regions, 1,
-	       "a region that is hot is not watched after 3 visits");
+	is(lab_keeper(&vm[0]).watched_regions, 1,
+	   "a region that is hot is not watched after 3 visits");
 	ok(!vm[0].watched[0] && vm[0].watched[1], "and its log is off");
 	/* Quiet now, and written while nobody looked. */
 	lab_always(&vm[0], 0, 200, false);
 	write_all(&vm[0], 300, 50, 5000, 1);
 	lab_pass(&vm[0], 4);
-	is_hex(lab_keeper(&vm[0]).watched_regions, 2, "some passes later it is watched again");
+	is(lab_keeper(&vm[0]).watched_regions, 2, "some passes later it is watched again");
 	lab_rounds(vm, 2, 4);
-	is_hex(lab_pages(&vm[0], PG_SHARED), NR - 50, "and its pages are shared");
+	is(lab_pages(&vm[0], PG_SHARED), NR - 50, "and its pages are shared");
 	end(2);
 }
 
@@ -209,8 +209,8 @@ static void test_grace(void)
 	start(1, small);
 	lab_write(&vm[0], 0, 1, true);
 	usleep(300000);
-	is_hex(vm[0].watches + lab_keeper(&vm[0]).pages_scanned + keeper_passes_done(vm[0].k), 0,
-	       "a VM that has just begun is left alone");
+	is(vm[0].watches + lab_keeper(&vm[0]).pages_scanned + keeper_passes_done(vm[0].k), 0,
+	   "a VM that has just begun is left alone");
 	end(1);
 }
 
@@ -238,10 +238,10 @@ static void test_filling(void)
 	start(1, like);
 	while (filled < FILLING)
 		usleep(10000);
-	is_hex(watched_early, 0, "a region that grows is not watched");
+	is(watched_early, 0, "a region that grows is not watched");
 	while (!lab_keeper(&vm[0]).watched_regions && tries++ < 1000)
 		usleep(10000);
-	is_hex(lab_keeper(&vm[0]).watched_regions, 1, "one that does not grow any more is");
+	is(lab_keeper(&vm[0]).watched_regions, 1, "one that does not grow any more is");
 	end(1);
 }
 
@@ -253,7 +253,7 @@ static void test_first_pass(void)
 		write_all(&vm[v], 0, 100, 1000, 1);
 		lab_pass(&vm[v], 1);
 	}
-	is_hex(lab_pages(&vm[1], PG_SHARED), 100, "the first pass shares what it finds");
+	is(lab_pages(&vm[1], PG_SHARED), 100, "the first pass shares what it finds");
 	end(2);
 }
 
@@ -277,7 +277,7 @@ static void test_interrupted(void)
 	for (unsigned int v = 0; v < 2; v++)
 		write_all(&vm[v], 0, 3000, 10000 * (v + 1), 1);
 	lab_rounds(vm, 2, 4);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 0, "all is unique");
+	is(lab_pages(&vm[0], PG_SHARED), 0, "all is unique");
 	write_all(&vm[0], 2500, 100, 20000 + 2500, 1);
 	next_mode = KEEPER_ZERO;
 	vm[0].on_fetch = change_mode;
@@ -285,7 +285,7 @@ static void test_interrupted(void)
 	ok(!vm[0].on_fetch, "a visit is cut short by a change of mode");
 	keeper_set_mode(vm[0].k, KEEPER_ON);
 	lab_rounds(vm, 2, 4);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 100, "what was written before it is not forgotten");
+	is(lab_pages(&vm[0], PG_SHARED), 100, "what was written before it is not forgotten");
 	end(2);
 }
 
@@ -301,7 +301,7 @@ static void test_written_while_off(void)
 	write_all(&vm[0], 0, 100, 2000, 1);
 	keeper_set_mode(vm[0].k, KEEPER_ON);
 	lab_rounds(vm, 2, 4);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 100, "what was written while it was off is found");
+	is(lab_pages(&vm[0], PG_SHARED), 100, "what was written while it was off is found");
 	end(2);
 }
 
@@ -315,7 +315,7 @@ static void test_written_by_accessors(void)
 	for (gfn_t g = 0; g < 100; g++)
 		lab_write(&vm[0], g, 2000 + (uint32_t)g, false);
 	lab_rounds(vm, 2, 4);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 100, "what the accessors wrote is found");
+	is(lab_pages(&vm[0], PG_SHARED), 100, "what the accessors wrote is found");
 	end(2);
 }
 
@@ -330,7 +330,7 @@ static void test_odd_regions(void)
 	for (unsigned int v = 0; v < 2; v++)
 		write_all(&vm[v], 0, 2000, 100, 1);
 	lab_rounds(vm, 2, 4);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 2000, "regions of 448 pages: all is shared");
+	is(lab_pages(&vm[0], PG_SHARED), 2000, "regions of 448 pages: all is shared");
 	end(2);
 }
 
@@ -346,8 +346,8 @@ static void test_no_log(void)
 	lab_rounds(vm, 2, 3);
 	write_all(&vm[0], 0, 100, 2000, 1);
 	lab_rounds(vm, 2, 3);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 100,
-	       "without a log too what was unique is shared when it is not");
+	is(lab_pages(&vm[0], PG_SHARED), 100,
+	   "without a log too what was unique is shared when it is not");
 	end(2);
 }
 
@@ -391,9 +391,9 @@ static void test_leaves(void)
 	ok(!is_large(&vm[0], 512) && !is_large(&vm[1], 512), "%lu: it is split", LEAF_WORTH);
 	ok(is_large(&vm[0], 1024) && is_large(&vm[1], 1024),
 	   "20, and 16 or 36 of zeroes: it is kept");
-	is_hex(lab_pages(&vm[0], PG_SHARED), LEAF_WORTH, "what is shared is of the second block");
-	is_hex(lab_reason(&vm[1], NOTE_KEPT_HUGE), LEAF_WORTH - 1 + 20 + 36,
-	       "the others are private for the sake of their leaves");
+	is(lab_pages(&vm[0], PG_SHARED), LEAF_WORTH, "what is shared is of the second block");
+	is(lab_reason(&vm[1], NOTE_KEPT_HUGE), LEAF_WORTH - 1 + 20 + 36,
+	   "the others are private for the sake of their leaves");
 	ok(lab_adds_up(&vm[0]) && lab_adds_up(&vm[1]), "all adds up");
 	end(2);
 }
@@ -409,12 +409,12 @@ static void test_collapse(void)
 	for (unsigned int v = 0; v < 2; v++)
 		fill_block(&vm[v], 0, 100, 10000 * (v + 1));
 	lab_rounds(vm, 2, 4);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 100, "a block is split for 100 pages");
+	is(lab_pages(&vm[0], PG_SHARED), 100, "a block is split for 100 pages");
 	lab_vm_end(&vm[1]);
 	vm[1].k = NULL;
 	for (gfn_t i = 0; i < 100; i++)
 		lab_write(&vm[0], i * 5, 500000 + (uint32_t)i, true);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 0, "its pages come home");
+	is(lab_pages(&vm[0], PG_SHARED), 0, "its pages come home");
 	range_bring_in(vm[0].gm, 512, 512);
 	block_split(vm[0].gm, 512);
 	host = block_collapse(vm[0].gm, 512);
@@ -436,13 +436,12 @@ static void test_first_reads(void)
 	start(1, small);
 	spent = credits_held(vm[0].credits) - credits_spare(vm[0].credits);
 	ok(lab_reads_right(&vm[0], 600, true), "what was never written reads as zeroes");
-	is_hex(lab_page_state(&vm[0], 600), PG_ZERO, "and is a page of zeroes then");
+	is(lab_page_state(&vm[0], 600), PG_ZERO, "and is a page of zeroes then");
 	ok(lab_stats(&vm[0]).zero_read_pages > 0, "which is counted");
-	is_hex(credits_held(vm[0].credits) - credits_spare(vm[0].credits), spent,
-	       "it costs no credit");
-	is_hex(ramfile_pages(vm[0].gm->window.ram_fd), 0, "and no memory");
+	is(credits_held(vm[0].credits) - credits_spare(vm[0].credits), spent, "it costs no credit");
+	is(ramfile_pages(vm[0].gm->window.ram_fd), 0, "and no memory");
 	lab_write(&vm[0], 600, 5, true);
-	is_hex(lab_page_state(&vm[0], 600), PG_PRIVATE, "a write makes it private");
+	is(lab_page_state(&vm[0], 600), PG_PRIVATE, "a write makes it private");
 	ok(lab_reads_right(&vm[0], 600, true) && lab_reads_right(&vm[0], 601, true), "alone");
 	ok(lab_adds_up(&vm[0]), "and is paid for");
 	end(1);
@@ -483,7 +482,7 @@ static void test_collisions(uint64_t (*hash)(const void *page), const char *what
 	}
 	ok(shared && lab_keeper(&vm[0]).mismatches + lab_keeper(&vm[1]).mismatches,
 	   "%s: %lu pages are shared, others were refused", what, (long)shared);
-	is_hex(lab_machine_audit(), 0, "%s: audit of the machine", what);
+	is(lab_machine_audit(), 0, "%s: audit of the machine", what);
 	end(3);
 }
 

@@ -228,9 +228,9 @@ static void test_lockstep(void)
 		if (i % (OPS / MACHINE_LIVES) == OPS / MACHINE_LIVES / 2)
 			wrong += !new_machine();
 	}
-	is_hex(wrong, 0, "%u random operations on %u VMs do what the model says", i - 1, births);
-	is_hex(audits, 0, "every audit of VMs and machine is clean");
-	is_hex(rests, 16, "each time all was let come to rest, references and credits added up");
+	is(wrong, 0, "%u random operations on %u VMs do what the model says", i - 1, births);
+	is(audits, 0, "every audit of VMs and machine is clean");
+	is(rests, 16, "each time all was let come to rest, references and credits added up");
 	for (unsigned int v = 0; v < VMS; v++) {
 		struct keeper_stats k = lab_keeper(&vm[v]);
 
@@ -263,19 +263,19 @@ static void test_orphans(void)
 	for (gfn_t g = 700; g < 800; g++)
 		lab_write(&vm[0], g, 5000 + (uint32_t)g, true);
 	lab_rounds(vm, VMS, 4);
-	is_hex(lab_state().store_pages, 700, "700 frames are shared");
+	is(lab_state().store_pages, 700, "700 frames are shared");
 	ok(new_machine(), "the machine dies, and every byte stays");
 	lab_rounds(vm, VMS, 4);
 	ok(come_to_rest(), "passes bring all orphans home");
-	is_hex(lab_state().store_pages, 700, "and they are 700 frames of the new machine");
-	is_hex(lab_state().store_references, VMS * 700, "that all VMs share again");
-	is_hex(lab_pages(&vm[0], PG_PRIVATE), 100, "what was unique is private");
+	is(lab_state().store_pages, 700, "and they are 700 frames of the new machine");
+	is(lab_state().store_references, VMS * 700, "that all VMs share again");
+	is(lab_pages(&vm[0], PG_PRIVATE), 100, "what was unique is private");
 	for (gfn_t g = 700; g < 800; g++)
 		lab_write(&vm[1], g, 5000 + (uint32_t)g, true);
 	lab_rounds(vm, VMS, 4);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 800, "and when another VM has the same it is shared");
+	is(lab_pages(&vm[0], PG_SHARED), 800, "and when another VM has the same it is shared");
 	ok(all_right(), "every byte is right");
-	is_hex(audit_all(), 0, "audit");
+	is(audit_all(), 0, "audit");
 	for (unsigned int v = 0; v < VMS; v++)
 		lab_vm_end(&vm[v]);
 	lab_machine_close();
@@ -458,7 +458,7 @@ static void test_threads(uint64_t memory, bool tiny)
 		life[v] = (struct life){ .vm = &vm[v], .seed = below(1ULL << 62), .tiny = tiny };
 		pthread_create(&thread[v], NULL, live_and_die, &life[v]);
 	}
-	is_hex(watch_over(true), 0, "%s: audits of the machine", what);
+	is(watch_over(true), 0, "%s: audits of the machine", what);
 	for (unsigned int v = 0; v < VMS; v++) {
 		pthread_join(thread[v], NULL);
 		wrong += atomic_load(&life[v].wrong);
@@ -466,7 +466,7 @@ static void test_threads(uint64_t memory, bool tiny)
 		merged += life[v].merged;
 		broken += life[v].broken;
 	}
-	is_hex(wrong, 0, "%s: no wrong word in %u lives of VMs", what, lives);
+	is(wrong, 0, "%s: no wrong word in %u lives of VMs", what, lives);
 	ok(merged > 500 && broken > 100, "%s: %lu pages became shared or zero, %lu were broken",
 	   what, (long)merged, (long)broken);
 	lab_machine_close();

@@ -120,14 +120,14 @@ static void check_vm(const struct want *w, unsigned int v, const char *what)
 {
 	struct keeper_stats k = lab_keeper(&vm[v]);
 
-	is_hex(lab_pages(&vm[v], PG_ZERO), w->zero[v], "%s: zero pages of vm %u", what, v);
-	is_hex(lab_pages(&vm[v], PG_PRIVATE), w->private[v], "%s: private pages of vm %u", what, v);
+	is(lab_pages(&vm[v], PG_ZERO), w->zero[v], "%s: zero pages of vm %u", what, v);
+	is(lab_pages(&vm[v], PG_PRIVATE), w->private[v], "%s: private pages of vm %u", what, v);
 	for (unsigned int r = 0; r < NOTE_NR_REASONS; r++)
 		if (k.reason_pages[r] || w->reason[v][r])
-			is_hex(k.reason_pages[r], w->reason[v][r], "%s: vm %u, reason %s", what, v,
-			       note_reason_name[r]);
+			is(k.reason_pages[r], w->reason[v][r], "%s: vm %u, reason %s", what, v,
+			   note_reason_name[r]);
 	ok(lab_adds_up(&vm[v]), "%s: vm %u: each private page has a reason and a credit", what, v);
-	is_hex(gmem_audit(vm[v].gm, lab_report, NULL), 0, "%s: audit of vm %u", what, v);
+	is(gmem_audit(vm[v].gm, lab_report, NULL), 0, "%s: audit of vm %u", what, v);
 }
 
 static void check(unsigned int nr, const char *what)
@@ -137,22 +137,21 @@ static void check(unsigned int nr, const char *what)
 	uint64_t private = 0;
 
 	machine_client_domains(lab.client, add_domain, &got, NULL);
-	is_hex(got.frames, w.frames, "%s: shared frames", what);
-	is_hex(got.references - got.frames, w.references - w.frames, "%s: sharing pages", what);
+	is(got.frames, w.frames, "%s: shared frames", what);
+	is(got.references - got.frames, w.references - w.frames, "%s: sharing pages", what);
 	for (unsigned int v = 0; v < nr; v++) {
 		check_vm(&w, v, what);
 		private += w.private[v];
 		ok(lab_all_right(&vm[v], false), "%s: every byte of vm %u is right", what, v);
 	}
-	is_hex(s.resident_pages, private + w.frames, "%s: blocks of all files, by the kernel",
-	       what);
+	is(s.resident_pages, private + w.frames, "%s: blocks of all files, by the kernel", what);
 	ok(lab_eventually(lab_references_agree, vm, nr), "%s: references are what entries name",
 	   what);
 	ok(lab_eventually(lab_credits_agree, vm, nr), "%s: credits are what VMs hold", what);
 	s = lab_state();
-	is_hex(s.settings.memory_pages - s.free_pages, s.credit_pages + s.store_pages,
-	       "%s: used are credits and frames", what);
-	is_hex(lab_machine_audit(), 0, "%s: audit of the machine", what);
+	is(s.settings.memory_pages - s.free_pages, s.credit_pages + s.store_pages,
+	   "%s: used are credits and frames", what);
+	is(lab_machine_audit(), 0, "%s: audit of the machine", what);
 }
 
 /* ---- all kinds of pages ---- */
@@ -224,15 +223,15 @@ static void test_exact(void)
 		uint64_t refs = lab_pages(&vm[0], PG_SHARED) + lab_pages(&vm[1], PG_SHARED) +
 				lab_pages(&vm[2], PG_SHARED);
 
-		is_hex(s.store_references, refs, "after a drop its references are back");
+		is(s.store_references, refs, "after a drop its references are back");
 	}
 	lab_vm_end(&vm[2]);
 	vm[2].k = NULL;
 	for (unsigned int i = 0; i < 2000 && lab_state().nr_vms == 3; i++)
 		usleep(1000);
-	is_hex(lab_state().store_references,
-	       lab_pages(&vm[0], PG_SHARED) + lab_pages(&vm[1], PG_SHARED),
-	       "after the end of a VM too");
+	is(lab_state().store_references,
+	   lab_pages(&vm[0], PG_SHARED) + lab_pages(&vm[1], PG_SHARED),
+	   "after the end of a VM too");
 	ok(lab_all_right(&vm[0], true) && lab_all_right(&vm[1], true),
 	   "and all others keep their bytes");
 	end(2);
@@ -254,14 +253,14 @@ static void test_domains(void)
 	}
 	lab_rounds(vm, 5, ROUNDS);
 	check(5, "domains");
-	is_hex(lab_pages(&vm[0], PG_SHARED), 60, "two of a domain share all");
-	is_hex(lab_pages(&vm[2], PG_SHARED), 10, "who is alone in one shares with itself");
-	is_hex(lab_pages(&vm[3], PG_SHARED), 10, "and so does who has no domain");
+	is(lab_pages(&vm[0], PG_SHARED), 60, "two of a domain share all");
+	is(lab_pages(&vm[2], PG_SHARED), 10, "who is alone in one shares with itself");
+	is(lab_pages(&vm[3], PG_SHARED), 10, "and so does who has no domain");
 	{
 		uint64_t elsewhere = 0;
 
 		machine_client_elsewhere(lab.client, vm[3].id, &elsewhere, NULL);
-		is_hex(elsewhere, 50, "whose other pages are known to be elsewhere");
+		is(elsewhere, 50, "whose other pages are known to be elsewhere");
 	}
 	end(5);
 }
@@ -290,21 +289,21 @@ static void test_modes(void)
 		uint64_t scanned = lab_keeper(&vm[0]).pages_scanned;
 
 		lab_pass(&vm[0], 3);
-		is_hex(lab_keeper(&vm[0]).pages_scanned, scanned,
-		       "zero only: what was seen is not seen again");
+		is(lab_keeper(&vm[0]).pages_scanned, scanned,
+		   "zero only: what was seen is not seen again");
 	}
 	set_mode(0, KEEPER_ON);
 	set_mode(1, KEEPER_ON);
 	lab_rounds(vm, 2, ROUNDS);
 	check(2, "then on");
-	is_hex(lab_pages(&vm[0], PG_SHARED), 400, "then on: all that can be");
+	is(lab_pages(&vm[0], PG_SHARED), 400, "then on: all that can be");
 	zeroes = lab_pages(&vm[0], PG_ZERO);
 	set_mode(0, KEEPER_ZERO);
 	lab_pass(&vm[0], 2);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 0, "zero again: nothing else is shared");
+	is(lab_pages(&vm[0], PG_SHARED), 0, "zero again: nothing else is shared");
 	ok(zeroes >= 100 && lab_pages(&vm[0], PG_ZERO) == zeroes,
 	   "zero again: the %lu pages of zeroes stay", (long)zeroes);
-	is_hex(lab_reason(&vm[0], NOTE_UNIQUE), 400, "zero again: the others are looked at");
+	is(lab_reason(&vm[0], NOTE_UNIQUE), 400, "zero again: the others are looked at");
 	ok(lab_adds_up(&vm[0]) && lab_all_right(&vm[0], false), "zero again: and all is right");
 	ok(lab_eventually(lab_references_agree, vm, 2), "zero again: references are back");
 	set_mode(0, KEEPER_ON);
@@ -312,9 +311,8 @@ static void test_modes(void)
 	check(2, "on again");
 	set_mode(0, KEEPER_OFF);
 	lab_pass(&vm[0], 1);
-	is_hex(lab_pages(&vm[0], PG_SHARED) + lab_pages(&vm[0], PG_ZERO), 0,
-	       "off: nothing is shared");
-	is_hex(lab_pages(&vm[0], PG_PRIVATE) - lab_reason(&vm[0], NOTE_NEW), 0, "off: all is new");
+	is(lab_pages(&vm[0], PG_SHARED) + lab_pages(&vm[0], PG_ZERO), 0, "off: nothing is shared");
+	is(lab_pages(&vm[0], PG_PRIVATE) - lab_reason(&vm[0], NOTE_NEW), 0, "off: all is new");
 	ok(lab_adds_up(&vm[0]) && lab_all_right(&vm[0], true), "off: and all is right");
 	ok(lab_eventually(lab_references_agree, vm, 2), "off: its references are back");
 	set_mode(0, KEEPER_ON);
@@ -340,9 +338,9 @@ static void test_late_news(void)
 	write_all(&vm[2], 0, 20, 100, 1);
 	write_all(&vm[2], 20, 20, 200, 1);
 	lab_rounds(vm, 3, 3);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 0, "who shares zero pages only ignores news");
-	is_hex(lab_pages(&vm[1], PG_SHARED), 0, "what became a page table is not shared by news");
-	is_hex(lab_reason(&vm[1], NOTE_PAGE_TABLE), 20, "and is known as one");
+	is(lab_pages(&vm[0], PG_SHARED), 0, "who shares zero pages only ignores news");
+	is(lab_pages(&vm[1], PG_SHARED), 0, "what became a page table is not shared by news");
+	is(lab_reason(&vm[1], NOTE_PAGE_TABLE), 20, "and is known as one");
 	ok(lab_eventually(lab_references_agree, vm, 3), "the references are back");
 	end(3);
 }
@@ -362,30 +360,30 @@ static void test_lone_orphans(void)
 		write_all(&vm[v], 0, 40, 100, 1);
 	write_all(&vm[0], 40, 5, 500, 1);
 	lab_rounds(vm, 2, ROUNDS);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 40, "two VMs share 40 pages");
-	is_hex(lab_orphans(&vm[0]), 0, "with frames of a machine that is there");
+	is(lab_pages(&vm[0], PG_SHARED), 40, "two VMs share 40 pages");
+	is(lab_orphans(&vm[0]), 0, "with frames of a machine that is there");
 	lab_machine_die();
 	lab_vm_end(&vm[1]);
 	vm[1].k = NULL;
 	lab_pass(&vm[0], 1);
-	is_hex(lab_orphans(&vm[0]), 40,
-	       "machine and partner are gone: the VM says what no machine counts");
+	is(lab_orphans(&vm[0]), 40,
+	   "machine and partner are gone: the VM says what no machine counts");
 	lab_write(&vm[0], 0, 900, true);
-	is_hex(lab_orphans(&vm[0]), 39, "but for what was written");
+	is(lab_orphans(&vm[0]), 39, "but for what was written");
 	lab_machine_open(MEMORY);
 	lab_vm_readmit(&vm[0]);
 	lab_pass(&vm[0], 3);
-	is_hex(lab_orphans(&vm[0]), 0, "a new machine has them");
-	is_hex(lab_pages(&vm[0], PG_SHARED), 39, "all of them are shared, with nobody");
-	is_hex(lab_state().store_pages, 39, "they are its frames");
-	is_hex(lab_state().store_references, 39, "with one reference each");
+	is(lab_orphans(&vm[0]), 0, "a new machine has them");
+	is(lab_pages(&vm[0], PG_SHARED), 39, "all of them are shared, with nobody");
+	is(lab_state().store_pages, 39, "they are its frames");
+	is(lab_state().store_references, 39, "with one reference each");
 	ok(lab_all_right(&vm[0], false) && lab_adds_up(&vm[0]),
 	   "every byte is right, and all adds up");
 	lab_vm_start(&vm[2]);
 	write_all(&vm[2], 1, 39, 101, 1);
 	lab_pass(&vm[2], 3);
-	is_hex(lab_pages(&vm[2], PG_SHARED), 39, "and who comes with the same shares them at once");
-	is_hex(lab_state().store_pages, 39, "no frame is made for that");
+	is(lab_pages(&vm[2], PG_SHARED), 39, "and who comes with the same shares them at once");
+	is(lab_state().store_pages, 39, "no frame is made for that");
 	ok(lab_all_right(&vm[2], false) && lab_eventually(lab_references_agree, vm, 3),
 	   "all is right, and references are what entries name");
 	lab_vm_end(&vm[0]);
@@ -409,7 +407,7 @@ static void test_unsharing_without_credits(enum keeper_mode mode, const char *wh
 	lab_rounds(vm, 1, 2);
 	write_all(&vm[1], 0, 900, 100, 1);
 	lab_rounds(vm, 2, ROUNDS);
-	is_hex(lab_state().store_pages, 900, "two VMs share 900 pages");
+	is(lab_state().store_pages, 900, "two VMs share 900 pages");
 	lab_vm_start(&vm[2]);
 	while (lab_state().free_pages > lab_state().min_pages + 64 && hog < 2000)
 		lab_write(&vm[2], hog, 1000 + (uint32_t)hog, true), hog++;
@@ -422,7 +420,7 @@ static void test_unsharing_without_credits(enum keeper_mode mode, const char *wh
 	gmem_drop(vm[2].gm, 0, hog, NULL);
 	memset(vm[2].content, 0, vm[2].nr * sizeof(*vm[2].content));
 	lab_pass(&vm[0], 2);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 0, "with memory again a pass brings them home");
+	is(lab_pages(&vm[0], PG_SHARED), 0, "with memory again a pass brings them home");
 	ok(lab_adds_up(&vm[0]) && lab_all_right(&vm[0], false), "all of them");
 	end(3);
 }
@@ -436,9 +434,9 @@ static void test_all_of_ram(void)
 	write_all(&vm[0], 0, 900, 1000, 1);
 	write_all(&vm[0], 0, 200, 100, 0);
 	lab_rounds(vm, 1, ROUNDS);
-	is_hex(lab_pages(&vm[0], PG_SHARED), 200, "200 pages are shared");
+	is(lab_pages(&vm[0], PG_SHARED), 200, "200 pages are shared");
 	write_all(&vm[0], 0, NR, 2000, 1);
-	is_hex(lab_pages(&vm[0], PG_PRIVATE), NR, "then all of RAM is written, to the last page");
+	is(lab_pages(&vm[0], PG_PRIVATE), NR, "then all of RAM is written, to the last page");
 	ok(lab_adds_up(&vm[0]) && lab_all_right(&vm[0], true), "and paid for");
 	end(1);
 }

@@ -157,7 +157,7 @@ static void test_walk(void)
 	   "references, of the vCPU asked for");
 	ok(!strcmp(res.ref[0].name, "EPT PML4E") && !strcmp(res.ref[1].name, "PDPTE"),
 	   "their names: %s, %s", res.ref[0].name, res.ref[1].name);
-	is_hex(state, PG_PRIVATE | GMEM_STATE_LARGE, "state of the page reached");
+	is(state, PG_PRIVATE | GMEM_STATE_LARGE, "state of the page reached");
 	ok(ctl_get_walk(fd, 2, 0, access, &res, &state, &err) == -ENOENT, "no such vCPU");
 	ok(ctl_get_walk(fd, 0, 0, access, &res, &state, &err) == 0, "... and the next is fine");
 	ok(ctl_get_walk(fd, 0, BUSY_GVA, access, &res, &state, &err) == 0 &&
