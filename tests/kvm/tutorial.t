@@ -1,11 +1,12 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: MIT
 #
-# docs/tutorial.md does what it shows: every command of its console blocks is run, in order and in one
-# shell, and prints what the page prints.
+# docs/tutorial.md does what it shows: every command of its console blocks is run, in order and in
+# one shell, and prints what the page prints.
 #
-# The shell has a network namespace of its own where that is permitted: names of guests and of machines
-# are abstract sockets, so nothing that runs outside is seen inside, or the other way round.
+# The shell has a network namespace of its own where that is permitted.  Names of guests and of
+# machines are abstract sockets, so nothing that runs outside is seen inside, or the other way
+# round.
 #
 # On the page, `$ ` begins a command and `> ` continues it.  What follows is its output:
 #
@@ -46,7 +47,8 @@ sub commands_of {
 		} elsif ($line =~ /^<!-- varies: (.*) -->$/) {
 			push @varies, qr/$1/;
 		} elsif ($inside && $line =~ /^\$ (.*)/) {
-			push @commands, { line => $., command => $1, output => [], varies => [@varies] };
+			my %new = (line => $., command => $1, output => [], varies => [@varies]);
+			push @commands, \%new;
 		} elsif ($inside && $line =~ /^> (.*)/ && !@{$commands[-1]{output}}) {
 			$commands[-1]{command} .= "\n$1";
 		} elsif ($inside) {
@@ -82,10 +84,13 @@ sub start_shell {
 sub ask {
 	my ($shell, $command) = @_;
 	my ($said, $until) = ('', time + PATIENCE);
-	print {$shell->{to}} "{ $command\n} </dev/null\n", '{ status=$?; echo; echo ' . MARK . '; (exit $status); }', "\n";
+	my $mark = '{ status=$?; echo; echo ' . MARK . '; (exit $status); }';
+	print {$shell->{to}} "{ $command\n} </dev/null\n$mark\n";
 	until ($said =~ s/\n@{[MARK]}\n\z//) {
-		IO::Select->new($shell->{from})->can_read($until - time) or return (undef, "it takes too long: $said");
-		sysread $shell->{from}, $said, 65536, length $said or return (undef, "the shell ended: $said");
+		IO::Select->new($shell->{from})->can_read($until - time)
+			or return (undef, "it takes too long: $said");
+		sysread $shell->{from}, $said, 65536, length $said
+			or return (undef, "the shell ended: $said");
 	}
 	return $said;
 }
@@ -104,24 +109,39 @@ sub matches {
 	return join('', map { "$_\n" } @$got) =~ /\A$pattern\z/;
 }
 
+# Guests in the background outlive the shell.
+sub end_guests {
+	my ($shell, @commands) = @_;
+	for my $name (map { $_->{command} =~ /--name=(\S+)/g } @commands) {
+		system "nsenter --net=/proc/$shell->{pid}/ns/net \\
+			$Quire::quire kill $name 2>/dev/null";
+	}
+}
+
 my $dir = tempdir(CLEANUP => 1);
+my $build = $ENV{QUIRE_BUILD} // 'build';
 my $shell = start_shell($dir);
 my $n = 0;
 my $failed = 0;
 local $SIG{PIPE} = 'IGNORE';
 
-for my $c (commands_of(PAGE)) {
-	my $command = $c->{command} =~ s{\$PWD/build\b}{"\$PWD/" . ($ENV{QUIRE_BUILD} // 'build')}ger;
+my @commands = commands_of(PAGE);
+
+for my $c (@commands) {
+	my $command = $c->{command} =~ s{\$PWD/build\b}{\$PWD/$build}gr;
 	my ($said, $error) = ask($shell, $command);
 	my @got = map { plain($_, @{$c->{varies}}) } split /\n/, $said // '';
 	my @want = map { plain($_, @{$c->{varies}}) } @{$c->{output}};
 	my $fine = defined $said && matches(\@want, \@got);
-	printf "%sok %d - line %d: %s\n", $fine ? '' : 'not ', ++$n, $c->{line}, $c->{command} =~ s/\n.*//sr =~ s/#/\\#/gr;
+	my $name = $c->{command} =~ s/\n.*//sr =~ s/#/\\#/gr;
+	printf "%sok %d - line %d: %s\n", $fine ? '' : 'not ', ++$n, $c->{line}, $name;
 	next if $fine;
 	$failed = 1;
-	print map { "# $_\n" } 'the page:', @want, 'the command:', defined $said ? @got : split /\n/, $error;
+	@got = split /\n/, $error if !defined $said;
+	print map { "# $_\n" } 'the page:', @want, 'the command:', @got;
 	last if !defined $said;
 }
+end_guests($shell, @commands) if $failed;
 print "1..$n\n";
 close $shell->{to};
 kill 'TERM', -$shell->{pid} if $failed;
