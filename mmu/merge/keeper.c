@@ -9,7 +9,7 @@
  * machine for news.
  *
  * The pace.  Unless a number of pages a second was asked for, a pass is to take AIM_NS.  The keeper
- * may use between MIN_SHARE and MAX_SHARE percent of a processor for that.  So little memory is
+ * may use between MIN_PERCENT and MAX_PERCENT percent of a processor for that.  So little memory is
  * merged at leisure, and much at the full share.  A pass that somebody asked for
  * (keeper_request_pass) does not pause.  Passes begin one epoch apart; while there is nothing to
  * look at, two and then four.
@@ -30,8 +30,8 @@
 #define NEWS_NS	       5000000ULL  /* such a pass asks for news so often at its end ... */
 #define NEWS_QUIET     4u	   /* ... until there were none so many times */
 #define AIM_NS	       (10 * NS_PER_S) /* a pass is to take so long */
-#define MIN_SHARE      1u	       /* percent of a processor */
-#define MAX_SHARE      20u
+#define MIN_PERCENT    1u	       /* percent of a processor */
+#define MAX_PERCENT    20u
 #define TABLES_NS      2000000ULL  /* before the first pages are looked at, the keeper asks ... */
 #define TABLES_TRIES   100u	   /* ... so often, and in such intervals, where page tables are */
 #define COLLAPSES      8u	   /* a pass makes at most so many blocks of a region whole again */
@@ -87,7 +87,7 @@ static void keep_pace(struct keeper *k, uint64_t nr, uint64_t ns)
 		pause = nr * NS_PER_S / rate;
 		pause = pause > ns ? pause - ns : 0;
 	} else {
-		pause = ns * (100 - k->share) / k->share;
+		pause = ns * (100 - k->percent) / k->percent;
 	}
 	if (pause && !is_hurried(k))
 		rest(k, pause, false);
@@ -222,19 +222,19 @@ static void collapse_some(struct keeper *k, const struct watch_region *w)
 }
 
 /* Set the share of a processor with which a pass takes AIM_NS. */
-static void set_share(struct keeper *k)
+static void set_percent(struct keeper *k)
 {
 	struct stage2_counters c;
-	uint64_t share;
+	uint64_t percent;
 
 	lock(&k->gm->lock);
 	stage2_counters(k->gm->s2, &c);
 	unlock(&k->gm->lock);
-	share = c.pages[PG_PRIVATE] * k->ns_per_page * 100 / AIM_NS;
-	k->share = (unsigned int)min_u64(max_u64(share, MIN_SHARE), MAX_SHARE);
+	percent = c.pages[PG_PRIVATE] * k->ns_per_page * 100 / AIM_NS;
+	k->percent = (unsigned int)min_u64(max_u64(percent, MIN_PERCENT), MAX_PERCENT);
 	__atomic_store_n(&k->stats.pages_per_s,
 			 k->config.pages_per_s ? k->config.pages_per_s :
-						 NS_PER_S / k->ns_per_page * k->share / 100,
+						 NS_PER_S / k->ns_per_page * k->percent / 100,
 			 __ATOMIC_RELAXED);
 }
 
@@ -312,7 +312,7 @@ static void run_pass(struct keeper *k, bool wanted)
 			rest(k, HURRIED_NS, true);
 		await_tables(k);
 	}
-	set_share(k);
+	set_percent(k);
 	for (unsigned int i = 0; i < k->nr_regions; i++) {
 		if (k->region[i].watched)
 			visit(k, &k->region[i], pass);

@@ -86,7 +86,7 @@ struct keeper {
 	gfn_t table[MAX_TABLES];     /* [t] pages that are noted as page tables */
 	unsigned int nr_tables;	     /* [t] */
 	uint64_t ns_per_page;	     /* [t] what it costs to look at a page, on average */
-	unsigned int share;	     /* [t] the keeper may use so many percent of a processor */
+	unsigned int percent;	     /* [t] the keeper may use so many percent of a processor */
 	uint64_t stir;		     /* [t] how much this pass had to do; 0: nothing */
 	unsigned int calm;	     /* [t] how many passes in a row had nothing to do */
 
