@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * quire stat: what is counted, of machines or of one VM, for people and for programs.
- */
+/* quire stat: the counters of machines or of one VM, for people and for programs. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -29,7 +27,7 @@ const char stat_usage[] =
 	"Exit status: 0; 2 wrong usage; 121 no such VM or machine, or it does not answer.\n";
 
 struct stat_options {
-	const char *vm;	     /* NULL: none in particular */
+	const char *vm;	     /* NULL: the machines are meant */
 	const char *machine; /* NULL: all */
 	bool json, meminfo;
 };
@@ -69,7 +67,7 @@ static int parse_options(int argc, char **argv, struct stat_options *opt, struct
 
 /* ---- which VM, which machine ---- */
 
-/* The roster with only the VMs that are meant. */
+/* Keep only the VMs that are meant. */
 static int keep_named(struct roster *r, const char *word, struct quire_error *err)
 {
 	struct named list = { 0 };

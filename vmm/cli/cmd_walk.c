@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * quire walk: how a processor of the guest would translate an address, reference by
- * reference, through the guest's tables and ours, and what quire would do then.
+ * quire walk: how a processor of the guest would translate an address, reference by reference,
+ * through the guest's tables and through stage 2; and what quire would do about the outcome.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -29,9 +29,9 @@ const char walk_usage[] =
 	"  --user   as CPL 3 (CPL 0)\n"
 	"  --json   as quire.walk/1 (docs/stats.md)\n"
 	"\n"
-	"Exit status: 0 the guest's access succeeds, at once or after what quire does; 1 the guest\n"
-	"gets a fault, or nothing is there; 2 wrong usage, or no such vCPU; 121 no such VM, or it does\n"
-	"not answer.\n";
+	"Exit status: 0 the guest's access succeeds, at once or after what quire does; 1 the\n"
+	"guest gets a fault, or nothing is there; 2 wrong usage, or no such vCPU; 121 no such VM,\n"
+	"or it does not answer.\n";
 
 struct walk_options {
 	const char *vm;
@@ -90,8 +90,8 @@ static int check_cpu(unsigned int cpu, const struct vm_info *vm, struct quire_er
 }
 
 /*
- * The VM's main loop waits for a vCPU a moment only, and after one that did not stop not again for
- * a second; on a busy host it may take one more of these moments.
+ * The VM waits only a moment for a vCPU to stop.  If the vCPU does not, the VM refuses to try again
+ * for a second.  So the command asks again for two seconds: on a busy host the second try may help.
  */
 #define STOPPED_S 2
 

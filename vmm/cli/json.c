@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* JSON (RFC 8259) with two-blank indentation, a member a line. */
+/* JSON as RFC 8259 has it: each member has a line, and each depth is indented by two blanks. */
 #include <inttypes.h>
 #include "json.h"
 
@@ -23,7 +23,7 @@ static void put_string(FILE *f, const char *s)
 	fputc('"', f);
 }
 
-/* Comma, new line, indentation. */
+/* Begin the next value: a comma if it is not the first, a new line, and the indentation. */
 static void separate(struct json *json)
 {
 	if (json->depth)
@@ -104,7 +104,7 @@ void json_tenths(struct json *json, const char *key, uint64_t tenths)
 	fprintf(json->f, "%" PRIu64 ".%" PRIu64, tenths / 10, tenths % 10);
 }
 
-/* JSON readers may round numbers beyond 2^53, as addresses are. */
+/* Addresses may be beyond 2^53, where many readers of JSON round numbers. */
 void json_hex(struct json *json, const char *key, uint64_t value)
 {
 	put_key(json, key);

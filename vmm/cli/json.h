@@ -3,8 +3,9 @@
 #define QUIRE_VMM_CLI_JSON_H
 
 /*
- * A JSON writer: calls in the order of the text.  key is NULL inside an array and for the
- * outermost value.  Failures are the stream's (ferror).
+ * A writer of JSON.  The caller makes one call for each value, in the order of the text.  `key` is
+ * NULL inside an array, and for the outermost value.  No call fails; ferror() tells whether the
+ * stream did.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,7 +14,7 @@
 struct json {
 	FILE *f;
 	unsigned int depth;
-	bool first; /* nothing written yet at this depth */
+	bool first; /* nothing is written yet at this depth */
 };
 
 void json_init(struct json *json, FILE *f);
@@ -24,8 +25,14 @@ void json_array(struct json *json, const char *key);
 void json_end_array(struct json *json);
 void json_number(struct json *json, const char *key, uint64_t value);
 void json_signed(struct json *json, const char *key, int64_t value);
-void json_tenths(struct json *json, const char *key, uint64_t tenths); /* 123 as 12.3 */
-void json_hex(struct json *json, const char *key, uint64_t value);     /* a string: "0x1f" */
+
+/* A number with one decimal: 123 tenths are 12.3. */
+void json_tenths(struct json *json, const char *key, uint64_t tenths);
+
+/* A string with a hexadecimal number: "0x1f". */
+void json_hex(struct json *json, const char *key, uint64_t value);
+
+/* A string.  It may hold any bytes; what is not printable ASCII is escaped. */
 void json_string(struct json *json, const char *key, const char *value);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Domains, a line each: see merge_domains.h.
+ * Domains: see merge_domains.h.
  *
- * A domain without a name is that of one VM, which stands for it: "(VM)" in the table.
+ * A domain without a name belongs to one VM.  The table shows the VM's name for it, in parentheses.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -39,13 +39,15 @@ void merge_domains_finish(struct merge_domains *d)
 	*d = (struct merge_domains){ 0 };
 }
 
-/* The machine's word gets to a terminal only if it is a name. */
+/*
+ * The domain's name; "-" if what the machine says is no name, so that a terminal is safe from it.
+ */
 static const char *name_of(const struct merge_domain *domain)
 {
 	return ctl_name_is_good(domain->record.name) ? domain->record.name : "-";
 }
 
-/* Whose domain it is, if it has no name. */
+/* The VM to which a domain without a name belongs. */
 static const char *owner_of(const struct merge_domain *domain, const struct roster *r)
 {
 	for (unsigned int i = 0; i < r->nr_vms; i++)

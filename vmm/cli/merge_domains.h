@@ -2,7 +2,7 @@
 #ifndef QUIRE_VMM_CLI_MERGE_DOMAINS_H
 #define QUIRE_VMM_CLI_MERGE_DOMAINS_H
 
-/* The domains of the machines of a roster, one by one: what each gains, and what it costs. */
+/* The domains of a roster's machines, one by one: what each saves, and what it costs. */
 #include "roster.h"
 
 struct json;
@@ -10,24 +10,26 @@ struct machine_client;
 
 struct merge_domain {
 	unsigned int machine; /* index in the roster */
-	uint32_t id;	      /* the machine's */
+	uint32_t id;	      /* its number in that machine */
 	struct machine_domain_record record;
 };
 
 struct merge_domains {
-	struct merge_domain *domain; /* by machine and id */
+	struct merge_domain *domain; /* in order of machine and id */
 	unsigned int nr;
-	unsigned int machine; /* the one being asked */
-	bool failed;	      /* no memory for all of them */
+	unsigned int machine; /* the one that is asked now */
+	bool failed;	      /* there was no memory for all of them */
 };
 
-/* Ask this machine, and append; nothing if it does not answer. */
+/* Ask this machine for its domains and append them.  A machine that does not answer adds none. */
 void merge_domains_ask(struct merge_domains *d, unsigned int machine,
 		       struct machine_client *client);
 void merge_domains_finish(struct merge_domains *d);
 
-/* A table, if there are any; and the array "domains". */
+/* Print a table of the domains, if there are any.  Returns 0 or -ENOMEM. */
 int merge_domains_text(FILE *f, const struct merge_domains *d, const struct roster *r);
+
+/* Write the array "domains". */
 void merge_domains_json(struct json *json, const struct merge_domains *d, const struct roster *r);
 
 #endif

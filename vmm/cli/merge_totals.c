@@ -2,9 +2,9 @@
 /*
  * Totals of merging: see merge_totals.h.
  *
- * VMs know their own pages, machines the frames they share.  Only a machine can tell an operator
- * which pages would be equal to another domain's; a VM is not told, it would learn what others
- * have.
+ * A VM knows its own pages, and a machine knows the frames that its VMs share.  Only a machine can
+ * tell an operator how many pages are equal to pages of another domain.  It does not tell a VM,
+ * which would learn what others have.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -46,7 +46,7 @@ static void add_vm(struct merge_totals *t, const struct vm_info *info)
 			t->reason_pages[r] += info->merge.reason_pages[r];
 }
 
-/* Of this VM's unique pages, those that another domain has too: they have that reason instead. */
+/* A unique page that another domain has too counts as "other domain" instead. */
 static void add_elsewhere(struct merge_totals *t, struct machine_client *client,
 			  const struct roster_vm *vm)
 {
@@ -100,7 +100,7 @@ void merge_totals_finish(struct merge_totals *t)
 	merge_domains_finish(&t->domains);
 }
 
-/* What merging saves, less what it costs to know. */
+/* The memory that merging saves, less the memory that finding equal pages takes. */
 static int64_t profit(const struct merge_totals *t)
 {
 	return (int64_t)((t->pages_sharing + t->zero_pages) * QUIRE_PAGE_SIZE - t->metadata_bytes);

@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Counters as text: see report.h.
- *
- * A report is a headline and groups of lines, "  name  value  remark".  What a counter means is
- * in docs/stats.md, under the name it has there.
- */
+/* Counters as text: see report.h.  docs/stats.md says what each counter means. */
 #include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
@@ -48,7 +43,7 @@ void report_word(FILE *f, const char *name, const char *word)
 struct totals {
 	unsigned int nr_vms, silent;
 	uint64_t cpu_ns, faults, orphan_pages;
-	struct stage2_counters s2; /* sums, as far as they are asked for */
+	struct stage2_counters s2; /* sums; members that nobody asks for stay 0 */
 };
 
 static void add_vm(struct totals *t, const struct roster_vm *vm)
@@ -96,7 +91,7 @@ static void put_states(FILE *f, const struct stage2_counters *s2)
 	report_pages(f, "stage-2 tables", s2->tables);
 }
 
-/* Shared pages whose frames no machine counts: rare, and worth a line only then. */
+/* Shared pages whose frames no machine counts are rare: they have a line only if there are any. */
 static void put_orphans(FILE *f, uint64_t pages)
 {
 	if (pages)
@@ -211,7 +206,7 @@ static void put_faults(FILE *f, const struct gmem_stats *gs)
 	report_count(f, "EFAULTs repaired", gs->efaults);
 }
 
-/* Runs of merged pages take mappings, of which the kernel allows a process so many. */
+/* Each run of merged pages takes mappings, and the kernel limits how many a process may have. */
 static void put_mappings(FILE *f, const struct gmem_stats *gs)
 {
 	report_count(f, "mappings", gs->mappings);
@@ -305,7 +300,7 @@ static void put_kb(FILE *f, const char *name, uint64_t pages)
 	fprintf(f, "%-15s %8" PRIu64 " kB\n", label, pages * (QUIRE_PAGE_SIZE / KiB));
 }
 
-/* The kernel's name for pages in this state; a state it does not have keeps ours. */
+/* The kernel's name for pages in this state, or ours if the kernel has no such state. */
 static const char *meminfo_name(unsigned int state)
 {
 	static char name[32];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What VMs and their machine count, as JSON: see stats.h. */
+/* The counters of VMs and of their machine as JSON: see stats.h. */
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
@@ -37,7 +37,7 @@ uint64_t stats_exits(const struct vm_info *info)
 	return total;
 }
 
-/* "io" of "KVM_EXIT_IO". */
+/* Makes "io" of "KVM_EXIT_IO". */
 const char *stats_exit_name(uint32_t reason)
 {
 	static char name[64];
@@ -159,7 +159,7 @@ void stats_machine(struct json *json, const struct machine_state *m)
 
 /* ---- a VM ---- */
 
-/* Every page is in exactly one state: the states sum to ram_pages. */
+/* Every page is in exactly one state, so the states add up to ram_pages. */
 static void page_stats(struct json *json, const struct vm_info *info)
 {
 	const struct stage2_counters *s2 = &info->mem.s2;
@@ -197,7 +197,7 @@ static void fault_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "efaults", gs->efaults);
 }
 
-/* Each private page is in exactly one reason_*_pages: they sum to state_private_pages. */
+/* Each private page has exactly one reason, so the reasons add up to state_private_pages. */
 static void merge_stats(struct json *json, const struct vm_info *info)
 {
 	const struct keeper_stats *k = &info->merge;
@@ -265,7 +265,7 @@ static void time_stats(struct json *json, const struct vm_info *info)
 	json_number(json, "vcpu_cpu_ns", info->vcpu_cpu_ns);
 }
 
-/* The pieces of the sandbox that are on: 1; that are not, because off or not permitted: 0. */
+/* A piece of the sandbox is 1 if it is on, and 0 if it is off or the host did not permit it. */
 static void sandbox_stats(struct json *json, const struct vm_info *info)
 {
 	json_object(json, "sandbox");

@@ -6,7 +6,7 @@
 #include "stats_balloon.h"
 #include "table.h"
 
-/* Pages, for both forms. */
+/* Counters in pages: the JSON member and the line of text for each. */
 static const struct counter {
 	const char *member, *line;
 	size_t offset;
@@ -37,7 +37,7 @@ static uint64_t value_of(const struct balloon_record *b, const struct counter *c
 	return value;
 }
 
-/* How long ago that was; 0: never. */
+/* How long ago since_ns was; 0 if since_ns is 0, which means never. */
 static uint64_t age_ns(const struct vm_info *info, uint64_t since_ns)
 {
 	return since_ns && info->now_ns > since_ns ? info->now_ns - since_ns : 0;
@@ -65,7 +65,7 @@ const char *balloon_driver_name(uint32_t driver)
 	return driver < ARRAY_SIZE(name) ? name[driver] : "?";
 }
 
-/* A VM may have written any number there. */
+/* The VM may have written any number there. */
 static unsigned int nr_stats(const struct balloon_record *b)
 {
 	return (unsigned int)min_u64(b->nr_stats, BALLOON_MAX_STATS);
@@ -81,7 +81,7 @@ bool balloon_guest_stat(const struct balloon_record *b, uint16_t tag, uint64_t *
 	return false;
 }
 
-/* Swapped in and out; free, total and available memory; caches. */
+/* Tags 0 and 1 are what was swapped in and out.  Tags 4 to 7 are sizes of memory and caches. */
 static bool is_in_bytes(uint64_t tag)
 {
 	return tag <= 1 || (tag >= 4 && tag <= 7);

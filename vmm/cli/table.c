@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Text for people: see table.h. */
+/* Sizes and columns as text: see table.h. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>

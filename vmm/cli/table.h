@@ -7,11 +7,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* A number of bytes with its unit ("1.6 MiB"), into one of a few static buffers. */
+/* A number of bytes as text with its unit: "1.6 MiB".  The buffer is static; four are in turn. */
 const char *size_text(uint64_t bytes);
 
 #define TABLE_MAX_COLUMNS 24
-#define TABLE_CELL	  72 /* bytes, the NUL included; longer text is cut */
+#define TABLE_CELL	  72 /* bytes, with the NUL; longer text is cut */
 
 /*
  * A table is filled cell by cell, row by row, and printed at the end, when all widths are known.
@@ -22,15 +22,19 @@ struct table {
 	unsigned int nr_cells, room;
 	bool right[TABLE_MAX_COLUMNS];
 	char (*cell)[TABLE_CELL]; /* malloc'd */
-	bool failed;		  /* no memory: nothing will be printed */
+	bool failed;		  /* there was no memory, so nothing will be printed */
 };
 
-/* Add a column to the head, before any cell; right: its numbers end at the same place. */
+/*
+ * Add a column to the head.  All columns are added before the first cell.  `right`: the cells of
+ * the column end at the same place, as numbers do.
+ */
 void table_column(struct table *t, const char *head, bool right);
 
+/* Add the next cell. */
 __attribute__((format(printf, 2, 3))) void table_cell(struct table *t, const char *fmt, ...);
 
-/* 0 or -ENOMEM.  Blanks at the end of a line are left out. */
+/* Print the table.  No line ends in blanks.  Returns 0 or -ENOMEM. */
 int table_print(const struct table *t, FILE *f);
 void table_finish(struct table *t);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * --stats: the counters of all copies at the end.  Each VM leaves its own, when it ends, in memory
- * that it shares with the launcher and with no other VM.  A VM that was killed left none: then there
- * is only its last account with the machine.  The machine's own numbers are those of the moment when
- * it has heard of every VM's end.
+ * --stats: the counters of all copies at the end.  Each VM leaves its counters, when it ends, in
+ * memory that it shares with the launcher and with no other VM.  A VM that was killed leaves none.
+ * Then there is only its last account with the machine.  The machine's own numbers are read when
+ * the machine has heard of every VM's end.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -37,7 +37,7 @@ void launch_stats_unshare(struct copy *c)
 		munmap(c->info, sizeof(*c->info));
 }
 
-/* Which machine is ours now: where others find it. */
+/* The address at which others find our machine. */
 static const char *machine_address(const struct launch *l, char *buf, size_t bytes)
 {
 	if (l->machine_pid <= 0)
@@ -55,7 +55,7 @@ static enum launch_how how(const struct copy *c)
 	return c->signal ? LAUNCH_KILLED : LAUNCH_ENDED;
 }
 
-/* A VM may have left anything: what the launcher knows itself it does not take from there. */
+/* A VM may have left anything.  What the launcher knows itself it does not take from the VM. */
 static const struct vm_info *counters(const struct launch *l, struct copy *c)
 {
 	struct vm_info *info = c->info;

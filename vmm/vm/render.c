@@ -171,7 +171,7 @@ const char *render_state_text(uint8_t byte)
 	return text;
 }
 
-/* What a read (or a fetch) and a write do to a page in this state, beside what they want. */
+/* What quire does to a page in this state for a read (or a fetch), and for a write. */
 static const struct {
 	const char *read, *write;
 } answers[PG_NR_STATES] = {

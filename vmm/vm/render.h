@@ -22,21 +22,21 @@ const char *render_state_text(uint8_t state);
 void render_walk(FILE *f, gva_t gva, const struct walk_result *res, uint8_t state);
 
 /*
- * What quire does when the guest makes this access and stage 2 ends the walk with a violation:
- * "a read brings in a page of zeroes".  NULL: the walk ended otherwise, or nothing would help.  The
- * text is in a static buffer.
+ * Say what quire does when the guest makes this access, and stage 2 ends the walk with a violation:
+ * "a read brings in a page of zeroes".  Returns NULL if the walk ended otherwise, or not in RAM.
+ * The text is in a static buffer.
  */
 const char *render_answer(const struct walk_result *res, uint8_t state);
 
-/* Does the guest's access succeed, at once or after quire's answer? */
+/* Does the guest's access succeed, at once or after what quire does? */
 bool render_succeeds(const struct walk_result *res, uint8_t state);
 
-/* The names of the bits of an entry or of the flags of a fault that are set, as render_bits. */
+/* Write the names of the bits that are set in the reference's entry, as render_bits() does. */
 void render_entry_bits(char *buf, size_t size, const struct walk_ref *ref);
 
 /*
- * Append to buf the names of the bits that are set in value, separated by blanks.  Bits without
- * a name are left out.  Always terminated.
+ * Write to buf the names of the bits that are set in value, with blanks between them.  Bits without
+ * a name are left out.  The text is always terminated.
  */
 struct bit_name {
 	uint64_t bit;
