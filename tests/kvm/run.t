@@ -136,10 +136,32 @@ for my $good (['--version'], ['--help'], ['help'], ['help', 'run'], ['run', '--h
 }
 is(run('--version', { out => '/dev/full' })->{status}, 121, 'a full standard output is an error');
 
+# ---- installed images ----
+
+{
+	mkdir "$dir/$_" or die for qw(usr usr/bin usr/lib usr/lib/quire work);
+	system('cp', $quire, "$dir/usr/bin/quire") and die;
+	system('cp', $exit42, "$dir/usr/lib/quire/image") and die;
+	my $at = sub { return system("cd $dir/work && $dir/usr/bin/quire run @_ >$dir/out 2>$dir/err") >> 8 };
+	is($at->('image'), 42, 'an image without a slash is found where it is installed');
+	is($at->('./image'), 2, '... one with a slash is not');
+	is($at->('other'), 2, '... nor is one that is not installed');
+	ok(one_line(slurp("$dir/err")), '... in one line');
+	system('cp', flat('seven', 'b007 e6f4'), "$dir/work/image") and die;
+	is($at->('image'), 7, '... and a file in the working directory comes first');
+}
+
 # ---- statuses ----
 
 is($probe->{status}, 42, 'the exit status is what the guest writes to the exit port');
 is(run('run', flat('exit0', 'b000 e6f4'))->{status}, 0, '... 0 too');
+{
+	my $one = run('run', flat('exit1', 'b001 e6f4'));
+	ok($one->{status} eq 1 && $one->{err} eq '', '... 1 too, and nothing is said');
+	my $two = run('run', flat('exit2', 'b002 e6f4'));
+	ok($two->{status} eq 2 && $two->{err} eq "quire: the guest ended with status 2\n",
+		'2 is also what wrong arguments give: a line says that it is the guest\'s');
+}
 is(run('run', flat('exit99', 'b063 e6f4'))->{status}, 99, '... and 99');
 my $r = run('run', flat('exit16', 'b82c01 e7f4'));
 ok($r->{status} eq 99 && one_line($r->{err}) && $r->{err} =~ /300/,

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "cmd.h"
+#include "installed.h"
 #include "run_options.h"
 #include "stats.h"
 #include "stats_end.h"
@@ -62,8 +63,10 @@ static int open_stats(struct run *run, struct quire_error *err)
 
 static int open_files(struct run *run, struct quire_error *err)
 {
-	int ret = image_open(run->image_path, &run->image, err);
+	char *installed = installed_image(run->image_path);
+	int ret = image_open(installed ? installed : run->image_path, &run->image, err);
 
+	free(installed);
 	for (unsigned int i = 0; i < run->nr_modules && !ret; i++)
 		ret = open_module(run, i, err);
 	return ret || !run->stats_path ? ret : open_stats(run, err);

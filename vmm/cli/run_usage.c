@@ -7,6 +7,8 @@ const char run_usage[] =
 	"\n"
 	"Runs IMAGE (ELF with a PVH note, multiboot, or a flat real-mode image) in a new virtual\n"
 	"machine; the ARGs are its command line.  Its serial port is standard input and output.\n"
+	"An IMAGE without a slash that is not in the working directory is looked for in\n"
+	"PREFIX/lib/quire, where make install puts quill.elf.\n"
 	"\n"
 	"  -m SIZE                  RAM, with K, M, G or T (default 128M)\n"
 	"  -c CPUS                  virtual processors (default 1)\n"
@@ -53,8 +55,9 @@ const char run_usage[] =
 	"  --overcommit-ratio=PCT   percent of memory that mode 2 promises (default 50)\n"
 	"  --overcommit-bytes=SIZE  what it promises, instead of a percentage\n"
 	"\n"
-	"Exit status: the guest's own, 0 to 98; 99 if it gave a larger one or halted without one;\n"
-	"2 wrong arguments or image; 120 refused by the machine; 121 host or KVM error; 122 the\n"
-	"guest crashed (report on standard error); 123 killed, the machine is out of memory;\n"
-	"124 timeout; 125 internal error; 129 SIGHUP, 130 Ctrl-C, 131 SIGQUIT, 143 SIGTERM;\n"
-	"141 the reader of standard output went away.  With -n the highest of all.\n";
+	"Exit status: the guest's own, 0 to 98; 99 if it gave a larger one or halted without one,\n"
+	"or ended with 0 before --wait-for; 2 wrong arguments or image (a guest's own 2 is said to\n"
+	"be that); 120 refused by the machine; 121 host or KVM error; 122 the guest crashed (report\n"
+	"on standard error); 123 killed, the machine is out of memory; 124 timeout; 125 internal\n"
+	"error; 129 SIGHUP, 130 Ctrl-C, 131 SIGQUIT, 143 SIGTERM; 141 the reader of standard output\n"
+	"went away.  With -n the highest of all.\n";

@@ -138,11 +138,14 @@ static void on_host_failure(void *ctx, gpa_t gpa, int err)
 		       (unsigned long long)gpa, strerror(-err));
 }
 
+/* The one status that is also ours is said to be the guest's, so that nobody has to guess. */
 static void on_guest_exit(void *ctx, uint32_t value)
 {
 	struct vm *vm = ctx;
 
-	if (value <= QUIRE_STATUS_GUEST_MAX)
+	if (value == QUIRE_STATUS_USAGE)
+		vm_end(vm, (int)value, "the guest ended with status %u", value);
+	else if (value <= QUIRE_STATUS_GUEST_MAX)
 		vm_end(vm, (int)value, NULL);
 	else
 		vm_end(vm, QUIRE_STATUS_GUEST_MAX,
