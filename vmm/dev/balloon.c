@@ -3,23 +3,25 @@
  * The balloon device: features, queue numbers, the configuration space, what is asked of the driver
  * and what is published of it.  balloon_serve.c has the queues.
  *
- * Queue numbers.  The specification numbers the queues 0 to 4.  Linux, and so everybody who was
- * tested with it, leaves those out that were not negotiated and moves the rest up: with REPORTING
- * alone the reporting queue is number 2.  All five numbers can be set up here, and which way the
- * driver counts shows in which it did set up, when it says DRIVER_OK: the way that fits exactly, or
- * else allows for all of them; Linux's if both do.
+ * Queue numbers.  The specification numbers the queues 0 to 4.  Linux leaves out the queues that
+ * were not negotiated and moves the rest up, and so does everybody who was tested with Linux: with
+ * REPORTING alone, the reporting queue is number 2.  Here a driver can set up all five numbers.
+ * When it says DRIVER_OK, the numbers that it did set up show which way it counts.  A way that
+ * gives exactly these numbers is taken, or else one that allows for all of them; Linux's way if
+ * both do.
  *
- * Hinting.  A hint says that a page was free when the driver looked; the guest may use it right
- * after, without a word.  So a hint is worth something only if every write since is known: the
- * dirty log must be on before the round begins, which is why the feature is not even offered before
- * (hint_armed), and nothing is ever discarded for a hint.  A round is a new command id; hints count
- * from the buffer in which the driver repeats that id until it sends STOP, or the round is over
- * here.  Hints under another id are for an older round, and are dropped.
+ * Hinting.  A hint says that a page was free when the driver looked.  The guest may use the page
+ * right after that, and says nothing.  So a hint is worth something only if every write since is
+ * known: the dirty log must be on before the round begins.  That is why the feature is not even
+ * offered without it (hint_armed), and why nothing is ever discarded for a hint.  A round has a new
+ * command id.  Its hints begin with the buffer in which the driver repeats that id, and end when
+ * the driver sends STOP or the round is over here.  Hints under another id are for an older round,
+ * and are dropped.
  *
- * Silence.  What the driver has been asked, and when, is remembered until it reacts: to a target,
- * by reading it, or with any inflate or deflate buffer; to a request for statistics, by sending
- * them.  Nobody waits for it; balloon_record() says since when it has not answered.  The time that a
- * guest is paused does not count.
+ * Silence.  The device remembers what it asked of the driver, and when, until the driver reacts.
+ * The driver reacts to a target by reading it, or with any inflate or deflate buffer; and to a
+ * request for statistics by sending them.  Nobody waits for it.  balloon_record() says since when
+ * the driver has not answered; the time that a guest is paused does not count.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -28,7 +30,7 @@
 
 #define DEVICE_ID 5
 
-#define RETRY_NS 10000000ULL /* after the device or its rings were not to be had */
+#define RETRY_NS 10000000ULL /* until another try, when the device or its rings were busy */
 
 #define FEATURE(f) (1ULL << BALLOON_F_##f)
 
@@ -54,7 +56,7 @@ static bool has_queue(uint64_t negotiated, enum balloon_queue role)
 	return (negotiated & needs[role]) == needs[role];
 }
 
-/* Fill in role[] one way or the other.  Returns the queues that have one. */
+/* Fill role[] in, counting in one way or the other.  Returns the queues that have a role. */
 static unsigned int number_queues(uint64_t negotiated, bool moved_up, int role[BALLOON_NR_QUEUES])
 {
 	unsigned int n = 0, queues = 0;
@@ -97,10 +99,10 @@ static void start(void *dev, uint64_t negotiated, unsigned int queues)
 		b->target_asked_ns = b->config.now_ns(b->config.ctx);
 	unlock(&b->state_lock);
 	if (b->config.wake)
-		b->config.wake(b->config.ctx); /* the main loop has something to time now */
+		b->config.wake(b->config.ctx); /* the main loop has a time to keep now */
 }
 
-/* Whatever the balloon held is the guest's again: it starts over, and so does its driver. */
+/* The driver starts anew, and all that the balloon held is the guest's again. */
 static void reset(void *dev)
 {
 	struct balloon *b = dev;
@@ -121,7 +123,7 @@ static void reset(void *dev)
 	b->config.memory.reset(b->config.memory.ctx);
 }
 
-/* The driver can wait for an interrupt, and meanwhile its vCPU has better things to do. */
+/* May queue n be served while the driver waits for an interrupt and its vCPU goes on? */
 static bool async(void *dev, unsigned int n)
 {
 	const struct balloon *b = dev;
@@ -132,7 +134,7 @@ static bool async(void *dev, unsigned int n)
 
 /* ---- the configuration space ---- */
 
-/* The word at 4 * i; driver: those that a driver may write. */
+/* The word at 4 * i; NULL: there is none.  driver: only words that a driver may write. */
 static atomic_uint *config_word(struct balloon *b, uint32_t i, bool driver)
 {
 	switch (i) {
@@ -160,7 +162,7 @@ static void config_read(void *dev, uint32_t offset, void *buf, uint32_t len)
 		balloon_answered(b);
 }
 
-/* The target is reached, or the guest takes back what is wanted: there is something to tell. */
+/* Is there news: is the target reached, or did the guest take back what is wanted? */
 static bool is_news(const struct balloon *b, unsigned int before)
 {
 	unsigned int actual = atomic_load(&b->actual), target = atomic_load(&b->target);
@@ -174,7 +176,7 @@ static void config_write(void *dev, uint32_t offset, const void *buf, uint32_t l
 	unsigned int before = atomic_load(&b->actual);
 	const uint8_t *byte = buf;
 
-	lock(&b->state_lock); /* bytes of a word from several vCPUs */
+	lock(&b->state_lock); /* several vCPUs may write bytes of one word */
 	for (uint32_t i = 0; i < len; i++) {
 		atomic_uint *word = config_word(b, (offset + i) / 4, true);
 		unsigned int shift = 8 * ((offset + i) % 4);
@@ -232,7 +234,7 @@ int balloon_refresh(struct balloon *b)
 	return 0;
 }
 
-/* State lock held. */
+/* Caller holds the state lock. */
 static int begin_round(struct balloon *b)
 {
 	const struct balloon_memory *memory = &b->config.memory;
@@ -303,7 +305,7 @@ uint64_t balloon_tick(struct balloon *b)
 
 /* ---- what it said ---- */
 
-/* Since when, if that is long ago; a pause ends the count, and a resume moves what was asked. */
+/* Since when the driver is silent; 0: it is not.  While the guest is paused, no time goes by. */
 static uint64_t silent_since(const struct balloon *b, uint64_t now)
 {
 	uint64_t stats = b->stats_asked_ns, target = b->target_asked_ns;

@@ -3,17 +3,17 @@
 #define QUIRE_VMM_DEV_BALLOON_H
 
 /*
- * The balloon: a virtio device (id 5) through which a guest gives pages back, by inflating when it
- * is asked to and by reporting what is free, and tells how it fares.
+ * The balloon: a virtio device (id 5).  Through it a guest gives pages back, by inflating when it
+ * is asked to and by reporting what is free, and says how much memory it needs.
  *
  * Reference: VIRTIO 1.2, section 5.5 "Traditional Memory Balloon Device".
  *
- * What the guest says is checked and put in order here, and reaches memory as calls of struct
- * balloon_memory, over runs of pages that are RAM, not the device's own rings, and as long as can
- * be.  A test can put a model there.
+ * The device checks what the guest says and puts it in order.  Memory sees it as calls of struct
+ * balloon_memory, over runs of pages that are as long as possible.  All of these pages are RAM, and
+ * none is part of the device's own rings.  A test can put a model in the place of memory.
  *
- * Threads: the driver is in vCPUs.  The functions below are for any thread and never wait, but for
- * balloon_tick(), which is the main loop's.
+ * Threads.  The driver runs in vCPUs.  Any thread may call the functions below, and they never
+ * wait; where a function is for the main loop alone, it says so.
  */
 #include "mmu/base/balloon_record.h"
 #include "mmu/memory/gmem.h"
@@ -41,26 +41,28 @@ enum balloon_queue {
 };
 
 /*
- * Operations on [gfn, gfn + nr), which is RAM, as gmem_balloon, gmem_unballoon and gmem_drop
- * (gmem.h): *gone, zero before, says what became of the pages.  Of those that it leaves out, after
- * -EAGAIN all count as kept, after any other error as failed.  Called with the device's lock.
+ * Operations on [gfn, gfn + nr), which is RAM: gmem_balloon, gmem_unballoon and gmem_drop (gmem.h).
+ * *gone is zero before the call, and says what became of the pages after it.  Pages that it leaves
+ * out count as kept after -EAGAIN, and as failed after any other error.  Called with the device's
+ * lock held.
  */
 struct balloon_memory {
-	/* The guest gave the pages up: what is in them is lost. */
+	/* The guest gave the pages up, and what is in them is lost. */
 	int (*inflate)(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 	/* The guest will use them again. */
 	int (*deflate)(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
-	/* The pages are free just now, and zero is as good as what is in them. */
+	/* The pages are free now; to the guest zeroes are as good as what is in them. */
 	int (*report)(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
-	/* The driver starts over: whatever it had given up is the guest's again. */
+	/* The driver starts anew, and all that it had given up is the guest's again. */
 	void (*reset)(void *ctx);
 	/*
-	 * Hinting, see balloon.c.  Is every write of the guest recorded?  NULL: never, and the
-	 * feature does not exist.
+	 * Hinting (balloon.c).  Is every write of the guest recorded now?  NULL: never, and the
+	 * device does not offer the feature.
 	 */
 	bool (*hint_armed)(void *ctx);
 	/*
-	 * These pages were free at some time since balloon_hint_start(); nothing may be discarded.
+	 * These pages were free at some moment since balloon_hint_start().  They may be in use
+	 * again, so the callee must not discard them.
 	 */
 	void (*hint)(void *ctx, gfn_t gfn, uint64_t nr);
 	void *ctx;
@@ -81,41 +83,47 @@ struct balloon_config {
 	void *ctx;
 };
 
-/* 0, -ENOMEM or bus_add's error.  NULL is fine for destroy. */
+/* Make the device and put it on the bus.  0, -ENOMEM or bus_add()'s error. */
 int balloon_create(const struct balloon_config *config, struct bus *mmio, struct balloon **out);
+
+/* NULL is fine. */
 void balloon_destroy(struct balloon *b);
 
 /*
- * Main loop: do what is due.  Returns when to call again at the latest (UINT64_MAX: when woken).
+ * Do what is due by the clock, and serve what waits for the main loop.  Main loop only.  Returns
+ * when to call again at the latest; UINT64_MAX: not before config.wake is called.
  */
 uint64_t balloon_tick(struct balloon *b);
 
-/* A notification of queue n came by another way than its register. */
+/* The driver notified queue n, but not by a write to the register. */
 void balloon_notify(struct balloon *b, unsigned int n);
 
-/* The guest is paused, or goes on: that time does not count as silence.  Main loop. */
+/* The guest is paused (on), or goes on.  A pause does not count as silence.  Main loop only. */
 void balloon_pause(struct balloon *b, bool on);
 
 /* ---- asking the guest ---- */
 
-/* How many pages the guest should give up.  -EINVAL: more than it has. */
+/* Ask the guest to give up so many pages.  0; -EINVAL: it has not so many. */
 int balloon_set_target(struct balloon *b, uint64_t pages);
 
-/* Ask for statistics now.  -ENOTCONN: there is no driver, or it has none. */
+/* Ask for statistics now.  0; -ENOTCONN: there is no driver, or it has no statistics. */
 int balloon_refresh(struct balloon *b);
 
 /*
- * A round of free page hints.  start: -ENOTCONN (no driver that hints), -EPERM (hint_armed says
- * no).  stop: hints are of no use any more.  done: neither are the pages to the driver's host; it
- * may use them again.
+ * Begin a round of free page hints.  0; -ENOTCONN: there is no driver that hints; -EPERM:
+ * hint_armed says no.
  */
 int balloon_hint_start(struct balloon *b);
+
+/* The driver need not send hints any more, but keeps the pages that it hinted. */
 void balloon_hint_stop(struct balloon *b);
+
+/* The round is over, and the driver may use the pages that it hinted again. */
 void balloon_hint_done(struct balloon *b);
 
 /* ---- what it said ---- */
 
-/* A driver that has not answered for so long is silent. */
+/* A driver is silent if it has not answered for so long. */
 #define BALLOON_SILENT_NS 5000000000ULL
 
 /*
@@ -124,7 +132,7 @@ void balloon_hint_done(struct balloon *b);
  */
 void balloon_record(struct balloon *b, struct balloon_record *out);
 
-/* What rule the driver broke, a static string; NULL unless the record says BALLOON_DRIVER_BROKEN. */
+/* The rule that the driver broke, a static string.  NULL: it is not BALLOON_DRIVER_BROKEN. */
 const char *balloon_error(struct balloon *b);
 
 #endif

@@ -20,11 +20,11 @@ struct balloon {
 
 	uint64_t features;	     /* [d] negotiated */
 	int role[BALLOON_NR_QUEUES]; /* [d] queue number to enum balloon_queue; -1: none */
-	bool stats_held;	     /* [d] ... stats_head, to be returned for the next ones */
-	uint16_t stats_head;	     /* [d] */
-	unsigned int budget;	     /* [d] of items in this serve() */
+	bool stats_held;	     /* [d] we hold the driver's statistics buffer ... */
+	uint16_t stats_head;	     /* [d] ... this one; to return it asks for the next ones */
+	unsigned int budget;	     /* [d] items that this serve() may still take */
 
-	/* [d] Work space of one serve(). */
+	/* [d] Used within one serve(). */
 	struct virtq_chain chain;
 	struct pfn_batch batch;
 	uint16_t head[VIRTQ_MAX];
@@ -40,7 +40,7 @@ struct balloon {
 	struct lock state_lock;
 	struct balloon_record record;		  /* [s] but for what balloon_record() fills in */
 	uint32_t hint_round;			  /* [s] the last command id of a round */
-	uint64_t stats_asked_ns, target_asked_ns; /* [s] and not answered since; 0: answered */
+	uint64_t stats_asked_ns, target_asked_ns; /* [s] when; 0: the driver has answered */
 	uint64_t paused_ns;			  /* [s] when the guest was paused; 0: it runs */
 };
 

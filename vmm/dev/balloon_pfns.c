@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sorting PFNs: a radix sort, because its time does not depend on what a guest sends, and because
- * qsort may allocate, which a vCPU's sandbox does not expect.  Most drivers send what their
- * allocator handed out, which is often ascending or descending already: a look decides.
+ * Sorting PFNs, by a radix sort: its time does not depend on what a guest sends.  qsort may
+ * allocate, which the sandbox of a vCPU does not expect.  Most drivers send pages as their
+ * allocator handed them out, which is often ascending or descending.  So the batch is looked at
+ * before it is sorted.
  */
 #include <string.h>
 #include "balloon_pfns.h"
@@ -17,7 +18,7 @@ static bool is_sorted(const struct pfn_batch *b)
 	return true;
 }
 
-/* One stable pass by the byte at `shift`, from pfn to scratch and back. */
+/* Sort by the byte at `shift`, from pfn to scratch and back.  Stable. */
 static void pass(struct pfn_batch *b, unsigned int shift)
 {
 	unsigned int place[RADIX + 1] = { 0 };

@@ -3,8 +3,8 @@
 #define QUIRE_VMM_DEV_BALLOON_PFNS_H
 
 /*
- * Page numbers as a balloon driver names them, one by one and in any order, made into runs.
- * A PFN counts units of 4 KiB whatever the guest's page size is, so here it is a gfn.
+ * A balloon driver names pages one by one and in any order.  Here they are made into runs.  A PFN
+ * counts units of 4 KiB, whatever the size of the guest's pages is.  So it is a gfn.
  */
 #include <quire/types.h>
 
@@ -17,8 +17,8 @@ struct pfn_batch {
 };
 
 /*
- * Sort the batch and call `run` for each maximal run of consecutive pages, ascending; the batch is
- * empty after that.  Returns how many PFNs were there more than once, in duplicates.
+ * Sort the batch, and call `run` for each maximal run of consecutive pages, ascending.  The batch
+ * is empty afterwards.  Returns the number of duplicates: PFNs beyond the first of each.
  */
 unsigned int pfn_batch_runs(struct pfn_batch *b, void (*run)(void *ctx, gfn_t gfn, uint64_t nr),
 			    void *ctx);

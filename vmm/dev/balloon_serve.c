@@ -2,20 +2,22 @@
 /*
  * The balloon's queues.
  *
- * Inflate and deflate take lists of PFNs.  All buffers that are available come first, then their
- * PFNs are sorted and made runs, then memory sees those, then the buffers are returned: so a 2 MiB
- * block is one operation even if its list came in pieces.  Reports come as ranges already.  Either
- * way nothing is returned before its pages are gone, and what a buffer names is out of the device's
- * own rings: taking those away would only hurt the guest, but would make us bring them in again.
+ * Inflate and deflate take lists of PFNs.  The device takes all buffers that are available, sorts
+ * their PFNs into runs, does the operation on each run, and then returns the buffers.  So a 2 MiB
+ * block is one operation even if its list came in pieces.  Reports come as ranges already.
  *
- * A report is a promise that zero is as good as what a page holds.  With PAGE_POISON and a value
- * other than zero that is not so, the page must read as poison; then it stays, and is counted as
- * refused.  Inflated pages are different: after deflating, the driver writes them itself (5.5.6.7).
+ * No buffer is returned before its pages are gone.  Pages of the device's own rings are left out:
+ * to take them away would only hurt the guest, and we would have to bring them in again.
  *
- * How much one turn may take is bounded, because the main loop may be the one to take it: a list
- * has at most MAX_LIST pages, and after BUDGET of them, or of pages in reports, or of hints, the
- * rest waits for virtio_poll().  The loops over buffers end by themselves, because no buffer is
- * returned before the last is taken and more than the queue has breaks the queue.
+ * A report promises that zero is as good to the guest as what a page holds.  With PAGE_POISON and a
+ * value other than zero that is not so, because the page must read as poison.  Then it stays, and
+ * is counted as refused.  Inflated pages are different: after it has deflated them, the driver
+ * writes the poison itself (5.5.6.7).
+ *
+ * How much one turn takes is bounded, because it may be a turn of the main loop.  A list has at
+ * most MAX_LIST pages.  After BUDGET pages of lists or reports, or BUDGET hints, the rest waits for
+ * virtio_poll().  The loops over buffers end by themselves: no buffer is returned before the last
+ * one is taken, and more buffers than the queue has break the queue.
  */
 #include <errno.h>
 #include <string.h>
@@ -30,7 +32,7 @@ typedef int (*memory_op)(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *go
 
 static void operate(struct balloon *b, memory_op op, uint64_t *done, gfn_t gfn, uint64_t nr)
 {
-	/* What is reported is as good as gone if it was. */
+	/* A page that was gone before a report is as good as reported. */
 	uint64_t *already = done == &b->record.reported ? done : &b->record.duplicates;
 	struct gmem_gone gone = { 0 };
 	int ret = op(b->config.memory.ctx, gfn, nr, &gone);
@@ -46,7 +48,7 @@ static void operate(struct balloon *b, memory_op op, uint64_t *done, gfn_t gfn, 
 	unlock(&b->state_lock);
 }
 
-/* Apply op to [gfn, gfn + nr) but for pages of the rings. */
+/* Apply op to [gfn, gfn + nr), except for pages of the rings. */
 static void apply(struct balloon *b, memory_op op, uint64_t *done, gfn_t gfn, uint64_t nr)
 {
 	gfn_t end = gfn + nr;
@@ -87,7 +89,7 @@ static void flush(struct balloon *b, bool inflate)
 	balloon_count(b, &b->record.duplicates, twice);
 }
 
-/* nr PFNs were read behind those of the batch: take the ones that are RAM. */
+/* nr PFNs were read behind those of the batch.  Add those that are RAM to it. */
 static void accept(struct balloon *b, unsigned int nr, bool inflate)
 {
 	struct pfn_batch *batch = &b->batch;
@@ -134,7 +136,7 @@ static int take_list(struct balloon *b, struct virtq *q, bool inflate)
 
 /* ---- ranges ---- */
 
-/* The whole pages of a segment. */
+/* The pages that lie in a segment as a whole. */
 static struct gfn_range whole_pages(const struct virtq_segment *s)
 {
 	gfn_t start = gpa_to_gfn(align_up(s->gpa, QUIRE_PAGE_SIZE)),
@@ -151,7 +153,7 @@ static void report(struct balloon *b, const struct virtq_segment *s)
 
 	if (!nr)
 		return;
-	if (poisoned || !s->writable) /* readable: the driver wants to keep what is there */
+	if (poisoned || !s->writable) /* not writable: the driver wants to keep what is there */
 		balloon_count(b, &b->record.refused, nr);
 	else
 		apply(b, b->config.memory.report, &b->record.reported, range.start, nr);
@@ -167,7 +169,7 @@ static int take_report(struct balloon *b)
 
 /* ---- hints ---- */
 
-/* The driver says which round its next hints belong to. */
+/* The driver said which round its next hints belong to. */
 static void hint_command(struct balloon *b, uint32_t id)
 {
 	enum balloon_hinting *hinting = &b->record.hinting;
@@ -179,7 +181,7 @@ static void hint_command(struct balloon *b, uint32_t id)
 	else if (*hinting == BALLOON_HINT_ASKED && id == round)
 		*hinting = BALLOON_HINT_RUNNING;
 	else if (*hinting == BALLOON_HINT_RUNNING && id != round)
-		*hinting = BALLOON_HINT_ASKED; /* an old round: not what we asked for */
+		*hinting = BALLOON_HINT_ASKED; /* it is of an older round: ours has not begun */
 	unlock(&b->state_lock);
 }
 
@@ -253,7 +255,7 @@ static int take_stats(struct balloon *b, struct virtq *q)
 	return 0;
 }
 
-/* One buffer goes round: returning it asks for the next statistics.  A second one is returned. */
+/* The device keeps one buffer: to return it asks for the next statistics.  Others go back. */
 static int serve_stats(struct balloon *b, struct virtq *q)
 {
 	int ret = 0;

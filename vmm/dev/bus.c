@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The buses.  A handful of devices: a linear search is the fastest lookup there is. */
+/* The buses.  There are a handful of devices, for which no search is faster than a linear one. */
 #include <errno.h>
 #include <string.h>
 #include "bus.h"
@@ -23,7 +23,7 @@ int bus_add(struct bus *bus, const struct device *dev)
 	return 0;
 }
 
-/* The device that has all of [addr, addr + width). */
+/* The device that has all of [addr, addr + width); NULL: there is none. */
 static const struct device *find(const struct bus *bus, uint64_t addr, unsigned int width)
 {
 	for (unsigned int i = 0; i < bus->nr; i++) {

@@ -6,12 +6,13 @@
  * Devices, and the two buses that they sit on: I/O ports, and memory-mapped registers at
  * QUIRE_MMIO_BASE.
  *
- * A device is called from any vCPU's thread, without a lock held: it has its own.  An access
- * carries `count` items of `width` bytes, because one `rep insb` is one exit (a `rep outsb` is
- * not, KVM splits it).  An access wider than the device's
- * registers is split into bytes at ascending addresses, as on an ISA bus.
+ * Any vCPU's thread may call a device, and holds no lock: the device has its own.  An access has
+ * `count` items of `width` bytes, because one `rep insb` is one exit.  (A `rep outsb` is not: KVM
+ * splits it.)  An access that is wider than the device's registers is split into bytes at ascending
+ * addresses, as on an ISA bus.
  *
- * What no device claims reads as all ones and swallows writes, as on a PC, and is counted.
+ * Where no device is, reads give all ones and writes do nothing, as on a PC.  These accesses are
+ * counted.
  */
 #include <quire/types.h>
 #include <stdatomic.h>
@@ -35,31 +36,36 @@ struct bus {
 	atomic_ulong unclaimed; /* accesses that no device took */
 };
 
-/* Copies *dev.  0; -EEXIST (overlaps another), -ENOSPC, -EINVAL (empty, wraps, width). */
+/*
+ * Add a copy of *dev.  0; -EEXIST: it overlaps another device; -ENOSPC: there are BUS_MAX_DEVICES;
+ * -EINVAL: it is empty, wraps around or has an impossible width.
+ */
 int bus_add(struct bus *bus, const struct device *dev);
 
-/* width is 1, 2, 4 or 8, count >= 1.  True: a device took all of it. */
+/* An access.  width is 1, 2, 4 or 8; count is not 0.  True: a device took all of it. */
 bool bus_read(struct bus *bus, uint64_t addr, unsigned int width, void *data, unsigned int count);
 bool bus_write(struct bus *bus, uint64_t addr, unsigned int width, const void *data,
 	       unsigned int count);
 
 /* ---- the exit port ---- */
 
-/* A guest wrote value (zero-extended) to QUIRE_EXIT_PORT. */
 struct dev_exit {
+	/* The guest wrote this value, zero-extended, to QUIRE_EXIT_PORT. */
 	void (*exit)(void *ctx, uint32_t value);
 	void *ctx;
 };
+
+/* Put *dev on the bus at QUIRE_EXIT_PORT.  It stays the caller's.  0 or bus_add()'s error. */
 int dev_exit_add(struct bus *ports, struct dev_exit *dev);
 
 /* ---- the wait port ---- */
 
 struct wait_port {
-	atomic_uint news;    /* counts what a waiting guest should look at; a futex */
+	atomic_uint news;    /* a count of what a waiting guest should look at; a futex */
 	atomic_uint waiting; /* vCPUs that wait */
 };
 
-/* Put *port, zeroed, on the bus at QUIRE_WAIT_PORT.  0 or bus_add's error. */
+/* Put *port, zeroed, on the bus at QUIRE_WAIT_PORT.  0 or bus_add()'s error. */
 int wait_port_add(struct bus *ports, struct wait_port *port);
 
 /* There is news: end all waits, and the next wait of each vCPU.  Any thread, with any lock. */
@@ -72,16 +78,18 @@ struct gmem;
 
 struct text_config {
 	struct gmem *gm;
-	/* Send a text out; may block. */
+	/* Write the text for the guest.  May block. */
 	void (*transmit)(void *ctx, const void *data, size_t bytes);
 	void *ctx;
 };
 
-/* At QUIRE_CONSOLE_PORT.  0, -ENOMEM or bus_add's error.  NULL is fine for destroy. */
+/* Put a text port on the bus at QUIRE_CONSOLE_PORT.  0, -ENOMEM or bus_add()'s error. */
 int text_port_create(const struct text_config *config, struct bus *ports, struct text_port **out);
+
+/* NULL is fine. */
 void text_port_destroy(struct text_port *port);
 
-/* Writes that named no text. */
+/* How many writes to the port named no text. */
 uint64_t text_port_ignored(const struct text_port *port);
 
 /* ---- the UART ---- */
@@ -89,23 +97,27 @@ uint64_t text_port_ignored(const struct text_port *port);
 struct uart;
 
 struct uart_config {
-	/* Send bytes out; may block.  Called without the UART's lock. */
+	/* Write bytes for the guest.  May block.  Called without the UART's lock. */
 	void (*transmit)(void *ctx, const void *data, size_t bytes);
-	/* The interrupt line changed; NULL: no line. */
+	/* The interrupt line changed.  NULL: there is no line. */
 	void (*set_irq)(void *ctx, bool level);
-	/* The guest took bytes: uart_space() is not 0 any more. */
+	/* The guest took bytes, so uart_space() is not 0 any more. */
 	void (*space)(void *ctx);
 	void *ctx;
 };
 
-/* A 16550 at QUIRE_UART_PORT.  0, -ENOMEM or bus_add's error.  NULL is fine for destroy. */
+/* Put a 16550 on the bus at QUIRE_UART_PORT.  0, -ENOMEM or bus_add()'s error. */
 int uart_create(const struct uart_config *config, struct bus *ports, struct uart **out);
+
+/* NULL is fine. */
 void uart_destroy(struct uart *uart);
 
 #define UART_RX_BYTES 4096 /* depth of the receive FIFO */
 
-/* Received bytes: how many fit, and here they are (bytes <= uart_space()). */
+/* How many more bytes the receive FIFO can hold. */
 size_t uart_space(struct uart *uart);
+
+/* The UART receives these bytes, at most uart_space(). */
 void uart_receive(struct uart *uart, const void *data, size_t bytes);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The exit port.  A guest that writes a value there ends its VM, and the value is the exit
- * status of `quire run` (abi.h).  8, 16 and 32 bits wide; of a burst the first item counts.
- * Reading gives zeroes, so that a guest can tell the port from an empty one.
+ * The exit port.  A guest that writes a value there ends its VM, and the value becomes the exit
+ * status of `quire run` (abi.h).  The write may be 8, 16 or 32 bits wide; of a burst the first item
+ * counts.  Reading gives zeroes, by which a guest can tell that the port is there.
  */
 #include <quire/abi.h>
 #include <string.h>
@@ -23,7 +23,7 @@ static void exit_write(void *ctx, uint64_t offset, unsigned int width, const voi
 	uint32_t value = 0;
 
 	(void)count;
-	if (offset) /* 0xf5..0xf7: upper bytes of a value that a wide write sets */
+	if (offset) /* 0xf5..0xf7: a wide write sets these bytes of the value, nothing else does */
 		return;
 	memcpy(&value, data, width);
 	dev->exit(dev->ctx, value);

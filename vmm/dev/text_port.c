@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The text port: a guest's console at one exit a text, where a UART costs one a byte (KVM
- * splits a `rep outsb` into bytes).  abi.h says what a guest writes.
+ * The text port: a console that takes one exit for each text.  A UART takes one for each byte,
+ * because KVM splits a `rep outsb` into bytes.  abi.h says what a guest writes.
  *
- * Nothing in guest memory is trusted.  The length is read once and checked, and the text is
- * read whole before any of it goes out, so a text is printed completely or not at all.  What is no
- * text is ignored, as a processor ignores a write to a port where nothing is, and counted.
+ * Nothing in guest memory is trusted.  The length is read once and checked.  The whole text is read
+ * before any of it is written, so a text is printed completely or not at all.  A write that names
+ * no text is ignored, as at a port where nothing is, and counted.
  *
- * The lock is held while the text goes out, which may block: other vCPUs would wait for the
+ * The lock is held while the text is written, which may block.  Other vCPUs would wait for the
  * console anyway.
  */
 #include <errno.h>
@@ -21,11 +21,11 @@
 struct text_port {
 	struct text_config config;
 	atomic_ulong ignored;
-	struct lock lock; /* covers text */
+	struct lock lock; /* protects text */
 	char text[QUIRE_CONSOLE_MAX];
 };
 
-/* Print what lies at gpa; lock held.  False: it is no text. */
+/* Print the text at gpa.  Lock held.  False: it is no text. */
 static bool print_locked(struct text_port *port, gpa_t gpa)
 {
 	struct gmem *gm = port->config.gm;

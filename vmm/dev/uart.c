@@ -2,18 +2,18 @@
 /*
  * A 16550A serial port, as far as guests look at it.
  *
- * Transmitting takes no time: what is written to THR is gone, so LSR always says empty, and a
- * burst (`rep outsb`) goes out whole.  Nothing is lost on the way in either: the host hands
- * over bytes only while there is room, so the overrun bit never sets.  The receive FIFO is
- * UART_RX_BYTES deep whether or not the guest enables it.
+ * Transmitting takes no time.  A byte that is written to THR is gone, so LSR always says empty, and
+ * a burst (`rep outsb`) is written as a whole.  Receiving loses nothing: the host hands bytes over
+ * only while there is room, so the overrun bit is never set.  The receive FIFO is UART_RX_BYTES
+ * deep, whether the guest enables it or not.
  *
- * One liberty.  A guest that sets its UART up resets the receive FIFO (FCR bit 1), and on real
- * hardware that loses what was typed before.  Here `echo input | quire run ...` has its input
- * waiting from the first instruction on.  So a reset only discards bytes whose presence the
- * guest has been shown (in LSR or IIR); the others count as arriving just after the reset.
+ * One difference from real hardware.  A guest that sets its UART up resets the receive FIFO (FCR
+ * bit 1).  On real hardware that loses what was typed before.  But with `echo input | quire run
+ * ...` the input is there before the first instruction.  So a reset discards only bytes that the
+ * guest has been told of, in LSR or IIR.  The others count as arriving just after the reset.
  *
- * Interrupts, highest first: received data (IER bit 0), transmitter empty (IER bit 1).  The
- * line is level here and edge at the PIC, so every new reason must lower it first.
+ * Interrupts, the highest first: received data (IER bit 0), transmitter empty (IER bit 1).  The
+ * line is a level here, but the PIC wants an edge, so every new reason lowers the line first.
  */
 #include <errno.h>
 #include <quire/abi.h>
@@ -57,12 +57,12 @@ enum {
 
 struct uart {
 	struct uart_config config;
-	struct lock lock; /* covers all below */
+	struct lock lock; /* protects all below */
 	uint8_t ier, fcr, lcr, mcr, scr, dll, dlm;
-	bool thre_pending; /* a transmitter interrupt the guest has not seen */
+	bool thre_pending; /* there is a transmitter interrupt that the guest has not seen */
 	bool rx_shown;	   /* the guest has been told that rx is not empty */
 	bool irq_level;
-	uint8_t rx[UART_RX_BYTES]; /* ring: count bytes from head on */
+	uint8_t rx[UART_RX_BYTES]; /* a ring: `count` bytes from `head` on */
 	unsigned int rx_head, rx_count;
 };
 
@@ -91,7 +91,7 @@ static void update_line(struct uart *u)
 	set_line(u, pending(u) != IIR_NONE);
 }
 
-/* Something new to tell: an edge, even if the line is up for an older reason. */
+/* There is a new reason: make an edge, even if the line is up for an older one. */
 static void raise_line(struct uart *u)
 {
 	if (pending(u) == IIR_NONE)
@@ -103,7 +103,7 @@ static void raise_line(struct uart *u)
 static void rx_put(struct uart *u, uint8_t byte)
 {
 	if (u->rx_count == UART_RX_BYTES)
-		return; /* loopback only: the host asks for room first */
+		return; /* in loopback only: the host asks for room first */
 	u->rx[(u->rx_head + u->rx_count++) % UART_RX_BYTES] = byte;
 }
 
@@ -138,7 +138,7 @@ static uint8_t read_lsr(struct uart *u)
 	return LSR_THRE | LSR_TEMT | (u->rx_count ? LSR_DR : 0);
 }
 
-/* In loopback the modem outputs come back as inputs. */
+/* In loopback, the modem's outputs come back as its inputs. */
 static uint8_t read_msr(const struct uart *u)
 {
 	if (!(u->mcr & MCR_LOOP))
@@ -191,7 +191,7 @@ static void write_fcr(struct uart *u, uint8_t value)
 	update_line(u);
 }
 
-/* Any register but THR. */
+/* A write to any register but THR. */
 static void write_reg(struct uart *u, unsigned int reg, uint8_t value)
 {
 	bool dlab = u->lcr & LCR_DLAB;
@@ -231,7 +231,7 @@ static void uart_read(void *ctx, uint64_t offset, unsigned int width, void *data
 		u->config.space(u->config.ctx);
 }
 
-/* Bytes to THR.  Returns true if they are to leave the machine. */
+/* The guest wrote bytes to THR.  True: they are to be transmitted. */
 static bool send_locked(struct uart *u, const uint8_t *byte, unsigned int count)
 {
 	bool loop = u->mcr & MCR_LOOP;

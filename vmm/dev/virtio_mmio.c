@@ -2,26 +2,29 @@
 /*
  * Virtio over memory-mapped registers, version 2 (VIRTIO 1.2, section 4.2 "Virtio Over MMIO").
  *
- * A driver's way: reset, ACKNOWLEDGE, DRIVER, features, FEATURES_OK (which stays clear if it
- * accepted what was not offered, or not VERSION_1), queues, DRIVER_OK.  What comes out of order is
- * ignored: features after FEATURES_OK, queues before it or while in use, DRIVER_OK before it,
- * notifications before DRIVER_OK.  Status bits only come; writing 0 resets.  On DRIVER_OK every
- * queue is served once, because Linux fills and kicks the balloon's statistics queue before that.
+ * What a driver does, in this order: reset, ACKNOWLEDGE, DRIVER, features, FEATURES_OK, queues,
+ * DRIVER_OK.  FEATURES_OK stays clear if the driver accepted what was not offered, or did not
+ * accept VERSION_1.  The device ignores what comes out of order: features after FEATURES_OK, queues
+ * before it or while they are in use, DRIVER_OK before it, notifications before DRIVER_OK.  Status
+ * bits can only be set; writing 0 is a reset.  On DRIVER_OK every queue is served once, because
+ * Linux fills and notifies the balloon's statistics queue before that.
  *
- * Registers are 32 bits wide and take nothing else; the configuration space takes 1, 2, 4 or 8
- * bytes.  VIRTIO_F_RING_RESET and F_NOTIFICATION_DATA are not offered, there is no shared memory.
+ * Registers are 32 bits wide, and accesses of another width do nothing.  The configuration space
+ * takes 1, 2, 4 or 8 bytes.  VIRTIO_F_RING_RESET and F_NOTIFICATION_DATA are not offered, and there
+ * is no shared memory.
  *
- * Notifications.  A write to QueueNotify is an exit, and the queue is served in it, in the vCPU:
- * the driver finds its buffers used when the write is done, which is what a driver that polls
- * wants.  A queue that its device calls async, where a driver can wait for an interrupt while its
- * vCPU does something else, is announced through `arm`, on DRIVER_OK, so that a guest without a
- * driver pays nothing; `arm` may do nothing.  Whatever is to be done outside a vCPU is a bit in
- * `deferred`, for virtio_poll().
+ * Notifications.  A write to QueueNotify is an exit, and the vCPU serves the queue before it goes
+ * on.  So a driver that polls finds its buffers used when the write is done.  A device may call a
+ * queue async: its driver can wait for an interrupt while the vCPU does something else.  Such a
+ * queue is announced through `arm` on DRIVER_OK, so that a guest without a driver pays nothing;
+ * `arm` may do nothing.  What is to be done outside a vCPU is a bit in `deferred`, for
+ * virtio_poll().
  *
- * Interrupts.  Each reason is noted in InterruptStatus and then signalled, whether the last one has
- * been acknowledged or not: a controller may have lost that one (an I/O APIC forgets the edge of a
- * line that is masked), and must not keep the next from coming.  A driver acknowledges before it
- * looks at what was signalled; so it may be told of what it has seen already, but misses nothing.
+ * Interrupts.  Each reason is noted in InterruptStatus and then signalled, whether the driver has
+ * acknowledged the last one or not.  A controller may have lost the last one (an I/O APIC forgets
+ * the edge of a line that is masked), and then the next must come nevertheless.  A driver
+ * acknowledges an interrupt before it looks at what it is about.  So it may be told of what it has
+ * seen already, but it misses nothing.
  */
 #include <errno.h>
 #include <quire/abi.h>
@@ -84,7 +87,7 @@ struct virtio {
 	struct lock lock;
 	uint32_t device_sel, driver_sel, queue_sel; /* [d] */
 	uint64_t features;			    /* [d] accepted by the driver */
-	bool beyond; /* [d] ... and one above 63, which is never offered */
+	bool beyond; /* [d] it accepted one above 63 too, which is never offered */
 	struct virtq queue[VIRTIO_MAX_QUEUES]; /* [d] */
 	unsigned int armed;		       /* [d] queues that were announced to config.arm */
 
@@ -141,8 +144,9 @@ static void disarm(struct virtio *v)
 }
 
 /*
- * The driver broke a rule: stop, and say so.  Queues stay armed until the reset: this may be the
- * main loop, which must not wait for vCPUs as a change of KVM's bus does, nor may change it.
+ * The driver broke a rule: stop, and say so.  Queues stay armed until the reset.  To disarm one is
+ * a change of KVM's bus, which waits for vCPUs; this may be the main loop, which must not wait for
+ * them and may not change the bus.
  */
 static void needs_reset(struct virtio *v, const char *why)
 {
@@ -328,7 +332,7 @@ static void write_ready(struct virtio *v, struct virtq *q, uint32_t value)
 		needs_reset(v, q->error);
 }
 
-/* Queues are set up between FEATURES_OK and DRIVER_OK, and while they are not in use. */
+/* Drivers set queues up between FEATURES_OK and DRIVER_OK, while they are not in use. */
 static void write_queue(struct virtio *v, uint32_t reg, uint32_t value)
 {
 	struct virtq *q = selected(v);
@@ -381,8 +385,9 @@ static void write_reg(struct virtio *v, uint32_t reg, uint32_t value)
 /* ---- the bus's side ---- */
 
 /*
- * The interrupt is an atomic word, and devices see to their configuration: a vCPU that looks
- * there does not wait for queues that the main loop serves.
+ * Does an access at this offset need the lock?  The interrupt status is an atomic word, and devices
+ * protect their configuration themselves.  So a vCPU that looks there does not wait until the main
+ * loop has served a queue.
  */
 static bool needs_lock(uint64_t offset)
 {

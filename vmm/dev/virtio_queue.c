@@ -6,9 +6,9 @@
  *   avail   le16 flags, le16 idx, num x le16 head, le16 used_event		the driver writes
  *   used    le16 flags, le16 idx, num x { le32 head, le32 len }, le16 avail_event	we write
  *
- * A buffer is a chain of descriptors: some in the table, then at most one that names a table of its
- * own (indirect), whose chain starts at its first entry.  What may be wrong with one, and is
- * checked here before any of it is believed:
+ * A buffer is a chain of descriptors.  The last one in the table may name another table (indirect);
+ * then the chain goes on at the first entry of that.  Before any of a buffer is believed, these
+ * faults are looked for:
  *
  *   - more buffers available than the queue has, those that we still hold included;
  *   - an index beyond its table, a chain with more links than its table has entries (a loop), or
@@ -18,13 +18,13 @@
  *   - a segment outside RAM, or that wraps around; more than 4 GiB in one buffer;
  *   - a readable segment behind a writable one.
  *
- * A segment of length 0 is harmless and passes.  Rings may lie anywhere in RAM, on each other as
- * well: every word is read once, so all that a driver achieves by changing them meanwhile is a
- * different, equally checked, buffer.
+ * A segment of length 0 is harmless and passes.  Rings may lie anywhere in RAM, also on top of each
+ * other.  Every word is read once.  So a driver that changes them meanwhile gets nothing but
+ * another buffer, which is checked as well.
  *
- * Barriers.  The guest's processors see our stores to the rings in order as x86 keeps them; the
- * fences tell the compiler, and where a store must be seen before a load (avail_event, idx), also
- * the processor.
+ * Barriers.  x86 keeps stores in order, so the guest's processors see our stores to the rings in
+ * order.  The fences are for the compiler.  Where a store must be seen before a load (avail_event,
+ * idx), they are for the processor too.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -50,7 +50,7 @@ struct used_elem {
 	uint32_t head, len;
 };
 
-/* Descriptors that may refer to each other. */
+/* A table: descriptors that may refer to each other. */
 struct table {
 	gpa_t gpa;
 	uint32_t nr;
@@ -216,7 +216,7 @@ static int add_segment(struct virtq *q, struct virtq_chain *chain, const struct 
 	return 0;
 }
 
-/* The write flag of d says nothing, and is ignored. */
+/* The write flag of d means nothing here, and is ignored. */
 static int enter_table(struct virtq *q, const struct desc *d, bool nested, struct table *table)
 {
 	if (!q->indirect)
@@ -273,7 +273,7 @@ static int read_avail_idx(struct virtq *q, uint16_t *idx)
 	return ret;
 }
 
-/* Ask for a notification of the next buffer, then look again: it may have come before that. */
+/* Ask for a notification of the next buffer.  Then look again: it may have come before. */
 static int arm(struct virtq *q, uint16_t *idx)
 {
 	int ret;
@@ -366,6 +366,6 @@ int virtq_wants_interrupt(struct virtq *q)
 		return ret;
 	if (!q->event_idx)
 		return !(word & AVAIL_NO_INTERRUPT);
-	/* Did the used index pass `word`, on its way from next_used - returned? */
+	/* Did the used index pass `word` on its way from next_used - returned to next_used? */
 	return (uint16_t)(q->next_used - word - 1) < returned;
 }

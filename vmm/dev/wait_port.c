@@ -7,8 +7,8 @@
  * the guest's side.
  *
  * No news is lost between a guest's last look and its wait, because news is a count and not an
- * event: a vCPU waits only while the count is what it was when its last wait ended.  The count is
- * a futex, so that telling needs no lock: devices tell while they hold theirs.
+ * event: a vCPU waits only while the count is what it was when its last wait ended.  The count is a
+ * futex, so wait_port_tell() needs no lock: devices call it while they hold their own.
  */
 #include <errno.h>
 #include <limits.h>
@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include "bus.h"
 
-/* The count when this vCPU's last wait ended; each vCPU has a thread of its own. */
+/* The count when the last wait of this thread's vCPU ended. */
 static _Thread_local unsigned int seen;
 
 void wait_port_tell(struct wait_port *port)
@@ -31,8 +31,8 @@ void wait_port_tell(struct wait_port *port)
 }
 
 /*
- * Whatever ends the system call ends the wait: time, news, or a signal.  Guests look at the clock
- * and wait again.
+ * The wait ends with the system call: when the time is over, when there is news, or at a signal.
+ * Guests look at the clock and wait again.
  */
 static void wait_for_news(struct wait_port *port, uint32_t us)
 {
@@ -53,7 +53,7 @@ static void wait_read(void *ctx, uint64_t offset, unsigned int width, void *data
 	memset(data, 0, (size_t)width * count);
 }
 
-/* Narrower writes, and all but the first of a burst, ask for nothing. */
+/* A narrower write asks for nothing, and neither does any but the first of a burst. */
 static void wait_write(void *ctx, uint64_t offset, unsigned int width, const void *data,
 		       unsigned int count)
 {
