@@ -25,8 +25,8 @@
  *   62:55   ignored or for features we do not use
  *   63      suppress #VE                                   x          x      hw, unused
  *
- * An entry with R = W = X = 0 is not present: hardware ignores all its other bits, so the
- * state and a payload (a slot number in the address field) live there too.
+ * An entry with R = W = X = 0 is not present.  Hardware ignores all its other bits, so it carries
+ * the state of its page too.
  */
 #include <assert.h>
 #include "pgtable.h"

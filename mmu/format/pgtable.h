@@ -5,14 +5,14 @@
 /*
  * Paging formats as tables, and the one walk over them.
  *
- * A format is constant data: a row per level, plus three functions that read an entry.
- * The same walk serves our stage-2 tables (EPT), the guest's own tables (32-bit, PAE,
- * 4- and 5-level) and any test's.  It knows nothing of where tables live: the caller's
- * read function fetches an entry by its address, and may itself translate that address
- * (that is how the 2D walk of walk.h is built), record it, or refuse it.
+ * A format is constant data: a row for each level, and three functions that read an entry.  The
+ * same walk serves our stage-2 tables (EPT), the guest's own tables (32-bit, PAE, 4- and 5-level)
+ * and any test's.  It does not know where tables live: the caller's read function fetches an entry
+ * by its address.  That function may translate the address (that is how the 2D walk of walk.h is
+ * built), record it, or refuse it.
  *
- * Nothing here takes a lock or allocates; tables may change under the walk, and each
- * entry is read exactly once.
+ * Nothing here takes a lock or allocates.  Tables may change under the walk, and each entry is read
+ * exactly once.
  */
 #include <quire/types.h>
 
@@ -24,14 +24,14 @@ enum pt_class {
 	PT_RESERVED, /* present but malformed: reserved bits (x86), misconfiguration (EPT) */
 };
 
-/* Permissions in one vocabulary for all formats; a walk ANDs them over the levels. */
+/* The permissions of all formats, in one vocabulary.  A walk ANDs them over the levels. */
 #define PT_PERM_R   0x1u
 #define PT_PERM_W   0x2u
 #define PT_PERM_X   0x4u
 #define PT_PERM_U   0x8u /* x86: the user may; EPT entries always grant it */
 #define PT_PERM_ALL 0xfu
 
-/* What the processor at hand supports or has switched on; decides which bits are reserved. */
+/* What the processor supports or has switched on.  It decides which bits are reserved. */
 struct pt_rules {
 	uint8_t maxphyaddr; /* physical-address width in bits, 32..52 */
 	bool nxe;	    /* EFER.NXE: x86 bit 63 means no-execute, else it is reserved */
@@ -56,15 +56,15 @@ struct pt_format {
 	const char *name;
 	uint8_t entry_bytes; /* 4 or 8 */
 	uint8_t nr_levels;
-	uint8_t address_bits;		      /* width of an input address the tables cover */
+	uint8_t address_bits;		      /* width of the input addresses that it translates */
 	uint64_t accessed;		      /* the A bit, wherever the format has one */
 	uint64_t dirty;			      /* the D bit of a leaf */
 	struct pt_level level[PT_MAX_LEVELS]; /* root first */
 	enum pt_class (*classify)(uint64_t entry, const struct pt_level *lv,
 				  const struct pt_rules *rules);
-	/* Address of the next table or of the page mapped; entry is PT_TABLE or PT_LEAF. */
+	/* The address of the next table, or of the page mapped.  entry is PT_TABLE or PT_LEAF. */
 	uint64_t (*address)(uint64_t entry, const struct pt_level *lv, bool leaf);
-	/* PT_PERM_* that the entry grants. */
+	/* The permissions (PT_PERM_*) that the entry grants. */
 	unsigned int (*perm)(uint64_t entry, const struct pt_level *lv);
 };
 
@@ -72,8 +72,8 @@ extern const struct pt_format ept4_format, ept5_format;
 extern const struct pt_format x86_32_format, x86_pae_format, x86_4level_format, x86_5level_format;
 
 /*
- * Fetch the entry at address addr (of fmt->entry_bytes, zero-extended) into *entry.
- * Anything but 0 stops the walk and is what pt_walk returns.
+ * Fetch the entry at address addr, of fmt->entry_bytes, zero-extended, into *entry.  If it returns
+ * anything but 0, the walk stops and pt_walk returns that.
  */
 typedef int (*pt_read_fn)(void *ctx, uint64_t addr, const struct pt_level *lv, uint64_t *entry);
 
@@ -87,22 +87,22 @@ struct pt_result {
 };
 
 /*
- * Walk fmt's tables from the table at address root for input address addr.  Bits of addr
- * above fmt->address_bits are ignored (canonicality is the caller's business).
+ * Translate the input address addr by fmt's tables, the root of which is at address root.  Bits of
+ * addr above fmt->address_bits are ignored; whether addr is canonical is the caller's business.
  *
- * Returns 0 with *res filled, or what read returned (res->entry_addr and res->lv name the
- * reference that failed; the rest describes the walk before it).
+ * Returns 0 with *res filled, or what read returned.  Then res->entry_addr and res->lv name the
+ * reference that failed, and the rest describes the walk before it.
  */
 int pt_walk(const struct pt_format *fmt, const struct pt_rules *rules, uint64_t root, uint64_t addr,
 	    pt_read_fn read, void *ctx, struct pt_result *res);
 
-/* Index of addr in a table of level lv. */
+/* The index of addr in a table of level lv. */
 static inline unsigned int pt_index(const struct pt_level *lv, uint64_t addr)
 {
 	return (addr >> lv->shift) & ((1u << lv->bits) - 1);
 }
 
-/* Bytes that an entry of level lv covers. */
+/* How many bytes an entry of level lv covers. */
 static inline uint64_t pt_span(const struct pt_level *lv)
 {
 	return 1ULL << lv->shift;

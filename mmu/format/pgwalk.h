@@ -3,11 +3,11 @@
 #define QUIRE_MMU_FORMAT_PGWALK_H
 
 /*
- * The walk.  Written once; every format is data (ept.c, x86pt.c).
+ * The walk.  It is written once; every format is data (ept.c, x86pt.c).
  *
- * It is inline so that a caller whose read function is known when it is compiled (walk.c,
- * for both stages) does not pay for calling it through a pointer; pt_walk() is the same
- * code for everyone else, and carries the contract (pgtable.h).
+ * It is inline for callers whose read function is known when they are compiled (walk.c, for both
+ * stages): they do not pay for a call through a pointer.  pt_walk() is the same code for everyone
+ * else, and carries the contract (pgtable.h).
  */
 #include "pgtable.h"
 

@@ -3,15 +3,15 @@
 #define QUIRE_MMU_FORMAT_WALK_H
 
 /*
- * The two-dimensional walk: gva -> gpa through the guest's tables, where every reference to
- * a guest table is itself a gpa that goes through stage 2.  It records each memory
- * reference in order, and where the access is refused it says exactly what a processor
- * would: a #PF error code (Intel SDM Vol. 3A, "Page-Fault Exceptions") or an
- * EPT-violation qualification (Vol. 3C, "Exit Qualification for EPT Violations").
+ * The two-dimensional walk: from gva to gpa through the guest's tables, where every reference to a
+ * guest table is itself a gpa that goes through stage 2.  It records each memory reference in
+ * order.  If the access is refused, it says exactly what a processor would say: a #PF error code
+ * (Intel SDM Vol. 3A, "Page-Fault Exceptions") or an EPT-violation qualification (Vol. 3C, "Exit
+ * Qualification for EPT Violations").
  *
- * The walk is a pure function of its inputs: it takes no lock, allocates nothing and
- * prints nothing.  The caller keeps guest memory from vanishing (gmem.h's lock); the
- * guest's vCPUs may change their tables meanwhile, and each entry is read once.
+ * The walk is a pure function of its inputs: it takes no lock, allocates nothing and prints
+ * nothing.  The caller keeps guest memory from vanishing (LOCK_GMEM).  The guest's vCPUs may change
+ * their tables meanwhile, and each entry is read once.
  *
  * Order of events, as on a processor:
  *   1. The address must be canonical (4- and 5-level paging; outside long mode it is cut to
@@ -25,10 +25,10 @@
  *      then, which the manual allows but does not require (and KVM's own walk does not).
  *   5. The address found goes through stage 2 as the final access.
  *
- * Within stage 2 likewise: root to leaf, the first entry that is malformed or not present
- * ends the walk; permissions of all levels together come last.  Stage 2's own A and D bits
- * are never written, whatever EPTP bit 6 says: changes to stage-2 entries go through
- * stage2.h's one door.
+ * Within stage 2 likewise: from root to leaf, the first entry that is malformed or not present ends
+ * the walk.  The permissions of all levels together come last.  Stage 2's own A and D bits are
+ * never written, whatever EPTP bit 6 says: changes to stage-2 entries go through stage2.h's one
+ * door.
  *
  * Not modelled: protection keys, shadow stacks, linear-address masking, PDPTE registers
  * (PAE's four PDPTEs are read from memory with each walk, as entries of level 3), and
@@ -64,14 +64,14 @@ struct walk_stage2 {
 	void *ctx;
 };
 
-/* Guest memory by machine address; naturally aligned accesses of 4 or 8 bytes. */
+/* Guest memory by machine address.  Accesses are of 4 or 8 bytes, and naturally aligned. */
 struct walk_memory {
 	/* 0, or -errno if nothing is there (ends the walk as WALK_NO_MEMORY). */
 	int (*read)(void *ctx, maddr_t addr, unsigned int bytes, uint64_t *value);
 	/*
-	 * Set bits in the entry at addr if it still equals value: 0; -EAGAIN if it changed (the
-	 * walk starts over, as a processor would), another -errno if nothing is there or it
-	 * cannot be written (WALK_NO_MEMORY).  May be NULL if set_ad is never asked for.
+	 * Set bits in the entry at addr if it still equals value.  0; -EAGAIN: it changed, and the
+	 * walk starts over, as a processor would; another -errno: nothing is there, or it cannot be
+	 * written (WALK_NO_MEMORY).  May be NULL if set_ad is never asked for.
 	 */
 	int (*set_bits)(void *ctx, maddr_t addr, unsigned int bytes, uint64_t value, uint64_t bits);
 	void *ctx;
@@ -109,8 +109,8 @@ struct walk_result {
 	uint8_t level1, level2;		 /* OK: leaf levels of the stages; 0 if that stage is off */
 	const struct pt_format *format1; /* the guest's; NULL with paging off */
 	/*
-	 * The last reference is where a refused walk failed, with entry 0 if it could not be
-	 * read.  Setting A and D adds none: it writes where the walk has read.
+	 * A refused walk failed at the last reference, whose entry is 0 if it could not be read.
+	 * Setting A and D bits adds no reference: it writes where the walk has read.
 	 */
 	unsigned int nr_refs;
 	struct walk_ref ref[WALK_MAX_REFS];
@@ -124,20 +124,20 @@ struct walk_result {
 #define PF_I	0x10u
 
 /*
- * The guest paging format that cr0, cr4 and efer select: NULL with paging off, and *bad set
- * if the combination is one that no processor can be in.
+ * The guest paging format that cr0, cr4 and efer select.  NULL: paging is off.  *bad says whether
+ * no processor can be in that combination; then NULL is returned too.
  */
 const struct pt_format *walk_guest_format(const struct walk_cpu *cpu, bool *bad);
 
-/* What decides about reserved bits in this guest's tables. */
+/* The rules by which bits in this guest's tables are reserved. */
 struct pt_rules walk_guest_rules(const struct walk_cpu *cpu);
 
-/* Where the root table is, if walk_guest_format() is fmt. */
+/* Where the root table is, if walk_guest_format() has returned fmt. */
 gpa_t walk_guest_root(const struct walk_cpu *cpu, const struct pt_format *fmt);
 
 /*
- * Translate gva.  s2 may be NULL: no stage 2, machine addresses are guest addresses.  Fills
- * *res, also when the access is refused, and of res->ref only the first nr_refs; returns
+ * Translate gva.  If s2 is NULL there is no stage 2, and machine addresses are guest addresses.
+ * Fills *res, also when the access is refused, but of res->ref only the first nr_refs.  Returns
  * res->outcome.
  */
 enum walk_outcome walk_2d(const struct walk_cpu *cpu, const struct walk_stage2 *s2,

@@ -9,7 +9,7 @@
  * machine for news.
  *
  * The pace.  Unless a number of pages a second was asked for, a pass is to take AIM_NS.  The keeper
- * may use between MIN_PERCENT and MAX_PERCENT percent of a processor for that.  So little memory is
+ * may use between MIN_PERCENT and MAX_PERCENT of a processor for that.  So little memory is
  * merged at leisure, and much at the full share.  A pass that somebody asked for
  * (keeper_request_pass) does not pause.  Passes begin one epoch apart; while there is nothing to
  * look at, two and then four.
@@ -30,7 +30,7 @@
 #define NEWS_NS	       5000000ULL  /* such a pass asks for news so often at its end ... */
 #define NEWS_QUIET     4u	   /* ... until there were none so many times */
 #define AIM_NS	       (10 * NS_PER_S) /* a pass is to take so long */
-#define MIN_PERCENT    1u	       /* percent of a processor */
+#define MIN_PERCENT    1u	       /* of a processor */
 #define MAX_PERCENT    20u
 #define TABLES_NS      2000000ULL  /* before the first pages are looked at, the keeper asks ... */
 #define TABLES_TRIES   100u	   /* ... so often, and in such intervals, where page tables are */
