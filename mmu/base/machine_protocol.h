@@ -24,7 +24,7 @@
  *   ADMIT                     -->                    promises memory for one VM, before the VM
  *                                                    allocates any
  *                             <--   ADMITTED + channel
- *                             or    REFUSED          with the ledger's numbers.  -EAGAIN: guests were
+ *                             or    REFUSED          with the sum in numbers.  -EAGAIN: guests were
  *                                                    asked for what they can spare; try again
  *   STARTED + pidfd           -->                    names the process that will hold the channel;
  *                                                    it has no answer
@@ -268,7 +268,7 @@ struct machine_refusal {
 	uint32_t mode;		/* ledger: enum overcommit_mode */
 	uint64_t request_pages; /* ledger: RAM and overhead; budget: overhead */
 	uint64_t committed_pages;
-	uint64_t allowed_pages; /* ledger: what the sum may be; in mode 0, what the request may be */
+	uint64_t allowed_pages; /* ledger: the most that the sum, in mode 0 the request, may be */
 	uint64_t limit_pages;	/* mode 2: CommitLimit; allowed_pages is that less the reserves: */
 	uint64_t admin_reserve_pages, user_reserve_pages;
 	uint64_t free_pages, min_pages; /* budget */

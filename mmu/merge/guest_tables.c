@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Finding a guest's page tables: one recursion over all formats, see guest_tables.h.
+ * Finding a guest's page tables: one recursion for all formats.
  *
  * A tree is visited from the root down.  Tables of the last level are named and not read, so that
- * the cost is one read for 512 of them.  What has been visited, an address at a level, is in a set,
- * and not visited again: kernels map the same upper tables into every address space, and some map
- * a table into itself.
+ * 512 of them cost one read.  A set holds what has been visited, an address at a level, and that is
+ * not visited again: kernels map the same upper tables into every address space, and some map a
+ * table into itself.
  */
 #include "guest_tables.h"
 #include <stdlib.h>

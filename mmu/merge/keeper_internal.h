@@ -63,7 +63,7 @@ struct flight {
 	struct candidates candidates;
 	struct merge_question question;
 	unsigned int nr_answers;
-	uint32_t answer[MERGE_BATCH]; /* a frame or an enum merge_none, for each entry that was asked */
+	uint32_t answer[MERGE_BATCH]; /* a frame or an enum merge_none, for each entry asked */
 };
 
 /* [I] immutable   [t] the keeper's thread alone   [k] lock   [a] atomic, written by [t] */

@@ -8,8 +8,8 @@
  *   written since the last visit      no; the page is noted as volatile
  *   new, or volatile and quiet since  yes
  *   unique                            no: it was looked up, and has not changed
- *   backing off                       in one pass of 2^n, if it was un-shared n times; when it stays
- *                                     away for so long, n falls by one (scan_relax)
+ *   backing off                       in one pass of 2^n, if it was un-shared n times; when it
+ *                                     stays away for so long, n falls by one (scan_relax)
  *   kept huge                         in one pass of KEPT_PASSES
  *   no mapping or frame was left      when there is room
  *   page table                        never

@@ -2,21 +2,22 @@
 /*
  * The launcher's loop.
  *
- * A round: start a copy if one waits, wait for events, serve them, then look at deadlines and at
- * what output may move on.  Starting is part of the loop, so that the first of many guests is
- * heard and can be stopped while the last is not born yet.
+ * A round starts a copy if one waits, waits for events, serves them, and then looks at deadlines
+ * and at output that may move on.  Starting is part of the loop, so that the first of many guests
+ * is heard and can be stopped while the last is not born yet.
  *
- * Nothing here blocks but short exchanges with the machine (client.h bounds them): output is
- * written when poll() says that it fits, leashes are not waited for, and a VM process that does
- * not end is killed after a while, and left behind if even that does not help.
+ * Nothing here blocks but short exchanges with the machine, which client.h bounds.  Output is
+ * written when poll() says that it fits.  Nobody waits for a leash.  A VM process that does not end
+ * is killed after a while, and left behind if even that does not help.
  *
- * Signals.  A lone VM has the terminal, and signals go on to it as they are: it stops in order
- * and says so, as if there were no launcher.  (Ctrl-C reaches it twice, which is harmless.)  Of
- * several VMs none hears the terminal; the launcher says one line and stops them by their
- * leashes.  A second signal is passed on too, and gives up on whoever reads our output.
+ * Signals.  A lone VM has the terminal, and the launcher passes signals on to it: it stops in order
+ * and says so, as if there were no launcher.  (Ctrl-C reaches it twice, which is harmless.)  If
+ * there are several VMs, none of them hears the terminal: the launcher prints one line and stops
+ * them by their leashes.  A second signal is passed on too, and then the launcher waits no longer
+ * for the reader of its output.
  *
- * Output is complete before we end, however slow its reader, unless we are being stopped or the
- * --timeout has passed; then it has GRACE_NS left.
+ * Output is complete before the launcher ends, however slow its reader is.  But if the launch is
+ * being stopped, or the --timeout has passed, the reader has GRACE_NS left.
  */
 #include <errno.h>
 #include <limits.h>
@@ -38,8 +39,8 @@
 #include "vmm/vm/signals.h"
 
 #define EVENTS	   64
-#define PIPE_BYTES 65536    /* that a pipe holds, by default */
-#define GRACE_NS   NS_PER_S /* for the reader of our output after a forced end */
+#define PIPE_BYTES 65536    /* a pipe holds so much, by default */
+#define GRACE_NS   NS_PER_S /* the reader of our output has so long after a forced end */
 
 /* ---- small things ---- */
 
@@ -53,7 +54,7 @@ int launch_watch(struct launch *l, int fd, enum launch_source source, unsigned i
 	return epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
-/* Before closing, always: a child that is just being born may hold the same file. */
+/* A child that is just being born may hold the same file, so closing fd would not be enough. */
 void launch_unwatch(struct launch *l, int fd)
 {
 	epoll_ctl(l->epoll, EPOLL_CTL_DEL, fd, NULL);
@@ -123,7 +124,7 @@ static void on_signal(struct launch *l)
 		return;
 	sig = (int)info.ssi_signo;
 	if (sig == SIGCONT) {
-		if (alone) /* it has to take the terminal again */
+		if (alone) /* the VM has to take the terminal again */
 			pass_on(l, sig);
 		return;
 	}
@@ -186,7 +187,7 @@ static void on_output(struct launch *l, struct copy *c)
 	move_lines(l, c);
 }
 
-/* Each guest in turn has the first word when there is room again. */
+/* Write some output.  When there is room again, each guest in turn comes first. */
 static void write_output(struct launch *l)
 {
 	int error = outbuf_write(&l->out, STDOUT_FILENO);
@@ -204,7 +205,7 @@ static void write_output(struct launch *l)
 	l->turn++;
 }
 
-/* The reader is too slow.  VMs that wait for it can end now. */
+/* The reader is too slow: drop all output, so that VMs that wait for it can end. */
 static void give_up_output(struct launch *l)
 {
 	l->out_failed = true;
@@ -223,7 +224,7 @@ static bool output_is_out(const struct launch *l)
 	return true;
 }
 
-/* How long the reader of our output may take, now that all VMs have ended. */
+/* All VMs have ended: set how long the reader of our output may take. */
 static void bound_output(struct launch *l, uint64_t now)
 {
 	uint64_t until = l->start_ns + l->config->timeout_ns;
@@ -251,7 +252,7 @@ static void on_caller_gone(struct launch *l)
 	launch_stop(l, 128 + SIGHUP);
 }
 
-/* What a guest has printed is in its pipe by now. */
+/* Take in all that the guests have printed: it is in their pipes by now. */
 static void take_printed(struct launch *l)
 {
 	for (unsigned int i = 0; i < l->nr; i++)
@@ -277,7 +278,7 @@ static void answer_caller(struct launch *l)
 	release_caller(l);
 }
 
-/* It will not print any more what is waited for, so nobody need wait for the others either. */
+/* A copy that has ended without printing the awaited text ends the launch: nobody can be ready. */
 static void check_printed(struct launch *l, const struct copy *c)
 {
 	int status = c->status ? c->status : QUIRE_STATUS_GUEST_MAX;
@@ -419,7 +420,7 @@ static int create_events(struct launch *l)
 	return launch_watch(l, l->signal_fd, LAUNCH_SOURCE_SIGNAL, 0);
 }
 
-/* Three descriptors a copy, here and in a machine of our own, and some. */
+/* A copy takes three descriptors here, and three in a machine of our own. */
 static void raise_limits(const struct launch *l)
 {
 	rlim_t want = 64 + 3 * (rlim_t)l->nr;

@@ -5,9 +5,9 @@
 /*
  * The launcher: what `quire run` becomes once it knows what to run.
  *
- * It finds a machine or starts one, has it admit each copy of the VM, forks a process for each
- * that was admitted, and stays to pass on output and signals, to bring the VMs to a new machine
- * if theirs dies, and to say how each of them ended.
+ * It finds a machine or starts one, has it admit each copy of the VM, and forks a process for each
+ * copy that was admitted.  Then it stays: it passes on output and signals, brings the VMs to a new
+ * machine if theirs dies, and says how each of them ended.
  */
 #include <quire/types.h>
 #include <sys/types.h>
@@ -16,7 +16,7 @@
 
 #define LAUNCH_MAX_COPIES 4096u
 
-/* Abstract address of a launcher's own machine, with uid and pid: "\0quire/machine/UID.PID". */
+/* The abstract address of a launcher's own machine, with uid and pid. */
 #define LAUNCH_MACHINE_ADDRESS "@quire/machine/%u.%d"
 
 struct vm_info;
@@ -24,11 +24,11 @@ struct vm_info;
 /* What a VM process is given. */
 struct launch_seat {
 	const char *name;
-	bool alone;	       /* the only copy: standard input and output are the guest's */
-	int leash;	       /* to the launcher (leash.h) */
-	int channel;	       /* to the machine; the VM's to close */
-	uint64_t credit_pages; /* to start with */
-	struct vm_info *info;  /* where it leaves its counters at its end; NULL: nowhere */
+	bool alone;	       /* there is no other copy: standard input is the guest's */
+	int leash;	       /* the connection to the launcher (leash.h) */
+	int channel;	       /* the connection to the machine; the VM closes it */
+	uint64_t credit_pages; /* the credits that it starts with */
+	struct vm_info *info;  /* it leaves its counters here at its end; NULL: nowhere */
 };
 
 /* How a copy came to its end. */
@@ -57,20 +57,20 @@ struct launch_end {
 
 struct launch_config {
 	unsigned int copies; /* 1..LAUNCH_MAX_COPIES */
-	const char *name;    /* of the VM, or of the copies: NAME-1, NAME-2 ... */
+	const char *name;    /* of the VM; several copies are NAME-1, NAME-2 ... */
 	uint64_t ram_bytes;
 	unsigned int nr_vcpus;
-	uint64_t timeout_ns; /* 0: none; each VM keeps it itself, and is helped if stuck */
+	uint64_t timeout_ns; /* each VM keeps it by itself, or is killed a bit later; 0: none */
 	int oom_score_adj;
 	enum balloon_mode balloon;
-	uint64_t balloon_min_pages; /* unless it is off */
+	uint64_t balloon_min_pages; /* means nothing if there is no balloon */
 	uint32_t shares;
-	const char *domain; /* within which pages are merged; "": each VM with itself */
+	const char *domain; /* pages are merged within it; "": each VM with itself alone */
 
-	bool own_machine;	     /* start our own, whoever else runs one */
-	const char *machine;	     /* address; NULL: the default if one is there, else our own */
-	struct ledger_config ledger; /* of our own */
-	const char *own_option;	     /* an option that makes sense only there, NULL: none given */
+	bool own_machine;	     /* start our own, even if another machine is there */
+	const char *machine;	     /* its address; NULL: the default's, or else our own */
+	struct ledger_config ledger; /* of our own machine */
+	const char *own_option;	     /* a given option that needs our own machine; NULL: none */
 	/*
 	 * What each guest is to print before whoever started the run may go on.  Then a byte is
 	 * written to `caller` (detach.h), once all output so far is written.  NULL: nothing.
@@ -78,28 +78,32 @@ struct launch_config {
 	const char *wait_for;
 	int caller; /* becomes launch()'s to close; if it hangs up before, the run is stopped */
 
-	bool stop_when_lost; /* machine lost: VMs stop, instead of going on */
+	bool stop_when_lost; /* if the machine is lost, VMs stop instead of going on */
 
 	/*
-	 * Called once, after all copies have ended: `end` has an element for each of them, in order.
-	 * machine is NULL if no machine answers any more.  0 or -errno.  NULL: nobody wants them.
+	 * Called once, after all copies have ended: `end` has an element for each of them, in
+	 * order.  machine is NULL if no machine answers any more.  0 or -errno.  NULL: nobody wants
+	 * them.
 	 */
 	int (*write_stats)(void *ctx, const struct machine_state *machine,
 			   const struct launch_end *end, unsigned int nr);
 
-	/* The VM process: its whole life, to its exit status. */
+	/* The whole life of a VM process.  Returns its exit status. */
 	int (*vm_main)(void *ctx, const struct launch_seat *seat);
 	void *ctx;
 };
 
-/* Run all copies to their ends.  Prints messages.  The exit status (abi.h), highest of all. */
+/*
+ * Run all copies to their ends.  Prints messages.  Returns the highest exit status of all copies
+ * (abi.h).
+ */
 int launch(const struct launch_config *config);
 
 /*
- * What a VM costs the host besides its RAM, at worst: its process and the kernel's part of it,
- * a thread for each vCPU, four sets of tables for all of its RAM (stage 2, KVM's own, and
- * those of the two mappings of the RAM file), and nine bits of the keeper's for each page.  It is
- * promised and charged as a whole.
+ * How many pages a VM costs the host besides its RAM, at worst.  They are for its process with the
+ * kernel's part, a thread for each vCPU, four sets of tables for all of its RAM (stage 2, KVM's
+ * own, and those of the two mappings of the RAM file), and nine bits of the keeper's for each
+ * page.  They are promised and charged as a whole.
  */
 uint64_t launch_overhead_pages(uint64_t ram_bytes, unsigned int nr_vcpus);
 

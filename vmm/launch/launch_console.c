@@ -28,7 +28,7 @@ int lines_read(struct lines *lines, int fd)
 	return 1;
 }
 
-/* Bytes at the front that may go now, without their newline; -1: none. */
+/* How many bytes from `from` on may go now as a line, without their newline; -1: none. */
 static ssize_t whole_line(const struct lines *lines, size_t from)
 {
 	size_t bytes = lines->fill - from;
@@ -74,7 +74,7 @@ bool lines_move(struct lines *lines, struct outbuf *out)
 		size_t end = from + (size_t)bytes;
 		bool newline = end < lines->fill;
 
-		/* The rest of a folded line may be just its newline: that is no line. */
+		/* The rest of a folded line may be just its newline: that is not a line. */
 		if (bytes || !lines->folded)
 			blocked = !put_line(out, lines, from, (size_t)bytes);
 		if (blocked)

@@ -2,15 +2,14 @@
 /*
  * One copy: a VM process, from its promise to its status.
  *
- * Birth.  The machine admits it before anything is allocated.  Then it is forked, not executed:
- * the image is planned already, and a fork of this small process takes a fraction of a
- * millisecond.  The child dies with us (PR_SET_PDEATHSIG, checked against a parent that is gone
- * already) and keeps two descriptors: its leash and its channel.
+ * Birth.  The machine admits the copy before anything is allocated.  Then its process is forked and
+ * not executed: the image is planned already, and to fork this small process takes a fraction of a
+ * millisecond.  The child dies with us (PR_SET_PDEATHSIG; it also checks that its parent is not
+ * gone already).  It keeps two descriptors: its leash and its channel.
  *
- * Death.  What matters is the process's end, seen through its pidfd: a VM that still holds its
- * leash or its pipe is alive, one that closed them is not dead.  By whom it was killed only
- * the machine knows if it was the machine, so after a SIGKILL that was not ours we wait a
- * little for it to say (GONE).
+ * Death.  Only the end of the process counts, which its pidfd shows: a VM that has closed its leash
+ * or its pipe is not dead.  If the machine killed it, only the machine knows.  So after a SIGKILL
+ * that was not ours we wait a little for the machine to say so (GONE).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,11 +28,11 @@
 #include "leash.h"
 #include "vmm/vm/message.h"
 
-#define GONE_NS	   NS_PER_S	   /* for the machine to say why it killed a VM */
-#define STUCK_NS   (5 * NS_PER_S)  /* for a VM to stop in order */
-#define TIMEOUT_NS (3 * NS_PER_S)  /* ... by its own --timeout */
-#define NO_ROOM_NS (2 * NS_PER_S)  /* for other VMs to give back what they can spare */
-#define ASK_NS	   (NS_PER_S / 20) /* ... asked again so often */
+#define GONE_NS	   NS_PER_S	   /* the machine has so long to say why it killed a VM */
+#define STUCK_NS   (5 * NS_PER_S)  /* a VM that was told to stop has so long */
+#define TIMEOUT_NS (3 * NS_PER_S)  /* a VM whose --timeout has passed has so long */
+#define NO_ROOM_NS (2 * NS_PER_S)  /* other VMs have so long to give back what they can spare */
+#define ASK_NS	   (NS_PER_S / 20) /* meanwhile the machine is asked so often */
 
 uint64_t launch_overhead_pages(uint64_t ram_bytes, unsigned int nr_vcpus)
 {
@@ -49,7 +48,7 @@ uint64_t launch_overhead_pages(uint64_t ram_bytes, unsigned int nr_vcpus)
 
 /* ---- birth ---- */
 
-/* The descriptors of a copy that is being made: leash and pipe, theirs and ours. */
+/* The descriptors of a copy that is being made: both ends of its leash and of its pipe. */
 struct ends {
 	int leash[2];
 	int pipe[2];
@@ -79,7 +78,7 @@ static int make_ends(const struct launch *l, struct ends *e)
 	return 0;
 }
 
-/* One of several: output through the pipe, no input, and a terminal's signals are not for it. */
+/* One of several VMs writes to its pipe, has no input, and does not obey the terminal's signals. */
 static void leave_terminal(const struct copy *c, int output)
 {
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -130,7 +129,7 @@ static void adopt(struct launch *l, struct copy *c, struct ends *e)
 		c->output_watched = !launch_watch(l, c->output, LAUNCH_SOURCE_OUTPUT, index);
 }
 
-/* 0, or -errno and nothing is left of it. */
+/* Start the copy's process.  Returns 0; -errno: nothing is left of it. */
 static int spawn(struct launch *l, struct copy *c, const struct machine_admitted *admitted)
 {
 	struct ends e;
@@ -174,7 +173,10 @@ static void done(struct launch *l, struct copy *c, int status)
 		l->status = status;
 }
 
-/* There is no room just now: later, for a while, in which the machine's other VMs give back. */
+/*
+ * The machine has no room just now, and has asked other VMs for what they can spare: ask again
+ * later.  False: it was asked for long enough.
+ */
 static bool ask_again(struct launch *l)
 {
 	uint64_t now = monotonic_ns();
@@ -196,7 +198,7 @@ void copy_start(struct launch *l, struct copy *c)
 	code = machine_client_admit(l->machine, &admit, &admitted, &err);
 	if (launch_machine_is_lost(code)) {
 		launch_machine_lost(l);
-		return; /* it waits for another machine */
+		return; /* the copy waits for another machine */
 	}
 	if (code == -EAGAIN && ask_again(l))
 		return;
@@ -298,7 +300,7 @@ static int killed_by_machine(const struct launch *l, const struct copy *c)
 	return QUIRE_STATUS_OOM;
 }
 
-/* A fault of its own, or forbidden by its sandbox. */
+/* Is the signal the mark of a fault of our own, or of a call that the sandbox forbids? */
 static bool is_internal(int sig)
 {
 	return sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE ||
@@ -334,8 +336,8 @@ void copy_conclude(struct launch *l, struct copy *c)
 }
 
 /*
- * The machine killed it, or nobody that we know: it will say in a moment.  For --stats it has
- * to have heard of every end.
+ * Wait for the machine to say that the VM has ended?  Yes if the machine may have killed it; and
+ * for --stats, because the machine's numbers are to be those after every end.
  */
 static bool should_wait(const struct launch *l, const struct copy *c)
 {
@@ -346,7 +348,7 @@ static bool should_wait(const struct launch *l, const struct copy *c)
 
 static void let_go(struct launch *l, struct copy *c)
 {
-	copy_leash_ready(l, c); /* its last words */
+	copy_leash_ready(l, c); /* it may have said something last */
 	launch_unwatch(l, c->pidfd);
 	close_one(&c->pidfd);
 	if (c->leash >= 0)
@@ -374,7 +376,7 @@ void copy_reap(struct launch *l, struct copy *c)
 		copy_conclude(l, c);
 }
 
-/* Not even SIGKILL ends it: the kernel is at fault, and will finish when it can. */
+/* Not even SIGKILL ends the process: the kernel is at fault, and will end it when it can. */
 static void abandon(struct launch *l, struct copy *c)
 {
 	launch_say(l, c, "process %d does not end, left behind", (int)c->pid);
@@ -383,7 +385,7 @@ static void abandon(struct launch *l, struct copy *c)
 	done(l, c, QUIRE_STATUS_HOST);
 }
 
-/* Its deadlines.  The kill is two steps, so that a launcher that slept does not kill at once. */
+/* A timeout leads to a kill in two steps, so that a launcher that slept does not kill at once. */
 void copy_expire(struct launch *l, struct copy *c, uint64_t now)
 {
 	if (c->state == COPY_ENDED && now >= c->gone_until_ns)

@@ -3,13 +3,13 @@
 #define QUIRE_VMM_LAUNCH_LAUNCH_IMPL_H
 
 /*
- * Inside the launcher, which is one thread.
+ * What the files of the launcher share.  The launcher is one thread.
  *
- *   launch.c          the loop, signals, deadlines, the end
+ *   launch.c          the loop: signals, deadlines, the end
  *   launch_copy.c     a VM process: its birth, what it says on its leash, how it ended
- *   launch_machine.c  the machine: found, started, lost, found again
+ *   launch_machine.c  the machine: finding it, starting it, losing it
  *   launch_console.c  the output of several VMs (launch_console.h)
- *   launch_stats.c    --stats
+ *   launch_stats.c    the counters at the end
  */
 #include <quire/error.h>
 #include <sys/types.h>
@@ -24,8 +24,8 @@
 enum copy_state {
 	COPY_WAITING,
 	COPY_RUNNING,
-	COPY_ENDED, /* by SIGKILL: the machine may still say why, until gone_until_ns */
-	COPY_DONE,  /* status is valid, if it was started */
+	COPY_ENDED, /* the machine may still say why, until gone_until_ns */
+	COPY_DONE,  /* its status is known, if it was started */
 };
 
 /* Deadlines are CLOCK_MONOTONIC in ns, 0: none.  Descriptors: -1: none. */
@@ -35,60 +35,60 @@ struct copy {
 	pid_t pid;
 	int pidfd;
 	int leash;
-	int output;	     /* its standard output, if it is one of several */
-	bool output_watched; /* in the epoll set; not while `lines` are blocked */
+	int output;	     /* the pipe from its standard output, if it is one of several */
+	bool output_watched; /* `output` is in the epoll set; it is not while `lines` are blocked */
 	struct lines lines;
 
-	uint32_t vm;	  /* its id ... */
-	unsigned int era; /* ... with the machine of that era; 0: none has it */
-	bool lost;	  /* it lost its channel, and holds so many credits: */
-	uint64_t held_pages;
-	bool gone; /* the machine said why it ended */
+	uint32_t vm;	     /* its id with the machine of this era: */
+	unsigned int era;    /* 0: no machine has it */
+	bool lost;	     /* it lost its channel, and said what it holds: */
+	uint64_t held_pages; /* credits */
+	bool gone;	     /* the machine said why it ended: */
 	struct machine_gone why;
 	bool refused; /* the machine did not admit it, and said why: */
 	struct machine_refusal refusal;
 	struct quire_error refused_text;
 
-	uint64_t timeout_ns; /* when it should have ended by its own --timeout */
-	uint64_t kill_ns;    /* when it is killed with kill_status, because it is stuck */
-	int kill_status;
+	uint64_t timeout_ns; /* when it ought to have ended by its own --timeout */
+	uint64_t kill_ns;    /* when it is killed because it is stuck ... */
+	int kill_status;     /* ... and its status then */
 	uint64_t gone_until_ns;
-	bool printed; /* what is waited for */
-	bool killed;  /* by us */
-	int signal;   /* that ended it, 0: none */
+	bool printed; /* it has printed the text that a caller waits for */
+	bool killed;  /* we killed it */
+	int signal;   /* the signal that ended it; 0: none */
 	int status;
-	struct vm_info *info; /* for --stats: shared with its process; NULL: not wanted */
+	struct vm_info *info; /* its counters, shared with its process; NULL: nobody wants them */
 };
 
 struct launch {
 	const struct launch_config *config;
 	pid_t pid;
 	struct copy *copy;
-	unsigned int nr;   /* copies */
-	unsigned int next; /* the first that waits */
-	unsigned int running;
-	unsigned int turn; /* whose output goes first */
+	unsigned int nr;      /* copies */
+	unsigned int next;    /* the first copy that waits */
+	unsigned int running; /* copies that run */
+	unsigned int turn;    /* the copy whose output goes first */
 
-	struct machine_client *machine; /* NULL: lost */
-	unsigned int era;		/* counts machines, from 1 */
-	pid_t machine_pid;		/* of our own, 0: it is somebody else's */
+	struct machine_client *machine; /* NULL: the machine is lost */
+	unsigned int era;		/* the number of the machine, from 1 */
+	pid_t machine_pid;		/* of our own machine; 0: it is somebody else's */
 	uint64_t retry_ns;		/* when to look for a machine again */
-	uint64_t admit_ns;		/* when to ask again for the first that waits ... */
-	uint64_t admit_until_ns; /* ... and when to take no for an answer; 0: not asked yet */
+	uint64_t admit_ns;		/* when to ask again for the copy that waits */
+	uint64_t admit_until_ns;	/* when to stop asking for it; 0: it was not refused yet */
 
 	int epoll, signal_fd;
-	int caller;		/* waits for all copies to print a text; -1: nobody does any more */
-	bool all_printed;	/* they have, and it is told once so much output is written: */
-	uint64_t printed_bytes; /* as outbuf.written */
+	int caller;	  /* a process that waits until all copies have printed a text; -1: none */
+	bool all_printed; /* they have; the caller is told when so much output is written: */
+	uint64_t printed_bytes; /* outbuf.written */
 	struct outbuf out;
-	bool out_failed;	  /* nobody reads: drop it all */
-	int stop_status;	  /* the launch is being stopped; 0: it is not */
-	uint64_t output_until_ns; /* when a slow reader is given up */
-	int status;		  /* highest so far */
+	bool out_failed;	  /* nobody reads our output: drop it */
+	int stop_status;	  /* the launch is being stopped with this status; 0: it is not */
+	uint64_t output_until_ns; /* when to give a slow reader of our output up */
+	int status;		  /* the highest of all copies so far */
 	uint64_t start_ns;
 };
 
-/* What is in the epoll set: data.u64 is a source and, in the low half, the index of a copy. */
+/* An event's data.u64 has a source in its high half, and the index of a copy in its low half. */
 enum launch_source {
 	LAUNCH_SOURCE_SIGNAL,
 	LAUNCH_SOURCE_MACHINE,
@@ -98,49 +98,94 @@ enum launch_source {
 	LAUNCH_SOURCE_CALLER
 };
 
-/* launch.c */
+/* ---- launch.c ---- */
+
+/* Listen to fd, which belongs to the copy with this index.  Returns 0 or -errno. */
 int launch_watch(struct launch *l, int fd, enum launch_source source, unsigned int index);
+
+/* Listen to fd no longer.  Always to be called before fd is closed. */
 void launch_unwatch(struct launch *l, int fd);
-/* End all copies in order with this status, and start no more.  The first call counts. */
+
+/*
+ * Start no more copies, and end all others in order with this status.  Only the first call counts.
+ */
 void launch_stop(struct launch *l, int status);
-/* A line about one copy. */
+
+/* Print a line about one copy, with its name if there are several. */
 __attribute__((format(printf, 3, 4))) void launch_say(const struct launch *l, const struct copy *c,
 						      const char *fmt, ...);
-void launch_close_all_but(int a, int b); /* from 3 on; -1: none */
 
-/* launch_copy.c */
+/* Close all descriptors but the standard ones, a and b; -1: none. */
+void launch_close_all_but(int a, int b);
+
+/* ---- launch_copy.c ---- */
+
+/* Have the machine admit the copy, and start its process.  It may have to wait, or be refused. */
 void copy_start(struct launch *l, struct copy *c);
+
+/* Tell a copy that runs to end with this status, and kill it if it does not. */
 void copy_stop(struct copy *c, int status);
-/* It is told to end: if it does not in a while, it is killed and that is its status. */
+
+/* The copy was told to end.  If it has not in a while, it is killed, and this is its status. */
 void copy_overdue(struct copy *c, int status);
+
+/* Read what the copy says on its leash. */
 void copy_leash_ready(struct launch *l, struct copy *c);
-void copy_reap(struct launch *l, struct copy *c);     /* if its process has ended */
-void copy_conclude(struct launch *l, struct copy *c); /* ended -> done */
+
+/* Take note of the end of the copy's process, if it has ended. */
+void copy_reap(struct launch *l, struct copy *c);
+
+/* Settle on the status of a copy that has ended, and print how it ended if that is worth a line. */
+void copy_conclude(struct launch *l, struct copy *c);
+
+/* Act on the deadlines of a copy that have passed. */
 void copy_expire(struct launch *l, struct copy *c, uint64_t now);
-uint64_t copy_deadline(const struct copy *c); /* 0: none */
+
+/* The next deadline of a copy; 0: none. */
+uint64_t copy_deadline(const struct copy *c);
+
+/* Free what a copy has. */
 void copy_finish(struct copy *c);
 
-/* launch_machine.c */
-/* Find a machine or start one.  0, or the exit status with *err. */
+/* ---- launch_machine.c ---- */
+
+/* Find a machine or start one.  Returns 0, or the exit status with *err. */
 int launch_machine_find(struct launch *l, struct quire_error *err);
-/* Something is to be read from it. */
+
+/* Read what the machine says unasked: which VMs have ended, and why. */
 void launch_machine_ready(struct launch *l);
+
+/* The machine is gone: let the VMs go on or stop, as configured, and look for another machine. */
 void launch_machine_lost(struct launch *l);
-/* Look for it again if it is time. */
+
+/* Look for a machine again if it is time. */
 void launch_machine_retry(struct launch *l, uint64_t now);
-/* Bring a VM that lost its machine to the one we have. */
+
+/* Bring a VM that lost its machine to the one we have, if it has said what it holds. */
 void launch_machine_readmit(struct launch *l, struct copy *c);
-/* Is the error of a client call the machine's end, and not an answer? */
+
+/* Does this error of a client call say that the machine is lost, and not just answer no? */
 bool launch_machine_is_lost(int code);
-/* What the machine asks of us and says at the end; NULL-safe. */
+
+/* Leave the machine.  One of our own is given a moment to end. */
 void launch_machine_leave(struct launch *l);
+
+/* Fill in what a copy promises the machine. */
 void launch_machine_admit_of(const struct launch *l, const struct copy *c,
 			     struct machine_admit *admit);
 
-/* launch_stats.c */
-int launch_stats_share(struct copy *c);	  /* before the fork: make c->info.  0 or -errno */
-void launch_stats_forked(struct copy *c); /* after it: no later VM shares it */
+/* ---- launch_stats.c ---- */
+
+/* Before the fork: make c->info, which the copy's process will share.  Returns 0 or -errno. */
+int launch_stats_share(struct copy *c);
+
+/* After the fork: let no later process share c->info. */
+void launch_stats_forked(struct copy *c);
+
+/* Free c->info. */
 void launch_stats_unshare(struct copy *c);
-int launch_stats_write(struct launch *l); /* 0, -ENOMEM, or what write_stats() says */
+
+/* Hand the counters of all copies to write_stats().  Returns 0, -ENOMEM, or what that returns. */
+int launch_stats_write(struct launch *l);
 
 #endif

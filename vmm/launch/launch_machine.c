@@ -2,21 +2,23 @@
 /*
  * The launcher and its machine.
  *
- * Which machine.  The one that --machine names.  Without that, the one at the default address.
- * If nobody is there, or for --machine=own, our own: a child process that serves the other end of
- * a socket pair, and also an abstract address made of its pid, where others find it.  It ends by
- * itself when its last client and its last VM are gone.  So it goes with us whatever ends us, and
- * yet no sooner than others who joined it.
+ * Which machine.  It is the one that --machine names, or else the one at the default address.  If
+ * nobody is there, or for --machine=own, the launcher starts its own: a child process that serves
+ * the other end of a socket pair.  That machine also listens at an abstract address made of its
+ * pid, where others find it.  It ends by itself when its last client and its last VM are gone.  So
+ * it ends with us, whatever ends us, but no sooner than others who joined it.
  *
- * Losing it.  Our control connection hangs up: the machine died.  Its VMs go on with the credits
- * they hold; each says so on its leash (LOST) when its channel has hung up, from when on what it
- * holds is constant.  Machines are counted in eras.  Once there is one of a new era, each VM
- * whose LOST has come is readmitted with what it holds, in whichever order these things happen;
- * the new channel goes down the leash.  A machine that dies in the middle of this is a new loss,
- * and nothing of the old era counts: a VM that got a channel of the lost era says LOST again.
+ * Losing it.  If our control connection hangs up, the machine has died.  Its VMs go on with the
+ * credits that they hold.  When a VM's channel has hung up, it says on its leash what it holds
+ * (LOST); from then on that does not change.
  *
- * A machine that stops in order hangs up too, after its last VM has ended: hence all copies are
- * looked at before a hang-up is called a loss.
+ * Finding another.  Machines are counted in eras.  Once there is a machine of a new era, each VM
+ * whose LOST has come is readmitted with what it holds.  These things may happen in any order.  The
+ * new channel goes down the leash.  If the new machine dies meanwhile, that is another loss, and
+ * nothing of its era counts: a VM that got a channel of that era says LOST again.
+ *
+ * A machine that stops in order hangs up too, after its last VM has ended.  So the launcher looks
+ * at all copies before it calls a hang-up a loss.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,8 +39,8 @@
 #include "leash.h"
 #include "vmm/vm/message.h"
 
-#define RETRY_NS    (NS_PER_S / 2)
-#define FAREWELL_MS 100 /* for our own machine to end, if nobody else uses it */
+#define RETRY_NS    (NS_PER_S / 2) /* the launcher looks for a new machine so often */
+#define FAREWELL_MS 100		   /* our own machine has so long to end, if nobody else uses it */
 
 /* ---- our own ---- */
 
@@ -66,7 +68,10 @@ static int catch_sigterm(void)
 	return signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* Whoever reads our streams waits for us, not for the machine; it still may say why it aborts. */
+/*
+ * Whoever reads our standard output waits for the launcher and not for the machine.  Standard error
+ * stays, so that the machine can say why it aborts.
+ */
 static void leave_streams(void)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -92,7 +97,7 @@ static _Noreturn void serve(const struct launch_config *config, int control)
 	snprintf(address, sizeof(address), LAUNCH_MACHINE_ADDRESS, geteuid(), getpid());
 	if (machine_create(&mc, &m, NULL))
 		_exit(QUIRE_STATUS_INTERNAL);
-	machine_listen(m, address, NULL); /* without that it is just not found */
+	machine_listen(m, address, NULL); /* if that fails, others do not find it */
 	if (machine_adopt_control(m, control) || machine_run(m, catch_sigterm()))
 		_exit(QUIRE_STATUS_INTERNAL);
 	machine_destroy(m);
@@ -119,7 +124,7 @@ static int start_own(struct launch *l, struct quire_error *err)
 	return machine_client_create(pair[0], &l->machine, err);
 }
 
-/* It is lost to us: that it still runs, if it does, is of no use. */
+/* Kill our own machine.  It is lost to us, and of no use even if it still runs. */
 static void bury_own(struct launch *l)
 {
 	if (l->machine_pid <= 0)

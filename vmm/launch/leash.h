@@ -3,17 +3,20 @@
 #define QUIRE_VMM_LAUNCH_LEASH_H
 
 /*
- * What a launcher and its VM processes say to each other: a socket pair (SOCK_SEQPACKET) for
- * each VM, one struct leash_msg a packet, at most one descriptor with it.  Neither end waits for
- * the other.  The launcher believes nothing that it hears here: a VM may have been taken over
- * by its guest.
+ * What a launcher and its VM processes say to each other.
+ *
+ * Each VM has a leash: a socket pair (SOCK_SEQPACKET).  A packet is one struct leash_msg, with at
+ * most one descriptor.  Neither end waits for the other.  The launcher believes nothing that it
+ * hears here, because a VM process may have been taken over by its guest.
  *
  *   VM                              launcher
- *   RUNNING                   -->                     set up; its time begins
- *   PRINTED                   -->                     the guest printed what is waited for
- *   LOST (credits it holds)   -->                     its channel to the machine hung up
- *                             <--   CHANNEL + fd      to a machine that admitted it again
- *                             <--   STOP (status)     end in order
+ *   RUNNING                   -->                     is set up; its --timeout begins now
+ *   PRINTED                   -->                     its guest has printed the awaited text
+ *   LOST (pages)              -->                     has lost its channel to the machine, and
+ *                                                     holds so many credits
+ *                             <--   CHANNEL + fd      brings a channel to a machine that has
+ *                                                     admitted the VM again
+ *                             <--   STOP (status)     asks the VM to end in order
  */
 #include <stdint.h>
 
@@ -31,15 +34,21 @@ struct leash_msg {
 	uint64_t pages; /* LOST */
 };
 
-/* A pair: [0] for the launcher, [1] for the VM; close-on-exec, not blocking.  0 or -errno. */
+/*
+ * Make a leash: pair[0] is the launcher's end, pair[1] the VM's.  Both are close-on-exec and do not
+ * block.  Returns 0 or -errno.
+ */
 int leash_create(int pair[2]);
 
-/* Send msg, with descriptor `attach` unless it is -1; the caller keeps it.  0 or -errno. */
+/*
+ * Send a packet, with descriptor `attach` unless that is -1.  The caller keeps the descriptor.
+ * Returns 0 or -errno.
+ */
 int leash_send(int fd, const struct leash_msg *msg, int attach);
 
 /*
- * Receive.  *attached becomes a descriptor (close-on-exec) that is the caller's, or -1.
- * 1; 0: nothing there yet; -errno: hung up, or nonsense.
+ * Receive a packet.  *attached becomes its descriptor, which is the caller's and close-on-exec, or
+ * -1.  Returns 1; 0: there is none yet; -errno: the other end hung up, or sent nonsense.
  */
 int leash_recv(int fd, struct leash_msg *msg, int *attached);
 

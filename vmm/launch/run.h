@@ -4,8 +4,8 @@
 
 /*
  * What quire run was asked for, and what was made of it before there is any VM.  run_options.c and
- * cmd_run.c fill it in the launcher; run_vm.c makes a VM of it in the VM's process, which inherits a
- * copy.
+ * cmd_run.c fill it in, in the launcher.  The VM's process inherits a copy, of which run_vm.c makes
+ * a VM.
  */
 #include "vmm/boot/image.h"
 #include "launch.h"

@@ -3,8 +3,8 @@
 #include "mmu/base/clock.h"
 #include "run_balloon.h"
 
-#define TELL_NS		NS_PER_S     /* while there is a driver */
-#define TELL_AT_MOST_NS 100000000ULL /* not more often, whatever a guest does */
+#define TELL_NS		NS_PER_S     /* the machine is told so often while there is a driver */
+#define TELL_AT_MOST_NS 100000000ULL /* it is not told more often, whatever a guest does */
 
 #define ORDER_IS_ONE 1u
 #define ORDER_MANUAL 2u
@@ -27,7 +27,7 @@ static void obey(struct run_balloon *rb, struct vm *vm)
 
 /* ---- telling ---- */
 
-/* Pages that were wanted, and the guest took them nevertheless. */
+/* Did the guest take pages back that were wanted? */
 static bool took_back(const struct balloon_record *last, const struct balloon_record *next)
 {
 	return next->actual < last->actual && next->actual < next->target &&

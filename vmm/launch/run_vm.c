@@ -2,18 +2,20 @@
 /*
  * The life of a VM process.
  *
- * The launcher forked it after the machine had admitted the VM, so it may use memory: it has a
- * channel to the machine, from which it draws credits for every page that comes in, and a leash
- * to the launcher (leash.h).  It makes the VM and runs it to its end.
+ * The launcher forks it after the machine has admitted the VM, so it may use memory.  It has a
+ * channel to the machine, from which it gets credits for every page that comes in, and a leash to
+ * the launcher (leash.h).  It makes the VM and runs it to its end, in this order:
  *
- * The order of things: first what needs privileges, files or names, with one thread; then the
- * sandbox; then credits, and the RAM file to the machine, so that what this VM holds is seen when
- * somebody has to be killed; then the image, which needs pages; the device tree was built with room
- * for two numbers that are known only later, and they are filled in at the very end, the set-up
- * time last of all.
+ *   1. It does what needs privileges, files or names, while there is one thread.
+ *   2. It enters the sandbox.
+ *   3. It gets credits, and shows the RAM file to the machine, which has to see what this VM holds
+ *      when somebody must be killed.
+ *   4. It places the image, which needs pages.
+ *   5. It fills in two numbers for which the device tree has room, the set-up time last of all.
+ *   6. It runs the VM.
  *
- * Others may want the VM to end before there is one: `stop` is noted, and looked at when the VM
- * is about to run.  They may want it while it is taken apart: `vm` is NULL by then.
+ * Others may want the VM to end before there is one.  Then `stop` is noted, and looked at when the
+ * VM is about to run.  They may also want it to end while it is taken apart: by then `vm` is NULL.
  */
 #include <errno.h>
 #include <libfdt.h>
@@ -41,9 +43,9 @@ struct process {
 	struct run_balloon balloon;
 
 	struct lock lock;
-	struct vm *vm;	      /* [lock] while it may be told to end */
-	int stop;	      /* [lock] status with which it is to end; 0: none */
-	const char *stop_why; /* [lock] NULL: nothing to say */
+	struct vm *vm;	      /* [lock] NULL unless it may be told to end */
+	int stop;	      /* [lock] the status with which it is to end; 0: it is not */
+	const char *stop_why; /* [lock] a line to print; NULL: none */
 };
 
 static int tell(struct process *p, enum leash_type type, uint64_t pages, int attach)
@@ -84,7 +86,7 @@ static void publish(struct process *p, struct vm *vm)
 	unlock(&p->lock);
 }
 
-/* Main loop: the launcher speaks.  Without it nobody would know of us. */
+/* Main loop: the launcher has said something, or is gone.  Without it nobody would know of us. */
 static void on_leash(void *ctx)
 {
 	struct process *p = ctx;
@@ -224,7 +226,7 @@ static bool wants_irqchip(const struct run *run)
 	return run->plan.kind != IMAGE_PVH64 || run->vm_config.nr_vcpus > 1;
 }
 
-/* Without a controller there is nothing to interrupt with: drivers poll. */
+/* Without an interrupt controller drivers poll: take their interrupts out of the device tree. */
 static void set_interrupts(struct run *run)
 {
 	int node = fdt_path_offset(run->fdt, "/" FDT_BALLOON_NODE);
@@ -244,7 +246,9 @@ static void set_tsc_khz(struct run *run, const struct vm *vm)
 		fdt_nop_property(run->fdt, node, "quire,tsc-khz");
 }
 
-/* As late as can be: write the device tree again, now with the time all this took. */
+/*
+ * Write the device tree again with the time that all this took.  To be called as late as possible.
+ */
 static int set_setup_time(struct run *run, struct vm *vm, struct quire_error *err)
 {
 	int node = fdt_path_offset(run->fdt, "/hypervisor"), ret;
@@ -264,7 +268,7 @@ static int set_setup_time(struct run *run, struct vm *vm, struct quire_error *er
 	return 0;
 }
 
-/* -EDOM: the name is at fault. */
+/* Open the control socket under the VM's name.  -EDOM: the name is at fault. */
 static int listen_as(struct process *p, struct quire_error *err)
 {
 	int ret = ctl_create(p->seat->name, &p->ctl, err);
@@ -306,7 +310,9 @@ static int enter_sandbox(struct process *p, const struct vm *vm, int ram, struct
 	return sandbox_enter(p->run->sandbox, &keep, err);
 }
 
-/* Everything that needs privileges, files or names; no thread and no page of RAM yet. */
+/*
+ * Do all that needs privileges, files or names.  It starts no thread and brings in no page of RAM.
+ */
 static int open_all(struct process *p, struct vm **vm, int *ram, struct quire_error *err)
 {
 	int ret;
