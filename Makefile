@@ -7,6 +7,7 @@
 # make fuzz          the fuzzers alone, FUZZ_SECONDS each
 # make bench         measure, side by side with the peers where there are any
 # make lint          clang-format, line lengths, cppcheck, headers that compile alone, the manual
+# make reference     docs/options.md, from what quire help prints
 # make install       into $(DESTDIR)$(PREFIX)
 # make help          this list
 #
@@ -66,7 +67,9 @@ FUZZ_SRC  := $(wildcard tests/fuzz/*_fuzz.c)
 FUZZ_BIN  := $(FUZZ_SRC:%.c=$(FUZZ_BUILD)/%)
 GUEST     := $(BUILD)/guest/quill.elf
 
-all: $(BUILD)/quire $(GUEST)
+MANUAL    := $(BUILD)/quire.1
+
+all: $(BUILD)/quire $(GUEST) $(MANUAL)
 
 help:
 	@sed -n '3,/^\.DELETE/{/^#/s/^# \{0,1\}//p}' Makefile
@@ -106,6 +109,14 @@ $(BUILD)/vmm/vm/sandbox.o $(FUZZ_BUILD)/vmm/vm/sandbox.o: CPPFLAGS_ALL += -I$(BU
 $(BUILD)/quire: $(BUILD)/vmm/main.o $(LIB)
 	@echo '  LD      $@'
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+# What commands and options do is written once, in the program.
+$(MANUAL): docs/quire.1.in tools/reference.sh $(BUILD)/quire
+	@echo '  GEN     $@'
+	$(Q)tools/reference.sh man $(BUILD)/quire <$< >$@.tmp && mv $@.tmp $@
+
+reference: $(BUILD)/quire
+	$(Q)tools/reference.sh options $(BUILD)/quire >docs/options.md
 
 # What the tests of a room share is in its labs.a; some programs borrow another room's.  Archives
 # are searched from left to right, so that a laboratory can stand in for a part of libquire.
@@ -220,18 +231,18 @@ headers-check:
 		$(CC) $(CPPFLAGS_ALL) -MF /dev/null $(CFLAGS_ALL) -fsyntax-only \
 			-include $$h -x c /dev/null || exit 1; done
 
-lint: headers-check
-	$(Q)tools/lint.sh
+lint: headers-check $(MANUAL)
+	$(Q)BUILD=$(BUILD) tools/lint.sh
 
 install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/quire' \
 		'$(DESTDIR)$(PREFIX)/share/man/man1'
 	install -m 755 $(BUILD)/quire '$(DESTDIR)$(PREFIX)/bin/quire'
 	install -m 644 $(GUEST) '$(DESTDIR)$(PREFIX)/lib/quire/quill.elf'
-	install -m 644 docs/quire.1 '$(DESTDIR)$(PREFIX)/share/man/man1/quire.1'
+	install -m 644 $(MANUAL) '$(DESTDIR)$(PREFIX)/share/man/man1/quire.1'
 
 clean:
 	rm -rf build build-*
 
-.PHONY: all help deps check fuzzers tsan fuzz bench demo headers-check lint install clean
+.PHONY: all help deps check fuzzers tsan fuzz bench demo headers-check lint reference install clean
 -include $(shell find $(BUILD) $(FUZZ_BUILD) $(TSAN_BUILD) -name '*.d' 2>/dev/null)

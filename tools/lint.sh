@@ -76,7 +76,7 @@ check_code() {
 }
 
 check_manual() {
-	mandoc -T lint -W warning docs/quire.1
+	mandoc -T lint -W warning "${BUILD:-build}/quire.1"
 }
 
 for check in check_format check_lengths check_code check_manual; do

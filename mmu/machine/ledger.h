@@ -10,8 +10,8 @@
  * its swap that of swap space.  A VM's promise (its RAM and fixed overhead) takes the place of a
  * mapping, and the client that asks that of the process.  Everything is in pages of 4 KiB.
  *
- * The ledger knows nothing of frames.  A page that was merged, ballooned or compressed can come
- * back, so it stays promised.  The budget (budget.h) counts the frames that exist.
+ * The ledger knows nothing of frames.  A page that was merged or ballooned can come back, so it
+ * stays promised.  The budget (budget.h) counts the frames that exist.
  *
  * There are no locks: the machine is one thread.
  */

@@ -103,7 +103,7 @@ for my $bad (
 	[['run', '-c', '0', $exit42]], [['run', '-c', '256', $exit42]],
 		[['run', '-c', 'x', $exit42]],
 	[['run', '-c', '2', '--irqchip=off', $exit42]],
-	[['run', '--paging=shadow', $exit42]], [['run', '--hugepages=yes', $exit42]],
+	[['run', '--hugepages=yes', $exit42]],
 	[['run', '--irqchip=maybe', $exit42]], [['run', '--timeout=0', $exit42]],
 	[['run', '--timeout=soon', $exit42]], [['run', '--timeout', '-1', $exit42]],
 	[['run', '--module=', $exit42]], [['run', "--module=$dir/none", $exit42]],

@@ -22,20 +22,23 @@
 const char map_usage[] =
 	"usage: quire map [OPTION...] VM\n"
 	"\n"
-	"Shows the state of every page of a running guest's memory, as text: a glyph a page if\n"
-	"that fits on a screen, else a glyph for more of them, and under it the exact counts.\n" USAGE_VM
-	"\n"
+	"Shows the state of every page of a running guest's memory, as text: a glyph for each\n"
+	"page if that fits on a screen, else a glyph for several pages, and under it the exact\n"
+	"counts.\n" USAGE_VM "\n"
+	"  --range=RANGE  only this part of guest-physical memory: START+LENGTH or START-END,\n"
+	"                 each 0xHEX or a number and K, M, G or T; widened to whole pages\n"
 	"  --color=auto|always|never\n"
-	"                 whether the text has colours; auto: on a terminal, unless NO_COLOR is set\n"
-	"  --json         as quire.map/1 (docs/stats.md): the counts, and each run of pages\n"
-	"  --png=FILE     also write an image, a square a page; FILE - writes it to standard\n"
-	"                 output, without the text\n"
-	"  --range=RANGE  only START+LENGTH or START-END of guest-physical memory, each 0xHEX\n"
-	"                 or a number and K, M, G or T; rounded to whole pages\n"
-	"  --scale=N      each page is a square of N by N pixels in the image, 1 to 64\n"
-	"                 (default: so that the image is some 768 pixels wide)\n"
+	"                 whether the text has colours (default auto: on a terminal, unless\n"
+	"                 NO_COLOR is set)\n"
+	"  --json         as quire.map/1 (docs/stats.md): the counts, and each run of pages in\n"
+	"                 one state\n"
+	"  --png=FILE|-   also write an image, a square for each page; with - it goes to standard\n"
+	"                 output, and there is no text\n"
+	"  --scale=N      each page is a square of N by N pixels in the image, 1 to 64 (default:\n"
+	"                 so that the image is some 768 pixels wide)\n"
 	"\n"
-	"Exit status: 0; 2 wrong usage; 121 no such VM, or it does not answer.\n";
+	"Exit status: 0; 2 wrong usage; 121 no such VM, or it does not answer, or output cannot\n"
+	"be written.\n";
 
 struct map_options {
 	const char *vm;

@@ -23,18 +23,19 @@
 const char ps_usage[] =
 	"usage: quire ps [--wide|--json] [--machine=ADDRESS] [VM...]\n"
 	"\n"
-	"Lists running guests: all of this user, for root those of all users, or these VMs.  For\n"
-	"each: name, state, RAM, how much of it occupies memory, processor time in percent since\n"
-	"its start, page faults a second now, and process id.  A - is what nobody knows.\n" USAGE_VMS
+	"Lists running guests: these VMs, or all guests of this user; for root, those of all\n"
+	"users.  A line has the name, state, RAM, the memory that the guest occupies, its\n"
+	"processor time in percent since its start, its page faults a second now, and its process\n"
+	"id.  A - is what nobody knows.\n" USAGE_VMS "\n"
+	"  --wide             more columns, and whole names, however wide the lines get: the\n"
+	"                     guest's number in its machine, how much of its RAM is in each state\n"
+	"                     that a page can have, and what the machine has promised it\n"
+	"  --json             everything as JSON (quire.ps/1, see docs/stats.md)\n"
+	"  --machine=ADDRESS  guests of this machine only: @NAME or the path of its socket\n"
+	"                     (default: QUIRE_MACHINE in the environment)\n"
 	"\n"
-	"  --wide             more columns, however wide the lines get: the guest's number in its\n"
-	"                     machine, its pages in each state, and what the machine has promised\n"
-	"                     it\n"
-	"  --json             everything as JSON, exact and in stable form (docs/stats.md)\n"
-	"  --machine=ADDRESS  the guests of this machine only: @NAME or the path of its socket\n"
-	"\n"
-	"Exit status: 0, also if there is no VM; 2 wrong usage; 121 no such VM or machine, or a\n"
-	"host error.\n";
+	"Exit status: 0, also if there is no guest; 2 wrong usage; 121 no such VM or machine, or\n"
+	"a host error.\n";
 
 struct ps_options {
 	char **words;	     /* the VMs asked for; ends with NULL */

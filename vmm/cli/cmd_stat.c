@@ -15,14 +15,16 @@
 const char stat_usage[] =
 	"usage: quire stat [--json|--meminfo] [--machine=ADDRESS] [VM]\n"
 	"\n"
-	"Without VM: each machine's ledger and budget, and what its VMs add up to.  The budget\n"
+	"Without VM: each machine's ledger and budget, and what its guests add up to.  The budget\n"
 	"adds up to the page: memory = free + credits + store + overhead.  With VM: all its\n"
 	"counters.  docs/stats.md explains them.\n" USAGE_VMS "\n"
 	"  --json             as quire.stats/1, the form that quire run --stats writes\n"
 	"  --meminfo          the machine in the form of /proc/meminfo\n"
-	"  --machine=ADDRESS  this machine and its VMs only: @NAME or the path of its socket\n"
+	"  --machine=ADDRESS  this machine and its guests only: @NAME or the path of its socket\n"
+	"                     (default: QUIRE_MACHINE in the environment)\n"
 	"\n"
-	"Where the form has room for one machine, it is the only one or the default one.\n"
+	"--json and --meminfo have room for one machine: the only one that runs, or else the one\n"
+	"at the default address.\n"
 	"\n"
 	"Exit status: 0; 2 wrong usage; 121 no such VM or machine, or it does not answer.\n";
 

@@ -17,21 +17,22 @@
 #include "vmm/vm/render.h"
 
 const char walk_usage[] =
-	"usage: quire walk [--cpu=N] [--write|--fetch] [--user] [--json] VM GVA\n"
+	"usage: quire walk [OPTION...] VM GVA\n"
 	"\n"
-	"Shows how a vCPU of a running guest would translate a guest-virtual address: each memory\n"
-	"reference through the guest's page tables and through stage 2, and the outcome.  Where\n"
-	"stage 2 does not allow the access yet, says what quire does when the guest makes it.\n"
-	"Changes nothing in the guest.  GVA is 0xHEX or a number.\n" USAGE_VM "\n"
-	"  --cpu=N  with the registers of vCPU N (0)\n"
-	"  --write  as a write (a read)\n"
-	"  --fetch  as an instruction fetch\n"
-	"  --user   as CPL 3 (CPL 0)\n"
+	"Shows how a virtual processor of a running guest would translate a guest-virtual\n"
+	"address: each memory reference through the guest's page tables and through stage 2, and\n"
+	"the outcome.  Where stage 2 does not allow the access yet, it says what quire does when\n"
+	"the guest makes it.  Nothing in the guest changes, accessed and dirty bits included.\n"
+	"GVA is 0xHEX or a number.\n" USAGE_VM "\n"
+	"  --cpu=N  with the registers of virtual processor N (default 0)\n"
+	"  --write  walk as for a write instead of a read\n"
+	"  --fetch  walk as for an instruction fetch instead of a read\n"
+	"  --user   walk as for an access at CPL 3 instead of CPL 0\n"
 	"  --json   as quire.walk/1 (docs/stats.md)\n"
 	"\n"
 	"Exit status: 0 the guest's access succeeds, at once or after what quire does; 1 the\n"
-	"guest gets a fault, or nothing is there; 2 wrong usage, or no such vCPU; 121 no such VM,\n"
-	"or it does not answer.\n";
+	"guest gets a fault, or nothing is there; 2 wrong usage, or no such virtual processor;\n"
+	"121 no such VM, or it does not answer.\n";
 
 struct walk_options {
 	const char *vm;

@@ -24,8 +24,7 @@ uint64_t process_start_ns;
 #define MERGE_RATE_MAX 1000000000
 
 enum option_id {
-	OPT_PAGING = 256,
-	OPT_HUGEPAGES,
+	OPT_HUGEPAGES = 256,
 	OPT_IRQCHIP,
 	OPT_MODULE,
 	OPT_NAME,
@@ -51,7 +50,6 @@ enum option_id {
 };
 
 static const struct option options[] = {
-	{ "paging", required_argument, NULL, OPT_PAGING },
 	{ "hugepages", required_argument, NULL, OPT_HUGEPAGES },
 	{ "irqchip", required_argument, NULL, OPT_IRQCHIP },
 	{ "module", required_argument, NULL, OPT_MODULE },
@@ -260,7 +258,6 @@ static int set_balloon_option(struct run *run, int option, char *value, struct q
 
 static int set_option(struct run *run, int option, char *value, struct quire_error *err)
 {
-	static const char *const pagings[] = { "ept" };
 	static const char *const hugepages[] = { "auto", "never" };
 	static const char *const irqchips[] = { "auto", "on", "off" };
 	static const char *const sandboxes[] = { "on", "strict", "off" };
@@ -271,7 +268,6 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	case 'm': return parse_ram_size(value, &run->vm_config.ram_bytes, err);
 	case 'c': return set_count(value, VM_MAX_VCPUS, &run->vm_config.nr_vcpus, err);
 	case 'n': return set_count(value, LAUNCH_MAX_COPIES, &run->launch.copies, err);
-	case OPT_PAGING: return parse_choice(value, pagings, ARRAY_SIZE(pagings), &choice, err);
 	case OPT_HUGEPAGES:
 		ret = parse_choice(value, hugepages, ARRAY_SIZE(hugepages), &choice, err);
 		run->vm_config.hugepages = choice ? GMEM_HUGE_NEVER : GMEM_HUGE_AUTO;
