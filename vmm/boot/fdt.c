@@ -2,8 +2,8 @@
 /*
  * The device tree for PVH guests, written with libfdt's sequential-write functions.
  *
- * Those fail only when the buffer is too small, and then so does everything after: each
- * helper passes the first error on, and fdt_build() tries again with twice the room.
+ * These fail only when the buffer is too small, and then every later one fails too.  So each helper
+ * passes the first error on, and fdt_build() tries again with twice the room.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,11 +14,11 @@
 #include "fdt.h"
 
 #define FIRST_BYTES 4096
-#define MOST_BYTES  (16 * MiB) /* beyond any command line that execve lets through */
+#define MOST_BYTES  (16 * MiB) /* no command line that execve takes needs more */
 
 #define IO_SPACE 1 /* first address cell of an I/O port, as on an ISA bus */
 
-/* Stop at the first error, as every step of a build does. */
+/* Return the error if a step fails. */
 #define TRY(call) \
 	do { \
 		int try_err = (call); \
@@ -182,7 +182,7 @@ int fdt_build(const struct fdt_config *config, void **blob, size_t *bytes)
 			return 0;
 		}
 		free(fdt);
-		/* Anything but lack of room is a call out of order: a bug, here. */
+		/* Any other error would be a call out of order: a bug here. */
 		if (err != -FDT_ERR_NOSPACE)
 			abort();
 	}

@@ -15,25 +15,25 @@
  *   /cpus/cpu@N	device_type = "cpu"; reg = <N>, the local APIC id (1 cell)
  *   /serial@3f8	compatible = "ns16550a"; interrupts = ISA interrupt line, 1 cell (no
  *			controller is described); clock-frequency
- *   /console@4f0	compatible = "quire,console": text output at one exit a text.  A 32-bit
- *			write of a guest-physical address to the port prints the text there: its
- *			length in bytes (u32, little-endian, at most 64 KiB), then the bytes, all
- *			of it RAM below 4 GiB; other writes are ignored.  The text is the guest's
- *			again when the write is done, and comes in order with what the same CPU
- *			sends through the UART.  No input, no interrupt; reads as zero.
+ *   /console@4f0	compatible = "quire,console": prints a text with one exit.  The guest
+ *			writes a guest-physical address to the port, 32 bits wide.  There is the
+ *			length of the text in bytes (u32, little-endian, at most 64 KiB), and then
+ *			the text; all of it is in RAM below 4 GiB.  Other writes are ignored.  When
+ *			the write is done, the memory is the guest's again.  The text comes in
+ *			order with what the same CPU sends through the UART.  The port has no
+ *			input and no interrupt, and reads as zero.
  *   /wait@4f4		compatible = "quire,wait": a 32-bit write of N waits N microseconds, or
  *			until a device has news (abi.h); it gives the processor back meanwhile
  *   /exit@f4		compatible = "quire,exit": a write of N to it ends the VM with status N
- *   /virtio@d0000000	compatible = "virtio,mmio": the balloon; reg = <gpa bytes> of its registers;
- *			interrupts = ISA interrupt line, 1 cell, edge-triggered, missing where there
- *			is no interrupt controller: then poll.  The node is missing without a
- *			balloon
+ *   /virtio@d0000000	compatible = "virtio,mmio": the balloon, if there is one; reg = <gpa bytes>
+ *			of its registers; interrupts = ISA interrupt line, 1 cell, edge-triggered.
+ *			Without an interrupt controller there is no `interrupts`, and drivers poll
  *   /hypervisor	compatible = "quire,vm"
  *			  quire,tsc-khz   u32, frequency of the guest's TSC
  *			  quire,setup-ns  u64, from exec of quire to the guest's first instruction
- *			Either is missing when it is not known.
+ *			A property is missing if its number is not known.
  *
- * reg of serial, console and exit names I/O ports, which it says as the ISA binding does: the first
+ * The reg of serial, console, wait and exit names I/O ports, as the ISA binding does: the first
  * address cell is 1 (I/O space), the second the port.
  */
 #include <quire/error.h>
@@ -50,14 +50,14 @@ struct fdt_config {
 	unsigned int nr_ram;
 	unsigned int nr_cpus;
 	const char *bootargs;
-	uint32_t tsc_khz;  /* 0: unknown, property left out */
-	uint64_t setup_ns; /* 0: unknown, property left out */
+	uint32_t tsc_khz;  /* 0: not known, and the property is left out */
+	uint64_t setup_ns; /* 0: not known, and the property is left out */
 	bool balloon;
 };
 
 /*
- * Build a tree; *blob is malloc'd, the caller frees it.
- * 0; -ENOMEM; -E2BIG (a command line of megabytes).
+ * Build a tree.  *blob is malloc'd, and the caller frees it.
+ * 0; -ENOMEM; -E2BIG: the command line has megabytes.
  */
 int fdt_build(const struct fdt_config *config, void **blob, size_t *bytes);
 

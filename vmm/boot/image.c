@@ -2,9 +2,9 @@
 /*
  * Guest images: reading the file, and telling the formats apart.
  *
- * The file is read, not mapped: another process may truncate or rewrite it at any time, and a
- * mapping would then kill us with SIGBUS or change between a check and its use.  Holes are
- * not read, so a sparse file costs what is in it.
+ * The file is read and not mapped.  Another process may truncate or rewrite it at any time: then a
+ * mapping would kill us with SIGBUS, or change between a check and its use.  Holes are not read, so
+ * a sparse file costs only what is in it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +17,8 @@
 #include "load.h"
 
 /*
- * By content, the most specific first.  A PVH note wins over a multiboot header: an image that
- * has both says with the note that it knows about virtual machines.
+ * Find the format by content, the most specific one first.  A PVH note wins over a multiboot
+ * header:  an image that has both knows about virtual machines, as the note says.
  */
 static int dispatch(struct loader *ld)
 {
@@ -67,7 +67,7 @@ void image_plan_finish(struct image_plan *plan)
 	memset(plan, 0, sizeof(*plan));
 }
 
-/* Read [from, to) of fd to the same offsets of data.  0, -errno, or -ESTALE at a premature end. */
+/* Read [from, to) of fd to the same offsets of data.  0; -ESTALE: the file ends early; -errno. */
 static int read_extent(int fd, uint8_t *data, off_t from, off_t to)
 {
 	while (from < to) {
@@ -82,7 +82,7 @@ static int read_extent(int fd, uint8_t *data, off_t from, off_t to)
 	return 0;
 }
 
-/* Read all of fd's data; data is zero where the file has holes. */
+/* Read all of fd.  data is zero already, and stays so where the file has holes. */
 static int read_data(int fd, uint8_t *data, off_t bytes)
 {
 	off_t from = 0, to;
@@ -90,7 +90,7 @@ static int read_data(int fd, uint8_t *data, off_t bytes)
 
 	while (from < bytes) {
 		from = lseek(fd, from, SEEK_DATA);
-		if (from < 0) /* ENXIO: only a hole is left, or the file has shrunk */
+		if (from < 0) /* ENXIO: there is only a hole left, or the file has shrunk */
 			return errno == ENXIO ? 0 : -errno;
 		to = lseek(fd, from, SEEK_HOLE);
 		if (to < 0)
@@ -157,7 +157,7 @@ int image_open(const char *path, struct image_file *file, struct quire_error *er
 {
 	const struct image_config config = { .name = path };
 	struct loader ld = { .config = &config, .err = err };
-	/* Without O_NONBLOCK a pipe nobody writes to would keep us here. */
+	/* Without O_NONBLOCK a pipe to which nobody writes would keep us here. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	int ret;
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The second half of loading: a plan's bytes into guest memory.  Apart from image.c, so that
- * plans can be drawn up, tested and fuzzed without any guest memory at all.
+ * The second half of loading writes a plan's bytes to guest memory.  It is apart from image.c, so
+ * that plans can be drawn up, tested and fuzzed without any guest memory.
  *
- * Only file bytes are written.  What a segment has beyond them is zero already, because RAM
- * starts out so, and stays absent until the guest touches it.
+ * Only the file's bytes are written.  The rest of a segment is zero already, as all RAM is at
+ * first, and stays absent until the guest touches it.
  */
 #include <inttypes.h>
 #include "mmu/memory/gmem.h"

@@ -2,9 +2,9 @@
 /*
  * What all loaders do alike: add a checked segment, find room, describe memory.
  *
- * The checks of load_segment() are the whole defence between a hostile file and guest
- * memory, so they assume nothing about their arguments: sizes and addresses are compared
- * by subtraction, never by a sum that could wrap.
+ * The checks of load_segment() are all that is between a hostile file and guest memory.  So they
+ * assume nothing about their arguments: they compare sizes and addresses by subtraction, and never
+ * by a sum that could wrap around.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,8 +17,8 @@
 #define MAX_RAM	   (1UL << 48) /* what stage 2 can map */
 
 /*
- * The name comes from the command line and may hold anything: keep control characters out
- * of a one-line message, and keep a long path from pushing the numbers out of it.
+ * The name comes from the command line and may be anything.  Keep control characters out of the
+ * message, which is one line, and shorten a long path, so that there is room for the numbers.
  */
 static void printable_name(const char *name, char out[100])
 {
@@ -63,7 +63,7 @@ static gpa_t ram_end(const struct image_config *config)
 	return config->nr_ram ? gfn_to_gpa(config->ram[config->nr_ram - 1].end) : 0;
 }
 
-/* Is all of [gpa, gpa + bytes), which does not wrap, RAM?  Ranges may touch. */
+/* Is all of [gpa, gpa + bytes) RAM?  It does not wrap around.  RAM ranges may touch. */
 static bool is_ram(const struct image_config *config, gpa_t gpa, uint64_t bytes)
 {
 	gpa_t end = gpa + bytes;
@@ -75,7 +75,7 @@ static bool is_ram(const struct image_config *config, gpa_t gpa, uint64_t bytes)
 	return gpa >= end;
 }
 
-/* The segment that [gpa, gpa + bytes) runs into, or NULL. */
+/* A segment that overlaps [gpa, gpa + bytes); NULL: there is none. */
 static const struct image_segment *overlapping(const struct image_plan *plan, gpa_t gpa,
 					       uint64_t bytes)
 {
@@ -90,7 +90,7 @@ static const struct image_segment *overlapping(const struct image_plan *plan, gp
 	return NULL;
 }
 
-/* Say why [gpa, gpa + bytes), which does not wrap, is no place for a segment. */
+/* Say why [gpa, gpa + bytes), which does not wrap around, is no place for a segment. */
 static int fail_not_ram(struct loader *ld, const char *what, gpa_t gpa, uint64_t bytes)
 {
 	gpa_t end = gpa + bytes;
@@ -105,7 +105,7 @@ static int fail_not_ram(struct loader *ld, const char *what, gpa_t gpa, uint64_t
 				 "%s at [%#" PRIx64 ", %#" PRIx64 ") is beyond any RAM "
 				 "a VM can have: link the image below %#lx",
 				 what, gpa, end, MAX_RAM);
-	/* RAM beyond 3 GiB continues at 4 GiB: that much of an address is not bought with -m. */
+	/* RAM goes on at 4 GiB after the hole, so the hole does not count in what -m has to be. */
 	if (end >= QUIRE_GAP_END)
 		end -= QUIRE_GAP_END - QUIRE_GAP_START;
 	return load_fail(ld, -EFBIG,
@@ -127,7 +127,10 @@ int load_segment(struct loader *ld, const char *what, gpa_t gpa, const void *dat
 				 what, file_bytes, mem_bytes);
 	if (!mem_bytes)
 		return 0;
-	/* The top megabyte of the address space is refused too, so that rounding cannot wrap. */
+	/*
+	 * The top megabyte of the address space is refused too, so that rounding cannot wrap
+	 * around.
+	 */
 	if (gpa > UINT64_MAX - MiB || mem_bytes > UINT64_MAX - MiB - gpa)
 		return load_fail(ld, -ENOEXEC,
 				 "%s at %#" PRIx64 " with %#" PRIx64 " bytes wraps "
@@ -173,8 +176,8 @@ int load_entry(struct loader *ld, const char *what, uint64_t entry)
 }
 
 /*
- * First fit at or above `from`: step over each segment in the way, and over the ends of RAM
- * ranges, until nothing is in the way.  Every step moves up, so it ends.
+ * Find the first fit at or above `from`: step over each segment that is in the way, and over the
+ * ends of RAM ranges, until nothing is in the way.  Every step moves up, so this ends.
  */
 static bool find_free(const struct loader *ld, gpa_t from, uint64_t bytes, gpa_t *gpa)
 {
@@ -197,7 +200,7 @@ static bool find_free(const struct loader *ld, gpa_t from, uint64_t bytes, gpa_t
 	return false;
 }
 
-/* Above everything placed so far below the hole, so that boot data follows the image. */
+/* The end of what is placed below the hole so far: boot data goes above that. */
 static gpa_t image_top(const struct image_plan *plan)
 {
 	gpa_t top = HIGH_START;
@@ -211,7 +214,7 @@ static gpa_t image_top(const struct image_plan *plan)
 
 int load_alloc(struct loader *ld, const char *what, uint64_t bytes, gpa_t *gpa)
 {
-	/* An image that ends at the very top of RAM may have room beneath itself. */
+	/* If the image ends at the very top of RAM, there may be room beneath it. */
 	if (find_free(ld, image_top(ld->plan), bytes, gpa) || find_free(ld, HIGH_START, bytes, gpa))
 		return 0;
 	return load_fail(ld, -EFBIG,
@@ -269,7 +272,9 @@ gpa_t load_boot_put(struct loader *ld, const void *data, size_t bytes)
 {
 	size_t at = ld->boot_used;
 
-	/* The loader announced every item: running over is a bug in it, whatever the image. */
+	/*
+	 * The loader announced every item.  More than that is a bug in it, whatever the image is.
+	 */
 	if (bytes > ld->boot_bytes - at)
 		abort();
 	if (data)
@@ -290,7 +295,9 @@ static unsigned int put_range(struct load_memory *out, unsigned int n, uint64_t 
 unsigned int load_memory_map(const struct image_config *config,
 			     struct load_memory out[LOAD_MAX_MEMORY])
 {
-	/* Between holes there is RAM; config's ranges are clipped to each of these in turn. */
+	/*
+	 * What there is between the holes.  config's ranges are clipped to each of these in turn.
+	 */
 	static const struct {
 		uint64_t start, end, hole_end;
 	} part[] = {

@@ -2,11 +2,11 @@
 /*
  * ELF files, 32 and 64 bit, for the loaders that take them (System V gABI, chapters 4 and 5).
  *
- * Nothing in an ELF file need be aligned or even inside the file, so each header is first
- * checked against the file's size, then copied out, and 32-bit ones are widened on the way:
- * the rest of the code knows 64-bit headers only.
+ * Nothing in an ELF file need be aligned, or even inside the file.  So each header is first
+ * compared with the file's size and then copied.  32-bit headers are widened meanwhile: the rest of
+ * the code knows 64-bit headers only.
  *
- * The loadable parts go to their p_paddr.  Section headers are never looked at.
+ * The loadable parts go to their p_paddr.  Section headers are not used.
  */
 #include <elf.h>
 #include <errno.h>
@@ -78,7 +78,7 @@ static void read_phdr(const struct loader *ld, const struct elf_image *elf, unsi
 	};
 }
 
-/* Class and byte order: what must be known before anything else can be read. */
+/* Check class and byte order, without which nothing else can be read. */
 static int check_ident(struct loader *ld, const uint8_t *ident)
 {
 	if (ident[EI_CLASS] != ELFCLASS32 && ident[EI_CLASS] != ELFCLASS64)
@@ -185,12 +185,13 @@ int elf_load(struct loader *ld, const struct elf_image *elf)
 }
 
 /*
- * One note of a PT_NOTE whose unread part is [*pos, *pos + *left): move both past it.
+ * One note of a PT_NOTE.  The part that has not been read is [*pos, *pos + *left); reading a note
+ * moves both past it.
  *
  *   | namesz | descsz | type | name, padded | descriptor, padded |
  *
- * Padding is to 4 bytes, or to 8 in segments aligned so (gABI, "Note Section"); the last
- * note's may be missing.
+ * Padding is to 4 bytes, or to 8 in segments that are aligned to 8 (gABI, "Note Section").  The
+ * last note may lack it.
  */
 struct note {
 	uint32_t name_bytes, desc_bytes, type;
@@ -205,7 +206,7 @@ static int next_note(struct loader *ld, uint64_t align, uint64_t *pos, uint64_t 
 	note->name_bytes = load_u32(ld, *pos);
 	note->desc_bytes = load_u32(ld, *pos + 4);
 	note->type = load_u32(ld, *pos + 8);
-	/* Sums of 32-bit sizes in 64 bits: no overflow. */
+	/* Sums of 32-bit sizes do not overflow 64 bits. */
 	desc = align_up(sizeof(Elf64_Nhdr) + (uint64_t)note->name_bytes, align);
 	end = desc + note->desc_bytes;
 	if (desc > *left || end > *left)
@@ -221,7 +222,7 @@ static int next_note(struct loader *ld, uint64_t align, uint64_t *pos, uint64_t 
 	return 0;
 }
 
-/* As elf_find_note, in one segment. */
+/* elf_find_note() for one segment. */
 static int find_in_segment(struct loader *ld, const Elf64_Phdr *ph, const char *name, uint32_t type,
 			   struct note *note)
 {
@@ -258,7 +259,10 @@ int elf_find_note(struct loader *ld, const struct elf_image *elf, const char *na
 					 "%" PRIu64 " bytes at offset %" PRIu64 " of %" PRIu64 ": "
 					 "copy the file again",
 					 i, ph.p_filesz, ph.p_offset, ld->config->file_bytes);
-		/* Thousands of headers that all name the same bytes would take for ever. */
+		/*
+		 * To read the bytes of thousands of headers that all name the same would take for
+		 * ever.
+		 */
 		total += ph.p_filesz;
 		if (total > ld->config->file_bytes)
 			return load_fail(ld, -ENOEXEC,

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Flat images: the file's bytes at 0x7c00, entered there in real mode, as a BIOS does with a
- * boot sector.  Unlike a BIOS we load all of the file, not just one sector, and there are no
- * BIOS calls to load more with.
+ * Flat images: the file is loaded at 0x7c00 and entered there in real mode, as a BIOS does with a
+ * boot sector.  A BIOS loads one sector; we load the whole file, since there are no BIOS calls to
+ * load more with.
  *
- * Anything no other loader recognises ends up here, so what is certainly something else is
- * told apart first: starting it would only crash, and the reason is known now.
+ * What no other loader recognises comes here.  A file that is certainly something else is refused:
+ * it would only crash, and the reason is known now.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -45,7 +45,7 @@ static int check_magic(struct loader *ld)
 	return 0;
 }
 
-/* Nothing but printable characters at the start: no code looks so. */
+/* Does it begin with nothing but printable characters?  No code looks like that. */
 static bool is_text(const struct image_config *config)
 {
 	const uint8_t *byte = config->file;

@@ -2,10 +2,10 @@
 /*
  * Multiboot 1 (GNU Multiboot Specification 0.6.96).
  *
- * The header may lie anywhere in the first 8 KiB, 4-byte aligned.  With flag 16 it says itself
- * where the file goes ("a.out kludge", section 3.1.3) and the file may be anything; without,
- * the file is an ELF32 one.  The guest starts in 32-bit protected mode, paging off, with
- * eax = 0x2badb002 and ebx = the information structure (sections 3.2 and 3.3).
+ * The header may be anywhere in the first 8 KiB, 4-byte aligned.  With flag 16 it says itself where
+ * the file goes ("a.out kludge", section 3.1.3), and the file may be anything.  Without that flag
+ * the file is an ELF32 one.  The guest starts in 32-bit protected mode, with paging off, eax =
+ * 0x2badb002, and ebx = the information structure (sections 3.2 and 3.3).
  *
  * The boot data is one segment: information structure, memory map, module list, strings.
  * The command line is passed as given, without the image's name in front: "general-purpose
@@ -21,7 +21,7 @@
 #define MB_EAX		0x2badb002
 #define MB_LOADER_NAME	"quire"
 
-/* Header flags.  Of the low 16, what is set and not understood must be refused. */
+/* Header flags.  A header with one of the low 16 that we do not understand must be refused. */
 #define MB_PAGE_ALIGN	0x00000001u /* modules on page boundaries: they always are */
 #define MB_MEMORY_INFO	0x00000002u /* always given */
 #define MB_VIDEO_MODE	0x00000004u
@@ -68,7 +68,7 @@ struct mb_module {
 	uint32_t start, end, string, reserved;
 };
 
-/* Copy out the header at offset; false if there is none, or it is cut off by 8 KiB. */
+/* Copy the header at offset.  False: there is none, or it does not end within 8 KiB. */
 static bool read_header(const struct loader *ld, uint32_t offset, struct mb_header *h)
 {
 	const uint32_t short_bytes = offsetof(struct mb_header, header_addr);
@@ -116,8 +116,8 @@ static int check_flags(struct loader *ld, const struct mb_header *h)
 }
 
 /*
- * The a.out kludge.  header_addr is where the header, at `offset` of the file, is to be in
- * memory; so the file's byte for load_addr is header_addr - load_addr before the header.
+ * The a.out kludge.  The header is at `offset` of the file, and goes to header_addr in memory.  So
+ * the byte that goes to load_addr is header_addr - load_addr bytes before the header.
  */
 static int load_by_addresses(struct loader *ld, uint32_t offset, const struct mb_header *h)
 {
@@ -208,7 +208,7 @@ static uint32_t put_memory_map(struct loader *ld, const struct load_memory *map,
 	return load_boot_put(ld, entry, nr * sizeof(entry[0]));
 }
 
-/* KiB of RAM that follow `start` without a hole. */
+/* How many KiB of RAM follow `start` without a hole. */
 static uint32_t contiguous_kib(const struct load_memory *map, unsigned int nr, uint64_t start)
 {
 	uint64_t end = start;
@@ -220,7 +220,7 @@ static uint32_t contiguous_kib(const struct load_memory *map, unsigned int nr, u
 	return (end - start) / KiB;
 }
 
-/* Fill the list at `list`, inside the boot data, and place what it names. */
+/* Fill the list at `list`, which is in the boot data, and add the modules that it names. */
 static int fill_modules(struct loader *ld, gpa_t list)
 {
 	const struct image_module *m = NULL;

@@ -45,7 +45,7 @@ struct pvh_module {
 	uint64_t addr, size, cmdline, reserved;
 };
 
-/* The entry point in the image's note, as load_pvh returns. */
+/* Find the entry point in the image's note.  Returns what load_pvh() returns. */
 static int find_entry(struct loader *ld, const struct elf_image *elf, uint64_t *entry)
 {
 	uint64_t offset, bytes;
@@ -53,7 +53,7 @@ static int find_entry(struct loader *ld, const struct elf_image *elf, uint64_t *
 
 	if (found <= 0)
 		return found;
-	/* The note is a word of the image's class in Linux and 4 bytes in others: take both. */
+	/* In Linux the note has a word of the image's class, in others 4 bytes: take both. */
 	if (bytes != 4 && bytes != 8)
 		return load_fail(ld, -ENOEXEC,
 				 "the PVH note at offset %" PRIu64 " has %" PRIu64 " "
@@ -94,7 +94,7 @@ static gpa_t put_memory_map(struct loader *ld, const struct load_memory *map, un
 	return load_boot_put(ld, entry, nr * sizeof(entry[0]));
 }
 
-/* Fill the list at `list`, which is nr entries of the boot data, and place what it names. */
+/* Fill the list at `list`, which is in the boot data, and add the modules that it names. */
 static int fill_modules(struct loader *ld, gpa_t list)
 {
 	const struct image_module *m = NULL;
