@@ -4,6 +4,8 @@
 # make deps          install what is missing (Debian 12/13, Ubuntu)
 # make demo          deps, build, and the main job on real guests
 # make check         every test under prove(1); SAN=1: the same under ASan and UBSan
+# make check-bed     tests that touch KVM, in an emulated machine with real two-dimensional paging
+#                    (BED=all: every test); make deps-bed installs what that needs
 # make fuzz          the fuzzers alone, FUZZ_SECONDS each
 # make bench         measure, side by side with the peers where there are any
 # make lint          clang-format, line lengths, cppcheck, headers that compile alone, the manual
@@ -60,7 +62,7 @@ TEST_SRC  := $(wildcard tests/*/*_test.c)
 TEST_BIN  := $(TEST_SRC:%.c=$(BUILD)/%)
 LAB_SRC   := $(filter-out %_test.c %_fuzz.c tests/bench/%,$(wildcard tests/*/*.c))
 LAB_ROOMS := $(sort $(dir $(LAB_SRC)))
-TEST_SH   := $(wildcard tests/*/*.t)
+TEST_SH   := $(filter-out tests/bed/%,$(wildcard tests/*/*.t))
 BENCH_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 BENCH_SH  := $(wildcard tests/bench/*.sh)
 FUZZ_SRC  := $(wildcard tests/fuzz/*_fuzz.c)
@@ -213,6 +215,15 @@ check: all headers-check $(TEST_BIN) $(PAYLOADS) fuzzers tsan
 	$(Q)$(TEST_ENV) TEST_TIMEOUT=$(TEST_TIMEOUT) CHECK_JOBS=$(CHECK_JOBS) \
 		tools/check.sh '$(PROVE)' $(PROVE_OPTS) -- $(TEST_BIN) $(TEST_SH)
 
+# The bed: QEMU's emulation of a processor with nested paging (docs/testing.md).
+BED_DIR := build-bed
+
+deps-bed:
+	$(Q)tools/bed/deps.sh $(BED_DIR)
+
+check-bed: all $(TEST_BIN) $(PAYLOADS)
+	$(Q)$(TEST_ENV) QUIRE_BED=$(BED_DIR) $(PROVE) $(PROVE_OPTS) tests/bed/bed.t
+
 fuzz: fuzzers
 	$(Q)$(TEST_ENV) $(PROVE) -v $(PROVE_OPTS) tests/fuzz/fuzz.t
 
@@ -244,5 +255,5 @@ install: all
 clean:
 	rm -rf build build-*
 
-.PHONY: all help deps check fuzzers tsan fuzz bench demo headers-check lint reference install clean
+.PHONY: all help deps check check-bed deps-bed fuzzers tsan fuzz bench demo headers-check lint reference install clean
 -include $(shell find $(BUILD) $(FUZZ_BUILD) $(TSAN_BUILD) -name '*.d' 2>/dev/null)

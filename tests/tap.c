@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include "tap.h"
 
@@ -108,6 +109,21 @@ int tap_done(void)
 {
 	printf("1..%u\n", run);
 	return failed ? 1 : 0;
+}
+
+bool tap_deviates(const char *name)
+{
+	const char *at = getenv("QUIRE_DEVIATIONS");
+	size_t bytes = strlen(name);
+
+	while (at && *at) {
+		size_t word = strcspn(at, " ");
+
+		if (word == bytes && !memcmp(at, name, bytes))
+			return true;
+		at += word + strspn(at + word, " ");
+	}
+	return false;
 }
 
 uint64_t tap_seed(int argc, char **argv)

@@ -33,6 +33,9 @@ int tap_done(void); /* prints the plan; returns exit status */
 /* Seed of a random test: argv[1] or $QUIRE_SEED if given, else a fresh one; printed. */
 uint64_t tap_seed(int argc, char **argv);
 
+/* Does this processor deviate from the manuals so?  tests/bed/deviations.txt has the names. */
+bool tap_deviates(const char *name);
+
 /* A small reproducible generator (splitmix64): tests share it, nothing else does. */
 static inline uint64_t tap_random(uint64_t *state)
 {

@@ -20,7 +20,7 @@ plan skip_all => "no $_" for grep { !-e } $driver, $interrupted, $ring;
 sub run {
 	my ($options, $image, $command) = @_;
 	my $wrapper = $command // '';
-	my $out = `$wrapper timeout 60 $quire run --timeout=30 --stats=- $options $image 2>&1`;
+	my $out = `$wrapper timeout 400 $quire run --timeout=300 --stats=- $options $image 2>&1`;
 	return ($? >> 8, $out);
 }
 

@@ -79,6 +79,7 @@ struct round {
 	struct tiny t;
 	struct lab copy; /* what walk_2d predicts memory to be */
 	struct kvm_sregs user, kernel;
+	bool reserved_bits; /* some are set in the tables */
 	uint64_t next_table;
 	unsigned int lost_d, lost_a, extra_a;
 };
@@ -150,7 +151,7 @@ static uint64_t random_flags(const struct round *r, uint64_t *seed, bool leaf)
 	flags |= one_in(seed, 6) ? 0 : GU;
 	flags |= one_in(seed, 10) ? GNX : 0;
 	/* Reserved, unless all physical address bits exist. */
-	if (r->t.maxphyaddr < 52 && one_in(seed, 25))
+	if (r->reserved_bits && r->t.maxphyaddr < 52 && one_in(seed, 25))
 		flags |= 1ULL << 51;
 	return flags;
 }
@@ -168,7 +169,7 @@ static void random_table(struct round *r, uint64_t *seed, uint64_t table, unsign
 			to = DATA + tap_random(seed) % NR_DATA * QUIRE_PAGE_SIZE;
 		} else if (level == 2 && one_in(seed, 3)) {
 			to = (LARGE + tap_random(seed) % 3 * LARGE) | GPS;
-			to |= one_in(seed, 12) ? 1ULL << 13 : 0; /* reserved */
+			to |= r->reserved_bits && one_in(seed, 12) ? 1ULL << 13 : 0;
 		} else {
 			r->next_table += QUIRE_PAGE_SIZE;
 			random_table(r, seed, to, level - 1);
@@ -185,7 +186,8 @@ static void random_tables(struct round *r, uint64_t *seed)
 
 		r->next_table += QUIRE_PAGE_SIZE;
 		random_table(r, seed, to, 3);
-		to |= one_in(seed, 10) ? 1 << 8 : 0; /* reserved by AMD, ignored by Intel */
+		/* Reserved by AMD, ignored by Intel. */
+		to |= r->reserved_bits && one_in(seed, 10) ? 1 << 8 : 0;
 		tiny_put(&r->t, PML4 + i * 8, to | random_flags(r, seed, false));
 	}
 }
@@ -218,7 +220,7 @@ static const char *set_registers(struct round *r, uint64_t *seed)
 		k->cr4 |= LAB_CR4_SMEP;
 	if (one_in(seed, 2))
 		k->cr4 |= LAB_CR4_SMAP;
-	if (one_in(seed, 4))
+	if (r->reserved_bits && one_in(seed, 4)) /* NX is reserved then */
 		k->efer &= ~LAB_EFER_NXE;
 	k->gdt.base = GDT;
 	k->gdt.limit = 0x37;
@@ -407,6 +409,7 @@ int main(int argc, char **argv)
 		tap_skip_all("no access to /dev/kvm");
 	seed = tap_seed(argc, argv);
 	alarm(100); /* a vCPU that hangs is a failure, not a wait */
+	r.reserved_bits = !tap_deviates("reserved-bits");
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		const char *failed = one_round(&r, &seed, &n);
 

@@ -1,0 +1,22 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# tools/bed/run.sh DIR SCRIPT
+#
+# Boots the bed that prepare.sh made in DIR, and runs SCRIPT, an absolute path, in it.  What the
+# script prints comes on standard output.  BED_TIMEOUT bounds it all, in seconds.
+#
+# The processor is emulated, so no privilege and no /dev/kvm are needed; it has AMD's SVM with
+# nested paging, so the /dev/kvm *inside* translates in two dimensions as hardware does.  It is one
+# processor: with several, QEMU's emulation has hung kernels.
+set -u
+dir=$1
+script=$2
+
+exec timeout -k 5 "${BED_TIMEOUT:-1800}" qemu-system-x86_64 -M q35 -accel tcg,thread=multi \
+	-cpu max,+svm,+npt,la57=off,-pku -smp 1 -m "${BED_MEMORY:-4G}" \
+	-kernel "$dir/vmlinuz" -initrd "$dir/initrd" \
+	-append "console=ttyS0 quiet mitigations=off nokaslr tsc=reliable no_timer_check \
+panic=-1 run=$script" \
+	-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
+	-nographic -nodefaults -serial stdio -no-reboot -net none </dev/null
