@@ -47,7 +47,7 @@ my @tests = ($ENV{BED} // '') eq 'all' ? all_tests() :
 my $script = getcwd() . "/$bed/script.sh";
 open my $out, '>', $script or die "$script: $!";
 print $out "cd '" . getcwd() . "'\n",
-	"export QUIRE_BUILD=$build QUIRE_DEVIATIONS='" . deviations() . "'\n";
+	"export QUIRE_MACHINE=own QUIRE_BUILD=$build QUIRE_DEVIATIONS='" . deviations() . "'\n";
 for (@tests) {
 	my $test = path($_);
 	print $out "echo '\@\@ begin $_'\n",
