@@ -5,9 +5,9 @@
 # emulated processor has AMD's nested paging.  docs/testing.md says what only this can show.
 #
 # Each test that runs there is one check here; its own failed checks are told below it.  How the
-# emulated processor deviates from a real one stands in deviations.txt, which tests consult.  With
-# BED=all every test in tests/ that needs no compiler runs, with BED_TESTS="ROOM/NAME..." these, else
-# the few of @short.
+# emulated processor deviates from a real one stands in deviations.txt, which tests consult.
+# With BED=all every test in tests/ that needs no compiler runs, with BED_TESTS="ROOM/NAME..."
+# these, else the few of @short.
 use strict;
 use warnings;
 use Cwd qw(getcwd);
@@ -21,7 +21,8 @@ my $patience = $ENV{BED_TEST_TIMEOUT} // 600;
 my @short = ('kvm/selftest.t', 'kvm/walk_translate_test', 'kvm/walk_fault_test', 'kvm/efault_test',
 	     'kvm/slot_log_test', 'memory/share_test', 'kvm/balloon.t');
 # They compile, or start an emulator of their own.
-my %elsewhere = map { $_ => 1 } qw(house/tsan.t house/docs.t fuzz/fuzz.t kvm/balloon_qemu.t bed/bed.t);
+my %elsewhere = map { $_ => 1 }
+	qw(house/tsan.t house/docs.t fuzz/fuzz.t kvm/balloon_qemu.t bed/bed.t);
 
 my $missing = `tools/bed/prepare.sh $bed 2>&1`;
 chomp $missing;
