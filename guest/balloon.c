@@ -1,34 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The balloon's driver: four independent machines that balloon_poll() steps, one at a time and in
- * turn: each step leaves the guest once, or twice, and the guest's own work goes on between any
- * two.
+ * The balloon's driver: four independent state machines.  balloon_poll() takes a step of one of
+ * them, in turn.  A step leaves the guest once or twice, and between two steps the guest's own work
+ * goes on.
  *
  * Pages.  While actual differs from the host's target, a batch of pages is under way:
  *
  *	inflate	allocate, tell, wait until used, count
  *	deflate	tell, wait until used, free, count
  *
- * One batch at a time, as Linux does.  A page on its way back is not touched before the host has
- * used the buffer, whether MUST_TELL_HOST was negotiated or not.  Free blocks of 2 MiB go first, as
- * a whole: breaking up one in which the guest lives would take its memory out of the page tables
- * of a host that maps 2 MiB at a time.  A rest of less comes from the page allocator one by one,
- * which splits the smallest free block there is.  A batch is up to 256 pages; on the way back it
- * goes on to the end of a block, so that the host finds all of it absent when it is used.  The list
- * of them has its memory from the start, as a first touch may be a long wait for the host.  A few
- * pages are kept for the driver's own lists.
+ * There is one batch at a time, as in Linux.  A page on its way back is not touched before the host
+ * has used the buffer, whether MUST_TELL_HOST was negotiated or not.
  *
- * Statistics.  The device always has one buffer; when it has used it, it wants new numbers.
+ * Free blocks of 2 MiB go first, each as a whole.  To break up a block in which the guest lives
+ * would take the guest's memory out of the page tables of a host that maps 2 MiB at a time.  A rest
+ * of less comes page by page from the allocator, which splits the smallest free block.  A batch is
+ * up to 256 pages.  On the way back it goes on to the end of a block, so that the host finds all of
+ * the block absent when it is used.
+ *
+ * The list of these pages has its memory from the start, because a first touch may be a long wait
+ * for the host.  A few pages are kept for the driver's own lists.
+ *
+ * Statistics.  The device always has one buffer.  When it has used it, it wants new numbers.
  *
  * Reporting.  Free blocks of 2 and 4 MiB that the host has not been told of since they were last
  * used are taken from the allocator, handed over, and put back when the buffer is used.
  *
- * Hints.  For a host that is about to copy the guest's memory: between the identifier of a round
- * and STOP all free blocks of 4 MiB are named; they stay allocated until the host says DONE, as
- * their contents may be lost.
+ * Hints are for a host that is about to copy the guest's memory.  Between the identifier of a round
+ * and STOP the driver names all free blocks of 4 MiB.  They stay allocated until the host says
+ * DONE, because their contents may be lost.
  *
- * What the host asks for is read when the device says that its configuration has changed, once a
- * millisecond at most, as each look leaves the guest.
+ * The driver reads what the host asks for when the device says that its configuration has changed.
+ * It looks at most once a millisecond, because each look leaves the guest.
  */
 #include "balloon.h"
 #include "memory.h"
@@ -110,7 +113,7 @@ static void send_batch(struct balloon *b, enum balloon_queue queue, uint32_t pag
 	virtqueue_add(&b->queue[queue], &piece, 1);
 }
 
-/* The next page of a block, or a single one if so many are not wanted or there is no block. */
+/* The next page of a block, or a single one if a block is too much or there is none. */
 static uint64_t next_page(struct balloon *b, uint32_t want)
 {
 	if (!b->nr_block && want >= BLOCK_PAGES &&
@@ -303,7 +306,7 @@ bool balloon_poisoned(const struct balloon *b, uint64_t word)
 	return !has(b, BALLOON_F_PAGE_POISON) || word == poison_word(b);
 }
 
-/* The driver promises that what it reports holds the poison, and gets it back so. */
+/* The driver promises that what it reports holds the poison, and finds the poison there later. */
 static void poison(const struct balloon *b, const struct virtq_piece *piece)
 {
 	volatile uint64_t *word = direct(piece->gpa);
@@ -462,7 +465,7 @@ static bool look_at_config(struct balloon *b)
 	return true;
 }
 
-/* The step after the one that left the guest last has the first turn. */
+/* The first turn is that of the step after the one that left the guest last. */
 enum balloon_event balloon_poll(struct balloon *b)
 {
 	static bool (*const step[])(struct balloon *) = {
@@ -481,7 +484,7 @@ enum balloon_event balloon_poll(struct balloon *b)
 	return b->event;
 }
 
-/* When the driver has something to do again, if the device has no news before. */
+/* When the driver has something to do again, if the device has no news before that. */
 static uint64_t next_due(const struct balloon *b)
 {
 	uint64_t due = has(b, BALLOON_F_REPORTING) ? b->next_report : CLOCK_NEVER;
@@ -532,7 +535,7 @@ uint32_t balloon_oom(struct balloon *b)
 	return before - b->actual;
 }
 
-/* Numbers of queues count only those that the negotiated features bring. */
+/* Only queues that the negotiated features bring have a number. */
 static bool create_queues(struct balloon *b)
 {
 	static const uint64_t needs[NR_BALLOON_QUEUES] = {

@@ -3,9 +3,9 @@
 #define QUIRE_GUEST_BALLOON_H
 
 /*
- * The driver of the virtio memory balloon (VIRTIO 1.2, section 5.5): gives pages to the host and
- * takes them back as the host asks, answers what memory there is, and reports free blocks.
- * Polled: balloon_poll() is called often, never waits, and leaves the guest once or twice at most.
+ * The driver of the virtio memory balloon (VIRTIO 1.2, section 5.5).  It gives pages to the host
+ * and takes them back as the host asks, answers what memory there is, and reports free blocks.  It
+ * is polled: balloon_poll() is called often, never waits, and leaves the guest twice at most.
  */
 #include "frames.h"
 #include "virtio.h"
@@ -29,7 +29,7 @@
 #define BALLOON_HINT_ID	  8
 #define BALLOON_POISON	  12
 
-/* Queues, in the order of their numbers; absent ones are not counted. */
+/* Queues, in the order of their numbers.  Queues that were not negotiated get no number. */
 enum balloon_queue {
 	BALLOON_INFLATE,
 	BALLOON_DEFLATE,
@@ -47,14 +47,14 @@ struct balloon_wish {
 	bool reuse;	   /* write and verify each page that comes back */
 };
 
-/* What balloon_poll() has to say: the target was reached, or cannot be for want of pages. */
+/* What balloon_poll() says: nothing; the target was reached; it cannot be for want of pages. */
 enum balloon_event { BALLOON_QUIET, BALLOON_REACHED, BALLOON_SHORT };
 
 struct balloon_dma;
 
 enum hint_phase { HINT_NONE, HINT_SENDING, HINT_HOLDING };
 
-/* Counts are in pages of 4 KiB unless they say otherwise, times are TSC values. */
+/* Counts are in pages of 4 KiB where nothing else is said.  Times are TSC values. */
 struct balloon {
 	struct balloon_wish wish;
 	struct virtio dev;
@@ -65,7 +65,7 @@ struct balloon {
 
 	uint32_t target, actual;
 	bool pending;	 /* the target has not been reached yet */
-	bool told_short; /* and it has been said that there are no pages for it */
+	bool told_short; /* BALLOON_SHORT has been said of it */
 	enum balloon_event event;
 	uint64_t asked; /* when the target changed */
 	uint64_t took;	/* to reach it */
@@ -93,10 +93,10 @@ struct balloon {
 	uint64_t longest_wait; /* for a buffer of pages, or of reports */
 };
 
-/* Find the device, negotiate and start; false if there is no device that will do. */
+/* Find the device, negotiate and start.  False: there is no device that will do. */
 bool balloon_start(struct balloon *b, const struct balloon_wish *wish);
 
-/* Take a step that can be taken without waiting. */
+/* Take one step, if there is one that needs no waiting. */
 enum balloon_event balloon_poll(struct balloon *b);
 
 /*
@@ -105,22 +105,22 @@ enum balloon_event balloon_poll(struct balloon *b);
  */
 void balloon_wait(struct balloon *b, uint64_t deadline);
 
-/* Nothing under way to the host? */
+/* Is nothing under way to the host? */
 bool balloon_idle(const struct balloon *b);
 
 /* Poll until idle. */
 void balloon_finish_all(struct balloon *b);
 
 /*
- * The guest is out of memory: take back a batch of pages, waiting for them, if
- * DEFLATE_ON_OOM allows.  Returns how many; the host's target is then let rest until it changes.
+ * The guest is out of memory: take back a batch of pages, if DEFLATE_ON_OOM allows, and wait for
+ * them.  Returns how many.  The driver then ignores the host's target until it changes.
  */
 uint32_t balloon_oom(struct balloon *b);
 
-/* Report free blocks until none is left, waiting. */
+/* Report free blocks, and wait, until none is left. */
 void balloon_report_all(struct balloon *b);
 
-/* Is word what a reported page must hold: without PAGE_POISON, anything? */
+/* Is word what a reported page must hold?  Without PAGE_POISON it may hold anything. */
 bool balloon_poisoned(const struct balloon *b, uint64_t word);
 
 #endif

@@ -3,19 +3,20 @@
  * From the loader to CPL 3.
  *
  * The PVH note names pvh_entry: 32-bit protected mode, flat segments, paging off, the gpa of
- * the start info in EBX.  The way from there to C is some thirty instructions, as every table
- * it needs is already in the image:
+ * the start info in EBX.  Some thirty instructions lead from there to C, because every table that
+ * they need is already in the image:
  *
  *   1. load the GDT, CR4 (PAE, SSE), CR3, EFER (long mode, NX), CR0 (paging, WP);
  *   2. far jump to 64-bit code, load the IDT and the task register;
- *   3. point FS at a block with the stack protector's canary at %fs:0x28, for libfdt was
- *      compiled with -fstack-protector;
+ *   3. point FS at a block with the stack protector's canary at %fs:0x28, which libfdt needs: it
+ *      is compiled with -fstack-protector;
  *   4. iretq to user_entry at CPL 3.
  *
- * CPL 3 reaches the few ports it drives through the TSS's I/O bitmap, which holds on every
- * host; IOPL 3 is lost in some emulated iretq.
+ * The TSS's I/O bitmap grants CPL 3 the few ports that it drives.  This works on every host.
+ * IOPL 3 would do on hardware, but some emulated iretq loses it.
  *
- * Tables assembled here set the accessed and dirty bits beforehand, so that no walk has to.
+ * The page tables assembled here have their accessed and dirty bits set, so that no walk has to
+ * set them.
  */
 #include "layout.h"
 
@@ -43,7 +44,7 @@
 	.code32
 	.globl	pvh_entry
 pvh_entry:
-	rdtsc				/* the first moment the guest can know of */
+	rdtsc				/* the first moment that the guest sees */
 	mov	%eax, %esi
 	mov	%edx, %edi
 	lgdt	gdt_pointer
@@ -132,7 +133,7 @@ idt:
 	.endr
 idt_end:
 
-/* What iretq pops on the way to CPL 3; frames are only read. */
+/* What iretq pops on the way to CPL 3.  Nothing writes to these frames. */
 	.balign	16
 boot_frame:
 	.quad	user_entry, USER_CS, USER_RFLAGS, STACK_TOP, USER_DS

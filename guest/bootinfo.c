@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the loader says: PVH start info, its memory map, command line and modules
- * (xen/include/public/arch-x86/hvm/start_info.h), and the device tree in the last module if
- * the module's command line is QUIRE_FDT_MODULE.  Without a tree, virtio devices are where the
- * command line says, as QEMU's microvm and Firecracker have it.
+ * What the loader says: the PVH start info with its memory map, command line and modules
+ * (xen/include/public/arch-x86/hvm/start_info.h).  The last module is the device tree if its
+ * command line is QUIRE_FDT_MODULE.  Without a tree, virtio devices are where the command line
+ * says, as QEMU's microvm and Firecracker have it.
  *
- * All of it is copied: the memory it lies in is free afterwards.  It must be below
- * LOW_BYTES or in the first GiB, which is all that is mapped this early.
+ * All of it is copied, because the memory in which it lies is free afterwards.  It must lie in the
+ * first GiB, which is all that is mapped this early.
  */
 #include <quire/abi.h>
 #include "kernel.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Time is the TSC.  How fast it runs comes from, in this order: the device tree; CPUID leaf
- * 0x40000010, where hypervisors put it; CPUID leaf 0x15; a race against the PIT.
- * Asked for only when needed, as CPUID leaves the guest.
+ * Time is the TSC.  Its frequency comes from the first of these that knows it: the device tree;
+ * CPUID leaf 0x40000010, where hypervisors put it; CPUID leaf 0x15; a race against the PIT.  It is
+ * looked for only when somebody needs it, because CPUID leaves the guest.
  */
 #include <quire/abi.h>
 #include "kernel.h"
@@ -100,7 +100,7 @@ void clock_wait(uint64_t deadline)
 	outl(QUIRE_WAIT_PORT, (uint32_t)us);
 }
 
-/* A step that fails, as the manual allows, leaves 0. */
+/* RDRAND may fail, as the manual allows; then this is 0. */
 static uint64_t rdrand(void)
 {
 	uint64_t value;
@@ -109,7 +109,7 @@ static uint64_t rdrand(void)
 	return value;
 }
 
-/* Guests of one host may start at the same TSC, so where there is RDRAND it is asked, too. */
+/* Guests of one host may start at the same TSC.  So RDRAND is used too, where there is one. */
 uint64_t random_seed(void)
 {
 	uint32_t reg[4];

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The console: quire's text port for output where the device tree has it, and a polled 16550 at
- * COM1 for input, and for output until the tree is read or where there is no such port.
+ * The console.  Input comes from a polled 16550 at COM1.  Output goes to quire's text port if the
+ * device tree has it, and else to the 16550.
  *
- * What costs is not a byte but an access: every one leaves the guest.  So output is gathered
- * in a buffer.  Through the text port that is one access, of the buffer's address; through the
- * UART a burst is one read of the line status register, then a `rep outsb` of as much as a real
- * 16550A's FIFO holds when it is empty.
+ * Every access to a port leaves the guest, so accesses are dear and bytes are not.  Output is
+ * therefore gathered in a buffer.  The text port takes all of it with one access, which writes the
+ * buffer's address.  The UART takes it in bursts: one read of the line status register, then a
+ * `rep outsb` of as many bytes as the FIFO of a real 16550A holds when it is empty.
  */
 #include <quire/abi.h>
 #include "kernel.h"
@@ -26,7 +26,7 @@ static struct {
 	char data[4096];
 } text;
 
-/* The first access to the UART is from here: where no byte goes through it, none is wasted. */
+/* Called before each use of the UART, so that a guest that uses none spends no access on it. */
 static void enable_fifo(void)
 {
 	static bool enabled;

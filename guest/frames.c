@@ -13,7 +13,7 @@ struct frames_page {
 };
 _Static_assert(sizeof(struct frames_page) == PAGE_SIZE, "the numbers of a page fill it");
 
-/* Enough pages for what is expected, up to a block of 2 MiB, or as many as can be had. */
+/* Get pages for all numbers that are expected, at most 2 MiB of them, or what can be had. */
 static void find_spare(struct frames *f)
 {
 	unsigned int order = 0;

@@ -3,12 +3,13 @@
 #define QUIRE_GUEST_FRAMES_H
 
 /*
- * A stack of page frame numbers, for who owns many blocks of one order.  It lives in pages of
- * its own, one per FRAMES_PER_PAGE numbers, and an empty stack has none.  Zeroed is empty.
+ * A stack of page frame numbers, for an owner of many blocks of one order.  It lives in pages of
+ * its own, one for each FRAMES_PER_PAGE numbers.  An empty stack has none, and a zeroed struct is
+ * an empty stack.
  *
- * Who is going to push many says so in `expected`: then the pages of the list lie together, and
- * not each in another 2 MiB block, which a host would have to provide for its sake.  Who must not
- * wait for a host then reserves them before.
+ * An owner that is going to push many numbers says so in `expected`.  Then the pages of the list
+ * lie together.  Otherwise each might lie in another 2 MiB block, which a host would have to
+ * provide just for it.  An owner that must not wait for the host reserves the pages before.
  */
 #include "runtime.h"
 
@@ -23,19 +24,19 @@ struct frames {
 	uint64_t nr_kept, reserved;
 };
 
-/* Have touched pages for nr numbers, up to a block of 2 MiB; they stay with the stack. */
+/* Get and touch pages for nr numbers, at most 2 MiB of them.  They stay with the stack. */
 void frames_reserve(struct frames *f, uint64_t nr);
 
-/* False if a page was needed and there is none. */
+/* False: a page was needed, and there is none. */
 bool frames_push(struct frames *f, uint64_t gpa);
 
-/* The gpa pushed last, left there or taken; the stack is not empty. */
+/* The gpa that was pushed last; pop also takes it off.  The stack must not be empty. */
 uint64_t frames_peek(const struct frames *f);
 uint64_t frames_pop(struct frames *f);
 
 /*
- * Push `blocks` blocks of order from the page allocator, or as many as there are; how many.
- * And the way back.
+ * Take `blocks` blocks of this order from the page allocator, or as many as there are, and push
+ * them; returns how many.  frames_free() gives all of them back.
  */
 uint64_t frames_alloc(struct frames *f, unsigned int order, uint64_t blocks);
 void frames_free(struct frames *f, unsigned int order);

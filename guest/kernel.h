@@ -3,8 +3,8 @@
 #define QUIRE_GUEST_KERNEL_H
 
 /*
- * The kernel's own services: what the loader said, traps and nucleus calls, console, clock,
- * the end.
+ * The kernel's own services: what the loader said, traps and nucleus calls, console, clock, and
+ * how the guest ends.
  */
 #include "layout.h"
 #include "runtime.h"
@@ -53,10 +53,10 @@ struct trap {
 	uint64_t vector, error, rip, cs, rflags, rsp, ss;
 };
 
-/* Called with every trap first; true: dealt with, go back to where *trap says. */
+/* Every trap goes here first.  True: it is dealt with, and *trap says where to go on. */
 extern bool (*volatile trap_hook)(struct trap *trap);
 
-/* Run fn(arg); true if it trapped, and then guard_trap says how.  Not nested. */
+/* Run fn(arg).  True if it trapped; then guard_trap says how.  Calls do not nest. */
 bool guarded(void (*fn)(uint64_t), uint64_t arg);
 extern struct trap guard_trap;
 
@@ -66,9 +66,9 @@ uint64_t nucleus_call(uint64_t number, uint64_t a, uint64_t b);
 
 void console_putc(char c);
 void console_flush(void); /* send the buffer out */
-int console_getc(void);	  /* waits; flushes first */
+int console_getc(void);	  /* flushes, then waits for a byte */
 
-/* Clock (clock.c): the TSC; khz found on first use. */
+/* Clock (clock.c): the TSC, whose frequency is found on first use. */
 
 uint32_t clock_khz(void);
 uint64_t clock_ns(uint64_t cycles);
@@ -77,12 +77,12 @@ uint64_t clock_deadline(uint64_t seconds); /* a TSC value */
 #define CLOCK_NEVER UINT64_MAX
 
 /*
- * Wait until the TSC reaches deadline, a device has news, or for no reason at all: callers look
- * again.  Gives the processor back where there is a wait port (abi.h).
+ * Wait until the TSC reaches deadline or a device has news.  It may also return for no reason, so
+ * callers look again.  Gives the processor back where there is a wait port (abi.h).
  */
 void clock_wait(uint64_t deadline);
 
-/* Not 0, and not what any other guest gets. */
+/* A number that is not 0, and that no other guest gets. */
 uint64_t random_seed(void);
 
 /* The end (start.c). */

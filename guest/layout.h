@@ -3,11 +3,11 @@
 #define QUIRE_GUEST_LAYOUT_H
 
 /*
- * Where everything is, for C, for assembly and for the linker script: only #defines.
+ * Where everything is.  C, assembly and the linker script use this file, so it has only #defines.
  *
- * The image is linked and loaded at 1 MiB and lies at fixed places, because its page table,
- * GDT, IDT and TSS are assembled into it: an instruction at CPL 0 that builds a table may be
- * emulated by the host and cost a thousand times its worth.  The linker script asserts that
+ * The image is linked and loaded at 1 MiB, and its parts lie at fixed places, because its page
+ * table, GDT, IDT and TSS are assembled into it.  To build them at CPL 0 would be slow: the host
+ * may emulate each instruction there, at a thousand times its cost.  The linker script asserts that
  * each place is large enough.
  *
  *   gva (== gpa for the image)        user  write exec
@@ -64,7 +64,7 @@
 #define CALL_PROBE  2 /* read (rdx 0) or write (rdx 1) at rsi: PROBE_OK or #PF's error code */
 #define CALL_WP	    3 /* CR0.WP = rsi */
 #define CALL_HALT   4 /* stop for good */
-#define CALL_DIE    5 /* empty the IDT, go back to struct trap rsi: it faults for good */
+#define CALL_DIE    5 /* empty the IDT, then go back to struct trap rsi, which faults for good */
 #define CALL_VMCALL 6
 #define CALL_INT3   7
 #define NR_CALLS    8
@@ -86,9 +86,9 @@
 #define PTE_PS	0x080
 #define PTE_NX	0x8000000000000000
 
-/* Bytes of the frame that the CPU and the vector's stub push: vector ... ss. */
+/* Bytes of the frame that the CPU and the vector's stub push, from vector to ss. */
 #define TRAP_FRAME_BYTES 56
-/* struct trap: fifteen registers and CR2 below that frame. */
+/* In struct trap, fifteen registers and CR2 lie below that frame. */
 #define TRAP_RIP_OFFSET (15 * 8 + 8 + 16)
 #define TRAP_RSP_OFFSET (TRAP_RIP_OFFSET + 24)
 

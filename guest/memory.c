@@ -2,35 +2,36 @@
 /*
  * Physical memory: buddy allocators that never touch free memory.
  *
- * A guest whose host overcommits should not make the host keep what it does not use, and a
- * page given back (balloon, free page reporting) loses its contents.  So no list runs through
- * free blocks.  What is free is written in bit maps, 256 bytes per chunk of 1024 pages (one
- * 16384th of memory), local to the chunk:
+ * A guest whose host overcommits should not make the host keep memory that the guest does not
+ * use.  And a page that is given back (balloon, free page reporting) loses its contents.  So no
+ * list runs through free blocks.  Bit maps say what is free: 256 bytes for each chunk of 1024
+ * pages, which is one 16384th of memory:
  *
  *	bit 1      [          1024 pages          ]	order 10
  *	bits 2-3   [    512     |      512     ]	order 9
  *	...
  *	1024-2047  one page each				order 0
  *
- * A block's buddy is bit n ^ 1, its parent n / 2.  Allocation takes a set bit of the smallest
- * order that will do and sets the bits of the halves not needed on the way down; freeing
- * climbs while the buddy is free.  A row of bits per order over 64 chunks says where to look.
+ * The buddy of block n is n ^ 1, and its parent n / 2.  Allocation takes a set bit of the smallest
+ * order that will do; on the way down it sets the bits of the halves that it does not need.
+ * Freeing climbs while the buddy is free.  A row of bits for each order, over 64 chunks, says where
+ * to look.
  *
- * Nor are the maps written at boot.  A zone *opens* its chunks from the bottom up, when the
- * ones opened have nothing left: only then are their bits set and their GiB entered in the
- * direct map.  The free counters are right from the start, by arithmetic.  So a guest of any
- * size boots having touched a page or two here.
+ * The maps are not written at boot either.  A zone *opens* its chunks from the bottom up, each when
+ * the open ones have nothing left.  Only then are its bits set, and is its GiB entered in the
+ * direct map.  The counters of free blocks are right from the start, by arithmetic.  So a guest of
+ * any size touches a page or two here while it boots.
  *
  *	start     opened chunks      |      unopened: all free      end
  *	  [ maps' bits are valid     |  maps untouched              )
  *
- * Blocks of order 9 and above that have been used and are free again are worth reporting to
- * the host, once: it can take the memory back.  Two bits per chunk, one per half, say which free
- * halves it need not be told of, as it has been, or as they were never used.  Taking any part
- * of a half clears its bit.
+ * A block of order 9 and above that has been used and is free again is worth one report to the
+ * host, which can take the memory back.  Two bits for each chunk, one a half, say which free halves
+ * need no report, because they had one or were never used.  Taking any part of a half clears its
+ * bit.
  *
- * The maps, and a page per GiB for the direct map's tables, are set aside at the bottom of the
- * first zone.
+ * The maps lie at the bottom of the first zone, and with them a page for each GiB for the tables of
+ * the direct map.
  */
 #include "kernel.h"
 #include "memory.h"

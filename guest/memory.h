@@ -14,9 +14,9 @@
 #define MAX_ZONES   16
 
 /*
- * The free blocks of one naturally aligned chunk of 1024 pages, as a heap of bits: bit 1 is
- * the whole chunk, bits 2 and 3 its halves, bits 1024 to 2047 its pages.  A set bit is a free
- * block (its halves' bits are then clear).
+ * The free blocks of one naturally aligned chunk of 1024 pages, as a heap of bits.  Bit 1 is the
+ * whole chunk, bits 2 and 3 are its halves, and bits 1024 to 2047 its pages.  A set bit means a
+ * free block; the bits of its parts are then clear.
  */
 struct chunk {
 	uint64_t bits[2 * CHUNK_PAGES / 64];
@@ -25,7 +25,7 @@ struct chunk {
 /* One bit per chunk, for chunks 64 i .. 64 i + 63. */
 struct chunk_row {
 	uint64_t has[NR_ORDERS]; /* does it have a free block of that order? */
-	uint64_t reported[2];	 /* is this half free, and the host needs no telling? */
+	uint64_t reported[2];	 /* this half is free, and need not be reported */
 	uint64_t unused[3];
 };
 
@@ -43,24 +43,25 @@ struct zone {
 void memory_init(void);
 
 /*
- * 2^order pages of unspecified contents, naturally aligned; the gpa, or 0 if there is no such
- * block.  Blocks are freed whole, with the order they were allocated with, or in naturally
- * aligned parts.
+ * alloc_pages returns the gpa of 2^order pages, naturally aligned, with unspecified contents, or 0
+ * if there is no such block.  free_pages takes a block whole, with the order with which it was
+ * allocated, or in naturally aligned parts.
  */
 uint64_t alloc_pages(unsigned int order);
 void free_pages(uint64_t gpa, unsigned int order);
 
 /*
- * A free block of order 9 or 10 that has been in use and that free_reported() has not seen
- * since, or 0 if there is none left.  free_reported() frees it as one that the host knows of.
+ * alloc_unreported allocates a free block of order 9 or 10 that has been in use since it was last
+ * freed by free_reported(), or returns 0 if there is none.  free_reported() frees it as a block of
+ * which the host knows that it is free.
  */
 uint64_t alloc_unreported(unsigned int *order);
 void free_reported(uint64_t gpa, unsigned int order);
 
-/* Free blocks of exactly order; as many blocks as could be had; free pages in all. */
+/* How many blocks of this order could be had; how many pages are free; how many there are. */
 uint64_t free_blocks(unsigned int order);
 uint64_t free_page_count(void);
-uint64_t managed_page_count(void); /* free or not */
+uint64_t managed_page_count(void);
 
 unsigned int zone_count(void);
 const struct zone *zone_at(unsigned int i);
@@ -76,10 +77,10 @@ void zone_free_reported(struct zone *z, uint64_t frame, unsigned int order);
 /* Recount every map; false if the counters, the rows and the bits disagree. */
 bool zone_audit(const struct zone *z);
 
-/* The page kept for the direct map's table of a GiB, as a gpa. */
+/* The gpa of the page that is kept for the direct map's table of this GiB. */
 uint64_t reserve_table(uint64_t gib);
 
-/* Slab: objects of 16 to 2048 bytes, zeroed.  NULL if there is no page. */
+/* Slab: kmalloc returns a zeroed object of up to 2048 bytes, or NULL if there is no page. */
 void *kmalloc(size_t bytes);
 void kfree(void *object);
 uint64_t slab_pages(void);

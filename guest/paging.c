@@ -2,15 +2,15 @@
 /*
  * Page tables, edited at CPL 3.
  *
- * Table pages are mapped for the user, in the direct map like all RAM, so that an edit is a
- * store; only INVLPG and CR3 need the nucleus.  Under a hypervisor without nested paging a
- * store to a table *in use* is expensive (it is write-protected, and the store is emulated),
- * a store to a table not yet linked is not.  Hence the habit here: fill a table whole, then
- * link it with one store to its parent.
+ * Table pages are mapped for the user, in the direct map like all RAM, so an edit is a store.  Only
+ * INVLPG and CR3 need the nucleus.  Under a hypervisor without nested paging, a table *in use* is
+ * write-protected, and each store to it is emulated, which is slow.  A table that is not linked yet
+ * costs nothing of that.  So the code here fills a table whole, and then links it with one store to
+ * its parent.
  *
- * The direct map grows by the GiB, when the allocator first reaches into it: a guest with
- * 64 GiB that uses 10 MiB has one table for it.  Blocks are mapped where RAM covers any part
- * of them; the allocator's zones decide what is RAM.
+ * The direct map grows a GiB at a time, when the allocator first reaches into it.  So a guest with
+ * 64 GiB that uses 10 MiB has one table for it.  A block is mapped if RAM covers any part of it;
+ * the allocator's zones decide what is RAM.
  */
 #include "kernel.h"
 #include "memory.h"
@@ -118,7 +118,7 @@ void pte_free_tables(pte_t *root, uint64_t gva)
 	*entry = 0;
 }
 
-/* One window PDPT serves all windows; each GiB of window gets a table filled before linking. */
+/* One PDPT serves all windows.  Each GiB of a window gets a table, filled before it is linked. */
 static uint64_t window_end = WINDOW_BASE;
 
 static void window_link(uint64_t gva, uint64_t table)

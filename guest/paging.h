@@ -8,7 +8,7 @@
  */
 #include "kernel.h"
 
-/* Volatile, as the CPU reads entries, and sets their A and D bits, behind our back. */
+/* Volatile, because the CPU reads entries, and sets their A and D bits, unseen by the compiler. */
 typedef volatile uint64_t pte_t;
 
 #define PTE_ADDRESS 0x000ffffffffff000UL
@@ -29,18 +29,18 @@ static inline uint64_t direct_gpa(const volatile void *p)
 }
 
 /*
- * Put RAM's 2 MiB blocks within GiB number gib into the direct map; once is enough.  GiB 0 has
- * its table in the image, others take a page from the allocator's reserve.
+ * Put the 2 MiB blocks of RAM within GiB number gib into the direct map.  Doing it again changes
+ * nothing.  GiB 0 has its table in the image; the others take a page from the allocator's reserve.
  */
 void direct_map(uint64_t gib);
 
 /*
- * The entry for gva at level in the tables under root, or NULL if a table is missing on the
- * way (or a larger leaf is there).  With create, missing tables are made.
+ * The entry for gva at this level in the tables under root.  NULL if a table is missing on the way,
+ * or a larger leaf is there.  With create, missing tables are made.
  */
 pte_t *pte_find(pte_t *root, uint64_t gva, unsigned int level, bool create);
 
-/* Replace the 2 MiB leaf for gva by a table of 512 leaves that say the same. */
+/* Replace the 2 MiB leaf for gva by a table of 512 leaves that map the same. */
 void pte_split(pte_t *root, uint64_t gva);
 
 /* Free the tables (not what they map) below the root's entry for gva. */
@@ -52,7 +52,7 @@ void pte_free_tables(pte_t *root, uint64_t gva);
  */
 void *window_create(uint64_t nr_pages);
 
-/* Map the registers of a device at [gpa, gpa + bytes); where gpa is then. */
+/* Map the registers of a device at [gpa, gpa + bytes).  Returns where gpa is mapped. */
 void *mmio_map(uint64_t gpa, uint64_t bytes);
 
 static inline void tlb_flush_page(const void *gva)

@@ -2,10 +2,10 @@
 /*
  * The little of a C library that quill and libfdt use.
  *
- * memcpy and memset are string instructions: at CPL 3 they run natively and are as fast as
- * anything.  Debian's libfdt is compiled with -fstack-protector-strong, and on other systems
- * perhaps with _FORTIFY_SOURCE: __stack_chk_fail and the checked twins of the memory functions
- * are here for it.  The canary is in boot.S.
+ * memcpy and memset are string instructions, which at CPL 3 run natively and are as fast as
+ * anything.  Debian's libfdt is compiled with -fstack-protector-strong, and other systems may add
+ * _FORTIFY_SOURCE.  So it needs __stack_chk_fail and the checked variants of the memory functions.
+ * The canary is in boot.S.
  */
 #include "runtime.h"
 #include "kernel.h"
@@ -116,7 +116,7 @@ static int digit_value(char c)
 	return 99;
 }
 
-/* No sign and no white space; an overflow wraps. */
+/* Takes no sign and no white space.  An overflow wraps. */
 unsigned long strtoul(const char *s, char **end, int base)
 {
 	unsigned long value = 0;

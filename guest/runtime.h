@@ -35,8 +35,8 @@ char *strrchr(const char *s, int c);
 unsigned long strtoul(const char *s, char **end, int base);
 
 /*
- * Formatted output, to a console buffer of 4 KiB that empties when full, at exit and with
- * console_flush().  Knows %c %s %d %u %x with l and ll, a width, - and 0, and %%.
+ * Formatted output, to a console buffer of 4 KiB.  The buffer is sent when it is full, at exit and
+ * by console_flush().  Conversions: %c %s %d %u %x with l and ll, a width, - and 0, and %%.
  */
 void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void vprint(const char *fmt, va_list ap);
@@ -61,7 +61,7 @@ static inline void outb(uint16_t port, uint8_t value)
 	__asm__ volatile("outb %0, %1" ::"a"(value), "Nd"(port));
 }
 
-/* The value may be an address: what it names is in memory by then. */
+/* The value may be an address: all stores to what it points at come first. */
 static inline void outl(uint16_t port, uint32_t value)
 {
 	__asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port) : "memory");
@@ -75,7 +75,7 @@ static inline uint8_t inb(uint16_t port)
 	return value;
 }
 
-/* A bijection of 64-bit numbers that scatters well (splitmix64's finish). */
+/* A bijection of 64-bit numbers that scatters well: the last step of splitmix64. */
 static inline uint64_t mix(uint64_t x)
 {
 	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;

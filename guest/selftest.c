@@ -2,8 +2,8 @@
 /*
  * selftest: does the machine under us behave as a machine should?
  *
- * Prints TAP.  Everything here must come out alike on hardware, under quire with any kind of
- * paging, and under other hypervisors; where one may differ with right, the test says SKIP.
+ * It prints TAP.  All tests must pass alike on hardware, under quire with any kind of paging, and
+ * under other hypervisors.  Where one of these may rightly differ, the test says SKIP.
  */
 #include "selftest.h"
 #include "workload.h"

@@ -18,7 +18,7 @@ void selftest_translation(void);
 void selftest_buddy(void);
 void selftest_slab(void);
 void selftest_frames(void);
-void selftest_ram(uint64_t most_pages); /* write, then verify, that many free pages */
+void selftest_ram(uint64_t most_pages); /* write that many free pages, then verify them */
 
 /* Accesses of one byte, for guarded(): a fetch calls the address, where a `ret` should be. */
 void access_read(uint64_t gva);

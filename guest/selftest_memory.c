@@ -2,9 +2,9 @@
 /*
  * The allocators, then memory itself.
  *
- * The buddy allocator is tried on zones of their own: its maps are apart from the memory they
- * describe, so a zone over frames that are in other use does no harm.  Known answers are from
- * Stallings, Operating Systems, "Example of Buddy System".
+ * The tests of the buddy allocator make zones of their own.  Its maps lie apart from the memory
+ * that they describe, so a zone over frames that are used otherwise does no harm.  Known answers
+ * are from Stallings, Operating Systems, "Example of Buddy System".
  */
 #include "frames.h"
 #include "memory.h"
@@ -60,7 +60,7 @@ struct model {
 	unsigned int n;
 };
 
-/* Mark a block's pages; false if one is marked already or lies outside. */
+/* Mark a block's pages.  False: one is marked already, or lies outside. */
 static bool model_own(struct model *m, uint64_t frame, unsigned int order, bool own)
 {
 	uint64_t first = frame - m->zone.start;
@@ -96,7 +96,7 @@ static bool model_free(struct model *m, unsigned int i)
 	return sound;
 }
 
-/* Forget the use of a block's pages; how many have been used. */
+/* Forget that a block's pages have been used.  Returns how many were. */
 static uint64_t model_forget(struct model *m, uint64_t frame, unsigned int order)
 {
 	uint64_t used = 0;
@@ -108,7 +108,7 @@ static uint64_t model_forget(struct model *m, uint64_t frame, unsigned int order
 	return used;
 }
 
-/* Report a block, if there is one: every half of it must be free and have been used. */
+/* Report a block, if there is one.  Every half of it must be free and must have been used. */
 static bool model_report(struct model *m, bool *none)
 {
 	unsigned int order;
@@ -127,7 +127,7 @@ static bool model_report(struct model *m, bool *none)
 	return sound;
 }
 
-/* With all of it free, every whole half that was used is reported, and then none is. */
+/* If all is free, every whole half that was used is reported, and after that none. */
 static bool model_report_all(struct model *m)
 {
 	uint64_t half = 1UL << HALF_ORDER, frame = (m->zone.start + half - 1) & -half;
@@ -155,7 +155,7 @@ static void against_a_model(uint64_t seed)
 			sound = model_alloc(&m, (unsigned int)random_below(&seed, 7));
 		else
 			sound = model_free(&m, (unsigned int)random_below(&seed, m.n));
-		/* Now and then few blocks are left, so that large ones are free. */
+		/* Now and then only few blocks stay allocated, so that large ones become free. */
 		while (sound && i % 1000 == 0 && m.n > 8)
 			sound = model_free(&m, (unsigned int)random_below(&seed, m.n));
 		if (sound && i % 100 == 0)
@@ -223,7 +223,7 @@ static void check_reserve(void)
 	tap_ok(sound, "a stack with a reserve for %lu frames takes no page for them", n);
 }
 
-/* What is pushed is popped, last first, and the list's pages go back where they came from. */
+/* Numbers are popped last first, and the pages of the list go back to the allocator. */
 void selftest_frames(void)
 {
 	struct frames f = { .expected = 5 * FRAMES_PER_PAGE };

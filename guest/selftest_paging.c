@@ -2,10 +2,10 @@
 /*
  * Traps, permissions and translation.
  *
- * Permission cases are a table: the leaf's flags, the access, and the error code that the
- * Intel SDM, Vol. 3A, "Page-Fault Exceptions" asks for: bit 0 present, 1 write, 2 user,
- * 3 reserved bit, 4 fetch.  Each case maps one scratch page, in tables of its own, so that no
- * other code depends on it.
+ * A table lists the cases of permission: the leaf's flags, the access, and the error code that the
+ * Intel SDM, Vol. 3A, "Page-Fault Exceptions" demands (bit 0 present, 1 write, 2 user, 3 reserved
+ * bit, 4 fetch).  Each case maps one scratch page, in tables of its own, so that no other code
+ * depends on it.
  */
 #include "memory.h"
 #include "paging.h"
@@ -36,7 +36,7 @@ static const struct access_case nucleus_cases[] = {
 	{ "reserved bit", RW | BIT51, 0x09, 0x0b, 0 },
 };
 
-/* Set the scratch page's entry; a pointer to it. */
+/* Set the scratch page's entry, and return a pointer to the page. */
 static pte_t *scratch_map(uint64_t entry)
 {
 	pte_t *pte = pte_find(pml4, SCRATCH_BASE, 1, true);
@@ -95,7 +95,7 @@ static void permissions_at_cpl0(uint64_t frame, bool reserved)
 	nucleus_call(CALL_WP, 1, 0);
 }
 
-/* A permission missing at any level is missing. */
+/* A permission that is missing at one level is missing. */
 static void permissions_above_the_leaf(uint64_t frame)
 {
 	pte_t *pde;
@@ -323,7 +323,7 @@ static bool ignore(struct trap *trap)
 	return trap->vector == VECTOR_BP;
 }
 
-/* An upcall in the middle of everything must leave no trace. */
+/* An upcall may come at any instruction, and must leave no trace. */
 static void upcall_is_transparent(void)
 {
 	uint64_t a = 1, b = 2, c = 3, d = 4, s = 5, t = 6;

@@ -3,9 +3,9 @@
  * Slab: small objects in pages of one size each.
  *
  * A slab is a page: a header, then objects of 16, 32 ... 2048 bytes.  Free objects are linked
- * through their first word.  Slabs with a free object are on the list of their class; a full
- * one is on none and comes back with its first kfree(); an empty one is given back at once.
- * kfree() finds the header by rounding the object's address down to its page.
+ * through their first word.  A slab with a free object is on the list of its class.  A full one is
+ * on no list, and comes back with its first kfree().  An empty one is given back at once.  kfree()
+ * finds the header by rounding the object's address down to its page.
  */
 #include "kernel.h"
 #include "memory.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * C begins here, at CPL 3: learn from the loader, set up memory, run the workload, exit with
- * its status through the exit port, whose meaning is that of QEMU's isa-debug-exit.
+ * C begins here, at CPL 3.  It reads what the loader says, sets up memory, runs the workload, and
+ * exits with its status through the exit port, which means what QEMU's isa-debug-exit means.
  */
 #include <quire/abi.h>
 #include "kernel.h"

@@ -2,10 +2,10 @@
 /*
  * The CPL 3 half of trap handling (the other is traps.S).
  *
- * In order: the hook, if one is set, may repair the cause; a guarded() call is left; anything
- * else is a bug.  For that we print one line and let the *same instruction* fault again with
- * an empty IDT, so that the triple fault the VMM sees has the registers, the rip and the CR2
- * of the culprit, not of its undertaker.
+ * First the hook, if one is set, may repair the cause.  Otherwise, a trap inside guarded() ends
+ * that call.  Any other trap is a bug: we print one line and let the *same instruction* fault
+ * again with an empty IDT.  So the triple fault that the VMM sees has the registers, the rip and
+ * the CR2 of the culprit, and not those of its undertaker.
  */
 #include "kernel.h"
 

@@ -2,27 +2,28 @@
 /*
  * Traps, nucleus calls and upcalls.
  *
- * A trap from CPL 3 is handed back to CPL 3 at once (an *upcall*, as in an exokernel): the
- * nucleus saves CR2 and leaves through a ready-made frame, about a dozen instructions.  The
- * trap stack is mapped for the user, so upcall_entry reads the frame where the CPU has pushed
- * it, and it returns to the interrupted code without the nucleus:
+ * The nucleus hands a trap from CPL 3 back to CPL 3 at once: an *upcall*, as in an exokernel.  It
+ * saves CR2 and leaves through a ready-made frame, which takes about a dozen instructions.  The
+ * trap stack is mapped for the user, so upcall_entry reads the frame where the CPU pushed it.
+ * upcall_entry also returns to the interrupted code without the nucleus:
  *
  *	CPL 3   instruction        upcall_entry  trap_handle()  popfq, ret
  *	             \               ^
  *	CPL 0         stub, trap, iretq
  *
- * One upcall at a time: upcall_busy says that the frame on the trap stack or the upcall stack
- * is in use; a second trap meanwhile is a bug and ends in nucleus_report() and a triple fault.
+ * There is one upcall at a time.  upcall_busy says that the frame on the trap stack, or the upcall
+ * stack, is in use.  A second trap meanwhile is a bug: it ends in nucleus_report() and a triple
+ * fault.
  *
- * The return writes the interrupted rip below the interrupted stack's red zone (128 bytes),
- * switches stacks and leaves with `ret $128`: no register lost and no iretq, which at CPL 3
- * would not find the guest's selectors under every host.
+ * The return writes the interrupted rip below the red zone (128 bytes) of the interrupted stack,
+ * switches stacks and leaves with `ret $128`.  So it loses no register.  It needs no iretq, which
+ * at CPL 3 does not find the guest's selectors under every host.
  *
- * A nucleus call is the `ud2` at nucleus_gate.  The calls are a line or two each, here, so
- * that a call is nine instructions at CPL 0.
+ * A nucleus call is the `ud2` at nucleus_gate.  Each call is a line or two in this file, so that
+ * it takes nine instructions at CPL 0.
  *
- * A fault at CPL 0 is a bug, too, except at the two instructions of CALL_PROBE, where it is
- * the answer.
+ * A fault at CPL 0 is a bug too, except at the two instructions of CALL_PROBE.  There it is the
+ * answer.
  */
 #include "layout.h"
 
@@ -171,7 +172,7 @@ call_table:
 	.quad	call_invlpg, call_cr3, call_probe, call_wp
 	.quad	call_halt, call_die, call_vmcall, call_int3
 
-/* From here on CPL 3. */
+/* From here on, code runs at CPL 3. */
 	.section .text.traps, "ax", @progbits
 	.globl	nucleus_call
 nucleus_call:
@@ -207,8 +208,8 @@ upcall_entry:
 	ret	$128
 
 /*
- * bool guarded(void (*fn)(uint64_t), uint64_t arg): run fn(arg); true if it trapped.
- * trap_handle() then has the trap in guard_trap and sends us to guard_escape.
+ * bool guarded(void (*fn)(uint64_t), uint64_t arg): run fn(arg).  True if it trapped.  Then
+ * trap_handle() has put the trap into guard_trap and has sent us to guard_escape.
  */
 	.globl	guarded, guard_escape
 guarded:

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The flattened device tree, read with libfdt.  What it says wins over the memory map and the
- * command line of the start info; what it leaves out stays as it was.
+ * The flattened device tree, read with libfdt.  It wins over the memory map and the command line
+ * of the start info.  What it leaves out stays as they said.
  *
  *	/memory@...	device_type = "memory": reg, ranges of RAM
  *	/cpus/...	device_type = "cpu": counted
  *	/chosen		bootargs
  *	(any)		compatible = "virtio,mmio": reg, where its registers are
- *	(any)		compatible = "quire,console": the text port, if it is where we may reach it
+ *	(any)		compatible = "quire,console": the text port, "quire,wait": the wait port
  *	/hypervisor	compatible = "quire,vm": quire,tsc-khz (u32), quire,setup-ns (u64)
  */
 #include <quire/abi.h>
 #include "kernel.h"
 #include <libfdt.h>
 
-/* A number of one or two cells; otherwise if there is none. */
+/* A number of one or two cells, or `otherwise` if there is none. */
 static uint64_t number(const void *blob, int node, const char *name, uint64_t otherwise)
 {
 	int len;
@@ -124,7 +124,7 @@ static void read_virtios(const void *blob, struct boot_info *info)
 		read_virtio(blob, node, info);
 }
 
-/* The TSS grants fixed ports (boot.S), so a device must be there: I/O space, then the port. */
+/* The TSS grants fixed ports only (boot.S): is the device at this one, in I/O space? */
 static bool has_port(const void *blob, const char *compatible, uint32_t port)
 {
 	int node = fdt_node_offset_by_compatible(blob, -1, compatible), len;

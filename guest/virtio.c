@@ -3,16 +3,16 @@
  * virtio over MMIO at CPL 3, without interrupts.
  *
  * A queue is one page: descriptors, then what the driver offers, then what the device has
- * used.  What makes it safe against a device that runs at the same time:
+ * used.  The device runs at the same time.  Three things make that safe:
  *
- *	1. A descriptor is written before the ring entry that names it, that before the index
- *	   that covers it; the device goes the other way.  x86 keeps stores in order, so the
- *	   compiler is all there is to restrain (barrier()).
- *	2. Between writing our index and reading whether the device wants to be told, a store
- *	   must not pass a load: mfence.  Or both sides could miss each other for ever.
+ *	1. A descriptor is written before the ring entry that names it, and that before the index
+ *	   that covers it.  The device reads them the other way round.  x86 keeps stores in order,
+ *	   so only the compiler must be restrained (barrier()).
+ *	2. We write our index, and then read whether the device wants to be told.  The load must
+ *	   not pass the store, or both sides could miss each other for ever: hence an mfence.
  *	3. What the device wrote is not believed: a used entry that names no buffer is a panic.
  *
- * Nobody listens to interrupts, so the device is asked for none.
+ * Nobody listens to interrupts, so the driver asks the device for none.
  */
 #include "memory.h"
 #include "paging.h"
@@ -165,7 +165,7 @@ static uint16_t flags_of(const struct virtq_piece *piece, bool last)
 	return (piece->device_writes ? VIRTQ_DESC_WRITE : 0) | (last ? 0 : VIRTQ_DESC_NEXT);
 }
 
-/* An indirect table for the pieces, in kmalloc memory, and its one descriptor at head. */
+/* Make an indirect table for the pieces, in kmalloc memory, and its one descriptor at head. */
 static bool fill_indirect(struct virtqueue *q, uint16_t head, const struct virtq_piece *pieces,
 			  unsigned int nr)
 {

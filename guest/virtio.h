@@ -86,7 +86,7 @@ struct virtqueue {
 	struct virtio *dev;
 	volatile struct virtq_rings *rings; /* a page of its own */
 	uint16_t index, size;
-	uint16_t used;				  /* of the used entries, so many have been taken */
+	uint16_t used;				  /* used entries that have been taken */
 	uint16_t free_head, nr_free;		  /* free descriptors, linked by next */
 	bool pending[VIRTQ_MAX_SIZE];		  /* a buffer with this head is the device's */
 	struct virtq_desc *table[VIRTQ_MAX_SIZE]; /* indirect, by head; or NULL */
@@ -99,7 +99,7 @@ struct virtq_piece {
 	bool device_writes;
 };
 
-/* Registers: one access each, by an instruction that every emulator knows. */
+/* One access to a register, by an instruction that every emulator knows. */
 static inline uint32_t virtio_read(const struct virtio *v, unsigned int reg)
 {
 	uint32_t value;
@@ -114,39 +114,39 @@ static inline void virtio_write(const struct virtio *v, unsigned int reg, uint32
 }
 
 /*
- * Find the first device of that kind among those that the loader told of, and map its registers;
- * false if there is none.
+ * Find the first device of that kind among those that the loader named, and map its registers.
+ * False: there is none.
  */
 bool virtio_find(struct virtio *v, uint32_t device_id);
 
 /*
- * Reset the device and agree on the features that are wanted and offered, VERSION_1 always.
- * Returns false, the device being left reset, if it does not agree.
+ * Reset the device and agree on the features that are both wanted and offered, and on VERSION_1.
+ * False: the device does not agree, and is left reset.
  */
 bool virtio_negotiate(struct virtio *v, uint64_t wanted);
 
-/* The queues are there: the device may work from now on. */
+/* Tell the device that the queues are there: from now on it may work. */
 void virtio_start(struct virtio *v);
 
 void virtio_reset(struct virtio *v);
 
-/* Has the device's configuration changed since last asked? */
+/* Has the device's configuration changed since the last call? */
 bool virtio_config_changed(struct virtio *v);
 
-/* Give queue `index` a page and make it ready; false if the device has no such queue. */
+/* Give queue `index` a page and make it ready.  False: the device has no such queue. */
 bool virtqueue_create(struct virtqueue *q, struct virtio *v, unsigned int index);
 
-/* Free what create allocated.  The device has been reset. */
+/* Free what create allocated.  The caller has reset the device. */
 void virtqueue_destroy(struct virtqueue *q);
 
 /*
- * Offer a buffer to the device, and tell it if it wants to be told.  The pieces go into an
- * indirect table where that was negotiated.  Returns the number that virtqueue_take() will
- * give for it, or -1 if there is no room for it now.
+ * Offer a buffer to the device, and notify the device if it wants that.  The pieces go into an
+ * indirect table where that was negotiated.  Returns the number by which virtqueue_take() will name
+ * the buffer, or -1 if there is no room for it now.
  */
 int virtqueue_add(struct virtqueue *q, const struct virtq_piece *pieces, unsigned int nr);
 
-/* Has the device finished with a buffer?  *head is its number. */
+/* Has the device finished with a buffer?  If so, *head is the buffer's number. */
 bool virtqueue_take(struct virtqueue *q, unsigned int *head);
 
 #endif

@@ -2,9 +2,9 @@
 /*
  * The command line: which workload, with what arguments.
  *
- * Arguments are words, NAME=VALUE or bare, in any order but for the positional ones, which
- * are the words without "=" in turn.  A workload asks for each argument it knows; a word that
- * nobody asked for, or a number that is none, makes the run a usage error.
+ * Arguments are words: NAME=VALUE, or bare.  Bare words are positional, taken in their order; the
+ * others may stand anywhere.  A workload asks for each argument that it knows.  A word that nobody
+ * asked for, or a number that is none, makes the run a usage error.
  */
 #include "workload.h"
 #include "memory.h"
@@ -115,8 +115,8 @@ bool args_done(const struct args *a)
 }
 
 /*
- * Cut text into words in place.  QEMU's microvm adds words that tell where its devices are;
- * they are not the workload's.
+ * Cut text into words, in place.  Words that say where QEMU's microvm has its devices are left out;
+ * they are not for the workload.
  */
 static void args_split(struct args *a, char *text)
 {

@@ -5,20 +5,22 @@
  *	balloon [seconds=N] [steps=N] [touch=PAGES] [dirty=PAGES] [zero=PAGES] [oom=PAGES]
  *		[reuse=1] [delay=MS] [features=MASK] [poison=N]
  *
- * Writes and frees dirty=PAGES pages, rounded up to blocks of 2 MiB, so that there is something
- * to give away, the first zero=PAGES of them with zeroes; then follows the host's target for N
- * seconds (10), or until steps=N targets have been reached, while a working set of touch=PAGES
- * pages is verified and rewritten, page after page, all the time.  reuse=1: every page that comes
- * back is written and verified.  oom=PAGES: when the first target has been reached, so many pages
- * are allocated one by one, taken from the balloon if there are no others, and verified at the end.
- * delay=MS (2000) is how often free blocks are looked for, to report them.
+ * First it writes and frees dirty=PAGES pages, rounded up to blocks of 2 MiB, so that there is
+ * something to give away; the first zero=PAGES of them with zeroes.  Then it follows the host's
+ * target for N seconds (10), or until steps=N targets have been reached.  All the time it verifies
+ * and rewrites a working set of touch=PAGES pages, one after the other.
+ *
+ *	reuse=1		every page that comes back is written and verified
+ *	oom=PAGES	when the first target has been reached, so many pages are allocated one by
+ *			one, from the balloon if there are no others, and verified at the end
+ *	delay=MS	how often to look for free blocks to report (2000)
  *
  *	report PAGES [features=MASK] [poison=N]
  *
- * Writes PAGES pages, rounded up to blocks of 2 MiB, frees and reports them, allocates as many
- * again, says what they hold, and writes and verifies them again.
+ * It writes PAGES pages, rounded up to blocks of 2 MiB, and frees and reports them.  Then it
+ * allocates as many again, says what they hold, and writes and verifies them again.
  *
- * features=MASK restricts the features to negotiate; PAGE_POISON is only wanted with poison=N.
+ * features=MASK restricts the features to negotiate.  PAGE_POISON is wanted only with poison=N.
  */
 #include "balloon.h"
 #include "memory.h"
@@ -118,7 +120,7 @@ static bool set_create(struct set *s)
 	return room;
 }
 
-/* Pages of the guest's own, at the balloon's cost. */
+/* Allocate pages for the guest, from the balloon if there are no others. */
 static void out_of_memory(struct set *s, struct balloon *b)
 {
 	uint64_t taken = 0;

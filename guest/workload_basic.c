@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The small ones: idle waits, echo copies console input to the console, exit exits.
+ * The small workloads: idle waits, echo copies console input to the console, exit exits.
  */
 #include "workload.h"
 

@@ -4,18 +4,19 @@
  *
  *	churn SEED PAGES [rate=R] [seconds=N] [read=K] [own=0|1] [salt=K] [settle=N]
  *
- * Begins as `hold SEED PAGES salt=K` does, with the same contents.  Then R times a second
- * (1000; rate=0: as often as possible) one page is verified and rewritten, in rounds: each
- * round takes every page once, in one order that depends on the seed.  What page p holds after
- * it was rewritten g times depends on SEED, salt, p and g, so guests with the same arguments
- * are alike again as soon as they have done the same number of steps; with own=1 it is a
- * content that no other guest has.  Contents never repeat.
+ * It begins with the contents of `hold SEED PAGES salt=K`.  Then it verifies and rewrites a page, R
+ * times a second (1000; rate=0: as often as possible).  It goes in rounds: each round takes every
+ * page once, in one order that depends on the seed.
  *
- * With a rate, N seconds (5) are R * N rewrites, however long the host takes over them: the
- * end is known exactly.  After each, read=K pages (0) drawn at random are verified and left
- * alone.  settle=N waits before all pages are verified, for a host to catch up.
+ * What page p holds after it was rewritten g times depends on SEED, salt, p and g.  So guests with
+ * the same arguments are alike again as soon as they have done the same number of steps.  With
+ * own=1 it is a content that no other guest has.  Contents never repeat.
  *
- * How often a page was rewritten is kept apart, four bytes a page.
+ * With a rate, N seconds (5) are R * N rewrites, however long the host takes over them, so the end
+ * is known exactly.  After each rewrite, read=K pages (0) drawn at random are verified and left
+ * alone.  settle=N waits before all pages are verified, so that a host can catch up.
+ *
+ * A record apart has the number of rewrites of each page, four bytes a page.
  */
 #include "memory.h"
 #include "paging.h"

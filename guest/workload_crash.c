@@ -3,8 +3,8 @@
  * crash: ways for a guest to go wrong, for tests of the VMM.
  *
  *	triple		#UD with an empty IDT
- *	ud, null	an exception nobody handles, at CPL 3: a line on the console, then the same
- *			instruction again with an empty IDT
+ *	ud, null	an exception that nobody handles, at CPL 3: a line on the console, then the
+ *			same instruction again with an empty IDT
  *	jump read write	a page mapped to a gpa where there is nothing
  *	stack		recursion into the guard page
  *	loop, flood	for ever: nothing, or console output

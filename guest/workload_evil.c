@@ -8,8 +8,8 @@
  *	range	pages that are not RAM
  *	queue	the pages that the queues themselves lie in
  *	deflate	pages that were never inflated
- *	report	free page reports of memory in use, unaligned, empty, twice; what lies next to a
- *		part of a page must stay
+ *	report	free page reports of memory in use, unaligned, empty, twice; of a page that is
+ *		reported in part, the rest must stay
  *	loop	descriptor chains without an end, within indirect tables too
  *	outside	descriptors that point to where there is no RAM
  *	length	buffers of absurd lengths, and in the wrong direction
@@ -18,11 +18,11 @@
  *	reset	a reset while buffers are under way
  *	storm	writes to registers, at random
  *
- * The driver owns a block of 2 MiB, the victim, whose contents it risks; what it hands out
- * lies in there or is no RAM at all.  touch=PAGES pages (1000) are nobody's business: if
- * one of them changes the status is 1.  Whether the device stops answering is its own choice,
- * but after a reset it should work again, which `recovered=` says, and the victim's pages must
- * keep what is written to them then.
+ * The driver owns a block of 2 MiB, the victim, and risks its contents.  Whatever the driver hands
+ * out lies in the victim or is no RAM at all.  touch=PAGES other pages (1000) must stay as they
+ * are: if one of them changes, the status is 1.  The device may stop answering.  But after a reset
+ * it should work again, which `recovered=` says, and then the victim's pages must keep what is
+ * written to them.
  */
 #include "balloon.h"
 #include "memory.h"
@@ -326,7 +326,7 @@ static void attempt(struct evil *e, const struct bad *bad)
 	end(e);
 }
 
-/* Are the words [from, to) of one of the victim's pages as victim_usable() left them? */
+/* Are the words [from, to) of a page of the victim as victim_usable() left them? */
 static bool kept(const struct evil *e, uint64_t page, unsigned int from, unsigned int to)
 {
 	static uint64_t want[PAGE_WORDS];
@@ -341,7 +341,7 @@ static bool kept(const struct evil *e, uint64_t page, unsigned int from, unsigne
 	return true;
 }
 
-/* A report of part of two pages may cost what it names, and nothing on either side of it. */
+/* A report of parts of two pages may cost what it names, and nothing on either side. */
 static void evil_report(struct evil *e)
 {
 	uint64_t at = 8 * 100, bytes = PAGE_SIZE;
@@ -395,7 +395,7 @@ static void write_pair(struct evil *e, unsigned int reg, uint64_t value)
 	virtio_write(&e->dev, reg + 4, (uint32_t)(value >> 32));
 }
 
-/* A queue of that size with all three parts at gpa, made ready and told of buffers. */
+/* Make a queue of that size ready, with all three parts at gpa, and announce buffers. */
 static void queue_at(struct evil *e, unsigned int queue, uint32_t size, uint64_t gpa)
 {
 	if (!virtio_negotiate(&e->dev, 0))
@@ -443,7 +443,7 @@ static void evil_reset(struct evil *e)
 	}
 }
 
-/* Where a device may read and write without harm: the victim, or nowhere. */
+/* An address where a device may read and write without harm: in the victim, or nowhere. */
 static uint32_t harmless_address(struct evil *e)
 {
 	uint64_t in = e->victim + random_below(&e->state, BLOCK_SIZE - PAGE_SIZE) / 16 * 16;
@@ -472,7 +472,7 @@ static void evil_storm(struct evil *e)
 
 /* ---- what is left ---- */
 
-/* Does an honest driver get on with the device? */
+/* Does the device work with an honest driver? */
 static bool recovered(struct evil *e)
 {
 	bool good = begin(e);

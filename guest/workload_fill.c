@@ -5,7 +5,7 @@
  *	fill SEED PAGES [dup=K] [zero=K] [own=K] [order=seq|shuffle|scatter] [salt=K] [seconds=N]
  *	hold, the same, but seconds=5 unless told
  *
- * Three kinds of page:
+ * There are three kinds of page:
  *
  *	zero	zero=K pages are written with zeroes
  *	own	own=K pages have contents that no page of any guest has, drawn for this run
@@ -21,8 +21,8 @@
  *	scatter	spread evenly: the zero pages over all, the own pages over the rest; so with
  *		own=3/4 of PAGES every fourth page is common, and stands alone
  *
- * Between writing and verifying it waits, so that a host can merge.  One that merges perfectly
- * keeps, of N such guests, common + N * own frames (and one for zeroes, or none).
+ * Between writing and verifying it waits, so that a host can merge.  A host that merges N such
+ * guests perfectly keeps common + N * own frames, and one for zeroes, or none.
  */
 #include "memory.h"
 #include "paging.h"
@@ -46,8 +46,8 @@ struct content {
 };
 
 /*
- * Is thing *i of *of one of the `chosen` ones?  *i becomes its number among those that are, or
- * among those that are not, and *of how many of its like there are.
+ * Of *of things, `chosen` are chosen.  Is thing *i one of these?  *i becomes its number among the
+ * chosen, or among the others, and *of their number.
  */
 static bool choose(const struct fill *f, uint64_t *i, uint64_t *of, uint64_t chosen)
 {

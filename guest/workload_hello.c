@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hello: who am I, what have I got, where did the time go.  Its run from exec to exit is a
- * benchmark, so it prints everything in one burst and asks CPUID once.
+ * hello: what the machine is, what memory it has, and where the time went.  Its run from exec to
+ * exit is a benchmark, so it prints everything in one burst and asks CPUID once.
  *
  * Stages, all but the first from the TSC:
  *	setup	exec of the VMM to the guest's first instruction (from the device tree)

@@ -4,10 +4,9 @@
  *
  *	peek PAGES [write=PERCENT] [seconds=N] [seed=N]
  *
- * Every word of PAGES pages is read and must be zero: the first access to each page is a read.
- * Then PERCENT of the pages (0) are written, spread evenly over the others, and all are
- * verified.  It waits N seconds (0) after the reads, and again after the writes if there are
- * any.
+ * It reads every word of PAGES pages, which must be zero; so the first access to each page is a
+ * read.  Then it writes PERCENT of the pages (0), spread evenly over the others, and verifies all.
+ * It waits N seconds (0) after the reads, and again after the writes if there are any.
  */
 #include "memory.h"
 #include "paging.h"

@@ -4,11 +4,12 @@
  *
  *	stress SECONDS [seed=N] [pages=N]
  *
- * Draws a page (7/8 of the free memory unless told), checks every byte of what it last wrote
- * there, and writes something new; at the end it checks all.  What a page holds is given by
- * the seed, the page and the generation, one number a page kept apart.  One page in eight is
- * zeroes and two in eight are one of sixteen common contents, so that a host that merges has
- * something to merge and to break.
+ * It draws a page (of 7/8 of the free memory unless told), checks every byte of what it last wrote
+ * there, and writes something new.  At the end it checks all.  The seed, the page and its
+ * generation determine what a page holds; the generations are kept apart, a number a page.
+ *
+ * One page in eight is zeroes, and two in eight have one of sixteen common contents.  So a host
+ * that merges has something to merge and to break.
  */
 #include "memory.h"
 #include "paging.h"

@@ -4,10 +4,10 @@
  *
  *	touch PAGES|all [order=seq|random|shuffle] [write|read] [seed=N]
  *
- * One access per 4 KiB page of memory that has not been touched before, through 2 MiB leaves,
- * so that stage 1 costs next to nothing and what is measured is the host.  seq and shuffle
- * access each page once; random draws PAGES times, with repetition.  Writes are verified
- * afterwards, outside the time taken.
+ * It makes one access to each 4 KiB page of memory that has not been touched before.  The pages are
+ * mapped with 2 MiB leaves, so that stage 1 costs next to nothing and the host is what is measured.
+ * seq and shuffle access each page once; random draws PAGES times, with repetition.  Writes are
+ * verified afterwards, and that time does not count.
  */
 #include "memory.h"
 #include "paging.h"
@@ -69,7 +69,7 @@ static bool verify(const struct touch *t)
 	return true;
 }
 
-/* All that a window can get: what is left after the tables of the window itself. */
+/* The most that a window can have: all free blocks but those for the window's own tables. */
 static uint64_t most_pages(void)
 {
 	uint64_t blocks = free_blocks(9), tables = blocks / BLOCK_PAGES / 512 + 2;

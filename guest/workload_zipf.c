@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * zipf: skewed access, as real programs have it.
+ * zipf: skewed access, like that of real programs.
  *
  *	zipf SEED PAGES SECONDS|ops=N [s=1.0]
  *
- * Each operation draws a rank k with probability proportional to 1 / k^s and updates the page
- * that a permutation gives that rank (hot pages are scattered): a counter in the first word
- * and a stamp of it in the last.  The counts are also kept apart, and a page is held against
- * them whenever it is drawn, and at the end.
+ * Each operation draws a rank k with a probability proportional to 1 / k^s.  A permutation gives
+ * the page of that rank, so that hot pages are scattered.  The operation updates the page: a
+ * counter in the first word, and a stamp of it in the last.  The counts are also kept apart, and a
+ * page is compared with them whenever it is drawn, and at the end.
  *
  * Ranks are drawn by binary search in the cumulated weights, eight bytes a page.  Powers come
  * from the x87, which has the logarithm that a kernel without libm lacks.
@@ -78,7 +78,7 @@ static bool holds(const volatile uint64_t *at, uint64_t want)
 	return got == want;
 }
 
-/* A page not yet written may hold anything. */
+/* A page that was not written yet may hold anything. */
 static bool check(const struct zipf *z, uint64_t page)
 {
 	return !z->count[page] || (holds(&z->page[page][0], z->count[page]) &&
