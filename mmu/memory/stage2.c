@@ -24,19 +24,14 @@
  */
 #include <assert.h>
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include "stage2.h"
 #include "mmu/base/reserve.h"
-#include "mmu/format/ept.h"
+#include "stage2_internal.h"
 
-#define ENTRIES	   512u
-#define MAX_RANGES 8u
-#define MAX_GFN	   (1ULL << 36) /* what four levels reach */
-#define TO(state)  (1u << (state))
+#define MAX_GFN	  (1ULL << 36) /* what four levels reach */
+#define TO(state) (1u << (state))
 
 const struct page_state_info page_states[PG_NR_STATES] = {
 	[PG_ABSENT] = {
@@ -68,31 +63,6 @@ static_assert(PG_ABSENT == 0, "an empty entry means absent");
 
 const struct pt_rules stage2_rules = { .maxphyaddr = 52, .pages_1g = true };
 
-static const struct pt_format *const fmt = &ept4_format;
-
-/* Beside each table of the arena. */
-struct table_info {
-	uint16_t used;	    /* entries that are not 0 */
-	uint32_t next_free; /* list of given-back tables */
-};
-
-struct stage2 {
-	struct gfn_range ram[MAX_RANGES];
-	unsigned int nr_ram;
-	uint64_t ram_pages;
-
-	uint64_t (*table)[ENTRIES]; /* the arena */
-	struct table_info *info;
-	size_t max_tables;
-	uint32_t fresh; /* tables never handed out start here */
-	uint32_t free;	/* given-back tables; 0: none (0 is the root) */
-
-	/* Kept by entry_store and the table allocator. */
-	uint64_t pages[PG_NR_STATES]; /* [PG_ABSENT] is derived, not kept */
-	uint64_t large_leaves, tables;
-	uint64_t splits, collapses;
-};
-
 /* --- entries ----------------------------------------------------------------------------- */
 
 static uint64_t make_table(uint32_t index)
@@ -113,25 +83,9 @@ static uint64_t make_page(enum page_state state, pfn_t pfn)
 	return e;
 }
 
-static enum page_state entry_state(uint64_t e)
-{
-	return (e & EPT_SW_MASK) >> EPT_SW_SHIFT;
-}
-
-static bool entry_is_table(uint64_t e, unsigned int level)
-{
-	return ept_present(e) && !ept_leaf(e, level);
-}
-
 static uint64_t *entry_at(const struct stage2 *s2, uint64_t addr)
 {
 	return &s2->table[addr >> QUIRE_PAGE_SHIFT][(addr % QUIRE_PAGE_SIZE) / sizeof(uint64_t)];
-}
-
-/* Pages that one entry of a level stands for. */
-static uint64_t level_pages(unsigned int level)
-{
-	return 1ULL << (9 * (level - 1));
 }
 
 static void account(struct stage2 *s2, uint64_t e, unsigned int level, int sign)
@@ -208,7 +162,8 @@ static int read_on_path(void *ctx, uint64_t addr, const struct pt_level *lv, uin
 static void walk_to(const struct stage2 *s2, gfn_t gfn, struct path *path, struct pt_result *res)
 {
 	path->s2 = s2;
-	pt_walk(fmt, &stage2_rules, stage2_root(s2), gfn_to_gpa(gfn), read_on_path, path, res);
+	pt_walk(STAGE2_FORMAT, &stage2_rules, stage2_root(s2), gfn_to_gpa(gfn), read_on_path, path,
+		res);
 }
 
 static void split_leaf(struct stage2 *s2, uint64_t addr)
@@ -216,7 +171,7 @@ static void split_leaf(struct stage2 *s2, uint64_t addr)
 	uint64_t e = *entry_at(s2, addr);
 	uint32_t table = table_get(s2);
 
-	for (unsigned int i = 0; i < ENTRIES; i++)
+	for (unsigned int i = 0; i < STAGE2_ENTRIES; i++)
 		entry_store(s2, (uint64_t)table << QUIRE_PAGE_SHIFT | i * sizeof(uint64_t), 1,
 			    make_page(entry_state(e), ept_pfn(e) + i));
 	entry_store(s2, addr, 2, make_table(table));
@@ -242,7 +197,7 @@ static uint64_t grow_to(struct stage2 *s2, gfn_t gfn, unsigned int level, struct
 /* Give back the tables on the path that have become empty, the lowest first. */
 static void prune(struct stage2 *s2, const struct path *path, unsigned int level)
 {
-	for (; level < fmt->nr_levels; level++) {
+	for (; level < STAGE2_FORMAT->nr_levels; level++) {
 		uint32_t table = path->addr[level] >> QUIRE_PAGE_SHIFT;
 
 		if (s2->info[table].used)
@@ -258,7 +213,7 @@ static bool ranges_valid(const struct gfn_range *ram, unsigned int nr)
 {
 	gfn_t last = 0;
 
-	if (nr == 0 || nr > MAX_RANGES)
+	if (nr == 0 || nr > STAGE2_MAX_RANGES)
 		return false;
 	for (unsigned int i = 0; i < nr; i++) {
 		if (ram[i].start < last || ram[i].start >= ram[i].end || ram[i].end > MAX_GFN)
@@ -289,7 +244,7 @@ int stage2_create(const struct gfn_range *ram, unsigned int nr, struct stage2 **
 	s2->nr_ram = nr;
 	for (unsigned int i = 0; i < nr; i++) {
 		s2->ram_pages += ram[i].end - ram[i].start;
-		for (unsigned int level = 1; level <= fmt->nr_levels; level++)
+		for (unsigned int level = 1; level <= STAGE2_FORMAT->nr_levels; level++)
 			s2->max_tables += tables_at(&ram[i], level);
 	}
 	s2->table = reserve(s2->max_tables * QUIRE_PAGE_SIZE);
@@ -368,7 +323,7 @@ static uint64_t run_at(const struct stage2 *s2, gfn_t gfn, enum page_state *stat
 	span = level_pages(res.lv->level);
 	if (span == 1) {
 		const uint64_t *e = entry_at(s2, res.entry_addr);
-		uint64_t left = ENTRIES - gfn % ENTRIES;
+		uint64_t left = STAGE2_ENTRIES - gfn % STAGE2_ENTRIES;
 
 		while (span < left && entry_state(e[span]) == page.state)
 			span++;
@@ -412,7 +367,7 @@ uint64_t stage2_linear_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, struct
 	span = level_pages(res.lv->level);
 	if (span == 1) {
 		const uint64_t *e = entry_at(s2, res.entry_addr);
-		uint64_t left = min_u64(end - gfn, ENTRIES - gfn % ENTRIES);
+		uint64_t left = min_u64(end - gfn, STAGE2_ENTRIES - gfn % STAGE2_ENTRIES);
 
 		while (nr < left && follows(e[nr], e[0], nr))
 			nr++;
@@ -499,7 +454,7 @@ int stage2_set(struct stage2 *s2, gfn_t gfn, uint64_t nr, enum page_state to, pf
 /* Are all entries of a level-1 table private, with the frames from pfn on? */
 static bool linear(const struct stage2 *s2, uint32_t table, pfn_t pfn)
 {
-	for (unsigned int i = 0; i < ENTRIES; i++) {
+	for (unsigned int i = 0; i < STAGE2_ENTRIES; i++) {
 		uint64_t e = s2->table[table][i];
 
 		if (!page_states[entry_state(e)].large || e != make_page(PG_PRIVATE, pfn + i))
@@ -530,7 +485,7 @@ int stage2_set_large(struct stage2 *s2, gfn_t gfn, pfn_t pfn)
 	table = ept_pfn(old);
 	if (!linear(s2, table, pfn))
 		return -EBUSY;
-	for (unsigned int i = 0; i < ENTRIES; i++)
+	for (unsigned int i = 0; i < STAGE2_ENTRIES; i++)
 		entry_store(s2, (uint64_t)table << QUIRE_PAGE_SHIFT | i * sizeof(uint64_t), 1, 0);
 	entry_store(s2, addr, 2, leaf);
 	table_put(s2, table);
@@ -548,115 +503,4 @@ int stage2_split(struct stage2 *s2, gfn_t gfn)
 		return -ENOENT;
 	split_leaf(s2, res.entry_addr);
 	return 0;
-}
-
-/* --- audit ------------------------------------------------------------------------------- */
-
-struct audit {
-	const struct stage2 *s2;
-	void (*report)(void *ctx, const char *what);
-	void *ctx;
-	unsigned int faults;
-	uint64_t pages[PG_NR_STATES], large_leaves, tables; /* the fresh count */
-};
-
-__attribute__((format(printf, 2, 3))) static void fault(struct audit *a, const char *fmt_text, ...)
-{
-	char text[160];
-	va_list ap;
-
-	va_start(ap, fmt_text);
-	vsnprintf(text, sizeof(text), fmt_text, ap);
-	va_end(ap);
-	a->faults++;
-	if (a->report)
-		a->report(a->ctx, text);
-}
-
-static void audit_page(struct audit *a, uint64_t e, unsigned int level, gfn_t gfn)
-{
-	enum page_state state = entry_state(e);
-	uint64_t nr = level_pages(level);
-
-	if (state == PG_ABSENT || state >= PG_NR_STATES) {
-		fault(a, "gfn %#lx: entry %#lx has no state", (unsigned long)gfn, (unsigned long)e);
-		return;
-	}
-	a->pages[state] += nr;
-	if (!stage2_is_ram(a->s2, gfn, nr))
-		fault(a, "gfn %#lx: %s outside RAM", (unsigned long)gfn, page_states[state].name);
-	if (ept_present(e) != page_states[state].present && !page_states[state].one_frame)
-		fault(a, "gfn %#lx: entry %#lx is not as %s must be", (unsigned long)gfn,
-		      (unsigned long)e, page_states[state].name);
-	if ((e & EPT_W) && !page_states[state].writable)
-		fault(a, "gfn %#lx: %s and writable", (unsigned long)gfn, page_states[state].name);
-	if (state == PG_PRIVATE && ept_pfn(e) != gfn)
-		fault(a, "gfn %#lx: private frame %#lx is not its own", (unsigned long)gfn,
-		      (unsigned long)ept_pfn(e));
-	if (state == PG_SHARED && (ept_pfn(e) < STAGE2_STORE_PFN || ept_pfn(e) >= STAGE2_ZERO_PFN))
-		fault(a, "gfn %#lx: shared frame %#lx is not the store's", (unsigned long)gfn,
-		      (unsigned long)ept_pfn(e));
-	if (page_states[state].one_frame && ept_present(e) && ept_pfn(e) != STAGE2_ZERO_PFN)
-		fault(a, "gfn %#lx: %s frame %#lx is not the page of zeroes", (unsigned long)gfn,
-		      page_states[state].name, (unsigned long)ept_pfn(e));
-	if (level == 2)
-		a->large_leaves++;
-	if (level > 2 || (level == 2 && !page_states[state].large))
-		fault(a, "gfn %#lx: %s at level %u", (unsigned long)gfn, page_states[state].name,
-		      level);
-}
-
-static void audit_table(struct audit *a, uint32_t table, const struct pt_level *lv, gfn_t gfn)
-{
-	const struct stage2 *s2 = a->s2;
-	unsigned int used = 0;
-
-	a->tables++;
-	for (unsigned int i = 0; i < ENTRIES; i++, gfn += level_pages(lv->level)) {
-		uint64_t e = s2->table[table][i];
-
-		if (e == 0)
-			continue;
-		used++;
-		if (fmt->classify(e, lv, &stage2_rules) == PT_RESERVED)
-			fault(a, "gfn %#lx: %s %#lx is malformed", (unsigned long)gfn, lv->name,
-			      (unsigned long)e);
-		else if (entry_is_table(e, lv->level))
-			audit_table(a, ept_pfn(e), lv + 1, gfn);
-		else
-			audit_page(a, e, lv->level, gfn);
-	}
-	if (used != s2->info[table].used)
-		fault(a, "table %u: %u entries used, %u counted", table, used,
-		      s2->info[table].used);
-	if (used == 0 && table != 0)
-		fault(a, "table %u: empty but linked", table);
-}
-
-unsigned int stage2_audit(const struct stage2 *s2, void (*report)(void *ctx, const char *what),
-			  void *ctx)
-{
-	struct audit a = { .s2 = s2, .report = report, .ctx = ctx };
-	uint64_t sum = 0;
-	uint32_t given_back = 0;
-
-	audit_table(&a, 0, &fmt->level[0], 0);
-	for (unsigned int state = PG_ABSENT + 1; state < PG_NR_STATES; state++) {
-		sum += a.pages[state];
-		if (a.pages[state] != s2->pages[state])
-			fault(&a, "%s: %lu pages, %lu counted", page_states[state].name,
-			      (unsigned long)a.pages[state], (unsigned long)s2->pages[state]);
-	}
-	if (sum > s2->ram_pages)
-		fault(&a, "%lu pages have a state, RAM has %lu", (unsigned long)sum,
-		      (unsigned long)s2->ram_pages);
-	if (a.large_leaves != s2->large_leaves)
-		fault(&a, "%lu large leaves, %lu counted", (unsigned long)a.large_leaves,
-		      (unsigned long)s2->large_leaves);
-	for (uint32_t t = s2->free; t; t = s2->info[t].next_free)
-		given_back++;
-	if (a.tables != s2->tables || a.tables + given_back != s2->fresh)
-		fault(&a, "%lu tables linked and %u given back, %lu counted of %u",
-		      (unsigned long)a.tables, given_back, (unsigned long)s2->tables, s2->fresh);
-	return a.faults;
 }
