@@ -292,6 +292,24 @@ is_deeply([sort keys %{$doc->{vms}[0]{refused}}],
 	[sort qw(by text request_bytes free_bytes min_bytes)], '... by the budget');
 is($doc->{vms}[0]{refused}{by}, 'budget', '... which it says');
 
+# A machine that is full just now.  The launcher asks again for two seconds, and is stopped.
+my $small = start("$dir/small", $quire, 'machine', "--machine=$dir/small", qw(--memory=64M
+	--overcommit=1));
+ok(complains($small, qr/ ready at /), 'a small machine');
+my $full = start("$dir/full", $quire, 'run', "--machine=$dir/small",
+	qw(-m 64M --merge=off --timeout=60),
+	$quill, qw(hold 1 14336 seconds=60));
+ok(says($full, 'hold: ready'), '... that is full');
+my $never = start("$dir/never", $quire, 'run', "--machine=$dir/small", "--stats=$dir/never.json",
+	qw(-m 512M --name=never), $quill, 'hello');
+ok(complains($small, qr/refused: overhead of /), 'another guest has to wait');
+kill TERM => $never->{pid};
+is(finish($never)->{status}, 143, '... and is stopped');
+is_deeply(written("$dir/never.json")->{vms}, [{ name => 'never', state => 'not started', vcpus => 1,
+	ram_bytes => 512 << 20 }], '... of which nothing else is known');
+kill TERM => $small->{pid};
+finish($_) for $small, $full;
+
 quire(qw(resume twin-1 twin-2 squeezed));
 quire(qw(kill twin-1 twin-2 squeezed));
 finish($_) for $twins, $balloon;

@@ -379,7 +379,7 @@ for my $vm (grep { $_->{name} =~ /^(?:same-1|zero-2|off)$/ } @vms) {
 my @down = grep { $_->{name} =~ /^(?:one|same-\d)$/ } @vms;
 my $shared = sum(map { scalar(() = $_->{want} =~ /s/g) } @down);
 ($text, $status) = quire('merge', 'zero', names(@down));
-like($text, qr/\Amade $shared pages \([0-9.]+ \w+\) private again\n\z/,
+like($text, qr/\Amade $shared pages private again, with [0-9.]+ \w+ of frames of their own\n\z/,
 	"merge zero: $shared pages come home");
 is(join('', map { differ(states_of($_), $_->{want} =~ tr/s/p/r) } @down), '',
 	'... and no others, by quire map');
@@ -391,7 +391,7 @@ check('after merging only zero', $frames, @vms);
 
 ($text, $status) = quire('merge', 'off', names(@vms));
 my $away = sum(map { scalar(() = $_->{want} =~ /[sz]/g) } @vms);
-like($text, qr/\Amade $away pages \([0-9.]+ \w+\) private again\n\z/,
+like($text, qr/\Amade $away pages private again, with [0-9.]+ \w+ of frames of their own\n\z/,
 	"merge off: $away pages come home");
 check_back('off', @vms);
 

@@ -385,12 +385,11 @@ static void switch_down(struct targets *t, enum keeper_mode mode)
 		say_nobody(t);
 	if (!vms || (mode != KEEPER_OFF && !undone && !left))
 		return;
-	printf("made %" PRIu64 " pages (%s) private again\n", undone,
+	printf("made %" PRIu64 " pages private again, with %s of frames of their own\n", undone,
 	       size_text(undone * QUIRE_PAGE_SIZE));
 	if (left)
-		printf("left %" PRIu64
-		       " pages (%s) merged until they are written: there is no memory "
-		       "for them\n",
+		printf("left %" PRIu64 " pages merged until they are written: there is no memory "
+		       "for %s of frames of their own\n",
 		       left, size_text(left * QUIRE_PAGE_SIZE));
 }
 
