@@ -135,7 +135,7 @@ void copy_leash_ready(struct launch *l, struct copy *c);
 /* Take note of the end of the copy's process, if it has ended. */
 void copy_reap(struct launch *l, struct copy *c);
 
-/* Settle on the status of a copy that has ended, and print how it ended if that is worth a line. */
+/* Give a copy that has ended its status, and print how it ended if that is worth a line. */
 void copy_conclude(struct launch *l, struct copy *c);
 
 /* Act on the deadlines of a copy that have passed. */
