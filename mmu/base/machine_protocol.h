@@ -336,6 +336,6 @@ struct machine_msg {
 	};
 };
 
-_Static_assert(sizeof(struct machine_msg) == 544, "a record has one size");
+_Static_assert(sizeof(struct machine_msg) == 544, "a packet has one size");
 
 #endif

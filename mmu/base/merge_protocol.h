@@ -111,6 +111,6 @@ struct merge_msg {
 	};
 };
 
-_Static_assert(sizeof(struct merge_msg) == 16 + 16 * MERGE_BATCH, "a record has one size");
+_Static_assert(sizeof(struct merge_msg) == 16 + 16 * MERGE_BATCH, "a packet has one size");
 
 #endif

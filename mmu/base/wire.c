@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include "record.h"
+#include "packet.h"
 #include "wire.h"
 
 struct machine_msg wire_msg(enum machine_type type, uint32_t vm)
@@ -20,12 +20,12 @@ struct machine_msg wire_msg(enum machine_type type, uint32_t vm)
 
 int wire_send(int fd, const struct machine_msg *msg, int attach)
 {
-	return record_send(fd, msg, sizeof(*msg), attach);
+	return packet_send(fd, msg, sizeof(*msg), attach);
 }
 
 int wire_send_merge(int fd, const struct merge_msg *msg, int attach)
 {
-	return record_send(fd, msg, sizeof(*msg), attach);
+	return packet_send(fd, msg, sizeof(*msg), attach);
 }
 
 static int reject(int *attached, int error)
@@ -38,7 +38,7 @@ static int reject(int *attached, int error)
 
 int wire_recv(int fd, struct machine_msg *msg, int *attached)
 {
-	int code = record_recv(fd, msg, sizeof(*msg), attached);
+	int code = packet_recv(fd, msg, sizeof(*msg), attached);
 
 	if (code == 1 && msg->magic != MACHINE_MAGIC)
 		return reject(attached, -EPROTO);
@@ -56,7 +56,7 @@ void wire_merge_header(struct merge_msg *msg, enum merge_type type)
 
 int wire_recv_merge(int fd, struct merge_msg *msg, int *attached)
 {
-	int code = record_recv(fd, msg, sizeof(*msg), attached);
+	int code = packet_recv(fd, msg, sizeof(*msg), attached);
 
 	if (code == 1 &&
 	    (msg->magic != MERGE_MAGIC || msg->version != MACHINE_VERSION || msg->nr > MERGE_BATCH))

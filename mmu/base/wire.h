@@ -3,8 +3,8 @@
 #define QUIRE_MMU_BASE_WIRE_H
 
 /*
- * Sending and receiving the records of machine_protocol.h and merge_protocol.h.  The calls return
- * what record_send() and record_recv() return (record.h).
+ * Sending and receiving the packets of machine_protocol.h and merge_protocol.h.  The calls return
+ * what packet_send() and packet_recv() return (packet.h).
  */
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -12,12 +12,12 @@
 #include "merge_protocol.h"
 #include "machine_protocol.h"
 
-/* A record of this type for this VM; everything else in it is 0. */
+/* A packet of this type for this VM; everything else in it is 0. */
 struct machine_msg wire_msg(enum machine_type type, uint32_t vm);
 
 int wire_send(int fd, const struct machine_msg *msg, int attach);
 
-/* Also -EPROTONOSUPPORT: the record is of another version, and its rest means nothing. */
+/* Also -EPROTONOSUPPORT: the packet is of another version, and its rest means nothing. */
 int wire_recv(int fd, struct machine_msg *msg, int *attached);
 
 /* The same for the connection about equal pages. */

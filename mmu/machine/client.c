@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include "client.h"
 #include "mmu/base/clock.h"
-#include "mmu/base/record.h"
+#include "mmu/base/packet.h"
 #include "mmu/base/wire.h"
 
 /* A GONE that came while a call waited for its answer. */
@@ -50,7 +50,7 @@ static int send_msg(struct machine_client *c, const struct machine_msg *msg, int
 	int code;
 
 	while ((code = wire_send(c->fd, msg, attach)) == -EAGAIN) {
-		code = record_wait(c->fd, POLLOUT, deadline_ns);
+		code = packet_wait(c->fd, POLLOUT, deadline_ns);
 		if (code)
 			return code;
 	}
@@ -68,7 +68,7 @@ static int receive(struct machine_client *c, struct machine_msg *msg, int *fd)
 		if (code < 0)
 			return code;
 		if (!code) {
-			code = record_wait(c->fd, POLLIN, deadline_ns);
+			code = packet_wait(c->fd, POLLIN, deadline_ns);
 			if (code)
 				return code;
 		} else if (msg->type != MACHINE_GONE) {

@@ -405,7 +405,7 @@ static void client_lost(struct machine *m, struct client *c, int code)
 			   MACHINE_VERSION);
 		client_refuse(m, c, code, err.text);
 	}
-	client_drop(m, c, code == -ECONNRESET ? NULL : "it sent what is no record of ours");
+	client_drop(m, c, code == -ECONNRESET ? NULL : "it sent what is no packet of ours");
 }
 
 void client_ready(struct machine *m, struct client *c)

@@ -226,7 +226,7 @@ static void receive(struct machine *m, struct tenant *t)
 		merge_hang_up(m, t);
 		return;
 	}
-	fault = code < 0 ? "not a record of merging" :
+	fault = code < 0 ? "not a packet of merging" :
 		fd >= 0	 ? "a descriptor too many" :
 			   serve(m, t, &m->merge_ask);
 	if (fd >= 0)

@@ -484,7 +484,7 @@ void channel_ready(struct machine *m, struct tenant *t)
 			if (code == -ECONNRESET)
 				hung_up(m, t);
 			else
-				tenant_misbehaved(m, t, "not a record of ours");
+				tenant_misbehaved(m, t, "not a packet of ours");
 			return;
 		}
 		fault = channel_message(m, t, &msg, &fd);

@@ -5,7 +5,7 @@
 #include <unistd.h>
 #include "merge_client.h"
 #include "mmu/base/clock.h"
-#include "mmu/base/record.h"
+#include "mmu/base/packet.h"
 #include "mmu/base/wire.h"
 
 int merge_pair(int fds[2])
@@ -24,7 +24,7 @@ static int send_before(int fd, struct merge_msg *msg, uint64_t deadline_ns)
 
 	wire_merge_header(msg, msg->type);
 	while ((code = wire_send_merge(fd, msg, -1)) == -EAGAIN) {
-		code = record_wait(fd, POLLOUT, deadline_ns);
+		code = packet_wait(fd, POLLOUT, deadline_ns);
 		if (code)
 			return code;
 	}
@@ -36,7 +36,7 @@ static int receive_before(int fd, struct merge_msg *msg, int *descriptor, uint64
 	int code;
 
 	while (!(code = wire_recv_merge(fd, msg, descriptor))) {
-		code = record_wait(fd, POLLIN, deadline_ns);
+		code = packet_wait(fd, POLLIN, deadline_ns);
 		if (code)
 			return code;
 	}

@@ -11,7 +11,7 @@
  *
  * VMs also tell of balloons, and operators set their sizes and ask why.
  *
- * Connections about equal pages are apart from the other peers: their records have another size.
+ * Connections about equal pages are apart from the other peers: their packets have another size.
  * What is said there is half valid, with few hashes and fewer contents, so that hints, frames and
  * lies meet each other.
  */
@@ -91,7 +91,7 @@ static int descriptor(uint8_t which, bool *mine)
 	}
 }
 
-static void send_record(int fd, struct machine_msg msg, uint8_t which)
+static void send_packet(int fd, struct machine_msg msg, uint8_t which)
 {
 	bool mine;
 	int attach = descriptor(which, &mine);
@@ -178,7 +178,7 @@ static struct machine_msg operator_record(const struct step *s)
 	return msg;
 }
 
-static struct machine_msg record(const struct step *s, uint64_t now)
+static struct machine_msg packet(const struct step *s, uint64_t now)
 {
 	static const enum machine_type type[NR_STEPS] = {
 		[STEP_ADMIT] = MACHINE_ADMIT,	  [STEP_CREDIT] = MACHINE_CREDIT,
@@ -257,7 +257,7 @@ static void merge_entries(struct merge_msg *msg, const struct step *s)
 	}
 }
 
-/* A record about equal pages, more often valid than not. */
+/* A packet about equal pages, more often valid than not. */
 static void say_merge(int fd, const struct step *s)
 {
 	static struct merge_msg msg;
@@ -332,7 +332,7 @@ static void perform(struct lab *lab, int *peers, int *merges, const struct step 
 			memset(garbage, s->small, sizeof(garbage));
 			send(*peer, garbage, s->a % sizeof(garbage), MSG_DONTWAIT | MSG_NOSIGNAL);
 		} else {
-			send_record(*peer, record(s, lab->now_ns), s->descriptor);
+			send_packet(*peer, packet(s, lab->now_ns), s->descriptor);
 		}
 	}
 }
@@ -343,7 +343,7 @@ static void begin_merging(struct lab *lab, int *peers, int *merges)
 	dial(lab, &peers[0], true);
 	for (int i = 0; i < 3; i++) {
 		struct step admit = { .kind = STEP_ADMIT, .small = i < 2 ? 4 : 8, .a = 100 };
-		struct machine_msg msg = record(&admit, 0);
+		struct machine_msg msg = packet(&admit, 0);
 
 		say_msg(peers[0], msg, -1);
 		lab_step(lab);
@@ -364,13 +364,13 @@ static void begin_ballooning(struct lab *lab, int *peers)
 		struct step admit = { .kind = STEP_ADMIT, .small = 2 << 4, .a = 511 };
 		struct step balloon = { .kind = STEP_BALLOON, .b = 400 };
 
-		say_msg(peers[0], record(&admit, 0), -1);
+		say_msg(peers[0], packet(&admit, 0), -1);
 		lab_step(lab);
 		hear_all(peers, &peers[0], (uint8_t)(i + 1));
 		if (peers[i + 1] < 0)
 			return;
 		say_credit(peers[i + 1], 450, 511);
-		say_msg(peers[i + 1], record(&balloon, lab->now_ns), -1);
+		say_msg(peers[i + 1], packet(&balloon, lab->now_ns), -1);
 		lab_step(lab);
 	}
 }

@@ -148,7 +148,7 @@ static void test_hello(void)
 	msg = wire_msg(MACHINE_HELLO, 0);
 	send(fd, &msg, sizeof(msg) / 2, 0);
 	lab_step(&lab);
-	is(hear(fd, NULL, NULL), -ECONNRESET, "half a record: it hangs up");
+	is(hear(fd, NULL, NULL), -ECONNRESET, "half a packet: it hangs up");
 	close(fd);
 	fd = lab_dial(&lab);
 	lab_pass(&lab, MACHINE_HELLO_SECONDS * 1000 - 1);
@@ -177,7 +177,7 @@ static void test_flood(void)
 	other = lab_connect(&lab);
 	while (!say(flooder, MACHINE_GET, 0, 0, -1))
 		sent++;
-	ok(sent > 100, "a client may fill its socket (%u records)", sent);
+	ok(sent > 100, "a client may fill its socket (%u packets)", sent);
 	machine_serve(lab.m);
 	while (hear(flooder, &msg, NULL) == MACHINE_STATE)
 		answers++;

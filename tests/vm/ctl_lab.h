@@ -54,7 +54,7 @@ int connect_vm(void);
 /* A request with these arguments. */
 struct ctl_request request(unsigned int op, uint64_t arg0, uint64_t arg1, uint64_t arg2);
 
-/* Send one record and return the status of the answer; 1 if the server hung up. */
+/* Send one packet and return the status of the answer; 1 if the server hung up. */
 int status_of(int fd, const void *record, size_t bytes);
 
 /* status_of() of a new client. */

@@ -47,7 +47,7 @@ static void test_garbage(uint64_t *seed)
 		hung_up += status_of(fd, junk, bytes) == 1;
 		close(fd);
 	}
-	ok(hung_up == sizeof(req) + 3, "only a record of exactly the right length is taken");
+	ok(hung_up == sizeof(req) + 3, "only a packet of exactly the right length is taken");
 	still_serves("garbage");
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <sys/socket.h>
-#include "mmu/base/record.h"
+#include "mmu/base/packet.h"
 #include "leash.h"
 
 int leash_create(int pair[2])
@@ -13,10 +13,10 @@ int leash_create(int pair[2])
 
 int leash_send(int fd, const struct leash_msg *msg, int attach)
 {
-	return record_send(fd, msg, sizeof(*msg), attach);
+	return packet_send(fd, msg, sizeof(*msg), attach);
 }
 
 int leash_recv(int fd, struct leash_msg *msg, int *attached)
 {
-	return record_recv(fd, msg, sizeof(*msg), attached);
+	return packet_recv(fd, msg, sizeof(*msg), attached);
 }

@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "clock.h"
-#include "record.h"
+#include "packet.h"
 
 /* Room for one descriptor, which the kernel rounds up to two. */
 union fd_control {
@@ -13,9 +13,9 @@ union fd_control {
 	struct cmsghdr align;
 };
 
-int record_send(int fd, const void *record, size_t bytes, int attach)
+int packet_send(int fd, const void *packet, size_t bytes, int attach)
 {
-	struct iovec iov = { .iov_base = (void *)record, .iov_len = bytes };
+	struct iovec iov = { .iov_base = (void *)packet, .iov_len = bytes };
 	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
 	union fd_control control;
 	ssize_t n;
@@ -60,7 +60,7 @@ static unsigned int take_descriptors(struct msghdr *h, int *attached)
 	return nr;
 }
 
-/* 1; or why n bytes with nr descriptors are not a record of this size: -ECONNRESET, -EPROTO. */
+/* 1; or why n bytes with nr descriptors are not a packet of this size: -ECONNRESET, -EPROTO. */
 static int check(size_t bytes, ssize_t n, unsigned int nr, int flags)
 {
 	if (n == 0 && !nr)
@@ -71,7 +71,7 @@ static int check(size_t bytes, ssize_t n, unsigned int nr, int flags)
 }
 
 /*
- * A peer that closes its end with records of ours unread leaves an error in front of what it sent.
+ * A peer that closes its end with packets of ours unread leaves an error in front of what it sent.
  * So the first ECONNRESET does not mean that there is nothing to read.
  */
 static ssize_t receive(int fd, struct msghdr *h)
@@ -85,9 +85,9 @@ static ssize_t receive(int fd, struct msghdr *h)
 	return n;
 }
 
-int record_recv(int fd, void *record, size_t bytes, int *attached)
+int packet_recv(int fd, void *packet, size_t bytes, int *attached)
 {
-	struct iovec iov = { .iov_base = record, .iov_len = bytes };
+	struct iovec iov = { .iov_base = packet, .iov_len = bytes };
 	union fd_control control;
 	struct msghdr h = { .msg_iov = &iov,
 			    .msg_iovlen = 1,
@@ -110,7 +110,7 @@ int record_recv(int fd, void *record, size_t bytes, int *attached)
 	return code;
 }
 
-int record_wait(int fd, short events, uint64_t deadline_ns)
+int packet_wait(int fd, short events, uint64_t deadline_ns)
 {
 	struct pollfd pfd = { .fd = fd, .events = events };
 

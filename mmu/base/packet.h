@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_MMU_BASE_RECORD_H
-#define QUIRE_MMU_BASE_RECORD_H
+#ifndef QUIRE_MMU_BASE_PACKET_H
+#define QUIRE_MMU_BASE_PACKET_H
 
 /*
- * One record of a SOCK_SEQPACKET socket, with at most one descriptor, out and in.  Sending and
+ * One packet of a SOCK_SEQPACKET socket, with at most one descriptor, out and in.  Sending and
  * receiving do not block.  A hostile peer can neither make them fail in a way that is not listed
  * here nor leave a descriptor behind.
  */
@@ -11,20 +11,20 @@
 #include <stdint.h>
 
 /*
- * Send a record, with descriptor `attach` unless it is -1; the caller keeps both.
+ * Send a packet, with descriptor `attach` unless it is -1; the caller keeps both.
  * 0; -EAGAIN: the peer does not read; -EPIPE, -ECONNRESET: it is gone; other -errno.
  */
-int record_send(int fd, const void *record, size_t bytes, int attach);
+int packet_send(int fd, const void *packet, size_t bytes, int attach);
 
 /*
  * Receive one.  *attached becomes a descriptor (close-on-exec) that is the caller's, or -1.
  *
- * Returns 1; 0: nothing there yet; -ECONNRESET: hung up; -EPROTO: not a record of this size, or
+ * Returns 1; 0: nothing there yet; -ECONNRESET: hung up; -EPROTO: not a packet of this size, or
  * more than one descriptor.
  */
-int record_recv(int fd, void *record, size_t bytes, int *attached);
+int packet_recv(int fd, void *packet, size_t bytes, int *attached);
 
 /* Wait until fd has one of the poll() events.  0; -ETIMEDOUT at the deadline; other -errno. */
-int record_wait(int fd, short events, uint64_t deadline_ns);
+int packet_wait(int fd, short events, uint64_t deadline_ns);
 
 #endif
