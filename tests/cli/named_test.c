@@ -126,9 +126,10 @@ static void test_many(void)
 
 static void test_kill(void)
 {
-	ok(lab_quire("kill %s", group) == 0 && !*lab_out, "kill of a group");
+	ok(lab_quire("kill %d %s", (int)pid_copy[0], copy[1]) == 0 && !*lab_out,
+	   "kill of one copy and another");
 	ok(lab_end(pid_copy[0], 0) == 143 << 8 && lab_end(pid_copy[1], 0) == 143 << 8,
-	   "all its copies have ended");
+	   "both have ended, and not whoever started them");
 	ok(lab_quire("kill %d", (int)getpid()) == 0 && lab_end(pid_lone, 0) == 143 << 8,
 	   "kill by the launcher's pid");
 	ok(lab_quire("kill %s", group) == 121 && lab_lines() == 1, "then there is nobody: %s",

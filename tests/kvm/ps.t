@@ -218,6 +218,13 @@ check 'kill of the process that runs copies' "$quire" kill "${runs[$copies]}"
 check '... ends all of them' is "$("$quire" ps | grep -c "$copies")" 0
 reap copies
 check '... and with them the run' is "$status" 143
+"$quire" run -n 200 --name="$copies" -m 4M "$quill" idle 60 >"$dir/out" 2>"$dir/err" </dev/null &
+runs[$copies]=$!
+started $! "$dir/err" grep -q "@quire/vm/$copies-1\$" /proc/net/unix
+check 'kill of a run that is still starting copies' "$quire" kill "${runs[$copies]}"
+check '... leaves none behind' fails 121 "$quire" ps "$copies"
+reap copies
+check '... ends it' is "$status" 143
 check 'a name of digits only is refused' fails 2 "$quire" run --name=123 "$quill" hello
 
 # ---- a machine ----

@@ -9,7 +9,9 @@
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <quire/abi.h>
@@ -121,6 +123,29 @@ static int tell_to_end(const struct named_vm *vm, struct quire_error *err)
 	return code ? code : process;
 }
 
+/* Returns as tell_to_end().  -ESRCH: it has ended. */
+static int tell_run_to_end(pid_t run, struct quire_error *err)
+{
+	int fd = (int)syscall(SYS_pidfd_open, run, 0), code;
+
+	if (fd >= 0 && !syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0))
+		return fd;
+	code = -errno;
+	if (fd >= 0)
+		close(fd);
+	return quire_fail(err, code, "cannot end the quire run of pid %d: %s", (int)run,
+			  strerror(-code));
+}
+
+/* The copies of a run end with it, and so do those that it has not started yet. */
+static bool is_told(const struct named_vm *vm, unsigned int i)
+{
+	for (unsigned int k = 0; k < i; k++)
+		if (vm[i].run && vm[k].run == vm[i].run)
+			return true;
+	return false;
+}
+
 static void kill_batch(struct control *c, const struct named_vm *vm, unsigned int nr)
 {
 	uint64_t deadline_ns;
@@ -128,8 +153,10 @@ static void kill_batch(struct control *c, const struct named_vm *vm, unsigned in
 	int fd[BATCH], code;
 
 	for (unsigned int i = 0; i < nr; i++) {
-		fd[i] = tell_to_end(&vm[i], &err);
-		if (fd[i] < 0)
+		fd[i] = is_told(vm, i) ? -ESRCH :
+			vm[i].run      ? tell_run_to_end(vm[i].run, &err) :
+					 tell_to_end(&vm[i], &err);
+		if (fd[i] < 0 && fd[i] != -ESRCH)
 			complain_of(c, &vm[i], fd[i], err.text);
 	}
 	deadline_ns = monotonic_ns() + GONE_S * NS_PER_S;

@@ -83,7 +83,7 @@ static const char *state_of(const struct roster_vm *vm)
 /* ---- as a table ---- */
 
 /* With names of at most so many characters the table has 80 columns; longer ones are cut. */
-#define NAME_COLUMNS 24
+#define NAME_COLUMNS 20
 
 /* A long name without its middle, because the names of copies differ at the end. */
 static void put_name(struct table *t, const char *name, bool wide)

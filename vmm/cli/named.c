@@ -11,23 +11,43 @@
 
 /* ---- the list ---- */
 
-static int add(struct named *list, const char *name, bool alone, struct quire_error *err)
+static int add(struct named *list, const struct named_vm *new, struct quire_error *err)
 {
 	struct named_vm *vm;
 
-	for (unsigned int i = 0; i < list->nr; i++)
-		if (!strcmp(list->vm[i].name, name)) {
-			list->vm[i].alone |= alone;
-			return 0;
-		}
+	for (unsigned int i = 0; i < list->nr; i++) {
+		vm = &list->vm[i];
+		if (strcmp(vm->name, new->name) != 0)
+			continue;
+		vm->alone |= new->alone;
+		if (new->run)
+			vm->run = new->run;
+		return 0;
+	}
 	vm = reallocarray(list->vm, list->nr + 1, sizeof(*vm));
 	if (!vm)
 		return quire_fail(err, -ENOMEM, "no memory for the list of VMs");
 	list->vm = vm;
-	vm += list->nr++;
-	snprintf(vm->name, sizeof(vm->name), "%s", name);
-	vm->alone = alone;
+	vm[list->nr++] = *new;
 	return 0;
+}
+
+static int add_name(struct named *list, const char *name, bool alone, pid_t run,
+		    struct quire_error *err)
+{
+	struct named_vm vm = { .alone = alone, .run = run };
+
+	snprintf(vm.name, sizeof(vm.name), "%s", name);
+	return add(list, &vm, err);
+}
+
+static int add_list(struct named *list, const struct named *other, struct quire_error *err)
+{
+	int code = 0;
+
+	for (unsigned int i = 0; i < other->nr && !code; i++)
+		code = add(list, &other->vm[i], err);
+	return code;
 }
 
 void named_finish(struct named *list)
@@ -36,10 +56,11 @@ void named_finish(struct named *list)
 	*list = (struct named){ 0 };
 }
 
-static long parent_of(pid_t pid)
+/* Its launcher, by the kernel's word; 0: unknown. */
+static pid_t parent_of(pid_t pid)
 {
 	char path[32], line[128];
-	long parent = 0;
+	int parent = 0;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
@@ -47,10 +68,10 @@ static long parent_of(pid_t pid)
 	if (!f)
 		return 0;
 	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "PPid: %ld", &parent) == 1)
+		if (sscanf(line, "PPid: %d", &parent) == 1)
 			break;
 	fclose(f);
-	return parent;
+	return parent > 1 ? parent : 0;
 }
 
 /* ---- one word ---- */
@@ -78,6 +99,13 @@ static bool is_copy(const char *name)
 	return code == -ETIMEDOUT || (!code && info.vm.is_copy);
 }
 
+static pid_t run_of(const char *name)
+{
+	struct ucred cred;
+
+	return ctl_owner(name, &cred) ? 0 : parent_of(cred.pid);
+}
+
 static int add_copies(struct named *list, const char *word, char **names, unsigned int nr,
 		      struct quire_error *err)
 {
@@ -85,12 +113,12 @@ static int add_copies(struct named *list, const char *word, char **names, unsign
 
 	for (unsigned int i = 0; i < nr && !code; i++)
 		if (looks_like_copy(names[i], word) && is_copy(names[i]))
-			code = add(list, names[i], false, err);
+			code = add_name(list, names[i], false, run_of(names[i]), err);
 	return code;
 }
 
 /* A VM's own pid, or else its launcher's. */
-static int add_pid(struct named *list, long pid, char **names, unsigned int nr,
+static int add_pid(struct named *list, pid_t pid, char **names, unsigned int nr,
 		   struct quire_error *err)
 {
 	struct named children = { 0 };
@@ -102,23 +130,27 @@ static int add_pid(struct named *list, long pid, char **names, unsigned int nr,
 			continue;
 		if (cred.pid == pid) {
 			named_finish(&children);
-			return add(list, names[i], true, err);
+			return add_name(list, names[i], true, 0, err);
 		}
 		if (parent_of(cred.pid) == pid)
-			code = add(&children, names[i], false, err);
+			code = add_name(&children, names[i], false, pid, err);
 	}
-	for (unsigned int i = 0; i < children.nr && !code; i++)
-		code = add(list, children.vm[i].name, children.nr == 1, err);
+	if (children.nr == 1 && !is_copy(children.vm[0].name)) {
+		children.vm[0].alone = true;
+		children.vm[0].run = 0;
+	}
+	if (!code)
+		code = add_list(list, &children, err);
 	named_finish(&children);
 	return code;
 }
 
 /* -1: no pid. */
-static long parse_pid(const char *word)
+static pid_t parse_pid(const char *word)
 {
 	size_t digits = strspn(word, "0123456789");
 
-	return digits && digits < 10 && !word[digits] && atol(word) > 0 ? atol(word) : -1;
+	return digits && digits < 10 && !word[digits] && atoi(word) > 0 ? atoi(word) : -1;
 }
 
 static int no_such_vm(const char *word, char **names, unsigned int nr, struct quire_error *err)
@@ -149,15 +181,15 @@ int named_add(struct named *list, const char *word, struct quire_error *err)
 	int code = 0;
 
 	if (is_listed(word, names, nr))
-		code = add(&found, word, true, err);
+		code = add_name(&found, word, true, 0, err);
 	else
 		code = add_copies(&found, word, names, nr, err);
 	if (!code && !found.nr && parse_pid(word) > 0)
 		code = add_pid(&found, parse_pid(word), names, nr, err);
 	if (!code && !found.nr)
 		code = no_such_vm(word, names, nr, err);
-	for (unsigned int i = 0; i < found.nr && !code; i++)
-		code = add(list, found.vm[i].name, found.vm[i].alone, err);
+	if (!code)
+		code = add_list(list, &found, err);
 	named_finish(&found);
 	abstract_free(names, nr);
 	return code;
@@ -172,7 +204,7 @@ int named_add_all(struct named *list, struct quire_error *err)
 
 	for (unsigned int i = 0; i < nr && !code; i++)
 		if (!ctl_owner(names[i], &cred) && ctl_is_ours(&cred))
-			code = add(list, names[i], false, err);
+			code = add_name(list, names[i], false, 0, err);
 	abstract_free(names, nr);
 	return code;
 }

@@ -16,11 +16,13 @@
  */
 #include <quire/error.h>
 #include <stdbool.h>
+#include <sys/types.h>
 #include "vmm/vm/vm.h"
 
 struct named_vm {
 	char name[VM_NAME_MAX + 1];
 	bool alone; /* a word means this VM and no other, so it is an error if it ends meanwhile */
+	pid_t run;  /* a word means all copies of the `quire run` of this pid; else 0 */
 };
 
 /* Each VM is in it once.  { 0 } is an empty list. */
