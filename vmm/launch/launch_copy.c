@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "mmu/base/clock.h"
+#include "mmu/base/mib.h"
 #include "vmm/vm/console.h"
 #include "launch_impl.h"
 #include "leash.h"
@@ -278,11 +279,6 @@ void copy_stop(struct copy *c, int status)
 
 /* ---- death ---- */
 
-static double mib(uint64_t pages)
-{
-	return (double)pages * QUIRE_PAGE_SIZE / MiB;
-}
-
 static int killed_by_machine(const struct launch *l, const struct copy *c)
 {
 	const struct machine_gone *why = &c->why;
@@ -292,11 +288,10 @@ static int killed_by_machine(const struct launch *l, const struct copy *c)
 		return QUIRE_STATUS_INTERNAL;
 	}
 	launch_say(l, c,
-		   "killed, the machine is out of memory: %" PRIu64
-		   " KiB were needed, %.1f MiB free, min "
-		   "is %.1f MiB; it held %.1f MiB and had %" PRId64 " points of badness",
-		   why->need_pages * (QUIRE_PAGE_SIZE / KiB), mib(why->free_pages),
-		   mib(why->min_pages), mib(why->resident_pages), why->badness);
+		   "killed, the machine is out of memory: %" PRIu64 " KiB were needed, %s free, "
+		   "min is %s; it held %s and had %" PRId64 " points of badness",
+		   why->need_pages * (QUIRE_PAGE_SIZE / KiB), mib_text(why->free_pages),
+		   mib_text(why->min_pages), mib_text(why->resident_pages), why->badness);
 	return QUIRE_STATUS_OOM;
 }
 
