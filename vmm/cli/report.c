@@ -226,13 +226,13 @@ static void put_merging(FILE *f, const struct vm_info *info)
 	report_word(f, "mode", stats_merge_name(k->mode));
 	report_word(f, "domain", stats_domain(info));
 	report_count(f, "pages merged", k->merged_pages);
-	report_count(f, "  found to be zero", k->zeroed_pages);
-	report_count(f, "  written again", info->mem.unshared_pages);
+	report_count(f, "pages found to be zero", k->zeroed_pages);
+	report_count(f, "pages written again", info->mem.unshared_pages);
 	put_orphans(f, info->mem.orphan_pages);
 	report_count(f, "passes over RAM", k->full_scans);
 	report_count(f, "pages looked at", k->pages_scanned);
 	report_count(f, "  a second, now", k->pages_per_s);
-	report_count(f, "  passed over", k->pages_skipped);
+	report_count(f, "pages passed over", k->pages_skipped);
 	report_count(f, "mismatches", k->mismatches);
 	report_count(f, "2 MiB put together", k->collapsed_blocks);
 	put_mappings(f, &info->mem);
