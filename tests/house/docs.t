@@ -107,7 +107,8 @@ report 'no path of one machine is in the tree' "$(
 		xargs -d '\n' grep -nIE '(^|[^A-Za-z0-9_.-])/(work|home|root|Users)/[a-z]' --)"
 report 'nothing is left for later' "$(
 	for f in $sources; do
-		[ "$f" = tests/house/docs.t ] || grep -nHE '\b(TODO|FIXME|XXX|HACK)\b' "$f"
+		[ "$f" = tests/house/docs.t ] ||
+			grep -nHE '\b(TODO|FIXME|XXX|HACK)\b' "$f" | grep -vF '/# TODO/' # TAP's
 	done)"
 report 'no file has blanks at the end of a line' "$(
 	for f in $sources; do grep -nHE '[[:blank:]]+$' "$f"; done)"

@@ -30,7 +30,7 @@ modules='irqbypass ccp kvm kvm-amd virtio_ring virtio virtio_pci_modern_dev virt
 
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
-mkdir -p "$tree"/unpacked "$tree"/root/{bin,dev,proc,sys,tmp,modules,host,over,root}
+mkdir -p "$tree"/unpacked "$tree"/root/{bin,dev,proc,sys,tmp,modules,host,over,tree}
 dpkg-deb --fsys-tarfile "$package" | tar -x -C "$tree/unpacked" --wildcards \
 	'./boot/vmlinuz-*' '*/arch/x86/kvm/*' '*/virt/lib/*' '*/drivers/crypto/ccp/*' \
 	'*/drivers/virtio/*' '*/net/9p/*' '*/fs/netfs/*' '*/fs/9p/*' '*/fs/overlayfs/*' \
