@@ -10,7 +10,8 @@
 # make bench         measure, side by side with the peers where there are any
 # make lint          clang-format, line lengths, cppcheck, headers that compile alone, the manual
 # make reference     docs/options.md, from what quire help prints
-# make install       into $(DESTDIR)$(PREFIX)
+# make install       into $(DESTDIR)$(PREFIX); make uninstall takes it out again
+# make deb           a Debian package, $(BUILD)/quire_VERSION.deb
 # make help          this list
 #
 # Variables: CC CFLAGS LDFLAGS V=1 WERROR=1 SAN=1 BUILD PREFIX DESTDIR PROVE PROVE_OPTS
@@ -245,15 +246,29 @@ headers-check:
 lint: headers-check $(MANUAL)
 	$(Q)BUILD=$(BUILD) tools/lint.sh
 
+ROOT := $(DESTDIR)$(PREFIX)
+
 install: all
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/quire' \
-		'$(DESTDIR)$(PREFIX)/share/man/man1'
-	install -m 755 $(BUILD)/quire '$(DESTDIR)$(PREFIX)/bin/quire'
-	install -m 644 $(GUEST) '$(DESTDIR)$(PREFIX)/lib/quire/quill.elf'
-	install -m 644 $(MANUAL) '$(DESTDIR)$(PREFIX)/share/man/man1/quire.1'
+	install -D -m 755 $(BUILD)/quire '$(ROOT)/bin/quire'
+	install -D -m 644 $(GUEST) '$(ROOT)/lib/quire/quill.elf'
+	install -D -m 644 $(MANUAL) '$(ROOT)/share/man/man1/quire.1'
+	install -D -m 644 tools/completion.bash '$(ROOT)/share/bash-completion/completions/quire'
+
+uninstall:
+	rm -f '$(ROOT)/bin/quire' '$(ROOT)/lib/quire/quill.elf' '$(ROOT)/share/man/man1/quire.1' \
+		'$(ROOT)/share/bash-completion/completions/quire'
+	[ ! -d '$(ROOT)/lib/quire' ] || rmdir --ignore-fail-on-non-empty '$(ROOT)/lib/quire'
+
+DEB := $(BUILD)/quire_$(VERSION).deb
+
+deb: all
+	$(Q)rm -rf '$(DEB).tree'
+	$(Q)$(MAKE) --no-print-directory -o all install DESTDIR='$(abspath $(DEB)).tree' PREFIX=/usr >/dev/null
+	$(Q)tools/deb.sh '$(DEB).tree' $(VERSION) '$(DEB)'
+	$(Q)rm -rf '$(DEB).tree'
 
 clean:
 	rm -rf build build-*
 
-.PHONY: all help deps check check-bed deps-bed fuzzers tsan fuzz bench demo headers-check lint reference install clean
+.PHONY: all help deps check check-bed deps-bed fuzzers tsan fuzz bench demo headers-check lint reference install uninstall deb clean
 -include $(shell find $(BUILD) $(FUZZ_BUILD) $(TSAN_BUILD) -name '*.d' 2>/dev/null)
