@@ -112,10 +112,14 @@
  * VM holds.  The machine refuses a readmission only if it is malformed.  The new channel goes to
  * the VM through the launcher, and the VM says ATTACH again.
  *
- * Broken rules.  Each of these ends the connection, and only that one: a packet of another size, a
- * wrong magic or version, an unknown type, a type that is out of place, a descriptor that is not
- * what it should be, no HELLO within HELLO_SECONDS, or more unread packets than the socket buffer
- * holds.  If it was a channel, the VM is killed.
+ * Broken rules.  Each of these ends the connection, and only that one.  If it was a channel, the VM
+ * is killed:
+ *
+ *   - a packet of another size, or with a wrong magic or version;
+ *   - a packet of an unknown type, or of one that is out of place;
+ *   - a descriptor that is not what it should be;
+ *   - no HELLO within HELLO_SECONDS;
+ *   - more unread packets than the socket buffer holds.
  */
 #include <quire/types.h>
 #include "balloon_decision.h"

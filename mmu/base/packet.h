@@ -12,15 +12,20 @@
 
 /*
  * Send a packet, with descriptor `attach` unless it is -1; the caller keeps both.
- * 0; -EAGAIN: the peer does not read; -EPIPE, -ECONNRESET: it is gone; other -errno.
+ *
+ * Returns 0;
+ *   -EAGAIN              the peer does not read
+ *   -EPIPE, -ECONNRESET  the peer is gone
+ *   another -errno       as sendmsg() says
  */
 int packet_send(int fd, const void *packet, size_t bytes, int attach);
 
 /*
  * Receive one.  *attached becomes a descriptor (close-on-exec) that is the caller's, or -1.
  *
- * Returns 1; 0: nothing there yet; -ECONNRESET: hung up; -EPROTO: not a packet of this size, or
- * more than one descriptor.
+ * Returns 1; 0: there is no packet yet;
+ *   -ECONNRESET   the peer hung up
+ *   -EPROTO       the packet has another size, or more than one descriptor
  */
 int packet_recv(int fd, void *packet, size_t bytes, int *attached);
 

@@ -160,10 +160,17 @@ struct balloon_policy {
 };
 
 /*
- * Fill in the defaults: tau 75 %; averages 1/32 and 1/4; margin RAM / 16 in [16 MiB, 512 MiB]; cap
- * RAM / 32 in [1 MiB, 1 GiB]; dead band RAM / 128 in [1 MiB, 64 MiB]; rho band 12.5 %; plenty
- * memory / 32 above high, released slowly; 10 s until statistics are stale or a balloon is stuck;
- * 30 s of cooling, doubled up to 6 times.
+ * Fill in the defaults:
+ *
+ *   tau         75 %
+ *   averages    1/32 and 1/4
+ *   margin      RAM / 16, at least 16 MiB and at most 512 MiB
+ *   cap         RAM / 32, at least 1 MiB and at most 1 GiB
+ *   dead band   RAM / 128, at least 1 MiB and at most 64 MiB
+ *   rho band    12.5 %
+ *   plenty      memory / 32 above high; balloons are released slowly then
+ *   stale       statistics after 10 s; a balloon is stuck after 10 s
+ *   cooling     30 s, doubled at most 6 times
  */
 void balloon_policy_defaults(struct balloon_policy_config *config);
 

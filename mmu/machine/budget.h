@@ -39,8 +39,8 @@ struct budget_vm {
 #define BUDGET_BATCH_MAX 8192u /* 32 MiB */
 
 /*
- * Begin with all memory free, and watermarks for so much memory: min is sqrt(16 * memory in KiB)
- * KiB, between 128 KiB and 256 MiB, but at most 1/32 of memory.
+ * Begin with all memory free, and watermarks for so much memory.  min is sqrt(16 * memory in KiB)
+ * KiB.  It is at least 128 KiB and at most 256 MiB, but never more than 1/32 of memory.
  */
 void budget_init(struct budget *b, uint64_t memory_pages);
 

@@ -30,8 +30,10 @@ struct machine_client;
  * abstract one, anything else a path.  The machine is root's or our own user's, so that guests may
  * be given to it.
  *
- * Also returns -ECONNREFUSED or -ENOENT: no machine is there; -EPERM: it is somebody else's, and
- * was told nothing; -EPROTONOSUPPORT: it speaks another version.
+ * Also returns
+ *   -ECONNREFUSED, -ENOENT   no machine is there
+ *   -EPERM                   it is somebody else's, and was told nothing
+ *   -EPROTONOSUPPORT         it speaks another version of the protocol
  */
 int machine_client_connect(const char *address, struct machine_client **out,
 			   struct quire_error *err);
@@ -58,9 +60,11 @@ struct machine_admitted {
 /*
  * Promise memory for a VM.  If the call fails, only `refused` and `refusal` of *out are written.
  *
- * Also returns -ENOMEM: the ledger refused; -EAGAIN: the VM's overhead does not fit just now, other
- * VMs were asked for what they can spare, and it is worth trying again; -EINVAL or another: refused
- * for the reason in *err.
+ * Also returns
+ *   -ENOMEM     the ledger refused
+ *   -EAGAIN     the VM's overhead does not fit just now; other VMs were asked for what they can
+ *               spare, so it is worth trying again
+ *   -EINVAL ... refused for the reason in *err
  */
 int machine_client_admit(struct machine_client *c, const struct machine_admit *admit,
 			 struct machine_admitted *out, struct quire_error *err);

@@ -60,8 +60,10 @@ int credits_attach(struct credits *c, int ram_readonly);
  * Give the machine one end of a connection about equal pages (merge_protocol.h).  Takes fd over,
  * also on failure.
  *
- * Returns 0; -ENOTCONN: there is no machine now; -EAGAIN: the machine has too much to read, or was
- * not shown the RAM file yet; -EALREADY: this machine has such a connection, and takes no other.
+ * Returns 0;
+ *   -ENOTCONN   there is no machine now
+ *   -EAGAIN     the machine has too much to read, or was not shown the RAM file yet
+ *   -EALREADY   this machine has such a connection, and takes no other
  */
 int credits_join(struct credits *c, int fd);
 
@@ -78,9 +80,12 @@ bool credits_take(struct credits *c, uint64_t pages);
  * Wait until `need` credits are spare.  If the machine has to be asked, ask for `want`, which is at
  * least need.  The caller holds no lock.
  *
- * Returns 0: try again, which may fail, because another thread was faster or because other threads
- * have just brought in so many pages that the promise leaves less than need; -ENOMEM: the machine
- * denied it, and the VM must end; -ECANCELED: credits_cancel() was called.
+ * Returns 0: try again;
+ *   -ENOMEM      the machine denied it, and the VM must end
+ *   -ECANCELED   credits_cancel() was called
+ *
+ * To try again may fail.  Another thread may have been faster, or other threads have just brought
+ * in so many pages that the promise leaves less than `need`.
  */
 int credits_wait(struct credits *c, uint64_t need, uint64_t want);
 

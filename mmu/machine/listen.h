@@ -26,8 +26,10 @@ struct listener {
 /*
  * Listen at `address` (see wire_address) on a SOCK_SEQPACKET socket that does not block.
  *
- * Returns 0, or -errno with *err: -EADDRINUSE: a machine answers there; -EEXIST: the path is not a
- * socket; -EBUSY: the directory stays locked.
+ * Returns 0, or -errno with *err:
+ *   -EADDRINUSE   a machine answers there
+ *   -EEXIST       the path is not a socket
+ *   -EBUSY        the directory stays locked
  */
 int listener_open(struct listener *l, const char *address, struct quire_error *err);
 

@@ -11,8 +11,7 @@
  *
  * Waiting.  Only a CREDIT that would otherwise cause an OOM kill waits for balloons.  It waits as
  * long as guests that answer still owe pages that they were asked for, and memory keeps coming
- * back: with pauses of at most balloon_patience_ms, and for at most PATIENCE_FACTOR times that in
- * all.
+ * back.  A pause may last balloon_patience_ms, and the whole wait PATIENCE_FACTOR times as long.
  *
  * A new machine does not know what an old one decided, but the VM does.  So an operator's target
  * stays in force, and the policy starts from the balloon as it is.

@@ -9,9 +9,9 @@
  *       +--------------------+-------------------+---------> gone
  *
  * The account is released when nothing of the VM can use a page any more.  If the process is known,
- * that is the end of the process and not of the channel: a VM that closed its channel still has its
- * pages, and killing takes a while.  A channel that breaks the rules is closed at once, and the VM
- * is killed if its process is known.
+ * that is the end of the process and not of the channel.  A VM that closed its channel still has
+ * its pages, and killing takes a while.  A channel that breaks the rules is closed at once, and the
+ * VM is killed if its process is known.
  *
  * A VM begins with a batch of credits, or with none if memory is short: a grant for a need of 0.
  * So the first touches of the boot find credits at hand, and no VM is refused for want of them.  No

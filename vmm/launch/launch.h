@@ -100,10 +100,13 @@ struct launch_config {
 int launch(const struct launch_config *config);
 
 /*
- * How many pages a VM costs the host besides its RAM, at worst.  They are for its process with the
- * kernel's part, a thread for each vCPU, four sets of tables for all of its RAM (stage 2, KVM's
- * own, and those of the two mappings of the RAM file), and nine bits of the keeper's for each
- * page.  They are promised and charged as a whole.
+ * How many pages a VM costs the host besides its RAM, at worst.  They are promised and
+ * charged as a whole.  They are for:
+ *
+ *   - its process, with the kernel's part of it, and a thread for each vCPU;
+ *   - four sets of tables for all of its RAM: stage 2, KVM's own, and those of the two mappings of
+ *     the RAM file;
+ *   - nine bits of the keeper's for each page.
  */
 uint64_t launch_overhead_pages(uint64_t ram_bytes, unsigned int nr_vcpus);
 

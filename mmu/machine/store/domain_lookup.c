@@ -3,7 +3,7 @@
  * A LOOKUP takes two passes over its entries.
  *
  * 1. The survey takes no reference and makes no frame.  It makes a hint of each page without a
- *    partner, so that the second of two equal pages in a packet finds the first, and it counts the
+ *    partner, so that the second of two equal pages in a packet finds the first.  It counts the
  *    entries that have a partner.
  * 2. If these are enough, each entry is answered in order.  What the survey found may have changed
  *    by then, so the index is asked again.

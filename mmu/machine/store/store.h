@@ -17,10 +17,10 @@
  * process of our own user that may open /proc could change the mode.  A VM in its sandbox cannot
  * open anything.)
  *
- * Frames.  A frame is free; then *reserved*, as one of a run that was asked for together; then *in
- * use* from store_write() on, until its last reference is put and store_free() punches it out.
- * Each segment has a buddy allocator (buddy.h) that keeps runs together: equal pages that follow
- * each other in a guest are one mapping if their frames follow each other too.
+ * Frames.  A frame is free at first.  It is *reserved* as one of a run that was asked for
+ * together.  From store_write() on it is *in use*, until its last reference is put and store_free()
+ * punches it out.  Each segment has a buddy allocator (buddy.h) that keeps runs together: equal
+ * pages that follow each other in a guest are one mapping if their frames follow each other too.
  *
  * Costs.  Each frame up to the highest ever used takes 12 bytes (references and hash), and each
  * segment 70 KiB of bitmaps.
