@@ -9,21 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
+#include "mmu/base/clock.h"
 #include "mmu/machine/store/domain.h"
 
 #define PAGES (128u * 1024) /* 512 MiB */
 
 static struct merge_msg ask, answer;
 
-/* Of this process. */
-static uint64_t now_ns(void)
+static uint64_t cpu_ns(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+	return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 static uint64_t hash_of(uint64_t n)
@@ -52,7 +48,7 @@ static int ram_file(void)
 /* Look up every page; salt makes other hashes of them. */
 static void look(struct member *m, uint64_t salt, const char *what, uint32_t *frames)
 {
-	uint64_t start = now_ns(), found = 0;
+	uint64_t start = cpu_ns(), found = 0;
 
 	for (uint64_t gfn = 0; gfn < PAGES; gfn += MERGE_BATCH) {
 		ask.nr = MERGE_BATCH;
@@ -66,12 +62,12 @@ static void look(struct member *m, uint64_t salt, const char *what, uint32_t *fr
 			frames[gfn + i] = answer.frame[i].frame;
 		}
 	}
-	printf("%-44s %5lu ns a page, %lu frames\n", what, (now_ns() - start) / PAGES, found);
+	printf("%-44s %5lu ns a page, %lu frames\n", what, (cpu_ns() - start) / PAGES, found);
 }
 
 static void drop(struct member *m, const uint32_t *frames, const char *what)
 {
-	uint64_t start = now_ns();
+	uint64_t start = cpu_ns();
 
 	for (uint64_t i = 0; i < PAGES; i += MERGE_BATCH) {
 		ask.nr = MERGE_BATCH;
@@ -79,7 +75,7 @@ static void drop(struct member *m, const uint32_t *frames, const char *what)
 		if (domain_drop(m, &ask))
 			abort();
 	}
-	printf("%-44s %5lu ns a page\n", what, (now_ns() - start) / PAGES);
+	printf("%-44s %5lu ns a page\n", what, (cpu_ns() - start) / PAGES);
 }
 
 static void leave(struct member *m)
@@ -123,10 +119,10 @@ int main(void)
 	printf("%-44s %5.1f index, %.1f store\n", "metadata bytes a page of either VM",
 	       (double)domain_index_bytes(d) / PAGES / 2,
 	       (double)domain_store_bytes(d) / PAGES / 2);
-	start = now_ns();
+	start = cpu_ns();
 	leave(a);
 	printf("%-44s %5lu ns a page\n", "the last holder's end: frames are freed",
-	       (now_ns() - start) / PAGES);
+	       (cpu_ns() - start) / PAGES);
 	leave(b);
 	domain_destroy(d);
 	close(fd[0]);

@@ -6,7 +6,7 @@
  * key=value lines; medians of RUNS runs, interleaved so that both see the same machine.
  */
 #include <stdio.h>
-#include <time.h>
+#include "mmu/base/clock.h"
 #include "tests/format/walk_lab.h"
 #include "tests/kvm/tiny_vm.h"
 
@@ -16,14 +16,6 @@
 #define MEM_BYTES  (1 * MiB)
 #define GVA	   0x7f1234567123ULL
 #define CR3	   0x1000
-
-static double now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
-}
 
 static int compare_doubles(const void *a, const void *b)
 {
@@ -56,21 +48,21 @@ static double time_walks(struct lab *lab, bool set_ad, struct walk_result *res)
 	struct walk_stage2 s2 = lab_stage2(lab, &ept4_format);
 	struct walk_memory mem = lab_memory(lab);
 	struct walk_access access = { .user = true, .set_ad = set_ad };
-	double start = now_ns();
+	uint64_t start = monotonic_ns();
 
 	for (int i = 0; i < WALKS; i++)
 		walk_2d(&cpu, &s2, &mem, GVA, access, res);
-	return (now_ns() - start) / WALKS;
+	return (double)(monotonic_ns() - start) / WALKS;
 }
 
 static double time_translates(struct tiny *t, uint64_t *gpa)
 {
-	double start = now_ns();
+	uint64_t start = monotonic_ns();
 
 	for (int i = 0; i < TRANSLATES; i++)
 		if (!tiny_translate(t, GVA, gpa))
 			*gpa = GPA_INVALID;
-	return (now_ns() - start) / TRANSLATES;
+	return (double)(monotonic_ns() - start) / TRANSLATES;
 }
 
 /* A vCPU with the same guest memory, or why there is none. */

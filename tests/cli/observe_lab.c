@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "mmu/base/clock.h"
 #include "observe_lab.h"
 
 /* ---- a made-up VM; one a process ---- */
@@ -6,14 +7,6 @@
 struct lab_vm lab_vm;
 
 static const struct gfn_range lab_ram[] = { { 0, LAB_PAGES } };
-
-static uint64_t lab_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 /* 100 pages in a balloon of 200, and all that a guest can tell. */
 static void lab_balloon(struct balloon_record *b)
@@ -43,7 +36,7 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->nr_vcpus = 3;
 	out->is_copy = lab_vm.is_copy;
 	out->ram_bytes = LAB_PAGES * QUIRE_PAGE_SIZE;
-	out->now_ns = lab_now_ns();
+	out->now_ns = monotonic_ns();
 	out->run_ns = 8000000000;
 	out->cpu_ns = 2000000000;
 	out->vcpu_cpu_ns = 1500000000;
@@ -278,7 +271,7 @@ int lab_quire(const char *fmt, ...)
 {
 	const char *build = getenv("QUIRE_BUILD");
 	char line[1024];
-	uint64_t start = lab_now_ns();
+	uint64_t start = monotonic_ns();
 	size_t at, bytes;
 	va_list ap;
 	int status;
@@ -295,7 +288,7 @@ int lab_quire(const char *fmt, ...)
 	bytes = fread(lab_out, 1, sizeof(lab_out) - 1, f);
 	lab_out[bytes] = '\0';
 	status = pclose(f);
-	lab_took_s = (double)(lab_now_ns() - start) / 1e9;
+	lab_took_s = (double)(monotonic_ns() - start) / 1e9;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 

@@ -5,9 +5,9 @@
  */
 #include <pthread.h>
 #include <quire/abi.h>
-#include <time.h>
 #include <unistd.h>
 #include "vmm/dev/bus.h"
+#include "mmu/base/clock.h"
 #include "tests/tap.h"
 
 #define LONG_US 60000000u /* no test waits that long: its time-out would end it */
@@ -22,10 +22,7 @@ static void wait_us(uint32_t us)
 
 static uint64_t now_us(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	return monotonic_ns() / 1000;
 }
 
 static void *tell_when_it_waits(void *arg)

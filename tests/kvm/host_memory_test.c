@@ -29,6 +29,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "mmu/base/clock.h"
 #include "tests/tap.h"
 
 #define LIMIT	    (64 * MiB)
@@ -82,18 +83,10 @@ static void join_group(void)
 		_exit(112);
 }
 
-static unsigned long now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (unsigned long)ts.tv_sec * 1000 + (unsigned long)ts.tv_nsec / 1000000;
-}
-
 /* Run quire with args after prepare(); its wait status, standard error in `errors`, and time. */
 static int run(void (*prepare)(void), const char *const *args, unsigned long *ms)
 {
-	unsigned long start = now_ms();
+	unsigned long start = monotonic_ns() / NS_PER_MS;
 	int status = 0;
 	pid_t pid = running = fork();
 
@@ -108,12 +101,12 @@ static int run(void (*prepare)(void), const char *const *args, unsigned long *ms
 		_exit(113);
 	}
 	while (!waitpid(pid, &status, WNOHANG)) {
-		if (now_ms() - start > PATIENCE_MS)
+		if (monotonic_ns() / NS_PER_MS - start > PATIENCE_MS)
 			kill(pid, SIGKILL);
 		usleep(2000);
 	}
 	running = 0;
-	*ms = now_ms() - start;
+	*ms = monotonic_ns() / NS_PER_MS - start;
 	return status;
 }
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "mmu/base/clock.h"
 #include "ctl_lab.h"
 
 char name[64];
@@ -168,10 +169,7 @@ enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t g
 
 static unsigned long now_ms(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (unsigned long)ts.tv_sec * 1000 + (unsigned long)ts.tv_nsec / 1000000;
+	return monotonic_ns() / NS_PER_MS;
 }
 
 static void *main_loop(void *arg)
