@@ -74,7 +74,8 @@ my @others = (guest('auto', 'stress', $seconds, 'pages=5000', "seed=$seed"),
 my $victim = $inflating[2];
 $_->wait_for(qr/ready/) for @inflating;
 # Passes without end, on all that run.
-my $passes = background('sh', '-c', "while :; do $Quire::quire merge now --all; done");
+my $passes = background('sh', '-c', "while :; do $Quire::quire merge now " .
+	join(' ', map { $_->{name} } @inflating, @others) . '; done');
 
 my ($end, $looks, $asked, $wrong) = (time + $seconds - 2, 0, 0, '');
 my $shot = time + $seconds / 2;

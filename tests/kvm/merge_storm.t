@@ -110,10 +110,10 @@ sub end_beside { for (splice @beside) { kill KILL => $_; waitpid $_, 0; Guests::
 sub hammer {
 	my $n = 0;
 	beside(sub {
-		quire('merge', 'now', '--all');
-		return if ++$n % 4;
 		my (undef, $vms) = account();
 		my @names = sort keys %{$vms // {}} or return;
+		quire('merge', 'now', @names);
+		return if ++$n % 4;
 		my $one = $names[rand @names];
 		quire('merge', $_, $one) for (['off'], ['zero'], ['off', 'zero'])[rand 3]->@*, 'on';
 	});

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What people type on the command line.  strtoull() is not used for numbers: it takes blanks,
- * signs and prefixes that nobody meant, and a "-1" as 2^64 - 1.
+ * What people type on the command line.  Numbers are not read by strtoull(), which takes blanks,
+ * signs and prefixes that nobody meant, and makes 2^64 - 1 of "-1".
  */
 #include <errno.h>
 #include <getopt.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 #include "args.h"
 
-/* Digits at *text into *value; *text moves past them. */
+/* Read the digits at *text into *value, and move *text past them. */
 static int read_digits(const char **text, uint64_t *value)
 {
 	const char *p = *text;
@@ -49,7 +49,7 @@ int parse_count(const char *text, uint64_t min, uint64_t max, uint64_t *value,
 	return 0;
 }
 
-/* Bits to shift by for a unit letter; -1 if it is none. */
+/* The bits to shift by for the letter of a unit; -1: it is none. */
 static int unit_shift(char c)
 {
 	switch (c) {
@@ -119,7 +119,7 @@ int parse_machine_size(const char *text, uint64_t *bytes, struct quire_error *er
 	return 0;
 }
 
-/* The decimals after a point as nanoseconds; *text moves past them. */
+/* Read the decimals behind a point as nanoseconds, and move *text past them. */
 static int read_fraction(const char **text, uint64_t *ns)
 {
 	uint64_t unit = 100000000;

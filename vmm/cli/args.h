@@ -3,9 +3,9 @@
 #define QUIRE_VMM_CLI_ARGS_H
 
 /*
- * Reading what people type.  Each parse function accepts exactly what it documents, whole
- * strings only (no blanks, no sign, nothing left over), never overflows, and on failure
- * returns -EINVAL or -ERANGE with one line in *err that names the text and what would do.
+ * Reading what people type.  Each parse function takes a whole string and accepts exactly what is
+ * said here: no blanks, no sign, nothing left over.  It returns 0; or -EINVAL or -ERANGE, with a
+ * line in *err that has the text and says what would do.
  */
 #include <quire/error.h>
 #include <quire/types.h>
@@ -15,14 +15,14 @@
 
 #define ARGS_MIN_MACHINE (4 * MiB)
 
-/* When getopt_long() returns '?': -EINVAL, and *err names the option and whose help to read. */
+/* For a '?' of getopt_long(): -EINVAL, and *err has the option and the command that explains it. */
 int unknown_option(char **argv, struct quire_error *err);
 
-/* A count: decimal digits, [min, max]. */
+/* A count: decimal digits, from min to max. */
 int parse_count(const char *text, uint64_t min, uint64_t max, uint64_t *value,
 		struct quire_error *err);
 
-/* A size: decimal digits and at most one of K M G T (either case): powers of 1024. */
+/* A size: decimal digits, and at most one of K, M, G, T in either case, powers of 1024. */
 int parse_size(const char *text, uint64_t *bytes, struct quire_error *err);
 
 /* A size fit for guest RAM: not 0, a multiple of 4 KiB, at most ARGS_MAX_RAM. */
@@ -31,12 +31,12 @@ int parse_ram_size(const char *text, uint64_t *bytes, struct quire_error *err);
 /* A size fit for a machine: at least ARGS_MIN_MACHINE, what the smallest guest takes. */
 int parse_machine_size(const char *text, uint64_t *bytes, struct quire_error *err);
 
-/* Seconds, "5" or "0.25" (at most nine decimals), more than 0, at most 10^9. */
+/* Seconds: more than 0, at most 10^9, with at most nine decimals, as in "0.25". */
 int parse_seconds(const char *text, uint64_t *ns, struct quire_error *err);
 
 /*
- * One of nr words, as in --irqchip=auto|on|off.  *index is the position in words.
- * The line in *err lists the words.
+ * One of nr words, as in --irqchip=auto|on|off.  *index becomes its position in words.  The line in
+ * *err lists the words.
  */
 int parse_choice(const char *text, const char *const *words, unsigned int nr, unsigned int *index,
 		 struct quire_error *err);
@@ -47,7 +47,7 @@ int parse_address(const char *text, uint64_t *address, struct quire_error *err);
 /* A range of addresses that is not empty: START+LENGTH or START-END, each an address. */
 int parse_range(const char *text, uint64_t *start, uint64_t *end, struct quire_error *err);
 
-/* Instead of an address: quire run starts a machine for itself, whoever else runs one. */
+/* In place of an address: quire run starts a machine for itself, whatever other machines run. */
 #define MACHINE_OWN "own"
 
 /*

@@ -24,7 +24,7 @@
 #include "table.h"
 
 #define WAIT_NS	       (10 * NS_PER_S)
-#define NEW_VM_NS      (2 * NS_PER_S) /* for a VM that was just born to speak */
+#define NEW_VM_NS      (2 * NS_PER_S) /* for a VM that has just started to speak of its balloon */
 #define LOOK_US	       20000
 #define STATUS_NOT_YET 1
 
@@ -83,7 +83,7 @@ static int take_words(int argc, char **argv, struct balloon_options *o, struct q
 	int most = o->why || o->all ? 1 : 2;
 
 	if (argc - optind > most)
-		return quire_fail(err, -EINVAL, "%s: one thing too many; see quire help balloon",
+		return quire_fail(err, -EINVAL, "%s: unexpected; see quire help balloon",
 				  argv[argc - 1]);
 	if (o->all && (o->why || !*word))
 		return quire_fail(err, -EINVAL, "--all goes with a SIZE or auto");
@@ -130,7 +130,7 @@ static int parse_options(int argc, char **argv, struct balloon_options *o, struc
 	return named_address(o->machine, &o->machine, err);
 }
 
-/* ---- whom it is about ---- */
+/* ---- the VMs that are meant ---- */
 
 static void warn(const char *text)
 {
@@ -185,7 +185,7 @@ static const char *pages_text(uint64_t pages)
 	return size_text(pages * QUIRE_PAGE_SIZE);
 }
 
-/* What the guest has, if so much is in the balloon. */
+/* What the guest has when so many pages are in the balloon. */
 static const char *guest_text(uint64_t ram, uint64_t balloon)
 {
 	return pages_text(ram - min_u64(balloon, ram));
@@ -203,8 +203,8 @@ static int parse_target(const struct subject *s, const char *size,
 		return 0;
 	if (parse_size(size, &bytes, NULL))
 		return quire_fail(err, -EINVAL,
-				  "'%.80s' is no size of a guest, nor auto; sizes are "
-				  "numbers with K, M, G or T",
+				  "'%.80s' is neither a size nor auto; a size is a "
+				  "number and K, M, G or T",
 				  size);
 	pages = bytes / QUIRE_PAGE_SIZE;
 	if (pages > s->ram_pages)
@@ -214,7 +214,7 @@ static int parse_target(const struct subject *s, const char *size,
 	return 0;
 }
 
-/* A VM speaks of its balloon as soon as it runs; this one may be very young. */
+/* A VM tells the machine of its balloon as soon as it runs.  Give a new VM a moment for that. */
 static int set(struct subject *s, const struct machine_balloon_target *target,
 	       struct machine_balloon_state *state, struct quire_error *err)
 {
@@ -258,7 +258,7 @@ static int look(const struct subject *s, struct balloon_record *b, struct quire_
 	return code;
 }
 
-/* 0 there; 1 *err says why not; -errno. */
+/* 0: the guest has got there; STATUS_NOT_YET: it has not, and *err says why; -errno. */
 static int wait_for(const struct subject *s, uint64_t pages, uint64_t ns, struct quire_error *err)
 {
 	uint64_t until = monotonic_ns() + ns;

@@ -29,8 +29,8 @@
 
 #define MIN_ROUNDS  2
 #define MAX_ROUNDS  8
-#define LOOK_US	    10000  /* between two looks whether a pass is over ... */
-#define LOOK_MAX_US 200000 /* ... growing to that */
+#define LOOK_US	    10000  /* the first wait for the end of a pass */
+#define LOOK_MAX_US 200000 /* each wait is twice the last one, up to this */
 
 const char merge_usage[] =
 	"usage: quire merge [--json] [--machine=ADDRESS]\n"
@@ -68,7 +68,7 @@ struct merge_options {
 
 struct target {
 	char name[VM_NAME_MAX + 1];
-	bool alone; /* as in struct named_vm: it has to be there */
+	bool alone; /* as in struct named_vm */
 	int fd;	    /* -1: has failed, or gone */
 	uint64_t ticket;
 	bool waiting; /* for a pass to reach the ticket */
@@ -94,7 +94,7 @@ static void complain(struct targets *t, const char *fmt, ...)
 	t->status = QUIRE_STATUS_HOST;
 }
 
-/* This one is out. */
+/* Go on without this VM. */
 static void drop(struct target *vm)
 {
 	close(vm->fd);
@@ -208,7 +208,7 @@ static void request_pass(struct targets *t, struct target *vm)
 		vm->waiting = true;
 }
 
-/* Who is still waited for? */
+/* Look how far all are; how many are still waited for. */
 static unsigned int look(struct targets *t)
 {
 	unsigned int waiting = 0;
@@ -224,7 +224,7 @@ static unsigned int look(struct targets *t)
 	return waiting;
 }
 
-/* One pass of each, and its end. */
+/* Have each VM make a pass, and wait until all have. */
 static void pass(struct targets *t)
 {
 	unsigned int us = LOOK_US;
@@ -245,7 +245,7 @@ struct gain {
 	unsigned int vms;
 };
 
-/* Since the start, of all that are still there. */
+/* What all VMs that are still there have gained since the start. */
 static struct gain gained(const struct targets *t)
 {
 	struct gain g = { 0 };
@@ -262,7 +262,7 @@ static struct gain gained(const struct targets *t)
 	return g;
 }
 
-/* A pass where merging is off would un-share, which nobody asked for. */
+/* With merging off, a pass would make pages private again, which nobody asked for. */
 static void leave_out_off(struct targets *t)
 {
 	for (unsigned int i = 0; i < t->nr; i++) {
@@ -276,14 +276,14 @@ static void leave_out_off(struct targets *t)
 	}
 }
 
-/* Of VMs that were named it has been said what was the matter. */
+/* For VMs that were named, another line has said why there is none left. */
 static void say_nobody(const struct targets *t)
 {
 	if (!t->by_words && !t->status)
-		puts("no VM to do that with");
+		puts("there is no VM to merge");
 }
 
-/* What all this comes to now; of the pages above some may have been shared by nobody else. */
+/* What all this saves now.  Nobody else may share some of the pages that were merged. */
 static void say_saved(struct targets *t)
 {
 	const struct vm_info **vm = calloc(t->nr, sizeof(*vm));
@@ -343,14 +343,14 @@ static void set_mode(struct targets *t, enum keeper_mode mode)
 	}
 }
 
-/* Pages that are merged and shall not be in this mode. */
+/* Pages that are merged, and may not be in this mode. */
 static uint64_t undue_pages(const struct vm_info *info, enum keeper_mode mode)
 {
 	return stats_state_pages(info, "shared") +
 	       (mode == KEEPER_OFF ? stats_state_pages(info, "zero") : 0);
 }
 
-/* Of all that are there; how many these are. */
+/* Count them over all VMs that are still there; returns how many VMs these are. */
 static unsigned int count_undue(const struct targets *t, enum keeper_mode mode, uint64_t *undone,
 				uint64_t *left)
 {
@@ -370,7 +370,7 @@ static unsigned int count_undue(const struct targets *t, enum keeper_mode mode, 
 	return vms;
 }
 
-/* To off, or to zero, of which there is something to say only if anything was shared. */
+/* Switch to off or zero.  Of zero there is something to say only if anything was shared. */
 static void switch_down(struct targets *t, enum keeper_mode mode)
 {
 	uint64_t left, undone;
@@ -500,7 +500,7 @@ static int parse_options(int argc, char **argv, struct merge_options *opt, struc
 		}
 	}
 	if ((opt->json || opt->machine) && (opt->who || optind < argc))
-		return quire_fail(err, -EINVAL, "%s is for the totals, without anything else",
+		return quire_fail(err, -EINVAL, "%s is for the totals; leave out the rest",
 				  opt->json ? "--json" : "--machine");
 	if ((opt->all || opt->domain) && (opt->who || optind == argc))
 		return quire_fail(err, -EINVAL, "%s goes with on, zero, off or now",

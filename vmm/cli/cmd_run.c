@@ -72,7 +72,7 @@ static int open_files(struct run *run, struct quire_error *err)
 	return ret || !run->stats_path ? ret : open_stats(run, err);
 }
 
-/* The device tree; the two numbers that are not known yet are 1 for now. */
+/* Build the device tree.  Two of its numbers are not known yet and are 1 for now. */
 static int build_fdt(struct run *run, struct quire_error *err)
 {
 	struct fdt_config config = {
@@ -178,7 +178,7 @@ static int prepare(struct run *run, int argc, char **argv, struct quire_error *e
 	return ret;
 }
 
-/* To the end of the run or, with --wait-for, until the guests have printed that. */
+/* Run to the end or, with --wait-for, until the guests have printed the text. */
 static int run_to_its_end(struct run *run)
 {
 	int status, ret = run->launch.wait_for ? detach(&run->launch.caller, &status) : 0;
@@ -207,7 +207,7 @@ int cmd_run(int argc, char **argv)
 	ret = prepare(run, argc, argv, &err);
 	if (ret) {
 		message("%s", err.text);
-		/* A mistake in the request, or a host that cannot? */
+		/* Is the request wrong, or can the host not do it? */
 		status = ret == -ENOMEM ? QUIRE_STATUS_HOST : QUIRE_STATUS_USAGE;
 	} else {
 		status = run_to_its_end(run);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The client end of the control socket; ctl_protocol.h has the protocol. */
+/* The client's end of the control socket: see ctl_client.h, and ctl_protocol.h for the protocol. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "ctl_client.h"
 
 #define MAX_PAGES (1ULL << 40) /* more than any VM has */
-#define OWNER_S	  1	       /* patience with a VM that is not even asked anything */
+#define OWNER_S	  1	       /* patience with a VM that is not asked anything */
 
 struct packet {
 	struct ctl_reply reply;
@@ -53,8 +53,8 @@ int ctl_peer(int fd, struct ucred *cred)
 }
 
 /*
- * A VM in its sandbox can tell its own uid from others, but no other from root: root comes as
- * whoever listens.
+ * A VM in its sandbox knows its own uid only, and takes root for a stranger.  So root connects with
+ * the uid of the process that listens.
  */
 int ctl_open(const char *name, unsigned int patience_s)
 {
@@ -95,8 +95,8 @@ static int no_answer(int code, struct quire_error *err)
 				  CTL_PATIENCE_S);
 	if (code == -ECONNRESET || code == -EPIPE)
 		return quire_fail(err, -ECONNRESET,
-				  "the VM ended the conversation: it has just "
-				  "stopped, or belongs to another user");
+				  "the VM hung up: it has just ended, or belongs to "
+				  "another user");
 	return quire_fail(err, code, "asking the VM: %s", strerror(-code));
 }
 
@@ -120,7 +120,7 @@ static int refusal(unsigned int op, int status, struct quire_error *err)
 	case -EOPNOTSUPP:
 		return quire_fail(err, status,
 				  "the VM was started by another version of quire; "
-				  "use that one");
+				  "use that version");
 	case -EFAULT: return quire_fail(err, status, "the VM has no RAM there");
 	case -ENOENT:
 		return quire_fail(err, status,
@@ -128,10 +128,11 @@ static int refusal(unsigned int op, int status, struct quire_error *err)
 							  "the VM has no such vCPU");
 	case -ETIMEDOUT:
 		if (op == CTL_PAUSE)
-			return quire_fail(err, status,
-					  "a vCPU has not left the guest yet: it waits "
-					  "for memory, or for the reader of the guest's output; it "
-					  "pauses when it has");
+			return quire_fail(
+				err, status,
+				"a vCPU has not left the guest yet: it waits "
+				"for memory, or for the reader of the guest's output; the "
+				"VM is paused when that comes");
 		return quire_fail(err, status,
 				  "the vCPU does not stop for a look at its "
 				  "registers: it is stuck in one instruction; try again");
@@ -148,7 +149,7 @@ static bool is_reply(const struct packet *p, ssize_t n, unsigned int op)
 	       p->reply.bytes == (size_t)n - sizeof(p->reply);
 }
 
-/* Receive one packet of the answer to op. */
+/* Receive a packet of the answer to op. */
 static int receive(int fd, unsigned int op, struct packet *p, struct quire_error *err)
 {
 	ssize_t n;
@@ -204,7 +205,7 @@ int ctl_ask_info(int fd, struct quire_error *err)
 	return ask(fd, CTL_INFO, no_arg, err);
 }
 
-/* The sum of counts of pages that are possible; those from one that is not on are left out. */
+/* The sum of counts of pages, up to the first count that is impossible. */
 static uint64_t sum_pages(const uint64_t *count, unsigned int nr)
 {
 	uint64_t pages = 0;
@@ -229,7 +230,7 @@ static bool balloon_is_good(const struct balloon_record *b)
 	       b->target <= MAX_PAGES;
 }
 
-/* Is what a VM says of itself possible?  Its name and domain go to terminals. */
+/* Can it be what the VM says of itself?  Its name and its domain go to terminals. */
 static bool info_is_good(struct vm_info *info)
 {
 	uint64_t pages = sum_pages(info->mem.s2.pages, PG_NR_STATES);
@@ -334,7 +335,7 @@ static uint8_t local_state(uint8_t wire)
 	return (wire & ~CTL_LARGE) < PG_NR_STATES ? wire : PG_NR_STATES;
 }
 
-/* Unpack a packet's runs behind the *done pages there are already. */
+/* Unpack the runs of a packet behind the *done pages that are there already. */
 static int unpack_runs(const struct packet *p, uint8_t *states, uint64_t nr, uint64_t *done)
 {
 	uint32_t run;

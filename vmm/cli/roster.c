@@ -2,12 +2,12 @@
 /*
  * Finding machines and VMs, and asking them all: see roster.h.
  *
- * VMs are asked at once and then listened to, with one deadline for all of them, so that one that
- * is stopped in a debugger costs PATIENCE_MS and not that for each.  What does not answer is
- * still in the roster: its name and process are known.
+ * All VMs are asked first, and then their answers are read.  One deadline is for all of them, so
+ * several VMs that are stopped in a debugger cost PATIENCE_MS together.  A VM that does not answer
+ * is still in the roster, because its name and its process are known.
  *
- * Nothing is trusted twice.  A VM's name is that of its socket and its pid the kernel's, not what
- * it says; a machine's records only add to a VM what the machine itself keeps.
+ * Little is believed.  A VM's name is that of its socket and its pid is the kernel's word, whatever
+ * the VM says.  A machine's record adds to a VM only what the machine itself keeps.
  */
 #include <errno.h>
 #include <poll.h>
@@ -50,7 +50,7 @@ struct listing {
 	bool failed;
 };
 
-/* The machine's names are printable; those we print next to others are plain too. */
+/* A machine knows names with any printable characters; only plain ones get into a table. */
 static void take_record(void *ctx, uint32_t id, const struct machine_vm_record *record)
 {
 	struct listing *list = ctx;
@@ -94,7 +94,7 @@ static struct roster_machine *add_machine(struct roster *r, const char *address)
 	return machine;
 }
 
-/* One machine and its VMs; nothing is added if it does not answer. */
+/* Add a machine and its VMs; add nothing if it does not answer. */
 static int ask_machine(struct roster *r, const char *address, struct quire_error *err)
 {
 	struct listing list = { .roster = r, .machine = r->nr_machines };
@@ -121,7 +121,7 @@ static int ask_machine(struct roster *r, const char *address, struct quire_error
 	return code;
 }
 
-/* Somebody else's machine hangs up; so does one that just ends. */
+/* The machine of another user hangs up, and so does a machine that just ends. */
 static bool is_not_ours(int code)
 {
 	return code == -ECONNRESET || code == -ECONNREFUSED || code == -ENOENT;
@@ -176,7 +176,7 @@ static int open_vm(struct roster *r, const char *name, bool only_accounted)
 	if (fd == -EMFILE || fd == -ENFILE)
 		return fd;
 	if (fd < 0)
-		return 0; /* ended while we looked, or so busy that it will not be asked */
+		return 0; /* it has just ended, or it is too busy to be asked */
 	if (ctl_peer(fd, &cred) || !ctl_is_ours(&cred)) {
 		close(fd);
 		return 0;
@@ -201,7 +201,7 @@ static bool readable_by(int fd, uint64_t deadline_ns)
 	return poll(&pfd, 1, poll_ms(monotonic_ns(), deadline_ns)) == 1;
 }
 
-/* Its counters, if it answers in time; a second answer makes a rate of the two. */
+/* Take the VM's counters, if it answers in time.  A second answer gives a rate. */
 static bool take_answer(struct roster_vm *vm, uint64_t deadline_ns)
 {
 	struct vm_info before = vm->info;
@@ -227,7 +227,7 @@ static void hang_up(struct roster_vm *vm)
 	vm->fd = -1;
 }
 
-/* Ask all that are connected; those that do not answer are not asked again. */
+/* Ask all VMs that are connected.  Those that do not answer are not asked again. */
 static void ask_all(struct roster *r)
 {
 	uint64_t deadline_ns = monotonic_ns() + PATIENCE_MS * NS_PER_MS;
@@ -253,7 +253,7 @@ static bool has_ended(pid_t pid)
 	return ended;
 }
 
-/* A machine may not have heard yet of the end of one. */
+/* A machine may not have heard yet that one of its VMs has ended. */
 static void drop_ended(struct roster *r)
 {
 	unsigned int kept = 0;
@@ -329,8 +329,8 @@ int roster_keep(struct roster *r, const struct named *list, struct quire_error *
 	for (unsigned int i = 0; i < list->nr; i++)
 		if (list->vm[i].alone && !has(r, list->vm[i].name))
 			return quire_fail(err, -ENOENT,
-					  "VM %s has just ended, or is not of the machine that "
-					  "--machine names",
+					  "VM %s has just ended, or has another machine than "
+					  "--machine says",
 					  list->vm[i].name);
 	for (unsigned int i = 0; i < r->nr_vms; i++)
 		if (is_among(list, r->vm[i].name))

@@ -3,19 +3,19 @@
 #define QUIRE_VMM_CLI_ROSTER_H
 
 /*
- * Who is there: the machines and VMs of this user (of everybody, for root), and which VM is
- * whose.
+ * Who is there: the machines and VMs of this user, or of all users for root, and which VM has which
+ * machine.
  *
- * VMs and machines do not know of each other's sockets, and a VM may have no machine.  Both are
- * found by their abstract sockets and joined by process id: a machine knows the pid of each of
- * its VMs, and the kernel says who listens on a VM's socket.
+ * A VM and its machine do not know each other's sockets, and a VM may have no machine.  The roster
+ * finds both by their abstract sockets and joins them by process id: a machine knows the pid of
+ * each of its VMs, and the kernel says which process listens on a VM's socket.
  */
 #include "mmu/base/machine_protocol.h"
 #include "ctl_client.h"
 #include "named.h"
 
 struct roster_machine {
-	char *address;	 /* as --machine= takes it */
+	char *address;	 /* as for --machine */
 	bool is_default; /* the one that quire run joins */
 	struct machine_state state;
 };
@@ -23,7 +23,7 @@ struct roster_machine {
 struct roster_vm {
 	char name[VM_NAME_MAX + 1];
 	uint32_t pid;
-	bool answers; /* info is valid; else it is stopped or just ended */
+	bool answers; /* info is valid; if not, the VM is stopped or has just ended */
 	struct vm_info info;
 	uint64_t faults_per_second;	  /* if sampled */
 	unsigned int machine;		  /* index of its machine ... */
@@ -35,24 +35,26 @@ struct roster_vm {
 struct roster {
 	struct roster_machine *machine;
 	unsigned int nr_machines;
-	struct roster_vm *vm; /* by machine and id; those without machine last, by name */
+	struct roster_vm *vm; /* sorted by machine and id; VMs without machine last, by name */
 	unsigned int nr_vms;
-	void (*warn)(const char *text); /* something could not be asked; may be NULL */
+	void (*warn)(const char *text); /* told what could not be asked; may be NULL */
 };
 
-/* How long to watch a VM for faults_per_second. */
+/* How long a VM is watched for faults_per_second. */
 #define ROSTER_SAMPLE_MS 100
 
 /*
- * Find all machines, or only the one at `address` (NULL: all), with its VMs.  For an address
- * that does not answer: -errno with *err.  Otherwise 0, -ENOMEM.
+ * Find all machines with their VMs, or only the machine at `address` (NULL: all).  0; -ENOMEM; or
+ * another -errno with *err if `address` does not answer.
  */
 int roster_find_machines(struct roster *r, const char *address, struct quire_error *err);
 
 /*
- * Find all VMs (or, if the machine was chosen by address, its own) and ask each for its
- * vm_info, all at once, and again after ROSTER_SAMPLE_MS if `sample`.  After
- * roster_find_machines().  0; -ENOMEM; -EMFILE, -ENFILE: too many VMs to ask them at once.
+ * Find all VMs, and ask all of them at once for their vm_info.  Call it after
+ * roster_find_machines().  only_accounted: only the VMs of the machines that were found.  sample:
+ * ask again after ROSTER_SAMPLE_MS, for rates.
+ *
+ * 0; -ENOMEM; -EMFILE, -ENFILE: there are too many VMs to ask them at once.
  */
 int roster_find_vms(struct roster *r, bool only_accounted, bool sample, struct quire_error *err);
 
@@ -62,7 +64,7 @@ int roster_find_vms(struct roster *r, bool only_accounted, bool sample, struct q
  */
 int roster_keep(struct roster *r, const struct named *list, struct quire_error *err);
 
-/* A machine's address, short where it is one of the usual ones. */
+/* A machine's address; without the prefix that the usual ones have. */
 const char *roster_short_address(const struct roster_machine *machine);
 
 void roster_finish(struct roster *r);

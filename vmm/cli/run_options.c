@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The options of quire run, as they are typed, and what they come to (run.h). */
+/* The options of quire run: from the command line into a struct run (run.h). */
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -18,7 +18,7 @@ uint64_t process_start_ns;
 
 #define DEFAULT_RAM (128 * MiB)
 
-/* A machine knows names of so many bytes, of which a copy's number may need some. */
+/* A machine takes names of MACHINE_NAME_MAX bytes; the number of a copy needs some of them. */
 #define NAME_MAX_BYTES (MACHINE_NAME_MAX - (int)sizeof("-65535") + 1)
 
 #define MERGE_RATE_MAX 1000000000
@@ -98,7 +98,7 @@ static int take_name(const char *name, char *buf, struct quire_error *err)
 	for (const char *p = name; *p; p++)
 		if (!isalnum((unsigned char)*p) && !strchr("._-", *p))
 			return quire_fail(err, -EINVAL,
-					  "a name is of letters, digits, '.', '_', '-'");
+					  "a name has only letters, digits, '.', '_' and '-'");
 	memcpy(buf, name, strlen(name) + 1);
 	return 0;
 }
@@ -308,7 +308,7 @@ static const char *option_name(int option, char *buf, size_t size)
 	return buf;
 }
 
-/* The same for as long as we live, for a message that may never be. */
+/* The same in a static buffer, for a message that the launcher may print later. */
 static const char *own_option_name(int option)
 {
 	static char name[32];
@@ -316,13 +316,13 @@ static const char *own_option_name(int option)
 	return option_name(option, name, sizeof(name));
 }
 
-/* Options that do not go together. */
+/* Refuse options that do not go together. */
 static int check_options(const struct run *run, struct quire_error *err)
 {
 	if (run->vm_config.nr_vcpus > 1 && run->irqchip == IRQCHIP_OFF)
 		return quire_fail(err, -EINVAL,
 				  "-c %u needs an interrupt controller to start the "
-				  "other CPUs, leave --irqchip=off away",
+				  "other CPUs, leave out --irqchip=off",
 				  run->vm_config.nr_vcpus);
 	if (run->balloon_min_bytes != BALLOON_MIN_DEFAULT &&
 	    run->balloon_min_bytes > run->vm_config.ram_bytes)
@@ -408,7 +408,7 @@ static void configure_ledger(struct run *run)
 		ledger->ratio = (uint32_t)run->ratio;
 }
 
-/* What the guest keeps, in whole pages. */
+/* What the balloon leaves the guest at least, in whole pages. */
 static uint64_t balloon_min_pages(const struct run *run)
 {
 	uint64_t bytes = run->balloon_min_bytes == BALLOON_MIN_DEFAULT ?
@@ -469,7 +469,7 @@ void run_set_default_names(struct run *run)
 {
 	if (!run->name[0])
 		snprintf(run->name, sizeof(run->name), "%d", getpid());
-	/* Nobody else's: a pid comes again, but not with its start. */
+	/* No other run has this domain: a pid comes again, but not with the same start. */
 	if (!run->domain[0] && !run->domain_none)
 		snprintf(run->domain, sizeof(run->domain), "run-%d-%llx", getpid(),
 			 (unsigned long long)run->start_ns);
