@@ -162,8 +162,8 @@ static void config_read(void *dev, uint32_t offset, void *buf, uint32_t len)
 		balloon_answered(b);
 }
 
-/* Is there news: is the target reached, or did the guest take back what is wanted? */
-static bool is_news(const struct balloon *b, unsigned int before)
+/* Is there something to tell the machine at once: is the target reached, or did the guest take back what is wanted? */
+static bool is_urgent(const struct balloon *b, unsigned int before)
 {
 	unsigned int actual = atomic_load(&b->actual), target = atomic_load(&b->target);
 
@@ -186,7 +186,7 @@ static void config_write(void *dev, uint32_t offset, const void *buf, uint32_t l
 						   (unsigned int)byte[i] << shift);
 	}
 	unlock(&b->state_lock);
-	if (is_news(b, before) && b->config.wake)
+	if (is_urgent(b, before) && b->config.wake)
 		b->config.wake(b->config.ctx);
 }
 
