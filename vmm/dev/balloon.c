@@ -162,7 +162,7 @@ static void config_read(void *dev, uint32_t offset, void *buf, uint32_t len)
 		balloon_answered(b);
 }
 
-/* Is there something to tell the machine at once: is the target reached, or did the guest take back what is wanted? */
+/* Is the machine to be told at once?  The target is reached, or the guest took back what is wanted. */
 static bool is_urgent(const struct balloon *b, unsigned int before)
 {
 	unsigned int actual = atomic_load(&b->actual), target = atomic_load(&b->target);
