@@ -5,11 +5,11 @@
  * No vCPU is stopped for it, so the order is everything: the guest may write at any moment, on any
  * line.
  *
- *   1. write-protect the run           a write waits for the pager, which waits for our lock
- *   2. compare all bytes with the frames   nobody can change either now
- *   3. map the frames over it          window_send_away(): readers see the same bytes
- *   4. punch the hole, tell stage 2    the RAM file's copy is what is saved
- *   5. unlock                          writes that waited are answered by what stage 2 says now
+ *   1. write-protect the run            a write waits for the pager, which waits for our lock
+ *   2. compare all bytes with frames    nobody can change either now
+ *   3. map the frames over it           window_send_away(): readers see the same bytes
+ *   4. punch the hole, tell stage 2     the RAM file's copy is what is saved
+ *   5. unlock                           writes that waited are answered by what stage 2 says now
  *
  * Pages that differ at 2 are let go again and stay private.  What the host could not free at 4,
  * because it held a huge page for a moment, has been zeroed: it is filled again from the frame, and
