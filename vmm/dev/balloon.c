@@ -162,7 +162,7 @@ static void config_read(void *dev, uint32_t offset, void *buf, uint32_t len)
 		balloon_answered(b);
 }
 
-/* Is the machine to be told at once?  The target is reached, or the guest took back what is wanted. */
+/* Tell the machine at once?  Yes if the target is reached, or the guest took wanted pages back. */
 static bool is_urgent(const struct balloon *b, unsigned int before)
 {
 	unsigned int actual = atomic_load(&b->actual), target = atomic_load(&b->target);
