@@ -1,19 +1,30 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# make demo: what quire does, on real guests, in under half a minute.  A section a subject;
-# each prints the command it runs, so that you can run it yourself.
+# make demo: what quire does, on real guests, in under half a minute.  A section a subject: what
+# there is to see, then each command as you can type it yourself, and what it prints.
+#
+# All runs have private machines, so nothing here depends on a machine that somebody runs, or
+# disturbs it.  At the end, also after Ctrl-C, the guests that were started here are ended.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
 build=${QUIRE_BUILD:-build}
 quire=$build/quire
 quill=$build/guest/quill.elf
-export QUIRE_MACHINE=own # not that of somebody's who works here
+export QUIRE_MACHINE=own
 dir=$(mktemp -d)
-run=0  # pid of a run
-guest=  # name of one in the background
+guest= # name of the one in the background
+run=0  # pid of a run in the background
 failed=0
+bold=
+plain=
+colours=()
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ] && [ "${TERM:-dumb}" != dumb ]; then
+	bold=$'\e[1m'
+	plain=$'\e[m'
+	colours=(--color=always)
+fi
 
 finish() {
 	[ "$run" -ne 0 ] && kill "$run" 2>/dev/null && wait "$run" 2>/dev/null
@@ -21,20 +32,37 @@ finish() {
 	rm -rf "$dir"
 }
 trap finish EXIT
+trap 'exit 130' INT
 
+# section TITLE TEXT
 section() {
-	printf '\n---- %s\n\n' "$*"
+	printf '\n%s== %s%s\n\n' "$bold" "$1" "$plain"
+	tr -s '[:space:]' ' ' <<<"$2" | fmt -w 90
+	echo
 }
 
-# expect STATUS COMMAND...: run it, indented under its own text
+typed() {
+	echo "$bold\$ $*$plain"
+}
+
+# Nothing of this takes long; a guest that hangs must not hang the demo.
+bounded() {
+	timeout --foreground 60 "$@" </dev/null
+}
+
+indented() {
+	sed 's/^/    /'
+}
+
+# expect STATUS COMMAND...: run it, and show what it prints
 expect() {
 	local want=$1 status
 
 	shift
-	echo "\$ $*"
-	timeout 60 "$@" >"$dir/out" 2>&1 </dev/null
+	typed "$*"
+	bounded "$@" >"$dir/out" 2>&1
 	status=$?
-	sed 's/^/    /' "$dir/out"
+	indented <"$dir/out"
 	[ "$status" -eq 0 ] || echo "    (exit status $status)"
 	[ "$status" -eq "$want" ] || failed=1
 }
@@ -43,130 +71,158 @@ show() {
 	expect 0 "$@"
 }
 
-# counters FILE NAME...: the members of a --stats file
-counters() {
-	local file=$1 name
+# As show, of a map, in colours where the terminal has them.
+show_map() {
+	typed "$quire map $1"
+	bounded "$quire" map "${colours[@]}" "$1" >"$dir/map" || failed=1
+	indented <"$dir/map"
+}
+
+# unused NAME: that name, or one like it if somebody has a guest of that name
+unused() {
+	if "$quire" ps "$1" >/dev/null 2>&1; then
+		echo "$1-$$"
+	else
+		echo "$1"
+	fi
+}
+
+# start NAME OPTION... IMAGE ARG...: returns when all its guests are ready, and they go on
+start() {
+	local name=$1
 
 	shift
-	for name; do
-		sed -n "s/^ *\"\($name\)\": \([0-9]*\),*$/    \1 \2/p" "$file"
-	done
-}
-
-section_boot() {
-	section 'boot: a guest kernel, from its image to its last word'
-	show "$quire" run "$quill" hello
-}
-
-section_selftest() {
-	section 'selftest: the guest tries its own memory and page tables'
-	echo "\$ $quire run $quill selftest"
-	timeout 60 "$quire" run "$quill" selftest >"$dir/out" 2>&1 </dev/null || failed=1
-	grep '^not ok' "$dir/out" | sed 's/^/    /'
-	echo "    $(grep -c '^ok' "$dir/out") checks passed, $(grep -c '^not ok' "$dir/out") failed"
-	grep -q '^ok' "$dir/out" || failed=1
-}
-
-section_memory() {
-	section 'memory: what became of every page of a running guest'
-	echo "\$ $quire run --name=demo-$$ -m 64M --stats=FILE $quill hold 1 6000 seconds=5 &"
-	timeout 60 "$quire" run --name="demo-$$" -m 64M --stats="$dir/stats" "$quill" \
-		hold 1 6000 seconds=5 >"$dir/console" 2>&1 </dev/null &
-	run=$!
-	for _ in $(seq 100); do
-		"$quire" map "demo-$$" 2>/dev/null | grep -Eq 'private +[6-9][0-9]{3} ' && break
-		sleep 0.1
-	done
-	show "$quire" map "demo-$$"
-
-	section 'walk: an address of that guest, reference by reference'
-	show "$quire" walk "demo-$$" 0x100000
-	wait "$run" || failed=1
-	run=0
-
-	section 'stats: the same guest at its end'
-	sed 's/^/    /' "$dir/console"
-	counters "$dir/stats" ram_pages state_absent_pages state_private_pages large_leaves faults \
-		faulted_in_pages exits run_ns
-}
-
-# background NAME OPTION... IMAGE ARG...: a run that goes on when all its guests are ready
-background() {
-	guest=$1
-	shift
-	echo "\$ $quire run --wait-for=ready --name=$guest $*"
-	timeout 60 "$quire" run --wait-for=ready --name="$guest" "$@" >"$dir/console" 2>&1 </dev/null ||
+	typed "$quire run --wait-for=ready --name=$name $*"
+	if ! bounded "$quire" run --wait-for=ready --name="$name" "$@" >"$dir/console" 2>&1; then
 		failed=1
+		indented <"$dir/console"
+		return
+	fi
+	guest=$name
 }
 
-# Wait for the end of its guests; each has verified its memory.
-finished() {
+# end: the guests in the background end by themselves, and say that they verified their memory
+end() {
 	for _ in $(seq 300); do
-		"$quire" ps "$guest" >"$dir/out" 2>&1 || break
+		"$quire" ps "$guest" >/dev/null 2>&1 || break
 		sleep 0.1
 	done
 	guest=
-	grep verified "$dir/console" | sed 's/^/    /' | grep . || failed=1
+	echo '    (the guests verify what they wrote, and end)'
+	grep verified "$dir/console" | indented | grep . || failed=1
 }
 
-section_merge() {
-	section 'merge: two guests with 6000 equal pages each need them once'
-	background "twin-$$" -n 2 -m 64M "$quill" hold 1 6000 seconds=8
-	show "$quire" merge now "twin-$$"
-	"$quire" map "twin-$$-1" >"$dir/map" 2>&1
-	show "$quire" merge --who "twin-$$-1" \
-		"$(sed -n 's/^ *0x\([0-9a-f]*\)000  s.*/0x\1/p' "$dir/map" | head -1)"
-	sed 's/^/    /' "$dir/map" | grep -A9 'one glyph'
-	finished
+boot() {
+	section 'Boot' 'quill, the guest that comes with quire, boots, says what it found, and ends.'
+	show "$quire" run "$quill" hello
 }
 
-section_balloon() {
-	section 'balloon: a guest of 128 MiB is asked to make do with 48'
-	background "balloon-$$" -m 128M "$quill" balloon seconds=6 touch=2000 dirty=20000
-	show "$quire" balloon --wait "balloon-$$" 48M
-	show "$quire" balloon "balloon-$$"
-	finished
+memory() {
+	local name
+
+	name=$(unused demo)
+	section 'Memory' 'A guest of 64 MiB fills 6000 of its 16384 pages. The map shows the state of
+		every page: the guest has never touched the dots, so the host has no memory for them.
+		The rest came in by blocks of 2 MiB, in a few page faults.'
+	start "$name" -m 64M "$quill" hold 1 6000 seconds=4
+	show_map "$name"
+
+	section 'Address translation' 'An address of that guest, as its processor translates it: 4
+		references to page tables of the guest, and for each of these a walk of stage 2, the
+		tables that quire owns.'
+	show "$quire" walk "$name" 0x100000
+	end
 }
 
-section_overcommit() {
-	section 'overcommit: what a machine of 1 GiB promises, in each mode'
+merging() {
+	local name
+
+	name=$(unused twin)
+	section 'Merging' 'Two guests with 6000 pages each: 4000 of them are equal in both, 1500 are
+		different, and 500 hold zeroes. After merging, both guests share one copy of what is
+		equal, and zeroes need no memory at all.'
+	start "$name" -n 2 -m 64M "$quill" hold 1 6000 own=1500 zero=500 order=scatter seconds=6
+	show "$quire" merge now "$name"
+	show_map "$name-1"
+	end
+}
+
+balloon() {
+	local name
+
+	name=$(unused balloon)
+	section 'Balloon' 'A guest of 128 MiB is asked to make do with 48: it puts pages into its
+		balloon, and the machine has their memory at once. The guest goes on, and verifies
+		its data.'
+	start "$name" -m 128M "$quill" balloon seconds=4 touch=2000 dirty=20000
+	show "$quire" balloon --wait "$name" 48M
+	show "$quire" balloon
+	end
+}
+
+overcommit() {
+	section 'Overcommit' 'What a machine of 1 GiB promises, in the modes of
+		vm.overcommit_memory. Mode 0 refuses a guest that is larger than the machine, mode 1
+		refuses nothing, and mode 2 refuses what does not fit under its limit.'
 	expect 120 "$quire" run --machine-memory=1G --overcommit=0 -m 2G "$quill" exit 0
 	show "$quire" run --machine-memory=1G --overcommit=1 -m 2G "$quill" exit 0
 	expect 120 "$quire" run --machine-memory=1G --overcommit=2 -m 1G "$quill" exit 0
 
-	section 'many guests: eight at a time, each verifies its own memory'
-	echo "\$ $quire run -n 8 --name=many-$$ -m 32M $quill stress 3 &"
-	timeout 60 "$quire" run -n 8 --name="many-$$" -m 32M "$quill" stress 3 >"$dir/console" \
-		2>&1 </dev/null &
+	section 'Out of memory' 'Two guests of 64 MiB use all their memory, on a machine of 96 MiB that
+		has promised it to both. It ends the one with the highest score; the other one
+		does not notice.'
+	expect 123 "$quire" run -n 2 --name="$(unused tight)" -m 64M --machine-memory=96M --merge=off \
+		"$quill" hold 1 12000 seconds=1
+}
+
+many() {
+	local name
+
+	name=$(unused many)
+	section 'Many guests' 'Eight guests at a time, each of which writes and verifies its memory.'
+	typed "$quire run -n 8 --name=$name -m 32M $quill stress 3 &"
+	bounded "$quire" run -n 8 --name="$name" -m 32M "$quill" stress 3 >"$dir/console" 2>&1 &
 	run=$!
-	for _ in $(seq 50); do
+	for _ in $(seq 100); do
 		[ "$(grep -c 'stress: seed' "$dir/console")" -eq 8 ] && break
 		sleep 0.1
 	done
-	show "$quire" ps
+	show "$quire" ps "$name"
 	wait "$run" || failed=1
 	run=0
-	grep verified "$dir/console" | sed 's/^/    /'
+	grep verified "$dir/console" | indented
+}
 
-	section 'out of memory: two guests of 64 MiB that use it all, on 96 MiB'
-	expect 123 "$quire" run -n 2 --name="tight-$$" -m 64M --machine-memory=96M --merge=off \
-		"$quill" hold 1 12000 seconds=1
+selftest() {
+	section 'Self-test' 'The guest tries its own page tables, faults and memory, and says of each check
+		whether what happened is what a processor does.'
+	typed "$quire run $quill selftest"
+	bounded "$quire" run "$quill" selftest >"$dir/out" 2>&1 || failed=1
+	grep '^not ok' "$dir/out" | indented
+	echo "    $(grep -c '^ok' "$dir/out") checks passed, $(grep -c '^not ok' "$dir/out") failed"
+	grep -q '^ok' "$dir/out" || failed=1
 }
 
 if [ ! -w /dev/kvm ]; then
 	echo "demo: needs /dev/kvm, and there is no access to it here" >&2
 	exit 1
 fi
-section_boot
-section_selftest
-section_memory
-section_merge
-section_balloon
-section_overcommit
+boot
+memory
+merging
+balloon
+overcommit
+many
+selftest
 
-section summary
 if [ "$failed" -ne 0 ]; then
-	echo 'demo: something above went wrong'
+	printf '\ndemo: something above went wrong\n'
 	exit 1
 fi
-echo 'demo: all as it should be.  Next: make check; quire help; docs/cli.md'
+cat <<EOF
+
+demo: all as it should be.  Next:
+    docs/tutorial.md        half an hour with these commands, step by step
+    $quire help        all commands, and their options
+    make check              every test
+EOF
