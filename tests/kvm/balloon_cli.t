@@ -22,9 +22,9 @@ start_machine() {
 	exit 1
 }
 
-# start NAME PATTERN OPTION... -- ARG...: a guest of 64 MiB in the background, until it says PATTERN
+# start NAME TEXT OPTION... -- ARG...: a guest of 64 MiB that goes on when it has printed TEXT
 start() {
-	local name=$1 pattern=$2 options=()
+	local name=$1 text=$2 options=()
 
 	shift 2
 	while [ "$1" != -- ]; do
@@ -32,11 +32,11 @@ start() {
 		shift
 	done
 	shift
-	"$quire" run --machine="$machine" --name="$name" --merge=off --timeout=120 -m 64M \
-		"${options[@]}" \
-		"$quill" "$@" >"$dir/$name" 2>&1 </dev/null &
-	runs+=($!)
-	started $! "$dir/$name" grep -q "$pattern" "$dir/$name"
+	timeout 60 "$quire" run --wait-for="$text" --machine="$machine" --name="$name" \
+		--merge=off --timeout=120 -m 64M --stats="$dir/$name.stats" "${options[@]}" \
+		"$quill" "$@" >"$dir/$name" 2>&1 </dev/null && return
+	echo "Bail out! the guest does not run: $(head -n 1 "$dir/$name")"
+	exit 1
 }
 
 # member NAME [VM]: of the machine, or of a VM
@@ -89,11 +89,11 @@ check 'all of RAM is a minimum' "$quire" run -m 16M --balloon-min=16M "$quill" h
 check 'so is nothing' "$quire" run -m 16M --balloon-min=0 --shares=1 "$quill" hello
 
 start_machine 1G
-start driver '^balloon: ready' -- "${touched[@]}"
-start strict '^balloon: ready' --balloon=manual --sandbox=on --irqchip=on --balloon-min=10M \
+start driver 'balloon: ready' -- "${touched[@]}"
+start strict 'balloon: ready' --balloon=manual --sandbox=on --irqchip=on --balloon-min=10M \
 	--shares=7 -- "${touched[@]}"
-start none '^hold: ready' -- hold 1 1000 seconds=100
-start off '^hold: ready' --balloon=off -- hold 1 1000 seconds=100
+start none 'hold: ready' -- hold 1 1000 seconds=100
+start off 'hold: ready' --balloon=off -- hold 1 1000 seconds=100
 
 # ---- a size by hand ----
 
@@ -183,10 +183,10 @@ wait
 
 : >"$dir/machine-log"
 start_machine 76M
-start idle '^balloon: ready' -- balloon seconds=100 touch=500 dirty=10000 features=7
-start busy '^balloon: ready' -- balloon seconds=4 touch=13000 features=7
-wait "${runs[-1]}"
-check 'a busy guest gets what an idle one has to spare' is $? 0
+start idle 'balloon: ready' -- balloon seconds=100 touch=500 dirty=10000 features=7
+start busy 'balloon: ready' -- balloon seconds=4 touch=13000 features=7
+check 'a busy guest gets what an idle one has to spare' \
+	eventually grep -q '"exit_status": 0,' "$dir/busy.stats"
 check '... and lost nothing' grep -q '^balloon: verified=13000 ' "$dir/busy"
 check 'the idle one was squeezed' grep -qE "'idle': balloon: reclaim: balloon 0\.0 -> " \
 	"$dir/machine-log"
