@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The two-dimensional walk: pt_walk over the guest's format, whose read function runs
- * pt_walk over stage 2 for the address of each entry.
+ * The two-dimensional walk: a pt_walk over the guest's format.  Its read function does a pt_walk
+ * over stage 2 for the address of each entry.
  *
  *        gva                        4-level guest over 4-level EPT: 24 references
  *         |
@@ -11,9 +11,10 @@
  *             EPT 4 3 2 1 -> PTE
  *             EPT 4 3 2 1 -> maddr          (the final translation)
  *
- * The callbacks return an enum walk_outcome: WALK_OK is 0 and lets pt_walk go on, and any
- * other comes back from it as it is.  The walk is on fault paths and is measured
- * (tests/bench/walk_bench.c): the result is filled field by field, never cleared as a whole.
+ * The callbacks return an enum walk_outcome.  WALK_OK is 0, and pt_walk goes on; it returns any
+ * other unchanged.  The walk is part of faults, and its time is measured
+ * (tests/bench/walk_bench.c).  So the result is filled field by field, and never cleared as a
+ * whole.
  */
 #include <errno.h>
 #include "walk.h"
@@ -36,7 +37,7 @@
 #define CR3_32_MASK  0xfffff000ULL
 #define CR3_PAE_MASK 0xffffffe0ULL /* PAE's root is four entries, 32-byte aligned */
 
-/* Exit qualification for EPT violations; bits 2:0 are PT_PERM_* of the access. */
+/* Exit qualification for EPT violations.  Bits 2:0 are the PT_PERM_* of the access. */
 #define QUAL_ENTRY_SHIFT 3 /* 5:3: the entries' R, W, X */
 #define QUAL_GVA_VALID	 0x80u
 #define QUAL_FINAL	 0x100u /* clear: an access to a guest paging entry */
@@ -45,12 +46,12 @@ static_assert(PT_PERM_R == 1 && PT_PERM_W == 2 && PT_PERM_X == 4,
 	      "the qualification's access bits are PT_PERM_*");
 
 /*
- * A set of A and D that lost its race starts the walk over.  The guest must win each of
- * these races anew to keep us here; one that does so this often is doing it on purpose.
+ * If the guest changes an entry just before its A or D bit is set, the walk starts over.  A guest
+ * that manages this so many times does it on purpose.
  */
 #define MAX_ATTEMPTS 64
 
-/* A guest entry on the way, kept until its A and D bits are due. */
+/* A guest entry that the walk has read, kept until its A and D bits are set. */
 struct step {
 	const struct pt_level *lv;
 	gpa_t gpa;
@@ -167,8 +168,8 @@ static int read_stage2(void *ctx, uint64_t addr, const struct pt_level *lv, uint
 }
 
 /*
- * gpa through stage 2 for an access of kind PT_PERM_*; where is QUAL_FINAL or 0.  On
- * WALK_OK, *level is the leaf's level (0 without stage 2) and *perm what stage 2 grants.
+ * Translate gpa by stage 2 for an access of kind PT_PERM_*.  `where` is QUAL_FINAL or 0.  After
+ * WALK_OK, *level is the level of the leaf (0: there is no stage 2) and *perm what stage 2 grants.
  */
 static enum walk_outcome translate(struct walker *w, gpa_t gpa, unsigned int access,
 				   unsigned int where, maddr_t *maddr, unsigned int *perm,
@@ -203,7 +204,7 @@ static enum walk_outcome translate(struct walker *w, gpa_t gpa, unsigned int acc
 	return WALK_OK;
 }
 
-/* Where stage 2 keeps A and D bits, the processor writes as it reads a guest entry. */
+/* If stage 2 has A and D bits, the processor's reading of a guest entry counts as a write. */
 static unsigned int table_access(const struct walker *w)
 {
 	return w->s2 && w->s2->ad ? PT_PERM_R | PT_PERM_W : PT_PERM_R;
@@ -230,7 +231,7 @@ static int read_stage1(void *ctx, uint64_t addr, const struct pt_level *lv, uint
 	return WALK_OK;
 }
 
-/* I says "fetch" only where a fetch can be told from a read. */
+/* The I bit says "fetch" only in modes that tell a fetch from a read. */
 static enum walk_outcome page_fault(struct walker *w, uint32_t why)
 {
 	bool tells_fetches = (w->cpu->cr4 & CR4_SMEP) ||
@@ -246,7 +247,7 @@ static enum walk_outcome page_fault(struct walker *w, uint32_t why)
 	return WALK_PAGE_FAULT;
 }
 
-/* Intel SDM Vol. 3A, "Determination of Access Rights"; perm is the AND over all levels. */
+/* Intel SDM Vol. 3A, "Determination of Access Rights".  perm is the AND over all levels. */
 static bool permitted(const struct walker *w, unsigned int perm)
 {
 	const struct walk_access *a = &w->access;
@@ -260,7 +261,7 @@ static bool permitted(const struct walker *w, unsigned int perm)
 		return false;
 	if (a->user || !user_page)
 		return true;
-	/* The supervisor on a user page. */
+	/* The supervisor accesses a user page. */
 	if (a->fetch)
 		return !(w->cpu->cr4 & CR4_SMEP);
 	return !(w->cpu->cr4 & CR4_SMAP) || w->cpu->ac;
@@ -270,7 +271,7 @@ static enum walk_outcome set_bits(struct walker *w, const struct step *step, uin
 {
 	int err;
 
-	/* The processor reads, modifies and writes: both access bits. */
+	/* The processor reads, modifies and writes, so both access bits are set. */
 	if (!(step->perm2 & PT_PERM_W))
 		return violation(w, step->gpa, PT_PERM_R | PT_PERM_W, step->perm2, 0);
 	err = w->mem->set_bits(w->mem->ctx, step->maddr, w->format->entry_bytes, step->entry, bits);
@@ -301,7 +302,7 @@ static enum walk_outcome set_accessed_dirty(struct walker *w)
 	return WALK_OK;
 }
 
-/* gva to gpa.  *level is the leaf's. */
+/* Translate gva to *gpa.  *level becomes the level of the leaf. */
 static enum walk_outcome walk_stage1(struct walker *w, gpa_t *gpa, uint8_t *level)
 {
 	struct pt_result leaf;
@@ -331,7 +332,7 @@ static unsigned int final_access(struct walk_access a)
 	return a.write ? PT_PERM_W : PT_PERM_R;
 }
 
-/* One attempt at the whole walk. */
+/* Try the whole walk once. */
 static enum walk_outcome walk_once(struct walker *w)
 {
 	struct walk_result *res = w->res;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The x86 paging modes as pt_formats: which entries are present, malformed, tables or
- * leaves, and what they grant.  x86pt.h has the layouts.
+ * The x86 paging modes as pt_formats: which entries are present, malformed, tables or leaves, and
+ * what they grant.  x86pt.h has the layouts.
  *
- * Reserved bits are checked in present entries only; one that is set makes the access fault
- * whatever the permissions say (Intel SDM Vol. 3A, "Reserved Bits" of each mode's
- * section).  Which permissions an access needs is walk.c's business.
+ * Reserved bits are checked in present entries only.  If one is set, the access faults, whatever
+ * the permissions say (Intel SDM Vol. 3A, "Reserved Bits" in the section of each mode).  walk.c
+ * knows which permissions an access needs.
  */
 #include "x86pt.h"
 
@@ -14,13 +14,13 @@ static uint64_t bits_from(unsigned int low)
 	return ~((1ULL << low) - 1);
 }
 
-/* The address bits that a leaf of level lv may not set: below its size, but for PAT. */
+/* The address bits that a leaf of level lv may not set: those below its size, except PAT. */
 static uint64_t misaligned(const struct pt_level *lv)
 {
 	return X86_ADDR_MASK & (pt_span(lv) - 1) & ~X86_LEAF_PAT;
 }
 
-/* What PDEs and PTEs of all 8-byte formats have in common; reserved comes in addition. */
+/* Classify an entry as all 8-byte formats do.  `reserved` has more bits that must be clear. */
 static enum pt_class classify_8(uint64_t e, const struct pt_level *lv, const struct pt_rules *rules,
 				uint64_t reserved)
 {
@@ -63,8 +63,8 @@ static enum pt_class x86_pae_classify(uint64_t e, const struct pt_level *lv,
 }
 
 /*
- * The reserved bits of a 4 MiB leaf: bit 21, and the high address bits the processor lacks.
- * Processors without PSE-36 have M = 32 here, and none is left.
+ * The reserved bits of a 4 MiB leaf: bit 21, and the high address bits that the processor lacks.
+ * A processor without PSE-36 has M = 32 here, and so lacks all of them.
  */
 static uint64_t pse_reserved(unsigned int maxphyaddr)
 {
@@ -101,7 +101,7 @@ static uint64_t x86_32_address(uint64_t e, const struct pt_level *lv, bool leaf)
 	return e & X86_ADDR_MASK;
 }
 
-/* Branch-free: this runs once per entry of every walk. */
+/* It has no branches, because it runs for each entry of every walk. */
 static unsigned int x86_perm(uint64_t e, const struct pt_level *lv)
 {
 	(void)lv;

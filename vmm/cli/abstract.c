@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Abstract sockets have no directory to list; the kernel shows them in /proc/net/unix, a line
- * each, the name last with '@' for its NUL byte.  Anybody may bind any name there, so what is
- * read is checked before it gets near a terminal.
+ * Abstract sockets have no directory that could be listed.  The kernel has a line for each in
+ * /proc/net/unix.  The name comes last, with '@' for its NUL byte.  Anybody may bind any name, so
+ * names are checked before they get near a terminal.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -25,7 +25,7 @@ static int is_plain(const char *name)
 	return *name != '\0';
 }
 
-/* The name behind the prefix on a line, or NULL; cuts the line at its end. */
+/* The name behind the prefix on a line, which is cut there; NULL: it is not such a line. */
 static char *listener_name(char *line, const char *prefix)
 {
 	unsigned long flags;

@@ -3,8 +3,8 @@
 #define QUIRE_VMM_CLI_CMD_H
 
 /*
- * The subcommands of quire.  Each gets its own argv (argv[0] is its name), prints its own one
- * line of error, and returns the exit status.
+ * The subcommands of quire.  Each gets its own argv, of which argv[0] is its name.  It prints the
+ * line of an error itself, and returns the exit status.
  */
 #include <stdint.h>
 
@@ -17,8 +17,8 @@ struct command {
 
 /* For usages: what VM stands for where it may mean several, and where it has to be one. */
 #define USAGE_VMS \
-	"VM is a guest's name, its pid, or the pid of its quire run.  With -n the guests are named\n" \
-	"NAME-1, NAME-2 and so on: then NAME, or the pid of the quire run, means all of them.\n"
+	"VM is a guest's name, its pid, or the pid of its quire run.  With -n the guests are\n" \
+	"named NAME-1, NAME-2 and so on: then NAME, or the pid of the quire run, means all.\n"
 #define USAGE_VM "VM is a guest's name, its pid, or the pid of its quire run.\n"
 
 /* CLOCK_MONOTONIC at the start of main(). */
