@@ -484,7 +484,7 @@ enum balloon_event balloon_poll(struct balloon *b)
 	return b->event;
 }
 
-/* When the driver has something to do again, if the device has no news before that. */
+/* When the driver has something to do again, if there is no cue before that. */
 static uint64_t next_due(const struct balloon *b)
 {
 	uint64_t due = has(b, BALLOON_F_REPORTING) ? b->next_report : CLOCK_NEVER;
@@ -500,7 +500,7 @@ void balloon_wait(struct balloon *b, uint64_t deadline)
 		return;
 	clock_wait(due < deadline ? due : deadline);
 	if (boot.wait_port)
-		b->next_config = 0; /* it may have been the news */
+		b->next_config = 0; /* it may have been the cue */
 }
 
 bool balloon_idle(const struct balloon *b)

@@ -77,7 +77,7 @@ uint64_t clock_deadline(uint64_t seconds); /* a TSC value */
 #define CLOCK_NEVER UINT64_MAX
 
 /*
- * Wait until the TSC reaches deadline or a device has news.  It may also return for no reason, so
+ * Wait until the TSC reaches deadline or there is a cue.  It may also return for no reason, so
  * callers look again.  Gives the processor back where there is a wait port (abi.h).
  */
 void clock_wait(uint64_t deadline);

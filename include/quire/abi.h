@@ -32,12 +32,12 @@
 #define QUIRE_CONSOLE_PORT 0x4f0   /* 32-bit write of a gpa: print the text there */
 #define QUIRE_CONSOLE_MAX  0x10000 /* a text: u32 length, at most this, then the bytes */
 /*
- * A 32-bit write of N waits N microseconds, or until there is news: input on the console, a buffer
- * or a configuration change of a virtio device.  News since the last wait ends one at once.  It may
+ * A 32-bit write of N waits N microseconds, or until a cue: input on the console, a buffer
+ * or a configuration change of a virtio device.  A cue since the last wait ends one at once.  It may
  * also end early for no reason that the guest can see.  Other writes are ignored; reads give zero.
  */
 #define QUIRE_WAIT_PORT	   0x4f4
-#define QUIRE_WAIT_FOREVER 0xffffffff /* no limit: until there is news */
+#define QUIRE_WAIT_FOREVER 0xffffffff /* no limit: until a cue */
 #define QUIRE_EXIT_PORT	   0xf4	      /* value written = exit status; 8, 16 or 32 bits */
 
 #define QUIRE_BOOT_SECTOR 0x7c00 /* flat images are loaded and entered here, real mode */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The wait port: a guest's wait ends by time, by news, and by news that came before it; never by
- * news that an earlier wait has already ended for.
+ * The wait port: a guest's wait ends by time, by a cue, and by one that came before it; never by
+ * one that an earlier wait has already ended for.
  */
 #include <pthread.h>
 #include <quire/abi.h>
@@ -34,7 +34,7 @@ static void *tell_when_it_waits(void *arg)
 	return NULL;
 }
 
-static void news_ends_a_wait(uint32_t us, const char *what)
+static void cue_ends_a_wait(uint32_t us, const char *what)
 {
 	pthread_t thread;
 
@@ -63,7 +63,7 @@ static void each_vcpu_hears_it(void)
 	wait_port_tell(&port);
 	for (unsigned int i = 0; i < 3; i++)
 		pthread_join(thread[i], NULL);
-	ok(true, "one piece of news ends the waits of all vCPUs");
+	ok(true, "one cue ends the waits of all vCPUs");
 }
 
 int main(void)
@@ -79,19 +79,19 @@ int main(void)
 
 	start = now_us();
 	wait_us(20000);
-	ok(now_us() - start >= 20000, "without news a wait lasts its time");
+	ok(now_us() - start >= 20000, "without a cue a wait lasts its time");
 	wait_us(0);
 	ok(true, "a wait of no time returns");
 
 	wait_port_tell(&port);
 	wait_us(LONG_US);
-	ok(true, "news that came before a wait ends it");
+	ok(true, "a cue that came before a wait ends it");
 	start = now_us();
 	wait_us(20000);
 	ok(now_us() - start >= 20000, "... and does not end the next one");
 
-	news_ends_a_wait(LONG_US, "news ends a wait");
-	news_ends_a_wait(QUIRE_WAIT_FOREVER, "... also one without a limit");
+	cue_ends_a_wait(LONG_US, "a cue ends a wait");
+	cue_ends_a_wait(QUIRE_WAIT_FOREVER, "... also one without a limit");
 
 	bus_write(&ports, QUIRE_WAIT_PORT, 1, &byte, 1);
 	bus_write(&ports, QUIRE_WAIT_PORT + 2, 1, &byte, 1);

@@ -23,7 +23,7 @@
  *			order with what the same CPU sends through the UART.  The port has no
  *			input and no interrupt, and reads as zero.
  *   /wait@4f4		compatible = "quire,wait": a 32-bit write of N waits N microseconds, or
- *			until a device has news (abi.h); it gives the processor back meanwhile
+ *			until a cue (abi.h); it gives the processor back meanwhile
  *   /exit@f4		compatible = "quire,exit": a write of N to it ends the VM with status N
  *   /virtio@d0000000	compatible = "virtio,mmio": the balloon, if there is one; reg = <gpa bytes>
  *			of its registers; interrupts = ISA interrupt line, 1 cell, edge-triggered.

@@ -367,7 +367,7 @@ static int put_on_bus(struct balloon *b, struct bus *mmio)
 		.mem = &b->config.mem,
 		.base = b->config.base,
 		.interrupt = b->config.interrupt,
-		.news = b->config.news,
+		.cue = b->config.cue,
 		.arm = b->config.arm,
 		.wake = b->config.wake,
 		.ctx = b->config.ctx,

@@ -77,7 +77,7 @@ struct balloon_config {
 	bool async_inflate, async_report; /* virtio_ops.async for these queues */
 	/* As in struct virtio_config. */
 	void (*interrupt)(void *ctx);
-	void (*news)(void *ctx);
+	void (*cue)(void *ctx);
 	void (*arm)(void *ctx, unsigned int n, bool on);
 	void (*wake)(void *ctx);
 	void *ctx;

@@ -61,14 +61,14 @@ int dev_exit_add(struct bus *ports, struct dev_exit *dev);
 /* ---- the wait port ---- */
 
 struct wait_port {
-	atomic_uint news;    /* a count of what a waiting guest should look at; a futex */
+	atomic_uint cues;    /* a count of what a waiting guest should look at; a futex */
 	atomic_uint waiting; /* vCPUs that wait */
 };
 
 /* Put *port, zeroed, on the bus at QUIRE_WAIT_PORT.  0 or bus_add()'s error. */
 int wait_port_add(struct bus *ports, struct wait_port *port);
 
-/* There is news: end all waits, and the next wait of each vCPU.  Any thread, with any lock. */
+/* A cue: end all waits, and the next wait of each vCPU.  Any thread, with any lock. */
 void wait_port_tell(struct wait_port *port);
 
 /* ---- the text port ---- */

@@ -153,7 +153,7 @@ struct virtio_config {
 	 * A polling driver has something to look at: buffers came back, whether it wanted an
 	 * interrupt or not, or the configuration changed.  Any thread, with the lock.  May be NULL.
 	 */
-	void (*news)(void *ctx);
+	void (*cue)(void *ctx);
 	/*
 	 * on: notifications of queue n may come another way than as writes to the register;
 	 * somebody calls virtio_defer() for each.  off: they must come as writes again.  Called by

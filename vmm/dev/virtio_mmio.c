@@ -100,16 +100,16 @@ struct virtio {
 
 /* ---- interrupts ---- */
 
-static void tell_news(struct virtio *v)
+static void tell_cue(struct virtio *v)
 {
-	if (v->config.news)
-		v->config.news(v->config.ctx);
+	if (v->config.cue)
+		v->config.cue(v->config.ctx);
 }
 
 static void interrupt(struct virtio *v, uint32_t why)
 {
 	atomic_fetch_or(&v->irq_status, why);
-	tell_news(v);
+	tell_cue(v);
 	if (v->config.interrupt)
 		v->config.interrupt(v->config.ctx);
 }
@@ -169,7 +169,7 @@ static void serve(struct virtio *v, unsigned int n)
 		return;
 	more = v->config.ops->serve(v->config.dev, n);
 	if (q->next_used != returned)
-		tell_news(v);
+		tell_cue(v);
 	wants = more < 0 ? 0 : virtq_wants_interrupt(q);
 	if (more < 0 || wants < 0)
 		needs_reset(v, q->error);

@@ -2,11 +2,11 @@
 /*
  * The wait port: how a guest that only polls gives its processor back while it has nothing to do.
  *
- * A 32-bit write of N returns after N microseconds, or earlier when there is news: a device did
+ * A 32-bit write of N returns after N microseconds, or earlier at a cue: a device did
  * something that the guest may want to look at, or this process wants the vCPU's thread.  abi.h has
  * the guest's side.
  *
- * No news is lost between a guest's last look and its wait, because news is a count and not an
+ * No cue is lost between a guest's last look and its wait, because cues are a count and not an
  * event: a vCPU waits only while the count is what it was when its last wait ended.  The count is a
  * futex, so wait_port_tell() needs no lock: devices call it while they hold their own.
  */
@@ -25,24 +25,24 @@ static _Thread_local unsigned int seen;
 
 void wait_port_tell(struct wait_port *port)
 {
-	atomic_fetch_add(&port->news, 1);
+	atomic_fetch_add(&port->cues, 1);
 	if (atomic_load(&port->waiting))
-		syscall(SYS_futex, &port->news, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+		syscall(SYS_futex, &port->cues, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 /*
- * The wait ends with the system call: when the time is over, when there is news, or at a signal.
+ * The wait ends with the system call: when the time is over, at a cue, or at a signal.
  * Guests look at the clock and wait again.
  */
-static void wait_for_news(struct wait_port *port, uint32_t us)
+static void wait_for_cue(struct wait_port *port, uint32_t us)
 {
 	struct timespec time = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000L };
 	const struct timespec *limit = us == QUIRE_WAIT_FOREVER ? NULL : &time;
 
 	atomic_fetch_add(&port->waiting, 1);
-	syscall(SYS_futex, &port->news, FUTEX_WAIT_PRIVATE, seen, limit, NULL, 0);
+	syscall(SYS_futex, &port->cues, FUTEX_WAIT_PRIVATE, seen, limit, NULL, 0);
 	atomic_fetch_sub(&port->waiting, 1);
-	seen = atomic_load(&port->news);
+	seen = atomic_load(&port->cues);
 }
 
 static void wait_read(void *ctx, uint64_t offset, unsigned int width, void *data,
@@ -63,7 +63,7 @@ static void wait_write(void *ctx, uint64_t offset, unsigned int width, const voi
 	if (offset || width != sizeof(us))
 		return;
 	memcpy(&us, data, sizeof(us));
-	wait_for_news(ctx, us);
+	wait_for_cue(ctx, us);
 }
 
 int wait_port_add(struct bus *ports, struct wait_port *port)

@@ -108,7 +108,7 @@ static void on_interrupt(void *ctx)
 		return; /* the counter is full: KVM is about to look */
 }
 
-static void on_news(void *ctx)
+static void on_cue(void *ctx)
 {
 	wait_port_tell(&((struct vm *)ctx)->wait_port);
 }
@@ -232,7 +232,7 @@ int vm_balloon_create(struct vm *vm)
 		.async_inflate = async,
 		.async_report = irqchip && vm->config.hugepages == GMEM_HUGE_NEVER,
 		.interrupt = irqchip ? on_interrupt : NULL,
-		.news = on_news,
+		.cue = on_cue,
 		.arm = async ? on_arm : NULL,
 		.wake = on_wake,
 		.ctx = vm,
