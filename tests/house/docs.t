@@ -88,6 +88,11 @@ fi
 [ -f README.md ] && report 'README.md has fewer than 150 lines' \
 	"$([ "$(wc -l <README.md)" -lt 150 ] || wc -l README.md)"
 
+report 'README.md has a line for each room' "$(
+	for room in $(files 'mmu/*/*.h' 'vmm/*/*.h' | xargs -n 1 dirname | sort -u); do
+		grep -qF "| \`${room%/store}/\` |" README.md || echo "$room"
+	done)"
+
 # Links of documents to files in the tree.
 report 'links between documents lead somewhere' "$(
 	files | grep '\.md$' | while IFS= read -r file; do
