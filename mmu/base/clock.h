@@ -20,8 +20,9 @@ static inline uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec ts;
 
-	return clock_gettime(clock, &ts) ? 0 :
-					   (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+	if (clock_gettime(clock, &ts))
+		return 0;
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
 static inline uint64_t monotonic_ns(void)

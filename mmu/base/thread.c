@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include <quire/types.h>
-#include <signal.h>
 #include <stdio.h>
 #include "thread.h"
 
-static const int own_faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS };
+static const int own_faults[] = { THREAD_FAULTS };
 
 static void *begin(void *arg)
 {

@@ -4,11 +4,15 @@
 
 /*
  * The threads of a VM process.  Signals are the main loop's business, which reads them from a
- * descriptor, so all other threads block them.  Only the signals by which a thread reports a fault
- * of its own stay open, because their handler puts the terminal back (vmm/vm/console.c).
+ * descriptor, so all other threads block them.  Only THREAD_FAULTS stay open, because their
+ * handler puts the terminal back (vmm/vm/console.c).
  */
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
+
+/* The signals by which a thread reports a fault of its own, for an initializer. */
+#define THREAD_FAULTS SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS
 
 #define THREAD_NAME_MAX 15
 

@@ -18,6 +18,7 @@
 #include <termios.h>
 #include <unistd.h>
 #include "mmu/base/clock.h"
+#include "mmu/base/thread.h"
 #include "console.h"
 
 #define WAIT_MS 100 /* a waiting vCPU looks at `abandoned` so often */
@@ -38,7 +39,7 @@ static void restore_terminal(void)
 	tcsetattr(fd, TCSANOW, &saved_terminal);
 }
 
-static const int fatal[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS };
+static const int fatal[] = { THREAD_FAULTS };
 static struct sigaction old_action[sizeof(fatal) / sizeof(fatal[0])];
 
 /*
