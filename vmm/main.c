@@ -34,8 +34,8 @@ static int help(void)
 		printf("  %-8s %s\n", commands[i].name, commands[i].summary);
 	puts("  help     this text, or `quire help COMMAND`; also COMMAND --help\n"
 	     "\n"
-	     "quire version (also --version, -V) prints the version.  Errors are one line on standard\n"
-	     "error.");
+	     "quire version (also --version, -V) prints the version.  Errors are one line on\n"
+	     "standard error.");
 	return 0;
 }
 

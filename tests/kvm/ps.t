@@ -210,7 +210,8 @@ for vm in "$copies" "${runs[$copies]}"; do
 		address=
 		[ "$command" = map ] || address=0
 		# shellcheck disable=SC2086
-		check "$command $vm: says which copies there are" fails 2 "$quire" $command "$vm" $address
+		check "$command $vm: says which copies there are" \
+			fails 2 "$quire" $command "$vm" $address
 		check '... both' grep -q "$copies-1, $copies-2\$" "$dir/err"
 	done
 done

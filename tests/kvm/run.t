@@ -142,7 +142,9 @@ is(run('--version', { out => '/dev/full' })->{status}, 121, 'a full standard out
 	mkdir "$dir/$_" or die for qw(usr usr/bin usr/lib usr/lib/quire work);
 	system('cp', $quire, "$dir/usr/bin/quire") and die;
 	system('cp', $exit42, "$dir/usr/lib/quire/image") and die;
-	my $at = sub { return system("cd $dir/work && $dir/usr/bin/quire run @_ >$dir/out 2>$dir/err") >> 8 };
+	my $at = sub {
+		return system("cd $dir/work && $dir/usr/bin/quire run @_ >$dir/out 2>$dir/err") >> 8;
+	};
 	is($at->('image'), 42, 'an image without a slash is found where it is installed');
 	is($at->('./image'), 2, '... one with a slash is not');
 	is($at->('other'), 2, '... nor is one that is not installed');

@@ -17,8 +17,9 @@ struct command {
 
 /* For usages: what VM stands for where it may mean several, and where it has to be one. */
 #define USAGE_VMS \
-	"VM is a guest's name, its pid, or the pid of its quire run.  With -n the guests are\n" \
-	"named NAME-1, NAME-2 and so on: then NAME, or the pid of the quire run, means all.\n"
+	"VM is a guest's name, its pid, or the pid of its quire run.  With -n the guests\n" \
+	"are named NAME-1, NAME-2 and so on: then NAME, or the pid of the quire run, means\n" \
+	"all of them.\n"
 #define USAGE_VM "VM is a guest's name, its pid, or the pid of its quire run.\n"
 
 /* CLOCK_MONOTONIC at the start of main(). */

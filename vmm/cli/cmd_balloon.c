@@ -36,8 +36,8 @@ const char balloon_usage[] =
 	"\n"
 	"Without VM: the size of each guest and of its balloon.  A guest with a virtio-balloon\n"
 	"driver puts pages into its balloon that it can do without, and the machine has them at\n"
-	"once.  With VM: all counters of its balloon, and what the guest says of its memory.\n" USAGE_VMS
-	"\n"
+	"once.  With VM: all counters of its balloon, and what the guest says of its\n"
+	"memory.\n" USAGE_VMS "\n"
 	"  SIZE               set by hand how much memory the guest has: at most its RAM, at\n"
 	"                     least --balloon-min.  It stays so until the next SIZE or auto\n"
 	"  auto               let the machine's policy decide, from now on\n"

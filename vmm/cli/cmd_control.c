@@ -25,23 +25,24 @@ const char kill_usage[] =
 	"usage: quire kill VM...\n"
 	"       quire kill --all\n"
 	"\n"
-	"Ends running guests in order, as SIGTERM to their quire run does, and waits until they are\n"
-	"gone.  The exit status of the quire run will be 143.\n" USAGE_VMS "\n"
+	"Ends running guests in order, as SIGTERM to their quire run does, and waits until\n"
+	"they are gone.  The exit status of the quire run will be 143.\n" USAGE_VMS "\n"
 	"  --all  all guests of this user; for root, those of all users\n"
 	"\n"
-	"Exit status: 0; 2 wrong usage; 121 a VM does not exist, does not answer or does not end.\n";
+	"Exit status: 0; 2 wrong usage; 121 a VM does not exist, does not answer or does not\n"
+	"end.\n";
 
 const char pause_usage[] =
 	"usage: quire pause VM...\n"
 	"       quire pause --all\n"
 	"\n"
-	"Keeps guests from executing anything until quire resume.  A paused guest can be looked at\n"
-	"and ended as any other.  Its clocks go on: to the guest, a pause is a moment in which it\n"
-	"did nothing.\n" USAGE_VMS "\n"
+	"Keeps guests from executing anything until quire resume.  A paused guest can be\n"
+	"looked at and ended as any other.  Its clocks go on: to the guest, a pause is a moment\n"
+	"in which it did nothing.\n" USAGE_VMS "\n"
 	"  --all  all guests of this user; for root, those of all users\n"
 	"\n"
-	"Exit status: 0, also if a guest is paused already; 2 wrong usage; 121 a VM does not exist\n"
-	"or does not answer, or a vCPU has not stopped after 2 s (it will).\n";
+	"Exit status: 0, also if a guest is paused already; 2 wrong usage; 121 a VM does not\n"
+	"exist or does not answer, or a vCPU has not stopped after 2 s (it will).\n";
 
 const char resume_usage[] =
 	"usage: quire resume VM...\n"
