@@ -73,7 +73,7 @@ static uint64_t take_for_break(struct gmem *gm, uint64_t nr)
 
 static void note_all_broken(struct gmem *gm, gfn_t gfn, uint64_t nr)
 {
-	uint8_t *note = &gm->share.note[gfn];
+	uint8_t *note = gm->share.note + gfn;
 
 	for (uint64_t i = 0; i < nr; i++)
 		note[i] = note_broken(note[i]);

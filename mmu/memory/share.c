@@ -74,7 +74,7 @@ void share_note_written(struct gmem *gm, gfn_t gfn, uint64_t nr)
 
 void share_note(struct gmem *gm, gfn_t gfn, uint64_t nr, unsigned int reason)
 {
-	uint8_t *note = &gm->share.note[gfn];
+	uint8_t *note = gm->share.note + gfn;
 
 	for (uint64_t i = 0; i < nr; i++)
 		note[i] = note_with(note[i], reason);

@@ -99,7 +99,7 @@ bool watch_fetch(struct keeper *k, struct watch_region *w)
 {
 	const struct keeper_log *log = k->config.log;
 	uint64_t words = (w->range.end - w->range.start + 63) / 64;
-	uint64_t *ours = &k->gm->share.written[w->range.start / 64];
+	uint64_t *ours = k->gm->share.written + w->range.start / 64;
 
 	if (!log)
 		memset(k->bitmap, 0, words * sizeof(*k->bitmap));

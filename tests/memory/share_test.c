@@ -266,7 +266,7 @@ static uint64_t kernel_mappings(void)
 	return nr;
 }
 
-/* A zero page that was read is mapped, one that was not is not: they are neighbours all the same. */
+/* A zero page that was read is mapped, and its neighbour that was not is not. */
 static void test_zero(void)
 {
 	struct stage2_page page;
