@@ -5,22 +5,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-build=${QUIRE_BUILD:-build}
-quire=$build/quire
-n=0
-failed=0
-
-# report DESCRIPTION FINDINGS: passes if there are none
-report() {
-	n=$((n + 1))
-	if [ -z "$2" ]; then
-		echo "ok $n - $1"
-	else
-		failed=1
-		echo "not ok $n - $1"
-		sed 's/^/# /' <<<"$2"
-	fi
-}
+. tests/tap.bash
 
 # The files that belong to the tree.
 files() {
@@ -48,9 +33,9 @@ manual() {
 }
 
 commands=$("$quire" help | sed -n 's/^  \([a-z]*\)  .*/\1/p' | grep -vx help)
-report 'quire help lists run, map and walk' \
+none 'quire help lists run, map and walk' \
 	"$(for c in run map walk; do grep -qx "$c" <<<"$commands" || echo "$c"; done)"
-report 'help is where people look for it' "$(
+none 'help is where people look for it' "$(
 	overview=$("$quire" help)
 	for words in --help -h 'help help' 'help --help' 'help version'; do
 		# shellcheck disable=SC2086
@@ -60,32 +45,32 @@ report 'help is where people look for it' "$(
 		# shellcheck disable=SC2086
 		[ "$("$quire" $words)" = "$("$quire" help machine)" ] || echo "quire $words"
 	done)"
-report '... and so is the version' "$(
+none '... and so is the version' "$(
 	for word in version --version -V; do
 		[[ $("$quire" $word) =~ ^quire\ [0-9]+\.[0-9]+\.[0-9]+$ ]] || echo "quire $word"
 	done)"
 text=$(manual)
 for command in $commands; do
-	report "quire help $command says how to use it and how it exits" "$(
+	none "quire help $command says how to use it and how it exits" "$(
 		for what in "usage: quire $command" 'Exit status:'; do
 			"$quire" help "$command" | grep -qF "$what" || echo "not: $what"; done)"
-	report "every option of quire $command is in the manual page" "$(
+	none "every option of quire $command is in the manual page" "$(
 		for o in $(options "$command"); do grep -q -e "$o\b" <<<"$text" || echo "$o"; done)"
 done
-report 'docs/options.md is what the program says; make reference makes it anew' \
+none 'docs/options.md is what the program says; make reference makes it anew' \
 	"$(tools/reference.sh options "$quire" | diff docs/options.md - 2>&1)"
-report 'every long option in docs/cli.md exists' "$(
+none 'every long option in docs/cli.md exists' "$(
 	known=$(for c in $commands; do options "$c"; done; echo --version; echo --help)
 	grep -Eo -- '--[a-z][a-z-]+' docs/cli.md | sort -u | grep -vxF -e "$known")"
 
 if command -v mandoc >/dev/null; then
-	report 'the manual page lints clean' "$(mandoc -T lint -W warning "$build/quire.1" 2>&1)"
+	none 'the manual page lints clean' "$(mandoc -T lint -W warning "$build/quire.1" 2>&1)"
 else
 	n=$((n + 1))
-	echo "ok $n # SKIP no mandoc to lint the manual page; make deps installs it"
+	skip 'no mandoc to lint the manual page; make deps installs it'
 fi
 
-[ -f README.md ] && report 'README.md has fewer than 150 lines' \
+[ -f README.md ] && none 'README.md has fewer than 150 lines' \
 	"$([ "$(wc -l <README.md)" -lt 150 ] || wc -l README.md)"
 
 report 'README.md has a line for each room' "$(
@@ -94,7 +79,7 @@ report 'README.md has a line for each room' "$(
 	done)"
 
 # Links of documents to files in the tree.
-report 'links between documents lead somewhere' "$(
+none 'links between documents lead somewhere' "$(
 	files | grep '\.md$' | while IFS= read -r file; do
 		grep -Eo '\]\([^)#:]+' "$file" | cut -c3- | while IFS= read -r link; do
 			[[ $link =~ ^https?$ || -e $(dirname "$file")/$link ]] ||
@@ -103,20 +88,19 @@ report 'links between documents lead somewhere' "$(
 	done)"
 
 sources=$(files | grep -E '\.(c|h|S|ld|lds|mk|sh|t)$|(^|/)Makefile$|^\.ci/run$')
-report 'every source file has its SPDX line at the top' "$(
+none 'every source file has its SPDX line at the top' "$(
 	for f in $sources; do
 		head -n 2 "$f" | grep -q 'SPDX-License-Identifier: MIT' || echo "$f"
 	done)"
-report 'no path of one machine is in the tree' "$(
+none 'no path of one machine is in the tree' "$(
 	files | grep -v '^tests/house/docs\.t$' |
 		xargs -d '\n' grep -nIE '(^|[^A-Za-z0-9_.-])/(work|home|root|Users)/[a-z]' --)"
-report 'nothing is left for later' "$(
+none 'nothing is left for later' "$(
 	for f in $sources; do
 		[ "$f" = tests/house/docs.t ] ||
 			grep -nHE '\b(TODO|FIXME|XXX|HACK)\b' "$f" | grep -vF '/# TODO/' # TAP's
 	done)"
-report 'no file has blanks at the end of a line' "$(
+none 'no file has blanks at the end of a line' "$(
 	for f in $sources; do grep -nHE '[[:blank:]]+$' "$f"; done)"
 
-echo "1..$n"
-exit $failed
+done_testing

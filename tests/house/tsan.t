@@ -5,45 +5,35 @@
 # balloon_test, and keeper_storm_test, which has all threads of a VM and a machine but for vCPUs,
 # under ThreadSanitizer.
 set -u
+cd "$(dirname "$0")/../.." || exit 1
+
+. tests/tap.bash
 build=${QUIRE_TSAN_BUILD:-build-tsan}
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT INT TERM
 
 if ! echo 'int main(void) { return 0; }' |
 		${CC:-gcc} -fsanitize=thread -x c -o "$dir/probe" - 2>/dev/null; then
-	echo '1..0 # SKIP the compiler has no ThreadSanitizer'
-	exit 0
+	skip_all 'the compiler has no ThreadSanitizer'
 fi
 # Address space layouts with many random bits confuse the sanitizer's shadow.
 run=(setarch -R)
 if ! "${run[@]}" "$dir/probe" 2>/dev/null; then
 	run=()
 	if ! "$dir/probe" 2>/dev/null; then
-		echo '1..0 # SKIP ThreadSanitizer does not run on this kernel'
-		exit 0
+		skip_all 'ThreadSanitizer does not run on this kernel'
 	fi
 fi
-
-echo 1..5
-n=0
-failed=0
 
 # race_free TEST DESCRIPTION
 race_free() {
 	local status
 
-	n=$((n + 1))
 	"${run[@]}" "$build/tests/$1" >"$dir/out" 2>&1
 	status=$?
 	grep '^# seed' "$dir/out"
 	if grep -q '^1\.\.0' "$dir/out"; then
-		echo "ok $n # SKIP $(sed -n 's/^1..0 # SKIP //p' "$dir/out")"
-	elif [ $status -eq 0 ]; then
-		echo "ok $n - $2"
+		skip "$(sed -n 's/^1..0 # SKIP //p' "$dir/out")"
 	else
-		grep -v '^ok' "$dir/out" | head -60 | sed 's/^/# /'
-		echo "not ok $n - $2"
-		failed=1
+		result $status "$2" || grep -v '^ok' "$dir/out" | head -60 | sed 's/^/# /'
 	fi
 }
 
@@ -52,4 +42,5 @@ race_free memory/gmem_balloon_test 'who gives pages back, the pager and the gues
 race_free machine/credits_test 'threads that share credits race nowhere'
 race_free dev/balloon_test 'a vCPU and the main loop race nowhere in a virtio device'
 race_free merge/keeper_storm_test 'keepers, pagers, accessors and a machine race nowhere'
-exit $failed
+
+done_testing

@@ -18,8 +18,7 @@ start_machine() {
 		"$quire" stat --machine="$machine" >/dev/null 2>&1 && return
 		sleep 0.05
 	done
-	echo "Bail out! no machine: $(cat "$dir/machine-log")"
-	exit 1
+	bail_out "no machine: $(cat "$dir/machine-log")"
 }
 
 # start NAME TEXT OPTION... -- ARG...: a guest of 64 MiB that goes on when it has printed TEXT
@@ -202,5 +201,4 @@ check '... also for what a guest gives back' grep -qE \
 	"$dir/machine-log"
 check 'nobody was killed' is "$(grep -c 'out of memory' "$dir/machine-log")" 0
 
-echo "1..$n"
-exit $failed
+done_testing

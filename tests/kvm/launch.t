@@ -10,6 +10,9 @@ use File::Temp qw(tempdir);
 use POSIX qw(:sys_wait_h);
 use Test::More;
 use Time::HiRes qw(time sleep);
+use FindBin;
+use lib $FindBin::Bin;
+use Guests qw(slurp);
 
 chdir "$1/../.." if __FILE__ =~ m{(.*)/};
 my $build = $ENV{QUIRE_BUILD} // 'build';
@@ -22,8 +25,6 @@ my @own = ('--machine=own', '--machine-memory=1G', '--overcommit=1');
 $ENV{QUIRE_MACHINE} = 'own';	# also where a run does not say so: a machine of the user's may run
 
 plan skip_all => 'no access to /dev/kvm' if !-r '/dev/kvm' || !-w '/dev/kvm';
-
-sub slurp { local $/; open my $f, '<:raw', $_[0] or return ''; my $t = <$f>; return $t // '' }
 
 # Start quire run; a handle for finish().
 sub start {

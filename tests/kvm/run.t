@@ -11,6 +11,9 @@ use IO::Select;
 use POSIX qw(:sys_wait_h);
 use Test::More;
 use Time::HiRes qw(time sleep);
+use FindBin;
+use lib $FindBin::Bin;
+use Guests qw(slurp);
 
 my $quire = ($ENV{QUIRE_BUILD} // 'build') . '/quire';
 my $dir = tempdir(CLEANUP => 1);
@@ -42,8 +45,6 @@ sub run {
 	$r{err} = $how->{merge} ? '' : slurp($err);
 	return \%r;
 }
-
-sub slurp { local $/; open my $f, '<:raw', $_[0] or return ''; my $t = <$f>; return $t // '' }
 
 sub spew {
 	my ($name, $bytes) = @_;

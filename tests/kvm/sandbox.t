@@ -8,12 +8,13 @@ use warnings;
 use File::Temp qw(tempdir);
 use Test::More;
 use Time::HiRes qw(time sleep);
+use FindBin;
+use lib $FindBin::Bin;
+use Guests qw(slurp);
 
 my $build = $ENV{QUIRE_BUILD} // 'build';
 my ($quire, $guest) = ("$build/quire", "$build/guest/quill.elf");
 my $dir = tempdir(CLEANUP => 1);
-
-sub slurp { local $/; open my $f, '<:raw', $_[0] or return ''; my $t = <$f>; return $t // '' }
 
 # Exit status or signal, standard output, standard error.
 sub run {

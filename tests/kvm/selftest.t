@@ -4,22 +4,9 @@
 # The guest's own opinion: quill's selftest under quire, with and without huge pages and with
 # the interrupt controller, and under QEMU's microvm.  All must pass, and say the same.
 set -u
-quire=${QUIRE_BUILD:-build}/quire
-quill=${QUIRE_BUILD:-build}/guest/quill.elf
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT INT TERM
+cd "$(dirname "$0")/../.." || exit 1
 
-if [ ! -w /dev/kvm ]; then
-	echo "1..0 # SKIP no access to /dev/kvm"
-	exit 0
-fi
-echo 1..7
-n=0
-
-report() {	# status of the check, what it says
-	n=$((n + 1))
-	[ "$1" -eq 0 ] && echo "ok $n - $2" || echo "not ok $n - $2"
-}
+. tests/kvm/shell.bash
 
 # The results alone: numbers of pages and times differ by nature.
 results() {
@@ -43,30 +30,30 @@ under_quire() {	# file, option...
 }
 
 under_quire "$dir/auto"
-report $? "selftest passes under quire"
+result $? "selftest passes under quire"
 [ "$(results "$dir/auto" | wc -l)" -gt 50 ]
-report $? "with a good number of checks"
+result $? "with a good number of checks"
 for option in --hugepages=never --irqchip=on; do
 	under_quire "$dir/other" $option
-	report $? "selftest passes with $option"
+	result $? "selftest passes with $option"
 	diff <(results "$dir/auto") <(results "$dir/other") >"$dir/diff"
-	report $? "and says the same"
+	result $? "and says the same"
 	sed 's/^/# /' "$dir/diff"
 done
 
 qemu=$(command -v qemu-system-x86_64)
 if [ -z "$qemu" ]; then
-	echo "ok 7 # SKIP no qemu-system-x86_64"
-	exit 0
+	skip 'no qemu-system-x86_64'
+	done_testing
 fi
 # isa-debug-exit turns status 0 into 1.
-timeout 100 "$qemu" -M microvm -accel kvm -m 64 -nodefaults -no-user-config -no-reboot -display \
-	none \
-	-serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4 -kernel "$quill" \
-	-append selftest \
-	>"$dir/qemu" 2>"$dir/qemu.err" </dev/null
+timeout 100 "$qemu" -M microvm -accel kvm -m 64 -nodefaults -no-user-config -no-reboot \
+	-display none -serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4 \
+	-kernel "$quill" -append selftest >"$dir/qemu" 2>"$dir/qemu.err" </dev/null
 status=$?
 [ "$deviations" != '^$' ] && status=$((status - 2))
 [ $status -eq 1 ] && diff <(results "$dir/auto") <(results "$dir/qemu") >"$dir/diff"
-report $? "selftest passes under QEMU (status $status) and says the same"
+result $? "selftest passes under QEMU (status $status) and says the same"
 sed 's/^/# /' "$dir/diff" "$dir/qemu.err"
+
+done_testing

@@ -104,5 +104,5 @@ for command in stat merge balloon ps 'machine set --swap=0'; do
 	check "quire $command --machine=own is refused" fails 2 "$quire" $command --machine=own
 	check "quire $command --machine= is refused" fails 2 "$quire" $command --machine=
 done
-echo "1..$n"
-exit "$failed"
+
+done_testing

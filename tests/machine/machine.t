@@ -5,33 +5,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-quire=${QUIRE_BUILD:-build}/quire
-dir=$(mktemp -d)
-machine=0
-n=0
-failed=0
-
-finish() {
-	[ "$machine" -ne 0 ] && kill -9 "$machine" 2>/dev/null
-	rm -rf "$dir"
-}
-trap finish EXIT
-
-# check DESCRIPTION COMMAND...: one assertion
-check() {
-	local what=$1
-
-	shift
-	n=$((n + 1))
-	if "$@"; then
-		echo "ok $n - $what"
-	else
-		failed=1
-		echo "not ok $n - $what"
-		echo "# failed: $*"
-		sed 's/^/# /' "$dir/out" "$dir/log" 2>/dev/null
-	fi
-}
+. tests/tap.bash
 
 # gives STATUS PATTERN ARG...: quire machine ARG... exits with STATUS and says PATTERN in one line
 gives() {
@@ -40,6 +14,7 @@ gives() {
 	shift 2
 	"$quire" machine "$@" >"$dir/out" 2>&1
 	got=$?
+	cat "$dir/out"
 	[ "$got" -eq "$status" ] && [ "$(wc -l <"$dir/out")" -eq 1 ] && grep -q -e "$pattern" \
 		"$dir/out"
 }
@@ -47,10 +22,12 @@ gives() {
 start() {
 	"$quire" machine --machine="$dir/socket" "$@" 2>"$dir/log" &
 	machine=$!
+	runs=("$machine")
 	for _ in $(seq 500); do
 		grep -q ' machine: ready' "$dir/log" && return 0
 		sleep 0.02
 	done
+	cat "$dir/log"
 	return 1
 }
 
@@ -67,8 +44,8 @@ ends_with() {
 
 	wait "$machine" 2>/dev/null
 	status=$?
-	machine=0
-	[ "$status" -eq "$1" ]
+	runs=()
+	is "$status" "$1"
 }
 
 check 'it starts and says where it is' start --memory=1G --overcommit=2 --overcommit-ratio=80
@@ -99,5 +76,5 @@ check 'a machine has memory' gives 2 '--memory' --machine="$dir/socket"
 check 'one limit at a time' gives 2 'choose one' --memory=1G --overcommit-ratio=1 \
 	--overcommit-bytes=1
 check 'nothing to set is an error' gives 2 'nothing to set' set
-echo "1..$n"
-exit "$failed"
+
+done_testing
