@@ -32,7 +32,7 @@ sub run {
 		open STDOUT, '>', $how->{out} // $out or die;
 		if ($how->{merge}) { open STDERR, '>&', \*STDOUT } else { open STDERR, '>', $err }
 		$SIG{$_} = 'DEFAULT' for qw(INT HUP TERM QUIT PIPE);
-		exec 'timeout', '-k', 1, $how->{limit} // 20, $quire, @_ unless $how->{after};
+		exec 'timeout', '-k', 1, $how->{limit} // 60, $quire, @_ unless $how->{after};
 		exec $quire, @_;
 	}
 	if ($how->{after}) {
@@ -200,16 +200,16 @@ is($r->{out}, "hello\n", 'a strange standard input does not matter');
 is(run('run', '--timeout=5', $hello, { out => '/dev/full' })->{status}, 121,
 	'output that cannot be written is a host error');
 for my $closed ('<&-', '>&-', '2>&-', '<&- >&- 2>&-') {
-	is(system("timeout 10 $quire run $exit42 $closed") >> 8, 42, "with $closed");
+	is(system("timeout 60 $quire run $exit42 $closed") >> 8, 42, "with $closed");
 }
-is(`timeout 10 $quire run $hello <&-`, "hello\n", 'output with standard input closed');
+is(`timeout 60 $quire run $hello <&-`, "hello\n", 'output with standard input closed');
 
-# 100 000 bytes, more than a pipe holds, and a reader that is late.
-my $flood = flat('flood', '66b9a0860100 baf803 b041 ee 6649 75fb b005 e6f4');
-is(`timeout 20 $quire run $flood | (sleep 0.5; wc -c)` + 0, 100000, 'a slow reader gets all of it');
+# 70 000 bytes, more than a pipe holds, and a reader that is late.
+my $flood = flat('flood', '66b970110100 baf803 b041 ee 6649 75fb b005 e6f4');
+is(`timeout 60 $quire run $flood | (sleep 0.5; wc -c)` + 0, 70000, 'a slow reader gets all of it');
 my $endless = flat('endless', 'baf803 b041 ee ebfd');
 my $t = time;
-is(`(timeout 20 $quire run $endless 2>$dir/err; echo \$? >$dir/status) | head -c 100 | wc -c` + 0,
+is(`(timeout 60 $quire run $endless 2>$dir/err; echo \$? >$dir/status) | head -c 100 | wc -c` + 0,
 	100,
 	'a reader that leaves ...');
 ok(slurp("$dir/status") == 141 && one_line(slurp("$dir/err")) && time - $t < 3,

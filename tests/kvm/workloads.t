@@ -36,7 +36,7 @@ sub counted { my %n; $n{$_}++ for @_; return \%n }
 sub alike { my ($x, $y) = @_; return scalar grep { $y->{$_} } keys %$x }
 
 sub under_qemu {
-	my @words = ('hold', 1, 1000, 'dup=4', 'zero=10', 'own=100', 'seconds=20');
+	my @words = ('hold', 1, 1000, 'dup=4', 'zero=10', 'own=100', 'seconds=100');
 	my $one = counted(contents(qr/ready/, @words));
 	my $two = counted(contents(qr/ready/, @words));
 	my $salt = counted(contents(qr/ready/, @words, 'salt=1'));
@@ -51,7 +51,7 @@ sub under_qemu {
 	is(alike($one, $seed), 0, '... nor with another seed');
 	is(scalar(grep { grep { !$_ } unpack 'Q*', $_ } keys %$one), 0, 'no word is zero');
 
-	@words = ('fill', 3, 1000, 'own=750', 'order=scatter', 'seconds=20');
+	@words = ('fill', 3, 1000, 'own=750', 'order=scatter', 'seconds=100');
 	my @one = contents(qr/ready/, @words);
 	$two = counted(contents(qr/ready/, @words));
 	is(join(' ', map { $two->{ $one[$_] } ? $_ : () } 0 .. $#one),
@@ -59,7 +59,7 @@ sub under_qemu {
 		'scatter: every fourth page is common and stands alone');
 
 	@words = ('churn', 5, 600, 'rate=1200', 'seconds=1', 'settle=20');
-	my $before = counted(contents(qr/ready/, 'hold', 5, 600, 'seconds=20'));
+	my $before = counted(contents(qr/ready/, 'hold', 5, 600, 'seconds=100'));
 	$one = counted(contents(qr/writes=1200 /, @words));
 	$two = counted(contents(qr/writes=1200 /, @words));
 	my $own = counted(contents(qr/writes=1200 /, @words, 'own=1'));
