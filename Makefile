@@ -6,6 +6,7 @@
 # make check         every test under prove(1); SAN=1: the same under ASan and UBSan
 # make check-bed     tests that touch KVM, in an emulated machine with real two-dimensional paging
 #                    (BED=all: every test); make deps-bed installs what that needs
+# make soak          the storms among the tests alone, SOAK times as long
 # make fuzz          the fuzzers alone, FUZZ_SECONDS each
 # make bench         measure, side by side with the peers where there are any
 # make lint          clang-format, line lengths, cppcheck, headers that compile alone, the manual
@@ -16,7 +17,7 @@
 #
 # Variables: CC CFLAGS LDFLAGS V=1 WERROR=1 SAN=1 BUILD PREFIX DESTDIR PROVE PROVE_OPTS
 #            TEST_TIMEOUT (seconds a test may take) CHECK_JOBS (tests side by side)
-#            FUZZ_SECONDS FUZZ_CC
+#            SOAK FUZZ_SECONDS FUZZ_CC
 #
 # Objects of each kind of build have their own tree: $(BUILD) is build/ or, under SAN=1,
 # build-san/; what libFuzzer drives is built by clang into build-fuzz/, what ThreadSanitizer
@@ -38,6 +39,7 @@ PROVE        ?= prove
 TEST_TIMEOUT ?= 300
 CHECK_JOBS   ?= $(shell expr $$(nproc) + 2)
 FUZZ_SECONDS ?= 6
+SOAK         ?= 10
 FUZZ_CC      ?= clang
 BUILD        ?= build$(if $(SAN),-san)
 FUZZ_BUILD   := build-fuzz
@@ -63,7 +65,14 @@ TEST_SRC  := $(wildcard tests/*/*_test.c)
 TEST_BIN  := $(TEST_SRC:%.c=$(BUILD)/%)
 LAB_SRC   := $(filter-out %_test.c %_fuzz.c tests/bench/%,$(wildcard tests/*/*.c))
 LAB_ROOMS := $(sort $(dir $(LAB_SRC)))
+# What takes longest goes first, so that nothing of it is left over when all else is done.
+STORMS    := tests/kvm/merge_storm.t tests/house/tsan.t $(BUILD)/tests/merge/keeper_storm_test \
+             tests/fuzz/fuzz.t tests/kvm/stress.t tests/kvm/balloon_storm.t tests/kvm/truth.t \
+             $(BUILD)/tests/memory/gmem_balloon_test $(BUILD)/tests/memory/share_test
+LONG      := tests/kvm/balloon_guest.t tests/kvm/sandbox.t tests/kvm/merge.t tests/kvm/launch.t \
+             tests/kvm/balloon_qemu.t tests/kvm/run.t tests/kvm/workloads.t tests/kvm/tutorial.t
 TEST_SH   := $(filter-out tests/bed/%,$(wildcard tests/*/*.t))
+TESTS     := $(LONG) $(STORMS) $(filter-out $(LONG) $(STORMS),$(TEST_SH) $(TEST_BIN))
 BENCH_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 BENCH_SH  := $(wildcard tests/bench/*.sh)
 FUZZ_SRC  := $(wildcard tests/fuzz/*_fuzz.c)
@@ -169,7 +178,7 @@ $(FUZZ_BIN): %: %.o $(FUZZ_BUILD)/libquire.a
 	$(Q)$(FUZZ_CC) -pthread -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $(call parts_of,$^) $(LIBS)
 
 # Where clang has no libFuzzer, tests/fuzz/fuzz.t says so and skips.
-ifneq ($(filter check fuzz fuzzers,$(MAKECMDGOALS)),)
+ifneq ($(filter check soak fuzz fuzzers,$(MAKECMDGOALS)),)
 FUZZ_PROBE := int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return p && n && 0; }
 HAVE_FUZZER := $(shell echo '$(FUZZ_PROBE)' | \
 	$(FUZZ_CC) -x c -fsanitize=fuzzer,address -o /dev/null - 2>/dev/null && echo 1)
@@ -200,7 +209,7 @@ $(foreach room,$(LAB_ROOMS),\
 	$(eval $(filter $(TSAN_BUILD)/$(room)%,$(TSAN_BIN)): $(TSAN_BUILD)/$(room)labs.a))
 
 # Where the compiler has no ThreadSanitizer, tests/house/tsan.t says so and skips.
-ifneq ($(filter check tsan,$(MAKECMDGOALS)),)
+ifneq ($(filter check soak tsan,$(MAKECMDGOALS)),)
 HAVE_TSAN := $(shell echo 'int main(void) { return 0; }' | \
 	$(CC) -fsanitize=thread -x c -o /dev/null - 2>/dev/null && echo 1)
 endif
@@ -214,7 +223,13 @@ TEST_ENV = QUIRE_MACHINE=own QUIRE_BUILD=$(BUILD) QUIRE_FUZZ_BUILD=$(FUZZ_BUILD)
 # tools/check.sh runs prove and lists what was skipped, and why, before prove's own summary.
 check: all headers-check $(TEST_BIN) $(PAYLOADS) fuzzers tsan
 	$(Q)$(TEST_ENV) TEST_TIMEOUT=$(TEST_TIMEOUT) CHECK_JOBS=$(CHECK_JOBS) \
-		tools/check.sh '$(PROVE)' $(PROVE_OPTS) -- $(TEST_BIN) $(TEST_SH)
+		tools/check.sh '$(PROVE)' $(PROVE_OPTS) -- $(TESTS)
+
+# The storms alone, SOAK times as long; a failed one is repeated with the seed that it prints.
+soak: all $(filter $(STORMS),$(TEST_BIN)) fuzzers tsan
+	$(Q)$(TEST_ENV) QUIRE_STORM=$(SOAK) FUZZ_SECONDS=$$(($(SOAK) * $(FUZZ_SECONDS))) \
+		TEST_TIMEOUT=$$(($(SOAK) * $(TEST_TIMEOUT))) CHECK_JOBS=$(CHECK_JOBS) \
+		tools/check.sh '$(PROVE)' --comments $(PROVE_OPTS) -- $(STORMS)
 
 # The bed: QEMU's emulation of a processor with nested paging (docs/testing.md).
 BED_DIR := build-bed
@@ -270,5 +285,6 @@ deb: all
 clean:
 	rm -rf build build-*
 
-.PHONY: all help deps check check-bed deps-bed fuzzers tsan fuzz bench demo headers-check lint reference install uninstall deb clean
+.PHONY: all help deps check soak check-bed deps-bed fuzzers tsan fuzz bench demo headers-check \
+        lint reference install uninstall deb clean
 -include $(shell find $(BUILD) $(FUZZ_BUILD) $(TSAN_BUILD) -name '*.d' 2>/dev/null)

@@ -142,3 +142,10 @@ uint64_t tap_seed(int argc, char **argv)
 	tap_note("seed %" PRIu64 " (repeat with QUIRE_SEED=%" PRIu64 ")", seed, seed);
 	return seed;
 }
+
+unsigned int tap_storm(void)
+{
+	const char *times = getenv("QUIRE_STORM");
+
+	return times && atoi(times) > 0 ? (unsigned int)atoi(times) : 1;
+}

@@ -36,6 +36,12 @@ uint64_t tap_seed(int argc, char **argv);
 /* Does this processor deviate from the manuals so?  tests/bed/deviations.txt has the names. */
 bool tap_deviates(const char *name);
 
+/*
+ * How many times as long as in `make check` a storm is to last: $QUIRE_STORM, which `make soak` sets,
+ * or 1.
+ */
+unsigned int tap_storm(void);
+
 /* A small reproducible generator (splitmix64): tests share it, nothing else does. */
 static inline uint64_t tap_random(uint64_t *state)
 {

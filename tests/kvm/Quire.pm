@@ -37,7 +37,8 @@ sub new {
 	if (!$pid) {
 		open STDIN, '<', '/dev/null';
 		open STDERR, '>&', \*STDOUT;
-		exec $quire, 'run', '--timeout=100', "--name=$name", @$options, $quill, @words;
+		exec $quire, 'run', '--timeout=' . 100 * ($ENV{QUIRE_STORM} // 1),
+			"--name=$name", @$options, $quill, @words;
 	}
 	my ($machine) = grep { /^--machine=/ } @$options;
 	return bless { pid => $pid, console => $console, out => '', name => $name,

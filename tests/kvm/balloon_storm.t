@@ -23,7 +23,7 @@ plan skip_all => $missing if $missing;
 my $dir = tempdir(CLEANUP => 1);
 my $address = "\@quire-test/balloon-storm-$$";
 my $san = ($ENV{QUIRE_BUILD} // '') =~ /san/;
-my $seconds = $san ? 10 : 16;
+my $seconds = ($san ? 10 : 8) * ($ENV{QUIRE_STORM} // 1);
 my $seed = $ENV{QUIRE_SEED} // (time * 1000 ^ $$) % 1_000_000;
 my $mib = 64;
 my $memory = 260;	# MiB, for five guests of 64

@@ -29,6 +29,7 @@ my $seed = $ENV{QUIRE_SEED} // (time * 1000 ^ $$) % 1_000_000;
 diag "seed $seed (repeat with QUIRE_SEED=$seed)";
 srand $seed;
 my $begin = time;
+my $rounds = $ENV{QUIRE_STORM} // 1;
 my $limit = 120;	# seconds in which a launcher must be through
 my @fast = ('--merge-rate=1000000000');
 
@@ -139,7 +140,9 @@ sub sum { my $s = 0; $s += $_ // 0 for @_; return $s }
 sub look_at {
 	my ($what, $file) = @_;
 	my ($wrong, $nr, %most) = ('', 0, least => 1 << 50);
-	for (split /\n/, slurp($file)) {
+	my @lines = split /\n/, slurp($file);
+	unlink $file;		# which the next round begins anew
+	for (@lines) {
 		my $s = eval { decode_json($_) } or next;	# the last may be cut
 		my $m = $s->{m};
 		$nr++;
@@ -257,14 +260,14 @@ sub part_storm {
 		"mount --bind $dir/max /proc/sys/vm/max_map_count && exec \"\$@\"", 'sh');
 
 	new_machine('--memory=1G', '--overcommit=1');
-	launch('st', 2, 24, [@fast, '--domain=a', '--hugepages=never'], 'stress', 11, 'pages=4000',
+	launch('st', 2, 24, [@fast, '--domain=a', '--hugepages=never'], 'stress', 8, 'pages=4000',
 		'seed=' . int rand 1e6);
-	launch('sh', 2, 32, [@fast, '--domain=a'], 'stress', 11, 'pages=5000', 'seed=' .
+	launch('sh', 2, 32, [@fast, '--domain=a'], 'stress', 8, 'pages=5000', 'seed=' .
 		int rand 1e6);
-	launch('ch', 3, 32, [@fast], 'churn', 3, 4500, 'rate=4000', 'seconds=9', 'read=2');
+	launch('ch', 3, 32, [@fast], 'churn', 3, 4500, 'rate=4000', 'seconds=7', 'read=2');
 	launch('co', 2, 24, [@fast, '--hugepages=never'], 'churn', 3, 3000, 'rate=1000',
-		'seconds=9', 'read=8', 'own=1');
-	launch('cc', 1, 32, [@fast, '-c', 2, '--domain=a'], 'stress', 11, 'pages=3000', 'seed=3');
+		'seconds=7', 'read=8', 'own=1');
+	launch('cc', 1, 32, [@fast, '-c', 2, '--domain=a'], 'stress', 8, 'pages=3000', 'seed=3');
 	launch('few', 2, 32, [\@few, @fast, '--domain=few', '--hugepages=never'], 'churn', 5, 5000,
 		'rate=1500', 'seconds=10', 'read=1');
 	launch('fewer', 1, 32, [\@few, @fast], 'peek', 5000, 'write=50', 'seconds=4');
@@ -272,7 +275,7 @@ sub part_storm {
 	watch("$dir/storm");
 	ok(started(), 'storm: guests run');
 	my ($few, $over, $most_mappings) = ({}, 0, 0);
-	for (my $until = time + 9; time < $until; sleep 0.3) {
+	for (my $until = time + 7; time < $until; sleep 0.3) {
 		my (undef, $vms) = account();
 		for my $vm (grep { /^few/ } keys %{$vms // {}}) {
 			my $s = $vms->{$vm};
@@ -449,7 +452,7 @@ sub part_mappings {
 # QUIRE_PARTS="killed starved" for some of it.
 my %part = (storm => \&part_storm, killed => \&part_killed, starved => \&part_starved,
 	mappings => \&part_mappings);
-for my $name (split ' ', $ENV{QUIRE_PARTS} // 'storm killed starved mappings') {
+for my $name ((split ' ', $ENV{QUIRE_PARTS} // 'storm killed starved mappings') x $rounds) {
 	diag sprintf '%5.1f s: %s', time - $begin, $name;
 	$part{$name}->();
 	next if !$machine || defined ended($machine);

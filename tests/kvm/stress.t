@@ -26,7 +26,7 @@ my $seed = $ENV{QUIRE_SEED} // (time * 1000 ^ $$) % 1_000_000;
 # Launchers, guests of each, shots at single guests, launchers shot, and MiB of the machine.
 my ($launchers, $copies, $shots, $sunk, $memory) = $san ? (4, 12, 16, 1, 512) :
 	(10, 20, 90, 2, 2048);
-my $rounds = $san ? 1 : 2;
+my $rounds = $ENV{QUIRE_STORM} // 1;
 my $volley = 5;		# seconds in which they are shot
 my $limit = 60;		# ... and in which a launcher must be through
 

@@ -33,7 +33,7 @@ use Guests;
 
 my $san = $build =~ /san/;	# whose processes are larger than a promise of 1 MiB
 my $seed = $ENV{QUIRE_SEED} // (time * 1000 ^ $$) % 1_000_000;
-my $seconds = 12;
+my $seconds = 8 * ($ENV{QUIRE_STORM} // 1);
 my $at_once = 6;		# quire runs at a time
 my $batch = 32 << 20;
 my $memory = 400;		# MiB: less than they touch if all are large at once

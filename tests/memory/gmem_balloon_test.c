@@ -157,7 +157,7 @@ static void test_held(void)
 /* ---- the storm ---- */
 
 #define STORM_PAGES 1100u
-#define STORM_MS    3000
+#define STORM_MS    2000 /* times tap_storm() */
 
 static atomic_bool stop;
 static atomic_ulong given[NR_PAGES];
@@ -281,7 +281,7 @@ static unsigned long fewest_steps(void)
 static void test_storm(enum gmem_hugepages hugepages)
 {
 	const char *mode = hugepages == GMEM_HUGE_AUTO ? "auto" : "never";
-	uint64_t bad = 0, audits = 0, deadline = monotonic_ns() + STORM_MS * 1000000ULL;
+	uint64_t bad = 0, audits = 0, deadline = monotonic_ns() + STORM_MS * tap_storm() * 1000000ULL;
 	struct sigaction action = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO };
 	unsigned int rounds = 0;
 	pthread_t t[WRITERS];

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include "share_lab.h"
 
-#define OPS 20000
+#define OPS (20000 * tap_storm())
 
 /* ---- the model ---- */
 

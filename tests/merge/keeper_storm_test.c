@@ -21,7 +21,7 @@
 #else
 #define SLOWER 1
 #endif
-#define OPS	      (8000 / SLOWER)
+#define OPS	      (4000 / SLOWER * tap_storm())
 #define MACHINE_LIVES 4u
 
 static uint64_t rng;
@@ -285,7 +285,7 @@ static void test_orphans(void)
 
 #define WRITERS	 2u
 #define PAGES	 600u
-#define STORM_MS (6000 / SLOWER + 2000)
+#define STORM_MS (3000 / SLOWER + 1000) /* times tap_storm() */
 
 struct life {
 	struct lab_vm *vm;
@@ -448,7 +448,7 @@ static void test_threads(uint64_t memory, bool tiny)
 	unsigned int lives = 0;
 
 	lab_machine_open(memory);
-	deadline = monotonic_ns() + STORM_MS * 1000000ULL;
+	deadline = monotonic_ns() + STORM_MS * tap_storm() * 1000000ULL;
 	for (unsigned int v = 0; v < VMS; v++) {
 		vm[v] = (struct lab_vm){ .nr = PAGES,
 					 .domain = "a",
@@ -477,7 +477,7 @@ int main(int argc, char **argv)
 	tap_init();
 	rng = tap_seed(argc, argv);
 	lab_catch_segv();
-	alarm(280);
+	alarm(280 * tap_storm());
 	test_orphans();
 	test_lockstep();
 	test_threads(MEMORY, false);
