@@ -185,8 +185,8 @@ HAVE_FUZZER := $(shell echo '$(FUZZ_PROBE)' | \
 endif
 fuzzers: $(if $(HAVE_FUZZER),$(FUZZ_BIN))
 
-# ThreadSanitizer: the tests with many threads, for tests/house/tsan.t.  It warns of fences, which it
-# does not watch.
+# ThreadSanitizer: the tests with many threads, for tests/house/tsan.t.  It warns of fences,
+# which it does not watch.
 TSAN_SRC := memory/gmem_test memory/gmem_balloon_test machine/credits_test dev/balloon_test \
             merge/keeper_storm_test
 TSAN_BIN := $(TSAN_SRC:%=$(TSAN_BUILD)/tests/%)
@@ -215,7 +215,8 @@ HAVE_TSAN := $(shell echo 'int main(void) { return 0; }' | \
 endif
 tsan: $(if $(HAVE_TSAN),$(TSAN_BIN))
 
-TEST_ENV = QUIRE_MACHINE=own QUIRE_BUILD=$(BUILD) QUIRE_FUZZ_BUILD=$(FUZZ_BUILD) QUIRE_TSAN_BUILD=$(TSAN_BUILD) \
+TEST_ENV = QUIRE_MACHINE=own QUIRE_BUILD=$(BUILD) QUIRE_FUZZ_BUILD=$(FUZZ_BUILD) \
+	QUIRE_TSAN_BUILD=$(TSAN_BUILD) \
 	FUZZ_SECONDS=$(FUZZ_SECONDS) CC='$(CC)' \
 	ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:allocator_may_return_null=1 \
 	UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1

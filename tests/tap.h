@@ -10,8 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ok(cond, ...)	       tap_ok((cond), #cond, __FILE__, __LINE__, __VA_ARGS__)
-#define is(got, want, ...)     tap_is((int64_t)(got), (int64_t)(want), __FILE__, __LINE__, __VA_ARGS__)
+#define ok(cond, ...) tap_ok((cond), #cond, __FILE__, __LINE__, __VA_ARGS__)
+
+#define is(got, want, ...) tap_is((int64_t)(got), (int64_t)(want), __FILE__, __LINE__, __VA_ARGS__)
+
 #define is_hex(got, want, ...) tap_hex((got), (want), __FILE__, __LINE__, __VA_ARGS__)
 
 void tap_init(void); /* first thing in main: line-buffers stdout */
@@ -37,8 +39,8 @@ uint64_t tap_seed(int argc, char **argv);
 bool tap_deviates(const char *name);
 
 /*
- * How many times as long as in `make check` a storm is to last: $QUIRE_STORM, which `make soak` sets,
- * or 1.
+ * How many times as long as in `make check` a storm is to last: $QUIRE_STORM, which `make soak`
+ * sets, or 1.
  */
 unsigned int tap_storm(void);
 

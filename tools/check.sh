@@ -54,7 +54,7 @@ if "${alone[@]}" true 2>/dev/null; then
 else
 	QUIRE_ALONE=
 	jobs=1
-	echo 'The tests run one after another: namespaces to keep them apart are not permitted here.'
+	echo 'One test after another: namespaces to keep them apart are not permitted here.'
 fi
 export QUIRE_TAP QUIRE_ALONE
 unset MAKEFLAGS MFLAGS MAKELEVEL	# a test may run make

@@ -29,7 +29,8 @@ mdoc() {
 		function value(s,    word, n, i, out) {
 			n = split(s, word, "|")
 			for (i = 1; i <= n; i++)
-				out = out (i > 1 ? " | " : "") (word[i] ~ /^[A-Z]/ ? "Ar " : "Cm ") word[i]
+				out = out (i > 1 ? " | " : "") \
+					(word[i] ~ /^[A-Z]/ ? "Ar " : "Cm ") word[i]
 			sub(/\[,ARGS\]/, " Ns Op , Ns Ar ARGS", out)
 			return out
 		}
@@ -44,7 +45,8 @@ mdoc() {
 				} else if (word[i] ~ /\[=/) {
 					at = index(word[i], "[")
 					out = out " Fl " substr(word[i], 2, at - 2) " Ns Op = Ns " \
-						value(substr(word[i], at + 2, length(word[i]) - at - 2))
+						value(substr(word[i], at + 2, \
+							length(word[i]) - at - 2))
 				} else if (at) {
 					out = out " Fl " substr(word[i], 2, at - 2) " Ns = Ns " \
 						value(substr(word[i], at + 1))
@@ -108,8 +110,9 @@ options() {
 	cat <<-'EOF'
 	# Options
 
-	What `quire help COMMAND` prints, for reading without the program. This file is made by `make reference`:
-	change the usage in the source of the command. [cli.md](cli.md) explains the concepts and has examples.
+	What `quire help COMMAND` prints, for reading without the program. This file is made by
+	`make reference`: change the usage in the source of the command. [cli.md](cli.md) explains
+	the concepts and has examples.
 	EOF
 	for command in $(commands); do
 		printf '\n## quire %s\n\n```\n' "$command"

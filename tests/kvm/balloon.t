@@ -72,7 +72,8 @@ for my $how ('--irqchip=on', '-c 2', '--irqchip=on --sandbox=off',
 # A device that touches new memory waits for it in the vCPU, and the wait may be in vain.
 my $short = '--machine=own --machine-memory=24M --overcommit=1 -m 64M --merge=off';
 ($status, $out) = run("$short --timeout=3", $ring);
-is($status, 124, 'a used ring for which there is no memory breaks the device, and the guest goes on');
+is($status, 124,
+	'a used ring for which there is no memory breaks the device, and the guest goes on');
 like($out, qr/timeout: the guest still ran/, '... until its time is over');
 ($status, $out) = run('-m 64M', $ring);
 is($status, 11, '... and with memory it comes to its end');

@@ -31,7 +31,8 @@ for my $guest ("$quill idle ", "-c 2 $quill idle ", "$quill hold 1 100 seconds="
 	my ($first, $short) = run($guest . 1);
 	my ($second, $long) = run($guest . 4);
 	is("$first $second", '0 0', "$guest: ends well");
-	cmp_ok($long - $short, '<', 0.6, '... and uses less than a fifth of the time that it waits');
+	cmp_ok($long - $short, '<', 0.6,
+		'... and uses less than a fifth of the time that it waits');
 }
 
 my $before = used();

@@ -61,7 +61,8 @@ is_square() {
 	local width=${1% *} height=${1#* }
 
 	echo "$width x $height pixels"
-	[ "$width" -gt "$2" ] && [ "$width" -lt $(($2 + 200)) ] && [ "$height" -gt "$2" ] && [ "$height" -lt $(($2 + 300)) ]
+	[ "$width" -gt "$2" ] && [ "$width" -lt $(($2 + 200)) ] && [ "$height" -gt "$2" ] &&
+		[ "$height" -lt $(($2 + 300)) ]
 }
 
 # ---- a guest that holds what it filled: nothing moves any more ----
@@ -93,8 +94,10 @@ for huge in auto never; do
 	fi
 	check "$huge: an image is written" "$quire" map --png="$dir/map.png" "$vm"
 	check "$huge: ... about as wide as it is high" is_square "$(png_size "$dir/map.png")" 768
-	check "$huge: ... as large as --scale says" "$quire" map --png="$dir/map.png" --scale=8 "$vm"
-	check "$huge: ... which is 8 pixels for each of 128 x 128 pages" is_square "$(png_size "$dir/map.png")" 1024
+	check "$huge: ... as large as --scale says" "$quire" map --png="$dir/map.png" --scale=8 \
+		"$vm"
+	check "$huge: ... which is 8 pixels for each of 128 x 128 pages" is_square \
+		"$(png_size "$dir/map.png")" 1024
 	"$quire" map "$vm" >"$dir/map"
 	private=$(legend private)
 	reap
@@ -123,12 +126,14 @@ check 'an address that is not canonical is none' \
 untouched=0x8001f00000
 check 'a read of an absent page would succeed' "$quire" walk "$vm" $untouched
 "$quire" walk "$vm" $untouched >"$dir/walk"
-check '... because quire answers' grep -q '^  stage 2: not present (absent): a read brings in a page of zeroes$' "$dir/walk"
+check '... because quire answers' grep \
+	-q '^  stage 2: not present (absent): a read brings in a page of zeroes$' "$dir/walk"
 check '... where the walk ends' grep -q '<-- quire is asked here$' "$dir/walk"
 check 'so would a write' "$quire" walk --write "$vm" $untouched
 check '... which gets a page of its own' grep -q '(absent): a write brings in a page of its own' \
 	<("$quire" walk --write "$vm" $untouched)
-check 'a fetch from there is a fault' is "$("$quire" walk --fetch "$vm" $untouched >/dev/null; echo $?)" 1
+check 'a fetch from there is a fault' is \
+	"$("$quire" walk --fetch "$vm" $untouched >/dev/null; echo $?)" 1
 for _ in $(seq 50); do
 	"$quire" walk "$vm" 0x100000 >>"$dir/walks" || break
 done

@@ -50,23 +50,27 @@ for my $args ("run --machine=\@$name $quill hello") {
 	my $heard = listen_at($name);
 	my ($status, $text) = run($args);
 	is($status, 121, "quire $args: refuses");
-	like($text, qr/^quire.*\@$name belongs to user $stranger,.*--machine$/, '... says why, and what to do');
+	like($text, qr/^quire.*\@$name belongs to user $stranger,.*--machine$/,
+		'... says why, and what to do');
 	unlike($text, qr/\n./, '... in one line');
 	is(<$heard>, "0\n", '... and has told the stranger nothing');
 }
 
 # A memfd could be opened again by everybody, whatever the mode of the descriptor.
-my $vm = open(my $out, '-|', "exec $quire run --hugepages=never $quill hold 1 10 seconds=30") // die;
+my $vm = open(my $out, '-|', "exec $quire run --hugepages=never $quill hold 1 10 seconds=30") //
+	die;
 <$out> for 1 .. 2;
 my %mode;
 for my $pid ($vm, split ' ', `ps -o pid= --ppid $vm`) {
 	for my $fd (glob "/proc/$pid/fd/*") {
 		my $target = readlink($fd) // next;
-		$mode{$1}{ sprintf '%o', (stat $fd)[2] & 07777 } = 1 if $target =~ /memfd:(quire-\w+)/;
+		$mode{$1}{ sprintf '%o', (stat $fd)[2] & 07777 } = 1
+			if $target =~ /memfd:(quire-\w+)/;
 	}
 }
 is(join(' ', sort keys %{ $mode{'quire-ram'} }), '600', "guest RAM is the owner's alone");
-is(join(' ', sort keys %{ $mode{'quire-store'} // { 400 => 1 } }), '400', "... and the store's files can be read only");
+is(join(' ', sort keys %{ $mode{'quire-store'} // { 400 => 1 } }), '400',
+	"... and the store's files can be read only");
 kill TERM => $vm;
 close $out;
 done_testing();

@@ -281,7 +281,8 @@ static unsigned long fewest_steps(void)
 static void test_storm(enum gmem_hugepages hugepages)
 {
 	const char *mode = hugepages == GMEM_HUGE_AUTO ? "auto" : "never";
-	uint64_t bad = 0, audits = 0, deadline = monotonic_ns() + STORM_MS * tap_storm() * 1000000ULL;
+	uint64_t deadline = monotonic_ns() + STORM_MS * tap_storm() * 1000000ULL;
+	uint64_t bad = 0, audits = 0;
 	struct sigaction action = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO };
 	unsigned int rounds = 0;
 	pthread_t t[WRITERS];

@@ -9,8 +9,8 @@ static char *rendered(enum walk_outcome outcome, gpa_t gpa, uint64_t qualificati
 {
 	struct walk_result res = {
 		.outcome = outcome, .gpa = gpa, .maddr = 0x5678, .error_code = PF_P | PF_W,
-		.qualification = qualification, .level1 = 1, .level2 = 2, .format1 = &x86_4level_format,
-		.nr_refs = 2,
+		.qualification = qualification, .level1 = 1, .level2 = 2,
+		.format1 = &x86_4level_format, .nr_refs = 2,
 		.ref = {
 			{ .stage = 1, .level = 2, .name = "PDE", .addr = 0x2008, .entry = 0x3007 },
 			{ .stage = 1, .level = 1, .name = "PTE", .addr = 0x3010, .entry = 0x4007 },

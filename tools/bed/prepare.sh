@@ -4,8 +4,8 @@
 # tools/bed/prepare.sh DIR
 #
 # Makes DIR/vmlinuz and DIR/initrd of the kernel package in DIR (deps.sh).  The initrd has a static
-# busybox, the modules that the bed needs, in the order in which they are loaded, and tools/bed/init.
-# Fails with one line if something is missing.
+# busybox, the modules that the bed needs, in the order in which they are loaded, and
+# tools/bed/init.  Fails with one line if something is missing.
 set -eu -o pipefail
 dir=$1
 here=$(dirname "$0")
