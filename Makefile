@@ -194,7 +194,8 @@ TSAN_BIN := $(TSAN_SRC:%=$(TSAN_BUILD)/tests/%)
 $(TSAN_BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@echo '  TSANCC  $<'
-	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu11 -pthread $(WARN) -w -O1 -g -fsanitize=thread -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu11 -pthread $(WARN) -w -O1 -g -fsanitize=thread \
+		-c -o $@ $<
 
 $(TSAN_BUILD)/mmu/merge/hash_avx2.o: WARN += -mavx2
 

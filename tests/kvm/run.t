@@ -144,7 +144,8 @@ is(run('--version', { out => '/dev/full' })->{status}, 121, 'a full standard out
 	system('cp', $quire, "$dir/usr/bin/quire") and die;
 	system('cp', $exit42, "$dir/usr/lib/quire/image") and die;
 	my $at = sub {
-		return system("cd $dir/work && $dir/usr/bin/quire run @_ >$dir/out 2>$dir/err") >> 8;
+		my $run = "$dir/usr/bin/quire run @_";
+		return system("cd $dir/work && $run >$dir/out 2>$dir/err") >> 8;
 	};
 	is($at->('image'), 42, 'an image without a slash is found where it is installed');
 	is($at->('./image'), 2, '... one with a slash is not');
