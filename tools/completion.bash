@@ -29,7 +29,8 @@ _quire_add_guests() {
 # COMMAND
 _quire_add_options() {
 	mapfile -t -O "${#words[@]}" words < <(
-		_quire_spec "$1" | sed -n 's/^\(--*[a-z-]*\)\[\{0,1\}=.*/\1=/p; s/^\(--*[a-z-]*\)\( .*\)\{0,1\}$/\1/p')
+		_quire_spec "$1" | sed -n 's/^\(--*[a-z-]*\)\[\{0,1\}=.*/\1=/p
+			s/^\(--*[a-z-]*\)\( .*\)\{0,1\}$/\1/p')
 }
 
 # COMMAND OPTION

@@ -15,7 +15,7 @@ depends() {
 	ldd "$tree/usr/bin/quire" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | while read -r library; do
 		# A library may be known by its name before /lib became a link to /usr/lib.
 		for path in "$library" "$(readlink -f "$library")" "/usr$library"; do
-			package=$(dpkg-query -S "$path" 2>/dev/null | head -n 1 | cut -d: -f1) || continue
+			package=$(dpkg-query -S "$path" 2>/dev/null | sed 's/:.*//;q')
 			[ -n "$package" ] && break
 		done
 		if [ -z "$package" ]; then

@@ -113,7 +113,8 @@ end() {
 }
 
 boot() {
-	section 'Boot' 'quill, the guest that comes with quire, boots, says what it found, and ends.'
+	section 'Boot' \
+		'quill, the guest that comes with quire, boots, says what it found, and ends.'
 	show "$quire" run "$quill" hello
 }
 
@@ -121,15 +122,17 @@ memory() {
 	local name
 
 	name=$(unused demo)
-	section 'Memory' 'A guest of 64 MiB fills 6000 of its 16384 pages. The map shows the state of
-		every page: the guest has never touched the dots, so the host has no memory for them.
-		The rest came in by blocks of 2 MiB, in a few page faults.'
+	section 'Memory' \
+		'A guest of 64 MiB fills 6000 of its 16384 pages. The map shows the state of
+		every page: the guest has never touched the dots, so the host has no memory for
+		them. The rest came in by blocks of 2 MiB, in a few page faults.'
 	start "$name" -m 64M "$quill" hold 1 6000 seconds=4
 	show_map "$name"
 
-	section 'Address translation' 'An address of that guest, as its processor translates it: 4
-		references to page tables of the guest, and for each of these a walk of stage 2, the
-		tables that quire owns.'
+	section 'Address translation' \
+		'An address of that guest, as its processor translates it: 4 references to page
+		tables of the guest, and for each of these a walk of stage 2, the tables that
+		quire owns.'
 	show "$quire" walk "$name" 0x100000
 	end
 }
@@ -138,9 +141,10 @@ merging() {
 	local name
 
 	name=$(unused twin)
-	section 'Merging' 'Two guests with 6000 pages each: 4000 of them are equal in both, 1500 are
-		different, and 500 hold zeroes. After merging, both guests share one copy of what is
-		equal, and zeroes need no memory at all.'
+	section 'Merging' \
+		'Two guests with 6000 pages each: 4000 of them are equal in both, 1500 are
+		different, and 500 hold zeroes. After merging, both guests share one copy of
+		what is equal, and zeroes need no memory at all.'
 	start "$name" -n 2 -m 64M "$quill" hold 1 6000 own=1500 zero=500 order=scatter seconds=6
 	show "$quire" merge now "$name"
 	show_map "$name-1"
@@ -151,9 +155,10 @@ balloon() {
 	local name
 
 	name=$(unused balloon)
-	section 'Balloon' 'A guest of 128 MiB is asked to make do with 48: it puts pages into its
-		balloon, and the machine has their memory at once. The guest goes on, and verifies
-		its data.'
+	section 'Balloon' \
+		'A guest of 128 MiB is asked to make do with 48: it puts pages into its balloon,
+		and the machine has their memory at once. The guest goes on, and verifies its
+		data.'
 	start "$name" -m 128M "$quill" balloon seconds=4 touch=2000 dirty=20000
 	show "$quire" balloon --wait "$name" 48M
 	show "$quire" balloon
@@ -161,25 +166,28 @@ balloon() {
 }
 
 overcommit() {
-	section 'Overcommit' 'What a machine of 1 GiB promises, in the modes of
-		vm.overcommit_memory. Mode 0 refuses a guest that is larger than the machine, mode 1
-		refuses nothing, and mode 2 refuses what does not fit under its limit.'
+	section 'Overcommit' \
+		'What a machine of 1 GiB promises, in the modes of vm.overcommit_memory. Mode 0
+		refuses a guest that is larger than the machine, mode 1 refuses nothing, and
+		mode 2 refuses what does not fit under its limit.'
 	expect 120 "$quire" run --machine-memory=1G --overcommit=0 -m 2G "$quill" exit 0
 	show "$quire" run --machine-memory=1G --overcommit=1 -m 2G "$quill" exit 0
 	expect 120 "$quire" run --machine-memory=1G --overcommit=2 -m 1G "$quill" exit 0
 
-	section 'Out of memory' 'Two guests of 64 MiB use all their memory, on a machine of 96 MiB that
-		has promised it to both. It ends the one with the highest score; the other one
-		does not notice.'
-	expect 123 "$quire" run -n 2 --name="$(unused tight)" -m 64M --machine-memory=96M --merge=off \
-		"$quill" hold 1 12000 seconds=1
+	section 'Out of memory' \
+		'Two guests of 64 MiB use all their memory, on a machine of 96 MiB that has
+		promised it to both. It ends the one with the highest score; the other one does
+		not notice.'
+	expect 123 "$quire" run -n 2 --name="$(unused tight)" -m 64M --machine-memory=96M \
+		--merge=off "$quill" hold 1 12000 seconds=1
 }
 
 many() {
 	local name
 
 	name=$(unused many)
-	section 'Many guests' 'Eight guests at a time, each of which writes and verifies its memory.'
+	section 'Many guests' \
+		'Eight guests at a time, each of which writes and verifies its memory.'
 	typed "$quire run -n 8 --name=$name -m 32M $quill stress 3 &"
 	bounded "$quire" run -n 8 --name="$name" -m 32M "$quill" stress 3 >"$dir/console" 2>&1 &
 	run=$!
@@ -194,7 +202,8 @@ many() {
 }
 
 selftest() {
-	section 'Self-test' 'The guest tries its own page tables, faults and memory, and says of each check
+	section 'Self-test' \
+		'The guest tries its own page tables, faults and memory, and says of each check
 		whether what happened is what a processor does.'
 	typed "$quire run $quill selftest"
 	bounded "$quire" run "$quill" selftest >"$dir/out" 2>&1 || failed=1

@@ -25,12 +25,15 @@ mdoc() {
 			gsub(/\.  /, ".\n", s)	# a sentence, a line
 			print (s ~ /^[.\047]/ ? "\\&" : "") s
 		}
-		# A|b|C: words in capitals stand for something
+		# words in capitals stand for something
+		function kind(s) {
+			return s ~ /^[A-Z]/ ? "Ar " : "Cm "
+		}
+		# A|b|C
 		function value(s,    word, n, i, out) {
 			n = split(s, word, "|")
 			for (i = 1; i <= n; i++)
-				out = out (i > 1 ? " | " : "") \
-					(word[i] ~ /^[A-Z]/ ? "Ar " : "Cm ") word[i]
+				out = out (i > 1 ? " | " : "") kind(word[i]) word[i]
 			sub(/\[,ARGS\]/, " Ns Op , Ns Ar ARGS", out)
 			return out
 		}
@@ -41,12 +44,11 @@ mdoc() {
 				at = index(word[i], "=")
 				if (word[i] !~ /^-/) {
 					sub(/,$/, " ,", word[i])
-					out = out " " (word[i] ~ /^[A-Z]/ ? "Ar " : "Cm ") word[i]
+					out = out " " kind(word[i]) word[i]
 				} else if (word[i] ~ /\[=/) {
-					at = index(word[i], "[")
-					out = out " Fl " substr(word[i], 2, at - 2) " Ns Op = Ns " \
-						value(substr(word[i], at + 2, \
-							length(word[i]) - at - 2))
+					sub(/\]$/, "", word[i])
+					out = out " Fl " substr(word[i], 2, at - 3) " Ns Op = Ns " \
+						value(substr(word[i], at + 1))
 				} else if (at) {
 					out = out " Fl " substr(word[i], 2, at - 2) " Ns = Ns " \
 						value(substr(word[i], at + 1))
@@ -110,9 +112,9 @@ options() {
 	cat <<-'EOF'
 	# Options
 
-	What `quire help COMMAND` prints, for reading without the program. This file is made by
-	`make reference`: change the usage in the source of the command. [cli.md](cli.md) explains
-	the concepts and has examples.
+	What `quire help COMMAND` prints, for reading without the program. `make reference` makes
+	this file: change the usage in the source of the command. [cli.md](cli.md) explains the
+	concepts and has examples.
 	EOF
 	for command in $(commands); do
 		printf '\n## quire %s\n\n```\n' "$command"

@@ -22,16 +22,19 @@ check 'all of them' is "$(after '' | wc -w)" $(($("$quire" help | grep -c '^  [a
 check '... each of which quire knows' bash -c '
 	quire=$1
 	shift
-	for command; do [ "$command" = version ] || "$quire" help "$command" >/dev/null || exit; done' \
+	for command; do
+		[ "$command" = version ] || "$quire" help "$command" >/dev/null || exit
+	done' \
 	- "$quire" $(after '')
 check 'help takes a command' is "$(after help wa)" walk
 check 'options' is "$(after run --mer)" '--merge= --merge-rate='
 check '... that take no value, or need none' is "$(after balloon --w)" '--wait= --why'
 check '... of one letter too' grep -qw -e -m <(after run -)
 for command in $(after ''); do
-	[ "$command" = version ] || check "every option of $command" is \
-		"$(after "$command" - | tr ' ' '\n' | sed 's/=$//' | sort | xargs)" \
-		"$("$quire" help "$command" | grep -Eo '^  --?[a-z][a-z-]*' | tr -d ' ' | sort | xargs)"
+	[ "$command" = version ] && continue
+	options=$("$quire" help "$command" | sed -En 's/^  (--?[a-z][a-z-]*).*/\1/p' | sort | xargs)
+	check "every option of $command" is \
+		"$(after "$command" - | tr ' ' '\n' | sed 's/=$//' | sort | xargs)" "$options"
 done
 check 'values' is "$(after run --merge =)" 'on zero off'
 check '... that begin so' is "$(after run --merge = z)" zero
@@ -41,14 +44,16 @@ touch "$dir/file" "$dir/a folder/inside"
 check 'files behind an option' is "$(after run --stats = "$dir/fi")" "$dir/file"
 check 'images' is "$(after run "$dir/f")" "$dir/file"
 check '... also with blanks in their names' is "$(after run "$dir/a f")" "$dir/a folder"
-check 'words of merge' is "$(after merge o)" 'on off'
+check 'words of merge, among guests whose names begin so' grep -qw 'on off' <(after merge o)
 check 'words of machine' is "$(after machine s)" set
 
-"$quire" run -n 2 --name="completion-$$" --timeout=100 -m 16M "$quill" idle 90 >/dev/null 2>"$dir/run-err" </dev/null &
+"$quire" run -n 2 --name="completion-$$" --timeout=100 -m 16M "$quill" idle 90 \
+	>/dev/null 2>"$dir/run-err" </dev/null &
 runs+=($!)
 started $! "$dir/run-err" "$quire" stat "completion-$$-2"
 for command in map walk stat kill ps 'balloon --wait' 'merge now'; do
-	check "quire $command: guests that run" is "$(after $command "completion-$$")" "completion-$$-1 completion-$$-2"
+	check "quire $command: guests that run" is \
+		"$(after $command "completion-$$")" "completion-$$-1 completion-$$-2"
 done
 echo "1..$n"
 exit "$failed"

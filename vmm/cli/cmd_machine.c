@@ -61,8 +61,8 @@ const char machine_usage[] =
 
 struct machine_options {
 	const char *address;		  /* NULL: the default */
-	struct machine_settings settings; /* fields: what was named */
-	bool huge, admin, user;		  /* which of the reserves were named */
+	struct machine_settings settings; /* its `fields` say which of them options named */
+	bool huge, admin, user;		  /* options named these reserves */
 	bool json;
 };
 
@@ -167,7 +167,7 @@ static int parse_options(int argc, char **argv, struct machine_options *o, struc
 	return named_address(o->address, &o->address, err);
 }
 
-/* What was not named of the reserves comes from elsewhere. */
+/* Reserves that no option named get these values, in pages. */
 static void complete_reserves(struct machine_options *o, uint64_t huge, uint64_t admin,
 			      uint64_t user)
 {

@@ -107,7 +107,7 @@ static int parse_options(int argc, char **argv, struct map_options *opt, struct 
 	return 0;
 }
 
-/* Cut the range asked for to the guest's memory; all of it by default. */
+/* The range that was asked for, as far as there is memory; without one, all memory. */
 static int choose_range(const struct map_options *opt, const struct ctl_info *info,
 			struct mapview *view, struct quire_error *err)
 {
@@ -122,7 +122,7 @@ static int choose_range(const struct map_options *opt, const struct ctl_info *in
 	return 0;
 }
 
-/* Fetch who the VM is and the states of the pages asked for; the caller frees *states. */
+/* Ask the VM who it is, and for the states of these pages.  The caller frees *states. */
 static int fetch(const struct map_options *opt, struct ctl_info *info, struct mapview *view,
 		 uint8_t **states, struct quire_error *err)
 {

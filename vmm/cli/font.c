@@ -2,6 +2,7 @@
 #include <stdint.h>
 #include "font.h"
 
+/* A character is a row of 5 bytes, one for each column; bit 0 is the pixel on top. */
 #define FIRST ' '
 #define LAST  '~'
 

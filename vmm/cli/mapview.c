@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Guest memory as text; mapview_png.c draws the image.  See mapview.h for what is shown.
+ *
+ * A glyph has room for one state.  Where the states of pages alternate, the commonest one would
+ * hide the others in every glyph.  So a row is drawn as a printer draws grey with black dots: each
+ * glyph shows the state of which most has not been shown yet, and what it leaves out counts for the
+ * next glyph.
  */
 #include <ctype.h>
 #include <inttypes.h>
@@ -64,14 +69,14 @@ struct cell {
 };
 
 /*
- * What the glyphs of a row so far left unsaid about each state, in pages: each cell adds its pages
- * of a state, and takes all its pages from the state that it shows.
+ * How many pages of each state the glyphs of a row have not shown yet.  A glyph adds its pages of
+ * each state, and then subtracts all its pages from the state that it shows.
  */
 struct unsaid {
 	int64_t pages[PG_NR_STATES];
 };
 
-/* The state of the cell of which most is unsaid. */
+/* Of the states that the glyph's pages have, the one of which most is unsaid. */
 static unsigned int choose(const struct mapview_tally *tally, const struct unsaid *unsaid)
 {
 	unsigned int best = NOT_RAM;
@@ -107,7 +112,7 @@ static char cell_glyph(struct cell cell)
 
 /* ---- colours ---- */
 
-/* The nearest of the 6 x 6 x 6 colours that a terminal of 256 has from number 16 on. */
+/* A terminal's colours 16 to 231 are 6 x 6 x 6 shades of red, green and blue: the nearest one. */
 static unsigned int terminal_colour(uint32_t rgb)
 {
 	unsigned int colour = 0;

@@ -3,16 +3,15 @@
 #define QUIRE_VMM_CLI_MAPVIEW_H
 
 /*
- * Pictures of guest memory: pure functions from an array of page states to text or to PNG.
+ * Pictures of guest memory.  These functions turn an array of page states into text or PNG.
  *
- * Everything about a state (name, glyph, colour) comes from page_states[], so a new state
- * appears in both pictures and in both legends by its row there.  A page in a 2 MiB leaf is
- * drawn as its state's variant: the capital letter, the lighter shade.
+ * The name, glyph and colour of a state are in its row of page_states[], so a new state needs
+ * nothing here.  A page in a 2 MiB leaf has the capital letter of its state, or a lighter shade.
  */
 #include <quire/error.h>
 #include "mmu/memory/stage2.h"
 
-/* The states of [start, start + nr), one byte a page, as gmem_states gives them. */
+/* The states of pages [start, start + nr) of a guest, a byte each, as gmem_states() has them. */
 struct mapview {
 	gfn_t start;
 	uint64_t nr;
@@ -21,19 +20,20 @@ struct mapview {
 
 struct mapview_tally {
 	uint64_t pages[PG_NR_STATES]; /* by state, 2 MiB leaves included */
-	uint64_t large[PG_NR_STATES]; /* ... of which in 2 MiB leaves */
-	uint64_t ram;		      /* their sum */
+	uint64_t large[PG_NR_STATES]; /* ... and how many of these are in 2 MiB leaves */
+	uint64_t ram;		      /* all pages that are RAM */
 };
 
+/* Count the pages of the view in each state. */
 void mapview_count(const struct mapview *view, struct mapview_tally *tally);
 
 /*
- * How many pages one glyph must stand for so that the view's RAM fits in about max_glyphs: 1
- * or a larger power of two.
+ * How many pages a glyph must stand for so that the RAM of the view needs about max_glyphs at most.
+ * It is a power of two, from 1 on.
  */
 uint64_t mapview_scale(const struct mapview *view, uint64_t max_glyphs);
 
-#define MAPVIEW_COLUMNS 64   /* glyphs a row */
+#define MAPVIEW_COLUMNS 64   /* glyphs in a row */
 #define MAPVIEW_GLYPHS	2048 /* 32 rows: about a screen */
 
 /*

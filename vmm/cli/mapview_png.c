@@ -2,10 +2,11 @@
 /*
  * Guest memory as a PNG image.  See mapview.h for what is shown.
  *
- * A palette image: pixel value = 2 * state + large, then three more for what is not RAM, the
- * paper and the ink of what is written around the picture.  So a program can read the states back
- * from the pixels.  The image is made row by row: memory for one row is all it takes, however
- * large the guest is.
+ * The image has a palette.  A pixel's value is 2 * state + large, so a program can read the states
+ * back from the pixels.  Three more values are for what is not RAM, for the paper, and for the ink
+ * of what is written around the picture.
+ *
+ * The image is made row by row.  It takes memory for one row only, however large the guest is.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -37,7 +38,7 @@ unsigned int mapview_png_index(uint8_t state)
 	return plain < PG_NR_STATES ? 2 * plain + !!(state & GMEM_STATE_LARGE) : INDEX_NOT_RAM;
 }
 
-/* The 2 MiB variant: a third of the way to white. */
+/* The shade for 2 MiB leaves is a third of the way to white. */
 static uint32_t lighter(uint32_t rgb)
 {
 	uint32_t out = 0;
@@ -95,7 +96,7 @@ static bool has_tick(const struct mapview_layout *l, uint64_t row)
 	return row % every == 0;
 }
 
-/* Room for the longest address at the left. */
+/* The longest address at the left needs so many pixels. */
 static unsigned int label_width(const struct mapview *view, const struct mapview_layout *l)
 {
 	unsigned int longest = 0;
@@ -138,7 +139,7 @@ int mapview_png_layout(const struct mapview *view, unsigned int scale, struct ma
 
 /* ---- what is written around the picture ---- */
 
-/* A line of text, or (text "") a swatch of colour, and its upper left corner. */
+/* A line of text with its upper left corner; where the text is "", a square of colour. */
 struct item {
 	unsigned int x, y, index;
 	char text[80];
@@ -150,7 +151,7 @@ struct sheet {
 	unsigned int width, height;
 };
 
-/* The next item, after the room for it was made by sheet_of(). */
+/* Add an item.  sheet_of() has made room for all there will be. */
 __attribute__((format(printf, 4, 5))) static void put(struct sheet *s, unsigned int x,
 						      unsigned int y, const char *fmt, ...)
 {
@@ -237,7 +238,7 @@ static void draw_item(const struct item *item, unsigned int y, png_byte *row)
 
 /* ---- the picture ---- */
 
-/* Row y of its pixels: pages out of view are not RAM. */
+/* Row y of the picture.  Pages that are not in the view are drawn as not RAM. */
 static void draw_pages(const struct mapview *view, const struct mapview_layout *l, unsigned int y,
 		       png_byte *row)
 {
@@ -276,7 +277,7 @@ static void fill_palette(png_color *palette)
 	}
 }
 
-/* The part that libpng may leave by longjmp: nothing here needs undoing. */
+/* libpng may leave this function by longjmp(), so it has nothing to undo. */
 static void write_image(png_structp png, png_infop info, FILE *f, const struct mapview *view,
 			const struct mapview_layout *l, const struct sheet *s, png_byte *row)
 {
