@@ -64,7 +64,8 @@ check_lengths() {
 	local found
 
 	found=$(too_long 100 '*.c' '*.h' '*.S' '*.sh' '*.bash' '*.t' '*.pl' '*.pm' '*.mk' \
-		Makefile .ci/run)
+		Makefile .ci/run
+		too_long 120 '*.md')
 	[ -z "$found" ] || { echo "$found"; return 1; }
 }
 
