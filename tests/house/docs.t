@@ -66,14 +66,13 @@ none 'every long option in docs/cli.md exists' "$(
 if command -v mandoc >/dev/null; then
 	none 'the manual page lints clean' "$(mandoc -T lint -W warning "$build/quire.1" 2>&1)"
 else
-	n=$((n + 1))
 	skip 'no mandoc to lint the manual page; make deps installs it'
 fi
 
 [ -f README.md ] && none 'README.md has fewer than 150 lines' \
 	"$([ "$(wc -l <README.md)" -lt 150 ] || wc -l README.md)"
 
-report 'README.md has a line for each room' "$(
+none 'README.md has a line for each room' "$(
 	for room in $(files 'mmu/*/*.h' 'vmm/*/*.h' | xargs -n 1 dirname | sort -u); do
 		grep -qF "| \`${room%/store}/\` |" README.md || echo "$room"
 	done)"

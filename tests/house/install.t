@@ -6,33 +6,9 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-build=${QUIRE_BUILD:-build}
+. tests/tap.bash
 export QUIRE_MACHINE=own
 unset MAKEFLAGS MAKELEVEL # of the make that runs the tests
-dir=$(mktemp -d)
-n=0
-failed=0
-trap 'rm -rf "$dir"' EXIT
-
-check() {
-	local what=$1
-
-	shift
-	n=$((n + 1))
-	if "$@" >"$dir/check" 2>&1; then
-		echo "ok $n - $what"
-	else
-		failed=1
-		echo "not ok $n - $what"
-		echo "# failed: $*"
-		sed 's/^/# /' "$dir/check"
-	fi
-}
-
-skip() {
-	n=$((n + 1))
-	echo "ok $n # SKIP $1"
-}
 
 # The files below a folder, without its name; files_are FOLDER NAME...: they are these.
 files() {
@@ -89,14 +65,9 @@ check 'make uninstall where nothing is' make_here uninstall DESTDIR="$root" PREF
 
 # ---- make deb ----
 
-finish() {
-	echo "1..$n"
-	exit "$failed"
-}
-
 if ! command -v dpkg-deb >/dev/null; then
 	skip 'no dpkg-deb'
-	finish
+	done_testing
 fi
 deb=$dir/quire.deb
 check 'make deb' make_here deb DEB="$deb"
@@ -106,7 +77,7 @@ field() {
 }
 
 check 'the package has the version of the program' \
-	test "quire $(field Version)" = "$("$build/quire" version)"
+	test "quire $(field Version)" = "$("$quire" version)"
 check 'what it depends on is installed here' bash -c '
 	for package; do
 		dpkg-query -W -f "\${db:Status-Status} \${Package}\n" "$package" || exit
@@ -115,7 +86,7 @@ check '... and the C library is part of it' grep -q '\blibc6 ' <(field Depends)
 
 if [ "$(id -u)" -ne 0 ]; then
 	skip 'not root: dpkg cannot install the package'
-	finish
+	done_testing
 fi
 # Its own idea of what is installed; there is nothing, so what the package needs is not asked for.
 system=$dir/system
@@ -134,4 +105,4 @@ check '... and is said to be installed' \
 	grep -q '^Status: install ok installed$' "$system/var/lib/dpkg/status"
 check 'the package can be removed' dpkg_there --purge quire
 check '... and leaves nothing' test ! -e "$system/usr"
-finish
+done_testing
