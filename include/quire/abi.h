@@ -33,8 +33,9 @@
 #define QUIRE_CONSOLE_MAX  0x10000 /* a text: u32 length, at most this, then the bytes */
 /*
  * A 32-bit write of N waits N microseconds, or until a cue: input on the console, a buffer
- * or a configuration change of a virtio device.  A cue since the last wait ends one at once.  It may
- * also end early for no reason that the guest can see.  Other writes are ignored; reads give zero.
+ * or a configuration change of a virtio device.  A cue since the last wait ends one at once.  It
+ * may also end early for no reason that the guest can see.  Other writes are ignored; reads give
+ * zero.
  */
 #define QUIRE_WAIT_PORT	   0x4f4
 #define QUIRE_WAIT_FOREVER 0xffffffff /* no limit: until a cue */

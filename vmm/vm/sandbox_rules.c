@@ -112,7 +112,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(poll,			    ALL,   "wait; a vCPU: for the reader of its output"),
 	CALL(close,			    M | C | K, "clients that leave; the end"),
 	CALL(recvmsg,			    M | C | K, "the machine; the launcher: a new channel"),
-	CALL(sendmsg,			    ALL,   "the machine, by whoever needs credits; the launcher"),
+	CALL(sendmsg,			    ALL,   "the machine, for credits; the launcher"),
 
 	/* ---- control socket ---- */
 	CALL(epoll_wait,		    M,	   "who wants something?"),
