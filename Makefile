@@ -280,7 +280,8 @@ DEB := $(BUILD)/quire_$(VERSION).deb
 
 deb: all
 	$(Q)rm -rf '$(DEB).tree'
-	$(Q)$(MAKE) --no-print-directory -o all install DESTDIR='$(abspath $(DEB)).tree' PREFIX=/usr >/dev/null
+	$(Q)$(MAKE) --no-print-directory -o all install DESTDIR='$(abspath $(DEB)).tree' PREFIX=/usr \
+		>/dev/null
 	$(Q)tools/deb.sh '$(DEB).tree' $(VERSION) '$(DEB)'
 	$(Q)rm -rf '$(DEB).tree'
 
