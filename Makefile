@@ -148,6 +148,7 @@ $(foreach room,$(LAB_ROOMS),$(eval $(call labs_a,$(FUZZ_BUILD),$(room))))
 $(foreach room,$(LAB_ROOMS),\
 	$(eval $(filter $(BUILD)/$(room)%,$(TEST_BIN)): $(BUILD)/$(room)labs.a))
 $(filter $(BUILD)/tests/kvm/%,$(TEST_BIN)): $(BUILD)/tests/format/labs.a
+$(filter $(BUILD)/tests/merge/%,$(TEST_BIN)): $(BUILD)/tests/memory/labs.a
 $(BUILD)/tests/bench/walk_bench: $(BUILD)/tests/format/labs.a $(BUILD)/tests/kvm/labs.a
 $(FUZZ_BUILD)/tests/fuzz/image_fuzz: $(FUZZ_BUILD)/tests/boot/labs.a
 $(FUZZ_BUILD)/tests/fuzz/machine_fuzz: $(FUZZ_BUILD)/tests/machine/labs.a
@@ -208,6 +209,7 @@ $(TSAN_BIN): %: %.o $(TSAN_BUILD)/tests/tap.o $(TSAN_BUILD)/libquire.a
 $(foreach room,$(LAB_ROOMS),$(eval $(call labs_a,$(TSAN_BUILD),$(room))))
 $(foreach room,$(LAB_ROOMS),\
 	$(eval $(filter $(TSAN_BUILD)/$(room)%,$(TSAN_BIN)): $(TSAN_BUILD)/$(room)labs.a))
+$(TSAN_BUILD)/tests/merge/keeper_storm_test: $(TSAN_BUILD)/tests/memory/labs.a
 
 # Where the compiler has no ThreadSanitizer, tests/house/tsan.t says so and skips.
 ifneq ($(filter check soak tsan,$(MAKECMDGOALS)),)
@@ -280,8 +282,8 @@ DEB := $(BUILD)/quire_$(VERSION).deb
 
 deb: all
 	$(Q)rm -rf '$(DEB).tree'
-	$(Q)$(MAKE) --no-print-directory -o all install DESTDIR='$(abspath $(DEB)).tree' PREFIX=/usr \
-		>/dev/null
+	$(Q)$(MAKE) --no-print-directory -o all install \
+		DESTDIR='$(abspath $(DEB)).tree' PREFIX=/usr >/dev/null
 	$(Q)tools/deb.sh '$(DEB).tree' $(VERSION) '$(DEB)'
 	$(Q)rm -rf '$(DEB).tree'
 

@@ -122,9 +122,9 @@ static int attempt_in(enum sandbox_role role, unsigned int index, pid_t it)
 	if (!pid) {
 		enter(SANDBOX_ON, pipes[0]);
 		sandbox_thread(role);
-		if (index == NR_ATTEMPTS)
+		if (index == nr_attempts)
 			try_32_bit();
-		else if (try_one(index, it, pipes[0]) < 0)
+		else if (attempt_make(index, it, pipes[0]) < 0)
 			errno == EPERM ? leave(DENIED) : leave(NO_TRY);
 		leave(SUCCEEDED);
 	}
@@ -136,26 +136,26 @@ static int attempt_in(enum sandbox_role role, unsigned int index, pid_t it)
 /* The keeper watches memslots, and makes connections to hand to the machine. */
 static bool is_its_work(enum sandbox_role role, unsigned int index)
 {
-	return role == SANDBOX_KEEPER && index < NR_ATTEMPTS &&
-	       (!strcmp(attempt_name[index], "socketpair") ||
-		!strcmp(attempt_name[index], "KVM_SET_USER_MEMORY_REGION"));
+	return role == SANDBOX_KEEPER && index < nr_attempts &&
+	       (!strcmp(attempt_name(index), "socketpair") ||
+		!strcmp(attempt_name(index), "KVM_SET_USER_MEMORY_REGION"));
 }
 
 static void test_role(enum sandbox_role role, pid_t it)
 {
 	unsigned int denied = 0;
 
-	for (unsigned int i = 0; i <= NR_ATTEMPTS; i++) {
+	for (unsigned int i = 0; i <= nr_attempts; i++) {
 		int status = attempt_in(role, i, it);
 
 		if (is_its_work(role, i) ? !killed_by_filter(status) : was_denied(status))
 			denied++;
 		else
 			tap_note("%s: %s: status %#x", sandbox_role_name[role],
-				 i == NR_ATTEMPTS ? "a 32-bit call" : attempt_name[i], status);
+				 i == nr_attempts ? "a 32-bit call" : attempt_name(i), status);
 	}
-	is(denied, NR_ATTEMPTS + 1, "role %s: each of %zu forbidden things is the end",
-	   sandbox_role_name[role], NR_ATTEMPTS + 1);
+	is(denied, nr_attempts + 1, "role %s: each of %zu forbidden things is the end",
+	   sandbox_role_name[role], nr_attempts + 1);
 }
 
 /* What only one role may do. */
@@ -422,15 +422,17 @@ static void on_takeover(int sig)
 	(void)sig;
 	if (!atomic_load(&payload.vm->ports.unclaimed))
 		return; /* the guest does not run yet */
-	if (payload.index == NR_ATTEMPTS) {
+	if (payload.index == nr_attempts) {
 		/* Guessing: nothing that was inherited, and no descriptor but our own. */
 		unsigned int found = 0;
+		char byte[1];
 
 		for (int fd = 0; fd < 1024; fd++)
-			found += read(fd, buf, 0) == 0 && fd > 40;
-		syscall(SYS_exit_group, found || read(INHERITED, buf, 1) >= 0 ? SUCCEEDED : DENIED);
+			found += read(fd, byte, 0) == 0 && fd > 40;
+		syscall(SYS_exit_group,
+			found || read(INHERITED, byte, 1) >= 0 ? SUCCEEDED : DENIED);
 	}
-	if (try_one(payload.index, payload.victim, INHERITED) < 0)
+	if (attempt_make(payload.index, payload.victim, INHERITED) < 0)
 		syscall(SYS_exit_group, errno == EPERM ? DENIED : NO_TRY);
 	syscall(SYS_exit_group, SUCCEEDED);
 }
@@ -583,7 +585,7 @@ static void test_takeover(void)
 	mem = open(proc(victim, "mem"), O_RDWR);
 	ok(mem >= 0 && dup2(mem, INHERITED) == INHERITED, "who starts VMs may read their memory");
 	close(mem);
-	for (unsigned int i = 0; i <= NR_ATTEMPTS; i++) {
+	for (unsigned int i = 0; i <= nr_attempts; i++) {
 		pid_t pid;
 
 		fflush(NULL);
@@ -591,16 +593,16 @@ static void test_takeover(void)
 		if (!pid)
 			run_taken(i, victim);
 		status = wait_for(pid);
-		if (i == NR_ATTEMPTS)
+		if (i == nr_attempts)
 			ok(WIFEXITED(status) && WEXITSTATUS(status) == DENIED,
 			   "guessing finds no descriptor that was not the VM's own");
 		else if (was_denied(status))
 			denied++;
 		else
-			tap_note("taken over: %s: status %#x", attempt_name[i], status);
+			tap_note("taken over: %s: status %#x", attempt_name(i), status);
 	}
 	close(INHERITED);
-	is(denied, NR_ATTEMPTS, "a main loop taken over can do none of %zu things", NR_ATTEMPTS);
+	is(denied, nr_attempts, "a main loop taken over can do none of %zu things", nr_attempts);
 	status = wait_for(victim);
 	ok(WIFEXITED(status) && !WEXITSTATUS(status),
 	   "the other VM's guest finds its memory intact");

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#include "blocks.h"
+
+int block_split(struct gmem *gm, gfn_t block)
+{
+	struct stage2_page page;
+	int err = -EFAULT;
+
+	lock(&gm->lock);
+	if (stage2_is_ram(gm->s2, block, QUIRE_BLOCK_PAGES)) {
+		stage2_lookup(gm->s2, block, &page);
+		err = page.level == 2 ? gmem_split(gm, block) : -ENOENT;
+	}
+	unlock(&gm->lock);
+	return err;
+}
+
+int block_collapse(struct gmem *gm, gfn_t block)
+{
+	int err = -EFAULT;
+
+	lock(&gm->lock);
+	if (gm->config.hugepages == GMEM_HUGE_NEVER)
+		err = -EOPNOTSUPP;
+	else if (stage2_is_ram(gm->s2, block, QUIRE_BLOCK_PAGES))
+		err = gmem_collapse(gm, block);
+	unlock(&gm->lock);
+	return err;
+}
+
+int range_bring_in(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	int err = gmem_hold(gm, gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT);
+
+	if (!err)
+		gmem_release(gm, gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT);
+	return err;
+}
