@@ -17,6 +17,7 @@
 #define PRIVATE PG_PRIVATE
 #define LARGE	(PG_PRIVATE | GMEM_STATE_LARGE)
 #define HOLE	PG_NR_STATES
+#define PAPER	(2 * PG_NR_STATES + 1) /* in images */
 
 static uint8_t states[1 << 20];
 
@@ -243,9 +244,11 @@ static bool pixels_match(const struct image *im, const struct mapview *view,
 		for (unsigned int x = 0; x < l->width; x++) {
 			gfn_t at = gfn + x / l->scale;
 			bool inside = at >= view->start && at < view->start + view->nr;
-			uint8_t state = inside ? view->states[at - view->start] : HOLE;
+			unsigned int want = PAPER;
 
-			if (im->row[l->top + y][l->left + x] != mapview_png_index(state))
+			if (inside)
+				want = mapview_png_index(view->states[at - view->start]);
+			if (im->row[l->top + y][l->left + x] != want)
 				return false;
 		}
 	}
@@ -295,7 +298,8 @@ static void check_image(const struct kind *k)
 	struct mapview_layout l;
 	struct image im = { 0 };
 	FILE *f = tmpfile();
-	unsigned int legend;
+	struct mapview_tally tally;
+	unsigned int legend, hole;
 
 	ok(mapview_png(f, &view, "VM x: a title", k->asked, &err) == 0,
 	   "%s: an image is written (%s)", k->what, err.text);
@@ -319,6 +323,11 @@ static void check_image(const struct kind *k)
 	ok(im.row[legend + 5][20] == mapview_png_index(ABSENT) &&
 		   im.row[legend + 45][20] == mapview_png_index(LARGE),
 	   "%s: ... and shows colours", k->what);
+	hole = legend + 20 * (PG_NR_STATES + 2);
+	ok(im.height < hole + 20 || says(&im, 40, hole, "not RAM"),
+	   "%s: ... also that of what is not RAM", k->what);
+	mapview_count(&view, &tally);
+	ok((im.height > hole + 20) == (tally.ram < view.nr), "%s: ... if there is some", k->what);
 	free_image(&im);
 	fclose(f);
 }
@@ -330,7 +339,8 @@ static void test_png(void)
 		{ "64 MiB at scale 1", 0, 16384, 1, 1, 128, 128, "32M", 64 },
 		{ "one page", 0, 1, 0, 16, 16, 1, NULL, 0 },
 		{ "a part of rows", 700, 1000, 0, 16, 32, 33, "3200K", 64 },
-		{ "a view far up", 0x100000000, 512, 20, 20, 32, 16, "17179869696K", 80 },
+		{ "a view far up", 0x100000000, 512, 20, 20, 16, 32, "17179869440K", 80 },
+		{ "128 MiB", 0, 32768, 0, 3, 128, 256, "8M", 48 },
 		{ "4 GiB", 0, 1 << 20, 0, 1, 1024, 1024, "256M", 64 },
 	};
 

@@ -35,7 +35,7 @@ const char map_usage[] =
 	"  --png=FILE|-   also write an image, a square for each page; with - it goes to standard\n"
 	"                 output, and there is no text\n"
 	"  --scale=N      each page is a square of N by N pixels in the image, 1 to 64 (default:\n"
-	"                 so that the image is some 768 pixels wide)\n"
+	"                 so that the picture fits in some 768 pixels each way)\n"
 	"\n"
 	"Exit status: 0; 2 wrong usage; 121 no such VM, or it does not answer, or output cannot\n"
 	"be written.\n";

@@ -60,7 +60,7 @@ struct mapview_layout {
 
 /*
  * Lay out an image with a picture about as wide as it is high.  `scale` 0: as large as fits in some
- * 768 pixels.  0; -EFBIG with *err: the picture would have sides of more than the maximum.
+ * 768 pixels each way.  0; -EFBIG with *err: the picture would have sides of more than the maximum.
  */
 int mapview_png_layout(const struct mapview *view, unsigned int scale,
 		       struct mapview_layout *layout, struct quire_error *err);

@@ -111,17 +111,22 @@ static unsigned int label_width(const struct mapview *view, const struct mapview
 	return longest * LETTER_WIDTH;
 }
 
+/* For a picture of so many pages on its longer side. */
+static unsigned int usual_scale(uint64_t pages)
+{
+	return (unsigned int)max_u64(1, min_u64(USUAL_SCALE, USUAL_SIDE / pages));
+}
+
 int mapview_png_layout(const struct mapview *view, unsigned int scale, struct mapview_layout *l,
 		       struct quire_error *err)
 {
 	uint64_t width, height;
 
 	*l = (struct mapview_layout){ .columns = MIN_COLUMNS, .top = MARGIN + 2 * LINE_HEIGHT + 6 };
-	while ((uint64_t)l->columns * l->columns < view->nr)
+	/* Neither side is more than twice the other. */
+	while (2 * (uint64_t)l->columns * l->columns < view->nr)
 		l->columns *= 2;
-	l->scale = scale;
-	if (!scale)
-		l->scale = (unsigned int)max_u64(1, min_u64(USUAL_SCALE, USUAL_SIDE / l->columns));
+	l->scale = scale ? scale : usual_scale(max_u64(l->columns, nr_rows(view, l)));
 	width = (uint64_t)l->columns * l->scale;
 	height = nr_rows(view, l) * l->scale;
 	if (max_u64(width, height) > MAPVIEW_PNG_MAX_SIDE)
@@ -190,6 +195,11 @@ static void put_legend(struct sheet *s, const struct mapview *view, unsigned int
 		y += LINE_HEIGHT;
 	}
 	put_state(s, y, INDEX_PAPER, "RAM", tally.ram, tally.ram);
+	if (tally.ram == view->nr)
+		return;
+	s->item[s->nr++] =
+		(struct item){ .x = MARGIN, .y = y + LINE_HEIGHT, .index = INDEX_NOT_RAM };
+	put(s, MARGIN + LETTER_HEIGHT + 10, y + LINE_HEIGHT, "not RAM");
 }
 
 static void put_addresses(struct sheet *s, const struct mapview *view,
@@ -209,15 +219,15 @@ static void put_addresses(struct sheet *s, const struct mapview *view,
 static int sheet_of(struct sheet *s, const struct mapview *view, const struct mapview_layout *l,
 		    const char *title)
 {
-	uint64_t most = 2 + 4 * PG_NR_STATES + 2 + l->height / TICK_EVERY + 1;
+	uint64_t most = 2 + 4 * PG_NR_STATES + 4 + l->height / TICK_EVERY + 1;
 
 	*s = (struct sheet){ .item = calloc(most, sizeof(*s->item)),
 			     .width = l->left + l->width + MARGIN };
 	if (!s->item)
 		return -ENOMEM;
 	put(s, MARGIN, MARGIN, "%s", title);
-	put(s, MARGIN, MARGIN + LINE_HEIGHT, "a square is a page of 4 KiB, a row %s",
-	    size_text(gfn_to_gpa(l->columns)));
+	put(s, MARGIN, MARGIN + LINE_HEIGHT, "a %s is a page of 4 KiB, a row %s",
+	    l->scale > 1 ? "square" : "pixel", size_text(gfn_to_gpa(l->columns)));
 	put_addresses(s, view, l);
 	put_legend(s, view, l->top + l->height + MARGIN);
 	return 0;
@@ -238,7 +248,7 @@ static void draw_item(const struct item *item, unsigned int y, png_byte *row)
 
 /* ---- the picture ---- */
 
-/* Row y of the picture.  Pages that are not in the view are drawn as not RAM. */
+/* Row y of the picture.  Nothing is drawn for pages that are not in the view. */
 static void draw_pages(const struct mapview *view, const struct mapview_layout *l, unsigned int y,
 		       png_byte *row)
 {
@@ -247,10 +257,9 @@ static void draw_pages(const struct mapview *view, const struct mapview_layout *
 	if (y % l->scale == 0 && has_tick(l, y / l->scale))
 		memset(row + l->left - TICK, INDEX_INK, TICK);
 	for (unsigned int i = 0; i < l->columns; i++, gfn++) {
-		bool inside = gfn - view->start < view->nr; /* below start it wraps */
-		uint8_t state = inside ? view->states[gfn - view->start] : PG_NR_STATES;
-
-		memset(row + l->left + i * l->scale, (int)mapview_png_index(state), l->scale);
+		if (gfn - view->start < view->nr) /* below start it wraps */
+			memset(row + l->left + i * l->scale,
+			       (int)mapview_png_index(view->states[gfn - view->start]), l->scale);
 	}
 }
 
