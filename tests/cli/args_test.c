@@ -161,6 +161,22 @@ static void choices(void)
 	   err.text);
 }
 
+static void option_names(void)
+{
+	static const struct option options[] = { { "scale", required_argument, NULL, 's' }, { 0 } };
+	struct quire_error err = { "" };
+	uint64_t value;
+	int code = parse_count("0", 1, 64, &value, &err);
+
+	ok(code == -ERANGE && refused_value(options, 's', &err) == -EINVAL &&
+		   !strcmp(err.text, "--scale: 0 is out of range, use 1 to 64"),
+	   "a value that is refused is told with its option: %s", err.text);
+	quire_fail(&err, -EINVAL, "'x' is not a size");
+	refused_value(options, 'm', &err);
+	ok(!strcmp(err.text, "-m: 'x' is not a size"), "... also where that is a letter: %s",
+	   err.text);
+}
+
 int main(void)
 {
 	tap_init();
@@ -172,5 +188,6 @@ int main(void)
 	check("address", addresses, ARRAY_SIZE(addresses), parse_address);
 	ranges();
 	choices();
+	option_names();
 	return tap_done();
 }

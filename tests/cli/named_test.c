@@ -100,7 +100,7 @@ static void test_all(void)
 	ok(lab_quire("merge --domain=lab now") == 0 && strstr(lab_out, "of 3 VMs"),
 	   "merge --domain");
 	ok(lab_quire("merge --domain=lob now") == 121 && lab_lines() == 1 &&
-		   strstr(lab_out, "no VM merges in domain lob"),
+		   strstr(lab_out, "no VM merges in domain 'lob'"),
 	   "... that is nobody's: %s", lab_said());
 	ok(lab_quire("balloon --all 10M") == 121 && lab_lines() == 3 && *lab_line(lone),
 	   "balloon --all tries each: %s", lab_said());

@@ -4,7 +4,6 @@
  * signs and prefixes that nobody meant, and makes 2^64 - 1 of "-1".
  */
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include "args.h"
@@ -31,6 +30,24 @@ int unknown_option(char **argv, struct quire_error *err)
 	return quire_fail(err, -EINVAL,
 			  "%s: unknown option, or its value is missing; see quire help %s",
 			  argv[optind - 1], argv[0]);
+}
+
+const char *option_name(const struct option *options, int option, char *buf, size_t size)
+{
+	snprintf(buf, size, "-%c", option);
+	for (const struct option *o = options; o->name; o++)
+		if (o->val == option)
+			snprintf(buf, size, "--%s", o->name);
+	return buf;
+}
+
+int refused_value(const struct option *options, int option, struct quire_error *err)
+{
+	const struct quire_error why = *err;
+	char name[32];
+
+	return quire_fail(err, -EINVAL, "%s: %.240s",
+			  option_name(options, option, name, sizeof(name)), why.text);
 }
 
 int parse_count(const char *text, uint64_t min, uint64_t max, uint64_t *value,

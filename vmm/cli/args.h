@@ -7,6 +7,8 @@
  * said here: no blanks, no sign, nothing left over.  It returns 0; or -EINVAL or -ERANGE, with a
  * line in *err that has the text and says what would do.
  */
+#include <getopt.h>
+#include <stddef.h>
 #include <quire/error.h>
 #include <quire/types.h>
 
@@ -17,6 +19,12 @@
 
 /* For a '?' of getopt_long(): -EINVAL, and *err has the option and the command that explains it. */
 int unknown_option(char **argv, struct quire_error *err);
+
+/* How an option is written, "-m" or "--module", in buf.  option: what getopt_long() returned. */
+const char *option_name(const struct option *options, int option, char *buf, size_t size);
+
+/* An option's value was refused, as *err says: -EINVAL, and *err begins with the option's name. */
+int refused_value(const struct option *options, int option, struct quire_error *err);
 
 /* A count: decimal digits, from min to max. */
 int parse_count(const char *text, uint64_t min, uint64_t max, uint64_t *value,

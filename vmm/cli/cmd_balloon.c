@@ -123,7 +123,7 @@ static int parse_options(int argc, char **argv, struct balloon_options *o, struc
 		else if (c == 'm')
 			o->machine = optarg;
 		else if (parse_wait(o, optarg, err))
-			return -EINVAL;
+			return refused_value(options, c, err);
 	}
 	if (take_words(argc, argv, o, err))
 		return -EINVAL;

@@ -155,7 +155,7 @@ static int parse_options(int argc, char **argv, struct machine_options *o, struc
 		if (c == '?')
 			return unknown_option(argv, err);
 		if (set_option(o, c, err))
-			return -EINVAL;
+			return refused_value(options, c, err);
 	}
 	if (optind != argc)
 		return quire_fail(err, -EINVAL, "%s: unexpected; see quire help machine",

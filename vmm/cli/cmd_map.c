@@ -79,7 +79,7 @@ static int parse_options(int argc, char **argv, struct map_options *opt, struct 
 
 	opterr = 0;
 	optind = 1;
-	while (!code && (c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'p': opt->png = optarg; break;
 		case 'j': opt->json = true; break;
@@ -93,9 +93,9 @@ static int parse_options(int argc, char **argv, struct map_options *opt, struct 
 			break;
 		default: return unknown_option(argv, err);
 		}
+		if (code)
+			return refused_value(options, c, err);
 	}
-	if (code)
-		return code;
 	if (opt->scale && !opt->png)
 		return quire_fail(err, -EINVAL, "--scale is for an image: say --png=FILE too");
 	if (argc - optind != 1)

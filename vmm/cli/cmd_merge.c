@@ -153,7 +153,7 @@ static void keep_domain(struct targets *t, const char *domain)
 	}
 	t->nr = kept;
 	if (!kept)
-		complain(t, "no VM merges in domain %s; quire merge lists the domains", domain);
+		complain(t, "no VM merges in domain '%s'; quire merge lists the domains", domain);
 }
 
 static void read_words(struct targets *t, char **words, struct named *list)

@@ -60,7 +60,7 @@ static int parse_options(int argc, char **argv, struct walk_options *opt, struct
 		switch (c) {
 		case 'c':
 			if (parse_count(optarg, 0, MAX_CPU, &cpu, err))
-				return -EINVAL;
+				return refused_value(options, c, err);
 			break;
 		case 'w': opt->access.write = true; break;
 		case 'f': opt->access.fetch = true; break;

@@ -298,22 +298,12 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 				   set_machine_option(run, option, value, err);
 }
 
-/* "-m" or "--module", for messages. */
-static const char *option_name(int option, char *buf, size_t size)
-{
-	snprintf(buf, size, "-%c", option);
-	for (const struct option *o = options; o->name; o++)
-		if (o->val == option)
-			snprintf(buf, size, "--%s", o->name);
-	return buf;
-}
-
-/* The same in a static buffer, for a message that the launcher may print later. */
+/* An option's name in a static buffer, for a message that the launcher may print later. */
 static const char *own_option_name(int option)
 {
 	static char name[32];
 
-	return option_name(option, name, sizeof(name));
+	return option_name(options, option, name, sizeof(name));
 }
 
 /* Refuse options that do not go together. */
@@ -348,8 +338,6 @@ static void choose_machine(struct launch_config *launch)
 
 static int parse_options(struct run *run, int argc, char **argv, struct quire_error *err)
 {
-	struct quire_error why = { "" };
-	char name[32];
 	int option;
 
 	opterr = 0;
@@ -364,9 +352,8 @@ static int parse_options(struct run *run, int argc, char **argv, struct quire_er
 		if (option == '?')
 			return quire_fail(err, -EINVAL, "no option %.100s, see quire help run",
 					  argv[optind - 1]);
-		if (set_option(run, option, optarg, &why))
-			return quire_fail(err, -EINVAL, "%s: %.240s",
-					  option_name(option, name, sizeof(name)), why.text);
+		if (set_option(run, option, optarg, err))
+			return refused_value(options, option, err);
 		if (option >= OPT_OWN)
 			run->launch.own_option = own_option_name(option);
 	}
