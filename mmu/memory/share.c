@@ -7,11 +7,12 @@
  *
  *   1. write-protect the run            a write waits for the pager, which waits for our lock
  *   2. compare all bytes with frames    nobody can change either now
- *   3. map the frames over it           window_send_away(): readers see the same bytes
+ *   3. map the frames over it           window_send_to_file(): readers see the same bytes
  *   4. punch the hole, tell stage 2     the RAM file's copy is what is saved
  *   5. unlock                           writes that waited are answered by what stage 2 says now
  *
- * Pages that differ at 2 are let go again and stay private.  What the host could not free at 4,
+ * Pages that differ at 2 are let go again and stay private, and so is a run that the guest wrote
+ * while 3 was under way.  What the host could not free at 4,
  * because it held a huge page for a moment, has been zeroed: it is filled again from the frame, and
  * comes home.
  */
@@ -202,10 +203,18 @@ static uint64_t leave_home(struct gmem *gm, const struct share_run *run)
 static void send_away(struct gmem *gm, const struct share_run *run, struct share_result *res)
 {
 	int fd = store_view_segment(&gm->share.store, run->pfn)->fd;
+	int err = window_send_to_file(&gm->window, run->gfn, run->nr, fd,
+				      store_view_offset(run->pfn));
 	uint64_t left;
 
-	if (window_send_away(&gm->window, run->gfn, run->nr, fd, store_view_offset(run->pfn))) {
+	if (err)
 		window_protect(&gm->window, run->gfn, run->nr, false);
+	if (err == -EAGAIN) {
+		refuse(gm, run, NOTE_VOLATILE);
+		res->differ += run->nr;
+		return;
+	}
+	if (err) {
 		refuse(gm, run, NOTE_BUDGET);
 		gm->stats.mapping_refusals++;
 		res->no_room += run->nr;

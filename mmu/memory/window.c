@@ -296,20 +296,96 @@ int window_protect(struct window *w, gfn_t gfn, uint64_t nr, bool on)
 	return 0;
 }
 
-int window_send_away(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t from)
+/* Bits of an entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst). */
+#define PAGEMAP_PRESENT (1ULL << 63)
+#define PAGEMAP_FILE	(1ULL << 61) /* of a file; clear: a private copy */
+#define PAGEMAP_BATCH	64u
+
+/* Does the process have a private copy of a page that is mapped from a file? */
+static bool is_copy(uint64_t entry)
+{
+	return (entry & PAGEMAP_PRESENT) && !(entry & PAGEMAP_FILE);
+}
+
+/* Entries of [gfn, gfn + nr) in the kernel's table.  False: it does not tell. */
+static bool read_pagemap(const struct window *w, gfn_t gfn, uint64_t nr, uint64_t *entry)
+{
+	uint64_t page = (uintptr_t)w->base / QUIRE_PAGE_SIZE + gfn;
+	size_t bytes = nr * sizeof(*entry);
+
+	return w->pagemap >= 0 &&
+	       pread(w->pagemap, entry, bytes, (off_t)(page * sizeof(*entry))) == (ssize_t)bytes;
+}
+
+/*
+ * [gfn, gfn + nr) is write-protected.  What the guest wrote into private copies goes to the RAM
+ * file.  How many pages.
+ */
+static uint64_t save_copies(struct window *w, gfn_t gfn, uint64_t nr)
+{
+	uint64_t entry[PAGEMAP_BATCH], part, copies = 0;
+
+	for (; nr; gfn += part, nr -= part) {
+		bool told;
+
+		part = min_u64(nr, PAGEMAP_BATCH);
+		told = read_pagemap(w, gfn, part, entry);
+		for (uint64_t i = 0; i < part; i++) {
+			uint8_t *home = w->alias + gfn_to_gpa(gfn + i);
+			const uint8_t *here = window_page(w, gfn + i);
+
+			if (told ? !is_copy(entry[i]) : !memcmp(home, here, QUIRE_PAGE_SIZE))
+				continue;
+			memcpy(home, here, QUIRE_PAGE_SIZE);
+			copies++;
+		}
+	}
+	return copies;
+}
+
+/* The mapping is new: whoever writes raises an event from now on, and waits. */
+static int protect_mapping(struct window *w, gfn_t gfn, uint64_t nr)
+{
+	int err =
+		register_range(w, gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT, UFFDIO_REGISTER_MODE_WP);
+
+	return err ? err : window_protect(w, gfn, nr, true);
+}
+
+/*
+ * Until the mapping is protected, a write goes to a private copy, which the kernel makes.  No access
+ * fails: KVM's instruction emulator and its walk of the guest's tables do not try again.
+ */
+int window_send_to_file(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t from)
+{
+	uint8_t *at = w->base + gfn_to_gpa(gfn);
+	uint64_t copies;
+	int err;
+
+	if (mmap(at, nr << QUIRE_PAGE_SHIFT, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, from) == MAP_FAILED)
+		return -errno;
+	err = protect_mapping(w, gfn, nr);
+	copies = save_copies(w, gfn, nr);
+	if (!err && !copies)
+		return 0;
+	if (!window_home(w, gfn, nr))
+		window_protect(w, gfn, nr, true);
+	return err ? err : -EAGAIN;
+}
+
+int window_send_to_zero(struct window *w, gfn_t gfn, uint64_t nr)
 {
 	uint8_t *at = w->base + gfn_to_gpa(gfn);
 	uint64_t bytes = nr << QUIRE_PAGE_SHIFT;
-	int anonymous = fd < 0 ? MAP_ANONYMOUS : 0, err;
+	int err;
 
-	if (mmap(at, bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | anonymous, fd,
-		 from) == MAP_FAILED)
+	if (mmap(at, bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | MAP_ANONYMOUS, -1,
+		 0) == MAP_FAILED)
 		return -errno;
-	if (anonymous && !w->wp_unpopulated)
+	if (!w->wp_unpopulated)
 		madvise(at, bytes, MADV_POPULATE_READ);
-	err = register_range(w, gfn_to_gpa(gfn), bytes, UFFDIO_REGISTER_MODE_WP);
-	if (!err)
-		err = window_protect(w, gfn, nr, true);
+	err = protect_mapping(w, gfn, nr);
 	if (!err && !mprotect(at, bytes, PROT_READ | PROT_WRITE))
 		return 0;
 	err = err ? err : -errno;

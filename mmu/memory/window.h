@@ -86,13 +86,19 @@ bool window_is_huge(struct window *w, gfn_t gfn);
 int window_protect(struct window *w, gfn_t gfn, uint64_t nr, bool on);
 
 /*
- * Map [gfn, gfn + nr), at home and write-protected, away: from offset `from` of the file fd, or
- * from the page of zeroes if fd is -1.  The bytes there are those that the guest sees now.  No
- * write can slip through: the mapping cannot be written at all until it is write-protected.  A vCPU
- * that tries in that moment gets -EFAULT or KVM_EXIT_MMIO (exit.c). -ENOMEM: vm.max_map_count
- * binds.  On failure all of the range is at home, and still write-protected.
+ * Map [gfn, gfn + nr), at home and write-protected, away: from offset `from` of the file fd, which
+ * has the bytes that the guest sees now.  No access of the guest fails, and no write is lost.
+ * -EAGAIN: the guest wrote while it was mapped; what it wrote is in the RAM file.  -ENOMEM:
+ * vm.max_map_count binds.  On failure all of the range is at home, and still write-protected.
  */
-int window_send_away(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t from);
+int window_send_to_file(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t from);
+
+/*
+ * The same for pages of zeroes, which have none in the RAM file: from the page of zeroes.  The
+ * mapping cannot be written at all until it is write-protected.  A vCPU that tries in that moment
+ * gets -EFAULT or KVM_EXIT_MMIO (exit.c).
+ */
+int window_send_to_zero(struct window *w, gfn_t gfn, uint64_t nr);
 
 /*
  * Map the RAM file, which has pages there, at [gfn, gfn + nr) again, managed singly.  Wakes who

@@ -95,7 +95,7 @@ int zero_map(struct gmem *gm, gfn_t gfn, uint64_t nr)
 	assert_held(&gm->lock);
 	if (!away_has_room(gm))
 		return -ENOMEM;
-	err = window_send_away(&gm->window, gfn, nr, -1, 0);
+	err = window_send_to_zero(&gm->window, gfn, nr);
 	if (err) {
 		window_protect(&gm->window, gfn, nr, false);
 		return err;

@@ -92,6 +92,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL_IF(fallocate, U, 1, INT_MASK, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, "punch",
 		"give pages back"),
 	ADVICE(MADV_DONTDUMP,		    U,	   "what is mapped anew: not for core files"),
+	CALL(pread64,			    U,	   "pagemap: what was written as it was shared"),
 	CALL(pwrite64,			    U,	   "un-share: a page's bytes into guest memory"),
 	CALL_IF(mprotect, U, 2, PROT_EXEC, 0, "without PROT_EXEC",
 		"what is shared can be written again, and then raises an event"),

@@ -1,0 +1,28 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Pages are shared under a guest that works on them with locked instructions all the time.  KVM's
+# emulator does not try such an instruction again, so none may ever meet a page that is not there.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. tests/kvm/shell.bash
+
+image=$build/payload/pvh32_locked.elf
+vm=locked-$$
+
+timeout 250 "$quire" run --name="$vm" --hugepages=never --stats="$dir/stats" "$image" \
+	2>"$dir/errors" &
+run=$!
+started $run "$dir/errors" "$quire" stat "$vm"
+passes=0
+while "$quire" merge now "$vm" >/dev/null 2>&1; do
+	passes=$((passes + 1))
+done
+wait $run
+status=$?
+cat "$dir/errors"
+check "the guest counted right to its end (status $status)" [ $status -eq 11 ]
+check "while it was merged $passes times" [ $passes -gt 3 ]
+merged=$(sed -n 's/.*"merged_pages": \([0-9]*\).*/\1/p' "$dir/stats" | head -n 1)
+check "and $merged pages were shared under it" [ "${merged:-0}" -gt 2000 ]
+done_testing
