@@ -5,12 +5,14 @@
 # they wait.  They still hear at once what they wait for.
 use strict;
 use warnings;
+use File::Temp qw(tempdir);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
 chdir "$1/../.." if __FILE__ =~ m{(.*)/};
 my $build = $ENV{QUIRE_BUILD} // 'build';
 my ($quire, $quill) = ("$build/quire", "$build/guest/quill.elf");
+my $name = "halted-$$";
 
 plan skip_all => 'no access to /dev/kvm' if !-r '/dev/kvm' || !-w '/dev/kvm';
 
@@ -39,4 +41,38 @@ my $before = used();
 my $heard = `( sleep 2; echo hello; echo quit ) | timeout 60 $quire run $quill echo`;
 is($heard, "echo: ready\nhello\n", 'a guest that waits for input gets it');
 cmp_ok(used() - $before, '<', 1, '... and did not poll for it');
+
+# ---- a guest that halts, and that nothing can wake ----
+
+sub slurp { local $/; open my $f, '<', $_[0] or return ''; return <$f> // '' }
+
+# Call it until it is true, for at most 30 s.
+sub until_true { my ($true) = @_; for (1 .. 600) { return 1 if $true->(); sleep 0.05 } return 0 }
+
+# What ps says of the guest, e.g. its state and its pid.
+sub says { my ($column) = @_; return (split ' ', (`$quire ps $name`)[-1])[$column] // '' }
+
+my $dir = tempdir(CLEANUP => 1);
+open my $f, '>:raw', "$dir/halt" or die;
+print $f pack 'H*', 'b83412 faf4 b000 e6f4' =~ s/ //gr;	# mov ax, 1234h; cli; hlt; end with 0
+close $f;
+my $pid = fork // die;
+if (!$pid) {
+	open STDERR, '>', "$dir/err";
+	exec $quire, 'run', '--irqchip=off', "--name=$name", '--timeout=100', '-m', '16M', "$dir/halt";
+}
+ok(until_true(sub { slurp("$dir/err") =~ /^quire: the guest halted.*kill $name/ }),
+	'a guest that halts for good lives on, and a line says so');
+is(says(1), 'halted', '... and ps');
+my ($state) = slurp('/proc/' . says(-1) . '/status') =~ /^State:\s+(\w)/m;
+is($state, 'S', 'its process sleeps');
+my $seen = `$quire walk $name 0x7c00`;
+is(`$quire walk $name 0x7c00`, $seen, 'its registers can be seen, twice');
+is(system("$quire pause $name") . says(1), '0paused', 'it can be paused');
+is(system("$quire resume $name") . says(1), '0halted', '... and resumed, and has halted still');
+is(system("$quire merge now $name >/dev/null"), 0, 'its memory can be merged');
+is(system("$quire kill $name"), 0, 'it can be killed');
+waitpid $pid, 0;
+is($? >> 8, 143, '... and has no status of its own');
+is(() = slurp("$dir/err") =~ /the guest halted/g, 1, 'what was said was said once');
 done_testing();

@@ -172,9 +172,9 @@ ok($r->{status} eq 99 && one_line($r->{err}) && $r->{err} =~ /300/,
 	'a larger one (300, 16 bits wide) is reported as 99 and said');
 $r = run('run', flat('exit32', '66b878563412 66e7f4'));
 ok($r->{status} eq 99 && $r->{err} =~ /305419896/, 'a 32-bit one');
-$r = run('run', '--irqchip=off', $halt);
-ok($r->{status} eq 99 && one_line($r->{err}) && $r->{err} =~ /halted/,
-	'a guest that halts for good ends, without a status of its own');
+$r = run('run', '--irqchip=off', '--timeout=2', $halt);
+ok($r->{status} eq 124 && $r->{err} =~ /^quire: the guest halted.*\nquire: timeout.*\n\z/,
+	'a guest that halts for good is left alone, and a line says so');
 $r = run('run', '--timeout=0.3', $loop);
 ok($r->{status} eq 124 && one_line($r->{err}) && $r->{time} > 0.3 && $r->{time} < 2,
 	'--timeout stops a busy guest');

@@ -71,6 +71,9 @@ int wait_port_add(struct bus *ports, struct wait_port *port);
 /* A cue: end all waits, and the next wait of each vCPU.  Any thread, with any lock. */
 void wait_port_tell(struct wait_port *port);
 
+/* Wait as the guest's write of `us` to the port does (abi.h).  A vCPU's thread, with no lock. */
+void wait_port_wait(struct wait_port *port, uint32_t us);
+
 /* ---- the text port ---- */
 
 struct text_port;

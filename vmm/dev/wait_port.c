@@ -34,7 +34,7 @@ void wait_port_tell(struct wait_port *port)
  * The wait ends with the system call: when the time is over, at a cue, or at a signal.
  * Guests look at the clock and wait again.
  */
-static void wait_for_cue(struct wait_port *port, uint32_t us)
+void wait_port_wait(struct wait_port *port, uint32_t us)
 {
 	struct timespec time = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000L };
 	const struct timespec *limit = us == QUIRE_WAIT_FOREVER ? NULL : &time;
@@ -63,7 +63,7 @@ static void wait_write(void *ctx, uint64_t offset, unsigned int width, const voi
 	if (offset || width != sizeof(us))
 		return;
 	memcpy(&us, data, sizeof(us));
-	wait_for_cue(ctx, us);
+	wait_port_wait(ctx, us);
 }
 
 int wait_port_add(struct bus *ports, struct wait_port *port)

@@ -157,14 +157,25 @@ static bool mmio(struct vcpu *vcpu)
 	return keep_running(vcpu);
 }
 
-/* This exit comes only without an irqchip.  With one, KVM itself waits for the interrupt. */
+/*
+ * This exit comes only without an irqchip.  With one, KVM itself waits for the interrupt.  Nothing
+ * can wake this guest, so its vCPU never enters it again.
+ */
 static bool halted(struct vcpu *vcpu)
 {
-	vm_end(vcpu->vm, QUIRE_STATUS_GUEST_MAX,
-	       "the guest halted, and without an interrupt "
-	       "controller nothing can wake it; a guest ends by writing its status to port %#x",
-	       QUIRE_EXIT_PORT);
-	return false;
+	atomic_store(&vcpu->halted, true);
+	vm_wake(vcpu->vm); /* the main loop says so */
+	return keep_running(vcpu);
+}
+
+/*
+ * Sleep until somebody wants this thread.  Then immediate_exit is set, and KVM_RUN returns -EINTR
+ * before it enters the guest.
+ */
+static void stay_halted(struct vcpu *vcpu)
+{
+	while (!__atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_SEQ_CST))
+		wait_port_wait(&vcpu->vm->wait_port, QUIRE_WAIT_FOREVER);
 }
 
 /* ---- KVM_RUN that fails ---- */
@@ -257,8 +268,11 @@ void vcpu_loop(struct vcpu *vcpu)
 	bool again = true;
 
 	while (again) {
-		int error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
+		int error;
 
+		if (atomic_load(&vcpu->halted))
+			stay_halted(vcpu);
+		error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
 		if (error) {
 			again = run_failed(vcpu, error);
 			continue;

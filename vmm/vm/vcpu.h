@@ -38,6 +38,7 @@ struct vcpu {
 
 	atomic_uint requests; /* [a] */
 	atomic_bool kicked;   /* [a] a signal is under way */
+	atomic_bool halted;   /* [a] the guest halted, and nothing can wake it */
 
 	bool done;		 /* [l] the thread has left its loop */
 	uint64_t cpu_ns;	 /* [l] once done: processor time of the thread */

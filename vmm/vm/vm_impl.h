@@ -75,6 +75,7 @@ struct vm {
 	pthread_cond_t unpark;	/* parked vCPUs: see whether you may go on */
 
 	bool stuck;	     /* [m] */
+	bool said_halted;    /* [m] the user knows that the guest has halted for good */
 	uint64_t balloon_ns; /* [m] when the balloon wants to be called again */
 	uint64_t idle_ns;    /* [m] when to write waiting output; 0: none waits */
 	uint64_t setup_ns, run_start_ns, run_ns; /* [m] */
@@ -104,6 +105,9 @@ void vm_balloon_pause(struct vm *vm, bool on);
 
 /* What the VM is doing now.  Main loop, or after it. */
 enum vm_state vm_state(struct vm *vm);
+
+/* Have all vCPUs halted for good? */
+bool vm_has_halted(const struct vm *vm);
 
 /* ---- vm_merge.c ---- */
 

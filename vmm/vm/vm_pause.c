@@ -112,9 +112,17 @@ void vm_stop(struct vm *vm)
 	vm_end(vm, 128 + SIGTERM, "stopped by quire kill");
 }
 
+bool vm_has_halted(const struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		if (!atomic_load(&vm->vcpu[i].halted))
+			return false;
+	return true;
+}
+
 enum vm_state vm_state(struct vm *vm)
 {
-	enum vm_state state = VM_RUNNING;
+	enum vm_state state = vm_has_halted(vm) ? VM_HALTED : VM_RUNNING;
 
 	if (vm->run_ns)
 		return VM_ENDED;

@@ -94,6 +94,17 @@ static void check_output(struct vm *vm)
 		       strerror(error));
 }
 
+/* Say once that the guest halted.  It may have meant to, so the VM lives on and can be looked at. */
+static void check_halted(struct vm *vm)
+{
+	if (vm->said_halted || !vm_has_halted(vm))
+		return;
+	vm->said_halted = true;
+	message("the guest halted, and without an interrupt controller nothing can wake it; "
+		"quire kill %s ends it, --irqchip=on gives it one",
+		vm->name);
+}
+
 /* Some output waits, and no line end came yet: give the guest a moment to go on. */
 static void check_idle(struct vm *vm, uint64_t now)
 {
@@ -157,6 +168,7 @@ static void main_loop(struct vm *vm, struct ctl *ctl)
 	while (!is_ending(vm)) {
 		wait_for_events(vm, ctl, fds);
 		check_output(vm);
+		check_halted(vm);
 		vm_merge_sample(vm);
 		if (fds[POLL_SIGNAL].revents)
 			take_signal(vm);
