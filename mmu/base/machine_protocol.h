@@ -126,7 +126,7 @@
 #include "balloon_record.h"
 
 #define MACHINE_MAGIC	      0x4d434851u /* "QHCM" */
-#define MACHINE_VERSION	      5
+#define MACHINE_VERSION	      6
 #define MACHINE_NAME_MAX      47
 #define MACHINE_HELLO_SECONDS 5
 #define MACHINE_LIST_MAX      64
@@ -250,11 +250,22 @@ struct machine_domain_record {
 	uint64_t index_bytes, store_bytes; /* of metadata */
 };
 
+/* What a VM had when the machine chose whom to kill.  mmu/machine/oom.h says how it counts. */
+struct machine_holding {
+	uint64_t resident_pages; /* blocks of its RAM file, by the kernel's count */
+	uint64_t credit_pages;
+	uint64_t alone_pages; /* frames of the store to which it alone had references */
+	uint64_t share_pages; /* its part of the other frames that it had references to */
+	uint64_t overhead_pages;
+	int32_t oom_score_adj;
+	uint32_t pad;
+};
+
 /* GONE.  `badness` to `min_pages` are for MACHINE_OOM alone. */
 struct machine_gone {
 	uint32_t reason;			    /* enum machine_reason */
-	int64_t badness;			    /* the score for which the VM was chosen */
-	uint64_t resident_pages;		    /* what it held */
+	int64_t badness;			    /* the points for which the VM was chosen ... */
+	struct machine_holding had;		    /* ... and what they were for */
 	uint64_t need_pages, free_pages, min_pages; /* what was asked for, and what was there */
 	struct machine_vm_record last; /* its account, just before everything was taken back */
 };

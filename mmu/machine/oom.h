@@ -5,29 +5,30 @@
 /*
  * Which VM to kill when free memory is below the min watermark and does not come back in time.
  *
- * The score of a VM is that of Linux's oom_badness() (mm/oom_kill.c): the pages that killing it
- * would free, plus oom_score_adj thousandths of the machine's memory.  The highest score dies
- * first.  A VM with oom_score_adj -1000 is never killed.
+ * The badness of a VM is the number of pages that its end would win, plus oom_score_adj thousandths
+ * of the machine's memory.  That is the rule of Linux's oom_badness() (mm/oom_kill.c).  The VM with
+ * the highest badness dies first.  A VM with oom_score_adj -1000 is never killed.
+ *
+ * What the end of a VM would win is the sum of these:
+ *
+ *   held       the larger of its resident pages and the credits that it holds.  Credits count
+ *              although no page uses them yet, because nobody else can have these pages
+ *   alone      frames of the store to which it alone has references.  They go with it
+ *   share      its part of the other frames that it refers to.  Of a frame with 4 references, of
+ *              which 1 is this VM's, it has a quarter.  When all who refer to the frame have ended,
+ *              just one frame was won
+ *   overhead   what its process and tables cost
  */
-#include <quire/types.h>
+#include "mmu/base/machine_protocol.h"
 
 #define OOM_SCORE_ADJ_MIN (-1000)
 #define OOM_SCORE_ADJ_MAX 1000
 #define OOM_NEVER	  INT64_MIN
 
-struct oom_candidate {
-	uint64_t resident_pages;
-	uint64_t table_pages; /* stage-2 metadata and process overhead */
-	int score_adj;
-};
+/* The pages that the end of a VM would win. */
+uint64_t oom_pages(const struct machine_holding *h);
 
-/* The score of a VM; OOM_NEVER if it must not be killed. */
-int64_t oom_badness(const struct oom_candidate *c, uint64_t memory_pages);
-
-/*
- * The index of the VM with the highest score among nr, the first one among equals; -1 if none may
- * be killed.
- */
-int oom_choose(const struct oom_candidate *c, unsigned int nr, uint64_t memory_pages);
+/* The badness of a VM; OOM_NEVER if it must not be killed. */
+int64_t oom_badness(const struct machine_holding *h, uint64_t memory_pages);
 
 #endif

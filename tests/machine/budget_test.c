@@ -2,7 +2,6 @@
 /* The budget: watermarks, batches, and the promise that holds at every step of a random run. */
 #include <errno.h>
 #include "mmu/machine/budget.h"
-#include "mmu/machine/oom.h"
 #include "tests/tap.h"
 
 #define NR_VMS 40
@@ -76,31 +75,11 @@ static void test_random(uint64_t rng)
 	is(broken, 0, "over %u steps the accounts add up and memory is never exceeded", STEPS);
 }
 
-static void test_oom(void)
-{
-	struct oom_candidate c[] = {
-		{ .resident_pages = 100, .table_pages = 10 },
-		{ .resident_pages = 500, .score_adj = -1000 },
-		{ .resident_pages = 90, .table_pages = 21 },
-		{ .resident_pages = 10, .score_adj = 0 },
-	};
-
-	is(oom_choose(c, 4, 10000), 2, "the one whose death frees most, tables included");
-	c[3].score_adj = 11;
-	is(oom_choose(c, 4, 10000), 3, "an adjustment counts thousandths of the machine");
-	c[3].score_adj = -500;
-	is(oom_badness(&c[3], 10000), -4990, "a negative one protects");
-	is(oom_choose(&c[3], 1, 10000), 0, "but not from being the only choice");
-	is(oom_choose(&c[1], 1, 10000), -1, "-1000 does");
-	is(oom_choose(c, 0, 10000), -1, "nobody is nobody");
-}
-
 int main(int argc, char **argv)
 {
 	tap_init();
 	test_watermarks();
 	test_grant();
-	test_oom();
 	test_random(tap_seed(argc, argv));
 	return tap_done();
 }

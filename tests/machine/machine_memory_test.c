@@ -143,6 +143,7 @@ static void test_oom(void)
 		a.oom_score_adj = adj[i];
 		vm[i] = lab_admit(&lab, control, a);
 		lab_start(&lab, control, &vm[i]);
+		say(vm[i].channel, MACHINE_RETURN, 0, vm[i].credits, -1);
 		say_credit(vm[i].channel, resident[i], 0);
 		lab_step(&lab);
 		lab_attach(&lab, &vm[i], 64 * MIB_PAGES, resident[i]);
@@ -163,7 +164,7 @@ static void test_oom(void)
 	while (!told(control, &msg))
 		;
 	ok(msg.vm == vm[1].id && msg.gone.reason == MACHINE_OOM && msg.gone.badness == 4100 &&
-		   msg.gone.resident_pages == 4000 && msg.gone.need_pages == 50 &&
+		   msg.gone.had.resident_pages == 4000 && msg.gone.need_pages == 50 &&
 		   msg.gone.free_pages < msg.gone.min_pages + 50,
 	   "its launcher has the numbers");
 	ok(hear(vm[3].channel, &msg, NULL) == MACHINE_GRANT && msg.pages == 50,

@@ -92,7 +92,10 @@ static void put_kill(struct json *json, const struct launch_end *end)
 	json_string(json, "signal", signal);
 	if (gone && gone->reason == MACHINE_OOM) {
 		json_signed(json, "badness", gone->badness);
-		put_pages(json, "held_bytes", gone->resident_pages);
+		put_pages(json, "held_bytes",
+			  max_u64(gone->had.resident_pages, gone->had.credit_pages));
+		put_pages(json, "store_alone_bytes", gone->had.alone_pages);
+		put_pages(json, "store_share_bytes", gone->had.share_pages);
 		put_pages(json, "needed_bytes", gone->need_pages);
 		put_pages(json, "free_bytes", gone->free_pages);
 		put_pages(json, "min_bytes", gone->min_pages);

@@ -289,9 +289,13 @@ static int killed_by_machine(const struct launch *l, const struct copy *c)
 	}
 	launch_say(l, c,
 		   "killed, the machine is out of memory: %" PRIu64 " KiB were needed, %s free, "
-		   "min is %s; it held %s and had %" PRId64 " points of badness",
+		   "min is %s; it held %s, %s of the store and %s of overhead, with "
+		   "oom_score_adj %d: badness %" PRId64,
 		   why->need_pages * (QUIRE_PAGE_SIZE / KiB), mib_text(why->free_pages),
-		   mib_text(why->min_pages), mib_text(why->resident_pages), why->badness);
+		   mib_text(why->min_pages),
+		   mib_text(max_u64(why->had.resident_pages, why->had.credit_pages)),
+		   mib_text(why->had.alone_pages + why->had.share_pages),
+		   mib_text(why->had.overhead_pages), why->had.oom_score_adj, why->badness);
 	return QUIRE_STATUS_OOM;
 }
 

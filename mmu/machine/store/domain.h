@@ -118,6 +118,17 @@ const char *domain_drop(struct member *m, const struct merge_msg *ask);
 /* Answer NEWS: move as many of m's news as fit into answer, and say how many are left. */
 void domain_news(struct member *m, struct merge_msg *answer);
 
+/*
+ * What the end of a member would win of the store.  *alone becomes the number of frames to which it
+ * alone has references.  *share becomes its part of its other frames: for each its references
+ * divided by all references, summed, and rounded down at the end.  A member that has left counts as
+ * another one while it has references.
+ *
+ * Cost: one look, of about 3 ns, at each frame that was ever in use in a segment where the member
+ * had references.  There are MERGE_MAX_FRAMES at most.
+ */
+void domain_weigh(const struct member *m, uint64_t *alone, uint64_t *share);
+
 /* Copy what can be counted of a domain to *record. */
 void domain_record(const struct domain *d, struct machine_domain_record *record);
 
