@@ -5,6 +5,7 @@
 build=${QUIRE_BUILD:-build}
 quire=$build/quire
 quill=$build/guest/quill.elf
+export QUIRE_MACHINE=own # a machine of the user's may run
 dir=$(mktemp -d) || exit 1
 runs=()		# pids
 n=0

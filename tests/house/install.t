@@ -7,7 +7,6 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 
 . tests/tap.bash
-export QUIRE_MACHINE=own
 unset MAKEFLAGS MAKELEVEL # of the make that runs the tests
 
 # The files below a folder, without its name; files_are FOLDER NAME...: they are these.

@@ -20,6 +20,7 @@ our @EXPORT = qw($build $quire $quill $dir $address isolate no_guest missing slu
 our $build = $ENV{QUIRE_BUILD} // 'build';
 our $quire = "$build/quire";
 our $quill = "$build/guest/quill.elf";
+$ENV{QUIRE_MACHINE} = 'own';	# a machine of the user's may run
 our $dir = tempdir(CLEANUP => 1);
 
 # `quire merge` speaks of all machines and VMs of the user that it can find.  In a network namespace

@@ -22,7 +22,6 @@ my $quill = "$build/guest/quill.elf";
 my $dir = tempdir(CLEANUP => 1);
 my $serial = 0;
 my @own = ('--machine=own', '--machine-memory=1G', '--overcommit=1');
-$ENV{QUIRE_MACHINE} = 'own';	# also where a run does not say so: a machine of the user's may run
 
 plan skip_all => 'no access to /dev/kvm' if !-r '/dev/kvm' || !-w '/dev/kvm';
 

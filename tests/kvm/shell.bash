@@ -2,7 +2,6 @@
 #
 # For tests in bash with guests, which source it from the project's folder.
 . tests/tap.bash
-export QUIRE_MACHINE=own # a machine of the user's may run
 
 if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
 	skip_all 'no access to /dev/kvm'
