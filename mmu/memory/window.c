@@ -247,14 +247,7 @@ int window_fill_block(struct window *w, gfn_t gfn)
 		 gfn_to_gpa(gfn)) == MAP_FAILED)
 		return -errno;
 	madvise(at, QUIRE_BLOCK_SIZE, MADV_HUGEPAGE);
-	/*
-	 * A touch faults under the lock of its own VMA, so that 2 MiB are zeroed without the
-	 * process's mmap_lock, which MADV_POPULATE_WRITE would hold meanwhile.  The latter does the
-	 * rest, if the touch did not bring a huge page, and reports what a touch could not.  The
-	 * touch only reads: the guest finds the page as soon as it is there, and may have written
-	 * to it already.
-	 */
-	(void)*(volatile uint8_t *)at;
+	/* A touch would do, too; but one for which the file has no room would end the process. */
 	err = populate(at, QUIRE_BLOCK_SIZE);
 	if (mmap(at, QUIRE_BLOCK_SIZE, PROT_NONE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)

@@ -7,8 +7,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
+#include <linux/mount.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <signal.h>
 #include "mmu/memory/gmem_internal.h"
@@ -121,6 +125,70 @@ static void test_mappings(void)
 	munmap(hog, bytes);
 }
 
+/* ---- a RAM file for which its file system has no room ---- */
+
+#define FULL_BLOCKS 4
+#define TOLD	    42
+
+static void on_failure(void *ctx, gpa_t gpa, int err)
+{
+	(void)ctx;
+	(void)gpa;
+	_exit(err == -ENOMEM || err == -ENOSPC ? TOLD : 1);
+}
+
+/* A file on a tmpfs of two pages, which another file fills.  -1: no privilege to make one. */
+static int file_without_room(void)
+{
+	int fs = (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC), mnt = -1, fd, full;
+
+	if (fs >= 0 && !syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "huge", "advise", 0) &&
+	    !syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "size", "8192", 0) &&
+	    !syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		mnt = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+	if (mnt < 0)
+		return -1;
+	fd = openat(mnt, ".", O_TMPFILE | O_RDWR, 0600);
+	full = openat(mnt, ".", O_TMPFILE | O_RDWR, 0600);
+	while (write(full, "x", 1) == 1)
+		;
+	return ftruncate(fd, FULL_BLOCKS * QUIRE_BLOCK_SIZE) ? -1 : fd;
+}
+
+/* Touch a page of a guest whose RAM file is `fd`. */
+static _Noreturn void touch_in(int fd)
+{
+	static const struct gfn_range ram = { 0, FULL_BLOCKS * QUIRE_BLOCK_PAGES };
+	struct gmem_config config = { .ram = &ram, .nr_ram = 1, .on_host_failure = on_failure };
+
+	if (gmem_create(&config, &gm, NULL))
+		_exit(2);
+	/* In place of its own, before anything has used that. */
+	if (dup2(fd, gm->window.ram_fd) < 0 ||
+	    window_home(&gm->window, 0, FULL_BLOCKS * QUIRE_BLOCK_PAGES) || gmem_start(gm, NULL))
+		_exit(3);
+	*(volatile char *)gmem_hva(gm, 0) = 1;
+	_exit(4);
+}
+
+static void test_no_room(void)
+{
+	int fd = file_without_room(), status;
+	pid_t pid;
+
+	if (fd < 0) {
+		tap_skip("no privilege to mount a tmpfs of its own");
+		return;
+	}
+	pid = fork();
+	if (!pid)
+		touch_in(fd);
+	waitpid(pid, &status, 0);
+	close(fd);
+	ok(WIFEXITED(status) && WEXITSTATUS(status) == TOLD,
+	   "no room in the RAM file is a failure of the host, and no signal (status %#x)", status);
+}
+
 int main(void)
 {
 	struct quire_error err;
@@ -136,5 +204,6 @@ int main(void)
 	test_limit(RLIMIT_AS, "address space", 64 * MiB, "ulimit -v");
 #endif
 	test_mappings();
+	test_no_room();
 	return tap_done();
 }
