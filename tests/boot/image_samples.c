@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <stdio.h>
 #include "image_samples.h"
 
 #define SAMPLE_VIRTUAL 0xc0000000 /* p_vaddr - p_paddr of ELF32 samples */

@@ -16,7 +16,6 @@
  *   0x500  end
  */
 #include <elf.h>
-#include <stdio.h>
 #include <string.h>
 #include "vmm/boot/image.h"
 

@@ -1,5 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "mmu/base/clock.h"
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
 #include "observe_lab.h"
 
 /* ---- a made-up VM; one a process ---- */

@@ -8,19 +8,11 @@
  * run as a user runs them.
  */
 #include <errno.h>
-#include <poll.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 #include "mmu/machine/client.h"
 #include "mmu/machine/server.h"
 #include "vmm/vm/ctl.h"

@@ -6,8 +6,6 @@
  * The balloon with a driver made by hand and a model in the place of memory, which writes down
  * what it is asked to do.
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include "vmm/dev/balloon.h"
 #include "virtio_lab.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <string.h>
 #include "walk_model.h"
 
 static bool model_bit(uint64_t value, int bit)

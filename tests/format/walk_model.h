@@ -12,7 +12,6 @@
  */
 #include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 #include "mmu/format/walk.h"
 
 enum model_mode { MODEL_OFF, MODEL_32, MODEL_PAE, MODEL_4LEVEL, MODEL_5LEVEL, MODEL_IMPOSSIBLE };

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include "tiny_vm.h"
 
 #define TINY_CPUID_ENTRIES 256

@@ -7,12 +7,9 @@
  * one vCPU in long mode, the ioctls bare.  It shares nothing with vmm/, because it serves to
  * check what vmm/ and mmu/ believe.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <string.h>
 #include "balloon_sim.h"
 
 #define SECOND 1000000000ULL

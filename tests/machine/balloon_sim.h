@@ -12,7 +12,6 @@
  * case.  One that reports free pages has only what it uses resident.
  */
 #include <stdlib.h>
-#include <string.h>
 #include "mmu/machine/balloon_policy.h"
 #include "tests/tap.h"
 

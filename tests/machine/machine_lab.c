@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+#include <dirent.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include "machine_lab.h"
 
 unsigned int open_fds(void)

@@ -6,18 +6,13 @@
  * A machine that is served step by step, with a clock that the test sets, and peers that say
  * whatever the test wants over socketpairs.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 #include "mmu/machine/oom.h"
 #include "mmu/machine/server.h"
 #include "mmu/base/wire.h"

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include "share_lab.h"
 
 struct gmem *gm;

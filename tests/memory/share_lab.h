@@ -6,13 +6,9 @@
  * A small guest memory and a machine, played by the test: it owns a segment of frames, counts the
  * references that come back, and the credits.
  */
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 #include "mmu/merge/keeper_internal.h"
 #include "mmu/memory/ramfile.h"
 #include "tests/memory/blocks.h"

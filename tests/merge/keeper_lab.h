@@ -9,13 +9,9 @@
  * which touch the window.  What it knows of each page's content is the model: everything else
  * (frames, references, credits, reasons) is compared with that.
  */
-#include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "mmu/merge/keeper_internal.h"
 #include "tests/memory/blocks.h"
 #include "mmu/machine/credits.h"

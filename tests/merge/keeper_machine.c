@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include "keeper_machine.h"
 
 void lab_report(void *ctx, const char *what)

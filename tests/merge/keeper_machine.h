@@ -3,12 +3,9 @@
 #define QUIRE_TESTS_MERGE_KEEPER_MACHINE_H
 
 /* A real machine in a thread of the test, under a mutex so that the test may look into it. */
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <unistd.h>
 #include "mmu/machine/client.h"
 #include "mmu/machine/server.h"
 #include "tests/tap.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "mmu/base/clock.h"
+#include <pthread.h>
+#include <sys/socket.h>
+#include <time.h>
 #include "ctl_lab.h"
 
 char name[64];

@@ -10,11 +10,8 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include "vmm/cli/ctl_client.h"
 #include "vmm/vm/ctl.h"
