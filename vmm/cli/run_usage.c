@@ -80,9 +80,9 @@ const char run_usage[] =
 	"  --overcommit-ratio=PCT   CommitLimit as percent of memory, plus swap (default 50)\n"
 	"  --overcommit-bytes=SIZE  CommitLimit as a size, plus swap\n"
 	"\n"
-	"Exit status: the guest's own, 0 to 98; 99 if it gave a larger one, or ended with 0 without\n"
-	"the text of --wait-for; 2 wrong arguments or image (a line says so if 2 is the guest's\n"
-	"own); 120 refused by the machine; 121 host or KVM error; 122 the guest crashed (report on\n"
-	"standard error); 123 killed, the machine is out of memory; 124 timeout; 125 internal\n"
-	"error; 129 SIGHUP, 130 Ctrl-C, 131 SIGQUIT, 143 SIGTERM; 141 the reader of standard output\n"
-	"went away.  With -n the highest of all.\n";
+	"Exit status: the guest's own, 0 to 98; 99 if it gave a larger one, or ended with 0\n"
+	"without the text of --wait-for; 2 wrong arguments or image (a line says so if 2 is the\n"
+	"guest's own); 120 refused by the machine; 121 host or KVM error; 122 the guest crashed\n"
+	"(report on standard error); 123 killed, the machine is out of memory; 124 timeout; 125\n"
+	"internal error; 129 SIGHUP, 130 Ctrl-C, 131 SIGQUIT, 143 SIGTERM; 141 the reader of\n"
+	"standard output went away.  With -n the highest of all.\n";
