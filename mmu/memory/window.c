@@ -346,8 +346,8 @@ static int protect_mapping(struct window *w, gfn_t gfn, uint64_t nr)
 }
 
 /*
- * Until the mapping is protected, a write goes to a private copy, which the kernel makes.  No access
- * fails: KVM's instruction emulator and its walk of the guest's tables do not try again.
+ * Until the mapping is protected, a write goes to a private copy, which the kernel makes.  No
+ * access fails: KVM's instruction emulator and its walk of the guest's tables do not try again.
  */
 int window_send_to_file(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t from)
 {

@@ -59,7 +59,8 @@ close $f;
 my $pid = fork // die;
 if (!$pid) {
 	open STDERR, '>', "$dir/err";
-	exec $quire, 'run', '--irqchip=off', "--name=$name", '--timeout=100', '-m', '16M', "$dir/halt";
+	exec $quire, 'run', '--irqchip=off', "--name=$name", '--timeout=100', '-m', '16M',
+		"$dir/halt";
 }
 ok(until_true(sub { slurp("$dir/err") =~ /^quire: the guest halted.*kill $name/ }),
 	'a guest that halts for good lives on, and a line says so');

@@ -21,7 +21,8 @@ my $memory = 96 << 20;
 sub run_guest {
 	my ($name, $options, @words) = @_;
 	return start("$dir/$name", 'timeout', '-s', 'KILL', 120, $quire, 'run',
-		"--machine=$address", "--name=$name", '-m', '96M', '--balloon=off', '--hugepages=never',
+		"--machine=$address", "--name=$name", '-m', '96M', '--balloon=off',
+		'--hugepages=never',
 		"--stats=$dir/$name.json", @$options, $quill, @words);
 }
 
@@ -38,7 +39,8 @@ cmp_ok($before->{ram_file_bytes}, '<', 4 << 20, '... and few in its RAM file');
 my $innocent = run_guest('innocent', ['--merge=off'], qw(hold 2 4096 seconds=100));
 ok(says($innocent, 'hold: ready'), 'a smaller guest that is not');
 cmp_ok((account())[1]{innocent}{ram_file_bytes}, '>=', 16 << 20, '... has its RAM for itself');
-my $needy = run_guest('needy', ['--merge=off', '--oom-score-adj=-1000'], qw(hold 3 15360 seconds=0));
+my $needy = run_guest('needy', ['--merge=off', '--oom-score-adj=-1000'],
+	qw(hold 3 15360 seconds=0));
 
 finish($merged, 60);
 is($merged->{status}, 123, 'when a third needs more than is free, the merged guest dies');
@@ -61,10 +63,12 @@ is($killed->{badness} * 4096, $sum, '... which is the sum of its parts');
 cmp_ok($killed->{store_alone_bytes}, '>=', 24 << 20, '... most of it frames that it alone held');
 is($killed->{store_share_bytes}, 0, '... as nobody shared any');
 sub mib { return sprintf '%.1f', $_[0] / (1 << 20) }
-is("$held $store $overhead", join(' ', mib($killed->{held_bytes}), mib($killed->{store_alone_bytes}),
+is("$held $store $overhead",
+	join(' ', mib($killed->{held_bytes}), mib($killed->{store_alone_bytes}),
 	mib($vm->{overhead_bytes})), '... in the sentence too');
 my $choice = qr/out of memory: .*'needy' .*: killing vm \d+ 'merged', pid \d+: /;
 my $why = qr/resident .*, credits .*, store alone $store MiB, store share 0\.0 MiB, /;
 like(slurp("$dir/machine.err"),
-	qr/$choice${why}overhead $overhead MiB, oom_score_adj 0, badness $points$/m, '... and in the log');
+	qr/$choice${why}overhead $overhead MiB, oom_score_adj 0, badness $points$/m,
+	'... and in the log');
 done_testing();

@@ -68,7 +68,8 @@ sub steady { return $_[0] =~ s/^time: .*$//mgr =~ s/\d+(\.\d+)? (us|ms|s|ns)\b//
 # A guest that halts is ended by its timeout.
 my @crash = map { ['crash', $_] } qw(triple ud null jump stack vmcall scribble int3 hlt);
 for my $case (['exit', 7], ['exit', 200], @crash) {
-	my @how = ('--timeout=' . ($case->[1] eq 'hlt' ? 3 : 20), '--irqchip=off', "--name=same-$$");
+	my @how = ('--timeout=' . ($case->[1] eq 'hlt' ? 3 : 20), '--irqchip=off',
+		"--name=same-$$");
 	my @in = run(@how, $guest, @$case);
 	my @off = run('--sandbox=off', @how, $guest, @$case);
 	is($in[0], $off[0], "@$case: same status ($off[0])");

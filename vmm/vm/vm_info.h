@@ -17,8 +17,8 @@
 #define VM_DOMAIN_MAX 47
 
 /*
- * A guest that waits for an interrupt is VM_RUNNING: that halt is KVM's, which does not tell while a
- * vCPU sleeps.  Only a halt without an irqchip, which no interrupt can end, is VM_HALTED.
+ * A guest that waits for an interrupt is VM_RUNNING: that halt is KVM's, which does not tell while
+ * a vCPU sleeps.  Only a halt without an irqchip, which no interrupt can end, is VM_HALTED.
  */
 enum vm_state {
 	VM_RUNNING,

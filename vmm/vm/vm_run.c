@@ -94,7 +94,9 @@ static void check_output(struct vm *vm)
 		       strerror(error));
 }
 
-/* Say once that the guest halted.  It may have meant to, so the VM lives on and can be looked at. */
+/*
+ * Say once that the guest halted.  It may have meant to, so the VM lives on and can be looked at.
+ */
 static void check_halted(struct vm *vm)
 {
 	if (vm->said_halted || !vm_has_halted(vm))
