@@ -68,8 +68,8 @@ static void *built(const struct fdt_config *config)
 
 static void test_memory_and_cpus(const void *fdt)
 {
-	is_hex(cell(fdt, "/", "#address-cells", 0), 2, "addresses have 2 cells");
-	is_hex(cell(fdt, "/", "#size-cells", 0), 2, "sizes have 2 cells");
+	is(cell(fdt, "/", "#address-cells", 0), 2, "addresses have 2 cells");
+	is(cell(fdt, "/", "#size-cells", 0), 2, "sizes have 2 cells");
 	is_string(fdt, "/", "compatible", "quire,vm");
 
 	is_string(fdt, "/memory@0", "device_type", "memory");
@@ -79,11 +79,11 @@ static void test_memory_and_cpus(const void *fdt)
 	is_hex(pair(fdt, "/memory@100000000", "reg", 0), 4 * GiB, "high RAM starts at 4 GiB");
 	is_hex(pair(fdt, "/memory@100000000", "reg", 2), GiB, "high RAM has 1 GiB");
 
-	is_hex(cell(fdt, "/cpus", "#address-cells", 0), 1, "a CPU's reg has 1 cell");
-	is_hex(cell(fdt, "/cpus", "#size-cells", 0), 0, "... and no size");
+	is(cell(fdt, "/cpus", "#address-cells", 0), 1, "a CPU's reg has 1 cell");
+	is(cell(fdt, "/cpus", "#size-cells", 0), 0, "... and no size");
 	is_string(fdt, "/cpus/cpu@0", "device_type", "cpu");
-	is_hex(cell(fdt, "/cpus/cpu@0", "reg", 0), 0, "the first CPU is 0");
-	is_hex(cell(fdt, "/cpus/cpu@2", "reg", 0), 2, "the last CPU is 2");
+	is(cell(fdt, "/cpus/cpu@0", "reg", 0), 0, "the first CPU is 0");
+	is(cell(fdt, "/cpus/cpu@2", "reg", 0), 2, "the last CPU is 2");
 	ok(fdt_path_offset(fdt, "/cpus/cpu@3") < 0, "there is no CPU 3");
 }
 
@@ -93,22 +93,22 @@ static void test_devices(const void *fdt)
 	is_string(fdt, "/chosen", "stdout-path", "/serial@3f8");
 	is_string(fdt, string(fdt, "/chosen", "stdout-path"), "compatible", "ns16550a");
 	is_hex(pair(fdt, "/serial@3f8", "reg", 0), 1ULL << 32 | 0x3f8, "the UART is at port 0x3f8");
-	is_hex(pair(fdt, "/serial@3f8", "reg", 2), 8, "the UART has 8 ports");
-	is_hex(cell(fdt, "/serial@3f8", "interrupts", 0), 4, "the UART has IRQ 4");
+	is(pair(fdt, "/serial@3f8", "reg", 2), 8, "the UART has 8 ports");
+	is(cell(fdt, "/serial@3f8", "interrupts", 0), 4, "the UART has IRQ 4");
 	is_string(fdt, "/console@4f0", "compatible", "quire,console");
 	is_hex(pair(fdt, "/console@4f0", "reg", 0), 1ULL << 32 | 0x4f0, "the text port is 0x4f0");
-	is_hex(pair(fdt, "/console@4f0", "reg", 2), 4, "the text port takes 32 bits");
+	is(pair(fdt, "/console@4f0", "reg", 2), 4, "the text port takes 32 bits");
 	is_string(fdt, "/wait@4f4", "compatible", "quire,wait");
 	is_hex(pair(fdt, "/wait@4f4", "reg", 0), 1ULL << 32 | 0x4f4, "the wait port is 0x4f4");
 	is_string(fdt, "/exit@f4", "compatible", "quire,exit");
 	is_hex(pair(fdt, "/exit@f4", "reg", 0), 1ULL << 32 | 0xf4, "the exit port is 0xf4");
-	is_hex(pair(fdt, "/exit@f4", "reg", 2), 4, "the exit port takes up to 32 bits");
+	is(pair(fdt, "/exit@f4", "reg", 2), 4, "the exit port takes up to 32 bits");
 	is_string(fdt, "/virtio@d0000000", "compatible", "virtio,mmio");
 	is_hex(pair(fdt, "/virtio@d0000000", "reg", 0), 0xd0000000, "the balloon's registers");
 	is_hex(pair(fdt, "/virtio@d0000000", "reg", 2), 0x200, "... 512 bytes of them");
-	is_hex(cell(fdt, "/virtio@d0000000", "interrupts", 0), 5, "its interrupt line");
+	is(cell(fdt, "/virtio@d0000000", "interrupts", 0), 5, "its interrupt line");
 	is_string(fdt, "/hypervisor", "compatible", "quire,vm");
-	is_hex(cell(fdt, "/hypervisor", "quire,tsc-khz", 0), 2300000, "TSC frequency");
+	is(cell(fdt, "/hypervisor", "quire,tsc-khz", 0), 2300000, "TSC frequency");
 	is_hex(pair(fdt, "/hypervisor", "quire,setup-ns", 0), 0x123456789abcULL, "setup time");
 }
 
@@ -147,7 +147,7 @@ static void test_long_bootargs(void)
 		fdt = built(&config);
 		ok(!strcmp(string(fdt, "/chosen", "bootargs"), args), "%zu bytes of bootargs",
 		   length[i]);
-		is_hex(cell(fdt, "/cpus/cpu@3f", "reg", 0), 63, "CPU 63 is cpu@3f");
+		is(cell(fdt, "/cpus/cpu@3f", "reg", 0), 63, "CPU 63 is cpu@3f");
 		free(fdt);
 		free(args);
 	}

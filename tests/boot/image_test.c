@@ -44,7 +44,7 @@ static void is_memory(const struct image_plan *plan, gpa_t at, uint64_t start, u
 {
 	is_hex(plan_word(plan, at, 8), start, "memory map: %#" PRIx64, start);
 	is_hex(plan_word(plan, at + 8, 8), end - start, "... to %#" PRIx64, end);
-	is_hex(plan_word(plan, at + 16, 4), type, "... is of type %u", type);
+	is(plan_word(plan, at + 16, 4), type, "... is of type %u", type);
 }
 
 static void test_pvh(enum sample_kind kind, enum image_kind want, const char *what)
@@ -65,14 +65,14 @@ static void test_pvh(enum sample_kind kind, enum image_kind want, const char *wh
 	info = plan.ebx;
 	is_hex(info, 0x104000, "start info is on the first page above the image");
 	is_hex(plan_word(&plan, info, 4), 0x336ec578, "start info: magic");
-	is_hex(plan_word(&plan, info + 4, 4), 1, "start info: version");
+	is(plan_word(&plan, info + 4, 4), 1, "start info: version");
 	is_hex(plan_word(&plan, info + 8, 4), 0, "start info: flags");
-	is_hex(plan_word(&plan, info + 12, 4), 0, "start info: no modules");
+	is(plan_word(&plan, info + 12, 4), 0, "start info: no modules");
 	is_hex(plan_word(&plan, info + 16, 8), 0, "start info: no module list");
 	is_hex(plan_word(&plan, info + 32, 8), 0, "start info: no ACPI");
 	ok(plan_string(&plan, plan_word(&plan, info + 24, 8), "fill seed=1"), "the command line");
 	map = plan_word(&plan, info + 40, 8);
-	is_hex(plan_word(&plan, info + 48, 4), 4, "four memory map entries");
+	is(plan_word(&plan, info + 48, 4), 4, "four memory map entries");
 	is_memory(&plan, map, 0, 0xa0000, 1);
 	is_memory(&plan, map + 24, 0xa0000, 0x100000, 2);
 	is_memory(&plan, map + 48, 0x100000, 0x8000000, 1);
@@ -96,13 +96,13 @@ static void test_pvh_modules(void)
 	is(plan.nr_segments, 5, "each module is a segment");
 	is_segment(&plan, 3, 0x105000, initrd, 5000, 0x2000);
 	is_segment(&plan, 4, 0x107000, dtb, 64, 0x1000);
-	is_hex(plan_word(&plan, plan.ebx + 12, 4), 2, "start info: two modules");
+	is(plan_word(&plan, plan.ebx + 12, 4), 2, "start info: two modules");
 	list = plan_word(&plan, plan.ebx + 16, 8);
 	is_hex(plan_word(&plan, list, 8), 0x105000, "module 0: address");
-	is_hex(plan_word(&plan, list + 8, 8), 5000, "module 0: size");
+	is(plan_word(&plan, list + 8, 8), 5000, "module 0: size");
 	ok(plan_string(&plan, plan_word(&plan, list + 16, 8), "initrd rw"), "module 0: arguments");
 	ok(plan_string(&plan, plan_word(&plan, list + 48, 8), "quire.dtb"), "module 1: the tree");
-	is_hex(plan_word(&plan, plan.ebx + 48, 4), 5, "five memory map entries");
+	is(plan_word(&plan, plan.ebx + 48, 4), 5, "five memory map entries");
 	is_memory(&plan, plan_word(&plan, plan.ebx + 40, 8) + 96, 4 * GiB, 5 * GiB, 1);
 	image_plan_finish(&plan);
 }
@@ -127,15 +127,15 @@ static void test_multiboot(void)
 	info = plan.ebx;
 	is_hex(info, 0x104000, "the information is above the image");
 	is_hex(plan_word(&plan, info, 4), 0x24d, "memory, cmdline, mods, mmap, loader name");
-	is_hex(plan_word(&plan, info + 4, 4), 640, "mem_lower in KiB");
-	is_hex(plan_word(&plan, info + 8, 4), 127 * 1024, "mem_upper in KiB");
+	is(plan_word(&plan, info + 4, 4), 640, "mem_lower in KiB");
+	is(plan_word(&plan, info + 8, 4), 127 * 1024, "mem_upper in KiB");
 	ok(plan_string(&plan, plan_word(&plan, info + 16, 4), "a b"), "the command line");
-	is_hex(plan_word(&plan, info + 20, 4), 1, "one module: the device tree is for PVH only");
+	is(plan_word(&plan, info + 20, 4), 1, "one module: the device tree is for PVH only");
 	mods = plan_word(&plan, info + 24, 4);
 	is_hex(plan_word(&plan, mods, 4), 0x105000, "module 0: start");
 	is_hex(plan_word(&plan, mods + 4, 4), 0x105000 + 5000, "module 0: end");
 	ok(plan_string(&plan, plan_word(&plan, mods + 8, 4), "initrd rw"), "module 0: string");
-	is_hex(plan_word(&plan, info + 44, 4), 4 * 24, "four memory map entries");
+	is(plan_word(&plan, info + 44, 4), 4 * 24, "four memory map entries");
 	is_memory(&plan, plan_word(&plan, info + 48, 4) + 4, 0, 0xa0000, 1);
 	ok(plan_string(&plan, plan_word(&plan, info + 64, 4), "quire"), "the loader's name");
 	image_plan_finish(&plan);

@@ -101,7 +101,7 @@ static void check_domain(unsigned int n, uint64_t vms, uint64_t shared, uint64_t
 	is(of_domain(n, "vms"), vms, "domain %u: VMs", n);
 	is(of_domain(n, "pages_shared"), shared, "domain %u: frames", n);
 	is(of_domain(n, "pages_sharing"), sharing, "domain %u: pages that share them", n);
-	is_hex(of_domain(n, "saved_bytes"), sharing * QUIRE_PAGE_SIZE, "domain %u: bytes saved", n);
+	is(of_domain(n, "saved_bytes"), sharing * QUIRE_PAGE_SIZE, "domain %u: bytes saved", n);
 	is(of_domain(n, "waiting_pages"), waiting, "domain %u: pages that wait", n);
 	is(of_domain(n, "lookup_pages"), lookups, "domain %u: pages looked up", n);
 	is(of_domain(n, "promoted_pages"), shared, "domain %u: became a frame", n);

@@ -175,9 +175,9 @@ static void identity(void)
 	       "features in two halves");
 	set_reg(R_FEATURES_SEL, 2);
 	is_hex(reg(R_FEATURES), 0, "there is no third half");
-	is_hex(reg(R_NUM_MAX), 256, "queue 0 has up to 256 buffers");
+	is(reg(R_NUM_MAX), 256, "queue 0 has up to 256 buffers");
 	set_reg(R_QUEUE, 2);
-	is_hex(reg(R_NUM_MAX), 0, "queue 2 does not exist");
+	is(reg(R_NUM_MAX), 0, "queue 2 does not exist");
 	is_hex(reg(0x0b0), ~0u, "no shared memory");
 	bus_read(&lab.bus, LAB_BASE, 1, &byte, 1);
 	is_hex(byte, 0, "a byte of a register reads as zero");
@@ -205,11 +205,11 @@ static void negotiation(void)
 	set_reg(R_STATUS, 7);
 	is_hex(reg(R_STATUS), 3, "DRIVER_OK needs FEATURES_OK");
 	lab_queue(0, 8, 0);
-	is_hex(reg(R_READY), 0, "and so do queues");
+	is(reg(R_READY), 0, "and so do queues");
 	ok(lab_negotiate(F_VERSION_1 | 0x4), "a subset is fine");
 	lab_accept(F_VERSION_1 | 0x1);
 	lab_queue(0, 8, 0);
-	is_hex(reg(R_READY), 1, "then a queue can be made ready");
+	is(reg(R_READY), 1, "then a queue can be made ready");
 	lab_driver_ok();
 	ok(echo.started == 1 && echo.queues == 1, "DRIVER_OK starts the device with its queues");
 	is_hex(echo.features, F_VERSION_1 | 0x4, "features written after FEATURES_OK do not count");
@@ -518,7 +518,7 @@ static void out_of_turn(void)
 	lab_kick(&q);
 	ok(used_idx(&q) == 2, "a queue in use cannot be moved");
 	set_reg(R_READY, 0);
-	is_hex(reg(R_READY), 1, "nor stopped, but by a reset");
+	is(reg(R_READY), 1, "nor stopped, but by a reset");
 
 	q = start(0, 4);
 	echo.keep = true;

@@ -137,9 +137,9 @@ static void test_sizes(void)
 		is_hex(kvm_slot_bytes(size[i].ram), size[i].slot, "slots of %#llx bytes of RAM",
 		       (unsigned long long)size[i].ram);
 	is(kvm.nr_slots, 3, "130 MiB are three slots");
-	is_hex(kvm_slot_range(&kvm, 1).start, 64 * MiB / QUIRE_PAGE_SIZE,
-	       "the second begins at 64 MiB");
-	is_hex(kvm_slot_range(&kvm, 1).end, 128 * MiB / QUIRE_PAGE_SIZE, "... and ends at 128 MiB");
+	is(kvm_slot_range(&kvm, 1).start, 64 * MiB / QUIRE_PAGE_SIZE,
+	   "the second begins at 64 MiB");
+	is(kvm_slot_range(&kvm, 1).end, 128 * MiB / QUIRE_PAGE_SIZE, "... and ends at 128 MiB");
 	is(kvm_slot_range(&kvm, 2).end, RAM_PAGES, "the last one ends with RAM");
 }
 

@@ -75,8 +75,8 @@ static void test_paths(const char *dir)
 
 	snprintf(path, sizeof(path), "%s/socket", dir);
 	is(machine_listen(a, path, &err), 0, "a machine listens at a path");
-	is_hex(machine_listen(b, path, &err), (uint64_t)-EADDRINUSE, "a second one cannot: %s",
-	       strstr(err.text, "already"));
+	is(machine_listen(b, path, &err), -EADDRINUSE, "a second one cannot: %s",
+	   strstr(err.text, "already"));
 	ok(exists(path), "and does not take the path away");
 	machine_destroy(a);
 	ok(!exists(path), "which is gone with its machine");
@@ -99,8 +99,8 @@ static void test_paths(const char *dir)
 	unlink(path);
 	words = memset(path, 'x', sizeof(path) - 1);
 	path[200] = '\0';
-	is_hex(machine_listen(b, words, &err), (uint64_t)-ENAMETOOLONG,
-	       "a long path is too long: %s", strstr(err.text, "200 bytes"));
+	is(machine_listen(b, words, &err), -ENAMETOOLONG, "a long path is too long: %s",
+	   strstr(err.text, "200 bytes"));
 	is(machine_listen(b, "", &err), -EINVAL, "an empty one is none");
 	is(machine_listen(b, "/nonexistent/socket", &err), -ENOENT, "%s", err.text);
 	machine_destroy(b);
@@ -494,8 +494,7 @@ static void test_client(void)
 	pid_t pid;
 
 	snprintf(address, sizeof(address), "@quire/test/%d/client", (int)getpid());
-	is_hex(machine_client_connect(address, &client, &err), (uint64_t)-ECONNREFUSED, "%s",
-	       err.text);
+	is(machine_client_connect(address, &client, &err), -ECONNREFUSED, "%s", err.text);
 	pid = machine_process(address, &alive);
 	is_hex(machine_client_connect(address, &client, &err), 0, "a client connects");
 	for (unsigned int i = 0; i < ARRAY_SIZE(vm); i++)

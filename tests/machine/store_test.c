@@ -141,7 +141,7 @@ static void test_store(uint64_t seed)
 		blocks += store_resident_frames(&s) != used || s.used_frames != used;
 	}
 	is(wrong, 0, "a store with room gives runs as long as were asked for");
-	is_hex(bytes, 0, "with the bytes that were written, until they are freed");
+	is(bytes, 0, "with the bytes that were written, until they are freed");
 	is(blocks, 0, "at each of %d steps st_blocks is what is in use", STEPS);
 	while (nr--) {
 		if (run[nr].written)

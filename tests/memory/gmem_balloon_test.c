@@ -146,8 +146,7 @@ static void test_held(void)
 	gmem_release(gm, gfn_to_gpa(601), 1);
 	is(gmem_drop(gm, 590, 20, &gone), 0, "in the end all can go");
 	ok(is_gone(&gone, 1, 19, 0), "and do");
-	is_hex(gmem_hold(gm, gfn_to_gpa(NR_PAGES) - 1, 2), (uint64_t)-EFAULT,
-	       "what is not RAM is not held");
+	is(gmem_hold(gm, gfn_to_gpa(NR_PAGES) - 1, 2), -EFAULT, "what is not RAM is not held");
 	for (unsigned int i = 0; i < GMEM_MAX_HELD; i++)
 		gmem_hold(gm, 0, 1);
 	is(gmem_hold(gm, 0, 1), -ENOSPC, "there is a limit");

@@ -110,11 +110,10 @@ static void test_accessors(void)
 	guest_read(gm, gpa, back, sizeof(back));
 	is_hex(back[5], 0x11, "and we see what the guest writes");
 	is(guest_read(gm, end - 10, back, 11), -EFAULT, "reads past RAM are refused");
-	is_hex(guest_write(gm, UINT64_MAX - 3, buf, 8), (uint64_t)-EFAULT,
-	       "so are wrapping writes");
+	is(guest_write(gm, UINT64_MAX - 3, buf, 8), -EFAULT, "so are wrapping writes");
 	is(guest_write(gm, end - 10, buf, 10), 0, "the last byte of RAM can be written");
 	is(guest_read(gm, end - 1, back, 0), 0, "nothing can be read");
-	is_hex(gmem_hold(gm, gpa, 0), (uint64_t)-EFAULT, "but nothing cannot be held");
+	is(gmem_hold(gm, gpa, 0), -EFAULT, "but nothing cannot be held");
 	is_hex(gmem_hold(gm, gpa, 9000), 0, "a buffer can be held");
 	is(gmem_drop(gm, 700, 1, NULL), -EAGAIN, "no page of it leaves while it is");
 	gmem_release(gm, gpa, 9000);
@@ -242,8 +241,7 @@ static void test_credits(enum gmem_hugepages hugepages, uint64_t grant)
 	purse.left = 0;
 	is(range_bring_in(gm, 0, NR_PAGES), -EDQUOT, "when there are no more it says so");
 	is(purse.credits, 0, "having used the last");
-	is_hex(guest_write(gm, gfn_to_gpa(NR_PAGES - 1), &byte, 1), (uint64_t)-EDQUOT,
-	       "and a write is refused");
+	is(guest_write(gm, gfn_to_gpa(NR_PAGES - 1), &byte, 1), -EDQUOT, "and a write is refused");
 	destroy("running out of credits");
 }
 

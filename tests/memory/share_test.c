@@ -278,16 +278,16 @@ static void test_zero(void)
 	share(512, 32, PG_ZERO, 0);
 	gmem_lookup(gm, 520, &page);
 	ok(page.state == PG_ZERO && !page.mapped, "nothing is mapped for zero pages");
-	is_hex(kernel_mappings(), 1, "so they cost no mapping");
+	is(kernel_mappings(), 1, "so they cost no mapping");
 	ok(reads_right(520, true), "a read finds zeroes");
 	gmem_lookup(gm, 543, &page);
 	ok(page.state == PG_ZERO && page.mapped, "and maps the page of zeroes, around it too");
 	share(544, 32, PG_ZERO, 0);
 	gmem_lookup(gm, 544, &page);
 	ok(page.state == PG_ZERO && !page.mapped, "those that become zero now are not mapped");
-	is_hex(kernel_mappings(), 3, "the kernel has three mappings");
-	is_hex(gm->mappings, 3, "and so we count");
-	is_hex(gmem_audit(gm, describe, NULL), 0, "audit");
+	is(kernel_mappings(), 3, "the kernel has three mappings");
+	is(gm->mappings, 3, "and so we count");
+	is(gmem_audit(gm, describe, NULL), 0, "audit");
 	destroy();
 }
 

@@ -298,9 +298,9 @@ static void test_moves(void)
 				stage2_set(s2, 7, 1, PG_PRIVATE, 7);
 			if (from != PG_ABSENT && from != PG_PRIVATE)
 				stage2_set(s2, 7, 1, from, STAGE2_STORE_PFN);
-			is(stage2_set(s2, 7, 1, to, STAGE2_STORE_PFN),
-			   allowed ? 0 : (uint64_t)-EPERM, "%s -> %s is %s", page_states[from].name,
-			   page_states[to].name, allowed ? "legal" : "refused");
+			is(stage2_set(s2, 7, 1, to, STAGE2_STORE_PFN), allowed ? 0 : -EPERM,
+			   "%s -> %s is %s", page_states[from].name, page_states[to].name,
+			   allowed ? "legal" : "refused");
 			stage2_destroy(s2);
 		}
 }
