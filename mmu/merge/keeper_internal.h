@@ -172,9 +172,6 @@ bool scan_unmerge(struct keeper *k, bool *some);
 /* Connect to the machine unless we are connected.  False: there is no machine now. */
 bool link_join(struct keeper *k);
 
-/* Close the link: the machine is gone, and our shared pages are orphans. */
-void link_lose(struct keeper *k);
-
 /* Send the LOOKUP in k->msg for a flight.  If the machine is lost, the flight is not asked. */
 void link_send(struct keeper *k, struct flight *f);
 

@@ -31,7 +31,8 @@ bool link_join(struct keeper *k)
 	return true;
 }
 
-void link_lose(struct keeper *k)
+/* Close the link: the machine is gone, and our shared pages are orphans. */
+static void link_lose(struct keeper *k)
 {
 	if (k->link >= 0)
 		close(k->link);

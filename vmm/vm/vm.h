@@ -17,7 +17,6 @@
 #include "vm_info.h"
 
 struct vm;
-struct balloon;
 struct ctl;
 struct sandbox_keep;
 
@@ -112,7 +111,6 @@ struct vcpu_state {
 };
 
 struct gmem *vm_gmem(struct vm *vm);
-struct balloon *vm_balloon(struct vm *vm); /* NULL: BALLOON_MODE_OFF */
 unsigned int vm_nr_vcpus(const struct vm *vm);
 
 /* Fill *out.  Main loop, or after vm_run. */

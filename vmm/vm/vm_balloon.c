@@ -200,11 +200,6 @@ void vm_balloon_record(struct vm *vm, struct balloon_record *out)
 
 /* ---- life ---- */
 
-struct balloon *vm_balloon(struct vm *vm)
-{
-	return vm->balloon;
-}
-
 /* Is there a CPU for the main loop besides the one that a vCPU polls on? */
 static bool has_second_cpu(void)
 {

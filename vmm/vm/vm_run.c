@@ -3,9 +3,10 @@
  * Running a virtual machine to its end.
  *
  * The main loop is one poll() over what can happen outside the guest: a vCPU or the console wants
- * attention (wake_fd), a signal came, a client asks something, there is input, there is room for
- * output, a driver notified the balloon, or the balloon has something to do by the clock.  Nothing
- * in the loop blocks, so --timeout and Ctrl-C always work.
+ * attention (wake_fd), a signal came, a client asks something, or a driver notified the balloon.
+ * Standard input may have something for the guest, and standard output room for what it printed.
+ * Some of what the balloon does goes by the clock.  Nothing in the loop blocks, so --timeout and
+ * Ctrl-C always work.
  *
  * The end has one door, vm_end(): whoever comes first decides status and message.  Then:
  *
