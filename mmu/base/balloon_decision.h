@@ -27,7 +27,6 @@ enum balloon_reason {
 	BALLOON_TAXED,	    /* the guest runs low, but nobody's rho is lower than its own */
 	BALLOON_NOBODY,	    /* the guest runs low, and nobody has anything to spare */
 	BALLOON_PLENTY,	    /* released: the machine has plenty */
-	BALLOON_FREE,	    /* taken: the guest reports it free */
 	BALLOON_NR_REASONS,
 };
 

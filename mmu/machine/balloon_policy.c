@@ -8,7 +8,7 @@
  *   3  reclaim   if the machine fell below low: takes high - free, from the lowest rho first
  *   4  feed      gives memory to guests that run low: what is free above high, or else what a VM
  *                with a lower rho has
- *   5  plenty    releases, takes what guests say is free, or does nothing, as configured
+ *   5  plenty    releases slowly
  *
  * Between low and high only step 4 takes anything: that is the machine's dead band, like kswapd's.
  *
@@ -40,7 +40,6 @@ void balloon_policy_defaults(struct balloon_policy_config *config)
 {
 	*config = (struct balloon_policy_config){
 		.tax_permille = 750,
-		.plenty = BALLOON_PLENTY_RELEASE,
 		.slow_shift = 5,
 		.fast_shift = 2,
 		.margin_divisor = 16,
@@ -278,36 +277,14 @@ static void release_slowly(struct round *r, uint64_t budget)
 	}
 }
 
-/* Take memory that a guest has free and caches nothing in: nobody misses it. */
-static void take_free(struct round *r)
-{
-	for (unsigned int i = 0; i < r->nr; i++) {
-		const struct balloon_stats *s = &r->in[i].stats;
-		struct balloon_vm *vm = r->vm[i];
-		uint64_t ram = r->in[i].ram_pages;
-		uint64_t size = less(min_u64(s->balloon_pages, ram) + min_u64(s->free_pages, ram),
-				     vm->plan.margin_pages);
-		uint64_t pages = min_u64(less(size, vm->target_pages), balloon_room(&r->in[i], vm));
-
-		if ((s->have & BALLOON_HAS_FREE) && pages >= vm->plan.band_pages &&
-		    vm->plan.reason == BALLOON_STEADY)
-			take(r, i, pages, BALLOON_FREE);
-	}
-}
-
 /* Step 5. */
 static void plenty(struct round *r)
 {
 	uint64_t plenty_pages = r->m->high_pages + r->m->memory_pages / r->p->config.plenty_divisor;
 	uint64_t above = less(r->free_pages, plenty_pages + r->owed_pages + r->given_pages);
 
-	if (r->p->short_of_memory || !above)
-		return;
-	switch (r->p->config.plenty) {
-	case BALLOON_PLENTY_RELEASE: release_slowly(r, above / PLENTY_DIVISOR); break;
-	case BALLOON_PLENTY_FREE: take_free(r); break;
-	case BALLOON_PLENTY_STAY: break;
-	}
+	if (!r->p->short_of_memory)
+		release_slowly(r, above / PLENTY_DIVISOR);
 }
 
 void balloon_policy_tick(struct balloon_policy *p, const struct balloon_machine *m,

@@ -33,16 +33,8 @@
 #include "mmu/base/balloon_decision.h"
 #include "mmu/base/balloon_record.h"
 
-/* What to do with balloons while the machine has plenty: free above high + memory / 32. */
-enum balloon_plenty {
-	BALLOON_PLENTY_RELEASE, /* deflate them slowly */
-	BALLOON_PLENTY_STAY,	/* leave them as they are */
-	BALLOON_PLENTY_FREE,	/* go on taking what a guest says is free: that is harmless */
-};
-
 struct balloon_policy_config {
 	uint32_t tax_permille; /* tau, below 1000 */
-	enum balloon_plenty plenty;
 
 	/* The weights 1 / 2^shift of a sample in the two averages of active memory. */
 	unsigned int slow_shift, fast_shift;

@@ -13,7 +13,7 @@ static const char *const reason_names[BALLOON_NR_REASONS] = {
 	[BALLOON_SPARED] = "spared",	 [BALLOON_AT_MINIMUM] = "at-minimum",
 	[BALLOON_NO_SPARE] = "no-spare", [BALLOON_GIVEN] = "given",
 	[BALLOON_TAXED] = "taxed",	 [BALLOON_NOBODY] = "nobody",
-	[BALLOON_PLENTY] = "plenty",	 [BALLOON_FREE] = "free",
+	[BALLOON_PLENTY] = "plenty",
 };
 
 static const char *const explanations[BALLOON_NR_REASONS] = {
@@ -32,7 +32,6 @@ static const char *const explanations[BALLOON_NR_REASONS] = {
 	[BALLOON_TAXED] = "the guest runs low, but nobody has fewer shares per page",
 	[BALLOON_NOBODY] = "the guest runs low, but nobody has anything to spare",
 	[BALLOON_PLENTY] = "the machine has plenty",
-	[BALLOON_FREE] = "the guest reports it free",
 };
 
 static const char *const sign_names[BALLOON_NR_SIGNS] = {

@@ -205,7 +205,7 @@ static void step(bool deflates, bool tight, uint64_t *first, uint64_t *whole)
 	struct sim *s = sim_new(MB(4096), 750);
 	struct sim_guest *g = sim_add(s, SIM_STEP_UP, MB(1024), 1000, MB(200));
 
-	s->policy.config.plenty = BALLOON_PLENTY_STAY;
+	s->policy.config.plenty_divisor = NEVER_PLENTY;
 	sim_add(s, SIM_IDLE, MB(3072), 1000, MB(100))->touched = tight ? MB(3000) : MB(100);
 	s->in[0].actual_pages = MB(704);
 	g->touched = MB(256);
@@ -274,7 +274,7 @@ static void test_liar(void)
 
 	g->touched = MB(1024);
 	s->reserved_pages = MB(400);
-	s->policy.config.plenty = BALLOON_PLENTY_STAY;
+	s->policy.config.plenty_divisor = NEVER_PLENTY;
 	for (unsigned int i = 0; i < 4; i++) {
 		uint64_t before = s->in[0].stats.alloc_stalls;
 
@@ -329,7 +329,8 @@ static void test_soak(uint64_t seed)
 
 		s->rng = seed ^ (uint64_t)run << 32;
 		s->lazy_stats = run % 2;
-		s->policy.config.plenty = run % 3;
+		if (run % 3)
+			s->policy.config.plenty_divisor = NEVER_PLENTY;
 		populate(s, 40, is_any);
 		resize(s, sum_ram(s) * (50 + 4 * run) / 100);
 		sim_run(s, 1000);

@@ -8,6 +8,8 @@
 #define SECOND 1000000000ULL
 #define MB(n)  ((uint64_t)(n)*256)
 
+#define NEVER_PLENTY 1 /* as plenty_divisor: free memory is never above high + all memory */
+
 /* One VM of 1 GiB, 600 MiB of it available, on a machine of 4 GiB. */
 struct lab {
 	struct balloon_policy policy;
@@ -60,7 +62,7 @@ static void setup(struct lab *l, uint64_t balloon, uint64_t free)
 		},
 	};
 	balloon_policy_defaults(&config);
-	config.plenty = BALLOON_PLENTY_STAY;
+	config.plenty_divisor = NEVER_PLENTY;
 	balloon_policy_init(&l->policy, &config);
 	l->vm.target_pages = balloon;
 	tick_obedient(l);
@@ -316,16 +318,16 @@ static void test_plenty(void)
 
 	setup(&l, MB(200), MB(2048));
 	tick_obedient(&l);
-	is(l.vm.target_pages, MB(200), "plenty, stay: the balloon stays");
-	l.policy.config.plenty = BALLOON_PLENTY_RELEASE;
+	is(l.vm.target_pages, MB(200), "without plenty the balloon stays");
+	l.policy.config.plenty_divisor = 32;
 	tick_obedient(&l);
-	is(l.vm.target_pages, MB(192), "plenty, release: a dead band in a tick");
+	is(l.vm.target_pages, MB(192), "with plenty, a dead band in a tick");
 	is_reason(&l, BALLOON_PLENTY, "and the reason says so");
 	for (unsigned int i = 0; i < 100; i++)
 		tick_obedient(&l);
 	is(l.vm.target_pages, 0, "until it is empty");
 	setup(&l, MB(200), MB(96 + 128));
-	l.policy.config.plenty = BALLOON_PLENTY_RELEASE;
+	l.policy.config.plenty_divisor = 32;
 	tick_obedient(&l);
 	is(l.vm.target_pages, MB(200), "memory / 32 above high is not plenty");
 	l.machine.free_pages = MB(96 + 128 + 64);
@@ -333,15 +335,6 @@ static void test_plenty(void)
 	is(l.vm.target_pages, MB(192), "an eighth of what is above that goes in a tick");
 	tick(&l);
 	is(l.vm.target_pages, MB(192), "and what the guest did not take yet counts as gone");
-	l.vm.target_pages = MB(200);
-	l.policy.config.plenty = BALLOON_PLENTY_FREE;
-	l.machine.free_pages = MB(2048);
-	for (unsigned int i = 0; i < 10; i++) {
-		l.in.stats.free_pages = MB(304) - l.in.actual_pages;
-		tick_obedient(&l);
-	}
-	is(l.vm.target_pages, MB(304 - 64), "plenty, free: what is free goes, but the margin");
-	is_reason(&l, BALLOON_STEADY, "and no more");
 }
 
 /* Active memory against the same averages in floating point. */
@@ -483,7 +476,7 @@ static void test_nonsense(uint64_t rng)
 		l.in.resident_pages = tap_random(&rng) % MB(1024);
 		l.in.driver = tap_random(&rng) % 8;
 		l.machine.free_pages = tap_random(&rng) % MB(200);
-		l.policy.config.plenty = i % 3;
+		l.policy.config.plenty_divisor = i % 3 ? NEVER_PLENTY : 32;
 		if (tap_random(&rng) % 100 == 0)
 			l.machine.now_ns += tap_random(&rng) % (10000 * SECOND);
 		tick(&l);

@@ -18,6 +18,8 @@
 #define MB(n)	((uint64_t)(n)*256)
 #define SIM_MAX 64
 
+#define NEVER_PLENTY 1 /* as plenty_divisor: free memory is never above high + all memory */
+
 enum sim_model {
 	SIM_IDLE,
 	SIM_STEADY,
