@@ -87,11 +87,14 @@
  *
  * `vm` means nothing on a channel.
  *
- * Credits.  A VM has at most one CREDIT unanswered.  It asks for no more than its promise of RAM
- * less the credits that it holds, and returns no more than it holds.  need_pages 0 asks for a batch
- * ahead of time: the machine answers at once, with a GRANT of 0 pages if memory is short.  A VM
- * answers each RECALL by one RETURN, of 0 pages if it can spare none.  The machine sends no other
- * RECALL before that.
+ * Credits.  A VM has at most one CREDIT unanswered.  It needs no more than MACHINE_NEED_MAX pages,
+ * because another VM may be killed for them, and no access can use more.  A VM that needs more asks
+ * again when it has these.  It needs at most its promise of RAM less the credits that it holds.  It
+ * may want any number.  It returns no more than it holds.
+ *
+ * need_pages 0 asks for a batch ahead of time: the machine answers at once, with a GRANT of 0 pages
+ * if memory is short.  A VM answers each RECALL by one RETURN, of 0 pages if it can spare none.
+ * The machine sends no other RECALL before that.
  *
  * Balloons.  A BALLOON comes from the guest, or from a VM process that its guest took over.  So the
  * machine cuts its numbers down to what is possible, and uses them for decisions about this VM's
@@ -133,6 +136,9 @@
 
 /* The largest number of pages in a request: as many as 64 bits of bytes. */
 #define MACHINE_PAGES_MAX (1ULL << 52)
+
+/* The most that one CREDIT may need: no access brings in more than a block of 2 MiB. */
+#define MACHINE_NEED_MAX QUIRE_BLOCK_PAGES
 
 #define MACHINE_SHARES_DEFAULT 1000u
 #define MACHINE_SHARES_MAX     1000000u

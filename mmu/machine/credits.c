@@ -4,7 +4,7 @@
  *
  * Asking.  At most one CREDIT is under way.  credits_take() asks ahead of time (need 0) when less
  * than half a batch is left.  So the answer is usually here before the rest is spent.  Threads that
- * wait ask for what they need.
+ * wait ask for what they need, at most MACHINE_NEED_MAX pages at a time.
  *
  * Scarcity.  A grant of no more than was needed, or a RECALL, means that memory is *scarce*.  Then
  * this VM asks for nothing ahead of time and keeps nothing spare, until a grant is larger than its
@@ -98,6 +98,7 @@ static void ask(struct credits *c, uint64_t need, uint64_t want)
 
 	if (c->asked)
 		return;
+	need = min_u64(need, MACHINE_NEED_MAX);
 	msg.credit.need_pages = min_u64(need, c->config.promise_pages - c->held);
 	msg.credit.want_pages = want;
 	c->asked = say(c, &msg, -1);

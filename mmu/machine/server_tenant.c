@@ -414,6 +414,8 @@ static const char *on_credit(struct machine *m, struct tenant *t, const struct m
 	(void)fd;
 	if (t->need_pages)
 		return "a CREDIT while another waits";
+	if (need > MACHINE_NEED_MAX)
+		return "a CREDIT for more than an access can use";
 	if (need > t->promise.ram_pages - t->account.credit_pages)
 		return "a CREDIT beyond its promise";
 	pressure_request(m, t, need, msg->credit.want_pages);

@@ -56,19 +56,15 @@ static struct machine_admit promise(enum balloon_mode mode)
 /* A guest with a driver, all of whose RAM is resident and paid for with credits. */
 static void start(struct world *w, struct guest *g, struct machine_admit admit, uint64_t used)
 {
-	struct machine_msg msg;
-
 	*g = (struct guest){ .vm = lab_admit(&w->lab, w->control, admit), .used = used };
 	if (g->vm.error)
 		tap_bail("not admitted: %s", g->vm.text);
 	lab_start(&w->lab, w->control, &g->vm);
 	lab_attach(&w->lab, &g->vm, RAM, RAM);
 	if (!admit.readmit)
-		say_credit(g->vm.channel, RAM - g->vm.credits, 0);
-	lab_step(&w->lab);
-	while (hear(g->vm.channel, &msg, NULL) > 0)
-		if (msg.type == MACHINE_GRANT)
-			g->vm.credits += msg.pages;
+		g->vm.credits += lab_take(&w->lab, g->vm.channel, RAM - g->vm.credits);
+	while (hear(g->vm.channel, NULL, NULL) > 0)
+		;
 	g->says = (struct balloon_record){
 		.driver = BALLOON_DRIVER,
 		.nr_stats = 2,
@@ -385,7 +381,8 @@ static void open_shortage(struct shortage *s, enum balloon_mode mode)
 		second(&s->w, &s->idle, 1);
 	}
 	state = lab_state(&s->w.lab);
-	s->need = state.free_pages - state.min_pages + 300;
+	lab_take(&s->w.lab, s->busy.vm.channel, state.free_pages - state.min_pages);
+	s->need = 300;
 	s->since_ns = s->w.lab.now_ns;
 	say_credit(s->busy.vm.channel, s->need, 0);
 	lab_step(&s->w.lab);

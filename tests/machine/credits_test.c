@@ -190,7 +190,7 @@ static void test_waiters(void)
 	struct machine_msg msg;
 	struct play p;
 
-	play_open(&p, 10, 1000);
+	play_open(&p, 10, 400);
 	start_wait(&p, 50);
 	listen_for(&p, &msg, PATIENCE);
 	is(msg.credit.need_pages, 40, "a waiter asks");
@@ -202,12 +202,24 @@ static void test_waiters(void)
 	is(end_wait(&p), 0, "and is granted");
 	credits_take(p.c, 40);
 	start_wait(&p, 5000);
-	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_CREDIT && msg.credit.need_pages == 950,
+	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_CREDIT && msg.credit.need_pages == 350,
 	   "nobody asks for more than the promise");
-	say(p.machine, MACHINE_GRANT, 0, 950, -1);
+	say(p.machine, MACHINE_GRANT, 0, 350, -1);
 	is(end_wait(&p), 0, "who needs more than that shall look again");
-	is(credits_held(p.c), 1000, "all is held");
+	is(credits_held(p.c), 400, "all is held");
 	is(credits_wait(p.c, 2000, 2000), 0, "then nobody waits at all");
+	play_close(&p);
+	play_open(&p, 10, 1000);
+	start_wait(&p, 700);
+	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_CREDIT &&
+		   msg.credit.need_pages == MACHINE_NEED_MAX,
+	   "who needs more than one may ask for asks for that");
+	say(p.machine, MACHINE_GRANT, 0, MACHINE_NEED_MAX, -1);
+	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_CREDIT &&
+		   msg.credit.need_pages == 690 - MACHINE_NEED_MAX,
+	   "and then for the rest");
+	say(p.machine, MACHINE_GRANT, 0, msg.credit.need_pages, -1);
+	is(end_wait(&p), 0, "and has all");
 	play_close(&p);
 	play_open(&p, 10, 1000);
 	start_wait(&p, 50);
@@ -283,7 +295,7 @@ static void test_congested(void)
 	}
 	ok(returns > 10 && msg.type == MACHINE_CREDIT, "and said when there is room");
 	is(back + credits_held(p.c), 5000, "no credit is lost or doubled");
-	say(p.machine, MACHINE_GRANT, 0, msg.credit.need_pages, -1);
+	say(p.machine, MACHINE_GRANT, 0, 6000, -1);
 	is(end_wait(&p), 0, "(granted)");
 	play_close(&p);
 }

@@ -110,6 +110,21 @@ int say_credit(int fd, uint64_t need, uint64_t want)
 	return wire_send(fd, &msg, -1);
 }
 
+uint64_t lab_take(struct lab *lab, int fd, uint64_t pages)
+{
+	struct machine_msg msg;
+	uint64_t taken = 0, before;
+
+	do {
+		before = taken;
+		say_credit(fd, min_u64(pages - taken, MACHINE_NEED_MAX), 0);
+		lab_step(lab);
+		while (hear(fd, &msg, NULL) > 0)
+			taken += msg.type == MACHINE_GRANT ? msg.pages : 0;
+	} while (taken > before && taken < pages);
+	return taken;
+}
+
 int hear(int fd, struct machine_msg *msg, int *attached)
 {
 	struct machine_msg ignored;

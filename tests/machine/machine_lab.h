@@ -61,6 +61,12 @@ int say(int fd, enum machine_type type, uint32_t vm, uint64_t pages, int attach)
 /* Asks for credits: so many pages at least, so many at best.  0 or -errno. */
 int say_credit(int fd, uint64_t need, uint64_t want);
 
+/*
+ * Takes so many credits over a channel, as many at a time as one CREDIT may need.  Returns how many
+ * were granted.  What else the channel had to say is lost.
+ */
+uint64_t lab_take(struct lab *lab, int fd, uint64_t pages);
+
 /* Type of what fd hears now, 0 for nothing, -errno for its end. */
 int hear(int fd, struct machine_msg *msg, int *attached);
 

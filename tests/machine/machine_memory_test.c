@@ -29,11 +29,11 @@ static void test_credits(void)
 	ok(hear(vm.channel, &msg, NULL) == MACHINE_GRANT && msg.pages > 1000,
 	   "who wants more gets a batch");
 	s = lab_state(&lab);
-	say_credit(vm.channel, s.free_pages - s.low_pages + 1, 0);
+	lab_take(&lab, vm.channel, s.free_pages - s.low_pages - 99);
+	say_credit(vm.channel, 100, 0);
 	lab_step(&lab);
-	ok(hear(vm.channel, &msg, NULL) == MACHINE_GRANT &&
-		   msg.pages == s.free_pages - s.low_pages + 1,
-	   "a large need is met to the page");
+	ok(hear(vm.channel, &msg, NULL) == MACHINE_GRANT && msg.pages == 100,
+	   "the last need above low is met to the page");
 	ok(hear(other.channel, &msg, NULL) == MACHINE_RECALL && msg.pages > 0,
 	   "and below low others are asked for what they can spare");
 	is(hear(vm.channel, &msg, NULL), 0, "but not who just needed it");
@@ -55,11 +55,17 @@ static void test_credits(void)
 	is(hear(other.channel, &msg, NULL), -ECONNRESET,
 	   "to return more than one has ends the channel");
 	is(lab_state(&lab).nr_vms, 1, "and the VM");
-	say_credit(vm.channel, 250 * MIB_PAGES, 0);
-	lab_step(&lab);
-	is(hear(vm.channel, &msg, NULL), -ECONNRESET, "as does to ask for more than the promise");
-	lab_finish_vm(&vm);
 	lab_finish_vm(&other);
+	say_credit(vm.channel, MACHINE_NEED_MAX + 1, 0);
+	lab_step(&lab);
+	is(hear(vm.channel, &msg, NULL), -ECONNRESET,
+	   "as does to need more than an access can use");
+	lab_finish_vm(&vm);
+	vm = lab_admit(&lab, control, lab_promise(100, 0));
+	say_credit(vm.channel, MACHINE_NEED_MAX, 0);
+	lab_step(&lab);
+	is(hear(vm.channel, &msg, NULL), -ECONNRESET, "or more than the promise");
+	lab_finish_vm(&vm);
 	close(control);
 	lab_close(&lab, fds);
 }
@@ -68,12 +74,8 @@ static void test_credits(void)
 static void drain(struct lab *lab, struct lab_vm *vm, uint64_t spare)
 {
 	struct machine_state s = lab_state(lab);
-	struct machine_msg msg;
 
-	say_credit(vm->channel, s.free_pages - s.min_pages - spare, 0);
-	lab_step(lab);
-	while (hear(vm->channel, &msg, NULL) > 0)
-		;
+	lab_take(lab, vm->channel, s.free_pages - s.min_pages - spare);
 }
 
 static void test_waiting(void)
@@ -144,8 +146,7 @@ static void test_oom(void)
 		vm[i] = lab_admit(&lab, control, a);
 		lab_start(&lab, control, &vm[i]);
 		say(vm[i].channel, MACHINE_RETURN, 0, vm[i].credits, -1);
-		say_credit(vm[i].channel, resident[i], 0);
-		lab_step(&lab);
+		lab_take(&lab, vm[i].channel, resident[i]);
 		lab_attach(&lab, &vm[i], 64 * MIB_PAGES, resident[i]);
 	}
 	drain(&lab, &vm[0], 0);
@@ -153,7 +154,6 @@ static void test_oom(void)
 		;
 	say_credit(vm[3].channel, 50, 50);
 	lab_step(&lab);
-	is(hear(vm[1].channel, &msg, NULL), MACHINE_GRANT, "(its own credits)");
 	is(hear(vm[1].channel, &msg, NULL), MACHINE_RECALL, "first others are asked");
 	is(machine_timeout_ms(lab.m), 200, "and given time");
 	lab_pass(&lab, 199);
@@ -215,7 +215,10 @@ static void test_hopeless(void)
 	bystander = lab_admit(&lab, control, lab_promise(1000, 10));
 	lab_start(&lab, control, &bystander);
 	vm = lab_admit(&lab, control, lab_promise(20000, 10));
-	say_credit(vm.channel, 9990, 0);
+	say(bystander.channel, MACHINE_RETURN, 0, bystander.credits, -1);
+	lab_step(&lab);
+	drain(&lab, &vm, 0);
+	say_credit(vm.channel, 100, 0);
 	lab_step(&lab);
 	lab_pass(&lab, 200);
 	is(hear(vm.channel, &msg, NULL), MACHINE_DENIED, "a need beyond the machine is denied");
@@ -226,7 +229,7 @@ static void test_hopeless(void)
 	lab_close(&lab, fds);
 }
 
-/* One death may not be enough. */
+/* One death may not be enough.  The VM that waits has no process that could be killed. */
 static void test_second_victim(void)
 {
 	unsigned int fds = open_fds();
@@ -238,13 +241,14 @@ static void test_second_victim(void)
 	control = lab_connect(&lab);
 	for (unsigned int i = 0; i < 3; i++) {
 		vm[i] = lab_admit(&lab, control, lab_promise(64 * MIB_PAGES, 100 * (3 - i)));
-		lab_start(&lab, control, &vm[i]);
+		if (i < 2)
+			lab_start(&lab, control, &vm[i]);
 		lab_attach(&lab, &vm[i], 64 * MIB_PAGES, 0);
-		say_credit(vm[i].channel, i < 2 ? 5000 : 0, 0);
-		lab_step(&lab);
+		say(vm[i].channel, MACHINE_RETURN, 0, vm[i].credits, -1);
+		lab_take(&lab, vm[i].channel, i < 2 ? 200 : 0);
 	}
 	drain(&lab, &vm[2], 0);
-	say_credit(vm[2].channel, 8000, 8000);
+	say_credit(vm[2].channel, MACHINE_NEED_MAX, 0);
 	lab_step(&lab);
 	lab.now_ns += 200 * LAB_MS;
 	machine_serve(lab.m);

@@ -119,14 +119,8 @@ static void test_weigh(void)
 /* Return what the VM holds, and take exactly so many credits. */
 static void hold(struct scene *s, struct lab_vm *vm, uint64_t credits)
 {
-	struct machine_msg msg;
-
 	say(vm->channel, MACHINE_RETURN, 0, vm->credits, -1);
-	say_credit(vm->channel, credits, 0);
-	lab_step(&s->lab);
-	vm->credits = 0;
-	while (hear(vm->channel, &msg, NULL) > 0)
-		vm->credits += msg.type == MACHINE_GRANT ? msg.pages : 0;
+	vm->credits = lab_take(&s->lab, vm->channel, credits);
 	if (vm->credits != credits)
 		tap_bail("%lu credits, not %lu", vm->credits, credits);
 }
