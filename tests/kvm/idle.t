@@ -5,16 +5,16 @@
 # they wait.  They still hear at once what they wait for.
 use strict;
 use warnings;
-use File::Temp qw(tempdir);
+use FindBin;
 use Test::More;
-use Time::HiRes qw(sleep time);
+BEGIN { chdir "$FindBin::Bin/../.." }
+use lib "$FindBin::Bin";
+use Guests;
 
-chdir "$1/../.." if __FILE__ =~ m{(.*)/};
-my $build = $ENV{QUIRE_BUILD} // 'build';
-my ($quire, $quill) = ("$build/quire", "$build/guest/quill.elf");
 my $name = "halted-$$";
 
-plan skip_all => 'no access to /dev/kvm' if !-r '/dev/kvm' || !-w '/dev/kvm';
+my $skip = no_guest();
+plan skip_all => $skip if $skip;
 
 # Processor seconds of all children that have ended.
 sub used { my @t = times; return $t[2] + $t[3] }
@@ -44,15 +44,9 @@ cmp_ok(used() - $before, '<', 1, '... and did not poll for it');
 
 # ---- a guest that halts, and that nothing can wake ----
 
-sub slurp { local $/; open my $f, '<', $_[0] or return ''; return <$f> // '' }
-
-# Call it until it is true, for at most 30 s.
-sub until_true { my ($true) = @_; for (1 .. 600) { return 1 if $true->(); sleep 0.05 } return 0 }
-
 # What ps says of the guest, e.g. its state and its pid.
-sub says { my ($column) = @_; return (split ' ', (`$quire ps $name`)[-1])[$column] // '' }
+sub shown { my ($column) = @_; return (split ' ', (`$quire ps $name`)[-1])[$column] // '' }
 
-my $dir = tempdir(CLEANUP => 1);
 open my $f, '>:raw', "$dir/halt" or die;
 print $f pack 'H*', 'b83412 faf4 b000 e6f4' =~ s/ //gr;	# mov ax, 1234h; cli; hlt; end with 0
 close $f;
@@ -62,15 +56,15 @@ if (!$pid) {
 	exec $quire, 'run', '--irqchip=off', "--name=$name", '--timeout=100', '-m', '16M',
 		"$dir/halt";
 }
-ok(until_true(sub { slurp("$dir/err") =~ /^quire: the guest halted.*kill $name/ }),
+ok(until_true(30, sub { slurp("$dir/err") =~ /^quire: the guest halted.*kill $name/ }),
 	'a guest that halts for good lives on, and a line says so');
-is(says(1), 'halted', '... and ps');
-my ($state) = slurp('/proc/' . says(-1) . '/status') =~ /^State:\s+(\w)/m;
+is(shown(1), 'halted', '... and ps');
+my ($state) = slurp('/proc/' . shown(-1) . '/status') =~ /^State:\s+(\w)/m;
 is($state, 'S', 'its process sleeps');
 my $seen = `$quire walk $name 0x7c00`;
 is(`$quire walk $name 0x7c00`, $seen, 'its registers can be seen, twice');
-is(system("$quire pause $name") . says(1), '0paused', 'it can be paused');
-is(system("$quire resume $name") . says(1), '0halted', '... and resumed, and has halted still');
+is(system("$quire pause $name") . shown(1), '0paused', 'it can be paused');
+is(system("$quire resume $name") . shown(1), '0halted', '... and resumed, and has halted still');
 is(system("$quire merge now $name >/dev/null"), 0, 'its memory can be merged');
 is(system("$quire kill $name"), 0, 'it can be killed');
 waitpid $pid, 0;

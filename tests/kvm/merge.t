@@ -13,8 +13,7 @@
 #   zero	no frame at all
 #   a table	of the guest's own paging: it stays where it is
 #   a leaf	2 MiB in one: it stays whole, and its pages private, if less than 64 pages of it
-#   would
-#		leave, zeroes included
+#		would leave, zeroes included
 #
 # A paused guest writes nothing, so nothing is volatile.  In the end the guests go on and verify
 # every byte.
