@@ -132,16 +132,14 @@ static void on_phrase(void *ctx)
 /* In pieces of this size: how often the text is found, and that all that came is written then. */
 static unsigned int look_for(const char *text, const char *output, size_t piece)
 {
+	size_t length = strlen(output);
 	char buf[256];
 
 	setup();
 	found = 0;
 	console_look_for(&con, text, on_phrase, &con);
-	for (size_t at = 0; output[at] && !found; at += piece) {
-		size_t rest = strlen(output + at);
-
-		console_write(&con, output + at, piece < rest ? piece : rest);
-	}
+	for (size_t at = 0; at < length && !found; at += piece)
+		console_write(&con, output + at, piece < length - at ? piece : length - at);
 	if (found && (console_waiting(&con) || take(buf, sizeof(buf)) < strlen(text)))
 		found = 99;
 	finish();
