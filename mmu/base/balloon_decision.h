@@ -18,7 +18,6 @@ enum balloon_reason {
 	BALLOON_PRESSURE,   /* released at once: the guest needs it (signs say how it showed) */
 	BALLOON_COOLING,    /* released a while ago: nothing is taken yet */
 	BALLOON_STUCK,	    /* the guest could not fill its balloon: left as far as it came */
-	BALLOON_MAXIMUM,    /* taken: the guest is larger than its maximum */
 	BALLOON_RECLAIM,    /* taken: the machine is short and this VM has the lowest rho */
 	BALLOON_SPARED,	    /* the machine is short, but others have a lower rho */
 	BALLOON_AT_MINIMUM, /* the machine is short, but the guest is at its minimum */

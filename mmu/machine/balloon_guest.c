@@ -111,9 +111,7 @@ static void set_bounds(const struct balloon_policy_config *c, const struct ballo
 		       struct balloon_plan *plan)
 {
 	uint64_t ram = in->ram_pages, min = min_u64(in->min_pages, ram);
-	uint64_t max = in->max_pages ? clamp(in->max_pages, min, ram) : ram;
 
-	plan->floor_pages = ram - max;
 	plan->ceiling_pages = ram - min;
 	plan->margin_pages = min_u64(
 		clamp(ram / c->margin_divisor, c->margin_min_pages, c->margin_max_pages), ram / 4);
@@ -241,8 +239,7 @@ static void release(const struct balloon_policy_config *c, uint64_t now_ns,
 	pages <<= min_u64(vm->pressed_ticks, RELEASE_SHIFT_MAX);
 	if (plan->signs & BALLOON_SIGN_OOM)
 		pages = base;
-	vm->target_pages = base < plan->floor_pages ? base :
-						      max_u64(less(base, pages), plan->floor_pages);
+	vm->target_pages = less(base, pages);
 	vm->pressed_ticks++;
 	plan->reason = BALLOON_PRESSURE;
 	cool(c, now_ns, vm);
@@ -343,7 +340,7 @@ uint64_t balloon_appetite(const struct balloon_input *in, const struct balloon_v
 
 	if (!plan->may_get || expected >= plan->margin_pages / 2)
 		return 0;
-	return min_u64(plan->margin_pages - expected, less(vm->target_pages, plan->floor_pages));
+	return min_u64(plan->margin_pages - expected, vm->target_pages);
 }
 
 uint64_t balloon_charge(const struct balloon_policy_config *c, uint64_t active, uint64_t resident)

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The VMs are weighed against each other.  A tick has five steps.  No step changes what an earlier
+ * The VMs are weighed against each other.  A tick has four steps.  No step changes what an earlier
  * one decided:
  *
  *   1  look      looks at each VM alone: silence, pressure, what it can spare (balloon_guest.c)
- *   2  maximum   grows the balloons of VMs that are larger than they may be
- *   3  reclaim   if the machine fell below low: takes high - free, from the lowest rho first
- *   4  feed      gives memory to guests that run low: what is free above high, or else what a VM
+ *   2  reclaim   if the machine fell below low: takes high - free, from the lowest rho first
+ *   3  feed      gives memory to guests that run low: what is free above high, or else what a VM
  *                with a lower rho has
- *   5  plenty    releases slowly
+ *   4  plenty    releases slowly
  *
- * Between low and high only step 4 takes anything: that is the machine's dead band, like kswapd's.
+ * Between low and high only step 3 takes anything: that is the machine's dead band, like kswapd's.
  *
  * Pages that guests who answer still owe count as free already, so that the same shortage is not
  * asked for twice.  They may bring less than was hoped for, if the guest gave up pages that nothing
@@ -142,18 +141,6 @@ static void look(struct round *r)
 	}
 }
 
-/* Step 2.  The guest's own limit holds here too: it gets smaller as fast as it can. */
-static void maximum(struct round *r)
-{
-	for (unsigned int i = 0; i < r->nr; i++) {
-		struct balloon_vm *vm = r->vm[i];
-		uint64_t excess = less(vm->plan.floor_pages, vm->target_pages);
-
-		if (excess && balloon_room(&r->in[i], vm))
-			r->free_pages += take(r, i, excess, BALLOON_MAXIMUM);
-	}
-}
-
 /* Why a VM gave nothing though the machine is short. */
 static enum balloon_reason excuse(const struct balloon_input *in, const struct balloon_vm *vm)
 {
@@ -164,7 +151,7 @@ static enum balloon_reason excuse(const struct balloon_input *in, const struct b
 	return balloon_room(in, vm) ? BALLOON_SPARED : BALLOON_NO_SPARE;
 }
 
-/* Step 3. */
+/* Step 2. */
 static void reclaim(struct round *r)
 {
 	struct balloon_policy *p = r->p;
@@ -231,7 +218,7 @@ static void transfer(struct round *r, unsigned int i, uint64_t pages)
 	r->vm[i]->plan.reason = why;
 }
 
-/* Step 4. */
+/* Step 3. */
 static void feed(struct round *r)
 {
 	for (unsigned int i; (i = hungriest(r)) != NOBODY; r->vm[i]->plan.served = true) {
@@ -255,7 +242,7 @@ static unsigned int most_taxed(const struct round *r)
 		const struct balloon_vm *vm = r->vm[i];
 
 		if (!vm->plan.may_get || vm->plan.given_pages || vm->plan.taken_pages ||
-		    vm->target_pages <= vm->plan.floor_pages)
+		    !vm->target_pages)
 			continue;
 		if (found == NOBODY || rho_below(weigh(r, found, 0), weigh(r, i, 0), 0))
 			found = i;
@@ -267,8 +254,7 @@ static void release_slowly(struct round *r, uint64_t budget)
 {
 	for (unsigned int i; (i = most_taxed(r)) != NOBODY;) {
 		const struct balloon_plan *plan = &r->vm[i]->plan;
-		uint64_t left = r->vm[i]->target_pages - plan->floor_pages;
-		uint64_t pages = min_u64(left, plan->band_pages);
+		uint64_t pages = min_u64(r->vm[i]->target_pages, plan->band_pages);
 
 		if (pages > budget)
 			break;
@@ -277,7 +263,7 @@ static void release_slowly(struct round *r, uint64_t budget)
 	}
 }
 
-/* Step 5. */
+/* Step 4. */
 static void plenty(struct round *r)
 {
 	uint64_t plenty_pages = r->m->high_pages + r->m->memory_pages / r->p->config.plenty_divisor;
@@ -294,7 +280,6 @@ void balloon_policy_tick(struct balloon_policy *p, const struct balloon_machine 
 	struct round r = { .p = p, .m = m, .in = in, .vm = vm, .nr = nr };
 
 	look(&r);
-	maximum(&r);
 	reclaim(&r);
 	feed(&r);
 	plenty(&r);

@@ -93,7 +93,6 @@ struct balloon_input {
 	uint64_t ram_pages;
 	uint32_t shares;
 	uint64_t min_pages;	 /* the guest keeps at least these: --balloon-min */
-	uint64_t max_pages;	 /* it has at most these; 0: all its RAM.  min_pages wins */
 	uint64_t resident_pages; /* frames that it costs the machine */
 	uint64_t actual_pages;	 /* its balloon, as the driver says */
 	uint64_t touches;	 /* pages in the balloon that were touched without telling, ever */
@@ -116,7 +115,7 @@ struct balloon_machine {
 /* What a VM may give and get in one tick.  Private to the policy. */
 struct balloon_plan {
 	uint64_t from_pages;
-	uint64_t floor_pages, ceiling_pages; /* the balloon of a guest at its maximum, minimum */
+	uint64_t ceiling_pages; /* the balloon of a guest at its minimum */
 	uint64_t margin_pages, cap_pages, band_pages;
 	uint64_t limit_pages;
 	uint64_t now_pages;		       /* active memory by the last sample alone */

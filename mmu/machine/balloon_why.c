@@ -6,14 +6,13 @@
 #include "balloon_internal.h"
 
 static const char *const reason_names[BALLOON_NR_REASONS] = {
-	[BALLOON_STEADY] = "steady",	 [BALLOON_SILENT] = "silent",
-	[BALLOON_MANUAL] = "manual",	 [BALLOON_PRESSURE] = "pressure",
-	[BALLOON_COOLING] = "cooling",	 [BALLOON_STUCK] = "stuck",
-	[BALLOON_MAXIMUM] = "maximum",	 [BALLOON_RECLAIM] = "reclaim",
-	[BALLOON_SPARED] = "spared",	 [BALLOON_AT_MINIMUM] = "at-minimum",
-	[BALLOON_NO_SPARE] = "no-spare", [BALLOON_GIVEN] = "given",
-	[BALLOON_TAXED] = "taxed",	 [BALLOON_NOBODY] = "nobody",
-	[BALLOON_PLENTY] = "plenty",
+	[BALLOON_STEADY] = "steady",	     [BALLOON_SILENT] = "silent",
+	[BALLOON_MANUAL] = "manual",	     [BALLOON_PRESSURE] = "pressure",
+	[BALLOON_COOLING] = "cooling",	     [BALLOON_STUCK] = "stuck",
+	[BALLOON_RECLAIM] = "reclaim",	     [BALLOON_SPARED] = "spared",
+	[BALLOON_AT_MINIMUM] = "at-minimum", [BALLOON_NO_SPARE] = "no-spare",
+	[BALLOON_GIVEN] = "given",	     [BALLOON_TAXED] = "taxed",
+	[BALLOON_NOBODY] = "nobody",	     [BALLOON_PLENTY] = "plenty",
 };
 
 static const char *const explanations[BALLOON_NR_REASONS] = {
@@ -23,7 +22,6 @@ static const char *const explanations[BALLOON_NR_REASONS] = {
 	[BALLOON_PRESSURE] = "the guest needs it",
 	[BALLOON_COOLING] = "nothing is taken after a release",
 	[BALLOON_STUCK] = "the guest could not fill its balloon further",
-	[BALLOON_MAXIMUM] = "the guest is larger than its maximum",
 	[BALLOON_RECLAIM] = "lowest shares per page",
 	[BALLOON_SPARED] = "the machine is short, but others have fewer shares per page",
 	[BALLOON_AT_MINIMUM] = "the machine is short, but the guest is at its minimum",

@@ -121,16 +121,6 @@ static void test_limits(void)
 		tick_obedient(&l);
 	is(l.vm.target_pages, MB(224), "but never below the minimum");
 	is_reason(&l, BALLOON_AT_MINIMUM, "and the reason says so");
-	setup(&l, 0, MB(2048));
-	l.in.max_pages = MB(900);
-	for (unsigned int i = 0; i < 100; i++)
-		tick_obedient(&l);
-	is(l.vm.target_pages, MB(124), "a maximum is kept even in times of plenty");
-	l.in.stats.available_pages = 0;
-	tick_obedient(&l);
-	l.in.asks = true;
-	tick_obedient(&l);
-	is(l.vm.target_pages, MB(124), "and under pressure");
 	setup(&l, 0, MB(1));
 	l.in.stats.available_pages = MB(600 - 1);
 	for (unsigned int i = 0; i < 100; i++)

@@ -231,7 +231,6 @@ static void sim_check_one(struct sim *s, unsigned int i, uint64_t before)
 {
 	const struct balloon_input *in = &s->in[i];
 	uint64_t after = s->vm[i].target_pages, ram = in->ram_pages;
-	uint64_t max = in->max_pages ? in->max_pages : ram;
 
 	if (after > before) {
 		if (after > ram - in->min_pages)
@@ -244,9 +243,6 @@ static void sim_check_one(struct sim *s, unsigned int i, uint64_t before)
 			sim_fault(s, i, "more than the cap");
 		if (s->machine.now_ns < s->guest[i].quiet_ns)
 			sim_fault(s, i, "took while cooling");
-	} else if (after < before) {
-		if (after < ram - max && after < in->actual_pages)
-			sim_fault(s, i, "above its maximum");
 	}
 	if (balloon_log_get(&s->vm[i], 0)->reason == BALLOON_PRESSURE) {
 		s->guest[i].quiet_ns = s->machine.now_ns + 30 * SECOND;
