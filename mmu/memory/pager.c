@@ -73,6 +73,13 @@ static int resolve(struct gmem *gm, gfn_t gfn, uint64_t flags, struct gfn_range 
 	return 0;
 }
 
+/* Pages came in or home: the guest is active again, which a dozing keeper wants to know. */
+static void stir(struct share *share)
+{
+	if (atomic_load(&share->still) && atomic_exchange(&share->still, false))
+		share->stir(share->stir_ctx);
+}
+
 static void violation(struct gmem *gm, gfn_t gfn, uint64_t flags)
 {
 	struct gfn_range in;
@@ -85,6 +92,8 @@ static void violation(struct gmem *gm, gfn_t gfn, uint64_t flags)
 	} while (err == -EDQUOT && !(err = gmem_wait(gm)));
 	if (err)
 		host_failure(gm, gfn, err);
+	else if (in.start < in.end)
+		stir(&gm->share);
 }
 
 /* Answer the events that are queued, at most BATCH of them. */

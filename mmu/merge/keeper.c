@@ -11,8 +11,13 @@
  * The pace.  Unless a number of pages a second was asked for, a pass is to take AIM_NS.  The keeper
  * may use between MIN_PERCENT and MAX_PERCENT of a processor for that.  So little memory is
  * merged at leisure, and much at the full share.  A pass that somebody asked for
- * (keeper_request_pass) does not pause.  Passes begin one epoch apart; while there is nothing to
- * look at, two and then four.
+ * (keeper_request_pass) does not pause.
+ *
+ * The pause between passes is one epoch.  It doubles with each pass that merged nothing and had only
+ * a few pages to look at, to 2^MAX_CALM epochs.  Once nothing is left that a later pass could want
+ * (is_settled), it grows to 2^MAX_STILL.  A page that the guest brings in or takes home ends such a
+ * long pause.  Only after a pass that had more to do are the vCPUs asked for their registers: to ask
+ * wakes the guest, and a guest that wakes up writes something.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -23,7 +28,8 @@
 #include "keeper_internal.h"
 
 #define REGION_PAGES   (64 * MiB / QUIRE_PAGE_SIZE) /* the size of regions without a log */
-#define MAX_CALM       2u			    /* calm passes are at most 2^2 epochs apart */
+#define MAX_CALM       2u	   /* calm passes are at most 2^2 epochs apart ... */
+#define MAX_STILL      4u	   /* ... and 2^4 in a VM that has settled */
 #define FIRST_NS       NS_PER_S	   /* before the first pass: guests that end soon are left alone */
 #define EPOCH_NS       NS_PER_S	   /* pages that were not written for so long are looked at */
 #define HURRIED_NS     10000000ULL /* the same in a pass that somebody waits for */
@@ -63,6 +69,52 @@ static bool rest(struct keeper *k, uint64_t ns, bool hurried)
 	wanted = !over;
 	unlock(&k->lock);
 	return !wanted;
+}
+
+/*
+ * Wait so long, or until something is wanted, or an epoch if guest memory stirs.  Returns whether it
+ * stirred.
+ *
+ * Whoever takes share.still away says `stirred` afterwards.  The wait for that keeps the keeper
+ * alive until the pager has let go of it.
+ */
+static bool doze(struct keeper *k, uint64_t ns)
+{
+	struct timespec until = ns_to_timespec(monotonic_ns() + ns);
+	bool over = false;
+
+	k->stirred = false;
+	atomic_store(&k->gm->share.still, true);
+	rest(k, EPOCH_NS, false);
+	lock(&k->lock);
+	while (!over && !is_wanted(k) && !k->stirred)
+		over = pthread_cond_timedwait(&k->changed, &k->lock.mutex, &until) == ETIMEDOUT;
+	if (!atomic_exchange(&k->gm->share.still, false))
+		while (!k->stirred)
+			pthread_cond_wait(&k->changed, &k->lock.mutex);
+	unlock(&k->lock);
+	return k->stirred;
+}
+
+static void on_stir(void *ctx)
+{
+	struct keeper *k = ctx;
+
+	lock(&k->lock);
+	k->stirred = true;
+	pthread_cond_broadcast(&k->changed);
+	unlock(&k->lock);
+}
+
+/* The pause after a pass.  A long one ends early when guest memory stirs. */
+static void pause_between(struct keeper *k)
+{
+	if (k->obeyed == KEEPER_OFF)
+		rest(k, AIM_NS, false);
+	else if (k->calm <= MAX_CALM)
+		rest(k, EPOCH_NS << k->calm, false);
+	else if (doze(k, EPOCH_NS << k->calm))
+		k->calm = 0;
 }
 
 static bool is_hurried(struct keeper *k)
@@ -133,7 +185,7 @@ static void visit(struct keeper *k, struct watch_region *w, uint64_t pass)
 
 		end = min_u64(w->range.end, align_down(at, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
 		nr = scan_pages(k, at, end, written, pass) + hear_some(k);
-		k->stir += nr;
+		k->looked += nr;
 		keep_pace(k, nr, cpu_ns() - cpu);
 		if (is_interrupted(k)) {
 			scan_finish(k);
@@ -218,6 +270,7 @@ static void collapse_some(struct keeper *k, const struct watch_region *w)
 		}
 		unlock(&gm->lock);
 		keeper_add(&k->stats.collapsed_blocks, !err);
+		k->stir += !err;
 	}
 }
 
@@ -297,16 +350,42 @@ static void unmerge(struct keeper *k)
 		rest(k, CREDITS_NS, true);
 }
 
+/*
+ * Is there nothing that a later pass could want: no page that was quiet until it was written, no
+ * page that backs off, no region that rests, no machine to be found?
+ */
+static bool is_settled(struct keeper *k, uint64_t pass)
+{
+	bool backoff;
+
+	lock(&k->gm->lock);
+	backoff = k->gm->share.any_backoff;
+	unlock(&k->gm->lock);
+	for (unsigned int i = 0; i < k->nr_regions; i++)
+		if (k->region[i].rest_until > pass)
+			return false;
+	return !backoff && !k->fresh && (k->obeyed != KEEPER_ON || k->link >= 0 || !k->config.join);
+}
+
+/* After a pass: how long may the pause be?  wanted: the pass came early and says little. */
+static void set_calm(struct keeper *k, uint64_t pass, bool wanted)
+{
+	unsigned int most = !wanted && is_settled(k, pass) ? MAX_STILL : MAX_CALM;
+
+	k->calm = k->stir || k->looked > CALM_PAGES ? 0 : (unsigned int)min_u64(k->calm + 1, most);
+}
+
 /* One pass.  wanted: the mode is new, or somebody waits for the pass. */
 static void run_pass(struct keeper *k, bool wanted)
 {
 	uint64_t pass = begin_pass(k);
 
-	k->stir = 0;
+	k->stir = k->looked = k->fresh = 0;
 	if (wanted && k->obeyed == KEEPER_ZERO)
 		unmerge(k);
 	join(k);
-	mark_tables(k);
+	if (wanted || !k->calm)
+		mark_tables(k);
 	if (watch_all(k, pass, is_hurried(k))) {
 		if (!rest(k, EPOCH_NS, false))
 			rest(k, HURRIED_NS, true);
@@ -322,7 +401,7 @@ static void run_pass(struct keeper *k, bool wanted)
 	hear_news(k);
 	scan_relax(k, pass);
 	watch_count(k);
-	k->calm = k->stir ? 0 : k->calm < MAX_CALM ? k->calm + 1 : MAX_CALM;
+	set_calm(k, pass, wanted);
 	keeper_add(&k->stats.full_scans, 1);
 	end_pass(k, pass);
 }
@@ -372,7 +451,7 @@ static void keeper_main(void *arg)
 			stop_sharing(k);
 		else
 			link_take_news(k); /* others may still find pages that we looked up */
-		rest(k, k->obeyed == KEEPER_OFF ? AIM_NS : EPOCH_NS << k->calm, false);
+		pause_between(k);
 	}
 }
 
@@ -430,6 +509,8 @@ int keeper_create(const struct keeper_config *config, struct keeper **out, struc
 	lock(&k->gm->lock);
 	k->gm->share.zero_reads = config->mode != KEEPER_OFF;
 	unlock(&k->gm->lock);
+	k->gm->share.stir = on_stir;
+	k->gm->share.stir_ctx = k;
 	*out = k;
 	return 0;
 }

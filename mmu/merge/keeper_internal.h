@@ -23,6 +23,8 @@
  */
 #define LEAF_WORTH (QUIRE_BLOCK_PAGES / 8)
 
+#define CALM_PAGES 64u /* if no more were written, or looked at in a pass, little goes on */
+
 #define MAX_TABLES 4096u /* the keeper remembers at most so many page tables of the guest */
 
 /* A part of RAM that is watched as one (keeper.h). */
@@ -87,8 +89,11 @@ struct keeper {
 	unsigned int nr_tables;	     /* [t] */
 	uint64_t ns_per_page;	     /* [t] what it costs to look at a page, on average */
 	unsigned int percent;	     /* [t] the keeper may use so many percent of a processor */
-	uint64_t stir;		     /* [t] how much this pass had to do; 0: nothing */
-	unsigned int calm;	     /* [t] how many passes in a row had nothing to do */
+	uint64_t stir;		     /* [t] what this pass changed, or found changed; 0: nothing */
+	uint64_t looked;	     /* [t] how many pages this pass looked at */
+	uint64_t fresh;	   /* [t] how many pages it found written that were quiet before */
+	unsigned int calm; /* [t] how many passes in a row had nothing to do, up to a limit */
+	bool stirred;	   /* [k] guest memory stirred in a long pause */
 
 	struct flight flight[2]; /* [t] */
 	unsigned int turn;	 /* [t] the flight that is free next */

@@ -48,6 +48,7 @@ static bool is_candidate(struct keeper *k, gfn_t gfn, bool written, uint64_t pas
 	default: break;
 	}
 	if (written) {
+		k->fresh += note_reason(*note) != NOTE_VOLATILE;
 		*note = note_with(*note, NOTE_VOLATILE);
 		return false;
 	}
@@ -285,6 +286,7 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 	keeper_add(run->to == PG_ZERO ? &k->stats.zeroed_pages : &k->stats.merged_pages,
 		   res.merged);
 	keeper_add(&k->stats.mismatches, res.differ);
+	k->stir += res.merged;
 }
 
 /* How many runs from the i-th on are to be zero, at most as many as may be done at once. */

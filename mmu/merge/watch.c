@@ -13,7 +13,6 @@
 #include "keeper_internal.h"
 
 #define GROWTH_PART 64u /* if more than 1/64 came in since the last pass, it is being filled */
-#define CALM_PAGES  64u /* if no more were written since the last visit, little goes on */
 #define HOT_VISITS  3u	/* after so many visits in a row a region is hot */
 #define MAX_REST    6u	/* it rests for at most 2^6 passes */
 
