@@ -13,6 +13,8 @@
 #            which no PSS counts, apart.  Needs root
 #   touch    first touch of 512 MiB by a guest that is the only one, and with 99 others, paused, on
 #            the same machine, taking turns; the guest measures itself
+#   idle     500 guests that wait, once they have settled: processor time of all their threads in
+#            percent of one processor, and how long it takes to ask them all
 set -u
 . "$(dirname "$0")/common.bash"
 machine
@@ -172,3 +174,39 @@ for mode in auto never; do
 		"$a" \
 		"$(spread <"$dir/$mode.1")" "$b" "$(spread <"$dir/$mode.100")" "$(ratio "$b" "$a")"
 done
+
+# ---- idle ----
+
+# Milliseconds of processor time that the threads of the launcher's children have used
+used_ms() {
+	local parent pid
+	parent=$(tr -d ' ' </proc/"$launcher"/task/"$launcher"/children)
+	for pid in $(cat /proc/"$parent"/task/"$parent"/children); do
+		cat /proc/"$pid"/task/*/schedstat
+	done | awk '{ ns += $1 } END { printf "%d\n", ns / 1e6 }'
+}
+
+nr=500
+timeout 300 "$quire" run --machine="$address" -n "$nr" -m 16M --name=idle "$quill" idle 280 \
+	>"$dir/others" 2>&1 </dev/null &
+launcher=$!
+for ((i = 0; i < 1000; i++)); do
+	[ "$(grep -c 'idle: seconds' "$dir/others")" -eq "$nr" ] && break
+	sleep 0.05
+done
+sleep 40
+before=$(used_ms)
+sleep 32
+after=$(used_ms)
+for ((i = 0; i < runs; i++)); do
+	for command in ps stat merge; do
+		elapsed_us "$quire" "$command" --machine="$address" >>"$dir/ask.$command"
+	done
+done
+printf 'idle guests=%s cpu_percent=%s aim<5' "$nr" "$(ratio $((after - before)) 320)"
+for command in ps stat merge; do
+	printf ' %s_us=%s (%s)' "$command" "$(median <"$dir/ask.$command")" \
+		"$(spread <"$dir/ask.$command")"
+done
+printf ' aim<500000\n'
+dismiss
