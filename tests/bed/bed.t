@@ -18,8 +18,8 @@ my $build = $ENV{QUIRE_BUILD} // 'build';
 my $bed = $ENV{QUIRE_BED} // 'build-bed';
 my $patience = $ENV{BED_TEST_TIMEOUT} // 600;
 
-my @short = ('kvm/selftest.t', 'kvm/walk_translate_test', 'kvm/walk_fault_test', 'kvm/efault_test',
-	     'kvm/slot_log_test', 'memory/share_test', 'kvm/balloon.t');
+my @short = ('kvm/selftest.t', 'kvm/walk_translate_test', 'kvm/walk_fault_test',
+	'kvm/slot_log_test', 'memory/share_test', 'dev/balloon_test');
 # They compile, or start an emulator of their own.
 my %elsewhere = map { $_ => 1 }
 	qw(house/tsan.t house/docs.t fuzz/fuzz.t kvm/balloon_qemu.t bed/bed.t);

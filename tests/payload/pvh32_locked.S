@@ -2,14 +2,15 @@
 /*
  * A PVH guest that works with locked instructions on pages that a host merges: two halves of 2048
  * pages are equal, and stay nearly so.  It adds 0 to pages at random, and every 256th time 1 to the
- * second word of one, all with LOCK.  In the end the second words must add up to what was added:
- * exit status 11, else 1.  At ring 0, where some hosts emulate each instruction.
+ * second word of one, all with LOCK, for 2^34 cycles of the TSC.  In the end the second words must
+ * add up to what was added: exit status 11, else 1.  At ring 0, where some hosts emulate each
+ * instruction.
  */
 #include <quire/abi.h>
 
 #define BASE  0x1000000
 #define PAGES 4096
-#define TURNS 1280000
+#define HIGH  4		/* of the TSC, in units of 2^32 cycles */
 
 #include "pvh32.h"
 	movl	$BASE, %edi
@@ -23,28 +24,35 @@
 	cmpl	$PAGES, %ecx
 	jne	1b
 
-	movl	$12345, %eax
-	movl	$TURNS, %ecx
-2:	imull	$1664525, %eax, %eax
-	addl	$1013904223, %eax
-	movl	%eax, %edi
+	rdtsc
+	leal	HIGH(%edx), %ebp	/* the end, but for a part of 2^32 cycles */
+	movl	$12345, %ebx
+	xorl	%ecx, %ecx		/* turns */
+	xorl	%esi, %esi		/* what was added */
+2:	imull	$1664525, %ebx, %ebx
+	addl	$1013904223, %ebx
+	movl	%ebx, %edi
 	shrl	$8, %edi
 	andl	$((PAGES - 1) * 4096), %edi
 	lock addl $0, BASE(%edi)
 	testl	$0xff, %ecx
 	jnz	3f
 	lock incl BASE + 4(%edi)
-3:	decl	%ecx
-	jnz	2b
+	incl	%esi
+	rdtsc
+	cmpl	%ebp, %edx
+	jae	4f
+3:	incl	%ecx
+	jmp	2b
 
-	movl	$BASE, %edi
+4:	movl	$BASE, %edi
 	xorl	%eax, %eax
 	movl	$PAGES, %ecx
-4:	addl	4(%edi), %eax
+5:	addl	4(%edi), %eax
 	addl	$4096, %edi
 	decl	%ecx
-	jnz	4b
-	cmpl	$(TURNS / 256), %eax
+	jnz	5b
+	cmpl	%esi, %eax
 	movb	$11, %al
 	je	quit
 	movb	$1, %al
