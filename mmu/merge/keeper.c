@@ -13,11 +13,11 @@
  * merged at leisure, and much at the full share.  A pass that somebody asked for
  * (keeper_request_pass) does not pause.
  *
- * The pause between passes is one epoch.  It doubles with each pass that merged nothing and had only
- * a few pages to look at, to 2^MAX_CALM epochs.  Once nothing is left that a later pass could want
- * (is_settled), it grows to 2^MAX_STILL.  A page that the guest brings in or takes home ends such a
- * long pause.  Only after a pass that had more to do are the vCPUs asked for their registers: to ask
- * wakes the guest, and a guest that wakes up writes something.
+ * The pause between passes is one epoch.  It doubles with each pass that merged nothing and had
+ * only a few pages to look at, to 2^MAX_CALM epochs.  Once nothing is left that a later pass
+ * could want (is_settled), it grows to 2^MAX_STILL.  A page that the guest brings in or takes
+ * home ends such a long pause.  Only after a pass that had more to do are the vCPUs asked for
+ * their registers: to ask wakes the guest, and a guest that wakes up writes something.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -72,8 +72,8 @@ static bool rest(struct keeper *k, uint64_t ns, bool hurried)
 }
 
 /*
- * Wait so long, or until something is wanted, or an epoch if guest memory stirs.  Returns whether it
- * stirred.
+ * Wait so long, or until something is wanted, or an epoch if guest memory stirs.  Returns whether
+ * it stirred.
  *
  * Whoever takes share.still away says `stirred` afterwards.  The wait for that keeps the keeper
  * alive until the pager has let go of it.

@@ -61,19 +61,21 @@ sub sleeps {
 
 # In a network namespace of our own nobody else's command asks these guests anything.
 SKIP: {
-	skip 'cannot have a network namespace', 4 if syscall 272, 0x40000000;	# unshare(CLONE_NEWNET)
+	# unshare(CLONE_NEWNET)
+	skip 'cannot have a network namespace', 4 if syscall 272, 0x40000000;
 	my $group = "idle-$$";
 	my $run = fork // die;
 	if (!$run) {
 		open STDOUT, '>', "$dir/ready";
-		exec $quire, 'run', '-n', 2, "--name=$group", '--machine=own', '--timeout=300', '-m',
-			'64M', $quill, qw(hold 1 2000 seconds=400);
+		exec $quire, 'run', '-n', 2, "--name=$group", '--machine=own', '--timeout=300',
+			'-m', '64M', $quill, qw(hold 1 2000 seconds=400);
 	}
 	ok(until_true(sub { 2 == (() = slurp("$dir/ready") =~ /hold: ready/g) }),
 		'two guests with the same pages');
 	my @vm = map { /^$group\S+\s.*\s(\d+)$/ ? $1 : () } `$quire ps`;
 	is(@vm, 2, '... are seen');
-	# Merging has to end first, and what a busy host delays.  Then 16 s are counted, often enough.
+	# Merging has to end first, and what a busy host delays.  Then 16 s are counted, until
+	# one count is low.
 	my @least = (1e9) x @vm;
 	for (1 .. 8) {
 		my @before = map { sleeps($_) } @vm;
@@ -84,7 +86,8 @@ SKIP: {
 		}
 		last if !grep { $_ >= 8 } @least;
 	}
-	ok($_ < 8, "a guest that waits slept and woke $_ times in 16 s, in all its threads") for @least;
+	ok($_ < 8, "a guest that waits slept and woke $_ times in 16 s, in all its threads")
+		for @least;
 	kill TERM => $run;
 	waitpid $run, 0;
 }
