@@ -12,15 +12,9 @@ use lib "$FindBin::Bin";
 use Guests;
 
 my $name = "halted-$$";
-my $dir = tempdir(CLEANUP => 1);
 
 my $skip = no_guest();
 plan skip_all => $skip if $skip;
-
-sub slurp { local $/; open my $f, '<', $_[0] or return ''; return <$f> // '' }
-
-# Call it until it is true, for at most 30 s.
-sub until_true { my ($true) = @_; for (1 .. 600) { return 1 if $true->(); sleep 0.05 } return 0 }
 
 # Processor seconds of all children that have ended.
 sub used { my @t = times; return $t[2] + $t[3] }
@@ -70,7 +64,7 @@ SKIP: {
 		exec $quire, 'run', '-n', 2, "--name=$group", '--machine=own', '--timeout=300',
 			'-m', '64M', $quill, qw(hold 1 2000 seconds=400);
 	}
-	ok(until_true(sub { 2 == (() = slurp("$dir/ready") =~ /hold: ready/g) }),
+	ok(until_true(30, sub { 2 == (() = slurp("$dir/ready") =~ /hold: ready/g) }),
 		'two guests with the same pages');
 	my @vm = map { /^$group\S+\s.*\s(\d+)$/ ? $1 : () } `$quire ps`;
 	is(@vm, 2, '... are seen');
