@@ -140,18 +140,18 @@ is(run('--version', { out => '/dev/full' })->{status}, 121, 'a full standard out
 # ---- installed images ----
 
 {
-	mkdir "$dir/$_" or die for qw(usr usr/bin usr/lib usr/lib/quire work);
+	mkdir "$dir/$_" or die for qw(usr usr/bin usr/lib usr/lib/quire plain);
 	system('cp', $quire, "$dir/usr/bin/quire") and die;
 	system('cp', $exit42, "$dir/usr/lib/quire/image") and die;
 	my $at = sub {
 		my $run = "$dir/usr/bin/quire run @_";
-		return system("cd $dir/work && $run >$dir/out 2>$dir/err") >> 8;
+		return system("cd $dir/plain && $run >$dir/out 2>$dir/err") >> 8;
 	};
 	is($at->('image'), 42, 'an image without a slash is found where it is installed');
 	is($at->('./image'), 2, '... one with a slash is not');
 	is($at->('other'), 2, '... nor is one that is not installed');
 	ok(one_line(slurp("$dir/err")), '... in one line');
-	system('cp', flat('seven', 'b007 e6f4'), "$dir/work/image") and die;
+	system('cp', flat('seven', 'b007 e6f4'), "$dir/plain/image") and die;
 	is($at->('image'), 7, '... and a file in the working directory comes first');
 }
 
