@@ -15,8 +15,9 @@
  * takes for itself, covers stage 2 and every change to the window.
  */
 #include <quire/error.h>
-#include "stage2.h"
+#include "mmu/base/histogram.h"
 #include "mmu/format/walk.h"
+#include "stage2.h"
 
 enum gmem_hugepages {
 	GMEM_HUGE_AUTO, /* 2 MiB where memory allows */
@@ -82,6 +83,8 @@ struct gmem_stats {
 	uint64_t mapping_refusals;  /* runs that were not shared for want of a mapping */
 	uint64_t mapping_reliefs;   /* runs that were broken to win mappings */
 	uint64_t efaults;	    /* KVM_RUN -EFAULT resolved (counted by gmem_repair) */
+
+	struct histogram merge_holds; /* how long the keeper held LOCK_GMEM for a run */
 };
 
 struct gmem;

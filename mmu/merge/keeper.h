@@ -61,8 +61,6 @@ struct keeper_config {
 	uint64_t (*hash)(const void *page); /* for tests; NULL: XXH3, 64 bits */
 };
 
-#define KEEPER_HISTOGRAM 24 /* bucket n: 2^n to 2^(n+1) ns */
-
 struct keeper_stats {
 	uint32_t mode;		   /* enum keeper_mode */
 	uint32_t joined;	   /* 1: the keeper is connected to a machine */
@@ -76,9 +74,8 @@ struct keeper_stats {
 	uint64_t cpu_ns;	   /* processor time of the keeper's thread */
 	uint64_t pages_per_s;	   /* the pace now */
 	uint64_t watched_regions, regions;
-	uint64_t metadata_bytes;		   /* what the keeper itself occupies */
-	uint64_t hold_histogram[KEEPER_HISTOGRAM]; /* how long a run held guest memory's lock */
-	uint64_t reason_pages[NOTE_NR_REASONS];	   /* of private pages */
+	uint64_t metadata_bytes;		/* what the keeper itself occupies */
+	uint64_t reason_pages[NOTE_NR_REASONS]; /* of private pages */
 };
 
 struct keeper;

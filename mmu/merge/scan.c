@@ -251,15 +251,6 @@ static void keep_huge(struct keeper *k, const struct share_run *run)
 		share_drop(gm, run->pfn, run->nr);
 }
 
-static void count_hold(struct keeper *k, uint64_t ns)
-{
-	unsigned int bucket = ns ? 63 - __builtin_clzll(ns) : 0;
-
-	keeper_add(
-		&k->stats.hold_histogram[bucket < KEEPER_HISTOGRAM ? bucket : KEEPER_HISTOGRAM - 1],
-		1);
-}
-
 /* Send runs [from, to) of a block away: either one to be shared, or a few to be zero. */
 static void commit_some(struct keeper *k, const struct block_work *work, unsigned int from,
 			unsigned int to)
@@ -281,7 +272,7 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 		zero_commit(k->gm, run, to - from, &res);
 	else
 		share_commit(k->gm, run, &res);
-	count_hold(k, monotonic_ns() - start);
+	histogram_add(&k->gm->stats.merge_holds, monotonic_ns() - start);
 	unlock(&k->gm->lock);
 	keeper_add(run->to == PG_ZERO ? &k->stats.zeroed_pages : &k->stats.merged_pages,
 		   res.merged);

@@ -664,7 +664,8 @@ quire_holds() {		# scenario
 import json, sys, collections
 sum = collections.Counter()
 for vm in json.load(sys.stdin)["vms"]:
-    sum.update({int(k.split("_")[1]): n for k, n in vm["merge_holds"].items()})
+    sum.update({int(k.split("_")[1]): n for k, n in vm["merge_holds"].items()
+        if k.startswith("below_")})
 holds = ", ".join("<%.0f: %d" % (ns / 1000, sum[ns]) for ns in sorted(sum))
 print("quire: lock holds, us:", holds, "scenario=" + sys.argv[1])' "$1"
 }

@@ -33,6 +33,31 @@ void report_seconds(FILE *f, const char *name, uint64_t ns)
 	fprintf(f, "  %-*s %10.3f s\n", NAME_WIDTH, name, (double)ns / 1e9);
 }
 
+/* A bound of a histogram, which is a power of two: three digits are enough. */
+static const char *bound_text(uint64_t ns)
+{
+	static char text[4][24];
+	static unsigned int turn;
+	char *out = text[turn++ % ARRAY_SIZE(text)];
+
+	if (ns < 10000)
+		snprintf(out, sizeof(text[0]), "%" PRIu64 " ns", ns);
+	else if (ns < 10000000)
+		snprintf(out, sizeof(text[0]), "%" PRIu64 " us", ns / 1000);
+	else
+		snprintf(out, sizeof(text[0]), "%" PRIu64 " ms", ns / 1000000);
+	return out;
+}
+
+void report_times(FILE *f, const char *name, const struct histogram *h)
+{
+	report_count(f, name, histogram_total(h));
+	if (histogram_total(h))
+		fprintf(f, "    half below %s, 99 %% below %s, the longest %s\n",
+			bound_text(histogram_percentile(h, 50)),
+			bound_text(histogram_percentile(h, 99)), bound_text(h->longest_ns));
+}
+
 void report_word(FILE *f, const char *name, const char *word)
 {
 	fprintf(f, "  %-*s %s\n", NAME_WIDTH, name, word);
@@ -235,6 +260,7 @@ static void put_merging(FILE *f, const struct vm_info *info)
 	report_count(f, "pages passed over", k->pages_skipped);
 	report_count(f, "mismatches", k->mismatches);
 	report_count(f, "2 MiB put together", k->collapsed_blocks);
+	report_times(f, "memory locked for it", &info->mem.merge_holds);
 	put_mappings(f, &info->mem);
 	report_group(f, "private pages, and why they are not merged");
 	for (unsigned int r = 0; r < NOTE_NR_REASONS; r++)

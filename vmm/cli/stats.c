@@ -2,6 +2,7 @@
 /* The counters of VMs and of their machine as JSON: see stats.h. */
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 #include "json.h"
@@ -157,6 +158,23 @@ void stats_machine(struct json *json, const struct machine_state *m)
 
 /* ---- a VM ---- */
 
+/* How many times were below each power of two, and not below the one before. */
+static void put_times(struct json *json, const char *name, const struct histogram *h)
+{
+	char key[64];
+
+	json_object(json, name);
+	for (unsigned int n = 0; n < HISTOGRAM_BUCKETS; n++) {
+		if (!h->count[n])
+			continue;
+		snprintf(key, sizeof(key), "below_%" PRIu64 "_ns", histogram_bound(n));
+		json_number(json, key, h->count[n]);
+	}
+	if (histogram_total(h))
+		json_number(json, "longest_ns", h->longest_ns);
+	json_end_object(json);
+}
+
 /* Every page is in exactly one state, so the states add up to ram_pages. */
 static void page_stats(struct json *json, const struct vm_info *info)
 {
@@ -224,14 +242,7 @@ static void merge_stats(struct json *json, const struct vm_info *info)
 	json_number(json, "memory_slots", k->regions);
 	json_number(json, "keeper_cpu_ns", k->cpu_ns);
 	json_number(json, "keeper_metadata_bytes", k->metadata_bytes);
-	json_object(json, "merge_holds");
-	for (unsigned int i = 0; i < KEEPER_HISTOGRAM; i++) {
-		if (!k->hold_histogram[i])
-			continue;
-		snprintf(key, sizeof(key), "below_%llu_ns", 2ULL << i);
-		json_number(json, key, k->hold_histogram[i]);
-	}
-	json_end_object(json);
+	put_times(json, "merge_holds", &info->mem.merge_holds);
 }
 
 static void exit_stats(struct json *json, const struct vm_info *info)
