@@ -28,7 +28,8 @@ const struct away_provider *const away_providers[PG_NR_STATES] = {
 
 bool away_has_room(const struct gmem *gm)
 {
-	return gm->mappings + min_u64(MARGIN, gm->max_mappings / 4) < gm->max_mappings;
+	return gm->backend->mappings + min_u64(MARGIN, gm->backend->max_mappings / 4) <
+	       gm->backend->max_mappings;
 }
 
 /* --- the reserve ------------------------------------------------------------------------- */
@@ -120,7 +121,7 @@ int away_map_home(struct gmem *gm, gfn_t gfn, uint64_t nr, bool may_relieve)
 	int err;
 
 	do
-		err = window_home(&gm->window, gfn, nr);
+		err = backend_home(gm->backend, gfn, nr);
 	while (err == -ENOMEM && may_relieve && relieve(gm, gfn));
 	return err;
 }
@@ -134,7 +135,7 @@ int away_bring_home(struct gmem *gm, gfn_t gfn, uint64_t nr)
 
 	assert_held(&gm->lock);
 	stage2_lookup(gm->s2, gfn, &page);
-	while (gm->mappings + 2 > gm->max_mappings && relieve(gm, gfn))
+	while (gm->backend->mappings + 2 > gm->backend->max_mappings && relieve(gm, gfn))
 		;
 	err = away_providers[page.state]->come_home(gm, gfn, nr, &page, true);
 	if (err)
@@ -168,7 +169,7 @@ int away_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in)
 	/* The host may have run out of memory half way. */
 	nr = stage2_run(gm->s2, gfn, gfn + nr, &state);
 	note_all_broken(gm, gfn, nr);
-	window_populate(&gm->window, gfn, nr);
+	backend_populate(gm->backend, gfn, nr);
 	gm->share.streak_next = gfn + nr;
 	gm->stats.unshared_pages += nr;
 	*in = (struct gfn_range){ gfn, gfn + nr };
@@ -182,7 +183,7 @@ int away_forget(struct gmem *gm, gfn_t gfn, uint64_t nr)
 
 	assert_held(&gm->lock);
 	stage2_lookup(gm->s2, gfn, &page);
-	err = page.mapped ? window_empty(&gm->window, gfn, nr) : 0;
+	err = page.mapped ? backend_empty(gm->backend, gfn, nr) : 0;
 	if (err)
 		return err;
 	if (away_providers[page.state]->let_go)

@@ -138,13 +138,13 @@ static bool block_is_absent(const struct gmem *gm, gfn_t block)
 /* The file has all pages of the block. */
 static void adopt_block(struct gmem *gm, gfn_t block)
 {
-	if (window_make_whole(&gm->window, block)) {
+	if (backend_make_whole(gm->backend, block)) {
 		/* No room for another VMA: the pages are there, managed singly. */
 		gmem_set(gm, block, QUIRE_BLOCK_PAGES, PG_PRIVATE, block);
-		window_wake(&gm->window, block, QUIRE_BLOCK_PAGES);
+		backend_wake(gm->backend, block, QUIRE_BLOCK_PAGES);
 		return;
 	}
-	if (!window_is_huge(&gm->window, block))
+	if (!backend_is_huge(gm->backend, block))
 		gm->stats.huge_fallbacks++;
 	gmem_set_large(gm, block);
 }
@@ -166,7 +166,7 @@ static uint64_t adopt_part(struct gmem *gm, gfn_t block)
 			g = data - 1;
 		}
 	}
-	window_wake(&gm->window, block, QUIRE_BLOCK_PAGES);
+	backend_wake(gm->backend, block, QUIRE_BLOCK_PAGES);
 	return nr;
 }
 
@@ -184,7 +184,7 @@ static int bring_in_block(struct gmem *gm, gfn_t block)
 		return -EDQUOT;
 	gm->filling = block;
 	unlock(&gm->lock);
-	err = window_fill_block(&gm->window, block);
+	err = backend_fill_block(gm->backend, block);
 	lock(&gm->lock);
 	gm->filling = NO_BLOCK;
 	if (err)
@@ -212,7 +212,7 @@ static int bring_in_singly(struct gmem *gm, gfn_t gfn, gfn_t end)
 		if (state == PG_ABSENT) {
 			if (!gmem_take(gm, nr))
 				return -EDQUOT;
-			err = window_fill(&gm->window, gfn, nr, &done);
+			err = backend_fill(gm->backend, gfn, nr, &done);
 			gmem_put(gm, nr - done);
 			if (done)
 				gmem_set(gm, gfn, done, PG_PRIVATE, gfn);

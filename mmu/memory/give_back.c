@@ -69,7 +69,7 @@ static int make_single(struct gmem *gm, gfn_t gfn, gfn_t end)
 
 	while (block < end) {
 		uint64_t nr = whole_blocks(gm, block, end);
-		int err = nr ? window_make_single(&gm->window, block, nr) : 0;
+		int err = nr ? backend_make_single(gm->backend, block, nr) : 0;
 
 		if (err)
 			return err;

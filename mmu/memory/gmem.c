@@ -3,7 +3,7 @@
  * Guest memory: stage 2 decides, the window makes it real.
  *
  * Each operation takes LOCK_GMEM and asks stage 2 what the pages are.  Then it changes the host's
- * side (window.c), and then stage 2.  The order is one in which a guest access that slips in
+ * side (backend.h), and then stage 2.  The order is one in which a guest access that slips in
  * between does no harm:
  *
  *   bring in   The file and the page tables come first, stage 2 next (bring_in.c).
@@ -67,6 +67,7 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 			      config->hugepages == GMEM_HUGE_AUTO, err);
 	if (error)
 		goto destroy_s2;
+	gm->backend = &gm->window.backend;
 	moves_init(gm);
 	error = share_init(gm);
 	if (error) {
@@ -150,7 +151,7 @@ const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
 
 int gmem_split(struct gmem *gm, gfn_t block)
 {
-	int err = window_make_single(&gm->window, block, 1);
+	int err = backend_make_single(gm->backend, block, 1);
 
 	return err ? err : gmem_set_single(gm, block);
 }
@@ -167,13 +168,13 @@ int gmem_collapse(struct gmem *gm, gfn_t block)
 	if (stage2_run(gm->s2, block, block + QUIRE_BLOCK_PAGES, &state) != QUIRE_BLOCK_PAGES ||
 	    state != PG_PRIVATE)
 		return -EBUSY;
-	err = window_make_whole(&gm->window, block);
+	err = backend_make_whole(gm->backend, block);
 	if (err)
 		return err;
-	err = window_collapse(&gm->window, block);
+	err = backend_collapse(gm->backend, block);
 	if (err) {
-		/* This cannot fail: it joins the VMAs that window_make_whole has split. */
-		window_make_single(&gm->window, block, 1);
+		/* This cannot fail: it joins the VMAs that backend_make_whole has split. */
+		backend_make_single(gm->backend, block, 1);
 		return err;
 	}
 	return gmem_set_large(gm, block);
@@ -232,8 +233,8 @@ void gmem_stats(struct gmem *gm, struct gmem_stats *out)
 {
 	lock(&gm->lock);
 	*out = gm->stats;
-	out->mappings = gm->mappings;
-	out->max_mappings = gm->max_mappings;
+	out->mappings = gm->backend->mappings;
+	out->max_mappings = gm->backend->max_mappings;
 	out->orphan_pages = store_view_orphan_pages(&gm->share.store);
 	stage2_counters(gm->s2, &out->s2);
 	unlock(&gm->lock);
@@ -336,7 +337,7 @@ unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *w
 	for (unsigned int state = 0; state < PG_NR_STATES; state++)
 		resident += page_states[state].resident ? c.pages[state] : 0;
 	expect(&a, resident, ramfile_pages(gm->window.ram_fd), "pages resident");
-	expect(&a, gm->mappings, moves_recount(gm), "mappings of the window");
+	expect(&a, gm->backend->mappings, moves_recount(gm), "mappings of the window");
 	audit_segments(&a, gm);
 	unlock(&gm->lock);
 	return a.faults;

@@ -20,14 +20,12 @@ struct gmem {
 	struct gmem_config config; /* [I] its ram is the next field */
 	struct gfn_range ram[8];   /* [I] */
 	struct window window;	   /* [I] */
+	struct backend *backend;   /* [I] the window, by its operations */
 	struct stage2 *s2;	   /* [g] */
 	struct lock lock;
 	struct gfn_range held[GMEM_MAX_HELD]; /* [g] by gmem_hold; they stay private */
 	unsigned int nr_held;		      /* [g] */
 	struct gmem_stats stats;	      /* [g] what gmem_stats does not fill in */
-
-	uint64_t mappings;     /* [g] of the window (moves.c) ... */
-	uint64_t max_mappings; /* [I] ... that the kernel allows */
 
 	struct share share;	     /* [g] */
 	struct gfn_range last_group; /* [g] the last pages that came in as a group */
@@ -62,7 +60,7 @@ bool gmem_each_run(const struct gmem *gm, struct gmem_run *run);
 /* Begin to count mappings, when everything is absent.  No other thread knows gm. */
 void moves_init(struct gmem *gm);
 
-/* Count the mappings of the window anew, from stage 2: what gm->mappings should be. */
+/* Count the mappings of the window anew, from stage 2: what its count should be. */
 uint64_t moves_recount(const struct gmem *gm);
 
 /*

@@ -68,7 +68,7 @@ int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t 
 	before = ends_in(gm, gfn, gfn + nr);
 	err = stage2_set(gm->s2, gfn, nr, to, pfn);
 	assert(!err);
-	gm->mappings += ends_in(gm, gfn, gfn + nr) - before;
+	gm->backend->mappings += ends_in(gm, gfn, gfn + nr) - before;
 	if (to == PG_PRIVATE)
 		share_note_written(gm, gfn, nr);
 	return err;
@@ -79,7 +79,7 @@ int gmem_set_large(struct gmem *gm, gfn_t block)
 	uint64_t before = ends_in(gm, block, block + QUIRE_BLOCK_PAGES);
 	int err = stage2_set_large(gm->s2, block, block);
 
-	gm->mappings += ends_in(gm, block, block + QUIRE_BLOCK_PAGES) - before;
+	gm->backend->mappings += ends_in(gm, block, block + QUIRE_BLOCK_PAGES) - before;
 	share_note_written(gm, block, QUIRE_BLOCK_PAGES);
 	return err;
 }
@@ -89,7 +89,7 @@ int gmem_set_single(struct gmem *gm, gfn_t block)
 	uint64_t before = ends_in(gm, block, block + QUIRE_BLOCK_PAGES);
 	int err = stage2_split(gm->s2, block);
 
-	gm->mappings += ends_in(gm, block, block + QUIRE_BLOCK_PAGES) - before;
+	gm->backend->mappings += ends_in(gm, block, block + QUIRE_BLOCK_PAGES) - before;
 	return err;
 }
 
@@ -110,8 +110,8 @@ static uint64_t max_mappings(void)
 
 void moves_init(struct gmem *gm)
 {
-	gm->mappings = gm->config.nr_ram;
-	gm->max_mappings = max_mappings();
+	gm->backend->mappings = gm->config.nr_ram;
+	gm->backend->max_mappings = max_mappings();
 }
 
 uint64_t moves_recount(const struct gmem *gm)

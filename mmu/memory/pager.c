@@ -48,8 +48,8 @@ static void answer_spurious(struct gmem *gm, gfn_t gfn, uint64_t flags)
 
 	if ((flags & UFFD_PAGEFAULT_FLAG_WP) && !stage2_lookup(gm->s2, gfn, &page) &&
 	    page.state == PG_PRIVATE)
-		window_protect(&gm->window, gfn, 1, false);
-	window_wake(&gm->window, gfn, 1);
+		backend_protect(gm->backend, gfn, 1, false);
+	backend_wake(gm->backend, gfn, 1);
 }
 
 /* As gmem_bring_in; *in is empty if the event was late. */

@@ -7,7 +7,7 @@
  *
  *   1. write-protect the run            a write waits for the pager, which waits for our lock
  *   2. compare all bytes with frames    nobody can change either now
- *   3. map the frames over it           window_send_to_file(): readers see the same bytes
+ *   3. map the frames over it           backend_send_to_file(): readers see the same bytes
  *   4. punch the hole, tell stage 2     the RAM file's copy is what is saved
  *   5. unlock                           writes that waited are answered by what stage 2 says now
  *
@@ -174,7 +174,7 @@ static void bring_back(struct gmem *gm, const struct share_run *run, uint64_t i)
 {
 	memcpy(gm->window.alias + gfn_to_gpa(run->gfn + i), wanted_bytes(gm, run, i),
 	       QUIRE_PAGE_SIZE);
-	if (window_home(&gm->window, run->gfn + i, 1))
+	if (backend_home(gm->backend, run->gfn + i, 1))
 		abort(); /* with a mapping to spare: the kernel's books are broken */
 }
 
@@ -203,12 +203,12 @@ static uint64_t leave_home(struct gmem *gm, const struct share_run *run)
 static void send_away(struct gmem *gm, const struct share_run *run, struct share_result *res)
 {
 	int fd = store_view_segment(&gm->share.store, run->pfn)->fd;
-	int err = window_send_to_file(&gm->window, run->gfn, run->nr, fd,
-				      store_view_offset(run->pfn));
+	int err = backend_send_to_file(gm->backend, run->gfn, run->nr, fd,
+				       store_view_offset(run->pfn));
 	uint64_t left;
 
 	if (err)
-		window_protect(&gm->window, run->gfn, run->nr, false);
+		backend_protect(gm->backend, run->gfn, run->nr, false);
 	if (err == -EAGAIN) {
 		refuse(gm, run, NOTE_VOLATILE);
 		res->differ += run->nr;
@@ -228,7 +228,7 @@ static void send_away(struct gmem *gm, const struct share_run *run, struct share
 /* All private and managed singly.  Their bytes decide. */
 static void commit_private(struct gmem *gm, const struct share_run *run, struct share_result *res)
 {
-	if (!away_has_room(gm) || window_protect(&gm->window, run->gfn, run->nr, true)) {
+	if (!away_has_room(gm) || backend_protect(gm->backend, run->gfn, run->nr, true)) {
 		refuse(gm, run, NOTE_BUDGET);
 		gm->stats.mapping_refusals += !away_has_room(gm);
 		res->no_room += run->nr;
@@ -242,7 +242,7 @@ static void commit_private(struct gmem *gm, const struct share_run *run, struct 
 		if (same) {
 			send_away(gm, &part, res);
 		} else {
-			window_protect(&gm->window, part.gfn, nr, false);
+			backend_protect(gm->backend, part.gfn, nr, false);
 			refuse(gm, &part, NOTE_VOLATILE);
 			res->differ += nr;
 		}

@@ -17,6 +17,8 @@
 	(UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | \
 	 UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 
+static const struct backend_ops window_ops;
+
 /* --- create and destroy ------------------------------------------------------------------ */
 
 /* The system call needs a privilege; /dev/userfaultfd only needs permission to open it. */
@@ -134,6 +136,7 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 	int error;
 
 	*w = (struct window){
+		.backend.ops = &window_ops,
 		.span = align_up(gfn_to_gpa(ram[nr - 1].end), QUIRE_BLOCK_SIZE),
 		.ram_fd = -1,
 		.uffd = -1,
@@ -182,14 +185,20 @@ void window_destroy(struct window *w)
 
 /* --- pages ------------------------------------------------------------------------------- */
 
+static struct window *window_of(struct backend *b)
+{
+	return (struct window *)((char *)b - offsetof(struct window, backend));
+}
+
 static struct uffdio_range range_of(const struct window *w, gfn_t gfn, uint64_t nr)
 {
 	return (struct uffdio_range){ (uintptr_t)w->base + gfn_to_gpa(gfn),
 				      nr << QUIRE_PAGE_SHIFT };
 }
 
-void window_wake(struct window *w, gfn_t gfn, uint64_t nr)
+static void window_wake(struct backend *b, gfn_t gfn, uint64_t nr)
 {
+	struct window *w = window_of(b);
 	struct uffdio_range range = range_of(w, gfn, nr);
 
 	ioctl(w->uffd, UFFDIO_WAKE, &range);
@@ -201,8 +210,10 @@ void window_wake(struct window *w, gfn_t gfn, uint64_t nr)
  * stopped half way; with -EAGAIN when it did nothing; with -EEXIST when the page is there already,
  * and then it has woken nobody.
  */
-int window_fill(struct window *w, gfn_t gfn, uint64_t nr, uint64_t *done)
+static int window_fill(struct backend *b, gfn_t gfn, uint64_t nr, uint64_t *done)
 {
+	struct window *w = window_of(b);
+
 	*done = 0;
 	while (*done < nr) {
 		struct uffdio_zeropage zero = { .range = range_of(w, gfn + *done, nr - *done) };
@@ -212,7 +223,7 @@ int window_fill(struct window *w, gfn_t gfn, uint64_t nr, uint64_t *done)
 		} else if (zero.zeropage > 0) {
 			*done += zero.zeropage >> QUIRE_PAGE_SHIFT;
 		} else if (errno == EEXIST) {
-			window_wake(w, gfn + *done, 1);
+			window_wake(b, gfn + *done, 1);
 			(*done)++;
 		} else if (errno != EAGAIN && errno != EINTR) {
 			return -errno;
@@ -238,8 +249,9 @@ static int populate(uint8_t *start, uint64_t bytes)
  * and each of its attempts at a block with holes charges the file for pages that are not there,
  * until it gives up.
  */
-int window_fill_block(struct window *w, gfn_t gfn)
+static int window_fill_block(struct backend *b, gfn_t gfn)
 {
+	struct window *w = window_of(b);
 	uint8_t *at = w->fill_at;
 	int err;
 
@@ -255,8 +267,9 @@ int window_fill_block(struct window *w, gfn_t gfn)
 	return err;
 }
 
-int window_make_whole(struct window *w, gfn_t gfn)
+static int window_make_whole(struct backend *b, gfn_t gfn)
 {
+	struct window *w = window_of(b);
 	struct uffdio_range range = range_of(w, gfn, QUIRE_BLOCK_PAGES);
 
 	/* Unregistering wakes who waits.  To populate first would map 4 KiB entries under WP. */
@@ -266,18 +279,23 @@ int window_make_whole(struct window *w, gfn_t gfn)
 	return 0;
 }
 
-int window_make_single(struct window *w, gfn_t gfn, uint64_t blocks)
+static int window_make_single(struct backend *b, gfn_t gfn, uint64_t blocks)
 {
+	struct window *w = window_of(b);
+
 	return register_range(w, gfn_to_gpa(gfn), blocks * QUIRE_BLOCK_SIZE, MISSING_WP);
 }
 
-void window_populate(struct window *w, gfn_t gfn, uint64_t nr)
+static void window_populate(struct backend *b, gfn_t gfn, uint64_t nr)
 {
+	struct window *w = window_of(b);
+
 	populate(w->base + gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT);
 }
 
-int window_protect(struct window *w, gfn_t gfn, uint64_t nr, bool on)
+static int window_protect(struct backend *b, gfn_t gfn, uint64_t nr, bool on)
 {
+	struct window *w = window_of(b);
 	struct uffdio_writeprotect wp = {
 		.range = range_of(w, gfn, nr),
 		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
@@ -342,15 +360,30 @@ static int protect_mapping(struct window *w, gfn_t gfn, uint64_t nr)
 	int err =
 		register_range(w, gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT, UFFDIO_REGISTER_MODE_WP);
 
-	return err ? err : window_protect(w, gfn, nr, true);
+	return err ? err : window_protect(&w->backend, gfn, nr, true);
+}
+
+static int window_home(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	struct window *w = window_of(b);
+	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
+	int err = map_ram(w, w->base, start, bytes, PROT_READ | PROT_WRITE);
+
+	if (err)
+		return err;
+	/* The mapping joins its neighbours now, so there are fewer mappings, not more. */
+	err = register_range(w, start, bytes, MISSING_WP);
+	window_wake(b, gfn, nr);
+	return err;
 }
 
 /*
  * Until the mapping is protected, a write goes to a private copy, which the kernel makes.  No
  * access fails: KVM's instruction emulator and its walk of the guest's tables do not try again.
  */
-int window_send_to_file(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64_t from)
+static int window_send_to_file(struct backend *b, gfn_t gfn, uint64_t nr, int fd, uint64_t from)
 {
+	struct window *w = window_of(b);
 	uint8_t *at = w->base + gfn_to_gpa(gfn);
 	uint64_t copies;
 	int err;
@@ -362,13 +395,14 @@ int window_send_to_file(struct window *w, gfn_t gfn, uint64_t nr, int fd, uint64
 	copies = save_copies(w, gfn, nr);
 	if (!err && !copies)
 		return 0;
-	if (!window_home(w, gfn, nr))
-		window_protect(w, gfn, nr, true);
+	if (!window_home(b, gfn, nr))
+		window_protect(b, gfn, nr, true);
 	return err ? err : -EAGAIN;
 }
 
-int window_send_to_zero(struct window *w, gfn_t gfn, uint64_t nr)
+static int window_send_to_zero(struct backend *b, gfn_t gfn, uint64_t nr)
 {
+	struct window *w = window_of(b);
 	uint8_t *at = w->base + gfn_to_gpa(gfn);
 	uint64_t bytes = nr << QUIRE_PAGE_SHIFT;
 	int err;
@@ -382,27 +416,15 @@ int window_send_to_zero(struct window *w, gfn_t gfn, uint64_t nr)
 	if (!err && !mprotect(at, bytes, PROT_READ | PROT_WRITE))
 		return 0;
 	err = err ? err : -errno;
-	if (!window_home(w, gfn, nr))
-		window_protect(w, gfn, nr, true);
-	return err;
-}
-
-int window_home(struct window *w, gfn_t gfn, uint64_t nr)
-{
-	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
-	int err = map_ram(w, w->base, start, bytes, PROT_READ | PROT_WRITE);
-
-	if (err)
-		return err;
-	/* The mapping joins its neighbours now, so there are fewer mappings, not more. */
-	err = register_range(w, start, bytes, MISSING_WP);
-	window_wake(w, gfn, nr);
+	if (!window_home(b, gfn, nr))
+		window_protect(b, gfn, nr, true);
 	return err;
 }
 
 /* The range is a mapping of its own until the last step, so that needs no other and cannot fail. */
-int window_empty(struct window *w, gfn_t gfn, uint64_t nr)
+static int window_empty(struct backend *b, gfn_t gfn, uint64_t nr)
 {
+	struct window *w = window_of(b);
 	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
 	int err = map_ram(w, w->base, start, bytes, PROT_NONE);
 
@@ -411,17 +433,20 @@ int window_empty(struct window *w, gfn_t gfn, uint64_t nr)
 	err = register_range(w, start, bytes, MISSING_WP);
 	if (!err && mprotect(w->base + start, bytes, PROT_READ | PROT_WRITE))
 		err = -errno;
-	window_wake(w, gfn, nr);
+	window_wake(b, gfn, nr);
 	return err;
 }
 
-int window_collapse(struct window *w, gfn_t gfn)
+static int window_collapse(struct backend *b, gfn_t gfn)
 {
+	struct window *w = window_of(b);
+
 	return madvise(w->base + gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE, MADV_COLLAPSE) ? -EAGAIN : 0;
 }
 
-bool window_is_huge(struct window *w, gfn_t gfn)
+static bool window_is_huge(struct backend *b, gfn_t gfn)
 {
+	struct window *w = window_of(b);
 	uintptr_t start = (uintptr_t)w->base + gfn_to_gpa(gfn);
 	struct page_region region = { 0 };
 	struct pm_scan_arg arg = {
@@ -440,3 +465,19 @@ bool window_is_huge(struct window *w, gfn_t gfn)
 	default: return region.end - region.start == QUIRE_BLOCK_SIZE;
 	}
 }
+
+static const struct backend_ops window_ops = {
+	.fill = window_fill,
+	.fill_block = window_fill_block,
+	.make_whole = window_make_whole,
+	.make_single = window_make_single,
+	.collapse = window_collapse,
+	.is_huge = window_is_huge,
+	.protect = window_protect,
+	.send_to_file = window_send_to_file,
+	.send_to_zero = window_send_to_zero,
+	.home = window_home,
+	.empty = window_empty,
+	.populate = window_populate,
+	.wake = window_wake,
+};

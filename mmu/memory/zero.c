@@ -58,10 +58,10 @@ static void commit_zero(struct gmem *gm, const struct share_run *run, bool is_pr
 		bool private = page.state == PG_PRIVATE && page.level == 1 &&
 			       !gmem_is_held(gm, at, &nr);
 
-		if (private && (is_protected || !window_protect(&gm->window, at, nr, true))) {
+		if (private && (is_protected || !backend_protect(gm->backend, at, nr, true))) {
 			give_zeroes_up(gm, at, nr, res);
 			if (!is_protected)
-				window_protect(&gm->window, at, nr, false);
+				backend_protect(gm->backend, at, nr, false);
 		}
 		at += nr;
 	}
@@ -80,11 +80,11 @@ void zero_commit(struct gmem *gm, const struct share_run *run, unsigned int nr,
 
 	assert_held(&gm->lock);
 	at_once = !any_mapped_away(gm, start, end) &&
-		  !window_protect(&gm->window, start, end - start, true);
+		  !backend_protect(gm->backend, start, end - start, true);
 	for (unsigned int i = 0; i < nr; i++)
 		commit_zero(gm, &run[i], at_once, res);
 	if (at_once)
-		window_protect(&gm->window, start, end - start, false);
+		backend_protect(gm->backend, start, end - start, false);
 	away_fit_reserve(gm);
 }
 
@@ -95,13 +95,13 @@ int zero_map(struct gmem *gm, gfn_t gfn, uint64_t nr)
 	assert_held(&gm->lock);
 	if (!away_has_room(gm))
 		return -ENOMEM;
-	err = window_send_to_zero(&gm->window, gfn, nr);
+	err = backend_send_to_zero(gm->backend, gfn, nr);
 	if (err) {
-		window_protect(&gm->window, gfn, nr, false);
+		backend_protect(gm->backend, gfn, nr, false);
 		return err;
 	}
 	gmem_set(gm, gfn, nr, PG_ZERO, STAGE2_ZERO_PFN);
-	window_wake(&gm->window, gfn, nr);
+	backend_wake(gm->backend, gfn, nr);
 	return 0;
 }
 
@@ -117,7 +117,7 @@ static int zero_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct 
 	if (err)
 		return err;
 	gmem_set(gm, gfn, nr, PG_ABSENT, STAGE2_UNMAPPED);
-	err = window_fill(&gm->window, gfn, nr, &done);
+	err = backend_fill(gm->backend, gfn, nr, &done);
 	if (!done)
 		return err;
 	gmem_set(gm, gfn, done, PG_PRIVATE, gfn);

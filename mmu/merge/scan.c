@@ -320,7 +320,7 @@ void scan_commit(struct keeper *k, struct block_work *work)
 	bool scarce;
 
 	lock(&k->gm->lock);
-	scarce = k->gm->mappings > k->gm->max_mappings / 2;
+	scarce = k->gm->backend->mappings > k->gm->backend->max_mappings / 2;
 	unlock(&k->gm->lock);
 	qsort(work->run, work->nr_runs, sizeof(work->run[0]), scarce ? by_need : by_kind);
 	for (unsigned int i = 0; i < work->nr_runs;) {

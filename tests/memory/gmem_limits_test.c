@@ -165,7 +165,7 @@ static _Noreturn void touch_in(int fd)
 		_exit(2);
 	/* In place of its own, before anything has used that. */
 	if (dup2(fd, gm->window.ram_fd) < 0 ||
-	    window_home(&gm->window, 0, FULL_BLOCKS * QUIRE_BLOCK_PAGES) || gmem_start(gm, NULL))
+	    backend_home(gm->backend, 0, FULL_BLOCKS * QUIRE_BLOCK_PAGES) || gmem_start(gm, NULL))
 		_exit(3);
 	*(volatile char *)gmem_hva(gm, 0) = 1;
 	_exit(4);

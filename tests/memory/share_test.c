@@ -229,7 +229,7 @@ static void test_exact(void)
 	unlock(&gm->lock);
 	is(res.merged, 100, "all become shared");
 	is(ramfile_pages(gm->window.ram_fd), 0, "and the host has their frames back");
-	is(gm->mappings, 3, "in three mappings");
+	is(gm->backend->mappings, 3, "in three mappings");
 	is(gm->share.reserve, 64, "the reserve is filled from what they freed");
 	ok(reads_right(555, true), "the guest reads the same bytes");
 	gmem_stats(gm, &s);
@@ -239,13 +239,13 @@ static void test_exact(void)
 	is(s.s2.pages[PG_SHARED], 99, "a write brings one page home");
 	is_hex(hva(530)[5], 1, "with what was written");
 	is_hex(hva(530)[4096 - 8], frames[(7 + 18) * 4096 + 4096 - 8], "and what was there");
-	is(gm->mappings, 5, "it splits the run");
+	is(gm->backend->mappings, 5, "it splits the run");
 	for (gfn_t g = 531; g < 612; g++)
 		hva(g)[0] = 1;
 	gmem_stats(gm, &s);
 	is(s.s2.pages[PG_SHARED], 18, "a sequential writer brings the rest home");
 	ok(s.faults < 102 + 20, "in fewer and fewer events (%lu)", (long)s.faults);
-	is(gm->mappings, 3, "and what came home joins its neighbours");
+	is(gm->backend->mappings, 3, "and what came home joins its neighbours");
 	is(gmem_audit(gm, describe, NULL), 0, "audit");
 	is(frames[25 * 4096 + 5], (uint8_t)(((uint64_t *)(frames + 25 * 4096))[0] >> 40),
 	   "the frame is as it was");
@@ -286,7 +286,7 @@ static void test_zero(void)
 	gmem_lookup(gm, 544, &page);
 	ok(page.state == PG_ZERO && !page.mapped, "those that become zero now are not mapped");
 	is(kernel_mappings(), 3, "the kernel has three mappings");
-	is(gm->mappings, 3, "and so we count");
+	is(gm->backend->mappings, 3, "and so we count");
 	is(gmem_audit(gm, describe, NULL), 0, "audit");
 	destroy();
 }
@@ -304,15 +304,15 @@ static void test_mappings(void)
 	learn_states();
 	for (gfn_t g = 0; g < 1024; g += 64)
 		share(g, 64, PG_SHARED, 1);
-	max = gm->max_mappings;
-	gm->max_mappings = gm->mappings + 4;
+	max = gm->backend->max_mappings;
+	gm->backend->max_mappings = gm->backend->mappings + 4;
 	ok(!away_has_room(gm), "no room is left");
 	for (gfn_t g = 1; g < 1024; g += 2)
 		write_page(g, 150, g % 4 == 1);
 	gmem_stats(gm, &s);
-	ok(gm->mappings <= gm->max_mappings,
-	   "%lu mappings, %lu allowed, after breaking every second page", (long)gm->mappings,
-	   (long)gm->max_mappings);
+	ok(gm->backend->mappings <= gm->backend->max_mappings,
+	   "%lu mappings, %lu allowed, after breaking every second page",
+	   (long)gm->backend->mappings, (long)gm->backend->max_mappings);
 	ok(s.mapping_reliefs > 0, "%lu runs were broken for that", (long)s.mapping_reliefs);
 	for (gfn_t g = 0; g < 1024; g++)
 		right &= reads_right(g, true);
@@ -331,7 +331,7 @@ static void test_mappings(void)
 		is(res.no_room, 1, "another run is not shared");
 		is(note_reason(gm->share.note[1030]), NOTE_BUDGET, "and says why");
 	}
-	gm->max_mappings = max;
+	gm->backend->max_mappings = max;
 	ok(references_agree(), "no reference is lost");
 	is(gmem_audit(gm, describe, NULL), 0, "audit");
 	destroy();

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MMU_MEMORY_BACKEND_H
+#define QUIRE_MMU_MEMORY_BACKEND_H
+
+/*
+ * A back end makes real what stage 2 says: it maps the guest's pages for KVM.
+ *
+ * It knows no states.  Stage 2 decides, and the callers hold LOCK_GMEM unless a contract says
+ * otherwise.  All ranges are RAM.  A page is *at home* if it is mapped from the RAM file, which may
+ * have a hole there, and *away* if it is mapped from elsewhere: from a file, or as zeroes.  A block
+ * is in one of two modes:
+ *
+ *   managed singly  Each page can be filled, emptied, protected, and sent away.  At first all
+ *                   blocks are so, and all pages are holes at home.
+ *   whole           All 512 pages exist, at home, and host and KVM may map them with one entry.
+ *
+ * A touch of a hole raises an event for the pager, and so does a write to a page that is protected.
+ * A page that is away is protected.
+ *
+ * The window (window.c) is a back end.  Another one is another table of operations.
+ *
+ * Functions that return int return 0 or -errno.  -ENOMEM may say that the host has no mapping left
+ * (vm.max_map_count).
+ */
+#include <quire/types.h>
+
+struct backend;
+
+struct backend_ops {
+	/*
+	 * Bring in [gfn, gfn + nr), all holes and managed singly, as zero pages, and wake who
+	 * waits.  A page that is there already counts as brought in.  On failure (-ENOMEM, or what
+	 * else the host says) the first *done pages came in.
+	 */
+	int (*fill)(struct backend *b, gfn_t gfn, uint64_t nr, uint64_t *done);
+
+	/*
+	 * Put pages behind the block at gfn, all holes and managed singly.  It needs no lock, but
+	 * only one thread may be here.  The guest may touch the block as it fills.  After a failure
+	 * of the host any part of the block may have pages, and the guest may use them.
+	 */
+	int (*fill_block)(struct backend *b, gfn_t gfn);
+
+	/*
+	 * Switch the block at gfn, whose 512 pages exist, to whole, and map it.  Wakes who waits.
+	 * On failure it is still managed singly.
+	 */
+	int (*make_whole)(struct backend *b, gfn_t gfn);
+
+	/*
+	 * Switch so many whole blocks, side by side from gfn on, to managed singly.  On failure
+	 * some may still be whole.
+	 */
+	int (*make_single)(struct backend *b, gfn_t gfn, uint64_t blocks);
+
+	/* Ask the host for a huge page behind the whole block at gfn.  -EAGAIN: it has none now. */
+	int (*collapse)(struct backend *b, gfn_t gfn);
+
+	/* Is the whole block at gfn one huge page of the host?  True also if it cannot tell. */
+	bool (*is_huge)(struct backend *b, gfn_t gfn);
+
+	/*
+	 * Write-protect [gfn, gfn + nr), managed singly; or, if not `on`, let it be written again,
+	 * which wakes who waits.
+	 */
+	int (*protect)(struct backend *b, gfn_t gfn, uint64_t nr, bool on);
+
+	/*
+	 * Map [gfn, gfn + nr), at home and write-protected, away: from offset `from` of the file
+	 * fd, which has the bytes that the guest sees now.  No access of the guest fails, and no
+	 * write is lost.  -EAGAIN: the guest wrote while it was mapped; what it wrote is in the RAM
+	 * file.  On failure all of the range is at home, and still write-protected.
+	 */
+	int (*send_to_file)(struct backend *b, gfn_t gfn, uint64_t nr, int fd, uint64_t from);
+
+	/*
+	 * The same for holes: away, as zeroes.  The mapping cannot be written at all until it is
+	 * write-protected.  A vCPU that tries in that moment gets -EFAULT or KVM_EXIT_MMIO.
+	 */
+	int (*send_to_zero)(struct backend *b, gfn_t gfn, uint64_t nr);
+
+	/*
+	 * Map the RAM file, which has pages there, at [gfn, gfn + nr) again, managed singly.  Wakes
+	 * who waits.  On -ENOMEM nothing changed.
+	 */
+	int (*home)(struct backend *b, gfn_t gfn, uint64_t nr);
+
+	/*
+	 * The same for [gfn, gfn + nr) where the RAM file has only holes.  No touch can slip
+	 * through to the file and make a page there that nobody knows of.  A vCPU that tries gets
+	 * -EFAULT, as above.
+	 */
+	int (*empty)(struct backend *b, gfn_t gfn, uint64_t nr);
+
+	/* Map the pages of [gfn, gfn + nr), which exist, before they are touched. */
+	void (*populate)(struct backend *b, gfn_t gfn, uint64_t nr);
+
+	/* Wake who waits for a fault in [gfn, gfn + nr).  It needs no lock. */
+	void (*wake)(struct backend *b, gfn_t gfn, uint64_t nr);
+};
+
+/* What all back ends have; each embeds it. */
+struct backend {
+	const struct backend_ops *ops; /* [I] */
+	uint64_t mappings;	       /* [g] of the guest's memory, as the kernel counts ... */
+	uint64_t max_mappings;	       /* [I] ... and as many as there may be */
+};
+
+/* --- the operations by name -------------------------------------------------------------- */
+
+static inline int backend_fill(struct backend *b, gfn_t gfn, uint64_t nr, uint64_t *done)
+{
+	return b->ops->fill(b, gfn, nr, done);
+}
+
+static inline int backend_fill_block(struct backend *b, gfn_t gfn)
+{
+	return b->ops->fill_block(b, gfn);
+}
+
+static inline int backend_make_whole(struct backend *b, gfn_t gfn)
+{
+	return b->ops->make_whole(b, gfn);
+}
+
+static inline int backend_make_single(struct backend *b, gfn_t gfn, uint64_t blocks)
+{
+	return b->ops->make_single(b, gfn, blocks);
+}
+
+static inline int backend_collapse(struct backend *b, gfn_t gfn)
+{
+	return b->ops->collapse(b, gfn);
+}
+
+static inline bool backend_is_huge(struct backend *b, gfn_t gfn)
+{
+	return b->ops->is_huge(b, gfn);
+}
+
+static inline int backend_protect(struct backend *b, gfn_t gfn, uint64_t nr, bool on)
+{
+	return b->ops->protect(b, gfn, nr, on);
+}
+
+static inline int backend_send_to_file(struct backend *b, gfn_t gfn, uint64_t nr, int fd,
+				       uint64_t from)
+{
+	return b->ops->send_to_file(b, gfn, nr, fd, from);
+}
+
+static inline int backend_send_to_zero(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	return b->ops->send_to_zero(b, gfn, nr);
+}
+
+static inline int backend_home(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	return b->ops->home(b, gfn, nr);
+}
+
+static inline int backend_empty(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	return b->ops->empty(b, gfn, nr);
+}
+
+static inline void backend_populate(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	b->ops->populate(b, gfn, nr);
+}
+
+static inline void backend_wake(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	b->ops->wake(b, gfn, nr);
+}
+
+#endif
