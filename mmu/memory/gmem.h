@@ -52,6 +52,7 @@ struct gmem_config {
 	const struct gfn_range *ram; /* sorted, disjoint, 2 MiB-aligned except the very end */
 	unsigned int nr_ram;
 	enum gmem_hugepages hugepages;
+	uint64_t max_mappings; /* the window may have; 0: what vm.max_map_count leaves */
 	const struct gmem_credits *credits; /* borrowed; NULL: no limit but the host's */
 	/*
 	 * The pager calls it once, without LOCK_GMEM, when a guest access cannot complete: the host
@@ -79,7 +80,7 @@ struct gmem_stats {
 	uint64_t unshared_pages;    /* shared or zero pages that came home to be written */
 	uint64_t orphan_pages;	    /* shared now, with frames of a machine that is gone */
 	uint64_t mappings;	    /* of the window, now */
-	uint64_t max_mappings;	    /* ... that vm.max_map_count leaves for it */
+	uint64_t max_mappings;	    /* ... that it may have */
 	uint64_t mapping_refusals;  /* runs that were not shared for want of a mapping */
 	uint64_t mapping_reliefs;   /* runs that were broken to win mappings */
 	uint64_t efaults;	    /* KVM_RUN -EFAULT resolved (counted by gmem_repair) */

@@ -94,7 +94,7 @@ int gmem_set_single(struct gmem *gm, gfn_t block)
 }
 
 /* What is left of vm.max_map_count for the window. */
-static uint64_t max_mappings(void)
+static uint64_t kernel_max_mappings(void)
 {
 	char text[32] = "";
 	int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
@@ -110,8 +110,12 @@ static uint64_t max_mappings(void)
 
 void moves_init(struct gmem *gm)
 {
-	gm->backend->mappings = gm->config.nr_ram;
-	gm->backend->max_mappings = max_mappings();
+	struct backend *b = gm->backend;
+
+	b->mappings = gm->config.nr_ram;
+	b->max_mappings = kernel_max_mappings();
+	if (gm->config.max_mappings)
+		b->max_mappings = min_u64(b->max_mappings, gm->config.max_mappings);
 }
 
 uint64_t moves_recount(const struct gmem *gm)

@@ -22,9 +22,11 @@ uint64_t process_start_ns;
 #define NAME_MAX_BYTES (MACHINE_NAME_MAX - (int)sizeof("-65535") + 1)
 
 #define MERGE_RATE_MAX 1000000000
+#define MAPPINGS_MAX   1000000000
 
 enum option_id {
 	OPT_HUGEPAGES = 256,
+	OPT_MAX_MAPPINGS,
 	OPT_IRQCHIP,
 	OPT_MODULE,
 	OPT_NAME,
@@ -51,6 +53,7 @@ enum option_id {
 
 static const struct option options[] = {
 	{ "hugepages", required_argument, NULL, OPT_HUGEPAGES },
+	{ "max-mappings", required_argument, NULL, OPT_MAX_MAPPINGS },
 	{ "irqchip", required_argument, NULL, OPT_IRQCHIP },
 	{ "module", required_argument, NULL, OPT_MODULE },
 	{ "name", required_argument, NULL, OPT_NAME },
@@ -272,6 +275,8 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 		ret = parse_choice(value, hugepages, ARRAY_SIZE(hugepages), &choice, err);
 		run->vm_config.hugepages = choice ? GMEM_HUGE_NEVER : GMEM_HUGE_AUTO;
 		return ret;
+	case OPT_MAX_MAPPINGS:
+		return set_count(value, MAPPINGS_MAX, &run->vm_config.max_mappings, err);
 	case OPT_IRQCHIP:
 		ret = parse_choice(value, irqchips, ARRAY_SIZE(irqchips), &choice, err);
 		run->irqchip = (enum irqchip_choice)choice;

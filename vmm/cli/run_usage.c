@@ -18,6 +18,8 @@ const char run_usage[] =
 	"                           NAME-2| and so on, and none of them reads standard input\n"
 	"  --hugepages=auto|never   whether 2 MiB of guest memory may be brought in and mapped as\n"
 	"                           one page (default auto: where memory allows)\n"
+	"  --max-mappings=N         at most N mappings of the host for the guest's memory.\n"
+	"                           Merging needs them (default: what vm.max_map_count leaves)\n"
 	"  --irqchip=auto|on|off    whether the kernel has interrupt controllers and a timer for\n"
 	"                           the guest.  auto, the default, means all guests but ELF64 PVH\n"
 	"                           images with one CPU\n"

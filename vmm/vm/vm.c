@@ -220,6 +220,7 @@ static int create_memory(struct vm *vm, struct quire_error *err)
 		.ram = vm->ram,
 		.nr_ram = vm->nr_ram,
 		.hugepages = vm->config.hugepages,
+		.max_mappings = vm->config.max_mappings,
 		.credits = vm->config.credits,
 		.on_host_failure = on_host_failure,
 		.on_thread_start = on_pager_start,

@@ -27,6 +27,7 @@ struct vm_config {
 	unsigned int nr_vcpus; /* 1..VM_MAX_VCPUS; more than 1 needs the irqchip */
 	bool irqchip;	       /* PIC, I/O APIC, local APICs and PIT in the kernel */
 	enum gmem_hugepages hugepages;
+	unsigned int max_mappings; /* as in gmem_config */
 	enum keeper_mode merge;
 	uint64_t merge_pages_per_s; /* pace of the keeper; 0: automatic */
 	const char *domain;	    /* for vm_info, at most VM_DOMAIN_MAX bytes; NULL: its own */
