@@ -26,7 +26,7 @@
  *   512 GiB   direct map: all RAM       u     w          gva = DIRECT_BASE + gpa
  *     1 TiB   windows: workloads' memory, contiguous gva, 2 MiB leaves
  *  1.25 TiB   device registers      u     w
- *   1.5 TiB   scratch: the selftest's own mappings
+ *   1.5 TiB   scratch: what the selftest and remap map and unmap
  */
 #define NUCLEUS_TEXT 0x100000
 #define NUCLEUS_DATA 0x104000

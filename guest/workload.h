@@ -51,6 +51,8 @@ int peek_run(struct args *a);
 int touch_run(struct args *a);
 int zipf_run(struct args *a);
 int stress_run(struct args *a);
+int locked_run(struct args *a);
+int remap_run(struct args *a);
 int balloon_run(struct args *a);
 int report_run(struct args *a);
 int evil_balloon_run(struct args *a);
@@ -69,6 +71,13 @@ void content_write(uint64_t *page, uint64_t seed, uint64_t index);
 
 /* Print the first wrong word as "name: wrong ..." and return false, if there is one. */
 bool content_check(const char *name, const uint64_t *page, uint64_t seed, uint64_t index);
+
+/* ... of all words but this one. */
+bool content_check_but(const char *name, const uint64_t *page, uint64_t seed, uint64_t index,
+		       uint64_t word);
+
+/* One word of such a page. */
+uint64_t content_word(uint64_t seed, uint64_t index, uint64_t word);
 
 /* A seed like no other for every salt; with salt 0 the seed itself. */
 static inline uint64_t salted(uint64_t seed, uint64_t salt)

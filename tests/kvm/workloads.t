@@ -92,6 +92,9 @@ sub under_quire {
 		[qr/^churn: verified=2000$/m, 'churn', 1, 2000, 'rate=0', 'seconds=1', 'own=1'],
 		[qr/^peek: pages=9000 zero=9000 .*^peek: written=2970\npeek: verified=9000$/ms,
 			'peek', 9000, 'write=33'],
+		[qr/^locked: operations=\d{4,}\nlocked: verified=500$/m, 'locked', 1, 'pages=500'],
+		[qr/^remap: maps=\d{3,} writes=\d+ drops=\d+\nremap: verified=500$/m, 'remap', 1,
+			'pages=500'],
 	);
 	for my $case (@cases) {
 		my ($like, @words) = @$case;
@@ -100,7 +103,8 @@ sub under_quire {
 	}
 	for my $words (['fill', 1, 10, 'own=6', 'zero=5'], ['fill', 1, 10, 'order=none'],
 		['churn', 1],
-		['churn', 1, 10, 'own=2'], ['peek', 10, 'write=101']) {
+		['churn', 1, 10, 'own=2'], ['peek', 10, 'write=101'],
+		['locked'], ['remap', 1, 'pages=0']) {
 		is((status(@$words))[0], 2, "usage: @$words");
 	}
 	return;
