@@ -20,6 +20,11 @@
  *   LOCK_CREDITS  page credits at hand, and who waits for more (mmu/machine/credits.c)
  *   LOCK_CONSOLE  the console's output buffer (vmm/vm/console.c)
  *
+ * Turns.  Whoever wants a lock takes its `turn` first, and keeps that until it has the lock.  So a
+ * thread that lets go and comes back at once finds the turn taken, if another one waits, and gets
+ * the lock after it.  With a mutex alone it would win again and again: a sleeper takes long to
+ * wake up.
+ *
  * No thread holds a lock while it is in KVM_RUN.  LOCK_GMEM is held during the memory system calls
  * that make a stage-2 change real.
  *
@@ -45,6 +50,7 @@ enum lock_level {
 };
 
 struct lock {
+	pthread_mutex_t turn; /* of the thread that gets the mutex next */
 	pthread_mutex_t mutex;
 	enum lock_level level;
 };
@@ -55,6 +61,7 @@ _Noreturn void lock_order_violation(enum lock_level level);
 
 static inline void lock_init(struct lock *l, enum lock_level level)
 {
+	pthread_mutex_init(&l->turn, NULL);
 	pthread_mutex_init(&l->mutex, NULL);
 	l->level = level;
 }
@@ -62,25 +69,42 @@ static inline void lock_init(struct lock *l, enum lock_level level)
 static inline void lock_finish(struct lock *l)
 {
 	pthread_mutex_destroy(&l->mutex);
+	pthread_mutex_destroy(&l->turn);
 }
 
 static inline void lock(struct lock *l)
 {
 	if (locks_held >> l->level)
 		lock_order_violation(l->level);
+	pthread_mutex_lock(&l->turn);
 	pthread_mutex_lock(&l->mutex);
+	pthread_mutex_unlock(&l->turn);
 	locks_held |= 1u << l->level;
 }
 
-/* Take the lock if nobody has it.  False: somebody else has it. */
+/* Take the lock if nobody has it or waits for it.  False: somebody does. */
 static inline bool lock_try(struct lock *l)
 {
+	bool free;
+
 	if (locks_held >> l->level)
 		lock_order_violation(l->level);
-	if (pthread_mutex_trylock(&l->mutex))
+	if (pthread_mutex_trylock(&l->turn))
 		return false;
-	locks_held |= 1u << l->level;
-	return true;
+	free = !pthread_mutex_trylock(&l->mutex);
+	pthread_mutex_unlock(&l->turn);
+	if (free)
+		locks_held |= 1u << l->level;
+	return free;
+}
+
+/* Does somebody wait for the lock, which the caller holds? */
+static inline bool lock_is_wanted(struct lock *l)
+{
+	if (pthread_mutex_trylock(&l->turn))
+		return true;
+	pthread_mutex_unlock(&l->turn);
+	return false;
 }
 
 static inline bool lock_is_held(const struct lock *l)
