@@ -97,6 +97,9 @@ struct backend_ops {
 
 	/* Wake who waits for a fault in [gfn, gfn + nr).  It needs no lock. */
 	void (*wake)(struct backend *b, gfn_t gfn, uint64_t nr);
+
+	/* For audits: count the mappings anew, and the pages that are away. */
+	uint64_t (*recount)(struct backend *b, uint64_t *away);
 };
 
 /* What all back ends have; each embeds it. */
@@ -172,6 +175,11 @@ static inline void backend_populate(struct backend *b, gfn_t gfn, uint64_t nr)
 static inline void backend_wake(struct backend *b, gfn_t gfn, uint64_t nr)
 {
 	b->ops->wake(b, gfn, nr);
+}
+
+static inline uint64_t backend_recount(struct backend *b, uint64_t *away)
+{
+	return b->ops->recount(b, away);
 }
 
 #endif

@@ -88,7 +88,7 @@ static void split(struct gmem *gm, gfn_t gfn, gfn_t end, bool all)
 
 		stage2_lookup(gm->s2, max_u64(at, gfn), &page);
 		if (page.level == 2 && (all || part))
-			gmem_set_single(gm, at);
+			stage2_split(gm->s2, at);
 	}
 }
 

@@ -20,8 +20,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include "away.h"
 #include "ramfile.h"
-#include "gmem_internal.h"
 
 /* --- create and destroy ------------------------------------------------------------------ */
 
@@ -68,7 +68,9 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 	if (error)
 		goto destroy_s2;
 	gm->backend = &gm->window.backend;
-	moves_init(gm);
+	if (config->max_mappings)
+		gm->backend->max_mappings =
+			min_u64(gm->backend->max_mappings, config->max_mappings);
 	error = share_init(gm);
 	if (error) {
 		quire_fail(err, error,
@@ -147,13 +149,35 @@ const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
 	return gm->ram;
 }
 
+/* --- changes of state -------------------------------------------------------------------- */
+
+int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn)
+{
+	int err;
+
+	assert_held(&gm->lock);
+	err = stage2_set(gm->s2, gfn, nr, to, pfn);
+	assert(!err);
+	if (to == PG_PRIVATE)
+		share_note_written(gm, gfn, nr);
+	return err;
+}
+
+int gmem_set_large(struct gmem *gm, gfn_t block)
+{
+	int err = stage2_set_large(gm->s2, block, block);
+
+	share_note_written(gm, block, QUIRE_BLOCK_PAGES);
+	return err;
+}
+
 /* --- blocks ------------------------------------------------------------------------------ */
 
 int gmem_split(struct gmem *gm, gfn_t block)
 {
 	int err = backend_make_single(gm->backend, block, 1);
 
-	return err ? err : gmem_set_single(gm, block);
+	return err ? err : stage2_split(gm->s2, block);
 }
 
 int gmem_collapse(struct gmem *gm, gfn_t block)
@@ -324,6 +348,18 @@ static void audit_segments(struct audit *a, struct gmem *gm)
 		       "pages in a segment of the store");
 }
 
+/* What is mapped away, by our tables and by the back end's; and its count of mappings. */
+static void audit_backend(struct audit *a, struct gmem *gm)
+{
+	uint64_t ours = 0, away, mappings = backend_recount(gm->backend, &away);
+	struct gmem_run run = { 0 };
+
+	while (gmem_each_run(gm, &run))
+		ours += page_is_mapped_away(&run.page) ? run.nr : 0;
+	expect(a, ours, away, "pages mapped away");
+	expect(a, gm->backend->mappings, mappings, "mappings");
+}
+
 unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *what), void *ctx)
 {
 	struct audit a = { .report = report, .ctx = ctx };
@@ -337,7 +373,7 @@ unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *w
 	for (unsigned int state = 0; state < PG_NR_STATES; state++)
 		resident += page_states[state].resident ? c.pages[state] : 0;
 	expect(&a, resident, ramfile_pages(gm->window.ram_fd), "pages resident");
-	expect(&a, gm->backend->mappings, moves_recount(gm), "mappings of the window");
+	audit_backend(&a, gm);
 	audit_segments(&a, gm);
 	unlock(&gm->lock);
 	return a.faults;

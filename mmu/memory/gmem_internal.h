@@ -55,22 +55,15 @@ struct gmem_run {
  */
 bool gmem_each_run(const struct gmem *gm, struct gmem_run *run);
 
-/* --- changes of state (moves.c) --- */
-
-/* Begin to count mappings, when everything is absent.  No other thread knows gm. */
-void moves_init(struct gmem *gm);
-
-/* Count the mappings of the window anew, from stage 2: what its count should be. */
-uint64_t moves_recount(const struct gmem *gm);
+/* --- changes of state (gmem.c) --- */
 
 /*
- * Change stage 2 by stage2_set, stage2_set_large or stage2_split, count the mappings, and note what
- * becomes private as written.  The caller knows that the change is legal.  They return what stage 2
+ * Change stage 2 by stage2_set or stage2_set_large, and note what becomes private as written: the
+ * keeper has to look at it.  The caller knows that the change is legal.  They return what stage 2
  * does, which is 0.
  */
 int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn);
 int gmem_set_large(struct gmem *gm, gfn_t block);
-int gmem_set_single(struct gmem *gm, gfn_t block);
 
 /* --- giving back (give_back.c) --- */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -16,6 +17,9 @@
 #define WANT_FEATURES \
 	(UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | \
 	 UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+
+#define DEFAULT_MAX_MAPPINGS 65530u /* the kernel's */
+#define OTHER_MAPPINGS	     512u   /* of this process: code, stacks, malloc, the store */
 
 static const struct backend_ops window_ops;
 
@@ -130,13 +134,28 @@ static int map_all(struct window *w, const struct gfn_range *ram, unsigned int n
 	return 0;
 }
 
+/* What is left of vm.max_map_count for the window. */
+static uint64_t kernel_max_mappings(void)
+{
+	char text[32] = "";
+	int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+	uint64_t max = DEFAULT_MAX_MAPPINGS;
+
+	if (fd >= 0) {
+		if (read(fd, text, sizeof(text) - 1) > 0)
+			max = strtoull(text, NULL, 10);
+		close(fd);
+	}
+	return max > 2 * OTHER_MAPPINGS ? max - OTHER_MAPPINGS : max / 2;
+}
+
 int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr, bool huge,
 		  struct quire_error *err)
 {
 	int error;
 
 	*w = (struct window){
-		.backend.ops = &window_ops,
+		.backend = { &window_ops, .mappings = nr, .max_mappings = kernel_max_mappings() },
 		.span = align_up(gfn_to_gpa(ram[nr - 1].end), QUIRE_BLOCK_SIZE),
 		.ram_fd = -1,
 		.uffd = -1,
@@ -155,7 +174,9 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 	w->base = reserve_aligned(w->span);
 	w->alias = reserve_aligned(w->span);
 	w->fill_at = reserve_aligned(QUIRE_BLOCK_SIZE);
-	error = w->base && w->alias && w->fill_at ? map_all(w, ram, nr, huge) : -ENOMEM;
+	error = mappings_init(&w->maps, ram, nr);
+	if (!error)
+		error = w->base && w->alias && w->fill_at ? map_all(w, ram, nr, huge) : -ENOMEM;
 	if (!error)
 		return 0;
 	quire_fail(err, error,
@@ -175,6 +196,7 @@ void window_destroy(struct window *w)
 		munmap(w->alias, w->span);
 	if (w->fill_at)
 		munmap(w->fill_at, QUIRE_BLOCK_SIZE);
+	mappings_finish(&w->maps);
 	if (w->uffd >= 0)
 		close(w->uffd);
 	if (w->ram_fd >= 0)
@@ -275,6 +297,7 @@ static int window_make_whole(struct backend *b, gfn_t gfn)
 	/* Unregistering wakes who waits.  To populate first would map 4 KiB entries under WP. */
 	if (ioctl(w->uffd, UFFDIO_UNREGISTER, &range))
 		return -errno;
+	b->mappings += mappings_set_whole(&w->maps, gfn, 1, true);
 	populate(w->base + gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE);
 	return 0;
 }
@@ -283,7 +306,11 @@ static int window_make_single(struct backend *b, gfn_t gfn, uint64_t blocks)
 {
 	struct window *w = window_of(b);
 
-	return register_range(w, gfn_to_gpa(gfn), blocks * QUIRE_BLOCK_SIZE, MISSING_WP);
+	int err = register_range(w, gfn_to_gpa(gfn), blocks * QUIRE_BLOCK_SIZE, MISSING_WP);
+
+	if (!err)
+		b->mappings += mappings_set_whole(&w->maps, gfn, blocks, false);
+	return err;
 }
 
 static void window_populate(struct backend *b, gfn_t gfn, uint64_t nr)
@@ -373,6 +400,8 @@ static int window_home(struct backend *b, gfn_t gfn, uint64_t nr)
 		return err;
 	/* The mapping joins its neighbours now, so there are fewer mappings, not more. */
 	err = register_range(w, start, bytes, MISSING_WP);
+	if (!err)
+		b->mappings += mappings_set(&w->maps, gfn, nr, MAPPING_HOME);
 	window_wake(b, gfn, nr);
 	return err;
 }
@@ -393,8 +422,10 @@ static int window_send_to_file(struct backend *b, gfn_t gfn, uint64_t nr, int fd
 		return -errno;
 	err = protect_mapping(w, gfn, nr);
 	copies = save_copies(w, gfn, nr);
-	if (!err && !copies)
+	if (!err && !copies) {
+		b->mappings += mappings_set(&w->maps, gfn, nr, mapping_of_file(fd, from));
 		return 0;
+	}
 	if (!window_home(b, gfn, nr))
 		window_protect(b, gfn, nr, true);
 	return err ? err : -EAGAIN;
@@ -413,8 +444,10 @@ static int window_send_to_zero(struct backend *b, gfn_t gfn, uint64_t nr)
 	if (!w->wp_unpopulated)
 		madvise(at, bytes, MADV_POPULATE_READ);
 	err = protect_mapping(w, gfn, nr);
-	if (!err && !mprotect(at, bytes, PROT_READ | PROT_WRITE))
+	if (!err && !mprotect(at, bytes, PROT_READ | PROT_WRITE)) {
+		b->mappings += mappings_set(&w->maps, gfn, nr, MAPPING_ZEROES);
 		return 0;
+	}
 	err = err ? err : -errno;
 	if (!window_home(b, gfn, nr))
 		window_protect(b, gfn, nr, true);
@@ -433,6 +466,8 @@ static int window_empty(struct backend *b, gfn_t gfn, uint64_t nr)
 	err = register_range(w, start, bytes, MISSING_WP);
 	if (!err && mprotect(w->base + start, bytes, PROT_READ | PROT_WRITE))
 		err = -errno;
+	if (!err)
+		b->mappings += mappings_set(&w->maps, gfn, nr, MAPPING_HOME);
 	window_wake(b, gfn, nr);
 	return err;
 }
@@ -466,6 +501,11 @@ static bool window_is_huge(struct backend *b, gfn_t gfn)
 	}
 }
 
+static uint64_t window_recount(struct backend *b, uint64_t *away)
+{
+	return mappings_count(&window_of(b)->maps, away);
+}
+
 static const struct backend_ops window_ops = {
 	.fill = window_fill,
 	.fill_block = window_fill_block,
@@ -480,4 +520,5 @@ static const struct backend_ops window_ops = {
 	.empty = window_empty,
 	.populate = window_populate,
 	.wake = window_wake,
+	.recount = window_recount,
 };

@@ -19,22 +19,24 @@
  */
 #include <quire/error.h>
 #include "backend.h"
+#include "mappings.h"
 
 struct window {
 	struct backend backend;
-	uint8_t *base;	     /* [I] hva of gpa 0 */
-	uint8_t *alias;	     /* [I] */
-	uint8_t *fill_at;    /* [I] address space of one block, for window_fill_block */
-	uint64_t span;	     /* [I] bytes, gap included, a 2 MiB multiple */
-	int ram_fd;	     /* [I] */
-	int uffd;	     /* [I] */
-	int pagemap;	     /* [I] /proc/self/pagemap, or -1 */
-	bool wp_unpopulated; /* [I] anonymous memory can be write-protected before it is there */
+	struct mappings maps; /* [g] what is mapped where */
+	uint8_t *base;	      /* [I] hva of gpa 0 */
+	uint8_t *alias;	      /* [I] */
+	uint8_t *fill_at;     /* [I] address space of one block, for window_fill_block */
+	uint64_t span;	      /* [I] bytes, gap included, a 2 MiB multiple */
+	int ram_fd;	      /* [I] */
+	int uffd;	      /* [I] */
+	int pagemap;	      /* [I] /proc/self/pagemap, or -1 */
+	bool wp_unpopulated;  /* [I] anonymous memory can be write-protected before it is there */
 };
 
 /*
- * Map the RAM ranges, which are as in stage2_create.  `huge`: 2 MiB pages are wanted.  On failure
- * the reason goes to *err (may be NULL), and -errno is as gmem_create documents it.
+ * Map the RAM ranges, which are as in stage2_create and stay.  `huge`: 2 MiB pages are wanted.  On
+ * failure the reason goes to *err (may be NULL), and -errno is as gmem_create documents it.
  */
 int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr, bool huge,
 		  struct quire_error *err);

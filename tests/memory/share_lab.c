@@ -77,6 +77,28 @@ bool references_agree(void)
 	return !memcmp(named, references, sizeof(named));
 }
 
+uint64_t kernel_mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	uintptr_t start, end;
+	uint64_t nr = 0;
+
+	while (f && fscanf(f, "%lx-%lx%*[^\n]", &start, &end) == 2)
+		nr += start >= (uintptr_t)hva(0) && end <= (uintptr_t)hva(NR_PAGES);
+	if (f)
+		fclose(f);
+	return nr;
+}
+
+bool mappings_agree(void)
+{
+	uint64_t ours = gm->backend->mappings, truth = kernel_mappings();
+
+	if (ours != truth)
+		tap_note("%lu mappings by our count, the kernel has %lu", (long)ours, (long)truth);
+	return ours == truth;
+}
+
 /* ---- credits: a count, to see that none is lost ---- */
 
 static atomic_long taken;

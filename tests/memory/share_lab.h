@@ -51,6 +51,10 @@ void describe(void *ctx, const char *what);
 /* References == entries that name the frame. */
 bool references_agree(void);
 
+/* The kernel's count of the mappings of the window; and whether ours is the same. */
+uint64_t kernel_mappings(void);
+bool mappings_agree(void);
+
 /* Creates the guest memory; NR_PAGES of RAM. */
 void create(enum gmem_hugepages hugepages);
 
