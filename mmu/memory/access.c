@@ -43,7 +43,7 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 
 	if (!range_is_ram(gm, gpa, len))
 		return -EFAULT;
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_ACCESS);
 	gmem_await_filled(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len) + 1);
 	while (len) {
 		gfn_t gfn = gpa_to_gfn(gpa), end = gpa_to_gfn(gpa + len - 1) + 1;
@@ -56,7 +56,7 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 		gpa += part;
 		len -= part;
 	}
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	return 0;
 }
 
@@ -89,9 +89,9 @@ static int bring_in_for_access(struct gmem *gm, gfn_t start, gfn_t end)
 
 		gm->stats.accessor_pages += err ? 0 : in.end - in.start;
 		if (err == -EDQUOT) {
-			unlock(&gm->lock);
+			gmem_unlock(gm);
 			err = gmem_wait(gm);
-			lock(&gm->lock);
+			gmem_lock(gm, GMEM_ACCESS);
 		}
 		if (err)
 			return err;
@@ -108,11 +108,11 @@ int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len)
 		return -EFAULT;
 	if (len == 0)
 		return 0;
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_ACCESS);
 	err = bring_in_for_access(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len - 1) + 1);
 	if (!err)
 		memcpy(gm->window.alias + gpa, buf, len);
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	return err;
 }
 
@@ -130,13 +130,13 @@ int gmem_hold(struct gmem *gm, gpa_t gpa, size_t len)
 
 	if (len == 0 || !range_is_ram(gm, gpa, len))
 		return -EFAULT;
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_ACCESS);
 	err = bring_in_for_access(gm, range.start, range.end);
 	if (!err && gm->nr_held == GMEM_MAX_HELD)
 		err = -ENOSPC;
 	if (!err)
 		gm->held[gm->nr_held++] = range;
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	return err;
 }
 
@@ -145,12 +145,12 @@ void gmem_release(struct gmem *gm, gpa_t gpa, size_t len)
 	struct gfn_range range = pages_of(gpa, len);
 	unsigned int i = 0;
 
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_ACCESS);
 	while (i < gm->nr_held && memcmp(&gm->held[i], &range, sizeof(range)))
 		i++;
 	assert(i < gm->nr_held);
 	gm->held[i] = gm->held[--gm->nr_held];
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 }
 
 bool gmem_is_held(const struct gmem *gm, gfn_t gfn, uint64_t *nr)
@@ -236,9 +236,9 @@ enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t g
 	};
 	enum walk_outcome outcome;
 
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_ACCESS);
 	gmem_await_filled(gm, 0, UINT64_MAX);
 	outcome = walk_2d(cpu, &s2, &mem, gva, access, res);
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	return outcome;
 }

@@ -108,7 +108,7 @@ void gmem_await_filled(struct gmem *gm, gfn_t start, gfn_t end)
 {
 	while (gm->filling != NO_BLOCK && gm->filling < end &&
 	       gm->filling + QUIRE_BLOCK_PAGES > start)
-		pthread_cond_wait(&gm->filled, &gm->lock.mutex);
+		gmem_wait_for_fill(gm);
 }
 
 /* Nothing has a frame in the block, and it lies in RAM. */
@@ -176,6 +176,7 @@ static uint64_t adopt_part(struct gmem *gm, gfn_t block)
  */
 static int bring_in_block(struct gmem *gm, gfn_t block)
 {
+	enum gmem_holder who = gm->holder;
 	uint64_t kept = QUIRE_BLOCK_PAGES;
 	int err;
 
@@ -183,9 +184,9 @@ static int bring_in_block(struct gmem *gm, gfn_t block)
 	if (!gmem_take(gm, QUIRE_BLOCK_PAGES))
 		return -EDQUOT;
 	gm->filling = block;
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	err = backend_fill_block(gm->backend, block);
-	lock(&gm->lock);
+	gmem_lock(gm, who);
 	gm->filling = NO_BLOCK;
 	if (err)
 		kept = adopt_part(gm, block);
@@ -374,6 +375,6 @@ int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 			return bring_in_group(gm, gfn, in);
 		if (gm->filling == NO_BLOCK)
 			return bring_in_absent(gm, gfn, in);
-		pthread_cond_wait(&gm->filled, &gm->lock.mutex);
+		gmem_wait_for_fill(gm);
 	}
 }

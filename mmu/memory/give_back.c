@@ -183,10 +183,10 @@ static int give_back(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to
 		uint64_t before = res.gone;
 
 		next = min_u64(end, align_down(gfn, CHUNK) + CHUNK);
-		lock(&gm->lock);
+		gmem_lock(gm, GMEM_GIVE);
 		err = give_back_chunk(gm, gfn, next, to, &res);
 		*total += res.gone - before;
-		unlock(&gm->lock);
+		gmem_unlock(gm);
 		result = err ? err : result;
 	}
 	if (gone)
@@ -211,7 +211,7 @@ int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *go
 
 	if (!stage2_is_ram(gm->s2, gfn, nr) || nr == 0)
 		return -EFAULT;
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_GIVE);
 	while (gfn < end) {
 		enum page_state state;
 
@@ -221,7 +221,7 @@ int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *go
 		*(state == PG_BALLOONED ? &res.gone : &res.already) += nr;
 		gfn += nr;
 	}
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	if (gone)
 		*gone = res;
 	return 0;

@@ -105,9 +105,9 @@ void gmem_destroy(struct gmem *gm)
 		return;
 	if (gm->pager.started)
 		pager_stop(gm);
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	share_finish(gm);
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	window_destroy(&gm->window);
 	stage2_destroy(gm->s2);
 	bring_in_finish(gm);
@@ -206,9 +206,9 @@ int gmem_collapse(struct gmem *gm, gfn_t block)
 
 void gmem_repair(struct gmem *gm)
 {
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_ACCESS);
 	gm->stats.efaults++;
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 }
 
 bool gmem_each_run(const struct gmem *gm, struct gmem_run *run)
@@ -232,7 +232,7 @@ bool gmem_each_run(const struct gmem *gm, struct gmem_run *run)
 
 void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
 {
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	for (uint64_t i = 0; i < nr; i++) {
 		struct stage2_page page;
 
@@ -240,28 +240,28 @@ void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
 		if (stage2_lookup(gm->s2, gfn + i, &page) == 0)
 			states[i] = page.state | (page.level == 2 ? GMEM_STATE_LARGE : 0);
 	}
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 }
 
 int gmem_lookup(struct gmem *gm, gfn_t gfn, struct stage2_page *page)
 {
 	int err;
 
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	err = stage2_lookup(gm->s2, gfn, page);
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	return err;
 }
 
 void gmem_stats(struct gmem *gm, struct gmem_stats *out)
 {
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	*out = gm->stats;
 	out->mappings = gm->backend->mappings;
 	out->max_mappings = gm->backend->max_mappings;
 	out->orphan_pages = store_view_orphan_pages(&gm->share.store);
 	stage2_counters(gm->s2, &out->s2);
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 }
 
 int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
@@ -269,7 +269,7 @@ int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 	struct stage2_page page;
 	int err;
 
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	err = stage2_lookup(gm->s2, gfn, &page);
 	if (!err && page.state != PG_SHARED)
 		err = -ENOENT;
@@ -278,7 +278,7 @@ int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 			.segment = store_view_segment(&gm->share.store, page.pfn)->inode,
 			.index = store_view_offset(page.pfn) >> QUIRE_PAGE_SHIFT,
 		};
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	return err;
 }
 
@@ -298,12 +298,12 @@ uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t
 	struct gmem_run run = { 0 };
 	uint64_t users = 0, n;
 
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	while (gmem_each_run(gm, &run))
 		if (run.page.state == PG_SHARED &&
 		    frame_in_run(gm, frame, run.page.pfn, run.nr, &n) && users++ < max)
 			out[users - 1] = run.gfn + n;
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	return users;
 }
 
@@ -366,7 +366,7 @@ unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *w
 	struct stage2_counters c;
 	uint64_t resident = 0;
 
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	gmem_await_filled(gm, 0, UINT64_MAX);
 	a.faults = stage2_audit(gm->s2, report, ctx);
 	stage2_counters(gm->s2, &c);
@@ -375,6 +375,6 @@ unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *w
 	expect(&a, resident, ramfile_pages(gm->window.ram_fd), "pages resident");
 	audit_backend(&a, gm);
 	audit_segments(&a, gm);
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	return a.faults;
 }

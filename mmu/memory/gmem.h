@@ -65,6 +65,17 @@ struct gmem_config {
 	void *ctx;
 };
 
+/* Who takes LOCK_GMEM. */
+enum gmem_holder {
+	GMEM_PAGER,  /* the pager, for which vCPUs wait */
+	GMEM_KEEPER, /* merging */
+	GMEM_ACCESS, /* accesses of devices and vCPUs: guest_read, guest_write, gmem_hold ... */
+	GMEM_GIVE,   /* gmem_drop, gmem_balloon, gmem_unballoon */
+	GMEM_LOOK,   /* whoever looks at states and counters */
+	GMEM_NR_HOLDERS
+};
+extern const char *const gmem_holder_name[GMEM_NR_HOLDERS]; /* as in statistics */
+
 struct gmem_stats {
 	struct stage2_counters s2;
 	uint64_t faults;	    /* userfaultfd events answered */
@@ -85,7 +96,8 @@ struct gmem_stats {
 	uint64_t mapping_reliefs;   /* runs that were broken to win mappings */
 	uint64_t efaults;	    /* KVM_RUN -EFAULT resolved (counted by gmem_repair) */
 
-	struct histogram merge_holds; /* how long the keeper held LOCK_GMEM for a run */
+	struct histogram waits[GMEM_NR_HOLDERS]; /* for LOCK_GMEM; 0 ns: it was free */
+	struct histogram holds[GMEM_NR_HOLDERS]; /* ... and how long it was held then */
 };
 
 struct gmem;

@@ -17,12 +17,14 @@
 
 /* [I] immutable after create   [g] LOCK_GMEM   [p] the pager thread alone */
 struct gmem {
-	struct gmem_config config; /* [I] its ram is the next field */
-	struct gfn_range ram[8];   /* [I] */
-	struct window window;	   /* [I] */
-	struct backend *backend;   /* [I] the window, by its operations */
-	struct stage2 *s2;	   /* [g] */
-	struct lock lock;
+	struct gmem_config config;	      /* [I] its ram is the next field */
+	struct gfn_range ram[8];	      /* [I] */
+	struct window window;		      /* [I] */
+	struct backend *backend;	      /* [I] the window, by its operations */
+	struct stage2 *s2;		      /* [g] */
+	struct lock lock;		      /* taken by gmem_lock */
+	enum gmem_holder holder;	      /* [g] who has it ... */
+	uint64_t held_since_ns;		      /* [g] ... and since when */
 	struct gfn_range held[GMEM_MAX_HELD]; /* [g] by gmem_hold; they stay private */
 	unsigned int nr_held;		      /* [g] */
 	struct gmem_stats stats;	      /* [g] what gmem_stats does not fill in */
@@ -37,6 +39,18 @@ struct gmem {
 	int stop_event;	     /* [I] eventfd that ends the pager */
 	bool host_failed;    /* [p] on_host_failure was called */
 };
+
+/* --- the lock (gmem_lock.c) --- */
+
+/* Take LOCK_GMEM, and let it go. */
+void gmem_lock(struct gmem *gm, enum gmem_holder who);
+void gmem_unlock(struct gmem *gm);
+
+/* Between two sections: if somebody waits for LOCK_GMEM, let it go and take it again after them. */
+void gmem_let_others(struct gmem *gm);
+
+/* Wait, without LOCK_GMEM, until a block has been filled. */
+void gmem_wait_for_fill(struct gmem *gm);
 
 /* --- a walk over all of RAM (gmem.c) --- */
 

@@ -86,9 +86,9 @@ static void violation(struct gmem *gm, gfn_t gfn, uint64_t flags)
 	int err;
 
 	do {
-		lock(&gm->lock);
+		gmem_lock(gm, GMEM_PAGER);
 		err = resolve(gm, gfn, flags, &in);
-		unlock(&gm->lock);
+		gmem_unlock(gm);
 	} while (err == -EDQUOT && !(err = gmem_wait(gm)));
 	if (err)
 		host_failure(gm, gfn, err);

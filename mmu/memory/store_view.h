@@ -13,7 +13,8 @@
  * machine knows them.  The keeper moves the VM's pages to the new machine's store.  The place of an
  * orphan is free again when none of our pages is in it and the keeper has swept.
  *
- * Locking: LOCK_GMEM for all.
+ * Locking: LOCK_GMEM for all.  But segments are added, orphaned and swept by the keeper's thread
+ * alone, so that thread may call store_view_pfn without it.
  */
 #include "stage2.h"
 #include "mmu/base/merge_protocol.h"

@@ -206,9 +206,9 @@ static void mark_table(void *arg, gfn_t gfn)
 
 	if (k->nr_tables == MAX_TABLES || !stage2_is_ram(k->gm->s2, gfn, 1))
 		return;
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	*note = note_with(*note, NOTE_PAGE_TABLE);
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	k->table[k->nr_tables++] = gfn;
 }
 
@@ -217,14 +217,14 @@ static bool mark_tables(struct keeper *k)
 {
 	if (!k->config.page_tables)
 		return true;
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	for (unsigned int i = 0; i < k->nr_tables; i++) {
 		uint8_t *note = &k->gm->share.note[k->table[i]];
 
 		if (note_reason(*note) == NOTE_PAGE_TABLE)
 			*note = note_with(*note, NOTE_VOLATILE);
 	}
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	k->nr_tables = 0;
 	return k->config.page_tables(k->config.ctx, mark_table, k);
 }
@@ -261,14 +261,14 @@ static void collapse_some(struct keeper *k, const struct watch_region *w)
 		enum page_state state;
 		int err = -EBUSY;
 
-		lock(&gm->lock);
+		gmem_lock(gm, GMEM_KEEPER);
 		stage2_lookup(gm->s2, at, &page);
 		if (page.state == PG_PRIVATE && page.level == 1 && is_unshareable(gm, at) &&
 		    stage2_run(gm->s2, at, at + QUIRE_BLOCK_PAGES, &state) == QUIRE_BLOCK_PAGES) {
 			err = gmem_collapse(gm, at);
 			n++;
 		}
-		unlock(&gm->lock);
+		gmem_unlock(gm);
 		keeper_add(&k->stats.collapsed_blocks, !err);
 		k->stir += !err;
 	}
@@ -280,9 +280,9 @@ static void set_percent(struct keeper *k)
 	struct stage2_counters c;
 	uint64_t percent;
 
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	stage2_counters(k->gm->s2, &c);
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	percent = c.pages[PG_PRIVATE] * k->ns_per_page * 100 / AIM_NS;
 	k->percent = (unsigned int)min_u64(max_u64(percent, MIN_PERCENT), MAX_PERCENT);
 	__atomic_store_n(&k->stats.pages_per_s,
@@ -305,9 +305,9 @@ static uint64_t begin_pass(struct keeper *k)
 
 static void end_pass(struct keeper *k, uint64_t pass)
 {
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	store_view_sweep(&k->gm->share.store);
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	__atomic_store_n(&k->stats.cpu_ns, cpu_ns(), __ATOMIC_RELAXED);
 	lock(&k->lock);
 	k->passes_done = pass;
@@ -358,9 +358,9 @@ static bool is_settled(struct keeper *k, uint64_t pass)
 {
 	bool backoff;
 
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	backoff = k->gm->share.any_backoff;
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	for (unsigned int i = 0; i < k->nr_regions; i++)
 		if (k->region[i].rest_until > pass)
 			return false;
@@ -429,9 +429,9 @@ static bool obey(struct keeper *k, bool *changed)
 	unlock(&k->lock);
 	if (!*changed)
 		return !quitting;
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	k->gm->share.zero_reads = k->obeyed != KEEPER_OFF;
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	return !quitting;
 }
 
@@ -506,9 +506,9 @@ int keeper_create(const struct keeper_config *config, struct keeper **out, struc
 		return quire_fail(err, -ENOMEM, "no memory for the keeper");
 	}
 	k->stats.regions = k->nr_regions;
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	k->gm->share.zero_reads = config->mode != KEEPER_OFF;
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	k->gm->share.stir = on_stir;
 	k->gm->share.stir_ctx = k;
 	*out = k;
@@ -585,9 +585,11 @@ static void count_reasons(struct gmem *gm, uint64_t *pages)
 {
 	struct gmem_run run = { 0 };
 
-	while (gmem_each_run(gm, &run))
+	while (gmem_each_run(gm, &run)) {
 		for (gfn_t g = run.gfn; g < run.gfn + run.nr && run.page.state == PG_PRIVATE; g++)
 			pages[note_reason(gm->share.note[g])]++;
+		gmem_let_others(gm);
+	}
 }
 
 /* Copy all counters.  The keeper's thread may change them meanwhile. */
@@ -611,10 +613,10 @@ void keeper_stats(struct keeper *k, struct keeper_stats *out)
 	out->mode = k->mode;
 	unlock(&k->lock);
 	memset(out->reason_pages, 0, sizeof(out->reason_pages));
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_LOOK);
 	count_reasons(k->gm, out->reason_pages);
 	out->metadata_bytes = sizeof(*k) + span + span / 8 +
 			      k->gm->share.dropped_room * sizeof(*k->gm->share.dropped) +
 			      __atomic_load_n(&k->news_room, __ATOMIC_RELAXED) * sizeof(*k->news);
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 }

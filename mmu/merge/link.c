@@ -40,10 +40,10 @@ static void link_lose(struct keeper *k)
 	k->news_waiting = 0;
 	k->unasked = true;
 	__atomic_store_n(&k->stats.joined, 0, __ATOMIC_RELAXED);
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	store_view_orphan(&k->gm->share.store);
 	k->gm->share.nr_dropped = 0;
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 }
 
 /* Send the question in k->msg and receive the answer there.  False: the machine is lost. */
@@ -102,9 +102,9 @@ void link_flush(struct keeper *k)
 	unsigned int nr;
 
 	do {
-		lock(&k->gm->lock);
+		gmem_lock(k->gm, GMEM_KEEPER);
 		nr = share_take_dropped(k->gm, frame, MERGE_BATCH);
-		unlock(&k->gm->lock);
+		gmem_unlock(k->gm);
 		give_back(k, frame, nr);
 	} while (nr == MERGE_BATCH);
 }
@@ -125,34 +125,26 @@ static bool fetch_segment(struct keeper *k, uint32_t number)
 	msg->arg = number;
 	if (!ask(k, &fd) || msg->type != MERGE_SEGMENT)
 		return false;
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	err = store_view_add(&k->gm->share.store, number, fd);
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	return !err;
-}
-
-static pfn_t known(struct keeper *k, uint32_t frame)
-{
-	pfn_t pfn;
-
-	lock(&k->gm->lock);
-	pfn = store_view_pfn(&k->gm->share.store, frame);
-	unlock(&k->gm->lock);
-	return pfn;
 }
 
 /*
  * In our numbers the last frame of a segment is followed by the first of the next, but in no file.
  * No run may go across that border, so the last frame of a segment is never used.
+ *
+ * Segments come and go in this thread alone, so it looks for them without the lock.
  */
 pfn_t link_frame(struct keeper *k, uint32_t frame)
 {
 	pfn_t pfn = 0;
 
 	if (frame % MERGE_SEGMENT_FRAMES != MERGE_SEGMENT_FRAMES - 1) {
-		pfn = known(k, frame);
+		pfn = store_view_pfn(&k->gm->share.store, frame);
 		if (!pfn && fetch_segment(k, frame >> MERGE_SEGMENT_SHIFT))
-			pfn = known(k, frame);
+			pfn = store_view_pfn(&k->gm->share.store, frame);
 	}
 	if (!pfn)
 		give_back(k, &frame, 1);
@@ -217,9 +209,9 @@ static bool is_welcome(struct keeper *k, gfn_t gfn)
 
 	if (k->obeyed != KEEPER_ON || !stage2_is_ram(k->gm->s2, gfn, 1))
 		return false;
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	welcome = note_reason(k->gm->share.note[gfn]) != NOTE_PAGE_TABLE;
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	return welcome;
 }
 
@@ -242,9 +234,9 @@ static size_t serve_block(struct keeper *k, size_t i)
 		if (!pfn)
 			continue;
 		if (again || !is_welcome(k, n->gfn)) {
-			lock(&k->gm->lock);
+			gmem_lock(k->gm, GMEM_KEEPER);
 			share_drop(k->gm, pfn, 1);
-			unlock(&k->gm->lock);
+			gmem_unlock(k->gm);
 			continue;
 		}
 		scan_add_page(work, n->gfn, PG_SHARED, pfn);

@@ -123,7 +123,7 @@ static void read_some(struct keeper *k, struct candidates *c, unsigned int from,
 {
 	struct gmem *gm = k->gm;
 
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_KEEPER);
 	for (unsigned int i = from; i < to; i++) {
 		gfn_t gfn = c->gfn[i] & ~MERGE_PUBLISH;
 		const uint8_t *page = window_page(&gm->window, gfn);
@@ -137,7 +137,7 @@ static void read_some(struct keeper *k, struct candidates *c, unsigned int from,
 		if (!c->zero[i] && k->obeyed == KEEPER_ON && k->link >= 0)
 			c->hash[i] = k->config.hash(page);
 	}
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	keeper_add(&k->stats.pages_scanned, to - from);
 }
 
@@ -185,18 +185,34 @@ void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t
 		work->run[work->nr_runs++] = (struct share_run){ gfn, 1, to, pfn };
 }
 
-static void set_reason(struct keeper *k, gfn_t gfn, unsigned int reason)
+/*
+ * Note the machine's answers about pages that it has no frame for.  They are in the order of the
+ * candidates that were asked for.  There may be none, if nothing was asked or the machine was lost.
+ */
+static void note_answers(struct keeper *k, const struct flight *f)
 {
-	lock(&k->gm->lock);
-	share_note(k->gm, gfn, 1, reason);
-	unlock(&k->gm->lock);
+	const struct candidates *c = &f->candidates;
+	unsigned int at = 0;
+
+	gmem_lock(k->gm, GMEM_KEEPER);
+	for (unsigned int i = 0; i < c->nr; i++) {
+		unsigned int reason = NOTE_UNIQUE; /* as far as we can know */
+
+		if (c->gone[i] || c->zero[i])
+			continue;
+		if (at == f->nr_answers)
+			k->unasked = true;
+		else if (MERGE_IS_FRAME(f->answer[at++]))
+			continue;
+		else
+			reason = reason_of(f->answer[at - 1]);
+		share_note(k->gm, c->gfn[i] & ~MERGE_PUBLISH, 1, reason);
+	}
+	gmem_unlock(k->gm);
 }
 
-/*
- * Act on the machine's answers.  They are in the order of the candidates that were asked for.
- * There may be none, if nothing was asked or the machine was lost.
- */
-static void take_answer(struct keeper *k, const struct flight *f, struct block_work *work)
+/* Make runs of the candidates that can leave, in order of gfn. */
+static void make_runs(struct keeper *k, const struct flight *f, struct block_work *work)
 {
 	const struct candidates *c = &f->candidates;
 	unsigned int at = 0;
@@ -209,15 +225,10 @@ static void take_answer(struct keeper *k, const struct flight *f, struct block_w
 			continue;
 		if (c->zero[i]) {
 			scan_add_page(work, gfn, PG_ZERO, 0);
-		} else if (at < f->nr_answers && MERGE_IS_FRAME(f->answer[at])) {
-			pfn = link_frame(k, f->answer[at++]);
+		} else if (at < f->nr_answers && MERGE_IS_FRAME(f->answer[at++])) {
+			pfn = link_frame(k, f->answer[at - 1]);
 			if (pfn)
 				scan_add_page(work, gfn, PG_SHARED, pfn);
-		} else if (at < f->nr_answers) {
-			set_reason(k, gfn, reason_of(f->answer[at++]));
-		} else {
-			set_reason(k, gfn, NOTE_UNIQUE); /* as far as we can know */
-			k->unasked = true;
 		}
 	}
 }
@@ -257,13 +268,11 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 {
 	const struct share_run *run = &work->run[from];
 	struct share_result res = { 0 };
-	uint64_t start;
 
 	/* The machine may have gone since, with our references to these frames and the segment. */
 	if (run->to == PG_SHARED && k->link < 0)
 		return;
-	lock(&k->gm->lock);
-	start = monotonic_ns();
+	gmem_lock(k->gm, GMEM_KEEPER);
 	gmem_await_filled(k->gm, work->block, work->block + QUIRE_BLOCK_PAGES);
 	if (!can_leave(k, work))
 		for (; from < to; from++)
@@ -272,8 +281,7 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 		zero_commit(k->gm, run, to - from, &res);
 	else
 		share_commit(k->gm, run, &res);
-	histogram_add(&k->gm->stats.merge_holds, monotonic_ns() - start);
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	keeper_add(run->to == PG_ZERO ? &k->stats.zeroed_pages : &k->stats.merged_pages,
 		   res.merged);
 	keeper_add(&k->stats.mismatches, res.differ);
@@ -319,9 +327,9 @@ void scan_commit(struct keeper *k, struct block_work *work)
 {
 	bool scarce;
 
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	scarce = k->gm->backend->mappings > k->gm->backend->max_mappings / 2;
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	qsort(work->run, work->nr_runs, sizeof(work->run[0]), scarce ? by_need : by_kind);
 	for (unsigned int i = 0; i < work->nr_runs;) {
 		unsigned int nr = max_u64(1, zero_runs(work, i));
@@ -339,7 +347,8 @@ static void land(struct keeper *k, struct flight *f)
 	if (f->state == FLIGHT_ANSWERED && f->candidates.nr) {
 		k->work.block = f->block;
 		k->work.nr_runs = 0;
-		take_answer(k, f, &k->work);
+		note_answers(k, f);
+		make_runs(k, f, &k->work);
 		scan_commit(k, &k->work);
 		link_flush(k);
 	}
@@ -362,11 +371,11 @@ uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *wr
 
 	c->nr = f->nr_answers = 0;
 	f->block = align_down(start, QUIRE_BLOCK_PAGES);
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	gmem_await_filled(k->gm, start, end);
 	choose(k, start, end, written, pass, c);
 	stage2_lookup(k->gm->s2, start, &page);
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	if (!c->nr)
 		return 0;
 	for (unsigned int i = 0; i < c->nr; i += HASH_AT_ONCE)
@@ -436,13 +445,13 @@ void scan_relax(struct keeper *k, uint64_t pass)
 	struct gmem_run run = { 0 };
 	bool any;
 
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_KEEPER);
 	any = gm->share.any_backoff;
 	gm->share.any_backoff = false;
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	if (!any)
 		return;
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_KEEPER);
 	while (gmem_each_run(gm, &run)) {
 		gfn_t end = align_down(run.gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES;
 
@@ -450,10 +459,10 @@ void scan_relax(struct keeper *k, uint64_t pass)
 			run.nr = min_u64(end, run.ram_end) - run.gfn;
 			gm->share.any_backoff |= relax_some(gm, run.gfn, run.gfn + run.nr, pass);
 		}
-		unlock(&gm->lock);
-		lock(&gm->lock);
+		gmem_unlock(gm);
+		gmem_lock(gm, GMEM_KEEPER);
 	}
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 }
 
 /* ---- undoing ---- */
@@ -479,7 +488,7 @@ bool scan_unmerge(struct keeper *k, bool *some)
 	struct gmem_run run = { 0 };
 
 	*some = false;
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_KEEPER);
 	while (gmem_each_run(gm, &run)) {
 		if (page_is_away(run.page.state) && (run.page.state != PG_ZERO || zeroes)) {
 			uint64_t undone;
@@ -490,10 +499,10 @@ bool scan_unmerge(struct keeper *k, bool *some)
 			*some |= undone != 0;
 			run.nr = undone ? undone : run.nr;
 		}
-		unlock(&gm->lock);
-		lock(&gm->lock);
+		gmem_unlock(gm);
+		gmem_lock(gm, GMEM_KEEPER);
 	}
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	if (!all)
 		gmem_ask(gm);
 	link_flush(k);

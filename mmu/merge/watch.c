@@ -22,12 +22,12 @@ static uint64_t present_pages(struct keeper *k, const struct watch_region *w)
 	enum page_state state;
 	uint64_t nr, pages = 0;
 
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	for (gfn_t at = w->range.start; at < w->range.end; at += nr) {
 		nr = stage2_run(k->gm->s2, at, w->range.end, &state);
 		pages += state == PG_ABSENT ? 0 : nr;
 	}
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	return pages;
 }
 
@@ -58,20 +58,20 @@ void watch_anew(struct keeper *k, const struct watch_region *w)
 {
 	uint8_t *note = k->gm->share.note;
 
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	for (gfn_t g = w->range.start; g < w->range.end; g++)
 		if (note_reason(note[g]) == NOTE_UNIQUE)
 			note[g] = note_with(note[g], NOTE_NEW);
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 }
 
 /* Forget which pages were written before watching began: that counts as long ago. */
 static void forget_writes(struct keeper *k, const struct watch_region *w)
 {
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	for (gfn_t g = w->range.start; g < w->range.end; g += 64)
 		k->gm->share.written[g / 64] = 0;
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 }
 
 bool watch_all(struct keeper *k, uint64_t pass, bool hurried)
@@ -104,14 +104,14 @@ bool watch_fetch(struct keeper *k, struct watch_region *w)
 		memset(k->bitmap, 0, words * sizeof(*k->bitmap));
 	else if (log->fetch(log->ctx, (unsigned int)(w - k->region), k->bitmap))
 		return false;
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	for (uint64_t i = 0; i < words; i++) {
 		/* Without a log every page is looked at each time, so none is passed over. */
 		k->bitmap[i] |= log ? ours[i] : 0;
 		if (ours[i])
 			ours[i] = 0;
 	}
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 	return true;
 }
 
@@ -144,10 +144,10 @@ void watch_judge(struct keeper *k, struct watch_region *w, uint64_t pass)
 
 void watch_put_back(struct keeper *k, const struct watch_region *w, gfn_t from)
 {
-	lock(&k->gm->lock);
+	gmem_lock(k->gm, GMEM_KEEPER);
 	for (gfn_t g = from; g < w->range.end; g += 64)
 		k->gm->share.written[g / 64] |= k->bitmap[(g - w->range.start) / 64];
-	unlock(&k->gm->lock);
+	gmem_unlock(k->gm);
 }
 
 void watch_count(struct keeper *k)

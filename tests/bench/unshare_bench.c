@@ -50,10 +50,10 @@ static void create(void)
 	for (gfn_t g = 0; g < PAGES; g++)
 		*page_at(g) = frame[g * (QUIRE_PAGE_SIZE / sizeof(*frame))] = g + 1;
 	munmap(frame, PAGES * QUIRE_PAGE_SIZE);
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	if (store_view_add(&gm->share.store, 0, segment))
 		die("no store");
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 }
 
 static uint64_t share_all(void)
@@ -63,9 +63,9 @@ static uint64_t share_all(void)
 	for (gfn_t g = 0; g < PAGES; g += QUIRE_BLOCK_PAGES) {
 		struct share_run run = { g, QUIRE_BLOCK_PAGES, PG_SHARED, STAGE2_STORE_PFN + g };
 
-		lock(&gm->lock);
+		gmem_lock(gm, GMEM_LOOK);
 		share_commit(gm, &run, &res);
-		unlock(&gm->lock);
+		gmem_unlock(gm);
 	}
 	return res.merged;
 }

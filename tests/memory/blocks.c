@@ -6,12 +6,12 @@ int block_split(struct gmem *gm, gfn_t block)
 	struct stage2_page page;
 	int err = -EFAULT;
 
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	if (stage2_is_ram(gm->s2, block, QUIRE_BLOCK_PAGES)) {
 		stage2_lookup(gm->s2, block, &page);
 		err = page.level == 2 ? gmem_split(gm, block) : -ENOENT;
 	}
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	return err;
 }
 
@@ -19,12 +19,12 @@ int block_collapse(struct gmem *gm, gfn_t block)
 {
 	int err = -EFAULT;
 
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	if (gm->config.hugepages == GMEM_HUGE_NEVER)
 		err = -EOPNOTSUPP;
 	else if (stage2_is_ram(gm->s2, block, QUIRE_BLOCK_PAGES))
 		err = gmem_collapse(gm, block);
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	return err;
 }
 

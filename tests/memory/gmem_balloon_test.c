@@ -43,12 +43,12 @@ static uint64_t share(gfn_t gfn, uint64_t nr, enum page_state to, unsigned int c
 
 	for (uint64_t i = 0; i < nr && to == PG_SHARED; i++)
 		references[content + i]++;
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	if (to == PG_ZERO)
 		zero_commit(gm, &run, 1, &res);
 	else
 		share_commit(gm, &run, &res);
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	take_back();
 	return res.merged;
 }
@@ -287,9 +287,9 @@ static void test_storm(enum gmem_hugepages hugepages)
 	pthread_t t[WRITERS];
 
 	create(hugepages);
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	gm->share.zero_reads = true;
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	sigaction(SIGSEGV, &action, NULL);
 	make_race_frames();
 	memset(word, 0, sizeof(word));

@@ -361,7 +361,7 @@ static void test_late(void)
 	create(GMEM_HUGE_NEVER);
 	signal(SIGUSR1, nothing);
 	/* The pager cannot act while we hold the lock; let it find the work done. */
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	pthread_create(&t, NULL, kernel_touch, hva(40));
 	for (unsigned int i = 0; i < 50; i++) {
 		usleep(1000);
@@ -369,7 +369,7 @@ static void test_late(void)
 	}
 	is(atomic_load(&reader_done), false, "an access waits while the pager is held up");
 	gmem_bring_in(gm, 40, true, &in);
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	pthread_join(t, NULL);
 	/* All events queued before the page came in are late; the pager drains them now. */
 	for (unsigned int i = 0; i < 1000; i++) {

@@ -43,11 +43,11 @@ void take_back(void)
 	uint32_t back[64];
 	unsigned int nr;
 
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	while ((nr = share_take_dropped(gm, back, ARRAY_SIZE(back))))
 		for (unsigned int i = 0; i < nr; i++)
 			references[back[i]]--;
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 }
 
 uint8_t *hva(gfn_t gfn)
@@ -137,10 +137,10 @@ void create(enum gmem_hugepages hugepages)
 			tap_skip_all("%s", err.text);
 		tap_bail("%s", err.text);
 	}
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	if (store_view_add(&gm->share.store, 0, fd))
 		tap_bail("store_view_add");
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	memset(references, 0, sizeof(references));
 	atomic_store(&taken, 0);
 }

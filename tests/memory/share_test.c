@@ -81,12 +81,12 @@ static bool share(gfn_t gfn, uint64_t nr, enum page_state to, uint32_t first)
 		other += private && !same;
 		references[first + i] += to == PG_SHARED;
 	}
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	if (to == PG_ZERO)
 		zero_commit(gm, &run, 1, &res);
 	else if (share_commit(gm, &run, &res))
 		fine = false;
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	take_back();
 	if (res.merged != want || res.differ != other) {
 		tap_note("gfn %#lx nr %lu to %s: merged %lu of %lu, differ %lu of %lu", (long)gfn,
@@ -225,9 +225,9 @@ static void test_exact(void)
 		write_page(512 + g, 7 + (uint32_t)g, true);
 	gmem_drop(gm, 612, 28, NULL);
 	is(ramfile_pages(gm->window.ram_fd), 100, "100 pages");
-	lock(&gm->lock);
+	gmem_lock(gm, GMEM_LOOK);
 	share_commit(gm, &run, &res);
-	unlock(&gm->lock);
+	gmem_unlock(gm);
 	is(res.merged, 100, "all become shared");
 	is(ramfile_pages(gm->window.ram_fd), 0, "and the host has their frames back");
 	is(gm->backend->mappings, 3, "in three mappings");
@@ -312,9 +312,9 @@ static void test_mappings(void)
 		struct share_result res = { 0 };
 
 		references[5]++;
-		lock(&gm->lock);
+		gmem_lock(gm, GMEM_LOOK);
 		share_commit(gm, &run, &res);
-		unlock(&gm->lock);
+		gmem_unlock(gm);
 		is(res.no_room, 1, "another run is not shared");
 		is(note_reason(gm->share.note[1030]), NOTE_BUDGET, "and says why");
 	}
@@ -385,12 +385,12 @@ static void test_race(bool zero)
 		block_split(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
 		for (uint64_t i = 0; i < run.nr && run.to == PG_SHARED; i++)
 			references[run.pfn - STAGE2_STORE_PFN + i]++;
-		lock(&gm->lock);
+		gmem_lock(gm, GMEM_LOOK);
 		if (run.to == PG_ZERO)
 			zero_commit(gm, &run, 1, &res);
 		else
 			share_commit(gm, &run, &res);
-		unlock(&gm->lock);
+		gmem_unlock(gm);
 		take_back();
 		shared += res.merged;
 	}

@@ -405,10 +405,10 @@ bool lab_adds_up(struct lab_vm *vm)
 
 	for (unsigned int r = 0; r < NOTE_NR_REASONS; r++)
 		reasons += k.reason_pages[r];
-	lock(&vm->gm->lock);
+	gmem_lock(vm->gm, GMEM_LOOK);
 	reserve = vm->gm->share.reserve;
 	spent = credits_held(vm->credits) - credits_spare(vm->credits);
-	unlock(&vm->gm->lock);
+	gmem_unlock(vm->gm);
 	if (reasons == s.s2.pages[PG_PRIVATE] && spent == s.s2.pages[PG_PRIVATE] + reserve)
 		return true;
 	tap_note("vm %u: %lu private pages, %lu with a reason, %lu credits spent, %lu in reserve",

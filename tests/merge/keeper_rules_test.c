@@ -78,9 +78,9 @@ static unsigned int level(struct lab_vm *v, gfn_t gfn)
 {
 	unsigned int backoff;
 
-	lock(&v->gm->lock);
+	gmem_lock(v->gm, GMEM_LOOK);
 	backoff = note_backoff(v->gm->share.note[gfn]);
-	unlock(&v->gm->lock);
+	gmem_unlock(v->gm);
 	return backoff;
 }
 

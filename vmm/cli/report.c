@@ -51,10 +51,13 @@ static const char *bound_text(uint64_t ns)
 
 void report_times(FILE *f, const char *name, const struct histogram *h)
 {
-	report_count(f, name, histogram_total(h));
-	if (histogram_total(h))
-		fprintf(f, "    half below %s, 99 %% below %s, the longest %s\n",
-			bound_text(histogram_percentile(h, 50)),
+	uint64_t total = histogram_total(h);
+
+	if (!total)
+		report_count(f, name, 0);
+	else
+		fprintf(f, "  %-*s %10" PRIu64 "  half <%s, 99 %% <%s, longest %s\n", NAME_WIDTH,
+			name, total, bound_text(histogram_percentile(h, 50)),
 			bound_text(histogram_percentile(h, 99)), bound_text(h->longest_ns));
 }
 
@@ -231,6 +234,25 @@ static void put_faults(FILE *f, const struct gmem_stats *gs)
 	report_count(f, "EFAULTs repaired", gs->efaults);
 }
 
+static const char *holder_text(unsigned int who, const char *what)
+{
+	static char text[64];
+
+	snprintf(text, sizeof(text), "%s %s", gmem_holder_name[who], what);
+	for (char *p = text; *p; p++)
+		*p = *p == '_' ? ' ' : *p;
+	return text;
+}
+
+static void put_lock(FILE *f, const struct gmem_stats *gs)
+{
+	report_group(f, "lock of guest memory: who waited for it, and held it");
+	for (unsigned int who = 0; who < GMEM_NR_HOLDERS; who++)
+		report_times(f, holder_text(who, "waits"), &gs->waits[who]);
+	for (unsigned int who = 0; who < GMEM_NR_HOLDERS; who++)
+		report_times(f, holder_text(who, "holds"), &gs->holds[who]);
+}
+
 /* Each run of merged pages takes mappings, and the kernel limits how many a process may have. */
 static void put_mappings(FILE *f, const struct gmem_stats *gs)
 {
@@ -260,7 +282,6 @@ static void put_merging(FILE *f, const struct vm_info *info)
 	report_count(f, "pages passed over", k->pages_skipped);
 	report_count(f, "mismatches", k->mismatches);
 	report_count(f, "2 MiB put together", k->collapsed_blocks);
-	report_times(f, "memory locked for it", &info->mem.merge_holds);
 	put_mappings(f, &info->mem);
 	report_group(f, "private pages, and why they are not merged");
 	for (unsigned int r = 0; r < NOTE_NR_REASONS; r++)
@@ -305,6 +326,7 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 	if (vm->id)
 		put_account(f, vm);
 	put_faults(f, &info->mem);
+	put_lock(f, &info->mem);
 	put_merging(f, info);
 	report_balloon(f, info);
 	put_exits(f, info);

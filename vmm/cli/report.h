@@ -22,7 +22,7 @@ void report_count(FILE *f, const char *name, uint64_t count);
 /* Print a line with a length of time. */
 void report_seconds(FILE *f, const char *name, uint64_t ns);
 
-/* Print how many times were counted and, in a line of its own, how long they were. */
+/* Print a line with how many times were counted, and how long they were. */
 void report_times(FILE *f, const char *name, const struct histogram *h);
 
 /* Print a line with a word. */

@@ -213,6 +213,18 @@ static void fault_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "efaults", gs->efaults);
 }
 
+static void lock_stats(struct json *json, const struct gmem_stats *gs)
+{
+	char key[64];
+
+	for (unsigned int who = 0; who < GMEM_NR_HOLDERS; who++) {
+		snprintf(key, sizeof(key), "%s_waits", gmem_holder_name[who]);
+		put_times(json, key, &gs->waits[who]);
+		snprintf(key, sizeof(key), "%s_holds", gmem_holder_name[who]);
+		put_times(json, key, &gs->holds[who]);
+	}
+}
+
 /* Each private page has exactly one reason, so the reasons add up to state_private_pages. */
 static void merge_stats(struct json *json, const struct vm_info *info)
 {
@@ -242,7 +254,6 @@ static void merge_stats(struct json *json, const struct vm_info *info)
 	json_number(json, "memory_slots", k->regions);
 	json_number(json, "keeper_cpu_ns", k->cpu_ns);
 	json_number(json, "keeper_metadata_bytes", k->metadata_bytes);
-	put_times(json, "merge_holds", &info->mem.merge_holds);
 }
 
 static void exit_stats(struct json *json, const struct vm_info *info)
@@ -323,6 +334,7 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 		return;
 	page_stats(json, info);
 	fault_stats(json, &info->mem);
+	lock_stats(json, &info->mem);
 	merge_stats(json, info);
 	stats_balloon(json, info);
 	exit_stats(json, info);
