@@ -26,7 +26,7 @@
  *   63      suppress #VE                                   x          x      hw, unused
  *
  * An entry with R = W = X = 0 is not present.  Hardware ignores all its other bits, so it carries
- * the state of its page too.
+ * the state of its page too, and in place of an address a number for us (a payload, stage2.h).
  */
 #include <assert.h>
 #include "pgtable.h"

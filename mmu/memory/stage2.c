@@ -12,13 +12,15 @@
  *
  * What an entry says:
  *   0                        every page below is absent (at any level)
- *   not present, state != 0  a page for which nothing is mapped, in the state of the software bits
+ *   not present, state != 0  a page for which nothing is mapped, in the state of the software bits;
+ *                            its payload is where a leaf has the frame
  *   present table            the next table; permissions are granted at the leaves only: RWX here
  *   present leaf             the state is in the software bits, permissions are its row's
  *
- * How it changes. page_states[] is the one table of what each state is and where it may go.
- * entry_store() is the one door: it alone writes entries, and it keeps the counters, so a counter
- * is wrong only if the door is.  A table with nothing in it is given back at once.  Nobody sees a
+ * How it changes.  page_states[] is the one table of what each state is and where it may go.  It
+ * has a file of its own, so that a test can put another table in its place.  entry_store() is the
+ * one door: it alone writes entries, and it keeps the counters, so a counter is wrong only if the
+ * door is.  A table with nothing in it is given back at once.  Nobody sees a
  * split or a collapse half done: the new table is filled before it is linked, and readers hold the
  * caller's lock anyway.
  */
@@ -33,31 +35,6 @@
 #define MAX_GFN	  (1ULL << 36) /* what four levels reach */
 #define TO(state) (1u << (state))
 
-const struct page_state_info page_states[PG_NR_STATES] = {
-	[PG_ABSENT] = {
-		.name = "absent", .glyph = '.', .rgb = 0x20242c,
-		.moves = TO(PG_PRIVATE) | TO(PG_ZERO) | TO(PG_BALLOONED),
-	},
-	[PG_PRIVATE] = {
-		.name = "private", .glyph = 'p', .rgb = 0x3b82f6,
-		.present = true, .writable = true, .resident = true, .large = true,
-		.moves = TO(PG_ABSENT) | TO(PG_SHARED) | TO(PG_ZERO) | TO(PG_BALLOONED),
-	},
-	[PG_SHARED] = {
-		.name = "shared", .glyph = 's', .rgb = 0x22c55e,
-		.present = true,
-		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT),
-	},
-	[PG_ZERO] = {
-		.name = "zero", .glyph = 'z', .rgb = 0xcbd5e1,
-		.present = true, .one_frame = true,
-		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT) | TO(PG_ZERO),
-	},
-	[PG_BALLOONED] = {
-		.name = "ballooned", .glyph = 'b', .rgb = 0xf97316,
-		.moves = TO(PG_ABSENT),
-	},
-};
 static_assert(PG_NR_STATES <= 8, "a state fits in the software bits");
 static_assert(PG_ABSENT == 0, "an empty entry means absent");
 
@@ -73,14 +50,21 @@ static uint64_t make_table(uint32_t index)
 static uint64_t make_page(enum page_state state, pfn_t pfn)
 {
 	const struct page_state_info *info = &page_states[state];
+	bool maps = stage2_maps(state, pfn);
 	uint64_t e = (uint64_t)state << EPT_SW_SHIFT;
 
-	if (info->present && (!info->one_frame || pfn == STAGE2_ZERO_PFN)) {
-		e |= pfn << QUIRE_PAGE_SHIFT | EPT_MT_WB | EPT_IPAT | EPT_R | EPT_X;
-		if (info->writable)
-			e |= EPT_W;
-	}
+	assert(maps || info->maps_late || info->frame == NUMBER_NONE);
+	if ((maps ? info->frame : info->payload) != NUMBER_NONE)
+		e |= pfn << QUIRE_PAGE_SHIFT & EPT_ADDR_MASK;
+	if (maps)
+		e |= EPT_MT_WB | EPT_IPAT | EPT_R | EPT_X | (info->writable ? EPT_W : 0);
 	return e;
+}
+
+/* The pfn of an entry that is not a table, as make_page takes it. */
+static pfn_t entry_pfn(uint64_t e)
+{
+	return ept_pfn(e) | (ept_present(e) ? 0 : STAGE2_UNMAPPED);
 }
 
 static uint64_t *entry_at(const struct stage2 *s2, uint64_t addr)
@@ -291,7 +275,11 @@ static void lookup(const struct stage2 *s2, gfn_t gfn, struct path *path, struct
 		   struct pt_result *res)
 {
 	walk_to(s2, gfn, path, res);
-	*page = (struct stage2_page){ .state = entry_state(res->entry), .level = 1 };
+	*page = (struct stage2_page){
+		.state = entry_state(res->entry),
+		.level = 1,
+		.pfn = entry_pfn(res->entry),
+	};
 	if (res->class == PT_LEAF) {
 		page->level = res->lv->level;
 		page->mapped = true;
@@ -347,14 +335,12 @@ uint64_t stage2_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, enum page_sta
 	return min_u64(at, end) - gfn;
 }
 
-/* Does e follow `first`, n pages on, in state and frame? */
+/* Does e follow `first`, n pages on, in state and frame or payload? */
 static bool follows(uint64_t e, uint64_t first, uint64_t n)
 {
 	enum page_state state = entry_state(first);
 
-	if (entry_state(e) != state || ept_present(e) != ept_present(first))
-		return false;
-	return !ept_present(e) || ept_pfn(e) == stage2_frame(state, ept_pfn(first), n);
+	return entry_state(e) == state && entry_pfn(e) == stage2_frame(state, entry_pfn(first), n);
 }
 
 uint64_t stage2_linear_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, struct stage2_page *page)
@@ -465,15 +451,15 @@ static bool linear(const struct stage2 *s2, uint32_t table, pfn_t pfn)
 
 int stage2_set_large(struct stage2 *s2, gfn_t gfn, pfn_t pfn)
 {
-	uint64_t leaf = make_page(PG_PRIVATE, pfn) | EPT_LARGE;
 	struct path path;
-	uint64_t addr, old;
+	uint64_t addr, old, leaf;
 	uint32_t table;
 
 	if (gfn % QUIRE_BLOCK_PAGES || pfn % QUIRE_BLOCK_PAGES)
 		return -EINVAL;
 	if (!stage2_is_ram(s2, gfn, QUIRE_BLOCK_PAGES))
 		return -EFAULT;
+	leaf = make_page(PG_PRIVATE, pfn) | EPT_LARGE;
 	addr = grow_to(s2, gfn, 2, &path);
 	old = *entry_at(s2, addr);
 	if (old == 0) {

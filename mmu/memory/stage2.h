@@ -26,40 +26,61 @@ enum page_state {
 	PG_NR_STATES
 };
 
-/* What is true of all pages in a state; stage2.c has the one table of states. */
+/*
+ * The number that an entry has beside the state, in 40 bits.  If the entry maps a frame, it is that
+ * frame's.  If not, it is the *payload*: what else one must know of the page, such as where in a
+ * file its bytes are.  In a linear run the numbers are
+ */
+enum page_number {
+	NUMBER_NONE,	/* 0: there is none */
+	NUMBER_SAME,	/* all the same */
+	NUMBER_FOLLOWS, /* from page to page one more */
+};
+
+/* What is true of all pages in a state; page_states.c has the one table of states. */
 struct page_state_info {
 	const char *name;
-	char glyph;	/* in `quire map` */
-	uint32_t rgb;	/* in `quire map --png` */
-	bool present;	/* the entry maps a frame ... */
-	bool writable;	/* ... that the guest may write */
-	bool one_frame; /* of each page the entry maps STAGE2_ZERO_PFN, or (still) nothing */
-	bool resident;	/* the page occupies a frame of the RAM file */
-	bool large;	/* a 2 MiB leaf may be in this state */
-	uint32_t moves; /* bit n: a page may go to state n */
+	char glyph;		  /* in `quire map` */
+	uint32_t rgb;		  /* in `quire map --png` */
+	enum page_number frame;	  /* of a page that is mapped; NUMBER_NONE: none is */
+	enum page_number payload; /* of a page that is not mapped */
+	bool maps_late;		  /* a page may be mapped or not; else all are, or none */
+	bool writable;		  /* the guest may write what is mapped */
+	bool resident;		  /* the page occupies a frame of the RAM file */
+	bool large;		  /* a 2 MiB leaf may be in this state */
+	uint32_t moves;		  /* bit n: a page may go to state n */
 };
 extern const struct page_state_info page_states[PG_NR_STATES];
 
 /*
  * Machine frames beyond the RAM file: the store's begin at STAGE2_STORE_PFN, and there is one for
- * the page of zeroes.  STAGE2_UNMAPPED stands for a frame where there is none.
+ * the page of zeroes.  What is not mapped has STAGE2_UNMAPPED | payload in place of a frame.
  */
 #define STAGE2_STORE_PFN (1ULL << 36)
 #define STAGE2_ZERO_PFN	 (1ULL << 39)
-#define STAGE2_UNMAPPED	 0ULL
+#define STAGE2_UNMAPPED	 (1ULL << 63)
 
 /* A gfn's entry, decoded. */
 struct stage2_page {
 	enum page_state state;
 	uint8_t level; /* 2: part of a 2 MiB leaf, else 1 */
 	bool mapped;   /* the entry maps a frame: private, shared, and zero if it was read */
-	pfn_t pfn;     /* that machine frame, or STAGE2_UNMAPPED */
+	pfn_t pfn;     /* that machine frame, or STAGE2_UNMAPPED | payload */
 };
 
-/* The frame of the n-th page of a run whose first has the frame pfn. */
+/* Is a page in this state mapped, if it has pfn? */
+static inline bool stage2_maps(enum page_state state, pfn_t pfn)
+{
+	return page_states[state].frame != NUMBER_NONE && !(pfn & STAGE2_UNMAPPED);
+}
+
+/* The pfn of the n-th page of a linear run whose first has pfn. */
 static inline pfn_t stage2_frame(enum page_state state, pfn_t pfn, uint64_t n)
 {
-	return page_states[state].one_frame ? pfn : pfn + n;
+	const struct page_state_info *info = &page_states[state];
+	enum page_number number = stage2_maps(state, pfn) ? info->frame : info->payload;
+
+	return number == NUMBER_FOLLOWS ? pfn + n : pfn;
 }
 
 struct stage2_counters {
@@ -97,8 +118,8 @@ uint64_t stage2_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, enum page_sta
 
 /*
  * The length of the linear run at gfn, at most to end: pages in one state, mapped or not like the
- * first, with frames that follow each other, in one table and in leaves of one size.  The first
- * page goes to *page.
+ * first, with the frames or payloads that stage2_frame says, in one table and in leaves of one
+ * size.  The first page goes to *page.
  */
 uint64_t stage2_linear_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, struct stage2_page *page);
 
@@ -106,8 +127,9 @@ uint64_t stage2_linear_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, struct
  * Move all pages of [gfn, gfn + nr) to state `to`.  This is the one door for a change of state.  A
  * 2 MiB leaf that the range covers only in part is split first.
  *
- * pfn: private and shared pages get the frames pfn, pfn + 1, ...  Zero pages get the page of zeroes
- * if pfn is STAGE2_ZERO_PFN, and are not mapped otherwise.  Other states ignore it.
+ * pfn: of the first page, and stage2_frame says of the others.  Private and shared pages get a
+ * frame, zero pages STAGE2_ZERO_PFN or STAGE2_UNMAPPED.  A state whose row has neither frame nor
+ * payload ignores it.
  *
  * Returns 0;
  *   -EFAULT  part of the range is not RAM, or nr is 0 (nothing changed)

@@ -28,38 +28,58 @@ __attribute__((format(printf, 2, 3))) static void fault(struct audit *a, const c
 		a->report(a->ctx, line);
 }
 
+/* The frame of a page that is mapped, or the payload of one that is not. */
+static void audit_number(struct audit *a, uint64_t e, gfn_t gfn)
+{
+	enum page_state state = entry_state(e);
+	const struct page_state_info *info = &page_states[state];
+	pfn_t pfn = ept_pfn(e);
+
+	if (!ept_present(e)) {
+		if (info->payload == NUMBER_NONE && pfn)
+			fault(a, "gfn %#lx: %s with a payload, %#lx", (unsigned long)gfn,
+			      info->name, (unsigned long)pfn);
+		return;
+	}
+	if (state == PG_PRIVATE && pfn != gfn)
+		fault(a, "gfn %#lx: private frame %#lx is not its own", (unsigned long)gfn,
+		      (unsigned long)pfn);
+	if (state == PG_SHARED && (pfn < STAGE2_STORE_PFN || pfn >= STAGE2_ZERO_PFN))
+		fault(a, "gfn %#lx: shared frame %#lx is not the store's", (unsigned long)gfn,
+		      (unsigned long)pfn);
+	if (state == PG_ZERO && pfn != STAGE2_ZERO_PFN)
+		fault(a, "gfn %#lx: zero frame %#lx is not the page of zeroes", (unsigned long)gfn,
+		      (unsigned long)pfn);
+}
+
 /* A leaf, or an entry that maps nothing, over gfn. */
 static void audit_page(struct audit *a, uint64_t e, unsigned int level, gfn_t gfn)
 {
 	enum page_state state = entry_state(e);
 	uint64_t nr = level_pages(level);
+	const struct page_state_info *info;
 
 	if (state == PG_ABSENT || state >= PG_NR_STATES) {
 		fault(a, "gfn %#lx: entry %#lx has no state", (unsigned long)gfn, (unsigned long)e);
 		return;
 	}
+	info = &page_states[state];
 	a->pages[state] += nr;
 	if (!stage2_is_ram(a->s2, gfn, nr))
-		fault(a, "gfn %#lx: %s outside RAM", (unsigned long)gfn, page_states[state].name);
-	if (ept_present(e) != page_states[state].present && !page_states[state].one_frame)
+		fault(a, "gfn %#lx: %s outside RAM", (unsigned long)gfn, info->name);
+	if (ept_present(e) != (info->frame != NUMBER_NONE) && !info->maps_late)
 		fault(a, "gfn %#lx: entry %#lx is not as %s must be", (unsigned long)gfn,
-		      (unsigned long)e, page_states[state].name);
-	if ((e & EPT_W) && !page_states[state].writable)
-		fault(a, "gfn %#lx: %s and writable", (unsigned long)gfn, page_states[state].name);
-	if (state == PG_PRIVATE && ept_pfn(e) != gfn)
-		fault(a, "gfn %#lx: private frame %#lx is not its own", (unsigned long)gfn,
-		      (unsigned long)ept_pfn(e));
-	if (state == PG_SHARED && (ept_pfn(e) < STAGE2_STORE_PFN || ept_pfn(e) >= STAGE2_ZERO_PFN))
-		fault(a, "gfn %#lx: shared frame %#lx is not the store's", (unsigned long)gfn,
-		      (unsigned long)ept_pfn(e));
-	if (page_states[state].one_frame && ept_present(e) && ept_pfn(e) != STAGE2_ZERO_PFN)
-		fault(a, "gfn %#lx: %s frame %#lx is not the page of zeroes", (unsigned long)gfn,
-		      page_states[state].name, (unsigned long)ept_pfn(e));
+		      (unsigned long)e, info->name);
+	if (!ept_present(e) && (e & ~(EPT_SW_MASK | EPT_ADDR_MASK)))
+		fault(a, "gfn %#lx: entry %#lx maps nothing, but has bits of a leaf",
+		      (unsigned long)gfn, (unsigned long)e);
+	if ((e & EPT_W) && !info->writable)
+		fault(a, "gfn %#lx: %s and writable", (unsigned long)gfn, info->name);
+	audit_number(a, e, gfn);
 	if (level == 2)
 		a->large_leaves++;
-	if (level > 2 || (level == 2 && !page_states[state].large))
-		fault(a, "gfn %#lx: %s at level %u", (unsigned long)gfn, page_states[state].name,
-		      level);
+	if (level > 2 || (level == 2 && !info->large))
+		fault(a, "gfn %#lx: %s at level %u", (unsigned long)gfn, info->name, level);
 }
 
 /* A table of entries lv, the first of which is over gfn, and all that is below. */

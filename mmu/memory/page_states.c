@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of states: what a page is in each of them, and where it may go.
+ *
+ * No state has a payload yet: nothing need be known of a page that is absent, ballooned, or zero
+ * and not mapped, and a shared page is always mapped.
+ */
+#include "stage2.h"
+
+#define TO(state) (1u << (state))
+
+const struct page_state_info page_states[PG_NR_STATES] = {
+	[PG_ABSENT] = {
+		.name = "absent", .glyph = '.', .rgb = 0x20242c,
+		.moves = TO(PG_PRIVATE) | TO(PG_ZERO) | TO(PG_BALLOONED),
+	},
+	[PG_PRIVATE] = {
+		.name = "private", .glyph = 'p', .rgb = 0x3b82f6,
+		.frame = NUMBER_FOLLOWS, .writable = true, .resident = true, .large = true,
+		.moves = TO(PG_ABSENT) | TO(PG_SHARED) | TO(PG_ZERO) | TO(PG_BALLOONED),
+	},
+	[PG_SHARED] = {
+		.name = "shared", .glyph = 's', .rgb = 0x22c55e,
+		.frame = NUMBER_FOLLOWS,
+		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT),
+	},
+	[PG_ZERO] = {
+		.name = "zero", .glyph = 'z', .rgb = 0xcbd5e1,
+		.frame = NUMBER_SAME, .maps_late = true,
+		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT) | TO(PG_ZERO),
+	},
+	[PG_BALLOONED] = {
+		.name = "ballooned", .glyph = 'b', .rgb = 0xf97316,
+		.moves = TO(PG_ABSENT),
+	},
+};
