@@ -13,9 +13,10 @@
  *   or both are mapped from one file, at offsets that follow each other;
  *   or both are mapped as zeroes.
  *
- * The kernel may keep two such mappings apart for a while: a mapping that had private copies of the
- * guest's pages joins no other one that had.  Copies are rare (window.c), and what the kernel then
- * has more than this count is not counted.
+ * The kernel keeps two such mappings apart if both ever had private copies of the guest's pages.
+ * That is rare: a mapping gets copies if the guest writes in the moment in which pages are sent
+ * away, or if the host took a page from the page table (window.c).  What the kernel then has more
+ * than this count is not counted; window.c leaves some of its mappings to that.
  *
  * Memory: an array of 4 bytes a page and one of a byte a block, touched only where something other
  * than home was ever mapped.

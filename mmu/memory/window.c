@@ -70,11 +70,10 @@ static int create_uffd(uint64_t features, struct quire_error *err)
 			  "Linux 5.19 or newer");
 }
 
-static int create_best_uffd(struct window *w, struct quire_error *err)
+static int create_best_uffd(struct quire_error *err)
 {
 	int fd = create_uffd(WANT_FEATURES | UFFD_FEATURE_WP_UNPOPULATED, err);
 
-	w->wp_unpopulated = fd >= 0;
 	return fd == -ENOSYS ? create_uffd(WANT_FEATURES, err) : fd;
 }
 
@@ -161,7 +160,7 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 		.uffd = -1,
 		.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC),
 	};
-	w->uffd = create_best_uffd(w, err);
+	w->uffd = create_best_uffd(err);
 	if (w->uffd < 0) {
 		error = w->uffd;
 		goto fail;
@@ -254,12 +253,12 @@ static int window_fill(struct backend *b, gfn_t gfn, uint64_t nr, uint64_t *done
 	return 0;
 }
 
-static int populate(uint8_t *start, uint64_t bytes)
+static int populate(uint8_t *start, uint64_t bytes, int advice)
 {
 	int err;
 
 	do {
-		err = madvise(start, bytes, MADV_POPULATE_WRITE) ? -errno : 0;
+		err = madvise(start, bytes, advice) ? -errno : 0;
 	} while (err == -EINTR || err == -EAGAIN);
 	/* EFAULT says that a touch would raise SIGBUS, and here that means no memory. */
 	return err == -EFAULT ? -ENOMEM : err;
@@ -282,7 +281,7 @@ static int window_fill_block(struct backend *b, gfn_t gfn)
 		return -errno;
 	madvise(at, QUIRE_BLOCK_SIZE, MADV_HUGEPAGE);
 	/* A touch would do, too; but one for which the file has no room would end the process. */
-	err = populate(at, QUIRE_BLOCK_SIZE);
+	err = populate(at, QUIRE_BLOCK_SIZE, MADV_POPULATE_WRITE);
 	if (mmap(at, QUIRE_BLOCK_SIZE, PROT_NONE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
 		return -errno;
@@ -298,7 +297,7 @@ static int window_make_whole(struct backend *b, gfn_t gfn)
 	if (ioctl(w->uffd, UFFDIO_UNREGISTER, &range))
 		return -errno;
 	b->mappings += mappings_set_whole(&w->maps, gfn, 1, true);
-	populate(w->base + gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE);
+	populate(w->base + gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE, MADV_POPULATE_WRITE);
 	return 0;
 }
 
@@ -317,7 +316,7 @@ static void window_populate(struct backend *b, gfn_t gfn, uint64_t nr)
 {
 	struct window *w = window_of(b);
 
-	populate(w->base + gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT);
+	populate(w->base + gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT, MADV_POPULATE_WRITE);
 }
 
 static int window_protect(struct backend *b, gfn_t gfn, uint64_t nr, bool on)
@@ -381,12 +380,20 @@ static uint64_t save_copies(struct window *w, gfn_t gfn, uint64_t nr)
 	return copies;
 }
 
-/* The mapping is new: whoever writes raises an event from now on, and waits. */
+/*
+ * The mapping is new: whoever writes raises an event from now on, and waits.
+ *
+ * Its pages are entered in the page table first.  The kernel makes a private copy for a write to a
+ * page that is not entered, before it raises the event.  And a mapping that ever had copies joins
+ * no other one that had, so that the kernel would have more mappings than are counted.
+ */
 static int protect_mapping(struct window *w, gfn_t gfn, uint64_t nr)
 {
-	int err =
-		register_range(w, gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT, UFFDIO_REGISTER_MODE_WP);
+	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
+	int err = populate(w->base + start, bytes, MADV_POPULATE_READ);
 
+	if (!err)
+		err = register_range(w, start, bytes, UFFDIO_REGISTER_MODE_WP);
 	return err ? err : window_protect(&w->backend, gfn, nr, true);
 }
 
@@ -441,8 +448,6 @@ static int window_send_to_zero(struct backend *b, gfn_t gfn, uint64_t nr)
 	if (mmap(at, bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | MAP_ANONYMOUS, -1,
 		 0) == MAP_FAILED)
 		return -errno;
-	if (!w->wp_unpopulated)
-		madvise(at, bytes, MADV_POPULATE_READ);
 	err = protect_mapping(w, gfn, nr);
 	if (!err && !mprotect(at, bytes, PROT_READ | PROT_WRITE)) {
 		b->mappings += mappings_set(&w->maps, gfn, nr, MAPPING_ZEROES);

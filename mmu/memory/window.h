@@ -31,7 +31,6 @@ struct window {
 	int ram_fd;	      /* [I] */
 	int uffd;	      /* [I] */
 	int pagemap;	      /* [I] /proc/self/pagemap, or -1 */
-	bool wp_unpopulated;  /* [I] anonymous memory can be write-protected before it is there */
 };
 
 /*
