@@ -6,7 +6,8 @@
 # make check         every test under prove(1); SAN=1: the same under ASan and UBSan
 # make check-bed     tests that touch KVM, in an emulated machine with real two-dimensional paging
 #                    (BED=all: every test); make deps-bed installs what that needs
-# make soak          the storms among the tests alone, SOAK times as long
+# make soak          the storms among the tests alone, SOAK times as long, and soak.t for
+#                    SOAK_SECONDS
 # make fuzz          the fuzzers alone, FUZZ_SECONDS each
 # make bench         measure, side by side with the peers where there are any
 # make lint          clang-format, line lengths, cppcheck, headers that compile alone, the manual
@@ -17,7 +18,7 @@
 #
 # Variables: CC CFLAGS LDFLAGS V=1 WERROR=1 SAN=1 BUILD PREFIX DESTDIR PROVE PROVE_OPTS
 #            TEST_TIMEOUT (seconds a test may take) CHECK_JOBS (tests side by side)
-#            SOAK FUZZ_SECONDS FUZZ_CC
+#            SOAK SOAK_SECONDS FUZZ_SECONDS FUZZ_CC
 #
 # Objects of each kind of build have their own tree: $(BUILD) is build/ or, under SAN=1,
 # build-san/; what libFuzzer drives is built by clang into build-fuzz/, what ThreadSanitizer
@@ -40,6 +41,7 @@ TEST_TIMEOUT ?= 300
 CHECK_JOBS   ?= $(shell expr $$(nproc) + 2)
 FUZZ_SECONDS ?= 6
 SOAK         ?= 10
+SOAK_SECONDS ?= 3600
 FUZZ_CC      ?= clang
 BUILD        ?= build$(if $(SAN),-san)
 FUZZ_BUILD   := build-fuzz
@@ -66,9 +68,10 @@ TEST_BIN  := $(TEST_SRC:%.c=$(BUILD)/%)
 LAB_SRC   := $(filter-out %_test.c %_fuzz.c tests/bench/%,$(wildcard tests/*/*.c))
 LAB_ROOMS := $(sort $(dir $(LAB_SRC)))
 # What takes longest goes first, so that nothing of it is left over when all else is done.
-STORMS    := tests/kvm/merge_storm.t tests/house/tsan.t $(BUILD)/tests/merge/keeper_storm_test \
-             tests/fuzz/fuzz.t tests/kvm/stress.t tests/kvm/balloon_storm.t tests/kvm/truth.t \
-             $(BUILD)/tests/memory/gmem_balloon_test $(BUILD)/tests/memory/share_test
+STORMS    := tests/kvm/soak.t tests/kvm/merge_storm.t tests/house/tsan.t \
+             $(BUILD)/tests/merge/keeper_storm_test tests/fuzz/fuzz.t tests/kvm/stress.t \
+             tests/kvm/balloon_storm.t tests/kvm/truth.t $(BUILD)/tests/memory/gmem_balloon_test \
+             $(BUILD)/tests/memory/share_test
 LONG      := tests/kvm/balloon_guest.t tests/kvm/sandbox.t tests/kvm/merge.t tests/kvm/launch.t \
              tests/kvm/balloon_qemu.t tests/kvm/run.t tests/kvm/workloads.t tests/kvm/tutorial.t
 TEST_SH   := $(filter-out tests/bed/%,$(wildcard tests/*/*.t))
@@ -229,10 +232,12 @@ check: all headers-check $(TEST_BIN) $(PAYLOADS) fuzzers tsan
 	$(Q)$(TEST_ENV) TEST_TIMEOUT=$(TEST_TIMEOUT) CHECK_JOBS=$(CHECK_JOBS) \
 		tools/check.sh '$(PROVE)' $(PROVE_OPTS) -- $(TESTS)
 
-# The storms alone, SOAK times as long; a failed one is repeated with the seed that it prints.
+# The storms alone, SOAK times as long, and soak.t, an hour; a failed one is repeated with the seed
+# that it prints.
 soak: all $(filter $(STORMS),$(TEST_BIN)) fuzzers tsan
 	$(Q)$(TEST_ENV) QUIRE_STORM=$(SOAK) FUZZ_SECONDS=$$(($(SOAK) * $(FUZZ_SECONDS))) \
-		TEST_TIMEOUT=$$(($(SOAK) * $(TEST_TIMEOUT))) CHECK_JOBS=$(CHECK_JOBS) \
+		SOAK_SECONDS=$(SOAK_SECONDS) CHECK_JOBS=$(CHECK_JOBS) \
+		TEST_TIMEOUT=$$(($(SOAK) * $(TEST_TIMEOUT) + $(SOAK_SECONDS))) \
 		tools/check.sh '$(PROVE)' --comments $(PROVE_OPTS) -- $(STORMS)
 
 # The bed: QEMU's emulation of a processor with nested paging (docs/testing.md).

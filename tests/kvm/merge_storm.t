@@ -21,6 +21,7 @@ use Time::HiRes qw(time sleep);
 BEGIN { chdir "$FindBin::Bin/../.." }
 use lib "$FindBin::Bin";
 use Guests;
+use Storm;
 
 my $skip = missing();
 plan skip_all => $skip if $skip;
@@ -92,20 +93,6 @@ sub judge {
 
 # ---- beside them ----
 
-# A process of its own that does something again and again until it is stopped.
-sub again { my ($what) = @_;
-	my $child = fork // die;
-	return $child if $child;
-	%Guests::child = ();
-	$SIG{$_} = 'DEFAULT' for qw(INT HUP TERM);
-	my $until = time + $limit;
-	$what->() while time < $until;
-	POSIX::_exit(0);
-}
-my @beside;
-sub beside { push @beside, again(@_); Guests::adopt($beside[-1]) }
-sub end_beside { for (splice @beside) { kill KILL => $_; waitpid $_, 0; Guests::forget($_) } }
-
 # All VMs, as fast as can be; and now and then one of them changes its mind.
 sub hammer {
 	my $n = 0;
@@ -134,8 +121,6 @@ sub watch {
 	});
 }
 
-sub sum { my $s = 0; $s += $_ // 0 for @_; return $s }
-
 sub look_at {
 	my ($what, $file) = @_;
 	my ($wrong, $nr, %most) = ('', 0, least => 1 << 50);
@@ -157,69 +142,6 @@ sub look_at {
 		"resident <= credits + store, in $nr samples")
 		or diag $wrong;
 	return \%most;
-}
-
-# ---- at rest ----
-
-sub inode { my @st = stat $_[0]; return $st[1] // 0 }
-
-# Hold all guests still, let the keepers finish, and compare everything.  '' or what is not so.
-sub at_rest {
-	my %mib = map { ($_->{name} => $_->{mib}) } @runs;
-	my ($m, $vms) = account();
-	my @names = sort keys %{$vms // {}} or return 'no VM';
-	my $paused = until_true(20, sub { my ($t, $s) = quire('pause', @names); !$s });
-	my ($odd, $last) = ('', '');
-	for (1 .. 10) {
-		$last = quire('merge', 'now', @names);
-		last if $last =~ /^merged 0 pages and found 0/;
-	}
-	($m, $vms) = account();
-	my %ours = map { (inode($_) => 1) } store_files($machine->{pid});
-	my $blocks = sum(map { blocks_of($_) } store_files($machine->{pid}));
-	my ($shared, $files, $orphans) = (0, 0, 0);
-	for my $vm (values %$vms) {
-		my ($run) = $vm->{name} =~ /^(\w+)/;
-		if (!defined $vm->{state_private_pages}) {
-			$odd .= "$vm->{name} does not answer; ";
-			next;
-		}
-		my $file = ram_file($vm->{pid}, $mib{$run});
-		my $n = $file ? blocks_of($file) : -1;
-		$odd .= "$vm->{name}: $n blocks, $vm->{state_private_pages} private pages; "
-			if $n != $vm->{state_private_pages};
-		$odd .= "$vm->{name}: $vm->{ram_file_bytes} resident, credits $vm->{credit_bytes}; "
-			if $vm->{ram_file_bytes} > $vm->{credit_bytes};
-		my $reasons = sum(map { $vm->{$_} } grep { /^reason_/ } keys %$vm);
-		$odd .= "$vm->{name}: $reasons reasons; " if $reasons != $vm->{state_private_pages};
-		$odd .= "$vm->{name}: not joined; " if !$vm->{merge_joined};
-		$orphans += grep { !$ours{inode($_)} } store_files($vm->{pid});
-		$shared += $vm->{state_shared_pages};
-		$files += $n;
-	}
-	$odd .= "$orphans store files of machines that are gone; " if $orphans;
-	$odd .= "$m->{store_references} references, $shared shared pages; "
-		if $m->{store_references} != $shared;
-	$odd .= "store: $blocks blocks, $m->{store_bytes} bytes; "
-		if $m->{store_bytes} != $blocks * 4096;
-	$odd .= "$m->{resident_bytes} resident, $files + $blocks blocks; "
-		if $m->{resident_bytes} != ($files + $blocks) * 4096;
-	$odd .= 'nothing is shared; ' if !$shared;
-	$odd .= "not all are paused; " if !$paused;
-	quire('resume', @names);
-	return $odd && "$odd (last: $last)";
-}
-
-sub all_back {
-	my ($what) = @_;
-	my $m = until_true(15, sub { my $m = account(); $m && !$m->{vms} ? $m : 0 }) || account() ||
-		{};
-	is(join(' ', map { "$_=" . ($m->{$_} // 'unknown') } grep { $m->{$_} // 1 }
-		qw(vms committed_bytes credit_bytes overhead_bytes resident_bytes store_bytes
-		store_references domains)), '', "$what: everything came back");
-	is($m->{free_bytes}, $m->{memory_bytes}, '... all memory is free');
-	is(sum(map { blocks_of($_) } store_files($machine->{pid})), 0,
-		'... and no block of a store is left');
 }
 
 # A VM's numbers, when it answers: under this load that may take more than quire's patience.
@@ -291,7 +213,7 @@ sub part_storm {
 	cmp_ok($most->{merged}, '>', 10000, '... pages were merged');
 	cmp_ok($most->{cow}, '>', 10000, '... and written again');
 	diag "$most->{merged} pages were merged, $most->{cow} of them written again";
-	all_back('storm');
+	all_back($machine, 'storm');
 	cmp_ok($few->{mapping_refusals} // 0, '>', 0, "few mappings: merging meets the limit");
 	cmp_ok($few->{reason_budget_pages} // 0, '>', 0, '... which is the reason of some pages');
 	cmp_ok($few->{cow_breaks} // 0, '>', 200, '... writing goes on');
@@ -361,7 +283,7 @@ sub part_killed {
 	ok(all_joined(), '... and to a third and a fourth');
 	end_beside();
 	my $differs;
-	until_true(10, sub { ($differs = at_rest()) eq '' });
+	until_true(10, sub { ($differs = at_rest($machine)) eq '' });
 	is($differs, '', 'killed: at rest the numbers are exact, and no memory is an orphan\'s');
 	hammer();
 	watch("$dir/killed");
@@ -372,7 +294,7 @@ sub part_killed {
 	cmp_ok($hit, '>=', 2, "... $hit shots hit");
 	my $most = look_at('killed', "$dir/killed");
 	cmp_ok($most->{merged}, '>', 5000, '... pages were merged');
-	all_back('killed');
+	all_back($machine, 'killed');
 	delete $log{machines_shot};
 }
 
@@ -398,7 +320,7 @@ sub part_starved {
 	cmp_ok($most->{least}, '<', 4 << 20, '... memory was short');
 	my $m = account();
 	is($m->{oom_kills}, $starved, '... as many as the machine says it killed');
-	all_back('starved');
+	all_back($machine, 'starved');
 }
 
 # ---- the kernel's own limit of mappings ----
@@ -438,7 +360,7 @@ sub part_mappings {
 		cmp_ok($s->{mappings}, '<=', $s->{max_mappings}, '... and gets no more');
 		my ($odd) = judge(0);
 		is($odd, '', '... both verify every byte');
-		all_back('mappings');
+		all_back($machine, 'mappings');
 	}
 }
 
