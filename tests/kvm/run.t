@@ -18,6 +18,9 @@ use Guests qw(slurp);
 my $quire = ($ENV{QUIRE_BUILD} // 'build') . '/quire';
 my $dir = tempdir(CLEANUP => 1);
 
+# KVM on AMD processors resets a vCPU that shuts down, so no registers of a triple fault are left.
+my $lost = -d '/sys/module/kvm_amd' ? qr/^registers: lost, /m : undef;
+
 # ---- running quire ----
 
 # run(args..., \%how): how is in => input, after => [seconds, signal], keep => merged stderr
@@ -291,6 +294,7 @@ SKIP: {
 		[scribble => qr/guest crashed/]) {
 		my ($how, $like) = @$_;
 		$r = run('run', '--timeout=15', $quill, 'crash', $how);
+		$like = $lost if $lost && $r->{err} =~ /crashed: vCPU 0: triple fault/;
 		ok($r->{status} eq 122 && $r->{err} =~ $like, "quill crash $how") or diag $r->{err};
 	}
 }
@@ -315,6 +319,7 @@ my $crash = sub {
 	my ($name, $image, @like) = @_;
 	my $r = run('run', '--timeout=10', $image);
 	is($r->{status}, 122, "$name: status 122");
+	@like = ($like[0], $lost) if $lost && $r->{err} =~ /crashed: vCPU 0: triple fault/;
 	like($r->{err}, $_, "$name: report has $_") for @like;
 	like($r->{err}, qr/\A[^\n]*guest crashed: vCPU 0: /, "$name: one headline first");
 	return $r;

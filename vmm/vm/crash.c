@@ -360,7 +360,7 @@ static bool fetches_outside_ram(const struct report *r)
 static void print_headline(const struct report *r, const struct crash *crash)
 {
 	fprintf(r->f, "%s: guest crashed: vCPU %u: ", message_prefix(), crash->cpu);
-	if (crash->have_state && fetches_outside_ram(r))
+	if (!crash->no_state && fetches_outside_ram(r))
 		fprintf(r->f, "instruction fetch outside RAM at gpa %#" PRIx64 " (%s)\n",
 			r->fetch.gpa, crash->what);
 	else
@@ -382,12 +382,12 @@ void crash_report(FILE *f, struct vm *vm, const struct crash *crash)
 {
 	struct report r = { .f = f, .vm = vm, .state = &crash->state };
 
-	if (crash->have_state)
+	if (!crash->no_state)
 		look_at_cpu(&r);
 	print_headline(&r, crash);
 	print_data(&r, crash);
-	if (!crash->have_state) {
-		fputs("the registers could not be read\n", f);
+	if (crash->no_state) {
+		fprintf(f, "registers: %s\n", crash->no_state);
 		return;
 	}
 	fputs("registers:\n", f);

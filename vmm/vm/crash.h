@@ -5,7 +5,7 @@
 /*
  * The report on a guest that cannot go on.  It begins with a headline.  Then come registers,
  * segments, control registers by name, the instructions around RIP, the 2D walks of RIP and of CR2,
- * and the stage-2 state of the pages that those walks touched.
+ * and the stage-2 state of the pages that those walks touched; or why there are no registers.
  *
  * All of this comes from a guest that has just gone wrong, so the report believes nothing: it reads
  * memory through the accessors, bounds its walks and escapes text.
@@ -19,7 +19,7 @@ struct crash {
 	char what[160]; /* the headline, without newline */
 	char hint[200]; /* what to make of it; may be empty */
 	unsigned int cpu;
-	bool have_state;
+	const char *no_state; /* why there are no registers; or NULL */
 	struct vcpu_state state;
 	unsigned int nr_data; /* numbers that KVM gave, valid in data[] */
 	uint64_t data[CRASH_MAX_DATA];

@@ -47,10 +47,24 @@ static void add_data(struct crash *crash, const void *data, unsigned int nr)
 	crash->nr_data = nr;
 }
 
+/*
+ * KVM on AMD processors resets a vCPU that has shut down.  Its registers then tell nothing of the
+ * fault, and no guest of ours is ever where a reset leaves them: that is the BIOS's.
+ */
+static bool was_reset(const struct vcpu *vcpu, const struct vcpu_state *s)
+{
+	return vcpu->run->exit_reason == KVM_EXIT_SHUTDOWN && s->regs.rip == 0xfff0 &&
+	       s->sregs.cs.base == 0xffff0000;
+}
+
 static bool crash_now(struct vcpu *vcpu, struct crash *crash)
 {
 	crash->cpu = vcpu->id;
-	crash->have_state = !vcpu_read_state(vcpu, &crash->state);
+	if (vcpu_read_state(vcpu, &crash->state))
+		crash->no_state = "they could not be read";
+	else if (was_reset(vcpu, &crash->state))
+		crash->no_state =
+			"lost, because KVM resets a vCPU of this processor that shuts down";
 	vm_end_crash(vcpu->vm, crash);
 	return false;
 }
