@@ -76,7 +76,7 @@ static const char *start_peer(struct tiny *t, const struct lab *lab)
 	memcpy(t->mem, lab->guest, MEM_BYTES);
 	if (ioctl(t->vcpu, KVM_GET_SREGS, &sregs) < 0)
 		return "KVM_GET_SREGS";
-	tiny_long_mode(&sregs, CR3);
+	tiny_mode(&sregs, &x86_4level_format, CR3);
 	return ioctl(t->vcpu, KVM_SET_SREGS, &sregs) < 0 ? "KVM_SET_SREGS" : NULL;
 }
 

@@ -71,7 +71,7 @@ static void guest_writes(gfn_t gfn, uint64_t nr, uint64_t step)
 
 	if (ioctl(tiny.vcpu, KVM_GET_SREGS, &sregs))
 		tap_bail("KVM_GET_SREGS");
-	tiny_long_mode(&sregs, TABLES);
+	tiny_mode(&sregs, &x86_4level_format, TABLES);
 	if (ioctl(tiny.vcpu, KVM_SET_SREGS, &sregs) || ioctl(tiny.vcpu, KVM_SET_REGS, &regs))
 		tap_bail("cannot set registers");
 	while (ioctl(tiny.vcpu, KVM_RUN, 0) && (errno == EINTR || errno == EFAULT))

@@ -30,20 +30,25 @@ bool tiny_cpuid(struct tiny *t)
 	return done;
 }
 
-void tiny_long_mode(struct kvm_sregs *s, uint64_t cr3)
+void tiny_mode(struct kvm_sregs *s, const struct pt_format *format, uint64_t cr3)
 {
 	struct kvm_segment code = {
 		.limit = -1u, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1
 	};
+	bool is_long = format->nr_levels >= 4;
 	struct kvm_segment data = {
 		.limit = -1u, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1
 	};
 
 	s->cr0 = 0x80010033; /* PG WP NE ET MP PE */
 	s->cr3 = cr3;
-	s->cr4 = 0x20;	 /* PAE */
-	s->efer = 0xd00; /* NXE LMA LME */
+	s->cr4 = format == &x86_32_format ? 0x10 : 0x20; /* PSE; PAE */
+	if (format == &x86_5level_format)
+		s->cr4 |= 1 << 12;	   /* LA57 */
+	s->efer = is_long ? 0xd00 : 0x800; /* NXE LMA LME */
 	s->cs = code;
+	s->cs.l = is_long;
+	s->cs.db = !is_long;
 	s->ds = s->es = s->fs = s->gs = s->ss = data;
 }
 

@@ -4,7 +4,7 @@
 
 /*
  * The smallest VM that can be asked how it translates addresses: one memslot at gpa 0,
- * one vCPU in long mode, the ioctls bare.  It shares nothing with vmm/, because it serves to
+ * one vCPU with paging on, the ioctls bare.  It shares nothing with vmm/, because it serves to
  * check what vmm/ and mmu/ believe.
  */
 #include <linux/kvm.h>
@@ -29,8 +29,8 @@ struct tiny {
 /* Give the guest the CPUID that KVM supports, and note what decides about reserved bits. */
 bool tiny_cpuid(struct tiny *t);
 
-/* The long-mode registers that both tests start from; tables at cr3. */
-void tiny_long_mode(struct kvm_sregs *s, uint64_t cr3);
+/* The registers that tests start from in the mode of this format of tables, which are at cr3. */
+void tiny_mode(struct kvm_sregs *s, const struct pt_format *format, uint64_t cr3);
 
 /* Unmaps and closes all; a tiny that is all zeroes is fine. */
 void tiny_destroy(struct tiny *t);

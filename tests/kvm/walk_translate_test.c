@@ -97,7 +97,7 @@ static const char *set_registers(struct tiny *t, struct kvm_sregs *sregs)
 {
 	if (ioctl(t->vcpu, KVM_GET_SREGS, sregs) < 0)
 		return "KVM_GET_SREGS";
-	tiny_long_mode(sregs, QUIRE_PAGE_SIZE);
+	tiny_mode(sregs, &x86_4level_format, QUIRE_PAGE_SIZE);
 	return ioctl(t->vcpu, KVM_SET_SREGS, sregs) < 0 ? "KVM_SET_SREGS" : NULL;
 }
 

@@ -14,9 +14,9 @@ dir=$1
 script=$2
 
 exec timeout -k 5 "${BED_TIMEOUT:-1800}" qemu-system-x86_64 -M q35 -accel tcg,thread=multi \
-	-cpu max,+svm,+npt,la57=off,-pku -smp 1 -m "${BED_MEMORY:-4G}" \
+	-cpu max,+svm,+npt,-pku -smp 1 -m "${BED_MEMORY:-4G}" \
 	-kernel "$dir/vmlinuz" -initrd "$dir/initrd" \
-	-append "console=ttyS0 quiet mitigations=off nokaslr tsc=reliable no_timer_check \
+	-append "console=ttyS0 quiet mitigations=off nokaslr no5lvl tsc=reliable no_timer_check \
 panic=-1 run=$script" \
 	-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
 	-nographic -nodefaults -serial stdio -no-reboot -net none </dev/null
