@@ -69,6 +69,11 @@ done_testing() {
 	exit $failed
 }
 
+# deviates NAME: does this processor deviate from the manuals so?  tests/bed/deviations.txt
+deviates() {
+	[[ " ${QUIRE_DEVIATIONS-} " == *" $1 "* ]]
+}
+
 # ---- what check can be given ----
 
 is() {

@@ -7,10 +7,11 @@
 # Each test that runs there is one check here; its own failed checks are told below it.  How the
 # emulated processor deviates from a real one stands in deviations.txt, which tests consult.
 # With BED=all every test in tests/ that needs no compiler runs, with BED_TESTS="ROOM/NAME..."
-# these, else the few of @short.
+# these, else the few of @short.  What they print, all of it, is in log of the bed's folder.
 use strict;
 use warnings;
 use Cwd qw(getcwd);
+use IO::Handle;
 use Test::More;
 
 chdir "$1/../.." if __FILE__ =~ m{(.*)/};
@@ -19,10 +20,10 @@ my $bed = $ENV{QUIRE_BED} // 'build-bed';
 my $patience = $ENV{BED_TEST_TIMEOUT} // 600;
 
 my @short = ('kvm/selftest.t', 'kvm/walk_translate_test', 'kvm/walk_fault_test',
-	'kvm/slot_log_test', 'memory/share_test', 'dev/balloon_test');
+	'kvm/efault_test', 'kvm/slot_log_test', 'kvm/locked.t', 'kvm/balloon.t');
 # They compile, or start an emulator of their own.
 my %elsewhere = map { $_ => 1 }
-	qw(house/tsan.t house/docs.t fuzz/fuzz.t kvm/balloon_qemu.t bed/bed.t);
+	qw(house/tsan.t house/docs.t house/install.t fuzz/fuzz.t kvm/balloon_qemu.t bed/bed.t);
 
 my $missing = `tools/bed/prepare.sh $bed 2>&1`;
 chomp $missing;
@@ -51,7 +52,7 @@ print $out "cd '" . getcwd() . "'\n",
 	"export QUIRE_MACHINE=own QUIRE_BUILD=$build QUIRE_DEVIATIONS='" . deviations() . "'\n";
 for (@tests) {
 	my $test = path($_);
-	print $out "echo '\@\@ begin $_'\n",
+	print $out "echo; echo '\@\@ begin $_'\n",
 		"timeout -k 5 $patience $test 2>&1 </dev/null; echo; echo '\@\@ end $_' \$?\n";
 }
 close $out;
@@ -77,18 +78,21 @@ sub judge {
 	return ($what, @bad);
 }
 
+open my $log, '>', "$bed/log" or die "log: $!";
+$log->autoflush;
 open my $in, '-|', 'tools/bed/run.sh', $bed, $script or die "run.sh: $!";
-my ($name, @lines, %seen, @console);
+my ($name, $begin, @lines, %seen, @console);
 while (<$in>) {
 	s/[\r\n]+$//;
+	print $log "$_\n";
 	push @console, $_;
 	shift @console if @console > 40;
 	if (/^@@ begin (.*)/) {
-		($name, @lines) = ($1);
+		($name, $begin, @lines) = ($1, time);
 	} elsif (/^@@ end (\S+) (\d+)/) {
 		my ($what, @bad) = judge($1, \@lines, $2);
 		$seen{$1} = 1;
-		ok(!@bad, $what);
+		ok(!@bad, $what . ', ' . (time - $begin) . ' s');
 		diag(join "\n", @bad, @lines > 60 ? @lines[-60 .. -1] : @lines) if @bad;
 	} else {
 		push @lines, $_;
@@ -96,6 +100,7 @@ while (<$in>) {
 }
 close $in;
 my @unseen = grep { !$seen{$_} } @tests;
-ok(!@unseen, 'the bed came to its end');
+my (undef, undef, $user, $system) = times;
+ok(!@unseen, sprintf 'the bed came to its end, with %d s of processor time', $user + $system);
 diag(join "\n", "not run, or not to its end: @unseen", @console) if @unseen;
 done_testing();

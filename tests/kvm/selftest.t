@@ -13,11 +13,9 @@ results() {
 	grep -aE '^(not )?ok ' "$1" | sed 's/[[:space:]]*$//'
 }
 
-# The checks that a processor fails which deviates (tests/bed/deviations.txt).
+# The checks that a processor fails which deviates.
 deviations='^$'
-case " ${QUIRE_DEVIATIONS-} " in
-*' reserved-bits '*) deviations='reserved' ;;
-esac
+deviates reserved-bits && deviations='reserved'
 
 under_quire() {	# file, option...
 	local out=$1 status

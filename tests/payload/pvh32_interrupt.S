@@ -8,6 +8,7 @@
  * has masked and that the driver does not acknowledge, after which the next must come nevertheless.
  * Exit status 11; 1: no device, 2: it does not agree, 3: an interrupt too many or without a
  * reason, 4: a pulse never reached the controllers.  An interrupt that is lost halts it for ever.
+ * 12: all is well, but for a processor that was interrupted between sti and hlt.
  */
 #include <quire/abi.h>
 
@@ -109,6 +110,7 @@
 	call	round
 	call	rounds
 	movb	$11, %al
+	addb	too_early, %al
 	jmp	quit
 
 rounds:
@@ -146,7 +148,7 @@ wait_interrupt:
 	jne	quit
 	ret
 1:	sti				/* takes effect after the next instruction: no interrupt */
-	hlt				/* can come between the comparison and this */
+halt:	hlt				/* can come between the comparison and this */
 	jmp	wait_interrupt
 
 offer:
@@ -232,7 +234,11 @@ by_ioapic:
  * was, eip to where the flags were.
  */
 return:
-	movl	12(%esp), %eax		/* flags, over cs */
+	cmpl	$halt, 4(%esp)		/* it came where none can: it would halt for ever */
+	jne	1f
+	incl	4(%esp)
+	movb	$1, too_early
+1:	movl	12(%esp), %eax		/* flags, over cs */
 	movl	%eax, 8(%esp)
 	movl	4(%esp), %eax		/* eip, over flags */
 	movl	%eax, 12(%esp)
@@ -284,6 +290,7 @@ registers:
 	.long	0x070, 15
 	.long	-1
 acknowledging: .byte 1
+too_early: .byte 0
 
 	.balign	4096
 desc:	.long	list, 0, 4, 0
