@@ -53,7 +53,10 @@ struct backend_ops {
 	 */
 	int (*make_single)(struct backend *b, gfn_t gfn, uint64_t blocks);
 
-	/* Ask the host for a huge page behind the whole block at gfn.  -EAGAIN: it has none now. */
+	/*
+	 * Ask the host for a huge page behind the whole block at gfn, no page of which may go
+	 * meanwhile.  It needs no lock.  -EAGAIN: the host has none now.
+	 */
 	int (*collapse)(struct backend *b, gfn_t gfn);
 
 	/* Is the whole block at gfn one huge page of the host?  True also if it cannot tell. */

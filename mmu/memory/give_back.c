@@ -8,14 +8,21 @@
  * leaf in stage 2 until it has gone; the leaf is split only if the host could not free all of the
  * block.
  *
- * The lock is dropped after each CHUNK, because others wait for it.  The host takes 10 to 20 us to
- * free a huge page, but 0.3 to 1 ms to free 512 single ones.
+ * The lock is dropped after each section, because others wait for it.  The host takes 10 to 20 us
+ * to free a huge page, but 0.3 to 1 ms to free 512 single ones.
+ *
+ * What the host cannot free just now is tried again a few times, with pauses in which nobody has to
+ * wait for us.
  */
 #include <errno.h>
+#include <time.h>
 #include "away.h"
+#include "mmu/base/clock.h"
 #include "ramfile.h"
 
-#define CHUNK (8 * QUIRE_BLOCK_PAGES)
+#define HUGE_PAGES   8u	   /* that may be freed in one section */
+#define TRIES	     64u   /* to free what the host cannot free just now, with pauses ... */
+#define TRY_PAUSE_NS 50000 /* ... of so long, which makes 3 ms */
 
 /* ---- private pages ---- */
 
@@ -105,8 +112,14 @@ uint64_t gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, p
 	return err == -EAGAIN ? move_holes(gm, gfn, end, to, pfn) : 0;
 }
 
+/* How a range is given back.  `stuck`: of pages.kept, those that the host could not free. */
+struct outcome {
+	struct gmem_gone pages;
+	uint64_t stuck;
+};
+
 static int give_back_private(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to,
-			     struct gmem_gone *res)
+			     struct outcome *out)
 {
 	uint64_t gone;
 	int err = make_single(gm, gfn, end);
@@ -115,16 +128,17 @@ static int give_back_private(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_st
 		return err;
 	split(gm, gfn, end, false);
 	gone = gmem_punch(gm, gfn, end, to, STAGE2_UNMAPPED);
-	res->gone += gone;
-	res->kept += end - gfn - gone;
-	return gone == end - gfn ? 0 : -EAGAIN;
+	out->pages.gone += gone;
+	out->pages.kept += end - gfn - gone;
+	out->stuck += end - gfn - gone;
+	return 0;
 }
 
 /* ---- ranges ---- */
 
 /* Give back the run of pages in one state from gfn on, at most to end.  *nr: its length. */
 static int give_back_run(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to,
-			 struct gmem_gone *res, uint64_t *nr)
+			 struct outcome *out, uint64_t *nr)
 {
 	struct stage2_page page;
 	enum page_state state;
@@ -134,13 +148,13 @@ static int give_back_run(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state 
 	if (!page_is_away(page.state))
 		*nr = stage2_run(gm->s2, gfn, end, &state);
 	if (page.state == PG_PRIVATE && gmem_is_held(gm, gfn, nr)) {
-		res->kept += *nr;
-		return -EAGAIN;
+		out->pages.kept += *nr;
+		return 0;
 	}
 	if (page.state == PG_PRIVATE)
-		return give_back_private(gm, gfn, gfn + *nr, to, res);
+		return give_back_private(gm, gfn, gfn + *nr, to, out);
 	if (page.state == to || page.state == PG_BALLOONED) {
-		res->already += *nr;
+		out->pages.already += *nr;
 		return 0;
 	}
 	if (page_is_away(page.state))
@@ -149,49 +163,79 @@ static int give_back_run(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state 
 		return err;
 	if (to == PG_BALLOONED)
 		gmem_set(gm, gfn, *nr, to, STAGE2_UNMAPPED);
-	res->gone += *nr;
+	out->pages.gone += *nr;
 	return 0;
 }
 
 /* The caller holds the lock, which may be dropped before anything happens. */
-static int give_back_chunk(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to,
-			   struct gmem_gone *res)
+static int give_back_section(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to,
+			     struct outcome *out)
 {
-	int err, result = 0;
+	int err = 0;
 	uint64_t nr;
 
 	gmem_await_filled(gm, gfn, end);
-	for (; gfn < end; gfn += nr) {
-		err = give_back_run(gm, gfn, end, to, res, &nr);
-		if (err && err != -EAGAIN)
-			return err;
-		result = err ? err : result;
+	for (; gfn < end && !err; gfn += nr)
+		err = give_back_run(gm, gfn, end, to, out, &nr);
+	return err;
+}
+
+/* Where the section ends that begins at gfn. */
+static gfn_t section_end(struct gmem *gm, gfn_t gfn, gfn_t end)
+{
+	uint64_t most = gmem_section(gm, QUIRE_BLOCK_PAGES), huge = 0;
+
+	if (gfn % QUIRE_BLOCK_PAGES == 0)
+		huge = whole_blocks(gm, gfn, min_u64(end, gfn + HUGE_PAGES * QUIRE_BLOCK_PAGES));
+	return min_u64(end, huge ? gfn + huge * QUIRE_BLOCK_PAGES : align_down(gfn, most) + most);
+}
+
+/* Try again to free the pages of [gfn, end) that are stuck, without the lock in between. */
+static int try_again(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, struct outcome *out)
+{
+	const struct timespec pause = { .tv_nsec = TRY_PAUSE_NS };
+	int err = 0;
+
+	for (unsigned int i = 0; i < TRIES && out->stuck && !err; i++) {
+		struct outcome now = { 0 };
+
+		nanosleep(&pause, NULL);
+		gmem_lock(gm, GMEM_GIVE);
+		err = give_back_section(gm, gfn, end, to, &now);
+		gmem_unlock(gm);
+		/* Pages that the guest touched again meanwhile have gone twice, but count once. */
+		now.pages.gone = min_u64(now.pages.gone, out->stuck);
+		out->pages.gone += now.pages.gone;
+		out->pages.kept -= now.pages.gone;
+		out->stuck -= now.pages.gone;
 	}
-	return result;
+	return err;
 }
 
 static int give_back(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, uint64_t *total,
 		     struct gmem_gone *gone)
 {
 	gfn_t end = gfn + nr, next;
-	struct gmem_gone res = { 0 };
-	int err = 0, result = 0;
+	struct outcome out = { 0 };
+	int err = 0;
 
 	if (!stage2_is_ram(gm->s2, gfn, nr) || nr == 0)
 		return -EFAULT;
-	for (; gfn < end && (!err || err == -EAGAIN); gfn = next) {
-		uint64_t before = res.gone;
-
-		next = min_u64(end, align_down(gfn, CHUNK) + CHUNK);
+	for (; gfn < end && !err; gfn = next) {
 		gmem_lock(gm, GMEM_GIVE);
-		err = give_back_chunk(gm, gfn, next, to, &res);
-		*total += res.gone - before;
+		next = section_end(gm, gfn, end);
+		err = give_back_section(gm, gfn, next, to, &out);
 		gmem_unlock(gm);
-		result = err ? err : result;
+		if (!err)
+			err = try_again(gm, gfn, next, to, &out);
+		out.stuck = 0;
 	}
+	gmem_lock(gm, GMEM_GIVE);
+	*total += out.pages.gone;
+	gmem_unlock(gm);
 	if (gone)
-		*gone = res;
-	return result;
+		*gone = out.pages;
+	return !err && out.pages.kept ? -EAGAIN : err;
 }
 
 int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone)
@@ -215,11 +259,12 @@ int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *go
 	while (gfn < end) {
 		enum page_state state;
 
-		nr = stage2_run(gm->s2, gfn, end, &state);
+		nr = stage2_run(gm->s2, gfn, min_u64(end, gfn + QUIRE_BLOCK_PAGES), &state);
 		if (state == PG_BALLOONED)
 			gmem_set(gm, gfn, nr, PG_ABSENT, STAGE2_UNMAPPED);
 		*(state == PG_BALLOONED ? &res.gone : &res.already) += nr;
 		gfn += nr;
+		gmem_let_others(gm);
 	}
 	gmem_unlock(gm);
 	if (gone)

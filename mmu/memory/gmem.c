@@ -180,12 +180,32 @@ int gmem_split(struct gmem *gm, gfn_t block)
 	return err ? err : stage2_split(gm->s2, block);
 }
 
+/*
+ * The host copies 2 MiB, so this is done with the lock dropped.  Meanwhile the block counts as
+ * being filled: no page of it can go.  Whoever reads or writes its pages does no harm.
+ */
+static int collapse_unlocked(struct gmem *gm, gfn_t block)
+{
+	enum gmem_holder who = gm->holder;
+	int err;
+
+	gm->filling = block;
+	gmem_unlock(gm);
+	err = backend_collapse(gm->backend, block);
+	gmem_lock(gm, who);
+	gm->filling = NO_BLOCK;
+	pthread_cond_broadcast(&gm->filled);
+	return err;
+}
+
 int gmem_collapse(struct gmem *gm, gfn_t block)
 {
 	enum page_state state;
 	struct stage2_page page;
 	int err;
 
+	while (gm->filling != NO_BLOCK)
+		gmem_wait_for_fill(gm);
 	stage2_lookup(gm->s2, block, &page);
 	if (page.level == 2)
 		return -EEXIST;
@@ -195,7 +215,7 @@ int gmem_collapse(struct gmem *gm, gfn_t block)
 	err = backend_make_whole(gm->backend, block);
 	if (err)
 		return err;
-	err = backend_collapse(gm->backend, block);
+	err = collapse_unlocked(gm, block);
 	if (err) {
 		/* This cannot fail: it joins the VMAs that backend_make_whole has split. */
 		backend_make_single(gm->backend, block, 1);
@@ -236,6 +256,8 @@ void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
 	for (uint64_t i = 0; i < nr; i++) {
 		struct stage2_page page;
 
+		if (i % QUIRE_BLOCK_PAGES == 0)
+			gmem_let_others(gm);
 		states[i] = PG_NR_STATES;
 		if (stage2_lookup(gm->s2, gfn + i, &page) == 0)
 			states[i] = page.state | (page.level == 2 ? GMEM_STATE_LARGE : 0);
@@ -299,10 +321,12 @@ uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t
 	uint64_t users = 0, n;
 
 	gmem_lock(gm, GMEM_LOOK);
-	while (gmem_each_run(gm, &run))
+	while (gmem_each_run(gm, &run)) {
 		if (run.page.state == PG_SHARED &&
 		    frame_in_run(gm, frame, run.page.pfn, run.nr, &n) && users++ < max)
 			out[users - 1] = run.gfn + n;
+		gmem_let_others(gm);
+	}
 	gmem_unlock(gm);
 	return users;
 }

@@ -15,7 +15,7 @@
 
 #define NO_BLOCK UINT64_MAX
 
-/* [I] immutable after create   [g] LOCK_GMEM   [p] the pager thread alone */
+/* [I] immutable after create   [g] LOCK_GMEM   [a] atomic   [p] the pager thread alone */
 struct gmem {
 	struct gmem_config config;	      /* [I] its ram is the next field */
 	struct gfn_range ram[8];	      /* [I] */
@@ -25,6 +25,7 @@ struct gmem {
 	struct lock lock;		      /* taken by gmem_lock */
 	enum gmem_holder holder;	      /* [g] who has it ... */
 	uint64_t held_since_ns;		      /* [g] ... and since when */
+	atomic_ullong contended_ns;	      /* [a] when somebody last had to wait for it */
 	struct gfn_range held[GMEM_MAX_HELD]; /* [g] by gmem_hold; they stay private */
 	unsigned int nr_held;		      /* [g] */
 	struct gmem_stats stats;	      /* [g] what gmem_stats does not fill in */
@@ -32,7 +33,7 @@ struct gmem {
 	struct share share;	     /* [g] */
 	struct gfn_range last_group; /* [g] the last pages that came in as a group */
 
-	gfn_t filling;	       /* [g] the block that is being filled, or NO_BLOCK */
+	gfn_t filling;	       /* [g] the block that is being filled or collapsed, or NO_BLOCK */
 	pthread_cond_t filled; /* with LOCK_GMEM: filling has become NO_BLOCK */
 
 	struct thread pager; /* [I] while it is started, stop_event is valid */
@@ -48,6 +49,12 @@ void gmem_unlock(struct gmem *gm);
 
 /* Between two sections: if somebody waits for LOCK_GMEM, let it go and take it again after them. */
 void gmem_let_others(struct gmem *gm);
+
+/*
+ * How many pages to work on in one section: `most`, or fewer if somebody had to wait for LOCK_GMEM
+ * lately.  It needs no lock.
+ */
+uint64_t gmem_section(struct gmem *gm, uint64_t most);
 
 /* Wait, without LOCK_GMEM, until a block has been filled. */
 void gmem_wait_for_fill(struct gmem *gm);
@@ -102,6 +109,7 @@ int gmem_split(struct gmem *gm, gfn_t block);
 
 /*
  * Manage the block at `block`, which is RAM, as one again, and make it one huge page of the host.
+ * LOCK_GMEM is dropped meanwhile.
  *
  * Returns 0; on failure nothing changed:
  *   -EEXIST  it is one 2 MiB leaf already

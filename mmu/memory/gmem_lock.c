@@ -3,14 +3,19 @@
  * LOCK_GMEM: taken, let go, and timed.
  *
  * A vCPU that faults waits for the pager, and the pager for this lock.  So nobody may keep it for
- * long.  Work on many pages is done in sections, each of which takes a fraction of a millisecond.
- * Between two of them the holder lets go, or looks whether somebody waits (gmem_let_others).  Locks
- * are taken in turns (mmu/base/locks.h), so whoever waits gets it then.
+ * long.  Work on many pages is done in sections.  Between two of them the holder lets go, or looks
+ * whether somebody waits (gmem_let_others).  Locks are taken in turns (mmu/base/locks.h), so that
+ * whoever waits gets it then.  While nobody waits, a section is as long as it is cheap, which is up to a
+ * millisecond.  When somebody has waited, sections are short for a while.  Nobody sleeps with the
+ * lock.
  *
  * How long each kind of holder waited for the lock, and held it, is counted.
  */
 #include "mmu/base/clock.h"
 #include "gmem_internal.h"
+
+#define SECTION_FEW  32u	       /* pages of a short section */
+#define CONTENDED_NS (100 * NS_PER_MS) /* sections stay short so long after somebody waited */
 
 const char *const gmem_holder_name[GMEM_NR_HOLDERS] = {
 	[GMEM_PAGER] = "pager",	   [GMEM_KEEPER] = "merge", [GMEM_ACCESS] = "access",
@@ -21,6 +26,8 @@ static void begin_hold(struct gmem *gm, enum gmem_holder who, uint64_t asked_ns)
 {
 	gm->holder = who;
 	gm->held_since_ns = monotonic_ns();
+	if (asked_ns)
+		atomic_store_explicit(&gm->contended_ns, asked_ns, memory_order_relaxed);
 	histogram_add(&gm->stats.waits[who], asked_ns ? gm->held_since_ns - asked_ns : 0);
 }
 
@@ -54,6 +61,14 @@ void gmem_let_others(struct gmem *gm)
 		return;
 	gmem_unlock(gm);
 	gmem_lock(gm, who);
+}
+
+uint64_t gmem_section(struct gmem *gm, uint64_t most)
+{
+	uint64_t last_ns = atomic_load_explicit(&gm->contended_ns, memory_order_relaxed);
+	bool contended = last_ns && monotonic_ns() < last_ns + CONTENDED_NS;
+
+	return contended ? min_u64(most, SECTION_FEW) : most;
 }
 
 void gmem_wait_for_fill(struct gmem *gm)

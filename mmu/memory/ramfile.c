@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 #include <linux/mount.h>
 #include "ramfile.h"
@@ -83,23 +81,10 @@ uint64_t ramfile_next_data(int fd, uint64_t offset, uint64_t end)
 /*
  * To punch part of a huge page the kernel has to split it.  That fails while somebody holds a
  * reference, such as a vCPU that faults it in at this moment; then the kernel zeroes the bytes but
- * keeps the page.  Such references are short, so we try again.  But each try unmaps the page, and a
- * vCPU that works in it faults at once.  So after the first few tries there are pauses, in which it
- * can get on.
+ * keeps the page.  Such references are short, so we try again.  But we do not wait: others may wait
+ * for the caller's lock.
  */
-#define PUNCH_TRIES  64
-#define PUNCH_YIELDS 8
-#define PUNCH_NS     50000 /* a pause; all of them: some 6 ms */
-
-static void wait_a_moment(unsigned int tries)
-{
-	const struct timespec pause = { .tv_nsec = PUNCH_NS };
-
-	if (tries < PUNCH_YIELDS)
-		sched_yield();
-	else
-		nanosleep(&pause, NULL);
-}
+#define PUNCH_TRIES 8
 
 int ramfile_punch(int fd, uint64_t offset, uint64_t bytes)
 {
@@ -111,7 +96,6 @@ int ramfile_punch(int fd, uint64_t offset, uint64_t bytes)
 		}
 		if (ramfile_next_data(fd, offset, offset + bytes) == offset + bytes)
 			return 0;
-		wait_a_moment(i);
 	}
 	return -EAGAIN;
 }

@@ -162,7 +162,10 @@ void scan_relax(struct keeper *k, uint64_t pass);
 /* Append a page to the runs of a block.  Pages come in order of gfn. */
 void scan_add_page(struct block_work *work, gfn_t gfn, enum page_state to, pfn_t pfn);
 
-/* Send the runs of a block away one by one.  This splits the block's leaf if that is worth it. */
+/*
+ * Send the runs of a block away, a section at a time.  This splits the block's leaf if that is
+ * worth it, and uses up work->run.
+ */
 void scan_commit(struct keeper *k, struct block_work *work);
 
 /*

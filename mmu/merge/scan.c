@@ -26,10 +26,11 @@
 #include "hash.h"
 #include "keeper_internal.h"
 
-#define KEPT_PASSES  8u	 /* pages of a kept leaf are looked at once in so many passes */
-#define HASH_AT_ONCE 16u /* so many pages are read in one hold of the lock */
-#define ZERO_AT_ONCE 16u /* so many runs of zeroes are given up in one hold */
-#define UNDO_AT_ONCE 64u /* so many pages are un-shared in one hold */
+#define KEPT_PASSES    8u  /* pages of a kept leaf are looked at once in so many passes */
+#define HASH_AT_ONCE   16u /* so many pages are read in one hold of the lock */
+#define ZERO_AT_ONCE   16u /* so many runs of zeroes are given up in one hold */
+#define ZERO_RUN_WORTH 8u  /* ... each of which takes as long as so many pages */
+#define UNDO_AT_ONCE   64u /* so many pages are un-shared in one hold */
 
 /* ---- choosing ---- */
 
@@ -262,11 +263,10 @@ static void keep_huge(struct keeper *k, const struct share_run *run)
 		share_drop(gm, run->pfn, run->nr);
 }
 
-/* Send runs [from, to) of a block away: either one to be shared, or a few to be zero. */
-static void commit_some(struct keeper *k, const struct block_work *work, unsigned int from,
-			unsigned int to)
+/* Send nr runs of a block away, in one hold: either one to be shared, or a few to be zero. */
+static void commit_some(struct keeper *k, const struct block_work *work,
+			const struct share_run *run, unsigned int nr)
 {
-	const struct share_run *run = &work->run[from];
 	struct share_result res = { 0 };
 
 	/* The machine may have gone since, with our references to these frames and the segment. */
@@ -275,10 +275,10 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 	gmem_lock(k->gm, GMEM_KEEPER);
 	gmem_await_filled(k->gm, work->block, work->block + QUIRE_BLOCK_PAGES);
 	if (!can_leave(k, work))
-		for (; from < to; from++)
-			keep_huge(k, &work->run[from]);
+		for (unsigned int i = 0; i < nr; i++)
+			keep_huge(k, &run[i]);
 	else if (run->to == PG_ZERO)
-		zero_commit(k->gm, run, to - from, &res);
+		zero_commit(k->gm, run, nr, &res);
 	else
 		share_commit(k->gm, run, &res);
 	gmem_unlock(k->gm);
@@ -288,14 +288,43 @@ static void commit_some(struct keeper *k, const struct block_work *work, unsigne
 	k->stir += res.merged;
 }
 
-/* How many runs from the i-th on are to be zero, at most as many as may be done at once. */
-static unsigned int zero_runs(const struct block_work *work, unsigned int i)
+/* How many runs from the i-th on are to be zero and fit into one hold, with `most` pages. */
+static unsigned int zero_runs(const struct block_work *work, unsigned int i, uint64_t most)
 {
+	uint64_t most_runs = min_u64(ZERO_AT_ONCE, most / ZERO_RUN_WORTH), pages = 0;
 	unsigned int nr = 0;
 
-	while (i + nr < work->nr_runs && nr < ZERO_AT_ONCE && work->run[i + nr].to == PG_ZERO)
-		nr++;
+	for (; i + nr < work->nr_runs && nr < most_runs; nr++) {
+		const struct share_run *run = &work->run[i + nr];
+
+		pages += run->nr;
+		if (run->to != PG_ZERO || pages > most)
+			break;
+	}
 	return nr;
+}
+
+/*
+ * Send as much of a block's runs away, from the i-th on, as may be done in one hold.  Returns the
+ * run to go on with: the i-th again, without the pages that are done, if it is too long.
+ */
+static unsigned int commit_section(struct keeper *k, struct block_work *work, unsigned int i)
+{
+	uint64_t most = gmem_section(k->gm, QUIRE_BLOCK_PAGES);
+	struct share_run *run = &work->run[i];
+	struct share_run part = { run->gfn, most, run->to, run->pfn };
+	unsigned int nr;
+
+	if (run->nr > most) {
+		commit_some(k, work, &part, 1);
+		run->gfn += most;
+		run->pfn += most;
+		run->nr -= most;
+		return i;
+	}
+	nr = max_u64(1, zero_runs(work, i, most));
+	commit_some(k, work, run, nr);
+	return i + nr;
 }
 
 /*
@@ -331,12 +360,8 @@ void scan_commit(struct keeper *k, struct block_work *work)
 	scarce = k->gm->backend->mappings > k->gm->backend->max_mappings / 2;
 	gmem_unlock(k->gm);
 	qsort(work->run, work->nr_runs, sizeof(work->run[0]), scarce ? by_need : by_kind);
-	for (unsigned int i = 0; i < work->nr_runs;) {
-		unsigned int nr = max_u64(1, zero_runs(work, i));
-
-		commit_some(k, work, i, i + nr);
-		i += nr;
-	}
+	for (unsigned int i = 0; i < work->nr_runs;)
+		i = commit_section(k, work, i);
 }
 
 /* Complete a flight: receive the answer and act on it. */
@@ -459,8 +484,7 @@ void scan_relax(struct keeper *k, uint64_t pass)
 			run.nr = min_u64(end, run.ram_end) - run.gfn;
 			gm->share.any_backoff |= relax_some(gm, run.gfn, run.gfn + run.nr, pass);
 		}
-		gmem_unlock(gm);
-		gmem_lock(gm, GMEM_KEEPER);
+		gmem_let_others(gm);
 	}
 	gmem_unlock(gm);
 }
@@ -499,8 +523,7 @@ bool scan_unmerge(struct keeper *k, bool *some)
 			*some |= undone != 0;
 			run.nr = undone ? undone : run.nr;
 		}
-		gmem_unlock(gm);
-		gmem_lock(gm, GMEM_KEEPER);
+		gmem_let_others(gm);
 	}
 	gmem_unlock(gm);
 	if (!all)

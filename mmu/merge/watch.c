@@ -26,6 +26,7 @@ static uint64_t present_pages(struct keeper *k, const struct watch_region *w)
 	for (gfn_t at = w->range.start; at < w->range.end; at += nr) {
 		nr = stage2_run(k->gm->s2, at, w->range.end, &state);
 		pages += state == PG_ABSENT ? 0 : nr;
+		gmem_let_others(k->gm);
 	}
 	gmem_unlock(k->gm);
 	return pages;
