@@ -64,7 +64,7 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 		goto free_gm;
 	}
 	error = window_create(&gm->window, gm->ram, config->nr_ram,
-			      config->hugepages == GMEM_HUGE_AUTO, err);
+			      config->hugepages == GMEM_HUGE_AUTO, config->ram_fd, err);
 	if (error)
 		goto destroy_s2;
 	gm->backend = &gm->window.backend;
@@ -134,7 +134,8 @@ int gmem_open_ram(const struct gmem *gm)
 
 unsigned int gmem_descriptors(const struct gmem *gm, int fds[GMEM_MAX_DESCRIPTORS])
 {
-	const int all[] = { gm->window.uffd, gm->window.ram_fd, gm->window.pagemap };
+	const int all[] = { gm->window.uffd, gm->window.ram_fd, gm->window.pagemap,
+			    gm->window.exact };
 	unsigned int nr = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)

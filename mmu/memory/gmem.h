@@ -53,6 +53,7 @@ struct gmem_config {
 	unsigned int nr_ram;
 	enum gmem_hugepages hugepages;
 	uint64_t max_mappings; /* the window may have; 0: what vm.max_map_count leaves */
+	int ram_fd;	       /* borrowed: a file on tmpfs for RAM, all holes; 0: ramfile_create */
 	const struct gmem_credits *credits; /* borrowed; NULL: no limit but the host's */
 	/*
 	 * The pager calls it once, without LOCK_GMEM, when a guest access cannot complete: the host
@@ -123,7 +124,7 @@ int gmem_start(struct gmem *gm, struct quire_error *err);
 /*
  * Write to fds the descriptors that gm needs as long as it lives.  Returns how many there are.
  */
-#define GMEM_MAX_DESCRIPTORS 3
+#define GMEM_MAX_DESCRIPTORS 4
 unsigned int gmem_descriptors(const struct gmem *gm, int fds[GMEM_MAX_DESCRIPTORS]);
 
 /* Stop the pager and free everything.  No thread may be inside the window.  NULL is fine. */

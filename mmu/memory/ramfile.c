@@ -10,7 +10,7 @@
 #include "ramfile.h"
 
 /* A descriptor of the directory of a new tmpfs that is mounted nowhere, or -1. */
-static int detached_tmpfs(uint64_t bytes)
+static int detached_tmpfs(uint64_t bytes, bool huge)
 {
 	char size[32];
 	int mnt = -1, fs = syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
@@ -18,7 +18,7 @@ static int detached_tmpfs(uint64_t bytes)
 	if (fs < 0)
 		return -1;
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
-	if (!syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "huge", "advise", 0) &&
+	if (!syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "huge", huge ? "advise" : "never", 0) &&
 	    !syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "size", size, 0) &&
 	    !syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
 		mnt = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
@@ -26,9 +26,9 @@ static int detached_tmpfs(uint64_t bytes)
 	return mnt;
 }
 
-static int huge_tmpfile(uint64_t bytes)
+static int own_file(uint64_t bytes, bool huge)
 {
-	int fd, mnt = detached_tmpfs(bytes);
+	int fd, mnt = detached_tmpfs(bytes, huge);
 
 	if (mnt < 0)
 		return -1;
@@ -49,10 +49,20 @@ static int plain_file(void)
 	return fd;
 }
 
-int ramfile_create(uint64_t bytes, bool huge, struct quire_error *err)
+/* A host whose shmem_enabled is "force" heeds no mount. */
+static bool writes_exactly(int fd)
 {
-	int fd = huge ? huge_tmpfile(bytes) : -1;
+	bool exact = pwrite(fd, "", 1, 0) == 1 && ramfile_pages(fd) == 1;
 
+	ramfile_punch(fd, 0, QUIRE_BLOCK_SIZE);
+	return exact;
+}
+
+int ramfile_create(uint64_t bytes, bool huge, bool *exact, struct quire_error *err)
+{
+	int fd = own_file(bytes, huge);
+
+	*exact = fd >= 0;
 	if (fd < 0)
 		fd = plain_file();
 	if (fd < 0)
@@ -68,6 +78,7 @@ int ramfile_create(uint64_t bytes, bool huge, struct quire_error *err)
 			"the file size limit (ulimit -f)",
 			(unsigned long long)(bytes >> 20), strerror(error));
 	}
+	*exact = *exact && writes_exactly(fd);
 	return fd;
 }
 

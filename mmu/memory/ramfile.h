@@ -6,19 +6,21 @@
  * The file behind a VM's RAM: unnamed, sparse, on tmpfs.  It goes with its last descriptor.
  *
  * Whether tmpfs gives 2 MiB pages is a property of the mount.  A memfd lives on the kernel's own
- * mount, which obeys /sys/kernel/mm/transparent_hugepage/shmem_enabled, and that is "never" on many
- * hosts.  So when huge pages are wanted, we first try a tmpfs of our own with huge=advise, and an
- * O_TMPFILE in it.  The mount is attached nowhere (fsopen, fsmount; this needs CAP_SYS_ADMIN), and
- * goes with the descriptor too.  Otherwise the file is a memfd.
+ * mount, which obeys /sys/kernel/mm/transparent_hugepage/shmem_enabled.  That is "never" on many
+ * hosts, and "always" on some, where one page that is written brings 512.  So we first try a tmpfs
+ * of our own, with huge=advise or never, and an O_TMPFILE in it.  The mount is attached nowhere
+ * (fsopen, fsmount; this needs CAP_SYS_ADMIN), and goes with the descriptor too.  Otherwise the
+ * file is a memfd, and pages are brought in through an exact mapping (mmu/base/exact.h).
  */
 #include <quire/error.h>
 #include <quire/types.h>
 
 /*
  * Create a file of `bytes` bytes, a multiple of 2 MiB, that is all holes.  `huge`: 2 MiB pages are
- * wanted.  Returns a descriptor, or -errno with the reason in *err (may be NULL).
+ * wanted.  *exact: it is on a tmpfs of our own, where write() brings in the pages that it covers,
+ * and no others.  Returns a descriptor, or -errno with the reason in *err (may be NULL).
  */
-int ramfile_create(uint64_t bytes, bool huge, struct quire_error *err);
+int ramfile_create(uint64_t bytes, bool huge, bool *exact, struct quire_error *err);
 
 /*
  * Free [offset, offset + bytes), whole pages, and zero what cannot be freed.  0; -EAGAIN: part of

@@ -19,7 +19,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "away.h"
 #include "mmu/base/reserve.h"
 #include "ramfile.h"
@@ -286,26 +285,10 @@ static void share_let_go(struct gmem *gm, const struct stage2_page *page, uint64
 	store_view_count(&gm->share.store, page->pfn, -(int64_t)nr);
 }
 
-/* Copy the frames into the RAM file: all of them or none.  0 or the host's -errno. */
-static int write_frames(struct gmem *gm, gfn_t gfn, uint64_t nr, pfn_t pfn)
-{
-	uint64_t bytes = nr << QUIRE_PAGE_SHIFT;
-	ssize_t n;
-
-	do
-		n = pwrite(gm->window.ram_fd, store_view_bytes(&gm->share.store, pfn), bytes,
-			   gfn_to_gpa(gfn));
-	while (n < 0 && errno == EINTR);
-	if (n == (ssize_t)bytes)
-		return 0;
-	ramfile_punch(gm->window.ram_fd, gfn_to_gpa(gfn), bytes);
-	return n < 0 ? -errno : -ENOMEM;
-}
-
 static int share_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page,
 			   bool may_relieve)
 {
-	int err = write_frames(gm, gfn, nr, page->pfn);
+	int err = window_write(&gm->window, gfn, nr, store_view_bytes(&gm->share.store, page->pfn));
 
 	if (err)
 		return err;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <linux/userfaultfd.h>
 #include "mmu/base/compat.h"
+#include "mmu/base/exact.h"
 #include "ramfile.h"
 #include "window.h"
 
@@ -113,7 +114,7 @@ static int register_range(struct window *w, uint64_t start, uint64_t bytes, uint
 	return ioctl(w->uffd, UFFDIO_REGISTER, &reg) ? -errno : 0;
 }
 
-static int map_all(struct window *w, const struct gfn_range *ram, unsigned int nr, bool huge)
+static int map_all(struct window *w, const struct gfn_range *ram, unsigned int nr)
 {
 	for (unsigned int i = 0; i < nr; i++) {
 		uint64_t start = gfn_to_gpa(ram[i].start);
@@ -124,11 +125,10 @@ static int map_all(struct window *w, const struct gfn_range *ram, unsigned int n
 			err = map_ram(w, w->alias, start, bytes, PROT_READ | PROT_WRITE);
 		if (!err)
 			err = register_range(w, start, bytes, MISSING_WP);
+		if (!err && w->exact >= 0)
+			err = exact_map(w->exact, w->alias + start, bytes);
 		if (err)
 			return err;
-		/* The window needs no advice: only userfaultfd puts pages there. */
-		if (!huge)
-			madvise(w->alias + start, bytes, MADV_NOHUGEPAGE);
 	}
 	return 0;
 }
@@ -148,8 +148,28 @@ static uint64_t kernel_max_mappings(void)
 	return max > 2 * OTHER_MAPPINGS ? max - OTHER_MAPPINGS : max / 2;
 }
 
+/* Open the RAM file.  Where the host's policy of huge pages may bind it, the alias is exact. */
+static int open_ram(struct window *w, bool huge, int ram_fd, struct quire_error *err)
+{
+	bool writes_exactly = false;
+
+	w->ram_fd = ram_fd ? fcntl(ram_fd, F_DUPFD_CLOEXEC, 0) :
+			     ramfile_create(w->span, huge, &writes_exactly, err);
+	if (w->ram_fd < 0)
+		return ram_fd ? quire_fail(err, -errno, "cannot open guest RAM: %s",
+					   strerror(errno)) :
+				w->ram_fd;
+	if (writes_exactly)
+		return 0;
+	w->exact = exact_open();
+	if (w->exact < 0)
+		return quire_fail(err, w->exact, "userfaultfd for guest RAM: %s",
+				  strerror(-w->exact));
+	return 0;
+}
+
 int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr, bool huge,
-		  struct quire_error *err)
+		  int ram_fd, struct quire_error *err)
 {
 	int error;
 
@@ -158,6 +178,7 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 		.span = align_up(gfn_to_gpa(ram[nr - 1].end), QUIRE_BLOCK_SIZE),
 		.ram_fd = -1,
 		.uffd = -1,
+		.exact = -1,
 		.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC),
 	};
 	w->uffd = create_best_uffd(err);
@@ -165,17 +186,15 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 		error = w->uffd;
 		goto fail;
 	}
-	w->ram_fd = ramfile_create(w->span, huge, err);
-	if (w->ram_fd < 0) {
-		error = w->ram_fd;
+	error = open_ram(w, huge, ram_fd, err);
+	if (error)
 		goto fail;
-	}
 	w->base = reserve_aligned(w->span);
 	w->alias = reserve_aligned(w->span);
 	w->fill_at = reserve_aligned(QUIRE_BLOCK_SIZE);
 	error = mappings_init(&w->maps, ram, nr);
 	if (!error)
-		error = w->base && w->alias && w->fill_at ? map_all(w, ram, nr, huge) : -ENOMEM;
+		error = w->base && w->alias && w->fill_at ? map_all(w, ram, nr) : -ENOMEM;
 	if (!error)
 		return 0;
 	quire_fail(err, error,
@@ -202,6 +221,8 @@ void window_destroy(struct window *w)
 		close(w->ram_fd);
 	if (w->pagemap >= 0)
 		close(w->pagemap);
+	if (w->exact >= 0)
+		close(w->exact);
 }
 
 /* --- pages ------------------------------------------------------------------------------- */
@@ -251,6 +272,34 @@ static int window_fill(struct backend *b, gfn_t gfn, uint64_t nr, uint64_t *done
 		}
 	}
 	return 0;
+}
+
+/* One write() of it all.  A limit on the size of files, or a full file system, ends it early. */
+static int write_plainly(struct window *w, gfn_t gfn, uint64_t nr, const void *bytes)
+{
+	ssize_t n, size = (ssize_t)(nr << QUIRE_PAGE_SHIFT);
+
+	do
+		n = pwrite(w->ram_fd, bytes, (size_t)size, (off_t)gfn_to_gpa(gfn));
+	while (n < 0 && errno == EINTR);
+	if (n == size)
+		return 0;
+	return n < 0 ? -errno : -ENOMEM;
+}
+
+/*
+ * On a tmpfs of our own write() is as exact as UFFDIO_COPY, and as fast.  But it does not map the
+ * pages in the alias, where each would be one more entry to take away again.
+ */
+int window_write(struct window *w, gfn_t gfn, uint64_t nr, const void *bytes)
+{
+	uint64_t start = gfn_to_gpa(gfn), size = nr << QUIRE_PAGE_SHIFT;
+	int err = w->exact >= 0 ? exact_copy(w->exact, w->alias + start, bytes, size) :
+				  write_plainly(w, gfn, nr, bytes);
+
+	if (err)
+		ramfile_punch(w->ram_fd, start, size);
+	return err;
 }
 
 static int populate(uint8_t *start, uint64_t bytes, int advice)

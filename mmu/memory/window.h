@@ -31,17 +31,25 @@ struct window {
 	int ram_fd;	      /* [I] */
 	int uffd;	      /* [I] */
 	int pagemap;	      /* [I] /proc/self/pagemap, or -1 */
+	int exact; /* [I] the alias is an exact mapping of it (mmu/base/exact.h); or -1 */
 };
 
 /*
- * Map the RAM ranges, which are as in stage2_create and stay.  `huge`: 2 MiB pages are wanted.  On
- * failure the reason goes to *err (may be NULL), and -errno is as gmem_create documents it.
+ * Map the RAM ranges, which are as in stage2_create and stay, from a new RAM file, or from a
+ * duplicate of ram_fd if that is not 0.  `huge`: 2 MiB pages are wanted.  On failure the reason
+ * goes to *err (may be NULL), and -errno is as gmem_create documents it.
  */
 int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr, bool huge,
-		  struct quire_error *err);
+		  int ram_fd, struct quire_error *err);
 
 /* Unmap and close everything.  No thread may be inside the window. */
 void window_destroy(struct window *w);
+
+/*
+ * Write these bytes to the RAM file, where [gfn, gfn + nr) are holes: exactly those pages come in.
+ * 0; on failure the host's -errno, and all of them are holes still.
+ */
+int window_write(struct window *w, gfn_t gfn, uint64_t nr, const void *bytes);
 
 /*
  * The page at gfn as the guest has it mapped.  It may be read while LOCK_GMEM is held and the page

@@ -105,7 +105,7 @@ static char *no_args[] = { NULL };
 	X("KVM_CREATE_VCPU", ioctl, fd, KVM_CREATE_VCPU, 1)				\
 	X("KVM_SET_USER_MEMORY_REGION", ioctl, fd, KVM_SET_USER_MEMORY_REGION, (long)buf) \
 	X("KVM_IRQFD", ioctl, fd, KVM_IRQFD, (long)buf)					\
-	X("UFFDIO_COPY", ioctl, fd, UFFDIO_COPY, (long)buf)				\
+	X("UFFDIO_CONTINUE", ioctl, fd, UFFDIO_CONTINUE, (long)buf)				\
 	X("TIOCSTI", ioctl, fd, TIOCSTI, (long)"x")					\
 	X("TIOCLINUX", ioctl, fd, TIOCLINUX, (long)buf)					\
 	X("FIOASYNC", ioctl, fd, FIOASYNC, (long)buf)					\

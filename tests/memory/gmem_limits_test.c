@@ -8,14 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <fcntl.h>
-#include <linux/mount.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <signal.h>
 #include "mmu/memory/gmem_internal.h"
+#include "tests/memory/files.h"
 #include "tests/tap.h"
 
 #define NR_BLOCKS 128
@@ -137,43 +136,24 @@ static void on_failure(void *ctx, gpa_t gpa, int err)
 	_exit(err == -ENOMEM || err == -ENOSPC ? TOLD : 1);
 }
 
-/* A file on a tmpfs of two pages, which another file fills.  -1: no privilege to make one. */
-static int file_without_room(void)
-{
-	int fs = (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC), mnt = -1, fd, full;
-
-	if (fs >= 0 && !syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "huge", "advise", 0) &&
-	    !syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "size", "8192", 0) &&
-	    !syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
-		mnt = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
-	if (mnt < 0)
-		return -1;
-	fd = openat(mnt, ".", O_TMPFILE | O_RDWR, 0600);
-	full = openat(mnt, ".", O_TMPFILE | O_RDWR, 0600);
-	while (write(full, "x", 1) == 1)
-		;
-	return ftruncate(fd, FULL_BLOCKS * QUIRE_BLOCK_SIZE) ? -1 : fd;
-}
-
-/* Touch a page of a guest whose RAM file is `fd`. */
+/* Touch a page more than there is room for, in a guest whose RAM file is `fd`. */
 static _Noreturn void touch_in(int fd)
 {
 	static const struct gfn_range ram = { 0, FULL_BLOCKS * QUIRE_BLOCK_PAGES };
-	struct gmem_config config = { .ram = &ram, .nr_ram = 1, .on_host_failure = on_failure };
+	struct gmem_config config = {
+		.ram = &ram, .nr_ram = 1, .ram_fd = fd, .on_host_failure = on_failure
+	};
 
-	if (gmem_create(&config, &gm, NULL))
+	if (gmem_create(&config, &gm, NULL) || gmem_start(gm, NULL))
 		_exit(2);
-	/* In place of its own, before anything has used that. */
-	if (dup2(fd, gm->window.ram_fd) < 0 ||
-	    backend_home(gm->backend, 0, FULL_BLOCKS * QUIRE_BLOCK_PAGES) || gmem_start(gm, NULL))
-		_exit(3);
 	*(volatile char *)gmem_hva(gm, 0) = 1;
-	_exit(4);
+	*(volatile char *)gmem_hva(gm, QUIRE_BLOCK_SIZE) = 1;
+	_exit(3);
 }
 
 static void test_no_room(void)
 {
-	int fd = file_without_room(), status;
+	int fd = tmpfs_file("advise", QUIRE_PAGE_SIZE, FULL_BLOCKS * QUIRE_BLOCK_SIZE), status;
 	pid_t pid;
 
 	if (fd < 0) {

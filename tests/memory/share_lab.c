@@ -122,13 +122,17 @@ static void put(void *ctx, uint64_t pages)
 	atomic_fetch_sub(&taken, (long)pages);
 }
 
+int ram_file;
+
 void create(enum gmem_hugepages hugepages)
 {
 	static const struct gmem_credits credits = { .take = take, .wait = wait_for, .put = put };
 	static const struct gfn_range ram[] = { { 0, NR_PAGES } };
-	struct gmem_config config = {
-		.ram = ram, .nr_ram = 1, .hugepages = hugepages, .credits = &credits
-	};
+	struct gmem_config config = { .ram = ram,
+				      .nr_ram = 1,
+				      .hugepages = hugepages,
+				      .credits = &credits,
+				      .ram_fd = ram_file };
 	struct quire_error err;
 	int fd = dup(segment);
 

@@ -55,6 +55,9 @@ bool references_agree(void);
 uint64_t kernel_mappings(void);
 bool mappings_agree(void);
 
+/* If this is not 0, create() makes guest memory in this file (gmem_config.ram_fd). */
+extern int ram_file;
+
 /* Creates the guest memory; NR_PAGES of RAM. */
 void create(enum gmem_hugepages hugepages);
 

@@ -7,7 +7,9 @@
  * played by the test: it owns a segment and counts the references that come back.
  */
 #include <errno.h>
+#include <unistd.h>
 #include "share_lab.h"
+#include "tests/memory/files.h"
 
 #define OPS (20000 * tap_storm())
 
@@ -415,6 +417,20 @@ static void test_race(bool zero)
 	signal(SIGSEGV, SIG_DFL);
 }
 
+/* The file system allocates huge pages by itself, and so does a memfd on some hosts. */
+static void test_lockstep_on_huge(void)
+{
+	ram_file = tmpfs_file("always", 0, NR_BLOCKS * QUIRE_BLOCK_SIZE);
+	if (ram_file < 0) {
+		tap_skip("no privilege to mount a tmpfs of its own");
+		ram_file = 0;
+		return;
+	}
+	test_lockstep(GMEM_HUGE_AUTO);
+	close(ram_file);
+	ram_file = 0;
+}
+
 int main(int argc, char **argv)
 {
 	tap_init();
@@ -425,6 +441,7 @@ int main(int argc, char **argv)
 	test_mappings();
 	test_lockstep(GMEM_HUGE_NEVER);
 	test_lockstep(GMEM_HUGE_AUTO);
+	test_lockstep_on_huge();
 	test_race(false);
 	test_race(true);
 	return tap_done();

@@ -78,6 +78,7 @@ const struct sandbox_rule sandbox_rules[] = {
 
 	/* ---- its memory; the main loop: a balloon that inflates while its vCPU goes on ---- */
 	IOCTL(UFFDIO_ZEROPAGE,		    U, "bring pages in"),
+	IOCTL(UFFDIO_COPY,		    U,	   "... where write() would bring huge pages in"),
 	IOCTL(UFFDIO_WAKE,		    U,	   "a late event; a page is its guest's own again"),
 	IOCTL(UFFDIO_UNREGISTER,	    U, "manage a block as one"),
 	IOCTL(UFFDIO_REGISTER,		    U,	   "... and singly; what is mapped anew"),
