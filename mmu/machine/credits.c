@@ -3,8 +3,9 @@
  * Page credits of one VM.
  *
  * Asking.  At most one CREDIT is under way.  credits_take() asks ahead of time (need 0) when less
- * than half a batch is left.  So the answer is usually here before the rest is spent.  Threads that
- * wait ask for what they need, at most MACHINE_NEED_MAX pages at a time.
+ * than half a batch is left.  So the answer is usually here before the rest is spent.  Who waits,
+ * in credits_wait() or by credits_seek(), asks for what it needs, at most MACHINE_NEED_MAX pages at
+ * a time.
  *
  * Scarcity.  A grant of no more than was needed, or a RECALL, means that memory is *scarce*.  Then
  * this VM asks for nothing ahead of time and keeps nothing spare, until a grant is larger than its
@@ -48,7 +49,10 @@ struct credits {
 	uint64_t batch;		       /* [m] size of the last generous grant */
 	uint64_t asked_need;	       /* [m] of the CREDIT under way */
 	uint64_t denials;	       /* [m] how many DENIED have come */
-	unsigned int waiters;	       /* [m] threads in credits_wait() */
+	unsigned int waiters;	       /* [m] threads in credits_wait(), and who seeks */
+	void (*news)(void *arg);       /* [m] of who seeks; NULL: nobody does */
+	void *news_arg;		       /* [m] */
+	uint64_t denials_before;       /* [m] denials when it began to seek */
 	bool asked;		       /* [m] a CREDIT is under way */
 	bool scarce, congested;	       /* [m] */
 	bool owes_return, owes_attach; /* [m] */
@@ -65,6 +69,15 @@ static void poke(struct credits *c)
 	ssize_t n = write(c->wake, &one, sizeof(one));
 
 	(void)n; /* a full counter is readable too */
+}
+
+/* Something has changed that those who wait for credits look at. */
+static void tell_waiters(struct credits *c)
+{
+	assert_held(&c->lock);
+	pthread_cond_broadcast(&c->changed);
+	if (c->news)
+		c->news(c->news_arg);
 }
 
 /* Send a packet if the machine reads now.  False: it was not sent. */
@@ -170,7 +183,7 @@ static bool message(struct credits *c, const struct machine_msg *msg)
 	case MACHINE_BALLOON_TARGET: fine = msg->target.pages <= c->config.promise_pages; break;
 	default: fine = false;
 	}
-	pthread_cond_broadcast(&c->changed);
+	tell_waiters(c);
 	unlock(&c->lock);
 	if (msg->type == MACHINE_STOP && c->config.on_stop)
 		c->config.on_stop(c->config.ctx);
@@ -212,7 +225,7 @@ static void make_room(struct credits *c)
 	lock(&c->lock);
 	c->congested = false;
 	flush(c);
-	pthread_cond_broadcast(&c->changed);
+	tell_waiters(c);
 	unlock(&c->lock);
 }
 
@@ -229,7 +242,7 @@ static struct pollfd look(struct credits *c, bool *quit)
 		c->owes_balloon = c->has_balloon;
 		c->joined = false;
 		flush(c);
-		pthread_cond_broadcast(&c->changed);
+		tell_waiters(c);
 	}
 	p = (struct pollfd){ .fd = c->channel, .events = POLLIN | (c->congested ? POLLOUT : 0) };
 	*quit = c->quitting;
@@ -383,7 +396,7 @@ bool credits_take(struct credits *c, uint64_t pages)
 	return enough;
 }
 
-/* What credits_wait() returns now; 1: it has to wait on. */
+/* What credits_wait() returns now; 1: it has to wait on, and the machine was asked. */
 static int verdict(struct credits *c, uint64_t need, uint64_t want, uint64_t denials)
 {
 	if (c->cancelled)
@@ -413,6 +426,34 @@ int credits_wait(struct credits *c, uint64_t need, uint64_t want)
 	return code;
 }
 
+int credits_seek(struct credits *c, uint64_t need, uint64_t want, void (*news)(void *arg),
+		 void *arg)
+{
+	int code;
+
+	lock(&c->lock);
+	if (!c->news) {
+		c->news = news;
+		c->news_arg = arg;
+		c->denials_before = c->denials;
+		c->waiters++;
+	}
+	code = verdict(c, need, want, c->denials_before);
+	if (!code && c->spare < need)
+		code = 1;
+	unlock(&c->lock);
+	return code == 1 ? -EAGAIN : code;
+}
+
+void credits_stop_seeking(struct credits *c)
+{
+	lock(&c->lock);
+	if (c->news)
+		c->waiters--;
+	c->news = NULL;
+	unlock(&c->lock);
+}
+
 void credits_put(struct credits *c, uint64_t pages)
 {
 	uint64_t keep, limit;
@@ -423,7 +464,7 @@ void credits_put(struct credits *c, uint64_t pages)
 	keep = c->scarce ? 0 : c->batch;
 	limit = c->scarce ? 0 : 2 * c->batch;
 	if (c->waiters)
-		pthread_cond_broadcast(&c->changed);
+		tell_waiters(c);
 	else if (c->spare > limit)
 		give_back(c, c->spare - keep);
 	unlock(&c->lock);
@@ -437,7 +478,7 @@ void credits_give(struct credits *c, uint64_t pages)
 	c->to_give += pages;
 	flush(c);
 	if (c->waiters)
-		pthread_cond_broadcast(&c->changed);
+		tell_waiters(c);
 	unlock(&c->lock);
 }
 
@@ -454,7 +495,7 @@ void credits_cancel(struct credits *c)
 {
 	lock(&c->lock);
 	c->cancelled = true;
-	pthread_cond_broadcast(&c->changed);
+	tell_waiters(c);
 	unlock(&c->lock);
 }
 

@@ -90,6 +90,22 @@ bool credits_take(struct credits *c, uint64_t pages);
 int credits_wait(struct credits *c, uint64_t need, uint64_t want);
 
 /*
+ * The same for a thread that must not block, the VM's pager: -EAGAIN where credits_wait() would
+ * wait, or where pages that others bring in have all the credits that the promise allows.  Any lock
+ * above LOCK_CREDITS may be held.
+ *
+ * From the first call until credits_stop_seeking() the VM counts as one that waits: the machine is
+ * asked for what it needs, and no spare credit goes back.  news(arg) is called each time something
+ * has changed, so that it is worth to try, and to seek, again.  It is called by any thread, under
+ * LOCK_CREDITS.  -ENOMEM means a denial that came since the first call.  One thread of a VM seeks.
+ */
+int credits_seek(struct credits *c, uint64_t need, uint64_t want, void (*news)(void *arg),
+		 void *arg);
+
+/* Nothing is sought any more, and news is not called again.  Fine if nothing was. */
+void credits_stop_seeking(struct credits *c);
+
+/*
  * Pages are gone, and their credits are spare again.  If far more are spare than this VM needs,
  * some go back to the machine.
  */
@@ -107,7 +123,7 @@ void credits_give(struct credits *c, uint64_t pages);
  */
 void credits_tell_balloon(struct credits *c, const struct balloon_record *balloon);
 
-/* The VM is ending: every credits_wait(), under way or later, returns -ECANCELED. */
+/* The VM is ending: credits_wait() and credits_seek(), under way or later, return -ECANCELED. */
 void credits_cancel(struct credits *c);
 
 /*

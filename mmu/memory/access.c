@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include "mmu/base/clock.h"
 #include "away.h"
 
 /* --- the accessors ----------------------------------------------------------------------- */
@@ -74,6 +75,18 @@ static gfn_t first_not_private(const struct gmem *gm, gfn_t gfn, gfn_t end)
 	return end;
 }
 
+static int wait_for_credits(struct gmem *gm)
+{
+	uint64_t since = monotonic_ns();
+	int err;
+
+	gmem_unlock(gm);
+	err = gmem_wait(gm);
+	gmem_lock(gm, GMEM_ACCESS);
+	waiting_count(gm, since);
+	return err;
+}
+
 /*
  * Make the pages of [start, end) private, and note them as written.  If credits are short, wait for
  * them.  LOCK_GMEM is held, but may be dropped meanwhile, and then pages may go again: so this
@@ -88,11 +101,8 @@ static int bring_in_for_access(struct gmem *gm, gfn_t start, gfn_t end)
 		int err = gmem_bring_in(gm, gfn, true, &in);
 
 		gm->stats.accessor_pages += err ? 0 : in.end - in.start;
-		if (err == -EDQUOT) {
-			gmem_unlock(gm);
-			err = gmem_wait(gm);
-			gmem_lock(gm, GMEM_ACCESS);
-		}
+		if (err == -EDQUOT)
+			err = wait_for_credits(gm);
 		if (err)
 			return err;
 	}

@@ -9,7 +9,7 @@
  * not wait for the machine, the first credits that merging frees are kept in reserve, where only a
  * break can have them.  The reserve is never larger than the number of pages that are away: so
  * private pages and reserve together never exceed what RAM is promised, and no absent page is kept
- * out for good by the reserve.
+ * out for good by the reserve.  While pages wait for credits, it is not filled up.
  *
  * The mappings.  Breaking a run in the middle takes two mappings.  If they are not to be had, short
  * runs elsewhere are broken whole, which gives two back each, until they are.
@@ -52,7 +52,8 @@ void away_fit_reserve(struct gmem *gm)
 
 	if (sh->reserve > want)
 		gmem_put(gm, sh->reserve - want);
-	else if (sh->reserve == want || !gmem_take(gm, want - sh->reserve))
+	else if (sh->reserve == want || waiting_any(&gm->waiting) ||
+		 !gmem_take(gm, want - sh->reserve))
 		return;
 	sh->reserve = want;
 }

@@ -69,7 +69,7 @@ void away_fit_reserve(struct gmem *gm);
 /*
  * Break gfn, which is away: make it private because it is written, and with it up to max - 1 pages
  * of its linear run that follow.  0 with what came home in *in; -EDQUOT: there is no credit at
- * hand, nor in the reserve (gmem_wait, and try again); or the host's -errno.
+ * hand, nor in the reserve (as gmem_bring_in); or the host's -errno.
  */
 int away_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in);
 

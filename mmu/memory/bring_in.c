@@ -7,7 +7,7 @@
  *   its block of 512   if all of it is absent and huge pages are on;
  *   its group of 16    otherwise: those pages of it that are absent.  Groups of 32, 64 and 128
  *                      follow while touches go on from group to group, up or down;
- *   the page alone     if credits are short.
+ *   the page alone     if credits are short, or others wait for some.
  *
  * An absent page is read, and share.zero_reads is set.  It becomes zero, with the pages around it
  * in its block that are absent too, and the page of zeroes is mapped there: this costs no frame.
@@ -93,13 +93,37 @@ void gmem_give(struct gmem *gm, uint64_t pages)
 		gmem_put(gm, pages);
 }
 
+/* How many credits an access that waits for one would welcome. */
+static uint64_t welcome(const struct gmem *gm)
+{
+	return gm->config.hugepages == GMEM_HUGE_AUTO ? QUIRE_BLOCK_PAGES : FAULT_AROUND;
+}
+
 int gmem_wait(struct gmem *gm)
 {
 	const struct gmem_credits *credits = gm->config.credits;
-	uint64_t want = gm->config.hugepages == GMEM_HUGE_AUTO ? QUIRE_BLOCK_PAGES : FAULT_AROUND;
 
 	assert(!lock_is_held(&gm->lock));
-	return credits->wait(credits->ctx, 1, want) ? -EDQUOT : 0;
+	return credits->wait(credits->ctx, 1, welcome(gm)) ? -EDQUOT : 0;
+}
+
+int gmem_seek(struct gmem *gm)
+{
+	const struct gmem_credits *credits = gm->config.credits;
+	int err;
+
+	assert_held(&gm->lock);
+	gm->seeking = true;
+	err = credits->seek(credits->ctx, 1, welcome(gm), pager_news, gm);
+	return err && err != -EAGAIN ? -EDQUOT : err;
+}
+
+void gmem_stop_seeking(struct gmem *gm)
+{
+	assert_held(&gm->lock);
+	if (gm->seeking)
+		gm->config.credits->stop_seeking(gm->config.credits->ctx);
+	gm->seeking = false;
 }
 
 /* --- blocks ------------------------------------------------------------------------------ */
@@ -257,7 +281,7 @@ static struct gfn_range absent_group(const struct gmem *gm, gfn_t gfn, uint64_t 
 	return in;
 }
 
-static int bring_in_group(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+static int bring_in_some(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 {
 	uint64_t size = group_size(gm, gfn);
 	int err = -EDQUOT;
@@ -267,6 +291,13 @@ static int bring_in_group(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 		*in = absent_group(gm, gfn, size);
 		err = bring_in_singly(gm, in->start, in->end);
 	}
+	return err;
+}
+
+static int bring_in_group(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
+{
+	int err = waiting_any(&gm->waiting) ? -EDQUOT : bring_in_some(gm, gfn, in);
+
 	if (err != -EDQUOT)
 		return err;
 	/* There are no credits for all of that.  The page itself may have come in already. */
@@ -371,7 +402,8 @@ int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 			if (err || !absent)
 				return err;
 		}
-		if (gm->config.hugepages == GMEM_HUGE_NEVER || !block_is_absent(gm, block))
+		if (gm->config.hugepages == GMEM_HUGE_NEVER || waiting_any(&gm->waiting) ||
+		    !block_is_absent(gm, block))
 			return bring_in_group(gm, gfn, in);
 		if (gm->filling == NO_BLOCK)
 			return bring_in_absent(gm, gfn, in);

@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include "mmu/base/clock.h"
 #include "away.h"
 #include "ramfile.h"
 
@@ -161,6 +162,7 @@ int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t 
 	assert(!err);
 	if (to == PG_PRIVATE)
 		share_note_written(gm, gfn, nr);
+	waiting_settle(gm, gfn, nr);
 	return err;
 }
 
@@ -169,6 +171,7 @@ int gmem_set_large(struct gmem *gm, gfn_t block)
 	int err = stage2_set_large(gm->s2, block, block);
 
 	share_note_written(gm, block, QUIRE_BLOCK_PAGES);
+	waiting_settle(gm, block, QUIRE_BLOCK_PAGES);
 	return err;
 }
 
@@ -282,6 +285,9 @@ void gmem_stats(struct gmem *gm, struct gmem_stats *out)
 	*out = gm->stats;
 	out->mappings = gm->backend->mappings;
 	out->max_mappings = gm->backend->max_mappings;
+	out->waiting_pages = gm->waiting.nr;
+	if (gm->waiting.nr)
+		out->waiting_ns = monotonic_ns() - gm->waiting.page[0].since_ns;
 	out->orphan_pages = store_view_orphan_pages(&gm->share.store);
 	stage2_counters(gm->s2, &out->s2);
 	gmem_unlock(gm);

@@ -36,6 +36,14 @@ struct gmem_credits {
 	 * without LOCK_GMEM.  0, or -errno: there is no memory and there will be none.
 	 */
 	int (*wait)(void *ctx, uint64_t need, uint64_t want);
+	/*
+	 * As wait, but it must not block: LOCK_GMEM is held.  -EAGAIN where wait would block.  From
+	 * then on news(arg) is called whenever it is worth to try and to seek again, until
+	 * stop_seeking.  It may be called by any thread and under any lock.
+	 */
+	int (*seek)(void *ctx, uint64_t need, uint64_t want, void (*news)(void *arg), void *arg);
+	/* Nothing is sought any more.  Must not block: LOCK_GMEM is held. */
+	void (*stop_seeking)(void *ctx);
 	/* Put credits back.  Must not block: LOCK_GMEM is held. */
 	void (*put)(void *ctx, uint64_t pages);
 	/*
@@ -97,6 +105,11 @@ struct gmem_stats {
 	uint64_t mapping_reliefs;   /* runs that were broken to win mappings */
 	uint64_t efaults;	    /* KVM_RUN -EFAULT resolved (counted by gmem_repair) */
 
+	uint64_t waiting_pages;	 /* pages that wait for a credit now */
+	uint64_t waiting_ns;	 /* ... the oldest of them for so long */
+	uint64_t credit_wait_ns; /* sum of what credit_waits counts */
+
+	struct histogram credit_waits; /* accesses that waited for a credit, and wait no more */
 	struct histogram waits[GMEM_NR_HOLDERS]; /* for LOCK_GMEM; 0 ns: it was free */
 	struct histogram holds[GMEM_NR_HOLDERS]; /* ... and how long it was held then */
 };

@@ -11,6 +11,7 @@
 #include "mmu/base/locks.h"
 #include "mmu/base/thread.h"
 #include "share.h"
+#include "waiting.h"
 #include "window.h"
 
 #define NO_BLOCK UINT64_MAX
@@ -33,12 +34,16 @@ struct gmem {
 	struct share share;	     /* [g] */
 	struct gfn_range last_group; /* [g] the last pages that came in as a group */
 
+	struct waiting waiting; /* [g] pages that wait for credits */
+	bool seeking;		/* [g] by gmem_seek */
+
 	gfn_t filling;	       /* [g] the block that is being filled or collapsed, or NO_BLOCK */
 	pthread_cond_t filled; /* with LOCK_GMEM: filling has become NO_BLOCK */
 
-	struct thread pager; /* [I] while it is started, stop_event is valid */
-	int stop_event;	     /* [I] eventfd that ends the pager */
-	bool host_failed;    /* [p] on_host_failure was called */
+	struct thread pager;  /* [I] while it is started, pager_event is valid */
+	int pager_event;      /* [I] eventfd that makes the pager look around */
+	atomic_bool stopping; /* the pager is to end */
+	bool host_failed;     /* [p] on_host_failure was called */
 };
 
 /* --- the lock (gmem_lock.c) --- */
@@ -136,7 +141,7 @@ void gmem_await_filled(struct gmem *gm, gfn_t start, gfn_t end);
  * meanwhile.
  *
  * Returns 0 with the range that came in, which is empty if there was nothing to do;
- *   -EDQUOT  there is not one credit at hand: call gmem_wait without the lock, and try again
+ *   -EDQUOT  there is not one credit at hand: see gmem_wait and gmem_seek, and try again
  *   or the host's -errno: it has no memory
  */
 int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in);
@@ -145,6 +150,15 @@ int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in);
 
 /* Wait until a page can be brought in.  0; -EDQUOT: there will be no credit.  No lock is held. */
 int gmem_wait(struct gmem *gm);
+
+/*
+ * The same for the pager, which does not sleep.  0: try again; -EAGAIN: pager_news is called when
+ * it is worth to try again; -EDQUOT: there will be no credit.
+ */
+int gmem_seek(struct gmem *gm);
+
+/* Nothing waits for credits any more.  Fine if nothing did. */
+void gmem_stop_seeking(struct gmem *gm);
 
 /* Take that many credits.  False: they are not at hand, and none was taken. */
 bool gmem_take(struct gmem *gm, uint64_t pages);
@@ -160,6 +174,12 @@ void gmem_give(struct gmem *gm, uint64_t pages);
 
 /* Start the pager's thread.  0, or -errno with the reason in *err (may be NULL). */
 int pager_start(struct gmem *gm, struct quire_error *err);
+
+/*
+ * Something has arrived that pages may wait for: the pager tries them again.  gm is the struct
+ * gmem.  Any lock may be held.
+ */
+void pager_news(void *gm);
 
 /* End the pager's thread, which was started.  No lock is held. */
 void pager_stop(struct gmem *gm);

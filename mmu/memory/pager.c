@@ -14,6 +14,17 @@
  *
  * All of these wake the sleeper.
  *
+ * The pager sleeps in its poll and nowhere else.  A break and a read of a zero page need no credit
+ * of the machine's, so they must not wait for a first touch that does.  And that touch may wait for
+ * what another vCPU does next: a balloon driver that gives pages back, for example.  So an access
+ * for which there is no credit goes onto a list (waiting.h).  The pager asks for credits, and tries
+ * the list again, the oldest entry first, when it hears that there may be some.  While others wait,
+ * each gets its page alone.  If the machine denies the credits, the VM ends (on_host_failure).
+ *
+ * What may hold the pager up is bounded.  LOCK_GMEM is held for short changes only.  Of blocks that
+ * an accessor fills (bring_in.c) it waits for one at a time, and that takes as long as to fill one
+ * itself.  The accessor has its credits by then.
+ *
  * Answering an event twice must do no harm.  A vCPU that is signalled while it sleeps queues its
  * event again, hundreds of times a second.  Two vCPUs may touch one page.  The accessors bring
  * pages in without any event.  So nothing is decided by what the event says, but for its address,
@@ -42,20 +53,19 @@ static void host_failure(struct gmem *gm, gfn_t gfn, int err)
 }
 
 /* If a private page is write-protected, that is left over from a merge that was called off. */
-static void answer_spurious(struct gmem *gm, gfn_t gfn, uint64_t flags)
+static void answer_spurious(struct gmem *gm, gfn_t gfn, bool write)
 {
 	struct stage2_page page;
 
-	if ((flags & UFFD_PAGEFAULT_FLAG_WP) && !stage2_lookup(gm->s2, gfn, &page) &&
-	    page.state == PG_PRIVATE)
+	if (write && !stage2_lookup(gm->s2, gfn, &page) && page.state == PG_PRIVATE &&
+	    page.level == 1)
 		backend_protect(gm->backend, gfn, 1, false);
 	backend_wake(gm->backend, gfn, 1);
 }
 
 /* As gmem_bring_in; *in is empty if the event was late. */
-static int resolve(struct gmem *gm, gfn_t gfn, uint64_t flags, struct gfn_range *in)
+static int resolve(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 {
-	bool write = flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP);
 	int err = 0;
 
 	*in = (struct gfn_range){ gfn, gfn };
@@ -66,7 +76,7 @@ static int resolve(struct gmem *gm, gfn_t gfn, uint64_t flags, struct gfn_range 
 	gm->stats.faults++;
 	if (in->start == in->end) {
 		gm->stats.faults_spurious++;
-		answer_spurious(gm, gfn, flags);
+		answer_spurious(gm, gfn, write);
 	}
 	gm->stats.faulted_in_pages += in->end - in->start;
 	gm->stats.faulted_in_blocks += in->end - in->start == QUIRE_BLOCK_PAGES;
@@ -80,23 +90,91 @@ static void stir(struct share *share)
 		share->stir(share->stir_ctx);
 }
 
-static void violation(struct gmem *gm, gfn_t gfn, uint64_t flags)
+/* What follows from resolve(), without the lock. */
+static void follow_up(struct gmem *gm, gfn_t gfn, int err, const struct gfn_range *in)
+{
+	if (!err && in->start < in->end)
+		stir(&gm->share);
+	else if (err && err != -EDQUOT)
+		host_failure(gm, gfn, err);
+}
+
+/* ---- accesses that wait ---- */
+
+/* Answer the oldest of them.  False: there is none, or it has to wait on. */
+static bool answer_oldest(struct gmem *gm)
+{
+	struct waiting_page page;
+	struct gfn_range in;
+	int err;
+
+	gmem_lock(gm, GMEM_PAGER);
+	if (!waiting_take(gm, &page)) {
+		gmem_unlock(gm);
+		return false;
+	}
+	err = resolve(gm, page.gfn, page.write, &in);
+	if (err == -EDQUOT)
+		waiting_put_back(gm, &page);
+	else
+		waiting_count(gm, page.since_ns);
+	gmem_unlock(gm);
+	follow_up(gm, page.gfn, err, &in);
+	return !err;
+}
+
+static void answer_waiting(struct gmem *gm)
+{
+	while (waiting_any(&gm->waiting) && answer_oldest(gm))
+		;
+}
+
+/* 0: try again; -EAGAIN: nothing waits, or the pager will be told; -EDQUOT: *gfn is denied. */
+static int seek(struct gmem *gm, gfn_t *gfn)
+{
+	bool any;
+	int err = -EAGAIN;
+
+	gmem_lock(gm, GMEM_PAGER);
+	any = waiting_any(&gm->waiting) && !gm->host_failed;
+	if (any) {
+		*gfn = gm->waiting.page[0].gfn;
+		err = gmem_seek(gm);
+	}
+	if (!any || err == -EDQUOT)
+		gmem_stop_seeking(gm);
+	gmem_unlock(gm);
+	return err;
+}
+
+/* Ask for credits, as long as something waits. */
+static void seek_for_waiting(struct gmem *gm)
+{
+	gfn_t gfn;
+	int err;
+
+	while (!(err = seek(gm, &gfn)))
+		answer_waiting(gm);
+	if (err == -EDQUOT)
+		host_failure(gm, gfn, err);
+}
+
+/* ---- events ---- */
+
+static void violation(struct gmem *gm, gfn_t gfn, bool write)
 {
 	struct gfn_range in;
 	int err;
 
-	do {
-		gmem_lock(gm, GMEM_PAGER);
-		err = resolve(gm, gfn, flags, &in);
-		gmem_unlock(gm);
-	} while (err == -EDQUOT && !(err = gmem_wait(gm)));
-	if (err)
-		host_failure(gm, gfn, err);
-	else if (in.start < in.end)
-		stir(&gm->share);
+	gmem_lock(gm, GMEM_PAGER);
+	err = resolve(gm, gfn, write, &in);
+	if (err == -EDQUOT)
+		waiting_add(gm, gfn, write);
+	gmem_unlock(gm);
+	follow_up(gm, gfn, err, &in);
 }
 
-/* Answer the events that are queued, at most BATCH of them. */
+/* Answer the events that are queued, at most BATCH of them.  Older accesses have credits first. */
 static void serve(struct gmem *gm)
 {
 	struct uffd_msg msg[BATCH];
@@ -104,9 +182,13 @@ static void serve(struct gmem *gm)
 
 	for (ssize_t i = 0; i < n / (ssize_t)sizeof(msg[0]); i++) {
 		uint64_t offset = msg[i].arg.pagefault.address - (uintptr_t)gm->window.base;
+		uint64_t flags = msg[i].arg.pagefault.flags;
 
-		if (msg[i].event == UFFD_EVENT_PAGEFAULT)
-			violation(gm, gpa_to_gfn(offset), msg[i].arg.pagefault.flags);
+		if (msg[i].event != UFFD_EVENT_PAGEFAULT)
+			continue;
+		answer_waiting(gm);
+		violation(gm, gpa_to_gfn(offset),
+			  flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP));
 	}
 }
 
@@ -115,38 +197,53 @@ static void pager_main(void *arg)
 	struct gmem *gm = arg;
 	struct pollfd p[] = {
 		{ .fd = gm->window.uffd, .events = POLLIN },
-		{ .fd = gm->stop_event, .events = POLLIN },
+		{ .fd = gm->pager_event, .events = POLLIN },
 	};
+	eventfd_t count;
 
 	if (gm->config.on_thread_start)
 		gm->config.on_thread_start(gm->config.ctx);
 	for (;;) {
 		if (poll(p, ARRAY_SIZE(p), -1) < 0 && errno != EINTR)
 			return;
-		if (p[1].revents)
+		if (p[1].revents && eventfd_read(gm->pager_event, &count))
+			continue;
+		if (atomic_load(&gm->stopping))
 			return;
+		answer_waiting(gm);
 		if (p[0].revents & POLLIN)
 			serve(gm);
+		seek_for_waiting(gm);
 	}
+}
+
+void pager_news(void *gm)
+{
+	eventfd_write(((struct gmem *)gm)->pager_event, 1);
 }
 
 int pager_start(struct gmem *gm, struct quire_error *err)
 {
 	int error;
 
-	gm->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (gm->stop_event < 0)
+	gm->pager_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (gm->pager_event < 0)
 		return quire_fail(err, -errno, "cannot create an eventfd: %s", strerror(errno));
 	error = thread_start(&gm->pager, "pager", pager_main, gm);
 	if (!error)
 		return 0;
-	close(gm->stop_event);
+	close(gm->pager_event);
 	return quire_fail(err, error, "cannot start the pager thread: %s", strerror(-error));
 }
 
+/* The eventfd is closed when nobody can write news to it. */
 void pager_stop(struct gmem *gm)
 {
-	eventfd_write(gm->stop_event, 1);
+	atomic_store(&gm->stopping, true);
+	pager_news(gm);
 	thread_join(&gm->pager);
-	close(gm->stop_event);
+	gmem_lock(gm, GMEM_PAGER);
+	gmem_stop_seeking(gm);
+	gmem_unlock(gm);
+	close(gm->pager_event);
 }

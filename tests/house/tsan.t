@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Keeper of docs/locking.md: gmem_test, pager and all, gmem_balloon_test, credits_test,
-# balloon_test, and keeper_storm_test, which has all threads of a VM and a machine but for vCPUs,
-# under ThreadSanitizer.
+# Keeper of docs/locking.md: gmem_test, pager and all, gmem_balloon_test, waiting_test,
+# credits_test, balloon_test, and keeper_storm_test, which has all threads of a VM and a machine
+# but for vCPUs, under ThreadSanitizer.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -39,6 +39,7 @@ race_free() {
 
 race_free memory/gmem_test 'threads in the window, the pager and the accessors race nowhere'
 race_free memory/gmem_balloon_test 'who gives pages back, the pager and the guest race nowhere'
+race_free memory/waiting_test 'accesses that wait for credits race with nobody'
 race_free machine/credits_test 'threads that share credits race nowhere'
 race_free dev/balloon_test 'a vCPU and the main loop race nowhere in a virtio device'
 race_free merge/keeper_storm_test 'keepers, pagers, accessors and a machine race nowhere'

@@ -230,6 +230,95 @@ static void test_waiters(void)
 	play_close(&p);
 }
 
+/* ---- who seeks: as who waits, but without a thread of its own ---- */
+
+static void count_news(void *arg)
+{
+	atomic_fetch_add((atomic_uint *)arg, 1);
+}
+
+static bool await_news(atomic_uint *news)
+{
+	for (unsigned int i = 0; i < PATIENCE && !atomic_load(news); i++)
+		usleep(1000);
+	return atomic_exchange(news, 0) > 0;
+}
+
+static void test_seek(void)
+{
+	struct machine_msg msg;
+	atomic_uint news = 0;
+	struct play p;
+
+	play_open(&p, 0, 1000);
+	is(credits_seek(p.c, 1, 16, count_news, &news), -EAGAIN, "who seeks does not wait");
+	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_CREDIT && msg.credit.need_pages == 1 &&
+		   msg.credit.want_pages == 16,
+	   "but the machine is asked");
+	say(p.machine, MACHINE_RECALL, 0, 5, -1);
+	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_RETURN && msg.pages == 0,
+	   "and has nothing to spare");
+	await_news(&news);
+	say(p.machine, MACHINE_GRANT, 0, 1, -1);
+	ok(await_news(&news), "a grant is news");
+	is(credits_seek(p.c, 1, 16, count_news, &news), 0, "and worth another try");
+	ok(credits_take(p.c, 1), "which takes it");
+	is(credits_seek(p.c, 1, 16, count_news, &news), -EAGAIN, "one is not enough");
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_CREDIT, "so the machine is asked again");
+	credits_put(p.c, 1);
+	ok(await_news(&news) && credits_take(p.c, 1), "a page that is gone is news too");
+	say(p.machine, MACHINE_GRANT, 0, 1, -1);
+	ok(await_news(&news), "(granted)");
+	credits_stop_seeking(p.c);
+	credits_put(p.c, 1);
+	is(atomic_load(&news), 0, "who seeks no more hears no more");
+	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_RETURN && msg.pages == 2,
+	   "and what is spare goes back, because memory is scarce");
+	play_close(&p);
+}
+
+static void test_seek_ends(void)
+{
+	struct machine_msg msg;
+	atomic_uint news = 0;
+	struct play p;
+
+	play_open(&p, 0, 4);
+	is(credits_seek(p.c, 1, 1, count_news, &news), -EAGAIN, "(another one seeks)");
+	listen_for(&p, &msg, PATIENCE);
+	close(p.machine);
+	while (!p.losses)
+		sched_yield();
+	is(credits_seek(p.c, 1, 1, count_news, &news), -EAGAIN, "without a machine it waits on");
+	is(credits_replace_channel(p.c, channel_pair(&p.machine)), 0, "a new machine comes");
+	ok(await_news(&news), "which is news");
+	is(credits_seek(p.c, 1, 1, count_news, &news), -EAGAIN, "(it seeks again)");
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_CREDIT, "so this one is asked too");
+	say(p.machine, MACHINE_GRANT, 0, 4, -1);
+	ok(await_news(&news) && credits_take(p.c, 4), "(it grants all)");
+	is(credits_seek(p.c, 1, 1, count_news, &news), -EAGAIN,
+	   "when the promise is used up, it waits for what others put back");
+	is(listen_for(&p, &msg, 0), 0, "and asks nobody");
+	credits_put(p.c, 4);
+	ok(await_news(&news), "(they do)");
+	say(p.machine, MACHINE_RECALL, 0, 4, -1);
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_RETURN, "(nothing is returned)");
+	credits_stop_seeking(p.c);
+	say(p.machine, MACHINE_RECALL, 0, 4, -1);
+	ok(listen_for(&p, &msg, PATIENCE) == MACHINE_RETURN && msg.pages == 4, "(now all is)");
+	is(credits_seek(p.c, 1, 1, count_news, &news), -EAGAIN, "it seeks again");
+	listen_for(&p, &msg, PATIENCE);
+	atomic_store(&news, 0);
+	say(p.machine, MACHINE_DENIED, 0, 0, -1);
+	ok(await_news(&news), "a denial is news");
+	is(credits_seek(p.c, 1, 1, count_news, &news), -ENOMEM, "the VM must end");
+	credits_cancel(p.c);
+	ok(await_news(&news), "its end is news");
+	is(credits_seek(p.c, 1, 1, count_news, &news), -ECANCELED, "and calls it off");
+	credits_stop_seeking(p.c);
+	play_close(&p);
+}
+
 static void test_lost(void)
 {
 	int ram = memfd_create("ram", MFD_CLOEXEC), readonly = reopen_readonly(ram);
@@ -538,6 +627,8 @@ int main(int argc, char **argv)
 	test_give();
 	test_balloon();
 	test_waiters();
+	test_seek();
+	test_seek_ends();
 	test_lost();
 	test_congested();
 	test_threads(seed);

@@ -208,6 +208,17 @@ static int purse_wait(void *ctx, uint64_t need, uint64_t want)
 	return granted ? 0 : -ENOMEM;
 }
 
+static int purse_seek(void *ctx, uint64_t need, uint64_t want, void (*news)(void *arg), void *arg)
+{
+	(void)news, (void)arg;
+	return purse_wait(ctx, need, want);
+}
+
+static void purse_stop_seeking(void *ctx)
+{
+	(void)ctx;
+}
+
 static void purse_put(void *ctx, uint64_t pages)
 {
 	struct purse *p = ctx;
@@ -224,6 +235,8 @@ static void test_credits(enum gmem_hugepages hugepages, uint64_t grant)
 	const struct gmem_credits credits = {
 		.take = purse_take,
 		.wait = purse_wait,
+		.seek = purse_seek,
+		.stop_seeking = purse_stop_seeking,
 		.put = purse_put,
 		.ctx = &purse,
 	};

@@ -122,20 +122,14 @@ static void put(void *ctx, uint64_t pages)
 	atomic_fetch_sub(&taken, (long)pages);
 }
 
-int ram_file;
-
-void create(enum gmem_hugepages hugepages)
+void create_with(struct gmem_config config)
 {
-	static const struct gmem_credits credits = { .take = take, .wait = wait_for, .put = put };
 	static const struct gfn_range ram[] = { { 0, NR_PAGES } };
-	struct gmem_config config = { .ram = ram,
-				      .nr_ram = 1,
-				      .hugepages = hugepages,
-				      .credits = &credits,
-				      .ram_fd = ram_file };
 	struct quire_error err;
 	int fd = dup(segment);
 
+	config.ram = ram;
+	config.nr_ram = 1;
 	if (gmem_create(&config, &gm, &err) || gmem_start(gm, &err)) {
 		if (geteuid() != 0)
 			tap_skip_all("%s", err.text);
@@ -146,6 +140,16 @@ void create(enum gmem_hugepages hugepages)
 		tap_bail("store_view_add");
 	gmem_unlock(gm);
 	memset(references, 0, sizeof(references));
+}
+
+int ram_file;
+
+void create(enum gmem_hugepages hugepages)
+{
+	static const struct gmem_credits credits = { .take = take, .wait = wait_for, .put = put };
+
+	create_with((struct gmem_config){
+		.hugepages = hugepages, .credits = &credits, .ram_fd = ram_file });
 	atomic_store(&taken, 0);
 }
 

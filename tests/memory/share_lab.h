@@ -55,10 +55,13 @@ bool references_agree(void);
 uint64_t kernel_mappings(void);
 bool mappings_agree(void);
 
+/* Creates the guest memory; NR_PAGES of RAM, all else as in config. */
+void create_with(struct gmem_config config);
+
 /* If this is not 0, create() makes guest memory in this file (gmem_config.ram_fd). */
 extern int ram_file;
 
-/* Creates the guest memory; NR_PAGES of RAM. */
+/* The same, with credits that are counted and never short. */
 void create(enum gmem_hugepages hugepages);
 
 /* Destroys it; asserts that every credit and reference has come back. */

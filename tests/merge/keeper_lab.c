@@ -94,6 +94,16 @@ static int lab_wait(void *ctx, uint64_t need, uint64_t want)
 	return credits_wait(((struct lab_vm *)ctx)->credits, need, want);
 }
 
+static int lab_seek(void *ctx, uint64_t need, uint64_t want, void (*news)(void *arg), void *arg)
+{
+	return credits_seek(((struct lab_vm *)ctx)->credits, need, want, news, arg);
+}
+
+static void lab_stop_seeking(void *ctx)
+{
+	credits_stop_seeking(((struct lab_vm *)ctx)->credits);
+}
+
 static void lab_put(void *ctx, uint64_t pages)
 {
 	credits_put(((struct lab_vm *)ctx)->credits, pages);
@@ -168,6 +178,8 @@ static void lab_vm_memory(struct lab_vm *vm)
 	vm->hooks = (struct gmem_credits){
 		.take = lab_take,
 		.wait = lab_wait,
+		.seek = lab_seek,
+		.stop_seeking = lab_stop_seeking,
 		.put = lab_put,
 		.ask = lab_ask,
 		.ctx = vm,

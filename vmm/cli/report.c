@@ -229,6 +229,11 @@ static void put_faults(FILE *f, const struct gmem_stats *gs)
 	report_pages(f, "brought in", gs->faulted_in_pages);
 	report_count(f, "  as 2 MiB blocks", gs->faulted_in_blocks);
 	report_count(f, "  not for want of one", gs->huge_fallbacks);
+	report_times(f, "waited for memory", &gs->credit_waits);
+	report_seconds(f, "  in all", gs->credit_wait_ns);
+	if (gs->waiting_pages)
+		fprintf(f, "  %-*s %10" PRIu64 ", the first for %.3f s\n", NAME_WIDTH, "  wait now",
+			gs->waiting_pages, (double)gs->waiting_ns / 1e9);
 	report_pages(f, "by our own accesses", gs->accessor_pages);
 	report_pages(f, "given back", gs->dropped_pages);
 	report_count(f, "EFAULTs repaired", gs->efaults);

@@ -157,6 +157,16 @@ static int wait_for_credits(void *ctx, uint64_t need, uint64_t want)
 	return credits_wait(((struct process *)ctx)->credits, need, want);
 }
 
+static int seek(void *ctx, uint64_t need, uint64_t want, void (*news)(void *arg), void *arg)
+{
+	return credits_seek(((struct process *)ctx)->credits, need, want, news, arg);
+}
+
+static void stop_seeking(void *ctx)
+{
+	credits_stop_seeking(((struct process *)ctx)->credits);
+}
+
 static void put(void *ctx, uint64_t pages)
 {
 	credits_put(((struct process *)ctx)->credits, pages);
@@ -209,6 +219,8 @@ static int get_credits(struct process *p, struct quire_error *err)
 	p->gmem_credits = (struct gmem_credits){
 		.take = take,
 		.wait = wait_for_credits,
+		.seek = seek,
+		.stop_seeking = stop_seeking,
 		.put = put,
 		.ask = ask,
 		.give = give,
