@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 #include "away.h"
+#include "ramfile.h"
 
 #define RESERVE	  64u	/* credits: some for each vCPU that may write at once */
 #define SHORT_RUN 64u	/* pages; what may be broken to win mappings */
@@ -82,7 +83,28 @@ static void note_all_broken(struct gmem *gm, gfn_t gfn, uint64_t nr)
 	gm->share.any_backoff |= nr > 0;
 }
 
-/* Break a short run wholly, or forget it if nothing is lost: its mappings come back. */
+/*
+ * Map a run of zeroes home.  What the guest touches meanwhile comes in, for which there must be
+ * credits; the rest becomes absent.
+ */
+static bool unmap_zeroes(struct gmem *gm, const struct gmem_run *run)
+{
+	uint64_t came_in;
+
+	if (!gmem_take(gm, run->nr))
+		return false;
+	if (backend_home(gm->backend, run->gfn, run->nr)) {
+		gmem_put(gm, run->nr);
+		return false;
+	}
+	gmem_set(gm, run->gfn, run->nr, PG_ABSENT, STAGE2_UNMAPPED);
+	came_in = gmem_adopt(gm, run->gfn, run->gfn + run->nr);
+	gmem_put(gm, run->nr - came_in);
+	away_fit_reserve(gm);
+	return true;
+}
+
+/* Break a short run wholly, or unmap it if it is of zeroes: its mappings come back. */
 static bool win_mappings(struct gmem *gm, const struct gmem_run *run)
 {
 	const struct stage2_page *page = &run->page;
@@ -90,7 +112,7 @@ static bool win_mappings(struct gmem *gm, const struct gmem_run *run)
 	if (!page_is_mapped_away(page))
 		return false;
 	if (page_is_away_zero(page->state))
-		return !away_forget(gm, run->gfn, run->nr);
+		return unmap_zeroes(gm, run);
 	if (run->nr > SHORT_RUN || !gmem_take(gm, run->nr))
 		return false;
 	if (!away_providers[page->state]->come_home(gm, run->gfn, run->nr, page, false)) {
@@ -108,8 +130,10 @@ static bool relieve(struct gmem *gm, gfn_t except)
 
 	while (gmem_each_run(gm, &run)) {
 		bool is_other = except < run.gfn || except >= run.gfn + run.nr;
+		bool fills = gm->filling < run.gfn + run.nr &&
+			     gm->filling + QUIRE_BLOCK_PAGES > run.gfn;
 
-		if (is_other && win_mappings(gm, &run)) {
+		if (is_other && !fills && win_mappings(gm, &run)) {
 			gm->stats.mapping_reliefs++;
 			return true;
 		}
@@ -167,8 +191,10 @@ int away_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in)
 	err = away_bring_home(gm, gfn, nr);
 	if (err)
 		return err;
-	/* The host may have run out of memory half way. */
+	/* The host may have run out of memory half way, or even at once. */
 	nr = stage2_run(gm->s2, gfn, gfn + nr, &state);
+	if (state != PG_PRIVATE)
+		return -ENOMEM;
 	note_all_broken(gm, gfn, nr);
 	backend_populate(gm->backend, gfn, nr);
 	gm->share.streak_next = gfn + nr;
@@ -184,9 +210,12 @@ int away_forget(struct gmem *gm, gfn_t gfn, uint64_t nr)
 
 	assert_held(&gm->lock);
 	stage2_lookup(gm->s2, gfn, &page);
-	err = page.mapped ? backend_empty(gm->backend, gfn, nr) : 0;
+	err = page.mapped ? backend_home(gm->backend, gfn, nr) : 0;
 	if (err)
 		return err;
+	/* What was touched on the way home. */
+	if (page.mapped)
+		ramfile_punch(gm->window.ram_fd, gfn_to_gpa(gfn), gfn_to_gpa(nr));
 	if (away_providers[page.state]->let_go)
 		away_providers[page.state]->let_go(gm, &page, nr);
 	gmem_set(gm, gfn, nr, PG_ABSENT, STAGE2_UNMAPPED);

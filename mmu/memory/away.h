@@ -31,8 +31,8 @@ struct away_provider {
 		     void *to, size_t bytes);
 	/*
 	 * Make the run private, for nr credits.  Readers find the same bytes all the time; a writer
-	 * waits until it is done. 0 if at least the first page came home, with the credits of pages
-	 * that did not put back; -errno if none did, with all credits left to the caller.
+	 * waits until it is done. 0 if a page came home, with the credits of pages that did not put
+	 * back; -errno if none did, with all credits left to the caller.
 	 */
 	int (*come_home)(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page,
 			 bool may_relieve);
@@ -79,7 +79,7 @@ uint64_t away_break_around(struct gmem *gm, gfn_t gfn);
 
 /*
  * Make [gfn, gfn + nr), one linear run that is away, private, for nr credits that the caller has
- * taken.  0 if at least the first page came home; or the host's -errno, with the credits put back.
+ * taken.  0 if a page came home; or the host's -errno, with the credits put back.
  */
 int away_bring_home(struct gmem *gm, gfn_t gfn, uint64_t nr);
 

@@ -42,8 +42,9 @@ struct backend_ops {
 	int (*fill_block)(struct backend *b, gfn_t gfn);
 
 	/*
-	 * Switch the block at gfn, whose 512 pages exist, to whole, and map it.  Wakes who waits.
-	 * On failure it is still managed singly.
+	 * Switch the block at gfn to whole, and map it.  The RAM file has its 512 pages, which have
+	 * the bytes that the guest sees now; parts of the block may be away.  Wakes who waits.  On
+	 * failure nothing changed.
 	 */
 	int (*make_whole)(struct backend *b, gfn_t gfn);
 
@@ -77,23 +78,20 @@ struct backend_ops {
 	int (*send_to_file)(struct backend *b, gfn_t gfn, uint64_t nr, int fd, uint64_t from);
 
 	/*
-	 * The same for holes: away, as zeroes.  The mapping cannot be written at all until it is
-	 * write-protected.  A vCPU that tries in that moment gets -EFAULT or KVM_EXIT_MMIO.
+	 * The same for holes: away, as zeroes.  Wakes who waits.  -EAGAIN: the guest wrote while it
+	 * was mapped.  Now all pages exist, at home and writable, with what it wrote.  -ENOSPC: it
+	 * wrote, and the host has no memory for that, so the guest cannot go on.  On another
+	 * failure nothing changed.
 	 */
 	int (*send_to_zero)(struct backend *b, gfn_t gfn, uint64_t nr);
 
 	/*
-	 * Map the RAM file, which has pages there, at [gfn, gfn + nr) again, managed singly.  Wakes
-	 * who waits.  On -ENOMEM nothing changed.
+	 * Map the RAM file at [gfn, gfn + nr) again, managed singly and writable.  Wakes who waits.
+	 * No access of the guest fails.  But one that meets a hole while this is under way makes a
+	 * page there, and raises no event: the caller looks for such pages.  On failure nothing
+	 * changed, but pages that the RAM file had there may be gone.
 	 */
 	int (*home)(struct backend *b, gfn_t gfn, uint64_t nr);
-
-	/*
-	 * The same for [gfn, gfn + nr) where the RAM file has only holes.  No touch can slip
-	 * through to the file and make a page there that nobody knows of.  A vCPU that tries gets
-	 * -EFAULT, as above.
-	 */
-	int (*empty)(struct backend *b, gfn_t gfn, uint64_t nr);
 
 	/* Map the pages of [gfn, gfn + nr), which exist, before they are touched. */
 	void (*populate)(struct backend *b, gfn_t gfn, uint64_t nr);
@@ -163,11 +161,6 @@ static inline int backend_send_to_zero(struct backend *b, gfn_t gfn, uint64_t nr
 static inline int backend_home(struct backend *b, gfn_t gfn, uint64_t nr)
 {
 	return b->ops->home(b, gfn, nr);
-}
-
-static inline int backend_empty(struct backend *b, gfn_t gfn, uint64_t nr)
-{
-	return b->ops->empty(b, gfn, nr);
 }
 
 static inline void backend_populate(struct backend *b, gfn_t gfn, uint64_t nr)

@@ -150,6 +150,7 @@ static bool block_is_empty(const struct gmem *gm, gfn_t block)
 	return true;
 }
 
+/* Nothing is in the block, and it lies in RAM. */
 static bool block_is_absent(const struct gmem *gm, gfn_t block)
 {
 	enum page_state state;
@@ -159,44 +160,69 @@ static bool block_is_absent(const struct gmem *gm, gfn_t block)
 	       state == PG_ABSENT;
 }
 
-/* The file has all pages of the block. */
-static void adopt_block(struct gmem *gm, gfn_t block)
+uint64_t gmem_adopt(struct gmem *gm, gfn_t gfn, gfn_t end)
 {
-	if (backend_make_whole(gm->backend, block)) {
-		/* No room for another VMA: the pages are there, managed singly. */
-		gmem_set(gm, block, QUIRE_BLOCK_PAGES, PG_PRIVATE, block);
-		backend_wake(gm->backend, block, QUIRE_BLOCK_PAGES);
-		return;
+	uint64_t nr = 0;
+
+	for (; gfn < end; gfn++) {
+		gfn_t data = gpa_to_gfn(
+			ramfile_next_data(gm->window.ram_fd, gfn_to_gpa(gfn), gfn_to_gpa(end)));
+
+		if (data == gfn) {
+			gmem_set(gm, gfn, 1, PG_PRIVATE, gfn);
+			nr++;
+		} else {
+			gfn = data - 1;
+		}
+	}
+	return nr;
+}
+
+/* The file has all pages of the block.  False: there is no mapping left to make it whole. */
+static bool adopt_block(struct gmem *gm, gfn_t block)
+{
+	struct stage2_page page;
+
+	if (backend_make_whole(gm->backend, block))
+		return false;
+	for (gfn_t g = block, end = block + QUIRE_BLOCK_PAGES; g < end;) {
+		uint64_t nr = stage2_linear_run(gm->s2, g, end, &page);
+
+		if (page.state != PG_ABSENT)
+			gmem_set(gm, g, nr, PG_ABSENT, STAGE2_UNMAPPED);
+		g += nr;
 	}
 	if (!backend_is_huge(gm->backend, block))
 		gm->stats.huge_fallbacks++;
 	gmem_set_large(gm, block);
-}
-
-/* The file has some pages of the block: they become private.  Returns how many there are. */
-static uint64_t adopt_part(struct gmem *gm, gfn_t block)
-{
-	gfn_t end = block + QUIRE_BLOCK_PAGES;
-	uint64_t nr = 0;
-
-	for (gfn_t g = block; g < end; g++) {
-		gfn_t data = gpa_to_gfn(
-			ramfile_next_data(gm->window.ram_fd, gfn_to_gpa(g), gfn_to_gpa(end)));
-
-		if (data == g) {
-			gmem_set(gm, g, 1, PG_PRIVATE, g);
-			nr++;
-		} else {
-			g = data - 1;
-		}
-	}
-	backend_wake(gm->backend, block, QUIRE_BLOCK_PAGES);
-	return nr;
+	return true;
 }
 
 /*
- * Bring in the wholly absent block as one; no block is being filled.  The lock is dropped
- * meanwhile. 0 if at least one page came in; -EDQUOT, or the host's -errno, if none did.
+ * The file has pages of the block, which stays managed singly.  What the guest may have used
+ * becomes private.  Behind zeroes that are mapped nobody can have seen them: they go.  Returns how
+ * many stay.
+ */
+static uint64_t adopt_part(struct gmem *gm, gfn_t block)
+{
+	struct stage2_page page;
+	uint64_t kept = 0, nr;
+
+	for (gfn_t g = block, end = block + QUIRE_BLOCK_PAGES; g < end; g += nr) {
+		nr = stage2_linear_run(gm->s2, g, end, &page);
+		if (page_is_mapped_away(&page))
+			ramfile_punch(gm->window.ram_fd, gfn_to_gpa(g), gfn_to_gpa(nr));
+		else
+			kept += gmem_adopt(gm, g, g + nr);
+	}
+	backend_wake(gm->backend, block, QUIRE_BLOCK_PAGES);
+	return kept;
+}
+
+/*
+ * Bring in the block, in which nothing has a frame, as one; no block is being filled.  Its zeroes
+ * can be read all the time.  The lock is dropped meanwhile. 0 if at least one page came in;
+ * -EDQUOT, or the host's -errno, if none did.
  */
 static int bring_in_block(struct gmem *gm, gfn_t block)
 {
@@ -212,13 +238,14 @@ static int bring_in_block(struct gmem *gm, gfn_t block)
 	err = backend_fill_block(gm->backend, block);
 	gmem_lock(gm, who);
 	gm->filling = NO_BLOCK;
-	if (err)
+	if (err || !adopt_block(gm, block))
 		kept = adopt_part(gm, block);
-	else
-		adopt_block(gm, block);
 	gmem_put(gm, QUIRE_BLOCK_PAGES - kept);
+	away_fit_reserve(gm);
 	pthread_cond_broadcast(&gm->filled);
-	return kept ? 0 : err;
+	if (kept)
+		return 0;
+	return err ? err : -ENOMEM;
 }
 
 /* --- single pages ------------------------------------------------------------------------ */
@@ -325,38 +352,29 @@ static int read_zeroes(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 		start = g;
 	end = start + stage2_linear_run(gm->s2, start, end, &page);
 	assert(page.state == its.state && page.mapped == its.mapped);
-	err = zero_map(gm, start, end - start);
-	if (err)
-		return err;
-	gm->stats.zero_read_pages += its.state == PG_ABSENT ? end - start : 0;
 	*in = (struct gfn_range){ start, end };
+	err = zero_map(gm, gfn, in);
+	if (err) {
+		*in = (struct gfn_range){ gfn, gfn };
+		return err;
+	}
+	gm->stats.zero_read_pages += its.state == PG_ABSENT ? in->end - in->start : 0;
 	return 0;
 }
 
-/* Make a block without frames absent, so that it can come in as one.  False: no mapping is left. */
-static bool empty_block(struct gmem *gm, gfn_t block)
-{
-	struct stage2_page page;
-	bool fine = true;
-
-	for (gfn_t g = block; g < block + QUIRE_BLOCK_PAGES && fine;) {
-		uint64_t nr = stage2_linear_run(gm->s2, g, block + QUIRE_BLOCK_PAGES, &page);
-
-		fine = !page_is_away(page.state) || !away_forget(gm, g, nr);
-		g += nr;
-	}
-	return fine;
-}
-
-/* A page that is away is written: bring it home, or make its whole block *absent. */
-static int bring_home(struct gmem *gm, gfn_t gfn, bool *absent, struct gfn_range *in)
+/* A page that is away is written: bring it home, or its whole block if that has no frames. */
+static int bring_home(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 {
 	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
 	uint64_t around = away_break_around(gm, gfn);
+	struct stage2_page page;
 
-	*absent = around == AWAY_BREAK_MOST && gm->config.hugepages == GMEM_HUGE_AUTO &&
-		  block_is_empty(gm, block) && empty_block(gm, block);
-	return *absent ? 0 : away_break(gm, gfn, around, in);
+	if (around == AWAY_BREAK_MOST && gm->config.hugepages == GMEM_HUGE_AUTO &&
+	    gm->filling == NO_BLOCK && block_is_empty(gm, block) && !bring_in_block(gm, block))
+		*in = (struct gfn_range){ block, block + QUIRE_BLOCK_PAGES };
+	/* The lock may have been dropped.  If the page is absent now, it will be touched again. */
+	stage2_lookup(gm->s2, gfn, &page);
+	return page_is_away(page.state) ? away_break(gm, gfn, around, in) : 0;
 }
 
 /* A page of a wholly absent block is touched: bring in the block, or else what can be had. */
@@ -383,9 +401,6 @@ int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 	assert_held(&gm->lock);
 	*in = (struct gfn_range){ gfn, gfn };
 	for (;;) {
-		bool absent = false;
-		int err;
-
 		gmem_await_filled(gm, gfn, gfn + 1);
 		stage2_lookup(gm->s2, gfn, &page);
 		if (page.state == PG_BALLOONED) {
@@ -395,13 +410,14 @@ int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 		}
 		if (page.mapped && (!write || page.state == PG_PRIVATE))
 			return 0;
-		if (!write && may_read_zeroes(gm, &page) && !read_zeroes(gm, gfn, in))
-			return 0;
-		if (page_is_away(page.state)) {
-			err = bring_home(gm, gfn, &absent, in);
-			if (err || !absent)
+		if (!write && may_read_zeroes(gm, &page)) {
+			int err = read_zeroes(gm, gfn, in);
+
+			if (err != -ENOMEM)
 				return err;
 		}
+		if (page_is_away(page.state))
+			return bring_home(gm, gfn, in);
 		if (gm->config.hugepages == GMEM_HUGE_NEVER || waiting_any(&gm->waiting) ||
 		    !block_is_absent(gm, block))
 			return bring_in_group(gm, gfn, in);

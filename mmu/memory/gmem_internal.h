@@ -136,6 +136,12 @@ void bring_in_finish(struct gmem *gm);
 void gmem_await_filled(struct gmem *gm, gfn_t start, gfn_t end);
 
 /*
+ * The absent pages of [gfn, end) that are in the RAM file all the same, because the guest touched
+ * them when no event told of it, become private.  Returns how many; they cost credits.
+ */
+uint64_t gmem_adopt(struct gmem *gm, gfn_t gfn, gfn_t end);
+
+/*
  * Answer an access to gfn, which is RAM.  A write makes it private, with as many pages around it as
  * the policy says (bring_in.c, away.c).  A read may make it zero instead.  LOCK_GMEM may be dropped
  * meanwhile.

@@ -94,14 +94,19 @@ static uint8_t *reserve_aligned(uint64_t span)
 	return p + head;
 }
 
-/* Map [start, start + bytes) of the RAM file at base + start. */
-static int map_ram(struct window *w, uint8_t *base, uint64_t start, uint64_t bytes, int prot)
+/* Map [start, start + bytes) of the RAM file at base + start: a mapping of its own. */
+static int map_ram(struct window *w, uint8_t *base, uint64_t start, uint64_t bytes)
 {
-	if (mmap(base + start, bytes, prot, MAP_SHARED | MAP_FIXED, w->ram_fd, start) == MAP_FAILED)
-		return -errno;
-	/* A kernel without the feature ignores the advice. */
+	void *p = mmap(base + start, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		       w->ram_fd, start);
+
+	return p == MAP_FAILED ? -errno : 0;
+}
+
+/* Keep it out of core dumps.  Only now it joins its neighbours, of which that is true already. */
+static void leave_undumped(uint8_t *base, uint64_t start, uint64_t bytes)
+{
 	madvise(base + start, bytes, MADV_DONTDUMP);
-	return 0;
 }
 
 static int register_range(struct window *w, uint64_t start, uint64_t bytes, uint64_t mode)
@@ -119,16 +124,18 @@ static int map_all(struct window *w, const struct gfn_range *ram, unsigned int n
 	for (unsigned int i = 0; i < nr; i++) {
 		uint64_t start = gfn_to_gpa(ram[i].start);
 		uint64_t bytes = gfn_to_gpa(ram[i].end) - start;
-		int err = map_ram(w, w->base, start, bytes, PROT_READ | PROT_WRITE);
+		int err = map_ram(w, w->base, start, bytes);
 
 		if (!err)
-			err = map_ram(w, w->alias, start, bytes, PROT_READ | PROT_WRITE);
+			err = map_ram(w, w->alias, start, bytes);
 		if (!err)
 			err = register_range(w, start, bytes, MISSING_WP);
 		if (!err && w->exact >= 0)
 			err = exact_map(w->exact, w->alias + start, bytes);
 		if (err)
 			return err;
+		leave_undumped(w->base, start, bytes);
+		leave_undumped(w->alias, start, bytes);
 	}
 	return 0;
 }
@@ -337,14 +344,35 @@ static int window_fill_block(struct backend *b, gfn_t gfn)
 	return err;
 }
 
+/* Unregistering wakes who waits.  To populate first would map 4 KiB entries under WP. */
+static int unregister_block(struct window *w, gfn_t gfn)
+{
+	struct uffdio_range range = range_of(w, gfn, QUIRE_BLOCK_PAGES);
+
+	return ioctl(w->uffd, UFFDIO_UNREGISTER, &range) ? -errno : 0;
+}
+
+/* A new mapping is not registered.  It has no hole that a touch could find. */
+static int map_block(struct window *w, gfn_t gfn)
+{
+	uint64_t start = gfn_to_gpa(gfn);
+	int err = map_ram(w, w->base, start, QUIRE_BLOCK_SIZE);
+
+	if (err)
+		return err;
+	leave_undumped(w->base, start, QUIRE_BLOCK_SIZE);
+	window_wake(&w->backend, gfn, QUIRE_BLOCK_PAGES);
+	return 0;
+}
+
 static int window_make_whole(struct backend *b, gfn_t gfn)
 {
 	struct window *w = window_of(b);
-	struct uffdio_range range = range_of(w, gfn, QUIRE_BLOCK_PAGES);
+	int err = mappings_any_away(&w->maps, gfn, QUIRE_BLOCK_PAGES) ? map_block(w, gfn) :
+									unregister_block(w, gfn);
 
-	/* Unregistering wakes who waits.  To populate first would map 4 KiB entries under WP. */
-	if (ioctl(w->uffd, UFFDIO_UNREGISTER, &range))
-		return -errno;
+	if (err)
+		return err;
 	b->mappings += mappings_set_whole(&w->maps, gfn, 1, true);
 	populate(w->base + gfn_to_gpa(gfn), QUIRE_BLOCK_SIZE, MADV_POPULATE_WRITE);
 	return 0;
@@ -382,15 +410,19 @@ static int window_protect(struct backend *b, gfn_t gfn, uint64_t nr, bool on)
 	return 0;
 }
 
-/* Bits of an entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst). */
-#define PAGEMAP_PRESENT (1ULL << 63)
-#define PAGEMAP_FILE	(1ULL << 61) /* of a file; clear: a private copy */
-#define PAGEMAP_BATCH	64u
+/*
+ * Bits of an entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst).  A private copy
+ * is present, of no file, and mapped by this process alone; the page of zeroes is not that.
+ */
+#define PAGEMAP_PRESENT	  (1ULL << 63)
+#define PAGEMAP_FILE	  (1ULL << 61)
+#define PAGEMAP_EXCLUSIVE (1ULL << 56)
+#define PAGEMAP_COPY	  (PAGEMAP_PRESENT | PAGEMAP_EXCLUSIVE)
+#define PAGEMAP_BATCH	  64u
 
-/* Does the process have a private copy of a page that is mapped from a file? */
 static bool is_copy(uint64_t entry)
 {
-	return (entry & PAGEMAP_PRESENT) && !(entry & PAGEMAP_FILE);
+	return (entry & (PAGEMAP_COPY | PAGEMAP_FILE)) == PAGEMAP_COPY;
 }
 
 /* Entries of [gfn, gfn + nr) in the kernel's table.  False: it does not tell. */
@@ -404,29 +436,39 @@ static bool read_pagemap(const struct window *w, gfn_t gfn, uint64_t nr, uint64_
 }
 
 /*
- * [gfn, gfn + nr) is write-protected.  What the guest wrote into private copies goes to the RAM
- * file.  How many pages.
+ * The first page from gfn on of which the guest has made a private copy by writing, or end.  If the
+ * kernel does not tell, one whose bytes are not those of its page at `original`, which are `step`
+ * bytes apart.
  */
-static uint64_t save_copies(struct window *w, gfn_t gfn, uint64_t nr)
+static gfn_t next_copy(const struct window *w, gfn_t gfn, gfn_t end, const uint8_t *original,
+		       size_t step)
 {
-	uint64_t entry[PAGEMAP_BATCH], part, copies = 0;
+	uint64_t entry[PAGEMAP_BATCH], part;
 
-	for (; nr; gfn += part, nr -= part) {
+	for (; gfn < end; gfn += part) {
 		bool told;
 
-		part = min_u64(nr, PAGEMAP_BATCH);
+		part = min_u64(end - gfn, PAGEMAP_BATCH);
 		told = read_pagemap(w, gfn, part, entry);
-		for (uint64_t i = 0; i < part; i++) {
-			uint8_t *home = w->alias + gfn_to_gpa(gfn + i);
-			const uint8_t *here = window_page(w, gfn + i);
-
-			if (told ? !is_copy(entry[i]) : !memcmp(home, here, QUIRE_PAGE_SIZE))
-				continue;
-			memcpy(home, here, QUIRE_PAGE_SIZE);
-			copies++;
-		}
+		for (uint64_t i = 0; i < part; i++, original += step)
+			if (told ? is_copy(entry[i]) :
+				   memcmp(original, window_page(w, gfn + i), QUIRE_PAGE_SIZE))
+				return gfn + i;
 	}
-	return copies;
+	return end;
+}
+
+/* [gfn, end) is protected.  Copies go to the RAM file, which has all its pages.  Are there any? */
+static bool save_copies(struct window *w, gfn_t gfn, gfn_t end)
+{
+	bool any = false;
+
+	for (;; gfn++, any = true) {
+		gfn = next_copy(w, gfn, end, w->alias + gfn_to_gpa(gfn), QUIRE_PAGE_SIZE);
+		if (gfn == end)
+			return any;
+		memcpy(w->alias + gfn_to_gpa(gfn), window_page(w, gfn), QUIRE_PAGE_SIZE);
+	}
 }
 
 /*
@@ -446,84 +488,106 @@ static int protect_mapping(struct window *w, gfn_t gfn, uint64_t nr)
 	return err ? err : window_protect(&w->backend, gfn, nr, true);
 }
 
-static int window_home(struct backend *b, gfn_t gfn, uint64_t nr)
+/* Map the RAM file at [gfn, gfn + nr).  On failure nothing changed. */
+static int map_home(struct window *w, gfn_t gfn, uint64_t nr)
 {
-	struct window *w = window_of(b);
 	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
-	int err = map_ram(w, w->base, start, bytes, PROT_READ | PROT_WRITE);
+	int err = map_ram(w, w->base, start, bytes);
 
 	if (err)
 		return err;
-	/* The mapping joins its neighbours now, so there are fewer mappings, not more. */
+	/* It is a mapping of its own, so this splits none. */
 	err = register_range(w, start, bytes, MISSING_WP);
+	leave_undumped(w->base, start, bytes);
 	if (!err)
-		b->mappings += mappings_set(&w->maps, gfn, nr, MAPPING_HOME);
-	window_wake(b, gfn, nr);
+		w->backend.mappings += mappings_set(&w->maps, gfn, nr, MAPPING_HOME);
+	window_wake(&w->backend, gfn, nr);
+	return err;
+}
+
+static const uint8_t zeroes[QUIRE_PAGE_SIZE];
+
+/* Bring zeroes into the holes of [gfn, end). */
+static int fill_holes(struct window *w, gfn_t gfn, gfn_t end)
+{
+	int err = 0;
+
+	for (; gfn < end && !err; gfn++) {
+		gpa_t gpa = gfn_to_gpa(gfn), next = gfn_to_gpa(gfn + 1);
+
+		if (ramfile_next_data(w->ram_fd, gpa, next) == next)
+			err = window_write(w, gfn, 1, zeroes);
+	}
 	return err;
 }
 
 /*
- * Until the mapping is protected, a write goes to a private copy, which the kernel makes.  No
- * access fails: KVM's instruction emulator and its walk of the guest's tables do not try again.
+ * Until the mapping is registered, a touch of a hole makes a page.  Where the file system may make
+ * 512 of it, there is no hole.
+ */
+static int window_home(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	struct window *w = window_of(b);
+	int err = w->exact >= 0 ? fill_holes(w, gfn, gfn + nr) : 0;
+
+	if (!err)
+		err = map_home(w, gfn, nr);
+	if (err && w->exact >= 0)
+		ramfile_punch(w->ram_fd, gfn_to_gpa(gfn), gfn_to_gpa(nr));
+	return err;
+}
+
+/*
+ * What is sent away is mapped privately and for writing.  Until it is protected, the kernel answers
+ * a write with a private copy of the page.  So no access ever fails: KVM's instruction emulator and
+ * its walk of the guest's tables do not try again.  If there are copies, all of the run comes home,
+ * with pages everywhere: so nobody meets a hole that is not registered yet.
  */
 static int window_send_to_file(struct backend *b, gfn_t gfn, uint64_t nr, int fd, uint64_t from)
 {
 	struct window *w = window_of(b);
-	uint8_t *at = w->base + gfn_to_gpa(gfn);
-	uint64_t copies;
+	bool copied;
 	int err;
 
-	if (mmap(at, nr << QUIRE_PAGE_SHIFT, PROT_READ | PROT_WRITE,
+	if (mmap(w->base + gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, from) == MAP_FAILED)
 		return -errno;
 	err = protect_mapping(w, gfn, nr);
-	copies = save_copies(w, gfn, nr);
-	if (!err && !copies) {
+	copied = save_copies(w, gfn, gfn + nr);
+	if (!err && !copied) {
 		b->mappings += mappings_set(&w->maps, gfn, nr, mapping_of_file(fd, from));
 		return 0;
 	}
-	if (!window_home(b, gfn, nr))
+	if (!map_home(w, gfn, nr))
 		window_protect(b, gfn, nr, true);
 	return err ? err : -EAGAIN;
+}
+
+/* [gfn, gfn + nr), mapped as zeroes, is protected and has copies.  All of it comes in. */
+static int bring_copies_home(struct window *w, gfn_t gfn, uint64_t nr)
+{
+	if (window_write(w, gfn, nr, window_page(w, gfn)))
+		return -ENOSPC;
+	if (!map_home(w, gfn, nr))
+		return -EAGAIN;
+	ramfile_punch(w->ram_fd, gfn_to_gpa(gfn), gfn_to_gpa(nr));
+	return -ENOSPC;
 }
 
 static int window_send_to_zero(struct backend *b, gfn_t gfn, uint64_t nr)
 {
 	struct window *w = window_of(b);
-	uint8_t *at = w->base + gfn_to_gpa(gfn);
-	uint64_t bytes = nr << QUIRE_PAGE_SHIFT;
-	int err;
 
-	if (mmap(at, bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | MAP_ANONYMOUS, -1,
-		 0) == MAP_FAILED)
+	if (mmap(w->base + gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
 		return -errno;
-	err = protect_mapping(w, gfn, nr);
-	if (!err && !mprotect(at, bytes, PROT_READ | PROT_WRITE)) {
-		b->mappings += mappings_set(&w->maps, gfn, nr, MAPPING_ZEROES);
-		return 0;
-	}
-	err = err ? err : -errno;
-	if (!window_home(b, gfn, nr))
-		window_protect(b, gfn, nr, true);
-	return err;
-}
-
-/* The range is a mapping of its own until the last step, so that needs no other and cannot fail. */
-static int window_empty(struct backend *b, gfn_t gfn, uint64_t nr)
-{
-	struct window *w = window_of(b);
-	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
-	int err = map_ram(w, w->base, start, bytes, PROT_NONE);
-
-	if (err)
-		return err;
-	err = register_range(w, start, bytes, MISSING_WP);
-	if (!err && mprotect(w->base + start, bytes, PROT_READ | PROT_WRITE))
-		err = -errno;
-	if (!err)
-		b->mappings += mappings_set(&w->maps, gfn, nr, MAPPING_HOME);
+	if (protect_mapping(w, gfn, nr))
+		return -ENOSPC;
+	if (next_copy(w, gfn, gfn + nr, zeroes, 0) < gfn + nr)
+		return bring_copies_home(w, gfn, nr);
+	b->mappings += mappings_set(&w->maps, gfn, nr, MAPPING_ZEROES);
 	window_wake(b, gfn, nr);
-	return err;
+	return 0;
 }
 
 static int window_collapse(struct backend *b, gfn_t gfn)
@@ -571,7 +635,6 @@ static const struct backend_ops window_ops = {
 	.send_to_file = window_send_to_file,
 	.send_to_zero = window_send_to_zero,
 	.home = window_home,
-	.empty = window_empty,
 	.populate = window_populate,
 	.wake = window_wake,
 	.recount = window_recount,

@@ -88,26 +88,58 @@ void zero_commit(struct gmem *gm, const struct share_run *run, unsigned int nr,
 	away_fit_reserve(gm);
 }
 
-int zero_map(struct gmem *gm, gfn_t gfn, uint64_t nr)
+/* At most nr pages of *around, gfn among them. */
+static void narrow(struct gfn_range *around, gfn_t gfn, uint64_t nr)
 {
+	around->start = max_u64(around->start, min_u64(gfn, around->end - nr));
+	around->end = around->start + nr;
+}
+
+/* Take as many credits as there are at hand, at most nr. */
+static uint64_t take_some(struct gmem *gm, uint64_t nr)
+{
+	while (nr && !gmem_take(gm, nr))
+		nr /= 2;
+	return nr;
+}
+
+/*
+ * The guest may write to the pages while they are being mapped, and then they are private.  So
+ * there are credits for them before; those of the reserve will do.
+ */
+int zero_map(struct gmem *gm, gfn_t gfn, struct gfn_range *around)
+{
+	struct share *sh = &gm->share;
+	uint64_t taken, nr;
 	int err;
 
 	assert_held(&gm->lock);
 	if (!away_has_room(gm))
 		return -ENOMEM;
-	err = backend_send_to_zero(gm->backend, gfn, nr);
-	if (err) {
-		backend_protect(gm->backend, gfn, nr, false);
-		return err;
+	taken = take_some(gm, around->end - around->start);
+	nr = taken ? taken : min_u64(around->end - around->start, sh->reserve);
+	if (!nr)
+		return -EDQUOT;
+	narrow(around, gfn, nr);
+	err = backend_send_to_zero(gm->backend, around->start, nr);
+	if (err == -EAGAIN) {
+		gmem_set(gm, around->start, nr, PG_PRIVATE, around->start);
+		sh->reserve -= taken ? 0 : nr;
+		away_fit_reserve(gm);
+		return 0;
 	}
-	gmem_set(gm, gfn, nr, PG_ZERO, STAGE2_ZERO_PFN);
-	backend_wake(gm->backend, gfn, nr);
-	return 0;
+	gmem_put(gm, taken);
+	if (!err)
+		gmem_set(gm, around->start, nr, PG_ZERO, STAGE2_ZERO_PFN);
+	return err;
 }
 
 /* --- the provider ------------------------------------------------------------------------ */
 
-/* The host may run out of memory half way: then the rest is absent. */
+/*
+ * The host may run out of memory half way: then the rest is absent, but for pages that were touched
+ * on the way home.
+ */
 static int zero_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page,
 			  bool may_relieve)
 {
@@ -118,9 +150,12 @@ static int zero_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct 
 		return err;
 	gmem_set(gm, gfn, nr, PG_ABSENT, STAGE2_UNMAPPED);
 	err = backend_fill(gm->backend, gfn, nr, &done);
+	if (done)
+		gmem_set(gm, gfn, done, PG_PRIVATE, gfn);
+	if (err)
+		done += gmem_adopt(gm, gfn + done, gfn + nr);
 	if (!done)
 		return err;
-	gmem_set(gm, gfn, done, PG_PRIVATE, gfn);
 	gmem_put(gm, nr - done);
 	return 0;
 }

@@ -18,9 +18,15 @@ void zero_commit(struct gmem *gm, const struct share_run *run, unsigned int nr,
 		 struct share_result *res);
 
 /*
- * Map the page of zeroes at [gfn, gfn + nr): all absent, or all zero and not mapped.  Wakes who
- * waits.  0; -ENOMEM: vm.max_map_count binds; or the host's -errno.  On failure nothing changed.
+ * Map the page of zeroes at gfn and in the rest of *around, whose pages are all absent, or all zero
+ * and not mapped.  Wakes who waits.
+ *
+ * Returns 0 with the part of *around that is zero and mapped now; or private, if the guest wrote
+ * meanwhile;
+ *   -EDQUOT  there is no credit at hand, nor in the reserve (nothing changed)
+ *   -ENOSPC  the guest wrote meanwhile, and the host has no memory for it
+ *   -ENOMEM  there is no mapping left (nothing changed)
  */
-int zero_map(struct gmem *gm, gfn_t gfn, uint64_t nr);
+int zero_map(struct gmem *gm, gfn_t gfn, struct gfn_range *around);
 
 #endif

@@ -67,14 +67,9 @@ void create(enum gmem_hugepages hugepages);
 /* Destroys it; asserts that every credit and reference has come back. */
 void destroy(void);
 
-/*
- * A write in the moment in which a run cannot be written at all.  KVM tells a vCPU so, and the exit
- * loop waits for the end of the change (exit.c); a thread gets a signal, and does the same.
- */
+/* Counts accesses to the window that fail: there must be none, as a vCPU's would fail too. */
 extern atomic_ulong refused;
-
-/* The handler of SIGSEGV for such writes: waits, then lets them be tried again. */
-void on_segv(int sig, siginfo_t *info, void *context);
+void count_refusals(void);
 
 #define WRITERS 3
 

@@ -660,6 +660,7 @@ static void test_model(enum gmem_hugepages hugepages, bool zero_reads)
 		wrong += guest[i].wrong;
 	}
 	is(wrong, 0, "no byte is wrong");
+	is(atomic_load(&refused), 0, "no access failed");
 	is(stats().waiting_pages, 0, "nobody waits at the end");
 	ok(!purse_is_sought(), "nothing is sought");
 	ok(waits() > 0, "%lu accesses had to wait", (long)waits());
@@ -668,10 +669,8 @@ static void test_model(enum gmem_hugepages hugepages, bool zero_reads)
 
 int main(int argc, char **argv)
 {
-	struct sigaction segv = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO };
-
 	tap_init();
-	sigaction(SIGSEGV, &segv, NULL);
+	count_refusals();
 	rng = tap_seed(argc, argv);
 	make_segment();
 	test_others_go_on();

@@ -7,11 +7,11 @@
  *   1. -EINTR.  A signal came or immediate_exit was set, because somebody wants this thread
  *      (vcpu.h).
  *
- *   2. -EFAULT, without an address.  The window was read-only or missing for a moment, because
- *      stage 2 was being changed while the guest touched it.  Once the change is over, the same
- *      instruction works.  gmem_repair() waits for that, and the vCPU enters the guest again.  If
- *      the very same registers fault again and again for a second, no change is under way and the
- *      guest would never get further.  That is reported as a crash.
+ *   2. -EFAULT, without an address.  The host could not let the guest touch the window just then.
+ *      Our own changes of the window leave no such moment (window.c), but others may, and it
+ *      passes.  gmem_repair() waits for a change that is under way, and the vCPU enters the guest
+ *      again.  If the very same registers fault again and again for a second, the guest would
+ *      never get further.  That is reported as a crash.
  *
  *   3. KVM_EXIT_MMIO on a RAM address.  This is the same moment, seen by KVM's instruction
  *      emulator: it cannot do the access, takes it for one to a device, and hands it to us *once*.
