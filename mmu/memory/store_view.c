@@ -49,6 +49,8 @@ static int map_segment(struct segment_view *s, uint32_t number, int fd)
 	p = mmap(NULL, SEGMENT_BYTES, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (p == MAP_FAILED)
 		return -errno;
+	/* What we read is there; but khugepaged is not to fill an orphan's holes. */
+	madvise(p, SEGMENT_BYTES, MADV_NOHUGEPAGE);
 	*s = (struct segment_view){
 		.fd = fd,
 		.bytes = p,

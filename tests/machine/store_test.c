@@ -11,6 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "mmu/machine/store/store.h"
+#include "mmu/base/exact.h"
+#include "tests/memory/files.h"
 #include "tests/tap.h"
 
 #define STEPS 6000
@@ -106,8 +108,28 @@ static bool has_bytes(int fd, const struct run *r)
 	       !memcmp(got, page, bytes);
 }
 
-/* Reserve, write, free: what the kernel says is occupied is what is in use. */
-static void test_store(uint64_t seed)
+/* Let a segment without frames be on a tmpfs with this huge= option. */
+static bool move_to(struct store_segment *g, const char *huge)
+{
+	uint64_t bytes = (uint64_t)MERGE_SEGMENT_FRAMES * QUIRE_PAGE_SIZE;
+	int fd = tmpfs_file(huge, 0, bytes);
+
+	if (fd < 0)
+		return false;
+	if (dup2(fd, g->fd) < 0 ||
+	    mmap(g->bytes, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+		    MAP_FAILED ||
+	    exact_map(g->exact, g->bytes, bytes))
+		tap_bail("%s", strerror(errno));
+	close(fd);
+	return true;
+}
+
+/*
+ * Reserve, write, free: what the kernel says is occupied is what is in use.  With `huge`, where the
+ * file system allocates huge pages by itself, as it does for memfds on some hosts.
+ */
+static void test_store(uint64_t seed, const char *huge)
 {
 	static struct run run[RUNS];
 	unsigned int nr = 0, wrong = 0, blocks = 0, bytes = 0;
@@ -116,6 +138,13 @@ static void test_store(uint64_t seed)
 	int fd;
 
 	store_init(&s, 1);
+	run[nr].n = store_reserve(&s, 1, &run[nr].frame);
+	run[nr++].written = false;
+	if (huge && !move_to(&s.segment[0], huge)) {
+		tap_skip("no privilege to mount a tmpfs of its own");
+		store_finish(&s);
+		return;
+	}
 	for (unsigned int step = 0; step < STEPS; step++) {
 		unsigned int i = nr ? tap_random(&seed) % nr : 0;
 
@@ -245,7 +274,8 @@ int main(int argc, char **argv)
 	tap_init();
 	seed = tap_seed(argc, argv);
 	test_buddy(seed);
-	test_store(seed);
+	test_store(seed, NULL);
+	test_store(seed, "always");
 	test_runs();
 	test_references();
 	test_descriptor();

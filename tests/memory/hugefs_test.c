@@ -182,6 +182,21 @@ static void test_blocks(void)
 	destroy();
 }
 
+/* A VM sees all of a segment, but has no business in its holes: one that is read stays small. */
+static void test_segment(void)
+{
+	uint64_t bytes = (uint64_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT;
+	int fd = tmpfs_file(policy, 0, bytes);
+	struct store_view v;
+
+	store_view_init(&v);
+	is(store_view_add(&v, 0, dup(fd)), 0, "huge=%s: a segment of the store", policy);
+	is(*store_view_bytes(&v, store_view_pfn(&v, 5)), 0, "huge=%s: has holes", policy);
+	is(ramfile_pages(fd), 1, "huge=%s: and to read one brings no others", policy);
+	store_view_finish(&v);
+	close(fd);
+}
+
 int main(void)
 {
 	static const char *const policies[] = { "always", "within_size", "advise", "never" };
@@ -192,6 +207,7 @@ int main(void)
 		policy = policies[i];
 		test_singly();
 		test_blocks();
+		test_segment();
 	}
 	return tap_done();
 }

@@ -87,6 +87,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	ADVICE(MADV_POPULATE_WRITE,	    U,	   "bring a block in"),
 	ADVICE(MADV_POPULATE_READ,	    U,	   "map what was un-shared before it is touched"),
 	ADVICE(MADV_HUGEPAGE,		    U, "... as a huge page"),
+	ADVICE(MADV_NOHUGEPAGE,		    K,	   "... but not in a segment of the store"),
 	ADVICE(MADV_COLLAPSE,		    K,	   "... put together again"),
 	CALL_IF(lseek, U, 2, INT_MASK, SEEK_DATA, "SEEK_DATA",
 		"what of a block the host could give"),

@@ -8,13 +8,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "store.h"
+#include "mmu/base/exact.h"
 #include "mmu/base/reserve.h"
 
 #define SEALS (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
+/* Frames that a segment may have in our page tables: 2 MiB. */
+#define ENTERED_MOST 512u
+
 /* A frame with so many references is given to nobody any more. */
 #define REFS_MAX (UINT32_MAX - 1)
 
+static const size_t file_bytes = MERGE_SEGMENT_FRAMES * QUIRE_PAGE_SIZE;
 static const size_t refs_bytes = MERGE_SEGMENT_FRAMES * sizeof(uint32_t);
 static const size_t hash_bytes = MERGE_SEGMENT_FRAMES * sizeof(uint64_t);
 
@@ -25,6 +30,9 @@ void store_init(struct store *s, unsigned int max_segments)
 
 static void segment_finish(struct store_segment *g)
 {
+	unreserve(g->bytes, file_bytes);
+	if (g->exact >= 0)
+		close(g->exact);
 	unreserve(g->buddy, sizeof(*g->buddy));
 	unreserve(g->hash, hash_bytes);
 	unreserve(g->refs, refs_bytes);
@@ -45,20 +53,34 @@ static int make_file(void)
 
 	if (fd < 0)
 		return -errno;
-	if (!fchmod(fd, 0400) && !ftruncate(fd, (off_t)MERGE_SEGMENT_FRAMES * QUIRE_PAGE_SIZE) &&
+	if (!fchmod(fd, 0400) && !ftruncate(fd, (off_t)file_bytes) &&
 	    !fcntl(fd, F_ADD_SEALS, SEALS))
 		return fd;
 	close(fd);
 	return -EIO;
 }
 
+/* Where all of the file is mapped, exactly.  NULL: it cannot be. */
+static uint8_t *map_file(int fd, int exact)
+{
+	void *p = mmap(NULL, file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	if (!exact_map(exact, p, file_bytes))
+		return p;
+	unreserve(p, file_bytes);
+	return NULL;
+}
+
 static bool segment_init(struct store_segment *g)
 {
-	*g = (struct store_segment){ .fd = make_file() };
+	*g = (struct store_segment){ .fd = make_file(), .exact = exact_open() };
+	g->bytes = map_file(g->fd, g->exact);
 	g->refs = reserve(refs_bytes);
 	g->hash = reserve(hash_bytes);
 	g->buddy = reserve(sizeof(*g->buddy));
-	if (g->fd < 0 || !g->refs || !g->hash || !g->buddy) {
+	if (!g->bytes || !g->refs || !g->hash || !g->buddy) {
 		segment_finish(g);
 		return false;
 	}
@@ -148,24 +170,33 @@ static void punch(const struct store_segment *g, uint32_t index, uint32_t n)
 	assert(!code);
 }
 
+/*
+ * n frames from index on were entered in our page tables.  They are nothing that the kernel's OOM
+ * killer should think to be ours, so they leave again, many at a time.
+ */
+static void forget_entries(struct store_segment *g, uint32_t index, uint32_t n)
+{
+	g->start = g->entered ? (uint32_t)min_u64(g->start, index) : index;
+	g->end = g->entered ? (uint32_t)max_u64(g->end, index + n) : index + n;
+	g->entered += n;
+	if (g->entered < ENTERED_MOST)
+		return;
+	madvise(g->bytes + g->start * QUIRE_PAGE_SIZE, (g->end - g->start) * QUIRE_PAGE_SIZE,
+		MADV_DONTNEED);
+	g->entered = 0;
+}
+
 int store_write(struct store *s, uint32_t frame, uint32_t n, const void *bytes)
 {
 	struct store_segment *g = &s->segment[frame_segment(frame)];
 	uint32_t index = frame_index(frame);
-	size_t size = n * QUIRE_PAGE_SIZE, done = 0;
+	uint8_t *at = g->bytes + index * QUIRE_PAGE_SIZE;
 
-	while (done < size) {
-		ssize_t wrote = pwrite(g->fd, (const char *)bytes + done, size - done,
-				       (off_t)(index * QUIRE_PAGE_SIZE + done));
-
-		if (wrote < 0 && errno == EINTR)
-			continue;
-		if (wrote <= 0) {
-			punch(g, index, n);
-			return -ENOMEM;
-		}
-		done += (size_t)wrote;
+	if (exact_copy(g->exact, at, bytes, n * QUIRE_PAGE_SIZE)) {
+		punch(g, index, n);
+		return -ENOMEM;
 	}
+	forget_entries(g, index, n);
 	g->used += n;
 	g->touched = (uint32_t)max_u64(g->touched, index + n);
 	s->used_frames += n;

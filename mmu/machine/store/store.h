@@ -17,6 +17,9 @@
  * process of our own user that may open /proc could change the mode.  A VM in its sandbox cannot
  * open anything.)
  *
+ * Who allocates.  Frames are brought in through an exact mapping, because the host may give memfds
+ * huge pages, of which we would know one page.
+ *
  * Frames.  A frame is free at first.  It is *reserved* as one of a run that was asked for
  * together.  From store_write() on it is *in use*, until its last reference is put and store_free()
  * punches it out.  Each segment has a buddy allocator (buddy.h) that keeps runs together: equal
@@ -29,6 +32,10 @@
 
 struct store_segment {
 	int fd;
+	int exact;	     /* for `bytes` */
+	uint8_t *bytes;	     /* the file, in an exact mapping (mmu/base/exact.h) */
+	uint32_t entered;    /* so many frames are in our page tables since the last time, */
+	uint32_t start, end; /* ... all of them in this range of indices */
 	uint32_t used;	     /* frames in use */
 	uint32_t touched;    /* index of the highest frame ever in use, plus 1 */
 	uint32_t *refs;	     /* by index: references of all members together */
