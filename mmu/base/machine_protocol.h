@@ -74,6 +74,9 @@
  *   CREDIT                    -->                    needs need_pages now, and wants want_pages
  *                             <--   GRANT            at least need_pages
  *                             or    DENIED           not even by killing somebody: the VM must end
+ *   CALL_OFF                  -->                    needs nothing any more.  A CREDIT that waits
+ *                                                    is answered with a GRANT of 0 pages.  If it
+ *                                                    has its answer, CALL_OFF has none
  *   RETURN                    -->                    gives unspent credits back; has no answer
  *   JOIN + socket             -->                    once, after ATTACH.  The descriptor is one end
  *                                                    of a unix SOCK_SEQPACKET pair, over which
@@ -91,6 +94,11 @@
  * because another VM may be killed for them, and no access can use more.  A VM that needs more asks
  * again when it has these.  It needs at most its promise of RAM less the credits that it holds.  It
  * may want any number.  It returns no more than it holds.
+ *
+ * A VM that waits may get what it needs from itself: a balloon grows, pages become shared.  Then it
+ * says CALL_OFF, so that nobody is killed for it.  It still waits for the one answer to its CREDIT,
+ * before it sends another.  If the two cross, that may be a GRANT of pages, or a DENIED that means
+ * nothing any more.
  *
  * need_pages 0 asks for a batch ahead of time: the machine answers at once, with a GRANT of 0 pages
  * if memory is short.  A VM answers each RECALL by one RETURN, of 0 pages if it can spare none.
@@ -129,7 +137,7 @@
 #include "balloon_record.h"
 
 #define MACHINE_MAGIC	      0x4d434851u /* "QHCM" */
-#define MACHINE_VERSION	      7
+#define MACHINE_VERSION	      8
 #define MACHINE_NAME_MAX      47
 #define MACHINE_HELLO_SECONDS 5
 #define MACHINE_LIST_MAX      64
@@ -176,6 +184,7 @@ enum machine_type {
 	MACHINE_RETURN,
 	MACHINE_JOIN,
 	MACHINE_BALLOON,
+	MACHINE_CALL_OFF,
 	/* channel, machine to VM */
 	MACHINE_GRANT = 96,
 	MACHINE_DENIED,

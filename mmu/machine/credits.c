@@ -7,6 +7,9 @@
  * in credits_wait() or by credits_seek(), asks for what it needs, at most MACHINE_NEED_MAX pages at
  * a time.
  *
+ * If nobody waits any more before the answer is there, because pages were put back or the VM ends,
+ * the CREDIT is called off.  Else another VM may be killed for it.
+ *
  * Scarcity.  A grant of no more than was needed, or a RECALL, means that memory is *scarce*.  Then
  * this VM asks for nothing ahead of time and keeps nothing spare, until a grant is larger than its
  * need again.
@@ -54,6 +57,7 @@ struct credits {
 	void *news_arg;		       /* [m] */
 	uint64_t denials_before;       /* [m] denials when it began to seek */
 	bool asked;		       /* [m] a CREDIT is under way */
+	bool called_off;	       /* [m] ... and nobody waits for it any more */
 	bool scarce, congested;	       /* [m] */
 	bool owes_return, owes_attach; /* [m] */
 	bool owes_balloon;	       /* [m] */
@@ -118,6 +122,14 @@ static void ask(struct credits *c, uint64_t need, uint64_t want)
 	c->asked_need = msg.credit.need_pages;
 }
 
+static void call_off(struct credits *c)
+{
+	struct machine_msg msg = wire_msg(MACHINE_CALL_OFF, 0);
+
+	if (c->asked && c->asked_need && !c->waiters && !c->called_off)
+		c->called_off = say(c, &msg, -1);
+}
+
 /* Send what is owed, as far as the machine reads. */
 static void flush(struct credits *c)
 {
@@ -132,6 +144,7 @@ static void flush(struct credits *c)
 		msg.balloon = c->balloon;
 		c->owes_balloon = !say(c, &msg, -1);
 	}
+	call_off(c);
 	c->to_give = c->waiters ? 0 : min_u64(c->to_give, c->spare);
 	if (c->to_give && give_back(c, c->to_give))
 		c->to_give = 0;
@@ -143,7 +156,7 @@ static bool on_grant(struct credits *c, uint64_t pages)
 {
 	if (!c->asked || pages > c->config.promise_pages - c->held)
 		return false;
-	c->asked = false;
+	c->asked = c->called_off = false;
 	c->scarce = pages <= c->asked_need;
 	if (!c->scarce)
 		c->batch = max_u64(BATCH_MIN, min_u64(pages, BUDGET_BATCH_MAX));
@@ -156,8 +169,8 @@ static bool on_denied(struct credits *c)
 {
 	if (!c->asked)
 		return false;
-	c->asked = false;
-	c->denials++;
+	c->denials += !c->called_off;
+	c->asked = c->called_off = false;
 	return true;
 }
 
@@ -197,7 +210,7 @@ static void lose(struct credits *c)
 	lock(&c->lock);
 	close(c->channel);
 	c->channel = -1;
-	c->asked = c->congested = c->owes_return = false;
+	c->asked = c->called_off = c->congested = c->owes_return = false;
 	unlock(&c->lock);
 	if (c->config.on_lost)
 		c->config.on_lost(c->config.ctx);
@@ -422,6 +435,7 @@ int credits_wait(struct credits *c, uint64_t need, uint64_t want)
 	while ((code = verdict(c, need, want, denials)) == 1)
 		pthread_cond_wait(&c->changed, &c->lock.mutex);
 	c->waiters--;
+	flush(c);
 	unlock(&c->lock);
 	return code;
 }
@@ -451,6 +465,7 @@ void credits_stop_seeking(struct credits *c)
 	if (c->news)
 		c->waiters--;
 	c->news = NULL;
+	flush(c);
 	unlock(&c->lock);
 }
 

@@ -265,6 +265,9 @@ void pressure_request(struct machine *m, struct tenant *t, uint64_t need, uint64
 /* The tenant waits no longer: it has ended, or hung up. */
 void pressure_forget(struct machine *m, struct tenant *t);
 
+/* t needs nothing any more: if it waits in the queue, it leaves with a GRANT of 0 pages. */
+void pressure_call_off(struct machine *m, struct tenant *t);
+
 /* Grant as many waiting requests as memory allows, in order. */
 void pressure_serve(struct machine *m);
 

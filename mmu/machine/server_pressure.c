@@ -40,6 +40,17 @@ void pressure_forget(struct machine *m, struct tenant *t)
 	t->need_pages = 0;
 }
 
+/* Whoever is at the head then has all of recall_ms for itself. */
+void pressure_call_off(struct machine *m, struct tenant *t)
+{
+	if (!t->need_pages)
+		return;
+	if (t == TAILQ_FIRST(&m->queue))
+		m->queue_deadline_ns = 0;
+	pressure_forget(m, t);
+	channel_send(m, t, MACHINE_GRANT, 0);
+}
+
 static uint64_t recall_ns(const struct machine *m)
 {
 	return m->config.recall_ms * NS_PER_MS;

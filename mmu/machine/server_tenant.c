@@ -449,6 +449,14 @@ static const char *on_balloon(struct machine *m, struct tenant *t, const struct 
 	return balloon_said(m, t, msg);
 }
 
+static const char *on_call_off(struct machine *m, struct tenant *t, const struct machine_msg *msg,
+			       int *fd)
+{
+	(void)msg, (void)fd;
+	pressure_call_off(m, t);
+	return NULL;
+}
+
 static const struct channel_rule {
 	bool descriptor; /* it carries one */
 	/* Returns NULL, or a phrase that says which rule broke.  It may take *fd over: -1 then. */
@@ -457,7 +465,7 @@ static const struct channel_rule {
 } channel_rules[MACHINE_NR_TYPES] = {
 	[MACHINE_ATTACH] = { true, on_attach },	   [MACHINE_CREDIT] = { false, on_credit },
 	[MACHINE_RETURN] = { false, on_return },   [MACHINE_JOIN] = { true, on_join },
-	[MACHINE_BALLOON] = { false, on_balloon },
+	[MACHINE_BALLOON] = { false, on_balloon }, [MACHINE_CALL_OFF] = { false, on_call_off },
 };
 
 static const char *channel_message(struct machine *m, struct tenant *t,

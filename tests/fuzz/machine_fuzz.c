@@ -42,6 +42,7 @@ enum step_kind {
 	STEP_MERGE,
 	STEP_MERGE_HEAR,
 	STEP_BALLOON,
+	STEP_CALL_OFF,
 	STEP_OPERATE,
 	NR_STEPS
 };
@@ -184,7 +185,7 @@ static struct machine_msg packet(const struct step *s, uint64_t now)
 		[STEP_ADMIT] = MACHINE_ADMIT,	  [STEP_CREDIT] = MACHINE_CREDIT,
 		[STEP_RETURN] = MACHINE_RETURN,	  [STEP_ATTACH] = MACHINE_ATTACH,
 		[STEP_STARTED] = MACHINE_STARTED, [STEP_SET] = MACHINE_SET,
-		[STEP_BALLOON] = MACHINE_BALLOON,
+		[STEP_BALLOON] = MACHINE_BALLOON, [STEP_CALL_OFF] = MACHINE_CALL_OFF,
 	};
 	struct machine_msg msg = wire_msg(type[s->kind], s->small % 16);
 

@@ -319,6 +319,44 @@ static void test_seek_ends(void)
 	play_close(&p);
 }
 
+/* What is needed comes back from the VM itself, while the machine looks for somebody to kill. */
+static void test_call_off(void)
+{
+	struct machine_msg msg;
+	atomic_uint news = 0;
+	struct play p;
+
+	play_open(&p, 0, 1000);
+	start_wait(&p, 1);
+	listen_for(&p, &msg, PATIENCE);
+	say(p.machine, MACHINE_GRANT, 0, 1, -1);
+	is(end_wait(&p), 0, "(a page is granted)");
+	credits_take(p.c, 1);
+	start_wait(&p, 1);
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_CREDIT, "(another one is asked for)");
+	credits_put(p.c, 1);
+	is(end_wait(&p), 0, "who waits goes on with what is put back");
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_CALL_OFF, "and the machine hears of it");
+	credits_take(p.c, 1);
+	is(credits_seek(p.c, 1, 1, count_news, &news), -EAGAIN, "who needs one again");
+	is(listen_for(&p, &msg, 0), 0, "does not ask twice at a time");
+	say(p.machine, MACHINE_DENIED, 0, 0, -1);
+	is(listen_for(&p, &msg, 0), 0, "(denied)");
+	ok(await_news(&news), "but when the answer is here");
+	is(credits_seek(p.c, 1, 1, count_news, &news), -EAGAIN,
+	   "even a denial, which means nothing any more,");
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_CREDIT, "it asks");
+	credits_stop_seeking(p.c);
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_CALL_OFF, "who seeks no more says so");
+	say(p.machine, MACHINE_GRANT, 0, 0, -1);
+	start_wait(&p, 1);
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_CREDIT, "(another one waits)");
+	credits_cancel(p.c);
+	is(end_wait(&p), -ECANCELED, "when the VM ends");
+	is(listen_for(&p, &msg, PATIENCE), MACHINE_CALL_OFF, "nobody shall be killed for it");
+	play_close(&p);
+}
+
 static void test_lost(void)
 {
 	int ram = memfd_create("ram", MFD_CLOEXEC), readonly = reopen_readonly(ram);
@@ -629,6 +667,7 @@ int main(int argc, char **argv)
 	test_waiters();
 	test_seek();
 	test_seek_ends();
+	test_call_off();
 	test_lost();
 	test_congested();
 	test_threads(seed);

@@ -202,6 +202,47 @@ static void test_oom(void)
 }
 
 /* A need that all deaths together would not meet kills nobody. */
+/* Who waits is helped by its own balloon: others live, and the next has its own time. */
+static void test_called_off(void)
+{
+	unsigned int fds = open_fds();
+	struct machine_msg msg;
+	struct lab_vm vm[3];
+	struct lab lab;
+	int control;
+
+	lab_open_plain(&lab, 256 * MIB_PAGES, OVERCOMMIT_ALWAYS);
+	control = lab_connect(&lab);
+	for (unsigned int i = 0; i < 3; i++) {
+		vm[i] = lab_admit(&lab, control, lab_promise(250 * MIB_PAGES, 0));
+		lab_start(&lab, control, &vm[i]);
+	}
+	drain(&lab, &vm[0], 0);
+	say_credit(vm[1].channel, 50, 50);
+	lab_step(&lab);
+	lab_pass(&lab, 150);
+	say_credit(vm[2].channel, 1, 1);
+	say(vm[1].channel, MACHINE_CALL_OFF, 0, 0, -1);
+	lab_step(&lab);
+	while (hear(vm[1].channel, &msg, NULL) == MACHINE_RECALL)
+		;
+	ok(msg.type == MACHINE_GRANT && msg.pages == 0, "who calls off has an answer");
+	say(vm[1].channel, MACHINE_CALL_OFF, 0, 0, -1);
+	lab_step(&lab);
+	is(hear(vm[1].channel, &msg, NULL), 0, "one");
+	lab_pass(&lab, 150);
+	is(lab_state(&lab).oom_kills, 0, "the next one has its own time");
+	say(vm[2].channel, MACHINE_CALL_OFF, 0, 0, -1);
+	lab_step(&lab);
+	lab_pass(&lab, 1000);
+	is(lab_state(&lab).oom_kills, 0, "and nobody is killed for who needs nothing");
+	for (unsigned int i = 0; i < 3; i++)
+		lab_finish_vm(&vm[i]);
+	ok(lab_await_vms(&lab, 0), "(all end)");
+	close(control);
+	lab_close(&lab, fds);
+}
+
 static void test_hopeless(void)
 {
 	unsigned int fds = open_fds();
@@ -270,6 +311,7 @@ int main(void)
 	test_credits();
 	test_waiting();
 	test_oom();
+	test_called_off();
 	test_hopeless();
 	test_second_victim();
 	return tap_done();

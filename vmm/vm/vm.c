@@ -123,6 +123,7 @@ static void on_host_failure(void *ctx, gpa_t gpa, int err)
 	gmem_stats(vm->gm, &stats);
 	lock(&vm->lock);
 	vm->host_failed = true;
+	pthread_cond_broadcast(&vm->changed);
 	unlock(&vm->lock);
 	if (err == -EDQUOT)
 		vm_end(vm, QUIRE_STATUS_OOM,
