@@ -2,14 +2,14 @@
 /*
  * The accessors: how the VMM itself reads and writes guest memory.
  *
- * They use the alias, as far as stage 2 allows.  A copy is made under LOCK_GMEM, so that no page
- * can be given back in the middle of it.  A guest that writes at the same moment races with it, as
- * two processors would.
+ * A copy is made under LOCK_GMEM, so that no page can be given back in the middle of it.  A guest
+ * that writes at the same moment races with it, as two processors would.
  */
 #include <errno.h>
 #include <string.h>
 #include "mmu/base/clock.h"
-#include "away.h"
+#include "contents.h"
+#include "gmem_internal.h"
 
 /* --- the accessors ----------------------------------------------------------------------- */
 
@@ -20,22 +20,6 @@ static bool range_is_ram(const struct gmem *gm, gpa_t gpa, size_t len)
 
 	return last >= gpa &&
 	       stage2_is_ram(gm->s2, gpa_to_gfn(gpa), gpa_to_gfn(last) - gpa_to_gfn(gpa) + 1);
-}
-
-/*
- * Copy what reads find in the linear run at gfn, from byte `offset` on.  *page is its first page.
- */
-static void copy_out(const struct gmem *gm, gfn_t gfn, const struct stage2_page *page,
-		     uint64_t offset, void *to, size_t bytes)
-{
-	const struct away_provider *provider = away_providers[page->state];
-
-	if (page_states[page->state].resident)
-		memcpy(to, gm->window.alias + gfn_to_gpa(gfn) + offset, bytes);
-	else if (provider && provider->copy)
-		provider->copy(gm, page, offset, to, bytes);
-	else
-		memset(to, 0, bytes);
 }
 
 int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
@@ -52,7 +36,7 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 		uint64_t nr = stage2_linear_run(gm->s2, gfn, end, &page);
 		size_t part = min_u64(len, gfn_to_gpa(gfn + nr) - gpa);
 
-		copy_out(gm, gfn, &page, gpa % QUIRE_PAGE_SIZE, to, part);
+		contents_copy(gm, gfn, &page, gpa % QUIRE_PAGE_SIZE, to, part);
 		to += part;
 		gpa += part;
 		len -= part;
@@ -121,7 +105,7 @@ int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len)
 	gmem_lock(gm, GMEM_ACCESS);
 	err = bring_in_for_access(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len - 1) + 1);
 	if (!err)
-		memcpy(gm->window.alias + gpa, buf, len);
+		contents_write(gm, gpa, buf, len);
 	gmem_unlock(gm);
 	return err;
 }
@@ -181,29 +165,29 @@ bool gmem_is_held(const struct gmem *gm, gfn_t gfn, uint64_t *nr)
 
 /* --- the 2D walk ------------------------------------------------------------------------- */
 
-/* Where machine address addr can be read; NULL: it reads as zeroes.  False: nothing is there. */
-static bool machine_bytes(const struct gmem *gm, maddr_t addr, unsigned int bytes,
-			  const uint8_t **from)
+/* Which page has frame pfn?  False: there is no such frame. */
+static bool page_of_frame(const struct gmem *gm, pfn_t pfn, struct stage2_page *page)
 {
-	pfn_t pfn = addr >> QUIRE_PAGE_SHIFT;
-
-	*from = NULL;
-	if (pfn >= STAGE2_STORE_PFN && pfn < STAGE2_ZERO_PFN)
-		*from = store_view_bytes(&gm->share.store, pfn) + addr % QUIRE_PAGE_SIZE;
-	else if (range_is_ram(gm, addr, bytes))
-		*from = gm->window.alias + addr;
-	return *from || pfn == STAGE2_ZERO_PFN;
+	if (pfn < STAGE2_STORE_PFN)
+		return !stage2_lookup(gm->s2, pfn, page) && page->state == PG_PRIVATE;
+	*page = (struct stage2_page){
+		.state = pfn == STAGE2_ZERO_PFN ? PG_ZERO : PG_SHARED,
+		.level = 1,
+		.mapped = true,
+		.pfn = pfn,
+	};
+	return pfn <= STAGE2_ZERO_PFN;
 }
 
 static int read_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t *value)
 {
-	const uint8_t *from;
+	pfn_t pfn = addr >> QUIRE_PAGE_SHIFT;
+	struct stage2_page page;
 
 	*value = 0;
-	if (!machine_bytes(ctx, addr, bytes, &from))
+	if (!page_of_frame(ctx, pfn, &page))
 		return -EFAULT;
-	if (from)
-		memcpy(value, from, bytes);
+	contents_copy(ctx, pfn, &page, addr % QUIRE_PAGE_SIZE, value, bytes);
 	return 0;
 }
 
@@ -211,22 +195,9 @@ static int read_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t *v
 static int set_bits_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_t value,
 			    uint64_t bits)
 {
-	struct gmem *gm = ctx;
-	void *entry = gm->window.alias + addr;
-	bool same;
-
-	if (!range_is_ram(gm, addr, bytes))
+	if (!range_is_ram(ctx, addr, bytes))
 		return -EFAULT;
-	if (bytes == 4) {
-		uint32_t expected = value;
-
-		same = __atomic_compare_exchange_n((uint32_t *)entry, &expected, value | bits,
-						   false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-	} else {
-		same = __atomic_compare_exchange_n((uint64_t *)entry, &value, value | bits, false,
-						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-	}
-	return same ? 0 : -EAGAIN;
+	return contents_set_bits(ctx, addr, bytes, value, bits);
 }
 
 enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,

@@ -17,6 +17,7 @@
  *
  * Locking: LOCK_GMEM for all.
  */
+#include "contents.h"
 #include "gmem_internal.h"
 
 /*
@@ -24,11 +25,11 @@
  */
 struct away_provider {
 	/*
-	 * Copy `bytes` bytes, from byte `offset` of the run on, to `to`.  NULL: all bytes are zero,
-	 * so that nothing is lost when such a page becomes absent.
+	 * As contents_show.  NULL: all bytes are zero, so that nothing is lost when such a page
+	 * becomes absent.
 	 */
-	void (*copy)(const struct gmem *gm, const struct stage2_page *page, uint64_t offset,
-		     void *to, size_t bytes);
+	int (*show)(const struct gmem *gm, const struct stage2_page *page, uint64_t nr,
+		    const struct page_look *look);
 	/*
 	 * Make the run private, for nr credits.  Readers find the same bytes all the time; a writer
 	 * waits until it is done. 0 if a page came home, with the credits of pages that did not put
@@ -51,7 +52,7 @@ static inline bool page_is_away(enum page_state state)
 /* ... and is nothing but zeroes in them? */
 static inline bool page_is_away_zero(enum page_state state)
 {
-	return page_is_away(state) && !away_providers[state]->copy;
+	return page_is_away(state) && !away_providers[state]->show;
 }
 
 /* Is the page away, and does the window map it from its provider? */

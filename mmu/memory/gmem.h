@@ -9,7 +9,7 @@
  * the *window* are handed to KVM's memslots, and its faults come to our pager through userfaultfd.
  * Through the *alias* this process itself reads and writes, by guest_read and guest_write, which
  * ask stage 2 first.  So no thread of ours can fault on the window and wait for the pager.  The
- * keeper alone reads the window, under the lock, and only pages that are private (window_page).
+ * keeper alone reads the window, under the lock, and only pages that are private (contents.h).
  *
  * Threads: any thread may call any function here.  LOCK_GMEM (mmu/base/locks.h), which each of them
  * takes for itself, covers stage 2 and every change to the window.

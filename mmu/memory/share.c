@@ -23,8 +23,6 @@
 #include "mmu/base/reserve.h"
 #include "ramfile.h"
 
-static const uint8_t zeroes[QUIRE_PAGE_SIZE];
-
 static uint64_t span_pages(const struct gmem *gm)
 {
 	return gm->window.span >> QUIRE_PAGE_SHIFT;
@@ -141,9 +139,14 @@ unsigned int share_take_dropped(struct gmem *gm, uint32_t *out, unsigned int max
 
 /* --- away -------------------------------------------------------------------------------- */
 
-static const uint8_t *wanted_bytes(const struct gmem *gm, const struct share_run *run, uint64_t i)
+/* What page i of the run is to be. */
+static struct stage2_page wanted(const struct share_run *run, uint64_t i)
 {
-	return run->to == PG_SHARED ? store_view_bytes(&gm->share.store, run->pfn + i) : zeroes;
+	return (struct stage2_page){
+		.state = run->to,
+		.level = 1,
+		.pfn = stage2_frame(run->to, run->pfn, i),
+	};
 }
 
 uint64_t share_stretch(const struct gmem *gm, const struct share_run *run, uint64_t i, bool *same)
@@ -151,8 +154,8 @@ uint64_t share_stretch(const struct gmem *gm, const struct share_run *run, uint6
 	uint64_t start = i;
 
 	for (; i < run->nr; i++) {
-		const uint8_t *ours = window_page(&gm->window, run->gfn + i);
-		bool equal = !memcmp(ours, wanted_bytes(gm, run, i), QUIRE_PAGE_SIZE);
+		const struct stage2_page ours = { .state = PG_PRIVATE }, to = wanted(run, i);
+		bool equal = contents_same(gm, run->gfn + i, &ours, &to);
 
 		if (i == start)
 			*same = equal;
@@ -171,8 +174,11 @@ static void refuse(struct gmem *gm, const struct share_run *run, unsigned int re
 /* The hole could not be made: the page is zeroed, but there, so it can be filled. */
 static void bring_back(struct gmem *gm, const struct share_run *run, uint64_t i)
 {
-	memcpy(gm->window.alias + gfn_to_gpa(run->gfn + i), wanted_bytes(gm, run, i),
-	       QUIRE_PAGE_SIZE);
+	const struct stage2_page page = wanted(run, i);
+	uint8_t bytes[QUIRE_PAGE_SIZE];
+
+	contents_copy(gm, run->gfn + i, &page, 0, bytes, sizeof(bytes));
+	contents_write(gm, gfn_to_gpa(run->gfn + i), bytes, sizeof(bytes));
 	if (backend_home(gm->backend, run->gfn + i, 1))
 		abort(); /* with a mapping to spare: the kernel's books are broken */
 }
@@ -273,10 +279,10 @@ int share_commit(struct gmem *gm, const struct share_run *run, struct share_resu
 
 /* --- the provider ------------------------------------------------------------------------ */
 
-static void share_copy(const struct gmem *gm, const struct stage2_page *page, uint64_t offset,
-		       void *to, size_t bytes)
+static int share_show(const struct gmem *gm, const struct stage2_page *page, uint64_t nr,
+		      const struct page_look *look)
 {
-	memcpy(to, store_view_bytes(&gm->share.store, page->pfn) + offset, bytes);
+	return look->fn(look->ctx, 0, nr, store_view_bytes(&gm->share.store, page->pfn));
 }
 
 static void share_let_go(struct gmem *gm, const struct stage2_page *page, uint64_t nr)
@@ -288,7 +294,7 @@ static void share_let_go(struct gmem *gm, const struct stage2_page *page, uint64
 static int share_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page,
 			   bool may_relieve)
 {
-	int err = window_write(&gm->window, gfn, nr, store_view_bytes(&gm->share.store, page->pfn));
+	int err = contents_take_home(gm, gfn, nr, page);
 
 	if (err)
 		return err;
@@ -303,7 +309,7 @@ static int share_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct
 }
 
 const struct away_provider share_provider = {
-	.copy = share_copy,
+	.show = share_show,
 	.come_home = share_come_home,
 	.let_go = share_let_go,
 };

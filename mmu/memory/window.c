@@ -239,6 +239,12 @@ static struct window *window_of(struct backend *b)
 	return (struct window *)((char *)b - offsetof(struct window, backend));
 }
 
+/* The page at gfn as the guest has it mapped. */
+static const uint8_t *window_page(const struct window *w, gfn_t gfn)
+{
+	return w->base + gfn_to_gpa(gfn);
+}
+
 static struct uffdio_range range_of(const struct window *w, gfn_t gfn, uint64_t nr)
 {
 	return (struct uffdio_range){ (uintptr_t)w->base + gfn_to_gpa(gfn),

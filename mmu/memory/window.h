@@ -51,14 +51,4 @@ void window_destroy(struct window *w);
  */
 int window_write(struct window *w, gfn_t gfn, uint64_t nr, const void *bytes);
 
-/*
- * The page at gfn as the guest has it mapped.  It may be read while LOCK_GMEM is held and the page
- * is private: then the page exists, and reading it cannot raise an event.  To read it through the
- * alias would map it there too, one more entry to make and to take away again.
- */
-static inline const uint8_t *window_page(const struct window *w, gfn_t gfn)
-{
-	return w->base + gfn_to_gpa(gfn);
-}
-
 #endif

@@ -120,23 +120,41 @@ static void choose(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *wri
 
 /* ---- reading ---- */
 
+/* A candidate that is looked at. */
+struct reading {
+	const struct keeper *k;
+	struct candidates *c;
+	unsigned int i;
+};
+
+static int read_page(void *ctx, uint64_t first, uint64_t nr, const uint8_t *bytes)
+{
+	const struct reading *r = ctx;
+	struct candidates *c = r->c;
+
+	(void)first;
+	(void)nr;
+	c->zero[r->i] = page_is_zero(bytes);
+	if (!c->zero[r->i] && r->k->obeyed == KEEPER_ON && r->k->link >= 0)
+		c->hash[r->i] = r->k->config.hash(bytes);
+	return 0;
+}
+
 static void read_some(struct keeper *k, struct candidates *c, unsigned int from, unsigned int to)
 {
+	struct reading r = { .k = k, .c = c };
+	const struct page_look look = { read_page, &r };
 	struct gmem *gm = k->gm;
 
 	gmem_lock(gm, GMEM_KEEPER);
-	for (unsigned int i = from; i < to; i++) {
-		gfn_t gfn = c->gfn[i] & ~MERGE_PUBLISH;
-		const uint8_t *page = window_page(&gm->window, gfn);
+	for (r.i = from; r.i < to; r.i++) {
+		gfn_t gfn = c->gfn[r.i] & ~MERGE_PUBLISH;
 		struct stage2_page now;
 
 		stage2_lookup(gm->s2, gfn, &now);
-		c->gone[i] = now.state != PG_PRIVATE;
-		if (c->gone[i])
-			continue;
-		c->zero[i] = page_is_zero(page);
-		if (!c->zero[i] && k->obeyed == KEEPER_ON && k->link >= 0)
-			c->hash[i] = k->config.hash(page);
+		c->gone[r.i] = now.state != PG_PRIVATE;
+		if (!c->gone[r.i])
+			contents_show(gm, gfn, 1, &now, &look);
 	}
 	gmem_unlock(gm);
 	keeper_add(&k->stats.pages_scanned, to - from);
