@@ -159,6 +159,7 @@ int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t 
 
 	assert_held(&gm->lock);
 	err = stage2_set(gm->s2, gfn, nr, to, pfn);
+	gm->changes++;
 	assert(!err);
 	if (to == PG_PRIVATE)
 		share_note_written(gm, gfn, nr);
@@ -228,11 +229,15 @@ int gmem_collapse(struct gmem *gm, gfn_t block)
 	return gmem_set_large(gm, block);
 }
 
-void gmem_repair(struct gmem *gm)
+uint64_t gmem_repair(struct gmem *gm)
 {
+	uint64_t changes;
+
 	gmem_lock(gm, GMEM_ACCESS);
 	gm->stats.efaults++;
+	changes = gm->changes;
 	gmem_unlock(gm);
+	return changes;
 }
 
 bool gmem_each_run(const struct gmem *gm, struct gmem_run *run)

@@ -215,9 +215,10 @@ int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *go
 
 /*
  * To be called after KVM_RUN returned -EFAULT without an address: waits until no change of the
- * window is under way, so that the vCPU can enter the guest again.
+ * window is under way, so that the vCPU can enter the guest again.  Returns how often the states of
+ * pages have changed so far: if that is more than the last time, a change may have been the reason.
  */
-void gmem_repair(struct gmem *gm);
+uint64_t gmem_repair(struct gmem *gm);
 
 /*
  * Copy the states of [gfn, gfn + nr) to `states`, a byte a page.  PG_NR_STATES marks what is not

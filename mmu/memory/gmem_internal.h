@@ -31,6 +31,7 @@ struct gmem {
 	unsigned int nr_held;		      /* [g] */
 	struct gmem_stats stats;	      /* [g] what gmem_stats does not fill in */
 
+	uint64_t changes;	     /* [g] how often pages have changed their state */
 	struct share share;	     /* [g] */
 	struct gfn_range last_group; /* [g] the last pages that came in as a group */
 

@@ -192,6 +192,71 @@ static void race(const char *name, uint32_t rounds, bool user64, int prot)
 	vm_destroy(vm);
 }
 
+/* clang-format off */
+static const uint8_t tight_code[] = {
+	0xbe, 0x00, 0x00, 0x40, 0x00,		/*  0     mov  esi, DATA */
+	0xbf, 0x00, 0x10, 0x40, 0x00,		/*  5     mov  edi, DATA + 4096 */
+	0x89, 0x36,				/* 10  1: mov  [rsi], esi */
+	0x39, 0x07,				/* 12     cmp  [rdi], eax	eax is 0 */
+	0x74, 0xfa,				/* 14     je   1b */
+	0xe6, QUIRE_EXIT_PORT,			/* 16     out  exit, al */
+	0xeb, 0xfe,				/* 18     jmp  . */
+};
+/* clang-format on */
+
+#define COLLISIONS 1500u /* more than are a crash if nothing changes between them */
+#define COUNTED	   (DATA + 1024 * QUIRE_PAGE_SIZE)
+
+static uint64_t efaults(struct vm *vm)
+{
+	struct gmem_stats stats;
+
+	gmem_stats(vm->gm, &stats);
+	return stats.efaults;
+}
+
+/* Take the page away and give it back.  Guest memory learns that its window has changed. */
+static void *disturb_one(void *arg)
+{
+	struct disturber *d = arg;
+	void *page = gmem_hva(d->vm->gm, DATA);
+
+	while (efaults(d->vm) < COLLISIONS && !atomic_load(&d->stop)) {
+		uint64_t before = efaults(d->vm);
+
+		mprotect(page, QUIRE_PAGE_SIZE, PROT_NONE);
+		for (unsigned int i = 0; i < 1000 && efaults(d->vm) == before; i++)
+			nanosleep(&(struct timespec){ .tv_nsec = 10000 }, NULL);
+		put64(d->vm, COUNTED, 1);
+		gmem_drop(d->vm->gm, gpa_to_gfn(COUNTED), 1, NULL);
+		mprotect(page, QUIRE_PAGE_SIZE, PROT_READ | PROT_WRITE);
+		nanosleep(&(struct timespec){ .tv_nsec = 10000 }, NULL);
+		d->nr++;
+	}
+	put64(d->vm, DATA + QUIRE_PAGE_SIZE, 1);
+	return NULL;
+}
+
+/* A guest that comes to the same place with the same registers, and not out of it in between. */
+static void tight_loop(void)
+{
+	struct vm *vm = make_vm(1, true);
+	struct disturber d = { .vm = vm };
+	pthread_t thread;
+	int status;
+
+	put(vm, CODE, tight_code, sizeof(tight_code));
+	put64(vm, DATA + QUIRE_PAGE_SIZE, 0);
+	vm->vcpu[0].run->s.regs.regs.rax = 0;
+	pthread_create(&thread, NULL, disturb_one, &d);
+	status = vm_run(vm, NULL);
+	atomic_store(&d.stop, true);
+	pthread_join(thread, NULL);
+	ok(status == 0, "a tight loop goes on after %lu changes and %lu -EFAULTs (status %d: %s)",
+	   d.nr, (unsigned long)efaults(vm), status, vm->crash.what);
+	vm_destroy(vm);
+}
+
 /* Memory that never comes back must not hang the VM. */
 static void no_progress(void)
 {
@@ -219,6 +284,7 @@ int main(void)
 	race("user, gone", 10000, true, PROT_NONE);
 	race("supervisor, read-only", 1500, false, PROT_READ);
 	race("supervisor, gone", 1500, false, PROT_NONE);
+	tight_loop();
 	no_progress();
 	return tap_done();
 }

@@ -10,8 +10,9 @@
  *   2. -EFAULT, without an address.  The host could not let the guest touch the window just then.
  *      Our own changes of the window leave no such moment (window.c), but others may, and it
  *      passes.  gmem_repair() waits for a change that is under way, and the vCPU enters the guest
- *      again.  If the very same registers fault again and again for a second, the guest would
- *      never get further.  That is reported as a crash.
+ *      again.  If the very same registers fault again and again for a second, although no page has
+ *      changed its state and the guest has not come out in between, it would never get further.
+ *      That is reported as a crash.
  *
  *   3. KVM_EXIT_MMIO on a RAM address.  This is the same moment, seen by KVM's instruction
  *      emulator: it cannot do the access, takes it for one to a device, and hands it to us *once*.
@@ -28,7 +29,7 @@
 #include <time.h>
 #include "vm_impl.h"
 
-/* So many -EFAULTs in the same place are a crash.  After the first few we sleep in between. */
+/* So many -EFAULTs in a row without progress are a crash.  After the first few we sleep in between. */
 #define EFAULT_LIMIT	1100
 #define EFAULT_SPINS	100
 #define EFAULT_SLEEP_NS 1000000
@@ -222,17 +223,22 @@ static bool interrupted(struct vcpu *vcpu)
 	return !(requests & VCPU_STOP) && keep_running(vcpu);
 }
 
-/* Is the guest where it was at the last -EFAULT?  Remember where it is now. */
-static bool in_place(struct vcpu *vcpu)
+/*
+ * Is the guest where it was at the last -EFAULT, and has the window not changed since?  Remember
+ * both for the next time.
+ */
+static bool is_stuck(struct vcpu *vcpu, uint64_t changes)
 {
+	bool changed = changes != vcpu->efault_changes;
 	struct vcpu_state state;
+	bool moved;
 
+	vcpu->efault_changes = changes;
 	if (vcpu_read_state(vcpu, &state))
-		return true;
-	if (!memcmp(&state.regs, &vcpu->efault_regs, sizeof(state.regs)))
-		return true;
+		return !changed;
+	moved = memcmp(&state.regs, &vcpu->efault_regs, sizeof(state.regs)) != 0;
 	vcpu->efault_regs = state.regs;
-	return false;
+	return !moved && !changed;
 }
 
 static bool window_fault(struct vcpu *vcpu)
@@ -245,12 +251,11 @@ static bool window_fault(struct vcpu *vcpu)
 
 	if (vcpu->run->exit_reason == KVM_EXIT_MEMORY_FAULT_39)
 		add_data(&crash, vcpu->run->padding, 3); /* flags, gpa, size */
-	gmem_repair(vcpu->vm->gm);
-	if (!in_place(vcpu))
-		vcpu->efaults_in_place = 0;
-	else if (++vcpu->efaults_in_place > EFAULT_LIMIT)
+	if (!is_stuck(vcpu, gmem_repair(vcpu->vm->gm)))
+		vcpu->efaults_in_vain = 0;
+	else if (++vcpu->efaults_in_vain > EFAULT_LIMIT)
 		return crash_now(vcpu, &crash);
-	else if (vcpu->efaults_in_place > EFAULT_SPINS)
+	else if (vcpu->efaults_in_vain > EFAULT_SPINS)
 		nanosleep(&pause, NULL);
 	return keep_running(vcpu);
 }
@@ -291,6 +296,7 @@ void vcpu_loop(struct vcpu *vcpu)
 			again = run_failed(vcpu, error);
 			continue;
 		}
+		vcpu->efaults_in_vain = 0;
 		count_exit(vcpu, vcpu->run->exit_reason);
 		switch (vcpu->run->exit_reason) {
 		case KVM_EXIT_IO: again = port_io(vcpu); break;

@@ -52,7 +52,8 @@ struct vcpu {
 	uint64_t mmio_on_ram; /* exits that asked us to do an access to RAM */
 
 	/* [v] They tell exit.c when an -EFAULT comes back for ever. */
-	unsigned int efaults_in_place;
+	unsigned int efaults_in_vain; /* in a row: the guest got no further, nor did the window */
+	uint64_t efault_changes;      /* ... at the last one: gmem_repair() and registers */
 	struct kvm_regs efault_regs;
 };
 
