@@ -49,8 +49,8 @@ struct backend_ops {
 	int (*make_whole)(struct backend *b, gfn_t gfn);
 
 	/*
-	 * Switch so many whole blocks, side by side from gfn on, to managed singly.  On failure
-	 * some may still be whole.
+	 * Switch so many whole blocks, side by side from gfn on, to managed singly.  On failure all
+	 * of them are still whole.
 	 */
 	int (*make_single)(struct backend *b, gfn_t gfn, uint64_t blocks);
 

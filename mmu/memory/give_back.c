@@ -69,20 +69,21 @@ static uint64_t whole_blocks(const struct gmem *gm, gfn_t block, gfn_t end)
 	return nr;
 }
 
-/* Let the host manage [gfn, end), all private, singly.  Stage 2 is not told yet. */
+/*
+ * Let the host manage [gfn, end), private pages of one section, singly.  Stage 2 is not told yet.
+ * The blocks of a section are either all whole or all single, but for the first: pages before gfn
+ * may have gone from it.
+ */
 static int make_single(struct gmem *gm, gfn_t gfn, gfn_t end)
 {
 	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
+	uint64_t nr = whole_blocks(gm, block, end);
 
-	while (block < end) {
-		uint64_t nr = whole_blocks(gm, block, end);
-		int err = nr ? backend_make_single(gm->backend, block, nr) : 0;
-
-		if (err)
-			return err;
-		block += (nr + 1) * QUIRE_BLOCK_PAGES;
+	if (!nr) {
+		block += QUIRE_BLOCK_PAGES;
+		nr = whole_blocks(gm, block, end);
 	}
-	return 0;
+	return nr ? backend_make_single(gm->backend, block, nr) : 0;
 }
 
 /* Tell stage 2, of all blocks in [gfn, end) or only of those that it covers in part. */

@@ -384,13 +384,19 @@ static int window_make_whole(struct backend *b, gfn_t gfn)
 	return 0;
 }
 
+/*
+ * If the kernel runs out of mappings half way, some blocks are registered.  They are mappings of
+ * their own then, so to take that back needs none and cannot fail.
+ */
 static int window_make_single(struct backend *b, gfn_t gfn, uint64_t blocks)
 {
 	struct window *w = window_of(b);
-
+	struct uffdio_range range = range_of(w, gfn, blocks * QUIRE_BLOCK_PAGES);
 	int err = register_range(w, gfn_to_gpa(gfn), blocks * QUIRE_BLOCK_SIZE, MISSING_WP);
 
-	if (!err)
+	if (err)
+		ioctl(w->uffd, UFFDIO_UNREGISTER, &range);
+	else
 		b->mappings += mappings_set_whole(&w->maps, gfn, blocks, false);
 	return err;
 }

@@ -124,6 +124,86 @@ static void test_mappings(void)
 	munmap(hog, bytes);
 }
 
+/* ---- blocks that become single together, or not at all ---- */
+
+#define WHOLE 8u /* blocks */
+
+/* Is the window registered at this block, by the kernel's word? */
+static bool is_registered(gfn_t block)
+{
+	uintptr_t at = (uintptr_t)gmem_hva(gm, gfn_to_gpa(block)), start, end;
+	FILE *f = fopen("/proc/self/smaps", "r");
+	bool inside = false, registered = false;
+	char line[512];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = start <= at && at < end;
+		else if (inside && !strncmp(line, "VmFlags:", 8))
+			registered = strstr(line, " um") != NULL;
+	}
+	if (f)
+		fclose(f);
+	return registered;
+}
+
+/* Do host and stage 2 agree about which blocks are managed singly? */
+static bool blocks_agree(void)
+{
+	bool agree = true;
+
+	for (gfn_t b = 0; b < WHOLE * QUIRE_BLOCK_PAGES; b += QUIRE_BLOCK_PAGES) {
+		struct stage2_page page;
+
+		gmem_lookup(gm, b, &page);
+		if ((page.level == 1) != is_registered(b)) {
+			tap_note("block %#lx: level %u, registered %d", (unsigned long)b,
+				 page.level, is_registered(b));
+			agree = false;
+		}
+	}
+	return agree;
+}
+
+/*
+ * Blocks in two mappings are given back, from the middle of one to the middle of the other, with
+ * ever more mappings left, until there are enough.
+ */
+static void test_single_at_once(void)
+{
+	uint8_t *whole, *hog;
+	struct quire_error err;
+	unsigned int left = 0;
+	size_t bytes;
+	int ret;
+
+	if (create(&err))
+		tap_bail("%s", err.text);
+	whole = gmem_hva(gm, 0);
+	for (unsigned int b = 0; b < WHOLE; b++)
+		whole[b * QUIRE_BLOCK_SIZE] = 1;
+	madvise(whole + WHOLE / 2 * QUIRE_BLOCK_SIZE, WHOLE / 2 * QUIRE_BLOCK_SIZE, MADV_DONTFORK);
+	hog = exhaust_mappings(&bytes);
+	if (!hog) {
+		tap_skip("vm.max_map_count is larger than this test wants to use up");
+		gmem_destroy(gm);
+		return;
+	}
+	do {
+		struct gmem_gone gone = { 0 };
+
+		ret = gmem_drop(gm, QUIRE_BLOCK_PAGES, (WHOLE - 2) * QUIRE_BLOCK_PAGES, &gone);
+		is(gone.gone, ret ? 0 : (WHOLE - 2) * QUIRE_BLOCK_PAGES,
+		   "%u mappings are left: all blocks go, or none", left);
+		ok(blocks_agree(), "... and host and stage 2 agree about them");
+		munmap(hog + left++ * QUIRE_PAGE_SIZE, QUIRE_PAGE_SIZE);
+	} while (ret == -ENOMEM && left < 8);
+	is(ret, 0, "with mappings enough they go");
+	munmap(hog, bytes);
+	is(gmem_audit(gm, describe, NULL), 0, "and the audit is clean");
+	gmem_destroy(gm);
+}
+
 /* ---- a RAM file for which its file system has no room ---- */
 
 #define FULL_BLOCKS 4
@@ -184,6 +264,7 @@ int main(void)
 	test_limit(RLIMIT_AS, "address space", 64 * MiB, "ulimit -v");
 #endif
 	test_mappings();
+	test_single_at_once();
 	test_no_room();
 	return tap_done();
 }
