@@ -29,7 +29,7 @@
 #include <time.h>
 #include "vm_impl.h"
 
-/* So many -EFAULTs in a row without progress are a crash.  After the first few we sleep in between. */
+/* So many -EFAULTs in a row without progress are a crash.  After the first few we sleep between. */
 #define EFAULT_LIMIT	1100
 #define EFAULT_SPINS	100
 #define EFAULT_SLEEP_NS 1000000
