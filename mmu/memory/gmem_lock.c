@@ -5,8 +5,8 @@
  * A vCPU that faults waits for the pager, and the pager for this lock.  So nobody may keep it for
  * long.  Work on many pages is done in sections.  Between two of them the holder lets go, or looks
  * whether somebody waits (gmem_let_others).  Locks are taken in turns (mmu/base/locks.h), so that
- * whoever waits gets it then.  While nobody waits, a section is as long as it is cheap, which is up to a
- * millisecond.  When somebody has waited, sections are short for a while.  Nobody sleeps with the
+ * whoever waits gets it then.  While nobody waits, a section is as long as is cheap, which is up to
+ * a millisecond.  When somebody has waited, sections are short for a while.  Nobody sleeps with the
  * lock.
  *
  * How long each kind of holder waited for the lock, and held it, is counted.
