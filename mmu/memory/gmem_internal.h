@@ -36,7 +36,7 @@ struct gmem {
 	struct gfn_range last_group; /* [g] the last pages that came in as a group */
 
 	struct waiting waiting; /* [g] pages that wait for credits */
-	bool seeking;		/* [g] by gmem_seek */
+	atomic_bool seeking;	/* changed under LOCK_GMEM: gmem_seek was called */
 
 	gfn_t filling;	       /* [g] the block that is being filled or collapsed, or NO_BLOCK */
 	pthread_cond_t filled; /* with LOCK_GMEM: filling has become NO_BLOCK */

@@ -147,12 +147,14 @@ static int seek(struct gmem *gm, gfn_t *gfn)
 	return err;
 }
 
-/* Ask for credits, as long as something waits. */
+/* Ask for credits as long as something waits, and no longer. */
 static void seek_for_waiting(struct gmem *gm)
 {
 	gfn_t gfn;
 	int err;
 
+	if (!waiting_any(&gm->waiting) && !atomic_load(&gm->seeking))
+		return;
 	while (!(err = seek(gm, &gfn)))
 		answer_waiting(gm);
 	if (err == -EDQUOT)

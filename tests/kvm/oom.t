@@ -47,6 +47,11 @@ is($merged->{status}, 123, 'when a third needs more than is free, the merged gue
 finish($needy, 60);
 is($needy->{status}, 0, '... the third has what it needs');
 ok(!defined ended($innocent), '... and the smaller one lives');
+my ($third) = @{decode_json(slurp("$dir/needy.json"))->{vms}};
+cmp_ok(scalar(grep { /^below/ } keys %{$third->{credit_waits}}), '>', 0,
+	'... the third had to wait, which is counted');
+cmp_ok($third->{credit_wait_ns}, '>=', $third->{credit_waits}{longest_ns}, '... with its time');
+is($third->{waiting_pages}, 0, '... and at its end nothing waits');
 
 # The same sum, three times.
 my $number = qr/<?([\d.]+)/;
