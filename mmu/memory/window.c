@@ -5,78 +5,22 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include <linux/userfaultfd.h>
 #include "mmu/base/compat.h"
 #include "mmu/base/exact.h"
 #include "ramfile.h"
+#include "uffd.h"
 #include "window.h"
 
-#define WINDOW_ALIGN GiB
-#define MISSING_WP   (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP)
-#define WANT_FEATURES \
-	(UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | \
-	 UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
-
+#define WINDOW_ALIGN	     GiB
+#define MISSING_WP	     (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP)
 #define DEFAULT_MAX_MAPPINGS 65530u /* the kernel's */
 #define OTHER_MAPPINGS	     512u   /* of this process: code, stacks, malloc, the store */
 
 static const struct backend_ops window_ops;
 
 /* --- create and destroy ------------------------------------------------------------------ */
-
-/* The system call needs a privilege; /dev/userfaultfd only needs permission to open it. */
-static int open_uffd(struct quire_error *err)
-{
-	int dev, fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	int error = errno;
-
-	if (fd >= 0)
-		return fd;
-	if (error == ENOSYS)
-		return quire_fail(err, -ENOSYS,
-				  "this kernel has no userfaultfd; it needs "
-				  "CONFIG_USERFAULTFD");
-	dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	if (dev >= 0) {
-		fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-		error = errno;
-		close(dev);
-		if (fd >= 0)
-			return fd;
-	}
-	if (error != EPERM && error != EACCES)
-		return quire_fail(err, -error,
-				  "userfaultfd: %s; a limit binds, such as that on open "
-				  "files (ulimit -n)",
-				  strerror(error));
-	return quire_fail(err, -error,
-			  "userfaultfd for faults taken inside KVM: %s; run as root, or get access "
-			  "to /dev/userfaultfd, or set the sysctl vm.unprivileged_userfaultfd=1",
-			  strerror(error));
-}
-
-/* A descriptor takes UFFDIO_API once, so each set of features is tried on a new one. */
-static int create_uffd(uint64_t features, struct quire_error *err)
-{
-	struct uffdio_api api = { .api = UFFD_API, .features = features };
-	int fd = open_uffd(err);
-
-	if (fd < 0 || !ioctl(fd, UFFDIO_API, &api))
-		return fd;
-	close(fd);
-	return quire_fail(err, -ENOSYS,
-			  "this kernel's userfaultfd cannot write-protect shared memory; it needs "
-			  "Linux 5.19 or newer");
-}
-
-static int create_best_uffd(struct quire_error *err)
-{
-	int fd = create_uffd(WANT_FEATURES | UFFD_FEATURE_WP_UNPOPULATED, err);
-
-	return fd == -ENOSYS ? create_uffd(WANT_FEATURES, err) : fd;
-}
 
 /* Reserve span bytes of address space at a 1 GiB boundary, inaccessible.  NULL: there are none. */
 static uint8_t *reserve_aligned(uint64_t span)
@@ -188,7 +132,7 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 		.exact = -1,
 		.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC),
 	};
-	w->uffd = create_best_uffd(err);
+	w->uffd = uffd_open(err);
 	if (w->uffd < 0) {
 		error = w->uffd;
 		goto fail;

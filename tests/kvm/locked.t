@@ -10,8 +10,12 @@ cd "$(dirname "$0")/../.." || exit 1
 image=$build/payload/pvh32_locked.elf
 vm=locked-$$
 
+number() { # NAME
+	sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" | head -n 1
+}
+
 merged() {
-	sed -n 's/.*"merged_pages": \([0-9]*\).*/\1/p' | head -n 1
+	number merged_pages
 }
 
 mkfifo "$dir/input"
@@ -34,4 +38,6 @@ check "the guest counted right to its end (status $status)" [ $status -eq 11 ]
 check "while it was merged $passes times" [ $passes -gt 1 ]
 merged=$(merged <"$dir/stats")
 check "and $merged pages were shared under it" [ "${merged:-0}" -gt 1000 ]
+check 'no access of the guest failed' [ "$(number efaults <"$dir/stats")" = 0 ]
+check 'or came as one to a device' [ "$(number mmio_on_ram_accesses <"$dir/stats")" = 0 ]
 done_testing
