@@ -70,6 +70,23 @@ static int help_command(const char *name)
 	return 0;
 }
 
+static int refuse(const char *word)
+{
+	fprintf(stderr, "quire: %s: unexpected, see quire help\n", word);
+	return QUIRE_STATUS_USAGE;
+}
+
+/* argv[0] is `version` or an option that means it. */
+static int version(int argc, char **argv)
+{
+	if (argc > 1 && is_one_of(argv[1], "--help", "-h"))
+		return help();
+	if (argc > 1)
+		return refuse(argv[1]);
+	puts("quire " QUIRE_VERSION);
+	return 0;
+}
+
 /* Behind `run` the words may be the guest's; only the first one is surely not. */
 static bool asks_for_help(const struct command *command, int argc, char **argv)
 {
@@ -98,12 +115,13 @@ static int dispatch(int argc, char **argv)
 		fputs("quire: no command, see quire help\n", stderr);
 		return QUIRE_STATUS_USAGE;
 	}
-	if (is_one_of(argv[1], "version", "--version") || !strcmp(argv[1], "-V")) {
-		puts("quire " QUIRE_VERSION);
-		return 0;
-	}
-	if (is_one_of(argv[1], "help", "--help") || !strcmp(argv[1], "-h"))
+	if (is_one_of(argv[1], "version", "--version") || !strcmp(argv[1], "-V"))
+		return version(argc - 1, argv + 1);
+	if (is_one_of(argv[1], "help", "--help") || !strcmp(argv[1], "-h")) {
+		if (argc > 3)
+			return refuse(argv[3]);
 		return argc > 2 ? help_command(argv[2]) : help();
+	}
 	command = find(argv[1]);
 	if (!command)
 		return unknown(argv[1]);

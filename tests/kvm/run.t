@@ -117,7 +117,7 @@ for my $bad (
 	[['run', "$dir/none"]], [['run', $dir]], [['run', '/dev/null']],
 		[['run', spew('empty', '')]],
 	[['run', spew('elf', "\x7fELF" . 'x' x 100)]], [['run', '-m', '4K', $exit42]],
-	[['help', 'frobnicate']],
+	[['help', 'frobnicate']], [['help', 'run', 'x']], [['version', 'x']], [['-V', 'x']],
 ) {
 	my $r = run(@{$bad->[0]});
 	my $what = join ' ', map { s/\Q$dir\E/DIR/r }

@@ -3,6 +3,7 @@
  * What people type on the command line.  Numbers are not read by strtoull(), which takes blanks,
  * signs and prefixes that nobody meant, and makes 2^64 - 1 of "-1".
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,31 @@ int unknown_option(char **argv, struct quire_error *err)
 	return quire_fail(err, -EINVAL,
 			  "%s: unknown option, or its value is missing; see quire help %s",
 			  argv[optind - 1], argv[0]);
+}
+
+int read_plain_options(int argc, char **argv, const struct plain_option *options, unsigned int nr,
+		       struct quire_error *err)
+{
+	struct option longs[MAX_PLAIN_OPTIONS + 1] = { 0 };
+	int i = 0;
+
+	assert(nr <= MAX_PLAIN_OPTIONS);
+	for (unsigned int o = 0; o < nr; o++)
+		longs[o] = (struct option){
+			.name = options[o].name,
+			.has_arg = options[o].flag ? no_argument : required_argument,
+		};
+	opterr = 0;
+	optind = 1;
+	for (int c; (c = getopt_long(argc, argv, "", longs, &i)) != -1;) {
+		if (c)
+			return unknown_option(argv, err);
+		if (options[i].flag)
+			*options[i].flag = true;
+		else
+			*options[i].word = optarg;
+	}
+	return 0;
 }
 
 const char *option_name(const struct option *options, int option, char *buf, size_t size)

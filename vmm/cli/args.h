@@ -20,6 +20,21 @@
 /* For a '?' of getopt_long(): -EINVAL, and *err has the option and the command that explains it. */
 int unknown_option(char **argv, struct quire_error *err);
 
+/* An option that is there or not, or whose value is any word: one of the two is NULL. */
+struct plain_option {
+	const char *name;
+	bool *flag;
+	const char **word;
+};
+
+/*
+ * Read the options of a command that has none but such, nr of them; what is not given stays as it
+ * is.  Its other words begin at argv[optind].  0, or -EINVAL as unknown_option().
+ */
+#define MAX_PLAIN_OPTIONS 8u
+int read_plain_options(int argc, char **argv, const struct plain_option *options, unsigned int nr,
+		       struct quire_error *err);
+
 /* How an option is written, "-m" or "--module", in buf.  option: what getopt_long() returned. */
 const char *option_name(const struct option *options, int option, char *buf, size_t size);
 

@@ -7,7 +7,6 @@
  * socket, so whoever may look at a VM may also steer it.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -215,19 +214,11 @@ static void steer(struct control *c, const struct named_vm *vm)
 
 static int parse_options(int argc, char **argv, bool *all, struct quire_error *err)
 {
-	static const struct option options[] = {
-		{ "all", no_argument, NULL, 'a' },
-		{ 0 },
-	};
-	int option;
+	const struct plain_option options[] = { { "all", all, NULL } };
+	int code = read_plain_options(argc, argv, options, ARRAY_SIZE(options), err);
 
-	opterr = 0;
-	optind = 1;
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option != 'a')
-			return unknown_option(argv, err);
-		*all = true;
-	}
+	if (code)
+		return code;
 	if (*all && optind < argc)
 		return quire_fail(err, -EINVAL, "%s: --all means all VMs, leave the names out",
 				  argv[optind]);

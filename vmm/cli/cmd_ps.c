@@ -8,7 +8,6 @@
  */
 #include <ctype.h>
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <string.h>
 #include <quire/abi.h>
@@ -45,24 +44,15 @@ struct ps_options {
 
 static int parse_options(int argc, char **argv, struct ps_options *opt, struct quire_error *err)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "wide", no_argument, NULL, 'w' },
-		{ "machine", required_argument, NULL, 'm' },
-		{ 0 },
+	const struct plain_option options[] = {
+		{ "json", &opt->json, NULL },
+		{ "wide", &opt->wide, NULL },
+		{ "machine", NULL, &opt->machine },
 	};
-	int c;
+	int code = read_plain_options(argc, argv, options, ARRAY_SIZE(options), err);
 
-	opterr = 0;
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'j': opt->json = true; break;
-		case 'w': opt->wide = true; break;
-		case 'm': opt->machine = optarg; break;
-		default: return unknown_option(argv, err);
-		}
-	}
+	if (code)
+		return code;
 	if (opt->json && opt->wide)
 		return quire_fail(err, -EINVAL, "--json has everything, leave --wide out");
 	opt->words = argv + optind;
@@ -205,7 +195,7 @@ static void put_answer(struct json *json, const struct roster_vm *vm)
 
 	json_number(json, "vcpus", vm->info.nr_vcpus);
 	json_number(json, "ram_bytes", vm->info.ram_bytes);
-	json_number(json, "resident_bytes", stats_resident_pages(&vm->info) * QUIRE_PAGE_SIZE);
+	json_pages(json, "resident_bytes", stats_resident_pages(&vm->info));
 	for (unsigned int i = 0; i < PG_NR_STATES; i++) {
 		snprintf(key, sizeof(key), "state_%s_pages", page_states[i].name);
 		json_number(json, key, vm->info.mem.s2.pages[i]);
@@ -227,8 +217,8 @@ static void put_vm(struct json *json, const struct roster *r, const struct roste
 	if (vm->id) {
 		json_string(json, "machine", r->machine[vm->machine].address);
 		json_number(json, "id", vm->id);
-		json_number(json, "commit_bytes",
-			    (vm->account.ram_pages + vm->account.overhead_pages) * QUIRE_PAGE_SIZE);
+		json_pages(json, "commit_bytes",
+			   vm->account.ram_pages + vm->account.overhead_pages);
 	}
 	if (vm->answers)
 		put_answer(json, vm);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* quire stat: the counters of machines or of one VM, for people and for programs. */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,24 +35,15 @@ struct stat_options {
 
 static int parse_options(int argc, char **argv, struct stat_options *opt, struct quire_error *err)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "meminfo", no_argument, NULL, 'i' },
-		{ "machine", required_argument, NULL, 'm' },
-		{ 0 },
+	const struct plain_option options[] = {
+		{ "json", &opt->json, NULL },
+		{ "meminfo", &opt->meminfo, NULL },
+		{ "machine", NULL, &opt->machine },
 	};
-	int c;
+	int code = read_plain_options(argc, argv, options, ARRAY_SIZE(options), err);
 
-	opterr = 0;
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'j': opt->json = true; break;
-		case 'i': opt->meminfo = true; break;
-		case 'm': opt->machine = optarg; break;
-		default: return unknown_option(argv, err);
-		}
-	}
+	if (code)
+		return code;
 	if (argc - optind > 1)
 		return quire_fail(err, -EINVAL,
 				  "%s: stat shows one VM at a time; quire ps shows all",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* JSON as RFC 8259 has it: each member has a line, and each depth is indented by two blanks. */
 #include <inttypes.h>
+#include <quire/types.h>
 #include "json.h"
 
 /*
@@ -90,6 +91,11 @@ void json_number(struct json *json, const char *key, uint64_t value)
 {
 	put_key(json, key);
 	fprintf(json->f, "%" PRIu64, value);
+}
+
+void json_pages(struct json *json, const char *key, uint64_t pages)
+{
+	json_number(json, key, pages * QUIRE_PAGE_SIZE);
 }
 
 void json_signed(struct json *json, const char *key, int64_t value)

@@ -26,6 +26,9 @@ void json_end_array(struct json *json);
 void json_number(struct json *json, const char *key, uint64_t value);
 void json_signed(struct json *json, const char *key, int64_t value);
 
+/* Pages of 4 KiB, as a number of bytes. */
+void json_pages(struct json *json, const char *key, uint64_t pages);
+
 /* A number with one decimal: 123 tenths are 12.3. */
 void json_tenths(struct json *json, const char *key, uint64_t tenths);
 

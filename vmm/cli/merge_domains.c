@@ -122,7 +122,7 @@ static void put_object(struct json *json, const struct merge_domain *domain, con
 	json_number(json, "vms", d->members);
 	json_number(json, "pages_shared", d->pages_shared);
 	json_number(json, "pages_sharing", d->pages_sharing);
-	json_number(json, "saved_bytes", d->pages_sharing * QUIRE_PAGE_SIZE);
+	json_pages(json, "saved_bytes", d->pages_sharing);
 	json_number(json, "waiting_pages", d->hints);
 	json_number(json, "lookup_pages", d->lookups);
 	json_number(json, "promoted_pages", d->promotions);

@@ -99,11 +99,6 @@ uint64_t stats_state_pages(const struct vm_info *info, const char *name)
 
 /* ---- the machine ---- */
 
-static void put_pages(struct json *json, const char *key, uint64_t pages)
-{
-	json_number(json, key, pages * QUIRE_PAGE_SIZE);
-}
-
 static void ledger_stats(struct json *json, const struct machine_state *m)
 {
 	const struct machine_settings *s = &m->settings;
@@ -112,32 +107,32 @@ static void ledger_stats(struct json *json, const struct machine_state *m)
 	json_number(json, "overcommit_estimate", s->guess);
 	json_number(json, "overcommit_ratio_percent", s->ratio);
 	if (s->limit_in_pages)
-		put_pages(json, "overcommit_bytes", s->limit_pages);
-	put_pages(json, "commit_limit_bytes", m->commit_limit_pages);
-	put_pages(json, "committed_bytes", m->committed_pages);
-	put_pages(json, "reserved_huge_bytes", s->reserved_huge_pages);
-	put_pages(json, "admin_reserve_bytes", s->admin_reserve_pages);
-	put_pages(json, "user_reserve_bytes", s->user_reserve_pages);
+		json_pages(json, "overcommit_bytes", s->limit_pages);
+	json_pages(json, "commit_limit_bytes", m->commit_limit_pages);
+	json_pages(json, "committed_bytes", m->committed_pages);
+	json_pages(json, "reserved_huge_bytes", s->reserved_huge_pages);
+	json_pages(json, "admin_reserve_bytes", s->admin_reserve_pages);
+	json_pages(json, "user_reserve_bytes", s->user_reserve_pages);
 	json_number(json, "admissions", m->admissions);
 	json_number(json, "refusals", m->refusals);
 }
 
 static void budget_stats(struct json *json, const struct machine_state *m)
 {
-	put_pages(json, "memory_bytes", m->settings.memory_pages);
-	put_pages(json, "free_bytes", m->free_pages);
-	put_pages(json, "credit_bytes", m->credit_pages);
-	put_pages(json, "store_bytes", m->store_pages);
-	put_pages(json, "overhead_bytes", m->overhead_pages);
-	put_pages(json, "excess_bytes", stats_excess_pages(m));
-	put_pages(json, "resident_bytes", m->resident_pages);
-	put_pages(json, "swap_bytes", m->settings.swap_pages);
+	json_pages(json, "memory_bytes", m->settings.memory_pages);
+	json_pages(json, "free_bytes", m->free_pages);
+	json_pages(json, "credit_bytes", m->credit_pages);
+	json_pages(json, "store_bytes", m->store_pages);
+	json_pages(json, "overhead_bytes", m->overhead_pages);
+	json_pages(json, "excess_bytes", stats_excess_pages(m));
+	json_pages(json, "resident_bytes", m->resident_pages);
+	json_pages(json, "swap_bytes", m->settings.swap_pages);
 	json_number(json, "store_references", m->store_references);
 	json_number(json, "domains", m->nr_domains);
 	json_number(json, "merge_metadata_bytes", m->merge_metadata_bytes);
-	put_pages(json, "min_bytes", m->min_pages);
-	put_pages(json, "low_bytes", m->low_pages);
-	put_pages(json, "high_bytes", m->high_pages);
+	json_pages(json, "min_bytes", m->min_pages);
+	json_pages(json, "low_bytes", m->low_pages);
+	json_pages(json, "high_bytes", m->high_pages);
 	json_number(json, "oom_kills", m->oom_kills);
 }
 
@@ -186,7 +181,7 @@ static void page_stats(struct json *json, const struct vm_info *info)
 		snprintf(key, sizeof(key), "state_%s_pages", page_states[i].name);
 		json_number(json, key, s2->pages[i]);
 	}
-	put_pages(json, "resident_bytes", stats_resident_pages(info));
+	json_pages(json, "resident_bytes", stats_resident_pages(info));
 	json_number(json, "metadata_bytes", s2->metadata_bytes);
 	json_number(json, "table_pages", s2->tables);
 	json_number(json, "large_leaves", s2->large_leaves);
@@ -307,10 +302,10 @@ static void account_stats(struct json *json, const struct stats_account *account
 		return;
 	json_string(json, "machine", account->machine);
 	json_number(json, "id", account->id);
-	put_pages(json, "commit_bytes", record->ram_pages + record->overhead_pages);
-	put_pages(json, "overhead_bytes", record->overhead_pages);
-	put_pages(json, "credit_bytes", record->credit_pages);
-	put_pages(json, "ram_file_bytes", record->resident_pages);
+	json_pages(json, "commit_bytes", record->ram_pages + record->overhead_pages);
+	json_pages(json, "overhead_bytes", record->overhead_pages);
+	json_pages(json, "credit_bytes", record->credit_pages);
+	json_pages(json, "ram_file_bytes", record->resident_pages);
 	json_number(json, "store_references", record->shared_refs);
 	json_signed(json, "oom_score_adj", record->oom_score_adj);
 }

@@ -23,33 +23,28 @@ struct stats_vm stats_of_end(const struct launch_end *end, uint32_t nr_vcpus, ui
 	return vm;
 }
 
-static void put_pages(struct json *json, const char *key, uint64_t pages)
-{
-	json_number(json, key, pages * QUIRE_PAGE_SIZE);
-}
-
 /* ---- refused ---- */
 
 /* Mode 1 has no limit, and numbers without a limit are left out. */
 static void put_ledger(struct json *json, const struct machine_refusal *r)
 {
 	json_number(json, "overcommit_mode", r->mode);
-	put_pages(json, "request_bytes", r->request_pages);
-	put_pages(json, "committed_bytes", r->committed_pages);
+	json_pages(json, "request_bytes", r->request_pages);
+	json_pages(json, "committed_bytes", r->committed_pages);
 	if (r->allowed_pages < MACHINE_PAGES_MAX)
-		put_pages(json, "allowed_bytes", r->allowed_pages);
+		json_pages(json, "allowed_bytes", r->allowed_pages);
 	if (r->mode != OVERCOMMIT_NEVER || r->limit_pages >= MACHINE_PAGES_MAX)
 		return;
-	put_pages(json, "commit_limit_bytes", r->limit_pages);
-	put_pages(json, "admin_reserve_bytes", r->admin_reserve_pages);
-	put_pages(json, "user_reserve_bytes", r->user_reserve_pages);
+	json_pages(json, "commit_limit_bytes", r->limit_pages);
+	json_pages(json, "admin_reserve_bytes", r->admin_reserve_pages);
+	json_pages(json, "user_reserve_bytes", r->user_reserve_pages);
 }
 
 static void put_budget(struct json *json, const struct machine_refusal *r)
 {
-	put_pages(json, "request_bytes", r->request_pages);
-	put_pages(json, "free_bytes", r->free_pages);
-	put_pages(json, "min_bytes", r->min_pages);
+	json_pages(json, "request_bytes", r->request_pages);
+	json_pages(json, "free_bytes", r->free_pages);
+	json_pages(json, "min_bytes", r->min_pages);
 }
 
 static void put_refusal(struct json *json, const struct launch_end *end)
@@ -92,13 +87,13 @@ static void put_kill(struct json *json, const struct launch_end *end)
 	json_string(json, "signal", signal);
 	if (gone && gone->reason == MACHINE_OOM) {
 		json_signed(json, "badness", gone->badness);
-		put_pages(json, "held_bytes",
-			  max_u64(gone->had.resident_pages, gone->had.credit_pages));
-		put_pages(json, "store_alone_bytes", gone->had.alone_pages);
-		put_pages(json, "store_share_bytes", gone->had.share_pages);
-		put_pages(json, "needed_bytes", gone->need_pages);
-		put_pages(json, "free_bytes", gone->free_pages);
-		put_pages(json, "min_bytes", gone->min_pages);
+		json_pages(json, "held_bytes",
+			   max_u64(gone->had.resident_pages, gone->had.credit_pages));
+		json_pages(json, "store_alone_bytes", gone->had.alone_pages);
+		json_pages(json, "store_share_bytes", gone->had.share_pages);
+		json_pages(json, "needed_bytes", gone->need_pages);
+		json_pages(json, "free_bytes", gone->free_pages);
+		json_pages(json, "min_bytes", gone->min_pages);
 	}
 	json_end_object(json);
 }
