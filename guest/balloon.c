@@ -334,9 +334,10 @@ static void send_reports(struct balloon *b)
 		b->nr_reports++;
 	}
 	b->report_sent = rdtsc();
-	if (!b->nr_reports)
+	if (!b->nr_reports) {
 		b->next_report = b->report_sent + cycles(b->wish.delay_ms * 1000);
-	else if (virtqueue_add(&b->queue[BALLOON_REPORT], b->report, b->nr_reports) < 0)
+		b->freed = freed_count();
+	} else if (virtqueue_add(&b->queue[BALLOON_REPORT], b->report, b->nr_reports) < 0)
 		panic("balloon: no room for %u free blocks", b->nr_reports);
 }
 
@@ -487,7 +488,8 @@ enum balloon_event balloon_poll(struct balloon *b)
 /* When the driver has something to do again, if there is no cue before that. */
 static uint64_t next_due(const struct balloon *b)
 {
-	uint64_t due = has(b, BALLOON_F_REPORTING) ? b->next_report : CLOCK_NEVER;
+	bool reports = has(b, BALLOON_F_REPORTING) && b->freed != freed_count();
+	uint64_t due = reports ? b->next_report : CLOCK_NEVER;
 
 	return b->pending && b->next_try < due ? b->next_try : due;
 }

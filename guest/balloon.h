@@ -82,6 +82,7 @@ struct balloon {
 	struct virtq_piece report[BALLOON_REPORTS];
 	unsigned int nr_reports; /* blocks under way; 0: none */
 	uint64_t report_sent, next_report;
+	uint64_t freed; /* freed_count() when there was nothing to report */
 
 	uint32_t hint_id; /* what the host last asked for */
 	enum hint_phase hint_phase;

@@ -425,8 +425,16 @@ static struct zone *zone_of(uint64_t gpa)
 	panic("0x%lx is freed and in no zone", gpa);
 }
 
+static uint64_t nr_freed;
+
+uint64_t freed_count(void)
+{
+	return nr_freed;
+}
+
 void free_pages(uint64_t gpa, unsigned int order)
 {
+	nr_freed++;
 	zone_free(zone_of(gpa), gpa >> PAGE_SHIFT, order);
 }
 

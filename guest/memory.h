@@ -58,6 +58,9 @@ void free_pages(uint64_t gpa, unsigned int order);
 uint64_t alloc_unreported(unsigned int *order);
 void free_reported(uint64_t gpa, unsigned int order);
 
+/* How often memory was freed that the host has not been told of. */
+uint64_t freed_count(void);
+
 /* How many blocks of this order could be had; how many pages are free; how many there are. */
 uint64_t free_blocks(unsigned int order);
 uint64_t free_page_count(void);

@@ -21,6 +21,7 @@
  * pressure undo one doubling.  So a guest that claims more available memory than it has is asked
  * ever less often.
  */
+#include "mmu/base/clock.h"
 #include "balloon_internal.h"
 
 #define RELEASE_DIVISOR	  8u	/* the first release under pressure is at least RAM / 8 */
@@ -153,6 +154,18 @@ static uint64_t average(uint64_t old, uint64_t sample, unsigned int shift)
 	return old - (old >> shift) + (sample >> shift);
 }
 
+/*
+ * For how many seconds does the sample stand?  A guest in which nothing changes is asked rarely,
+ * and its averages go on to fall all the same.
+ */
+static uint64_t seconds(const struct balloon_policy_config *c, const struct balloon_input *in,
+			const struct balloon_vm *vm)
+{
+	uint64_t ns = min_u64(less(in->stats.taken_ns, vm->last.taken_ns), c->stale_ns);
+
+	return max_u64(1, (ns + NS_PER_S / 2) / NS_PER_S);
+}
+
 static void estimate(const struct balloon_policy_config *c, const struct balloon_input *in,
 		     struct balloon_vm *vm)
 {
@@ -160,10 +173,11 @@ static void estimate(const struct balloon_policy_config *c, const struct balloon
 
 	if (!vm->sampled)
 		vm->slow_x256 = vm->fast_x256 = now * 256;
-	else if (fresh(in, vm)) {
-		vm->slow_x256 = average(vm->slow_x256, now * 256, c->slow_shift);
-		vm->fast_x256 = average(vm->fast_x256, now * 256, c->fast_shift);
-	}
+	else
+		for (uint64_t n = fresh(in, vm) ? seconds(c, in, vm) : 0; n; n--) {
+			vm->slow_x256 = average(vm->slow_x256, now * 256, c->slow_shift);
+			vm->fast_x256 = average(vm->fast_x256, now * 256, c->fast_shift);
+		}
 	vm->plan.now_pages = now;
 	vm->plan.active_pages = max_u64(now, max_u64(vm->slow_x256, vm->fast_x256) / 256);
 }

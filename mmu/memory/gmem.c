@@ -95,6 +95,11 @@ free_gm:
 	return error;
 }
 
+struct gmem_dozer *gmem_dozer(struct gmem *gm, enum gmem_who_dozes who)
+{
+	return &gm->dozer[who];
+}
+
 int gmem_start(struct gmem *gm, struct quire_error *err)
 {
 	return pager_start(gm, err);

@@ -14,6 +14,7 @@
  * Threads: any thread may call any function here.  LOCK_GMEM (mmu/base/locks.h), which each of them
  * takes for itself, covers stage 2 and every change to the window.
  */
+#include <stdatomic.h>
 #include <quire/error.h>
 #include "mmu/base/histogram.h"
 #include "mmu/format/walk.h"
@@ -142,6 +143,21 @@ unsigned int gmem_descriptors(const struct gmem *gm, int fds[GMEM_MAX_DESCRIPTOR
 
 /* Stop the pager and free everything.  No thread may be inside the window.  NULL is fine. */
 void gmem_destroy(struct gmem *gm);
+
+/*
+ * Somebody who looks at the guest more rarely while it is quiet, and then sets `still`.  When a
+ * fault brings pages in or home, the pager clears that, and calls stir() if it was set; it holds no
+ * lock.  stir and ctx do not change once `still` has been set.
+ */
+struct gmem_dozer {
+	atomic_bool still;
+	void (*stir)(void *ctx);
+	void *ctx;
+};
+
+enum gmem_who_dozes { GMEM_DOZER_KEEPER, GMEM_DOZER_BALLOON, GMEM_NR_DOZERS };
+
+struct gmem_dozer *gmem_dozer(struct gmem *gm, enum gmem_who_dozes who);
 
 /*
  * The window's address of gpa, which is RAM or lies between two ranges of it: for KVM's memslots

@@ -41,6 +41,8 @@ struct gmem {
 	gfn_t filling;	       /* [g] the block that is being filled or collapsed, or NO_BLOCK */
 	pthread_cond_t filled; /* with LOCK_GMEM: filling has become NO_BLOCK */
 
+	struct gmem_dozer dozer[GMEM_NR_DOZERS];
+
 	struct thread pager;  /* [I] while it is started, pager_event is valid */
 	int pager_event;      /* [I] eventfd that makes the pager look around */
 	atomic_bool stopping; /* the pager is to end */

@@ -83,18 +83,19 @@ static int resolve(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 	return 0;
 }
 
-/* Pages came in or home: the guest is active again, which a dozing keeper wants to know. */
-static void stir(struct share *share)
+/* Pages came in or home: the guest is active again, which those who doze want to know. */
+static void stir(struct gmem *gm)
 {
-	if (atomic_load(&share->still) && atomic_exchange(&share->still, false))
-		share->stir(share->stir_ctx);
+	for (struct gmem_dozer *d = gm->dozer; d < gm->dozer + GMEM_NR_DOZERS; d++)
+		if (atomic_load(&d->still) && atomic_exchange(&d->still, false))
+			d->stir(d->ctx);
 }
 
 /* What follows from resolve(), without the lock. */
 static void follow_up(struct gmem *gm, gfn_t gfn, int err, const struct gfn_range *in)
 {
 	if (!err && in->start < in->end)
-		stir(&gm->share);
+		stir(gm);
 	else if (err && err != -EDQUOT)
 		host_failure(gm, gfn, err);
 }

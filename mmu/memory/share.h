@@ -7,12 +7,11 @@
  *
  * zero.h is the same for pages of zeroes; away.h says how both come home.
  */
-#include <stdatomic.h>
 #include "gmem.h"
 #include "note.h"
 #include "store_view.h"
 
-/* [g] LOCK_GMEM for all of it, but for what has   [a] atomic   [I] set before threads start */
+/* [g] LOCK_GMEM for all of it */
 struct share {
 	struct store_view store; /* where the bytes of shared pages are */
 	uint8_t *note;		 /* by gfn: note.h */
@@ -26,10 +25,6 @@ struct share {
 	uint64_t reserve;  /* credits that only a page on its way home may have */
 	gfn_t streak_next; /* a sequential writer would break this page next ... */
 	uint64_t streak;   /* ... and so many were broken at once last time */
-
-	atomic_bool still;	 /* [a] the keeper dozes: whoever clears this calls stir() */
-	void (*stir)(void *ctx); /* [I] with no lock below LOCK_KEEPER */
-	void *stir_ctx;		 /* [I] */
 };
 
 /*

@@ -29,7 +29,8 @@
 
 #define REGION_PAGES   (64 * MiB / QUIRE_PAGE_SIZE) /* the size of regions without a log */
 #define MAX_CALM       2u	   /* calm passes are at most 2^2 epochs apart ... */
-#define MAX_STILL      4u	   /* ... and 2^4 in a VM that has settled */
+#define MAX_STILL      5u	   /* ... and 2^5 in a VM that has settled */
+#define FEW_PAGES      16u	   /* what such a VM does with so few pages does not matter */
 #define FIRST_NS       NS_PER_S	   /* before the first pass: guests that end soon are left alone */
 #define EPOCH_NS       NS_PER_S	   /* pages that were not written for so long are looked at */
 #define HURRIED_NS     10000000ULL /* the same in a pass that somebody waits for */
@@ -75,24 +76,28 @@ static bool rest(struct keeper *k, uint64_t ns, bool hurried)
  * Wait so long, or until something is wanted, or an epoch if guest memory stirs.  Returns whether
  * it stirred.
  *
- * Whoever takes share.still away says `stirred` afterwards.  The wait for that keeps the keeper
+ * Whoever takes dozer->still away says `stirred` afterwards.  The wait for that keeps the keeper
  * alive until the pager has let go of it.
  */
 static bool doze(struct keeper *k, uint64_t ns)
 {
-	struct timespec until = ns_to_timespec(monotonic_ns() + ns);
+	uint64_t now = monotonic_ns(), epoch = now + EPOCH_NS;
+	struct timespec until = ns_to_timespec(now + ns);
+	struct gmem_dozer *dozer = gmem_dozer(k->gm, GMEM_DOZER_KEEPER);
 	bool over = false;
 
 	k->stirred = false;
-	atomic_store(&k->gm->share.still, true);
-	rest(k, EPOCH_NS, false);
+	atomic_store(&dozer->still, true);
 	lock(&k->lock);
 	while (!over && !is_wanted(k) && !k->stirred)
 		over = pthread_cond_timedwait(&k->changed, &k->lock.mutex, &until) == ETIMEDOUT;
-	if (!atomic_exchange(&k->gm->share.still, false))
+	if (!atomic_exchange(&dozer->still, false))
 		while (!k->stirred)
 			pthread_cond_wait(&k->changed, &k->lock.mutex);
 	unlock(&k->lock);
+	now = monotonic_ns();
+	if (now < epoch)
+		rest(k, epoch - now, false);
 	return k->stirred;
 }
 
@@ -351,20 +356,17 @@ static void unmerge(struct keeper *k)
 }
 
 /*
- * Is there nothing that a later pass could want: no page that was quiet until it was written, no
- * page that backs off, no region that rests, no machine to be found?
+ * Is there nothing that a later pass could want: no region that rests, no machine to be found, and
+ * but for a few no page that backs off, or was quiet until it was written?  A guest writes such a
+ * few each time that it wakes up to say how it is.
  */
-static bool is_settled(struct keeper *k, uint64_t pass)
+static bool is_settled(const struct keeper *k, uint64_t pass)
 {
-	bool backoff;
-
-	gmem_lock(k->gm, GMEM_KEEPER);
-	backoff = k->gm->share.any_backoff;
-	gmem_unlock(k->gm);
 	for (unsigned int i = 0; i < k->nr_regions; i++)
 		if (k->region[i].rest_until > pass)
 			return false;
-	return !backoff && !k->fresh && (k->obeyed != KEEPER_ON || k->link >= 0 || !k->config.join);
+	return k->backing_off <= FEW_PAGES && k->fresh <= FEW_PAGES &&
+	       (k->obeyed != KEEPER_ON || k->link >= 0 || !k->config.join);
 }
 
 /* After a pass: how long may the pause be?  wanted: the pass came early and says little. */
@@ -509,8 +511,8 @@ int keeper_create(const struct keeper_config *config, struct keeper **out, struc
 	gmem_lock(k->gm, GMEM_KEEPER);
 	k->gm->share.zero_reads = config->mode != KEEPER_OFF;
 	gmem_unlock(k->gm);
-	k->gm->share.stir = on_stir;
-	k->gm->share.stir_ctx = k;
+	gmem_dozer(k->gm, GMEM_DOZER_KEEPER)->stir = on_stir;
+	gmem_dozer(k->gm, GMEM_DOZER_KEEPER)->ctx = k;
 	*out = k;
 	return 0;
 }

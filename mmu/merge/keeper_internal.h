@@ -91,9 +91,10 @@ struct keeper {
 	unsigned int percent;	     /* [t] the keeper may use so many percent of a processor */
 	uint64_t stir;		     /* [t] what this pass changed, or found changed; 0: nothing */
 	uint64_t looked;	     /* [t] how many pages this pass looked at */
-	uint64_t fresh;	   /* [t] how many pages it found written that were quiet before */
-	unsigned int calm; /* [t] how many passes in a row had nothing to do, up to a limit */
-	bool stirred;	   /* [k] guest memory stirred in a long pause */
+	uint64_t fresh;	      /* [t] how many pages it found written that were quiet before */
+	uint64_t backing_off; /* [t] how many pages were backing off when this pass ended */
+	unsigned int calm;    /* [t] how many passes in a row had nothing to do, up to a limit */
+	bool stirred;	      /* [k] guest memory stirred in a long pause */
 
 	struct flight flight[2]; /* [t] */
 	unsigned int turn;	 /* [t] the flight that is free next */

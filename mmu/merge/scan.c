@@ -457,11 +457,11 @@ static void relax(uint8_t *note)
 		*note |= NOTE_RESTED;
 }
 
-/* Relax the pages of [start, end) whose turn it is.  False: none of them backs off at all. */
-static bool relax_some(struct gmem *gm, gfn_t start, gfn_t end, uint64_t pass)
+/* Relax the pages of [start, end) whose turn it is.  Returns how many back off. */
+static uint64_t relax_some(struct gmem *gm, gfn_t start, gfn_t end, uint64_t pass)
 {
 	const uint64_t levels = NOTE_BACKOFF_MASK * (UINT64_MAX / 0xff);
-	bool any = false;
+	uint64_t nr = 0;
 
 	for (gfn_t g = start; g < end; g++) {
 		unsigned int backoff = note_backoff(gm->share.note[g]);
@@ -475,11 +475,11 @@ static bool relax_some(struct gmem *gm, gfn_t start, gfn_t end, uint64_t pass)
 				continue;
 			}
 		}
-		any |= backoff > 0;
+		nr += backoff > 0;
 		if (backoff && is_turn(g, pass, backoff) && is_away(gm, g))
 			relax(&gm->share.note[g]);
 	}
-	return any;
+	return nr;
 }
 
 void scan_relax(struct keeper *k, uint64_t pass)
@@ -488,6 +488,7 @@ void scan_relax(struct keeper *k, uint64_t pass)
 	struct gmem_run run = { 0 };
 	bool any;
 
+	k->backing_off = 0;
 	gmem_lock(gm, GMEM_KEEPER);
 	any = gm->share.any_backoff;
 	gm->share.any_backoff = false;
@@ -500,7 +501,8 @@ void scan_relax(struct keeper *k, uint64_t pass)
 
 		if (run.page.state != PG_ABSENT) {
 			run.nr = min_u64(end, run.ram_end) - run.gfn;
-			gm->share.any_backoff |= relax_some(gm, run.gfn, run.gfn + run.nr, pass);
+			k->backing_off += relax_some(gm, run.gfn, run.gfn + run.nr, pass);
+			gm->share.any_backoff |= k->backing_off > 0;
 		}
 		gmem_let_others(gm);
 	}

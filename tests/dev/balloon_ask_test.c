@@ -3,6 +3,7 @@
  * What the balloon's driver is asked, and answers: target, statistics, hints; silence;
  * notifications.
  */
+#include "vmm/dev/balloon_pace.h"
 #include "balloon_lab.h"
 
 /* ---- the target, statistics, silence ---- */
@@ -97,6 +98,73 @@ static void statistics_limits(void)
 	ok(used_idx(&queue[2]) == 1, "and asked for again");
 	set_reg(R_STATUS, 0);
 	ok(balloon_tick(r.balloon) == UINT64_MAX, "without a driver there is nothing to time");
+}
+
+/* ---- how often the driver is asked (balloon_pace.h) ---- */
+
+static struct balloon_pace pace;
+static uint64_t clock_s;
+
+/* The seconds until the driver is asked again, by one who looks when he was told to. */
+static uint64_t period(const struct balloon_record *is)
+{
+	uint64_t since = clock_s;
+
+	do
+		clock_s = (pace.next_ns + 999999999) / 1000000000;
+	while (!balloon_pace_look(&pace, is, false, pace.next_ns));
+	return clock_s - since;
+}
+
+static void begin(const struct balloon_record *is)
+{
+	pace = (struct balloon_pace){
+		.shortest_ns = 1000000000,
+		.longest_ns = 9000000000,
+		.ram_pages = 1280,
+	};
+	clock_s = 100;
+	balloon_pace_look(&pace, is, false, clock_s * 1000000000);
+}
+
+/* A guest that was quiet for a minute changes so: in how many seconds is it asked? */
+static uint64_t after(struct balloon_record change, bool stirred)
+{
+	struct balloon_record is = { .target = 5, .nr_stats = 2, .stat = { { 4, 99 }, { 2, 7 } } };
+
+	begin(&is);
+	while (clock_s < 160)
+		period(&is);
+	balloon_pace_look(&pace, &change, stirred, clock_s * 1000000000);
+	return period(&change);
+}
+
+static void paces(void)
+{
+	struct balloon_record is = { .target = 5, .nr_stats = 2, .stat = { { 4, 99 }, { 2, 7 } } };
+	uint64_t periods[7];
+
+	begin(&is);
+	for (unsigned int i = 0; i < 7; i++)
+		periods[i] = period(&is);
+	ok(periods[0] == 1 && periods[1] == 1 && periods[2] == 2 && periods[3] == 4 &&
+		   periods[4] == 8 && periods[5] == 9 && periods[6] == 9,
+	   "a guest in which nothing changes is asked ever more rarely");
+	is(after(is, false), 9, "... and goes on to be");
+	is(after(is, true), 1, "pages that it touches are a change");
+	is.target = 6;
+	is(after(is, false), 1, "... and a new target");
+	is.target = 5;
+	is.actual = 1;
+	is(after(is, false), 1, "... and pages that it takes back or gives");
+	is.actual = 0;
+	is.stat[1].value++;
+	is(after(is, false), 1, "... and a sign of need");
+	is.stat[1].value--;
+	is.stat[0].value = 99 + 11 * 4096;
+	is(after(is, false), 1, "... and memory that is free, or no longer");
+	is.stat[0].value = 99 + 10 * 4096;
+	is(after(is, false), 9, "... but not a little of it");
 }
 
 /* The time of a pause is nobody's silence. */
@@ -236,6 +304,7 @@ int main(void)
 	target();
 	statistics();
 	statistics_limits();
+	paces();
 	pauses();
 	hints();
 	notifications();

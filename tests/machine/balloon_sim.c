@@ -181,7 +181,8 @@ static void sim_estimate(struct sim *s, unsigned int i)
 
 	if (!g->seen_ns)
 		g->slow = g->fast = now;
-	else if (g->seen_ns != st->taken_ns) {
+	/* A sample counts for each second since the last one. */
+	for (uint64_t ns = g->seen_ns; g->seen_ns && ns < st->taken_ns; ns += SECOND) {
 		g->slow += (now - g->slow) / 32;
 		g->fast += (now - g->fast) / 4;
 	}

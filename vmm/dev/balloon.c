@@ -216,6 +216,8 @@ int balloon_set_target(struct balloon *b, uint64_t pages)
 		b->target_asked_ns = b->config.now_ns(b->config.ctx);
 	unlock(&b->state_lock);
 	virtio_config_changed(b->virtio);
+	if (b->config.wake)
+		b->config.wake(b->config.ctx); /* the pace is another */
 	return 0;
 }
 
@@ -286,21 +288,38 @@ void balloon_notify(struct balloon *b, unsigned int n)
 	virtio_defer(b->virtio, n);
 }
 
+/* Keep the time of the statistics while there is a driver. */
+static void keep_time(struct balloon *b, uint64_t now)
+{
+	struct balloon_pace *p = &b->pace;
+	bool stirred = b->dozing && b->config.doze(b->config.ctx);
+	struct balloon_record record;
+
+	balloon_record(b, &record);
+	if (balloon_pace_look(p, &record, stirred, now) && atomic_load(&b->stats_queue) >= 0)
+		balloon_refresh(b);
+	if (!b->dozing && b->config.doze && p->period_ns > p->shortest_ns)
+		b->config.doze(b->config.ctx);
+	b->dozing = b->config.doze && p->period_ns > p->shortest_ns;
+}
+
 uint64_t balloon_tick(struct balloon *b)
 {
-	uint64_t now = b->config.now_ns(b->config.ctx), period = b->config.stats_period_ns;
-	bool timed = period && virtio_running(b->virtio) && atomic_load(&b->stats_queue) >= 0;
+	uint64_t now = b->config.now_ns(b->config.ctx);
+	bool timed = b->config.stats_period_ns && virtio_running(b->virtio);
 
-	if (timed && !b->ticking)
-		b->next_stats_ns = now + period;
-	b->ticking = timed;
-	if (timed && now >= b->next_stats_ns) {
-		balloon_refresh(b);
-		b->next_stats_ns = now + period;
-	}
+	if (timed)
+		keep_time(b, now);
+	else
+		balloon_pace_stop(&b->pace);
 	if (virtio_poll(b->virtio))
 		return now + RETRY_NS;
-	return timed ? b->next_stats_ns : UINT64_MAX;
+	return timed ? b->pace.next_ns : UINT64_MAX;
+}
+
+uint64_t balloon_period_ns(const struct balloon *b)
+{
+	return max_u64(b->pace.period_ns, b->pace.shortest_ns);
 }
 
 /* ---- what it said ---- */
@@ -386,6 +405,9 @@ int balloon_create(const struct balloon_config *config, struct bus *mmio, struct
 	b->config = *config;
 	for (unsigned int i = 0; i < config->mem.nr_ram; i++)
 		b->ram_pages += config->mem.ram[i].end - config->mem.ram[i].start;
+	b->pace.shortest_ns = config->stats_period_ns;
+	b->pace.longest_ns = max_u64(config->stats_period_ns, config->stats_longest_ns);
+	b->pace.ram_pages = b->ram_pages;
 	lock_init(&b->state_lock, LOCK_VIRTIO_STATE);
 	reset(b);
 	ret = put_on_bus(b, mmio);

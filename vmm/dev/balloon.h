@@ -73,6 +73,7 @@ struct balloon_config {
 	struct balloon_memory memory;
 	uint64_t base;			  /* of the registers */
 	uint64_t stats_period_ns;	  /* 0: statistics come only when balloon_refresh() asks */
+	uint64_t stats_longest_ns;	  /* the period while nothing changes (balloon_pace.h) */
 	uint64_t (*now_ns)(void *ctx);	  /* CLOCK_MONOTONIC */
 	bool async_inflate, async_report; /* virtio_ops.async for these queues */
 	/* As in struct virtio_config. */
@@ -80,6 +81,11 @@ struct balloon_config {
 	void (*cue)(void *ctx);
 	void (*arm)(void *ctx, unsigned int n, bool on);
 	void (*wake)(void *ctx);
+	/*
+	 * Call wake() once the guest touches a page that it does not have.  Returns whether it did
+	 * so since the last call.  Called by balloon_tick().  May be NULL.
+	 */
+	bool (*doze)(void *ctx);
 	void *ctx;
 };
 
@@ -94,6 +100,9 @@ void balloon_destroy(struct balloon *b);
  * when to call again at the latest; UINT64_MAX: not before config.wake is called.
  */
 uint64_t balloon_tick(struct balloon *b);
+
+/* How often the driver is asked for statistics just now.  Main loop only. */
+uint64_t balloon_period_ns(const struct balloon *b);
 
 /* The driver notified queue n, but not by a write to the register. */
 void balloon_notify(struct balloon *b, unsigned int n);

@@ -5,6 +5,7 @@
 /* What balloon.c (the device and its users) and balloon_serve.c (its queues) share. */
 #include <stdatomic.h>
 #include "mmu/base/locks.h"
+#include "balloon_pace.h"
 #include "balloon_pfns.h"
 #include "balloon.h"
 
@@ -32,10 +33,10 @@ struct balloon {
 	/* The configuration space. */
 	atomic_uint target, actual, cmd_id, poison; /* [a] */
 
-	atomic_bool refresh;	/* [a] statistics are wanted */
-	atomic_int stats_queue; /* [a] its number; -1: none */
-	bool ticking;		/* [m] next_stats_ns is valid */
-	uint64_t next_stats_ns; /* [m] */
+	atomic_bool refresh;	  /* [a] statistics are wanted */
+	atomic_int stats_queue;	  /* [a] its number; -1: none */
+	struct balloon_pace pace; /* [m] */
+	bool dozing;		  /* [m] config.doze was called, and wake() not yet */
 
 	struct lock state_lock;
 	struct balloon_record record;		  /* [s] but for what balloon_record() fills in */

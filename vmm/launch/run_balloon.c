@@ -3,7 +3,6 @@
 #include "mmu/base/clock.h"
 #include "run_balloon.h"
 
-#define TELL_NS		NS_PER_S     /* the machine is told so often while there is a driver */
 #define TELL_AT_MOST_NS 100000000ULL /* it is not told more often, whatever a guest does */
 
 #define ORDER_IS_ONE 1u
@@ -50,7 +49,7 @@ static bool is_new(const struct balloon_record *last, const struct balloon_recor
 }
 
 bool run_balloon_is_due(const struct run_balloon *rb, const struct balloon_record *next,
-			uint64_t now, uint64_t *until)
+			uint64_t now, uint64_t period_ns, uint64_t *until)
 {
 	bool wanted = !rb->told || is_new(&rb->last, next);
 
@@ -60,7 +59,7 @@ bool run_balloon_is_due(const struct run_balloon *rb, const struct balloon_recor
 	if (wanted)
 		*until = rb->told_ns + TELL_AT_MOST_NS;
 	else if (has_driver(next))
-		*until = rb->told_ns + TELL_NS;
+		*until = rb->told_ns + period_ns + TELL_AT_MOST_NS;
 	return *until <= now;
 }
 
@@ -68,11 +67,11 @@ uint64_t run_balloon_serve(struct run_balloon *rb, struct vm *vm, struct credits
 {
 	struct balloon_record next;
 	struct gmem_stats gs;
-	uint64_t now = monotonic_ns(), until;
+	uint64_t now = monotonic_ns(), period_ns = vm_balloon_period(vm), until;
 
 	obey(rb, vm);
 	vm_balloon_record(vm, &next);
-	if (!run_balloon_is_due(rb, &next, now, &until))
+	if (!run_balloon_is_due(rb, &next, now, period_ns, &until))
 		return until;
 	gmem_stats(vm_gmem(vm), &gs);
 	next.touches = gs.balloon_touches;
@@ -81,5 +80,5 @@ uint64_t run_balloon_serve(struct run_balloon *rb, struct vm *vm, struct credits
 	rb->last = next;
 	rb->told = true;
 	rb->told_ns = now;
-	return has_driver(&next) ? now + TELL_NS : UINT64_MAX;
+	return has_driver(&next) ? now + period_ns + TELL_AT_MOST_NS : UINT64_MAX;
 }

@@ -10,9 +10,9 @@
  * speaks to the device: asking the guest takes an interrupt, and the channel's thread may not send
  * one.
  *
- * The VM tells the machine of its balloon about once a second while there is a driver.  It tells it
- * sooner when statistics came, and when something cannot wait: the driver came or went, a target
- * arrived or was reached, or the guest takes back pages that are wanted.
+ * While there is a driver, the VM tells the machine of its balloon when statistics came, or soon
+ * after they should have come.  It tells it sooner when something cannot wait: the driver came or
+ * went, a target arrived or was reached, or the guest takes back pages that are wanted.
  */
 #include <stdatomic.h>
 #include "mmu/base/machine_protocol.h"
@@ -38,9 +38,9 @@ uint64_t run_balloon_serve(struct run_balloon *rb, struct vm *vm, struct credits
 
 /*
  * Is the machine to be told `next` now, after what it was told last?  If not, *until becomes when
- * it is to be told at the latest.
+ * it is to be told at the latest.  The guest is asked for statistics every period_ns.
  */
 bool run_balloon_is_due(const struct run_balloon *rb, const struct balloon_record *next,
-			uint64_t now, uint64_t *until);
+			uint64_t now, uint64_t period_ns, uint64_t *until);
 
 #endif

@@ -137,6 +137,9 @@ void vm_set_merge(struct vm *vm, enum keeper_mode mode);
 /* keeper_request_pass() of the VM's keeper.  Main loop only. */
 uint64_t vm_merge_pass(struct vm *vm);
 
+/* How often the guest is asked for statistics just now, in ns.  Main loop only, with a balloon. */
+uint64_t vm_balloon_period(const struct vm *vm);
+
 /* Set the balloon's target.  manual: an operator set it.  Main loop only. */
 void vm_set_balloon(struct vm *vm, uint64_t pages, bool manual);
 

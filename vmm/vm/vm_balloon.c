@@ -49,7 +49,9 @@
 #include "sandbox.h"
 #include "vm_impl.h"
 
-#define STATS_PERIOD_NS NS_PER_S
+/* Statistics that are older than 10 s count as none (stale_ns in balloon_policy.c). */
+#define STATS_PERIOD_NS	 NS_PER_S
+#define STATS_LONGEST_NS (9 * NS_PER_S)
 
 /* ---- guest memory ---- */
 
@@ -148,6 +150,11 @@ static void on_wake(void *ctx)
 	vm_wake(ctx);
 }
 
+static bool on_doze(void *ctx)
+{
+	return !atomic_exchange(&gmem_dozer(((struct vm *)ctx)->gm, GMEM_DOZER_BALLOON)->still, true);
+}
+
 static uint64_t on_now(void *ctx)
 {
 	(void)ctx;
@@ -179,6 +186,11 @@ uint64_t vm_balloon_tick(struct vm *vm)
 	if (!vm->balloon || atomic_load(&vm->paused))
 		return UINT64_MAX;
 	return balloon_tick(vm->balloon);
+}
+
+uint64_t vm_balloon_period(const struct vm *vm)
+{
+	return balloon_period_ns(vm->balloon);
 }
 
 void vm_set_balloon(struct vm *vm, uint64_t pages, bool manual)
@@ -223,6 +235,7 @@ int vm_balloon_create(struct vm *vm)
 		},
 		.base = QUIRE_BALLOON_BASE,
 		.stats_period_ns = STATS_PERIOD_NS,
+		.stats_longest_ns = STATS_LONGEST_NS,
 		.now_ns = on_now,
 		.async_inflate = async,
 		.async_report = irqchip && vm->config.hugepages == GMEM_HUGE_NEVER,
@@ -230,11 +243,14 @@ int vm_balloon_create(struct vm *vm)
 		.cue = on_cue,
 		.arm = async ? on_arm : NULL,
 		.wake = on_wake,
+		.doze = on_doze,
 		.ctx = vm,
 	};
 
 	if (vm->config.balloon == BALLOON_MODE_OFF)
 		return 0;
+	gmem_dozer(vm->gm, GMEM_DOZER_BALLOON)->stir = on_wake;
+	gmem_dozer(vm->gm, GMEM_DOZER_BALLOON)->ctx = vm;
 	if (irqchip) {
 		int ret = create_irq(vm);
 
