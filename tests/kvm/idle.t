@@ -55,23 +55,24 @@ sub sleeps {
 
 # In a network namespace of our own nobody else's command asks these guests anything.
 my %waiting = (hold => 'hold 1 2000 seconds=400',
-	balloon => 'balloon seconds=400 dirty=2000 zero=500');	# its driver tells how the guest is
+	tell => 'balloon seconds=400 dirty=2000 zero=500');	# its driver tells how the guest is
 my $span = 36;	# seconds; fewer than one in two
 SKIP: {
 	# unshare(CLONE_NEWNET)
 	skip 'cannot have a network namespace', 7 if syscall 272, 0x40000000;
+	my $me = $$;
 	my (%run, %vm, %least);
 	for my $what (sort keys %waiting) {
 		$run{$what} = fork // die;
 		if (!$run{$what}) {
 			open STDOUT, '>', "$dir/$what";
-			exec $quire, 'run', '-n', 2, "--name=$what-$$", '--machine=own',
+			exec $quire, 'run', '-n', 2, "--name=$what-$me", '--machine=own',
 				'--timeout=500', '-m', '64M', $quill, split ' ', $waiting{$what};
 		}
 		ok(until_true(30, sub { 2 == (() = slurp("$dir/$what") =~ /: ready/g) }),
 			"$what: two guests with the same pages");
 	}
-	for (`$quire ps`) { $vm{$1} = $2 if /^((?:hold|balloon)-$$-\d)\s.*\s(\d+)$/ }
+	for (`$quire ps`) { $vm{$1} = $2 if /^((?:hold|tell)-$me-\d)\s.*\s(\d+)$/ }
 	is(keys %vm, 4, '... are seen');
 	# Merging has to end first, and what a busy host delays.  Then it is counted, until all
 	# counts are low.
