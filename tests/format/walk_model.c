@@ -251,155 +251,235 @@ struct model_step {
 	bool may_write;
 };
 
-/* One attempt.  Returns false if an A or D bit could not be set because the entry changed. */
-static bool model_attempt(struct model *m, enum model_mode mode)
-{
-	bool wp = model_bit(m->cpu.cr0, 16), smep = model_bit(m->cpu.cr4, 20);
-	bool smap = model_bit(m->cpu.cr4, 21), pse = model_bit(m->cpu.cr4, 4);
-	bool read = !m->access.write && !m->access.fetch;
-	bool writable = true, user = true, no_execute = false;
-	int bytes = mode == MODEL_32 ? 4 : 8, top = 0, shift = 0, width = 9, nr = 0, level, level2;
-	uint64_t table = 0, gpa = m->gva, e = 0, maddr;
+/* The way through the guest's tables, as far as it went. */
+struct model_way {
+	enum model_mode mode;
+	int top;	/* the level that it begins at; 0: there is no paging */
+	int level;	/* where it is */
+	int shift;	/* the lowest bit of gva that the tables of this level look at */
+	int bytes;	/* of an entry */
+	uint64_t table; /* the gpa of the table of this level */
+	bool writable, user, no_execute;
 	struct model_step step[5];
-	bool dummy;
+	int nr;
+};
 
-	m->nr_refs = 0;
-	switch (mode) {
+enum model_verdict { MODEL_GOES_ON, MODEL_IS_OVER, MODEL_TRY_AGAIN };
+
+static void model_begin(const struct model *m, struct model_way *way)
+{
+	int phys = m->cpu.maxphyaddr < 32 ? 32 : m->cpu.maxphyaddr;
+
+	way->writable = true;
+	way->user = true;
+	way->bytes = way->mode == MODEL_32 ? 4 : 8;
+	switch (way->mode) {
 	case MODEL_32:
-		top = 2;
-		table = model_field(m->cpu.cr3, 12, 31);
+		way->top = 2;
+		way->table = model_field(m->cpu.cr3, 12, 31);
 		break;
 	case MODEL_PAE:
-		top = 3;
-		table = model_field(m->cpu.cr3, 5, 31);
+		way->top = 3;
+		way->table = model_field(m->cpu.cr3, 5, 31);
 		break;
-	case MODEL_4LEVEL: top = 4; break;
-	case MODEL_5LEVEL: top = 5; break;
+	case MODEL_4LEVEL: way->top = 4; break;
+	case MODEL_5LEVEL: way->top = 5; break;
 	default: break;
 	}
-	if (top >= 4) {
-		int phys = m->cpu.maxphyaddr < 32 ? 32 : m->cpu.maxphyaddr;
+	if (way->top >= 4)
+		way->table = model_field(m->cpu.cr3, 12, phys > 52 ? 51 : phys - 1);
+	way->level = way->top;
+}
 
-		table = model_field(m->cpu.cr3, 12, phys > 52 ? 51 : phys - 1);
+/* The gpa of the entry for gva, at this level. */
+static uint64_t model_entry_at(const struct model *m, struct model_way *way)
+{
+	int width;
+
+	if (way->mode == MODEL_32) {
+		width = 10;
+		way->shift = way->level == 2 ? 22 : 12;
+	} else {
+		width = way->mode == MODEL_PAE && way->level == 3 ? 2 : 9;
+		way->shift = 12 + 9 * (way->level - 1);
 	}
+	return way->table + model_field(m->gva, way->shift, way->shift + width - 1) /
+				    (1ULL << way->shift) * (uint64_t)way->bytes;
+}
 
-	for (level = top; level >= 1; level--) {
-		struct model_step *s = &step[nr++];
-		bool leaf;
+/* Read the entry into the step.  False: the walk is over. */
+static bool model_read(struct model *m, const struct model_way *way, struct model_step *s)
+{
+	int level2;
 
-		if (mode == MODEL_32) {
-			width = 10;
-			shift = level == 2 ? 22 : 12;
-		} else {
-			width = mode == MODEL_PAE && level == 3 ? 2 : 9;
-			shift = 12 + 9 * (level - 1);
-		}
-		s->level = level;
-		s->gpa = table + model_field(m->gva, shift, shift + width - 1) / (1ULL << shift) *
-					 (uint64_t)bytes;
-		if (!model_stage2(m, s->gpa, true, m->ept_levels && m->ept_ad, false, true,
-				  &s->maddr, &level2, &s->may_write))
-			return true;
-		e = 0;
-		if (s->maddr >= m->guest_bytes || m->guest_bytes - s->maddr < (uint64_t)bytes) {
-			model_record(m, 1, level, s->gpa, m->gva, 0);
-			m->outcome = WALK_NO_MEMORY;
-			m->gpa = s->gpa;
-			return true;
-		}
-		memcpy(&e, m->guest + s->maddr, (size_t)bytes);
-		s->entry = e;
-		model_record(m, 1, level, s->gpa, m->gva, e);
+	if (!model_stage2(m, s->gpa, true, m->ept_levels && m->ept_ad, false, true, &s->maddr,
+			  &level2, &s->may_write))
+		return false;
+	if (s->maddr >= m->guest_bytes || m->guest_bytes - s->maddr < (uint64_t)way->bytes) {
+		model_record(m, 1, s->level, s->gpa, m->gva, 0);
+		m->outcome = WALK_NO_MEMORY;
+		m->gpa = s->gpa;
+		return false;
+	}
+	s->entry = 0;
+	memcpy(&s->entry, m->guest + s->maddr, (size_t)way->bytes);
+	model_record(m, 1, s->level, s->gpa, m->gva, s->entry);
 
-		if (!model_bit(e, 0)) {
-			model_page_fault(m, false, false);
-			return true;
+	if (!model_bit(s->entry, 0)) {
+		model_page_fault(m, false, false);
+		return false;
+	}
+	if (model_guest_reserved(m, way->mode, s->level, s->entry)) {
+		model_page_fault(m, true, true);
+		return false;
+	}
+	return true;
+}
+
+static bool model_is_leaf(const struct model *m, const struct model_way *way, uint64_t e)
+{
+	bool pse = model_bit(m->cpu.cr4, 4);
+
+	if (way->level == 1)
+		return true;
+	if (way->level == 2 && model_bit(e, 7) && (way->mode != MODEL_32 || pse))
+		return true;
+	return way->level == 3 && model_bit(e, 7) && way->mode != MODEL_PAE;
+}
+
+/* From the top to the leaf.  False: the walk is over. */
+static bool model_descend(struct model *m, struct model_way *way)
+{
+	for (; way->level >= 1; way->level--) {
+		struct model_step *s = &way->step[way->nr++];
+
+		s->level = way->level;
+		s->gpa = model_entry_at(m, way);
+		if (!model_read(m, way, s))
+			return false;
+		if (!(way->mode == MODEL_PAE && way->level == 3)) {
+			way->writable = way->writable && model_bit(s->entry, 1);
+			way->user = way->user && model_bit(s->entry, 2);
+			way->no_execute = way->no_execute || model_bit(s->entry, 63);
 		}
-		if (model_guest_reserved(m, mode, level, e)) {
-			model_page_fault(m, true, true);
-			return true;
-		}
-		if (!(mode == MODEL_PAE && level == 3)) {
-			writable = writable && model_bit(e, 1);
-			user = user && model_bit(e, 2);
-			no_execute = no_execute || model_bit(e, 63);
-		}
-		leaf = level == 1;
-		if (level == 2 && model_bit(e, 7) && (mode != MODEL_32 || pse))
-			leaf = true;
-		if (level == 3 && model_bit(e, 7) && mode != MODEL_PAE)
-			leaf = true;
-		if (leaf)
+		if (model_is_leaf(m, way, s->entry))
 			break;
-		table = model_field(e, 12, 51);
+		way->table = model_field(s->entry, 12, 51);
 	}
+	return true;
+}
 
-	if (top > 0) {
-		bool refused = false;
+/* The gpa that gva means. */
+static uint64_t model_gpa(const struct model *m, const struct model_way *way)
+{
+	uint64_t e, gpa;
 
-		/* A 4 MiB page has its address bits 39:32 in 20:13. */
-		if (mode == MODEL_32 && level == 2)
-			gpa = model_field(e, 22, 31) + (model_field(e, 13, 20) << 19);
-		else
-			gpa = model_field(e, shift, 51);
-		gpa += model_field(m->gva, 0, shift - 1);
+	if (way->top == 0)
+		return m->gva;
+	e = way->step[way->nr - 1].entry;
+	/* A 4 MiB page has its address bits 39:32 in 20:13. */
+	if (way->mode == MODEL_32 && way->level == 2)
+		gpa = model_field(e, 22, 31) + (model_field(e, 13, 20) << 19);
+	else
+		gpa = model_field(e, way->shift, 51);
+	return gpa + model_field(m->gva, 0, way->shift - 1);
+}
 
-		if (m->access.user && !user)
-			refused = true;
-		if (m->access.write && m->access.user && !writable)
-			refused = true;
-		if (m->access.write && !m->access.user && wp && !writable)
-			refused = true;
-		if (m->access.fetch && no_execute)
-			refused = true;
-		if (m->access.fetch && !m->access.user && user && smep)
-			refused = true;
-		if (!m->access.fetch && !m->access.user && user && smap && !m->cpu.ac)
-			refused = true;
-		if (refused) {
-			model_page_fault(m, true, false);
-			return true;
-		}
+static bool model_is_refused(const struct model *m, const struct model_way *way)
+{
+	bool wp = model_bit(m->cpu.cr0, 16), smep = model_bit(m->cpu.cr4, 20);
+	bool smap = model_bit(m->cpu.cr4, 21);
+
+	if (way->top == 0)
+		return false;
+	if (m->access.user && !way->user)
+		return true;
+	if (m->access.write && m->access.user && !way->writable)
+		return true;
+	if (m->access.write && !m->access.user && wp && !way->writable)
+		return true;
+	if (m->access.fetch && way->no_execute)
+		return true;
+	if (m->access.fetch && !m->access.user && way->user && smep)
+		return true;
+	return !m->access.fetch && !m->access.user && way->user && smap && !m->cpu.ac;
+}
+
+/* Stage 2 does not let the processor write the entry of this step. */
+static void model_cannot_set(struct model *m, const struct model_step *s)
+{
+	bool r = true, x = true;
+
+	/* Its R and X again: the entries of the last walk for this gpa. */
+	for (int k = 0; k < m->nr_refs; k++) {
+		if (m->ref[k].stage != 2 || m->ref[k].input != s->gpa)
+			continue;
+		r = r && model_bit(m->ref[k].entry, 0);
+		x = x && model_bit(m->ref[k].entry, 2);
 	}
+	model_violation(m, s->gpa, true, true, false, r, false, x, true);
+}
 
-	for (int i = 0; m->access.set_ad && i < nr; i++) {
-		struct model_step *s = &step[i];
+/* To be tried again if an entry has changed since it was read. */
+static enum model_verdict model_set_ad(struct model *m, const struct model_way *way)
+{
+	for (int i = 0; m->access.set_ad && i < way->nr; i++) {
+		const struct model_step *s = &way->step[i];
 		uint64_t now = 0, new = s->entry;
 
-		if (!(mode == MODEL_PAE && s->level == 3))
+		if (!(way->mode == MODEL_PAE && s->level == 3))
 			new |= 0x20;
-		if (i == nr - 1 && m->access.write)
+		if (i == way->nr - 1 && m->access.write)
 			new |= 0x40;
 		if (new == s->entry)
 			continue;
 		if (!s->may_write) {
-			bool r = true, x = true;
-
-			/* Its R and X again: the entries of the last walk for this gpa. */
-			for (int k = 0; k < m->nr_refs; k++) {
-				if (m->ref[k].stage != 2 || m->ref[k].input != s->gpa)
-					continue;
-				r = r && model_bit(m->ref[k].entry, 0);
-				x = x && model_bit(m->ref[k].entry, 2);
-			}
-			model_violation(m, s->gpa, true, true, false, r, false, x, true);
-			return true;
+			model_cannot_set(m, s);
+			return MODEL_IS_OVER;
 		}
-		memcpy(&now, m->guest + s->maddr, (size_t)bytes);
+		memcpy(&now, m->guest + s->maddr, (size_t)way->bytes);
 		if (now != s->entry)
-			return false;
-		memcpy(m->guest + s->maddr, &new, (size_t)bytes);
+			return MODEL_TRY_AGAIN;
+		memcpy(m->guest + s->maddr, &new, (size_t)way->bytes);
 	}
+	return MODEL_GOES_ON;
+}
+
+/* The access itself, through stage 2. */
+static void model_access(struct model *m, const struct model_way *way, uint64_t gpa)
+{
+	bool read = !m->access.write && !m->access.fetch, may_write;
+	uint64_t maddr;
+	int level2;
 
 	if (!model_stage2(m, gpa, read, m->access.write, m->access.fetch, false, &maddr, &level2,
-			  &dummy))
-		return true;
+			  &may_write))
+		return;
 	m->outcome = WALK_OK;
 	m->gpa = gpa;
 	m->maddr = maddr;
-	m->level1 = top ? level : 0;
+	m->level1 = way->top ? way->level : 0;
 	m->level2 = level2;
-	return true;
+}
+
+/* One attempt.  Returns false if an A or D bit could not be set because the entry changed. */
+static bool model_attempt(struct model *m, enum model_mode mode)
+{
+	struct model_way way = { .mode = mode };
+	enum model_verdict verdict;
+
+	m->nr_refs = 0;
+	model_begin(m, &way);
+	if (!model_descend(m, &way))
+		return true;
+	if (model_is_refused(m, &way)) {
+		model_page_fault(m, true, false);
+		return true;
+	}
+	verdict = model_set_ad(m, &way);
+	if (verdict == MODEL_GOES_ON)
+		model_access(m, &way, model_gpa(m, &way));
+	return verdict != MODEL_TRY_AGAIN;
 }
 
 void model_walk(struct model *m)
