@@ -192,6 +192,19 @@ static void race(const char *name, uint32_t rounds, bool user64, int prot)
 	vm_destroy(vm);
 }
 
+/* What KVM says of the access that failed, where it says anything: flags, gpa, bytes. */
+static void memory_fault(struct vm *vm)
+{
+	const struct kvm_run *run = vm->vcpu[0].run;
+
+	if (run->exit_reason != KVM_EXIT_MEMORY_FAULT_39) {
+		tap_skip("this KVM gives no address with -EFAULT");
+		return;
+	}
+	is(vm->crash.nr_data, 3, "the report has KVM's data");
+	is_hex(vm->crash.data[1] & ~(QUIRE_PAGE_SIZE - 1), DATA, "... which names the page");
+}
+
 /* clang-format off */
 static const uint8_t tight_code[] = {
 	0xbe, 0x00, 0x00, 0x40, 0x00,		/*  0     mov  esi, DATA */
@@ -272,6 +285,7 @@ static void no_progress(void)
 	ok(status == QUIRE_STATUS_CRASH, "a page that stays away ends as a crash (status %d)",
 	   status);
 	ok(strstr(vm->crash.what, "EFAULT"), "that says so: %s", vm->crash.what);
+	memory_fault(vm);
 	vm_destroy(vm);
 }
 

@@ -34,8 +34,6 @@
 #define EFAULT_SPINS	100
 #define EFAULT_SLEEP_NS 1000000
 
-#define KVM_EXIT_MEMORY_FAULT_39 39 /* the oldest <linux/kvm.h> lacks it */
-
 /* Each handler returns true if the vCPU is to enter the guest again. */
 
 /* ---- crashes ---- */

@@ -27,7 +27,7 @@ const char *kvm_exit_name(uint32_t reason)
 		[KVM_EXIT_X86_WRMSR] = "KVM_EXIT_X86_WRMSR",
 		[KVM_EXIT_DIRTY_RING_FULL] = "KVM_EXIT_DIRTY_RING_FULL",
 		[KVM_EXIT_X86_BUS_LOCK] = "KVM_EXIT_X86_BUS_LOCK",
-		[39] = "KVM_EXIT_MEMORY_FAULT",
+		[KVM_EXIT_MEMORY_FAULT_39] = "KVM_EXIT_MEMORY_FAULT",
 	};
 
 	if (reason < ARRAY_SIZE(names) && names[reason])
