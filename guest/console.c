@@ -70,11 +70,16 @@ void console_putc(char c)
 		console_flush();
 }
 
+bool console_has_input(void)
+{
+	return inb(UART_LSR) & LSR_DR;
+}
+
 int console_getc(void)
 {
 	console_flush();
 	enable_fifo();
-	while (!(inb(UART_LSR) & LSR_DR))
+	while (!console_has_input())
 		clock_wait(CLOCK_NEVER);
 	return inb(UART_DATA);
 }

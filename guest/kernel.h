@@ -65,8 +65,9 @@ uint64_t nucleus_call(uint64_t number, uint64_t a, uint64_t b);
 /* Console (console.c). */
 
 void console_putc(char c);
-void console_flush(void); /* send the buffer out */
-int console_getc(void);	  /* flushes, then waits for a byte */
+void console_flush(void);     /* send the buffer out */
+bool console_has_input(void); /* would console_getc() not wait? */
+int console_getc(void);	      /* flushes, then waits for a byte */
 
 /* Clock (clock.c): the TSC, whose frequency is found on first use. */
 

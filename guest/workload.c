@@ -238,3 +238,15 @@ void pause_until(uint64_t deadline)
 	while (rdtsc() < deadline)
 		clock_wait(deadline);
 }
+
+void pause_for_input(uint64_t deadline)
+{
+	console_flush();
+	while (rdtsc() < deadline) {
+		if (boot.wait_port && console_has_input()) {
+			(void)console_getc();
+			return;
+		}
+		clock_wait(deadline);
+	}
+}

@@ -91,4 +91,7 @@ void report_wrong(const char *name, const volatile uint64_t *at, uint64_t want, 
 /* Send waiting output out and wait until the TSC reaches deadline. */
 void pause_until(uint64_t deadline);
 
+/* The same, or until there is a byte of input, which it takes; at a wait port, which hears it. */
+void pause_for_input(uint64_t deadline);
+
 #endif

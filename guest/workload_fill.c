@@ -21,7 +21,8 @@
  *	scatter	spread evenly: the zero pages over all, the own pages over the rest; so with
  *		own=3/4 of PAGES every fourth page is common, and stands alone
  *
- * Between writing and verifying it waits, so that a host can merge.  A host that merges N such
+ * Between writing and verifying it waits, so that a host can merge: N seconds, or until there is
+ * input.  A host that merges N such
  * guests perfectly keeps common + N * own frames, and one for zeroes, or none.
  */
 #include "memory.h"
@@ -134,7 +135,7 @@ static int fill_and_verify(struct fill *f)
 	write_all(f);
 	describe(f);
 	if (f->seconds)
-		pause_until(clock_deadline(f->seconds));
+		pause_for_input(clock_deadline(f->seconds));
 	if (!verify(f))
 		return STATUS_WRONG;
 	print("%s: verified=%lu\n", f->name, f->pages);

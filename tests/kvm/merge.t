@@ -32,7 +32,9 @@ my $skip = missing();
 plan skip_all => $skip if $skip;
 my $begin = time;
 my $leaf_worth = 64;
-my $hold = $build =~ /san/ ? 30 : 10;	# seconds that guests wait for us
+# Seconds that guests wait for us.
+my $hold = deviates('slow') ? 100 : $build =~ /san/ ? 30 : 10;
+my $limit = 250 + 2 * $hold;	# ... and may take
 
 my $machine = serve("$dir/machine", '--memory=2G', '--overcommit=1');
 if (!$machine) {
@@ -48,9 +50,9 @@ my (@vms, @runs);
 # run(name, copies, MiB, [option...], word...): they are in @vms, at first without a process
 sub run_guests {
 	my ($name, $copies, $mib, $options, @words) = @_;
-	my $r = start("$dir/$name", 'timeout', '-s', 'KILL', 150, $quire, 'run',
+	my $r = start("$dir/$name", 'timeout', '-s', 'KILL', $limit + 30, $quire, 'run',
 		"--machine=$address", "--name=$name",
-		'-n', $copies, '-m', "${mib}M", '--timeout=120', @$options, $quill, @words);
+		'-n', $copies, '-m', "${mib}M", "--timeout=$limit", @$options, $quill, @words);
 	@$r{qw(name words copies)} = ($name, "@words", $copies);
 	push @runs, $r;
 	my ($own) = map { /^--domain=none$/ ? 1 : () } @$options;
@@ -227,7 +229,7 @@ sub end_all {
 	my ($what) = @_;
 	my $odd = '';
 	for my $r (@runs) {
-		finish($r, 100);
+		finish($r, $limit);
 		my $well = () = $r->{out} =~ /^(?:\S+\| )?\w+: verified=\d+$/mg;
 		$odd .= "$r->{name} ($r->{words}): status $r->{status}, $well verified: " .
 			"$r->{err} $r->{out}\n"

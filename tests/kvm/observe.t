@@ -10,6 +10,9 @@ cd "$(dirname "$0")/../.." || exit 1
 vm=observe-$$
 run=0	# pid of the guest under observation
 
+mkfifo "$dir/input"
+exec 3<>"$dir/input"
+
 # start OPTION... -- ARG...: run quill in the background and wait until it says something,
 # which is when its control socket is there
 start() {
@@ -22,7 +25,7 @@ start() {
 	shift
 	rm -f "$dir/stats"
 	"$quire" run --name="$vm" --timeout=120 --stats="$dir/stats" "${options[@]}" "$quill" "$@" \
-		>"$dir/console" 2>"$dir/run-err" </dev/null &
+		>"$dir/console" 2>"$dir/run-err" <"$dir/input" &
 	run=$!
 	runs=("$run")
 	started "$run" "$dir/run-err" "$quire" map "$vm"
@@ -81,7 +84,7 @@ wait_still() {
 }
 
 for huge in auto never; do
-	start -m 64M --merge=off --hugepages=$huge -- hold 7 3000 seconds=5
+	start -m 64M --merge=off --hugepages=$huge -- hold 7 3000 seconds=100
 	wait_still 3000
 	check "$huge: absent and private are all of RAM" \
 		is $(($(legend absent) + $(legend private))) 16384
@@ -100,6 +103,7 @@ for huge in auto never; do
 		"$(png_size "$dir/map.png")" 1024
 	"$quire" map "$vm" >"$dir/map"
 	private=$(legend private)
+	echo >&3
 	reap
 	check "$huge: the guest ends well under observation" is "$status" 0
 	check "$huge: the map's count is the run's own at its end (quill only verifies)" \
@@ -108,7 +112,7 @@ done
 
 # ---- walks ----
 
-start -m 32M -- idle 20
+start -m 32M -- idle 100
 check 'a walk of the page that quill is loaded at is allowed' "$quire" walk "$vm" 0x100000
 "$quire" walk "$vm" 0x100000 >"$dir/walk"
 check 'its outcome is an address in RAM' grep -q ' -> gpa 0x[0-9a-f]* -> machine 0x' "$dir/walk"
