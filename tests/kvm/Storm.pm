@@ -10,7 +10,8 @@ use POSIX ();
 use Test::More;
 use Guests;
 
-# A mapping that was written and came home need not join its neighbours: so many more there may be.
+# So far may the counts of mappings be apart, or beyond a limit: where a page is written and no mapping
+# can be won, it comes home all the same.
 our $SPARE = 128;
 our @EXPORT = qw($SPARE sum beside end_beside window_mappings at_rest all_back);
 
