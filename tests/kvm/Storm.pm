@@ -10,8 +10,8 @@ use POSIX ();
 use Test::More;
 use Guests;
 
-# So far may the counts of mappings be apart, or beyond a limit: where a page is written and no mapping
-# can be won, it comes home all the same.
+# So far may counts of mappings be apart, or beyond a limit: a page that is written where no mapping
+# can be won comes home all the same.
 our $SPARE = 128;
 our @EXPORT = qw($SPARE sum beside end_beside window_mappings at_rest all_back);
 
