@@ -79,8 +79,12 @@ void did(const char *want, const char *what)
 	r.log[0] = '\0';
 }
 
+struct gfn_range far_ram;
+
 void create(bool async)
 {
+	static struct gfn_range ram[4];
+	unsigned int nr = lab_memory.nr_ram;
 	struct balloon_config config = {
 		.mem = lab_memory,
 		.memory = {
@@ -93,6 +97,10 @@ void create(bool async)
 		.interrupt = lab_interrupt, .arm = on_arm, .wake = lab_wake,
 	};
 
+	memcpy(ram, lab_memory.ram, nr * sizeof(ram[0]));
+	ram[nr] = far_ram;
+	config.mem.ram = ram;
+	config.mem.nr_ram = nr + (far_ram.end > 0);
 	balloon_destroy(r.balloon);
 	lab = (struct lab){ .used_end = sizeof(lab.ram) };
 	r = (struct rig){ .armed = true, .now = 1000 };

@@ -38,6 +38,9 @@ int operation(char op, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 /* Say that r.log must be `want`, and begin a new one. */
 void did(const char *want, const char *what);
 
+/* RAM that the next device is told of besides, and cannot read: only for lists.  Empty: none. */
+extern struct gfn_range far_ram;
+
 /* Creates the device; async: as one whose inflate queue the main loop serves. */
 void create(bool async);
 

@@ -237,6 +237,64 @@ static void budget(void)
 	ok(used_idx(&queue[0]) == 3, "which does the rest");
 }
 
+#define FAR_LIST    0x30000u /* 16384 PFNs, up to the end of the laboratory's RAM */
+#define FAR_PFNS    16384u
+#define FAR_CHAIN   0x1f000u
+#define FAR_BATCHES (4 * FAR_PFNS / PFN_BATCH)
+
+/* A list of 65536 pages in far RAM of which no two are neighbours. */
+static void send_scattered(void)
+{
+	uint32_t *list = (uint32_t *)(lab.ram + FAR_LIST);
+
+	for (uint32_t i = 0; i < FAR_PFNS; i++)
+		list[i] = (uint32_t)far_ram.start + 2 * i;
+	for (unsigned int i = 0; i < 4; i++)
+		put_desc(FAR_CHAIN, i, FAR_LIST, FAR_PFNS * sizeof(*list), i < 3 ? D_NEXT : 0,
+			 (uint16_t)(i + 1));
+	lab_add(&queue[0], FAR_CHAIN, 16 * 4, D_INDIRECT);
+	lab_kick(&queue[0]);
+}
+
+static uint64_t operations(void)
+{
+	balloon_record(r.balloon, &info);
+	return info.operations;
+}
+
+static void scattered(void)
+{
+	unsigned int turns = 1;
+
+	far_ram = (struct gfn_range){ 1000, 1000 + 2 * FAR_PFNS };
+	start(0, 3);
+	send_scattered();
+	is(operations(), PFN_BATCH, "a turn ends in the middle of a list of scattered pages");
+	ok(used_idx(&queue[0]) == 0 && lab.wakes, "it is not returned, and the main loop is woken");
+	SEND(1, 1);
+	is(used_idx(&queue[1]), 0, "the other queue waits");
+	for (; !used_idx(&queue[0]) && turns < 100; turns++) {
+		uint64_t before = operations();
+
+		balloon_tick(r.balloon);
+		if (operations() - before > PFN_BATCH + 1)
+			break;
+	}
+	ok(turns == FAR_BATCHES + 1, "the main loop does the rest in turns (%u)", turns);
+	is(info.requested, 4 * FAR_PFNS, "of all that was asked for");
+	balloon_tick(r.balloon);
+	is(used_idx(&queue[1]), 1, "and then the other queue");
+
+	start(0, 3);
+	send_scattered();
+	drive(0, 3);
+	r.log[0] = '\0';
+	SEND(0, 5);
+	did("I5+1 ", "a reset forgets what was not done");
+	ok(used_idx(&queue[0]) == 1, "a new list is done at once");
+	far_ram = (struct gfn_range){ 0 };
+}
+
 struct block_run {
 	gfn_t gfn;
 	uint64_t nr;
@@ -413,6 +471,7 @@ int main(int argc, char **argv)
 	ring_pages();
 	framing();
 	budget();
+	scattered();
 	sorting(tap_seed(argc, argv));
 	reports();
 	poison();

@@ -109,6 +109,7 @@ static void reset(void *dev)
 
 	b->features = 0;
 	b->stats_held = false;
+	b->unfinished = -1;
 	number_queues(0, true, b->role);
 	atomic_store(&b->stats_queue, -1);
 	atomic_store(&b->refresh, false);

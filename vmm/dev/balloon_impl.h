@@ -25,10 +25,16 @@ struct balloon {
 	uint16_t stats_head;	     /* [d] ... this one; to return it asks for the next ones */
 	unsigned int budget;	     /* [d] items that this serve() may still take */
 
-	/* [d] Used within one serve(). */
+	unsigned int runs; /* [d] of pages that this serve() has given back or taken */
+
+	/* [d] Used within one serve(), or until the list of `unfinished` has been read. */
 	struct virtq_chain chain;
 	struct pfn_batch batch;
-	uint16_t head[VIRTQ_MAX];
+	uint16_t head[VIRTQ_MAX]; /* of the buffers taken, to be returned */
+	unsigned int nr_heads;
+	int unfinished;		/* the queue with a list that is read in part; -1: none */
+	struct virtq_cursor at; /* in the list */
+	unsigned int listed;	/* pages of it that were read */
 
 	/* The configuration space. */
 	atomic_uint target, actual, cmd_id, poison; /* [a] */

@@ -16,7 +16,9 @@
  *
  * How much one turn takes is bounded, because it may be a turn of the main loop.  A list has at
  * most MAX_LIST pages.  After BUDGET pages of lists or reports, or BUDGET hints, the rest waits for
- * virtio_poll().  The loops over buffers end by themselves: no buffer is returned before the last
+ * virtio_poll().  Scattered pages cost a system call each, so MAX_RUNS of them are enough, too: then
+ * a turn ends with the batch, in the middle of a list.  The other queues wait until such a list is
+ * done.  The loops over buffers end by themselves: no buffer is returned before the last
  * one is taken, and more buffers than the queue has break the queue.
  */
 #include <errno.h>
@@ -25,6 +27,7 @@
 
 #define MAX_LIST 65536u /* PFNs in a buffer: 256 MiB.  Linux sends 256 */
 #define BUDGET	 65536u
+#define MAX_RUNS 1024u
 
 typedef int (*memory_op)(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
 
@@ -38,6 +41,7 @@ static void operate(struct balloon *b, memory_op op, uint64_t *done, gfn_t gfn, 
 	int ret = op(b->config.memory.ctx, gfn, nr, &gone);
 	bool later = ret == -EAGAIN;
 
+	b->runs++;
 	nr -= gone.gone + gone.already + gone.kept;
 	lock(&b->state_lock);
 	b->record.operations++;
@@ -108,10 +112,9 @@ static void accept(struct balloon *b, unsigned int nr, bool inflate)
 	b->budget -= nr < b->budget ? nr : b->budget;
 }
 
+/* Go on with the list in b->chain.  0; VIRTIO_MORE: enough for one turn; or an error. */
 static int take_list(struct balloon *b, struct virtq *q, bool inflate)
 {
-	struct virtq_cursor at = { 0 };
-	unsigned int total = 0;
 	int bytes;
 
 	do {
@@ -119,13 +122,15 @@ static int take_list(struct balloon *b, struct virtq *q, bool inflate)
 
 		if (!room) {
 			flush(b, inflate);
+			if (b->runs >= MAX_RUNS)
+				return VIRTIO_MORE;
 			room = sizeof(b->batch.pfn);
 		}
-		bytes = virtq_read(q, &b->chain, &at, &b->batch.pfn[b->batch.nr], room);
+		bytes = virtq_read(q, &b->chain, &b->at, &b->batch.pfn[b->batch.nr], room);
 		if (bytes < 0)
 			return bytes;
-		total += (unsigned int)bytes / sizeof(uint32_t);
-		if (total > MAX_LIST) {
+		b->listed += (unsigned int)bytes / sizeof(uint32_t);
+		if (b->listed > MAX_LIST) {
 			q->error = "a list of more than 65536 pages";
 			return -EPROTO;
 		}
@@ -289,29 +294,62 @@ static int take(struct balloon *b, struct virtq *q, enum balloon_queue role)
 	}
 }
 
-static int serve_buffers(struct balloon *b, struct virtq *q, enum balloon_queue role)
+/* Take the next buffer.  1; 0: there is none; or an error. */
+static int next_buffer(struct balloon *b, struct virtq *q)
 {
-	unsigned int nr = 0;
+	int ret = virtq_next(q, &b->chain);
+
+	if (ret <= 0)
+		return ret;
+	b->head[b->nr_heads++] = b->chain.head;
+	b->at = (struct virtq_cursor){ 0 };
+	b->listed = 0;
+	return 1;
+}
+
+static bool is_turn_over(const struct balloon *b)
+{
+	return !b->budget || b->runs >= MAX_RUNS;
+}
+
+/* Take buffers of queue n.  0; VIRTIO_MORE: the turn ended in the middle of a list; or an error. */
+static int take_buffers(struct balloon *b, struct virtq *q, unsigned int n)
+{
+	bool goes_on = b->unfinished >= 0;
 	int ret = 0;
 
-	b->batch.nr = 0;
-	b->budget = BUDGET;
-	while (b->budget) {
-		ret = virtq_next(q, &b->chain);
+	b->unfinished = -1;
+	while (!ret && (goes_on || !is_turn_over(b))) {
+		ret = goes_on ? 1 : next_buffer(b, q);
 		if (ret <= 0)
-			break;
-		b->head[nr++] = b->chain.head;
-		ret = take(b, q, role);
-		if (ret)
-			break;
+			return ret;
+		goes_on = false;
+		ret = take(b, q, (enum balloon_queue)b->role[n]);
 	}
-	if (nr && role <= BALLOON_Q_DEFLATE)
+	if (ret == VIRTIO_MORE)
+		b->unfinished = (int)n;
+	return ret;
+}
+
+static int serve_buffers(struct balloon *b, struct virtq *q, unsigned int n)
+{
+	enum balloon_queue role = (enum balloon_queue)b->role[n];
+	int ret;
+
+	if (b->unfinished < 0)
+		b->batch.nr = b->nr_heads = 0;
+	b->budget = BUDGET;
+	b->runs = 0;
+	ret = take_buffers(b, q, n);
+	if (b->nr_heads && role <= BALLOON_Q_DEFLATE)
 		balloon_answered(b);
-	if (!ret && b->batch.nr)
+	if (ret)
+		return ret;
+	if (b->batch.nr)
 		flush(b, role == BALLOON_Q_INFLATE);
-	for (unsigned int i = 0; i < nr && !ret; i++)
+	for (unsigned int i = 0; i < b->nr_heads && !ret; i++)
 		ret = virtq_push(q, b->head[i], 0);
-	return ret ? ret : b->budget ? 0 : VIRTIO_MORE;
+	return ret ? ret : is_turn_over(b) ? VIRTIO_MORE : 0;
 }
 
 int balloon_serve(void *dev, unsigned int n)
@@ -321,7 +359,9 @@ int balloon_serve(void *dev, unsigned int n)
 
 	if (b->role[n] < 0)
 		return 0;
+	if (b->unfinished >= 0 && b->unfinished != (int)n)
+		return VIRTIO_MORE;
 	if (b->role[n] == BALLOON_Q_STATS)
 		return serve_stats(b, q);
-	return serve_buffers(b, q, (enum balloon_queue)b->role[n]);
+	return serve_buffers(b, q, n);
 }
