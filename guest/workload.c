@@ -15,7 +15,8 @@ struct workload {
 };
 
 #define FILL_USAGE \
-	"SEED PAGES [dup=K] [zero=K] [own=K] [order=seq|shuffle|scatter] [salt=K] [seconds=N]"
+	"SEED PAGES [dup=K] [zero=K] [own=K] [order=seq|shuffle|scatter] [salt=K] [seconds=N] " \
+	"[writes=N]"
 
 static const struct workload workloads[] = {
 	{ "hello", "", hello_run },

@@ -3,6 +3,7 @@
  * fill and hold: memory with exactly known duplicates.
  *
  *	fill SEED PAGES [dup=K] [zero=K] [own=K] [order=seq|shuffle|scatter] [salt=K] [seconds=N]
+ *		[writes=N]
  *	hold, the same, but seconds=5 unless told
  *
  * There are three kinds of page:
@@ -22,8 +23,9 @@
  *		own=3/4 of PAGES every fourth page is common, and stands alone
  *
  * Between writing and verifying it waits, so that a host can merge: N seconds, or until there is
- * input.  A host that merges N such
- * guests perfectly keeps common + N * own frames, and one for zeroes, or none.
+ * input.  With writes=N it then writes to a page drawn at random, N times: a word, which keeps its
+ * value.  A host that merges N such guests perfectly keeps common + N * own frames, and one for
+ * zeroes, or none.
  */
 #include "memory.h"
 #include "paging.h"
@@ -34,7 +36,7 @@ static const char *const order_names[] = { "seq", "shuffle", "scatter" };
 
 struct fill {
 	const char *name;
-	uint64_t seed, salt, pages, zero, own, dup, seconds;
+	uint64_t seed, salt, pages, zero, own, dup, seconds, writes;
 	uint64_t common;   /* contents that other guests can have */
 	uint64_t own_seed; /* of those that none has */
 	enum order order;
@@ -85,6 +87,7 @@ static bool fill_parse(struct fill *f, struct args *a)
 	f->own = args_key(a, "own", 0);
 	f->salt = args_key(a, "salt", 0);
 	f->seconds = args_key(a, "seconds", f->seconds);
+	f->writes = args_key(a, "writes", 0);
 	order = args_text(a, "order", "seq");
 	while (f->order < ARRAY_SIZE(order_names) && strcmp(order, order_names[f->order]))
 		f->order++;
@@ -100,6 +103,19 @@ static void write_all(const struct fill *f)
 
 		content_write(f->page[i], c.seed, c.index);
 	}
+}
+
+static void write_at_random(const struct fill *f)
+{
+	uint64_t state = f->seed, start = rdtsc();
+
+	for (uint64_t i = 0; i < f->writes; i++) {
+		volatile uint64_t *word = f->page[random_below(&state, f->pages)];
+
+		*word = *word;
+	}
+	print("%s: writes=%lu ns_per_write=%lu\n", f->name, f->writes,
+	      clock_ns(rdtsc() - start) / f->writes);
 }
 
 static bool verify(const struct fill *f)
@@ -136,6 +152,8 @@ static int fill_and_verify(struct fill *f)
 	describe(f);
 	if (f->seconds)
 		pause_for_input(clock_deadline(f->seconds));
+	if (f->writes)
+		write_at_random(f);
 	if (!verify(f))
 		return STATUS_WRONG;
 	print("%s: verified=%lu\n", f->name, f->pages);

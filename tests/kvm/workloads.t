@@ -79,7 +79,8 @@ sub status {
 
 sub under_quire {
 	my @cases = (
-		[qr/^hold: verified=100$/m, 'hold', 1, 100, 'seconds=1'],
+		[qr/^hold: writes=500 ns_per_write=\d+\nhold: verified=100$/m,
+			'hold', 1, 100, 'seconds=1', 'writes=500'],
 		[qr/ distinct=1000 zero=9000 duplicates=0 .*common=0 own=1000 /, 'fill', 1, 10000,
 			'zero=9000',
 			'own=1000', 'order=scatter'],
