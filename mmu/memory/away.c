@@ -11,27 +11,31 @@
  * private pages and reserve together never exceed what RAM is promised, and no absent page is kept
  * out for good by the reserve.  While pages wait for credits, it is not filled up.
  *
- * The mappings.  Breaking a run in the middle takes two mappings.  If they are not to be had, short
- * runs elsewhere are broken whole, which gives two back each, until they are.
+ * The groups.  A page that comes home from the middle of a mapping takes two mappings more.  A
+ * guest that writes at random would soon use them all up.  So the more of them are in use, the
+ * larger is the aligned group that may come home with the page:
+ *
+ *   up to a half                 the page alone
+ *   up to three quarters         a group of up to 16
+ *   all that merging may use     a group of up to 64
+ *   the margin (relief.c)        a group of up to 512, a block
+ *
+ * It is the smallest group after which there are no more mappings than before.  For a page far from
+ * any end of a mapping no group is so, and it comes home alone: so in a group of the largest size
+ * there are two ends at most.  If credits are short, the page comes home alone, too.
  */
 #include <errno.h>
 #include "away.h"
 #include "ramfile.h"
 
-#define RESERVE	  64u	/* credits: some for each vCPU that may write at once */
-#define SHORT_RUN 64u	/* pages; what may be broken to win mappings */
-#define MARGIN	  1024u /* mappings that are left to breaks */
+#define RESERVE	    64u /* credits: some for each vCPU that may write at once */
+#define SMALL_GROUP 16u /* pages */
+#define LARGE_GROUP 64u
 
 const struct away_provider *const away_providers[PG_NR_STATES] = {
 	[PG_SHARED] = &share_provider,
 	[PG_ZERO] = &zero_provider,
 };
-
-bool away_has_room(const struct gmem *gm)
-{
-	return gm->backend->mappings + min_u64(MARGIN, gm->backend->max_mappings / 4) <
-	       gm->backend->max_mappings;
-}
 
 /* --- the reserve ------------------------------------------------------------------------- */
 
@@ -59,20 +63,27 @@ void away_fit_reserve(struct gmem *gm)
 	sh->reserve = want;
 }
 
-/* Credits for `nr` pages, or for one: how many; 0: none. */
-static uint64_t take_for_break(struct gmem *gm, uint64_t nr)
+/* Take a credit, or one of the reserve. */
+static bool take_one(struct gmem *gm)
 {
-	if (gmem_take(gm, nr))
-		return nr;
+	struct share *sh = &gm->share;
+
 	if (gmem_take(gm, 1))
-		return 1;
-	if (!gm->share.reserve)
-		return 0;
-	gm->share.reserve--;
-	return 1;
+		return true;
+	if (!sh->reserve)
+		return false;
+	sh->reserve--;
+	return true;
 }
 
-/* --- mappings ---------------------------------------------------------------------------- */
+uint64_t away_take_some(struct gmem *gm, uint64_t nr)
+{
+	while (nr > 1 && !gmem_take(gm, nr))
+		nr /= 2;
+	return nr > 1 || take_one(gm) ? nr : 0;
+}
+
+/* --- home -------------------------------------------------------------------------------- */
 
 static void note_all_broken(struct gmem *gm, gfn_t gfn, uint64_t nr)
 {
@@ -83,92 +94,34 @@ static void note_all_broken(struct gmem *gm, gfn_t gfn, uint64_t nr)
 	gm->share.any_backoff |= nr > 0;
 }
 
-/*
- * Map a run of zeroes home.  What the guest touches meanwhile comes in, for which there must be
- * credits; the rest becomes absent.
- */
-static bool unmap_zeroes(struct gmem *gm, const struct gmem_run *run)
+int away_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page)
 {
-	uint64_t came_in;
+	int err = away_providers[page->state]->come_home(gm, gfn, nr, page);
 
-	if (!gmem_take(gm, run->nr))
-		return false;
-	if (backend_home(gm->backend, run->gfn, run->nr)) {
-		gmem_put(gm, run->nr);
-		return false;
-	}
-	gmem_set(gm, run->gfn, run->nr, PG_ABSENT, STAGE2_UNMAPPED);
-	came_in = gmem_adopt(gm, run->gfn, run->gfn + run->nr);
-	gmem_put(gm, run->nr - came_in);
-	away_fit_reserve(gm);
-	return true;
+	if (err)
+		return err;
+	note_all_broken(gm, gfn, nr);
+	gm->stats.unshared_pages += nr;
+	return 0;
 }
-
-/* Break a short run wholly, or unmap it if it is of zeroes: its mappings come back. */
-static bool win_mappings(struct gmem *gm, const struct gmem_run *run)
-{
-	const struct stage2_page *page = &run->page;
-
-	if (!page_is_mapped_away(page))
-		return false;
-	if (page_is_away_zero(page->state))
-		return unmap_zeroes(gm, run);
-	if (run->nr > SHORT_RUN || !gmem_take(gm, run->nr))
-		return false;
-	if (!away_providers[page->state]->come_home(gm, run->gfn, run->nr, page, false)) {
-		note_all_broken(gm, run->gfn, run->nr);
-		return true;
-	}
-	gmem_put(gm, run->nr);
-	return false;
-}
-
-/* Win mappings somewhere, but not by the run of `except`.  False: there was nothing to win. */
-static bool relieve(struct gmem *gm, gfn_t except)
-{
-	struct gmem_run run = { 0 };
-
-	while (gmem_each_run(gm, &run)) {
-		bool is_other = except < run.gfn || except >= run.gfn + run.nr;
-		bool fills = gm->filling < run.gfn + run.nr &&
-			     gm->filling + QUIRE_BLOCK_PAGES > run.gfn;
-
-		if (is_other && !fills && win_mappings(gm, &run)) {
-			gm->stats.mapping_reliefs++;
-			return true;
-		}
-	}
-	return false;
-}
-
-int away_map_home(struct gmem *gm, gfn_t gfn, uint64_t nr, bool may_relieve)
-{
-	int err;
-
-	do
-		err = backend_home(gm->backend, gfn, nr);
-	while (err == -ENOMEM && may_relieve && relieve(gm, gfn));
-	return err;
-}
-
-/* --- home -------------------------------------------------------------------------------- */
 
 int away_bring_home(struct gmem *gm, gfn_t gfn, uint64_t nr)
 {
 	struct stage2_page page;
-	int err;
+	int err = -ENOMEM;
 
 	assert_held(&gm->lock);
 	stage2_lookup(gm->s2, gfn, &page);
-	while (gm->backend->mappings + 2 > gm->backend->max_mappings && relieve(gm, gfn))
-		;
-	err = away_providers[page.state]->come_home(gm, gfn, nr, &page, true);
+	if (away_fits(gm, gfn, nr))
+		err = away_providers[page.state]->come_home(gm, gfn, nr, &page);
 	if (err)
 		gmem_put(gm, nr);
 	else
 		away_fit_reserve(gm);
 	return err;
 }
+
+/* --- breaks ------------------------------------------------------------------------------ */
 
 uint64_t away_break_around(struct gmem *gm, gfn_t gfn)
 {
@@ -178,30 +131,148 @@ uint64_t away_break_around(struct gmem *gm, gfn_t gfn)
 	return sh->streak;
 }
 
-int away_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in)
+/* The largest group that may come home at once. */
+static uint64_t largest_group(const struct gmem *gm)
 {
-	struct stage2_page page;
-	uint64_t nr = stage2_linear_run(gm->s2, gfn, gfn + max, &page);
-	enum page_state state;
-	int err;
+	const struct backend *b = gm->backend;
 
-	nr = take_for_break(gm, nr);
-	if (!nr)
-		return -EDQUOT;
-	err = away_bring_home(gm, gfn, nr);
-	if (err)
-		return err;
-	/* The host may have run out of memory half way, or even at once. */
-	nr = stage2_run(gm->s2, gfn, gfn + nr, &state);
-	if (state != PG_PRIVATE)
-		return -ENOMEM;
-	note_all_broken(gm, gfn, nr);
-	backend_populate(gm->backend, gfn, nr);
-	gm->share.streak_next = gfn + nr;
-	gm->stats.unshared_pages += nr;
-	*in = (struct gfn_range){ gfn, gfn + nr };
+	if (!away_has_room(gm))
+		return QUIRE_BLOCK_PAGES;
+	if (b->mappings > b->max_mappings / 4 * 3)
+		return LARGE_GROUP;
+	return b->mappings > b->max_mappings / 2 ? SMALL_GROUP : 1;
+}
+
+static bool takes_mappings(const struct gmem *gm, const struct gfn_range *r)
+{
+	return backend_home_costs(gm->backend, r->start, r->end - r->start) > 0;
+}
+
+/* The aligned group of that size around gfn, as far as it is RAM. */
+static struct gfn_range group_around(const struct gmem *gm, gfn_t gfn, uint64_t size)
+{
+	struct gfn_range group = { align_down(gfn, size), align_down(gfn, size) + size };
+
+	while (!stage2_is_ram(gm->s2, group.start, group.end - group.start))
+		group.end--;
+	return group;
+}
+
+/* Where pages shall come home because gfn is written: `run`, or a group that takes no mappings. */
+static struct gfn_range to_break(const struct gmem *gm, gfn_t gfn, struct gfn_range run)
+{
+	uint64_t most = takes_mappings(gm, &run) ? largest_group(gm) : 0;
+
+	for (uint64_t size = SMALL_GROUP; size <= most; size *= 2) {
+		struct gfn_range group = group_around(gm, gfn, size);
+
+		if (!takes_mappings(gm, &group))
+			return group;
+	}
+	return run;
+}
+
+/* The linear run of pages that are away, and mapped or not like *its, at *gfn or after it. */
+static uint64_t next_away(const struct gmem *gm, const struct stage2_page *its, gfn_t *gfn,
+			  gfn_t end, struct stage2_page *page)
+{
+	for (uint64_t nr; *gfn < end; *gfn += nr) {
+		nr = stage2_linear_run(gm->s2, *gfn, end, page);
+		if (page_is_away(page->state) && page->mapped == its->mapped)
+			return nr;
+	}
 	return 0;
 }
+
+/* How many pages of the range are to come home with a page like *its. */
+static uint64_t count_away(const struct gmem *gm, const struct stage2_page *its,
+			   const struct gfn_range *r)
+{
+	struct stage2_page page;
+	uint64_t nr, sum = 0;
+
+	for (gfn_t at = r->start; (nr = next_away(gm, its, &at, r->end, &page)); at += nr)
+		sum += nr;
+	return sum;
+}
+
+/* Bring them home.  The caller has taken a credit for each.  0, or -errno: not all came. */
+static int break_range(struct gmem *gm, const struct stage2_page *its, const struct gfn_range *r)
+{
+	struct stage2_page page;
+	int result = 0;
+	uint64_t nr;
+
+	for (gfn_t at = r->start; (nr = next_away(gm, its, &at, r->end, &page)); at += nr) {
+		int err = away_come_home(gm, at, nr, &page);
+
+		if (err)
+			gmem_put(gm, nr);
+		result = err ? err : result;
+	}
+	return result;
+}
+
+/*
+ * Choose what comes home with gfn, at most `around` pages of its run or a group, and take credits
+ * for it.  0; -EAGAIN: gfn itself is home or absent, because mappings were won; or as away_break.
+ */
+static int prepare(struct gmem *gm, gfn_t gfn, uint64_t around, struct gfn_range *r)
+{
+	bool alone = false;
+
+	for (;;) {
+		struct stage2_page page;
+		uint64_t nr = stage2_linear_run(gm->s2, gfn, gfn + around, &page);
+		struct gfn_range run = { gfn, gfn + (alone ? 1 : nr) };
+		int err;
+
+		if (!page_is_away(page.state))
+			return -EAGAIN;
+		*r = alone ? run : to_break(gm, gfn, run);
+		if (!away_fits(gm, r->start, r->end - r->start)) {
+			err = away_relieve(gm);
+			if (err)
+				return err;
+		} else if (alone) {
+			return take_one(gm) ? 0 : -EDQUOT;
+		} else if (gmem_take(gm, count_away(gm, &page, r))) {
+			return 0;
+		} else {
+			alone = true;
+		}
+	}
+}
+
+int away_break(struct gmem *gm, gfn_t gfn, uint64_t around, struct gfn_range *in)
+{
+	struct stage2_page page;
+	enum page_state state;
+	struct gfn_range r;
+	uint64_t nr;
+	int err;
+
+	*in = (struct gfn_range){ gfn, gfn };
+	do {
+		err = prepare(gm, gfn, around, &r);
+		if (err)
+			return err == -EAGAIN ? 0 : err;
+		stage2_lookup(gm->s2, gfn, &page);
+		err = break_range(gm, &page, &r);
+		nr = stage2_run(gm->s2, gfn, r.end, &state);
+		/* The kernel may have refused a mapping that we counted on, and now we know. */
+	} while (page_is_away(state) && err == -ENOMEM && !away_fits(gm, r.start, r.end - r.start));
+	/* The host may have run out of memory half way. */
+	if (state != PG_PRIVATE)
+		return err ? err : -ENOMEM;
+	backend_populate(gm->backend, gfn, min_u64(nr, around));
+	gm->share.streak_next = gfn + nr;
+	*in = (struct gfn_range){ gfn, gfn + nr };
+	away_fit_reserve(gm);
+	return 0;
+}
+
+/* --- forgetting -------------------------------------------------------------------------- */
 
 int away_forget(struct gmem *gm, gfn_t gfn, uint64_t nr)
 {
@@ -210,6 +281,8 @@ int away_forget(struct gmem *gm, gfn_t gfn, uint64_t nr)
 
 	assert_held(&gm->lock);
 	stage2_lookup(gm->s2, gfn, &page);
+	if (page.mapped && !away_fits(gm, gfn, nr))
+		return -ENOMEM;
 	err = page.mapped ? backend_home(gm->backend, gfn, nr) : 0;
 	if (err)
 		return err;

@@ -7,9 +7,9 @@
  *
  * There is one provider for each such state: of `shared` pages it is a store (share.c), of `zero`
  * pages the kernel's page of zeroes (zero.c).  away.c has the table of providers, and all that does
- * not depend on the provider: how a page that is away comes home or is forgotten, the reserve of
- * credits, and the mappings.  A new kind of such pages is a state (stage2.h), a provider in a file
- * of its own, and its row in the table.
+ * not depend on the provider: how a page that is away comes home or is forgotten, and the reserve
+ * of credits.  relief.c has the mappings.  A new kind of such pages is a state (stage2.h), a
+ * provider in a file of its own, and its row in the table.
  *
  * A page that is away may be mapped, which struct stage2_page says.  If it is, the window maps the
  * provider's bytes there, write-protected: a read costs nothing, a write raises an event.  If it is
@@ -35,8 +35,7 @@ struct away_provider {
 	 * waits until it is done. 0 if a page came home, with the credits of pages that did not put
 	 * back; -errno if none did, with all credits left to the caller.
 	 */
-	int (*come_home)(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page,
-			 bool may_relieve);
+	int (*come_home)(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page);
 	/* The run leaves the provider; stage 2 is told next.  NULL: it need not know. */
 	void (*let_go)(struct gmem *gm, const struct stage2_page *page, uint64_t nr);
 };
@@ -61,18 +60,21 @@ static inline bool page_is_mapped_away(const struct stage2_page *page)
 	return page->mapped && page_is_away(page->state);
 }
 
-/* Is there a mapping to spare for another run that goes away? */
-bool away_has_room(const struct gmem *gm);
-
 /* Pages went away, or came home: keep as many credits in reserve as there should be. */
 void away_fit_reserve(struct gmem *gm);
 
+/* Take that many credits, or half of that, and so on; or one of the reserve.  Returns how many. */
+uint64_t away_take_some(struct gmem *gm, uint64_t nr);
+
 /*
- * Break gfn, which is away: make it private because it is written, and with it up to max - 1 pages
- * of its linear run that follow.  0 with what came home in *in; -EDQUOT: there is no credit at
- * hand, nor in the reserve (as gmem_bring_in); or the host's -errno.
+ * Break gfn, which is away: make it private because it is written, and with it up to around - 1
+ * pages of its linear run that follow, or a group around it (away.c).  *in: what came home from gfn
+ * on; it is empty if the page was not away any more, after mappings had to be won.
+ *
+ * Returns 0; -EDQUOT: there is no credit at hand, nor in the reserve (as gmem_bring_in); or the
+ * host's -errno.
  */
-int away_break(struct gmem *gm, gfn_t gfn, uint64_t max, struct gfn_range *in);
+int away_break(struct gmem *gm, gfn_t gfn, uint64_t around, struct gfn_range *in);
 
 /* How many pages a break at gfn should bring home: more and more for a sequential writer. */
 #define AWAY_BREAK_MOST 64u
@@ -80,20 +82,37 @@ uint64_t away_break_around(struct gmem *gm, gfn_t gfn);
 
 /*
  * Make [gfn, gfn + nr), one linear run that is away, private, for nr credits that the caller has
- * taken.  0 if a page came home; or the host's -errno, with the credits put back.
+ * taken.  0 if a page came home; -ENOMEM: there is no mapping for it now; or the host's -errno.  On
+ * failure the credits were put back.
  */
 int away_bring_home(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /*
- * Make [gfn, gfn + nr), one linear run that is away, absent: its bytes are lost.  0, or -ENOMEM:
- * vm.max_map_count binds (nothing changed).
+ * Make [gfn, gfn + nr), one linear run that is away, absent: its bytes are lost.  0; -ENOMEM: there
+ * is no mapping for it now (nothing changed).
  */
 int away_forget(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /*
- * For providers: map the RAM file at [gfn, gfn + nr) again, and wake who waits.  If mappings are
- * short and may_relieve, others are won back first.  0, or -ENOMEM (nothing changed).
+ * For relief.c: bring home [gfn, gfn + nr), whose first page is *page, and note it as broken.  The
+ * pages are in one mapping.  As come_home.
  */
-int away_map_home(struct gmem *gm, gfn_t gfn, uint64_t nr, bool may_relieve);
+int away_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page);
+
+/* --- mappings (relief.c) --- */
+
+/* Are there mappings to spare for another run that goes away, or for a block that becomes whole? */
+bool away_has_room(const struct gmem *gm);
+
+/* May [gfn, gfn + nr) come home without more mappings than there may be? */
+bool away_fits(const struct gmem *gm, gfn_t gfn, uint64_t nr);
+
+/*
+ * Have fewer mappings than now, by bringing home others, of which any page may be a part.
+ *
+ * Returns 0; -EDQUOT: there is no credit at hand, nor in the reserve; -ENOMEM: nothing is away that
+ * can come home; or the host's -errno.
+ */
+int away_relieve(struct gmem *gm);
 
 #endif

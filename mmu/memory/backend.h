@@ -99,6 +99,15 @@ struct backend_ops {
 	/* Wake who waits for a fault in [gfn, gfn + nr).  It needs no lock. */
 	void (*wake)(struct backend *b, gfn_t gfn, uint64_t nr);
 
+	/*
+	 * How many mappings there would be more if [gfn, gfn + nr), managed singly, came home.  If
+	 * it is 0 or less, `home` needs none meanwhile either.
+	 */
+	int64_t (*home_costs)(struct backend *b, gfn_t gfn, uint64_t nr);
+
+	/* The mapping that gfn, which is away, is in: all of it can come home without another. */
+	struct gfn_range (*mapping_at)(struct backend *b, gfn_t gfn);
+
 	/* For audits: count the mappings anew, and the pages that are away. */
 	uint64_t (*recount)(struct backend *b, uint64_t *away);
 };
@@ -107,7 +116,7 @@ struct backend_ops {
 struct backend {
 	const struct backend_ops *ops; /* [I] */
 	uint64_t mappings;	       /* [g] of the guest's memory, as the kernel counts ... */
-	uint64_t max_mappings;	       /* [I] ... and as many as there may be */
+	uint64_t max_mappings;	       /* [g] ... and as many as there may be */
 };
 
 /* --- the operations by name -------------------------------------------------------------- */
@@ -171,6 +180,16 @@ static inline void backend_populate(struct backend *b, gfn_t gfn, uint64_t nr)
 static inline void backend_wake(struct backend *b, gfn_t gfn, uint64_t nr)
 {
 	b->ops->wake(b, gfn, nr);
+}
+
+static inline int64_t backend_home_costs(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	return b->ops->home_costs(b, gfn, nr);
+}
+
+static inline struct gfn_range backend_mapping_at(struct backend *b, gfn_t gfn)
+{
+	return b->ops->mapping_at(b, gfn);
 }
 
 static inline uint64_t backend_recount(struct backend *b, uint64_t *away)

@@ -183,7 +183,7 @@ static bool adopt_block(struct gmem *gm, gfn_t block)
 {
 	struct stage2_page page;
 
-	if (backend_make_whole(gm->backend, block))
+	if (!away_has_room(gm) || backend_make_whole(gm->backend, block))
 		return false;
 	for (gfn_t g = block, end = block + QUIRE_BLOCK_PAGES; g < end;) {
 		uint64_t nr = stage2_linear_run(gm->s2, g, end, &page);

@@ -160,6 +160,10 @@ static int give_back_run(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state 
 	}
 	if (page_is_away(page.state))
 		err = away_forget(gm, gfn, *nr);
+	if (err == -ENOMEM) {
+		out->pages.kept += *nr;
+		return 0;
+	}
 	if (err)
 		return err;
 	if (to == PG_BALLOONED)

@@ -222,15 +222,13 @@ int gmem_collapse(struct gmem *gm, gfn_t block)
 	if (stage2_run(gm->s2, block, block + QUIRE_BLOCK_PAGES, &state) != QUIRE_BLOCK_PAGES ||
 	    state != PG_PRIVATE)
 		return -EBUSY;
-	err = backend_make_whole(gm->backend, block);
+	err = away_has_room(gm) ? backend_make_whole(gm->backend, block) : -ENOMEM;
 	if (err)
 		return err;
 	err = collapse_unlocked(gm, block);
-	if (err) {
-		/* This cannot fail: it joins the VMAs that backend_make_whole has split. */
-		backend_make_single(gm->backend, block, 1);
+	/* All of its pages exist.  So if it cannot become single again, it is whole. */
+	if (err && !backend_make_single(gm->backend, block, 1))
 		return err;
-	}
 	return gmem_set_large(gm, block);
 }
 

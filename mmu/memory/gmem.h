@@ -200,7 +200,7 @@ void gmem_release(struct gmem *gm, gpa_t gpa, size_t len);
 struct gmem_gone {
 	uint64_t gone;	  /* came into the state that was asked for */
 	uint64_t already; /* were in it, or in the balloon, before */
-	uint64_t kept;	  /* stayed private */
+	uint64_t kept;	  /* stayed as they were, or private */
 };
 
 /*
@@ -210,8 +210,8 @@ struct gmem_gone {
  *
  * Returns 0;
  *   -EFAULT  nr is 0 or part of the range is not RAM (nothing changed)
- *   -EAGAIN  some pages stay private: held ones with their bytes, and zeroed ones that the host
- *            could not free just now
+ *   -EAGAIN  some pages stay: held ones with their bytes, shared and zero ones for which there is
+ *            no mapping now, and as private ones zeroed those that the host could not free just now
  *   -ENOMEM  vm.max_map_count binds (the pages of a prefix went)
  */
 int gmem_drop(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);

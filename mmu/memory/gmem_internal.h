@@ -123,7 +123,7 @@ int gmem_split(struct gmem *gm, gfn_t block);
  *   -EEXIST  it is one 2 MiB leaf already
  *   -EBUSY   not all of it is private
  *   -EAGAIN  the host has no huge page now
- *   -ENOMEM  vm.max_map_count binds
+ *   -ENOMEM  there is no mapping to spare
  */
 int gmem_collapse(struct gmem *gm, gfn_t block);
 

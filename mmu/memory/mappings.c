@@ -83,6 +83,28 @@ static void note_from(struct mappings *m, gfn_t gfn, uint64_t nr, uint32_t from)
 	}
 }
 
+/* Would gfn, which may be no RAM, be in one mapping with a page that is at home and single? */
+static bool joins_home(const struct mappings *m, gfn_t gfn)
+{
+	return *from_of(m, gfn) == MAPPING_HOME && !m->whole[gfn / QUIRE_BLOCK_PAGES];
+}
+
+int64_t mappings_home_costs(const struct mappings *m, gfn_t gfn, uint64_t nr)
+{
+	return !joins_home(m, gfn - 1) + !joins_home(m, gfn + nr) - ends_in(m, gfn, gfn + nr);
+}
+
+struct gfn_range mappings_at(const struct mappings *m, gfn_t gfn)
+{
+	struct gfn_range at = { gfn, gfn + 1 };
+
+	while (!ends_at(m, at.start))
+		at.start--;
+	while (!ends_at(m, at.end))
+		at.end++;
+	return at;
+}
+
 int64_t mappings_set(struct mappings *m, gfn_t gfn, uint64_t nr, uint32_t from)
 {
 	int64_t before = ends_in(m, gfn, gfn + nr);

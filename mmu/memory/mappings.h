@@ -54,6 +54,15 @@ uint32_t mapping_of_file(int fd, uint64_t from);
 int64_t mappings_set(struct mappings *m, gfn_t gfn, uint64_t nr, uint32_t from);
 int64_t mappings_set_whole(struct mappings *m, gfn_t block, uint64_t blocks, bool whole);
 
+/*
+ * How many mappings there would be more if [gfn, gfn + nr), in blocks that are managed singly, came
+ * home.  It may be negative.
+ */
+int64_t mappings_home_costs(const struct mappings *m, gfn_t gfn, uint64_t nr);
+
+/* The mapping that gfn is in. */
+struct gfn_range mappings_at(const struct mappings *m, gfn_t gfn);
+
 /* Is any page of [gfn, gfn + nr) not at home? */
 bool mappings_any_away(const struct mappings *m, gfn_t gfn, uint64_t nr);
 

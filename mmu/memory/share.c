@@ -12,9 +12,8 @@
  *   5. unlock                           writes that waited are answered by what stage 2 says now
  *
  * Pages that differ at 2 are let go again and stay private, and so is a run that the guest wrote
- * while 3 was under way.  What the host could not free at 4,
- * because it held a huge page for a moment, has been zeroed: it is filled again from the frame, and
- * comes home.
+ * while 3 was under way.  What the host could not free at 4, because it held a huge page for a
+ * moment, has been zeroed: it is filled again from the frame, and comes home.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -171,16 +170,23 @@ static void refuse(struct gmem *gm, const struct share_run *run, unsigned int re
 	drop(gm, run->pfn, run->nr);
 }
 
-/* The hole could not be made: the page is zeroed, but there, so it can be filled. */
-static void bring_back(struct gmem *gm, const struct share_run *run, uint64_t i)
+/*
+ * The hole could not be made: the page is zeroed, but there, so it can be filled, and come home.
+ * False: the host has no memory to map it.  Then it stays away, and what the RAM file has of it is
+ * too much, until the page comes home or is given back.
+ */
+static bool bring_back(struct gmem *gm, const struct share_run *run, uint64_t i)
 {
 	const struct stage2_page page = wanted(run, i);
 	uint8_t bytes[QUIRE_PAGE_SIZE];
 
 	contents_copy(gm, run->gfn + i, &page, 0, bytes, sizeof(bytes));
 	contents_write(gm, gfn_to_gpa(run->gfn + i), bytes, sizeof(bytes));
-	if (backend_home(gm->backend, run->gfn + i, 1))
-		abort(); /* with a mapping to spare: the kernel's books are broken */
+	if (!backend_home(gm->backend, run->gfn + i, 1))
+		return true;
+	gmem_set(gm, run->gfn + i, 1, PG_SHARED, run->pfn + i);
+	gmem_put(gm, 1);
+	return false;
 }
 
 /* The pages of a run are mapped from elsewhere: free their frames, as far as the host can. */
@@ -193,11 +199,10 @@ static uint64_t leave_home(struct gmem *gm, const struct share_run *run)
 		struct stage2_page page;
 
 		stage2_lookup(gm->s2, run->gfn + i, &page);
-		if (page.state == PG_SHARED) {
+		if (page.state == PG_SHARED || !bring_back(gm, run, i)) {
 			left++;
 			continue;
 		}
-		bring_back(gm, run, i);
 		refuse(gm, &(struct share_run){ run->gfn + i, 1, PG_SHARED, run->pfn + i },
 		       NOTE_BUDGET);
 	}
@@ -291,14 +296,13 @@ static void share_let_go(struct gmem *gm, const struct stage2_page *page, uint64
 	store_view_count(&gm->share.store, page->pfn, -(int64_t)nr);
 }
 
-static int share_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page,
-			   bool may_relieve)
+static int share_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page)
 {
 	int err = contents_take_home(gm, gfn, nr, page);
 
 	if (err)
 		return err;
-	err = away_map_home(gm, gfn, nr, may_relieve);
+	err = backend_home(gm->backend, gfn, nr);
 	if (err) {
 		ramfile_punch(gm->window.ram_fd, gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT);
 		return err;

@@ -25,6 +25,7 @@ struct share {
 	uint64_t reserve;  /* credits that only a page on its way home may have */
 	gfn_t streak_next; /* a sequential writer would break this page next ... */
 	uint64_t streak;   /* ... and so many were broken at once last time */
+	gfn_t relief_next; /* where the next mapping to be won is looked for */
 };
 
 /*

@@ -17,6 +17,7 @@
 #define MISSING_WP	     (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP)
 #define DEFAULT_MAX_MAPPINGS 65530u /* the kernel's */
 #define OTHER_MAPPINGS	     512u   /* of this process: code, stacks, malloc, the store */
+#define REFUSED		     16u    /* if the kernel refuses one, there are so many fewer */
 
 static const struct backend_ops window_ops;
 
@@ -449,15 +450,18 @@ static int map_home(struct window *w, gfn_t gfn, uint64_t nr)
 {
 	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
 	int err = map_ram(w, w->base, start, bytes);
+	struct backend *b = &w->backend;
 
+	if (err == -ENOMEM)
+		b->max_mappings = b->mappings - min_u64(b->mappings, REFUSED);
 	if (err)
 		return err;
 	/* It is a mapping of its own, so this splits none. */
 	err = register_range(w, start, bytes, MISSING_WP);
 	leave_undumped(w->base, start, bytes);
 	if (!err)
-		w->backend.mappings += mappings_set(&w->maps, gfn, nr, MAPPING_HOME);
-	window_wake(&w->backend, gfn, nr);
+		b->mappings += mappings_set(&w->maps, gfn, nr, MAPPING_HOME);
+	window_wake(b, gfn, nr);
 	return err;
 }
 
@@ -575,6 +579,16 @@ static bool window_is_huge(struct backend *b, gfn_t gfn)
 	}
 }
 
+static int64_t window_home_costs(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	return mappings_home_costs(&window_of(b)->maps, gfn, nr);
+}
+
+static struct gfn_range window_mapping_at(struct backend *b, gfn_t gfn)
+{
+	return mappings_at(&window_of(b)->maps, gfn);
+}
+
 static uint64_t window_recount(struct backend *b, uint64_t *away)
 {
 	return mappings_count(&window_of(b)->maps, away);
@@ -593,5 +607,7 @@ static const struct backend_ops window_ops = {
 	.home = window_home,
 	.populate = window_populate,
 	.wake = window_wake,
+	.home_costs = window_home_costs,
+	.mapping_at = window_mapping_at,
 	.recount = window_recount,
 };

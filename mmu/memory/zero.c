@@ -140,10 +140,9 @@ int zero_map(struct gmem *gm, gfn_t gfn, struct gfn_range *around)
  * The host may run out of memory half way: then the rest is absent, but for pages that were touched
  * on the way home.
  */
-static int zero_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page,
-			  bool may_relieve)
+static int zero_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page)
 {
-	int err = page->mapped ? away_map_home(gm, gfn, nr, may_relieve) : 0;
+	int err = page->mapped ? backend_home(gm->backend, gfn, nr) : 0;
 	uint64_t done;
 
 	if (err)

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -101,19 +103,56 @@ bool mappings_agree(void)
 
 /* ---- credits: a count, to see that none is lost ---- */
 
-static atomic_long taken;
+atomic_long taken, most_taken = LONG_MAX;
 
 static bool take(void *ctx, uint64_t pages)
 {
 	(void)ctx;
-	atomic_fetch_add(&taken, (long)pages);
-	return true;
+	if (atomic_fetch_add(&taken, (long)pages) + (long)pages <= atomic_load(&most_taken))
+		return true;
+	atomic_fetch_sub(&taken, (long)pages);
+	return false;
 }
 
 static int wait_for(void *ctx, uint64_t need, uint64_t want)
 {
-	(void)ctx, (void)need, (void)want;
+	(void)ctx, (void)want;
+	while (atomic_load(&taken) + (long)need > atomic_load(&most_taken))
+		usleep(100);
 	return 0;
+}
+
+static pthread_mutex_t seeker_lock = PTHREAD_MUTEX_INITIALIZER;
+static void (*seeker_news)(void *arg);
+static void *seeker_arg;
+
+static void set_seeker(void (*news)(void *arg), void *arg)
+{
+	pthread_mutex_lock(&seeker_lock);
+	seeker_news = news;
+	seeker_arg = arg;
+	pthread_mutex_unlock(&seeker_lock);
+}
+
+static int seek(void *ctx, uint64_t need, uint64_t want, void (*news)(void *arg), void *arg)
+{
+	(void)ctx, (void)want;
+	set_seeker(news, arg);
+	return atomic_load(&taken) + (long)need > atomic_load(&most_taken) ? -EAGAIN : 0;
+}
+
+static void stop_seeking(void *ctx)
+{
+	set_seeker(NULL, ctx);
+}
+
+void give_credits(long pages)
+{
+	atomic_fetch_add(&most_taken, pages);
+	pthread_mutex_lock(&seeker_lock);
+	if (seeker_news)
+		seeker_news(seeker_arg);
+	pthread_mutex_unlock(&seeker_lock);
 }
 
 static void put(void *ctx, uint64_t pages)
@@ -146,7 +185,13 @@ int ram_file;
 
 void create(enum gmem_hugepages hugepages)
 {
-	static const struct gmem_credits credits = { .take = take, .wait = wait_for, .put = put };
+	static const struct gmem_credits credits = {
+		.take = take,
+		.wait = wait_for,
+		.seek = seek,
+		.stop_seeking = stop_seeking,
+		.put = put,
+	};
 
 	create_with((struct gmem_config){
 		.hugepages = hugepages, .credits = &credits, .ram_fd = ram_file });

@@ -48,6 +48,10 @@ uint8_t *hva(gfn_t gfn);
 /* Prints what an audit found. */
 void describe(void *ctx, const char *what);
 
+/* Credits that the guest memory has, and may have at most; and so many more that it may have. */
+extern atomic_long taken, most_taken;
+void give_credits(long pages);
+
 /* References == entries that name the frame. */
 bool references_agree(void);
 

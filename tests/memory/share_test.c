@@ -280,52 +280,6 @@ static void test_zero(void)
 	destroy();
 }
 
-/* With no mapping to spare nothing is shared, and what is shared can still be written. */
-static void test_mappings(void)
-{
-	struct gmem_stats s;
-	uint64_t max;
-	bool right = true;
-
-	create(GMEM_HUGE_NEVER);
-	for (gfn_t g = 0; g < 1024; g++)
-		write_page(g, 1 + (uint32_t)(g % 64), true);
-	learn_states();
-	for (gfn_t g = 0; g < 1024; g += 64)
-		share(g, 64, PG_SHARED, 1);
-	max = gm->backend->max_mappings;
-	gm->backend->max_mappings = gm->backend->mappings + 4;
-	ok(!away_has_room(gm), "no room is left");
-	for (gfn_t g = 1; g < 1024; g += 2)
-		write_page(g, 150, g % 4 == 1);
-	gmem_stats(gm, &s);
-	ok(gm->backend->mappings <= gm->backend->max_mappings,
-	   "%lu mappings, %lu allowed, after breaking every second page",
-	   (long)gm->backend->mappings, (long)gm->backend->max_mappings);
-	ok(s.mapping_reliefs > 0, "%lu runs were broken for that", (long)s.mapping_reliefs);
-	for (gfn_t g = 0; g < 1024; g++)
-		right &= reads_right(g, true);
-	ok(right, "and every byte is right");
-	learn_states();
-	write_page(1030, 5, true);
-	learn_states();
-	{
-		struct share_run run = { 1030, 1, PG_SHARED, frame_of(5) };
-		struct share_result res = { 0 };
-
-		references[5]++;
-		gmem_lock(gm, GMEM_LOOK);
-		share_commit(gm, &run, &res);
-		gmem_unlock(gm);
-		is(res.no_room, 1, "another run is not shared");
-		is(note_reason(gm->share.note[1030]), NOTE_BUDGET, "and says why");
-	}
-	gm->backend->max_mappings = max;
-	ok(references_agree(), "no reference is lost");
-	is(gmem_audit(gm, describe, NULL), 0, "audit");
-	destroy();
-}
-
 /* ---- races: writers against sharing ---- */
 
 #define RACE_MS 2000
@@ -431,7 +385,6 @@ int main(int argc, char **argv)
 	make_segment();
 	test_exact();
 	test_zero();
-	test_mappings();
 	test_lockstep(GMEM_HUGE_NEVER);
 	test_lockstep(GMEM_HUGE_AUTO);
 	test_lockstep_on_huge();
