@@ -280,6 +280,69 @@ static void test_zero(void)
 	destroy();
 }
 
+/* ---- blocks with zeroes in them, on a host that is short of something ---- */
+
+static const struct backend_ops *real;
+
+/* Memory for the first 400 pages only. */
+static int fill_part(struct backend *b, gfn_t gfn)
+{
+	int err = real->fill_block(b, gfn);
+
+	return err ? err :
+	       ramfile_punch(gm->window.ram_fd, gfn_to_gpa(gfn + 400), 112 * QUIRE_PAGE_SIZE) ?
+		     -EIO :
+		     -ENOMEM;
+}
+
+static int no_mapping(struct backend *b, gfn_t gfn)
+{
+	(void)b, (void)gfn;
+	return -ENOMEM;
+}
+
+/* A sequential writer meets a block: 300 zero pages that were read, and 212 that are absent. */
+static void test_block(const char *name, const struct backend_ops *ops, uint64_t kept)
+{
+	struct gmem_stats s;
+
+	create(GMEM_HUGE_AUTO);
+	gm->share.zero_reads = true;
+	is(hva(512)[0], 0, "%s: a block reads as zeroes", name);
+	gmem_drop(gm, 812, 212, NULL);
+	lock(&gm->lock);
+	gm->share.streak = AWAY_BREAK_MOST;
+	gm->share.streak_next = 600;
+	real = gm->backend->ops;
+	gm->backend->ops = ops;
+	unlock(&gm->lock);
+	hva(600)[0] = 1;
+	lock(&gm->lock);
+	gm->backend->ops = real;
+	unlock(&gm->lock);
+	gmem_stats(gm, &s);
+	is(s.s2.pages[PG_ZERO], 300 - 64, "%s: only the pages that are written come home", name);
+	is(s.s2.pages[PG_PRIVATE], kept + 64, "%s: and those that the guest may have seen", name);
+	is(hva(600)[0] + 256 * hva(599)[0] + 256 * hva(1000)[0], 1, "%s: with their bytes", name);
+	ok(mappings_agree(), "%s: mappings agree", name);
+	is(gmem_audit(gm, describe, NULL), 0, "%s: audit", name);
+	destroy();
+}
+
+static void test_blocks(void)
+{
+	struct backend_ops ops;
+
+	create(GMEM_HUGE_AUTO);
+	ops = *gm->backend->ops;
+	destroy();
+	ops.fill_block = fill_part;
+	test_block("half a block", &ops, 100);
+	ops.fill_block = real->fill_block;
+	ops.make_whole = no_mapping;
+	test_block("no mapping", &ops, 212);
+}
+
 /* ---- races: writers against sharing ---- */
 
 #define RACE_MS 2000
@@ -385,6 +448,7 @@ int main(int argc, char **argv)
 	make_segment();
 	test_exact();
 	test_zero();
+	test_blocks();
 	test_lockstep(GMEM_HUGE_NEVER);
 	test_lockstep(GMEM_HUGE_AUTO);
 	test_lockstep_on_huge();
