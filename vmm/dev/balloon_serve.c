@@ -16,9 +16,9 @@
  *
  * How much one turn takes is bounded, because it may be a turn of the main loop.  A list has at
  * most MAX_LIST pages.  After BUDGET pages of lists or reports, or BUDGET hints, the rest waits for
- * virtio_poll().  Scattered pages cost a system call each, so MAX_RUNS of them are enough, too: then
- * a turn ends with the batch, in the middle of a list.  The other queues wait until such a list is
- * done.  The loops over buffers end by themselves: no buffer is returned before the last
+ * virtio_poll().  Scattered pages cost a system call each, so that MAX_RUNS of them are enough:
+ * then a turn ends with the batch, in the middle of a list.  The other queues wait until such a
+ * list is done.  The loops over buffers end by themselves: no buffer is returned before the last
  * one is taken, and more buffers than the queue has break the queue.
  */
 #include <errno.h>
