@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
 #include "mappings.h"
 #include "mmu/base/merge_protocol.h"
 #include "mmu/base/reserve.h"
+
+#define DEFAULT_MAX_MAPPINGS 65530u /* the kernel's */
+#define OTHER_MAPPINGS	     512u   /* of this process: code, stacks, malloc, the store */
 
 #define NOWHERE	  2u /* not RAM: no mapping of ours */
 #define UNKNOWN	  3u /* a page of a file whose number or offset is too large to be noted */
@@ -143,4 +149,18 @@ uint64_t mappings_count(const struct mappings *m, uint64_t *away)
 			*away += *from_of(m, gfn) != MAPPING_HOME;
 	}
 	return nr;
+}
+
+uint64_t mappings_most(void)
+{
+	char text[32] = "";
+	int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+	uint64_t max = DEFAULT_MAX_MAPPINGS;
+
+	if (fd >= 0) {
+		if (read(fd, text, sizeof(text) - 1) > 0)
+			max = strtoull(text, NULL, 10);
+		close(fd);
+	}
+	return max > 2 * OTHER_MAPPINGS ? max - OTHER_MAPPINGS : max / 2;
 }

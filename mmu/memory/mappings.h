@@ -16,7 +16,7 @@
  * The kernel keeps two such mappings apart if both ever had private copies of the guest's pages.
  * That is rare: a mapping gets copies if the guest writes in the moment in which pages are sent
  * away, or if the host took a page from the page table (window.c).  What the kernel then has more
- * than this count is not counted; window.c leaves some of its mappings to that.
+ * than this count is not counted; some mappings are left to that.
  *
  * Memory: an array of 4 bytes a page and one of a byte a block, touched only where something other
  * than home was ever mapped.
@@ -68,5 +68,8 @@ bool mappings_any_away(const struct mappings *m, gfn_t gfn, uint64_t nr);
 
 /* Count the mappings anew, and the pages that are not at home. */
 uint64_t mappings_count(const struct mappings *m, uint64_t *away);
+
+/* How many mappings vm.max_map_count leaves to a range of this process. */
+uint64_t mappings_most(void);
 
 #endif

@@ -24,7 +24,7 @@
  * home.  So a write may have to wait for a credit, but not for a mapping.
  *
  * The kernel may have a few more mappings than we count (mappings.h).  So we never use all of them
- * (window.c).
+ * (mappings.c).
  */
 #include <errno.h>
 #include "away.h"

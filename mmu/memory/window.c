@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -13,11 +12,9 @@
 #include "uffd.h"
 #include "window.h"
 
-#define WINDOW_ALIGN	     GiB
-#define MISSING_WP	     (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP)
-#define DEFAULT_MAX_MAPPINGS 65530u /* the kernel's */
-#define OTHER_MAPPINGS	     512u   /* of this process: code, stacks, malloc, the store */
-#define REFUSED		     16u    /* if the kernel refuses one, there are so many fewer */
+#define WINDOW_ALIGN GiB
+#define MISSING_WP   (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP)
+#define REFUSED	     16u /* if the kernel refuses one, there are so many fewer */
 
 static const struct backend_ops window_ops;
 
@@ -85,21 +82,6 @@ static int map_all(struct window *w, const struct gfn_range *ram, unsigned int n
 	return 0;
 }
 
-/* What is left of vm.max_map_count for the window. */
-static uint64_t kernel_max_mappings(void)
-{
-	char text[32] = "";
-	int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
-	uint64_t max = DEFAULT_MAX_MAPPINGS;
-
-	if (fd >= 0) {
-		if (read(fd, text, sizeof(text) - 1) > 0)
-			max = strtoull(text, NULL, 10);
-		close(fd);
-	}
-	return max > 2 * OTHER_MAPPINGS ? max - OTHER_MAPPINGS : max / 2;
-}
-
 /* Open the RAM file.  Where the host's policy of huge pages may bind it, the alias is exact. */
 static int open_ram(struct window *w, bool huge, int ram_fd, struct quire_error *err)
 {
@@ -126,7 +108,7 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 	int error;
 
 	*w = (struct window){
-		.backend = { &window_ops, .mappings = nr, .max_mappings = kernel_max_mappings() },
+		.backend = { &window_ops, .mappings = nr, .max_mappings = mappings_most() },
 		.span = align_up(gfn_to_gpa(ram[nr - 1].end), QUIRE_BLOCK_SIZE),
 		.ram_fd = -1,
 		.uffd = -1,

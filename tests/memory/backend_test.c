@@ -323,12 +323,14 @@ static bool op_send_to_zero(gfn_t gfn)
 	return !err;
 }
 
-/* What is away comes home: with its bytes, or given up. */
+/* What is away comes home, with its bytes or given up, for as many mappings as was said. */
 static bool op_home(gfn_t gfn)
 {
 	static uint64_t bytes[MOST][QUIRE_PAGE_SIZE / 8];
 	uint64_t nr = run_at(gfn, 1 + tap_random(&rng) % MOST);
-	bool keep = tap_random(&rng) % 2;
+	struct gfn_range mapping = backend_mapping_at(b, gfn);
+	int64_t cost = backend_home_costs(b, gfn, nr), before = (int64_t)b->mappings;
+	bool keep = tap_random(&rng) % 2, is_told = mapping.start <= gfn && gfn < mapping.end;
 	int err = 0;
 
 	for (uint64_t i = 0; i < nr; i++)
@@ -340,7 +342,7 @@ static bool op_home(gfn_t gfn)
 		set(gfn, nr, HOLE, 0, false);
 	for (uint64_t i = 0; i < nr && keep; i++)
 		page[gfn + i] = (struct page){ HOME, page[gfn + i].content, false };
-	return !err;
+	return !err && is_told && (int64_t)b->mappings == before + cost;
 }
 
 static bool op_protect(gfn_t gfn)
