@@ -21,9 +21,9 @@
  * the list again, the oldest entry first, when it hears that there may be some.  While others wait,
  * each gets its page alone.  If the machine denies the credits, the VM ends (on_host_failure).
  *
- * What may hold the pager up is bounded.  LOCK_GMEM is held for short changes only.  Of blocks that
- * an accessor fills (bring_in.c) it waits for one at a time, and that takes as long as to fill one
- * itself.  The accessor has its credits by then.
+ * What may hold the pager up is bounded.  LOCK_GMEM is held for short changes only.  If an accessor
+ * fills a block, or the keeper collapses one, the pager may wait for that (gmem_await_filled): it
+ * is one block, it takes about as long as to fill one, and it waits for nothing but the host.
  *
  * Answering an event twice must do no harm.  A vCPU that is signalled while it sleeps queues its
  * event again, hundreds of times a second.  Two vCPUs may touch one page.  The accessors bring
