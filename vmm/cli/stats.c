@@ -197,8 +197,7 @@ static void fault_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "faulted_in_blocks", gs->faulted_in_blocks);
 	json_number(json, "huge_fallbacks", gs->huge_fallbacks);
 	json_number(json, "waiting_pages", gs->waiting_pages);
-	if (gs->waiting_pages)
-		json_number(json, "waiting_ns", gs->waiting_ns);
+	json_number(json, "waiting_ns", gs->waiting_ns);
 	put_times(json, "credit_waits", &gs->credit_waits);
 	json_number(json, "credit_wait_ns", gs->credit_wait_ns);
 	json_number(json, "accessor_pages", gs->accessor_pages);
