@@ -217,7 +217,6 @@ sub part_storm {
 	cmp_ok($few->{mapping_refusals} // 0, '>', 0, "few mappings: merging meets the limit");
 	cmp_ok($few->{reason_budget_pages} // 0, '>', 0, '... which is the reason of some pages');
 	cmp_ok($few->{cow_breaks} // 0, '>', 200, '... writing goes on');
-	cmp_ok($few->{mapping_reliefs} // 0, '>', 0, '... for which mappings are won elsewhere');
 	is($over, 0, "... within the limit of $told, and 250 for the rest of the process");
 	cmp_ok($most_mappings, '>', $told / 2, '... which was used well');
 	like($few->{text} // '', qr/vm\.max_map_count/, '... quire stat names the sysctl');
@@ -328,7 +327,7 @@ sub part_starved {
 sub part_mappings {
 	my ($max) = slurp('/proc/sys/vm/max_map_count') =~ /(\d+)/;
 	SKIP: {
-		skip "vm.max_map_count is $max here: no guest of this test reaches it", 13
+		skip "vm.max_map_count is $max here: no guest of this test reaches it", 12
 			if $max > 70000;
 		new_machine('--memory=1G', '--overcommit=1');
 		my $singles = int($max / 2) + 300;
@@ -356,8 +355,7 @@ sub part_mappings {
 		ok(says($peek, qr/peek: written=$singles/, 1, 60),
 			'... another writes every second page of what is zero');
 		$s = numbers_of('peek');
-		cmp_ok($s->{mapping_reliefs}, '>', 0, '... and meets the limit, too');
-		cmp_ok($s->{mappings}, '<=', $s->{max_mappings}, '... and gets no more');
+		cmp_ok($s->{mappings}, '<=', $s->{max_mappings}, '... within the limit, too');
 		my ($odd) = judge(0);
 		is($odd, '', '... both verify every byte');
 		all_back($machine, 'mappings');

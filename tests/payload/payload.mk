@@ -5,7 +5,7 @@
 # without a library, so any x86 gcc or clang and ld will do.
 
 PAYLOAD_ELF := multiboot_hello multiboot_smp pvh32_hello pvh32_write pvh32_balloon \
-               pvh32_interrupt pvh32_queue_wait pvh32_locked
+               pvh32_interrupt pvh32_queue_wait pvh32_locked pvh32_alternate
 PAYLOAD_BIN := flat_hello
 PAYLOADS    := $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin)
 
