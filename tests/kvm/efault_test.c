@@ -135,10 +135,23 @@ static struct vm *make_vm(uint32_t rounds, bool user64)
 	return vm;
 }
 
+static bool collided(struct vm *vm)
+{
+	struct gmem_stats stats;
+
+	gmem_stats(vm->gm, &stats);
+	return stats.efaults + vm->vcpu[0].mmio_on_ram > 0;
+}
+
+/* The first page is away when the guest begins, so that it meets that however fast it is. */
 static void *disturb(void *arg)
 {
 	struct disturber *d = arg;
 	uint64_t seed = 1;
+
+	for (int i = 0; i < 500 && !collided(d->vm) && !atomic_load(&d->stop); i++)
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	mprotect(gmem_hva(d->vm->gm, DATA), QUIRE_PAGE_SIZE, PROT_READ | PROT_WRITE);
 
 	while (!atomic_load(&d->stop)) {
 		uint64_t r = tap_random(&seed);
@@ -177,6 +190,7 @@ static void race(const char *name, uint32_t rounds, bool user64, int prot)
 	pthread_t thread;
 	int status;
 
+	mprotect(gmem_hva(vm->gm, DATA), QUIRE_PAGE_SIZE, prot);
 	pthread_create(&thread, NULL, disturb, &d);
 	status = vm_run(vm, NULL);
 	atomic_store(&d.stop, true);
