@@ -111,8 +111,9 @@ static void write_at_random(const struct fill *f)
 
 	for (uint64_t i = 0; i < f->writes; i++) {
 		volatile uint64_t *word = f->page[random_below(&state, f->pages)];
+		uint64_t same = *word;
 
-		*word = *word;
+		*word = same;
 	}
 	print("%s: writes=%lu ns_per_write=%lu\n", f->name, f->writes,
 	      clock_ns(rdtsc() - start) / f->writes);

@@ -152,7 +152,9 @@ static void on_wake(void *ctx)
 
 static bool on_doze(void *ctx)
 {
-	return !atomic_exchange(&gmem_dozer(((struct vm *)ctx)->gm, GMEM_DOZER_BALLOON)->still, true);
+	struct vm *vm = ctx;
+
+	return !atomic_exchange(&gmem_dozer(vm->gm, GMEM_DOZER_BALLOON)->still, true);
 }
 
 static uint64_t on_now(void *ctx)
