@@ -10,10 +10,7 @@ use POSIX ();
 use Test::More;
 use Guests;
 
-# So far may counts of mappings be apart, or beyond a limit: a page that is written where no mapping
-# can be won comes home all the same.
-our $SPARE = 128;
-our @EXPORT = qw($SPARE sum beside end_beside window_mappings at_rest all_back);
+our @EXPORT = qw(sum beside end_beside window_mappings at_rest all_back);
 
 sub sum { my $s = 0; $s += $_ // 0 for @_; return $s }
 
@@ -86,7 +83,7 @@ sub at_rest {
 			if $vm->{ram_file_bytes} > $vm->{credit_bytes};
 		my $maps = window_mappings($vm->{pid}, $vm->{ram_bytes}) // 0;
 		$odd .= "$vm->{name}: $maps mappings, $vm->{mappings} by our count; "
-			if abs($maps - $vm->{mappings}) > $SPARE;
+			if $maps != $vm->{mappings};
 		my $reasons = sum(map { $vm->{$_} } grep { /^reason_/ } keys %$vm);
 		$odd .= "$vm->{name}: $reasons reasons; " if $reasons != $vm->{state_private_pages};
 		$odd .= "$vm->{name}: not joined; " if !$vm->{merge_joined};

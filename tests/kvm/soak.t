@@ -11,7 +11,7 @@
 #	every guest that ends has verified its memory, or was killed by us, or by the machine for
 #	want of memory
 #	memory + excess = free + credits + overheads + store, resident <= credits + store
-#	a VM has no more mappings than it may, but for a few where no other can be won
+#	a VM has no more mappings than it may, by the kernel's count and ours
 #
 # and now and then all guests are held still: then what the VMs and the machine say is exactly what
 # the kernel counts, pages and mappings.  In the end nothing is left over.
@@ -148,7 +148,7 @@ sub look {
 	for my $vm (grep { defined $_->{mappings} } values %$vms) {
 		my $maps = window_mappings($vm->{pid}, $vm->{ram_bytes}) // 0;
 		odd("$vm->{name}: $maps mappings, $vm->{mappings} by our count\n")
-			if $maps > $mappings + $SPARE || $vm->{mappings} > $mappings + $SPARE;
+			if $maps > $mappings || $vm->{mappings} > $mappings;
 		$nr{mappings} = $maps if $maps > $nr{mappings};
 		$of{$vm->{pid}} = { merged => $vm->{merged_pages}, breaks => $vm->{cow_breaks},
 			reliefs => $vm->{mapping_reliefs}, efaults => $vm->{efaults},
