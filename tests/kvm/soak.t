@@ -185,7 +185,9 @@ sub inflate {
 # ---- what is done to them ----
 
 sub new_machine {
-	$machine = serve("$dir/machine-" . ++$nr{machines}, "--memory=${memory}M", '--overcommit=1');
+	my $address = "$dir/machine-" . ++$nr{machines};
+
+	$machine = serve($address, "--memory=${memory}M", '--overcommit=1');
 	BAIL_OUT('no machine') if !$machine;
 }
 
