@@ -231,7 +231,10 @@ check 'a name of digits only is refused' fails 2 "$quire" run --name=123 "$quill
 # ---- a machine ----
 
 machine=$prefix-machine
-timeout 60 "$quire" machine --machine="@quire/machine/$machine" --memory=512M 2>"$dir/machine.err" &
+# In the background timeout would send SIGCONT after SIGTERM, and LeakSanitizer would wait for ever
+# for the process that it has just stopped to look at.
+timeout --foreground 60 "$quire" machine --machine="@quire/machine/$machine" --memory=512M \
+	2>"$dir/machine.err" &
 runs[$machine]=$!
 for _ in $(seq 100); do
 	"$quire" stat --machine="@quire/machine/$machine" >"$dir/machine" 2>/dev/null && break
