@@ -38,14 +38,19 @@ int exact_map(int exact, void *at, uint64_t bytes)
 /* It answers with a count of bytes done, which may come with EAGAIN when it stopped half way. */
 int exact_copy(int exact, void *to, const void *from, uint64_t bytes)
 {
-	struct uffdio_copy copy;
+	uint64_t done = 0;
 
-	for (uint64_t done = 0; done<bytes; done += copy.copy> 0 ? (uint64_t)copy.copy : 0) {
-		copy = (struct uffdio_copy){ .dst = (uintptr_t)to + done,
-					     .src = (uintptr_t)from + done,
-					     .len = bytes - done };
+	while (done < bytes) {
+		struct uffdio_copy copy = {
+			.dst = (uintptr_t)to + done,
+			.src = (uintptr_t)from + done,
+			.len = bytes - done,
+		};
+
 		if (ioctl(exact, UFFDIO_COPY, &copy) && errno != EAGAIN && errno != EINTR)
 			return -errno;
+		if (copy.copy > 0)
+			done += (uint64_t)copy.copy;
 	}
 	return 0;
 }

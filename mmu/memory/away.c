@@ -63,24 +63,15 @@ void away_fit_reserve(struct gmem *gm)
 	sh->reserve = want;
 }
 
-/* Take a credit, or one of the reserve. */
-static bool take_one(struct gmem *gm)
-{
-	struct share *sh = &gm->share;
-
-	if (gmem_take(gm, 1))
-		return true;
-	if (!sh->reserve)
-		return false;
-	sh->reserve--;
-	return true;
-}
-
 uint64_t away_take_some(struct gmem *gm, uint64_t nr)
 {
-	while (nr > 1 && !gmem_take(gm, nr))
-		nr /= 2;
-	return nr > 1 || take_one(gm) ? nr : 0;
+	struct share *sh = &gm->share;
+	uint64_t taken = gmem_take_some(gm, nr);
+
+	if (taken || !sh->reserve)
+		return taken;
+	sh->reserve--;
+	return 1;
 }
 
 /* --- home -------------------------------------------------------------------------------- */
@@ -235,7 +226,7 @@ static int prepare(struct gmem *gm, gfn_t gfn, uint64_t around, struct gfn_range
 			if (err)
 				return err;
 		} else if (alone) {
-			return take_one(gm) ? 0 : -EDQUOT;
+			return away_take_some(gm, 1) ? 0 : -EDQUOT;
 		} else if (gmem_take(gm, count_away(gm, &page, r))) {
 			return 0;
 		} else {

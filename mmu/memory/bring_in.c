@@ -67,6 +67,13 @@ bool gmem_take(struct gmem *gm, uint64_t pages)
 	return !credits || credits->take(credits->ctx, pages);
 }
 
+uint64_t gmem_take_some(struct gmem *gm, uint64_t nr)
+{
+	while (nr && !gmem_take(gm, nr))
+		nr /= 2;
+	return nr;
+}
+
 void gmem_ask(struct gmem *gm)
 {
 	const struct gmem_credits *credits = gm->config.credits;

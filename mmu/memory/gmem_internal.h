@@ -172,6 +172,9 @@ void gmem_stop_seeking(struct gmem *gm);
 /* Take that many credits.  False: they are not at hand, and none was taken. */
 bool gmem_take(struct gmem *gm, uint64_t pages);
 
+/* Take credits for nr pages, or for half of them, or half of that, and so on.  Returns how many. */
+uint64_t gmem_take_some(struct gmem *gm, uint64_t nr);
+
 /* Say that more credits would be welcome, although nobody waits for them.  Any lock may be held. */
 void gmem_ask(struct gmem *gm);
 

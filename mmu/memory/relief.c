@@ -28,6 +28,7 @@
  */
 #include <errno.h>
 #include "away.h"
+#include "zero.h"
 
 #define MARGIN	      1024u /* mappings, at least */
 #define SHORT_MAPPING 64u   /* pages */
@@ -61,21 +62,6 @@ bool away_fits(const struct gmem *gm, gfn_t gfn, uint64_t nr)
 /* --- relief ------------------------------------------------------------------------------ */
 
 /*
- * Map zeroes home, for nr credits.  What the guest touches meanwhile comes in; the rest becomes
- * absent, and its credits go back.
- */
-static int unmap_zeroes(struct gmem *gm, gfn_t gfn, uint64_t nr)
-{
-	int err = backend_home(gm->backend, gfn, nr);
-
-	if (err)
-		return err;
-	gmem_set(gm, gfn, nr, PG_ABSENT, STAGE2_UNMAPPED);
-	gmem_put(gm, nr - gmem_adopt(gm, gfn, gfn + nr));
-	return 0;
-}
-
-/*
  * Bring a mapping home, or if it is long, or credits are short, a part at its start or end.
  * 0; -EAGAIN: there is no mapping for that part; -EDQUOT; or the host's -errno.
  */
@@ -94,7 +80,7 @@ static int win_from(struct gmem *gm, const struct gfn_range *m)
 	if (!away_fits(gm, gfn, nr))
 		err = -EAGAIN;
 	else if (page_is_away_zero(page.state))
-		err = unmap_zeroes(gm, gfn, nr);
+		err = zero_unmap(gm, gfn, nr);
 	else
 		err = away_come_home(gm, gfn, nr, &page);
 	if (err)

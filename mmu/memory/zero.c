@@ -95,14 +95,6 @@ static void narrow(struct gfn_range *around, gfn_t gfn, uint64_t nr)
 	around->end = around->start + nr;
 }
 
-/* Take as many credits as there are at hand, at most nr. */
-static uint64_t take_some(struct gmem *gm, uint64_t nr)
-{
-	while (nr && !gmem_take(gm, nr))
-		nr /= 2;
-	return nr;
-}
-
 /*
  * The guest may write to the pages while they are being mapped, and then they are private.  So
  * there are credits for them before; those of the reserve will do.
@@ -116,7 +108,7 @@ int zero_map(struct gmem *gm, gfn_t gfn, struct gfn_range *around)
 	assert_held(&gm->lock);
 	if (!away_has_room(gm))
 		return -ENOMEM;
-	taken = take_some(gm, around->end - around->start);
+	taken = gmem_take_some(gm, around->end - around->start);
 	nr = taken ? taken : min_u64(around->end - around->start, sh->reserve);
 	if (!nr)
 		return -EDQUOT;
@@ -132,6 +124,19 @@ int zero_map(struct gmem *gm, gfn_t gfn, struct gfn_range *around)
 	if (!err)
 		gmem_set(gm, around->start, nr, PG_ZERO, STAGE2_ZERO_PFN);
 	return err;
+}
+
+int zero_unmap(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	int err = backend_home(gm->backend, gfn, nr);
+
+	assert_held(&gm->lock);
+	if (err)
+		return err;
+	gmem_set(gm, gfn, nr, PG_ABSENT, STAGE2_UNMAPPED);
+	gmem_put(gm, nr - gmem_adopt(gm, gfn, gfn + nr));
+	away_fit_reserve(gm);
+	return 0;
 }
 
 /* --- the provider ------------------------------------------------------------------------ */

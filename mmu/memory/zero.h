@@ -29,4 +29,11 @@ void zero_commit(struct gmem *gm, const struct share_run *run, unsigned int nr,
  */
 int zero_map(struct gmem *gm, gfn_t gfn, struct gfn_range *around);
 
+/*
+ * Make [gfn, gfn + nr), zeroes that are mapped, absent, for nr credits that the caller has taken.
+ * What the guest touches meanwhile becomes private, so that no write is lost; the other credits are
+ * put back.  Or the host's -errno: nothing changed, and the credits are left to the caller.
+ */
+int zero_unmap(struct gmem *gm, gfn_t gfn, uint64_t nr);
+
 #endif

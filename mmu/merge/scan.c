@@ -67,14 +67,6 @@ static bool bit(const uint64_t *bitmap, uint64_t n)
 	return bitmap && bitmap[n / 64] >> n % 64 & 1;
 }
 
-/* Take credits for nr pages, or for half of them, or half of that ...  Returns for how many. */
-static uint64_t take_some(struct gmem *gm, uint64_t nr)
-{
-	while (nr && !gmem_take(gm, nr))
-		nr /= 2;
-	return nr;
-}
-
 /*
  * Bring orphans home: the first pages of the run [gfn, gfn + nr), as many as there are credits for.
  * Returns how many came home; 0: they are no orphans, or there are no credits.
@@ -86,7 +78,7 @@ static uint64_t adopt_orphans(struct keeper *k, gfn_t gfn, uint64_t nr, pfn_t pf
 
 	if (k->link < 0 || store_view_frame(&gm->share.store, pfn, &frame))
 		return 0;
-	nr = take_some(gm, nr);
+	nr = gmem_take_some(gm, nr);
 	if (!nr) {
 		gmem_ask(gm);
 		return 0;
@@ -511,15 +503,29 @@ void scan_relax(struct keeper *k, uint64_t pass)
 
 /* ---- undoing ---- */
 
+/* Make zeroes that are mapped absent, for nr credits that were taken.  Returns nr, or 0. */
+static uint64_t undo_zeroes(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	if (away_fits(gm, gfn, nr) && !zero_unmap(gm, gfn, nr))
+		return nr;
+	gmem_put(gm, nr);
+	return 0;
+}
+
 /* Bring a run that is away home.  Returns how much of it, from its first page on, came home. */
 static uint64_t undo_run(struct gmem *gm, const struct gmem_run *run)
 {
+	bool zeroes = page_is_away_zero(run->page.state);
 	uint64_t nr;
 
-	if (page_is_away_zero(run->page.state))
+	if (zeroes && !run->page.mapped)
 		return away_forget(gm, run->gfn, run->nr) ? 0 : run->nr;
-	nr = take_some(gm, run->nr);
-	if (!nr || away_bring_home(gm, run->gfn, nr))
+	nr = gmem_take_some(gm, run->nr);
+	if (!nr)
+		return 0;
+	if (zeroes)
+		return undo_zeroes(gm, run->gfn, nr);
+	if (away_bring_home(gm, run->gfn, nr))
 		return 0;
 	memset(gm->share.note + run->gfn, 0, nr);
 	return nr;

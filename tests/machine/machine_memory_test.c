@@ -201,7 +201,6 @@ static void test_oom(void)
 	lab_close(&lab, fds);
 }
 
-/* A need that all deaths together would not meet kills nobody. */
 /* Who waits is helped by its own balloon: others live, and the next has its own time. */
 static void test_called_off(void)
 {
@@ -243,6 +242,7 @@ static void test_called_off(void)
 	lab_close(&lab, fds);
 }
 
+/* A need that all deaths together would not meet kills nobody. */
 static void test_hopeless(void)
 {
 	unsigned int fds = open_fds();
