@@ -88,8 +88,8 @@ uint64_t away_break_around(struct gmem *gm, gfn_t gfn);
 int away_bring_home(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /*
- * Make [gfn, gfn + nr), one linear run that is away, absent.  Its bytes are lost, and so is what the
- * guest writes meanwhile: it gave these pages up, or they are zeroes that are not mapped.  0;
+ * Make [gfn, gfn + nr), one linear run that is away, absent.  Its bytes are lost, and so is what
+ * the guest writes meanwhile: it gave these pages up, or they are zeroes that are not mapped.  0;
  * -ENOMEM: there is no mapping for it now (nothing changed).
  */
 int away_forget(struct gmem *gm, gfn_t gfn, uint64_t nr);
