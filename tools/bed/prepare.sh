@@ -18,7 +18,7 @@ missing() {
 command -v qemu-system-x86_64 >/dev/null || missing "no qemu-system-x86_64"
 command -v busybox >/dev/null || missing "no busybox"
 command -v cpio >/dev/null || missing "no cpio"
-package=$(ls "$dir"/linux-image-*.deb 2>/dev/null | tail -n 1)
+package=$(ls "$dir"/linux-image-*.deb 2>/dev/null | tail -n 1) || true
 [ -n "$package" ] || missing "no kernel package in $dir"
 
 [ "$dir/initrd" -nt "$package" ] && [ "$dir/initrd" -nt "$here/init" ] &&
