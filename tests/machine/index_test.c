@@ -141,6 +141,27 @@ static void test_costs(uint64_t seed)
 	index_finish(&x);
 }
 
+/* A shard that is full of entries in use doubles once. */
+static void test_growth(uint64_t seed)
+{
+	unsigned int sparse = 0;
+	struct index x;
+
+	memset(&model, 0, sizeof(model));
+	index_init(&x, is_current, &model);
+	for (uint32_t i = 0; i < 200000; i++) {
+		struct index_entry e = { tap_random(&seed), INDEX_MEMBER, 0 };
+		const struct index_shard *s;
+
+		if (index_put(&x, e))
+			tap_bail("no memory");
+		s = &x.shard[i % INDEX_SHARDS];
+		sparse += s->capacity > 32 && s->used < s->capacity / 8 * 3;
+	}
+	is(sparse, 0, "a shard that grew is never filled to less than 3/8");
+	index_finish(&x);
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t seed;
@@ -149,6 +170,7 @@ int main(int argc, char **argv)
 	seed = tap_seed(argc, argv);
 	test_random(seed);
 	test_purge();
+	test_growth(seed);
 	test_costs(seed);
 	return tap_done();
 }

@@ -92,7 +92,7 @@ static uint32_t capacity_for(uint32_t nr)
 {
 	uint32_t capacity = CAPACITY_MIN;
 
-	while (nr >= capacity / 8 * 3)
+	while (nr > capacity / 8 * 3)
 		capacity *= 2;
 	return capacity;
 }
