@@ -8,17 +8,22 @@
 #include "args.h"
 #include "cmd.h"
 #include "named.h"
+#include "privileges.h"
+#include "process.h"
 #include "report.h"
 #include "stats.h"
 
 const char stat_usage[] =
 	"usage: quire stat [--json|--meminfo] [--machine=ADDRESS] [VM]\n"
+	"       quire stat --sandbox [--json] VM\n"
 	"\n"
 	"Without VM: each machine's ledger and budget, and what its guests add up to.  The budget\n"
 	"adds up to the page: memory = free + credits + store + overhead.  With VM: all its\n"
 	"counters.  docs/stats.md explains them.\n" USAGE_VMS "\n"
 	"  --json             as quire.stats/1, the form that quire run --stats writes\n"
 	"  --meminfo          the machine in the form of /proc/meminfo\n"
+	"  --sandbox          what the VM's launcher, its machine and the VM itself may do, by\n"
+	"                     the kernel's word (docs/isolation.md).  Root sees all of it\n"
 	"  --machine=ADDRESS  this machine and its guests only: @NAME or the path of its socket\n"
 	"                     (default: QUIRE_MACHINE in the environment)\n"
 	"\n"
@@ -30,7 +35,7 @@ const char stat_usage[] =
 struct stat_options {
 	const char *vm;	     /* NULL: the machines are meant */
 	const char *machine; /* NULL: all */
-	bool json, meminfo;
+	bool json, meminfo, sandbox;
 };
 
 static int parse_options(int argc, char **argv, struct stat_options *opt, struct quire_error *err)
@@ -38,6 +43,7 @@ static int parse_options(int argc, char **argv, struct stat_options *opt, struct
 	const struct plain_option options[] = {
 		{ "json", &opt->json, NULL },
 		{ "meminfo", &opt->meminfo, NULL },
+		{ "sandbox", &opt->sandbox, NULL },
 		{ "machine", NULL, &opt->machine },
 	};
 	int code = read_plain_options(argc, argv, options, ARRAY_SIZE(options), err);
@@ -54,6 +60,9 @@ static int parse_options(int argc, char **argv, struct stat_options *opt, struct
 				  "--meminfo is a form of its own, and a machine's: "
 				  "leave out %s",
 				  opt->json ? "--json" : "the VM");
+	if (opt->sandbox && (opt->meminfo || !opt->vm))
+		return quire_fail(err, -EINVAL, "--sandbox is about one VM: %s",
+				  opt->vm ? "leave out --meminfo" : "say which");
 	return named_address(opt->machine, &opt->machine, err);
 }
 
@@ -140,6 +149,37 @@ static int print_meminfo(const struct roster *r, const struct roster_machine *ma
 			  r->nr_machines, r->machine[0].address, r->machine[1].address);
 }
 
+static struct privileged_vm processes_of(const struct roster *r, const struct roster_vm *vm)
+{
+	pid_t pid = (pid_t)vm->pid;
+
+	return (struct privileged_vm){
+		.info = &vm->info,
+		.pid = { [PRIVILEGED_LAUNCHER] = process_parent(pid),
+			 [PRIVILEGED_MACHINE] = vm->id ? r->machine[vm->machine].state.pid : 0,
+			 [PRIVILEGED_VM] = pid },
+	};
+}
+
+static int print_sandbox(const struct roster *r, bool json, struct quire_error *err)
+{
+	struct privileged_vm *vm = calloc(r->nr_vms, sizeof(*vm));
+	int code = vm ? 0 : -ENOMEM;
+
+	for (unsigned int i = 0; i < r->nr_vms && !code; i++) {
+		vm[i] = processes_of(r, &r->vm[i]);
+		if (json)
+			continue;
+		if (i)
+			putchar('\n');
+		code = privileges_print(stdout, &vm[i]);
+	}
+	if (!code && json)
+		privileges_json(stdout, vm, r->nr_vms);
+	free(vm);
+	return code ? quire_fail(err, code, "no memory for %u VMs", r->nr_vms) : 0;
+}
+
 static void print_text(const struct roster *r, const struct stat_options *opt)
 {
 	for (unsigned int i = 0; opt->vm && i < r->nr_vms; i++) {
@@ -167,6 +207,8 @@ static int show(struct roster *r, const struct stat_options *opt, struct quire_e
 
 	if (code)
 		return code;
+	if (opt->sandbox)
+		return print_sandbox(r, opt->json, err);
 	if (opt->json)
 		return print_json(r, choose_machine(r, opt), err);
 	if (opt->meminfo)

@@ -8,6 +8,7 @@
 #include "ctl_client.h"
 #include "named.h"
 #include "near.h"
+#include "process.h"
 
 /* ---- the list ---- */
 
@@ -56,24 +57,6 @@ void named_finish(struct named *list)
 	*list = (struct named){ 0 };
 }
 
-/* Its launcher, by the kernel's word; 0: unknown. */
-static pid_t parent_of(pid_t pid)
-{
-	char path[32], line[128];
-	int parent = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "PPid: %d", &parent) == 1)
-			break;
-	fclose(f);
-	return parent > 1 ? parent : 0;
-}
-
 /* ---- one word ---- */
 
 /* Is `name` the word, a dash and a number, as the names of copies are? */
@@ -103,7 +86,7 @@ static pid_t run_of(const char *name)
 {
 	struct ucred cred;
 
-	return ctl_owner(name, &cred) ? 0 : parent_of(cred.pid);
+	return ctl_owner(name, &cred) ? 0 : process_parent(cred.pid);
 }
 
 static int add_copies(struct named *list, const char *word, char **names, unsigned int nr,
@@ -132,7 +115,7 @@ static int add_pid(struct named *list, pid_t pid, char **names, unsigned int nr,
 			named_finish(&children);
 			return add_name(list, names[i], true, 0, err);
 		}
-		if (parent_of(cred.pid) == pid)
+		if (process_parent(cred.pid) == pid)
 			code = add_name(&children, names[i], false, pid, err);
 	}
 	if (children.nr == 1 && !is_copy(children.vm[0].name)) {
