@@ -60,6 +60,7 @@ sub at_rest {
 		@names = sort keys %{$vms // {}} or return 1;
 		return !(quire('pause', @names))[1];
 	});
+	return 'the machine does not answer' if !$m;
 	return 'no VM' if !@names;
 	my ($odd, $last) = ('', '');
 	for (1 .. 10) {
