@@ -48,6 +48,7 @@ static void load(const char *path, const char *cmdline, uint64_t bytes, uint32_t
 				       .nr_ram = 1,
 				       .module = &module,
 				       .nr_modules = 1 };
+	struct image_outline outline;
 	struct image_file file;
 	struct quire_error e;
 	void *blob;
@@ -59,7 +60,8 @@ static void load(const char *path, const char *cmdline, uint64_t bytes, uint32_t
 		errx(121, "%s", e.text);
 	config.file = file.data;
 	config.file_bytes = file.bytes;
-	if (image_plan(&config, plan, &e))
+	image_read(&config, &outline);
+	if (image_plan(&config, &outline, plan, &e))
 		errx(121, "%s", e.text);
 	for (unsigned int i = 0; i < plan->nr_segments; i++)
 		memcpy(ram + plan->segment[i].gpa, plan->segment[i].data,

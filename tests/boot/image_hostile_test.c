@@ -182,7 +182,7 @@ static void is_refused(const struct image_config *config, int want, const char *
 		       const char *what)
 {
 	struct image_plan plan;
-	int err = image_plan(config, &plan, &error);
+	int err = plan_file(config, &plan, &error);
 	const char *bad = err ? check_message(config, &error) : "it was accepted";
 
 	if (!ok(err == want && !bad && strstr(error.text, key), "%s is refused", what))
@@ -257,7 +257,7 @@ static void test_flat_size(void)
 
 	config.file = file;
 	config.file_bytes = most;
-	ok(!image_plan(&config, &plan, &error), "a flat image up to 640 KiB is accepted");
+	ok(!plan_file(&config, &plan, &error), "a flat image up to 640 KiB is accepted");
 	image_plan_finish(&plan);
 	config.file_bytes = most + 1;
 	is_refused(&config, -ENOEXEC, "623617", "a flat image beyond 640 KiB");
@@ -302,7 +302,7 @@ static void test_many_headers(void)
 	struct image_config config = many_headers(load, 255, 0x1000);
 	struct image_plan plan;
 
-	ok(!image_plan(&config, &plan, &error), "255 segments and boot data are accepted");
+	ok(!plan_file(&config, &plan, &error), "255 segments and boot data are accepted");
 	is(plan.nr_segments, IMAGE_MAX_SEGMENTS, "... and are all there can be");
 	image_plan_finish(&plan);
 	free((void *)(uintptr_t)config.file);
@@ -375,7 +375,7 @@ static const char *mutation_round(uint64_t *rng, unsigned int accepted[])
 	config.module = two_modules;
 	config.nr_modules = r % NR_SAMPLES != SAMPLE_FLAT ? (r >> 12) % 3 : 0;
 	error.text[0] = '\0';
-	if (image_plan(&config, &plan, &error))
+	if (plan_file(&config, &plan, &error))
 		return check_message(&config, &error);
 	accepted[plan.kind]++;
 	bad = check_plan(&config, &plan);
@@ -404,13 +404,95 @@ static void test_mutations(uint64_t seed)
 	ok(ROUNDS - total > ROUNDS / 10, "%u of them were refused", ROUNDS - total);
 }
 
+/*
+ * What a reader may send that was taken over: the outline of a good file with bytes of it, or whole
+ * numbers, replaced.
+ */
+static void spoil_outline(struct image_outline *outline, uint64_t *rng)
+{
+	static const uint64_t extremes[] = { 0, 1, 0x1000, UINT32_MAX, 1UL << 47, UINT64_MAX - 7 };
+	uint8_t *bytes = (uint8_t *)outline;
+	uint64_t n = 1 + tap_random(rng) % 4;
+
+	while (n--) {
+		uint64_t r = tap_random(rng), at = tap_random(rng) % (sizeof(*outline) - 8) & ~3UL;
+
+		if (r & 1) /* most of the outline is empty, so stay near its beginning */
+			at = offsetof(struct image_outline, kind) + at % 120;
+		if (r & 2)
+			memcpy(bytes + at, &extremes[(r >> 8) % ARRAY_SIZE(extremes)], 8);
+		else
+			bytes[at] = r >> 8;
+	}
+}
+
+static const char *outline_round(uint64_t *rng, unsigned int *accepted)
+{
+	uint64_t r = tap_random(rng);
+	struct sample s = sample_make(r % NR_SAMPLES);
+	struct image_config config = config_of(&s);
+	struct image_outline outline;
+	struct image_plan plan;
+	const char *bad;
+
+	config.ram = r & 0x100 ? ram_4g : ram_2m;
+	config.nr_ram = r & 0x100 ? 2 : 1;
+	config.module = two_modules;
+	config.nr_modules = r % NR_SAMPLES != SAMPLE_FLAT ? (r >> 12) % 3 : 0;
+	image_read(&config, &outline);
+	spoil_outline(&outline, rng);
+	if (image_plan(&config, &outline, &plan, &error))
+		return strpbrk(error.text, "\n\x1b") ? "the message is not one line" : NULL;
+	++*accepted;
+	bad = check_plan(&config, &plan);
+	image_plan_finish(&plan);
+	return bad;
+}
+
+static void test_outlines(uint64_t seed)
+{
+	unsigned int accepted = 0, faults = 0;
+	uint64_t rng = seed;
+
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		uint64_t state = rng;
+		const char *bad = outline_round(&rng, &accepted);
+
+		if (bad && faults++ < 5)
+			tap_note("round %u, state %#" PRIx64 ": %s", i, state, bad);
+	}
+	ok(!faults, "no reader gets an unsound plan with %u spoilt outlines", ROUNDS);
+	ok(accepted && accepted < ROUNDS * 9 / 10, "%u of them were still good", accepted);
+}
+
+/* It goes to a terminal. */
+static void test_reason(void)
+{
+	struct sample s = sample_make(SAMPLE_PVH64);
+	struct image_config config = config_of(&s);
+	struct image_outline outline;
+	struct image_plan plan;
+
+	memset(&outline, 'x', sizeof(outline));
+	memcpy(outline.text, "\x1b]0;title\a\n", 11);
+	outline.code = -ENOMEM;
+	ok(image_plan(&config, &outline, &plan, &error) == -ENOEXEC,
+	   "a reader cannot say that the host is at fault");
+	ok(!strncmp(error.text, "?]0;title??xxx", 14), "its reason is printable, and ends");
+}
+
 int main(int argc, char **argv)
 {
+	uint64_t seed;
+
 	tap_init();
 	test_hostile();
 	test_refusals();
 	test_flat_size();
 	test_many_headers();
-	test_mutations(tap_seed(argc, argv));
+	test_reason();
+	seed = tap_seed(argc, argv);
+	test_mutations(seed);
+	test_outlines(seed);
 	return tap_done();
 }

@@ -140,6 +140,14 @@ struct image_config config_of(const struct sample *s)
 	};
 }
 
+int plan_file(const struct image_config *config, struct image_plan *plan, struct quire_error *err)
+{
+	struct image_outline outline;
+
+	image_read(config, &outline);
+	return image_plan(config, &outline, plan, err);
+}
+
 /*
  * len bytes that the guest finds at gpa, as the plan has them; NULL if they are not all file
  * bytes of one segment.

@@ -62,6 +62,9 @@ extern const struct image_module two_modules[2];
 /* What to plan: this image, in 128 MiB. */
 struct image_config config_of(const struct sample *s);
 
+/* Read the file and draw up the plan, as image_plan(). */
+int plan_file(const struct image_config *config, struct image_plan *plan, struct quire_error *err);
+
 /* The number of so many bytes that the guest finds at gpa; 0 where it finds nothing. */
 uint64_t plan_word(const struct image_plan *plan, gpa_t gpa, size_t bytes);
 

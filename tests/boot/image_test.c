@@ -14,7 +14,7 @@ static struct quire_error error;
 /* Plan what must be good; checks every promise. */
 static bool planned(const struct image_config *config, struct image_plan *plan, const char *what)
 {
-	int err = image_plan(config, plan, &error);
+	int err = plan_file(config, plan, &error);
 	const char *bad;
 
 	if (!ok(!err, "%s is accepted", what)) {
@@ -259,15 +259,15 @@ static void test_names(void)
 
 	config.file_bytes = 40;
 	config.name = "a\nb\x1b[31m";
-	image_plan(&config, &plan, &error);
+	plan_file(&config, &plan, &error);
 	ok(!strncmp(error.text, "a?b?[31m: truncated: 40", 23), "control characters are masked");
 	memset(name, 'x', sizeof(name));
 	memcpy(name + sizeof(name) - 9, "end.elf", 8);
 	config.name = name;
-	image_plan(&config, &plan, &error);
+	plan_file(&config, &plan, &error);
 	ok(!strncmp(error.text, "...x", 4) && strstr(error.text, "xend.elf: truncated: 40 bytes"),
 	   "a long name is cut in front, and the numbers stay");
-	ok(image_plan(&config, &plan, NULL) == -ENOEXEC, "the message is optional");
+	ok(plan_file(&config, &plan, NULL) == -ENOEXEC, "the message is optional");
 }
 
 static void is_not_opened(const char *path, int want, const char *key)

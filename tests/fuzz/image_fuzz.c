@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target for image_plan().  The input's last byte picks the RAM layout, the command
- * line and the modules; the rest is the file.  Whatever it is, check_plan() holds for a plan
+ * libFuzzer target for image_read() and image_plan().  The input's last byte picks the RAM
+ * layout, the command line and the modules; the rest is the file.  Or it is the outline of a good
+ * file, as a reader that was taken over may send it.  Whatever it is, check_plan() holds for a plan
  * that is accepted, and a refusal is one line.
  *
  * No corpus is needed: inputs shorter than a header are replaced by one of the hand-built
@@ -38,6 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	uint8_t choice = bytes ? data[bytes - 1] : 0;
 	struct quire_error error = { "" };
+	struct image_outline outline;
 	struct image_plan plan;
 	struct image_config config = {
 		.file = data,
@@ -52,8 +54,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		.nr_ram = choice & 0x10 ? 2 : 1,
 	};
 
-	if (image_plan(&config, &plan, &error)) {
-		must(check_message(&config, &error));
+	image_read(&config, &outline);
+	if (choice & 0x80)
+		memcpy(&outline, data, min_u64(bytes, sizeof(outline)));
+	if (image_plan(&config, &outline, &plan, &error)) {
+		if (!(choice & 0x80))
+			must(check_message(&config, &error));
 		return 0;
 	}
 	must(check_plan(&config, &plan));

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest images: reading the file, and telling the formats apart.
+ * Guest images: reading the file, telling the formats apart, and the plan.
+ *
+ * What looks at the bytes of a file (image_read) is apart from what makes the plan, and only
+ * numbers go from the one to the other.  The first may be done by a process that has no rights, and
+ * then means nothing to the second: image_plan() checks each number as if a guest had sent it.
  *
  * The file is read and not mapped.  Another process may truncate or rewrite it at any time: then a
  * mapping would kill us with SIGBUS, or change between a check and its use.  Holes are not read, so
@@ -44,18 +48,105 @@ static int dispatch(struct loader *ld)
 			 elf.is64 ? "" : " or a multiboot 1 header in its first 8192 bytes");
 }
 
-int image_plan(const struct image_config *config, struct image_plan *plan, struct quire_error *err)
+static int look(struct loader *ld)
+{
+	const struct image_config *config = ld->config;
+
+	if (!config->file_bytes)
+		return load_fail(ld, -ENOEXEC, "empty (0 bytes)");
+	if (config->nr_ram > IMAGE_MAX_RAM_RANGES)
+		return load_fail(ld, -EINVAL, "%u RAM ranges, of at most %u", config->nr_ram,
+				 IMAGE_MAX_RAM_RANGES);
+	return dispatch(ld);
+}
+
+static struct image_part part_of(const struct image_config *config, const struct image_segment *s)
+{
+	return (struct image_part){
+		.gpa = s->gpa,
+		.offset = s->data ? (uint64_t)((const uint8_t *)s->data -
+					       (const uint8_t *)config->file) :
+				    0,
+		.file_bytes = s->file_bytes,
+		.mem_bytes = s->mem_bytes,
+	};
+}
+
+void image_read(const struct image_config *config, struct image_outline *outline)
+{
+	struct quire_error err = { "" };
+	struct image_plan plan = { .nr_segments = 0 };
+	struct loader ld = { .config = config, .plan = &plan, .err = &err };
+
+	memset(outline, 0, sizeof(*outline));
+	outline->code = look(&ld);
+	memcpy(outline->text, err.text, sizeof(outline->text));
+	outline->kind = plan.kind;
+	outline->entry = plan.entry;
+	outline->nr_parts = plan.nr_segments;
+	for (unsigned int i = 0; i < plan.nr_segments; i++)
+		outline->part[i] = part_of(config, &plan.segment[i]);
+}
+
+/* ---- the plan, of an outline that may say anything ---- */
+
+/* How the plan of each kind of image is completed. */
+static int (*const complete[IMAGE_NR_KINDS])(struct loader *ld) = {
+	[IMAGE_PVH64] = load_pvh_boot_data,
+	[IMAGE_PVH32] = load_pvh_boot_data,
+	[IMAGE_MULTIBOOT] = load_multiboot_boot_data,
+	[IMAGE_FLAT] = load_flat_check,
+};
+
+/* Why the file is no image.  The reason goes to a terminal: it is made printable. */
+static int refused(struct loader *ld, const struct image_outline *outline)
+{
+	char text[sizeof(outline->text)];
+	int code = outline->code;
+
+	snprintf(text, sizeof(text), "%.*s", (int)sizeof(text) - 1, outline->text);
+	for (char *c = text; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+	if (code != -EFBIG && code != -EINVAL)
+		code = -ENOEXEC;
+	return quire_fail(ld->err, code, "%s", text);
+}
+
+static int take_part(struct loader *ld, unsigned int i, const struct image_part *part)
+{
+	char what[32];
+
+	snprintf(what, sizeof(what), "part %u", i);
+	if (!load_in_file(ld, part->offset, part->file_bytes))
+		return load_fail(ld, -ENOEXEC, "%s is not in the file", what);
+	return load_segment(ld, what, part->gpa, (const uint8_t *)ld->config->file + part->offset,
+			    part->file_bytes, part->mem_bytes);
+}
+
+static int take_parts(struct loader *ld, const struct image_outline *outline)
+{
+	int ret = 0;
+
+	if (outline->kind >= IMAGE_NR_KINDS || outline->nr_parts > IMAGE_MAX_SEGMENTS)
+		return load_fail(ld, -ENOEXEC, "kind %u, %u parts: no such image", outline->kind,
+				 outline->nr_parts);
+	ld->plan->kind = (enum image_kind)outline->kind;
+	for (unsigned int i = 0; i < outline->nr_parts && !ret; i++)
+		ret = take_part(ld, i, &outline->part[i]);
+	return ret ? ret : load_entry(ld, "entry", outline->entry);
+}
+
+int image_plan(const struct image_config *config, const struct image_outline *outline,
+	       struct image_plan *plan, struct quire_error *err)
 {
 	struct loader ld = { .config = config, .plan = plan, .err = err };
 	int ret;
 
 	memset(plan, 0, sizeof(*plan));
-	if (!config->file_bytes)
-		return load_fail(&ld, -ENOEXEC, "empty (0 bytes)");
-	if (config->nr_ram > IMAGE_MAX_RAM_RANGES)
-		return load_fail(&ld, -EINVAL, "%u RAM ranges, of at most %u", config->nr_ram,
-				 IMAGE_MAX_RAM_RANGES);
-	ret = dispatch(&ld);
+	ret = outline->code ? refused(&ld, outline) : take_parts(&ld, outline);
+	if (!ret)
+		ret = complete[plan->kind](&ld);
 	if (ret)
 		image_plan_finish(plan);
 	return ret;

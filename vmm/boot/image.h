@@ -36,6 +36,7 @@ enum image_kind {
 	IMAGE_MULTIBOOT, /* multiboot 1, ELF32 */
 	IMAGE_FLAT,	 /* real mode at 0x7c00 */
 };
+#define IMAGE_NR_KINDS (IMAGE_FLAT + 1)
 
 struct image_module {
 	const void *data;
@@ -79,17 +80,47 @@ struct image_plan {
 	void *boot_data; /* owned: start info, memory map, module list, command line */
 };
 
+/* A piece of the file that is to be at an address.  The rest of its mem_bytes is zero. */
+struct image_part {
+	gpa_t gpa;
+	uint64_t offset; /* in the file */
+	uint64_t file_bytes, mem_bytes;
+};
+
 /*
- * Draw up a plan.  It points into config's file and modules until image_plan_finish().
- *
- * Returns 0, or with the reason and what to do in *err (may be NULL):
+ * What a file asks for, as numbers and without pointers.  So it can be found by a process that has
+ * no rights at all (vmm/launch/image_reader.h), and be believed by nobody.
+ */
+struct image_outline {
+	int32_t code;	/* 0; or the file is no usable image, -errno, and why: */
+	char text[320]; /* as in struct quire_error */
+	uint32_t kind;	/* enum image_kind */
+	uint64_t entry;
+	uint32_t nr_parts;
+	struct image_part part[IMAGE_MAX_SEGMENTS];
+};
+
+/*
+ * Find out what config's file asks for.  This is all that looks at the bytes of a file: it reads
+ * them and config, writes *outline, and allocates and calls nothing.  outline->code becomes 0 or:
  *   -ENOEXEC  this is not a usable image
  *   -EFBIG    it does not fit in RAM
  *   -EINVAL   a flat image was given arguments or modules; or there are too many RAM ranges
+ */
+void image_read(const struct image_config *config, struct image_outline *outline);
+
+/*
+ * Draw up a plan: check all that the outline says, whoever wrote it, and find room for boot data
+ * and modules.  The plan points into config's file and modules until image_plan_finish().
+ *
+ * Returns 0, or with the reason and what to do in *err (may be NULL):
+ *   as outline->code says, or as image_read() does, if the outline is unsound
+ *   -EFBIG    boot data or a module does not fit in RAM
  *   -ENOMEM   the host has no memory
  * After a failure image_plan_finish() is not needed, and harmless.
  */
-int image_plan(const struct image_config *config, struct image_plan *plan, struct quire_error *err);
+int image_plan(const struct image_config *config, const struct image_outline *outline,
+	       struct image_plan *plan, struct quire_error *err);
 
 /* Free what the plan owns. */
 void image_plan_finish(struct image_plan *plan);

@@ -130,13 +130,26 @@ int elf_find_note(struct loader *ld, const struct elf_image *elf, const char *na
 /* e_entry as a physical address.  If it is a virtual address inside a PT_LOAD, it is translated. */
 uint64_t elf_physical_entry(const struct loader *ld, const struct elf_image *elf);
 
-/* Load a PVH image.  1: the plan is complete; 0: the image has no PVH note; or -errno. */
+/*
+ * Add the parts of a PVH image.  1: they are in the plan, with kind and entry; 0: the image has no
+ * PVH note; or -errno.
+ */
 int load_pvh(struct loader *ld, const struct elf_image *elf);
 
 /* The same for an image with a multiboot header.  elf is NULL if the file is not ELF. */
 int load_multiboot(struct loader *ld, const struct elf_image *elf);
 
+/*
+ * Complete the plan of such an image: boot data, modules, registers.  These look at config, and not
+ * at the file.  0 or -errno.
+ */
+int load_pvh_boot_data(struct loader *ld);
+int load_multiboot_boot_data(struct loader *ld);
+
 /* Load a flat image.  0 or -errno. */
 int load_flat(struct loader *ld);
+
+/* Is the plan that of a flat image: one part, entered where that begins?  0 or -ENOEXEC. */
+int load_flat_check(struct loader *ld);
 
 #endif

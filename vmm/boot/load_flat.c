@@ -84,3 +84,14 @@ int load_flat(struct loader *ld)
 			   config->file_bytes, config->file_bytes);
 	return err ? err : load_entry(ld, "flat entry", QUIRE_BOOT_SECTOR);
 }
+
+int load_flat_check(struct loader *ld)
+{
+	const struct image_plan *plan = ld->plan;
+
+	if (plan->nr_segments == 1 && plan->segment[0].gpa == QUIRE_BOOT_SECTOR &&
+	    plan->entry == QUIRE_BOOT_SECTOR)
+		return 0;
+	return load_fail(ld, -ENOEXEC, "%u parts and entry %#" PRIx64 ": no flat image",
+			 plan->nr_segments, plan->entry);
+}

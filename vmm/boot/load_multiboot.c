@@ -244,7 +244,7 @@ static int fill_modules(struct loader *ld, gpa_t list)
 	return 0;
 }
 
-static int put_boot_data(struct loader *ld)
+int load_multiboot_boot_data(struct loader *ld)
 {
 	struct mb_info info = { .flags = MBI_MEMORY | MBI_CMDLINE | MBI_MMAP | MBI_LOADER };
 	struct load_memory map[LOAD_MAX_MEMORY];
@@ -255,6 +255,7 @@ static int put_boot_data(struct loader *ld)
 	err = load_boot_begin(ld, boot_bytes(ld, nr, &info.mods_count));
 	if (err)
 		return err;
+	ld->plan->eax = MB_EAX;
 	ld->plan->ebx = load_boot_put(ld, NULL, sizeof(info));
 	info.mem_lower = contiguous_kib(map, nr, 0);
 	info.mem_upper = contiguous_kib(map, nr, MiB);
@@ -281,11 +282,8 @@ int load_multiboot(struct loader *ld, const struct elf_image *elf)
 	if (!find_header(ld, &offset, &h))
 		return 0;
 	ld->plan->kind = IMAGE_MULTIBOOT;
-	ld->plan->eax = MB_EAX;
 	err = check_flags(ld, &h);
 	if (!err)
 		err = load_image(ld, elf, offset, &h);
-	if (!err)
-		err = put_boot_data(ld);
 	return err ? err : 1;
 }

@@ -114,7 +114,7 @@ static int fill_modules(struct loader *ld, gpa_t list)
 	return 0;
 }
 
-static int put_boot_data(struct loader *ld)
+int load_pvh_boot_data(struct loader *ld)
 {
 	struct pvh_start_info info = { .magic = PVH_MAGIC, .version = PVH_VERSION };
 	struct load_memory map[LOAD_MAX_MEMORY];
@@ -147,7 +147,5 @@ int load_pvh(struct loader *ld, const struct elf_image *elf)
 	ret = elf_load(ld, elf);
 	if (!ret)
 		ret = load_entry(ld, "PVH entry", entry);
-	if (!ret)
-		ret = put_boot_data(ld);
 	return ret ? ret : 1;
 }

@@ -21,6 +21,7 @@
 #include "vmm/boot/fdt.h"
 #include "vmm/vm/message.h"
 #include "vmm/launch/detach.h"
+#include "vmm/launch/image_reader.h"
 
 /* ---- files and image ---- */
 
@@ -108,6 +109,7 @@ static int plan_image(struct run *run, struct quire_error *err)
 		.ram = run->ram,
 		.nr_ram = run->nr_ram,
 	};
+	struct image_outline *outline;
 	int ret;
 
 	run->nr_ram = vm_ram_layout(run->vm_config.ram_bytes, run->ram);
@@ -115,8 +117,14 @@ static int plan_image(struct run *run, struct quire_error *err)
 	if (ret)
 		return ret;
 	config.nr_ram = run->nr_ram;
-	ret = image_plan(&config, &run->plan, err);
+	outline = malloc(sizeof(*outline));
+	if (!outline)
+		return quire_fail(err, -ENOMEM, "no memory");
+	ret = image_reader_run(&config, run->sandbox, outline, err);
+	if (!ret)
+		ret = image_plan(&config, outline, &run->plan, err);
 	run->planned = !ret;
+	free(outline);
 	return ret;
 }
 
@@ -194,6 +202,14 @@ static int run_to_its_end(struct run *run)
 	return close_stats(run, launch(&run->launch));
 }
 
+/* Is the request wrong, can the host not do it, or is quire at fault? */
+static int status_of(int error)
+{
+	return error == -ENOMEM || error == -EPERM ? QUIRE_STATUS_HOST :
+	       error == -ECHILD			   ? QUIRE_STATUS_INTERNAL :
+						     QUIRE_STATUS_USAGE;
+}
+
 int cmd_run(int argc, char **argv)
 {
 	struct run *run = calloc(1, sizeof(*run));
@@ -207,8 +223,7 @@ int cmd_run(int argc, char **argv)
 	ret = prepare(run, argc, argv, &err);
 	if (ret) {
 		message("%s", err.text);
-		/* Is the request wrong, or can the host not do it? */
-		status = ret == -ENOMEM ? QUIRE_STATUS_HOST : QUIRE_STATUS_USAGE;
+		status = status_of(ret);
 	} else {
 		status = run_to_its_end(run);
 	}

@@ -187,15 +187,22 @@ static bool drop_bounding_set(void)
 	return dropped;
 }
 
-static bool drop_capabilities(void)
+/* Have no capability, in any set. */
+static bool set_no_capabilities(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
-	bool bounding = drop_bounding_set();
 
 	(void)prctl(PR_SET_SECUREBITS, SECURE_ALL_BITS | SECURE_ALL_LOCKS, 0, 0, 0);
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	return !syscall(SYS_capset, &header, none) && bounding;
+	return !syscall(SYS_capset, &header, none);
+}
+
+static bool drop_capabilities(void)
+{
+	bool bounding = drop_bounding_set();
+
+	return set_no_capabilities() && bounding;
 }
 
 /* ---- system calls ---- */
@@ -265,6 +272,21 @@ int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quir
 	note(SANDBOX_NO_DUMP, !prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
 	complete_filters();
 	return mode == SANDBOX_STRICT ? missing(err) : 0;
+}
+
+/* Nothing is executed after this, so the bounding set has no meaning and stays. */
+void sandbox_helper(enum sandbox_role role, struct sandbox_keep *keep)
+{
+	const struct rlimit no_core = { 0, 0 };
+
+	note(SANDBOX_NO_CORE, !setrlimit(RLIMIT_CORE, &no_core));
+	note(SANDBOX_NO_DESCRIPTORS, close_others(keep));
+	note(SANDBOX_NO_NEW_PRIVS, !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	note(SANDBOX_SECCOMP, has(SANDBOX_NO_NEW_PRIVS) && have_filters());
+	note(SANDBOX_NO_CAPS, set_no_capabilities());
+	note(SANDBOX_NO_DUMP, !prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+	complete_filters();
+	sandbox_thread(role);
 }
 
 #ifdef QUIRE_SANITIZED

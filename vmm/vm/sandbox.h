@@ -54,6 +54,14 @@ int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quir
  */
 void sandbox_thread(enum sandbox_role role);
 
+/*
+ * Hold a process that has no guest to the table of `role`.  It has one thread, and nothing to open
+ * any more.  It keeps its standard descriptors and those of keep, but no capability.  It stays in
+ * its namespaces, which the table gives it no way to use.  sandbox_pieces() lacks what the host did
+ * not permit.
+ */
+void sandbox_helper(enum sandbox_role role, struct sandbox_keep *keep);
+
 /* The pieces that are on: bits 1 << enum sandbox_piece.  0 outside the sandbox. */
 unsigned int sandbox_pieces(void);
 

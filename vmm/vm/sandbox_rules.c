@@ -4,8 +4,9 @@
  * sandbox, for which role, under which condition, and why.  Whatever is not here kills the
  * process (SIGSYS).
  *
- * Reading it.  A row is a call, the roles that have it (M main loop, V vCPU, P pager, C machine
- * channel, K keeper), the condition if there is one, and the reason.  A condition sees an argument
+ * Reading it.  A row is a call, the roles that have it, the condition if there is one, and the
+ * reason.  The roles are M main loop, V vCPU, P pager, C machine channel, K keeper, and as a
+ * process of its own I the reader of images.  A condition sees an argument
  * by value, but not what a pointer points to.  So calls that are dangerous by what a pointer points
  * to (open, connect) are not here at all.  Neither is clone3: a thread is made before the thread
  * that makes it has its filter.
@@ -40,6 +41,7 @@
 #define P   (1u << SANDBOX_PAGER)
 #define C   (1u << SANDBOX_CHANNEL)
 #define K   (1u << SANDBOX_KEEPER)
+#define I   (1u << SANDBOX_IMAGE)
 #define ALL (M | V | P | C | K)
 #define U   (M | V | P | K) /* whoever may write to a page, which un-shares it */
 
@@ -66,7 +68,7 @@
 
 const char *const sandbox_role_name[SANDBOX_NR_ROLES] = {
 	[SANDBOX_MAIN] = "main",       [SANDBOX_VCPU] = "vcpu",	    [SANDBOX_PAGER] = "pager",
-	[SANDBOX_CHANNEL] = "channel", [SANDBOX_KEEPER] = "keeper",
+	[SANDBOX_CHANNEL] = "channel", [SANDBOX_KEEPER] = "keeper", [SANDBOX_IMAGE] = "image",
 };
 
 /* clang-format off */
@@ -111,7 +113,7 @@ const struct sandbox_rule sandbox_rules[] = {
 
 	/* ---- descriptors at hand ---- */
 	CALL(read,			    M | P | C, "signals, input, wake-ups, faults"),
-	CALL(write,			    ALL,   "output, messages, wake-ups"),
+	CALL(write,			    ALL | I, "output, messages, wake-ups; an outline"),
 	CALL(poll,			    ALL,   "wait; a vCPU: for the reader of its output"),
 	CALL(close,			    M | C | K, "clients that leave; the end"),
 	CALL(recvmsg,			    M | C | K, "the machine; the launcher: a new channel"),
@@ -151,7 +153,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(restart_syscall,		    ALL,   "the kernel's own, after SIGSTOP and SIGCONT"),
 	ADVICE(MADV_DONTNEED,		    ALL,   "C library: stack of a thread that ends, free"),
 	CALL(exit,			    V | P | C | K, "end of a thread"),
-	CALL(exit_group,		    M,	   "end of all"),
+	CALL(exit_group,		    M | I, "end of all"),
 
 	/* ---- memory of this process ---- */
 	CALL_IF(mmap, ALL, 2, PROT_EXEC, 0, "without PROT_EXEC", "malloc; a block of guest memory"),

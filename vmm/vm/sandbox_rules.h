@@ -3,20 +3,25 @@
 #define QUIRE_VMM_VM_SANDBOX_RULES_H
 
 /*
- * What a thread of a VM process may ask of the kernel: the table of sandbox_rules.c as data.
+ * What a thread of a VM process may ask of the kernel, and what processes beside it may: the table
+ * of sandbox_rules.c as data.
  *
  * tools/sandbox_gen.c runs while quire is built.  It turns the table into a seccomp program for
  * each role, by libseccomp, and into the list that tests and tools/sandbox-used.sh read.
  */
 #include <stdint.h>
 
-/* Each thread of a VM process has a role, and is held to it once it has called sandbox_thread(). */
+/*
+ * Each thread of a VM process has a role, and is held to it once it has called sandbox_thread().
+ * Other processes have one role, by sandbox_helper().
+ */
 enum sandbox_role {
 	SANDBOX_MAIN,	 /* main loop: console input, control socket, signals, the end */
 	SANDBOX_VCPU,	 /* KVM_RUN and what its exits ask for */
 	SANDBOX_PAGER,	 /* page faults of the guest */
 	SANDBOX_CHANNEL, /* listens to the machine process: credits */
 	SANDBOX_KEEPER,	 /* looks for equal pages and shares them */
+	SANDBOX_IMAGE,	 /* a process of its own, which reads the image's headers */
 	SANDBOX_NR_ROLES
 };
 
