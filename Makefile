@@ -116,7 +116,7 @@ $(SANDBOX_BPF): $(SANDBOX_GEN)
 	@echo '  GEN     $@'
 	$(Q)$(SANDBOX_GEN) >$@.tmp && mv $@.tmp $@
 
-$(BUILD)/mmu/merge/hash_avx2.o $(FUZZ_BUILD)/mmu/merge/hash_avx2.o: WARN += -mavx2
+$(BUILD)/mmu/base/hash_avx2.o $(FUZZ_BUILD)/mmu/base/hash_avx2.o: WARN += -mavx2
 
 $(BUILD)/vmm/vm/sandbox.o $(FUZZ_BUILD)/vmm/vm/sandbox.o: $(SANDBOX_BPF)
 $(BUILD)/vmm/vm/sandbox.o $(FUZZ_BUILD)/vmm/vm/sandbox.o: CPPFLAGS_ALL += -I$(BUILD)/vmm/vm
@@ -203,7 +203,7 @@ $(TSAN_BUILD)/%.o: %.c Makefile
 	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu11 -pthread $(WARN) -w -O1 -g -fsanitize=thread \
 		-c -o $@ $<
 
-$(TSAN_BUILD)/mmu/merge/hash_avx2.o: WARN += -mavx2
+$(TSAN_BUILD)/mmu/base/hash_avx2.o: WARN += -mavx2
 
 $(TSAN_BUILD)/libquire.a: $(patsubst %.c,$(TSAN_BUILD)/%.o,$(filter mmu/% vmm/dev/%,$(LIB_SRC)))
 

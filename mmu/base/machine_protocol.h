@@ -39,10 +39,11 @@
  *   DOMAINS (vm: the first)   -->
  *                             <--   DOMAIN ... END   as LIST; `vm` is the domain's id
  *   ELSEWHERE (vm)            -->
- *                             <--   PAGES            how many hints of this VM have a hash that
- *                                                    another domain has too: what it would gain
- *                                                    if both were one domain.  VMs are never told:
- *                                                    they would learn what others have
+ *                             <--   PAGES            about how many hints of this VM another domain
+ *                                                    has too: what it would gain if both were one
+ *                                                    domain.  A sample of the pages is read.  VMs
+ *                                                    are never told: they would learn what others
+ *                                                    have
  *                             or    REFUSED          -ESRCH: there is no such VM
  *   SET                       -->                    changes settings: the fields that it names
  *                             <--   STATE
@@ -137,7 +138,7 @@
 #include "balloon_record.h"
 
 #define MACHINE_MAGIC	      0x4d434851u /* "QHCM" */
-#define MACHINE_VERSION	      8
+#define MACHINE_VERSION	      9
 #define MACHINE_NAME_MAX      47
 #define MACHINE_HELLO_SECONDS 5
 #define MACHINE_LIST_MAX      64

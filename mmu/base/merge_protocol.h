@@ -12,6 +12,9 @@
  * the table says so.  The VM asks and the machine answers in order; the machine never speaks first.
  *
  *   VM                              machine
+ *   SECRET                    -->                    asks for the secret under which the domain
+ *                                                    hashes pages
+ *                             <--   SECRET
  *   LOOKUP (nr hashes, gfns)  -->                    looks pages up, as below
  *                             <--   FRAMES           one entry for each page, in the same order
  *   NEWS                      -->                    asks for pages of this VM that have found a
@@ -22,6 +25,11 @@
  *   SEGMENT (arg: which)      -->                    asks for the memory of a segment
  *                             <--   SEGMENT + descriptor
  *                             or    FRAMES           with nr 0: there is no such segment
+ *
+ * Hashes.  A page's hash is page_hash() of its bytes under the domain's secret (hash.h).  The
+ * machine draws it at random when the domain begins, so a VM asks again after each JOIN.  A VM
+ * process has to know it.  Its guest has no way to see it, and so cannot make a page with the hash
+ * of another.
  *
  * Frames.  The store of a domain is a list of *segments*: memfds of MERGE_SEGMENT_FRAMES frames
  * each, which only the machine can write.  A VM gets a descriptor that can only read.  A *frame
@@ -59,6 +67,7 @@
  * promised pages: a page beyond that is answered with MERGE_NO_MEMORY.
  */
 #include <quire/types.h>
+#include "hash.h"
 
 #define MERGE_MAGIC 0x4d4d4851u	      /* "QHMM" */
 #define MERGE_BATCH QUIRE_BLOCK_PAGES /* entries in a packet, at most */
@@ -73,6 +82,7 @@ enum merge_type {
 	MERGE_NEWS,
 	MERGE_DROP,
 	MERGE_SEGMENT, /* also the answer */
+	MERGE_SECRET,  /* also the answer */
 	MERGE_FRAMES = 32,
 };
 
@@ -108,6 +118,7 @@ struct merge_msg {
 		struct merge_lookup lookup[MERGE_BATCH];
 		struct merge_frame frame[MERGE_BATCH];
 		uint32_t drop[MERGE_BATCH];
+		struct hash_secret secret;
 	};
 };
 

@@ -79,6 +79,7 @@ static void set_defaults(struct machine_config *c)
 	c->balloon_ms = c->balloon_ms ? c->balloon_ms : DEFAULT_BALLOON_MS;
 	c->balloon_patience_ms = c->balloon_patience_ms ? c->balloon_patience_ms :
 							  DEFAULT_BALLOON_MS;
+	c->hash = c->hash ? c->hash : page_hash;
 	c->max_clients = c->max_clients ? c->max_clients : DEFAULT_MAX_CLIENTS;
 	c->max_vms = c->max_vms ? c->max_vms : DEFAULT_MAX_VMS;
 }

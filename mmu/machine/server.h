@@ -14,6 +14,7 @@
  */
 #include <quire/error.h>
 #include "ledger.h"
+#include "mmu/base/hash.h"
 #include "mmu/base/machine_protocol.h"
 
 struct machine;
@@ -36,6 +37,7 @@ struct machine_config {
 	bool exit_when_idle;
 	void (*log)(void *ctx, const char *line); /* no newline; may be NULL */
 	uint64_t (*clock_ns)(void *ctx);	  /* monotonic; NULL: CLOCK_MONOTONIC */
+	page_hasher *hash;			  /* for tests; NULL: page_hash() */
 	void *ctx;
 };
 

@@ -235,7 +235,7 @@ void merge_end(struct machine *m, struct tenant *t);
 /* Give back some of the frames that ended tenants have held. */
 void merge_give_back(struct machine *m);
 
-/* How many of t's hints have a hash that another domain has too. */
+/* About how many of t's hints another domain has too: a sample of them is read. */
 uint64_t merge_elsewhere(const struct machine *m, const struct tenant *t);
 
 /* ---- server_balloon.c ---- */

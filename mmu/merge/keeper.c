@@ -24,7 +24,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "hash.h"
 #include "keeper_internal.h"
 
 #define REGION_PAGES   (64 * MiB / QUIRE_PAGE_SIZE) /* the size of regions without a log */

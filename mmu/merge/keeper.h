@@ -11,6 +11,7 @@
  * of the domain is the same, both become `shared`.  A page that was looked at and not written since
  * is not looked at again, so that an idle guest costs next to nothing.
  */
+#include "mmu/base/hash.h"
 #include "mmu/memory/gmem.h"
 #include "mmu/memory/note.h"
 
@@ -58,7 +59,7 @@ struct keeper_config {
 	bool (*page_tables)(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg);
 	void (*on_thread_start)(void *ctx); /* first thing in the thread; may be NULL */
 	void *ctx;
-	uint64_t (*hash)(const void *page); /* for tests; NULL: XXH3, 64 bits */
+	page_hasher *hash; /* for tests; NULL: page_hash() */
 };
 
 struct keeper_stats {

@@ -101,6 +101,7 @@ struct keeper {
 	struct block_work work;	 /* [t] */
 
 	int link;		   /* [t] the connection to the machine; -1: none */
+	struct hash_secret secret; /* [t] the domain's, from the machine of this link */
 	bool unasked;		   /* [t] this machine does not know all unique pages */
 	struct merge_msg msg;	   /* [t] the packet that is sent or received */
 	uint32_t news_waiting;	   /* [t] as the machine said in its last answer */
@@ -178,7 +179,10 @@ bool scan_unmerge(struct keeper *k, bool *some);
 
 /* ---- link.c ---- */
 
-/* Connect to the machine unless we are connected.  False: there is no machine now. */
+/*
+ * Connect to the machine unless we are connected, and learn the domain's secret.  False: there is
+ * no machine now.
+ */
 bool link_join(struct keeper *k);
 
 /* Send the LOOKUP in k->msg for a flight.  If the machine is lost, the flight is not asked. */

@@ -14,23 +14,6 @@
 
 #define NEWS_KEPT (4 * MERGE_BATCH) /* memory for more news is not kept */
 
-bool link_join(struct keeper *k)
-{
-	int pair[2];
-
-	if (k->link >= 0)
-		return true;
-	if (!k->config.join || merge_pair(pair))
-		return false;
-	if (k->config.join(k->config.ctx, pair[1])) {
-		close(pair[0]);
-		return false;
-	}
-	k->link = pair[0];
-	__atomic_store_n(&k->stats.joined, 1, __ATOMIC_RELAXED);
-	return true;
-}
-
 /* Close the link: the machine is gone, and our shared pages are orphans. */
 static void link_lose(struct keeper *k)
 {
@@ -55,6 +38,37 @@ static bool ask(struct keeper *k, int *descriptor)
 		return true;
 	link_lose(k);
 	return false;
+}
+
+static bool connect_link(struct keeper *k)
+{
+	int pair[2];
+
+	if (!k->config.join || merge_pair(pair))
+		return false;
+	if (k->config.join(k->config.ctx, pair[1])) {
+		close(pair[0]);
+		return false;
+	}
+	k->link = pair[0];
+	__atomic_store_n(&k->stats.joined, 1, __ATOMIC_RELAXED);
+	return true;
+}
+
+/* Each machine has another secret, and no hash is kept for longer than a question takes. */
+static bool learn_secret(struct keeper *k)
+{
+	k->msg.type = MERGE_SECRET;
+	k->msg.nr = k->msg.arg = 0;
+	if (!ask(k, NULL))
+		return false;
+	k->secret = k->msg.secret;
+	return true;
+}
+
+bool link_join(struct keeper *k)
+{
+	return k->link >= 0 || (connect_link(k) && learn_secret(k));
 }
 
 void link_send(struct keeper *k, struct flight *f)

@@ -78,6 +78,8 @@ static bool is_answer(const struct merge_question *q, const struct merge_msg *ms
 {
 	if (q->type == MERGE_SEGMENT && msg->type == MERGE_SEGMENT)
 		return descriptor && msg->arg == q->arg;
+	if (q->type == MERGE_SECRET)
+		return !descriptor && msg->type == MERGE_SECRET;
 	if (descriptor || msg->type != MERGE_FRAMES)
 		return false;
 	return q->type == MERGE_LOOKUP ? is_lookup_answer(q, msg) :

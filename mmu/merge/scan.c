@@ -23,7 +23,6 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include "hash.h"
 #include "keeper_internal.h"
 
 #define KEPT_PASSES    8u  /* pages of a kept leaf are looked at once in so many passes */
@@ -128,7 +127,7 @@ static int read_page(void *ctx, uint64_t first, uint64_t nr, const uint8_t *byte
 	(void)nr;
 	c->zero[r->i] = page_is_zero(bytes);
 	if (!c->zero[r->i] && r->k->obeyed == KEEPER_ON && r->k->link >= 0)
-		c->hash[r->i] = r->k->config.hash(bytes);
+		c->hash[r->i] = r->k->config.hash(&r->k->secret, bytes);
 	return 0;
 }
 

@@ -25,7 +25,12 @@ static void say(int channel, enum machine_type type, int fd)
 	close(fd);
 }
 
-/* Page n of RAM is filled with n; gfns from 32 on like those from 0 on. */
+/* The bytes of a page of RAM; gfns from 32 on like those from 0 on. */
+static void fill(uint8_t *page, gfn_t gfn)
+{
+	memset(page, 1 + (int)gfn % 32, QUIRE_PAGE_SIZE);
+}
+
 static int make_ram(void)
 {
 	int fd = memfd_create("ram", MFD_CLOEXEC), readonly;
@@ -33,7 +38,7 @@ static int make_ram(void)
 	char path[64];
 
 	for (unsigned int n = 0; n < PAGES; n++) {
-		memset(page, 1 + (int)n % 32, sizeof(page));
+		fill(page, n);
 		if (write(fd, page, sizeof(page)) != sizeof(page))
 			tap_bail("no RAM");
 	}
@@ -62,14 +67,23 @@ static int member_of(struct machine_client *client, const char *vm, pid_t pid, c
 	return pair[0];
 }
 
-/* Look [gfn, gfn + nr) up, each page with a hash of its content.  How many got a frame. */
+/* Look [gfn, gfn + nr) up.  How many got a frame. */
 static unsigned int look_up(int merge, gfn_t gfn, uint32_t nr)
 {
-	struct merge_msg msg = { .type = MERGE_LOOKUP, .nr = nr };
+	struct merge_msg msg = { .type = MERGE_SECRET };
 	unsigned int frames = 0;
+	uint8_t page[QUIRE_PAGE_SIZE];
+	struct hash_secret secret;
 
-	for (uint32_t i = 0; i < nr; i++)
-		msg.lookup[i] = (struct merge_lookup){ 1000 + (gfn + i) % 32, gfn + i };
+	if (merge_ask(merge, &msg, NULL))
+		tap_bail("no secret");
+	secret = msg.secret;
+	msg.type = MERGE_LOOKUP;
+	msg.nr = nr;
+	for (uint32_t i = 0; i < nr; i++) {
+		fill(page, gfn + i);
+		msg.lookup[i] = (struct merge_lookup){ page_hash(&secret, page), gfn + i };
+	}
 	if (merge_ask(merge, &msg, NULL))
 		tap_bail("no answer");
 	for (uint32_t i = 0; i < nr; i++)

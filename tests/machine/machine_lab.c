@@ -35,10 +35,18 @@ void lab_complain(void *ctx, const char *what)
 	printf("# audit: %s\n", what);
 }
 
+uint64_t lab_hash(const struct hash_secret *secret, const void *page)
+{
+	(void)secret;
+	return *(const uint64_t *)page;
+}
+
 struct machine_config lab_config(struct lab *lab, uint64_t memory, uint64_t swap,
 				 enum overcommit_mode mode)
 {
-	struct machine_config config = { .log = lab_log, .clock_ns = lab_clock, .ctx = lab };
+	struct machine_config config = {
+		.log = lab_log, .clock_ns = lab_clock, .hash = lab_hash, .ctx = lab
+	};
 
 	ledger_defaults(&config.ledger, memory, swap);
 	config.ledger.mode = mode;

@@ -33,6 +33,9 @@ struct lab {
 /* Prints what an audit found, for machine_audit(). */
 void lab_complain(void *ctx, const char *what);
 
+/* What hashes pages in the lab's machines: a page's first word, whatever the secret. */
+uint64_t lab_hash(const struct hash_secret *secret, const void *page);
+
 /* The configuration of a machine with this memory and swap in pages, on the lab's clock. */
 struct machine_config lab_config(struct lab *lab, uint64_t memory, uint64_t swap,
 				 enum overcommit_mode mode);

@@ -6,7 +6,7 @@ void merge_fill(const struct merge_vm *v, uint64_t gfn, uint64_t number)
 	uint64_t page[QUIRE_PAGE_SIZE / sizeof(uint64_t)];
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(page); i++)
-		page[i] = number * 1000003 + i;
+		page[i] = i ? number * 1000003 + i : number;
 	if (pwrite(v->vm.ram, page, sizeof(page), (off_t)(gfn * QUIRE_PAGE_SIZE)) != sizeof(page))
 		abort();
 }
@@ -68,7 +68,13 @@ void merge_begin(struct merge_vm *v, enum merge_type type, uint32_t arg)
 	v->msg.arg = arg;
 }
 
-void merge_add(struct merge_vm *v, uint64_t gfn, uint64_t hash)
+void merge_add(struct merge_vm *v, uint64_t gfn, uint64_t number)
+{
+	merge_fill(v, gfn & ~MERGE_PUBLISH, number);
+	merge_claim(v, gfn, number);
+}
+
+void merge_claim(struct merge_vm *v, uint64_t gfn, uint64_t hash)
 {
 	v->msg.lookup[v->msg.nr++] = (struct merge_lookup){ .hash = hash, .gfn = gfn };
 }
@@ -85,12 +91,24 @@ int merge_say(struct lab *lab, struct merge_vm *v, int *descriptor)
 	return code == 1 ? v->msg.type : code;
 }
 
-uint32_t merge_look(struct lab *lab, struct merge_vm *v, uint64_t gfn, uint64_t hash)
+static uint32_t say_one(struct lab *lab, struct merge_vm *v)
 {
-	merge_begin(v, MERGE_LOOKUP, 0);
-	merge_add(v, gfn, hash);
 	return merge_say(lab, v, NULL) == MERGE_FRAMES && v->msg.nr == 1 ? v->msg.frame[0].frame :
 									   0;
+}
+
+uint32_t merge_look(struct lab *lab, struct merge_vm *v, uint64_t gfn, uint64_t number)
+{
+	merge_begin(v, MERGE_LOOKUP, 0);
+	merge_add(v, gfn, number);
+	return say_one(lab, v);
+}
+
+uint32_t merge_lie(struct lab *lab, struct merge_vm *v, uint64_t gfn, uint64_t hash)
+{
+	merge_begin(v, MERGE_LOOKUP, 0);
+	merge_claim(v, gfn, hash);
+	return say_one(lab, v);
 }
 
 uint32_t merge_get_news(struct lab *lab, struct merge_vm *v)

@@ -15,7 +15,7 @@ struct merge_vm {
 	struct merge_msg msg; /* what it asks next, then the answer */
 };
 
-/* Fills page gfn of the RAM file; the same number makes the same bytes. */
+/* Fills page gfn of the RAM file; the same number makes the same bytes, and is their hash. */
 void merge_fill(const struct merge_vm *v, uint64_t gfn, uint64_t number);
 
 /* As lab_admit, when there may be news of VMs that ended before. */
@@ -34,14 +34,20 @@ void merge_vm_close(struct lab *lab, struct merge_vm *v);
 /* Begins a message in v->msg. */
 void merge_begin(struct merge_vm *v, enum merge_type type, uint32_t arg);
 
-/* Adds a page to the LOOKUP in v->msg. */
-void merge_add(struct merge_vm *v, uint64_t gfn, uint64_t hash);
+/* Fills a page with a number, and adds it to the LOOKUP in v->msg; gfn may have MERGE_PUBLISH. */
+void merge_add(struct merge_vm *v, uint64_t gfn, uint64_t number);
+
+/* Adds a page with any hash to the LOOKUP in v->msg, whatever the page has. */
+void merge_claim(struct merge_vm *v, uint64_t gfn, uint64_t hash);
 
 /* Type of the answer to v->msg, which takes its place; 0: none; -errno: hung up. */
 int merge_say(struct lab *lab, struct merge_vm *v, int *descriptor);
 
-/* Look up n pages from gfn on, each with the hash of what it was filled with. */
-uint32_t merge_look(struct lab *lab, struct merge_vm *v, uint64_t gfn, uint64_t hash);
+/* Fills a page with a number and looks it up.  The frame in the answer, or an enum merge_none. */
+uint32_t merge_look(struct lab *lab, struct merge_vm *v, uint64_t gfn, uint64_t number);
+
+/* Looks a page up by any hash, whatever the page has. */
+uint32_t merge_lie(struct lab *lab, struct merge_vm *v, uint64_t gfn, uint64_t hash);
 
 /* Asks for NEWS: the number of frames in the answer, UINT32_MAX if it is none. */
 uint32_t merge_get_news(struct lab *lab, struct merge_vm *v);

@@ -158,11 +158,11 @@ static void test_truncated(void)
 	merge_look(&s.lab, &b, 1001, 7);
 	if (ftruncate(a.vm.ram, 4096))
 		abort();
-	is(merge_look(&s.lab, &a, 1001, 7), MERGE_UNIQUE,
+	is(merge_lie(&s.lab, &a, 1001, 7), MERGE_UNIQUE,
 	   "of a RAM file that was truncated no frames are made");
 	ok(MERGE_IS_FRAME(merge_look(&s.lab, &b, 1000, 6)), "though what it said stands");
 	merge_begin(&a, MERGE_LOOKUP, 0);
-	merge_add(&a, 900 | MERGE_PUBLISH, 8);
+	merge_claim(&a, 900 | MERGE_PUBLISH, 8);
 	merge_say(&s.lab, &a, NULL);
 	is(a.msg.frame[0].frame, MERGE_UNIQUE, "nor can they be published");
 	is(lab_state(&s.lab).nr_vms, 2, "and nobody is killed for it");
@@ -332,6 +332,35 @@ static void test_domains(void)
 	end(&s);
 }
 
+static struct hash_secret ask_secret(struct scene *s, struct merge_vm *v)
+{
+	merge_begin(v, MERGE_SECRET, 0);
+	if (merge_say(&s->lab, v, NULL) != MERGE_SECRET)
+		tap_bail("no secret");
+	return v->msg.secret;
+}
+
+/* The secret is of a domain and of a machine, and of nothing else. */
+static void test_secrets(void)
+{
+	struct hash_secret red, again;
+	struct scene s;
+
+	begin_pair(&s);
+	red = ask_secret(&s, &a);
+	again = ask_secret(&s, &b);
+	ok(!memcmp(&red, &again, sizeof(red)), "two members of a domain hear the same secret");
+	merge_vm_open(&s.lab, s.control, &c, "", PAGES);
+	again = ask_secret(&s, &c);
+	ok(memcmp(&red, &again, sizeof(red)), "another domain has another");
+	merge_vm_close(&s.lab, &c);
+	end_pair(&s);
+	begin_pair(&s);
+	again = ask_secret(&s, &a);
+	ok(memcmp(&red, &again, sizeof(red)), "and so has the same domain of the next machine");
+	end_pair(&s);
+}
+
 struct served {
 	struct lab *lab;
 	atomic_bool stop;
@@ -449,7 +478,7 @@ static void test_bad_answers(void)
 								       0 };
 		wire_send_merge(pair[1], &bad, i == 5 ? pair[1] : -1);
 		merge_begin(&a, MERGE_LOOKUP, 0);
-		merge_add(&a, 7, 1);
+		merge_claim(&a, 7, 1);
 		is(merge_ask(pair[0], &a.msg, NULL), -EPROTO, "nonsense %u is found out", i);
 		close(pair[0]);
 		close(pair[1]);
@@ -467,6 +496,7 @@ int main(void)
 	test_publish();
 	test_runs();
 	test_domains();
+	test_secrets();
 	test_client();
 	test_bad_answers();
 	return tap_done();

@@ -84,7 +84,7 @@ static void leave(struct member *m)
 static void test_weigh(void)
 {
 	struct frame_account account = { charge, uncharge, NULL };
-	struct domain *d = domain_create(&account, "d", MERGE_MAX_SEGMENTS);
+	struct domain *d = domain_create(&account, lab_hash, "d", MERGE_MAX_SEGMENTS);
 	int ram = memfd_create("lab-ram", MFD_CLOEXEC);
 	struct member *m[3];
 
@@ -145,6 +145,9 @@ static void open_member(struct scene *s, struct merge_vm *v, uint64_t resident)
 	merge_join_lab(&s->lab, v);
 }
 
+/* The guest's pages go to the store: pages from here on, which leave nothing in the RAM file. */
+#define AWAY 4096u
+
 /* Give v `times` references to each of n frames, which become frames if need be. */
 static void publish(struct scene *s, struct merge_vm *v, uint64_t hash, uint64_t n,
 		    unsigned int times)
@@ -154,10 +157,13 @@ static void publish(struct scene *s, struct merge_vm *v, uint64_t hash, uint64_t
 
 		merge_begin(v, MERGE_LOOKUP, 0);
 		for (uint64_t i = p; i < p + nr; i++)
-			merge_add(v, i | MERGE_PUBLISH, hash + i);
+			merge_add(v, (AWAY + i) | MERGE_PUBLISH, hash + i);
 		if (merge_say(&s->lab, v, NULL) != MERGE_FRAMES || v->msg.nr != nr)
 			tap_bail("no frames");
 	}
+	if (fallocate(v->vm.ram, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, AWAY * QUIRE_PAGE_SIZE,
+		      (off_t)(n * QUIRE_PAGE_SIZE)))
+		tap_bail("no holes");
 }
 
 /* A VM that has no process to kill takes what is left, and one page more.  Then time is up. */

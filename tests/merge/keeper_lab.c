@@ -203,7 +203,7 @@ static void lab_vm_keeper(struct lab_vm *vm)
 					.log = vm->logged ? &vm->log : NULL,
 					.ctx = vm,
 					.page_tables = lab_tables,
-					.hash = vm->hash };
+					.hash = lab.hash };
 	struct quire_error err;
 
 	vm->log = (struct keeper_log){ (unsigned int)((vm->nr + vm->region_pages - 1) /

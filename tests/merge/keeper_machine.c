@@ -31,7 +31,7 @@ static void *lab_serve(void *arg)
 
 void lab_machine_open(uint64_t memory)
 {
-	struct machine_config config = { .recall_ms = 120000 };
+	struct machine_config config = { .recall_ms = 120000, .hash = lab.hash };
 	int pair[2];
 
 	ledger_defaults(&config.ledger, memory, 0);

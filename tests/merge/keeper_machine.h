@@ -21,6 +21,7 @@ struct lab_machine {
 	int wake;
 	atomic_bool stop;
 	uint64_t memory;
+	page_hasher *hash; /* of machine and keepers; NULL: the usual one */
 };
 
 /* The one machine. */

@@ -486,24 +486,24 @@ static void test_first_reads(void)
 
 /* ---- collisions ---- */
 
-static uint64_t one_hash(const void *page)
+static uint64_t one_hash(const struct hash_secret *secret, const void *page)
 {
-	(void)page;
+	(void)secret, (void)page;
 	return 42;
 }
 
-static uint64_t four_hashes(const void *page)
+static uint64_t four_hashes(const struct hash_secret *secret, const void *page)
 {
+	(void)secret;
 	return *(const uint64_t *)page % 4;
 }
 
-static void test_collisions(uint64_t (*hash)(const void *page), const char *what)
+static void test_collisions(page_hasher *hash, const char *what)
 {
-	struct lab_vm like = small;
 	uint64_t shared = 0;
 
-	like.hash = hash;
-	start(3, like);
+	lab.hash = hash;
+	start(3, small);
 	for (unsigned int v = 0; v < 3; v++) {
 		write_all(&vm[v], 0, 300, 100, 1);
 		write_all(&vm[v], 300, 100, 7, 0);
@@ -521,6 +521,7 @@ static void test_collisions(uint64_t (*hash)(const void *page), const char *what
 	   "%s: %lu pages are shared, others were refused", what, (long)shared);
 	is(lab_machine_audit(), 0, "%s: audit of the machine", what);
 	end(3);
+	lab.hash = NULL;
 }
 
 int main(int argc, char **argv)

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
 #include "domain.h"
 #include "mmu/base/reserve.h"
 
@@ -12,19 +15,21 @@ static bool is_current(void *ctx, const struct index_entry *hint)
 	return hint_holder(ctx, hint) != NULL;
 }
 
-struct domain *domain_create(const struct frame_account *account, const char *name,
-			     unsigned int max_segments)
+struct domain *domain_create(const struct frame_account *account, page_hasher *hash,
+			     const char *name, unsigned int max_segments)
 {
 	struct domain *d = calloc(1, sizeof(*d));
 
 	if (!d)
 		return NULL;
 	d->pages = malloc(DOMAIN_PIECE * sizeof(*d->pages));
-	if (!d->pages) {
+	if (!d->pages || getrandom(&d->secret, sizeof(d->secret), 0) != sizeof(d->secret)) {
+		free(d->pages);
 		free(d);
 		return NULL;
 	}
 	d->account = *account;
+	d->hash = hash;
 	memcpy(d->name, name, strnlen(name, MACHINE_NAME_MAX));
 	store_init(&d->store, max_segments);
 	index_init(&d->index, is_current, d);
@@ -350,30 +355,26 @@ void domain_record(const struct domain *d, struct machine_domain_record *r)
 	r->store_bytes = domain_store_bytes(d);
 }
 
-struct hints {
-	const struct member *m;
-	void (*each)(void *ctx, uint64_t hash);
-	void *ctx;
-};
-
-static void check_hint(void *ctx, const struct index_entry *e)
+uint32_t member_read(const struct member *m, uint64_t gfn, uint32_t n, void *bytes)
 {
-	const struct hints *h = ctx;
+	size_t size = n * QUIRE_PAGE_SIZE, done = 0;
 
-	if (e->owner != INDEX_STABLE && hint_holder(h->m->domain, e) == h->m)
-		h->each(h->ctx, e->hash);
+	while (done < size) {
+		ssize_t got = pread(m->ram, (char *)bytes + done, size - done,
+				    (off_t)(gfn * QUIRE_PAGE_SIZE + done));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		done += (size_t)got;
+	}
+	return (uint32_t)(done / QUIRE_PAGE_SIZE);
 }
 
-void member_hints(const struct member *m, void (*each)(void *ctx, uint64_t hash), void *ctx)
+bool domain_knows(const struct domain *d, const void *page)
 {
-	struct hints h = { m, each, ctx };
-
-	index_each(&m->domain->index, check_hint, &h);
-}
-
-bool domain_knows(const struct domain *d, uint64_t hash)
-{
-	const struct index_entry *e = index_find(&d->index, hash);
+	const struct index_entry *e = index_find(&d->index, d->hash(&d->secret, page));
 
 	return e && (e->owner == INDEX_STABLE || hint_holder(d, e));
 }

@@ -30,6 +30,7 @@
 #include <sys/queue.h>
 #include "index.h"
 #include "mmu/base/machine_protocol.h"
+#include "mmu/base/merge_protocol.h"
 #include "store.h"
 
 /*
@@ -65,6 +66,8 @@ struct member {
 struct domain {
 	TAILQ_ENTRY(domain) link; /* in order of id */
 	struct frame_account account;
+	page_hasher *hash;
+	struct hash_secret secret; /* for hash */
 	struct store store;
 	struct index index;
 	struct member **by_number;
@@ -76,9 +79,12 @@ struct domain {
 	uint8_t (*pages)[QUIRE_PAGE_SIZE];	 /* DOMAIN_PIECE pages on their way to frames */
 };
 
-/* Make a domain without members, whose frames are charged to *account.  NULL: no memory. */
-struct domain *domain_create(const struct frame_account *account, const char *name,
-			     unsigned int max_segments);
+/*
+ * Make a domain without members, whose frames are charged to *account, and whose pages are hashed
+ * by `hash` under a new secret.  NULL: no memory, or no random bytes.
+ */
+struct domain *domain_create(const struct frame_account *account, page_hasher *hash,
+			     const char *name, unsigned int max_segments);
 
 /* Free a domain that has no members left. */
 void domain_destroy(struct domain *d);
@@ -136,11 +142,14 @@ void domain_record(const struct domain *d, struct machine_domain_record *record)
 uint64_t domain_index_bytes(const struct domain *d);
 uint64_t domain_store_bytes(const struct domain *d);
 
-/* Call `each` for the hash of every current hint of m. */
-void member_hints(const struct member *m, void (*each)(void *ctx, uint64_t hash), void *ctx);
+/*
+ * Read n pages of m's RAM file.  Returns how many whole pages were read: fewer than n if the file
+ * was truncated, or if the host cannot read it.  A hole is a page of zeroes, and stays a hole.
+ */
+uint32_t member_read(const struct member *m, uint64_t gfn, uint32_t n, void *bytes);
 
-/* Does a frame or a current hint have this hash? */
-bool domain_knows(const struct domain *d, uint64_t hash);
+/* Does a frame or a current hint have the hash of this page? */
+bool domain_knows(const struct domain *d, const void *page);
 
 /*
  * Recount everything.  Calls `expect` with each sum as it is kept and as it was recounted; the two

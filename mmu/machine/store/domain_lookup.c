@@ -22,8 +22,6 @@
  * short read and not a signal.
  */
 #include <assert.h>
-#include <errno.h>
-#include <unistd.h>
 #include "domain.h"
 
 #define PREFETCH_AHEAD 8u
@@ -237,27 +235,6 @@ static void place(struct lookup *l, uint32_t i, uint32_t n, const uint8_t (*byte
 	}
 }
 
-/*
- * Read n pages of a RAM file.  Returns how many whole pages were read: fewer than n if the file was
- * truncated, or if the host cannot read it.
- */
-static uint32_t read_pages(const struct member *m, uint64_t gfn, uint32_t n, void *bytes)
-{
-	size_t size = n * QUIRE_PAGE_SIZE, done = 0;
-
-	while (done < size) {
-		ssize_t got = pread(m->ram, (char *)bytes + done, size - done,
-				    (off_t)(gfn * QUIRE_PAGE_SIZE + done));
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			break;
-		done += (size_t)got;
-	}
-	return (uint32_t)(done / QUIRE_PAGE_SIZE);
-}
-
 /* A page with the same hash, and the member that has it. */
 struct partner {
 	struct member *holder;
@@ -320,7 +297,7 @@ static uint32_t make_frames(struct lookup *l, uint32_t i)
 {
 	struct partner partner[DOMAIN_PIECE];
 	uint32_t n = piece(l, i, partner);
-	uint32_t readable = read_pages(l->m, gfn_of(l, i), n, l->d->pages);
+	uint32_t readable = member_read(l->m, gfn_of(l, i), n, l->d->pages);
 
 	place(l, i, readable, l->d->pages);
 	for (uint32_t k = 0; k < readable; k++)

@@ -4,15 +4,15 @@
 #include <xxhash.h>
 #include "hash.h"
 
-uint64_t page_hash(const void *page)
+uint64_t page_hash(const struct hash_secret *secret, const void *page)
 {
 	static int avx2 = -1; /* a benign race: all threads find the same */
 
 	if (__atomic_load_n(&avx2, __ATOMIC_RELAXED) < 0)
 		__atomic_store_n(&avx2, !!__builtin_cpu_supports("avx2"), __ATOMIC_RELAXED);
 	if (__atomic_load_n(&avx2, __ATOMIC_RELAXED))
-		return page_hash_avx2(page);
-	return XXH3_64bits(page, QUIRE_PAGE_SIZE);
+		return page_hash_avx2(secret, page);
+	return XXH3_64bits_withSecret(page, QUIRE_PAGE_SIZE, secret->byte, HASH_SECRET_BYTES);
 }
 
 /* Most pages that are not zero show it in their first 32 bytes. */
