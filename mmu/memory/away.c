@@ -23,6 +23,9 @@
  * It is the smallest group after which there are no more mappings than before.  For a page far from
  * any end of a mapping no group is so, and it comes home alone: so in a group of the largest size
  * there are two ends at most.  If credits are short, the page comes home alone, too.
+ *
+ * A group backs off for longer than a page that comes home alone.  Most of its pages were not
+ * written, so they would be shared again soon, only to come home with the next write nearby.
  */
 #include <errno.h>
 #include "away.h"
@@ -76,22 +79,23 @@ uint64_t away_take_some(struct gmem *gm, uint64_t nr)
 
 /* --- home -------------------------------------------------------------------------------- */
 
-static void note_all_broken(struct gmem *gm, gfn_t gfn, uint64_t nr)
+static void note_all_broken(struct gmem *gm, gfn_t gfn, uint64_t nr, unsigned int backoff)
 {
 	uint8_t *note = gm->share.note + gfn;
 
 	for (uint64_t i = 0; i < nr; i++)
-		note[i] = note_broken(note[i]);
+		note[i] = note_broken(note[i], backoff);
 	gm->share.any_backoff |= nr > 0;
 }
 
-int away_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page)
+int away_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page,
+		   unsigned int backoff)
 {
 	int err = away_providers[page->state]->come_home(gm, gfn, nr, page);
 
 	if (err)
 		return err;
-	note_all_broken(gm, gfn, nr);
+	note_all_broken(gm, gfn, nr, backoff);
 	gm->stats.unshared_pages += nr;
 	return 0;
 }
@@ -187,15 +191,19 @@ static uint64_t count_away(const struct gmem *gm, const struct stage2_page *its,
 	return sum;
 }
 
-/* Bring them home.  The caller has taken a credit for each.  0, or -errno: not all came. */
-static int break_range(struct gmem *gm, const struct stage2_page *its, const struct gfn_range *r)
+/*
+ * Bring them home, to back off so often at least.  The caller has taken a credit for each.  0, or
+ * -errno: not all came.
+ */
+static int break_range(struct gmem *gm, const struct stage2_page *its, const struct gfn_range *r,
+		       unsigned int backoff)
 {
 	struct stage2_page page;
 	int result = 0;
 	uint64_t nr;
 
 	for (gfn_t at = r->start; (nr = next_away(gm, its, &at, r->end, &page)); at += nr) {
-		int err = away_come_home(gm, at, nr, &page);
+		int err = away_come_home(gm, at, nr, &page, backoff);
 
 		if (err)
 			gmem_put(gm, nr);
@@ -240,6 +248,7 @@ int away_break(struct gmem *gm, gfn_t gfn, uint64_t around, struct gfn_range *in
 	struct stage2_page page;
 	enum page_state state;
 	struct gfn_range r;
+	bool group;
 	uint64_t nr;
 	int err;
 
@@ -249,7 +258,8 @@ int away_break(struct gmem *gm, gfn_t gfn, uint64_t around, struct gfn_range *in
 		if (err)
 			return err == -EAGAIN ? 0 : err;
 		stage2_lookup(gm->s2, gfn, &page);
-		err = break_range(gm, &page, &r);
+		group = r.end - r.start > around;
+		err = break_range(gm, &page, &r, group ? NOTE_GROUP_BACKOFF : 1);
 		nr = stage2_run(gm->s2, gfn, r.end, &state);
 		/* The kernel may have refused a mapping that we counted on, and now we know. */
 	} while (page_is_away(state) && err == -ENOMEM && !away_fits(gm, r.start, r.end - r.start));

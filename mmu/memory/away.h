@@ -95,10 +95,11 @@ int away_bring_home(struct gmem *gm, gfn_t gfn, uint64_t nr);
 int away_forget(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /*
- * For relief.c: bring home [gfn, gfn + nr), whose first page is *page, and note it as broken.  The
- * pages are in one mapping.  As come_home.
+ * For relief.c: bring home [gfn, gfn + nr), whose first page is *page, and note it as broken
+ * (note_broken).  The pages are in one mapping.  As come_home.
  */
-int away_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page);
+int away_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page,
+		   unsigned int backoff);
 
 /* --- mappings (relief.c) --- */
 

@@ -6,7 +6,8 @@
  * The note: a byte beside each page of RAM that says what merging knows of it.
  *
  *   bits 2:0   why the page is private and not shared (enum note_reason)
- *   bits 6:3   how often it was un-shared soon after it was shared, at most NOTE_MAX_BACKOFF
+ *   bits 6:3   how often it was un-shared soon after it was shared, at most NOTE_MAX_BACKOFF; if it
+ *              came home with a group (away.c), at least NOTE_GROUP_BACKOFF
  *   bit 7      NOTE_RESTED
  *
  * Memory writes it where a page is refused or un-shared; the keeper (mmu/merge) writes the rest and
@@ -31,6 +32,7 @@ extern const char *const note_reason_name[NOTE_NR_REASONS]; /* as in statistics 
 #define NOTE_BACKOFF_SHIFT 3
 #define NOTE_BACKOFF_MASK  0x78u
 #define NOTE_MAX_BACKOFF   8u
+#define NOTE_GROUP_BACKOFF 3u
 #define NOTE_RESTED	   0x80u /* was away at its turn (scan.c), and has not been broken since */
 
 static inline unsigned int note_reason(uint8_t note)
@@ -48,12 +50,13 @@ static inline uint8_t note_with(uint8_t note, unsigned int reason)
 	return (uint8_t)((note & ~NOTE_REASON_MASK) | reason);
 }
 
-/* What becomes of the note of a page that was shared, and is written. */
-static inline uint8_t note_broken(uint8_t note)
+/* The note of a page that was shared and came home, because it or one of its group was written. */
+static inline uint8_t note_broken(uint8_t note, unsigned int least)
 {
 	unsigned int backoff = note_backoff(note);
 
 	backoff = backoff < NOTE_MAX_BACKOFF ? backoff + 1 : backoff;
+	backoff = backoff < least ? least : backoff;
 	return (uint8_t)(backoff << NOTE_BACKOFF_SHIFT | NOTE_BACKING_OFF);
 }
 

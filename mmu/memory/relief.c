@@ -82,7 +82,7 @@ static int win_from(struct gmem *gm, const struct gfn_range *m)
 	else if (page_is_away_zero(page.state))
 		err = zero_unmap(gm, gfn, nr);
 	else
-		err = away_come_home(gm, gfn, nr, &page);
+		err = away_come_home(gm, gfn, nr, &page, 1);
 	if (err)
 		gmem_put(gm, nr);
 	else

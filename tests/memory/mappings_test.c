@@ -157,6 +157,33 @@ static void test_random(void)
 	destroy();
 }
 
+static unsigned int backoff_of(gfn_t gfn)
+{
+	unsigned int backoff;
+
+	gmem_lock(gm, GMEM_LOOK);
+	backoff = note_backoff(gm->share.note[gfn]);
+	gmem_unlock(gm);
+	return backoff;
+}
+
+/* A page that comes home alone is soon shared again.  A group is not. */
+static void test_group_backs_off(void)
+{
+	create(GMEM_HUGE_NEVER);
+	share_all();
+	*(volatile uint64_t *)hva(100) = written[100] = 1;
+	is(backoff_of(100), 1, "a page that comes home alone backs off once");
+	gm->backend->max_mappings = gm->backend->mappings + 2;
+	*(volatile uint64_t *)hva(110) = written[110] = 1;
+	for (gfn_t g = 96; g < 112; g++)
+		if (g != 100)
+			is(backoff_of(g), NOTE_GROUP_BACKOFF, "%lu, of a group, more often", g);
+	is(backoff_of(95) + backoff_of(112), 0, "and no other page");
+	ok(all_right(), "every byte is right");
+	destroy();
+}
+
 /* There are fewer: a mapping of zeroes is broken, and other parts of it must come home for that. */
 static void test_relief(void)
 {
@@ -364,6 +391,7 @@ int main(int argc, char **argv)
 	make_segment();
 	test_apart();
 	test_random();
+	test_group_backs_off();
 	test_relief();
 	test_margin();
 	test_no_credits();
