@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <quire/types.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include "thread.h"
+
+static atomic_uint nr_started;
 
 static const int own_faults[] = { THREAD_FAULTS };
 
@@ -31,7 +34,14 @@ int thread_start(struct thread *thread, const char *name, void (*run)(void *arg)
 	error = pthread_create(&thread->id, NULL, begin, thread);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	thread->started = !error;
+	if (!error)
+		atomic_fetch_add(&nr_started, 1);
 	return -error;
+}
+
+unsigned int thread_nr_started(void)
+{
+	return atomic_load(&nr_started);
 }
 
 void thread_join(struct thread *thread)

@@ -31,6 +31,9 @@ struct thread {
  */
 int thread_start(struct thread *thread, const char *name, void (*run)(void *arg), void *arg);
 
+/* How many threads this process has started so, those that have ended too. */
+unsigned int thread_nr_started(void);
+
 /* Wait until run() has returned.  Does nothing if the thread was not started. */
 void thread_join(struct thread *thread);
 

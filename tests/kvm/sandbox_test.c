@@ -489,6 +489,42 @@ static _Noreturn void run_taken(unsigned int index, pid_t victim)
 	_exit(NO_TRY);
 }
 
+/* A thread of the VM that gets its processor late: the guest must not have run by then. */
+static void be_late(void *arg)
+{
+	struct vm *vm = arg;
+
+	usleep(300000);
+	if (atomic_load(&vm->ports.unclaimed))
+		_exit(SUCCEEDED);
+	sandbox_thread(SANDBOX_CHANNEL);
+	for (;;)
+		poll(NULL, 0, -1);
+}
+
+static void test_late_thread(void)
+{
+	struct sandbox_keep keep = { .nr = 0 };
+	struct quire_error err;
+	struct thread late;
+	struct vm *vm;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		vm = make_vm();
+		vm->config.timeout_ns = NS_PER_S;
+		vm_keep(vm, &keep);
+		if (sandbox_enter(SANDBOX_ON, &keep, &err) ||
+		    thread_start(&late, "late", be_late, vm))
+			_exit(NO_TRY);
+		(void)vm_run(vm, NULL);
+		syscall(SYS_exit_group, atomic_load(&vm->ports.unclaimed) ? DENIED : NO_TRY);
+	}
+	is(wait_for(pid), DENIED, "no guest runs before each thread has its filter");
+}
+
 /* Another VM: its guest fills memory and verifies it all the time. */
 static pid_t start_victim(int *result)
 {
@@ -666,6 +702,7 @@ int main(void)
 	test_separation();
 	test_permitted();
 	if (have_kvm()) {
+		test_late_thread();
 		test_takeover();
 		test_observers();
 	} else {

@@ -26,12 +26,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <malloc.h>
 #include <quire/abi.h>
 #include <quire/types.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -43,6 +45,8 @@
 #include "sandbox_bpf.h"
 
 static unsigned int pieces;
+static atomic_uint nr_filtered;	  /* threads that have their filter */
+static atomic_bool someone_waits; /* in sandbox_await_threads() */
 
 const char *const sandbox_piece_name[SANDBOX_NR_PIECES] = {
 	[SANDBOX_NO_CORE] = "no_core",		 [SANDBOX_NO_DESCRIPTORS] = "no_descriptors",
@@ -225,12 +229,25 @@ static void complete_filters(void)
 				bpf_programs[role].filter[i].k = self;
 }
 
+void sandbox_await_threads(unsigned int nr)
+{
+	unsigned int have;
+
+	atomic_store(&someone_waits, true);
+	while (has(SANDBOX_SECCOMP) && (have = atomic_load(&nr_filtered)) < nr)
+		syscall(SYS_futex, &nr_filtered, FUTEX_WAIT_PRIVATE, have, NULL, NULL, 0);
+}
+
 void sandbox_thread(enum sandbox_role role)
 {
 	if (!has(SANDBOX_SECCOMP))
 		return;
-	if (!syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &bpf_programs[role]))
+	if (!syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &bpf_programs[role])) {
+		atomic_fetch_add(&nr_filtered, 1);
+		if (atomic_load(&someone_waits))
+			syscall(SYS_futex, &nr_filtered, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 		return;
+	}
 	fprintf(stderr, "quire: cannot install the %s thread's filter of system calls: %s\n",
 		sandbox_role_name[role], strerror(errno));
 	_exit(QUIRE_STATUS_HOST);

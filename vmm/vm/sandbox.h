@@ -62,6 +62,13 @@ void sandbox_thread(enum sandbox_role role);
  */
 void sandbox_helper(enum sandbox_role role, struct sandbox_keep *keep);
 
+/*
+ * Wait until so many threads have called sandbox_thread().  A thread without its filter shares its
+ * memory with whoever takes another one over, so no guest may run before all have theirs.  Outside
+ * the sandbox it does not wait.
+ */
+void sandbox_await_threads(unsigned int nr);
+
 /* The pieces that are on: bits 1 << enum sandbox_piece.  0 outside the sandbox. */
 unsigned int sandbox_pieces(void);
 

@@ -259,7 +259,7 @@ static void report(struct vm *vm)
 
 /*
  * A thread inherits the filter of the thread that made it, so the main loop gets its own when all
- * others exist.  The vCPUs wait for that, on vm->lock, before they enter the guest.
+ * others have theirs.  The vCPUs wait for that, on vm->lock, before they enter the guest.
  */
 static int start_threads(struct vm *vm, struct quire_error *err)
 {
@@ -270,6 +270,7 @@ static int start_threads(struct vm *vm, struct quire_error *err)
 	lock(&vm->lock);
 	for (unsigned int i = 0; i < vm->nr_vcpus && !ret; i++)
 		ret = vcpu_start(&vm->vcpu[i], err);
+	sandbox_await_threads(thread_nr_started());
 	sandbox_thread(SANDBOX_MAIN);
 	unlock(&vm->lock);
 	return ret;
