@@ -101,6 +101,12 @@
  * before it sends another.  If the two cross, that may be a GRANT of pages, or a DENIED that means
  * nothing any more.
  *
+ * What a VM occupies is measured: the blocks of its RAM file and, where the machine can see it, the
+ * memory of its process.  A VM that occupies more than its credits and overhead and OOM_SLACK_PAGES
+ * is killed.  When somebody must be killed for want of memory, a VM that holds more than its due is
+ * killed first (mmu/machine/oom.h): in particular one that keeps credits through a RECALL which it
+ * does not use.
+ *
  * need_pages 0 asks for a batch ahead of time: the machine answers at once, with a GRANT of 0 pages
  * if memory is short.  A VM answers each RECALL by one RETURN, of 0 pages if it can spare none.
  * The machine sends no other RECALL before that.
@@ -200,6 +206,7 @@ enum machine_reason {
 	MACHINE_ENDED,	    /* its process ended, or somebody else killed it */
 	MACHINE_OOM,	    /* the machine ran out of memory and killed it */
 	MACHINE_MISBEHAVED, /* its channel broke the rules, and the machine killed it */
+	MACHINE_EXCEEDED,   /* it occupied more than it was charged, and the machine killed it */
 };
 
 /* ADMIT: what a VM promises to use at most. */
@@ -266,18 +273,20 @@ struct machine_domain_record {
 	uint64_t index_bytes, store_bytes; /* of metadata */
 };
 
-/* What a VM had when the machine chose whom to kill.  mmu/machine/oom.h says how it counts. */
+/* What a VM had when the machine looked at it.  mmu/machine/oom.h says how it counts. */
 struct machine_holding {
+	uint64_t ram_pages;	 /* that it promised */
 	uint64_t resident_pages; /* blocks of its RAM file, by the kernel's count */
 	uint64_t credit_pages;
 	uint64_t alone_pages; /* frames of the store to which it alone had references */
 	uint64_t share_pages; /* its part of the other frames that it had references to */
 	uint64_t overhead_pages;
+	uint64_t anon_pages; /* memory of its process, by the kernel's count; 0: not known */
 	int32_t oom_score_adj;
 	uint32_t pad;
 };
 
-/* GONE.  `badness` to `min_pages` are for MACHINE_OOM alone. */
+/* GONE.  `had` is for MACHINE_OOM and MACHINE_EXCEEDED, other numbers are for MACHINE_OOM. */
 struct machine_gone {
 	uint32_t reason;			    /* enum machine_reason */
 	int64_t badness;			    /* the points for which the VM was chosen ... */

@@ -21,12 +21,36 @@
  */
 #include "mmu/base/machine_protocol.h"
 
+/*
+ * Before badness counts, those are looked for that hold more than their due, because no other VM
+ * is to die for them.  A VM holds more than its due by the sum of these:
+ *
+ *   unpaid     what it occupies, its RAM and the memory of its process, beyond what it was charged
+ *              (credits and overhead) and OOM_SLACK_PAGES
+ *   idle       credits beyond its resident pages and OOM_SPARE_PAGES.  It was asked for them, by a
+ *              RECALL, and kept them
+ *   twice      its resident pages and its part of the store together, beyond the RAM that it
+ *              promised and OOM_SPARE_PAGES.  A page is in RAM or in the store, not in both
+ *
+ * Overhead is an estimate, and THP may round the memory of a process up: so there is the slack.  A
+ * VM that brings pages in, or compares them before it shares them, has a few blocks of pages on the
+ * way: so there is what it may spare.
+ */
+#define OOM_SLACK_PAGES (16 * MiB / QUIRE_PAGE_SIZE)
+#define OOM_SPARE_PAGES (8 * MiB / QUIRE_PAGE_SIZE)
+
 #define OOM_SCORE_ADJ_MIN (-1000)
 #define OOM_SCORE_ADJ_MAX 1000
 #define OOM_NEVER	  INT64_MIN
 
 /* The pages that the end of a VM would win. */
 uint64_t oom_pages(const struct machine_holding *h);
+
+/* What it occupies beyond what it was charged and OOM_SLACK_PAGES. */
+uint64_t oom_unpaid(const struct machine_holding *h);
+
+/* The pages that it holds beyond its due; 0: it keeps to the rules. */
+uint64_t oom_excess(const struct machine_holding *h);
 
 /* The badness of a VM; OOM_NEVER if it must not be killed. */
 int64_t oom_badness(const struct machine_holding *h, uint64_t memory_pages);

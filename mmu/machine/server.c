@@ -19,6 +19,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -31,6 +32,8 @@
 #define EVENTS_PER_ROUND 64
 
 #define DEFAULT_RECALL_MS   200
+#define DEFAULT_IGNORE_MS   1000
+#define DEFAULT_MEASURE_MS  1000
 #define DEFAULT_VICTIM_MS   10000
 #define DEFAULT_STOP_MS	    10000
 #define DEFAULT_BALLOON_MS  1000
@@ -74,6 +77,8 @@ void source_close(struct machine *m, struct source *s)
 static void set_defaults(struct machine_config *c)
 {
 	c->recall_ms = c->recall_ms ? c->recall_ms : DEFAULT_RECALL_MS;
+	c->ignore_ms = c->ignore_ms ? c->ignore_ms : DEFAULT_IGNORE_MS;
+	c->measure_ms = c->measure_ms ? c->measure_ms : DEFAULT_MEASURE_MS;
 	c->victim_ms = c->victim_ms ? c->victim_ms : DEFAULT_VICTIM_MS;
 	c->stop_ms = c->stop_ms ? c->stop_ms : DEFAULT_STOP_MS;
 	c->balloon_ms = c->balloon_ms ? c->balloon_ms : DEFAULT_BALLOON_MS;
@@ -123,6 +128,7 @@ int machine_create(const struct machine_config *config, struct machine **out,
 		free(m);
 		return code;
 	}
+	m->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	*out = m;
 	return 0;
 }
@@ -166,6 +172,8 @@ void machine_destroy(struct machine *m)
 	bury(m);
 	listener_close(&m->listener);
 	close(m->epoll);
+	if (m->proc >= 0)
+		close(m->proc);
 	free(m);
 }
 
@@ -208,6 +216,7 @@ int machine_timeout_ms(const struct machine *m)
 	if (!TAILQ_EMPTY(&m->leaving))
 		return 0;
 	next = earlier(earlier(next, m->accept_again_ns), m->next_balloon_ns);
+	next = earlier(next, m->next_measure_ns);
 	TAILQ_FOREACH(c, &m->clients, link)
 	if (c->state == CLIENT_NEW)
 		next = earlier(next, c->hello_deadline_ns);
@@ -262,6 +271,7 @@ static void expire(struct machine *m)
 	if (m->accept_again_ns && now >= m->accept_again_ns)
 		resume_listening(m);
 	balloon_expire(m, now);
+	measure_expire(m, now);
 	pressure_expire(m, now);
 }
 

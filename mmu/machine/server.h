@@ -23,6 +23,10 @@ struct machine_config {
 	struct ledger_config ledger;
 	/* A request waits so long below the min watermark before a VM is killed.  0: 200. */
 	uint32_t recall_ms;
+	/* A VM may take so long to answer a RECALL before it is killed for others.  0: 1000. */
+	uint32_t ignore_ms;
+	/* The time from one look at what VMs occupy to the next.  0: 1000. */
+	uint32_t measure_ms;
 	/* A victim may take so long to die before another is chosen.  0: 10000. */
 	uint32_t victim_ms;
 	/* VMs may take so long to end after machine_stop_all().  0: 10000. */

@@ -11,6 +11,7 @@
  *   server_merge.c     domains, and what VMs say about equal pages
  *   server_balloon.c   balloons: the policy's ticks, and what operators want
  *   server_pressure.c  requests that must wait: recall, the choice of a victim, denial
+ *   server_measure.c   what VMs occupy, against what they were charged
  *   server_state.c     numbers for others, and the audit
  *
  * A *tenant* is a VM as the machine sees it: a promise, an account, a channel and a process.
@@ -88,10 +89,13 @@ struct tenant {
 	uint64_t need_pages;	  /* of the CREDIT that waits; 0: none waits */
 	uint64_t want_pages;
 	uint64_t kill_deadline_ns; /* DYING: nobody else is killed before */
+	uint64_t recalled_ns;	   /* if recalled: when the RECALL was sent */
+	unsigned int strikes;	   /* for looks at it that found too much (server_measure.c) */
 	enum tenant_state state;
 	uint32_t id;
 	pid_t pid;
 	int ram;	  /* its RAM file, read-only; -1 before ATTACH */
+	int statm;	  /* the kernel's count of its process's memory; -1: not to be seen */
 	bool recalled;	  /* it has not answered a RECALL */
 	bool merge_waits; /* there is something to read from `merge` */
 	bool immortal;	  /* the kernel did not let us kill it */
@@ -107,6 +111,7 @@ struct machine {
 	struct listener listener;
 	struct source listening;
 	int epoll;
+	int proc; /* the directory /proc; -1: there is none */
 	struct client_list clients, dead_clients;
 	struct tenant_list tenants, dead_tenants;
 	struct tenant_list queue;  /* tenants whose CREDIT waits, in order of arrival */
@@ -121,6 +126,7 @@ struct machine {
 	uint64_t accept_again_ns;   /* no connection is accepted before */
 	uint64_t queue_deadline_ns; /* then a VM is killed for the head of the queue */
 	uint64_t next_balloon_ns;   /* the policy's next tick */
+	uint64_t next_measure_ns;   /* then VMs are measured */
 	uint64_t next_recall_ns;    /* no general recall is sent before */
 	uint64_t stop_deadline_ns;  /* then VMs that have not stopped are killed */
 	/* Moments, in ns of the machine's clock. */
@@ -276,6 +282,23 @@ void pressure_expire(struct machine *m, uint64_t now);
 
 /* Recall unspent credits of all tenants but `except`, which may be NULL: `need` pages are short. */
 void pressure_recall(struct machine *m, const struct tenant *except, uint64_t need);
+
+/* ---- server_measure.c ---- */
+
+/* The tenant's process is known now: be able to measure it. */
+void measure_begin(struct machine *m, struct tenant *t);
+
+/* The tenant has ended. */
+void measure_end(struct tenant *t);
+
+/*
+ * What t has now, by the kernel's count and by its account.  Of the store it is credited with every
+ * frame that it refers to (alone_pages), which is the most that its end can win.
+ */
+struct machine_holding measure(const struct tenant *t);
+
+/* If it is time, kill those that occupy more than they were charged. */
+void measure_expire(struct machine *m, uint64_t now);
 
 /* ---- server_state.c ---- */
 

@@ -7,9 +7,10 @@
  *
  *   1. It sends RECALL: every other VM returns the credits that it does not use.  The balloon
  *      policy has a tick at once.
- *   2. After recall_ms it kills the VM with the highest badness (oom.h), which may be the one that
- *      waits.
- *      It puts that off as long as memory comes out of balloons (server_balloon.c).
+ *   2. After recall_ms it kills a VM that holds more than its due, or else the one with the highest
+ *      badness (oom.h), which may be the one that waits.  It puts that off as long as memory comes
+ *      out of balloons (server_balloon.c).  It also does while a VM that has much to return has not
+ *      answered its RECALL, for ignore_ms at most: then that VM is the one that dies.
  *   3. While the victim dies, for victim_ms at most, it kills nobody else.
  *   4. If no VM may be killed, or all deaths together would not be enough, it answers DENIED.  Then
  *      the next CREDIT is at the head.
@@ -78,6 +79,7 @@ void pressure_recall(struct machine *m, const struct tenant *except, uint64_t ne
 		if (t == except || t->recalled || !t->account.credit_pages)
 			continue;
 		t->recalled = !channel_send(m, t, MACHINE_RECALL, pages);
+		t->recalled_ns = machine_now(m);
 	}
 }
 
@@ -139,44 +141,53 @@ static uint64_t patience(const struct machine *m)
 	return until;
 }
 
-/*
- * What t has, but for the store.  There it is credited with every frame that it refers to, which is
- * the most that its end can win.
- */
-static struct machine_holding holding_at_most(const struct tenant *t)
+/* Until when to wait for VMs that could return much and have not answered; 0: none such. */
+static uint64_t hope(const struct machine *m)
 {
-	return (struct machine_holding){
-		.resident_pages = tenant_resident_pages(t),
-		.credit_pages = t->account.credit_pages,
-		.alone_pages = t->member ? t->member->nr_frames : 0,
-		.overhead_pages = t->account.overhead_pages,
-		.oom_score_adj = tenant_can_be_killed(t) ? t->promise.oom_score_adj :
-							   OOM_SCORE_ADJ_MIN,
-	};
+	const struct tenant *t;
+	uint64_t until = 0;
+
+	TAILQ_FOREACH(t, &m->tenants, link)
+	if (t->recalled && tenant_can_be_killed(t) &&
+	    t->promise.oom_score_adj > OOM_SCORE_ADJ_MIN &&
+	    t->account.credit_pages > tenant_resident_pages(t) + OOM_SPARE_PAGES)
+		until = max_u64(until, t->recalled_ns + m->config.ignore_ms * NS_PER_MS);
+	return until;
+}
+
+/* Does one who has this die before one who has that?  Who holds more than his due does. */
+static bool is_worse(const struct machine *m, const struct machine_holding *a,
+		     const struct machine_holding *b)
+{
+	bool exceeds = oom_excess(a), b_exceeds = oom_excess(b);
+	int64_t badness = oom_badness(a, m->budget.memory_pages);
+
+	if (badness == OOM_NEVER || exceeds != b_exceeds)
+		return badness != OOM_NEVER && exceeds;
+	return badness > oom_badness(b, m->budget.memory_pages);
 }
 
 /*
- * The tenant with the highest badness, the first one among equals, and *worst what it has.  NULL:
- * none may be killed.  Only those are weighed whose frames could make them the worst.  At most all
- * are, so a choice among 100 members of a domain with 4 GiB of frames takes 0.3 s.  It comes after
- * recall_ms, and once for each kill.
+ * The tenant that is to die, the first one among equals, and *worst what it has.  NULL: none may be
+ * killed.  Only those are weighed whose frames could make them the worst.  At most all are, so a
+ * choice among 100 members of a domain with 4 GiB of frames takes 0.3 s.  It comes after recall_ms,
+ * and once for each kill.
  */
 static struct tenant *choose(const struct machine *m, struct machine_holding *worst)
 {
-	int64_t most = OOM_NEVER;
 	struct tenant *t, *victim = NULL;
 
+	*worst = (struct machine_holding){ .oom_score_adj = OOM_SCORE_ADJ_MIN };
 	TAILQ_FOREACH(t, &m->tenants, link)
 	{
-		struct machine_holding had = holding_at_most(t);
+		struct machine_holding had = measure(t);
 
-		if (oom_badness(&had, m->budget.memory_pages) <= most)
+		if (!is_worse(m, &had, worst))
 			continue;
 		if (t->member)
 			domain_weigh(t->member, &had.alone_pages, &had.share_pages);
-		if (oom_badness(&had, m->budget.memory_pages) <= most)
+		if (!is_worse(m, &had, worst))
 			continue;
-		most = oom_badness(&had, m->budget.memory_pages);
 		*worst = had;
 		victim = t;
 	}
@@ -233,13 +244,14 @@ static bool can_ever_be_met(const struct machine *m, const struct tenant *t)
 void pressure_expire(struct machine *m, uint64_t now)
 {
 	struct tenant *victim, *head = TAILQ_FIRST(&m->queue);
-	uint64_t until = patience(m);
+	uint64_t until;
 	struct machine_holding worst;
 
 	/* Kill nobody while pages of a dead VM come back. */
 	if (!head || !m->queue_deadline_ns || now < m->queue_deadline_ns ||
 	    !TAILQ_EMPTY(&m->leaving))
 		return;
+	until = max_u64(patience(m), hope(m));
 	if (now >= until && balloon_may_help(m, now))
 		until = now + recall_ns(m);
 	m->queue_deadline_ns = now < until ? until : 0;

@@ -202,7 +202,7 @@ static struct tenant *tenant_create(struct machine *m, struct client *c,
 	t->channel = (struct source){ .kind = SERVER_SOURCE_CHANNEL, .fd = channel, .owner = t };
 	t->process = (struct source){ .kind = SERVER_SOURCE_PROCESS, .fd = -1, .owner = t };
 	t->merge = (struct source){ .kind = SERVER_SOURCE_MERGE, .fd = -1, .owner = t };
-	t->ram = -1;
+	t->ram = t->statm = -1;
 	t->launcher = c;
 	t->promise = *admit;
 	if (!source_add(m, &t->channel))
@@ -262,6 +262,7 @@ void tenant_started(struct machine *m, struct tenant *t, int pidfd, pid_t pid)
 	move(t, TENANT_STARTED);
 	t->pid = pid;
 	t->process.fd = pidfd;
+	measure_begin(m, t);
 	if (!source_add(m, &t->process))
 		return;
 	/* We could not learn of its end later, so it ends now. */
@@ -296,6 +297,7 @@ void tenant_end(struct machine *m, struct tenant *t)
 	if (t->ram >= 0)
 		close(t->ram);
 	t->ram = -1;
+	measure_end(t);
 	if (t->state == TENANT_DYING)
 		m->queue_deadline_ns = 0; /* what it frees may be enough; if not, recall again */
 	move(t, TENANT_GONE);

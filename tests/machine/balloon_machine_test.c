@@ -205,7 +205,8 @@ static void test_plenty(void)
 	tap_note("with plenty of memory nobody is asked for anything");
 	open_world(&w, 4 * MEMORY);
 	start(&w, &g, promise(BALLOON_MODE_AUTO), RAM / 8);
-	is(machine_timeout_ms(w.lab.m), -1, "a machine that heard of no balloon sleeps");
+	is(machine_timeout_ms(w.lab.m), LAB_MEASURE_MS,
+	   "a machine that heard of no balloon sleeps");
 	tell(&w, &g);
 	ok(machine_timeout_ms(w.lab.m) == 1000, "one that did wakes up once a second");
 	for (int i = 0; i < 10; i++)
@@ -215,7 +216,7 @@ static void test_plenty(void)
 	g.says.driver = BALLOON_NO_DRIVER;
 	tell(&w, &g);
 	lab_pass(&w.lab, 1000);
-	ok(machine_timeout_ms(w.lab.m) == -1, "when the driver has gone the machine sleeps again");
+	ok(machine_timeout_ms(w.lab.m) > 1000, "when the driver has gone the machine sleeps again");
 	close_world(&w, &g, 1);
 }
 

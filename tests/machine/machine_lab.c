@@ -45,7 +45,11 @@ struct machine_config lab_config(struct lab *lab, uint64_t memory, uint64_t swap
 				 enum overcommit_mode mode)
 {
 	struct machine_config config = {
-		.log = lab_log, .clock_ns = lab_clock, .hash = lab_hash, .ctx = lab
+		.measure_ms = LAB_MEASURE_MS,
+		.log = lab_log,
+		.clock_ns = lab_clock,
+		.hash = lab_hash,
+		.ctx = lab,
 	};
 
 	ledger_defaults(&config.ledger, memory, swap);

@@ -72,6 +72,8 @@ static const char *killer(const struct launch_end *end)
 		return "out of memory";
 	if (end->gone && end->gone->reason == MACHINE_MISBEHAVED)
 		return "broke the rules";
+	if (end->gone && end->gone->reason == MACHINE_EXCEEDED)
+		return "exceeded its charge";
 	return end->overdue ? "overdue" : "signal";
 }
 

@@ -283,6 +283,14 @@ static int killed_by_machine(const struct launch *l, const struct copy *c)
 {
 	const struct machine_gone *why = &c->why;
 
+	if (why->reason == MACHINE_EXCEEDED) {
+		launch_say(l, c,
+			   "killed by the machine: it occupied %s of RAM and %s of its process, "
+			   "with %s of credits and %s of overhead",
+			   mib_text(why->had.resident_pages), mib_text(why->had.anon_pages),
+			   mib_text(why->had.credit_pages), mib_text(why->had.overhead_pages));
+		return QUIRE_STATUS_INTERNAL;
+	}
 	if (why->reason != MACHINE_OOM) {
 		launch_say(l, c, "killed by the machine: it broke the rules of its channel");
 		return QUIRE_STATUS_INTERNAL;
