@@ -79,9 +79,12 @@
  *                                                    is answered with a GRANT of 0 pages.  If it
  *                                                    has its answer, CALL_OFF has none
  *   RETURN                    -->                    gives unspent credits back; has no answer
- *   JOIN + socket             -->                    once, after ATTACH.  The descriptor is one end
- *                                                    of a unix SOCK_SEQPACKET pair, over which
- *                                                    equal pages are found (merge_protocol.h)
+ *   JOIN                      -->                    after ATTACH: asks for a connection over which
+ *                                                    equal pages are found (merge_protocol.h).  A
+ *                                                    VM gets one
+ *                             <--   JOINED + socket  the VM's end of a unix SOCK_SEQPACKET pair
+ *                             or    JOINED           without a descriptor: there is no memory for
+ *                                                    it now
  *   BALLOON                   -->                    tells how the guest and its balloon are: about
  *                                                    once a second while there is a driver, and
  *                                                    sooner when a change cannot wait
@@ -198,6 +201,7 @@ enum machine_type {
 	MACHINE_RECALL,
 	MACHINE_STOP,
 	MACHINE_BALLOON_TARGET,
+	MACHINE_JOINED,
 	MACHINE_NR_TYPES,
 };
 

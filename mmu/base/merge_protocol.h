@@ -6,10 +6,11 @@
  * What a VM's keeper and the machine say to each other about equal pages.  This header is the
  * manual of that; machine_protocol.h has the rest.
  *
- * Transport.  Merging has a connection of its own, so that it never delays credits.  The VM makes a
- * unix SOCK_SEQPACKET pair and gives one end to the machine (MACHINE_JOIN on its channel), once in
- * its life with that machine.  Each packet is exactly one struct merge_msg, with a descriptor where
- * the table says so.  The VM asks and the machine answers in order; the machine never speaks first.
+ * Transport.  Merging has a connection of its own, so that it never delays credits: a unix
+ * SOCK_SEQPACKET pair.  The machine makes it when the VM asks (MACHINE_JOIN on its channel), once
+ * in the VM's life with that machine.  So a VM makes no socket itself, and no thread of it has to
+ * be allowed to.  Each packet is exactly one struct merge_msg, with a descriptor where the table
+ * says so.  The VM asks and the machine answers in order; the machine never speaks first.
  *
  *   VM                              machine
  *   SECRET                    -->                    asks for the secret under which the domain

@@ -63,8 +63,9 @@ struct credits {
 	bool owes_balloon;	       /* [m] */
 	bool has_balloon;	       /* [m] `balloon` was filled in */
 	struct balloon_record balloon; /* [m] what the machine is told of the balloon */
-	bool joined;		       /* [m] this machine has a connection about equal pages */
-	bool cancelled, quitting;      /* [m] */
+	bool joining, joined;	       /* [m] a JOIN is under way; it was answered */
+	int link;		  /* [m] what it brought, until credits_join() takes it; or -1 */
+	bool cancelled, quitting; /* [m] */
 };
 
 static void poke(struct credits *c)
@@ -182,8 +183,19 @@ static bool on_recall(struct credits *c)
 	return true;
 }
 
-/* Act on a packet.  False: a machine would not say that. */
-static bool message(struct credits *c, const struct machine_msg *msg)
+/* JOINED, with a connection that becomes ours; or -1: the machine has no memory for one now. */
+static bool on_joined(struct credits *c, int fd)
+{
+	if (!c->joining)
+		return false;
+	c->joining = false;
+	c->joined = fd >= 0;
+	c->link = fd;
+	return true;
+}
+
+/* Act on a packet, and take *fd over if it is used.  False: a machine would not say that. */
+static bool message(struct credits *c, const struct machine_msg *msg, int *fd)
 {
 	bool fine = true;
 
@@ -194,6 +206,10 @@ static bool message(struct credits *c, const struct machine_msg *msg)
 	case MACHINE_RECALL: fine = on_recall(c); break;
 	case MACHINE_STOP: break;
 	case MACHINE_BALLOON_TARGET: fine = msg->target.pages <= c->config.promise_pages; break;
+	case MACHINE_JOINED:
+		fine = on_joined(c, *fd);
+		*fd = fine ? -1 : *fd;
+		break;
 	default: fine = false;
 	}
 	tell_waiters(c);
@@ -205,12 +221,23 @@ static bool message(struct credits *c, const struct machine_msg *msg)
 	return fine;
 }
 
+/* The connection about equal pages, if nobody took it, and the JOIN for it. */
+static void drop_link(struct credits *c)
+{
+	if (c->link >= 0)
+		close(c->link);
+	c->link = -1;
+	c->joining = c->joined = false;
+}
+
 static void lose(struct credits *c)
 {
 	lock(&c->lock);
 	close(c->channel);
 	c->channel = -1;
 	c->asked = c->called_off = c->congested = c->owes_return = false;
+	drop_link(c);
+	pthread_cond_broadcast(&c->changed);
 	unlock(&c->lock);
 	if (c->config.on_lost)
 		c->config.on_lost(c->config.ctx);
@@ -222,9 +249,11 @@ static void receive(struct credits *c, int channel)
 	int fd, code;
 
 	while ((code = wire_recv(channel, &msg, &fd)) == 1) {
+		bool fine = message(c, &msg, &fd);
+
 		if (fd >= 0)
 			close(fd);
-		if (fd >= 0 || !message(c, &msg)) {
+		if (fd >= 0 || !fine) {
 			code = -EPROTO;
 			break;
 		}
@@ -253,7 +282,6 @@ static struct pollfd look(struct credits *c, bool *quit)
 		c->next_channel = -1;
 		c->owes_attach = c->ram >= 0;
 		c->owes_balloon = c->has_balloon;
-		c->joined = false;
 		flush(c);
 		tell_waiters(c);
 	}
@@ -297,7 +325,7 @@ int credits_create(const struct credits_config *config, struct credits **out,
 		goto no_memory;
 	c->config = *config;
 	c->channel = config->channel;
-	c->next_channel = c->ram = -1;
+	c->next_channel = c->ram = c->link = -1;
 	c->spare = c->held = config->held_pages;
 	c->batch = max_u64(BATCH_MIN, min_u64(config->held_pages, BUDGET_BATCH_MAX));
 	c->wake = eventfd(0, EFD_CLOEXEC);
@@ -340,6 +368,7 @@ void credits_destroy(struct credits *c)
 		close(c->next_channel);
 	if (c->ram >= 0)
 		close(c->ram);
+	drop_link(c);
 	close(c->wake);
 	pthread_cond_destroy(&c->changed);
 	lock_finish(&c->lock);
@@ -362,28 +391,34 @@ int credits_attach(struct credits *c, int ram_readonly)
 }
 
 /* Send JOIN, which must come after ATTACH. */
-static int join(struct credits *c, int fd)
+static int ask_to_join(struct credits *c)
 {
 	struct machine_msg msg = wire_msg(MACHINE_JOIN, 0);
 
 	if (c->channel < 0)
 		return -ENOTCONN;
-	if (c->joined)
+	if (c->joining || c->joined)
 		return -EALREADY;
 	if (c->ram < 0 || c->owes_attach)
 		return -EAGAIN;
-	c->joined = say(c, &msg, fd);
-	return c->joined ? 0 : c->congested ? -EAGAIN : -ENOTCONN;
+	c->joining = say(c, &msg, -1);
+	return c->joining ? 0 : c->congested ? -EAGAIN : -ENOTCONN;
 }
 
-int credits_join(struct credits *c, int fd)
+int credits_join(struct credits *c)
 {
 	int code;
 
+	assert(!locks_held);
 	lock(&c->lock);
-	code = join(c, fd);
+	code = ask_to_join(c);
+	while (!code && c->joining && !c->cancelled)
+		pthread_cond_wait(&c->changed, &c->lock.mutex);
+	if (!code) {
+		code = c->link >= 0 ? c->link : c->cancelled ? -ECANCELED : -ENOTCONN;
+		c->link = -1;
+	}
 	unlock(&c->lock);
-	close(fd);
 	return code;
 }
 

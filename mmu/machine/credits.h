@@ -57,15 +57,16 @@ void credits_destroy(struct credits *c);
 int credits_attach(struct credits *c, int ram_readonly);
 
 /*
- * Give the machine one end of a connection about equal pages (merge_protocol.h).  Takes fd over,
- * also on failure.
+ * Ask the machine for a connection about equal pages (merge_protocol.h), and wait for it.  The
+ * caller holds no lock.  One thread of a VM asks.
  *
- * Returns 0;
- *   -ENOTCONN   there is no machine now
- *   -EAGAIN     the machine has too much to read, or was not shown the RAM file yet
- *   -EALREADY   this machine has such a connection, and takes no other
+ * Returns the connection, which is the caller's; or
+ *   -ENOTCONN    there is no machine now, or it has no memory for it
+ *   -EAGAIN      the machine has too much to read, or was not shown the RAM file yet
+ *   -EALREADY    this machine gave us one, and gives no other
+ *   -ECANCELED   credits_cancel() was called
  */
-int credits_join(struct credits *c, int fd);
+int credits_join(struct credits *c);
 
 /* Ask for a batch ahead of time.  The machine grants it only if memory is plenty.  Never blocks. */
 void credits_ask(struct credits *c);
@@ -123,7 +124,8 @@ void credits_give(struct credits *c, uint64_t pages);
  */
 void credits_tell_balloon(struct credits *c, const struct balloon_record *balloon);
 
-/* The VM is ending: credits_wait() and credits_seek(), under way or later, return -ECANCELED. */
+/* The VM is ending: credits_wait(), credits_seek() and credits_join(), under way or
+ * later, return -ECANCELED. */
 void credits_cancel(struct credits *c);
 
 /*

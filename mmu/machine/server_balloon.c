@@ -267,7 +267,7 @@ static void send_target(struct machine *m, struct tenant *t)
 	msg.target.manual = b->manual;
 	if (b->sent.pages == msg.target.pages && b->sent.manual == msg.target.manual)
 		return;
-	if (!channel_post(m, t, &msg))
+	if (!channel_post(m, t, &msg, -1))
 		b->sent = msg.target;
 }
 

@@ -197,7 +197,7 @@ void channel_ready(struct machine *m, struct tenant *t);
 int channel_send(struct machine *m, struct tenant *t, enum machine_type type, uint64_t pages);
 
 /* Send a packet.  Returns 0 or -errno.  -EAGAIN is no offence here: the packet was not sent. */
-int channel_post(struct machine *m, struct tenant *t, const struct machine_msg *msg);
+int channel_post(struct machine *m, struct tenant *t, const struct machine_msg *msg, int attach);
 
 /* The living tenant with this id; NULL: there is none. */
 struct tenant *tenant_find(struct machine *m, uint32_t id);
@@ -221,10 +221,9 @@ void tenant_misbehaved(struct machine *m, struct tenant *t, const char *why);
 /* ---- server_merge.c ---- */
 
 /*
- * A JOIN with this descriptor.  Returns NULL, and *fd becomes -1 because it was taken over; or a
- * phrase that says which rule was broken.
+ * Answer a JOIN.  Returns NULL, or a phrase that says which rule was broken.
  */
-const char *merge_join(struct machine *m, struct tenant *t, int *fd);
+const char *merge_join(struct machine *m, struct tenant *t);
 
 /* There is something to read from t->merge: queue the tenant for merge_serve(). */
 void merge_ready(struct machine *m, struct tenant *t);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Equal pages: which VM belongs to which domain, and what VMs say over the connections that they
- * brought with JOIN (merge_protocol.h).
+ * got for their JOIN (merge_protocol.h).
  *
  * A packet here may cost half a millisecond, a thousand times as much as a CREDIT.  Credits must
  * not wait for merges.  So connections that have something to say wait in a queue, and each round
@@ -86,46 +86,68 @@ static uint64_t mergeable_gfns(const struct tenant *t)
 	return min_u64(t->promise.ram_pages + HOLES_MAX, (uint64_t)st.st_size / QUIRE_PAGE_SIZE);
 }
 
-static bool is_seqpacket(int fd)
+/* Make t a member of its domain.  False: there is no memory for it. */
+static bool become_member(struct machine *m, struct tenant *t, uint64_t gfns)
 {
-	int domain = 0, type = 0;
-	socklen_t len = sizeof(int);
+	struct domain *d = find_domain(m, t->promise.domain);
 
-	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_UNIX &&
-	       !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) && type == SOCK_SEQPACKET;
+	if (!d)
+		d = add_domain(m, t);
+	t->member = d ? domain_join(d, t->ram, gfns, t->promise.ram_pages) : NULL;
+	if (!t->member && d)
+		drop_if_empty(m, d);
+	return t->member != NULL;
 }
 
-const char *merge_join(struct machine *m, struct tenant *t, int *fd)
+/* Make the connection, of which we keep one end.  Returns the VM's end; -1: there is none. */
+static int connect_keeper(struct machine *m, struct tenant *t)
 {
-	int room = ANSWERS_MAX * (int)sizeof(struct merge_msg);
-	struct domain *d;
+	int room = ANSWERS_MAX * (int)sizeof(struct merge_msg), pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -1;
+	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	t->merge = (struct source){ .kind = SERVER_SOURCE_MERGE, .fd = pair[0], .owner = t };
+	if (!source_add(m, &t->merge))
+		return pair[1];
+	source_close(m, &t->merge);
+	close(pair[1]);
+	return -1;
+}
+
+static int join(struct machine *m, struct tenant *t, uint64_t gfns)
+{
+	int keeper = connect_keeper(m, t);
+
+	if (keeper >= 0 && !become_member(m, t, gfns)) {
+		source_close(m, &t->merge);
+		close(keeper);
+		keeper = -1;
+	}
+	if (keeper < 0)
+		machine_log(m, "vm %u '%s': no memory to merge its pages", t->id, t->promise.name);
+	else
+		machine_log(m, "vm %u '%s': joined domain %u '%s'", t->id, t->promise.name,
+			    t->member->domain->id, t->member->domain->name);
+	return keeper;
+}
+
+const char *merge_join(struct machine *m, struct tenant *t)
+{
+	struct machine_msg answer = wire_msg(MACHINE_JOINED, 0);
+	int keeper, code;
 	uint64_t gfns;
 
 	if (t->ram < 0 || t->member)
 		return t->member ? "a second JOIN" : "a JOIN before ATTACH";
-	if (!is_seqpacket(*fd))
-		return "a JOIN with what is no unix packet socket";
 	gfns = mergeable_gfns(t);
 	if (!gfns || gfns > GFNS_MAX)
 		return "a JOIN with a RAM file that is too small or too large";
-	d = find_domain(m, t->promise.domain);
-	if (!d)
-		d = add_domain(m, t);
-	t->member = d ? domain_join(d, t->ram, gfns, t->promise.ram_pages) : NULL;
-	if (!t->member) {
-		/* The VM sees its socket hang up, and shares nothing. */
-		machine_log(m, "vm %u '%s': no memory to merge its pages", t->id, t->promise.name);
-		if (d)
-			drop_if_empty(m, d);
-		return NULL;
-	}
-	setsockopt(*fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-	t->merge = (struct source){ .kind = SERVER_SOURCE_MERGE, .fd = *fd, .owner = t };
-	*fd = -1;
-	if (source_add(m, &t->merge))
-		merge_hang_up(m, t);
-	machine_log(m, "vm %u '%s': joined domain %u '%s'", t->id, t->promise.name, d->id, d->name);
-	return NULL;
+	keeper = join(m, t, gfns);
+	code = channel_post(m, t, &answer, keeper);
+	if (keeper >= 0)
+		close(keeper);
+	return code == -EAGAIN ? "it does not read its answers" : NULL;
 }
 
 void merge_hang_up(struct machine *m, struct tenant *t)

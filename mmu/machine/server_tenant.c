@@ -352,13 +352,13 @@ static void hung_up(struct machine *m, struct tenant *t)
 		tenant_end(m, t);
 }
 
-int channel_post(struct machine *m, struct tenant *t, const struct machine_msg *msg)
+int channel_post(struct machine *m, struct tenant *t, const struct machine_msg *msg, int attach)
 {
 	int code;
 
 	if (t->channel.fd < 0)
 		return -ENOTCONN;
-	code = wire_send(t->channel.fd, msg, -1);
+	code = wire_send(t->channel.fd, msg, attach);
 	if (code && code != -EAGAIN)
 		hung_up(m, t);
 	return code;
@@ -370,7 +370,7 @@ int channel_send(struct machine *m, struct tenant *t, enum machine_type type, ui
 	int code;
 
 	msg.pages = pages;
-	code = channel_post(m, t, &msg);
+	code = channel_post(m, t, &msg, -1);
 	if (code == -EAGAIN)
 		tenant_misbehaved(m, t, "it does not read its answers");
 	return code;
@@ -440,8 +440,8 @@ static const char *on_return(struct machine *m, struct tenant *t, const struct m
 static const char *on_join(struct machine *m, struct tenant *t, const struct machine_msg *msg,
 			   int *fd)
 {
-	(void)msg;
-	return merge_join(m, t, fd);
+	(void)msg, (void)fd;
+	return merge_join(m, t);
 }
 
 static const char *on_balloon(struct machine *m, struct tenant *t, const struct machine_msg *msg,
@@ -466,7 +466,7 @@ static const struct channel_rule {
 			      int *fd);
 } channel_rules[MACHINE_NR_TYPES] = {
 	[MACHINE_ATTACH] = { true, on_attach },	   [MACHINE_CREDIT] = { false, on_credit },
-	[MACHINE_RETURN] = { false, on_return },   [MACHINE_JOIN] = { true, on_join },
+	[MACHINE_RETURN] = { false, on_return },   [MACHINE_JOIN] = { false, on_join },
 	[MACHINE_BALLOON] = { false, on_balloon }, [MACHINE_CALL_OFF] = { false, on_call_off },
 };
 

@@ -47,11 +47,11 @@ struct keeper_config {
 	uint64_t pages_per_s;	      /* the pace; 0: the keeper sets it */
 	const struct keeper_log *log; /* borrowed; NULL: any page may have been written */
 	/*
-	 * Give the machine one end of a connection (merge_protocol.h).  The callee owns fd, also on
-	 * failure.  Returns 0, or -errno: there is no machine now, and the keeper asks again later.
-	 * NULL: there never is a machine.
+	 * Get a connection to the machine (merge_protocol.h); called without a lock, and may wait.
+	 * Returns it, the keeper's; or -errno: there is no machine now, and the keeper asks again
+	 * later.  NULL: there never is a machine.
 	 */
-	int (*join)(void *ctx, int fd);
+	int (*join)(void *ctx);
 	/*
 	 * Call `each` for every frame that is known to hold page tables of the guest now.  Returns
 	 * false if nothing is known so far: the keeper asks again soon.  May be NULL.

@@ -2,9 +2,9 @@
 /*
  * The link: the connection between keeper and machine, and what goes over it.
  *
- * The keeper makes the link when it needs it: a socket pair, one end of which goes to the machine
- * through the VM's channel.  When the link breaks, the machine is gone, and with it every reference
- * that we had.  Our shared pages are orphans then, until a new machine has them (scan.c).
+ * The keeper asks for the link when it needs it, through the VM's channel, and the machine makes
+ * it.  When the link breaks, the machine is gone, and with it every reference that we had.  Our
+ * shared pages are orphans then, until a new machine has them (scan.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -42,15 +42,11 @@ static bool ask(struct keeper *k, int *descriptor)
 
 static bool connect_link(struct keeper *k)
 {
-	int pair[2];
+	int fd = k->config.join ? k->config.join(k->config.ctx) : -ENOTCONN;
 
-	if (!k->config.join || merge_pair(pair))
+	if (fd < 0)
 		return false;
-	if (k->config.join(k->config.ctx, pair[1])) {
-		close(pair[0]);
-		return false;
-	}
-	k->link = pair[0];
+	k->link = fd;
 	__atomic_store_n(&k->stats.joined, 1, __ATOMIC_RELAXED);
 	return true;
 }

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include "merge_client.h"
 #include "mmu/base/clock.h"
 #include "mmu/base/packet.h"
 #include "mmu/base/wire.h"
-
-int merge_pair(int fds[2])
-{
-	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) ? -errno : 0;
-}
 
 static uint64_t deadline(void)
 {

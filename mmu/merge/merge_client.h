@@ -19,12 +19,6 @@
 
 #define MERGE_CLIENT_MS 10000
 
-/*
- * Make a connection: the caller keeps fds[0] and gives fds[1] to credits_join().  Both are
- * close-on-exec.  Returns 0 or -errno.
- */
-int merge_pair(int fds[2]);
-
 /* What was asked, as far as the answer has to agree with it. */
 struct merge_question {
 	uint16_t type;

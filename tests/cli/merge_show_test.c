@@ -4,8 +4,11 @@
  * itself, with domains of known content.  The VMs' answers are made up; their merging is not.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include "mmu/merge/merge_client.h"
+#include "mmu/base/clock.h"
+#include "mmu/base/packet.h"
 #include "mmu/base/wire.h"
 #include "observe_names.h"
 
@@ -22,7 +25,8 @@ static void say(int channel, enum machine_type type, int fd)
 
 	if (wire_send(channel, &msg, fd))
 		tap_bail("the machine hung up");
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 }
 
 /* The bytes of a page of RAM; gfns from 32 on like those from 0 on. */
@@ -52,19 +56,23 @@ static int make_ram(void)
 static int member_of(struct machine_client *client, const char *vm, pid_t pid, const char *domain)
 {
 	struct machine_admit admit = { .ram_pages = PAGES };
-	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0), pair[2];
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0), merge;
 	struct machine_admitted admitted;
+	struct machine_msg msg;
 	struct quire_error err;
 
 	snprintf(admit.name, sizeof(admit.name), "%s", vm);
 	snprintf(admit.domain, sizeof(admit.domain), "%s", domain);
 	if (machine_client_admit(client, &admit, &admitted, &err) ||
-	    machine_client_started(client, admitted.vm, pidfd, &err) || merge_pair(pair))
+	    machine_client_started(client, admitted.vm, pidfd, &err))
 		tap_bail("not admitted: %s", err.text);
 	close(pidfd);
 	say(admitted.channel, MACHINE_ATTACH, make_ram());
-	say(admitted.channel, MACHINE_JOIN, pair[1]);
-	return pair[0];
+	say(admitted.channel, MACHINE_JOIN, -1);
+	if (packet_wait(admitted.channel, POLLIN, monotonic_ns() + 60 * NS_PER_S) ||
+	    wire_recv(admitted.channel, &msg, &merge) != 1 || msg.type != MACHINE_JOINED)
+		tap_bail("not joined");
+	return merge;
 }
 
 /* Look [gfn, gfn + nr) up.  How many got a frame. */

@@ -227,18 +227,24 @@ static struct machine_msg packet(const struct step *s, uint64_t now)
 	return msg;
 }
 
-/* Give the machine one end of a connection, over whatever the peer is. */
-static void join(int channel, int *merge)
+/* Ask for a connection about equal pages, over whatever the peer is.  What came before is lost. */
+static void join(struct lab *lab, int channel, int *merge)
 {
-	int pair[2];
+	struct machine_msg msg;
+	int got, type;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
-		abort();
-	say(channel, MACHINE_JOIN, 0, 0, pair[1]);
-	close(pair[1]);
-	if (*merge >= 0)
-		close(*merge);
-	*merge = pair[0];
+	say(channel, MACHINE_JOIN, 0, 0, -1);
+	machine_serve(lab->m);
+	while ((type = hear(channel, &msg, &got)) > 0) {
+		if (type == MACHINE_JOINED && got >= 0) {
+			if (*merge >= 0)
+				close(*merge);
+			*merge = got;
+			return;
+		}
+		if (got >= 0)
+			close(got);
+	}
 }
 
 static void merge_entries(struct merge_msg *msg, const struct step *s)
@@ -294,12 +300,12 @@ static void hear_merges(int *fd)
 	*fd = -1;
 }
 
-static void perform_merge(int *peers, int *merges, const struct step *s)
+static void perform_merge(struct lab *lab, int *peers, int *merges, const struct step *s)
 {
 	int *merge = &merges[s->descriptor % MERGES];
 
 	if (s->kind == STEP_JOIN && peers[s->peer % PEERS] >= 0)
-		join(peers[s->peer % PEERS], merge);
+		join(lab, peers[s->peer % PEERS], merge);
 	else if (s->kind == STEP_MERGE && *merge >= 0)
 		say_merge(*merge, s);
 	else if (s->kind == STEP_MERGE_HEAR && *merge >= 0)
@@ -316,7 +322,7 @@ static void perform(struct lab *lab, int *peers, int *merges, const struct step 
 	case STEP_TIME: lab->now_ns += s->a * LAB_MS; break;
 	case STEP_JOIN:
 	case STEP_MERGE:
-	case STEP_MERGE_HEAR: perform_merge(peers, merges, s); break;
+	case STEP_MERGE_HEAR: perform_merge(lab, peers, merges, s); break;
 	case STEP_STOP:
 		if (s->small == 77)
 			machine_stop_all(lab->m);
@@ -352,7 +358,7 @@ static void begin_merging(struct lab *lab, int *peers, int *merges)
 		if (peers[i + 1] < 0)
 			return;
 		say(peers[i + 1], MACHINE_ATTACH, 0, 0, memfd_readonly);
-		join(peers[i + 1], &merges[i]);
+		join(lab, peers[i + 1], &merges[i]);
 		lab_step(lab);
 	}
 }

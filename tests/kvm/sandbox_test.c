@@ -143,12 +143,11 @@ static int attempt_in(enum sandbox_role role, unsigned int index, pid_t it)
 	return wait_for(pid);
 }
 
-/* The keeper watches memslots, and makes connections to hand to the machine. */
+/* The keeper watches memslots. */
 static bool is_its_work(enum sandbox_role role, unsigned int index)
 {
 	return role == SANDBOX_KEEPER && index < nr_attempts &&
-	       (!strcmp(attempt_name(index), "socketpair") ||
-		!strcmp(attempt_name(index), "KVM_SET_USER_MEMORY_REGION"));
+	       !strcmp(attempt_name(index), "KVM_SET_USER_MEMORY_REGION");
 }
 
 static void test_role(enum sandbox_role role, pid_t it)

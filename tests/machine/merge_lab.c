@@ -35,14 +35,12 @@ static void merge_open(struct lab *lab, int control, struct merge_vm *v, const c
 
 void merge_join_lab(struct lab *lab, struct merge_vm *v)
 {
-	int pair[2];
+	struct machine_msg msg;
 
-	if (merge_pair(pair))
-		abort();
-	v->merge = pair[0];
-	say(v->vm.channel, MACHINE_JOIN, 0, 0, pair[1]);
-	close(pair[1]);
+	say(v->vm.channel, MACHINE_JOIN, 0, 0, -1);
 	lab_step(lab);
+	if (hear(v->vm.channel, &msg, &v->merge) != MACHINE_JOINED)
+		abort();
 }
 
 void merge_vm_open(struct lab *lab, int control, struct merge_vm *v, const char *domain,

@@ -79,9 +79,9 @@ static bool lab_tables(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg)
 	return true;
 }
 
-static int lab_join(void *ctx, int fd)
+static int lab_join(void *ctx)
 {
-	return credits_join(((struct lab_vm *)ctx)->credits, fd);
+	return credits_join(((struct lab_vm *)ctx)->credits);
 }
 
 static bool lab_take(void *ctx, uint64_t pages)

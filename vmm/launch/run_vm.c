@@ -182,9 +182,9 @@ static void give(void *ctx, uint64_t pages)
 	credits_give(((struct process *)ctx)->credits, pages);
 }
 
-static int join(void *ctx, int fd)
+static int join(void *ctx)
 {
-	return credits_join(((struct process *)ctx)->credits, fd);
+	return credits_join(((struct process *)ctx)->credits);
 }
 
 /* A vCPU's thread. */

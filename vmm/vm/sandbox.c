@@ -39,6 +39,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "sandbox.h"
@@ -104,6 +105,32 @@ static bool close_others(struct sandbox_keep *keep)
 			from = fd + 1;
 	}
 	return !syscall(SYS_close_range, from, ~0u, 0) && closed;
+}
+
+/* Can somebody who may call sendmsg() send to any address through fd? */
+static bool sends_anywhere(int fd)
+{
+	int domain, type;
+	socklen_t len = sizeof(int);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len))
+		return false; /* no socket */
+	return type != SOCK_STREAM && (domain != AF_UNIX || type == SOCK_DGRAM);
+}
+
+static int check_streams(struct quire_error *err)
+{
+	static const char *const name[] = { "input", "output", "error" };
+
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (sends_anywhere(fd))
+			return quire_fail(err, -EPERM,
+					  "standard %s is a datagram socket, through which a guest "
+					  "that breaks out could send to others; put a pipe in "
+					  "between, or use --sandbox=off",
+					  name[fd]);
+	return 0;
 }
 
 /* ---- namespaces and root ---- */
@@ -270,6 +297,8 @@ int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quir
 {
 	const struct rlimit no_core = { 0, 0 };
 
+	if (check_streams(err))
+		return -EPERM;
 	/*
 	 * The C library trims a second arena, for which it reads a file of /proc: so have only one.
 	 */

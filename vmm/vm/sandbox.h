@@ -44,7 +44,8 @@ void sandbox_keep(struct sandbox_keep *keep, int fd);
  *
  * 0: sandbox_pieces() lacks what the host did not permit.
  * -errno with *err: the process cannot run a guest any more.  The mode is strict and a piece is
- * missing, or the process is half in a user namespace.
+ * missing, the process is half in a user namespace, or a standard stream is a socket that can send
+ * to any address.
  */
 int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quire_error *err);
 

@@ -13,9 +13,10 @@
  *
  * What a thread that was taken over can do with all of this: it can use the descriptors that it
  * has, change the memory of its own process (but never make any executable), and end.  It cannot
- * open a file, reach another process, or use anything else that it does not hold already.  There
- * is one exception: the keeper can make datagram sockets, and sendmsg can name whom they send to.
- * docs/isolation.md has the longer argument.
+ * open a file, reach another process, or use anything else that it does not hold already.  sendmsg
+ * could name an address, behind a pointer.  But no thread can make a socket, and those that the
+ * process has are connected for good: there a name means nothing.  docs/isolation.md has the longer
+ * argument.
  *
  * Growing it.  A new call is a row with a reason, in the fewest roles.  A mistake shows as
  * SIGSYS; `--sandbox=off` and strace tell what was missing (docs/isolation.md).
@@ -104,8 +105,6 @@ const struct sandbox_rule sandbox_rules[] = {
 	/* ---- what the guest writes, for the keeper ---- */
 	IOCTL(KVM_SET_USER_MEMORY_REGION,   K,	   "begin and end watching a slot"),
 	IOCTL(KVM_GET_DIRTY_LOG,	    K,	   "what was written in it"),
-	CALL_IF(socketpair, K, 0, INT_MASK, AF_UNIX, "AF_UNIX",
-		"to ask the machine who has equal pages"),
 	CALL(fstat,			    K,	   "which segment of the store is this?"),
 	CALL_IF(newfstatat, K, 3, INT_MASK, AT_EMPTY_PATH, "AT_EMPTY_PATH",
 		"... as some C libraries ask; of files it could tell only the empty root"),

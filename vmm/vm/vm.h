@@ -52,7 +52,7 @@ struct vm_config {
 	 */
 	uint64_t (*on_balloon)(void *ctx, struct vm *vm);
 	/* keeper_config.join; the keeper's thread calls it.  NULL: there is never a machine. */
-	int (*join)(void *ctx, int fd);
+	int (*join)(void *ctx);
 	void *ctx;
 };
 

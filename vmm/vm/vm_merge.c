@@ -114,11 +114,11 @@ static void on_keeper_start(void *ctx)
 	sandbox_thread(SANDBOX_KEEPER);
 }
 
-static int join(void *ctx, int fd)
+static int join(void *ctx)
 {
 	struct vm *vm = ctx;
 
-	return vm->config.join(vm->config.ctx, fd);
+	return vm->config.join(vm->config.ctx);
 }
 
 int vm_merge_create(struct vm *vm, struct quire_error *err)
