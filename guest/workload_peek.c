@@ -6,7 +6,8 @@
  *
  * It reads every word of PAGES pages, which must be zero; so the first access to each page is a
  * read.  Then it writes PERCENT of the pages (0), spread evenly over the others, and verifies all.
- * It waits N seconds (0) after the reads, and again after the writes if there are any.
+ * It waits N seconds (0) or until there is input after the reads, and again after the writes if
+ * there are any.
  */
 #include "memory.h"
 #include "paging.h"
@@ -61,7 +62,7 @@ static bool peek_parse(struct peek *p, struct args *a)
 static void hold_for(uint64_t seconds)
 {
 	if (seconds)
-		pause_until(clock_deadline(seconds));
+		pause_for_input(clock_deadline(seconds));
 }
 
 int peek_run(struct args *a)

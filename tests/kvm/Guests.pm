@@ -57,14 +57,14 @@ $SIG{$_} = sub { exit 1 } for qw(INT TERM HUP);
 
 sub slurp { local $/; open my $f, '<:raw', $_[0] or return ''; my $t = <$f>; return $t // '' }
 
-# A program in the background, its output in files.
+# A program in the background, its output in files, its input from the FIFO BASE.in if there is one.
 sub start {
 	my ($base, @command) = @_;
 	my $pid = fork // die;
 	if (!$pid) {
 		%child = ();
 		$SIG{$_} = 'DEFAULT' for qw(INT HUP TERM);
-		open STDIN, '<', '/dev/null';
+		open STDIN, '<', -p "$base.in" ? "$base.in" : '/dev/null';
 		open STDOUT, '>', "$base.out";
 		open STDERR, '>', "$base.err";
 		exec { $command[0] } @command or POSIX::_exit(127);

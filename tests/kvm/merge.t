@@ -22,6 +22,8 @@
 use strict;
 use warnings;
 use FindBin;
+use IO::Handle;
+use POSIX qw(mkfifo);
 use Test::More;
 use Time::HiRes qw(time sleep);
 BEGIN { chdir "$FindBin::Bin/../.." }
@@ -47,13 +49,25 @@ if (!$machine) {
 
 my (@vms, @runs);
 
+# A FIFO, and what to write to it.
+sub input {
+	my ($name) = @_;
+	mkfifo($name, 0600) && open my $fifo, '+<', $name or die "$name: $!";
+	$fifo->autoflush;
+	return $fifo;
+}
+
+# Tell a guest that waits to go on.  Copies have no input: they wait their time.
+sub go_on { my ($r) = @_; print { $r->{input} } "\n" if $r->{input} }
+
 # run(name, copies, MiB, [option...], word...): they are in @vms, at first without a process
 sub run_guests {
 	my ($name, $copies, $mib, $options, @words) = @_;
+	my $input = $copies == 1 ? input("$dir/$name.in") : undef;
 	my $r = start("$dir/$name", 'timeout', '-s', 'KILL', $limit + 30, $quire, 'run',
 		"--machine=$address", "--name=$name",
 		'-n', $copies, '-m', "${mib}M", "--timeout=$limit", @$options, $quill, @words);
-	@$r{qw(name words copies)} = ($name, "@words", $copies);
+	@$r{qw(name words copies input)} = ($name, "@words", $copies, $input);
 	push @runs, $r;
 	my ($own) = map { /^--domain=none$/ ? 1 : () } @$options;
 	my ($domain) = map { /^--domain=(.*)/ } @$options;
@@ -228,6 +242,7 @@ sub merge_now {
 sub end_all {
 	my ($what) = @_;
 	my $odd = '';
+	go_on($_) for @runs;
 	for my $r (@runs) {
 		finish($r, $limit);
 		my $well = () = $r->{out} =~ /^(?:\S+\| )?\w+: verified=\d+$/mg;
@@ -434,9 +449,9 @@ my %run = (
 	opt1 => run_guests('opt1', 1, 16, ['--hugepages=never', '--merge=off'],
 		qw(hold 3 1500 dup=3 zero=150 own=150), "seconds=$hold"),
 	peek => run_guests('peek', 1, 16, ['--hugepages=never', '--merge-rate=1000000000'],
-	qw(peek 2000 write=40), "seconds=$hold"),
+		qw(peek 2000 write=40 seconds=100)),
 	peek1 => run_guests('peek1', 1, 16, ['--hugepages=never', '--merge=off'],
-	qw(peek 2000 write=40), "seconds=$hold"),
+		qw(peek 2000 write=40 seconds=100)),
 );
 $ready = grep { says($_, qr/(?:hold|peek): ready/, $_->{copies}, 60) } @runs;
 is($ready, scalar @runs, 'guests that run are ready');
@@ -527,6 +542,7 @@ for (['run on', 6, 400], ['run leaf', 4, 1100]) {
 }
 quire('resume', @merging, 'opt1');
 
+go_on($_) for @run{qw(peek peek1)};
 ok(says($run{peek}, qr/peek: written=800/, 1, 60) &&
 	says($run{peek1}, qr/peek: written=800/, 1, 60), 'peek writes 800 pages');
 my $is = substr states_of($peek), 512;
