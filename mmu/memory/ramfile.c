@@ -40,7 +40,7 @@ static int own_file(uint64_t bytes, bool huge)
 /* Whoever can name a memfd may open it again as its mode says, and that is 0777 at first. */
 static int plain_file(void)
 {
-	int fd = memfd_create("quire-ram", MFD_CLOEXEC);
+	int fd = memfd_create("quire-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	if (fd >= 0 && fchmod(fd, S_IRUSR | S_IWUSR)) {
 		close(fd);
@@ -78,6 +78,8 @@ int ramfile_create(uint64_t bytes, bool huge, bool *exact, struct quire_error *e
 			"the file size limit (ulimit -f)",
 			(unsigned long long)(bytes >> 20), strerror(error));
 	}
+	/* A tmpfs of our own has that size and no seals. */
+	fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
 	*exact = *exact && writes_exactly(fd);
 	return fd;
 }

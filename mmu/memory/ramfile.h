@@ -16,9 +16,10 @@
 #include <quire/types.h>
 
 /*
- * Create a file of `bytes` bytes, a multiple of 2 MiB, that is all holes.  `huge`: 2 MiB pages are
- * wanted.  *exact: it is on a tmpfs of our own, where write() brings in the pages that it covers,
- * and no others.  Returns a descriptor, or -errno with the reason in *err (may be NULL).
+ * Create a file of `bytes` bytes, a multiple of 2 MiB, that is all holes.  It never has more pages
+ * than that: a memfd is sealed against growth, and a tmpfs of our own is so large.  `huge`: 2 MiB
+ * pages are wanted.  *exact: it is on a tmpfs of our own, where write() brings in the pages that it
+ * covers, and no others.  Returns a descriptor, or -errno with the reason in *err (may be NULL).
  */
 int ramfile_create(uint64_t bytes, bool huge, bool *exact, struct quire_error *err);
 

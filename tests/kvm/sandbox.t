@@ -46,7 +46,8 @@ sub pieces {
 
 is($status, 0, 'a guest runs in the sandbox');
 my $on = pieces();
-ok($on->{$_}, "--stats says that $_ is on") for qw(no_core no_descriptors no_new_privs seccomp);
+ok($on->{$_}, "--stats says that $_ is on")
+	for qw(no_core limits no_descriptors no_new_privs seccomp);
 note join ' ', map { "$_=$on->{$_}" } sort keys %$on;
 is((run('--sandbox=off', "--stats=$dir/stats", $guest, 'hello'))[0], 0, '--sandbox=off runs');
 is(join(' ', grep { pieces()->{$_} } sort keys %$on), '', '... with no piece on');

@@ -44,18 +44,26 @@
 #include <unistd.h>
 #include "sandbox.h"
 #include "sandbox_bpf.h"
+#include "sandbox_limits.h"
 
 static unsigned int pieces;
 static atomic_uint nr_filtered;	  /* threads that have their filter */
 static atomic_bool someone_waits; /* in sandbox_await_threads() */
 
 const char *const sandbox_piece_name[SANDBOX_NR_PIECES] = {
-	[SANDBOX_NO_CORE] = "no_core",		 [SANDBOX_NO_DESCRIPTORS] = "no_descriptors",
-	[SANDBOX_NO_NEW_PRIVS] = "no_new_privs", [SANDBOX_USER_NS] = "user_namespace",
-	[SANDBOX_IPC_NS] = "ipc_namespace",	 [SANDBOX_UTS_NS] = "uts_namespace",
-	[SANDBOX_NET_NS] = "net_namespace",	 [SANDBOX_MOUNT_NS] = "mount_namespace",
-	[SANDBOX_EMPTY_ROOT] = "empty_root",	 [SANDBOX_NO_CAPS] = "no_capabilities",
-	[SANDBOX_NO_DUMP] = "not_dumpable",	 [SANDBOX_SECCOMP] = "seccomp",
+	[SANDBOX_NO_CORE] = "no_core",
+	[SANDBOX_LIMITS] = "limits",
+	[SANDBOX_NO_DESCRIPTORS] = "no_descriptors",
+	[SANDBOX_NO_NEW_PRIVS] = "no_new_privs",
+	[SANDBOX_USER_NS] = "user_namespace",
+	[SANDBOX_IPC_NS] = "ipc_namespace",
+	[SANDBOX_UTS_NS] = "uts_namespace",
+	[SANDBOX_NET_NS] = "net_namespace",
+	[SANDBOX_MOUNT_NS] = "mount_namespace",
+	[SANDBOX_EMPTY_ROOT] = "empty_root",
+	[SANDBOX_NO_CAPS] = "no_capabilities",
+	[SANDBOX_NO_DUMP] = "not_dumpable",
+	[SANDBOX_SECCOMP] = "seccomp",
 };
 
 static void note(enum sandbox_piece piece, bool on)
@@ -304,6 +312,7 @@ int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quir
 	 */
 	mallopt(M_ARENA_MAX, 1);
 	note(SANDBOX_NO_CORE, !setrlimit(RLIMIT_CORE, &no_core));
+	note(SANDBOX_LIMITS, sandbox_limit(keep));
 	note(SANDBOX_NO_DESCRIPTORS, close_others(keep));
 	note(SANDBOX_NO_NEW_PRIVS, !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	note(SANDBOX_SECCOMP, has(SANDBOX_NO_NEW_PRIVS) && have_filters());

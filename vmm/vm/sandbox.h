@@ -26,12 +26,15 @@ enum sandbox_mode {
 	SANDBOX_OFF,
 };
 
-/* The descriptors that stay open besides 0, 1 and 2.  Whoever has one adds it. */
+/* What the process keeps: descriptors besides 0, 1 and 2, to which whoever has one adds it. */
 #define SANDBOX_MAX_KEEP 512
 
 struct sandbox_keep {
 	int fd[SANDBOX_MAX_KEEP];
 	unsigned int nr;
+	/* What it may still need memory for, besides what it has mapped: see sandbox_limits.c. */
+	uint64_t ram_bytes;
+	unsigned int nr_threads;
 };
 
 /* Add fd, unless it is negative.  More than SANDBOX_MAX_KEEP abort. */

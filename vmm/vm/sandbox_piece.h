@@ -5,6 +5,7 @@
 /* The pieces of the sandbox (sandbox.h).  A host may not permit all of them. */
 enum sandbox_piece {
 	SANDBOX_NO_CORE,	/* RLIMIT_CORE is 0 */
+	SANDBOX_LIMITS,		/* RLIMIT_DATA, RLIMIT_AS, RLIMIT_FSIZE */
 	SANDBOX_NO_DESCRIPTORS, /* all are closed but those to keep */
 	SANDBOX_NO_NEW_PRIVS,
 	SANDBOX_USER_NS,

@@ -348,11 +348,16 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 	return 0;
 }
 
+/* The pager, the keeper, the machine's channel, and one to spare. */
+#define OTHER_THREADS 4
+
 void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 {
 	int memory[GMEM_MAX_DESCRIPTORS];
 	unsigned int nr = gmem_descriptors(vm->gm, memory);
 
+	keep->ram_bytes = vm->config.ram_bytes;
+	keep->nr_threads = vm->nr_vcpus + OTHER_THREADS;
 	for (unsigned int i = 0; i < nr; i++)
 		sandbox_keep(keep, memory[i]);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)

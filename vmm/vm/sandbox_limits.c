@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How much memory a VM process may have, by the kernel's word.
+ *
+ * The machine counts what a VM occupies, but only once a second (mmu/machine/server_measure.c).
+ * What a VM that was taken over can touch until then is bounded here:
+ *
+ *   RLIMIT_DATA    its private writable memory.  A run of pages that are away is mapped privately,
+ *                  so all of RAM may be that for a moment.  Besides there are the threads' stacks,
+ *                  notes on the pages of RAM, and what the C library and we allocate
+ *   RLIMIT_AS      all that is mapped, which bounds its page tables.  Besides the above there are
+ *                  the segments of the store
+ *   RLIMIT_FSIZE   no file grows beyond the largest that it has now, which is RAM.  If standard
+ *                  output or error is a file, that may grow, so there is no such limit
+ */
+#include <inttypes.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "mmu/base/merge_protocol.h"
+#include "sandbox.h"
+#include "sandbox_limits.h"
+
+#define SLACK_BYTES (48 * MiB)
+#define STORE_BYTES ((uint64_t)MERGE_MAX_FRAMES * QUIRE_PAGE_SIZE)
+#define NOTES_SHARE 64 /* of RAM: stage 2, and notes on its pages, are far less */
+
+/* What is mapped now, in bytes: everything, and what is private and writable. */
+static bool mapped_now(uint64_t *all, uint64_t *data)
+{
+	uint64_t size, resident, shared, text, lib;
+	FILE *f = fopen("/proc/self/statm", "re");
+	int n;
+
+	if (!f)
+		return false;
+	n = fscanf(f, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &size,
+		   &resident, &shared, &text, &lib, data);
+	fclose(f);
+	*all = size * QUIRE_PAGE_SIZE;
+	*data *= QUIRE_PAGE_SIZE;
+	return n == 6;
+}
+
+static uint64_t stack_bytes(void)
+{
+	pthread_attr_t attr;
+	size_t bytes = 0, guard = 0;
+
+	if (pthread_getattr_default_np(&attr))
+		return 8 * MiB;
+	pthread_attr_getstacksize(&attr, &bytes);
+	pthread_attr_getguardsize(&attr, &guard);
+	pthread_attr_destroy(&attr);
+	return bytes + guard;
+}
+
+static bool limit(__rlimit_resource_t which, uint64_t bytes)
+{
+	struct rlimit r;
+
+	if (getrlimit(which, &r))
+		return false;
+	if (bytes < r.rlim_max)
+		r.rlim_max = bytes;
+	if (r.rlim_cur > r.rlim_max)
+		r.rlim_cur = r.rlim_max;
+	return !setrlimit(which, &r);
+}
+
+static bool is_file(int fd, uint64_t *bytes)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+		return false;
+	*bytes = (uint64_t)st.st_size;
+	return true;
+}
+
+static bool limit_files(const struct sandbox_keep *keep)
+{
+	uint64_t most = 0, bytes;
+
+	if (is_file(STDOUT_FILENO, &bytes) || is_file(STDERR_FILENO, &bytes))
+		return true;
+	for (unsigned int i = 0; i < keep->nr; i++)
+		if (is_file(keep->fd[i], &bytes))
+			most = max_u64(most, bytes);
+	return limit(RLIMIT_FSIZE, most);
+}
+
+bool sandbox_limit(const struct sandbox_keep *keep)
+{
+	uint64_t more = keep->ram_bytes + keep->ram_bytes / NOTES_SHARE +
+			keep->nr_threads * stack_bytes() + SLACK_BYTES;
+	uint64_t all, data;
+
+	if (!limit_files(keep))
+		return false;
+#ifdef QUIRE_SANITIZED
+	(void)limit, (void)mapped_now, (void)more, (void)all, (void)data;
+	return true; /* a sanitizer maps terabytes */
+#else
+	return mapped_now(&all, &data) && limit(RLIMIT_DATA, data + more) &&
+	       limit(RLIMIT_AS, all + more + STORE_BYTES);
+#endif
+}
