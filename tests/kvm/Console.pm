@@ -6,10 +6,10 @@ use strict;
 use warnings;
 use Time::HiRes qw(time);
 
-# Read the console until it matches, for at most so many seconds (30); the match, or nothing.
+# Read the console until it matches, for at most so many seconds (100); the match, or nothing.
 sub wait_for {
 	my ($self, $like, $seconds) = @_;
-	my $end = time + ($seconds // 30);
+	my $end = time + ($seconds // 100);
 	until ($self->{out} =~ $like) {
 		vec(my $bits = '', fileno $self->{console}, 1) = 1;
 		my $left = $end - time;

@@ -30,9 +30,10 @@ sub new {
 	my $pid = open my $console, '-|';
 	die "fork: $!" if !defined $pid;
 	if (!$pid) {
+		# Only so that none is left over: on a busy host it may take minutes.
 		open STDIN, '<', '/dev/null';
 		open STDERR, '>', "$socket.err";
-		exec 'timeout', '-k', 1, 60, @command;
+		exec 'timeout', '-k', 1, 300, @command;
 	}
 	return bless { pid => $pid, console => $console, out => '', socket => $socket }, $class;
 }
