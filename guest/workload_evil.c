@@ -32,8 +32,8 @@
 #define SEED_KEPT   1
 #define SEED_VICTIM 2
 
-#define WAIT_MS	    50 /* for a device that may have given up */
-#define RECOVERY_MS 20000 /* a busy host may take long */
+#define WAIT_MS	    50		 /* for a device that may have given up */
+#define RECOVERY_MS 20000	 /* a busy host may take long */
 #define NOWHERE_GPA 0xc8000000UL /* in the hole below 4 GiB, no device */
 #define NR_QUEUES   3
 #define FEATURES    (BALLOON_F_STATS_VQ | BALLOON_F_REPORTING | VIRTIO_F_INDIRECT_DESC)
