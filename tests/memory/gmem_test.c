@@ -376,7 +376,7 @@ static void test_late(void)
 	/* The pager cannot act while we hold the lock; let it find the work done. */
 	gmem_lock(gm, GMEM_LOOK);
 	pthread_create(&t, NULL, kernel_touch, hva(40));
-	/* On a busy host it takes a while until the page is touched, and the pager has the event. */
+	/* On a busy host it takes a while until the pager has the event. */
 	while (!lock_is_wanted(&gm->lock))
 		usleep(1000);
 	for (unsigned int i = 0; i < 50; i++) {
