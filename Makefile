@@ -152,7 +152,8 @@ $(foreach room,$(LAB_ROOMS),\
 	$(eval $(filter $(BUILD)/$(room)%,$(TEST_BIN)): $(BUILD)/$(room)labs.a))
 $(filter $(BUILD)/tests/kvm/%,$(TEST_BIN)): $(BUILD)/tests/format/labs.a
 $(filter $(BUILD)/tests/merge/%,$(TEST_BIN)): $(BUILD)/tests/memory/labs.a
-$(BUILD)/tests/launch/image_reader_test: $(BUILD)/tests/kvm/labs.a
+$(BUILD)/tests/launch/image_reader_test $(BUILD)/tests/launch/confine_test: \
+	$(BUILD)/tests/kvm/labs.a
 $(BUILD)/tests/base/exact_test $(BUILD)/tests/machine/store_test: $(BUILD)/tests/memory/labs.a
 $(BUILD)/tests/bench/walk_bench: $(BUILD)/tests/format/labs.a $(BUILD)/tests/kvm/labs.a
 $(FUZZ_BUILD)/tests/fuzz/image_fuzz: $(FUZZ_BUILD)/tests/boot/labs.a

@@ -129,6 +129,18 @@ int listener_open(struct listener *l, const char *address, struct quire_error *e
 	return code;
 }
 
+bool listener_place(const struct listener *l, struct place *place)
+{
+	if (!l->path)
+		return false;
+	*place = (struct place){ .use = PLACE_TIDY };
+	snprintf(place->path, sizeof(place->path), "%s", l->path);
+	dirname(place->path); /* which shortens it in its place, */
+	if (!strchr(l->path, '/'))
+		strcpy(place->path, "."); /* or not at all */
+	return true;
+}
+
 static void unlink_ours(const struct listener *l)
 {
 	int dir = lock_directory(l->path);

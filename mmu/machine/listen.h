@@ -14,7 +14,9 @@
  * nothing behind either.
  */
 #include <quire/error.h>
+#include <stdbool.h>
 #include <sys/types.h>
+#include "mmu/base/place.h"
 
 struct listener {
 	int fd;	    /* -1: not listening */
@@ -32,6 +34,9 @@ struct listener {
  *   -EBUSY        the directory stays locked
  */
 int listener_open(struct listener *l, const char *address, struct quire_error *err);
+
+/* Will listener_close() use a directory?  Then *place becomes it. */
+bool listener_place(const struct listener *l, struct place *place);
 
 /* Close, and unlink the path if it still is our socket. */
 void listener_close(struct listener *l);

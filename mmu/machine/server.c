@@ -196,6 +196,12 @@ int machine_listen(struct machine *m, const char *address, struct quire_error *e
 	return 0;
 }
 
+unsigned int machine_places(const struct machine *m, struct place place[MACHINE_MAX_PLACES])
+{
+	place[0] = (struct place){ .path = "/proc", .use = PLACE_READ };
+	return listener_place(&m->listener, &place[1]) ? 2 : 1;
+}
+
 int machine_fd(const struct machine *m)
 {
 	return m->epoll;

@@ -16,6 +16,7 @@
 #include "ledger.h"
 #include "mmu/base/hash.h"
 #include "mmu/base/machine_protocol.h"
+#include "mmu/base/place.h"
 
 struct machine;
 
@@ -71,6 +72,13 @@ int machine_listen(struct machine *m, const char *address, struct quire_error *e
  * the caller trusts it.  Takes fd over, also on failure.  Returns 0 or -errno.
  */
 int machine_adopt_control(struct machine *m, int fd);
+
+/*
+ * What a machine that listens, if it is to, still does with files: *place becomes a list of
+ * directories.  Returns how many.  All else it has open.
+ */
+#define MACHINE_MAX_PLACES 2u
+unsigned int machine_places(const struct machine *m, struct place place[MACHINE_MAX_PLACES]);
 
 /* A descriptor that is readable when machine_serve() has something to do.  It never changes. */
 int machine_fd(const struct machine *m);

@@ -64,7 +64,8 @@ static void take_role(enum sandbox_role role)
 
 static _Noreturn void leave(int status)
 {
-	bool group = role_taken == SANDBOX_MAIN || role_taken == SANDBOX_IMAGE;
+	bool group = role_taken == SANDBOX_MAIN || role_taken == SANDBOX_IMAGE ||
+		     role_taken == SANDBOX_MACHINE;
 
 	for (;;)
 		syscall(group ? SYS_exit_group : SYS_exit, status);
@@ -143,11 +144,26 @@ static int attempt_in(enum sandbox_role role, unsigned int index, pid_t it)
 	return wait_for(pid);
 }
 
-/* The keeper watches memslots. */
+/* What some roles do as their work, the machine only where sandbox_places() lets it. */
 static bool is_its_work(enum sandbox_role role, unsigned int index)
 {
-	return role == SANDBOX_KEEPER && index < nr_attempts &&
-	       !strcmp(attempt_name(index), "KVM_SET_USER_MEMORY_REGION");
+	static const struct {
+		enum sandbox_role role;
+		const char *attempt;
+	} work[] = {
+		{ SANDBOX_KEEPER, "KVM_SET_USER_MEMORY_REGION" },
+		{ SANDBOX_MACHINE, "socketpair" },
+		{ SANDBOX_MACHINE, "memfd_create" },
+		{ SANDBOX_MACHINE, "truncate a descriptor" },
+		{ SANDBOX_MACHINE, "userfaultfd" },
+		{ SANDBOX_MACHINE, "unlink" },
+		{ SANDBOX_MACHINE, "pidfd_send_signal" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(work) && index < nr_attempts; i++)
+		if (work[i].role == role && !strcmp(work[i].attempt, attempt_name(index)))
+			return true;
+	return false;
 }
 
 static void test_role(enum sandbox_role role, pid_t it)

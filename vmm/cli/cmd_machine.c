@@ -18,6 +18,7 @@
 #include "mmu/machine/server.h"
 #include "mmu/base/mib.h"
 #include "mmu/base/wire.h"
+#include "vmm/launch/confine.h"
 #include "args.h"
 #include "cmd.h"
 #include "json.h"
@@ -259,6 +260,7 @@ static int serve(struct machine *m, const char *address, struct quire_error *err
 		snprintf(line, sizeof(line), "ready at %s, %s",
 			 wire_address_name(address, name, sizeof(name)), settings_text(&s));
 		log_line(NULL, line);
+		confine_machine(m);
 		code = machine_run(m, stop);
 		if (code)
 			quire_fail(err, code, "cannot go on: %s", strerror(-code));
@@ -280,6 +282,8 @@ static int run_machine(struct machine_options *o, struct quire_error *err)
 				  "say how much memory the machine has: --memory=SIZE");
 	config.ledger = to_config(o);
 	raise_descriptor_limit();
+	close_range(STDERR_FILENO + 1, ~0u, 0);
+	tzset();
 	code = machine_create(&config, &m, err);
 	if (code)
 		return code;

@@ -7,7 +7,7 @@
  * processor time bounds how long it can keep the parent waiting.
  *
  * The child was forked, so it has the launcher's memory.  It needs the file, config and its stack.
- * The environment is the one part that may hold secrets of others, and is wiped.
+ * The environment is the one part that may hold secrets of others, and sandbox_helper() wipes it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,38 +20,31 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "image_reader.h"
+#include "launch_impl.h"
 
 #define CPU_SECONDS 1 /* a good image takes less than a millisecond */
 
 _Static_assert(sizeof(struct image_outline) < 16 * PIPE_BUF, "fits in a pipe, at one go");
 
-static void wipe_environment(void)
-{
-	for (char **e = environ; e && *e; e++)
-		memset(*e, 0, strlen(*e));
-}
-
-static void leave_standard_descriptors(void)
+static void leave_descriptors_but(int fd)
 {
 	close(STDIN_FILENO);
 	close(STDOUT_FILENO);
 #ifndef QUIRE_SANITIZED /* its report goes there */
 	close(STDERR_FILENO);
 #endif
+	launch_close_all_but(fd, -1);
 }
 
 static _Noreturn void be_reader(const struct image_config *config, enum sandbox_mode mode, int fd)
 {
 	const struct rlimit cpu = { CPU_SECONDS, CPU_SECONDS };
 	struct image_outline outline;
-	struct sandbox_keep keep = { .nr = 0 };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	wipe_environment();
-	leave_standard_descriptors();
+	leave_descriptors_but(fd);
 	setrlimit(RLIMIT_CPU, &cpu);
-	sandbox_keep(&keep, fd);
-	sandbox_helper(SANDBOX_IMAGE, &keep);
+	sandbox_helper(SANDBOX_IMAGE, 0);
 	if (mode == SANDBOX_STRICT && !(sandbox_pieces() & 1u << SANDBOX_SECCOMP))
 		_exit(QUIRE_STATUS_HOST);
 	image_read(config, &outline);

@@ -35,6 +35,7 @@
 #include "mmu/machine/server.h"
 #include "mmu/base/clock.h"
 #include "vmm/vm/console.h"
+#include "confine.h"
 #include "launch_impl.h"
 #include "leash.h"
 #include "vmm/vm/message.h"
@@ -88,6 +89,7 @@ static _Noreturn void serve(const struct launch_config *config, int control)
 	struct machine_config mc = { .ledger = config->ledger, .exit_when_idle = true };
 	char address[64];
 	struct machine *m;
+	int stop;
 
 	leave_process_group();
 	launch_close_all_but(control, -1);
@@ -98,7 +100,11 @@ static _Noreturn void serve(const struct launch_config *config, int control)
 	if (machine_create(&mc, &m, NULL))
 		_exit(QUIRE_STATUS_INTERNAL);
 	machine_listen(m, address, NULL); /* if that fails, others do not find it */
-	if (machine_adopt_control(m, control) || machine_run(m, catch_sigterm()))
+	stop = catch_sigterm();
+	if (machine_adopt_control(m, control))
+		_exit(QUIRE_STATUS_INTERNAL);
+	confine_machine(m);
+	if (machine_run(m, stop))
 		_exit(QUIRE_STATUS_INTERNAL);
 	machine_destroy(m);
 	_exit(0);

@@ -227,22 +227,29 @@ static bool drop_bounding_set(void)
 	return dropped;
 }
 
-/* Have no capability, in any set. */
-static bool set_no_capabilities(void)
+/* Have these capabilities (bits 1 << CAP_..., below 32), of those that there are, and no others. */
+static bool keep_capabilities(uint32_t caps)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+	struct __user_cap_data_struct set[_LINUX_CAPABILITY_U32S_3] = { 0 };
 
 	(void)prctl(PR_SET_SECUREBITS, SECURE_ALL_BITS | SECURE_ALL_LOCKS, 0, 0, 0);
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	return !syscall(SYS_capset, &header, none);
+	if (syscall(SYS_capget, &header, set))
+		return false;
+	for (unsigned int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+		set[i] = (struct __user_cap_data_struct){
+			.effective = i ? 0 : set[i].effective & caps,
+			.permitted = i ? 0 : set[i].permitted & caps,
+		};
+	return !syscall(SYS_capset, &header, set);
 }
 
 static bool drop_capabilities(void)
 {
 	bool bounding = drop_bounding_set();
 
-	return set_no_capabilities() && bounding;
+	return keep_capabilities(0) && bounding;
 }
 
 /* ---- system calls ---- */
@@ -291,6 +298,16 @@ void sandbox_thread(enum sandbox_role role)
 
 /* ---- all of it ---- */
 
+/*
+ * Whoever started us may keep secrets there, and we have read what is for us.  The strings are
+ * where the kernel put them, so /proc/PID/environ is empty too.
+ */
+static void wipe_environment(void)
+{
+	for (char **e = environ; e && *e; e++)
+		explicit_bzero(*e, strlen(*e));
+}
+
 static int missing(struct quire_error *err)
 {
 	for (unsigned int piece = 0; piece < SANDBOX_NR_PIECES; piece++)
@@ -312,6 +329,7 @@ int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quir
 	 * The C library trims a second arena, for which it reads a file of /proc: so have only one.
 	 */
 	mallopt(M_ARENA_MAX, 1);
+	wipe_environment();
 	note(SANDBOX_NO_CORE, !setrlimit(RLIMIT_CORE, &no_core));
 	note(SANDBOX_LIMITS, sandbox_limit(keep));
 	note(SANDBOX_NO_DESCRIPTORS, close_others(keep));
@@ -331,15 +349,15 @@ int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quir
 }
 
 /* Nothing is executed after this, so the bounding set has no meaning and stays. */
-void sandbox_helper(enum sandbox_role role, struct sandbox_keep *keep)
+void sandbox_helper(enum sandbox_role role, uint32_t caps)
 {
 	const struct rlimit no_core = { 0, 0 };
 
+	wipe_environment();
 	note(SANDBOX_NO_CORE, !setrlimit(RLIMIT_CORE, &no_core));
-	note(SANDBOX_NO_DESCRIPTORS, close_others(keep));
 	note(SANDBOX_NO_NEW_PRIVS, !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	note(SANDBOX_SECCOMP, has(SANDBOX_NO_NEW_PRIVS) && have_filters());
-	note(SANDBOX_NO_CAPS, set_no_capabilities());
+	note(SANDBOX_NO_CAPS, keep_capabilities(caps));
 	note(SANDBOX_NO_DUMP, !prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
 	complete_filters();
 	sandbox_thread(role);

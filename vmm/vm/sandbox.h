@@ -43,7 +43,7 @@ void sandbox_keep(struct sandbox_keep *keep, int fd);
 /*
  * Give up what the process can give up as a whole.  The process has one thread, and mode is not
  * SANDBOX_OFF.  The caller has given buffers to the standard streams that it will write to
- * (setvbuf): to make one later takes calls that are not in the table.
+ * (setvbuf): to make one later takes calls that are not in the table.  The environment is wiped.
  *
  * 0: sandbox_pieces() lacks what the host did not permit.
  * -errno with *err: the process cannot run a guest any more.  The mode is strict and a piece is
@@ -59,12 +59,13 @@ int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quir
 void sandbox_thread(enum sandbox_role role);
 
 /*
- * Hold a process that has no guest to the table of `role`.  It has one thread, and nothing to open
- * any more.  It keeps its standard descriptors and those of keep, but no capability.  It stays in
- * its namespaces, which the table gives it no way to use.  sandbox_pieces() lacks what the host did
- * not permit.
+ * Hold a process that has no guest to the table of `role`.  It has one thread, has closed what it
+ * does not need, and opens nothing any more but what the table permits.  It loses its environment.
+ * It keeps the capabilities of `caps` (bits 1 << CAP_..., below 32) that it has, and no others.  It
+ * stays in its namespaces, which the table gives it no way to use.  sandbox_pieces() lacks what the
+ * host did not permit.
  */
-void sandbox_helper(enum sandbox_role role, struct sandbox_keep *keep);
+void sandbox_helper(enum sandbox_role role, uint32_t caps);
 
 /*
  * Wait until so many threads have called sandbox_thread().  A thread without its filter shares its

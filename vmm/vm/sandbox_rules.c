@@ -5,11 +5,11 @@
  * process (SIGSYS).
  *
  * Reading it.  A row is a call, the roles that have it, the condition if there is one, and the
- * reason.  The roles are M main loop, V vCPU, P pager, C machine channel, K keeper, and as a
- * process of its own I the reader of images.  A condition sees an argument
- * by value, but not what a pointer points to.  So calls that are dangerous by what a pointer points
- * to (open, connect) are not here at all.  Neither is clone3: a thread is made before the thread
- * that makes it has its filter.
+ * reason.  The roles are M main loop, V vCPU, P pager, C machine channel, K keeper, and as
+ * processes of their own I the reader of images and A the machine, the arbiter.  A condition sees
+ * an argument by value, but not what a pointer points to.  So no thread of a VM has calls that are
+ * dangerous by what a pointer points to (open, connect).  None has clone3: a thread is made before
+ * the thread that makes it has its filter.
  *
  * What a thread that was taken over can do with all of this: it can use the descriptors that it
  * has, change the memory of its own process (but never make any executable), and end.  It cannot
@@ -43,6 +43,7 @@
 #define C   (1u << SANDBOX_CHANNEL)
 #define K   (1u << SANDBOX_KEEPER)
 #define I   (1u << SANDBOX_IMAGE)
+#define A   (1u << SANDBOX_MACHINE)
 #define ALL (M | V | P | C | K)
 #define U   (M | V | P | K) /* whoever may write to a page, which un-shares it */
 
@@ -60,7 +61,7 @@
 	}
 #define IOCTL(request, roles_, why_) CALL_IF(ioctl, roles_, 1, INT_MASK, request, #request, why_)
 #define ADVICE(advice, roles_, why_) CALL_IF(madvise, roles_, 2, INT_MASK, advice, #advice, why_)
-#define REFUSE(call)		     REFUSE_TO(ALL, call)
+#define REFUSE(call)		     REFUSE_TO(ALL | A, call)
 #define REFUSE_TO(roles_, call) \
 	{ \
 		.name = #call " (refused)", .nr = SYS_##call, .roles = (roles_), \
@@ -70,6 +71,7 @@
 const char *const sandbox_role_name[SANDBOX_NR_ROLES] = {
 	[SANDBOX_MAIN] = "main",       [SANDBOX_VCPU] = "vcpu",	    [SANDBOX_PAGER] = "pager",
 	[SANDBOX_CHANNEL] = "channel", [SANDBOX_KEEPER] = "keeper", [SANDBOX_IMAGE] = "image",
+	[SANDBOX_MACHINE] = "machine",
 };
 
 /* clang-format off */
@@ -162,18 +164,82 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(sysinfo,			    M | K, "C library: qsort, to disassemble and merge"),
 	CALL(writev,			    ALL,   "C library: the message of an abort"),
 
+	/* ---- the machine: who is there, and what they say ---- */
+	CALL(epoll_wait,		    A,	   "who wants something?"),
+	CALL(epoll_ctl,			    A,	   "clients and VMs come and go"),
+	CALL(poll,			    A,	   "wait; may this be written to?"),
+	CALL(accept4,			    A,	   "a client"),
+	CALL(recvmsg,			    A,	   "what it says"),
+	CALL(sendmsg,			    A,	   "an answer"),
+	CALL(read,			    A,	   "a signal; a process's number"),
+	CALL(write,			    A,	   "the log"),
+	CALL(close,			    A,	   "who leaves"),
+	CALL_IF(socketpair, A, 0, INT_MASK, AF_UNIX, "AF_UNIX", "a VM's channel"),
+	CALL_IF(getsockopt, A, 2, INT_MASK, SO_PEERCRED, "SO_PEERCRED", "may this client ask?"),
+	CALL(geteuid,			    A,	   "... is it us?"),
+	CALL_IF(getsockopt, A, 2, INT_MASK, SO_DOMAIN, "SO_DOMAIN", "is this a socket of ours?"),
+	CALL_IF(getsockopt, A, 2, INT_MASK, SO_TYPE, "SO_TYPE", "... of the right type?"),
+	CALL_IF(setsockopt, A, 2, INT_MASK, SO_SNDBUF, "SO_SNDBUF", "room for an answer"),
+	CALL(pidfd_send_signal,		    A,	   "end a VM"),
+	CALL_IF(openat, A, 2, INT_MASK, O_RDONLY | O_CLOEXEC, "to read",
+		"of /proc (sandbox_places()): a process's number; a segment, for a VM"),
+
+	/* ---- ... VMs' memory, and the store ---- */
+	CALL_IF(fcntl, A, 1, INT_MASK, F_GETFL, "F_GETFL", "is this RAM file for reading only?"),
+	CALL_IF(fcntl, A, 1, INT_MASK, F_GET_SEALS, "F_GET_SEALS", "... and sealed?"),
+	CALL(fstat,			    A,	   "... how much of it exists?"),
+	CALL(newfstatat,		    A,	   "... as some C libraries ask"),
+	CALL(fstatfs,			    A,	   "... is it on a tmpfs?"),
+	CALL(pread64,			    A,	   "a page that a VM says is equal"),
+	CALL(memfd_create,		    A,	   "a segment of the store"),
+	CALL(ftruncate,			    A,	   "... its size"),
+	CALL(fchmod,			    A,	   "... only we may open it"),
+	CALL_IF(fcntl, A, 1, INT_MASK, F_ADD_SEALS, "F_ADD_SEALS", "... its size stays"),
+	CALL(userfaultfd,		    A,	   "... it is copied to page by page:"),
+	IOCTL(UFFDIO_API,		    A,	   "... the beginning"),
+	IOCTL(UFFDIO_REGISTER,		    A,	   "... where"),
+	IOCTL(UFFDIO_COPY,		    A,	   "... a run of pages"),
+	CALL_IF(fallocate, A, 1, INT_MASK, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, "punch",
+		"frames that nobody has"),
+	ADVICE(MADV_DONTNEED,		    A,	   "... out of our tables; free"),
+	CALL(getrandom,			    A,	   "a domain's secret; malloc"),
+
+	/* ---- ... itself ---- */
+	CALL_IF(mmap, A, 2, PROT_EXEC, 0, "without PROT_EXEC", "malloc; a segment, and its tables"),
+	CALL(munmap,			    A,	   "... the end of that"),
+	CALL(mremap,			    A,	   "realloc of something large"),
+	CALL(brk,			    A,	   "malloc"),
+	CALL(sysinfo,			    A,	   "C library: qsort"),
+	CALL(clock_gettime,		    A,	   "where the vDSO cannot tell the time"),
+	CALL(restart_syscall,		    A,	   "the kernel's own, after SIGSTOP and SIGCONT"),
+	CALL(futex,			    A,	   "C library: locks"),
+	CALL(rt_sigreturn,		    A,	   "C library: abort"),
+	CALL(rt_sigaction,		    A,	   "... the same"),
+	CALL(rt_sigprocmask,		    A,	   "... the same"),
+	CALL_IF(tgkill, A, 0, INT_MASK, SANDBOX_SELF, "this process", "... the same"),
+	CALL(getpid,			    A,	   "... the same"),
+	CALL(gettid,			    A,	   "... the same"),
+	CALL(writev,			    A,	   "... the same: its message"),
+	CALL_IF(openat, A, 2, INT_MASK, O_RDONLY | O_DIRECTORY | O_CLOEXEC, "a directory",
+		"the one of our socket's path (sandbox_places()), to lock it"),
+	CALL(flock,			    A,	   "... while we remove the path"),
+	CALL(clock_nanosleep,		    A,	   "... when others have locked it"),
+	CALL(unlink,			    A,	   "... if it still is ours"),
+	CALL(lseek,			    A,	   "C library: exit"),
+	CALL(exit_group,		    A,	   "the end"),
+
 #ifdef QUIRE_SANITIZED
-	CALL(sigaltstack,		    ALL,   "sanitizer: end of a thread"),
-	CALL(madvise,			    ALL,   "sanitizer: shadow memory"),
-	CALL_IF(mprotect, C, 2, PROT_EXEC, 0, "without PROT_EXEC", "sanitizer: shadow memory"),
-	CALL(sched_yield,		    C,	   "sanitizer: locks"),
+	CALL(sigaltstack,		    ALL | A,   "sanitizer: end of a thread"),
+	CALL(madvise,			    ALL | A,   "sanitizer: shadow memory"),
+	CALL_IF(mprotect, C | A, 2, PROT_EXEC, 0, "without PROT_EXEC", "sanitizer: shadow memory"),
+	CALL(sched_yield,		    C | A,	   "sanitizer: locks"),
 	CALL(clock_nanosleep,		    C,	   "sanitizer: locks"),
 	CALL(exit_group,		    V | P | C | K, "sanitizer: the end after a report"),
-	CALL(getrlimit,			    ALL,   "sanitizer: stack bounds"),
-	CALL_IF(prlimit64, ALL, 2, UINT64_MAX, 0, "to read", "sanitizer: stack bounds"),
-	CALL(sched_getaffinity,		    ALL,   "sanitizer: stack bounds"),
+	CALL(getrlimit,			    ALL | A,   "sanitizer: stack bounds"),
+	CALL_IF(prlimit64, ALL | A, 2, UINT64_MAX, 0, "to read", "sanitizer: stack bounds"),
+	CALL(sched_getaffinity,		    ALL | A,   "sanitizer: stack bounds"),
 	REFUSE(open),
-	REFUSE(openat),
+	REFUSE_TO(ALL, openat),
 	REFUSE(access),
 	REFUSE(stat),
 	REFUSE_TO(M | V | P | C, fstat),
