@@ -8,6 +8,8 @@
 # emulated processor deviates from a real one stands in deviations.txt, which tests consult.
 # With BED=all every test in tests/ that needs no compiler runs, with BED_TESTS="ROOM/NAME..."
 # these, else the few of @short.  What they print, all of it, is in log of the bed's folder.
+# BED_TIMEOUT and BED_TEST_TIMEOUT end what hangs: the bed, in seconds of the host's, and a test in
+# seconds of the bed's clock.
 use strict;
 use warnings;
 use Cwd qw(getcwd);
@@ -43,8 +45,12 @@ sub deviations {
 	return join ' ', map { /^([^#\t]+)\t/ ? $1 : () } <$in>;
 }
 
-my @tests = ($ENV{BED} // '') eq 'all' ? all_tests() :
+my $all = ($ENV{BED} // '') eq 'all';
+my @tests = $all ? all_tests() :
 	    defined $ENV{BED_TESTS} ? split(' ', $ENV{BED_TESTS}) : @short;
+$ENV{BED_TIMEOUT} //= $all ? 6 * 3600 : 2400;
+# There are guests of 6 GiB.
+$ENV{BED_MEMORY} //= $all || defined $ENV{BED_TESTS} ? '8G' : '4G';
 
 my $script = getcwd() . "/$bed/script.sh";
 open my $out, '>', $script or die "$script: $!";

@@ -35,8 +35,8 @@ plan skip_all => $skip if $skip;
 my $begin = time;
 my $leaf_worth = 64;
 # Seconds that guests wait for us.
-my $hold = deviates('slow') ? 100 : $build =~ /san/ ? 30 : 10;
-my $limit = 250 + 2 * $hold;	# ... and may take
+my $hold = deviates('slow') || $build =~ /san/ ? 30 : 10;
+my $limit = 300;	# ... and may take
 
 my $machine = serve("$dir/machine", '--memory=2G', '--overcommit=1');
 if (!$machine) {
