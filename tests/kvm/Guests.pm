@@ -12,8 +12,8 @@ use JSON::PP;
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw($build $quire $quill $dir $address isolate deviates selftest_passed no_guest missing
-	slurp start ended finish says complains
+our @EXPORT = qw($build $quire $quill $dir $address isolate deviates selftest_passed no_guest
+	missing slurp start ended finish says complains
 	alive children vms_of serve until_true account totals quire blocks_of ram_file store_files
 	pages_of tables_of glyphs %ZERO);
 
