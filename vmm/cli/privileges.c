@@ -295,7 +295,7 @@ static void read_count(pid_t pid, const char *name, char *text)
 		snprintf(text, PRIVILEGE_TEXT, "%d", nr);
 }
 
-/* What it was executed with. */
+/* What it was executed with, less what it has wiped since. */
 static void read_environment(pid_t pid, const char *name, char *text)
 {
 	char environment[FILE_TEXT];
@@ -303,8 +303,8 @@ static void read_environment(pid_t pid, const char *name, char *text)
 
 	if (!process_file(pid, name, environment, sizeof(environment)))
 		return;
-	for (const char *p = environment; (p = strchr(p, '\n')); p++)
-		nr++;
+	for (const char *p = environment; *p; p++)
+		nr += *p == '\n' && p > environment && p[-1] != '\n';
 	if (nr)
 		snprintf(text, PRIVILEGE_TEXT, "%u variables", nr);
 	else
