@@ -57,7 +57,7 @@ SANFLAGS := $(if $(SAN),$(SANITIZE))
 CPPFLAGS_ALL = -I. -Iinclude -D_GNU_SOURCE -DQUIRE_VERSION='"$(VERSION)"' -MMD -MP $(CPPFLAGS)
 CFLAGS_ALL   = -std=gnu11 -pthread $(WARN) $(SANFLAGS) $(CFLAGS)
 LDFLAGS_ALL  = -pthread $(SANFLAGS) $(LDFLAGS)
-LIBS         = -lcapstone -lfdt -lpng
+LIBS         = -lfdt -lpng
 GEN_LIBS     = -lseccomp
 
 ROOMS     := $(sort $(patsubst %/,%,$(dir $(wildcard mmu/*/*.h mmu/*/*/*.h vmm/*/*.h))))

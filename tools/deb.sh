@@ -3,7 +3,7 @@
 #
 # make deb: deb.sh TREE VERSION OUTPUT makes a Debian package of TREE, which is what
 # `make install DESTDIR=TREE PREFIX=/usr` put there.  Its dependencies are the packages that have
-# the libraries of TREE/usr/bin/quire, here and now.
+# the libraries of TREE/usr/bin/quire, here and now, and Capstone, which it loads when it needs it.
 set -eu
 
 tree=$1
@@ -12,7 +12,10 @@ output=$3
 
 # The packages that the libraries are from, each with the version that is here as the oldest.
 depends() {
-	ldd "$tree/usr/bin/quire" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | while read -r library; do
+	{
+		ldd "$tree/usr/bin/quire" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p'
+		ldconfig -p | sed -n 's/.* => \(\/.*libcapstone\.so\.[0-9]*\)$/\1/p'
+	} | while read -r library; do
 		# A library may be known by its name before /lib became a link to /usr/lib.
 		for path in "$library" "$(readlink -f "$library")" "/usr$library"; do
 			package=$(dpkg-query -S "$path" 2>/dev/null | sed 's/:.*//;q')

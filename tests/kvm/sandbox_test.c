@@ -65,7 +65,7 @@ static void take_role(enum sandbox_role role)
 static _Noreturn void leave(int status)
 {
 	bool group = role_taken == SANDBOX_MAIN || role_taken == SANDBOX_IMAGE ||
-		     role_taken == SANDBOX_MACHINE;
+		     role_taken == SANDBOX_CODE || role_taken == SANDBOX_MACHINE;
 
 	for (;;)
 		syscall(group ? SYS_exit_group : SYS_exit, status);

@@ -27,6 +27,7 @@
 #include "vmm/vm/console.h"
 #include "launch_impl.h"
 #include "leash.h"
+#include "listing.h"
 #include "vmm/vm/message.h"
 
 #define GONE_NS	   NS_PER_S	   /* the machine has so long to say why it killed a VM */
@@ -237,6 +238,13 @@ static void on_lost(struct launch *l, struct copy *c, uint64_t pages)
 	launch_machine_readmit(l, c);
 }
 
+static void on_code(struct copy *c, const struct code *code)
+{
+	if (!c->listed)
+		listing_print(code);
+	c->listed = true;
+}
+
 void copy_leash_ready(struct launch *l, struct copy *c)
 {
 	struct leash_msg msg;
@@ -254,6 +262,8 @@ void copy_leash_ready(struct launch *l, struct copy *c)
 			c->printed = true;
 		else if (msg.type == LEASH_LOST)
 			on_lost(l, c, msg.pages);
+		else if (msg.type == LEASH_CODE)
+			on_code(c, &msg.code);
 		if (fd >= 0)
 			close(fd);
 	}

@@ -54,6 +54,7 @@ struct copy {
 	int kill_status;     /* ... and its status then */
 	uint64_t gone_until_ns;
 	bool printed; /* it has printed the text that a caller waits for */
+	bool listed;  /* its code was disassembled: once is enough */
 	bool killed;  /* we killed it */
 	int signal;   /* the signal that ended it; 0: none */
 	int status;

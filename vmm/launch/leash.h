@@ -12,6 +12,7 @@
  *   VM                              launcher
  *   RUNNING                   -->                     is set up; its --timeout begins now
  *   PRINTED                   -->                     its guest has printed the awaited text
+ *   CODE (code)               -->                     has printed a crash report: show this too
  *   LOST (pages)              -->                     has lost its channel to the machine, and
  *                                                     holds so many credits
  *                             <--   CHANNEL + fd      brings a channel to a machine that has
@@ -19,19 +20,22 @@
  *                             <--   STOP (status)     asks the VM to end in order
  */
 #include <stdint.h>
+#include "vmm/vm/code.h"
 
 enum leash_type {
 	LEASH_RUNNING = 1,
 	LEASH_PRINTED,
+	LEASH_CODE,
 	LEASH_LOST,
 	LEASH_CHANNEL,
 	LEASH_STOP,
 };
 
 struct leash_msg {
-	uint32_t type;	/* enum leash_type */
-	int32_t status; /* STOP */
-	uint64_t pages; /* LOST */
+	uint32_t type;	  /* enum leash_type */
+	int32_t status;	  /* STOP */
+	uint64_t pages;	  /* LOST */
+	struct code code; /* CODE */
 };
 
 /*

@@ -193,6 +193,15 @@ static void on_printed(void *ctx)
 	tell(ctx, LEASH_PRINTED, 0, -1);
 }
 
+/* The launcher disassembles: to load a library takes calls that are not in the table. */
+static void on_code(void *ctx, const struct code *code)
+{
+	struct process *p = ctx;
+	struct leash_msg msg = { .type = LEASH_CODE, .code = *code };
+
+	leash_send(p->seat->leash, &msg, -1);
+}
+
 static void on_ending(void *ctx)
 {
 	credits_cancel(((struct process *)ctx)->credits);
@@ -302,6 +311,7 @@ static void configure(struct process *p)
 	config->on_ending = on_ending;
 	config->wait_for = p->run->launch.wait_for;
 	config->on_printed = on_printed;
+	config->on_code = on_code;
 	config->on_balloon = on_balloon;
 	config->join = join;
 	config->ctx = p;

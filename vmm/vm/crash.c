@@ -1,12 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Crash reports.  crash.h says what they contain, and that they believe nothing.
- *
- * Disassembly around RIP.  x86 instructions cannot be read backwards, so the report tries where to
- * begin: at the earliest of the LOOK_BACK bytes before RIP from which decoding arrives exactly at
- * RIP.  It shows the last few instructions of that.
- */
-#include <capstone/capstone.h>
+/* Crash reports.  crash.h says what they contain, and that they believe nothing. */
 #include <inttypes.h>
 #include <string.h>
 #include "crash.h"
@@ -18,11 +11,7 @@
 #define CR0_PG	 (1u << 31)
 #define EFER_LMA (1u << 10)
 
-#define LOOK_BACK   32
-#define LOOK_AHEAD  64
-#define SHOW_BEFORE 4
-#define SHOW_AFTER  5
-#define MAX_PAGES   16
+#define MAX_PAGES 16
 
 static const struct bit_name cr0_bits[] = {
 	{ 1u << 0, "PE" },  { 1u << 1, "MP" },	{ 1u << 2, "EM" },  { 1u << 3, "TS" },
@@ -170,93 +159,17 @@ static void print_controls(const struct report *r)
 
 /* ---- code ---- */
 
-static void print_insn(const struct report *r, const cs_insn *insn)
+/* What can be read before RIP, halved until it all can. */
+static void read_code(const struct report *r, struct code *code)
 {
-	char bytes[3 * 16 + 1] = "";
+	uint8_t *at = code->byte + CODE_BEFORE;
+	size_t before = min_u64(r->rip, CODE_BEFORE);
 
-	for (unsigned int i = 0; i < insn->size && i < 16; i++)
-		snprintf(bytes + 3 * i, 4, "%02x ", insn->bytes[i]);
-	fprintf(r->f, "  %s %016" PRIx64 "  %-30s %s %s\n", insn->address == r->rip ? "=>" : "  ",
-		insn->address, bytes, insn->mnemonic, insn->op_str);
-}
-
-/* Decode [from, len) of code.  Returns how many instructions end at or before `stop`. */
-static int count_to(csh cs, cs_insn *insn, const uint8_t *code, size_t from, size_t stop)
-{
-	const uint8_t *p = code + from;
-	size_t left = stop - from;
-	uint64_t address = from;
-	int nr = 0;
-
-	while (left && cs_disasm_iter(cs, &p, &left, &address, insn))
-		nr++;
-	return left ? -1 : nr;
-}
-
-/* Print the instructions before RIP that were likely executed. */
-static void print_before(const struct report *r, csh cs, cs_insn *insn, const uint8_t *code,
-			 size_t before)
-{
-	const uint8_t *p;
-	uint64_t address;
-	int nr = -1;
-	size_t from;
-
-	for (from = 0; from < before; from++) {
-		nr = count_to(cs, insn, code, from, before);
-		if (nr > 0)
-			break;
-	}
-	p = code + from;
-	address = r->rip - (before - from);
-	before -= from;
-	while (nr-- > 0 && cs_disasm_iter(cs, &p, &before, &address, insn))
-		if (nr < SHOW_BEFORE)
-			print_insn(r, insn);
-}
-
-static void print_after(const struct report *r, csh cs, cs_insn *insn, const uint8_t *code,
-			size_t len)
-{
-	uint64_t address = r->rip;
-	char bytes[3 * 16 + 1] = "";
-
-	if (cs_disasm_iter(cs, &code, &len, &address, insn)) {
-		print_insn(r, insn);
-		for (int i = 0; i < SHOW_AFTER && cs_disasm_iter(cs, &code, &len, &address, insn);
-		     i++)
-			print_insn(r, insn);
-		return;
-	}
-	for (unsigned int i = 0; i < 15 && i < len; i++)
-		snprintf(bytes + 3 * i, 4, "%02x ", code[i]);
-	fprintf(r->f, "  => %016" PRIx64 "  %s(no valid instruction)\n", r->rip, bytes);
-}
-
-static void print_code(const struct report *r)
-{
-	uint8_t code[LOOK_BACK + LOOK_AHEAD];
-	size_t ahead = read_gva(r, r->rip, code + LOOK_BACK, LOOK_AHEAD);
-	size_t before = r->rip >= LOOK_BACK ? LOOK_BACK : r->rip;
-	cs_mode mode = r->bits == 64 ? CS_MODE_64 : r->bits == 32 ? CS_MODE_32 : CS_MODE_16;
-	cs_insn *insn;
-	csh cs;
-
-	if (!ahead) {
-		fprintf(r->f, "  => %016" PRIx64 "  (no memory there)\n", r->rip);
-		return;
-	}
-	while (before && read_gva(r, r->rip - before, code + LOOK_BACK - before, before) < before)
+	*code = (struct code){ .rip = r->rip, .bits = r->bits, .cpl = r->user ? 3 : 0 };
+	code->after = (uint32_t)read_gva(r, r->rip, at, CODE_AFTER);
+	while (before && read_gva(r, r->rip - before, at - before, before) < before)
 		before /= 2;
-	if (cs_open(CS_ARCH_X86, mode, &cs) != CS_ERR_OK)
-		return;
-	insn = cs_malloc(cs);
-	if (insn) {
-		print_before(r, cs, insn, code + LOOK_BACK - before, before);
-		print_after(r, cs, insn, code + LOOK_BACK, ahead);
-		cs_free(insn, 1);
-	}
-	cs_close(&cs);
+	code->before = (uint32_t)before;
 }
 
 /* ---- walks ---- */
@@ -378,10 +291,11 @@ static void print_data(const struct report *r, const struct crash *crash)
 	fputc('\n', r->f);
 }
 
-void crash_report(FILE *f, struct vm *vm, const struct crash *crash)
+void crash_report(FILE *f, struct vm *vm, const struct crash *crash, struct code *code)
 {
 	struct report r = { .f = f, .vm = vm, .state = &crash->state };
 
+	*code = (struct code){ 0 };
 	if (!crash->no_state)
 		look_at_cpu(&r);
 	print_headline(&r, crash);
@@ -394,8 +308,7 @@ void crash_report(FILE *f, struct vm *vm, const struct crash *crash)
 	print_registers(&r);
 	print_segments(&r);
 	print_controls(&r);
-	fprintf(f, "code, %u-bit, CPL %u:\n", r.bits, r.user ? 3u : 0u);
-	print_code(&r);
 	print_walks(&r);
 	print_pages(&r);
+	read_code(&r, code);
 }

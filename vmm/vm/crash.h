@@ -4,13 +4,15 @@
 
 /*
  * The report on a guest that cannot go on.  It begins with a headline.  Then come registers,
- * segments, control registers by name, the instructions around RIP, the 2D walks of RIP and of CR2,
- * and the stage-2 state of the pages that those walks touched; or why there are no registers.
+ * segments, control registers by name, the 2D walks of RIP and of CR2, and the stage-2 state of the
+ * pages that those walks touched; or why there are no registers.  The code around RIP is handed
+ * out, to be disassembled by somebody else.
  *
  * All of this comes from a guest that has just gone wrong, so the report believes nothing: it reads
  * memory through the accessors, bounds its walks and escapes text.
  */
 #include <stdio.h>
+#include "code.h"
 #include "vm.h"
 
 #define CRASH_MAX_DATA 16
@@ -25,7 +27,10 @@ struct crash {
 	uint64_t data[CRASH_MAX_DATA];
 };
 
-/* Print the report.  It shows the guest's memory as it is now, so its vCPUs should be stopped. */
-void crash_report(FILE *f, struct vm *vm, const struct crash *crash);
+/*
+ * Print the report.  It shows the guest's memory as it is now, so its vCPUs should be stopped.
+ * *code becomes the code around RIP; its `bits` are 0 if there are no registers.
+ */
+void crash_report(FILE *f, struct vm *vm, const struct crash *crash, struct code *code);
 
 #endif

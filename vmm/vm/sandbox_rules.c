@@ -6,10 +6,10 @@
  *
  * Reading it.  A row is a call, the roles that have it, the condition if there is one, and the
  * reason.  The roles are M main loop, V vCPU, P pager, C machine channel, K keeper, and as
- * processes of their own I the reader of images and A the machine, the arbiter.  A condition sees
- * an argument by value, but not what a pointer points to.  So no thread of a VM has calls that are
- * dangerous by what a pointer points to (open, connect).  None has clone3: a thread is made before
- * the thread that makes it has its filter.
+ * processes of their own I the reader of images, D the disassembler and A the machine, the arbiter.
+ * A condition sees an argument by value, but not what a pointer points to.  So no thread of a VM
+ * has calls that are dangerous by what a pointer points to (open, connect).  None has clone3: a
+ * thread is made before the thread that makes it has its filter.
  *
  * What a thread that was taken over can do with all of this: it can use the descriptors that it
  * has, change the memory of its own process (but never make any executable), and end.  It cannot
@@ -43,6 +43,7 @@
 #define C   (1u << SANDBOX_CHANNEL)
 #define K   (1u << SANDBOX_KEEPER)
 #define I   (1u << SANDBOX_IMAGE)
+#define D   (1u << SANDBOX_CODE)
 #define A   (1u << SANDBOX_MACHINE)
 #define ALL (M | V | P | C | K)
 #define U   (M | V | P | K) /* whoever may write to a page, which un-shares it */
@@ -69,9 +70,9 @@
 	}
 
 const char *const sandbox_role_name[SANDBOX_NR_ROLES] = {
-	[SANDBOX_MAIN] = "main",       [SANDBOX_VCPU] = "vcpu",	    [SANDBOX_PAGER] = "pager",
-	[SANDBOX_CHANNEL] = "channel", [SANDBOX_KEEPER] = "keeper", [SANDBOX_IMAGE] = "image",
-	[SANDBOX_MACHINE] = "machine",
+	[SANDBOX_MAIN] = "main",       [SANDBOX_VCPU] = "vcpu",	      [SANDBOX_PAGER] = "pager",
+	[SANDBOX_CHANNEL] = "channel", [SANDBOX_KEEPER] = "keeper",   [SANDBOX_IMAGE] = "image",
+	[SANDBOX_CODE] = "code",       [SANDBOX_MACHINE] = "machine",
 };
 
 /* clang-format off */
@@ -114,7 +115,7 @@ const struct sandbox_rule sandbox_rules[] = {
 
 	/* ---- descriptors at hand ---- */
 	CALL(read,			    M | P | C, "signals, input, wake-ups, faults"),
-	CALL(write,			    ALL | I, "output, messages, wake-ups; an outline"),
+	CALL(write,			    ALL | I | D, "output, messages, wake-ups; an outline"),
 	CALL(poll,			    ALL,   "wait; a vCPU: for the reader of its output"),
 	CALL(close,			    M | C | K, "clients that leave; the end"),
 	CALL(recvmsg,			    M | C | K, "the machine; the launcher: a new channel"),
@@ -154,14 +155,15 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(restart_syscall,		    ALL,   "the kernel's own, after SIGSTOP and SIGCONT"),
 	ADVICE(MADV_DONTNEED,		    ALL,   "C library: stack of a thread that ends, free"),
 	CALL(exit,			    V | P | C | K, "end of a thread"),
-	CALL(exit_group,		    M | I, "end of all"),
+	CALL(exit_group,		    M | I | D, "end of all"),
 
 	/* ---- memory of this process ---- */
-	CALL_IF(mmap, ALL, 2, PROT_EXEC, 0, "without PROT_EXEC", "malloc; a block of guest memory"),
-	CALL(munmap,			    ALL,   "malloc; the end"),
+	CALL_IF(mmap, ALL | D, 2, PROT_EXEC, 0, "without PROT_EXEC",
+		"malloc; a block of guest memory"),
+	CALL(munmap,			    ALL | D,   "malloc; the end"),
 	CALL(mremap,			    M | K, "realloc of something large"),
-	CALL(brk,			    ALL,   "malloc"),
-	CALL(sysinfo,			    M | K, "C library: qsort, to disassemble and merge"),
+	CALL(brk,			    ALL | D,   "malloc"),
+	CALL(sysinfo,			    K | D, "C library: qsort, to merge; to disassemble"),
 	CALL(writev,			    ALL,   "C library: the message of an abort"),
 
 	/* ---- the machine: who is there, and what they say ---- */

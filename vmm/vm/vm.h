@@ -17,6 +17,7 @@
 #include "vm_info.h"
 
 struct vm;
+struct code;
 struct ctl;
 struct sandbox_keep;
 
@@ -51,6 +52,8 @@ struct vm_config {
 	 * again at the latest; UINT64_MAX: there is no such time.  May be NULL.
 	 */
 	uint64_t (*on_balloon)(void *ctx, struct vm *vm);
+	/* The main loop calls this after a crash report, to have it disassembled.  May be NULL. */
+	void (*on_code)(void *ctx, const struct code *code);
 	/* keeper_config.join; the keeper's thread calls it.  NULL: there is never a machine. */
 	int (*join)(void *ctx);
 	void *ctx;

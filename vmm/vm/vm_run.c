@@ -239,6 +239,7 @@ static void report(struct vm *vm)
 {
 	char *text = NULL;
 	size_t bytes = 0;
+	struct code code;
 	FILE *f;
 
 	if (vm->stuck && !vm->host_failed)
@@ -251,10 +252,12 @@ static void report(struct vm *vm)
 	f = open_memstream(&text, &bytes);
 	if (!f)
 		return;
-	crash_report(f, vm, &vm->crash);
+	crash_report(f, vm, &vm->crash, &code);
 	if (!fclose(f))
 		fwrite(text, 1, bytes, stderr);
 	free(text);
+	if (code.bits && vm->config.on_code)
+		vm->config.on_code(vm->config.ctx, &code);
 }
 
 /*

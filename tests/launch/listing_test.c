@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* The disassembly of a crashed guest's code, which is the guest's: it may be anything. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "tests/tap.h"
+#include "vmm/launch/listing.h"
+
+#define ROUNDS 20
+
+/* What listing_print() prints. */
+static const char *listed(const struct code *code)
+{
+	static char text[16384];
+	int old = dup(STDERR_FILENO), file = memfd_create("stderr", MFD_CLOEXEC);
+	ssize_t n;
+
+	if (old < 0 || file < 0 || dup2(file, STDERR_FILENO) < 0)
+		tap_bail("descriptors: %s", strerror(errno));
+	listing_print(code);
+	dup2(old, STDERR_FILENO);
+	n = pread(file, text, sizeof(text) - 1, 0);
+	text[n > 0 ? n : 0] = '\0';
+	close(old);
+	close(file);
+	return text;
+}
+
+static void test_code(void)
+{
+	struct code code = { .rip = 0x100003, .bits = 64, .before = 3, .after = 3 };
+	const char *text;
+
+	memcpy(code.byte + CODE_BEFORE - 3, "\x31\xc0\x90\x0f\x0b\xc3", 6);
+	text = listed(&code);
+	ok(strstr(text, "code, 64-bit, CPL 0:\n"), "a headline");
+	ok(strstr(text, "     0000000000100000  31 c0 ") && strstr(text, "xor eax, eax"),
+	   "the instructions before RIP");
+	ok(strstr(text, "  => 0000000000100003  0f 0b ") && strstr(text, "ud2"), "that at RIP");
+	ok(strstr(text, "     0000000000100005  c3 ") && strstr(text, "ret"), "one after it");
+	memset(code.byte, 0xff, sizeof(code.byte));
+	ok(strstr(listed(&code), "ff ff ff"), "bytes that are no instruction are shown");
+	code.after = 0;
+	ok(strstr(listed(&code), "(no memory there)"), "... and if there is none, that");
+}
+
+static void test_nonsense(void)
+{
+	const struct code bad[] = {
+		{ .rip = 1, .bits = 65, .after = 1 },
+		{ .rip = 1, .bits = 64, .cpl = 4, .after = 1 },
+		{ .rip = 4096, .bits = 64, .before = CODE_BEFORE + 1, .after = 1 },
+		{ .rip = 1, .bits = 64, .before = 2, .after = 1 },
+		{ .rip = 1, .bits = 64, .after = CODE_AFTER + 1 },
+	};
+	unsigned int printed = 0;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		printed += listed(&bad[i])[0] != '\0';
+	is(printed, 0, "code that makes no sense is not printed");
+}
+
+static void test_random(uint64_t seed)
+{
+	static const uint32_t bits[] = { 16, 32, 64 };
+	unsigned int whole = 0;
+
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		uint64_t r = tap_random(&seed);
+		struct code code = { .rip = r | 1UL << 40, .bits = bits[r % 3] };
+		const char *text;
+
+		code.before = (uint32_t)(r >> 8) % (CODE_BEFORE + 1);
+		code.after = 1 + (uint32_t)(r >> 16) % CODE_AFTER;
+		for (size_t k = 0; k < sizeof(code.byte); k++)
+			code.byte[k] = (uint8_t)tap_random(&seed);
+		text = listed(&code);
+		whole += strstr(text, "  => ") && text[strlen(text) - 1] == '\n';
+	}
+	is(whole, ROUNDS, "any bytes at all are listed");
+}
+
+int main(int argc, char **argv)
+{
+	tap_init();
+	test_code();
+	test_nonsense();
+	test_random(tap_seed(argc, argv));
+	return tap_done();
+}
