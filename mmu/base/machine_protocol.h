@@ -347,7 +347,7 @@ struct machine_state {
 	int32_t pid;
 	uint64_t store_pages; /* frames of all domains; part of resident_pages */
 	uint64_t store_references;
-	uint64_t merge_metadata_bytes; /* of stores and indexes; not part of resident_pages */
+	uint64_t merge_metadata_bytes; /* of stores and indexes; overhead, not resident_pages */
 	uint64_t nr_domains;
 };
 

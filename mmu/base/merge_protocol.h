@@ -62,10 +62,12 @@
  * a VM ends, all that it held is given back.  A VM that drops more than it holds, or says anything
  * that is not in the table, breaks the rules and is killed.
  *
- * Limits.  A VM has at most as many hints as it promised pages of RAM: a page beyond that does not
- * become a hint.  The same limit holds for NEWS that wait: news beyond are not kept, and the next
- * LOOKUP of such a page finds the frame.  A VM holds at most MERGE_BATCH more references than it
- * promised pages: a page beyond that is answered with MERGE_NO_MEMORY.
+ * Limits.  A VM has at most as many hints as its RAM file has pages, and as it promised: a page
+ * beyond that does not become a hint, and none does while the machine has no memory for it.  At
+ * most as many NEWS wait as it promised pages: news beyond are not kept, and the next LOOKUP of
+ * such a page finds the frame.  A VM holds at most MERGE_BATCH more references than it promised
+ * pages: a page beyond that is answered with MERGE_NO_MEMORY.  What all this costs is charged to
+ * the VM.
  */
 #include <quire/types.h>
 #include "hash.h"

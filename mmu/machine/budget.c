@@ -64,6 +64,12 @@ int budget_charge_overhead(struct budget *b, struct budget_vm *vm, uint64_t page
 	return 0;
 }
 
+void budget_set_overhead(struct budget *b, struct budget_vm *vm, uint64_t pages)
+{
+	b->used_pages += pages - vm->overhead_pages;
+	vm->overhead_pages = pages;
+}
+
 uint64_t budget_grant(struct budget *b, struct budget_vm *vm, uint64_t need)
 {
 	uint64_t batch = min_u64(above(b, b->low_pages) / BATCH_DIVISOR, BUDGET_BATCH_MAX);

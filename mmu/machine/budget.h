@@ -33,7 +33,7 @@ struct budget {
 /* A VM's account. */
 struct budget_vm {
 	uint64_t credit_pages;	 /* that it holds: it has at most so many pages resident */
-	uint64_t overhead_pages; /* fixed cost of its process, charged at admission */
+	uint64_t overhead_pages; /* cost of its process, charged at admission, and of merging it */
 };
 
 #define BUDGET_BATCH_MAX 8192u /* 32 MiB */
@@ -58,6 +58,9 @@ uint64_t budget_free(const struct budget *b);
  * nothing changed.
  */
 int budget_charge_overhead(struct budget *b, struct budget_vm *vm, uint64_t pages);
+
+/* The VM's overhead is so much now, whatever the watermarks say. */
+void budget_set_overhead(struct budget *b, struct budget_vm *vm, uint64_t pages);
 
 /*
  * Grant credits: at least `need`, and up to a batch when there is plenty.  Returns how many were

@@ -86,6 +86,24 @@ static uint64_t mergeable_gfns(const struct tenant *t)
 	return min_u64(t->promise.ram_pages + HOLES_MAX, (uint64_t)st.st_size / QUIRE_PAGE_SIZE);
 }
 
+/*
+ * Charge t for what it costs to merge it, as overhead.  What a partner's LOOKUP adds or takes is
+ * charged when t speaks next.
+ */
+static void charge(struct machine *m, struct tenant *t)
+{
+	uint64_t bytes = member_bytes(t->member);
+
+	budget_set_overhead(&m->budget, &t->account,
+			    t->promise.overhead_pages + bytes / QUIRE_PAGE_SIZE + 1);
+}
+
+/* Is there memory for what merging costs?  As for frames, it may take half of min. */
+static bool has_room(const struct machine *m)
+{
+	return budget_free(&m->budget) > m->budget.min_pages / 2;
+}
+
 /* Make t a member of its domain.  False: there is no memory for it. */
 static bool become_member(struct machine *m, struct tenant *t, uint64_t gfns)
 {
@@ -94,7 +112,9 @@ static bool become_member(struct machine *m, struct tenant *t, uint64_t gfns)
 	if (!d)
 		d = add_domain(m, t);
 	t->member = d ? domain_join(d, t->ram, gfns, t->promise.ram_pages) : NULL;
-	if (!t->member && d)
+	if (t->member)
+		charge(m, t);
+	else if (d)
 		drop_if_empty(m, d);
 	return t->member != NULL;
 }
@@ -233,6 +253,7 @@ static const char *serve(struct machine *m, struct tenant *t, const struct merge
 	switch (ask->type) {
 	case MERGE_LOOKUP:
 		begin_answer(m, MERGE_FRAMES, 0);
+		member_limit_hints(t->member, has_room(m));
 		fault = domain_lookup(t->member, ask, &m->merge_answer);
 		break;
 	case MERGE_NEWS:
@@ -265,6 +286,8 @@ static void receive(struct machine *m, struct tenant *t)
 			   serve(m, t, &m->merge_ask);
 	if (fd >= 0)
 		close(fd);
+	if (t->member)
+		charge(m, t);
 	if (fault)
 		tenant_misbehaved(m, t, fault);
 }

@@ -127,7 +127,10 @@ static void audit_tenant(struct audit *a, const struct machine *m, const struct 
 	expect(a, t->need_pages && t->channel.fd < 0, false, "waits without a channel", t->id);
 	expect(a, t->account.credit_pages > t->promise.ram_pages, false, "credits beyond RAM",
 	       t->id);
-	expect(a, t->account.overhead_pages, t->promise.overhead_pages, "overhead charged", t->id);
+	expect(a, t->account.overhead_pages < t->promise.overhead_pages, false,
+	       "overhead below what was promised", t->id);
+	expect(a, t->account.overhead_pages > t->promise.overhead_pages, t->member != NULL,
+	       "overhead for merging", t->id);
 	expect(a,
 	       t->state == TENANT_ADMITTED ? t->process.fd < 0 && t->channel.fd >= 0 :
 					     t->process.fd >= 0,

@@ -78,7 +78,7 @@ struct member *domain_join(struct domain *d, int ram, uint64_t nr_gfns, uint64_t
 	m->number = number;
 	m->ram = ram;
 	m->nr_gfns = nr_gfns;
-	m->max_hints = promised;
+	m->max_hints = m->most_hints = promised;
 	m->max_frames = promised + MERGE_BATCH;
 	d->by_number[number] = m;
 	d->nr_members++;
@@ -284,6 +284,7 @@ static void finish(struct member *m)
 	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
 		unreserve(m->refs[i], refs_bytes);
 	d->by_number[m->number] = NULL;
+	d->to_trim = INDEX_SHARDS;
 	d->nr_leaving--;
 	free(m);
 }

@@ -9,6 +9,7 @@
  *
  *   domain.c          members, references, and what is given back
  *   domain_lookup.c   LOOKUP, which is the hot path
+ *   domain_hints.c    what a member costs, and how many hints it may have
  *   domain_audit.c    whether it all adds up
  *
  * Members.  A VM that joined has a number in its domain until it ends.  The next VM may get that
@@ -24,8 +25,9 @@
  * (refs).  So a VM can give back only what it holds.  At its end just that is given back, a part at
  * a time.
  *
- * What a malicious VM can cost: for each page of RAM that it promised one frame, one hint, one of
- * the news and one entry of the index.  The entries are dropped when it has ended.
+ * What a malicious VM can cost: for each page of RAM that it promised one frame and one of the
+ * news, and for each page that exists one hint with an entry of the index.  It is charged for all
+ * that (member_bytes()).  Entries are dropped when it has ended, a shard at each LOOKUP of others.
  */
 #include <sys/queue.h>
 #include "index.h"
@@ -56,6 +58,8 @@ struct member {
 	uint64_t max_frames;		    /* it may hold references to so many: a packet more */
 	uint64_t references, nr_frames;	    /* that it holds: references, and distinct frames */
 	uint64_t nr_hints;		    /* elements of hint_of that are not 0 */
+	uint64_t most_hints;		    /* with so many it gets no more now */
+	uint64_t swept;			    /* from this gfn on, look for hints of holes next */
 	uint32_t *hint_of;		    /* by gfn: a tag, or 0; NULL: the member has left */
 	uint32_t left;			    /* it has left, and frames below this are given back */
 	uint32_t *refs[MERGE_MAX_SEGMENTS]; /* by segment and index; NULL: it holds none there */
@@ -70,6 +74,7 @@ struct domain {
 	struct hash_secret secret; /* for hash */
 	struct store store;
 	struct index index;
+	unsigned int to_trim; /* shards of the index that may hold hints of members that are gone */
 	struct member **by_number;
 	uint32_t nr_numbers, nr_members, nr_leaving;
 	uint32_t id;
@@ -120,6 +125,15 @@ const char *domain_lookup(struct member *m, const struct merge_msg *ask, struct 
  * may have been done.
  */
 const char *domain_drop(struct member *m, const struct merge_msg *ask);
+
+/*
+ * From now on m may have as many hints as its RAM file has pages now, and as
+ * it promised.  No `room`: there is no memory for more than it has.
+ */
+void member_limit_hints(struct member *m, bool room);
+
+/* The bytes that m costs besides frames, of the index and elsewhere: at least what it takes. */
+uint64_t member_bytes(const struct member *m);
 
 /* Answer NEWS: move as many of m's news as fit into answer, and say how many are left. */
 void domain_news(struct member *m, struct merge_msg *answer);

@@ -71,7 +71,7 @@ static void make_hint(struct lookup *l, uint32_t i)
 	struct index_entry e = { .hash = l->ask[i].hash,
 				 .owner = INDEX_MEMBER + l->m->number,
 				 .page = (uint32_t)gfn_of(l, i) };
-	bool made = (l->m->hint_of[e.page] || l->m->nr_hints < l->m->max_hints) &&
+	bool made = (l->m->hint_of[e.page] || l->m->nr_hints < l->m->most_hints) &&
 		    !index_put(&l->d->index, e);
 
 	member_set_hint(l->m, e.page, made ? hint_tag(e.hash) : 0);
@@ -344,6 +344,8 @@ const char *domain_lookup(struct member *m, const struct merge_msg *ask, struct 
 	if (fault)
 		return fault;
 	l.d->lookups += l.nr;
+	if (l.d->to_trim)
+		index_trim(&l.d->index, --l.d->to_trim);
 	found = survey(&l);
 	msg->nr = l.nr;
 	for (uint32_t i = 0; i < l.nr; i++)

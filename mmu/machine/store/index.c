@@ -116,6 +116,14 @@ static bool rebuild(struct index *x, struct index_shard *s)
 	return true;
 }
 
+void index_trim(struct index *x, unsigned int shard)
+{
+	struct index_shard *s = &x->shard[shard];
+
+	if (s->capacity > CAPACITY_MIN && count_kept(x, s) < s->used / 2)
+		rebuild(x, s);
+}
+
 /*
  * Make room for one more entry.  Without memory for a larger table the shard fills up, but the last
  * entry stays empty, so that probes end.

@@ -74,6 +74,9 @@ int index_put(struct index *x, struct index_entry entry);
 /* Remove the entry with this hash, if there is one. */
 void index_remove(struct index *x, uint64_t hash);
 
+/* Drop the stale hints of a shard, below INDEX_SHARDS, if they are most of its entries. */
+void index_trim(struct index *x, unsigned int shard);
+
 /* Call `each` for every entry, current or not. */
 void index_each(const struct index *x, void (*each)(void *ctx, const struct index_entry *e),
 		void *ctx);
