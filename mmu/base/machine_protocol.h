@@ -151,6 +151,7 @@
 #define MACHINE_NAME_MAX      47
 #define MACHINE_HELLO_SECONDS 5
 #define MACHINE_LIST_MAX      64
+#define MACHINE_LIST_ALL      32768u /* a whole list: twice as many as a machine has VMs */
 
 /* The largest number of pages in a request: as many as 64 bits of bytes. */
 #define MACHINE_PAGES_MAX (1ULL << 52)

@@ -19,6 +19,8 @@ struct kept {
 
 struct machine_client {
 	int fd;
+	unsigned int admitted; /* VMs of ours; so many GONE can come ... */
+	unsigned int gone;     /* ... and so many have */
 	STAILQ_HEAD(kept_list, kept) kept;
 };
 
@@ -32,10 +34,14 @@ static int failed(struct quire_error *err, int code)
 	return quire_fail(err, code, "the machine %s (%s)", what, strerror(-code));
 }
 
+/* A machine that says GONE of VMs that it never admitted would fill our memory. */
 static int keep(struct machine_client *c, const struct machine_msg *msg)
 {
-	struct kept *k = malloc(sizeof(*k));
+	struct kept *k;
 
+	if (c->gone++ >= c->admitted)
+		return -EPROTO;
+	k = malloc(sizeof(*k));
 	if (!k)
 		return -ENOMEM;
 	k->vm = msg->vm;
@@ -57,10 +63,14 @@ static int send_msg(struct machine_client *c, const struct machine_msg *msg, int
 	return code == -EPIPE ? -ECONNRESET : code;
 }
 
-/* Receive the next packet that is not GONE.  *fd becomes its descriptor, the caller's, or -1. */
-static int receive(struct machine_client *c, struct machine_msg *msg, int *fd)
+static uint64_t patience(void)
 {
-	uint64_t deadline_ns = monotonic_ns() + MACHINE_CLIENT_MS * NS_PER_MS;
+	return monotonic_ns() + MACHINE_CLIENT_MS * NS_PER_MS;
+}
+
+/* Receive the next packet that is not GONE.  *fd becomes its descriptor, the caller's, or -1. */
+static int receive(struct machine_client *c, struct machine_msg *msg, int *fd, uint64_t deadline_ns)
+{
 	int code;
 
 	for (;;) {
@@ -109,7 +119,7 @@ static int ask(struct machine_client *c, struct machine_msg *msg, enum machine_t
 	if (!fd)
 		fd = &none;
 	if (!code)
-		code = receive(c, msg, fd);
+		code = receive(c, msg, fd, patience());
 	return code ? failed(err, code) : expect(msg, fd, answer, descriptor, err);
 }
 
@@ -134,26 +144,21 @@ int machine_client_create(int fd, struct machine_client **out, struct quire_erro
 	return 0;
 }
 
-/* Anybody may listen at an abstract name.  Only what root or our own user started is trusted. */
-static int check_peer(int fd, const char *name, struct quire_error *err)
+static uid_t uid_of_peer(int fd)
 {
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
-		return quire_fail(err, -errno, "cannot tell who listens at %s: %s", name,
-				  strerror(errno));
-	if (peer.uid == 0 || peer.uid == geteuid())
-		return 0;
-	return quire_fail(err, -EPERM,
-			  "the machine at %s belongs to user %u, who could read and change guests' "
-			  "memory; name another with --machine",
-			  name, peer.uid);
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ? (uid_t)-1 : peer.uid;
 }
 
-/* Connect and say hello.  The connect blocks while the machine's backlog is full. */
-static int connect_to(const char *address, bool trusted, struct machine_client **out,
-		      struct quire_error *err)
+bool machine_client_trusts(uid_t uid)
+{
+	return uid == 0 || uid == geteuid();
+}
+
+/* The socket, or -errno.  The connect blocks while the machine's backlog is full. */
+static int dial(const char *address, struct quire_error *err)
 {
 	struct timeval patience = { .tv_sec = MACHINE_CLIENT_MS / 1000 };
 	struct sockaddr_un sun;
@@ -167,32 +172,44 @@ static int connect_to(const char *address, bool trusted, struct machine_client *
 	if (fd < 0)
 		return quire_fail(err, -errno, "cannot create a socket: %s", strerror(errno));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	if (connect(fd, (const struct sockaddr *)&sun, len)) {
-		code = errno == EAGAIN ? -ETIMEDOUT : -errno;
-		close(fd);
-		return quire_fail(err, code,
-				  "no machine answers at %s: %s; start one with quire "
-				  "machine",
-				  wire_address_name(address, name, sizeof(name)), strerror(-code));
-	}
-	if (trusted)
-		code = check_peer(fd, wire_address_name(address, name, sizeof(name)), err);
-	if (code) {
-		close(fd);
-		return code;
-	}
-	return machine_client_create(fd, out, err);
+	if (!connect(fd, (const struct sockaddr *)&sun, len))
+		return fd;
+	code = errno == EAGAIN ? -ETIMEDOUT : -errno;
+	close(fd);
+	return quire_fail(err, code,
+			  "no machine answers at %s: %s; start one with quire "
+			  "machine",
+			  wire_address_name(address, name, sizeof(name)), strerror(-code));
 }
 
+/* Anybody may listen at an abstract name.  Only what root or our own user started is trusted. */
 int machine_client_connect(const char *address, struct machine_client **out,
 			   struct quire_error *err)
 {
-	return connect_to(address, true, out, err);
+	int fd = dial(address, err);
+	char name[64];
+	uid_t uid;
+
+	if (fd < 0)
+		return fd;
+	uid = uid_of_peer(fd);
+	if (machine_client_trusts(uid))
+		return machine_client_create(fd, out, err);
+	close(fd);
+	return quire_fail(err, -EPERM,
+			  "the machine at %s belongs to user %u, who could read and change guests' "
+			  "memory; name another with --machine",
+			  wire_address_name(address, name, sizeof(name)), uid);
 }
 
-int machine_client_look(const char *address, struct machine_client **out, struct quire_error *err)
+int machine_client_look(const char *address, struct machine_client **out, uid_t *uid,
+			struct quire_error *err)
 {
-	return connect_to(address, false, out, err);
+	int fd = dial(address, err);
+
+	if (uid)
+		*uid = fd < 0 ? (uid_t)-1 : uid_of_peer(fd);
+	return fd < 0 ? fd : machine_client_create(fd, out, err);
 }
 
 void machine_client_destroy(struct machine_client *c)
@@ -215,6 +232,7 @@ int machine_client_admit(struct machine_client *c, const struct machine_admit *a
 	struct machine_msg msg = wire_msg(MACHINE_ADMIT, 0);
 	int code, channel;
 
+	c->admitted++;
 	msg.admit = *admit;
 	code = ask(c, &msg, MACHINE_ADMITTED, true, &channel, err);
 	if (code) {
@@ -250,13 +268,30 @@ int machine_client_get(struct machine_client *c, struct machine_state *state,
 	return code;
 }
 
-/* A list that comes in parts: what to ask, and the function that takes its entries. */
+/*
+ * A list that comes in parts: what to ask, and the function that takes its entries.  A machine of
+ * another user may say anything, for ever.  So there is a last id for each part, a limit for all
+ * parts, and one deadline for the whole list.
+ */
 struct list {
 	enum machine_type ask, entry;
 	void (*vm)(void *ctx, uint32_t id, const struct machine_vm_record *r);
 	void (*domain)(void *ctx, uint32_t id, const struct machine_domain_record *r);
 	void *ctx;
+	uint64_t deadline_ns;
+	uint32_t last;	 /* id of the last entry */
+	unsigned int nr; /* entries so far */
 };
+
+/* Is that an entry that can follow?  Ids ascend. */
+static bool list_goes_on(struct list *list, const struct machine_msg *msg)
+{
+	if (msg->vm <= list->last || list->nr == MACHINE_LIST_ALL)
+		return false;
+	list->last = msg->vm;
+	list->nr++;
+	return true;
+}
 
 static void list_entry(const struct list *list, struct machine_msg *msg)
 {
@@ -271,7 +306,7 @@ static void list_entry(const struct list *list, struct machine_msg *msg)
 }
 
 /* Get one part of the list.  *from becomes the id to go on from, or 0 at the end. */
-static int list_part(struct machine_client *c, const struct list *list, uint32_t *from,
+static int list_part(struct machine_client *c, struct list *list, uint32_t *from,
 		     struct quire_error *err)
 {
 	struct machine_msg msg = wire_msg(list->ask, *from);
@@ -280,32 +315,37 @@ static int list_part(struct machine_client *c, const struct list *list, uint32_t
 	if (code)
 		return failed(err, code);
 	for (;;) {
-		code = receive(c, &msg, &fd);
+		code = receive(c, &msg, &fd, list->deadline_ns);
 		if (code)
 			return failed(err, code);
 		if (msg.type == MACHINE_END) {
 			code = expect(&msg, &fd, MACHINE_END, false, err);
-			if (!code && msg.vm && msg.vm <= *from)
+			if (!code && msg.vm && msg.vm <= list->last)
 				code = failed(err, -EPROTO);
 			*from = msg.vm;
 			return code;
 		}
 		code = expect(&msg, &fd, list->entry, false, err);
+		if (!code && !list_goes_on(list, &msg))
+			code = failed(err, -EPROTO);
 		if (code)
 			return code;
 		list_entry(list, &msg);
 	}
 }
 
-static int list_all(struct machine_client *c, const struct list *list, struct quire_error *err)
+static int list_all(struct machine_client *c, struct list *list, struct quire_error *err)
 {
+	unsigned int had;
 	uint32_t from = 0;
 	int code;
 
-	do
+	list->deadline_ns = patience();
+	do {
+		had = list->nr;
 		code = list_part(c, list, &from, err);
-	while (!code && from);
-	return code;
+	} while (!code && from && list->nr > had);
+	return code ? code : from ? failed(err, -EPROTO) : 0;
 }
 
 int machine_client_list(struct machine_client *c,
@@ -377,7 +417,7 @@ int machine_client_balloon_why(struct machine_client *c, uint32_t vm, unsigned i
 	msg.pages = i;
 	code = send_msg(c, &msg, -1);
 	if (!code)
-		code = receive(c, &msg, &fd);
+		code = receive(c, &msg, &fd, patience());
 	if (code)
 		return failed(err, code);
 	if (msg.type == MACHINE_END) {

@@ -19,6 +19,8 @@
  * keeps that for machine_client_gone().  One thread at a time may use a client.
  */
 #include <quire/error.h>
+#include <stdbool.h>
+#include <sys/types.h>
 #include "mmu/base/machine_protocol.h"
 
 #define MACHINE_CLIENT_MS 10000
@@ -38,8 +40,15 @@ struct machine_client;
 int machine_client_connect(const char *address, struct machine_client **out,
 			   struct quire_error *err);
 
-/* The same, to look at a machine that may be anybody's.  No guest may be given to it. */
-int machine_client_look(const char *address, struct machine_client **out, struct quire_error *err);
+/*
+ * The same, to look at a machine that may be anybody's.  No guest may be given to it.  *uid, which
+ * may be NULL, becomes the user who serves it, also on failure; -1: unknown.
+ */
+int machine_client_look(const char *address, struct machine_client **out, uid_t *uid,
+			struct quire_error *err);
+
+/* Is a machine of that user to be believed?  Root's is, and one of our own user. */
+bool machine_client_trusts(uid_t uid);
 
 /*
  * The same over fd, a socket whose peer a machine has adopted (machine_adopt_control).  Takes fd
@@ -80,7 +89,10 @@ int machine_client_started(struct machine_client *c, uint32_t vm, int pidfd,
 int machine_client_get(struct machine_client *c, struct machine_state *state,
 		       struct quire_error *err);
 
-/* Call `each` for every VM, in order of id. */
+/*
+ * Call `each` for every VM, in order of id: at most MACHINE_LIST_ALL.  -EPROTO: there were more, or
+ * they were not in order.  It takes no longer than any one question.
+ */
 int machine_client_list(struct machine_client *c,
 			void (*each)(void *ctx, uint32_t vm, const struct machine_vm_record *r),
 			void *ctx, struct quire_error *err);

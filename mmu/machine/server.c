@@ -221,7 +221,8 @@ int machine_timeout_ms(const struct machine *m)
 
 	if (!TAILQ_EMPTY(&m->leaving))
 		return 0;
-	next = earlier(earlier(next, m->accept_again_ns), m->next_balloon_ns);
+	next = earlier(earlier(next, m->strangers_ns), m->accept_again_ns);
+	next = earlier(next, m->next_balloon_ns);
 	next = earlier(next, m->next_measure_ns);
 	TAILQ_FOREACH(c, &m->clients, link)
 	if (c->state == CLIENT_NEW)
@@ -276,6 +277,8 @@ static void expire(struct machine *m)
 		expire_stop(m);
 	if (m->accept_again_ns && now >= m->accept_again_ns)
 		resume_listening(m);
+	if (m->strangers_ns && now >= m->strangers_ns)
+		strangers_expire(m);
 	balloon_expire(m, now);
 	measure_expire(m, now);
 	pressure_expire(m, now);

@@ -22,6 +22,8 @@
 
 #define ACCEPTS_PER_ROUND 16
 #define ACCEPT_PAUSE_NS	  (100 * NS_PER_MS)
+#define STRANGERS_SAID	  5 /* the log has so many lines about clients of other users */
+#define STRANGERS_NS	  (10 * NS_PER_S) /* ... in so long, and then one that counts the rest */
 
 void client_drop(struct machine *m, struct client *c, const char *why)
 {
@@ -117,6 +119,26 @@ static void suspend_listening(struct machine *m)
 	m->accept_again_ns = machine_now(m) + ACCEPT_PAUSE_NS;
 }
 
+/* Strangers may knock as often as they like, and must not fill the log. */
+static void log_stranger(struct machine *m, const struct ucred *cred)
+{
+	if (!m->strangers_ns)
+		m->strangers_ns = machine_now(m) + STRANGERS_NS;
+	if (m->strangers++ < STRANGERS_SAID)
+		machine_log(m, "client of pid %d: hung up on: uid %u is neither mine nor root",
+			    (int)cred->pid, (unsigned int)cred->uid);
+	else
+		m->strangers_unsaid++;
+}
+
+void strangers_expire(struct machine *m)
+{
+	if (m->strangers_unsaid)
+		machine_log(m, "hung up on %u more clients of other users", m->strangers_unsaid);
+	m->strangers = m->strangers_unsaid = 0;
+	m->strangers_ns = 0;
+}
+
 void listener_ready(struct machine *m)
 {
 	for (unsigned int i = 0; i < ACCEPTS_PER_ROUND; i++) {
@@ -137,9 +159,7 @@ void listener_ready(struct machine *m)
 		if (cred.uid == geteuid() || cred.uid == 0) {
 			client_create(m, fd, cred);
 		} else {
-			machine_log(m,
-				    "client of pid %d: hung up on: uid %u is neither mine nor root",
-				    (int)cred.pid, (unsigned int)cred.uid);
+			log_stranger(m, &cred);
 			close(fd);
 		}
 	}

@@ -120,10 +120,13 @@ struct machine {
 	TAILQ_HEAD(member_list, member) leaving; /* members of dead VMs that still hold frames */
 	unsigned int nr_clients, nr_tenants, nr_domains;
 	uint32_t last_id, last_domain_id;
+	unsigned int strangers;	       /* clients of other users in this while ... */
+	unsigned int strangers_unsaid; /* ... and those that the log left out */
 	bool had_clients;
 	bool stopping;
 	/* Deadlines, in ns of the machine's clock; 0: none. */
 	uint64_t accept_again_ns;   /* no connection is accepted before */
+	uint64_t strangers_ns;	    /* then the log says how many strangers it left out */
 	uint64_t queue_deadline_ns; /* then a VM is killed for the head of the queue */
 	uint64_t next_balloon_ns;   /* the policy's next tick */
 	uint64_t next_measure_ns;   /* then VMs are measured */
@@ -154,6 +157,9 @@ int source_add(struct machine *m, struct source *s);
 void source_close(struct machine *m, struct source *s);
 
 /* ---- server_control.c ---- */
+
+/* The while in which strangers are counted is over: say how many the log left out. */
+void strangers_expire(struct machine *m);
 
 /* Somebody wants to connect. */
 void listener_ready(struct machine *m);

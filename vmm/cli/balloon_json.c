@@ -83,7 +83,7 @@ static void put_machine(struct json *json, const struct roster *r, const struct 
 
 	json_string(json, "machine", address);
 	json_number(json, "id", vm->id);
-	if (machine_client_look(address, &machine, NULL))
+	if (machine_client_look(address, &machine, NULL, NULL))
 		return;
 	if (!machine_client_balloon_get(machine, vm->id, &state, NULL)) {
 		put_policy(json, &state);

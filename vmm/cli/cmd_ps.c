@@ -9,7 +9,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <pwd.h>
 #include <string.h>
+#include <unistd.h>
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
@@ -25,7 +27,7 @@ const char ps_usage[] =
 	"Lists running guests: these VMs, or all guests of this user; for root, those of all\n"
 	"users.  A line has the name, state, RAM, the memory that the guest occupies, its\n"
 	"processor time in percent since its start, its page faults a second now, and its process\n"
-	"id.  A - is what nobody knows.\n" USAGE_VMS "\n"
+	"id; and the user, if not all are yours.  A - is what nobody knows.\n" USAGE_VMS "\n"
 	"  --wide             more columns, and whole names, however wide the lines get: the\n"
 	"                     guest's number in its machine, how much of its RAM is in each state\n"
 	"                     that a page can have, and what the machine has promised it\n"
@@ -98,12 +100,33 @@ static void put_states_head(struct table *t)
 	}
 }
 
+/* Is there a VM of somebody else?  Then the table says whose each is. */
+static bool has_strangers(const struct roster *r)
+{
+	for (unsigned int i = 0; i < r->nr_vms; i++)
+		if (r->vm[i].uid != geteuid())
+			return true;
+	return false;
+}
+
+static void put_user(struct table *t, uid_t uid)
+{
+	const struct passwd *user = getpwuid(uid);
+
+	if (user)
+		table_cell(t, "%.16s", user->pw_name);
+	else
+		table_cell(t, "%u", (unsigned int)uid);
+}
+
 static void put_head(struct table *t, const struct roster *r, bool wide)
 {
 	if (wide)
 		table_column(t, "ID", true);
 	if (wide && r->nr_machines > 1)
 		table_column(t, "MACHINE", false);
+	if (has_strangers(r))
+		table_column(t, "USER", false);
 	table_column(t, "NAME", false);
 	table_column(t, "STATE", false);
 	table_column(t, "RAM", true);
@@ -176,6 +199,8 @@ static int print_table(const struct roster *r, bool wide, struct quire_error *er
 
 		if (wide)
 			put_machine(&t, r, vm);
+		if (has_strangers(r))
+			put_user(&t, vm->uid);
 		put_name(&t, vm->name, wide);
 		table_cell(&t, "%s", state_of(vm));
 		put_memory(&t, vm, wide);
@@ -213,6 +238,7 @@ static void put_vm(struct json *json, const struct roster *r, const struct roste
 	json_object(json, NULL);
 	json_string(json, "name", vm->name);
 	json_number(json, "pid", vm->pid);
+	json_number(json, "uid", vm->uid);
 	json_string(json, "state", state_of(vm));
 	if (vm->id) {
 		json_string(json, "machine", r->machine[vm->machine].address);

@@ -5,10 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "ctl_client.h"
+#include "process.h"
 
 #define MAX_PAGES (1ULL << 40) /* more than any VM has */
 #define OWNER_S	  1	       /* patience with a VM that is not asked anything */
@@ -58,16 +60,46 @@ int ctl_peer(int fd, struct ucred *cred)
  */
 int ctl_open(const char *name, unsigned int patience_s)
 {
-	struct ucred cred;
+	struct ucred cred = { .uid = (uid_t)-1 };
 	int fd = connect_once(name, patience_s);
 
-	if (fd < 0 || geteuid() != 0 || ctl_peer(fd, &cred) < 0 || cred.uid == 0)
+	if (fd < 0)
+		return fd;
+	if (!ctl_peer(fd, &cred) && cred.uid == geteuid())
 		return fd;
 	close(fd);
+	if (!ctl_is_ours(&cred))
+		return -EPERM;
 	if (seteuid(cred.uid))
 		return -errno;
 	fd = connect_once(name, patience_s);
 	return seteuid(0) ? -errno : fd;
+}
+
+/* A number of the kernel's ABI, younger than some C libraries. */
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+int ctl_peer_process(int fd)
+{
+	struct ucred cred;
+	int process, code = ctl_peer(fd, &cred);
+	socklen_t len = sizeof(process);
+
+	if (code)
+		return code;
+	if (!getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &process, &len))
+		return process;
+	if (errno != ENOPROTOOPT)
+		return -ESRCH;
+	process = (int)syscall(SYS_pidfd_open, cred.pid, 0);
+	if (process < 0)
+		return -errno;
+	if (process_uid(cred.pid) == cred.uid)
+		return process;
+	close(process);
+	return -ESRCH;
 }
 
 int ctl_owner(const char *name, struct ucred *cred)

@@ -17,14 +17,21 @@
 
 /*
  * Connect to the VM of exactly this name.  Each step of the conversation may take patience_s.
- * Returns a descriptor; -ECONNREFUSED: there is no such VM; -EAGAIN: it does not answer.
+ * Returns a descriptor; -ECONNREFUSED: there is no such VM; -EAGAIN: it does not answer; -EPERM:
+ * somebody else listens there, and was told nothing.
  */
 int ctl_open(const char *name, unsigned int patience_s);
 
 /* Which process listens at the other end; the kernel says so, not the VM.  0 or -errno. */
 int ctl_peer(int fd, struct ucred *cred);
 
-/* The same for the VM of exactly this name, which need not answer. */
+/*
+ * The process that began to listen at the other end, as a pidfd.  -ESRCH: it has ended.  Whoever
+ * listens may have a number that belongs to another process by now; this is never another.
+ */
+int ctl_peer_process(int fd);
+
+/* Who listens at the socket of exactly this name, as ctl_peer() says.  It need not answer. */
 int ctl_owner(const char *name, struct ucred *cred);
 
 /* May this process ask the VM of that process?  Another user's VM does not talk to it. */

@@ -43,7 +43,7 @@ static void ask_machines(struct merge_domains *domains, const struct roster *r)
 	for (unsigned int i = 0; i < r->nr_machines; i++) {
 		struct machine_client *client;
 
-		if (machine_client_look(r->machine[i].address, &client, NULL))
+		if (machine_client_look(r->machine[i].address, &client, NULL, NULL))
 			continue;
 		merge_domains_ask(domains, i, client);
 		machine_client_destroy(client);

@@ -69,7 +69,7 @@ static void add_machine(struct merge_totals *t, const struct roster *r, unsigned
 	t->pages_sharing +=
 		state->store_references - min_u64(state->store_references, state->store_pages);
 	t->metadata_bytes += state->merge_metadata_bytes;
-	if (machine_client_look(r->machine[machine].address, &client, NULL))
+	if (machine_client_look(r->machine[machine].address, &client, NULL, NULL))
 		return;
 	merge_domains_ask(&t->domains, machine, client);
 	for (unsigned int i = 0; i < r->nr_vms; i++)

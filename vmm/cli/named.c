@@ -163,12 +163,12 @@ int named_add(struct named *list, const char *word, struct quire_error *err)
 	unsigned int nr = abstract_list(CTL_PREFIX, &names);
 	int code = 0;
 
-	if (is_listed(word, names, nr))
+	if (parse_pid(word) > 0)
+		code = add_pid(&found, parse_pid(word), names, nr, err);
+	else if (is_listed(word, names, nr))
 		code = add_name(&found, word, true, 0, err);
 	else
 		code = add_copies(&found, word, names, nr, err);
-	if (!code && !found.nr && parse_pid(word) > 0)
-		code = add_pid(&found, parse_pid(word), names, nr, err);
 	if (!code && !found.nr)
 		code = no_such_vm(word, names, nr, err);
 	if (!code)
@@ -194,6 +194,16 @@ int named_add_all(struct named *list, struct quire_error *err)
 
 /* ---- connecting ---- */
 
+static int fail_of_stranger(const char *name, struct quire_error *err)
+{
+	struct ucred cred;
+
+	if (ctl_owner(name, &cred))
+		return quire_fail(err, -EPERM, "VM %s is not yours", name);
+	return quire_fail(err, -EPERM, "%s is the name of process %d of user %u, and not yours",
+			  name, (int)cred.pid, (unsigned int)cred.uid);
+}
+
 int named_open(const struct named_vm *vm, struct quire_error *err)
 {
 	int fd = ctl_open(vm->name, CTL_PATIENCE_S);
@@ -202,6 +212,8 @@ int named_open(const struct named_vm *vm, struct quire_error *err)
 		return quire_fail(err, fd, "VM %s has just ended", vm->name);
 	if (fd == -EAGAIN)
 		return quire_fail(err, fd, "VM %s does not answer", vm->name);
+	if (fd == -EPERM)
+		return fail_of_stranger(vm->name, err);
 	if (fd < 0)
 		return quire_fail(err, fd, "cannot reach VM %s: %s", vm->name, strerror(-fd));
 	return fd;

@@ -4,13 +4,18 @@
 
 /*
  * Which VMs the words on a command line mean.  All commands use this, so a VM has the same names
- * everywhere.  A word means, in this order:
+ * everywhere.  A number means, in this order:
+ *
+ *   1. the VM whose process has this pid;
+ *   2. the VMs that the `quire run` of this pid started.
+ *
+ * Any other word means:
  *
  *   1. the VM of exactly this name;
- *   2. the copies of the `quire run -n` of this name;
- *   3. the VM whose process has this pid;
- *   4. the VMs that the `quire run` of this pid started.
+ *   2. the copies of the `quire run -n` of this name.
  *
+ * `quire run` takes no number for a name.  A VM without a name has the pid of its `quire run` for
+ * one, and the second rule finds it.  So nobody can take a pid's place by the name of a socket.
  * Names come from the VMs' sockets and pids from the kernel.  Only whether a VM is one of several
  * copies is what the VM itself says.
  */

@@ -53,6 +53,16 @@ bool process_field(const char *text, const char *label, char *value, size_t byte
 	return true;
 }
 
+uid_t process_uid(pid_t pid)
+{
+	char status[4096], value[64];
+
+	process_file(pid, "status", status, sizeof(status));
+	if (!process_field(status, "Uid:", value, sizeof(value)))
+		return (uid_t)-1;
+	return (uid_t)strtoul(value, NULL, 10);
+}
+
 pid_t process_parent(pid_t pid)
 {
 	char status[4096], value[16];

@@ -19,6 +19,9 @@ bool process_file(pid_t pid, const char *name, char *text, size_t bytes);
  */
 bool process_field(const char *text, const char *label, char *value, size_t bytes);
 
+/* The user that it runs as; -1: unknown, or it has ended. */
+uid_t process_uid(pid_t pid);
+
 /* Its parent; 0: unknown, or init. */
 pid_t process_parent(pid_t pid);
 

@@ -7,7 +7,9 @@
  * is still in the roster, because its name and its process are known.
  *
  * Little is believed.  A VM's name is that of its socket and its pid is the kernel's word, whatever
- * the VM says.  A machine's record adds to a VM only what the machine itself keeps.
+ * the VM says.  A machine's record adds to a VM only what the machine itself keeps.  A machine that
+ * is neither root's nor our own user's may have VMs of its own user only, each process once.  So it
+ * can neither take our VMs on its books, nor make the list longer than its user has processes.
  */
 #include <errno.h>
 #include <poll.h>
@@ -18,6 +20,7 @@
 #include "mmu/machine/client.h"
 #include "abstract.h"
 #include "mmu/base/clock.h"
+#include "process.h"
 #include "roster.h"
 
 #define MACHINE_PREFIX "quire/machine/"
@@ -47,15 +50,33 @@ static struct roster_vm *add_vm(struct roster *r)
 struct listing {
 	struct roster *roster;
 	unsigned int machine;
+	unsigned int first; /* of its VMs in the roster */
+	uid_t uid;
 	bool failed;
 };
+
+/* May this process be a VM of the machine? */
+static bool is_credible(const struct listing *list, uint32_t pid)
+{
+	const struct roster *r = list->roster;
+
+	if (machine_client_trusts(list->uid))
+		return true;
+	for (unsigned int i = list->first; i < r->nr_vms; i++)
+		if (r->vm[i].pid == pid)
+			return false;
+	return process_uid((pid_t)pid) == list->uid;
+}
 
 /* A machine knows names with any printable characters; only plain ones get into a table. */
 static void take_record(void *ctx, uint32_t id, const struct machine_vm_record *record)
 {
 	struct listing *list = ctx;
-	struct roster_vm *vm = add_vm(list->roster);
+	struct roster_vm *vm;
 
+	if (!is_credible(list, (uint32_t)record->pid))
+		return;
+	vm = add_vm(list->roster);
 	if (!vm) {
 		list->failed = true;
 		return;
@@ -65,6 +86,7 @@ static void take_record(void *ctx, uint32_t id, const struct machine_vm_record *
 	vm->account = *record;
 	vm->account.name[MACHINE_NAME_MAX] = '\0';
 	vm->pid = (uint32_t)record->pid;
+	vm->uid = list->uid;
 	snprintf(vm->name, sizeof(vm->name), "%s",
 		 ctl_name_is_good(vm->account.name) ? vm->account.name : "-");
 }
@@ -97,11 +119,10 @@ static struct roster_machine *add_machine(struct roster *r, const char *address)
 /* Add a machine and its VMs; add nothing if it does not answer. */
 static int ask_machine(struct roster *r, const char *address, struct quire_error *err)
 {
-	struct listing list = { .roster = r, .machine = r->nr_machines };
-	unsigned int had = r->nr_vms;
+	struct listing list = { .roster = r, .machine = r->nr_machines, .first = r->nr_vms };
 	struct roster_machine *machine;
 	struct machine_client *client;
-	int code = machine_client_look(address, &client, err);
+	int code = machine_client_look(address, &client, &list.uid, err);
 
 	if (code)
 		return code;
@@ -116,7 +137,7 @@ static int ask_machine(struct roster *r, const char *address, struct quire_error
 		r->nr_machines++;
 	} else if (machine) {
 		free(machine->address);
-		r->nr_vms = had;
+		r->nr_vms = list.first;
 	}
 	return code;
 }
@@ -125,6 +146,15 @@ static int ask_machine(struct roster *r, const char *address, struct quire_error
 static bool is_not_ours(int code)
 {
 	return code == -ECONNRESET || code == -ECONNREFUSED || code == -ENOENT;
+}
+
+static void complain_of(const struct roster *r, const char *address, const struct quire_error *why)
+{
+	struct quire_error line;
+
+	quire_fail(&line, 0, "%.120s: %.300s", address, why->text);
+	if (r->warn)
+		r->warn(line.text);
 }
 
 static int ask_all_machines(struct roster *r, struct quire_error *err)
@@ -137,8 +167,8 @@ static int ask_all_machines(struct roster *r, struct quire_error *err)
 	for (unsigned int i = 0; i < nr && code != -ENOMEM; i++) {
 		snprintf(address, sizeof(address), "@" MACHINE_PREFIX "%s", names[i]);
 		code = ask_machine(r, address, &why);
-		if (code && !is_not_ours(code) && r->warn)
-			r->warn(why.text);
+		if (code && !is_not_ours(code))
+			complain_of(r, address, &why);
 	}
 	abstract_free(names, nr);
 	return code == -ENOMEM ? no_memory(err) : 0;
@@ -190,6 +220,7 @@ static int open_vm(struct roster *r, const char *name, bool only_accounted)
 	}
 	snprintf(vm->name, sizeof(vm->name), "%s", name);
 	vm->pid = (uint32_t)cred.pid;
+	vm->uid = cred.uid;
 	vm->fd = fd;
 	return 0;
 }

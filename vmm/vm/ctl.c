@@ -68,10 +68,42 @@ struct ctl {
 
 /* ---- life and death ---- */
 
+static void close_if_open(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+/* The name is taken: say by whom, as far as the kernel tells. */
+static int name_is_taken(const char *name, const struct sockaddr_un *addr, socklen_t len,
+			 struct quire_error *err)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	socklen_t bytes = sizeof(struct ucred);
+	struct ucred cred = { .pid = 0 };
+
+	if (fd >= 0 && !connect(fd, (const struct sockaddr *)addr, len) &&
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &bytes))
+		cred.pid = 0;
+	close_if_open(fd);
+	if (!cred.pid)
+		return quire_fail(err, -EADDRINUSE, "the name %s is taken; choose another --name",
+				  name);
+	if (cred.uid == geteuid())
+		return quire_fail(err, -EADDRINUSE,
+				  "a VM named %s is running already (process %d); choose another "
+				  "--name",
+				  name, (int)cred.pid);
+	return quire_fail(err, -EADDRINUSE,
+			  "the name %s is taken by process %d of user %u; choose another --name",
+			  name, (int)cred.pid, (unsigned int)cred.uid);
+}
+
 static int listen_as(const char *name, struct quire_error *err)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	size_t prefix = strlen(CTL_PREFIX), len = strlen(name);
+	socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + prefix + len);
 	int fd, code;
 
 	memcpy(addr.sun_path + 1, CTL_PREFIX, prefix);
@@ -79,19 +111,13 @@ static int listen_as(const char *name, struct quire_error *err)
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return quire_fail(err, -errno, "cannot make a control socket: %m");
-	if (bind(fd, (struct sockaddr *)&addr,
-		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + prefix + len)) < 0 ||
-	    listen(fd, CTL_MAX_CLIENTS) < 0) {
-		code = -errno;
-		close(fd);
-		if (code == -EADDRINUSE)
-			return quire_fail(err, code,
-					  "a VM named %s is running already; "
-					  "choose another --name",
-					  name);
-		return quire_fail(err, code, "cannot listen as VM %s: %s", name, strerror(-code));
-	}
-	return fd;
+	if (!bind(fd, (struct sockaddr *)&addr, bytes) && !listen(fd, CTL_MAX_CLIENTS))
+		return fd;
+	code = -errno;
+	close(fd);
+	if (code == -EADDRINUSE)
+		return name_is_taken(name, &addr, bytes, err);
+	return quire_fail(err, code, "cannot listen as VM %s: %s", name, strerror(-code));
 }
 
 static int watch(struct ctl *ctl, int op, int fd, uint32_t events, uint32_t index)
@@ -142,12 +168,6 @@ int ctl_create(const char *name, struct ctl **out, struct quire_error *err)
 fail:
 	ctl_destroy(ctl);
 	return code;
-}
-
-static void close_if_open(int fd)
-{
-	if (fd >= 0)
-		close(fd);
 }
 
 void ctl_destroy(struct ctl *ctl)
