@@ -21,8 +21,15 @@
  *
  * Functions that return int return 0 or -errno.  -ENOMEM may say that the host has no mapping left
  * (vm.max_map_count).
+ *
+ * The host may have no memory for its own tables in the middle of a change, where there is no way
+ * back.  Then the page is *lost*: the guest still finds its bytes, but the back end does not hear
+ * of its accesses any more.  The operation says that it is done, and the VM has to end.
  */
 #include <quire/types.h>
+#include <stdatomic.h>
+
+#define BACKEND_NOTHING_LOST UINT64_MAX
 
 struct backend;
 
@@ -79,9 +86,8 @@ struct backend_ops {
 
 	/*
 	 * The same for holes: away, as zeroes.  Wakes who waits.  -EAGAIN: the guest wrote while it
-	 * was mapped.  Now all pages exist, at home and writable, with what it wrote.  -ENOSPC: it
-	 * wrote, and the host has no memory for that, so the guest cannot go on.  On another
-	 * failure nothing changed.
+	 * was mapped.  Now all pages exist, at home and writable, with what it wrote.  -ENOSPC: the
+	 * host has no memory for that, and a page is lost.  On another failure nothing changed.
 	 */
 	int (*send_to_zero)(struct backend *b, gfn_t gfn, uint64_t nr);
 
@@ -117,6 +123,7 @@ struct backend {
 	const struct backend_ops *ops; /* [I] */
 	uint64_t mappings;	       /* [g] of the guest's memory, as the kernel counts ... */
 	uint64_t max_mappings;	       /* [g] ... and as many as there may be */
+	atomic_ullong lost;	       /* changed under [g]: a page that is lost */
 };
 
 /* --- the operations by name -------------------------------------------------------------- */

@@ -47,6 +47,7 @@ struct gmem {
 	int pager_event;      /* [I] eventfd that makes the pager look around */
 	atomic_bool stopping; /* the pager is to end */
 	bool host_failed;     /* [p] on_host_failure was called */
+	bool told_of_loss;    /* [g] the pager was told that a page is lost (backend.h) */
 };
 
 /* --- the lock (gmem_lock.c) --- */

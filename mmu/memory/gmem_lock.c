@@ -10,6 +10,9 @@
  * lock.
  *
  * How long each kind of holder waited for the lock, and held it, is counted.
+ *
+ * Whoever loses a page (backend.h) holds the lock.  So the pager, which ends the VM then, hears of
+ * it when the lock is let go.
  */
 #include "mmu/base/clock.h"
 #include "gmem_internal.h"
@@ -49,6 +52,10 @@ void gmem_lock(struct gmem *gm, enum gmem_holder who)
 
 void gmem_unlock(struct gmem *gm)
 {
+	if (atomic_load(&gm->backend->lost) != BACKEND_NOTHING_LOST && !gm->told_of_loss) {
+		gm->told_of_loss = true;
+		pager_news(gm);
+	}
 	end_hold(gm);
 	unlock(&gm->lock);
 }

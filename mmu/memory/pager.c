@@ -52,6 +52,15 @@ static void host_failure(struct gmem *gm, gfn_t gfn, int err)
 		gm->config.on_host_failure(gm->config.ctx, gfn_to_gpa(gfn), err);
 }
 
+/* Somebody, perhaps not the pager, lost a page (backend.h). */
+static void report_loss(struct gmem *gm)
+{
+	gfn_t lost = atomic_load(&gm->backend->lost);
+
+	if (lost != BACKEND_NOTHING_LOST)
+		host_failure(gm, lost, -ENOMEM);
+}
+
 /* If a private page is write-protected, that is left over from a merge that was called off. */
 static void answer_spurious(struct gmem *gm, gfn_t gfn, bool write)
 {
@@ -213,6 +222,7 @@ static void pager_main(void *arg)
 			continue;
 		if (atomic_load(&gm->stopping))
 			return;
+		report_loss(gm);
 		answer_waiting(gm);
 		if (p[0].revents & POLLIN)
 			serve(gm);

@@ -108,7 +108,8 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 	int error;
 
 	*w = (struct window){
-		.backend = { &window_ops, .mappings = nr, .max_mappings = mappings_most() },
+		.backend = { &window_ops, .mappings = nr, .max_mappings = mappings_most(),
+			     .lost = BACKEND_NOTHING_LOST },
 		.span = align_up(gfn_to_gpa(ram[nr - 1].end), QUIRE_BLOCK_SIZE),
 		.ram_fd = -1,
 		.uffd = -1,
@@ -427,7 +428,18 @@ static int protect_mapping(struct window *w, gfn_t gfn, uint64_t nr)
 	return err ? err : window_protect(&w->backend, gfn, nr, true);
 }
 
-/* Map the RAM file at [gfn, gfn + nr).  On failure nothing changed. */
+static void lose(struct window *w, gfn_t gfn)
+{
+	atomic_store(&w->backend.lost, gfn);
+}
+
+/*
+ * Map the RAM file at [gfn, gfn + nr).  On failure nothing changed.
+ *
+ * To register it joins it with its neighbours, for which the kernel needs memory.  If it has none,
+ * there is no way back: to map again what was there may need some, too.  The guest may use the
+ * pages, but no event tells of the holes among them.
+ */
 static int map_home(struct window *w, gfn_t gfn, uint64_t nr)
 {
 	uint64_t start = gfn_to_gpa(gfn), bytes = nr << QUIRE_PAGE_SHIFT;
@@ -439,12 +451,12 @@ static int map_home(struct window *w, gfn_t gfn, uint64_t nr)
 	if (err)
 		return err;
 	/* It is a mapping of its own, so this splits none. */
-	err = register_range(w, start, bytes, MISSING_WP);
+	if (register_range(w, start, bytes, MISSING_WP))
+		lose(w, gfn);
 	leave_undumped(w->base, start, bytes);
-	if (!err)
-		b->mappings += mappings_set(&w->maps, gfn, nr, MAPPING_HOME);
+	b->mappings += mappings_set(&w->maps, gfn, nr, MAPPING_HOME);
 	window_wake(b, gfn, nr);
-	return err;
+	return 0;
 }
 
 static const uint8_t zeroes[QUIRE_PAGE_SIZE];
@@ -500,7 +512,9 @@ static int window_send_to_file(struct backend *b, gfn_t gfn, uint64_t nr, int fd
 		b->mappings += mappings_set(&w->maps, gfn, nr, mapping_of_file(fd, from));
 		return 0;
 	}
-	if (!map_home(w, gfn, nr))
+	if (map_home(w, gfn, nr))
+		lose(w, gfn);
+	else
 		window_protect(b, gfn, nr, true);
 	return err ? err : -EAGAIN;
 }
@@ -508,11 +522,12 @@ static int window_send_to_file(struct backend *b, gfn_t gfn, uint64_t nr, int fd
 /* [gfn, gfn + nr), mapped as zeroes, is protected and has copies.  All of it comes in. */
 static int bring_copies_home(struct window *w, gfn_t gfn, uint64_t nr)
 {
-	if (window_write(w, gfn, nr, window_page(w, gfn)))
-		return -ENOSPC;
-	if (!map_home(w, gfn, nr))
-		return -EAGAIN;
-	ramfile_punch(w->ram_fd, gfn_to_gpa(gfn), gfn_to_gpa(nr));
+	if (!window_write(w, gfn, nr, window_page(w, gfn))) {
+		if (!map_home(w, gfn, nr))
+			return -EAGAIN;
+		ramfile_punch(w->ram_fd, gfn_to_gpa(gfn), gfn_to_gpa(nr));
+	}
+	lose(w, gfn);
 	return -ENOSPC;
 }
 
@@ -523,8 +538,10 @@ static int window_send_to_zero(struct backend *b, gfn_t gfn, uint64_t nr)
 	if (mmap(w->base + gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
 		return -errno;
-	if (protect_mapping(w, gfn, nr))
+	if (protect_mapping(w, gfn, nr)) {
+		lose(w, gfn);
 		return -ENOSPC;
+	}
 	if (next_copy(w, gfn, gfn + nr, zeroes, 0) < gfn + nr)
 		return bring_copies_home(w, gfn, nr);
 	b->mappings += mappings_set(&w->maps, gfn, nr, MAPPING_ZEROES);
