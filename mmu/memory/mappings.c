@@ -8,7 +8,7 @@
 #include "mmu/base/reserve.h"
 
 #define DEFAULT_MAX_MAPPINGS 65530u /* the kernel's */
-#define OTHER_MAPPINGS	     512u   /* of this process: code, stacks, malloc, the store */
+#define OTHER_MAPPINGS	     2048u  /* of this process (mappings_most) */
 
 #define NOWHERE	  2u /* not RAM: no mapping of ours */
 #define UNKNOWN	  3u /* a page of a file whose number or offset is too large to be noted */
@@ -151,6 +151,18 @@ uint64_t mappings_count(const struct mappings *m, uint64_t *away)
 	return nr;
 }
 
+/*
+ * What is left to others.  A vCPU has three: its stack, the guard of that, and the page that KVM
+ * shares.  With 255 vCPUs all others are 829; 64 segments of the store, and what malloc maps, come
+ * to that.  More than twice as much is left, because the kernel may keep mappings apart that we
+ * count as one.
+ *
+ * The limit itself must not be reached.  At the limit a call that splits a mapping fails, but one
+ * that replaces a mapping still works, and so does relief.  One mapping above it, where a call that
+ * only adds a mapping can get, each mmap() fails, and nothing could come home.  If a call that
+ * splits is refused all the same, guest memory has to do with fewer from then on (REFUSED in
+ * window.c), so it goes away from the limit, and leaves some room to those that only add.
+ */
 uint64_t mappings_most(void)
 {
 	char text[32] = "";

@@ -327,9 +327,16 @@ sub part_starved {
 sub part_mappings {
 	my ($max) = slurp('/proc/sys/vm/max_map_count') =~ /(\d+)/;
 	SKIP: {
-		skip "vm.max_map_count is $max here: no guest of this test reaches it", 12
+		skip "vm.max_map_count is $max here: no guest of this test reaches it", 14
 			if $max > 70000;
 		new_machine('--memory=1G', '--overcommit=1');
+		my $many = launch('many', 1, 16, ['-c', 255], 'hold', 1, 100, 'seconds=10');
+		ok(says($many, qr/hold: ready/, 1, 90), 'mappings: a guest with 255 processors');
+		my $of = numbers_of('many');
+		my $others = (() = slurp("/proc/$of->{pid}/maps") =~ /\n/g) - $of->{mappings};
+		my $left = $max - $of->{max_mappings};
+		cmp_ok(2 * $others, '<', $left,
+			"... has $others beside its memory, for which $left are left");
 		my $singles = int($max / 2) + 300;
 		my $pages = 2 * $singles;
 		my $r = launch('map', 1, 304, [@fast, '--hugepages=never'], 'hold', 12, $pages,
