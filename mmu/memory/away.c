@@ -233,6 +233,7 @@ static int prepare(struct gmem *gm, gfn_t gfn, uint64_t around, struct gfn_range
 			err = away_relieve(gm);
 			if (err)
 				return err;
+			gmem_await_filled(gm, gfn, gfn + 1);
 		} else if (alone) {
 			return away_take_some(gm, 1) ? 0 : -EDQUOT;
 		} else if (gmem_take(gm, count_away(gm, &page, r))) {
@@ -275,6 +276,23 @@ int away_break(struct gmem *gm, gfn_t gfn, uint64_t around, struct gfn_range *in
 
 /* --- forgetting -------------------------------------------------------------------------- */
 
+/*
+ * Bring mapped pages home to be absent.  The RAM file may have some of them all the same, if it
+ * could not free them when they went away (share.c): they go first, or nothing does.  What is
+ * touched on the way home is single pages, which nobody but the guest has: they can go.
+ */
+static int forget_home(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	gpa_t start = gfn_to_gpa(gfn), bytes = gfn_to_gpa(nr);
+	int err = ramfile_punch(gm->window.ram_fd, start, bytes);
+
+	if (!err)
+		err = backend_home(gm->backend, gfn, nr);
+	if (!err)
+		ramfile_punch(gm->window.ram_fd, start, bytes);
+	return err;
+}
+
 int away_forget(struct gmem *gm, gfn_t gfn, uint64_t nr)
 {
 	struct stage2_page page;
@@ -284,12 +302,9 @@ int away_forget(struct gmem *gm, gfn_t gfn, uint64_t nr)
 	stage2_lookup(gm->s2, gfn, &page);
 	if (page.mapped && !away_fits(gm, gfn, nr))
 		return -ENOMEM;
-	err = page.mapped ? backend_home(gm->backend, gfn, nr) : 0;
+	err = page.mapped ? forget_home(gm, gfn, nr) : 0;
 	if (err)
 		return err;
-	/* What was touched on the way home. */
-	if (page.mapped)
-		ramfile_punch(gm->window.ram_fd, gfn_to_gpa(gfn), gfn_to_gpa(nr));
 	if (away_providers[page.state]->let_go)
 		away_providers[page.state]->let_go(gm, &page, nr);
 	gmem_set(gm, gfn, nr, PG_ABSENT, STAGE2_UNMAPPED);

@@ -69,7 +69,8 @@ uint64_t away_take_some(struct gmem *gm, uint64_t nr);
 /*
  * Break gfn, which is away: make it private because it is written, and with it up to around - 1
  * pages of its linear run that follow, or a group around it (away.c).  *in: what came home from gfn
- * on; it is empty if the page was not away any more, after mappings had to be won.
+ * on; it is empty if the page was not away any more, after mappings had to be won.  LOCK_GMEM may
+ * be dropped for that.
  *
  * Returns 0; -EDQUOT: there is no credit at hand, nor in the reserve (as gmem_bring_in); or the
  * host's -errno.
@@ -90,7 +91,8 @@ int away_bring_home(struct gmem *gm, gfn_t gfn, uint64_t nr);
 /*
  * Make [gfn, gfn + nr), one linear run that is away, absent.  Its bytes are lost, and so is what
  * the guest writes meanwhile: it gave these pages up, or they are zeroes that are not mapped.  0;
- * -ENOMEM: there is no mapping for it now (nothing changed).
+ * or if nothing changed, -ENOMEM: there is no mapping for it now; -EAGAIN: the host cannot free
+ * what the RAM file still has of them.
  */
 int away_forget(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
@@ -111,6 +113,7 @@ bool away_fits(const struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /*
  * Have fewer mappings than now, by bringing home others, of which any page may be a part.
+ * LOCK_GMEM may be dropped meanwhile.
  *
  * Returns 0; -EDQUOT: there is no credit at hand, nor in the reserve; -ENOMEM: nothing is away that
  * can come home; or the host's -errno.

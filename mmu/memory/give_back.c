@@ -160,8 +160,9 @@ static int give_back_run(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state 
 	}
 	if (page_is_away(page.state))
 		err = away_forget(gm, gfn, *nr);
-	if (err == -ENOMEM) {
+	if (err == -ENOMEM || err == -EAGAIN) {
 		out->pages.kept += *nr;
+		out->stuck += err == -EAGAIN ? *nr : 0;
 		return 0;
 	}
 	if (err)

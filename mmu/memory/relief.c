@@ -99,13 +99,14 @@ static bool is_being_filled(const struct gmem *gm, const struct gfn_range *m)
 
 /*
  * Have no more than `most` mappings, by bringing home those of at most `longest` pages that begin
- * in [start, end).  0; -EAGAIN: there are more still; or as away_relieve.
+ * in [start, end).  Others may have the lock between two runs.  0; -EAGAIN: there are more still;
+ * or as away_relieve.
  */
 static int relieve_from(struct gmem *gm, gfn_t start, gfn_t end, uint64_t most, uint64_t longest)
 {
 	struct gmem_run run = { .gfn = start };
 
-	while (gmem_each_run(gm, &run) && run.gfn < end) {
+	for (; gmem_each_run(gm, &run) && run.gfn < end; gmem_let_others(gm)) {
 		struct gfn_range m;
 		int err;
 

@@ -193,9 +193,9 @@ static void disturb(unsigned int what)
 	if (what & UNDO)
 		undo(tap_random(&rng) % 4 ? KEEPER_OFF : KEEPER_ZERO);
 	if (what & SQUEEZE) {
-		lock(&gm->lock);
+		gmem_lock(gm, GMEM_LOOK);
 		away_relieve(gm);
-		unlock(&gm->lock);
+		gmem_unlock(gm);
 	}
 }
 
