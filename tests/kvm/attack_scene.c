@@ -77,7 +77,7 @@ static struct machine_client *ask(const struct scene *s)
 	struct machine_client *client;
 	struct quire_error err;
 
-	if (machine_client_look(s->address, &client, &err))
+	if (machine_client_look(s->address, &client, NULL, &err))
 		tap_bail("the machine does not answer: %s", err.text);
 	return client;
 }
@@ -135,7 +135,7 @@ static bool start_machine(struct scene *s)
 		 build(), s->address, MEMORY_MIB);
 	s->machine = spawn(command, -1, -1);
 	s->memory_pages = MEMORY_MIB * MiB / QUIRE_PAGE_SIZE;
-	while (machine_client_look(s->address, &client, NULL)) {
+	while (machine_client_look(s->address, &client, NULL, NULL)) {
 		if (waitpid(s->machine, NULL, WNOHANG))
 			return false;
 		usleep(1000);
