@@ -261,6 +261,10 @@ struct machine_vm_record {
 	char name[MACHINE_NAME_MAX + 1];
 	char domain[MACHINE_NAME_MAX + 1];
 	uint64_t shared_refs; /* references to frames of the store that it holds */
+	/* Pages that it looked up, since it joined its domain. */
+	uint64_t lookup_misses;	  /* nobody had the same */
+	uint64_t lookup_unproven; /* they did not have the hash that it looked for */
+	uint64_t lookup_late;	  /* they were put off, because it missed too often */
 };
 
 /* DOMAIN: what the machine knows of one domain. */
@@ -275,6 +279,7 @@ struct machine_domain_record {
 	uint64_t lookups;
 	uint64_t promotions;		   /* a frame was made for them */
 	uint64_t no_memory;		   /* a partner was there, but no memory for a frame */
+	uint64_t collisions;		   /* they had the hash of a frame, and other bytes */
 	uint64_t index_bytes, store_bytes; /* of metadata */
 };
 

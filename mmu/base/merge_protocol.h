@@ -41,11 +41,15 @@
  *
  *   1. There is a *stable* frame with this hash: the VM gets one reference to it.
  *   2. There is a *hint*: another page of the domain, of this VM or another, whose last lookup was
- *      with this hash.  The machine makes a new frame of the asker's page, which it reads from the
- *      asker's RAM file.  The asker gets a reference to the frame, and so does the hint's VM, which
- *      learns of it by NEWS.  The hint's page is not read: its VM compares.
+ *      with this hash.  The machine reads both pages from their RAM files.  If they are equal it
+ *      makes a new frame of them.  The asker gets a reference to the frame, and so does the hint's
+ *      VM, which learns of it by NEWS.  If not, the asker's page becomes the hint instead.
  *   3. The entry has MERGE_PUBLISH: the machine makes a frame of the asker's page, as in 2.
  *   4. Otherwise the page becomes a hint, and the answer is MERGE_UNIQUE.
+ *
+ * Before 1, 2 and 3 the machine reads the asker's page and computes its hash.  If that is another
+ * than the entry's, the answer is MERGE_UNIQUE, as if there were nothing.  So a VM learns of a page
+ * only if it has the page, and a frame always has the hash by which it is found.
  *
  * Where the gfns of entries follow each other, their frames do so too where possible.  Equal pages
  * in one packet are each answered with their frame, and there is no NEWS of them.
@@ -55,8 +59,14 @@
  *
  * Trust.  A VM may count on it that a frame does not change while the VM holds a reference.  It may
  * not count on it that the frame has the bytes of its page: it compares them itself, when its page
- * can no longer change.  So a wrong hash costs time and nothing else, whether it came by accident
- * or by malice.
+ * can no longer change.  If they differ it gives the frame back.  The machine compares a frame that
+ * was given back with the next page that has its hash.  If these differ, which takes two pages with
+ * one hash, the hash leads to the frame no longer.
+ *
+ * Misses.  A page whose hash is new and that has no partner is a *miss*, and so is one that does
+ * not have its hash.  A VM may miss as often in a second as it promised pages of RAM, at least
+ * MERGE_BATCH times, and save up for four seconds.  Beyond that a whole LOOKUP is answered with
+ * MERGE_LATER, and nothing is looked up.  A keeper asks once for a page that has rested a second.
  *
  * References.  Each frame in an answer is one reference, which the VM gives back by one DROP.  When
  * a VM ends, all that it held is given back.  A VM that drops more than it holds, or says anything
@@ -94,6 +104,7 @@ enum merge_none {
 	MERGE_UNIQUE = 0xfffffff0u, /* nobody in the domain has the same; the page is a hint now */
 	MERGE_FEW,		    /* fewer than `arg` entries have one; see LOOKUP */
 	MERGE_NO_MEMORY,	    /* it has a partner, but there is no memory for a frame */
+	MERGE_LATER,		    /* it was not looked up: the VM has missed too often */
 };
 #define MERGE_IS_FRAME(frame) ((frame) < MERGE_MAX_FRAMES)
 

@@ -254,6 +254,7 @@ static const char *serve(struct machine *m, struct tenant *t, const struct merge
 	case MERGE_LOOKUP:
 		begin_answer(m, MERGE_FRAMES, 0);
 		member_limit_hints(t->member, has_room(m));
+		member_forgive(t->member, machine_now(m));
 		fault = domain_lookup(t->member, ask, &m->merge_answer);
 		break;
 	case MERGE_NEWS:

@@ -37,7 +37,12 @@ void tenant_record(const struct tenant *t, struct machine_vm_record *r)
 	r->pid = t->pid;
 	memcpy(r->name, t->promise.name, sizeof(r->name));
 	memcpy(r->domain, t->promise.domain, sizeof(r->domain));
-	r->shared_refs = t->member ? t->member->references : 0;
+	if (!t->member)
+		return;
+	r->shared_refs = t->member->references;
+	r->lookup_misses = t->member->misses;
+	r->lookup_unproven = t->member->unproven;
+	r->lookup_late = t->member->late;
 }
 
 static void get_settings(const struct ledger_config *c, struct machine_settings *s)

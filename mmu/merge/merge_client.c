@@ -54,7 +54,7 @@ static bool is_lookup_answer(const struct merge_question *q, const struct merge_
 		uint32_t frame = msg->frame[i].frame;
 
 		if (msg->frame[i].gfn != q->gfn[i] ||
-		    (!MERGE_IS_FRAME(frame) && (frame < MERGE_UNIQUE || frame > MERGE_NO_MEMORY)))
+		    (!MERGE_IS_FRAME(frame) && (frame < MERGE_UNIQUE || frame > MERGE_LATER)))
 			return false;
 	}
 	return true;

@@ -49,6 +49,12 @@ static void uncharge(void *ctx, uint64_t frames)
 	(void)frames;
 }
 
+static void fill(const struct member *m, uint64_t gfn, uint64_t hash)
+{
+	if (pwrite(m->ram, &hash, sizeof(hash), (off_t)(gfn * QUIRE_PAGE_SIZE)) != sizeof(hash))
+		abort();
+}
+
 /* Give m `times` references to each of n frames of these hashes, which become frames if need be. */
 static void refer(struct member *m, uint64_t hash, uint32_t n, unsigned int times)
 {
@@ -58,8 +64,10 @@ static void refer(struct member *m, uint64_t hash, uint32_t n, unsigned int time
 		memset(&ask, 0, sizeof(ask));
 		memset(&answer, 0, sizeof(answer));
 		ask.nr = n;
-		for (uint32_t p = 0; p < n; p++)
+		for (uint32_t p = 0; p < n; p++) {
+			fill(m, p, hash + p);
 			ask.lookup[p] = (struct merge_lookup){ hash + p, p | MERGE_PUBLISH };
+		}
 		if (domain_lookup(m, &ask, &answer))
 			abort();
 	}

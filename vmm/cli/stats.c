@@ -306,6 +306,9 @@ static void account_stats(struct json *json, const struct stats_account *account
 	json_pages(json, "credit_bytes", record->credit_pages);
 	json_pages(json, "ram_file_bytes", record->resident_pages);
 	json_number(json, "store_references", record->shared_refs);
+	json_number(json, "lookup_misses", record->lookup_misses);
+	json_number(json, "lookup_unproven", record->lookup_unproven);
+	json_number(json, "lookup_late", record->lookup_late);
 	json_signed(json, "oom_score_adj", record->oom_score_adj);
 }
 

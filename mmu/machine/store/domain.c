@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 #include "domain.h"
 #include "mmu/base/reserve.h"
 
@@ -22,7 +20,8 @@ struct domain *domain_create(const struct frame_account *account, page_hasher *h
 
 	if (!d)
 		return NULL;
-	d->pages = malloc(DOMAIN_PIECE * sizeof(*d->pages));
+	d->pages = malloc(2 * DOMAIN_PIECE * sizeof(*d->pages));
+	d->partners = d->pages + DOMAIN_PIECE;
 	if (!d->pages || getrandom(&d->secret, sizeof(d->secret), 0) != sizeof(d->secret)) {
 		free(d->pages);
 		free(d);
@@ -80,6 +79,7 @@ struct member *domain_join(struct domain *d, int ram, uint64_t nr_gfns, uint64_t
 	m->nr_gfns = nr_gfns;
 	m->max_hints = m->most_hints = promised;
 	m->max_frames = promised + MERGE_BATCH;
+	m->may_miss = member_most_misses(m);
 	d->by_number[number] = m;
 	d->nr_members++;
 	return m;
@@ -191,13 +191,23 @@ static void collect(struct domain *d, struct garbage *g)
 	g->nr = 0;
 }
 
+bool is_indexed(const struct domain *d, uint32_t frame)
+{
+	const struct index_entry *e = index_find(&d->index, *store_hash(&d->store, frame));
+
+	return e && e->owner == INDEX_STABLE && e->page == frame;
+}
+
 static void put(struct member *m, uint32_t frame, uint32_t n, struct garbage *g)
 {
 	struct domain *d = m->domain;
 
 	if (!take(m, frame, n))
 		return;
-	index_remove(&d->index, *store_hash(&d->store, frame));
+	if (is_indexed(d, frame))
+		index_remove(&d->index, *store_hash(&d->store, frame));
+	else
+		d->unindexed--;
 	g->frame[g->nr++] = frame;
 	if (g->nr == MERGE_BATCH)
 		collect(d, g);
@@ -215,10 +225,12 @@ const char *domain_drop(struct member *m, const struct merge_msg *ask)
 	const char *fault = NULL;
 
 	for (uint32_t i = 0; i < ask->nr && !fault; i++) {
-		if (holds(m, ask->drop[i]))
+		if (holds(m, ask->drop[i])) {
+			store_doubt(&m->domain->store, ask->drop[i], true);
 			put(m, ask->drop[i], 1, &garbage);
-		else
+		} else {
 			fault = "a DROP of what it does not hold";
+		}
 	}
 	collect(m->domain, &garbage);
 	return fault;
@@ -326,7 +338,7 @@ uint64_t domain_index_bytes(const struct domain *d)
 uint64_t domain_store_bytes(const struct domain *d)
 {
 	uint64_t bytes =
-		sizeof(*d) + DOMAIN_PIECE * sizeof(*d->pages) + store_metadata_bytes(&d->store);
+		sizeof(*d) + 2 * DOMAIN_PIECE * sizeof(*d->pages) + store_metadata_bytes(&d->store);
 
 	for (uint32_t i = 0; i < d->nr_numbers; i++) {
 		const struct member *m = d->by_number[i];
@@ -352,25 +364,9 @@ void domain_record(const struct domain *d, struct machine_domain_record *r)
 	r->lookups = d->lookups;
 	r->promotions = d->promotions;
 	r->no_memory = d->no_memory;
+	r->collisions = d->collisions;
 	r->index_bytes = domain_index_bytes(d);
 	r->store_bytes = domain_store_bytes(d);
-}
-
-uint32_t member_read(const struct member *m, uint64_t gfn, uint32_t n, void *bytes)
-{
-	size_t size = n * QUIRE_PAGE_SIZE, done = 0;
-
-	while (done < size) {
-		ssize_t got = pread(m->ram, (char *)bytes + done, size - done,
-				    (off_t)(gfn * QUIRE_PAGE_SIZE + done));
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			break;
-		done += (size_t)got;
-	}
-	return (uint32_t)(done / QUIRE_PAGE_SIZE);
 }
 
 bool domain_knows(const struct domain *d, const void *page)

@@ -9,12 +9,13 @@
  *
  *   domain.c          members, references, and what is given back
  *   domain_lookup.c   LOOKUP, which is the hot path
+ *   domain_proof.c    whether a page is what its VM says
  *   domain_hints.c    what a member costs, and how many hints it may have
  *   domain_audit.c    whether it all adds up
  *
  * Members.  A VM that joined has a number in its domain until it ends.  The next VM may get that
  * number while hints of the last one are still in the index.  Such a hint names a page of the wrong
- * VM.  It is found out like every wrong hint: the VM compares the bytes.
+ * VM.  It is found out like every wrong hint: the bytes are compared.
  *
  * Hints.  A hint in the index is (hash, member, gfn).  It is current if member->hint_of[gfn] is the
  * tag of the hash: its low 32 bits, where 0 means no hint.  So a new LOOKUP of a page makes the old
@@ -24,6 +25,10 @@
  * References.  Each is counted twice: for its frame (in the store), and for its frame and member
  * (refs).  So a VM can give back only what it holds.  At its end just that is given back, a part at
  * a time.
+ *
+ * Misses.  A page that is looked up in vain tells the VM that nobody in its domain has the same.
+ * So a VM may miss with each of its pages once a second, and save up for four.  The keeper lets a
+ * page rest for a second before it asks, so a VM that asks no oracle hardly ever meets the limit.
  *
  * What a malicious VM can cost: for each page of RAM that it promised one frame and one of the
  * news, and for each page that exists one hint with an entry of the index.  It is charged for all
@@ -63,7 +68,12 @@ struct member {
 	uint32_t *hint_of;		    /* by gfn: a tag, or 0; NULL: the member has left */
 	uint32_t left;			    /* it has left, and frames below this are given back */
 	uint32_t *refs[MERGE_MAX_SEGMENTS]; /* by segment and index; NULL: it holds none there */
-	struct merge_frame *news;	    /* those in [news_at, nr_news) wait */
+	uint64_t may_miss;		    /* pages that it may still look up in vain */
+	uint64_t forgiven_ns;		    /* may_miss grew last */
+	uint64_t misses;		    /* pages, looked up in vain by a hash that is new */
+	uint64_t unproven;	  /* pages that did not have the hash they were looked up by */
+	uint64_t late;		  /* pages that were put off because it missed too often */
+	struct merge_frame *news; /* those in [news_at, nr_news) wait */
 	uint32_t news_at, nr_news, news_capacity;
 };
 
@@ -81,7 +91,10 @@ struct domain {
 	uint32_t vm; /* of a domain without a name: the only VM in it */
 	char name[MACHINE_NAME_MAX + 1];
 	uint64_t lookups, promotions, no_memory; /* pages, since the domain exists */
-	uint8_t (*pages)[QUIRE_PAGE_SIZE];	 /* DOMAIN_PIECE pages on their way to frames */
+	uint64_t collisions;		   /* ... with the hash of a frame that has other bytes */
+	uint64_t unindexed;		   /* frames in use that no hash leads to any more */
+	uint8_t (*pages)[QUIRE_PAGE_SIZE]; /* DOMAIN_PIECE pages that are looked up */
+	uint8_t (*partners)[QUIRE_PAGE_SIZE]; /* what they are compared with */
 };
 
 /*
@@ -135,6 +148,15 @@ void member_limit_hints(struct member *m, bool room);
 /* The bytes that m costs besides frames, of the index and elsewhere: at least what it takes. */
 uint64_t member_bytes(const struct member *m);
 
+/* The most that m may save up: what it may miss in four seconds. */
+static inline uint64_t member_most_misses(const struct member *m)
+{
+	return 4 * max_u64(m->max_hints, MERGE_BATCH);
+}
+
+/* It is now so late, on a monotonic clock: let m miss again. */
+void member_forgive(struct member *m, uint64_t now_ns);
+
 /* Answer NEWS: move as many of m's news as fit into answer, and say how many are left. */
 void domain_news(struct member *m, struct merge_msg *answer);
 
@@ -173,7 +195,7 @@ void domain_audit(const struct domain *d,
 		  void (*expect)(void *ctx, uint64_t got, uint64_t want, const char *what),
 		  void *ctx);
 
-/* ---- the rest is for domain.c and domain_lookup.c ---- */
+/* ---- the rest is for the files named domain_* ---- */
 
 /* What hint_of holds of a hash.  It is not 0. */
 static inline uint32_t hint_tag(uint64_t hash)
@@ -226,5 +248,30 @@ static inline uint32_t member_news(const struct member *m)
  * as many news wait as m may have.
  */
 bool member_tell(struct member *m, uint64_t gfn, uint32_t frame);
+
+/* Does the hash of a frame in use lead to it? */
+bool is_indexed(const struct domain *d, uint32_t frame);
+
+/* The hint to which a page's hash led. */
+struct partner {
+	struct member *holder;
+	uint32_t page;
+	bool is_self;  /* it is the page itself */
+	bool is_equal; /* it has the same bytes now, or is the asker's own */
+};
+
+/*
+ * Compare the n pages of m in its domain's `pages`, at most DOMAIN_PIECE, with what their partners
+ * have now, and set is_equal.  Pages of m itself are not read: it can only lie to itself.
+ */
+void compare_partners(const struct member *m, uint32_t n, struct partner *partner);
+
+/* Is this page, which has the hash of this frame in use, equal to it?  True if nobody doubts it. */
+bool is_like_frame(struct domain *d, uint32_t frame, const void *page);
+
+static inline bool has_hash(const struct domain *d, const void *page, uint64_t hash)
+{
+	return d->hash(&d->secret, page) == hash;
+}
 
 #endif

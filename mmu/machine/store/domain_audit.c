@@ -4,7 +4,7 @@
  *
  *   - The references of a frame are the sum of its members' references.  A frame in use has some.
  *   - The frames in use are as many as the blocks of the files, by the kernel's count, and as many
- *     as the stable entries of the index.
+ *     as the stable entries of the index and the frames without one.
  *   - In each segment the free frames and the frames in use are all frames: none stays reserved.
  *   - Each hint that a member counts has an entry in the index.
  */
@@ -15,7 +15,7 @@ struct audit {
 	const struct domain *d;
 	void (*expect)(void *ctx, uint64_t got, uint64_t want, const char *what);
 	void *ctx;
-	uint64_t stable, current, lost, in_use, references;
+	uint64_t stable, current, lost, in_use, references, unindexed;
 };
 
 static void check_entry(void *ctx, const struct index_entry *e)
@@ -49,6 +49,7 @@ static void audit_segment(struct audit *a, unsigned int segment)
 
 	for (uint32_t i = 0; i < g->touched; i++) {
 		used += g->refs[i] != 0;
+		a->unindexed += g->refs[i] && !is_indexed(a->d, segment * MERGE_SEGMENT_FRAMES + i);
 		wrong += g->refs[i] != held_by_members(a->d, segment, i);
 		a->references += g->refs[i];
 	}
@@ -100,7 +101,8 @@ void domain_audit(const struct domain *d,
 	expect(ctx, a.lost, 0, "index entries that lead nowhere");
 	expect(ctx, a.current < hints, false, "hints without an entry");
 	expect(ctx, d->index.nr_stable, a.stable, "stable entries");
-	expect(ctx, a.stable, a.in_use, "stable entries, one for each frame");
+	expect(ctx, a.stable + d->unindexed, a.in_use, "stable entries, one for each frame");
+	expect(ctx, d->unindexed, a.unindexed, "frames without an entry");
 	expect(ctx, d->store.used_frames, a.in_use, "frames in use");
 	expect(ctx, d->store.references, a.references, "references");
 	expect(ctx, store_resident_frames(&d->store), a.in_use, "blocks of the store");

@@ -13,15 +13,17 @@
  * stretch of consecutive gfns that want one, and each page takes the frame at its own distance from
  * the start.
  *
- * A hint says only what the page held at its last scan; the VM compares again.  So the machine does
- * not read the hint's page.  To read it took a quarter of the machine's time, and found a change
- * only a second or two before the VM itself reports it.  If the page did change, the new frame has
- * one user for the moment.  It takes the place of that user's page, so it costs no memory.
+ * Nothing that a VM says of its pages is believed.  A page that finds something is read, and must
+ * have the hash that it was looked up by.  Another VM's page to which a hint leads is read, too,
+ * and must have the same bytes (domain_proof.c).  So the index leads from a hash to a frame with
+ * just that hash, and to hear of a page is to have it.  Only a hint may still lie: the first who
+ * finds it takes its place.  A page without a partner is not read at all.
  *
  * RAM files are read with pread() and never mapped.  A VM may truncate its own file, and that is a
  * short read and not a signal.
  */
 #include <assert.h>
+#include <string.h>
 #include "domain.h"
 
 #define PREFETCH_AHEAD 8u
@@ -31,6 +33,7 @@ enum found {
 	FOUND_FRAME,
 	FOUND_PAGE, /* a frame is to be made: there is an equal page, or MERGE_PUBLISH is set */
 	FOUND_TWIN, /* a later entry of this packet has found this page */
+	FOUND_LIE,  /* the page does not have the hash that was asked for */
 };
 
 struct lookup {
@@ -64,6 +67,13 @@ static const char *check(const struct lookup *l)
 			return "a LOOKUP whose gfns do not ascend";
 	}
 	return NULL;
+}
+
+/* Entry i was looked up in vain, or was a lie. */
+static void miss(struct lookup *l, uint64_t *count)
+{
+	++*count;
+	l->m->may_miss -= l->m->may_miss > 0;
 }
 
 static void make_hint(struct lookup *l, uint32_t i)
@@ -116,24 +126,64 @@ static enum found look(struct lookup *l, uint32_t i)
 			l->found[twin] = FOUND_TWIN;
 		return FOUND_PAGE;
 	}
-	if (!holder)
+	if (!holder) {
+		if (l->m->hint_of[gfn_of(l, i)] != hint_tag(l->ask[i].hash))
+			miss(l, &l->m->misses);
 		make_hint(l, i);
+	}
 	return wants_publish(l, i) ? FOUND_PAGE : l->found[i];
 }
 
-/* Pass 1.  Returns how many entries would be answered with a frame, as far as hashes can tell. */
-static uint32_t survey(struct lookup *l)
+/* Pass 1: what would be answered with a frame, as far as hashes can tell. */
+static void survey(struct lookup *l)
 {
-	uint32_t found = 0;
-
 	for (uint32_t i = 0; i < l->nr; i++) {
 		if (i + PREFETCH_AHEAD < l->nr)
 			index_prefetch(&l->d->index, l->ask[i + PREFETCH_AHEAD].hash);
 		l->found[i] = look(l, i);
 	}
-	for (uint32_t i = 0; i < l->nr; i++)
-		found += l->found[i] != FOUND_NOTHING;
-	return found;
+}
+
+/* Entry i lies. */
+static void expose(struct lookup *l, uint32_t i)
+{
+	miss(l, &l->m->unproven);
+	l->found[i] = FOUND_LIE;
+}
+
+/* How many consecutive pages from entry i on have found something, at most a piece of them. */
+static uint32_t found_run(const struct lookup *l, uint32_t i)
+{
+	uint32_t n = 0;
+
+	while (n < DOMAIN_PIECE && i + n < l->nr && gfn_of(l, i + n) == gfn_of(l, i) + n &&
+	       l->found[i + n] != FOUND_NOTHING)
+		n++;
+	return n;
+}
+
+/*
+ * Have at least `fewest` entries found something by a hash that their pages really have?  Whoever
+ * is told that there are too few has learnt that they are there.  So all entries that were found
+ * are proved, until there are enough.
+ */
+static bool are_enough(struct lookup *l, uint32_t fewest)
+{
+	uint32_t n, proved = 0;
+
+	for (uint32_t i = 0; i < l->nr && proved < fewest; i += n ? n : 1) {
+		uint32_t readable = 0;
+
+		n = found_run(l, i);
+		if (n)
+			readable = member_read(l->m, gfn_of(l, i), n, l->d->pages);
+		for (uint32_t k = 0; k < n; k++)
+			if (k < readable && has_hash(l->d, l->d->pages[k], l->ask[i + k].hash))
+				proved++;
+			else
+				expose(l, i + k);
+	}
+	return proved >= fewest;
 }
 
 static void release(struct lookup *l)
@@ -235,29 +285,23 @@ static void place(struct lookup *l, uint32_t i, uint32_t n, const uint8_t (*byte
 	}
 }
 
-/* A page with the same hash, and the member that has it. */
-struct partner {
-	struct member *holder;
-	uint32_t page;
-};
-
 /*
  * Entry i has used up a hint.  The hint's holder gets the frame too: by NEWS, or in this answer if
  * the hint's page is an earlier entry of this packet.  A later entry finds the frame by itself.  If
  * the frame cannot be given, nothing is wrong: the next LOOKUP of that page finds it.
  */
-static void introduce(struct lookup *l, uint32_t i, struct member *holder, uint32_t page)
+static void introduce(struct lookup *l, uint32_t i, const struct partner *partner)
 {
 	uint32_t frame = l->out[i].frame;
-	int twin = holder == l->m ? find_twin(l, page, l->ask[i].hash) : -1;
+	int twin = partner->holder == l->m ? find_twin(l, partner->page, l->ask[i].hash) : -1;
 
-	member_set_hint(holder, page, 0);
-	if (twin > (int)i || !member_get(holder, frame))
+	member_set_hint(partner->holder, partner->page, 0);
+	if (twin > (int)i || !member_get(partner->holder, frame))
 		return;
 	if (twin >= 0)
 		l->out[twin].frame = frame;
-	else if (!member_tell(holder, page, frame))
-		member_unget(holder, frame);
+	else if (!member_tell(partner->holder, partner->page, frame))
+		member_unget(partner->holder, frame);
 }
 
 /* Is a frame to be made for entry i?  *partner becomes the hint with its hash. */
@@ -265,11 +309,11 @@ static bool needs_frame(const struct lookup *l, uint32_t i, struct partner *part
 {
 	const struct index_entry *e = index_find(&l->d->index, l->ask[i].hash);
 
-	if (!e || e->owner == INDEX_STABLE)
+	if (!e || e->owner == INDEX_STABLE || l->found[i] == FOUND_LIE)
 		return false;
-	*partner = (struct partner){ hint_holder(l->d, e), e->page };
-	return partner->holder &&
-	       (wants_publish(l, i) || !is_own_hint(l, i, partner->holder, partner->page));
+	*partner = (struct partner){ .holder = hint_holder(l->d, e), .page = e->page };
+	partner->is_self = partner->holder && is_own_hint(l, i, partner->holder, partner->page);
+	return partner->holder && (wants_publish(l, i) || !partner->is_self);
 }
 
 /* Will entry i find the frame that is made for one of the n entries before it? */
@@ -292,29 +336,110 @@ static uint32_t piece(const struct lookup *l, uint32_t i, struct partner *partne
 	return n;
 }
 
+/*
+ * Entry i has the hash that it was asked for, and what this hash led to has other bytes.  Then the
+ * hash leads to it no longer, and to this page instead: the other is a hint that is stale or lies,
+ * or one of the two was made to have this hash.
+ */
+static void supplant(struct lookup *l, uint32_t i)
+{
+	const struct index_entry *e = index_find(&l->d->index, l->ask[i].hash);
+	bool stable = e && e->owner == INDEX_STABLE;
+	struct member *holder = e && !stable ? hint_holder(l->d, e) : NULL;
+
+	if (holder)
+		member_set_hint(holder, e->page, 0);
+	l->d->unindexed += stable;
+	index_remove(&l->d->index, l->ask[i].hash);
+	make_hint(l, i);
+}
+
+/* May a frame be made of entry i, whose page has these bytes? */
+static bool is_proved(struct lookup *l, uint32_t i, const struct partner *partner,
+		      const uint8_t *page)
+{
+	if (!has_hash(l->d, page, l->ask[i].hash)) {
+		expose(l, i);
+		return false;
+	}
+	if (partner->is_equal)
+		return true;
+	supplant(l, i);
+	return wants_publish(l, i);
+}
+
 /* Make frames for the piece that begins at entry i.  Returns its length. */
 static uint32_t make_frames(struct lookup *l, uint32_t i)
 {
 	struct partner partner[DOMAIN_PIECE];
-	uint32_t n = piece(l, i, partner);
+	uint32_t n = piece(l, i, partner), run = 0;
 	uint32_t readable = member_read(l->m, gfn_of(l, i), n, l->d->pages);
 
-	place(l, i, readable, l->d->pages);
+	compare_partners(l->m, readable, partner);
+	for (uint32_t k = 0; k <= readable; k++) {
+		if (k < readable && is_proved(l, i + k, &partner[k], l->d->pages[k])) {
+			run++;
+			continue;
+		}
+		place(l, i + k - run, run, l->d->pages + k - run);
+		run = 0;
+	}
 	for (uint32_t k = 0; k < readable; k++)
-		if (MERGE_IS_FRAME(l->out[i + k].frame) &&
-		    !is_own_hint(l, i + k, partner[k].holder, partner[k].page))
-			introduce(l, i + k, partner[k].holder, partner[k].page);
+		if (MERGE_IS_FRAME(l->out[i + k].frame) && partner[k].is_equal &&
+		    !partner[k].is_self)
+			introduce(l, i + k, &partner[k]);
 	return n;
 }
 
-static uint32_t take_frame(struct lookup *l, uint32_t i, uint32_t frame)
+static void take_frame(struct lookup *l, uint32_t i, uint32_t frame)
 {
-	member_set_hint(l->m, gfn_of(l, i), 0);
 	if (member_get(l->m, frame))
 		l->out[i].frame = frame;
 	else
 		refuse(l, i, 1);
-	return 1;
+}
+
+/*
+ * The consecutive pages from entry i on whose hashes lead to frames, at most a piece of them.
+ * frame[] becomes their frames.
+ */
+static uint32_t known_run(const struct lookup *l, uint32_t i, uint32_t *frame)
+{
+	uint32_t n = 0;
+
+	for (; n < DOMAIN_PIECE && i + n < l->nr && gfn_of(l, i + n) == gfn_of(l, i) + n; n++) {
+		const struct index_entry *e = index_find(&l->d->index, l->ask[i + n].hash);
+
+		if (!e || e->owner != INDEX_STABLE || l->found[i + n] == FOUND_LIE)
+			break;
+		frame[n] = e->page;
+	}
+	return n;
+}
+
+/*
+ * Answer entries from i on with the frames that their hashes lead to, if their pages have these
+ * hashes.  Returns how many entries were answered.
+ */
+static uint32_t take_frames(struct lookup *l, uint32_t i)
+{
+	uint32_t frame[DOMAIN_PIECE], n = known_run(l, i, frame);
+	uint32_t readable = member_read(l->m, gfn_of(l, i), n, l->d->pages);
+
+	for (uint32_t k = 0; k < n; k++) {
+		const uint8_t *page = l->d->pages[k];
+
+		member_set_hint(l->m, gfn_of(l, i + k), 0);
+		if (k >= readable || !has_hash(l->d, page, l->ask[i + k].hash)) {
+			expose(l, i + k);
+		} else if (is_like_frame(l->d, frame[k], page)) {
+			take_frame(l, i + k, frame[k]);
+		} else {
+			l->d->collisions++;
+			supplant(l, i + k);
+		}
+	}
+	return n;
 }
 
 /* Answer entry i and those that go with it.  Returns how many entries were answered. */
@@ -323,8 +448,10 @@ static uint32_t answer(struct lookup *l, uint32_t i)
 	const struct index_entry *e = index_find(&l->d->index, l->ask[i].hash);
 	uint32_t n;
 
+	if (l->found[i] == FOUND_LIE)
+		return 1;
 	if (e && e->owner == INDEX_STABLE)
-		return take_frame(l, i, e->page);
+		return take_frames(l, i);
 	if (!e || !hint_holder(l->d, e))
 		make_hint(l, i);
 	n = make_frames(l, i);
@@ -333,30 +460,45 @@ static uint32_t answer(struct lookup *l, uint32_t i)
 	return n ? n : 1;
 }
 
+/* What an entry without a frame hears. */
+static enum merge_none why_none(const struct lookup *l, uint32_t i, bool enough)
+{
+	return enough || l->found[i] == FOUND_NOTHING || l->found[i] == FOUND_LIE ? MERGE_UNIQUE :
+										    MERGE_FEW;
+}
+
+static void answer_all(struct lookup *l, uint32_t fewest)
+{
+	bool enough;
+
+	survey(l);
+	enough = fewest <= 1 || are_enough(l, fewest);
+	for (uint32_t i = 0; i < l->nr; i++)
+		l->out[i].frame = why_none(l, i, enough);
+	for (uint32_t i = 0; enough && i < l->nr;)
+		i += answer(l, i);
+	release(l);
+}
+
 const char *domain_lookup(struct member *m, const struct merge_msg *ask, struct merge_msg *msg)
 {
 	struct lookup l = {
 		.d = m->domain, .m = m, .ask = ask->lookup, .out = msg->frame, .nr = ask->nr
 	};
 	const char *fault = check(&l);
-	uint32_t found;
 
 	if (fault)
 		return fault;
 	l.d->lookups += l.nr;
 	if (l.d->to_trim)
 		index_trim(&l.d->index, --l.d->to_trim);
-	found = survey(&l);
 	msg->nr = l.nr;
 	for (uint32_t i = 0; i < l.nr; i++)
-		msg->frame[i] = (struct merge_frame){
-			.gfn = gfn_of(&l, i),
-			.frame = found < ask->arg && l.found[i] ? MERGE_FEW : MERGE_UNIQUE,
-		};
-	if (found >= ask->arg)
-		for (uint32_t i = 0; found && i < l.nr;)
-			i += answer(&l, i);
-	release(&l);
+		msg->frame[i] = (struct merge_frame){ gfn_of(&l, i), MERGE_LATER, 0 };
+	if (m->may_miss)
+		answer_all(&l, ask->arg);
+	else
+		m->late += l.nr;
 	msg->arg = member_news(m);
 	return NULL;
 }

@@ -22,6 +22,7 @@
 static const size_t file_bytes = MERGE_SEGMENT_FRAMES * QUIRE_PAGE_SIZE;
 static const size_t refs_bytes = MERGE_SEGMENT_FRAMES * sizeof(uint32_t);
 static const size_t hash_bytes = MERGE_SEGMENT_FRAMES * sizeof(uint64_t);
+static const size_t doubted_bytes = MERGE_SEGMENT_FRAMES / 8;
 
 void store_init(struct store *s, unsigned int max_segments)
 {
@@ -34,6 +35,7 @@ static void segment_finish(struct store_segment *g)
 	if (g->exact >= 0)
 		close(g->exact);
 	unreserve(g->buddy, sizeof(*g->buddy));
+	unreserve(g->doubted, doubted_bytes);
 	unreserve(g->hash, hash_bytes);
 	unreserve(g->refs, refs_bytes);
 	if (g->fd >= 0)
@@ -79,8 +81,9 @@ static bool segment_init(struct store_segment *g)
 	g->bytes = map_file(g->fd, g->exact);
 	g->refs = reserve(refs_bytes);
 	g->hash = reserve(hash_bytes);
+	g->doubted = reserve(doubted_bytes);
 	g->buddy = reserve(sizeof(*g->buddy));
-	if (!g->bytes || !g->refs || !g->hash || !g->buddy) {
+	if (!g->bytes || !g->refs || !g->hash || !g->doubted || !g->buddy) {
 		segment_finish(g);
 		return false;
 	}
@@ -197,10 +200,40 @@ int store_write(struct store *s, uint32_t frame, uint32_t n, const void *bytes)
 		return -ENOMEM;
 	}
 	forget_entries(g, index, n);
+	for (uint32_t i = 0; i < n; i++)
+		store_doubt(s, frame + i, false);
 	g->used += n;
 	g->touched = (uint32_t)max_u64(g->touched, index + n);
 	s->used_frames += n;
 	return 0;
+}
+
+/* This cannot fail: the file is ours, its size is sealed, and the frame is there. */
+void store_read(const struct store *s, uint32_t frame, void *bytes)
+{
+	int fd = s->segment[frame_segment(frame)].fd;
+	off_t at = (off_t)frame_index(frame) * (off_t)QUIRE_PAGE_SIZE;
+	ssize_t got;
+
+	do
+		got = pread(fd, bytes, QUIRE_PAGE_SIZE, at);
+	while (got < 0 && errno == EINTR);
+	assert(got == (ssize_t)QUIRE_PAGE_SIZE);
+}
+
+void store_doubt(struct store *s, uint32_t frame, bool doubted)
+{
+	uint64_t *word = &s->segment[frame_segment(frame)].doubted[frame_index(frame) / 64];
+	uint64_t bit = 1ULL << frame % 64;
+
+	*word = doubted ? *word | bit : *word & ~bit;
+}
+
+bool store_is_doubted(const struct store *s, uint32_t frame)
+{
+	const uint64_t *bits = s->segment[frame_segment(frame)].doubted;
+
+	return bits[frame_index(frame) / 64] >> frame % 64 & 1;
 }
 
 bool store_has(const struct store *s, uint32_t frame)
@@ -210,7 +243,7 @@ bool store_has(const struct store *s, uint32_t frame)
 	return segment < s->nr_segments && s->segment[segment].refs[frame_index(frame)];
 }
 
-uint64_t *store_hash(struct store *s, uint32_t frame)
+uint64_t *store_hash(const struct store *s, uint32_t frame)
 {
 	return &s->segment[frame_segment(frame)].hash[frame_index(frame)];
 }
@@ -275,6 +308,7 @@ uint64_t store_metadata_bytes(const struct store *s)
 	uint64_t bytes = 0;
 
 	for (unsigned int i = 0; i < s->nr_segments; i++)
-		bytes += sizeof(struct buddy) + s->segment[i].touched * 12ULL;
+		bytes += sizeof(struct buddy) + s->segment[i].touched * 12ULL +
+			 s->segment[i].touched / 8;
 	return bytes;
 }

@@ -25,8 +25,8 @@
  * punches it out.  Each segment has a buddy allocator (buddy.h) that keeps runs together: equal
  * pages that follow each other in a guest are one mapping if their frames follow each other too.
  *
- * Costs.  Each frame up to the highest ever used takes 12 bytes (references and hash), and each
- * segment 70 KiB of bitmaps.
+ * Costs.  Each frame up to the highest ever used takes 12 bytes (references and hash) and a bit,
+ * and each segment 70 KiB of bitmaps.
  */
 #include "buddy.h"
 
@@ -40,6 +40,7 @@ struct store_segment {
 	uint32_t touched;    /* index of the highest frame ever in use, plus 1 */
 	uint32_t *refs;	     /* by index: references of all members together */
 	uint64_t *hash;	     /* by index: the hash under which the index knows the frame */
+	uint64_t *doubted;   /* a bit for each index (store_doubt) */
 	struct buddy *buddy; /* the frames that are neither in use nor reserved */
 };
 
@@ -84,11 +85,20 @@ void store_unreserve(struct store *s, uint32_t frame, uint32_t n);
  */
 int store_write(struct store *s, uint32_t frame, uint32_t n, const void *bytes);
 
+/* Copy a frame in use to `bytes`, a page. */
+void store_read(const struct store *s, uint32_t frame, void *bytes);
+
+/* A frame in use may have other bytes than a page with its hash; or not any more. */
+void store_doubt(struct store *s, uint32_t frame, bool doubted);
+
+/* Is that so?  Of a frame that has just been filled it is not. */
+bool store_is_doubted(const struct store *s, uint32_t frame);
+
 /* Is this frame in use, with references?  Any number may be asked about. */
 bool store_has(const struct store *s, uint32_t frame);
 
 /* Where the hash of a frame in use is kept: the one under which the index knows it. */
-uint64_t *store_hash(struct store *s, uint32_t frame);
+uint64_t *store_hash(const struct store *s, uint32_t frame);
 
 /* Add a reference to a frame in use.  Returns false if the counter has no room for another. */
 bool store_get(struct store *s, uint32_t frame);
