@@ -36,10 +36,14 @@ static void merge_open(struct lab *lab, int control, struct merge_vm *v, const c
 void merge_join_lab(struct lab *lab, struct merge_vm *v)
 {
 	struct machine_msg msg;
+	int type;
 
 	say(v->vm.channel, MACHINE_JOIN, 0, 0, -1);
 	lab_step(lab);
-	if (hear(v->vm.channel, &msg, &v->merge) != MACHINE_JOINED)
+	do
+		type = hear(v->vm.channel, &msg, &v->merge);
+	while (type == MACHINE_RECALL || type == MACHINE_BALLOON_TARGET);
+	if (type != MACHINE_JOINED)
 		abort();
 }
 
