@@ -9,7 +9,8 @@
  * a millisecond.  When somebody has waited, sections are short for a while.  Nobody sleeps with the
  * lock.
  *
- * How long each kind of holder waited for the lock, and held it, is counted.
+ * It is counted how long each kind of holder waited for the lock, or for a block to be filled, and
+ * how long it held the lock.
  *
  * Whoever loses a page (backend.h) holds the lock.  So the pager, which ends the VM then, hears of
  * it when the lock is let go.
@@ -25,12 +26,11 @@ const char *const gmem_holder_name[GMEM_NR_HOLDERS] = {
 	[GMEM_GIVE] = "give_back", [GMEM_LOOK] = "look",
 };
 
+/* asked_ns: since when the holder has waited; 0: not at all. */
 static void begin_hold(struct gmem *gm, enum gmem_holder who, uint64_t asked_ns)
 {
 	gm->holder = who;
 	gm->held_since_ns = monotonic_ns();
-	if (asked_ns)
-		atomic_store_explicit(&gm->contended_ns, asked_ns, memory_order_relaxed);
 	histogram_add(&gm->stats.waits[who], asked_ns ? gm->held_since_ns - asked_ns : 0);
 }
 
@@ -45,6 +45,7 @@ void gmem_lock(struct gmem *gm, enum gmem_holder who)
 
 	if (!lock_try(&gm->lock)) {
 		asked_ns = monotonic_ns();
+		atomic_store_explicit(&gm->contended_ns, asked_ns, memory_order_relaxed);
 		lock(&gm->lock);
 	}
 	begin_hold(gm, who, asked_ns);
@@ -81,8 +82,9 @@ uint64_t gmem_section(struct gmem *gm, uint64_t most)
 void gmem_wait_for_fill(struct gmem *gm)
 {
 	enum gmem_holder who = gm->holder;
+	uint64_t asked_ns = monotonic_ns();
 
 	end_hold(gm);
 	pthread_cond_wait(&gm->filled, &gm->lock.mutex);
-	begin_hold(gm, who, 0);
+	begin_hold(gm, who, asked_ns);
 }
