@@ -89,6 +89,34 @@ static void model_violation(struct model *m, uint64_t gpa, bool read, bool write
 		m->qualification += 0x100;
 }
 
+static bool model_stage2_is_leaf(uint64_t e, int level)
+{
+	return level == 1 || (level <= 3 && model_bit(e, 7));
+}
+
+/* Is e, of which bit `shift` of the address is the lowest that its level translates, refused? */
+static bool model_misconfigured(const struct model *m, uint64_t e, int level, int shift)
+{
+	bool leaf = model_stage2_is_leaf(e, level);
+	int type = (int)(model_field(e, 3, 5) / 8);
+
+	if (!model_bit(e, 0) && model_bit(e, 1))
+		return true;
+	if (!model_bit(e, 0) && !model_bit(e, 1) && !m->ept_exec_only)
+		return true;
+	if (model_any(e, m->ept_maxphyaddr, 51))
+		return true;
+	if (level >= 4 && model_any(e, 3, 7))
+		return true;
+	if (!leaf)
+		return model_any(e, 3, 6);
+	if (level == 3 && !m->ept_1g)
+		return true;
+	if (level > 1 && model_any(e, 12, shift - 1))
+		return true;
+	return type == 2 || type == 3 || type == 7;
+}
+
 /* Returns false if the walk is over, with the outcome stored. */
 static bool model_stage2(struct model *m, uint64_t gpa, bool read, bool write, bool fetch,
 			 bool guest_table, uint64_t *maddr, int *leaf_level, bool *may_write)
@@ -109,8 +137,6 @@ static bool model_stage2(struct model *m, uint64_t gpa, bool read, bool write, b
 	}
 	for (level = m->ept_levels; level >= 1; level--) {
 		uint64_t addr;
-		bool leaf;
-		int type;
 
 		shift = 12 + 9 * (level - 1);
 		addr = table + model_field(gpa, shift, shift + 8) / (1ULL << shift) * 8;
@@ -131,35 +157,13 @@ static bool model_stage2(struct model *m, uint64_t gpa, bool read, bool write, b
 
 		m->outcome = WALK_MISCONFIG;
 		m->gpa = gpa;
-		if (!model_bit(e, 0) && model_bit(e, 1))
-			return false;
-		if (!model_bit(e, 0) && !model_bit(e, 1) && !m->ept_exec_only)
-			return false;
-		if (model_any(e, m->ept_maxphyaddr, 51))
-			return false;
-		if (level >= 4) {
-			leaf = false;
-			if (model_any(e, 3, 7))
-				return false;
-		} else if (level == 1) {
-			leaf = true;
-		} else {
-			leaf = model_bit(e, 7);
-			if (!leaf && model_any(e, 3, 6))
-				return false;
-			if (leaf && level == 3 && !m->ept_1g)
-				return false;
-			if (leaf && model_any(e, 12, shift - 1))
-				return false;
-		}
-		type = (int)(model_field(e, 3, 5) / 8);
-		if (leaf && (type == 2 || type == 3 || type == 7))
+		if (model_misconfigured(m, e, level, shift))
 			return false;
 
 		r = r && model_bit(e, 0);
 		w = w && model_bit(e, 1);
 		x = x && model_bit(e, 2);
-		if (leaf)
+		if (model_stage2_is_leaf(e, level))
 			break;
 		table = model_field(e, 12, 51);
 	}
