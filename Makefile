@@ -158,6 +158,8 @@ $(BUILD)/tests/base/exact_test $(BUILD)/tests/machine/store_test: $(BUILD)/tests
 $(BUILD)/tests/bench/walk_bench: $(BUILD)/tests/format/labs.a $(BUILD)/tests/kvm/labs.a
 $(FUZZ_BUILD)/tests/fuzz/image_fuzz: $(FUZZ_BUILD)/tests/boot/labs.a
 $(FUZZ_BUILD)/tests/fuzz/machine_fuzz: $(FUZZ_BUILD)/tests/machine/labs.a
+$(FUZZ_BUILD)/tests/fuzz/machine_fuzz $(FUZZ_BUILD)/tests/fuzz/ctl_fuzz \
+$(FUZZ_BUILD)/tests/fuzz/leash_fuzz: $(FUZZ_BUILD)/tests/fuzz/labs.a
 $(FUZZ_BUILD)/tests/fuzz/virtio_fuzz: $(FUZZ_BUILD)/tests/dev/labs.a
 $(FUZZ_BUILD)/tests/fuzz/walk_fuzz: $(FUZZ_BUILD)/tests/format/labs.a
 

@@ -6,6 +6,9 @@
  *   accepts keeps the promises of ctl_client.h;
  *   to the server, as requests: it answers or hangs up.
  *
+ * Packets may carry descriptors of any kind (strange_fds.h).  Neither end takes one, so none may be
+ * left.
+ *
  * So that inputs get past the header checks, a packet's first byte says whether the header is
  * made right by the harness or comes from the input too.
  */
@@ -15,6 +18,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "strange_fds.h"
 #include "vmm/cli/ctl_client.h"
 #include "vmm/vm/ctl.h"
 #include "vmm/vm/vm.h"
@@ -173,8 +177,7 @@ static void put_reply(int fd, struct input *in, unsigned int op, uint16_t want)
 	take(in, packet + sizeof(*reply), bytes);
 	if (how & 8)
 		bytes++;
-	if (send(fd, packet, sizeof(*reply) + bytes, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return;
+	strange_send(fd, packet, sizeof(*reply) + bytes, how >> 4 & 3, take_byte(in) * 0x010305U);
 }
 
 static void check_map(int fd, uint64_t nr)
@@ -313,8 +316,7 @@ static void put_request(int fd, struct input *in)
 	}
 	if (how & 4)
 		bytes = take_byte(in) + 1u;
-	if (send(fd, packet, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return;
+	strange_send(fd, packet, bytes, how >> 4 & 3, take_byte(in) * 0x010305U);
 }
 
 static void fuzz_server(struct input *in)
@@ -348,13 +350,27 @@ static void fuzz_server(struct input *in)
 		ctl_serve(ctl, (struct vm *)ctl);
 }
 
+/* libFuzzer's own thread opens a file now and then, for a moment. */
+static void check_descriptors(unsigned int before)
+{
+	for (unsigned int i = 0; strange_count() > before; i++) {
+		must(i < 1000, "a descriptor is left");
+		usleep(1000);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	struct input in = { data, bytes };
+	unsigned int before;
 
+	strange_fd(0);
+	server();
+	before = strange_count();
 	if (take_byte(&in) & 1)
 		fuzz_server(&in);
 	else
 		fuzz_client(&in);
+	check_descriptors(before);
 	return 0;
 }

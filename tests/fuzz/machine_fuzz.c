@@ -9,6 +9,9 @@
  * often enough that channels exist to be abused.  The processes that STARTED names are real:
  * sleepers, forked when one is needed and killed by whatever kills VMs.
  *
+ * Some descriptors are of kinds that nobody expects (strange_fds.h), one of them a file whose size
+ * changes, and some packets have several.
+ *
  * VMs also tell of balloons, and operators set their sizes and ask why.
  *
  * Connections about equal pages are apart from the other peers: their packets have another size.
@@ -17,6 +20,7 @@
  */
 #include "tests/machine/machine_lab.h"
 #include "tests/tap.h"
+#include "strange_fds.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -44,6 +48,9 @@ enum step_kind {
 	STEP_BALLOON,
 	STEP_CALL_OFF,
 	STEP_OPERATE,
+	STEP_RESIZE,
+	STEP_SEVERAL,
+	STEP_JOIN_STRANGE,
 	NR_STEPS
 };
 
@@ -65,6 +72,7 @@ static void set_up(void)
 		if (pwrite(memfd, &(uint64_t){ gfn % 8 }, 8, (off_t)(gfn * QUIRE_PAGE_SIZE)) != 8)
 			abort();
 	memfd_readonly = reopen_readonly(memfd);
+	strange_fd(0);
 	null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	is_set_up = true;
 }
@@ -88,6 +96,8 @@ static int descriptor(uint8_t which, bool *mine)
 			sleeper = fork_sleeper();
 		*mine = true;
 		return pidfd_of(sleeper);
+	case 5:
+	case 6: return strange_fd(which / 8u);
 	default: return -1;
 	}
 }
@@ -100,6 +110,18 @@ static void send_packet(int fd, struct machine_msg msg, uint8_t which)
 	say_msg(fd, msg, attach);
 	if (mine)
 		close(attach);
+}
+
+/* A packet of the channel, or of a control connection, with descriptors of any kind and number. */
+static void send_several(int fd, const struct step *s)
+{
+	static const enum machine_type type[] = { MACHINE_ATTACH, MACHINE_JOIN, MACHINE_STARTED,
+						  MACHINE_HELLO, MACHINE_CREDIT };
+	struct machine_msg msg = wire_msg(type[s->small % ARRAY_SIZE(type)], 1 + s->small % 4);
+	uint64_t kinds = s->a;
+
+	strange_send(fd, &msg, sizeof(msg) - (s->small >> 7), s->descriptor % 9,
+		     tap_random(&kinds));
 }
 
 static void dial(struct lab *lab, int *peer, bool hello)
@@ -323,6 +345,7 @@ static void perform(struct lab *lab, int *peers, int *merges, const struct step 
 	case STEP_JOIN:
 	case STEP_MERGE:
 	case STEP_MERGE_HEAR: perform_merge(lab, peers, merges, s); break;
+	case STEP_RESIZE: strange_resize((uint64_t)s->a * 512); break;
 	case STEP_STOP:
 		if (s->small == 77)
 			machine_stop_all(lab->m);
@@ -338,6 +361,10 @@ static void perform(struct lab *lab, int *peers, int *merges, const struct step 
 		} else if (s->kind == STEP_GARBAGE) {
 			memset(garbage, s->small, sizeof(garbage));
 			send(*peer, garbage, s->a % sizeof(garbage), MSG_DONTWAIT | MSG_NOSIGNAL);
+		} else if (s->kind == STEP_SEVERAL) {
+			send_several(*peer, s);
+		} else if (s->kind == STEP_JOIN_STRANGE) {
+			say(*peer, MACHINE_JOIN, 0, 0, strange_fd(s->descriptor));
 		} else {
 			send_packet(*peer, packet(s, lab->now_ns), s->descriptor);
 		}
