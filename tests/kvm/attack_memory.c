@@ -60,7 +60,7 @@ static const char *fill_ram_without_credits(struct attacker *a)
 	scene_account(a->scene, &a->vm, &account);
 	msg.pages = account.credit_pages;
 	puppet_send(&a->thread, channel, &msg, sizeof(msg), -1);
-	for (uint64_t at = 0; at < 16 * MiB; at += PUPPET_SCRATCH / 2)
+	for (uint64_t at = 0; at < 64 * MiB; at += PUPPET_SCRATCH / 2)
 		puppet_call(&a->thread, SYS_pwrite64, (uint64_t)fd, a->thread.scratch,
 			    PUPPET_SCRATCH / 2, at, 0, 0);
 	if (attacker_is_killed(a) || !scene_account(a->scene, &a->vm, &account))
@@ -204,7 +204,10 @@ static const char *collapse_store(struct attacker *a)
 const struct attack memory_attacks[] = {
 	PLAIN("touch 256 MiB of anonymous memory", "vcpu 0", touch_anonymous_memory),
 	PLAIN("grow the RAM file", "vcpu 0", grow_ram),
-	PLAIN("fill RAM without credits", "vcpu 0", fill_ram_without_credits),
+	{ .name = "fill RAM without credits",
+	  .thread = "vcpu 0",
+	  .run = fill_ram_without_credits,
+	  .ram_mib = 64 },
 	MERGED("write frames of the store", write_frames),
 	MERGED("futexes in frames of the store", futex_on_frames),
 	MERGED("a userfaultfd over frames of the store", userfault_on_frames),
