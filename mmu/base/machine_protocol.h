@@ -105,10 +105,10 @@
  * nothing any more.
  *
  * What a VM occupies is measured: the blocks of its RAM file and, where the machine can see it, the
- * memory of its process.  A VM that occupies more than its credits and overhead and OOM_SLACK_PAGES
- * is killed.  When somebody must be killed for want of memory, a VM that holds more than its due is
- * killed first (mmu/machine/oom.h): in particular one that keeps credits through a RECALL which it
- * does not use.
+ * memory of its process.  A VM that has clearly more of them than credits and overhead is killed
+ * (oom_unpaid()).  When somebody must be killed for want of memory, a VM that holds more than its
+ * due is killed first (mmu/machine/oom.h): in particular one that keeps credits through a RECALL
+ * which it does not use.
  *
  * need_pages 0 asks for a batch ahead of time: the machine answers at once, with a GRANT of 0 pages
  * if memory is short.  A VM answers each RECALL by one RETURN, of 0 pages if it can spare none.

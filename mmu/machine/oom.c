@@ -14,8 +14,8 @@ static uint64_t beyond(uint64_t has, uint64_t due)
 
 uint64_t oom_unpaid(const struct machine_holding *h)
 {
-	return beyond(h->resident_pages + h->anon_pages,
-		      h->credit_pages + h->overhead_pages + OOM_SLACK_PAGES);
+	return beyond(h->resident_pages, h->credit_pages + OOM_TOUCH_PAGES) +
+	       beyond(h->anon_pages, h->overhead_pages + OOM_SLACK_PAGES);
 }
 
 uint64_t oom_excess(const struct machine_holding *h)

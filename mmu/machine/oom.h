@@ -25,17 +25,19 @@
  * Before badness counts, those are looked for that hold more than their due, because no other VM
  * is to die for them.  A VM holds more than its due by the sum of these:
  *
- *   unpaid     what it occupies, its RAM and the memory of its process, beyond what it was charged
- *              (credits and overhead) and OOM_SLACK_PAGES
+ *   unpaid     resident pages beyond its credits and OOM_TOUCH_PAGES, and memory of its process
+ *              beyond its overhead and OOM_SLACK_PAGES
  *   idle       credits beyond its resident pages and OOM_SPARE_PAGES.  It was asked for them, by a
  *              RECALL, and kept them
  *   twice      its resident pages and its part of the store together, beyond the RAM that it
  *              promised and OOM_SPARE_PAGES.  A page is in RAM or in the store, not in both
  *
- * Overhead is an estimate, and THP may round the memory of a process up: so there is the slack.  A
- * VM that brings pages in, or compares them before it shares them, has a few blocks of pages on the
+ * For an instant a guest may have a run of pages whose credits are still to be found.  Overhead is
+ * an estimate, and THP may round the memory of a process up: so there is the slack.  A VM that
+ * brings pages in, or compares them before it shares them, has a few blocks of pages on the
  * way: so there is what it may spare.
  */
+#define OOM_TOUCH_PAGES (4 * MiB / QUIRE_PAGE_SIZE)
 #define OOM_SLACK_PAGES (16 * MiB / QUIRE_PAGE_SIZE)
 #define OOM_SPARE_PAGES (8 * MiB / QUIRE_PAGE_SIZE)
 
@@ -46,7 +48,7 @@
 /* The pages that the end of a VM would win. */
 uint64_t oom_pages(const struct machine_holding *h);
 
-/* What it occupies beyond what it was charged and OOM_SLACK_PAGES. */
+/* What it occupies beyond what it was charged, and beyond what is forgiven. */
 uint64_t oom_unpaid(const struct machine_holding *h);
 
 /* The pages that it holds beyond its due; 0: it keeps to the rules. */
