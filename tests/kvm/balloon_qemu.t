@@ -58,7 +58,7 @@ sub value { my ($vm, $name) = @_; return ($vm->{out} =~ /\b$name=(\d+)/g)[-1] }
 sub targets {
 	my ($features, $what) = @_;
 	my @targets = (1, 5000, 4744, 12000, 300, 0, 256, 257);
-	my $vm = guest([], 'balloon', 'seconds=50', 'steps=' . (@targets + 1), 'touch=2000',
+	my $vm = guest([], 'balloon', 'seconds=250', 'steps=' . (@targets + 1), 'touch=2000',
 		'reuse=1',
 		"features=$features");
 	my ($in, $out, $last) = (0, 0, 0);
@@ -79,7 +79,7 @@ sub targets {
 
 # More than there is: the guest gives what it has, keeps working, and takes it all back.
 sub too_much {
-	my $vm = guest([], 'balloon', 'seconds=50', 'steps=1', 'touch=1000');
+	my $vm = guest([], 'balloon', 'seconds=250', 'steps=1', 'touch=1000');
 	my $free = value($vm, 'free');
 	like(ask($vm, $ram - 1), qr/no more pages to give/,
 		'a target of all memory cannot be reached');
@@ -92,7 +92,7 @@ sub too_much {
 
 sub out_of_memory {
 	for my $on ('on', 'off') {
-		my $vm = guest(["deflate-on-oom=$on"], 'balloon', 'seconds=50', 'steps=2',
+		my $vm = guest(["deflate-on-oom=$on"], 'balloon', 'seconds=250', 'steps=2',
 			'touch=500', 'oom=6000');
 		my $free = value($vm, 'free');
 		ask($vm, 12000);
@@ -115,7 +115,7 @@ sub out_of_memory {
 }
 
 sub statistics {
-	my $vm = guest([], 'balloon', 'seconds=50', 'steps=2', 'touch=100');
+	my $vm = guest([], 'balloon', 'seconds=250', 'steps=2', 'touch=100');
 	my %at = (path => '/machine/peripheral/balloon');
 	my $free = value($vm, 'free');
 	my ($end, $updated, $stats) = (time + 15, 0);
@@ -170,7 +170,7 @@ sub reporting {
 
 	my %resident;
 	for my $on ('on', 'off') {
-		$vm = guest(["free-page-reporting=$on"], 'balloon', 'seconds=50', 'steps=1',
+		$vm = guest(["free-page-reporting=$on"], 'balloon', 'seconds=250', 'steps=1',
 			'touch=500', 'dirty=8192');
 		sleep 1;
 		$resident{$on} = resident($vm);
@@ -185,7 +185,7 @@ sub reporting {
 }
 
 sub hints {
-	my $vm = guest(['free-page-hint=on', 'iothread=hints'], 'balloon', 'seconds=50', 'steps=1',
+	my $vm = guest(['free-page-hint=on', 'iothread=hints'], 'balloon', 'seconds=250', 'steps=1',
 		'touch=500',
 		'dirty=4096');
 	$vm->qmp('migrate', uri => 'exec:cat >/dev/null');

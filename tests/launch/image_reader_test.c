@@ -108,10 +108,30 @@ static void test_holdings(void)
 	ok(!strcmp(getenv("SECRET_TOKEN"), "of the caller"), "... and its parent still has one");
 }
 
+/* A process that kills the next reader, which it knows by its name. */
+static pid_t fork_killer(void)
+{
+	static const char kill_it[] =
+		"while :; do for c in $(cat /proc/$0/task/$0/children); do "
+		"read -r name </proc/$c/comm && [ $name = quire-image ] && kill -9 $c && exit; "
+		"done; done 2>/dev/null";
+	char parent[16];
+	pid_t pid;
+
+	snprintf(parent, sizeof(parent), "%d", getpid());
+	pid = fork();
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	execl("/bin/sh", "sh", "-c", kill_it, parent, NULL);
+	_exit(1);
+}
+
 static void test_endings(void)
 {
 	struct image_outline outline;
 	struct quire_error err;
+	pid_t killer;
 
 	deed = SHORT;
 	is(run(&outline, &err), -ECHILD, "half an outline is none");
@@ -119,7 +139,11 @@ static void test_endings(void)
 	is(run(&outline, &err), 0, "one who does not stop is stopped");
 	deed = SPIN;
 	is(run(&outline, &err), -ECHILD, "one who goes round in circles is killed");
-	ok(strstr(err.text, "evil.elf") && strstr(err.text, "SIGKILL"), "... and named");
+	ok(strstr(err.text, "evil.elf") && strstr(err.text, "SIGXCPU"), "... and named");
+	killer = fork_killer();
+	is(run(&outline, &err), -EINTR, "one who is killed by somebody else");
+	ok(!strstr(err.text, "trust"), "... says nothing of the image");
+	waitpid(killer, NULL, 0);
 	is(waitpid(-1, NULL, WNOHANG), 0, "only the bystander is left");
 }
 

@@ -205,9 +205,13 @@ static int run_to_its_end(struct run *run)
 /* Is the request wrong, can the host not do it, or is quire at fault? */
 static int status_of(int error)
 {
-	return error == -ENOMEM || error == -EPERM ? QUIRE_STATUS_HOST :
-	       error == -ECHILD			   ? QUIRE_STATUS_INTERNAL :
-						     QUIRE_STATUS_USAGE;
+	switch (error) {
+	case -ENOMEM:
+	case -EPERM:
+	case -EINTR: return QUIRE_STATUS_HOST;
+	case -ECHILD: return QUIRE_STATUS_INTERNAL;
+	default: return QUIRE_STATUS_USAGE;
+	}
 }
 
 int cmd_run(int argc, char **argv)

@@ -38,7 +38,7 @@ static void leave_descriptors_but(int fd)
 
 static _Noreturn void be_reader(const struct image_config *config, enum sandbox_mode mode, int fd)
 {
-	const struct rlimit cpu = { CPU_SECONDS, CPU_SECONDS };
+	const struct rlimit cpu = { CPU_SECONDS, CPU_SECONDS + 1 }; /* SIGXCPU comes first */
 	struct image_outline outline;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -77,6 +77,11 @@ static int bad_end(const struct image_config *config, int status, struct quire_e
 		return quire_fail(err, -EPERM,
 				  "--sandbox=strict: this host does not permit seccomp, use "
 				  "--sandbox=on to run without it");
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		return quire_fail(err, -EINTR,
+				  "%.100s: somebody, or the kernel for want of memory, killed the "
+				  "process that reads the image: try again",
+				  config->name);
 	if (WIFSIGNALED(status))
 		return quire_fail(err, -ECHILD,
 				  "%.100s: the process that reads the image was killed by SIG%s: "
@@ -84,6 +89,20 @@ static int bad_end(const struct image_config *config, int status, struct quire_e
 				  config->name, sigabbrev_np(WTERMSIG(status)));
 	return quire_fail(err, -ECHILD, "%.100s: the process that reads the image failed",
 			  config->name);
+}
+
+/* The child has its name from the first moment, so that nobody takes it for a VM. */
+static pid_t fork_named(const char *name)
+{
+	char own[16];
+	pid_t pid;
+
+	prctl(PR_GET_NAME, own);
+	prctl(PR_SET_NAME, name);
+	pid = fork();
+	if (pid)
+		prctl(PR_SET_NAME, own);
+	return pid;
 }
 
 int image_reader_run(const struct image_config *config, enum sandbox_mode mode,
@@ -99,7 +118,7 @@ int image_reader_run(const struct image_config *config, enum sandbox_mode mode,
 	}
 	if (pipe2(ends, O_CLOEXEC))
 		return quire_fail(err, -ENOMEM, "cannot make a pipe: %s", strerror(errno));
-	pid = fork();
+	pid = fork_named("quire-image");
 	if (!pid)
 		be_reader(config, mode, ends[1]);
 	close(ends[1]);

@@ -19,6 +19,7 @@
  * 0: *outline is what the reader says, or what somebody says who took it over.  -errno with *err:
  *   -EPERM   the mode is strict, and this host has no filters of system calls
  *   -ECHILD  the reader came to a bad end
+ *   -EINTR   somebody killed it, with SIGKILL
  *   -ENOMEM  there is no process to be had
  */
 int image_reader_run(const struct image_config *config, enum sandbox_mode mode,
