@@ -89,7 +89,9 @@
  *                                                    once a second while there is a driver, and
  *                                                    sooner when a change cannot wait
  *                             <--   BALLOON_TARGET   says how large the balloon ought to be
- *                             <--   RECALL           asks for the credits that the VM can spare
+ *                             <--   RECALL           asks for all credits that the VM can
+ *                                                    spare.  VMs are not told how many are
+ *                                                    short
  *                             <--   STOP             asks the VM to end in order
  *
  * `vm` means nothing on a channel.
@@ -377,7 +379,7 @@ struct machine_msg {
 		struct {
 			uint64_t need_pages, want_pages; /* CREDIT */
 		} credit;
-		uint64_t pages; /* ADMITTED, GRANT, RETURN, RECALL, PAGES, BALLOON_WHY */
+		uint64_t pages; /* ADMITTED, GRANT, RETURN, PAGES, BALLOON_WHY */
 		int32_t pid;	/* HELLO from the machine */
 		struct {
 			char text[240]; /* REFUSED: one line, and of an ADMIT: */

@@ -4,7 +4,11 @@
 
 #define KIB_PER_PAGE (QUIRE_PAGE_SIZE / KiB)
 
-/* A batch is 1/16 of what is free above low, so that many VMs may grow at once. */
+/*
+ * A batch is 1/16 of what is free above low, or less, so that many VMs may grow at once.  A VM
+ * hears how many pages it gets, and so would learn how much memory is free, which others use.  So
+ * a batch is a power of two: that tells the order of magnitude, and seldom what changes.
+ */
 #define BATCH_DIVISOR 16u
 
 static uint64_t isqrt(uint64_t x)
@@ -55,6 +59,13 @@ static uint64_t above(const struct budget *b, uint64_t watermark)
 	return free > watermark ? free - watermark : 0;
 }
 
+static uint64_t batch(const struct budget *b)
+{
+	uint64_t pages = min_u64(above(b, b->low_pages) / BATCH_DIVISOR, BUDGET_BATCH_MAX);
+
+	return pages ? 1ULL << (63 - __builtin_clzll(pages)) : 0;
+}
+
 int budget_charge_overhead(struct budget *b, struct budget_vm *vm, uint64_t pages)
 {
 	if (pages > above(b, b->min_pages))
@@ -72,8 +83,7 @@ void budget_set_overhead(struct budget *b, struct budget_vm *vm, uint64_t pages)
 
 uint64_t budget_grant(struct budget *b, struct budget_vm *vm, uint64_t need)
 {
-	uint64_t batch = min_u64(above(b, b->low_pages) / BATCH_DIVISOR, BUDGET_BATCH_MAX);
-	uint64_t pages = max_u64(need, batch);
+	uint64_t pages = max_u64(need, batch(b));
 
 	if (need > above(b, b->min_pages))
 		return 0;

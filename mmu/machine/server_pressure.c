@@ -69,16 +69,16 @@ static uint64_t shortage(const struct machine *m, uint64_t need)
 
 void pressure_recall(struct machine *m, const struct tenant *except, uint64_t need)
 {
-	uint64_t pages = shortage(m, need);
+	bool is_short = shortage(m, need) > 0;
 	struct tenant *t, *next;
 
 	m->next_recall_ns = machine_now(m) + recall_ns(m);
 	balloon_hurry(m, need);
-	for (t = TAILQ_FIRST(&m->tenants); t && pages; t = next) {
+	for (t = TAILQ_FIRST(&m->tenants); t && is_short; t = next) {
 		next = TAILQ_NEXT(t, link);
 		if (t == except || t->recalled || !t->account.credit_pages)
 			continue;
-		t->recalled = !channel_send(m, t, MACHINE_RECALL, pages);
+		t->recalled = !channel_send(m, t, MACHINE_RECALL, 0);
 		t->recalled_ns = machine_now(m);
 	}
 }

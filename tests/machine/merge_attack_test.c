@@ -215,6 +215,40 @@ static void test_rate(void)
 	end_three(&s);
 }
 
+/* ---- free memory ---- */
+
+/* How many different answers VM a gets, while b uses a page more each time. */
+static void test_free_memory(void)
+{
+	uint64_t last = 0, total = 0;
+	struct machine_msg msg;
+	unsigned int answers = 0;
+	struct scene s;
+
+	begin(&s, 16 * PAGES);
+	merge_vm_open(&s.lab, s.control, &a, "", 16 * PAGES);
+	merge_vm_open(&s.lab, s.control, &b, "", 16 * PAGES);
+	say(a.vm.channel, MACHINE_RETURN, 0, a.vm.credits, -1);
+	for (unsigned int i = 0; i < PAGES; i++) {
+		say_credit(a.vm.channel, 0, UINT64_MAX);
+		lab_step(&s.lab);
+		if (hear(a.vm.channel, &msg, NULL) != MACHINE_GRANT)
+			tap_bail("no answer");
+		answers += msg.pages != last;
+		last = msg.pages;
+		say(a.vm.channel, MACHINE_RETURN, 0, last, -1);
+		say_credit(b.vm.channel, 1, 1);
+		lab_step(&s.lab);
+		hear(b.vm.channel, &msg, NULL);
+		total += msg.pages;
+	}
+	is(total, PAGES, "a VM takes a page at a time");
+	ok(answers <= 2, "another one hears %u different numbers meanwhile", answers);
+	merge_vm_close(&s.lab, &a);
+	merge_vm_close(&s.lab, &b);
+	end(&s);
+}
+
 int main(void)
 {
 	tap_init();
@@ -225,5 +259,6 @@ int main(void)
 	test_doubted();
 	test_oracle();
 	test_rate();
+	test_free_memory();
 	return tap_done();
 }
