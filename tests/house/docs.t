@@ -86,6 +86,15 @@ none 'links between documents lead somewhere' "$(
 		done
 	done)"
 
+none 'each test that docs/isolation.md names is there' "$(
+	grep -Eo '`[a-z/]+_(test|fuzz)\.c`|`[a-z/]+\.t`' docs/isolation.md | tr -d '`' | sort -u |
+		while IFS= read -r test; do
+			[ -f "tests/${test#tests/}" ] || echo "no $test"
+		done)"
+none '... and each threat has one, or nothing holds' "$(
+	sed -n '/^## Threats/,/^## Beside/p' docs/isolation.md | grep -E '^\| [a-z]+: ' |
+		grep -vE '`[a-z/_]+\.(c|t)` \|$|\| nothing here \|.*\| \|$')"
+
 sources=$(files | grep -E '\.(c|h|S|ld|lds|mk|sh|t)$|(^|/)Makefile$|^\.ci/run$')
 none 'every source file has its SPDX line at the top' "$(
 	for f in $sources; do

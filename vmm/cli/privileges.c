@@ -404,8 +404,8 @@ const struct privilege privileges[] = {
 	TAKEN("core_limit",	     read_limit, "Max core file size",	"0",  SANDBOX_NO_CORE),
 	SHOWN("descriptor_limit",    read_limit,	"Max open files"),
 	SHOWN("file_size_limit",     read_limit,	"Max file size"),
-	SHOWN("data_limit",	     read_limit,	"Max data size"),
-	SHOWN("address_space_limit", read_limit,	"Max address space"),
+	TAKEN("data_limit",	     read_limit, "Max data size",     "!unlimited", SANDBOX_LIMITS),
+	TAKEN("address_space_limit", read_limit, "Max address space", "!unlimited", SANDBOX_LIMITS),
 	SHOWN("locked_limit",	     read_limit,	"Max locked memory"),
 	SHOWN("process_limit",	     read_limit,	"Max processes"),
 	SHOWN("cgroup",		     read_cgroup,	NULL),
@@ -422,5 +422,7 @@ enum privilege_verdict privilege_check(const struct privilege *p, const struct v
 		return PRIVILEGE_OFF;
 	if (!text[0])
 		return PRIVILEGE_CLAIMED;
+	if (p->given_up[0] == '!')
+		return strcmp(text, p->given_up + 1) ? PRIVILEGE_CONFIRMED : PRIVILEGE_DENIED;
 	return strcmp(text, p->given_up) ? PRIVILEGE_DENIED : PRIVILEGE_CONFIRMED;
 }

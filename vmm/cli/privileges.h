@@ -28,7 +28,8 @@ struct privilege {
 	/* Write what the process has, at most PRIVILEGE_TEXT bytes; "": unknown. */
 	void (*read)(pid_t pid, const char *arg, char *text);
 	const char *arg;
-	const char *given_up;	  /* the text if `piece` is on; NULL: no piece is about this */
+	/* The text if `piece` is on, or "!" and what it is not; NULL: no piece is about this. */
+	const char *given_up;
 	enum sandbox_piece piece; /* if given_up */
 };
 
