@@ -8,6 +8,20 @@ static atomic_uint nr_started;
 
 static const int own_faults[] = { THREAD_FAULTS };
 
+static int create(struct thread *thread, void *(*begin)(void *arg))
+{
+	pthread_attr_t attr;
+	int error = pthread_attr_init(&attr);
+
+	if (error)
+		return error;
+	error = pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
+	if (!error)
+		error = pthread_create(&thread->id, &attr, begin, thread);
+	pthread_attr_destroy(&attr);
+	return error;
+}
+
 static void *begin(void *arg)
 {
 	struct thread *thread = arg;
@@ -31,7 +45,7 @@ int thread_start(struct thread *thread, const char *name, void (*run)(void *arg)
 		sigdelset(&blocked, own_faults[i]);
 	/* The new thread inherits the mask, so no signal reaches it before it has one. */
 	pthread_sigmask(SIG_SETMASK, &blocked, &before);
-	error = pthread_create(&thread->id, NULL, begin, thread);
+	error = create(thread, begin);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	thread->started = !error;
 	if (!error)

@@ -16,6 +16,16 @@
 
 #define THREAD_NAME_MAX 15
 
+/*
+ * The stack of a thread.  It is less than 2 MiB, so that no huge page fits into it where the host
+ * gives them to everybody: a VM is charged for what a stack really needs.
+ */
+#ifdef QUIRE_SANITIZED
+#define THREAD_STACK_BYTES (8 << 20)
+#else
+#define THREAD_STACK_BYTES (1 << 20)
+#endif
+
 /* The caller's.  It must not move while the thread runs.  All zeroes is a thread not started. */
 struct thread {
 	pthread_t id; /* valid while started */

@@ -149,8 +149,9 @@ static void check(unsigned int nr, const char *what)
 	   what);
 	ok(lab_eventually(lab_credits_agree, vm, nr), "%s: credits are what VMs hold", what);
 	s = lab_state();
-	is(s.settings.memory_pages - s.free_pages, s.credit_pages + s.store_pages,
-	   "%s: used are credits and frames", what);
+	is(s.settings.memory_pages - s.free_pages,
+	   s.credit_pages + s.store_pages + s.overhead_pages,
+	   "%s: used are credits, frames and overhead", what);
 	is(lab_machine_audit(), 0, "%s: audit of the machine", what);
 }
 

@@ -14,11 +14,11 @@
  *                  output or error is a file, that may grow, so there is no such limit
  */
 #include <inttypes.h>
-#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "mmu/base/merge_protocol.h"
+#include "mmu/base/thread.h"
 #include "sandbox.h"
 #include "sandbox_limits.h"
 
@@ -41,19 +41,6 @@ static bool mapped_now(uint64_t *all, uint64_t *data)
 	*all = size * QUIRE_PAGE_SIZE;
 	*data *= QUIRE_PAGE_SIZE;
 	return n == 6;
-}
-
-static uint64_t stack_bytes(void)
-{
-	pthread_attr_t attr;
-	size_t bytes = 0, guard = 0;
-
-	if (pthread_getattr_default_np(&attr))
-		return 8 * MiB;
-	pthread_attr_getstacksize(&attr, &bytes);
-	pthread_attr_getguardsize(&attr, &guard);
-	pthread_attr_destroy(&attr);
-	return bytes + guard;
 }
 
 static bool limit(__rlimit_resource_t which, uint64_t bytes)
@@ -94,7 +81,7 @@ static bool limit_files(const struct sandbox_keep *keep)
 bool sandbox_limit(const struct sandbox_keep *keep)
 {
 	uint64_t more = keep->ram_bytes + keep->ram_bytes / NOTES_SHARE +
-			keep->nr_threads * stack_bytes() + SLACK_BYTES;
+			keep->nr_threads * THREAD_STACK_BYTES + SLACK_BYTES;
 	uint64_t all, data;
 
 	if (!limit_files(keep))
