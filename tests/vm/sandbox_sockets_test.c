@@ -7,13 +7,19 @@
  * address as it sends on the connected sockets that a VM has.  Nothing may arrive.
  *
  * Descriptors that wait in a socket to be received count for the whole user, and beyond a limit
- * nobody of that user can send one.  So no role may have both ends of a socket, to park them there.
+ * nobody of that user can send one.  So no role may have both ends of a socket, to park them there;
+ * and each VM of root has a uid of its own.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <quire/types.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -71,29 +77,36 @@ static unsigned int arrivals(void)
 	return nr;
 }
 
-/* Send a byte and a descriptor from fd to all strangers by name. */
+#define MOST_FDS 253 /* SCM_MAX_FD */
+
+/* Send a byte and `nr` times fd from fd, to this address if it is not NULL. */
+static long send_fds(int fd, unsigned int nr, struct sockaddr_un *to, socklen_t len)
+{
+	union {
+		char buf[CMSG_SPACE(MOST_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} control = { 0 };
+	struct iovec iov = { .iov_base = (char[1]){ 'x' }, .iov_len = 1 };
+	struct msghdr h = { .msg_name = to,
+			    .msg_namelen = len,
+			    .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = control.buf,
+			    .msg_controllen = CMSG_SPACE(nr * sizeof(int)) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(nr * sizeof(int));
+	for (unsigned int i = 0; i < nr; i++)
+		memcpy(CMSG_DATA(c) + i * sizeof(int), &fd, sizeof(int));
+	return syscall(SYS_sendmsg, fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static void send_to_strangers(int fd)
 {
-	for (size_t i = 0; i < NR_TYPES; i++) {
-		union {
-			char buf[CMSG_SPACE(sizeof(int))];
-			struct cmsghdr align;
-		} control = { 0 };
-		struct iovec iov = { .iov_base = (char[1]){ 'x' }, .iov_len = 1 };
-		struct msghdr h = { .msg_name = &address[i],
-				    .msg_namelen = address_len[i],
-				    .msg_iov = &iov,
-				    .msg_iovlen = 1,
-				    .msg_control = control.buf,
-				    .msg_controllen = sizeof(control.buf) };
-		struct cmsghdr *c = CMSG_FIRSTHDR(&h);
-
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-		syscall(SYS_sendmsg, fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
-	}
+	for (size_t i = 0; i < NR_TYPES; i++)
+		send_fds(fd, 1, &address[i], address_len[i]);
 }
 
 /* A process in the sandbox that runs `attack` in this role, with fd open.  How it ended. */
@@ -208,6 +221,95 @@ static void test_streams(void)
 		}
 }
 
+/* ---- descriptors in flight ---- */
+
+/* A process in the sandbox, with a uid of its own or not, that runs `work` with a socket. */
+static pid_t start(bool own_uid, int fd, void (*work)(int fd))
+{
+	struct rlimit few = { .rlim_cur = 300, .rlim_max = 300 };
+	struct sandbox_keep keep = { .nr = 0 };
+	struct quire_error err = { "" };
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setrlimit(RLIMIT_NOFILE, &few);
+	sandbox_keep(&keep, fd);
+	if (own_uid)
+		sandbox_take_uid();
+	if (sandbox_enter(SANDBOX_ON, &keep, &err))
+		_exit(2);
+	sandbox_thread(SANDBOX_CHANNEL);
+	work(fd);
+	for (;;)
+		syscall(SYS_exit, 0);
+}
+
+/* Has it done its work, and waits in poll()? */
+static bool is_waiting(pid_t pid)
+{
+	char path[64], line[128] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
+	fd = open(path, O_RDONLY);
+	if (fd < 0 || read(fd, line, sizeof(line) - 1) < 0)
+		line[0] = '\0';
+	if (fd >= 0)
+		close(fd);
+	return atoi(line) == SYS_poll && strncmp(line, "running", 7);
+}
+
+/* Fill a socket that nobody reads with descriptors, as many as the kernel lets us, and stay. */
+static void park(int fd)
+{
+	while (send_fds(fd, MOST_FDS, NULL, 0) >= 0)
+		;
+	for (;;)
+		syscall(SYS_poll, NULL, 0, -1);
+}
+
+static void send_one(int fd)
+{
+	syscall(SYS_exit, send_fds(fd, 1, NULL, 0) < 0);
+}
+
+/* How a VM ends that sends one descriptor while another of its user has parked many. */
+static int sibling_of_parker(bool own_uids)
+{
+	int parking[2], other[2], status;
+	pid_t parker;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, parking) ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET, 0, other))
+		tap_bail("socketpair: %s", strerror(errno));
+	parker = start(own_uids, parking[0], park);
+	while (!is_waiting(parker))
+		usleep(1000);
+	waitpid(start(own_uids, other[0], send_one), &status, 0);
+	kill(parker, SIGKILL);
+	waitpid(parker, NULL, 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		close(parking[i]);
+		close(other[i]);
+	}
+	return status;
+}
+
+static void test_parking(void)
+{
+	if (geteuid() != 0) {
+		tap_skip("only root gives each VM a uid of its own");
+		return;
+	}
+	is(sibling_of_parker(false), 1 << 8,
+	   "with one uid, who parks descriptors keeps others from sending any");
+	is(sibling_of_parker(true), 0, "with a uid for each VM, a sibling's message passes");
+}
+
 /* Without a sandbox the attack is one: what it sends arrives. */
 static void test_attack_is_real(void)
 {
@@ -225,5 +327,6 @@ int main(void)
 		test_connected_sockets((enum sandbox_role)role);
 	}
 	test_streams();
+	test_parking();
 	return tap_done();
 }

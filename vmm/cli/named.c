@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "abstract.h"
+#include "mmu/base/vm_uid.h"
 #include "ctl_client.h"
 #include "named.h"
 #include "near.h"
@@ -201,7 +202,7 @@ static int fail_of_stranger(const char *name, struct quire_error *err)
 	if (ctl_owner(name, &cred))
 		return quire_fail(err, -EPERM, "VM %s is not yours", name);
 	return quire_fail(err, -EPERM, "%s is the name of process %d of user %u, and not yours",
-			  name, (int)cred.pid, (unsigned int)cred.uid);
+			  name, (int)cred.pid, (unsigned int)uid_owner(cred.uid));
 }
 
 int named_open(const struct named_vm *vm, struct quire_error *err)

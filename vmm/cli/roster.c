@@ -20,6 +20,7 @@
 #include "mmu/machine/client.h"
 #include "abstract.h"
 #include "mmu/base/clock.h"
+#include "mmu/base/vm_uid.h"
 #include "process.h"
 #include "roster.h"
 
@@ -220,7 +221,7 @@ static int open_vm(struct roster *r, const char *name, bool only_accounted)
 	}
 	snprintf(vm->name, sizeof(vm->name), "%s", name);
 	vm->pid = (uint32_t)cred.pid;
-	vm->uid = cred.uid;
+	vm->uid = uid_owner(cred.uid);
 	vm->fd = fd;
 	return 0;
 }

@@ -23,7 +23,7 @@ struct roster_machine {
 struct roster_vm {
 	char name[VM_NAME_MAX + 1];
 	uint32_t pid;
-	uid_t uid;    /* who runs it, by the kernel's word */
+	uid_t uid;    /* who started it, by the kernel's word */
 	bool answers; /* info is valid; if not, the VM is stopped or has just ended */
 	struct vm_info info;
 	uint64_t faults_per_second;	  /* if sampled */

@@ -340,6 +340,8 @@ static int open_all(struct process *p, struct vm **vm, int *ram, struct quire_er
 	int ret;
 
 	configure(p);
+	if (p->run->sandbox != SANDBOX_OFF)
+		sandbox_take_uid();
 	ret = vm_create(&p->run->vm_config, vm, err);
 	if (ret)
 		return ret;

@@ -28,6 +28,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "mmu/base/clock.h"
+#include "mmu/base/vm_uid.h"
 #include "ctl.h"
 #include "ctl_protocol.h"
 #include "sandbox.h"
@@ -89,14 +90,14 @@ static int name_is_taken(const char *name, const struct sockaddr_un *addr, sockl
 	if (!cred.pid)
 		return quire_fail(err, -EADDRINUSE, "the name %s is taken; choose another --name",
 				  name);
-	if (cred.uid == geteuid())
+	if (uid_owner(cred.uid) == uid_owner(geteuid()))
 		return quire_fail(err, -EADDRINUSE,
 				  "a VM named %s is running already (process %d); choose another "
 				  "--name",
 				  name, (int)cred.pid);
 	return quire_fail(err, -EADDRINUSE,
 			  "the name %s is taken by process %d of user %u; choose another --name",
-			  name, (int)cred.pid, (unsigned int)cred.uid);
+			  name, (int)cred.pid, (unsigned int)uid_owner(cred.uid));
 }
 
 static int listen_as(const char *name, struct quire_error *err)

@@ -4,6 +4,8 @@
  *
  * The steps are in this order, because:
  *
+ *   0. A VM of root has taken a uid of its own before, so that it opens what it has as that user,
+ *      and its control socket shows it.
  *   1. Descriptors are closed first, so that nothing below can reach one that was inherited.
  *   2. A process without privileges must set no_new_privs before it may install a filter.
  *   3. The user namespace gives such a process the privileges for the other namespaces, over
@@ -45,6 +47,7 @@
 #include "sandbox.h"
 #include "sandbox_bpf.h"
 #include "sandbox_limits.h"
+#include "sandbox_uid.h"
 
 static unsigned int pieces;
 static atomic_uint nr_filtered;	  /* threads that have their filter */
@@ -55,6 +58,7 @@ const char *const sandbox_piece_name[SANDBOX_NR_PIECES] = {
 	[SANDBOX_LIMITS] = "limits",
 	[SANDBOX_NO_DESCRIPTORS] = "no_descriptors",
 	[SANDBOX_NO_NEW_PRIVS] = "no_new_privs",
+	[SANDBOX_OWN_UID] = "own_uid",
 	[SANDBOX_USER_NS] = "user_namespace",
 	[SANDBOX_IPC_NS] = "ipc_namespace",
 	[SANDBOX_UTS_NS] = "uts_namespace",
@@ -144,6 +148,16 @@ static int check_streams(struct quire_error *err)
 
 /* ---- namespaces and root ---- */
 
+static bool uid_refused; /* the process is root's, and could have no uid of its own */
+
+void sandbox_take_uid(void)
+{
+	bool taken = !geteuid() && sandbox_uid_take();
+
+	uid_refused = !geteuid();
+	note(SANDBOX_OWN_UID, taken);
+}
+
 static bool map_own_id(uid_t id)
 {
 	int fd = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC), len;
@@ -170,7 +184,7 @@ static bool namespaces_are_void(void)
 	if (read(fd, &value, 1) != 1)
 		value = '0';
 	close(fd);
-	return value != '0' && geteuid() != 0;
+	return value != '0' && geteuid() != 0 && !has(SANDBOX_OWN_UID);
 }
 
 /*
@@ -311,7 +325,7 @@ static void wipe_environment(void)
 static int missing(struct quire_error *err)
 {
 	for (unsigned int piece = 0; piece < SANDBOX_NR_PIECES; piece++)
-		if (!has(piece))
+		if (!has(piece) && (piece != SANDBOX_OWN_UID || uid_refused))
 			return quire_fail(err, -EPERM,
 					  "--sandbox=strict: this host does not permit "
 					  "%s, use --sandbox=on to run without it",

@@ -8,10 +8,11 @@
  *
  * The order matters, because each step needs something that the next one takes away:
  *
- *   1. The process opens everything: KVM, guest memory (gmem_create), files, sockets (ctl_create).
- *   2. It calls sandbox_enter(), while it has one thread.
- *   3. It starts its threads.  Each begins with sandbox_thread() and its role.
- *   4. The main loop calls sandbox_thread(SANDBOX_MAIN) before any vCPU enters the guest.
+ *   1. The process takes a uid of its own (sandbox_take_uid), before others can see the old one.
+ *   2. It opens everything: KVM, guest memory (gmem_create), files, sockets (ctl_create).
+ *   3. It calls sandbox_enter(), while it has one thread.
+ *   4. It starts its threads.  Each begins with sandbox_thread() and its role.
+ *   5. The main loop calls sandbox_thread(SANDBOX_MAIN) before any vCPU enters the guest.
  *
  * The sandbox is the process's, so there is nothing to pass around.  In a process that has not
  * entered it, sandbox_thread() does nothing.
@@ -39,6 +40,12 @@ struct sandbox_keep {
 
 /* Add fd, unless it is negative.  More than SANDBOX_MAX_KEEP abort. */
 void sandbox_keep(struct sandbox_keep *keep, int fd);
+
+/*
+ * If the process is root's, take a uid that no other process has.  It keeps all capabilities until
+ * sandbox_enter().  It has one thread.  Another user's process stays what it is.
+ */
+void sandbox_take_uid(void);
 
 /*
  * Give up what the process can give up as a whole.  The process has one thread, and mode is not

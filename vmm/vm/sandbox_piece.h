@@ -8,6 +8,7 @@ enum sandbox_piece {
 	SANDBOX_LIMITS,		/* RLIMIT_DATA, RLIMIT_AS, RLIMIT_FSIZE */
 	SANDBOX_NO_DESCRIPTORS, /* all are closed but those to keep */
 	SANDBOX_NO_NEW_PRIVS,
+	SANDBOX_OWN_UID, /* no other process has its uid; only root can give one */
 	SANDBOX_USER_NS,
 	SANDBOX_IPC_NS,
 	SANDBOX_UTS_NS,
