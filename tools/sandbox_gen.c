@@ -26,10 +26,16 @@ static _Noreturn void die(const char *what, int error)
 static void add_rule(scmp_filter_ctx ctx, const struct sandbox_rule *rule)
 {
 	uint32_t action = rule->verdict == SANDBOX_ALLOW ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EPERM);
-	const struct sandbox_condition *w = &rule->when;
-	struct scmp_arg_cmp cmp = { w->arg, SCMP_CMP_MASKED_EQ, w->mask, w->value };
-	int ret = seccomp_rule_add_array(ctx, action, rule->nr, w->mask ? 1 : 0, &cmp);
+	struct scmp_arg_cmp cmp[2];
+	unsigned int nr = 0;
+	int ret;
 
+	for (; nr < 2 && rule->when[nr].mask; nr++) {
+		const struct sandbox_condition *w = &rule->when[nr];
+
+		cmp[nr] = (struct scmp_arg_cmp){ w->arg, SCMP_CMP_MASKED_EQ, w->mask, w->value };
+	}
+	ret = seccomp_rule_add_array(ctx, action, rule->nr, nr, cmp);
 	if (ret)
 		die(rule->name, -ret);
 }

@@ -109,6 +109,13 @@ static void send_to_strangers(int fd)
 		send_fds(fd, 1, &address[i], address_len[i]);
 }
 
+/* Roles of threads end alone; the others are a process. */
+static bool has_exit(enum sandbox_role role)
+{
+	return role == SANDBOX_VCPU || role == SANDBOX_PAGER || role == SANDBOX_CHANNEL ||
+	       role == SANDBOX_KEEPER;
+}
+
 /* A process in the sandbox that runs `attack` in this role, with fd open.  How it ended. */
 static int in_role(enum sandbox_role role, int fd, void (*attack)(int fd, int arg), int arg)
 {
@@ -126,9 +133,7 @@ static int in_role(enum sandbox_role role, int fd, void (*attack)(int fd, int ar
 		sandbox_thread(role);
 		attack(fd, arg);
 		for (;;)
-			syscall(role == SANDBOX_MAIN || role == SANDBOX_IMAGE ? SYS_exit_group :
-										SYS_exit,
-				0);
+			syscall(has_exit(role) ? SYS_exit : SYS_exit_group, 0);
 	}
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
@@ -176,8 +181,9 @@ static void test_new_sockets(enum sandbox_role role)
 				killed_by_filter(in_role(role, -1, make_pair, types[i] | flags[k]));
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++, tried++)
 		killed += killed_by_filter(in_role(role, -1, make_socket, families[i]));
-	is(killed, tried, "%s: to make a socket is the end, whatever its type",
-	   sandbox_role_name[role]);
+	/* The machine makes connected pairs of packet sockets, and nothing else. */
+	is(killed, tried - (role == SANDBOX_MACHINE ? ARRAY_SIZE(flags) : 0),
+	   "%s: to make a socket is the end, whatever its type", sandbox_role_name[role]);
 	is(arrivals(), 0, "... and nothing arrives at a stranger's");
 }
 

@@ -57,7 +57,7 @@
 #define CALL_IF(call, roles_, arg_, mask_, value_, what, why_) \
 	{ \
 		.name = #call " " what, .nr = SYS_##call, .roles = (roles_), \
-		.when = { .mask = (mask_), .value = (uint32_t)(value_), .arg = (arg_) }, \
+		.when = { { .mask = (mask_), .value = (uint32_t)(value_), .arg = (arg_) } }, \
 		.why = (why_) \
 	}
 #define IOCTL(request, roles_, why_) CALL_IF(ioctl, roles_, 1, INT_MASK, request, #request, why_)
@@ -176,11 +176,13 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(read,			    A,	   "a signal; a process's number"),
 	CALL(write,			    A,	   "the log"),
 	CALL(close,			    A,	   "who leaves"),
-	CALL_IF(socketpair, A, 0, INT_MASK, AF_UNIX, "AF_UNIX", "a VM's channel"),
+	{ .name = "socketpair AF_UNIX SOCK_SEQPACKET", .nr = SYS_socketpair, .roles = A,
+	  .when = { { .arg = 0, .mask = INT_MASK, .value = AF_UNIX },
+		    { .arg = 1, .mask = INT_MASK & ~(uint32_t)(SOCK_CLOEXEC | SOCK_NONBLOCK),
+		      .value = SOCK_SEQPACKET } },
+	  .why = "a VM's channel, and one about equal pages" },
 	CALL_IF(getsockopt, A, 2, INT_MASK, SO_PEERCRED, "SO_PEERCRED", "may this client ask?"),
 	CALL(geteuid,			    A,	   "... is it us?"),
-	CALL_IF(getsockopt, A, 2, INT_MASK, SO_DOMAIN, "SO_DOMAIN", "is this a socket of ours?"),
-	CALL_IF(getsockopt, A, 2, INT_MASK, SO_TYPE, "SO_TYPE", "... of the right type?"),
 	CALL_IF(setsockopt, A, 2, INT_MASK, SO_SNDBUF, "SO_SNDBUF", "room for an answer"),
 	CALL(pidfd_send_signal,		    A,	   "end a VM"),
 	CALL_IF(openat, A, 2, INT_MASK, O_RDONLY | O_CLOEXEC, "to read",

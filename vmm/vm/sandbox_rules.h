@@ -43,7 +43,7 @@ struct sandbox_rule {
 	int nr;		    /* of the system call */
 	unsigned int roles; /* bit 1 << enum sandbox_role */
 	enum sandbox_verdict verdict;
-	struct sandbox_condition when;
+	struct sandbox_condition when[2]; /* both hold */
 	const char *why;
 };
 
