@@ -170,10 +170,14 @@ ok(slurp("$dir/left") == 141 && slurp("$dir/left.err") =~ /\Aquire: [^\n]+\n\z/ 
 	'a reader that leaves ends them: 141') or diag slurp("$dir/left.err");
 
 system("(timeout 20 $own_run -n 3 $endless 2>$dir/late.err; echo \$? >$dir/late) | sleep 6 &");
-sleep 0.8;
-my ($late) = grep { slurp("/proc/$_/cmdline") =~ /^\Q$quire\E\0run\0.*endless/s &&
-	slurp("/proc/$_/stat") !~ /^\d+ \(quire-m/ &&
-	(children({ pid => $_ }))[1] } ours();
+my $late;
+for (1 .. 500) {
+	($late) = grep { slurp("/proc/$_/cmdline") =~ /^\Q$quire\E\0run\0.*endless/s &&
+		slurp("/proc/$_/stat") !~ /^\d+ \(quire-m/ &&
+		(children({ pid => $_ }))[3] } ours();
+	last if $late;
+	sleep 0.02;
+}
 $t = time;
 kill TERM => $late if $late;
 sleep 0.02 while slurp("$dir/late") eq '' && time - $t < 10;
@@ -272,7 +276,7 @@ is(scalar(() = $r->{out} =~ /^k-\d\| stress: writes=\d+ verified=\d+$/mg), 2,
 $r = start(@own, '-n', 2, '-m', '32M', $quill, 'idle', 30);
 ($machine, @vms) = crowd($r, 2);
 kill USR1 => $vms[0];
-sleep 0.2;
+complains($r, qr/killed by SIGUSR1/);
 kill TERM => $r->{pid};
 finish($r);
 ok($r->{status} eq 143 && $r->{err} =~ /killed by SIGUSR1/,
@@ -289,7 +293,6 @@ ok(gone($machine, @vms), 'kill -9 of the launcher: its VMs and its machine go wi
 $r = start(@own, '-m', '64M', '--name=m', $quill, 'stress', 3, 'pages=12000');
 says($r, qr/stress: seed/);
 ($machine, @vms) = children($r);
-sleep 0.2;
 kill KILL => $machine;
 ok(complains($r, qr/the machine is gone/), 'kill -9 of the machine is noticed');
 my $again;
@@ -338,7 +341,10 @@ SKIP: {
 			exec $quire, 'machine', "--machine=$address", '--memory=1G',
 				'--overcommit=1';
 		}
-		sleep 0.3;
+		for (1 .. 500) {
+			last if !system "timeout 10 $quire ps --machine=$address >$dir/ps 2>&1";
+			sleep 0.02;
+		}
 		return $pid;
 	};
 	my $pid = $serve->();
@@ -349,9 +355,7 @@ SKIP: {
 	kill KILL => $pid;
 	waitpid $pid, 0;
 	ok(complains($r, qr/the machine is gone/), 'it dies');
-	sleep 0.7;
 	$pid = $serve->();
-	sleep 1;
 	finish($r);
 	is($r->{status}, 0, '... and another takes its place') or diag $r->{err};
 	$r = start("--machine=$address", '-n', 2, '-m', '32M', $quill, 'stress', 20);
