@@ -13,7 +13,8 @@
  *   RLIMIT_FSIZE   no file grows beyond the largest that it has now, which is RAM.  If standard
  *                  output or error is a file, that may grow, so there is no such limit
  */
-#include <inttypes.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,18 +30,23 @@
 /* What is mapped now, in bytes: everything, and what is private and writable. */
 static bool mapped_now(uint64_t *all, uint64_t *data)
 {
-	uint64_t size, resident, shared, text, lib;
-	FILE *f = fopen("/proc/self/statm", "re");
-	int n;
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	char line[160], *at = line;
+	uint64_t field[6];
+	ssize_t n;
 
-	if (!f)
+	if (fd < 0)
 		return false;
-	n = fscanf(f, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &size,
-		   &resident, &shared, &text, &lib, data);
-	fclose(f);
-	*all = size * QUIRE_PAGE_SIZE;
-	*data *= QUIRE_PAGE_SIZE;
-	return n == 6;
+	n = read(fd, line, sizeof(line) - 1);
+	close(fd);
+	if (n <= 0)
+		return false;
+	line[n] = '\0';
+	for (unsigned int i = 0; i < ARRAY_SIZE(field); i++)
+		field[i] = strtoull(at, &at, 10);
+	*all = field[0] * QUIRE_PAGE_SIZE;
+	*data = field[5] * QUIRE_PAGE_SIZE;
+	return *data != 0;
 }
 
 static bool limit(__rlimit_resource_t which, uint64_t bytes)
