@@ -32,10 +32,12 @@
  * process has to know it.  Its guest has no way to see it, and so cannot make a page with the hash
  * of another.
  *
- * Frames.  The store of a domain is a list of *segments*: memfds of MERGE_SEGMENT_FRAMES frames
- * each, which only the machine can write.  A VM gets a descriptor that can only read.  A *frame
- * number* is segment * MERGE_SEGMENT_FRAMES + index, and is less than MERGE_MAX_FRAMES.  The bytes
- * of a frame never change while anybody holds a reference to it.
+ * Frames.  The store of a domain is a list of *segments*: sparse files of MERGE_SEGMENT_FRAMES
+ * frames each, which only the machine can write.  A VM gets a descriptor that can only read, and of
+ * which it can see that (mmu/memory/store_view.h).  A *frame number* is segment *
+ * MERGE_SEGMENT_FRAMES + index, and is less than MERGE_MAX_FRAMES.  The bytes of a frame never
+ * change while anybody holds a reference to it.  A VM reads no frame to which it has no reference:
+ * that would bring a page in, and it may be killed for it.
  *
  * LOOKUP.  The machine looks for each page by its hash, and does the first of these that it can:
  *

@@ -9,10 +9,12 @@
 enum place_use {
 	PLACE_READ, /* open files for reading */
 	PLACE_TIDY, /* open directories, remove files */
+	PLACE_KEEP, /* make files, open and remove them */
 };
 
 struct place {
-	char path[112]; /* absolute; longer than that of a socket */
+	char path[112]; /* absolute; longer than that of a socket.  Empty: */
+	int fd;		/* ... an open directory that has none */
 	enum place_use use;
 };
 

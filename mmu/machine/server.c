@@ -129,6 +129,7 @@ int machine_create(const struct machine_config *config, struct machine **out,
 		return code;
 	}
 	m->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	shelf_open(&m->shelf);
 	*out = m;
 	return 0;
 }
@@ -170,6 +171,7 @@ void machine_destroy(struct machine *m)
 	assert(TAILQ_EMPTY(&m->queue) && !m->nr_clients && !m->nr_tenants);
 	assert(TAILQ_EMPTY(&m->merges) && TAILQ_EMPTY(&m->domains));
 	bury(m);
+	shelf_close(&m->shelf);
 	listener_close(&m->listener);
 	close(m->epoll);
 	if (m->proc >= 0)
@@ -199,7 +201,20 @@ int machine_listen(struct machine *m, const char *address, struct quire_error *e
 unsigned int machine_places(const struct machine *m, struct place place[MACHINE_MAX_PLACES])
 {
 	place[0] = (struct place){ .path = "/proc", .use = PLACE_READ };
-	return listener_place(&m->listener, &place[1]) ? 2 : 1;
+	place[1] = (struct place){ .fd = m->shelf.ours, .use = PLACE_KEEP };
+	return listener_place(&m->listener, &place[2]) ? 3 : 2;
+}
+
+void machine_start_setter(struct machine *m, void (*hold)(void))
+{
+	shelf_start_setter(&m->shelf, hold);
+}
+
+void machine_hold_setter(struct machine *m, bool places)
+{
+	if (!places)
+		shelf_close(&m->shelf);
+	shelf_hold_setter(&m->shelf);
 }
 
 int machine_fd(const struct machine *m)
@@ -224,6 +239,7 @@ int machine_timeout_ms(const struct machine *m)
 	next = earlier(earlier(next, m->strangers_ns), m->accept_again_ns);
 	next = earlier(next, m->next_balloon_ns);
 	next = earlier(next, m->next_measure_ns);
+	next = earlier(next, m->next_sweep_ns);
 	TAILQ_FOREACH(c, &m->clients, link)
 	if (c->state == CLIENT_NEW)
 		next = earlier(next, c->hello_deadline_ns);
@@ -279,6 +295,7 @@ static void expire(struct machine *m)
 		resume_listening(m);
 	if (m->strangers_ns && now >= m->strangers_ns)
 		strangers_expire(m);
+	merge_expire(m, now);
 	balloon_expire(m, now);
 	measure_expire(m, now);
 	pressure_expire(m, now);

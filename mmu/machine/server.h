@@ -77,8 +77,17 @@ int machine_adopt_control(struct machine *m, int fd);
  * What a machine that listens, if it is to, still does with files: *place becomes a list of
  * directories.  Returns how many.  All else it has open.
  */
-#define MACHINE_MAX_PLACES 2u
+#define MACHINE_MAX_PLACES 3u
 unsigned int machine_places(const struct machine *m, struct place place[MACHINE_MAX_PLACES]);
+
+/*
+ * Before and after a process gives up what it can.  What the machine cannot do then is done by a
+ * thread that machine_start_setter() starts: it calls hold() in machine_hold_setter(), and from
+ * then on makes no call but read, write, fsconfig and exit.  With `places` it opens files below
+ * machine_places() only; else it makes none, and does without a shelf (store/shelf.h).
+ */
+void machine_start_setter(struct machine *m, void (*hold)(void));
+void machine_hold_setter(struct machine *m, bool places);
 
 /* A descriptor that is readable when machine_serve() has something to do.  It never changes. */
 int machine_fd(const struct machine *m);

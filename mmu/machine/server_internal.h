@@ -116,6 +116,7 @@ struct machine {
 	struct tenant_list tenants, dead_tenants;
 	struct tenant_list queue;  /* tenants whose CREDIT waits, in order of arrival */
 	struct tenant_list merges; /* tenants with merge_waits, in order of arrival */
+	struct shelf shelf;	   /* where the stores of all domains lie */
 	TAILQ_HEAD(domain_list, domain) domains;
 	TAILQ_HEAD(member_list, member) leaving; /* members of dead VMs that still hold frames */
 	unsigned int nr_clients, nr_tenants, nr_domains;
@@ -130,6 +131,7 @@ struct machine {
 	uint64_t queue_deadline_ns; /* then a VM is killed for the head of the queue */
 	uint64_t next_balloon_ns;   /* the policy's next tick */
 	uint64_t next_measure_ns;   /* then VMs are measured */
+	uint64_t next_sweep_ns;	    /* then stores are swept; 0: no VM has a segment */
 	uint64_t next_recall_ns;    /* no general recall is sent before */
 	uint64_t stop_deadline_ns;  /* then VMs that have not stopped are killed */
 	/* Moments, in ns of the machine's clock. */
@@ -245,6 +247,9 @@ void merge_end(struct machine *m, struct tenant *t);
 
 /* Give back some of the frames that ended tenants have held. */
 void merge_give_back(struct machine *m);
+
+/* Take stray pages out of the stores if it is time, and kill who brought them in. */
+void merge_expire(struct machine *m, uint64_t now);
 
 /* About how many of t's hints another domain has too: a sample of them is read. */
 uint64_t merge_elsewhere(const struct machine *m, const struct tenant *t);

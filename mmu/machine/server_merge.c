@@ -29,6 +29,9 @@
 /* So many pages are read and hashed at once for an operator, about 5 ms. */
 #define HASHES_AT_ONCE 8192u
 
+/* Stores are looked through for stray pages so often, while a VM has a segment. */
+#define SWEEP_NS NS_PER_S
+
 /* Room in the socket for answers.  A VM asks one thing at a time, so this is plenty. */
 #define ANSWERS_MAX 8
 
@@ -55,8 +58,8 @@ static void uncharge_frames(void *ctx, uint64_t frames)
 static struct domain *add_domain(struct machine *m, const struct tenant *t)
 {
 	struct frame_account account = { charge_frames, uncharge_frames, &m->budget };
-	struct domain *d =
-		domain_create(&account, m->config.hash, t->promise.domain, MERGE_MAX_SEGMENTS);
+	struct domain *d = domain_create(&account, m->config.hash, t->promise.domain, &m->shelf,
+					 MERGE_MAX_SEGMENTS);
 
 	if (!d)
 		return NULL;
@@ -231,8 +234,10 @@ static void begin_answer(struct machine *m, enum merge_type type, uint32_t arg)
 
 static void segment(struct machine *m, struct tenant *t, uint32_t which)
 {
-	int fd = store_open(&t->member->domain->store, which);
+	int fd = domain_open(t->member, which);
 
+	if (fd >= 0 && !m->next_sweep_ns)
+		m->next_sweep_ns = machine_now(m) + SWEEP_NS;
 	begin_answer(m, fd < 0 ? MERGE_FRAMES : MERGE_SEGMENT, fd < 0 ? 0 : which);
 	reply(m, t, fd);
 	if (fd >= 0)
@@ -302,6 +307,36 @@ void merge_serve(struct machine *m)
 	TAILQ_REMOVE(&m->merges, t, in_merges);
 	t->merge_waits = false;
 	receive(m, t);
+}
+
+static void sweep(struct machine *m, struct domain *d)
+{
+	uint64_t pages;
+	struct member *culprit = domain_sweep(d, &pages);
+	struct tenant *t;
+
+	if (!pages)
+		return;
+	machine_log(m, "domain %u '%s': %llu pages of its store were there that nobody published",
+		    d->id, d->name, (unsigned long long)pages);
+	TAILQ_FOREACH(t, &m->tenants, link)
+	if (culprit && t->member == culprit) {
+		tenant_misbehaved(m, t, "it reads frames that nobody published");
+		return;
+	}
+}
+
+void merge_expire(struct machine *m, uint64_t now)
+{
+	struct domain *d, *next;
+
+	if (!m->next_sweep_ns || now < m->next_sweep_ns)
+		return;
+	m->next_sweep_ns = TAILQ_EMPTY(&m->domains) ? 0 : now + SWEEP_NS;
+	for (d = TAILQ_FIRST(&m->domains); d; d = next) {
+		next = TAILQ_NEXT(d, link);
+		sweep(m, d);
+	}
 }
 
 /* Does another domain than `own` know this page? */

@@ -312,7 +312,7 @@ int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 		err = -ENOENT;
 	if (!err)
 		*frame = (struct gmem_frame){
-			.segment = store_view_segment(&gm->share.store, page.pfn)->inode,
+			.segment = store_view_segment(&gm->share.store, page.pfn)->name,
 			.index = store_view_offset(page.pfn) >> QUIRE_PAGE_SHIFT,
 		};
 	gmem_unlock(gm);
@@ -326,7 +326,7 @@ static bool frame_in_run(struct gmem *gm, const struct gmem_frame *frame, pfn_t 
 	uint64_t first = store_view_offset(pfn) >> QUIRE_PAGE_SHIFT;
 
 	*n = frame->index - first;
-	return store_view_segment(&gm->share.store, pfn)->inode == frame->segment &&
+	return store_view_segment(&gm->share.store, pfn)->name == frame->segment &&
 	       frame->index >= first && *n < nr;
 }
 

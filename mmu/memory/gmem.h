@@ -258,7 +258,7 @@ unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *w
 
 /* A frame of a store, by a name that all VMs agree on. */
 struct gmem_frame {
-	uint64_t segment; /* the inode number of the segment's file */
+	uint64_t segment; /* device and inode number of the segment's file, as one number */
 	uint64_t index;	  /* the frame's number in it */
 };
 

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include "store_view.h"
 
 #define SEGMENT_BYTES ((uint64_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT)
+#define SEALS	      (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
 void store_view_init(struct store_view *v)
 {
@@ -37,6 +42,21 @@ static struct segment_view *free_place(struct store_view *v)
 	return NULL;
 }
 
+/* Can nobody write the file who has no better descriptor than this one? */
+static bool is_sealed(int fd, const struct stat *st)
+{
+	struct statfs fs;
+	int seals;
+
+	if (fstatfs(fd, &fs) || fs.f_type != TMPFS_MAGIC ||
+	    (fcntl(fd, F_GETFL) & (O_ACCMODE | O_PATH)) != O_RDONLY)
+		return false;
+	if (fs.f_flags & ST_RDONLY)
+		return true;
+	seals = fcntl(fd, F_GET_SEALS);
+	return seals >= 0 && (seals & SEALS) == SEALS && !(st->st_mode & 0222);
+}
+
 static int map_segment(struct segment_view *s, uint32_t number, int fd)
 {
 	struct stat st;
@@ -44,6 +64,8 @@ static int map_segment(struct segment_view *s, uint32_t number, int fd)
 
 	if (fstat(fd, &st))
 		return -errno;
+	if (!is_sealed(fd, &st))
+		return -EPERM;
 	if ((uint64_t)st.st_size < SEGMENT_BYTES)
 		return -EINVAL;
 	p = mmap(NULL, SEGMENT_BYTES, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
@@ -54,7 +76,7 @@ static int map_segment(struct segment_view *s, uint32_t number, int fd)
 	*s = (struct segment_view){
 		.fd = fd,
 		.bytes = p,
-		.inode = st.st_ino,
+		.name = (uint64_t)st.st_dev << 32 ^ st.st_ino,
 		.number = number,
 	};
 	return 0;

@@ -22,7 +22,7 @@
 struct segment_view {
 	int fd;		      /* -1: the place is free */
 	const uint8_t *bytes; /* all of the segment, read-only */
-	uint64_t inode;	      /* of its file: its name for everybody (gmem.h) */
+	uint64_t name;	      /* of its file, for everybody (gmem.h) */
 	uint32_t number;      /* the machine's */
 	bool orphan;	      /* its machine is gone */
 	uint64_t pages;	      /* entries of stage 2 that name its frames */
@@ -38,7 +38,13 @@ void store_view_finish(struct store_view *v);
 
 /*
  * Adopt the machine's segment `number`.  fd is taken over, also on failure.
- * 0; -EMFILE: no place is free; -EINVAL: the file is too small; or why it cannot be mapped.
+ *
+ * It must be a file on tmpfs, opened for reading, on a mount that is read-only; or a memfd without
+ * write permission whose size and seals are sealed.  So nobody can write it who has only a
+ * descriptor like ours, or make it shorter.
+ *
+ * 0; -EPERM: it is not that; -EINVAL: it is too small; -EMFILE: no place is free; or why it cannot
+ * be mapped.
  */
 int store_view_add(struct store_view *v, uint32_t number, int fd);
 

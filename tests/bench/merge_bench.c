@@ -115,10 +115,12 @@ int main(void)
 	uint32_t *frames = calloc(PAGES, sizeof(*frames)), *other = calloc(PAGES, sizeof(*other));
 	int fd[2] = { ram_file(), ram_file() };
 	struct member *a, *b;
+	struct shelf shelf;
 	struct domain *d;
 	uint64_t start;
 
-	d = domain_create(&account, page_hash, "bench", MERGE_MAX_SEGMENTS);
+	shelf_open(&shelf);
+	d = domain_create(&account, page_hash, "bench", &shelf, MERGE_MAX_SEGMENTS);
 	compute_hashes(d);
 	a = domain_join(d, fd[0], PAGES, PAGES);
 	b = domain_join(d, fd[1], PAGES, PAGES);
@@ -138,6 +140,7 @@ int main(void)
 	       (cpu_ns() - start) / PAGES);
 	leave(b);
 	domain_destroy(d);
+	shelf_close(&shelf);
 	close(fd[0]);
 	close(fd[1]);
 	free(frames);

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "mmu/merge/keeper_internal.h"
+#include "tests/memory/files.h"
 
 #define BLOCKS 32u
 #define PAGES  (BLOCKS * QUIRE_BLOCK_PAGES)
@@ -38,9 +39,10 @@ static void create(void)
 	struct gmem_config config = { .ram = ram, .nr_ram = 1, .hugepages = GMEM_HUGE_NEVER };
 	struct quire_error err;
 	uint64_t *frame;
+	int for_vm;
 
-	segment = memfd_create("bench-store", MFD_CLOEXEC);
-	if (segment < 0 || ftruncate(segment, (off_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT))
+	segment = segment_file((uint64_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT, &for_vm);
+	if (segment < 0)
 		die("no segment");
 	frame = mmap(NULL, PAGES * QUIRE_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, segment, 0);
 	if (frame == MAP_FAILED)
@@ -51,7 +53,7 @@ static void create(void)
 		*page_at(g) = frame[g * (QUIRE_PAGE_SIZE / sizeof(*frame))] = g + 1;
 	munmap(frame, PAGES * QUIRE_PAGE_SIZE);
 	gmem_lock(gm, GMEM_LOOK);
-	if (store_view_add(&gm->share.store, 0, segment))
+	if (store_view_add(&gm->share.store, 0, for_vm))
 		die("no store");
 	gmem_unlock(gm);
 }

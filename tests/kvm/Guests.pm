@@ -206,7 +206,7 @@ sub ram_file {
 # The store files that a process has open for writing: a machine's.
 sub store_files
 {
-	return grep { (readlink // '') =~ m{^/memfd:quire-store} } glob "/proc/$_[0]/fd/*";
+	return grep { (readlink // '') =~ m{^/(?:memfd:)?quire-store} } glob "/proc/$_[0]/fd/*";
 }
 
 

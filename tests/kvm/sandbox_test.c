@@ -65,7 +65,8 @@ static void take_role(enum sandbox_role role)
 static _Noreturn void leave(int status)
 {
 	bool group = role_taken == SANDBOX_MAIN || role_taken == SANDBOX_IMAGE ||
-		     role_taken == SANDBOX_CODE || role_taken == SANDBOX_MACHINE;
+		     role_taken == SANDBOX_CODE || role_taken == SANDBOX_MACHINE ||
+		     role_taken == SANDBOX_MACHINE_BARE;
 
 	for (;;)
 		syscall(group ? SYS_exit_group : SYS_exit, status);
@@ -158,6 +159,9 @@ static bool is_its_work(enum sandbox_role role, unsigned int index)
 		{ SANDBOX_MACHINE, "unlink" },
 		{ SANDBOX_MACHINE, "pidfd_send_signal" },
 	};
+
+	if (role == SANDBOX_MACHINE_BARE)
+		role = SANDBOX_MACHINE;
 
 	for (size_t i = 0; i < ARRAY_SIZE(work) && index < nr_attempts; i++)
 		if (work[i].role == role && !strcmp(work[i].attempt, attempt_name(index)))

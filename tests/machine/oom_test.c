@@ -92,10 +92,13 @@ static void leave(struct member *m)
 static void test_weigh(void)
 {
 	struct frame_account account = { charge, uncharge, NULL };
-	struct domain *d = domain_create(&account, lab_hash, "d", MERGE_MAX_SEGMENTS);
 	int ram = memfd_create("lab-ram", MFD_CLOEXEC);
 	struct member *m[3];
+	struct shelf shelf;
+	struct domain *d;
 
+	shelf_open(&shelf);
+	d = domain_create(&account, lab_hash, "d", &shelf, MERGE_MAX_SEGMENTS);
 	if (!d || ftruncate(ram, PAGES * QUIRE_PAGE_SIZE))
 		abort();
 	for (unsigned int i = 0; i < 3; i++)
@@ -119,6 +122,7 @@ static void test_weigh(void)
 	weighs(m[2], 3, 0, "the last holds all that is left");
 	leave(m[2]);
 	domain_destroy(d);
+	shelf_close(&shelf);
 	close(ram);
 }
 

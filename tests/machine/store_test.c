@@ -6,13 +6,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mount.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "mmu/machine/store/store.h"
-#include "mmu/base/exact.h"
-#include "tests/memory/files.h"
 #include "tests/tap.h"
 
 #define STEPS 6000
@@ -20,6 +22,7 @@
 
 enum frame_state { FREE, RESERVED, IN_USE };
 
+static struct shelf shelf;
 static uint8_t page[MERGE_BATCH][QUIRE_PAGE_SIZE];
 
 static void fill(uint32_t frame, uint32_t n)
@@ -108,43 +111,27 @@ static bool has_bytes(int fd, const struct run *r)
 	       !memcmp(got, page, bytes);
 }
 
-/* Let a segment without frames be on a tmpfs with this huge= option. */
-static bool move_to(struct store_segment *g, const char *huge)
+/* Let the shelf's tmpfs give huge pages by itself, as some hosts do with memfds. */
+static bool give_huge_pages(const struct shelf *s)
 {
-	uint64_t bytes = (uint64_t)MERGE_SEGMENT_FRAMES * QUIRE_PAGE_SIZE;
-	int fd = tmpfs_file(huge, 0, bytes);
-
-	if (fd < 0)
-		return false;
-	if (dup2(fd, g->fd) < 0 ||
-	    mmap(g->bytes, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
-		    MAP_FAILED ||
-	    exact_map(g->exact, g->bytes, bytes))
-		tap_bail("%s", strerror(errno));
-	close(fd);
-	return true;
+	return s->ours >= 0 &&
+	       !syscall(SYS_fsconfig, s->grow, FSCONFIG_SET_STRING, "huge", "always", 0) &&
+	       !syscall(SYS_fsconfig, s->grow, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0);
 }
 
 /*
- * Reserve, write, free: what the kernel says is occupied is what is in use.  With `huge`, where the
- * file system allocates huge pages by itself, as it does for memfds on some hosts.
+ * Reserve, write, free: what the kernel says is occupied is what is in use, and it has room for
+ * little more.
  */
-static void test_store(uint64_t seed, const char *huge)
+static void test_store(uint64_t seed, struct shelf *on)
 {
 	static struct run run[RUNS];
-	unsigned int nr = 0, wrong = 0, blocks = 0, bytes = 0;
+	unsigned int nr = 0, wrong = 0, blocks = 0, bytes = 0, room = 0;
 	struct store s;
 	uint64_t used = 0;
 	int fd;
 
-	store_init(&s, 1);
-	run[nr].n = store_reserve(&s, 1, &run[nr].frame);
-	run[nr++].written = false;
-	if (huge && !move_to(&s.segment[0], huge)) {
-		tap_skip("no privilege to mount a tmpfs of its own");
-		store_finish(&s);
-		return;
-	}
+	store_init(&s, on, 1);
 	for (unsigned int step = 0; step < STEPS; step++) {
 		unsigned int i = nr ? tap_random(&seed) % nr : 0;
 
@@ -168,10 +155,13 @@ static void test_store(uint64_t seed, const char *huge)
 			run[i] = run[--nr];
 		}
 		blocks += store_resident_frames(&s) != used || s.used_frames != used;
+		room += on->used != used ||
+			(on->ours >= 0 && (used > on->room || on->room > used + 2 * SHELF_SLACK));
 	}
 	is(wrong, 0, "a store with room gives runs as long as were asked for");
 	is(bytes, 0, "with the bytes that were written, until they are freed");
 	is(blocks, 0, "at each of %d steps st_blocks is what is in use", STEPS);
+	is(room, 0, "and the shelf has room for it, and little more");
 	while (nr--) {
 		if (run[nr].written)
 			store_free(&s, run[nr].frame, run[nr].n);
@@ -188,7 +178,7 @@ static void test_runs(void)
 	struct store s;
 	uint32_t frame, other, n;
 
-	store_init(&s, 2);
+	store_init(&s, &shelf, 2);
 	is(store_reserve(&s, 300, &frame), 300, "a run of 300 is one run");
 	is(frame % MERGE_BATCH, 0, "aligned to its block");
 	n = store_reserve(&s, 128, &other);
@@ -217,7 +207,7 @@ static void test_references(void)
 	struct store s;
 	uint32_t frame;
 
-	store_init(&s, 1);
+	store_init(&s, &shelf, 1);
 	ok(!store_has(&s, 0) && !store_has(&s, UINT32_MAX), "an empty store has no frame");
 	store_reserve(&s, 2, &frame);
 	fill(frame, 2);
@@ -231,6 +221,27 @@ static void test_references(void)
 	store_finish(&s);
 }
 
+/* Whoever has only a VM's descriptor, and be it root, gets no better one out of it. */
+static void test_better_descriptor(int fd)
+{
+	struct mount_attr writable = { .attr_clr = MOUNT_ATTR_RDONLY };
+	unsigned int got = 0;
+	char path[48];
+
+	if (shelf.ours < 0) {
+		tap_skip("this host permits no user namespace: segments are memfds");
+		return;
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	got += !fchmod(fd, 0666) || !chmod(path, 0666) || !fchown(fd, geteuid(), getegid());
+	got += !syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &writable, sizeof(writable));
+	got += open(path, O_RDWR) >= 0 || open(path, O_WRONLY | O_APPEND) >= 0;
+	got += !truncate(path, 0);
+	got += syscall(SYS_open_tree, fd, "", OPEN_TREE_CLONE | AT_EMPTY_PATH) >= 0;
+	got += syscall(SYS_fspick, fd, "", FSPICK_EMPTY_PATH) >= 0;
+	is(got, 0, "nor through /proc, by its mode, or by its mount");
+}
+
 /* What a VM gets cannot be written in any way. */
 static void test_descriptor(void)
 {
@@ -239,7 +250,7 @@ static void test_descriptor(void)
 	char *p;
 	int fd;
 
-	store_init(&s, 1);
+	store_init(&s, &shelf, 1);
 	is(store_open(&s, 0), -ENOENT, "a segment that is not there is not opened");
 	store_reserve(&s, 1, &frame);
 	fill(frame, 1);
@@ -252,6 +263,7 @@ static void test_descriptor(void)
 	is(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), -1, "or sealed against us");
 	ok(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED,
 	   "or mapped writable");
+	test_better_descriptor(fd);
 	p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
 	is(mprotect(p, 4096, PROT_READ | PROT_WRITE), -1, "or made so");
 	is(memcmp(p, page, 4096), 0, "but read");
@@ -269,15 +281,23 @@ static void test_descriptor(void)
 
 int main(int argc, char **argv)
 {
+	struct shelf huge;
 	uint64_t seed;
 
 	tap_init();
 	seed = tap_seed(argc, argv);
+	shelf_open(&shelf);
 	test_buddy(seed);
-	test_store(seed, NULL);
-	test_store(seed, "always");
+	test_store(seed, &shelf);
+	shelf_open(&huge);
+	if (give_huge_pages(&huge))
+		test_store(seed, &huge);
+	else
+		tap_skip("no privilege to mount a tmpfs of its own");
+	shelf_close(&huge);
 	test_runs();
 	test_references();
 	test_descriptor();
+	shelf_close(&shelf);
 	return tap_done();
 }

@@ -10,4 +10,10 @@
  */
 int tmpfs_file(const char *huge, uint64_t room, uint64_t bytes);
 
+/*
+ * A segment of a store, all holes, as a machine makes it that may mount nothing: to write.  *for_vm
+ * becomes a descriptor that a VM takes.  -1: it cannot be made.
+ */
+int segment_file(uint64_t bytes, int *for_vm);
+
 #endif

@@ -5,9 +5,12 @@
  * kernel's count is the judge (gmem_audit).
  */
 #include <fcntl.h>
+#include <linux/mount.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "mmu/base/compat.h"
+#include "mmu/machine/store/shelf.h"
 #include "share_lab.h"
 #include "tests/memory/files.h"
 
@@ -185,16 +188,27 @@ static void test_blocks(void)
 /* A VM sees all of a segment, but has no business in its holes: one that is read stays small. */
 static void test_segment(void)
 {
-	uint64_t bytes = (uint64_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT;
-	int fd = tmpfs_file(policy, 0, bytes);
+	const uint64_t bytes = (uint64_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT;
 	struct store_view v;
+	struct shelf shelf;
+	unsigned int name;
+	int fd;
 
+	shelf_open(&shelf);
+	if (shelf.ours < 0 ||
+	    syscall(SYS_fsconfig, shelf.grow, FSCONFIG_SET_STRING, "huge", policy, 0))
+		tap_bail("no shelf");
+	shelf_take(&shelf, 1);
+	syscall(SYS_fsconfig, shelf.grow, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0);
+	fd = shelf_make(&shelf, bytes, &name);
 	store_view_init(&v);
-	is(store_view_add(&v, 0, dup(fd)), 0, "huge=%s: a segment of the store", policy);
+	is(store_view_add(&v, 0, shelf_read(&shelf, name, fd)), 0,
+	   "huge=%s: a segment of the store", policy);
 	is(*store_view_bytes(&v, store_view_pfn(&v, 5)), 0, "huge=%s: has holes", policy);
 	is(ramfile_pages(fd), 1, "huge=%s: and to read one brings no others", policy);
 	store_view_finish(&v);
 	close(fd);
+	shelf_close(&shelf);
 }
 
 int main(void)

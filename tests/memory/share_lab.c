@@ -6,13 +6,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "share_lab.h"
+#include "tests/memory/files.h"
 
 struct gmem *gm;
 uint64_t rng;
 
 /* ---- the machine ---- */
 
-static int segment = -1;
+static int segment = -1, segment_for_vm;
 uint8_t *frames;
 uint64_t references[CONTENTS * 2];
 
@@ -24,8 +25,8 @@ void fill_page(uint64_t *page, uint64_t content)
 
 void make_segment(void)
 {
-	segment = memfd_create("test-store", MFD_CLOEXEC);
-	if (segment < 0 || ftruncate(segment, (off_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT))
+	segment = segment_file((uint64_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT, &segment_for_vm);
+	if (segment < 0)
 		tap_bail("no segment");
 	frames = mmap(NULL, 2 * CONTENTS * QUIRE_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
 		      segment, 0);
@@ -165,7 +166,7 @@ void create_with(struct gmem_config config)
 {
 	static const struct gfn_range ram[] = { { 0, NR_PAGES } };
 	struct quire_error err;
-	int fd = dup(segment);
+	int fd = dup(segment_for_vm);
 
 	config.ram = ram;
 	config.nr_ram = 1;

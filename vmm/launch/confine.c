@@ -13,13 +13,23 @@
 #include "vmm/vm/sandbox.h"
 #include "vmm/vm/sandbox_places.h"
 
-void confine_machine(const struct machine *m)
+static void hold_setter(void)
+{
+	sandbox_helper(SANDBOX_SHELF, 0);
+}
+
+/* Where no Landlock says which files, the filter permits to make none. */
+void confine_machine(struct machine *m)
 {
 	struct place place[MACHINE_MAX_PLACES];
-	unsigned int nr = machine_places(m, place);
+	unsigned int nr;
+	bool places;
 
 	/* Landlock asks for it. */
 	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	(void)sandbox_places(place, nr);
-	sandbox_helper(SANDBOX_MACHINE, 1u << CAP_KILL);
+	machine_start_setter(m, hold_setter);
+	nr = machine_places(m, place);
+	places = sandbox_places(place, nr);
+	sandbox_helper(places ? SANDBOX_MACHINE : SANDBOX_MACHINE_BARE, 1u << CAP_KILL);
+	machine_hold_setter(m, places);
 }

@@ -12,6 +12,6 @@ struct machine;
  * the process has nothing open that it does not need, and has called tzset() if it is to print
  * times.  Whatever the host does not permit is left out.
  */
-void confine_machine(const struct machine *m);
+void confine_machine(struct machine *m);
 
 #endif

@@ -6,10 +6,11 @@
  *
  * Reading it.  A row is a call, the roles that have it, the condition if there is one, and the
  * reason.  The roles are M main loop, V vCPU, P pager, C machine channel, K keeper, and as
- * processes of their own I the reader of images, D the disassembler and A the machine, the arbiter.
- * A condition sees an argument by value, but not what a pointer points to.  So no thread of a VM
- * has calls that are dangerous by what a pointer points to (open, connect).  None has clone3: a
- * thread is made before the thread that makes it has its filter.
+ * processes of their own I the reader of images, D the disassembler and A the machine, the arbiter;
+ * L are those of its rows that are only for a machine under Landlock, and S its thread that sets a
+ * size.  A condition sees an argument by value, but not what a pointer points to.  So no thread of
+ * a VM has calls that are dangerous by what a pointer points to (open, connect).  None has clone3:
+ * a thread is made before the thread that makes it has its filter.
  *
  * What a thread that was taken over can do with all of this: it can use the descriptors that it
  * has, change the memory of its own process (but never make any executable), and end.  It cannot
@@ -44,7 +45,9 @@
 #define K   (1u << SANDBOX_KEEPER)
 #define I   (1u << SANDBOX_IMAGE)
 #define D   (1u << SANDBOX_CODE)
-#define A   (1u << SANDBOX_MACHINE)
+#define L   (1u << SANDBOX_MACHINE)
+#define A   (L | 1u << SANDBOX_MACHINE_BARE)
+#define S   (1u << SANDBOX_SHELF)
 #define ALL (M | V | P | C | K)
 #define U   (M | V | P | K) /* whoever may write to a page, which un-shares it */
 
@@ -70,9 +73,11 @@
 	}
 
 const char *const sandbox_role_name[SANDBOX_NR_ROLES] = {
-	[SANDBOX_MAIN] = "main",       [SANDBOX_VCPU] = "vcpu",	      [SANDBOX_PAGER] = "pager",
-	[SANDBOX_CHANNEL] = "channel", [SANDBOX_KEEPER] = "keeper",   [SANDBOX_IMAGE] = "image",
-	[SANDBOX_CODE] = "code",       [SANDBOX_MACHINE] = "machine",
+	[SANDBOX_MAIN] = "main",     [SANDBOX_VCPU] = "vcpu",
+	[SANDBOX_PAGER] = "pager",   [SANDBOX_CHANNEL] = "channel",
+	[SANDBOX_KEEPER] = "keeper", [SANDBOX_IMAGE] = "image",
+	[SANDBOX_CODE] = "code",     [SANDBOX_MACHINE] = "machine",
+	[SANDBOX_SHELF] = "shelf",   [SANDBOX_MACHINE_BARE] = "machine_bare",
 };
 
 /* clang-format off */
@@ -111,6 +116,9 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(fstat,			    K,	   "which segment of the store is this?"),
 	CALL_IF(newfstatat, K, 3, INT_MASK, AT_EMPTY_PATH, "AT_EMPTY_PATH",
 		"... as some C libraries ask; of files it could tell only the empty root"),
+	CALL(fstatfs,			    K,	   "... and who can write it?"),
+	CALL_IF(fcntl, K, 1, INT_MASK, F_GETFL, "F_GETFL", "... was it opened for reading?"),
+	CALL_IF(fcntl, K, 1, INT_MASK, F_GET_SEALS, "F_GET_SEALS", "... is its size sealed?"),
 	CALL(sched_yield,		    U,	   "a page to be given back is in use: a moment"),
 
 	/* ---- descriptors at hand ---- */
@@ -195,7 +203,14 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(newfstatat,		    A,	   "... as some C libraries ask"),
 	CALL(fstatfs,			    A,	   "... is it on a tmpfs?"),
 	CALL(pread64,			    A,	   "a page that a VM says is equal"),
-	CALL(memfd_create,		    A,	   "a segment of the store"),
+	CALL_IF(openat, L, 2, INT_MASK, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, "a new file",
+		"a segment of the store, on the shelf (sandbox_places())"),
+	CALL_IF(unlinkat, L, 2, INT_MASK, 0, "a file", "... which goes"),
+	CALL(fsconfig,			    S,	   "... how much may exist of all of them"),
+	CALL(read,			    S,	   "... asked by the machine"),
+	CALL(write,			    S,	   "... and answered"),
+	CALL(exit,			    S,	   "... the end"),
+	CALL(memfd_create,		    A,	   "a segment where there is no shelf"),
 	CALL(ftruncate,			    A,	   "... its size"),
 	CALL(fchmod,			    A,	   "... only we may open it"),
 	CALL_IF(fcntl, A, 1, INT_MASK, F_ADD_SEALS, "F_ADD_SEALS", "... its size stays"),

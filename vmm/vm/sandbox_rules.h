@@ -16,14 +16,16 @@
  * Other processes have one role, by sandbox_helper().
  */
 enum sandbox_role {
-	SANDBOX_MAIN,	 /* main loop: console input, control socket, signals, the end */
-	SANDBOX_VCPU,	 /* KVM_RUN and what its exits ask for */
-	SANDBOX_PAGER,	 /* page faults of the guest */
-	SANDBOX_CHANNEL, /* listens to the machine process: credits */
-	SANDBOX_KEEPER,	 /* looks for equal pages and shares them */
-	SANDBOX_IMAGE,	 /* a process of its own, which reads the image's headers */
-	SANDBOX_CODE,	 /* one that disassembles a crashed guest's code */
-	SANDBOX_MACHINE, /* the machine, whose process has one thread */
+	SANDBOX_MAIN,	      /* main loop: console input, control socket, signals, the end */
+	SANDBOX_VCPU,	      /* KVM_RUN and what its exits ask for */
+	SANDBOX_PAGER,	      /* page faults of the guest */
+	SANDBOX_CHANNEL,      /* listens to the machine process: credits */
+	SANDBOX_KEEPER,	      /* looks for equal pages and shares them */
+	SANDBOX_IMAGE,	      /* a process of its own, which reads the image's headers */
+	SANDBOX_CODE,	      /* one that disassembles a crashed guest's code */
+	SANDBOX_MACHINE,      /* the machine, whose process has one thread, and another: */
+	SANDBOX_SHELF,	      /* ... which sets the size of its shelf */
+	SANDBOX_MACHINE_BARE, /* a machine where no Landlock says which files it may make */
 	SANDBOX_NR_ROLES
 };
 

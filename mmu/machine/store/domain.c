@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include "domain.h"
+#include "sweep.h"
 #include "mmu/base/reserve.h"
 
 static const size_t refs_bytes = MERGE_SEGMENT_FRAMES * sizeof(uint32_t);
@@ -14,7 +15,7 @@ static bool is_current(void *ctx, const struct index_entry *hint)
 }
 
 struct domain *domain_create(const struct frame_account *account, page_hasher *hash,
-			     const char *name, unsigned int max_segments)
+			     const char *name, struct shelf *shelf, unsigned int max_segments)
 {
 	struct domain *d = calloc(1, sizeof(*d));
 
@@ -30,7 +31,7 @@ struct domain *domain_create(const struct frame_account *account, page_hasher *h
 	d->account = *account;
 	d->hash = hash;
 	memcpy(d->name, name, strnlen(name, MACHINE_NAME_MAX));
-	store_init(&d->store, max_segments);
+	store_init(&d->store, shelf, max_segments);
 	index_init(&d->index, is_current, d);
 	return d;
 }
@@ -234,6 +235,48 @@ const char *domain_drop(struct member *m, const struct merge_msg *ask)
 	}
 	collect(m->domain, &garbage);
 	return fault;
+}
+
+int domain_open(struct member *m, unsigned int segment)
+{
+	int fd = store_open(&m->domain->store, segment);
+
+	if (fd >= 0 && !(m->given & 1ULL << segment)) {
+		m->given |= 1ULL << segment;
+		m->domain->store.segment[segment].given++;
+	}
+	return fd;
+}
+
+/* The living member that has a descriptor of this segment, if nobody else ever had one. */
+static struct member *only_reader(const struct domain *d, unsigned int segment)
+{
+	if (d->store.segment[segment].given != 1)
+		return NULL;
+	for (uint32_t i = 0; i < d->nr_numbers; i++) {
+		struct member *m = d->by_number[i];
+
+		if (m && m->hint_of && m->given & 1ULL << segment)
+			return m;
+	}
+	return NULL;
+}
+
+struct member *domain_sweep(struct domain *d, uint64_t *pages)
+{
+	struct member *culprit = NULL;
+
+	*pages = 0;
+	store_sweep(&d->store);
+	for (unsigned int i = 0; i < d->store.nr_segments; i++) {
+		struct store_segment *g = &d->store.segment[i];
+
+		if (g->stray && !culprit)
+			culprit = only_reader(d, i);
+		*pages += g->stray;
+		g->stray = 0;
+	}
+	return culprit;
 }
 
 void domain_leave(struct member *m)

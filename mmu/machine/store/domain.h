@@ -66,6 +66,7 @@ struct member {
 	uint64_t most_hints;		    /* with so many it gets no more now */
 	uint64_t swept;			    /* from this gfn on, look for hints of holes next */
 	uint32_t *hint_of;		    /* by gfn: a tag, or 0; NULL: the member has left */
+	uint64_t given;			    /* bit n: it has got a descriptor of segment n */
 	uint32_t left;			    /* it has left, and frames below this are given back */
 	uint32_t *refs[MERGE_MAX_SEGMENTS]; /* by segment and index; NULL: it holds none there */
 	uint64_t may_miss;		    /* pages that it may still look up in vain */
@@ -98,11 +99,11 @@ struct domain {
 };
 
 /*
- * Make a domain without members, whose frames are charged to *account, and whose pages are hashed
- * by `hash` under a new secret.  NULL: no memory, or no random bytes.
+ * Make a domain without members, whose frames are charged to *account and lie on the shelf, and
+ * whose pages are hashed by `hash` under a new secret.  NULL: no memory, or no random bytes.
  */
 struct domain *domain_create(const struct frame_account *account, page_hasher *hash,
-			     const char *name, unsigned int max_segments);
+			     const char *name, struct shelf *shelf, unsigned int max_segments);
 
 /* Free a domain that has no members left. */
 void domain_destroy(struct domain *d);
@@ -156,6 +157,19 @@ static inline uint64_t member_most_misses(const struct member *m)
 
 /* It is now so late, on a monotonic clock: let m miss again. */
 void member_forgive(struct member *m, uint64_t now_ns);
+
+/*
+ * A new descriptor of a segment for a member, which can only read it; it is the caller's.  Or
+ * -errno, as store_open().
+ */
+int domain_open(struct member *m, unsigned int segment);
+
+/*
+ * Take stray pages out of the store (sweep.h).  *pages becomes how many were taken since the last
+ * call.  Returns the member that brought some of them in: the only one that ever got a descriptor
+ * of that segment.  NULL: nobody did, or it may have been one of several.
+ */
+struct member *domain_sweep(struct domain *d, uint64_t *pages);
 
 /* Answer NEWS: move as many of m's news as fit into answer, and say how many are left. */
 void domain_news(struct member *m, struct merge_msg *answer);

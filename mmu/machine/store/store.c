@@ -3,15 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "store.h"
+#include "sweep.h"
 #include "mmu/base/exact.h"
 #include "mmu/base/reserve.h"
-
-#define SEALS (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
 /* Frames that a segment may have in our page tables: 2 MiB. */
 #define ENTERED_MOST 512u
@@ -24,12 +21,13 @@ static const size_t refs_bytes = MERGE_SEGMENT_FRAMES * sizeof(uint32_t);
 static const size_t hash_bytes = MERGE_SEGMENT_FRAMES * sizeof(uint64_t);
 static const size_t doubted_bytes = MERGE_SEGMENT_FRAMES / 8;
 
-void store_init(struct store *s, unsigned int max_segments)
+void store_init(struct store *s, struct shelf *shelf, unsigned int max_segments)
 {
-	*s = (struct store){ .max_segments = max_segments };
+	*s = (struct store){ .shelf = shelf, .max_segments = max_segments };
+	TAILQ_INSERT_TAIL(&shelf->stores, s, on_shelf);
 }
 
-static void segment_finish(struct store_segment *g)
+static void segment_finish(struct shelf *shelf, struct store_segment *g)
 {
 	unreserve(g->bytes, file_bytes);
 	if (g->exact >= 0)
@@ -38,28 +36,21 @@ static void segment_finish(struct store_segment *g)
 	unreserve(g->doubted, doubted_bytes);
 	unreserve(g->hash, hash_bytes);
 	unreserve(g->refs, refs_bytes);
-	if (g->fd >= 0)
-		close(g->fd);
+	if (g->fd < 0)
+		return;
+	shelf_remove(shelf, g->name);
+	close(g->fd);
 }
 
 void store_finish(struct store *s)
 {
 	for (unsigned int i = 0; i < s->nr_segments; i++)
-		segment_finish(&s->segment[i]);
+		segment_finish(s->shelf, &s->segment[i]);
+	if (s->shelf) {
+		shelf_give(s->shelf, (uint32_t)s->used_frames);
+		TAILQ_REMOVE(&s->shelf->stores, s, on_shelf);
+	}
 	*s = (struct store){ 0 };
-}
-
-static int make_file(void)
-{
-	int fd = memfd_create("quire-store", MFD_ALLOW_SEALING | MFD_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	if (!fchmod(fd, 0400) && !ftruncate(fd, (off_t)file_bytes) &&
-	    !fcntl(fd, F_ADD_SEALS, SEALS))
-		return fd;
-	close(fd);
-	return -EIO;
 }
 
 /* Where all of the file is mapped, exactly.  NULL: it cannot be. */
@@ -75,16 +66,17 @@ static uint8_t *map_file(int fd, int exact)
 	return NULL;
 }
 
-static bool segment_init(struct store_segment *g)
+static bool segment_init(struct shelf *shelf, struct store_segment *g)
 {
-	*g = (struct store_segment){ .fd = make_file(), .exact = exact_open() };
+	*g = (struct store_segment){ .exact = exact_open() };
+	g->fd = shelf_make(shelf, file_bytes, &g->name);
 	g->bytes = map_file(g->fd, g->exact);
 	g->refs = reserve(refs_bytes);
 	g->hash = reserve(hash_bytes);
 	g->doubted = reserve(doubted_bytes);
 	g->buddy = reserve(sizeof(*g->buddy));
 	if (!g->bytes || !g->refs || !g->hash || !g->doubted || !g->buddy) {
-		segment_finish(g);
+		segment_finish(shelf, g);
 		return false;
 	}
 	buddy_init(g->buddy);
@@ -128,7 +120,8 @@ static int longest(const struct store *s, unsigned int *order)
 
 static int add_segment(struct store *s, unsigned int *order)
 {
-	if (s->nr_segments == s->max_segments || !segment_init(&s->segment[s->nr_segments]))
+	if (s->nr_segments == s->max_segments ||
+	    !segment_init(s->shelf, &s->segment[s->nr_segments]))
 		return -1;
 	*order = BUDDY_MAX_ORDER;
 	return (int)s->nr_segments++;
@@ -161,8 +154,8 @@ void store_unreserve(struct store *s, uint32_t frame, uint32_t n)
 	buddy_free(s->segment[frame_segment(frame)].buddy, frame_index(frame), n);
 }
 
-/* This cannot fail: the pages are whole, and the file's seals allow it. */
-static void punch(const struct store_segment *g, uint32_t index, uint32_t n)
+/* This cannot fail: the pages are whole, and nothing forbids it. */
+void segment_punch(const struct store_segment *g, uint32_t index, uint32_t n)
 {
 	int code;
 
@@ -189,14 +182,30 @@ static void forget_entries(struct store_segment *g, uint32_t index, uint32_t n)
 	g->entered = 0;
 }
 
+/* Bring frames in where nothing is, or so we think: others may have brought pages in there. */
+static int bring_in(struct store_segment *g, uint32_t index, uint32_t n, const void *bytes)
+{
+	int err = exact_copy(g->exact, g->bytes + index * QUIRE_PAGE_SIZE, bytes,
+			     n * QUIRE_PAGE_SIZE);
+
+	if (err)
+		segment_punch(g, index, n);
+	return err;
+}
+
 int store_write(struct store *s, uint32_t frame, uint32_t n, const void *bytes)
 {
 	struct store_segment *g = &s->segment[frame_segment(frame)];
 	uint32_t index = frame_index(frame);
-	uint8_t *at = g->bytes + index * QUIRE_PAGE_SIZE;
+	int err;
 
-	if (exact_copy(g->exact, at, bytes, n * QUIRE_PAGE_SIZE)) {
-		punch(g, index, n);
+	shelf_take(s->shelf, n);
+	err = bring_in(g, index, n, bytes);
+	/* A stray page was in the way, and is not any more; or stray pages have taken the room. */
+	if (err == -EEXIST || (err && sweep_for_room(s->shelf)))
+		err = bring_in(g, index, n, bytes);
+	if (err) {
+		shelf_give(s->shelf, n);
 		return -ENOMEM;
 	}
 	forget_entries(g, index, n);
@@ -274,32 +283,33 @@ void store_free(struct store *s, uint32_t frame, uint32_t n)
 	struct store_segment *g = &s->segment[frame_segment(frame)];
 
 	if (!s->outlived)
-		punch(g, frame_index(frame), n);
+		segment_punch(g, frame_index(frame), n);
 	store_unreserve(s, frame, n);
 	g->used -= n;
 	s->used_frames -= n;
+	shelf_give(s->shelf, n);
 }
 
 int store_open(const struct store *s, unsigned int segment)
 {
-	char path[48];
-	int fd;
+	const struct store_segment *g = &s->segment[segment];
 
-	if (segment >= s->nr_segments)
-		return -ENOENT;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", s->segment[segment].fd);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	return segment < s->nr_segments ? shelf_read(s->shelf, g->name, g->fd) : -ENOENT;
+}
+
+uint64_t segment_resident_frames(const struct store_segment *g)
+{
+	struct stat st;
+
+	return fstat(g->fd, &st) ? 0 : (uint64_t)st.st_blocks * 512 / QUIRE_PAGE_SIZE;
 }
 
 uint64_t store_resident_frames(const struct store *s)
 {
 	uint64_t frames = 0;
-	struct stat st;
 
 	for (unsigned int i = 0; i < s->nr_segments; i++)
-		if (!fstat(s->segment[i].fd, &st))
-			frames += (uint64_t)st.st_blocks * 512 / QUIRE_PAGE_SIZE;
+		frames += segment_resident_frames(&s->segment[i]);
 	return frames;
 }
 

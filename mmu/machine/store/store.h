@@ -5,20 +5,17 @@
 /*
  * The store of one domain: frames that many VMs map, and that only the machine writes.
  *
- * Segments.  A segment is a sparse memfd of MERGE_SEGMENT_FRAMES frames: a frame that is not in use
- * occupies nothing.  A segment is made when the others have no run that is long enough.  There are
- * at most MERGE_MAX_SEGMENTS, and each is kept until the domain ends.
+ * Segments.  A segment is a sparse file of MERGE_SEGMENT_FRAMES frames on the machine's shelf
+ * (shelf.h, which says why only the machine can write it): a frame that is not in use occupies
+ * nothing.  A segment is made when the others have no run that is long enough.  There are at most
+ * MERGE_MAX_SEGMENTS, and each is kept until the domain ends.
  *
- * Who can write.  The file's size is sealed, and so are the seals.  F_SEAL_FUTURE_WRITE is not
- * among them: the kernel refuses to punch holes into a file that has it (shmem_fallocate: EPERM),
- * and freed frames could never go back.  Instead, a VM gets a descriptor that was opened anew for
- * reading.  It can be neither written nor mapped writable, and mprotect() cannot make it so.  The
- * file's mode is 0400, which leaves our own descriptor as it is, because it was opened before.  (A
- * process of our own user that may open /proc could change the mode.  A VM in its sandbox cannot
- * open anything.)
+ * F_SEAL_FUTURE_WRITE would be no help: the kernel refuses to punch holes into a file that has it
+ * (shmem_fallocate: EPERM), and freed frames could never go back.
  *
  * Who allocates.  Frames are brought in through an exact mapping, because the host may give memfds
- * huge pages, of which we would know one page.
+ * huge pages, of which we would know one page.  A VM that reads a hole through a mapping brings a
+ * page in, too: stray pages.  The shelf bounds them, and sweep.h takes them back.
  *
  * Frames.  A frame is free at first.  It is *reserved* as one of a run that was asked for
  * together.  From store_write() on it is *in use*, until its last reference is put and store_free()
@@ -29,9 +26,11 @@
  * and each segment 70 KiB of bitmaps.
  */
 #include "buddy.h"
+#include "shelf.h"
 
 struct store_segment {
 	int fd;
+	unsigned int name;   /* on the shelf */
 	int exact;	     /* for `bytes` */
 	uint8_t *bytes;	     /* the file, in an exact mapping (mmu/base/exact.h) */
 	uint32_t entered;    /* so many frames are in our page tables since the last time, */
@@ -42,9 +41,14 @@ struct store_segment {
 	uint64_t *hash;	     /* by index: the hash under which the index knows the frame */
 	uint64_t *doubted;   /* a bit for each index (store_doubt) */
 	struct buddy *buddy; /* the frames that are neither in use nor reserved */
+	uint32_t given;	     /* so many members have got a descriptor of it, ever */
+	uint32_t swept;	     /* index at which the next sweep begins (sweep.h) */
+	uint64_t stray;	     /* pages that were swept out of it, and nobody was told of yet */
 };
 
 struct store {
+	TAILQ_ENTRY(store) on_shelf;
+	struct shelf *shelf;
 	struct store_segment segment[MERGE_MAX_SEGMENTS];
 	unsigned int nr_segments, max_segments;
 	uint64_t used_frames;
@@ -62,8 +66,8 @@ static inline unsigned int frame_segment(uint32_t frame)
 	return frame >> MERGE_SEGMENT_SHIFT;
 }
 
-/* Begin without segments.  There will be at most max_segments. */
-void store_init(struct store *s, unsigned int max_segments);
+/* Begin without segments.  There will be at most max_segments, all of them on the shelf. */
+void store_init(struct store *s, struct shelf *shelf, unsigned int max_segments);
 
 /* Close and free all segments.  A zeroed store is fine. */
 void store_finish(struct store *s);
@@ -121,7 +125,11 @@ void store_free(struct store *s, uint32_t frame, uint32_t n);
  */
 int store_open(const struct store *s, unsigned int segment);
 
-/* The number of frames that the segments occupy, by the kernel's count. */
+/* Free the pages of frames [index, index + n). */
+void segment_punch(const struct store_segment *g, uint32_t index, uint32_t n);
+
+/* The number of frames that a segment occupies, by the kernel's count; and all of them. */
+uint64_t segment_resident_frames(const struct store_segment *g);
 uint64_t store_resident_frames(const struct store *s);
 
 /* The number of bytes that the store's own tables occupy. */
