@@ -359,7 +359,8 @@ void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 	keep->ram_bytes = vm->config.ram_bytes;
 	keep->nr_threads = vm->nr_vcpus + OTHER_THREADS;
 	/* There are no more than these, those named below, and a dozen of the process's own. */
-	static_assert(GMEM_MAX_DESCRIPTORS + VM_MAX_VCPUS + 32 <= SANDBOX_MAX_KEEP);
+	static_assert(GMEM_MAX_DESCRIPTORS + VM_MAX_VCPUS + 32 <= SANDBOX_MAX_KEEP,
+		      "there is room to keep all of them");
 	for (unsigned int i = 0; i < nr; i++)
 		sandbox_keep(keep, memory[i]);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
