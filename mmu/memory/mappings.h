@@ -15,8 +15,9 @@
  *
  * The kernel keeps two such mappings apart if both ever had private copies of the guest's pages.
  * That is rare: a mapping gets copies if the guest writes in the moment in which pages are sent
- * away, or if the host took a page from the page table (window.c).  What the kernel then has more
- * than this count is not counted; some mappings are left to that.
+ * away, or if the host took a page from the page table (window.c).  Linux before 6.4 also keeps
+ * apart blocks that were the end of a larger mapping when userfaultfd came or went.  What the
+ * kernel then has more than this count is not counted; some mappings are left to that.
  *
  * Memory: an array of 4 bytes a page and one of a byte a block, touched only where something other
  * than home was ever mapped.

@@ -25,7 +25,7 @@ use Storm;
 
 my $skip = missing();
 plan skip_all => $skip if $skip;
-my $san = $build =~ /san/;
+my $slow = $build =~ /san/ || deviates('slow');
 my $seed = $ENV{QUIRE_SEED} // (time * 1000 ^ $$) % 1_000_000;
 diag "seed $seed (repeat with QUIRE_SEED=$seed)";
 srand $seed;
@@ -214,10 +214,11 @@ sub part_storm {
 	cmp_ok($most->{cow}, '>', 10000, '... and written again');
 	diag "$most->{merged} pages were merged, $most->{cow} of them written again";
 	all_back($machine, 'storm');
-	cmp_ok($few->{mapping_refusals} // 0, '>', 0, "few mappings: merging meets the limit");
+	is($over, 0, "few mappings: $told at most, and 250 for the rest of the process");
+	return if deviates('slow');	# the limit is hardly met
+	cmp_ok($few->{mapping_refusals} // 0, '>', 0, '... merging meets the limit');
 	cmp_ok($few->{reason_budget_pages} // 0, '>', 0, '... which is the reason of some pages');
 	cmp_ok($few->{cow_breaks} // 0, '>', 200, '... writing goes on');
-	is($over, 0, "... within the limit of $told, and 250 for the rest of the process");
 	cmp_ok($most_mappings, '>', $told / 2, '... which was used well');
 	like($few->{text} // '', qr/vm\.max_map_count/, '... quire stat names the sysctl');
 	diag sprintf 'few mappings: %d of %d, %d refused, %d won by un-sharing', $most_mappings,
@@ -254,7 +255,7 @@ sub all_joined {
 
 sub part_killed {
 	$hit = 0;
-	my $long = $san ? 40 : 16;
+	my $long = $slow ? 40 : 16;
 	new_machine('--memory=1G', '--overcommit=1');
 	launch('ks', 4, 24, [@fast, '--domain=k', '--hugepages=never'], 'stress', $long,
 		'pages=3500', 'seed=' . int rand 1e6);
@@ -341,9 +342,9 @@ sub part_mappings {
 		my $pages = 2 * $singles;
 		my $r = launch('map', 1, 304, [@fast, '--hugepages=never'], 'hold', 12, $pages,
 			'dup=2', "own=$singles",
-			'order=scatter', 'seconds=' . ($san ? 30 : 10));
+			'order=scatter', 'seconds=' . ($slow ? 30 : 10));
 		my $peek = launch('peek', 1, 304, [@fast, '--hugepages=never'], 'peek', $pages,
-			'write=50', 'seconds=' . ($san ? 20 : 6));
+			'write=50', 'seconds=' . ($slow ? 20 : 6));
 		ok(says($r, qr/hold: ready/, 1, 90), 'mappings: a guest with ' . $singles .
 			' single duplicates');
 		for (1 .. 3) { quire('merge', 'now', 'map') }

@@ -287,8 +287,10 @@ is($odd, '', "$nr{guests} guests: $nr{verified} verified every byte, $nr{shot} w
 	"$nr{starved} died for want of memory; all numbers add up");
 cmp_ok($nr{verified}, '>=', $nr{guests} / 4, '... many lived');
 cmp_ok($nr{rests}, '>', 0, "... $nr{rests} times all were held still");
-cmp_ok($nr{merged}, '>', 1000, "... $nr{merged} pages were merged");
-cmp_ok($nr{breaks}, '>', 1000, "... and $nr{breaks} written again");
+if (!deviates('slow')) {
+	cmp_ok($nr{merged}, '>', 1000, "... $nr{merged} pages were merged");
+	cmp_ok($nr{breaks}, '>', 1000, "... and $nr{breaks} written again");
+}
 is(join(' ', grep { alive($_) } map { @{$_->{vms}} } @left), '',
 	'no VM outlives its launcher');
 all_back($machine, 'soak');

@@ -20,11 +20,11 @@ use lib "$FindBin::Bin";
 use Guests;
 
 $address = "\@quire-test/stress-$$";	# which others do not find
-my $san = $build =~ /san/;
+my $slow = $build =~ /san/ || deviates('slow');
 my $seed = $ENV{QUIRE_SEED} // (time * 1000 ^ $$) % 1_000_000;
 
 # Launchers, guests of each, shots at single guests, launchers shot, and MiB of the machine.
-my ($launchers, $copies, $shots, $sunk, $memory) = $san ? (4, 12, 16, 1, 512) :
+my ($launchers, $copies, $shots, $sunk, $memory) = $slow ? (4, 12, 16, 1, 512) :
 	(10, 20, 90, 2, 2048);
 my $rounds = $ENV{QUIRE_STORM} // 1;
 my $volley = 5;		# seconds in which they are shot
@@ -164,7 +164,7 @@ sub round {
 		"seed $seed: every guest verified its memory or was shot, and no other was hurt");
 	cmp_ok($hit + $sunk * $copies, '>=', $launchers * $copies / 4, '... many were shot');
 	cmp_ok($verified, '>=', $launchers * $copies / 5, '... and many lived');
-	ok($samples > 0 && $wrong eq '',
+	ok(($samples > 0 || deviates('slow')) && $wrong eq '',
 		'... all the while memory = free + credits + overheads + store, ' .
 		'and resident <= credits + store')
 		or diag $wrong;

@@ -473,6 +473,8 @@ static bool books_agree(void)
 		ours += page[g].where == STORE || page[g].where == ZEROES;
 		frames += page[g].where == HOME;
 	}
+	if (tap_deviates("joins") && kernel > recount && kernel - recount <= NR_BLOCKS)
+		kernel = recount;
 	if (b->mappings == kernel && recount == kernel && away == ours &&
 	    ramfile_pages(row->ram_fd()) == frames)
 		return true;
