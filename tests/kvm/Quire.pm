@@ -48,15 +48,28 @@ sub new {
 # The last number that the guest printed by that name.
 sub value { my ($self, $name) = @_; return ($self->{out} =~ /\b$name=(\d+)/g)[-1] }
 
+sub dial {
+	my ($self) = @_;
+	socket my $ctl, AF_UNIX, SOCK_SEQPACKET, 0 or die "socket: $!";
+	connect $ctl, sockaddr_un("\0quire/vm/$self->{name}") or die "$self->{name}: $!";
+	return $ctl;
+}
+
+# A connection to the VM.  It tells its own user from others, but no other from root.
+sub connect_as_its_user {
+	my ($self) = @_;
+	my $ctl = $self->dial;
+	my (undef, $uid) = unpack 'l3', getsockopt $ctl, SOL_SOCKET, 17; # SO_PEERCRED
+	return $ctl if $> || !$uid;
+	local $> = $uid;
+	return $self->dial;
+}
+
 # One request: the payloads of its answer, or nothing with $! set.
 sub ask {
 	my ($self, $op, @arg) = @_;
 	my ($reply, @payload, $last);
-	if (!$self->{ctl}) {
-		socket $self->{ctl}, AF_UNIX, SOCK_SEQPACKET, 0 or die "socket: $!";
-		connect $self->{ctl}, sockaddr_un("\0quire/vm/$self->{name}")
-			or die "$self->{name}: $!";
-	}
+	$self->{ctl} //= $self->connect_as_its_user;
 	send $self->{ctl}, pack('LSSLLQ4', MAGIC, 1, $op, 0, 0, map { $arg[$_] // 0 } 0 .. 3), 0;
 	until ($last) {
 		defined recv $self->{ctl}, $reply, 65536, 0 or die "$self->{name}: $!";
