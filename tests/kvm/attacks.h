@@ -16,7 +16,6 @@ struct attack {
 	const char *thread; /* which is taken over */
 	/* Returns what the attacker has won, as a phrase; NULL: nothing. */
 	const char *(*run)(struct attacker *a);
-	const char *open;     /* why it succeeds for now; NULL: it must not */
 	bool merge;	      /* it has merged its pages with the victim's */
 	unsigned int ram_mib; /* of the attacker; 0: 16 */
 	const char *options;  /* of its quire run; NULL: none */
