@@ -7,7 +7,7 @@
 /*
  * A batch is 1/16 of what is free above low, or less, so that many VMs may grow at once.  A VM
  * hears how many pages it gets, and so would learn how much memory is free, which others use.  So
- * a batch is a power of two: that tells the order of magnitude, and seldom what changes.
+ * a batch has three significant bits, as 4, 5, 6, 7 times a power of two.
  */
 #define BATCH_DIVISOR 16u
 
@@ -62,8 +62,9 @@ static uint64_t above(const struct budget *b, uint64_t watermark)
 static uint64_t batch(const struct budget *b)
 {
 	uint64_t pages = min_u64(above(b, b->low_pages) / BATCH_DIVISOR, BUDGET_BATCH_MAX);
+	unsigned int rest = pages > 7 ? 61 - (unsigned int)__builtin_clzll(pages) : 0;
 
-	return pages ? 1ULL << (63 - __builtin_clzll(pages)) : 0;
+	return pages >> rest << rest;
 }
 
 int budget_charge_overhead(struct budget *b, struct budget_vm *vm, uint64_t pages)

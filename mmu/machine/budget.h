@@ -36,7 +36,7 @@ struct budget_vm {
 	uint64_t overhead_pages; /* cost of its process, charged at admission, and of merging it */
 };
 
-#define BUDGET_BATCH_MAX 8192u /* 32 MiB; a power of two */
+#define BUDGET_BATCH_MAX 8192u /* 32 MiB */
 
 /*
  * Begin with all memory free, and watermarks for so much memory.  min is sqrt(16 * memory in KiB)
@@ -63,9 +63,9 @@ int budget_charge_overhead(struct budget *b, struct budget_vm *vm, uint64_t page
 void budget_set_overhead(struct budget *b, struct budget_vm *vm, uint64_t pages);
 
 /*
- * Grant credits: `need`, or a batch if that is more, when there is plenty.  A batch is a power of
- * two, so that a VM does not learn how much is free.  Returns how many were granted: 0 if `need`
- * would take free memory below min.
+ * Grant credits: `need`, or a batch if that is more, when there is plenty.  A batch is rounded to
+ * three bits, so that a VM does not learn how much is free.  Returns how many were granted: 0 if
+ * `need` would take free memory below min.
  */
 uint64_t budget_grant(struct budget *b, struct budget_vm *vm, uint64_t need);
 

@@ -19,8 +19,9 @@ static void test_credits(void)
 	s = lab_state(&lab);
 	vm = lab_admit(&lab, control, lab_promise(250 * MIB_PAGES, 0));
 	other = lab_admit(&lab, control, lab_promise(250 * MIB_PAGES, 0));
-	ok(vm.credits > (s.free_pages - s.low_pages) / 32 && !(vm.credits & (vm.credits - 1)),
-	   "a VM starts with a batch, a power of two");
+	is((s.free_pages - s.low_pages) / 16, 4056,
+	   "a batch is a sixteenth of what is free above low");
+	is(vm.credits, 3584, "and a VM starts with that, rounded down to three bits");
 	say_credit(vm.channel, 1, 1);
 	lab_step(&lab);
 	ok(hear(vm.channel, &msg, NULL) == MACHINE_GRANT && msg.pages == 1,
