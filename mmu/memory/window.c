@@ -191,20 +191,26 @@ static void window_wake(struct backend *b, gfn_t gfn, uint64_t nr)
  * On shared memory UFFDIO_ZEROPAGE allocates a zeroed page and enters it in the file and in the
  * window's page table.  It answers with a count of bytes done, which may come with EAGAIN when it
  * stopped half way; with -EAGAIN when it did nothing; with -EEXIST when the page is there already,
- * and then it has woken nobody.
+ * and then it has woken nobody; with -ENOENT when the kernel has the range in two mappings, as it
+ * may before 6.4 where we count one.
  */
 static int window_fill(struct backend *b, gfn_t gfn, uint64_t nr, uint64_t *done)
 {
 	struct window *w = window_of(b);
+	uint64_t part = nr;
 
 	*done = 0;
 	while (*done < nr) {
-		struct uffdio_zeropage zero = { .range = range_of(w, gfn + *done, nr - *done) };
+		struct uffdio_zeropage zero;
 
+		part = min_u64(part, nr - *done);
+		zero = (struct uffdio_zeropage){ .range = range_of(w, gfn + *done, part) };
 		if (!ioctl(w->uffd, UFFDIO_ZEROPAGE, &zero)) {
-			*done = nr;
+			*done += part;
 		} else if (zero.zeropage > 0) {
 			*done += zero.zeropage >> QUIRE_PAGE_SHIFT;
+		} else if (errno == ENOENT && part > 1) {
+			part /= 2;
 		} else if (errno == EEXIST) {
 			window_wake(b, gfn + *done, 1);
 			(*done)++;
@@ -336,17 +342,23 @@ static void window_populate(struct backend *b, gfn_t gfn, uint64_t nr)
 	populate(w->base + gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT, MADV_POPULATE_WRITE);
 }
 
+/* Before 6.3 the kernel answers -ENOENT for a range that it has in two mappings (window_fill()). */
 static int window_protect(struct backend *b, gfn_t gfn, uint64_t nr, bool on)
 {
 	struct window *w = window_of(b);
-	struct uffdio_writeprotect wp = {
-		.range = range_of(w, gfn, nr),
-		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
-	};
 
-	while (ioctl(w->uffd, UFFDIO_WRITEPROTECT, &wp))
-		if (errno != EAGAIN && errno != EINTR)
+	for (uint64_t done = 0, part = nr; done < nr;) {
+		struct uffdio_writeprotect wp = { .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0 };
+
+		part = min_u64(part, nr - done);
+		wp.range = range_of(w, gfn + done, part);
+		if (!ioctl(w->uffd, UFFDIO_WRITEPROTECT, &wp))
+			done += part;
+		else if (errno == ENOENT && part > 1)
+			part /= 2;
+		else if (errno != EAGAIN && errno != EINTR)
 			return -errno;
+	}
 	return 0;
 }
 

@@ -535,6 +535,23 @@ static void test_lockstep(bool huge)
 	row->destroy();
 }
 
+/* As kernels before 6.4 may by themselves. */
+static void test_apart(void)
+{
+	uint64_t n = 0;
+
+	b = row->create(false);
+	if (madvise(row->hva(5), 9 * QUIRE_PAGE_SIZE, MADV_DODUMP))
+		tap_bail("madvise");
+	ok(row->mappings() > b->mappings, "%s: the kernel has more mappings than are counted",
+	   row->name);
+	is(backend_fill(b, 2, 20, &n), 0, "... and pages of several are filled");
+	is(n, 20, "... which are all");
+	is(backend_protect(b, 2, 20, true), 0, "... they are protected");
+	is(backend_protect(b, 2, 20, false), 0, "... and let be written");
+	row->destroy();
+}
+
 static void make_store(void)
 {
 	uint64_t bytes[QUIRE_PAGE_SIZE / 8];
@@ -554,6 +571,7 @@ int main(int argc, char **argv)
 	make_store();
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		row = &rows[i];
+		test_apart();
 		test_lockstep(false);
 		test_lockstep(true);
 	}
