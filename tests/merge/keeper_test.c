@@ -420,8 +420,10 @@ static void test_unsharing_without_credits(enum keeper_mode mode, const char *wh
 	ok(lab_all_right(&vm[0], false), "and are right");
 	gmem_drop(vm[2].gm, 0, hog, NULL);
 	memset(vm[2].content, 0, vm[2].nr * sizeof(*vm[2].content));
-	lab_pass(&vm[0], 2);
-	is(lab_pages(&vm[0], PG_SHARED), 0, "with memory again a pass brings them home");
+	/* A pass waits for credits, but not for a machine that has no time. */
+	for (unsigned int i = 0; i < 100 && lab_pages(&vm[0], PG_SHARED); i++)
+		lab_pass(&vm[0], 1);
+	is(lab_pages(&vm[0], PG_SHARED), 0, "with memory again passes bring them home");
 	ok(lab_adds_up(&vm[0]) && lab_all_right(&vm[0], false), "all of them");
 	end(3);
 }
