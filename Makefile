@@ -51,7 +51,7 @@ Q            := $(if $(V),,@)
 VERSION := 0.1.0
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
-        -Wwrite-strings -Wvla $(if $(WERROR),-Werror)
+        -Wwrite-strings -Wvla -Wundef $(if $(WERROR),-Werror)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SANFLAGS := $(if $(SAN),$(SANITIZE))
 CPPFLAGS_ALL = -I. -Iinclude -D_GNU_SOURCE -DQUIRE_VERSION='"$(VERSION)"' -MMD -MP $(CPPFLAGS)

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include "sanitized.h"
 
 /* The signals by which a thread reports a fault of its own, for an initializer. */
 #define THREAD_FAULTS SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS
@@ -20,7 +21,7 @@
  * The stack of a thread.  It is less than 2 MiB, so that no huge page fits into it where the host
  * gives them to everybody: a VM is charged for what a stack really needs.
  */
-#ifdef QUIRE_SANITIZED
+#if QUIRE_SANITIZED
 #define THREAD_STACK_BYTES (8 << 20)
 #else
 #define THREAD_STACK_BYTES (1 << 20)

@@ -18,6 +18,7 @@
 #include <poll.h>
 #include <unistd.h>
 #include "mmu/base/mib.h"
+#include "mmu/base/sanitized.h"
 #include "oom.h"
 #include "server_internal.h"
 
@@ -47,7 +48,7 @@ void measure_end(struct tenant *t)
 /* Sanitizers keep memory of their own, for which nobody is charged. */
 static uint64_t anon_pages(const struct tenant *t)
 {
-#ifdef QUIRE_SANITIZED
+#if QUIRE_SANITIZED
 	(void)t;
 	return 0;
 #else

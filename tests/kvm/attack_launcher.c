@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "mmu/base/sanitized.h"
 #include "attacks.h"
 #include "mmu/base/wire.h"
 #include "tests/tap.h"
@@ -43,7 +44,7 @@ static const char *spam_leash(struct attacker *a)
 /* ---- the console ---- */
 
 /* A sanitizer's run time keeps what was freed. */
-#ifdef QUIRE_SANITIZED
+#if QUIRE_SANITIZED
 #define MAY_KEEP_KIB (512 * 1024)
 #else
 #define MAY_KEEP_KIB (8 * 1024)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "attacks.h"
 #include "mmu/base/compat.h"
+#include "mmu/base/sanitized.h"
 #include "mmu/base/wire.h"
 
 /* FUTEX_WAKE_OP: set the word to 1, and wake somebody if it was 0. */
@@ -32,7 +33,7 @@ static const char *touch_anonymous_memory(struct attacker *a)
 				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, UINT64_MAX, 0);
 
 	if (at < 0 || !puppet_touch(&a->thread, (uint64_t)at, TOO_MUCH, true) ||
-	    attacker_is_killed(a))
+	    attacker_is_killed(a) || QUIRE_SANITIZED) /* nobody bounds a sanitizer's memory */
 		return NULL;
 	return "it has 256 MiB of memory that nobody granted";
 }

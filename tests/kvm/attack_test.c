@@ -27,6 +27,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "mmu/base/sanitized.h"
 #include "attacks.h"
 #include "tests/tap.h"
 #include "vmm/vm/sandbox_rules.h"
@@ -110,7 +111,7 @@ static const char *const forbidden_names[] = {
 /* Did it end the process, or was it refused where that is all that can be asked? */
 static bool was_denied(struct attacker *a, int64_t result)
 {
-#ifdef QUIRE_SANITIZED
+#if QUIRE_SANITIZED
 	if (result == -EPERM)
 		return true;
 #endif

@@ -31,6 +31,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "mmu/base/sanitized.h"
 #include "vmm/vm/ctl.h"
 #include "vmm/vm/ctl_protocol.h"
 #include "vmm/vm/sandbox.h"
@@ -101,7 +102,7 @@ static bool killed_by_filter(int status)
 
 static bool was_denied(int status)
 {
-#ifdef QUIRE_SANITIZED
+#if QUIRE_SANITIZED
 	if (WIFEXITED(status) && WEXITSTATUS(status) != SUCCEEDED)
 		return true;
 #endif

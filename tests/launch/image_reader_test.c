@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "mmu/base/sanitized.h"
 #include "tests/kvm/sandbox_attempts.h"
 #include "tests/tap.h"
 #include "vmm/launch/image_reader.h"
@@ -20,11 +21,12 @@ static enum { ATTEMPT, DESCRIPTORS, ENVIRONMENT, SPIN, SHORT, FLOOD } deed;
 static size_t attempt;
 static pid_t it;
 
+/* A sanitizer keeps standard error for its report. */
 static unsigned int open_descriptors(void)
 {
 	unsigned int nr = 0;
 
-	for (int fd = 0; fd < 1024; fd++)
+	for (int fd = QUIRE_SANITIZED ? STDERR_FILENO + 1 : 0; fd < 1024; fd++)
 		nr += write(fd, "", 0) == 0;
 	return nr;
 }
@@ -40,7 +42,7 @@ static unsigned int environment_bytes(void)
 
 static int pipe_end(void)
 {
-	for (int fd = 0;; fd++)
+	for (int fd = STDERR_FILENO + 1;; fd++)
 		if (write(fd, "", 0) == 0)
 			return fd;
 }

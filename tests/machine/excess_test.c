@@ -3,6 +3,7 @@
  * VMs that hold more than their due: what counts as such, that they die before others when memory
  * is out, and that who occupies more than it was charged is found by a look at the kernel's counts.
  */
+#include "mmu/base/sanitized.h"
 #include "merge_scene.h"
 
 #define LOOK_MS 1000
@@ -352,7 +353,7 @@ int main(void)
 	test_pays_nothing();
 	test_ram_is_found();
 	test_flicker();
-#ifdef QUIRE_SANITIZED
+#if QUIRE_SANITIZED
 	tap_skip("a sanitizer's own memory is not counted");
 	(void)test_memory_is_found;
 #else

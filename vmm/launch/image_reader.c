@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "mmu/base/sanitized.h"
 #include "image_reader.h"
 #include "launch_impl.h"
 
@@ -30,7 +31,7 @@ static void leave_descriptors_but(int fd)
 {
 	close(STDIN_FILENO);
 	close(STDOUT_FILENO);
-#ifndef QUIRE_SANITIZED /* its report goes there */
+#if !QUIRE_SANITIZED /* its report goes there */
 	close(STDERR_FILENO);
 #endif
 	launch_close_all_but(fd, -1);

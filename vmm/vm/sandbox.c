@@ -44,6 +44,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "mmu/base/sanitized.h"
 #include "sandbox.h"
 #include "sandbox_bpf.h"
 #include "sandbox_limits.h"
@@ -377,7 +378,7 @@ void sandbox_helper(enum sandbox_role role, uint32_t caps)
 	sandbox_thread(role);
 }
 
-#ifdef QUIRE_SANITIZED
+#if QUIRE_SANITIZED
 /* To look for leaks takes a second process and ptrace. */
 int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void)

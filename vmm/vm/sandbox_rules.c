@@ -36,6 +36,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "mmu/base/compat.h"
+#include "mmu/base/sanitized.h"
 #include "sandbox_rules.h"
 
 #define M   (1u << SANDBOX_MAIN)
@@ -247,7 +248,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(lseek,			    A,	   "C library: exit"),
 	CALL(exit_group,		    A,	   "the end"),
 
-#ifdef QUIRE_SANITIZED
+#if QUIRE_SANITIZED
 	CALL(sigaltstack,		    ALL | A,   "sanitizer: end of a thread"),
 	CALL(madvise,			    ALL | A,   "sanitizer: shadow memory"),
 	CALL_IF(mprotect, C | A, 2, PROT_EXEC, 0, "without PROT_EXEC", "sanitizer: shadow memory"),

@@ -56,15 +56,6 @@ struct sandbox_rule {
  */
 #define SANDBOX_SELF 0x5e1f0b0eu
 
-/* AddressSanitizer's run time makes calls of its own. */
-#ifdef __SANITIZE_ADDRESS__
-#define QUIRE_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define QUIRE_SANITIZED 1
-#endif
-#endif
-
 extern const struct sandbox_rule sandbox_rules[];
 extern const unsigned int sandbox_nr_rules;
 extern const char *const sandbox_role_name[SANDBOX_NR_ROLES];

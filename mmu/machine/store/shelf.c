@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * To mount anything takes a mount namespace in which one has CAP_SYS_ADMIN.  A child makes it, with
- * a user namespace around it, and mounts the tmpfs twice.  It shares our memory and our
- * descriptors, so that what it opens is ours, and it ends at once.  Its namespaces end with it; the
- * mounts live as long as we have them open.  The user namespace has our own ids only, because files
- * are made with them.
+ * a user namespace around it, and mounts the tmpfs twice.  It shares a page of memory and all
+ * descriptors with us, so that what it opens is ours, and it ends at once.  Its namespaces end with
+ * it; the mounts live as long as we have them open.  The user namespace has our own ids only,
+ * because files are made with them.
  *
  * The size of a mounted tmpfs is set through a descriptor of its configuration (fsconfig).  The
  * kernel refuses a size that is smaller than what exists, and then that descriptor is of no use any
@@ -109,8 +109,9 @@ static bool pick_shrinkers(struct shelf *s)
 	return true;
 }
 
+/* What the child is told and tells.  It shares this memory with us, and our descriptors. */
 struct birth {
-	struct shelf *shelf;
+	struct shelf shelf;
 	uid_t uid;
 	gid_t gid;
 	bool done;
@@ -120,8 +121,8 @@ static int child(void *arg)
 {
 	struct birth *b = arg;
 
-	b->done = map_ids(b->uid, b->gid) && mount_ours(b->shelf) && mount_theirs(b->shelf) &&
-		  pick_shrinkers(b->shelf);
+	b->done = map_ids(b->uid, b->gid) && mount_ours(&b->shelf) && mount_theirs(&b->shelf) &&
+		  pick_shrinkers(&b->shelf);
 	return 0;
 }
 
@@ -143,23 +144,37 @@ static void close_all(struct shelf *s)
 	}
 }
 
+/* The child has memory of its own: one that shared all of ours would confuse ThreadSanitizer. */
+static void bear(struct birth *b)
+{
+	const int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_FILES | SIGCHLD;
+	_Alignas(16) char stack[CHILD_STACK];
+	pid_t pid = clone(child, stack + sizeof(stack), flags, b);
+
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 void shelf_open(struct shelf *s)
 {
-	const int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_VM | CLONE_VFORK | CLONE_FILES;
-	struct birth birth = { .shelf = s, .uid = geteuid(), .gid = getegid() };
-	_Alignas(16) char stack[CHILD_STACK];
-	pid_t pid;
+	struct birth *b =
+		mmap(NULL, sizeof(*b), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	bool done = false;
 
 	*s = (struct shelf){
 		.ours = -1, .theirs = -1, .grow = -1, .setter = -1, .room = SHELF_SLACK
 	};
 	for (unsigned int i = 0; i < SHELF_SHRINKERS; i++)
 		s->shrink[i] = -1;
+	if (b != MAP_FAILED) {
+		*b = (struct birth){ .shelf = *s, .uid = geteuid(), .gid = getegid() };
+		bear(b);
+		*s = b->shelf;
+		done = b->done;
+		munmap(b, sizeof(*b));
+	}
 	TAILQ_INIT(&s->stores);
-	pid = clone(child, stack + sizeof(stack), flags | SIGCHLD, &birth);
-	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	if (!birth.done)
+	if (!done)
 		close_all(s);
 }
 
