@@ -196,10 +196,10 @@ static const char *collapse_store(struct attacker *a)
 	{ \
 		.name = (name_), .thread = (thread_), .run = (run_) \
 	}
-#define MERGED(name_, run_) \
+#define MERGED(name_, run_, ...) \
 	{ \
 		.name = (name_), .thread = "keeper", .run = (run_), .merge = true, .ram_mib = 48, \
-		.workload = "hold 1 6000 own=3000 zero=500 dup=2 seconds=90" \
+		.workload = "hold 1 6000 own=3000 zero=500 dup=2 seconds=90", __VA_ARGS__ \
 	}
 
 const struct attack memory_attacks[] = {
@@ -212,9 +212,9 @@ const struct attack memory_attacks[] = {
 	MERGED("write frames of the store", write_frames),
 	MERGED("futexes in frames of the store", futex_on_frames),
 	MERGED("a userfaultfd over frames of the store", userfault_on_frames),
-	MERGED("read holes of the store", read_holes_of_store),
-	MERGED("populate holes of the store", populate_store),
-	MERGED("collapse holes of the store", collapse_store),
+	MERGED("read holes of the store", read_holes_of_store, .holes = true),
+	MERGED("populate holes of the store", populate_store, .holes = true),
+	MERGED("collapse holes of the store", collapse_store, .holes = true),
 };
 
 const unsigned int nr_memory_attacks = ARRAY_SIZE(memory_attacks);

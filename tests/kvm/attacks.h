@@ -17,6 +17,7 @@ struct attack {
 	/* Returns what the attacker has won, as a phrase; NULL: nothing. */
 	const char *(*run)(struct attacker *a);
 	bool merge;	      /* it has merged its pages with the victim's */
+	bool holes;	      /* ... and reads holes of the store, which not all hosts bound */
 	unsigned int ram_mib; /* of the attacker; 0: 16 */
 	const char *options;  /* of its quire run; NULL: none */
 	const char *workload; /* of its guest; NULL: it holds a few pages */
