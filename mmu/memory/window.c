@@ -61,6 +61,13 @@ static int register_range(struct window *w, uint64_t start, uint64_t bytes, uint
 	return ioctl(w->uffd, UFFDIO_REGISTER, &reg) ? -errno : 0;
 }
 
+/* Before 6.3 khugepaged fills holes of the file from a mapping that waits for them, too. */
+static int make_exact(struct window *w, uint64_t start, uint64_t bytes)
+{
+	madvise(w->alias + start, bytes, MADV_NOHUGEPAGE);
+	return exact_map(w->exact, w->alias + start, bytes);
+}
+
 static int map_all(struct window *w, const struct gfn_range *ram, unsigned int nr)
 {
 	for (unsigned int i = 0; i < nr; i++) {
@@ -73,7 +80,7 @@ static int map_all(struct window *w, const struct gfn_range *ram, unsigned int n
 		if (!err)
 			err = register_range(w, start, bytes, MISSING_WP);
 		if (!err && w->exact >= 0)
-			err = exact_map(w->exact, w->alias + start, bytes);
+			err = make_exact(w, start, bytes);
 		if (err)
 			return err;
 		leave_undumped(w->base, start, bytes);
