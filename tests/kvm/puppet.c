@@ -119,6 +119,25 @@ static bool await_stop(struct puppet *p)
 	}
 }
 
+/*
+ * The thread is no longer stopped, so it was killed.  Its process is gone only when its tracer has
+ * heard of that.
+ */
+static void mourn(struct puppet *p)
+{
+	int status;
+
+	p->dead = true;
+	while (waitpid(p->tid, &status, __WALL) == p->tid && WIFSTOPPED(status))
+		ptrace(PTRACE_CONT, p->tid, 0, 0);
+}
+
+static void detach(struct puppet *p)
+{
+	if (ptrace(PTRACE_DETACH, p->tid, 0, 0))
+		mourn(p);
+}
+
 bool puppet_seize(struct puppet *p, pid_t pid, const char *thread)
 {
 	int64_t scratch;
@@ -150,7 +169,7 @@ void puppet_let_go(struct puppet *p)
 		return;
 	poke(p, p->original);
 	ptrace(PTRACE_SETREGS, p->tid, 0, &p->before);
-	ptrace(PTRACE_DETACH, p->tid, 0, 0);
+	detach(p);
 }
 
 /* A process is gone only when whoever holds one of its threads has heard of its end. */
@@ -177,11 +196,15 @@ static bool execute(struct puppet *p, const uint8_t code[16], struct user_regs_s
 	regs->rip = p->code;
 	regs->orig_rax = UINT64_MAX; /* no system call is to be restarted */
 	if (!poke(p, words) || ptrace(PTRACE_SETREGS, p->tid, 0, regs)) {
-		p->dead = true;
+		mourn(p);
 		return false;
 	}
 	for (;;) {
-		if (ptrace(PTRACE_CONT, p->tid, 0, 0) || !await_stop(p))
+		if (ptrace(PTRACE_CONT, p->tid, 0, 0)) {
+			mourn(p);
+			return false;
+		}
+		if (!await_stop(p))
 			return false;
 		if (ptrace(PTRACE_GETSIGINFO, p->tid, 0, &info))
 			continue; /* it stopped for no signal */
@@ -235,7 +258,7 @@ void puppet_park(struct puppet *p)
 	if (p->dead || !poke(p, words))
 		return;
 	ptrace(PTRACE_SETREGS, p->tid, 0, &regs);
-	ptrace(PTRACE_DETACH, p->tid, 0, 0);
+	detach(p);
 	p->dead = true;
 }
 
