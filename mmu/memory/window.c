@@ -214,6 +214,7 @@ static int window_fill(struct backend *b, gfn_t gfn, uint64_t nr, uint64_t *done
 		zero = (struct uffdio_zeropage){ .range = range_of(w, gfn + *done, part) };
 		if (!ioctl(w->uffd, UFFDIO_ZEROPAGE, &zero)) {
 			*done += part;
+			part = nr;
 		} else if (zero.zeropage > 0) {
 			*done += zero.zeropage >> QUIRE_PAGE_SHIFT;
 		} else if (errno == ENOENT && part > 1) {
@@ -359,12 +360,14 @@ static int window_protect(struct backend *b, gfn_t gfn, uint64_t nr, bool on)
 
 		part = min_u64(part, nr - done);
 		wp.range = range_of(w, gfn + done, part);
-		if (!ioctl(w->uffd, UFFDIO_WRITEPROTECT, &wp))
+		if (!ioctl(w->uffd, UFFDIO_WRITEPROTECT, &wp)) {
 			done += part;
-		else if (errno == ENOENT && part > 1)
+			part = nr;
+		} else if (errno == ENOENT && part > 1) {
 			part /= 2;
-		else if (errno != EAGAIN && errno != EINTR)
+		} else if (errno != EAGAIN && errno != EINTR) {
 			return -errno;
+		}
 	}
 	return 0;
 }

@@ -148,3 +148,14 @@ const char *attempt_name(size_t index)
 {
 	return names[index];
 }
+
+pid_t bystander(void)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		pause();
+}

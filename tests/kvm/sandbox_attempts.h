@@ -17,4 +17,7 @@ const char *attempt_name(size_t index);
 /* Makes the attempt: `it` is another process, fd a descriptor to try on.  As syscall(2). */
 long attempt_make(size_t index, pid_t it, int fd);
 
+/* A process that waits to be harmed.  It ends with us at the latest. */
+pid_t bystander(void);
+
 #endif

@@ -109,17 +109,6 @@ static bool was_denied(int status)
 	return killed_by_filter(status);
 }
 
-static pid_t bystander(void)
-{
-	pid_t pid = fork();
-
-	if (pid)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;)
-		pause();
-}
-
 /* ---- tables ---- */
 
 /* How a process ends that enters, takes a role, and tries one thing. */

@@ -259,12 +259,7 @@ int main(int argc, char **argv)
 	be_started_with_a_secret(argv);
 	tap_init();
 	make_files();
-	it = fork();
-	if (!it) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (;;)
-			pause();
-	}
+	it = bystander();
 	test_attempts();
 	test_files();
 	test_state();

@@ -152,12 +152,7 @@ static void test_endings(void)
 int main(void)
 {
 	tap_init();
-	it = fork();
-	if (!it) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (;;)
-			pause();
-	}
+	it = bystander();
 	test_attempts();
 	test_holdings();
 	test_endings();

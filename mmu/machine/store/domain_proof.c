@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading pages, to see for ourselves what a VM only says, and how often a VM may be
- * wrong.
+ * Reading pages, to see for ourselves what a VM only says, and how often a VM may be wrong.
  *
  * Reading costs a few hundred nanoseconds a page, so what follows each other is read together.  It
  * goes to a buffer in the domain first, and then the page cannot change any more: what was compared

@@ -180,13 +180,12 @@ void shelf_open(struct shelf *s)
 
 void shelf_close(struct shelf *s)
 {
-	bool thread = s->setter >= 0;
+	bool served = s->setter >= 0;
 
 	close_all(s);
-	if (!thread)
-		return;
-	pthread_join(s->thread, NULL);
-	close(s->serving);
+	thread_join(&s->thread);
+	if (served)
+		close(s->serving);
 }
 
 /* ---- the setter ---- */
@@ -203,7 +202,7 @@ static bool change_size(int context, uint64_t frames)
 }
 
 /* When it is held, the end of a thread as the C library does it would be a call too many. */
-static void *serve(void *arg)
+static void serve(void *arg)
 {
 	const struct shelf *s = arg;
 	struct request r;
@@ -218,7 +217,6 @@ static void *serve(void *arg)
 		syscall(SYS_write, s->serving, &done, sizeof(done));
 	}
 	syscall(SYS_exit, 0);
-	return NULL;
 }
 
 static bool ask_setter(const struct shelf *s, struct request r)
@@ -247,7 +245,7 @@ void shelf_start_setter(struct shelf *s, void (*hold)(void))
 	s->setter = pair[0];
 	s->serving = pair[1];
 	s->hold = hold;
-	if (!pthread_create(&s->thread, NULL, serve, s))
+	if (!thread_start(&s->thread, "shelf", serve, s))
 		return;
 	close(s->serving);
 	close_all(s);

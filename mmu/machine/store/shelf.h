@@ -23,9 +23,9 @@
  * Where the host does not permit such a namespace, segments are memfds: their size is sealed, and
  * their mode is 0400, but our own user may change the mode, and nothing bounds the holes.
  */
-#include <pthread.h>
 #include <quire/types.h>
 #include <sys/queue.h>
+#include "mmu/base/thread.h"
 
 struct store;
 
@@ -42,7 +42,7 @@ struct shelf {
 	uint64_t used, room;	     /* frames: in use, and that may exist */
 	int setter;		     /* to the thread that sets the size; -1: we do */
 	int serving;		     /* ... its end */
-	pthread_t thread;
+	struct thread thread;
 	void (*hold)(void);
 	unsigned int nr_made; /* segments, which are named by number */
 	uint64_t swept_ns;    /* when its stores were last swept for room (sweep.h) */
