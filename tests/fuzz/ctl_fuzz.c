@@ -117,6 +117,13 @@ void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
 	memset(states, gm && gfn < 3000 ? PG_PRIVATE : PG_NR_STATES, nr);
 }
 
+/* Less than the map says, so that an answer is short. */
+int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
+{
+	memset(buf, gm != NULL, len);
+	return gpa + len <= 100000 ? 0 : -14;
+}
+
 enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
 			    struct walk_access access, struct walk_result *res)
 {
@@ -233,6 +240,22 @@ static void check_users(int fd)
 		must(users.gfn[i] > users.gfn[i - 1], "pages out of order");
 }
 
+static void check_read(int fd)
+{
+	uint8_t buf[5000];
+	struct quire_error err;
+
+	must(ctl_read(fd, 0, buf, sizeof(buf), &err) <= 0, "neither done nor failed");
+}
+
+static void check_cpu(int fd)
+{
+	struct vcpu_state state;
+	struct quire_error err;
+
+	must(ctl_get_cpu(fd, 0, &state, &err) <= 0, "neither done nor failed");
+}
+
 static void check_commands(int fd, unsigned int op)
 {
 	struct quire_error err;
@@ -254,6 +277,8 @@ static uint16_t good_bytes(struct input *in, unsigned int op)
 	case CTL_WALK: return sizeof(struct ctl_walk);
 	case CTL_MAP: return 4 * (take_byte(in) % 64);
 	case CTL_MERGE_NOW: return sizeof(uint64_t);
+	case CTL_CPU: return sizeof(struct vcpu_state);
+	case CTL_READ: return 2500;
 	case CTL_FRAME_USERS: return 24 + 8 * (take_byte(in) % 64);
 	default: return 0;
 	}
@@ -278,6 +303,10 @@ static void fuzz_client(struct input *in)
 		check_walk(pair[0]);
 	else if (op == CTL_FRAME_USERS)
 		check_users(pair[0]);
+	else if (op == CTL_READ)
+		check_read(pair[0]);
+	else if (op == CTL_CPU)
+		check_cpu(pair[0]);
 	else
 		check_commands(pair[0], op);
 	close(pair[0]);

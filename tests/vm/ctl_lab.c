@@ -26,6 +26,11 @@ uint8_t fake_state(gfn_t gfn)
 	return gfn < 12000 ? gfn % 2 : PG_ABSENT;
 }
 
+uint8_t fake_byte(gpa_t gpa)
+{
+	return (uint8_t)(gpa * 7 + (gpa >> 12));
+}
+
 struct gmem *vm_gmem(struct vm *vm)
 {
 	return (struct gmem *)vm;
@@ -149,6 +154,20 @@ void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
 	(void)gm;
 	for (uint64_t i = 0; i < nr; i++)
 		states[i] = fake_state(gfn + i);
+}
+
+/* Each byte is what fake_byte() says. */
+int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
+{
+	uint8_t *to = buf;
+
+	(void)gm;
+	for (size_t i = 0; i < len; i++) {
+		if (fake_state(gpa_to_gfn(gpa + i)) == PG_NR_STATES)
+			return -EFAULT;
+		to[i] = fake_byte(gpa + i);
+	}
+	return 0;
 }
 
 enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,

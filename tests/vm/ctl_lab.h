@@ -45,6 +45,9 @@ extern const struct gfn_range ram[];
 /* The worst case for runs (every page differs), long runs, and a 2 MiB leaf. */
 uint8_t fake_state(gfn_t gfn);
 
+/* What is in memory there. */
+uint8_t fake_byte(gpa_t gpa);
+
 /* A new client. */
 int connect_vm(void);
 

@@ -140,6 +140,49 @@ static void test_map(void)
 	close(fd);
 }
 
+static bool read_is_right(int fd, gpa_t gpa, size_t bytes)
+{
+	uint8_t *buf = malloc(bytes + 1);
+	struct quire_error err;
+	bool right = buf && ctl_read(fd, gpa, buf, bytes, &err) == 0;
+
+	for (size_t i = 0; right && i < bytes; i++)
+		right = buf[i] == fake_byte(gpa + i);
+	free(buf);
+	return right;
+}
+
+static void test_read(void)
+{
+	static const size_t bytes[] = { 0, 1, 4096, CTL_MAX_PAYLOAD, CTL_MAX_PAYLOAD + 1, 1000000 };
+	const gpa_t hole = 20000 << QUIRE_PAGE_SHIFT;
+	uint8_t buf[64];
+	struct quire_error err;
+	int fd = connect_vm();
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(bytes); i++)
+		ok(read_is_right(fd, 0x12345, bytes[i]), "read: %zu bytes", bytes[i]);
+	ok(read_is_right(fd, hole - 64, 64), "read: up to the hole");
+	ok(ctl_read(fd, hole - 63, buf, 64, &err) == -EFAULT, "a byte further is no RAM: %s",
+	   err.text);
+	ok(read_is_right(fd, hole - 3 * CTL_MAX_PAYLOAD, 3 * CTL_MAX_PAYLOAD),
+	   "... and the connection goes on");
+	ok(ctl_read(fd, UINT64_MAX - 9, buf, 64, &err) == -EFAULT, "no address wraps around");
+	close(fd);
+}
+
+static void test_cpu(void)
+{
+	struct vcpu_state state;
+	struct quire_error err;
+	int fd = connect_vm();
+
+	ok(ctl_get_cpu(fd, 1, &state, &err) == 0 && state.sregs.cr3 == 0x2000,
+	   "the registers of the vCPU asked for");
+	ok(ctl_get_cpu(fd, 2, &state, &err) == -ENOENT, "no such vCPU: %s", err.text);
+	close(fd);
+}
+
 static void test_walk(void)
 {
 	struct walk_access access = { .write = true, .user = true };
@@ -185,6 +228,8 @@ int main(void)
 	test_sharers();
 	test_map();
 	test_walk();
+	test_read();
+	test_cpu();
 	end();
 	ctl_destroy(NULL);
 	ok(named_connect(name, &err) == -ENOENT, "a VM that has gone is no longer there");

@@ -407,6 +407,36 @@ int ctl_get_map(int fd, gfn_t gfn, uint64_t nr, uint8_t *states, struct quire_er
 	return 0;
 }
 
+int ctl_get_cpu(int fd, unsigned int cpu, struct vcpu_state *state, struct quire_error *err)
+{
+	const uint64_t arg[4] = { cpu };
+
+	return ask_one(fd, CTL_CPU, arg, state, sizeof(*state), err);
+}
+
+int ctl_read(int fd, gpa_t gpa, void *buf, size_t bytes, struct quire_error *err)
+{
+	const uint64_t arg[4] = { gpa, bytes };
+	struct packet p = { .reply = { .flags = 0 } };
+	uint8_t *to = buf;
+	size_t left = bytes;
+	int code = ask(fd, CTL_READ, arg, err);
+
+	while (code == 0 && !(p.reply.flags & CTL_LAST)) {
+		code = receive(fd, CTL_READ, &p, err);
+		if (code < 0)
+			return code;
+		if (p.reply.bytes > left || (!p.reply.bytes && left))
+			return quire_fail(err, -EPROTO, "the VM's answer makes no sense");
+		memcpy(to, p.payload, p.reply.bytes);
+		to += p.reply.bytes;
+		left -= p.reply.bytes;
+	}
+	if (code == 0 && left)
+		return quire_fail(err, -EPROTO, "the VM sent fewer bytes than asked for");
+	return code;
+}
+
 static const char *ref_name(const struct pt_format *format, unsigned int level)
 {
 	for (unsigned int i = 0; format && i < format->nr_levels; i++)

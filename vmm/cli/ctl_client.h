@@ -66,6 +66,12 @@ int ctl_get_users(int fd, const struct gmem_frame *frame, struct ctl_frame_users
  */
 int ctl_get_map(int fd, gfn_t gfn, uint64_t nr, uint8_t *states, struct quire_error *err);
 
+/* Get the registers of vCPU cpu. */
+int ctl_get_cpu(int fd, unsigned int cpu, struct vcpu_state *state, struct quire_error *err);
+
+/* Read the bytes of [gpa, gpa + bytes) into buf.  -EFAULT: they are not all RAM. */
+int ctl_read(int fd, gpa_t gpa, void *buf, size_t bytes, struct quire_error *err);
+
 /*
  * Walk gva as vCPU cpu would for this access.  *state becomes the state of the page that the walk
  * reaches, as ctl_get_map() gives it; PG_NR_STATES if it reaches none.

@@ -10,7 +10,7 @@
  *
  *   1. Every socket is non-blocking.
  *   2. A turn does one bounded step for each client that is ready: it looks at most at
- *      CTL_MAP_PAGES pages, or does one walk.
+ *      CTL_MAP_PAGES pages, copies CTL_MAX_PAYLOAD bytes, or does one walk.
  *   3. Nothing is queued here.  The next part of an answer is made when the socket has room for it.
  *   4. Two things do wait: for a vCPU to leave KVM_RUN (may_wait), and for the kernel to find
  *      memory (turn_away).  Both are rationed.
@@ -43,13 +43,14 @@ static_assert(GMEM_STATE_LARGE == CTL_LARGE, "states go over the wire as gmem_st
 static_assert(sizeof(struct ctl_info) <= CTL_MAX_PAYLOAD, "CTL_INFO is one packet");
 static_assert(sizeof(struct ctl_frame_users) <= CTL_MAX_PAYLOAD, "CTL_FRAME_USERS is one packet");
 static_assert(sizeof(struct ctl_walk) <= CTL_MAX_PAYLOAD, "CTL_WALK is one packet");
+static_assert(sizeof(struct vcpu_state) <= CTL_MAX_PAYLOAD, "CTL_CPU is one packet");
 
 struct client {
 	int fd;		/* -1: nobody */
 	bool answering; /* `request` is being answered */
 	uint64_t turn;	/* of its last activity: the client with the smallest is dropped first */
 	struct ctl_request request;
-	gfn_t next, end; /* CTL_MAP: what is still to be sent */
+	uint64_t next, end; /* what is still to be sent: CTL_MAP: gfns; CTL_READ: gpas */
 };
 
 struct packet {
@@ -293,16 +294,19 @@ static uint8_t wire_state(uint8_t state)
 	return (state & ~GMEM_STATE_LARGE) < PG_NR_STATES ? state : CTL_NOT_RAM;
 }
 
-static uint64_t chunk_pages(const struct client *c)
+/* How much of it the next packet has. */
+static uint64_t chunk(const struct client *c)
 {
-	return min_u64(c->end - c->next, CTL_MAP_PAGES);
+	uint64_t most = c->request.op == CTL_MAP ? CTL_MAP_PAGES : CTL_MAX_PAYLOAD;
+
+	return min_u64(c->end - c->next, most);
 }
 
 /* Make the next chunk of the map.  It fits even if every page is a run of its own. */
 static int answer_map(struct ctl *ctl, const struct client *c, struct vm *vm)
 {
 	uint32_t *run = (void *)ctl->packet.payload;
-	uint64_t nr = chunk_pages(c);
+	uint64_t nr = chunk(c);
 	unsigned int runs = 0;
 
 	gmem_states(vm_gmem(vm), c->next, nr, ctl->states);
@@ -315,6 +319,14 @@ static int answer_map(struct ctl *ctl, const struct client *c, struct vm *vm)
 			run[runs++] = 1u << 8 | state;
 	}
 	return (int)(runs * sizeof(*run));
+}
+
+static int answer_read(struct ctl *ctl, const struct client *c, struct vm *vm)
+{
+	size_t bytes = chunk(c);
+	int code = guest_read(vm_gmem(vm), c->next, ctl->packet.payload, bytes);
+
+	return code ? code : (int)bytes;
 }
 
 /* A vCPU that is stuck costs the main loop VCPU_TIMEOUT_MS, which may happen only rarely. */
@@ -375,6 +387,24 @@ static uint8_t reached_state(struct vm *vm, const struct walk_result *res)
 	return wire_state(state);
 }
 
+/* The registers of a vCPU that a client named. */
+static int read_cpu(struct ctl *ctl, struct vm *vm, uint64_t cpu, struct vcpu_state *state)
+{
+	if (cpu >= vm_nr_vcpus(vm))
+		return -ENOENT;
+	if (!may_wait(ctl))
+		return -ETIMEDOUT;
+	return waited(ctl, vm_vcpu_state(vm, (unsigned int)cpu, VCPU_TIMEOUT_MS, state));
+}
+
+static int answer_cpu(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
+{
+	struct vcpu_state *state = (void *)ctl->packet.payload;
+	int code = read_cpu(ctl, vm, req->arg[0], state);
+
+	return code ? code : (int)sizeof(*state);
+}
+
 static int answer_walk(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
 {
 	struct walk_access access = {
@@ -391,11 +421,7 @@ static int answer_walk(struct ctl *ctl, const struct ctl_request *req, struct vm
 	if (req->arg[1] > (CTL_ACCESS_WRITE | CTL_ACCESS_FETCH | CTL_ACCESS_USER) ||
 	    (access.write && access.fetch))
 		return -EINVAL;
-	if (req->arg[2] >= vm_nr_vcpus(vm))
-		return -ENOENT;
-	if (!may_wait(ctl))
-		return -ETIMEDOUT;
-	code = waited(ctl, vm_vcpu_state(vm, (unsigned int)req->arg[2], VCPU_TIMEOUT_MS, &state));
+	code = read_cpu(ctl, vm, req->arg[2], &state);
 	if (code < 0)
 		return code;
 	vcpu_walk_cpu(vm, &state, &cpu);
@@ -469,6 +495,8 @@ static int answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 	case CTL_MERGE_MODE: return answer_merge_mode(&c->request, vm);
 	case CTL_MERGE_NOW: return answer_merge_now(ctl, vm);
 	case CTL_FRAME_USERS: return answer_frame_users(ctl, &c->request, vm);
+	case CTL_CPU: return answer_cpu(ctl, &c->request, vm);
+	case CTL_READ: return answer_read(ctl, c, vm);
 	default: return -EOPNOTSUPP;
 	}
 }
@@ -496,6 +524,14 @@ static void map_start(struct client *c, struct vm *vm)
 	c->end = c->request.arg[1] ? c->next + min_u64(c->request.arg[1], end - c->next) : end;
 }
 
+static void read_start(struct client *c)
+{
+	uint64_t gpa = c->request.arg[0], bytes = c->request.arg[1];
+
+	c->next = gpa;
+	c->end = gpa + min_u64(bytes, UINT64_MAX - gpa);
+}
+
 static bool is_request(const struct ctl_request *req, ssize_t bytes)
 {
 	return bytes == (ssize_t)sizeof(*req) && req->magic == CTL_MAGIC && req->zero == 0;
@@ -514,6 +550,8 @@ static void take_request(struct ctl *ctl, struct client *c, struct vm *vm)
 	}
 	if (c->request.op == CTL_MAP)
 		map_start(c, vm);
+	if (c->request.op == CTL_READ)
+		read_start(c);
 	set_answering(ctl, c, true);
 }
 
@@ -522,8 +560,8 @@ static void send_packet(struct ctl *ctl, struct client *c, struct vm *vm)
 {
 	struct packet *p = &ctl->packet;
 	int bytes = answer(ctl, c, vm);
-	bool map = bytes >= 0 && c->request.op == CTL_MAP;
-	bool last = !map || c->next + chunk_pages(c) == c->end;
+	bool parts = bytes >= 0 && (c->request.op == CTL_MAP || c->request.op == CTL_READ);
+	bool last = !parts || c->next + chunk(c) == c->end;
 
 	p->reply = (struct ctl_reply){
 		.magic = CTL_MAGIC,
@@ -539,8 +577,8 @@ static void send_packet(struct ctl *ctl, struct client *c, struct vm *vm)
 			drop(c);
 		return;
 	}
-	if (map)
-		c->next += chunk_pages(c);
+	if (parts)
+		c->next += chunk(c);
 	if (last)
 		set_answering(ctl, c, false);
 }

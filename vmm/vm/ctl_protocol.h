@@ -45,6 +45,17 @@
  *     -ENOENT: there is no such vCPU.  -ETIMEDOUT: the vCPU does not leave KVM_RUN; the server asks
  *     it again at most once a second.
  *
+ *   CTL_CPU
+ *     What is in the registers of a vCPU?  arg[0]: the vCPU.
+ *     Payload: a struct vcpu_state.
+ *     -ENOENT and -ETIMEDOUT: as for CTL_WALK.
+ *
+ *   CTL_READ
+ *     What is in memory?  arg[0]: the gpa.  arg[1]: the number of bytes.
+ *     Payload of each packet: the next of these bytes.  Pages that are not there read as zeroes,
+ *     and are not brought in.  Each packet shows one moment; between packets the guest runs.
+ *     -EFAULT: the bytes of this packet are not all RAM, and none of those after it is sent.
+ *
  *   CTL_PAUSE, CTL_RESUME
  *     Keep the guest from running, or let it go on.  No arguments, no payload; asking twice is
  *     fine.  A paused VM answers everything that a running one answers.
@@ -72,6 +83,7 @@
  */
 #include <quire/types.h>
 #include "mmu/format/walk.h"
+#include "vcpu_state.h"
 #include "vm_info.h"
 
 #define CTL_PREFIX	"quire/vm/" /* after the NUL byte that makes a name abstract */
@@ -90,6 +102,8 @@ enum ctl_op {
 	CTL_MERGE_MODE,
 	CTL_MERGE_NOW,
 	CTL_FRAME_USERS,
+	CTL_CPU,
+	CTL_READ,
 	CTL_NR_OPS
 };
 

@@ -14,6 +14,7 @@
 #include "mmu/merge/keeper.h"
 #include "vmm/boot/image.h"
 #include "kvm.h"
+#include "vcpu_state.h"
 #include "vm_info.h"
 
 struct vm;
@@ -107,12 +108,6 @@ __attribute__((format(printf, 3, 4))) bool vm_end(struct vm *vm, int status, con
 
 /* Make the main loop begin its next round.  From any thread. */
 void vm_wake(struct vm *vm);
-
-/* A vCPU's registers, read by its own thread between two entries of the guest. */
-struct vcpu_state {
-	struct kvm_regs regs;
-	struct kvm_sregs sregs;
-};
 
 struct gmem *vm_gmem(struct vm *vm);
 unsigned int vm_nr_vcpus(const struct vm *vm);
