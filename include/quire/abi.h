@@ -24,8 +24,17 @@
 #define QUIRE_MMIO_BASE	 0xd0000000 /* virtio-mmio devices, QUIRE_MMIO_BYTES of registers each */
 #define QUIRE_MMIO_BYTES 0x200
 
-#define QUIRE_BALLOON_BASE QUIRE_MMIO_BASE /* virtio-mmio */
-#define QUIRE_BALLOON_IRQ  5		   /* edges, with an interrupt controller; else polled */
+/*
+ * Virtio devices are in slots.  Slot 0 is the balloon's, and its interrupt is an ISA line; the
+ * interrupts of the others are those inputs of the I/O APIC that no ISA line has.  All are edges,
+ * and come only with an interrupt controller; without one, drivers poll.
+ */
+#define QUIRE_VIRTIO_SLOTS   9
+#define QUIRE_VIRTIO_BASE(n) (QUIRE_MMIO_BASE + (n)*QUIRE_MMIO_BYTES)
+#define QUIRE_VIRTIO_IRQ(n)  ((n) ? 15 + (n) : QUIRE_BALLOON_IRQ)
+
+#define QUIRE_BALLOON_BASE QUIRE_VIRTIO_BASE(0)
+#define QUIRE_BALLOON_IRQ  5
 
 #define QUIRE_UART_PORT	   0x3f8 /* 16550, COM1 */
 #define QUIRE_UART_IRQ	   4

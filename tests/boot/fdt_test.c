@@ -14,6 +14,11 @@ static const struct gfn_range two_ranges[] = {
 	{ QUIRE_GAP_END >> QUIRE_PAGE_SHIFT, (QUIRE_GAP_END + GiB) >> QUIRE_PAGE_SHIFT },
 };
 
+static const struct virtio_slot slots[] = {
+	{ .base = QUIRE_VIRTIO_BASE(0), .bytes = QUIRE_MMIO_BYTES, .irq = QUIRE_VIRTIO_IRQ(0) },
+	{ .base = QUIRE_VIRTIO_BASE(8), .bytes = QUIRE_MMIO_BYTES, .irq = QUIRE_VIRTIO_IRQ(8) },
+};
+
 static const struct fdt_config usual = {
 	.ram = two_ranges,
 	.nr_ram = 2,
@@ -21,7 +26,8 @@ static const struct fdt_config usual = {
 	.bootargs = "fill seed=7",
 	.tsc_khz = 2300000,
 	.setup_ns = 0x123456789abcULL,
-	.balloon = true,
+	.virtio = slots,
+	.nr_virtio = 2,
 };
 
 /* Cell n of a property, or all ones if there is no such cell. */
@@ -107,6 +113,8 @@ static void test_devices(const void *fdt)
 	is_hex(pair(fdt, "/virtio@d0000000", "reg", 0), 0xd0000000, "the balloon's registers");
 	is_hex(pair(fdt, "/virtio@d0000000", "reg", 2), 0x200, "... 512 bytes of them");
 	is(cell(fdt, "/virtio@d0000000", "interrupts", 0), 5, "its interrupt line");
+	is_hex(pair(fdt, "/virtio@d0001000", "reg", 0), 0xd0001000, "registers of the last slot");
+	is(cell(fdt, "/virtio@d0001000", "interrupts", 0), 23, "its input of the I/O APIC");
 	is_string(fdt, "/hypervisor", "compatible", "quire,vm");
 	is(cell(fdt, "/hypervisor", "quire,tsc-khz", 0), 2300000, "TSC frequency");
 	is_hex(pair(fdt, "/hypervisor", "quire,setup-ns", 0), 0x123456789abcULL, "setup time");
@@ -120,10 +128,10 @@ static void test_unknown(void)
 
 	config.tsc_khz = 0;
 	config.setup_ns = 0;
-	config.balloon = false;
+	config.nr_virtio = 0;
 	fdt = built(&config);
 	node = fdt_path_offset(fdt, "/hypervisor");
-	ok(fdt_path_offset(fdt, "/virtio@d0000000") < 0, "without a balloon there is no node");
+	ok(fdt_path_offset(fdt, "/virtio@d0000000") < 0, "without devices there is no node");
 	ok(node >= 0, "there is a hypervisor node even if nothing is known");
 	ok(!fdt_getprop(fdt, node, "quire,tsc-khz", &bytes), "an unknown frequency is left out");
 	ok(!fdt_getprop(fdt, node, "quire,setup-ns", &bytes), "an unknown time is left out");

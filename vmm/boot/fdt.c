@@ -114,12 +114,15 @@ static int put_exit(void *fdt)
 	return fdt_end_node(fdt);
 }
 
-static int put_balloon(void *fdt)
+static int put_virtio(void *fdt, const struct virtio_slot *slot)
 {
-	TRY(fdt_begin_node(fdt, FDT_BALLOON_NODE));
-	TRY(fdt_property_string(fdt, "compatible", "virtio,mmio"));
-	TRY(put_reg(fdt, QUIRE_BALLOON_BASE, QUIRE_MMIO_BYTES));
-	TRY(fdt_property_u32(fdt, "interrupts", QUIRE_BALLOON_IRQ));
+	char name[32];
+
+	snprintf(name, sizeof(name), "virtio@%" PRIx64, slot->base);
+	TRY(fdt_begin_node(fdt, name));
+	TRY(fdt_property_string(fdt, "compatible", FDT_VIRTIO));
+	TRY(put_reg(fdt, slot->base, slot->bytes));
+	TRY(fdt_property_u32(fdt, "interrupts", slot->irq));
 	return fdt_end_node(fdt);
 }
 
@@ -151,8 +154,8 @@ static int put_root(void *fdt, const struct fdt_config *config)
 	TRY(put_console(fdt));
 	TRY(put_wait(fdt));
 	TRY(put_exit(fdt));
-	if (config->balloon)
-		TRY(put_balloon(fdt));
+	for (i = 0; i < config->nr_virtio; i++)
+		TRY(put_virtio(fdt, &config->virtio[i]));
 	TRY(put_hypervisor(fdt, config));
 	return fdt_end_node(fdt);
 }

@@ -25,8 +25,9 @@
  *   /wait@4f4		compatible = "quire,wait": a 32-bit write of N waits N microseconds, or
  *			until a cue (abi.h); it gives the processor back meanwhile
  *   /exit@f4		compatible = "quire,exit": a write of N to it ends the VM with status N
- *   /virtio@d0000000	compatible = "virtio,mmio": the balloon, if there is one; reg = <gpa bytes>
- *			of its registers; interrupts = ISA interrupt line, 1 cell, edge-triggered.
+ *   /virtio@GPA	compatible = "virtio,mmio": one for each virtio device (abi.h); reg = <gpa
+ *			bytes> of its registers; interrupts = input of the I/O APIC, below 16 also
+ *			an ISA interrupt line, 1 cell, edge-triggered.
  *			Without an interrupt controller there is no `interrupts`, and drivers poll
  *   /hypervisor	compatible = "quire,vm"
  *			  quire,tsc-khz   u32, frequency of the guest's TSC
@@ -38,12 +39,13 @@
  */
 #include <quire/error.h>
 #include <quire/types.h>
+#include "slot.h"
 
 #define FDT_SERIAL_NODE	 "serial@3f8"
 #define FDT_CONSOLE_NODE "console@4f0"
 #define FDT_WAIT_NODE	 "wait@4f4"
-#define FDT_BALLOON_NODE "virtio@d0000000"
 #define FDT_EXIT_NODE	 "exit@f4"
+#define FDT_VIRTIO	 "virtio,mmio" /* compatible */
 
 struct fdt_config {
 	const struct gfn_range *ram;
@@ -52,7 +54,8 @@ struct fdt_config {
 	const char *bootargs;
 	uint32_t tsc_khz;  /* 0: not known, and the property is left out */
 	uint64_t setup_ns; /* 0: not known, and the property is left out */
-	bool balloon;
+	const struct virtio_slot *virtio;
+	unsigned int nr_virtio;
 };
 
 /*

@@ -76,6 +76,7 @@ static int open_files(struct run *run, struct quire_error *err)
 /* Build the device tree.  Two of its numbers are not known yet and are 1 for now. */
 static int build_fdt(struct run *run, struct quire_error *err)
 {
+	struct virtio_slot slot[QUIRE_VIRTIO_SLOTS];
 	struct fdt_config config = {
 		.ram = run->ram,
 		.nr_ram = run->nr_ram,
@@ -83,7 +84,8 @@ static int build_fdt(struct run *run, struct quire_error *err)
 		.bootargs = run->cmdline,
 		.tsc_khz = 1,
 		.setup_ns = 1,
-		.balloon = run->vm_config.balloon != BALLOON_MODE_OFF,
+		.virtio = slot,
+		.nr_virtio = vm_virtio_slots(&run->vm_config, slot),
 	};
 	int ret = fdt_build(&config, &run->fdt, &run->fdt_bytes);
 

@@ -28,7 +28,7 @@ struct device {
 	void *ctx;
 };
 
-#define BUS_MAX_DEVICES 16
+#define BUS_MAX_DEVICES 32
 
 struct bus {
 	struct device device[BUS_MAX_DEVICES]; /* complete before the first vCPU runs */

@@ -250,9 +250,11 @@ static bool wants_irqchip(const struct run *run)
 /* Without an interrupt controller drivers poll: take their interrupts out of the device tree. */
 static void set_interrupts(struct run *run)
 {
-	int node = fdt_path_offset(run->fdt, "/" FDT_BALLOON_NODE);
+	int node = -1;
 
-	if (node >= 0 && !run->vm_config.irqchip)
+	if (run->vm_config.irqchip)
+		return;
+	while ((node = fdt_node_offset_by_compatible(run->fdt, node, FDT_VIRTIO)) >= 0)
 		fdt_nop_property(run->fdt, node, "interrupts");
 }
 

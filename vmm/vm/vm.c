@@ -271,11 +271,9 @@ static int create_devices(struct vm *vm, struct quire_error *err)
 		ret = dev_exit_add(&vm->ports, &vm->dev_exit);
 	if (!ret)
 		ret = wait_port_add(&vm->ports, &vm->wait_port);
-	if (!ret)
-		ret = vm_balloon_create(vm);
 	if (ret)
 		return quire_fail(err, ret, "cannot create devices: %s", strerror(-ret));
-	return 0;
+	return vm_virtio_create(vm, err);
 }
 
 /* Before any thread is born, so that all of them block the signals too. */
@@ -319,7 +317,7 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 	vm->config.domain = vm->domain;
 	vm->balloon_manual = config->balloon == BALLOON_MODE_MANUAL;
 	vm->kvm = KVM_NONE;
-	vm->wake_fd = vm->signal_fd = vm->doorbell_fd = vm->irq_fd = -1;
+	vm->wake_fd = vm->signal_fd = -1;
 	init_lock(vm);
 	look_at_host(vm);
 	console_init(&vm->console, on_wake, vm);
@@ -359,7 +357,8 @@ void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 	keep->ram_bytes = vm->config.ram_bytes;
 	keep->nr_threads = vm->nr_vcpus + OTHER_THREADS;
 	/* There are no more than these, those named below, and a dozen of the process's own. */
-	static_assert(GMEM_MAX_DESCRIPTORS + VM_MAX_VCPUS + 32 <= SANDBOX_MAX_KEEP,
+	static_assert(GMEM_MAX_DESCRIPTORS + VM_MAX_VCPUS + 2 * QUIRE_VIRTIO_SLOTS + 32 <=
+			      SANDBOX_MAX_KEEP,
 		      "there is room to keep all of them");
 	for (unsigned int i = 0; i < nr; i++)
 		sandbox_keep(keep, memory[i]);
@@ -367,8 +366,12 @@ void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 		sandbox_keep(keep, vm->vcpu[i].fd);
 	sandbox_keep(keep, vm->kvm.vm_fd);
 	sandbox_keep(keep, vm->wake_fd);
-	sandbox_keep(keep, vm->doorbell_fd);
-	sandbox_keep(keep, vm->irq_fd);
+	for (unsigned int i = 0; i < QUIRE_VIRTIO_SLOTS; i++) {
+		if (!vm->slot[i].device)
+			continue;
+		sandbox_keep(keep, vm->slot[i].doorbell_fd);
+		sandbox_keep(keep, vm->slot[i].irq_fd);
+	}
 	sandbox_keep(keep, vm->signal_fd);
 }
 
@@ -387,7 +390,7 @@ void vm_destroy(struct vm *vm)
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		vcpu_finish(&vm->vcpu[i]);
 	free(vm->vcpu);
-	vm_balloon_destroy(vm);
+	vm_virtio_destroy(vm);
 	uart_destroy(vm->uart);
 	text_port_destroy(vm->text_port);
 	gmem_destroy(vm->gm);

@@ -10,9 +10,11 @@
  * does everything else: console input, control socket, timeout, signals.
  */
 #include <linux/kvm.h>
+#include <quire/abi.h>
 #include <quire/error.h>
 #include "mmu/merge/keeper.h"
 #include "vmm/boot/image.h"
+#include "vmm/boot/slot.h"
 #include "kvm.h"
 #include "vcpu_state.h"
 #include "vm_info.h"
@@ -63,6 +65,13 @@ struct vm_config {
 /* Lay RAM of this size around the hole below 4 GiB (abi.h).  Returns the number of ranges. */
 #define VM_MAX_RAM 2
 unsigned int vm_ram_layout(uint64_t ram_bytes, struct gfn_range ram[VM_MAX_RAM]);
+
+/*
+ * The virtio devices that a VM with this configuration has.  Returns their number; it is more than
+ * QUIRE_VIRTIO_SLOTS if there is no room for all, and then *slot is incomplete.
+ */
+unsigned int vm_virtio_slots(const struct vm_config *config,
+			     struct virtio_slot slot[QUIRE_VIRTIO_SLOTS]);
 
 /*
  * Create a VM: guest memory (all absent), KVM's VM, vCPUs, devices, console.  From now on the

@@ -17,26 +17,7 @@
  *      21 us, a report of 32 of them 0.7 ms.  With --hugepages=never, 512 single pages take 0.4 to
  *      0.9 ms and a vCPU would stand still for up to 30 ms, so reports have the ioeventfd too.
  *
- * One eventfd is enough for both queues, because a look at an empty queue is cheap.
- *
- * When the ioeventfd is registered.  That takes 3 to 10 us, and once took 2 ms.  The close of a VM
- * whose I/O bus changed in the last 10 ms of its life waits for a grace period.  A guest without a
- * driver should not pay for this, so the ioeventfd is registered when the driver says DRIVER_OK.
- * That vCPU does it: a change of KVM's bus waits for vCPUs inside KVM, which may wait for memory,
- * and the main loop must not wait for that.
- *
- * Interrupts are pulses of an ISA line, which is edge-triggered, by writes to an irqfd.  So no
- * thread in the sandbox needs a system call of KVM's for them.  An 8259 keeps the pulse of a masked
- * line.  An I/O APIC forgets it, and the next pulse comes (virtio_mmio.c).  A line that stays up
- * until the driver acknowledges the reason (KVM_IRQFD_FLAG_RESAMPLE) would wake the main loop at
- * each end of an interrupt.  And if such a line rose while an I/O APIC that wants edges was masked,
- * nothing would ever lower it, and there would be no further edge.
- *
- * The irqfd is registered when the VM is made: that takes 2 us and does not delay the VM's close.
- * A pulse by irqfd is no faster than two KVM_IRQ_LINE, because a worker of the kernel passes it on.
- * On the same machine the handler of a halted guest runs 16 to 20 us after the write began, and 13
- * to 15 us after the ioctls began; the caller is busy for 28 and 26 us, because it wakes others up.
- * A driver that waits for each buffer gets a buffer through in 91 and in 69 us.  Linux puts 256
+ * One eventfd is enough for both queues, because a look at an empty queue is cheap.  Linux puts 256
  * pages into a buffer.
  */
 #include <errno.h>
@@ -54,26 +35,6 @@
 #define STATS_LONGEST_NS (9 * NS_PER_S)
 
 /* ---- guest memory ---- */
-
-static int on_read(void *ctx, gpa_t gpa, void *buf, size_t len)
-{
-	return guest_read(((struct vm *)ctx)->gm, gpa, buf, len);
-}
-
-static int on_write(void *ctx, gpa_t gpa, const void *buf, size_t len)
-{
-	return guest_write(((struct vm *)ctx)->gm, gpa, buf, len);
-}
-
-static int on_hold(void *ctx, gpa_t gpa, size_t len)
-{
-	return gmem_hold(((struct vm *)ctx)->gm, gpa, len);
-}
-
-static void on_release(void *ctx, gpa_t gpa, size_t len)
-{
-	gmem_release(((struct vm *)ctx)->gm, gpa, len);
-}
 
 static int on_inflate(void *ctx, gfn_t gfn, uint64_t nr, struct gmem_gone *gone)
 {
@@ -100,59 +61,11 @@ static void on_reset(void *ctx)
 		gmem_unballoon(vm->gm, vm->ram[i].start, vm->ram[i].end - vm->ram[i].start, NULL);
 }
 
-/* ---- KVM ---- */
-
-static void on_interrupt(void *ctx)
-{
-	uint64_t one = 1;
-
-	if (write(((struct vm *)ctx)->irq_fd, &one, sizeof(one)) < 0)
-		return; /* the counter is full: KVM is about to look */
-}
-
-static void on_cue(void *ctx)
-{
-	wait_port_tell(&((struct vm *)ctx)->wait_port);
-}
-
-static int create_irq(struct vm *vm)
-{
-	struct kvm_irqfd irqfd = { .gsi = QUIRE_BALLOON_IRQ };
-
-	vm->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (vm->irq_fd < 0)
-		return -errno;
-	irqfd.fd = (uint32_t)vm->irq_fd;
-	return ioctl(vm->kvm.vm_fd, KVM_IRQFD, &irqfd) ? -errno : 0;
-}
-
-/* If KVM cannot do this, notifications come as exits, as before. */
-static void on_arm(void *ctx, unsigned int n, bool on)
-{
-	struct vm *vm = ctx;
-	struct kvm_ioeventfd io = {
-		.datamatch = n,
-		.addr = QUIRE_BALLOON_BASE + VIRTIO_MMIO_NOTIFY,
-		.len = 4,
-		.fd = vm->doorbell_fd,
-		.flags = KVM_IOEVENTFD_FLAG_DATAMATCH | (on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN),
-	};
-
-	if (on)
-		atomic_fetch_or(&vm->doorbell_queues, 1u << n);
-	else
-		atomic_fetch_and(&vm->doorbell_queues, ~(1u << n));
-	(void)ioctl(vm->kvm.vm_fd, KVM_IOEVENTFD, &io);
-}
-
-static void on_wake(void *ctx)
-{
-	vm_wake(ctx);
-}
+/* ---- the clock ---- */
 
 static bool on_doze(void *ctx)
 {
-	struct vm *vm = ctx;
+	struct vm *vm = ((struct vm_slot *)ctx)->vm;
 
 	return !atomic_exchange(&gmem_dozer(vm->gm, GMEM_DOZER_BALLOON)->still, true);
 }
@@ -165,39 +78,35 @@ static uint64_t on_now(void *ctx)
 
 /* ---- the main loop's side ---- */
 
-void vm_balloon_ring(struct vm *vm)
+/* NULL: there is none. */
+static struct balloon *balloon_of(const struct vm *vm)
 {
-	unsigned int queues = atomic_load(&vm->doorbell_queues);
-	uint64_t rings;
-
-	if (read(vm->doorbell_fd, &rings, sizeof(rings)) != sizeof(rings))
-		return;
-	for (unsigned int n = 0; queues >> n; n++)
-		if (queues & (1u << n))
-			balloon_notify(vm->balloon, n);
+	return vm->slot[0].dev;
 }
 
-void vm_balloon_pause(struct vm *vm, bool on)
+static void notify(struct vm_slot *slot, unsigned int n)
 {
-	if (vm->balloon)
-		balloon_pause(vm->balloon, on);
+	balloon_notify(slot->dev, n);
 }
 
-uint64_t vm_balloon_tick(struct vm *vm)
+static void set_pause(struct vm_slot *slot, bool on)
 {
-	if (!vm->balloon || atomic_load(&vm->paused))
-		return UINT64_MAX;
-	return balloon_tick(vm->balloon);
+	balloon_pause(slot->dev, on);
+}
+
+static uint64_t tick(struct vm_slot *slot)
+{
+	return balloon_tick(slot->dev);
 }
 
 uint64_t vm_balloon_period(const struct vm *vm)
 {
-	return balloon_period_ns(vm->balloon);
+	return balloon_period_ns(balloon_of(vm));
 }
 
 void vm_set_balloon(struct vm *vm, uint64_t pages, bool manual)
 {
-	if (!vm->balloon || balloon_set_target(vm->balloon, pages))
+	if (!balloon_of(vm) || balloon_set_target(balloon_of(vm), pages))
 		return;
 	vm->balloon_manual = manual;
 }
@@ -205,9 +114,9 @@ void vm_set_balloon(struct vm *vm, uint64_t pages, bool manual)
 void vm_balloon_record(struct vm *vm, struct balloon_record *out)
 {
 	*out = (struct balloon_record){ .mode = BALLOON_MODE_OFF };
-	if (!vm->balloon)
+	if (!balloon_of(vm))
 		return;
-	balloon_record(vm->balloon, out);
+	balloon_record(balloon_of(vm), out);
 	out->mode = vm->config.balloon;
 	out->manual = vm->balloon_manual;
 }
@@ -222,56 +131,57 @@ static bool has_second_cpu(void)
 	return !sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) > 1;
 }
 
-int vm_balloon_create(struct vm *vm)
+static unsigned int count(const struct vm_config *config)
 {
+	return config->balloon != BALLOON_MODE_OFF;
+}
+
+static int create(struct vm_slot *slot, unsigned int nth, struct quire_error *err)
+{
+	struct vm *vm = slot->vm;
 	bool irqchip = vm->config.irqchip, async = irqchip || has_second_cpu();
 	struct balloon_config config = {
-		.mem = {
-			.read = on_read, .write = on_write, .hold = on_hold,
-			.release = on_release, .ctx = vm,
-			.ram = vm->ram, .nr_ram = vm->nr_ram,
-		},
+		.mem = vm_slot_memory(slot),
 		.memory = {
 			.inflate = on_inflate, .deflate = on_deflate, .report = on_report,
 			.reset = on_reset, .ctx = vm,
 		},
-		.base = QUIRE_BALLOON_BASE,
+		.base = QUIRE_VIRTIO_BASE(slot->index),
 		.stats_period_ns = STATS_PERIOD_NS,
 		.stats_longest_ns = STATS_LONGEST_NS,
 		.now_ns = on_now,
 		.async_inflate = async,
 		.async_report = irqchip && vm->config.hugepages == GMEM_HUGE_NEVER,
-		.interrupt = irqchip ? on_interrupt : NULL,
-		.cue = on_cue,
-		.arm = async ? on_arm : NULL,
-		.wake = on_wake,
+		.interrupt = irqchip ? vm_slot_interrupt : NULL,
+		.cue = vm_slot_cue,
+		.arm = async ? vm_slot_arm : NULL,
+		.wake = vm_slot_wake,
 		.doze = on_doze,
-		.ctx = vm,
+		.ctx = slot,
 	};
+	struct balloon *balloon = NULL;
+	int ret = async ? vm_slot_open_doorbell(slot) : 0;
 
-	if (vm->config.balloon == BALLOON_MODE_OFF)
-		return 0;
-	gmem_dozer(vm->gm, GMEM_DOZER_BALLOON)->stir = on_wake;
-	gmem_dozer(vm->gm, GMEM_DOZER_BALLOON)->ctx = vm;
-	if (irqchip) {
-		int ret = create_irq(vm);
-
-		if (ret)
-			return ret;
-	}
-	if (async) {
-		vm->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (vm->doorbell_fd < 0)
-			return -errno;
-	}
-	return balloon_create(&config, &vm->mmio, &vm->balloon);
+	(void)nth;
+	gmem_dozer(vm->gm, GMEM_DOZER_BALLOON)->stir = vm_slot_wake;
+	gmem_dozer(vm->gm, GMEM_DOZER_BALLOON)->ctx = slot;
+	if (!ret)
+		ret = balloon_create(&config, &vm->mmio, &balloon);
+	slot->dev = balloon;
+	return ret ? quire_fail(err, ret, "cannot create the balloon: %s", strerror(-ret)) : 0;
 }
 
-void vm_balloon_destroy(struct vm *vm)
+static void destroy(struct vm_slot *slot)
 {
-	balloon_destroy(vm->balloon);
-	if (vm->doorbell_fd >= 0)
-		close(vm->doorbell_fd);
-	if (vm->irq_fd >= 0)
-		close(vm->irq_fd);
+	balloon_destroy(slot->dev);
 }
+
+const struct vm_device vm_balloon_device = {
+	.name = "balloon",
+	.count = count,
+	.create = create,
+	.destroy = destroy,
+	.notify = notify,
+	.tick = tick,
+	.pause = set_pause,
+};

@@ -3,8 +3,8 @@
 #define QUIRE_VMM_VM_VM_IMPL_H
 
 /*
- * What vm.c, vm_run.c, vm_pause.c, vm_balloon.c, vm_info.c, vm_merge.c, vcpu.c, exit.c and crash.c
- * share.
+ * What vm.c, vm_run.c, vm_pause.c, vm_virtio.c, vm_balloon.c, vm_info.c, vm_merge.c, vcpu.c, exit.c
+ * and crash.c share.
  */
 #include <signal.h>
 #include "mmu/base/clock.h"
@@ -32,6 +32,36 @@ struct vm_merge {
 	struct walk_cpu cpu[VM_SAMPLE_CPUS]; /* [l] the last sample */
 };
 
+struct vm_slot;
+
+/* A kind of virtio device: a row of the table in vm_virtio.c.  What is NULL has nothing to do. */
+struct vm_device {
+	const char *name;
+	/* How many of them a VM has. */
+	unsigned int (*count)(const struct vm_config *config);
+	/* Make the nth of them and put it on the bus; set slot->dev.  0 or -errno with *err. */
+	int (*create)(struct vm_slot *slot, unsigned int nth, struct quire_error *err);
+	/* Undo create(), also after it failed. */
+	void (*destroy)(struct vm_slot *slot);
+	/* Queue n was notified by the doorbell.  Main loop.  NULL: another thread listens to it. */
+	void (*notify)(struct vm_slot *slot, unsigned int n);
+	/* Do what is due; returns when to call again at the latest.  Main loop, in each round. */
+	uint64_t (*tick)(struct vm_slot *slot);
+	/* The guest is paused (on), or goes on.  Main loop. */
+	void (*pause)(struct vm_slot *slot, bool on);
+};
+
+/* A slot for a virtio device.  Keys as below. */
+struct vm_slot {
+	struct vm *vm;			/* [I] */
+	unsigned int index;		/* [I] */
+	const struct vm_device *device; /* [I] NULL: there is none, and all else means nothing */
+	void *dev;			/* [I] the device's own */
+	int irq_fd;			/* [I] irqfd: its interrupts; or -1 */
+	int doorbell_fd;		/* [I] eventfd: a driver notified a queue; or -1 */
+	atomic_uint doorbell_queues;	/* [a] bit n: notifications of queue n come that way */
+};
+
 /* [I] immutable once vm_run begins   [l] lock   [a] atomic   [m] main loop */
 struct vm {
 	char name[VM_NAME_MAX + 1];	  /* [I] */
@@ -52,11 +82,8 @@ struct vm {
 	struct text_port *text_port; /* [I] */
 	struct dev_exit dev_exit;    /* [I] */
 	struct wait_port wait_port;
-	struct balloon *balloon;     /* [I] NULL: none */
-	int doorbell_fd;	     /* [I] eventfd: a driver notified a queue; or -1 */
-	atomic_uint doorbell_queues; /* [a] bit n: notifications of queue n come that way */
-	int irq_fd;		     /* [I] irqfd: interrupts of the balloon; or -1 */
-	bool balloon_manual;	     /* [m] an operator set the balloon's target */
+	struct vm_slot slot[QUIRE_VIRTIO_SLOTS];
+	bool balloon_manual; /* [m] an operator set the balloon's target */
 	struct console console;
 	int wake_fd;	  /* [I] eventfd that makes the main loop look around */
 	int signal_fd;	  /* [I] signalfd ... */
@@ -74,32 +101,45 @@ struct vm {
 	atomic_bool paused;	/* [a] vCPUs: do not enter the guest for now; set under lock */
 	pthread_cond_t unpark;	/* parked vCPUs: see whether you may go on */
 
-	bool stuck;	     /* [m] */
-	bool said_halted;    /* [m] the user knows that the guest has halted for good */
-	uint64_t balloon_ns; /* [m] when the balloon wants to be called again */
-	uint64_t idle_ns;    /* [m] when to write waiting output; 0: none waits */
+	bool stuck;	  /* [m] */
+	bool said_halted; /* [m] the user knows that the guest has halted for good */
+	uint64_t tick_ns; /* [m] when a device wants to be called again */
+	uint64_t idle_ns; /* [m] when to write waiting output; 0: none waits */
 	uint64_t setup_ns, run_start_ns, run_ns; /* [m] */
 	uint64_t host_bytes, host_cpus;		 /* [I] */
 };
 
+/* ---- vm_virtio.c ---- */
+
+/* Fill the slots.  0 or -errno with *err. */
+int vm_virtio_create(struct vm *vm, struct quire_error *err);
+
+/* Undo vm_virtio_create(), also after it failed or was not called. */
+void vm_virtio_destroy(struct vm *vm);
+
+/* The doorbell that the main loop is to listen to; -1: none. */
+int vm_virtio_doorbell(const struct vm_slot *slot);
+
+/* Tell the device what was notified.  Main loop, when vm_virtio_doorbell() is readable. */
+void vm_virtio_ring(struct vm_slot *slot);
+
+/* Do what is due in all slots, and return when to call again at the latest.  Main loop. */
+uint64_t vm_virtio_tick(struct vm *vm);
+
+/* Tell all devices that the guest is paused (on), or goes on.  Main loop. */
+void vm_virtio_pause(struct vm *vm, bool on);
+
+/* What a device in a slot needs; ctx is the slot. */
+struct virtio_memory vm_slot_memory(struct vm_slot *slot);
+int vm_slot_open_doorbell(struct vm_slot *slot);      /* 0 or -errno */
+void vm_slot_interrupt(void *ctx);		      /* virtio_config.interrupt */
+void vm_slot_cue(void *ctx);			      /* virtio_config.cue */
+void vm_slot_arm(void *ctx, unsigned int n, bool on); /* virtio_config.arm */
+void vm_slot_wake(void *ctx);			      /* virtio_config.wake */
+
 /* ---- vm_balloon.c ---- */
 
-/*
- * Make the balloon's device, its doorbell and its interrupt, if there is to be one.  0 or -errno.
- */
-int vm_balloon_create(struct vm *vm);
-
-/* Undo vm_balloon_create(), also after it failed or was not called. */
-void vm_balloon_destroy(struct vm *vm);
-
-/* Serve the queues that were notified.  Main loop, when doorbell_fd is readable. */
-void vm_balloon_ring(struct vm *vm);
-
-/* Do what is due by the clock, and return when to call again at the latest.  Main loop. */
-uint64_t vm_balloon_tick(struct vm *vm);
-
-/* Tell the balloon that the guest is paused (on), or goes on.  Main loop. */
-void vm_balloon_pause(struct vm *vm, bool on);
+extern const struct vm_device vm_balloon_device;
 
 /* ---- vm_pause.c ---- */
 

@@ -94,13 +94,13 @@ int vm_pause(struct vm *vm, unsigned int timeout_ms)
 	unlock(&vm->lock);
 	if (!ret && timeout_ms)
 		vm_merge_take_sample(vm);
-	vm_balloon_pause(vm, true);
+	vm_virtio_pause(vm, true);
 	return ret;
 }
 
 void vm_resume(struct vm *vm)
 {
-	vm_balloon_pause(vm, false);
+	vm_virtio_pause(vm, false);
 	lock(&vm->lock);
 	atomic_store(&vm->paused, false);
 	pthread_cond_broadcast(&vm->unpark);

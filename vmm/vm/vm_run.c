@@ -3,9 +3,10 @@
  * Running a virtual machine to its end.
  *
  * The main loop is one poll() over what can happen outside the guest: a vCPU or the console wants
- * attention (wake_fd), a signal came, a client asks something, or a driver notified the balloon.
+ * attention (wake_fd), a signal came, a client asks something, or a driver notified a
+ * device.
  * Standard input may have something for the guest, and standard output room for what it printed.
- * Some of what the balloon does goes by the clock.  Nothing in the loop blocks, so --timeout and
+ * Some of what devices do goes by the clock.  Nothing in the loop blocks, so --timeout and
  * Ctrl-C always work.
  *
  * The end has one door, vm_end(): whoever comes first decides status and message.  Then:
@@ -46,8 +47,8 @@ enum {
 	POLL_INPUT,
 	POLL_OUTPUT,
 	POLL_WATCH,
-	POLL_DOORBELL,
-	NR_POLL
+	POLL_DOORBELL, /* of slot 0, and so on */
+	NR_POLL = POLL_DOORBELL + QUIRE_VIRTIO_SLOTS
 };
 
 static uint64_t deadline_ns(const struct vm *vm)
@@ -119,7 +120,7 @@ static void check_idle(struct vm *vm, uint64_t now)
 
 static int poll_timeout(const struct vm *vm, uint64_t now)
 {
-	uint64_t until = min_u64(deadline_ns(vm), vm->balloon_ns);
+	uint64_t until = min_u64(deadline_ns(vm), vm->tick_ns);
 
 	if (vm->idle_ns > now)
 		until = min_u64(until, vm->idle_ns);
@@ -130,9 +131,9 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 {
 	uint64_t now = monotonic_ns(), drained;
 
-	vm->balloon_ns = vm_balloon_tick(vm);
-	if (vm->balloon && vm->config.on_balloon)
-		vm->balloon_ns = min_u64(vm->balloon_ns, vm->config.on_balloon(vm->config.ctx, vm));
+	vm->tick_ns = vm_virtio_tick(vm);
+	if (vm->config.balloon != BALLOON_MODE_OFF && vm->config.on_balloon)
+		vm->tick_ns = min_u64(vm->tick_ns, vm->config.on_balloon(vm->config.ctx, vm));
 	check_idle(vm, now);
 	fds[POLL_WAKE] = (struct pollfd){ .fd = vm->wake_fd, .events = POLLIN };
 	fds[POLL_SIGNAL] = (struct pollfd){ .fd = vm->signal_fd, .events = POLLIN };
@@ -140,7 +141,11 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 	fds[POLL_INPUT] = (struct pollfd){ .fd = -1, .events = POLLIN };
 	fds[POLL_OUTPUT] = (struct pollfd){ .fd = -1, .events = POLLOUT };
 	fds[POLL_WATCH] = (struct pollfd){ .fd = -1, .events = POLLIN };
-	fds[POLL_DOORBELL] = (struct pollfd){ .fd = vm->doorbell_fd, .events = POLLIN };
+	for (unsigned int i = 0; i < QUIRE_VIRTIO_SLOTS; i++)
+		fds[POLL_DOORBELL + i] = (struct pollfd){
+			.fd = vm_virtio_doorbell(&vm->slot[i]),
+			.events = POLLIN,
+		};
 	if (vm->config.on_watch)
 		fds[POLL_WATCH].fd = vm->config.watch_fd;
 	if (vm->console.in_open && uart_space(vm->uart))
@@ -179,8 +184,9 @@ static void main_loop(struct vm *vm, struct ctl *ctl)
 			ctl_serve(ctl, vm);
 		if (fds[POLL_WATCH].revents)
 			vm->config.on_watch(vm->config.ctx);
-		if (fds[POLL_DOORBELL].revents)
-			vm_balloon_ring(vm);
+		for (unsigned int i = 0; i < QUIRE_VIRTIO_SLOTS; i++)
+			if (fds[POLL_DOORBELL + i].revents)
+				vm_virtio_ring(&vm->slot[i]);
 		if (fds[POLL_INPUT].revents)
 			take_input(vm);
 		if (fds[POLL_OUTPUT].revents && !console_write_idle(&vm->console))
