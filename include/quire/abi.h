@@ -15,7 +15,7 @@
  *              RAM: image where its headers say; boot data (start info, memory
  *              map, command line, modules, device tree) in free RAM above it
  *   1 MiB      ------
- *              RAM (the loader puts nothing of its own below 1 MiB)
+ *              RAM (there is no BIOS; what one leaves: vmm/boot/bios.h)
  *   0          ------
  */
 

@@ -72,11 +72,12 @@ static void test_pvh(enum sample_kind kind, enum image_kind want, const char *wh
 	is_hex(plan_word(&plan, info + 32, 8), 0, "start info: no ACPI");
 	ok(plan_string(&plan, plan_word(&plan, info + 24, 8), "fill seed=1"), "the command line");
 	map = plan_word(&plan, info + 40, 8);
-	is(plan_word(&plan, info + 48, 4), 4, "four memory map entries");
-	is_memory(&plan, map, 0, 0xa0000, 1);
-	is_memory(&plan, map + 24, 0xa0000, 0x100000, 2);
-	is_memory(&plan, map + 48, 0x100000, 0x8000000, 1);
-	is_memory(&plan, map + 72, 0xc0000000, 0x100000000, 2);
+	is(plan_word(&plan, info + 48, 4), 5, "five memory map entries");
+	is_memory(&plan, map, 0, 0x9fc00, 1);
+	is_memory(&plan, map + 24, 0x9fc00, 0xa0000, 2);
+	is_memory(&plan, map + 48, 0xe0000, 0x100000, 2);
+	is_memory(&plan, map + 72, 0x100000, 0x8000000, 1);
+	is_memory(&plan, map + 96, 0xc0000000, 0x100000000, 2);
 	image_plan_finish(&plan);
 }
 
@@ -102,8 +103,8 @@ static void test_pvh_modules(void)
 	is(plan_word(&plan, list + 8, 8), 5000, "module 0: size");
 	ok(plan_string(&plan, plan_word(&plan, list + 16, 8), "initrd rw"), "module 0: arguments");
 	ok(plan_string(&plan, plan_word(&plan, list + 48, 8), "quire.dtb"), "module 1: the tree");
-	is(plan_word(&plan, plan.ebx + 48, 4), 5, "five memory map entries");
-	is_memory(&plan, plan_word(&plan, plan.ebx + 40, 8) + 96, 4 * GiB, 5 * GiB, 1);
+	is(plan_word(&plan, plan.ebx + 48, 4), 6, "six memory map entries");
+	is_memory(&plan, plan_word(&plan, plan.ebx + 40, 8) + 120, 4 * GiB, 5 * GiB, 1);
 	image_plan_finish(&plan);
 }
 
@@ -127,7 +128,7 @@ static void test_multiboot(void)
 	info = plan.ebx;
 	is_hex(info, 0x104000, "the information is above the image");
 	is_hex(plan_word(&plan, info, 4), 0x24d, "memory, cmdline, mods, mmap, loader name");
-	is(plan_word(&plan, info + 4, 4), 640, "mem_lower in KiB");
+	is(plan_word(&plan, info + 4, 4), 639, "mem_lower in KiB");
 	is(plan_word(&plan, info + 8, 4), 127 * 1024, "mem_upper in KiB");
 	ok(plan_string(&plan, plan_word(&plan, info + 16, 4), "a b"), "the command line");
 	is(plan_word(&plan, info + 20, 4), 1, "one module: the device tree is for PVH only");
@@ -135,8 +136,8 @@ static void test_multiboot(void)
 	is_hex(plan_word(&plan, mods, 4), 0x105000, "module 0: start");
 	is_hex(plan_word(&plan, mods + 4, 4), 0x105000 + 5000, "module 0: end");
 	ok(plan_string(&plan, plan_word(&plan, mods + 8, 4), "initrd rw"), "module 0: string");
-	is(plan_word(&plan, info + 44, 4), 4 * 24, "four memory map entries");
-	is_memory(&plan, plan_word(&plan, info + 48, 4) + 4, 0, 0xa0000, 1);
+	is(plan_word(&plan, info + 44, 4), 5 * 24, "five memory map entries");
+	is_memory(&plan, plan_word(&plan, info + 48, 4) + 4, 0, 0x9fc00, 1);
 	ok(plan_string(&plan, plan_word(&plan, info + 64, 4), "quire"), "the loader's name");
 	image_plan_finish(&plan);
 }

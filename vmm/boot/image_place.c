@@ -9,13 +9,17 @@
 #include <inttypes.h>
 #include "mmu/memory/gmem.h"
 #include <string.h>
+#include "bios.h"
 #include "image.h"
 
 int image_place(const struct image_plan *plan, struct gmem *gm, struct quire_error *err)
 {
 	unsigned int i;
-	int ret;
+	int ret = bios_place(plan->kind, gm);
 
+	/* The image comes second: what loads over the BIOS's data replaces it, as on a PC. */
+	if (ret)
+		return quire_fail(err, ret, "cannot write what a BIOS leaves: %s", strerror(-ret));
 	for (i = 0; i < plan->nr_segments; i++) {
 		const struct image_segment *s = &plan->segment[i];
 

@@ -10,9 +10,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include "bios.h"
 #include "load.h"
 
-#define LOW_END	   (640 * KiB) /* conventional memory ends here */
 #define HIGH_START (1 * MiB)
 #define MAX_RAM	   (1UL << 48) /* what stage 2 can map */
 
@@ -296,24 +296,27 @@ unsigned int load_memory_map(const struct image_config *config,
 			     struct load_memory out[LOAD_MAX_MEMORY])
 {
 	/*
-	 * What there is between the holes.  config's ranges are clipped to each of these in turn.
+	 * The address space in order, without what nothing is said about.  Where there may be RAM,
+	 * config's ranges are clipped to it.
 	 */
-	static const struct {
-		uint64_t start, end, hole_end;
-	} part[] = {
-		{ 0, LOW_END, HIGH_START },
-		{ HIGH_START, QUIRE_GAP_START, QUIRE_GAP_END },
-		{ QUIRE_GAP_END, UINT64_MAX, UINT64_MAX },
+	static const struct load_memory part[] = {
+		{ 0, BIOS_EBDA, LOAD_MEMORY_RAM },
+		{ BIOS_EBDA, BIOS_LOW_END, LOAD_MEMORY_RESERVED },
+		{ BIOS_TABLES, HIGH_START, LOAD_MEMORY_RESERVED },
+		{ HIGH_START, QUIRE_GAP_START, LOAD_MEMORY_RAM },
+		{ QUIRE_GAP_START, QUIRE_GAP_END, LOAD_MEMORY_RESERVED },
+		{ QUIRE_GAP_END, UINT64_MAX, LOAD_MEMORY_RAM },
 	};
 	unsigned int n = 0, p, i;
 
 	for (p = 0; p < ARRAY_SIZE(part); p++) {
-		for (i = 0; i < config->nr_ram; i++)
+		if (part[p].type == LOAD_MEMORY_RESERVED)
+			n = put_range(out, n, part[p].start, part[p].end, LOAD_MEMORY_RESERVED);
+		for (i = 0; i < config->nr_ram && part[p].type == LOAD_MEMORY_RAM; i++)
 			n = put_range(out, n,
 				      max_u64(gfn_to_gpa(config->ram[i].start), part[p].start),
 				      min_u64(gfn_to_gpa(config->ram[i].end), part[p].end),
 				      LOAD_MEMORY_RAM);
-		n = put_range(out, n, part[p].end, part[p].hole_end, LOAD_MEMORY_RESERVED);
 	}
 	return n;
 }

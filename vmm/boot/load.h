@@ -90,16 +90,20 @@ struct load_memory {
 /*
  * Make the memory map that a guest is told: sorted, disjoint.
  *
- *   [0, 640K)      RAM
- *   [640K, 1M)     reserved: RAM in fact, but PC software expects VGA and ROMs there
+ *   [0, 639K)      RAM
+ *   [639K, 640K)   reserved: the extended BIOS data area (bios.h)
+ *   [640K, 896K)   not mentioned: RAM in fact, but PC software expects VGA and ROMs there
+ *   [896K, 1M)     reserved: a BIOS and its tables, where a guest looks for ACPI
  *   [1M, ...)      RAM, as config says
  *   [3G, 4G)       reserved: interrupt controllers and devices
  *   [4G, ...)      RAM, as config says
  *
- * QEMU's pc machine and SeaBIOS report the same, but for the areas that they take for tables.
+ * QEMU's pc machine and SeaBIOS report the same, but reserve the last 64 KiB below 1 MiB only.
+ * Nobody reports the display's memory: a kernel that maps it, and all that is reported with it,
+ * would find two ranges there that disagree.
  * Returns the number of entries.
  */
-#define LOAD_MAX_MEMORY (IMAGE_MAX_RAM_RANGES + 4) /* each of two holes may cut a range in two */
+#define LOAD_MAX_MEMORY (IMAGE_MAX_RAM_RANGES + 5) /* two holes cut a range; three are reserved */
 unsigned int load_memory_map(const struct image_config *config,
 			     struct load_memory out[LOAD_MAX_MEMORY]);
 

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The BIOS data area, at 0x400 (IBM PC/AT Technical Reference, "ROM BIOS Data Area").  Kernels take
+ * the end of conventional memory from it, and hypervisors the place of their real-mode code.
+ */
+#include <errno.h>
+#include <string.h>
+#include "mmu/memory/gmem.h"
+#include "bios.h"
+
+#define BDA	  0x400
+#define BDA_BYTES 0x100
+
+static const struct {
+	uint16_t at; /* from BDA on */
+	uint16_t value;
+} words[] = {
+	{ 0x00, QUIRE_UART_PORT }, /* COM1 */
+	{ 0x0e, BIOS_EBDA >> 4 },  /* segment of the extended area */
+	{ 0x10, 0x0222 },	   /* equipment: FPU, 80x25 colours, one serial port */
+	{ 0x13, BIOS_EBDA / KiB }, /* KiB of conventional memory */
+	{ 0x1a, 0x1e },
+	{ 0x1c, 0x1e }, /* keyboard buffer: empty; */
+	{ 0x80, 0x1e },
+	{ 0x82, 0x3e }, /* ... where it is */
+	{ 0x49, 0x03 },
+	{ 0x4a, 80 }, /* video mode, columns */
+	{ 0x4c, 80 * 25 * 2 },
+	{ 0x63, 0x3d4 }, /* bytes of a page, port */
+	{ 0x84, 24 },	 /* rows - 1 */
+};
+
+int bios_place(enum image_kind kind, struct gmem *gm)
+{
+	uint8_t bda[BDA_BYTES] = { 0 }, ebda_kib = 1;
+	int ret;
+
+	if (kind == IMAGE_PVH64 || kind == IMAGE_PVH32)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		memcpy(bda + words[i].at, &words[i].value, sizeof(words[i].value));
+	ret = guest_write(gm, BDA, bda, sizeof(bda));
+	if (!ret)
+		ret = guest_write(gm, BIOS_EBDA, &ebda_kib, sizeof(ebda_kib));
+	return ret == -EFAULT ? 0 : ret; /* a guest with less RAM has no such place */
+}
