@@ -15,6 +15,7 @@ packages=(
 	clang					# second compiler, fuzzers
 	cppcheck mandoc				# lint
 	qemu-system-x86				# the peer in tests and benchmarks
+	acpica-tools				# reads the ACPI tables in a test
 )
 
 # make lint goes by this version alone, which not every release has; without it, it says so.

@@ -50,6 +50,21 @@
 #define QUIRE_WAIT_FOREVER 0xffffffff /* no limit: until a cue */
 #define QUIRE_EXIT_PORT	   0xf4	      /* value written = exit status; 8, 16 or 32 bits */
 
+/*
+ * ACPI's fixed hardware, where QEMU's `pc` machine has it: PM1 status and enable (2 bytes each),
+ * PM1 control (2, at +4), PM timer (4, at +8).  Sleep type 0 is S5, the power-off.
+ */
+#define QUIRE_PM_PORT	   0x600
+#define QUIRE_PM_IRQ	   9	 /* ACPI's SCI, which nothing raises */
+#define QUIRE_RESET_PORT   0xcf9 /* 8-bit write with bit 2 set: reset */
+#define QUIRE_RESET_VALUE  0x06	 /* ... as the FADT says it */
+#define QUIRE_CMOS_PORT	   0x70	 /* MC146818 clock: index, and data at +1 */
+#define QUIRE_CMOS_IRQ	   8	 /* which nothing raises */
+#define QUIRE_CMOS_CENTURY 0x32	 /* the register of the century */
+
+/* ACPI's tables, for a guest with an interrupt controller; the RSDP is at the base. */
+#define QUIRE_ACPI_BASE 0xe0000
+
 #define QUIRE_BOOT_SECTOR 0x7c00 /* flat images are loaded and entered here, real mode */
 
 /* CPUID leaf 0x40000000: EBX ECX EDX spell this. */

@@ -205,6 +205,8 @@ static bool data_is_known(const struct image_config *config, const struct image_
 	for (i = 0; i < config->nr_modules; i++)
 		if (inside(s->data, s->file_bytes, config->module[i].data, config->module[i].bytes))
 			return true;
+	if (inside(s->data, s->file_bytes, config->acpi, config->acpi_bytes))
+		return true;
 	return plan->boot_data && s->data == plan->boot_data;
 }
 
@@ -229,6 +231,8 @@ static const char *check_segment(const struct image_config *config, const struct
 			return "two segments overlap";
 	if (!data_is_known(config, plan, s))
 		return "a segment's data is nobody's";
+	if (s->file_bytes && inside(s->data, s->file_bytes, config->acpi, config->acpi_bytes))
+		return s->gpa == QUIRE_ACPI_BASE ? NULL : "ACPI is badly placed";
 	if (!inside(s->data, s->file_bytes, config->file, config->file_bytes) && s->file_bytes &&
 	    (s->gpa < MiB || s->gpa + s->mem_bytes > QUIRE_GAP_START || s->gpa % 4096))
 		return "boot data or a module is badly placed";

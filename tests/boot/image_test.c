@@ -108,6 +108,32 @@ static void test_pvh_modules(void)
 	image_plan_finish(&plan);
 }
 
+/* ACPI's tables have one place.  If something else is there, the guest has none. */
+static void test_acpi(void)
+{
+	static const uint8_t tables[700] = "RSD PTR ";
+	const struct gfn_range small[] = { { 0, 0xe0 }, { 0x100, 0x8000 } };
+	struct sample s = sample_make(SAMPLE_PVH64);
+	struct image_config config = config_of(&s);
+	struct image_plan plan;
+
+	config.acpi = tables;
+	config.acpi_bytes = sizeof(tables);
+	if (!planned(&config, &plan, "PVH64 with ACPI"))
+		return;
+	is_segment(&plan, 2, 0xe0000, tables, sizeof(tables), sizeof(tables));
+	is_hex(plan_word(&plan, plan.ebx + 32, 8), 0xe0000, "start info: the RSDP");
+	image_plan_finish(&plan);
+
+	config.ram = small;
+	config.nr_ram = 2;
+	if (!planned(&config, &plan, "PVH64 without RAM for ACPI"))
+		return;
+	is_hex(plan_word(&plan, plan.ebx + 32, 8), 0, "start info: no ACPI");
+	is(plan.nr_segments, 3, "two segments and the boot data");
+	image_plan_finish(&plan);
+}
+
 static void test_multiboot(void)
 {
 	struct sample s = sample_make(SAMPLE_MULTIBOOT);
@@ -346,6 +372,7 @@ int main(void)
 	test_pvh(SAMPLE_PVH64, IMAGE_PVH64, "PVH64");
 	test_pvh(SAMPLE_PVH32, IMAGE_PVH32, "PVH32");
 	test_pvh_modules();
+	test_acpi();
 	test_multiboot();
 	test_kludge();
 	test_flat();

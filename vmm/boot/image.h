@@ -51,6 +51,8 @@ struct image_config {
 	const char *cmdline;		   /* the ARGs joined by blanks */
 	const struct image_module *module; /* with args QUIRE_FDT_MODULE: for PVH guests only */
 	unsigned int nr_modules;
+	const void *acpi;    /* tables for QUIRE_ACPI_BASE (acpi.h), borrowed like modules */
+	uint64_t acpi_bytes; /* 0: none */
 	const struct gfn_range *ram; /* sorted, disjoint, not in the device hole (abi.h) */
 	unsigned int nr_ram;
 };

@@ -242,6 +242,18 @@ int load_module(struct loader *ld, const struct image_module *module, gpa_t *gpa
 	return load_segment(ld, what, *gpa, module->data, module->bytes, pages);
 }
 
+gpa_t load_acpi(struct loader *ld)
+{
+	const struct image_config *config = ld->config;
+	uint64_t bytes = config->acpi_bytes;
+
+	if (!bytes || !is_ram(config, QUIRE_ACPI_BASE, bytes) ||
+	    overlapping(ld->plan, QUIRE_ACPI_BASE, bytes) ||
+	    load_segment(ld, "the ACPI tables", QUIRE_ACPI_BASE, config->acpi, bytes, bytes))
+		return 0;
+	return QUIRE_ACPI_BASE;
+}
+
 const struct image_module *load_next_module(const struct loader *ld, bool fdt,
 					    const struct image_module *prev)
 {

@@ -54,6 +54,12 @@ int load_alloc(struct loader *ld, const char *what, uint64_t bytes, gpa_t *gpa);
 int load_module(struct loader *ld, const struct image_module *module, gpa_t *gpa);
 
 /*
+ * Add ACPI's tables if config has any, and neither the image nor the end of RAM is in their way.
+ * Returns where they are; 0: there are none.
+ */
+gpa_t load_acpi(struct loader *ld);
+
+/*
  * The module after `prev`; the first one if prev is NULL.  NULL: there are no more.  With fdt false
  * the device tree (QUIRE_FDT_MODULE) is left out, because only PVH guests know about it.
  */

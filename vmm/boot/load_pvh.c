@@ -121,6 +121,7 @@ int load_pvh_boot_data(struct loader *ld)
 	const char *cmdline = ld->config->cmdline;
 	int err;
 
+	info.rsdp = load_acpi(ld);
 	info.memmap_entries = load_memory_map(ld->config, map);
 	err = load_boot_begin(ld, boot_bytes(ld, info.memmap_entries, &info.nr_modules));
 	if (err)

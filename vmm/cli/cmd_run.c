@@ -99,6 +99,32 @@ static int build_fdt(struct run *run, struct quire_error *err)
 	return 0;
 }
 
+static bool wants_irqchip(const struct run *run, uint32_t kind)
+{
+	if (run->irqchip != IRQCHIP_AUTO)
+		return run->irqchip == IRQCHIP_ON;
+	return kind != IMAGE_PVH64 || run->vm_config.nr_vcpus > 1;
+}
+
+/*
+ * Build ACPI's tables for a guest with an interrupt controller.  Others have nothing of what they
+ * describe, and are spared the page.
+ */
+static void build_acpi(struct run *run, struct image_config *config)
+{
+	struct virtio_slot slot[QUIRE_VIRTIO_SLOTS];
+	const struct acpi_config acpi = {
+		.nr_cpus = run->vm_config.nr_vcpus,
+		.virtio = slot,
+		.nr_virtio = vm_virtio_slots(&run->vm_config, slot),
+	};
+
+	if (!run->vm_config.irqchip)
+		return;
+	config->acpi = run->acpi;
+	config->acpi_bytes = acpi_build(&acpi, run->acpi);
+}
+
 static int plan_image(struct run *run, struct quire_error *err)
 {
 	struct image_config config = {
@@ -123,8 +149,11 @@ static int plan_image(struct run *run, struct quire_error *err)
 	if (!outline)
 		return quire_fail(err, -ENOMEM, "no memory");
 	ret = image_reader_run(&config, run->sandbox, outline, err);
-	if (!ret)
+	if (!ret) {
+		run->vm_config.irqchip = wants_irqchip(run, outline->kind);
+		build_acpi(run, &config);
 		ret = image_plan(&config, outline, &run->plan, err);
+	}
 	run->planned = !ret;
 	free(outline);
 	return ret;

@@ -7,6 +7,7 @@
  * cmd_run.c fill it in, in the launcher.  The VM's process inherits a copy, of which run_vm.c makes
  * a VM.
  */
+#include "vmm/boot/acpi.h"
 #include "vmm/boot/image.h"
 #include "launch.h"
 #include "vmm/vm/sandbox.h"
@@ -45,6 +46,7 @@ struct run {
 	unsigned int nr_ram;
 	void *fdt;
 	size_t fdt_bytes;
+	uint8_t acpi[ACPI_MAX_BYTES];
 	struct image_plan plan;
 	bool planned;
 };

@@ -240,13 +240,6 @@ static int get_credits(struct process *p, struct quire_error *err)
 
 /* ---- the VM ---- */
 
-static bool wants_irqchip(const struct run *run)
-{
-	if (run->irqchip != IRQCHIP_AUTO)
-		return run->irqchip == IRQCHIP_ON;
-	return run->plan.kind != IMAGE_PVH64 || run->vm_config.nr_vcpus > 1;
-}
-
 /* Without an interrupt controller drivers poll: take their interrupts out of the device tree. */
 static void set_interrupts(struct run *run)
 {
@@ -306,7 +299,6 @@ static void configure(struct process *p)
 	config->name = p->seat->name;
 	config->is_copy = !p->seat->alone;
 	config->domain = p->run->domain;
-	config->irqchip = wants_irqchip(p->run);
 	config->credits = &p->gmem_credits;
 	config->watch_fd = p->seat->leash;
 	config->on_watch = on_leash;
