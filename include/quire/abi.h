@@ -49,6 +49,7 @@
 #define QUIRE_WAIT_PORT	   0x4f4
 #define QUIRE_WAIT_FOREVER 0xffffffff /* no limit: until a cue */
 #define QUIRE_EXIT_PORT	   0xf4	      /* value written = exit status; 8, 16 or 32 bits */
+#define QUIRE_QEMU_EXIT	   0x501      /* the same, but the status is value << 1 | 1 */
 
 /*
  * ACPI's fixed hardware, where QEMU's `pc` machine has it: PM1 status and enable (2 bytes each),

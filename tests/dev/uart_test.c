@@ -12,7 +12,7 @@
 static struct rig {
 	struct bus ports;
 	struct uart *uart;
-	struct dev_exit exit;
+	struct dev_exit exit, qemu_exit;
 	uint8_t sent[8192];
 	size_t nr_sent, bursts;
 	unsigned int edges, exits, spaces;
@@ -53,8 +53,12 @@ static void setup(void)
 	struct uart_config config = { .transmit = transmit, .set_irq = set_irq, .space = space };
 
 	uart_destroy(r.uart);
-	r = (struct rig){ .exit = { .exit = on_exit_port } };
-	if (uart_create(&config, &r.ports, &r.uart) || dev_exit_add(&r.ports, &r.exit))
+	r = (struct rig){
+		.exit = { .port = QUIRE_EXIT_PORT, .exit = on_exit_port },
+		.qemu_exit = { .port = 0xffff, .qemu = true, .exit = on_exit_port },
+	};
+	if (uart_create(&config, &r.ports, &r.uart) || dev_exit_add(&r.ports, &r.exit) ||
+	    dev_exit_add(&r.ports, &r.qemu_exit))
 		tap_bail("cannot create the devices");
 }
 
@@ -187,6 +191,9 @@ static void exit_port(void)
 	is_hex(r.status, 0x12345678, "a 32-bit one");
 	out(QUIRE_EXIT_PORT + 1, 1);
 	ok(r.exits == 3, "the ports beside it are no exit");
+	out(0xffff, 16);
+	ok(r.exits == 4 && r.status == 33,
+	   "QEMU's port: twice the value plus one, at the last port");
 	is_hex(in(QUIRE_EXIT_PORT), 0, "it reads as zero");
 }
 

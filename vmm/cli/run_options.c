@@ -34,6 +34,7 @@ enum option_id {
 	OPT_STATS,
 	OPT_TIMEOUT,
 	OPT_WAIT_FOR,
+	OPT_EXIT_PORT,
 	OPT_MERGE,
 	OPT_MERGE_RATE,
 	OPT_DOMAIN,
@@ -61,6 +62,7 @@ static const struct option options[] = {
 	{ "stats", required_argument, NULL, OPT_STATS },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "wait-for", required_argument, NULL, OPT_WAIT_FOR },
+	{ "exit-port", required_argument, NULL, OPT_EXIT_PORT },
 	{ "merge", required_argument, NULL, OPT_MERGE },
 	{ "merge-rate", required_argument, NULL, OPT_MERGE_RATE },
 	{ "domain", required_argument, NULL, OPT_DOMAIN },
@@ -259,6 +261,16 @@ static int set_balloon_option(struct run *run, int option, char *value, struct q
 	return ret;
 }
 
+static int set_exit_port(struct run *run, const char *text, struct quire_error *err)
+{
+	uint64_t port = 0;
+
+	if (parse_address(text, &port, NULL) || !port || port > UINT16_MAX)
+		return quire_fail(err, -EINVAL, "'%.40s' is not a port from 0x1 to 0xffff", text);
+	run->vm_config.exit_port = (uint16_t)port;
+	return 0;
+}
+
 static int set_option(struct run *run, int option, char *value, struct quire_error *err)
 {
 	static const char *const hugepages[] = { "auto", "never" };
@@ -291,6 +303,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 		run->stats_path = value;
 		return *value ? 0 : quire_fail(err, -EINVAL, "no file name");
 	case OPT_WAIT_FOR: return set_wait_for(run, value, err);
+	case OPT_EXIT_PORT: return set_exit_port(run, value, err);
 	case OPT_TIMEOUT: return parse_seconds(value, &run->vm_config.timeout_ns, err);
 	case OPT_MERGE:
 	case OPT_MERGE_RATE:

@@ -47,15 +47,17 @@ bool bus_read(struct bus *bus, uint64_t addr, unsigned int width, void *data, un
 bool bus_write(struct bus *bus, uint64_t addr, unsigned int width, const void *data,
 	       unsigned int count);
 
-/* ---- the exit port ---- */
+/* ---- exit ports ---- */
 
 struct dev_exit {
-	/* The guest wrote this value, zero-extended, to QUIRE_EXIT_PORT. */
-	void (*exit)(void *ctx, uint32_t value);
+	uint16_t port;
+	bool qemu; /* the status is not the value, but value << 1 | 1 */
+	/* The guest wrote what means this status. */
+	void (*exit)(void *ctx, uint32_t status);
 	void *ctx;
 };
 
-/* Put *dev on the bus at QUIRE_EXIT_PORT.  It stays the caller's.  0 or bus_add()'s error. */
+/* Put *dev on the bus at its port.  It stays the caller's.  0 or bus_add()'s error. */
 int dev_exit_add(struct bus *ports, struct dev_exit *dev);
 
 /* ---- the wait port ---- */

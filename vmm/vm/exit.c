@@ -34,6 +34,10 @@
 #define EFAULT_SPINS	100
 #define EFAULT_SLEEP_NS 1000000
 
+/* Configuration mechanism 1 (PCI Local Bus Specification 3.0, section 3.2.2.3.2). */
+#define PCI_PORT     0xcf8
+#define PCI_PORT_END 0xd00
+
 /* Each handler returns true if the vCPU is to enter the guest again. */
 
 /* ---- crashes ---- */
@@ -128,16 +132,26 @@ static bool keep_running(const struct vcpu *vcpu)
 	return !atomic_load(&vcpu->vm->stopping);
 }
 
+/* An access to a port where nothing is.  If that is where PCI would be, say so at a bad end. */
+static void unclaimed_port(struct vm *vm, uint16_t port)
+{
+	if (port >= PCI_PORT && port < PCI_PORT_END)
+		atomic_store(&vm->probed_pci, true);
+}
+
 static bool port_io(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	struct bus *ports = &vcpu->vm->ports;
 	void *data = (char *)run + run->io.data_offset;
+	bool taken;
 
 	if (run->io.direction == KVM_EXIT_IO_IN)
-		bus_read(ports, run->io.port, run->io.size, data, run->io.count);
+		taken = bus_read(ports, run->io.port, run->io.size, data, run->io.count);
 	else
-		bus_write(ports, run->io.port, run->io.size, data, run->io.count);
+		taken = bus_write(ports, run->io.port, run->io.size, data, run->io.count);
+	if (!taken)
+		unclaimed_port(vcpu->vm, run->io.port);
 	return keep_running(vcpu);
 }
 

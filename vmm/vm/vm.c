@@ -253,6 +253,27 @@ static int create_vcpus(struct vm *vm, struct quire_error *err)
 	return 0;
 }
 
+static int create_exit_ports(struct vm *vm, struct quire_error *err)
+{
+	const struct dev_exit port[VM_EXIT_PORTS] = {
+		{ .port = QUIRE_EXIT_PORT },
+		{ .port = QUIRE_QEMU_EXIT, .qemu = true },
+		{ .port = vm->config.exit_port },
+	};
+	int ret = 0;
+
+	for (unsigned int i = 0; i < VM_EXIT_PORTS && port[i].port && !ret; i++) {
+		vm->dev_exit[i] = port[i];
+		vm->dev_exit[i].exit = on_guest_exit;
+		vm->dev_exit[i].ctx = vm;
+		ret = dev_exit_add(&vm->ports, &vm->dev_exit[i]);
+	}
+	if (ret == -EEXIST)
+		return quire_fail(err, -EDOM, "--exit-port: a device is at port %#x already",
+				  vm->config.exit_port);
+	return ret ? quire_fail(err, ret, "cannot create exit ports: %s", strerror(-ret)) : 0;
+}
+
 static int create_devices(struct vm *vm, struct quire_error *err)
 {
 	struct uart_config uart = {
@@ -264,11 +285,8 @@ static int create_devices(struct vm *vm, struct quire_error *err)
 	struct text_config text = { .gm = vm->gm, .transmit = on_transmit, .ctx = vm };
 	int ret = uart_create(&uart, &vm->ports, &vm->uart);
 
-	vm->dev_exit = (struct dev_exit){ .exit = on_guest_exit, .ctx = vm };
 	if (!ret)
 		ret = text_port_create(&text, &vm->ports, &vm->text_port);
-	if (!ret)
-		ret = dev_exit_add(&vm->ports, &vm->dev_exit);
 	if (!ret)
 		ret = wait_port_add(&vm->ports, &vm->wait_port);
 	if (ret)
@@ -335,6 +353,8 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 		ret = create_vcpus(vm, err);
 	if (!ret)
 		ret = create_devices(vm, err);
+	if (!ret)
+		ret = create_exit_ports(vm, err);
 	if (!ret)
 		ret = vm_merge_create(vm, err);
 	if (ret) {

@@ -36,6 +36,7 @@ struct vm_config {
 	uint64_t merge_pages_per_s; /* pace of the keeper; 0: automatic */
 	const char *domain;	    /* for vm_info, at most VM_DOMAIN_MAX bytes; NULL: its own */
 	enum balloon_mode balloon;
+	uint16_t exit_port;		    /* one more than abi.h has; 0: none */
 	uint64_t timeout_ns;		    /* from vm_run on; 0: none */
 	uint64_t start_ns;		    /* CLOCK_MONOTONIC when the process began */
 	const struct gmem_credits *credits; /* borrowed; NULL: no limit but the host's */

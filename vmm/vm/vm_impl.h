@@ -17,6 +17,8 @@
 #include "vcpu.h"
 #include "vm.h"
 
+#define VM_EXIT_PORTS 3
+
 #define VM_SAMPLE_CPUS 16u /* a sample has the paging registers of at most so many vCPUs */
 
 /* What vm_merge.c keeps.  Keys as below, and   [k] the keeper's thread */
@@ -80,7 +82,7 @@ struct vm {
 	struct bus ports, mmio;	     /* [I] */
 	struct uart *uart;	     /* [I] */
 	struct text_port *text_port; /* [I] */
-	struct dev_exit dev_exit;    /* [I] */
+	struct dev_exit dev_exit[VM_EXIT_PORTS]; /* [I] */
 	struct wait_port wait_port;
 	struct vm_slot slot[QUIRE_VIRTIO_SLOTS];
 	bool balloon_manual; /* [m] an operator set the balloon's target */
@@ -96,6 +98,7 @@ struct vm {
 	struct quire_error why; /* [l] "" if there is nothing to say */
 	bool crashed;		/* [l] crash is valid */
 	struct crash crash;	/* [l] */
+	atomic_bool probed_pci; /* [a] the guest has looked for a PCI bus */
 	bool host_failed;	/* [l] a vCPU waits for memory that will not come */
 	atomic_bool stopping;	/* [a] vCPUs: do not enter the guest again */
 	atomic_bool paused;	/* [a] vCPUs: do not enter the guest for now; set under lock */

@@ -241,21 +241,19 @@ static void drain_output(struct vm *vm)
 	}
 }
 
-static void report(struct vm *vm)
+/* Did the guest end otherwise than by its own will?  Then what it lacked may be why. */
+static bool ended_badly(const struct vm *vm)
+{
+	return vm->crashed || vm->status == QUIRE_STATUS_TIMEOUT;
+}
+
+static void report_crash(struct vm *vm)
 {
 	char *text = NULL;
 	size_t bytes = 0;
 	struct code code;
-	FILE *f;
+	FILE *f = open_memstream(&text, &bytes);
 
-	if (vm->stuck && !vm->host_failed)
-		message("a vCPU does not leave the kernel, ending without it");
-	if (!vm->crashed) {
-		if (vm->why.text[0])
-			message("%s", vm->why.text);
-		return;
-	}
-	f = open_memstream(&text, &bytes);
 	if (!f)
 		return;
 	crash_report(f, vm, &vm->crash, &code);
@@ -264,6 +262,18 @@ static void report(struct vm *vm)
 	free(text);
 	if (code.bits && vm->config.on_code)
 		vm->config.on_code(vm->config.ctx, &code);
+}
+
+static void report(struct vm *vm)
+{
+	if (vm->stuck && !vm->host_failed)
+		message("a vCPU does not leave the kernel, ending without it");
+	if (vm->crashed)
+		report_crash(vm);
+	else if (vm->why.text[0])
+		message("%s", vm->why.text);
+	if (ended_badly(vm) && atomic_load(&vm->probed_pci))
+		message("the guest looked for PCI devices; quire has none, only virtio-mmio");
 }
 
 /*

@@ -1,0 +1,65 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: MIT
+#
+# What images that were made for a PC find, and what is said of those that find less than they need.
+use strict;
+use warnings;
+use File::Temp qw(tempdir);
+use FindBin;
+use Test::More;
+BEGIN { chdir "$FindBin::Bin/../.." }
+use lib "$FindBin::Bin";
+use Guests;
+
+my $skip = no_guest();
+plan skip_all => $skip if $skip;
+my $dir = tempdir(CLEANUP => 1);
+
+# Run words of the shell; status, output, errors.
+sub run {
+	my $status = system "timeout 60 $quire run @_ >$dir/out 2>$dir/err </dev/null";
+	return ($status >> 8, slurp("$dir/out"), slurp("$dir/err"));
+}
+
+# Real mode at 0:7c00.
+sub flat {
+	my ($name, $hex) = @_;
+	$hex =~ s/\s//g;
+	open my $f, '>:raw', "$dir/$name" or die;
+	print $f pack 'H*', $hex;
+	close $f or die;
+	return "$dir/$name";
+}
+
+# ---- ending ----
+
+# mov dx, 501; mov al, 10; out dx, al
+my ($status, $out, $err) = run(flat('qemu', 'ba0105 b010 ee'));
+is("$status$err", '33', 'the port of QEMU gives twice the value plus one, as QEMU does');
+my $port = flat('port', 'ba0006 b007 ee b008 e6f4');
+is((run($port))[0], 8, 'a port that nobody named does nothing');
+is((run('--exit-port=0x600', $port))[0], 7, '... and with --exit-port=PORT is an exit port');
+is((run('--exit-port=1536', $port))[0], 7, '... in decimal too');
+for my $bad ('0', '0x10000', 'x', '0x3f8') {
+	($status, $out, $err) = run("--exit-port=$bad", $port);
+	like("$status$err", qr/^2quire: --exit-port: [^\n]+\n\z/, "--exit-port=$bad is refused");
+}
+
+# ---- what a BIOS leaves ----
+
+# push [40e]; ... the two words, high byte first, to the serial port
+my $words = flat('words', 'baf803 a00f04 ee a00e04 ee a01404 ee a01304 ee b000 e6f4');
+($status, $out) = run($words);
+is(unpack('H*', $out), '9fc0027f', 'the BIOS data area has the end of conventional memory');
+
+# ---- PCI ----
+
+# mov dx, cf8; out dx, eax
+my $probe = 'baf80c 66ef';
+(undef, undef, $err) = run('--timeout=0.5', flat('pci', "$probe ebfe"));
+like($err, qr/^quire: the guest looked for PCI devices; [^\n]+\n\z/m,
+	'a guest that looked for PCI and came to nothing: a line says what it lacked');
+($status, undef, $err) = run(flat('pci0', "$probe b000 e6f4"));
+is("$status$err", '0', '... and one that ended well hears nothing of it');
+
+done_testing();
