@@ -192,7 +192,7 @@ int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len);
  * 0; -EFAULT: len is 0 or part of the range is not RAM; -ENOSPC: GMEM_MAX_HELD ranges are held; or
  * as guest_write.  gmem_release: the range is held.
  */
-#define GMEM_MAX_HELD 16u
+#define GMEM_MAX_HELD 64u
 int gmem_hold(struct gmem *gm, gpa_t gpa, size_t len);
 void gmem_release(struct gmem *gm, gpa_t gpa, size_t len);
 

@@ -17,6 +17,8 @@ static struct echo {
 	uint64_t features;
 	char text[64]; /* what was readable of the last buffer */
 	int text_bytes;
+	const char *write; /* for the driver, in two pieces; NULL: nothing */
+	int written;
 	bool keep;     /* take, but do not return */
 	int turns;     /* buffers a serve; then VIRTIO_MORE */
 	bool look;     /* at the interrupt and the configuration while serving */
@@ -79,6 +81,13 @@ static int echo_serve(void *dev, unsigned int n)
 		echo.text_bytes = virtq_read(q, &echo.chain, &at, echo.text, sizeof(echo.text));
 		if (echo.text_bytes < 0)
 			return echo.text_bytes;
+		if (echo.write) {
+			uint32_t len = (uint32_t)strlen(echo.write);
+			struct virtq_cursor to = { 0 };
+
+			echo.written = virtq_write(q, &echo.chain, &to, echo.write, 1);
+			echo.written += virtq_write(q, &echo.chain, &to, echo.write + 1, len - 1);
+		}
 		ret = echo.keep ? 0 : virtq_push(q, echo.chain.head, 0);
 		if (ret)
 			return ret;
@@ -117,10 +126,10 @@ static const struct virtio_ops echo_ops = {
 	.async = echo_async,
 };
 
-static void create(void)
+static void create_as(const struct virtio_ops *ops)
 {
 	struct virtio_config config = {
-		.ops = &echo_ops,
+		.ops = ops,
 		.mem = &echo.memory,
 		.base = LAB_BASE,
 		.interrupt = lab_interrupt,
@@ -133,6 +142,11 @@ static void create(void)
 	echo = (struct echo){ .turns = 1000, .memory = lab_memory };
 	if (virtio_create(&config, &lab.bus, &echo.virtio))
 		tap_bail("cannot create the device");
+}
+
+static void create(void)
+{
+	create_as(&echo_ops);
 }
 
 /* A running device with queue 0 of `num` at page 0; data may be at page 8. */
@@ -600,6 +614,52 @@ static void no_wait(void)
 	ok(echo.look, "... and acknowledged, and the configuration read and written");
 }
 
+/* What the device writes goes to the writable segments, in order, and no further. */
+static void writing(void)
+{
+	struct lab_queue q = start(0, 8);
+
+	echo.write = "abcdefghij";
+	put_desc(q.desc, 0, DATA, 2, D_NEXT, 1);
+	put_desc(q.desc, 1, DATA + 16, 3, D_NEXT | D_WRITE, 2);
+	put_desc(q.desc, 2, DATA + 32, 0, D_NEXT | D_WRITE, 3);
+	put_desc(q.desc, 3, DATA + 48, 5, D_WRITE, 0);
+	memcpy(lab.ram + DATA, "zz", 2);
+	lab_offer(&q, 0);
+	lab_kick(&q);
+	is(echo.written, 8, "a chain with 8 writable bytes takes 8");
+	ok(!memcmp(lab.ram + DATA, "zz", 2), "what is readable stays");
+	ok(!memcmp(lab.ram + DATA + 16, "abc", 4) && !memcmp(lab.ram + DATA + 48, "defgh", 6),
+	   "the rest is filled in order, and nothing behind it");
+	is(virtq_bytes(&echo.chain, true), 8, "... as many bytes as it was asked about");
+	is(virtq_bytes(&echo.chain, false), 2, "and two were to be read");
+}
+
+static void own_thread(void)
+{
+	static struct virtio_ops ops;
+	struct lab_queue q;
+
+	ops = echo_ops;
+	ops.own_thread = true;
+	create_as(&ops);
+	lab_negotiate(F_VERSION_1);
+	q = lab_queue(0, 8, 0);
+	lab_add(&q, DATA, 8, 0);
+	lab_driver_ok();
+	is(echo.served, 0,
+	   "a device with a thread of its own is not served by the vCPU that starts");
+	ok(lab.wakes > 0, "... but woken");
+	virtio_serve(echo.virtio);
+	is(echo.taken, 1, "then its thread serves");
+	lab_add(&q, DATA, 8, 0);
+	lab_kick(&q);
+	is(echo.taken, 1, "nor by one that notifies");
+	virtio_serve(echo.virtio);
+	is(echo.taken, 2, "but by the thread");
+	ok(!virtio_serve(echo.virtio) && echo.served == 2, "which has no more to do");
+}
+
 int main(void)
 {
 	tap_init();
@@ -616,6 +676,8 @@ int main(void)
 	out_of_turn();
 	deferral();
 	no_wait();
+	writing();
+	own_thread();
 	virtio_destroy(echo.virtio);
 	return tap_done();
 }

@@ -16,7 +16,8 @@
  *
  * Threads.  vCPUs call a device through its registers, and may wait for guest memory.  The main
  * loop calls virtio_poll(), and never waits: if a vCPU is inside the device, it does nothing and
- * calls again later.  It writes to nothing but the used rings, and these are held resident.
+ * calls again later.  It writes to nothing but the used rings, and these are held resident.  A
+ * device may have a thread of its own instead, which may wait as a vCPU does.
  *
  *   LOCK_VIRTIO  registers and queues.  A vCPU holds it while it accesses guest memory
  *   LOCK_VIRTIO_STATE what a device publishes.  Nobody waits for anything while holding it
@@ -104,6 +105,16 @@ int virtq_next(struct virtq *q, struct virtq_chain *chain);
 int virtq_read(struct virtq *q, const struct virtq_chain *chain, struct virtq_cursor *at, void *buf,
 	       uint32_t len);
 
+/*
+ * Copy len bytes to the writable part, and move *at on; *at begins at the first writable segment
+ * if it is before it.  Returns how many: fewer than len at the end.
+ */
+int virtq_write(struct virtq *q, const struct virtq_chain *chain, struct virtq_cursor *at,
+		const void *buf, uint32_t len);
+
+/* How many bytes of a chain are for the device to read, or to write. */
+uint64_t virtq_bytes(const struct virtq_chain *chain, bool writable);
+
 /* Return a buffer into which `written` bytes were written. */
 int virtq_push(struct virtq *q, uint16_t head, uint32_t written);
 
@@ -140,6 +151,8 @@ struct virtio_ops {
 	void (*reset)(void *dev);
 	/* May the driver's vCPU go on while queue n is served?  After start.  NULL: never. */
 	bool (*async)(void *dev, unsigned int n);
+	/* vCPUs never serve a queue, but call virtio_defer(): a thread of the device's own does. */
+	bool own_thread;
 };
 
 struct virtio_config {
@@ -185,6 +198,12 @@ void virtio_defer(struct virtio *v, unsigned int n);
 
 /* Serve what was deferred.  Main loop only.  True: not all of it; call again in a moment. */
 bool virtio_poll(struct virtio *v);
+
+/*
+ * Serve what was deferred, and wait for vCPUs that are inside the device.  For the thread of a
+ * device with own_thread, which calls this and not virtio_poll().  True: call again.
+ */
+bool virtio_serve(struct virtio *v);
 
 /* Is there a driver, and has it broken no rule?  From any thread. */
 bool virtio_running(const struct virtio *v);

@@ -186,20 +186,40 @@ void virtio_defer(struct virtio *v, unsigned int n)
 		v->config.wake(v->config.ctx);
 }
 
-bool virtio_poll(struct virtio *v)
+/* A vCPU was told of queue n. */
+static void notified(struct virtio *v, unsigned int n)
 {
-	unsigned int due;
+	if (v->config.ops->own_thread)
+		virtio_defer(v, n);
+	else
+		serve(v, n);
+}
 
-	if (!atomic_load(&v->deferred))
-		return false;
-	if (!lock_try(&v->lock))
-		return true;
-	due = atomic_exchange(&v->deferred, 0);
+/* Serve what was deferred, and let go of the lock.  True: there is more. */
+static bool serve_deferred(struct virtio *v)
+{
+	unsigned int due = atomic_exchange(&v->deferred, 0);
+
 	for (unsigned int n = 0; n < v->config.ops->nr_queues; n++)
 		if (due & (1u << n))
 			serve(v, n);
 	unlock(&v->lock);
 	return atomic_load(&v->deferred);
+}
+
+bool virtio_poll(struct virtio *v)
+{
+	if (!atomic_load(&v->deferred))
+		return false;
+	return !lock_try(&v->lock) || serve_deferred(v);
+}
+
+bool virtio_serve(struct virtio *v)
+{
+	if (!atomic_load(&v->deferred))
+		return false;
+	lock(&v->lock);
+	return serve_deferred(v);
 }
 
 /* ---- status; the lock is held ---- */
@@ -250,7 +270,7 @@ static void start(struct virtio *v)
 	ops->start(v->config.dev, v->features, queues);
 	arm(v);
 	for (unsigned int n = 0; n < ops->nr_queues; n++)
-		serve(v, n);
+		notified(v, n);
 }
 
 static bool acceptable(const struct virtio *v)
@@ -376,7 +396,7 @@ static void write_reg(struct virtio *v, uint32_t reg, uint32_t value)
 	case REG_STATUS: write_status(v, value); break;
 	case REG_QUEUE_NOTIFY:
 		if (value < v->config.ops->nr_queues)
-			serve(v, value);
+			notified(v, value);
 		break;
 	default: write_queue(v, reg, value);
 	}

@@ -334,6 +334,43 @@ int virtq_read(struct virtq *q, const struct virtq_chain *chain, struct virtq_cu
 	return (int)done;
 }
 
+/* ---- what the driver will read ---- */
+
+uint64_t virtq_bytes(const struct virtq_chain *chain, bool writable)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < chain->nr; i++)
+		if (chain->segment[i].writable == writable)
+			bytes += chain->segment[i].len;
+	return bytes;
+}
+
+int virtq_write(struct virtq *q, const struct virtq_chain *chain, struct virtq_cursor *at,
+		const void *buf, uint32_t len)
+{
+	uint32_t done = 0;
+
+	while (done < len && at->segment < chain->nr) {
+		const struct virtq_segment *s = &chain->segment[at->segment];
+		uint32_t n = (uint32_t)min_u64(len - done, s->len - at->offset);
+		int ret;
+
+		if (!s->writable) {
+			*at = (struct virtq_cursor){ .segment = at->segment + 1 };
+			continue;
+		}
+		ret = n ? put(q, s->gpa + at->offset, (const char *)buf + done, n) : 0;
+		if (ret)
+			return ret;
+		done += n;
+		at->offset += n;
+		if (at->offset == s->len)
+			*at = (struct virtq_cursor){ .segment = at->segment + 1 };
+	}
+	return (int)done;
+}
+
 /* ---- returning them ---- */
 
 int virtq_push(struct virtq *q, uint16_t head, uint32_t written)
