@@ -4,8 +4,7 @@
 
 /*
  * The threads of a VM process.  Signals are the main loop's business, which reads them from a
- * descriptor, so all other threads block them.  Only THREAD_FAULTS stay open, because their
- * handler puts the terminal back (vmm/vm/console.c).
+ * descriptor, so all other threads block them.  Only THREAD_FAULTS stay open.
  */
 #include <pthread.h>
 #include <signal.h>

@@ -165,6 +165,86 @@ static void interrupts(void)
 	ok(r.line, "enabling it with data waiting raises it");
 }
 
+static void breaks(void)
+{
+	setup();
+	uart_receive(r.uart, "1", 1);
+	uart_receive_break(r.uart);
+	uart_receive_break(r.uart);
+	uart_receive(r.uart, "h", 1);
+	is_hex(in(U + 5), 0x61, "what came before a break is read before it");
+	out(U + 1, 0x05);
+	is_hex(in(U + 2) & 0xf, 0x04, "... by the interrupt for data");
+	ok(in(U) == '1' && r.line, "the line stays up");
+	is_hex(in(U + 2) & 0xf, 0x06, "for the receiver's line status");
+	is_hex(in(U + 5), 0x71, "LSR says break");
+	is_hex(in(U + 5), 0x61, "... once");
+	is_hex(in(U), 0, "its byte is 0");
+	ok(in(U) == 'h' && in(U + 5) == 0x60, "a second break before that one was seen is none");
+	uart_receive_break(r.uart);
+	is_hex(in(U + 5), 0x71, "a later one is");
+	while (uart_space(r.uart))
+		uart_receive(r.uart, "x", 1);
+	uart_receive_break(r.uart);
+	ok(!uart_space(r.uart), "a full FIFO takes none");
+}
+
+/*
+ * What Linux's 8250 driver asks a port before it believes in it: autoconfig(),
+ * autoconfig_16550a() and serial8250_do_startup() of drivers/tty/serial/8250/8250_port.c.
+ */
+static void linux_8250(void)
+{
+	setup();
+	out(U + 1, 0x00);
+	out(0x80, 0xff);
+	is_hex(in(U + 1) & 0x0f, 0x00, "8250: IER can be cleared");
+	out(U + 1, 0x0f);
+	is_hex(in(U + 1) & 0x0f, 0x0f, "8250: and set");
+	out(U + 1, 0x00);
+	out(U + 4, 0x1a);
+	is_hex(in(U + 6) & 0xf0, 0x90, "8250: the loopback test");
+	out(U + 4, 0x08);
+	out(U + 3, 0xbf);
+	out(U + 2, 0x00);
+	out(U + 3, 0x00);
+	out(U + 2, 0x01);
+	is_hex(in(U + 2) >> 6, 3, "8250: IIR says 16550A");
+	out(U + 3, 0x80);
+	ok(in(U + 2), "8250: no EFR, so no 16650");
+	out(U + 3, 0xbf);
+	ok(in(U + 2), "8250: none there either");
+	out(U + 3, 0xe0);
+	ok(!(in(U + 2) & 0x10), "8250: no NS16550A");
+	out(U + 3, 0x80);
+	out(U + 2, 0x21);
+	ok(in(U + 2) >> 5 == 6, "8250: no FIFO of 64 bytes, so no 16750");
+	out(U + 3, 0x03);
+	out(U + 1, 0x40);
+	is_hex(in(U + 1) & 0x40, 0, "8250: no UUE, so no XScale");
+	ok(in(U + 5) != 0xff, "8250: there is a port");
+	for (unsigned int i = 0; i < 2; i++) {
+		out(U + 1, 0x02);
+		ok(!(in(U + 2) & 1), "8250: THRI raises its interrupt whenever it is enabled");
+		out(U + 1, 0x00);
+	}
+	ok(in(U + 5) & 0x40, "8250: ... while the transmitter is empty: no bug to work around");
+	out(U + 1, 0x05);
+	(void)in(U + 5);
+	(void)in(U);
+	(void)in(U + 2);
+	(void)in(U + 6);
+	uart_receive(r.uart, "q", 1);
+	ok(r.line && (in(U + 2) & 0xf) == 4 && (in(U + 5) & 1) && in(U) == 'q' && !r.line,
+	   "8250: a key interrupts, is read, and the line is down");
+	out(U + 1, 0x07);
+	(void)in(U + 2);
+	for (unsigned int i = 0; i < 16; i++)
+		out(U, (uint8_t)('a' + i));
+	ok(r.line && (in(U + 2) & 0xf) == 2 && !r.line && r.nr_sent == 16,
+	   "8250: sixteen bytes are sent at a time, and then interrupt once");
+}
+
 static void loopback(void)
 {
 	setup();
@@ -230,6 +310,8 @@ int main(void)
 	receiver();
 	fifo_reset();
 	interrupts();
+	breaks();
+	linux_8250();
 	loopback();
 	exit_port();
 	buses();

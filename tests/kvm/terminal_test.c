@@ -44,7 +44,7 @@ struct session {
 	struct termios before;
 };
 
-static void start(struct session *s)
+static void start(struct session *s, const char *option)
 {
 	if (openpty(&s->master, &s->slave, NULL, NULL, NULL) || tcgetattr(s->slave, &s->before))
 		tap_skip_all("no pseudo-terminals");
@@ -53,21 +53,26 @@ static void start(struct session *s)
 		return;
 	if (login_tty(s->slave))
 		_exit(111);
-	execl(quire, quire, "run", "--timeout=20", image, (char *)NULL);
+	execl(quire, quire, "run", "--timeout=60", option, image, (char *)NULL);
 	_exit(112);
 }
 
-/* Wait until the terminal is in single-character mode, or the process is gone. */
-static bool is_raw(const struct session *s)
+/* Wait until these of the terminal's local modes are on, and no other of the three. */
+static bool becomes(const struct session *s, tcflag_t on)
 {
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < 4000; i++) {
 		struct termios now;
 
-		if (!tcgetattr(s->slave, &now) && !(now.c_lflag & (ICANON | ECHO)))
+		if (!tcgetattr(s->slave, &now) && (now.c_lflag & (ICANON | ECHO | ISIG)) == on)
 			return true;
 		usleep(5000);
 	}
 	return false;
+}
+
+static bool has_keys(const struct session *s)
+{
+	return becomes(s, ISIG);
 }
 
 static int end(struct session *s)
@@ -109,8 +114,8 @@ static void interrupt(void)
 	struct session s;
 	int status;
 
-	start(&s);
-	if (!is_raw(&s)) {
+	start(&s, "--console=signals");
+	if (!has_keys(&s)) {
 		status = end(&s);
 		tap_skip_all("quire does not run here (status %d)", WEXITSTATUS(status));
 	}
@@ -131,8 +136,8 @@ static void by_signal(int sig, const char *name, bool clean)
 	struct session s;
 	int status;
 
-	start(&s);
-	ok(is_raw(&s), "%s: running", name);
+	start(&s, "--console=signals");
+	ok(has_keys(&s), "%s: running", name);
 	kill(s.pid, sig);
 	status = end(&s);
 	ok(clean ? WIFEXITED(status) && WEXITSTATUS(status) == 128 + sig :
@@ -142,17 +147,132 @@ static void by_signal(int sig, const char *name, bool clean)
 	finish(&s);
 }
 
+static void type(const struct session *s, const char *keys)
+{
+	if (write(s->master, keys, strlen(keys)) != (ssize_t)strlen(keys))
+		tap_bail("cannot type");
+}
+
+/* Does `want` come out of the terminal, with anything else before it? */
+static bool prints(const struct session *s, const char *want)
+{
+	struct pollfd fd = { .fd = s->master, .events = POLLIN };
+	size_t matched = 0;
+	char got;
+
+	while (want[matched] && poll(&fd, 1, 20000) > 0 && read(s->master, &got, 1) == 1)
+		matched = got == want[matched] ? matched + 1 : got == want[0];
+	return !want[matched];
+}
+
+static void all_keys(void)
+{
+	struct session s;
+	int status;
+
+	start(&s, "--console=raw");
+	ok(prints(&s, "Ctrl-A x ends"), "raw: a line says how to end it");
+	ok(becomes(&s, 0), "the terminal makes no signals");
+	type(&s, "\x03\x1a\x1c\x13.");
+	ok(prints(&s, "\x03\x1a\x1c\x13."), "Ctrl-C, Ctrl-Z, Ctrl-\\ and Ctrl-S are the guest's");
+	type(&s, "\r!");
+	ok(prints(&s, "\r!"), "Enter sends CR, as a serial terminal does");
+	type(&s, "\x01\x01.");
+	ok(prints(&s, "\x01."), "Ctrl-A Ctrl-A sends one Ctrl-A");
+	type(&s, "\x01h");
+	ok(prints(&s, "Ctrl-A b sends a break"), "Ctrl-A h prints what there is");
+	type(&s, "\x01x");
+	status = end(&s);
+	ok(WIFEXITED(status) && WEXITSTATUS(status) == 130, "Ctrl-A x ends it with status 130");
+	ok(same_terminal(&s), "and the terminal is as it was");
+	finish(&s);
+}
+
+/* Somebody types more than a guest reads that never reads: Ctrl-A x still gets through. */
+static void unread_keys(void)
+{
+	static const uint8_t deaf_guest[] = { 0xeb, 0xfe };
+	char many[512];
+	struct session s;
+	int status, fd = open(image, O_WRONLY | O_TRUNC);
+
+	if (write(fd, deaf_guest, sizeof(deaf_guest)) != sizeof(deaf_guest))
+		tap_bail("cannot write %s", image);
+	close(fd);
+	start(&s, "--console=raw");
+	ok(becomes(&s, 0), "a guest that never reads its console");
+	memset(many, 'm', sizeof(many));
+	for (unsigned int i = 0; i < 16; i++)
+		if (write(s.master, many, sizeof(many)) != sizeof(many))
+			tap_bail("cannot type");
+	type(&s, "\x01x");
+	status = end(&s);
+	ok(WIFEXITED(status) && WEXITSTATUS(status) == 130, "Ctrl-A x ends it all the same");
+	finish(&s);
+}
+
+static pid_t child_of(pid_t parent)
+{
+	char path[64];
+	int pid = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", parent, parent);
+	f = fopen(path, "re");
+	for (int next; f && fscanf(f, "%d", &next) == 1;)
+		pid = next;
+	if (f)
+		fclose(f);
+	return pid;
+}
+
+/* The VM is the launcher's last child: its machine was born before it. */
+static void vm_killed(void)
+{
+	struct session s;
+	int status;
+
+	start(&s, "--console=raw");
+	ok(becomes(&s, 0), "a VM that is about to be killed");
+	type(&s, "k");
+	ok(prints(&s, "k"), "... runs");
+	kill(child_of(s.pid), SIGKILL);
+	status = end(&s);
+	ok(WIFEXITED(status) && WEXITSTATUS(status) == 121, "SIGKILL to the VM (%#x)", status);
+	ok(same_terminal(&s), "the terminal is as it was");
+	finish(&s);
+}
+
+/* SIGTSTP stops only who has a parent that could continue it: a job of a shell in the session. */
+static void stop_by_signal(void)
+{
+	struct session s;
+	int status = 0;
+
+	start(&s, "--console=raw");
+	ok(becomes(&s, 0), "raw, before SIGTSTP");
+	kill(s.pid, SIGTSTP);
+	kill(s.pid, SIGCONT);
+	ok(becomes(&s, 0), "raw again after SIGCONT");
+	type(&s, "g");
+	ok(prints(&s, "g"), "and the guest goes on");
+	kill(s.pid, SIGTERM);
+	status = end(&s);
+	ok(WIFEXITED(status) && WEXITSTATUS(status) == 143 && same_terminal(&s), "to its end");
+	finish(&s);
+}
+
 /* As a shell does around Ctrl-Z and fg. */
 static void stop_and_continue(void)
 {
 	struct session s;
 
-	start(&s);
-	ok(is_raw(&s), "before a stop: single characters");
+	start(&s, "--console=signals");
+	ok(has_keys(&s), "before a stop: single characters");
 	kill(s.pid, SIGSTOP);
 	tcsetattr(s.slave, TCSANOW, &s.before);
 	kill(s.pid, SIGCONT);
-	ok(is_raw(&s), "after SIGCONT again");
+	ok(has_keys(&s), "after SIGCONT again");
 	kill(s.pid, SIGTERM);
 	end(&s);
 	ok(same_terminal(&s), "and at the end the terminal is as it was");
@@ -169,9 +289,13 @@ int main(void)
 		tap_skip_all("no %s", quire);
 	write_image();
 	interrupt();
+	all_keys();
 	stop_and_continue();
+	stop_by_signal();
+	vm_killed();
 	by_signal(SIGTERM, "SIGTERM", true);
 	by_signal(SIGSEGV, "a crash of our own", false);
+	unread_keys();
 	unlink(image);
 	return tap_done();
 }

@@ -230,6 +230,7 @@ static int run_to_its_end(struct run *run)
 		return status;
 	run_set_default_names(run);
 	run->launch.write_stats = run->stats ? write_stats : NULL;
+	run->launch.raw = run->keys == KEYS_RAW;
 	return close_stats(run, launch(&run->launch));
 }
 

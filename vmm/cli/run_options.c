@@ -40,6 +40,7 @@ enum option_id {
 	OPT_DOMAIN,
 	OPT_BALLOON,
 	OPT_BALLOON_MIN,
+	OPT_CONSOLE,
 	OPT_SHARES,
 	OPT_MACHINE,
 	OPT_OOM_SCORE_ADJ,
@@ -68,6 +69,7 @@ static const struct option options[] = {
 	{ "domain", required_argument, NULL, OPT_DOMAIN },
 	{ "balloon", required_argument, NULL, OPT_BALLOON },
 	{ "balloon-min", required_argument, NULL, OPT_BALLOON_MIN },
+	{ "console", required_argument, NULL, OPT_CONSOLE },
 	{ "shares", required_argument, NULL, OPT_SHARES },
 	{ "machine", required_argument, NULL, OPT_MACHINE },
 	{ "oom-score-adj", required_argument, NULL, OPT_OOM_SCORE_ADJ },
@@ -276,6 +278,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	static const char *const hugepages[] = { "auto", "never" };
 	static const char *const irqchips[] = { "auto", "on", "off" };
 	static const char *const sandboxes[] = { "on", "strict", "off" };
+	static const char *const keys[] = { "auto", "raw", "signals" };
 	unsigned int choice = 0;
 	int ret;
 
@@ -298,6 +301,10 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	case OPT_SANDBOX:
 		ret = parse_choice(value, sandboxes, ARRAY_SIZE(sandboxes), &choice, err);
 		run->sandbox = (enum sandbox_mode)choice;
+		return ret;
+	case OPT_CONSOLE:
+		ret = parse_choice(value, keys, ARRAY_SIZE(keys), &choice, err);
+		run->keys = (enum keys_choice)choice;
 		return ret;
 	case OPT_STATS:
 		run->stats_path = value;

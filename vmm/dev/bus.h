@@ -125,4 +125,7 @@ size_t uart_space(struct uart *uart);
 /* The UART receives these bytes, at most uart_space(). */
 void uart_receive(struct uart *uart, const void *data, size_t bytes);
 
+/* The UART receives a break.  Nothing happens if the last one was not seen, or there is no room. */
+void uart_receive_break(struct uart *uart);
+
 #endif

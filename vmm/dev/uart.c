@@ -12,8 +12,11 @@
  * ...` the input is there before the first instruction.  So a reset discards only bytes that the
  * guest has been told of, in LSR or IIR.  The others count as arriving just after the reset.
  *
- * Interrupts, the highest first: received data (IER bit 0), transmitter empty (IER bit 1).  The
- * line is a level here, but the PIC wants an edge, so every new reason lowers the line first.
+ * A break is a byte 0 that is received with LSR_BI.  One can be on its way at a time.
+ *
+ * Interrupts, the highest first: a break (IER bit 2), received data (IER bit 0), transmitter empty
+ * (IER bit 1).  The line is a level here, but the PIC wants an edge, so every new reason lowers the
+ * line first.
  */
 #include <errno.h>
 #include <quire/abi.h>
@@ -35,9 +38,11 @@ enum {
 
 #define IER_RDI	     0x01u /* received data available */
 #define IER_THRI     0x02u /* transmitter holding register empty */
+#define IER_RLSI     0x04u /* receiver line status: a break */
 #define IIR_NONE     0x01u
 #define IIR_THRI     0x02u
 #define IIR_RDI	     0x04u
+#define IIR_RLSI     0x06u
 #define IIR_FIFO     0xc0u
 #define FCR_ENABLE   0x01u
 #define FCR_CLEAR_RX 0x02u
@@ -48,6 +53,7 @@ enum {
 #define MCR_OUT2     0x08u
 #define MCR_LOOP     0x10u
 #define LSR_DR	     0x01u
+#define LSR_BI	     0x10u
 #define LSR_THRE     0x20u
 #define LSR_TEMT     0x40u
 #define MSR_CTS	     0x10u
@@ -64,12 +70,22 @@ struct uart {
 	bool irq_level;
 	uint8_t rx[UART_RX_BYTES]; /* a ring: `count` bytes from `head` on */
 	unsigned int rx_head, rx_count;
+	bool breaks;		 /* a break is in rx, and the guest has not been told: */
+	unsigned int break_head; /* its place in rx */
 };
 
 /* ---- all with the lock held ---- */
 
+/* Is the next byte a break? */
+static bool breaks_next(const struct uart *u)
+{
+	return u->breaks && u->rx_count && u->break_head == u->rx_head;
+}
+
 static uint8_t pending(const struct uart *u)
 {
+	if ((u->ier & IER_RLSI) && breaks_next(u))
+		return IIR_RLSI;
 	if ((u->ier & IER_RDI) && u->rx_count)
 		return IIR_RDI;
 	if ((u->ier & IER_THRI) && u->thre_pending)
@@ -113,6 +129,8 @@ static uint8_t rx_get(struct uart *u)
 
 	if (!u->rx_count)
 		return 0;
+	if (breaks_next(u))
+		u->breaks = false;
 	byte = u->rx[u->rx_head];
 	u->rx_head = (u->rx_head + 1) % UART_RX_BYTES;
 	if (!--u->rx_count)
@@ -126,7 +144,7 @@ static uint8_t read_iir(struct uart *u)
 
 	if (why == IIR_THRI)
 		u->thre_pending = false;
-	if (why == IIR_RDI)
+	if (why == IIR_RDI || why == IIR_RLSI)
 		u->rx_shown = true;
 	update_line(u);
 	return why | (u->fcr & FCR_ENABLE ? IIR_FIFO : 0);
@@ -134,8 +152,14 @@ static uint8_t read_iir(struct uart *u)
 
 static uint8_t read_lsr(struct uart *u)
 {
+	uint8_t breaks = breaks_next(u) ? LSR_BI : 0;
+
 	u->rx_shown = u->rx_count > 0;
-	return LSR_THRE | LSR_TEMT | (u->rx_count ? LSR_DR : 0);
+	if (breaks) {
+		u->breaks = false;
+		update_line(u);
+	}
+	return LSR_THRE | LSR_TEMT | breaks | (u->rx_count ? LSR_DR : 0);
 }
 
 /* In loopback, the modem's outputs come back as its inputs. */
@@ -176,7 +200,7 @@ static void write_ier(struct uart *u, uint8_t value)
 	u->ier = value & 0x0f;
 	if (added & IER_THRI)
 		u->thre_pending = true; /* it is empty, as always */
-	if (added & (IER_THRI | IER_RDI))
+	if (added & (IER_THRI | IER_RDI | IER_RLSI))
 		raise_line(u);
 	update_line(u);
 }
@@ -186,7 +210,7 @@ static void write_fcr(struct uart *u, uint8_t value)
 	u->fcr = value;
 	if ((value & FCR_CLEAR_RX) && u->rx_shown) {
 		u->rx_count = 0;
-		u->rx_shown = false;
+		u->rx_shown = u->breaks = false;
 	}
 	update_line(u);
 }
@@ -319,5 +343,17 @@ void uart_receive(struct uart *uart, const void *data, size_t bytes)
 	for (size_t i = 0; i < bytes; i++)
 		rx_put(uart, byte[i]);
 	raise_line(uart);
+	unlock(&uart->lock);
+}
+
+void uart_receive_break(struct uart *uart)
+{
+	lock(&uart->lock);
+	if (!uart->breaks && uart->rx_count < UART_RX_BYTES) {
+		uart->breaks = true;
+		uart->break_head = (uart->rx_head + uart->rx_count) % UART_RX_BYTES;
+		rx_put(uart, 0);
+		raise_line(uart);
+	}
 	unlock(&uart->lock);
 }

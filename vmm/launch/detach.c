@@ -77,7 +77,7 @@ int detach(int *caller, int *status)
 		close(end[0]);
 		return -errno;
 	}
-	signal_fd = signals_open(&set);
+	signal_fd = signals_open(false, &set);
 	*status = wait_for(child, end[0], signal_fd);
 	close(end[0]);
 	if (signal_fd >= 0)

@@ -10,8 +10,9 @@
  * written when poll() says that it fits.  Nobody waits for a leash.  A VM process that does not end
  * is killed after a while, and left behind if even that does not help.
  *
- * Signals.  A lone VM has the terminal, and the launcher passes signals on to it: it stops in order
- * and says so, as if there were no launcher.  (Ctrl-C reaches it twice, which is harmless.)  If
+ * Signals.  A lone VM has the terminal's keys (terminal.h), and the launcher passes signals on to
+ * it: it ends in order and says so, as if there were no launcher.  (Ctrl-C reaches it twice, which
+ * is harmless.)  If
  * there are several VMs, none of them hears the terminal: the launcher prints one line and stops
  * them by their leashes.  A second signal is passed on too, and then the launcher waits no longer
  * for the reader of its output.
@@ -33,8 +34,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "mmu/base/clock.h"
-#include "vmm/vm/console.h"
 #include "launch_impl.h"
+#include "terminal.h"
+#include "vmm/vm/escape.h"
 #include "vmm/vm/message.h"
 #include "vmm/vm/signals.h"
 
@@ -114,6 +116,30 @@ static void pass_on(struct launch *l, int sig)
 			syscall(SYS_pidfd_send_signal, l->copy[i].pidfd, sig, NULL, 0);
 }
 
+/* The signal's own action.  SIGTSTP returns when we go on, at once if nobody could continue us. */
+static void obey(int sig)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	raise(sig);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+/* A terminal's Ctrl-Z reaches the VMs too.  A shell that looks at us sees all of us stop. */
+static void stop_or_go_on(struct launch *l, int sig)
+{
+	pass_on(l, sig);
+	if (sig == SIGTSTP) {
+		terminal_give_back();
+		obey(sig);
+	}
+	pass_on(l, SIGCONT);
+	terminal_retake();
+}
+
 static void on_signal(struct launch *l)
 {
 	struct signalfd_siginfo info;
@@ -123,9 +149,8 @@ static void on_signal(struct launch *l)
 	if (read(l->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	sig = (int)info.ssi_signo;
-	if (sig == SIGCONT) {
-		if (alone) /* the VM has to take the terminal again */
-			pass_on(l, sig);
+	if (sig == SIGTSTP || sig == SIGCONT) {
+		stop_or_go_on(l, sig);
 		return;
 	}
 	if (alone || again)
@@ -414,7 +439,7 @@ static int create_events(struct launch *l)
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (l->epoll < 0)
 		return -errno;
-	l->signal_fd = signals_open(&set);
+	l->signal_fd = signals_open(true, &set);
 	if (l->signal_fd < 0)
 		return l->signal_fd;
 	return launch_watch(l, l->signal_fd, LAUNCH_SOURCE_SIGNAL, 0);
@@ -462,6 +487,12 @@ static void finish(struct launch *l)
 		close(l->signal_fd);
 }
 
+static void take_terminal(const struct launch_config *config)
+{
+	if (config->copies == 1 && terminal_take(config->raw) && config->raw)
+		message("%s", ESCAPE_HINT);
+}
+
 int launch(const struct launch_config *config)
 {
 	struct launch l = { .config = config,
@@ -472,14 +503,13 @@ int launch(const struct launch_config *config)
 			    .start_ns = monotonic_ns() };
 	struct quire_error err = { "" };
 
-	if (config->copies == 1)
-		console_guard();
 	l.status = begin(&l, &err);
 	if (l.status) {
 		message("%s", err.text);
 	} else {
+		take_terminal(config);
 		run(&l);
-		console_unguard(l.copy[0].signal != 0); /* a VM that was killed left it as it was */
+		terminal_give_back();
 		if (config->write_stats && launch_stats_write(&l) && !l.status)
 			l.status = QUIRE_STATUS_HOST;
 	}

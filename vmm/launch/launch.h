@@ -78,6 +78,8 @@ struct launch_config {
 	const char *wait_for;
 	int caller; /* becomes launch()'s to close; if it hangs up before, the run is stopped */
 
+	bool raw; /* the only guest has all keys of our terminal, Ctrl-C too (terminal.h) */
+
 	bool stop_when_lost; /* if the machine is lost, VMs stop instead of going on */
 
 	/*

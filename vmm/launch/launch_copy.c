@@ -24,10 +24,10 @@
 #include <unistd.h>
 #include "mmu/base/clock.h"
 #include "mmu/base/mib.h"
-#include "vmm/vm/console.h"
 #include "launch_impl.h"
 #include "leash.h"
 #include "listing.h"
+#include "terminal.h"
 #include "vmm/vm/message.h"
 
 #define GONE_NS	   NS_PER_S	   /* the machine has so long to say why it killed a VM */
@@ -93,6 +93,17 @@ static void leave_terminal(const struct copy *c, int output)
 	message_set_name(c->name);
 }
 
+/* The launcher reads these from a descriptor; a VM just stops, and goes on. */
+static void heed_stop_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTSTP);
+	sigaddset(&set, SIGCONT);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static _Noreturn void be_vm(const struct launch *l, const struct copy *c, const struct ends *e,
 			    const struct machine_admitted *admitted)
 {
@@ -109,7 +120,8 @@ static _Noreturn void be_vm(const struct launch *l, const struct copy *c, const 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != l->pid)
 		_exit(QUIRE_STATUS_HOST);
-	console_unguard(false);
+	terminal_forget();
+	heed_stop_signals();
 	if (!seat.alone)
 		leave_terminal(c, e->pipe[1]);
 	launch_close_all_but(seat.leash, seat.channel);

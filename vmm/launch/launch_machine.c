@@ -34,10 +34,10 @@
 #include <unistd.h>
 #include "mmu/machine/server.h"
 #include "mmu/base/clock.h"
-#include "vmm/vm/console.h"
 #include "confine.h"
 #include "launch_impl.h"
 #include "leash.h"
+#include "terminal.h"
 #include "vmm/vm/message.h"
 
 #define RETRY_NS    (NS_PER_S / 2) /* the launcher looks for a new machine so often */
@@ -93,7 +93,7 @@ static _Noreturn void serve(const struct launch_config *config, int control)
 
 	leave_process_group();
 	launch_close_all_but(control, -1);
-	console_unguard(false);
+	terminal_forget();
 	leave_streams();
 	prctl(PR_SET_NAME, "quire-machine");
 	snprintf(address, sizeof(address), LAUNCH_MACHINE_ADDRESS, geteuid(), getpid());

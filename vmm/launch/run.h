@@ -16,6 +16,7 @@
 #define RUN_MAX_MODULES	    64
 #define BALLOON_MIN_DEFAULT UINT64_MAX
 
+enum keys_choice { KEYS_AUTO, KEYS_RAW, KEYS_SIGNALS };
 enum irqchip_choice { IRQCHIP_AUTO, IRQCHIP_ON, IRQCHIP_OFF };
 
 struct run {
@@ -23,6 +24,7 @@ struct run {
 	struct launch_config launch;
 	struct vm_config vm_config;
 	enum irqchip_choice irqchip;
+	enum keys_choice keys;
 	enum sandbox_mode sandbox;
 	const char *image_path;
 	uint64_t start_ns;			  /* CLOCK_MONOTONIC when the command began */

@@ -13,101 +13,17 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
-#include <termios.h>
 #include <unistd.h>
 #include "mmu/base/clock.h"
-#include "mmu/base/thread.h"
 #include "console.h"
 
 #define WAIT_MS 100 /* a waiting vCPU looks at `abandoned` so often */
 
-/* ---- the terminal ---- */
-
-/* There is one for each process, because a signal handler has to find it. */
-static struct termios saved_terminal;
-static volatile sig_atomic_t terminal_fd = -1;
-
-static void restore_terminal(void)
+/* The kernel stops a background job that reads its terminal. */
+static bool may_read(int fd)
 {
-	int fd = terminal_fd;
-
-	if (fd < 0)
-		return;
-	terminal_fd = -1;
-	tcsetattr(fd, TCSANOW, &saved_terminal);
-}
-
-static const int fatal[] = { THREAD_FAULTS };
-static struct sigaction old_action[sizeof(fatal) / sizeof(fatal[0])];
-
-/*
- * Put the terminal back when a bug of ours ends the process.  Then the handler that was there
- * before takes over: a fault happens again when this one returns, and any other signal is raised
- * again.
- */
-static void on_fatal(int sig, siginfo_t *info, void *context)
-{
-	(void)context;
-	restore_terminal();
-	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
-		if (fatal[i] == sig)
-			sigaction(sig, &old_action[i], NULL);
-	if (info->si_code <= 0)
-		raise(sig);
-}
-
-static void catch_fatal_signals(void)
-{
-	struct sigaction action = { .sa_sigaction = on_fatal, .sa_flags = SA_SIGINFO };
-
-	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
-		sigaction(fatal[i], &action, &old_action[i]);
-}
-
-/* Is fd a terminal, and ours?  The kernel stops a background job that touches its terminal. */
-static bool owns_terminal(int fd)
-{
-	return isatty(fd) && tcgetpgrp(fd) == getpgrp();
-}
-
-static void set_single_characters(int fd)
-{
-	struct termios mode = saved_terminal;
-
-	mode.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
-	mode.c_cc[VMIN] = 1;
-	mode.c_cc[VTIME] = 0;
-	tcsetattr(fd, TCSANOW, &mode);
-}
-
-static void take_terminal(int fd)
-{
-	if (tcgetattr(fd, &saved_terminal))
-		return;
-	catch_fatal_signals();
-	terminal_fd = fd;
-	set_single_characters(fd);
-}
-
-void console_guard(void)
-{
-	if (!owns_terminal(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &saved_terminal))
-		return;
-	catch_fatal_signals();
-	terminal_fd = STDIN_FILENO;
-}
-
-void console_unguard(bool restore)
-{
-	if (terminal_fd < 0)
-		return;
-	if (restore && owns_terminal(terminal_fd))
-		restore_terminal();
-	terminal_fd = -1;
-	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
-		sigaction(fatal[i], &old_action[i], NULL);
+	return !isatty(fd) || tcgetpgrp(fd) == getpgrp();
 }
 
 void console_init(struct console *con, void (*wake)(void *ctx), void *ctx)
@@ -119,9 +35,8 @@ void console_init(struct console *con, void (*wake)(void *ctx), void *ctx)
 		.ctx = ctx,
 	};
 	lock_init(&con->lock, LOCK_CONSOLE);
-	con->in_open = !isatty(con->in_fd) || owns_terminal(con->in_fd);
-	if (owns_terminal(con->in_fd))
-		take_terminal(con->in_fd);
+	con->in_open = may_read(con->in_fd);
+	con->has_keys = isatty(con->in_fd);
 }
 
 void console_look_for(struct console *con, const char *text, void (*on_phrase)(void *ctx),
@@ -132,15 +47,8 @@ void console_look_for(struct console *con, const char *text, void (*on_phrase)(v
 	con->phrase_ctx = ctx;
 }
 
-void console_resume(struct console *con)
-{
-	if (terminal_fd >= 0 && owns_terminal(con->in_fd))
-		set_single_characters(con->in_fd);
-}
-
 void console_finish(struct console *con)
 {
-	restore_terminal();
 	lock_finish(&con->lock);
 }
 

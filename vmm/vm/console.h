@@ -9,8 +9,8 @@
  * when the guest has been quiet for CONSOLE_IDLE_NS, and at the end.  If the reader is slow, the
  * vCPU that writes waits.  The main loop never waits: it writes only what poll() says will fit.
  *
- * Input.  A terminal is switched to single characters without echo.  It still makes signals of
- * Ctrl-C and its like.  It is switched back at the end, whatever ends the process.
+ * Input comes from a terminal, whose mode is the launcher's business (vmm/launch/terminal.h), or
+ * from a file or pipe.
  */
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -31,6 +31,7 @@ struct console {
 	atomic_int error;      /* errno of the write that failed; all output is dropped since */
 	atomic_bool waiting;   /* fill was not 0 when the lock was last released */
 	bool in_open;	       /* there may be more input; main loop only */
+	bool has_keys;	       /* input is a terminal's keys, some of which are ours (escape.h) */
 	struct lock lock;      /* protects fill, buffer and phrase */
 	struct phrase phrase;
 	void (*on_phrase)(void *ctx);
@@ -39,23 +40,10 @@ struct console {
 	char buffer[CONSOLE_BUFFER];
 };
 
-/* Take over standard input and output. */
+/* Use standard input and output. */
 void console_init(struct console *con, void (*wake)(void *ctx), void *ctx);
 
-/* Put the terminal back as it was. */
 void console_finish(struct console *con);
-
-/*
- * Remember how the terminal is, and put it back if this process crashes.  For a process whose child
- * will take over the terminal.
- */
-void console_guard(void);
-
-/*
- * End console_guard(); the child calls this before anything else.  restore: put the terminal back
- * now, because the child was killed and could not.
- */
-void console_unguard(bool restore);
 
 /*
  * Look for a text in what the guest prints.  Call it before any vCPU runs.  A vCPU's thread calls
@@ -63,9 +51,6 @@ void console_unguard(bool restore);
  */
 void console_look_for(struct console *con, const char *text, void (*on_phrase)(void *ctx),
 		      void *ctx);
-
-/* Take over the terminal again after SIGCONT: a shell that stops a job sets its own mode. */
-void console_resume(struct console *con);
 
 /*
  * Write output of the guest.  Called by vCPUs.  May wait for the reader of the output, until

@@ -143,16 +143,10 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL_IF(recvfrom, M, 4, UINT64_MAX, 0, "without address", "a request"),
 	CALL_IF(sendto,	  M, 4, UINT64_MAX, 0, "without address", "an answer"),
 
-	/* ---- terminal and signals ---- */
-	IOCTL(TCGETS,			    M,	   "after SIGCONT: still a terminal?"),
-	IOCTL(TIOCGPGRP,		    M,	   "... and ours?"),
-	CALL(getpgrp,			    M,	   "... our process group"),
-	IOCTL(TCSETS,			    ALL,   "restore the terminal, in signal handlers too"),
-	CALL_IF(signalfd4, M, 0, 0x80000000u, 0, "of a descriptor",
-		"the end: SIGCONT no longer counts"),
-	CALL(rt_sigreturn,		    ALL,   "a kick, and our handler of fatal signals"),
-	CALL(rt_sigaction,		    ALL,   "... hands over to whoever was there before"),
-	CALL(rt_sigprocmask,		    ALL,   "C library: raise, abort, end of a thread"),
+	/* ---- signals ---- */
+	CALL(rt_sigreturn,		    ALL,   "a kick"),
+	CALL(rt_sigaction,		    ALL,   "C library: abort"),
+	CALL(rt_sigprocmask,		    ALL,   "... raise, end of a thread"),
 	CALL_IF(tgkill, ALL, 0, INT_MASK, SANDBOX_SELF, "this process", "kick a vCPU; abort"),
 	CALL(getpid,			    ALL,   "... its arguments; who we are, for clients"),
 	CALL(gettid,			    ALL,   "... and of a thread"),

@@ -4,14 +4,14 @@
 #include <sys/signalfd.h>
 #include "signals.h"
 
-int signals_open(sigset_t *set)
+int signals_open(bool stops, sigset_t *set)
 {
-	static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT };
+	static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT };
 	struct sigaction old;
 	int fd;
 
 	sigemptyset(set);
-	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(ours) - (stops ? 0 : 2); i++)
 		if (!sigaction(ours[i], NULL, &old) && old.sa_handler != SIG_IGN)
 			sigaddset(set, ours[i]);
 	pthread_sigmask(SIG_BLOCK, set, NULL);

@@ -297,7 +297,9 @@ static int create_devices(struct vm *vm, struct quire_error *err)
 /* Before any thread is born, so that all of them block the signals too. */
 static int create_events(struct vm *vm, struct quire_error *err)
 {
-	vm->signal_fd = signals_open(&vm->signals);
+	sigset_t signals;
+
+	vm->signal_fd = signals_open(false, &signals);
 	if (vm->signal_fd < 0)
 		return quire_fail(err, vm->signal_fd, "cannot create a signalfd: %s",
 				  strerror(-vm->signal_fd));

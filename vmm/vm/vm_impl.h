@@ -6,11 +6,11 @@
  * What vm.c, vm_run.c, vm_pause.c, vm_virtio.c, vm_balloon.c, vm_info.c, vm_merge.c, vcpu.c, exit.c
  * and crash.c share.
  */
-#include <signal.h>
 #include "mmu/base/clock.h"
 #include "mmu/base/locks.h"
 #include "console.h"
 #include "crash.h"
+#include "escape.h"
 #include "vmm/dev/bus.h"
 #include "vmm/dev/balloon.h"
 #include "kvm.h"
@@ -74,22 +74,22 @@ struct vm {
 	struct kvm kvm;			  /* [I] */
 	struct gmem *gm;		  /* [I] */
 	struct vm_merge merge;
-	uint8_t maxphyaddr;	     /* [I] */
-	bool pages_1g;		     /* [I] */
-	bool amd;		     /* [I] the guest's vendor is AMD or Hygon */
-	struct vcpu *vcpu;	     /* [I] nr_vcpus of them */
-	unsigned int nr_vcpus;	     /* [I] */
-	struct bus ports, mmio;	     /* [I] */
-	struct uart *uart;	     /* [I] */
-	struct text_port *text_port; /* [I] */
+	uint8_t maxphyaddr;			 /* [I] */
+	bool pages_1g;				 /* [I] */
+	bool amd;				 /* [I] the guest's vendor is AMD or Hygon */
+	struct vcpu *vcpu;			 /* [I] nr_vcpus of them */
+	unsigned int nr_vcpus;			 /* [I] */
+	struct bus ports, mmio;			 /* [I] */
+	struct uart *uart;			 /* [I] */
+	struct text_port *text_port;		 /* [I] */
 	struct dev_exit dev_exit[VM_EXIT_PORTS]; /* [I] */
 	struct wait_port wait_port;
 	struct vm_slot slot[QUIRE_VIRTIO_SLOTS];
 	bool balloon_manual; /* [m] an operator set the balloon's target */
 	struct console console;
-	int wake_fd;	  /* [I] eventfd that makes the main loop look around */
-	int signal_fd;	  /* [I] signalfd ... */
-	sigset_t signals; /* [I] ... of these */
+	struct escape escape; /* [m] */
+	int wake_fd;	      /* [I] eventfd that makes the main loop look around */
+	int signal_fd;	      /* [I] signalfd of those that end the VM */
 
 	struct lock lock;
 	pthread_cond_t changed; /* done, parked or state_ready of a vCPU changed */

@@ -56,32 +56,65 @@ static uint64_t deadline_ns(const struct vm *vm)
 	return vm->config.timeout_ns ? vm->run_start_ns + vm->config.timeout_ns : UINT64_MAX;
 }
 
-/* Give the UART as much input as it has room for. */
+/* What a terminal types and the guest does not read is lost once its UART is full. */
+static void give_input(struct vm *vm, const char *data, size_t bytes)
+{
+	size_t space = uart_space(vm->uart);
+
+	if (!bytes)
+		return;
+	uart_receive(vm->uart, data, bytes < space ? bytes : space);
+	wait_port_tell(&vm->wait_port);
+}
+
+static void obey(struct vm *vm, enum escape_action action)
+{
+	switch (action) {
+	case ESCAPE_NONE: break;
+	case ESCAPE_QUIT: vm_end(vm, 128 + SIGINT, "ended by Ctrl-A x"); break;
+	case ESCAPE_BREAK: uart_receive_break(vm->uart); break;
+	case ESCAPE_HELP: message("%s", ESCAPE_USAGE); break;
+	}
+}
+
+static void take_keys(struct vm *vm, char *keys, size_t nr)
+{
+	enum escape_action action;
+
+	for (size_t used; nr; keys += used, nr -= used) {
+		size_t bytes = escape_keys(&vm->escape, keys, nr, &used, &action);
+
+		give_input(vm, keys, bytes);
+		obey(vm, action);
+	}
+}
+
+/* Can we do with input?  A terminal's keys always: some of them are for us. */
+static bool wants_input(const struct vm *vm)
+{
+	return vm->console.in_open && (vm->console.has_keys || uart_space(vm->uart));
+}
+
 static void take_input(struct vm *vm)
 {
+	bool keys = vm->console.has_keys;
+	size_t space = keys ? SIZE_MAX : uart_space(vm->uart), bytes;
 	char data[512];
-	size_t space = uart_space(vm->uart), bytes;
 
 	bytes = console_read(&vm->console, data, space < sizeof(data) ? space : sizeof(data));
-	if (bytes)
-		uart_receive(vm->uart, data, bytes);
-	if (bytes)
-		wait_port_tell(&vm->wait_port);
+	if (keys)
+		take_keys(vm, data, bytes);
+	else
+		give_input(vm, data, bytes);
 }
 
 static void take_signal(struct vm *vm)
 {
 	struct signalfd_siginfo info;
 
-	int sig;
-
-	if (read(vm->signal_fd, &info, sizeof(info)) != sizeof(info))
-		return;
-	sig = (int)info.ssi_signo;
-	if (sig == SIGCONT)
-		console_resume(&vm->console);
-	else
-		vm_end(vm, 128 + sig, "stopped by SIG%s", sigabbrev_np(sig));
+	if (read(vm->signal_fd, &info, sizeof(info)) == sizeof(info))
+		vm_end(vm, 128 + (int)info.ssi_signo, "stopped by SIG%s",
+		       sigabbrev_np((int)info.ssi_signo));
 }
 
 /* If the reader went away, the VM ends as any filter does.  A full disk is an error of the host. */
@@ -148,7 +181,7 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 		};
 	if (vm->config.on_watch)
 		fds[POLL_WATCH].fd = vm->config.watch_fd;
-	if (vm->console.in_open && uart_space(vm->uart))
+	if (wants_input(vm))
 		fds[POLL_INPUT].fd = vm->console.in_fd;
 	if (vm->idle_ns && vm->idle_ns <= now)
 		fds[POLL_OUTPUT].fd = vm->console.out_fd;
@@ -232,8 +265,6 @@ static void drain_output(struct vm *vm)
 	bool by_itself = vm->status <= QUIRE_STATUS_CRASH;
 	uint64_t until = by_itself ? deadline_ns(vm) : monotonic_ns() + GRACE_NS;
 
-	sigdelset(&vm->signals, SIGCONT); /* the others end the wait, SIGCONT does not */
-	(void)signalfd(vm->signal_fd, &vm->signals, 0);
 	console_drain(&vm->console, by_itself ? vm->signal_fd : -1, until);
 	if (!vm->status && atomic_load(&vm->console.error)) {
 		vm->ending = false; /* success was too early: its output is lost */
