@@ -148,6 +148,32 @@ check '... and to the end of RAM' \
 	is "$("$quire" map --range=31M-99M "$vm" | sed -n 's/^     RAM *\([0-9]*\) pages.*/\1/p')" \
 	256
 
+# ---- by name ----
+
+# linked ADDRESS BYTES: what the ELF file has there, in hexadecimal digits; both multiples of 16
+linked() {
+	objdump -s --start-address="$1" --stop-address="$(($1 + $2))" "$quill" |
+		sed -n 's/^ [0-9a-f]* \(.\{35\}\).*/\1/p' | tr -d ' \n'
+}
+
+at=0x$(nm "$quill" | sed -n 's/ . long_mode$//p')
+check 'a symbol of the image is an address' "$quire" walk --symbols="$quill" "$vm" long_mode
+up=$((16 - at % 16))
+"$quire" walk --symbols="$quill" --bytes=32 --json "$vm" long_mode+$up >"$dir/walk"
+check '... at which it was linked' \
+	grep -q "\"gva\": \"$(printf '%#x' $((at + up)))\"" "$dir/walk"
+check '... and where the bytes of the image are' \
+	grep -q "\"bytes\": \"$(linked $((at + up)) 32)\"" "$dir/walk"
+nm "$quill" >"$dir/map.txt"
+check 'lines of nm do as well' grep -q "^long_mode is gva $(printf '%#x' "$at")\$" \
+	<("$quire" walk --symbols="$dir/map.txt" "$vm" long_mode)
+check 'bytes that are not there are not shown' grep -q '^  0 of 9 bytes are there$' \
+	<("$quire" walk --bytes=9 "$vm" 0x7ffffffff000)
+check 'walk: a symbol that does not exist' fails 2 "$quire" walk --symbols="$quill" "$vm" nonesuch
+check 'walk: symbols of nothing' fails 2 "$quire" walk --symbols=/dev/null "$vm" 0
+check 'walk: symbols nowhere' fails 121 "$quire" walk --symbols=/nonexistent "$vm" 0
+check 'walk: too many bytes' fails 2 "$quire" walk --bytes=4097 "$vm" 0
+
 # coloured COMMAND...: what it prints, on a terminal of its own, has colours
 coloured() {
 	TERM=xterm script -qec "$*" /dev/null </dev/null | grep -q $'\x1b\\[38;5;'

@@ -20,6 +20,11 @@ struct command {
 	"VM is a guest's name, its pid, or the pid of its quire run.  With -n the guests\n" \
 	"are named NAME-1, NAME-2 and so on: then NAME, or the pid of the quire run, means\n" \
 	"all of them.\n"
+#define USAGE_SYMBOLS \
+	"  --symbols=FILE\n" \
+	"           names for addresses: an ELF file (vmlinux), or lines ADDRESS TYPE NAME\n" \
+	"           (System.map, kallsyms); then SYMBOL, SYMBOL+OFFSET and SYMBOL-OFFSET\n" \
+	"           are addresses; a Linux that moved itself (KASLR) is found\n"
 #define USAGE_VM "VM is a guest's name, its pid, or the pid of its quire run.\n"
 
 /* CLOCK_MONOTONIC at the start of main(). */

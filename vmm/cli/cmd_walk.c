@@ -3,21 +3,22 @@
  * quire walk: how a processor of the guest would translate an address, reference by reference,
  * through the guest's tables and through stage 2; and what quire would do about the outcome.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
-#include "mmu/base/clock.h"
-#include "ctl_client.h"
 #include "json.h"
 #include "named.h"
+#include "where.h"
 #include "vmm/vm/render.h"
 
 const char walk_usage[] =
-	"usage: quire walk [OPTION...] VM GVA\n"
+	"usage: quire walk [OPTION...] VM GVA|SYMBOL\n"
 	"\n"
 	"Shows how a virtual processor of a running guest would translate a guest-virtual\n"
 	"address: each memory reference through the guest's page tables and through stage 2, and\n"
@@ -27,7 +28,8 @@ const char walk_usage[] =
 	"  --cpu=N  with the registers of virtual processor N (default 0)\n"
 	"  --write  walk as for a write instead of a read\n"
 	"  --fetch  walk as for an instruction fetch instead of a read\n"
-	"  --user   walk as for an access at CPL 3 instead of CPL 0\n"
+	"  --user   walk as for an access at CPL 3 instead of CPL 0\n" USAGE_SYMBOLS "  --bytes=N\n"
+	"           also show the first N bytes that are there, 1 to 4096\n"
 	"  --json   as quire.walk/1 (docs/stats.md)\n"
 	"\n"
 	"Exit status: 0 the guest's access succeeds, at once or after what quire does; 1 the\n"
@@ -37,37 +39,46 @@ const char walk_usage[] =
 struct walk_options {
 	const char *vm;
 	unsigned int cpu;
-	gva_t gva;
+	const char *where;   /* a GVA, or a symbol ... */
+	const char *symbols; /* ... of this file, or NULL */
 	struct walk_access access;
+	uint64_t bytes; /* to be shown */
 	bool json;
 };
 
-#define MAX_CPU 65535
+#define MAX_CPU	  65535
+#define MAX_BYTES 4096
 
 static int parse_options(int argc, char **argv, struct walk_options *opt, struct quire_error *err)
 {
 	static const struct option options[] = {
-		{ "cpu", required_argument, NULL, 'c' }, { "write", no_argument, NULL, 'w' },
-		{ "fetch", no_argument, NULL, 'f' },	 { "user", no_argument, NULL, 'u' },
-		{ "json", no_argument, NULL, 'j' },	 { 0 },
+		{ "cpu", required_argument, NULL, 'c' },
+		{ "write", no_argument, NULL, 'w' },
+		{ "fetch", no_argument, NULL, 'f' },
+		{ "user", no_argument, NULL, 'u' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "symbols", required_argument, NULL, 's' },
+		{ "bytes", required_argument, NULL, 'b' },
+		{ 0 },
 	};
 	uint64_t cpu = 0;
-	int c;
+	int c, code = 0;
 
 	opterr = 0;
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
-		case 'c':
-			if (parse_count(optarg, 0, MAX_CPU, &cpu, err))
-				return refused_value(options, c, err);
-			break;
+		case 'c': code = parse_count(optarg, 0, MAX_CPU, &cpu, err); break;
+		case 'b': code = parse_count(optarg, 1, MAX_BYTES, &opt->bytes, err); break;
+		case 's': opt->symbols = optarg; break;
 		case 'w': opt->access.write = true; break;
 		case 'f': opt->access.fetch = true; break;
 		case 'u': opt->access.user = true; break;
 		case 'j': opt->json = true; break;
 		default: return unknown_option(argv, err);
 		}
+		if (code)
+			return refused_value(options, c, err);
 	}
 	if (opt->access.write && opt->access.fetch)
 		return quire_fail(err, -EINVAL, "--write and --fetch are two accesses; choose one");
@@ -77,7 +88,8 @@ static int parse_options(int argc, char **argv, struct walk_options *opt, struct
 				  "see quire help walk");
 	opt->vm = argv[optind];
 	opt->cpu = (unsigned int)cpu;
-	return parse_address(argv[optind + 1], &opt->gva, err);
+	opt->where = argv[optind + 1];
+	return 0;
 }
 
 static int check_cpu(unsigned int cpu, const struct vm_info *vm, struct quire_error *err)
@@ -90,34 +102,39 @@ static int check_cpu(unsigned int cpu, const struct vm_info *vm, struct quire_er
 			  vm->nr_vcpus - 1);
 }
 
-/*
- * The VM waits only a moment for a vCPU to stop.  If the vCPU does not, the VM refuses to try again
- * for a second.  So the command asks again for two seconds: on a busy host the second try may help.
- */
-#define STOPPED_S 2
-
 /* What was asked of a VM, and what came of it. */
 struct walked {
 	struct ctl_info info;
+	gva_t gva;
+	char name[192]; /* of it, among the symbols; or "" */
+	uint64_t slide; /* of the symbols */
 	struct walk_result res;
 	uint8_t state; /* of the page reached */
+	uint8_t byte[MAX_BYTES];
+	size_t bytes; /* that could be read */
 };
 
-static int ask(int fd, const struct walk_options *opt, struct walked *w, struct quire_error *err)
+static int look(const struct where *where, const struct walk_options *opt, struct walked *w,
+		struct quire_error *err)
 {
-	uint64_t deadline_ns = monotonic_ns() + STOPPED_S * NS_PER_S;
-	int code;
+	const char *name;
+	int code = where_is(where, opt->where, &w->gva, err);
 
-	while ((code = ctl_get_walk(fd, opt->cpu, opt->gva, opt->access, &w->res, &w->state,
-				    err)) == -ETIMEDOUT &&
-	       monotonic_ns() < deadline_ns)
-		usleep(100000);
-	return code;
+	if (code)
+		return code;
+	name = where_name(where, w->gva);
+	snprintf(w->name, sizeof(w->name), "%s", name ? name : "");
+	w->slide = where->slide;
+	code = where_walk(where, w->gva, opt->access, &w->res, &w->state, err);
+	if (code || !opt->bytes)
+		return code;
+	return where_read(where, w->gva, w->byte, opt->bytes, &w->bytes, err);
 }
 
 static int fetch(const struct walk_options *opt, struct walked *w, struct quire_error *err)
 {
 	int fd = named_connect(opt->vm, err), code;
+	struct where where;
 
 	if (fd < 0)
 		return fd;
@@ -125,7 +142,11 @@ static int fetch(const struct walk_options *opt, struct walked *w, struct quire_
 	if (code == 0)
 		code = check_cpu(opt->cpu, &w->info.vm, err);
 	if (code == 0)
-		code = ask(fd, opt, w, err);
+		code = where_begin(&where, fd, opt->cpu, opt->symbols, err);
+	if (code == 0) {
+		code = look(&where, opt, w, err);
+		where_end(&where);
+	}
 	close(fd);
 	return code;
 }
@@ -179,6 +200,15 @@ static void json_outcome(struct json *json, const struct walk_result *res, uint8
 	json_string(json, "page", render_state_text(state));
 }
 
+static void json_bytes(struct json *json, const struct walked *w)
+{
+	char text[2 * MAX_BYTES + 1] = "";
+
+	for (size_t i = 0; i < w->bytes; i++)
+		snprintf(text + 2 * i, 3, "%02x", w->byte[i]);
+	json_string(json, "bytes", text);
+}
+
 static void print_json(const struct walk_options *opt, const struct walked *w)
 {
 	const struct walk_result *res = &w->res;
@@ -195,9 +225,15 @@ static void print_json(const struct walk_options *opt, const struct walked *w)
 		    opt->access.fetch ? "fetch" :
 					"read");
 	json_number(&json, "user", opt->access.user);
-	json_hex(&json, "gva", opt->gva);
+	json_hex(&json, "gva", w->gva);
+	if (w->name[0])
+		json_string(&json, "symbol", w->name);
+	if (opt->symbols)
+		json_hex(&json, "slide", w->slide);
 	json_string(&json, "paging", res->format1 ? res->format1->name : "off");
 	json_outcome(&json, res, w->state);
+	if (opt->bytes)
+		json_bytes(&json, w);
 	json_array(&json, "references");
 	for (unsigned int i = 0; i < res->nr_refs && i < WALK_MAX_REFS; i++)
 		json_reference(&json, &res->ref[i]);
@@ -205,11 +241,42 @@ static void print_json(const struct walk_options *opt, const struct walked *w)
 	json_end_object(&json);
 }
 
+/* ---- text ---- */
+
+/* Sixteen bytes a line, as hexdump -C has them. */
+static void print_bytes(const struct walked *w)
+{
+	for (size_t at = 0; at < w->bytes; at += 16) {
+		size_t n = min_u64(16, w->bytes - at);
+
+		printf("  %016" PRIx64 " ", w->gva + at);
+		for (size_t i = 0; i < 16; i++)
+			printf(i < n ? " %02x" : "   ", w->byte[at + i % n]);
+		fputs("  |", stdout);
+		for (size_t i = 0; i < n; i++)
+			putchar(isprint(w->byte[at + i]) ? w->byte[at + i] : '.');
+		puts("|");
+	}
+}
+
+static void print_text(const struct walk_options *opt, const struct walked *w)
+{
+	if (w->name[0] && w->slide)
+		printf("%s is gva %#" PRIx64 ": the kernel moved by %#" PRIx64 "\n", w->name,
+		       w->gva, w->slide);
+	else if (w->name[0])
+		printf("%s is gva %#" PRIx64 "\n", w->name, w->gva);
+	render_walk(stdout, w->gva, &w->res, w->state);
+	print_bytes(w);
+	if (w->bytes < opt->bytes)
+		printf("  %zu of %" PRIu64 " bytes are there\n", w->bytes, opt->bytes);
+}
+
 int cmd_walk(int argc, char **argv)
 {
 	struct walk_options opt = { 0 };
 	struct quire_error err = { "" };
-	struct walked w;
+	static struct walked w;
 	int code;
 
 	if (parse_options(argc, argv, &opt, &err)) {
@@ -224,7 +291,7 @@ int cmd_walk(int argc, char **argv)
 	if (opt.json)
 		print_json(&opt, &w);
 	else
-		render_walk(stdout, opt.gva, &w.res, w.state);
+		print_text(&opt, &w);
 	if (fflush(stdout)) {
 		fprintf(stderr, "quire walk: cannot write: %m\n");
 		return QUIRE_STATUS_HOST;
