@@ -37,6 +37,7 @@ calls() {
 			else if (who ~ /<pager>/) role = "pager"
 			else if (who ~ /<channel>/) role = "channel"
 			else if (who ~ /<keeper>/) role = "keeper"
+			else if (who ~ /<(console|net)>/) role = "device"
 			else role = "main"
 			if (inside[who]) print role "\t" call
 			if (call ~ /^seccomp\(SECCOMP_SET_MODE_FILTER/) inside[who] = 1

@@ -641,7 +641,7 @@ static void own_thread(void)
 	struct lab_queue q;
 
 	ops = echo_ops;
-	ops.own_thread = true;
+	ops.own_thread = ~0u;
 	create_as(&ops);
 	lab_negotiate(F_VERSION_1);
 	q = lab_queue(0, 8, 0);

@@ -151,8 +151,8 @@ struct virtio_ops {
 	void (*reset)(void *dev);
 	/* May the driver's vCPU go on while queue n is served?  After start.  NULL: never. */
 	bool (*async)(void *dev, unsigned int n);
-	/* vCPUs never serve a queue, but call virtio_defer(): a thread of the device's own does. */
-	bool own_thread;
+	/* Bit n: vCPUs never serve queue n, but call virtio_defer(): the device's own thread does. */
+	unsigned int own_thread;
 };
 
 struct virtio_config {

@@ -189,7 +189,7 @@ void virtio_defer(struct virtio *v, unsigned int n)
 /* A vCPU was told of queue n. */
 static void notified(struct virtio *v, unsigned int n)
 {
-	if (v->config.ops->own_thread)
+	if (v->config.ops->own_thread & (1u << n))
 		virtio_defer(v, n);
 	else
 		serve(v, n);

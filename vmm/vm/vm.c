@@ -391,6 +391,7 @@ void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 	for (unsigned int i = 0; i < QUIRE_VIRTIO_SLOTS; i++) {
 		if (!vm->slot[i].device)
 			continue;
+		keep->nr_threads += vm->slot[i].device->start != NULL;
 		sandbox_keep(keep, vm->slot[i].doorbell_fd);
 		sandbox_keep(keep, vm->slot[i].irq_fd);
 	}

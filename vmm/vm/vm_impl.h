@@ -6,8 +6,10 @@
  * What vm.c, vm_run.c, vm_pause.c, vm_virtio.c, vm_balloon.c, vm_info.c, vm_merge.c, vcpu.c, exit.c
  * and crash.c share.
  */
+#include <poll.h>
 #include "mmu/base/clock.h"
 #include "mmu/base/locks.h"
+#include "mmu/base/thread.h"
 #include "console.h"
 #include "crash.h"
 #include "escape.h"
@@ -51,6 +53,15 @@ struct vm_device {
 	uint64_t (*tick)(struct vm_slot *slot);
 	/* The guest is paused (on), or goes on.  Main loop. */
 	void (*pause)(struct vm_slot *slot, bool on);
+	/* Start the device's own thread.  0 or -errno with *err.  NULL: it has none. */
+	int (*start)(struct vm_slot *slot, struct quire_error *err);
+	/* End it, if it was started.  No vCPU runs the guest any more. */
+	void (*stop)(struct vm_slot *slot);
+	/*
+	 * For vm_slot_start(): serve the queues, and return what to wait for besides the doorbell,
+	 * with fd -1 nothing.  The device's own thread.
+	 */
+	struct pollfd (*serve)(struct vm_slot *slot);
 };
 
 /* A slot for a virtio device.  Keys as below. */
@@ -62,6 +73,8 @@ struct vm_slot {
 	int irq_fd;			/* [I] irqfd: its interrupts; or -1 */
 	int doorbell_fd;		/* [I] eventfd: a driver notified a queue; or -1 */
 	atomic_uint doorbell_queues;	/* [a] bit n: notifications of queue n come that way */
+	struct thread thread;		/* [m] the device's own */
+	atomic_bool stopping;		/* [a] the thread is to end */
 };
 
 /* [I] immutable once vm_run begins   [l] lock   [a] atomic   [m] main loop */
@@ -132,6 +145,12 @@ uint64_t vm_virtio_tick(struct vm *vm);
 /* Tell all devices that the guest is paused (on), or goes on.  Main loop. */
 void vm_virtio_pause(struct vm *vm, bool on);
 
+/* Start the devices' own threads.  0 or -errno with *err. */
+int vm_virtio_start(struct vm *vm, struct quire_error *err);
+
+/* End them.  No vCPU runs the guest any more. */
+void vm_virtio_stop(struct vm *vm);
+
 /* What a device in a slot needs; ctx is the slot. */
 struct virtio_memory vm_slot_memory(struct vm_slot *slot);
 int vm_slot_open_doorbell(struct vm_slot *slot);      /* 0 or -errno */
@@ -139,6 +158,15 @@ void vm_slot_interrupt(void *ctx);		      /* virtio_config.interrupt */
 void vm_slot_cue(void *ctx);			      /* virtio_config.cue */
 void vm_slot_arm(void *ctx, unsigned int n, bool on); /* virtio_config.arm */
 void vm_slot_wake(void *ctx);			      /* virtio_config.wake */
+
+/*
+ * vm_device.start and stop for a device with a thread that calls device->serve() whenever its
+ * doorbell rings, or what serve() waits for has come.  vm_slot_knock() rings the doorbell: it is
+ * the device's virtio_config.wake.
+ */
+int vm_slot_start(struct vm_slot *slot, struct quire_error *err);
+void vm_slot_stop(struct vm_slot *slot);
+void vm_slot_knock(void *ctx);
 
 /* ---- vm_balloon.c ---- */
 

@@ -317,6 +317,8 @@ static int start_threads(struct vm *vm, struct quire_error *err)
 
 	if (!ret)
 		ret = vm_merge_start(vm, err);
+	if (!ret)
+		ret = vm_virtio_start(vm, err);
 	lock(&vm->lock);
 	for (unsigned int i = 0; i < vm->nr_vcpus && !ret; i++)
 		ret = vcpu_start(&vm->vcpu[i], err);
@@ -338,8 +340,10 @@ int vm_run(struct vm *vm, struct ctl *ctl)
 	if (vm->config.on_ending)
 		vm->config.on_ending(vm->config.ctx);
 	stop_vcpus(vm);
-	if (!vm->stuck)
+	if (!vm->stuck) {
 		vm_merge_stop(vm);
+		vm_virtio_stop(vm);
+	}
 	vm->run_ns = monotonic_ns() - vm->run_start_ns;
 	drain_output(vm);
 	report(vm);

@@ -30,6 +30,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include "sandbox.h"
 #include "vm_impl.h"
 
 /* The balloon is the first, because slot 0 is its own. */
@@ -212,6 +213,49 @@ void vm_virtio_pause(struct vm *vm, bool on)
 			vm->slot[i].device->pause(&vm->slot[i], on);
 }
 
+/* ---- a thread of the device's own ---- */
+
+void vm_slot_knock(void *ctx)
+{
+	uint64_t one = 1;
+
+	if (write(((struct vm_slot *)ctx)->doorbell_fd, &one, sizeof(one)) < 0)
+		return; /* the counter is full: the thread is awake */
+}
+
+static void serve_slot(void *arg)
+{
+	struct vm_slot *slot = arg;
+	uint64_t rings;
+
+	sandbox_thread(SANDBOX_DEVICE);
+	while (!atomic_load(&slot->stopping)) {
+		struct pollfd fds[2] = { { .fd = slot->doorbell_fd, .events = POLLIN } };
+
+		fds[1] = slot->device->serve(slot);
+		if (poll(fds, 2, -1) > 0 && fds[0].revents &&
+		    read(slot->doorbell_fd, &rings, sizeof(rings)) < 0)
+			continue; /* nothing to drain */
+	}
+}
+
+int vm_slot_start(struct vm_slot *slot, struct quire_error *err)
+{
+	int ret = thread_start(&slot->thread, slot->device->name, serve_slot, slot);
+
+	return ret ? quire_fail(err, ret, "cannot start a thread for the %s: %s",
+				slot->device->name, strerror(-ret)) :
+		     0;
+}
+
+void vm_slot_stop(struct vm_slot *slot)
+{
+	atomic_store(&slot->stopping, true);
+	if (slot->thread.started)
+		vm_slot_knock(slot);
+	thread_join(&slot->thread);
+}
+
 /* ---- life ---- */
 
 static int create_device(struct vm *vm, const struct place *place, struct quire_error *err)
@@ -245,8 +289,26 @@ int vm_virtio_create(struct vm *vm, struct quire_error *err)
 	return ret;
 }
 
+int vm_virtio_start(struct vm *vm, struct quire_error *err)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < QUIRE_VIRTIO_SLOTS && !ret; i++)
+		if (vm->slot[i].device && vm->slot[i].device->start)
+			ret = vm->slot[i].device->start(&vm->slot[i], err);
+	return ret;
+}
+
+void vm_virtio_stop(struct vm *vm)
+{
+	for (unsigned int i = 0; i < QUIRE_VIRTIO_SLOTS; i++)
+		if (vm->slot[i].device && vm->slot[i].device->stop)
+			vm->slot[i].device->stop(&vm->slot[i]);
+}
+
 void vm_virtio_destroy(struct vm *vm)
 {
+	vm_virtio_stop(vm);
 	for (unsigned int i = 0; i < QUIRE_VIRTIO_SLOTS; i++) {
 		struct vm_slot *slot = &vm->slot[i];
 
