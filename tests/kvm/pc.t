@@ -36,10 +36,10 @@ sub flat {
 # mov dx, 501; mov al, 10; out dx, al
 my ($status, $out, $err) = run(flat('qemu', 'ba0105 b010 ee'));
 is("$status$err", '33', 'the port of QEMU gives twice the value plus one, as QEMU does');
-my $port = flat('port', 'ba0006 b007 ee b008 e6f4');
+my $port = flat('port', 'ba2006 b007 ee b008 e6f4');
 is((run($port))[0], 8, 'a port that nobody named does nothing');
-is((run('--exit-port=0x600', $port))[0], 7, '... and with --exit-port=PORT is an exit port');
-is((run('--exit-port=1536', $port))[0], 7, '... in decimal too');
+is((run('--exit-port=0x620', $port))[0], 7, '... and with --exit-port=PORT is an exit port');
+is((run('--exit-port=1568', $port))[0], 7, '... in decimal too');
 for my $bad ('0', '0x10000', 'x', '0x3f8') {
 	($status, $out, $err) = run("--exit-port=$bad", $port);
 	like("$status$err", qr/^2quire: --exit-port: [^\n]+\n\z/, "--exit-port=$bad is refused");

@@ -36,12 +36,15 @@ static const struct device *find(const struct bus *bus, uint64_t addr, unsigned 
 	return NULL;
 }
 
-/* Does any device have a byte of [addr, addr + width)? */
+/* Is there a device for which [addr, addr + width) is to be split? */
 static bool any_device(const struct bus *bus, uint64_t addr, unsigned int width)
 {
-	for (unsigned int i = 0; i < width; i++)
-		if (find(bus, addr + i, 1))
+	for (unsigned int i = 0; i < width; i++) {
+		const struct device *d = find(bus, addr + i, 1);
+
+		if (d && !d->whole)
 			return true;
+	}
 	return false;
 }
 

@@ -9,7 +9,7 @@
  * Any vCPU's thread may call a device, and holds no lock: the device has its own.  An access has
  * `count` items of `width` bytes, because one `rep insb` is one exit.  (A `rep outsb` is not: KVM
  * splits it.)  An access that is wider than the device's registers is split into bytes at ascending
- * addresses, as on an ISA bus.
+ * addresses, as on an ISA bus; but nothing is split for a device that is `whole`.
  *
  * Where no device is, reads give all ones and writes do nothing, as on a PC.  These accesses are
  * counted.
@@ -21,6 +21,7 @@ struct device {
 	const char *name;
 	uint64_t base, bytes;	/* [base, base + bytes) on its bus */
 	unsigned int max_width; /* widest register, 1..8 bytes */
+	bool whole;		/* an access that goes beyond it is none of its business */
 	void (*read)(void *ctx, uint64_t offset, unsigned int width, void *data,
 		     unsigned int count);
 	void (*write)(void *ctx, uint64_t offset, unsigned int width, const void *data,

@@ -356,6 +356,8 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 	if (!ret)
 		ret = create_devices(vm, err);
 	if (!ret)
+		ret = vm_platform_create(vm, err);
+	if (!ret)
 		ret = create_exit_ports(vm, err);
 	if (!ret)
 		ret = vm_merge_create(vm, err);

@@ -3,8 +3,8 @@
 #define QUIRE_VMM_VM_VM_IMPL_H
 
 /*
- * What vm.c, vm_run.c, vm_pause.c, vm_virtio.c, vm_balloon.c, vm_info.c, vm_merge.c, vcpu.c, exit.c
- * and crash.c share.
+ * What vm.c, vm_run.c, vm_pause.c, vm_virtio.c, vm_balloon.c, vm_platform.c, vm_info.c, vm_merge.c,
+ * vcpu.c, exit.c and crash.c share.
  */
 #include <poll.h>
 #include "mmu/base/clock.h"
@@ -15,6 +15,7 @@
 #include "escape.h"
 #include "vmm/dev/bus.h"
 #include "vmm/dev/balloon.h"
+#include "vmm/dev/platform.h"
 #include "kvm.h"
 #include "vcpu.h"
 #include "vm.h"
@@ -97,6 +98,8 @@ struct vm {
 	struct text_port *text_port;		 /* [I] */
 	struct dev_exit dev_exit[VM_EXIT_PORTS]; /* [I] */
 	struct wait_port wait_port;
+	struct power power; /* [I] but for what is the devices' own */
+	struct cmos cmos;
 	struct vm_slot slot[QUIRE_VIRTIO_SLOTS];
 	bool balloon_manual; /* [m] an operator set the balloon's target */
 	struct console console;
@@ -171,6 +174,11 @@ void vm_slot_knock(void *ctx);
 /* ---- vm_balloon.c ---- */
 
 extern const struct vm_device vm_balloon_device;
+
+/* ---- vm_platform.c ---- */
+
+/* Put power-off, reset and clock on the bus.  0 or -errno with *err. */
+int vm_platform_create(struct vm *vm, struct quire_error *err);
 
 /* ---- vm_pause.c ---- */
 

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The platform of a VM: the devices of vmm/dev/platform.h, and what it means for the VM when a
+ * guest powers it off or resets it.
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include "vm_impl.h"
+
+static void on_power_off(void *ctx)
+{
+	vm_end(ctx, 0, NULL);
+}
+
+static void on_reset(void *ctx, const char *how)
+{
+	vm_end(ctx, 0, "the guest reset itself by %s", how);
+}
+
+static uint64_t utc_ns(void)
+{
+	return clock_ns(CLOCK_REALTIME);
+}
+
+int vm_platform_create(struct vm *vm, struct quire_error *err)
+{
+	int ret;
+
+	vm->power = (struct power){ .off = on_power_off, .reset = on_reset, .ctx = vm };
+	vm->cmos.utc_ns = utc_ns;
+	ret = pm_add(&vm->ports, &vm->power);
+	if (!ret)
+		ret = reset_ports_add(&vm->ports, &vm->power);
+	if (!ret)
+		ret = i8042_add(&vm->ports, &vm->power);
+	if (!ret)
+		ret = cmos_add(&vm->ports, &vm->cmos, vm->ram, vm->nr_ram, vm->config.nr_vcpus);
+	return ret ? quire_fail(err, ret, "cannot create devices: %s", strerror(-ret)) : 0;
+}
