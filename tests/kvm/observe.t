@@ -174,6 +174,37 @@ check 'walk: symbols of nothing' fails 2 "$quire" walk --symbols=/dev/null "$vm"
 check 'walk: symbols nowhere' fails 121 "$quire" walk --symbols=/nonexistent "$vm" 0
 check 'walk: too many bytes' fails 2 "$quire" walk --bytes=4097 "$vm" 0
 
+# ---- disassembly ----
+
+# code FILE: addresses and bytes of a listing of ours; objdump_code ADDRESS END: objdump's
+code() {
+	sed -n 's/^ *\(=> \)\{0,1\}0*\([0-9a-f]*\)  \(\([0-9a-f]\{2\} \)*\) .*/\2 \3/p' "$1"
+}
+
+objdump_code() {
+	objdump -d -w --start-address="$1" --stop-address="$2" "$quill" |
+		sed -n 's/^ *\([0-9a-f]*\):\t\(\([0-9a-f]\{2\} \)*\) *\t.*/\1 \2/p'
+}
+
+start=0x$(nm "$quill" | sed -n 's/ . trap_ud$//p')
+end=$((start + 120))
+"$quire" dis --symbols="$quill" "$vm" trap_ud 20 >"$dir/dis"
+check 'code is disassembled by name: 20 instructions' is "$(code "$dir/dis" | wc -l)" 20
+check '... at the addresses and of the bytes that objdump says' \
+	is "$(code "$dir/dis")" "$(objdump_code "$start" "$end" | head -n 20)"
+check '... with the names of symbols' grep -qx 'trap_ud:' "$dir/dis"
+check '... and of what jumps go to' grep -q ' <call>$' "$dir/dis"
+"$quire" dis "$vm" >"$dir/dis"
+check 'without an address it begins where the vCPU is' grep -q '^  => ' <(head -n 1 "$dir/dis")
+check '... and has 16 instructions' is "$(wc -l <"$dir/dis")" 16
+check 'no memory, exit status 1' is "$("$quire" dis "$vm" 0x7ffffffff000 >"$dir/dis"; echo $?)" 1
+check '... is said' grep -q '^ *00007ffffffff000  (no memory there)$' "$dir/dis"
+check 'dis: no such vCPU' fails 2 "$quire" dis --cpu=9 "$vm"
+check 'dis: an address that is none' fails 2 "$quire" dis "$vm" main
+check 'dis: no instructions at all' fails 2 "$quire" dis "$vm" 0 0
+check 'dis: no VM named' fails 2 "$quire" dis
+check 'dis: no such VM' fails 121 "$quire" dis no-such-vm
+
 # coloured COMMAND...: what it prints, on a terminal of its own, has colours
 coloured() {
 	TERM=xterm script -qec "$*" /dev/null </dev/null | grep -q $'\x1b\\[38;5;'

@@ -33,6 +33,7 @@ extern uint64_t process_start_ns;
 int cmd_run(int argc, char **argv);
 int cmd_map(int argc, char **argv);
 int cmd_walk(int argc, char **argv);
+int cmd_dis(int argc, char **argv);
 int cmd_machine(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
@@ -44,6 +45,6 @@ int cmd_balloon(int argc, char **argv);
 
 extern const char run_usage[], map_usage[], walk_usage[], ps_usage[], stat_usage[];
 extern const char kill_usage[], pause_usage[], resume_usage[], machine_usage[], merge_usage[];
-extern const char balloon_usage[];
+extern const char balloon_usage[], dis_usage[];
 
 #endif

@@ -1,166 +1,85 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Disassembly around RIP.  x86 instructions cannot be read backwards, so the listing tries where to
- * begin: at the earliest of the bytes before RIP from which decoding arrives exactly at RIP.  It
- * shows the last few instructions of that.
+ * Disassembly: of a run of code, and around RIP.  x86 instructions cannot be read backwards, so the
+ * listing around RIP tries where to begin: at the earliest of the bytes before RIP from which
+ * decoding arrives exactly at RIP.  It shows the last few instructions of that.
  *
  * Where there is no Capstone, or no process to be had, the bytes are shown as they are.
  */
-#include <capstone/capstone.h>
-#include <dlfcn.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include "launch_impl.h"
+#include "decoder.h"
 #include "listing.h"
-#include "vmm/vm/sandbox.h"
 
 #define SHOW_BEFORE 4
 #define SHOW_AFTER  5
-#define CPU_SECONDS 2
 
-#define TEXT_OF(x) #x
-#define LIBRARY(x) "libcapstone.so." TEXT_OF(x)
+/* ---- around RIP ---- */
 
-struct listing {
+struct around {
 	const struct code *code;
 	const uint8_t *at; /* the byte of rip */
-	csh cs;
-	cs_insn *insn;
-	/* Of the library; all NULL: there is none. */
-	__typeof__(cs_open) *open;
-	__typeof__(cs_malloc) *malloc;
-	__typeof__(cs_disasm_iter) *next;
 };
 
-static bool load(struct listing *l)
-{
-	void *library = dlopen(LIBRARY(CS_API_MAJOR), RTLD_NOW | RTLD_LOCAL);
-
-	if (!library)
-		return false;
-	l->open = (__typeof__(l->open))dlsym(library, "cs_open");
-	l->malloc = (__typeof__(l->malloc))dlsym(library, "cs_malloc");
-	l->next = (__typeof__(l->next))dlsym(library, "cs_disasm_iter");
-	return l->open && l->malloc && l->next;
-}
-
-static bool prepare(struct listing *l)
-{
-	cs_mode mode = l->code->bits == 64 ? CS_MODE_64 :
-		       l->code->bits == 32 ? CS_MODE_32 :
-					     CS_MODE_16;
-
-	if (!l->next || l->open(CS_ARCH_X86, mode, &l->cs) != CS_ERR_OK)
-		return false;
-	l->insn = l->malloc(l->cs);
-	return l->insn != NULL;
-}
-
-static void print_bytes(uint64_t address, const uint8_t *byte, size_t nr, const char *what)
-{
-	char text[3 * 16 + 1] = "";
-
-	for (size_t i = 0; i < nr && i < 16; i++)
-		snprintf(text + 3 * i, 4, "%02x ", byte[i]);
-	fprintf(stderr, "%016" PRIx64 "  %-30s %s\n", address, text, what);
-}
-
-static void print_insn(const struct listing *l)
-{
-	const cs_insn *insn = l->insn;
-	char what[sizeof(insn->mnemonic) + sizeof(insn->op_str) + 1];
-
-	snprintf(what, sizeof(what), "%s %s", insn->mnemonic, insn->op_str);
-	fputs(insn->address == l->code->rip ? "  => " : "     ", stderr);
-	print_bytes(insn->address, insn->bytes, insn->size, what);
-}
-
 /* Decode the `before` bytes before RIP.  Returns how many instructions they are; -1: not whole. */
-static int count_to_rip(const struct listing *l, size_t before)
+static int count_to_rip(struct decoder *d, const struct around *a, size_t before)
 {
-	const uint8_t *p = l->at - before;
+	const uint8_t *p = a->at - before;
 	uint64_t address = 0;
 	int nr = 0;
 
-	while (before && l->next(l->cs, &p, &before, &address, l->insn))
+	while (before && decoder_next(d, &p, &before, &address))
 		nr++;
 	return before ? -1 : nr;
 }
 
 /* Print the instructions before RIP that were likely executed. */
-static void print_before(const struct listing *l)
+static void print_before(struct decoder *d, const struct around *a)
 {
-	size_t before = l->code->before;
+	size_t before = a->code->before;
 	const uint8_t *p;
 	uint64_t address;
 	int nr = -1;
 
-	while (before && (nr = count_to_rip(l, before)) <= 0)
+	while (before && (nr = count_to_rip(d, a, before)) <= 0)
 		before--;
-	p = l->at - before;
-	address = l->code->rip - before;
-	while (nr-- > 0 && l->next(l->cs, &p, &before, &address, l->insn))
+	p = a->at - before;
+	address = a->code->rip - before;
+	while (nr-- > 0 && decoder_next(d, &p, &before, &address))
 		if (nr < SHOW_BEFORE)
-			print_insn(l);
+			decoder_print(d, false);
 }
 
 /* False: there is no instruction at RIP. */
-static bool print_after(const struct listing *l)
+static bool print_after(struct decoder *d, const struct around *a)
 {
-	uint64_t address = l->code->rip;
-	size_t left = l->code->after;
-	const uint8_t *p = l->at;
+	uint64_t address = a->code->rip;
+	size_t left = a->code->after;
+	const uint8_t *p = a->at;
 	int nr = 0;
 
-	while (nr <= SHOW_AFTER && l->next(l->cs, &p, &left, &address, l->insn)) {
-		print_insn(l);
-		nr++;
-	}
+	while (nr <= SHOW_AFTER && decoder_next(d, &p, &left, &address))
+		decoder_print(d, !nr++);
 	return nr > 0;
 }
 
-static void print(struct listing *l)
+static void print_around(struct decoder *d, void *ctx)
 {
-	const struct code *code = l->code;
-	bool ready = prepare(l);
+	const struct around *a = ctx;
+	const struct code *code = a->code;
+	bool ready = decoder_prepare(d, code->bits);
 
-	fprintf(stderr, "code, %u-bit, CPL %u:\n", code->bits, code->cpl);
+	fprintf(d->f, "code, %u-bit, CPL %u:\n", code->bits, code->cpl);
 	if (!code->after) {
-		fprintf(stderr, "  => %016" PRIx64 "  (no memory there)\n", code->rip);
+		fprintf(d->f, "  => %016" PRIx64 "  (no memory there)\n", code->rip);
 		return;
 	}
 	if (ready)
-		print_before(l);
-	if (ready && print_after(l))
+		print_before(d, a);
+	if (ready && print_after(d, a))
 		return;
-	fputs("  => ", stderr);
-	print_bytes(code->rip, l->at, code->after < 15 ? code->after : 15,
-		    ready ? "(no valid instruction)" : "");
-}
-
-static _Noreturn void be_disassembler(struct listing *l)
-{
-	static char buffer[8192];
-	const struct rlimit cpu = { CPU_SECONDS, CPU_SECONDS };
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	launch_close_all_but(-1, -1);
-	if (!load(l))
-		l->next = NULL;
-	setvbuf(stderr, buffer, _IOFBF, sizeof(buffer));
-	setrlimit(RLIMIT_CPU, &cpu);
-	sandbox_helper(SANDBOX_CODE, 0);
-	print(l);
-	fflush(stderr);
-	_exit(0);
+	decoder_print_bytes(d, true, code->rip, a->at, code->after < 15 ? code->after : 15,
+			    ready ? "(no valid instruction)" : "");
 }
 
 static bool is_sound(const struct code *code)
@@ -172,17 +91,65 @@ static bool is_sound(const struct code *code)
 
 void listing_print(const struct code *code)
 {
-	struct listing l = { .code = code, .at = code->byte + CODE_BEFORE };
-	int status = 0;
-	pid_t pid;
+	struct around a = { code, code->byte + CODE_BEFORE };
 
-	if (!is_sound(code))
-		return;
-	pid = fork();
-	if (!pid)
-		be_disassembler(&l);
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (pid < 0 || status)
-		print(&l);
+	if (is_sound(code))
+		decoder_run(stderr, print_around, &a);
+}
+
+/* ---- a run of code ---- */
+
+/* The name of what a jump or a call goes to: an operand that is an address and nothing else. */
+static const char *target_name(const struct listing_run *run, const cs_insn *insn)
+{
+	uint64_t target;
+	int end = 0;
+
+	if (insn->mnemonic[0] != 'j' && strncmp(insn->mnemonic, "call", 4))
+		return NULL;
+	if (sscanf(insn->op_str, "0x%" SCNx64 "%n", &target, &end) != 1 || insn->op_str[end])
+		return NULL;
+	return run->name(run->ctx, target);
+}
+
+/* The name of an address, on a line of its own: where a symbol begins, and in the first line. */
+static void print_name(const struct decoder *d, const struct listing_run *run, uint64_t address)
+{
+	const char *name = run->name(run->ctx, address);
+
+	if (name && (address == run->start || !strchr(name, '+')))
+		fprintf(d->f, "%s:\n", name);
+}
+
+static void print_run(struct decoder *d, void *ctx)
+{
+	const struct listing_run *run = ctx;
+	bool ready = decoder_prepare(d, run->bits);
+	uint64_t address = run->start;
+	const uint8_t *p = run->byte;
+	size_t left = run->bytes;
+
+	for (unsigned int i = 0; i < run->count && left; i++) {
+		bool mark = address == run->rip;
+
+		print_name(d, run, address);
+		if (ready && decoder_next(d, &p, &left, &address)) {
+			d->note = target_name(run, d->insn);
+			decoder_print(d, mark);
+			continue;
+		}
+		if (run->ends && left < 15 && ready)
+			break; /* the rest of an instruction is where no memory is */
+		decoder_print_bytes(d, mark, address, p, 1, ready ? "(no valid instruction)" : "");
+		address++;
+		p++;
+		left--;
+	}
+	if (run->ends && left < 15)
+		fprintf(d->f, "     %016" PRIx64 "  (no memory there)\n", run->start + run->bytes);
+}
+
+void listing_print_run(FILE *f, const struct listing_run *run)
+{
+	decoder_run(f, print_run, (void *)run);
 }
