@@ -168,8 +168,47 @@ static const struct hostile {
 	{ "an entry outside", SAMPLE_KLUDGE, { { MB(7), 0x200800 } },
 	  0, -ENOEXEC, "0x200800" },
 	/* Neither */
-	{ "a bzImage", SAMPLE_FLAT, { { 0x202, 4, 0x53726448 } },
-	  0, -ENOEXEC, "514" },
+	/* Linux's setup header */
+	{ "no boot flag", SAMPLE_LINUX64, { { 0x1fe, 2, 0 } },
+	  0, -ENOEXEC, "boot flag 0" },
+	{ "protocol 2.05", SAMPLE_LINUX64, { { 0x206, 2, 0x205 } },
+	  0, -ENOEXEC, "2.05 (\"6.1.0 sample\")" },
+	{ "a zImage", SAMPLE_LINUX32, { { 0x211, 1, 0x80 } },
+	  0, -ENOEXEC, "zImage" },
+	{ "a setup header that ends early", SAMPLE_LINUX64, { { 0x201, 1, 0x39 } },
+	  0, -ENOEXEC, "74 bytes" },
+	{ "a setup header too long for boot_params", SAMPLE_LINUX64, { { 0x201, 1, 0x8f } },
+	  0, -ENOEXEC, "160 bytes" },
+	{ "iPXE", SAMPLE_LINUX64, { { SAMPLE_VERSION, 4, 0x45585069 } },
+	  0, -ENOEXEC, "iPXE" },
+	{ "no kernel", SAMPLE_LINUX64, { { 0x1f1, 1, 2 }, { 0x1f4, 4, 0 } },
+	  0, -ENOEXEC, "offset 1536" },
+	{ "setup_sects 0 is 4", SAMPLE_LINUX64, { { 0x1f1, 1, 0 } },
+	  0, -ENOEXEC, "offset 2560" },
+	{ "half a kernel", SAMPLE_LINUX64, { { 0 } },
+	  0x480, -ENOEXEC, "256 bytes of kernel at offset 1024 of 1152" },
+	{ "half a setup header", SAMPLE_LINUX64, { { 0 } },
+	  0x208, -ENOEXEC, "520 bytes" },
+	{ "a kernel of 64 GiB", SAMPLE_LINUX64, { { 0x1f4, 4, 0xffffffff } },
+	  0, -ENOEXEC, "68719476720" },
+	{ "an alignment of 0", SAMPLE_LINUX64, { { 0x230, 4, 0 } },
+	  0, -ENOEXEC, "kernel_alignment 0 " },
+	{ "an alignment that is none", SAMPLE_LINUX64, { { 0x230, 4, 0x3000 } },
+	  0, -ENOEXEC, "0x3000" },
+	{ "an alignment of 2 GiB", SAMPLE_LINUX64, { { 0x230, 4, 0x80000000 } },
+	  0, -ENOEXEC, "0x80000000" },
+	{ "a preferred address beyond 3 GiB", SAMPLE_LINUX64, { { 0x258, 8, 0xc0000000 } },
+	  0, -ENOEXEC, "0xc0000000" },
+	{ "a preferred address that wraps", SAMPLE_LINUX32, { { 0x258, 8, UINT64_MAX } },
+	  0, -ENOEXEC, "0xffffffffffffffff" },
+	{ "an address in the device hole", SAMPLE_LINUX32,
+	  { { 0x258, 8, 0xbfffffff }, { 0x230, 4, 0x40000000 } }, 0, -ENOEXEC, "0xc0000000" },
+	{ "a preferred address beyond RAM", SAMPLE_LINUX64, { { 0x258, 8, 0x10000000 } },
+	  0, -EFBIG, "-m 257M" },
+	{ "init_size beyond RAM", SAMPLE_LINUX64, { { 0x260, 4, 0x7e00001 } },
+	  0, -EFBIG, "-m 129M" },
+	{ "init_size of 4 GiB", SAMPLE_LINUX64, { { 0x260, 4, 0xffffffff } },
+	  0, -ENOEXEC, "0x1001fffff" },
 	{ "gzip", SAMPLE_FLAT, { { 0, 2, 0x8b1f } },
 	  0, -ENOEXEC, "gzip" },
 	{ "a script", SAMPLE_FLAT, { { 0, 2, 0x2123 } },
@@ -215,7 +254,10 @@ static void test_hostile(void)
 static void test_refusals(void)
 {
 	struct sample s = sample_make(SAMPLE_PVH64), flat = sample_make(SAMPLE_FLAT);
-	struct image_module big = { initrd, 0x7f00000, "" }, huge = { initrd, UINT64_MAX, "" };
+	struct sample linux64 = sample_make(SAMPLE_LINUX64);
+	struct image_module big = { initrd, 0x7f00000, "", "" };
+	struct image_module huge = { initrd, UINT64_MAX, "", "" };
+	char line[243] = "";
 	struct image_config config = config_of(&s);
 
 	config.file_bytes = 0;
@@ -235,6 +277,28 @@ static void test_refusals(void)
 	sample_put(&s, SAMPLE_PHDRS + offsetof(Elf64_Phdr, p_paddr), 4 * GiB, 8);
 	sample_put(&s, SAMPLE_DESC, 4 * GiB, 8);
 	is_refused(&config, -ENOEXEC, "0x100000000", "an entry in a segment beyond 4 GiB");
+	config = config_of(&linux64);
+	config.module = two_modules;
+	config.nr_modules = 1;
+	is_refused(&config, -EINVAL, "--initrd=FILE", "a bzImage with a module");
+	config.nr_modules = 0;
+	config.cmdline = memset(line, 'x', 242);
+	is_refused(&config, -EINVAL, "256 bytes", "a command line that is too long");
+	config.cmdline = "";
+	config.initrd = &big;
+	config.nr_initrds = 1;
+	is_refused(&config, -EFBIG, "-m 130M", "kernel and initrd that do not fit together");
+	config.initrd = &huge;
+	is_refused(&config, -EFBIG, "18446744073709551615", "an initrd of 2^64 - 1 bytes");
+	config.initrd = two_initrds;
+	sample_put(&linux64, 0x22c, 0x100fff, 4);
+	is_refused(&config, -EFBIG, "0x101000", "an initrd that must be lower than it can be");
+	s = sample_make(SAMPLE_PVH64);
+	config = config_of(&s);
+	config.initrd = two_initrds;
+	config.nr_initrds = 1;
+	is_refused(&config, -EINVAL, "--module=FILE", "an initrd for what is not Linux");
+	config = config_of(&s);
 	config.file = "# Quire\n\tis a machine monitor.\n";
 	config.file_bytes = strlen(config.file);
 	is_refused(&config, -ENOEXEC, "31 bytes of text", "a README");
@@ -345,7 +409,7 @@ static void mutate(struct sample *s, uint64_t *rng)
 
 	while (n--) {
 		uint64_t r = tap_random(rng);
-		size_t at = (r & 7 ? SAMPLE_TEXT + 0x20 : SAMPLE_BYTES) * (r >> 40) >> 24;
+		size_t at = (r & 7 ? SAMPLE_TEXT + 0x70 : SAMPLE_BYTES) * (r >> 40) >> 24;
 		size_t bytes = 1 << (r >> 8 & 3);
 
 		if ((r >> 4 & 15) == 0)
@@ -356,6 +420,22 @@ static void mutate(struct sample *s, uint64_t *rng)
 			sample_put(s, at / bytes * bytes,
 				   nasty[(r >> 16 & 0xff) % ARRAY_SIZE(nasty)], bytes);
 	}
+}
+
+/* Give the guest what its kind takes, by the bits of r, and now and then what it does not take. */
+static void add_extras(struct image_config *config, enum sample_kind kind, uint64_t r)
+{
+	bool is_linux = kind == SAMPLE_LINUX64 || kind == SAMPLE_LINUX32;
+	bool strange = !(r >> 20 & 31);
+
+	config->module = two_modules;
+	config->initrd = two_initrds;
+	if (is_linux || strange)
+		config->nr_initrds = (r >> 14) % 3;
+	if ((!is_linux && kind != SAMPLE_FLAT) || strange)
+		config->nr_modules = (r >> 12) % 3;
+	if (kind != SAMPLE_FLAT || strange)
+		config->cmdline = r & 0x400 ? "some arguments" : "";
 }
 
 /* One spoilt image; NULL, or what is wrong with the answer. */
@@ -371,9 +451,7 @@ static const char *mutation_round(uint64_t *rng, unsigned int accepted[])
 	config.file_bytes = s.bytes;
 	config.ram = r & 0x100 ? ram_4g : r & 0x200 ? ram_128m : ram_2m;
 	config.nr_ram = r & 0x100 ? 2 : 1;
-	config.cmdline = r & 0x400 && r % NR_SAMPLES != SAMPLE_FLAT ? "some arguments" : "";
-	config.module = two_modules;
-	config.nr_modules = r % NR_SAMPLES != SAMPLE_FLAT ? (r >> 12) % 3 : 0;
+	add_extras(&config, r % NR_SAMPLES, r);
 	error.text[0] = '\0';
 	if (plan_file(&config, &plan, &error))
 		return check_message(&config, &error);
@@ -385,7 +463,7 @@ static const char *mutation_round(uint64_t *rng, unsigned int accepted[])
 
 static void test_mutations(uint64_t seed)
 {
-	unsigned int accepted[IMAGE_FLAT + 1] = { 0 }, i, k, total = 0, faults = 0;
+	unsigned int accepted[IMAGE_NR_KINDS] = { 0 }, i, k, total = 0, faults = 0;
 	uint64_t rng = seed;
 
 	for (i = 0; i < ROUNDS; i++) {
@@ -397,7 +475,7 @@ static void test_mutations(uint64_t seed)
 				 error.text);
 	}
 	ok(!faults, "%u spoilt images are answered as promised", ROUNDS);
-	for (k = 0; k <= IMAGE_FLAT; k++) {
+	for (k = 0; k < IMAGE_NR_KINDS; k++) {
 		ok(accepted[k], "%u of them were still good as kind %u", accepted[k], k);
 		total += accepted[k];
 	}
@@ -437,8 +515,7 @@ static const char *outline_round(uint64_t *rng, unsigned int *accepted)
 
 	config.ram = r & 0x100 ? ram_4g : ram_2m;
 	config.nr_ram = r & 0x100 ? 2 : 1;
-	config.module = two_modules;
-	config.nr_modules = r % NR_SAMPLES != SAMPLE_FLAT ? (r >> 12) % 3 : 0;
+	add_extras(&config, r % NR_SAMPLES, r);
 	image_read(&config, &outline);
 	spoil_outline(&outline, rng);
 	if (image_plan(&config, &outline, &plan, &error))

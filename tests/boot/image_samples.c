@@ -86,6 +86,30 @@ static void sample_kludge(struct sample *s)
 	sample_put(s, at + 28, 0x200100, 4); /* entry */
 }
 
+static void sample_linux(struct sample *s, unsigned int xloadflags)
+{
+	static const char version[] = "6.1.0 sample";
+
+	memset(s->byte + 0x1f0, 0, SAMPLE_VERSION - 0x1f0);
+	memcpy(s->byte + SAMPLE_VERSION, version, sizeof(version));
+	sample_put(s, 0x1f1, 1, 1);				      /* setup_sects */
+	sample_put(s, 0x1f4, (SAMPLE_BYTES - SAMPLE_KERNEL) / 16, 4); /* syssize */
+	sample_put(s, 0x1fe, 0xaa55, 2);
+	sample_put(s, 0x200, 0x6aeb, 2); /* the header ends at 0x26c */
+	sample_put(s, 0x202, 0x53726448, 4);
+	sample_put(s, 0x206, 0x20f, 2);
+	sample_put(s, 0x20e, SAMPLE_VERSION - 0x200, 2);
+	sample_put(s, 0x211, 1, 1); /* loadflags */
+	sample_put(s, 0x214, 0x100000, 4);
+	sample_put(s, 0x22c, 0x7fffffff, 4); /* initrd_addr_max */
+	sample_put(s, 0x230, 0x1000, 4);     /* kernel_alignment */
+	sample_put(s, 0x234, 1, 1);	     /* relocatable */
+	sample_put(s, 0x236, xloadflags, 2);
+	sample_put(s, 0x238, 255, 4); /* cmdline_size */
+	sample_put(s, 0x258, SAMPLE_PREFERRED, 8);
+	sample_put(s, 0x260, SAMPLE_INIT_BYTES, 4);
+}
+
 struct sample sample_make(enum sample_kind kind)
 {
 	struct sample s = { .bytes = SAMPLE_BYTES };
@@ -110,6 +134,8 @@ struct sample sample_make(enum sample_kind kind)
 		sample_multiboot(&s, SAMPLE_TEXT, 3);
 		break;
 	case SAMPLE_KLUDGE: sample_kludge(&s); break;
+	case SAMPLE_LINUX64: sample_linux(&s, 1); break;
+	case SAMPLE_LINUX32: sample_linux(&s, 0); break;
 	default: sample_put(&s, 0, 0xfeeb, 2); /* jmp . */
 	}
 	return s;
@@ -124,8 +150,13 @@ const struct gfn_range ram_4g[] = {
 const uint8_t initrd[5000] = { 1, 2, 3 };
 const uint8_t dtb[64] = { 0xd0, 0x0d };
 const struct image_module two_modules[] = {
-	{ initrd, sizeof(initrd), "initrd rw" },
-	{ dtb, sizeof(dtb), QUIRE_FDT_MODULE },
+	{ initrd, sizeof(initrd), "modules/one", "initrd rw" },
+	{ dtb, sizeof(dtb), "", QUIRE_FDT_MODULE },
+};
+static const uint8_t more[64] = "more";
+const struct image_module two_initrds[] = {
+	{ initrd, sizeof(initrd) - 3, "one", "" },
+	{ more, sizeof(more), "two", "" },
 };
 
 struct image_config config_of(const struct sample *s)
@@ -207,7 +238,18 @@ static bool data_is_known(const struct image_config *config, const struct image_
 			return true;
 	if (inside(s->data, s->file_bytes, config->acpi, config->acpi_bytes))
 		return true;
+	for (i = 0; i < config->nr_initrds; i++)
+		if (inside(s->data, s->file_bytes, config->initrd[i].data, config->initrd[i].bytes))
+			return true;
 	return plan->boot_data && s->data == plan->boot_data;
+}
+
+static bool is_initrd(const struct image_config *config, const struct image_segment *s)
+{
+	for (unsigned int i = 0; i < config->nr_initrds; i++)
+		if (s->data == config->initrd[i].data)
+			return true;
+	return false;
 }
 
 static const char *check_segment(const struct image_config *config, const struct image_plan *plan,
@@ -234,7 +276,8 @@ static const char *check_segment(const struct image_config *config, const struct
 	if (s->file_bytes && inside(s->data, s->file_bytes, config->acpi, config->acpi_bytes))
 		return s->gpa == QUIRE_ACPI_BASE ? NULL : "ACPI is badly placed";
 	if (!inside(s->data, s->file_bytes, config->file, config->file_bytes) && s->file_bytes &&
-	    (s->gpa < MiB || s->gpa + s->mem_bytes > QUIRE_GAP_START || s->gpa % 4096))
+	    (s->gpa < MiB || s->gpa + s->mem_bytes > QUIRE_GAP_START ||
+	     s->gpa % (is_initrd(config, s) ? 4 : 4096)))
 		return "boot data or a module is badly placed";
 	return NULL;
 }
@@ -259,36 +302,108 @@ static const char *check_memory(const struct image_config *config, uint64_t addr
 
 /* A module as the guest is told of it. */
 static const char *check_module(const struct image_plan *plan, const struct image_module *m,
-				gpa_t gpa, uint64_t bytes, gpa_t args)
+				gpa_t gpa, uint64_t bytes, gpa_t args, const char *want)
 {
 	if (bytes != m->bytes || gpa % 4096)
 		return "a module has the wrong size or is not page-aligned";
 	if (m->bytes && plan_bytes(plan, gpa, bytes) != m->data)
 		return "a module is not where the guest is told";
-	return plan_string(plan, args, m->args) ? NULL : "a module's arguments are wrong";
+	return plan_string(plan, args, want) ? NULL : "a module's arguments are wrong";
+}
+
+/* Where the guest is told that the initrd is. */
+static const char *check_initrd(const struct image_config *config, const struct image_plan *plan,
+				gpa_t gpa, uint64_t bytes)
+{
+	gpa_t at = gpa;
+
+	if (gpa % 4096)
+		return "the initrd is not page-aligned";
+	for (unsigned int i = 0; i < config->nr_initrds; i++) {
+		const struct image_module *part = &config->initrd[i];
+
+		at = (at + 3) / 4 * 4;
+		if (part->bytes && plan_bytes(plan, at, part->bytes) != part->data)
+			return "a part of the initrd is not where it belongs";
+		at += part->bytes;
+	}
+	return at - gpa == bytes ? NULL : "the initrd has the wrong size";
+}
+
+/* The command line that the guest is to see. */
+static const char *command_line(const struct image_config *config, const struct image_plan *plan)
+{
+	static char line[1000];
+	const char *first = plan->kernel.is_linux && !strstr(config->cmdline, "console=") ?
+				    "console=ttyS0" :
+			    plan->kind == IMAGE_MULTIBOOT ? config->name :
+							    "";
+
+	snprintf(line, sizeof(line), "%s%s%s", first, *first && *config->cmdline ? " " : "",
+		 config->cmdline);
+	return line;
+}
+
+static const char *check_linux(const struct image_config *config, const struct image_plan *plan)
+{
+	uint64_t params = plan->esi, entries = plan_word(plan, params + 0x1e8, 1), last = 0, i;
+	gpa_t line = plan_word(plan, params + 0x228, 4);
+	const char *bad = NULL;
+
+	if (plan_word(plan, params + 0x1fe, 2) != 0xaa55 ||
+	    plan_word(plan, params + 0x202, 4) != 0x53726448)
+		return "boot_params has no setup header";
+	if (plan_word(plan, params + 0x210, 1) != 0xff)
+		return "the boot loader has a type";
+	if (plan_word(plan, params + 0x214, 4) != plan->segment[0].gpa)
+		return "code32_start is not where the kernel is";
+	if (plan_word(plan, params + 0x250, 8))
+		return "there is setup data";
+	if (strlen(command_line(config, plan)) > plan_word(plan, params + 0x238, 4) ||
+	    !plan_string(plan, line, command_line(config, plan)))
+		return "the command line is wrong";
+	for (i = 0; i < entries && !bad; i++)
+		bad = check_memory(config, plan_word(plan, params + 0x2d0 + 20 * i, 8),
+				   plan_word(plan, params + 0x2d0 + 20 * i + 8, 8),
+				   plan_word(plan, params + 0x2d0 + 20 * i + 16, 4), &last);
+	if (plan_word(plan, plan->gdt + 24, 8) != 0x00cf93000000ffff)
+		return "the GDT has no data segment";
+	for (i = 0; i < 2048 && plan->kind == IMAGE_LINUX64 && !bad; i++)
+		if (plan_word(plan, plan->cr3 + 8192 + 8 * i, 8) != (i * 2 * MiB | 0x83))
+			bad = "the page tables do not map 4 GiB to themselves";
+	return bad ? bad :
+		     check_initrd(config, plan, plan_word(plan, params + 0x218, 4),
+				  plan_word(plan, params + 0x21c, 4));
 }
 
 static const char *check_pvh(const struct image_config *config, const struct image_plan *plan)
 {
 	uint64_t info = plan->ebx, map = plan_word(plan, info + 40, 8), last = 0;
-	uint64_t list = plan_word(plan, info + 16, 8), i;
+	uint64_t list = plan_word(plan, info + 16, 8), n = 0, i;
 	const char *bad = NULL;
 
 	if (plan_word(plan, info, 8) != (1ULL << 32 | 0x336ec578))
 		return "the start info has no magic, or not version 1";
-	if (!plan_string(plan, plan_word(plan, info + 24, 8), config->cmdline))
+	if (!plan_string(plan, plan_word(plan, info + 24, 8), command_line(config, plan)))
 		return "the command line is wrong";
 	for (i = 0; i < plan_word(plan, info + 48, 4) && !bad; i++)
 		bad = check_memory(config, plan_word(plan, map + 24 * i, 8),
 				   plan_word(plan, map + 24 * i + 8, 8),
 				   plan_word(plan, map + 24 * i + 16, 4), &last);
-	if (plan_word(plan, info + 12, 4) != config->nr_modules)
-		return "the number of modules is wrong";
-	for (i = 0; i < config->nr_modules && !bad; i++)
-		bad = check_module(plan, &config->module[i], plan_word(plan, list + 32 * i, 8),
-				   plan_word(plan, list + 32 * i + 8, 8),
-				   plan_word(plan, list + 32 * i + 16, 8));
-	return bad;
+	if (config->nr_initrds && !bad) {
+		bad = check_initrd(config, plan, plan_word(plan, list, 8),
+				   plan_word(plan, list + 8, 8));
+		n++;
+	}
+	for (i = 0; i < config->nr_modules && !bad; i++) {
+		if (plan->kernel.is_linux && !strcmp(config->module[i].args, QUIRE_FDT_MODULE))
+			continue;
+		bad = check_module(plan, &config->module[i], plan_word(plan, list + 32 * n, 8),
+				   plan_word(plan, list + 32 * n + 8, 8),
+				   plan_word(plan, list + 32 * n + 16, 8), config->module[i].args);
+		n++;
+	}
+	return !bad && plan_word(plan, info + 12, 4) != n ? "the number of modules is wrong" : bad;
 }
 
 static const char *check_multiboot(const struct image_config *config, const struct image_plan *plan)
@@ -296,10 +411,11 @@ static const char *check_multiboot(const struct image_config *config, const stru
 	uint64_t info = plan->ebx, map = plan_word(plan, info + 48, 4), last = 0;
 	uint64_t list = plan_word(plan, info + 24, 4), n = 0, i, start;
 	const char *bad = NULL;
+	char string[100];
 
 	if (plan->eax != 0x2badb002)
 		return "eax is not multiboot's magic";
-	if (!plan_string(plan, plan_word(plan, info + 16, 4), config->cmdline))
+	if (!plan_string(plan, plan_word(plan, info + 16, 4), command_line(config, plan)))
 		return "the command line is wrong";
 	for (i = 0; i < plan_word(plan, info + 44, 4) && !bad; i += 24)
 		bad = plan_word(plan, map + i, 4) != 20 ?
@@ -310,10 +426,12 @@ static const char *check_multiboot(const struct image_config *config, const stru
 	for (i = 0; i < config->nr_modules && !bad; i++) {
 		if (!strcmp(config->module[i].args, QUIRE_FDT_MODULE))
 			continue;
+		snprintf(string, sizeof(string), "%s%s%s", config->module[i].name,
+			 *config->module[i].args ? " " : "", config->module[i].args);
 		start = plan_word(plan, list + 16 * n, 4);
 		bad = check_module(plan, &config->module[i], start,
 				   plan_word(plan, list + 16 * n + 4, 4) - start,
-				   plan_word(plan, list + 16 * n + 8, 4));
+				   plan_word(plan, list + 16 * n + 8, 4), string);
 		n++;
 	}
 	if (plan_word(plan, info + 20, 4) != n)
@@ -341,6 +459,8 @@ const char *check_plan(const struct image_config *config, const struct image_pla
 	switch (plan->kind) {
 	case IMAGE_PVH64:
 	case IMAGE_PVH32: return check_pvh(config, plan);
+	case IMAGE_LINUX64:
+	case IMAGE_LINUX32: return check_linux(config, plan);
 	case IMAGE_MULTIBOOT: return check_multiboot(config, plan);
 	case IMAGE_FLAT:
 		return plan->entry == 0x7c00 && plan->nr_segments == 1 && !plan->boot_data ?

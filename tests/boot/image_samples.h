@@ -14,6 +14,9 @@
  *   0x200  text (to 0x100000); multiboot header first, if any
  *   0x400  data (to 0x101000, with bss up to 0x104000)
  *   0x500  end
+ *
+ * The Linux samples have the setup header at 0x1f1, the version's text at 0x280 and the kernel at
+ * 0x400.
  */
 #include <elf.h>
 #include <string.h>
@@ -25,6 +28,8 @@ enum sample_kind {
 	SAMPLE_MULTIBOOT, /* ELF32 */
 	SAMPLE_KLUDGE,	  /* multiboot with addresses, not ELF */
 	SAMPLE_FLAT,
+	SAMPLE_LINUX64,
+	SAMPLE_LINUX32,
 	SAMPLE_BOTH, /* PVH32 with a multiboot header too */
 	NR_SAMPLES
 };
@@ -37,7 +42,11 @@ enum sample_kind {
 #define SAMPLE_DATA	     0x400
 #define SAMPLE_BYTES	     0x500
 #define SAMPLE_ENTRY	     0x100040
-#define SAMPLE_KLUDGE_HEADER 0x40 /* file offset of SAMPLE_KLUDGE's header */
+#define SAMPLE_KERNEL	     0x400
+#define SAMPLE_VERSION	     0x280
+#define SAMPLE_PREFERRED     0x200000 /* where a kernel runs */
+#define SAMPLE_INIT_BYTES    0x3000   /* ... and how much it needs there */
+#define SAMPLE_KLUDGE_HEADER 0x40     /* file offset of SAMPLE_KLUDGE's header */
 
 struct sample {
 	uint8_t byte[SAMPLE_BYTES];
@@ -58,6 +67,9 @@ extern const struct gfn_range ram_4g[2];
 /* Modules: what they hold, and two of them. */
 extern const uint8_t initrd[5000], dtb[64];
 extern const struct image_module two_modules[2];
+
+/* Initrds: 5000 bytes, and 64, which begin where guests find 5000 and no padding. */
+extern const struct image_module two_initrds[2];
 
 /* What to plan: this image, in 128 MiB. */
 struct image_config config_of(const struct sample *s);

@@ -156,12 +156,14 @@ static void test_multiboot(void)
 	is_hex(plan_word(&plan, info, 4), 0x24d, "memory, cmdline, mods, mmap, loader name");
 	is(plan_word(&plan, info + 4, 4), 639, "mem_lower in KiB");
 	is(plan_word(&plan, info + 8, 4), 127 * 1024, "mem_upper in KiB");
-	ok(plan_string(&plan, plan_word(&plan, info + 16, 4), "a b"), "the command line");
+	ok(plan_string(&plan, plan_word(&plan, info + 16, 4), "sample a b"),
+	   "the command line, with the image's name in front");
 	is(plan_word(&plan, info + 20, 4), 1, "one module: the device tree is for PVH only");
 	mods = plan_word(&plan, info + 24, 4);
 	is_hex(plan_word(&plan, mods, 4), 0x105000, "module 0: start");
 	is_hex(plan_word(&plan, mods + 4, 4), 0x105000 + 5000, "module 0: end");
-	ok(plan_string(&plan, plan_word(&plan, mods + 8, 4), "initrd rw"), "module 0: string");
+	ok(plan_string(&plan, plan_word(&plan, mods + 8, 4), "modules/one initrd rw"),
+	   "module 0: string, with the file's name in front");
 	is(plan_word(&plan, info + 44, 4), 5 * 24, "five memory map entries");
 	is_memory(&plan, plan_word(&plan, info + 48, 4) + 4, 0, 0x9fc00, 1);
 	ok(plan_string(&plan, plan_word(&plan, info + 64, 4), "quire"), "the loader's name");
@@ -208,6 +210,112 @@ static void test_flat(void)
 	is_hex(plan.entry, 0x7c00, "entered where it is loaded");
 	is(plan.nr_segments, 1, "one segment");
 	is_segment(&plan, 0, 0x7c00, s.byte, SAMPLE_BYTES, SAMPLE_BYTES);
+	image_plan_finish(&plan);
+}
+
+static void test_linux(enum sample_kind kind, enum image_kind want, const char *what)
+{
+	struct sample s = sample_make(kind);
+	struct image_config config = config_of(&s);
+	struct image_plan plan;
+	gpa_t params;
+
+	config.cmdline = "root=/dev/vda rw";
+	config.initrd = two_initrds;
+	config.nr_initrds = 2;
+	config.module = two_modules + 1;
+	config.nr_modules = 1;
+	config.acpi = "RSD PTR ";
+	config.acpi_bytes = 8;
+	if (!planned(&config, &plan, what))
+		return;
+	ok(plan.kind == want, "%s is recognised", what);
+	ok(plan.kernel.is_linux && !strcmp(plan.kernel.version, "6.1.0 sample"), "its version");
+	is_hex(plan.entry, SAMPLE_PREFERRED + (want == IMAGE_LINUX64 ? 0x200 : 0), "its entry");
+	is(plan.nr_segments, 5, "kernel, boot data, two parts of the initrd, and ACPI");
+	is_segment(&plan, 0, SAMPLE_PREFERRED, s.byte + SAMPLE_KERNEL, SAMPLE_BYTES - SAMPLE_KERNEL,
+		   SAMPLE_INIT_BYTES);
+	params = plan.esi;
+	is_hex(plan_word(&plan, params + 0x70, 8), QUIRE_ACPI_BASE, "boot_params: ACPI");
+	ok(!memcmp(plan.cmdline, "console=ttyS0 root=", 19), "a console is named");
+	is_hex(plan_word(&plan, params + 0x1fa, 2), 0xffff, "boot_params: normal video mode");
+	is(plan_word(&plan, params + 0x1e8, 1), 5, "boot_params: five entries of E820");
+	is_hex(plan_word(&plan, params + 0x2d0 + 60, 8), MiB, "... the fourth begins at 1 MiB");
+	is(plan_word(&plan, params + 0x21c, 4), 5000 + 64, "one initrd, padded between its parts");
+	is_hex(plan_word(&plan, params + 0x218, 4) + 5000, plan.segment[3].gpa, "... to 4 bytes");
+	image_plan_finish(&plan);
+
+	config.cmdline = "quiet console=tty0 -- console=x";
+	if (planned(&config, &plan, "a line with a console"))
+		ok(!strcmp(plan.cmdline, config.cmdline), "... gets no other one");
+	image_plan_finish(&plan);
+	config.cmdline = "a=\"b console=c\" -- console=ttyS0";
+	ok(!plan_file(&config, &plan, &error) && !strncmp(plan.cmdline, "console=ttyS0 a=", 16),
+	   "... and what is quoted, or for init, is none");
+	image_plan_finish(&plan);
+}
+
+static void test_linux_placement(void)
+{
+	struct sample s = sample_make(SAMPLE_LINUX64);
+	struct image_config config = config_of(&s);
+	struct image_plan plan;
+
+	sample_put(&s, 0x230, 0x400000, 4);
+	if (planned(&config, &plan, "a kernel that wants to be aligned to 4 MiB"))
+		is_hex(plan.segment[0].gpa, 0x400000, "... is");
+	image_plan_finish(&plan);
+	sample_put(&s, 0x258, 0, 8);
+	if (planned(&config, &plan, "a kernel that runs anywhere"))
+		is_hex(plan.segment[0].gpa, 0x400000, "... is not put below 1 MiB");
+	image_plan_finish(&plan);
+	s = sample_make(SAMPLE_LINUX32);
+	sample_put(&s, 0x234, 0, 1);
+	sample_put(&s, 0x230, 0, 4);
+	if (planned(&config, &plan, "a kernel that cannot be relocated")) {
+		is_hex(plan.segment[0].gpa, MiB, "... is put at 1 MiB");
+		is_hex(plan.segment[0].mem_bytes, SAMPLE_PREFERRED - MiB + SAMPLE_INIT_BYTES,
+		       "... and has room up to where it runs");
+	}
+	image_plan_finish(&plan);
+	s = sample_make(SAMPLE_LINUX64);
+	sample_put(&s, 0x206, 0x206, 2);
+	sample_put(&s, 0x200, 0x3aeb, 2);
+	if (planned(&config, &plan, "a kernel of protocol 2.06")) {
+		ok(plan.kind == IMAGE_LINUX32, "... has no 64-bit entry");
+		is_hex(plan.segment[0].gpa, MiB, "... nor a preferred address");
+		is_hex(plan.segment[0].mem_bytes, 3 * (SAMPLE_BYTES - SAMPLE_KERNEL),
+		       "... nor says how much it needs");
+	}
+	image_plan_finish(&plan);
+}
+
+/* A vmlinux is told from other PVH images by its notes. */
+static void test_vmlinux(void)
+{
+	struct sample s = sample_make(SAMPLE_PVH64);
+	struct image_config config = config_of(&s);
+	struct image_plan plan;
+
+	memcpy(s.byte + SAMPLE_NOTES + 12, "Linux",
+	       6); /* instead of GNU's, whose data are 5 bytes */
+	sample_put(&s, SAMPLE_NOTES, 6, 4);
+	sample_put(&s, SAMPLE_NOTES + 4, 1, 4);
+	sample_put(&s, SAMPLE_NOTES + 8, 0x101, 4);
+	config.module = two_modules + 1;
+	config.nr_modules = 1;
+	if (planned(&config, &plan, "a vmlinux")) {
+		ok(plan.kernel.is_linux, "... is Linux");
+		is(plan_word(&plan, plan.ebx + 12, 4), 0, "... and gets no device tree");
+		ok(!strcmp(plan.cmdline, "console=ttyS0"), "... but a console");
+	}
+	image_plan_finish(&plan);
+	config.initrd = two_initrds;
+	config.nr_initrds = 2;
+	config.module = two_modules;
+	config.nr_modules = 2;
+	if (planned(&config, &plan, "a vmlinux with an initrd and a module"))
+		is(plan_word(&plan, plan.ebx + 12, 4), 2, "... has two modules");
 	image_plan_finish(&plan);
 }
 
@@ -376,6 +484,10 @@ int main(void)
 	test_multiboot();
 	test_kludge();
 	test_flat();
+	test_linux(SAMPLE_LINUX64, IMAGE_LINUX64, "a bzImage");
+	test_linux(SAMPLE_LINUX32, IMAGE_LINUX32, "a bzImage of 32 bits");
+	test_linux_placement();
+	test_vmlinux();
 	test_placement();
 	test_variants();
 	test_names();

@@ -48,6 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		.cmdline = choice & 1 ? "some arguments" : "",
 		.module = two_modules,
 		.nr_modules = (choice >> 1) % 3,
+		.initrd = two_initrds,
+		.nr_initrds = (choice >> 3 & 1) * 2,
 		.ram = choice & 0x10 ? ram_4g :
 		       choice & 0x20 ? ram_128m :
 				       ram_2m,

@@ -257,7 +257,7 @@ is(run('run', $cpuid)->{status}, 1, 'CPUID says QuireQuire');
 # ---- every kind of image ----
 
 my $payload = ($ENV{QUIRE_BUILD} // 'build') . '/payload';
-for ([multiboot => 'multiboot_hello.elf', 7, 'cmdline=a b'],
+for ([multiboot => 'multiboot_hello.elf', 7, "cmdline=$payload/multiboot_hello.elf a b"],
 	['ELF32 PVH' => 'pvh32_hello.elf', 8, 'cmdline=a b'],
 	[flat => 'flat_hello.bin', 9, 'hello from real mode']) {
 	my ($kind, $file, $status, $says) = @$_;
@@ -266,6 +266,39 @@ for ([multiboot => 'multiboot_hello.elf', 7, 'cmdline=a b'],
 		$r = run('run', "$payload/$file", $kind eq 'flat' ? () : ('a', 'b'));
 		is($r->{status}, $status, "$kind: its status");
 		like($r->{out}, qr/\Q$says\E/, "$kind: its words");
+	}
+}
+SKIP: {
+	skip 'no bzImages', 8 if !-e "$payload/linux32_hello.bzImage";
+	my @initrd = ("--initrd=" . spew('one', 'first'), "--initrd=" . spew('two', 'second'));
+	for my $bits (32, 64) {
+		my $image = "$payload/linux${bits}_hello.bzImage";
+		$r = run('run', '-v', '-m', '64M', @initrd, '--append=x y', $image, 'z');
+		is($r->{status}, 10, "a bzImage by its $bits-bit entry: its status");
+		like($r->{out}, qr/^linux$bits: cs=0x10 loader=0xff code32_start=0x1000000 /,
+			'... its words');
+		like($r->{out}, qr/ cmdline=console=ttyS0 x y z\n/, '... its command line');
+		like($r->{out}, qr/^e820: 0x100000 \+ 0x3f00000 is 0x1$/m, '... its memory');
+		like($r->{out}, qr/^initrd: bytes=0xe "first000second"$/m, '... its initrds');
+		ok($r->{err} =~ /\A.*: Linux bzImage, $bits-bit entry, version 0\.1 hello of the tests, /
+				&& $r->{err} =~ /command line "console=ttyS0 x y z"\n\z/,
+			'... and -v says so');
+	}
+	my $image = "$payload/linux64_hello.bzImage";
+	$r = run('run', '-m', '16M', $image);
+	ok($r->{status} eq 2 && one_line($r->{err}) && $r->{err} =~ /-m 17M or more/,
+		'a kernel that needs more RAM than there is: how much');
+	truncate spew('big', ''), 60 << 20;
+	$r = run('run', '-m', '64M', "--initrd=$dir/big", $image);
+	ok($r->{status} eq 2 && one_line($r->{err}) && $r->{err} =~ /initrd.*-m 77M or more/,
+		'an initrd that does not fit beside the kernel, too');
+	for my $refused (["--initrd=$dir/one", "$payload/pvh32_hello.elf"],
+		["--module=$dir/one", $image], ["--initrd=$dir/none", $image],
+		['--initrd=', $image]) {
+		$r = run('run', @$refused);
+		ok($r->{status} eq 2 && one_line($r->{err}) && $r->{err} =~ /--(initrd|module)/,
+			"refused: $refused->[0]" =~ s/\Q$dir\E/DIR/r)
+			or diag $r->{err};
 	}
 }
 for my $cpus (1, 2, 4, 9) {

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 #
 # Small guests that are not quill: one for each way to boot, one for what a guest needs of
-# KVM's interrupt controllers, and drivers of few words.  32-bit and 16-bit code
-# without a library, so any x86 gcc or clang and ld will do.
+# KVM's interrupt controllers, and drivers of few words.  Code without a library, so any x86 gcc or
+# clang and ld will do.
 
 PAYLOAD_ELF := multiboot_hello multiboot_smp pvh32_hello pvh32_write pvh32_balloon \
                pvh32_interrupt pvh32_queue_wait pvh32_locked pvh32_alternate
 PAYLOAD_BIN := flat_hello
-PAYLOADS    := $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin)
+PAYLOAD_LINUX := linux32_hello linux64_hello
+PAYLOADS    := $(PAYLOAD_LINUX:%=$(BUILD)/payload/%.bzImage) $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin)
 
 $(BUILD)/payload/%.o: tests/payload/%.S tests/payload/payload.mk
 	@mkdir -p $(@D)
@@ -22,6 +23,33 @@ $(BUILD)/payload/%.bin: $(BUILD)/payload/%.o
 	@echo '  LD      $@'
 	$(Q)$(LD) -m elf_i386 --build-id=none --oformat binary -Ttext 0x7c00 -o $@ $<
 
+# Payloads in C: the same source for 32 and 64 bits.
+PAYLOAD_CFLAGS := -Iinclude -MMD -MP -Os -ffreestanding -fno-pic -fno-stack-protector \
+                  -fcf-protection=none -mgeneral-regs-only -mno-red-zone $(WARN)
+
+$(BUILD)/payload/%32.o: tests/payload/%.c tests/payload/payload.mk
+	@mkdir -p $(@D)
+	@echo '  CC      $@'
+	$(Q)$(CC) -m32 $(PAYLOAD_CFLAGS) -c -o $@ $<
+
+$(BUILD)/payload/%64.o: tests/payload/%.c tests/payload/payload.mk
+	@mkdir -p $(@D)
+	@echo '  CC      $@'
+	$(Q)$(CC) -m64 $(PAYLOAD_CFLAGS) -c -o $@ $<
+
+$(BUILD)/payload/linux_start%.o: tests/payload/linux_start.S tests/payload/payload.mk
+	@mkdir -p $(@D)
+	@echo '  AS      $@'
+	$(Q)$(CC) -m$* -MMD -MP -c -o $@ $<
+
+$(BUILD)/payload/linux%_hello.bzImage: $(BUILD)/payload/linux_start%.o \
+		$(BUILD)/payload/linux_hello%.o tests/payload/linux.lds
+	@echo '  LD      $@'
+	$(Q)$(LD) -m $(if $(filter 32,$*),elf_i386,elf_x86_64) --build-id=none --oformat binary \
+		-e start -T tests/payload/linux.lds -o $@ $(filter %.o,$^)
+
 payloads: $(PAYLOADS)
 .PHONY: payloads
-.SECONDARY: $(PAYLOAD_ELF:%=$(BUILD)/payload/%.o) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.o)
+.SECONDARY: $(PAYLOAD_ELF:%=$(BUILD)/payload/%.o) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.o) \
+            $(foreach bits,32 64,$(BUILD)/payload/linux_start$(bits).o \
+                                 $(BUILD)/payload/linux_hello$(bits).o)

@@ -28,13 +28,10 @@ static int dispatch(struct loader *ld)
 {
 	struct elf_image elf;
 	bool is_elf = elf_recognise(ld->config);
-	int ret = 0;
+	int ret = is_elf ? elf_open(ld, &elf) : load_linux(ld);
 
-	if (is_elf) {
-		ret = elf_open(ld, &elf);
-		if (!ret)
-			ret = load_pvh(ld, &elf);
-	}
+	if (is_elf && !ret)
+		ret = load_pvh(ld, &elf);
 	if (!ret)
 		ret = load_multiboot(ld, is_elf ? &elf : NULL);
 	if (ret)
@@ -42,10 +39,24 @@ static int dispatch(struct loader *ld)
 	if (!is_elf)
 		return load_flat(ld);
 	return load_fail(ld, -ENOEXEC,
-			 "ELF%u without a PVH note%s: a kernel needs one (Linux: "
-			 "CONFIG_PVH=y; an ordinary program cannot be run)",
+			 "ELF%u without a PVH note%s: a kernel needs one (of Linux, use the "
+			 "bzImage, or CONFIG_PVH=y; an ordinary program cannot be run)",
 			 elf.is64 ? 64 : 32,
 			 elf.is64 ? "" : " or a multiboot 1 header in its first 8192 bytes");
+}
+
+const char *image_kind_name(enum image_kind kind)
+{
+	static const char *const name[IMAGE_NR_KINDS] = {
+		[IMAGE_PVH64] = "ELF64 with a PVH note",
+		[IMAGE_PVH32] = "ELF32 with a PVH note",
+		[IMAGE_LINUX64] = "Linux bzImage, 64-bit entry",
+		[IMAGE_LINUX32] = "Linux bzImage, 32-bit entry",
+		[IMAGE_MULTIBOOT] = "multiboot",
+		[IMAGE_FLAT] = "flat image",
+	};
+
+	return name[kind];
 }
 
 static int look(struct loader *ld)
@@ -83,6 +94,7 @@ void image_read(const struct image_config *config, struct image_outline *outline
 	memcpy(outline->text, err.text, sizeof(outline->text));
 	outline->kind = plan.kind;
 	outline->entry = plan.entry;
+	outline->kernel = plan.kernel;
 	outline->nr_parts = plan.nr_segments;
 	for (unsigned int i = 0; i < plan.nr_segments; i++)
 		outline->part[i] = part_of(config, &plan.segment[i]);
@@ -92,22 +104,27 @@ void image_read(const struct image_config *config, struct image_outline *outline
 
 /* How the plan of each kind of image is completed. */
 static int (*const complete[IMAGE_NR_KINDS])(struct loader *ld) = {
-	[IMAGE_PVH64] = load_pvh_boot_data,
-	[IMAGE_PVH32] = load_pvh_boot_data,
-	[IMAGE_MULTIBOOT] = load_multiboot_boot_data,
-	[IMAGE_FLAT] = load_flat_check,
+	[IMAGE_PVH64] = load_pvh_boot_data,	      [IMAGE_PVH32] = load_pvh_boot_data,
+	[IMAGE_LINUX64] = load_linux_boot_data,	      [IMAGE_LINUX32] = load_linux_boot_data,
+	[IMAGE_MULTIBOOT] = load_multiboot_boot_data, [IMAGE_FLAT] = load_flat_check,
 };
 
-/* Why the file is no image.  The reason goes to a terminal: it is made printable. */
+/* What a reader says goes to a terminal. */
+static void make_printable(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+}
+
+/* Why the file is no image. */
 static int refused(struct loader *ld, const struct image_outline *outline)
 {
 	char text[sizeof(outline->text)];
 	int code = outline->code;
 
 	snprintf(text, sizeof(text), "%.*s", (int)sizeof(text) - 1, outline->text);
-	for (char *c = text; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
+	make_printable(text);
 	if (code != -EFBIG && code != -EINVAL)
 		code = -ENOEXEC;
 	return quire_fail(ld->err, code, "%s", text);
@@ -124,6 +141,15 @@ static int take_part(struct loader *ld, unsigned int i, const struct image_part 
 			    part->file_bytes, part->mem_bytes);
 }
 
+static void take_kernel(struct image_plan *plan, const struct image_kernel *kernel)
+{
+	plan->kernel = *kernel;
+	plan->kernel.version[sizeof(plan->kernel.version) - 1] = '\0';
+	make_printable(plan->kernel.version);
+	if (plan->kind == IMAGE_LINUX64 || plan->kind == IMAGE_LINUX32)
+		plan->kernel.is_linux = true;
+}
+
 static int take_parts(struct loader *ld, const struct image_outline *outline)
 {
 	int ret = 0;
@@ -132,9 +158,23 @@ static int take_parts(struct loader *ld, const struct image_outline *outline)
 		return load_fail(ld, -ENOEXEC, "kind %u, %u parts: no such image", outline->kind,
 				 outline->nr_parts);
 	ld->plan->kind = (enum image_kind)outline->kind;
+	take_kernel(ld->plan, &outline->kernel);
 	for (unsigned int i = 0; i < outline->nr_parts && !ret; i++)
 		ret = take_part(ld, i, &outline->part[i]);
 	return ret ? ret : load_entry(ld, "entry", outline->entry);
+}
+
+/* Complete a plan that has its parts. */
+static int finish_plan(struct loader *ld)
+{
+	if (ld->config->nr_initrds && !ld->plan->kernel.is_linux)
+		return load_fail(ld, -EINVAL,
+				 "%s, and not Linux: --initrd is for Linux, use --module=FILE",
+				 image_kind_name(ld->plan->kind));
+	ld->plan->cmdline = load_cmdline(ld->config, ld->plan);
+	if (!ld->plan->cmdline)
+		return load_fail(ld, -ENOMEM, "the host has no memory for its command line");
+	return complete[ld->plan->kind](ld);
 }
 
 int image_plan(const struct image_config *config, const struct image_outline *outline,
@@ -146,7 +186,7 @@ int image_plan(const struct image_config *config, const struct image_outline *ou
 	memset(plan, 0, sizeof(*plan));
 	ret = outline->code ? refused(&ld, outline) : take_parts(&ld, outline);
 	if (!ret)
-		ret = complete[plan->kind](&ld);
+		ret = finish_plan(&ld);
 	if (ret)
 		image_plan_finish(plan);
 	return ret;
@@ -154,6 +194,7 @@ int image_plan(const struct image_config *config, const struct image_outline *ou
 
 void image_plan_finish(struct image_plan *plan)
 {
+	free(plan->cmdline);
 	free(plan->boot_data);
 	memset(plan, 0, sizeof(*plan));
 }

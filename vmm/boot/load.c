@@ -16,6 +16,8 @@
 #define HIGH_START (1 * MiB)
 #define MAX_RAM	   (1UL << 48) /* what stage 2 can map */
 
+#define INITRD_ALIGN 4 /* of the parts of an initrd */
+
 /*
  * The name comes from the command line and may be anything.  Keep control characters out of the
  * message, which is one line, and shorten a long path, so that there is room for the numbers.
@@ -179,14 +181,14 @@ int load_entry(struct loader *ld, const char *what, uint64_t entry)
  * Find the first fit at or above `from`: step over each segment that is in the way, and over the
  * ends of RAM ranges, until nothing is in the way.  Every step moves up, so this ends.
  */
-static bool find_free(const struct loader *ld, gpa_t from, uint64_t bytes, gpa_t *gpa)
+static bool find_free(const struct loader *ld, gpa_t from, gpa_t to, uint64_t bytes, gpa_t *gpa)
 {
 	const struct image_segment *s;
 	const struct gfn_range *r = ld->config->ram, *end = r + ld->config->nr_ram;
 
 	for (; r < end; r++) {
 		gpa_t at = max_u64(from, gfn_to_gpa(r->start));
-		gpa_t limit = min_u64(gfn_to_gpa(r->end), QUIRE_GAP_START);
+		gpa_t limit = min_u64(gfn_to_gpa(r->end), to);
 
 		while (at < limit && bytes <= limit - at) {
 			s = overlapping(ld->plan, at, bytes);
@@ -212,15 +214,30 @@ static gpa_t image_top(const struct image_plan *plan)
 	return align_up(top, QUIRE_PAGE_SIZE);
 }
 
-int load_alloc(struct loader *ld, const char *what, uint64_t bytes, gpa_t *gpa)
+/* Say why there is no room.  More RAM helps as long as what is above the image is below `limit`. */
+static int fail_no_room(struct loader *ld, const char *what, uint64_t bytes, gpa_t limit)
 {
-	/* If the image ends at the very top of RAM, there may be room beneath it. */
-	if (find_free(ld, image_top(ld->plan), bytes, gpa) || find_free(ld, HIGH_START, bytes, gpa))
-		return 0;
+	gpa_t top = image_top(ld->plan);
+
+	if (bytes > limit || top > limit - bytes)
+		return load_fail(ld, -EFBIG,
+				 "no room for the %" PRIu64 " bytes of %s: the image ends at "
+				 "%#" PRIx64 ", and they have to be below %#" PRIx64,
+				 bytes, what, top, limit);
 	return load_fail(ld, -EFBIG,
-			 "no room for the %" PRIu64 " bytes of %s between 1 MiB and "
-			 "the end of RAM at %#" PRIx64 " (below 3 GiB): run with a larger -m",
-			 bytes, what, ram_end(ld->config));
+			 "no room for the %" PRIu64 " bytes of %s: the image ends at %#" PRIx64
+			 " and RAM at %#" PRIx64 ": run with -m %" PRIu64 "M or more",
+			 bytes, what, top, ram_end(ld->config), align_up(top + bytes, MiB) / MiB);
+}
+
+int load_alloc(struct loader *ld, const char *what, uint64_t bytes, gpa_t limit, gpa_t *gpa)
+{
+	limit = min_u64(limit, QUIRE_GAP_START);
+	/* If the image ends at the very top of RAM, there may be room beneath it. */
+	if (find_free(ld, image_top(ld->plan), limit, bytes, gpa) ||
+	    find_free(ld, HIGH_START, limit, bytes, gpa))
+		return 0;
+	return fail_no_room(ld, what, bytes, limit);
 }
 
 int load_module(struct loader *ld, const struct image_module *module, gpa_t *gpa)
@@ -236,7 +253,7 @@ int load_module(struct loader *ld, const struct image_module *module, gpa_t *gpa
 				 "GiB",
 				 what, module->bytes);
 	pages = align_up(max_u64(module->bytes, 1), QUIRE_PAGE_SIZE);
-	err = load_alloc(ld, what, pages, gpa);
+	err = load_alloc(ld, what, pages, QUIRE_GAP_START, gpa);
 	if (err)
 		return err;
 	return load_segment(ld, what, *gpa, module->data, module->bytes, pages);
@@ -254,6 +271,40 @@ gpa_t load_acpi(struct loader *ld)
 	return QUIRE_ACPI_BASE;
 }
 
+/* The bytes of all initrds as one; UINT64_MAX: more than could ever fit. */
+static uint64_t initrd_bytes(const struct image_config *config)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < config->nr_initrds; i++) {
+		if (config->initrd[i].bytes > QUIRE_GAP_START)
+			return UINT64_MAX;
+		bytes = align_up(bytes, INITRD_ALIGN) + config->initrd[i].bytes;
+	}
+	return bytes;
+}
+
+int load_initrd(struct loader *ld, gpa_t last, gpa_t *gpa, uint64_t *bytes)
+{
+	const struct image_config *config = ld->config;
+	gpa_t at;
+	int err;
+
+	*gpa = 0;
+	*bytes = initrd_bytes(config);
+	if (!*bytes)
+		return 0;
+	err = load_alloc(ld, "the initrd", *bytes, last + 1, gpa);
+	at = *gpa;
+	for (unsigned int i = 0; i < config->nr_initrds && !err; i++) {
+		const struct image_module *part = &config->initrd[i];
+
+		err = load_segment(ld, "the initrd", at, part->data, part->bytes, part->bytes);
+		at = align_up(at + part->bytes, INITRD_ALIGN);
+	}
+	return err;
+}
+
 const struct image_module *load_next_module(const struct loader *ld, bool fdt,
 					    const struct image_module *prev)
 {
@@ -267,7 +318,7 @@ const struct image_module *load_next_module(const struct loader *ld, bool fdt,
 
 int load_boot_begin(struct loader *ld, size_t bytes)
 {
-	int err = load_alloc(ld, "boot data", bytes, &ld->boot_gpa);
+	int err = load_alloc(ld, "boot data", bytes, QUIRE_GAP_START, &ld->boot_gpa);
 
 	if (err)
 		return err;

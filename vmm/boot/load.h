@@ -44,11 +44,11 @@ int load_segment(struct loader *ld, const char *what, gpa_t gpa, const void *dat
 int load_entry(struct loader *ld, const char *what, uint64_t entry);
 
 /*
- * Find room for [*gpa, *gpa + bytes), page-aligned, in free RAM from 1 MiB up and below the device
- * hole, above the image if it fits there.  The room stays free until load_segment() adds it.  bytes
- * is not 0.  0 or -EFBIG.
+ * Find room for [*gpa, *gpa + bytes), page-aligned, in free RAM from 1 MiB up and below `limit` and
+ * the device hole, above the image if it fits there.  The room stays free until load_segment() adds
+ * it.  bytes is not 0.  0 or -EFBIG.
  */
-int load_alloc(struct loader *ld, const char *what, uint64_t bytes, gpa_t *gpa);
+int load_alloc(struct loader *ld, const char *what, uint64_t bytes, gpa_t limit, gpa_t *gpa);
 
 /* Add a module.  It gets whole pages of its own, at least one.  *gpa becomes their place. */
 int load_module(struct loader *ld, const struct image_module *module, gpa_t *gpa);
@@ -60,8 +60,14 @@ int load_module(struct loader *ld, const struct image_module *module, gpa_t *gpa
 gpa_t load_acpi(struct loader *ld);
 
 /*
+ * Add config's initrds as one, [*gpa, *gpa + *bytes), that has no byte beyond `last`.  If there are
+ * none, both become 0.  0 or -errno.
+ */
+int load_initrd(struct loader *ld, gpa_t last, gpa_t *gpa, uint64_t *bytes);
+
+/*
  * The module after `prev`; the first one if prev is NULL.  NULL: there are no more.  With fdt false
- * the device tree (QUIRE_FDT_MODULE) is left out, because only PVH guests know about it.
+ * the device tree (QUIRE_FDT_MODULE) is left out: most guests do not know about it.
  */
 const struct image_module *load_next_module(const struct loader *ld, bool fdt,
 					    const struct image_module *prev);
@@ -146,6 +152,9 @@ uint64_t elf_physical_entry(const struct loader *ld, const struct elf_image *elf
  */
 int load_pvh(struct loader *ld, const struct elf_image *elf);
 
+/* The same for a file with a Linux setup header.  It is not ELF. */
+int load_linux(struct loader *ld);
+
 /* The same for an image with a multiboot header.  elf is NULL if the file is not ELF. */
 int load_multiboot(struct loader *ld, const struct elf_image *elf);
 
@@ -154,6 +163,7 @@ int load_multiboot(struct loader *ld, const struct elf_image *elf);
  * at the file.  0 or -errno.
  */
 int load_pvh_boot_data(struct loader *ld);
+int load_linux_boot_data(struct loader *ld);
 int load_multiboot_boot_data(struct loader *ld);
 
 /* Load a flat image.  0 or -errno. */
@@ -161,5 +171,8 @@ int load_flat(struct loader *ld);
 
 /* Is the plan that of a flat image: one part, entered where that begins?  0 or -ENOEXEC. */
 int load_flat_check(struct loader *ld);
+
+/* The command line for a guest of this kind (cmdline.c).  malloc'd; NULL: no memory. */
+char *load_cmdline(const struct image_config *config, const struct image_plan *plan);
 
 #endif

@@ -19,9 +19,6 @@ static const struct {
 	const char *magic;
 	const char *advice;
 } not_flat[] = {
-	{ 0x202, 4, "HdrS",
-	  "a Linux bzImage: use its vmlinux (scripts/extract-vmlinux), which "
-	  "has a PVH note" },
 	{ 0, 2, "\x1f\x8b", "gzip data: unpack it first" },
 	{ 0, 6,
 	  "\xfd"

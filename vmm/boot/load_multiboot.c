@@ -8,8 +8,8 @@
  * 0x2badb002, and ebx = the information structure (sections 3.2 and 3.3).
  *
  * The boot data is one segment: information structure, memory map, module list, strings.
- * The command line is passed as given, without the image's name in front: "general-purpose
- * boot loaders should allow user a complete control on command line" (section 3.3).
+ * The command line begins with the image's name, as boot loaders make it (cmdline.c), and a string
+ * of a module with the module's.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -173,19 +173,35 @@ static int load_image(struct loader *ld, const struct elf_image *elf, uint32_t o
 	return err ? err : load_entry(ld, "ELF entry", elf_physical_entry(ld, elf));
 }
 
+static size_t module_string_bytes(const struct image_module *m)
+{
+	return strlen(m->name) + (*m->args ? 1 + strlen(m->args) : 0) + 1;
+}
+
+/* A module's name, and its arguments if it has some. */
+static gpa_t put_module_string(struct loader *ld, const struct image_module *m)
+{
+	const size_t bytes = module_string_bytes(m);
+	gpa_t gpa = load_boot_put(ld, NULL, bytes);
+
+	snprintf((char *)ld->boot + (gpa - ld->boot_gpa), bytes, "%s%s%s", m->name,
+		 *m->args ? " " : "", m->args);
+	return gpa;
+}
+
 static size_t boot_bytes(const struct loader *ld, unsigned int nr_map, unsigned int *nr_modules)
 {
 	const struct image_module *m = NULL;
 	size_t bytes = load_boot_size(sizeof(struct mb_info)) +
 		       load_boot_size(nr_map * sizeof(struct mb_mmap)) +
-		       load_boot_size(strlen(ld->config->cmdline) + 1) +
+		       load_boot_size(strlen(ld->plan->cmdline) + 1) +
 		       load_boot_size(sizeof(MB_LOADER_NAME));
 
 	*nr_modules = 0;
 	while ((m = load_next_module(ld, false, m))) {
 		++*nr_modules;
 		bytes += load_boot_size(sizeof(struct mb_module)) +
-			 load_boot_size(strlen(m->args) + 1);
+			 load_boot_size(module_string_bytes(m));
 	}
 	return bytes;
 }
@@ -237,7 +253,7 @@ static int fill_modules(struct loader *ld, gpa_t list)
 		/* load_alloc() stays below 3 GiB, so 32 bits hold these. */
 		entry.start = gpa;
 		entry.end = gpa + m->bytes;
-		entry.string = load_boot_put(ld, m->args, strlen(m->args) + 1);
+		entry.string = put_module_string(ld, m);
 		memcpy(out, &entry, sizeof(entry));
 		out += sizeof(entry);
 	}
@@ -249,7 +265,7 @@ int load_multiboot_boot_data(struct loader *ld)
 	struct mb_info info = { .flags = MBI_MEMORY | MBI_CMDLINE | MBI_MMAP | MBI_LOADER };
 	struct load_memory map[LOAD_MAX_MEMORY];
 	unsigned int nr = load_memory_map(ld->config, map);
-	const char *cmdline = ld->config->cmdline;
+	const char *cmdline = ld->plan->cmdline;
 	int err;
 
 	err = load_boot_begin(ld, boot_bytes(ld, nr, &info.mods_count));

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <quire/abi.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,16 +26,18 @@
 
 /* ---- files and image ---- */
 
-static int open_module(struct run *run, unsigned int i, struct quire_error *err)
+/* Open what `option` names.  *module becomes its bytes. */
+static int open_module(const char *option, const char *path, struct image_file *file,
+		       struct image_module *module, struct quire_error *err)
 {
-	struct image_file *file = &run->module_file[i];
 	struct quire_error why;
-	int ret = image_open(run->module_path[i], file, &why);
+	int ret = image_open(path, file, &why);
 
 	if (ret)
-		return quire_fail(err, ret, "--module: %.300s", why.text);
-	run->module[i].data = file->data;
-	run->module[i].bytes = file->bytes;
+		return quire_fail(err, ret, "%s: %.300s", option, why.text);
+	module->name = path;
+	module->data = file->data;
+	module->bytes = file->bytes;
 	return 0;
 }
 
@@ -69,7 +72,11 @@ static int open_files(struct run *run, struct quire_error *err)
 
 	free(installed);
 	for (unsigned int i = 0; i < run->nr_modules && !ret; i++)
-		ret = open_module(run, i, err);
+		ret = open_module("--module", run->module_path[i], &run->module_file[i],
+				  &run->module[i], err);
+	for (unsigned int i = 0; i < run->nr_initrds && !ret; i++)
+		ret = open_module("--initrd", run->initrd_path[i], &run->initrd_file[i],
+				  &run->initrd[i], err);
 	return ret || !run->stats_path ? ret : open_stats(run, err);
 }
 
@@ -94,16 +101,18 @@ static int build_fdt(struct run *run, struct quire_error *err)
 	run->module[run->nr_modules] = (struct image_module){
 		.data = run->fdt,
 		.bytes = run->fdt_bytes,
+		.name = "",
 		.args = QUIRE_FDT_MODULE,
 	};
 	return 0;
 }
 
-static bool wants_irqchip(const struct run *run, uint32_t kind)
+static bool wants_irqchip(const struct run *run, const struct image_outline *outline)
 {
 	if (run->irqchip != IRQCHIP_AUTO)
 		return run->irqchip == IRQCHIP_ON;
-	return kind != IMAGE_PVH64 || run->vm_config.nr_vcpus > 1;
+	return outline->kind != IMAGE_PVH64 || outline->kernel.is_linux ||
+	       run->vm_config.nr_vcpus > 1;
 }
 
 /*
@@ -134,6 +143,8 @@ static int plan_image(struct run *run, struct quire_error *err)
 		.cmdline = run->cmdline,
 		.module = run->module,
 		.nr_modules = run->nr_modules + 1,
+		.initrd = run->initrd,
+		.nr_initrds = run->nr_initrds,
 		.ram = run->ram,
 		.nr_ram = run->nr_ram,
 	};
@@ -150,13 +161,24 @@ static int plan_image(struct run *run, struct quire_error *err)
 		return quire_fail(err, -ENOMEM, "no memory");
 	ret = image_reader_run(&config, run->sandbox, outline, err);
 	if (!ret) {
-		run->vm_config.irqchip = wants_irqchip(run, outline->kind);
+		run->vm_config.irqchip = wants_irqchip(run, outline);
 		build_acpi(run, &config);
 		ret = image_plan(&config, outline, &run->plan, err);
 	}
 	run->planned = !ret;
 	free(outline);
 	return ret;
+}
+
+/* -v: what the image is, and what the guest is told. */
+static void say_plan(const struct run *run)
+{
+	const struct image_plan *plan = &run->plan;
+	const char *version = plan->kernel.version;
+
+	message("%s: %s%s%s, entered at %#" PRIx64, run->image_path, image_kind_name(plan->kind),
+		*version ? ", version " : "", version, plan->entry);
+	message("%s: command line \"%s\"", run->image_path, plan->cmdline);
 }
 
 /* ---- the end ---- */
@@ -199,6 +221,8 @@ static void finish(struct run *run)
 		image_plan_finish(&run->plan);
 	for (unsigned int i = 0; i < run->nr_modules; i++)
 		image_close(&run->module_file[i]);
+	for (unsigned int i = 0; i < run->nr_initrds; i++)
+		image_close(&run->initrd_file[i]);
 	image_close(&run->image);
 	if (run->stats)
 		fclose(run->stats);
@@ -214,6 +238,8 @@ static int prepare(struct run *run, int argc, char **argv, struct quire_error *e
 		ret = open_files(run, err);
 	if (!ret)
 		ret = plan_image(run, err);
+	if (!ret && run->verbose)
+		say_plan(run);
 	return ret;
 }
 

@@ -25,7 +25,9 @@ uint64_t process_start_ns;
 #define MAPPINGS_MAX   1000000000
 
 enum option_id {
-	OPT_HUGEPAGES = 256,
+	OPT_APPEND = 256,
+	OPT_HUGEPAGES,
+	OPT_INITRD,
 	OPT_MAX_MAPPINGS,
 	OPT_IRQCHIP,
 	OPT_MODULE,
@@ -54,6 +56,9 @@ enum option_id {
 };
 
 static const struct option options[] = {
+	{ "append", required_argument, NULL, OPT_APPEND },
+	{ "initrd", required_argument, NULL, OPT_INITRD },
+	{ "verbose", no_argument, NULL, 'v' },
 	{ "hugepages", required_argument, NULL, OPT_HUGEPAGES },
 	{ "max-mappings", required_argument, NULL, OPT_MAX_MAPPINGS },
 	{ "irqchip", required_argument, NULL, OPT_IRQCHIP },
@@ -94,6 +99,16 @@ static int add_module(struct run *run, char *arg, struct quire_error *err)
 		return quire_fail(err, -EINVAL, "no file name");
 	run->module_path[run->nr_modules] = arg;
 	run->module[run->nr_modules++].args = comma ? comma : "";
+	return 0;
+}
+
+static int add_initrd(struct run *run, const char *path, struct quire_error *err)
+{
+	if (run->nr_initrds == RUN_MAX_MODULES)
+		return quire_fail(err, -EINVAL, "at most %d files", RUN_MAX_MODULES);
+	if (!*path)
+		return quire_fail(err, -EINVAL, "no file name");
+	run->initrd_path[run->nr_initrds++] = path;
 	return 0;
 }
 
@@ -285,6 +300,8 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	switch (option) {
 	case 'm': return parse_ram_size(value, &run->vm_config.ram_bytes, err);
 	case 'c': return set_count(value, VM_MAX_VCPUS, &run->vm_config.nr_vcpus, err);
+	case 'v': run->verbose = true; return 0;
+	case OPT_APPEND: run->append = value; return 0;
 	case 'n': return set_count(value, LAUNCH_MAX_COPIES, &run->launch.copies, err);
 	case OPT_HUGEPAGES:
 		ret = parse_choice(value, hugepages, ARRAY_SIZE(hugepages), &choice, err);
@@ -297,6 +314,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 		run->irqchip = (enum irqchip_choice)choice;
 		return ret;
 	case OPT_MODULE: return add_module(run, value, err);
+	case OPT_INITRD: return add_initrd(run, value, err);
 	case OPT_NAME: return set_name(run, value, err);
 	case OPT_SANDBOX:
 		ret = parse_choice(value, sandboxes, ARRAY_SIZE(sandboxes), &choice, err);
@@ -367,7 +385,7 @@ static int parse_options(struct run *run, int argc, char **argv, struct quire_er
 
 	opterr = 0;
 	optind = 1;
-	while ((option = getopt_long(argc, argv, "+:m:c:n:", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:m:c:n:v", options, NULL)) != -1) {
 		if (option == ':')
 			return quire_fail(err, -EINVAL, "%s needs a value, see quire help run",
 					  argv[optind - 1]);
@@ -388,10 +406,10 @@ static int parse_options(struct run *run, int argc, char **argv, struct quire_er
 	return check_options(run, err);
 }
 
-/* The ARGs joined by blanks; malloc'd. */
-static char *join_args(char **args)
+/* `append` (may be NULL) and the ARGs, joined by blanks; malloc'd. */
+static char *join_args(const char *append, char **args)
 {
-	size_t bytes = 1;
+	size_t bytes = append ? strlen(append) + 1 : 1;
 	char *line, *end;
 
 	for (char **a = args; *a; a++)
@@ -399,9 +417,9 @@ static char *join_args(char **args)
 	line = end = malloc(bytes);
 	if (!line)
 		return NULL;
-	*line = '\0';
+	end += sprintf(line, "%s", append ? append : "");
 	for (char **a = args; *a; a++)
-		end += sprintf(end, "%s%s", a == args ? "" : " ", *a);
+		end += sprintf(end, "%s%s", end == line ? "" : " ", *a);
 	return line;
 }
 
@@ -470,7 +488,7 @@ int run_parse(struct run *run, int argc, char **argv, struct quire_error *err)
 	if (ret)
 		return ret;
 	run->image_path = argv[optind];
-	run->cmdline = join_args(argv + optind + 1);
+	run->cmdline = join_args(run->append, argv + optind + 1);
 	if (!run->cmdline)
 		return quire_fail(err, -ENOMEM, "no memory for the guest's command line");
 	configure_launch(run);

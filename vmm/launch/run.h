@@ -31,6 +31,10 @@ struct run {
 	const char *stats_path;			  /* NULL: none */
 	const char *module_path[RUN_MAX_MODULES]; /* without ARGS */
 	unsigned int nr_modules;
+	const char *initrd_path[RUN_MAX_MODULES];
+	unsigned int nr_initrds;
+	const char *append; /* goes before the ARGs; NULL: nothing */
+	bool verbose;
 	char *cmdline; /* owned */
 	char name[VM_NAME_MAX + 1];
 	char domain[VM_DOMAIN_MAX + 1]; /* "" with domain_none: each VM's own */
@@ -44,6 +48,8 @@ struct run {
 	struct image_file image;
 	struct image_file module_file[RUN_MAX_MODULES];
 	struct image_module module[RUN_MAX_MODULES + 1]; /* the device tree is the last */
+	struct image_file initrd_file[RUN_MAX_MODULES];
+	struct image_module initrd[RUN_MAX_MODULES];
 	struct gfn_range ram[VM_MAX_RAM];
 	unsigned int nr_ram;
 	void *fdt;

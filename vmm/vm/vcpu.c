@@ -23,6 +23,10 @@
 
 #define CR0_PE	     (1u << 0)
 #define CR0_ET	     (1u << 4)
+#define CR0_PG	     (1u << 31)
+#define CR4_PAE	     (1u << 5)
+#define EFER_LME     (1u << 8)
+#define EFER_LMA     (1u << 10)
 #define RFLAGS_FIXED 2u
 
 #define CODE_SELECTOR 0x08
@@ -138,6 +142,35 @@ static void start_protected(struct kvm_sregs *s, struct kvm_regs *r, const struc
 	r->rbx = plan->ebx;
 }
 
+/*
+ * Linux's 32-bit entry: the same state, with a GDT that describes the segments, and ESI at
+ * boot_params (Documentation/arch/x86/boot.rst, "32-bit Boot Protocol").
+ */
+static void start_linux32(struct kvm_sregs *s, struct kvm_regs *r, const struct image_plan *plan)
+{
+	start_protected(s, r, plan);
+	s->cs.selector = IMAGE_GDT_CODE;
+	s->ds.selector = s->es.selector = s->ss.selector = IMAGE_GDT_DATA;
+	s->fs.selector = s->gs.selector = IMAGE_GDT_DATA;
+	s->gdt = (struct kvm_dtable){
+		.base = plan->gdt,
+		.limit = IMAGE_GDT_ENTRIES * sizeof(uint64_t) - 1,
+	};
+	r->rsi = plan->esi;
+}
+
+/* Its 64-bit entry ("64-bit Boot Protocol"): long mode, in an address space that is physical. */
+static void start_linux64(struct kvm_sregs *s, struct kvm_regs *r, const struct image_plan *plan)
+{
+	start_linux32(s, r, plan);
+	s->cs.l = 1;
+	s->cs.db = 0;
+	s->cr3 = plan->cr3;
+	s->cr4 = CR4_PAE;
+	s->efer = EFER_LME | EFER_LMA;
+	s->cr0 |= CR0_PG;
+}
+
 /* The state in which a BIOS enters a boot sector: at 0:7c00, with the first hard disk in DL. */
 static void start_real(struct kvm_sregs *s, struct kvm_regs *r, const struct image_plan *plan)
 {
@@ -148,6 +181,13 @@ static void start_real(struct kvm_sregs *s, struct kvm_regs *r, const struct ima
 	r->rdx = 0x80;
 }
 
+static void (*const start[IMAGE_NR_KINDS])(struct kvm_sregs *s, struct kvm_regs *r,
+					   const struct image_plan *plan) = {
+	[IMAGE_PVH64] = start_protected,     [IMAGE_PVH32] = start_protected,
+	[IMAGE_LINUX64] = start_linux64,     [IMAGE_LINUX32] = start_linux32,
+	[IMAGE_MULTIBOOT] = start_protected, [IMAGE_FLAT] = start_real,
+};
+
 int vcpu_set_start(struct vcpu *vcpu, const struct image_plan *plan, struct quire_error *err)
 {
 	struct kvm_sregs *sregs = &vcpu->run->s.regs.sregs;
@@ -157,10 +197,7 @@ int vcpu_set_start(struct vcpu *vcpu, const struct image_plan *plan, struct quir
 		return quire_fail(err, -errno, "KVM: ioctl(GET_SREGS) failed: %s", strerror(errno));
 	memset(regs, 0, sizeof(*regs));
 	regs->rflags = RFLAGS_FIXED;
-	if (plan->kind == IMAGE_FLAT)
-		start_real(sregs, regs, plan);
-	else
-		start_protected(sregs, regs, plan);
+	start[plan->kind](sregs, regs, plan);
 	vcpu->run->kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
 	return 0;
 }
