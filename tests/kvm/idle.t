@@ -11,8 +11,6 @@ BEGIN { chdir "$FindBin::Bin/../.." }
 use lib "$FindBin::Bin";
 use Guests;
 
-my $name = "halted-$$";
-
 my $skip = no_guest();
 plan skip_all => $skip if $skip;
 
@@ -93,30 +91,4 @@ SKIP: {
 
 # ---- a guest that halts, and that nothing can wake ----
 
-# What ps says of the guest, e.g. its state and its pid.
-sub shown { my ($column) = @_; return (split ' ', (`$quire ps $name`)[-1])[$column] // '' }
-
-open my $f, '>:raw', "$dir/halt" or die;
-print $f pack 'H*', 'b83412 faf4 b000 e6f4' =~ s/ //gr;	# mov ax, 1234h; cli; hlt; end with 0
-close $f;
-my $pid = fork // die;
-if (!$pid) {
-	open STDERR, '>', "$dir/err";
-	exec $quire, 'run', '--irqchip=off', "--name=$name", '--timeout=100', '-m', '16M',
-		"$dir/halt";
-}
-ok(until_true(30, sub { slurp("$dir/err") =~ /^quire: the guest halted.*kill $name/ }),
-	'a guest that halts for good lives on, and a line says so');
-is(shown(1), 'halted', '... and ps');
-my ($state) = slurp('/proc/' . shown(-1) . '/status') =~ /^State:\s+(\w)/m;
-is($state, 'S', 'its process sleeps');
-my $seen = `$quire walk $name 0x7c00`;
-is(`$quire walk $name 0x7c00`, $seen, 'its registers can be seen, twice');
-is(system("$quire pause $name") . shown(1), '0paused', 'it can be paused');
-is(system("$quire resume $name") . shown(1), '0halted', '... and resumed, and has halted still');
-is(system("$quire merge now $name >/dev/null"), 0, 'its memory can be merged');
-is(system("$quire kill $name"), 0, 'it can be killed');
-waitpid $pid, 0;
-is($? >> 8, 143, '... and has no status of its own');
-is(() = slurp("$dir/err") =~ /the guest halted/g, 1, 'what was said was said once');
 done_testing();

@@ -62,4 +62,23 @@ like($err, qr/^quire: the guest looked for PCI devices; [^\n]+\n\z/m,
 ($status, undef, $err) = run(flat('pci0', "$probe b000 e6f4"));
 is("$status$err", '0', '... and one that ended well hears nothing of it');
 
+# ---- silence ----
+
+my $dead = flat('dead', 'baf803 b041 ee fa f4 ebfd');
+($status, $out, $err) = run('--timeout=50', $dead);
+is("$status$out", '99A', 'a guest that halts with interrupts off ends with 99');
+like($err, qr/\Aquire: the guest is dead: it halted at 0x7c07 with interrupts off[^\n]+\n\z/,
+	'... and with a line that says where');
+($status) = run('-c 2 --timeout=50', $dead);
+is($status, 99, '... also if it has a vCPU that it never started');
+($status, undef, $err) = run('--timeout=50 --irqchip=off', $dead);
+like("$status$err", qr/^99quire: the guest is dead: [^\n]+\n\z/, '... and without irqchip');
+($status, undef, $err) = run('--timeout=50', flat('dead_on', 'b0ff e621 e6a1 fb f4 ebfd'));
+like("$status$err", qr/^99.* with interrupts on/, '... and with all interrupts masked');
+($status) = run('--timeout=2', flat('loop', 'fa ebfe'));
+is($status, 124, 'one that loops lives');
+my $asleep = ($ENV{QUIRE_BUILD} // 'build') . '/payload/multiboot_asleep.elf';
+($status, undef, $err) = run('--timeout=50', $asleep);
+is("$status$err", '3', '... and so does one that sleeps until its timer fires');
+
 done_testing();

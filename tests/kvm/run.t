@@ -175,13 +175,13 @@ ok($r->{status} eq 99 && one_line($r->{err}) && $r->{err} =~ /300/,
 	'a larger one (300, 16 bits wide) is reported as 99 and said');
 $r = run('run', flat('exit32', '66b878563412 66e7f4'));
 ok($r->{status} eq 99 && $r->{err} =~ /305419896/, 'a 32-bit one');
-$r = run('run', '--irqchip=off', '--timeout=2', $halt);
-ok($r->{status} eq 124 && $r->{err} =~ /^quire: the guest halted.*\nquire: timeout.*\n\z/,
-	'a guest that halts for good is left alone, and a line says so');
+$r = run('run', '--irqchip=off', $halt);
+ok($r->{status} eq 99 && one_line($r->{err}) && $r->{err} =~ /is dead: .*--irqchip=on/,
+	'a guest that halts for good has ended, and a line says so');
 $r = run('run', '--timeout=0.3', $loop);
 ok($r->{status} eq 124 && one_line($r->{err}) && $r->{time} > 0.3 && $r->{time} < 2,
 	'--timeout stops a busy guest');
-$r = run('run', '--timeout=0.3', $halt);
+$r = run('run', '--timeout=0.3', $halt); # before anybody looks whether it is dead
 ok($r->{status} eq 124 && $r->{time} < 2, '... and a sleeping one');
 $r = run('run', '--timeout=1', flat('vmcall', '0f01c1 0f01d9 ebf8'));
 ok($r->{time} < 4, "a guest that uses VMCALL hangs nobody (status $r->{status})");

@@ -118,6 +118,9 @@ int uart_create(const struct uart_config *config, struct bus *ports, struct uart
 /* NULL is fine. */
 void uart_destroy(struct uart *uart);
 
+/* Has the guest asked for any interrupt of the UART? */
+bool uart_may_interrupt(struct uart *uart);
+
 #define UART_RX_BYTES 4096 /* depth of the receive FIFO */
 
 /* How many more bytes the receive FIFO can hold. */

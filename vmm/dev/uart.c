@@ -325,6 +325,16 @@ void uart_destroy(struct uart *uart)
 	free(uart);
 }
 
+bool uart_may_interrupt(struct uart *uart)
+{
+	bool may;
+
+	lock(&uart->lock);
+	may = uart->ier;
+	unlock(&uart->lock);
+	return may;
+}
+
 size_t uart_space(struct uart *uart)
 {
 	size_t space;

@@ -185,36 +185,30 @@ static bool mmio(struct vcpu *vcpu)
 }
 
 /*
- * This exit comes only without an irqchip.  With one, KVM itself waits for the interrupt.  Nothing
- * can wake this guest, so its vCPU never enters it again.
+ * This exit comes only without an irqchip, and then there is one vCPU.  With one, KVM itself waits
+ * for the interrupt, and vm_silence.c finds out if none can come.
  */
 static bool halted(struct vcpu *vcpu)
 {
-	atomic_store(&vcpu->halted, true);
-	vm_wake(vcpu->vm); /* the main loop says so */
-	return keep_running(vcpu);
-}
-
-/*
- * Sleep until somebody wants this thread.  Then immediate_exit is set, and KVM_RUN returns -EINTR
- * before it enters the guest.
- */
-static void stay_halted(struct vcpu *vcpu)
-{
-	while (!__atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_SEQ_CST))
-		wait_port_wait(&vcpu->vm->wait_port, QUIRE_WAIT_FOREVER);
+	vm_end(vcpu->vm, QUIRE_STATUS_GUEST_MAX,
+	       "the guest is dead: it halted, and without an interrupt controller nothing can wake "
+	       "it; --irqchip=on gives it one");
+	return false;
 }
 
 /* ---- KVM_RUN that fails ---- */
 
-static void publish_state(struct vcpu *vcpu)
+static void publish_state(struct vcpu *vcpu, bool with_rest)
 {
 	struct vcpu_state state;
+	struct silence_cpu rest;
 
-	if (vcpu_read_state(vcpu, &state))
+	if (vcpu_read_state(vcpu, &state) || (with_rest && vcpu_read_rest(vcpu, &state, &rest)))
 		return; /* whoever asked times out */
 	lock(&vcpu->vm->lock);
 	vcpu->state = state;
+	if (with_rest)
+		vcpu->rest = rest;
 	vcpu->state_ready = true;
 	pthread_cond_broadcast(&vcpu->vm->changed);
 	unlock(&vcpu->vm->lock);
@@ -228,8 +222,8 @@ static bool interrupted(struct vcpu *vcpu)
 	atomic_store(&vcpu->kicked, false);
 	__atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 	requests = atomic_exchange(&vcpu->requests, 0);
-	if (requests & VCPU_STATE)
-		publish_state(vcpu);
+	if (requests & (VCPU_STATE | VCPU_REST))
+		publish_state(vcpu, requests & VCPU_REST);
 	if (atomic_load(&vcpu->vm->paused))
 		vcpu_park(vcpu);
 	return !(requests & VCPU_STOP) && keep_running(vcpu);
@@ -299,11 +293,8 @@ void vcpu_loop(struct vcpu *vcpu)
 	bool again = true;
 
 	while (again) {
-		int error;
+		int error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
 
-		if (atomic_load(&vcpu->halted))
-			stay_halted(vcpu);
-		error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
 		if (error) {
 			again = run_failed(vcpu, error);
 			continue;

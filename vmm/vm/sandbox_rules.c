@@ -93,6 +93,11 @@ const struct sandbox_rule sandbox_rules[] = {
 	/* ---- the guest ---- */
 	IOCTL(KVM_RUN,			    V,	   "enter the guest"),
 	IOCTL(KVM_IRQ_LINE,		    M | V, "interrupts of the UART"),
+	IOCTL(KVM_GET_MP_STATE,		    V,	   "has it halted?"),
+	IOCTL(KVM_GET_VCPU_EVENTS,	    V,	   "... and can anything wake it?"),
+	IOCTL(KVM_GET_LAPIC,		    V,	   "... its timer, a pending interrupt"),
+	IOCTL(KVM_GET_IRQCHIP,		    M,	   "... a device"),
+	IOCTL(KVM_GET_PIT2,		    M,	   "... the timer"),
 	IOCTL(KVM_IOEVENTFD,		    V,	   "a balloon driver starts: its notifications"),
 
 	/* ---- its memory; the main loop: a balloon that inflates while its vCPU goes on ---- */

@@ -29,6 +29,8 @@
 #define EFER_LMA     (1u << 10)
 #define RFLAGS_FIXED 2u
 
+#define APIC_BASE_ENABLE (1u << 11) /* of IA32_APIC_BASE */
+
 #define CODE_SELECTOR 0x08
 #define DATA_SELECTOR 0x10
 #define TSS_SELECTOR  0x18
@@ -248,6 +250,7 @@ void vcpu_kick(struct vcpu *vcpu, unsigned int request)
 int vcpu_read_state(struct vcpu *vcpu, struct vcpu_state *state)
 {
 	struct kvm_run *run = vcpu->run;
+	struct kvm_mp_state mp;
 	int ret;
 
 	__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
@@ -257,7 +260,25 @@ int vcpu_read_state(struct vcpu *vcpu, struct vcpu_state *state)
 	/* immediate_exit stays set, because a kick may need it: vcpu_loop() clears it on -EINTR. */
 	if (!ret || errno != EINTR)
 		return ret ? -errno : -EIO;
-	state->regs = run->s.regs.regs;
-	state->sregs = run->s.regs.sregs;
+	if (ioctl(vcpu->fd, KVM_GET_MP_STATE, &mp))
+		return -errno;
+	*state = (struct vcpu_state){
+		.regs = run->s.regs.regs,
+		.sregs = run->s.regs.sregs,
+		.mp_state = mp.mp_state,
+	};
+	return 0;
+}
+
+int vcpu_read_rest(struct vcpu *vcpu, const struct vcpu_state *state, struct silence_cpu *rest)
+{
+	*rest = (struct silence_cpu){
+		.mp_state = state->mp_state,
+		.interrupts = state->regs.rflags & RFLAGS_IF,
+		.apic = state->sregs.apic_base & APIC_BASE_ENABLE,
+	};
+	if (ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &rest->events) ||
+	    ioctl(vcpu->fd, KVM_GET_LAPIC, &rest->lapic))
+		return -errno;
 	return 0;
 }

@@ -21,12 +21,14 @@
 #include <stdatomic.h>
 #include "mmu/base/thread.h"
 #include "kvm.h"
+#include "silence.h"
 #include "vm.h"
 
 /* Requests: bits of vcpu.requests. */
 #define VCPU_STOP  0x1u /* leave the loop for good */
 #define VCPU_STATE 0x2u /* copy the registers to `state`, and set state_ready */
 #define VCPU_PARK  0x4u /* leave the guest, and see that the VM is paused */
+#define VCPU_REST  0x8u /* as VCPU_STATE; and copy to `rest` what can wake the vCPU */
 
 /* [I] immutable after create   [v] the vCPU's thread   [l] vm->lock   [a] atomic */
 struct vcpu {
@@ -38,13 +40,13 @@ struct vcpu {
 
 	atomic_uint requests; /* [a] */
 	atomic_bool kicked;   /* [a] a signal is under way */
-	atomic_bool halted;   /* [a] the guest halted, and nothing can wake it */
 
 	bool done;		 /* [l] the thread has left its loop */
 	uint64_t cpu_ns;	 /* [l] once done: processor time of the thread */
 	bool parked;		 /* [l] it waits for the end of a pause */
 	bool state_ready;	 /* [l] */
 	struct vcpu_state state; /* [l] while state_ready */
+	struct silence_cpu rest; /* [l] the same, after VCPU_REST */
 
 	/* [v] Its own thread counts these with vcpu_count(); any thread may read them. */
 	uint64_t exits[KVM_NR_EXITS];
@@ -72,11 +74,16 @@ int vcpu_start(struct vcpu *vcpu, struct quire_error *err);
 /* Make the vCPU serve `request` (VCPU_*) soon.  From any thread but its own. */
 void vcpu_kick(struct vcpu *vcpu, unsigned int request);
 
+#define RFLAGS_IF (1u << 9)
+
 /*
  * Read all registers.  Called by the vCPU's own thread, or while that does not exist or has left
  * its loop.  0 or -errno.
  */
 int vcpu_read_state(struct vcpu *vcpu, struct vcpu_state *state);
+
+/* Read what silence_of() wants to know, besides *state.  Called by the vCPU's thread. */
+int vcpu_read_rest(struct vcpu *vcpu, const struct vcpu_state *state, struct silence_cpu *rest);
 
 /*
  * Wait until the VM is not paused any more, ends, or has another request for this vCPU.  Called by

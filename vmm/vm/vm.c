@@ -78,6 +78,16 @@ static bool end_locked(struct vm *vm, int status)
 	return true;
 }
 
+bool vm_is_ending(struct vm *vm)
+{
+	bool ending;
+
+	lock(&vm->lock);
+	ending = vm->ending;
+	unlock(&vm->lock);
+	return ending;
+}
+
 bool vm_end(struct vm *vm, int status, const char *fmt, ...)
 {
 	bool first;

@@ -37,6 +37,13 @@ struct vm_merge {
 	struct walk_cpu cpu[VM_SAMPLE_CPUS]; /* [l] the last sample */
 };
 
+/* What vm_silence.c keeps, all of it [m]. */
+struct vm_silence {
+	uint64_t next_ns;	/* when to look again; 0: at the first time */
+	uint64_t seen_ns;	/* the last time, and then: */
+	uint64_t exits, cpu_ns; /* of all vCPUs */
+};
+
 struct vm_slot;
 
 /* A kind of virtio device: a row of the table in vm_virtio.c.  What is NULL has nothing to do. */
@@ -120,8 +127,8 @@ struct vm {
 	atomic_bool paused;	/* [a] vCPUs: do not enter the guest for now; set under lock */
 	pthread_cond_t unpark;	/* parked vCPUs: see whether you may go on */
 
-	bool stuck;	  /* [m] */
-	bool said_halted; /* [m] the user knows that the guest has halted for good */
+	bool stuck; /* [m] */
+	struct vm_silence silence;
 	uint64_t tick_ns; /* [m] when a device wants to be called again */
 	uint64_t idle_ns; /* [m] when to write waiting output; 0: none waits */
 	uint64_t setup_ns, run_start_ns, run_ns; /* [m] */
@@ -185,8 +192,24 @@ int vm_platform_create(struct vm *vm, struct quire_error *err);
 /* What the VM is doing now.  Main loop, or after it. */
 enum vm_state vm_state(struct vm *vm);
 
-/* Have all vCPUs halted for good? */
-bool vm_has_halted(const struct vm *vm);
+/*
+ * Take all vCPUs out of the guest, and keep them out until vm_release(); the devices go on.  Not
+ * during a pause.  Main loop only.  0; -ETIMEDOUT: one did not leave; vm_release() is due then too.
+ */
+int vm_hold(struct vm *vm, unsigned int timeout_ms);
+void vm_release(struct vm *vm);
+
+/* As vm_vcpu_state(); and fill *rest. */
+int vm_vcpu_rest(struct vm *vm, unsigned int cpu, unsigned int timeout_ms, struct vcpu_state *state,
+		 struct silence_cpu *rest);
+
+/* ---- vm_silence.c ---- */
+
+/*
+ * End the guest if it is dead.  Returns when to call again at the latest.  Main loop, in each
+ * round.
+ */
+uint64_t vm_silence_tick(struct vm *vm);
 
 /* ---- vm_merge.c ---- */
 
@@ -215,5 +238,8 @@ void vm_merge_info(struct vm *vm, struct vm_info *out);
 
 /* vm_end() for a guest that crashed.  *crash is copied. */
 bool vm_end_crash(struct vm *vm, const struct crash *crash);
+
+/* Was the end of the VM decided? */
+bool vm_is_ending(struct vm *vm);
 
 #endif

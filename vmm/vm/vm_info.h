@@ -16,15 +16,11 @@
 #define VM_NAME_MAX   63
 #define VM_DOMAIN_MAX 47
 
-/*
- * A guest that waits for an interrupt is VM_RUNNING: that halt is KVM's, which does not tell while
- * a vCPU sleeps.  Only a halt without an irqchip, which no interrupt can end, is VM_HALTED.
- */
+/* A guest that waits for an interrupt is VM_RUNNING. */
 enum vm_state {
 	VM_RUNNING,
 	VM_PAUSING, /* paused, but for vCPUs that have not left KVM_RUN or a device yet */
 	VM_PAUSED,  /* no vCPU is in the guest, nor will be until vm_resume */
-	VM_HALTED,  /* all vCPUs have halted for good; a pause shows as VM_PAUSED */
 	VM_ENDED,   /* vm_run is over */
 	VM_NR_STATES
 };

@@ -26,10 +26,11 @@
 #include "vm_impl.h"
 
 /* A parked vCPU leaves for these.  Not for VCPU_PARK: a second pause may come before it parks. */
-#define WHILE_PARKED (VCPU_STATE | VCPU_STOP)
+#define WHILE_PARKED (VCPU_STATE | VCPU_REST | VCPU_STOP)
 
-int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
-		  struct vcpu_state *state)
+/* Ask a vCPU for its registers, and for *rest unless that is NULL. */
+static int ask_vcpu(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
+		    struct vcpu_state *state, struct silence_cpu *rest)
 {
 	struct timespec until = ns_to_timespec(monotonic_ns() + timeout_ms * NS_PER_MS);
 	struct vcpu *vcpu;
@@ -41,15 +42,29 @@ int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
 	lock(&vm->lock);
 	vcpu->state_ready = false;
 	if (!vcpu->done)
-		vcpu_kick(vcpu, VCPU_STATE);
+		vcpu_kick(vcpu, rest ? VCPU_REST : VCPU_STATE);
 	pthread_cond_broadcast(&vm->unpark);
 	while (!vcpu->state_ready && !vcpu->done && !ret)
 		ret = pthread_cond_timedwait(&vm->changed, &vm->lock.mutex, &until);
 	ret = vcpu->state_ready ? 0 : -ETIMEDOUT;
 	if (!ret)
 		*state = vcpu->state;
+	if (!ret && rest)
+		*rest = vcpu->rest;
 	unlock(&vm->lock);
 	return ret;
+}
+
+int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
+		  struct vcpu_state *state)
+{
+	return ask_vcpu(vm, cpu, timeout_ms, state, NULL);
+}
+
+int vm_vcpu_rest(struct vm *vm, unsigned int cpu, unsigned int timeout_ms, struct vcpu_state *state,
+		 struct silence_cpu *rest)
+{
+	return ask_vcpu(vm, cpu, timeout_ms, state, rest);
 }
 
 void vcpu_park(struct vcpu *vcpu)
@@ -75,7 +90,7 @@ static bool all_out(const struct vm *vm)
 	return true;
 }
 
-int vm_pause(struct vm *vm, unsigned int timeout_ms)
+int vm_hold(struct vm *vm, unsigned int timeout_ms)
 {
 	struct timespec until = ns_to_timespec(monotonic_ns() + timeout_ms * NS_PER_MS);
 	int ret = 0;
@@ -92,6 +107,21 @@ int vm_pause(struct vm *vm, unsigned int timeout_ms)
 		ret = pthread_cond_timedwait(&vm->changed, &vm->lock.mutex, &until);
 	ret = all_out(vm) || vm->ending ? 0 : -ETIMEDOUT;
 	unlock(&vm->lock);
+	return ret;
+}
+
+void vm_release(struct vm *vm)
+{
+	lock(&vm->lock);
+	atomic_store(&vm->paused, false);
+	pthread_cond_broadcast(&vm->unpark);
+	unlock(&vm->lock);
+}
+
+int vm_pause(struct vm *vm, unsigned int timeout_ms)
+{
+	int ret = vm_hold(vm, timeout_ms);
+
 	if (!ret && timeout_ms)
 		vm_merge_take_sample(vm);
 	vm_virtio_pause(vm, true);
@@ -101,10 +131,7 @@ int vm_pause(struct vm *vm, unsigned int timeout_ms)
 void vm_resume(struct vm *vm)
 {
 	vm_virtio_pause(vm, false);
-	lock(&vm->lock);
-	atomic_store(&vm->paused, false);
-	pthread_cond_broadcast(&vm->unpark);
-	unlock(&vm->lock);
+	vm_release(vm);
 }
 
 void vm_stop(struct vm *vm)
@@ -112,17 +139,9 @@ void vm_stop(struct vm *vm)
 	vm_end(vm, 128 + SIGTERM, "stopped by quire kill");
 }
 
-bool vm_has_halted(const struct vm *vm)
-{
-	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
-		if (!atomic_load(&vm->vcpu[i].halted))
-			return false;
-	return true;
-}
-
 enum vm_state vm_state(struct vm *vm)
 {
-	enum vm_state state = vm_has_halted(vm) ? VM_HALTED : VM_RUNNING;
+	enum vm_state state = VM_RUNNING;
 
 	if (vm->run_ns)
 		return VM_ENDED;

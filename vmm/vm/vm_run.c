@@ -129,19 +129,6 @@ static void check_output(struct vm *vm)
 		       strerror(error));
 }
 
-/*
- * Say once that the guest halted.  It may have meant to, so the VM lives on and can be looked at.
- */
-static void check_halted(struct vm *vm)
-{
-	if (vm->said_halted || !vm_has_halted(vm))
-		return;
-	vm->said_halted = true;
-	message("the guest halted, and without an interrupt controller nothing can wake it; "
-		"quire kill %s ends it, --irqchip=on gives it one",
-		vm->name);
-}
-
 /* Some output waits, and no line end came yet: give the guest a moment to go on. */
 static void check_idle(struct vm *vm, uint64_t now)
 {
@@ -164,7 +151,7 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 {
 	uint64_t now = monotonic_ns(), drained;
 
-	vm->tick_ns = vm_virtio_tick(vm);
+	vm->tick_ns = min_u64(vm_virtio_tick(vm), vm_silence_tick(vm));
 	if (vm->config.balloon != BALLOON_MODE_OFF && vm->config.on_balloon)
 		vm->tick_ns = min_u64(vm->tick_ns, vm->config.on_balloon(vm->config.ctx, vm));
 	check_idle(vm, now);
@@ -192,28 +179,17 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 		return; /* nothing to drain */
 }
 
-static bool is_ending(struct vm *vm)
-{
-	bool ending;
-
-	lock(&vm->lock);
-	ending = vm->ending;
-	unlock(&vm->lock);
-	return ending;
-}
-
 static void main_loop(struct vm *vm, struct ctl *ctl)
 {
 	struct pollfd fds[NR_POLL];
 
-	while (!is_ending(vm)) {
+	while (!vm_is_ending(vm)) {
 		wait_for_events(vm, ctl, fds);
 		check_output(vm);
-		check_halted(vm);
 		vm_merge_sample(vm);
 		if (fds[POLL_SIGNAL].revents)
 			take_signal(vm);
-		if (fds[POLL_CTL].revents && !is_ending(vm))
+		if (fds[POLL_CTL].revents && !vm_is_ending(vm))
 			ctl_serve(ctl, vm);
 		if (fds[POLL_WATCH].revents)
 			vm->config.on_watch(vm->config.ctx);
