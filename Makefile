@@ -57,7 +57,8 @@ SANFLAGS := $(if $(SAN),$(SANITIZE))
 CPPFLAGS_ALL = -I. -Iinclude -D_GNU_SOURCE -DQUIRE_VERSION='"$(VERSION)"' -MMD -MP $(CPPFLAGS)
 CFLAGS_ALL   = -std=gnu11 -pthread $(WARN) $(SANFLAGS) $(CFLAGS)
 LDFLAGS_ALL  = -pthread $(SANFLAGS) $(LDFLAGS)
-LIBS         = -lfdt -lpng
+LIBS         = -lfdt
+TEST_LIBS    = $(LIBS) -lpng
 GEN_LIBS     = -lseccomp
 
 ROOMS     := $(sort $(patsubst %/,%,$(dir $(wildcard mmu/*/*.h mmu/*/*/*.h vmm/*/*.h))))
@@ -139,7 +140,7 @@ parts_of = $(filter %.o,$(1)) $(filter %/labs.a,$(1)) $(filter %/libquire.a,$(1)
 
 $(TEST_BIN): %: %.o $(BUILD)/tests/tap.o $(LIB)
 	@echo '  LD      $@'
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(call parts_of,$^) $(LIBS)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(call parts_of,$^) $(TEST_LIBS)
 
 $(BENCH_BIN): %: %.o $(LIB)
 	@echo '  LD      $@'

@@ -10,12 +10,12 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <png.h>
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include "mmu/memory/gmem.h"
 #include "font.h"
+#include "libpng.h"
 #include "mapview.h"
 #include "table.h"
 
@@ -286,32 +286,41 @@ static void fill_palette(png_color *palette)
 	}
 }
 
+static struct libpng lib; /* loaded before it is used */
+
+struct writer {
+	png_structp png;
+	png_infop info;
+	jmp_buf failed;
+	struct quire_error *err;
+};
+
 /* libpng may leave this function by longjmp(), so it has nothing to undo. */
-static void write_image(png_structp png, png_infop info, FILE *f, const struct mapview *view,
+static void write_image(struct writer *w, FILE *f, const struct mapview *view,
 			const struct mapview_layout *l, const struct sheet *s, png_byte *row)
 {
 	png_color palette[NR_INDICES];
 
-	png_init_io(png, f);
-	png_set_IHDR(png, info, s->width, s->height, 8, PNG_COLOR_TYPE_PALETTE, PNG_INTERLACE_NONE,
-		     PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+	lib.png_init_io(w->png, f);
+	lib.png_set_IHDR(w->png, w->info, s->width, s->height, 8, PNG_COLOR_TYPE_PALETTE,
+			 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
 	fill_palette(palette);
-	png_set_PLTE(png, info, palette, NR_INDICES);
-	png_write_info(png, info);
+	lib.png_set_PLTE(w->png, w->info, palette, NR_INDICES);
+	lib.png_write_info(w->png, w->info);
 	for (unsigned int y = 0; y < s->height; y++) {
 		draw_row(view, l, s, y, row);
-		png_write_row(png, row);
+		lib.png_write_row(w->png, row);
 	}
-	png_write_end(png, info);
+	lib.png_write_end(w->png, w->info);
 }
 
 /* libpng must not print: the caller does. */
 static void on_error(png_structp png, png_const_charp what)
 {
-	struct quire_error *err = png_get_error_ptr(png);
+	struct writer *w = lib.png_get_error_ptr(png);
 
-	quire_fail(err, 0, "cannot write the image: %s", what);
-	longjmp(png_jmpbuf(png), 1);
+	quire_fail(w->err, 0, "cannot write the image: %s", what);
+	longjmp(w->failed, 1);
 }
 
 static void on_warning(png_structp png, png_const_charp what)
@@ -323,18 +332,23 @@ static void on_warning(png_structp png, png_const_charp what)
 static int write_png(FILE *f, const struct mapview *view, const struct mapview_layout *l,
 		     const struct sheet *s, png_byte *row, struct quire_error *err)
 {
-	png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, err, on_error, on_warning);
-	png_infop info;
+	struct writer w = { .err = err };
+	int ret = libpng_load(&lib, err);
 
-	if (!png)
-		return quire_fail(err, -EIO, "cannot start libpng");
-	info = png_create_info_struct(png);
-	if (!info || setjmp(png_jmpbuf(png))) {
-		png_destroy_write_struct(&png, &info);
+	if (ret)
+		return ret;
+	if (setjmp(w.failed)) {
+		lib.png_destroy_write_struct(&w.png, &w.info);
 		return -EIO;
 	}
-	write_image(png, info, f, view, l, s, row);
-	png_destroy_write_struct(&png, &info);
+	w.png = lib.png_create_write_struct(PNG_LIBPNG_VER_STRING, &w, on_error, on_warning);
+	w.info = w.png ? lib.png_create_info_struct(w.png) : NULL;
+	if (!w.info) {
+		lib.png_destroy_write_struct(&w.png, NULL);
+		return quire_fail(err, -EIO, "cannot start libpng");
+	}
+	write_image(&w, f, view, l, s, row);
+	lib.png_destroy_write_struct(&w.png, &w.info);
 	return fflush(f) ? quire_fail(err, -EIO, "cannot write the image: %m") : 0;
 }
 
