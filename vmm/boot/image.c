@@ -6,18 +6,20 @@
  * numbers go from the one to the other.  The first may be done by a process that has no rights, and
  * then means nothing to the second: image_plan() checks each number as if a guest had sent it.
  *
- * The file is read and not mapped.  Another process may truncate or rewrite it at any time: then a
- * mapping would kill us with SIGBUS, or change between a check and its use.  Holes are not read, so
- * a sparse file costs only what is in it.
+ * The file is copied and not mapped.  Another process may truncate or rewrite it at any time: then
+ * a mapping would kill us with SIGBUS, or change between a check and its use.  The copy is a sealed
+ * file without a name, so that the processes of VMs can map it too.  Holes are not copied.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "mmu/base/reserve.h"
+#include "mmu/base/sealed.h"
 #include "load.h"
 
 /*
@@ -199,23 +201,24 @@ void image_plan_finish(struct image_plan *plan)
 	memset(plan, 0, sizeof(*plan));
 }
 
-/* Read [from, to) of fd to the same offsets of data.  0; -ESTALE: the file ends early; -errno. */
-static int read_extent(int fd, uint8_t *data, off_t from, off_t to)
+/* Copy [from, to) of fd to the same offsets of `copy`.  0; -ESTALE: fd ends early; -errno. */
+static int copy_extent(int copy, int fd, off_t from, off_t to)
 {
+	if (lseek(copy, from, SEEK_SET) < 0)
+		return -errno;
 	while (from < to) {
-		ssize_t n = pread(fd, data + from, to - from, from);
+		ssize_t n = sendfile(copy, fd, &from, (size_t)(to - from));
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n ? -errno : -ESTALE;
-		from += n;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (!n)
+			return -ESTALE;
 	}
 	return 0;
 }
 
-/* Read all of fd.  data is zero already, and stays so where the file has holes. */
-static int read_data(int fd, uint8_t *data, off_t bytes)
+/* Copy all of fd but its holes. */
+static int copy_data(int copy, int fd, off_t bytes)
 {
 	off_t from = 0, to;
 	int err;
@@ -227,8 +230,7 @@ static int read_data(int fd, uint8_t *data, off_t bytes)
 		to = lseek(fd, from, SEEK_HOLE);
 		if (to < 0)
 			return errno == ENXIO ? -ESTALE : -errno;
-		to = to < bytes ? to : bytes;
-		err = read_extent(fd, data, from, to);
+		err = copy_extent(copy, fd, from, to < bytes ? to : bytes);
 		if (err)
 			return err;
 		from = to;
@@ -253,10 +255,28 @@ static int check_file(struct loader *ld, const struct stat *st)
 	return 0;
 }
 
+/* Returns the descriptor of a sealed copy; -errno; -ESTALE: its size changed meanwhile. */
+static int sealed_copy(int fd, off_t bytes)
+{
+	int err, copy = sealed_create("quire-image");
+	struct stat now;
+
+	if (copy < 0)
+		return copy;
+	err = ftruncate(copy, bytes) ? -errno : copy_data(copy, fd, bytes);
+	if (!err && (fstat(fd, &now) || now.st_size != bytes))
+		err = -ESTALE;
+	if (!err)
+		err = sealed_finish(copy);
+	if (!err)
+		return copy;
+	close(copy);
+	return err;
+}
+
 static int read_file(struct loader *ld, int fd, struct image_file *file)
 {
-	struct stat st, now;
-	uint8_t *data;
+	struct stat st;
 	int err;
 
 	if (fstat(fd, &st))
@@ -264,25 +284,21 @@ static int read_file(struct loader *ld, int fd, struct image_file *file)
 	err = check_file(ld, &st);
 	if (err)
 		return err;
-	data = reserve(st.st_size);
-	if (!data)
-		return load_fail(ld, -ENOMEM, "the host has no memory for its %" PRIu64 " bytes",
+	file->fd = sealed_copy(fd, st.st_size);
+	if (file->fd == -ESTALE)
+		return load_fail(ld, -ESTALE,
+				 "no longer has the %" PRIu64 " bytes it had a moment ago: wait "
+				 "until it is written",
 				 (uint64_t)st.st_size);
-	err = read_data(fd, data, st.st_size);
-	if (!err && (fstat(fd, &now) || now.st_size != st.st_size))
-		err = -ESTALE;
-	if (err) {
-		unreserve(data, st.st_size);
-		if (err == -ESTALE)
-			return load_fail(ld, err,
-					 "no longer has the %" PRIu64 " bytes it had a "
-					 "moment ago: wait until it is written",
-					 (uint64_t)st.st_size);
-		return load_fail(ld, err, "cannot read its %" PRIu64 " bytes: %s",
-				 (uint64_t)st.st_size, strerror(-err));
-	}
-	*file = (struct image_file){ data, st.st_size };
-	return 0;
+	if (file->fd < 0)
+		return load_fail(ld, file->fd, "cannot read its %" PRIu64 " bytes: %s",
+				 (uint64_t)st.st_size, strerror(-file->fd));
+	file->data = sealed_map(file->fd, &file->bytes);
+	if (file->data)
+		return 0;
+	close(file->fd);
+	return load_fail(ld, -ENOMEM, "the host has no memory for its %" PRIu64 " bytes",
+			 (uint64_t)st.st_size);
 }
 
 int image_open(const char *path, struct image_file *file, struct quire_error *err)
@@ -293,7 +309,7 @@ int image_open(const char *path, struct image_file *file, struct quire_error *er
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	int ret;
 
-	*file = (struct image_file){ NULL, 0 };
+	*file = (struct image_file){ NULL, 0, -1 };
 	if (fd < 0)
 		return load_fail(&ld, -errno, "cannot open: %s", strerror(errno));
 	ret = read_file(&ld, fd, file);
@@ -303,6 +319,9 @@ int image_open(const char *path, struct image_file *file, struct quire_error *er
 
 void image_close(struct image_file *file)
 {
-	unreserve((void *)(uintptr_t)file->data, file->bytes);
-	*file = (struct image_file){ NULL, 0 };
+	if (file->data) {
+		munmap((void *)(uintptr_t)file->data, file->bytes);
+		close(file->fd);
+	}
+	*file = (struct image_file){ NULL, 0, -1 };
 }

@@ -167,12 +167,13 @@ void image_plan_finish(struct image_plan *plan);
 int image_place(const struct image_plan *plan, struct gmem *gm, struct quire_error *err);
 
 /*
- * A whole file in memory.  It is read and not mapped, so that nobody can change or truncate it
- * while we use it.  Holes of a sparse file are not read, and cost nothing.
+ * A whole file in memory.  It is a copy, so that nobody can change or truncate it while we use it.
+ * Holes of a sparse file are not copied, and cost nothing until somebody looks at them.
  */
 struct image_file {
-	const void *data;
+	const void *data; /* NULL: not open */
 	uint64_t bytes;
+	int fd; /* has the same bytes (sealed.h) */
 };
 
 /*
@@ -181,7 +182,7 @@ struct image_file {
  *   -ENOEXEC          it is empty
  *   -EFBIG            it has more than IMAGE_MAX_FILE_BYTES
  *   -ESTALE           its size changed while it was read
- *   others            from open() and read()
+ *   others            from open() and sendfile()
  */
 int image_open(const char *path, struct image_file *file, struct quire_error *err);
 
