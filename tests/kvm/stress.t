@@ -58,10 +58,11 @@ sub watch {
 	POSIX::_exit(0);
 }
 
-# Every process that names our machine, except `quire machine` itself and this one.
+# Every process that names our machine, except `quire machine` itself and this one; and our VMs.
 sub ours {
 	my ($machine) = @_;
-	return grep { $_ != $machine && $_ != $$ && slurp("/proc/$_/cmdline") =~ /=\Q$address\E\0/ }
+	my $words = qr/=\Q$address\E\0|^quire-vm\0s\d+-\d+\0/;
+	return grep { $_ != $machine && $_ != $$ && slurp("/proc/$_/cmdline") =~ $words }
 		map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
 }
 

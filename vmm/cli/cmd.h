@@ -6,6 +6,7 @@
  * The subcommands of quire.  Each gets its own argv, of which argv[0] is its name.  It prints the
  * line of an error itself, and returns the exit status.
  */
+#include <stdbool.h>
 #include <stdint.h>
 
 struct command {
@@ -42,6 +43,10 @@ int cmd_pause(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
 int cmd_merge(int argc, char **argv);
 int cmd_balloon(int argc, char **argv);
+
+/* Not a command: was quire executed by itself, to be the process of a VM?  And that process. */
+bool cmd_is_vm(const char *argv0);
+int cmd_vm(const char *name);
 
 extern const char run_usage[], map_usage[], walk_usage[], ps_usage[], stat_usage[];
 extern const char kill_usage[], pause_usage[], resume_usage[], machine_usage[], merge_usage[];

@@ -23,6 +23,8 @@
 #include "vmm/vm/message.h"
 #include "vmm/launch/detach.h"
 #include "vmm/launch/image_reader.h"
+#include "vmm/launch/vm_process.h"
+#include "vmm/launch/vm_record.h"
 
 /* ---- files and image ---- */
 
@@ -243,6 +245,20 @@ static int prepare(struct run *run, int argc, char **argv, struct quire_error *e
 	return ret;
 }
 
+static int launch_all(struct run *run)
+{
+	struct quire_error err;
+	int status;
+
+	if (vm_record_make(run, &err)) {
+		message("%s", err.text);
+		return QUIRE_STATUS_HOST;
+	}
+	status = launch(&run->launch);
+	vm_record_finish(run);
+	return status;
+}
+
 /* Run to the end or, with --wait-for, until the guests have printed the text. */
 static int run_to_its_end(struct run *run)
 {
@@ -257,7 +273,7 @@ static int run_to_its_end(struct run *run)
 	run_set_default_names(run);
 	run->launch.write_stats = run->stats ? write_stats : NULL;
 	run->launch.raw = run->keys == KEYS_RAW;
-	return close_stats(run, launch(&run->launch));
+	return close_stats(run, launch_all(run));
 }
 
 /* Is the request wrong, can the host not do it, or is quire at fault? */
@@ -292,4 +308,14 @@ int cmd_run(int argc, char **argv)
 	finish(run);
 	free(run);
 	return status;
+}
+
+bool cmd_is_vm(const char *argv0)
+{
+	return !strcmp(argv0, VM_PROCESS_NAME);
+}
+
+int cmd_vm(const char *name)
+{
+	return vm_process(name);
 }

@@ -459,7 +459,6 @@ static void configure_launch(struct run *run)
 	launch->nr_vcpus = run->vm_config.nr_vcpus;
 	launch->timeout_ns = run->vm_config.timeout_ns;
 	launch->balloon_min_pages = balloon_min_pages(run);
-	launch->vm_main = run_vm;
 	launch->ctx = run;
 }
 

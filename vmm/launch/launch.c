@@ -423,7 +423,7 @@ static int create_copies(struct launch *l)
 	for (unsigned int i = 0; i < l->nr; i++) {
 		struct copy *c = &l->copy[i];
 
-		c->pidfd = c->leash = c->output = -1;
+		c->pidfd = c->leash = c->output = c->info_fd = -1;
 		snprintf(c->name, sizeof(c->name), "%s", l->config->name);
 		if (l->nr > 1)
 			snprintf(c->name, sizeof(c->name), "%.41s-%hu", l->config->name,

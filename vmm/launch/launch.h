@@ -5,9 +5,9 @@
 /*
  * The launcher: what `quire run` becomes once it knows what to run.
  *
- * It finds a machine or starts one, has it admit each copy of the VM, and forks a process for each
- * copy that was admitted.  Then it stays: it passes on output and signals, brings the VMs to a new
- * machine if theirs dies, and says how each of them ended.
+ * It finds a machine or starts one, has it admit each copy of the VM, and executes a process for
+ * each copy that was admitted.  Then it stays: it passes on output and signals, brings the VMs to a
+ * new machine if theirs dies, and says how each of them ended.
  */
 #include <quire/types.h>
 #include <sys/types.h>
@@ -15,21 +15,12 @@
 #include "mmu/base/machine_protocol.h"
 
 #define LAUNCH_MAX_COPIES 4096u
+#define LAUNCH_MAX_FILES  128u
 
 /* The abstract address of a launcher's own machine, with uid and pid. */
 #define LAUNCH_MACHINE_ADDRESS "@quire/machine/%u.%d"
 
 struct vm_info;
-
-/* What a VM process is given. */
-struct launch_seat {
-	const char *name;
-	bool alone;	       /* there is no other copy: standard input is the guest's */
-	int leash;	       /* the connection to the launcher (leash.h) */
-	int channel;	       /* the connection to the machine; the VM closes it */
-	uint64_t credit_pages; /* the credits that it starts with */
-	struct vm_info *info;  /* it leaves its counters here at its end; NULL: nowhere */
-};
 
 /* How a copy came to its end. */
 enum launch_how {
@@ -90,9 +81,11 @@ struct launch_config {
 	int (*write_stats)(void *ctx, const struct machine_state *machine,
 			   const struct launch_end *end, unsigned int nr);
 
-	/* The whole life of a VM process.  Returns its exit status. */
-	int (*vm_main)(void *ctx, const struct launch_seat *seat);
 	void *ctx;
+
+	/* What each VM's process inherits; the first one is its record (vm_record.h). */
+	int vm_file[LAUNCH_MAX_FILES];
+	unsigned int nr_vm_files;
 };
 
 /*

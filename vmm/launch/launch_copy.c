@@ -2,10 +2,10 @@
 /*
  * One copy: a VM process, from its promise to its status.
  *
- * Birth.  The machine admits the copy before anything is allocated.  Then its process is forked and
- * not executed: the image is planned already, and to fork this small process takes a fraction of a
- * millisecond.  The child dies with us (PR_SET_PDEATHSIG; it also checks that its parent is not
- * gone already).  It keeps two descriptors: its leash and its channel.
+ * Birth.  The machine admits the copy before anything is allocated.  Then its process is executed
+ * (vm_process.h): it shall have nothing of ours or of other copies in its memory.  It dies with us
+ * (PR_SET_PDEATHSIG; it also checks that its parent is not gone already).  It has three or four
+ * descriptors of ours.
  *
  * Death.  Only the end of the process counts, which its pidfd shows: a VM that has closed its leash
  * or its pipe is not dead.  If the machine killed it, only the machine knows.  So after a SIGKILL
@@ -24,10 +24,11 @@
 #include <unistd.h>
 #include "mmu/base/clock.h"
 #include "mmu/base/mib.h"
+#include "mmu/base/packet.h"
 #include "launch_impl.h"
 #include "leash.h"
 #include "listing.h"
-#include "terminal.h"
+#include "vm_process.h"
 #include "vmm/vm/message.h"
 
 #define GONE_NS	   NS_PER_S	   /* the machine has so long to say why it killed a VM */
@@ -81,7 +82,7 @@ static int make_ends(const struct launch *l, struct ends *e)
 }
 
 /* One of several VMs writes to its pipe, has no input, and does not obey the terminal's signals. */
-static void leave_terminal(const struct copy *c, int output)
+static void leave_terminal(int output)
 {
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
@@ -90,42 +91,55 @@ static void leave_terminal(const struct copy *c, int output)
 	signal(SIGINT, SIG_IGN);
 	signal(SIGQUIT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	message_set_name(c->name);
 }
 
-/* The launcher reads these from a descriptor; a VM just stops, and goes on. */
-static void heed_stop_signals(void)
+/* What the copy's process reads first. */
+static int send_seat(const struct launch *l, const struct copy *c, int leash,
+		     const struct machine_admitted *admitted)
 {
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTSTP);
-	sigaddset(&set, SIGCONT);
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-}
-
-static _Noreturn void be_vm(const struct launch *l, const struct copy *c, const struct ends *e,
-			    const struct machine_admitted *admitted)
-{
-	const struct launch_config *config = l->config;
-	struct launch_seat seat = {
-		.name = c->name,
+	const struct vm_process_seat seat = {
 		.alone = l->nr == 1,
-		.leash = e->leash[1],
-		.channel = admitted->channel,
+		.has_info = c->info_fd >= 0,
 		.credit_pages = admitted->credit_pages,
-		.info = c->info,
 	};
 
+	return packet_send(leash, &seat, sizeof(seat), -1);
+}
+
+/* In the child of vfork(), which has our memory.  Returns errno. */
+static int be_vm(const struct launch *l, const struct copy *c, const struct ends *e,
+		 const struct machine_admitted *admitted)
+{
+	int fd[VM_PROCESS_MAX_FDS] = { e->leash[1], admitted->channel, c->info_fd };
+	unsigned int nr = VM_FD_FILES - VM_FD_LEASH;
+
+	for (unsigned int i = 0; i < l->config->nr_vm_files; i++)
+		fd[nr++] = l->config->vm_file[i];
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != l->pid)
+		return ESRCH;
+	if (l->nr > 1)
+		leave_terminal(e->pipe[1]);
+	return vm_process_exec(c->name, fd, nr);
+}
+
+/* Returns the process's id or -errno. */
+static pid_t execute(const struct launch *l, const struct copy *c, const struct ends *e,
+		     const struct machine_admitted *admitted)
+{
+	volatile int error = 0;
+	pid_t pid = vfork();
+
+	if (!pid) {
+		error = be_vm(l, c, e, admitted);
 		_exit(QUIRE_STATUS_HOST);
-	terminal_forget();
-	heed_stop_signals();
-	if (!seat.alone)
-		leave_terminal(c, e->pipe[1]);
-	launch_close_all_but(seat.leash, seat.channel);
-	exit(config->vm_main(config->ctx, &seat));
+	}
+	if (pid < 0)
+		return -errno;
+	if (!error)
+		return pid;
+	waitpid(pid, NULL, 0);
+	return -error;
 }
 
 static void adopt(struct launch *l, struct copy *c, struct ends *e)
@@ -154,11 +168,12 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 	if (ret)
 		return ret;
 	fflush(NULL);
-	c->pid = fork();
-	if (!c->pid)
-		be_vm(l, c, &e, admitted);
-	ret = c->pid < 0 ? -errno : 0;
-	launch_stats_forked(c);
+	ret = send_seat(l, c, e.leash[0], admitted);
+	if (!ret)
+		c->pid = execute(l, c, &e, admitted);
+	if (c->pid < 0)
+		ret = c->pid;
+	launch_stats_handed_over(c);
 	close(e.leash[1]);
 	close_one(&e.pipe[1]);
 	if (!ret) {

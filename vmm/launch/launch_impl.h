@@ -18,8 +18,8 @@
 #include "launch_console.h"
 
 /*
- *   waiting --admitted, forked--> running --process ended--> ended --its reason known--> done
- *      +------------------refused, or the launcher is stopping---------------------------+
+ *   waiting --admitted, executed--> running --process ended--> ended --its reason known--> done
+ *      +--------------------refused, or the launcher is stopping---------------------------+
  */
 enum copy_state {
 	COPY_WAITING,
@@ -59,6 +59,7 @@ struct copy {
 	int signal;   /* the signal that ended it; 0: none */
 	int status;
 	struct vm_info *info; /* its counters, shared with its process; NULL: nobody wants them */
+	int info_fd;	      /* the same, while its process is being started */
 };
 
 struct launch {
@@ -177,11 +178,14 @@ void launch_machine_admit_of(const struct launch *l, const struct copy *c,
 
 /* ---- launch_stats.c ---- */
 
-/* Before the fork: make c->info, which the copy's process will share.  Returns 0 or -errno. */
+/*
+ * Make c->info, which the copy's process will share, and c->info_fd, which is for that process.
+ * Returns 0 or -errno.
+ */
 int launch_stats_share(struct copy *c);
 
-/* After the fork: let no later process share c->info. */
-void launch_stats_forked(struct copy *c);
+/* The process has c->info_fd: close ours. */
+void launch_stats_handed_over(struct copy *c);
 
 /* Free c->info. */
 void launch_stats_unshare(struct copy *c);

@@ -6,6 +6,7 @@
  * the machine has heard of every VM's end.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -14,21 +15,42 @@
 #include "vmm/vm/vm_info.h"
 #include "launch_impl.h"
 
+/* Its size is sealed: a VM that made it shorter would end us by SIGBUS. */
+static int make_file(void)
+{
+	int fd = memfd_create("quire-info", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return -errno;
+	if (!ftruncate(fd, sizeof(struct vm_info)) &&
+	    !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return fd;
+	close(fd);
+	return -EIO;
+}
+
 int launch_stats_share(struct copy *c)
 {
-	void *p = mmap(NULL, sizeof(*c->info), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		       -1, 0);
+	int fd = make_file();
+	void *p;
 
-	if (p == MAP_FAILED)
-		return -errno;
+	if (fd < 0)
+		return fd;
+	p = mmap(NULL, sizeof(*c->info), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED) {
+		close(fd);
+		return -ENOMEM;
+	}
 	c->info = p;
+	c->info_fd = fd;
 	return 0;
 }
 
-void launch_stats_forked(struct copy *c)
+void launch_stats_handed_over(struct copy *c)
 {
-	if (c->info)
-		madvise(c->info, sizeof(*c->info), MADV_DONTFORK);
+	if (c->info_fd >= 0)
+		close(c->info_fd);
+	c->info_fd = -1;
 }
 
 void launch_stats_unshare(struct copy *c)

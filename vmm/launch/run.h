@@ -4,8 +4,8 @@
 
 /*
  * What quire run was asked for, and what was made of it before there is any VM.  run_options.c and
- * cmd_run.c fill it in, in the launcher.  The VM's process inherits a copy, of which run_vm.c makes
- * a VM.
+ * cmd_run.c fill it in, in the launcher.  A VM's process gets what it needs of it (vm_record.h), of
+ * which run_vm.c makes a VM.
  */
 #include "vmm/boot/acpi.h"
 #include "vmm/boot/image.h"
@@ -59,7 +59,17 @@ struct run {
 	bool planned;
 };
 
-/* A VM process, from its seat to its exit status: launch_config.vm_main, ctx a struct run. */
-int run_vm(void *ctx, const struct launch_seat *seat);
+/* What differs from copy to copy, in a VM's process. */
+struct launch_seat {
+	const char *name;
+	bool alone;	       /* there is no other copy: standard input is the guest's */
+	int leash;	       /* the connection to the launcher (leash.h) */
+	int channel;	       /* the connection to the machine; the VM closes it */
+	uint64_t credit_pages; /* the credits that it starts with */
+	struct vm_info *info;  /* it leaves its counters here at its end; NULL: nowhere */
+};
+
+/* A VM process, from its seat to its exit status. */
+int run_vm(struct run *run, const struct launch_seat *seat);
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * The life of a VM process.
  *
- * The launcher forks it after the machine has admitted the VM, so it may use memory.  It has a
+ * The launcher executes it after the machine has admitted the VM, so it may use memory.  It has a
  * channel to the machine, from which it gets credits for every page that comes in, and a leash to
  * the launcher (leash.h).  It makes the VM and runs it to its end, in this order:
  *
@@ -411,9 +411,9 @@ static int failure_status(const struct process *p, int code)
 				 QUIRE_STATUS_HOST;
 }
 
-int run_vm(void *ctx, const struct launch_seat *seat)
+int run_vm(struct run *run, const struct launch_seat *seat)
 {
-	struct process p = { .run = ctx, .seat = seat };
+	struct process p = { .run = run, .seat = seat };
 	struct quire_error err = { "" };
 	struct vm *vm = NULL;
 	int ret, status;

@@ -11,10 +11,12 @@
  * of the vCPU.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <quire/abi.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 #include "cpuid.h"
 
 #define HYPERVISOR_LEAF 0x40000000u
@@ -30,11 +32,15 @@
 #define LX1_ECX_SVM	 (1u << 2)
 #define LX1_EDX_PAGES_1G (1u << 26)
 
+size_t cpuid_bytes(uint32_t nr)
+{
+	return sizeof(struct kvm_cpuid2) + nr * sizeof(struct kvm_cpuid_entry2);
+}
+
 int cpuid_read(int kvm_fd, struct kvm_cpuid2 **out, struct quire_error *err)
 {
 	for (uint32_t nr = 128; nr <= 4096; nr *= 2) {
-		struct kvm_cpuid2 *table =
-			calloc(1, sizeof(*table) + (nr + CPUID_ROOM) * sizeof(table->entries[0]));
+		struct kvm_cpuid2 *table = calloc(1, cpuid_bytes(nr + CPUID_ROOM));
 
 		if (!table)
 			return quire_fail(err, -ENOMEM, "no memory for the CPUID table");
@@ -49,6 +55,27 @@ int cpuid_read(int kvm_fd, struct kvm_cpuid2 **out, struct quire_error *err)
 	}
 	return quire_fail(err, -errno, "KVM: ioctl(GET_SUPPORTED_CPUID) failed: %s",
 			  strerror(errno));
+}
+
+struct kvm_cpuid2 *cpuid_of_host(void)
+{
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	struct kvm_cpuid2 *table = NULL;
+
+	if (fd < 0)
+		return NULL;
+	(void)cpuid_read(fd, &table, NULL);
+	close(fd);
+	return table;
+}
+
+struct kvm_cpuid2 *cpuid_copy(const struct kvm_cpuid2 *table)
+{
+	struct kvm_cpuid2 *copy = calloc(1, cpuid_bytes(table->nent + CPUID_ROOM));
+
+	if (copy)
+		memcpy(copy, table, cpuid_bytes(table->nent));
+	return copy;
 }
 
 struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *table, uint32_t function, uint32_t index)

@@ -24,6 +24,18 @@ struct cpuid_config {
 #define CPUID_ROOM 8
 int cpuid_read(int kvm_fd, struct kvm_cpuid2 **out, struct quire_error *err);
 
+/* The size of a table with this many leaves. */
+size_t cpuid_bytes(uint32_t nr);
+
+/*
+ * Like cpuid_read(), of a /dev/kvm that is opened for it.  The processor answers each leaf by an exit
+ * if it is virtual itself, so this takes half a millisecond.  NULL: it cannot be read.
+ */
+struct kvm_cpuid2 *cpuid_of_host(void);
+
+/* A copy of a table from cpuid_read(), with as much room.  NULL: no memory. */
+struct kvm_cpuid2 *cpuid_copy(const struct kvm_cpuid2 *table);
+
 /* Turn a table from cpuid_read() into the guest's.  Adds at most CPUID_ROOM leaves. */
 void cpuid_filter(struct kvm_cpuid2 *table, const struct cpuid_config *config);
 

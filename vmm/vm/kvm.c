@@ -216,9 +216,6 @@ int kvm_init(struct kvm *kvm, bool irqchip, struct quire_error *err)
 		goto fail;
 	}
 	kvm->run_bytes = (size_t)size;
-	ret = cpuid_read(kvm->fd, &kvm->cpuid, err);
-	if (ret)
-		goto fail;
 	return 0;
 fail:
 	kvm_finish(kvm);

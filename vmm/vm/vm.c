@@ -207,10 +207,20 @@ static int check_limits(const struct vm *vm, struct quire_error *err)
 	return 0;
 }
 
+static int get_cpuid(struct vm *vm, struct quire_error *err)
+{
+	if (!vm->config.cpuid)
+		return cpuid_read(vm->kvm.fd, &vm->kvm.cpuid, err);
+	vm->kvm.cpuid = cpuid_copy(vm->config.cpuid);
+	return vm->kvm.cpuid ? 0 : quire_fail(err, -ENOMEM, "no memory for the CPUID table");
+}
+
 static int create_kvm(struct vm *vm, struct quire_error *err)
 {
 	int ret = kvm_init(&vm->kvm, vm->config.irqchip, err);
 
+	if (!ret)
+		ret = get_cpuid(vm, err);
 	if (ret)
 		return ret;
 	vm->maxphyaddr = (uint8_t)cpuid_maxphyaddr(vm->kvm.cpuid);

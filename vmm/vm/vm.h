@@ -40,6 +40,7 @@ struct vm_config {
 	uint64_t timeout_ns;		    /* from vm_run on; 0: none */
 	uint64_t start_ns;		    /* CLOCK_MONOTONIC when the process began */
 	const struct gmem_credits *credits; /* borrowed; NULL: no limit but the host's */
+	const struct kvm_cpuid2 *cpuid;	    /* what cpuid_read() gave, borrowed; NULL: ask KVM */
 	/*
 	 * The main loop calls on_watch whenever watch_fd is readable.  It calls on_ending once,
 	 * when the guest is about to be stopped: from then on, the callee keeps no vCPU waiting.
