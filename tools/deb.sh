@@ -3,7 +3,7 @@
 #
 # make deb: deb.sh TREE VERSION OUTPUT makes a Debian package of TREE, which is what
 # `make install DESTDIR=TREE PREFIX=/usr` put there.  Its dependencies are the packages that have
-# the libraries of TREE/usr/bin/quire, here and now, and Capstone, which it loads when it needs it.
+# the libraries of TREE/usr/bin/quire, here and now, and those that it loads when it needs them.
 set -eu
 
 tree=$1
@@ -14,7 +14,7 @@ output=$3
 depends() {
 	{
 		ldd "$tree/usr/bin/quire" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p'
-		ldconfig -p | sed -n 's/.* => \(\/.*libcapstone\.so\.[0-9]*\)$/\1/p'
+		ldconfig -p | sed -n 's/.* => \(\/.*lib\(capstone\|png16\)\.so\.[0-9]*\)$/\1/p'
 	} | while read -r library; do
 		# A library may be known by its name before /lib became a link to /usr/lib.
 		for path in "$library" "$(readlink -f "$library")" "/usr$library"; do

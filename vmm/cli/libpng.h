@@ -3,8 +3,8 @@
 #define QUIRE_VMM_CLI_LIBPNG_H
 
 /*
- * libpng, loaded when an image is to be written.  Linked, it would cost every start of quire, and of
- * each VM's process, 0.15 ms: it brings two more libraries along.
+ * libpng, loaded when an image is to be written.  Linked, it would cost every start of quire, and
+ * of each VM's process, 0.15 ms: it brings two more libraries along.
  */
 #include <png.h>
 #include <quire/error.h>

@@ -28,8 +28,8 @@ int cpuid_read(int kvm_fd, struct kvm_cpuid2 **out, struct quire_error *err);
 size_t cpuid_bytes(uint32_t nr);
 
 /*
- * Like cpuid_read(), of a /dev/kvm that is opened for it.  The processor answers each leaf by an exit
- * if it is virtual itself, so this takes half a millisecond.  NULL: it cannot be read.
+ * Like cpuid_read(), of a /dev/kvm that is opened for it.  On a processor that is virtual itself
+ * each leaf is an exit, and this takes half a millisecond.  NULL: it cannot be read.
  */
 struct kvm_cpuid2 *cpuid_of_host(void);
 
