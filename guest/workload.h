@@ -58,6 +58,7 @@ int report_run(struct args *a);
 int evil_balloon_run(struct args *a);
 int idle_run(struct args *a);
 int echo_run(struct args *a);
+int hvc_run(struct args *a);
 int exit_run(struct args *a);
 int crash_run(struct args *a);
 

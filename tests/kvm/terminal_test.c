@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -26,7 +27,7 @@ static const uint8_t echo_guest[] = {
 };
 
 static char image[] = "/tmp/quire-terminal-XXXXXX";
-static char quire[4096];
+static char quire[4096], quill[4096];
 
 static void write_image(void)
 {
@@ -44,7 +45,8 @@ struct session {
 	struct termios before;
 };
 
-static void start(struct session *s, const char *option)
+/* Run `guest`, or the image that echoes if it is NULL. */
+static void start_guest(struct session *s, const char *option, const char *guest, const char *arg)
 {
 	if (openpty(&s->master, &s->slave, NULL, NULL, NULL) || tcgetattr(s->slave, &s->before))
 		tap_skip_all("no pseudo-terminals");
@@ -53,8 +55,14 @@ static void start(struct session *s, const char *option)
 		return;
 	if (login_tty(s->slave))
 		_exit(111);
-	execl(quire, quire, "run", "--timeout=60", option, image, (char *)NULL);
+	execl(quire, quire, "run", "--timeout=60", option, guest ? guest : image, arg,
+	      (char *)NULL);
 	_exit(112);
+}
+
+static void start(struct session *s, const char *option)
+{
+	start_guest(s, option, NULL, NULL);
 }
 
 /* Wait until these of the terminal's local modes are on, and no other of the three. */
@@ -211,6 +219,35 @@ static void unread_keys(void)
 	finish(&s);
 }
 
+static void resize(const struct session *s, uint16_t columns, uint16_t rows)
+{
+	struct winsize size = { .ws_col = columns, .ws_row = rows };
+
+	ioctl(s->master, TIOCSWINSZ, &size);
+}
+
+/* A guest with a driver of the virtio console: its keys, and the window's size. */
+static void virtio_console(void)
+{
+	struct session s;
+	int status;
+
+	start_guest(&s, "--console=virtio", quill, "hvc");
+	ok(prints(&s, "size "), "virtio: a guest that has a driver");
+	resize(&s, 132, 43);
+	ok(prints(&s, "size 132 43"), "it hears of the window's size");
+	ok(becomes(&s, 0), "and all keys are its own");
+	resize(&s, 99, 7);
+	ok(prints(&s, "size 99 7"), "a new size");
+	type(&s, "ab\x03z");
+	ok(prints(&s, "ab\x03z"), "keys, Ctrl-C too");
+	type(&s, "\rquit\r");
+	status = end(&s);
+	ok(WIFEXITED(status) && !WEXITSTATUS(status), "it ends by itself (%#x)", status);
+	ok(same_terminal(&s), "and the terminal is as it was");
+	finish(&s);
+}
+
 static pid_t child_of(pid_t parent)
 {
 	char path[64];
@@ -285,6 +322,7 @@ int main(void)
 
 	tap_init();
 	snprintf(quire, sizeof(quire), "%s/quire", build ? build : "build");
+	snprintf(quill, sizeof(quill), "%s/guest/quill.elf", build ? build : "build");
 	if (access(quire, X_OK))
 		tap_skip_all("no %s", quire);
 	write_image();
@@ -293,6 +331,7 @@ int main(void)
 	stop_and_continue();
 	stop_by_signal();
 	vm_killed();
+	virtio_console();
 	by_signal(SIGTERM, "SIGTERM", true);
 	by_signal(SIGSEGV, "a crash of our own", false);
 	unread_keys();

@@ -288,12 +288,31 @@ static int set_exit_port(struct run *run, const char *text, struct quire_error *
 	return 0;
 }
 
+/* What says which device, or which keys; both with a comma between. */
+static int set_console(struct run *run, char *value, struct quire_error *err)
+{
+	static const char *const words[] = { "serial", "virtio", "raw", "signals" };
+	unsigned int choice = 0;
+
+	for (char *word = value, *next; word; word = next) {
+		next = strchr(word, ',');
+		if (next)
+			*next++ = '\0';
+		if (parse_choice(word, words, ARRAY_SIZE(words), &choice, err))
+			return -EINVAL;
+		if (choice < 2)
+			run->vm_config.virtio_console = choice == 1;
+		else
+			run->keys = choice == 2 ? KEYS_RAW : KEYS_SIGNALS;
+	}
+	return 0;
+}
+
 static int set_option(struct run *run, int option, char *value, struct quire_error *err)
 {
 	static const char *const hugepages[] = { "auto", "never" };
 	static const char *const irqchips[] = { "auto", "on", "off" };
 	static const char *const sandboxes[] = { "on", "strict", "off" };
-	static const char *const keys[] = { "auto", "raw", "signals" };
 	unsigned int choice = 0;
 	int ret;
 
@@ -320,10 +339,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 		ret = parse_choice(value, sandboxes, ARRAY_SIZE(sandboxes), &choice, err);
 		run->sandbox = (enum sandbox_mode)choice;
 		return ret;
-	case OPT_CONSOLE:
-		ret = parse_choice(value, keys, ARRAY_SIZE(keys), &choice, err);
-		run->keys = (enum keys_choice)choice;
-		return ret;
+	case OPT_CONSOLE: return set_console(run, value, err);
 	case OPT_STATS:
 		run->stats_path = value;
 		return *value ? 0 : quire_fail(err, -EINVAL, "no file name");

@@ -151,7 +151,7 @@ struct virtio_ops {
 	void (*reset)(void *dev);
 	/* May the driver's vCPU go on while queue n is served?  After start.  NULL: never. */
 	bool (*async)(void *dev, unsigned int n);
-	/* Bit n: vCPUs never serve queue n, but call virtio_defer(): the device's own thread does. */
+	/* Bit n: vCPUs never serve queue n, but virtio_defer() it to the device's own thread. */
 	unsigned int own_thread;
 };
 

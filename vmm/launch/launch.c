@@ -138,6 +138,7 @@ static void stop_or_go_on(struct launch *l, int sig)
 	}
 	pass_on(l, SIGCONT);
 	terminal_retake();
+	copy_tell_window(&l->copy[0]); /* it may have changed meanwhile */
 }
 
 static void on_signal(struct launch *l)
@@ -151,6 +152,10 @@ static void on_signal(struct launch *l)
 	sig = (int)info.ssi_signo;
 	if (sig == SIGTSTP || sig == SIGCONT) {
 		stop_or_go_on(l, sig);
+		return;
+	}
+	if (sig == SIGWINCH) {
+		copy_tell_window(&l->copy[0]);
 		return;
 	}
 	if (alone || again)

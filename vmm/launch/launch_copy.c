@@ -142,6 +142,14 @@ static pid_t execute(const struct launch *l, const struct copy *c, const struct 
 	return -error;
 }
 
+void copy_tell_window(struct copy *c)
+{
+	struct leash_msg msg = { .type = LEASH_WINDOW };
+
+	if (c->leash >= 0 && terminal_size(&msg.columns, &msg.rows))
+		leash_send(c->leash, &msg, -1);
+}
+
 static void adopt(struct launch *l, struct copy *c, struct ends *e)
 {
 	unsigned int index = (unsigned int)(c - l->copy);
@@ -150,6 +158,7 @@ static void adopt(struct launch *l, struct copy *c, struct ends *e)
 	c->output = e->pipe[0];
 	c->state = COPY_RUNNING;
 	c->lines.name = c->name;
+	copy_tell_window(c);
 	l->running++;
 	launch_watch(l, c->pidfd, LAUNCH_SOURCE_PROCESS, index);
 	launch_watch(l, c->leash, LAUNCH_SOURCE_LEASH, index);

@@ -131,6 +131,9 @@ void copy_stop(struct copy *c, int status);
 /* The copy was told to end.  If it has not in a while, it is killed, and this is its status. */
 void copy_overdue(struct copy *c, int status);
 
+/* Tell a copy how large our terminal is, if it is the guest's (terminal.h). */
+void copy_tell_window(struct copy *c);
+
 /* Read what the copy says on its leash. */
 void copy_leash_ready(struct launch *l, struct copy *c);
 

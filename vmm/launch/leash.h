@@ -18,6 +18,8 @@
  *                             <--   CHANNEL + fd      brings a channel to a machine that has
  *                                                     admitted the VM again
  *                             <--   STOP (status)     asks the VM to end in order
+ *                             <--   WINDOW (columns,  says how large the terminal is now
+ *                                           rows)
  */
 #include <stdint.h>
 #include "vmm/vm/code.h"
@@ -29,13 +31,15 @@ enum leash_type {
 	LEASH_LOST,
 	LEASH_CHANNEL,
 	LEASH_STOP,
+	LEASH_WINDOW,
 };
 
 struct leash_msg {
-	uint32_t type;	  /* enum leash_type */
-	int32_t status;	  /* STOP */
-	uint64_t pages;	  /* LOST */
-	struct code code; /* CODE */
+	uint32_t type;		/* enum leash_type */
+	int32_t status;		/* STOP */
+	uint64_t pages;		/* LOST */
+	uint16_t columns, rows; /* WINDOW */
+	struct code code;	/* CODE */
 };
 
 /*

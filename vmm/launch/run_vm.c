@@ -97,6 +97,8 @@ static void on_leash(void *ctx)
 		stop(p, QUIRE_STATUS_HOST, "the launcher is gone");
 	else if (code && msg.type == LEASH_STOP)
 		stop(p, msg.status, NULL);
+	else if (code && msg.type == LEASH_WINDOW)
+		vm_set_window(p->vm, msg.columns, msg.rows);
 	if (code <= 0 || fd < 0)
 		return;
 	if (msg.type == LEASH_CHANNEL)

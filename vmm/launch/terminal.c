@@ -7,6 +7,7 @@
  */
 #include <quire/types.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 #include "mmu/base/thread.h"
@@ -86,6 +87,17 @@ void terminal_give_back(void)
 {
 	if (is_taken && owns_terminal())
 		tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+}
+
+bool terminal_size(uint16_t *columns, uint16_t *rows)
+{
+	struct winsize size;
+
+	if (!is_taken || ioctl(STDIN_FILENO, TIOCGWINSZ, &size))
+		return false;
+	*columns = size.ws_col;
+	*rows = size.ws_row;
+	return true;
 }
 
 void terminal_forget(void)

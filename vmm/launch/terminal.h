@@ -10,6 +10,7 @@
  * stops a background job that touches its terminal.
  */
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * Remember how the terminal is, and hand over its keys one by one, without echo.  raw: all of them;
@@ -23,6 +24,9 @@ void terminal_retake(void);
 
 /* Put the terminal back as it was when it was taken. */
 void terminal_give_back(void);
+
+/* How large it is now.  False: it was not taken, or does not know. */
+bool terminal_size(uint16_t *columns, uint16_t *rows);
 
 /* In a new process that shares the terminal: never touch it. */
 void terminal_forget(void);

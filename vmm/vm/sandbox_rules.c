@@ -5,12 +5,12 @@
  * process (SIGSYS).
  *
  * Reading it.  A row is a call, the roles that have it, the condition if there is one, and the
- * reason.  The roles are M main loop, V vCPU, P pager, C machine channel, K keeper, Q device, and as
- * processes of their own I the reader of images, D the disassembler and A the machine, the arbiter;
- * L are those of its rows that are only for a machine under Landlock, and S its thread that sets a
- * size.  A condition sees an argument by value, but not what a pointer points to.  So no thread of
- * a VM has calls that are dangerous by what a pointer points to (open, connect).  None has clone3:
- * a thread is made before the thread that makes it has its filter.
+ * reason.  The roles are M main loop, V vCPU, P pager, C machine channel, K keeper, Q device, and
+ * as processes of their own I the reader of images, D the disassembler and A the machine, the
+ * arbiter; L are those of its rows that are only for a machine under Landlock, and S its thread
+ * that sets a size.  A condition sees an argument by value, but not what a pointer points to.  So
+ * no thread of a VM has calls that are dangerous by what a pointer points to (open, connect).  None
+ * has clone3: a thread is made before the thread that makes it has its filter.
  *
  * What a thread that was taken over can do with all of this: it can use the descriptors that it
  * has, change the memory of its own process (but never make any executable), and end.  It cannot

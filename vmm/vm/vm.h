@@ -36,6 +36,7 @@ struct vm_config {
 	uint64_t merge_pages_per_s; /* pace of the keeper; 0: automatic */
 	const char *domain;	    /* for vm_info, at most VM_DOMAIN_MAX bytes; NULL: its own */
 	enum balloon_mode balloon;
+	bool virtio_console;		    /* input is for a virtio-console, not the serial port */
 	uint16_t exit_port;		    /* one more than abi.h has; 0: none */
 	uint64_t timeout_ns;		    /* from vm_run on; 0: none */
 	uint64_t start_ns;		    /* CLOCK_MONOTONIC when the process began */
@@ -157,6 +158,9 @@ void vm_set_balloon(struct vm *vm, uint64_t pages, bool manual);
  * or after vm_run.
  */
 void vm_balloon_record(struct vm *vm, struct balloon_record *out);
+
+/* The terminal has this size; 0: unknown.  Main loop only. */
+void vm_set_window(struct vm *vm, uint16_t columns, uint16_t rows);
 
 /* End the VM in order, as SIGTERM does.  From any thread. */
 void vm_stop(struct vm *vm);

@@ -187,6 +187,16 @@ extern const struct vm_device vm_balloon_device;
 /* Put power-off, reset and clock on the bus.  0 or -errno with *err. */
 int vm_platform_create(struct vm *vm, struct quire_error *err);
 
+/* ---- vm_console.c ---- */
+
+extern const struct vm_device vm_console_device;
+
+/* Can the VM do with input?  A terminal's keys always: some of them are for us.  Main loop. */
+bool vm_wants_input(const struct vm *vm);
+
+/* Take some of the input that there is.  Main loop. */
+void vm_take_input(struct vm *vm);
+
 /* ---- vm_pause.c ---- */
 
 /* What the VM is doing now.  Main loop, or after it. */

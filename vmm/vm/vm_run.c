@@ -56,58 +56,6 @@ static uint64_t deadline_ns(const struct vm *vm)
 	return vm->config.timeout_ns ? vm->run_start_ns + vm->config.timeout_ns : UINT64_MAX;
 }
 
-/* What a terminal types and the guest does not read is lost once its UART is full. */
-static void give_input(struct vm *vm, const char *data, size_t bytes)
-{
-	size_t space = uart_space(vm->uart);
-
-	if (!bytes)
-		return;
-	uart_receive(vm->uart, data, bytes < space ? bytes : space);
-	wait_port_tell(&vm->wait_port);
-}
-
-static void obey(struct vm *vm, enum escape_action action)
-{
-	switch (action) {
-	case ESCAPE_NONE: break;
-	case ESCAPE_QUIT: vm_end(vm, 128 + SIGINT, "ended by Ctrl-A x"); break;
-	case ESCAPE_BREAK: uart_receive_break(vm->uart); break;
-	case ESCAPE_HELP: message("%s", ESCAPE_USAGE); break;
-	}
-}
-
-static void take_keys(struct vm *vm, char *keys, size_t nr)
-{
-	enum escape_action action;
-
-	for (size_t used; nr; keys += used, nr -= used) {
-		size_t bytes = escape_keys(&vm->escape, keys, nr, &used, &action);
-
-		give_input(vm, keys, bytes);
-		obey(vm, action);
-	}
-}
-
-/* Can we do with input?  A terminal's keys always: some of them are for us. */
-static bool wants_input(const struct vm *vm)
-{
-	return vm->console.in_open && (vm->console.has_keys || uart_space(vm->uart));
-}
-
-static void take_input(struct vm *vm)
-{
-	bool keys = vm->console.has_keys;
-	size_t space = keys ? SIZE_MAX : uart_space(vm->uart), bytes;
-	char data[512];
-
-	bytes = console_read(&vm->console, data, space < sizeof(data) ? space : sizeof(data));
-	if (keys)
-		take_keys(vm, data, bytes);
-	else
-		give_input(vm, data, bytes);
-}
-
 static void take_signal(struct vm *vm)
 {
 	struct signalfd_siginfo info;
@@ -168,7 +116,7 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 		};
 	if (vm->config.on_watch)
 		fds[POLL_WATCH].fd = vm->config.watch_fd;
-	if (wants_input(vm))
+	if (vm_wants_input(vm))
 		fds[POLL_INPUT].fd = vm->console.in_fd;
 	if (vm->idle_ns && vm->idle_ns <= now)
 		fds[POLL_OUTPUT].fd = vm->console.out_fd;
@@ -197,7 +145,7 @@ static void main_loop(struct vm *vm, struct ctl *ctl)
 			if (fds[POLL_DOORBELL + i].revents)
 				vm_virtio_ring(&vm->slot[i]);
 		if (fds[POLL_INPUT].revents)
-			take_input(vm);
+			vm_take_input(vm);
 		if (fds[POLL_OUTPUT].revents && !console_write_idle(&vm->console))
 			vm->idle_ns = 0; /* wait for another moment, do not spin */
 		if (monotonic_ns() >= deadline_ns(vm))

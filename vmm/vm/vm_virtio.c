@@ -36,6 +36,7 @@
 /* The balloon is the first, because slot 0 is its own. */
 static const struct vm_device *const table[] = {
 	&vm_balloon_device,
+	&vm_console_device,
 };
 
 #define NR_KINDS (sizeof(table) / sizeof(table[0]))
