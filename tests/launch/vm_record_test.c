@@ -46,6 +46,8 @@ static void make_run(struct run *run)
 	run->image = file_of(0x90, 2 * TEXT);
 	run->module_file[0] = file_of('m', TEXT);
 	run->nr_modules = 1;
+	run->initrd_file[0] = file_of('i', TEXT);
+	run->nr_initrds = 1;
 	run->vm_config.ram_bytes = RAM;
 	run->vm_config.nr_vcpus = 2;
 	run->vm_config.merge = KEEPER_ON;
@@ -59,9 +61,11 @@ static void make_run(struct run *run)
 			     { 0x102000, NULL, 0, 0x1000 },
 			     { 0x103000, run->fdt, run->fdt_bytes, 0x1000 },
 			     { 0x104000, run->module_file[0].data, TEXT, 0x2000 },
-			     { 0x106000, boot_data, sizeof(boot_data), 0x1000 } },
-		.nr_segments = 5,
+			     { 0x106000, boot_data, sizeof(boot_data), 0x1000 },
+			     { 0x107000, run->initrd_file[0].data, TEXT, 0x2000 } },
+		.nr_segments = 6,
 		.boot_data = boot_data,
+		.cmdline = (char *)boot_data,
 	};
 }
 
@@ -93,17 +97,18 @@ static void test_same(const struct run *want)
 	is(got.vm_config.nr_vcpus, 2, "the vCPUs");
 	ok(got.vm_config.merge == KEEPER_ON && !strcmp(got.domain, "a domain"), "merging");
 	ok(got.launch.wait_for && !strcmp(got.launch.wait_for, "ready"), "what to wait for");
-	is(got.plan.nr_segments, 5, "the plan's segments");
+	is(got.plan.nr_segments, 6, "the plan's segments");
 	ok(same_bytes(&s[0], &want->plan.segment[0]), "... the image's bytes, in another place");
 	ok(!s[1].data && s[1].mem_bytes == 0x1000, "... or none");
 	ok(same_bytes(&s[2], &want->plan.segment[2]) && s[2].data == got.fdt,
 	   "... the device tree, to be changed");
 	ok(same_bytes(&s[3], &want->plan.segment[3]), "... a module's");
 	ok(same_bytes(&s[4], &want->plan.segment[4]), "... boot data");
-	ok(!got.plan.boot_data, "... which it need not free");
+	ok(same_bytes(&s[5], &want->plan.segment[5]), "... an initrd's");
+	ok(!got.plan.boot_data && !got.plan.cmdline, "... none of which it has to free");
 	is_hex(got.plan.entry, 0x100010, "the entry");
 	is_hex(got.plan.ebx, 0x103000, "a register");
-	ok(fcntl(BASE, F_GETFD) < 0 && fcntl(BASE + 2, F_GETFD) < 0, "the files are closed");
+	ok(fcntl(BASE, F_GETFD) < 0 && fcntl(BASE + 3, F_GETFD) < 0, "the files are closed");
 	free(got.fdt);
 }
 
@@ -144,7 +149,7 @@ static void test_pointers(const uint8_t *record, size_t bytes)
 
 static void is_refused(const void *bytes, size_t nr, bool sealed, int image, const char *what)
 {
-	int fd[] = { sealed_create("record"), image, image };
+	int fd[] = { sealed_create("record"), image, image, image };
 	static struct run run;
 
 	if (fd[0] < 0 || pwrite(fd[0], bytes, nr, 0) != (ssize_t)nr ||
@@ -183,7 +188,7 @@ int main(void)
 	make_run(&run);
 	ok(!vm_record_make(&run, &err), "a record is made: %s", err.text);
 	fd = run.launch.vm_file[0];
-	is(run.launch.nr_vm_files, 3, "its VMs get it, the image and a module");
+	is(run.launch.nr_vm_files, 4, "its VMs get it, the image, a module, an initrd");
 	ok(pwrite(fd, "", 1, 0) < 0 && ftruncate(fd, 0) < 0, "nobody can change it");
 	test_same(&run);
 	bytes = pread(fd, good, sizeof(good), 0);
@@ -194,6 +199,7 @@ int main(void)
 	ok(fcntl(fd, F_GETFD) < 0, "the launcher closes it");
 	image_close(&run.image);
 	image_close(&run.module_file[0]);
+	image_close(&run.initrd_file[0]);
 	free(run.fdt);
 	return tap_done();
 }

@@ -15,7 +15,7 @@
 #include "mmu/base/machine_protocol.h"
 
 #define LAUNCH_MAX_COPIES 4096u
-#define LAUNCH_MAX_FILES  128u
+#define LAUNCH_MAX_FILES  160u
 
 /* The abstract address of a launcher's own machine, with uid and pid. */
 #define LAUNCH_MACHINE_ADDRESS "@quire/machine/%u.%d"

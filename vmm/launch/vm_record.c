@@ -57,17 +57,29 @@ static bool in_file(const struct image_file *file, const struct image_segment *s
 	return first && data >= first && data < first + file->bytes;
 }
 
-/* Find a segment's bytes in the image or a module.  Others, boot data, go into the record. */
+/* File `nr` of a VM's process, from 1 on: the image, modules, initrds.  NULL: there is none. */
+static const struct image_file *file_of(const struct run *run, unsigned int nr)
+{
+	const unsigned int module = nr - 2, initrd = module - run->nr_modules;
+
+	if (nr < 2)
+		return &run->image;
+	if (module < run->nr_modules)
+		return &run->module_file[module];
+	return initrd < run->nr_initrds ? &run->initrd_file[initrd] : NULL;
+}
+
+/* Find a segment's bytes in a file.  Others, boot data, go into the record. */
 static int put_segment(int fd, const struct run *run, struct piece *p,
 		       const struct image_segment *s)
 {
-	const struct image_file *file = &run->image;
+	const struct image_file *file;
 
 	if (!s->data || !s->file_bytes)
 		return 0;
-	for (unsigned int i = 0; i <= run->nr_modules; file = &run->module_file[i++])
+	for (unsigned int i = 1; (file = file_of(run, i)) != NULL; i++)
 		if (in_file(file, s)) {
-			*p = (struct piece){ i + 1,
+			*p = (struct piece){ i,
 					     (uint64_t)((const uint8_t *)s->data -
 							(const uint8_t *)file->data),
 					     s->file_bytes };
@@ -82,6 +94,7 @@ static int put_plan(int fd, const struct run *run, struct vm_record *r)
 
 	r->plan = run->plan;
 	r->plan.boot_data = NULL;
+	r->plan.cmdline = NULL;
 	for (unsigned int i = 0; i < run->plan.nr_segments && !ret; i++) {
 		const struct image_segment *s = &run->plan.segment[i];
 
@@ -131,12 +144,11 @@ static int put_all(int fd, const struct run *run, struct vm_record *r)
 static void list_files(struct run *run, int record)
 {
 	struct launch_config *l = &run->launch;
+	const struct image_file *file;
 
-	l->nr_vm_files = 0;
-	l->vm_file[l->nr_vm_files++] = record;
-	l->vm_file[l->nr_vm_files++] = run->image.fd;
-	for (unsigned int i = 0; i < run->nr_modules; i++)
-		l->vm_file[l->nr_vm_files++] = run->module_file[i].fd;
+	l->vm_file[0] = record;
+	for (l->nr_vm_files = 1; (file = file_of(run, l->nr_vm_files)) != NULL; l->nr_vm_files++)
+		l->vm_file[l->nr_vm_files] = file->fd;
 }
 
 int vm_record_make(struct run *run, struct quire_error *err)
@@ -144,7 +156,7 @@ int vm_record_make(struct run *run, struct quire_error *err)
 	struct vm_record *r = malloc(sizeof(*r));
 	int ret = -ENOMEM, fd = r ? sealed_create("quire-vm") : -1;
 
-	static_assert(RUN_MAX_MODULES + 2 <= LAUNCH_MAX_FILES, "there is room for all files");
+	static_assert(2 * RUN_MAX_MODULES + 2 <= LAUNCH_MAX_FILES, "there is room for all files");
 	if (r)
 		ret = fd;
 	if (fd >= 0) {
