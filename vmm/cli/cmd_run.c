@@ -245,7 +245,6 @@ static int prepare(struct run *run, int argc, char **argv, struct quire_error *e
 	return ret;
 }
 
-<<<<<<< HEAD
 static int launch_all(struct run *run)
 {
 	struct quire_error err;
@@ -258,14 +257,14 @@ static int launch_all(struct run *run)
 	status = launch(&run->launch);
 	vm_record_finish(run);
 	return status;
-=======
+}
+
 /* Are all keys the guest's?  A guest with a virtio-console is a whole system. */
 static bool wants_raw(const struct run *run)
 {
 	if (run->keys != KEYS_AUTO)
 		return run->keys == KEYS_RAW;
 	return run->vm_config.virtio_console;
->>>>>>> b71a81e (console: a virtio console, with the size of the terminal)
 }
 
 /* Run to the end or, with --wait-for, until the guests have printed the text. */
@@ -281,13 +280,8 @@ static int run_to_its_end(struct run *run)
 		return status;
 	run_set_default_names(run);
 	run->launch.write_stats = run->stats ? write_stats : NULL;
-<<<<<<< HEAD
-	run->launch.raw = run->keys == KEYS_RAW;
-	return close_stats(run, launch_all(run));
-=======
 	run->launch.raw = wants_raw(run);
-	return close_stats(run, launch(&run->launch));
->>>>>>> b71a81e (console: a virtio console, with the size of the terminal)
+	return close_stats(run, launch_all(run));
 }
 
 /* Is the request wrong, can the host not do it, or is quire at fault? */

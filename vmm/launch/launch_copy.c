@@ -28,6 +28,7 @@
 #include "launch_impl.h"
 #include "leash.h"
 #include "listing.h"
+#include "terminal.h"
 #include "vm_process.h"
 #include "vmm/vm/message.h"
 
