@@ -253,6 +253,12 @@ static void test_linux(enum sample_kind kind, enum image_kind want, const char *
 	ok(!plan_file(&config, &plan, &error) && !strncmp(plan.cmdline, "console=ttyS0 a=", 16),
 	   "... and what is quoted, or for init, is none");
 	image_plan_finish(&plan);
+	config.cmdline = "quiet";
+	config.virtio_console = true;
+	ok(!plan_file(&config, &plan, &error) &&
+		   !strcmp(plan.cmdline, "console=ttyS0 console=hvc0 quiet"),
+	   "with a virtio console Linux prints to both, and reads that one");
+	image_plan_finish(&plan);
 }
 
 static void test_linux_placement(void)

@@ -3,14 +3,17 @@
  * The command line that a guest is given: what the user wrote, and what its kind of image needs.
  *
  *   multiboot  the image's name first, as every boot loader puts it there
- *   Linux      "console=ttyS0" first, unless the user names a console
+ *   Linux      "console=ttyS0" first, and "console=hvc0" if it has that, unless the user names a
+ *              console
  *   others     nothing more
  */
 #include <stdlib.h>
 #include <string.h>
 #include "load.h"
 
-#define LINUX_CONSOLE "console=ttyS0"
+/* Of two, Linux prints to both, and the last one is /dev/console. */
+#define LINUX_CONSOLE	     "console=ttyS0"
+#define LINUX_VIRTIO_CONSOLE LINUX_CONSOLE " console=hvc0"
 
 /*
  * Does a parameter of Linux's command line begin with this?  Those behind "--" are init's, and
@@ -33,8 +36,10 @@ static bool has_parameter(const char *line, const char *start)
 
 static const char *first_word(const struct image_config *config, const struct image_plan *plan)
 {
+	if (plan->kernel.is_linux && has_parameter(config->cmdline, "console="))
+		return "";
 	if (plan->kernel.is_linux)
-		return has_parameter(config->cmdline, "console=") ? "" : LINUX_CONSOLE;
+		return config->virtio_console ? LINUX_VIRTIO_CONSOLE : LINUX_CONSOLE;
 	return plan->kind == IMAGE_MULTIBOOT ? config->name : "";
 }
 

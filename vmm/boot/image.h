@@ -56,6 +56,7 @@ struct image_config {
 	uint64_t file_bytes;
 	const char *name;		   /* for messages */
 	const char *cmdline;		   /* the ARGs joined by blanks */
+	bool virtio_console;		   /* input is for a virtio console, not the serial port */
 	const struct image_module *module; /* with args QUIRE_FDT_MODULE: not for all guests */
 	unsigned int nr_modules;
 	const struct image_module *initrd; /* for Linux only; without args */

@@ -143,6 +143,7 @@ static int plan_image(struct run *run, struct quire_error *err)
 		.file_bytes = run->image.bytes,
 		.name = run->image_path,
 		.cmdline = run->cmdline,
+		.virtio_console = run->vm_config.virtio_console,
 		.module = run->module,
 		.nr_modules = run->nr_modules + 1,
 		.initrd = run->initrd,
@@ -259,12 +260,12 @@ static int launch_all(struct run *run)
 	return status;
 }
 
-/* Are all keys the guest's?  A guest with a virtio-console is a whole system. */
+/* Are all keys the guest's?  A whole system knows what to do with Ctrl-C. */
 static bool wants_raw(const struct run *run)
 {
 	if (run->keys != KEYS_AUTO)
 		return run->keys == KEYS_RAW;
-	return run->vm_config.virtio_console;
+	return run->vm_config.virtio_console || run->plan.kernel.is_linux;
 }
 
 /* Run to the end or, with --wait-for, until the guests have printed the text. */
