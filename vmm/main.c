@@ -22,6 +22,7 @@ static const struct command commands[] = {
 	{ "balloon", cmd_balloon, "show the guests' balloons, and set their size", balloon_usage },
 	{ "map", cmd_map, "show the state of a running guest's pages", map_usage },
 	{ "walk", cmd_walk, "translate a guest address, reference by reference", walk_usage },
+	{ "dump", cmd_dump, "write a guest's memory to a file", dump_usage },
 	{ "dis", cmd_dis, "disassemble a running guest's code", dis_usage },
 	{ "machine", cmd_machine, "serve as the memory of many guests", machine_usage },
 };

@@ -201,31 +201,13 @@ static void kill_all(struct control *c, const struct named *list)
 
 /* ---- pause and resume ---- */
 
-/* The VM's main loop waits for its vCPUs a moment only: on a busy host they may need longer. */
-#define PAUSED_S 2
-
-static bool comes_to_pause(int fd)
-{
-	uint64_t deadline_ns = monotonic_ns() + PAUSED_S * NS_PER_S;
-	struct ctl_info info = { .vm.state = VM_PAUSING };
-
-	while (!ctl_get_info(fd, &info, NULL) && info.vm.state == VM_PAUSING) {
-		if (monotonic_ns() > deadline_ns)
-			return false;
-		usleep(10000);
-	}
-	return info.vm.state == VM_PAUSED;
-}
-
 static void steer(struct control *c, const struct named_vm *vm)
 {
 	struct quire_error err, why;
 	int fd = named_open(vm, &err), code = fd;
 
 	if (fd >= 0) {
-		code = ctl_command(fd, c->op, &why);
-		if (code == -ETIMEDOUT && c->op == CTL_PAUSE && comes_to_pause(fd))
-			code = 0;
+		code = c->op == CTL_PAUSE ? ctl_pause(fd, &why) : ctl_command(fd, c->op, &why);
 		fail_of(vm, code, &why, &err);
 		close(fd);
 	}

@@ -9,11 +9,13 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "mmu/base/clock.h"
 #include "ctl_client.h"
 #include "process.h"
 
 #define MAX_PAGES (1ULL << 40) /* more than any VM has */
-#define OWNER_S	  1	       /* patience with a VM that is not asked anything */
+#define PAUSED_S  2
+#define OWNER_S	  1 /* patience with a VM that is not asked anything */
 
 struct packet {
 	struct ctl_reply reply;
@@ -230,6 +232,27 @@ static const uint64_t no_arg[4];
 int ctl_command(int fd, unsigned int op, struct quire_error *err)
 {
 	return ask_one(fd, op, no_arg, NULL, 0, err);
+}
+
+/* The VM's main loop waits for its vCPUs a moment only: on a busy host they may need longer. */
+static bool comes_to_pause(int fd)
+{
+	uint64_t deadline_ns = monotonic_ns() + PAUSED_S * NS_PER_S;
+	struct ctl_info info = { .vm.state = VM_PAUSING };
+
+	while (!ctl_get_info(fd, &info, NULL) && info.vm.state == VM_PAUSING) {
+		if (monotonic_ns() > deadline_ns)
+			return false;
+		usleep(10000);
+	}
+	return info.vm.state == VM_PAUSED;
+}
+
+int ctl_pause(int fd, struct quire_error *err)
+{
+	int code = ctl_command(fd, CTL_PAUSE, err);
+
+	return code == -ETIMEDOUT && comes_to_pause(fd) ? 0 : code;
 }
 
 int ctl_ask_info(int fd, struct quire_error *err)

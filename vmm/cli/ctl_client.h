@@ -44,8 +44,14 @@ int ctl_get_info(int fd, struct ctl_info *info, struct quire_error *err);
 int ctl_ask_info(int fd, struct quire_error *err);
 int ctl_take_info(int fd, struct ctl_info *info, struct quire_error *err);
 
-/* Send CTL_PAUSE, CTL_RESUME or CTL_STOP. */
+/* Send CTL_RESUME or CTL_STOP. */
 int ctl_command(int fd, unsigned int op, struct quire_error *err);
+
+/*
+ * Send CTL_PAUSE, and wait for two seconds at most until no vCPU is in the guest.  -ETIMEDOUT: one
+ * is; the VM is paused when that comes out.
+ */
+int ctl_pause(int fd, struct quire_error *err);
 
 /* Send CTL_MERGE_MODE and CTL_MERGE_NOW. */
 int ctl_set_merge(int fd, enum keeper_mode mode, struct quire_error *err);
