@@ -2,9 +2,9 @@
 /*
  * quire dump: a guest's memory and registers as a core file.
  *
- * The guest is paused meanwhile, so the file shows one moment.  The VM in its sandbox opens nothing:
- * memory comes over its control socket, and only pages that have bytes of their own.  All others are
- * holes in the file, and so is what is zero in a page that has some.
+ * The guest is paused meanwhile, so the file shows one moment.  The VM in its sandbox opens
+ * nothing: memory comes over its control socket, and only pages that have bytes of their own.  All
+ * others are holes in the file, and so are pages that have only zeroes.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -25,7 +25,7 @@ struct qemu_cpu {
 	uint64_t cr[5];
 };
 
-/* SDM 3A, 3.4.5 "Segment Descriptors": type at 8, S 12, DPL 13, P 15, AVL 20, L 21, D/B 22, G 23. */
+/* SDM 3A, "Segment Descriptors": type at 8, S 12, DPL 13, P 15, AVL 20, L 21, D/B 22, G 23. */
 static struct qemu_segment segment(const struct kvm_segment *s)
 {
 	return (struct qemu_segment){
