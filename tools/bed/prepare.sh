@@ -5,7 +5,8 @@
 #
 # Makes DIR/vmlinuz and DIR/initrd of the kernel package in DIR (deps.sh).  The initrd has a static
 # busybox, the modules that the bed needs, in the order in which they are loaded, and
-# tools/bed/init.  Fails with one line if something is missing.
+# tools/bed/init.  The same kernel is also a guest: DIR/guest has a busybox and the modules of which
+# tests/kvm/Linux.pm makes initramfs.  Fails with one line if something is missing.
 set -eu -o pipefail
 dir=$1
 here=$(dirname "$0")
@@ -22,11 +23,13 @@ package=$(ls "$dir"/linux-image-*.deb 2>/dev/null | tail -n 1) || true
 [ -n "$package" ] || missing "no kernel package in $dir"
 
 [ "$dir/initrd" -nt "$package" ] && [ "$dir/initrd" -nt "$here/init" ] &&
-	[ "$dir/initrd" -nt "$0" ] && exit 0
+	[ "$dir/initrd" -nt "$0" ] && [ -d "$dir/guest" ] && exit 0
 
 # The order matters: each needs those before it.  Kernels differ in what is a module.
 modules='irqbypass ccp kvm kvm-amd virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev
 	 virtio_pci 9pnet 9pnet_virtio netfs fscache 9p overlay'
+guest_modules='virtio_ring virtio virtio_mmio virtio_balloon virtio_blk virtio_console virtio-rng
+	 virtio_net net_failover failover crc16 crc32c_generic mbcache jbd2 ext4'
 
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
@@ -34,19 +37,34 @@ mkdir -p "$tree"/unpacked "$tree"/root/{bin,dev,proc,sys,tmp,modules,host,over,t
 dpkg-deb --fsys-tarfile "$package" | tar -x -C "$tree/unpacked" --wildcards \
 	'./boot/vmlinuz-*' '*/arch/x86/kvm/*' '*/virt/lib/*' '*/drivers/crypto/ccp/*' \
 	'*/drivers/virtio/*' '*/net/9p/*' '*/fs/netfs/*' '*/fs/9p/*' '*/fs/overlayfs/*' \
-	'*/fs/fscache/*' 2>/dev/null || true
+	'*/fs/fscache/*' '*/virtio_blk.ko*' '*/virtio_console.ko*' '*/virtio-rng.ko*' \
+	'*/virtio_net.ko*' '*failover.ko*' '*/crc16.ko*' '*/crc32c_generic.ko*' '*/mbcache.ko*' \
+	'*/fs/jbd2/*' '*/fs/ext4/*' 2>/dev/null || true
 [ -e "$tree"/unpacked/boot/vmlinuz-* ] || missing "no kernel in $package"
+
+# take NAME FILE: the module of that name, as a file.  Fails if there is none.
+take() {
+	local file
+
+	file=$(find "$tree/unpacked" -name "$1.ko*" | head -n 1)
+	case $file in
+	'') return 1 ;;
+	*.xz) xz -dc "$file" >"$2" ;;
+	*) cp "$file" "$2" ;;
+	esac
+}
 
 n=10
 for module in $modules; do
-	file=$(find "$tree/unpacked" -name "$module.ko*" | head -n 1)
-	case $file in
-	'') continue ;;
-	*.xz) xz -dc "$file" >"$tree/root/modules/$n-$module.ko" ;;
-	*) cp "$file" "$tree/root/modules/$n-$module.ko" ;;
-	esac
+	take "$module" "$tree/root/modules/$n-$module.ko" || continue
 	n=$((n + 1))
 done
+rm -rf "$dir/guest"
+mkdir "$dir/guest"
+for module in $guest_modules; do
+	take "$module" "$dir/guest/$module.ko" || true
+done
+cp "$(command -v busybox)" "$dir/guest/busybox"
 cp "$(command -v busybox)" "$tree/root/bin/busybox"
 for tool in sh mount insmod poweroff sed cat mkdir chroot ln; do
 	ln -s busybox "$tree/root/bin/$tool"

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+#
+# Linux guests, for tests: the Debian kernel of the bed, and initramfs that are made here, of a static
+# busybox, some of its modules, and a script.
+#
+# A guest's supervisor has to run on a processor: in the bed, or on a host whose KVM has VMX or SVM.
+package Linux;
+use strict;
+use warnings;
+use Exporter qw(import);
+use Guests;
+
+our @EXPORT = qw($vmlinuz no_linux initramfs linux);
+
+our $bed = $ENV{QUIRE_BED} // 'build-bed';
+our $vmlinuz = "$bed/vmlinuz";
+
+# Why there can be no Linux guest, or nothing.
+sub no_linux {
+	return 'no bzImage: make deps-bed and make check-bed get one'
+		if !-e $vmlinuz || !-e "$bed/guest/busybox";
+	return "this host's KVM emulates a guest's supervisor: make check-bed runs this"
+		if !-d '/sys/module/kvm_intel' && !-d '/sys/module/kvm_amd';
+	return missing();
+}
+
+# ---- initramfs ----
+
+# An entry of a cpio archive of the format newc.
+sub entry {
+	my ($name, $mode, $data) = @_;
+	our $ino;
+	my $head = sprintf '070701' . '%08X' x 13, ++$ino, $mode, 0, 0, 1, 0, length $data, 0, 0, 0,
+		0, 1 + length $name, 0;
+	my $text = $head . $name . "\0";
+	$text .= "\0" x (-length($text) % 4) . $data;
+	return $text . "\0" x (-length($data) % 4);
+}
+
+# The path of a new one: with these modules, in the order in which they are loaded, this script as
+# its first process, and more files by their name.  The script runs with /proc, /sys and /dev.
+our @tools = qw(sh mount insmod poweroff reboot cat echo sleep md5sum grep sed ls dd gzip find
+	head tail cut tr wc sync free kill seq rm mkdir cp date);
+sub initramfs {
+	my ($modules, $script, %files) = @_;
+	our $made;
+	my $path = "$dir/initramfs-" . ++$made;
+	my $load = join '', map { "insmod /$_.ko\n" } @$modules;
+	my $init = "#!/bin/sh\nexport PATH=/bin\nmount -t proc proc /proc\nmount -t sysfs sys /sys\n" .
+		"mount -t devtmpfs dev /dev\n$load$script\npoweroff -f\n";
+	my $text = join '', map { entry($_, 0040755, '') } qw(bin proc sys dev tmp);
+	$text .= entry('bin/busybox', 0100755, slurp("$bed/guest/busybox"));
+	$text .= entry("bin/$_", 0120777, 'busybox') for @tools;
+	$text .= entry("$_.ko", 0100644, slurp("$bed/guest/$_.ko")) for @$modules;
+	$text .= entry('init', 0100755, $init);
+	$text .= entry($_, 0100644, $files{$_}) for sort keys %files;
+	$text .= entry('TRAILER!!!', 0, '');
+	open my $f, '>:raw', $path or die "$path: $!";
+	print $f $text;
+	close $f or die "$path: $!";
+	return $path;
+}
+
+# A Linux guest in the background (Guests::start).
+sub linux {
+	my ($name, $initramfs, $options, $append) = @_;
+	return start("$dir/$name", $quire, 'run', "--machine=$address", "--name=$name",
+		"--initrd=$initramfs", @$options,
+		'--append=console=ttyS0 quiet panic=-1 ' . ($append // ''), $vmlinuz);
+}
+
+1;
