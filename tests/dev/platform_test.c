@@ -20,10 +20,9 @@ static void on_off(void *ctx)
 	offs++;
 }
 
-static void on_reset(void *ctx, const char *how)
+static void on_reset(void *ctx)
 {
 	(void)ctx;
-	(void)how;
 	resets++;
 }
 

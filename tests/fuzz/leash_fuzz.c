@@ -56,7 +56,7 @@ static void say(int fd, const struct step *s)
 	size_t bytes = s->how & 2 ? s->pages % sizeof(packet) : sizeof(packet.msg);
 
 	memset(&packet, s->how, sizeof(packet));
-	packet.msg.type = s->how & 1 ? s->type : LEASH_RUNNING + s->type % 7;
+	packet.msg.type = s->how & 1 ? s->type : LEASH_RUNNING + s->type % 8;
 	packet.msg.status = (int32_t)s->pages;
 	packet.msg.pages = s->pages;
 	strange_send(fd, &packet, bytes, s->descriptors % 4, s->kinds * 0x010305U);

@@ -16,7 +16,9 @@
 
 uint64_t process_start_ns;
 
-#define DEFAULT_RAM (128 * MiB)
+#define DEFAULT_RAM	(128 * MiB)
+#define DEFAULT_REBOOTS 100
+#define MOST_REBOOTS	1000000
 
 /* A machine takes names of MACHINE_NAME_MAX bytes; the number of a copy needs some of them. */
 #define NAME_MAX_BYTES (MACHINE_NAME_MAX - (int)sizeof("-65535") + 1)
@@ -37,6 +39,8 @@ enum option_id {
 	OPT_TIMEOUT,
 	OPT_WAIT_FOR,
 	OPT_EXIT_PORT,
+	OPT_NO_REBOOT,
+	OPT_MAX_REBOOTS,
 	OPT_MERGE,
 	OPT_MERGE_RATE,
 	OPT_DOMAIN,
@@ -69,6 +73,8 @@ static const struct option options[] = {
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "wait-for", required_argument, NULL, OPT_WAIT_FOR },
 	{ "exit-port", required_argument, NULL, OPT_EXIT_PORT },
+	{ "no-reboot", no_argument, NULL, OPT_NO_REBOOT },
+	{ "max-reboots", required_argument, NULL, OPT_MAX_REBOOTS },
 	{ "merge", required_argument, NULL, OPT_MERGE },
 	{ "merge-rate", required_argument, NULL, OPT_MERGE_RATE },
 	{ "domain", required_argument, NULL, OPT_DOMAIN },
@@ -259,6 +265,15 @@ static int set_count(char *value, unsigned int max, unsigned int *field, struct 
 	return ret;
 }
 
+static int set_max_reboots(struct run *run, char *value, struct quire_error *err)
+{
+	uint64_t count = 0;
+	int ret = parse_count(value, 0, MOST_REBOOTS, &count, err);
+
+	run->launch.max_reboots = (unsigned int)count;
+	return ret;
+}
+
 static int set_balloon_option(struct run *run, int option, char *value, struct quire_error *err)
 {
 	static const char *const modes[BALLOON_NR_MODES] = {
@@ -345,6 +360,8 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 		return *value ? 0 : quire_fail(err, -EINVAL, "no file name");
 	case OPT_WAIT_FOR: return set_wait_for(run, value, err);
 	case OPT_EXIT_PORT: return set_exit_port(run, value, err);
+	case OPT_NO_REBOOT: run->launch.no_reboot = true; return 0;
+	case OPT_MAX_REBOOTS: return set_max_reboots(run, value, err);
 	case OPT_TIMEOUT: return parse_seconds(value, &run->vm_config.timeout_ns, err);
 	case OPT_MERGE:
 	case OPT_MERGE_RATE:
@@ -488,6 +505,7 @@ static void set_defaults(struct run *run)
 		.balloon = BALLOON_MODE_AUTO,
 	};
 	run->launch.copies = 1;
+	run->launch.max_reboots = DEFAULT_REBOOTS;
 	run->launch.balloon = BALLOON_MODE_AUTO;
 	run->launch.shares = MACHINE_SHARES_DEFAULT;
 	run->balloon_min_bytes = BALLOON_MIN_DEFAULT;

@@ -48,7 +48,7 @@ static void i8042_command(struct power *power, uint8_t command)
 {
 	atomic_store(&power->command, command);
 	if (command == PULSE_RESET)
-		power->reset(power->ctx, "the keyboard controller");
+		power->reset(power->ctx);
 	if (command == READ_SETTINGS)
 		answer(power, atomic_load(&power->settings));
 	for (size_t i = 0; i < ARRAY_SIZE(answers); i++)
@@ -63,7 +63,7 @@ static void i8042_data(struct power *power, uint8_t byte)
 	if (command == WRITE_SETTINGS)
 		atomic_store(&power->settings, byte);
 	else if (command == WRITE_OUTPUT && !(byte & OUTPUT_RUNS))
-		power->reset(power->ctx, "the keyboard controller");
+		power->reset(power->ctx);
 	else if (command == WRITE_LOOP)
 		answer(power, byte);
 }

@@ -20,8 +20,7 @@ struct bus;
 
 struct power {
 	void (*off)(void *ctx);
-	/* The guest asked for a reset by `how`, for people. */
-	void (*reset)(void *ctx, const char *how);
+	void (*reset)(void *ctx);
 	void *ctx;
 
 	/* The devices' own; zero at first. */

@@ -35,7 +35,7 @@ static void reset_write(void *ctx, uint64_t offset, unsigned int width, const vo
 	(void)width;
 	(void)count;
 	if (*byte & RESET_NOW)
-		power->reset(power->ctx, "port 0xcf9");
+		power->reset(power->ctx);
 }
 
 static void control_read(void *ctx, uint64_t offset, unsigned int width, void *data,
@@ -56,7 +56,7 @@ static void control_write(void *ctx, uint64_t offset, unsigned int width, const 
 	(void)width;
 	(void)count;
 	if (*byte & CONTROL_RESET)
-		power->reset(power->ctx, "port 0x92");
+		power->reset(power->ctx);
 }
 
 int reset_ports_add(struct bus *ports, struct power *power)

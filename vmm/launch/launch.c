@@ -101,10 +101,9 @@ void launch_stop(struct launch *l, int status)
 		return;
 	l->stop_status = status;
 	l->output_until_ns = monotonic_ns() + GRACE_NS;
-	if (l->next < l->nr && status > l->status)
+	if ((l->next < l->nr || l->restarts) && status > l->status)
 		l->status = status;
-	for (; l->next < l->nr; l->next++)
-		l->copy[l->next].state = COPY_DONE;
+	launch_stop_waiting(l);
 	for (unsigned int i = 0; i < l->nr; i++)
 		copy_stop(&l->copy[i], status);
 }
@@ -354,7 +353,7 @@ static int poll_timeout(const struct launch *l)
 
 	if (!l->out_failed)
 		until = sooner(until, l->output_until_ns);
-	if (l->machine && l->next < l->nr) {
+	if (l->machine && launch_waiting(l)) {
 		if (!l->admit_ns)
 			return 0;
 		until = sooner(until, l->admit_ns);
@@ -406,8 +405,10 @@ static void round_of_events(struct launch *l)
 static void run(struct launch *l)
 {
 	for (;;) {
-		if (l->machine && l->next < l->nr && monotonic_ns() >= l->admit_ns)
-			copy_start(l, &l->copy[l->next]);
+		struct copy *waiting = l->machine ? launch_waiting(l) : NULL;
+
+		if (waiting && monotonic_ns() >= l->admit_ns)
+			copy_start(l, waiting);
 		for (unsigned int i = 0; i < l->nr; i++)
 			check_printed(l, &l->copy[i]);
 		answer_caller(l);

@@ -51,6 +51,8 @@ struct launch_config {
 	const char *name;    /* of the VM; several copies are NAME-1, NAME-2 ... */
 	uint64_t ram_bytes;
 	unsigned int nr_vcpus;
+	bool no_reboot;		  /* a guest that resets itself ends, with status 0 */
+	unsigned int max_reboots; /* it may do so this often */
 	uint64_t timeout_ns; /* each VM keeps it by itself, or is killed a bit later; 0: none */
 	int oom_score_adj;
 	enum balloon_mode balloon;

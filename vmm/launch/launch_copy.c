@@ -102,6 +102,8 @@ static int send_seat(const struct launch *l, const struct copy *c, int leash,
 		.alone = l->nr == 1,
 		.has_info = c->info_fd >= 0,
 		.credit_pages = admitted->credit_pages,
+		.reboots = c->reboots,
+		.timeout_since_ns = c->timeout_ns ? c->timeout_ns - l->config->timeout_ns : 0,
 	};
 
 	return packet_send(leash, &seat, sizeof(seat), -1);
@@ -158,7 +160,7 @@ static void adopt(struct launch *l, struct copy *c, struct ends *e)
 	c->leash = e->leash[0];
 	c->output = e->pipe[0];
 	c->state = COPY_RUNNING;
-	c->lines.name = c->name;
+	c->lines = (struct lines){ .name = c->name };
 	copy_tell_window(c);
 	l->running++;
 	launch_watch(l, c->pidfd, LAUNCH_SOURCE_PROCESS, index);
@@ -242,7 +244,7 @@ void copy_start(struct launch *l, struct copy *c)
 	if (code == -EAGAIN && ask_again(l))
 		return;
 	l->admit_ns = l->admit_until_ns = 0;
-	l->next++;
+	launch_started(l, c);
 	if (code) {
 		c->refused = admitted.refused;
 		c->refusal = admitted.refusal;
@@ -293,12 +295,14 @@ void copy_leash_ready(struct launch *l, struct copy *c)
 			close_one(&c->leash);
 			return;
 		}
-		if (msg.type == LEASH_RUNNING && l->config->timeout_ns)
+		if (msg.type == LEASH_RUNNING && l->config->timeout_ns && !c->timeout_ns)
 			c->timeout_ns = monotonic_ns() + l->config->timeout_ns;
 		else if (msg.type == LEASH_PRINTED)
 			c->printed = true;
 		else if (msg.type == LEASH_LOST)
 			on_lost(l, c, msg.pages);
+		else if (msg.type == LEASH_RESET)
+			c->reset = true;
 		else if (msg.type == LEASH_CODE)
 			on_code(c, &msg.code);
 		if (fd >= 0)
@@ -386,16 +390,23 @@ static int status_of_signal(const struct launch *l, const struct copy *c)
 
 void copy_conclude(struct launch *l, struct copy *c)
 {
-	done(l, c, c->signal ? status_of_signal(l, c) : c->status);
+	int status = copy_wants_restart(l, c) ? copy_restart(l, c) :
+		     c->signal		      ? status_of_signal(l, c) :
+						c->status;
+
+	if (status >= 0)
+		done(l, c, status);
 }
 
 /*
  * Wait for the machine to say that the VM has ended?  Yes if the machine may have killed it; and
- * for --stats, because the machine's numbers are to be those after every end.
+ * for --stats, because the machine's numbers are to be those after every end; and before a restart,
+ * so that nothing is promised twice.
  */
 static bool should_wait(const struct launch *l, const struct copy *c)
 {
-	bool matters = l->config->write_stats || (c->signal == SIGKILL && !c->killed);
+	bool matters = l->config->write_stats || (c->signal == SIGKILL && !c->killed) ||
+		       copy_wants_restart(l, c);
 
 	return matters && !c->gone && l->machine && c->era == l->era;
 }

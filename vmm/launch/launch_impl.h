@@ -9,6 +9,7 @@
  *   launch_copy.c     a VM process: its birth, what it says on its leash, how it ended
  *   launch_machine.c  the machine: finding it, starting it, losing it
  *   launch_console.c  the output of several VMs (launch_console.h)
+ *   launch_reset.c    guests that reset themselves
  *   launch_stats.c    the counters at the end
  */
 #include <quire/error.h>
@@ -19,7 +20,8 @@
 
 /*
  *   waiting --admitted, executed--> running --process ended--> ended --its reason known--> done
- *      +--------------------refused, or the launcher is stopping---------------------------+
+ *    ^ +--------------------refused, or the launcher is stopping---------------------------+
+ *    +--------------------its guest reset itself-----------------------------+
  */
 enum copy_state {
 	COPY_WAITING,
@@ -53,10 +55,12 @@ struct copy {
 	uint64_t kill_ns;    /* when it is killed because it is stuck ... */
 	int kill_status;     /* ... and its status then */
 	uint64_t gone_until_ns;
-	bool printed; /* it has printed the text that a caller waits for */
-	bool listed;  /* its code was disassembled: once is enough */
-	bool killed;  /* we killed it */
-	int signal;   /* the signal that ended it; 0: none */
+	bool printed;	      /* it has printed the text that a caller waits for */
+	bool listed;	      /* its code was disassembled: once is enough */
+	bool killed;	      /* we killed it */
+	bool reset;	      /* its guest reset itself, says its process */
+	unsigned int reboots; /* how often it was started again */
+	int signal;	      /* the signal that ended it; 0: none */
 	int status;
 	struct vm_info *info; /* its counters, shared with its process; NULL: nobody wants them */
 	int info_fd;	      /* the same, while its process is being started */
@@ -66,10 +70,11 @@ struct launch {
 	const struct launch_config *config;
 	pid_t pid;
 	struct copy *copy;
-	unsigned int nr;      /* copies */
-	unsigned int next;    /* the first copy that waits */
-	unsigned int running; /* copies that run */
-	unsigned int turn;    /* the copy whose output goes first */
+	unsigned int nr;       /* copies */
+	unsigned int next;     /* the first copy that was never started */
+	unsigned int restarts; /* copies before it that wait to be started again */
+	unsigned int running;  /* copies that run */
+	unsigned int turn;     /* the copy whose output goes first */
 
 	struct machine_client *machine; /* NULL: the machine is lost */
 	unsigned int era;		/* the number of the machine, from 1 */
@@ -125,6 +130,24 @@ void launch_close_all_but(int a, int b);
 /* Have the machine admit the copy, and start its process.  It may have to wait, or be refused. */
 void copy_start(struct launch *l, struct copy *c);
 
+/* Has the process of a copy ended only because its guest reset itself? */
+bool copy_wants_restart(const struct launch *l, const struct copy *c);
+
+/*
+ * Let such a copy wait to be started again.  -1; or the status that it ends with, because it may
+ * not be: then a line was printed.
+ */
+int copy_restart(struct launch *l, struct copy *c);
+
+/* The copy that is to be started next; NULL: there is none now. */
+struct copy *launch_waiting(const struct launch *l);
+
+/* launch_waiting()'s copy was started, or refused. */
+void launch_started(struct launch *l, const struct copy *c);
+
+/* Start no copy any more. */
+void launch_stop_waiting(struct launch *l);
+
 /* Tell a copy that runs to end with this status, and kill it if it does not. */
 void copy_stop(struct copy *c, int status);
 
@@ -140,7 +163,10 @@ void copy_leash_ready(struct launch *l, struct copy *c);
 /* Take note of the end of the copy's process, if it has ended. */
 void copy_reap(struct launch *l, struct copy *c);
 
-/* Give a copy that has ended its status, and print how it ended if that is worth a line. */
+/*
+ * Give a copy that has ended its status, or start it again, and print how it ended if that is worth
+ * a line.
+ */
 void copy_conclude(struct launch *l, struct copy *c);
 
 /* Act on the deadlines of a copy that have passed. */

@@ -231,7 +231,7 @@ void launch_machine_lost(struct launch *l)
 	l->machine = NULL;
 	for (unsigned int i = 0; i < l->nr; i++)
 		copy_reap(l, &l->copy[i]);
-	if (!l->running && l->next == l->nr)
+	if (!l->running && !l->restarts && l->next == l->nr)
 		return;
 	if (l->config->stop_when_lost) {
 		message("the machine is gone, stopping as --machine-lost=stop says");

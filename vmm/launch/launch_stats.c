@@ -34,6 +34,7 @@ int launch_stats_share(struct copy *c)
 	int fd = make_file();
 	void *p;
 
+	launch_stats_unshare(c); /* those before its guest reset itself */
 	if (fd < 0)
 		return fd;
 	p = mmap(NULL, sizeof(*c->info), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -57,6 +58,7 @@ void launch_stats_unshare(struct copy *c)
 {
 	if (c->info)
 		munmap(c->info, sizeof(*c->info));
+	c->info = NULL;
 }
 
 /* The address at which others find our machine. */

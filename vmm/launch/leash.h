@@ -13,6 +13,8 @@
  *   RUNNING                   -->                     is set up; its --timeout begins now
  *   PRINTED                   -->                     its guest has printed the awaited text
  *   CODE (code)               -->                     has printed a crash report: show this too
+ *   RESET                     -->                     its guest has reset itself: if it ends now,
+ *                                                     with status 0, it is to be started again
  *   LOST (pages)              -->                     has lost its channel to the machine, and
  *                                                     holds so many credits
  *                             <--   CHANNEL + fd      brings a channel to a machine that has
@@ -28,6 +30,7 @@ enum leash_type {
 	LEASH_RUNNING = 1,
 	LEASH_PRINTED,
 	LEASH_CODE,
+	LEASH_RESET,
 	LEASH_LOST,
 	LEASH_CHANNEL,
 	LEASH_STOP,

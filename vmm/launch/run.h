@@ -66,7 +66,9 @@ struct launch_seat {
 	int leash;	       /* the connection to the launcher (leash.h) */
 	int channel;	       /* the connection to the machine; the VM closes it */
 	uint64_t credit_pages; /* the credits that it starts with */
-	struct vm_info *info;  /* it leaves its counters here at its end; NULL: nowhere */
+	uint64_t reboots;      /* as in vm_process.h */
+	uint64_t timeout_since_ns;
+	struct vm_info *info; /* it leaves its counters here at its end; NULL: nowhere */
 };
 
 /* A VM process, from its seat to its exit status. */

@@ -311,7 +311,8 @@ static void configure(struct process *p)
 	config->on_balloon = on_balloon;
 	config->join = join;
 	config->ctx = p;
-	config->start_ns = p->seat->alone ? p->run->start_ns : monotonic_ns();
+	config->timeout_since_ns = p->seat->timeout_since_ns;
+	config->start_ns = p->seat->alone && !p->seat->reboots ? p->run->start_ns : monotonic_ns();
 }
 
 static int enter_sandbox(struct process *p, const struct vm *vm, int ram, struct quire_error *err)
@@ -394,6 +395,8 @@ static int run_to_its_end(struct process *p, struct vm *vm)
 	publish(p, vm);
 	tell(p, LEASH_RUNNING, 0, -1);
 	status = vm_run(vm, p->ctl);
+	if (vm_was_reset(vm) && !status)
+		tell(p, LEASH_RESET, 0, -1);
 	publish(p, NULL);
 	if (p->seat->info)
 		vm_info(vm, p->seat->info);

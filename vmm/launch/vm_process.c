@@ -138,5 +138,7 @@ int vm_process(const char *name)
 						   .leash = VM_FD_LEASH,
 						   .channel = VM_FD_CHANNEL,
 						   .credit_pages = packet.credit_pages,
+						   .reboots = packet.reboots,
+						   .timeout_since_ns = packet.timeout_since_ns,
 						   .info = info });
 }

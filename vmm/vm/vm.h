@@ -38,7 +38,8 @@ struct vm_config {
 	enum balloon_mode balloon;
 	bool virtio_console;		    /* input is for a virtio-console, not the serial port */
 	uint16_t exit_port;		    /* one more than abi.h has; 0: none */
-	uint64_t timeout_ns;		    /* from vm_run on; 0: none */
+	uint64_t timeout_ns;		    /* 0: none */
+	uint64_t timeout_since_ns;	    /* from when on; 0: from vm_run on */
 	uint64_t start_ns;		    /* CLOCK_MONOTONIC when the process began */
 	const struct gmem_credits *credits; /* borrowed; NULL: no limit but the host's */
 	const struct kvm_cpuid2 *cpuid;	    /* what cpuid_read() gave, borrowed; NULL: ask KVM */
@@ -105,6 +106,9 @@ uint32_t vm_tsc_khz(const struct vm *vm);
  * on standard error.  Returns the exit status (abi.h).
  */
 int vm_run(struct vm *vm, struct ctl *ctl);
+
+/* After vm_run: did the VM end because its guest reset itself?  Then its status was 0. */
+bool vm_was_reset(const struct vm *vm);
 
 /*
  * After vm_run: is a vCPU still inside KVM_RUN, so that its memory cannot be freed?  Then the

@@ -107,6 +107,7 @@ struct vm {
 	struct wait_port wait_port;
 	struct power power; /* [I] but for what is the devices' own */
 	struct cmos cmos;
+	atomic_bool was_reset; /* [a] the VM ends because the guest reset itself */
 	struct vm_slot slot[QUIRE_VIRTIO_SLOTS];
 	bool balloon_manual; /* [m] an operator set the balloon's target */
 	struct console console;

@@ -13,9 +13,18 @@ static void on_power_off(void *ctx)
 	vm_end(ctx, 0, NULL);
 }
 
-static void on_reset(void *ctx, const char *how)
+/* The VM's process ends, and the launcher starts another one (launch_reset.c). */
+static void on_reset(void *ctx)
 {
-	vm_end(ctx, 0, "the guest reset itself by %s", how);
+	struct vm *vm = ctx;
+
+	if (vm_end(vm, 0, NULL))
+		atomic_store(&vm->was_reset, true);
+}
+
+bool vm_was_reset(const struct vm *vm)
+{
+	return atomic_load(&vm->was_reset);
 }
 
 static uint64_t utc_ns(void)

@@ -53,7 +53,11 @@ enum {
 
 static uint64_t deadline_ns(const struct vm *vm)
 {
-	return vm->config.timeout_ns ? vm->run_start_ns + vm->config.timeout_ns : UINT64_MAX;
+	uint64_t since = vm->config.timeout_since_ns;
+
+	if (!vm->config.timeout_ns)
+		return UINT64_MAX;
+	return (since ? since : vm->run_start_ns) + vm->config.timeout_ns;
 }
 
 static void take_signal(struct vm *vm)

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guests that reset themselves.
+ *
+ * A guest that is reset gets a new process: its old one ends, says on its leash why, and the copy
+ * waits to be started again, as it did at first.  It keeps its place, its name and its --timeout.
+ *
+ * The other way would be to set everything back inside the process: RAM, virtio devices, balloon,
+ * keeper, KVM's interrupt controllers, each in its own way and at its own risk.  The end of a
+ * process does all of that, and the books of the machine are exact because nothing is special: what
+ * the old one held has come back before the new one is promised anything.  The price is a start,
+ * some milliseconds.  The image costs nothing: the launcher has it anyway, for all copies and once.
+ *
+ * A restart is a promise to be made again.  If others were promised the room meanwhile, the machine
+ * refuses it as it would any guest.
+ */
+#include <quire/abi.h>
+#include "launch_impl.h"
+
+bool copy_wants_restart(const struct launch *l, const struct copy *c)
+{
+	return c->reset && !c->signal && !c->status && !l->stop_status;
+}
+
+/* The status of a copy that is not started again, with a line that says why. */
+static int enough(const struct launch *l, const struct copy *c)
+{
+	if (l->config->no_reboot) {
+		launch_say(l, c, "the guest reset itself, which --no-reboot makes its end");
+		return 0;
+	}
+	if (c->reboots < l->config->max_reboots)
+		return -1;
+	launch_say(l, c, "the guest reset itself %u times; --max-reboots=%u allows no more",
+		   c->reboots + 1, l->config->max_reboots);
+	return QUIRE_STATUS_CRASH;
+}
+
+int copy_restart(struct launch *l, struct copy *c)
+{
+	int status = enough(l, c);
+
+	if (status >= 0)
+		return status;
+	c->state = COPY_WAITING;
+	c->reboots++;
+	c->reset = c->lost = c->gone = c->listed = false;
+	c->era = 0;
+	l->restarts++;
+	return -1;
+}
+
+/* The old process's output has to be out, or the new one would write into the middle of it. */
+static bool is_ready(const struct copy *c)
+{
+	return c->state == COPY_WAITING && c->output < 0 && lines_empty(&c->lines);
+}
+
+struct copy *launch_waiting(const struct launch *l)
+{
+	for (unsigned int i = 0; l->restarts && i < l->next; i++)
+		if (is_ready(&l->copy[i]))
+			return &l->copy[i];
+	return l->next < l->nr ? &l->copy[l->next] : NULL;
+}
+
+void launch_started(struct launch *l, const struct copy *c)
+{
+	if (c->reboots)
+		l->restarts--;
+	else
+		l->next++;
+}
+
+void launch_stop_waiting(struct launch *l)
+{
+	for (unsigned int i = 0; i < l->nr; i++)
+		if (l->copy[i].state == COPY_WAITING)
+			l->copy[i].state = COPY_DONE;
+	l->next = l->nr;
+	l->restarts = 0;
+}
