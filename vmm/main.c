@@ -24,6 +24,7 @@ static const struct command commands[] = {
 	{ "walk", cmd_walk, "translate a guest address, reference by reference", walk_usage },
 	{ "dump", cmd_dump, "write a guest's memory to a file", dump_usage },
 	{ "dis", cmd_dis, "disassemble a running guest's code", dis_usage },
+	{ "why", cmd_why, "say where a guest's virtual processors are", why_usage },
 	{ "machine", cmd_machine, "serve as the memory of many guests", machine_usage },
 };
 

@@ -40,9 +40,9 @@ struct step {
 /* The listing of code is a child's work, which is not what this is about. */
 static unsigned int nr_listings;
 
-void listing_print(const struct code *code)
+void listing_print(FILE *f, const struct code *code)
 {
-	must(code != NULL, "no code to list");
+	must(f && code, "no code to list");
 	nr_listings++;
 }
 

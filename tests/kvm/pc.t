@@ -57,7 +57,7 @@ is(unpack('H*', $out), '9fc0027f', 'the BIOS data area has the end of convention
 # mov dx, cf8; out dx, eax
 my $probe = 'baf80c 66ef';
 (undef, undef, $err) = run('--timeout=0.5', flat('pci', "$probe ebfe"));
-like($err, qr/^quire: the guest looked for PCI devices; [^\n]+\n\z/m,
+like($err, qr/^quire: the guest looked for PCI devices; [^\n]+$/m,
 	'a guest that looked for PCI and came to nothing: a line says what it lacked');
 ($status, undef, $err) = run(flat('pci0', "$probe b000 e6f4"));
 is("$status$err", '0', '... and one that ended well hears nothing of it');
@@ -80,5 +80,31 @@ is($status, 124, 'one that loops lives');
 my $asleep = ($ENV{QUIRE_BUILD} // 'build') . '/payload/multiboot_asleep.elf';
 ($status, undef, $err) = run('--timeout=50', $asleep);
 is("$status$err", '3', '... and so does one that sleeps until its timer fires');
+
+# ---- where it is ----
+
+my $name = "pc-$$";
+# why(image, option...): what quire why says of a guest that has printed "A"
+sub why {
+	my ($image, @options) = @_;
+	run("--wait-for=A --name=$name --timeout=100 @options", $image);
+	my $said = `timeout 60 $quire why $name 2>&1`;
+	system "$quire kill $name 2>/dev/null";
+	return $said;
+}
+my $tell = 'baf803 b041 ee';	# print "A"
+my $said = why(flat('jump', "$tell fa ebfe"));
+like($said, qr/^VM $name, pid \d+: running, 1 vCPU\nvCPU 0: stays at 0x7c07; CPL 0, 16-bit, int\w+ off$/m,
+	'quire why: a vCPU that jumps to itself');
+like($said, qr/^RIP, fetch: walk of gva 0x7c07 .* ok, .*^  page: private/ms, '... its walk');
+like($said, qr/^code, 16-bit, CPL 0:\n.*^  => 0+7c07  eb fe .*jmp/ms, '... and its code');
+$said = why(flat('turn', "$tell fb 90 90 40 b464 90 ebf8"));
+like($said, qr/^vCPU 0: (loops in \[0x7c0\w, 0x7c0\w\], now|stays) at 0x7c0\w; .*interrupts on$/m,
+	'... a loop');
+$said = why(flat('halt', "$tell fb f4 ebfd"), '-c 2');
+like($said, qr/^vCPU 0: halted at 0x7c07; .*interrupts on$/m, '... one that halted');
+like($said, qr/^vCPU 1: waits to be started$/m, '... and one that was never started');
+is(system("$quire why $name 2>$dir/err") >> 8, 121, '... and no VM');
+is(system("$quire why 2>$dir/err") >> 8, 2, '... and no word');
 
 done_testing();

@@ -20,7 +20,7 @@ static const char *listed(const struct code *code)
 
 	if (old < 0 || file < 0 || dup2(file, STDERR_FILENO) < 0)
 		tap_bail("descriptors: %s", strerror(errno));
-	listing_print(code);
+	listing_print(stderr, code);
 	dup2(old, STDERR_FILENO);
 	n = pread(file, text, sizeof(text) - 1, 0);
 	text[n > 0 ? n : 0] = '\0';
@@ -37,6 +37,9 @@ static void test_code(void)
 	memcpy(code.byte + CODE_BEFORE - 3, "\x31\xc0\x90\x0f\x0b\xc3", 6);
 	text = listed(&code);
 	ok(strstr(text, "code, 64-bit, CPL 0:\n"), "a headline");
+	code.cpu = 3;
+	ok(strstr(listed(&code), "code, 64-bit, CPL 0, vCPU 3:\n"), "... which names the vCPU");
+	text = listed(&code);
 	ok(strstr(text, "     0000000000100000  31 c0 ") && strstr(text, "xor eax, eax"),
 	   "the instructions before RIP");
 	ok(strstr(text, "  => 0000000000100003  0f 0b ") && strstr(text, "ud2"), "that at RIP");

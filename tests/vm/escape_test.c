@@ -4,7 +4,7 @@
 #include "vmm/vm/escape.h"
 #include "tests/tap.h"
 
-#define MARK "0XBH" /* how an action is written in what a row wants */
+#define MARK "0XBWH" /* how an action is written in what a row wants */
 
 static const struct {
 	const char *typed, *want, *what;
@@ -15,6 +15,7 @@ static const struct {
 	{ "\x01"
 	  "bh",
 	  "Bh", "Ctrl-A b is a break, before the key that follows it" },
+	{ "\x01wy", "Wy", "Ctrl-A w asks where the guest is" },
 	{ "\x01h\x01?", "HH", "Ctrl-A h and Ctrl-A ? ask for help" },
 	{ "\x01\x01x", "\x01x", "Ctrl-A Ctrl-A is one Ctrl-A" },
 	{ "\x01"

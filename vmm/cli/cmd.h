@@ -36,6 +36,7 @@ int cmd_map(int argc, char **argv);
 int cmd_walk(int argc, char **argv);
 int cmd_dis(int argc, char **argv);
 int cmd_dump(int argc, char **argv);
+int cmd_why(int argc, char **argv);
 int cmd_machine(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
@@ -51,6 +52,6 @@ int cmd_vm(const char *name);
 
 extern const char run_usage[], map_usage[], walk_usage[], ps_usage[], stat_usage[];
 extern const char kill_usage[], pause_usage[], resume_usage[], machine_usage[], merge_usage[];
-extern const char balloon_usage[], dis_usage[], dump_usage[];
+extern const char balloon_usage[], dis_usage[], dump_usage[], why_usage[];
 
 #endif

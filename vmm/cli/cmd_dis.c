@@ -10,6 +10,7 @@
 #include "cmd.h"
 #include "named.h"
 #include "vmm/launch/listing.h"
+#include "vmm/vm/doing.h"
 #include "where.h"
 
 const char dis_usage[] =
@@ -26,9 +27,6 @@ const char dis_usage[] =
 #define MAX_COUNT     4096
 #define DEFAULT_COUNT 16
 #define INSN_BYTES    15 /* at most */
-
-#define CR0_PE	 1u
-#define EFER_LMA (1u << 10)
 
 struct dis_options {
 	const char *vm, *where, *symbols;
@@ -66,20 +64,6 @@ static int parse_options(int argc, char **argv, struct dis_options *opt, struct 
 	return parse_count(argv[optind + 2], 1, MAX_COUNT, &opt->count, err);
 }
 
-/* How the vCPU decodes code, and where it is. */
-static void look_at_cpu(const struct vcpu_state *cpu, struct listing_run *run)
-{
-	const struct kvm_sregs *s = &cpu->sregs;
-
-	if ((s->efer & EFER_LMA) && s->cs.l)
-		run->bits = 64;
-	else
-		run->bits = (s->cr0 & CR0_PE) && s->cs.db ? 32 : 16;
-	run->rip = cpu->regs.rip;
-	if (run->bits != 64)
-		run->rip = (uint32_t)(run->rip + s->cs.base);
-}
-
 static const char *name_of(void *ctx, uint64_t address)
 {
 	return where_name(ctx, address);
@@ -110,7 +94,8 @@ static int show(struct where *w, const struct dis_options *opt, bool *any, struc
 
 	if (code)
 		return code == -ENOENT ? -EINVAL : code; /* no such vCPU is wrong usage */
-	look_at_cpu(&cpu, &run);
+	run.bits = doing_bits(&cpu);
+	run.rip = doing_rip(&cpu);
 	run.start = run.rip;
 	if (opt->where)
 		code = where_is(w, opt->where, &run.start, err);

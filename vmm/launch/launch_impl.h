@@ -56,7 +56,7 @@ struct copy {
 	int kill_status;     /* ... and its status then */
 	uint64_t gone_until_ns;
 	bool printed;	      /* it has printed the text that a caller waits for */
-	bool listed;	      /* its code was disassembled: once is enough */
+	unsigned int listed;  /* how often its code was disassembled */
 	bool killed;	      /* we killed it */
 	bool reset;	      /* its guest reset itself, says its process */
 	unsigned int reboots; /* how often it was started again */

@@ -69,7 +69,10 @@ static void print_around(struct decoder *d, void *ctx)
 	const struct code *code = a->code;
 	bool ready = decoder_prepare(d, code->bits);
 
-	fprintf(d->f, "code, %u-bit, CPL %u:\n", code->bits, code->cpl);
+	fprintf(d->f, "code, %u-bit, CPL %u", code->bits, code->cpl);
+	if (code->cpu)
+		fprintf(d->f, ", vCPU %u", code->cpu);
+	fputs(":\n", d->f);
 	if (!code->after) {
 		fprintf(d->f, "  => %016" PRIx64 "  (no memory there)\n", code->rip);
 		return;
@@ -89,12 +92,12 @@ static bool is_sound(const struct code *code)
 	       code->after <= CODE_AFTER;
 }
 
-void listing_print(const struct code *code)
+void listing_print(FILE *f, const struct code *code)
 {
 	struct around a = { code, code->byte + CODE_BEFORE };
 
 	if (is_sound(code))
-		decoder_run(stderr, print_around, &a);
+		decoder_run(f, print_around, &a);
 }
 
 /* ---- a run of code ---- */

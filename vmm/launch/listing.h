@@ -9,10 +9,10 @@
 #include "vmm/vm/code.h"
 
 /*
- * The last part of a crash report: print the code around RIP on standard error, which is a stream
- * without a buffer.  Returns when that is done.  Code that makes no sense is not printed.
+ * The last part of a crash report: print the code around RIP to f, standard output or standard
+ * error.  Returns when that is done.  Code that makes no sense is not printed.
  */
-void listing_print(const struct code *code);
+void listing_print(FILE *f, const struct code *code);
 
 /* A run of code. */
 struct listing_run {

@@ -3,13 +3,12 @@
 #include <inttypes.h>
 #include <string.h>
 #include "crash.h"
+#include "doing.h"
 #include "message.h"
 #include "render.h"
 #include "vm_impl.h"
 
-#define CR0_PE	 1u
-#define CR0_PG	 (1u << 31)
-#define EFER_LMA (1u << 10)
+#define CR0_PG (1u << 31)
 
 #define MAX_PAGES 16
 
@@ -160,12 +159,12 @@ static void print_controls(const struct report *r)
 /* ---- code ---- */
 
 /* What can be read before RIP, halved until it all can. */
-static void read_code(const struct report *r, struct code *code)
+static void read_code(const struct report *r, unsigned int cpu, struct code *code)
 {
 	uint8_t *at = code->byte + CODE_BEFORE;
 	size_t before = min_u64(r->rip, CODE_BEFORE);
 
-	*code = (struct code){ .rip = r->rip, .bits = r->bits, .cpl = r->user ? 3 : 0 };
+	*code = (struct code){ .rip = r->rip, .bits = r->bits, .cpl = r->user ? 3 : 0, .cpu = cpu };
 	code->after = (uint32_t)read_gva(r, r->rip, at, CODE_AFTER);
 	while (before && read_gva(r, r->rip - before, at - before, before) < before)
 		before /= 2;
@@ -242,18 +241,12 @@ static void print_pages(const struct report *r)
 
 static void look_at_cpu(struct report *r)
 {
-	const struct kvm_sregs *s = &r->state->sregs;
 	struct walk_access fetch = { .fetch = true };
 
 	vcpu_walk_cpu(r->vm, r->state, &r->cpu);
-	if ((s->efer & EFER_LMA) && s->cs.l)
-		r->bits = 64;
-	else
-		r->bits = (s->cr0 & CR0_PE) && s->cs.db ? 32 : 16;
-	r->user = (s->cr0 & CR0_PE) && (s->cs.selector & 3) == 3;
-	r->rip = r->state->regs.rip;
-	if (r->bits != 64)
-		r->rip = (uint32_t)(r->rip + s->cs.base);
+	r->bits = doing_bits(r->state);
+	r->user = doing_cpl(r->state) == 3;
+	r->rip = doing_rip(r->state);
 	fetch.user = r->user;
 	gmem_walk(r->vm->gm, &r->cpu, r->rip, fetch, &r->fetch);
 }
@@ -310,5 +303,13 @@ void crash_report(FILE *f, struct vm *vm, const struct crash *crash, struct code
 	print_controls(&r);
 	print_walks(&r);
 	print_pages(&r);
-	read_code(&r, code);
+	read_code(&r, crash->cpu, code);
+}
+
+void crash_code(struct vm *vm, unsigned int cpu, const struct vcpu_state *state, struct code *code)
+{
+	struct report r = { .vm = vm, .state = state };
+
+	look_at_cpu(&r);
+	read_code(&r, cpu, code);
 }

@@ -33,4 +33,7 @@ struct crash {
  */
 void crash_report(FILE *f, struct vm *vm, const struct crash *crash, struct code *code);
 
+/* Read the code around RIP of a vCPU with these registers. */
+void crash_code(struct vm *vm, unsigned int cpu, const struct vcpu_state *state, struct code *code);
+
 #endif

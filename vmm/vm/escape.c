@@ -8,6 +8,7 @@ static enum escape_action action_of(char key)
 	switch (key) {
 	case 'x': return ESCAPE_QUIT;
 	case 'b': return ESCAPE_BREAK;
+	case 'w': return ESCAPE_WHERE;
 	case 'h':
 	case '?': return ESCAPE_HELP;
 	default: return ESCAPE_NONE;

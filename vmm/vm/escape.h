@@ -13,14 +13,15 @@ enum escape_action {
 	ESCAPE_NONE,
 	ESCAPE_QUIT,  /* x: end the guest */
 	ESCAPE_BREAK, /* b: send a break */
+	ESCAPE_WHERE, /* w: say where the vCPUs are */
 	ESCAPE_HELP,  /* h, ?: say what there is */
 };
 
 /* Lines that name them. */
 #define ESCAPE_HINT "Ctrl-A x ends the guest, Ctrl-A h shows more keys"
 #define ESCAPE_USAGE \
-	"Ctrl-A x ends the guest, Ctrl-A b sends a break, Ctrl-A Ctrl-A sends one Ctrl-A, " \
-	"Ctrl-A h shows this"
+	"Ctrl-A x ends the guest, Ctrl-A w says where it is, Ctrl-A b sends a break, " \
+	"Ctrl-A Ctrl-A sends one Ctrl-A, Ctrl-A h shows this"
 
 struct escape {
 	bool begun; /* the last key was Ctrl-A */

@@ -435,6 +435,7 @@ void vm_destroy(struct vm *vm)
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		vcpu_finish(&vm->vcpu[i]);
 	free(vm->vcpu);
+	free(vm->doing);
 	vm_virtio_destroy(vm);
 	uart_destroy(vm->uart);
 	text_port_destroy(vm->text_port);

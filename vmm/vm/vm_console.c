@@ -119,6 +119,10 @@ static void obey(struct vm *vm, enum escape_action action)
 	case ESCAPE_NONE: break;
 	case ESCAPE_QUIT: vm_end(vm, 128 + SIGINT, "ended by Ctrl-A x"); break;
 	case ESCAPE_BREAK: uart_receive_break(vm->uart); break;
+	case ESCAPE_WHERE:
+		vm_doing_take(vm);
+		vm_doing_report(vm);
+		break;
 	case ESCAPE_HELP: message("%s", ESCAPE_USAGE); break;
 	}
 }

@@ -44,6 +44,7 @@ struct vm_silence {
 	uint64_t exits, cpu_ns; /* of all vCPUs */
 };
 
+struct vm_doing;
 struct vm_slot;
 
 /* A kind of virtio device: a row of the table in vm_virtio.c.  What is NULL has nothing to do. */
@@ -130,8 +131,9 @@ struct vm {
 
 	bool stuck; /* [m] */
 	struct vm_silence silence;
-	uint64_t tick_ns; /* [m] when a device wants to be called again */
-	uint64_t idle_ns; /* [m] when to write waiting output; 0: none waits */
+	struct vm_doing *doing; /* [m] where the vCPUs were at the end; NULL: nobody asks */
+	uint64_t tick_ns;	/* [m] when a device wants to be called again */
+	uint64_t idle_ns;	/* [m] when to write waiting output; 0: none waits */
 	uint64_t setup_ns, run_start_ns, run_ns; /* [m] */
 	uint64_t host_bytes, host_cpus;		 /* [I] */
 };
@@ -213,6 +215,14 @@ void vm_release(struct vm *vm);
 /* As vm_vcpu_state(); and fill *rest. */
 int vm_vcpu_rest(struct vm *vm, unsigned int cpu, unsigned int timeout_ms, struct vcpu_state *state,
 		 struct silence_cpu *rest);
+
+/* ---- vm_doing.c ---- */
+
+/* Look where the vCPUs are, a few times, which takes some milliseconds.  Main loop. */
+void vm_doing_take(struct vm *vm);
+
+/* Print on standard error what was seen, and forget it.  Does nothing if nothing was. */
+void vm_doing_report(struct vm *vm);
 
 /* ---- vm_silence.c ---- */
 

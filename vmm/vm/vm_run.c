@@ -64,9 +64,12 @@ static void take_signal(struct vm *vm)
 {
 	struct signalfd_siginfo info;
 
-	if (read(vm->signal_fd, &info, sizeof(info)) == sizeof(info))
-		vm_end(vm, 128 + (int)info.ssi_signo, "stopped by SIG%s",
-		       sigabbrev_np((int)info.ssi_signo));
+	if (read(vm->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGQUIT)
+		vm_doing_take(vm);
+	vm_end(vm, 128 + (int)info.ssi_signo, "stopped by SIG%s",
+	       sigabbrev_np((int)info.ssi_signo));
 }
 
 /* If the reader went away, the VM ends as any filter does.  A full disk is an error of the host. */
@@ -131,6 +134,13 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 		return; /* nothing to drain */
 }
 
+static void time_is_out(struct vm *vm)
+{
+	vm_doing_take(vm);
+	vm_end(vm, QUIRE_STATUS_TIMEOUT, "timeout: the guest still ran after %g s",
+	       (double)vm->config.timeout_ns / 1e9);
+}
+
 static void main_loop(struct vm *vm, struct ctl *ctl)
 {
 	struct pollfd fds[NR_POLL];
@@ -152,9 +162,8 @@ static void main_loop(struct vm *vm, struct ctl *ctl)
 			vm_take_input(vm);
 		if (fds[POLL_OUTPUT].revents && !console_write_idle(&vm->console))
 			vm->idle_ns = 0; /* wait for another moment, do not spin */
-		if (monotonic_ns() >= deadline_ns(vm))
-			vm_end(vm, QUIRE_STATUS_TIMEOUT, "timeout: the guest still ran after %g s",
-			       (double)vm->config.timeout_ns / 1e9);
+		if (monotonic_ns() >= deadline_ns(vm) && !vm_is_ending(vm))
+			time_is_out(vm);
 	}
 }
 
@@ -231,6 +240,7 @@ static void report(struct vm *vm)
 		report_crash(vm);
 	else if (vm->why.text[0])
 		message("%s", vm->why.text);
+	vm_doing_report(vm);
 	if (ended_badly(vm) && atomic_load(&vm->probed_pci))
 		message("the guest looked for PCI devices; quire has none, only virtio-mmio");
 }

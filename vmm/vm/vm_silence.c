@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include "doing.h"
 #include "silence.h"
 #include "vm_impl.h"
 
@@ -138,7 +139,7 @@ static void look(struct vm *vm)
 		vm_end(vm, QUIRE_STATUS_GUEST_MAX,
 		       "the guest is dead: it halted at %#llx with interrupts %s, and nothing can "
 		       "wake it",
-		       (unsigned long long)(first.sregs.cs.base + first.regs.rip - HLT_BYTES),
+		       (unsigned long long)doing_rip(&first) - HLT_BYTES,
 		       first.regs.rflags & RFLAGS_IF ? "on" : "off");
 }
 

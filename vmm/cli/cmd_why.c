@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* quire why: where each virtual processor of a guest is, and what it is doing there. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <quire/abi.h>
+#include "args.h"
+#include "cmd.h"
+#include "named.h"
+#include "stats.h"
+#include "vmm/launch/listing.h"
+#include "vmm/vm/doing.h"
+#include "vmm/vm/render.h"
+#include "where.h"
+
+const char why_usage[] =
+	"usage: quire why [OPTION...] VM\n"
+	"\n"
+	"Says where each virtual processor of a running guest is: halted, looping or running;\n"
+	"with the walk of its instruction pointer, and the code there.  It looks eight times, and\n"
+	"the guest goes on meanwhile.  Of more than four, the others get a line each.\n" USAGE_VM
+	"\n" USAGE_SYMBOLS "\n"
+	"Exit status: 0; 2 wrong usage; 121 no such VM, or it does not answer.\n";
+
+static int take_samples(int fd, unsigned int cpu, struct vcpu_state *sample, unsigned int nr,
+			struct quire_error *err)
+{
+	int code = 0;
+
+	for (unsigned int i = 0; i < nr && !code; i++) {
+		if (i)
+			usleep(DOING_GAP_US);
+		code = ctl_get_cpu(fd, cpu, &sample[i], err);
+	}
+	return code;
+}
+
+static int show_walk(const struct where *w, const struct vcpu_state *state, struct quire_error *err)
+{
+	struct walk_access fetch = { .fetch = true, .user = doing_cpl(state) == 3 };
+	struct walk_result res;
+	uint8_t page;
+	int code = where_walk(w, doing_rip(state), fetch, &res, &page, err);
+
+	if (code)
+		return code;
+	fputs("RIP, fetch: ", stdout);
+	render_walk(stdout, doing_rip(state), &res, page);
+	return 0;
+}
+
+/* What can be read before RIP, halved until it all can. */
+static int show_code(const struct where *w, const struct vcpu_state *state, struct quire_error *err)
+{
+	struct code code = {
+		.rip = doing_rip(state),
+		.bits = doing_bits(state),
+		.cpl = doing_cpl(state),
+		.cpu = w->cpu,
+		.before = (uint32_t)min_u64(doing_rip(state), CODE_BEFORE),
+	};
+	uint8_t *at = code.byte + CODE_BEFORE;
+	size_t got;
+	int ret = where_read(w, code.rip, at, CODE_AFTER, &got, err);
+
+	code.after = (uint32_t)got;
+	for (got = 0; !ret && got < code.before; code.before /= got < code.before ? 2 : 1)
+		ret = where_read(w, code.rip - code.before, at - code.before, code.before, &got,
+				 err);
+	if (!ret)
+		listing_print(stdout, &code);
+	return ret;
+}
+
+static int show_cpu(struct where *w, struct quire_error *err)
+{
+	struct vcpu_state sample[DOING_SAMPLES];
+	unsigned int nr = w->cpu < DOING_CPUS ? DOING_SAMPLES : 1;
+	const struct vcpu_state *last = &sample[nr - 1];
+	int code = take_samples(w->fd, w->cpu, sample, nr, err);
+
+	if (code == -ETIMEDOUT) {
+		printf("vCPU %u: waits for memory, or for the reader of the guest's output\n",
+		       w->cpu);
+		return 0;
+	}
+	if (code)
+		return code;
+	doing_print(stdout, w->cpu, sample, nr, where_name(w, doing_rip(last)));
+	if (w->cpu >= DOING_CPUS || !doing_anything(last))
+		return 0;
+	code = show_walk(w, last, err);
+	return code ? code : show_code(w, last, err);
+}
+
+static int why(const char *vm, const char *symbols, struct quire_error *err)
+{
+	int fd = named_connect(vm, err), code;
+	struct ctl_info info;
+	struct where w;
+
+	if (fd < 0)
+		return fd;
+	code = ctl_get_info(fd, &info, err);
+	if (!code)
+		code = where_begin(&w, fd, 0, symbols, err);
+	if (!code) {
+		printf("VM %s, pid %u: %s, %u vCPU%s\n", info.vm.name, info.vm.pid,
+		       stats_state_name(info.vm.state), info.vm.nr_vcpus,
+		       info.vm.nr_vcpus > 1 ? "s" : "");
+		for (w.cpu = 0; w.cpu < info.vm.nr_vcpus && !code; w.cpu++)
+			code = show_cpu(&w, err);
+		where_end(&w);
+	}
+	close(fd);
+	return code;
+}
+
+int cmd_why(int argc, char **argv)
+{
+	const char *symbols = NULL;
+	const struct plain_option option = { .name = "symbols", .word = &symbols };
+	struct quire_error err = { "" };
+	int code = read_plain_options(argc, argv, &option, 1, &err);
+
+	if (!code && argc - optind != 1)
+		code = quire_fail(&err, -EINVAL, "say which VM (name or pid); see quire help why");
+	if (code) {
+		fprintf(stderr, "quire why: %s\n", err.text);
+		return QUIRE_STATUS_USAGE;
+	}
+	code = why(argv[optind], symbols, &err);
+	if (!code && !fflush(stdout))
+		return 0;
+	fflush(stdout);
+	fprintf(stderr, "quire why: %s\n", code ? err.text : "cannot write");
+	return code == -EINVAL ? QUIRE_STATUS_USAGE : QUIRE_STATUS_HOST;
+}
