@@ -165,8 +165,8 @@ static bool start(struct scene *s, struct scene_vm *vm, unsigned int ram_mib, co
 	int pipes[2];
 
 	snprintf(command, sizeof(command),
-		 "exec %s/quire run --name=%s --machine=%s --domain=scene --hugepages=never "
-		 "-m %uM %s %s/guest/quill.elf %s 2>/dev/null",
+		 "exec 2>/dev/null %s/quire run --name=%s --machine=%s --domain=scene "
+		 "--hugepages=never -m %uM %s %s/guest/quill.elf %s",
 		 build(), vm->name, s->address, ram_mib, options, build(), workload);
 	if (pipe(pipes))
 		tap_bail("pipe: %s", strerror(errno));

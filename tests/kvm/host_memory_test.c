@@ -214,8 +214,14 @@ static bool own_group(char *path, size_t size, bool v2)
 	return found;
 }
 
+/* A launcher that was killed in it may have left some below it. */
 static void remove_group(void)
 {
+	char command[sizeof(group) + 64];
+
+	snprintf(command, sizeof(command), "rmdir '%s'/quire-* 2>/dev/null", group);
+	if (group[0])
+		(void)!system(command);
 	for (int i = 0; group[0] && rmdir(group) && errno == EBUSY && i < 500; i++)
 		usleep(10000);
 	group[0] = '\0';

@@ -280,6 +280,7 @@ static int run_to_its_end(struct run *run)
 	if (ret)
 		return status;
 	run_set_default_names(run);
+	run->launch.bounded = run->sandbox != SANDBOX_OFF;
 	run->launch.write_stats = run->stats ? write_stats : NULL;
 	run->launch.raw = wants_raw(run);
 	return close_stats(run, launch_all(run));

@@ -409,7 +409,7 @@ const struct privilege privileges[] = {
 	SHOWN("locked_limit",	     read_limit,	"Max locked memory"),
 	SHOWN("process_limit",	     read_limit,	"Max processes"),
 	SHOWN("cgroup",		     read_cgroup,	NULL),
-	SHOWN("cgroup_memory_limit", read_cgroup_limit,	"memory.max"),
+	TAKEN("cgroup_memory_limit", read_cgroup_limit, "memory.max",	  "!none", SANDBOX_CGROUP),
 };
 /* clang-format on */
 

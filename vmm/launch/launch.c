@@ -22,6 +22,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <quire/abi.h>
 #include <signal.h>
@@ -31,6 +32,8 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "mmu/base/clock.h"
@@ -463,6 +466,22 @@ static void raise_limits(const struct launch *l)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/*
+ * What a lone VM prints into a file in memory is charged to it, however much it prints.  Of an
+ * overlay one cannot tell where its files are.
+ */
+static bool output_takes_memory(const struct launch *l)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (l->nr > 1 || fstat(STDOUT_FILENO, &st) || !S_ISREG(st.st_mode) ||
+	    fstatfs(STDOUT_FILENO, &fs))
+		return false;
+	return fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC ||
+	       fs.f_type == OVERLAYFS_SUPER_MAGIC;
+}
+
 static int begin(struct launch *l, struct quire_error *err)
 {
 	int ret = create_copies(l);
@@ -476,6 +495,8 @@ static int begin(struct launch *l, struct quire_error *err)
 	if (l->caller >= 0)
 		launch_watch(l, l->caller, LAUNCH_SOURCE_CALLER, 0);
 	raise_limits(l);
+	if (l->config->bounded && !output_takes_memory(l))
+		cgroup_home_open(&l->home);
 	return launch_machine_find(l, err);
 }
 
@@ -485,6 +506,7 @@ static void finish(struct launch *l)
 	for (unsigned int i = 0; i < l->nr && l->copy; i++)
 		copy_finish(&l->copy[i]);
 	free(l->copy);
+	cgroup_home_close(&l->home);
 	if (l->caller >= 0)
 		close(l->caller);
 	if (l->epoll >= 0)
@@ -505,6 +527,7 @@ int launch(const struct launch_config *config)
 			    .pid = getpid(),
 			    .epoll = -1,
 			    .signal_fd = -1,
+			    .home = { .fd = -1 },
 			    .caller = config->wait_for ? config->caller : -1,
 			    .start_ns = monotonic_ns() };
 	struct quire_error err = { "" };

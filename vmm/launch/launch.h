@@ -22,6 +22,13 @@
 
 struct vm_info;
 
+/* A cgroup of its own for each VM, in which the kernel bounds its memory (cgroup.h). */
+enum launch_cgroup {
+	LAUNCH_CGROUP_NONE,    /* the launcher may make none here */
+	LAUNCH_CGROUP_REFUSED, /* the launcher may, but this one could not be made */
+	LAUNCH_CGROUP_OWN,
+};
+
 /* How a copy came to its end. */
 enum launch_how {
 	LAUNCH_NOT_STARTED, /* the launch was stopped before its turn, or it got no process */
@@ -73,6 +80,7 @@ struct launch_config {
 
 	bool raw; /* the only guest has all keys of our terminal, Ctrl-C too (terminal.h) */
 
+	bool bounded;	     /* each VM gets a cgroup, where the host permits it */
 	bool stop_when_lost; /* if the machine is lost, VMs stop instead of going on */
 
 	/*

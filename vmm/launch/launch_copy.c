@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -37,6 +38,8 @@
 #define TIMEOUT_NS (3 * NS_PER_S)  /* a VM whose --timeout has passed has so long */
 #define NO_ROOM_NS (2 * NS_PER_S)  /* other VMs have so long to give back what they can spare */
 #define ASK_NS	   (NS_PER_S / 20) /* meanwhile the machine is asked so often */
+
+#define CGROUP_TRIES 3
 
 uint64_t launch_overhead_pages(uint64_t ram_bytes, unsigned int nr_vcpus)
 {
@@ -101,6 +104,9 @@ static int send_seat(const struct launch *l, const struct copy *c, int leash,
 	const struct vm_process_seat seat = {
 		.alone = l->nr == 1,
 		.has_info = c->info_fd >= 0,
+		.cgroup = l->home.fd < 0 ? LAUNCH_CGROUP_NONE :
+			  c->bounded	 ? LAUNCH_CGROUP_OWN :
+					   LAUNCH_CGROUP_REFUSED,
 		.credit_pages = admitted->credit_pages,
 		.reboots = c->reboots,
 		.timeout_since_ns = c->timeout_ns ? c->timeout_ns - l->config->timeout_ns : 0,
@@ -109,16 +115,19 @@ static int send_seat(const struct launch *l, const struct copy *c, int leash,
 	return packet_send(leash, &seat, sizeof(seat), -1);
 }
 
-/* In the child of vfork(), which has our memory.  Returns errno. */
+/* In the child, which may have our memory.  Returns errno. */
 static int be_vm(const struct launch *l, const struct copy *c, const struct ends *e,
 		 const struct machine_admitted *admitted)
 {
 	int fd[VM_PROCESS_MAX_FDS] = { e->leash[1], admitted->channel, c->info_fd };
 	unsigned int nr = VM_FD_FILES - VM_FD_LEASH;
+	int ret = send_seat(l, c, e->leash[0], admitted);
 
 	for (unsigned int i = 0; i < l->config->nr_vm_files; i++)
 		fd[nr++] = l->config->vm_file[i];
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (ret)
+		return -ret;
 	if (getppid() != l->pid)
 		return ESRCH;
 	if (l->nr > 1)
@@ -126,23 +135,54 @@ static int be_vm(const struct launch *l, const struct copy *c, const struct ends
 	return vm_process_exec(c->name, fd, nr);
 }
 
-/* Returns the process's id or -errno. */
+/* In this cgroup, or ours if it is -1.  Returns the process's id or -errno. */
 static pid_t execute(const struct launch *l, const struct copy *c, const struct ends *e,
-		     const struct machine_admitted *admitted)
+		     const struct machine_admitted *admitted, int cgroup)
 {
-	volatile int error = 0;
-	pid_t pid = vfork();
+	volatile int *error = mmap(NULL, sizeof(*error), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int ret;
+	pid_t pid;
 
+	if (error == MAP_FAILED)
+		return -errno;
+	pid = cgroup < 0 ? vfork() : cgroup_fork(cgroup);
 	if (!pid) {
-		error = be_vm(l, c, e, admitted);
+		*error = be_vm(l, c, e, admitted);
 		_exit(QUIRE_STATUS_HOST);
 	}
-	if (pid < 0)
-		return -errno;
-	if (!error)
+	ret = pid < 0 ? -errno : -*error;
+	munmap((void *)error, sizeof(*error));
+	if (pid > 0 && ret)
+		waitpid(pid, NULL, 0);
+	return ret ? ret : pid;
+}
+
+/* The same, in a cgroup of its own if there may be one. */
+static pid_t execute_bounded(const struct launch *l, struct copy *c, const struct ends *e,
+			     const struct machine_admitted *admitted)
+{
+	const struct launch_config *config = l->config;
+	struct cgroup_bounds bounds = cgroup_bounds_of(config->ram_bytes, config->nr_vcpus);
+	unsigned int index = (unsigned int)(c - l->copy);
+	pid_t pid = -1;
+
+	/* Before it has a process, another launcher may take the cgroup for one left behind. */
+	for (unsigned int i = 0; l->home.fd >= 0 && pid < 0 && i < CGROUP_TRIES; i++) {
+		int cgroup = cgroup_make(&l->home, index, &bounds);
+
+		if (cgroup < 0)
+			break;
+		c->bounded = true;
+		pid = execute(l, c, e, admitted, cgroup);
+		close(cgroup);
+	}
+	if (pid >= 0)
 		return pid;
-	waitpid(pid, NULL, 0);
-	return -error;
+	if (c->bounded)
+		cgroup_remove(&l->home, index);
+	c->bounded = false;
+	return execute(l, c, e, admitted, -1);
 }
 
 void copy_tell_window(struct copy *c)
@@ -169,6 +209,16 @@ static void adopt(struct launch *l, struct copy *c, struct ends *e)
 		c->output_watched = !launch_watch(l, c->output, LAUNCH_SOURCE_OUTPUT, index);
 }
 
+static void leave_cgroup(const struct launch *l, struct copy *c)
+{
+	unsigned int index = (unsigned int)(c - l->copy);
+
+	if (!c->bounded)
+		return;
+	c->exceeded = c->signal == SIGKILL && cgroup_was_exceeded(&l->home, index);
+	cgroup_remove(&l->home, index);
+}
+
 /* Start the copy's process.  Returns 0; -errno: nothing is left of it. */
 static int spawn(struct launch *l, struct copy *c, const struct machine_admitted *admitted)
 {
@@ -180,9 +230,7 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 	if (ret)
 		return ret;
 	fflush(NULL);
-	ret = send_seat(l, c, e.leash[0], admitted);
-	if (!ret)
-		c->pid = execute(l, c, &e, admitted);
+	c->pid = execute_bounded(l, c, &e, admitted);
 	if (c->pid < 0)
 		ret = c->pid;
 	launch_stats_handed_over(c);
@@ -194,6 +242,7 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 		if (ret) {
 			kill(c->pid, SIGKILL);
 			waitpid(c->pid, NULL, 0);
+			leave_cgroup(l, c);
 		}
 	}
 	if (ret) {
@@ -375,6 +424,15 @@ static int status_of_signal(const struct launch *l, const struct copy *c)
 		launch_say(l, c, "did not end in time, killed");
 		return c->kill_status;
 	}
+	if (c->exceeded) {
+		launch_say(l, c,
+			   "killed by the kernel: it took more memory than its cgroup permits, %s, "
+			   "which is more than a guest of its size can need",
+			   mib_text(cgroup_bounds_of(l->config->ram_bytes, l->config->nr_vcpus)
+					    .memory_bytes /
+				    QUIRE_PAGE_SIZE));
+		return QUIRE_STATUS_INTERNAL;
+	}
 	if (c->signal == SIGKILL) {
 		launch_say(l, c,
 			   "killed by SIGKILL: by somebody, or because the host is out of memory; "
@@ -437,6 +495,7 @@ void copy_reap(struct launch *l, struct copy *c)
 		c->status = info.si_status;
 	else
 		c->signal = info.si_status;
+	leave_cgroup(l, c);
 	if (should_wait(l, c))
 		c->gone_until_ns = monotonic_ns() + GONE_NS;
 	else

@@ -15,6 +15,7 @@
 #include <quire/error.h>
 #include <sys/types.h>
 #include "mmu/machine/client.h"
+#include "cgroup.h"
 #include "launch.h"
 #include "launch_console.h"
 
@@ -62,6 +63,8 @@ struct copy {
 	unsigned int reboots; /* how often it was started again */
 	int signal;	      /* the signal that ended it; 0: none */
 	int status;
+	bool bounded;	      /* its process has a cgroup of its own (cgroup.h) ... */
+	bool exceeded;	      /* ... and was killed because it reached the bound of that */
 	struct vm_info *info; /* its counters, shared with its process; NULL: nobody wants them */
 	int info_fd;	      /* the same, while its process is being started */
 };
@@ -83,6 +86,7 @@ struct launch {
 	uint64_t admit_ns;		/* when to ask again for the copy that waits */
 	uint64_t admit_until_ns;	/* when to stop asking for it; 0: it was not refused yet */
 
+	struct cgroup_home home; /* where VMs have their cgroups */
 	int epoll, signal_fd;
 	int caller;	  /* a process that waits until all copies have printed a text; -1: none */
 	bool all_printed; /* they have; the caller is told when so much output is written: */

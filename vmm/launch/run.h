@@ -68,6 +68,7 @@ struct launch_seat {
 	uint64_t credit_pages; /* the credits that it starts with */
 	uint64_t reboots;      /* as in vm_process.h */
 	uint64_t timeout_since_ns;
+	enum launch_cgroup cgroup;
 	struct vm_info *info; /* it leaves its counters here at its end; NULL: nowhere */
 };
 

@@ -337,8 +337,11 @@ static int open_all(struct process *p, struct vm **vm, int *ram, struct quire_er
 	int ret;
 
 	configure(p);
-	if (p->run->sandbox != SANDBOX_OFF)
+	if (p->run->sandbox != SANDBOX_OFF) {
+		sandbox_has_cgroup(p->seat->cgroup == LAUNCH_CGROUP_OWN,
+				   p->seat->cgroup == LAUNCH_CGROUP_REFUSED);
 		sandbox_take_uid();
+	}
 	ret = vm_create(&p->run->vm_config, vm, err);
 	if (ret)
 		return ret;

@@ -140,5 +140,6 @@ int vm_process(const char *name)
 						   .credit_pages = packet.credit_pages,
 						   .reboots = packet.reboots,
 						   .timeout_since_ns = packet.timeout_since_ns,
+						   .cgroup = packet.cgroup,
 						   .info = info });
 }

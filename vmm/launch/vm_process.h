@@ -33,12 +33,13 @@ struct vm_process_seat {
 	uint32_t has_info;	   /* 1: VM_FD_INFO is open */
 	uint64_t reboots;	   /* how often its guest has reset itself: this is a new process */
 	uint64_t timeout_since_ns; /* when its --timeout began; 0: it is about to */
+	uint64_t cgroup;	   /* enum launch_cgroup */
 	uint64_t credit_pages;
 };
 
 /*
- * In a child of vfork(): become the VM process.  fd has nr descriptors, for the numbers from
- * VM_FD_LEASH on; -1: none.  Returns errno: it could not.
+ * In a child that may have the memory of its parent: become the VM process.  fd has nr descriptors,
+ * for the numbers from VM_FD_LEASH on; -1: none.  Returns errno: it could not.
  */
 #define VM_PROCESS_MAX_FDS (VM_FD_FILES - VM_FD_LEASH + LAUNCH_MAX_FILES)
 int vm_process_exec(const char *name, const int *fd, unsigned int nr);

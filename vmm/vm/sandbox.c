@@ -54,9 +54,11 @@ static unsigned int pieces;
 static atomic_uint nr_filtered;	  /* threads that have their filter */
 static atomic_bool someone_waits; /* in sandbox_await_threads() */
 
+/* clang-format off */
 const char *const sandbox_piece_name[SANDBOX_NR_PIECES] = {
 	[SANDBOX_NO_CORE] = "no_core",
 	[SANDBOX_LIMITS] = "limits",
+	[SANDBOX_CGROUP] = "memory_cgroup",
 	[SANDBOX_NO_DESCRIPTORS] = "no_descriptors",
 	[SANDBOX_NO_NEW_PRIVS] = "no_new_privs",
 	[SANDBOX_OWN_UID] = "own_uid",
@@ -70,6 +72,7 @@ const char *const sandbox_piece_name[SANDBOX_NR_PIECES] = {
 	[SANDBOX_NO_DUMP] = "not_dumpable",
 	[SANDBOX_SECCOMP] = "seccomp",
 };
+/* clang-format on */
 
 static void note(enum sandbox_piece piece, bool on)
 {
@@ -157,6 +160,14 @@ void sandbox_take_uid(void)
 
 	uid_refused = !geteuid();
 	note(SANDBOX_OWN_UID, taken);
+}
+
+static bool cgroup_refused;
+
+void sandbox_has_cgroup(bool own, bool refused)
+{
+	note(SANDBOX_CGROUP, own);
+	cgroup_refused = refused;
 }
 
 static bool map_own_id(uid_t id)
@@ -323,10 +334,17 @@ static void wipe_environment(void)
 		explicit_bzero(*e, strlen(*e));
 }
 
+/* Some hosts have no place for it, and nothing was refused. */
+static bool is_optional(unsigned int piece)
+{
+	return (piece == SANDBOX_OWN_UID && !uid_refused) ||
+	       (piece == SANDBOX_CGROUP && !cgroup_refused);
+}
+
 static int missing(struct quire_error *err)
 {
 	for (unsigned int piece = 0; piece < SANDBOX_NR_PIECES; piece++)
-		if (!has(piece) && (piece != SANDBOX_OWN_UID || uid_refused))
+		if (!has(piece) && !is_optional(piece))
 			return quire_fail(err, -EPERM,
 					  "--sandbox=strict: this host does not permit "
 					  "%s, use --sandbox=on to run without it",

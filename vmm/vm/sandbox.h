@@ -18,6 +18,7 @@
  * entered it, sandbox_thread() does nothing.
  */
 #include <quire/error.h>
+#include <stdbool.h>
 #include "sandbox_piece.h"
 #include "sandbox_rules.h"
 
@@ -46,6 +47,12 @@ void sandbox_keep(struct sandbox_keep *keep, int fd);
  * sandbox_enter().  It has one thread.  Another user's process stays what it is.
  */
 void sandbox_take_uid(void);
+
+/*
+ * Whoever started the process has put it into a cgroup of its own that bounds its memory, or could
+ * not although the host has a place for it (refused), or there is no place.
+ */
+void sandbox_has_cgroup(bool own, bool refused);
 
 /*
  * Give up what the process can give up as a whole.  The process has one thread, and mode is not

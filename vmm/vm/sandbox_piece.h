@@ -4,8 +4,9 @@
 
 /* The pieces of the sandbox (sandbox.h).  A host may not permit all of them. */
 enum sandbox_piece {
-	SANDBOX_NO_CORE,	/* RLIMIT_CORE is 0 */
-	SANDBOX_LIMITS,		/* RLIMIT_DATA, RLIMIT_AS, RLIMIT_FSIZE */
+	SANDBOX_NO_CORE, /* RLIMIT_CORE is 0 */
+	SANDBOX_LIMITS,	 /* RLIMIT_DATA, RLIMIT_AS, RLIMIT_FSIZE */
+	SANDBOX_CGROUP,	 /* a cgroup of its own bounds its memory; only some hosts permit it */
 	SANDBOX_NO_DESCRIPTORS, /* all are closed but those to keep */
 	SANDBOX_NO_NEW_PRIVS,
 	SANDBOX_OWN_UID, /* no other process has its uid; only root can give one */
