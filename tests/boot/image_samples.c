@@ -86,6 +86,43 @@ static void sample_kludge(struct sample *s)
 	sample_put(s, at + 28, 0x200100, 4); /* entry */
 }
 
+/* A multiboot 2 header of these tags. */
+static void sample_multiboot2(struct sample *s, size_t at, const uint32_t *tag, size_t bytes)
+{
+	sample_put(s, at, 0xe85250d6, 4);
+	sample_put(s, at + 4, 0, 4);
+	sample_put(s, at + 8, 16 + bytes, 4);
+	sample_put(s, at + 12, -(0xe85250d6 + 16 + bytes), 4);
+	memcpy(s->byte + at + 16, tag, bytes);
+}
+
+static void sample_tags(struct sample *s)
+{
+	static const uint32_t tag[] = {
+		1,	     16,     1,
+		6, /* 0x10: command line, map */
+		3,	     12,     SAMPLE_ENTRY,
+		0, /* 0x20: entry */
+		10,	     24,     MiB,
+		0xffffffff,  0x1000, 0, /* 0x30: relocatable */
+		4 | 1 << 16, 12,     3,
+		0, /* 0x48: a console, if there is one */
+		0,	     8,
+	};
+
+	sample_multiboot2(s, SAMPLE_HEADER2, tag, sizeof(tag));
+}
+
+static void sample_kludge2(struct sample *s)
+{
+	static const uint32_t tag[] = {
+		2, 24, 0x200020, 0x200000, 0x200300, 0x200800, /* as SAMPLE_KLUDGE */
+		3, 12, 0x200100, 0,	   0,	     8,
+	};
+
+	sample_multiboot2(s, SAMPLE_KLUDGE_HEADER, tag, sizeof(tag));
+}
+
 static void sample_linux(struct sample *s, unsigned int xloadflags)
 {
 	static const char version[] = "6.1.0 sample";
@@ -134,6 +171,12 @@ struct sample sample_make(enum sample_kind kind)
 		sample_multiboot(&s, SAMPLE_TEXT, 3);
 		break;
 	case SAMPLE_KLUDGE: sample_kludge(&s); break;
+	case SAMPLE_MULTIBOOT2:
+		sample_elf64(&s);
+		sample_put(&s, SAMPLE_PHDRS + 2 * sizeof(Elf64_Phdr), PT_NULL, 4);
+		sample_tags(&s);
+		break;
+	case SAMPLE_KLUDGE2: sample_kludge2(&s); break;
 	case SAMPLE_LINUX64: sample_linux(&s, 1); break;
 	case SAMPLE_LINUX32: sample_linux(&s, 0); break;
 	default: sample_put(&s, 0, 0xfeeb, 2); /* jmp . */
@@ -334,10 +377,10 @@ static const char *check_initrd(const struct image_config *config, const struct 
 static const char *command_line(const struct image_config *config, const struct image_plan *plan)
 {
 	static char line[1000];
-	const char *first = plan->kernel.is_linux && !strstr(config->cmdline, "console=") ?
-				    "console=ttyS0" :
-			    plan->kind == IMAGE_MULTIBOOT ? config->name :
-							    "";
+	const char *first =
+		plan->kernel.is_linux && !strstr(config->cmdline, "console=")	? "console=ttyS0" :
+		plan->kind == IMAGE_MULTIBOOT || plan->kind == IMAGE_MULTIBOOT2 ? config->name :
+										  "";
 
 	snprintf(line, sizeof(line), "%s%s%s", first, *first && *config->cmdline ? " " : "",
 		 config->cmdline);
@@ -439,6 +482,56 @@ static const char *check_multiboot(const struct image_config *config, const stru
 	return bad;
 }
 
+/* The tag of this type, the nth of them; 0: there is none. */
+gpa_t plan_tag(const struct image_plan *plan, uint32_t type, unsigned int nth)
+{
+	gpa_t at = plan->ebx + 8, end = plan->ebx + plan_word(plan, plan->ebx, 4);
+
+	while (at < end && at % 8 == 0) {
+		uint32_t bytes = plan_word(plan, at + 4, 4);
+
+		if (plan_word(plan, at, 4) == type && !nth--)
+			return at;
+		at += (bytes + 7UL) & ~7UL;
+	}
+	return 0;
+}
+
+static const char *check_multiboot2(const struct image_config *config,
+				    const struct image_plan *plan)
+{
+	uint64_t end = plan_tag(plan, 0, 0), map = plan_tag(plan, 6, 0), last = 0, start;
+	unsigned int n = 0;
+	const char *bad = NULL;
+	char string[100];
+
+	if (plan->eax != 0x36d76289)
+		return "eax is not multiboot 2's magic";
+	if (!end || end + 8 != plan->ebx + plan_word(plan, plan->ebx, 4))
+		return "the tags do not end where the information does";
+	if (!plan_string(plan, plan_tag(plan, 1, 0) + 8, command_line(config, plan)))
+		return "the command line is wrong";
+	for (uint64_t i = 16; i < plan_word(plan, map + 4, 4) && !bad; i += 24)
+		bad = check_memory(config, plan_word(plan, map + i, 8),
+				   plan_word(plan, map + i + 8, 8),
+				   plan_word(plan, map + i + 16, 4), &last);
+	for (unsigned int i = 0; i < config->nr_modules && !bad; i++) {
+		const struct image_module *m = &config->module[i];
+		gpa_t tag = plan_tag(plan, 3, n);
+
+		if (!strcmp(m->args, QUIRE_FDT_MODULE))
+			continue;
+		if (!tag)
+			return "a module has no tag";
+		snprintf(string, sizeof(string), "%s%s%s", m->name, *m->args ? " " : "", m->args);
+		start = plan_word(plan, tag + 8, 4);
+		bad = check_module(plan, m, start, plan_word(plan, tag + 12, 4) - start, tag + 16,
+				   string);
+		n++;
+	}
+	return !bad && plan_tag(plan, 3, n) ? "there is a module too many" : bad;
+}
+
 const char *check_plan(const struct image_config *config, const struct image_plan *plan)
 {
 	bool entry_inside = false;
@@ -462,6 +555,7 @@ const char *check_plan(const struct image_config *config, const struct image_pla
 	case IMAGE_LINUX64:
 	case IMAGE_LINUX32: return check_linux(config, plan);
 	case IMAGE_MULTIBOOT: return check_multiboot(config, plan);
+	case IMAGE_MULTIBOOT2: return check_multiboot2(config, plan);
 	case IMAGE_FLAT:
 		return plan->entry == 0x7c00 && plan->nr_segments == 1 && !plan->boot_data ?
 			       NULL :

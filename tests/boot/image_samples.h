@@ -11,7 +11,7 @@
  *   0x000  ELF header
  *   0x040  program headers: 0 text, 1 data, 2 notes
  *   0x100  notes: a GNU one whose 5 bytes need padding, then Xen's
- *   0x200  text (to 0x100000); multiboot header first, if any
+ *   0x200  text (to 0x100000); multiboot header first, if any (SAMPLE_MULTIBOOT2: at 0x220)
  *   0x400  data (to 0x101000, with bss up to 0x104000)
  *   0x500  end
  *
@@ -28,6 +28,8 @@ enum sample_kind {
 	SAMPLE_MULTIBOOT, /* ELF32 */
 	SAMPLE_KLUDGE,	  /* multiboot with addresses, not ELF */
 	SAMPLE_FLAT,
+	SAMPLE_MULTIBOOT2, /* ELF64 */
+	SAMPLE_KLUDGE2,	   /* multiboot 2 with addresses, not ELF */
 	SAMPLE_LINUX64,
 	SAMPLE_LINUX32,
 	SAMPLE_BOTH, /* PVH32 with a multiboot header too */
@@ -42,6 +44,7 @@ enum sample_kind {
 #define SAMPLE_DATA	     0x400
 #define SAMPLE_BYTES	     0x500
 #define SAMPLE_ENTRY	     0x100040
+#define SAMPLE_HEADER2	     0x220
 #define SAMPLE_KERNEL	     0x400
 #define SAMPLE_VERSION	     0x280
 #define SAMPLE_PREFERRED     0x200000 /* where a kernel runs */
@@ -82,6 +85,9 @@ uint64_t plan_word(const struct image_plan *plan, gpa_t gpa, size_t bytes);
 
 /* Does the guest find exactly this string at gpa? */
 bool plan_string(const struct image_plan *plan, gpa_t gpa, const char *want);
+
+/* The nth tag of a type in multiboot 2 information; 0: there is none. */
+gpa_t plan_tag(const struct image_plan *plan, uint32_t type, unsigned int nth);
 
 /* Is [p, p + bytes) in [area, area + area_bytes)? */
 bool inside(const void *p, uint64_t bytes, const void *area, uint64_t area_bytes);

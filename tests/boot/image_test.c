@@ -196,6 +196,51 @@ static void test_kludge(void)
 	image_plan_finish(&plan);
 }
 
+static void test_multiboot2(void)
+{
+	static const char tables[40] = "RSD PTR ";
+	struct sample s = sample_make(SAMPLE_MULTIBOOT2);
+	struct image_config config = config_of(&s);
+	struct image_plan plan;
+
+	config.cmdline = "a b";
+	config.module = two_modules;
+	config.nr_modules = 2;
+	config.acpi = tables;
+	config.acpi_bytes = sizeof(tables);
+	if (!planned(&config, &plan, "multiboot 2 in an ELF64"))
+		return;
+	ok(plan.kind == IMAGE_MULTIBOOT2, "multiboot 2 is recognised");
+	is_hex(plan.entry, SAMPLE_ENTRY, "the entry is the tag's, not e_entry");
+	is_hex(plan.eax, 0x36d76289, "eax");
+	is_hex(plan.ebx, 0x104000, "the information is above the image");
+	is_segment(&plan, 0, 0x100000, s.byte + SAMPLE_TEXT, 0x200, 0x200);
+	ok(plan_string(&plan, plan_tag(&plan, 1, 0) + 8, "sample a b"), "the command line");
+	ok(plan_string(&plan, plan_tag(&plan, 2, 0) + 8, "quire"), "the loader's name");
+	is(plan_word(&plan, plan_tag(&plan, 4, 0) + 8, 4), 639, "mem_lower in KiB");
+	is(plan_word(&plan, plan_tag(&plan, 4, 0) + 12, 4), 127 * 1024, "mem_upper in KiB");
+	is(plan_word(&plan, plan_tag(&plan, 6, 0) + 4, 4), 16 + 5 * 24, "five memory map entries");
+	is_memory(&plan, plan_tag(&plan, 6, 0) + 16, 0, 0x9fc00, 1);
+	is_hex(plan_word(&plan, plan_tag(&plan, 21, 0) + 8, 4), 0x100000, "where it is loaded");
+	ok(plan_string(&plan, plan_tag(&plan, 3, 0) + 16, "modules/one initrd rw"), "a module");
+	ok(!plan_tag(&plan, 3, 1), "... but no device tree");
+	ok(plan_string(&plan, plan_tag(&plan, 14, 0) + 8, "RSD PTR "), "ACPI's table, old");
+	is(plan_word(&plan, plan_tag(&plan, 15, 0) + 4, 4), 8 + 36, "... and new");
+	image_plan_finish(&plan);
+
+	s = sample_make(SAMPLE_KLUDGE2);
+	config = config_of(&s);
+	if (!planned(&config, &plan, "multiboot 2 with addresses"))
+		return;
+	is_hex(plan.entry, 0x200100, "... its own entry");
+	is_segment(&plan, 0, 0x200000, s.byte + 0x20, 0x300, 0x800);
+	image_plan_finish(&plan);
+	sample_put(&s, SAMPLE_KLUDGE_HEADER + 16 + 12, UINT32_MAX, 4);
+	if (planned(&config, &plan, "... from the file's beginning"))
+		is_segment(&plan, 0, 0x200020 - SAMPLE_KLUDGE_HEADER, s.byte, 0x320, 0x820);
+	image_plan_finish(&plan);
+}
+
 static void test_flat(void)
 {
 	struct sample s = sample_make(SAMPLE_FLAT);
@@ -372,6 +417,21 @@ static void test_variants(void)
 		ok(plan.kind == IMAGE_PVH32, "... is PVH");
 		image_plan_finish(&plan);
 	}
+	s = sample_make(SAMPLE_PVH32);
+	sample_put(&s, offsetof(Elf32_Ehdr, e_machine), EM_X86_64, 2);
+	if (planned(&config, &plan, "an ELF32 that says x86-64")) {
+		ok(plan.kind == IMAGE_PVH32, "... is one of 32 bits");
+		image_plan_finish(&plan);
+	}
+	s = sample_make(SAMPLE_MULTIBOOT);
+	sample_put(&s, 0x300, 0xe85250d6, 4);
+	sample_put(&s, 0x304, 0, 4);
+	sample_put(&s, 0x308, 16, 4);
+	sample_put(&s, 0x30c, -(0xe85250d6 + 16), 4);
+	if (planned(&config, &plan, "multiboot 1 and 2 in an ELF32")) {
+		ok(plan.kind == IMAGE_MULTIBOOT, "... is version 1");
+		image_plan_finish(&plan);
+	}
 	s = sample_make(SAMPLE_PVH64);
 	memmove(s.byte + SAMPLE_NOTES + 32, s.byte + SAMPLE_XEN, 24);
 	sample_put(&s, SAMPLE_NOTES + 4, 9, 4); /* 16 + 9 bytes: to 28, or to 32 */
@@ -489,6 +549,7 @@ int main(void)
 	test_acpi();
 	test_multiboot();
 	test_kludge();
+	test_multiboot2();
 	test_flat();
 	test_linux(SAMPLE_LINUX64, IMAGE_LINUX64, "a bzImage");
 	test_linux(SAMPLE_LINUX32, IMAGE_LINUX32, "a bzImage of 32 bits");

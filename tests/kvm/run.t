@@ -259,6 +259,7 @@ is(run('run', $cpuid)->{status}, 1, 'CPUID says QuireQuire');
 
 my $payload = ($ENV{QUIRE_BUILD} // 'build') . '/payload';
 for ([multiboot => 'multiboot_hello.elf', 7, "cmdline=$payload/multiboot_hello.elf a b"],
+	['multiboot 2' => 'multiboot2_hello.elf', 11, "cmdline=$payload/multiboot2_hello.elf a b"],
 	['ELF32 PVH' => 'pvh32_hello.elf', 8, 'cmdline=a b'],
 	[flat => 'flat_hello.bin', 9, 'hello from real mode']) {
 	my ($kind, $file, $status, $says) = @$_;
@@ -268,6 +269,14 @@ for ([multiboot => 'multiboot_hello.elf', 7, "cmdline=$payload/multiboot_hello.e
 		is($r->{status}, $status, "$kind: its status");
 		like($r->{out}, qr/\Q$says\E/, "$kind: its words");
 	}
+}
+SKIP: {
+	my $image = "$payload/multiboot2_hello.elf";
+	skip 'no multiboot2_hello.elf', 3 if !-e $image;
+	$r = run('run', '-m', '64M', '--module=' . spew('mod', 'x' x 5000) . ',some args', $image);
+	like($r->{out}, qr/^module: bytes=0x1388 string=\S+mod some args$/m, 'multiboot 2: a module');
+	like($r->{out}, qr/^mem_upper=0xfc00\nmmap: entries=0x5$/m, '... memory');
+	like($r->{out}, qr/^acpi: xsdt=0xe[0-9a-f]{4}$/m, '... ACPI');
 }
 SKIP: {
 	skip 'no bzImages', 8 if !-e "$payload/linux32_hello.bzImage";

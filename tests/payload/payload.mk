@@ -9,7 +9,8 @@ PAYLOAD_ELF := multiboot_hello multiboot_smp multiboot_asleep \
                pvh32_interrupt pvh32_queue_wait pvh32_locked pvh32_alternate
 PAYLOAD_BIN := flat_hello
 PAYLOAD_LINUX := linux32_hello linux64_hello
-PAYLOADS    := $(PAYLOAD_LINUX:%=$(BUILD)/payload/%.bzImage) $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin)
+PAYLOADS    := $(PAYLOAD_LINUX:%=$(BUILD)/payload/%.bzImage) \
+                 $(BUILD)/payload/multiboot2_hello.elf $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin)
 
 $(BUILD)/payload/%.o: tests/payload/%.S tests/payload/payload.mk
 	@mkdir -p $(@D)
@@ -48,6 +49,10 @@ $(BUILD)/payload/linux%_hello.bzImage: $(BUILD)/payload/linux_start%.o \
 	@echo '  LD      $@'
 	$(Q)$(LD) -m $(if $(filter 32,$*),elf_i386,elf_x86_64) --build-id=none --oformat binary \
 		-e start -T tests/payload/linux.lds -o $@ $(filter %.o,$^)
+
+$(BUILD)/payload/multiboot2_hello.elf: $(BUILD)/payload/multiboot2_hello32.o
+	@echo '  LD      $@'
+	$(Q)$(LD) -m elf_i386 --build-id=none -T tests/payload/payload.lds -o $@ $<
 
 payloads: $(PAYLOADS)
 .PHONY: payloads

@@ -40,7 +40,7 @@ static const char *first_word(const struct image_config *config, const struct im
 		return "";
 	if (plan->kernel.is_linux)
 		return config->virtio_console ? LINUX_VIRTIO_CONSOLE : LINUX_CONSOLE;
-	return plan->kind == IMAGE_MULTIBOOT ? config->name : "";
+	return plan->kind == IMAGE_MULTIBOOT || plan->kind == IMAGE_MULTIBOOT2 ? config->name : "";
 }
 
 char *load_cmdline(const struct image_config *config, const struct image_plan *plan)

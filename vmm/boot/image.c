@@ -22,6 +22,17 @@
 #include "mmu/base/sealed.h"
 #include "load.h"
 
+/* Version 1 first, as elsewhere; but only version 2 takes an ELF64 as it is. */
+static int load_any_multiboot(struct loader *ld, const struct elf_image *elf)
+{
+	bool is64 = elf && elf->is64;
+	int ret = is64 ? load_multiboot2(ld, elf) : load_multiboot(ld, elf);
+
+	if (ret)
+		return ret;
+	return is64 ? load_multiboot(ld, elf) : load_multiboot2(ld, elf);
+}
+
 /*
  * Find the format by content, the most specific one first.  A PVH note wins over a multiboot
  * header:  an image that has both knows about virtual machines, as the note says.
@@ -35,7 +46,7 @@ static int dispatch(struct loader *ld)
 	if (is_elf && !ret)
 		ret = load_pvh(ld, &elf);
 	if (!ret)
-		ret = load_multiboot(ld, is_elf ? &elf : NULL);
+		ret = load_any_multiboot(ld, is_elf ? &elf : NULL);
 	if (ret)
 		return ret < 0 ? ret : 0;
 	if (!is_elf)
@@ -44,7 +55,7 @@ static int dispatch(struct loader *ld)
 			 "ELF%u without a PVH note%s: a kernel needs one (of Linux, use the "
 			 "bzImage, or CONFIG_PVH=y; an ordinary program cannot be run)",
 			 elf.is64 ? 64 : 32,
-			 elf.is64 ? "" : " or a multiboot 1 header in its first 8192 bytes");
+			 elf.is64 ? " or a multiboot 2 header" : " or a multiboot header");
 }
 
 const char *image_kind_name(enum image_kind kind)
@@ -54,7 +65,8 @@ const char *image_kind_name(enum image_kind kind)
 		[IMAGE_PVH32] = "ELF32 with a PVH note",
 		[IMAGE_LINUX64] = "Linux bzImage, 64-bit entry",
 		[IMAGE_LINUX32] = "Linux bzImage, 32-bit entry",
-		[IMAGE_MULTIBOOT] = "multiboot",
+		[IMAGE_MULTIBOOT] = "multiboot 1",
+		[IMAGE_MULTIBOOT2] = "multiboot 2",
 		[IMAGE_FLAT] = "flat image",
 	};
 
@@ -106,9 +118,13 @@ void image_read(const struct image_config *config, struct image_outline *outline
 
 /* How the plan of each kind of image is completed. */
 static int (*const complete[IMAGE_NR_KINDS])(struct loader *ld) = {
-	[IMAGE_PVH64] = load_pvh_boot_data,	      [IMAGE_PVH32] = load_pvh_boot_data,
-	[IMAGE_LINUX64] = load_linux_boot_data,	      [IMAGE_LINUX32] = load_linux_boot_data,
-	[IMAGE_MULTIBOOT] = load_multiboot_boot_data, [IMAGE_FLAT] = load_flat_check,
+	[IMAGE_PVH64] = load_pvh_boot_data,
+	[IMAGE_PVH32] = load_pvh_boot_data,
+	[IMAGE_LINUX64] = load_linux_boot_data,
+	[IMAGE_LINUX32] = load_linux_boot_data,
+	[IMAGE_MULTIBOOT] = load_multiboot_boot_data,
+	[IMAGE_MULTIBOOT2] = load_multiboot2_boot_data,
+	[IMAGE_FLAT] = load_flat_check,
 };
 
 /* What a reader says goes to a terminal. */

@@ -20,6 +20,8 @@
  *              or else by its 32-bit entry
  *   multiboot  a multiboot 1 header in the first 8 KiB (GNU Multiboot Specification 0.6.96), in
  *              an ELF32 file, or in any file if the header has the address fields (flag bit 16)
+ *   multiboot2 a multiboot 2 header in the first 32 KiB (Multiboot2 Specification 2.0), in an ELF
+ *              file of either class, or in any file if the header has addresses
  *   flat       anything that is not ELF and not known to be something else, up to 640 KiB.  It is
  *              loaded at 0x7c00 and entered there in real mode
  *
@@ -35,12 +37,13 @@
 struct gmem;
 
 enum image_kind {
-	IMAGE_PVH64,	 /* ELF64, 32-bit PVH entry */
-	IMAGE_PVH32,	 /* ELF32, 32-bit PVH entry */
-	IMAGE_LINUX64,	 /* Linux setup header, 64-bit entry */
-	IMAGE_LINUX32,	 /* Linux setup header, 32-bit entry */
-	IMAGE_MULTIBOOT, /* multiboot 1, ELF32 */
-	IMAGE_FLAT,	 /* real mode at 0x7c00 */
+	IMAGE_PVH64,   /* ELF64, 32-bit PVH entry */
+	IMAGE_PVH32,   /* ELF32, 32-bit PVH entry */
+	IMAGE_LINUX64, /* Linux setup header, 64-bit entry */
+	IMAGE_LINUX32, /* Linux setup header, 32-bit entry */
+	IMAGE_MULTIBOOT,
+	IMAGE_MULTIBOOT2,
+	IMAGE_FLAT, /* real mode at 0x7c00 */
 };
 #define IMAGE_NR_KINDS (IMAGE_FLAT + 1)
 

@@ -259,6 +259,16 @@ int load_module(struct loader *ld, const struct image_module *module, gpa_t *gpa
 	return load_segment(ld, what, *gpa, module->data, module->bytes, pages);
 }
 
+size_t load_module_string_bytes(const struct image_module *m)
+{
+	return strlen(m->name) + (*m->args ? 1 + strlen(m->args) : 0) + 1;
+}
+
+void load_module_string(const struct image_module *m, char *out)
+{
+	sprintf(out, "%s%s%s", m->name, *m->args ? " " : "", m->args);
+}
+
 gpa_t load_acpi(struct loader *ld)
 {
 	const struct image_config *config = ld->config;
@@ -382,4 +392,15 @@ unsigned int load_memory_map(const struct image_config *config,
 				      LOAD_MEMORY_RAM);
 	}
 	return n;
+}
+
+uint32_t load_contiguous_kib(const struct load_memory *map, unsigned int nr, uint64_t start)
+{
+	uint64_t end = start;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		if (map[i].type == LOAD_MEMORY_RAM && map[i].start <= end && end < map[i].end)
+			end = map[i].end;
+	return (end - start) / KiB;
 }

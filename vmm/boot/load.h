@@ -73,6 +73,13 @@ const struct image_module *load_next_module(const struct loader *ld, bool fdt,
 					    const struct image_module *prev);
 
 /*
+ * What a multiboot guest is told of a module: its name, and its arguments if it has some.  The
+ * first returns how many bytes the string has, with its end; the second writes them.
+ */
+size_t load_module_string_bytes(const struct image_module *m);
+void load_module_string(const struct image_module *m, char *out);
+
+/*
  * The boot data is one buffer, which becomes one segment.  load_boot_begin() allocates it for all
  * that load_boot_put() will append; each item counts as load_boot_size() of its bytes.
  */
@@ -119,6 +126,9 @@ struct load_memory {
 unsigned int load_memory_map(const struct image_config *config,
 			     struct load_memory out[LOAD_MAX_MEMORY]);
 
+/* How many KiB of RAM follow `start` without a hole. */
+uint32_t load_contiguous_kib(const struct load_memory *map, unsigned int nr, uint64_t start);
+
 /* An ELF file whose headers have been checked. */
 struct elf_image {
 	bool is64;
@@ -157,6 +167,18 @@ int load_linux(struct loader *ld);
 
 /* The same for an image with a multiboot header.  elf is NULL if the file is not ELF. */
 int load_multiboot(struct loader *ld, const struct elf_image *elf);
+int load_multiboot2(struct loader *ld, const struct elf_image *elf);
+
+/* Where a multiboot header says that the file goes.  0: to the file's end; no bss. */
+struct load_addresses {
+	uint32_t header, load, load_end, bss_end;
+};
+
+/*
+ * Add the segment of a file whose multiboot header, at `offset`, has these addresses.  0, -ENOEXEC:
+ * they contradict each other; or load_segment()'s error.
+ */
+int load_by_addresses(struct loader *ld, uint32_t offset, const struct load_addresses *a);
 
 /*
  * Complete the plan of such an image: boot data, modules, registers.  These look at config, and not
@@ -165,6 +187,7 @@ int load_multiboot(struct loader *ld, const struct elf_image *elf);
 int load_pvh_boot_data(struct loader *ld);
 int load_linux_boot_data(struct loader *ld);
 int load_multiboot_boot_data(struct loader *ld);
+int load_multiboot2_boot_data(struct loader *ld);
 
 /* Load a flat image.  0 or -errno. */
 int load_flat(struct loader *ld);

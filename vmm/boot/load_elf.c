@@ -96,13 +96,13 @@ static int check_ident(struct loader *ld, const uint8_t *ident)
 
 static int check_ehdr(struct loader *ld, bool is64, const Elf64_Ehdr *eh)
 {
-	unsigned int machine = is64 ? EM_X86_64 : EM_386;
-
-	if (eh->e_machine != machine)
+	/* Some linkers put 32-bit headers around a 64-bit kernel, whose entry is 32-bit code. */
+	if (eh->e_machine != EM_X86_64 && (is64 || eh->e_machine != EM_386))
 		return load_fail(ld, -ENOEXEC,
 				 "ELF%u machine is %u, not %u (%s): build the image "
 				 "for x86",
-				 is64 ? 64 : 32, eh->e_machine, machine, is64 ? "x86-64" : "i386");
+				 is64 ? 64 : 32, eh->e_machine, is64 ? EM_X86_64 : EM_386,
+				 is64 ? "x86-64" : "i386");
 	if (eh->e_type != ET_EXEC && eh->e_type != ET_DYN)
 		return load_fail(ld, -ENOEXEC, "ELF type is %u, not 2 (executable): link the image",
 				 eh->e_type);

@@ -19,14 +19,31 @@ static const struct {
 	const char *magic;
 	const char *advice;
 } not_flat[] = {
-	{ 0, 2, "\x1f\x8b", "gzip data: unpack it first" },
-	{ 0, 6,
-	  "\xfd"
-	  "7zXZ",
-	  "xz data: unpack it first" },
+	{ 0, 2, "\x1f\x8b", "gzip data: unpack it first (of Linux, use the bzImage)" },
+	{ 0, 5, "\xfd\x37zXZ", "xz data: unpack it first" },
 	{ 0, 4, "\x28\xb5\x2f\xfd", "zstd data: unpack it first" },
+	{ 0, 4, "\x04\x22\x4d\x18", "lz4 data: unpack it first" },
+	{ 0, 4, "\x02\x21\x4c\x18", "lz4 data: unpack it first" },
+	{ 0, 3, "\x5d\0\0", "lzma data: unpack it first" },
+	{ 0, 3, "BZh", "bzip2 data: unpack it first" },
+	{ 0, 4, "\x89LZO", "lzop data: unpack it first" },
 	{ 0, 2, "#!", "a script: name a guest image instead" },
+	{ 0, 6, "070701", "an initramfs: hand it to a Linux kernel by --initrd=FILE" },
+	{ 0, 4, "PK\x03\x04", "a zip archive: name a guest image instead" },
+	{ 0, 8, "!<arch>\n", "an archive or a Debian package: name a guest image instead" },
+	{ 0x101, 5, "ustar", "a tar archive: name a guest image instead" },
+	{ 0x38, 4, "ARM\x64", "a kernel for arm64: name one for x86" },
+	{ 0x24, 4, "\x18\x28\x6f\x01", "a kernel for ARM: name one for x86" },
+	{ 0x30, 5, "RISCV", "a kernel for RISC-V: name one for x86" },
+	{ 0, 4, "\x27\x05\x19\x56", "a kernel for U-Boot: name its bzImage or its ELF file" },
+	{ 0, 4, "\xcf\xfa\xed\xfe", "a program for macOS: name a guest image instead" },
+	{ 0, 2, "MZ", "a program for EFI or Windows: name a bzImage or an ELF image" },
+	{ 0x8001, 5, "CD001", "an ISO image: take the kernel out of it" },
+	{ 0, 4, "hsqs", "a squashfs: take the kernel out of it" },
 	{ 0, 4, "QFI\xfb", "a qcow2 disk: name a kernel image instead" },
+	{ 0, 4, "KDMV", "a VMDK disk: name a kernel image instead" },
+	{ 0, 8, "vhdxfile", "a VHDX disk: name a kernel image instead" },
+	{ 0x40, 4, "\x7f\x10\xda\xbe", "a VDI disk: name a kernel image instead" },
 };
 
 static int check_magic(struct loader *ld)
@@ -67,9 +84,9 @@ int load_flat(struct loader *ld)
 				 config->file_bytes);
 	if (config->file_bytes > most)
 		return load_fail(ld, -ENOEXEC,
-				 "neither ELF nor multiboot, and with %" PRIu64 " "
-				 "bytes too big for a flat image (at most %" PRIu64 ", 0x7c00 to "
-				 "640 KiB)",
+				 "neither ELF, Linux nor multiboot, and with %" PRIu64 " bytes too "
+				 "big for a flat image (at most %" PRIu64 "): name a kernel image, "
+				 "and no disk",
 				 config->file_bytes, most);
 	if (*config->cmdline || load_next_module(ld, false, NULL))
 		return load_fail(ld, -EINVAL,

@@ -31,7 +31,8 @@
 struct mb_header {
 	uint32_t magic, flags, checksum;
 	/* With MB_ADDRESSES only: */
-	uint32_t header_addr, load_addr, load_end_addr, bss_end_addr, entry_addr;
+	struct load_addresses address;
+	uint32_t entry_addr;
 };
 
 /* Information flags: which fields are valid. */
@@ -71,7 +72,7 @@ struct mb_module {
 /* Copy the header at offset.  False: there is none, or it does not end within 8 KiB. */
 static bool read_header(const struct loader *ld, uint32_t offset, struct mb_header *h)
 {
-	const uint32_t short_bytes = offsetof(struct mb_header, header_addr);
+	const uint32_t short_bytes = offsetof(struct mb_header, address);
 	uint32_t bytes = short_bytes;
 
 	if (!load_in_file(ld, offset, bytes) || offset + bytes > MB_SEARCH_BYTES)
@@ -115,78 +116,24 @@ static int check_flags(struct loader *ld, const struct mb_header *h)
 	return 0;
 }
 
-/*
- * The a.out kludge.  The header is at `offset` of the file, and goes to header_addr in memory.  So
- * the byte that goes to load_addr is header_addr - load_addr bytes before the header.
- */
-static int load_by_addresses(struct loader *ld, uint32_t offset, const struct mb_header *h)
-{
-	uint64_t file_off, bytes, mem_bytes;
-	int err;
-
-	if (h->header_addr < h->load_addr || h->header_addr - h->load_addr > offset)
-		return load_fail(ld, -ENOEXEC,
-				 "multiboot load address %#x and header address %#x "
-				 "do not match a header at offset %u: fix the header",
-				 h->load_addr, h->header_addr, offset);
-	file_off = offset - (h->header_addr - h->load_addr);
-	bytes = ld->config->file_bytes - file_off;
-	if (h->load_end_addr) {
-		if (h->load_end_addr < h->load_addr)
-			return load_fail(ld, -ENOEXEC,
-					 "multiboot load end %#x is below load "
-					 "address %#x: fix the header",
-					 h->load_end_addr, h->load_addr);
-		bytes = h->load_end_addr - h->load_addr;
-	}
-	if (!load_in_file(ld, file_off, bytes))
-		return load_fail(ld, -ENOEXEC,
-				 "truncated: the multiboot header wants %" PRIu64 " "
-				 "bytes at offset %" PRIu64 " of %" PRIu64 ": copy the file again",
-				 bytes, file_off, ld->config->file_bytes);
-	mem_bytes = h->bss_end_addr ? (uint64_t)h->bss_end_addr - h->load_addr : bytes;
-	if (h->bss_end_addr && h->bss_end_addr < h->load_addr + bytes)
-		return load_fail(ld, -ENOEXEC,
-				 "multiboot bss end %#x is below the end of the data "
-				 "at %#" PRIx64 ": fix the header",
-				 h->bss_end_addr, h->load_addr + bytes);
-	err = load_segment(ld, "the multiboot image", h->load_addr,
-			   (const uint8_t *)ld->config->file + file_off, bytes, mem_bytes);
-	return err ? err : load_entry(ld, "multiboot entry", h->entry_addr);
-}
-
 static int load_image(struct loader *ld, const struct elf_image *elf, uint32_t offset,
 		      const struct mb_header *h)
 {
 	int err;
 
-	if (h->flags & MB_ADDRESSES)
-		return load_by_addresses(ld, offset, h);
+	if (h->flags & MB_ADDRESSES) {
+		err = load_by_addresses(ld, offset, &h->address);
+		return err ? err : load_entry(ld, "multiboot entry", h->entry_addr);
+	}
 	if (!elf || elf->is64)
 		return load_fail(ld, -ENOEXEC,
 				 "a multiboot header (flags %#x) without addresses "
-				 "in a file that is %s: link it as ELF32 (ld -m elf_i386), set "
-				 "flag bit 16%s",
+				 "in a file that is %s, not ELF32: %s, or set flag bit 16",
 				 h->flags, elf ? "ELF64" : "not ELF",
-				 elf ? " or add a PVH note" : "");
+				 elf ? "convert it (objcopy -O elf32-i386)" :
+				       "link it (ld -m elf_i386)");
 	err = elf_load(ld, elf);
 	return err ? err : load_entry(ld, "ELF entry", elf_physical_entry(ld, elf));
-}
-
-static size_t module_string_bytes(const struct image_module *m)
-{
-	return strlen(m->name) + (*m->args ? 1 + strlen(m->args) : 0) + 1;
-}
-
-/* A module's name, and its arguments if it has some. */
-static gpa_t put_module_string(struct loader *ld, const struct image_module *m)
-{
-	const size_t bytes = module_string_bytes(m);
-	gpa_t gpa = load_boot_put(ld, NULL, bytes);
-
-	snprintf((char *)ld->boot + (gpa - ld->boot_gpa), bytes, "%s%s%s", m->name,
-		 *m->args ? " " : "", m->args);
-	return gpa;
 }
 
 static size_t boot_bytes(const struct loader *ld, unsigned int nr_map, unsigned int *nr_modules)
@@ -201,7 +148,7 @@ static size_t boot_bytes(const struct loader *ld, unsigned int nr_map, unsigned 
 	while ((m = load_next_module(ld, false, m))) {
 		++*nr_modules;
 		bytes += load_boot_size(sizeof(struct mb_module)) +
-			 load_boot_size(module_string_bytes(m));
+			 load_boot_size(load_module_string_bytes(m));
 	}
 	return bytes;
 }
@@ -224,18 +171,6 @@ static uint32_t put_memory_map(struct loader *ld, const struct load_memory *map,
 	return load_boot_put(ld, entry, nr * sizeof(entry[0]));
 }
 
-/* How many KiB of RAM follow `start` without a hole. */
-static uint32_t contiguous_kib(const struct load_memory *map, unsigned int nr, uint64_t start)
-{
-	uint64_t end = start;
-	unsigned int i;
-
-	for (i = 0; i < nr; i++)
-		if (map[i].type == LOAD_MEMORY_RAM && map[i].start <= end && end < map[i].end)
-			end = map[i].end;
-	return (end - start) / KiB;
-}
-
 /* Fill the list at `list`, which is in the boot data, and add the modules that it names. */
 static int fill_modules(struct loader *ld, gpa_t list)
 {
@@ -253,7 +188,8 @@ static int fill_modules(struct loader *ld, gpa_t list)
 		/* load_alloc() stays below 3 GiB, so 32 bits hold these. */
 		entry.start = gpa;
 		entry.end = gpa + m->bytes;
-		entry.string = put_module_string(ld, m);
+		entry.string = load_boot_put(ld, NULL, load_module_string_bytes(m));
+		load_module_string(m, (char *)ld->boot + (entry.string - ld->boot_gpa));
 		memcpy(out, &entry, sizeof(entry));
 		out += sizeof(entry);
 	}
@@ -273,8 +209,8 @@ int load_multiboot_boot_data(struct loader *ld)
 		return err;
 	ld->plan->eax = MB_EAX;
 	ld->plan->ebx = load_boot_put(ld, NULL, sizeof(info));
-	info.mem_lower = contiguous_kib(map, nr, 0);
-	info.mem_upper = contiguous_kib(map, nr, MiB);
+	info.mem_lower = load_contiguous_kib(map, nr, 0);
+	info.mem_upper = load_contiguous_kib(map, nr, MiB);
 	info.mmap_length = nr * sizeof(struct mb_mmap);
 	info.mmap_addr = put_memory_map(ld, map, nr);
 	info.cmdline = load_boot_put(ld, cmdline, strlen(cmdline) + 1);
@@ -285,6 +221,7 @@ int load_multiboot_boot_data(struct loader *ld)
 			load_boot_put(ld, NULL, info.mods_count * sizeof(struct mb_module));
 		err = fill_modules(ld, info.mods_addr);
 	}
+	load_acpi(ld); /* a guest finds the tables by itself */
 	memcpy(ld->boot, &info, sizeof(info));
 	return err;
 }

@@ -6,7 +6,7 @@ const char run_usage[] =
 	"usage: quire run [OPTION...] IMAGE [ARG...]\n"
 	"\n"
 	"Runs IMAGE in a new virtual machine until the guest ends.  IMAGE is an ELF file with a\n"
-	"PVH note, a Linux bzImage, a multiboot 1 file, or else a flat image, which is loaded\n"
+	"PVH note, a Linux bzImage, a multiboot file, or else a flat image, which is loaded\n"
 	"and entered at 0x7c00 in real mode.  The ARGs, joined by blanks, are the guest's command\n"
 	"line.  Its serial port is standard input and output.  An IMAGE without a slash that is\n"
 	"not in the working directory is looked for in PREFIX/lib/quire, where make install puts\n"

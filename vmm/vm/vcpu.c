@@ -187,7 +187,8 @@ static void (*const start[IMAGE_NR_KINDS])(struct kvm_sregs *s, struct kvm_regs 
 					   const struct image_plan *plan) = {
 	[IMAGE_PVH64] = start_protected,     [IMAGE_PVH32] = start_protected,
 	[IMAGE_LINUX64] = start_linux64,     [IMAGE_LINUX32] = start_linux32,
-	[IMAGE_MULTIBOOT] = start_protected, [IMAGE_FLAT] = start_real,
+	[IMAGE_MULTIBOOT] = start_protected, [IMAGE_MULTIBOOT2] = start_protected,
+	[IMAGE_FLAT] = start_real,
 };
 
 int vcpu_set_start(struct vcpu *vcpu, const struct image_plan *plan, struct quire_error *err)
