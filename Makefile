@@ -57,7 +57,8 @@ SANFLAGS := $(if $(SAN),$(SANITIZE))
 CPPFLAGS_ALL = -I. -Iinclude -D_GNU_SOURCE -DQUIRE_VERSION='"$(VERSION)"' -MMD -MP $(CPPFLAGS)
 CFLAGS_ALL   = -std=gnu11 -pthread $(WARN) $(SANFLAGS) $(CFLAGS)
 LDFLAGS_ALL  = -pthread $(SANFLAGS) $(LDFLAGS)
-LIBS         = -lfdt
+# A library less to be loaded at each start, where there is its archive.
+LIBS        := $(if $(wildcard $(shell $(CC) -print-file-name=libfdt.a)),-l:libfdt.a,-lfdt)
 TEST_LIBS    = $(LIBS) -lpng
 GEN_LIBS     = -lseccomp
 

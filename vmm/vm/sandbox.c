@@ -243,12 +243,11 @@ static bool drop_bounding_set(void)
 	bool dropped = true;
 
 	for (unsigned long cap = 0; cap < 64; cap++)
-		switch (prctl(PR_CAPBSET_READ, cap, 0, 0, 0)) {
-		case 1:
-			if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0))
+		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0)) {
+			if (errno == EINVAL)
+				break; /* the kernel knows no more */
+			if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1)
 				dropped = false;
-			break;
-		case -1: return dropped; /* the kernel knows no more */
 		}
 	return dropped;
 }
