@@ -141,7 +141,8 @@ int main(int argc, char **argv)
 	signal(SIGXFSZ, SIG_IGN); /* a file too large is an error like any other */
 	if (open_standard_descriptors())
 		return QUIRE_STATUS_HOST;
-	status = argc == 2 && cmd_is_vm(argv[0]) ? cmd_vm(argv[1]) : dispatch(argc, argv);
+	if (!cmd_is_part(argc, argv, &status))
+		status = dispatch(argc, argv);
 	if (fflush(stdout) && !status) {
 		fprintf(stderr, "quire: cannot write to standard output: %s\n", strerror(errno));
 		return QUIRE_STATUS_HOST;

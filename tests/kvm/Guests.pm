@@ -145,7 +145,7 @@ sub children
 
 
 # VM processes of a launcher.
-sub vms_of { return grep { slurp("/proc/$_/comm") !~ /^quire-(?:machine|image)/ } children($_[0]) }
+sub vms_of { return grep { slurp("/proc/$_/cmdline") =~ /^quire-vm\0/ } children($_[0]) }
 
 # A machine, when it answers; undef.
 sub serve {

@@ -1,8 +1,8 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: MIT
 #
-# A VM process is executed, not only forked: two copies and their launcher have nothing in common
-# that one of them could learn from itself.
+# A VM process is executed, not only forked, and so is a launcher's own machine: two copies, their
+# machine and their launcher have nothing in common that one of them could learn from itself.
 use strict;
 use warnings;
 no warnings 'portable'; # addresses have 64 bits
@@ -13,6 +13,7 @@ use Time::HiRes qw(time sleep);
 use FindBin;
 use lib $FindBin::Bin;
 use Guests qw(slurp children vms_of);
+use List::Util qw(first);
 
 my $build = $ENV{QUIRE_BUILD} // 'build';
 my ($quire, $guest) = ("$build/quire", "$build/guest/quill.elf");
@@ -78,7 +79,7 @@ sub descriptors { return map { readlink // () } glob "/proc/$_[0]/fd/*" }
 
 sub look {
 	my ($how) = @_;
-	my $launcher = start("--sandbox=$how", '--name=process', '-n', 2, '-m', '16M',
+	my $launcher = start("--sandbox=$how", '--machine=own', '--name=process', '-n', 2, '-m', '16M',
 		'--timeout=60', $guest, 'idle', 50);
 	my @vms;
 	for (1 .. 400) {
@@ -87,23 +88,24 @@ sub look {
 		sleep 0.05;
 	}
 	is(scalar @vms, 2, "$how: two VMs run");
-	my ($p, $q) = @vms;
-	for (@vms) {
+	my $machine = first { slurp("/proc/$_/cmdline") eq "quire-machine\0" } children($launcher);
+	my @born = (@vms, $machine);
+	like(slurp("/proc/$_/cmdline"), qr/^quire-vm\0process-[12]\0$/,
+		"$how: its command line has its name, and nothing else") for @vms;
+	for (@born) {
 		unlike(slurp("/proc/$_/environ"), qr/SECRET/, "$how: no secret in its environment");
 		ok(!holds_secret($_), "$how: ... nor in its memory");
-		like(slurp("/proc/$_/cmdline"), qr/^quire-vm\0process-[12]\0$/,
-			"$how: its command line has its name, and nothing else");
 		is(join(' ', grep { m{^/etc/passwd|quire-vm|quire-info} } descriptors($_)), '',
 		   "$how: no stray descriptor");
 	}
-	my @who = ($p, $q, $launcher);
+	my @who = (@born, $launcher);
 	ok(holds_secret($launcher), "$how: the launcher has it");
 	my %canary = map { unpack('H*', canary($_)) => 1 } @who;
-	is(scalar keys %canary, 3, "$how: three canaries") or diag explain \%canary;
+	is(scalar keys %canary, 4, "$how: four canaries") or diag explain \%canary;
 	my @layout = map { layout($_) } @who;
 	for my $part (sort keys %{$layout[0]}) {
 		my %at = map { ($_->{$part} // 'nowhere') => 1 } @layout;
-		is(scalar keys %at, 3, "$how: three places of $part") or diag explain \%at;
+		is(scalar keys %at, 4, "$how: four places of $part") or diag explain \%at;
 	}
 	cmp_ok(scalar keys %{$layout[0]}, '>=', 3, "$how: ... of the program, its stack, and more");
 	kill TERM => $launcher;
@@ -117,27 +119,30 @@ look('on');
 
 # ---- executed by anybody ----
 
-# Executes quire with this name and with these files as descriptors 3, 4 ...
-sub as_vm {
+# Executes quire with these arguments and with these files as descriptors 3, 4 ...
+sub as_part {
+	my ($args, @files) = @_;
 	my $pid = fork // die;
 	if (!$pid) {
 		open STDIN, '<', '/dev/null' or die;
 		open STDERR, '>', "$dir/err" or die;
 		POSIX::close($_) for 3 .. 20;
-		POSIX::open($_, POSIX::O_RDONLY()) for @_;
-		exec { $quire } 'quire-vm', 'somebody' or POSIX::_exit(99);
+		POSIX::open($_, POSIX::O_RDONLY()) for @files;
+		exec { $quire } @$args or POSIX::_exit(99);
 	}
 	waitpid $pid, 0;
 	return ($? >> 8, slurp("$dir/err"));
 }
 
-for (['no descriptors'], ['other files', ('/dev/null') x 4],
-     ['a record that anybody can change', ($guest) x 4]) {
-	my ($what, @files) = @$_;
-	my ($status, $err) = as_vm(@files);
-	is($status, 2, "$what: refused");
-	is($err, "quire: this is not how a VM process is started: use quire run\n",
-		'... in a line');
+for (['a VM', 'use quire run', 'quire-vm', 'somebody'],
+     ['a machine', 'use quire machine', 'quire-machine']) {
+	my ($what, $hint, @args) = @$_;
+	for (['no descriptors'], ['other files', ('/dev/null') x 4]) {
+		my ($with, @files) = @$_;
+		my ($status, $err) = as_part(\@args, @files);
+		is($status, 2, "$what with $with: refused");
+		like($err, qr/^quire: this is not how $what .*: $hint$/, '... in a line');
+	}
 }
 
 done_testing();

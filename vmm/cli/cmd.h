@@ -46,9 +46,11 @@ int cmd_resume(int argc, char **argv);
 int cmd_merge(int argc, char **argv);
 int cmd_balloon(int argc, char **argv);
 
-/* Not a command: was quire executed by itself, to be the process of a VM?  And that process. */
-bool cmd_is_vm(const char *argv0);
-int cmd_vm(const char *name);
+/*
+ * Not a command: was quire executed by itself, to be the process of a VM or a machine?  Then true,
+ * and *status is the status with which that process has to end.
+ */
+bool cmd_is_part(int argc, char **argv, int *status);
 
 extern const char run_usage[], map_usage[], walk_usage[], ps_usage[], stat_usage[];
 extern const char kill_usage[], pause_usage[], resume_usage[], machine_usage[], merge_usage[];

@@ -23,6 +23,7 @@
 #include "vmm/vm/message.h"
 #include "vmm/launch/detach.h"
 #include "vmm/launch/image_reader.h"
+#include "vmm/launch/machine_process.h"
 #include "vmm/launch/vm_process.h"
 #include "vmm/launch/vm_record.h"
 
@@ -203,6 +204,12 @@ static int write_stats(void *ctx, const struct machine_state *machine, const str
 	return ret;
 }
 
+/* launch_config.make_files */
+static int make_files(void *ctx, struct quire_error *err)
+{
+	return vm_record_make(ctx, err);
+}
+
 static int close_stats(struct run *run, int status)
 {
 	FILE *f = run->stats;
@@ -246,20 +253,6 @@ static int prepare(struct run *run, int argc, char **argv, struct quire_error *e
 	return ret;
 }
 
-static int launch_all(struct run *run)
-{
-	struct quire_error err;
-	int status;
-
-	if (vm_record_make(run, &err)) {
-		message("%s", err.text);
-		return QUIRE_STATUS_HOST;
-	}
-	status = launch(&run->launch);
-	vm_record_finish(run);
-	return status;
-}
-
 /* Are all keys the guest's?  A whole system knows what to do with Ctrl-C. */
 static bool wants_raw(const struct run *run)
 {
@@ -283,7 +276,10 @@ static int run_to_its_end(struct run *run)
 	run->launch.bounded = run->sandbox != SANDBOX_OFF;
 	run->launch.write_stats = run->stats ? write_stats : NULL;
 	run->launch.raw = wants_raw(run);
-	return close_stats(run, launch_all(run));
+	run->launch.make_files = make_files;
+	status = launch(&run->launch);
+	vm_record_finish(run);
+	return close_stats(run, status);
 }
 
 /* Is the request wrong, can the host not do it, or is quire at fault? */
@@ -320,12 +316,13 @@ int cmd_run(int argc, char **argv)
 	return status;
 }
 
-bool cmd_is_vm(const char *argv0)
+bool cmd_is_part(int argc, char **argv, int *status)
 {
-	return !strcmp(argv0, VM_PROCESS_NAME);
-}
-
-int cmd_vm(const char *name)
-{
-	return vm_process(name);
+	if (argc == 2 && !strcmp(argv[0], VM_PROCESS_NAME))
+		*status = vm_process(argv[1]);
+	else if (argc == 1 && !strcmp(argv[0], MACHINE_PROCESS_NAME))
+		*status = machine_process();
+	else
+		return false;
+	return true;
 }

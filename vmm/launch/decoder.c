@@ -70,7 +70,7 @@ static _Noreturn void be_decoder(struct decoder *d, void (*print)(struct decoder
 	const struct rlimit cpu = { CPU_SECONDS, CPU_SECONDS };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	launch_close_all_but(-1, -1);
+	launch_close_all_but(-1);
 	load(d);
 	setvbuf(d->f, buffer, _IOFBF, sizeof(buffer));
 	setrlimit(RLIMIT_CPU, &cpu);

@@ -34,7 +34,7 @@ static void leave_descriptors_but(int fd)
 #if !QUIRE_SANITIZED /* its report goes there */
 	close(STDERR_FILENO);
 #endif
-	launch_close_all_but(fd, -1);
+	launch_close_all_but(fd);
 }
 
 static _Noreturn void be_reader(const struct image_config *config, enum sandbox_mode mode, int fd)

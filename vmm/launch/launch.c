@@ -79,21 +79,11 @@ void launch_say(const struct launch *l, const struct copy *c, const char *fmt, .
 		message("%s", text);
 }
 
-void launch_close_all_but(int a, int b)
+void launch_close_all_but(int fd)
 {
-	int low = a < b ? a : b, high = a < b ? b : a, from = STDERR_FILENO + 1;
-
-	if (low >= from) {
-		if (low > from)
-			close_range(from, low - 1, 0);
-		from = low + 1;
-	}
-	if (high >= from) {
-		if (high > from)
-			close_range(from, high - 1, 0);
-		from = high + 1;
-	}
-	close_range(from, UINT_MAX, 0);
+	if (fd > STDERR_FILENO + 1)
+		close_range(STDERR_FILENO + 1, (unsigned int)fd - 1, 0);
+	close_range(fd > STDERR_FILENO ? (unsigned int)fd + 1 : STDERR_FILENO + 1, UINT_MAX, 0);
 }
 
 /* ---- stopping ---- */

@@ -9,6 +9,7 @@
  * each copy that was admitted.  Then it stays: it passes on output and signals, brings the VMs to a
  * new machine if theirs dies, and says how each of them ended.
  */
+#include <quire/error.h>
 #include <quire/types.h>
 #include <sys/types.h>
 #include "mmu/machine/ledger.h"
@@ -91,6 +92,8 @@ struct launch_config {
 	int (*write_stats)(void *ctx, const struct machine_state *machine,
 			   const struct launch_end *end, unsigned int nr);
 
+	/* Called once, before there is a VM: fills in vm_file.  0 or -errno with *err. */
+	int (*make_files)(void *ctx, struct quire_error *err);
 	void *ctx;
 
 	/* What each VM's process inherits; the first one is its record (vm_record.h). */

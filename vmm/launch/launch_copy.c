@@ -11,6 +11,7 @@
  * or its pipe is not dead.  If the machine killed it, only the machine knows.  So after a SIGKILL
  * that was not ours we wait a little for the machine to say so (GONE).
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -115,47 +116,50 @@ static int send_seat(const struct launch *l, const struct copy *c, int leash,
 	return packet_send(leash, &seat, sizeof(seat), -1);
 }
 
-/* In the child, which may have our memory.  Returns errno. */
-static int be_vm(const struct launch *l, const struct copy *c, const struct ends *e,
-		 const struct machine_admitted *admitted)
-{
-	int fd[VM_PROCESS_MAX_FDS] = { e->leash[1], admitted->channel, c->info_fd };
-	unsigned int nr = VM_FD_FILES - VM_FD_LEASH;
-	int ret = send_seat(l, c, e->leash[0], admitted);
+struct birth {
+	const struct launch *l;
+	const struct copy *c;
+	const struct ends *e;
+	const struct machine_admitted *admitted;
+};
 
-	for (unsigned int i = 0; i < l->config->nr_vm_files; i++)
-		fd[nr++] = l->config->vm_file[i];
+/* In the child, which may have our memory. */
+static int prepare_child(void *ctx)
+{
+	const struct birth *b = ctx;
+	int ret = send_seat(b->l, b->c, b->e->leash[0], b->admitted);
+
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (ret)
 		return -ret;
-	if (getppid() != l->pid)
+	if (getppid() != b->l->pid)
 		return ESRCH;
-	if (l->nr > 1)
-		leave_terminal(e->pipe[1]);
-	return vm_process_exec(c->name, fd, nr);
+	if (b->l->nr > 1)
+		leave_terminal(b->e->pipe[1]);
+	return 0;
 }
 
 /* In this cgroup, or ours if it is -1.  Returns the process's id or -errno. */
-static pid_t execute(const struct launch *l, const struct copy *c, const struct ends *e,
+static pid_t execute(const struct launch *l, struct copy *c, const struct ends *e,
 		     const struct machine_admitted *admitted, int cgroup)
 {
-	volatile int *error = mmap(NULL, sizeof(*error), PROT_READ | PROT_WRITE,
-				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int ret;
-	pid_t pid;
+	char program[] = VM_PROCESS_NAME, *args[] = { program, c->name, NULL };
+	int fd[SELF_EXEC_MAX_FDS] = { e->leash[1], admitted->channel, c->info_fd };
+	struct birth birth = { l, c, e, admitted };
+	struct self_exec what = {
+		.args = args,
+		.fd = fd,
+		.nr_fds = VM_FD_FILES - VM_FD_LEASH,
+		.cgroup = cgroup,
+		.prepare = prepare_child,
+		.ctx = &birth,
+	};
 
-	if (error == MAP_FAILED)
-		return -errno;
-	pid = cgroup < 0 ? vfork() : cgroup_fork(cgroup);
-	if (!pid) {
-		*error = be_vm(l, c, e, admitted);
-		_exit(QUIRE_STATUS_HOST);
-	}
-	ret = pid < 0 ? -errno : -*error;
-	munmap((void *)error, sizeof(*error));
-	if (pid > 0 && ret)
-		waitpid(pid, NULL, 0);
-	return ret ? ret : pid;
+	static_assert(VM_FD_FILES - VM_FD_LEASH + LAUNCH_MAX_FILES <= SELF_EXEC_MAX_FDS,
+		      "there is room for all files");
+	for (unsigned int i = 0; i < l->config->nr_vm_files; i++)
+		fd[what.nr_fds++] = l->config->vm_file[i];
+	return self_exec(&what);
 }
 
 /* The same, in a cgroup of its own if there may be one. */

@@ -126,8 +126,8 @@ void launch_stop(struct launch *l, int status);
 __attribute__((format(printf, 3, 4))) void launch_say(const struct launch *l, const struct copy *c,
 						      const char *fmt, ...);
 
-/* Close all descriptors but the standard ones, a and b; -1: none. */
-void launch_close_all_but(int a, int b);
+/* Close all descriptors but the standard ones and fd; -1: none. */
+void launch_close_all_but(int fd);
 
 /* ---- launch_copy.c ---- */
 

@@ -21,23 +21,20 @@
  * at all copies before it calls a hang-up a loss.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <quire/abi.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "mmu/machine/server.h"
+#include "mmu/base/packet.h"
 #include "mmu/base/clock.h"
-#include "confine.h"
 #include "launch_impl.h"
 #include "leash.h"
-#include "terminal.h"
+#include "machine_process.h"
+#include "self_exec.h"
 #include "vmm/vm/message.h"
 
 #define RETRY_NS    (NS_PER_S / 2) /* the launcher looks for a new machine so often */
@@ -45,89 +42,42 @@
 
 /* ---- our own ---- */
 
-/*
- * Signals for the run are the launcher's business: those of the terminal, and those that timeout(1)
- * and shells send to the whole process group.  One of these may have come since the fork, and is
- * pending because the launcher blocks it; to ignore a signal discards it.
- */
-static void leave_process_group(void)
+/* Returns its process's id or -errno. */
+static pid_t execute(const struct launch_config *config, const int pair[2])
 {
-	setpgid(0, 0);
-	signal(SIGTERM, SIG_IGN);
-	signal(SIGTERM, SIG_DFL);
+	char program[] = MACHINE_PROCESS_NAME, *args[] = { program, NULL };
+	const struct self_exec what = { .args = args, .fd = &pair[1], .nr_fds = 1, .cgroup = -1 };
+	int ret = packet_send(pair[0], &config->ledger, sizeof(config->ledger), -1);
+
+	return ret ? ret : self_exec(&what);
 }
 
-/* SIGTERM to the machine alone stops its guests; no other signal means anything to it. */
-static int catch_sigterm(void)
+/* Once.  A machine of our own takes a millisecond to start, in which this is done. */
+static int make_files(const struct launch *l, struct quire_error *err)
 {
-	sigset_t all, term;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	sigemptyset(&term);
-	sigaddset(&term, SIGTERM);
-	return signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-/*
- * Whoever reads our standard output waits for the launcher and not for the machine.  Standard error
- * stays, so that the machine can say why it aborts.
- */
-static void leave_streams(void)
-{
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	if (null < 0)
-		return;
-	dup2(null, STDIN_FILENO);
-	dup2(null, STDOUT_FILENO);
-	close(null);
-}
-
-static _Noreturn void serve(const struct launch_config *config, int control)
-{
-	struct machine_config mc = { .ledger = config->ledger, .exit_when_idle = true };
-	char address[64];
-	struct machine *m;
-	int stop;
-
-	leave_process_group();
-	launch_close_all_but(control, -1);
-	terminal_forget();
-	leave_streams();
-	prctl(PR_SET_NAME, "quire-machine");
-	snprintf(address, sizeof(address), LAUNCH_MACHINE_ADDRESS, geteuid(), getpid());
-	if (machine_create(&mc, &m, NULL))
-		_exit(QUIRE_STATUS_INTERNAL);
-	machine_listen(m, address, NULL); /* if that fails, others do not find it */
-	stop = catch_sigterm();
-	if (machine_adopt_control(m, control))
-		_exit(QUIRE_STATUS_INTERNAL);
-	confine_machine(m);
-	if (machine_run(m, stop))
-		_exit(QUIRE_STATUS_INTERNAL);
-	machine_destroy(m);
-	_exit(0);
+	return l->era ? 0 : l->config->make_files(l->config->ctx, err);
 }
 
 static int start_own(struct launch *l, struct quire_error *err)
 {
-	int pair[2];
+	int pair[2], ret;
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
 		return quire_fail(err, -errno, "cannot start a machine: %s", strerror(errno));
 	fflush(NULL);
-	pid = fork();
-	if (!pid)
-		serve(l->config, pair[1]);
+	pid = execute(l->config, pair);
 	close(pair[1]);
 	if (pid < 0) {
 		close(pair[0]);
-		return quire_fail(err, -errno, "cannot start a machine: %s", strerror(errno));
+		return quire_fail(err, pid, "cannot start a machine: %s", strerror(-pid));
 	}
 	l->machine_pid = pid;
-	return machine_client_create(pair[0], &l->machine, err);
+	ret = make_files(l, err);
+	if (!ret)
+		return machine_client_create(pair[0], &l->machine, err);
+	close(pair[0]);
+	return ret;
 }
 
 /* Kill our own machine.  It is lost to us, and of no use even if it still runs. */
@@ -176,7 +126,9 @@ static int join_or_start(struct launch *l, struct quire_error *err)
 		l->machine = NULL;
 		return cannot_set(config, err);
 	}
-	return nobody_there(config, code) ? start_own(l, err) : code;
+	if (nobody_there(config, code))
+		return start_own(l, err);
+	return code ? code : make_files(l, err);
 }
 
 int launch_machine_find(struct launch *l, struct quire_error *err)

@@ -99,12 +99,3 @@ bool terminal_size(uint16_t *columns, uint16_t *rows)
 	*rows = size.ws_row;
 	return true;
 }
-
-void terminal_forget(void)
-{
-	if (!is_taken)
-		return;
-	is_taken = false;
-	for (size_t i = 0; i < ARRAY_SIZE(fatal); i++)
-		sigaction(fatal[i], &old_action[i], NULL);
-}

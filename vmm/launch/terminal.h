@@ -28,7 +28,4 @@ void terminal_give_back(void);
 /* How large it is now.  False: it was not taken, or does not know. */
 bool terminal_size(uint16_t *columns, uint16_t *rows);
 
-/* In a new process that shares the terminal: never touch it. */
-void terminal_forget(void);
-
 #endif

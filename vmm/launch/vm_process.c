@@ -9,63 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "mmu/base/packet.h"
-#include "mmu/base/sanitized.h"
 #include "vm_process.h"
 #include "vm_record.h"
 #include "vmm/vm/message.h"
-
-/* ---- the launcher's side ---- */
-
-/* What the dynamic linker may need to find the libraries again. */
-static void choose_environment(char *chosen[2])
-{
-	static const char path[] = "LD_LIBRARY_PATH=";
-
-	chosen[0] = NULL;
-	for (char **e = environ; e && *e; e++)
-		if (!strncmp(*e, path, sizeof(path) - 1))
-			chosen[0] = *e;
-	chosen[1] = NULL;
-}
-
-/* First out of the way, because one of them may have the number that another is to get. */
-static int place_descriptors(const int *fd, unsigned int nr)
-{
-	const unsigned int end = VM_FD_LEASH + nr;
-	int away[VM_PROCESS_MAX_FDS];
-
-	for (unsigned int i = 0; i < nr; i++) {
-		away[i] = fd[i] < 0 ? -1 : fcntl(fd[i], F_DUPFD_CLOEXEC, (int)end);
-		if (fd[i] >= 0 && away[i] < 0)
-			return errno;
-	}
-	for (unsigned int i = 0; i < nr; i++)
-		if (away[i] < 0)
-			close(VM_FD_LEASH + (int)i);
-		else if (dup2(away[i], VM_FD_LEASH + (int)i) < 0)
-			return errno;
-	return close_range(end, ~0u, 0) ? errno : 0;
-}
-
-int vm_process_exec(const char *name, const int *fd, unsigned int nr)
-{
-	char program[] = VM_PROCESS_NAME, own[VM_NAME_MAX + 1];
-	char *args[] = { program, own, NULL }, *env[2];
-	int error = place_descriptors(fd, nr);
-
-	if (error)
-		return error;
-	snprintf(own, sizeof(own), "%s", name);
-	choose_environment(env);
-#if QUIRE_SANITIZED /* their options are there */
-	execve("/proc/self/exe", args, environ);
-#else
-	execve("/proc/self/exe", args, env);
-#endif
-	return errno;
-}
-
-/* ---- the VM's side ---- */
 
 static int take_seat(struct vm_process_seat *seat, struct quire_error *err)
 {

@@ -3,28 +3,21 @@
 #define QUIRE_VMM_LAUNCH_VM_PROCESS_H
 
 /*
- * How a VM process begins.
- *
- * The launcher executes quire anew for each VM.  A process that was only forked would have the
- * launcher's memory: its environment, its heap, its addresses, and the canary of its stack, all the
- * same in each copy.  So a guest that took one over would know the others.
- *
- * The new process has the arguments VM_PROCESS_NAME and the VM's name, hardly any environment, and
- * descriptors at fixed numbers.
+ * How a VM process begins.  The launcher executes quire for it (self_exec.h) with the arguments
+ * VM_PROCESS_NAME and the VM's name.
  */
-#include <quire/error.h>
 #include <stdint.h>
 #include "vmm/vm/vm_info.h"
-#include "launch.h"
+#include "self_exec.h"
 
 #define VM_PROCESS_NAME "quire-vm"
 
 /* Its descriptors, besides the standard ones. */
 enum vm_process_fd {
-	VM_FD_LEASH = 3, /* leash.h; the first packet is a struct vm_process_seat */
-	VM_FD_CHANNEL,	 /* the connection to the machine */
-	VM_FD_INFO,	 /* memory for a struct vm_info, shared with the launcher; or closed */
-	VM_FD_FILES,	 /* launch_config.vm_file, and no others */
+	VM_FD_LEASH = SELF_EXEC_FD, /* leash.h; the first packet is a struct vm_process_seat */
+	VM_FD_CHANNEL,		    /* the connection to the machine */
+	VM_FD_INFO,  /* memory for a struct vm_info, shared with the launcher; or closed */
+	VM_FD_FILES, /* launch_config.vm_file, and no others */
 };
 
 /* What differs from copy to copy. */
@@ -36,13 +29,6 @@ struct vm_process_seat {
 	uint64_t cgroup;	   /* enum launch_cgroup */
 	uint64_t credit_pages;
 };
-
-/*
- * In a child that may have the memory of its parent: become the VM process.  fd has nr descriptors,
- * for the numbers from VM_FD_LEASH on; -1: none.  Returns errno: it could not.
- */
-#define VM_PROCESS_MAX_FDS (VM_FD_FILES - VM_FD_LEASH + LAUNCH_MAX_FILES)
-int vm_process_exec(const char *name, const int *fd, unsigned int nr);
 
 /* The whole life of a VM process; name is its second argument.  Returns its exit status. */
 int vm_process(const char *name);
