@@ -59,6 +59,7 @@
 #define QUIRE_PM_IRQ	   9	 /* ACPI's SCI, which nothing raises */
 #define QUIRE_RESET_PORT   0xcf9 /* 8-bit write with bit 2 set: reset */
 #define QUIRE_RESET_VALUE  0x06	 /* ... as the FADT says it */
+#define QUIRE_PANIC_PORT   0x505 /* QEMU's pvpanic: 8-bit write with bit 0: a kernel's panic */
 #define QUIRE_CMOS_PORT	   0x70	 /* MC146818 clock: index, and data at +1 */
 #define QUIRE_CMOS_IRQ	   8	 /* which nothing raises */
 #define QUIRE_CMOS_CENTURY 0x32	 /* the register of the century */

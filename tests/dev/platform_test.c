@@ -11,7 +11,7 @@
 static struct bus ports;
 static struct power power;
 static struct cmos cmos;
-static unsigned int offs, resets;
+static unsigned int offs, resets, panics;
 static uint64_t now;
 
 static void on_off(void *ctx)
@@ -24,6 +24,12 @@ static void on_reset(void *ctx)
 {
 	(void)ctx;
 	resets++;
+}
+
+static void on_panic(void *ctx)
+{
+	(void)ctx;
+	panics++;
 }
 
 static uint64_t utc(void)
@@ -138,6 +144,15 @@ static void test_i8042(void)
 	is(resets, 2, "so is bit 0 of the output port");
 }
 
+static void test_panic(void)
+{
+	is_hex(in(1, 0x505), 1, "a panic can be told, and the start of another kernel cannot");
+	out(1, 0x505, 2);
+	is(panics, 0, "... so bit 1 does nothing");
+	out(1, 0x505, 1);
+	is(panics, 1, "bit 0 is a panic");
+}
+
 /* ---- the clock ---- */
 
 static unsigned int decimal(uint8_t bcd)
@@ -233,15 +248,17 @@ int main(int argc, char **argv)
 
 	tap_init();
 	seed = tap_seed(argc, argv);
-	power = (struct power){ .off = on_off, .reset = on_reset };
+	power = (struct power){ .off = on_off, .reset = on_reset, .panic = on_panic };
 	cmos.utc_ns = utc;
 	ok(!pm_add(&ports, &power) && !reset_ports_add(&ports, &power) &&
-		   !i8042_add(&ports, &power) && !cmos_add(&ports, &cmos, ram, 2, 3),
+		   !i8042_add(&ports, &power) && !panic_port_add(&ports, &power) &&
+		   !cmos_add(&ports, &cmos, ram, 2, 3),
 	   "all of it goes on the bus");
 	test_pm1();
 	test_timer();
 	test_reset_ports();
 	test_i8042();
+	test_panic();
 	test_dates(seed);
 	test_formats();
 	test_update();

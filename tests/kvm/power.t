@@ -43,6 +43,13 @@ is((run(flat('byte', 'ba0506 b020 ee')))[0], 0, '... also as a byte');
 # mov ax, 3400
 is((run(flat('other', 'ba0406 b80034 ef')))[0], 7, 'a sleep state that there is not does nothing');
 
+# ---- panic ----
+
+# mov dx, 505; mov al, 1; out dx, al
+($status, $out, $err) = run(flat('panic', 'ba0505 b001 ee'));
+is("$status|$out", '122|x', 'a panic that is told has status 122');
+like($err, qr/^quire: [^\n]*kernel panicked/m, '... and a crash report');
+
 # ---- reset ----
 
 my %reset = (

@@ -123,7 +123,6 @@ static gpa_t end(struct out *o, size_t at)
 
 #define NAME_OP	   0x08
 #define BYTE_OP	   0x0a
-#define DWORD_OP   0x0c
 #define STRING_OP  0x0d
 #define SCOPE_OP   0x10
 #define BUFFER_OP  0x11
@@ -201,35 +200,43 @@ static void resources(struct out *o, const uint8_t *data, size_t bytes)
 	length_end(o, at);
 }
 
-/* Devices with I/O ports and an ISA interrupt. */
+/* Devices with I/O ports, and most with an ISA interrupt. */
 static const struct isa_device {
 	const char *segment;
-	uint8_t id[4]; /* _HID as a compressed EISA id (section 19.3.4) */
+	const char *id;
 	uint16_t port;
-	uint8_t ports, irq;
+	uint8_t ports, irq; /* irq 0: none */
 } isa_devices[] = {
-	{ "COM1", { 0x41, 0xd0, 0x05, 0x01 }, QUIRE_UART_PORT, 8, QUIRE_UART_IRQ }, /* PNP0501 */
-	{ "RTC_", { 0x41, 0xd0, 0x0b, 0x00 }, QUIRE_CMOS_PORT, 2, QUIRE_CMOS_IRQ }, /* PNP0B00 */
+	{ "COM1", "PNP0501", QUIRE_UART_PORT, 8, QUIRE_UART_IRQ },
+	{ "RTC_", "PNP0B00", QUIRE_CMOS_PORT, 2, QUIRE_CMOS_IRQ },
+	{ "PEVT", "QEMU0001", QUIRE_PANIC_PORT, 1, 0 },
 };
+
+static void identity(struct out *o, const char *id, unsigned int uid)
+{
+	name(o, "_HID");
+	put8(o, STRING_OP);
+	put(o, id, strlen(id) + 1);
+	name(o, "_UID");
+	integer(o, uid);
+}
 
 static void isa_device(struct out *o, const struct isa_device *d)
 {
 	const uint8_t low = (uint8_t)d->port, high = (uint8_t)(d->port >> 8);
-	const uint8_t res[] = {
-		RES_IO,	  1,	/* 16 bits are decoded */
-		low,	  high, /* lowest, */
-		low,	  high, /* and highest address */
-		1,		/* aligned to this */
-		d->ports, RES_IRQ, (uint8_t)(1 << d->irq), (uint8_t)(1 << d->irq >> 8), RES_END, 0,
-	};
+	/* 16 bits are decoded; lowest and highest address; alignment */
+	const uint8_t io[] = { RES_IO, 1, low, high, low, high, 1, d->ports };
+	const uint8_t irq[] = { RES_IRQ, (uint8_t)(1 << d->irq), (uint8_t)(1 << d->irq >> 8) };
+	uint8_t data[32];
+	struct out res = { data, 0 };
 	size_t at = device_begin(o, d->segment);
 
-	name(o, "_HID");
-	put8(o, DWORD_OP);
-	put(o, d->id, sizeof(d->id));
-	name(o, "_UID");
-	integer(o, 0);
-	resources(o, res, sizeof(res));
+	identity(o, d->id, 0);
+	put(&res, io, sizeof(io));
+	if (d->irq)
+		put(&res, irq, sizeof(irq));
+	put(&res, (const uint8_t[]){ RES_END, 0 }, 2);
+	resources(o, data, res.bytes);
 	length_end(o, at);
 }
 
@@ -243,11 +250,7 @@ static void virtio_device(struct out *o, const struct virtio_slot *slot)
 	struct out res = { data, 0 };
 	size_t at = device_begin(o, segment);
 
-	name(o, "_HID");
-	put8(o, STRING_OP);
-	put(o, "LNRO0005", 9);
-	name(o, "_UID");
-	integer(o, slot->index);
+	identity(o, "LNRO0005", slot->index);
 	name(o, "_CCA");
 	integer(o, 1);
 	put(&res, (const uint8_t[]){ RES_MEMORY32, 9, 0, 1 }, 4); /* length; writable */

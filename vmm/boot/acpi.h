@@ -12,7 +12,8 @@
  *                services and no PIT
  *   MADT         a local APIC for each vCPU, the I/O APIC.  ISA interrupts are identical to its
  *                pins: KVM has the PIT on pin 0 too, so there is no override for it
- *   DSDT         sleep state S5, serial port, clock, and a device LNRO0005 for each virtio device
+ *   DSDT         sleep state S5, serial port, clock, where to tell of a panic (QEMU0001), and a
+ *                device LNRO0005 for each virtio device
  *
  * There is no FACS: no memory of the guest is shared with firmware, and nothing can be waited for.
  */

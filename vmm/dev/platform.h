@@ -21,6 +21,7 @@ struct bus;
 struct power {
 	void (*off)(void *ctx);
 	void (*reset)(void *ctx);
+	void (*panic)(void *ctx); /* the guest's kernel has panicked */
 	void *ctx;
 
 	/* The devices' own; zero at first. */
@@ -38,6 +39,12 @@ struct power {
 int pm_add(struct bus *ports, struct power *power);
 int reset_ports_add(struct bus *ports, struct power *power);
 int i8042_add(struct bus *ports, struct power *power);
+
+/*
+ * Put QEMU's device pvpanic on the bus, at QUIRE_PANIC_PORT (its docs/specs/pvpanic.txt).  Reading
+ * gives the events that can be told.  0 or bus_add()'s error.
+ */
+int panic_port_add(struct bus *ports, struct power *power);
 
 /* ---- the clock ---- */
 

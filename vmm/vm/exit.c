@@ -60,7 +60,7 @@ static bool was_reset(const struct vcpu *vcpu, const struct vcpu_state *s)
 	       s->sregs.cs.base == 0xffff0000;
 }
 
-static bool crash_now(struct vcpu *vcpu, struct crash *crash)
+bool vcpu_crash(struct vcpu *vcpu, struct crash *crash)
 {
 	crash->cpu = vcpu->id;
 	if (vcpu_read_state(vcpu, &crash->state))
@@ -80,7 +80,7 @@ static bool triple_fault(struct vcpu *vcpu)
 			"the IDT, the handler's code and stack, and the walks below",
 	};
 
-	return crash_now(vcpu, &crash);
+	return vcpu_crash(vcpu, &crash);
 }
 
 static bool internal_error(struct vcpu *vcpu)
@@ -102,7 +102,7 @@ static bool internal_error(struct vcpu *vcpu)
 		       "it is at RIP below; some hosts emulate supervisor code and know "
 		       "fewer instructions than a processor");
 	add_data(&crash, vcpu->run->internal.data, vcpu->run->internal.ndata);
-	return crash_now(vcpu, &crash);
+	return vcpu_crash(vcpu, &crash);
 }
 
 static bool fail_entry(struct vcpu *vcpu)
@@ -112,7 +112,7 @@ static bool fail_entry(struct vcpu *vcpu)
 	snprintf(crash.what, sizeof(crash.what),
 		 "the guest cannot be entered, hardware reason %#llx",
 		 (unsigned long long)vcpu->run->fail_entry.hardware_entry_failure_reason);
-	return crash_now(vcpu, &crash);
+	return vcpu_crash(vcpu, &crash);
 }
 
 static bool unknown_exit(struct vcpu *vcpu)
@@ -122,7 +122,7 @@ static bool unknown_exit(struct vcpu *vcpu)
 	snprintf(crash.what, sizeof(crash.what), "unexpected exit %u (%s)", vcpu->run->exit_reason,
 		 kvm_exit_name(vcpu->run->exit_reason));
 	add_data(&crash, vcpu->run->padding, 4);
-	return crash_now(vcpu, &crash);
+	return vcpu_crash(vcpu, &crash);
 }
 
 /* ---- accesses ---- */
@@ -260,7 +260,7 @@ static bool window_fault(struct vcpu *vcpu)
 	if (!is_stuck(vcpu, gmem_repair(vcpu->vm->gm)))
 		vcpu->efaults_in_vain = 0;
 	else if (++vcpu->efaults_in_vain > EFAULT_LIMIT)
-		return crash_now(vcpu, &crash);
+		return vcpu_crash(vcpu, &crash);
 	else if (vcpu->efaults_in_vain > EFAULT_SPINS)
 		nanosleep(&pause, NULL);
 	return keep_running(vcpu);

@@ -97,6 +97,14 @@ static inline void vcpu_count(uint64_t *counter)
 	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
 }
 
+struct crash;
+
+/*
+ * End the VM with *crash, to which this adds the vCPU and its registers (exit.c).  Called by the
+ * vCPU's own thread.  Returns false.
+ */
+bool vcpu_crash(struct vcpu *vcpu, struct crash *crash);
+
 /* Run the guest until it or the VM ends (exit.c). */
 void vcpu_loop(struct vcpu *vcpu);
 

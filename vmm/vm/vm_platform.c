@@ -27,6 +27,20 @@ bool vm_was_reset(const struct vm *vm)
 	return atomic_load(&vm->was_reset);
 }
 
+/* A vCPU's thread: where the kernel is that has panicked is the crash report's to tell. */
+static void on_panic(void *ctx)
+{
+	struct vm *vm = ctx;
+	struct crash crash = {
+		.what = "the guest's kernel panicked",
+		.hint = "its own last lines say why; below is where it told us, by port 0x505",
+	};
+
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		if (pthread_equal(vm->vcpu[i].thread.id, pthread_self()))
+			vcpu_crash(&vm->vcpu[i], &crash);
+}
+
 static uint64_t utc_ns(void)
 {
 	return clock_ns(CLOCK_REALTIME);
@@ -36,13 +50,17 @@ int vm_platform_create(struct vm *vm, struct quire_error *err)
 {
 	int ret;
 
-	vm->power = (struct power){ .off = on_power_off, .reset = on_reset, .ctx = vm };
+	vm->power = (struct power){
+		.off = on_power_off, .reset = on_reset, .panic = on_panic, .ctx = vm
+	};
 	vm->cmos.utc_ns = utc_ns;
 	ret = pm_add(&vm->ports, &vm->power);
 	if (!ret)
 		ret = reset_ports_add(&vm->ports, &vm->power);
 	if (!ret)
 		ret = i8042_add(&vm->ports, &vm->power);
+	if (!ret)
+		ret = panic_port_add(&vm->ports, &vm->power);
 	if (!ret)
 		ret = cmos_add(&vm->ports, &vm->cmos, vm->ram, vm->nr_ram, vm->config.nr_vcpus);
 	return ret ? quire_fail(err, ret, "cannot create devices: %s", strerror(-ret)) : 0;
