@@ -39,7 +39,7 @@ sub entry {
 
 # The path of a new one: with these modules, in the order in which they are loaded, this script as
 # its first process, and more files by their name.  The script runs with /proc, /sys and /dev.
-our @tools = qw(sh mount insmod poweroff reboot cat echo sleep md5sum grep sed ls dd gzip find
+our @tools = qw(dmesg sh mount insmod poweroff reboot cat echo sleep md5sum grep sed ls dd gzip find
 	head tail cut tr wc sync free kill seq rm mkdir cp date);
 sub initramfs {
 	my ($modules, $script, %files) = @_;

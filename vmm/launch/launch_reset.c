@@ -15,6 +15,7 @@
  * refuses it as it would any guest.
  */
 #include <quire/abi.h>
+#include "mmu/base/clock.h"
 #include "launch_impl.h"
 
 bool copy_wants_restart(const struct launch *l, const struct copy *c)
@@ -25,6 +26,11 @@ bool copy_wants_restart(const struct launch *l, const struct copy *c)
 /* The status of a copy that is not started again, with a line that says why. */
 static int enough(const struct launch *l, const struct copy *c)
 {
+	if (c->timeout_ns && monotonic_ns() >= c->timeout_ns) {
+		launch_say(l, c, "timeout: the guest still ran after %g s",
+			   (double)l->config->timeout_ns / 1e9);
+		return QUIRE_STATUS_TIMEOUT;
+	}
 	if (l->config->no_reboot) {
 		launch_say(l, c, "the guest reset itself, which --no-reboot makes its end");
 		return 0;
@@ -44,7 +50,10 @@ int copy_restart(struct launch *l, struct copy *c)
 		return status;
 	c->state = COPY_WAITING;
 	c->reboots++;
-	c->reset = c->lost = c->gone = c->listed = false;
+	c->reset = false;
+	c->lost = false;
+	c->gone = false;
+	c->listed = false;
 	c->era = 0;
 	l->restarts++;
 	return -1;

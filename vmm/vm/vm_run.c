@@ -240,7 +240,8 @@ static void report(struct vm *vm)
 		report_crash(vm);
 	else if (vm->why.text[0])
 		message("%s", vm->why.text);
-	vm_doing_report(vm);
+	if (vm->status > QUIRE_STATUS_GUEST_MAX) /* else it ended by itself meanwhile */
+		vm_doing_report(vm);
 	if (ended_badly(vm) && atomic_load(&vm->probed_pci))
 		message("the guest looked for PCI devices; quire has none, only virtio-mmio");
 }
