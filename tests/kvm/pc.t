@@ -52,6 +52,24 @@ my $words = flat('words', 'baf803 a00f04 ee a00e04 ee a01404 ee a01304 ee b000 e
 ($status, $out) = run($words);
 is(unpack('H*', $out), '9fc0027f', 'the BIOS data area has the end of conventional memory');
 
+# ---- no BIOS ----
+
+my $bios = ($ENV{QUIRE_BUILD} // 'build') . '/payload/flat_bios.bin';
+# bios(key, option...): what it says when this key is typed
+sub bios {
+	my ($key, @options) = @_;
+	my $status = system "printf '$key' | timeout 60 $quire run @options $bios >$dir/out 2>$dir/err";
+	return ($status >> 8, slurp("$dir/out"), slurp("$dir/err"));
+}
+($status, $out, $err) = bios('d');
+is($out, 'hello d.', 'int 10h prints, int 16h reads, and the PIT ticks as after a BIOS');
+like("$status $err", qr/^122 quire: BIOS int 13h, ah=02, called at 0000:7c\w\w, and there is no/,
+	'... and a call to the disk ends the guest with a line');
+($status, $out, $err) = bios('\n');
+is($out, "hello \r", 'a line end is the Enter key');
+like("$status $err", qr/^122 quire: exception 00h at 0000:7c\w\w, and there is no BIOS/,
+	'... and an exception that it has no handler for is named');
+
 # ---- PCI ----
 
 # mov dx, cf8; out dx, eax

@@ -30,6 +30,33 @@ static const struct {
 	{ 0x84, 24 },	 /* rows - 1 */
 };
 
+/* The table with which bios_rom begins: the beginning of each, from there on. */
+struct rom_table {
+	uint16_t irq0, int10, int16, int1c, stubs;
+};
+
+static uint32_t far(uint16_t offset)
+{
+	return (uint32_t)(BIOS_ROM >> 4) << 16 | offset;
+}
+
+static int place_vectors(struct gmem *gm)
+{
+	struct rom_table rom;
+	uint32_t vector[256];
+	int ret;
+
+	memcpy(&rom, bios_rom, sizeof(rom));
+	for (unsigned int i = 0; i < ARRAY_SIZE(vector); i++)
+		vector[i] = far((uint16_t)(rom.stubs + i * BIOS_STUB_BYTES));
+	vector[0x08] = far(rom.irq0);
+	vector[0x10] = far(rom.int10);
+	vector[0x16] = far(rom.int16);
+	vector[0x1c] = far(rom.int1c);
+	ret = guest_write(gm, BIOS_ROM, bios_rom, (size_t)(bios_rom_end - bios_rom));
+	return ret ? ret : guest_write(gm, 0, vector, sizeof(vector));
+}
+
 int bios_place(enum image_kind kind, struct gmem *gm)
 {
 	uint8_t bda[BDA_BYTES] = { 0 }, ebda_kib = 1;
@@ -42,5 +69,7 @@ int bios_place(enum image_kind kind, struct gmem *gm)
 	ret = guest_write(gm, BDA, bda, sizeof(bda));
 	if (!ret)
 		ret = guest_write(gm, BIOS_EBDA, &ebda_kib, sizeof(ebda_kib));
+	if (!ret && kind == IMAGE_FLAT)
+		ret = place_vectors(gm);
 	return ret == -EFAULT ? 0 : ret; /* a guest with less RAM has no such place */
 }

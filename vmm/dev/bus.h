@@ -61,6 +61,18 @@ struct dev_exit {
 /* Put *dev on the bus at its port.  It stays the caller's.  0 or bus_add()'s error. */
 int dev_exit_add(struct bus *ports, struct dev_exit *dev);
 
+/* ---- the port of calls to a BIOS ---- */
+
+struct bios_port {
+	/* The guest called a vector, from cs:ip, that nobody serves. */
+	void (*missing)(void *ctx, uint8_t vector, uint16_t ax, uint16_t cs, uint16_t ip);
+	void *ctx;
+	atomic_uint from; /* cs:ip */
+};
+
+/* Put *port on the bus at QUIRE_BIOS_PORT.  It stays the caller's.  0 or bus_add()'s error. */
+int bios_port_add(struct bus *ports, struct bios_port *port);
+
 /* ---- the wait port ---- */
 
 struct wait_port {

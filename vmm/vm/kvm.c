@@ -180,6 +180,46 @@ int kvm_create_irqchip(struct kvm *kvm, struct quire_error *err)
 	return 0;
 }
 
+/*
+ * The PICs' lines are vectors 8 and 70h on, and only the PIT's is open, which ticks every 54.9 ms
+ * (IBM PC/AT Technical Reference).
+ */
+static int set_pic(const struct kvm *kvm, uint32_t id, uint8_t vectors, uint8_t masked)
+{
+	struct kvm_irqchip chip = { .chip_id = id };
+
+	if (ioctl(kvm->vm_fd, KVM_GET_IRQCHIP, &chip))
+		return -errno;
+	chip.chip.pic.irq_base = vectors;
+	chip.chip.pic.imr = masked;
+	return ioctl(kvm->vm_fd, KVM_SET_IRQCHIP, &chip) ? -errno : 0;
+}
+
+static int set_pit(const struct kvm *kvm)
+{
+	struct kvm_pit_state2 pit;
+
+	if (ioctl(kvm->vm_fd, KVM_GET_PIT2, &pit))
+		return -errno;
+	pit.channels[0].mode = 3; /* a square wave of 65536 counts */
+	pit.channels[0].rw_mode = 3;
+	pit.channels[0].count = 0x10000;
+	return ioctl(kvm->vm_fd, KVM_SET_PIT2, &pit) ? -errno : 0;
+}
+
+int kvm_set_bios_timer(struct kvm *kvm, struct quire_error *err)
+{
+	int ret = set_pic(kvm, KVM_IRQCHIP_PIC_MASTER, 0x08, 0xfa);
+
+	if (!ret)
+		ret = set_pic(kvm, KVM_IRQCHIP_PIC_SLAVE, 0x70, 0xff);
+	if (!ret)
+		ret = set_pit(kvm);
+	return ret ? quire_fail(err, ret, "KVM: cannot set the PICs and the PIT: %s",
+				strerror(-ret)) :
+		     0;
+}
+
 /* Only processors without unrestricted guest mode use these, but KVM does not say which are. */
 static int set_real_mode_pages(const struct kvm *kvm, struct quire_error *err)
 {

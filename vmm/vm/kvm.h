@@ -75,6 +75,12 @@ int kvm_slot_fetch(const struct kvm *kvm, unsigned int slot, uint64_t *bitmap);
 int kvm_create_irqchip(struct kvm *kvm, struct quire_error *err);
 
 /*
+ * Leave the interrupt controllers and the PIT as a BIOS does: the timer ticks.  After
+ * kvm_create_irqchip(), before any vCPU runs.  0 or -errno with *err.
+ */
+int kvm_set_bios_timer(struct kvm *kvm, struct quire_error *err);
+
+/*
  * Ask extension() for each capability that quire needs.  Apart from kvm_init() for the sake of
  * tests.  0; -EOPNOTSUPP: *err names the first one that is missing.
  */

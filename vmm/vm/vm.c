@@ -165,6 +165,23 @@ static void on_guest_exit(void *ctx, uint32_t value)
 		       value, QUIRE_STATUS_GUEST_MAX);
 }
 
+#define EXCEPTIONS 8 /* vectors below are the processor's; others of its are the PIC's too */
+#define INT_BYTES  2 /* ip is behind the instruction */
+
+static void on_bios_call(void *ctx, uint8_t vector, uint16_t ax, uint16_t cs, uint16_t ip)
+{
+	struct vm *vm = ctx;
+
+	if (vector < EXCEPTIONS)
+		vm_end(vm, QUIRE_STATUS_CRASH,
+		       "exception %02xh at %04x:%04x, and there is no BIOS that would handle it",
+		       vector, cs, ip);
+	else
+		vm_end(vm, QUIRE_STATUS_CRASH,
+		       "BIOS int %02xh, ah=%02x, called at %04x:%04x, and there is no BIOS", vector,
+		       ax >> 8, cs, (uint16_t)(ip - INT_BYTES));
+}
+
 static void on_transmit(void *ctx, const void *data, size_t bytes)
 {
 	struct vm *vm = ctx;
@@ -305,10 +322,13 @@ static int create_devices(struct vm *vm, struct quire_error *err)
 	struct text_config text = { .gm = vm->gm, .transmit = on_transmit, .ctx = vm };
 	int ret = uart_create(&uart, &vm->ports, &vm->uart);
 
+	vm->bios_port = (struct bios_port){ .missing = on_bios_call, .ctx = vm };
 	if (!ret)
 		ret = text_port_create(&text, &vm->ports, &vm->text_port);
 	if (!ret)
 		ret = wait_port_add(&vm->ports, &vm->wait_port);
+	if (!ret)
+		ret = bios_port_add(&vm->ports, &vm->bios_port);
 	if (ret)
 		return quire_fail(err, ret, "cannot create devices: %s", strerror(-ret));
 	return vm_virtio_create(vm, err);
@@ -454,5 +474,9 @@ void vm_destroy(struct vm *vm)
 
 int vm_set_start(struct vm *vm, const struct image_plan *plan, struct quire_error *err)
 {
-	return vcpu_set_start(&vm->vcpu[0], plan, err);
+	int ret = 0;
+
+	if (plan->kind == IMAGE_FLAT && vm->config.irqchip)
+		ret = kvm_set_bios_timer(&vm->kvm, err);
+	return ret ? ret : vcpu_set_start(&vm->vcpu[0], plan, err);
 }

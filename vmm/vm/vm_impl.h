@@ -106,6 +106,7 @@ struct vm {
 	struct text_port *text_port;		 /* [I] */
 	struct dev_exit dev_exit[VM_EXIT_PORTS]; /* [I] */
 	struct wait_port wait_port;
+	struct bios_port bios_port;
 	struct power power; /* [I] but for what is the devices' own */
 	struct cmos cmos;
 	atomic_bool was_reset; /* [a] the VM ends because the guest reset itself */
