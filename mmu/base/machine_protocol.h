@@ -149,7 +149,7 @@
 #include "balloon_record.h"
 
 #define MACHINE_MAGIC	      0x4d434851u /* "QHCM" */
-#define MACHINE_VERSION	      9
+#define MACHINE_VERSION	      10
 #define MACHINE_NAME_MAX      47
 #define MACHINE_HELLO_SECONDS 5
 #define MACHINE_LIST_MAX      64
@@ -357,6 +357,7 @@ struct machine_state {
 	uint64_t store_references;
 	uint64_t merge_metadata_bytes; /* of stores and indexes; overhead, not resident_pages */
 	uint64_t nr_domains;
+	uint64_t store_read_only; /* 1: nobody else can write frames; 0: see store/shelf.h */
 };
 
 struct machine_msg {

@@ -74,6 +74,7 @@ static void get_merge_state(const struct machine *m, struct machine_state *s)
 		s->merge_metadata_bytes += domain_index_bytes(d) + domain_store_bytes(d);
 	}
 	s->nr_domains = m->nr_domains;
+	s->store_read_only = m->shelf.ours >= 0;
 }
 
 void machine_get_state(struct machine *m, struct machine_state *s)

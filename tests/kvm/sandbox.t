@@ -6,6 +6,7 @@
 use strict;
 use warnings;
 use File::Temp qw(tempdir);
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(time sleep);
 use FindBin;
@@ -16,6 +17,16 @@ my $build = $ENV{QUIRE_BUILD} // 'build';
 my ($quire, $guest) = ("$build/quire", "$build/guest/quill.elf");
 my $dir = tempdir(CLEANUP => 1);
 
+# As on a host without Landlock: landlock_create_ruleset() fails with ENOSYS.
+our $no_landlock;
+sub refuse_landlock {
+	my $code = pack('SCCL' x 4, 0x20, 0, 0, 0, 0x15, 0, 1, 444, 0x06, 0, 0, 0x50000 | 38,
+		0x06, 0, 0, 0x7fff0000);
+	my $program = pack('Sx6P', 4, $code);
+	syscall(157, 38, 1, 0, 0, 0);		# prctl: PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
+	return !syscall(157, 22, 2, $program);
+}
+
 # Exit status or signal, standard output, standard error.
 sub run {
 	my $pid = fork // die;
@@ -23,6 +34,7 @@ sub run {
 		open STDIN, '<', '/dev/null' or die;
 		open STDOUT, '>', "$dir/out" or die;
 		open STDERR, '>', "$dir/err" or die;
+		POSIX::_exit(77) if $no_landlock && !refuse_landlock();
 		exec 'timeout', 60, $quire, 'run', @_;
 	}
 	waitpid $pid, 0;
@@ -62,6 +74,23 @@ if ($status eq 121) {
 		'... with all pieces on');
 }
 is((run('--sandbox=maybe', $guest))[0], 2, 'another value is refused');
+
+# ---- a machine whose frames others could write ----
+
+sub store { return (slurp("$dir/stats") =~ /"store_read_only": ([01])/)[0] }
+
+{
+	my $could = $status ne 121;
+	is(store(), 1, '--stats: the store is read-only to others') if $could;
+	local $no_landlock = 1;
+	($status, $out, $err) = run("--stats=$dir/stats", $guest, 'hello');
+	is($status, 0, 'without Landlock: a guest runs') or diag $err;
+	is(store(), 0, '... and --stats says what its machine lacks');
+	($status, $out, $err) = run('--sandbox=strict', $guest, 'hello');
+	is($status, 121, '... which --sandbox=strict asks for');
+	like($err, qr/\Aquire: --sandbox=strict: the machine has no read-only store, [^\n]+\n\z/,
+		'... in one line');
+}
 
 # ---- the same behaviour ----
 

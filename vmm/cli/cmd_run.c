@@ -274,6 +274,7 @@ static int run_to_its_end(struct run *run)
 		return status;
 	run_set_default_names(run);
 	run->launch.bounded = run->sandbox != SANDBOX_OFF;
+	run->launch.strict = run->sandbox == SANDBOX_STRICT;
 	run->launch.write_stats = run->stats ? write_stats : NULL;
 	run->launch.raw = wants_raw(run);
 	run->launch.make_files = make_files;

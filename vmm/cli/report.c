@@ -174,6 +174,8 @@ static void put_budget(FILE *f, const struct machine_state *m)
 	report_pages(f, "free", m->free_pages);
 	report_pages(f, "credits", m->credit_pages);
 	report_pages(f, "store", m->store_pages);
+	if (!m->store_read_only)
+		report_word(f, "  its files", "memfds, which are not read-only");
 	report_pages(f, "overhead", m->overhead_pages);
 	if (stats_excess_pages(m))
 		report_pages(f, "excess over memory", stats_excess_pages(m));

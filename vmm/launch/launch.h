@@ -82,6 +82,7 @@ struct launch_config {
 	bool raw; /* the only guest has all keys of our terminal, Ctrl-C too (terminal.h) */
 
 	bool bounded;	     /* each VM gets a cgroup, where the host permits it */
+	bool strict;	     /* no machine will do whose frames others could write */
 	bool stop_when_lost; /* if the machine is lost, VMs stop instead of going on */
 
 	/*

@@ -131,10 +131,27 @@ static int join_or_start(struct launch *l, struct quire_error *err)
 	return code ? code : make_files(l, err);
 }
 
+/* Is it only the machine who can write shared frames?  The store is the machine's (shelf.h). */
+static int check_store(const struct launch *l, struct quire_error *err)
+{
+	struct machine_state state;
+	int code = l->config->strict ? machine_client_get(l->machine, &state, err) : 0;
+
+	if (code || !l->config->strict || state.store_read_only)
+		return code;
+	return quire_fail(
+		err, -EPERM,
+		"--sandbox=strict: the machine has no read-only store, for which its host "
+		"must permit user namespaces and have Landlock; use --sandbox=on to run "
+		"without it");
+}
+
 int launch_machine_find(struct launch *l, struct quire_error *err)
 {
 	int code = join_or_start(l, err);
 
+	if (!code)
+		code = check_store(l, err);
 	if (code)
 		return code > 0 ? code : QUIRE_STATUS_HOST;
 	connected(l);
@@ -168,7 +185,11 @@ void launch_machine_retry(struct launch *l, uint64_t now)
 	} else {
 		code = machine_client_connect(l->config->machine, &l->machine, NULL);
 	}
-	if (code)
+	if (!code && check_store(l, NULL)) {
+		machine_client_destroy(l->machine);
+		l->machine = NULL;
+	}
+	if (!l->machine)
 		return;
 	connected(l);
 	readmit_all(l);
