@@ -306,6 +306,68 @@ static void test_linux(enum sample_kind kind, enum image_kind want, const char *
 	image_plan_finish(&plan);
 }
 
+static void test_linux_devices(void)
+{
+	static const struct virtio_slot slot[] = {
+		{ "balloon", 0xd0000000, 0x200, 5, 0 },
+		{ "block", 0xd0000200, 0x200, 16, 1 },
+	};
+	struct sample s = sample_make(SAMPLE_LINUX64);
+	struct image_config config = config_of(&s);
+	struct image_plan plan;
+
+	config.virtio = slot;
+	config.nr_virtio = 2;
+	ok(!plan_file(&config, &plan, &error) && !strcmp(plan.cmdline, "console=ttyS0"),
+	   "a kernel finds its devices by ACPI");
+	image_plan_finish(&plan);
+	config.cmdline = "acpi=off";
+	ok(!plan_file(&config, &plan, &error) &&
+		   !strcmp(plan.cmdline,
+			   "console=ttyS0 virtio_mmio.device=512@0xd0000000:5 acpi=off"),
+	   "... or is told those that it can use without");
+	image_plan_finish(&plan);
+	config.cmdline = "acpi=off virtio_mmio.device=x";
+	ok(!plan_file(&config, &plan, &error) && strstr(plan.cmdline, "ttyS0 acpi=off virtio"),
+	   "... unless the user tells it");
+	image_plan_finish(&plan);
+}
+
+/* Debian's kernel, if the bed has one: whole, and cut anywhere. */
+static void test_real_kernel(void)
+{
+	const char *bed = getenv("QUIRE_BED");
+	struct image_config config = {
+		.name = "vmlinuz", .cmdline = "", .ram = ram_4g, .nr_ram = 2
+	};
+	struct image_file file;
+	struct image_plan plan;
+	char path[4096];
+	uint64_t rng = 1, cut;
+	int faults = 0;
+
+	snprintf(path, sizeof(path), "%s/vmlinuz", bed ? bed : "build-bed");
+	if (image_open(path, &file, &error)) {
+		tap_skip("no %s", path);
+		return;
+	}
+	config.file = file.data;
+	config.file_bytes = file.bytes;
+	if (planned(&config, &plan, path))
+		ok(plan.kind == IMAGE_LINUX64 && plan.kernel.version[1] == '.', "... is Linux %s",
+		   plan.kernel.version);
+	image_plan_finish(&plan);
+	for (int i = 0; i < 1000; i++) {
+		/* A signature may be behind the kernel's last page. */
+		cut = tap_random(&rng) % (i & 1 ? 8192 : file.bytes - 64 * KiB);
+		config.file_bytes = cut;
+		faults += !plan_file(&config, &plan, &error);
+		image_plan_finish(&plan);
+	}
+	ok(!faults, "... and refused wherever it is cut");
+	image_close(&file);
+}
+
 static void test_linux_placement(void)
 {
 	struct sample s = sample_make(SAMPLE_LINUX64);
@@ -554,6 +616,8 @@ int main(void)
 	test_linux(SAMPLE_LINUX64, IMAGE_LINUX64, "a bzImage");
 	test_linux(SAMPLE_LINUX32, IMAGE_LINUX32, "a bzImage of 32 bits");
 	test_linux_placement();
+	test_linux_devices();
+	test_real_kernel();
 	test_vmlinux();
 	test_placement();
 	test_variants();

@@ -10,7 +10,8 @@ PAYLOAD_ELF := multiboot_hello multiboot_smp multiboot_asleep \
 PAYLOAD_BIN := flat_hello flat_bios
 PAYLOAD_LINUX := linux32_hello linux64_hello
 PAYLOADS    := $(PAYLOAD_LINUX:%=$(BUILD)/payload/%.bzImage) \
-                 $(BUILD)/payload/multiboot2_hello.elf $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin)
+               $(BUILD)/payload/multiboot2_hello.elf \
+               $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin)
 
 $(BUILD)/payload/%.o: tests/payload/%.S tests/payload/payload.mk
 	@mkdir -p $(@D)

@@ -166,6 +166,8 @@ static void take_kernel(struct image_plan *plan, const struct image_kernel *kern
 	make_printable(plan->kernel.version);
 	if (plan->kind == IMAGE_LINUX64 || plan->kind == IMAGE_LINUX32)
 		plan->kernel.is_linux = true;
+	else if (plan->kind != IMAGE_PVH64 && plan->kind != IMAGE_PVH32)
+		plan->kernel.is_linux = false;
 }
 
 static int take_parts(struct loader *ld, const struct image_outline *outline)

@@ -33,6 +33,7 @@
 #include <quire/abi.h>
 #include <quire/error.h>
 #include <quire/types.h>
+#include "slot.h"
 
 struct gmem;
 
@@ -66,6 +67,8 @@ struct image_config {
 	unsigned int nr_initrds;
 	const void *acpi;    /* tables for QUIRE_ACPI_BASE (acpi.h), borrowed like modules */
 	uint64_t acpi_bytes; /* 0: none */
+	const struct virtio_slot *virtio;
+	unsigned int nr_virtio;
 	const struct gfn_range *ram; /* sorted, disjoint, not in the device hole (abi.h) */
 	unsigned int nr_ram;
 };

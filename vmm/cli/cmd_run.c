@@ -124,11 +124,10 @@ static bool wants_irqchip(const struct run *run, const struct image_outline *out
  */
 static void build_acpi(struct run *run, struct image_config *config)
 {
-	struct virtio_slot slot[QUIRE_VIRTIO_SLOTS];
 	const struct acpi_config acpi = {
 		.nr_cpus = run->vm_config.nr_vcpus,
-		.virtio = slot,
-		.nr_virtio = vm_virtio_slots(&run->vm_config, slot),
+		.virtio = config->virtio,
+		.nr_virtio = config->nr_virtio,
 	};
 
 	if (!run->vm_config.irqchip)
@@ -139,12 +138,15 @@ static void build_acpi(struct run *run, struct image_config *config)
 
 static int plan_image(struct run *run, struct quire_error *err)
 {
+	struct virtio_slot slot[QUIRE_VIRTIO_SLOTS];
 	struct image_config config = {
 		.file = run->image.data,
 		.file_bytes = run->image.bytes,
 		.name = run->image_path,
 		.cmdline = run->cmdline,
 		.virtio_console = run->vm_config.virtio_console,
+		.virtio = slot,
+		.nr_virtio = vm_virtio_slots(&run->vm_config, slot),
 		.module = run->module,
 		.nr_modules = run->nr_modules + 1,
 		.initrd = run->initrd,
@@ -183,6 +185,17 @@ static void say_plan(const struct run *run)
 	message("%s: %s%s%s, entered at %#" PRIx64, run->image_path, image_kind_name(plan->kind),
 		*version ? ", version " : "", version, plan->entry);
 	message("%s: command line \"%s\"", run->image_path, plan->cmdline);
+}
+
+/* With this module KVM emulates all that a guest does outside of user mode. */
+#define SLOW_KVM "/sys/module/kvm_pvm"
+
+static void warn_of_host(const struct run *run)
+{
+	if (run->plan.kernel.is_linux && !access(SLOW_KVM, F_OK))
+		message("this host's KVM emulates a guest's kernel, a thousand times slower and "
+			"without some instructions: Linux needs many minutes, or crashes; "
+			"docs/images.md says how to run it in an emulated machine");
 }
 
 /* ---- the end ---- */
@@ -250,6 +263,8 @@ static int prepare(struct run *run, int argc, char **argv, struct quire_error *e
 		ret = plan_image(run, err);
 	if (!ret && run->verbose)
 		say_plan(run);
+	if (!ret)
+		warn_of_host(run);
 	return ret;
 }
 
