@@ -57,8 +57,9 @@ SANFLAGS := $(if $(SAN),$(SANITIZE))
 CPPFLAGS_ALL = -I. -Iinclude -D_GNU_SOURCE -DQUIRE_VERSION='"$(VERSION)"' -MMD -MP $(CPPFLAGS)
 CFLAGS_ALL   = -std=gnu11 -pthread $(WARN) $(SANFLAGS) $(CFLAGS)
 LDFLAGS_ALL  = -pthread $(SANFLAGS) $(LDFLAGS)
-# A library less to be loaded at each start, where there is its archive.
-LIBS        := $(if $(wildcard $(shell $(CC) -print-file-name=libfdt.a)),-l:libfdt.a,-lfdt)
+# Libraries that need not be loaded at each start, where there is their archive.
+archive_of    = $(if $(wildcard $(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
+LIBS         := $(call archive_of,fdt) $(call archive_of,uring)
 TEST_LIBS    = $(LIBS) -lpng
 GEN_LIBS     = -lseccomp
 

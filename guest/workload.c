@@ -40,6 +40,9 @@ static const struct workload workloads[] = {
 	  "dup|range|queue|deflate|report|loop|outside|length|jump|setup|reset|storm|all "
 	  "[touch=PAGES] [seed=N]",
 	  evil_balloon_run },
+	{ "disk",
+	  "fill|check|fail SEED, or storm SEED ROUNDS [pages=N] [from=N] [safe=N] [features=MASK]",
+	  disk_run },
 	{ "idle", "SECONDS", idle_run },
 	{ "echo", "", echo_run },
 	{ "hvc", "", hvc_run },

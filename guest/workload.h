@@ -56,6 +56,7 @@ int remap_run(struct args *a);
 int balloon_run(struct args *a);
 int report_run(struct args *a);
 int evil_balloon_run(struct args *a);
+int disk_run(struct args *a);
 int idle_run(struct args *a);
 int echo_run(struct args *a);
 int hvc_run(struct args *a);

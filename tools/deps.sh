@@ -11,6 +11,7 @@ packages=(
 	libcapstone-dev libfdt-dev libpng-dev	# libraries
 	libseccomp-dev				# compiles the sandbox's filters
 	libxxhash-dev				# content hashes of pages
+	liburing-dev				# disks
 	perl					# prove
 	clang					# second compiler, fuzzers
 	cppcheck mandoc				# lint
@@ -94,8 +95,8 @@ usable() {
 	for tool in gcc make ld prove clang cppcheck mandoc qemu-system-x86_64; do
 		command -v "$tool" >/dev/null || return 1
 	done
-	printf '#include <%s>\n' capstone/capstone.h libfdt.h png.h seccomp.h |
-		gcc -x c -shared -o /dev/null - -lcapstone -lfdt -lpng -lseccomp 2>/dev/null
+	printf '#include <%s>\n' capstone/capstone.h libfdt.h png.h seccomp.h liburing.h |
+		gcc -x c -shared -o /dev/null - -lcapstone -lfdt -lpng -lseccomp -luring 2>/dev/null
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then

@@ -29,8 +29,8 @@
  * that make a stage-2 change real.
  *
  * A vCPU may hold LOCK_TEXT or LOCK_VIRTIO while it waits for memory, and LOCK_TEXT or LOCK_CONSOLE
- * while it waits for the reader of the guest's output.  So no thread but a vCPU waits for these
- * three locks; the others only try them.
+ * while it waits for the reader of the guest's output; so may the thread that a virtio device has.
+ * No other thread waits for these three locks: the others only try them.
  */
 #include <assert.h>
 #include <pthread.h>

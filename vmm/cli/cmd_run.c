@@ -74,6 +74,9 @@ static int open_files(struct run *run, struct quire_error *err)
 	int ret = image_open(installed ? installed : run->image_path, &run->image, err);
 
 	free(installed);
+	if (!ret)
+		ret = vm_open_disks(&run->vm_config, err);
+	vm_close_disks(&run->vm_config);
 	for (unsigned int i = 0; i < run->nr_modules && !ret; i++)
 		ret = open_module("--module", run->module_path[i], &run->module_file[i],
 				  &run->module[i], err);

@@ -314,6 +314,26 @@ static void put_exits(FILE *f, const struct vm_info *info)
 	report_count(f, "unclaimed MMIO", info->unclaimed_mmio);
 }
 
+static void put_disks(FILE *f, const struct vm_info *info)
+{
+	const struct blk_stats *d = &info->disk;
+
+	if (!info->nr_disks)
+		return;
+	report_group(f, "disks");
+	report_count(f, "disks", info->nr_disks);
+	report_count(f, "  in the page cache", info->buffered_disks);
+	report_count(f, "reads", d->reads);
+	fprintf(f, "  %-*s %10s\n", NAME_WIDTH, "  of", size_text(d->read_bytes));
+	report_count(f, "writes", d->writes);
+	fprintf(f, "  %-*s %10s\n", NAME_WIDTH, "  of", size_text(d->written_bytes));
+	report_count(f, "flushes", d->flushes);
+	report_count(f, "discards", d->discards);
+	report_count(f, "zeroes", d->zeroes);
+	report_count(f, "errors", d->errors);
+	report_count(f, "refused", d->refused);
+}
+
 void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 {
 	const struct vm_info *info = &vm->info;
@@ -337,6 +357,7 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 	put_merging(f, info);
 	report_balloon(f, info);
 	put_exits(f, info);
+	put_disks(f, info);
 	report_group(f, "time");
 	report_seconds(f, "up", info->run_ns);
 	report_seconds(f, "set-up", info->setup_ns);

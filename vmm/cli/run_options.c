@@ -47,6 +47,7 @@ enum option_id {
 	OPT_BALLOON,
 	OPT_BALLOON_MIN,
 	OPT_CONSOLE,
+	OPT_DISK,
 	OPT_SHARES,
 	OPT_MACHINE,
 	OPT_OOM_SCORE_ADJ,
@@ -80,6 +81,7 @@ static const struct option options[] = {
 	{ "domain", required_argument, NULL, OPT_DOMAIN },
 	{ "balloon", required_argument, NULL, OPT_BALLOON },
 	{ "balloon-min", required_argument, NULL, OPT_BALLOON_MIN },
+	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "console", required_argument, NULL, OPT_CONSOLE },
 	{ "shares", required_argument, NULL, OPT_SHARES },
 	{ "machine", required_argument, NULL, OPT_MACHINE },
@@ -116,6 +118,64 @@ static int add_initrd(struct run *run, const char *path, struct quire_error *err
 		return quire_fail(err, -EINVAL, "no file name");
 	run->initrd_path[run->nr_initrds++] = path;
 	return 0;
+}
+
+static int set_path(char path[DISK_PATH_MAX + 1], const char *value, struct quire_error *err)
+{
+	if (!*value)
+		return quire_fail(err, -EINVAL, "no file name");
+	if (strlen(value) > DISK_PATH_MAX)
+		return quire_fail(err, -EINVAL, "a path has at most %d bytes here", DISK_PATH_MAX);
+	memcpy(path, value, strlen(value) + 1);
+	return 0;
+}
+
+/* One word behind the file's name. */
+static int set_disk_word(struct disk_spec *disk, char *word, struct quire_error *err)
+{
+	bool is_overlay = !strncmp(word, "overlay", strlen("overlay"));
+	const char *dir = is_overlay ? word + strlen("overlay") : "";
+
+	if (disk->mode != DISK_READ_WRITE)
+		return quire_fail(err, -EINVAL, "'%.40s' comes too late: it is %s already", word,
+				  disk->mode == DISK_OVERLAY ? "overlay" : "ro");
+	if (!strcmp(word, "ro"))
+		disk->mode = DISK_READ_ONLY;
+	else if (is_overlay && (!*dir || (*dir == '=' && dir[1])))
+		disk->mode = DISK_OVERLAY;
+	else
+		return quire_fail(err, -EINVAL,
+				  "'%.40s' is not ro, overlay or overlay=DIR; a file name has no "
+				  "comma here",
+				  word);
+	return *dir ? set_path(disk->overlay_dir, dir + 1, err) : 0;
+}
+
+/* Not below /tmp if nobody says so: there it would often be memory. */
+static void set_overlay_dir(struct disk_spec *disk)
+{
+	const char *dir = getenv("TMPDIR");
+
+	if (!disk->overlay_dir[0] && (!dir || !*dir || set_path(disk->overlay_dir, dir, NULL)))
+		set_path(disk->overlay_dir, "/var/tmp", NULL);
+}
+
+static int add_disk(struct run *run, char *arg, struct quire_error *err)
+{
+	struct disk_spec *disk = &run->vm_config.disk[run->vm_config.nr_disks];
+	char *word, *rest = strchr(arg, ',');
+	int ret;
+
+	if (run->vm_config.nr_disks == DISK_MOST)
+		return quire_fail(err, -EINVAL, "at most %u disks", DISK_MOST);
+	if (rest)
+		*rest++ = '\0';
+	ret = set_path(disk->path, arg, err);
+	while (!ret && (word = strsep(&rest, ",")))
+		ret = set_disk_word(disk, word, err);
+	set_overlay_dir(disk);
+	run->vm_config.nr_disks++;
+	return ret;
 }
 
 /* A name of a VM or a domain, into buf of at least NAME_MAX_BYTES + 1. */
@@ -355,6 +415,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 		run->sandbox = (enum sandbox_mode)choice;
 		return ret;
 	case OPT_CONSOLE: return set_console(run, value, err);
+	case OPT_DISK: return add_disk(run, value, err);
 	case OPT_STATS:
 		run->stats_path = value;
 		return *value ? 0 : quire_fail(err, -EINVAL, "no file name");
@@ -385,6 +446,8 @@ static const char *own_option_name(int option)
 /* Refuse options that do not go together. */
 static int check_options(const struct run *run, struct quire_error *err)
 {
+	struct virtio_slot slot[QUIRE_VIRTIO_SLOTS];
+
 	if (run->vm_config.nr_vcpus > 1 && run->irqchip == IRQCHIP_OFF)
 		return quire_fail(err, -EINVAL,
 				  "-c %u needs an interrupt controller to start the "
@@ -395,6 +458,17 @@ static int check_options(const struct run *run, struct quire_error *err)
 		return quire_fail(err, -EINVAL,
 				  "--balloon-min: the guest cannot keep more than its RAM, "
 				  "see -m");
+	for (unsigned int i = 0; i < run->vm_config.nr_disks && run->launch.copies > 1; i++)
+		if (run->vm_config.disk[i].mode == DISK_READ_WRITE)
+			return quire_fail(err, -EINVAL,
+					  "--disk: %u guests cannot all write to %.200s; give it "
+					  ",ro or ,overlay",
+					  run->launch.copies, run->vm_config.disk[i].path);
+	if (vm_virtio_slots(&run->vm_config, slot) > QUIRE_VIRTIO_SLOTS)
+		return quire_fail(err, -EINVAL,
+				  "a guest has at most %u virtio devices, the balloon's place "
+				  "among them",
+				  QUIRE_VIRTIO_SLOTS);
 	if (run->launch.machine && run->launch.own_option)
 		return quire_fail(err, -EINVAL,
 				  "%s is for a machine of its own; use --machine=own, or change "

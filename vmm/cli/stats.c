@@ -278,6 +278,23 @@ static void exit_stats(struct json *json, const struct vm_info *info)
 	json_number(json, "unclaimed_mmio_accesses", info->unclaimed_mmio);
 }
 
+static void disk_stats(struct json *json, const struct vm_info *info)
+{
+	const struct blk_stats *d = &info->disk;
+
+	json_number(json, "disks", info->nr_disks);
+	json_number(json, "buffered_disks", info->buffered_disks);
+	json_number(json, "disk_reads", d->reads);
+	json_number(json, "disk_read_bytes", d->read_bytes);
+	json_number(json, "disk_writes", d->writes);
+	json_number(json, "disk_written_bytes", d->written_bytes);
+	json_number(json, "disk_flushes", d->flushes);
+	json_number(json, "disk_discards", d->discards);
+	json_number(json, "disk_zeroes", d->zeroes);
+	json_number(json, "disk_errors", d->errors);
+	json_number(json, "disk_refusals", d->refused);
+}
+
 static void time_stats(struct json *json, const struct vm_info *info)
 {
 	json_number(json, "setup_ns", info->setup_ns);
@@ -343,6 +360,7 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 	merge_stats(json, info);
 	stats_balloon(json, info);
 	exit_stats(json, info);
+	disk_stats(json, info);
 	sandbox_stats(json, info);
 	time_stats(json, info);
 }

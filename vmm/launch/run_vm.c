@@ -337,6 +337,9 @@ static int open_all(struct process *p, struct vm **vm, int *ram, struct quire_er
 	int ret;
 
 	configure(p);
+	ret = vm_open_disks(&p->run->vm_config, err);
+	if (ret)
+		return ret == -EINVAL || ret == -EBUSY ? -EDOM : ret;
 	if (p->run->sandbox != SANDBOX_OFF) {
 		sandbox_has_cgroup(p->seat->cgroup == LAUNCH_CGROUP_OWN,
 				   p->seat->cgroup == LAUNCH_CGROUP_REFUSED);
@@ -438,6 +441,7 @@ int run_vm(struct run *run, const struct launch_seat *seat)
 		credits_cancel(p.credits);
 	ctl_destroy(p.ctl);
 	vm_destroy(vm);
+	vm_close_disks(&p.run->vm_config);
 	credits_destroy(p.credits);
 	lock_finish(&p.lock);
 	return status;

@@ -421,7 +421,7 @@ void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 	keep->ram_bytes = vm->config.ram_bytes;
 	keep->nr_threads = vm->nr_vcpus + OTHER_THREADS;
 	/* There are no more than these, those named below, and a dozen of the process's own. */
-	static_assert(GMEM_MAX_DESCRIPTORS + VM_MAX_VCPUS + 2 * QUIRE_VIRTIO_SLOTS + 32 <=
+	static_assert(GMEM_MAX_DESCRIPTORS + VM_MAX_VCPUS + 5 * QUIRE_VIRTIO_SLOTS + 32 <=
 			      SANDBOX_MAX_KEEP,
 		      "there is room to keep all of them");
 	for (unsigned int i = 0; i < nr; i++)
@@ -436,6 +436,8 @@ void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 		keep->nr_threads += vm->slot[i].device->start != NULL;
 		sandbox_keep(keep, vm->slot[i].doorbell_fd);
 		sandbox_keep(keep, vm->slot[i].irq_fd);
+		if (vm->slot[i].device->keep)
+			vm->slot[i].device->keep(&vm->slot[i], keep);
 	}
 	sandbox_keep(keep, vm->signal_fd);
 }

@@ -15,6 +15,7 @@
 #include "mmu/merge/keeper.h"
 #include "vmm/boot/image.h"
 #include "vmm/boot/slot.h"
+#include "vmm/dev/disk.h"
 #include "kvm.h"
 #include "vcpu_state.h"
 #include "vm_info.h"
@@ -36,10 +37,13 @@ struct vm_config {
 	uint64_t merge_pages_per_s; /* pace of the keeper; 0: automatic */
 	const char *domain;	    /* for vm_info, at most VM_DOMAIN_MAX bytes; NULL: its own */
 	enum balloon_mode balloon;
-	bool virtio_console;		    /* input is for a virtio-console, not the serial port */
-	uint16_t exit_port;		    /* one more than abi.h has; 0: none */
-	uint64_t timeout_ns;		    /* 0: none */
-	uint64_t timeout_since_ns;	    /* from when on; 0: from vm_run on */
+	bool virtio_console;	   /* input is for a virtio-console, not the serial port */
+	uint16_t exit_port;	   /* one more than abi.h has; 0: none */
+	uint64_t timeout_ns;	   /* 0: none */
+	uint64_t timeout_since_ns; /* from when on; 0: from vm_run on */
+	struct disk_spec disk[DISK_MOST];
+	struct disk *open_disk[DISK_MOST]; /* borrowed: vm_open_disks() */
+	unsigned int nr_disks;
 	uint64_t start_ns;		    /* CLOCK_MONOTONIC when the process began */
 	const struct gmem_credits *credits; /* borrowed; NULL: no limit but the host's */
 	const struct kvm_cpuid2 *cpuid;	    /* what cpuid_read() gave, borrowed; NULL: ask KVM */
@@ -69,6 +73,13 @@ struct vm_config {
 /* Lay RAM of this size around the hole below 4 GiB (abi.h).  Returns the number of ranges. */
 #define VM_MAX_RAM 2
 unsigned int vm_ram_layout(uint64_t ram_bytes, struct gfn_range ram[VM_MAX_RAM]);
+
+/*
+ * Open config's disks, before the process gives up its user's id.  0; -errno with *err, and some
+ * may be open.  vm_close_disks() closes those that are.
+ */
+int vm_open_disks(struct vm_config *config, struct quire_error *err);
+void vm_close_disks(struct vm_config *config);
 
 /*
  * The virtio devices that a VM with this configuration has.  Returns their number; it is more than

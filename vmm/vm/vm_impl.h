@@ -3,8 +3,8 @@
 #define QUIRE_VMM_VM_VM_IMPL_H
 
 /*
- * What vm.c, vm_run.c, vm_pause.c, vm_virtio.c, vm_balloon.c, vm_platform.c, vm_info.c, vm_merge.c,
- * vcpu.c, exit.c and crash.c share.
+ * What vm.c, vm_run.c, vm_pause.c, vm_virtio.c, vm_balloon.c, vm_disk.c, vm_console.c,
+ * vm_platform.c, vm_info.c, vm_merge.c, vcpu.c, exit.c and crash.c share.
  */
 #include <poll.h>
 #include "mmu/base/clock.h"
@@ -56,6 +56,8 @@ struct vm_device {
 	int (*create)(struct vm_slot *slot, unsigned int nth, struct quire_error *err);
 	/* Undo create(), also after it failed. */
 	void (*destroy)(struct vm_slot *slot);
+	/* Add its own descriptors. */
+	void (*keep)(const struct vm_slot *slot, struct sandbox_keep *to);
 	/* Queue n was notified by the doorbell.  Main loop.  NULL: another thread listens to it. */
 	void (*notify)(struct vm_slot *slot, unsigned int n);
 	/* Do what is due; returns when to call again at the latest.  Main loop, in each round. */
@@ -71,6 +73,8 @@ struct vm_device {
 	 * with fd -1 nothing.  The device's own thread.
 	 */
 	struct pollfd (*serve)(struct vm_slot *slot);
+	/* The thread's last act: wait for what is in flight.  NULL: nothing is. */
+	void (*drain)(struct vm_slot *slot);
 };
 
 /* A slot for a virtio device.  Keys as below. */
@@ -200,6 +204,13 @@ bool vm_wants_input(const struct vm *vm);
 
 /* Take some of the input that there is.  Main loop. */
 void vm_take_input(struct vm *vm);
+
+/* ---- vm_disk.c ---- */
+
+extern const struct vm_device vm_disk_device;
+
+/* Add up the counters of all disks. */
+void vm_disk_info(const struct vm *vm, struct vm_info *out);
 
 /* ---- vm_pause.c ---- */
 

@@ -10,6 +10,7 @@
 #include "mmu/base/balloon_record.h"
 #include "mmu/merge/keeper.h"
 #include "kvm_exit.h"
+#include "vmm/dev/blk.h"
 #include "sandbox_piece.h"
 
 #define VM_MAX_VCPUS  255 /* APIC ids have eight bits, and 255 means everyone */
@@ -48,6 +49,9 @@ struct vm_info {
 	struct keeper_stats merge;		  /* the reasons add up to mem's private pages */
 	uint64_t merge_passes;			  /* keeper_passes_done() */
 	struct balloon_record balloon;
+	uint32_t nr_disks;
+	uint32_t buffered_disks; /* of which the page cache has what they read and write */
+	struct blk_stats disk;	 /* of all disks together */
 };
 
 #endif

@@ -37,6 +37,7 @@
 static const struct vm_device *const table[] = {
 	&vm_balloon_device,
 	&vm_console_device,
+	&vm_disk_device,
 };
 
 #define NR_KINDS (sizeof(table) / sizeof(table[0]))
@@ -238,6 +239,8 @@ static void serve_slot(void *arg)
 		    read(slot->doorbell_fd, &rings, sizeof(rings)) < 0)
 			continue; /* nothing to drain */
 	}
+	if (slot->device->drain)
+		slot->device->drain(slot);
 }
 
 int vm_slot_start(struct vm_slot *slot, struct quire_error *err)

@@ -1,0 +1,129 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# --disk: quill writes, reads and verifies a disk, in and out of the sandbox, by io_uring and
+# without; the host's files are what they should be; a kill in between loses nothing that was
+# flushed; a full file system is an I/O error of the guest's.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. tests/kvm/shell.bash
+
+image=$dir/image
+pages=1024
+
+# guest OPTION... -- WORD...: run quill's workload disk; what it says is in $dir/out.
+guest() {
+	local options=()
+
+	while [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	shift
+	timeout 120 "$quire" run --stats="$dir/stats" "${options[@]}" "$quill" disk "$@" \
+		>"$dir/out" 2>"$dir/errors"
+}
+
+number() {
+	sed -n "s,.*\"$1\": \([0-9]*\).*,\1,p" "$dir/stats" | head -n 1
+}
+
+# status STATUS TEXT DESCRIPTION COMMAND...: it ends with this status and says this on one line
+status() {
+	local want=$1 text=$2 what=$3 got
+
+	shift 3
+	"$@" >"$dir/out" 2>"$dir/errors"
+	got=$?
+	[ "$got" -eq "$want" ] && [ "$(wc -l <"$dir/errors")" -eq 1 ] &&
+		grep -q -- "$text" "$dir/errors"
+	result $? "$what" || { echo "# status $got"; sed 's/^/# /' "$dir/errors"; }
+}
+
+truncate -s $((pages * 4096)) "$image"
+guest --disk="$image" -- fill 7
+code=$?
+if [ $code -eq 121 ]; then
+	skip_all "$(head -n 1 "$dir/errors")"
+fi
+check "a guest fills its disk (status $code)" grep -q "filled pages=$pages" "$dir/out"
+check "... of which the host has all" [ "$(number disk_written_bytes)" -eq $((pages * 4096)) ]
+check "... and a flush" [ "$(number disk_flushes)" -ge 1 ]
+sum=$(sha256sum <"$image")
+for how in --sandbox=on --sandbox=off --irqchip=on '-c 2' --hugepages=never; do
+	# shellcheck disable=SC2086
+	check "$how: the next one finds it" guest $how --disk="$image",ro -- check 7
+done
+check "a wrong seed is found out" [ "$(guest --disk="$image",ro -- check 8; echo $?)" -eq 1 ]
+check "a disk for reading is not written" guest --disk="$image",ro -- fail 8
+check "... which the guest is told" grep -q 'failed writes=1 reads=0' "$dir/out"
+check "what it has read is the image" [ "$(sha256sum <"$image")" = "$sum" ]
+
+# Overlays: two at once, and the image stays.
+check "two guests change one image" guest -n 2 --disk="$image",overlay="$dir" -- storm 3 300
+check "... each its own" [ "$(grep -c 'stormed pages=256' "$dir/out")" -eq 2 ]
+check "... of which nothing is left" [ "$(find "$dir" -name 'quire-*' | wc -l)" -eq 0 ]
+check "... and the image is as it was" [ "$(sha256sum <"$image")" = "$sum" ]
+for how in --sandbox=on --irqchip=on; do
+	check "$how: a storm" guest $how --disk="$image" -- storm 5 500
+done
+check "without the feature FLUSH too" guest --disk="$image" -- storm 6 50 features=0x6000
+check "no request was wrong" [ "$(number disk_refusals)$(number disk_errors)" = 00 ]
+
+# The same where there is no io_uring: a filter of system calls says that there is none.
+without_ring() {
+	perl -e 'my $f = pack("SCCL" x 4, 0x20, 0, 0, 0, 0x15, 0, 1, 425, 6, 0, 0, 0x50026,
+			      6, 0, 0, 0x7fff0000);
+		my $p = pack("Sx6P32", 4, $f);
+		syscall(157, 38, 1, 0, 0, 0) == 0 && syscall(317, 1, 0, $p) == 0 or die "$!";
+		exec @ARGV' timeout 120 "$quire" run --disk="$1" "$quill" disk storm 7 200
+}
+check "without io_uring" without_ring "$image"
+
+# kill -9 of the VM: what was safe is there, and the lock is gone.
+truncate -s 0 "$image"
+truncate -s 256M "$image"
+vm=disk-$$
+timeout 120 "$quire" run --name=$vm --disk="$image" "$quill" disk fill 9 safe=64 >"$dir/log" 2>&1 &
+run=$!
+until [ "$(grep -c safe= "$dir/log")" -ge 5 ] || ! kill -0 $run 2>/dev/null; do
+	sleep 0.05
+done
+status 2 'in use by another VM' "who writes to a disk is alone" \
+	"$quire" run --disk="$image" "$quill" hello
+status 2 'another VM writes to' "... and nobody reads it" \
+	"$quire" run --disk="$image",overlay "$quill" hello
+kill -9 "$("$quire" ps --json "$vm" | sed -n 's,.*"pid": \([0-9]*\).*,\1,p' | head -n 1)"
+wait $run
+safe=$(sed -n 's,.*safe=,,p' "$dir/log" | tail -n 1)
+check "after a kill, all $safe safe pages are there" guest --disk="$image" -- check 9 pages="$safe"
+
+# What is no disk.
+mkdir "$dir/folder"
+: >"$dir/empty"
+echo short >"$dir/odd"
+mkfifo "$dir/pipe"
+status 2 'is a directory' "a directory" "$quire" run --disk="$dir/folder" "$quill" hello
+status 2 'is empty' "an empty file" "$quire" run --disk="$dir/empty" "$quill" hello
+status 2 'whole sectors' "six bytes" "$quire" run --disk="$dir/odd" "$quill" hello
+status 2 'neither a file' "a pipe" "$quire" run --disk="$dir/pipe",ro "$quill" hello
+status 2 'No such file' "no file" "$quire" run --disk="$dir/none" "$quill" hello
+status 2 'not ro, overlay' "an unknown word" "$quire" run --disk="$image",rw "$quill" hello
+status 2 'cannot all write' "a disk for two" "$quire" run -n 2 --disk="$image" "$quill" hello
+
+# A file system that is full: an overlay on a tmpfs of a megabyte, in a namespace of our own.
+full() {
+	timeout 120 unshare -m sh -c 'mount -t tmpfs -o size=1M none "$1" && shift && exec "$@"' - \
+		"$dir/folder" "$quire" run --disk="$image",overlay="$dir/folder" "$quill" \
+		disk fill 1 >"$dir/out" 2>"$dir/errors"
+	[ $? -eq 1 ] && grep -q 'a write failed at page' "$dir/out"
+}
+if unshare -m true 2>/dev/null; then
+	check "a full file system is the guest's I/O error" full
+	check "... of which the host says a line" \
+		[ "$(grep -c 'writing to.*No space left' "$dir/errors")" -eq 1 ]
+else
+	skip "no mount namespace"
+	skip "no mount namespace"
+fi
+done_testing

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_DEV_DISK_H
+#define QUIRE_VMM_DEV_DISK_H
+
+/*
+ * The host's side of a disk: an image, which is a file or a block device, and with DISK_OVERLAY a
+ * file for what the guest changes.
+ *
+ * An image is locked as long as it is open, by an OFD lock (fcntl(2)) over all of it: exclusively
+ * if the guest may write to it, else shared.  So no two VMs write to one image, and nobody writes
+ * to what others read.  Whoever sets no lock is not kept out.
+ *
+ * It is opened with O_DIRECT where sectors of 512 bytes can be read so; then none of it is in the
+ * host's page cache.  Elsewhere it is read and written through the page cache.
+ *
+ * With DISK_OVERLAY the image is only read.  What was changed is in a sparse file without a name,
+ * at the same offsets, in clusters of DISK_CLUSTER bytes; a bitmap says which.  It goes with its
+ * last descriptor.
+ *
+ * One thread uses a disk at a time.
+ */
+#include <quire/error.h>
+#include <quire/types.h>
+
+#define DISK_SECTOR  512u
+#define DISK_CLUSTER 4096u
+#define DISK_MOST    8u /* disks of a VM */
+
+enum disk_mode { DISK_READ_WRITE, DISK_READ_ONLY, DISK_OVERLAY };
+
+#define DISK_PATH_MAX 1023 /* bytes */
+
+/* It has no pointers, because it goes from one process to another. */
+struct disk_spec {
+	char path[DISK_PATH_MAX + 1];
+	char overlay_dir[DISK_PATH_MAX + 1]; /* DISK_OVERLAY: where its file is to be */
+	enum disk_mode mode;
+};
+
+struct disk {
+	const char *path; /* the spec's, which stays where it is */
+	int fd;		  /* the image */
+	int delta_fd;	  /* DISK_OVERLAY: what was changed; else -1 */
+	uint8_t *changed; /* DISK_OVERLAY: a bit a cluster; else NULL */
+	uint64_t bytes;	  /* a multiple of DISK_SECTOR, not 0 */
+	bool locked, read_only;
+	bool direct; /* O_DIRECT, for all of its files */
+	bool punch;  /* holes can be made where the guest writes to */
+	void *cluster;
+};
+
+/*
+ * Open and lock.  0; -errno with *err.  -EBUSY: somebody else has locked the image; -EINVAL: it is
+ * not a disk: a directory, empty, or no multiple of DISK_SECTOR.
+ */
+int disk_open(const struct disk_spec *spec, struct disk **out, struct quire_error *err);
+
+/* NULL is fine. */
+void disk_close(struct disk *d);
+
+/* The file to which the guest's writes go. */
+int disk_write_fd(const struct disk *d);
+
+/*
+ * From pos on, how many of len bytes are in one file?  At least 1, if len is not 0.  *fd becomes
+ * that file.
+ */
+uint64_t disk_run(const struct disk *d, uint64_t pos, uint64_t len, int *fd);
+
+/*
+ * [pos, pos + len) is about to be written: complete what it has of clusters in part.  Waits for the
+ * disk.  0 or -errno.  No write to the same clusters is in flight.
+ */
+int disk_before_write(struct disk *d, uint64_t pos, uint64_t len);
+
+/* [pos, pos + len) has been written, or punched. */
+void disk_after_write(struct disk *d, uint64_t pos, uint64_t len);
+
+#endif
