@@ -34,7 +34,9 @@ mdoc() {
 			n = split(s, word, "|")
 			for (i = 1; i <= n; i++)
 				out = out (i > 1 ? " | " : "") kind(word[i]) word[i]
-			sub(/\[,ARGS\]/, " Ns Op , Ns Ar ARGS", out)
+			if (match(out, /\[,[A-Z]+\]/))
+				out = substr(out, 1, RSTART - 1) " Ns Op , Ns Ar " \
+					substr(out, RSTART + 2, RLENGTH - 3)
 			return out
 		}
 		function item(s,    word, n, i, out, at) {
