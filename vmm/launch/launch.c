@@ -79,13 +79,6 @@ void launch_say(const struct launch *l, const struct copy *c, const char *fmt, .
 		message("%s", text);
 }
 
-void launch_close_all_but(int fd)
-{
-	if (fd > STDERR_FILENO + 1)
-		close_range(STDERR_FILENO + 1, (unsigned int)fd - 1, 0);
-	close_range(fd > STDERR_FILENO ? (unsigned int)fd + 1 : STDERR_FILENO + 1, UINT_MAX, 0);
-}
-
 /* ---- stopping ---- */
 
 void launch_stop(struct launch *l, int status)

@@ -9,6 +9,7 @@
  *   launch_copy.c     a VM process: its birth, what it says on its leash, how it ended
  *   launch_machine.c  the machine: finding it, starting it, losing it
  *   launch_console.c  the output of several VMs (launch_console.h)
+ *   descriptors.c     which descriptors a child keeps
  *   launch_reset.c    guests that reset themselves
  *   launch_stats.c    the counters at the end
  */
@@ -125,6 +126,8 @@ void launch_stop(struct launch *l, int status);
 /* Print a line about one copy, with its name if there are several. */
 __attribute__((format(printf, 3, 4))) void launch_say(const struct launch *l, const struct copy *c,
 						      const char *fmt, ...);
+
+/* ---- descriptors.c ---- */
 
 /* Close all descriptors but the standard ones and fd; -1: none. */
 void launch_close_all_but(int fd);
