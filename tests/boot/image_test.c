@@ -384,7 +384,6 @@ static void test_linux_placement(void)
 	image_plan_finish(&plan);
 	s = sample_make(SAMPLE_LINUX32);
 	sample_put(&s, 0x234, 0, 1);
-	sample_put(&s, 0x230, 0, 4);
 	if (planned(&config, &plan, "a kernel that cannot be relocated")) {
 		is_hex(plan.segment[0].gpa, MiB, "... is put at 1 MiB");
 		is_hex(plan.segment[0].mem_bytes, SAMPLE_PREFERRED - MiB + SAMPLE_INIT_BYTES,

@@ -291,7 +291,7 @@ SKIP: {
 		like($r->{out}, qr/ cmdline=console=ttyS0 x y z\n/, '... its command line');
 		like($r->{out}, qr/^e820: 0x100000 \+ 0x3f00000 is 0x1$/m, '... its memory');
 		like($r->{out}, qr/^initrd: bytes=0xe "first000second"$/m, '... its initrds');
-		ok($r->{err} =~ /\A.*: Linux bzImage, $bits-bit entry, version 0\.1 hello /
+		ok($r->{err} =~ /\A.*: Linux boot protocol, $bits-bit entry, version 0\.1 /
 				&& $r->{err} =~ /command line "console=ttyS0 x y z"\n/,
 			'... and -v says so');
 	}

@@ -63,8 +63,8 @@ const char *image_kind_name(enum image_kind kind)
 	static const char *const name[IMAGE_NR_KINDS] = {
 		[IMAGE_PVH64] = "ELF64 with a PVH note",
 		[IMAGE_PVH32] = "ELF32 with a PVH note",
-		[IMAGE_LINUX64] = "Linux bzImage, 64-bit entry",
-		[IMAGE_LINUX32] = "Linux bzImage, 32-bit entry",
+		[IMAGE_LINUX64] = "Linux boot protocol, 64-bit entry",
+		[IMAGE_LINUX32] = "Linux boot protocol, 32-bit entry",
 		[IMAGE_MULTIBOOT] = "multiboot 1",
 		[IMAGE_MULTIBOOT2] = "multiboot 2",
 		[IMAGE_FLAT] = "flat image",

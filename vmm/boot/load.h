@@ -189,6 +189,11 @@ int load_linux_boot_data(struct loader *ld);
 int load_multiboot_boot_data(struct loader *ld);
 int load_multiboot2_boot_data(struct loader *ld);
 
+/*
+ * Is the file, by how it begins, surely something that no guest is?  0, or -ENOEXEC with what it is.
+ */
+int load_check_other(struct loader *ld);
+
 /* Load a flat image.  0 or -errno. */
 int load_flat(struct loader *ld);
 

@@ -46,7 +46,7 @@ static const struct {
 	{ 0x40, 4, "\x7f\x10\xda\xbe", "a VDI disk: name a kernel image instead" },
 };
 
-static int check_magic(struct loader *ld)
+int load_check_other(struct loader *ld)
 {
 	unsigned int i;
 
@@ -75,7 +75,7 @@ int load_flat(struct loader *ld)
 {
 	const struct image_config *config = ld->config;
 	const uint64_t most = FLAT_END - QUIRE_BOOT_SECTOR;
-	int err = check_magic(ld);
+	int err = load_check_other(ld);
 
 	if (err)
 		return err;

@@ -121,21 +121,17 @@ static void read_version(struct loader *ld, const struct setup_header *h)
 	strncpy(kernel->version, (const char *)ld->config->file + at, bytes);
 }
 
-/*
- * Others use the header so that Linux's boot loaders start them.  These do it by its real-mode code
- * and go on to call the BIOS; they have no code at the 32-bit entry.
- */
-static int check_not_bios(struct loader *ld)
+/* Others use the header too, so that Linux's boot loaders start them.  Some go by a BIOS from there. */
+static int refuse_old(struct loader *ld, const struct setup_header *h)
 {
-	static const char *const name[] = { "iPXE", "gPXE", "MEMDISK", "GRUB" };
+	const char *version = ld->plan->kernel.version;
 
-	for (unsigned int i = 0; i < ARRAY_SIZE(name); i++)
-		if (!strncmp(ld->plan->kernel.version, name[i], strlen(name[i])))
-			return load_fail(ld, -ENOEXEC,
-					 "a Linux setup header, but this is %s, which needs a "
-					 "BIOS, and there is none: name a Linux kernel",
-					 name[i]);
-	return 0;
+	return load_fail(
+		ld, -ENOEXEC,
+		"a Linux setup header of protocol %u.%02u%s%.40s%s, which needs a BIOS, and "
+		"there is none: name a kernel of 2.06 (Linux 2.6.22) or later",
+		h->version >> 8, h->version & 0xff, *version ? " (" : "", version,
+		*version ? ")" : "");
 }
 
 static int check_header(struct loader *ld, const struct setup_header *h)
@@ -153,11 +149,13 @@ static int check_header(struct loader *ld, const struct setup_header *h)
 				 "file again",
 				 h->boot_flag);
 	if (h->version < VERSION_CMDLINE_SIZE)
-		return load_fail(
-			ld, -ENOEXEC,
-			"a Linux setup header of protocol %u.%02u (\"%.40s\"), which needs "
-			"a BIOS: quire boots 2.06 (Linux 2.6.22) and later",
-			h->version >> 8, h->version & 0xff, kernel->version);
+		return refuse_old(ld, h);
+	if (!h->code32_start || !h->kernel_alignment)
+		return load_fail(ld, -ENOEXEC,
+				 "a Linux setup header without a 32-bit entry (code32_start %#x, "
+				 "kernel_alignment %#x): only a BIOS can start it, and there is "
+				 "none: name a Linux kernel",
+				 h->code32_start, h->kernel_alignment);
 	if (!(h->loadflags & LOADED_HIGH))
 		return load_fail(ld, -ENOEXEC,
 				 "a zImage (loadflags %#x), which only a BIOS can load: build a "
@@ -168,7 +166,7 @@ static int check_header(struct loader *ld, const struct setup_header *h)
 				 "a Linux setup header of %u bytes, not %u to %u: rebuild the "
 				 "kernel",
 				 kernel->header_bytes, SETUP_MIN_BYTES, SETUP_MAX_BYTES);
-	return check_not_bios(ld);
+	return 0;
 }
 
 /* The kernel's part of the file.  The file may go on after it, with a signature for example. */
@@ -199,7 +197,7 @@ static int place(struct loader *ld, const struct setup_header *h, gpa_t *gpa, ui
 	uint64_t preferred = h->version >= VERSION_INIT_SIZE ? h->pref_address : 0;
 	uint64_t align = h->relocatable_kernel ? h->kernel_alignment : 1;
 
-	if (!align || align & (align - 1) || align > MAX_ALIGNMENT)
+	if (align & (align - 1) || align > MAX_ALIGNMENT)
 		return load_fail(ld, -ENOEXEC,
 				 "kernel_alignment %#" PRIx64 " is no power of 2 up to 1 GiB: "
 				 "rebuild the kernel",

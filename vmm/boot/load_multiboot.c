@@ -125,6 +125,9 @@ static int load_image(struct loader *ld, const struct elf_image *elf, uint32_t o
 		err = load_by_addresses(ld, offset, &h->address);
 		return err ? err : load_entry(ld, "multiboot entry", h->entry_addr);
 	}
+	err = elf ? 0 : load_check_other(ld);
+	if (err)
+		return err;
 	if (!elf || elf->is64)
 		return load_fail(ld, -ENOEXEC,
 				 "a multiboot header (flags %#x) without addresses "

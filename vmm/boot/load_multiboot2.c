@@ -217,6 +217,9 @@ static int load_image(struct loader *ld, const struct elf_image *elf, const stru
 		return load_fail(ld, -ENOEXEC,
 				 "a multiboot 2 header with addresses and no entry address: add "
 				 "tag 3");
+	err = h->has_addresses || elf ? 0 : load_check_other(ld);
+	if (err)
+		return err;
 	if (!h->has_addresses && !elf)
 		return load_fail(ld, -ENOEXEC,
 				 "a multiboot 2 header without addresses in a file that is not "

@@ -197,7 +197,7 @@ static void warn_of_host(const struct run *run)
 {
 	if (run->plan.kernel.is_linux && !access(SLOW_KVM, F_OK))
 		message("this host's KVM emulates a guest's kernel, a thousand times slower and "
-			"without some instructions: Linux needs many minutes, or crashes; "
+			"without some instructions: it takes many minutes, or crashes; "
 			"docs/images.md says how to run it in an emulated machine");
 }
 

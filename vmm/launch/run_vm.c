@@ -10,7 +10,7 @@
  *   2. It enters the sandbox.
  *   3. It gets credits, and shows the RAM file to the machine, which has to see what this VM holds
  *      when somebody must be killed.
- *   4. It places the image, which needs pages, and forgets the files.
+ *   4. It places the image, which needs pages.
  *   5. It fills in two numbers for which the device tree has room, the set-up time last of all.
  *   6. It runs the VM.
  *
@@ -358,16 +358,6 @@ static int open_all(struct process *p, struct vm **vm, int *ram, struct quire_er
 	return ret ? ret : listen_as(p, err);
 }
 
-/* The launcher's files are in guest memory now, and the machine would count our copy too. */
-static void drop_files(struct run *run)
-{
-	image_close(&run->image);
-	for (unsigned int i = 0; i < run->nr_modules; i++)
-		image_close(&run->module_file[i]);
-	for (unsigned int i = 0; i < run->nr_initrds; i++)
-		image_close(&run->initrd_file[i]);
-}
-
 static int make_vm(struct process *p, struct vm **vm, struct quire_error *err)
 {
 	int ram = -1, ret = open_all(p, vm, &ram, err);
@@ -386,7 +376,6 @@ static int make_vm(struct process *p, struct vm **vm, struct quire_error *err)
 		close(ram);
 	if (!ret)
 		ret = image_place(&p->run->plan, vm_gmem(*vm), err);
-	drop_files(p->run);
 	if (!ret)
 		ret = set_setup_time(p->run, *vm, err);
 	return ret;
