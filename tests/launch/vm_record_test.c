@@ -123,7 +123,8 @@ static unsigned int read_maps(struct map *map)
 	char line[512];
 
 	while (f && nr < MAPS && fgets(line, sizeof(line), f))
-		nr += sscanf(line, "%" SCNx64 "-%" SCNx64, &map[nr].from, &map[nr].to) == 2;
+		nr += sscanf(line, "%" SCNx64 "-%" SCNx64, &map[nr].from, &map[nr].to) == 2 &&
+		      map[nr].to - map[nr].from < GiB; /* a sanitizer's notes are larger */
 	if (f)
 		fclose(f);
 	return nr;

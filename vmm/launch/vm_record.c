@@ -34,12 +34,16 @@ struct vm_record {
 
 /* ---- making ---- */
 
+#define ALIGN 16 /* of each piece in the record's file */
+
 /* Append data to the record's file.  0 or -errno. */
 static int put(int fd, struct piece *p, const void *data, uint64_t bytes)
 {
-	off_t end = lseek(fd, 0, SEEK_END);
+	uint64_t end = (uint64_t)lseek(fd, 0, SEEK_END);
 
-	*p = (struct piece){ .offset = (uint64_t)end, .bytes = bytes };
+	*p = (struct piece){ .offset = (end + ALIGN - 1) / ALIGN * ALIGN, .bytes = bytes };
+	if (lseek(fd, (off_t)p->offset, SEEK_SET) < 0)
+		return -errno;
 	for (uint64_t done = 0; done < bytes;) {
 		ssize_t n = write(fd, (const uint8_t *)data + done, bytes - done);
 
