@@ -387,10 +387,10 @@ static bool refuse_namespaces(void)
 /* Exit status: 0 if the sandbox is what it should be where namespaces are refused. */
 static int enter_refused(enum sandbox_mode mode)
 {
-	const unsigned int namespaces = 1u << SANDBOX_OWN_UID | 1u << SANDBOX_USER_NS |
-					1u << SANDBOX_IPC_NS | 1u << SANDBOX_UTS_NS |
-					1u << SANDBOX_NET_NS | 1u << SANDBOX_MOUNT_NS |
-					1u << SANDBOX_EMPTY_ROOT;
+	const unsigned int namespaces = 1u << SANDBOX_OWN_UID | 1u << SANDBOX_CGROUP |
+					1u << SANDBOX_USER_NS | 1u << SANDBOX_IPC_NS |
+					1u << SANDBOX_UTS_NS | 1u << SANDBOX_NET_NS |
+					1u << SANDBOX_MOUNT_NS | 1u << SANDBOX_EMPTY_ROOT;
 	struct sandbox_keep keep = { .nr = 0 };
 	struct quire_error err = { "" };
 
