@@ -46,6 +46,7 @@ static const struct workload workloads[] = {
 	{ "idle", "SECONDS", idle_run },
 	{ "echo", "", echo_run },
 	{ "hvc", "", hvc_run },
+	{ "net", "[arp=ADDRESS]", net_run },
 	{ "exit", "N", exit_run },
 	{ "crash", "triple|ud|null|jump|read|write|stack|loop|flood|vmcall|scribble|int3|hlt",
 	  crash_run },

@@ -60,6 +60,7 @@ int disk_run(struct args *a);
 int idle_run(struct args *a);
 int echo_run(struct args *a);
 int hvc_run(struct args *a);
+int net_run(struct args *a);
 int exit_run(struct args *a);
 int crash_run(struct args *a);
 

@@ -50,6 +50,7 @@ Section: misc
 Priority: optional
 Installed-Size: $(du -sk "$tree/usr" | cut -f1)
 Depends: $needs
+Suggests: passt
 Description: virtual-machine monitor about guest-physical memory
  quire runs guest images under KVM, shares equal pages among them, and shows
  what becomes of every page of their memory.

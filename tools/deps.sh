@@ -17,6 +17,7 @@ packages=(
 	cppcheck mandoc				# lint
 	qemu-system-x86				# the peer in tests and benchmarks
 	acpica-tools				# reads the ACPI tables in a test
+	passt iproute2				# --net=user and taps in a test
 )
 
 # make lint goes by this version alone, which not every release has; without it, it says so.

@@ -68,6 +68,20 @@ static int open_stats(struct run *run, struct quire_error *err)
 	return 0;
 }
 
+static int open_nets(struct run *run, struct quire_error *err)
+{
+	struct quire_error why;
+	int ret;
+
+	for (unsigned int i = 0; i < run->launch.nr_nets; i++) {
+		ret = net_source_open(&run->launch.net[i], &why);
+		if (ret)
+			return quire_fail(err, ret, "--net: %.300s", why.text);
+		run->vm_config.net[i].mtu = run->launch.net[i].mtu;
+	}
+	return 0;
+}
+
 static int open_files(struct run *run, struct quire_error *err)
 {
 	char *installed = installed_image(run->image_path);
@@ -250,6 +264,8 @@ static void finish(struct run *run)
 	for (unsigned int i = 0; i < run->nr_initrds; i++)
 		image_close(&run->initrd_file[i]);
 	image_close(&run->image);
+	for (unsigned int i = 0; i < run->launch.nr_nets; i++)
+		net_source_close(&run->launch.net[i]);
 	if (run->stats)
 		fclose(run->stats);
 	free(run->fdt);
@@ -264,6 +280,8 @@ static int prepare(struct run *run, int argc, char **argv, struct quire_error *e
 		ret = open_files(run, err);
 	if (!ret)
 		ret = plan_image(run, err);
+	if (!ret)
+		ret = open_nets(run, err);
 	if (!ret && run->verbose)
 		say_plan(run);
 	if (!ret)

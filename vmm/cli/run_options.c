@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The options of quire run: from the command line into a struct run (run.h). */
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -11,6 +12,7 @@
 #include "mmu/base/machine_protocol.h"
 #include "args.h"
 #include "cmd.h"
+#include "net_option.h"
 #include "run_options.h"
 #include "vmm/vm/phrase.h"
 
@@ -48,6 +50,7 @@ enum option_id {
 	OPT_BALLOON_MIN,
 	OPT_CONSOLE,
 	OPT_DISK,
+	OPT_NET,
 	OPT_SHARES,
 	OPT_MACHINE,
 	OPT_OOM_SCORE_ADJ,
@@ -83,6 +86,7 @@ static const struct option options[] = {
 	{ "balloon-min", required_argument, NULL, OPT_BALLOON_MIN },
 	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "console", required_argument, NULL, OPT_CONSOLE },
+	{ "net", required_argument, NULL, OPT_NET },
 	{ "shares", required_argument, NULL, OPT_SHARES },
 	{ "machine", required_argument, NULL, OPT_MACHINE },
 	{ "oom-score-adj", required_argument, NULL, OPT_OOM_SCORE_ADJ },
@@ -363,6 +367,39 @@ static int set_exit_port(struct run *run, const char *text, struct quire_error *
 	return 0;
 }
 
+static int add_net(struct run *run, char *value, struct quire_error *err)
+{
+	struct launch_config *launch = &run->launch;
+	struct vm_config *config = &run->vm_config;
+	int ret;
+
+	static_assert(LAUNCH_MAX_NETS == VM_MAX_NETS, "a VM has all networks of its launch");
+	if (launch->nr_nets == LAUNCH_MAX_NETS)
+		return quire_fail(err, -EINVAL, "at most %u networks", LAUNCH_MAX_NETS);
+	ret = parse_net(value, &launch->net[launch->nr_nets], &config->net[config->nr_nets], err);
+	launch->nr_nets += !ret;
+	config->nr_nets += !ret;
+	return ret;
+}
+
+/* Copies cannot share a tap, nor an address. */
+static int check_nets(const struct run *run, struct quire_error *err)
+{
+	for (unsigned int i = 0; i < run->launch.nr_nets && run->launch.copies > 1; i++) {
+		if (run->launch.net[i].kind == NET_TAP)
+			return quire_fail(err, -EINVAL,
+					  "--net=tap:%s is for one guest, not -n %u: give each "
+					  "guest a quire run and a tap of its own",
+					  run->launch.net[i].tap, run->launch.copies);
+		if (run->vm_config.net[i].has_mac)
+			return quire_fail(err, -EINVAL,
+					  "mac= is for one guest, not -n %u: without it each gets "
+					  "an address of its own",
+					  run->launch.copies);
+	}
+	return 0;
+}
+
 /* What says which device, or which keys; both with a comma between. */
 static int set_console(struct run *run, char *value, struct quire_error *err)
 {
@@ -414,6 +451,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 		ret = parse_choice(value, sandboxes, ARRAY_SIZE(sandboxes), &choice, err);
 		run->sandbox = (enum sandbox_mode)choice;
 		return ret;
+	case OPT_NET: return add_net(run, value, err);
 	case OPT_CONSOLE: return set_console(run, value, err);
 	case OPT_DISK: return add_disk(run, value, err);
 	case OPT_STATS:
@@ -469,6 +507,8 @@ static int check_options(const struct run *run, struct quire_error *err)
 				  "a guest has at most %u virtio devices, the balloon's place "
 				  "among them",
 				  QUIRE_VIRTIO_SLOTS);
+	if (check_nets(run, err))
+		return -EINVAL;
 	if (run->launch.machine && run->launch.own_option)
 		return quire_fail(err, -EINVAL,
 				  "%s is for a machine of its own; use --machine=own, or change "

@@ -14,9 +14,11 @@
 #include <sys/types.h>
 #include "mmu/machine/ledger.h"
 #include "mmu/base/machine_protocol.h"
+#include "net_source.h"
 
 #define LAUNCH_MAX_COPIES 4096u
 #define LAUNCH_MAX_FILES  160u
+#define LAUNCH_MAX_NETS	  4u
 
 /* The abstract address of a launcher's own machine, with uid and pid. */
 #define LAUNCH_MACHINE_ADDRESS "@quire/machine/%u.%d"
@@ -100,6 +102,10 @@ struct launch_config {
 	/* What each VM's process inherits; the first one is its record (vm_record.h). */
 	int vm_file[LAUNCH_MAX_FILES];
 	unsigned int nr_vm_files;
+
+	/* Open; each VM gets a link of each of them, behind its files. */
+	struct net_source net[LAUNCH_MAX_NETS];
+	unsigned int nr_nets;
 };
 
 /*

@@ -60,6 +60,7 @@ uint64_t launch_overhead_pages(uint64_t ram_bytes, unsigned int nr_vcpus)
 struct ends {
 	int leash[2];
 	int pipe[2];
+	int net[LAUNCH_MAX_NETS]; /* the VM's only */
 };
 
 static void close_one(int *fd)
@@ -67,6 +68,31 @@ static void close_one(int *fd)
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
+}
+
+static void close_links(struct ends *e)
+{
+	for (unsigned int i = 0; i < LAUNCH_MAX_NETS; i++)
+		close_one(&e->net[i]);
+}
+
+static void end_helpers(struct copy *c)
+{
+	for (unsigned int i = 0; i < LAUNCH_MAX_NETS; i++)
+		net_source_detach(&c->net_helper[i]);
+}
+
+/* Open a link of each network.  0 or -errno; either way close_links() and end_helpers(). */
+static int open_links(const struct launch *l, struct copy *c, struct ends *e)
+{
+	for (unsigned int i = 0; i < LAUNCH_MAX_NETS; i++)
+		e->net[i] = -1;
+	for (unsigned int i = 0; i < l->config->nr_nets; i++) {
+		e->net[i] = net_source_attach(&l->config->net[i], &c->net_helper[i]);
+		if (e->net[i] < 0)
+			return e->net[i];
+	}
+	return 0;
 }
 
 static int make_ends(const struct launch *l, struct ends *e)
@@ -155,10 +181,13 @@ static pid_t execute(const struct launch *l, struct copy *c, const struct ends *
 		.ctx = &birth,
 	};
 
-	static_assert(VM_FD_FILES - VM_FD_LEASH + LAUNCH_MAX_FILES <= SELF_EXEC_MAX_FDS,
-		      "there is room for all files");
+	static_assert(VM_FD_FILES - VM_FD_LEASH + LAUNCH_MAX_FILES + LAUNCH_MAX_NETS <=
+			      SELF_EXEC_MAX_FDS,
+		      "there is room for all files and links");
 	for (unsigned int i = 0; i < l->config->nr_vm_files; i++)
 		fd[what.nr_fds++] = l->config->vm_file[i];
+	for (unsigned int i = 0; i < l->config->nr_nets; i++)
+		fd[what.nr_fds++] = e->net[i];
 	return self_exec(&what);
 }
 
@@ -234,12 +263,14 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 	if (ret)
 		return ret;
 	fflush(NULL);
-	c->pid = execute_bounded(l, c, &e, admitted);
+	ret = open_links(l, c, &e);
+	c->pid = ret ? ret : execute_bounded(l, c, &e, admitted);
 	if (c->pid < 0)
 		ret = c->pid;
 	launch_stats_handed_over(c);
 	close(e.leash[1]);
 	close_one(&e.pipe[1]);
+	close_links(&e);
 	if (!ret) {
 		c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
 		ret = c->pidfd < 0 ? -errno : 0;
@@ -251,6 +282,7 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 	}
 	if (ret) {
 		c->pid = 0;
+		end_helpers(c);
 		close(e.leash[0]);
 		close_one(&e.pipe[0]);
 		return ret;
@@ -483,6 +515,7 @@ static void let_go(struct launch *l, struct copy *c)
 	if (c->leash >= 0)
 		launch_unwatch(l, c->leash);
 	close_one(&c->leash);
+	end_helpers(c);
 	l->running--;
 	c->state = COPY_ENDED;
 }

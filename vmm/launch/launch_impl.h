@@ -43,6 +43,8 @@ struct copy {
 	bool output_watched; /* `output` is in the epoll set; it is not while `lines` are blocked */
 	struct lines lines;
 
+	pid_t net_helper[LAUNCH_MAX_NETS]; /* processes at the other ends of its links; 0: none */
+
 	uint32_t vm;	     /* its id with the machine of this era: */
 	unsigned int era;    /* 0: no machine has it */
 	bool lost;	     /* it lost its channel, and said what it holds: */

@@ -200,7 +200,7 @@ static bool is_record(const struct mapped *file)
 
 	return r && file->bytes >= sizeof(*r) && r->magic == MAGIC && r->bytes == sizeof(*r) &&
 	       r->nr_files && r->nr_files <= LAUNCH_MAX_FILES &&
-	       r->plan.nr_segments <= IMAGE_MAX_SEGMENTS;
+	       r->plan.nr_segments <= IMAGE_MAX_SEGMENTS && r->config.nr_nets <= VM_MAX_NETS;
 }
 
 /* *data becomes where it is, or NULL if there is none.  False: it is nowhere. */
@@ -274,5 +274,7 @@ int vm_record_take(int fd, struct run *run, struct quire_error *err)
 	}
 	close_range((unsigned int)fd, (unsigned int)fd + r->nr_files - 1, 0);
 	take_settings(r, run);
+	for (unsigned int i = 0; i < run->vm_config.nr_nets; i++)
+		run->vm_config.net[i].fd = fd + (int)(r->nr_files + i);
 	return take_pieces(file, r, run) ? no_record(err) : 0;
 }

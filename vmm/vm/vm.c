@@ -439,6 +439,8 @@ void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 		if (vm->slot[i].device->keep)
 			vm->slot[i].device->keep(&vm->slot[i], keep);
 	}
+	for (unsigned int i = 0; i < vm->config.nr_nets; i++)
+		sandbox_keep(keep, vm->config.net[i].fd);
 	sandbox_keep(keep, vm->signal_fd);
 }
 

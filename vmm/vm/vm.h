@@ -25,6 +25,17 @@ struct code;
 struct ctl;
 struct sandbox_keep;
 
+#define VM_MAX_NETS 4
+
+/* A network of a VM: a link that is open, and what the guest's card is to say. */
+struct vm_net {
+	int fd;	     /* Ethernet frames (net_link.h); does not block */
+	bool stream; /* ... with their lengths before them; else a tap */
+	bool has_mac;
+	uint8_t mac[6]; /* if has_mac; else one is made of the VM's name */
+	uint16_t mtu;	/* 0: the guest is not told */
+};
+
 struct vm_config {
 	const char *name;      /* at most VM_NAME_MAX bytes */
 	bool is_copy;	       /* for vm_info: the name is NAME-N, of one of several copies */
@@ -44,6 +55,8 @@ struct vm_config {
 	struct disk_spec disk[DISK_MOST];
 	struct disk *open_disk[DISK_MOST]; /* borrowed: vm_open_disks() */
 	unsigned int nr_disks;
+	struct vm_net net[VM_MAX_NETS];
+	unsigned int nr_nets;
 	uint64_t start_ns;		    /* CLOCK_MONOTONIC when the process began */
 	const struct gmem_credits *credits; /* borrowed; NULL: no limit but the host's */
 	const struct kvm_cpuid2 *cpuid;	    /* what cpuid_read() gave, borrowed; NULL: ask KVM */

@@ -34,7 +34,8 @@ static bool on_transmit(void *ctx, const void *data, size_t bytes)
 
 static struct pollfd serve(struct vm_slot *slot)
 {
-	while (!atomic_load(&slot->stopping) && virtio_console_serve(slot->dev))
+	while (!atomic_load(&slot->vm->paused) && !atomic_load(&slot->stopping) &&
+	       virtio_console_serve(slot->dev))
 		;
 	return (struct pollfd){ .fd = -1 };
 }

@@ -169,6 +169,9 @@ int vm_virtio_start(struct vm *vm, struct quire_error *err);
 /* End them.  No vCPU runs the guest any more. */
 void vm_virtio_stop(struct vm *vm);
 
+/* Have all devices' own threads look around: the guest goes on.  Any thread. */
+void vm_virtio_wake(struct vm *vm);
+
 /* What a device in a slot needs; ctx is the slot. */
 struct virtio_memory vm_slot_memory(struct vm_slot *slot);
 int vm_slot_open_doorbell(struct vm_slot *slot);      /* 0 or -errno */
@@ -211,6 +214,10 @@ extern const struct vm_device vm_disk_device;
 
 /* Add up the counters of all disks. */
 void vm_disk_info(const struct vm *vm, struct vm_info *out);
+
+/* ---- vm_net.c ---- */
+
+extern const struct vm_device vm_net_device;
 
 /* ---- vm_pause.c ---- */
 

@@ -116,6 +116,7 @@ void vm_release(struct vm *vm)
 	atomic_store(&vm->paused, false);
 	pthread_cond_broadcast(&vm->unpark);
 	unlock(&vm->lock);
+	vm_virtio_wake(vm);
 }
 
 int vm_pause(struct vm *vm, unsigned int timeout_ms)

@@ -38,6 +38,7 @@ static const struct vm_device *const table[] = {
 	&vm_balloon_device,
 	&vm_console_device,
 	&vm_disk_device,
+	&vm_net_device,
 };
 
 #define NR_KINDS (sizeof(table) / sizeof(table[0]))
@@ -291,6 +292,13 @@ int vm_virtio_create(struct vm *vm, struct quire_error *err)
 	for (unsigned int i = 0; i < nr && !ret; i++)
 		ret = create_device(vm, &place[i], err);
 	return ret;
+}
+
+void vm_virtio_wake(struct vm *vm)
+{
+	for (unsigned int i = 0; i < QUIRE_VIRTIO_SLOTS; i++)
+		if (vm->slot[i].device && vm->slot[i].thread.started)
+			vm_slot_knock(&vm->slot[i]);
 }
 
 int vm_virtio_start(struct vm *vm, struct quire_error *err)
