@@ -52,9 +52,9 @@
  * Without a BIOS, its entries for real-mode guests end here (vmm/boot/bios_rom.c): cs:ip of the
  * caller is written to the port, and then ax and the vector, as high and low word, to the port + 4.
  */
-#define QUIRE_BIOS_PORT	   0x4f8
-#define QUIRE_EXIT_PORT	   0xf4	      /* value written = exit status; 8, 16 or 32 bits */
-#define QUIRE_QEMU_EXIT	   0x501      /* the same, but the status is value << 1 | 1 */
+#define QUIRE_BIOS_PORT 0x4f8
+#define QUIRE_EXIT_PORT 0xf4  /* value written = exit status; 8, 16 or 32 bits */
+#define QUIRE_QEMU_EXIT 0x501 /* the same, but the status is value << 1 | 1 */
 
 /*
  * ACPI's fixed hardware, where QEMU's `pc` machine has it: PM1 status and enable (2 bytes each),

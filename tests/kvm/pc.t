@@ -70,6 +70,16 @@ is($out, "hello \r", 'a line end is the Enter key');
 like("$status $err", qr/^122 quire: exception 00h at 0000:7c\w\w, and there is no BIOS/,
 	'... and an exception that it has no handler for is named');
 
+# ---- the text screen ----
+
+my $screen = ($ENV{QUIRE_BUILD} // 'build') . '/payload/flat_screen.bin';
+my $text = "text on a screen\nits last line\n";
+is(`printf A | timeout 60 $quire run $screen 2>&1`, $text, 'text at 0xb8000 is printed at the end');
+is(`printf A | timeout 60 $quire run --vga-text=off $screen 2>&1`, '', '... but not with =off');
+($status, $out) = run("--wait-for='last line' --name=screen-$$ --timeout=100", $screen);
+is("$status$out", "0$text", '... and while the guest runs');
+system("$quire kill screen-$$ 2>/dev/null");
+
 # ---- PCI ----
 
 # mov dx, cf8; out dx, eax

@@ -7,7 +7,7 @@
 PAYLOAD_ELF := multiboot_hello multiboot_smp multiboot_asleep \
                pvh32_hello pvh32_write pvh32_balloon \
                pvh32_interrupt pvh32_queue_wait pvh32_locked pvh32_alternate
-PAYLOAD_BIN := flat_hello flat_bios
+PAYLOAD_BIN := flat_hello flat_bios flat_screen
 PAYLOAD_LINUX := linux32_hello linux64_hello
 PAYLOADS    := $(PAYLOAD_LINUX:%=$(BUILD)/payload/%.bzImage) \
                $(BUILD)/payload/multiboot2_hello.elf \

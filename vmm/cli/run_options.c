@@ -41,6 +41,7 @@ enum option_id {
 	OPT_TIMEOUT,
 	OPT_WAIT_FOR,
 	OPT_EXIT_PORT,
+	OPT_VGA_TEXT,
 	OPT_NO_REBOOT,
 	OPT_MAX_REBOOTS,
 	OPT_MERGE,
@@ -76,6 +77,7 @@ static const struct option options[] = {
 	{ "stats", required_argument, NULL, OPT_STATS },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "wait-for", required_argument, NULL, OPT_WAIT_FOR },
+	{ "vga-text", required_argument, NULL, OPT_VGA_TEXT },
 	{ "exit-port", required_argument, NULL, OPT_EXIT_PORT },
 	{ "no-reboot", no_argument, NULL, OPT_NO_REBOOT },
 	{ "max-reboots", required_argument, NULL, OPT_MAX_REBOOTS },
@@ -425,6 +427,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	static const char *const hugepages[] = { "auto", "never" };
 	static const char *const irqchips[] = { "auto", "on", "off" };
 	static const char *const sandboxes[] = { "on", "strict", "off" };
+	static const char *const off_on[] = { "off", "on" };
 	unsigned int choice = 0;
 	int ret;
 
@@ -458,6 +461,10 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 		run->stats_path = value;
 		return *value ? 0 : quire_fail(err, -EINVAL, "no file name");
 	case OPT_WAIT_FOR: return set_wait_for(run, value, err);
+	case OPT_VGA_TEXT:
+		ret = parse_choice(value, off_on, ARRAY_SIZE(off_on), &choice, err);
+		run->vm_config.vga_text = choice;
+		return ret;
 	case OPT_EXIT_PORT: return set_exit_port(run, value, err);
 	case OPT_NO_REBOOT: run->launch.no_reboot = true; return 0;
 	case OPT_MAX_REBOOTS: return set_max_reboots(run, value, err);
@@ -624,6 +631,7 @@ static void set_defaults(struct run *run)
 	run->launch.shares = MACHINE_SHARES_DEFAULT;
 	run->balloon_min_bytes = BALLOON_MIN_DEFAULT;
 	run->ratio = -1;
+	run->vm_config.vga_text = true;
 }
 
 int run_parse(struct run *run, int argc, char **argv, struct quire_error *err)

@@ -73,6 +73,8 @@ const char run_usage[] =
 	"                           - they are alone on standard output, and the guest prints to\n"
 	"                           standard error\n"
 	"  --timeout=SECONDS        stop a guest after this time, which may have a fraction\n"
+	"  --vga-text=on|off        print what the guest writes to a PC's text screen, at 0xb8000,\n"
+	"                           a line when it is complete (default on; PVH images have none)\n"
 	"  --exit-port=PORT         end the guest also when it writes to this port; the value is\n"
 	"                           the exit status, as with port 0xf4.  At port 0x501, QEMU's,\n"
 	"                           the status is always twice the value plus one\n"

@@ -294,6 +294,12 @@ static int listen_as(struct process *p, struct quire_error *err)
 	return ret == -EADDRINUSE || ret == -EINVAL ? -EDOM : ret;
 }
 
+/* Does such an image believe in a PC with a display? */
+static bool has_display(enum image_kind kind)
+{
+	return kind != IMAGE_PVH64 && kind != IMAGE_PVH32;
+}
+
 static void configure(struct process *p)
 {
 	struct vm_config *config = &p->run->vm_config;
@@ -305,6 +311,7 @@ static void configure(struct process *p)
 	config->watch_fd = p->seat->leash;
 	config->on_watch = on_leash;
 	config->on_ending = on_ending;
+	config->vga_text = config->vga_text && has_display(p->run->plan.kind);
 	config->wait_for = p->run->launch.wait_for;
 	config->on_printed = on_printed;
 	config->on_code = on_code;

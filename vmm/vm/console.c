@@ -133,6 +133,26 @@ void console_write(struct console *con, const void *data, size_t bytes)
 		con->on_phrase(con->phrase_ctx);
 }
 
+bool console_offer(struct console *con, const void *data, size_t bytes)
+{
+	bool found = false, room;
+
+	if (!lock_try(&con->lock))
+		return false;
+	room = bytes <= CONSOLE_BUFFER - con->fill;
+	if (room && !atomic_load(&con->error)) {
+		memcpy(con->buffer + con->fill, data, bytes);
+		con->fill += (unsigned int)bytes;
+		found = phrase_completes(&con->phrase, data, bytes);
+	}
+	while (found && con->fill && writable(con, 0) && !write_piece(con))
+		;
+	release(con);
+	if (found)
+		con->on_phrase(con->phrase_ctx);
+	return room;
+}
+
 void console_abandon(struct console *con)
 {
 	atomic_store(&con->abandoned, true);

@@ -58,6 +58,12 @@ void console_look_for(struct console *con, const char *text, void (*on_phrase)(v
  */
 void console_write(struct console *con, const void *data, size_t bytes);
 
+/*
+ * Add output to what waits, without waiting for the reader.  Main loop only.  False: there is no
+ * room for it, or a vCPU is writing just now, and nothing was added.
+ */
+bool console_offer(struct console *con, const void *data, size_t bytes);
+
 /* No vCPU waits for the reader any longer.  From any thread. */
 void console_abandon(struct console *con);
 

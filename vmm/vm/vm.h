@@ -49,6 +49,7 @@ struct vm_config {
 	const char *domain;	    /* for vm_info, at most VM_DOMAIN_MAX bytes; NULL: its own */
 	enum balloon_mode balloon;
 	bool virtio_console;	   /* input is for a virtio-console, not the serial port */
+	bool vga_text;		   /* print what the guest writes to a PC's text screen */
 	uint16_t exit_port;	   /* one more than abi.h has; 0: none */
 	uint64_t timeout_ns;	   /* 0: none */
 	uint64_t timeout_since_ns; /* from when on; 0: from vm_run on */

@@ -14,6 +14,7 @@
 #include "crash.h"
 #include "escape.h"
 #include "vmm/dev/bus.h"
+#include "vmm/dev/text_screen.h"
 #include "vmm/dev/balloon.h"
 #include "vmm/dev/platform.h"
 #include "kvm.h"
@@ -35,6 +36,12 @@ struct vm_merge {
 	unsigned int next_cpu;		     /* [m] the vCPU with which the next sample begins */
 	unsigned int nr_cpus;		     /* [l] vCPUs in the last sample */
 	struct walk_cpu cpu[VM_SAMPLE_CPUS]; /* [l] the last sample */
+};
+
+/* What vm_screen.c keeps, all of it [m]. */
+struct vm_screen {
+	struct text_screen text;
+	uint64_t next_ns, gap_ns; /* when to look again, and how long after that */
 };
 
 /* What vm_silence.c keeps, all of it [m]. */
@@ -135,6 +142,7 @@ struct vm {
 	pthread_cond_t unpark;	/* parked vCPUs: see whether you may go on */
 
 	bool stuck; /* [m] */
+	struct vm_screen screen;
 	struct vm_silence silence;
 	struct vm_doing *doing; /* [m] where the vCPUs were at the end; NULL: nobody asks */
 	uint64_t tick_ns;	/* [m] when a device wants to be called again */
@@ -242,6 +250,14 @@ void vm_doing_take(struct vm *vm);
 
 /* Print on standard error what was seen, and forget it.  Does nothing if nothing was. */
 void vm_doing_report(struct vm *vm);
+
+/* ---- vm_screen.c ---- */
+
+/* Print what is new on the guest's text screen.  Returns when to call again.  Main loop. */
+uint64_t vm_screen_tick(struct vm *vm);
+
+/* Print the rest of it.  The vCPUs have stopped. */
+void vm_screen_finish(struct vm *vm);
 
 /* ---- vm_silence.c ---- */
 

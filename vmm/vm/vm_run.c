@@ -107,6 +107,7 @@ static void wait_for_events(struct vm *vm, struct ctl *ctl, struct pollfd *fds)
 	uint64_t now = monotonic_ns(), drained;
 
 	vm->tick_ns = min_u64(vm_virtio_tick(vm), vm_silence_tick(vm));
+	vm->tick_ns = min_u64(vm->tick_ns, vm_screen_tick(vm));
 	if (vm->config.balloon != BALLOON_MODE_OFF && vm->config.on_balloon)
 		vm->tick_ns = min_u64(vm->tick_ns, vm->config.on_balloon(vm->config.ctx, vm));
 	check_idle(vm, now);
@@ -284,6 +285,7 @@ int vm_run(struct vm *vm, struct ctl *ctl)
 		vm_virtio_stop(vm);
 	}
 	vm->run_ns = monotonic_ns() - vm->run_start_ns;
+	vm_screen_finish(vm);
 	drain_output(vm);
 	report(vm);
 	return vm->status;
