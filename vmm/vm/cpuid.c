@@ -7,6 +7,15 @@
  * kernel store into their memory behind our books.  So all hypervisor leaves go, and one of ours
  * says "QuireQuire" and offers nothing.  The hypervisor-present bit stays, because it is true.
  *
+ * What has MSRs that quire does not want goes too: nested virtualisation, performance counters and
+ * tracing, for which KVM would use the host's.  A guest that believes CPUID then asks for no MSR
+ * that is not there.
+ *
+ * The frequency of the time-stamp counter is where kernels look: in leaf 0x40000010, which VMware
+ * began and the BSDs read under any hypervisor; and on Intel's processors in leaves 0x15 and 0x16,
+ * from which Linux takes it there.  Leaf 0x15 gives it as a multiple of a crystal's frequency, by
+ * which Linux also sets the local APIC's timer: that is 1 GHz in KVM.
+ *
  * The topology is simple: N cores in one package, with one thread each.  The APIC id is the number
  * of the vCPU.
  */
@@ -21,16 +30,40 @@
 
 #define HYPERVISOR_LEAF 0x40000000u
 
+#define TIMING_LEAF  0x40000010u
+#define APIC_BUS_KHZ 1000000u
+#define APIC_BUS_HZ  1000000000u
+
 /* Leaf 1. */
-#define L1_ECX_VMX	    (1u << 5)
 #define L1_ECX_X2APIC	    (1u << 21)
 #define L1_ECX_TSC_DEADLINE (1u << 24)
 #define L1_ECX_HYPERVISOR   (1u << 31)
 #define L1_EDX_APIC	    (1u << 9)
 #define L1_EDX_HTT	    (1u << 28)
 /* Leaf 0x80000001. */
-#define LX1_ECX_SVM	 (1u << 2)
 #define LX1_EDX_PAGES_1G (1u << 26)
+
+/* Features that no guest gets.  Of leaf 7, subleaf 0. */
+static const struct taken {
+	uint32_t function;
+	uint32_t ebx, ecx, edx;
+} taken[] = {
+	{ .function = 1,
+	  .ecx = 1u << 2 | 1u << 5 | 1u << 15, /* 64-bit debug store, VMX, PERF_CAPABILITIES */
+	  .edx = 1u << 21 },		       /* debug store */
+	{ .function = 7, .ebx = 1u << 25, .edx = 1u << 19 }, /* processor trace, branch records */
+	{ .function = 0x80000001,
+	  .ecx = 1u << 2 | 1u << 23 | 1u << 24 | 1u << 28 }, /* SVM; core, bridge, cache counters */
+};
+
+/* Leaves that describe such features. */
+static const uint32_t taken_leaves[] = {
+	0xa,	    /* Intel's performance counters */
+	0x14,	    /* processor trace */
+	0x1c,	    /* branch records */
+	0x8000000a, /* SVM */
+	0x80000022, /* AMD's performance counters */
+};
 
 size_t cpuid_bytes(uint32_t nr)
 {
@@ -90,6 +123,12 @@ struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *table, uint32_t function,
 	return NULL;
 }
 
+static bool has_vendor(const struct kvm_cpuid_entry2 *e, const char *name)
+{
+	return !memcmp(&e->ebx, name, 4) && !memcmp(&e->edx, name + 4, 4) &&
+	       !memcmp(&e->ecx, name + 8, 4);
+}
+
 static bool is_hypervisor_leaf(const struct kvm_cpuid_entry2 *e)
 {
 	return e->function >> 28 == HYPERVISOR_LEAF >> 28;
@@ -115,14 +154,34 @@ static bool set_topology(struct kvm_cpuid_entry2 *e, unsigned int nr_cpus)
 	return true;
 }
 
+static bool is_taken_leaf(const struct kvm_cpuid_entry2 *e)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(taken_leaves); i++)
+		if (e->function == taken_leaves[i])
+			return true;
+	return false;
+}
+
+static void take_features(struct kvm_cpuid_entry2 *e)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(taken); i++) {
+		if (e->function != taken[i].function || e->index)
+			continue;
+		e->ebx &= ~taken[i].ebx;
+		e->ecx &= ~taken[i].ecx;
+		e->edx &= ~taken[i].edx;
+	}
+}
+
 /* Change e for the guest.  False: the guest has no such leaf. */
 static bool filter_leaf(struct kvm_cpuid_entry2 *e, const struct cpuid_config *config)
 {
-	if (is_hypervisor_leaf(e))
+	if (is_hypervisor_leaf(e) || is_taken_leaf(e))
 		return false;
+	take_features(e);
 	switch (e->function) {
 	case 1:
-		e->ecx &= ~(L1_ECX_VMX | L1_ECX_TSC_DEADLINE);
+		e->ecx &= ~L1_ECX_TSC_DEADLINE;
 		e->ecx |= L1_ECX_HYPERVISOR;
 		if (config->tsc_deadline)
 			e->ecx |= L1_ECX_TSC_DEADLINE;
@@ -139,7 +198,6 @@ static bool filter_leaf(struct kvm_cpuid_entry2 *e, const struct cpuid_config *c
 		return true;
 	case 0xb:
 	case 0x1f: return set_topology(e, config->nr_cpus);
-	case 0x80000001: e->ecx &= ~LX1_ECX_SVM; return true;
 	}
 	return true;
 }
@@ -149,7 +207,7 @@ static void add_signature(struct kvm_cpuid2 *table)
 	static const char text[] = QUIRE_CPUID_SIGNATURE;
 	struct kvm_cpuid_entry2 *e = &table->entries[table->nent++];
 
-	*e = (struct kvm_cpuid_entry2){ .function = HYPERVISOR_LEAF, .eax = HYPERVISOR_LEAF };
+	*e = (struct kvm_cpuid_entry2){ .function = HYPERVISOR_LEAF, .eax = TIMING_LEAF };
 	memcpy(&e->ebx, text, 4);
 	memcpy(&e->ecx, text + 4, 4);
 	memcpy(&e->edx, text + 8, 4);
@@ -167,6 +225,36 @@ void cpuid_filter(struct kvm_cpuid2 *table, const struct cpuid_config *config)
 	}
 	table->nent = kept;
 	add_signature(table);
+}
+
+/* Put a leaf without subleaves in the place of the one that is there, if any. */
+static void put_leaf(struct kvm_cpuid2 *table, struct kvm_cpuid_entry2 e)
+{
+	struct kvm_cpuid_entry2 *old = cpuid_find(table, e.function, 0);
+
+	if (old)
+		*old = e;
+	else
+		table->entries[table->nent++] = e;
+}
+
+void cpuid_set_tsc(struct kvm_cpuid2 *table, uint32_t khz)
+{
+	struct kvm_cpuid_entry2 *first = cpuid_find(table, 0, 0);
+
+	put_leaf(table, (struct kvm_cpuid_entry2){
+				.function = TIMING_LEAF, .eax = khz, .ebx = APIC_BUS_KHZ });
+	if (!first || !has_vendor(first, "GenuineIntel"))
+		return;
+	if (first->eax < 0x16)
+		first->eax = 0x16;
+	put_leaf(table,
+		 (struct kvm_cpuid_entry2){
+			 .function = 0x15, .eax = APIC_BUS_KHZ, .ebx = khz, .ecx = APIC_BUS_HZ });
+	put_leaf(table, (struct kvm_cpuid_entry2){ .function = 0x16,
+						   .eax = (khz + 500) / 1000,
+						   .ebx = (khz + 500) / 1000,
+						   .ecx = 100 });
 }
 
 void cpuid_set_apic_id(struct kvm_cpuid2 *table, unsigned int cpu)
@@ -196,12 +284,6 @@ bool cpuid_pages_1g(struct kvm_cpuid2 *table)
 	const struct kvm_cpuid_entry2 *e = cpuid_find(table, 0x80000001, 0);
 
 	return e && (e->edx & LX1_EDX_PAGES_1G);
-}
-
-static bool has_vendor(const struct kvm_cpuid_entry2 *e, const char *name)
-{
-	return !memcmp(&e->ebx, name, 4) && !memcmp(&e->edx, name + 4, 4) &&
-	       !memcmp(&e->ecx, name + 8, 4);
 }
 
 bool cpuid_is_amd(struct kvm_cpuid2 *table)

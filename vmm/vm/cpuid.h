@@ -4,8 +4,8 @@
 
 /*
  * The processor that guests see.  It is the host's, as far as KVM can virtualise that.  quire takes
- * away nested virtualisation, KVM's paravirtual interfaces, and the local APIC where there is none;
- * it adds its own signature at leaf 0x40000000.
+ * away nested virtualisation, performance counters, KVM's paravirtual interfaces, and the local APIC
+ * where there is none; it adds its own signature at leaf 0x40000000, and the frequency of the TSC.
  */
 #include <linux/kvm.h>
 #include <quire/error.h>
@@ -38,6 +38,9 @@ struct kvm_cpuid2 *cpuid_copy(const struct kvm_cpuid2 *table);
 
 /* Turn a table from cpuid_read() into the guest's.  Adds at most CPUID_ROOM leaves. */
 void cpuid_filter(struct kvm_cpuid2 *table, const struct cpuid_config *config);
+
+/* Write the frequency of the time-stamp counter wherever kernels look for it. */
+void cpuid_set_tsc(struct kvm_cpuid2 *table, uint32_t khz);
 
 /* Write APIC id `cpu` wherever the table has one. */
 void cpuid_set_apic_id(struct kvm_cpuid2 *table, unsigned int cpu);

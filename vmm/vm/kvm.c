@@ -42,6 +42,13 @@
 #define KVM_X86_QUIRK_FIX_HYPERCALL_INSN (1 << 5)
 #endif
 
+#ifndef KVM_CAP_PMU_CAPABILITY
+#define KVM_CAP_PMU_CAPABILITY 212
+#endif
+#ifndef KVM_PMU_CAP_DISABLE
+#define KVM_PMU_CAP_DISABLE (1 << 0)
+#endif
+
 /* Pages that KVM uses on processors without unrestricted guest mode; they are in the hole. */
 #define TSS_ADDRESS	     0xfffbd000
 #define IDENTITY_MAP_ADDRESS 0xfffbc000
@@ -162,6 +169,18 @@ static void disable_hypercall_quirk(const struct kvm *kvm)
 		(void)ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &cap);
 }
 
+/* Guests have no performance counters (cpuid.c): spare KVM the work, and them the host's. */
+static void disable_counters(const struct kvm *kvm)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_PMU_CAPABILITY,
+		.args = { KVM_PMU_CAP_DISABLE },
+	};
+
+	if (ioctl(kvm->fd, KVM_CHECK_EXTENSION, cap.cap) & KVM_PMU_CAP_DISABLE)
+		(void)ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &cap);
+}
+
 int kvm_create_irqchip(struct kvm *kvm, struct quire_error *err)
 {
 	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
@@ -247,6 +266,7 @@ int kvm_init(struct kvm *kvm, bool irqchip, struct quire_error *err)
 	if (ret)
 		goto fail;
 	disable_hypercall_quirk(kvm);
+	disable_counters(kvm);
 	kvm->pv_enforced = ioctl(kvm->fd, KVM_CHECK_EXTENSION, KVM_CAP_ENFORCE_PV_FEATURE_CPUID) >
 			   0;
 	kvm->max_vcpus = (unsigned int)ioctl(kvm->fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);

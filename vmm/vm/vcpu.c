@@ -57,11 +57,22 @@ static void open_kick_signal(void)
 	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 }
 
+uint32_t vcpu_tsc_khz(const struct vcpu *vcpu)
+{
+	int khz = ioctl(vcpu->fd, KVM_GET_TSC_KHZ, 0);
+
+	return khz > 0 ? (uint32_t)khz : 0;
+}
+
 static int set_cpuid(struct vcpu *vcpu, struct quire_error *err)
 {
 	struct kvm *kvm = &vcpu->vm->kvm;
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID, .args = { 1 } };
 
+	uint32_t khz = vcpu->id ? 0 : vcpu_tsc_khz(vcpu); /* the same for all */
+
+	if (khz)
+		cpuid_set_tsc(kvm->cpuid, khz);
 	cpuid_set_apic_id(kvm->cpuid, vcpu->id);
 	if (ioctl(vcpu->fd, KVM_SET_CPUID2, kvm->cpuid))
 		return quire_fail(err, -errno, "KVM: ioctl(SET_CPUID2) failed: %s",

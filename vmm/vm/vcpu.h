@@ -62,6 +62,9 @@ struct vcpu {
 /* Make KVM's vCPU `id`, without a thread.  0 or -errno with *err. */
 int vcpu_init(struct vcpu *vcpu, struct vm *vm, unsigned int id, struct quire_error *err);
 
+/* Frequency of its time-stamp counter in kHz; 0: KVM does not tell. */
+uint32_t vcpu_tsc_khz(const struct vcpu *vcpu);
+
 /* Give it all back.  Its thread has left its loop, or was never started. */
 void vcpu_finish(struct vcpu *vcpu);
 

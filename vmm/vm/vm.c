@@ -38,9 +38,7 @@ bool vm_is_stuck(const struct vm *vm)
 
 uint32_t vm_tsc_khz(const struct vm *vm)
 {
-	int khz = ioctl(vm->vcpu[0].fd, KVM_GET_TSC_KHZ, 0);
-
-	return khz > 0 ? (uint32_t)khz : 0;
+	return vcpu_tsc_khz(&vm->vcpu[0]);
 }
 
 void vcpu_walk_cpu(const struct vm *vm, const struct vcpu_state *state, struct walk_cpu *out)
