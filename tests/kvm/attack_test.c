@@ -219,6 +219,9 @@ int main(int argc, char **argv)
 	test_attacks(memory_attacks, nr_memory_attacks, only);
 	test_attacks(machine_attacks, nr_machine_attacks, only);
 	test_attacks(launcher_attacks, nr_launcher_attacks, only);
+	disk_attacks_begin();
+	test_attacks(disk_attacks, nr_disk_attacks, only);
+	disk_attacks_end();
 	ok(scene_end(&scene), "the victim's guest finds its memory as it was");
 	return tap_done();
 }

@@ -23,8 +23,13 @@ struct attack {
 	const char *workload; /* of its guest; NULL: it holds a few pages */
 };
 
-extern const struct attack memory_attacks[], machine_attacks[], launcher_attacks[];
+extern const struct attack memory_attacks[], machine_attacks[], launcher_attacks[], disk_attacks[];
 extern const unsigned int nr_memory_attacks, nr_machine_attacks, nr_launcher_attacks;
+extern const unsigned int nr_disk_attacks;
+
+/* Make and remove the image that disk_attacks need. */
+void disk_attacks_begin(void);
+void disk_attacks_end(void);
 
 /* A descriptor of the attacker's (puppet_find); -1: it has none. */
 int attacker_fd(const struct attacker *a, enum puppet_file what);
