@@ -67,7 +67,6 @@ enum option_id {
 static const struct option options[] = {
 	{ "append", required_argument, NULL, OPT_APPEND },
 	{ "initrd", required_argument, NULL, OPT_INITRD },
-	{ "verbose", no_argument, NULL, 'v' },
 	{ "hugepages", required_argument, NULL, OPT_HUGEPAGES },
 	{ "max-mappings", required_argument, NULL, OPT_MAX_MAPPINGS },
 	{ "irqchip", required_argument, NULL, OPT_IRQCHIP },

@@ -17,7 +17,7 @@ const char run_usage[] =
 	"  -n COPIES                run so many guests at once, at most 4096, each in a process\n"
 	"                           of its own.  Each line of their output begins with NAME-1|,\n"
 	"                           NAME-2| and so on, and none of them reads standard input\n"
-	"  -v, --verbose            say what IMAGE is, and which command line the guest gets\n"
+	"  -v                       say what IMAGE is, and which command line the guest gets\n"
 	"  --initrd=FILE            the initial RAM disk of a Linux kernel; several are joined in\n"
 	"                           their order\n"
 	"  --append=TEXT            goes before the ARGs: the guest's command line in one word\n"
