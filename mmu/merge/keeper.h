@@ -58,6 +58,11 @@ struct keeper_config {
 	 */
 	bool (*page_tables)(void *ctx, void (*each)(void *arg, gfn_t gfn), void *arg);
 	void (*on_thread_start)(void *ctx); /* first thing in the thread; may be NULL */
+	/*
+	 * The machine has offered a segment that others can change (store_view_add).  It is not
+	 * mapped, and the keeper has left the machine for good.  Called at most once; may be NULL.
+	 */
+	void (*on_false_segment)(void *ctx);
 	void *ctx;
 	page_hasher *hash; /* for tests; NULL: page_hash() */
 };

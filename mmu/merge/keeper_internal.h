@@ -101,6 +101,7 @@ struct keeper {
 	struct block_work work;	 /* [t] */
 
 	int link;		   /* [t] the connection to the machine; -1: none */
+	bool forsaken;		   /* [t] a machine has played foul: there is to be none any more */
 	struct hash_secret secret; /* [t] the domain's, from the machine of this link */
 	bool unasked;		   /* [t] this machine does not know all unique pages */
 	struct merge_msg msg;	   /* [t] the packet that is sent or received */

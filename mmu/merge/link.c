@@ -64,7 +64,7 @@ static bool learn_secret(struct keeper *k)
 
 bool link_join(struct keeper *k)
 {
-	return k->link >= 0 || (connect_link(k) && learn_secret(k));
+	return k->link >= 0 || (!k->forsaken && connect_link(k) && learn_secret(k));
 }
 
 void link_send(struct keeper *k, struct flight *f)
@@ -121,6 +121,14 @@ void link_flush(struct keeper *k)
 
 /* ---- segments ---- */
 
+static void forsake(struct keeper *k)
+{
+	k->forsaken = true;
+	link_lose(k);
+	if (k->config.on_false_segment)
+		k->config.on_false_segment(k->config.ctx);
+}
+
 static bool fetch_segment(struct keeper *k, uint32_t number)
 {
 	struct merge_msg *msg = &k->msg;
@@ -138,6 +146,8 @@ static bool fetch_segment(struct keeper *k, uint32_t number)
 	gmem_lock(k->gm, GMEM_KEEPER);
 	err = store_view_add(&k->gm->share.store, number, fd);
 	gmem_unlock(k->gm);
+	if (err == -EPERM || err == -EINVAL || err == -EBADF)
+		forsake(k);
 	return !err;
 }
 

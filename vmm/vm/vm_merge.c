@@ -16,6 +16,7 @@
  */
 #include "mmu/merge/guest_tables.h"
 #include <string.h>
+#include "message.h"
 #include "sandbox.h"
 #include "vm_impl.h"
 
@@ -114,6 +115,13 @@ static void on_keeper_start(void *ctx)
 	sandbox_thread(SANDBOX_KEEPER);
 }
 
+static void on_false_segment(void *ctx)
+{
+	(void)ctx;
+	message("the machine offered shared frames that others could change: none of them is "
+		"mapped, and no pages are shared any more");
+}
+
 static int join(void *ctx)
 {
 	struct vm *vm = ctx;
@@ -131,6 +139,7 @@ int vm_merge_create(struct vm *vm, struct quire_error *err)
 		.join = vm->config.join ? join : NULL,
 		.page_tables = page_tables,
 		.on_thread_start = on_keeper_start,
+		.on_false_segment = on_false_segment,
 		.ctx = vm,
 	};
 
