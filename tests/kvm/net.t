@@ -103,6 +103,11 @@ for my $bytes (60 .. 99, 500, 1000, map { 1414 - $_ } 0 .. 59) {
 	$right++;
 }
 is($right, 102, 'frames of all sizes come back as they were');
+my $stat = $vm->account;
+is($stat->{nets}, 1, 'quire stat says that there is a card');
+cmp_ok($stat->{net_received_frames}, '>=', $right, '... counts what was received');
+is($stat->{net_sent_frames}, $right, '... and what was sent');
+is($stat->{net_received_drops} + $stat->{net_sent_drops}, 0, '... and nothing was dropped');
 $vm->pause;
 send $socket, frame(hex_of($mac), 60, 'paused'), 0 or die "send: $!";
 ok(!defined receive($socket, 0.3), 'a paused guest gets none');

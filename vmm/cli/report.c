@@ -334,6 +334,22 @@ static void put_disks(FILE *f, const struct vm_info *info)
 	report_count(f, "refused", d->refused);
 }
 
+static void put_nets(FILE *f, const struct vm_info *info)
+{
+	const struct virtio_net_stats *n = &info->net;
+
+	if (!info->nr_nets)
+		return;
+	report_group(f, "networks");
+	report_count(f, "network cards", info->nr_nets);
+	report_count(f, "received frames", n->rx_frames);
+	fprintf(f, "  %-*s %10s\n", NAME_WIDTH, "  of", size_text(n->rx_bytes));
+	report_count(f, "  dropped", n->rx_dropped);
+	report_count(f, "sent frames", n->tx_frames);
+	fprintf(f, "  %-*s %10s\n", NAME_WIDTH, "  of", size_text(n->tx_bytes));
+	report_count(f, "  dropped", n->tx_dropped);
+}
+
 void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 {
 	const struct vm_info *info = &vm->info;
@@ -358,6 +374,7 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 	report_balloon(f, info);
 	put_exits(f, info);
 	put_disks(f, info);
+	put_nets(f, info);
 	report_group(f, "time");
 	report_seconds(f, "up", info->run_ns);
 	report_seconds(f, "set-up", info->setup_ns);

@@ -295,6 +295,20 @@ static void disk_stats(struct json *json, const struct vm_info *info)
 	json_number(json, "disk_refusals", d->refused);
 }
 
+/* Received and sent as the guest sees it. */
+static void net_stats(struct json *json, const struct vm_info *info)
+{
+	const struct virtio_net_stats *n = &info->net;
+
+	json_number(json, "nets", info->nr_nets);
+	json_number(json, "net_received_frames", n->rx_frames);
+	json_number(json, "net_received_bytes", n->rx_bytes);
+	json_number(json, "net_received_drops", n->rx_dropped);
+	json_number(json, "net_sent_frames", n->tx_frames);
+	json_number(json, "net_sent_bytes", n->tx_bytes);
+	json_number(json, "net_sent_drops", n->tx_dropped);
+}
+
 static void time_stats(struct json *json, const struct vm_info *info)
 {
 	json_number(json, "setup_ns", info->setup_ns);
@@ -361,6 +375,7 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 	stats_balloon(json, info);
 	exit_stats(json, info);
 	disk_stats(json, info);
+	net_stats(json, info);
 	sandbox_stats(json, info);
 	time_stats(json, info);
 }

@@ -227,6 +227,9 @@ void vm_disk_info(const struct vm *vm, struct vm_info *out);
 
 extern const struct vm_device vm_net_device;
 
+/* Add up the counters of all network cards. */
+void vm_net_info(const struct vm *vm, struct vm_info *out);
+
 /* ---- vm_pause.c ---- */
 
 /* What the VM is doing now.  Main loop, or after it. */

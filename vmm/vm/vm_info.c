@@ -59,6 +59,7 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	vm_balloon_record(vm, &out->balloon);
 	out->balloon.touches = out->mem.balloon_touches;
 	vm_disk_info(vm, out);
+	vm_net_info(vm, out);
 	out->unclaimed_ports = atomic_load(&vm->ports.unclaimed);
 	out->unclaimed_mmio = atomic_load(&vm->mmio.unclaimed);
 	out->ignored_texts = text_port_ignored(vm->text_port);

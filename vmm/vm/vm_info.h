@@ -11,6 +11,7 @@
 #include "mmu/merge/keeper.h"
 #include "kvm_exit.h"
 #include "vmm/dev/blk.h"
+#include "vmm/dev/virtio_net.h"
 #include "sandbox_piece.h"
 
 #define VM_MAX_VCPUS  255 /* APIC ids have eight bits, and 255 means everyone */
@@ -52,6 +53,8 @@ struct vm_info {
 	uint32_t nr_disks;
 	uint32_t buffered_disks; /* of which the page cache has what they read and write */
 	struct blk_stats disk;	 /* of all disks together */
+	uint64_t nr_nets;
+	struct virtio_net_stats net; /* of all network cards together */
 };
 
 #endif

@@ -117,3 +117,28 @@ const struct vm_device vm_net_device = {
 	.stop = vm_slot_stop,
 	.serve = serve,
 };
+
+/* ---- counters ---- */
+
+static void add_stats(struct virtio_net_stats *sum, const struct virtio_net_stats *add)
+{
+	sum->rx_frames += add->rx_frames;
+	sum->rx_bytes += add->rx_bytes;
+	sum->rx_dropped += add->rx_dropped;
+	sum->tx_frames += add->tx_frames;
+	sum->tx_bytes += add->tx_bytes;
+	sum->tx_dropped += add->tx_dropped;
+}
+
+void vm_net_info(const struct vm *vm, struct vm_info *out)
+{
+	struct virtio_net_stats stats;
+
+	for (unsigned int i = 0; i < QUIRE_VIRTIO_SLOTS; i++) {
+		if (vm->slot[i].device != &vm_net_device || !vm->slot[i].dev)
+			continue;
+		virtio_net_stats(vm->slot[i].dev, &stats);
+		add_stats(&out->net, &stats);
+		out->nr_nets++;
+	}
+}
