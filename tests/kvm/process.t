@@ -80,8 +80,8 @@ sub descriptors { return map { readlink // () } glob "/proc/$_[0]/fd/*" }
 
 sub look {
 	my ($how) = @_;
-	my $launcher = start("--sandbox=$how", '--machine=own', '--name=process', '-n', 2, '-m', '16M',
-		'--timeout=60', $guest, 'idle', 50);
+	my $launcher = start("--sandbox=$how", '--machine=own', '--name=process', '-n', 2,
+		'-m', '16M', '--timeout=60', $guest, 'idle', 50);
 	my @vms;
 	for (1 .. 400) {
 		@vms = vms_of($launcher);

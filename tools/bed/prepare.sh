@@ -38,7 +38,8 @@ dpkg-deb --fsys-tarfile "$package" | tar -x -C "$tree/unpacked" --wildcards \
 	'./boot/vmlinuz-*' '*/arch/x86/kvm/*' '*/virt/lib/*' '*/drivers/crypto/ccp/*' \
 	'*/drivers/virtio/*' '*/net/9p/*' '*/fs/netfs/*' '*/fs/9p/*' '*/fs/overlayfs/*' \
 	'*/fs/fscache/*' '*/virtio_blk.ko*' '*/virtio_console.ko*' '*/virtio-rng.ko*' \
-	'*/virtio_net.ko*' '*/pvpanic*' '*failover.ko*' '*/crc16.ko*' '*/crc32c_generic.ko*' '*/mbcache.ko*' \
+	'*/virtio_net.ko*' '*/pvpanic*' '*failover.ko*' '*/crc16.ko*' '*/crc32c_generic.ko*' \
+	'*/mbcache.ko*' \
 	'*/fs/jbd2/*' '*/fs/ext4/*' 2>/dev/null || true
 [ -e "$tree"/unpacked/boot/vmlinuz-* ] || missing "no kernel in $package"
 

@@ -32,7 +32,7 @@ static const struct {
 
 /* The table with which bios_rom begins: the beginning of each, from there on. */
 struct rom_table {
-	uint16_t irq0, int10, int16, int1c, stubs;
+	uint16_t irq0, int10, int16, int1c, stubs, bytes;
 };
 
 static uint32_t far(uint16_t offset)
@@ -53,7 +53,7 @@ static int place_vectors(struct gmem *gm)
 	vector[0x10] = far(rom.int10);
 	vector[0x16] = far(rom.int16);
 	vector[0x1c] = far(rom.int1c);
-	ret = guest_write(gm, BIOS_ROM, bios_rom, (size_t)(bios_rom_end - bios_rom));
+	ret = guest_write(gm, BIOS_ROM, bios_rom, rom.bytes);
 	return ret ? ret : guest_write(gm, 0, vector, sizeof(vector));
 }
 

@@ -11,7 +11,7 @@
 #define BIOS_ROM	0xf0000 /* real-mode guests find it at F000:0000 */
 #define BIOS_STUB_BYTES 6
 
-extern const uint8_t bios_rom[], bios_rom_end[]; /* bios_rom.c */
+extern const uint8_t bios_rom[]; /* bios_rom.c */
 
 #define BIOS_EBDA    0x9fc00 /* extended BIOS data area, up to ... */
 #define BIOS_LOW_END 0xa0000 /* ... the end of conventional memory */

@@ -23,12 +23,12 @@
 /* clang-format off */
 __asm__(
 ".pushsection .rodata, \"a\"\n"
-".globl bios_rom, bios_rom_end\n"
+".globl bios_rom\n"
 ".balign 16\n"
 ".code16\n"
 "bios_rom:\n"
 "	.word irq0 - bios_rom, int10 - bios_rom, int16 - bios_rom, int1c - bios_rom\n"
-"	.word stubs - bios_rom\n"
+"	.word stubs - bios_rom, bios_rom_end - bios_rom\n"
 
 /* A vector's stub: 6 bytes each (BIOS_STUB_BYTES). */
 "stubs:\n"

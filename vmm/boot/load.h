@@ -190,7 +190,8 @@ int load_multiboot_boot_data(struct loader *ld);
 int load_multiboot2_boot_data(struct loader *ld);
 
 /*
- * Is the file, by how it begins, surely something that no guest is?  0, or -ENOEXEC with what it is.
+ * Is the file, by how it begins, surely something that no guest is?  0, or -ENOEXEC with what it
+ * is.
  */
 int load_check_other(struct loader *ld);
 
