@@ -5,7 +5,8 @@
 /*
  * The processor that guests see.  It is the host's, as far as KVM can virtualise that.  quire takes
  * away nested virtualisation, performance counters, KVM's paravirtual interfaces, and the local
- * APIC where there is none; it adds its own signature at leaf 0x40000000, and the frequency of the TSC.
+ * APIC where there is none; it adds its own signature at leaf 0x40000000, and the frequency of the
+ * TSC.
  */
 #include <linux/kvm.h>
 #include <quire/error.h>
