@@ -94,6 +94,18 @@ sub test_killed_launcher {
 	is(join(' ', groups()), '', '... which the next one removes');
 }
 
+# What a guest writes to a disk in memory is charged to its VM.
+sub test_disk {
+	my $disk = "/dev/shm/quire-cgroup-$$";
+	open my $f, '>', $disk or return;
+	truncate $f, 512 << 20;
+	my $g = guest('three', "-m 32M --disk=$disk", $quill, 'hold 1 10 seconds=200');
+	cmp_ok($g->{vm}{cgroup_memory_limit}, '>', 544 << 20, 'a disk on a tmpfs has room, too');
+	kill TERM => $g->{launcher}{pid};
+	finish($g);
+	unlink $disk;
+}
+
 # A guest may use all that it was promised.
 sub test_honest {
 	my ($r, $has) = run_once('',
@@ -132,6 +144,7 @@ SKIP: {
 	is(join(' ', groups()), '', 'its cgroup is gone at its end');
 	test_one();
 	test_killed_launcher();
+	test_disk();
 	test_honest();
 	skip 'no cgroup can be made here', 1 if !mkdir $given;
 	test_given($given);

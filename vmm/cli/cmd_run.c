@@ -21,6 +21,7 @@
 #include "stats_end.h"
 #include "vmm/boot/fdt.h"
 #include "vmm/vm/message.h"
+#include "vmm/launch/cgroup.h"
 #include "vmm/launch/detach.h"
 #include "vmm/launch/image_reader.h"
 #include "vmm/launch/machine_process.h"
@@ -82,6 +83,18 @@ static int open_nets(struct run *run, struct quire_error *err)
 	return 0;
 }
 
+/* Disks that the guest may write, and that are in memory. */
+static uint64_t charged_bytes(const struct vm_config *config)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < config->nr_disks; i++)
+		if (config->disk[i].mode != DISK_READ_ONLY &&
+		    cgroup_charges(disk_write_fd(config->open_disk[i])))
+			bytes += config->open_disk[i]->bytes;
+	return bytes;
+}
+
 static int open_files(struct run *run, struct quire_error *err)
 {
 	char *installed = installed_image(run->image_path);
@@ -90,6 +103,8 @@ static int open_files(struct run *run, struct quire_error *err)
 	free(installed);
 	if (!ret)
 		ret = vm_open_disks(&run->vm_config, err);
+	if (!ret)
+		run->launch.file_bytes = charged_bytes(&run->vm_config);
 	vm_close_disks(&run->vm_config);
 	for (unsigned int i = 0; i < run->nr_modules && !ret; i++)
 		ret = open_module("--module", run->module_path[i], &run->module_file[i],

@@ -208,6 +208,17 @@ struct cgroup_bounds cgroup_bounds_of(uint64_t ram_bytes, unsigned int nr_vcpus)
 	};
 }
 
+bool cgroup_charges(int fd)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || fstatfs(fd, &fs))
+		return false;
+	return fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC ||
+	       fs.f_type == OVERLAYFS_SUPER_MAGIC;
+}
+
 static void name_vm(const struct cgroup_home *h, unsigned int index, char *name)
 {
 	snprintf(name, CGROUP_NAME_MAX, VM_PREFIX "%s-%u", h->label, index);

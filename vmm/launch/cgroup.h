@@ -61,6 +61,12 @@ void cgroup_home_close(struct cgroup_home *h);
 struct cgroup_bounds cgroup_bounds_of(uint64_t ram_bytes, unsigned int nr_vcpus);
 
 /*
+ * Is what is written to this file charged to who writes, for as long as it is there?  So it is on
+ * a tmpfs, and may be on an overlay, which does not tell.  Pages of other files can be taken back.
+ */
+bool cgroup_charges(int fd);
+
+/*
  * Make a cgroup for VM `index` with these bounds.  Returns a descriptor of it for cgroup_fork(), or
  * -errno: nothing is left of it.
  */

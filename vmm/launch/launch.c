@@ -22,7 +22,6 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <poll.h>
 #include <quire/abi.h>
 #include <signal.h>
@@ -33,7 +32,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "mmu/base/clock.h"
@@ -449,20 +447,10 @@ static void raise_limits(const struct launch *l)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/*
- * What a lone VM prints into a file in memory is charged to it, however much it prints.  Of an
- * overlay one cannot tell where its files are.
- */
+/* A lone VM prints by itself, and as much as it likes. */
 static bool output_takes_memory(const struct launch *l)
 {
-	struct statfs fs;
-	struct stat st;
-
-	if (l->nr > 1 || fstat(STDOUT_FILENO, &st) || !S_ISREG(st.st_mode) ||
-	    fstatfs(STDOUT_FILENO, &fs))
-		return false;
-	return fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC ||
-	       fs.f_type == OVERLAYFS_SUPER_MAGIC;
+	return l->nr == 1 && cgroup_charges(STDOUT_FILENO);
 }
 
 static int begin(struct launch *l, struct quire_error *err)

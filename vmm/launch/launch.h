@@ -83,7 +83,8 @@ struct launch_config {
 
 	bool raw; /* the only guest has all keys of our terminal, Ctrl-C too (terminal.h) */
 
-	bool bounded;	     /* each VM gets a cgroup, where the host permits it */
+	bool bounded;	     /* each VM gets a cgroup, where the host permits it ... */
+	uint64_t file_bytes; /* ... with room for files in memory that it writes (cgroup_charges) */
 	bool strict;	     /* no machine will do whose frames others could write */
 	bool stop_when_lost; /* if the machine is lost, VMs stop instead of going on */
 

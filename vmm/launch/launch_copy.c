@@ -191,12 +191,19 @@ static pid_t execute(const struct launch *l, struct copy *c, const struct ends *
 	return self_exec(&what);
 }
 
+static struct cgroup_bounds bounds_of(const struct launch_config *config)
+{
+	struct cgroup_bounds bounds = cgroup_bounds_of(config->ram_bytes, config->nr_vcpus);
+
+	bounds.memory_bytes += config->file_bytes;
+	return bounds;
+}
+
 /* The same, in a cgroup of its own if there may be one. */
 static pid_t execute_bounded(const struct launch *l, struct copy *c, const struct ends *e,
 			     const struct machine_admitted *admitted)
 {
-	const struct launch_config *config = l->config;
-	struct cgroup_bounds bounds = cgroup_bounds_of(config->ram_bytes, config->nr_vcpus);
+	struct cgroup_bounds bounds = bounds_of(l->config);
 	unsigned int index = (unsigned int)(c - l->copy);
 	pid_t pid = -1;
 
@@ -464,9 +471,7 @@ static int status_of_signal(const struct launch *l, const struct copy *c)
 		launch_say(l, c,
 			   "killed by the kernel: it took more memory than its cgroup permits, %s, "
 			   "which is more than a guest of its size can need",
-			   mib_text(cgroup_bounds_of(l->config->ram_bytes, l->config->nr_vcpus)
-					    .memory_bytes /
-				    QUIRE_PAGE_SIZE));
+			   mib_text(bounds_of(l->config).memory_bytes / QUIRE_PAGE_SIZE));
 		return QUIRE_STATUS_INTERNAL;
 	}
 	if (c->signal == SIGKILL) {
