@@ -19,6 +19,7 @@ struct kept {
 
 struct machine_client {
 	int fd;
+	bool stranger;	       /* it is not trusted */
 	unsigned int admitted; /* VMs of ours; so many GONE can come ... */
 	unsigned int gone;     /* ... and so many have */
 	STAILQ_HEAD(kept_list, kept) kept;
@@ -50,22 +51,49 @@ static int keep(struct machine_client *c, const struct machine_msg *msg)
 	return 0;
 }
 
+/* ---- patience ---- */
+
+#define INSTANT_NS (5 * NS_PER_MS)
+
+static uint64_t waited_ns; /* for all strangers so far */
+
+static uint64_t patience_ns(bool stranger)
+{
+	const uint64_t most = MACHINE_STRANGERS_MS * NS_PER_MS;
+
+	if (!stranger)
+		return MACHINE_CLIENT_MS * NS_PER_MS;
+	return waited_ns + INSTANT_NS < most ? most - waited_ns : INSTANT_NS;
+}
+
+static uint64_t deadline_ns_of(const struct machine_client *c)
+{
+	return monotonic_ns() + patience_ns(c->stranger);
+}
+
+static int wait_for(const struct machine_client *c, short events, uint64_t deadline_ns)
+{
+	uint64_t begin = monotonic_ns();
+	int code = packet_wait(c->fd, events, deadline_ns);
+
+	if (c->stranger)
+		waited_ns += monotonic_ns() - begin;
+	return code;
+}
+
+/* ---- packets ---- */
+
 static int send_msg(struct machine_client *c, const struct machine_msg *msg, int attach)
 {
-	uint64_t deadline_ns = monotonic_ns() + MACHINE_CLIENT_MS * NS_PER_MS;
+	uint64_t deadline_ns = deadline_ns_of(c);
 	int code;
 
 	while ((code = wire_send(c->fd, msg, attach)) == -EAGAIN) {
-		code = packet_wait(c->fd, POLLOUT, deadline_ns);
+		code = wait_for(c, POLLOUT, deadline_ns);
 		if (code)
 			return code;
 	}
 	return code == -EPIPE ? -ECONNRESET : code;
-}
-
-static uint64_t patience(void)
-{
-	return monotonic_ns() + MACHINE_CLIENT_MS * NS_PER_MS;
 }
 
 /* Receive the next packet that is not GONE.  *fd becomes its descriptor, the caller's, or -1. */
@@ -78,7 +106,7 @@ static int receive(struct machine_client *c, struct machine_msg *msg, int *fd, u
 		if (code < 0)
 			return code;
 		if (!code) {
-			code = packet_wait(c->fd, POLLIN, deadline_ns);
+			code = wait_for(c, POLLIN, deadline_ns);
 			if (code)
 				return code;
 		} else if (msg->type != MACHINE_GONE) {
@@ -119,11 +147,11 @@ static int ask(struct machine_client *c, struct machine_msg *msg, enum machine_t
 	if (!fd)
 		fd = &none;
 	if (!code)
-		code = receive(c, msg, fd, patience());
+		code = receive(c, msg, fd, deadline_ns_of(c));
 	return code ? failed(err, code) : expect(msg, fd, answer, descriptor, err);
 }
 
-int machine_client_create(int fd, struct machine_client **out, struct quire_error *err)
+static int create(int fd, bool is_stranger, struct machine_client **out, struct quire_error *err)
 {
 	struct machine_msg msg = wire_msg(MACHINE_HELLO, 0);
 	struct machine_client *c = calloc(1, sizeof(*c));
@@ -134,6 +162,7 @@ int machine_client_create(int fd, struct machine_client **out, struct quire_erro
 		return quire_fail(err, -ENOMEM, "no memory to talk to the machine");
 	}
 	c->fd = fd;
+	c->stranger = is_stranger;
 	STAILQ_INIT(&c->kept);
 	code = ask(c, &msg, MACHINE_HELLO, false, NULL, err);
 	if (code) {
@@ -142,6 +171,11 @@ int machine_client_create(int fd, struct machine_client **out, struct quire_erro
 	}
 	*out = c;
 	return 0;
+}
+
+int machine_client_create(int fd, struct machine_client **out, struct quire_error *err)
+{
+	return create(fd, false, out, err);
 }
 
 static uid_t uid_of_peer(int fd)
@@ -158,9 +192,10 @@ bool machine_client_trusts(uid_t uid)
 }
 
 /* The socket, or -errno.  The connect blocks while the machine's backlog is full. */
-static int dial(const char *address, struct quire_error *err)
+static int dial(const char *address, uint64_t wait_ns, struct quire_error *err)
 {
-	struct timeval patience = { .tv_sec = MACHINE_CLIENT_MS / 1000 };
+	struct timeval patience = { .tv_sec = (time_t)(wait_ns / NS_PER_S),
+				    .tv_usec = (suseconds_t)(wait_ns % NS_PER_S / 1000) };
 	struct sockaddr_un sun;
 	char name[64];
 	socklen_t len;
@@ -186,7 +221,7 @@ static int dial(const char *address, struct quire_error *err)
 int machine_client_connect(const char *address, struct machine_client **out,
 			   struct quire_error *err)
 {
-	int fd = dial(address, err);
+	int fd = dial(address, patience_ns(false), err);
 	char name[64];
 	uid_t uid;
 
@@ -205,11 +240,16 @@ int machine_client_connect(const char *address, struct machine_client **out,
 int machine_client_look(const char *address, struct machine_client **out, uid_t *uid,
 			struct quire_error *err)
 {
-	int fd = dial(address, err);
+	uint64_t begin = monotonic_ns();
+	int fd = dial(address, patience_ns(true), err);
+	uid_t owner = fd < 0 ? (uid_t)-1 : uid_of_peer(fd);
+	bool is_stranger = !machine_client_trusts(owner);
 
+	if (is_stranger)
+		waited_ns += monotonic_ns() - begin;
 	if (uid)
-		*uid = fd < 0 ? (uid_t)-1 : uid_of_peer(fd);
-	return fd < 0 ? fd : machine_client_create(fd, out, err);
+		*uid = owner;
+	return fd < 0 ? fd : create(fd, is_stranger, out, err);
 }
 
 void machine_client_destroy(struct machine_client *c)
@@ -340,7 +380,7 @@ static int list_all(struct machine_client *c, struct list *list, struct quire_er
 	uint32_t from = 0;
 	int code;
 
-	list->deadline_ns = patience();
+	list->deadline_ns = deadline_ns_of(c);
 	do {
 		had = list->nr;
 		code = list_part(c, list, &from, err);
@@ -417,7 +457,7 @@ int machine_client_balloon_why(struct machine_client *c, uint32_t vm, unsigned i
 	msg.pages = i;
 	code = send_msg(c, &msg, -1);
 	if (!code)
-		code = receive(c, &msg, &fd, patience());
+		code = receive(c, &msg, &fd, deadline_ns_of(c));
 	if (code)
 		return failed(err, code);
 	if (msg.type == MACHINE_END) {

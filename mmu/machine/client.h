@@ -25,6 +25,12 @@
 
 #define MACHINE_CLIENT_MS 10000
 
+/*
+ * Machines that are not trusted, of which anybody may have any number, keep a process waiting for
+ * so long together.  Once that is over each of them has an instant for each answer.
+ */
+#define MACHINE_STRANGERS_MS 3000
+
 struct machine_client;
 
 /*
@@ -42,7 +48,8 @@ int machine_client_connect(const char *address, struct machine_client **out,
 
 /*
  * The same, to look at a machine that may be anybody's.  No guest may be given to it.  *uid, which
- * may be NULL, becomes the user who serves it, also on failure; -1: unknown.
+ * may be NULL, becomes the user who serves it, also on failure; -1: unknown.  One thread of a
+ * process may look.
  */
 int machine_client_look(const char *address, struct machine_client **out, uid_t *uid,
 			struct quire_error *err);

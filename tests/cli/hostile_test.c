@@ -201,8 +201,6 @@ static void test_others(void)
 	lab_end(others, SIGKILL);
 }
 
-/* ---- names ---- */
-
 static void ignore(int fd)
 {
 	char byte[64];
@@ -210,6 +208,26 @@ static void ignore(int fd)
 	while (recv(fd, byte, sizeof(byte), 0) > 0)
 		;
 }
+
+/* So many that the patience for one of them is too much for all: lab_quire() waits a minute. */
+#define SILENT 8
+
+static void test_silent(void)
+{
+	pid_t squatter[SILENT];
+	char name[64];
+
+	for (unsigned int i = 0; i < SILENT; i++) {
+		snprintf(name, sizeof(name), "quire/machine/silent-%u", i);
+		squatter[i] = stranger(name, ignore);
+	}
+	is(lab_quire("ps"), 0, "machines of others that say nothing do not keep ps waiting");
+	is(lab_lines(), SILENT + 1, "... which says so of each");
+	for (unsigned int i = 0; i < SILENT; i++)
+		lab_end(squatter[i], SIGKILL);
+}
+
+/* ---- names ---- */
 
 /* quire as an ordinary user who is not the stranger. */
 static int lab_quire_as_user(const char *command)
@@ -290,6 +308,7 @@ int main(void)
 	test_digits();
 	test_squatter();
 	test_others();
+	test_silent();
 	test_endless("a list of VMs that never ends", serve_endless);
 	test_endless("a VM that is listed again and again", serve_same_id);
 	test_endless("ends of VMs that never were", serve_gone);
