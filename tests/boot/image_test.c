@@ -226,6 +226,14 @@ static void test_multiboot2(void)
 	ok(!plan_tag(&plan, 3, 1), "... but no device tree");
 	ok(plan_string(&plan, plan_tag(&plan, 14, 0) + 8, "RSD PTR "), "ACPI's table, old");
 	is(plan_word(&plan, plan_tag(&plan, 15, 0) + 4, 4), 8 + 36, "... and new");
+	ok(!plan_tag(&plan, 8, 0), "no screen");
+	image_plan_finish(&plan);
+	config.text_screen = true;
+	sample_put(&s, SAMPLE_HEADER2 + 4 * 18, 4, 4); /* no longer optional */
+	if (!planned(&config, &plan, "multiboot 2 that wants a text screen"))
+		return;
+	is_hex(plan_word(&plan, plan_tag(&plan, 8, 0) + 8, 8), 0xb8000, "a screen");
+	is_hex(plan_word(&plan, plan_tag(&plan, 8, 0) + 28, 4), 0x210, "... of text");
 	image_plan_finish(&plan);
 
 	s = sample_make(SAMPLE_KLUDGE2);

@@ -67,6 +67,7 @@ struct image_config {
 	unsigned int nr_initrds;
 	const void *acpi;    /* tables for QUIRE_ACPI_BASE (acpi.h), borrowed like modules */
 	uint64_t acpi_bytes; /* 0: none */
+	bool text_screen;    /* what is written at 0xb8000 is seen */
 	const struct virtio_slot *virtio;
 	unsigned int nr_virtio;
 	const struct gfn_range *ram; /* sorted, disjoint, not in the device hole (abi.h) */

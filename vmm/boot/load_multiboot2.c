@@ -40,7 +40,9 @@ enum mb2_header_tag {
 	TAG_RELOCATABLE = 10,
 };
 
-#define CONSOLE_REQUIRED 1u /* flag of TAG_CONSOLE */
+/* Flags of TAG_CONSOLE. */
+#define CONSOLE_REQUIRED 1u
+#define CONSOLE_EGA_TEXT 2u /* one that it knows */
 
 enum mb2_info_tag {
 	INFO_END = 0,
@@ -49,6 +51,7 @@ enum mb2_info_tag {
 	INFO_MODULE = 3,
 	INFO_MEMORY = 4,
 	INFO_MMAP = 6,
+	INFO_FRAMEBUFFER = 8,
 	INFO_RSDP1 = 14,
 	INFO_RSDP2 = 15,
 	INFO_LOAD_BASE = 21,
@@ -125,8 +128,10 @@ static int take_request(struct loader *ld, const struct mb2_tag *tag)
 
 static int take_console(struct loader *ld, const struct mb2_tag *tag)
 {
-	return load_u32(ld, tag->at + 8) & CONSOLE_REQUIRED ? refuse(ld, "a console of its kind") :
-							      0;
+	uint32_t flags = load_u32(ld, tag->at + 8);
+	bool there = ld->config->text_screen && flags & CONSOLE_EGA_TEXT;
+
+	return flags & CONSOLE_REQUIRED && !there ? refuse(ld, "a console of its kind") : 0;
 }
 
 static int take_address(struct mb2_header *h, struct loader *ld, const struct mb2_tag *tag)
@@ -259,6 +264,21 @@ struct mb2_mmap {
 	uint32_t type, reserved;
 };
 
+/* The text screen of a PC. */
+static const struct mb2_framebuffer {
+	uint64_t addr;
+	uint32_t pitch, width, height; /* bytes, columns, rows */
+	uint8_t bits, type;
+	uint16_t reserved;
+} text_screen = {
+	.addr = 0xb8000,
+	.pitch = 160,
+	.width = 80,
+	.height = 25,
+	.bits = 16,
+	.type = 2, /* EGA text */
+};
+
 static size_t tag_bytes(size_t payload)
 {
 	return align_up(8 + payload, MB2_ALIGN);
@@ -270,7 +290,8 @@ static size_t info_bytes(const struct loader *ld, unsigned int nr_map)
 	size_t bytes = 8 + tag_bytes(strlen(ld->plan->cmdline) + 1) +
 		       tag_bytes(sizeof(LOADER_NAME)) + tag_bytes(8) +
 		       tag_bytes(8 + nr_map * sizeof(struct mb2_mmap)) + tag_bytes(RSDP1_BYTES) +
-		       tag_bytes(RSDP2_BYTES) + tag_bytes(4) + tag_bytes(0);
+		       tag_bytes(RSDP2_BYTES) + tag_bytes(4) + tag_bytes(sizeof(text_screen)) +
+		       tag_bytes(0);
 
 	while ((m = load_next_module(ld, false, m)))
 		bytes += tag_bytes(8 + load_module_string_bytes(m));
@@ -378,6 +399,9 @@ int load_multiboot2_boot_data(struct loader *ld)
 	put_string(ld, INFO_LOADER, LOADER_NAME);
 	put_memory(ld, map, nr);
 	put_u32s(ld, INFO_LOAD_BASE, &base, 1);
+	if (ld->config->text_screen)
+		memcpy(put_tag(ld, INFO_FRAMEBUFFER, sizeof(text_screen)), &text_screen,
+		       sizeof(text_screen));
 	err = put_modules(ld);
 	put_acpi(ld);
 	put_tag(ld, INFO_END, 0);

@@ -177,6 +177,7 @@ static int plan_image(struct run *run, struct quire_error *err)
 		.name = run->image_path,
 		.cmdline = run->cmdline,
 		.virtio_console = run->vm_config.virtio_console,
+		.text_screen = run->vm_config.vga_text,
 		.virtio = slot,
 		.nr_virtio = vm_virtio_slots(&run->vm_config, slot),
 		.module = run->module,
