@@ -90,6 +90,20 @@ like($err, qr/^quire: the guest looked for PCI devices; [^\n]+$/m,
 ($status, undef, $err) = run(flat('pci0', "$probe b000 e6f4"));
 is("$status$err", '0', '... and one that ended well hears nothing of it');
 
+# ---- features of the processor ----
+
+# mov eax, 1; cpuid; shr ecx, 13; and cl, 1; to the exit port
+my $cx16 = flat('cx16', '66b801000000 0fa2 66c1e90d 80e101 88c8 e6f4');
+my ($has) = run($cx16);
+is((run('--cpu=-cx16', $cx16))[0], 0, '--cpu=-cx16: the guest does not see it');
+is((run('--cpu=-avx,-cx16,+cx16', $cx16))[0], 1, '... and the last word counts')
+	if $has;
+for my $bad ('cx16', '-', '+nosuch', '-cx16,', '') {
+	($status, undef, $err) = run("--cpu=$bad", $cx16);
+	like("$status$err", qr/^2quire: --cpu: '\Q@{[$bad =~ s{.*,}{}r]}\E' is not - or \+ and one of .* cx16 .* rdtscp\n\z/,
+		"--cpu=$bad gets the names");
+}
+
 # ---- silence ----
 
 my $dead = flat('dead', 'baf803 b041 ee fa f4 ebfd');

@@ -69,7 +69,7 @@ int bios_place(enum image_kind kind, struct gmem *gm)
 	ret = guest_write(gm, BDA, bda, sizeof(bda));
 	if (!ret)
 		ret = guest_write(gm, BIOS_EBDA, &ebda_kib, sizeof(ebda_kib));
-	if (!ret && kind == IMAGE_FLAT)
+	if (!ret && kind != IMAGE_LINUX64 && kind != IMAGE_LINUX32)
 		ret = place_vectors(gm);
 	return ret == -EFAULT ? 0 : ret; /* a guest with less RAM has no such place */
 }

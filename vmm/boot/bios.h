@@ -19,7 +19,7 @@ extern const uint8_t bios_rom[]; /* bios_rom.c */
 
 /*
  * Write them for an image of this kind.  PVH images know that there is no BIOS: they get nothing.
- * Flat images also get interrupt vectors, and what these point at.
+ * All but Linux also get interrupt vectors, and what these point at.
  * 0 or guest_write()'s error.
  */
 int bios_place(enum image_kind kind, struct gmem *gm);

@@ -42,6 +42,7 @@ enum option_id {
 	OPT_WAIT_FOR,
 	OPT_EXIT_PORT,
 	OPT_VGA_TEXT,
+	OPT_CPU,
 	OPT_NO_REBOOT,
 	OPT_MAX_REBOOTS,
 	OPT_MERGE,
@@ -76,6 +77,7 @@ static const struct option options[] = {
 	{ "stats", required_argument, NULL, OPT_STATS },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "wait-for", required_argument, NULL, OPT_WAIT_FOR },
+	{ "cpu", required_argument, NULL, OPT_CPU },
 	{ "vga-text", required_argument, NULL, OPT_VGA_TEXT },
 	{ "exit-port", required_argument, NULL, OPT_EXIT_PORT },
 	{ "no-reboot", no_argument, NULL, OPT_NO_REBOOT },
@@ -460,6 +462,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 		run->stats_path = value;
 		return *value ? 0 : quire_fail(err, -EINVAL, "no file name");
 	case OPT_WAIT_FOR: return set_wait_for(run, value, err);
+	case OPT_CPU: return cpu_features_parse(value, &run->vm_config.features, err);
 	case OPT_VGA_TEXT:
 		ret = parse_choice(value, off_on, ARRAY_SIZE(off_on), &choice, err);
 		run->vm_config.vga_text = choice;

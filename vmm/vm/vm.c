@@ -163,14 +163,25 @@ static void on_guest_exit(void *ctx, uint32_t value)
 		       value, QUIRE_STATUS_GUEST_MAX);
 }
 
-#define EXCEPTIONS 8 /* vectors below are the processor's; others of its are the PIC's too */
-#define INT_BYTES  2 /* ip is behind the instruction */
+#define EXCEPTIONS 32 /* vectors below may be the processor's */
+#define INT_BYTES  2  /* ip is behind the instruction */
+
+/* Is there an INT instruction for this vector before cs:ip?  Else the processor called. */
+static bool is_int(struct vm *vm, uint8_t vector, uint16_t cs, uint16_t ip)
+{
+	const uint8_t want[INT_BYTES] = { 0xcd, vector };
+	uint8_t code[INT_BYTES];
+
+	return !guest_read(vm->gm, ((gpa_t)cs << 4) + (uint16_t)(ip - INT_BYTES), code,
+			   sizeof(code)) &&
+	       !memcmp(code, want, sizeof(want));
+}
 
 static void on_bios_call(void *ctx, uint8_t vector, uint16_t ax, uint16_t cs, uint16_t ip)
 {
 	struct vm *vm = ctx;
 
-	if (vector < EXCEPTIONS)
+	if (vector < EXCEPTIONS && !is_int(vm, vector, cs, ip))
 		vm_end(vm, QUIRE_STATUS_CRASH,
 		       "exception %02xh at %04x:%04x, and there is no BIOS that would handle it",
 		       vector, cs, ip);
@@ -274,14 +285,17 @@ static int create_vcpus(struct vm *vm, struct quire_error *err)
 		.irqchip = vm->config.irqchip,
 		.tsc_deadline = vm->kvm.tsc_deadline,
 	};
+	int ret;
 
 	cpuid_filter(vm->kvm.cpuid, &cpuid);
+	ret = cpu_features_apply(&vm->config.features, vm->kvm.cpuid, err);
+	if (ret)
+		return ret;
 	vm->vcpu = calloc(vm->config.nr_vcpus, sizeof(*vm->vcpu));
 	if (!vm->vcpu)
 		return quire_fail(err, -ENOMEM, "no memory for %u vCPUs", vm->config.nr_vcpus);
 	for (; vm->nr_vcpus < vm->config.nr_vcpus; vm->nr_vcpus++) {
-		int ret = vcpu_init(&vm->vcpu[vm->nr_vcpus], vm, vm->nr_vcpus, err);
-
+		ret = vcpu_init(&vm->vcpu[vm->nr_vcpus], vm, vm->nr_vcpus, err);
 		if (ret)
 			return ret;
 	}

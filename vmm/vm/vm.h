@@ -16,6 +16,7 @@
 #include "vmm/boot/image.h"
 #include "vmm/boot/slot.h"
 #include "vmm/dev/disk.h"
+#include "cpu_feature.h"
 #include "kvm.h"
 #include "vcpu_state.h"
 #include "vm_info.h"
@@ -48,7 +49,8 @@ struct vm_config {
 	uint64_t merge_pages_per_s; /* pace of the keeper; 0: automatic */
 	const char *domain;	    /* for vm_info, at most VM_DOMAIN_MAX bytes; NULL: its own */
 	enum balloon_mode balloon;
-	bool virtio_console;	   /* input is for a virtio-console, not the serial port */
+	bool virtio_console; /* input is for a virtio-console, not the serial port */
+	struct cpu_features features;
 	bool vga_text;		   /* print what the guest writes to a PC's text screen */
 	uint16_t exit_port;	   /* one more than abi.h has; 0: none */
 	uint64_t timeout_ns;	   /* 0: none */
