@@ -15,7 +15,7 @@
  *   LOCK_UART     the serial port's registers (vmm/dev/uart.c)
  *   LOCK_KEEPER   what the keeper is asked for (mmu/merge/keeper.c)
  *   LOCK_VIRTIO   a virtio device's registers and queues (vmm/dev/virtio.h)
- *   LOCK_VIRTIO_STATE  what a virtio device publishes (vmm/dev/balloon.c)
+ *   LOCK_VIRTIO_STATE  what a virtio device publishes, and a console's input (vmm/dev/balloon.c)
  *   LOCK_GMEM     stage 2, every change to the window, gmem's counters (mmu/memory/gmem.c)
  *   LOCK_CREDITS  page credits at hand, and who waits for more (mmu/machine/credits.c)
  *   LOCK_CONSOLE  the console's output buffer (vmm/vm/console.c)
@@ -28,9 +28,10 @@
  * No thread holds a lock while it is in KVM_RUN.  LOCK_GMEM is held during the memory system calls
  * that make a stage-2 change real.
  *
- * A vCPU may hold LOCK_TEXT or LOCK_VIRTIO while it waits for memory, and LOCK_TEXT or LOCK_CONSOLE
- * while it waits for the reader of the guest's output; so may the thread that a virtio device has.
- * No other thread waits for these three locks: the others only try them.
+ * A vCPU may hold LOCK_TEXT or LOCK_VIRTIO while it waits for memory, and these or LOCK_CONSOLE
+ * while it waits for the reader of the guest's output.  A virtio device's own thread may hold
+ * LOCK_VIRTIO while it waits for memory.  So no threads but these wait for these three locks; the
+ * others only try them.
  */
 #include <assert.h>
 #include <pthread.h>

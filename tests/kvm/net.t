@@ -40,7 +40,8 @@ refused(qr/a group's/, "a group's MAC address", '--net=user,mac=33:33:00:00:00:0
 if (!$ENV{QUIRE_NET_INSIDE}) {
 	my $missing = Quire::missing();
 	my $none = !-e '/dev/net/tun' ? 'no /dev/net/tun' :
-		system('unshare -n ip link show lo >/dev/null 2>&1') ? 'no network namespaces, or no ip' :
+		system('unshare -n ip link show lo >/dev/null 2>&1') ?
+			'no network namespaces, or no ip' :
 		undef;
 	SKIP: { skip $missing // $none, 1 if $missing // $none }
 	finish() if $missing // $none;
@@ -54,7 +55,8 @@ if (!$ENV{QUIRE_NET_INSIDE}) {
 
 # ---- a tap ----
 
-my $ip = "ip tuntap add dev $tap mode tap && ip link set $tap mtu 1400 address 02:00:00:00:00:01 up";
+my $ip = "ip tuntap add dev $tap mode tap && " .
+	"ip link set $tap mtu 1400 address 02:00:00:00:00:01 up";
 if (system("($ip) >/dev/null 2>&1")) {
 	plan skip_all => 'cannot make a tap';
 }
@@ -121,7 +123,8 @@ for my $i (1 .. $flood) {
 	while (defined(my $got = receive($socket, 0))) {
 		$back++;
 		my ($no) = substr($got, 16, 7) =~ /f (\d+)/ or next;
-		$wrong++ if substr($got, 14) ne substr frame('0' x 12, 1000, sprintf 'f %05d', $no), 14;
+		my $want = frame('0' x 12, 1000, sprintf 'f %05d', $no);
+		$wrong++ if substr($got, 14) ne substr $want, 14;
 	}
 }
 while (defined(my $got = receive($socket, 0.5))) { $back++ }
@@ -173,7 +176,8 @@ SKIP: {
 	my ($passt) = processes('passt');
 	ok($passt, 'passt runs beside a guest');
 	kill KILL => $passt;
-	ok($vm->wait_for(qr/net 0: the other end of the link is gone/), 'when it is killed, a line says so');
+	ok($vm->wait_for(qr/net 0: the other end of the link is gone/),
+		'when it is killed, a line says so');
 	ok($vm->wait_for(qr/mtu=1500 link=down/), '... and the guest sees that its link is down');
 	$vm->stop;
 
