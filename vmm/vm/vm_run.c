@@ -262,8 +262,8 @@ static int start_threads(struct vm *vm, struct quire_error *err)
 	lock(&vm->lock);
 	for (unsigned int i = 0; i < vm->nr_vcpus && !ret; i++)
 		ret = vcpu_start(&vm->vcpu[i], err);
-	sandbox_await_threads(thread_nr_started());
 	sandbox_thread(SANDBOX_MAIN);
+	sandbox_await_threads(thread_nr_started() + 1);
 	unlock(&vm->lock);
 	return ret;
 }
