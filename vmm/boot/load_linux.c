@@ -121,9 +121,7 @@ static void read_version(struct loader *ld, const struct setup_header *h)
 	strncpy(kernel->version, (const char *)ld->config->file + at, bytes);
 }
 
-/*
- * Others use the header too, so that Linux's boot loaders start them.  Some go by a BIOS from there.
- */
+/* Others have the header too, so that boot loaders of Linux start them.  Some then use a BIOS. */
 static int refuse_old(struct loader *ld, const struct setup_header *h)
 {
 	const char *version = ld->plan->kernel.version;
