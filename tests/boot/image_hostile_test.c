@@ -484,8 +484,12 @@ static void mutate(struct sample *s, uint64_t *rng)
 static void add_extras(struct image_config *config, enum sample_kind kind, uint64_t r)
 {
 	bool is_linux = kind == SAMPLE_LINUX64 || kind == SAMPLE_LINUX32;
+	static const char tables[40] = "RSD PTR ";
 	bool strange = !(r >> 20 & 31);
 
+	config->acpi = tables;
+	config->acpi_bytes = r & 1UL << 25 ? sizeof(tables) : 0;
+	config->text_screen = r & 1UL << 26;
 	config->module = two_modules;
 	config->initrd = two_initrds;
 	if (is_linux || strange)

@@ -430,6 +430,17 @@ static void test_vmlinux(void)
 		ok(!strcmp(plan.cmdline, "console=ttyS0"), "... but a console");
 	}
 	image_plan_finish(&plan);
+	memcpy(s.byte + SAMPLE_NOTES, (const uint32_t[]){ 4, 5, 6 }, 12);
+	memcpy(s.byte + SAMPLE_NOTES + 12, "Xen\0linux", 9);
+	if (planned(&config, &plan, "a vmlinux of Xen's notes only"))
+		ok(plan.kernel.is_linux, "... is Linux too");
+	image_plan_finish(&plan);
+	s.byte[SAMPLE_NOTES + 16] = 'm';
+	if (planned(&config, &plan, "another system with these notes"))
+		ok(!plan.kernel.is_linux && plan_word(&plan, plan.ebx + 12, 4) == 1,
+		   "... is not, and has its device tree");
+	image_plan_finish(&plan);
+	s.byte[SAMPLE_NOTES + 16] = 'l';
 	config.initrd = two_initrds;
 	config.nr_initrds = 2;
 	config.module = two_modules;

@@ -38,6 +38,7 @@ static void must(const char *bad)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	uint8_t choice = bytes ? data[bytes - 1] : 0;
+	static const char tables[40] = "RSD PTR ";
 	struct quire_error error = { "" };
 	struct image_outline outline;
 	struct image_plan plan;
@@ -50,6 +51,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		.nr_modules = (choice >> 1) % 3,
 		.initrd = two_initrds,
 		.nr_initrds = (choice >> 3 & 1) * 2,
+		.acpi = tables,
+		.acpi_bytes = choice & 0x40 ? sizeof(tables) : 0,
+		.text_screen = choice & 0x40,
 		.ram = choice & 0x10 ? ram_4g :
 		       choice & 0x20 ? ram_128m :
 				       ram_2m,
