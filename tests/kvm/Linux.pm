@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# Linux guests, for tests: the Debian kernel of the bed, and initramfs that are made here, of a static
-# busybox, some of its modules, and a script.
+# Linux guests, for tests: the Debian kernel of the bed, and initramfs that are made here, of a
+# static busybox, some of its modules, and a script.
 #
 # A guest's supervisor has to run on a processor: in the bed, or on a host whose KVM has VMX or SVM.
 package Linux;
@@ -9,8 +9,13 @@ use strict;
 use warnings;
 use Exporter qw(import);
 use Guests;
+use IO::Handle;
+use JSON::PP;
+use POSIX qw(mkfifo);
+use Test::More ();
 
-our @EXPORT = qw($vmlinuz no_linux initramfs linux);
+our @EXPORT = qw($vmlinuz no_linux initramfs linux is_up ask say_to answer
+	stat_of memory_is_exact);
 
 our $bed = $ENV{QUIRE_BED} // 'build-bed';
 our $vmlinuz = "$bed/vmlinuz";
@@ -40,7 +45,7 @@ sub entry {
 # The path of a new one: with these modules, in the order in which they are loaded, this script as
 # its first process, and more files by their name.  The script runs with /proc, /sys and /dev.
 our @tools = qw(dmesg sh mount insmod poweroff reboot cat echo sleep md5sum grep sed ls dd gzip find
-	head tail cut tr wc sync free kill seq rm mkdir cp date);
+	head tail cut tr wc stty sync free kill seq rm mkdir cp cmp date);
 sub initramfs {
 	my ($modules, $script, %files) = @_;
 	our $made;
@@ -61,12 +66,68 @@ sub initramfs {
 	return $path;
 }
 
+# For an initramfs: a shell at the console, for ask().
+our $shell = <<'END';
+stty -echo
+echo 'guest: ready'
+while read -r line; do
+	eval "$line" 2>&1
+	echo "guest: done $?"
+done
+END
+
 # A Linux guest in the background (Guests::start).
 sub linux {
 	my ($name, $initramfs, $options, $append) = @_;
-	return start("$dir/$name", $quire, 'run', "--machine=$address", "--name=$name",
+	-p "$dir/$name.in" || mkfifo("$dir/$name.in", 0600) or die "mkfifo: $!";
+	open my $in, '+<', "$dir/$name.in" or die "$name.in: $!";
+	$in->autoflush;
+	my $guest = start("$dir/$name", $quire, 'run', "--machine=$address", "--name=$name",
 		"--initrd=$initramfs", @$options,
 		'--append=console=ttyS0 quiet panic=-1 ' . ($append // ''), $vmlinuz);
+	return { %$guest, name => $name, in => $in, asked => 0 };
+}
+
+# Is its shell there?
+sub is_up { my ($guest, $seconds) = @_; return says($guest, 'guest: ready', 1, $seconds // 120) }
+
+# Give its shell a line.  What it prints and its status come with answer(), in order; undef: nothing
+# comes for so many seconds.
+sub say_to { my ($guest, $line) = @_; print {$guest->{in}} "$line\n"; return }
+
+sub answer {
+	my ($guest, $seconds) = @_;
+	my $nr = ++$guest->{asked};
+	says($guest, 'guest: done', $nr, $seconds // 60) or return;
+	my @answer = split /guest: done (\d+)\r?\n/, slurp("$guest->{base}.out");
+	my $text = $answer[2 * $nr - 2] =~ s/\r//gr =~ s/.*guest: ready\n//sr;
+	return wantarray ? ($text, $answer[2 * $nr - 1]) : $text;
+}
+
+sub ask {
+	my ($guest, $line, $seconds) = @_;
+	say_to($guest, $line);
+	return answer($guest, $seconds);
+}
+
+# The counters of a guest, from its own process.
+sub stat_of {
+	my ($text) = quire('stat', '--json', $_[0]);
+	my $doc = eval { decode_json($text) } // {};
+	return $doc->{vms}[0] // {};
+}
+
+# Does the kernel count as many blocks of the RAM file as there are private pages?  The guest is
+# paused for that.  Returns its counters.
+sub memory_is_exact {
+	my ($name, $mib, $what) = @_;
+	my ($pid) = quire('ps', $name) =~ /(\d+)$/m;
+	quire('pause', $name);
+	my $stat = stat_of($name);
+	Test::More::is(blocks_of(ram_file($pid, $mib)), $stat->{state_private_pages},
+		"$what: the kernel counts the pages that are private");
+	quire('resume', $name);
+	return $stat;
 }
 
 1;
