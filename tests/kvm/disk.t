@@ -84,6 +84,7 @@ check "without io_uring" without_ring "$image"
 truncate -s 0 "$image"
 truncate -s 256M "$image"
 vm=disk-$$
+: >"$dir/log"
 timeout 120 "$quire" run --name=$vm --disk="$image" "$quill" disk fill 9 safe=64 >"$dir/log" 2>&1 &
 run=$!
 until [ "$(grep -c safe= "$dir/log")" -ge 5 ] || ! kill -0 $run 2>/dev/null; do

@@ -105,6 +105,7 @@ static int open_files(struct run *run, struct quire_error *err)
 		ret = vm_open_disks(&run->vm_config, err);
 	if (!ret)
 		run->launch.file_bytes = charged_bytes(&run->vm_config);
+	run->launch.device_bytes = vm_disks_memory(&run->vm_config);
 	vm_close_disks(&run->vm_config);
 	for (unsigned int i = 0; i < run->nr_modules && !ret; i++)
 		ret = open_module("--module", run->module_path[i], &run->module_file[i],
@@ -168,6 +169,18 @@ static void build_acpi(struct run *run, struct image_config *config)
 	config->acpi_bytes = acpi_build(&acpi, run->acpi);
 }
 
+/* A Linux kernel gets random numbers, unless its other devices leave no room for them. */
+static void choose_rng(struct run *run, const struct image_outline *outline)
+{
+	struct virtio_slot slot[QUIRE_VIRTIO_SLOTS];
+
+	if (run->rng != RNG_AUTO)
+		return;
+	run->vm_config.rng = outline->kernel.is_linux;
+	if (vm_virtio_slots(&run->vm_config, slot) > QUIRE_VIRTIO_SLOTS)
+		run->vm_config.rng = false;
+}
+
 static int plan_image(struct run *run, struct quire_error *err)
 {
 	struct virtio_slot slot[QUIRE_VIRTIO_SLOTS];
@@ -201,6 +214,8 @@ static int plan_image(struct run *run, struct quire_error *err)
 	ret = image_reader_run(&config, run->sandbox, outline, err);
 	if (!ret) {
 		run->vm_config.irqchip = wants_irqchip(run, outline);
+		choose_rng(run, outline);
+		config.nr_virtio = vm_virtio_slots(&run->vm_config, slot);
 		build_acpi(run, &config);
 		ret = image_plan(&config, outline, &run->plan, err);
 	}

@@ -52,7 +52,7 @@ enum privilege_verdict privilege_check(const struct privilege *p, const struct v
 struct privileged_thread {
 	pid_t tid;
 	char name[32];
-	bool is_kernels; /* KVM's own, which runs no code of the process */
+	bool is_kernels; /* KVM's or io_uring's: it runs no code of the process */
 	bool filtered;
 	unsigned int nr_filters;
 };

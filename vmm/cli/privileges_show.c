@@ -96,7 +96,7 @@ static int print_privileges(FILE *f, const struct privileged_vm *vm)
 static const char *role_of(const struct privileged_thread *thread, pid_t pid)
 {
 	if (thread->is_kernels)
-		return "KVM's own";
+		return "the kernel's";
 	return thread->tid == pid ? "main" : thread->name;
 }
 

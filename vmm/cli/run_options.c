@@ -52,6 +52,7 @@ enum option_id {
 	OPT_BALLOON_MIN,
 	OPT_CONSOLE,
 	OPT_DISK,
+	OPT_RNG,
 	OPT_NET,
 	OPT_SHARES,
 	OPT_MACHINE,
@@ -87,6 +88,7 @@ static const struct option options[] = {
 	{ "domain", required_argument, NULL, OPT_DOMAIN },
 	{ "balloon", required_argument, NULL, OPT_BALLOON },
 	{ "balloon-min", required_argument, NULL, OPT_BALLOON_MIN },
+	{ "rng", required_argument, NULL, OPT_RNG },
 	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "console", required_argument, NULL, OPT_CONSOLE },
 	{ "net", required_argument, NULL, OPT_NET },
@@ -135,6 +137,17 @@ static int set_path(char path[DISK_PATH_MAX + 1], const char *value, struct quir
 		return quire_fail(err, -EINVAL, "a path has at most %d bytes here", DISK_PATH_MAX);
 	memcpy(path, value, strlen(value) + 1);
 	return 0;
+}
+
+static int set_rng(struct run *run, const char *value, struct quire_error *err)
+{
+	static const char *const rngs[] = { "auto", "on", "off" };
+	unsigned int choice = 0;
+	int ret = parse_choice(value, rngs, ARRAY_SIZE(rngs), &choice, err);
+
+	run->rng = (enum rng_choice)choice;
+	run->vm_config.rng = run->rng == RNG_ON;
+	return ret;
 }
 
 /* One word behind the file's name. */
@@ -458,6 +471,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	case OPT_NET: return add_net(run, value, err);
 	case OPT_CONSOLE: return set_console(run, value, err);
 	case OPT_DISK: return add_disk(run, value, err);
+	case OPT_RNG: return set_rng(run, value, err);
 	case OPT_STATS:
 		run->stats_path = value;
 		return *value ? 0 : quire_fail(err, -EINVAL, "no file name");

@@ -53,6 +53,8 @@ const char run_usage[] =
 	"                           gives memory first; its idle pages count four times\n"
 	"  --module=FILE[,ARGS]     hand FILE to a PVH or multiboot guest as a boot module, with\n"
 	"                           ARGS as its command line; may be repeated\n"
+	"  --rng=auto|on|off        whether the guest has a virtio source of random numbers\n"
+	"                           (default auto: Linux kernels have one)\n"
 	"  --disk=FILE[,MODE]       a disk of the guest's: a raw image or a block device; may be\n"
 	"                           repeated.  MODE is ro: the guest only reads it; or overlay or\n"
 	"                           overlay=DIR: what the guest writes is kept in a file of its\n"

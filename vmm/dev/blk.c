@@ -33,6 +33,7 @@
 #define SERIAL_BYTES 20u
 #define AGAIN_MOST   1000u /* times that a step is repeated because the kernel says EAGAIN */
 
+_Static_assert(REQUESTS *BUFFER_BYTES + 200 * KiB <= BLK_MEMORY_BYTES, "that is enough");
 _Static_assert(REQUESTS <= DISK_MAX_IN_FLIGHT, "all requests can be in flight");
 
 #define F_SIZE_MAX     (1ULL << 1)

@@ -25,6 +25,9 @@
 
 struct blk;
 
+/* What the buffers and the tables of a device can take of memory. */
+#define BLK_MEMORY_BYTES (2 * MiB + 256 * KiB)
+
 /* Counters, since the VM began. */
 struct blk_stats {
 	uint64_t reads, writes;		    /* requests that succeeded */

@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include "disk_io_impl.h"
 
+/* Threads of the kernel's in our process, for what it cannot do without waiting. */
+#define WORKERS 4
+
 static int restrict_ring(struct io_uring *ring)
 {
 	static const uint8_t allowed[] = { IORING_OP_READ, IORING_OP_WRITE, IORING_OP_FSYNC,
@@ -29,10 +32,12 @@ static int restrict_ring(struct io_uring *ring)
 
 static int create(struct disk_io *io, const int *fds, unsigned int nr)
 {
+	unsigned int workers[2] = { WORKERS, WORKERS };
 	int ret = io_uring_queue_init(DISK_MAX_IN_FLIGHT, &io->ring, IORING_SETUP_R_DISABLED);
 
 	if (ret)
 		return ret;
+	(void)io_uring_register_iowq_max_workers(&io->ring, workers); /* Linux 5.15 */
 	ret = io_uring_register_files(&io->ring, fds, nr);
 	if (!ret)
 		ret = restrict_ring(&io->ring);

@@ -63,6 +63,7 @@ struct launch_config {
 	unsigned int nr_vcpus;
 	bool no_reboot;		  /* a guest that resets itself ends, with status 0 */
 	unsigned int max_reboots; /* it may do so this often */
+	uint64_t device_bytes;	  /* that its devices need of memory, besides */
 	uint64_t timeout_ns; /* each VM keeps it by itself, or is killed a bit later; 0: none */
 	int oom_score_adj;
 	enum balloon_mode balloon;

@@ -224,7 +224,8 @@ void launch_machine_admit_of(const struct launch *l, const struct copy *c,
 
 	*admit = (struct machine_admit){
 		.ram_pages = config->ram_bytes / QUIRE_PAGE_SIZE,
-		.overhead_pages = launch_overhead_pages(config->ram_bytes, config->nr_vcpus),
+		.overhead_pages = launch_overhead_pages(config->ram_bytes, config->nr_vcpus) +
+				  config->device_bytes / QUIRE_PAGE_SIZE,
 		.oom_score_adj = config->oom_score_adj,
 		.balloon = config->balloon,
 		.shares = config->shares,

@@ -17,6 +17,7 @@
 #define BALLOON_MIN_DEFAULT UINT64_MAX
 
 enum keys_choice { KEYS_AUTO, KEYS_RAW, KEYS_SIGNALS };
+enum rng_choice { RNG_AUTO, RNG_ON, RNG_OFF };
 enum irqchip_choice { IRQCHIP_AUTO, IRQCHIP_ON, IRQCHIP_OFF };
 
 struct run {
@@ -24,6 +25,7 @@ struct run {
 	struct launch_config launch;
 	struct vm_config vm_config;
 	enum irqchip_choice irqchip;
+	enum rng_choice rng;
 	enum keys_choice keys;
 	enum sandbox_mode sandbox;
 	const char *image_path;

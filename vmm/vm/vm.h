@@ -55,6 +55,7 @@ struct vm_config {
 	uint16_t exit_port;	   /* one more than abi.h has; 0: none */
 	uint64_t timeout_ns;	   /* 0: none */
 	uint64_t timeout_since_ns; /* from when on; 0: from vm_run on */
+	bool rng;		   /* it has a virtio-rng */
 	struct disk_spec disk[DISK_MOST];
 	struct disk *open_disk[DISK_MOST]; /* borrowed: vm_open_disks() */
 	unsigned int nr_disks;
@@ -96,6 +97,9 @@ unsigned int vm_ram_layout(uint64_t ram_bytes, struct gfn_range ram[VM_MAX_RAM])
  */
 int vm_open_disks(struct vm_config *config, struct quire_error *err);
 void vm_close_disks(struct vm_config *config);
+
+/* How much memory those that are open will need in the VM's process, at worst. */
+uint64_t vm_disks_memory(const struct vm_config *config);
 
 /*
  * The virtio devices that a VM with this configuration has.  Returns their number; it is more than

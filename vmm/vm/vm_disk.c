@@ -49,6 +49,20 @@ void vm_close_disks(struct vm_config *config)
 	}
 }
 
+uint64_t vm_disks_memory(const struct vm_config *config)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < config->nr_disks; i++) {
+		const struct disk *d = config->open_disk[i];
+
+		bytes += BLK_MEMORY_BYTES;
+		if (d && d->changed)
+			bytes += d->bytes / DISK_CLUSTER / 8;
+	}
+	return bytes;
+}
+
 /* ---- the thread ---- */
 
 static void on_wake(void *ctx)

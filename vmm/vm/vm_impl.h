@@ -216,6 +216,10 @@ bool vm_wants_input(const struct vm *vm);
 /* Take some of the input that there is.  Main loop. */
 void vm_take_input(struct vm *vm);
 
+/* ---- vm_rng.c ---- */
+
+extern const struct vm_device vm_rng_device;
+
 /* ---- vm_disk.c ---- */
 
 extern const struct vm_device vm_disk_device;

@@ -35,10 +35,7 @@
 
 /* The balloon is the first, because slot 0 is its own. */
 static const struct vm_device *const table[] = {
-	&vm_balloon_device,
-	&vm_console_device,
-	&vm_disk_device,
-	&vm_net_device,
+	&vm_balloon_device, &vm_console_device, &vm_disk_device, &vm_net_device, &vm_rng_device,
 };
 
 #define NR_KINDS (sizeof(table) / sizeof(table[0]))
