@@ -56,7 +56,8 @@ $ENV{BED_MEMORY} //= $all || defined $ENV{BED_TESTS} ? '8G' : '4G';
 my $script = getcwd() . "/$bed/script.sh";
 open my $out, '>', $script or die "$script: $!";
 print $out "cd '" . getcwd() . "'\n",
-	"export QUIRE_MACHINE=own QUIRE_BUILD=$build QUIRE_BED=$bed QUIRE_DEVIATIONS='" . deviations() . "'\n";
+	"export QUIRE_MACHINE=own QUIRE_BUILD=$build QUIRE_BED=$bed\n",
+	"export QUIRE_DEVIATIONS='" . deviations() . "'\n";
 for (@tests) {
 	my $test = path($_);
 	print $out "echo; echo '\@\@ begin $_'\n",

@@ -38,12 +38,12 @@ static const struct {
 	{ 0, 4, "\x27\x05\x19\x56", "a kernel for U-Boot: name its bzImage or its ELF file" },
 	{ 0, 4, "\xcf\xfa\xed\xfe", "a program for macOS: name a guest image instead" },
 	{ 0, 2, "MZ", "a program for EFI or Windows: name a bzImage or an ELF image" },
-	{ 0x8001, 5, "CD001", "an ISO image: take the kernel out of it" },
+	{ 0x8001, 5, "CD001", "an ISO image: name the kernel in it; --disk takes the image" },
 	{ 0, 4, "hsqs", "a squashfs: take the kernel out of it" },
-	{ 0, 4, "QFI\xfb", "a qcow2 disk: name a kernel image instead" },
-	{ 0, 4, "KDMV", "a VMDK disk: name a kernel image instead" },
-	{ 0, 8, "vhdxfile", "a VHDX disk: name a kernel image instead" },
-	{ 0x40, 4, "\x7f\x10\xda\xbe", "a VDI disk: name a kernel image instead" },
+	{ 0, 4, "QFI\xfb", "a qcow2 disk: name a kernel image; --disk takes raw images" },
+	{ 0, 4, "KDMV", "a VMDK disk: name a kernel image; --disk takes raw images" },
+	{ 0, 8, "vhdxfile", "a VHDX disk: name a kernel image; --disk takes raw images" },
+	{ 0x40, 4, "\x7f\x10\xda\xbe", "a VDI disk: name a kernel image; --disk takes raw images" },
 };
 
 int load_check_other(struct loader *ld)
@@ -85,8 +85,9 @@ int load_flat(struct loader *ld)
 	if (config->file_bytes > most)
 		return load_fail(ld, -ENOEXEC,
 				 "neither ELF, Linux nor multiboot, and with %" PRIu64 " bytes too "
-				 "big for a flat image (at most %" PRIu64 "): name a kernel image, "
-				 "and no disk",
+				 "big for a flat image (at most %" PRIu64
+				 "): name a kernel image; a "
+				 "disk goes with --disk=FILE",
 				 config->file_bytes, most);
 	if (*config->cmdline || load_next_module(ld, false, NULL))
 		return load_fail(ld, -EINVAL,
