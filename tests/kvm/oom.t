@@ -47,6 +47,8 @@ is($merged->{status}, 123, 'when a third needs more than is free, the merged gue
 finish($needy, 60);
 is($needy->{status}, 0, '... the third has what it needs');
 ok(!defined ended($innocent), '... and the smaller one lives');
+kill TERM => $innocent->{pid};
+finish($innocent, 60);
 my ($third) = @{decode_json(slurp("$dir/needy.json"))->{vms}};
 cmp_ok(scalar(grep { /^below/ } keys %{$third->{credit_waits}}), '>', 0,
 	'... the third had to wait, which is counted');
