@@ -66,7 +66,7 @@ for my $who (values %in) {
 	my ($files) = slurp("/proc/$pid/limits") =~ /^Max open files\s+(\S+)/m;
 	like($who->{descriptor_limit}, qr/^$files(\/|\z)/, '... and bounded');
 }
-my @threads = grep { !/^KVM's/ } map { $_->{role} } @{ $in->{threads} };
+my @threads = grep { !/^the kernel's/ } map { $_->{role} } @{ $in->{threads} };
 is(join(',', sort @threads), 'channel,keeper,main,pager,vcpu 0,vcpu 1', 'threads have their roles');
 is(scalar(grep { !$_->{filters} } @{ $in->{threads} }), 0, '... and filters');
 
