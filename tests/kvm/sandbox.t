@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # The sandbox from the outside: a sandboxed quire run behaves as one that is not, and its threads
-# are held to their tables.  What it keeps a VM process from is in sandbox_test.c.
+# are held to their tables.  sandbox_test.c and takeover_test.c have what it keeps a VM from.
 use strict;
 use warnings;
 use File::Temp qw(tempdir);

@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include <asm/ioctls.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/userfaultfd.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <quire/types.h>
+#include "mmu/base/sanitized.h"
+#include "vmm/vm/sandbox.h"
+#include "tests/tap.h"
 #include "sandbox_attempts.h"
 
 struct attempt {
@@ -158,4 +165,48 @@ pid_t bystander(void)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (;;)
 		pause();
+}
+
+int attempt_wait(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			tap_bail("waitpid: %s", strerror(errno));
+	return status;
+}
+
+bool attempt_was_killed(int status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
+}
+
+bool attempt_was_denied(int status)
+{
+#if QUIRE_SANITIZED
+	if (WIFEXITED(status) && WEXITSTATUS(status) != ATTEMPT_SUCCEEDED)
+		return true;
+#endif
+	return attempt_was_killed(status);
+}
+
+void attempts_need_filters(void)
+{
+	struct sandbox_keep keep = { .nr = 0 };
+	struct quire_error err;
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		if (sandbox_enter(SANDBOX_ON, &keep, &err))
+			_exit(ATTEMPT_NONE);
+		_exit(sandbox_pieces() & 1u << SANDBOX_SECCOMP ? 0 : 1);
+	}
+	status = attempt_wait(pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 1)
+		tap_skip_all("this kernel has no seccomp filters");
+	is(status, 0, "this host has a sandbox");
 }

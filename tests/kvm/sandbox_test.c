@@ -2,11 +2,9 @@
 /*
  * The sandbox from the inside: what a thread that was taken over can still do.
  *
- * Three kinds of test.  *State*: a process enters the sandbox, and another looks at it.
- * *Tables*: for each role, a process enters, takes the role, and tries one thing that it must
- * not; it must die of it (SIGSYS).  *Takeover*: a real VM whose main loop is taken over, by a
- * signal handler that runs there with all the process has at that moment, and goes for another
- * VM; meanwhile that one's guest verifies its memory.
+ * Two kinds of test.  *State*: a process enters the sandbox, and another looks at it.  *Tables*:
+ * for each role, a process enters, takes the role, and tries one thing that it must not; it must
+ * die of it (SIGSYS).  takeover_test.c has a whole VM that is taken over.
  *
  * In sanitizer builds some calls are refused instead, so that reports get out.
  */
@@ -16,33 +14,22 @@
 #include <linux/kvm.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
-#include <quire/abi.h>
+#include <quire/types.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "mmu/base/sanitized.h"
-#include "vmm/vm/ctl.h"
-#include "vmm/vm/ctl_protocol.h"
 #include "vmm/vm/sandbox.h"
-#include "vmm/vm/vm_impl.h"
 #include "tests/tap.h"
 #include "sandbox_attempts.h"
 
 #define INHERITED 700 /* a descriptor that the process was born with */
-#define DENIED	  0   /* exit statuses of a process that tried something */
-#define SUCCEEDED 1
-#define NO_TRY	  2
 
 /* Any 32-bit call: another table of numbers, so all of it is forbidden. */
 static void try_32_bit(void)
@@ -81,32 +68,8 @@ static void enter(enum sandbox_mode mode, int keep_fd)
 	sandbox_keep(&keep, keep_fd);
 	if (sandbox_enter(mode, &keep, &err)) {
 		fprintf(stderr, "# %s\n", err.text);
-		_exit(NO_TRY);
+		_exit(ATTEMPT_NONE);
 	}
-}
-
-static int wait_for(pid_t pid)
-{
-	int status;
-
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			tap_bail("waitpid: %s", strerror(errno));
-	return status;
-}
-
-static bool killed_by_filter(int status)
-{
-	return WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
-}
-
-static bool was_denied(int status)
-{
-#if QUIRE_SANITIZED
-	if (WIFEXITED(status) && WEXITSTATUS(status) != SUCCEEDED)
-		return true;
-#endif
-	return killed_by_filter(status);
 }
 
 /* ---- tables ---- */
@@ -127,12 +90,12 @@ static int attempt_in(enum sandbox_role role, unsigned int index, pid_t it)
 		if (index == nr_attempts)
 			try_32_bit();
 		else if (attempt_make(index, it, pipes[0]) < 0)
-			errno == EPERM ? leave(DENIED) : leave(NO_TRY);
-		leave(SUCCEEDED);
+			errno == EPERM ? leave(ATTEMPT_DENIED) : leave(ATTEMPT_NONE);
+		leave(ATTEMPT_SUCCEEDED);
 	}
 	close(pipes[0]);
 	close(pipes[1]);
-	return wait_for(pid);
+	return attempt_wait(pid);
 }
 
 /* What some roles do as their work, the machine only where sandbox_places() lets it. */
@@ -166,7 +129,7 @@ static void test_role(enum sandbox_role role, pid_t it)
 	for (unsigned int i = 0; i <= nr_attempts; i++) {
 		int status = attempt_in(role, i, it);
 
-		if (is_its_work(role, i) ? !killed_by_filter(status) : was_denied(status))
+		if (is_its_work(role, i) ? !attempt_was_killed(status) : attempt_was_denied(status))
 			denied++;
 		else
 			tap_note("%s: %s: status %#x", sandbox_role_name[role],
@@ -210,9 +173,9 @@ static void test_separation(void)
 			enter(SANDBOX_ON, -1);
 			take_role(cases[i].role);
 			syscall(cases[i].nr, -1, cases[i].arg1, 0, 0, 0, 0);
-			leave(SUCCEEDED);
+			leave(ATTEMPT_SUCCEEDED);
 		}
-		ok(killed_by_filter(wait_for(pid)), "%s", cases[i].what);
+		ok(attempt_was_killed(attempt_wait(pid)), "%s", cases[i].what);
 	}
 }
 
@@ -238,7 +201,7 @@ static void test_permitted(void)
 		free(heap);
 		abort();
 	}
-	status = wait_for(pid);
+	status = attempt_wait(pid);
 	ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT,
 	   "memory, signals to oneself and abort() work (status %#x)", status);
 }
@@ -336,7 +299,7 @@ static void test_state(enum sandbox_mode mode, uid_t uid, const char *what)
 	pid = fork();
 	if (!pid) {
 		if (uid && (setresgid(uid, uid, uid) || setresuid(uid, uid, uid)))
-			_exit(NO_TRY);
+			_exit(ATTEMPT_NONE);
 		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 		enter(mode, pipes[1]);
 		sandbox_thread(SANDBOX_MAIN);
@@ -354,7 +317,7 @@ static void test_state(enum sandbox_mode mode, uid_t uid, const char *what)
 	close(pipes[0]);
 	close(inherited);
 	kill(pid, SIGKILL);
-	wait_for(pid);
+	attempt_wait(pid);
 }
 
 static bool put(const char *path, const char *text)
@@ -395,7 +358,7 @@ static int enter_refused(enum sandbox_mode mode)
 	struct quire_error err = { "" };
 
 	if (!refuse_namespaces())
-		return NO_TRY;
+		return ATTEMPT_NONE;
 	if (sandbox_enter(mode, &keep, &err))
 		return mode == SANDBOX_STRICT && strstr(err.text, "does not permit") ? 0 : 1;
 	return mode != SANDBOX_STRICT &&
@@ -413,284 +376,14 @@ static void test_refused(enum sandbox_mode mode, const char *what)
 	pid = fork();
 	if (!pid)
 		_exit(enter_refused(mode));
-	status = wait_for(pid);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == NO_TRY)
+	status = attempt_wait(pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == ATTEMPT_NONE)
 		tap_skip("this host has no user namespaces to refuse others in");
 	else
 		is(status, 0, "where namespaces are refused, %s", what);
 }
 
-/* ---- takeover ---- */
-
-#define CODE 0x10000u
-
-static const uint8_t spin[] = {
-	0xe6, 0x80, /* out 0x80, al: nobody's port, so it is counted */
-	0xeb, 0xfe, /* jmp . */
-};
-
-static struct {
-	struct vm *vm;
-	unsigned int index;
-	pid_t victim;
-} payload;
-
-/* In the main loop, in the middle of poll(). */
-static void on_takeover(int sig)
-{
-	(void)sig;
-	if (!atomic_load(&payload.vm->ports.unclaimed))
-		return; /* the guest does not run yet */
-	if (payload.index == nr_attempts) {
-		/* Guessing: nothing that was inherited, and no descriptor but our own. */
-		unsigned int found = 0;
-		char byte[1];
-
-		for (int fd = 0; fd < 1024; fd++)
-			found += read(fd, byte, 0) == 0 && fd > 40;
-		syscall(SYS_exit_group,
-			found || read(INHERITED, byte, 1) >= 0 ? SUCCEEDED : DENIED);
-	}
-	if (attempt_make(payload.index, payload.victim, INHERITED) < 0)
-		syscall(SYS_exit_group, errno == EPERM ? DENIED : NO_TRY);
-	syscall(SYS_exit_group, SUCCEEDED);
-}
-
-static struct vm *make_vm(void)
-{
-	struct vm_config config = {
-		.name = "taken",
-		.ram_bytes = 16 * MiB,
-		.nr_vcpus = 1,
-		.timeout_ns = 5000000000,
-	};
-	struct image_plan plan = { .kind = IMAGE_PVH64, .entry = CODE };
-	struct quire_error err = { "" };
-	struct vm *vm;
-
-	if (vm_create(&config, &vm, &err)) {
-		fprintf(stderr, "# %s\n", err.text);
-		_exit(NO_TRY);
-	}
-	if (guest_write(vm_gmem(vm), CODE, spin, sizeof(spin)) || vm_set_start(vm, &plan, &err))
-		_exit(NO_TRY);
-	return vm;
-}
-
-/* A VM process with a spinning guest, until the payload ends it. */
-static _Noreturn void run_taken(unsigned int index, pid_t victim)
-{
-	const struct itimerval soon = { .it_value = { .tv_usec = 5000 },
-					.it_interval = { .tv_usec = 5000 } };
-	struct sandbox_keep keep = { .nr = 0 };
-	struct quire_error err;
-	struct vm *vm = make_vm();
-
-	payload.vm = vm;
-	payload.index = index;
-	payload.victim = victim;
-	signal(SIGALRM, on_takeover);
-	vm_keep(vm, &keep);
-	if (sandbox_enter(SANDBOX_ON, &keep, &err))
-		_exit(NO_TRY);
-	setitimer(ITIMER_REAL, &soon, NULL);
-	(void)vm_run(vm, NULL);
-	_exit(NO_TRY);
-}
-
-/* A thread of the VM that gets its processor late: the guest must not have run by then. */
-static void be_late(void *arg)
-{
-	struct vm *vm = arg;
-
-	usleep(300000);
-	if (atomic_load(&vm->ports.unclaimed))
-		_exit(SUCCEEDED);
-	sandbox_thread(SANDBOX_CHANNEL);
-	for (;;)
-		poll(NULL, 0, -1);
-}
-
-static void test_late_thread(void)
-{
-	struct sandbox_keep keep = { .nr = 0 };
-	struct quire_error err;
-	struct thread late;
-	struct vm *vm;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	if (!pid) {
-		vm = make_vm();
-		vm->config.timeout_ns = NS_PER_S;
-		vm_keep(vm, &keep);
-		if (sandbox_enter(SANDBOX_ON, &keep, &err) ||
-		    thread_start(&late, "late", be_late, vm))
-			_exit(NO_TRY);
-		(void)vm_run(vm, NULL);
-		syscall(SYS_exit_group, atomic_load(&vm->ports.unclaimed) ? DENIED : NO_TRY);
-	}
-	is(wait_for(pid), DENIED, "no guest runs before each thread has its filter");
-}
-
-/* Another VM: its guest fills memory and verifies it all the time. */
-static pid_t start_victim(int *result)
-{
-	const char *build = getenv("QUIRE_BUILD");
-	char quire[256], guest[256];
-	int pipes[2];
-	pid_t pid;
-
-	snprintf(quire, sizeof(quire), "%s/quire", build ? build : "build");
-	snprintf(guest, sizeof(guest), "%s/guest/quill.elf", build ? build : "build");
-	if (pipe(pipes))
-		tap_bail("pipe: %s", strerror(errno));
-	fflush(NULL);
-	pid = fork();
-	if (!pid) {
-		dup2(pipes[1], STDOUT_FILENO);
-		close(pipes[0]);
-		close(pipes[1]);
-		execl(quire, quire, "run", "-m", "64M", guest, "stress", "3", (char *)NULL);
-		_exit(127);
-	}
-	close(pipes[1]);
-	*result = pipes[0];
-	return pid;
-}
-
-/* ---- observers ---- */
-
-/* quire map of a VM, as some user. */
-static int map_as(uid_t uid, const char *name)
-{
-	const char *build = getenv("QUIRE_BUILD");
-	char quire[256];
-	pid_t pid;
-
-	snprintf(quire, sizeof(quire), "%s/quire", build ? build : "build");
-	fflush(NULL);
-	pid = fork();
-	if (!pid) {
-		int null = open("/dev/null", O_WRONLY), binary = open(quire, O_RDONLY);
-		char *argv[] = { quire, (char *)"map", (char *)(uintptr_t)name, NULL };
-
-		dup2(null, STDOUT_FILENO);
-		dup2(null, STDERR_FILENO);
-		if (setresuid(uid, uid, uid))
-			_exit(NO_TRY);
-		fexecve(binary, argv, environ);
-		_exit(NO_TRY);
-	}
-	return wait_for(pid);
-}
-
-static _Noreturn void run_as(uid_t uid, const char *name, int ready)
-{
-	struct sandbox_keep keep = { .nr = 0 };
-	struct vm *vm = make_vm();
-	struct quire_error err;
-	struct ctl *ctl;
-
-	if (setresuid(uid, uid, uid) || prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) ||
-	    ctl_create(name, &ctl, &err))
-		_exit(NO_TRY);
-	vm_keep(vm, &keep);
-	ctl_keep(ctl, &keep);
-	if (sandbox_enter(SANDBOX_ON, &keep, &err) || write(ready, "", 1) != 1)
-		_exit(NO_TRY);
-	(void)vm_run(vm, ctl);
-	_exit(0);
-}
-
-static void test_observers(void)
-{
-	char name[32], c;
-	int pipes[2];
-	pid_t pid;
-
-	snprintf(name, sizeof(name), "observed-%d", getpid());
-	if (pipe(pipes))
-		tap_bail("pipe: %s", strerror(errno));
-	fflush(NULL);
-	pid = fork();
-	if (!pid) {
-		dup2(pipes[1], STDIN_FILENO); /* kept open by its number */
-		run_as(1234, name, STDIN_FILENO);
-	}
-	close(pipes[1]);
-	ok(read(pipes[0], &c, 1) == 1, "a VM of an ordinary user runs in the sandbox");
-	is(map_as(1234, name), 0, "that user may look into it");
-	is(map_as(0, name), 0, "so may root");
-	ok(WEXITSTATUS(map_as(4321, name)) == QUIRE_STATUS_HOST, "another user may not");
-	ok(WEXITSTATUS(map_as(65534, name)) == QUIRE_STATUS_HOST, "not even nobody");
-	kill(pid, SIGTERM);
-	wait_for(pid);
-	close(pipes[0]);
-}
-
-static void test_takeover(void)
-{
-	unsigned int denied = 0;
-	int result, mem, status;
-	pid_t victim = start_victim(&result);
-
-	usleep(100000);
-	mem = open(proc(victim, "mem"), O_RDWR);
-	ok(mem >= 0 && dup2(mem, INHERITED) == INHERITED, "who starts VMs may read their memory");
-	close(mem);
-	for (unsigned int i = 0; i <= nr_attempts; i++) {
-		pid_t pid;
-
-		fflush(NULL);
-		pid = fork();
-		if (!pid)
-			run_taken(i, victim);
-		status = wait_for(pid);
-		if (i == nr_attempts)
-			ok(WIFEXITED(status) && WEXITSTATUS(status) == DENIED,
-			   "guessing finds no descriptor that was not the VM's own");
-		else if (was_denied(status))
-			denied++;
-		else
-			tap_note("taken over: %s: status %#x", attempt_name(i), status);
-	}
-	close(INHERITED);
-	is(denied, nr_attempts, "a main loop taken over can do none of %zu things", nr_attempts);
-	status = wait_for(victim);
-	ok(WIFEXITED(status) && !WEXITSTATUS(status),
-	   "the other VM's guest finds its memory intact");
-	close(result);
-}
-
 /* ---- the program ---- */
-
-static void require_filters(void)
-{
-	int status;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	if (!pid) {
-		enter(SANDBOX_ON, -1);
-		_exit(sandbox_pieces() & 1u << SANDBOX_SECCOMP ? 0 : 1);
-	}
-	status = wait_for(pid);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 1)
-		tap_skip_all("this kernel has no seccomp filters");
-	is(status, 0, "this host has a sandbox");
-}
-
-static bool have_kvm(void)
-{
-	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0 && geteuid() == 0;
-}
 
 int main(void)
 {
@@ -699,7 +392,7 @@ int main(void)
 
 	tap_init();
 	setrlimit(RLIMIT_CORE, &no_core);
-	require_filters();
+	attempts_need_filters();
 	it = bystander();
 	test_state(SANDBOX_ON, 0, "this user");
 	if (geteuid() == 0)
@@ -710,15 +403,8 @@ int main(void)
 		test_role((enum sandbox_role)role, it);
 	test_separation();
 	test_permitted();
-	if (have_kvm()) {
-		test_late_thread();
-		test_takeover();
-		test_observers();
-	} else {
-		tap_skip("taking over a VM needs /dev/kvm and root");
-	}
 	ok(!kill(it, 0), "the bystander was not touched");
 	kill(it, SIGKILL);
-	wait_for(it);
+	attempt_wait(it);
 	return tap_done();
 }
