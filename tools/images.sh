@@ -54,7 +54,7 @@ grub-lnxboot.img grub-pc-bin usr/lib/grub/i386-pc/lnxboot.img k - needs a BIOS
 grub-pxeboot.img grub-pc-bin usr/lib/grub/i386-pc/pxeboot.img d - exception 0dh
 grub1-stage1 grub-legacy usr/lib/grub/x86_64-pc/stage1 d - GRUB.*BIOS int 13h, ah=41
 grub1-stage2 grub-legacy usr/lib/grub/x86_64-pc/stage2 d - exception|BIOS int|E
-xen make_xen boot/xen-4.17-amd64 k -m!512M;no-real-mode;console=com1;com1=115200,8n1 dom0 kernel not specified|Xen version|E
+xen make_xen boot/xen-4.17-amd64 k -m!512M;no-real-mode;console=com1 dom0 kernel|E
 xen-shim xen-utils-4.17 usr/lib/xen-4.17/boot/xen-shim k -m!512M;console=com1 ^status (122|124|0|99)
 hvmloader xen-utils-4.17 usr/lib/xen-4.17/boot/hvmloader k - without a PVH note
 gnumach-64 make_gnumach boot/gnumach-1.8-486 k - objcopy -O elf32-i386
