@@ -30,7 +30,7 @@ cloud=$(ls "$dir"/linux-image-*-cloud-*.deb 2>/dev/null | tail -n 1) || true
 
 # The order matters: each needs those before it.  Kernels differ in what is a module.
 modules='irqbypass ccp kvm kvm-amd virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev
-	 virtio_pci 9pnet 9pnet_virtio netfs fscache 9p overlay'
+	 virtio_pci 9pnet 9pnet_virtio netfs fscache 9p overlay tun'
 guest_modules='virtio_ring virtio virtio_mmio virtio_balloon virtio_blk virtio_console rng-core
 	 virtio-rng virtio_net net_failover failover pvpanic pvpanic-mmio crc16 crc32c_generic
 	 mbcache jbd2 ext4'
@@ -43,7 +43,8 @@ dpkg-deb --fsys-tarfile "$package" | tar -x -C "$tree/unpacked" --wildcards \
 	'*/drivers/virtio/*' '*/net/9p/*' '*/fs/netfs/*' '*/fs/9p/*' '*/fs/overlayfs/*' \
 	'*/fs/fscache/*' '*/virtio_blk.ko*' '*/virtio_console.ko*' '*/rng-core.ko*' \
 	'*/virtio-rng.ko*' '*/virtio_net.ko*' '*/pvpanic*' '*failover.ko*' '*/crc16.ko*' \
-	'*/crc32c_generic.ko*' '*/mbcache.ko*' '*/fs/jbd2/*' '*/fs/ext4/*' 2>/dev/null || true
+	'*/crc32c_generic.ko*' '*/mbcache.ko*' '*/fs/jbd2/*' '*/fs/ext4/*' \
+	'*/drivers/net/tun.ko*' 2>/dev/null || true
 [ -e "$tree"/unpacked/boot/vmlinuz-* ] || missing "no kernel in $package"
 
 # take NAME FILE: the module of that name, as a file.  Fails if there is none.
