@@ -86,11 +86,40 @@ static void test_random(uint64_t seed)
 	is(whole, ROUNDS, "any bytes at all are listed");
 }
 
+static void test_new(void)
+{
+	static const struct {
+		const char *code, *want;
+		uint32_t bits;
+	} rows[] = {
+		{ "\xf3\x48\x0f\x1e\xce", "rdsspq rsi", 64 },
+		{ "\xf3\x41\x0f\x1e\xc9", "rdsspd r9d", 64 },
+		{ "\xf3\x0f\x1e\xc8", "rdsspd eax", 32 },
+		{ "\xf3\x0f\x1e\xfa", "endbr64", 64 },
+		{ "\x0f\x01\xfd", "rdpru", 64 },
+		{ "\x0f\x01\xe8", "serialize", 64 },
+		{ "\xf3\x0f\x01\xe8", "setssbsy", 64 },
+		{ "\x66\x0f\xae\xf1", "tpause ecx", 64 },
+		{ "\x0f\xae\xf0", "mfence", 64 },
+		{ "\xf3\x0f\xc7\xf8", "rdpid rax", 64 },
+		{ "\x0f\xc7\xf8", "rdseed eax", 64 },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct code code = { .rip = 4096, .bits = rows[i].bits };
+
+		code.after = (uint32_t)strlen(rows[i].code);
+		memcpy(code.byte + CODE_BEFORE, rows[i].code, code.after);
+		ok(strstr(listed(&code), rows[i].want), "%s, %u-bit", rows[i].want, rows[i].bits);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	tap_init();
 	test_code();
 	test_nonsense();
+	test_new();
 	test_random(tap_seed(argc, argv));
 	return tap_done();
 }

@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "decoder.h"
 #include "launch_impl.h"
+#include "new_insn.h"
 #include "vmm/vm/sandbox.h"
 
 #define CPU_SECONDS 2
@@ -34,12 +36,25 @@ bool decoder_prepare(struct decoder *d, unsigned int bits)
 	if (!d->open || !d->malloc || !d->next || d->open(CS_ARCH_X86, mode, &d->cs) != CS_ERR_OK)
 		return false;
 	d->insn = d->malloc(d->cs);
+	d->bits = bits;
 	return d->insn != NULL;
 }
 
 bool decoder_next(struct decoder *d, const uint8_t **p, size_t *left, uint64_t *address)
 {
-	return d->next(d->cs, p, left, address, d->insn);
+	struct new_insn n;
+
+	if (!new_insn(*p, *left, d->bits == 64, &n))
+		return d->next(d->cs, p, left, address, d->insn);
+	d->insn->address = *address;
+	d->insn->size = (uint16_t)n.bytes;
+	memcpy(d->insn->bytes, *p, n.bytes);
+	snprintf(d->insn->mnemonic, sizeof(d->insn->mnemonic), "%s", n.name);
+	snprintf(d->insn->op_str, sizeof(d->insn->op_str), "%s", n.operand);
+	*p += n.bytes;
+	*left -= n.bytes;
+	*address += n.bytes;
+	return true;
 }
 
 void decoder_print_bytes(const struct decoder *d, bool mark, uint64_t address, const uint8_t *byte,

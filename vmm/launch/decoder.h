@@ -16,8 +16,9 @@
 struct decoder {
 	FILE *f; /* where the text goes */
 	csh cs;
-	cs_insn *insn;	  /* the last instruction */
-	const char *note; /* what follows it in the line, or NULL */
+	unsigned int bits; /* what it is prepared for */
+	cs_insn *insn;	   /* the last instruction */
+	const char *note;  /* what follows it in the line, or NULL */
 	/* Of the library; all NULL: there is none. */
 	__typeof__(cs_open) *open;
 	__typeof__(cs_malloc) *malloc;
