@@ -77,7 +77,8 @@ vmlinux() {
 	46376) tool=zstd ;;
 	*) tool=gzip ;;
 	esac
-	tail -c +$((from + 1)) "$1" | head -c $bytes | $tool -dc
+	# Not tail before head: that would end by SIGPIPE.
+	head -c $((from + bytes)) "$1" | tail -c $bytes | $tool -dc
 }
 
 n=10
