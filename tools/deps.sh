@@ -17,11 +17,14 @@ packages=(
 	cppcheck mandoc				# lint
 	qemu-system-x86				# the peer in tests and benchmarks
 	acpica-tools				# reads the ACPI tables in a test
-	passt iproute2				# --net=user and taps in a test
+	iproute2				# taps in a test
 )
 
 # make lint goes by this version alone, which not every release has; without it, it says so.
 formatter=clang-format-14
+
+# What --net=user needs.  Not every release has it; without it a part of a test is skipped.
+user_net=passt
 
 die() {
 	echo "deps: $*" >&2
@@ -111,9 +114,11 @@ mapfile -t want < <(missing)
 if [ "${#want[@]}" -gt 0 ]; then
 	install_packages "${want[@]}"
 fi
-if ! installed "$formatter" && known "$formatter"; then
-	install_packages "$formatter"
-fi
+for package in "$formatter" "$user_net"; do
+	if ! installed "$package" && known "$package"; then
+		install_packages "$package"
+	fi
+done
 if ! have_clang_runtime; then
 	package=$(clang_runtime_package)
 	[ -n "$package" ] && ! installed "$package" && install_packages "$package"
