@@ -11,6 +11,9 @@
  * the old one held has come back before the new one is promised anything.  The price is a start,
  * some milliseconds.  The image costs nothing: the launcher has it anyway, for all copies and once.
  *
+ * A VM that was taken over can say that it was reset, too.  It gains what its guest could have by
+ * itself, and --max-reboots bounds both.
+ *
  * A restart is a promise to be made again.  If others were promised the room meanwhile, the machine
  * refuses it as it would any guest.
  */
