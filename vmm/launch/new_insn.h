@@ -13,7 +13,7 @@ struct new_insn {
 	const char *operand; /* a register, or "" */
 };
 
-/* Is one of them at byte[0, left)?  mode64: REX prefixes mean something.  Else *out is untouched. */
+/* Is one of them at byte[0, left)?  If not, *out is untouched.  mode64: there are REX prefixes. */
 bool new_insn(const uint8_t *byte, size_t left, bool mode64, struct new_insn *out);
 
 #endif
