@@ -204,7 +204,8 @@ struct cgroup_bounds cgroup_bounds_of(uint64_t ram_bytes, unsigned int nr_vcpus)
 				launch_overhead_pages(ram_bytes, nr_vcpus) * QUIRE_PAGE_SIZE +
 				nr_vcpus * vcpu + store / table_share + slack,
 		.swap_bytes = ram_bytes,
-		.threads = nr_vcpus + 64, /* KVM has some of its own in our process */
+		/* Also ours besides the vCPUs, KVM's, and io_uring's workers for disks. */
+		.threads = nr_vcpus + 256,
 	};
 }
 
