@@ -8,14 +8,13 @@
  *   a disk for reading and an overlay's image do not change;
  *   a reset brings a device that works.
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <quire/abi.h>
 #include "vmm/dev/blk.h"
 #include "vmm/dev/disk_io_impl.h"
 #include "tests/dev/virtio_lab.h"
+#include "must.h"
 
 #define SECTORS 133u /* the last cluster is not whole */
 #define BYTES	(SECTORS * DISK_SECTOR)
@@ -29,14 +28,6 @@ static struct lab_queue queue;
 static uint8_t changed[4], cluster[DISK_CLUSTER] __attribute__((aligned(4096)));
 static struct disk_op *flying[DISK_MAX_IN_FLIGHT], *ended;
 static unsigned int nr_flying;
-
-static void must(bool good, const char *what)
-{
-	if (good)
-		return;
-	fprintf(stderr, "%s\n", what);
-	abort();
-}
 
 /* ---- the engine ---- */
 

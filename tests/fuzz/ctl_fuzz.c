@@ -22,18 +22,11 @@
 #include "vmm/cli/ctl_client.h"
 #include "vmm/vm/ctl.h"
 #include "vmm/vm/vm.h"
+#include "must.h"
 
 #define PAGES 5000
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-static void must(bool good, const char *what)
-{
-	if (good)
-		return;
-	fprintf(stderr, "%s\n", what);
-	abort();
-}
 
 /* ---- a VM for the server ---- */
 

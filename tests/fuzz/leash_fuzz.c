@@ -8,7 +8,6 @@
  * stay where they were, no copy changes another, and no descriptor is left.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -17,19 +16,12 @@
 #include "vmm/launch/launch_impl.h"
 #include "vmm/launch/leash.h"
 #include "vmm/launch/listing.h"
+#include "must.h"
 
 #define COPIES	  2
 #define RAM_PAGES 1000
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-static void must(bool good, const char *what)
-{
-	if (good)
-		return;
-	fprintf(stderr, "%s\n", what);
-	abort();
-}
 
 struct step {
 	uint8_t copy, how, descriptors, kinds;

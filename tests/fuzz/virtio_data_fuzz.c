@@ -8,14 +8,13 @@
  *   a turn ends, and so do turns of which nothing new is told;
  *   a reset brings a device that works: it moves data both ways.
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "vmm/dev/net_link.h"
 #include "vmm/dev/virtio_console.h"
 #include "vmm/dev/virtio_net.h"
 #include "tests/dev/virtio_lab.h"
+#include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -26,14 +25,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 #define HEADER 12u
 #define TABLE  0xb000u
 #define TURNS  64u
-
-static void must(bool good, const char *what)
-{
-	if (good)
-		return;
-	fprintf(stderr, "%s\n", what);
-	abort();
-}
 
 /* ---- the devices ---- */
 

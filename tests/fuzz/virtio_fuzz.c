@@ -13,10 +13,9 @@
  * well-formed buffer in a queue.
  */
 #include <quire/abi.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include "vmm/dev/balloon.h"
 #include "tests/dev/virtio_lab.h"
+#include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -25,14 +24,6 @@ static bool armed;
 static uint32_t isr_seen; /* InterruptStatus when last checked */
 static uint64_t now;
 static struct lab_queue queue[BALLOON_NR_QUEUES];
-
-static void must(bool good, const char *what)
-{
-	if (good)
-		return;
-	fprintf(stderr, "%s\n", what);
-	abort();
-}
 
 /* ---- memory ---- */
 
