@@ -261,7 +261,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(exit_group,		    A,	   "the end"),
 
 #if QUIRE_SANITIZED
-	CALL(sigaltstack,		    ALL | A,   "sanitizer: end of a thread"),
+	CALL(sigaltstack,		    ALL | A | D, "sanitizer: end of a thread or process"),
 	CALL(madvise,			    ALL | A,   "sanitizer: shadow memory"),
 	CALL_IF(mprotect, C | A, 2, PROT_EXEC, 0, "without PROT_EXEC", "sanitizer: shadow memory"),
 	CALL(sched_yield,		    C | A,	   "sanitizer: locks"),

@@ -76,10 +76,13 @@ static void print_cpu(FILE *f, struct vm *vm, unsigned int cpu)
 static void show_code(struct vm *vm, unsigned int cpu)
 {
 	unsigned int nr = vm->doing->nr[cpu];
-	const struct vcpu_state *last = &vm->doing->sample[cpu][nr - 1];
+	const struct vcpu_state *last;
 	struct code code;
 
-	if (!nr || !doing_anything(last) || !vm->config.on_code)
+	if (!nr || !vm->config.on_code)
+		return;
+	last = &vm->doing->sample[cpu][nr - 1];
+	if (!doing_anything(last))
 		return;
 	crash_code(vm, cpu, last, &code);
 	vm->config.on_code(vm->config.ctx, &code);
