@@ -37,7 +37,7 @@ calls() {
 			else if (who ~ /<pager>/) role = "pager"
 			else if (who ~ /<channel>/) role = "channel"
 			else if (who ~ /<keeper>/) role = "keeper"
-			else if (who ~ /<(console|net)>/) role = "device"
+			else if (who ~ /<(console|net|disk)>/) role = "device"
 			else role = "main"
 			if (inside[who]) print role "\t" call
 			if (call ~ /^seccomp\(SECCOMP_SET_MODE_FILTER/) inside[who] = 1
@@ -71,6 +71,8 @@ wait
 run --hugepages=never -m 16M "$guest" touch 1000
 run --irqchip=on --timeout=3 "$guest" echo < <(sleep 1; echo hello)
 run "$guest" crash null
+truncate -s 4M "$dir/image"
+run --disk="$dir/image" "$guest" disk storm 1 50
 run --name=used-$$ --timeout=2 -c 2 "$guest" idle 9
 sleep 1
 "$quire" map "used-$$" >/dev/null
