@@ -369,12 +369,9 @@ static void on_lost(struct launch *l, struct copy *c, uint64_t pages)
 	launch_machine_readmit(l, c);
 }
 
-/* More would be a VM that keeps us busy. */
-#define MAX_LISTED 64
-
 static void on_code(struct copy *c, const struct code *code)
 {
-	if (c->listed++ < MAX_LISTED)
+	if (c->listed++ < LAUNCH_MAX_LISTED)
 		listing_print(stderr, code);
 }
 

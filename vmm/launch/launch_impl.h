@@ -32,6 +32,9 @@ enum copy_state {
 	COPY_DONE,  /* its status is known, if it was started */
 };
 
+/* So often is code of a VM disassembled.  One that asks for more keeps us busy. */
+#define LAUNCH_MAX_LISTED 64
+
 /* Deadlines are CLOCK_MONOTONIC in ns, 0: none.  Descriptors: -1: none. */
 struct copy {
 	char name[MACHINE_NAME_MAX + 1];
