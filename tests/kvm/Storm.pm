@@ -23,13 +23,16 @@ sub again {
 	my $child = fork // die;
 	return $child if $child;
 	%Guests::child = ();
-	$SIG{$_} = 'DEFAULT' for qw(INT HUP TERM);
-	$what->() while getppid == $parent;
+	my $over;
+	$SIG{$_} = 'DEFAULT' for qw(INT HUP);
+	$SIG{TERM} = sub { $over = 1 };
+	$what->() while !$over && getppid == $parent;
 	POSIX::_exit(0);
 }
 my @beside;
 sub beside { push @beside, again(@_); Guests::adopt($beside[-1]) }
-sub end_beside { for (splice @beside) { kill KILL => $_; waitpid $_, 0; Guests::forget($_) } }
+# Each finishes its round, so that no command of its is left.
+sub end_beside { for (splice @beside) { kill TERM => $_; waitpid $_, 0; Guests::forget($_) } }
 
 # ---- at rest ----
 
