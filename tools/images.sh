@@ -131,7 +131,7 @@ file_of() {
 unpacked() {
 	local from
 
-	from=$(file_of "$1" "$2.gz")
+	from=$(file_of "$1" "$2.gz") || exit
 	[ -e "$images/${2##*/}" ] || gunzip -c "$from" >"$images/${2##*/}"
 	echo "$images/${2##*/}"
 }
@@ -142,7 +142,10 @@ make_gnumach() { unpacked gnumach-image-1.8-486 "$1"; }
 make_gnumach_xen() { unpacked gnumach-image-1.8-xen-486 "$1"; }
 
 make_gnumach32() {
-	objcopy -O elf32-i386 "$(make_gnumach boot/gnumach-1.8-486)" "$images/$1"
+	local from
+
+	from=$(make_gnumach boot/gnumach-1.8-486) || exit
+	objcopy -O elf32-i386 "$from" "$images/$1"
 	echo "$images/$1"
 }
 
@@ -153,14 +156,14 @@ make_installer() {
 
 # grub FILE FORMAT PACKAGE MODULE...
 grub() {
-	local file=$1 format=$2 package=$3 mkimage modules
+	local file=$1 format=$2 package=$3 mkimage kernel
 
 	shift 3
-	mkimage=$(file_of grub-common usr/bin/grub-mkimage)
-	modules=$(dirname "$(file_of "$package" "usr/lib/grub/$format/kernel.img")")
+	mkimage=$(file_of grub-common usr/bin/grub-mkimage) || exit
+	kernel=$(file_of "$package" "usr/lib/grub/$format/kernel.img") || exit
 	printf '%s\n' 'serial --unit=0' 'terminal_output serial' 'echo hello from grub' halt \
 		>"$images/grub.cfg"
-	"$mkimage" -O "$format" -d "$modules" -c "$images/grub.cfg" -p / -o "$images/$file" "$@"
+	"$mkimage" -O "$format" -d "${kernel%/*}" -c "$images/grub.cfg" -p / -o "$images/$file" "$@"
 	echo "$images/$file"
 }
 
@@ -207,9 +210,9 @@ run() {
 check_one() {
 	local said status=0
 
-	get "$1" >/dev/null 2>&1 || { echo "missing $1"; return "$missing"; }
+	(get "$1") >/dev/null 2>&1 || { echo "missing $1"; return "$missing"; }
 	row "$1"
-	said=$(run "$1" "--timeout=$seconds" 2>&1 </dev/null | tr -d '\0\r') || status=$?
+	said=$(run "$1" "--timeout=$seconds" 2>&1 <<<d | tr -d '\0\r') || status=$?
 	said="status $status"$'\n'$said
 	expect=${expect//|E/|$emulated}
 	if printf '%s' "$said" | tr '\n' '~' | grep -qE -e "${expect//^/^}"; then

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/kvm/shell.bash
 
 export OFFLINE=1 SECONDS_EACH=5 QUIRE_BUILD=$build IMAGES=${IMAGES:-build-images}
+[ -d "$IMAGES" ] || IMAGES=$dir/images
 
 names=$(tools/images.sh list)
 rows=$(sed -n '/^## Images of others/,/^## /s/^| `\([^`]*\)` .*/\1/p' docs/images.md)
