@@ -110,6 +110,21 @@ int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len)
 	return err;
 }
 
+int guest_exchange(struct gmem *gm, gpa_t gpa, uint64_t old[2], const uint64_t new[2])
+{
+	gfn_t gfn = gpa_to_gfn(gpa);
+	int err;
+
+	if (!range_is_ram(gm, gpa, 2 * sizeof(*old)))
+		return -EFAULT;
+	gmem_lock(gm, GMEM_ACCESS);
+	err = bring_in_for_access(gm, gfn, gfn + 1);
+	if (!err)
+		contents_exchange(gm, gpa, old, new);
+	gmem_unlock(gm);
+	return err;
+}
+
 /* --- held pages -------------------------------------------------------------------------- */
 
 static struct gfn_range pages_of(gpa_t gpa, size_t len)

@@ -126,6 +126,17 @@ void contents_write(struct gmem *gm, gpa_t gpa, const void *from, size_t bytes)
 	memcpy(gm->window.alias + gpa, from, bytes);
 }
 
+void contents_exchange(struct gmem *gm, gpa_t gpa, uint64_t old[2], const uint64_t new[2])
+{
+	uint64_t *to = (uint64_t *)(gm->window.alias + gpa);
+
+	assert_held(&gm->lock);
+	__asm__ volatile("lock cmpxchg16b %0"
+			 : "+m"(*(uint64_t(*)[2])to), "+a"(old[0]), "+d"(old[1])
+			 : "b"(new[0]), "c"(new[1])
+			 : "cc", "memory");
+}
+
 int contents_set_bits(struct gmem *gm, gpa_t gpa, unsigned int bytes, uint64_t value, uint64_t bits)
 {
 	void *entry = gm->window.alias + gpa;

@@ -47,6 +47,9 @@ int contents_take_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct sta
 /* Write `bytes` bytes to gpa and what follows, all in private pages. */
 void contents_write(struct gmem *gm, gpa_t gpa, const void *from, size_t bytes);
 
+/* The exchange of guest_exchange(), in a private page. */
+void contents_exchange(struct gmem *gm, gpa_t gpa, uint64_t old[2], const uint64_t new[2]);
+
 /*
  * Set `bits` in the entry of 4 or 8 bytes at gpa, aligned and in a private page, if it has this
  * value.  0; -EAGAIN: it has another.

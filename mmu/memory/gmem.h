@@ -186,6 +186,13 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len);
 int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len);
 
 /*
+ * If the 16 bytes at gpa, which is aligned to as many, are old, make them new, atomically also for
+ * the guest.  *old becomes what they were.  The page is brought in as by guest_write, in any case.
+ * 0, or as guest_write.
+ */
+int guest_exchange(struct gmem *gm, gpa_t gpa, uint64_t old[2], const uint64_t new[2]);
+
+/*
  * Hold the pages of [gpa, gpa + len): bring them in, as guest_write does, and keep them private
  * until the same range is released.  They are neither merged nor given back, so that guest_write
  * there never waits.

@@ -121,6 +121,48 @@ static void test_accessors(void)
 	destroy("the accessors");
 }
 
+#define EXCHANGES 20000u
+
+/* A guest that adds 1 to a word. */
+static void *add_ones(void *word)
+{
+	for (unsigned int i = 0; i < EXCHANGES; i++)
+		__atomic_fetch_add((uint64_t *)word, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+/* ... while we add 1 to it and to its neighbour. */
+static void test_exchange(void)
+{
+	gpa_t gpa = 800 * QUIRE_PAGE_SIZE, end = NR_PAGES * QUIRE_PAGE_SIZE;
+	uint64_t old[2] = { 1, 0 }, new[2] = { 7, 8 };
+	unsigned int done = 0;
+	pthread_t guest;
+
+	create(GMEM_HUGE_NEVER);
+	is(guest_exchange(gm, end, old, new), -EFAULT, "beyond RAM nothing is exchanged");
+	is(guest_exchange(gm, gpa, old, new), 0, "an absent page is brought in");
+	ok(old[0] == 0 && old[1] == 0, "says what is in it");
+	is(*(uint64_t *)(hva(0) + gpa), 0, "and keeps that, if it is not what was expected");
+	pthread_create(&guest, NULL, add_ones, hva(0) + gpa);
+	while (done < EXCHANGES) {
+		uint64_t was[2] = { old[0], old[1] };
+
+		new[0] = old[0] + 1;
+		new[1] = old[1] + 1;
+		guest_exchange(gm, gpa, old, new);
+		if (old[0] == was[0] && old[1] == was[1]) {
+			memcpy(old, new, sizeof(old));
+			done++;
+		}
+	}
+	pthread_join(guest, NULL);
+	guest_read(gm, gpa, old, sizeof(old));
+	is(old[0], 2 * EXCHANGES, "no exchange and no write of the guest is lost");
+	is(old[1], EXCHANGES, "in both halves");
+	destroy("exchanges");
+}
+
 static void test_split_and_drop(void)
 {
 	uint8_t pattern[QUIRE_PAGE_SIZE];
@@ -546,6 +588,7 @@ int main(int argc, char **argv)
 	test_touch(GMEM_HUGE_AUTO);
 	test_touch(GMEM_HUGE_NEVER);
 	test_accessors();
+	test_exchange();
 	test_split_and_drop();
 	test_credits(GMEM_HUGE_AUTO, 1);
 	test_credits(GMEM_HUGE_AUTO, 600);

@@ -8,7 +8,7 @@ PAYLOAD_ELF := multiboot_hello multiboot_smp multiboot_asleep \
                pvh32_hello pvh32_write pvh32_balloon \
                pvh32_interrupt pvh32_queue_wait pvh32_locked pvh32_alternate
 PAYLOAD_BIN := flat_hello flat_bios flat_screen
-PAYLOAD_LINUX := linux32_hello linux64_hello
+PAYLOAD_LINUX := linux32_hello linux64_hello linux32_instructions linux64_instructions
 PAYLOADS    := $(PAYLOAD_LINUX:%=$(BUILD)/payload/%.bzImage) \
                $(BUILD)/payload/multiboot2_hello.elf \
                $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin)
@@ -45,11 +45,15 @@ $(BUILD)/payload/linux_start%.o: tests/payload/linux_start.S tests/payload/paylo
 	@echo '  AS      $@'
 	$(Q)$(CC) -m$* -MMD -MP -c -o $@ $<
 
-$(BUILD)/payload/linux%_hello.bzImage: $(BUILD)/payload/linux_start%.o \
-		$(BUILD)/payload/linux_hello%.o tests/payload/linux.lds
-	@echo '  LD      $@'
-	$(Q)$(LD) -m $(if $(filter 32,$*),elf_i386,elf_x86_64) --build-id=none --oformat binary \
-		-e start -T tests/payload/linux.lds -o $@ $(filter %.o,$^)
+define LINUX_PAYLOAD
+$(BUILD)/payload/linux$(1)_%.bzImage: $(BUILD)/payload/linux_start$(1).o \
+		$(BUILD)/payload/linux_%$(1).o tests/payload/linux.lds
+	@echo '  LD      $$@'
+	$$(Q)$$(LD) -m $(2) --build-id=none --oformat binary -e start -T tests/payload/linux.lds \
+		-o $$@ $$(filter %.o,$$^)
+endef
+$(eval $(call LINUX_PAYLOAD,32,elf_i386))
+$(eval $(call LINUX_PAYLOAD,64,elf_x86_64))
 
 $(BUILD)/payload/multiboot2_hello.elf: $(BUILD)/payload/multiboot2_hello32.o
 	@echo '  LD      $@'
@@ -59,4 +63,5 @@ payloads: $(PAYLOADS)
 .PHONY: payloads
 .SECONDARY: $(PAYLOAD_ELF:%=$(BUILD)/payload/%.o) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.o) \
             $(foreach bits,32 64,$(BUILD)/payload/linux_start$(bits).o \
-                                 $(BUILD)/payload/linux_hello$(bits).o)
+                                 $(BUILD)/payload/linux_hello$(bits).o \
+                                 $(BUILD)/payload/linux_instructions$(bits).o)

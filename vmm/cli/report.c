@@ -307,6 +307,14 @@ static void put_exits(FILE *f, const struct vm_info *info)
 		snprintf(name, sizeof(name), "  %s", stats_exit_name(reason));
 		report_count(f, name, info->exits[reason]);
 	}
+	for (unsigned int i = 0; i < EMULATE_NR_ROWS; i++) {
+		char name[80];
+
+		if (!info->finished[i])
+			continue;
+		snprintf(name, sizeof(name), "finished %s", emulate_name(i));
+		report_count(f, name, info->finished[i]);
+	}
 	report_count(f, "interrupted", info->interrupted_runs);
 	report_count(f, "MMIO on RAM", info->mmio_on_ram);
 	report_count(f, "unclaimed ports", info->unclaimed_ports);

@@ -271,6 +271,11 @@ static void exit_stats(struct json *json, const struct vm_info *info)
 		json_number(json, key, info->exits[r]);
 	}
 	json_end_object(json);
+	json_object(json, "finished_instructions");
+	for (unsigned int i = 0; i < EMULATE_NR_ROWS; i++)
+		if (info->finished[i])
+			json_number(json, emulate_name(i), info->finished[i]);
+	json_end_object(json);
 	json_number(json, "interrupted_runs", info->interrupted_runs);
 	json_number(json, "mmio_on_ram_accesses", info->mmio_on_ram);
 	json_number(json, "unclaimed_port_accesses", info->unclaimed_ports);

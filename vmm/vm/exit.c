@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
+#include "finish.h"
 #include "vm_impl.h"
 
 /* So many -EFAULTs in a row without progress are a crash.  After the first few we sleep between. */
@@ -39,6 +40,11 @@
 #define PCI_PORT_END 0xd00
 
 /* Each handler returns true if the vCPU is to enter the guest again. */
+
+static bool keep_running(const struct vcpu *vcpu)
+{
+	return !atomic_load(&vcpu->vm->stopping);
+}
 
 /* ---- crashes ---- */
 
@@ -95,12 +101,14 @@ static bool internal_error(struct vcpu *vcpu)
 	const char *name = why < ARRAY_SIZE(names) ? names[why] : NULL;
 	struct crash crash = { .hint = "" };
 
+	if (why == KVM_INTERNAL_ERROR_EMULATION && finish_instruction(vcpu))
+		return keep_running(vcpu);
 	snprintf(crash.what, sizeof(crash.what), "KVM internal error %u: %s", why,
 		 name ? name : "unknown");
 	if (why == KVM_INTERNAL_ERROR_EMULATION)
 		strcpy(crash.hint,
-		       "it is at RIP below; some hosts emulate supervisor code and know "
-		       "fewer instructions than a processor");
+		       "it is at RIP below; some hosts emulate supervisor code and know fewer "
+		       "instructions than a processor, docs/images.md says what to do there");
 	add_data(&crash, vcpu->run->internal.data, vcpu->run->internal.ndata);
 	return vcpu_crash(vcpu, &crash);
 }
@@ -126,11 +134,6 @@ static bool unknown_exit(struct vcpu *vcpu)
 }
 
 /* ---- accesses ---- */
-
-static bool keep_running(const struct vcpu *vcpu)
-{
-	return !atomic_load(&vcpu->vm->stopping);
-}
 
 /* An access to a port where nothing is.  If that is where PCI would be, say so at a bad end. */
 static void unclaimed_port(struct vm *vm, uint16_t port)

@@ -64,7 +64,7 @@ struct capability {
 	const char *since; /* Linux version */
 };
 
-#define SYNC_FIELDS (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS)
+#define SYNC_FIELDS (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS)
 
 static const struct capability capabilities[] = {
 	{ KVM_CAP_USER_MEMORY, 1, false, "KVM_CAP_USER_MEMORY", "2.6.26" },
@@ -181,6 +181,18 @@ static void disable_counters(const struct kvm *kvm)
 		(void)ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &cap);
 }
 
+/* Without it, Linux before 5.14, the guest crashes at each instruction that KVM does not know. */
+static void ask_for_instructions(const struct kvm *kvm)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE,
+		.args = { 1 },
+	};
+
+	if (ioctl(kvm->fd, KVM_CHECK_EXTENSION, cap.cap) > 0)
+		(void)ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &cap);
+}
+
 int kvm_create_irqchip(struct kvm *kvm, struct quire_error *err)
 {
 	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
@@ -267,6 +279,7 @@ int kvm_init(struct kvm *kvm, bool irqchip, struct quire_error *err)
 		goto fail;
 	disable_hypercall_quirk(kvm);
 	disable_counters(kvm);
+	ask_for_instructions(kvm);
 	kvm->pv_enforced = ioctl(kvm->fd, KVM_CHECK_EXTENSION, KVM_CAP_ENFORCE_PV_FEATURE_CPUID) >
 			   0;
 	kvm->max_vcpus = (unsigned int)ioctl(kvm->fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);

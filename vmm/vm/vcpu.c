@@ -64,6 +64,18 @@ uint32_t vcpu_tsc_khz(const struct vcpu *vcpu)
 	return khz > 0 ? (uint32_t)khz : 0;
 }
 
+/* What the guest sees: some hosts cannot hide all that the processor has. */
+static uint32_t read_features(const struct vcpu *vcpu)
+{
+	struct kvm_cpuid2 *seen = cpuid_copy(vcpu->vm->kvm.cpuid);
+	uint32_t features = 0;
+
+	if (seen && !ioctl(vcpu->fd, KVM_GET_CPUID2, seen))
+		features = emulate_features(cpuid_find(seen, 1, 0), cpuid_find(seen, 7, 0));
+	free(seen);
+	return features;
+}
+
 static int set_cpuid(struct vcpu *vcpu, struct quire_error *err)
 {
 	struct kvm *kvm = &vcpu->vm->kvm;
@@ -77,6 +89,7 @@ static int set_cpuid(struct vcpu *vcpu, struct quire_error *err)
 	if (ioctl(vcpu->fd, KVM_SET_CPUID2, kvm->cpuid))
 		return quire_fail(err, -errno, "KVM: ioctl(SET_CPUID2) failed: %s",
 				  strerror(errno));
+	vcpu->features = read_features(vcpu);
 	if (kvm->pv_enforced) /* a courtesy: without it only the CPUID bits are hidden */
 		(void)ioctl(vcpu->fd, KVM_ENABLE_CAP, &cap);
 	return 0;

@@ -20,6 +20,7 @@
  */
 #include <stdatomic.h>
 #include "mmu/base/thread.h"
+#include "emulate.h"
 #include "kvm.h"
 #include "silence.h"
 #include "vm.h"
@@ -35,6 +36,7 @@ struct vcpu {
 	struct vm *vm;	      /* [I] */
 	unsigned int id;      /* [I] also its APIC id */
 	int fd;		      /* [I] -1: none */
+	uint32_t features;    /* [I] EMULATE_* that the guest's CPUID offers */
 	struct kvm_run *run;  /* [v], except immediate_exit: [a] */
 	struct thread thread; /* the main loop starts and joins it */
 
@@ -50,8 +52,9 @@ struct vcpu {
 
 	/* [v] Its own thread counts these with vcpu_count(); any thread may read them. */
 	uint64_t exits[KVM_NR_EXITS];
-	uint64_t interrupts;  /* KVM_RUN ended by a signal or immediate_exit */
-	uint64_t mmio_on_ram; /* exits that asked us to do an access to RAM */
+	uint64_t interrupts;		    /* KVM_RUN ended by a signal or immediate_exit */
+	uint64_t mmio_on_ram;		    /* exits that asked us to do an access to RAM */
+	uint64_t finished[EMULATE_NR_ROWS]; /* instructions that KVM did not know */
 
 	/* [v] They tell exit.c when an -EFAULT comes back for ever. */
 	unsigned int efaults_in_vain; /* in a row: the guest got no further, nor did the window */

@@ -34,6 +34,8 @@ static void add_vcpu(const struct vcpu *vcpu, struct vm_info *out)
 {
 	for (unsigned int r = 0; r < KVM_NR_EXITS; r++)
 		out->exits[r] += count_of(&vcpu->exits[r]);
+	for (unsigned int i = 0; i < EMULATE_NR_ROWS; i++)
+		out->finished[i] += count_of(&vcpu->finished[i]);
 	out->interrupted_runs += count_of(&vcpu->interrupts);
 	out->mmio_on_ram += count_of(&vcpu->mmio_on_ram);
 	out->vcpu_cpu_ns += vcpu_cpu_ns(vcpu);

@@ -9,6 +9,7 @@
  */
 #include "mmu/base/balloon_record.h"
 #include "mmu/merge/keeper.h"
+#include "emulate.h"
 #include "kvm_exit.h"
 #include "vmm/dev/blk.h"
 #include "vmm/dev/virtio_net.h"
@@ -43,6 +44,7 @@ struct vm_info {
 	struct gmem_stats mem;
 	uint64_t interrupted_runs;		  /* KVM_RUN ended by a signal or immediate_exit */
 	uint64_t mmio_on_ram;			  /* exits that asked us to do an access to RAM */
+	uint64_t finished[EMULATE_NR_ROWS];	  /* instructions that KVM did not know */
 	uint64_t unclaimed_ports, unclaimed_mmio; /* accesses that no device answered */
 	uint64_t ignored_texts;			  /* writes to the text port that made no sense */
 	uint64_t exits[KVM_NR_EXITS];		  /* by reason */
