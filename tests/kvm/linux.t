@@ -19,7 +19,7 @@ plan skip_all => $skip if $skip;
 my $asks = initramfs(['pvpanic', 'pvpanic-mmio'], <<'END');
 grep -E '^(processor|apicid|flags)' /proc/cpuinfo
 echo "time: $(date +%s)"
-echo "irq: $(grep -c IO-APIC /proc/interrupts)"
+grep IO-APIC /proc/interrupts
 echo asks
 read word
 [ "$word" = panic ] && echo c >/proc/sysrq-trigger
@@ -63,7 +63,8 @@ is(join(',', $log =~ /^apicid\s*: (\d+)/mg), '0,1',
 	'a stock kernel comes to its first process, with two processors, of APIC ids 0 and 1');
 my ($time) = $log =~ /^time: (\d+)/m;
 ok(defined $time && abs($time - time) < 120, 'it has the time of the clock');
-like($log, qr/^irq: [4-9]/m, 'timer, serial port, clock and ACPI have interrupts of the I/O APIC');
+my $inputs = () = $log =~ /IO-APIC/g;
+cmp_ok($inputs, '>=', 3, 'devices have interrupts of the I/O APIC') or diag $log;
 my ($flags) = $log =~ /^flags\s*: (.*)/m;
 my %flag = map { $_ => 1 } split ' ', $flags // '';
 ok($flag{hypervisor}, 'it knows that it is virtual');
