@@ -140,7 +140,8 @@ ok(until_true(30, sub { (state_of('wide') // '') eq 'running' }), 'a guest with 
 my $core = dump_of('wide');
 is_deeply([map { @$_{qw(paddr bytes)} } @{$core->{load}}],
 	[0, 3072 << 20, 4096 << 20, 128 << 20], 'there are two segments');
-is($core->{load}[1]{offset}, $core->{load}[0]{offset} + (3072 << 20), '... in order, without a gap');
+is($core->{load}[1]{offset}, $core->{load}[0]{offset} + (3072 << 20),
+	'... in order, without a gap');
 is(-s "$dir/wide.core", $core->{load}[1]{offset} + (128 << 20), '... and the file ends with them');
 is(scalar(grep { $_->[0] eq 'CORE' } @{$core->{note}}), 3, 'each vCPU has its registers');
 unlink "$dir/wide.core";
