@@ -28,8 +28,8 @@ struct finish {
 	struct vcpu_state state;
 	struct kvm_vcpu_events events;
 	struct walk_cpu cpu;
-	struct kvm_xsave xsave;
 	struct emulation e;
+	struct kvm_xsave xsave;
 };
 
 /* ---- memory ---- */
