@@ -3,6 +3,7 @@
 # make               build quire and the guest into $(BUILD)/
 # make deps          install what is missing (Debian 12/13, Ubuntu)
 # make demo          deps, build, and the main job on real guests
+# make demo-linux    Linux guests that merge, with a balloon; where KVM cannot run them, in the bed
 # make check         every test under prove(1); SAN=1: the same under ASan and UBSan
 # make check-bed     tests that touch KVM, in an emulated machine with real two-dimensional paging
 #                    (BED=all: every test); make deps-bed installs what that needs
@@ -272,6 +273,10 @@ demo: deps
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)QUIRE_BUILD=$(BUILD) tools/demo.sh
 
+demo-linux: deps-bed
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)QUIRE_BUILD=$(BUILD) QUIRE_BED=$(BED_DIR) tools/demo-linux.sh
+
 # Each header compiles alone; included, because in a main file clang wants every inline used.
 headers-check:
 	$(Q)for h in include/quire/*.h $(ROOMS:%=%/*.h); do \
@@ -306,6 +311,6 @@ deb: all
 clean:
 	rm -rf build build-*
 
-.PHONY: all help deps check soak check-bed deps-bed fuzzers tsan fuzz bench demo headers-check \
-        lint reference install uninstall deb clean
+.PHONY: all help deps check soak check-bed deps-bed fuzzers tsan fuzz bench demo demo-linux \
+        headers-check lint reference install uninstall deb clean
 -include $(shell find $(BUILD) $(FUZZ_BUILD) $(TSAN_BUILD) -name '*.d' 2>/dev/null)
