@@ -51,7 +51,8 @@ sub initramfs {
 	our $made;
 	my $path = "$dir/initramfs-" . ++$made;
 	my $load = join '', map { "insmod /$_.ko\n" } @$modules;
-	my $init = "#!/bin/sh\nexport PATH=/bin\nmount -t proc proc /proc\nmount -t sysfs sys /sys\n" .
+	my $init = "#!/bin/sh\nexport PATH=/bin\n" .
+		"mount -t proc proc /proc\nmount -t sysfs sys /sys\n" .
 		"mount -t devtmpfs dev /dev\n$load$script\npoweroff -f\n";
 	my $text = join '', map { entry($_, 0040755, '') } qw(bin proc sys dev tmp);
 	$text .= entry('bin/busybox', 0100755, slurp("$bed/guest/busybox"));

@@ -140,7 +140,7 @@ sub merged {
 	my ($mode) = @_;
 	my @options = ('-m', "${mib}M", "--hugepages=$mode", "--machine=$domain", '--domain=twins',
 		'--merge-rate=1000000000');
-	my @words = ('balloon', 'seconds=60', 'steps=2', 'touch=1000', 'dirty=8192', 'zero=2000',
+	my @words = ('balloon', 'seconds=600', 'steps=2', 'touch=1000', 'dirty=8192', 'zero=2000',
 		'reuse=1',
 		$unreported);
 	my @vm = map { Quire->new(\@options, @words) } 1 .. 2;

@@ -1,8 +1,8 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: MIT
 #
-# quire dump: the file is an ELF core file, its memory is the guest's, byte by byte, also where pages
-# are shared, and neither the guest nor any page of it notices.
+# quire dump: the file is an ELF core file, its memory is the guest's, byte by byte, also where
+# pages are shared, and neither the guest nor any page of it notices.
 use strict;
 use warnings;
 use Digest::MD5 qw(md5);
@@ -50,7 +50,8 @@ sub digests {
 	my (%digest, $page);
 	for my $load (@{$core->{load}}) {
 		sysseek $core->{file}, $load->{offset}, 0;
-		for (my $gpa = $load->{paddr}; $gpa < $load->{paddr} + $load->{bytes}; $gpa += 4096) {
+		my $end = $load->{paddr} + $load->{bytes};
+		for (my $gpa = $load->{paddr}; $gpa < $end; $gpa += 4096) {
 			sysread $core->{file}, $page, 4096;
 			$digest{$gpa >> 12} = md5($page);
 		}
@@ -127,7 +128,8 @@ SKIP: {
 }
 SKIP: {
 	skip 'no gdb', 1 if system 'command -v gdb >/dev/null';
-	my $text = `gdb -nx -batch -ex 'info threads' -ex 'x/i \$pc' $quill '$dir/twin-1.core' 2>&1`;
+	my $text = `gdb -nx -batch -ex 'info threads' -ex 'x/i \$pc' $quill \
+		'$dir/twin-1.core' 2>&1`;
 	like($text, qr/^=> 0x0*\Q${\($arrow =~ s{^0+}{}r)}\E/m, 'gdb opens it with the image')
 		or diag $text;
 }

