@@ -128,8 +128,8 @@ SKIP: {
 }
 SKIP: {
 	skip 'no gdb', 1 if system 'command -v gdb >/dev/null';
-	my $text = `gdb -nx -batch -ex 'info threads' -ex 'x/i \$pc' $quill \
-		'$dir/twin-1.core' 2>&1`;
+	my @look = ("-ex 'info threads'", "-ex 'x/i \$pc'");
+	my $text = `gdb -nx -batch @look $quill '$dir/twin-1.core' 2>&1`;
 	like($text, qr/^=> 0x0*\Q${\($arrow =~ s{^0+}{}r)}\E/m, 'gdb opens it with the image')
 		or diag $text;
 }
