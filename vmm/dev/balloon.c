@@ -152,7 +152,6 @@ static void config_read(void *dev, uint32_t offset, void *buf, uint32_t len)
 	struct balloon *b = dev;
 	uint8_t *byte = buf;
 
-	memset(buf, 0, len);
 	for (uint32_t i = 0; i < len; i++) {
 		const atomic_uint *word = config_word(b, (offset + i) / 4, false);
 

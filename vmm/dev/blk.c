@@ -624,17 +624,7 @@ static void config_read(void *dev, uint32_t offset, void *buf, uint32_t len)
 		.write_zeroes_may_unmap = b->config.disk->punch,
 	};
 
-	memset(buf, 0, len);
-	if (offset < sizeof(space))
-		memcpy(buf, (const char *)&space + offset, min_u64(len, sizeof(space) - offset));
-}
-
-static void config_write(void *dev, uint32_t offset, const void *buf, uint32_t len)
-{
-	(void)dev;
-	(void)offset;
-	(void)buf;
-	(void)len;
+	virtio_config_copy(&space, sizeof(space), offset, buf, len);
 }
 
 static void start(void *dev, uint64_t accepted, unsigned int queues)
@@ -658,7 +648,6 @@ static const struct virtio_ops ops = {
 	.nr_queues = 1,
 	.features = features,
 	.config_read = config_read,
-	.config_write = config_write,
 	.start = start,
 	.serve = serve,
 	.reset = reset,

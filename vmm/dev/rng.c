@@ -49,22 +49,6 @@ static uint64_t features(void *dev)
 	return 0;
 }
 
-static void config_read(void *dev, uint32_t offset, void *buf, uint32_t len)
-{
-	(void)dev, (void)offset;
-	memset(buf, 0, len);
-}
-
-static void config_write(void *dev, uint32_t offset, const void *buf, uint32_t len)
-{
-	(void)dev, (void)offset, (void)buf, (void)len;
-}
-
-static void start(void *dev, uint64_t accepted, unsigned int queues)
-{
-	(void)dev, (void)accepted, (void)queues;
-}
-
 static void reset(void *dev)
 {
 	explicit_bzero(((struct rng *)dev)->buf, RNG_MOST);
@@ -75,9 +59,6 @@ static const struct virtio_ops ops = {
 	.device_id = DEVICE_ID,
 	.nr_queues = 1,
 	.features = features,
-	.config_read = config_read,
-	.config_write = config_write,
-	.start = start,
 	.serve = serve,
 	.reset = reset,
 };

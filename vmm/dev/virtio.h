@@ -23,6 +23,7 @@
  *   LOCK_VIRTIO_STATE what a device publishes.  Nobody waits for anything while holding it
  */
 #include <quire/types.h>
+#include <string.h>
 
 struct bus;
 struct virtio;
@@ -140,14 +141,20 @@ struct virtio_ops {
 	unsigned int nr_queues; /* at most VIRTIO_MAX_QUEUES */
 	/* The features that the device offers, without those of the rings and VERSION_1. */
 	uint64_t (*features)(void *dev);
-	/* Any range may come: what does not exist reads as zero, and cannot be written. */
+	/*
+	 * Any range may come: what does not exist reads as zero, which buf is already, and cannot
+	 * be written.  NULL: nothing exists, or nothing can be written.
+	 */
 	void (*config_read)(void *dev, uint32_t offset, void *buf, uint32_t len);
 	void (*config_write)(void *dev, uint32_t offset, const void *buf, uint32_t len);
-	/* The driver is ready.  Bit n of queues: queue n is in use, and will be served next. */
+	/*
+	 * The driver is ready.  Bit n of queues: queue n is in use, and will be served next.  May
+	 * be NULL.
+	 */
 	void (*start)(void *dev, uint64_t features, unsigned int queues);
 	/* Queue n, which is in use, may have buffers.  0, VIRTIO_MORE, or an error of a queue. */
 	int (*serve)(void *dev, unsigned int n);
-	/* Forget the driver. */
+	/* Forget the driver.  May be NULL. */
 	void (*reset)(void *dev);
 	/* May the driver's vCPU go on while queue n is served?  After start.  NULL: never. */
 	bool (*async)(void *dev, unsigned int n);
@@ -177,6 +184,14 @@ struct virtio_config {
 	void (*wake)(void *ctx);
 	void *ctx;
 };
+
+/* For config_read: copy what is in [offset, offset + len) of a space of so many bytes. */
+static inline void virtio_config_copy(const void *space, uint32_t bytes, uint32_t offset, void *buf,
+				      uint32_t len)
+{
+	if (offset < bytes)
+		memcpy(buf, (const char *)space + offset, min_u64(len, bytes - offset));
+}
 
 /* Copy *config and put the device on the bus.  0, -ENOMEM or bus_add()'s error. */
 int virtio_create(const struct virtio_config *config, struct bus *mmio, struct virtio **out);

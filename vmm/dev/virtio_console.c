@@ -173,29 +173,7 @@ static void config_read(void *dev, uint32_t offset, void *buf, uint32_t len)
 	lock(&c->state_lock);
 	space = c->space;
 	unlock(&c->state_lock);
-	memset(buf, 0, len);
-	if (offset < sizeof(space))
-		memcpy(buf, (char *)&space + offset, min_u64(len, sizeof(space) - offset));
-}
-
-static void config_write(void *dev, uint32_t offset, const void *buf, uint32_t len)
-{
-	(void)dev;
-	(void)offset;
-	(void)buf;
-	(void)len;
-}
-
-static void start(void *dev, uint64_t negotiated, unsigned int queues)
-{
-	(void)dev;
-	(void)negotiated;
-	(void)queues;
-}
-
-static void reset(void *dev)
-{
-	(void)dev;
+	virtio_config_copy(&space, sizeof(space), offset, buf, len);
 }
 
 static const struct virtio_ops ops = {
@@ -204,10 +182,7 @@ static const struct virtio_ops ops = {
 	.nr_queues = NR_QUEUES,
 	.features = features,
 	.config_read = config_read,
-	.config_write = config_write,
-	.start = start,
 	.serve = serve,
-	.reset = reset,
 	.own_thread = 1u << QUEUE_RX,
 };
 

@@ -235,7 +235,8 @@ static void reset(struct virtio *v)
 	atomic_store(&v->status, 0);
 	atomic_store(&v->error, NULL);
 	atomic_store(&v->deferred, 0);
-	v->config.ops->reset(v->config.dev);
+	if (v->config.ops->reset)
+		v->config.ops->reset(v->config.dev);
 	v->device_sel = v->driver_sel = v->queue_sel = 0;
 	v->features = 0;
 	v->beyond = false;
@@ -267,7 +268,8 @@ static void start(struct virtio *v)
 	for (unsigned int n = 0; n < ops->nr_queues; n++)
 		if (v->queue[n].ready)
 			queues |= 1u << n;
-	ops->start(v->config.dev, v->features, queues);
+	if (ops->start)
+		ops->start(v->config.dev, v->features, queues);
 	arm(v);
 	for (unsigned int n = 0; n < ops->nr_queues; n++)
 		notified(v, n);
@@ -418,6 +420,7 @@ static void mmio_read(void *ctx, uint64_t offset, unsigned int width, void *data
 		      unsigned int count)
 {
 	struct virtio *v = ctx;
+	const struct virtio_ops *ops = v->config.ops;
 
 	memset(data, 0, (size_t)width * count);
 	if (needs_lock(offset))
@@ -427,8 +430,9 @@ static void mmio_read(void *ctx, uint64_t offset, unsigned int width, void *data
 		uint32_t value;
 
 		if (offset >= REG_CONFIG) {
-			v->config.ops->config_read(v->config.dev, (uint32_t)offset - REG_CONFIG,
-						   item, width);
+			if (ops->config_read)
+				ops->config_read(v->config.dev, (uint32_t)offset - REG_CONFIG, item,
+						 width);
 		} else if (width == 4 && offset % 4 == 0) {
 			value = read_reg(v, (uint32_t)offset);
 			memcpy(item, &value, sizeof(value));
@@ -442,6 +446,7 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned int width, const voi
 		       unsigned int count)
 {
 	struct virtio *v = ctx;
+	const struct virtio_ops *ops = v->config.ops;
 
 	if (needs_lock(offset))
 		lock(&v->lock);
@@ -450,8 +455,9 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned int width, const voi
 		uint32_t value;
 
 		if (offset >= REG_CONFIG) {
-			v->config.ops->config_write(v->config.dev, (uint32_t)offset - REG_CONFIG,
-						    item, width);
+			if (ops->config_write)
+				ops->config_write(v->config.dev, (uint32_t)offset - REG_CONFIG,
+						  item, width);
 		} else if (width == 4 && offset % 4 == 0) {
 			memcpy(&value, item, sizeof(value));
 			write_reg(v, (uint32_t)offset, value);
