@@ -41,7 +41,8 @@ static const struct workload workloads[] = {
 	  "[touch=PAGES] [seed=N]",
 	  evil_balloon_run },
 	{ "disk",
-	  "fill|check|fail SEED, or storm SEED ROUNDS [pages=N] [from=N] [safe=N] [features=MASK]",
+	  "fill|check|reset|fail SEED, or storm SEED ROUNDS [pages=N] [from=N] [safe=N] "
+	  "[features=MASK]",
 	  disk_run },
 	{ "idle", "SECONDS", idle_run },
 	{ "echo", "", echo_run },

@@ -11,6 +11,11 @@
  *
  * reads and verifies them.
  *
+ *	disk reset SEED [pages=N] [from=N]
+ *
+ * fills them and resets the machine.  When it finds the first of them filled, because it was
+ * started again, it verifies them instead.
+ *
  *	disk storm SEED ROUNDS [pages=N]
  *
  * fills N pages (256), and then writes, reads, zeroes, discards and flushes at random, some
@@ -32,6 +37,10 @@
 	(BLK_F_RO | BLK_F_FLUSH | BLK_F_DISCARD | BLK_F_WRITE_ZEROES | VIRTIO_F_INDIRECT_DESC | \
 	 VIRTIO_F_EVENT_IDX)
 #define STORM_PAGES_MAX 4096u
+
+/* The keyboard controller of a PC pulls the processor's reset line. */
+#define KEYBOARD_COMMAND 0x64
+#define KEYBOARD_RESET	 0xfe
 
 static struct blk blk;
 static uint64_t *page[BATCH];
@@ -124,6 +133,27 @@ static int check(uint64_t seed, uint64_t from, uint64_t pages)
 	return STATUS_OK;
 }
 
+/* ---- reset ---- */
+
+static int reset(uint64_t seed, uint64_t from, uint64_t pages)
+{
+	int status;
+
+	ask(BLK_IN, from, 0);
+	if (blk_wait(&blk))
+		return failed("a read", from);
+	content_write(page[1], seed, from);
+	if (!memcmp(page[0], page[1], PAGE_SIZE))
+		return check(seed, from, pages);
+	status = fill(seed, from, pages, 0);
+	if (status != STATUS_OK)
+		return status;
+	console_flush();
+	outb(KEYBOARD_COMMAND, KEYBOARD_RESET);
+	print("disk: the machine does not reset\n");
+	return STATUS_WRONG;
+}
+
 /* ---- storm ---- */
 
 static bool holds(uint64_t *data, uint64_t seed, uint64_t n)
@@ -206,8 +236,9 @@ int disk_run(struct args *a)
 	uint64_t seed = args_number(a), more = 0, from, pages, safe;
 	bool is_storm = what && !strcmp(what, "storm"), is_check = what && !strcmp(what, "check");
 	bool is_fill = what && !strcmp(what, "fill"), is_fail = what && !strcmp(what, "fail");
+	bool is_reset = what && !strcmp(what, "reset");
 
-	if (!is_storm && !is_check && !is_fill && !is_fail)
+	if (!is_storm && !is_check && !is_fill && !is_fail && !is_reset)
 		a->bad = true;
 	if (is_storm)
 		more = args_number(a);
@@ -226,5 +257,6 @@ int disk_run(struct args *a)
 		return fail(seed);
 	return is_storm ? storm(seed, more, pages) :
 	       is_check ? check(seed, from, pages) :
+	       is_reset ? reset(seed, from, pages) :
 			  fill(seed, from, pages, safe);
 }

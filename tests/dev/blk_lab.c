@@ -157,6 +157,11 @@ static bool create_on(const struct disk_engine *engine)
 
 bool blk_lab_create(enum disk_mode mode, const struct disk_engine *engine)
 {
+	return blk_lab_create_on(-1, mode, engine);
+}
+
+bool blk_lab_create_on(int delta, enum disk_mode mode, const struct disk_engine *engine)
+{
 	static struct disk_spec spec;
 	struct quire_error err;
 
@@ -167,7 +172,7 @@ bool blk_lab_create(enum disk_mode mode, const struct disk_engine *engine)
 	spec = (struct disk_spec){ .mode = mode };
 	snprintf(spec.path, sizeof(spec.path), "%s", bl.path);
 	snprintf(spec.overlay_dir, sizeof(spec.overlay_dir), "%s", bl.dir);
-	if (disk_open(&spec, &bl.disk, &err))
+	if (disk_open(&spec, delta, &bl.disk, &err))
 		tap_bail("%s", err.text);
 	return create_on(engine);
 }

@@ -73,6 +73,9 @@ void blk_lab_remove(void);
 
 /* Creates the device on the image.  False: the host does not have the engine. */
 bool blk_lab_create(enum disk_mode mode, const struct disk_engine *engine);
+
+/* With an overlay that was there already: disk_open()'s delta. */
+bool blk_lab_create_on(int delta, enum disk_mode mode, const struct disk_engine *engine);
 void blk_lab_destroy(void);
 
 /* The driver is ready, with these features and VERSION_1 and a queue of 128. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio-blk: what a driver may ask, and what it may not; a disk that fails; both engines. */
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <stdlib.h>
@@ -307,6 +308,47 @@ static void overlay(void)
 	   "changes are in a sparse file without a name");
 }
 
+/* A process after the other, on the same file. */
+static void overlay_again(void)
+{
+	static struct disk_spec spec = { .mode = DISK_OVERLAY };
+	uint64_t last = BLK_SECTORS - BLK_SECTORS % 8;
+	struct disk *d = NULL;
+	struct stat st;
+	int delta, small;
+
+	blk_lab_create(DISK_OVERLAY, &disk_sync);
+	delta = dup(bl.disk->delta_fd);
+	blk_lab_drive(BLK_F_FLUSH);
+	memset(lab.ram + AREA_LOW, 0x77, 4096);
+	blk_lab_do(T_OUT, 9, 512);
+	blk_lab_do(T_OUT, last, (BLK_SECTORS - last) * SECTOR);
+	blk_lab_range(T_DISCARD, 24, 8, 0);
+	ok(!fstat(delta, &st) && st.st_size >= (off_t)BLK_BYTES + 1, "what is changed is noted");
+	blk_lab_create_on(fcntl(delta, F_DUPFD_CLOEXEC, 3), DISK_OVERLAY, &disk_sync);
+	blk_lab_drive(BLK_F_FLUSH);
+	blk_lab_do(T_IN, 8, 4096);
+	ok(is_image(lab.ram + AREA_LOW, 8 * SECTOR, 512) &&
+		   is_filled(lab.ram + AREA_LOW + 512, 0x77, 512) &&
+		   is_image(lab.ram + AREA_LOW + 1024, 10 * SECTOR, 3072),
+	   "an overlay that is opened again has what was written");
+	blk_lab_do(T_IN, last, (uint32_t)(BLK_SECTORS - last) * SECTOR);
+	ok(is_filled(lab.ram + AREA_LOW, 0x77, (BLK_SECTORS - last) * SECTOR),
+	   "... up to the last sector");
+	blk_lab_do(T_IN, 24, 4096);
+	ok(is_filled(lab.ram + AREA_LOW, 0, 4096), "... and what was discarded");
+	blk_lab_do(T_IN, 16, 4096);
+	ok(is_image(lab.ram + AREA_LOW, 16 * SECTOR, 4096), "... the rest is the image's");
+	ok(!fstat(delta, &st) && st.st_blocks < 64, "... and takes no room");
+	blk_lab_destroy();
+	snprintf(spec.path, sizeof(spec.path), "%s", bl.path);
+	small = memfd_create("delta", MFD_CLOEXEC);
+	ok(!ftruncate(small, 4096), "a file of another size ...");
+	is(disk_open(&spec, small, &d, NULL), -EINVAL, "... is no overlay of this image");
+	ok(fcntl(small, F_GETFD) < 0, "... and is closed");
+	close(delta);
+}
+
 /* ---- opening ---- */
 
 static int opening(const char *path, enum disk_mode mode, const char *say)
@@ -319,7 +361,7 @@ static int opening(const char *path, enum disk_mode mode, const char *say)
 	spec = (struct disk_spec){ .mode = mode };
 	snprintf(spec.path, sizeof(spec.path), "%s", path);
 	snprintf(spec.overlay_dir, sizeof(spec.overlay_dir), "%s", bl.dir);
-	ret = disk_open(&spec, &d, &err);
+	ret = disk_open(&spec, -1, &d, &err);
 	disk_close(d);
 	if (!ok(!!strstr(err.text, say), "%s: %s", path, say))
 		tap_note("got \"%s\"", err.text);
@@ -353,14 +395,14 @@ static void files(void)
 	is(opening(path, DISK_READ_ONLY, "neither a file"), -EINVAL, "... is not waited for");
 	unlink(path);
 	spec.mode = DISK_READ_ONLY;
-	is(disk_open(&spec, &one, &err), 0, "who reads ...");
-	is(disk_open(&spec, &other, &err), 0, "... lets others read");
+	is(disk_open(&spec, -1, &one, &err), 0, "who reads ...");
+	is(disk_open(&spec, -1, &other, &err), 0, "... lets others read");
 	is(opening(bl.path, DISK_OVERLAY, ""), 0, "... or have an overlay");
 	is(opening(bl.path, DISK_READ_WRITE, "in use by another VM"), -EBUSY, "... but not write");
 	disk_close(one);
 	disk_close(other);
 	spec.mode = DISK_READ_WRITE;
-	is(disk_open(&spec, &one, &err), 0, "who writes ...");
+	is(disk_open(&spec, -1, &one, &err), 0, "who writes ...");
 	is(opening(bl.path, DISK_READ_ONLY, "another VM writes"), -EBUSY, "... lets nobody read");
 	disk_close(one);
 	is(opening(bl.path, DISK_READ_WRITE, ""), 0, "... until it lets go");
@@ -420,6 +462,7 @@ int main(void)
 	write_through();
 	orphans();
 	overlay();
+	overlay_again();
 	files();
 	ring();
 	blk_lab_destroy();

@@ -64,6 +64,22 @@ check "two guests change one image" guest -n 2 --disk="$image",overlay="$dir" --
 check "... each its own" [ "$(grep -c 'stormed pages=256' "$dir/out")" -eq 2 ]
 check "... of which nothing is left" [ "$(find "$dir" -name 'quire-*' | wc -l)" -eq 0 ]
 check "... and the image is as it was" [ "$(sha256sum <"$image")" = "$sum" ]
+
+# What a guest wrote to its overlay is there after a reset, in each copy its own.
+for how in --sandbox=on --sandbox=off --irqchip=on '-n 2'; do
+	# shellcheck disable=SC2086
+	check "$how: an overlay outlives a reset" \
+		guest $how --max-reboots=1 --disk="$image",overlay="$dir" -- reset 11
+	check "... with all of its pages" \
+		[ "$(grep -c "checked pages=$pages" "$dir/out")" -eq \
+			"$(grep -c filled "$dir/out")" ]
+done
+check "... also among other disks" guest --max-reboots=1 --disk="$image",overlay="$dir" \
+	--disk="$image",ro --disk="$image",overlay="$dir" -- reset 11
+check "... but not the next run's" \
+	[ "$(guest --disk="$image",overlay="$dir" -- check 11; echo $?)" -eq 1 ]
+check "... of which nothing is left" [ "$(find "$dir" -name 'quire-*' | wc -l)" -eq 0 ]
+check "... and the image is as it was" [ "$(sha256sum <"$image")" = "$sum" ]
 for how in --sandbox=on --irqchip=on; do
 	check "$how: a storm" guest $how --disk="$image" -- storm 5 500
 done
@@ -119,11 +135,21 @@ full() {
 		disk fill 1 >"$dir/out" 2>"$dir/errors"
 	[ $? -eq 1 ] && grep -q 'a write failed at page' "$dir/out"
 }
+# ... and one on which not even the overlay's bitmap finds room
+no_bitmap() {
+	# shellcheck disable=SC2016
+	timeout 120 unshare -m sh -c 'mount -t tmpfs -o size=1M none "$1" &&
+		head -c 1M /dev/zero >"$1/filler" && shift && exec "$@"' - "$dir/folder" \
+		"$quire" run --disk="$image",overlay="$dir/folder" "$quill" disk fill 1
+}
 if unshare -m true 2>/dev/null; then
 	check "a full file system is the guest's I/O error" full
 	check "... of which the host says a line" \
 		[ "$(grep -c 'writing to.*No space left' "$dir/errors")" -eq 1 ]
+	status 2 'cannot make the overlay.*No space left.*overlay=DIR' \
+		"a full file system for the bitmap is said before there is a guest" no_bitmap
 else
+	skip "no mount namespace"
 	skip "no mount namespace"
 	skip "no mount namespace"
 fi

@@ -102,7 +102,7 @@ static int open_files(struct run *run, struct quire_error *err)
 
 	free(installed);
 	if (!ret)
-		ret = vm_open_disks(&run->vm_config, err);
+		ret = vm_open_disks(&run->vm_config, NULL, err);
 	if (!ret)
 		run->launch.file_bytes = charged_bytes(&run->vm_config);
 	run->launch.device_bytes = vm_disks_memory(&run->vm_config);

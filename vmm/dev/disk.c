@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <linux/fs.h>
 #include <unistd.h>
@@ -124,7 +125,7 @@ static void set_buffered(int fd)
 }
 
 /* Try where nothing is: behind the end, without making the file longer. */
-static bool can_punch(int fd, uint64_t bytes)
+static bool can_punch(int fd)
 {
 	struct stat st;
 
@@ -132,7 +133,7 @@ static bool can_punch(int fd, uint64_t bytes)
 		return false;
 	return S_ISBLK(st.st_mode) ||
 	       !fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			  (off_t)(bytes + DISK_CLUSTER) & -DISK_CLUSTER, DISK_CLUSTER);
+			  (off_t)align_up((uint64_t)st.st_size, DISK_CLUSTER), DISK_CLUSTER);
 }
 
 static void look_at_files(struct disk *d)
@@ -142,7 +143,7 @@ static void look_at_files(struct disk *d)
 		set_buffered(d->fd);
 		d->direct = false;
 	}
-	d->punch = !d->read_only && can_punch(disk_write_fd(d), d->bytes);
+	d->punch = !d->read_only && can_punch(disk_write_fd(d));
 }
 
 /* ---- the overlay ---- */
@@ -150,6 +151,17 @@ static void look_at_files(struct disk *d)
 static uint64_t nr_clusters(const struct disk *d)
 {
 	return (d->bytes + DISK_CLUSTER - 1) / DISK_CLUSTER;
+}
+
+/* The bitmap, in bytes, and where it is in the overlay's file. */
+static uint64_t bitmap_bytes(const struct disk *d)
+{
+	return align_up(nr_clusters(d), BITS * DISK_CLUSTER) / BITS;
+}
+
+static uint64_t bitmap_offset(const struct disk *d)
+{
+	return align_up(d->bytes, DISK_CLUSTER);
 }
 
 static int unnamed_file(const char *dir)
@@ -167,16 +179,61 @@ static int unnamed_file(const char *dir)
 	return fd;
 }
 
-static int open_overlay(struct disk *d, const char *dir, struct quire_error *err)
+int disk_make_delta(const struct disk_spec *spec)
 {
-	d->delta_fd = unnamed_file(dir);
-	if (d->delta_fd < 0 || ftruncate(d->delta_fd, (off_t)d->bytes))
-		return quire_fail(err, -errno,
+	int fd = unnamed_file(spec->overlay_dir);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Give a file that is empty its size, and the bitmap its place on the host's disk.  0 or -errno. */
+static int make_bitmap(const struct disk *d)
+{
+	int ret;
+
+	do
+		ret = posix_fallocate(d->delta_fd, (off_t)bitmap_offset(d), (off_t)bitmap_bytes(d));
+	while (ret == EINTR);
+	return -ret;
+}
+
+/* 0; -errno; -ESTALE: the file is another disk's. */
+static int map_bitmap(struct disk *d)
+{
+	struct stat st;
+	int ret = fstat(d->delta_fd, &st) ? -errno : 0;
+	void *p;
+
+	if (!ret && !st.st_size)
+		ret = make_bitmap(d);
+	else if (!ret && (uint64_t)st.st_size != bitmap_offset(d) + bitmap_bytes(d))
+		ret = -ESTALE;
+	if (ret)
+		return ret;
+	p = mmap(NULL, bitmap_bytes(d), PROT_READ | PROT_WRITE, MAP_SHARED, d->delta_fd,
+		 (off_t)bitmap_offset(d));
+	if (p == MAP_FAILED)
+		return -errno;
+	d->changed = p;
+	return 0;
+}
+
+static int open_overlay(struct disk *d, const struct disk_spec *spec, struct quire_error *err)
+{
+	int ret;
+
+	if (d->delta_fd < 0)
+		d->delta_fd = disk_make_delta(spec);
+	ret = d->delta_fd < 0 ? d->delta_fd : map_bitmap(d);
+	if (ret == -ESTALE)
+		return no_disk(d->path, err,
+			       "has another size than when its overlay was made; start anew");
+	if (ret)
+		return quire_fail(err, ret,
 				  "--disk: cannot make the overlay of %.200s in %.200s: %s; "
 				  ",overlay=DIR names another directory",
-				  d->path, dir, strerror(errno));
-	d->changed = calloc(nr_clusters(d) / BITS + 1, 1);
-	return d->changed ? 0 : quire_fail(err, -ENOMEM, "no memory for a disk");
+				  d->path, spec->overlay_dir, strerror(-ret));
+	return 0;
 }
 
 static bool is_changed(const struct disk *d, uint64_t cluster)
@@ -250,19 +307,23 @@ static int open_all(struct disk *d, const struct disk_spec *spec, struct quire_e
 	if (!ret && posix_memalign(&d->cluster, DISK_CLUSTER, DISK_CLUSTER))
 		ret = quire_fail(err, -ENOMEM, "no memory for a disk");
 	if (!ret && spec->mode == DISK_OVERLAY)
-		ret = open_overlay(d, spec->overlay_dir, err);
+		ret = open_overlay(d, spec, err);
 	return ret;
 }
 
-int disk_open(const struct disk_spec *spec, struct disk **out, struct quire_error *err)
+int disk_open(const struct disk_spec *spec, int delta, struct disk **out, struct quire_error *err)
 {
 	struct disk *d = calloc(1, sizeof(*d));
 	int ret;
 
-	if (!d)
+	if (!d) {
+		if (delta >= 0)
+			close(delta);
 		return quire_fail(err, -ENOMEM, "no memory for a disk");
+	}
 	d->path = spec->path;
-	d->fd = d->delta_fd = -1;
+	d->fd = -1;
+	d->delta_fd = delta;
 	d->read_only = spec->mode == DISK_READ_ONLY;
 	ret = open_all(d, spec, err);
 	if (ret) {
@@ -287,7 +348,8 @@ void disk_close(struct disk *d)
 		close(d->fd);
 	if (d->delta_fd >= 0)
 		close(d->delta_fd);
-	free(d->changed);
+	if (d->changed)
+		munmap(d->changed, bitmap_bytes(d));
 	free(d->cluster);
 	free(d);
 }

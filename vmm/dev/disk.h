@@ -14,7 +14,10 @@
  * host's page cache.  Elsewhere it is read and written through the page cache.
  *
  * With DISK_OVERLAY the image is only read.  What was changed is in a sparse file without a name,
- * at the same offsets, in clusters of DISK_CLUSTER bytes; a bitmap says which.  It goes with its
+ * at the same offsets, in clusters of DISK_CLUSTER bytes.  Behind them, from the next cluster on,
+ * it has a bitmap that says which.  That is mapped, so a bit that is set stays set even if the
+ * process is killed next; and it is set after its cluster is written.  Its bytes are allocated when
+ * it is made, because a store for which the host has no room would kill us.  The file goes with its
  * last descriptor.
  *
  * One thread uses a disk at a time.
@@ -41,7 +44,7 @@ struct disk {
 	const char *path; /* the spec's, which stays where it is */
 	int fd;		  /* the image */
 	int delta_fd;	  /* DISK_OVERLAY: what was changed; else -1 */
-	uint8_t *changed; /* DISK_OVERLAY: a bit a cluster; else NULL */
+	uint8_t *changed; /* DISK_OVERLAY: a bit a cluster, in that file; else NULL */
 	uint64_t bytes;	  /* a multiple of DISK_SECTOR, not 0 */
 	bool locked, read_only;
 	bool direct; /* O_DIRECT, for all of its files */
@@ -49,11 +52,18 @@ struct disk {
 	void *cluster;
 };
 
+/* Make the file of an overlay, in which nothing is changed.  A descriptor, or -errno. */
+int disk_make_delta(const struct disk_spec *spec);
+
 /*
  * Open and lock.  0; -errno with *err.  -EBUSY: somebody else has locked the image; -EINVAL: it is
- * not a disk: a directory, empty, or no multiple of DISK_SECTOR.
+ * not a disk: a directory, empty, or no multiple of DISK_SECTOR; or delta is of a larger or a
+ * smaller one.
+ *
+ * delta is for DISK_OVERLAY: a file from disk_make_delta(), with what was changed by means of it
+ * before.  It becomes the disk's, also if this fails.  -1: a new one.
  */
-int disk_open(const struct disk_spec *spec, struct disk **out, struct quire_error *err);
+int disk_open(const struct disk_spec *spec, int delta, struct disk **out, struct quire_error *err);
 
 /* NULL is fine. */
 void disk_close(struct disk *d);

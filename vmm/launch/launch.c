@@ -414,6 +414,8 @@ static int create_copies(struct launch *l)
 		struct copy *c = &l->copy[i];
 
 		c->pidfd = c->leash = c->output = c->info_fd = -1;
+		for (unsigned int n = 0; n < DISK_MOST; n++)
+			c->delta_fd[n] = -1;
 		snprintf(c->name, sizeof(c->name), "%s", l->config->name);
 		if (l->nr > 1)
 			snprintf(c->name, sizeof(c->name), "%.41s-%hu", l->config->name,
@@ -435,10 +437,10 @@ static int create_events(struct launch *l)
 	return launch_watch(l, l->signal_fd, LAUNCH_SOURCE_SIGNAL, 0);
 }
 
-/* A copy takes three descriptors here, and three in a machine of our own. */
+/* A copy takes three descriptors here and its overlays', and three in a machine of our own. */
 static void raise_limits(const struct launch *l)
 {
-	rlim_t want = 64 + 3 * (rlim_t)l->nr;
+	rlim_t want = 64 + (3 + l->config->nr_overlays) * (rlim_t)l->nr;
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= want)

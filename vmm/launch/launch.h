@@ -14,6 +14,7 @@
 #include <sys/types.h>
 #include "mmu/machine/ledger.h"
 #include "mmu/base/machine_protocol.h"
+#include "vmm/vm/vm.h"
 #include "net_source.h"
 
 #define LAUNCH_MAX_COPIES 4096u
@@ -108,6 +109,13 @@ struct launch_config {
 	/* Open; each VM gets a link of each of them, behind its files. */
 	struct net_source net[LAUNCH_MAX_NETS];
 	unsigned int nr_nets;
+
+	/*
+	 * Disks of which each VM gets a file for what its guest changes, behind its links.  A copy
+	 * has the same files until its end, however often it is started again.
+	 */
+	const struct disk_spec *overlay[DISK_MOST];
+	unsigned int nr_overlays;
 };
 
 /*

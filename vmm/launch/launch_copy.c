@@ -181,13 +181,15 @@ static pid_t execute(const struct launch *l, struct copy *c, const struct ends *
 		.ctx = &birth,
 	};
 
-	static_assert(VM_FD_FILES - VM_FD_LEASH + LAUNCH_MAX_FILES + LAUNCH_MAX_NETS <=
+	static_assert(VM_FD_FILES - VM_FD_LEASH + LAUNCH_MAX_FILES + LAUNCH_MAX_NETS + DISK_MOST <=
 			      SELF_EXEC_MAX_FDS,
 		      "there is room for all files and links");
 	for (unsigned int i = 0; i < l->config->nr_vm_files; i++)
 		fd[what.nr_fds++] = l->config->vm_file[i];
 	for (unsigned int i = 0; i < l->config->nr_nets; i++)
 		fd[what.nr_fds++] = e->net[i];
+	for (unsigned int i = 0; i < l->config->nr_overlays; i++)
+		fd[what.nr_fds++] = c->delta_fd[i];
 	return self_exec(&what);
 }
 
@@ -271,6 +273,8 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 		return ret;
 	fflush(NULL);
 	ret = open_links(l, c, &e);
+	if (!ret)
+		ret = copy_open_deltas(l, c);
 	c->pid = ret ? ret : execute_bounded(l, c, &e, admitted);
 	if (c->pid < 0)
 		ret = c->pid;
@@ -300,6 +304,7 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 
 static void done(struct launch *l, struct copy *c, int status)
 {
+	copy_close_deltas(c);
 	c->state = COPY_DONE;
 	c->status = status;
 	if (status > l->status)
@@ -584,6 +589,7 @@ uint64_t copy_deadline(const struct copy *c)
 void copy_finish(struct copy *c)
 {
 	close_one(&c->output);
+	copy_close_deltas(c);
 	lines_finish(&c->lines);
 	launch_stats_unshare(c);
 }

@@ -48,6 +48,8 @@ struct copy {
 
 	pid_t net_helper[LAUNCH_MAX_NETS]; /* processes at the other ends of its links; 0: none */
 
+	int delta_fd[DISK_MOST]; /* what its guest changed on overlays, from its first start on */
+
 	uint32_t vm;	     /* its id with the machine of this era: */
 	unsigned int era;    /* 0: no machine has it */
 	bool lost;	     /* it lost its channel, and said what it holds: */
@@ -150,6 +152,12 @@ bool copy_wants_restart(const struct launch *l, const struct copy *c);
  * not be: then a line was printed.
  */
 int copy_restart(struct launch *l, struct copy *c);
+
+/* Make the files of the copy's overlays, if it is started for the first time.  0 or -errno. */
+int copy_open_deltas(const struct launch *l, struct copy *c);
+
+/* The copy is not started again. */
+void copy_close_deltas(struct copy *c);
 
 /* The copy that is to be started next; NULL: there is none now. */
 struct copy *launch_waiting(const struct launch *l);

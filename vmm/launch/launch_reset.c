@@ -14,12 +14,36 @@
  * A VM that was taken over can say that it was reset, too.  It gains what its guest could have by
  * itself, and --max-reboots bounds both.
  *
+ * What a guest wrote to an overlay is no part of its process: the launcher has the file (disk.h)
+ * and hands it to each process of the copy.  It looks at nothing in there.
+ *
  * A restart is a promise to be made again.  If others were promised the room meanwhile, the machine
  * refuses it as it would any guest.
  */
 #include <quire/abi.h>
+#include <unistd.h>
 #include "mmu/base/clock.h"
 #include "launch_impl.h"
+
+int copy_open_deltas(const struct launch *l, struct copy *c)
+{
+	for (unsigned int i = 0; i < l->config->nr_overlays; i++) {
+		if (c->delta_fd[i] < 0)
+			c->delta_fd[i] = disk_make_delta(l->config->overlay[i]);
+		if (c->delta_fd[i] < 0)
+			return c->delta_fd[i];
+	}
+	return 0;
+}
+
+void copy_close_deltas(struct copy *c)
+{
+	for (unsigned int i = 0; i < DISK_MOST; i++) {
+		if (c->delta_fd[i] >= 0)
+			close(c->delta_fd[i]);
+		c->delta_fd[i] = -1;
+	}
+}
 
 bool copy_wants_restart(const struct launch *l, const struct copy *c)
 {

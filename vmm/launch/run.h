@@ -59,6 +59,9 @@ struct run {
 	uint8_t acpi[ACPI_MAX_BYTES];
 	struct image_plan plan;
 	bool planned;
+
+	/* In a VM's process: of each disk, what was changed; -1: it is no overlay. */
+	int delta_fd[DISK_MOST];
 };
 
 /* What differs from copy to copy, in a VM's process. */

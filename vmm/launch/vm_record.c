@@ -200,7 +200,8 @@ static bool is_record(const struct mapped *file)
 
 	return r && file->bytes >= sizeof(*r) && r->magic == MAGIC && r->bytes == sizeof(*r) &&
 	       r->nr_files && r->nr_files <= LAUNCH_MAX_FILES &&
-	       r->plan.nr_segments <= IMAGE_MAX_SEGMENTS && r->config.nr_nets <= VM_MAX_NETS;
+	       r->plan.nr_segments <= IMAGE_MAX_SEGMENTS && r->config.nr_nets <= VM_MAX_NETS &&
+	       r->config.nr_disks <= DISK_MOST;
 }
 
 /* *data becomes where it is, or NULL if there is none.  False: it is nowhere. */
@@ -258,6 +259,17 @@ static void take_settings(const struct vm_record *r, struct run *run)
 	run->nr_ram = vm_ram_layout(run->vm_config.ram_bytes, run->ram);
 }
 
+/* The first link is fd; the files of overlays come behind the last one. */
+static void take_descriptors(int fd, struct run *run)
+{
+	const struct vm_config *config = &run->vm_config;
+
+	for (unsigned int i = 0; i < config->nr_nets; i++)
+		run->vm_config.net[i].fd = fd++;
+	for (unsigned int i = 0; i < config->nr_disks; i++)
+		run->delta_fd[i] = config->disk[i].mode == DISK_OVERLAY ? fd++ : -1;
+}
+
 int vm_record_take(int fd, struct run *run, struct quire_error *err)
 {
 	struct mapped file[LAUNCH_MAX_FILES];
@@ -274,7 +286,6 @@ int vm_record_take(int fd, struct run *run, struct quire_error *err)
 	}
 	close_range((unsigned int)fd, (unsigned int)fd + r->nr_files - 1, 0);
 	take_settings(r, run);
-	for (unsigned int i = 0; i < run->vm_config.nr_nets; i++)
-		run->vm_config.net[i].fd = fd + (int)(r->nr_files + i);
+	take_descriptors(fd + (int)r->nr_files, run);
 	return take_pieces(file, r, run) ? no_record(err) : 0;
 }

@@ -93,9 +93,10 @@ unsigned int vm_ram_layout(uint64_t ram_bytes, struct gfn_range ram[VM_MAX_RAM])
 
 /*
  * Open config's disks, before the process gives up its user's id.  0; -errno with *err, and some
- * may be open.  vm_close_disks() closes those that are.
+ * may be open.  vm_close_disks() closes those that are.  delta has disk_open()'s for each of them,
+ * which become theirs; NULL: all are -1.
  */
-int vm_open_disks(struct vm_config *config, struct quire_error *err);
+int vm_open_disks(struct vm_config *config, const int *delta, struct quire_error *err);
 void vm_close_disks(struct vm_config *config);
 
 /* How much memory those that are open will need in the VM's process, at worst. */

@@ -4,7 +4,9 @@
  * So a disk that is slow keeps no other waiting.
  *
  * Files are opened by the launcher once, for the sake of its errors, and then by the VM's process
- * before it changes its user and enters the sandbox.  The ring is made between the two.
+ * before it changes its user and enters the sandbox.  The ring is made between the two.  The files
+ * of overlays are the launcher's, because a guest that resets itself is to find them again, in
+ * another process.
  *
  * A pause stops the guest's processors and no disk.  What is in flight ends, but the guest hears
  * of it, and its memory changes, only when it goes on.
@@ -32,12 +34,13 @@ static _Thread_local bool serving; /* this is a disk's thread, which looks befor
 
 /* ---- files ---- */
 
-int vm_open_disks(struct vm_config *config, struct quire_error *err)
+int vm_open_disks(struct vm_config *config, const int *delta, struct quire_error *err)
 {
 	int ret = 0;
 
 	for (unsigned int i = 0; i < config->nr_disks && !ret; i++)
-		ret = disk_open(&config->disk[i], &config->open_disk[i], err);
+		ret = disk_open(&config->disk[i], delta ? delta[i] : -1, &config->open_disk[i],
+				err);
 	return ret;
 }
 
