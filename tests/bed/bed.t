@@ -53,17 +53,25 @@ $ENV{BED_TIMEOUT} //= $all ? 6 * 3600 : 2400;
 # There are guests of 6 GiB.
 $ENV{BED_MEMORY} //= $all || defined $ENV{BED_TESTS} ? '8G' : '4G';
 
-my $script = getcwd() . "/$bed/script.sh";
-open my $out, '>', $script or die "$script: $!";
-print $out "cd '" . getcwd() . "'\n",
-	"export QUIRE_MACHINE=own QUIRE_BUILD=$build QUIRE_BED=$bed\n",
-	"export QUIRE_DEVIATIONS='" . deviations() . "'\n";
-for (@tests) {
-	my $test = path($_);
-	print $out "echo; echo '\@\@ begin $_'\n",
-		"timeout -k 5 $patience $test 2>&1 </dev/null; echo; echo '\@\@ end $_' \$?\n";
+# Linux guests have a bed each: where one ran when the bed's clock passed 107.4 s, it stood still,
+# under quire and under QEMU alike.
+my @beds = ([grep { !m{^kvm/linux} } @tests], map { [$_] } grep { m{^kvm/linux} } @tests);
+
+sub write_script {
+	my ($script, @names) = @_;
+	open my $out, '>', $script or die "$script: $!";
+	print $out "cd '" . getcwd() . "'\n",
+		"export QUIRE_MACHINE=own QUIRE_BUILD=$build QUIRE_BED=$bed\n",
+		"export QUIRE_DEVIATIONS='" . deviations() . "'\n";
+	for (@names) {
+		my $test = path($_);
+		print $out "echo; echo '\@\@ begin $_'\n",
+			"timeout -k 5 $patience $test 2>&1 </dev/null; ",
+			"echo; echo '\@\@ end $_' \$?\n";
+	}
+	close $out;
+	return;
 }
-close $out;
 
 # The checks of one test: those that failed without being known to, and how many there were.
 sub judge {
@@ -88,27 +96,38 @@ sub judge {
 
 open my $log, '>', "$bed/log" or die "log: $!";
 $log->autoflush;
-open my $in, '-|', 'tools/bed/run.sh', $bed, $script or die "run.sh: $!";
-my ($name, $begin, @lines, %seen, @console);
-while (<$in>) {
-	s/[\r\n]+$//;
-	print $log "$_\n";
-	push @console, $_;
-	shift @console if @console > 40;
-	if (/^@@ begin (.*)/) {
-		($name, $begin, @lines) = ($1, time);
-	} elsif (/^@@ end (\S+) (\d+)/) {
-		my ($what, @bad) = judge($1, \@lines, $2);
-		$seen{$1} = 1;
-		ok(!@bad, $what . ', ' . (time - $begin) . ' s');
-		diag(join "\n", @bad, @lines > 60 ? @lines[-60 .. -1] : @lines) if @bad;
-	} else {
-		push @lines, $_;
+my (%seen, @console);
+
+sub run_bed {
+	my (@names) = @_;
+	my $script = getcwd() . "/$bed/script.sh";
+	my ($begin, @lines);
+
+	write_script($script, @names);
+	open my $in, '-|', 'tools/bed/run.sh', $bed, $script or die "run.sh: $!";
+	while (<$in>) {
+		s/[\r\n]+$//;
+		print $log "$_\n";
+		push @console, $_;
+		shift @console if @console > 40;
+		if (/^@@ begin (.*)/) {
+			($begin, @lines) = (time);
+		} elsif (/^@@ end (\S+) (\d+)/) {
+			my ($what, @bad) = judge($1, \@lines, $2);
+			$seen{$1} = 1;
+			ok(!@bad, $what . ', ' . (time - $begin) . ' s');
+			diag(join "\n", @bad, @lines > 60 ? @lines[-60 .. -1] : @lines) if @bad;
+		} else {
+			push @lines, $_;
+		}
 	}
+	close $in;
+	return;
 }
-close $in;
+
+run_bed(@$_) for grep { @$_ } @beds;
 my @unseen = grep { !$seen{$_} } @tests;
 my (undef, undef, $user, $system) = times;
-ok(!@unseen, sprintf 'the bed came to its end, with %d s of processor time', $user + $system);
+ok(!@unseen, sprintf 'all ran to their end, with %d s of processor time', $user + $system);
 diag(join "\n", "not run, or not to its end: @unseen", @console) if @unseen;
 done_testing();
