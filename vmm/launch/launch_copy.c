@@ -242,6 +242,7 @@ static void adopt(struct launch *l, struct copy *c, struct ends *e)
 	c->leash = e->leash[0];
 	c->output = e->pipe[0];
 	c->state = COPY_RUNNING;
+	lines_finish(&c->lines); /* a restart finds the buffer of the process before */
 	c->lines = (struct lines){ .name = c->name };
 	copy_tell_window(c);
 	l->running++;
