@@ -18,6 +18,7 @@
 #include <quire/error.h>
 #include "mmu/base/histogram.h"
 #include "mmu/format/walk.h"
+#include "mmu/shadow/shadow.h"
 #include "stage2.h"
 
 enum gmem_hugepages {
@@ -57,6 +58,28 @@ struct gmem_credits {
 	void *ctx;
 };
 
+/*
+ * For guests that run on shadow tables (mmu/shadow/shadow.h): what the monitor gives.  Then there
+ * is no window, no userfaultfd and no pager: KVM's memslots lie over the alias, and the vCPUs'
+ * faults come to gmem_shadow_fault.
+ */
+struct gmem_shadow {
+	void *arena; /* as in struct shadow_config, from here to monitor_entry */
+	maddr_t arena_maddr;
+	uint32_t arena_pages;
+	uint64_t monitor_entry;
+	uint8_t maxphyaddr;
+	/* As in struct shadow_config.  LOCK_GMEM is held. */
+	void (*flush)(void *ctx, const struct shadow_stale *stale);
+	/*
+	 * Let the processor read `bytes` of a store's segment at machine address `at`, or, if hva is
+	 * NULL, not any more.  The keeper calls it, with LOCK_GMEM held.  0, or -errno: the segment
+	 * is not used.
+	 */
+	int (*segment)(void *ctx, maddr_t at, const void *hva, uint64_t bytes);
+	void *ctx;
+};
+
 struct gmem_config {
 	const struct gfn_range *ram; /* sorted, disjoint, 2 MiB-aligned except the very end */
 	unsigned int nr_ram;
@@ -64,6 +87,7 @@ struct gmem_config {
 	uint64_t max_mappings; /* the window may have; 0: what vm.max_map_count leaves */
 	int ram_fd;	       /* borrowed: a file on tmpfs for RAM, all holes; 0: ramfile_create */
 	const struct gmem_credits *credits; /* borrowed; NULL: no limit but the host's */
+	const struct gmem_shadow *shadow;   /* copied; NULL: the window */
 	/*
 	 * The pager calls it once, without LOCK_GMEM, when a guest access cannot complete: the host
 	 * has no more memory (err: -ENOMEM, -ENOSPC, ...), or there are no credits (-EDQUOT).  The
@@ -282,5 +306,28 @@ uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t
 /* walk_2d over this memory, under LOCK_GMEM.  A and D bits are set only if access.set_ad. */
 enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
 			    struct walk_access access, struct walk_result *res);
+
+/*
+ * For a guest on shadow tables: as shadow_fault, with what it needs from guest memory brought in.
+ * The caller waits for credits if there are none.  SHADOW_MAPPED, SHADOW_PAGE_FAULT,
+ * SHADOW_NOT_CANONICAL, SHADOW_BAD_MODE; or -errno: the host has no memory, or -EDQUOT: there will
+ * be no credit (on_host_failure was called).  Everything is flushed when it returns.
+ */
+int gmem_shadow_fault(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+		      struct walk_access access, struct walk_result *res);
+
+/* As shadow_root, which never fails here for want of a table; GPA_INVALID: no mode to shadow. */
+maddr_t gmem_shadow_root(struct gmem *gm, unsigned int vcpu, const struct walk_cpu *cpu, bool user);
+
+/* As shadow_invlpg and shadow_resync.  Everything is flushed when they return. */
+void gmem_shadow_invlpg(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva);
+void gmem_shadow_resync(struct gmem *gm);
+
+/* As shadow_stats and shadow_look.  All is 0 if there are no shadow tables. */
+void gmem_shadow_stats(struct gmem *gm, struct shadow_stats *out);
+unsigned int gmem_shadow_look(struct gmem *gm, maddr_t root, gva_t gva, uint64_t *leaf);
+
+/* The hva of the page of zeroes, which the monitor maps read-only at SHADOW_ZERO_PAGE. */
+const void *gmem_shadow_zeroes(void);
 
 #endif
