@@ -2,9 +2,8 @@
 #include <inttypes.h>
 #include <linux/kvm.h>
 #include "doing.h"
+#include "vmm/monitor/emulate.h"
 
-#define CR0_PE	  1u
-#define EFER_LMA  (1u << 10)
 #define RFLAGS_IF (1u << 9)
 
 #define HLT_BYTES  1   /* RIP is behind it */
@@ -12,16 +11,12 @@
 
 unsigned int doing_bits(const struct vcpu_state *state)
 {
-	const struct kvm_sregs *s = &state->sregs;
-
-	if ((s->efer & EFER_LMA) && s->cs.l)
-		return 64;
-	return (s->cr0 & CR0_PE) && s->cs.db ? 32 : 16;
+	return emulate_bits(&state->sregs);
 }
 
 unsigned int doing_cpl(const struct vcpu_state *state)
 {
-	return state->sregs.cr0 & CR0_PE ? state->sregs.cs.selector & 3 : 0;
+	return emulate_cpl(&state->sregs);
 }
 
 gva_t doing_rip(const struct vcpu_state *state)

@@ -20,7 +20,7 @@
  */
 #include <stdatomic.h>
 #include "mmu/base/thread.h"
-#include "emulate.h"
+#include "vmm/monitor/emulate.h"
 #include "kvm.h"
 #include "silence.h"
 #include "vm.h"

@@ -9,7 +9,7 @@
  */
 #include "mmu/base/balloon_record.h"
 #include "mmu/merge/keeper.h"
-#include "emulate.h"
+#include "vmm/monitor/emulate.h"
 #include "kvm_exit.h"
 #include "vmm/dev/blk.h"
 #include "vmm/dev/virtio_net.h"

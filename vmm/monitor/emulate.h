@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_VMM_VM_EMULATE_H
-#define QUIRE_VMM_VM_EMULATE_H
+#ifndef QUIRE_VMM_MONITOR_EMULATE_H
+#define QUIRE_VMM_MONITOR_EMULATE_H
 
 /*
  * Instructions that KVM's emulator does not know, one row of a table each.  Some hosts emulate all
  * that a guest does at CPL 0, and there kernels meet them.
  *
- * This is a pure function of registers, instruction bytes and memory.  finish.h is its use.
+ * This is a pure function of registers, instruction bytes and memory.  finish.h is its use; what a
+ * guest's kernel needs that really runs at CPL 3 is in cpu.h.
  * Protected mode of 32 bits and long mode; code of 16 bits is not known.
  */
 #include <linux/kvm.h>
@@ -69,8 +70,9 @@ struct emulation {
 	void *ctx;	      /* memory's */
 	struct kvm_regs regs; /* changed by the instruction */
 	struct kvm_sregs sregs;
-	unsigned int bits, cpl; /* doing.h */
-	uint32_t features;	/* EMULATE_* */
+	unsigned int bits; /* emulate_bits() */
+	unsigned int cpl;  /* of the access */
+	uint32_t features; /* EMULATE_* */
 	uint8_t byte[EMULATE_MAX_BYTES];
 	unsigned int nr_bytes;		   /* that could be fetched at RIP ... */
 	struct emulate_event beyond_bytes; /* ... and why no more; unless there are all */
@@ -95,6 +97,10 @@ enum emulate_result emulate(struct emulation *e);
 
 /* The fault of an operand that its segment does not allow or whose address is not canonical. */
 enum emulate_result emulate_protection(struct emulation *e);
+
+/* How code is decoded now (16, 32 or 64 bits), and the CPL. */
+unsigned int emulate_bits(const struct kvm_sregs *s);
+unsigned int emulate_cpl(const struct kvm_sregs *s);
 
 /* The name of a row. */
 const char *emulate_name(unsigned int row);

@@ -4,11 +4,13 @@
 #include <string.h>
 #include "emulate_decode.h"
 
+#define CR0_PE	   (1u << 0)
 #define CR0_MP	   (1u << 1)
 #define CR0_EM	   (1u << 2)
 #define CR0_TS	   (1u << 3)
 #define CR0_NE	   (1u << 5)
 #define CR4_OSFXSR (1u << 9)
+#define EFER_LMA   (1u << 10)
 
 #define FLAG_ZF	   (1u << 6)
 #define FLAG_AC	   (1u << 18)
@@ -294,6 +296,18 @@ uint32_t emulate_features(const struct kvm_cpuid_entry2 *one, const struct kvm_c
 			   (one->ecx >> 23 & 1 ? EMULATE_POPCNT : 0) |
 			   (one->edx >> 26 & 1 ? EMULATE_SSE2 : 0);
 	return features | (seven && (seven->ebx >> 20 & 1) ? EMULATE_SMAP : 0);
+}
+
+unsigned int emulate_bits(const struct kvm_sregs *s)
+{
+	if ((s->efer & EFER_LMA) && s->cs.l)
+		return 64;
+	return (s->cr0 & CR0_PE) && s->cs.db ? 32 : 16;
+}
+
+unsigned int emulate_cpl(const struct kvm_sregs *s)
+{
+	return s->cr0 & CR0_PE ? s->cs.selector & 3 : 0;
 }
 
 static bool is_row(const struct row *r, const struct emulation *e, bool two_bytes)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_VMM_VM_EMULATE_DECODE_H
-#define QUIRE_VMM_VM_EMULATE_DECODE_H
+#ifndef QUIRE_VMM_MONITOR_EMULATE_DECODE_H
+#define QUIRE_VMM_MONITOR_EMULATE_DECODE_H
 
 /*
  * The decoder of emulate.c: prefixes, ModRM and SIB (SDM Vol. 2A, chapter 2), without 16-bit

@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "tests/tap.h"
-#include "vmm/vm/emulate.h"
+#include "vmm/monitor/emulate.h"
 
 #define ALL (EMULATE_CX16 | EMULATE_POPCNT | EMULATE_SMAP | EMULATE_SSE2)
 
