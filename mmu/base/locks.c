@@ -12,6 +12,7 @@ static const char *const level_name[] = {
 	[LOCK_VIRTIO] = "LOCK_VIRTIO",
 	[LOCK_VIRTIO_STATE] = "LOCK_VIRTIO_STATE",
 	[LOCK_GMEM] = "LOCK_GMEM",
+	[LOCK_FLUSH] = "LOCK_FLUSH",
 	[LOCK_CREDITS] = "LOCK_CREDITS",
 	[LOCK_CONSOLE] = "LOCK_CONSOLE",
 };

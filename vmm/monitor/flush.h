@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_MONITOR_FLUSH_H
+#define QUIRE_VMM_MONITOR_FLUSH_H
+
+/*
+ * Who makes an entry of a shadow table weaker waits here until no processor can use it as it was.
+ *
+ * A processor that is out of the guest has the entry on its list, and flushes before it enters
+ * (world.h).  One that is in the guest is kicked, and the caller waits until it has come out.  So
+ * nobody waits for a flush itself, and nobody waits for a vCPU's thread outside KVM_RUN.
+ */
+#include <stdbool.h>
+#include "mmu/shadow/shadow.h"
+
+struct flush;
+
+struct flush_config {
+	unsigned int nr_cpus;
+	unsigned int max_list; /* a list that would be longer is "everything" */
+	/* Make KVM_RUN of this processor return soon.  No lock of this room is held. */
+	void (*kick)(void *ctx, unsigned int cpu);
+	void *ctx;
+};
+
+/* NULL: there is no memory. */
+struct flush *flush_create(const struct flush_config *config);
+
+/* NULL is fine. */
+void flush_destroy(struct flush *f);
+
+/* shadow_config.flush.  The caller is not in flush_begin() to flush_end(), and holds LOCK_GMEM. */
+void flush_stale(struct flush *f, const struct shadow_stale *stale);
+
+/*
+ * Processor `cpu` enters the guest now, after it has flushed the entries of list[], whose number is
+ * returned.  -1: it is to flush everything, does not enter yet, and calls again after that.
+ */
+int flush_begin(struct flush *f, unsigned int cpu, maddr_t *list);
+
+/* It is out of the guest.  What it was given to flush is flushed, or will be when it enters. */
+void flush_end(struct flush *f, unsigned int cpu);
+
+#endif
