@@ -40,7 +40,6 @@
 /* Exit qualification for EPT violations.  Bits 2:0 are the PT_PERM_* of the access. */
 #define QUAL_ENTRY_SHIFT 3 /* 5:3: the entries' R, W, X */
 #define QUAL_GVA_VALID	 0x80u
-#define QUAL_FINAL	 0x100u /* clear: an access to a guest paging entry */
 
 static_assert(PT_PERM_R == 1 && PT_PERM_W == 2 && PT_PERM_X == 4,
 	      "the qualification's access bits are PT_PERM_*");
@@ -168,7 +167,7 @@ static int read_stage2(void *ctx, uint64_t addr, const struct pt_level *lv, uint
 }
 
 /*
- * Translate gpa by stage 2 for an access of kind PT_PERM_*.  `where` is QUAL_FINAL or 0.  After
+ * Translate gpa by stage 2 for an access of kind PT_PERM_*.  `where` is WALK_FINAL or 0.  After
  * WALK_OK, *level is the level of the leaf (0: there is no stage 2) and *perm what stage 2 grants.
  */
 static enum walk_outcome translate(struct walker *w, gpa_t gpa, unsigned int access,
@@ -349,7 +348,7 @@ static enum walk_outcome walk_once(struct walker *w)
 		if (outcome != WALK_OK)
 			return outcome;
 	}
-	outcome = translate(w, gpa, final_access(w->access), QUAL_FINAL, &maddr, &perm2, &level2);
+	outcome = translate(w, gpa, final_access(w->access), WALK_FINAL, &maddr, &perm2, &level2);
 	if (outcome != WALK_OK)
 		return outcome;
 	res->gpa = gpa;

@@ -116,6 +116,9 @@ struct walk_result {
 	struct walk_ref ref[WALK_MAX_REFS];
 };
 
+/* Of a violation's qualification: the access itself, and not that to a guest table, was refused. */
+#define WALK_FINAL 0x100u
+
 /* #PF error code bits. */
 #define PF_P	0x01u
 #define PF_W	0x02u

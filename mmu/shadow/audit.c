@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The audit: every entry is derived again, and everything is counted again.
+ *
+ * An entry must follow from its snapshot and from stage 2 as it is now.  If its page is in sync,
+ * the snapshot must be what the guest's table says now.  An entry may grant less than it could: to
+ * a clean page, or where a table was protected until a moment ago.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include "shadow_internal.h"
+
+struct audit {
+	const struct shadow *s;
+	void (*report)(void *ctx, const char *what);
+	void *ctx;
+	unsigned int faults;
+};
+
+__attribute__((format(printf, 2, 3))) static void fault(struct audit *a, const char *format, ...)
+{
+	char text[160];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	a->faults++;
+	if (a->report)
+		a->report(a->ctx, text);
+}
+
+static void expect(struct audit *a, const char *what, uint64_t ours, uint64_t truth)
+{
+	if (ours != truth)
+		fault(a, "%s: %lu by our books, %lu in truth", what, (unsigned long)ours,
+		      (unsigned long)truth);
+}
+
+/* --- entries ----------------------------------------------------------------------------- */
+
+static void audit_leaf(struct audit *a, uint32_t sp, unsigned int i, const struct sp_target *t)
+{
+	const struct shadow *s = a->s;
+	uint64_t e = s->table[sp][i], want, more;
+	struct backing backing, *b = NULL;
+	unsigned int level = s->page[sp].role.level;
+
+	if (shadow_is_ram(s, gpa_to_gfn(t->gpa))) {
+		b = &backing;
+		if (!shadow_backing(s, gpa_to_gfn(t->gpa), b)) {
+			fault(a, "page %u entry %u maps gpa %#lx, which stage 2 does not", sp, i,
+			      (unsigned long)t->gpa);
+			return;
+		}
+	}
+	want = entry_leaf(s, t->gpa, level, t->perm, b);
+	more = (e & ~want & ~X86_NX) | (want & ~e & ~X86_W);
+	if (!t->leaf || !t->perm || more)
+		fault(a, "page %u entry %u is %#lx, but %#lx follows", sp, i, (unsigned long)e,
+		      (unsigned long)want);
+	if (level == 2 && (!b || !b->large || s->synced[t->gpa / QUIRE_BLOCK_SIZE]))
+		fault(a, "page %u entry %u is large, and may not be", sp, i);
+}
+
+static void audit_link(struct audit *a, uint32_t sp, unsigned int i, const struct sp_target *t)
+{
+	const struct shadow *s = a->s;
+	uint32_t child = page_of_entry(s, s->table[sp][i]);
+
+	if (child >= s->config.arena_pages || !s->page[child].in_use ||
+	    !role_equal(&s->page[child].role, &t->child))
+		fault(a, "page %u entry %u links to page %u, which is another's", sp, i, child);
+}
+
+static bool in_list(const struct shadow *s, uint32_t head, uint32_t slot)
+{
+	for (; head; head = s->next[head - 1])
+		if (head - 1 == slot)
+			return true;
+	return false;
+}
+
+/* The snapshot of a page in sync; D may have been set by another view's write. */
+static void audit_snapshot(struct audit *a, uint32_t sp, unsigned int i)
+{
+	const struct sp_role *role = &a->s->page[sp].role;
+	const struct pt_format *format = role_format(role);
+	uint64_t then = a->s->snapshot[sp][i];
+	uint64_t now = shadow_read_guest(a->s, role_entry_gpa(role, i), format->entry_bytes);
+
+	if ((then | format->dirty) != (now | format->dirty) || (then & ~now))
+		fault(a, "page %u entry %u: the guest has %#lx, the snapshot %#lx", sp, i,
+		      (unsigned long)now, (unsigned long)then);
+}
+
+static void audit_entry(struct audit *a, uint32_t sp, unsigned int i)
+{
+	const struct shadow *s = a->s;
+	const struct shadow_page *page = &s->page[sp];
+	struct pt_rules rules = role_rules(s, &page->role);
+	uint32_t *head = entry_list((struct shadow *)s, sp, i);
+	struct sp_target t;
+
+	role_target(&page->role, i, s->snapshot[sp][i], &rules, &t);
+	if (entry_is_leaf(s, sp, i))
+		audit_leaf(a, sp, i, &t);
+	else
+		audit_link(a, sp, i, &t);
+	if (head && !in_list(s, *head, sp * SP_ENTRIES + i))
+		fault(a, "page %u entry %u is in no list", sp, i);
+	if (page->in_sync)
+		audit_snapshot(a, sp, i);
+}
+
+/* --- pages and lists --------------------------------------------------------------------- */
+
+/* What is counted on the way. */
+struct count {
+	uint64_t pages, roots, leaves, large, unsync, listed;
+};
+
+static void audit_page(struct audit *a, uint32_t sp, struct count *c)
+{
+	const struct shadow *s = a->s;
+	const struct shadow_page *page = &s->page[sp];
+	bool root = page->role.level == 4, guest = page->role.kind == SP_GUEST;
+	uint32_t present = 0;
+
+	c->pages++;
+	c->roots += root;
+	c->unsync += guest && !page->in_sync;
+	if (page_find(s, &page->role) != sp)
+		fault(a, "page %u is not found by its role", sp);
+	if (!root && !page->parents)
+		fault(a, "nothing links to page %u", sp);
+	if ((page->unsync_at != SP_NONE) != (guest && !page->in_sync) ||
+	    (page->unsync_at != SP_NONE && s->unsync[page->unsync_at] != sp))
+		fault(a, "page %u is wrong in the list of those out of sync", sp);
+	for (unsigned int i = 0; i < SP_ENTRIES; i++) {
+		if (!s->table[sp][i] || (root && i == SHADOW_MONITOR_SLOT))
+			continue;
+		present++;
+		if (entry_is_leaf(s, sp, i)) {
+			c->leaves++;
+			c->large += page->role.level == 2;
+			c->listed += entry_list((struct shadow *)s, sp, i) != NULL;
+		}
+		audit_entry(a, sp, i);
+	}
+	expect(a, "entries of a page", page->present, present);
+	if (root && s->table[sp][SHADOW_MONITOR_SLOT] != s->config.monitor_entry)
+		fault(a, "root %u has lost the monitor", sp);
+}
+
+static uint64_t list_length(const struct shadow *s, uint32_t head)
+{
+	uint64_t n = 0;
+
+	for (; head; head = s->next[head - 1])
+		n++;
+	return n;
+}
+
+static void audit_rmap(struct audit *a, uint64_t listed)
+{
+	const struct shadow *s = a->s;
+	uint64_t n = 0;
+
+	for (unsigned int r = 0; r < s->config.nr_ram; r++) {
+		for (gfn_t g = s->ram[r].start; g < s->ram[r].end; g++) {
+			n += list_length(s, s->rmap[g]);
+			if (g % QUIRE_BLOCK_PAGES == 0)
+				n += list_length(s, s->rmap_large[g / QUIRE_BLOCK_PAGES]);
+		}
+	}
+	expect(a, "leaves in the lists of RAM", n, listed);
+}
+
+static void audit_synced(struct audit *a)
+{
+	const struct shadow *s = a->s;
+
+	for (uint64_t block = 0; block <= s->span / QUIRE_BLOCK_PAGES; block++) {
+		uint64_t n = 0;
+
+		if (!s->synced[block])
+			continue;
+		for (uint32_t sp = 0; sp < s->config.arena_pages; sp++)
+			n += s->page[sp].in_use && s->page[sp].in_sync &&
+			     s->page[sp].role.base / QUIRE_BLOCK_SIZE == block;
+		expect(a, "pages in sync in a block", s->synced[block], n);
+	}
+}
+
+static uint64_t chain_length(const struct shadow *s, uint32_t sp)
+{
+	uint64_t n = 0;
+
+	for (; sp != SP_NONE; sp = s->page[sp].hash_next)
+		n++;
+	return n;
+}
+
+unsigned int shadow_audit(const struct shadow *s, void (*report)(void *ctx, const char *what),
+			  void *ctx)
+{
+	struct audit a = { .s = s, .report = report, .ctx = ctx };
+	struct count c = { 0 };
+
+	for (uint32_t sp = 0; sp < s->config.arena_pages; sp++)
+		if (s->page[sp].in_use)
+			audit_page(&a, sp, &c);
+	audit_rmap(&a, c.listed);
+	audit_synced(&a);
+	expect(&a, "pages", s->stats.pages, c.pages);
+	expect(&a, "roots", s->stats.roots, c.roots);
+	expect(&a, "leaves", s->stats.leaves, c.leaves);
+	expect(&a, "large leaves", s->stats.large, c.large);
+	expect(&a, "pages out of sync", s->nr_unsync, c.unsync);
+	expect(&a, "pages of the arena", s->config.arena_pages,
+	       c.pages + chain_length(s, s->free) + chain_length(s, s->limbo));
+	return a.faults;
+}
