@@ -91,6 +91,7 @@ static int bring_in_for_access(struct gmem *gm, gfn_t start, gfn_t end)
 			return err;
 	}
 	share_note_written(gm, start, end - start);
+	backend_changed(gm->backend, start, end - start);
 	return 0;
 }
 
@@ -212,24 +213,35 @@ static int set_bits_machine(void *ctx, maddr_t addr, unsigned int bytes, uint64_
 {
 	if (!range_is_ram(ctx, addr, bytes))
 		return -EFAULT;
+	share_note_written(ctx, gpa_to_gfn(addr), 1);
 	return contents_set_bits(ctx, addr, bytes, value, bits);
 }
 
-enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
-			    struct walk_access access, struct walk_result *res)
+struct walk_stage2 gmem_walk_stage2(struct gmem *gm)
 {
-	const struct walk_stage2 s2 = {
+	return (struct walk_stage2){
 		.format = &ept4_format,
 		.rules = stage2_rules,
 		.root = stage2_root(gm->s2),
 		.read = stage2_read_entry,
 		.ctx = gm->s2,
 	};
-	const struct walk_memory mem = {
+}
+
+struct walk_memory gmem_walk_memory(struct gmem *gm)
+{
+	return (struct walk_memory){
 		.read = read_machine,
 		.set_bits = set_bits_machine,
 		.ctx = gm,
 	};
+}
+
+enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+			    struct walk_access access, struct walk_result *res)
+{
+	const struct walk_stage2 s2 = gmem_walk_stage2(gm);
+	const struct walk_memory mem = gmem_walk_memory(gm);
 	enum walk_outcome outcome;
 
 	gmem_lock(gm, GMEM_ACCESS);

@@ -17,7 +17,9 @@
  * A touch of a hole raises an event for the pager, and so does a write to a page that is protected.
  * A page that is away is protected.
  *
- * The window (window.c) is a back end.  Another one is another table of operations.
+ * The window (window.c) is a back end, and shadow tables are the other one (shadow_window.c).  With
+ * the latter, `event` below means a page fault that a vCPU's thread brings, and nobody waits that
+ * would have to be woken.
  *
  * Functions that return int return 0 or -errno.  -ENOMEM may say that the host has no mapping left
  * (vm.max_map_count).
@@ -99,6 +101,12 @@ struct backend_ops {
 	 */
 	int (*home)(struct backend *b, gfn_t gfn, uint64_t nr);
 
+	/* The frames of [gfn, gfn + nr), at home, are about to go: nobody may reach them then. */
+	void (*leave)(struct backend *b, gfn_t gfn, uint64_t nr);
+
+	/* Bytes of [gfn, gfn + nr) change, and it is not the guest that writes them. */
+	void (*changed)(struct backend *b, gfn_t gfn, uint64_t nr);
+
 	/* Map the pages of [gfn, gfn + nr), which exist, before they are touched. */
 	void (*populate)(struct backend *b, gfn_t gfn, uint64_t nr);
 
@@ -177,6 +185,16 @@ static inline int backend_send_to_zero(struct backend *b, gfn_t gfn, uint64_t nr
 static inline int backend_home(struct backend *b, gfn_t gfn, uint64_t nr)
 {
 	return b->ops->home(b, gfn, nr);
+}
+
+static inline void backend_leave(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	b->ops->leave(b, gfn, nr);
+}
+
+static inline void backend_changed(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	b->ops->changed(b, gfn, nr);
 }
 
 static inline void backend_populate(struct backend *b, gfn_t gfn, uint64_t nr)

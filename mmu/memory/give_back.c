@@ -102,8 +102,10 @@ static void split(struct gmem *gm, gfn_t gfn, gfn_t end, bool all)
 
 uint64_t gmem_punch(struct gmem *gm, gfn_t gfn, gfn_t end, enum page_state to, pfn_t pfn)
 {
-	int err = ramfile_punch(gm->window.ram_fd, gfn_to_gpa(gfn), gfn_to_gpa(end - gfn));
+	int err;
 
+	backend_leave(gm->backend, gfn, end - gfn);
+	err = ramfile_punch(gm->window.ram_fd, gfn_to_gpa(gfn), gfn_to_gpa(end - gfn));
 	if (!err) {
 		gmem_set(gm, gfn, end - gfn, to, pfn);
 		put_or_give(gm, end - gfn, to);

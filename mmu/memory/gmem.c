@@ -40,6 +40,17 @@ static bool ranges_valid(const struct gmem_config *config)
 	return true;
 }
 
+static int create_shadow(struct gmem *gm, struct quire_error *err)
+{
+	const struct walk_stage2 s2 = gmem_walk_stage2(gm);
+	const struct walk_memory memory = gmem_walk_memory(gm);
+	int error = shadow_window_create(&gm->shadow, &gm->window, &gm->config, &s2, &memory, err);
+
+	if (!error)
+		gm->backend = &gm->shadow.backend;
+	return error;
+}
+
 int gmem_create(const struct gmem_config *config, struct gmem **out, struct quire_error *err)
 {
 	struct gmem *gm;
@@ -65,10 +76,14 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 		goto free_gm;
 	}
 	error = window_create(&gm->window, gm->ram, config->nr_ram,
-			      config->hugepages == GMEM_HUGE_AUTO, config->ram_fd, err);
+			      config->hugepages == GMEM_HUGE_AUTO, !config->shadow, config->ram_fd,
+			      err);
 	if (error)
 		goto destroy_s2;
 	gm->backend = &gm->window.backend;
+	error = config->shadow ? create_shadow(gm, err) : 0;
+	if (error)
+		goto destroy_window;
 	if (config->max_mappings)
 		gm->backend->max_mappings =
 			min_u64(gm->backend->max_mappings, config->max_mappings);
@@ -78,13 +93,19 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 			   "no address space for notes on %llu MiB of guest RAM; raise "
 			   "the limit on it (ulimit -v)",
 			   (unsigned long long)(gm->window.span >> 20));
-		goto destroy_window;
+		goto finish_share;
+	}
+	if (config->shadow) {
+		gm->share.store.tell = shadow_window_segment;
+		gm->share.store.ctx = &gm->shadow;
 	}
 	*out = gm;
 	return 0;
 
-destroy_window:
+finish_share:
 	share_finish(gm);
+	shadow_window_destroy(&gm->shadow);
+destroy_window:
 	window_destroy(&gm->window);
 destroy_s2:
 	stage2_destroy(gm->s2);
@@ -102,7 +123,7 @@ struct gmem_dozer *gmem_dozer(struct gmem *gm, enum gmem_who_dozes who)
 
 int gmem_start(struct gmem *gm, struct quire_error *err)
 {
-	return pager_start(gm, err);
+	return gm->shadow.shadow ? 0 : pager_start(gm, err);
 }
 
 void gmem_destroy(struct gmem *gm)
@@ -112,7 +133,9 @@ void gmem_destroy(struct gmem *gm)
 	if (gm->pager.started)
 		pager_stop(gm);
 	gmem_lock(gm, GMEM_LOOK);
+	gm->share.store.tell = NULL;
 	share_finish(gm);
+	shadow_window_destroy(&gm->shadow);
 	gmem_unlock(gm);
 	window_destroy(&gm->window);
 	stage2_destroy(gm->s2);
@@ -166,8 +189,10 @@ int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t 
 	err = stage2_set(gm->s2, gfn, nr, to, pfn);
 	gm->changes++;
 	assert(!err);
-	if (to == PG_PRIVATE)
+	if (to == PG_PRIVATE) {
 		share_note_written(gm, gfn, nr);
+		backend_changed(gm->backend, gfn, nr);
+	}
 	waiting_settle(gm, gfn, nr);
 	return err;
 }
@@ -177,6 +202,7 @@ int gmem_set_large(struct gmem *gm, gfn_t block)
 	int err = stage2_set_large(gm->s2, block, block);
 
 	share_note_written(gm, block, QUIRE_BLOCK_PAGES);
+	backend_changed(gm->backend, block, QUIRE_BLOCK_PAGES);
 	waiting_settle(gm, block, QUIRE_BLOCK_PAGES);
 	return err;
 }
@@ -258,6 +284,23 @@ bool gmem_each_run(const struct gmem *gm, struct gmem_run *run)
 		return true;
 	}
 	return false;
+}
+
+/* --- faults ------------------------------------------------------------------------------ */
+
+void gmem_count_fault(struct gmem *gm, const struct gfn_range *in)
+{
+	gm->stats.faults++;
+	gm->stats.faults_spurious += in->start == in->end;
+	gm->stats.faulted_in_pages += in->end - in->start;
+	gm->stats.faulted_in_blocks += in->end - in->start == QUIRE_BLOCK_PAGES;
+}
+
+void gmem_stir(struct gmem *gm)
+{
+	for (struct gmem_dozer *d = gm->dozer; d < gm->dozer + GMEM_NR_DOZERS; d++)
+		if (atomic_load(&d->still) && atomic_exchange(&d->still, false))
+			d->stir(d->ctx);
 }
 
 /* --- looking ----------------------------------------------------------------------------- */
@@ -413,6 +456,8 @@ unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *w
 		resident += page_states[state].resident ? c.pages[state] : 0;
 	expect(&a, resident, ramfile_pages(gm->window.ram_fd), "pages resident");
 	audit_backend(&a, gm);
+	if (gm->shadow.shadow)
+		a.faults += shadow_audit(gm->shadow.shadow, report, ctx);
 	audit_segments(&a, gm);
 	gmem_unlock(gm);
 	return a.faults;

@@ -10,6 +10,7 @@
 #include "gmem.h"
 #include "mmu/base/locks.h"
 #include "mmu/base/thread.h"
+#include "shadow_window.h"
 #include "share.h"
 #include "waiting.h"
 #include "window.h"
@@ -21,7 +22,8 @@ struct gmem {
 	struct gmem_config config;	      /* [I] its ram is the next field */
 	struct gfn_range ram[8];	      /* [I] */
 	struct window window;		      /* [I] */
-	struct backend *backend;	      /* [I] the window, by its operations */
+	struct shadow_window shadow;	      /* [I] if the guest runs on shadow tables */
+	struct backend *backend;	      /* [I] one of them, by its operations */
 	struct stage2 *s2;		      /* [g] */
 	struct lock lock;		      /* taken by gmem_lock */
 	enum gmem_holder holder;	      /* [g] who has it ... */
@@ -155,6 +157,20 @@ uint64_t gmem_adopt(struct gmem *gm, gfn_t gfn, gfn_t end);
  *   or the host's -errno: it has no memory
  */
 int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in);
+
+/* --- faults (gmem.c) --- */
+
+/* A fault was answered; *in came in, which is empty if the fault was late. */
+void gmem_count_fault(struct gmem *gm, const struct gfn_range *in);
+
+/* Pages came in or home: the guest is active again, which those who doze want to know.  No lock. */
+void gmem_stir(struct gmem *gm);
+
+/* --- the walk (access.c) --- */
+
+/* Stage 2 and memory, as a walk sees them.  They stay valid as long as gm. */
+struct walk_stage2 gmem_walk_stage2(struct gmem *gm);
+struct walk_memory gmem_walk_memory(struct gmem *gm);
 
 /* --- credits (bring_in.c) --- */
 

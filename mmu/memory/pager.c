@@ -82,29 +82,17 @@ static int resolve(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 		err = gmem_bring_in(gm, gfn, write, in);
 	if (err)
 		return err;
-	gm->stats.faults++;
-	if (in->start == in->end) {
-		gm->stats.faults_spurious++;
+	gmem_count_fault(gm, in);
+	if (in->start == in->end)
 		answer_spurious(gm, gfn, write);
-	}
-	gm->stats.faulted_in_pages += in->end - in->start;
-	gm->stats.faulted_in_blocks += in->end - in->start == QUIRE_BLOCK_PAGES;
 	return 0;
-}
-
-/* Pages came in or home: the guest is active again, which those who doze want to know. */
-static void stir(struct gmem *gm)
-{
-	for (struct gmem_dozer *d = gm->dozer; d < gm->dozer + GMEM_NR_DOZERS; d++)
-		if (atomic_load(&d->still) && atomic_exchange(&d->still, false))
-			d->stir(d->ctx);
 }
 
 /* What follows from resolve(), without the lock. */
 static void follow_up(struct gmem *gm, gfn_t gfn, int err, const struct gfn_range *in)
 {
 	if (!err && in->start < in->end)
-		stir(gm);
+		gmem_stir(gm);
 	else if (err && err != -EDQUOT)
 		host_failure(gm, gfn, err);
 }

@@ -10,20 +10,29 @@
 #include <unistd.h>
 #include "store_view.h"
 
-#define SEGMENT_BYTES ((uint64_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT)
-#define SEALS	      (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
+#define SEALS (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
 void store_view_init(struct store_view *v)
 {
 	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
 		v->segment[i] = (struct segment_view){ .fd = -1 };
+	v->tell = NULL;
 }
 
-static void release(struct segment_view *s)
+static int tell(struct store_view *v, const struct segment_view *s)
 {
+	return v->tell ? v->tell(v->ctx, (unsigned int)(s - v->segment), s->bytes) : 0;
+}
+
+static void release(struct store_view *v, struct segment_view *s)
+{
+	void *bytes = (void *)s->bytes;
+
 	if (s->fd < 0)
 		return;
-	munmap((void *)s->bytes, SEGMENT_BYTES);
+	s->bytes = NULL;
+	tell(v, s);
+	munmap(bytes, STORE_SEGMENT_BYTES);
 	close(s->fd);
 	*s = (struct segment_view){ .fd = -1 };
 }
@@ -31,7 +40,7 @@ static void release(struct segment_view *s)
 void store_view_finish(struct store_view *v)
 {
 	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
-		release(&v->segment[i]);
+		release(v, &v->segment[i]);
 }
 
 static struct segment_view *free_place(struct store_view *v)
@@ -66,13 +75,13 @@ static int map_segment(struct segment_view *s, uint32_t number, int fd)
 		return -errno;
 	if (!is_sealed(fd, &st))
 		return -EPERM;
-	if ((uint64_t)st.st_size < SEGMENT_BYTES)
+	if ((uint64_t)st.st_size < STORE_SEGMENT_BYTES)
 		return -EINVAL;
-	p = mmap(NULL, SEGMENT_BYTES, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	p = mmap(NULL, STORE_SEGMENT_BYTES, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (p == MAP_FAILED)
 		return -errno;
 	/* What we read is there; but khugepaged is not to fill an orphan's holes. */
-	madvise(p, SEGMENT_BYTES, MADV_NOHUGEPAGE);
+	madvise(p, STORE_SEGMENT_BYTES, MADV_NOHUGEPAGE);
 	*s = (struct segment_view){
 		.fd = fd,
 		.bytes = p,
@@ -87,8 +96,13 @@ int store_view_add(struct store_view *v, uint32_t number, int fd)
 	struct segment_view *s = free_place(v);
 	int err = s && number < MERGE_MAX_SEGMENTS ? map_segment(s, number, fd) : -EMFILE;
 
-	if (err)
+	if (err) {
 		close(fd);
+		return err;
+	}
+	err = tell(v, s);
+	if (err)
+		release(v, s);
 	return err;
 }
 
@@ -158,7 +172,7 @@ void store_view_sweep(struct store_view *v)
 {
 	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
 		if (v->segment[i].orphan && !v->segment[i].pages)
-			release(&v->segment[i]);
+			release(v, &v->segment[i]);
 }
 
 uint64_t store_view_orphan_pages(const struct store_view *v)

@@ -30,7 +30,15 @@ struct segment_view {
 
 struct store_view {
 	struct segment_view segment[MERGE_MAX_SEGMENTS]; /* by place */
+	/*
+	 * Tell whoever must know where the bytes of a place are, NULL: nowhere any more.  0, or -errno:
+	 * they cannot be used.  May be NULL.
+	 */
+	int (*tell)(void *ctx, unsigned int place, const void *bytes);
+	void *ctx;
 };
+
+#define STORE_SEGMENT_BYTES ((uint64_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT)
 
 /* Begin with all places free; and unmap and close all segments. */
 void store_view_init(struct store_view *v);

@@ -68,25 +68,41 @@ static int make_exact(struct window *w, uint64_t start, uint64_t bytes)
 	return exact_map(w->exact, w->alias + start, bytes);
 }
 
+static int map_window(struct window *w, uint64_t start, uint64_t bytes)
+{
+	int err = map_ram(w, w->base, start, bytes);
+
+	if (!err)
+		err = register_range(w, start, bytes, MISSING_WP);
+	if (!err)
+		leave_undumped(w->base, start, bytes);
+	return err;
+}
+
+static int map_alias(struct window *w, uint64_t start, uint64_t bytes)
+{
+	int err = map_ram(w, w->alias, start, bytes);
+
+	if (!err && w->exact >= 0)
+		err = make_exact(w, start, bytes);
+	if (!err)
+		leave_undumped(w->alias, start, bytes);
+	return err;
+}
+
 static int map_all(struct window *w, const struct gfn_range *ram, unsigned int nr)
 {
-	for (unsigned int i = 0; i < nr; i++) {
+	int err = 0;
+
+	for (unsigned int i = 0; i < nr && !err; i++) {
 		uint64_t start = gfn_to_gpa(ram[i].start);
 		uint64_t bytes = gfn_to_gpa(ram[i].end) - start;
-		int err = map_ram(w, w->base, start, bytes);
 
-		if (!err)
-			err = map_ram(w, w->alias, start, bytes);
-		if (!err)
-			err = register_range(w, start, bytes, MISSING_WP);
-		if (!err && w->exact >= 0)
-			err = make_exact(w, start, bytes);
-		if (err)
-			return err;
-		leave_undumped(w->base, start, bytes);
-		leave_undumped(w->alias, start, bytes);
+		err = map_alias(w, start, bytes);
+		if (!err && w->base != w->alias)
+			err = map_window(w, start, bytes);
 	}
-	return 0;
+	return err;
 }
 
 /* Open the RAM file.  Where the host's policy of huge pages may bind it, the alias is exact. */
@@ -110,7 +126,7 @@ static int open_ram(struct window *w, bool huge, int ram_fd, struct quire_error 
 }
 
 int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr, bool huge,
-		  int ram_fd, struct quire_error *err)
+		  bool events, int ram_fd, struct quire_error *err)
 {
 	int error;
 
@@ -123,16 +139,18 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 		.exact = -1,
 		.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC),
 	};
-	w->uffd = uffd_open(err);
-	if (w->uffd < 0) {
-		error = w->uffd;
-		goto fail;
+	if (events) {
+		w->uffd = uffd_open(err);
+		if (w->uffd < 0) {
+			error = w->uffd;
+			goto fail;
+		}
 	}
 	error = open_ram(w, huge, ram_fd, err);
 	if (error)
 		goto fail;
-	w->base = reserve_aligned(w->span);
 	w->alias = reserve_aligned(w->span);
+	w->base = events ? reserve_aligned(w->span) : w->alias;
 	w->fill_at = reserve_aligned(QUIRE_BLOCK_SIZE);
 	error = mappings_init(&w->maps, ram, nr);
 	if (!error)
@@ -150,7 +168,7 @@ fail:
 
 void window_destroy(struct window *w)
 {
-	if (w->base)
+	if (w->base && w->base != w->alias)
 		munmap(w->base, w->span);
 	if (w->alias)
 		munmap(w->alias, w->span);
@@ -600,6 +618,22 @@ static bool window_is_huge(struct backend *b, gfn_t gfn)
 	}
 }
 
+/* The hole that is punched takes the frames from all mappings. */
+static void window_leave(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	(void)b;
+	(void)gfn;
+	(void)nr;
+}
+
+/* The guest sees the bytes of the RAM file as they are. */
+static void window_changed(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	(void)b;
+	(void)gfn;
+	(void)nr;
+}
+
 static int64_t window_home_costs(struct backend *b, gfn_t gfn, uint64_t nr)
 {
 	return mappings_home_costs(&window_of(b)->maps, gfn, nr);
@@ -626,6 +660,8 @@ static const struct backend_ops window_ops = {
 	.send_to_file = window_send_to_file,
 	.send_to_zero = window_send_to_zero,
 	.home = window_home,
+	.leave = window_leave,
+	.changed = window_changed,
 	.populate = window_populate,
 	.wake = window_wake,
 	.home_costs = window_home_costs,

@@ -36,11 +36,12 @@ struct window {
 
 /*
  * Map the RAM ranges, which are as in stage2_create and stay, from a new RAM file, or from a
- * duplicate of ram_fd if that is not 0.  `huge`: 2 MiB pages are wanted.  On failure the reason
+ * duplicate of ram_fd if that is not 0.  `huge`: 2 MiB pages are wanted.  `events`: touches raise
+ * them; if not, there is no userfaultfd, and the window is the alias.  On failure the reason
  * goes to *err (may be NULL), and -errno is as gmem_create documents it.
  */
 int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr, bool huge,
-		  int ram_fd, struct quire_error *err);
+		  bool events, int ram_fd, struct quire_error *err);
 
 /* Unmap and close everything.  No thread may be inside the window. */
 void window_destroy(struct window *w);

@@ -137,6 +137,9 @@ void shadow_resync(struct shadow *s);
 /* [gfn, gfn + nr) change their frame, or lose it: nothing maps them any more. */
 void shadow_forget(struct shadow *s, gfn_t gfn, uint64_t nr);
 
+/* Whole blocks of [gfn, gfn + nr) are not 2 MiB in stage 2 any more. */
+void shadow_split(struct shadow *s, gfn_t gfn, uint64_t nr);
+
 /* [gfn, gfn + nr) may not be written any more. */
 void shadow_protect(struct shadow *s, gfn_t gfn, uint64_t nr);
 

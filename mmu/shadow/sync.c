@@ -187,7 +187,7 @@ static void zap_list(struct shadow *s, const uint32_t *head)
 }
 
 /* Large leaves go: what comes back is small. */
-static void zap_large(struct shadow *s, gfn_t gfn, uint64_t nr)
+void shadow_split(struct shadow *s, gfn_t gfn, uint64_t nr)
 {
 	for (uint64_t block = gfn / QUIRE_BLOCK_PAGES; block * QUIRE_BLOCK_PAGES < gfn + nr;
 	     block++)
@@ -196,14 +196,14 @@ static void zap_large(struct shadow *s, gfn_t gfn, uint64_t nr)
 
 void shadow_forget(struct shadow *s, gfn_t gfn, uint64_t nr)
 {
-	zap_large(s, gfn, nr);
+	shadow_split(s, gfn, nr);
 	for (gfn_t g = gfn; g < gfn + nr; g++)
 		zap_list(s, &s->rmap[g]);
 }
 
 void shadow_protect(struct shadow *s, gfn_t gfn, uint64_t nr)
 {
-	zap_large(s, gfn, nr);
+	shadow_split(s, gfn, nr);
 	for (gfn_t g = gfn; g < gfn + nr; g++)
 		for (uint32_t at = s->rmap[g]; at; at = s->next[at - 1])
 			entry_protect(s, at - 1);

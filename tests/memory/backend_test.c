@@ -52,7 +52,7 @@ static struct backend *create_window(bool huge)
 {
 	struct quire_error err;
 
-	if (!window_create(&window, ram, ARRAY_SIZE(ram), huge, 0, &err))
+	if (!window_create(&window, ram, ARRAY_SIZE(ram), huge, true, 0, &err))
 		return &window.backend;
 	if (geteuid() != 0)
 		tap_skip_all("%s", err.text);

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Faults of a guest on shadow tables.
+ *
+ * The vCPU's own thread brings them.  What the window's pager does for all, it does here for
+ * itself: look, bring in what is missing, wait for credits without the lock, and look again.
+ */
+#include <errno.h>
+#include <string.h>
+#include "mmu/base/clock.h"
+#include "gmem_internal.h"
+
+#define TRIES 16u /* while the guest's other processors change its tables */
+
+/* No credit will come, or the host has no memory: the VM is to stop. */
+static int fail(struct gmem *gm, gpa_t gpa, int err)
+{
+	gmem_unlock(gm);
+	if (gm->config.on_host_failure)
+		gm->config.on_host_failure(gm->config.ctx, gpa, err);
+	gmem_lock(gm, GMEM_PAGER);
+	return err;
+}
+
+static int wait_for_credits(struct gmem *gm)
+{
+	uint64_t since = monotonic_ns();
+	int err;
+
+	gmem_unlock(gm);
+	err = gmem_wait(gm);
+	gmem_lock(gm, GMEM_PAGER);
+	waiting_count(gm, since);
+	return err;
+}
+
+/* LOCK_GMEM may be dropped meanwhile.  0, or -errno: it cannot come in. */
+static int bring_in(struct gmem *gm, gpa_t gpa, bool write, bool *came)
+{
+	struct gfn_range in;
+	int err = gmem_bring_in(gm, gpa_to_gfn(gpa), write, &in);
+
+	if (err == -EDQUOT)
+		err = wait_for_credits(gm);
+	else if (!err)
+		gmem_count_fault(gm, &in);
+	*came |= !err;
+	return err ? fail(gm, gpa, err) : 0;
+}
+
+int gmem_shadow_fault(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+		      struct walk_access access, struct walk_result *res)
+{
+	struct shadow *s = gm->shadow.shadow;
+	bool came = false;
+	unsigned int tries = 0;
+	int answer;
+
+	gmem_lock(gm, GMEM_PAGER);
+	for (;;) {
+		gmem_await_filled(gm, 0, UINT64_MAX);
+		answer = shadow_fault(s, cpu, gva, access, res);
+		if (answer == SHADOW_NEEDS_PAGE)
+			answer = bring_in(gm, res->gpa, res->qualification & PT_PERM_W, &came);
+		else if (answer == SHADOW_AGAIN && ++tries < TRIES)
+			answer = 0;
+		else
+			break;
+		shadow_flush(s);
+		if (answer)
+			break;
+	}
+	shadow_flush(s);
+	gmem_unlock(gm);
+	if (came)
+		gmem_stir(gm);
+	/* The guest tries again, and faults again. */
+	return answer == SHADOW_AGAIN ? SHADOW_MAPPED : answer;
+}
+
+/* There is always a page after a flush: only those in use by other processors are kept. */
+maddr_t gmem_shadow_root(struct gmem *gm, unsigned int vcpu, const struct walk_cpu *cpu, bool user)
+{
+	maddr_t root;
+
+	gmem_lock(gm, GMEM_PAGER);
+	while (!(root = shadow_root(gm->shadow.shadow, vcpu, cpu, user)))
+		shadow_flush(gm->shadow.shadow);
+	gmem_unlock(gm);
+	return root;
+}
+
+void gmem_shadow_invlpg(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva)
+{
+	gmem_lock(gm, GMEM_PAGER);
+	gmem_await_filled(gm, 0, UINT64_MAX);
+	shadow_invlpg(gm->shadow.shadow, cpu, gva);
+	shadow_flush(gm->shadow.shadow);
+	gmem_unlock(gm);
+}
+
+void gmem_shadow_resync(struct gmem *gm)
+{
+	gmem_lock(gm, GMEM_PAGER);
+	gmem_await_filled(gm, 0, UINT64_MAX);
+	shadow_resync(gm->shadow.shadow);
+	shadow_flush(gm->shadow.shadow);
+	gmem_unlock(gm);
+}
+
+void gmem_shadow_stats(struct gmem *gm, struct shadow_stats *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (!gm->shadow.shadow)
+		return;
+	gmem_lock(gm, GMEM_LOOK);
+	shadow_stats(gm->shadow.shadow, out);
+	gmem_unlock(gm);
+}
+
+unsigned int gmem_shadow_look(struct gmem *gm, maddr_t root, gva_t gva, uint64_t *leaf)
+{
+	unsigned int level = 0;
+
+	*leaf = 0;
+	if (!gm->shadow.shadow)
+		return 0;
+	gmem_lock(gm, GMEM_LOOK);
+	level = shadow_look(gm->shadow.shadow, root, gva, leaf);
+	gmem_unlock(gm);
+	return level;
+}
