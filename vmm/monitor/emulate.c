@@ -3,52 +3,13 @@
 #include <assert.h>
 #include <string.h>
 #include "emulate_decode.h"
-
-#define CR0_PE	   (1u << 0)
-#define CR0_MP	   (1u << 1)
-#define CR0_EM	   (1u << 2)
-#define CR0_TS	   (1u << 3)
-#define CR0_NE	   (1u << 5)
-#define CR4_OSFXSR (1u << 9)
-#define EFER_LMA   (1u << 10)
-
-#define FLAG_ZF	   (1u << 6)
-#define FLAG_AC	   (1u << 18)
-#define FLAG_RF	   (1u << 16)
-#define FLAG_ARITH 0x8d5u /* OF SF ZF AF PF CF */
+#include "registers.h"
 
 #define FSW_ES 0x80u
 
-enum { BP = 3, UD = 6, NM = 7, GP = 13, MF = 16 };
-
-static enum emulate_result fault(struct emulation *e, uint8_t vector)
-{
-	e->event = (struct emulate_event){ .vector = vector };
-	return EMULATE_FAULT;
-}
-
 static enum emulate_result misaligned(struct emulation *e)
 {
-	e->event = (struct emulate_event){ .vector = GP, .has_error = true };
-	return EMULATE_FAULT;
-}
-
-/* ---- operands ---- */
-
-static enum emulate_result load(struct emulation *e, void *to, size_t len)
-{
-	gva_t gva;
-	enum emulate_result ret = emulate_linear(e, len, false, &gva);
-
-	return ret ? ret : e->memory->read(e, gva, to, len);
-}
-
-static enum emulate_result store(struct emulation *e, const void *from, size_t len)
-{
-	gva_t gva;
-	enum emulate_result ret = emulate_linear(e, len, true, &gva);
-
-	return ret ? ret : e->memory->write(e, gva, from, len);
+	return emulate_fault_error(e, GP, 0);
 }
 
 static void set_flags(struct emulation *e, uint64_t which, uint64_t values)
@@ -69,17 +30,17 @@ static enum emulate_result fwait(struct emulation *e)
 	enum emulate_result ret;
 
 	if ((e->sregs.cr0 & CR0_MP) && (e->sregs.cr0 & CR0_TS))
-		return fault(e, NM);
+		return emulate_fault(e, NM);
 	ret = e->memory->load_fpu(e);
 	if (ret || !(e->fpu.fsw & FSW_ES))
 		return ret;
-	return e->sregs.cr0 & CR0_NE ? fault(e, MF) : EMULATE_UNKNOWN; /* by interrupt 13 */
+	return e->sregs.cr0 & CR0_NE ? emulate_fault(e, MF) : EMULATE_UNKNOWN; /* by interrupt 13 */
 }
 
 static enum emulate_result clac_stac(struct emulation *e)
 {
 	if (e->cpl)
-		return fault(e, UD);
+		return emulate_fault(e, UD);
 	set_flags(e, FLAG_AC, e->modrm == 0xcb ? FLAG_AC : 0);
 	return EMULATE_DONE;
 }
@@ -91,7 +52,7 @@ static enum emulate_result popcnt(struct emulation *e)
 	uint64_t value = 0, *to = emulate_gpr(e, e->reg), result;
 
 	if (emulate_in_memory(e))
-		ret = load(e, &value, len);
+		ret = emulate_load(e, &value, len);
 	else
 		memcpy(&value, emulate_gpr(e, e->rm), len);
 	if (ret)
@@ -131,9 +92,9 @@ static enum emulate_result move_scalar(struct emulation *e)
 	bool storing = e->opcode & 1;
 
 	if (emulate_in_memory(e) && storing)
-		return store(e, reg, len);
+		return emulate_store(e, reg, len);
 	if (emulate_in_memory(e))
-		ret = load(e, value, len);
+		ret = emulate_load(e, value, len);
 	if (ret)
 		return ret;
 	if (emulate_in_memory(e))
@@ -154,11 +115,11 @@ static enum emulate_result move_half(struct emulation *e)
 	enum emulate_result ret = EMULATE_DONE;
 
 	if (!emulate_in_memory(e) && ((e->opcode & 1) || e->prefix))
-		return fault(e, UD);
+		return emulate_fault(e, UD);
 	if (e->opcode & 1)
-		return store(e, reg, sizeof(*reg));
+		return emulate_store(e, reg, sizeof(*reg));
 	if (emulate_in_memory(e))
-		ret = load(e, &value, sizeof(value));
+		ret = emulate_load(e, &value, sizeof(value));
 	else
 		value = e->fpu.xmm[e->rm][!high];
 	if (ret)
@@ -176,14 +137,14 @@ static enum emulate_result move_general(struct emulation *e)
 	enum emulate_result ret = EMULATE_DONE;
 
 	if (e->opcode == 0x7e && emulate_in_memory(e))
-		return store(e, xmm, len);
+		return emulate_store(e, xmm, len);
 	if (e->opcode == 0x7e) {
 		memcpy(&value, xmm, len);
 		*emulate_gpr(e, e->rm) = value;
 		return EMULATE_DONE;
 	}
 	if (emulate_in_memory(e))
-		ret = load(e, &value, len);
+		ret = emulate_load(e, &value, len);
 	else
 		memcpy(&value, emulate_gpr(e, e->rm), len);
 	if (ret)
@@ -202,9 +163,9 @@ static enum emulate_result move_quad(struct emulation *e)
 	enum emulate_result ret = EMULATE_DONE;
 
 	if (storing && emulate_in_memory(e))
-		return store(e, e->fpu.xmm[e->reg], sizeof(value));
+		return emulate_store(e, e->fpu.xmm[e->reg], sizeof(value));
 	if (emulate_in_memory(e))
-		ret = load(e, &value, sizeof(value));
+		ret = emulate_load(e, &value, sizeof(value));
 	else
 		value = e->fpu.xmm[storing ? e->reg : e->rm][0];
 	if (ret)
@@ -240,44 +201,28 @@ static enum emulate_result exclusive_or(struct emulation *e)
 
 /* ---- the table ---- */
 
-#define NO_MODRM 0x1u
-#define MEMORY	 0x2u /* not between registers */
-#define SSE	 0x4u
-#define WIDE	 0x8u  /* with REX.W only */
-#define LOCKABLE 0x10u /* LOCK is no #UD */
-
-struct row {
-	const char *name;
-	uint8_t prefix;		     /* mandatory; 0: none of them */
-	bool two_bytes;		     /* the opcode follows 0x0f */
-	uint8_t opcode, opcode_mask; /* equal where the mask has bits */
-	uint8_t modrm, modrm_mask;
-	uint32_t flags, features;
-	enum emulate_result (*fn)(struct emulation *e);
-};
-
 /* clang-format off */
-static const struct row rows[EMULATE_NR_ROWS] = {
-	/* name		prefix	0f     opcode	    modrm	flags		   features */
-	{ "int3",	0,    false, 0xcc, 0xff, 0,    0,    NO_MODRM,		   0, int3 },
-	{ "fwait",	0,    false, 0x9b, 0xff, 0,    0,    NO_MODRM,		   0, fwait },
-	{ "clac",	0,    true,  0x01, 0xff, 0xca, 0xff, 0, EMULATE_SMAP, clac_stac },
-	{ "stac",	0,    true,  0x01, 0xff, 0xcb, 0xff, 0, EMULATE_SMAP, clac_stac },
-	{ "popcnt",	0xf3, true,  0xb8, 0xff, 0,    0,    0, EMULATE_POPCNT, popcnt },
-	{ "cmpxchg16b",	0,    true,  0xc7, 0xff, 0x08, 0x38, MEMORY | WIDE | LOCKABLE,
+static const struct emulate_row rows[EMULATE_NR_ROWS] = {
+	/* name		prefix	map   opcode	  modrm	      flags	    features */
+	{ "int3",	0,    0,    0xcc, 0xff, 0,    0,    ROW_NO_MODRM,		   0, int3 },
+	{ "fwait",	0,    0,    0x9b, 0xff, 0,    0,    ROW_NO_MODRM,		   0, fwait },
+	{ "clac",	0,    0x0f, 0x01, 0xff, 0xca, 0xff, 0, EMULATE_SMAP, clac_stac },
+	{ "stac",	0,    0x0f, 0x01, 0xff, 0xcb, 0xff, 0, EMULATE_SMAP, clac_stac },
+	{ "popcnt",	0xf3, 0x0f, 0xb8, 0xff, 0,    0,    0, EMULATE_POPCNT, popcnt },
+	{ "cmpxchg16b",	0,    0x0f, 0xc7, 0xff, 0x08, 0x38, ROW_MEMORY | ROW_WIDE | ROW_LOCKABLE,
 	  EMULATE_CX16, cmpxchg16b },
-	{ "movss",	0xf3, true,  0x10, 0xfe, 0,    0,    SSE, EMULATE_SSE2, move_scalar },
-	{ "movsd",	0xf2, true,  0x10, 0xfe, 0,    0,    SSE, EMULATE_SSE2, move_scalar },
-	{ "movlps",	0,    true,  0x12, 0xfe, 0,    0,    SSE, EMULATE_SSE2, move_half },
-	{ "movhps",	0,    true,  0x16, 0xfe, 0,    0,    SSE, EMULATE_SSE2, move_half },
-	{ "movlpd",	0x66, true,  0x12, 0xfe, 0,    0,    SSE, EMULATE_SSE2, move_half },
-	{ "movhpd",	0x66, true,  0x16, 0xfe, 0,    0,    SSE, EMULATE_SSE2, move_half },
-	{ "movd",	0x66, true,  0x6e, 0xef, 0,    0,    SSE, EMULATE_SSE2, move_general },
-	{ "movq",	0xf3, true,  0x7e, 0xff, 0,    0,    SSE, EMULATE_SSE2, move_quad },
-	{ "movq_store",	0x66, true,  0xd6, 0xff, 0,    0,    SSE, EMULATE_SSE2, move_quad },
-	{ "xorps",	0,    true,  0x57, 0xff, 0,    0,    SSE, EMULATE_SSE2, exclusive_or },
-	{ "xorpd",	0x66, true,  0x57, 0xff, 0,    0,    SSE, EMULATE_SSE2, exclusive_or },
-	{ "pxor",	0x66, true,  0xef, 0xff, 0,    0,    SSE, EMULATE_SSE2, exclusive_or },
+	{ "movss",	0xf3, 0x0f, 0x10, 0xfe, 0,    0,    ROW_SSE, EMULATE_SSE2, move_scalar },
+	{ "movsd",	0xf2, 0x0f, 0x10, 0xfe, 0,    0,    ROW_SSE, EMULATE_SSE2, move_scalar },
+	{ "movlps",	0,    0x0f, 0x12, 0xfe, 0,    0,    ROW_SSE, EMULATE_SSE2, move_half },
+	{ "movhps",	0,    0x0f, 0x16, 0xfe, 0,    0,    ROW_SSE, EMULATE_SSE2, move_half },
+	{ "movlpd",	0x66, 0x0f, 0x12, 0xfe, 0,    0,    ROW_SSE, EMULATE_SSE2, move_half },
+	{ "movhpd",	0x66, 0x0f, 0x16, 0xfe, 0,    0,    ROW_SSE, EMULATE_SSE2, move_half },
+	{ "movd",	0x66, 0x0f, 0x6e, 0xef, 0,    0,    ROW_SSE, EMULATE_SSE2, move_general },
+	{ "movq",	0xf3, 0x0f, 0x7e, 0xff, 0,    0,    ROW_SSE, EMULATE_SSE2, move_quad },
+	{ "movq_store",	0x66, 0x0f, 0xd6, 0xff, 0,    0,    ROW_SSE, EMULATE_SSE2, move_quad },
+	{ "xorps",	0,    0x0f, 0x57, 0xff, 0,    0,    ROW_SSE, EMULATE_SSE2, exclusive_or },
+	{ "xorpd",	0x66, 0x0f, 0x57, 0xff, 0,    0,    ROW_SSE, EMULATE_SSE2, exclusive_or },
+	{ "pxor",	0x66, 0x0f, 0xef, 0xff, 0,    0,    ROW_SSE, EMULATE_SSE2, exclusive_or },
 };
 /* clang-format on */
 
@@ -310,74 +255,7 @@ unsigned int emulate_cpl(const struct kvm_sregs *s)
 	return s->cr0 & CR0_PE ? s->cs.selector & 3 : 0;
 }
 
-static bool is_row(const struct row *r, const struct emulation *e, bool two_bytes)
-{
-	bool any_prefix = r->flags & (NO_MODRM | LOCKABLE); /* it has no meaning there */
-
-	return r->two_bytes == two_bytes && (r->prefix == e->prefix || any_prefix) &&
-	       r->opcode == (e->opcode & r->opcode_mask) &&
-	       ((r->flags & NO_MODRM) || r->modrm == (e->modrm & r->modrm_mask)) &&
-	       !((r->flags & MEMORY) && !emulate_in_memory(e)) &&
-	       !((r->flags & WIDE) && !(e->rex & REX_W));
-}
-
-static const struct row *find_row(struct emulation *e, bool two_bytes)
-{
-	unsigned int i = 0;
-
-	while (i < EMULATE_NR_ROWS && !is_row(&rows[i], e, two_bytes))
-		i++;
-	e->row = i;
-	return i < EMULATE_NR_ROWS ? &rows[i] : NULL;
-}
-
-/* Bytes that are missing are a fault of the fetch; more than 15 are a #GP. */
-static enum emulate_result truncated(struct emulation *e)
-{
-	if (e->nr_bytes == EMULATE_MAX_BYTES)
-		return misaligned(e);
-	e->event = e->beyond_bytes;
-	return EMULATE_FAULT;
-}
-
-/* SDM Vol. 3A, section 13.1, and the exceptions of type 4 (Vol. 2A, section 2.7). */
-static enum emulate_result check(struct emulation *e, const struct row *row)
-{
-	if ((row->features & ~e->features) || (e->lock && !(row->flags & LOCKABLE)))
-		return fault(e, UD);
-	if (!(row->flags & SSE))
-		return EMULATE_DONE;
-	if ((e->sregs.cr0 & CR0_EM) || !(e->sregs.cr4 & CR4_OSFXSR))
-		return fault(e, UD);
-	return e->sregs.cr0 & CR0_TS ? fault(e, NM) : e->memory->load_fpu(e);
-}
-
-static void go_past(struct emulation *e)
-{
-	e->regs.rip += e->at;
-	if (e->bits == 32)
-		e->regs.rip = (uint32_t)e->regs.rip;
-	e->regs.rflags &= ~(uint64_t)FLAG_RF;
-}
-
 enum emulate_result emulate(struct emulation *e)
 {
-	bool two_bytes;
-	enum emulate_result ret;
-	const struct row *row;
-
-	two_bytes = emulate_opcode(e);
-	row = find_row(e, two_bytes);
-	if (!row || e->bits == 16 || (e->bits == 32 && e->address32))
-		return EMULATE_UNKNOWN;
-	if (!(row->flags & NO_MODRM))
-		emulate_operand(e);
-	if (e->truncated)
-		return truncated(e);
-	ret = check(e, row);
-	if (!ret)
-		ret = row->fn(e);
-	if (ret == EMULATE_DONE || ret == EMULATE_TRAP)
-		go_past(e);
-	return ret;
+	return emulate_by(e, rows, EMULATE_NR_ROWS);
 }

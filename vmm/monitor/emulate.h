@@ -90,6 +90,8 @@ struct emulation {
 	uint8_t rex, opcode, modrm;
 	unsigned int reg, rm, segment;
 	uint64_t offset; /* of the operand in memory, in its segment */
+	uint32_t imm;	 /* an immediate */
+	uint16_t selector;
 };
 
 /* Do the instruction. */

@@ -1,24 +1,29 @@
 /* SPDX-License-Identifier: MIT */
-/* Prefixes, operands and segments.  emulate_decode.h says what of them. */
+/* Prefixes, operands, segments and tables.  emulate_decode.h says what of them. */
 #include <assert.h>
 #include <string.h>
 #include "emulate_decode.h"
+#include "registers.h"
 
 #define REX_B 1u
 #define REX_X 2u
 #define REX_R 4u
 
-enum { SS = 12, GP = 13 };
+enum emulate_result emulate_fault(struct emulation *e, uint8_t vector)
+{
+	e->event = (struct emulate_event){ .vector = vector };
+	return EMULATE_FAULT;
+}
 
-enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
+enum emulate_result emulate_fault_error(struct emulation *e, uint8_t vector, uint32_t error)
+{
+	e->event = (struct emulate_event){ .vector = vector, .has_error = true, .error = error };
+	return EMULATE_FAULT;
+}
 
 enum emulate_result emulate_protection(struct emulation *e)
 {
-	e->event = (struct emulate_event){
-		.vector = e->segment == SEG_SS ? SS : GP,
-		.has_error = true,
-	};
-	return EMULATE_FAULT;
+	return emulate_fault_error(e, e->segment == SEG_SS ? SS : GP, 0);
 }
 
 /* ---- decoding ---- */
@@ -85,19 +90,25 @@ static uint8_t decode_prefixes(struct emulation *e)
 	}
 }
 
-bool emulate_opcode(struct emulation *e)
+/* Prefixes and opcode, and a look at the byte behind.  Returns the map. */
+static uint16_t decode_opcode(struct emulation *e)
 {
-	bool two_bytes;
+	uint16_t map = 0;
 
 	e->segment = SEG_DS;
 	e->opcode = decode_prefixes(e);
-	two_bytes = e->opcode == 0x0f;
-	if (two_bytes)
+	if (e->opcode == 0x0f) {
+		map = 0x0f;
 		e->opcode = next(e);
+	}
+	if (map && e->opcode == 0x38) {
+		map = 0x0f38;
+		e->opcode = next(e);
+	}
 	if (!e->prefix && e->operand16)
 		e->prefix = 0x66;
 	e->modrm = e->at < e->nr_bytes ? e->byte[e->at] : 0;
-	return two_bytes;
+	return map;
 }
 
 /* A base of RSP or RBP makes the stack segment the default one. */
@@ -119,8 +130,8 @@ static uint64_t sib(struct emulation *e)
 	return offset + base(e, byte & 7);
 }
 
-/* SDM Vol. 2A, tables 2-2, 2-3 and section 2.2.1. */
-void emulate_operand(struct emulation *e)
+/* ModRM and what belongs to it: SDM Vol. 2A, tables 2-2, 2-3 and section 2.2.1. */
+static void decode_operand(struct emulation *e)
 {
 	unsigned int mod = e->modrm >> 6, low = e->modrm & 7;
 
@@ -143,7 +154,29 @@ void emulate_operand(struct emulation *e)
 		e->offset = (uint32_t)e->offset;
 }
 
+static void decode_immediate(struct emulation *e, uint32_t flags)
+{
+	if (flags & ROW_FAR)
+		e->imm = (uint32_t)displacement(e, e->operand16 ? 2 : 4);
+	else if (flags & (ROW_IMM8 | ROW_IMM16))
+		e->imm = (uint32_t)displacement(e, flags & ROW_IMM8 ? 1 : 2);
+	if (flags & ROW_FAR)
+		e->selector = (uint16_t)displacement(e, 2);
+	if (flags & ROW_IMM8)
+		e->imm = (uint8_t)e->imm;
+	else if ((flags & ROW_IMM16) || e->operand16)
+		e->imm = (uint16_t)e->imm;
+}
+
 /* ---- where an operand is ---- */
+
+struct kvm_segment *emulate_segment(struct emulation *e, unsigned int n)
+{
+	struct kvm_sregs *s = &e->sregs;
+	struct kvm_segment *const segments[] = { &s->es, &s->cs, &s->ss, &s->ds, &s->fs, &s->gs };
+
+	return segments[n];
+}
 
 /* Type and limit of a segment outside long mode (SDM Vol. 3A, sections 5.3 and 5.5). */
 static bool segment_allows(const struct kvm_segment *s, uint64_t offset, size_t len, bool write)
@@ -159,10 +192,7 @@ static bool segment_allows(const struct kvm_segment *s, uint64_t offset, size_t 
 
 enum emulate_result emulate_linear(struct emulation *e, size_t len, bool write, gva_t *gva)
 {
-	const struct kvm_sregs *s = &e->sregs;
-	const struct kvm_segment *const segments[] = { &s->es, &s->cs, &s->ss,
-						       &s->ds, &s->fs, &s->gs };
-	const struct kvm_segment *segment = segments[e->segment];
+	const struct kvm_segment *segment = emulate_segment(e, e->segment);
 
 	if (e->bits == 64) {
 		*gva = e->offset + (e->segment >= SEG_FS ? segment->base : 0);
@@ -172,4 +202,103 @@ enum emulate_result emulate_linear(struct emulation *e, size_t len, bool write, 
 		return emulate_protection(e);
 	*gva = (uint32_t)(e->offset + segment->base);
 	return EMULATE_DONE;
+}
+
+enum emulate_result emulate_load(struct emulation *e, void *to, size_t len)
+{
+	gva_t gva;
+	enum emulate_result ret = emulate_linear(e, len, false, &gva);
+
+	return ret ? ret : e->memory->read(e, gva, to, len);
+}
+
+enum emulate_result emulate_store(struct emulation *e, const void *from, size_t len)
+{
+	gva_t gva;
+	enum emulate_result ret = emulate_linear(e, len, true, &gva);
+
+	return ret ? ret : e->memory->write(e, gva, from, len);
+}
+
+/* ---- an instruction, by a table ---- */
+
+static bool is_row(const struct emulate_row *r, const struct emulation *e, uint16_t map)
+{
+	/* There a prefix has no meaning. */
+	bool any_prefix = r->flags & (ROW_NO_MODRM | ROW_LOCKABLE | ROW_ANY_PREFIX);
+
+	return r->map == map && (r->prefix == e->prefix || any_prefix) &&
+	       r->opcode == (e->opcode & r->opcode_mask) &&
+	       ((r->flags & ROW_NO_MODRM) || r->modrm == (e->modrm & r->modrm_mask)) &&
+	       !((r->flags & ROW_MEMORY) && !emulate_in_memory(e)) &&
+	       !((r->flags & ROW_WIDE) && !(e->rex & REX_W)) &&
+	       !(r->flags & (e->bits == 64 ? ROW_LEGACY : ROW_LONG));
+}
+
+static const struct emulate_row *find_row(struct emulation *e, const struct emulate_row *rows,
+					  unsigned int nr)
+{
+	uint16_t map = decode_opcode(e);
+	unsigned int i = 0;
+
+	while (i < nr && !is_row(&rows[i], e, map))
+		i++;
+	e->row = i;
+	return i < nr ? &rows[i] : NULL;
+}
+
+/* Bytes that are missing are a fault of the fetch; more than 15 are a #GP. */
+static enum emulate_result truncated(struct emulation *e)
+{
+	if (e->nr_bytes == EMULATE_MAX_BYTES)
+		return emulate_fault_error(e, GP, 0);
+	e->event = e->beyond_bytes;
+	return EMULATE_FAULT;
+}
+
+/* SDM Vol. 3A, section 13.1, and the exceptions of type 4 (Vol. 2A, section 2.7). */
+static enum emulate_result check(struct emulation *e, const struct emulate_row *row)
+{
+	if ((row->features & ~e->features) || (e->lock && !(row->flags & ROW_LOCKABLE)))
+		return emulate_fault(e, UD);
+	if (!(row->flags & ROW_SSE))
+		return EMULATE_DONE;
+	if ((e->sregs.cr0 & CR0_EM) || !(e->sregs.cr4 & CR4_OSFXSR))
+		return emulate_fault(e, UD);
+	return e->sregs.cr0 & CR0_TS ? emulate_fault(e, NM) : e->memory->load_fpu(e);
+}
+
+static void go_past(struct emulation *e)
+{
+	e->regs.rip += e->at;
+	if (e->bits == 32)
+		e->regs.rip = (uint32_t)e->regs.rip;
+	e->regs.rflags &= ~(uint64_t)FLAG_RF;
+}
+
+static void decode_rest(struct emulation *e, const struct emulate_row *row)
+{
+	if (row->flags & ROW_REGISTER)
+		e->modrm |= 0xc0;
+	if (!(row->flags & ROW_NO_MODRM))
+		decode_operand(e);
+	decode_immediate(e, row->flags);
+}
+
+enum emulate_result emulate_by(struct emulation *e, const struct emulate_row *rows, unsigned int nr)
+{
+	const struct emulate_row *row = find_row(e, rows, nr);
+	enum emulate_result ret;
+
+	if (!row || e->bits == 16 || (e->bits == 32 && e->address32))
+		return EMULATE_UNKNOWN;
+	decode_rest(e, row);
+	if (e->truncated)
+		return truncated(e);
+	ret = check(e, row);
+	if (!ret)
+		ret = row->fn(e);
+	if ((ret == EMULATE_DONE || ret == EMULATE_TRAP) && !(row->flags & ROW_JUMP))
+		go_past(e);
+	return ret;
 }
