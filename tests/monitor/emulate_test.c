@@ -106,8 +106,8 @@ static enum emulate_result load_fpu(struct emulation *e)
 	return EMULATE_DONE;
 }
 
-static const struct emulate_memory memory = { read_memory, write_memory, exchange_memory,
-					      load_fpu };
+static const struct emulate_memory memory = { read_memory, write_memory, exchange_memory, load_fpu,
+					      NULL };
 
 /* ---- one try ---- */
 
@@ -423,7 +423,8 @@ static void test_exceptions(void)
 	e.fpu.fsw = 0x80;
 	faults(e, 16, "fwait with an exception of the x87");
 	e = OF("\xf3\x0f\x10");
-	e.beyond_bytes = (struct emulate_event){ .vector = 14, .has_error = true };
+	e.beyond = EMULATE_FAULT;
+	e.beyond_event = (struct emulate_event){ .vector = 14, .has_error = true };
 	faults(e, 14, "an instruction of which a part cannot be fetched");
 	faults(OF("\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x66\x0f\xef\x0c\x25"), 13,
 	       "an instruction of more than 15 bytes");

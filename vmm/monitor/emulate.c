@@ -255,6 +255,11 @@ unsigned int emulate_cpl(const struct kvm_sregs *s)
 	return s->cr0 & CR0_PE ? s->cs.selector & 3 : 0;
 }
 
+gva_t emulate_rip(const struct kvm_regs *r, const struct kvm_sregs *s)
+{
+	return emulate_bits(s) == 64 ? r->rip : (uint32_t)(r->rip + s->cs.base);
+}
+
 enum emulate_result emulate(struct emulation *e)
 {
 	return emulate_by(e, rows, EMULATE_NR_ROWS);

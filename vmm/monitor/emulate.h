@@ -63,6 +63,8 @@ struct emulate_memory {
 	enum emulate_result (*exchange)(struct emulation *e, gva_t gva, uint64_t old[2],
 					const uint64_t new[2]);
 	enum emulate_result (*load_fpu)(struct emulation *e); /* fill e->fpu */
+	/* Read code, all of it in one page. */
+	enum emulate_result (*fetch)(struct emulation *e, gva_t gva, void *buf, size_t len);
 };
 
 struct emulation {
@@ -74,8 +76,9 @@ struct emulation {
 	unsigned int cpl;  /* of the access */
 	uint32_t features; /* EMULATE_* */
 	uint8_t byte[EMULATE_MAX_BYTES];
-	unsigned int nr_bytes;		   /* that could be fetched at RIP ... */
-	struct emulate_event beyond_bytes; /* ... and why no more; unless there are all */
+	unsigned int nr_bytes;	    /* that could be fetched at RIP ... */
+	enum emulate_result beyond; /* ... and why no more; unless there are all */
+	struct emulate_event beyond_event;
 
 	struct emulate_event event; /* out */
 	unsigned int row;	    /* out: in the table; EMULATE_NR_ROWS if UNKNOWN */
@@ -93,6 +96,12 @@ struct emulation {
 	uint32_t imm;	 /* an immediate */
 	uint16_t selector;
 };
+
+/* Fetch the bytes at RIP: as many as can be had. */
+void emulate_fetch(struct emulation *e);
+
+/* RIP as a linear address. */
+gva_t emulate_rip(const struct kvm_regs *r, const struct kvm_sregs *s);
 
 /* Do the instruction. */
 enum emulate_result emulate(struct emulation *e);

@@ -222,6 +222,22 @@ enum emulate_result emulate_store(struct emulation *e, const void *from, size_t 
 
 /* ---- an instruction, by a table ---- */
 
+void emulate_fetch(struct emulation *e)
+{
+	gva_t rip = emulate_rip(&e->regs, &e->sregs);
+
+	while (!e->beyond && e->nr_bytes < EMULATE_MAX_BYTES) {
+		gva_t gva = rip + e->nr_bytes;
+		size_t len = min_u64(EMULATE_MAX_BYTES - e->nr_bytes,
+				     QUIRE_PAGE_SIZE - gva % QUIRE_PAGE_SIZE);
+
+		e->beyond = e->memory->fetch(e, gva, e->byte + e->nr_bytes, len);
+		if (!e->beyond)
+			e->nr_bytes += (unsigned int)len;
+	}
+	e->beyond_event = e->event;
+}
+
 static bool is_row(const struct emulate_row *r, const struct emulation *e, uint16_t map)
 {
 	/* There a prefix has no meaning. */
@@ -252,8 +268,8 @@ static enum emulate_result truncated(struct emulation *e)
 {
 	if (e->nr_bytes == EMULATE_MAX_BYTES)
 		return emulate_fault_error(e, GP, 0);
-	e->event = e->beyond_bytes;
-	return EMULATE_FAULT;
+	e->event = e->beyond_event;
+	return e->beyond;
 }
 
 /* SDM Vol. 3A, section 13.1, and the exceptions of type 4 (Vol. 2A, section 2.7). */

@@ -21,9 +21,7 @@ unsigned int doing_cpl(const struct vcpu_state *state)
 
 gva_t doing_rip(const struct vcpu_state *state)
 {
-	uint64_t rip = state->regs.rip;
-
-	return doing_bits(state) == 64 ? rip : (uint32_t)(rip + state->sregs.cs.base);
+	return emulate_rip(&state->regs, &state->sregs);
 }
 
 bool doing_anything(const struct vcpu_state *state)

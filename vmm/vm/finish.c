@@ -151,6 +151,17 @@ static enum emulate_result exchange_operand(struct emulation *e, gva_t gva, uint
 	return err ? host_failed(f, gpa, err) : EMULATE_DONE;
 }
 
+static enum emulate_result fetch(struct emulation *e, gva_t gva, void *buf, size_t len)
+{
+	struct finish *f = e->ctx;
+	gpa_t gpa;
+	enum emulate_result ret = translate(f, gva, (struct walk_access){ .fetch = true }, &gpa);
+
+	if (ret)
+		return ret;
+	return guest_read(f->vcpu->vm->gm, gpa, buf, len) ? EMULATE_UNKNOWN : EMULATE_DONE;
+}
+
 /* ---- registers ---- */
 
 static enum emulate_result load_fpu(struct emulation *e)
@@ -183,26 +194,8 @@ static const struct emulate_memory memory = {
 	.write = write_operand,
 	.exchange = exchange_operand,
 	.load_fpu = load_fpu,
+	.fetch = fetch,
 };
-
-/* The bytes at RIP: as many as can be fetched. */
-static void fetch(struct finish *f)
-{
-	gva_t rip = doing_rip(&f->state);
-	struct emulation *e = &f->e;
-
-	while (e->nr_bytes < EMULATE_MAX_BYTES) {
-		gva_t gva = rip + e->nr_bytes;
-		size_t len = in_page(gva, EMULATE_MAX_BYTES - e->nr_bytes);
-		gpa_t gpa;
-
-		if (translate(f, gva, (struct walk_access){ .fetch = true }, &gpa) ||
-		    guest_read(f->vcpu->vm->gm, gpa, e->byte + e->nr_bytes, len))
-			break;
-		e->nr_bytes += (unsigned int)len;
-	}
-	e->beyond_bytes = e->event;
-}
 
 static bool begin(struct finish *f, struct vcpu *vcpu)
 {
@@ -220,7 +213,7 @@ static bool begin(struct finish *f, struct vcpu *vcpu)
 		.cpl = doing_cpl(&f->state),
 		.features = vcpu->features,
 	};
-	fetch(f);
+	emulate_fetch(&f->e);
 	return true;
 }
 
