@@ -89,7 +89,7 @@ struct monitor_cpu {
 enum monitor_result {
 	MONITOR_DONE,	  /* enter the guest, as its state is now */
 	MONITOR_HALT,	  /* ... once there is an interrupt */
-	MONITOR_SHUTDOWN, /* a triple fault.  The state is as before the call */
+	MONITOR_SHUTDOWN, /* a triple fault.  But for CR2, the state is as before the call */
 	MONITOR_UNKNOWN,  /* not known here, or an access to what is not RAM.  As before */
 	MONITOR_AGAIN,	  /* the same call again; or enter the guest again.  As before */
 	MONITOR_HOST,	  /* the host could not do an access, and the VM ends */
@@ -136,7 +136,7 @@ enum monitor_result monitor_reflect(struct monitor_cpu *cpu, const struct emulat
 				    enum monitor_source source, unsigned int bytes);
 
 /* The instructions that monitor_emulate() knows. */
-#define MONITOR_NR_ROWS 64u
+#define MONITOR_NR_ROWS 57u
 
 /* The mnemonic of a row. */
 const char *monitor_name(unsigned int row);

@@ -201,28 +201,33 @@ static enum emulate_result exclusive_or(struct emulation *e)
 
 /* ---- the table ---- */
 
+#define ONE  ROW_NO_MODRM
+#define MEM  ROW_MEMORY
+#define WIDE ROW_WIDE
+#define LOCK ROW_LOCKABLE
+#define SSE  ROW_SSE
+
 /* clang-format off */
 static const struct emulate_row rows[EMULATE_NR_ROWS] = {
-	/* name		prefix	map   opcode	  modrm	      flags	    features */
-	{ "int3",	0,    0,    0xcc, 0xff, 0,    0,    ROW_NO_MODRM,		   0, int3 },
-	{ "fwait",	0,    0,    0x9b, 0xff, 0,    0,    ROW_NO_MODRM,		   0, fwait },
-	{ "clac",	0,    0x0f, 0x01, 0xff, 0xca, 0xff, 0, EMULATE_SMAP, clac_stac },
-	{ "stac",	0,    0x0f, 0x01, 0xff, 0xcb, 0xff, 0, EMULATE_SMAP, clac_stac },
-	{ "popcnt",	0xf3, 0x0f, 0xb8, 0xff, 0,    0,    0, EMULATE_POPCNT, popcnt },
-	{ "cmpxchg16b",	0,    0x0f, 0xc7, 0xff, 0x08, 0x38, ROW_MEMORY | ROW_WIDE | ROW_LOCKABLE,
-	  EMULATE_CX16, cmpxchg16b },
-	{ "movss",	0xf3, 0x0f, 0x10, 0xfe, 0,    0,    ROW_SSE, EMULATE_SSE2, move_scalar },
-	{ "movsd",	0xf2, 0x0f, 0x10, 0xfe, 0,    0,    ROW_SSE, EMULATE_SSE2, move_scalar },
-	{ "movlps",	0,    0x0f, 0x12, 0xfe, 0,    0,    ROW_SSE, EMULATE_SSE2, move_half },
-	{ "movhps",	0,    0x0f, 0x16, 0xfe, 0,    0,    ROW_SSE, EMULATE_SSE2, move_half },
-	{ "movlpd",	0x66, 0x0f, 0x12, 0xfe, 0,    0,    ROW_SSE, EMULATE_SSE2, move_half },
-	{ "movhpd",	0x66, 0x0f, 0x16, 0xfe, 0,    0,    ROW_SSE, EMULATE_SSE2, move_half },
-	{ "movd",	0x66, 0x0f, 0x6e, 0xef, 0,    0,    ROW_SSE, EMULATE_SSE2, move_general },
-	{ "movq",	0xf3, 0x0f, 0x7e, 0xff, 0,    0,    ROW_SSE, EMULATE_SSE2, move_quad },
-	{ "movq_store",	0x66, 0x0f, 0xd6, 0xff, 0,    0,    ROW_SSE, EMULATE_SSE2, move_quad },
-	{ "xorps",	0,    0x0f, 0x57, 0xff, 0,    0,    ROW_SSE, EMULATE_SSE2, exclusive_or },
-	{ "xorpd",	0x66, 0x0f, 0x57, 0xff, 0,    0,    ROW_SSE, EMULATE_SSE2, exclusive_or },
-	{ "pxor",	0x66, 0x0f, 0xef, 0xff, 0,    0,    ROW_SSE, EMULATE_SSE2, exclusive_or },
+	/* name            prefix map   opcode      modrm       flags, features */
+	{ "int3",         0,    0,    0xcc, 0xff, 0,    0,    ONE, 0, int3 },
+	{ "fwait",        0,    0,    0x9b, 0xff, 0,    0,    ONE, 0, fwait },
+	{ "clac",         0,    0x0f, 0x01, 0xff, 0xca, 0xff, 0, EMULATE_SMAP, clac_stac },
+	{ "stac",         0,    0x0f, 0x01, 0xff, 0xcb, 0xff, 0, EMULATE_SMAP, clac_stac },
+	{ "popcnt",       0xf3, 0x0f, 0xb8, 0xff, 0,    0,    0, EMULATE_POPCNT, popcnt },
+	{ "cmpxchg16b",   0,    0x0f, 0xc7, 0xff, 0x08, 0x38, MEM | WIDE | LOCK, EMULATE_CX16, cmpxchg16b },
+	{ "movss",        0xf3, 0x0f, 0x10, 0xfe, 0,    0,    SSE, EMULATE_SSE2, move_scalar },
+	{ "movsd",        0xf2, 0x0f, 0x10, 0xfe, 0,    0,    SSE, EMULATE_SSE2, move_scalar },
+	{ "movlps",       0,    0x0f, 0x12, 0xfe, 0,    0,    SSE, EMULATE_SSE2, move_half },
+	{ "movhps",       0,    0x0f, 0x16, 0xfe, 0,    0,    SSE, EMULATE_SSE2, move_half },
+	{ "movlpd",       0x66, 0x0f, 0x12, 0xfe, 0,    0,    SSE, EMULATE_SSE2, move_half },
+	{ "movhpd",       0x66, 0x0f, 0x16, 0xfe, 0,    0,    SSE, EMULATE_SSE2, move_half },
+	{ "movd",         0x66, 0x0f, 0x6e, 0xef, 0,    0,    SSE, EMULATE_SSE2, move_general },
+	{ "movq",         0xf3, 0x0f, 0x7e, 0xff, 0,    0,    SSE, EMULATE_SSE2, move_quad },
+	{ "movq_store",   0x66, 0x0f, 0xd6, 0xff, 0,    0,    SSE, EMULATE_SSE2, move_quad },
+	{ "xorps",        0,    0x0f, 0x57, 0xff, 0,    0,    SSE, EMULATE_SSE2, exclusive_or },
+	{ "xorpd",        0x66, 0x0f, 0x57, 0xff, 0,    0,    SSE, EMULATE_SSE2, exclusive_or },
+	{ "pxor",         0x66, 0x0f, 0xef, 0xff, 0,    0,    SSE, EMULATE_SSE2, exclusive_or },
 };
 /* clang-format on */
 
@@ -240,7 +245,10 @@ uint32_t emulate_features(const struct kvm_cpuid_entry2 *one, const struct kvm_c
 		features = (one->ecx >> 13 & 1 ? EMULATE_CX16 : 0) |
 			   (one->ecx >> 23 & 1 ? EMULATE_POPCNT : 0) |
 			   (one->edx >> 26 & 1 ? EMULATE_SSE2 : 0);
-	return features | (seven && (seven->ebx >> 20 & 1) ? EMULATE_SMAP : 0);
+	if (seven)
+		features |= (seven->ebx >> 20 & 1 ? EMULATE_SMAP : 0) |
+			    (seven->ebx >> 10 & 1 ? EMULATE_INVPCID : 0);
+	return features;
 }
 
 unsigned int emulate_bits(const struct kvm_sregs *s)

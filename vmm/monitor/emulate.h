@@ -15,10 +15,11 @@
 #include "mmu/format/walk.h"
 
 /* What the guest's CPUID must offer, else the instruction is #UD. */
-#define EMULATE_CX16   0x1u
-#define EMULATE_POPCNT 0x2u
-#define EMULATE_SMAP   0x4u
-#define EMULATE_SSE2   0x8u
+#define EMULATE_CX16	0x1u
+#define EMULATE_POPCNT	0x2u
+#define EMULATE_SMAP	0x4u
+#define EMULATE_SSE2	0x8u
+#define EMULATE_INVPCID 0x10u
 
 /* Those of the leaves 1 and 7.  NULL: there is none. */
 uint32_t emulate_features(const struct kvm_cpuid_entry2 *one, const struct kvm_cpuid_entry2 *seven);
