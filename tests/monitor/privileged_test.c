@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What privileged instructions do, each by its page in the SDM, Vol. 2; and the way into long mode. */
+/* What privileged instructions do, by their pages in the SDM, Vol. 2; and the way to long mode. */
 #include <string.h>
 #include "monitor_lab.h"
 #include "tests/tap.h"

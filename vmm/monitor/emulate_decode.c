@@ -251,10 +251,9 @@ static bool is_row(const struct emulate_row *r, const struct emulation *e, uint1
 	       !(r->flags & (e->bits == 64 ? ROW_LEGACY : ROW_LONG));
 }
 
-static const struct emulate_row *find_row(struct emulation *e, const struct emulate_row *rows,
-					  unsigned int nr)
+static const struct emulate_row *find_row(struct emulation *e, uint16_t map,
+					  const struct emulate_row *rows, unsigned int nr)
 {
-	uint16_t map = decode_opcode(e);
 	unsigned int i = 0;
 
 	while (i < nr && !is_row(&rows[i], e, map))
@@ -303,9 +302,14 @@ static void decode_rest(struct emulation *e, const struct emulate_row *row)
 
 enum emulate_result emulate_by(struct emulation *e, const struct emulate_row *rows, unsigned int nr)
 {
-	const struct emulate_row *row = find_row(e, rows, nr);
+	uint16_t map = decode_opcode(e);
+	const struct emulate_row *row;
 	enum emulate_result ret;
 
+	e->row = nr;
+	if (e->truncated)
+		return truncated(e);
+	row = find_row(e, map, rows, nr);
 	if (!row || e->bits == 16 || (e->bits == 32 && e->address32))
 		return EMULATE_UNKNOWN;
 	decode_rest(e, row);
