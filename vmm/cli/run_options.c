@@ -31,6 +31,7 @@ uint64_t process_start_ns;
 enum option_id {
 	OPT_APPEND = 256,
 	OPT_HUGEPAGES,
+	OPT_PAGING,
 	OPT_INITRD,
 	OPT_MAX_MAPPINGS,
 	OPT_IRQCHIP,
@@ -70,6 +71,7 @@ static const struct option options[] = {
 	{ "append", required_argument, NULL, OPT_APPEND },
 	{ "initrd", required_argument, NULL, OPT_INITRD },
 	{ "hugepages", required_argument, NULL, OPT_HUGEPAGES },
+	{ "paging", required_argument, NULL, OPT_PAGING },
 	{ "max-mappings", required_argument, NULL, OPT_MAX_MAPPINGS },
 	{ "irqchip", required_argument, NULL, OPT_IRQCHIP },
 	{ "module", required_argument, NULL, OPT_MODULE },
@@ -441,6 +443,10 @@ static int set_console(struct run *run, char *value, struct quire_error *err)
 static int set_option(struct run *run, int option, char *value, struct quire_error *err)
 {
 	static const char *const hugepages[] = { "auto", "never" };
+	static const char *const pagings[VM_NR_PAGINGS] = {
+		[VM_PAGING_EPT] = "ept",
+		[VM_PAGING_SHADOW] = "shadow",
+	};
 	static const char *const irqchips[] = { "auto", "on", "off" };
 	static const char *const sandboxes[] = { "on", "strict", "off" };
 	static const char *const off_on[] = { "off", "on" };
@@ -456,6 +462,10 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	case OPT_HUGEPAGES:
 		ret = parse_choice(value, hugepages, ARRAY_SIZE(hugepages), &choice, err);
 		run->vm_config.hugepages = choice ? GMEM_HUGE_NEVER : GMEM_HUGE_AUTO;
+		return ret;
+	case OPT_PAGING:
+		ret = parse_choice(value, pagings, ARRAY_SIZE(pagings), &choice, err);
+		run->vm_config.paging = (enum vm_paging)choice;
 		return ret;
 	case OPT_MAX_MAPPINGS:
 		return set_count(value, MAPPINGS_MAX, &run->vm_config.max_mappings, err);

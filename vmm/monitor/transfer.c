@@ -179,7 +179,10 @@ static enum emulate_result return_code(struct work *w, uint16_t selector, struct
 	return descriptor_code(w, d, 0);
 }
 
-/* What a less privileged level may not use, it does not get. */
+/*
+ * What a less privileged level may not use, it does not get.  The bases of FS and GS stay: in long
+ * mode they count without a selector.
+ */
 static void drop_segments(struct work *w, unsigned int cpl)
 {
 	static const unsigned int which[] = { SEG_ES, SEG_DS, SEG_FS, SEG_GS };
@@ -187,8 +190,12 @@ static void drop_segments(struct work *w, unsigned int cpl)
 	for (unsigned int i = 0; i < ARRAY_SIZE(which); i++) {
 		struct kvm_segment *s = emulate_segment(&w->e, which[i]);
 
-		if (!s->unusable && s->dpl < cpl && !is_conforming(s))
+		if (!s->unusable && s->dpl < cpl && !is_conforming(s)) {
+			uint64_t base = s->base;
+
 			*s = descriptor_null(0);
+			s->base = base;
+		}
 	}
 }
 

@@ -57,7 +57,7 @@ enum { SEG_CODE0, SEG_DATA0, SEG_CODE16, SEG_CODE32, SEG_CODE64, SEG_DATA3, NR_S
 #define NR_VECTORS    256u
 #define ERROR_VECTORS 0x60227d00u /* #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX */
 
-enum { UD = 6, PF = 14 };
+enum { UD = 6, TS = 10, NP = 11, SS = 12, GP = 13, PF = 14 };
 
 #define CR0_PE	   (1u << 0)
 #define CR0_MP	   (1u << 1)
@@ -133,7 +133,7 @@ extern const uint8_t world_gates[], world_iret[], world_flush[], world_lstar_tra
 
 static gva_t code_at(const uint8_t *label)
 {
-	return BASE + CODE + (gva_t)(label - world_gates);
+	return BASE + CODE + ((uintptr_t)label - (uintptr_t)world_gates);
 }
 
 gva_t world_lstar(void)
@@ -228,7 +228,7 @@ int world_create(const struct world_config *config, struct world **out, struct q
 	}
 	make_gdt(w);
 	make_idt(w);
-	memcpy(at(w, CODE), world_gates, (size_t)(world_code_end - world_gates));
+	memcpy(at(w, CODE), world_gates, code_at(world_code_end) - code_at(world_gates));
 	for (unsigned int i = 0; i < config->nr_cpus; i++)
 		make_tss(w, i);
 	make_tables(w);
@@ -462,6 +462,12 @@ static void undo_syscall(struct kvm_regs *regs, struct world_trap *trap)
 	regs->rip = regs->rcx - syscall_bytes;
 }
 
+/* A selector that the guest has loaded is none of ours: some KVMs say so by another exception. */
+static bool is_selector(const struct world_trap *trap)
+{
+	return trap->error && trap->vector >= TS && trap->vector <= SS;
+}
+
 static enum world_place in_gate(const struct world *w, unsigned int cpu, uint64_t kept,
 				const struct kvm_run *run, struct kvm_regs *regs,
 				struct world_trap *trap)
@@ -473,6 +479,8 @@ static enum world_place in_gate(const struct world *w, unsigned int cpu, uint64_
 	take_frame(w, cpu, kept, regs, trap);
 	if (trap->vector == PF && regs->rip == world_lstar())
 		undo_syscall(regs, trap);
+	if (is_selector(trap))
+		trap->vector = GP;
 	return WORLD_TRAPPED;
 }
 

@@ -113,8 +113,8 @@ struct world_trap {
 
 /*
  * Look where the vCPU is, and bring the virtual registers up to date, unless it is WORLD_ENTERING.
- * *run has the registers of WORLD_VALID_REGS.  WORLD_TRAPPED: *trap says why, and only world_enter()
- * goes on.  After the others a KVM_RUN goes on too.
+ * *run has the registers of WORLD_VALID_REGS.  WORLD_TRAPPED: *trap says why, and only
+ * world_enter() goes on.  After the others a KVM_RUN goes on too.
  */
 enum world_place world_leave(struct world *w, unsigned int cpu, const struct kvm_run *run,
 			     struct kvm_regs *regs, struct kvm_sregs *sregs,

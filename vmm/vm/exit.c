@@ -25,9 +25,7 @@
 #include <errno.h>
 #include <quire/abi.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
-#include "finish.h"
 #include "vm_impl.h"
 
 /* So many -EFAULTs in a row without progress are a crash.  After the first few we sleep between. */
@@ -41,7 +39,7 @@
 
 /* Each handler returns true if the vCPU is to enter the guest again. */
 
-static bool keep_running(const struct vcpu *vcpu)
+bool vcpu_keeps_running(struct vcpu *vcpu)
 {
 	return !atomic_load(&vcpu->vm->stopping);
 }
@@ -78,7 +76,7 @@ bool vcpu_crash(struct vcpu *vcpu, struct crash *crash)
 	return false;
 }
 
-static bool triple_fault(struct vcpu *vcpu)
+bool vcpu_triple_fault(struct vcpu *vcpu)
 {
 	struct crash crash = {
 		.what = "triple fault",
@@ -101,8 +99,8 @@ static bool internal_error(struct vcpu *vcpu)
 	const char *name = why < ARRAY_SIZE(names) ? names[why] : NULL;
 	struct crash crash = { .hint = "" };
 
-	if (why == KVM_INTERNAL_ERROR_EMULATION && finish_instruction(vcpu))
-		return keep_running(vcpu);
+	if (why == KVM_INTERNAL_ERROR_EMULATION && vcpu->ops->finish(vcpu))
+		return vcpu_keeps_running(vcpu);
 	snprintf(crash.what, sizeof(crash.what), "KVM internal error %u: %s", why,
 		 name ? name : "unknown");
 	if (why == KVM_INTERNAL_ERROR_EMULATION)
@@ -135,27 +133,25 @@ static bool unknown_exit(struct vcpu *vcpu)
 
 /* ---- accesses ---- */
 
-/* An access to a port where nothing is.  If that is where PCI would be, say so at a bad end. */
-static void unclaimed_port(struct vm *vm, uint16_t port)
+/* If nothing is at the port and that is where PCI would be, it is said at a bad end. */
+void vcpu_ports(struct vcpu *vcpu, bool out, uint16_t port, unsigned int bytes, void *data,
+		unsigned int nr)
 {
-	if (port >= PCI_PORT && port < PCI_PORT_END)
-		atomic_store(&vm->probed_pci, true);
+	struct bus *ports = &vcpu->vm->ports;
+	bool taken = out ? bus_write(ports, port, bytes, data, nr) :
+			   bus_read(ports, port, bytes, data, nr);
+
+	if (!taken && port >= PCI_PORT && port < PCI_PORT_END)
+		atomic_store(&vcpu->vm->probed_pci, true);
 }
 
-static bool port_io(struct vcpu *vcpu)
+bool vcpu_port_io(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
-	struct bus *ports = &vcpu->vm->ports;
-	void *data = (char *)run + run->io.data_offset;
-	bool taken;
 
-	if (run->io.direction == KVM_EXIT_IO_IN)
-		taken = bus_read(ports, run->io.port, run->io.size, data, run->io.count);
-	else
-		taken = bus_write(ports, run->io.port, run->io.size, data, run->io.count);
-	if (!taken)
-		unclaimed_port(vcpu->vm, run->io.port);
-	return keep_running(vcpu);
+	vcpu_ports(vcpu, run->io.direction == KVM_EXIT_IO_OUT, run->io.port, run->io.size,
+		   (char *)run + run->io.data_offset, run->io.count);
+	return vcpu_keeps_running(vcpu);
 }
 
 /* Do an access to RAM for KVM.  0; -EFAULT: it is not RAM. */
@@ -168,7 +164,7 @@ static int access_ram(struct vcpu *vcpu, struct kvm_run *run)
 	return guest_read(gm, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
 }
 
-static bool mmio(struct vcpu *vcpu)
+bool vcpu_mmio(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	struct vm *vm = vcpu->vm;
@@ -184,14 +180,14 @@ static bool mmio(struct vcpu *vcpu)
 	} else {
 		bus_read(&vm->mmio, run->mmio.phys_addr, run->mmio.len, run->mmio.data, 1);
 	}
-	return keep_running(vcpu);
+	return vcpu->ops->after_mmio(vcpu);
 }
 
 /*
  * This exit comes only without an irqchip, and then there is one vCPU.  With one, KVM itself waits
  * for the interrupt, and vm_silence.c finds out if none can come.
  */
-static bool halted(struct vcpu *vcpu)
+bool vcpu_halted(struct vcpu *vcpu)
 {
 	vm_end(vcpu->vm, QUIRE_STATUS_GUEST_MAX,
 	       "the guest is dead: it halted, and without an interrupt controller nothing can wake "
@@ -229,7 +225,7 @@ static bool interrupted(struct vcpu *vcpu)
 		publish_state(vcpu, requests & VCPU_REST);
 	if (atomic_load(&vcpu->vm->paused))
 		vcpu_park(vcpu);
-	return !(requests & VCPU_STOP) && keep_running(vcpu);
+	return !(requests & VCPU_STOP) && vcpu_keeps_running(vcpu);
 }
 
 /*
@@ -266,14 +262,14 @@ static bool window_fault(struct vcpu *vcpu)
 		return vcpu_crash(vcpu, &crash);
 	else if (vcpu->efaults_in_vain > EFAULT_SPINS)
 		nanosleep(&pause, NULL);
-	return keep_running(vcpu);
+	return vcpu_keeps_running(vcpu);
 }
 
 static bool run_failed(struct vcpu *vcpu, int error)
 {
 	switch (error) {
 	case EINTR: return interrupted(vcpu);
-	case EAGAIN: /* a waiting vCPU was sent INIT or SIPI */ return keep_running(vcpu);
+	case EAGAIN: /* a waiting vCPU was sent INIT or SIPI */ return vcpu_keeps_running(vcpu);
 	case EFAULT: return window_fault(vcpu);
 	case EHWPOISON:
 		vm_end(vcpu->vm, QUIRE_STATUS_HOST,
@@ -296,7 +292,7 @@ void vcpu_loop(struct vcpu *vcpu)
 	bool again = true;
 
 	while (again) {
-		int error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
+		int error = vcpu->ops->run(vcpu);
 
 		if (error) {
 			again = run_failed(vcpu, error);
@@ -305,11 +301,11 @@ void vcpu_loop(struct vcpu *vcpu)
 		vcpu->efaults_in_vain = 0;
 		count_exit(vcpu, vcpu->run->exit_reason);
 		switch (vcpu->run->exit_reason) {
-		case KVM_EXIT_IO: again = port_io(vcpu); break;
-		case KVM_EXIT_MMIO: again = mmio(vcpu); break;
+		case KVM_EXIT_IO: again = vcpu->ops->port_io(vcpu); break;
+		case KVM_EXIT_MMIO: again = vcpu_mmio(vcpu); break;
 		case KVM_EXIT_INTR: again = interrupted(vcpu); break;
-		case KVM_EXIT_HLT: again = halted(vcpu); break;
-		case KVM_EXIT_SHUTDOWN: again = triple_fault(vcpu); break;
+		case KVM_EXIT_HLT: again = vcpu_halted(vcpu); break;
+		case KVM_EXIT_SHUTDOWN: again = vcpu_triple_fault(vcpu); break;
 		case KVM_EXIT_INTERNAL_ERROR: again = internal_error(vcpu); break;
 		case KVM_EXIT_FAIL_ENTRY: again = fail_entry(vcpu); break;
 		default: again = unknown_exit(vcpu);

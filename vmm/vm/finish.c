@@ -3,11 +3,12 @@
  * The rest of the VM as emulate.c sees it: registers by KVM's shared page, memory by walks and
  * accessors, and exceptions.
  */
-#include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include "doing.h"
 #include "finish.h"
+#include "operand.h"
 #include "vm_impl.h"
 
 #define RFLAGS_TF (1u << 8)
@@ -15,9 +16,6 @@
 #define DR6_BS	  (1u << 14)
 
 enum { DB = 1, UD = 6, PF = 14 };
-
-/* More tries than a walk has references: each may lack a page. */
-#define TRIES 64u
 
 #define XSAVE_XMM 160u /* SDM Vol. 1, section 13.4 */
 #define XSAVE_BV  512u
@@ -27,146 +25,20 @@ struct finish {
 	struct vcpu *vcpu;
 	struct vcpu_state state;
 	struct kvm_vcpu_events events;
-	struct walk_cpu cpu;
 	struct emulation e;
 	struct kvm_xsave xsave;
 };
 
-/* ---- memory ---- */
-
-static enum emulate_result host_failed(const struct finish *f, gpa_t gpa, int err)
-{
-	if (err == -EFAULT)
-		return EMULATE_UNKNOWN; /* not RAM */
-	vm_end(f->vcpu->vm, QUIRE_STATUS_HOST, "the host has no memory for guest page %#llx: %s",
-	       (unsigned long long)gpa, strerror(-err));
-	return EMULATE_HOST;
-}
-
-/* Make the page private: the guest needs it, and stage 2 has it not, or not to be written. */
-static enum emulate_result bring_in(const struct finish *f, gpa_t gpa)
-{
-	int err = gmem_hold(f->vcpu->vm->gm, gpa, 1);
-
-	if (!err)
-		gmem_release(f->vcpu->vm->gm, gpa, 1);
-	return !err || err == -ENOSPC ? EMULATE_DONE : host_failed(f, gpa, err);
-}
-
-static enum emulate_result page_fault(struct emulation *e, gva_t gva, uint32_t error)
-{
-	e->event = (struct emulate_event){
-		.vector = PF,
-		.has_error = true,
-		.error = error,
-		.cr2 = gva,
-	};
-	return EMULATE_FAULT;
-}
-
-static enum emulate_result translate(struct finish *f, gva_t gva, struct walk_access access,
-				     gpa_t *gpa)
-{
-	enum emulate_result ret = EMULATE_DONE;
-	struct walk_result res;
-
-	access.user = f->e.cpl == 3;
-	access.set_ad = true;
-	for (unsigned int i = 0; i < TRIES && !ret; i++) {
-		switch (gmem_walk(f->vcpu->vm->gm, &f->cpu, gva, access, &res)) {
-		case WALK_OK: *gpa = res.gpa; return EMULATE_DONE;
-		case WALK_PAGE_FAULT: return page_fault(&f->e, gva, res.error_code);
-		case WALK_NOT_CANONICAL: return emulate_protection(&f->e);
-		case WALK_VIOLATION: ret = bring_in(f, res.gpa); break;
-		case WALK_AGAIN: break;
-		default: return EMULATE_UNKNOWN;
-		}
-	}
-	return ret ? ret : EMULATE_AGAIN;
-}
-
-/* How much of [gva, gva + len) is in gva's page? */
-static size_t in_page(gva_t gva, size_t len)
-{
-	return min_u64(len, QUIRE_PAGE_SIZE - gva % QUIRE_PAGE_SIZE);
-}
-
-/* Where the one or two parts of an operand are: both, before either is accessed. */
-static enum emulate_result translate_parts(struct emulation *e, gva_t gva, size_t len, bool write,
-					   gpa_t part[2])
-{
-	struct walk_access access = { .write = write };
-	enum emulate_result ret = translate(e->ctx, gva, access, &part[0]);
-	size_t first = in_page(gva, len);
-
-	if (!ret && first < len)
-		ret = translate(e->ctx, gva + first, access, &part[1]);
-	return ret;
-}
-
-static enum emulate_result read_operand(struct emulation *e, gva_t gva, void *buf, size_t len)
-{
-	struct finish *f = e->ctx;
-	size_t first = in_page(gva, len);
-	gpa_t part[2];
-	enum emulate_result ret = translate_parts(e, gva, len, false, part);
-	int err;
-
-	if (ret)
-		return ret;
-	err = guest_read(f->vcpu->vm->gm, part[0], buf, first);
-	if (!err && first < len)
-		err = guest_read(f->vcpu->vm->gm, part[1], (char *)buf + first, len - first);
-	return err ? host_failed(f, part[0], err) : EMULATE_DONE;
-}
-
-static enum emulate_result write_operand(struct emulation *e, gva_t gva, const void *buf,
-					 size_t len)
-{
-	struct finish *f = e->ctx;
-	size_t first = in_page(gva, len);
-	gpa_t part[2];
-	enum emulate_result ret = translate_parts(e, gva, len, true, part);
-	int err;
-
-	if (ret)
-		return ret;
-	err = guest_write(f->vcpu->vm->gm, part[0], buf, first);
-	if (!err && first < len)
-		err = guest_write(f->vcpu->vm->gm, part[1], (const char *)buf + first, len - first);
-	return err ? host_failed(f, part[0], err) : EMULATE_DONE;
-}
-
-static enum emulate_result exchange_operand(struct emulation *e, gva_t gva, uint64_t old[2],
-					    const uint64_t new[2])
-{
-	struct finish *f = e->ctx;
-	gpa_t gpa;
-	enum emulate_result ret = translate(f, gva, (struct walk_access){ .write = true }, &gpa);
-	int err;
-
-	if (ret)
-		return ret;
-	err = guest_exchange(f->vcpu->vm->gm, gpa, old, new);
-	return err ? host_failed(f, gpa, err) : EMULATE_DONE;
-}
-
-static enum emulate_result fetch(struct emulation *e, gva_t gva, void *buf, size_t len)
-{
-	struct finish *f = e->ctx;
-	gpa_t gpa;
-	enum emulate_result ret = translate(f, gva, (struct walk_access){ .fetch = true }, &gpa);
-
-	if (ret)
-		return ret;
-	return guest_read(f->vcpu->vm->gm, gpa, buf, len) ? EMULATE_UNKNOWN : EMULATE_DONE;
-}
-
 /* ---- registers ---- */
+
+static struct finish *finish_of(struct emulation *e)
+{
+	return (struct finish *)((char *)e - offsetof(struct finish, e));
+}
 
 static enum emulate_result load_fpu(struct emulation *e)
 {
-	struct finish *f = e->ctx;
+	struct finish *f = finish_of(e);
 	const uint8_t *area = (const uint8_t *)f->xsave.region;
 
 	if (ioctl(f->vcpu->fd, KVM_GET_XSAVE, &f->xsave))
@@ -190,11 +62,11 @@ static int store_fpu(struct finish *f)
 /* ---- one instruction ---- */
 
 static const struct emulate_memory memory = {
-	.read = read_operand,
-	.write = write_operand,
-	.exchange = exchange_operand,
+	.read = operand_read,
+	.write = operand_write,
+	.exchange = operand_exchange,
 	.load_fpu = load_fpu,
-	.fetch = fetch,
+	.fetch = operand_fetch,
 };
 
 static bool begin(struct finish *f, struct vcpu *vcpu)
@@ -203,10 +75,9 @@ static bool begin(struct finish *f, struct vcpu *vcpu)
 	if (vcpu_read_state(vcpu, &f->state) || ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &f->events) ||
 	    f->events.exception.injected)
 		return false; /* an exception: an older KVM, which goes its own way */
-	vcpu_walk_cpu(vcpu->vm, &f->state, &f->cpu);
 	f->e = (struct emulation){
 		.memory = &memory,
-		.ctx = f,
+		.ctx = vcpu,
 		.regs = f->state.regs,
 		.sregs = f->state.sregs,
 		.bits = doing_bits(&f->state),

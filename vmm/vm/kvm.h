@@ -9,6 +9,7 @@
 #include <linux/kvm.h>
 #include <quire/error.h>
 #include "mmu/memory/gmem.h"
+#include "vmm/monitor/world.h"
 
 struct kvm {
 	int fd;		   /* /dev/kvm; -1: not open */
@@ -20,6 +21,7 @@ struct kvm {
 	struct kvm_cpuid2 *cpuid;		  /* of vCPU 0 (cpuid.h); malloc'd */
 	struct kvm_userspace_memory_region *slot; /* memslots, by number; malloc'd */
 	unsigned int nr_slots;
+	const void *zeroes; /* kvm_set_monitor() */
 };
 
 #define KVM_NONE ((struct kvm){ .fd = -1, .vm_fd = -1 })
@@ -67,6 +69,22 @@ int kvm_slot_log(struct kvm *kvm, unsigned int slot, bool on);
  * 0; -ENOENT: the slot is not watched; other -errno.
  */
 int kvm_slot_fetch(const struct kvm *kvm, unsigned int slot, uint64_t *bitmap);
+
+/*
+ * For a guest on shadow tables (vmm/monitor/world.h), after kvm_set_memory(): let the processor
+ * reach the monitor, and a page of zeroes.  0 or -errno with *err.
+ */
+int kvm_set_monitor(struct kvm *kvm, const struct world_memory *monitor, const void *zeroes,
+		    struct quire_error *err);
+
+/* gmem_shadow.segment.  While vCPUs run, the keeper's thread calls it. */
+int kvm_set_segment(struct kvm *kvm, maddr_t at, const void *hva, uint64_t bytes);
+
+/*
+ * Make KVM forget the tables that it has made of the shadow tables, if it makes any: it does so
+ * when a slot goes, and there is one for that.  0 or -errno.  A vCPU's thread, outside the guest.
+ */
+int kvm_forget_tables(struct kvm *kvm);
 
 /*
  * Make the kernel's PIC, I/O APIC, local APICs and PIT.  After kvm_set_memory(): to add a slot to a

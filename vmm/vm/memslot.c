@@ -132,3 +132,58 @@ int kvm_slot_fetch(const struct kvm *kvm, unsigned int slot, uint64_t *bitmap)
 
 	return ioctl(kvm->vm_fd, KVM_GET_DIRTY_LOG, &log) ? -errno : 0;
 }
+
+/* ---- what only a guest on shadow tables has ---- */
+
+/* After those of RAM: the monitor, the zeroes, a slot that means nothing, segments of the store. */
+enum { SLOT_MONITOR, SLOT_ZEROES, SLOT_SPARE, SLOT_SEGMENTS };
+
+#define SPARE_AT (SHADOW_ZERO_PAGE + GiB)
+
+static int set_other(const struct kvm *kvm, uint32_t slot, maddr_t at, const void *hva,
+		     uint64_t bytes, uint32_t flags)
+{
+	const struct kvm_userspace_memory_region region = {
+		.slot = kvm->nr_slots + slot,
+		.flags = flags,
+		.guest_phys_addr = at,
+		.memory_size = bytes,
+		.userspace_addr = (uintptr_t)hva,
+	};
+
+	return set_slot(kvm, &region);
+}
+
+int kvm_set_monitor(struct kvm *kvm, const struct world_memory *monitor, const void *zeroes,
+		    struct quire_error *err)
+{
+	int ret = set_other(kvm, SLOT_MONITOR, monitor->at, monitor->hva, monitor->bytes, 0);
+
+	kvm->zeroes = zeroes;
+	if (!ret)
+		ret = set_other(kvm, SLOT_ZEROES, SHADOW_ZERO_PAGE, zeroes, QUIRE_PAGE_SIZE,
+				KVM_MEM_READONLY);
+	if (!ret)
+		ret = set_other(kvm, SLOT_SPARE, SPARE_AT, zeroes, QUIRE_PAGE_SIZE,
+				KVM_MEM_READONLY);
+	return ret ? quire_fail(err, ret,
+				"KVM: ioctl(SET_USER_MEMORY_REGION) of the monitor failed: %s",
+				strerror(-ret)) :
+		     0;
+}
+
+int kvm_set_segment(struct kvm *kvm, maddr_t at, const void *hva, uint64_t bytes)
+{
+	uint32_t slot = SLOT_SEGMENTS + (uint32_t)((at - SHADOW_STORE_BASE) / bytes);
+
+	return set_other(kvm, slot, at, hva, hva ? bytes : 0, KVM_MEM_READONLY);
+}
+
+int kvm_forget_tables(struct kvm *kvm)
+{
+	int ret = set_other(kvm, SLOT_SPARE, SPARE_AT, kvm->zeroes, 0, KVM_MEM_READONLY);
+
+	return ret ? ret :
+		     set_other(kvm, SLOT_SPARE, SPARE_AT, kvm->zeroes, QUIRE_PAGE_SIZE,
+			       KVM_MEM_READONLY);
+}

@@ -99,6 +99,8 @@ const struct sandbox_rule sandbox_rules[] = {
 	IOCTL(KVM_SET_XSAVE,		    V,	   "... its result"),
 	IOCTL(KVM_GET_DEBUGREGS,	    V,	   "... it is single-stepped"),
 	IOCTL(KVM_SET_DEBUGREGS,	    V,	   "... the same"),
+	IOCTL(KVM_SET_VCPU_EVENTS,	    V,	   "shadow tables: an exception that is ours"),
+	IOCTL(KVM_SET_XCRS,		    V,	   "... XSETBV"),
 	IOCTL(KVM_GET_LAPIC,		    V,	   "... its timer, a pending interrupt"),
 	IOCTL(KVM_GET_IRQCHIP,		    M,	   "... a device"),
 	IOCTL(KVM_GET_PIT2,		    M,	   "... the timer"),
@@ -128,7 +130,7 @@ const struct sandbox_rule sandbox_rules[] = {
 		"what is shared can be written again, and then raises an event"),
 
 	/* ---- what the guest writes, for the keeper ---- */
-	IOCTL(KVM_SET_USER_MEMORY_REGION,   K,	   "begin and end watching a slot"),
+	IOCTL(KVM_SET_USER_MEMORY_REGION,   K | V, "watch a slot; shadow tables: see one go"),
 	IOCTL(KVM_GET_DIRTY_LOG,	    K,	   "what was written in it"),
 	CALL(fstat,			    K,	   "which segment of the store is this?"),
 	CALL_IF(newfstatat, K, 3, INT_MASK, AT_EMPTY_PATH, "AT_EMPTY_PATH",

@@ -15,9 +15,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "cpuid.h"
+#include "finish.h"
 #include "sandbox.h"
 #include "vcpu.h"
 #include "vm_impl.h"
+#include "vm_shadow.h"
 
 #define KICK_SIGNAL SIGRTMIN
 
@@ -101,6 +103,7 @@ int vcpu_init(struct vcpu *vcpu, struct vm *vm, unsigned int id, struct quire_er
 
 	vcpu->vm = vm;
 	vcpu->id = id;
+	vcpu->ops = vm->shadow ? &vcpu_shadow_ops : &vcpu_kvm_ops;
 	vcpu->fd = ioctl(vm->kvm.vm_fd, KVM_CREATE_VCPU, (unsigned long)id);
 	if (vcpu->fd < 0)
 		return quire_fail(err, -errno, "KVM: ioctl(CREATE_VCPU %u) failed: %s", id,
@@ -113,6 +116,8 @@ int vcpu_init(struct vcpu *vcpu, struct vm *vm, unsigned int id, struct quire_er
 	} else {
 		ret = set_cpuid(vcpu, err);
 	}
+	if (!ret && vm->shadow)
+		ret = vcpu_shadow_init(vcpu, err);
 	if (ret)
 		vcpu_finish(vcpu);
 	return ret;
@@ -124,6 +129,8 @@ void vcpu_finish(struct vcpu *vcpu)
 		munmap(vcpu->run, vcpu->vm->kvm.run_bytes);
 	if (vcpu->fd >= 0)
 		close(vcpu->fd);
+	free(vcpu->shadow);
+	vcpu->shadow = NULL;
 	vcpu->run = NULL;
 	vcpu->fd = -1;
 }
@@ -225,6 +232,12 @@ int vcpu_set_start(struct vcpu *vcpu, const struct image_plan *plan, struct quir
 	memset(regs, 0, sizeof(*regs));
 	regs->rflags = RFLAGS_FIXED;
 	start[plan->kind](sregs, regs, plan);
+	return vcpu->ops->start(vcpu, err);
+}
+
+static int start_kvm(struct vcpu *vcpu, struct quire_error *err)
+{
+	(void)err;
 	vcpu->run->kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
 	return 0;
 }
@@ -274,6 +287,11 @@ void vcpu_kick(struct vcpu *vcpu, unsigned int request)
 
 int vcpu_read_state(struct vcpu *vcpu, struct vcpu_state *state)
 {
+	return vcpu->ops->read_state(vcpu, state);
+}
+
+static int read_kvm_state(struct vcpu *vcpu, struct vcpu_state *state)
+{
 	struct kvm_run *run = vcpu->run;
 	struct kvm_mp_state mp;
 	int ret;
@@ -294,6 +312,20 @@ int vcpu_read_state(struct vcpu *vcpu, struct vcpu_state *state)
 	};
 	return 0;
 }
+
+static int run_kvm(struct vcpu *vcpu)
+{
+	return ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
+}
+
+const struct vcpu_ops vcpu_kvm_ops = {
+	.start = start_kvm,
+	.run = run_kvm,
+	.read_state = read_kvm_state,
+	.port_io = vcpu_port_io,
+	.after_mmio = vcpu_keeps_running,
+	.finish = finish_instruction,
+};
 
 int vcpu_read_rest(struct vcpu *vcpu, const struct vcpu_state *state, struct silence_cpu *rest)
 {

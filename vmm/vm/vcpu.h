@@ -26,10 +26,28 @@
 #include "vm.h"
 
 /* Requests: bits of vcpu.requests. */
-#define VCPU_STOP  0x1u /* leave the loop for good */
-#define VCPU_STATE 0x2u /* copy the registers to `state`, and set state_ready */
-#define VCPU_PARK  0x4u /* leave the guest, and see that the VM is paused */
-#define VCPU_REST  0x8u /* as VCPU_STATE; and copy to `rest` what can wake the vCPU */
+#define VCPU_STOP  0x1u	 /* leave the loop for good */
+#define VCPU_STATE 0x2u	 /* copy the registers to `state`, and set state_ready */
+#define VCPU_PARK  0x4u	 /* leave the guest, and see that the VM is paused */
+#define VCPU_REST  0x8u	 /* as VCPU_STATE; and copy to `rest` what can wake the vCPU */
+#define VCPU_FLUSH 0x10u /* leave the guest, and enter it again */
+
+struct vcpu;
+
+/* How the guest's processor is made: KVM's own, or one on shadow tables (vm_shadow.h). */
+struct vcpu_ops {
+	/* vcpu_set_start(), with these registers in run->s.regs. */
+	int (*start)(struct vcpu *vcpu, struct quire_error *err);
+	/* KVM_RUN: 0, or a positive errno. */
+	int (*run)(struct vcpu *vcpu);
+	/* vcpu_read_state(). */
+	int (*read_state)(struct vcpu *vcpu, struct vcpu_state *state);
+	/* KVM_EXIT_IO; KVM_EXIT_MMIO, after the access; KVM's emulator gave up (exit.c). */
+	bool (*port_io)(struct vcpu *vcpu);
+	bool (*after_mmio)(struct vcpu *vcpu);
+	bool (*finish)(struct vcpu *vcpu);
+};
+extern const struct vcpu_ops vcpu_kvm_ops;
 
 /* [I] immutable after create   [v] the vCPU's thread   [l] vm->lock   [a] atomic */
 struct vcpu {
@@ -39,6 +57,9 @@ struct vcpu {
 	uint32_t features;    /* [I] EMULATE_* that the guest's CPUID offers */
 	struct kvm_run *run;  /* [v], except immediate_exit: [a] */
 	struct thread thread; /* the main loop starts and joins it */
+
+	const struct vcpu_ops *ops; /* [I] */
+	struct vcpu_shadow *shadow; /* [I] NULL: it is KVM's own */
 
 	atomic_uint requests; /* [a] */
 	atomic_bool kicked;   /* [a] a signal is under way */
@@ -113,5 +134,17 @@ bool vcpu_crash(struct vcpu *vcpu, struct crash *crash);
 
 /* Run the guest until it or the VM ends (exit.c). */
 void vcpu_loop(struct vcpu *vcpu);
+
+/*
+ * What exits ask for (exit.c).  Called by the vCPU's own thread; true: it is to enter the guest
+ * again.  vcpu_ports(): nr elements of so many bytes, to a port or from it.
+ */
+bool vcpu_keeps_running(struct vcpu *vcpu);
+bool vcpu_port_io(struct vcpu *vcpu);
+bool vcpu_mmio(struct vcpu *vcpu);
+bool vcpu_halted(struct vcpu *vcpu);
+bool vcpu_triple_fault(struct vcpu *vcpu);
+void vcpu_ports(struct vcpu *vcpu, bool out, uint16_t port, unsigned int bytes, void *data,
+		unsigned int nr);
 
 #endif

@@ -18,6 +18,7 @@
 #include "sandbox.h"
 #include "signals.h"
 #include "vm_impl.h"
+#include "vm_shadow.h"
 
 /* ---- queries ---- */
 
@@ -41,18 +42,24 @@ uint32_t vm_tsc_khz(const struct vm *vm)
 	return vcpu_tsc_khz(&vm->vcpu[0]);
 }
 
-void vcpu_walk_cpu(const struct vm *vm, const struct vcpu_state *state, struct walk_cpu *out)
+void vcpu_walk_registers(const struct vm *vm, const struct kvm_sregs *sregs, uint64_t rflags,
+			 struct walk_cpu *out)
 {
 	*out = (struct walk_cpu){
-		.cr0 = state->sregs.cr0,
-		.cr3 = state->sregs.cr3,
-		.cr4 = state->sregs.cr4,
-		.efer = state->sregs.efer,
-		.ac = state->regs.rflags >> 18 & 1,
+		.cr0 = sregs->cr0,
+		.cr3 = sregs->cr3,
+		.cr4 = sregs->cr4,
+		.efer = sregs->efer,
+		.ac = rflags >> 18 & 1,
 		.maxphyaddr = vm->maxphyaddr,
 		.pages_1g = vm->pages_1g,
 		.amd = vm->amd,
 	};
+}
+
+void vcpu_walk_cpu(const struct vm *vm, const struct vcpu_state *state, struct walk_cpu *out)
+{
+	vcpu_walk_registers(vm, &state->sregs, state->regs.rflags, out);
 }
 
 /* ---- events from other threads ---- */
@@ -273,9 +280,17 @@ static int create_memory(struct vm *vm, struct quire_error *err)
 		.on_thread_start = on_pager_start,
 		.ctx = vm,
 	};
-	int ret = gmem_create(&config, &vm->gm, err);
+	struct gmem_shadow shadow;
+	int ret;
 
-	return ret ? ret : kvm_set_memory(&vm->kvm, vm->gm, err);
+	if (vm->shadow) {
+		shadow = vm_shadow_memory(vm);
+		config.shadow = &shadow;
+	}
+	ret = gmem_create(&config, &vm->gm, err);
+	if (!ret)
+		ret = kvm_set_memory(&vm->kvm, vm->gm, err);
+	return ret || !vm->shadow ? ret : vm_shadow_set_memory(vm, err);
 }
 
 static int create_vcpus(struct vm *vm, struct quire_error *err)
@@ -291,6 +306,8 @@ static int create_vcpus(struct vm *vm, struct quire_error *err)
 	ret = cpu_features_apply(&vm->config.features, vm->kvm.cpuid, err);
 	if (ret)
 		return ret;
+	if (vm->shadow)
+		vm_shadow_filter_cpuid(vm);
 	vm->vcpu = calloc(vm->config.nr_vcpus, sizeof(*vm->vcpu));
 	if (!vm->vcpu)
 		return quire_fail(err, -ENOMEM, "no memory for %u vCPUs", vm->config.nr_vcpus);
@@ -399,6 +416,8 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 	ret = create_events(vm, err);
 	if (!ret)
 		ret = create_kvm(vm, err);
+	if (!ret && config->paging == VM_PAGING_SHADOW)
+		ret = vm_shadow_create(vm, err);
 	if (!ret)
 		ret = create_memory(vm, err);
 	if (!ret && config->irqchip)
@@ -477,6 +496,7 @@ void vm_destroy(struct vm *vm)
 	text_port_destroy(vm->text_port);
 	gmem_destroy(vm->gm);
 	kvm_finish(&vm->kvm);
+	vm_shadow_destroy(vm);
 	console_finish(&vm->console);
 	if (vm->wake_fd >= 0)
 		close(vm->wake_fd);

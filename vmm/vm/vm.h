@@ -37,12 +37,20 @@ struct vm_net {
 	uint16_t mtu;	/* 0: the guest is not told */
 };
 
+/* How the guest's addresses are translated. */
+enum vm_paging {
+	VM_PAGING_EPT,	  /* by KVM, as well as it can */
+	VM_PAGING_SHADOW, /* by shadow tables that we make (vm_shadow.h) */
+	VM_NR_PAGINGS
+};
+
 struct vm_config {
 	const char *name;      /* at most VM_NAME_MAX bytes */
 	bool is_copy;	       /* for vm_info: the name is NAME-N, of one of several copies */
 	uint64_t ram_bytes;    /* multiple of 4 KiB, not 0 */
 	unsigned int nr_vcpus; /* 1..VM_MAX_VCPUS; more than 1 needs the irqchip */
 	bool irqchip;	       /* PIC, I/O APIC, local APICs and PIT in the kernel */
+	enum vm_paging paging;
 	enum gmem_hugepages hugepages;
 	unsigned int max_mappings; /* as in gmem_config */
 	enum keeper_mode merge;
@@ -210,5 +218,7 @@ int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
 
 /* What walk_2d() needs to know of a vCPU: the registers that concern paging. */
 void vcpu_walk_cpu(const struct vm *vm, const struct vcpu_state *state, struct walk_cpu *out);
+void vcpu_walk_registers(const struct vm *vm, const struct kvm_sregs *sregs, uint64_t rflags,
+			 struct walk_cpu *out);
 
 #endif

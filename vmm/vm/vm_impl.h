@@ -52,6 +52,7 @@ struct vm_silence {
 };
 
 struct vm_doing;
+struct vm_shadow;
 struct vm_slot;
 
 /* A kind of virtio device: a row of the table in vm_virtio.c.  What is NULL has nothing to do. */
@@ -106,6 +107,7 @@ struct vm {
 	unsigned int nr_ram;		  /* [I] */
 	struct kvm kvm;			  /* [I] */
 	struct gmem *gm;		  /* [I] */
+	struct vm_shadow *shadow;	  /* [I] NULL: KVM translates by itself */
 	struct vm_merge merge;
 	uint8_t maxphyaddr;			 /* [I] */
 	bool pages_1g;				 /* [I] */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include "sandbox.h"
 #include "vm_impl.h"
+#include "vm_shadow.h"
 
 /* Caller holds vm->lock, so that a thread that is not done does not end, and has a clock. */
 static uint64_t vcpu_cpu_ns(const struct vcpu *vcpu)
@@ -41,6 +42,15 @@ static void add_vcpu(const struct vcpu *vcpu, struct vm_info *out)
 	out->vcpu_cpu_ns += vcpu_cpu_ns(vcpu);
 }
 
+static void add_shadow(const struct shadow_exits *count, struct shadow_exits *out)
+{
+	out->hidden_faults += count_of(&count->hidden_faults);
+	out->true_faults += count_of(&count->true_faults);
+	out->flushes += count_of(&count->flushes);
+	for (unsigned int i = 0; i < MONITOR_NR_ROWS; i++)
+		out->emulated[i] += count_of(&count->emulated[i]);
+}
+
 void vm_info(struct vm *vm, struct vm_info *out)
 {
 	memset(out, 0, sizeof(*out));
@@ -56,7 +66,9 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->setup_ns = vm->setup_ns;
 	out->run_ns = vm->run_ns ? vm->run_ns : out->now_ns - vm->run_start_ns;
 	out->cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	out->paging = vm->config.paging;
 	gmem_stats(vm->gm, &out->mem);
+	gmem_shadow_stats(vm->gm, &out->shadow_mmu);
 	vm_merge_info(vm, out);
 	vm_balloon_record(vm, &out->balloon);
 	out->balloon.touches = out->mem.balloon_touches;
@@ -66,7 +78,10 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->unclaimed_mmio = atomic_load(&vm->mmio.unclaimed);
 	out->ignored_texts = text_port_ignored(vm->text_port);
 	lock(&vm->lock);
-	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		add_vcpu(&vm->vcpu[i], out);
+		if (vm->vcpu[i].shadow)
+			add_shadow(&vm->vcpu[i].shadow->count, &out->shadow);
+	}
 	unlock(&vm->lock);
 }

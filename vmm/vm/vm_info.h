@@ -9,7 +9,7 @@
  */
 #include "mmu/base/balloon_record.h"
 #include "mmu/merge/keeper.h"
-#include "vmm/monitor/emulate.h"
+#include "vmm/monitor/cpu.h"
 #include "kvm_exit.h"
 #include "vmm/dev/blk.h"
 #include "vmm/dev/virtio_net.h"
@@ -18,6 +18,14 @@
 #define VM_MAX_VCPUS  255 /* APIC ids have eight bits, and 255 means everyone */
 #define VM_NAME_MAX   63
 #define VM_DOMAIN_MAX 47
+
+/* What a guest on shadow tables came out for, by what became of it. */
+struct shadow_exits {
+	uint64_t hidden_faults; /* page faults that were ours: an entry was missing */
+	uint64_t true_faults;	/* exceptions that the guest got */
+	uint64_t flushes;	/* entries of the guest with something to flush */
+	uint64_t emulated[MONITOR_NR_ROWS];
+};
 
 /* A guest that waits for an interrupt is VM_RUNNING. */
 enum vm_state {
@@ -48,9 +56,13 @@ struct vm_info {
 	uint64_t unclaimed_ports, unclaimed_mmio; /* accesses that no device answered */
 	uint64_t ignored_texts;			  /* writes to the text port that made no sense */
 	uint64_t exits[KVM_NR_EXITS];		  /* by reason */
-	char domain[VM_DOMAIN_MAX + 1];		  /* "": it merges with itself only */
-	struct keeper_stats merge;		  /* the reasons add up to mem's private pages */
-	uint64_t merge_passes;			  /* keeper_passes_done() */
+	uint32_t paging;			  /* enum vm_paging */
+	uint32_t zero;
+	struct shadow_exits shadow;	/* if it is VM_PAGING_SHADOW */
+	struct shadow_stats shadow_mmu; /* ... its tables */
+	char domain[VM_DOMAIN_MAX + 1]; /* "": it merges with itself only */
+	struct keeper_stats merge;	/* the reasons add up to mem's private pages */
+	uint64_t merge_passes;		/* keeper_passes_done() */
 	struct balloon_record balloon;
 	uint32_t nr_disks;
 	uint32_t buffered_disks; /* of which the page cache has what they read and write */

@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A vCPU on shadow tables, between two exits.
+ *
+ * The virtual registers (cpu.state) are up to date whenever KVM_RUN has returned.  An access to a
+ * device, which KVM completes at the next KVM_RUN, is completed at once, by one that does not enter
+ * the guest.  An exception that KVM was about to raise when a signal came is taken from it, and is
+ * ours from then on: the guest may be entered by other ways than where it was.
+ *
+ * The tables that the guest runs on follow from its registers.  They are asked for again only when
+ * one of those has changed.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include "operand.h"
+#include "vm_impl.h"
+#include "vm_shadow.h"
+
+enum { DB = 1, PF = 14 };
+
+#define PF_WRITE 0x2u
+#define PF_FETCH 0x10u
+
+#define MSR_LSTAR 0xc0000082u
+#define RFLAGS_AC (1u << 18)
+
+static struct vm_shadow *vm_shadow_of(const struct vcpu *vcpu)
+{
+	return vcpu->vm->shadow;
+}
+
+/* ---- what instructions access ---- */
+
+static enum emulate_result ports(void *ctx, bool out, uint16_t port, unsigned int bytes, void *data,
+				 unsigned int nr)
+{
+	vcpu_ports(ctx, out, port, bytes, data, nr);
+	return EMULATE_DONE;
+}
+
+/* Of those that the state lacks there is none. */
+static bool no_msr(void *ctx, bool write, uint32_t index, uint64_t *value)
+{
+	(void)ctx;
+	(void)write;
+	(void)index;
+	(void)value;
+	return false;
+}
+
+static const struct emulate_memory memory = {
+	.read = operand_read,
+	.write = operand_write,
+	.exchange = operand_exchange,
+	.fetch = operand_fetch,
+};
+
+static const struct monitor_bus bus = { .io = ports, .msr = no_msr };
+
+/* ---- its tables ---- */
+
+static void walk_cpu(const struct vcpu *vcpu, struct walk_cpu *out)
+{
+	const struct monitor_state *state = &vcpu->shadow->cpu.state;
+
+	memset(out, 0, sizeof(*out)); /* it is compared */
+	vcpu_walk_registers(vcpu->vm, &state->sregs, state->regs.rflags, out);
+}
+
+static bool is_user(const struct vcpu *vcpu)
+{
+	return emulate_cpl(&vcpu->shadow->cpu.state.sregs) == 3;
+}
+
+/* Find the tables for the registers as they are now.  Returns whether they are others. */
+static bool find_root(struct vcpu *vcpu)
+{
+	struct vcpu_shadow *s = vcpu->shadow;
+	bool user = is_user(vcpu);
+	struct walk_cpu cpu;
+	maddr_t old = s->root;
+
+	walk_cpu(vcpu, &cpu);
+	if (old && user == s->of_user && !memcmp(&cpu, &s->of, sizeof(cpu)))
+		return false;
+	s->root = gmem_shadow_root(vcpu->vm->gm, vcpu->id, &cpu, user);
+	s->of = cpu;
+	s->of_user = user;
+	return s->root != old;
+}
+
+/* ---- beginning ---- */
+
+int vcpu_shadow_init(struct vcpu *vcpu, struct quire_error *err)
+{
+	vcpu->shadow = calloc(1, sizeof(*vcpu->shadow));
+	if (!vcpu->shadow)
+		return quire_fail(err, -ENOMEM, "no memory for vCPU %u", vcpu->id);
+	vcpu->shadow->cpu = (struct monitor_cpu){
+		.memory = &memory,
+		.bus = &bus,
+		.features = &vm_shadow_of(vcpu)->features,
+		.ctx = vcpu,
+	};
+	return 0;
+}
+
+static int set_lstar(const struct vcpu *vcpu)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} msrs = { { .nmsrs = 1 }, { .index = MSR_LSTAR, .data = world_lstar() } };
+
+	return ioctl(vcpu->fd, KVM_SET_MSRS, &msrs) == 1 ? 0 : -EIO;
+}
+
+static int start(struct vcpu *vcpu, struct quire_error *err)
+{
+	struct kvm_sregs *real = &vcpu->run->s.regs.sregs;
+	struct vcpu_shadow *s = vcpu->shadow;
+	const char *why;
+
+	s->cpu.state = (struct monitor_state){
+		.regs = vcpu->run->s.regs.regs,
+		.sregs = *real,
+		.debug = { .dr6 = 0xffff0ff0, .dr7 = 0x400 },
+		.msr.pat = 0x0007040600070406,
+		.xcr0 = 1,
+		.shadow_rip = UINT64_MAX,
+	};
+	why = world_refuses(real);
+	if (why)
+		return quire_fail(err, -EDOM,
+				  "--paging=shadow cannot run this image as it starts: %s", why);
+	world_start(vm_shadow_of(vcpu)->world, vcpu->id, real);
+	s->place = WORLD_TRAPPED;
+	find_root(vcpu);
+	real->cr3 = s->root;
+	if (ioctl(vcpu->fd, KVM_SET_SREGS, real) || set_lstar(vcpu))
+		return quire_fail(err, -errno, "KVM: cannot set the registers: %s",
+				  strerror(errno));
+	return 0;
+}
+
+/* ---- into the guest ---- */
+
+/* Prepare the next KVM_RUN.  The vCPU counts as in the guest from now on. */
+static void prepare(struct vcpu *vcpu)
+{
+	struct vm_shadow *v = vm_shadow_of(vcpu);
+	struct vcpu_shadow *s = vcpu->shadow;
+	bool others = find_root(vcpu), all = false;
+	maddr_t stale[WORLD_MAX_LIST];
+	struct world_entry entry = {
+		.regs = &s->cpu.state.regs,
+		.sregs = &s->cpu.state.sregs,
+		.root = s->root,
+		.stale = stale,
+	};
+	int nr;
+
+	while ((nr = flush_begin(v->flush, vcpu->id, stale)) < 0) {
+		kvm_forget_tables(&vcpu->vm->kvm);
+		all = true;
+	}
+	if (s->place != WORLD_TRAPPED && !others && !all && !nr)
+		return;
+	entry.nr_stale = (unsigned int)nr;
+	entry.flush = all;
+	world_enter(v->world, vcpu->id, vcpu->run, &entry);
+	if (nr || all)
+		vcpu_count(&s->count.flushes);
+}
+
+/* After KVM_RUN: see where the vCPU is, and what the guest's registers are. */
+static void look(struct vcpu *vcpu)
+{
+	struct vcpu_shadow *s = vcpu->shadow;
+
+	s->place = world_leave(vm_shadow_of(vcpu)->world, vcpu->id, vcpu->run, &s->cpu.state.regs,
+			       &s->cpu.state.sregs, &s->trap);
+	s->trapped = s->place == WORLD_TRAPPED;
+}
+
+/* Take from KVM the exception that it was about to raise in the guest. */
+static int take_exception(struct vcpu *vcpu)
+{
+	struct vcpu_shadow *s = vcpu->shadow;
+	struct kvm_vcpu_events events;
+
+	if (ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events))
+		return errno;
+	if (!events.exception.injected && !events.exception.pending)
+		return 0;
+	s->trap = (struct world_trap){
+		.vector = events.exception.nr,
+		.error = events.exception.has_error_code ? events.exception.error_code : 0,
+		.cr2 = vcpu->run->s.regs.sregs.cr2,
+	};
+	s->place = WORLD_TRAPPED;
+	s->trapped = true;
+	memset(&events.exception, 0, sizeof(events.exception));
+	events.exception_has_payload = 0;
+	return ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, &events) ? errno : 0;
+}
+
+static int run(struct vcpu *vcpu)
+{
+	struct vcpu_shadow *s = vcpu->shadow;
+	int error;
+
+	if (s->trapped) { /* a signal came between the trap and the OUT */
+		vcpu->run->exit_reason = KVM_EXIT_IO;
+		return 0;
+	}
+	prepare(vcpu);
+	vcpu->run->kvm_valid_regs = WORLD_VALID_REGS;
+	error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
+	flush_end(vm_shadow_of(vcpu)->flush, vcpu->id);
+	look(vcpu);
+	if (error == EINTR && s->place == WORLD_IN_GUEST)
+		error = take_exception(vcpu) ?: EINTR;
+	return error;
+}
+
+/* ---- out of the guest ---- */
+
+static bool crash(struct vcpu *vcpu, const char *what, const char *hint)
+{
+	struct crash crash = { .hint = "" };
+
+	snprintf(crash.what, sizeof(crash.what), "%s", what);
+	snprintf(crash.hint, sizeof(crash.hint), "%s", hint);
+	return vcpu_crash(vcpu, &crash);
+}
+
+static int load_xcr0(const struct vcpu *vcpu)
+{
+	struct kvm_xcrs xcrs = { .nr_xcrs = 1 };
+
+	xcrs.xcrs[0].value = vcpu->shadow->cpu.state.xcr0;
+	return ioctl(vcpu->fd, KVM_SET_XCRS, &xcrs) ? -errno : 0;
+}
+
+static int load_debug(const struct vcpu *vcpu)
+{
+	struct kvm_debugregs debug = vcpu->shadow->cpu.state.debug;
+
+	return ioctl(vcpu->fd, KVM_SET_DEBUGREGS, &debug) ? -errno : 0;
+}
+
+/* Do what the instruction asked for besides. */
+static bool take_effect(struct vcpu *vcpu)
+{
+	struct monitor_cpu *cpu = &vcpu->shadow->cpu;
+	struct walk_cpu walk;
+	int ret = 0;
+
+	walk_cpu(vcpu, &walk);
+	if (cpu->effects & (MONITOR_CR3 | MONITOR_MODE))
+		gmem_shadow_resync(vcpu->vm->gm);
+	else if (cpu->effects & MONITOR_INVLPG)
+		gmem_shadow_invlpg(vcpu->vm->gm, &walk, cpu->invlpg);
+	if (cpu->effects & MONITOR_XCR0)
+		ret = load_xcr0(vcpu);
+	if (!ret && (cpu->effects & MONITOR_DEBUG))
+		ret = load_debug(vcpu);
+	if (ret)
+		vm_end(vcpu->vm, QUIRE_STATUS_HOST, "KVM: cannot set registers: %s",
+		       strerror(-ret));
+	return !ret;
+}
+
+/* Can the guest go on as it is now?  Else it crashes. */
+static bool go_on(struct vcpu *vcpu)
+{
+	const char *why = world_refuses(&vcpu->shadow->cpu.state.sregs);
+	char what[128];
+
+	if (!why)
+		return vcpu_keeps_running(vcpu);
+	snprintf(what, sizeof(what), "the guest cannot go on with --paging=shadow: %s", why);
+	return crash(vcpu, what, "docs/shadow.md lists what cannot be done on shadow tables");
+}
+
+static void count_row(struct vcpu *vcpu)
+{
+	unsigned int row = vcpu->shadow->cpu.row;
+
+	if (row < MONITOR_NR_ROWS)
+		vcpu_count(&vcpu->shadow->count.emulated[row]);
+	else
+		vcpu_count(&vcpu->shadow->count.true_faults);
+}
+
+/* The exception is the guest's: an instruction to emulate, or one to be told of. */
+static bool guests_own(struct vcpu *vcpu, const struct emulate_event *event)
+{
+	struct monitor_cpu *cpu = &vcpu->shadow->cpu;
+	enum monitor_result result = monitor_exception(cpu, event);
+
+	switch (result) {
+	case MONITOR_DONE:
+	case MONITOR_HALT:
+		count_row(vcpu);
+		if (!take_effect(vcpu))
+			return false;
+		return result == MONITOR_HALT ? vcpu_halted(vcpu) : go_on(vcpu);
+	case MONITOR_SHUTDOWN: return vcpu_triple_fault(vcpu);
+	case MONITOR_UNKNOWN:
+		return crash(vcpu, "an instruction cannot be emulated",
+			     "it is at RIP below; docs/shadow.md lists what cannot be done on "
+			     "shadow tables");
+	case MONITOR_AGAIN: break;
+	case MONITOR_HOST: return false;
+	}
+	return vcpu_keeps_running(vcpu);
+}
+
+static bool no_memory(struct vcpu *vcpu, gva_t gva, int error)
+{
+	vm_end(vcpu->vm, error == -EDQUOT ? QUIRE_STATUS_OOM : QUIRE_STATUS_HOST,
+	       "the host has no memory for the guest's address %#llx: %s", (unsigned long long)gva,
+	       strerror(-error));
+	return false;
+}
+
+static bool page_fault(struct vcpu *vcpu, const struct world_trap *trap)
+{
+	const struct walk_access access = {
+		.user = is_user(vcpu),
+		.write = trap->error & PF_WRITE,
+		.fetch = trap->error & PF_FETCH,
+		.set_ad = true,
+	};
+	struct emulate_event event = { .vector = PF, .has_error = true, .cr2 = trap->cr2 };
+	struct walk_result res;
+	struct walk_cpu cpu;
+	int answer;
+
+	walk_cpu(vcpu, &cpu);
+	answer = gmem_shadow_fault(vcpu->vm->gm, &cpu, trap->cr2, access, &res);
+	switch (answer) {
+	case SHADOW_MAPPED:
+		vcpu_count(&vcpu->shadow->count.hidden_faults);
+		return vcpu_keeps_running(vcpu);
+	case SHADOW_PAGE_FAULT: event.error = res.error_code; break;
+	case SHADOW_NOT_CANONICAL:
+		event = (struct emulate_event){ .vector = 13, .has_error = true };
+		break;
+	case SHADOW_BAD_MODE: return crash(vcpu, "the guest's paging mode cannot be shadowed", "");
+	default: return no_memory(vcpu, trap->cr2, answer);
+	}
+	return guests_own(vcpu, &event);
+}
+
+static bool has_error(uint8_t vector)
+{
+	return vector < 32 && (0x60227d00u >> vector & 1);
+}
+
+static void take_dr6(struct vcpu *vcpu)
+{
+	struct kvm_debugregs debug;
+
+	if (!ioctl(vcpu->fd, KVM_GET_DEBUGREGS, &debug))
+		vcpu->shadow->cpu.state.debug.dr6 = debug.dr6;
+}
+
+static bool trapped(struct vcpu *vcpu)
+{
+	struct vcpu_shadow *s = vcpu->shadow;
+	const struct world_trap trap = s->trap;
+	const struct emulate_event event = {
+		.vector = trap.vector,
+		.has_error = has_error(trap.vector),
+		.error = trap.error,
+	};
+
+	s->trapped = false;
+	if (trap.vector == PF)
+		return page_fault(vcpu, &trap);
+	if (trap.vector == DB)
+		take_dr6(vcpu);
+	return guests_own(vcpu, &event);
+}
+
+static bool port_io(struct vcpu *vcpu)
+{
+	if (vcpu->shadow->trapped)
+		return trapped(vcpu);
+	return crash(vcpu, "the guest reached a port by itself", "");
+}
+
+/* Let KVM complete the access, without entering the guest.  It may ask for the rest of it. */
+static bool after_mmio(struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	int error;
+
+	__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	run->kvm_valid_regs = WORLD_VALID_REGS;
+	error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
+	__atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	if (atomic_load(&vcpu->requests)) /* a kick that came just now */
+		__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	if (!error)
+		return run->exit_reason == KVM_EXIT_MMIO ? vcpu_mmio(vcpu) :
+							   vcpu_keeps_running(vcpu);
+	look(vcpu);
+	return error == EINTR && vcpu_keeps_running(vcpu);
+}
+
+static int read_state(struct vcpu *vcpu, struct vcpu_state *state)
+{
+	*state = (struct vcpu_state){
+		.regs = vcpu->shadow->cpu.state.regs,
+		.sregs = vcpu->shadow->cpu.state.sregs,
+		.mp_state = KVM_MP_STATE_RUNNABLE,
+	};
+	return 0;
+}
+
+/* KVM emulates only accesses to devices here, and has no more to do with other instructions. */
+static bool finish(struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return false;
+}
+
+const struct vcpu_ops vcpu_shadow_ops = {
+	.start = start,
+	.run = run,
+	.read_state = read_state,
+	.port_io = port_io,
+	.after_mmio = after_mmio,
+	.finish = finish,
+};

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_VM_VM_SHADOW_H
+#define QUIRE_VMM_VM_VM_SHADOW_H
+
+/*
+ * A VM whose guest runs on shadow tables (vmm/monitor/world.h): its monitor, and its vCPUs.
+ *
+ * vm_shadow.c has what belongs to the VM, vcpu_shadow.c what a vCPU does between two exits.
+ */
+#include "vmm/monitor/cpu.h"
+#include "vmm/monitor/flush.h"
+#include "vmm/monitor/world.h"
+#include "vcpu.h"
+
+/* [I] immutable once the vCPUs run */
+struct vm_shadow {
+	struct vm *vm;			  /* [I] */
+	struct world *world;		  /* [I] */
+	struct flush *flush;		  /* [I] */
+	struct monitor_features features; /* [I] */
+};
+
+/* Its vCPU.  [v] the vCPU's thread   [c] it counts with vcpu_count(); any thread may read */
+struct vcpu_shadow {
+	struct monitor_cpu cpu;	   /* [v] */
+	enum world_place place;	   /* [v] where KVM_RUN left the vCPU */
+	bool trapped;		   /* [v] ... in a gate, and nobody has looked why */
+	struct world_trap trap;	   /* [v] then: why */
+	maddr_t root;		   /* [v] the tables in use; 0: none yet */
+	struct walk_cpu of;	   /* [v] ... and for which registers ... */
+	bool of_user;		   /* [v] ... and view */
+	struct shadow_exits count; /* [c] */
+};
+
+/* Make the monitor, after create_kvm().  0 or -errno with *err. */
+int vm_shadow_create(struct vm *vm, struct quire_error *err);
+
+/* What gmem_create() needs to know. */
+struct gmem_shadow vm_shadow_memory(struct vm *vm);
+
+/* Give KVM the monitor and the page of zeroes, after kvm_set_memory().  0 or -errno with *err. */
+int vm_shadow_set_memory(struct vm *vm, struct quire_error *err);
+
+/* Take out of CPUID what a guest cannot use here, and note what it can. */
+void vm_shadow_filter_cpuid(struct vm *vm);
+
+/* Undo vm_shadow_create(), also if it was not called. */
+void vm_shadow_destroy(struct vm *vm);
+
+/* Make vcpu->shadow.  0 or -errno with *err. */
+int vcpu_shadow_init(struct vcpu *vcpu, struct quire_error *err);
+
+extern const struct vcpu_ops vcpu_shadow_ops;
+
+#endif
