@@ -161,11 +161,11 @@ uint64_t shadow_read_guest(const struct shadow *s, gpa_t gpa, unsigned int bytes
 
 void shadow_flush(struct shadow *s)
 {
-	if (!s->stale.nr)
-		return;
-	s->stats.flushes++;
-	s->stats.full += s->stale.all;
-	s->config.flush(s->config.ctx, &s->stale);
+	if (s->stale.nr) {
+		s->stats.flushes++;
+		s->stats.full += s->stale.all;
+		s->config.flush(s->config.ctx, &s->stale);
+	}
 	s->stale.nr = 0;
 	s->stale.all = false;
 	while (s->limbo != SP_NONE) {
@@ -287,6 +287,9 @@ maddr_t shadow_root(struct shadow *s, unsigned int vcpu, const struct walk_cpu *
 	assert(vcpu < SHADOW_MAX_VCPUS);
 	if (!role_of_root(cpu, user, &role))
 		return GPA_INVALID;
+	/* A wild CR3: no walk ends well, so no entry is ever made. */
+	if (role.kind == SP_GUEST && !shadow_is_ram(s, gpa_to_gfn(role.base)))
+		role.kind = SP_PAD;
 	s->serial++;
 	sp = find_root(s, &role);
 	if (sp == SP_NONE)
@@ -312,8 +315,7 @@ static enum shadow_answer fill(struct shadow *s, const struct walk_cpu *cpu, gva
 	struct fill f = { .s = s, .gva = gva, .access = access };
 	struct sp_role role;
 
-	if (!role_of_root(cpu, access.user, &role))
-		return SHADOW_BAD_MODE;
+	role_of_root(cpu, access.user, &role);
 	if (gva >= SHADOW_MONITOR_GVA && gva < SHADOW_MONITOR_END)
 		return page_fault(cpu, access, res, 0);
 	if (role.kind == SP_DIRECT || role.kind == SP_PAD)
@@ -337,6 +339,10 @@ static enum shadow_answer fill_refused(struct shadow *s, const struct walk_cpu *
 enum shadow_answer shadow_fault(struct shadow *s, const struct walk_cpu *cpu, gva_t gva,
 				struct walk_access access, struct walk_result *res)
 {
+	struct sp_role root;
+
+	if (!role_of_root(cpu, access.user, &root))
+		return SHADOW_BAD_MODE;
 	access.set_ad = true;
 	switch (walk_2d(cpu, &s->config.stage2, &s->config.memory, gva, access, res)) {
 	case WALK_OK: break;

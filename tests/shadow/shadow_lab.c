@@ -1,0 +1,688 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "mmu/format/ept.h"
+#include "mmu/format/x86pt.h"
+#include "shadow_lab.h"
+
+#define TLB	64u
+#define MONITOR (SHADOW_MONITOR_BASE | X86_P)
+#define AD	(X86_A | X86_D)
+
+const unsigned int lab_slot[LAB_SLOTS] = { 0, 1, 2, 255, 257, 511 };
+
+struct shadow *lab_shadow;
+struct stage2 *lab_stage2;
+struct walk_cpu lab_regs[LAB_CPUS];
+
+static uint64_t seed;
+static uint8_t ram[LAB_PAGES][QUIRE_PAGE_SIZE] __attribute__((aligned(4096)));
+static uint8_t store[LAB_PAGES][QUIRE_PAGE_SIZE];
+static uint64_t (*arena)[512];
+static uint32_t arena_pages;
+
+/* A translation that a processor has cached. */
+struct cached {
+	bool valid;
+	maddr_t root, path[4]; /* addresses of the entries */
+	gva_t page;
+	uint64_t leaf;
+	unsigned int level;
+};
+static struct cached tlb[LAB_CPUS][TLB];
+
+uint64_t lab_random(void)
+{
+	return tap_random(&seed);
+}
+
+bool lab_one_in(unsigned int n)
+{
+	return lab_random() % n == 0;
+}
+
+/* --- memory ------------------------------------------------------------------------------ */
+
+static uint8_t *bytes_at(maddr_t addr)
+{
+	pfn_t pfn = addr >> QUIRE_PAGE_SHIFT;
+	static uint8_t zeroes[QUIRE_PAGE_SIZE];
+
+	if (pfn < LAB_PAGES)
+		return ram[pfn] + addr % QUIRE_PAGE_SIZE;
+	if (pfn == STAGE2_ZERO_PFN)
+		return zeroes + addr % QUIRE_PAGE_SIZE;
+	return store[pfn - STAGE2_STORE_PFN] + addr % QUIRE_PAGE_SIZE;
+}
+
+static int read_memory(void *ctx, maddr_t addr, unsigned int bytes, uint64_t *value)
+{
+	(void)ctx;
+	*value = 0;
+	memcpy(value, bytes_at(addr), bytes);
+	return 0;
+}
+
+static int set_bits(void *ctx, maddr_t addr, unsigned int bytes, uint64_t value, uint64_t bits)
+{
+	uint64_t now;
+
+	read_memory(ctx, addr, bytes, &now);
+	if (now != value)
+		return -EAGAIN;
+	now |= bits;
+	memcpy(bytes_at(addr), &now, bytes);
+	return 0;
+}
+
+static maddr_t frame(void *ctx, pfn_t pfn)
+{
+	(void)ctx;
+	if (pfn == STAGE2_ZERO_PFN)
+		return SHADOW_ZERO_PAGE;
+	return pfn < LAB_PAGES ? gfn_to_gpa(pfn) :
+				 SHADOW_STORE_BASE + gfn_to_gpa(pfn - STAGE2_STORE_PFN);
+}
+
+static void flush(void *ctx, const struct shadow_stale *stale)
+{
+	(void)ctx;
+	for (struct cached *c = tlb[0]; c < tlb[0] + LAB_CPUS * TLB; c++)
+		for (unsigned int i = 0; c->valid && i < stale->nr; i++)
+			for (unsigned int l = 0; l < 4; l++)
+				if (stale->all || c->path[l] == stale->entry[i])
+					c->valid = false;
+}
+
+static const struct gfn_range ranges[] = { { 0, LAB_PAGES } };
+
+static struct walk_stage2 walk_stage2(void)
+{
+	return (struct walk_stage2){
+		.format = &ept4_format,
+		.rules = stage2_rules,
+		.root = stage2_root(lab_stage2),
+		.read = stage2_read_entry,
+		.ctx = lab_stage2,
+	};
+}
+
+static const struct walk_memory memory = { .read = read_memory, .set_bits = set_bits };
+
+/* --- history ----------------------------------------------------------------------------- */
+
+#define VERSIONS 64u
+
+struct version {
+	uint64_t from, value;
+};
+
+static struct version history[LAB_POOL][LAB_SLOTS][VERSIONS];
+static unsigned int nr_versions[LAB_POOL][LAB_SLOTS];
+static uint64_t now;
+static uint64_t loaded[LAB_CPUS]; /* when each loaded CR3 */
+static uint64_t invalidated[LAB_CPUS][LAB_SLOTS * LAB_SLOTS * LAB_SLOTS * LAB_SLOTS];
+static uint64_t any_flush[LAB_CPUS][4096]; /* times of flushes of any kind, ascending */
+static unsigned int nr_flushes[LAB_CPUS];
+
+static unsigned int gva_number(gva_t gva)
+{
+	unsigned int n = 0;
+
+	for (unsigned int level = 4; level >= 1; level--) {
+		unsigned int index = gva >> (3 + 9 * level) & 511, slot = 0;
+
+		while (slot < LAB_SLOTS - 1 && lab_slot[slot] != index)
+			slot++;
+		n = n * LAB_SLOTS + slot;
+	}
+	return n;
+}
+
+static void forget_history(void)
+{
+	for (unsigned int page = 0; page < LAB_POOL; page++)
+		for (unsigned int slot = 0; slot < LAB_SLOTS; slot++) {
+			history[page][slot][0] =
+				(struct version){ now, lab_entry(page, slot) & ~AD };
+			nr_versions[page][slot] = 1;
+		}
+	for (unsigned int cpu = 0; cpu < LAB_CPUS; cpu++)
+		nr_flushes[cpu] = 0;
+}
+
+static void note_flush(unsigned int cpu)
+{
+	any_flush[cpu][nr_flushes[cpu]++] = now;
+}
+
+/* All that happened is forgotten when all processors flush. */
+static void load_all(void)
+{
+	for (unsigned int cpu = 0; cpu < LAB_CPUS; cpu++)
+		loaded[cpu] = ++now;
+	shadow_resync(lab_shadow);
+	shadow_flush(lab_shadow);
+	forget_history();
+}
+
+static void note_version(unsigned int page, unsigned int slot, uint64_t value)
+{
+	unsigned int *nr = &nr_versions[page][slot];
+
+	now++;
+	history[page][slot][(*nr)++] = (struct version){ now, value & ~AD };
+	if (*nr == VERSIONS)
+		load_all();
+}
+
+uint64_t lab_entry(unsigned int page, unsigned int slot)
+{
+	struct stage2_page where;
+	uint64_t value;
+
+	stage2_lookup(lab_stage2, page, &where);
+	if (!where.mapped)
+		return 0;
+	memcpy(&value, bytes_at(gfn_to_gpa(where.pfn) + lab_slot[slot] * 8), sizeof(value));
+	return value;
+}
+
+void lab_store(unsigned int page, unsigned int slot, uint64_t value, bool outside)
+{
+	memcpy(ram[page] + lab_slot[slot] * 8, &value, sizeof(value));
+	if (outside)
+		shadow_written(lab_shadow, page, 1);
+	note_version(page, slot, value);
+}
+
+void lab_write(unsigned int page, unsigned int offset, const void *bytes, unsigned int nr)
+{
+	memcpy(ram[page] + offset, bytes, nr);
+	shadow_written(lab_shadow, page, 1);
+}
+
+gva_t lab_gva(const unsigned int slot[4])
+{
+	gva_t gva = 0;
+
+	for (unsigned int i = 0; i < 4; i++)
+		gva = gva << 9 | lab_slot[slot[i]];
+	gva <<= 12;
+	return gva >> 47 & 1 ? gva | 0xffff000000000000 : gva;
+}
+
+/* --- what a TLB may hold ------------------------------------------------------------------ */
+
+struct query {
+	unsigned int cpu;
+	gva_t gva;
+	struct walk_access access;
+	maddr_t maddr;
+	uint64_t leaf_time, link_time; /* a link may be as old as this */
+};
+
+/* Intel SDM Vol. 3A, "Determination of Access Rights", in the words of the manual. */
+static bool model_allows(const struct walk_cpu *r, struct walk_access a, bool w, bool u, bool nx)
+{
+	bool wp = r->cr0 >> 16 & 1, smep = r->cr4 >> 20 & 1, smap = r->cr4 >> 21 & 1;
+
+	if (a.user)
+		return u && (!a.write || w) && (!a.fetch || !nx);
+	if (a.fetch)
+		return !nx && !(u && smep);
+	if (u && smap && !r->ac)
+		return false;
+	return !a.write || w || !wp;
+}
+
+/* Where the processor reaches gpa now. */
+static bool reaches(gpa_t gpa, maddr_t maddr)
+{
+	struct stage2_page page;
+
+	gpa &= ~(QUIRE_PAGE_SIZE - 1);
+	if (gpa >= gfn_to_gpa(LAB_PAGES))
+		return maddr == (gpa < SHADOW_GUEST_END ? gpa : SHADOW_NOWHERE);
+	stage2_lookup(lab_stage2, gpa_to_gfn(gpa), &page);
+	return page.mapped && maddr == frame(NULL, page.pfn);
+}
+
+static bool leads(const struct query *q, gpa_t table, unsigned int level, bool w, bool u, bool nx);
+
+/* An entry with this value: does it lead to q->maddr? */
+static bool value_leads(const struct query *q, uint64_t v, unsigned int level, bool w, bool u,
+			bool nx)
+{
+	gpa_t at = v & X86_ADDR_MASK;
+	uint64_t size = 1ULL << (3 + 9 * level);
+	bool nxe = lab_regs[q->cpu].efer >> 11 & 1, leaf = level == 1 || (v & X86_PS);
+
+	if (!(v & X86_P) || (v >> 51 & 1) || (!nxe && v >> 63))
+		return false;
+	if (leaf && level == 4)
+		return false;
+	w &= v >> 1 & 1;
+	u &= v >> 2 & 1;
+	nx |= v >> 63;
+	if (!leaf)
+		return leads(q, at, level - 1, w, u, nx);
+	if (level > 1 && (at & (size - 1) & ~0x1000ULL))
+		return false;
+	at &= ~(size - 1);
+	return model_allows(&lab_regs[q->cpu], q->access, w, u, nx) &&
+	       reaches(at + (q->gva & (size - 1)), q->maddr);
+}
+
+static bool leads(const struct query *q, gpa_t table, unsigned int level, bool w, bool u, bool nx)
+{
+	unsigned int index = q->gva >> (3 + 9 * level) & 511, slot = 0, page = gpa_to_gfn(table);
+	const struct version *v;
+
+	while (lab_slot[slot] != index)
+		slot++;
+	if (page >= LAB_POOL)
+		return false;
+	v = history[page][slot];
+	for (unsigned int i = 0; i < nr_versions[page][slot]; i++) {
+		bool last = i + 1 == nr_versions[page][slot];
+		uint64_t from = v[i].from, to = last ? UINT64_MAX : v[i + 1].from - 1;
+		bool leaf = level == 1 || (v[i].value & X86_PS);
+		uint64_t oldest = leaf ? q->leaf_time : q->link_time;
+
+		if (from <= q->leaf_time && to >= oldest &&
+		    value_leads(q, v[i].value, level, w, u, nx))
+			return true;
+	}
+	return false;
+}
+
+/* The last flush of any kind at or before `time`. */
+static uint64_t flush_before(unsigned int cpu, uint64_t time)
+{
+	uint64_t last = loaded[cpu];
+
+	for (unsigned int i = 0; i < nr_flushes[cpu] && any_flush[cpu][i] <= time; i++)
+		last = max_u64(last, any_flush[cpu][i]);
+	return last;
+}
+
+/*
+ * The translation was made at some time since the address was flushed: by the leaf of that time,
+ * and by links as old as the last flush before it.
+ */
+bool lab_permits(unsigned int cpu, gva_t gva, struct walk_access access, maddr_t maddr)
+{
+	uint64_t since = max_u64(loaded[cpu], invalidated[cpu][gva_number(gva)]);
+	struct query q = { cpu, gva, access, maddr, 0, 0 };
+
+	for (q.leaf_time = since; q.leaf_time <= now; q.leaf_time++) {
+		q.link_time = flush_before(cpu, q.leaf_time);
+		if (leads(&q, lab_regs[cpu].cr3, 4, true, true, false))
+			return true;
+	}
+	return false;
+}
+
+/* An entry of the path, with the time of its last change.  False: the table is none of ours. */
+static bool path_entry(unsigned int level, gpa_t table, gva_t gva, uint64_t *entry, uint64_t *time)
+{
+	unsigned int index = gva >> (3 + 9 * level) & 511, slot = 0, page = gpa_to_gfn(table);
+
+	if (page >= LAB_POOL)
+		return false;
+	while (lab_slot[slot] != index)
+		slot++;
+	*entry = lab_entry(page, slot);
+	*time = history[page][slot][nr_versions[page][slot] - 1].from;
+	return true;
+}
+
+bool lab_bits_set(unsigned int cpu, gva_t gva, bool write)
+{
+	uint64_t since = max_u64(loaded[cpu], invalidated[cpu][gva_number(gva)]), e, time;
+	gpa_t table = lab_regs[cpu].cr3;
+	bool set = true;
+
+	for (unsigned int level = 4;; level--) {
+		if (!path_entry(level, table, gva, &e, &time) || time > since || !(e & X86_P))
+			return true;
+		set &= (e & X86_A) != 0;
+		if (level == 1 || (e & X86_PS))
+			return set && (!write || (e & X86_D));
+		table = e & X86_ADDR_MASK;
+	}
+}
+
+/* --- flushes ----------------------------------------------------------------------------- */
+
+void lab_invlpg(unsigned int cpu, gva_t gva)
+{
+	shadow_invlpg(lab_shadow, &lab_regs[cpu], gva);
+	shadow_flush(lab_shadow);
+	invalidated[cpu][gva_number(gva)] = ++now;
+	note_flush(cpu);
+}
+
+void lab_load(unsigned int cpu)
+{
+	shadow_resync(lab_shadow);
+	shadow_flush(lab_shadow);
+	loaded[cpu] = ++now;
+	note_flush(cpu);
+	if (nr_flushes[cpu] > 4000)
+		load_all();
+}
+
+/* --- stage 2 ----------------------------------------------------------------------------- */
+
+static pfn_t frame_of(gfn_t gfn, enum page_state state)
+{
+	switch (state) {
+	case PG_PRIVATE: return gfn;
+	case PG_SHARED: return STAGE2_STORE_PFN + gfn;
+	case PG_ZERO: return STAGE2_ZERO_PFN;
+	default: return STAGE2_UNMAPPED;
+	}
+}
+
+/* The bytes of tables become zeroes. */
+static void note_zeroes(gfn_t gfn)
+{
+	for (unsigned int slot = 0; gfn < LAB_POOL && slot < LAB_SLOTS; slot++)
+		note_version((unsigned int)gfn, slot, 0);
+}
+
+static void leave(gfn_t gfn, enum page_state to)
+{
+	shadow_forget(lab_shadow, gfn, 1);
+	if (to == PG_SHARED) {
+		memcpy(store[gfn], ram[gfn], QUIRE_PAGE_SIZE);
+	} else if (to != PG_PRIVATE) {
+		memset(ram[gfn], 0, QUIRE_PAGE_SIZE);
+		shadow_written(lab_shadow, gfn, 1);
+	}
+}
+
+/* A page whose state does not allow it stays as it is. */
+void lab_set(gfn_t gfn, uint64_t nr, enum page_state to)
+{
+	struct stage2_page page;
+
+	for (gfn_t end = gfn + nr; gfn < end; gfn++) {
+		stage2_lookup(lab_stage2, gfn, &page);
+		if (page.state == to || !(page_states[page.state].moves & 1u << to))
+			continue;
+		if (page.level == 2)
+			shadow_split(lab_shadow, align_down(gfn, 512), 512);
+		leave(gfn, to);
+		shadow_flush(lab_shadow);
+		if (to == PG_PRIVATE && page.state == PG_SHARED)
+			memcpy(ram[gfn], store[gfn], QUIRE_PAGE_SIZE);
+		stage2_set(lab_stage2, gfn, 1, to, frame_of(gfn, to));
+		if (to != PG_PRIVATE && to != PG_SHARED)
+			note_zeroes(gfn);
+	}
+}
+
+/* The whole block if nothing is there, now and then. */
+bool lab_bring_in(gfn_t gfn, bool write)
+{
+	struct stage2_page page;
+
+	stage2_lookup(lab_stage2, gfn, &page);
+	if (page.mapped && (!write || page.state == PG_PRIVATE))
+		return false;
+	if (lab_one_in(2) &&
+	    !stage2_set_large(lab_stage2, align_down(gfn, 512), align_down(gfn, 512)))
+		return true;
+	if (page.state == PG_BALLOONED)
+		lab_set(gfn, 1, PG_ABSENT);
+	lab_set(gfn, 1, !write && lab_one_in(4) ? PG_ZERO : PG_PRIVATE);
+	return true;
+}
+
+/* --- processors -------------------------------------------------------------------------- */
+
+static struct cached *cached_for(unsigned int cpu, maddr_t root, gva_t gva)
+{
+	struct cached *c = &tlb[cpu][(gva_number(gva) + root / QUIRE_PAGE_SIZE) % TLB];
+
+	return c;
+}
+
+/* Walk the arena.  False: not present, or not for CPL 3. */
+static bool walk_arena(maddr_t root, gva_t gva, struct cached *c)
+{
+	maddr_t table = root;
+
+	*c = (struct cached){ .valid = true, .root = root, .page = gva };
+	for (unsigned int level = 4;; level--) {
+		unsigned int index = gva >> (3 + 9 * level) & 511;
+		uint64_t page = (table - LAB_ARENA) / QUIRE_PAGE_SIZE, e;
+
+		if (page >= arena_pages) {
+			tap_note("a table lies outside the arena: %#lx", (unsigned long)table);
+			return false;
+		}
+		e = arena[page][index];
+		c->path[4 - level] = table + index * 8;
+		c->leaf = e;
+		c->level = level;
+		if (!(e & X86_P) || !(e & X86_U))
+			return false;
+		if (level == 1 || (e & X86_PS))
+			return true;
+		table = e & X86_ADDR_MASK;
+	}
+}
+
+static bool may(uint64_t leaf, struct walk_access a)
+{
+	return (!a.write || (leaf & X86_W)) && (!a.fetch || !(leaf & X86_NX));
+}
+
+static maddr_t address(const struct cached *c, gva_t gva)
+{
+	uint64_t size = 1ULL << (3 + 9 * c->level);
+
+	return ((c->leaf & X86_ADDR_MASK & ~(size - 1)) + (gva & (size - 1))) &
+	       ~(QUIRE_PAGE_SIZE - 1);
+}
+
+/* The last root of each processor, and what it was for. */
+static struct {
+	maddr_t root;
+	struct walk_cpu regs;
+	bool user;
+} last[LAB_CPUS];
+
+static maddr_t root_for(unsigned int cpu, bool user)
+{
+	maddr_t root;
+
+	while (!(root = shadow_root(lab_shadow, cpu, &lab_regs[cpu], user)))
+		shadow_flush(lab_shadow);
+	last[cpu].root = root == GPA_INVALID ? 0 : root;
+	last[cpu].regs = lab_regs[cpu];
+	last[cpu].user = user;
+	return root;
+}
+
+/* The root that a processor uses stays, whatever others do. */
+static unsigned int audit_root(unsigned int cpu)
+{
+	if (!last[cpu].root ||
+	    shadow_root(lab_shadow, cpu, &last[cpu].regs, last[cpu].user) == last[cpu].root)
+		return 0;
+	tap_note("the root of processor %u has gone", cpu);
+	return 1;
+}
+
+/* One fault.  False: it is the guest's, and in *r. */
+static bool hidden(unsigned int cpu, gva_t gva, struct walk_access a, struct lab_result *r)
+{
+	static struct walk_result res;
+	enum shadow_answer answer = shadow_fault(lab_shadow, &lab_regs[cpu], gva, a, &res);
+
+	if (answer == SHADOW_NEEDS_PAGE &&
+	    !lab_bring_in(gpa_to_gfn(res.gpa), res.qualification & PT_PERM_W)) {
+		tap_note("a page is asked for that is there");
+		r->outcome = LAB_BROKEN;
+		return false;
+	}
+	shadow_flush(lab_shadow);
+	r->code = res.error_code;
+	switch (answer) {
+	case SHADOW_MAPPED:
+	case SHADOW_AGAIN:
+	case SHADOW_NEEDS_PAGE: return true;
+	case SHADOW_PAGE_FAULT: r->outcome = LAB_PF; return false;
+	case SHADOW_NOT_CANONICAL: r->outcome = LAB_GP; return false;
+	default: r->outcome = LAB_BROKEN; return false;
+	}
+}
+
+struct lab_result lab_access(unsigned int cpu, gva_t gva, struct walk_access a)
+{
+	struct lab_result r = { LAB_BROKEN, 0, 0 };
+
+	for (unsigned int tries = 0; tries < 64; tries++) {
+		maddr_t root = root_for(cpu, a.user);
+		struct cached *c = cached_for(cpu, root, gva);
+
+		if (root == GPA_INVALID)
+			return r;
+		if (!c->valid || c->root != root || c->page != gva || !may(c->leaf, a))
+			c->valid = walk_arena(root, gva, c);
+		if (c->valid && may(c->leaf, a)) {
+			r.outcome = LAB_OK;
+			r.maddr = address(c, gva);
+			return r;
+		}
+		c->valid = false;
+		if (!hidden(cpu, gva, a, &r))
+			return r;
+	}
+	tap_note("an access never ends");
+	return r;
+}
+
+struct lab_result lab_walk_now(unsigned int cpu, gva_t gva, struct walk_access access)
+{
+	static struct walk_result res;
+	const struct walk_stage2 s2 = walk_stage2();
+	struct lab_result r = { LAB_BROKEN, 0, 0 };
+
+	access.set_ad = false;
+	walk_2d(&lab_regs[cpu], &s2, &memory, gva, access, &res);
+	switch (res.outcome) {
+	case WALK_OK:
+		r.outcome = LAB_OK;
+		r.maddr = frame(NULL, res.maddr >> QUIRE_PAGE_SHIFT);
+		break;
+	case WALK_VIOLATION:
+		if (res.qualification & WALK_FINAL) {
+			r.outcome = LAB_OK;
+			r.maddr = res.gpa < SHADOW_GUEST_END ?
+					  align_down(res.gpa, QUIRE_PAGE_SIZE) :
+					  SHADOW_NOWHERE;
+			break;
+		}
+		r.outcome = LAB_PF;
+		r.code = PF_P | PF_RSVD | (access.write ? PF_W : 0) | (access.user ? PF_U : 0);
+		if (access.fetch && (lab_regs[cpu].efer >> 11 & 1 || lab_regs[cpu].cr4 >> 20 & 1))
+			r.code |= PF_I;
+		break;
+	case WALK_PAGE_FAULT:
+		r.outcome = LAB_PF;
+		r.code = res.error_code;
+		break;
+	default: break;
+	}
+	return r;
+}
+
+/* --- audits ------------------------------------------------------------------------------ */
+
+static void report(void *ctx, const char *what)
+{
+	(void)ctx;
+	tap_note("audit: %s", what);
+}
+
+/* What a processor has cached must be what it would find again, or less. */
+static unsigned int audit_cached(const struct cached *c)
+{
+	struct cached again;
+
+	if (walk_arena(c->root, c->page, &again) && again.level == c->level &&
+	    !((c->leaf ^ again.leaf) & X86_ADDR_MASK) && !(c->leaf & ~again.leaf & X86_W) &&
+	    !(again.leaf & ~c->leaf & X86_NX))
+		return 0;
+	tap_note("a processor was not flushed: gva %#lx, it has %#lx, the table has %#lx",
+		 (unsigned long)c->page, (unsigned long)c->leaf, (unsigned long)again.leaf);
+	return 1;
+}
+
+unsigned int lab_audit(void)
+{
+	unsigned int faults = shadow_audit(lab_shadow, report, NULL);
+
+	for (const struct cached *c = tlb[0]; c < tlb[0] + LAB_CPUS * TLB; c++)
+		if (c->valid)
+			faults += audit_cached(c);
+	for (unsigned int cpu = 0; cpu < LAB_CPUS; cpu++)
+		faults += audit_root(cpu);
+	return faults;
+}
+
+/* --- begin and end ----------------------------------------------------------------------- */
+
+void lab_init(uint64_t first_seed, uint32_t pages)
+{
+	struct shadow_config config = {
+		.arena_maddr = LAB_ARENA,
+		.arena_pages = pages,
+		.monitor_entry = MONITOR,
+		.ram = ranges,
+		.nr_ram = 1,
+		.maxphyaddr = 46,
+		.memory = memory,
+		.frame = frame,
+		.flush = flush,
+	};
+
+	seed = first_seed;
+	arena_pages = pages;
+	arena = aligned_alloc(4096, pages * QUIRE_PAGE_SIZE);
+	memset(arena, 0xee, pages * QUIRE_PAGE_SIZE);
+	memset(ram, 0, sizeof(ram));
+	memset(tlb, 0, sizeof(tlb));
+	memset(last, 0, sizeof(last));
+	memset(invalidated, 0, sizeof(invalidated));
+	stage2_create(ranges, 1, &lab_stage2);
+	for (unsigned int cpu = 0; cpu < LAB_CPUS; cpu++)
+		lab_regs[cpu] = (struct walk_cpu){
+			.cr0 = 1u << 31 | 1u << 16 | 1,
+			.cr4 = 1u << 5,
+			.efer = 1u << 8 | 1u << 10 | 1u << 11,
+			.maxphyaddr = 46,
+			.pages_1g = true,
+		};
+	config.arena = arena;
+	config.stage2 = walk_stage2();
+	if (shadow_create(&config, &lab_shadow))
+		tap_bail("no shadow");
+	stage2_set(lab_stage2, 0, LAB_POOL, PG_PRIVATE, 0);
+	now = 1;
+	load_all();
+}
+
+void lab_finish(void)
+{
+	shadow_destroy(lab_shadow);
+	stage2_destroy(lab_stage2);
+	free(arena);
+}

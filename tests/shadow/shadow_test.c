@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+/* Shadow tables, one rule after the other.  shadow_storm_test is the same at random. */
+#include "mmu/format/x86pt.h"
+#include "shadow_lab.h"
+
+#define RWU	(X86_P | X86_W | X86_U)
+#define AD	(X86_A | X86_D)
+#define CPU	0
+#define DATA(n) (0x100000ULL + (n)*QUIRE_PAGE_SIZE) /* pages of block 0 that are no tables */
+
+/* Tables by page of the pool: two roots, and below them one of each level, and some to spare. */
+enum { ROOT, ROOT2, PDPT, PD, PT, PT2, PT3, SPARE };
+
+static const struct walk_access READ = { 0 }, WRITE = { .write = true }, FETCH = { .fetch = true },
+				USER = { .user = true },
+				USER_WRITE = { .user = true, .write = true };
+
+static uint64_t table(unsigned int page)
+{
+	return (uint64_t)page << 12 | RWU;
+}
+
+static void set(unsigned int page, unsigned int slot, uint64_t value)
+{
+	lab_store(page, slot, value, true);
+}
+
+/* By slots of level 2 and 1. */
+static gva_t at(unsigned int pd, unsigned int pt)
+{
+	return lab_gva((unsigned int[]){ 0, 0, pd, pt });
+}
+
+static void begin(void)
+{
+	lab_init(1, 256);
+	lab_set(0, 512, PG_PRIVATE);
+	set(ROOT, 0, table(PDPT));
+	set(ROOT2, 0, table(PDPT));
+	set(PDPT, 0, table(PD));
+	set(PD, 0, table(PT));
+	set(PT, 0, DATA(0) | RWU);
+	set(PT, 1, DATA(1) | RWU);
+	lab_regs[CPU].cr3 = ROOT << 12;
+	lab_load(CPU);
+}
+
+static void end(const char *what)
+{
+	is(lab_audit(), 0, "%s: the audit finds nothing", what);
+	lab_finish();
+}
+
+static maddr_t maps(gva_t gva, struct walk_access a)
+{
+	struct lab_result r = lab_access(CPU, gva, a);
+
+	return r.outcome == LAB_OK ? r.maddr : GPA_INVALID;
+}
+
+/* The error code of the guest's page fault, or -1. */
+static int64_t faults(gva_t gva, struct walk_access a)
+{
+	struct lab_result r = lab_access(CPU, gva, a);
+
+	return r.outcome == LAB_PF ? (int64_t)r.code : -1;
+}
+
+static uint64_t fills(void)
+{
+	struct shadow_stats st;
+
+	shadow_stats(lab_shadow, &st);
+	return st.fills;
+}
+
+static struct shadow_stats stats(void)
+{
+	struct shadow_stats st;
+
+	shadow_stats(lab_shadow, &st);
+	return st;
+}
+
+/* --- staleness --------------------------------------------------------------------------- */
+
+static void test_stale(void)
+{
+	begin();
+	is_hex(maps(at(0, 0), READ), DATA(0), "a page is mapped");
+	set(PT, 0, DATA(2) | RWU);
+	is_hex(maps(at(0, 0), READ), DATA(0), "a changed entry may be used as it was");
+	lab_invlpg(CPU, at(0, 1));
+	is_hex(maps(at(0, 0), READ), DATA(0), "INVLPG of another page is no reason to look");
+	lab_invlpg(CPU, at(0, 0));
+	is_hex(maps(at(0, 0), READ), DATA(2), "but not after INVLPG");
+	set(PT, 0, DATA(3) | RWU);
+	lab_load(CPU);
+	is_hex(maps(at(0, 0), READ), DATA(3), "nor after a load of CR3");
+	is(faults(at(0, 2), READ), 0, "an empty entry faults");
+	set(PT, 2, DATA(4) | RWU);
+	is_hex(maps(at(0, 2), READ), DATA(4), "an entry that becomes present needs no INVLPG");
+	set(PT, 2, 0);
+	lab_invlpg(CPU, at(0, 2));
+	is(faults(at(0, 2), WRITE), PF_W, "one that goes faults after INVLPG");
+	end("stale entries");
+}
+
+/* A page table gets a new parent: nothing below may be older than that. */
+static void test_new_parent(void)
+{
+	begin();
+	is_hex(maps(at(0, 0), READ), DATA(0), "a page is mapped through a table");
+	set(PT, 0, DATA(5) | RWU);
+	set(PD, 1, table(PT));
+	is_hex(maps(at(1, 1), READ), DATA(1), "the table is linked a second time");
+	is_hex(maps(at(1, 0), READ), DATA(5), "... and what had changed in it is seen there");
+	end("a new parent");
+}
+
+/* INVLPG of any address forgets what a processor knows of the upper levels. */
+static void test_invlpg_forgets_links(void)
+{
+	begin();
+	set(PT, 2, 0);
+	set(PD, 1, table(PT));
+	is_hex(maps(at(0, 0), READ), DATA(0), "one table is linked twice");
+	is_hex(maps(at(1, 0), READ), DATA(0), "... and used by both addresses");
+	set(PD, 0, table(PT2));
+	set(PT2, 2, DATA(9) | RWU);
+	lab_invlpg(CPU, at(1, 5));
+	set(PT, 2, DATA(4) | RWU);
+	is_hex(maps(at(1, 2), READ), DATA(4), "the old table gets another entry");
+	is_hex(maps(at(0, 2), READ), DATA(9), "which is not seen through the link that changed");
+	end("INVLPG and links");
+}
+
+static void test_roots(void)
+{
+	uint64_t before;
+
+	begin();
+	maps(at(0, 0), WRITE);
+	lab_regs[CPU].cr3 = ROOT2 << 12;
+	lab_load(CPU);
+	maps(at(0, 0), WRITE);
+	before = fills();
+	for (unsigned int i = 0; i < 10; i++) {
+		lab_regs[CPU].cr3 = (i % 2 ? ROOT2 : ROOT) << 12;
+		lab_load(CPU);
+		maps(at(0, 0), WRITE);
+	}
+	is(fills() - before, 0, "to load CR3 to and fro makes no entry anew");
+	end("roots");
+}
+
+/* --- tables that are written -------------------------------------------------------------- */
+
+static void test_own_mapping(void)
+{
+	struct shadow_stats st;
+
+	begin();
+	set(PT, 3, (uint64_t)PT << 12 | RWU);
+	maps(at(0, 0), READ);
+	lab_load(CPU);
+	is_hex(maps(at(0, 3), READ), PT << 12, "a table is reached through its own mapping");
+	is_hex(maps(at(0, 3), WRITE), PT << 12, "... and written");
+	st = stats();
+	is(st.unsyncs, 1, "the first write is noticed");
+	lab_store(PT, 0, DATA(2) | RWU, false);
+	is_hex(maps(at(0, 0), READ), DATA(0), "the entry may be used as it was");
+	maps(at(0, 3), WRITE);
+	is(stats().unsyncs, 1, "further writes cost nothing");
+	lab_load(CPU);
+	is_hex(maps(at(0, 0), READ), DATA(2), "a load of CR3 makes the change seen");
+	maps(at(0, 3), WRITE);
+	is(stats().unsyncs, 2, "the next write is noticed again");
+	end("a table's own mapping");
+}
+
+/* A page that was a table once is not protected for ever. */
+static void test_former_table(void)
+{
+	begin();
+	set(PD, 1, table(PT2));
+	set(PT2, 0, DATA(0) | RWU);
+	set(PT, 3, (uint64_t)PT2 << 12 | RWU);
+	maps(at(1, 0), READ);
+	for (unsigned int i = 0; i < 8; i++) {
+		lab_load(CPU);
+		maps(at(0, 3), WRITE);
+	}
+	ok(stats().unsyncs < 6, "a table that is written and never used is given up (%lu writes)",
+	   (unsigned long)stats().unsyncs);
+	end("a former table");
+}
+
+/* --- A and D, permissions ----------------------------------------------------------------- */
+
+static void test_accessed_dirty(void)
+{
+	begin();
+	is_hex(lab_entry(PT, 0) & AD, 0, "A and D are clear");
+	maps(at(0, 0), READ);
+	is_hex(lab_entry(ROOT, 0) & lab_entry(PDPT, 0) & lab_entry(PD, 0) & AD, X86_A,
+	       "a read sets A at each level");
+	is_hex(lab_entry(PT, 0) & AD, X86_A, "... and not D");
+	maps(at(0, 0), WRITE);
+	is_hex(lab_entry(PT, 0) & AD, AD, "a write sets D");
+	is_hex(lab_entry(PD, 0) & AD, X86_A, "... in the leaf alone");
+	set(PT, 0, lab_entry(PT, 0) & ~AD);
+	lab_invlpg(CPU, at(0, 0));
+	maps(at(0, 0), READ);
+	is_hex(lab_entry(PT, 0) & AD, X86_A, "cleared and flushed, A is set again");
+	maps(at(0, 0), WRITE);
+	is_hex(lab_entry(PT, 0) & AD, AD, "... and D");
+	set(PT, 1, DATA(1) | X86_P | X86_W);
+	is(faults(at(0, 1), USER_WRITE), PF_P | PF_W | PF_U, "the user may not write");
+	is_hex(lab_entry(PT, 1) & AD, 0, "... and sets no bit by trying");
+	end("A and D");
+}
+
+static void test_views(void)
+{
+	begin();
+	set(PT, 1, DATA(1) | X86_P | X86_W);
+	is_hex(maps(at(0, 1), WRITE), DATA(1), "the supervisor writes its page");
+	is(faults(at(0, 1), USER), PF_P | PF_U, "which the user cannot read");
+	set(PT, 2, DATA(2) | X86_P | X86_U);
+	is(faults(at(0, 2), WRITE), PF_P | PF_W, "with WP the supervisor does not write");
+	lab_regs[CPU].cr0 &= ~(1ULL << 16);
+	lab_load(CPU);
+	is_hex(maps(at(0, 2), WRITE), DATA(2), "without WP it does");
+	is(faults(at(0, 2), USER_WRITE), PF_P | PF_W | PF_U, "... but not the user");
+	lab_regs[CPU].cr0 |= 1ULL << 16;
+	lab_load(CPU);
+	is(faults(at(0, 2), WRITE), PF_P | PF_W, "with WP again it does not");
+	set(PT, 2, DATA(2) | RWU | X86_NX);
+	lab_invlpg(CPU, at(0, 2));
+	is(faults(at(0, 2), FETCH), PF_P | PF_I, "NX forbids to fetch");
+	lab_regs[CPU].efer &= ~(1ULL << 11);
+	lab_load(CPU);
+	is(faults(at(0, 2), READ), PF_P | PF_RSVD, "without NXE that bit is reserved");
+	end("views");
+}
+
+/* --- large pages -------------------------------------------------------------------------- */
+
+static void test_large(void)
+{
+	begin();
+	set(PD, 2, 512ULL << 12 | RWU | X86_PS);
+	stage2_set_large(lab_stage2, 512, 512);
+	is_hex(maps(at(2, 5), WRITE), 1023ULL << 12, "a large page is mapped");
+	is(stats().large, 1, "... by one entry, as stage 2 has it in one");
+	lab_set(600, 1, PG_ABSENT);
+	is(stats().large, 0, "when stage 2 splits it, the entry goes");
+	is_hex(maps(at(2, 5), WRITE), 1023ULL << 12, "... and small ones come");
+	set(PD, 2, table(PT2));
+	set(PT2, 5, DATA(3) | RWU);
+	is_hex(maps(at(2, 5), READ), 1023ULL << 12, "a PDE that becomes a table is not seen");
+	lab_invlpg(CPU, at(2, 0));
+	is_hex(maps(at(2, 5), READ), DATA(3), "... before INVLPG anywhere in the page");
+	set(PD, 2, 512ULL << 12 | RWU | X86_PS);
+	lab_invlpg(CPU, at(2, 5));
+	is_hex(maps(at(2, 5), READ), 1023ULL << 12, "and back");
+	end("large pages");
+}
+
+/* --- what is no RAM ----------------------------------------------------------------------- */
+
+static void test_no_ram(void)
+{
+	struct walk_cpu *r = &lab_regs[CPU];
+
+	begin();
+	set(PT, 1, 0xfee00000 | RWU);
+	is_hex(maps(at(0, 1), WRITE), 0xfee00000, "a device is mapped where the guest sees it");
+	set(PT, 2, (SHADOW_MONITOR_BASE + MiB) | RWU);
+	is_hex(maps(at(0, 2), WRITE), SHADOW_NOWHERE, "the monitor's tables are nowhere");
+	set(PD, 1, 0xfee00000 | RWU);
+	is(faults(at(1, 0), READ), PF_P | PF_RSVD, "a table that is no RAM has reserved bits");
+	r->cr3 = SHADOW_MONITOR_BASE;
+	lab_load(CPU);
+	is(faults(at(0, 0), READ), PF_P | PF_RSVD, "... also as root");
+	r->cr3 = ROOT << 12;
+	lab_load(CPU);
+	r->cr4 |= 1u << 12;
+	is(lab_access(CPU, at(0, 0), READ).outcome, LAB_BROKEN, "five levels are refused");
+	r->cr4 &= ~(1ULL << 12);
+	end("no RAM");
+}
+
+static void test_monitor_slot(void)
+{
+	static struct walk_result res;
+
+	begin();
+	is(shadow_fault(lab_shadow, &lab_regs[CPU], SHADOW_MONITOR_GVA, WRITE, &res),
+	   SHADOW_PAGE_FAULT, "the monitor's addresses fault");
+	is(res.error_code, PF_W, "... as if no page were there");
+	end("the monitor's slot");
+}
+
+/* --- other modes -------------------------------------------------------------------------- */
+
+static void set_raw(unsigned int page, unsigned int index, unsigned int bytes, uint64_t value)
+{
+	lab_write(page, index * bytes, &value, bytes);
+}
+
+static void test_paging_off(void)
+{
+	begin();
+	lab_regs[CPU].cr0 = 1;
+	lab_regs[CPU].efer = 0;
+	lab_load(CPU);
+	is_hex(maps(0x123000, WRITE), 0x123000, "without paging addresses are physical");
+	is_hex(maps(0x123000, USER), 0x123000, "... for all");
+	is_hex(maps(0xfee00000, READ), 0xfee00000, "... devices too");
+	end("paging off");
+}
+
+static void test_pae(void)
+{
+	begin();
+	lab_regs[CPU].cr0 = 1u << 31 | 1u << 16 | 1;
+	lab_regs[CPU].efer = 1u << 11;
+	lab_regs[CPU].cr3 = (SPARE << 12) + 0x20;
+	set_raw(SPARE, 4 + 3, 8, PD << 12 | X86_P);
+	set_raw(PD, 2, 8, table(PT2));
+	set_raw(PT2, 1, 8, DATA(1) | X86_P | X86_W);
+	lab_load(CPU);
+	is_hex(maps(0xc0401000, WRITE), DATA(1), "PAE: a page is mapped");
+	is(faults(0xc0401000, USER), PF_P | PF_U, "... for the supervisor");
+	set_raw(PT2, 1, 8, DATA(2) | X86_P | X86_W);
+	is_hex(maps(0xc0401000, READ), DATA(1), "... stale before INVLPG");
+	lab_invlpg(CPU, 0xc0401000);
+	is_hex(maps(0xc0401000, READ), DATA(2), "... and not after");
+	end("PAE");
+}
+
+static void test_32_bit(void)
+{
+	begin();
+	lab_regs[CPU].cr0 = 1u << 31 | 1u << 16 | 1;
+	lab_regs[CPU].cr4 = 1u << 4;
+	lab_regs[CPU].efer = 0;
+	lab_regs[CPU].cr3 = SPARE << 12;
+	set_raw(SPARE, 0x201, 4, PT2 << 12 | RWU);
+	set_raw(PT2, 0x3ff, 4, DATA(1) | RWU);
+	set_raw(PT2, 1, 4, DATA(2) | RWU);
+	set_raw(SPARE, 0x202, 4, RWU | X86_PS);
+	lab_load(CPU);
+	is_hex(maps(0x807ff000, WRITE), DATA(1), "32-bit: the upper half of a table");
+	is_hex(maps(0x80401000, WRITE), DATA(2), "... and the lower half");
+	is_hex(maps(0x80bff000, READ), 0x3ff000, "a page of 4 MiB, its upper half");
+	is_hex(maps(0x80802000, READ), 0x002000, "... and its lower half");
+	set_raw(SPARE, 0x202, 4, 0);
+	lab_invlpg(CPU, 0x80801000);
+	is(faults(0x80bff000, READ), 0, "INVLPG reaches both halves");
+	end("32-bit");
+}
+
+int main(void)
+{
+	tap_init();
+	test_stale();
+	test_new_parent();
+	test_invlpg_forgets_links();
+	test_roots();
+	test_own_mapping();
+	test_former_table();
+	test_accessed_dirty();
+	test_views();
+	test_large();
+	test_no_ram();
+	test_monitor_slot();
+	test_paging_off();
+	test_pae();
+	test_32_bit();
+	return tap_done();
+}
