@@ -245,14 +245,14 @@ static bool set_efer(struct work *w, uint64_t value)
 }
 
 /* Where an MSR is kept that this file knows, but for EFER.  NULL: it is the bus's. */
-static uint64_t *find_msr(struct work *w, uint32_t index, unsigned int *flags)
+static __u64 *find_msr(struct work *w, uint32_t index, unsigned int *flags)
 {
 	struct kvm_sregs *s = &w->e.sregs;
 	struct monitor_msrs *m = &w->new.msr;
 	const struct {
 		uint32_t index;
 		unsigned int flags;
-		void *at;
+		__u64 *at;
 	} known[] = {
 		{ 0x1b, 0, &s->apic_base },
 		{ 0x174, 0, &m->sysenter_cs },
@@ -282,7 +282,7 @@ static uint64_t *find_msr(struct work *w, uint32_t index, unsigned int *flags)
 static bool read_msr(struct work *w, uint32_t index, uint64_t *value)
 {
 	unsigned int flags;
-	const uint64_t *from = find_msr(w, index, &flags);
+	const __u64 *from = find_msr(w, index, &flags);
 
 	if (index == MSR_EFER)
 		*value = w->e.sregs.efer;
@@ -296,7 +296,7 @@ static bool read_msr(struct work *w, uint32_t index, uint64_t *value)
 static bool write_msr(struct work *w, uint32_t index, uint64_t value)
 {
 	unsigned int flags;
-	uint64_t *to = find_msr(w, index, &flags);
+	__u64 *to = find_msr(w, index, &flags);
 
 	if (index == MSR_EFER)
 		return set_efer(w, value);

@@ -25,9 +25,9 @@
 
 /* Registers by MSR number that struct kvm_sregs lacks. */
 struct monitor_msrs {
-	uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
-	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-	uint64_t pat, misc_enable;
+	__u64 star, lstar, cstar, sfmask, kernel_gs_base;
+	__u64 sysenter_cs, sysenter_esp, sysenter_eip;
+	__u64 pat, misc_enable;
 };
 
 /* Everything that a guest can see of a processor, but for the FPU and what bus->msr keeps. */

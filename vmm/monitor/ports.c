@@ -88,7 +88,7 @@ enum emulate_result port_out(struct emulation *e)
 
 struct string {
 	unsigned int bytes, nr; /* of an element, and elements in this piece */
-	uint64_t *index;	/* RSI or RDI */
+	__u64 *index;		/* RSI or RDI */
 	size_t width;		/* of the index and of RCX */
 	bool repeat;
 };
@@ -99,7 +99,7 @@ static uint64_t cut(const struct string *s, uint64_t value)
 }
 
 /* Downwards it goes an element at a time. */
-static void begin_string(struct work *w, struct string *s, unsigned int segment, uint64_t *index)
+static void begin_string(struct work *w, struct string *s, unsigned int segment, __u64 *index)
 {
 	struct emulation *e = &w->e;
 	uint64_t nr;
@@ -119,7 +119,7 @@ static void end_string(struct work *w, const struct string *s)
 	struct emulation *e = &w->e;
 	uint64_t moved = (uint64_t)s->nr * s->bytes, left;
 
-	work_set_gpr(w, s->index == (uint64_t *)&e->regs.rsi ? GPR_RSI : GPR_RDI, s->width,
+	work_set_gpr(w, s->index == &e->regs.rsi ? GPR_RSI : GPR_RDI, s->width,
 		     e->regs.rflags & FLAG_DF ? *s->index - moved : *s->index + moved);
 	left = s->repeat ? cut(s, e->regs.rcx) - s->nr : 0;
 	if (s->repeat)
@@ -136,7 +136,7 @@ enum emulate_result port_outs(struct emulation *e)
 	struct string s;
 	enum emulate_result ret;
 
-	begin_string(w, &s, e->segment, (uint64_t *)&e->regs.rsi);
+	begin_string(w, &s, e->segment, &e->regs.rsi);
 	ret = may_access(w, port, s.bytes);
 	if (!ret && s.nr)
 		ret = emulate_load(e, data, (size_t)s.nr * s.bytes);
@@ -160,7 +160,7 @@ enum emulate_result port_ins(struct emulation *e)
 	enum emulate_result ret;
 	size_t len;
 
-	begin_string(w, &s, SEG_ES, (uint64_t *)&e->regs.rdi);
+	begin_string(w, &s, SEG_ES, &e->regs.rdi);
 	len = (size_t)s.nr * s.bytes;
 	ret = may_access(w, port, s.bytes);
 	if (!ret && len)

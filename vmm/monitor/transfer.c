@@ -304,7 +304,7 @@ static struct kvm_segment flat(unsigned int selector, bool code, bool l, unsigne
 {
 	return (struct kvm_segment){
 		.limit = UINT32_MAX,
-		.selector = (uint16_t)((selector & SELECTOR_MASK) | dpl),
+		.selector = (uint16_t)selector,
 		.type = code ? 0xb : 0x3,
 		.present = 1,
 		.dpl = (uint8_t)dpl,
@@ -345,7 +345,7 @@ enum emulate_result system_call(struct emulation *e)
 		e->regs.r11 = e->regs.rflags & ~(uint64_t)FLAG_RF;
 	e->regs.rflags &= ~(to64 ? m->sfmask | FLAG_RF : (uint64_t)(FLAG_VM | FLAG_IF | FLAG_RF));
 	e->regs.rflags |= FLAG_FIXED;
-	enter_flat(w, cs, cs + 8, to64, 0);
+	enter_flat(w, cs & SELECTOR_MASK, cs + 8, to64, 0);
 	work_jump(w, !to64 ? (uint32_t)m->star : from64 ? m->lstar : m->cstar);
 	return EMULATE_DONE;
 }
@@ -368,7 +368,7 @@ enum emulate_result sysret(struct emulation *e)
 		e->regs.rflags = (e->regs.r11 & (FLAGS_LOADED & ~FLAG_RF)) | FLAG_FIXED;
 	else
 		e->regs.rflags |= FLAG_IF;
-	enter_flat(w, cs, base + 8, to64, 3);
+	enter_flat(w, cs | 3, (base + 8) | 3, to64, 3);
 	work_jump(w, e->regs.rcx);
 	return EMULATE_DONE;
 }
@@ -411,7 +411,7 @@ enum emulate_result sysexit(struct emulation *e)
 		ret = protection(w);
 	if (ret)
 		return ret;
-	enter_flat(w, to64 ? cs + 32 : cs + 16, to64 ? cs + 40 : cs + 24, to64, 3);
+	enter_flat(w, cs, cs + 8, to64, 3);
 	e->regs.rsp = to64 ? e->regs.rcx : (uint32_t)e->regs.rcx;
 	work_jump(w, e->regs.rdx);
 	return EMULATE_DONE;
