@@ -22,6 +22,7 @@ struct device {
 	uint64_t base, bytes;	/* [base, base + bytes) on its bus */
 	unsigned int max_width; /* widest register, 1..8 bytes */
 	bool whole;		/* an access that goes beyond it is none of its business */
+	/* NULL: zeroes. */
 	void (*read)(void *ctx, uint64_t offset, unsigned int width, void *data,
 		     unsigned int count);
 	void (*write)(void *ctx, uint64_t offset, unsigned int width, const void *data,

@@ -56,11 +56,9 @@ int vm_platform_create(struct vm *vm, struct quire_error *err)
 	vm->cmos.utc_ns = utc_ns;
 	ret = pm_add(&vm->ports, &vm->power);
 	if (!ret)
-		ret = reset_ports_add(&vm->ports, &vm->power);
+		ret = power_ports_add(&vm->ports, &vm->power);
 	if (!ret)
 		ret = i8042_add(&vm->ports, &vm->power);
-	if (!ret)
-		ret = panic_port_add(&vm->ports, &vm->power);
 	if (!ret)
 		ret = cmos_add(&vm->ports, &vm->cmos, vm->ram, vm->nr_ram, vm->config.nr_vcpus);
 	return ret ? quire_fail(err, ret, "cannot create devices: %s", strerror(-ret)) : 0;
