@@ -87,6 +87,13 @@ unsigned int vm_nr_vcpus(const struct vm *vm)
 	return vm ? 1 : 0;
 }
 
+void vm_tail(struct vm *vm, struct tail *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (vm)
+		tail_add(out, "the last line\n", 14);
+}
+
 int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
 		  struct vcpu_state *state)
 {
@@ -249,6 +256,21 @@ static void check_cpu(int fd)
 	must(ctl_get_cpu(fd, 0, &state, &err) <= 0, "neither done nor failed");
 }
 
+static void check_tail(int fd)
+{
+	struct quire_error err;
+	struct tail tail;
+	char *text = NULL;
+	size_t bytes;
+	FILE *f = open_memstream(&text, &bytes);
+
+	if (f && ctl_get_tail(fd, &tail, &err) >= 0)
+		tail_print(f, &tail);
+	if (f)
+		fclose(f);
+	free(text);
+}
+
 static void check_commands(int fd, unsigned int op)
 {
 	struct quire_error err;
@@ -272,6 +294,7 @@ static uint16_t good_bytes(struct input *in, unsigned int op)
 	case CTL_MERGE_NOW: return sizeof(uint64_t);
 	case CTL_CPU: return sizeof(struct vcpu_state);
 	case CTL_READ: return 2500;
+	case CTL_TAIL: return sizeof(struct tail);
 	case CTL_FRAME_USERS: return 24 + 8 * (take_byte(in) % 64);
 	default: return 0;
 	}
@@ -298,6 +321,8 @@ static void fuzz_client(struct input *in)
 		check_users(pair[0]);
 	else if (op == CTL_READ)
 		check_read(pair[0]);
+	else if (op == CTL_TAIL)
+		check_tail(pair[0]);
 	else if (op == CTL_CPU)
 		check_cpu(pair[0]);
 	else

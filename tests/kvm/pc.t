@@ -112,14 +112,17 @@ for my $bad ('cx16', '-', '+nosuch', '-cx16,', '') {
 my $dead = flat('dead', 'baf803 b041 ee fa f4 ebfd');
 ($status, $out, $err) = run('--timeout=50', $dead);
 is("$status$out", '99A', 'a guest that halts with interrupts off ends with 99');
-like($err, qr/\Aquire: the guest is dead: it halted at 0x7c07 with interrupts off[^\n]+\n\z/,
+like($err, qr/\Aquire: the guest is dead: it halted at 0x7c07 with interrupts off[^\n]+\n/,
 	'... and with a line that says where');
+like($err, qr/\nquire: the guest's last lines:\n  \| A\n\z/, '... and what it printed last');
 ($status) = run('-c 2 --timeout=50', $dead);
 is($status, 99, '... also if it has a vCPU that it never started');
 ($status, undef, $err) = run('--timeout=50 --irqchip=off', $dead);
-like("$status$err", qr/^99quire: the guest is dead: [^\n]+\n\z/, '... and without irqchip');
+like("$status$err", qr/^99quire: the guest is dead: [^\n]+\nquire: the .*:\n  \| A\n\z/,
+	'... and without irqchip');
 ($status, undef, $err) = run('--timeout=50', flat('dead_on', 'b0ff e621 e6a1 fb f4 ebfd'));
-like("$status$err", qr/^99.* with interrupts on/, '... and with all interrupts masked');
+like("$status$err", qr/^99.* with interrupts on.*\nquire: the guest has printed nothing\n\z/,
+	'... and with all interrupts masked');
 ($status) = run('--timeout=2', flat('loop', 'fa ebfe'));
 is($status, 124, 'one that loops lives');
 my $asleep = ($ENV{QUIRE_BUILD} // 'build') . '/payload/multiboot_asleep.elf';
@@ -139,7 +142,8 @@ sub why {
 }
 my $tell = 'baf803 b041 ee';	# print "A"
 my $said = why(flat('jump', "$tell fa ebfe"));
-like($said, qr/^VM $name, pid \d+: running, 1 vCPU\n/, 'quire why: the VM');
+like($said, qr/^VM $name, pid \d+: running, 1 vCPU\nthe guest's last lines:\n  \| A\nvCPU 0/,
+	'quire why: the VM, and what it printed last');
 like($said, qr/^vCPU 0: stays at 0x7c07; CPL 0, 16-bit, int\w+ off$/m,
 	'quire why: a vCPU that jumps to itself');
 like($said, qr/^RIP, fetch: walk of gva 0x7c07 .* ok, .*^  page: private/ms, '... its walk');

@@ -43,6 +43,7 @@ static_assert(GMEM_STATE_LARGE == CTL_LARGE, "states go over the wire as gmem_st
 static_assert(sizeof(struct ctl_info) <= CTL_MAX_PAYLOAD, "CTL_INFO is one packet");
 static_assert(sizeof(struct ctl_frame_users) <= CTL_MAX_PAYLOAD, "CTL_FRAME_USERS is one packet");
 static_assert(sizeof(struct ctl_walk) <= CTL_MAX_PAYLOAD, "CTL_WALK is one packet");
+static_assert(sizeof(struct tail) <= CTL_MAX_PAYLOAD, "CTL_TAIL is one packet");
 static_assert(sizeof(struct vcpu_state) <= CTL_MAX_PAYLOAD, "CTL_CPU is one packet");
 
 struct client {
@@ -405,6 +406,12 @@ static int answer_cpu(struct ctl *ctl, const struct ctl_request *req, struct vm 
 	return code ? code : (int)sizeof(*state);
 }
 
+static int answer_tail(struct ctl *ctl, struct vm *vm)
+{
+	vm_tail(vm, (void *)ctl->packet.payload);
+	return (int)sizeof(struct tail);
+}
+
 static int answer_walk(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
 {
 	struct walk_access access = {
@@ -497,6 +504,7 @@ static int answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 	case CTL_FRAME_USERS: return answer_frame_users(ctl, &c->request, vm);
 	case CTL_CPU: return answer_cpu(ctl, &c->request, vm);
 	case CTL_READ: return answer_read(ctl, c, vm);
+	case CTL_TAIL: return answer_tail(ctl, vm);
 	default: return -EOPNOTSUPP;
 	}
 }

@@ -36,6 +36,11 @@ bool vm_is_stuck(const struct vm *vm)
 	return vm->stuck;
 }
 
+void vm_tail(struct vm *vm, struct tail *out)
+{
+	console_tail(&vm->console, out);
+}
+
 uint32_t vm_tsc_khz(const struct vm *vm)
 {
 	return vcpu_tsc_khz(&vm->vcpu[0]);

@@ -18,6 +18,7 @@
 #include "vmm/dev/disk.h"
 #include "cpu_feature.h"
 #include "kvm.h"
+#include "tail.h"
 #include "vcpu_state.h"
 #include "vm_info.h"
 
@@ -207,6 +208,9 @@ void vm_stop(struct vm *vm);
  */
 int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
 		  struct vcpu_state *state);
+
+/* Copy the last lines that the guest has printed.  From any thread. */
+void vm_tail(struct vm *vm, struct tail *out);
 
 /* What walk_2d() needs to know of a vCPU: the registers that concern paging. */
 void vcpu_walk_cpu(const struct vm *vm, const struct vcpu_state *state, struct walk_cpu *out);

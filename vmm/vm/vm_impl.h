@@ -135,6 +135,7 @@ struct vm {
 	struct quire_error why; /* [l] "" if there is nothing to say */
 	bool crashed;		/* [l] crash is valid */
 	struct crash crash;	/* [l] */
+	atomic_bool dead;	/* the guest was found dead */
 	atomic_bool probed_pci; /* [a] the guest has looked for a PCI bus */
 	bool host_failed;	/* [l] a vCPU waits for memory that will not come */
 	atomic_bool stopping;	/* [a] vCPUs: do not enter the guest again */
@@ -257,6 +258,9 @@ void vm_doing_take(struct vm *vm);
 
 /* Print on standard error what was seen, and forget it.  Does nothing if nothing was. */
 void vm_doing_report(struct vm *vm);
+
+/* Print on standard error what the guest printed last. */
+void vm_tail_report(struct vm *vm);
 
 /* ---- vm_screen.c ---- */
 
