@@ -163,8 +163,7 @@ $(BUILD)/tests/bench/unshare_bench: $(BUILD)/tests/memory/labs.a
 $(BUILD)/tests/bench/walk_bench: $(BUILD)/tests/format/labs.a $(BUILD)/tests/kvm/labs.a
 $(FUZZ_BUILD)/tests/fuzz/image_fuzz: $(FUZZ_BUILD)/tests/boot/labs.a
 $(FUZZ_BUILD)/tests/fuzz/machine_fuzz: $(FUZZ_BUILD)/tests/machine/labs.a
-$(FUZZ_BUILD)/tests/fuzz/machine_fuzz $(FUZZ_BUILD)/tests/fuzz/ctl_fuzz \
-$(FUZZ_BUILD)/tests/fuzz/leash_fuzz: $(FUZZ_BUILD)/tests/fuzz/labs.a
+$(FUZZ_BIN): $(FUZZ_BUILD)/tests/fuzz/labs.a
 $(FUZZ_BUILD)/tests/fuzz/virtio_fuzz $(FUZZ_BUILD)/tests/fuzz/virtio_data_fuzz \
 $(FUZZ_BUILD)/tests/fuzz/blk_fuzz: \
 	$(FUZZ_BUILD)/tests/dev/labs.a
