@@ -80,6 +80,26 @@ is(() = $err =~ /timeout/g, 1, '... and is over once');
 is(join('', sort split /^/, $out), join('', map { "g-$_| x\n" x 2 } 1 .. 3),
 	'of several copies each starts again by itself, and no output is lost');
 
+# ---- input ----
+
+# It prints the keys that it gets; r resets it, q ends it.
+my $echo = flat('echo', 'bafd03 ec a801 74fb baf803 ec 3c72 740b 3c71 7403 ee ebe9'
+	. 'b000 e6f4 b0fe e664 fa f4');
+my ($one, $two) = ('a' x 600, 'b' x 1100);
+sub typed {
+	my $status = system "timeout 60 $quire run $echo <$dir/keys >$dir/out 2>$dir/err";
+	return ($status >> 8) . slurp("$dir/out") . slurp("$dir/err");
+}
+sub keys_are {
+	open my $f, '>', "$dir/keys" or die;
+	print $f @_;
+	close $f or die;
+}
+keys_are('1r2rr3q4');
+is(typed(), '0x1x2xx3', 'input that a guest had not read at a reset is for its next start');
+keys_are("${one}r${two}r", 'c' x 4000, 'q');
+is(typed(), "0x${one}x${two}x" . 'c' x 4000, '... however much of it, and in order');
+
 # It prints the byte at 0x9000 as a digit, sets it to 1 and waits for a key: q ends it, any other
 # resets it.
 my $asks = flat('asks', 'a00090 0430 ee c606009001 bafd03 ec a801 74fb baf803 ec 3c71 7504'

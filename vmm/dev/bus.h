@@ -139,6 +139,12 @@ bool uart_may_interrupt(struct uart *uart);
 /* How many more bytes the receive FIFO can hold. */
 size_t uart_space(struct uart *uart);
 
+/*
+ * Take up to `bytes` that the guest has not read, without breaks, as if it had read them.  Returns
+ * how many.
+ */
+size_t uart_take(struct uart *uart, void *data, size_t bytes);
+
 /* The UART receives these bytes, at most uart_space(). */
 void uart_receive(struct uart *uart, const void *data, size_t bytes);
 

@@ -136,10 +136,13 @@ static int send_seat(const struct launch *l, const struct copy *c, int leash,
 					   LAUNCH_CGROUP_REFUSED,
 		.credit_pages = admitted->credit_pages,
 		.reboots = c->reboots,
+		.input_bytes = l->input_bytes,
 		.timeout_since_ns = c->timeout_ns ? c->timeout_ns - l->config->timeout_ns : 0,
 	};
 
-	return packet_send(leash, &seat, sizeof(seat), -1);
+	int ret = packet_send(leash, &seat, sizeof(seat), -1);
+
+	return ret ? ret : leash_send_input(leash, l->input, l->input_bytes);
 }
 
 struct birth {
@@ -299,6 +302,7 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 		close_one(&e.pipe[0]);
 		return ret;
 	}
+	l->input_bytes = 0;
 	adopt(l, c, &e);
 	return 0;
 }
@@ -381,6 +385,13 @@ static void on_code(struct copy *c, const struct code *code)
 		listing_print(stderr, code);
 }
 
+/* Of several copies, none has input. */
+static void on_input(struct launch *l, const struct leash_msg *msg)
+{
+	if (l->nr == 1)
+		leash_take_input(msg, l->input, &l->input_bytes, sizeof(l->input));
+}
+
 void copy_leash_ready(struct launch *l, struct copy *c)
 {
 	struct leash_msg msg;
@@ -400,6 +411,8 @@ void copy_leash_ready(struct launch *l, struct copy *c)
 			on_lost(l, c, msg.pages);
 		else if (msg.type == LEASH_RESET)
 			c->reset = true;
+		else if (msg.type == LEASH_INPUT)
+			on_input(l, &msg);
 		else if (msg.type == LEASH_CODE)
 			on_code(c, &msg.code);
 		if (fd >= 0)

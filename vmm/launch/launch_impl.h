@@ -94,6 +94,10 @@ struct launch {
 	uint64_t admit_ns;		/* when to ask again for the copy that waits */
 	uint64_t admit_until_ns;	/* when to stop asking for it; 0: it was not refused yet */
 
+	/* Of a lone guest that resets itself: input that it had not read, for its next process. */
+	char input[VM_INPUT_BYTES];
+	size_t input_bytes;
+
 	struct cgroup_home home; /* where VMs have their cgroups */
 	int epoll, signal_fd;
 	int caller;	  /* a process that waits until all copies have printed a text; -1: none */

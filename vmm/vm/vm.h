@@ -199,6 +199,15 @@ void vm_balloon_record(struct vm *vm, struct balloon_record *out);
 /* The terminal has this size; 0: unknown.  Main loop only. */
 void vm_set_window(struct vm *vm, uint16_t columns, uint16_t rows);
 
+/*
+ * Input that the guest has not read when it resets itself belongs to its next process.  vm_run()
+ * has returned: copy up to VM_INPUT_BYTES of it, and return how many.  vm_give_input(): the same,
+ * before vm_run().
+ */
+#define VM_INPUT_BYTES 4096u
+size_t vm_take_unread(struct vm *vm, char data[VM_INPUT_BYTES]);
+void vm_give_input(struct vm *vm, const char *data, size_t bytes);
+
 /* End the VM in order, as SIGTERM does.  From any thread. */
 void vm_stop(struct vm *vm);
 
