@@ -13,7 +13,7 @@ use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw($build $quire $quill $dir $address isolate deviates selftest_passed no_guest
-	missing slurp start ended finish says complains
+	missing slurp spew flat outcome start ended finish says complains
 	alive children vms_of serve until_true account totals quire blocks_of ram_file store_files
 	pages_of tables_of glyphs %ZERO);
 
@@ -64,6 +64,24 @@ END {
 $SIG{$_} = sub { exit 1 } for qw(INT TERM HUP);
 
 sub slurp { local $/; open my $f, '<:raw', $_[0] or return ''; my $t = <$f>; return $t // '' }
+
+# A file of these bytes in $dir; its path.
+sub spew {
+	my ($name, $bytes) = @_;
+	open my $f, '>:raw', "$dir/$name" or die "$dir/$name: $!";
+	print $f $bytes;
+	close $f or die "$dir/$name: $!";
+	return "$dir/$name";
+}
+
+# An image whose code, in hexadecimal, runs in real mode at 0:7c00.
+sub flat { my ($name, $hex) = @_; $hex =~ s/\s//g; return spew($name, pack 'H*', $hex) }
+
+# Words of the shell: their status, output, errors.
+sub outcome {
+	my $status = system "{ @_; } >$dir/out 2>$dir/err </dev/null";
+	return ($status >> 8, slurp("$dir/out"), slurp("$dir/err"));
+}
 
 # A program in the background, its output in files, its input from the FIFO BASE.in if there is one.
 sub start {

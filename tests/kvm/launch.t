@@ -7,18 +7,14 @@ use strict;
 use warnings;
 use Cwd qw(abs_path);
 use File::Copy qw(copy);
-use File::Temp qw(tempdir);
 use POSIX qw(:sys_wait_h);
 use Test::More;
 use Time::HiRes qw(time sleep);
 use FindBin;
 use lib $FindBin::Bin;
-use Guests qw(selftest_passed slurp);
+use Guests qw($build $quill $dir selftest_passed slurp flat);
 
 chdir "$1/../.." if __FILE__ =~ m{(.*)/};
-my $build = $ENV{QUIRE_BUILD} // 'build';
-my $quill = "$build/guest/quill.elf";
-my $dir = tempdir(CLEANUP => 1);
 
 # A copy of its own: what runs it was started here, VMs too, which have no environment.
 my $quire = "$dir/quire";
@@ -160,10 +156,7 @@ my $own_run = "$quire run @own";
 my $slow = `timeout 60 $own_run -n 8 --name=s -m 16M $quill selftest pages=200 | (sleep 0.5; cat)`;
 is(scalar(grep { !/^s-[1-8]\| / } split /\n/, $slow), 0, 'a slow reader gets whole lines');
 is(scalar(() = $slow =~ /^s-\d\| 1\.\.\d+$/mg), 8, '... all of them');
-my $endless = "$dir/endless";	# mov dx, 3f8; mov al, 'A'; out dx, al; again
-open my $f, '>:raw', $endless or die;
-print $f pack 'H*', 'baf803b041eeebfd';
-close $f;
+my $endless = flat('endless', 'baf803 b041 ee ebfd'); # mov dx, 3f8; mov al, 'A'; out dx, al; again
 my $t = time;
 my $left = `(timeout 20 $own_run -n 3 --timeout=15 $endless 2>$dir/left.err;
 	echo \$? >$dir/left) | head -c 1`;

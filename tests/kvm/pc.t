@@ -4,7 +4,6 @@
 # What images that were made for a PC find, and what is said of those that find less than they need.
 use strict;
 use warnings;
-use File::Temp qw(tempdir);
 use FindBin;
 use Test::More;
 BEGIN { chdir "$FindBin::Bin/../.." }
@@ -13,23 +12,8 @@ use Guests;
 
 my $skip = no_guest();
 plan skip_all => $skip if $skip;
-my $dir = tempdir(CLEANUP => 1);
 
-# Run words of the shell; status, output, errors.
-sub run {
-	my $status = system "timeout 60 $quire run @_ >$dir/out 2>$dir/err </dev/null";
-	return ($status >> 8, slurp("$dir/out"), slurp("$dir/err"));
-}
-
-# Real mode at 0:7c00.
-sub flat {
-	my ($name, $hex) = @_;
-	$hex =~ s/\s//g;
-	open my $f, '>:raw', "$dir/$name" or die;
-	print $f pack 'H*', $hex;
-	close $f or die;
-	return "$dir/$name";
-}
+sub run { return outcome("timeout 60 $quire run @_") }
 
 # ---- ending ----
 
@@ -54,13 +38,11 @@ is(unpack('H*', $out), '9fc0027f', 'the BIOS data area has the end of convention
 
 # ---- no BIOS ----
 
-my $bios = ($ENV{QUIRE_BUILD} // 'build') . '/payload/flat_bios.bin';
+my $bios = "$build/payload/flat_bios.bin";
 # bios(key, option...): what it says when this key is typed
 sub bios {
 	my ($key, @options) = @_;
-	my $status = system "printf '$key' | " .
-		"timeout 60 $quire run @options $bios >$dir/out 2>$dir/err";
-	return ($status >> 8, slurp("$dir/out"), slurp("$dir/err"));
+	return outcome("printf '$key' | timeout 60 $quire run @options $bios");
 }
 ($status, $out, $err) = bios('d');
 is($out, 'hello d.', 'int 10h prints, int 16h reads, and the PIT ticks as after a BIOS');

@@ -6,17 +6,13 @@
 use strict;
 use warnings;
 use Cwd qw(abs_path);
-use File::Temp qw(tempdir);
 use IO::Select;
 use POSIX qw(:sys_wait_h);
 use Test::More;
 use Time::HiRes qw(time sleep);
 use FindBin;
 use lib $FindBin::Bin;
-use Guests qw(selftest_passed slurp);
-
-my $quire = ($ENV{QUIRE_BUILD} // 'build') . '/quire';
-my $dir = tempdir(CLEANUP => 1);
+use Guests qw($quire $dir selftest_passed slurp spew flat);
 
 # KVM on AMD processors resets a vCPU that shuts down, so no registers of a triple fault are left.
 my $lost = -d '/sys/module/kvm_amd' ? qr/^registers: lost, /m : undef;
@@ -49,20 +45,9 @@ sub run {
 	return \%r;
 }
 
-sub spew {
-	my ($name, $bytes) = @_;
-	open my $f, '>:raw', "$dir/$name" or die;
-	print $f $bytes;
-	close $f or die;
-	return "$dir/$name";
-}
-
 sub one_line { return $_[0] =~ /\Aquire: [^\n]+\n\z/ }
 
 # ---- guests ----
-
-# Real mode at 0:7c00.
-sub flat { my ($name, $hex) = @_; $hex =~ s/\s//g; return spew($name, pack 'H*', $hex) }
 
 # 32-bit code at 1 MiB in an ELF64 with a PVH note; what follows it is at 1 MiB + 4 KiB.
 sub pvh {
