@@ -147,8 +147,8 @@ static void close_all(struct shelf *s)
 /* To copy our memory for the child would take as long as all that it does. */
 static void bear(struct birth *b)
 {
-	const int flags =
-		CLONE_NEWUSER | CLONE_NEWNS | CLONE_FILES | CLONE_VM | CLONE_VFORK | SIGCHLD;
+	const int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_FILES | CLONE_VM | CLONE_VFORK |
+			  SIGCHLD;
 	_Alignas(16) char stack[CHILD_STACK];
 	pid_t pid = clone(child, stack + sizeof(stack), flags, b);
 
