@@ -160,12 +160,14 @@ ok($r->{status} eq 99 && one_line($r->{err}) && $r->{err} =~ /300/,
 	'a larger one (300, 16 bits wide) is reported as 99 and said');
 $r = run('run', flat('exit32', '66b878563412 66e7f4'));
 ok($r->{status} eq 99 && $r->{err} =~ /305419896/, 'a 32-bit one');
+my $nothing = "quire: the guest has printed nothing\n";
 $r = run('run', '--irqchip=off', $halt);
-ok($r->{status} eq 99 && one_line($r->{err}) && $r->{err} =~ /is dead: .*--irqchip=on/,
+ok($r->{status} eq 99 && $r->{err} =~ /\Aquire: [^\n]+ is dead: .*--irqchip=on[^\n]*\n$nothing\z/,
 	'a guest that halts for good has ended, and a line says so');
 $r = run('run', '--timeout=0.3', $loop);
-ok($r->{status} eq 124 && $r->{err} =~ /\Aquire: timeout: [^\n]+\nvCPU 0: stays at 0x7c00; / &&
-	$r->{time} > 0.3, '--timeout stops a busy guest, and says where it is');
+ok($r->{status} eq 124 && $r->{time} > 0.3 &&
+	$r->{err} =~ /\Aquire: timeout: [^\n]+\n${nothing}vCPU 0: stays at 0x7c00; /,
+	'--timeout stops a busy guest, and says where it is');
 $r = run('run', '--timeout=0.3', $halt); # before anybody looks whether it is dead
 is($r->{status}, 124, '... and a sleeping one');
 $r = run('run', '--timeout=1', flat('vmcall', '0f01c1 0f01d9 ebf8'));
@@ -173,7 +175,8 @@ ok($r->{time} < 4, "a guest that uses VMCALL hangs nobody (status $r->{status})"
 for ([INT => 130], [TERM => 143], [HUP => 129], [QUIT => 131]) {
 	my ($sig, $want) = @$_;
 	$r = run('run', $loop, { after => [0.3, $sig] });
-	my $said = $sig eq 'QUIT' ? $r->{err} =~ /\Aquire: [^\n]+\nvCPU 0: / : one_line($r->{err});
+	my $said = $sig eq 'QUIT' ? $r->{err} =~ /\Aquire: [^\n]+\n${nothing}vCPU 0: / :
+		one_line($r->{err});
 	ok($r->{status} eq $want && $said, "SIG$sig: status $want");
 }
 
