@@ -95,6 +95,17 @@ static uint64_t charged_bytes(const struct vm_config *config)
 	return bytes;
 }
 
+/* From now on until the end of all VMs, the images are locked. */
+static void hold_disks(struct run *run)
+{
+	int image[DISK_MOST];
+
+	vm_hold_disks(&run->vm_config, image);
+	run->launch.nr_disks = run->vm_config.nr_disks;
+	for (unsigned int i = 0; i < run->launch.nr_disks; i++)
+		run->launch.disk[i] = (struct launch_disk){ &run->vm_config.disk[i], image[i] };
+}
+
 static int open_files(struct run *run, struct quire_error *err)
 {
 	char *installed = installed_image(run->image_path);
@@ -106,7 +117,7 @@ static int open_files(struct run *run, struct quire_error *err)
 	if (!ret)
 		run->launch.file_bytes = charged_bytes(&run->vm_config);
 	run->launch.device_bytes = vm_disks_memory(&run->vm_config);
-	vm_close_disks(&run->vm_config);
+	hold_disks(run);
 	for (unsigned int i = 0; i < run->nr_modules && !ret; i++)
 		ret = open_module("--module", run->module_path[i], &run->module_file[i],
 				  &run->module[i], err);
@@ -297,6 +308,8 @@ static void finish(struct run *run)
 	image_close(&run->image);
 	for (unsigned int i = 0; i < run->launch.nr_nets; i++)
 		net_source_close(&run->launch.net[i]);
+	for (unsigned int i = 0; i < run->launch.nr_disks; i++)
+		close(run->launch.disk[i].image);
 	if (run->stats)
 		fclose(run->stats);
 	free(run->fdt);

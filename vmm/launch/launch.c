@@ -437,10 +437,10 @@ static int create_events(struct launch *l)
 	return launch_watch(l, l->signal_fd, LAUNCH_SOURCE_SIGNAL, 0);
 }
 
-/* A copy takes three descriptors here and its overlays', and three in a machine of our own. */
+/* A copy takes three descriptors here and its disks', and three in a machine of our own. */
 static void raise_limits(const struct launch *l)
 {
-	rlim_t want = 64 + (3 + l->config->nr_overlays) * (rlim_t)l->nr;
+	rlim_t want = 64 + (3 + l->config->nr_disks) * (rlim_t)l->nr;
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= want)
@@ -477,7 +477,7 @@ static void finish(struct launch *l)
 {
 	launch_machine_leave(l);
 	for (unsigned int i = 0; i < l->nr && l->copy; i++)
-		copy_finish(&l->copy[i]);
+		copy_finish(l, &l->copy[i]);
 	free(l->copy);
 	cgroup_home_close(&l->home);
 	if (l->caller >= 0)

@@ -57,6 +57,11 @@ struct launch_end {
 	const char *text;		       /* ... and as a line */
 };
 
+struct launch_disk {
+	const struct disk_spec *spec;
+	int image; /* open, and locked until all VMs have ended */
+};
+
 struct launch_config {
 	unsigned int copies; /* 1..LAUNCH_MAX_COPIES */
 	const char *name;    /* of the VM; several copies are NAME-1, NAME-2 ... */
@@ -111,11 +116,12 @@ struct launch_config {
 	unsigned int nr_nets;
 
 	/*
-	 * Disks of which each VM gets a file for what its guest changes, behind its links.  A copy
-	 * has the same files until its end, however often it is started again.
+	 * Disks.  Behind its links, each VM gets for each of them the file that its guest changes:
+	 * the image, or an overlay's.  A copy has the same files until its end, however often it is
+	 * started again.
 	 */
-	const struct disk_spec *overlay[DISK_MOST];
-	unsigned int nr_overlays;
+	struct launch_disk disk[DISK_MOST];
+	unsigned int nr_disks;
 };
 
 /*

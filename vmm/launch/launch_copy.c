@@ -191,8 +191,9 @@ static pid_t execute(const struct launch *l, struct copy *c, const struct ends *
 		fd[what.nr_fds++] = l->config->vm_file[i];
 	for (unsigned int i = 0; i < l->config->nr_nets; i++)
 		fd[what.nr_fds++] = e->net[i];
-	for (unsigned int i = 0; i < l->config->nr_overlays; i++)
-		fd[what.nr_fds++] = c->delta_fd[i];
+	for (unsigned int i = 0; i < l->config->nr_disks; i++)
+		if (copy_disk_file(l, c, i) >= 0)
+			fd[what.nr_fds++] = copy_disk_file(l, c, i);
 	return self_exec(&what);
 }
 
@@ -309,7 +310,7 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 
 static void done(struct launch *l, struct copy *c, int status)
 {
-	copy_close_deltas(c);
+	copy_leave_disks(l, c);
 	c->state = COPY_DONE;
 	c->status = status;
 	if (status > l->status)
@@ -600,10 +601,10 @@ uint64_t copy_deadline(const struct copy *c)
 	return c->kill_ns ? c->kill_ns : c->timeout_ns;
 }
 
-void copy_finish(struct copy *c)
+void copy_finish(const struct launch *l, struct copy *c)
 {
 	close_one(&c->output);
-	copy_close_deltas(c);
+	copy_leave_disks(l, c);
 	lines_finish(&c->lines);
 	launch_stats_unshare(c);
 }

@@ -48,7 +48,7 @@ struct copy {
 
 	pid_t net_helper[LAUNCH_MAX_NETS]; /* processes at the other ends of its links; 0: none */
 
-	int delta_fd[DISK_MOST]; /* what its guest changed on overlays, from its first start on */
+	int delta_fd[DISK_MOST]; /* of disks with overlays: what its guest changed on them */
 
 	uint32_t vm;	     /* its id with the machine of this era: */
 	unsigned int era;    /* 0: no machine has it */
@@ -160,8 +160,11 @@ int copy_restart(struct launch *l, struct copy *c);
 /* Make the files of the copy's overlays, if it is started for the first time.  0 or -errno. */
 int copy_open_deltas(const struct launch *l, struct copy *c);
 
+/* The file of disk i that the copy's process gets; -1: none, the guest only reads it. */
+int copy_disk_file(const struct launch *l, const struct copy *c, unsigned int i);
+
 /* The copy is not started again. */
-void copy_close_deltas(struct copy *c);
+void copy_leave_disks(const struct launch *l, struct copy *c);
 
 /* The copy that is to be started next; NULL: there is none now. */
 struct copy *launch_waiting(const struct launch *l);
@@ -200,7 +203,7 @@ void copy_expire(struct launch *l, struct copy *c, uint64_t now);
 uint64_t copy_deadline(const struct copy *c);
 
 /* Free what a copy has. */
-void copy_finish(struct copy *c);
+void copy_finish(const struct launch *l, struct copy *c);
 
 /* ---- launch_machine.c ---- */
 

@@ -60,8 +60,8 @@ struct run {
 	struct image_plan plan;
 	bool planned;
 
-	/* In a VM's process: of each disk, what was changed; -1: it is no overlay. */
-	int delta_fd[DISK_MOST];
+	/* In a VM's process: of each disk, the file that its guest changes; -1: none. */
+	int disk_fd[DISK_MOST];
 };
 
 /* What differs from copy to copy, in a VM's process. */
