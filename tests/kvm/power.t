@@ -69,7 +69,7 @@ is(join('', sort split /^/, $out), join('', map { "g-$_| x\n" x 2 } 1 .. 3),
 # ---- input ----
 
 # It prints the keys that it gets; r resets it, q ends it.
-my $echo = flat('echo', 'bafd03 ec a801 74fb baf803 ec 3c72 740b 3c71 7403 ee ebe9'
+my $echo = image('echo', 'bafd03 ec a801 74fb baf803 ec 3c72 740b 3c71 7403 ee ebe9'
 	. 'b000 e6f4 b0fe e664 fa f4');
 my ($one, $two) = ('a' x 600, 'b' x 1100);
 sub typed {

@@ -15,8 +15,8 @@
  * itself, and --max-reboots bounds both.
  *
  * The disks that a guest writes to are no part of its process: the launcher has the image, locked,
- * or the file of the overlay (disk.h) and hands it to each process of the copy.  It looks at nothing
- * in there.
+ * or the file of the overlay (disk.h) and hands it to each process of the copy.  It looks at
+ * nothing in there.
  *
  * A restart is a promise to be made again.  If others were promised the room meanwhile, the machine
  * refuses it as it would any guest.
