@@ -103,8 +103,11 @@ struct launch_config {
 	int (*write_stats)(void *ctx, const struct machine_state *machine,
 			   const struct launch_end *end, unsigned int nr);
 
-	/* Called once, before there is a VM: fills in vm_file.  0 or -errno with *err. */
-	int (*make_files)(void *ctx, struct quire_error *err);
+	/*
+	 * Called once, before there is a VM, and while a machine of our own starts: sets what
+	 * depends on the image, `raw` and vm_file.  0; or an exit status or -errno, with *err.
+	 */
+	int (*complete)(void *ctx, struct quire_error *err);
 	void *ctx;
 
 	/* What each VM's process inherits; the first one is its record (vm_record.h). */
