@@ -268,6 +268,14 @@ SKIP: {
 	like($r->{out}, qr/^acpi: xsdt=0xe[0-9a-f]{4}$/m, '... ACPI');
 }
 SKIP: {
+	skip 'no multiboot2_moved.elf', 2 if !-e "$payload/multiboot2_moved.elf";
+	is(run('run', '-m', '64M', "$payload/multiboot2_moved.elf")->{status}, 32,
+		'multiboot 2: an image that wants to be elsewhere is there, and told so');
+	$r = run('run', '-m', '16M', "$payload/multiboot2_moved.elf");
+	like("$r->{status}$r->{err}", qr/^2quire: .* no room for .* RAM ends at 0x1000000: run/,
+		'... unless there is no RAM');
+}
+SKIP: {
 	skip 'no bzImages', 8 if !-e "$payload/linux32_hello.bzImage";
 	my @initrd = ("--initrd=" . spew('one', 'first'), "--initrd=" . spew('two', 'second'));
 	for my $bits (32, 64) {
