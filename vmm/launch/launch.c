@@ -496,15 +496,14 @@ static void take_terminal(const struct launch_config *config)
 
 int launch(const struct launch_config *config)
 {
-	struct launch l = { .config = config,
-			    .pid = getpid(),
-			    .epoll = -1,
-			    .signal_fd = -1,
-			    .home = { .fd = -1 },
-			    .caller = config->wait_for ? config->caller : -1,
-			    .start_ns = monotonic_ns() };
+	static struct launch l; /* mostly a buffer, which is not touched if there is one guest */
 	struct quire_error err = { "" };
 
+	l.config = config;
+	l.pid = getpid();
+	l.epoll = l.signal_fd = l.home.fd = -1;
+	l.caller = config->wait_for ? config->caller : -1;
+	l.start_ns = monotonic_ns();
 	l.status = begin(&l, &err);
 	if (l.status) {
 		message("%s", err.text);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <quire/abi.h>
 #include <signal.h>
 #include <string.h>
@@ -84,6 +85,12 @@ static void heed_stop_signals(void)
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
+/*
+ * Some structures of a VM are large, for what its guest may do one day.  If malloc() maps them,
+ * nothing has to be cleared, and what is never used takes no memory.
+ */
+#define MAPPED_BYTES 32768
+
 int vm_process(const char *name)
 {
 	static char input[VM_INPUT_BYTES];
@@ -92,6 +99,7 @@ int vm_process(const char *name)
 	struct vm_info *info = NULL;
 	struct quire_error err;
 
+	mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
 	heed_stop_signals();
 	prctl(PR_SET_NAME, "quire");
 	fcntl(VM_FD_LEASH, F_SETFD, FD_CLOEXEC);
