@@ -120,7 +120,6 @@ struct vm {
 	struct bios_port bios_port;
 	struct power power; /* [I] but for what is the devices' own */
 	struct cmos cmos;
-	atomic_bool was_reset; /* [a] the VM ends because the guest reset itself */
 	struct vm_slot slot[QUIRE_VIRTIO_SLOTS];
 	bool balloon_manual; /* [m] an operator set the balloon's target */
 	struct console console;
@@ -134,6 +133,7 @@ struct vm {
 	int status;		/* [l] */
 	struct quire_error why; /* [l] "" if there is nothing to say */
 	bool crashed;		/* [l] crash is valid */
+	bool was_reset;		/* [l] it ends because the guest reset itself */
 	struct crash crash;	/* [l] */
 	atomic_bool dead;	/* the guest was found dead */
 	atomic_bool probed_pci; /* [a] the guest has looked for a PCI bus */
@@ -305,6 +305,9 @@ void vm_merge_info(struct vm *vm, struct vm_info *out);
 
 /* vm_end() for a guest that crashed.  *crash is copied. */
 bool vm_end_crash(struct vm *vm, const struct crash *crash);
+
+/* ... and for one that reset itself, with status 0. */
+void vm_end_reset(struct vm *vm);
 
 /* Was the end of the VM decided? */
 bool vm_is_ending(struct vm *vm);

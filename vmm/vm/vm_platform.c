@@ -16,15 +16,12 @@ static void on_power_off(void *ctx)
 /* The VM's process ends, and the launcher starts another one (launch_reset.c). */
 static void on_reset(void *ctx)
 {
-	struct vm *vm = ctx;
-
-	if (vm_end(vm, 0, NULL))
-		atomic_store(&vm->was_reset, true);
+	vm_end_reset(ctx);
 }
 
 bool vm_was_reset(const struct vm *vm)
 {
-	return atomic_load(&vm->was_reset);
+	return vm->was_reset;
 }
 
 /* A vCPU's thread: where the kernel is that has panicked is the crash report's to tell. */
