@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "mmu/base/clock.h"
 #include <pthread.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <time.h>
 #include "ctl_lab.h"
@@ -305,6 +306,9 @@ void begin(const char *test)
 {
 	struct quire_error err;
 
+	/* To `quire ps` of others this is a VM, and each takes a client's place. */
+	if (geteuid() == 0 && unshare(CLONE_NEWNET))
+		tap_note("no network namespace: others may ask our server");
 	snprintf(name, sizeof(name), "%s.%d", test, (int)getpid());
 	if (ctl_create(name, &ctl, &err) < 0)
 		tap_bail("%s", err.text);
