@@ -28,7 +28,8 @@ $(GUEST_LD): guest/quill.ld guest/layout.h guest/guest.mk
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(GUEST_CPPFLAGS) -MF $@.d -MT $@ -E -P -x c -o $@ $<
 
+# A launcher copies the whole file, and most of it would be what only gdb reads.
 $(GUEST): $(GUEST_OBJ) $(GUEST_LD)
 	@echo '  LD      $@'
-	$(Q)$(CC) -nostdlib -static -Wl,-T,$(GUEST_LD),--build-id=none,-z,norelro \
+	$(Q)$(CC) -nostdlib -static -gz -Wl,-T,$(GUEST_LD),--build-id=none,-z,norelro \
 		-Wl,--no-warn-rwx-segments -Wl,-z,noexecstack -o $@ $(GUEST_OBJ) -l:libfdt.a

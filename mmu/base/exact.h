@@ -12,7 +12,8 @@
  *
  * An exact mapping is registered with a userfaultfd of its own, whose calls allocate single pages
  * whatever the file system does.  To touch a hole through it is an error of ours and ends in
- * SIGBUS.  As long as it is there, khugepaged does not fill holes of the file either.
+ * SIGBUS.  As long as it is there, khugepaged does not fill holes of the file either.  But while it
+ * tries, it charges the file for them, unless MADV_NOHUGEPAGE keeps it away.
  */
 #include <stdint.h>
 

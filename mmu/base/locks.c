@@ -15,13 +15,14 @@ static const char *const level_name[] = {
 	[LOCK_FLUSH] = "LOCK_FLUSH",
 	[LOCK_CREDITS] = "LOCK_CREDITS",
 	[LOCK_CONSOLE] = "LOCK_CONSOLE",
+	[LOCK_TAIL] = "LOCK_TAIL",
 };
 
 _Thread_local unsigned int locks_held;
 
 void lock_order_violation(enum lock_level level)
 {
-	enum lock_level held = LOCK_CONSOLE;
+	enum lock_level held = LOCK_TAIL;
 
 	while (!(locks_held >> held & 1))
 		held--;

@@ -20,6 +20,7 @@
  *   LOCK_FLUSH    what vCPUs have to flush, and which are in the guest (vmm/monitor/flush.c)
  *   LOCK_CREDITS  page credits at hand, and who waits for more (mmu/machine/credits.c)
  *   LOCK_CONSOLE  the console's output buffer (vmm/vm/console.c)
+ *   LOCK_TAIL     the last lines that the guest printed (vmm/vm/console.c)
  *
  * Turns.  Whoever wants a lock takes its `turn` first, and keeps that until it has the lock.  So a
  * thread that lets go and comes back at once finds the turn taken, if another one waits, and gets
@@ -50,6 +51,7 @@ enum lock_level {
 	LOCK_FLUSH,
 	LOCK_CREDITS,
 	LOCK_CONSOLE,
+	LOCK_TAIL,
 };
 
 struct lock {

@@ -3,7 +3,7 @@
  * The accessors: how the VMM itself reads and writes guest memory.
  *
  * A copy is made under LOCK_GMEM, so that no page can be given back in the middle of it.  A guest
- * that writes at the same moment races with it, as two processors would.
+ * that writes at the same moment races with it, as two processors would: words stay whole.
  */
 #include <errno.h>
 #include <string.h>

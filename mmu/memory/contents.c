@@ -15,6 +15,40 @@
 
 static const uint8_t zeroes[QUIRE_PAGE_SIZE];
 
+/* --- words ------------------------------------------------------------------------------- */
+
+/* What a processor reads and writes at once.  memcpy() may take it in parts, and glibc's does. */
+static bool is_word(const void *at, size_t bytes)
+{
+	return (bytes == 2 || bytes == 4 || bytes == 8) && (uintptr_t)at % bytes == 0;
+}
+
+static void load_word(void *to, const void *at, size_t bytes)
+{
+	uint64_t word;
+
+	switch (bytes) {
+	case 2: word = __atomic_load_n((const uint16_t *)at, __ATOMIC_RELAXED); break;
+	case 4: word = __atomic_load_n((const uint32_t *)at, __ATOMIC_RELAXED); break;
+	default: word = __atomic_load_n((const uint64_t *)at, __ATOMIC_RELAXED); break;
+	}
+	memcpy(to, &word, bytes);
+}
+
+static void store_word(void *at, const void *from, size_t bytes)
+{
+	uint64_t word = 0;
+
+	memcpy(&word, from, bytes);
+	switch (bytes) {
+	case 2: __atomic_store_n((uint16_t *)at, (uint16_t)word, __ATOMIC_RELAXED); break;
+	case 4: __atomic_store_n((uint32_t *)at, (uint32_t)word, __ATOMIC_RELAXED); break;
+	default: __atomic_store_n((uint64_t *)at, word, __ATOMIC_RELAXED); break;
+	}
+}
+
+/* --- any page ---------------------------------------------------------------------------- */
+
 int contents_show(const struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page,
 		  const struct page_look *look)
 {
@@ -55,10 +89,13 @@ void contents_copy(const struct gmem *gm, gfn_t gfn, const struct stage2_page *p
 {
 	struct copy copy = { to, offset, bytes };
 	uint64_t nr = align_up(offset + bytes, QUIRE_PAGE_SIZE) >> QUIRE_PAGE_SHIFT;
+	const uint8_t *at = gm->window.alias + gfn_to_gpa(gfn) + offset;
 
 	assert_held(&gm->lock);
-	if (page_states[page->state].resident)
-		memcpy(to, gm->window.alias + gfn_to_gpa(gfn) + offset, bytes);
+	if (page_states[page->state].resident && is_word(at, bytes))
+		load_word(to, at, bytes);
+	else if (page_states[page->state].resident)
+		memcpy(to, at, bytes);
 	else
 		contents_show(gm, gfn, nr, page, &(struct page_look){ copy_part, &copy });
 }
@@ -122,8 +159,13 @@ int contents_take_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct sta
 
 void contents_write(struct gmem *gm, gpa_t gpa, const void *from, size_t bytes)
 {
+	uint8_t *at = gm->window.alias + gpa;
+
 	assert_held(&gm->lock);
-	memcpy(gm->window.alias + gpa, from, bytes);
+	if (is_word(at, bytes))
+		store_word(at, from, bytes);
+	else
+		memcpy(at, from, bytes);
 }
 
 void contents_exchange(struct gmem *gm, gpa_t gpa, uint64_t old[2], const uint64_t new[2])

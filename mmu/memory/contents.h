@@ -30,7 +30,10 @@ struct page_look {
 int contents_show(const struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page,
 		  const struct page_look *look);
 
-/* Copy `bytes` bytes of that run, from byte `offset` of its first page (below 4096) on, to `to`. */
+/*
+ * Copy `bytes` bytes of that run, from byte `offset` of its first page (below 4096) on, to `to`.
+ * As in guest_read(), a word is copied at once.
+ */
 void contents_copy(const struct gmem *gm, gfn_t gfn, const struct stage2_page *page,
 		   uint64_t offset, void *to, size_t bytes);
 
@@ -44,7 +47,7 @@ bool contents_same(const struct gmem *gm, gfn_t gfn, const struct stage2_page *p
  */
 int contents_take_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page);
 
-/* Write `bytes` bytes to gpa and what follows, all in private pages. */
+/* Write `bytes` bytes to gpa and what follows, all in private pages.  A word is written at once. */
 void contents_write(struct gmem *gm, gpa_t gpa, const void *from, size_t bytes);
 
 /* The exchange of guest_exchange(), in a private page. */

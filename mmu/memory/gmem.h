@@ -197,6 +197,8 @@ int gmem_open_ram(const struct gmem *gm);
 
 /*
  * Read [gpa, gpa + len) into buf.  Absent pages read as zeroes and stay absent.
+ * A word (2, 4 or 8 bytes, and aligned to as many) is read at once, as a processor does: all of it
+ * is from the same moment, whatever the guest writes.  So are words written by guest_write().
  * 0, or -EFAULT if part of the range is not RAM (buf is undefined then).
  */
 int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len);

@@ -249,6 +249,46 @@ static void test_multiboot2(void)
 	image_plan_finish(&plan);
 }
 
+/* The words of its tag are words 14 to 17 of the header. */
+static void relocate(struct sample *s, uint32_t low, uint32_t high, uint32_t align,
+		     uint32_t preference)
+{
+	const uint32_t word[] = { low, high, align, preference };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(word); i++)
+		sample_put(s, SAMPLE_HEADER2 + 4 * (14 + i), word[i], 4);
+}
+
+static void is_moved(uint32_t low, uint32_t high, uint32_t align, uint32_t preference, gpa_t base,
+		     const char *what)
+{
+	struct sample s = sample_make(SAMPLE_MULTIBOOT2);
+	struct image_config config = config_of(&s);
+	struct image_plan plan;
+
+	relocate(&s, low, high, align, preference);
+	if (!planned(&config, &plan, what))
+		return;
+	is_segment(&plan, 0, base, s.byte + SAMPLE_TEXT, 0x200, 0x200);
+	is_hex(plan.segment[1].gpa - base, 0x1000, "... with its other segment behind it");
+	is_hex(plan.entry, base + SAMPLE_ENTRY - 0x100000, "... its entry with it");
+	is_hex(plan_word(&plan, plan_tag(&plan, 21, 0) + 8, 4), base, "... and told so");
+	image_plan_finish(&plan);
+}
+
+/* The sample is linked to [1 MiB, 1 MiB + 16 KiB), and RAM is 128 MiB. */
+static void test_relocatable(void)
+{
+	is_moved(0, UINT32_MAX, 0x1000, 0, 0x100000, "no liking: as it is linked");
+	is_moved(0x200001, UINT32_MAX, 0x1000, 0, 0x201000, "not below a limit");
+	is_moved(0, UINT32_MAX, 0x200000, 0, 0x200000, "at multiples of 2 MiB");
+	is_moved(0x400000, UINT32_MAX, 0x200000, 1, 0x400000, "as low as possible");
+	is_moved(0, UINT32_MAX, 0, 1, 0x100000, "... at any address, but from 1 MiB up");
+	is_moved(0, UINT32_MAX, 0x200000, 2, 126 * MiB, "as high as possible");
+	is_moved(0, 0x900000, 0x1000, 2, 0x8fc000, "... below a limit");
+	is_moved(0, UINT32_MAX, 0x1000, 3, 0x100000, "a liking that nobody knows is none");
+}
+
 static void test_flat(void)
 {
 	struct sample s = sample_make(SAMPLE_FLAT);
@@ -630,6 +670,7 @@ int main(void)
 	test_multiboot();
 	test_kludge();
 	test_multiboot2();
+	test_relocatable();
 	test_flat();
 	test_linux(SAMPLE_LINUX64, IMAGE_LINUX64, "a bzImage");
 	test_linux(SAMPLE_LINUX32, IMAGE_LINUX32, "a bzImage of 32 bits");

@@ -250,9 +250,8 @@ int main(int argc, char **argv)
 	seed = tap_seed(argc, argv);
 	power = (struct power){ .off = on_off, .reset = on_reset, .panic = on_panic };
 	cmos.utc_ns = utc;
-	ok(!pm_add(&ports, &power) && !reset_ports_add(&ports, &power) &&
-		   !i8042_add(&ports, &power) && !panic_port_add(&ports, &power) &&
-		   !cmos_add(&ports, &cmos, ram, 2, 3),
+	ok(!pm_add(&ports, &power) && !power_ports_add(&ports, &power) &&
+		   !i8042_add(&ports, &power) && !cmos_add(&ports, &cmos, ram, 2, 3),
 	   "all of it goes on the bus");
 	test_pm1();
 	test_timer();

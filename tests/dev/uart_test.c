@@ -139,6 +139,24 @@ static void fifo_reset(void)
 	is_hex(in(U + 2), 0x01, "IIR says that FIFOs are off");
 }
 
+/* What a guest that resets itself leaves behind. */
+static void unread(void)
+{
+	char got[8] = "";
+
+	setup();
+	out(U + 1, 0x01);
+	uart_receive(r.uart, "12", 2);
+	uart_receive_break(r.uart);
+	uart_receive(r.uart, "345", 3);
+	ok(in(U) == '1' && r.line, "the guest reads one byte");
+	is(uart_take(r.uart, got, 3), 3, "three of the others are taken ...");
+	ok(!memcmp(got, "234", 3), "... in order, and a break between them is none");
+	is(uart_take(r.uart, got, sizeof(got)), 1, "then the rest");
+	ok(got[0] == '5' && !r.line && in(U + 5) == 0x60, "... and nothing is left");
+	is(uart_take(r.uart, got, sizeof(got)), 0, "nor to be taken");
+}
+
 static void interrupts(void)
 {
 	setup();
@@ -311,6 +329,7 @@ int main(void)
 	fifo_reset();
 	interrupts();
 	breaks();
+	unread();
 	linux_8250();
 	loopback();
 	exit_port();

@@ -192,6 +192,22 @@ static void restart(void)
 	   "what was typed meanwhile is for the next one");
 }
 
+/* What a guest that resets itself leaves behind. */
+static void unread(void)
+{
+	char got[VIRTIO_CONSOLE_RX_BYTES] = "";
+
+	start();
+	type("input");
+	lab_add(&rx, DATA, 2, D_WRITE);
+	lab_kick(&rx);
+	virtio_console_serve(r.console);
+	is(virtio_console_take(r.console, got, sizeof(got)), 3, "what the driver has not got ...");
+	ok(!memcmp(got, "put", 3), "... can be taken");
+	is(virtio_console_take(r.console, got, sizeof(got)), 0, "... once");
+	is(virtio_console_space(r.console), sizeof(got), "... and its room is free");
+}
+
 static void rudeness(void)
 {
 	start();
@@ -233,6 +249,7 @@ int main(void)
 	input();
 	much_input();
 	restart();
+	unread();
 	rudeness();
 	virtio_console_destroy(r.console);
 	return tap_done();

@@ -10,11 +10,10 @@
  */
 #include <sys/mman.h>
 #include <unistd.h>
-#include <quire/abi.h>
 #include "vmm/dev/blk.h"
 #include "vmm/dev/disk_io_impl.h"
-#include "tests/dev/virtio_lab.h"
 #include "must.h"
+#include "virtio_input.h"
 
 #define SECTORS 133u /* the last cluster is not whole */
 #define BYTES	(SECTORS * DISK_SECTOR)
@@ -169,24 +168,10 @@ static void create(unsigned int mode)
 
 /* ---- the input ---- */
 
-struct input {
-	const uint8_t *data;
-	size_t bytes;
-};
-
-static uint64_t take(struct input *in, unsigned int bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned int i = 0; i < bytes && in->bytes; i++, in->bytes--)
-		value |= (uint64_t)*in->data++ << 8 * i;
-	return value;
-}
-
 static void start_driver(struct input *in)
 {
-	uint64_t features = F_VERSION_1 | (take(in, 2) & lab_offered()) |
-			    (uint64_t)(take(in, 1) & 0x30) << 24;
+	uint64_t features = F_VERSION_1 | (input_take(in, 2) & lab_offered()) |
+			    (uint64_t)(input_take(in, 1) & 0x30) << 24;
 
 	if (!lab_negotiate(features))
 		return;
@@ -197,10 +182,10 @@ static void start_driver(struct input *in)
 /* A request as it should be, but for what the input says. */
 static void put_request(struct input *in)
 {
-	unsigned int how = (unsigned int)take(in, 1);
-	uint32_t type = (uint32_t)take(in, 1) % 16,
-		 len = (uint32_t)take(in, 2) * (how & 1 ? 1 : 64);
-	uint64_t sector = take(in, how & 2 ? 8 : 1);
+	unsigned int how = (unsigned int)input_take(in, 1);
+	uint32_t type = (uint32_t)input_take(in, 1) % 16,
+		 len = (uint32_t)input_take(in, 2) * (how & 1 ? 1 : 64);
+	uint64_t sector = input_take(in, how & 2 ? 8 : 1);
 	uint16_t head = queue.free % 60;
 	uint8_t *at = lab.ram + 0x4000 + 64 * head;
 	uint32_t range[4] = { (uint32_t)sector, 0, len / 64, how >> 2 & 1 };
@@ -221,26 +206,6 @@ static void put_request(struct input *in)
 	queue.free = (head + 3) % 60;
 	lab_offer(&queue, head);
 	lab_kick(&queue);
-}
-
-static void put_ram(struct input *in)
-{
-	gpa_t gpa = take(in, 3) % sizeof(lab.ram);
-	uint64_t value = take(in, 8);
-
-	memcpy(lab.ram + gpa, &value, min_u64(8, sizeof(lab.ram) - gpa));
-}
-
-static void access_register(struct input *in)
-{
-	unsigned int width = 1u << take(in, 1) % 4;
-	uint32_t offset = (uint32_t)take(in, 2) % QUIRE_MMIO_BYTES;
-	uint64_t value = take(in, width);
-
-	if (offset & 1)
-		bus_write(&lab.bus, LAB_BASE + (offset & ~1u), width, &value, 1);
-	else
-		bus_read(&lab.bus, LAB_BASE + offset, width, &value, 1);
 }
 
 static void settle(void)
@@ -274,22 +239,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	struct input in = { data, bytes };
 	unsigned int what;
 
-	create((unsigned int)take(&in, 1) % 3);
+	create((unsigned int)input_take(&in, 1) % 3);
 	memset(&queue, 0, sizeof(queue));
 	start_driver(&in);
 	while (in.bytes) {
-		what = (unsigned int)take(&in, 1);
+		what = (unsigned int)input_take(&in, 1);
 		switch (what % 8) {
 		case 0: start_driver(&in); break;
 		case 1:
 		case 2:
 		case 3: put_request(&in); break;
-		case 4: put_ram(&in); break;
-		case 5: access_register(&in); break;
+		case 4: input_ram(&in); break;
+		case 5: input_register(&in, what & 8, set_reg); break;
 		case 6: turn(); break;
 		default:
 			if (nr_flying)
-				end((what >> 3) % nr_flying, (unsigned int)take(&in, 1));
+				end((what >> 3) % nr_flying, (unsigned int)input_take(&in, 1));
 		}
 	}
 	revive();

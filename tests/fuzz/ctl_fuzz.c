@@ -13,6 +13,7 @@
  * made right by the harness or comes from the input too.
  */
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@
 
 #define PAGES 5000
 
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 /* ---- a VM for the server ---- */
@@ -85,6 +87,13 @@ uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t
 unsigned int vm_nr_vcpus(const struct vm *vm)
 {
 	return vm ? 1 : 0;
+}
+
+void vm_tail(struct vm *vm, struct tail *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (vm)
+		tail_add(out, "the last line\n", 14);
 }
 
 int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
@@ -249,6 +258,21 @@ static void check_cpu(int fd)
 	must(ctl_get_cpu(fd, 0, &state, &err) <= 0, "neither done nor failed");
 }
 
+static void check_tail(int fd)
+{
+	struct quire_error err;
+	struct tail tail;
+	char *text = NULL;
+	size_t bytes;
+	FILE *f = open_memstream(&text, &bytes);
+
+	if (f && ctl_get_tail(fd, &tail, &err) >= 0)
+		tail_print(f, &tail);
+	if (f)
+		fclose(f);
+	free(text);
+}
+
 static void check_commands(int fd, unsigned int op)
 {
 	struct quire_error err;
@@ -272,6 +296,7 @@ static uint16_t good_bytes(struct input *in, unsigned int op)
 	case CTL_MERGE_NOW: return sizeof(uint64_t);
 	case CTL_CPU: return sizeof(struct vcpu_state);
 	case CTL_READ: return 2500;
+	case CTL_TAIL: return sizeof(struct tail);
 	case CTL_FRAME_USERS: return 24 + 8 * (take_byte(in) % 64);
 	default: return 0;
 	}
@@ -298,6 +323,8 @@ static void fuzz_client(struct input *in)
 		check_users(pair[0]);
 	else if (op == CTL_READ)
 		check_read(pair[0]);
+	else if (op == CTL_TAIL)
+		check_tail(pair[0]);
 	else if (op == CTL_CPU)
 		check_cpu(pair[0]);
 	else
@@ -379,6 +406,16 @@ static void check_descriptors(unsigned int before)
 		must(i < 1000, "a descriptor is left");
 		usleep(1000);
 	}
+}
+
+/* Here nobody else asks our server: to `quire ps` it is a VM, and each client has a descriptor. */
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	if (unshare(geteuid() == 0 ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET))
+		fprintf(stderr, "no network namespace: others may ask our server\n");
+	return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)

@@ -48,7 +48,7 @@ static void say(int fd, const struct step *s)
 	size_t bytes = s->how & 2 ? s->pages % sizeof(packet) : sizeof(packet.msg);
 
 	memset(&packet, s->how, sizeof(packet));
-	packet.msg.type = s->how & 1 ? s->type : LEASH_RUNNING + s->type % 8;
+	packet.msg.type = s->how & 1 ? s->type : LEASH_RUNNING + s->type % 9;
 	packet.msg.status = (int32_t)s->pages;
 	packet.msg.pages = s->pages;
 	strange_send(fd, &packet, bytes, s->descriptors % 4, s->kinds * 0x010305U);
@@ -56,6 +56,7 @@ static void say(int fd, const struct step *s)
 
 static void check(const struct launch *l, unsigned int speaker, const struct copy *before)
 {
+	must(l->input_bytes <= (l->nr == 1 ? sizeof(l->input) : 0), "too much input is kept");
 	for (unsigned int i = 0; i < l->nr; i++) {
 		const struct copy *c = &l->copy[i];
 
@@ -115,10 +116,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	const struct launch_config config = { .ram_bytes = RAM_PAGES * QUIRE_PAGE_SIZE };
 	struct copy copies[COPIES];
-	struct launch l = { .config = &config, .copy = copies, .nr = COPIES, .caller = -1 };
+	struct launch l = { .config = &config, .copy = copies, .caller = -1 };
 	unsigned int before;
 	int ends[COPIES];
 
+	l.nr = 1 + bytes % COPIES; /* input is a lone copy's */
 	strange_fd(0);
 	before = strange_count();
 	begin(&l, copies, ends);

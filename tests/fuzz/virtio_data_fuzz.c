@@ -13,8 +13,8 @@
 #include "vmm/dev/net_link.h"
 #include "vmm/dev/virtio_console.h"
 #include "vmm/dev/virtio_net.h"
-#include "tests/dev/virtio_lab.h"
 #include "must.h"
+#include "virtio_input.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -23,7 +23,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 #define DATA   0x8000u
 #define FRAME  60u /* bytes of the frame that revive() sends both ways */
 #define HEADER 12u
-#define TABLE  0xb000u
 #define TURNS  64u
 
 /* ---- the devices ---- */
@@ -157,20 +156,6 @@ static const struct kind {
 
 /* ---- the input ---- */
 
-struct input {
-	const uint8_t *data;
-	size_t bytes;
-};
-
-static uint64_t take(struct input *in, unsigned int bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned int i = 0; i < bytes && in->bytes; i++, in->bytes--)
-		value |= (uint64_t)*in->data++ << 8 * i;
-	return value;
-}
-
 static void start_driver(uint64_t features)
 {
 	if (!lab_negotiate((features & lab_offered()) | F_VERSION_1))
@@ -180,57 +165,16 @@ static void start_driver(uint64_t features)
 	lab_driver_ok();
 }
 
-/* A buffer of up to 4 segments, perhaps indirect. */
 static void put_buffer(struct input *in)
 {
-	unsigned int how = (unsigned int)take(in, 1), nr = 1 + how % 4;
-	struct lab_queue *q = &queue[how >> 7];
-	bool indirect = how & 8;
-	gpa_t table = indirect ? TABLE : q->desc;
-	uint16_t flags = how & 16 ? D_WRITE : 0, head;
+	unsigned int how = (unsigned int)input_take(in, 1);
 
-	if (!q->num)
-		return;
-	head = q->free % q->num;
-	for (unsigned int i = 0; i < nr; i++) {
-		uint32_t at = indirect ? i : (head + i) % q->num;
-
-		put_desc(table, at, take(in, 3), (uint32_t)take(in, 2),
-			 flags | (i + 1 < nr ? D_NEXT : 0),
-			 (uint16_t)(indirect ? i + 1 : (head + i + 1) % q->num));
-	}
-	if (indirect)
-		put_desc(q->desc, head, table, 16 * nr, D_INDIRECT, 0);
-	q->free += indirect ? 1 : (uint16_t)nr;
-	lab_offer(q, head);
-	if (how & 32)
-		lab_kick(q);
-}
-
-static void put_ram(struct input *in)
-{
-	gpa_t gpa = take(in, 3) % sizeof(lab.ram);
-	uint64_t value = take(in, 8);
-
-	memcpy(lab.ram + gpa, &value, min_u64(8, sizeof(lab.ram) - gpa));
-}
-
-static void access_register(struct input *in, bool write)
-{
-	static const uint8_t widths[] = { 4, 1, 2, 8 };
-	unsigned int width = widths[take(in, 1) % 4];
-	uint32_t offset = (uint32_t)take(in, 2) % 0x200;
-	uint64_t value = take(in, width);
-
-	if (write)
-		bus_write(&lab.bus, LAB_BASE + offset, width, &value, 1);
-	else
-		bus_read(&lab.bus, LAB_BASE + offset, width, &value, 1);
+	input_buffer(in, &queue[how >> 7], how);
 }
 
 static void from_outside(struct input *in, const struct kind *kind)
 {
-	size_t bytes = min_u64(take(in, 1), in->bytes);
+	size_t bytes = min_u64(input_take(in, 1), in->bytes);
 
 	kind->outside(in->data, bytes);
 	in->data += bytes;
@@ -264,22 +208,22 @@ static void revive(const struct kind *kind)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	struct input in = { data, bytes };
-	const struct kind *kind = &kinds[take(&in, 1) % 3];
+	const struct kind *kind = &kinds[input_take(&in, 1) % 3];
 
 	memset(queue, 0, sizeof(queue));
 	memset(&lab, 0, sizeof(lab));
 	printed = 0;
 	kind->create();
 	while (in.bytes) {
-		switch (take(&in, 1) % 8) {
-		case 0: start_driver(take(&in, 4) | F_INDIRECT | F_EVENT_IDX); break;
+		switch (input_take(&in, 1) % 8) {
+		case 0: start_driver(input_take(&in, 4) | F_INDIRECT | F_EVENT_IDX); break;
 		case 1:
 		case 2: put_buffer(&in); break;
-		case 3: put_ram(&in); break;
-		case 4: access_register(&in, true); break;
-		case 5: access_register(&in, false); break;
+		case 3: input_ram(&in); break;
+		case 4: input_register(&in, true, set_reg); break;
+		case 5: input_register(&in, false, set_reg); break;
 		case 6: from_outside(&in, kind); break;
-		default: lab.write_error = take(&in, 1) % 16 ? 0 : -EDQUOT; serve(kind);
+		default: lab.write_error = input_take(&in, 1) % 16 ? 0 : -EDQUOT; serve(kind);
 		}
 	}
 	revive(kind);

@@ -12,10 +12,9 @@
  * So that inputs get somewhere, one instruction does a driver's whole start, and one puts a
  * well-formed buffer in a queue.
  */
-#include <quire/abi.h>
 #include "vmm/dev/balloon.h"
-#include "tests/dev/virtio_lab.h"
 #include "must.h"
+#include "virtio_input.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -145,20 +144,6 @@ static void create(void)
 
 /* ---- the input ---- */
 
-struct input {
-	const uint8_t *data;
-	size_t bytes;
-};
-
-static uint64_t take(struct input *in, unsigned int bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned int i = 0; i < bytes && in->bytes; i++, in->bytes--)
-		value |= (uint64_t)*in->data++ << 8 * i;
-	return value;
-}
-
 /* Note what a register write does to the rings, then do it. */
 static void write_reg(uint32_t offset, uint32_t value)
 {
@@ -188,8 +173,9 @@ static void write_reg(uint32_t offset, uint32_t value)
 
 static void start_driver(struct input *in)
 {
-	uint64_t features = take(in, 1) | (uint64_t)(take(in, 1) & 0x30) << 24 | F_VERSION_1;
-	unsigned int queues = (unsigned int)take(in, 1);
+	uint64_t features = input_take(in, 1) | (uint64_t)(input_take(in, 1) & 0x30) << 24 |
+			    F_VERSION_1;
+	unsigned int queues = (unsigned int)input_take(in, 1);
 
 	memset(ring, 0, sizeof(ring));
 	selected = 0;
@@ -211,62 +197,19 @@ static void start_driver(struct input *in)
 	lab_driver_ok();
 }
 
-/* A buffer of up to 4 segments, perhaps indirect. */
 static void put_buffer(struct input *in)
 {
-	struct lab_queue *q = &queue[take(in, 1) % BALLOON_NR_QUEUES];
-	unsigned int how = (unsigned int)take(in, 1), nr = 1 + how % 4;
-	bool indirect = how & 8;
-	gpa_t table = indirect ? 0xb000 : q->desc;
-	uint16_t flags = how & 16 ? D_WRITE : 0, head;
+	struct lab_queue *q = &queue[input_take(in, 1) % BALLOON_NR_QUEUES];
 
-	if (!q->num)
-		return;
-	head = q->free % q->num;
-	for (unsigned int i = 0; i < nr; i++) {
-		uint32_t at = indirect ? i : (head + i) % q->num;
-
-		put_desc(table, at, take(in, 3), (uint32_t)take(in, 2),
-			 flags | (i + 1 < nr ? D_NEXT : 0),
-			 (uint16_t)(indirect ? i + 1 : (head + i + 1) % q->num));
-	}
-	if (indirect)
-		put_desc(q->desc, head, table, 16 * nr, D_INDIRECT, 0);
-	q->free += indirect ? 1 : (uint16_t)nr;
-	lab_offer(q, head);
-	if (how & 32)
-		lab_kick(q);
-}
-
-static void put_ram(struct input *in)
-{
-	gpa_t gpa = take(in, 3) % sizeof(lab.ram);
-	uint64_t value = take(in, 8);
-
-	memcpy(lab.ram + gpa, &value, min_u64(8, sizeof(lab.ram) - gpa));
-}
-
-static void access_register(struct input *in, bool write)
-{
-	static const uint8_t widths[] = { 4, 1, 2, 8 };
-	unsigned int width = widths[take(in, 1) % 4];
-	uint32_t offset = (uint32_t)take(in, 2) % QUIRE_MMIO_BYTES;
-	uint64_t value = take(in, width);
-
-	if (!write)
-		bus_read(&lab.bus, LAB_BASE + offset, width, &value, 1);
-	else if (width == 4 && offset % 4 == 0)
-		write_reg(offset, (uint32_t)value);
-	else
-		bus_write(&lab.bus, LAB_BASE + offset, width, &value, 1);
+	input_buffer(in, q, (unsigned int)input_take(in, 1));
 }
 
 static void host(struct input *in)
 {
-	unsigned int what = (unsigned int)take(in, 1);
+	unsigned int what = (unsigned int)input_take(in, 1);
 
 	switch (what % 8) {
-	case 0: balloon_set_target(balloon, take(in, 1)); break;
+	case 0: balloon_set_target(balloon, input_take(in, 1)); break;
 	case 1: balloon_refresh(balloon); break;
 	case 2: balloon_hint_start(balloon); break;
 	case 3: balloon_hint_stop(balloon); break;
@@ -318,15 +261,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 
 	create();
 	while (in.bytes) {
-		switch (take(&in, 1) % 8) {
+		switch (input_take(&in, 1) % 8) {
 		case 0: start_driver(&in); break;
 		case 1:
 		case 2: put_buffer(&in); break;
-		case 3: put_ram(&in); break;
-		case 4: access_register(&in, true); break;
-		case 5: access_register(&in, false); break;
+		case 3: input_ram(&in); break;
+		case 4: input_register(&in, true, write_reg); break;
+		case 5: input_register(&in, false, write_reg); break;
 		case 6: host(&in); break;
-		default: now += take(&in, 2); balloon_tick(balloon);
+		default: now += input_take(&in, 2); balloon_tick(balloon);
 		}
 		check();
 	}

@@ -9,11 +9,11 @@ use Digest::MD5 qw(md5);
 use Exporter qw(import);
 use File::Temp qw(tempdir);
 use JSON::PP;
-use POSIX qw(:sys_wait_h);
+use POSIX qw(:signal_h :sys_wait_h);
 use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw($build $quire $quill $dir $address isolate deviates selftest_passed no_guest
-	missing slurp start ended finish says complains
+	missing slurp spew flat outcome start ended finish says complains
 	alive children vms_of serve until_true account totals quire blocks_of ram_file store_files
 	pages_of tables_of glyphs %ZERO);
 
@@ -65,25 +65,54 @@ $SIG{$_} = sub { exit 1 } for qw(INT TERM HUP);
 
 sub slurp { local $/; open my $f, '<:raw', $_[0] or return ''; my $t = <$f>; return $t // '' }
 
-# A program in the background, its output in files, its input from the FIFO BASE.in if there is one.
-sub start {
-	my ($base, @command) = @_;
-	my $pid = fork // die;
+# A file of these bytes in $dir; its path.
+sub spew {
+	my ($name, $bytes) = @_;
+	open my $f, '>:raw', "$dir/$name" or die "$dir/$name: $!";
+	print $f $bytes;
+	close $f or die "$dir/$name: $!";
+	return "$dir/$name";
+}
+
+# An image whose code, in hexadecimal, runs in real mode at 0:7c00.
+sub flat { my ($name, $hex) = @_; $hex =~ s/\s//g; return spew($name, pack 'H*', $hex) }
+
+# Words of the shell: their status, output, errors.
+sub outcome {
+	my $status = system "{ @_; } >$dir/out 2>$dir/err </dev/null";
+	return ($status >> 8, slurp("$dir/out"), slurp("$dir/err"));
+}
+
+# CODE in a process of its own, which ends with it, and which we end whatever happens.  Our handlers
+# and children are not that process's: signals wait until it has none of them.
+sub spawn(&) {
+	my ($code) = @_;
+	my $before = POSIX::SigSet->new;
+	sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGINT, SIGHUP, SIGTERM), $before);
+	my $pid = fork // die "fork: $!";
+	$child{$pid} = 1;
 	if (!$pid) {
 		%child = ();
 		$SIG{$_} = 'DEFAULT' for qw(INT HUP TERM);
+	}
+	sigprocmask(SIG_SETMASK, $before);
+	return $pid if $pid;
+	$code->();
+	POSIX::_exit(127);
+}
+sub forget { delete $child{$_[0]} }	# it has ended
+
+# A program in the background, its output in files, its input from the FIFO BASE.in if there is one.
+sub start {
+	my ($base, @command) = @_;
+	my $pid = spawn {
 		open STDIN, '<', -p "$base.in" ? "$base.in" : '/dev/null';
 		open STDOUT, '>', "$base.out";
 		open STDERR, '>', "$base.err";
-		exec { $command[0] } @command or POSIX::_exit(127);
-	}
-	$child{$pid} = 1;
+		exec { $command[0] } @command;
+	};
 	return { pid => $pid, base => $base };
 }
-
-# For processes that are forked elsewhere.
-sub adopt { $child{$_[0]} = 1 }
-sub forget { delete $child{$_[0]} }
 
 # Has it ended?  Then its status, else undef.
 sub ended {

@@ -20,17 +20,14 @@ sub sum { my $s = 0; $s += $_ // 0 for @_; return $s }
 sub again {
 	my ($what) = @_;
 	my $parent = $$;
-	my $child = fork // die;
-	return $child if $child;
-	%Guests::child = ();
-	my $over;
-	$SIG{$_} = 'DEFAULT' for qw(INT HUP);
-	$SIG{TERM} = sub { $over = 1 };
-	$what->() while !$over && getppid == $parent;
-	POSIX::_exit(0);
+	return Guests::spawn {
+		my $over;
+		$SIG{TERM} = sub { $over = 1 };
+		$what->() while !$over && getppid == $parent;
+	};
 }
 my @beside;
-sub beside { push @beside, again(@_); Guests::adopt($beside[-1]) }
+sub beside { push @beside, again(@_) }
 # Each finishes its round, so that no command of its is left.
 sub end_beside { for (splice @beside) { kill TERM => $_; waitpid $_, 0; Guests::forget($_) } }
 

@@ -115,6 +115,34 @@ wait $run
 safe=$(sed -n 's,.*safe=,,p' "$dir/log" | tail -n 1)
 check "after a kill, all $safe safe pages are there" guest --disk="$image" -- check 9 pages="$safe"
 
+# A guest that resets itself again and again: nobody else can have its image in between.  How often
+# it could is printed; that it is free before and after is no gap.
+printf '\xb0\xfe\xe6\x64\xfa\xf4' >"$dir/resets"
+gaps() {
+	perl -MFcntl -MPOSIX -e '
+		my ($image, @run) = @ARGV;
+		my ($gaps, $held, $was) = (0, 0, 0);
+		open my $f, "+<", $image or die;
+		my $pid = fork // die;
+		exec @run if !$pid;
+		while (!waitpid $pid, WNOHANG) {
+			my $lock = pack "ssx4qqlx4", F_WRLCK, 0, 0, 0, 0;
+			fcntl $f, F_GETLK, $lock or die;
+			my $is = unpack("s", $lock) != F_UNLCK;
+			$gaps++ if $is && !$was && $held;
+			$held ||= $is;
+			$was = $is;
+		}
+		print $held ? $gaps : "never held";' "$image" timeout 60 "$quire" run \
+		--max-reboots=15 "--disk=$image$1" "$dir/resets" 2>/dev/null
+}
+for how in '' ,ro ,overlay="$dir"; do
+	found=$(gaps "$how")
+	check "a reset lets nobody have the image (${how:-to write}): $found gaps" [ "$found" = 0 ]
+done
+status 122 'reset itself 16 times' "... as which the guest ends" "$quire" run \
+	--max-reboots=15 --disk="$image" "$dir/resets"
+
 # What is no disk.
 mkdir "$dir/folder"
 : >"$dir/empty"

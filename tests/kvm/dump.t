@@ -28,10 +28,10 @@ sub core_of {
 	return if substr($ident, 0, 6) ne "\x7fELF\2\1" || $type != 4 || $machine != 62;
 	my %core = (file => $f, load => [], note => []);
 	for my $i (0 .. $nr - 1) {
-		my ($kind, undef, $offset, undef, $paddr, $bytes) =
-			unpack 'L L Q Q Q Q', substr $head, $phoff + $i * $each, $each;
-		push @{$core{load}}, { offset => $offset, paddr => $paddr, bytes => $bytes }
-			if $kind == 1;
+		my ($kind, undef, $offset, undef, $paddr, $bytes, undef, $align) =
+			unpack 'L L Q Q Q Q Q Q', substr $head, $phoff + $i * $each, $each;
+		push @{$core{load}}, { offset => $offset, paddr => $paddr, bytes => $bytes,
+			align => $align } if $kind == 1;
 		next if $kind != 4;
 		for (my $at = $offset; $at < $offset + $bytes;) {
 			my ($name, $desc, $what) = unpack 'L3', substr $head, $at, 12;
@@ -81,6 +81,7 @@ my $first = dump_of('twin-1') or BAIL_OUT('no core file');
 is(glyphs('twin-1', 32) =~ tr/.//, $before =~ tr/.//, 'no page was brought in');
 is(state_of('twin-1'), 'running', '... and the guest goes on');
 is_deeply([map { @$_{qw(paddr bytes)} } @{$first->{load}}], [0, 32 << 20], 'a segment for its RAM');
+is($first->{load}[0]{align}, 0, '... of no alignment: by that crash tells it from a netdump');
 my $digest = digests($first);
 
 quire('merge', 'now', 'twin-1', 'twin-2');

@@ -26,14 +26,6 @@ sub boot {
 	return $r;
 }
 
-sub spew {
-	my ($name, $bytes) = @_;
-	open my $out, '>:raw', "$dir/$name" or die;
-	print $out $bytes;
-	close $out or die;
-	return "$dir/$name";
-}
-
 $init = initramfs([], 'echo "init: $(cat /proc/cmdline)"
 cat /more');
 $more = spew('more', Linux::entry('more', 0100644, "more: from a second archive\n") .

@@ -26,9 +26,8 @@ END
 sub run {
 	my ($image, @options) = @_;
 	my $append = '--append=console=ttyS0 quiet panic=-1';
-	my $status = system "$quire run --machine=own --no-reboot --initrd=$initramfs '$append' " .
-		"@options $image >$dir/out 2>$dir/err </dev/null";
-	return ($status >> 8, slurp("$dir/out"), slurp("$dir/err"));
+	return outcome("$quire run --machine=own --no-reboot --initrd=$initramfs '$append' " .
+		"@options $image");
 }
 
 my ($status, $out, $err) = run($cloud);

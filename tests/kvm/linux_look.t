@@ -26,10 +26,8 @@ ok(1, 'Linux comes up');
 my $kallsyms;
 sub symbols {
 	my ($name, $by) = @_;
-	open my $f, '>', "$dir/$name" or die;
-	print $f $kallsyms =~ s/^([0-9a-f]+)/sprintf '%016x', hex($1) - $by/gemr;
-	close $f;
-	return "--symbols=$dir/$name";
+	my $text = $kallsyms =~ s/^([0-9a-f]+)/sprintf '%016x', hex($1) - $by/gemr;
+	return '--symbols=' . spew($name, $text);
 }
 
 $kallsyms = ask($g, q{grep -E ' (_text|linux_banner|asm_exc_divide_error|asm_exc_page_fault|} .

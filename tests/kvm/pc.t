@@ -4,7 +4,6 @@
 # What images that were made for a PC find, and what is said of those that find less than they need.
 use strict;
 use warnings;
-use File::Temp qw(tempdir);
 use FindBin;
 use Test::More;
 BEGIN { chdir "$FindBin::Bin/../.." }
@@ -13,23 +12,8 @@ use Guests;
 
 my $skip = no_guest();
 plan skip_all => $skip if $skip;
-my $dir = tempdir(CLEANUP => 1);
 
-# Run words of the shell; status, output, errors.
-sub run {
-	my $status = system "timeout 60 $quire run @_ >$dir/out 2>$dir/err </dev/null";
-	return ($status >> 8, slurp("$dir/out"), slurp("$dir/err"));
-}
-
-# Real mode at 0:7c00.
-sub flat {
-	my ($name, $hex) = @_;
-	$hex =~ s/\s//g;
-	open my $f, '>:raw', "$dir/$name" or die;
-	print $f pack 'H*', $hex;
-	close $f or die;
-	return "$dir/$name";
-}
+sub run { return outcome("timeout 60 $quire run @_") }
 
 # ---- ending ----
 
@@ -54,13 +38,11 @@ is(unpack('H*', $out), '9fc0027f', 'the BIOS data area has the end of convention
 
 # ---- no BIOS ----
 
-my $bios = ($ENV{QUIRE_BUILD} // 'build') . '/payload/flat_bios.bin';
+my $bios = "$build/payload/flat_bios.bin";
 # bios(key, option...): what it says when this key is typed
 sub bios {
 	my ($key, @options) = @_;
-	my $status = system "printf '$key' | " .
-		"timeout 60 $quire run @options $bios >$dir/out 2>$dir/err";
-	return ($status >> 8, slurp("$dir/out"), slurp("$dir/err"));
+	return outcome("printf '$key' | timeout 60 $quire run @options $bios");
 }
 ($status, $out, $err) = bios('d');
 is($out, 'hello d.', 'int 10h prints, int 16h reads, and the PIT ticks as after a BIOS');
@@ -112,14 +94,17 @@ for my $bad ('cx16', '-', '+nosuch', '-cx16,', '') {
 my $dead = flat('dead', 'baf803 b041 ee fa f4 ebfd');
 ($status, $out, $err) = run('--timeout=50', $dead);
 is("$status$out", '99A', 'a guest that halts with interrupts off ends with 99');
-like($err, qr/\Aquire: the guest is dead: it halted at 0x7c07 with interrupts off[^\n]+\n\z/,
+like($err, qr/\Aquire: the guest is dead: it halted at 0x7c07 with interrupts off[^\n]+\n/,
 	'... and with a line that says where');
+like($err, qr/\nquire: the guest's last lines:\n  \| A\n\z/, '... and what it printed last');
 ($status) = run('-c 2 --timeout=50', $dead);
 is($status, 99, '... also if it has a vCPU that it never started');
 ($status, undef, $err) = run('--timeout=50 --irqchip=off', $dead);
-like("$status$err", qr/^99quire: the guest is dead: [^\n]+\n\z/, '... and without irqchip');
+like("$status$err", qr/^99quire: the guest is dead: [^\n]+\nquire: the .*:\n  \| A\n\z/,
+	'... and without irqchip');
 ($status, undef, $err) = run('--timeout=50', flat('dead_on', 'b0ff e621 e6a1 fb f4 ebfd'));
-like("$status$err", qr/^99.* with interrupts on/, '... and with all interrupts masked');
+like("$status$err", qr/^99.* with interrupts on.*\nquire: the guest has printed nothing\n\z/,
+	'... and with all interrupts masked');
 ($status) = run('--timeout=2', flat('loop', 'fa ebfe'));
 is($status, 124, 'one that loops lives');
 my $asleep = ($ENV{QUIRE_BUILD} // 'build') . '/payload/multiboot_asleep.elf';
@@ -139,7 +124,8 @@ sub why {
 }
 my $tell = 'baf803 b041 ee';	# print "A"
 my $said = why(flat('jump', "$tell fa ebfe"));
-like($said, qr/^VM $name, pid \d+: running, 1 vCPU\n/, 'quire why: the VM');
+like($said, qr/^VM $name, pid \d+: running, 1 vCPU\nthe guest's last lines:\n  \| A\nvCPU 0/,
+	'quire why: the VM, and what it printed last');
 like($said, qr/^vCPU 0: stays at 0x7c07; CPL 0, 16-bit, int\w+ off$/m,
 	'quire why: a vCPU that jumps to itself');
 like($said, qr/^RIP, fetch: walk of gva 0x7c07 .* ok, .*^  page: private/ms, '... its walk');

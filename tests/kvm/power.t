@@ -4,7 +4,6 @@
 # How guests power off and reset themselves, by every port that kernels try.
 use strict;
 use warnings;
-use File::Temp qw(tempdir);
 use FindBin;
 use IPC::Open3;
 use Test::More;
@@ -14,39 +13,26 @@ use Guests;
 
 my $skip = no_guest();
 plan skip_all => $skip if $skip;
-my $dir = tempdir(CLEANUP => 1);
 
-# Run words of the shell; status, output, errors.
-sub run {
-	my $status = system "timeout 60 $quire run @_ >$dir/out 2>$dir/err </dev/null";
-	return ($status >> 8, slurp("$dir/out"), slurp("$dir/err"));
-}
+sub run { return outcome("timeout 60 $quire run @_") }
 
-# Real mode at 0:7c00.  It prints an 'x' first; if what follows it does nothing, it ends with 7.
-sub flat {
-	my ($name, $hex) = @_;
-	$hex = "baf803 b078 ee $hex b007 e6f4";
-	$hex =~ s/\s//g;
-	open my $f, '>:raw', "$dir/$name" or die;
-	print $f pack 'H*', $hex;
-	close $f or die;
-	return "$dir/$name";
-}
+# It prints an 'x', and does this; if that does nothing, it ends with 7.
+sub image { my ($name, $hex) = @_; return flat($name, "baf803 b078 ee $hex b007 e6f4") }
 
 # ---- power-off ----
 
 # mov dx, 604; mov ax, 2000; out dx, ax
-my ($status, $out, $err) = run(flat('off', 'ba0406 b80020 ef'));
+my ($status, $out, $err) = run(image('off', 'ba0406 b80020 ef'));
 is("$status|$out|$err", '0|x|', 'S5 is the power-off, with status 0 and without a word');
 # mov dx, 605; mov al, 20; out dx, al
-is((run(flat('byte', 'ba0506 b020 ee')))[0], 0, '... also as a byte');
+is((run(image('byte', 'ba0506 b020 ee')))[0], 0, '... also as a byte');
 # mov ax, 3400
-is((run(flat('other', 'ba0406 b80034 ef')))[0], 7, 'a sleep state that there is not does nothing');
+is((run(image('other', 'ba0406 b80034 ef')))[0], 7, 'a sleep state that there is not does nothing');
 
 # ---- panic ----
 
 # mov dx, 505; mov al, 1; out dx, al
-($status, $out, $err) = run(flat('panic', 'ba0505 b001 ee'));
+($status, $out, $err) = run(image('panic', 'ba0505 b001 ee'));
 is("$status|$out", '122|x', 'a panic that is told has status 122');
 like($err, qr/^quire: [^\n]*kernel panicked/m, '... and a crash report');
 
@@ -59,13 +45,13 @@ my %reset = (
 	'its output port' => 'b0d1 e664 b0de e660',
 );
 for my $how (sort keys %reset) {
-	my $image = flat('reset', "$reset{$how} fa f4");
+	my $image = image('reset', "$reset{$how} fa f4");
 	($status, $out, $err) = run('--max-reboots=2', $image);
 	is("$status|$out", '122|xxx', "a reset by $how starts the guest again, as often as it may");
 	like($err, qr/^quire: the guest reset itself 3 times; --max-reboots=2 [^\n]+\n\z/,
 		'... and then a line says so');
 }
-my $loop = flat('loop', 'b0fe e664 fa f4');
+my $loop = image('loop', 'b0fe e664 fa f4');
 ($status, $out, $err) = run('--no-reboot', $loop);
 is("$status|$out", '0|x', 'with --no-reboot a reset is an end, with status 0');
 like($err, qr/^quire: the guest reset itself, [^\n]+\n\z/, '... and a line says so');
@@ -80,9 +66,29 @@ is(() = $err =~ /timeout/g, 1, '... and is over once');
 is(join('', sort split /^/, $out), join('', map { "g-$_| x\n" x 2 } 1 .. 3),
 	'of several copies each starts again by itself, and no output is lost');
 
+# ---- input ----
+
+# It prints the keys that it gets; r resets it, q ends it.
+my $echo = image('echo', 'bafd03 ec a801 74fb baf803 ec 3c72 740b 3c71 7403 ee ebe9'
+	. 'b000 e6f4 b0fe e664 fa f4');
+my ($one, $two) = ('a' x 600, 'b' x 1100);
+sub typed {
+	my $status = system "timeout 60 $quire run $echo <$dir/keys >$dir/out 2>$dir/err";
+	return ($status >> 8) . slurp("$dir/out") . slurp("$dir/err");
+}
+sub keys_are {
+	open my $f, '>', "$dir/keys" or die;
+	print $f @_;
+	close $f or die;
+}
+keys_are('1r2rr3q4');
+is(typed(), '0x1x2xx3', 'input that a guest had not read at a reset is for its next start');
+keys_are("${one}r${two}r", 'c' x 4000, 'q');
+is(typed(), "0x${one}x${two}x" . 'c' x 4000, '... however much of it, and in order');
+
 # It prints the byte at 0x9000 as a digit, sets it to 1 and waits for a key: q ends it, any other
 # resets it.
-my $asks = flat('asks', 'a00090 0430 ee c606009001 bafd03 ec a801 74fb baf803 ec 3c71 7504'
+my $asks = image('asks', 'a00090 0430 ee c606009001 bafd03 ec a801 74fb baf803 ec 3c71 7504'
 	. 'b000 e6f4 b0fe e664 fa f4');
 # A machine that can promise this guest and no other.
 my $room = '--machine-memory=40M --overcommit=2 --overcommit-ratio=100 -m 30M';

@@ -46,16 +46,13 @@ plan skip_all => $skip if $skip;
 # compete for the processors an answer takes its time.
 sub watch {
 	my ($file) = @_;
-	my $pid = fork // die;
-	if ($pid) { Guests::adopt($pid); return $pid }
-	%Guests::child = ();
-	$SIG{$_} = 'DEFAULT' for qw(INT HUP TERM);
-	for (my $until = time + $limit; time < $until; sleep 0.2) {
-		my $m = account() or next;
-		open my $f, '>>', $file or POSIX::_exit(1);
-		print $f encode_json($m) . "\n";
-	}
-	POSIX::_exit(0);
+	return Guests::spawn {
+		for (my $until = time + $limit; time < $until; sleep 0.2) {
+			my $m = account() or next;
+			open my $f, '>>', $file or return;
+			print $f encode_json($m) . "\n";
+		}
+	};
 }
 
 # Every process that names our machine, except `quire machine` itself and this one; and our VMs.

@@ -54,6 +54,7 @@ static void make_run(struct run *run)
 	run->vm_config.nr_nets = 2;
 	run->vm_config.nr_disks = 3;
 	run->vm_config.disk[0].mode = run->vm_config.disk[2].mode = DISK_OVERLAY;
+	run->vm_config.disk[1].mode = DISK_READ_ONLY;
 	run->launch.wait_for = "ready";
 	strcpy(run->domain, "a domain");
 	run->plan = (struct image_plan){
@@ -110,8 +111,8 @@ static void test_same(const struct run *want)
 	ok(same_bytes(&s[5], &want->plan.segment[5]), "... an initrd's");
 	ok(!got.plan.boot_data && !got.plan.cmdline, "... none of which it has to free");
 	is(got.vm_config.net[1].fd, BASE + 5, "links come behind the files");
-	ok(got.delta_fd[0] == BASE + 6 && got.delta_fd[1] < 0 && got.delta_fd[2] == BASE + 7,
-	   "... and overlays behind the links");
+	ok(got.disk_fd[0] == BASE + 6 && got.disk_fd[1] < 0 && got.disk_fd[2] == BASE + 7,
+	   "... and files of disks behind the links, but of those that are only read");
 	is_hex(got.plan.entry, 0x100010, "the entry");
 	is_hex(got.plan.ebx, 0x103000, "a register");
 	ok(fcntl(BASE, F_GETFD) < 0 && fcntl(BASE + 3, F_GETFD) < 0, "the files are closed");

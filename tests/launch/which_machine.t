@@ -21,7 +21,7 @@ unset QUIRE_MACHINE
 serve() {
 	"$quire" machine ${1:+--machine="$1"} --memory=512M 2>"$dir/machine.err" &
 	runs+=($!)
-	started $! "$dir/machine.err" "$quire" stat ${1:+--machine="$1"}
+	started $! "$dir/machine.err" "$quire" stat --machine="${1:-$usual}"
 }
 
 # guest NAME OPTION...: one in the background that runs

@@ -4,7 +4,7 @@
 # KVM's interrupt controllers, and drivers of few words.  Code without a library, so any x86 gcc or
 # clang and ld will do.
 
-PAYLOAD_ELF := multiboot_hello multiboot_smp multiboot_asleep \
+PAYLOAD_ELF := multiboot_hello multiboot_smp multiboot_asleep multiboot2_moved \
                pvh32_hello pvh32_write pvh32_balloon \
                pvh32_interrupt pvh32_queue_wait pvh32_locked pvh32_alternate
 PAYLOAD_BIN := flat_hello flat_bios flat_screen

@@ -11,24 +11,9 @@
 
 #define PAGES 0x4000000
 
+#include "balloon.h"
 #include "pvh32.h"
-	movl	$QUIRE_BALLOON_BASE, %ebx
-	movb	$1, %al
-	cmpl	$0x74726976, 0x000(%ebx)
-	jne	quit
-	cmpl	$5, 0x008(%ebx)
-	jne	quit
-	movl	$registers, %esi	/* pairs: offset, value; up to offset -1 */
-1:	movl	(%esi), %edx
-	cmpl	$-1, %edx
-	je	2f
-	movl	4(%esi), %eax
-	movl	%eax, (%ebx,%edx)
-	addl	$8, %esi
-	jmp	1b
-2:	movb	$2, %al
-	cmpl	$15, 0x070(%ebx)	/* status */
-	jne	quit
+	call	find_balloon
 
 	movl	$PAGES, %edi		/* each page begins with its address */
 3:	movl	%edi, (%edi)

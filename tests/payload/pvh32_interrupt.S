@@ -15,19 +15,8 @@
 #define PAGE	   0x4000000
 #define ROUNDS	   200
 
-#define PIC1	   0x20
-#define PIC2	   0xa0
-#define PIC_EOI	   0x20
 #define PIC_IRR	   0x0a			/* the next read is of the requests */
-#define PIC_VECTOR 0x20			/* of IRQ 0 */
 #define PIC_OPEN   (0xff & ~(1 << QUIRE_BALLOON_IRQ))
-
-#define APIC	   0xfee00000
-#define APIC_EOI   (APIC + 0xb0)
-#define APIC_SVR   (APIC + 0xf0)	/* bit 8: enable */
-#define APIC_LVT0  (APIC + 0x350)
-#define LVT_EXTINT 0x700		/* the 8259s' line, as on a PC after its BIOS */
-#define LVT_MASKED 0x10000
 
 #define IOAPIC	   0xfec00000
 #define IOAPIC_WIN (IOAPIC + 0x10)
@@ -39,33 +28,22 @@
 #define ACK	   0x064(%ebx)
 #define NOTIFY	   0x050(%ebx)
 
-#define CODE	   0x08			/* selectors of our GDT */
-#define DATA	   0x10
-
+#include "balloon.h"
+#include "interrupt.h"
 #include "pvh32.h"
 	cli
-	movl	$QUIRE_BALLOON_BASE, %ebx
-	movb	$1, %al
-	cmpl	$0x74726976, 0x000(%ebx)
-	jne	quit
-	cmpl	$5, 0x008(%ebx)
-	jne	quit
+	call	find_balloon
 	call	load_tables
+	movl	$by_pic, %eax
+	movl	$PIC_VECTOR + QUIRE_BALLOON_IRQ, %edx
+	call	set_gate
+	movl	$by_ioapic, %eax
+	movl	$IO_VECTOR, %edx
+	call	set_gate
 	movl	$0x1ff, APIC_SVR
 	movl	$LVT_EXTINT, APIC_LVT0
 	movb	$PIC_OPEN, %cl
 	call	init_pic
-	movl	$registers, %esi	/* pairs: offset, value; up to offset -1 */
-1:	movl	(%esi), %edx
-	cmpl	$-1, %edx
-	je	2f
-	movl	4(%esi), %eax
-	movl	%eax, (%ebx,%edx)
-	addl	$8, %esi
-	jmp	1b
-2:	movb	$2, %al
-	cmpl	$15, 0x070(%ebx)	/* status */
-	jne	quit
 
 	/* The 8259s. */
 	call	rounds
@@ -177,44 +155,6 @@ set_pin:
 	movl	%eax, IOAPIC_WIN
 	ret
 
-/* The 8259s at PIC_VECTOR, without requests; mask of the first: cl. */
-init_pic:
-	movl	$pic_setup, %esi
-1:	movzbl	(%esi), %edx
-	testl	%edx, %edx
-	jz	2f
-	movb	1(%esi), %al
-	outb	%al, %dx
-	addl	$2, %esi
-	jmp	1b
-2:	movb	%cl, %al
-	outb	%al, $PIC1 + 1
-	ret
-
-load_tables:
-	lgdt	gdtr
-	ljmp	$CODE, $1f
-1:	movl	$DATA, %eax
-	movl	%eax, %ds
-	movl	%eax, %es
-	movl	%eax, %ss
-	movl	$by_pic, %eax
-	movl	$idt + (PIC_VECTOR + QUIRE_BALLOON_IRQ) * 8, %edx
-	call	set_gate
-	movl	$by_ioapic, %eax
-	movl	$idt + IO_VECTOR * 8, %edx
-	call	set_gate
-	lidt	idtr
-	ret
-
-set_gate:
-	movw	%ax, (%edx)
-	movw	$CODE, 2(%edx)
-	movw	$0x8e00, 4(%edx)	/* present, ring 0, 32-bit interrupt gate */
-	shrl	$16, %eax
-	movw	%ax, 6(%edx)
-	ret
-
 by_pic:
 	pushl	%eax
 	call	handle
@@ -228,24 +168,12 @@ by_ioapic:
 	movl	$0, APIC_EOI
 	/* fall through */
 
-/*
- * KVM's instruction emulator, which some back ends run all of ring 0 on, has no 32-bit iret.
- * popf and ret do the same within ring 0 once the frame is turned around: the flags to where cs
- * was, eip to where the flags were.
- */
 return:
 	cmpl	$halt, 4(%esp)		/* it came where none can: it would halt for ever */
-	jne	1f
+	jne	interrupted
 	incl	4(%esp)
 	movb	$1, too_early
-1:	movl	12(%esp), %eax		/* flags, over cs */
-	movl	%eax, 8(%esp)
-	movl	4(%esp), %eax		/* eip, over flags */
-	movl	%eax, 12(%esp)
-	popl	%eax
-	addl	$4, %esp
-	popfl
-	ret
+	jmp	interrupted
 
 handle:
 	incl	interrupts
@@ -260,18 +188,6 @@ handle:
 	jmp	quit
 
 	.section .rodata
-pic_setup:				/* port, value */
-	.byte	PIC1, 0x11, PIC1 + 1, PIC_VECTOR, PIC1 + 1, 4, PIC1 + 1, 1
-	.byte	PIC2, 0x11, PIC2 + 1, PIC_VECTOR + 8, PIC2 + 1, 2, PIC2 + 1, 1, PIC2 + 1, 0xff
-	.byte	0
-
-	.balign	8
-gdt:	.quad	0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-gdtr:	.word	. - gdt - 1
-	.long	gdt
-idtr:	.word	IO_VECTOR * 8 + 7
-	.long	idt
-
 inflate: .long	0, avail0, used0	/* queue, its rings; one descriptor, which all name */
 deflate: .long	1, avail1, used1
 
@@ -303,8 +219,6 @@ used0:	.skip	64
 used1:	.skip	64
 
 	.bss
-	.balign	8
-idt:	.skip	IO_VECTOR * 8 + 8
 interrupts: .skip 4			/* taken */
 seen:	.skip	4			/* ... and expected */
 

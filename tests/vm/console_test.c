@@ -87,6 +87,23 @@ static void one_thread(void)
 	finish();
 }
 
+/* Whoever asks for the last lines waits for no reader, and gets what a reader has not got yet. */
+static void last_lines(void)
+{
+	struct tail tail;
+
+	setup();
+	console_write(&con, "first\nsec", 9);
+	ok(console_offer(&con, "ond\n", 4), "a line that comes in two ways");
+	pthread_mutex_lock(&con.lock.mutex); /* as a vCPU that waits for the reader */
+	ok(!console_offer(&con, "third\n", 6), "... while a vCPU waits, nothing can be added");
+	console_tail(&con, &tail);
+	pthread_mutex_unlock(&con.lock.mutex);
+	ok(tail.last == 1 && tail.line[1].bytes == 6 && !memcmp(tail.line[1].text, "second", 6),
+	   "... and the last line is known all the same");
+	finish();
+}
+
 /* A vCPU that prints a byte, and the next when that has come out. */
 static void *vcpu(void *arg)
 {
@@ -168,6 +185,7 @@ int main(void)
 {
 	tap_init();
 	one_thread();
+	last_lines();
 	two_threads();
 	phrases();
 	return tap_done();

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "mmu/base/clock.h"
 #include <pthread.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <time.h>
 #include "ctl_lab.h"
@@ -121,6 +122,13 @@ unsigned int vm_nr_vcpus(const struct vm *vm)
 {
 	(void)vm;
 	return 2;
+}
+
+void vm_tail(struct vm *vm, struct tail *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (vm)
+		tail_add(out, "the last line\n", 14);
 }
 
 int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
@@ -298,6 +306,9 @@ void begin(const char *test)
 {
 	struct quire_error err;
 
+	/* To `quire ps` of others this is a VM, and each takes a client's place. */
+	if (geteuid() == 0 && unshare(CLONE_NEWNET))
+		tap_note("no network namespace: others may ask our server");
 	snprintf(name, sizeof(name), "%s.%d", test, (int)getpid());
 	if (ctl_create(name, &ctl, &err) < 0)
 		tap_bail("%s", err.text);

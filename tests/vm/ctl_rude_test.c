@@ -76,8 +76,8 @@ static int flood(unsigned int op)
 
 static void test_flood(void)
 {
-	static const unsigned int op[] = { CTL_INFO,	    CTL_MAP,  CTL_WALK, CTL_RESUME,
-					   CTL_FRAME_USERS, CTL_READ, CTL_CPU,	12345 };
+	static const unsigned int op[] = { CTL_INFO, CTL_MAP, CTL_WALK, CTL_RESUME, CTL_FRAME_USERS,
+					   CTL_READ, CTL_CPU, CTL_TAIL, 12345 };
 	int fd[ARRAY_SIZE(op)];
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(op); i++)

@@ -138,7 +138,7 @@ int load_segment(struct loader *ld, const char *what, gpa_t gpa, const void *dat
 				 "%s at %#" PRIx64 " with %#" PRIx64 " bytes wraps "
 				 "around the address space: rebuild the image",
 				 what, gpa, mem_bytes);
-	if (!is_ram(ld->config, gpa, mem_bytes))
+	if (!ld->movable && !is_ram(ld->config, gpa, mem_bytes))
 		return fail_not_ram(ld, what, gpa, mem_bytes);
 	other = overlapping(plan, gpa, mem_bytes);
 	if (other)
@@ -238,6 +238,70 @@ int load_alloc(struct loader *ld, const char *what, uint64_t bytes, gpa_t limit,
 	    find_free(ld, HIGH_START, limit, bytes, gpa))
 		return 0;
 	return fail_no_room(ld, what, bytes, limit);
+}
+
+/* The least range that has all segments, of which there are some. */
+static void extent(const struct image_plan *plan, gpa_t *start, gpa_t *end)
+{
+	*start = UINT64_MAX;
+	*end = 0;
+	for (unsigned int i = 0; i < plan->nr_segments; i++) {
+		const struct image_segment *s = &plan->segment[i];
+
+		*start = min_u64(*start, s->gpa);
+		*end = max_u64(*end, s->gpa + s->mem_bytes);
+	}
+}
+
+/* Does [gpa, gpa + bytes) do as it is?  bytes is not beyond where->high. */
+static bool is_place(const struct loader *ld, const struct load_range *where, gpa_t gpa,
+		     uint64_t bytes)
+{
+	return gpa >= where->low && gpa <= where->high - bytes && !(gpa % where->align) &&
+	       is_ram(ld->config, gpa, bytes);
+}
+
+static bool find_place(const struct loader *ld, const struct load_range *where, uint64_t bytes,
+		       gpa_t *gpa)
+{
+	bool found = false;
+
+	for (unsigned int i = 0; i < ld->config->nr_ram; i++) {
+		const struct gfn_range *r = &ld->config->ram[i];
+		gpa_t low = align_up(max_u64(where->low, gfn_to_gpa(r->start)), where->align);
+		gpa_t high = min_u64(where->high, gfn_to_gpa(r->end));
+
+		if (bytes > high || low > high - bytes || (found && where->preference != LOAD_HIGH))
+			continue;
+		found = true;
+		*gpa = where->preference == LOAD_HIGH ? align_down(high - bytes, where->align) :
+							low;
+	}
+	return found;
+}
+
+int load_move(struct loader *ld, const struct load_range *where, uint64_t *moved)
+{
+	struct load_range in = *where;
+	gpa_t start, end, to = 0;
+	uint64_t bytes;
+
+	in.low = max_u64(in.low, HIGH_START);
+	in.high = min_u64(in.high, QUIRE_GAP_START);
+	extent(ld->plan, &start, &end);
+	bytes = end - start;
+	if (in.preference == LOAD_AS_LINKED && bytes <= in.high && is_place(ld, &in, start, bytes))
+		to = start;
+	else if (!find_place(ld, &in, bytes, &to))
+		return load_fail(ld, -EFBIG,
+				 "no room for the image's %" PRIu64 " bytes, which may be in "
+				 "[%#" PRIx64 ", %#" PRIx64 ") at multiples of %#" PRIx64 "; RAM "
+				 "ends at %#" PRIx64 ": run with a larger -m",
+				 bytes, in.low, in.high, in.align, ram_end(ld->config));
+	*moved = to - start;
+	for (unsigned int i = 0; i < ld->plan->nr_segments; i++)
+		ld->plan->segment[i].gpa += *moved;
+	return 0;
 }
 
 int load_module(struct loader *ld, const struct image_module *module, gpa_t *gpa)

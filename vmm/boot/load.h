@@ -16,6 +16,7 @@ struct loader {
 	const struct image_config *config;
 	struct image_plan *plan;
 	struct quire_error *err;
+	bool movable;  /* load_move() will follow, so load_segment() does not ask where RAM is */
 	uint8_t *boot; /* == plan->boot_data */
 	size_t boot_used, boot_bytes;
 	gpa_t boot_gpa;
@@ -39,6 +40,24 @@ uint32_t load_u32(const struct loader *ld, uint64_t offset);
  */
 int load_segment(struct loader *ld, const char *what, gpa_t gpa, const void *data,
 		 uint64_t file_bytes, uint64_t mem_bytes);
+
+/* Where an image that can be moved may be. */
+struct load_range {
+	gpa_t low, high; /* its first byte is not below low, and its last one below high */
+	uint64_t align;	 /* of its first byte; a power of two */
+	enum load_preference {
+		LOAD_AS_LINKED, /* if that is possible, else as low as possible */
+		LOAD_LOW,
+		LOAD_HIGH,
+	} preference;
+};
+
+/*
+ * Move all segments of a movable image by the same distance, so that they are in one range of RAM,
+ * as `where` says, from 1 MiB up and below the device hole.  *moved becomes the distance, modulo
+ * 2^64.  0 or -EFBIG.
+ */
+int load_move(struct loader *ld, const struct load_range *where, uint64_t *moved);
 
 /* Let the first vCPU start at `entry`: below 4 GiB, in a segment.  0, or -ENOEXEC. */
 int load_entry(struct loader *ld, const char *what, uint64_t entry);

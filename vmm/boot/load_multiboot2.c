@@ -8,7 +8,8 @@
  * starts in 32-bit protected mode, with paging off, eax = 0x36d76289, and ebx = the information, a
  * list of tags too (sections 3.3 and 3.6).
  *
- * An image that can be relocated is put where it is linked all the same, and told so.
+ * An image that can be relocated is put where it says that it likes to be, and told where that is.
+ * Without a liking it stays where it is linked, if there is RAM.
  *
  * The boot data is one segment: the information, which has everything inside.
  */
@@ -68,6 +69,8 @@ struct mb2_header {
 	bool has_addresses, has_entry;
 	struct load_addresses address;
 	uint32_t entry;
+	bool relocatable;
+	struct load_range where;
 };
 
 /* ---- the header ---- */
@@ -148,6 +151,26 @@ static int take_address(struct mb2_header *h, struct loader *ld, const struct mb
 	return 0;
 }
 
+static int take_relocatable(struct mb2_header *h, struct loader *ld, const struct mb2_tag *tag)
+{
+	static const enum load_preference preference[] = { LOAD_AS_LINKED, LOAD_LOW, LOAD_HIGH };
+	uint32_t align = load_u32(ld, tag->at + 16), wish = load_u32(ld, tag->at + 20);
+
+	if (align & (align - 1))
+		return load_fail(ld, -ENOEXEC,
+				 "the multiboot 2 header wants the image at multiples of %#x, "
+				 "which is no power of two: fix the header",
+				 align);
+	h->relocatable = true;
+	h->where = (struct load_range){
+		.low = load_u32(ld, tag->at + 8),
+		.high = load_u32(ld, tag->at + 12),
+		.align = align ? align : 1,
+		.preference = wish < ARRAY_SIZE(preference) ? preference[wish] : LOAD_AS_LINKED,
+	};
+	return 0;
+}
+
 /* Take note of a tag.  0 or -ENOEXEC. */
 static int take_tag(struct loader *ld, struct mb2_header *h, const struct mb2_tag *tag)
 {
@@ -155,6 +178,7 @@ static int take_tag(struct loader *ld, struct mb2_header *h, const struct mb2_ta
 		[TAG_ADDRESS] = 24,
 		[TAG_ENTRY] = 12,
 		[TAG_CONSOLE] = 12,
+		[TAG_RELOCATABLE] = 24,
 	};
 	char what[24];
 
@@ -171,8 +195,8 @@ static int take_tag(struct loader *ld, struct mb2_header *h, const struct mb2_ta
 		return 0;
 	case TAG_MODULE_ALIGN: /* modules have pages of their own */
 	case TAG_EFI_ENTRY32:
-	case TAG_EFI_ENTRY64:
-	case TAG_RELOCATABLE: return 0;
+	case TAG_EFI_ENTRY64: return 0;
+	case TAG_RELOCATABLE: return take_relocatable(h, ld, tag);
 	}
 	if (tag->flags & MB2_OPTIONAL)
 		return 0;
@@ -216,6 +240,7 @@ static int read_tags(struct loader *ld, struct mb2_header *h)
 
 static int load_image(struct loader *ld, const struct elf_image *elf, const struct mb2_header *h)
 {
+	uint64_t moved = 0;
 	int err;
 
 	if (h->has_addresses && !h->has_entry)
@@ -229,11 +254,15 @@ static int load_image(struct loader *ld, const struct elf_image *elf, const stru
 		return load_fail(ld, -ENOEXEC,
 				 "a multiboot 2 header without addresses in a file that is not "
 				 "ELF: add tag 2, or link it as ELF");
+	ld->movable = h->relocatable;
 	err = h->has_addresses ? load_by_addresses(ld, h->offset, &h->address) : elf_load(ld, elf);
+	ld->movable = false;
+	if (!err && h->relocatable)
+		err = load_move(ld, &h->where, &moved);
 	if (err)
 		return err;
 	return load_entry(ld, "multiboot 2 entry",
-			  h->has_entry ? h->entry : elf_physical_entry(ld, elf));
+			  moved + (h->has_entry ? h->entry : elf_physical_entry(ld, elf)));
 }
 
 int load_multiboot2(struct loader *ld, const struct elf_image *elf)

@@ -33,6 +33,30 @@ int unknown_option(char **argv, struct quire_error *err)
 			  argv[optind - 1], argv[0]);
 }
 
+static int refuse(const char *name, struct quire_error *err)
+{
+	const struct quire_error why = *err;
+
+	return quire_fail(err, -EINVAL, "%s: %.240s", name, why.text);
+}
+
+static int take_value(const struct plain_option *o, struct quire_error *err)
+{
+	char name[32];
+	int code = 0;
+
+	if (o->flag)
+		*o->flag = true;
+	else if (o->word)
+		*o->word = optarg;
+	else if (o->count)
+		code = parse_count(optarg, o->min, o->max, o->count, err);
+	else
+		code = o->read(optarg, o->value, err);
+	snprintf(name, sizeof(name), "--%s", o->name);
+	return code ? refuse(name, err) : 0;
+}
+
 int read_plain_options(int argc, char **argv, const struct plain_option *options, unsigned int nr,
 		       struct quire_error *err)
 {
@@ -50,10 +74,8 @@ int read_plain_options(int argc, char **argv, const struct plain_option *options
 	for (int c; (c = getopt_long(argc, argv, "", longs, &i)) != -1;) {
 		if (c)
 			return unknown_option(argv, err);
-		if (options[i].flag)
-			*options[i].flag = true;
-		else
-			*options[i].word = optarg;
+		if (take_value(&options[i], err))
+			return -EINVAL;
 	}
 	return 0;
 }
@@ -69,11 +91,9 @@ const char *option_name(const struct option *options, int option, char *buf, siz
 
 int refused_value(const struct option *options, int option, struct quire_error *err)
 {
-	const struct quire_error why = *err;
 	char name[32];
 
-	return quire_fail(err, -EINVAL, "%s: %.240s",
-			  option_name(options, option, name, sizeof(name)), why.text);
+	return refuse(option_name(options, option, name, sizeof(name)), err);
 }
 
 int parse_count(const char *text, uint64_t min, uint64_t max, uint64_t *value,

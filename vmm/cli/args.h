@@ -20,16 +20,21 @@
 /* For a '?' of getopt_long(): -EINVAL, and *err has the option and the command that explains it. */
 int unknown_option(char **argv, struct quire_error *err);
 
-/* An option that is there or not, or whose value is any word: one of the two is NULL. */
+/* An option of a command, of one of four kinds; the other pointers are NULL. */
 struct plain_option {
 	const char *name;
-	bool *flag;
-	const char **word;
+	bool *flag;		   /* it is there or not */
+	const char **word;	   /* its value is any word */
+	uint64_t *count, min, max; /* its value is a count, as for parse_count() */
+	/* Its value is read so, into `value`.  0 or as the parse functions below. */
+	int (*read)(const char *text, void *value, struct quire_error *err);
+	void *value;
 };
 
 /*
  * Read the options of a command that has none but such, nr of them; what is not given stays as it
- * is.  Its other words begin at argv[optind].  0, or -EINVAL as unknown_option().
+ * is.  Its other words begin at argv[optind].  0, or -EINVAL as unknown_option() or
+ * refused_value().
  */
 #define MAX_PLAIN_OPTIONS 8u
 int read_plain_options(int argc, char **argv, const struct plain_option *options, unsigned int nr,

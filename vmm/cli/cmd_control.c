@@ -226,8 +226,10 @@ struct words {
 static int parse_options(int argc, char **argv, unsigned int op, struct words *words,
 			 struct quire_error *err)
 {
-	const struct plain_option options[] = { { "grace", NULL, &words->grace },
-						{ "all", &words->all, NULL } };
+	const struct plain_option options[] = {
+		{ .name = "grace", .word = &words->grace },
+		{ .name = "all", .flag = &words->all },
+	};
 	unsigned int skip = op != CTL_STOP;
 	int code = read_plain_options(argc, argv, options + skip, ARRAY_SIZE(options) - skip, err);
 

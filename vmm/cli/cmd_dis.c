@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* quire dis: a running guest's code, disassembled. */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -23,7 +22,6 @@ const char dis_usage[] =
 	"Exit status: 0; 1 nothing is there; 2 wrong usage, or no such virtual processor; 121 no\n"
 	"such VM, or it does not answer.\n";
 
-#define MAX_CPU	      65535
 #define MAX_COUNT     4096
 #define DEFAULT_COUNT 16
 #define INSN_BYTES    15 /* at most */
@@ -35,24 +33,14 @@ struct dis_options {
 
 static int parse_options(int argc, char **argv, struct dis_options *opt, struct quire_error *err)
 {
-	static const struct option options[] = {
-		{ "cpu", required_argument, NULL, 'c' },
-		{ "symbols", required_argument, NULL, 's' },
-		{ 0 },
+	const struct plain_option options[] = {
+		{ .name = "cpu", .count = &opt->cpu, .max = UINT16_MAX },
+		{ .name = "symbols", .word = &opt->symbols },
 	};
-	int c, code = 0;
+	int code = read_plain_options(argc, argv, options, ARRAY_SIZE(options), err);
 
-	opterr = 0;
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'c': code = parse_count(optarg, 0, MAX_CPU, &opt->cpu, err); break;
-		case 's': opt->symbols = optarg; break;
-		default: return unknown_option(argv, err);
-		}
-		if (code)
-			return refused_value(options, c, err);
-	}
+	if (code)
+		return code;
 	if (argc - optind < 1 || argc - optind > 3)
 		return quire_fail(err, -EINVAL,
 				  "say which VM (name or pid), which address and how many; "

@@ -3,7 +3,6 @@
  * quire map: the state of every page of a running guest, as a picture.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,10 +51,11 @@ struct map_options {
 
 static const char *const colours[] = { "auto", "always", "never" };
 
-static int set_range(struct map_options *opt, struct quire_error *err)
+static int read_range(const char *text, void *value, struct quire_error *err)
 {
+	struct map_options *opt = value;
 	gpa_t start, end;
-	int code = parse_range(optarg, &start, &end, err);
+	int code = parse_range(text, &start, &end, err);
 
 	if (code)
 		return code;
@@ -65,37 +65,24 @@ static int set_range(struct map_options *opt, struct quire_error *err)
 	return 0;
 }
 
+static int read_colour(const char *text, void *value, struct quire_error *err)
+{
+	return parse_choice(text, colours, ARRAY_SIZE(colours), value, err);
+}
+
 static int parse_options(int argc, char **argv, struct map_options *opt, struct quire_error *err)
 {
-	static const struct option options[] = {
-		{ "png", required_argument, NULL, 'p' },
-		{ "scale", required_argument, NULL, 's' },
-		{ "range", required_argument, NULL, 'r' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "color", required_argument, NULL, 'c' },
-		{ 0 },
+	const struct plain_option options[] = {
+		{ .name = "png", .word = &opt->png },
+		{ .name = "scale", .count = &opt->scale, .min = 1, .max = MAPVIEW_PNG_MAX_SCALE },
+		{ .name = "range", .read = read_range, .value = opt },
+		{ .name = "json", .flag = &opt->json },
+		{ .name = "color", .read = read_colour, .value = &opt->colour },
 	};
-	int c, code = 0;
+	int code = read_plain_options(argc, argv, options, ARRAY_SIZE(options), err);
 
-	opterr = 0;
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'p': opt->png = optarg; break;
-		case 'j': opt->json = true; break;
-		case 'r': code = set_range(opt, err); break;
-		case 's':
-			code = parse_count(optarg, 1, MAPVIEW_PNG_MAX_SCALE, &opt->scale, err);
-			break;
-		case 'c':
-			code = parse_choice(optarg, colours, ARRAY_SIZE(colours), &opt->colour,
-					    err);
-			break;
-		default: return unknown_option(argv, err);
-		}
-		if (code)
-			return refused_value(options, c, err);
-	}
+	if (code)
+		return code;
 	if (opt->scale && !opt->png)
 		return quire_fail(err, -EINVAL, "--scale is for an image: say --png=FILE too");
 	if (argc - optind != 1)

@@ -11,7 +11,6 @@
  * volatile.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -476,29 +475,15 @@ static int show_totals(const struct merge_options *opt, struct quire_error *err)
 
 static int parse_options(int argc, char **argv, struct merge_options *opt, struct quire_error *err)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "who", required_argument, NULL, 'w' },
-		{ "machine", required_argument, NULL, 'm' },
-		{ "all", no_argument, NULL, 'a' },
-		{ "domain", required_argument, NULL, 'd' },
-		{ 0 },
+	const struct plain_option options[] = {
+		{ .name = "json", .flag = &opt->json },	      { .name = "who", .word = &opt->who },
+		{ .name = "machine", .word = &opt->machine }, { .name = "all", .flag = &opt->all },
+		{ .name = "domain", .word = &opt->domain },
 	};
-	int c;
+	int code = read_plain_options(argc, argv, options, ARRAY_SIZE(options), err);
 
-	opterr = 0;
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (c == '?')
-			return unknown_option(argv, err);
-		switch (c) {
-		case 'j': opt->json = true; break;
-		case 'm': opt->machine = optarg; break;
-		case 'w': opt->who = optarg; break;
-		case 'a': opt->all = true; break;
-		case 'd': opt->domain = optarg; break;
-		}
-	}
+	if (code)
+		return code;
 	if ((opt->json || opt->machine) && (opt->who || optind < argc))
 		return quire_fail(err, -EINVAL, "%s is for the totals; leave out the rest",
 				  opt->json ? "--json" : "--machine");

@@ -47,9 +47,9 @@ struct ps_options {
 static int parse_options(int argc, char **argv, struct ps_options *opt, struct quire_error *err)
 {
 	const struct plain_option options[] = {
-		{ "json", &opt->json, NULL },
-		{ "wide", &opt->wide, NULL },
-		{ "machine", NULL, &opt->machine },
+		{ .name = "json", .flag = &opt->json },
+		{ .name = "wide", .flag = &opt->wide },
+		{ .name = "machine", .word = &opt->machine },
 	};
 	int code = read_plain_options(argc, argv, options, ARRAY_SIZE(options), err);
 

@@ -3,9 +3,9 @@
  * quire run: its files and its image.  The options are run_options.c's.  The rest is the launcher's
  * (launch.h) and, in the process of each VM, run_vm.c's.
  *
- * The order of things is chosen for its errors: arguments first, then files, the image, the machine
- * and the host.  It is also chosen for a short start: the image is planned once, before there is
- * any VM, and all copies inherit the plan.
+ * The order of things is chosen for its errors: arguments first, then files, the machine, the image
+ * and the host.  It is also chosen for a short start: the image is read and planned while a machine
+ * of our own starts, and once for all copies.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -95,6 +95,17 @@ static uint64_t charged_bytes(const struct vm_config *config)
 	return bytes;
 }
 
+/* From now on until the end of all VMs, the images are locked. */
+static void hold_disks(struct run *run)
+{
+	int image[DISK_MOST];
+
+	vm_hold_disks(&run->vm_config, image);
+	run->launch.nr_disks = run->vm_config.nr_disks;
+	for (unsigned int i = 0; i < run->launch.nr_disks; i++)
+		run->launch.disk[i] = (struct launch_disk){ &run->vm_config.disk[i], image[i] };
+}
+
 static int open_files(struct run *run, struct quire_error *err)
 {
 	char *installed = installed_image(run->image_path);
@@ -106,7 +117,7 @@ static int open_files(struct run *run, struct quire_error *err)
 	if (!ret)
 		run->launch.file_bytes = charged_bytes(&run->vm_config);
 	run->launch.device_bytes = vm_disks_memory(&run->vm_config);
-	vm_close_disks(&run->vm_config);
+	hold_disks(run);
 	for (unsigned int i = 0; i < run->nr_modules && !ret; i++)
 		ret = open_module("--module", run->module_path[i], &run->module_file[i],
 				  &run->module[i], err);
@@ -265,12 +276,6 @@ static int write_stats(void *ctx, const struct machine_state *machine, const str
 	return ret;
 }
 
-/* launch_config.make_files */
-static int make_files(void *ctx, struct quire_error *err)
-{
-	return vm_record_make(ctx, err);
-}
-
 static int close_stats(struct run *run, int status)
 {
 	FILE *f = run->stats;
@@ -297,6 +302,8 @@ static void finish(struct run *run)
 	image_close(&run->image);
 	for (unsigned int i = 0; i < run->launch.nr_nets; i++)
 		net_source_close(&run->launch.net[i]);
+	for (unsigned int i = 0; i < run->launch.nr_disks; i++)
+		close(run->launch.disk[i].image);
 	if (run->stats)
 		fclose(run->stats);
 	free(run->fdt);
@@ -309,15 +316,7 @@ static int prepare(struct run *run, int argc, char **argv, struct quire_error *e
 
 	if (!ret)
 		ret = open_files(run, err);
-	if (!ret)
-		ret = plan_image(run, err);
-	if (!ret)
-		ret = open_nets(run, err);
-	if (!ret && run->verbose)
-		say_plan(run);
-	if (!ret)
-		warn_of_host(run);
-	return ret;
+	return ret ? ret : open_nets(run, err);
 }
 
 /* Are all keys the guest's?  A whole system knows what to do with Ctrl-C. */
@@ -326,6 +325,33 @@ static bool wants_raw(const struct run *run)
 	if (run->keys != KEYS_AUTO)
 		return run->keys == KEYS_RAW;
 	return run->vm_config.virtio_console || run->plan.kernel.is_linux;
+}
+
+/* Is the request wrong, can the host not do it, or is quire at fault? */
+static int status_of(int error)
+{
+	switch (error) {
+	case -ENOMEM:
+	case -EPERM:
+	case -EINTR: return QUIRE_STATUS_HOST;
+	case -ECHILD: return QUIRE_STATUS_INTERNAL;
+	default: return QUIRE_STATUS_USAGE;
+	}
+}
+
+/* launch_config.complete */
+static int complete(void *ctx, struct quire_error *err)
+{
+	struct run *run = ctx;
+	int ret = plan_image(run, err);
+
+	if (ret)
+		return status_of(ret);
+	if (run->verbose)
+		say_plan(run);
+	warn_of_host(run);
+	run->launch.raw = wants_raw(run);
+	return vm_record_make(run, err);
 }
 
 /* Run to the end or, with --wait-for, until the guests have printed the text. */
@@ -343,23 +369,10 @@ static int run_to_its_end(struct run *run)
 	run->launch.bounded = run->sandbox != SANDBOX_OFF;
 	run->launch.strict = run->sandbox == SANDBOX_STRICT;
 	run->launch.write_stats = run->stats ? write_stats : NULL;
-	run->launch.raw = wants_raw(run);
-	run->launch.make_files = make_files;
+	run->launch.complete = complete;
 	status = launch(&run->launch);
 	vm_record_finish(run);
 	return close_stats(run, status);
-}
-
-/* Is the request wrong, can the host not do it, or is quire at fault? */
-static int status_of(int error)
-{
-	switch (error) {
-	case -ENOMEM:
-	case -EPERM:
-	case -EINTR: return QUIRE_STATUS_HOST;
-	case -ECHILD: return QUIRE_STATUS_INTERNAL;
-	default: return QUIRE_STATUS_USAGE;
-	}
 }
 
 int cmd_run(int argc, char **argv)

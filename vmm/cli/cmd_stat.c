@@ -41,10 +41,10 @@ struct stat_options {
 static int parse_options(int argc, char **argv, struct stat_options *opt, struct quire_error *err)
 {
 	const struct plain_option options[] = {
-		{ "json", &opt->json, NULL },
-		{ "meminfo", &opt->meminfo, NULL },
-		{ "sandbox", &opt->sandbox, NULL },
-		{ "machine", NULL, &opt->machine },
+		{ .name = "json", .flag = &opt->json },
+		{ .name = "meminfo", .flag = &opt->meminfo },
+		{ .name = "sandbox", .flag = &opt->sandbox },
+		{ .name = "machine", .word = &opt->machine },
 	};
 	int code = read_plain_options(argc, argv, options, ARRAY_SIZE(options), err);
 

@@ -5,7 +5,6 @@
  */
 #include <ctype.h>
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -38,7 +37,7 @@ const char walk_usage[] =
 
 struct walk_options {
 	const char *vm;
-	unsigned int cpu;
+	uint64_t cpu;
 	const char *where;   /* a GVA, or a symbol ... */
 	const char *symbols; /* ... of this file, or NULL */
 	struct walk_access access;
@@ -46,40 +45,23 @@ struct walk_options {
 	bool json;
 };
 
-#define MAX_CPU	  65535
 #define MAX_BYTES 4096
 
 static int parse_options(int argc, char **argv, struct walk_options *opt, struct quire_error *err)
 {
-	static const struct option options[] = {
-		{ "cpu", required_argument, NULL, 'c' },
-		{ "write", no_argument, NULL, 'w' },
-		{ "fetch", no_argument, NULL, 'f' },
-		{ "user", no_argument, NULL, 'u' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "symbols", required_argument, NULL, 's' },
-		{ "bytes", required_argument, NULL, 'b' },
-		{ 0 },
+	const struct plain_option options[] = {
+		{ .name = "cpu", .count = &opt->cpu, .max = UINT16_MAX },
+		{ .name = "bytes", .count = &opt->bytes, .min = 1, .max = MAX_BYTES },
+		{ .name = "symbols", .word = &opt->symbols },
+		{ .name = "write", .flag = &opt->access.write },
+		{ .name = "fetch", .flag = &opt->access.fetch },
+		{ .name = "user", .flag = &opt->access.user },
+		{ .name = "json", .flag = &opt->json },
 	};
-	uint64_t cpu = 0;
-	int c, code = 0;
+	int code = read_plain_options(argc, argv, options, ARRAY_SIZE(options), err);
 
-	opterr = 0;
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'c': code = parse_count(optarg, 0, MAX_CPU, &cpu, err); break;
-		case 'b': code = parse_count(optarg, 1, MAX_BYTES, &opt->bytes, err); break;
-		case 's': opt->symbols = optarg; break;
-		case 'w': opt->access.write = true; break;
-		case 'f': opt->access.fetch = true; break;
-		case 'u': opt->access.user = true; break;
-		case 'j': opt->json = true; break;
-		default: return unknown_option(argv, err);
-		}
-		if (code)
-			return refused_value(options, c, err);
-	}
+	if (code)
+		return code;
 	if (opt->access.write && opt->access.fetch)
 		return quire_fail(err, -EINVAL, "--write and --fetch are two accesses; choose one");
 	if (argc - optind != 2)
@@ -87,7 +69,6 @@ static int parse_options(int argc, char **argv, struct walk_options *opt, struct
 				  "say which VM (name or pid) and which address; "
 				  "see quire help walk");
 	opt->vm = argv[optind];
-	opt->cpu = (unsigned int)cpu;
 	opt->where = argv[optind + 1];
 	return 0;
 }
@@ -140,9 +121,9 @@ static int fetch(const struct walk_options *opt, struct walked *w, struct quire_
 		return fd;
 	code = ctl_get_info(fd, &w->info, err);
 	if (code == 0)
-		code = check_cpu(opt->cpu, &w->info.vm, err);
+		code = check_cpu((unsigned int)opt->cpu, &w->info.vm, err);
 	if (code == 0)
-		code = where_begin(&where, fd, opt->cpu, opt->symbols, err);
+		code = where_begin(&where, fd, (unsigned int)opt->cpu, opt->symbols, err);
 	if (code == 0) {
 		code = look(&where, opt, w, err);
 		where_end(&where);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* quire why: where each virtual processor of a guest is, and what it is doing there. */
+/* quire why: what a guest printed last, and where each of its virtual processors is. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,10 +17,10 @@
 const char why_usage[] =
 	"usage: quire why [OPTION...] VM\n"
 	"\n"
-	"Says where each virtual processor of a running guest is: halted, looping or running;\n"
-	"with the walk of its instruction pointer, and the code there.  It looks eight times, and\n"
-	"the guest goes on meanwhile.  Of more than four, the others get a line each.\n" USAGE_VM
-	"\n" USAGE_SYMBOLS "\n"
+	"Says what a running guest printed last, and where each of its virtual processors is:\n"
+	"halted, looping or running; with the walk of its instruction pointer, and the code\n"
+	"there.  It looks eight times, and the guest goes on meanwhile.  Of more than four, the\n"
+	"others get a line each.\n" USAGE_VM "\n" USAGE_SYMBOLS "\n"
 	"Exit status: 0; 2 wrong usage; 121 no such VM, or it does not answer.\n";
 
 static int take_samples(int fd, unsigned int cpu, struct vcpu_state *sample, unsigned int nr,
@@ -94,6 +94,16 @@ static int show_cpu(struct where *w, struct quire_error *err)
 	return code ? code : show_code(w, last, err);
 }
 
+static int show_tail(int fd, struct quire_error *err)
+{
+	struct tail tail;
+	int code = ctl_get_tail(fd, &tail, err);
+
+	if (!code)
+		tail_print(stdout, &tail);
+	return code;
+}
+
 static int why(const char *vm, const char *symbols, struct quire_error *err)
 {
 	int fd = named_connect(vm, err), code;
@@ -109,6 +119,7 @@ static int why(const char *vm, const char *symbols, struct quire_error *err)
 		printf("VM %s, pid %u: %s, %u vCPU%s\n", info.vm.name, info.vm.pid,
 		       stats_state_name(info.vm.state), info.vm.nr_vcpus,
 		       info.vm.nr_vcpus > 1 ? "s" : "");
+		code = show_tail(fd, err);
 		for (w.cpu = 0; w.cpu < info.vm.nr_vcpus && !code; w.cpu++)
 			code = show_cpu(&w, err);
 		where_end(&w);

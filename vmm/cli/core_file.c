@@ -193,7 +193,7 @@ static void put_segments(const struct core_file *core, Elf64_Phdr *phdr, uint64_
 			.p_paddr = gpa,
 			.p_filesz = bytes,
 			.p_memsz = bytes,
-			.p_align = QUIRE_PAGE_SIZE,
+			.p_align = 0, /* as QEMU: otherwise crash takes it for a netdump */
 		};
 		offset += bytes;
 	}

@@ -437,6 +437,15 @@ int ctl_get_cpu(int fd, unsigned int cpu, struct vcpu_state *state, struct quire
 	return ask_one(fd, CTL_CPU, arg, state, sizeof(*state), err);
 }
 
+int ctl_get_tail(int fd, struct tail *tail, struct quire_error *err)
+{
+	int code = ask_one(fd, CTL_TAIL, no_arg, tail, sizeof(*tail), err);
+
+	if (!code && !tail_is_good(tail))
+		return quire_fail(err, -EPROTO, "the VM's answer makes no sense");
+	return code;
+}
+
 int ctl_read(int fd, gpa_t gpa, void *buf, size_t bytes, struct quire_error *err)
 {
 	const uint64_t arg[4] = { gpa, bytes };

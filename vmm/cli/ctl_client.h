@@ -75,6 +75,9 @@ int ctl_get_map(int fd, gfn_t gfn, uint64_t nr, uint8_t *states, struct quire_er
 /* Get the registers of vCPU cpu. */
 int ctl_get_cpu(int fd, unsigned int cpu, struct vcpu_state *state, struct quire_error *err);
 
+/* Get the last lines that the guest printed. */
+int ctl_get_tail(int fd, struct tail *tail, struct quire_error *err);
+
 /* Read the bytes of [gpa, gpa + bytes) into buf.  -EFAULT: they are not all RAM. */
 int ctl_read(int fd, gpa_t gpa, void *buf, size_t bytes, struct quire_error *err);
 

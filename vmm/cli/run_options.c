@@ -196,8 +196,6 @@ static int add_disk(struct run *run, char *arg, struct quire_error *err)
 	while (!ret && (word = strsep(&rest, ",")))
 		ret = set_disk_word(disk, word, err);
 	set_overlay_dir(disk);
-	if (disk->mode == DISK_OVERLAY)
-		run->launch.overlay[run->launch.nr_overlays++] = disk;
 	run->vm_config.nr_disks++;
 	return ret;
 }

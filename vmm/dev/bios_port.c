@@ -6,14 +6,6 @@
 
 #define BIOS_CALL 4 /* offset of the second word */
 
-static void bios_read(void *ctx, uint64_t offset, unsigned int width, void *data,
-		      unsigned int count)
-{
-	(void)ctx;
-	(void)offset;
-	memset(data, 0, (size_t)width * count);
-}
-
 static void bios_write(void *ctx, uint64_t offset, unsigned int width, const void *data,
 		       unsigned int count)
 {
@@ -40,7 +32,6 @@ int bios_port_add(struct bus *ports, struct bios_port *port)
 		.base = QUIRE_BIOS_PORT,
 		.bytes = 8,
 		.max_width = 4,
-		.read = bios_read,
 		.write = bios_write,
 		.ctx = port,
 	};

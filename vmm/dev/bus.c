@@ -61,7 +61,10 @@ bool bus_read(struct bus *bus, uint64_t addr, unsigned int width, void *data, un
 	bool all = true;
 
 	if (d && width <= d->max_width) {
-		d->read(d->ctx, addr - d->base, width, data, count);
+		if (d->read)
+			d->read(d->ctx, addr - d->base, width, data, count);
+		else
+			memset(data, 0, (size_t)count * width);
 		return true;
 	}
 	if (!any_device(bus, addr, width)) {

@@ -22,6 +22,7 @@ struct device {
 	uint64_t base, bytes;	/* [base, base + bytes) on its bus */
 	unsigned int max_width; /* widest register, 1..8 bytes */
 	bool whole;		/* an access that goes beyond it is none of its business */
+	/* NULL: zeroes. */
 	void (*read)(void *ctx, uint64_t offset, unsigned int width, void *data,
 		     unsigned int count);
 	void (*write)(void *ctx, uint64_t offset, unsigned int width, const void *data,
@@ -137,6 +138,12 @@ bool uart_may_interrupt(struct uart *uart);
 
 /* How many more bytes the receive FIFO can hold. */
 size_t uart_space(struct uart *uart);
+
+/*
+ * Take up to `bytes` that the guest has not read, without breaks, as if it had read them.  Returns
+ * how many.
+ */
+size_t uart_take(struct uart *uart, void *data, size_t bytes);
 
 /* The UART receives these bytes, at most uart_space(). */
 void uart_receive(struct uart *uart, const void *data, size_t bytes);

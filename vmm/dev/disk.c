@@ -63,6 +63,8 @@ static int open_image(struct disk *d, enum disk_mode mode, struct quire_error *e
 	bool write = mode == DISK_READ_WRITE;
 	int ret;
 
+	if (d->fd >= 0)
+		return measure(d, err); /* it was kept, and is locked */
 	/* Nonblocking, so that a pipe is refused and not waited for. */
 	d->fd = open(d->path, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
 	ret = d->fd < 0 ? -errno : 0;
@@ -300,9 +302,10 @@ int disk_write_fd(const struct disk *d)
 
 static int open_all(struct disk *d, const struct disk_spec *spec, struct quire_error *err)
 {
+	bool kept = d->fd >= 0;
 	int ret = open_image(d, spec->mode, err);
 
-	if (!ret)
+	if (!ret && !kept)
 		ret = lock_image(d, spec->mode == DISK_READ_WRITE, err);
 	if (!ret && posix_memalign(&d->cluster, DISK_CLUSTER, DISK_CLUSTER))
 		ret = quire_fail(err, -ENOMEM, "no memory for a disk");
@@ -311,19 +314,19 @@ static int open_all(struct disk *d, const struct disk_spec *spec, struct quire_e
 	return ret;
 }
 
-int disk_open(const struct disk_spec *spec, int delta, struct disk **out, struct quire_error *err)
+int disk_open(const struct disk_spec *spec, int kept, struct disk **out, struct quire_error *err)
 {
 	struct disk *d = calloc(1, sizeof(*d));
 	int ret;
 
 	if (!d) {
-		if (delta >= 0)
-			close(delta);
+		if (kept >= 0)
+			close(kept);
 		return quire_fail(err, -ENOMEM, "no memory for a disk");
 	}
 	d->path = spec->path;
-	d->fd = -1;
-	d->delta_fd = delta;
+	d->fd = spec->mode == DISK_READ_WRITE ? kept : -1;
+	d->delta_fd = spec->mode == DISK_OVERLAY ? kept : -1;
 	d->read_only = spec->mode == DISK_READ_ONLY;
 	ret = open_all(d, spec, err);
 	if (ret) {
@@ -335,15 +338,29 @@ int disk_open(const struct disk_spec *spec, int delta, struct disk **out, struct
 	return 0;
 }
 
-void disk_close(struct disk *d)
+void disk_unlock(int fd)
 {
 	const struct flock none = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 
+	(void)fcntl(fd, F_OFD_SETLK, &none);
+}
+
+int disk_hold(struct disk *d)
+{
+	int fd = d->fd;
+
+	d->fd = -1;
+	disk_close(d);
+	return fd;
+}
+
+void disk_close(struct disk *d)
+{
 	if (!d)
 		return;
 	/* A ring may have the file for a moment longer, but nothing is in flight. */
 	if (d->fd >= 0 && d->locked)
-		(void)fcntl(d->fd, F_OFD_SETLK, &none);
+		disk_unlock(d->fd);
 	if (d->fd >= 0)
 		close(d->fd);
 	if (d->delta_fd >= 0)

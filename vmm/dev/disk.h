@@ -8,7 +8,9 @@
  *
  * An image is locked as long as it is open, by an OFD lock (fcntl(2)) over all of it: exclusively
  * if the guest may write to it, else shared.  So no two VMs write to one image, and nobody writes
- * to what others read.  Whoever sets no lock is not kept out.
+ * to what others read.  Whoever sets no lock is not kept out.  A lock goes with the last descriptor
+ * of the open file that has it.  So a process that keeps one (disk_hold) has it locked while other
+ * processes, which it hands the file to, come and go.
  *
  * It is opened with O_DIRECT where sectors of 512 bytes can be read so; then none of it is in the
  * host's page cache.  Elsewhere it is read and written through the page cache.
@@ -46,7 +48,8 @@ struct disk {
 	int delta_fd;	  /* DISK_OVERLAY: what was changed; else -1 */
 	uint8_t *changed; /* DISK_OVERLAY: a bit a cluster, in that file; else NULL */
 	uint64_t bytes;	  /* a multiple of DISK_SECTOR, not 0 */
-	bool locked, read_only;
+	bool locked;	  /* by us: to be unlocked at the end */
+	bool read_only;
 	bool direct; /* O_DIRECT, for all of its files */
 	bool punch;  /* holes can be made where the guest writes to */
 	void *cluster;
@@ -60,13 +63,23 @@ int disk_make_delta(const struct disk_spec *spec);
  * not a disk: a directory, empty, or no multiple of DISK_SECTOR; or delta is of a larger or a
  * smaller one.
  *
- * delta is for DISK_OVERLAY: a file from disk_make_delta(), with what was changed by means of it
- * before.  It becomes the disk's, also if this fails.  -1: a new one.
+ * kept is what outlives a process, and becomes the disk's, also if this fails.  For DISK_READ_WRITE
+ * it is the image, from disk_hold(); for DISK_OVERLAY a file from disk_make_delta(), with what was
+ * changed by means of it before.  -1: the image is to be opened, and an overlay is new.
  */
-int disk_open(const struct disk_spec *spec, int delta, struct disk **out, struct quire_error *err);
+int disk_open(const struct disk_spec *spec, int kept, struct disk **out, struct quire_error *err);
 
 /* NULL is fine. */
 void disk_close(struct disk *d);
+
+/* disk_close(), but for the image: it stays open, and locked.  Returns its descriptor. */
+int disk_hold(struct disk *d);
+
+/*
+ * Unlock an image whose descriptor is from disk_hold(), for whoever has it.  Nothing is in flight,
+ * or the next one to lock it would find a disk that still changes.
+ */
+void disk_unlock(int fd);
 
 /* The file to which the guest's writes go. */
 int disk_write_fd(const struct disk *d);

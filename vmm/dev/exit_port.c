@@ -11,14 +11,6 @@
 #include <string.h>
 #include "bus.h"
 
-static void exit_read(void *ctx, uint64_t offset, unsigned int width, void *data,
-		      unsigned int count)
-{
-	(void)ctx;
-	(void)offset;
-	memset(data, 0, (size_t)width * count);
-}
-
 static void exit_write(void *ctx, uint64_t offset, unsigned int width, const void *data,
 		       unsigned int count)
 {
@@ -39,7 +31,6 @@ int dev_exit_add(struct bus *ports, struct dev_exit *dev)
 		.base = dev->port,
 		.bytes = dev->port > UINT16_MAX - 3 ? UINT16_MAX + 1 - dev->port : 4,
 		.max_width = 4,
-		.read = exit_read,
 		.write = exit_write,
 		.ctx = dev,
 	};

@@ -16,7 +16,17 @@ struct bus;
 
 /* ---- power-off and reset ---- */
 
-#define PM1_BYTES 6
+#define PM1_BYTES   6
+#define POWER_PORTS 3
+
+struct power;
+struct power_port;
+
+/* From a port of power_ports.c to the VM's power. */
+struct power_wire {
+	const struct power *power;
+	const struct power_port *port;
+};
 
 struct power {
 	void (*off)(void *ctx);
@@ -25,6 +35,7 @@ struct power {
 	void *ctx;
 
 	/* The devices' own; zero at first. */
+	struct power_wire wire[POWER_PORTS];
 	atomic_uchar pm1[PM1_BYTES]; /* status, enable, control */
 	atomic_uchar command;	     /* that the keyboard controller waits for a byte of; 0: none */
 	atomic_uchar answer;	     /* the keyboard controller's ... */
@@ -33,18 +44,13 @@ struct power {
 };
 
 /*
- * Put on the bus: ACPI's PM1 registers and PM timer at QUIRE_PM_PORT, QUIRE_RESET_PORT, port 0x92
- * and the keyboard controller.  *power stays the caller's.  Each function: 0 or bus_add()'s error.
+ * Put on the bus: ACPI's PM1 registers and PM timer at QUIRE_PM_PORT; QUIRE_RESET_PORT, port 0x92
+ * and QEMU's device pvpanic at QUIRE_PANIC_PORT (its docs/specs/pvpanic.txt); and the keyboard
+ * controller.  *power stays the caller's.  Each function: 0 or bus_add()'s error.
  */
 int pm_add(struct bus *ports, struct power *power);
-int reset_ports_add(struct bus *ports, struct power *power);
+int power_ports_add(struct bus *ports, struct power *power);
 int i8042_add(struct bus *ports, struct power *power);
-
-/*
- * Put QEMU's device pvpanic on the bus, at QUIRE_PANIC_PORT (its docs/specs/pvpanic.txt).  Reading
- * gives the events that can be told.  0 or bus_add()'s error.
- */
-int panic_port_add(struct bus *ports, struct power *power);
 
 /* ---- the clock ---- */
 

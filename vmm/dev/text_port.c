@@ -41,14 +41,6 @@ static bool print_locked(struct text_port *port, gpa_t gpa)
 	return true;
 }
 
-static void text_read(void *ctx, uint64_t offset, unsigned int width, void *data,
-		      unsigned int count)
-{
-	(void)ctx;
-	(void)offset;
-	memset(data, 0, (size_t)width * count);
-}
-
 static void text_write(void *ctx, uint64_t offset, unsigned int width, const void *data,
 		       unsigned int count)
 {
@@ -77,7 +69,6 @@ int text_port_create(const struct text_config *config, struct bus *ports, struct
 		.base = QUIRE_CONSOLE_PORT,
 		.bytes = 4,
 		.max_width = 4,
-		.read = text_read,
 		.write = text_write,
 	};
 	struct text_port *port = calloc(1, sizeof(*port));

@@ -345,6 +345,23 @@ size_t uart_space(struct uart *uart)
 	return space;
 }
 
+size_t uart_take(struct uart *uart, void *data, size_t bytes)
+{
+	uint8_t *byte = data;
+	size_t n = 0;
+
+	lock(&uart->lock);
+	while (n < bytes && uart->rx_count) {
+		bool is_break = breaks_next(uart);
+
+		byte[n] = rx_get(uart);
+		n += !is_break;
+	}
+	update_line(uart);
+	unlock(&uart->lock);
+	return n;
+}
+
 void uart_receive(struct uart *uart, const void *data, size_t bytes)
 {
 	const uint8_t *byte = data;

@@ -84,6 +84,14 @@ void virtio_console_receive(struct virtio_console *c, const void *data, size_t b
 	virtio_defer(c->virtio, QUEUE_RX);
 }
 
+size_t virtio_console_take(struct virtio_console *c, void *data, size_t bytes)
+{
+	uint32_t n = peek(c, data, (uint32_t)min_u64(bytes, VIRTIO_CONSOLE_RX_BYTES));
+
+	drop(c, n);
+	return n;
+}
+
 /* ---- queues; the device's lock is held ---- */
 
 /* Fill one buffer.  Returns what virtq_push() does. */

@@ -47,6 +47,9 @@ size_t virtio_console_space(struct virtio_console *c);
 /* Input for the driver, at most virtio_console_space() bytes.  From any thread, but one. */
 void virtio_console_receive(struct virtio_console *c, const void *data, size_t bytes);
 
+/* Take up to `bytes` that the driver has not got, as if it had.  Returns how many. */
+size_t virtio_console_take(struct virtio_console *c, void *data, size_t bytes);
+
 /* The terminal has this size; 0: unknown.  From any thread. */
 void virtio_console_resize(struct virtio_console *c, uint16_t columns, uint16_t rows);
 

@@ -45,14 +45,6 @@ void wait_port_wait(struct wait_port *port, uint32_t us)
 	seen = atomic_load(&port->cues);
 }
 
-static void wait_read(void *ctx, uint64_t offset, unsigned int width, void *data,
-		      unsigned int count)
-{
-	(void)ctx;
-	(void)offset;
-	memset(data, 0, (size_t)width * count);
-}
-
 /* A narrower write asks for nothing, and neither does any but the first of a burst. */
 static void wait_write(void *ctx, uint64_t offset, unsigned int width, const void *data,
 		       unsigned int count)
@@ -73,7 +65,6 @@ int wait_port_add(struct bus *ports, struct wait_port *port)
 		.base = QUIRE_WAIT_PORT,
 		.bytes = 4,
 		.max_width = 4,
-		.read = wait_read,
 		.write = wait_write,
 		.ctx = port,
 	};

@@ -437,10 +437,10 @@ static int create_events(struct launch *l)
 	return launch_watch(l, l->signal_fd, LAUNCH_SOURCE_SIGNAL, 0);
 }
 
-/* A copy takes three descriptors here and its overlays', and three in a machine of our own. */
+/* A copy takes three descriptors here and its disks', and three in a machine of our own. */
 static void raise_limits(const struct launch *l)
 {
-	rlim_t want = 64 + (3 + l->config->nr_overlays) * (rlim_t)l->nr;
+	rlim_t want = 64 + (3 + l->config->nr_disks) * (rlim_t)l->nr;
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= want)
@@ -477,7 +477,7 @@ static void finish(struct launch *l)
 {
 	launch_machine_leave(l);
 	for (unsigned int i = 0; i < l->nr && l->copy; i++)
-		copy_finish(&l->copy[i]);
+		copy_finish(l, &l->copy[i]);
 	free(l->copy);
 	cgroup_home_close(&l->home);
 	if (l->caller >= 0)
@@ -496,15 +496,14 @@ static void take_terminal(const struct launch_config *config)
 
 int launch(const struct launch_config *config)
 {
-	struct launch l = { .config = config,
-			    .pid = getpid(),
-			    .epoll = -1,
-			    .signal_fd = -1,
-			    .home = { .fd = -1 },
-			    .caller = config->wait_for ? config->caller : -1,
-			    .start_ns = monotonic_ns() };
+	static struct launch l; /* mostly a buffer, which is not touched if there is one guest */
 	struct quire_error err = { "" };
 
+	l.config = config;
+	l.pid = getpid();
+	l.epoll = l.signal_fd = l.home.fd = -1;
+	l.caller = config->wait_for ? config->caller : -1;
+	l.start_ns = monotonic_ns();
 	l.status = begin(&l, &err);
 	if (l.status) {
 		message("%s", err.text);

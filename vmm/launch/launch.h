@@ -57,6 +57,11 @@ struct launch_end {
 	const char *text;		       /* ... and as a line */
 };
 
+struct launch_disk {
+	const struct disk_spec *spec;
+	int image; /* open, and locked until all VMs have ended */
+};
+
 struct launch_config {
 	unsigned int copies; /* 1..LAUNCH_MAX_COPIES */
 	const char *name;    /* of the VM; several copies are NAME-1, NAME-2 ... */
@@ -98,8 +103,11 @@ struct launch_config {
 	int (*write_stats)(void *ctx, const struct machine_state *machine,
 			   const struct launch_end *end, unsigned int nr);
 
-	/* Called once, before there is a VM: fills in vm_file.  0 or -errno with *err. */
-	int (*make_files)(void *ctx, struct quire_error *err);
+	/*
+	 * Called once, before there is a VM, and while a machine of our own starts: sets what
+	 * depends on the image, `raw` and vm_file.  0; or an exit status or -errno, with *err.
+	 */
+	int (*complete)(void *ctx, struct quire_error *err);
 	void *ctx;
 
 	/* What each VM's process inherits; the first one is its record (vm_record.h). */
@@ -111,11 +119,12 @@ struct launch_config {
 	unsigned int nr_nets;
 
 	/*
-	 * Disks of which each VM gets a file for what its guest changes, behind its links.  A copy
-	 * has the same files until its end, however often it is started again.
+	 * Disks.  Behind its links, each VM gets for each of them the file that its guest changes:
+	 * the image, or an overlay's.  A copy has the same files until its end, however often it is
+	 * started again.
 	 */
-	const struct disk_spec *overlay[DISK_MOST];
-	unsigned int nr_overlays;
+	struct launch_disk disk[DISK_MOST];
+	unsigned int nr_disks;
 };
 
 /*

@@ -1,231 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One copy: a VM process, from its promise to its status.
- *
- * Birth.  The machine admits the copy before anything is allocated.  Then its process is executed
- * (vm_process.h): it shall have nothing of ours or of other copies in its memory.  It dies with us
- * (PR_SET_PDEATHSIG; it also checks that its parent is not gone already).  It has three or four
- * descriptors of ours.
+ * One copy: a VM process, from its first word to its status.  launch_birth.c starts it.
  *
  * Death.  Only the end of the process counts, which its pidfd shows: a VM that has closed its leash
  * or its pipe is not dead.  If the machine killed it, only the machine knows.  So after a SIGKILL
  * that was not ours we wait a little for the machine to say so (GONE).
  */
-#include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <quire/abi.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 #include "mmu/base/clock.h"
 #include "mmu/base/mib.h"
-#include "mmu/base/packet.h"
 #include "launch_impl.h"
 #include "leash.h"
 #include "listing.h"
 #include "terminal.h"
-#include "vm_process.h"
-#include "vmm/vm/message.h"
 
-#define GONE_NS	   NS_PER_S	   /* the machine has so long to say why it killed a VM */
-#define STUCK_NS   (5 * NS_PER_S)  /* a VM that was told to stop has so long */
-#define TIMEOUT_NS (3 * NS_PER_S)  /* a VM whose --timeout has passed has so long */
-#define NO_ROOM_NS (2 * NS_PER_S)  /* other VMs have so long to give back what they can spare */
-#define ASK_NS	   (NS_PER_S / 20) /* meanwhile the machine is asked so often */
+#define GONE_NS	   NS_PER_S	  /* the machine has so long to say why it killed a VM */
+#define STUCK_NS   (5 * NS_PER_S) /* a VM that was told to stop has so long */
+#define TIMEOUT_NS (3 * NS_PER_S) /* a VM whose --timeout has passed has so long */
 
-#define CGROUP_TRIES 3
-
-uint64_t launch_overhead_pages(uint64_t ram_bytes, unsigned int nr_vcpus)
-{
-	const uint64_t process = (MiB + MiB / 4) / QUIRE_PAGE_SIZE, vcpu = 16, sets = 4;
-	uint64_t tables = 0, notes = ram_bytes / QUIRE_PAGE_SIZE * 9 / 8 / QUIRE_PAGE_SIZE;
-
-	for (uint64_t n = ram_bytes / QUIRE_PAGE_SIZE; n > 1;) {
-		n = n / 512 + (n % 512 != 0);
-		tables += n;
-	}
-	return process + vcpu * nr_vcpus + sets * tables + notes;
-}
-
-/* ---- birth ---- */
-
-/* The descriptors of a copy that is being made: both ends of its leash and of its pipe. */
-struct ends {
-	int leash[2];
-	int pipe[2];
-	int net[LAUNCH_MAX_NETS]; /* the VM's only */
-};
-
-static void close_one(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
-static void close_links(struct ends *e)
-{
-	for (unsigned int i = 0; i < LAUNCH_MAX_NETS; i++)
-		close_one(&e->net[i]);
-}
-
-static void end_helpers(struct copy *c)
-{
-	for (unsigned int i = 0; i < LAUNCH_MAX_NETS; i++)
-		net_source_detach(&c->net_helper[i]);
-}
-
-/* Open a link of each network.  0 or -errno; either way close_links() and end_helpers(). */
-static int open_links(const struct launch *l, struct copy *c, struct ends *e)
-{
-	for (unsigned int i = 0; i < LAUNCH_MAX_NETS; i++)
-		e->net[i] = -1;
-	for (unsigned int i = 0; i < l->config->nr_nets; i++) {
-		e->net[i] = net_source_attach(&l->config->net[i], &c->net_helper[i]);
-		if (e->net[i] < 0)
-			return e->net[i];
-	}
-	return 0;
-}
-
-static int make_ends(const struct launch *l, struct ends *e)
-{
-	int ret = leash_create(e->leash);
-
-	e->pipe[0] = e->pipe[1] = -1;
-	if (ret || l->nr == 1)
-		return ret;
-	if (pipe2(e->pipe, O_CLOEXEC)) {
-		ret = -errno;
-		close(e->leash[0]);
-		close(e->leash[1]);
-		return ret;
-	}
-	fcntl(e->pipe[0], F_SETFL, O_NONBLOCK);
-	return 0;
-}
-
-/* One of several VMs writes to its pipe, has no input, and does not obey the terminal's signals. */
-static void leave_terminal(int output)
-{
-	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
-	dup2(null, STDIN_FILENO);
-	dup2(output, STDOUT_FILENO);
-	signal(SIGINT, SIG_IGN);
-	signal(SIGQUIT, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-}
-
-/* What the copy's process reads first. */
-static int send_seat(const struct launch *l, const struct copy *c, int leash,
-		     const struct machine_admitted *admitted)
-{
-	const struct vm_process_seat seat = {
-		.alone = l->nr == 1,
-		.has_info = c->info_fd >= 0,
-		.cgroup = l->home.fd < 0 ? LAUNCH_CGROUP_NONE :
-			  c->bounded	 ? LAUNCH_CGROUP_OWN :
-					   LAUNCH_CGROUP_REFUSED,
-		.credit_pages = admitted->credit_pages,
-		.reboots = c->reboots,
-		.timeout_since_ns = c->timeout_ns ? c->timeout_ns - l->config->timeout_ns : 0,
-	};
-
-	return packet_send(leash, &seat, sizeof(seat), -1);
-}
-
-struct birth {
-	const struct launch *l;
-	const struct copy *c;
-	const struct ends *e;
-	const struct machine_admitted *admitted;
-};
-
-/* In the child, which may have our memory. */
-static int prepare_child(void *ctx)
-{
-	const struct birth *b = ctx;
-	int ret = send_seat(b->l, b->c, b->e->leash[0], b->admitted);
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (ret)
-		return -ret;
-	if (getppid() != b->l->pid)
-		return ESRCH;
-	if (b->l->nr > 1)
-		leave_terminal(b->e->pipe[1]);
-	return 0;
-}
-
-/* In this cgroup, or ours if it is -1.  Returns the process's id or -errno. */
-static pid_t execute(const struct launch *l, struct copy *c, const struct ends *e,
-		     const struct machine_admitted *admitted, int cgroup)
-{
-	char program[] = VM_PROCESS_NAME, *args[] = { program, c->name, NULL };
-	int fd[SELF_EXEC_MAX_FDS] = { e->leash[1], admitted->channel, c->info_fd };
-	struct birth birth = { l, c, e, admitted };
-	struct self_exec what = {
-		.args = args,
-		.fd = fd,
-		.nr_fds = VM_FD_FILES - VM_FD_LEASH,
-		.cgroup = cgroup,
-		.prepare = prepare_child,
-		.ctx = &birth,
-	};
-
-	static_assert(VM_FD_FILES - VM_FD_LEASH + LAUNCH_MAX_FILES + LAUNCH_MAX_NETS + DISK_MOST <=
-			      SELF_EXEC_MAX_FDS,
-		      "there is room for all files and links");
-	for (unsigned int i = 0; i < l->config->nr_vm_files; i++)
-		fd[what.nr_fds++] = l->config->vm_file[i];
-	for (unsigned int i = 0; i < l->config->nr_nets; i++)
-		fd[what.nr_fds++] = e->net[i];
-	for (unsigned int i = 0; i < l->config->nr_overlays; i++)
-		fd[what.nr_fds++] = c->delta_fd[i];
-	return self_exec(&what);
-}
-
-static struct cgroup_bounds bounds_of(const struct launch_config *config)
-{
-	struct cgroup_bounds bounds = cgroup_bounds_of(config->ram_bytes, config->nr_vcpus);
-
-	bounds.memory_bytes += config->file_bytes;
-	return bounds;
-}
-
-/* The same, in a cgroup of its own if there may be one. */
-static pid_t execute_bounded(const struct launch *l, struct copy *c, const struct ends *e,
-			     const struct machine_admitted *admitted)
-{
-	struct cgroup_bounds bounds = bounds_of(l->config);
-	unsigned int index = (unsigned int)(c - l->copy);
-	pid_t pid = -1;
-
-	/* Before it has a process, another launcher may take the cgroup for one left behind. */
-	for (unsigned int i = 0; l->home.fd >= 0 && pid < 0 && i < CGROUP_TRIES; i++) {
-		int cgroup = cgroup_make(&l->home, index, &bounds);
-
-		if (cgroup < 0)
-			break;
-		c->bounded = true;
-		pid = execute(l, c, e, admitted, cgroup);
-		close(cgroup);
-	}
-	if (pid >= 0)
-		return pid;
-	if (c->bounded)
-		cgroup_remove(&l->home, index);
-	c->bounded = false;
-	return execute(l, c, e, admitted, -1);
-}
+/* ---- life ---- */
 
 void copy_tell_window(struct copy *c)
 {
@@ -234,137 +32,6 @@ void copy_tell_window(struct copy *c)
 	if (c->leash >= 0 && terminal_size(&msg.columns, &msg.rows))
 		leash_send(c->leash, &msg, -1);
 }
-
-static void adopt(struct launch *l, struct copy *c, struct ends *e)
-{
-	unsigned int index = (unsigned int)(c - l->copy);
-
-	c->leash = e->leash[0];
-	c->output = e->pipe[0];
-	c->state = COPY_RUNNING;
-	lines_finish(&c->lines); /* a restart finds the buffer of the process before */
-	c->lines = (struct lines){ .name = c->name };
-	copy_tell_window(c);
-	l->running++;
-	launch_watch(l, c->pidfd, LAUNCH_SOURCE_PROCESS, index);
-	launch_watch(l, c->leash, LAUNCH_SOURCE_LEASH, index);
-	if (c->output >= 0)
-		c->output_watched = !launch_watch(l, c->output, LAUNCH_SOURCE_OUTPUT, index);
-}
-
-static void leave_cgroup(const struct launch *l, struct copy *c)
-{
-	unsigned int index = (unsigned int)(c - l->copy);
-
-	if (!c->bounded)
-		return;
-	c->exceeded = c->signal == SIGKILL && cgroup_was_exceeded(&l->home, index);
-	cgroup_remove(&l->home, index);
-}
-
-/* Start the copy's process.  Returns 0; -errno: nothing is left of it. */
-static int spawn(struct launch *l, struct copy *c, const struct machine_admitted *admitted)
-{
-	struct ends e;
-	int ret = l->config->write_stats ? launch_stats_share(c) : 0;
-
-	if (!ret)
-		ret = make_ends(l, &e);
-	if (ret)
-		return ret;
-	fflush(NULL);
-	ret = open_links(l, c, &e);
-	if (!ret)
-		ret = copy_open_deltas(l, c);
-	c->pid = ret ? ret : execute_bounded(l, c, &e, admitted);
-	if (c->pid < 0)
-		ret = c->pid;
-	launch_stats_handed_over(c);
-	close(e.leash[1]);
-	close_one(&e.pipe[1]);
-	close_links(&e);
-	if (!ret) {
-		c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
-		ret = c->pidfd < 0 ? -errno : 0;
-		if (ret) {
-			kill(c->pid, SIGKILL);
-			waitpid(c->pid, NULL, 0);
-			leave_cgroup(l, c);
-		}
-	}
-	if (ret) {
-		c->pid = 0;
-		end_helpers(c);
-		close(e.leash[0]);
-		close_one(&e.pipe[0]);
-		return ret;
-	}
-	adopt(l, c, &e);
-	return 0;
-}
-
-static void done(struct launch *l, struct copy *c, int status)
-{
-	copy_close_deltas(c);
-	c->state = COPY_DONE;
-	c->status = status;
-	if (status > l->status)
-		l->status = status;
-}
-
-/*
- * The machine has no room just now, and has asked other VMs for what they can spare: ask again
- * later.  False: it was asked for long enough.
- */
-static bool ask_again(struct launch *l)
-{
-	uint64_t now = monotonic_ns();
-
-	if (!l->admit_until_ns)
-		l->admit_until_ns = now + NO_ROOM_NS;
-	l->admit_ns = now + ASK_NS;
-	return now < l->admit_until_ns;
-}
-
-void copy_start(struct launch *l, struct copy *c)
-{
-	struct machine_admitted admitted;
-	struct machine_admit admit;
-	struct quire_error err;
-	int code;
-
-	launch_machine_admit_of(l, c, &admit);
-	code = machine_client_admit(l->machine, &admit, &admitted, &err);
-	if (launch_machine_is_lost(code)) {
-		launch_machine_lost(l);
-		return; /* the copy waits for another machine */
-	}
-	if (code == -EAGAIN && ask_again(l))
-		return;
-	l->admit_ns = l->admit_until_ns = 0;
-	launch_started(l, c);
-	if (code) {
-		c->refused = admitted.refused;
-		c->refusal = admitted.refusal;
-		c->refused_text = err;
-		launch_say(l, c, "%s", err.text);
-		done(l, c,
-		     code == -ENOMEM || code == -EAGAIN ? QUIRE_STATUS_REFUSED : QUIRE_STATUS_HOST);
-		return;
-	}
-	c->vm = admitted.vm;
-	c->era = l->era;
-	code = spawn(l, c, &admitted);
-	close(admitted.channel);
-	if (code) {
-		launch_say(l, c, "cannot start a process for it: %s", strerror(-code));
-		done(l, c, QUIRE_STATUS_HOST);
-	} else if (machine_client_started(l->machine, c->vm, c->pidfd, NULL)) {
-		launch_machine_lost(l);
-	}
-}
-
-/* ---- life ---- */
 
 static void on_lost(struct launch *l, struct copy *c, uint64_t pages)
 {
@@ -381,6 +48,13 @@ static void on_code(struct copy *c, const struct code *code)
 		listing_print(stderr, code);
 }
 
+/* Of several copies, none has input. */
+static void on_input(struct launch *l, const struct leash_msg *msg)
+{
+	if (l->nr == 1)
+		leash_take_input(msg, l->input, &l->input_bytes, sizeof(l->input));
+}
+
 void copy_leash_ready(struct launch *l, struct copy *c)
 {
 	struct leash_msg msg;
@@ -389,7 +63,7 @@ void copy_leash_ready(struct launch *l, struct copy *c)
 	while (c->leash >= 0 && (code = leash_recv(c->leash, &msg, &fd))) {
 		if (code < 0) {
 			launch_unwatch(l, c->leash);
-			close_one(&c->leash);
+			launch_close(&c->leash);
 			return;
 		}
 		if (msg.type == LEASH_RUNNING && l->config->timeout_ns && !c->timeout_ns)
@@ -400,6 +74,8 @@ void copy_leash_ready(struct launch *l, struct copy *c)
 			on_lost(l, c, msg.pages);
 		else if (msg.type == LEASH_RESET)
 			c->reset = true;
+		else if (msg.type == LEASH_INPUT)
+			on_input(l, &msg);
 		else if (msg.type == LEASH_CODE)
 			on_code(c, &msg.code);
 		if (fd >= 0)
@@ -426,6 +102,39 @@ void copy_stop(struct copy *c, int status)
 }
 
 /* ---- death ---- */
+
+struct cgroup_bounds launch_bounds(const struct launch_config *config)
+{
+	struct cgroup_bounds bounds = cgroup_bounds_of(config->ram_bytes, config->nr_vcpus);
+
+	bounds.memory_bytes += config->file_bytes;
+	return bounds;
+}
+
+void copy_leave_cgroup(const struct launch *l, struct copy *c)
+{
+	unsigned int index = (unsigned int)(c - l->copy);
+
+	if (!c->bounded)
+		return;
+	c->exceeded = c->signal == SIGKILL && cgroup_was_exceeded(&l->home, index);
+	cgroup_remove(&l->home, index);
+}
+
+void copy_end_helpers(struct copy *c)
+{
+	for (unsigned int i = 0; i < LAUNCH_MAX_NETS; i++)
+		net_source_detach(&c->net_helper[i]);
+}
+
+void copy_done(struct launch *l, struct copy *c, int status)
+{
+	copy_leave_disks(l, c);
+	c->state = COPY_DONE;
+	c->status = status;
+	if (status > l->status)
+		l->status = status;
+}
 
 static int killed_by_machine(const struct launch *l, const struct copy *c)
 {
@@ -474,7 +183,7 @@ static int status_of_signal(const struct launch *l, const struct copy *c)
 		launch_say(l, c,
 			   "killed by the kernel: it took more memory than its cgroup permits, %s, "
 			   "which is more than a guest of its size can need",
-			   mib_text(bounds_of(l->config).memory_bytes / QUIRE_PAGE_SIZE));
+			   mib_text(launch_bounds(l->config).memory_bytes / QUIRE_PAGE_SIZE));
 		return QUIRE_STATUS_INTERNAL;
 	}
 	if (c->signal == SIGKILL) {
@@ -499,7 +208,7 @@ void copy_conclude(struct launch *l, struct copy *c)
 						c->status;
 
 	if (status >= 0)
-		done(l, c, status);
+		copy_done(l, c, status);
 }
 
 /*
@@ -519,11 +228,11 @@ static void let_go(struct launch *l, struct copy *c)
 {
 	copy_leash_ready(l, c); /* it may have said something last */
 	launch_unwatch(l, c->pidfd);
-	close_one(&c->pidfd);
+	launch_close(&c->pidfd);
 	if (c->leash >= 0)
 		launch_unwatch(l, c->leash);
-	close_one(&c->leash);
-	end_helpers(c);
+	launch_close(&c->leash);
+	copy_end_helpers(c);
 	l->running--;
 	c->state = COPY_ENDED;
 }
@@ -540,7 +249,7 @@ void copy_reap(struct launch *l, struct copy *c)
 		c->status = info.si_status;
 	else
 		c->signal = info.si_status;
-	leave_cgroup(l, c);
+	copy_leave_cgroup(l, c);
 	if (should_wait(l, c))
 		c->gone_until_ns = monotonic_ns() + GONE_NS;
 	else
@@ -552,8 +261,8 @@ static void abandon(struct launch *l, struct copy *c)
 {
 	launch_say(l, c, "process %d does not end, left behind", (int)c->pid);
 	let_go(l, c);
-	close_one(&c->output);
-	done(l, c, QUIRE_STATUS_HOST);
+	launch_close(&c->output);
+	copy_done(l, c, QUIRE_STATUS_HOST);
 }
 
 /* A timeout leads to a kill in two steps, so that a launcher that slept does not kill at once. */
@@ -587,10 +296,10 @@ uint64_t copy_deadline(const struct copy *c)
 	return c->kill_ns ? c->kill_ns : c->timeout_ns;
 }
 
-void copy_finish(struct copy *c)
+void copy_finish(const struct launch *l, struct copy *c)
 {
-	close_one(&c->output);
-	copy_close_deltas(c);
+	launch_close(&c->output);
+	copy_leave_disks(l, c);
 	lines_finish(&c->lines);
 	launch_stats_unshare(c);
 }

@@ -6,7 +6,8 @@
  * What the files of the launcher share.  The launcher is one thread.
  *
  *   launch.c          the loop: signals, deadlines, the end
- *   launch_copy.c     a VM process: its birth, what it says on its leash, how it ended
+ *   launch_birth.c    a VM process: how it is admitted and executed
+ *   launch_copy.c     ... what it says on its leash, and how it ended
  *   launch_machine.c  the machine: finding it, starting it, losing it
  *   launch_console.c  the output of several VMs (launch_console.h)
  *   descriptors.c     which descriptors a child keeps
@@ -15,6 +16,7 @@
  */
 #include <quire/error.h>
 #include <sys/types.h>
+#include <unistd.h>
 #include "mmu/machine/client.h"
 #include "cgroup.h"
 #include "launch.h"
@@ -48,7 +50,7 @@ struct copy {
 
 	pid_t net_helper[LAUNCH_MAX_NETS]; /* processes at the other ends of its links; 0: none */
 
-	int delta_fd[DISK_MOST]; /* what its guest changed on overlays, from its first start on */
+	int delta_fd[DISK_MOST]; /* of disks with overlays: what its guest changed on them */
 
 	uint32_t vm;	     /* its id with the machine of this era: */
 	unsigned int era;    /* 0: no machine has it */
@@ -94,6 +96,10 @@ struct launch {
 	uint64_t admit_ns;		/* when to ask again for the copy that waits */
 	uint64_t admit_until_ns;	/* when to stop asking for it; 0: it was not refused yet */
 
+	/* Of a lone guest that resets itself: input that it had not read, for its next process. */
+	char input[VM_INPUT_BYTES];
+	size_t input_bytes;
+
 	struct cgroup_home home; /* where VMs have their cgroups */
 	int epoll, signal_fd;
 	int caller;	  /* a process that waits until all copies have printed a text; -1: none */
@@ -106,6 +112,13 @@ struct launch {
 	int status;		  /* the highest of all copies so far */
 	uint64_t start_ns;
 };
+
+static inline void launch_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
 
 /* An event's data.u64 has a source in its high half, and the index of a copy in its low half. */
 enum launch_source {
@@ -139,10 +152,12 @@ __attribute__((format(printf, 3, 4))) void launch_say(const struct launch *l, co
 /* Close all descriptors but the standard ones and fd; -1: none. */
 void launch_close_all_but(int fd);
 
-/* ---- launch_copy.c ---- */
+/* ---- launch_birth.c ---- */
 
 /* Have the machine admit the copy, and start its process.  It may have to wait, or be refused. */
 void copy_start(struct launch *l, struct copy *c);
+
+/* ---- launch_reset.c ---- */
 
 /* Has the process of a copy ended only because its guest reset itself? */
 bool copy_wants_restart(const struct launch *l, const struct copy *c);
@@ -156,8 +171,11 @@ int copy_restart(struct launch *l, struct copy *c);
 /* Make the files of the copy's overlays, if it is started for the first time.  0 or -errno. */
 int copy_open_deltas(const struct launch *l, struct copy *c);
 
+/* The file of disk i that the copy's process gets; -1: none, the guest only reads it. */
+int copy_disk_file(const struct launch *l, const struct copy *c, unsigned int i);
+
 /* The copy is not started again. */
-void copy_close_deltas(struct copy *c);
+void copy_leave_disks(const struct launch *l, struct copy *c);
 
 /* The copy that is to be started next; NULL: there is none now. */
 struct copy *launch_waiting(const struct launch *l);
@@ -167,6 +185,8 @@ void launch_started(struct launch *l, const struct copy *c);
 
 /* Start no copy any more. */
 void launch_stop_waiting(struct launch *l);
+
+/* ---- launch_copy.c ---- */
 
 /* Tell a copy that runs to end with this status, and kill it if it does not. */
 void copy_stop(struct copy *c, int status);
@@ -195,8 +215,20 @@ void copy_expire(struct launch *l, struct copy *c, uint64_t now);
 /* The next deadline of a copy; 0: none. */
 uint64_t copy_deadline(const struct copy *c);
 
+/* The copy has ended, or was never started, with this status. */
+void copy_done(struct launch *l, struct copy *c, int status);
+
+/* What a VM's cgroup permits. */
+struct cgroup_bounds launch_bounds(const struct launch_config *config);
+
+/* The copy's process has ended: remove its cgroup, and see whether that was the reason. */
+void copy_leave_cgroup(const struct launch *l, struct copy *c);
+
+/* Let the processes go that are at the other ends of the copy's links. */
+void copy_end_helpers(struct copy *c);
+
 /* Free what a copy has. */
-void copy_finish(struct copy *c);
+void copy_finish(const struct launch *l, struct copy *c);
 
 /* ---- launch_machine.c ---- */
 

@@ -52,10 +52,10 @@ static pid_t execute(const struct launch_config *config, const int pair[2])
 	return ret ? ret : self_exec(&what);
 }
 
-/* Once.  A machine of our own takes a millisecond to start, in which this is done. */
-static int make_files(const struct launch *l, struct quire_error *err)
+/* Once.  A machine of our own takes two milliseconds to start, in which this is done. */
+static int complete(const struct launch *l, struct quire_error *err)
 {
-	return l->era ? 0 : l->config->make_files(l->config->ctx, err);
+	return l->era ? 0 : l->config->complete(l->config->ctx, err);
 }
 
 static int start_own(struct launch *l, struct quire_error *err)
@@ -73,7 +73,7 @@ static int start_own(struct launch *l, struct quire_error *err)
 		return quire_fail(err, pid, "cannot start a machine: %s", strerror(-pid));
 	}
 	l->machine_pid = pid;
-	ret = make_files(l, err);
+	ret = complete(l, err);
 	if (!ret)
 		return machine_client_create(pair[0], &l->machine, err);
 	close(pair[0]);
@@ -128,7 +128,7 @@ static int join_or_start(struct launch *l, struct quire_error *err)
 	}
 	if (nobody_there(config, code))
 		return start_own(l, err);
-	return code ? code : make_files(l, err);
+	return code ? code : complete(l, err);
 }
 
 /* Is it only the machine who can write shared frames?  The store is the machine's (shelf.h). */

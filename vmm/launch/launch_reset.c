@@ -14,8 +14,9 @@
  * A VM that was taken over can say that it was reset, too.  It gains what its guest could have by
  * itself, and --max-reboots bounds both.
  *
- * What a guest wrote to an overlay is no part of its process: the launcher has the file (disk.h)
- * and hands it to each process of the copy.  It looks at nothing in there.
+ * The disks that a guest writes to are no part of its process: the launcher has the image, locked,
+ * or the file of the overlay (disk.h) and hands it to each process of the copy.  It looks at
+ * nothing in there.
  *
  * A restart is a promise to be made again.  If others were promised the room meanwhile, the machine
  * refuses it as it would any guest.
@@ -27,18 +28,36 @@
 
 int copy_open_deltas(const struct launch *l, struct copy *c)
 {
-	for (unsigned int i = 0; i < l->config->nr_overlays; i++) {
-		if (c->delta_fd[i] < 0)
-			c->delta_fd[i] = disk_make_delta(l->config->overlay[i]);
+	for (unsigned int i = 0; i < l->config->nr_disks; i++) {
+		const struct disk_spec *spec = l->config->disk[i].spec;
+
+		if (spec->mode != DISK_OVERLAY || c->delta_fd[i] >= 0)
+			continue;
+		c->delta_fd[i] = disk_make_delta(spec);
 		if (c->delta_fd[i] < 0)
 			return c->delta_fd[i];
 	}
 	return 0;
 }
 
-void copy_close_deltas(struct copy *c)
+int copy_disk_file(const struct launch *l, const struct copy *c, unsigned int i)
 {
-	for (unsigned int i = 0; i < DISK_MOST; i++) {
+	const struct launch_disk *disk = &l->config->disk[i];
+
+	return disk->spec->mode == DISK_READ_WRITE ? disk->image : c->delta_fd[i];
+}
+
+/*
+ * A process that ended by itself has nothing in flight, but its ring may have the image for a
+ * moment longer.  One that was killed has it, and so the lock, until its last write is done.
+ */
+void copy_leave_disks(const struct launch *l, struct copy *c)
+{
+	for (unsigned int i = 0; i < l->config->nr_disks; i++) {
+		const struct launch_disk *disk = &l->config->disk[i];
+
+		if (disk->spec->mode == DISK_READ_WRITE && !c->signal && !c->killed)
+			disk_unlock(disk->image);
 		if (c->delta_fd[i] >= 0)
 			close(c->delta_fd[i]);
 		c->delta_fd[i] = -1;

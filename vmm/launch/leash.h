@@ -15,14 +15,19 @@
  *   CODE (code)               -->                     has printed a crash report: show this too
  *   RESET                     -->                     its guest has reset itself: if it ends now,
  *                                                     with status 0, it is to be started again
+ *   INPUT (bytes, input)     -->                     before RESET, in pieces: input that the guest
+ *                                                     had not read, for its next process
  *   LOST (pages)              -->                     has lost its channel to the machine, and
  *                                                     holds so many credits
  *                             <--   CHANNEL + fd      brings a channel to a machine that has
  *                                                     admitted the VM again
+ *                             <--   INPUT             the same, to that process, behind its seat
  *                             <--   STOP (status)     asks the VM to end in order
  *                             <--   WINDOW (columns,  says how large the terminal is now
  *                                           rows)
  */
+#include <quire/types.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "vmm/vm/code.h"
 
@@ -31,11 +36,14 @@ enum leash_type {
 	LEASH_PRINTED,
 	LEASH_CODE,
 	LEASH_RESET,
+	LEASH_INPUT,
 	LEASH_LOST,
 	LEASH_CHANNEL,
 	LEASH_STOP,
 	LEASH_WINDOW,
 };
+
+#define LEASH_INPUT_BYTES 256u
 
 struct leash_msg {
 	uint32_t type;		/* enum leash_type */
@@ -43,6 +51,8 @@ struct leash_msg {
 	uint64_t pages;		/* LOST */
 	uint16_t columns, rows; /* WINDOW */
 	struct code code;	/* CODE */
+	uint32_t bytes;		/* INPUT: at most LEASH_INPUT_BYTES, of: */
+	char input[LEASH_INPUT_BYTES];
 };
 
 /*
@@ -56,6 +66,12 @@ int leash_create(int pair[2]);
  * Returns 0 or -errno.
  */
 int leash_send(int fd, const struct leash_msg *msg, int attach);
+
+/* Send input in as many packets as it takes.  0 or -errno, and then the rest was not sent. */
+int leash_send_input(int fd, const char *data, size_t bytes);
+
+/* Append what an INPUT packet has to the *bytes that are in data, as far as they fit into size. */
+void leash_take_input(const struct leash_msg *msg, char *data, size_t *bytes, size_t size);
 
 /*
  * Receive a packet.  *attached becomes its descriptor, which is the caller's and close-on-exec, or

@@ -60,8 +60,8 @@ struct run {
 	struct image_plan plan;
 	bool planned;
 
-	/* In a VM's process: of each disk, what was changed; -1: it is no overlay. */
-	int delta_fd[DISK_MOST];
+	/* In a VM's process: of each disk, the file that its guest changes; -1: none. */
+	int disk_fd[DISK_MOST];
 };
 
 /* What differs from copy to copy, in a VM's process. */
@@ -73,6 +73,8 @@ struct launch_seat {
 	uint64_t credit_pages; /* the credits that it starts with */
 	uint64_t reboots;      /* as in vm_process.h */
 	uint64_t timeout_since_ns;
+	const char *input; /* that the guest had not read when it reset itself; and how much: */
+	size_t input_bytes;
 	enum launch_cgroup cgroup;
 	struct vm_info *info; /* it leaves its counters here at its end; NULL: nowhere */
 };

@@ -344,7 +344,7 @@ static int open_all(struct process *p, struct vm **vm, int *ram, struct quire_er
 	int ret;
 
 	configure(p);
-	ret = vm_open_disks(&p->run->vm_config, p->run->delta_fd, err);
+	ret = vm_open_disks(&p->run->vm_config, p->run->disk_fd, err);
 	if (ret)
 		return ret == -EINVAL || ret == -EBUSY ? -EDOM : ret;
 	if (p->run->sandbox != SANDBOX_OFF) {
@@ -390,15 +390,25 @@ static int make_vm(struct process *p, struct vm **vm, struct quire_error *err)
 
 /* ---- the end ---- */
 
+/* The guest shall start again, and find the input that it had not read. */
+static void ask_for_restart(struct process *p, struct vm *vm)
+{
+	char input[VM_INPUT_BYTES];
+
+	leash_send_input(p->seat->leash, input, vm_take_unread(vm, input));
+	tell(p, LEASH_RESET, 0, -1);
+}
+
 static int run_to_its_end(struct process *p, struct vm *vm)
 {
 	int status;
 
 	publish(p, vm);
 	tell(p, LEASH_RUNNING, 0, -1);
+	vm_give_input(vm, p->seat->input, p->seat->input_bytes);
 	status = vm_run(vm, p->ctl);
 	if (vm_was_reset(vm) && !status)
-		tell(p, LEASH_RESET, 0, -1);
+		ask_for_restart(p, vm);
 	publish(p, NULL);
 	if (p->seat->info)
 		vm_info(vm, p->seat->info);

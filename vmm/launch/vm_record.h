@@ -25,7 +25,7 @@ void vm_record_finish(struct run *run);
 /*
  * Fill in what run_vm() needs of *run, which is zero.  file is the first of the descriptors that
  * were launch.vm_file; they are closed.  What they have stays mapped.  The links of launch.net come
- * behind them, and then the files of launch.overlay; both stay open.  0; -errno with *err:
+ * behind them, and then the files of launch.disk; both stay open.  0; -errno with *err:
  * -EINVAL if this is no record.
  */
 int vm_record_take(int file, struct run *run, struct quire_error *err);

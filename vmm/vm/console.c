@@ -35,6 +35,7 @@ void console_init(struct console *con, void (*wake)(void *ctx), void *ctx)
 		.ctx = ctx,
 	};
 	lock_init(&con->lock, LOCK_CONSOLE);
+	lock_init(&con->tail_lock, LOCK_TAIL);
 	con->in_open = may_read(con->in_fd);
 	con->has_keys = isatty(con->in_fd);
 }
@@ -49,6 +50,7 @@ void console_look_for(struct console *con, const char *text, void (*on_phrase)(v
 
 void console_finish(struct console *con)
 {
+	lock_finish(&con->tail_lock);
 	lock_finish(&con->lock);
 }
 
@@ -111,12 +113,27 @@ static bool release(struct console *con)
 	return waits && !waited;
 }
 
+static void note(struct console *con, const void *data, size_t bytes)
+{
+	lock(&con->tail_lock);
+	tail_add(&con->tail, data, bytes);
+	unlock(&con->tail_lock);
+}
+
+void console_tail(struct console *con, struct tail *out)
+{
+	lock(&con->tail_lock);
+	*out = con->tail;
+	unlock(&con->tail_lock);
+}
+
 void console_write(struct console *con, const void *data, size_t bytes)
 {
 	const char *p = data;
 	bool line_end = bytes && p[bytes - 1] == '\n', found;
 
 	lock(&con->lock);
+	note(con, data, bytes);
 	found = phrase_completes(&con->phrase, data, bytes);
 	while (bytes) {
 		size_t n = bytes < CONSOLE_BUFFER / 2 ? bytes : CONSOLE_BUFFER / 2;
@@ -143,6 +160,7 @@ bool console_offer(struct console *con, const void *data, size_t bytes)
 	if (room && !atomic_load(&con->error)) {
 		memcpy(con->buffer + con->fill, data, bytes);
 		con->fill += (unsigned int)bytes;
+		note(con, data, bytes);
 		found = phrase_completes(&con->phrase, data, bytes);
 	}
 	while (found && con->fill && writable(con, 0) && !write_piece(con))

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include "mmu/base/locks.h"
 #include "phrase.h"
+#include "tail.h"
 
 #define CONSOLE_BUFFER	16384
 #define CONSOLE_IDLE_NS 3000000
@@ -36,6 +37,8 @@ struct console {
 	struct phrase phrase;
 	void (*on_phrase)(void *ctx);
 	void *phrase_ctx;
+	struct lock tail_lock; /* protects tail; held for no longer than that takes */
+	struct tail tail;      /* of all that the guest printed, written or not */
 	unsigned int fill;
 	char buffer[CONSOLE_BUFFER];
 };
@@ -63,6 +66,9 @@ void console_write(struct console *con, const void *data, size_t bytes);
  * room for it, or a vCPU is writing just now, and nothing was added.
  */
 bool console_offer(struct console *con, const void *data, size_t bytes);
+
+/* Copy the last lines that the guest printed, also those that wait.  From any thread. */
+void console_tail(struct console *con, struct tail *out);
 
 /* No vCPU waits for the reader any longer.  From any thread. */
 void console_abandon(struct console *con);

@@ -56,6 +56,9 @@
  *     and are not brought in.  Each packet shows one moment; between packets the guest runs.
  *     -EFAULT: the bytes of this packet are not all RAM, and none of those after it is sent.
  *
+ *   CTL_TAIL
+ *     What has the guest printed last?  No arguments.  Payload: a struct tail.
+ *
  *   CTL_PAUSE, CTL_RESUME
  *     Keep the guest from running, or let it go on.  No arguments, no payload; asking twice is
  *     fine.  A paused VM answers everything that a running one answers.
@@ -83,6 +86,7 @@
  */
 #include <quire/types.h>
 #include "mmu/format/walk.h"
+#include "tail.h"
 #include "vcpu_state.h"
 #include "vm_info.h"
 
@@ -104,6 +108,7 @@ enum ctl_op {
 	CTL_FRAME_USERS,
 	CTL_CPU,
 	CTL_READ,
+	CTL_TAIL,
 	CTL_NR_OPS
 };
 

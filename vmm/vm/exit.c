@@ -189,6 +189,7 @@ bool vcpu_mmio(struct vcpu *vcpu)
  */
 bool vcpu_halted(struct vcpu *vcpu)
 {
+	atomic_store(&vcpu->vm->dead, true);
 	vm_end(vcpu->vm, QUIRE_STATUS_GUEST_MAX,
 	       "the guest is dead: it halted, and without an interrupt controller nothing can wake "
 	       "it; --irqchip=on gives it one");

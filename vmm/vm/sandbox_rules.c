@@ -240,6 +240,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL_IF(fallocate, A, 1, INT_MASK, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, "punch",
 		"frames that nobody has"),
 	ADVICE(MADV_DONTNEED,		    A,	   "... out of our tables; free"),
+	ADVICE(MADV_NOHUGEPAGE,		    A,	   "... and nobody collapses them"),
 	CALL(getrandom,			    A,	   "a domain's secret; malloc"),
 
 	/* ---- ... itself ---- */

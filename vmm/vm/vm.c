@@ -3,8 +3,8 @@
  * A virtual machine: how its parts are put together and taken apart, what other files may ask of
  * it, and what other threads tell it.  vm_run.c has its life in between.
  *
- * Other threads reach the main loop through three doors: vm_wake() makes it look around, and
- * vm_end() and vm_end_crash() decide how the VM ends.
+ * Other threads reach the main loop through four doors: vm_wake() makes it look around, and
+ * vm_end(), vm_end_crash() and vm_end_reset() decide how the VM ends.
  */
 #include <errno.h>
 #include <quire/abi.h>
@@ -35,6 +35,11 @@ unsigned int vm_nr_vcpus(const struct vm *vm)
 bool vm_is_stuck(const struct vm *vm)
 {
 	return vm->stuck;
+}
+
+void vm_tail(struct vm *vm, struct tail *out)
+{
+	console_tail(&vm->console, out);
 }
 
 uint32_t vm_tsc_khz(const struct vm *vm)
@@ -123,6 +128,15 @@ bool vm_end_crash(struct vm *vm, const struct crash *crash)
 	unlock(&vm->lock);
 	vm_wake(vm);
 	return first;
+}
+
+void vm_end_reset(struct vm *vm)
+{
+	lock(&vm->lock);
+	if (end_locked(vm, 0))
+		vm->was_reset = true;
+	unlock(&vm->lock);
+	vm_wake(vm);
 }
 
 static void on_wake(void *ctx)

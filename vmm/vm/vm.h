@@ -18,6 +18,7 @@
 #include "vmm/dev/disk.h"
 #include "cpu_feature.h"
 #include "kvm.h"
+#include "tail.h"
 #include "vcpu_state.h"
 #include "vm_info.h"
 
@@ -101,11 +102,13 @@ unsigned int vm_ram_layout(uint64_t ram_bytes, struct gfn_range ram[VM_MAX_RAM])
 
 /*
  * Open config's disks, before the process gives up its user's id.  0; -errno with *err, and some
- * may be open.  vm_close_disks() closes those that are.  delta has disk_open()'s for each of them,
- * which become theirs; NULL: all are -1.
+ * may be open.  vm_close_disks() closes those that are.  kept has disk_open()'s for each of them,
+ * which become theirs; NULL: all are -1.  vm_hold_disks() closes them, but keeps the images locked:
+ * image[i] becomes the descriptor of that of disk i, or -1.
  */
-int vm_open_disks(struct vm_config *config, const int *delta, struct quire_error *err);
+int vm_open_disks(struct vm_config *config, const int *kept, struct quire_error *err);
 void vm_close_disks(struct vm_config *config);
+void vm_hold_disks(struct vm_config *config, int image[DISK_MOST]);
 
 /* How much memory those that are open will need in the VM's process, at worst. */
 uint64_t vm_disks_memory(const struct vm_config *config);
@@ -206,6 +209,15 @@ void vm_balloon_record(struct vm *vm, struct balloon_record *out);
 /* The terminal has this size; 0: unknown.  Main loop only. */
 void vm_set_window(struct vm *vm, uint16_t columns, uint16_t rows);
 
+/*
+ * Input that the guest has not read when it resets itself belongs to its next process.  vm_run()
+ * has returned: copy up to VM_INPUT_BYTES of it, and return how many.  vm_give_input(): the same,
+ * before vm_run().
+ */
+#define VM_INPUT_BYTES 4096u
+size_t vm_take_unread(struct vm *vm, char data[VM_INPUT_BYTES]);
+void vm_give_input(struct vm *vm, const char *data, size_t bytes);
+
 /* End the VM in order, as SIGTERM does.  From any thread. */
 void vm_stop(struct vm *vm);
 
@@ -215,6 +227,9 @@ void vm_stop(struct vm *vm);
  */
 int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
 		  struct vcpu_state *state);
+
+/* Copy the last lines that the guest has printed.  From any thread. */
+void vm_tail(struct vm *vm, struct tail *out);
 
 /* What walk_2d() needs to know of a vCPU: the registers that concern paging. */
 void vcpu_walk_cpu(const struct vm *vm, const struct vcpu_state *state, struct walk_cpu *out);

@@ -6,6 +6,7 @@
  * Input is for the virtio-console if there is one, and else for the serial port.  Of a terminal's
  * keys some are ours (escape.h).
  */
+#include <assert.h>
 #include <errno.h>
 #include <quire/abi.h>
 #include <string.h>
@@ -100,7 +101,7 @@ static size_t input_space(const struct vm *vm)
 }
 
 /* What a terminal types and the guest does not read is lost once there is no space. */
-static void give_input(struct vm *vm, const char *data, size_t bytes)
+void vm_give_input(struct vm *vm, const char *data, size_t bytes)
 {
 	struct virtio_console *device = device_of(vm);
 
@@ -112,6 +113,16 @@ static void give_input(struct vm *vm, const char *data, size_t bytes)
 	else
 		uart_receive(vm->uart, data, bytes);
 	wait_port_tell(&vm->wait_port);
+}
+
+size_t vm_take_unread(struct vm *vm, char data[VM_INPUT_BYTES])
+{
+	struct virtio_console *device = device_of(vm);
+
+	static_assert(VM_INPUT_BYTES >= UART_RX_BYTES && VM_INPUT_BYTES >= VIRTIO_CONSOLE_RX_BYTES,
+		      "there is room for all that a device keeps");
+	return device ? virtio_console_take(device, data, VM_INPUT_BYTES) :
+			uart_take(vm->uart, data, VM_INPUT_BYTES);
 }
 
 static void obey(struct vm *vm, enum escape_action action)
@@ -135,7 +146,7 @@ static void take_keys(struct vm *vm, char *keys, size_t nr)
 	for (size_t used; nr; keys += used, nr -= used) {
 		size_t bytes = escape_keys(&vm->escape, keys, nr, &used, &action);
 
-		give_input(vm, keys, bytes);
+		vm_give_input(vm, keys, bytes);
 		obey(vm, action);
 	}
 }
@@ -155,5 +166,5 @@ void vm_take_input(struct vm *vm)
 	if (keys)
 		take_keys(vm, data, bytes);
 	else
-		give_input(vm, data, bytes);
+		vm_give_input(vm, data, bytes);
 }

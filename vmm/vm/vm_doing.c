@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the vCPUs of a VM are, said by the VM itself: when it runs into --timeout, at SIGQUIT
- * (Ctrl-\), and by Ctrl-A w.  The samples are taken while the guest runs.
+ * Where the vCPUs of a VM are, and what its guest printed last, said by the VM itself: when it runs
+ * into --timeout, at SIGQUIT (Ctrl-\), and by Ctrl-A w.  The samples are taken while the guest
+ * runs.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,23 @@ static void show_code(struct vm *vm, unsigned int cpu)
 	vm->config.on_code(vm->config.ctx, &code);
 }
 
+void vm_tail_report(struct vm *vm)
+{
+	char *text = NULL;
+	size_t bytes = 0;
+	FILE *f = open_memstream(&text, &bytes);
+	struct tail tail;
+
+	if (!f)
+		return;
+	vm_tail(vm, &tail);
+	fprintf(f, "%s: ", message_prefix());
+	tail_print(f, &tail);
+	if (!fclose(f))
+		fwrite(text, 1, bytes, stderr);
+	free(text);
+}
+
 void vm_doing_report(struct vm *vm)
 {
 	char *text = NULL;
@@ -96,6 +114,7 @@ void vm_doing_report(struct vm *vm)
 
 	if (!vm->doing)
 		return;
+	vm_tail_report(vm);
 	f = open_memstream(&text, &bytes);
 	if (!f)
 		return;

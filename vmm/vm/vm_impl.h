@@ -122,7 +122,6 @@ struct vm {
 	struct bios_port bios_port;
 	struct power power; /* [I] but for what is the devices' own */
 	struct cmos cmos;
-	atomic_bool was_reset; /* [a] the VM ends because the guest reset itself */
 	struct vm_slot slot[QUIRE_VIRTIO_SLOTS];
 	bool balloon_manual; /* [m] an operator set the balloon's target */
 	struct console console;
@@ -136,7 +135,9 @@ struct vm {
 	int status;		/* [l] */
 	struct quire_error why; /* [l] "" if there is nothing to say */
 	bool crashed;		/* [l] crash is valid */
+	bool was_reset;		/* [l] it ends because the guest reset itself */
 	struct crash crash;	/* [l] */
+	atomic_bool dead;	/* the guest was found dead */
 	atomic_bool probed_pci; /* [a] the guest has looked for a PCI bus */
 	bool host_failed;	/* [l] a vCPU waits for memory that will not come */
 	atomic_bool stopping;	/* [a] vCPUs: do not enter the guest again */
@@ -260,6 +261,9 @@ void vm_doing_take(struct vm *vm);
 /* Print on standard error what was seen, and forget it.  Does nothing if nothing was. */
 void vm_doing_report(struct vm *vm);
 
+/* Print on standard error what the guest printed last. */
+void vm_tail_report(struct vm *vm);
+
 /* ---- vm_screen.c ---- */
 
 /* Print what is new on the guest's text screen.  Returns when to call again.  Main loop. */
@@ -303,6 +307,9 @@ void vm_merge_info(struct vm *vm, struct vm_info *out);
 
 /* vm_end() for a guest that crashed.  *crash is copied. */
 bool vm_end_crash(struct vm *vm, const struct crash *crash);
+
+/* ... and for one that reset itself, with status 0. */
+void vm_end_reset(struct vm *vm);
 
 /* Was the end of the VM decided? */
 bool vm_is_ending(struct vm *vm);

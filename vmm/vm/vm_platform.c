@@ -16,15 +16,12 @@ static void on_power_off(void *ctx)
 /* The VM's process ends, and the launcher starts another one (launch_reset.c). */
 static void on_reset(void *ctx)
 {
-	struct vm *vm = ctx;
-
-	if (vm_end(vm, 0, NULL))
-		atomic_store(&vm->was_reset, true);
+	vm_end_reset(ctx);
 }
 
 bool vm_was_reset(const struct vm *vm)
 {
-	return atomic_load(&vm->was_reset);
+	return vm->was_reset;
 }
 
 /* A vCPU's thread: where the kernel is that has panicked is the crash report's to tell. */
@@ -56,11 +53,9 @@ int vm_platform_create(struct vm *vm, struct quire_error *err)
 	vm->cmos.utc_ns = utc_ns;
 	ret = pm_add(&vm->ports, &vm->power);
 	if (!ret)
-		ret = reset_ports_add(&vm->ports, &vm->power);
+		ret = power_ports_add(&vm->ports, &vm->power);
 	if (!ret)
 		ret = i8042_add(&vm->ports, &vm->power);
-	if (!ret)
-		ret = panic_port_add(&vm->ports, &vm->power);
 	if (!ret)
 		ret = cmos_add(&vm->ports, &vm->cmos, vm->ram, vm->nr_ram, vm->config.nr_vcpus);
 	return ret ? quire_fail(err, ret, "cannot create devices: %s", strerror(-ret)) : 0;

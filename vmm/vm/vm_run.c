@@ -241,6 +241,8 @@ static void report(struct vm *vm)
 		report_crash(vm);
 	else if (vm->why.text[0])
 		message("%s", vm->why.text);
+	if (atomic_load(&vm->dead) && vm->status == QUIRE_STATUS_GUEST_MAX)
+		vm_tail_report(vm);
 	if (vm->status > QUIRE_STATUS_GUEST_MAX) /* else it ended by itself meanwhile */
 		vm_doing_report(vm);
 	if (ended_badly(vm) && atomic_load(&vm->probed_pci))

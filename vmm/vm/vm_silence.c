@@ -135,12 +135,13 @@ static void look(struct vm *vm)
 	bool dead = !vm_hold(vm, HOLD_MS) && is_dead(vm, &first);
 
 	vm_release(vm);
-	if (dead)
-		vm_end(vm, QUIRE_STATUS_GUEST_MAX,
-		       "the guest is dead: it halted at %#llx with interrupts %s, and nothing can "
-		       "wake it",
-		       (unsigned long long)doing_rip(&first) - HLT_BYTES,
-		       first.regs.rflags & RFLAGS_IF ? "on" : "off");
+	if (!dead)
+		return;
+	atomic_store(&vm->dead, true);
+	vm_end(vm, QUIRE_STATUS_GUEST_MAX,
+	       "the guest is dead: it halted at %#llx with interrupts %s, and nothing can wake it",
+	       (unsigned long long)doing_rip(&first) - HLT_BYTES,
+	       first.regs.rflags & RFLAGS_IF ? "on" : "off");
 }
 
 uint64_t vm_silence_tick(struct vm *vm)

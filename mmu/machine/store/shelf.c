@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * To mount anything takes a mount namespace in which one has CAP_SYS_ADMIN.  A child makes it, with
- * a user namespace around it, and mounts the tmpfs twice.  It shares a page of memory and all
- * descriptors with us, so that what it opens is ours, and it ends at once.  Its namespaces end with
- * it; the mounts live as long as we have them open.  The user namespace has our own ids only,
+ * a user namespace around it, and mounts the tmpfs twice.  It shares our memory and all our
+ * descriptors, so that what it opens is ours, and we sleep until it has ended.  Its namespaces end
+ * with it; the mounts live as long as we have them open.  The user namespace has our own ids only,
  * because files are made with them.
  *
  * The size of a mounted tmpfs is set through a descriptor of its configuration (fsconfig).  The
@@ -109,9 +109,9 @@ static bool pick_shrinkers(struct shelf *s)
 	return true;
 }
 
-/* What the child is told and tells.  It shares this memory with us, and our descriptors. */
+/* What the child is told and tells. */
 struct birth {
-	struct shelf shelf;
+	struct shelf *shelf;
 	uid_t uid;
 	gid_t gid;
 	bool done;
@@ -121,8 +121,8 @@ static int child(void *arg)
 {
 	struct birth *b = arg;
 
-	b->done = map_ids(b->uid, b->gid) && mount_ours(&b->shelf) && mount_theirs(&b->shelf) &&
-		  pick_shrinkers(&b->shelf);
+	b->done = map_ids(b->uid, b->gid) && mount_ours(b->shelf) && mount_theirs(b->shelf) &&
+		  pick_shrinkers(b->shelf);
 	return 0;
 }
 
@@ -144,10 +144,11 @@ static void close_all(struct shelf *s)
 	}
 }
 
-/* The child has memory of its own: one that shared all of ours would confuse ThreadSanitizer. */
+/* To copy our memory for the child would take as long as all that it does. */
 static void bear(struct birth *b)
 {
-	const int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_FILES | SIGCHLD;
+	const int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_FILES | CLONE_VM | CLONE_VFORK |
+			  SIGCHLD;
 	_Alignas(16) char stack[CHILD_STACK];
 	pid_t pid = clone(child, stack + sizeof(stack), flags, b);
 
@@ -157,24 +158,16 @@ static void bear(struct birth *b)
 
 void shelf_open(struct shelf *s)
 {
-	struct birth *b =
-		mmap(NULL, sizeof(*b), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	bool done = false;
+	struct birth b = { .shelf = s, .uid = geteuid(), .gid = getegid() };
 
 	*s = (struct shelf){
 		.ours = -1, .theirs = -1, .grow = -1, .setter = -1, .room = SHELF_SLACK
 	};
 	for (unsigned int i = 0; i < SHELF_SHRINKERS; i++)
 		s->shrink[i] = -1;
-	if (b != MAP_FAILED) {
-		*b = (struct birth){ .shelf = *s, .uid = geteuid(), .gid = getegid() };
-		bear(b);
-		*s = b->shelf;
-		done = b->done;
-		munmap(b, sizeof(*b));
-	}
 	TAILQ_INIT(&s->stores);
-	if (!done)
+	bear(&b);
+	if (!b.done)
 		close_all(s);
 }
 

@@ -60,6 +60,8 @@ static uint8_t *map_file(int fd, int exact)
 
 	if (p == MAP_FAILED)
 		return NULL;
+	/* khugepaged would charge the file for holes while it tries, and take the room. */
+	madvise(p, file_bytes, MADV_NOHUGEPAGE);
 	if (!exact_map(exact, p, file_bytes))
 		return p;
 	unreserve(p, file_bytes);
