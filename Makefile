@@ -168,6 +168,7 @@ $(FUZZ_BUILD)/tests/fuzz/virtio_fuzz $(FUZZ_BUILD)/tests/fuzz/virtio_data_fuzz \
 $(FUZZ_BUILD)/tests/fuzz/blk_fuzz: \
 	$(FUZZ_BUILD)/tests/dev/labs.a
 $(FUZZ_BUILD)/tests/fuzz/walk_fuzz: $(FUZZ_BUILD)/tests/format/labs.a
+$(FUZZ_BUILD)/tests/fuzz/monitor_fuzz: $(FUZZ_BUILD)/tests/monitor/labs.a
 
 # The guest: freestanding, static, at CPL 3 but for the nucleus (guest/nucleus*), which is
 # built for general registers only.

@@ -72,9 +72,9 @@ struct gmem_shadow {
 	/* As in struct shadow_config.  LOCK_GMEM is held. */
 	void (*flush)(void *ctx, const struct shadow_stale *stale);
 	/*
-	 * Let the processor read `bytes` of a store's segment at machine address `at`, or, if hva is
-	 * NULL, not any more.  The keeper calls it, with LOCK_GMEM held.  0, or -errno: the segment
-	 * is not used.
+	 * Let the processor read `bytes` of a store's segment at machine address `at`, or not any
+	 * more, if hva is NULL.  The keeper calls it, with LOCK_GMEM held.  0, or -errno: the
+	 * segment is not used.
 	 */
 	int (*segment)(void *ctx, maddr_t at, const void *hva, uint64_t bytes);
 	void *ctx;

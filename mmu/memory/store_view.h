@@ -31,8 +31,8 @@ struct segment_view {
 struct store_view {
 	struct segment_view segment[MERGE_MAX_SEGMENTS]; /* by place */
 	/*
-	 * Tell whoever must know where the bytes of a place are, NULL: nowhere any more.  0, or -errno:
-	 * they cannot be used.  May be NULL.
+	 * Tell whoever must know where the bytes of a place are, NULL: nowhere any more.  0, or
+	 * -errno: they cannot be used.  May be NULL.
 	 */
 	int (*tell)(void *ctx, unsigned int place, const void *bytes);
 	void *ctx;

@@ -328,16 +328,23 @@ static void test_storm(enum gmem_hugepages hugepages)
 	signal(SIGBUS, SIG_DFL);
 }
 
-int main(int argc, char **argv)
+static void test_all(bool on_shadow)
 {
-	tap_init();
-	rng = tap_seed(argc, argv);
-	make_segment();
+	guest_on_shadow = on_shadow;
 	test_exact(GMEM_HUGE_AUTO);
 	test_exact(GMEM_HUGE_NEVER);
 	test_leaf();
 	test_held();
 	test_storm(GMEM_HUGE_AUTO);
 	test_storm(GMEM_HUGE_NEVER);
+}
+
+int main(int argc, char **argv)
+{
+	tap_init();
+	rng = tap_seed(argc, argv);
+	make_segment();
+	test_all(false);
+	test_all(true);
 	return tap_done();
 }

@@ -23,6 +23,12 @@ void fill_page(uint64_t *page, uint64_t content)
 		page[i] = content ? content * 0x9e3779b97f4a7c15ULL + i : 0;
 }
 
+void fill_frames(void)
+{
+	for (unsigned int c = 0; c < 2 * CONTENTS; c++)
+		fill_page((uint64_t *)(frames + c * QUIRE_PAGE_SIZE), c);
+}
+
 void make_segment(void)
 {
 	segment = segment_file((uint64_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT, &segment_for_vm);
@@ -32,8 +38,7 @@ void make_segment(void)
 		      segment, 0);
 	if (frames == MAP_FAILED)
 		tap_bail("no frames");
-	for (unsigned int c = 0; c < 2 * CONTENTS; c++)
-		fill_page((uint64_t *)(frames + c * QUIRE_PAGE_SIZE), c);
+	fill_frames();
 }
 
 pfn_t frame_of(unsigned int content)
@@ -55,7 +60,7 @@ void take_back(void)
 
 uint8_t *hva(gfn_t gfn)
 {
-	return gmem_hva(gm, gfn_to_gpa(gfn));
+	return guest_hva(gm, gfn_to_gpa(gfn));
 }
 
 void describe(void *ctx, const char *what)
@@ -86,11 +91,18 @@ uint64_t kernel_mappings(void)
 	uintptr_t start, end;
 	uint64_t nr = 0;
 
-	while (f && fscanf(f, "%lx-%lx%*[^\n]", &start, &end) == 2)
+	if (guest_on_shadow)
+		nr = gm->backend->mappings;
+	while (f && !guest_on_shadow && fscanf(f, "%lx-%lx%*[^\n]", &start, &end) == 2)
 		nr += start >= (uintptr_t)hva(0) && end <= (uintptr_t)hva(NR_PAGES);
 	if (f)
 		fclose(f);
 	return nr;
+}
+
+uint64_t mappings_of(uint64_t window)
+{
+	return guest_on_shadow ? 1 : window;
 }
 
 bool mappings_agree(void)
@@ -172,7 +184,7 @@ void create_with(struct gmem_config config)
 
 	config.ram = ram;
 	config.nr_ram = 1;
-	if (gmem_create(&config, &gm, &err) || gmem_start(gm, &err)) {
+	if (guest_create(&config, &gm, &err)) {
 		if (geteuid() != 0)
 			tap_skip_all("%s", err.text);
 		tap_bail("%s", err.text);
@@ -207,8 +219,8 @@ void destroy(void)
 
 	gmem_stats(gm, &s);
 	is(atomic_load(&taken), s.s2.pages[PG_PRIVATE] + gm->share.reserve,
-	   "a credit for each private page and for the reserve, no other");
-	gmem_destroy(gm);
+	   "a credit for each private page and for the reserve, no other%s", guest_kind());
+	guest_destroy(gm);
 }
 
 atomic_ulong refused;
@@ -232,7 +244,8 @@ void count_refusals(void)
 	struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO };
 
 	atomic_store(&refused, 0);
-	sigaction(SIGSEGV, &action, NULL);
+	if (!guest_on_shadow)
+		sigaction(SIGSEGV, &action, NULL);
 	sigaction(SIGBUS, &action, NULL);
 }
 

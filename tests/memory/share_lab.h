@@ -12,6 +12,7 @@
 #include "mmu/merge/keeper_internal.h"
 #include "mmu/memory/ramfile.h"
 #include "tests/memory/blocks.h"
+#include "tests/memory/guest.h"
 #include "tests/tap.h"
 
 #define NR_BLOCKS 4
@@ -33,8 +34,9 @@ extern uint64_t references[CONTENTS * 2];
 /* The bytes of a content. */
 void fill_page(uint64_t *page, uint64_t content);
 
-/* Creates the segment: frame c has content c. */
+/* Creates the segment: frame c has content c; and makes that so again. */
 void make_segment(void);
+void fill_frames(void);
 
 /* The frame with this content, with a reference more. */
 pfn_t frame_of(unsigned int content);
@@ -55,8 +57,12 @@ void give_credits(long pages);
 /* References == entries that name the frame. */
 bool references_agree(void);
 
-/* The kernel's count of the mappings of the window; and whether ours is the same. */
+/*
+ * The kernel's count of the mappings of the window; whether ours is the same; and how many there
+ * are where the window has so many: shadow tables do with one.
+ */
 uint64_t kernel_mappings(void);
+uint64_t mappings_of(uint64_t window);
 bool mappings_agree(void);
 
 /* Creates the guest memory; NR_PAGES of RAM, all else as in config. */

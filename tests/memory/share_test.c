@@ -232,7 +232,7 @@ static void test_exact(void)
 	gmem_unlock(gm);
 	is(res.merged, 100, "all become shared");
 	is(ramfile_pages(gm->window.ram_fd), 0, "and the host has their frames back");
-	is(gm->backend->mappings, 3, "in three mappings");
+	is(gm->backend->mappings, mappings_of(3), "in three mappings");
 	is(gm->share.reserve, 64, "the reserve is filled from what they freed");
 	ok(reads_right(555, true), "the guest reads the same bytes");
 	gmem_stats(gm, &s);
@@ -242,13 +242,13 @@ static void test_exact(void)
 	is(s.s2.pages[PG_SHARED], 99, "a write brings one page home");
 	is_hex(hva(530)[5], 1, "with what was written");
 	is_hex(hva(530)[4096 - 8], frames[(7 + 18) * 4096 + 4096 - 8], "and what was there");
-	is(gm->backend->mappings, 5, "it splits the run");
+	is(gm->backend->mappings, mappings_of(5), "it splits the run");
 	for (gfn_t g = 531; g < 612; g++)
 		hva(g)[0] = 1;
 	gmem_stats(gm, &s);
 	is(s.s2.pages[PG_SHARED], 18, "a sequential writer brings the rest home");
 	ok(s.faults < 102 + 20, "in fewer and fewer events (%lu)", (long)s.faults);
-	is(gm->backend->mappings, 3, "and what came home joins its neighbours");
+	is(gm->backend->mappings, mappings_of(3), "and what came home joins its neighbours");
 	is(gmem_audit(gm, describe, NULL), 0, "audit");
 	is(frames[25 * 4096 + 5], (uint8_t)(((uint64_t *)(frames + 25 * 4096))[0] >> 40),
 	   "the frame is as it was");
@@ -267,15 +267,15 @@ static void test_zero(void)
 	share(512, 32, PG_ZERO, 0);
 	gmem_lookup(gm, 520, &page);
 	ok(page.state == PG_ZERO && !page.mapped, "nothing is mapped for zero pages");
-	is(kernel_mappings(), 1, "so they cost no mapping");
+	is(kernel_mappings(), mappings_of(1), "so they cost no mapping");
 	ok(reads_right(520, true), "a read finds zeroes");
 	gmem_lookup(gm, 543, &page);
 	ok(page.state == PG_ZERO && page.mapped, "and maps the page of zeroes, around it too");
 	share(544, 32, PG_ZERO, 0);
 	gmem_lookup(gm, 544, &page);
 	ok(page.state == PG_ZERO && !page.mapped, "those that become zero now are not mapped");
-	is(kernel_mappings(), 3, "the kernel has three mappings");
-	is(gm->backend->mappings, 3, "and so we count");
+	is(kernel_mappings(), mappings_of(3), "the kernel has three mappings");
+	is(gm->backend->mappings, mappings_of(3), "and so we count");
 	is(gmem_audit(gm, describe, NULL), 0, "audit");
 	destroy();
 }
@@ -441,11 +441,10 @@ static void test_lockstep_on_huge(void)
 	ram_file = 0;
 }
 
-int main(int argc, char **argv)
+static void test_all(bool on_shadow)
 {
-	tap_init();
-	rng = tap_seed(argc, argv);
-	make_segment();
+	guest_on_shadow = on_shadow;
+	fill_frames();
 	test_exact();
 	test_zero();
 	test_blocks();
@@ -454,5 +453,14 @@ int main(int argc, char **argv)
 	test_lockstep_on_huge();
 	test_race(false);
 	test_race(true);
+}
+
+int main(int argc, char **argv)
+{
+	tap_init();
+	rng = tap_seed(argc, argv);
+	make_segment();
+	test_all(false);
+	test_all(true);
 	return tap_done();
 }

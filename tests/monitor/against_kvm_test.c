@@ -35,7 +35,7 @@ static struct {
 	int vcpu;
 	struct kvm_run *run;
 	uint8_t *memory;
-	bool amd, in_software;
+	bool amd, in_software, in_bed;
 	uint8_t maxphyaddr;
 } vm;
 
@@ -84,6 +84,7 @@ static void open_vm(void)
 		      MAP_SHARED, vm.vcpu, 0);
 	must(vm.run != MAP_FAILED, "mmap");
 	set_cpuid(kvm);
+	vm.in_bed = tap_deviates("details");
 	vm.in_software = !access("/sys/module/kvm_pvm", F_OK);
 }
 
@@ -205,11 +206,17 @@ static bool regs_differ(struct kvm_regs a, struct kvm_regs b)
 
 static bool memory_differs(void)
 {
-	for (unsigned int at = 0; at < LAB_BYTES; at += 8)
-		if (memcmp(lab.memory + at, vm.memory + at, 8)) {
+	for (unsigned int at = 0; at < LAB_BYTES; at += 4) {
+		uint32_t here = lab_get32(&lab, at), there;
+
+		memcpy(&there, vm.memory + at, sizeof(there));
+		if (vm.in_bed && here == (there | FLAG_RF))
+			continue;
+		if (here != there) {
 			tap_note("memory at %#x", at);
-			return differs("there", lab_get64(&lab, at), *(uint64_t *)(vm.memory + at));
+			return differs("there", here, there);
 		}
+	}
 	return false;
 }
 
@@ -327,7 +334,7 @@ static void selector_on_stack(void)
 static void pseudo_descriptor(void)
 {
 	lab_put64(&lab, LAB_DATA, random_of(0x10000) | random_of(1 << 30) << 16);
-	lab_put64(&lab, LAB_DATA + 8, ONE_OF(0, 0x1234));
+	lab_put64(&lab, LAB_DATA + 8, ONE_OF(0, vm.in_bed ? 0 : 0x1234));
 }
 
 static void cr0(void)
@@ -360,7 +367,7 @@ static void cr8(void)
 
 static void dr7(void)
 {
-	s->regs.rax = ONE_OF(0, 0x400, 0x1800, 0xc000);
+	s->regs.rax = ONE_OF(0, 0x400, vm.in_bed ? 0 : 0xc000);
 }
 
 static void small(void)
@@ -414,6 +421,7 @@ static void soft_gate(void)
  * are not the processor's: at any level, or at CPL 3. */
 #define HARD 4u
 #define USER 8u
+#define UMIP 16u
 
 /* RBX is LAB_DATA.  Code of 64 and of 32 bits has the same bytes, but for REX. */
 static const struct form {
@@ -427,14 +435,14 @@ static const struct form {
 	}
 	FORM("lgdt", "\x0f\x01\x13", BOTH, pseudo_descriptor),
 	FORM("lidt", "\x0f\x01\x1b", BOTH, pseudo_descriptor),
-	FORM("sgdt", "\x0f\x01\x03", BOTH, NULL),
-	FORM("sidt", "\x0f\x01\x0b", BOTH, NULL),
+	FORM("sgdt", "\x0f\x01\x03", BOTH | UMIP, NULL),
+	FORM("sidt", "\x0f\x01\x0b", BOTH | UMIP, NULL),
 	FORM("lldt", "\x0f\x00\xd0", BOTH, selector_in_ax),
 	FORM("ltr", "\x0f\x00\xd8", BOTH, gdt_selector_in_ax),
-	FORM("sldt", "\x0f\x00\xc0", BOTH, NULL),
-	FORM("str", "\x0f\x00\x0b", BOTH, NULL),
-	FORM("str 64", "\x48\x0f\x00\xc8", LONG, NULL),
-	FORM("smsw", "\x0f\x01\xe0", BOTH, NULL),
+	FORM("sldt", "\x0f\x00\xc0", BOTH | UMIP, NULL),
+	FORM("str", "\x0f\x00\x0b", BOTH | UMIP, NULL),
+	FORM("str 64", "\x48\x0f\x00\xc8", LONG | UMIP, NULL),
+	FORM("smsw", "\x0f\x01\xe0", BOTH | UMIP, NULL),
 	FORM("lmsw", "\x0f\x01\xf0", BOTH, small),
 	FORM("mov to CR0", "\x0f\x22\xc0", BOTH, cr0),
 	FORM("mov to CR2", "\x0f\x22\xd0", BOTH, NULL),
@@ -543,6 +551,10 @@ static void try_form(const struct form *f, bool wide, unsigned int cpl)
 
 	if (vm.in_software && ((f->modes & HARD) || ((f->modes & USER) && cpl))) {
 		tap_skip("%s at CPL %u: this KVM is no processor", f->name, cpl);
+		return;
+	}
+	if (vm.in_bed && (f->modes & UMIP) && cpl) {
+		tap_skip("%s at CPL %u: there is always UMIP here", f->name, cpl);
 		return;
 	}
 

@@ -21,7 +21,7 @@ static enum emulate_result check(struct emulation *e, gva_t gva, size_t len, boo
 {
 	const struct lab *lab = e->ctx;
 
-	if ((uint64_t)((int64_t)(gva << 16) >> 16) != gva)
+	if ((uint64_t)((int64_t)(gva << 16) >> 16) != gva || gva + len < gva)
 		return emulate_protection(e);
 	for (gva_t at = align_down(gva, QUIRE_PAGE_SIZE); at < gva + len; at += QUIRE_PAGE_SIZE) {
 		uint8_t page = at < LAB_BYTES ? lab->page[at / QUIRE_PAGE_SIZE] : 0;
