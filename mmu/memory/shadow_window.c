@@ -193,14 +193,14 @@ static bool shadow_is_huge(struct backend *b, gfn_t gfn)
 	return backend_is_huge(file_of(b), gfn);
 }
 
-/* What may be written again is found out at the next write. */
 static int shadow_protect_pages(struct backend *b, gfn_t gfn, uint64_t nr, bool on)
 {
 	struct shadow_window *w = shadow_of(b);
 
-	if (!on)
-		return 0;
-	shadow_protect(w->shadow, gfn, nr);
+	if (on)
+		shadow_protect(w->shadow, gfn, nr);
+	else
+		shadow_unprotect(w->shadow, gfn, nr);
 	shadow_flush(w->shadow);
 	return 0;
 }

@@ -170,3 +170,20 @@ void entry_protect(struct shadow *s, uint32_t slot)
 	note_stale(s, slot / SP_ENTRIES, slot % SP_ENTRIES);
 	__atomic_store_n(entry, *entry & ~X86_W, __ATOMIC_RELEASE);
 }
+
+/* What becomes stronger needs no flush. */
+void entry_unprotect(struct shadow *s, uint32_t slot)
+{
+	uint32_t sp = slot / SP_ENTRIES;
+	unsigned int i = slot % SP_ENTRIES;
+	struct backing b;
+	struct sp_target t;
+	uint64_t entry;
+
+	target_of(s, sp, i, &t);
+	if (!(t.perm & PT_PERM_W) || !shadow_backing(s, gpa_to_gfn(t.gpa), &b))
+		return;
+	entry = entry_leaf(s, t.gpa, 1, t.perm, &b);
+	if (entry == (s->table[sp][i] | X86_W))
+		__atomic_store_n(&s->table[sp][i], entry, __ATOMIC_RELEASE);
+}

@@ -10,8 +10,8 @@
  *             +--> ... --> leaf
  *
  * A fault walks the guest's tables, and ours alongside.  It links what is missing and replaces what
- * the guest has changed.  It never takes more than one page: what happens to the pages around is
- * their own faults' business.
+ * the guest has changed.  Then it looks at the entries beside the leaf: a page that the guest has
+ * accessed before, and that stage 2 has, is mapped at once.  A processor could have cached it too.
  */
 #include <assert.h>
 #include <errno.h>
@@ -21,6 +21,7 @@
 #include "shadow_internal.h"
 
 #define CR4_SMEP (1ULL << 20)
+#define AHEAD	 16u /* entries that a fault looks at */
 
 /* --- create and destroy ------------------------------------------------------------------ */
 
@@ -241,6 +242,47 @@ static void set_leaf(struct fill *f, uint32_t sp, unsigned int i, const struct s
 	s->stats.fills++;
 }
 
+/*
+ * May entry i of sp, which is empty, be filled without an access?  Of a direct table, which stands
+ * for one page of the guest's, each may; under SMAP none, as a page that is only to be fetched can
+ * be read (shadow.h).  *entry becomes the guest's.
+ */
+static bool may_fill_ahead(const struct shadow *s, uint32_t sp, unsigned int i, uint64_t *entry)
+{
+	const struct sp_role *role = &s->page[sp].role;
+	const struct pt_format *format;
+	struct pt_rules rules = role_rules(s, role);
+
+	*entry = 0;
+	if (s->table[sp][i] || role->smap)
+		return false;
+	if (role->kind == SP_DIRECT)
+		return true;
+	format = role_format(role);
+	*entry = shadow_read_guest(s, role_entry_gpa(role, i), format->entry_bytes);
+	return (*entry & format->accessed) &&
+	       format->classify(*entry, role_level(role), &rules) == PT_LEAF;
+}
+
+static void fill_ahead(struct shadow *s, uint32_t sp, unsigned int from)
+{
+	for (unsigned int i = from; i < from + AHEAD; i++) {
+		struct pt_rules rules = role_rules(s, &s->page[sp].role);
+		struct backing b;
+		struct sp_target t;
+		uint64_t entry;
+
+		if (!may_fill_ahead(s, sp, i, &entry))
+			continue;
+		role_target(&s->page[sp].role, i, entry, &rules, &t);
+		if (!t.perm || !shadow_is_ram(s, gpa_to_gfn(t.gpa)) ||
+		    !shadow_backing(s, gpa_to_gfn(t.gpa), &b))
+			continue;
+		entry_set(s, sp, i, entry_leaf(s, t.gpa, 1, t.perm, &b), entry);
+		s->stats.ahead++;
+	}
+}
+
 /* Fill from sp, which is of this level, downwards.  False: there is no page. */
 static bool fill_from(struct fill *f, uint32_t sp, gpa_t gpa)
 {
@@ -261,6 +303,8 @@ static bool fill_from(struct fill *f, uint32_t sp, gpa_t gpa)
 			if (level == 2)
 				b->maddr = align_down(b->maddr, QUIRE_BLOCK_SIZE);
 			set_leaf(f, sp, i, &t, b, f->entry[level]);
+			if (level == 1 && b)
+				fill_ahead(s, sp, align_down(i, AHEAD));
 			return true;
 		}
 		sp = link_child(f, sp, i, &t.child, f->entry[level]);

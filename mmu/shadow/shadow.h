@@ -143,6 +143,9 @@ void shadow_split(struct shadow *s, gfn_t gfn, uint64_t nr);
 /* [gfn, gfn + nr) may not be written any more. */
 void shadow_protect(struct shadow *s, gfn_t gfn, uint64_t nr);
 
+/* They may again, as far as stage 2 and the guest's tables allow. */
+void shadow_unprotect(struct shadow *s, gfn_t gfn, uint64_t nr);
+
 /* Bytes of [gfn, gfn + nr) changed, and no processor of the guest wrote them. */
 void shadow_written(struct shadow *s, gfn_t gfn, uint64_t nr);
 
@@ -158,7 +161,8 @@ struct shadow_stats {
 	uint64_t unsync;     /* of the pages in use: the guest may be changing its table */
 	uint64_t leaves;     /* entries that map, now */
 	uint64_t large;	     /* ... of which 2 MiB */
-	uint64_t fills;	     /* leaves made by shadow_fault */
+	uint64_t fills;	     /* leaves made by shadow_fault for the access itself */
+	uint64_t ahead;	     /* ... and for pages around it */
 	uint64_t unsyncs;    /* first writes to a protected table */
 	uint64_t resyncs;    /* calls of shadow_resync */
 	uint64_t zaps;	     /* entries that went, for whatever reason */

@@ -148,8 +148,9 @@ uint32_t page_next_of_gfn(const struct shadow *s, gfn_t gfn, uint32_t sp);
 /* The one door.  `snapshot` is the guest's entry, for SP_GUEST. */
 void entry_set(struct shadow *s, uint32_t sp, unsigned int i, uint64_t entry, uint64_t snapshot);
 void entry_zap(struct shadow *s, uint32_t sp, unsigned int i);
-/* Take the right to write from a leaf of 4 KiB. */
+/* Take the right to write from a leaf of 4 KiB, or grant it again as far as it follows. */
 void entry_protect(struct shadow *s, uint32_t slot);
+void entry_unprotect(struct shadow *s, uint32_t slot);
 bool entry_is_leaf(const struct shadow *s, uint32_t sp, unsigned int i);
 gfn_t entry_gfn(const struct shadow *s, uint32_t sp, unsigned int i);
 /* The head of the list in which a present entry is; NULL: in none. */

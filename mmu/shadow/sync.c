@@ -208,3 +208,10 @@ void shadow_protect(struct shadow *s, gfn_t gfn, uint64_t nr)
 		for (uint32_t at = s->rmap[g]; at; at = s->next[at - 1])
 			entry_protect(s, at - 1);
 }
+
+void shadow_unprotect(struct shadow *s, gfn_t gfn, uint64_t nr)
+{
+	for (gfn_t g = gfn; g < gfn + nr; g++)
+		for (uint32_t at = s->rmap[g]; at; at = s->next[at - 1])
+			entry_unprotect(s, at - 1);
+}

@@ -215,9 +215,9 @@ static void test_debug(void)
 
 static void test_msrs(void)
 {
-	static const uint32_t kept[] = { 0x174,	     0x175,	 0x176,	     0x277,	 0xc0000081,
-					 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101,
-					 0xc0000102, 0x1b,	 0x1a0 };
+	static const uint32_t kept[] = { 0x174,	     0x175,	 0x176,	     0xc0000081,
+					 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100,
+					 0xc0000101, 0xc0000102, 0x1b,	     0x1a0 };
 	bool good = true;
 
 	lab_begin(&lab, true, 0);
@@ -232,12 +232,20 @@ static void test_msrs(void)
 		good &= DOES("\x0f\x32") && s->regs.rax == 0x10000 + i && s->regs.rdx == 0x7ff0;
 	}
 	ok(good, "MSRs that are kept here");
-	ok(s->sregs.gs.base == 0x7ff000010009 && s->msr.lstar == 0x7ff000010005, "... and where");
+	ok(s->sregs.gs.base == 0x7ff000010008 && s->msr.lstar == 0x7ff000010004, "... and where");
+	s->regs.rcx = 0x277;
+	s->regs.rax = 0x00070406;
+	s->regs.rdx = 0x00070406;
+	ok(DOES("\x0f\x30") && s->msr.pat == 0x0007040600070406, "PAT");
 	s->regs.rcx = 0x10;
 	lab.msr_known = true;
 	ok(DOES("\x0f\x30") && lab.msr_index == 0x10, "others are asked of the bus");
 	lab.msr_known = false;
 	ok(FAULTS("\x0f\x32", GP, 0), "what it does not know is #GP(0)");
+	lab_begin(&lab, true, 0);
+	s->regs.rcx = 0x277;
+	s->regs.rax = 0x02070406;
+	ok(FAULTS("\x0f\x30", GP, 0), "a type of memory that there is not, in PAT: #GP(0)");
 	lab_begin(&lab, true, 0);
 	s->regs.rcx = 0xc0000082;
 	s->regs.rdx = 0x8000;

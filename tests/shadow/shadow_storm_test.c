@@ -242,6 +242,8 @@ static void step_stage2(void)
 	case 3:
 		shadow_protect(lab_shadow, gfn, nr);
 		shadow_flush(lab_shadow);
+		if (lab_one_in(2))
+			shadow_unprotect(lab_shadow, gfn, nr);
 		break;
 	default: lab_set(gfn, nr, PG_SHARED);
 	}

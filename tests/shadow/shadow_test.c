@@ -106,6 +106,36 @@ static void test_stale(void)
 	end("stale entries");
 }
 
+static void test_protect(void)
+{
+	uint64_t before;
+
+	begin();
+	maps(at(0, 0), WRITE);
+	before = fills();
+	shadow_protect(lab_shadow, DATA(0) >> 12, 1);
+	shadow_flush(lab_shadow);
+	shadow_unprotect(lab_shadow, DATA(0) >> 12, 1);
+	is_hex(maps(at(0, 0), WRITE), DATA(0), "a page that was protected is written");
+	is(fills() - before, 0, "... without a fault, once it may be");
+	end("protection");
+}
+
+/* Pages around the one that faults, if the guest has accessed them before. */
+static void test_ahead(void)
+{
+	begin();
+	maps(at(0, 0), WRITE);
+	maps(at(0, 1), READ);
+	shadow_forget(lab_shadow, DATA(0) >> 12, 2);
+	shadow_flush(lab_shadow);
+	set(PT, 2, DATA(2) | RWU);
+	maps(at(0, 0), READ);
+	is(stats().ahead, 1, "a page that was accessed comes with its neighbour");
+	is_hex(lab_entry(PT, 2) & AD, 0, "one that was not does not");
+	end("pages around a fault");
+}
+
 /* A page table gets a new parent: nothing below may be older than that. */
 static void test_new_parent(void)
 {
@@ -367,6 +397,8 @@ int main(void)
 {
 	tap_init();
 	test_stale();
+	test_protect();
+	test_ahead();
 	test_new_parent();
 	test_invlpg_forgets_links();
 	test_roots();

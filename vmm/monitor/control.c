@@ -230,6 +230,19 @@ enum emulate_result mov_from_dr(struct emulation *e)
 /* ---- MSRs ---- */
 
 #define MSR_CANONICAL 0x1u
+#define MSR_TYPES     0x2u
+
+/* Eight types of memory, of which 2 and 3 are reserved (Vol. 3A, section 12.12.2). */
+static bool are_types(uint64_t value)
+{
+	for (unsigned int i = 0; i < 8; i++) {
+		uint8_t type = (uint8_t)(value >> 8 * i);
+
+		if (type > 7 || type == 2 || type == 3)
+			return false;
+	}
+	return true;
+}
 
 static bool set_efer(struct work *w, uint64_t value)
 {
@@ -259,7 +272,7 @@ static __u64 *find_msr(struct work *w, uint32_t index, unsigned int *flags)
 		{ 0x175, MSR_CANONICAL, &m->sysenter_esp },
 		{ 0x176, MSR_CANONICAL, &m->sysenter_eip },
 		{ 0x1a0, 0, &m->misc_enable },
-		{ 0x277, 0, &m->pat },
+		{ 0x277, MSR_TYPES, &m->pat },
 		{ 0xc0000081, 0, &m->star },
 		{ 0xc0000082, MSR_CANONICAL, &m->lstar },
 		{ 0xc0000083, MSR_CANONICAL, &m->cstar },
@@ -302,7 +315,8 @@ static bool write_msr(struct work *w, uint32_t index, uint64_t value)
 		return set_efer(w, value);
 	if (!to)
 		return w->cpu->bus->msr(w->cpu->ctx, true, index, &value);
-	if ((flags & MSR_CANONICAL) && !work_canonical(w, value))
+	if (((flags & MSR_CANONICAL) && !work_canonical(w, value)) ||
+	    ((flags & MSR_TYPES) && !are_types(value)))
 		return false;
 	*to = value;
 	return true;
