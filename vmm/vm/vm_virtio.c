@@ -30,6 +30,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include "message.h"
 #include "sandbox.h"
 #include "vm_impl.h"
 
@@ -132,6 +133,16 @@ void vm_slot_interrupt(void *ctx)
 void vm_slot_cue(void *ctx)
 {
 	wait_port_tell(&((struct vm_slot *)ctx)->vm->wait_port);
+}
+
+/* Once: a guest may reset its device and break it again and again. */
+void vm_slot_stopped(void *ctx, const char *why)
+{
+	struct vm_slot *slot = ctx;
+
+	if (!atomic_exchange(&slot->said, true))
+		message("the guest's virtio %s stopped: %s; it goes on when its driver resets it",
+			slot->device->name, why);
 }
 
 void vm_slot_wake(void *ctx)
