@@ -51,7 +51,8 @@ for image in bzImage bzImage-cloud vmlinux-cloud; do
 	[ -n "$(ms $image quire)" ] && [ -n "$(ms $image qemu)" ] || continue
 	quire_ms=$(ms $image quire | median)
 	qemu_ms=$(ms $image qemu | median)
-	echo "linux image=$image runs=$(ms $image qemu | wc -l) quire_ms=$quire_ms ($(ms $image quire | spread))" \
+	echo "linux image=$image runs=$(ms $image qemu | wc -l)" \
+		"quire_ms=$quire_ms ($(ms $image quire | spread))" \
 		"qemu_microvm_ms=$qemu_ms ($(ms $image qemu | spread))" \
 		"ratio=$(ratio "$qemu_ms" "$quire_ms")"
 done
