@@ -3,7 +3,8 @@
 # make               build quire and the guest into $(BUILD)/
 # make deps          install what is missing (Debian 12/13, Ubuntu)
 # make demo          deps, build, and the main job on real guests
-# make demo-linux    Linux guests that merge, with a balloon; where KVM cannot run them, in the bed
+# make demo-linux    Linux guests that merge, with a balloon, beside QEMU with KSM; where KVM cannot
+#                    run them, in the bed
 # make check         every test under prove(1); SAN=1: the same under ASan and UBSan
 # make check-bed     tests that touch KVM, in an emulated machine with real two-dimensional paging
 #                    (BED=all: every test); make deps-bed installs what that needs

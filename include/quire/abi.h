@@ -25,13 +25,15 @@
 #define QUIRE_MMIO_BYTES 0x200
 
 /*
- * Virtio devices are in slots.  Slot 0 is the balloon's, and its interrupt is an ISA line; the
- * interrupts of the others are those inputs of the I/O APIC that no ISA line has.  All are edges,
- * and come only with an interrupt controller; without one, drivers poll.
+ * Virtio devices are in slots.  Slot 0 is the balloon's.  The interrupt of each is an ISA line of
+ * its own, which a kernel without ACPI can use too: those that nothing else has, and the likeliest
+ * to be asked for by drivers of old devices last.  All are edges, and come only with an interrupt
+ * controller; without one, drivers poll.
  */
 #define QUIRE_VIRTIO_SLOTS   9
 #define QUIRE_VIRTIO_BASE(n) (QUIRE_MMIO_BASE + (n)*QUIRE_MMIO_BYTES)
-#define QUIRE_VIRTIO_IRQ(n)  ((n) ? 15 + (n) : QUIRE_BALLOON_IRQ)
+#define QUIRE_VIRTIO_IRQS    0xfec673ba5 /* hexadecimal digit n, from the right: slot n's line */
+#define QUIRE_VIRTIO_IRQ(n)  ((unsigned int)(QUIRE_VIRTIO_IRQS >> 4 * (n)&15))
 
 #define QUIRE_BALLOON_BASE QUIRE_VIRTIO_BASE(0)
 #define QUIRE_BALLOON_IRQ  5

@@ -53,8 +53,8 @@ $ENV{BED_TIMEOUT} //= $all ? 6 * 3600 : 2400;
 # There are guests of 6 GiB.
 $ENV{BED_MEMORY} //= $all || defined $ENV{BED_TESTS} ? '8G' : '4G';
 
-# Linux guests have a bed each: where one ran when the bed's clock passed 107.4 s, it stood still,
-# under quire and under QEMU alike.
+# Linux guests have a bed each: the longer one runs, the likelier it meets an interrupt twice, and
+# may stand still then (docs/testing.md).
 my @beds = ([grep { !m{^kvm/linux} } @tests], map { [$_] } grep { m{^kvm/linux} } @tests);
 
 sub write_script {

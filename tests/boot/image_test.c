@@ -358,7 +358,7 @@ static void test_linux_devices(void)
 {
 	static const struct virtio_slot slot[] = {
 		{ "balloon", 0xd0000000, 0x200, 5, 0 },
-		{ "block", 0xd0000200, 0x200, 16, 1 },
+		{ "block", 0xd0000200, 0x200, 10, 1 },
 	};
 	struct sample s = sample_make(SAMPLE_LINUX64);
 	struct image_config config = config_of(&s);
@@ -371,9 +371,9 @@ static void test_linux_devices(void)
 	image_plan_finish(&plan);
 	config.cmdline = "acpi=off";
 	ok(!plan_file(&config, &plan, &error) &&
-		   !strcmp(plan.cmdline,
-			   "console=ttyS0 virtio_mmio.device=512@0xd0000000:5 acpi=off"),
-	   "... or is told those that it can use without");
+		   !strcmp(plan.cmdline, "console=ttyS0 virtio_mmio.device=512@0xd0000000:5 "
+					 "virtio_mmio.device=512@0xd0000200:10 acpi=off"),
+	   "... or is told them without it");
 	image_plan_finish(&plan);
 	config.cmdline = "acpi=off virtio_mmio.device=x";
 	ok(!plan_file(&config, &plan, &error) && strstr(plan.cmdline, "ttyS0 acpi=off virtio"),

@@ -55,6 +55,9 @@ for how in --sandbox=on --sandbox=off --irqchip=on '-c 2' --hugepages=never; do
 	check "$how: the next one finds it" guest $how --disk="$image",ro -- check 7
 done
 check "a wrong seed is found out" [ "$(guest --disk="$image",ro -- check 8; echo $?)" -eq 1 ]
+status 11 'virtio disk stopped: a queue size that is not a power of two' \
+	'a driver that breaks its disk twice is told of, once' \
+	timeout 60 "$quire" run --disk="$image" "$build/payload/pvh32_broken.elf"
 check "a disk for reading is not written" guest --disk="$image",ro -- fail 8
 check "... which the guest is told" grep -q 'failed writes=1 reads=0' "$dir/out"
 check "what it has read is the image" [ "$(sha256sum <"$image")" = "$sum" ]

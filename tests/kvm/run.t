@@ -276,6 +276,16 @@ SKIP: {
 	like("$r->{status}$r->{err}", qr/^2quire: .* no room for .* RAM ends at 0x1000000: run/,
 		'... unless there is no RAM');
 }
+# Disks fill the slots before virtio-rng's.
+SKIP: {
+	skip 'no pvh32_line.elf', 2 if !-e "$payload/pvh32_line.elf";
+	my @words = qw(run --irqchip=on --rng=on);
+	my @disk = '--disk=' . spew('disk', 'x' x 512) . ',ro';
+	my @line = map { run(@words, (@disk) x $_, "$payload/pvh32_line.elf")->{status} } 0 .. 7;
+	is("@line", '10 11 3 7 6 12 14 15', 'each virtio device has a line of the 8259s');
+	$r = run('run', '-v', '--rng=on', '--balloon=off', "$payload/pvh32_hello.elf");
+	like($r->{err}, qr/^quire: virtio rng: 512\@0xd0000200:10$/m, '... which -v says');
+}
 SKIP: {
 	skip 'no bzImages', 8 if !-e "$payload/linux32_hello.bzImage";
 	my @initrd = ("--initrd=" . spew('one', 'first'), "--initrd=" . spew('two', 'second'));

@@ -55,7 +55,7 @@ static void start_guest(struct session *s, const char *option, const char *guest
 		return;
 	if (login_tty(s->slave))
 		_exit(111);
-	execl(quire, quire, "run", "--timeout=60", option, guest ? guest : image, arg,
+	execl(quire, quire, "run", "--timeout=300", option, guest ? guest : image, arg,
 	      (char *)NULL);
 	_exit(112);
 }

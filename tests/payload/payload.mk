@@ -5,8 +5,8 @@
 # clang and ld will do.
 
 PAYLOAD_ELF := multiboot_hello multiboot_smp multiboot_asleep multiboot2_moved \
-               pvh32_hello pvh32_write pvh32_balloon \
-               pvh32_interrupt pvh32_queue_wait pvh32_locked pvh32_alternate
+               pvh32_hello pvh32_write pvh32_broken pvh32_balloon pvh32_interrupt \
+               pvh32_line pvh32_queue_wait pvh32_locked pvh32_alternate
 PAYLOAD_BIN := flat_hello flat_bios flat_screen
 PAYLOAD_LINUX := linux32_hello linux64_hello linux32_instructions linux64_instructions
 PAYLOADS    := $(PAYLOAD_LINUX:%=$(BUILD)/payload/%.bzImage) \

@@ -17,7 +17,6 @@
 #define LINUX_CONSOLE	     "console=ttyS0"
 #define LINUX_VIRTIO_CONSOLE LINUX_CONSOLE " console=hvc0"
 #define LINUX_DEVICE	     "virtio_mmio.device="
-#define ISA_IRQS	     16
 
 /*
  * Does a parameter of Linux's command line begin with this?  Those behind "--" are init's, and
@@ -44,7 +43,6 @@ static void put_word(FILE *f, const char *word)
 		fprintf(f, "%s%s", ftell(f) > 0 ? " " : "", word);
 }
 
-/* Devices on lines that a kernel without ACPI has: those of the 8259s. */
 static void put_devices(FILE *f, const struct image_config *config)
 {
 	char word[80];
@@ -54,8 +52,7 @@ static void put_devices(FILE *f, const struct image_config *config)
 
 		snprintf(word, sizeof(word), LINUX_DEVICE "%" PRIu64 "@%#" PRIx64 ":%u",
 			 slot->bytes, slot->base, slot->irq);
-		if (slot->irq < ISA_IRQS)
-			put_word(f, word);
+		put_word(f, word);
 	}
 }
 

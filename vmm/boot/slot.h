@@ -12,7 +12,7 @@ struct virtio_slot {
 	const char *name;   /* the kind of device, for people */
 	uint64_t base;	    /* of the registers; a gpa */
 	uint64_t bytes;	    /* of the registers */
-	unsigned int irq;   /* GSI: an input of the I/O APIC, and below 16 an ISA line; edges */
+	unsigned int irq;   /* an ISA line, and so the I/O APIC's input of that number; edges */
 	unsigned int index; /* 0..QUIRE_VIRTIO_SLOTS-1 (abi.h) */
 };
 

@@ -235,7 +235,18 @@ static int plan_image(struct run *run, struct quire_error *err)
 	return ret;
 }
 
-/* -v: what the image is, and what the guest is told. */
+/* In the form that Linux's virtio_mmio.device= has. */
+static void say_devices(const struct run *run)
+{
+	struct virtio_slot slot[QUIRE_VIRTIO_SLOTS];
+	unsigned int nr = vm_virtio_slots(&run->vm_config, slot);
+
+	for (unsigned int i = 0; i < nr; i++)
+		message("virtio %s: %" PRIu64 "@%#" PRIx64 ":%u", slot[i].name, slot[i].bytes,
+			slot[i].base, slot[i].irq);
+}
+
+/* -v: what the image is, what the guest is told, and where its devices are. */
 static void say_plan(const struct run *run)
 {
 	const struct image_plan *plan = &run->plan;
@@ -244,6 +255,7 @@ static void say_plan(const struct run *run)
 	message("%s: %s%s%s, entered at %#" PRIx64, run->image_path, image_kind_name(plan->kind),
 		*version ? ", version " : "", version, plan->entry);
 	message("%s: command line \"%s\"", run->image_path, plan->cmdline);
+	say_devices(run);
 }
 
 /* With this module KVM emulates all that a guest does outside of user mode. */

@@ -222,6 +222,7 @@ int blk_create(const struct blk_config *config, struct bus *mmio, struct blk **o
 		.cue = config->cue,
 		.arm = config->arm,
 		.wake = config->wake,
+		.stopped = config->stopped,
 		.ctx = config->ctx,
 	};
 	struct blk *b = calloc(1, sizeof(*b));

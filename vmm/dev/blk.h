@@ -50,6 +50,7 @@ struct blk_config {
 	void (*cue)(void *ctx);
 	void (*arm)(void *ctx, unsigned int n, bool on);
 	void (*wake)(void *ctx);
+	void (*stopped)(void *ctx, const char *why);
 	void *ctx;
 };
 

@@ -81,6 +81,7 @@ int rng_create(const struct rng_config *config, struct bus *mmio, struct rng **o
 		.interrupt = config->interrupt,
 		.cue = config->cue,
 		.wake = config->wake,
+		.stopped = config->stopped,
 		.ctx = config->ctx,
 	};
 	struct rng *r = calloc(1, sizeof(*r));

@@ -23,6 +23,7 @@ struct rng_config {
 	void (*interrupt)(void *ctx);
 	void (*cue)(void *ctx);
 	void (*wake)(void *ctx);
+	void (*stopped)(void *ctx, const char *why);
 	void *ctx;
 };
 

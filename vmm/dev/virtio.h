@@ -182,6 +182,11 @@ struct virtio_config {
 	void (*arm)(void *ctx, unsigned int n, bool on);
 	/* virtio_poll() has something to do.  From any thread. */
 	void (*wake)(void *ctx);
+	/*
+	 * It does nothing more until the driver resets it, because the driver broke a rule, or the
+	 * host has no memory: `why`, a static string.  Any thread, with the lock.  May be NULL.
+	 */
+	void (*stopped)(void *ctx, const char *why);
 	void *ctx;
 };
 

@@ -232,6 +232,7 @@ int virtio_console_create(const struct virtio_console_config *config, struct bus
 		.interrupt = config->interrupt,
 		.cue = config->cue,
 		.wake = config->wake,
+		.stopped = config->stopped,
 		.ctx = config->ctx,
 	};
 	lock_init(&c->state_lock, LOCK_VIRTIO_STATE);

@@ -28,6 +28,7 @@ struct virtio_console_config {
 	void (*interrupt)(void *ctx);
 	void (*cue)(void *ctx);
 	void (*wake)(void *ctx);
+	void (*stopped)(void *ctx, const char *why);
 	void *ctx;
 };
 

@@ -155,6 +155,8 @@ static void needs_reset(struct virtio *v, const char *why)
 	atomic_store(&v->error, why);
 	atomic_fetch_or(&v->status, STATUS_NEEDS_RESET);
 	atomic_fetch_add(&v->generation, 1);
+	if (v->config.stopped)
+		v->config.stopped(v->config.ctx, why);
 	if (running)
 		interrupt(v, IRQ_CONFIG);
 }

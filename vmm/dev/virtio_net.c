@@ -276,6 +276,7 @@ int virtio_net_create(const struct virtio_net_config *config, struct bus *mmio,
 		.cue = config->cue,
 		.arm = config->arm,
 		.wake = config->wake,
+		.stopped = config->stopped,
 		.ctx = config->ctx,
 	};
 	ret = virtio_create(&virtio, mmio, &n->virtio);

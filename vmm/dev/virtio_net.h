@@ -28,6 +28,7 @@ struct virtio_net_config {
 	void (*cue)(void *ctx);
 	void (*arm)(void *ctx, unsigned int n, bool on);
 	void (*wake)(void *ctx);
+	void (*stopped)(void *ctx, const char *why);
 	/* The link is gone, and the driver knows.  Once, from the device's own thread. */
 	void (*on_gone)(void *ctx);
 	void *ctx;

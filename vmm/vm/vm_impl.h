@@ -96,6 +96,7 @@ struct vm_slot {
 	atomic_uint doorbell_queues;	/* [a] bit n: notifications of queue n come that way */
 	struct thread thread;		/* [m] the device's own */
 	atomic_bool stopping;		/* [a] the thread is to end */
+	atomic_bool said;		/* [a] that the device stopped */
 };
 
 /* [I] immutable once vm_run begins   [l] lock   [a] atomic   [m] main loop */
@@ -188,6 +189,7 @@ struct virtio_memory vm_slot_memory(struct vm_slot *slot);
 int vm_slot_open_doorbell(struct vm_slot *slot);      /* 0 or -errno */
 void vm_slot_interrupt(void *ctx);		      /* virtio_config.interrupt */
 void vm_slot_cue(void *ctx);			      /* virtio_config.cue */
+void vm_slot_stopped(void *ctx, const char *why);     /* virtio_config.stopped */
 void vm_slot_arm(void *ctx, unsigned int n, bool on); /* virtio_config.arm */
 void vm_slot_wake(void *ctx);			      /* virtio_config.wake */
 

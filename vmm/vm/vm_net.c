@@ -88,6 +88,7 @@ static int create(struct vm_slot *slot, unsigned int nth, struct quire_error *er
 		.cue = vm_slot_cue,
 		.arm = vm_slot_arm,
 		.wake = on_wake,
+		.stopped = vm_slot_stopped,
 		.on_gone = on_gone,
 		.ctx = slot,
 	};

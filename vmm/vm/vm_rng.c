@@ -31,6 +31,7 @@ static int create(struct vm_slot *slot, unsigned int nth, struct quire_error *er
 		.interrupt = slot->vm->config.irqchip ? vm_slot_interrupt : NULL,
 		.cue = vm_slot_cue,
 		.wake = vm_slot_wake,
+		.stopped = vm_slot_stopped,
 		.ctx = slot,
 	};
 	struct rng *rng = NULL;

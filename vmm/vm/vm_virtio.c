@@ -30,6 +30,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include "message.h"
 #include "sandbox.h"
 #include "vm_impl.h"
 
@@ -72,7 +73,9 @@ unsigned int vm_virtio_slots(const struct vm_config *config,
 	struct place place[QUIRE_VIRTIO_SLOTS];
 	unsigned int nr = find_places(config, place);
 
-	static_assert(QUIRE_VIRTIO_IRQ(QUIRE_VIRTIO_SLOTS - 1) < 24, "an I/O APIC has 24 inputs");
+	static_assert(QUIRE_VIRTIO_IRQS >> 4 * (QUIRE_VIRTIO_SLOTS - 1) < 16 &&
+			      QUIRE_VIRTIO_IRQ(QUIRE_VIRTIO_SLOTS - 1),
+		      "each slot has a line");
 	for (unsigned int i = 0; i < nr && nr <= QUIRE_VIRTIO_SLOTS; i++)
 		slot[i] = (struct virtio_slot){
 			.name = place[i].device->name,
@@ -132,6 +135,16 @@ void vm_slot_interrupt(void *ctx)
 void vm_slot_cue(void *ctx)
 {
 	wait_port_tell(&((struct vm_slot *)ctx)->vm->wait_port);
+}
+
+/* Once: a guest may reset its device and break it again and again. */
+void vm_slot_stopped(void *ctx, const char *why)
+{
+	struct vm_slot *slot = ctx;
+
+	if (!atomic_exchange(&slot->said, true))
+		message("the guest's virtio %s stopped: %s; it goes on when its driver resets it",
+			slot->device->name, why);
 }
 
 void vm_slot_wake(void *ctx)
