@@ -6,6 +6,7 @@
 #include "report.h"
 #include "stats.h"
 #include "stats_balloon.h"
+#include "stats_shadow.h"
 #include "table.h"
 
 #define NAME_WIDTH 22
@@ -381,6 +382,7 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 	put_merging(f, info);
 	report_balloon(f, info);
 	put_exits(f, info);
+	report_shadow(f, info);
 	put_disks(f, info);
 	put_nets(f, info);
 	report_group(f, "time");

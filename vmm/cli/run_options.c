@@ -12,6 +12,7 @@
 #include "disk_option.h"
 #include "net_option.h"
 #include "run_options.h"
+#include "stats_shadow.h"
 #include "vmm/vm/phrase.h"
 
 #define MOST_REBOOTS 1000000
@@ -368,13 +369,18 @@ static int set_console(struct run *run, char *value, struct quire_error *err)
 	return 0;
 }
 
+static int set_paging(struct run *run, const char *value, struct quire_error *err)
+{
+	unsigned int choice = 0;
+	int ret = parse_choice(value, paging_name, VM_NR_PAGINGS, &choice, err);
+
+	run->vm_config.paging = (enum vm_paging)choice;
+	return ret;
+}
+
 static int set_option(struct run *run, int option, char *value, struct quire_error *err)
 {
 	static const char *const hugepages[] = { "auto", "never" };
-	static const char *const pagings[VM_NR_PAGINGS] = {
-		[VM_PAGING_EPT] = "ept",
-		[VM_PAGING_SHADOW] = "shadow",
-	};
 	static const char *const irqchips[] = { "auto", "on", "off" };
 	static const char *const sandboxes[] = { "on", "strict", "off" };
 	static const char *const off_on[] = { "off", "on" };
@@ -391,10 +397,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 		ret = parse_choice(value, hugepages, ARRAY_SIZE(hugepages), &choice, err);
 		run->vm_config.hugepages = choice ? GMEM_HUGE_NEVER : GMEM_HUGE_AUTO;
 		return ret;
-	case OPT_PAGING:
-		ret = parse_choice(value, pagings, ARRAY_SIZE(pagings), &choice, err);
-		run->vm_config.paging = (enum vm_paging)choice;
-		return ret;
+	case OPT_PAGING: return set_paging(run, value, err);
 	case OPT_MAX_MAPPINGS:
 		return set_count(value, MAPPINGS_MAX, &run->vm_config.max_mappings, err);
 	case OPT_IRQCHIP:
@@ -446,8 +449,12 @@ static const char *own_option_name(int option)
 
 int run_read_options(struct run *run, int argc, char **argv, struct quire_error *err)
 {
+	const char *paging = getenv("QUIRE_PAGING");
 	int option;
 
+	if (paging && *paging && set_paging(run, paging, err))
+		return quire_fail(err, -EINVAL, "QUIRE_PAGING: '%.40s' is not ept or shadow",
+				  paging);
 	opterr = 0;
 	optind = 1;
 	while ((option = getopt_long(argc, argv, "+:m:c:n:v", options, NULL)) != -1) {

@@ -8,6 +8,7 @@
 #include "json.h"
 #include "stats.h"
 #include "stats_balloon.h"
+#include "stats_shadow.h"
 #include "stats_end.h"
 
 /* ---- derived numbers ---- */
@@ -379,6 +380,7 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 	merge_stats(json, info);
 	stats_balloon(json, info);
 	exit_stats(json, info);
+	stats_shadow(json, info);
 	disk_stats(json, info);
 	net_stats(json, info);
 	sandbox_stats(json, info);

@@ -38,13 +38,6 @@ struct vm_net {
 	uint16_t mtu;	/* 0: the guest is not told */
 };
 
-/* How the guest's addresses are translated. */
-enum vm_paging {
-	VM_PAGING_EPT,	  /* by KVM, as well as it can */
-	VM_PAGING_SHADOW, /* by shadow tables that we make (vm_shadow.h) */
-	VM_NR_PAGINGS
-};
-
 struct vm_config {
 	const char *name;      /* at most VM_NAME_MAX bytes */
 	bool is_copy;	       /* for vm_info: the name is NAME-N, of one of several copies */

@@ -19,6 +19,13 @@
 #define VM_NAME_MAX   63
 #define VM_DOMAIN_MAX 47
 
+/* How the guest's addresses are translated. */
+enum vm_paging {
+	VM_PAGING_EPT,	  /* by KVM, as well as it can */
+	VM_PAGING_SHADOW, /* by shadow tables that we make (vm_shadow.h) */
+	VM_NR_PAGINGS
+};
+
 /* What a guest on shadow tables came out for, by what became of it. */
 struct shadow_exits {
 	uint64_t hidden_faults; /* page faults that were ours: an entry was missing */

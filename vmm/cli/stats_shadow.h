@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_CLI_STATS_SHADOW_H
+#define QUIRE_VMM_CLI_STATS_SHADOW_H
+
+/* How a guest's addresses are translated, and the counters of shadow tables, as JSON and as text. */
+#include <stdio.h>
+#include "vmm/vm/vm_info.h"
+
+struct json;
+
+/* The values of --paging, by enum vm_paging. */
+extern const char *const paging_name[VM_NR_PAGINGS];
+
+/* Write the members of an object in "vms"; docs/stats.md describes them. */
+void stats_shadow(struct json *json, const struct vm_info *info);
+
+/* Print the group of a report (report.h), if the guest has shadow tables. */
+void report_shadow(FILE *f, const struct vm_info *info);
+
+#endif
