@@ -18,7 +18,7 @@
 #include "vm_impl.h"
 #include "vm_shadow.h"
 
-enum { DB = 1, PF = 14 };
+enum { DB = 1, UD = 6, GP = 13, PF = 14 };
 
 #define PF_WRITE 0x2u
 #define PF_FETCH 0x10u
@@ -424,11 +424,25 @@ static int read_state(struct vcpu *vcpu, struct vcpu_state *state)
 	return 0;
 }
 
-/* KVM emulates only accesses to devices here, and has no more to do with other instructions. */
+/*
+ * KVM emulates an instruction here only if it is for a device, and does not know this one.  To the
+ * guest's user it is #UD, as finish_instruction() has it.
+ */
 static bool finish(struct vcpu *vcpu)
 {
-	(void)vcpu;
-	return false;
+	const struct emulate_event undefined = { .vector = UD };
+	struct vcpu_shadow *s = vcpu->shadow;
+
+	if (!is_user(vcpu))
+		return false;
+	switch (monitor_reflect(&s->cpu, &undefined, MONITOR_FAULT, 0)) {
+	case MONITOR_DONE:
+		s->place = WORLD_TRAPPED; /* it is to be entered with other registers */
+		vcpu_count(&s->count.true_faults);
+		return true;
+	case MONITOR_SHUTDOWN: vcpu_triple_fault(vcpu); return true;
+	default: return false;
+	}
 }
 
 const struct vcpu_ops vcpu_shadow_ops = {
