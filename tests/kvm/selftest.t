@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The guest's own opinion: quill's selftest under quire, with and without huge pages and with
+# The guest's own opinion: quill's selftest under quire, with and without huge pages, on shadow
+# tables, with
 # the interrupt controller, and under QEMU's microvm.  All must pass, and say the same.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -31,7 +32,7 @@ under_quire "$dir/auto"
 result $? "selftest passes under quire"
 [ "$(results "$dir/auto" | wc -l)" -gt 50 ]
 result $? "with a good number of checks"
-for option in --hugepages=never --irqchip=on; do
+for option in --hugepages=never --irqchip=on --paging=shadow; do
 	under_quire "$dir/other" $option
 	result $? "selftest passes with $option"
 	diff <(results "$dir/auto") <(results "$dir/other") >"$dir/diff"
