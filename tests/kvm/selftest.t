@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # The guest's own opinion: quill's selftest under quire, with and without huge pages, on shadow
-# tables, with
-# the interrupt controller, and under QEMU's microvm.  All must pass, and say the same.
+# tables, with the interrupt controller, and under QEMU's microvm.  All must pass, and say the same.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 

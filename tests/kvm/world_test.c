@@ -170,11 +170,20 @@ static int go(gva_t rip)
 	return -1;
 }
 
-/* INT3 is #GP with the vector in its error code, as the gates' DPL is 0; or #BP. */
+/*
+ * INT n is #GP with the gate in its error code, as the gates' DPL is 0.  Which gate QEMU's
+ * processor says wrongly in long mode; who wants to know looks at the instruction.
+ */
+static bool at_gate(int vector)
+{
+	return vector == GP && (trap.error & 7) == 2;
+}
+
+/* INT3 is that, or #BP; or #UD where KVM has it so. */
 static bool at_int3(int vector, gva_t rip)
 {
-	return (vector == GP && trap.error == (BP << 3 | 2) && regs.rip == rip) ||
-	       (vector == BP && regs.rip == rip + 1) || (vector == UD && regs.rip == rip);
+	return (at_gate(vector) && regs.rip == rip) || (vector == BP && regs.rip == rip + 1) ||
+	       (vector == UD && regs.rip == rip);
 }
 
 /* ---- instructions ---- */
@@ -388,8 +397,7 @@ static void test_privileged(void)
 	vector = does("\x0f\x05", 2);
 	ok(vector == UD && regs.rip == OTHER, "SYSCALL is #UD");
 	vector = does("\xcd\x80", 2);
-	ok((vector == GP && trap.error == (0x80 << 3 | 2)) || vector == UD,
-	   "INT 80h is #GP with the vector in the error code, or #UD");
+	ok(at_gate(vector) || vector == UD, "INT 80h is #GP with a gate in the error code, or #UD");
 	is_hex(regs.rip, OTHER, "... at the instruction");
 }
 

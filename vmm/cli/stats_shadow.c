@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <string.h>
 #include "json.h"
 #include "report.h"
 #include "stats_shadow.h"
@@ -7,6 +8,24 @@ const char *const paging_name[VM_NR_PAGINGS] = {
 	[VM_PAGING_EPT] = "ept",
 	[VM_PAGING_SHADOW] = "shadow",
 };
+
+/*
+ * Some rows are the same instruction by name, in different forms.  Returns their sum at the first
+ * of them, and 0 at the others.
+ */
+static uint64_t emulated_by_name(const struct vm_info *info, unsigned int row)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < MONITOR_NR_ROWS; i++) {
+		if (strcmp(monitor_name(i), monitor_name(row)) != 0)
+			continue;
+		if (i < row)
+			return 0;
+		sum += info->shadow.emulated[i];
+	}
+	return sum;
+}
 
 static uint64_t emulated(const struct vm_info *info)
 {
@@ -47,8 +66,8 @@ void stats_shadow(struct json *json, const struct vm_info *info)
 	json_number(json, "emulated_instructions", emulated(info));
 	json_object(json, "emulated_by_name");
 	for (unsigned int i = 0; i < MONITOR_NR_ROWS; i++)
-		if (info->shadow.emulated[i])
-			json_number(json, monitor_name(i), info->shadow.emulated[i]);
+		if (emulated_by_name(info, i))
+			json_number(json, monitor_name(i), emulated_by_name(info, i));
 	json_end_object(json);
 	json_number(json, "flushes", info->shadow.flushes);
 	tables(json, &info->shadow_mmu);
@@ -61,10 +80,10 @@ static void put_emulated(FILE *f, const struct vm_info *info)
 	for (unsigned int i = 0; i < MONITOR_NR_ROWS; i++) {
 		char name[80];
 
-		if (!info->shadow.emulated[i])
+		if (!emulated_by_name(info, i))
 			continue;
 		snprintf(name, sizeof(name), "  %s", monitor_name(i));
-		report_count(f, name, info->shadow.emulated[i]);
+		report_count(f, name, emulated_by_name(info, i));
 	}
 }
 

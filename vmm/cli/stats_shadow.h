@@ -2,7 +2,7 @@
 #ifndef QUIRE_VMM_CLI_STATS_SHADOW_H
 #define QUIRE_VMM_CLI_STATS_SHADOW_H
 
-/* How a guest's addresses are translated, and the counters of shadow tables, as JSON and as text. */
+/* How a guest's addresses are translated; and the counters of shadow tables, as JSON and text. */
 #include <stdio.h>
 #include "vmm/vm/vm_info.h"
 
