@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <quire/abi.h>
+#include <stdlib.h>
 #include <string.h>
 #include "mmu/machine/oom.h"
 #include "mmu/base/machine_protocol.h"
