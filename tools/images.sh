@@ -74,7 +74,7 @@ u-boot-bin u-boot-qemu usr/lib/u-boot/qemu-x86/u-boot.bin k - device hole
 u-boot-64 u-boot-qemu usr/lib/u-boot/qemu-x86_64/uboot.elf k - without a PVH note
 u-boot-mips u-boot-qemu usr/lib/u-boot/malta64el/uboot.elf k - machine is 8, not 62
 seabios seabios usr/share/seabios/bios.bin b - exception|BIOS int|E
-seabios-microvm seabios usr/share/seabios/bios-microvm.bin b - exception 0dh
+seabios-microvm seabios usr/share/seabios/bios-microvm.bin b - exception 0[6d]h
 vgabios seabios usr/share/seabios/vgabios-stdvga.bin d - exception 0dh
 bochs-bios bochsbios usr/share/bochs/BIOS-bochs-latest b - exception 06h
 qboot qemu-system-data usr/share/qemu/qboot.rom b - exception|BIOS int|E

@@ -86,21 +86,21 @@ void create(bool async)
 	static struct gfn_range ram[4];
 	unsigned int nr = lab_memory.nr_ram;
 	struct balloon_config config = {
-		.mem = lab_memory,
+		.virtio.mem = lab_memory,
 		.memory = {
 			.inflate = on_inflate, .deflate = on_deflate, .report = on_report,
 			.reset = on_reset,
 			.hint_armed = hint_armed, .hint = on_hint,
 		},
-		.base = LAB_BASE, .stats_period_ns = 1000000000, .now_ns = now_ns,
+		.virtio.base = LAB_BASE, .stats_period_ns = 1000000000, .now_ns = now_ns,
 		.async_inflate = async, .async_report = async,
-		.interrupt = lab_interrupt, .arm = on_arm, .wake = lab_wake,
+		.virtio.interrupt = lab_interrupt, .virtio.arm = on_arm, .virtio.wake = lab_wake,
 	};
 
 	memcpy(ram, lab_memory.ram, nr * sizeof(ram[0]));
 	ram[nr] = far_ram;
-	config.mem.ram = ram;
-	config.mem.nr_ram = nr + (far_ram.end > 0);
+	config.virtio.mem.ram = ram;
+	config.virtio.mem.nr_ram = nr + (far_ram.end > 0);
 	balloon_destroy(r.balloon);
 	lab = (struct lab){ .used_end = sizeof(lab.ram) };
 	r = (struct rig){ .armed = true, .now = 1000 };

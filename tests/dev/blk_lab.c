@@ -136,14 +136,14 @@ static void on_arm(void *ctx, unsigned int n, bool on)
 static bool create_on(const struct disk_engine *engine)
 {
 	struct blk_config config = {
-		.mem = lab_memory,
+		.virtio.mem = lab_memory,
 		.disk = bl.disk,
-		.base = LAB_BASE,
+		.virtio.base = LAB_BASE,
 		.serial = "quire-7",
 		.on_error = on_error,
-		.interrupt = lab_interrupt,
-		.arm = on_arm,
-		.wake = lab_wake,
+		.virtio.interrupt = lab_interrupt,
+		.virtio.arm = on_arm,
+		.virtio.wake = lab_wake,
 	};
 	int fds[DISK_IO_MAX_FDS] = { bl.disk->fd, bl.disk->delta_fd };
 

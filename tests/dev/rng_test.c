@@ -21,11 +21,11 @@ static bool on_random(void *buf, size_t len)
 static void start(void)
 {
 	const struct rng_config config = {
-		.mem = lab_memory,
-		.base = LAB_BASE,
+		.virtio.mem = lab_memory,
+		.virtio.base = LAB_BASE,
 		.random = on_random,
-		.interrupt = lab_interrupt,
-		.wake = lab_wake,
+		.virtio.interrupt = lab_interrupt,
+		.virtio.wake = lab_wake,
 	};
 
 	rng_destroy(rng);

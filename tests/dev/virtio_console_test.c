@@ -44,13 +44,13 @@ static void cue(void *ctx)
 static void create(void)
 {
 	struct virtio_console_config config = {
-		.mem = lab_memory,
-		.base = LAB_BASE,
+		.virtio.mem = lab_memory,
+		.virtio.base = LAB_BASE,
 		.transmit = transmit,
 		.space = space,
-		.interrupt = lab_interrupt,
-		.cue = cue,
-		.wake = lab_wake,
+		.virtio.interrupt = lab_interrupt,
+		.virtio.cue = cue,
+		.virtio.wake = lab_wake,
 	};
 
 	virtio_console_destroy(r.console);

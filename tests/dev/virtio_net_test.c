@@ -46,13 +46,13 @@ static void close_fd(int *fd)
 static void create(bool stream)
 {
 	struct virtio_net_config config = {
-		.mem = lab_memory,
-		.base = LAB_BASE,
+		.virtio.mem = lab_memory,
+		.virtio.base = LAB_BASE,
 		.stream = stream,
 		.mtu = 1500,
 		.mac = { 2, 1, 2, 3, 4, 5 },
-		.interrupt = lab_interrupt,
-		.wake = lab_wake,
+		.virtio.interrupt = lab_interrupt,
+		.virtio.wake = lab_wake,
 		.on_gone = on_gone,
 	};
 	int pair[2];

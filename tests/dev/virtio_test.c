@@ -25,8 +25,9 @@ static struct echo {
 	uint32_t seen; /* of the interrupt then, before it was acknowledged */
 	uint32_t config[4];
 	unsigned int armed; /* queues announced to arm */
-	struct virtio_memory memory;
 } echo;
+
+static const struct gfn_range *next_ram; /* what the next device takes for RAM; NULL: what is */
 
 static uint64_t echo_features(void *dev)
 {
@@ -129,18 +130,21 @@ static const struct virtio_ops echo_ops = {
 static void create_as(const struct virtio_ops *ops)
 {
 	struct virtio_config config = {
-		.ops = ops,
-		.mem = &echo.memory,
+		.mem = lab_memory,
 		.base = LAB_BASE,
 		.interrupt = lab_interrupt,
 		.arm = on_arm,
 		.wake = lab_wake,
 	};
 
+	if (next_ram) {
+		config.mem.ram = next_ram;
+		config.mem.nr_ram = 1;
+	}
 	virtio_destroy(echo.virtio);
 	lab = (struct lab){ .used_end = sizeof(lab.ram) };
-	echo = (struct echo){ .turns = 1000, .memory = lab_memory };
-	if (virtio_create(&config, &lab.bus, &echo.virtio))
+	echo = (struct echo){ .turns = 1000 };
+	if (virtio_create(ops, NULL, &config, &lab.bus, &echo.virtio))
 		tap_bail("cannot create the device");
 }
 
@@ -472,8 +476,9 @@ static void bad_tables(void)
 	lab_offer(&q, 0);
 	lab_kick(&q);
 	ok(echo.taken == 1, "32 MiB of overlapping segments are allowed");
+	next_ram = &vast;
 	q = start(F_INDIRECT, 4);
-	echo.memory.ram = &vast;
+	next_ram = NULL;
 	put_desc(0x9000, 0, 0, 0xffffffff, D_WRITE | D_NEXT, 1);
 	put_desc(0x9000, 1, 0, 2, D_WRITE, 0);
 	put_desc(q.desc, 0, 0x9000, 32, D_INDIRECT, 0);

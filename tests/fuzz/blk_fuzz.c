@@ -134,12 +134,12 @@ static void create(unsigned int mode)
 {
 	static int image = -1, delta = -1;
 	struct blk_config config = {
-		.mem = lab_memory,
+		.virtio.mem = lab_memory,
 		.disk = &disk,
-		.base = LAB_BASE,
+		.virtio.base = LAB_BASE,
 		.serial = "fuzz",
-		.interrupt = lab_interrupt,
-		.arm = on_arm,
+		.virtio.interrupt = lab_interrupt,
+		.virtio.arm = on_arm,
 	};
 
 	if (image < 0) {

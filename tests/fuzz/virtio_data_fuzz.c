@@ -49,12 +49,12 @@ static void nothing(void *ctx)
 static void create_console(void)
 {
 	const struct virtio_console_config config = {
-		.mem = lab_memory,
-		.base = LAB_BASE,
+		.virtio.mem = lab_memory,
+		.virtio.base = LAB_BASE,
 		.transmit = transmit,
 		.space = nothing,
-		.interrupt = lab_interrupt,
-		.wake = nothing,
+		.virtio.interrupt = lab_interrupt,
+		.virtio.wake = nothing,
 	};
 
 	must(!virtio_console_create(&config, &lab.bus, &console), "cannot create the console");
@@ -85,12 +85,12 @@ static void destroy_console(void)
 static void create_net(bool stream)
 {
 	struct virtio_net_config config = {
-		.mem = lab_memory,
-		.base = LAB_BASE,
+		.virtio.mem = lab_memory,
+		.virtio.base = LAB_BASE,
 		.stream = stream,
 		.mtu = 1500,
-		.interrupt = lab_interrupt,
-		.wake = nothing,
+		.virtio.interrupt = lab_interrupt,
+		.virtio.wake = nothing,
 		.on_gone = nothing,
 	};
 	int pair[2], kind = (stream ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_NONBLOCK;

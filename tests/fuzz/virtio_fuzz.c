@@ -115,23 +115,23 @@ static void on_arm(void *ctx, unsigned int n, bool on)
 static void create(void)
 {
 	struct balloon_config config = {
-		.mem = lab_memory,
+		.virtio.mem = lab_memory,
 		.memory = { .inflate = operation,
 			    .deflate = operation,
 			    .report = operation,
 			    .reset = on_reset,
 			    .hint_armed = hint_armed,
 			    .hint = on_hint },
-		.base = LAB_BASE,
+		.virtio.base = LAB_BASE,
 		.stats_period_ns = 1000,
 		.now_ns = now_ns,
 		.async_inflate = true,
 		.async_report = true,
-		.interrupt = lab_interrupt,
-		.arm = on_arm,
+		.virtio.interrupt = lab_interrupt,
+		.virtio.arm = on_arm,
 	};
 
-	config.mem.write = fuzz_write;
+	config.virtio.mem.write = fuzz_write;
 	memset(ring, 0, sizeof(ring));
 	memset(queue, 0, sizeof(queue));
 	memset(&lab, 0, sizeof(lab));

@@ -154,6 +154,33 @@ static const char *leave_noise(struct attacker *a)
 	return leave_statistics(a, 0x51);
 }
 
+/* ---- signals ---- */
+
+/* Those that wait in a process; the kernel counts them for its uid too. */
+static unsigned long waiting_signals(pid_t pid)
+{
+	char path[64], line[128];
+	unsigned long nr = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "SigQ: %lu", &nr) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return nr;
+}
+
+/* Each of them waits, because the thread blocks it, and none is the same as another. */
+static const char *storm_signals(struct attacker *a)
+{
+	puppet_repeat(&a->thread, 20000, SYS_tgkill, (uint64_t)a->vm.pid, (uint64_t)a->thread.tid,
+		      (uint64_t)SIGRTMAX, 0, 0, 0);
+	return waiting_signals(a->vm.pid) > 2000 ? "signals that siblings lack" : NULL;
+}
+
 /* ---- those who look ---- */
 
 /* The main loop is held, so nobody answers on the control socket. */
@@ -181,6 +208,7 @@ const struct attack launcher_attacks[] = {
 	RUN_AS("spam on the console", "vcpu 0", spam_console, "-n 2"),
 	RUN_AS("statistics of ones", "main", leave_ones, "--stats=" STATS),
 	RUN_AS("statistics of noise", "main", leave_noise, "--stats=" STATS),
+	PLAIN("a storm of signals", "vcpu 0", storm_signals),
 	PLAIN("a control socket that says nothing", "main", say_nothing),
 };
 

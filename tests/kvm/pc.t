@@ -81,6 +81,11 @@ my ($has) = run($cx16);
 is((run('--cpu=-cx16', $cx16))[0], 0, '--cpu=-cx16: the guest does not see it');
 is((run('--cpu=-avx,-cx16,+cx16', $cx16))[0], 1, '... and the last word counts')
 	if $has;
+# ... shr ecx, 23: popcnt
+my $popcnt = flat('popcnt', '66b801000000 0fa2 66c1e917 80e101 88c8 e6f4');
+($status, undef, $err) = run('--cpu=-popcnt', $popcnt);
+is($err, $status ? "quire: --cpu: this host's KVM shows the guest popcnt all the same\n" : '',
+	'... and where KVM puts a feature back, a line says so');
 for my $bad ('cx16', '-', '+nosuch', '-cx16,', '') {
 	($status, undef, $err) = run("--cpu=$bad", $cx16);
 	my ($word) = $bad =~ /([^,]*)$/;

@@ -96,10 +96,11 @@ static void start(void *dev, uint64_t negotiated, unsigned int queues)
 	lock(&b->state_lock);
 	b->record.features = negotiated & ((1u << (BALLOON_F_REPORTING + 1)) - 1);
 	if (atomic_load(&b->target))
-		b->target_asked_ns = b->config.now_ns(b->config.ctx);
+		b->target_asked_ns = b->config.now_ns(b->config.virtio.ctx);
 	unlock(&b->state_lock);
-	if (b->config.wake)
-		b->config.wake(b->config.ctx); /* the main loop has a time to keep now */
+	if (b->config.virtio.wake)
+		b->config.virtio.wake(
+			b->config.virtio.ctx); /* the main loop has a time to keep now */
 }
 
 /* The driver starts anew, and all that the balloon held is the guest's again. */
@@ -186,8 +187,8 @@ static void config_write(void *dev, uint32_t offset, const void *buf, uint32_t l
 						   (unsigned int)byte[i] << shift);
 	}
 	unlock(&b->state_lock);
-	if (is_urgent(b, before) && b->config.wake)
-		b->config.wake(b->config.ctx);
+	if (is_urgent(b, before) && b->config.virtio.wake)
+		b->config.virtio.wake(b->config.virtio.ctx);
 }
 
 static const struct virtio_ops ops = {
@@ -213,11 +214,11 @@ int balloon_set_target(struct balloon *b, uint64_t pages)
 		return 0;
 	lock(&b->state_lock);
 	if (virtio_running(b->virtio) && !b->target_asked_ns)
-		b->target_asked_ns = b->config.now_ns(b->config.ctx);
+		b->target_asked_ns = b->config.now_ns(b->config.virtio.ctx);
 	unlock(&b->state_lock);
 	virtio_config_changed(b->virtio);
-	if (b->config.wake)
-		b->config.wake(b->config.ctx); /* the pace is another */
+	if (b->config.virtio.wake)
+		b->config.virtio.wake(b->config.virtio.ctx); /* the pace is another */
 	return 0;
 }
 
@@ -229,7 +230,7 @@ int balloon_refresh(struct balloon *b)
 		return -ENOTCONN;
 	lock(&b->state_lock);
 	if (!b->stats_asked_ns)
-		b->stats_asked_ns = b->config.now_ns(b->config.ctx);
+		b->stats_asked_ns = b->config.now_ns(b->config.virtio.ctx);
 	unlock(&b->state_lock);
 	atomic_store(&b->refresh, true);
 	virtio_defer(b->virtio, (unsigned int)n);
@@ -292,20 +293,20 @@ void balloon_notify(struct balloon *b, unsigned int n)
 static void keep_time(struct balloon *b, uint64_t now)
 {
 	struct balloon_pace *p = &b->pace;
-	bool stirred = b->dozing && b->config.doze(b->config.ctx);
+	bool stirred = b->dozing && b->config.doze(b->config.virtio.ctx);
 	struct balloon_record record;
 
 	balloon_record(b, &record);
 	if (balloon_pace_look(p, &record, stirred, now) && atomic_load(&b->stats_queue) >= 0)
 		balloon_refresh(b);
 	if (!b->dozing && b->config.doze && p->period_ns > p->shortest_ns)
-		b->config.doze(b->config.ctx);
+		b->config.doze(b->config.virtio.ctx);
 	b->dozing = b->config.doze && p->period_ns > p->shortest_ns;
 }
 
 uint64_t balloon_tick(struct balloon *b)
 {
-	uint64_t now = b->config.now_ns(b->config.ctx);
+	uint64_t now = b->config.now_ns(b->config.virtio.ctx);
 	bool timed = b->config.stats_period_ns && virtio_running(b->virtio);
 
 	if (timed)
@@ -342,7 +343,7 @@ static void move_asked(uint64_t *asked_ns, uint64_t from, uint64_t now)
 
 void balloon_pause(struct balloon *b, bool on)
 {
-	uint64_t now = b->config.now_ns(b->config.ctx);
+	uint64_t now = b->config.now_ns(b->config.virtio.ctx);
 
 	lock(&b->state_lock);
 	if (!on && b->paused_ns) {
@@ -361,7 +362,7 @@ const char *balloon_error(struct balloon *b)
 
 void balloon_record(struct balloon *b, struct balloon_record *out)
 {
-	uint64_t now = b->config.now_ns(b->config.ctx);
+	uint64_t now = b->config.now_ns(b->config.virtio.ctx);
 	bool running = virtio_running(b->virtio);
 
 	lock(&b->state_lock);
@@ -378,23 +379,6 @@ void balloon_record(struct balloon *b, struct balloon_record *out)
 
 /* ---- life ---- */
 
-static int put_on_bus(struct balloon *b, struct bus *mmio)
-{
-	struct virtio_config config = {
-		.ops = &ops,
-		.dev = b,
-		.mem = &b->config.mem,
-		.base = b->config.base,
-		.interrupt = b->config.interrupt,
-		.cue = b->config.cue,
-		.arm = b->config.arm,
-		.wake = b->config.wake,
-		.ctx = b->config.ctx,
-	};
-
-	return virtio_create(&config, mmio, &b->virtio);
-}
-
 int balloon_create(const struct balloon_config *config, struct bus *mmio, struct balloon **out)
 {
 	struct balloon *b = calloc(1, sizeof(*b));
@@ -403,14 +387,14 @@ int balloon_create(const struct balloon_config *config, struct bus *mmio, struct
 	if (!b)
 		return -ENOMEM;
 	b->config = *config;
-	for (unsigned int i = 0; i < config->mem.nr_ram; i++)
-		b->ram_pages += config->mem.ram[i].end - config->mem.ram[i].start;
+	for (unsigned int i = 0; i < config->virtio.mem.nr_ram; i++)
+		b->ram_pages += config->virtio.mem.ram[i].end - config->virtio.mem.ram[i].start;
 	b->pace.shortest_ns = config->stats_period_ns;
 	b->pace.longest_ns = max_u64(config->stats_period_ns, config->stats_longest_ns);
 	b->pace.ram_pages = b->ram_pages;
 	lock_init(&b->state_lock, LOCK_VIRTIO_STATE);
 	reset(b);
-	ret = put_on_bus(b, mmio);
+	ret = virtio_create(&ops, b, &config->virtio, mmio, &b->virtio);
 	if (ret) {
 		balloon_destroy(b);
 		return ret;

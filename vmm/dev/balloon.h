@@ -69,24 +69,17 @@ struct balloon_memory {
 };
 
 struct balloon_config {
-	struct virtio_memory mem;
+	struct virtio_config virtio; /* its ctx is that of all functions here */
 	struct balloon_memory memory;
-	uint64_t base;			  /* of the registers */
 	uint64_t stats_period_ns;	  /* 0: statistics come only when balloon_refresh() asks */
 	uint64_t stats_longest_ns;	  /* the period while nothing changes (balloon_pace.h) */
 	uint64_t (*now_ns)(void *ctx);	  /* CLOCK_MONOTONIC */
 	bool async_inflate, async_report; /* virtio_ops.async for these queues */
-	/* As in struct virtio_config. */
-	void (*interrupt)(void *ctx);
-	void (*cue)(void *ctx);
-	void (*arm)(void *ctx, unsigned int n, bool on);
-	void (*wake)(void *ctx);
 	/*
-	 * Call wake() once the guest touches a page that it does not have.  Returns whether it did
-	 * so since the last call.  Called by balloon_tick().  May be NULL.
+	 * Call virtio.wake() once the guest touches a page that it does not have.  Returns whether
+	 * it did so since the last call.  Called by balloon_tick().  May be NULL.
 	 */
 	bool (*doze)(void *ctx);
-	void *ctx;
 };
 
 /* Make the device and put it on the bus.  0, -ENOMEM or bus_add()'s error. */

@@ -101,7 +101,7 @@ static void accept(struct balloon *b, unsigned int nr, bool inflate)
 	unsigned int refused = 0;
 
 	for (unsigned int i = 0; i < nr; i++) {
-		if (virtio_in_ram(&b->config.mem, gfn_to_gpa(from[i]), QUIRE_PAGE_SIZE))
+		if (virtio_in_ram(&b->config.virtio.mem, gfn_to_gpa(from[i]), QUIRE_PAGE_SIZE))
 			batch->pfn[batch->nr++] = from[i];
 		else
 			refused++;
@@ -251,12 +251,12 @@ static int take_stats(struct balloon *b, struct virtq *q)
 	b->record.nr_stats = 0;
 	for (unsigned int i = 0; i < (unsigned int)bytes / sizeof(stat[0]); i++)
 		add_stat(&b->record, &stat[i]);
-	b->record.stats_ns = b->config.now_ns(b->config.ctx);
+	b->record.stats_ns = b->config.now_ns(b->config.virtio.ctx);
 	b->record.stats_actual = atomic_load(&b->actual);
 	b->stats_asked_ns = 0;
 	unlock(&b->state_lock);
-	if (b->config.wake)
-		b->config.wake(b->config.ctx);
+	if (b->config.virtio.wake)
+		b->config.virtio.wake(b->config.virtio.ctx);
 	return 0;
 }
 

@@ -215,16 +215,6 @@ void blk_stats(const struct blk *b, struct blk_stats *out)
 
 int blk_create(const struct blk_config *config, struct bus *mmio, struct blk **out)
 {
-	struct virtio_config virtio = {
-		.ops = &ops,
-		.base = config->base,
-		.interrupt = config->interrupt,
-		.cue = config->cue,
-		.arm = config->arm,
-		.wake = config->wake,
-		.stopped = config->stopped,
-		.ctx = config->ctx,
-	};
 	struct blk *b = calloc(1, sizeof(*b));
 	int ret;
 
@@ -237,9 +227,8 @@ int blk_create(const struct blk_config *config, struct bus *mmio, struct blk **o
 		b->request[i].blk = b;
 		b->request[i].buffer = b->buffers + i * BLK_BUFFER_BYTES;
 	}
-	virtio.dev = b;
-	virtio.mem = &b->config.mem;
-	ret = b->buffers == MAP_FAILED ? -ENOMEM : virtio_create(&virtio, mmio, &b->virtio);
+	ret = b->buffers == MAP_FAILED ? -ENOMEM :
+					 virtio_create(&ops, b, &config->virtio, mmio, &b->virtio);
 	if (ret) {
 		blk_destroy(b);
 		return ret;

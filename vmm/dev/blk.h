@@ -38,20 +38,12 @@ struct blk_stats {
 };
 
 struct blk_config {
-	struct virtio_memory mem;
-	struct disk *disk;  /* borrowed */
+	struct virtio_config virtio; /* its ctx is that of all functions here */
+	struct disk *disk;	     /* borrowed */
 	struct disk_io *io; /* borrowed; it has the disk's files, and is for this device alone */
-	uint64_t base;	    /* of the registers */
 	const char *serial; /* at most 20 bytes */
 	/* A request failed.  The device's thread, with its lock.  May be NULL. */
 	void (*on_error)(void *ctx, const struct disk_op *op, int err);
-	/* As in struct virtio_config. */
-	void (*interrupt)(void *ctx);
-	void (*cue)(void *ctx);
-	void (*arm)(void *ctx, unsigned int n, bool on);
-	void (*wake)(void *ctx);
-	void (*stopped)(void *ctx, const char *why);
-	void *ctx;
 };
 
 /* Make the device and put it on the bus.  0, -ENOMEM or bus_add()'s error. */

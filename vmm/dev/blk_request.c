@@ -88,7 +88,7 @@ static void fail(struct blk_request *r, int err)
 	r->step = STEP_END;
 	add(&b->count.errors, 1);
 	if (b->config.on_error)
-		b->config.on_error(b->config.ctx, &r->op, err);
+		b->config.on_error(b->config.virtio.ctx, &r->op, err);
 }
 
 static void refuse(struct blk_request *r, enum blk_status status)

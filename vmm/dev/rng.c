@@ -75,24 +75,13 @@ const char *rng_error(const struct rng *r)
 
 int rng_create(const struct rng_config *config, struct bus *mmio, struct rng **out)
 {
-	struct virtio_config virtio = {
-		.ops = &ops,
-		.base = config->base,
-		.interrupt = config->interrupt,
-		.cue = config->cue,
-		.wake = config->wake,
-		.stopped = config->stopped,
-		.ctx = config->ctx,
-	};
 	struct rng *r = calloc(1, sizeof(*r));
 	int ret;
 
 	if (!r)
 		return -ENOMEM;
 	r->config = *config;
-	virtio.dev = r;
-	virtio.mem = &r->config.mem;
-	ret = virtio_create(&virtio, mmio, &r->virtio);
+	ret = virtio_create(&ops, r, &config->virtio, mmio, &r->virtio);
 	if (ret) {
 		rng_destroy(r);
 		return ret;

@@ -15,16 +15,9 @@
 struct rng;
 
 struct rng_config {
-	struct virtio_memory mem;
-	uint64_t base; /* of the registers */
+	struct virtio_config virtio; /* its ctx is that of all functions here */
 	/* Fill buf.  False: there is nothing, and the driver gets none. */
 	bool (*random)(void *buf, size_t len);
-	/* As in struct virtio_config. */
-	void (*interrupt)(void *ctx);
-	void (*cue)(void *ctx);
-	void (*wake)(void *ctx);
-	void (*stopped)(void *ctx, const char *why);
-	void *ctx;
 };
 
 /* Make the device and put it on the bus.  0, -ENOMEM or bus_add()'s error. */

@@ -162,10 +162,9 @@ struct virtio_ops {
 	unsigned int own_thread;
 };
 
+/* What a device needs of the VM that it is for, whatever its kind. */
 struct virtio_config {
-	const struct virtio_ops *ops;
-	void *dev;
-	const struct virtio_memory *mem;
+	struct virtio_memory mem;
 	uint64_t base; /* of its QUIRE_MMIO_BYTES on the bus */
 	/* Interrupt the driver, by an edge.  From any thread.  NULL: drivers poll. */
 	void (*interrupt)(void *ctx);
@@ -198,8 +197,12 @@ static inline void virtio_config_copy(const void *space, uint32_t bytes, uint32_
 		memcpy(buf, (const char *)space + offset, min_u64(len, bytes - offset));
 }
 
-/* Copy *config and put the device on the bus.  0, -ENOMEM or bus_add()'s error. */
-int virtio_create(const struct virtio_config *config, struct bus *mmio, struct virtio **out);
+/*
+ * Copy *config and put the device on the bus; `dev` is what ops get.  0, -ENOMEM or bus_add()'s
+ * error.
+ */
+int virtio_create(const struct virtio_ops *ops, void *dev, const struct virtio_config *config,
+		  struct bus *mmio, struct virtio **out);
 
 /* NULL is fine. */
 void virtio_destroy(struct virtio *v);

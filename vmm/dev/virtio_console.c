@@ -60,7 +60,7 @@ static void drop(struct virtio_console *c, uint32_t bytes)
 	c->rx_count -= bytes;
 	unlock(&c->state_lock);
 	if (bytes)
-		c->config.space(c->config.ctx);
+		c->config.space(c->config.virtio.ctx);
 }
 
 size_t virtio_console_space(struct virtio_console *c)
@@ -137,7 +137,7 @@ static int print(struct virtio_console *c, struct virtq *q)
 	int nr;
 
 	while ((nr = virtq_read(q, &c->chain, &at, buf, sizeof(buf))) > 0)
-		if (!c->config.transmit(c->config.ctx, buf, (size_t)nr))
+		if (!c->config.transmit(c->config.virtio.ctx, buf, (size_t)nr))
 			return 0;
 	return nr < 0 ? nr : 1;
 }
@@ -218,25 +218,13 @@ int virtio_console_create(const struct virtio_console_config *config, struct bus
 			  struct virtio_console **out)
 {
 	struct virtio_console *c = calloc(1, sizeof(*c));
-	struct virtio_config virtio;
 	int ret;
 
 	if (!c)
 		return -ENOMEM;
 	c->config = *config;
-	virtio = (struct virtio_config){
-		.ops = &ops,
-		.dev = c,
-		.mem = &c->config.mem,
-		.base = config->base,
-		.interrupt = config->interrupt,
-		.cue = config->cue,
-		.wake = config->wake,
-		.stopped = config->stopped,
-		.ctx = config->ctx,
-	};
 	lock_init(&c->state_lock, LOCK_VIRTIO_STATE);
-	ret = virtio_create(&virtio, mmio, &c->virtio);
+	ret = virtio_create(&ops, c, &config->virtio, mmio, &c->virtio);
 	if (ret) {
 		virtio_console_destroy(c);
 		return ret;

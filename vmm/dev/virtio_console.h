@@ -18,18 +18,12 @@ struct virtio_console;
 #define VIRTIO_CONSOLE_RX_BYTES 4096 /* input that is kept for the driver */
 
 struct virtio_console_config {
-	struct virtio_memory mem;
-	uint64_t base; /* of the registers on the bus */
+	/* ctx is that of all functions here.  wake: virtio_console_serve() has something to do. */
+	struct virtio_config virtio;
 	/* Write bytes for the guest.  May wait.  False: nobody wants them any more. */
 	bool (*transmit)(void *ctx, const void *data, size_t bytes);
 	/* The driver took input, so virtio_console_space() is not 0 any more. */
 	void (*space)(void *ctx);
-	/* As in struct virtio_config.  wake: virtio_console_serve() has something to do. */
-	void (*interrupt)(void *ctx);
-	void (*cue)(void *ctx);
-	void (*wake)(void *ctx);
-	void (*stopped)(void *ctx, const char *why);
-	void *ctx;
 };
 
 /* Copy *config and put the device on the bus.  0, -ENOMEM or bus_add()'s error. */

@@ -82,6 +82,8 @@ enum {
 
 /* [I] immutable after create   [d] lock   [a] atomic */
 struct virtio {
+	const struct virtio_ops *ops;
+	void *dev;
 	struct virtio_config config; /* [I] */
 
 	struct lock lock;
@@ -169,7 +171,7 @@ static void serve(struct virtio *v, unsigned int n)
 
 	if (!virtio_running(v) || !q->ready)
 		return;
-	more = v->config.ops->serve(v->config.dev, n);
+	more = v->ops->serve(v->dev, n);
 	if (q->next_used != returned)
 		tell_cue(v);
 	wants = more < 0 ? 0 : virtq_wants_interrupt(q);
@@ -191,7 +193,7 @@ void virtio_defer(struct virtio *v, unsigned int n)
 /* A vCPU was told of queue n. */
 static void notified(struct virtio *v, unsigned int n)
 {
-	if (v->config.ops->own_thread & (1u << n))
+	if (v->ops->own_thread & (1u << n))
 		virtio_defer(v, n);
 	else
 		serve(v, n);
@@ -202,7 +204,7 @@ static bool serve_deferred(struct virtio *v)
 {
 	unsigned int due = atomic_exchange(&v->deferred, 0);
 
-	for (unsigned int n = 0; n < v->config.ops->nr_queues; n++)
+	for (unsigned int n = 0; n < v->ops->nr_queues; n++)
 		if (due & (1u << n))
 			serve(v, n);
 	unlock(&v->lock);
@@ -228,7 +230,7 @@ bool virtio_serve(struct virtio *v)
 
 static uint64_t offered(const struct virtio *v)
 {
-	return v->config.ops->features(v->config.dev) | F_TRANSPORT;
+	return v->ops->features(v->dev) | F_TRANSPORT;
 }
 
 static void reset(struct virtio *v)
@@ -237,25 +239,24 @@ static void reset(struct virtio *v)
 	atomic_store(&v->status, 0);
 	atomic_store(&v->error, NULL);
 	atomic_store(&v->deferred, 0);
-	if (v->config.ops->reset)
-		v->config.ops->reset(v->config.dev);
+	if (v->ops->reset)
+		v->ops->reset(v->dev);
 	v->device_sel = v->driver_sel = v->queue_sel = 0;
 	v->features = 0;
 	v->beyond = false;
 	for (unsigned int n = 0; n < VIRTIO_MAX_QUEUES; n++) {
 		virtq_stop(&v->queue[n]);
-		v->queue[n] = (struct virtq){ .mem = v->config.mem };
+		v->queue[n] = (struct virtq){ .mem = &v->config.mem };
 	}
 	atomic_store(&v->irq_status, 0);
 }
 
 static void arm(struct virtio *v)
 {
-	const struct virtio_ops *ops = v->config.ops;
+	const struct virtio_ops *ops = v->ops;
 
 	for (unsigned int n = 0; n < ops->nr_queues; n++) {
-		if (!v->config.arm || !ops->async || !v->queue[n].ready ||
-		    !ops->async(v->config.dev, n))
+		if (!v->config.arm || !ops->async || !v->queue[n].ready || !ops->async(v->dev, n))
 			continue;
 		v->armed |= 1u << n;
 		v->config.arm(v->config.ctx, n, true);
@@ -264,14 +265,14 @@ static void arm(struct virtio *v)
 
 static void start(struct virtio *v)
 {
-	const struct virtio_ops *ops = v->config.ops;
+	const struct virtio_ops *ops = v->ops;
 	unsigned int queues = 0;
 
 	for (unsigned int n = 0; n < ops->nr_queues; n++)
 		if (v->queue[n].ready)
 			queues |= 1u << n;
 	if (ops->start)
-		ops->start(v->config.dev, v->features, queues);
+		ops->start(v->dev, v->features, queues);
 	arm(v);
 	for (unsigned int n = 0; n < ops->nr_queues; n++)
 		notified(v, n);
@@ -316,7 +317,7 @@ static void set_half(uint64_t *value, bool high, uint32_t to)
 
 static struct virtq *selected(struct virtio *v)
 {
-	return v->queue_sel < v->config.ops->nr_queues ? &v->queue[v->queue_sel] : NULL;
+	return v->queue_sel < v->ops->nr_queues ? &v->queue[v->queue_sel] : NULL;
 }
 
 static uint32_t read_reg(struct virtio *v, uint32_t reg)
@@ -326,7 +327,7 @@ static uint32_t read_reg(struct virtio *v, uint32_t reg)
 	switch (reg) {
 	case REG_MAGIC: return MAGIC;
 	case REG_VERSION: return 2;
-	case REG_DEVICE_ID: return v->config.ops->device_id;
+	case REG_DEVICE_ID: return v->ops->device_id;
 	case REG_VENDOR_ID: return VENDOR_ID;
 	case REG_DEVICE_FEATURES: return half(offered(v), v->device_sel);
 	case REG_QUEUE_NUM_MAX: return q ? VIRTQ_MAX : 0;
@@ -399,7 +400,7 @@ static void write_reg(struct virtio *v, uint32_t reg, uint32_t value)
 	case REG_INTERRUPT_ACK: atomic_fetch_and(&v->irq_status, ~value); break;
 	case REG_STATUS: write_status(v, value); break;
 	case REG_QUEUE_NOTIFY:
-		if (value < v->config.ops->nr_queues)
+		if (value < v->ops->nr_queues)
 			notified(v, value);
 		break;
 	default: write_queue(v, reg, value);
@@ -422,7 +423,7 @@ static void mmio_read(void *ctx, uint64_t offset, unsigned int width, void *data
 		      unsigned int count)
 {
 	struct virtio *v = ctx;
-	const struct virtio_ops *ops = v->config.ops;
+	const struct virtio_ops *ops = v->ops;
 
 	memset(data, 0, (size_t)width * count);
 	if (needs_lock(offset))
@@ -433,7 +434,7 @@ static void mmio_read(void *ctx, uint64_t offset, unsigned int width, void *data
 
 		if (offset >= REG_CONFIG) {
 			if (ops->config_read)
-				ops->config_read(v->config.dev, (uint32_t)offset - REG_CONFIG, item,
+				ops->config_read(v->dev, (uint32_t)offset - REG_CONFIG, item,
 						 width);
 		} else if (width == 4 && offset % 4 == 0) {
 			value = read_reg(v, (uint32_t)offset);
@@ -448,7 +449,7 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned int width, const voi
 		       unsigned int count)
 {
 	struct virtio *v = ctx;
-	const struct virtio_ops *ops = v->config.ops;
+	const struct virtio_ops *ops = v->ops;
 
 	if (needs_lock(offset))
 		lock(&v->lock);
@@ -458,8 +459,8 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned int width, const voi
 
 		if (offset >= REG_CONFIG) {
 			if (ops->config_write)
-				ops->config_write(v->config.dev, (uint32_t)offset - REG_CONFIG,
-						  item, width);
+				ops->config_write(v->dev, (uint32_t)offset - REG_CONFIG, item,
+						  width);
 		} else if (width == 4 && offset % 4 == 0) {
 			memcpy(&value, item, sizeof(value));
 			write_reg(v, (uint32_t)offset, value);
@@ -481,7 +482,7 @@ bool virtio_ring_pages(const struct virtio *v, gfn_t start, gfn_t end, struct gf
 	struct gfn_range ring;
 	bool found = false;
 
-	for (unsigned int n = 0; n < v->config.ops->nr_queues; n++) {
+	for (unsigned int n = 0; n < v->ops->nr_queues; n++) {
 		if (!virtq_ring_pages(&v->queue[n], start, end, &ring))
 			continue;
 		if (!found || ring.start < out->start)
@@ -491,10 +492,11 @@ bool virtio_ring_pages(const struct virtio *v, gfn_t start, gfn_t end, struct gf
 	return found;
 }
 
-int virtio_create(const struct virtio_config *config, struct bus *mmio, struct virtio **out)
+int virtio_create(const struct virtio_ops *ops, void *dev, const struct virtio_config *config,
+		  struct bus *mmio, struct virtio **out)
 {
 	struct device device = {
-		.name = config->ops->name,
+		.name = ops->name,
 		.base = config->base,
 		.bytes = QUIRE_MMIO_BYTES,
 		.max_width = 8,
@@ -506,10 +508,12 @@ int virtio_create(const struct virtio_config *config, struct bus *mmio, struct v
 
 	if (!v)
 		return -ENOMEM;
+	v->ops = ops;
+	v->dev = dev;
 	v->config = *config;
 	lock_init(&v->lock, LOCK_VIRTIO);
 	for (unsigned int n = 0; n < VIRTIO_MAX_QUEUES; n++)
-		v->queue[n].mem = config->mem;
+		v->queue[n].mem = &v->config.mem;
 	device.ctx = v;
 	ret = bus_add(mmio, &device);
 	if (ret) {

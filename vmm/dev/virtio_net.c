@@ -212,7 +212,7 @@ static void check_link(struct virtio_net *n)
 	n->told = true;
 	atomic_store(&n->down, true);
 	virtio_config_changed(n->virtio);
-	n->config.on_gone(n->config.ctx);
+	n->config.on_gone(n->config.virtio.ctx);
 }
 
 bool virtio_net_serve(struct virtio_net *n)
@@ -259,7 +259,6 @@ int virtio_net_create(const struct virtio_net_config *config, struct bus *mmio,
 		      struct virtio_net **out)
 {
 	struct virtio_net *n = calloc(1, sizeof(*n));
-	struct virtio_config virtio;
 	int ret;
 
 	if (!n)
@@ -267,19 +266,7 @@ int virtio_net_create(const struct virtio_net_config *config, struct bus *mmio,
 	n->config = *config;
 	n->link.fd = config->fd;
 	n->link.stream = config->stream;
-	virtio = (struct virtio_config){
-		.ops = &ops,
-		.dev = n,
-		.mem = &n->config.mem,
-		.base = config->base,
-		.interrupt = config->interrupt,
-		.cue = config->cue,
-		.arm = config->arm,
-		.wake = config->wake,
-		.stopped = config->stopped,
-		.ctx = config->ctx,
-	};
-	ret = virtio_create(&virtio, mmio, &n->virtio);
+	ret = virtio_create(&ops, n, &config->virtio, mmio, &n->virtio);
 	if (ret) {
 		virtio_net_destroy(n);
 		return ret;

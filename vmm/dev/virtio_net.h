@@ -17,21 +17,14 @@
 struct virtio_net;
 
 struct virtio_net_config {
-	struct virtio_memory mem;
-	uint64_t base;	/* of the registers on the bus */
+	/* ctx is that of all functions here.  wake: virtio_net_serve() has something to do. */
+	struct virtio_config virtio;
 	int fd;		/* the link's (net_link.h); the caller's */
 	bool stream;	/* the link is a stream, and not a tap */
 	uint16_t mtu;	/* 0: the driver is not told */
 	uint8_t mac[6]; /* in the order of a frame */
-	/* As in struct virtio_config.  wake: virtio_net_serve() has something to do. */
-	void (*interrupt)(void *ctx);
-	void (*cue)(void *ctx);
-	void (*arm)(void *ctx, unsigned int n, bool on);
-	void (*wake)(void *ctx);
-	void (*stopped)(void *ctx, const char *why);
 	/* The link is gone, and the driver knows.  Once, from the device's own thread. */
 	void (*on_gone)(void *ctx);
-	void *ctx;
 };
 
 /* Frames, and what became of them.  dropped: larger than a buffer or a frame, or refused. */

@@ -132,3 +132,20 @@ int cpu_features_apply(const struct cpu_features *wish, struct kvm_cpuid2 *table
 	}
 	return 0;
 }
+
+void cpu_features_left(const struct cpu_features *wish, struct kvm_cpuid2 *table, char *names,
+		       size_t size)
+{
+	size_t used = 0;
+
+	*names = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(features) && used < size; i++) {
+		struct kvm_cpuid_entry2 *e =
+			cpuid_find(table, features[i].leaf, features[i].subleaf);
+
+		if (e && is_set(wish->off, i) &&
+		    *word_of(e, features[i].reg) >> features[i].bit & 1)
+			used += (size_t)snprintf(names + used, size - used, "%s%s", used ? "," : "",
+						 features[i].name);
+	}
+}

@@ -28,4 +28,11 @@ int cpu_features_parse(const char *text, struct cpu_features *out, struct quire_
 int cpu_features_apply(const struct cpu_features *features, struct kvm_cpuid2 *table,
 		       struct quire_error *err);
 
+/*
+ * The names of features that are to be hidden, and that the table has all the same: some hosts' KVM
+ * puts them back.  As many as fit, with commas between them; "": none.
+ */
+void cpu_features_left(const struct cpu_features *features, struct kvm_cpuid2 *table, char *names,
+		       size_t size);
+
 #endif

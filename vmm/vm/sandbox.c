@@ -354,6 +354,7 @@ static int missing(struct quire_error *err)
 int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quire_error *err)
 {
 	const struct rlimit no_core = { 0, 0 };
+	bool limited;
 
 	if (check_streams(err))
 		return -EPERM;
@@ -363,7 +364,7 @@ int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quir
 	mallopt(M_ARENA_MAX, 1);
 	wipe_environment();
 	note(SANDBOX_NO_CORE, !setrlimit(RLIMIT_CORE, &no_core));
-	note(SANDBOX_LIMITS, sandbox_limit(keep));
+	limited = sandbox_limit(keep);
 	note(SANDBOX_NO_DESCRIPTORS, close_others(keep));
 	note(SANDBOX_NO_NEW_PRIVS, !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	note(SANDBOX_SECCOMP, has(SANDBOX_NO_NEW_PRIVS) && have_filters());
@@ -372,6 +373,7 @@ int sandbox_enter(enum sandbox_mode mode, struct sandbox_keep *keep, struct quir
 				  "cannot map our user id into the sandbox: %s; is "
 				  "/proc there?  --sandbox=off runs without",
 				  strerror(errno));
+	note(SANDBOX_LIMITS, sandbox_limit_signals() && limited);
 	enter_namespaces(mode);
 	note(SANDBOX_EMPTY_ROOT, empty_root());
 	note(SANDBOX_NO_CAPS, drop_capabilities());

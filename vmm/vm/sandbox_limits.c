@@ -12,6 +12,11 @@
  *                  the segments of the store
  *   RLIMIT_FSIZE   no file grows beyond the largest that it has now, which is RAM.  If standard
  *                  output or error is a file, that may grow, so there is no such limit
+ *
+ * And one thing that the kernel counts for each uid, so that one VM could use up what its siblings
+ * need to wake their vCPUs:
+ *
+ *   RLIMIT_SIGPENDING   signals that wait
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -26,7 +31,8 @@
 
 #define SLACK_BYTES (QUIRE_SANITIZED ? 1024 * GiB : 48 * MiB) /* a sanitizer maps terabytes */
 #define STORE_BYTES ((uint64_t)MERGE_MAX_FRAMES * QUIRE_PAGE_SIZE)
-#define NOTES_SHARE 64 /* of RAM: stage 2, and notes on its pages, are far less */
+#define MAX_SIGNALS 1024 /* some for each vCPU that is being woken */
+#define NOTES_SHARE 64	 /* of RAM: stage 2, and notes on its pages, are far less */
 
 /* What is mapped now, in bytes: everything, and what is private and writable. */
 static bool mapped_now(uint64_t *all, uint64_t *data)
@@ -50,14 +56,14 @@ static bool mapped_now(uint64_t *all, uint64_t *data)
 	return *data != 0;
 }
 
-static bool limit(__rlimit_resource_t which, uint64_t bytes)
+static bool limit(__rlimit_resource_t which, uint64_t most)
 {
 	struct rlimit r;
 
 	if (getrlimit(which, &r))
 		return false;
-	if (bytes < r.rlim_max)
-		r.rlim_max = bytes;
+	if (most < r.rlim_max)
+		r.rlim_max = most;
 	if (r.rlim_cur > r.rlim_max)
 		r.rlim_cur = r.rlim_max;
 	return !setrlimit(which, &r);
@@ -95,4 +101,9 @@ bool sandbox_limit(const struct sandbox_keep *keep)
 		return false;
 	return mapped_now(&all, &data) && limit(RLIMIT_DATA, data + more) &&
 	       limit(RLIMIT_AS, all + more + STORE_BYTES);
+}
+
+bool sandbox_limit_signals(void)
+{
+	return limit(RLIMIT_SIGPENDING, MAX_SIGNALS);
 }

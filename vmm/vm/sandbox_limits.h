@@ -13,4 +13,10 @@ struct sandbox_keep;
  */
 bool sandbox_limit(const struct sandbox_keep *keep);
 
+/*
+ * The same for signals that wait in this process.  To be called in its own user namespace, if it
+ * gets one: the limit at that moment would otherwise hold for all processes of its user together.
+ */
+bool sandbox_limit_signals(void);
+
 #endif

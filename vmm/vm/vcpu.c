@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include "cpuid.h"
 #include "finish.h"
+#include "message.h"
 #include "sandbox.h"
 #include "vcpu.h"
 #include "vm_impl.h"
@@ -66,14 +67,26 @@ uint32_t vcpu_tsc_khz(const struct vcpu *vcpu)
 	return khz > 0 ? (uint32_t)khz : 0;
 }
 
+static void warn_of_features(const struct cpu_features *wish, struct kvm_cpuid2 *seen)
+{
+	char names[200];
+
+	cpu_features_left(wish, seen, names, sizeof(names));
+	if (*names)
+		message("--cpu: this host's KVM shows the guest %s all the same", names);
+}
+
 /* What the guest sees: some hosts cannot hide all that the processor has. */
 static uint32_t read_features(const struct vcpu *vcpu)
 {
 	struct kvm_cpuid2 *seen = cpuid_copy(vcpu->vm->kvm.cpuid);
 	uint32_t features = 0;
 
-	if (seen && !ioctl(vcpu->fd, KVM_GET_CPUID2, seen))
+	if (seen && !ioctl(vcpu->fd, KVM_GET_CPUID2, seen)) {
 		features = emulate_features(cpuid_find(seen, 1, 0), cpuid_find(seen, 7, 0));
+		if (!vcpu->id)
+			warn_of_features(&vcpu->vm->config.features, seen);
+	}
 	free(seen);
 	return features;
 }

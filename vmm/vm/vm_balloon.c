@@ -141,28 +141,25 @@ static int create(struct vm_slot *slot, unsigned int nth, struct quire_error *er
 	struct vm *vm = slot->vm;
 	bool irqchip = vm->config.irqchip, async = irqchip || has_second_cpu();
 	struct balloon_config config = {
-		.mem = vm_slot_memory(slot),
+		.virtio = vm_slot_virtio(slot),
 		.memory = {
 			.inflate = on_inflate, .deflate = on_deflate, .report = on_report,
 			.reset = on_reset, .ctx = vm,
 		},
-		.base = QUIRE_VIRTIO_BASE(slot->index),
 		.stats_period_ns = STATS_PERIOD_NS,
 		.stats_longest_ns = STATS_LONGEST_NS,
 		.now_ns = on_now,
 		.async_inflate = async,
 		.async_report = irqchip && vm->config.hugepages == GMEM_HUGE_NEVER,
-		.interrupt = irqchip ? vm_slot_interrupt : NULL,
-		.cue = vm_slot_cue,
-		.arm = async ? vm_slot_arm : NULL,
-		.wake = vm_slot_wake,
 		.doze = on_doze,
-		.ctx = slot,
 	};
 	struct balloon *balloon = NULL;
 	int ret = async ? vm_slot_open_doorbell(slot) : 0;
 
 	(void)nth;
+	if (!async)
+		config.virtio.arm = NULL;
+	config.virtio.stopped = NULL; /* `quire balloon` tells of a driver that broke a rule */
 	gmem_dozer(vm->gm, GMEM_DOZER_BALLOON)->stir = vm_slot_wake;
 	gmem_dozer(vm->gm, GMEM_DOZER_BALLOON)->ctx = slot;
 	if (!ret)

@@ -49,20 +49,15 @@ static unsigned int count(const struct vm_config *config)
 static int create(struct vm_slot *slot, unsigned int nth, struct quire_error *err)
 {
 	struct virtio_console_config config = {
-		.mem = vm_slot_memory(slot),
-		.base = QUIRE_VIRTIO_BASE((uint64_t)slot->index),
+		.virtio = vm_slot_virtio(slot),
 		.transmit = on_transmit,
 		.space = vm_slot_wake,
-		.interrupt = slot->vm->config.irqchip ? vm_slot_interrupt : NULL,
-		.cue = vm_slot_cue,
-		.wake = vm_slot_knock,
-		.stopped = vm_slot_stopped,
-		.ctx = slot,
 	};
 	struct virtio_console *device = NULL;
 	int ret = vm_slot_open_doorbell(slot);
 
 	(void)nth;
+	config.virtio.wake = vm_slot_knock;
 	if (!ret)
 		ret = virtio_console_create(&config, &slot->vm->mmio, &device);
 	slot->dev = device;

@@ -154,21 +154,14 @@ static int create_io(struct vm_disk *d)
 static int create(struct vm_slot *slot, unsigned int nth, struct quire_error *err)
 {
 	struct vm_disk *d = calloc(1, sizeof(*d));
-	bool irqchip = slot->vm->config.irqchip;
 	struct blk_config config = {
-		.mem = vm_slot_memory(slot),
+		.virtio = vm_slot_virtio(slot),
 		.disk = slot->vm->config.open_disk[nth],
-		.base = QUIRE_VIRTIO_BASE((uint64_t)slot->index),
 		.on_error = on_error,
-		.interrupt = irqchip ? vm_slot_interrupt : NULL,
-		.cue = vm_slot_cue,
-		.arm = vm_slot_arm,
-		.wake = on_wake,
-		.stopped = vm_slot_stopped,
-		.ctx = slot,
 	};
 	int ret = d ? 0 : -ENOMEM;
 
+	config.virtio.wake = on_wake;
 	slot->dev = d;
 	if (!ret)
 		ret = vm_slot_open_doorbell(slot);

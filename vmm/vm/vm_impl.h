@@ -3,7 +3,7 @@
 #define QUIRE_VMM_VM_VM_IMPL_H
 
 /*
- * What vm.c, vm_run.c, vm_pause.c, vm_virtio.c, vm_balloon.c, vm_disk.c, vm_console.c,
+ * What vm.c, vm_run.c, vm_pause.c, vm_virtio.c, vm_slot.c, vm_balloon.c, vm_disk.c, vm_console.c,
  * vm_platform.c, vm_info.c, vm_merge.c, vcpu.c, exit.c and crash.c share.
  */
 #include <poll.h>
@@ -192,6 +192,9 @@ void vm_slot_cue(void *ctx);			      /* virtio_config.cue */
 void vm_slot_stopped(void *ctx, const char *why);     /* virtio_config.stopped */
 void vm_slot_arm(void *ctx, unsigned int n, bool on); /* virtio_config.arm */
 void vm_slot_wake(void *ctx);			      /* virtio_config.wake */
+
+/* All of these, for a device that the main loop serves, with doorbells. */
+struct virtio_config vm_slot_virtio(struct vm_slot *slot);
 
 /*
  * vm_device.start and stop for a device with a thread that calls device->serve() whenever its

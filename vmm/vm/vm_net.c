@@ -79,22 +79,16 @@ static int create(struct vm_slot *slot, unsigned int nth, struct quire_error *er
 {
 	const struct vm_net *net = &slot->vm->config.net[nth];
 	struct virtio_net_config config = {
-		.mem = vm_slot_memory(slot),
-		.base = QUIRE_VIRTIO_BASE((uint64_t)slot->index),
+		.virtio = vm_slot_virtio(slot),
 		.fd = net->fd,
 		.stream = net->stream,
 		.mtu = net->mtu,
-		.interrupt = slot->vm->config.irqchip ? vm_slot_interrupt : NULL,
-		.cue = vm_slot_cue,
-		.arm = vm_slot_arm,
-		.wake = on_wake,
-		.stopped = vm_slot_stopped,
 		.on_gone = on_gone,
-		.ctx = slot,
 	};
 	struct virtio_net *device = NULL;
 	int ret = vm_slot_open_doorbell(slot);
 
+	config.virtio.wake = on_wake;
 	memcpy(config.mac, net->mac, sizeof(config.mac));
 	if (!net->has_mac)
 		derive_mac(slot->vm->name, nth, config.mac);

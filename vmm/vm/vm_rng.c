@@ -25,14 +25,8 @@ static unsigned int count(const struct vm_config *config)
 static int create(struct vm_slot *slot, unsigned int nth, struct quire_error *err)
 {
 	const struct rng_config config = {
-		.mem = vm_slot_memory(slot),
-		.base = QUIRE_VIRTIO_BASE((uint64_t)slot->index),
+		.virtio = vm_slot_virtio(slot),
 		.random = on_random,
-		.interrupt = slot->vm->config.irqchip ? vm_slot_interrupt : NULL,
-		.cue = vm_slot_cue,
-		.wake = vm_slot_wake,
-		.stopped = vm_slot_stopped,
-		.ctx = slot,
 	};
 	struct rng *rng = NULL;
 	int ret = rng_create(&config, &slot->vm->mmio, &rng);
