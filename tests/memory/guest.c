@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
+#include <unistd.h>
 #include "guest.h"
 #include "mmu/format/x86pt.h"
 #include "tests/tap.h"
@@ -30,11 +32,17 @@ static struct {
 
 /* --- what is mapped ---------------------------------------------------------------------- */
 
+/* ThreadSanitizer would take mmap() for a write to all of the range, so it is not told. */
+static void map_at(gfn_t gfn, uint64_t nr, int prot, int flags, int fd, uint64_t from)
+{
+	if (syscall(SYS_mmap, guest.base + gfn_to_gpa(gfn), gfn_to_gpa(nr), prot, flags | MAP_FIXED,
+		    fd, from) == -1)
+		abort();
+}
+
 static void unmap(gfn_t gfn, uint64_t nr)
 {
-	if (mmap(guest.base + gfn_to_gpa(gfn), gfn_to_gpa(nr), PROT_NONE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
-		abort();
+	map_at(gfn, nr, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	memset(guest.path + gfn, 0, nr * sizeof(*guest.path));
 }
 
@@ -82,7 +90,7 @@ static int segment(void *ctx, maddr_t at, const void *hva, uint64_t bytes)
 static void map(gfn_t gfn, uint64_t nr, uint64_t leaf)
 {
 	maddr_t at = leaf & X86_ADDR_MASK, store = at - SHADOW_STORE_BASE;
-	int prot = PROT_READ | (leaf & X86_W ? PROT_WRITE : 0), flags = MAP_FIXED;
+	int prot = PROT_READ | (leaf & X86_W ? PROT_WRITE : 0), flags = 0;
 	int fd = -1;
 
 	if (at < SHADOW_GUEST_END) {
@@ -96,9 +104,7 @@ static void map(gfn_t gfn, uint64_t nr, uint64_t leaf)
 		flags |= MAP_SHARED;
 		at = store % STORE_SEGMENT_BYTES;
 	}
-	if (mmap(guest.base + gfn_to_gpa(gfn), gfn_to_gpa(nr), prot, flags, fd, (off_t)at) ==
-	    MAP_FAILED)
-		abort();
+	map_at(gfn, nr, prot, flags, fd, at);
 }
 
 /* Map the page as the tables have it, if they do. */
