@@ -109,10 +109,10 @@ int vcpu_shadow_init(struct vcpu *vcpu, struct quire_error *err)
 
 static int set_lstar(const struct vcpu *vcpu)
 {
-	struct {
-		struct kvm_msrs head;
+	struct { /* as struct kvm_msrs */
+		uint32_t nmsrs, pad;
 		struct kvm_msr_entry entry;
-	} msrs = { { .nmsrs = 1 }, { .index = MSR_LSTAR, .data = world_lstar() } };
+	} msrs = { .nmsrs = 1, .entry = { .index = MSR_LSTAR, .data = world_lstar() } };
 
 	return ioctl(vcpu->fd, KVM_SET_MSRS, &msrs) == 1 ? 0 : -EIO;
 }

@@ -73,9 +73,8 @@ unsigned int vm_virtio_slots(const struct vm_config *config,
 	struct place place[QUIRE_VIRTIO_SLOTS];
 	unsigned int nr = find_places(config, place);
 
-	static_assert(QUIRE_VIRTIO_IRQS >> 4 * (QUIRE_VIRTIO_SLOTS - 1) < 16 &&
-			      QUIRE_VIRTIO_IRQ(QUIRE_VIRTIO_SLOTS - 1),
-		      "each slot has a line");
+	static_assert(QUIRE_VIRTIO_IRQS >> 4 * (QUIRE_VIRTIO_SLOTS - 1) < 16, "no line too many");
+	static_assert(QUIRE_VIRTIO_IRQ(QUIRE_VIRTIO_SLOTS - 1) != 0, "each slot has a line");
 	for (unsigned int i = 0; i < nr && nr <= QUIRE_VIRTIO_SLOTS; i++)
 		slot[i] = (struct virtio_slot){
 			.name = place[i].device->name,
