@@ -161,6 +161,14 @@ uint32_t used_head(const struct lab_queue *q, uint16_t i)
 	return head;
 }
 
+uint32_t used_len(const struct lab_queue *q, uint16_t i)
+{
+	uint32_t len;
+
+	memcpy(&len, lab.ram + q->used + 8 + 8 * (i % q->num), sizeof(len));
+	return len;
+}
+
 void lab_set_rings(const struct lab_queue *q)
 {
 	set_reg(R_QUEUE, q->n);

@@ -110,6 +110,9 @@ uint16_t lab_avail_event(const struct lab_queue *q);
 /* Head of the i-th used element. */
 uint32_t used_head(const struct lab_queue *q, uint16_t i);
 
+/* ... and how many bytes the device says that it wrote there. */
+uint32_t used_len(const struct lab_queue *q, uint16_t i);
+
 /* Tells the device where the rings of the queue are. */
 void lab_set_rings(const struct lab_queue *q);
 

@@ -172,6 +172,7 @@ static void frames(bool stream, const char *kind)
 		   lab.ram[DATA + HEADER] == 'b' && lab.ram[DATA + HEADER + 99] == 'b' &&
 		   !lab.ram[DATA + HEADER + 100],
 	   "%s: a frame comes with a header that says one buffer", kind);
+	is(used_len(&rx, 0), HEADER + 100, "%s: and the length has both", kind);
 	lab_add(&rx, DATA, HEADER + 64, D_WRITE);
 	serve(&rx);
 	is(virtio_net_events(r.net), POLLIN, "%s: a buffer waits for a frame", kind);
