@@ -393,12 +393,10 @@ static void an_msr(void)
 	s->regs.rdx = ONE_OF(0, 0x7fff, vm.in_bed ? 0 : 0x80000000, 0xffff8000);
 	if (s->regs.rcx == 0xc0000084)
 		s->regs.rdx = 0;
-	if (s->regs.rcx < 0x200) /* KVM makes an address of SYSENTER canonical, as AMD would */
-		s->regs.rdx &= 0x7fff;
-	if (s->regs.rcx == 0x174) { /* not everywhere it is wider */
-		s->regs.rax &= 0xffff;
+	if (s->regs.rcx < 0x200) /* how wide those of SYSENTER are is the vendor's affair */
 		s->regs.rdx = 0;
-	}
+	if (s->regs.rcx == 0x174)
+		s->regs.rax &= 0xffff;
 }
 
 static void efer(void)
