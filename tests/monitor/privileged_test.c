@@ -317,6 +317,53 @@ static void test_interrupts(void)
 	ok(DOES("\x0f\x01\xca") && !(s->regs.rflags & FLAG_AC), "clac");
 }
 
+/* ---- system calls ---- */
+
+/* Selectors of CS and SS, and RIP and RSP, after a system call instruction. */
+static bool arrives(uint16_t cs, uint16_t ss, uint64_t rip, uint64_t rsp)
+{
+	return s->sregs.cs.selector == cs && s->sregs.cs.dpl == (cs & 3) &&
+	       s->sregs.ss.selector == ss && s->sregs.ss.dpl == (cs & 3) && s->regs.rip == rip &&
+	       s->regs.rsp == rsp;
+}
+
+static void begin_call(unsigned int cpl)
+{
+	lab_begin(&lab, true, cpl);
+	s->msr.star = 0x0013000800000000;
+	s->msr.lstar = s->msr.sysenter_eip = LAB_CODE + 0x200;
+	s->msr.sfmask = FLAG_IF;
+	s->msr.sysenter_cs = LAB_CS0;
+	s->msr.sysenter_esp = LAB_IST;
+	s->regs.rflags |= FLAG_IF;
+	s->regs.rcx = s->regs.rdx = LAB_CODE + 0x100;
+	s->regs.r11 = FLAG_FIXED | FLAG_IF;
+}
+
+static void test_system_calls(void)
+{
+	begin_call(3);
+	ok(DOES("\x0f\x05") && arrives(0x08, 0x10, LAB_CODE + 0x200, LAB_STACK3), "syscall");
+	ok(s->regs.rcx == LAB_CODE + 2 && s->regs.r11 == (FLAG_FIXED | FLAG_IF) &&
+		   s->regs.rflags == FLAG_FIXED,
+	   "... RCX and R11 say whence, and flags are masked");
+	begin_call(0);
+	ok(DOES("\x48\x0f\x07") && arrives(0x23, 0x1b, LAB_CODE + 0x100, LAB_STACK0), "sysretq");
+	begin_call(3);
+	ok(DOES("\x0f\x34") && arrives(0x08, 0x10, LAB_CODE + 0x200, LAB_IST) &&
+		   s->regs.rflags == FLAG_FIXED,
+	   "sysenter");
+	begin_call(0);
+	ok(DOES("\x48\x0f\x35") && arrives(0x2b, 0x33, LAB_CODE + 0x100, LAB_CODE + 0x100),
+	   "sysexit to 64 bits");
+	begin_call(0);
+	ok(DOES("\x0f\x35") && arrives(0x1b, 0x23, LAB_CODE + 0x100, LAB_CODE + 0x100),
+	   "sysexit to 32 bits");
+	begin_call(3);
+	s->sregs.efer &= ~(uint64_t)EFER_SCE;
+	ok(FAULTS("\x0f\x05", UD, 0), "syscall without EFER.SCE: #UD");
+}
+
 /* ---- ports ---- */
 
 static void test_ports(void)
@@ -389,6 +436,7 @@ int main(void)
 	test_msrs();
 	test_flushes();
 	test_interrupts();
+	test_system_calls();
 	test_ports();
 	test_strings();
 	return tap_done();

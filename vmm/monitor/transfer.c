@@ -401,8 +401,8 @@ enum emulate_result sysenter(struct emulation *e)
 enum emulate_result sysexit(struct emulation *e)
 {
 	struct work *w = work_of(e);
-	unsigned int cs = w->new.msr.sysenter_cs &SELECTOR_MASK;
 	bool to64 = e->rex & REX_W;
+	unsigned int cs = ((w->new.msr.sysenter_cs &UINT16_MAX) + (to64 ? 32 : 16)) | 3;
 	enum emulate_result ret = need_sysenter(w);
 
 	if (!ret)

@@ -372,16 +372,23 @@ static bool set_sregs(const struct world *w, struct kvm_sregs *real, const struc
 
 /* ---- into the guest ---- */
 
+unsigned int world_room(const struct world *w, unsigned int cpu)
+{
+	return WORLD_MAX_LIST - w->listed[cpu];
+}
+
 /* An entry that was not over is part of this one. */
 static void add_to_list(struct world *w, unsigned int cpu, const struct world_entry *e)
 {
 	struct list *list = at(w, cpu_page(cpu) + LIST);
 
-	assert(w->listed[cpu] + e->nr_stale <= WORLD_MAX_LIST);
+	if (e->forgotten)
+		w->listed[cpu] = 0;
+	assert(e->nr_stale <= world_room(w, cpu));
 	for (unsigned int i = 0; i < e->nr_stale; i++)
 		list->entry[w->listed[cpu]++] = BASE + (e->stale[i] - w->memory.at);
 	list->cr3 = e->root;
-	w->flushing[cpu] |= e->flush || e->nr_stale;
+	w->flushing[cpu] |= e->forgotten || e->nr_stale;
 }
 
 void world_enter(struct world *w, unsigned int cpu, struct kvm_run *run,

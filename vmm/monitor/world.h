@@ -81,9 +81,15 @@ struct world_entry {
 	const struct kvm_sregs *sregs;
 	maddr_t root;	       /* the shadow tables */
 	const maddr_t *stale;  /* entries in the arena that have become weaker */
-	unsigned int nr_stale; /* at most WORLD_MAX_LIST */
-	bool flush;	       /* ... or load CR3 in any case */
+	unsigned int nr_stale; /* at most world_room() */
+	bool forgotten;	       /* KVM has just forgotten all that it knew of any entry */
 };
+
+/*
+ * How many entries can be flushed at the next entry, WORLD_MAX_LIST at most: those of an entry that
+ * a signal ended before it was over are still there.
+ */
+unsigned int world_room(const struct world *w, unsigned int cpu);
 
 /*
  * Can the guest run with these virtual registers?  NULL; or why it cannot, for people.

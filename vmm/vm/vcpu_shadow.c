@@ -166,10 +166,14 @@ static void prepare(struct vcpu *vcpu)
 		kvm_forget_tables(&vcpu->vm->kvm);
 		all = true;
 	}
+	if (!all && (unsigned int)nr > world_room(v->world, vcpu->id)) {
+		kvm_forget_tables(&vcpu->vm->kvm);
+		all = true;
+	}
 	if (s->place != WORLD_TRAPPED && !others && !all && !nr)
 		return;
 	entry.nr_stale = (unsigned int)nr;
-	entry.flush = all;
+	entry.forgotten = all;
 	world_enter(v->world, vcpu->id, vcpu->run, &entry);
 	if (nr || all)
 		vcpu_count(&s->count.flushes);
