@@ -149,8 +149,8 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 	error = open_ram(w, huge, ram_fd, err);
 	if (error)
 		goto fail;
-	w->alias = reserve_aligned(w->span);
-	w->base = events ? reserve_aligned(w->span) : w->alias;
+	w->base = reserve_aligned(w->span);
+	w->alias = events ? reserve_aligned(w->span) : w->base;
 	w->fill_at = reserve_aligned(QUIRE_BLOCK_SIZE);
 	error = mappings_init(&w->maps, ram, nr);
 	if (!error)
