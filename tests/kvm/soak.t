@@ -231,8 +231,12 @@ sub rest {
 	end_beside();
 	quire('machine', 'set', "--machine=$address", "--memory=${memory}M");
 	my $differs;
-	until_true(90, sub { reap(); ($differs = at_rest($machine)) =~ /^(?:|no VM)$/ });
-	odd("at rest: $differs\n") if $differs !~ /^(?:|no VM)$/;
+	until_true(90, sub {
+		reap();
+		launch() if !@runs;
+		return ($differs = at_rest($machine)) eq '';
+	});
+	odd("at rest: $differs\n") if $differs;
 	$nr{rests}++ if !$differs;
 	hammer();
 	inflate();
