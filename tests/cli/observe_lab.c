@@ -59,6 +59,8 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->merge = lab_vm.merge;
 	out->merge_passes = lab_vm.passes;
 	lab_balloon(&out->balloon);
+	out->paging = VM_PAGING_SHADOW;
+	out->shadow.emulated[0] = 8;
 	out->exits[2] = 5;
 	out->exits[KVM_NR_EXITS - 1] = 6;
 }
