@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include "mmu/format/x86pt.h"
+#include "registers.h"
 #include "world.h"
 
 #define PAGE 4096u
@@ -57,38 +58,15 @@ enum { SEG_CODE0, SEG_DATA0, SEG_CODE16, SEG_CODE32, SEG_CODE64, SEG_DATA3, NR_S
 #define NR_VECTORS    256u
 #define ERROR_VECTORS 0x60227d00u /* #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX */
 
-enum { UD = 6, TS = 10, NP = 11, SS = 12, GP = 13, PF = 14 };
-
-#define CR0_PE	   (1u << 0)
-#define CR0_MP	   (1u << 1)
-#define CR0_EM	   (1u << 2)
-#define CR0_TS	   (1u << 3)
-#define CR0_ET	   (1u << 4)
-#define CR0_NE	   (1u << 5)
-#define CR0_WP	   (1u << 16)
-#define CR0_AM	   (1u << 18)
-#define CR0_PG	   (1u << 31)
 #define CR0_OURS   (CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG)
 #define CR0_GUESTS (CR0_MP | CR0_EM | CR0_TS)
 
-#define CR4_TSD	       (1u << 2)
-#define CR4_DE	       (1u << 3)
-#define CR4_PAE	       (1u << 5)
-#define CR4_OSFXSR     (1u << 9)
-#define CR4_OSXMMEXCPT (1u << 10)
-#define CR4_UMIP       (1u << 11)
-#define CR4_FSGSBASE   (1u << 16)
-#define CR4_OSXSAVE    (1u << 18)
-#define CR4_GUESTS     (CR4_DE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE | CR4_OSXSAVE)
+#define CR4_GUESTS (CR4_DE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGS | CR4_OSXSAVE)
 
-#define EFER_LME  (1u << 8)
-#define EFER_LMA  (1u << 10)
-#define EFER_NXE  (1u << 11)
 #define EFER_OURS (EFER_LME | EFER_LMA | EFER_NXE)
 
-#define FLAGS_FIXED 2u
-#define FLAGS_TRAPS ((1u << 9) | (3u << 12))  /* IF and IOPL, which CPL 3 cannot change */
-#define FLAGS_NEVER ((1u << 17) | (3u << 19)) /* VM, VIF, VIP */
+#define FLAGS_TRAPS (FLAG_IF | FLAG_IOPL) /* which CPL 3 cannot change */
+#define FLAGS_NEVER (FLAG_VM | FLAG_VIF | FLAG_VIP)
 
 struct world {
 	struct world_config config;
@@ -401,7 +379,7 @@ void world_enter(struct world *w, unsigned int cpu, struct kvm_run *run,
 		e->regs->rax,
 		e->regs->rip,
 		SELECTOR(code_segment(e->sregs)) | 3,
-		(e->regs->rflags & ~(uint64_t)((3u << 12) | FLAGS_NEVER)) | FLAGS_FIXED,
+		(e->regs->rflags & ~(uint64_t)((3u << 12) | FLAGS_NEVER)) | FLAG_FIXED,
 		e->regs->rsp,
 		SELECTOR(SEG_DATA3) | 3,
 	};
@@ -411,7 +389,7 @@ void world_enter(struct world *w, unsigned int cpu, struct kvm_run *run,
 	w->flushing[cpu] |= run->s.regs.sregs.cr3 != e->root;
 	memcpy(at(w, top - sizeof(frame)), frame, sizeof(frame));
 	*regs = *e->regs;
-	regs->rflags = FLAGS_FIXED;
+	regs->rflags = FLAG_FIXED;
 	regs->rip = code_at(world_iret);
 	regs->rsp = BASE + top - 5 * sizeof(uint64_t);
 	if (w->flushing[cpu]) {
