@@ -79,14 +79,6 @@ static void type(const char *text)
 	virtio_console_receive(r.console, text, strlen(text));
 }
 
-static uint32_t used_len(const struct lab_queue *q, uint16_t i)
-{
-	uint32_t len;
-
-	memcpy(&len, lab.ram + q->used + 8 + 8 * (i % q->num), sizeof(len));
-	return len;
-}
-
 static void registers(void)
 {
 	create();
