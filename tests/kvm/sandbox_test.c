@@ -106,6 +106,7 @@ static bool is_its_work(enum sandbox_role role, unsigned int index)
 		const char *attempt;
 	} work[] = {
 		{ SANDBOX_KEEPER, "KVM_SET_USER_MEMORY_REGION" },
+		{ SANDBOX_VCPU, "KVM_SET_USER_MEMORY_REGION" },
 		{ SANDBOX_MACHINE, "memfd_create" },
 		{ SANDBOX_MACHINE, "truncate a descriptor" },
 		{ SANDBOX_MACHINE, "userfaultfd" },
