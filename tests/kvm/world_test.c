@@ -232,10 +232,11 @@ static int does(const char *code, size_t bytes)
 static void test_round_trip(void)
 {
 	regs.r15 = 0x1234;
+	/* First: a KVM that has to map the IDT while it delivers INT3 loses the RIP of that. */
+	ok(faults(READ, GVA, U), "a read of what is not mapped is #PF");
 	ok(reads(DATA, 0), "the guest runs, and INT3 comes out");
 	is_hex(regs.r15, 0x1234, "a register is kept");
 	is_hex(regs.rsp, STACK, "RSP is the guest's");
-	ok(faults(READ, GVA, U), "a read of what is not mapped is #PF");
 	regs.rbx = SHADOW_MONITOR_GVA;
 	ok(go(READ) == PF && trap.cr2 == SHADOW_MONITOR_GVA && regs.rip == READ,
 	   "the monitor is not the guest's to read");
