@@ -13,8 +13,6 @@
 #include "contents.h"
 #include "ramfile.h"
 
-static const uint8_t zeroes[QUIRE_PAGE_SIZE];
-
 /* --- words ------------------------------------------------------------------------------- */
 
 /* What a processor reads and writes at once.  memcpy() may take it in parts, and glibc's does. */
@@ -61,7 +59,7 @@ int contents_show(const struct gmem *gm, gfn_t gfn, uint64_t nr, const struct st
 	if (provider && provider->show)
 		return provider->show(gm, page, nr, look);
 	for (uint64_t i = 0; i < nr && !ret; i++)
-		ret = look->fn(look->ctx, i, 1, zeroes);
+		ret = look->fn(look->ctx, i, 1, zero_page);
 	return ret;
 }
 

@@ -9,11 +9,9 @@
 
 static const struct backend_ops shadow_ops;
 
-static const uint8_t zeroes[QUIRE_PAGE_SIZE] __attribute__((aligned(QUIRE_PAGE_SIZE)));
-
 const void *gmem_shadow_zeroes(void)
 {
-	return zeroes;
+	return zero_page;
 }
 
 /* --- create and destroy ------------------------------------------------------------------ */
@@ -122,17 +120,6 @@ static void note_away(struct shadow_window *w, gfn_t gfn, uint64_t nr, bool away
 	}
 }
 
-static bool is_hole(const struct window *w, gfn_t gfn)
-{
-	return ramfile_next_data(w->ram_fd, gfn_to_gpa(gfn), gfn_to_gpa(gfn + 1)) !=
-	       gfn_to_gpa(gfn);
-}
-
-static int fill_page(const struct window *w, gfn_t gfn)
-{
-	return is_hole(w, gfn) ? window_write((struct window *)w, gfn, 1, zeroes) : 0;
-}
-
 /* The alias is exact where the host would bring in more than is asked for (window.h). */
 static bool fill_at_once(struct window *w, gfn_t gfn, uint64_t nr)
 {
@@ -143,14 +130,9 @@ static bool fill_at_once(struct window *w, gfn_t gfn, uint64_t nr)
 static int shadow_fill(struct backend *b, gfn_t gfn, uint64_t nr, uint64_t *done)
 {
 	struct window *w = shadow_of(b)->window;
-	int err = 0;
 
 	*done = nr;
-	if (fill_at_once(w, gfn, nr))
-		return 0;
-	for (*done = 0; *done < nr && !err; *done += !err)
-		err = fill_page(w, gfn + *done);
-	return err;
+	return fill_at_once(w, gfn, nr) ? 0 : window_fill_holes(w, gfn, nr, done);
 }
 
 static int shadow_fill_block(struct backend *b, gfn_t gfn)

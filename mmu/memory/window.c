@@ -499,18 +499,17 @@ static int map_home(struct window *w, gfn_t gfn, uint64_t nr)
 	return 0;
 }
 
-static const uint8_t zeroes[QUIRE_PAGE_SIZE];
+const uint8_t zero_page[QUIRE_PAGE_SIZE] __attribute__((aligned(QUIRE_PAGE_SIZE)));
 
-/* Bring zeroes into the holes of [gfn, end). */
-static int fill_holes(struct window *w, gfn_t gfn, gfn_t end)
+int window_fill_holes(struct window *w, gfn_t gfn, uint64_t nr, uint64_t *done)
 {
 	int err = 0;
 
-	for (; gfn < end && !err; gfn++) {
-		gpa_t gpa = gfn_to_gpa(gfn), next = gfn_to_gpa(gfn + 1);
+	for (*done = 0; *done < nr && !err; *done += !err) {
+		gpa_t gpa = gfn_to_gpa(gfn + *done), next = gpa + QUIRE_PAGE_SIZE;
 
 		if (ramfile_next_data(w->ram_fd, gpa, next) == next)
-			err = window_write(w, gfn, 1, zeroes);
+			err = window_write(w, gfn + *done, 1, zero_page);
 	}
 	return err;
 }
@@ -522,7 +521,8 @@ static int fill_holes(struct window *w, gfn_t gfn, gfn_t end)
 static int window_home(struct backend *b, gfn_t gfn, uint64_t nr)
 {
 	struct window *w = window_of(b);
-	int err = w->exact >= 0 ? fill_holes(w, gfn, gfn + nr) : 0;
+	uint64_t done;
+	int err = w->exact >= 0 ? window_fill_holes(w, gfn, nr, &done) : 0;
 
 	if (!err)
 		err = map_home(w, gfn, nr);
@@ -582,7 +582,7 @@ static int window_send_to_zero(struct backend *b, gfn_t gfn, uint64_t nr)
 		lose(w, gfn);
 		return -ENOSPC;
 	}
-	if (next_copy(w, gfn, gfn + nr, zeroes, 0) < gfn + nr)
+	if (next_copy(w, gfn, gfn + nr, zero_page, 0) < gfn + nr)
 		return bring_copies_home(w, gfn, nr);
 	b->mappings += mappings_set(&w->maps, gfn, nr, MAPPING_ZEROES);
 	window_wake(b, gfn, nr);

@@ -52,4 +52,13 @@ void window_destroy(struct window *w);
  */
 int window_write(struct window *w, gfn_t gfn, uint64_t nr, const void *bytes);
 
+/*
+ * Write zeroes to the holes of [gfn, gfn + nr) in the RAM file.  0; on failure the host's -errno,
+ * and the first *done pages are no holes.
+ */
+int window_fill_holes(struct window *w, gfn_t gfn, uint64_t nr, uint64_t *done);
+
+/* A page of zeroes, aligned. */
+extern const uint8_t zero_page[QUIRE_PAGE_SIZE];
+
 #endif
