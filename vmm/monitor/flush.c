@@ -118,6 +118,13 @@ int flush_begin(struct flush *f, unsigned int cpu, maddr_t *list)
 	return nr;
 }
 
+void flush_finishing(struct flush *f, unsigned int cpu)
+{
+	lock(&f->lock);
+	f->cpu[cpu].in_guest = true;
+	unlock(&f->lock);
+}
+
 void flush_end(struct flush *f, unsigned int cpu)
 {
 	lock(&f->lock);

@@ -37,6 +37,12 @@ void flush_stale(struct flush *f, const struct shadow_stale *stale);
  */
 int flush_begin(struct flush *f, unsigned int cpu, maddr_t *list);
 
+/*
+ * KVM finishes an instruction of the guest now, and does not enter it: until flush_end() it counts
+ * as in the guest.  What it has to flush stays for flush_begin().
+ */
+void flush_finishing(struct flush *f, unsigned int cpu);
+
 /* It is out of the guest.  What it was given to flush is flushed, or will be when it enters. */
 void flush_end(struct flush *f, unsigned int cpu);
 

@@ -56,6 +56,9 @@
 #define FLAG_ID	   (1u << 21)
 #define FLAG_ARITH 0x8d5u /* OF SF ZF AF PF CF */
 
+/* Exceptions that push an error code: #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX. */
+#define ERROR_VECTORS 0x60227d00u
+
 #define DR6_BS (1u << 14)
 #define DR7_GD (1u << 13)
 

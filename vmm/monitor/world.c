@@ -54,9 +54,8 @@ enum { SEG_CODE0, SEG_DATA0, SEG_CODE16, SEG_CODE32, SEG_CODE64, SEG_DATA3, NR_S
 #define DESC_CODE64 0x00affb000000ffffULL
 #define DESC_DATA3  0x00cff3000000ffffULL
 
-#define GATE_BYTES    4u /* of code: OUT and padding */
-#define NR_VECTORS    256u
-#define ERROR_VECTORS 0x60227d00u /* #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX */
+#define GATE_BYTES 4u /* of code: OUT and padding */
+#define NR_VECTORS 256u
 
 #define CR0_OURS   (CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG)
 #define CR0_GUESTS (CR0_MP | CR0_EM | CR0_TS)

@@ -14,17 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include "vmm/monitor/registers.h"
 #include "operand.h"
 #include "vm_impl.h"
 #include "vm_shadow.h"
 
-enum { DB = 1, UD = 6, GP = 13, PF = 14 };
-
-#define PF_WRITE 0x2u
-#define PF_FETCH 0x10u
-
 #define MSR_LSTAR 0xc0000082u
-#define RFLAGS_AC (1u << 18)
 
 static struct vm_shadow *vm_shadow_of(const struct vcpu *vcpu)
 {
@@ -336,8 +331,8 @@ static bool page_fault(struct vcpu *vcpu, const struct world_trap *trap)
 {
 	const struct walk_access access = {
 		.user = is_user(vcpu),
-		.write = trap->error & PF_WRITE,
-		.fetch = trap->error & PF_FETCH,
+		.write = trap->error & PF_W,
+		.fetch = trap->error & PF_I,
 		.set_ad = true,
 	};
 	struct emulate_event event = { .vector = PF, .has_error = true, .cr2 = trap->cr2 };
@@ -353,7 +348,7 @@ static bool page_fault(struct vcpu *vcpu, const struct world_trap *trap)
 		return vcpu_keeps_running(vcpu);
 	case SHADOW_PAGE_FAULT: event.error = res.error_code; break;
 	case SHADOW_NOT_CANONICAL:
-		event = (struct emulate_event){ .vector = 13, .has_error = true };
+		event = (struct emulate_event){ .vector = GP, .has_error = true };
 		break;
 	case SHADOW_BAD_MODE: return crash(vcpu, "the guest's paging mode cannot be shadowed", "");
 	default: return no_memory(vcpu, trap->cr2, answer);
@@ -363,7 +358,7 @@ static bool page_fault(struct vcpu *vcpu, const struct world_trap *trap)
 
 static bool has_error(uint8_t vector)
 {
-	return vector < 32 && (0x60227d00u >> vector & 1);
+	return vector < 32 && (ERROR_VECTORS >> vector & 1);
 }
 
 static void take_dr6(struct vcpu *vcpu)
@@ -399,15 +394,21 @@ static bool port_io(struct vcpu *vcpu)
 	return crash(vcpu, "the guest reached a port by itself", "");
 }
 
-/* Let KVM complete the access, without entering the guest.  It may ask for the rest of it. */
+/*
+ * Let KVM complete the access, without entering the guest.  It may ask for the rest of it.  What
+ * was read may go to RAM: so whoever takes a page away meanwhile has to wait.
+ */
 static bool after_mmio(struct vcpu *vcpu)
 {
+	struct flush *flush = vm_shadow_of(vcpu)->flush;
 	struct kvm_run *run = vcpu->run;
 	int error;
 
 	__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 	run->kvm_valid_regs = WORLD_VALID_REGS;
+	flush_finishing(flush, vcpu->id);
 	error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
+	flush_end(flush, vcpu->id);
 	__atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 	if (atomic_load(&vcpu->requests)) /* a kick that came just now */
 		__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "vmm/monitor/registers.h"
 #include "cpuid.h"
 #include "vm_impl.h"
 #include "vm_shadow.h"
@@ -45,13 +46,6 @@ static const struct {
 	{ 7, 1, 7, 1u << 20 },	/* SMEP */
 	{ 7, 1, 20, 1u << 21 }, /* SMAP */
 };
-
-#define CR4_PCE (1u << 8)
-
-#define EFER_SCE (1u << 0)
-#define EFER_LME (1u << 8)
-#define EFER_LMA (1u << 10)
-#define EFER_NXE (1u << 11)
 
 static bool has(struct kvm_cpuid2 *table, uint32_t function, uint8_t reg, uint8_t bit)
 {
