@@ -172,7 +172,7 @@ bool blk_lab_create_on(int delta, enum disk_mode mode, const struct disk_engine 
 	spec = (struct disk_spec){ .mode = mode };
 	snprintf(spec.path, sizeof(spec.path), "%s", bl.path);
 	snprintf(spec.overlay_dir, sizeof(spec.overlay_dir), "%s", bl.dir);
-	if (disk_open(&spec, delta, &bl.disk, &err))
+	if (disk_open(&spec, &(struct disk_kept){ -1, delta }, &bl.disk, &err))
 		tap_bail("%s", err.text);
 	return create_on(engine);
 }

@@ -341,7 +341,8 @@ static void overlay_again(void)
 	snprintf(spec.path, sizeof(spec.path), "%s", bl.path);
 	small = memfd_create("delta", MFD_CLOEXEC);
 	ok(!ftruncate(small, 4096), "a file of another size ...");
-	is(disk_open(&spec, small, &d, NULL), -EINVAL, "... is no overlay of this image");
+	is(disk_open(&spec, &(struct disk_kept){ -1, small }, &d, NULL), -EINVAL,
+	   "... is no overlay of this image");
 	ok(fcntl(small, F_GETFD) < 0, "... and is closed");
 	close(delta);
 }
@@ -358,11 +359,33 @@ static int opening(const char *path, enum disk_mode mode, const char *say)
 	spec = (struct disk_spec){ .mode = mode };
 	snprintf(spec.path, sizeof(spec.path), "%s", path);
 	snprintf(spec.overlay_dir, sizeof(spec.overlay_dir), "%s", bl.dir);
-	ret = disk_open(&spec, -1, &d, &err);
+	ret = disk_open(&spec, NULL, &d, &err);
 	disk_close(d);
 	if (!ok(!!strstr(err.text, say), "%s: %s", path, say))
 		tap_note("got \"%s\"", err.text);
 	return ret;
+}
+
+/* An image that was kept is that one, although its path names another file by now. */
+static void kept_image(enum disk_mode mode, const char *how)
+{
+	static struct disk_spec spec;
+	struct disk *first, *next;
+	struct quire_error err;
+	struct stat was, is_now;
+	struct disk_kept kept;
+
+	spec = (struct disk_spec){ .mode = mode };
+	snprintf(spec.path, sizeof(spec.path), "%s", bl.path);
+	snprintf(spec.overlay_dir, sizeof(spec.overlay_dir), "%s", bl.dir);
+	ok(!disk_open(&spec, NULL, &first, &err) && !fstat(first->fd, &was), "an image, %s", how);
+	kept = (struct disk_kept){ disk_hold(first), -1 };
+	snprintf(spec.path, sizeof(spec.path), "/no/file");
+	is(disk_open(&spec, &kept, &next, &err), 0, "... is opened again without its path");
+	ok(!fstat(next->fd, &is_now) && is_now.st_ino == was.st_ino, "... the same file");
+	is(fcntl(next->fd, F_GETFL) & O_ACCMODE, mode == DISK_READ_WRITE ? O_RDWR : O_RDONLY,
+	   "... to be used so");
+	disk_close(next);
 }
 
 static void files(void)
@@ -392,17 +415,20 @@ static void files(void)
 	is(opening(path, DISK_READ_ONLY, "neither a file"), -EINVAL, "... is not waited for");
 	unlink(path);
 	spec.mode = DISK_READ_ONLY;
-	is(disk_open(&spec, -1, &one, &err), 0, "who reads ...");
-	is(disk_open(&spec, -1, &other, &err), 0, "... lets others read");
+	is(disk_open(&spec, NULL, &one, &err), 0, "who reads ...");
+	is(disk_open(&spec, NULL, &other, &err), 0, "... lets others read");
 	is(opening(bl.path, DISK_OVERLAY, ""), 0, "... or have an overlay");
 	is(opening(bl.path, DISK_READ_WRITE, "in use by another VM"), -EBUSY, "... but not write");
 	disk_close(one);
 	disk_close(other);
 	spec.mode = DISK_READ_WRITE;
-	is(disk_open(&spec, -1, &one, &err), 0, "who writes ...");
+	is(disk_open(&spec, NULL, &one, &err), 0, "who writes ...");
 	is(opening(bl.path, DISK_READ_ONLY, "another VM writes"), -EBUSY, "... lets nobody read");
 	disk_close(one);
 	is(opening(bl.path, DISK_READ_WRITE, ""), 0, "... until it lets go");
+	kept_image(DISK_READ_WRITE, "to write");
+	kept_image(DISK_READ_ONLY, "to read");
+	kept_image(DISK_OVERLAY, "under an overlay");
 }
 
 /* ---- the ring ---- */

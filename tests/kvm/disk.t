@@ -146,6 +146,39 @@ done
 status 122 'reset itself 16 times' "... as which the guest ends" "$quire" run \
 	--max-reboots=15 --disk="$image" "$dir/resets"
 
+# After a reset it is the same image, even if its path is gone.  This guest prints a newline, reads
+# a byte, and resets itself.
+printf '\xba\xf8\x03\xb0\x0a\xee\xba\xfd\x03\xec\xa8\x01\x74\xfb\xba\xf8\x03\xec' >"$dir/asks"
+cat "$dir/resets" >>"$dir/asks"
+mkfifo "$dir/in"
+ask() { # ask TIMES: tell it to reset itself, when it has asked so often
+	until [ "$(wc -l <"$dir/out")" -ge "$1" ] || ! kill -0 $run 2>/dev/null; do
+		sleep 0.05
+	done
+	rm -f "$dir/base"
+	(echo >&9) 2>/dev/null
+}
+without_path() {
+	local run code
+
+	cp "$image" "$dir/base"
+	: >"$dir/out"
+	timeout 60 "$quire" run --max-reboots=1 "--disk=$dir/base$1" "$dir/asks" \
+		<"$dir/in" >"$dir/out" 2>"$dir/errors" &
+	run=$!
+	exec 9>"$dir/in"
+	ask 1
+	ask 2
+	exec 9>&-
+	wait $run
+	code=$?
+	[ $code -eq 122 ] && [ "$(wc -l <"$dir/out")" -eq 2 ]
+}
+for how in '' ,ro ,overlay="$dir"; do
+	check "an image that was removed is there after a reset (${how:-to write})" \
+		without_path "$how" || sed 's/^/# /' "$dir/errors"
+done
+
 # What is no disk.
 mkdir "$dir/folder"
 : >"$dir/empty"

@@ -111,8 +111,11 @@ static void test_same(const struct run *want)
 	ok(same_bytes(&s[5], &want->plan.segment[5]), "... an initrd's");
 	ok(!got.plan.boot_data && !got.plan.cmdline, "... none of which it has to free");
 	is(got.vm_config.net[1].fd, BASE + 5, "links come behind the files");
-	ok(got.disk_fd[0] == BASE + 6 && got.disk_fd[1] < 0 && got.disk_fd[2] == BASE + 7,
-	   "... and files of disks behind the links, but of those that are only read");
+	ok(got.disk[0].image == BASE + 6 && got.disk[1].image == BASE + 7 &&
+		   got.disk[2].image == BASE + 8,
+	   "... images of disks behind the links");
+	ok(got.disk[0].delta == BASE + 9 && got.disk[1].delta < 0 && got.disk[2].delta == BASE + 10,
+	   "... and files of overlays behind them");
 	is_hex(got.plan.entry, 0x100010, "the entry");
 	is_hex(got.plan.ebx, 0x103000, "a register");
 	ok(fcntl(BASE, F_GETFD) < 0 && fcntl(BASE + 3, F_GETFD) < 0, "the files are closed");

@@ -58,15 +58,30 @@ static int measure(struct disk *d, struct quire_error *err)
 	return 0;
 }
 
-static int open_image(struct disk *d, enum disk_mode mode, struct quire_error *err)
+/* A descriptor of the same file for reading, instead of this one; or -1 with errno. */
+static int open_again(int fd)
+{
+	char path[32];
+	int again, error;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	error = errno;
+	close(fd);
+	errno = error;
+	return again;
+}
+
+static int open_image(struct disk *d, enum disk_mode mode, int kept, struct quire_error *err)
 {
 	bool write = mode == DISK_READ_WRITE;
 	int ret;
 
-	if (d->fd >= 0)
-		return measure(d, err); /* it was kept, and is locked */
 	/* Nonblocking, so that a pipe is refused and not waited for. */
-	d->fd = open(d->path, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
+	if (kept < 0)
+		d->fd = open(d->path, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
+	else
+		d->fd = write ? kept : open_again(kept);
 	ret = d->fd < 0 ? -errno : 0;
 	if (ret == -EISDIR)
 		return no_disk(d->path, err, "is a directory, not a disk image");
@@ -300,13 +315,13 @@ int disk_write_fd(const struct disk *d)
 
 /* ---- life ---- */
 
-static int open_all(struct disk *d, const struct disk_spec *spec, struct quire_error *err)
+static int open_all(struct disk *d, const struct disk_spec *spec, int kept, struct quire_error *err)
 {
-	bool kept = d->fd >= 0;
-	int ret = open_image(d, spec->mode, err);
+	bool write = spec->mode == DISK_READ_WRITE;
+	int ret = open_image(d, spec->mode, kept, err);
 
-	if (!ret && !kept)
-		ret = lock_image(d, spec->mode == DISK_READ_WRITE, err);
+	if (!ret && !(write && kept >= 0)) /* that one is locked */
+		ret = lock_image(d, write, err);
 	if (!ret && posix_memalign(&d->cluster, DISK_CLUSTER, DISK_CLUSTER))
 		ret = quire_fail(err, -ENOMEM, "no memory for a disk");
 	if (!ret && spec->mode == DISK_OVERLAY)
@@ -314,21 +329,24 @@ static int open_all(struct disk *d, const struct disk_spec *spec, struct quire_e
 	return ret;
 }
 
-int disk_open(const struct disk_spec *spec, int kept, struct disk **out, struct quire_error *err)
+int disk_open(const struct disk_spec *spec, const struct disk_kept *kept, struct disk **out,
+	      struct quire_error *err)
 {
 	struct disk *d = calloc(1, sizeof(*d));
 	int ret;
 
 	if (!d) {
-		if (kept >= 0)
-			close(kept);
+		if (kept && kept->image >= 0)
+			close(kept->image);
+		if (kept && kept->delta >= 0)
+			close(kept->delta);
 		return quire_fail(err, -ENOMEM, "no memory for a disk");
 	}
 	d->path = spec->path;
-	d->fd = spec->mode == DISK_READ_WRITE ? kept : -1;
-	d->delta_fd = spec->mode == DISK_OVERLAY ? kept : -1;
+	d->fd = -1;
+	d->delta_fd = kept ? kept->delta : -1;
 	d->read_only = spec->mode == DISK_READ_ONLY;
-	ret = open_all(d, spec, err);
+	ret = open_all(d, spec, kept ? kept->image : -1, err);
 	if (ret) {
 		disk_close(d);
 		return ret;

@@ -42,6 +42,15 @@ struct disk_spec {
 	enum disk_mode mode;
 };
 
+/*
+ * What outlives a process.  So the next one has the same image, whatever the path names by then.
+ * Who may write to it uses this open file.  Others open the file again: none of them has its lock.
+ */
+struct disk_kept {
+	int image; /* from disk_hold(); -1: the path is to be opened */
+	int delta; /* DISK_OVERLAY: from disk_make_delta(), with what was changed; -1: a new one */
+};
+
 struct disk {
 	const char *path; /* the spec's, which stays where it is */
 	int fd;		  /* the image */
@@ -63,11 +72,10 @@ int disk_make_delta(const struct disk_spec *spec);
  * not a disk: a directory, empty, or no multiple of DISK_SECTOR; or delta is of a larger or a
  * smaller one.
  *
- * kept is what outlives a process, and becomes the disk's, also if this fails.  For DISK_READ_WRITE
- * it is the image, from disk_hold(); for DISK_OVERLAY a file from disk_make_delta(), with what was
- * changed by means of it before.  -1: the image is to be opened, and an overlay is new.
+ * kept becomes the disk's, also if this fails.  NULL: nothing was kept.
  */
-int disk_open(const struct disk_spec *spec, int kept, struct disk **out, struct quire_error *err);
+int disk_open(const struct disk_spec *spec, const struct disk_kept *kept, struct disk **out,
+	      struct quire_error *err);
 
 /* NULL is fine. */
 void disk_close(struct disk *d);

@@ -155,7 +155,8 @@ static pid_t execute(const struct launch *l, struct copy *c, const struct ends *
 		.ctx = &birth,
 	};
 
-	static_assert(VM_FD_FILES - VM_FD_LEASH + LAUNCH_MAX_FILES + LAUNCH_MAX_NETS + DISK_MOST <=
+	static_assert(VM_FD_FILES - VM_FD_LEASH + LAUNCH_MAX_FILES + LAUNCH_MAX_NETS +
+				      2 * DISK_MOST <=
 			      SELF_EXEC_MAX_FDS,
 		      "there is room for all files and links");
 	for (unsigned int i = 0; i < l->config->nr_vm_files; i++)
@@ -163,8 +164,10 @@ static pid_t execute(const struct launch *l, struct copy *c, const struct ends *
 	for (unsigned int i = 0; i < l->config->nr_nets; i++)
 		fd[what.nr_fds++] = e->net[i];
 	for (unsigned int i = 0; i < l->config->nr_disks; i++)
-		if (copy_disk_file(l, c, i) >= 0)
-			fd[what.nr_fds++] = copy_disk_file(l, c, i);
+		fd[what.nr_fds++] = l->config->disk[i].image;
+	for (unsigned int i = 0; i < l->config->nr_disks; i++)
+		if (c->delta_fd[i] >= 0)
+			fd[what.nr_fds++] = c->delta_fd[i];
 	return self_exec(&what);
 }
 

@@ -171,9 +171,6 @@ int copy_restart(struct launch *l, struct copy *c);
 /* Make the files of the copy's overlays, if it is started for the first time.  0 or -errno. */
 int copy_open_deltas(const struct launch *l, struct copy *c);
 
-/* The file of disk i that the copy's process gets; -1: none, the guest only reads it. */
-int copy_disk_file(const struct launch *l, const struct copy *c, unsigned int i);
-
 /* The copy is not started again. */
 void copy_leave_disks(const struct launch *l, struct copy *c);
 

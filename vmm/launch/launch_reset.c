@@ -14,9 +14,8 @@
  * A VM that was taken over can say that it was reset, too.  It gains what its guest could have by
  * itself, and --max-reboots bounds both.
  *
- * The disks that a guest writes to are no part of its process: the launcher has the image, locked,
- * or the file of the overlay (disk.h) and hands it to each process of the copy.  It looks at
- * nothing in there.
+ * Disks are no part of the process: the launcher has the image, locked, and the file of an overlay
+ * (disk.h), and hands them to each process of the copy.  It looks at nothing in there.
  *
  * A restart is a promise to be made again.  If others were promised the room meanwhile, the machine
  * refuses it as it would any guest.
@@ -38,13 +37,6 @@ int copy_open_deltas(const struct launch *l, struct copy *c)
 			return c->delta_fd[i];
 	}
 	return 0;
-}
-
-int copy_disk_file(const struct launch *l, const struct copy *c, unsigned int i)
-{
-	const struct launch_disk *disk = &l->config->disk[i];
-
-	return disk->spec->mode == DISK_READ_WRITE ? disk->image : c->delta_fd[i];
 }
 
 /*

@@ -60,8 +60,7 @@ struct run {
 	struct image_plan plan;
 	bool planned;
 
-	/* In a VM's process: of each disk, the file that its guest changes; -1: none. */
-	int disk_fd[DISK_MOST];
+	struct disk_kept disk[DISK_MOST]; /* in a VM's process */
 };
 
 /* What differs from copy to copy, in a VM's process. */

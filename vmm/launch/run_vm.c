@@ -344,7 +344,7 @@ static int open_all(struct process *p, struct vm **vm, int *ram, struct quire_er
 	int ret;
 
 	configure(p);
-	ret = vm_open_disks(&p->run->vm_config, p->run->disk_fd, err);
+	ret = vm_open_disks(&p->run->vm_config, p->run->disk, err);
 	if (ret)
 		return ret == -EINVAL || ret == -EBUSY ? -EDOM : ret;
 	if (p->run->sandbox != SANDBOX_OFF) {

@@ -259,7 +259,7 @@ static void take_settings(const struct vm_record *r, struct run *run)
 	run->nr_ram = vm_ram_layout(run->vm_config.ram_bytes, run->ram);
 }
 
-/* The first link is fd; the files of disks come behind the last one. */
+/* The first link is fd; images of disks come behind them, and then files of overlays. */
 static void take_descriptors(int fd, struct run *run)
 {
 	const struct vm_config *config = &run->vm_config;
@@ -267,7 +267,9 @@ static void take_descriptors(int fd, struct run *run)
 	for (unsigned int i = 0; i < config->nr_nets; i++)
 		run->vm_config.net[i].fd = fd++;
 	for (unsigned int i = 0; i < config->nr_disks; i++)
-		run->disk_fd[i] = config->disk[i].mode != DISK_READ_ONLY ? fd++ : -1;
+		run->disk[i].image = fd++;
+	for (unsigned int i = 0; i < config->nr_disks; i++)
+		run->disk[i].delta = config->disk[i].mode == DISK_OVERLAY ? fd++ : -1;
 }
 
 int vm_record_take(int fd, struct run *run, struct quire_error *err)

@@ -96,10 +96,10 @@ unsigned int vm_ram_layout(uint64_t ram_bytes, struct gfn_range ram[VM_MAX_RAM])
 /*
  * Open config's disks, before the process gives up its user's id.  0; -errno with *err, and some
  * may be open.  vm_close_disks() closes those that are.  kept has disk_open()'s for each of them,
- * which become theirs; NULL: all are -1.  vm_hold_disks() closes them, but keeps the images locked:
+ * which becomes theirs, or is NULL.  vm_hold_disks() closes them, but keeps the images locked:
  * image[i] becomes the descriptor of that of disk i, or -1.
  */
-int vm_open_disks(struct vm_config *config, const int *kept, struct quire_error *err);
+int vm_open_disks(struct vm_config *config, const struct disk_kept *kept, struct quire_error *err);
 void vm_close_disks(struct vm_config *config);
 void vm_hold_disks(struct vm_config *config, int image[DISK_MOST]);
 

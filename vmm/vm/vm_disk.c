@@ -3,11 +3,10 @@
  * A VM's disks: each is a virtio-blk device, with a thread and an engine (disk_io.h) of its own.
  * So a disk that is slow keeps no other waiting.
  *
- * Files are opened by the launcher, and then by the VM's process before it changes its user and
- * enters the sandbox.  The ring is made between the two.  What the guest writes to, an image or the
- * file of an overlay, is the launcher's, because a guest that resets itself is to find it again, in
- * another process, and nobody else is to have it meanwhile.  For the same reason the launcher keeps
- * the other images locked.
+ * Files are opened by the launcher, which keeps images locked.  It hands them, and the files of
+ * overlays, to the VM's process, because a guest that resets itself is to find them again, in
+ * another process, and nobody else is to have them meanwhile.  A process that only reads an image
+ * opens it again, before it changes its user and enters the sandbox.
  *
  * A pause stops the guest's processors and no disk.  What is in flight ends, but the guest hears
  * of it, and its memory changes, only when it goes on.
@@ -35,12 +34,13 @@ static _Thread_local bool serving; /* this is a disk's thread, which looks befor
 
 /* ---- files ---- */
 
-int vm_open_disks(struct vm_config *config, const int *kept, struct quire_error *err)
+int vm_open_disks(struct vm_config *config, const struct disk_kept *kept, struct quire_error *err)
 {
 	int ret = 0;
 
 	for (unsigned int i = 0; i < config->nr_disks && !ret; i++)
-		ret = disk_open(&config->disk[i], kept ? kept[i] : -1, &config->open_disk[i], err);
+		ret = disk_open(&config->disk[i], kept ? &kept[i] : NULL, &config->open_disk[i],
+				err);
 	return ret;
 }
 
