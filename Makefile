@@ -80,7 +80,11 @@ STORMS    := tests/kvm/soak.t tests/kvm/merge_storm.t tests/house/tsan.t \
 LONG      := tests/kvm/balloon_guest.t tests/kvm/sandbox.t tests/kvm/merge.t tests/kvm/launch.t \
              tests/kvm/balloon_qemu.t tests/kvm/run.t tests/kvm/workloads.t tests/kvm/tutorial.t
 TEST_SH   := $(filter-out tests/bed/%,$(wildcard tests/*/*.t))
-TESTS     := $(LONG) $(STORMS) $(filter-out $(LONG) $(STORMS),$(TEST_SH) $(TEST_BIN))
+# What also runs with guests on shadow tables (docs/testing.md).
+BOTH      := $(patsubst %,tests/kvm/%.t,merge workloads stress books json observe net oom process \
+             locked memfd cgroup merge_cli wait_for)
+TESTS     := $(LONG) $(STORMS) $(BOTH:%=%@shadow) \
+             $(filter-out $(LONG) $(STORMS),$(TEST_SH) $(TEST_BIN))
 BENCH_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 BENCH_SH  := $(wildcard tests/bench/*.sh)
 FUZZ_SRC  := $(wildcard tests/fuzz/*_fuzz.c)

@@ -12,6 +12,8 @@
 # the kernel ends whatever it has left behind.  Where that is not permitted, the tests run one
 # after another.
 #
+# TEST@MODE is TEST with QUIRE_PAGING=MODE: its guests run on the tables that --paging=MODE means.
+#
 # tools/check.sh --one TEST     what prove executes for each: binaries and scripts alike
 # tools/check.sh --inside TEST  the first process of a namespace: runs the test and reaps orphans
 set -u -o pipefail
@@ -24,12 +26,13 @@ limited() {
 
 case $1 in
 --one)
-	shift
+	test=${2%@*}
+	[ "$test" = "$2" ] || export QUIRE_PAGING=${2#*@}
 	if [ -n "${QUIRE_ALONE-}" ]; then
-		"${alone[@]}" "$0" --inside "$@"
+		"${alone[@]}" "$0" --inside "$test"
 	else
-		limited "$@"
-	fi | tee "$QUIRE_TAP/${1//\//%}"
+		limited "$test"
+	fi | tee "$QUIRE_TAP/${2//\//%}"
 	exit "${PIPESTATUS[0]}" ;;
 --inside)
 	shift
