@@ -237,16 +237,39 @@ struct walk_memory gmem_walk_memory(struct gmem *gm)
 	};
 }
 
-enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
-			    struct walk_access access, struct walk_result *res)
+/* LOCK_GMEM is held. */
+static enum walk_outcome walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+			      struct walk_access access, struct walk_result *res)
 {
 	const struct walk_stage2 s2 = gmem_walk_stage2(gm);
 	const struct walk_memory mem = gmem_walk_memory(gm);
+
+	gmem_await_filled(gm, 0, UINT64_MAX);
+	return walk_2d(cpu, &s2, &mem, gva, access, res);
+}
+
+enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+			    struct walk_access access, struct walk_result *res)
+{
 	enum walk_outcome outcome;
 
 	gmem_lock(gm, GMEM_ACCESS);
-	gmem_await_filled(gm, 0, UINT64_MAX);
-	outcome = walk_2d(cpu, &s2, &mem, gva, access, res);
+	outcome = walk(gm, cpu, gva, access, res);
+	gmem_unlock(gm);
+	return outcome;
+}
+
+enum walk_outcome gmem_look(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+			    struct walk_access access, struct walk_result *res,
+			    struct shadow_look *look)
+{
+	enum walk_outcome outcome;
+
+	gmem_lock(gm, GMEM_LOOK);
+	outcome = walk(gm, cpu, gva, access, res);
+	memset(look, 0, sizeof(*look));
+	if (gm->shadow.shadow)
+		shadow_look(gm->shadow.shadow, cpu, access.user, gva, res, look);
 	gmem_unlock(gm);
 	return outcome;
 }

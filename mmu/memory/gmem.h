@@ -309,6 +309,11 @@ uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t
 enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
 			    struct walk_access access, struct walk_result *res);
 
+/* The same; and what the shadow tables have there, at the same moment (shadow_look). */
+enum walk_outcome gmem_look(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+			    struct walk_access access, struct walk_result *res,
+			    struct shadow_look *look);
+
 /*
  * For a guest on shadow tables: as shadow_fault, with what it needs from guest memory brought in.
  * The caller waits for credits if there are none.  SHADOW_MAPPED, SHADOW_PAGE_FAULT,
@@ -325,9 +330,8 @@ maddr_t gmem_shadow_root(struct gmem *gm, unsigned int vcpu, const struct walk_c
 void gmem_shadow_invlpg(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva);
 void gmem_shadow_resync(struct gmem *gm);
 
-/* As shadow_stats and shadow_look.  All is 0 if there are no shadow tables. */
+/* As shadow_stats.  All is 0 if there are no shadow tables. */
 void gmem_shadow_stats(struct gmem *gm, struct shadow_stats *out);
-unsigned int gmem_shadow_look(struct gmem *gm, maddr_t root, gva_t gva, uint64_t *leaf);
 
 /* The hva of the page of zeroes, which the monitor maps read-only at SHADOW_ZERO_PAGE. */
 const void *gmem_shadow_zeroes(void);

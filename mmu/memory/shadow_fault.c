@@ -117,16 +117,3 @@ void gmem_shadow_stats(struct gmem *gm, struct shadow_stats *out)
 	shadow_stats(gm->shadow.shadow, out);
 	gmem_unlock(gm);
 }
-
-unsigned int gmem_shadow_look(struct gmem *gm, maddr_t root, gva_t gva, uint64_t *leaf)
-{
-	unsigned int level = 0;
-
-	*leaf = 0;
-	if (!gm->shadow.shadow)
-		return 0;
-	gmem_lock(gm, GMEM_LOOK);
-	level = shadow_look(gm->shadow.shadow, root, gva, leaf);
-	gmem_unlock(gm);
-	return level;
-}

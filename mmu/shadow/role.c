@@ -77,6 +77,17 @@ bool role_of_root(const struct walk_cpu *cpu, bool user, struct sp_role *root)
 	return true;
 }
 
+/* A wild CR3: no walk ends well, so no entry is ever made. */
+bool role_of_root_in_ram(const struct shadow *s, const struct walk_cpu *cpu, bool user,
+			 struct sp_role *root)
+{
+	if (!role_of_root(cpu, user, root))
+		return false;
+	if (root->kind == SP_GUEST && !shadow_is_ram(s, gpa_to_gfn(root->base)))
+		root->kind = SP_PAD;
+	return true;
+}
+
 struct pt_rules role_rules(const struct shadow *s, const struct sp_role *role)
 {
 	return (struct pt_rules){

@@ -129,7 +129,7 @@ bool shadow_is_ram(const struct shadow *s, gfn_t gfn)
 	return false;
 }
 
-static bool walk_stage2(const struct shadow *s, gpa_t gpa, struct pt_result *leaf)
+bool shadow_walk_stage2(const struct shadow *s, gpa_t gpa, struct pt_result *leaf)
 {
 	const struct walk_stage2 *s2 = &s->config.stage2;
 
@@ -141,7 +141,7 @@ bool shadow_backing(const struct shadow *s, gfn_t gfn, struct backing *b)
 {
 	struct pt_result leaf;
 
-	if (!walk_stage2(s, gfn_to_gpa(gfn), &leaf))
+	if (!shadow_walk_stage2(s, gfn_to_gpa(gfn), &leaf))
 		return false;
 	b->maddr = s->config.frame(s->config.ctx, leaf.address >> QUIRE_PAGE_SHIFT);
 	b->writable = leaf.perm & PT_PERM_W;
@@ -155,7 +155,8 @@ uint64_t shadow_read_guest(const struct shadow *s, gpa_t gpa, unsigned int bytes
 	struct pt_result leaf;
 	uint64_t value;
 
-	if (!walk_stage2(s, gpa, &leaf) || memory->read(memory->ctx, leaf.address, bytes, &value))
+	if (!shadow_walk_stage2(s, gpa, &leaf) ||
+	    memory->read(memory->ctx, leaf.address, bytes, &value))
 		return 0;
 	return value;
 }
@@ -329,11 +330,8 @@ maddr_t shadow_root(struct shadow *s, unsigned int vcpu, const struct walk_cpu *
 	uint32_t sp;
 
 	assert(vcpu < SHADOW_MAX_VCPUS);
-	if (!role_of_root(cpu, user, &role))
+	if (!role_of_root_in_ram(s, cpu, user, &role))
 		return GPA_INVALID;
-	/* A wild CR3: no walk ends well, so no entry is ever made. */
-	if (role.kind == SP_GUEST && !shadow_is_ram(s, gpa_to_gfn(role.base)))
-		role.kind = SP_PAD;
 	s->serial++;
 	sp = find_root(s, &role);
 	if (sp == SP_NONE)
@@ -408,20 +406,4 @@ void shadow_stats(const struct shadow *s, struct shadow_stats *out)
 	out->free_pages = 0;
 	for (uint32_t sp = s->free; sp != SP_NONE; sp = s->page[sp].hash_next)
 		out->free_pages++;
-}
-
-unsigned int shadow_look(const struct shadow *s, maddr_t root, gva_t gva, uint64_t *leaf)
-{
-	uint32_t sp = page_of_entry(s, root);
-
-	for (unsigned int level = 4;; level--) {
-		unsigned int i = sp_index(gva, level);
-
-		*leaf = s->table[sp][i];
-		if (!*leaf || (level == 4 && i == SHADOW_MONITOR_SLOT))
-			return 0;
-		if (entry_is_leaf(s, sp, i))
-			return level;
-		sp = page_of_entry(s, *leaf);
-	}
 }

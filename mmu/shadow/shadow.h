@@ -173,8 +173,57 @@ struct shadow_stats {
 
 void shadow_stats(const struct shadow *s, struct shadow_stats *out);
 
-/* What the processor finds at gva with this root: *leaf is the entry.  The level, or 0: nothing. */
-unsigned int shadow_look(const struct shadow *s, maddr_t root, gva_t gva, uint64_t *leaf);
+/* What a shadow page stands for. */
+enum sp_kind {
+	SP_DIRECT,  /* no guest table: consecutive frames */
+	SP_PAD,	    /* nothing: above the root of a guest format with fewer levels than four */
+	SP_GUEST,   /* a guest's table, or the part of it that 512 entries cover */
+	SP_MONITOR, /* only of an entry: the monitor's */
+};
+
+/* An entry that a processor reads, and what it stands for. */
+struct shadow_ref {
+	uint8_t level;	 /* 4 to 1; of a guest's table too */
+	uint8_t kind;	 /* enum sp_kind */
+	uint8_t access;	 /* PT_PERM_*: of the levels above (SP_GUEST), of the view (SP_DIRECT) */
+	uint8_t in_sync; /* SP_GUEST: the guest's table is write-protected */
+	uint8_t zero[4];
+	maddr_t address;
+	uint64_t entry;
+	gpa_t guest;   /* SP_GUEST: of the guest's entry; SP_DIRECT: the first that is mapped */
+	uint64_t then; /* SP_GUEST: the guest's entry that ours was made of ... */
+	uint64_t now;  /* ... and what it is now */
+};
+
+enum shadow_found {
+	SHADOW_NO_TABLES, /* the guest is not on shadow tables */
+	SHADOW_NO_ROOT,	  /* there is no root for these registers and this view */
+	SHADOW_NO_ENTRY,  /* the last reference is empty; none: no entry can have this address */
+	SHADOW_MAPS,	  /* the last reference maps the page */
+};
+
+/* What the processor walks at an address, from the root on. */
+struct shadow_look {
+	uint32_t found; /* enum shadow_found */
+	uint32_t nr_refs;
+	uint8_t user;		     /* the view */
+	uint8_t wp, nxe, smep, smap; /* the rules that matter for it */
+	uint8_t stage2_level;	     /* MAPS: of the entry of stage 2 behind it; 0: it is no RAM */
+	uint8_t stale;		     /* bit n: ref[n] is older than the guest's tables */
+	uint8_t zero;
+	maddr_t root;
+	gpa_t gpa;	       /* MAPS: where the leaf begins */
+	uint64_t stage2_entry; /* MAPS */
+	struct shadow_ref ref[4];
+};
+
+/*
+ * Look, as a processor with these registers would for this view, and change nothing.  *walk is what
+ * walk_2d has said of gva just now, under the same lock: guest entries that it has read are not
+ * read again, so both show one moment.
+ */
+void shadow_look(const struct shadow *s, const struct walk_cpu *cpu, bool user, gva_t gva,
+		 const struct walk_result *walk, struct shadow_look *out);
 
 /*
  * Re-derive each entry from what the guest's tables said and from stage 2, and recount everything.

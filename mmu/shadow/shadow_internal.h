@@ -29,12 +29,6 @@
 #define SHADOW_LINK (X86_P | X86_W | X86_U | X86_A)
 #define SHADOW_LEAF (X86_P | X86_U | X86_A | X86_D)
 
-enum sp_kind {
-	SP_DIRECT, /* no guest table: consecutive frames from gpa `base` on, with `access` */
-	SP_PAD,	   /* above the root of a guest format with fewer levels than four */
-	SP_GUEST,  /* of the guest's table at gpa `base` */
-};
-
 /* `access` is of the levels above (SP_GUEST), or for the view itself (SP_DIRECT): PT_PERM_*. */
 struct sp_role {
 	gpa_t base;
@@ -89,6 +83,9 @@ struct backing {
 
 bool shadow_is_ram(const struct shadow *s, gfn_t gfn);
 
+/* Stage 2's leaf for gpa.  False: it maps nothing there. */
+bool shadow_walk_stage2(const struct shadow *s, gpa_t gpa, struct pt_result *leaf);
+
 /* False: stage 2 maps nothing there. */
 bool shadow_backing(const struct shadow *s, gfn_t gfn, struct backing *b);
 
@@ -105,6 +102,9 @@ gpa_t role_entry_gpa(const struct sp_role *role, unsigned int i);
 
 /* The role of the root for these registers.  False: no mode that can be shadowed. */
 bool role_of_root(const struct walk_cpu *cpu, bool user, struct sp_role *root);
+/* The same; if CR3 leads out of RAM, of a root that stands for no table. */
+bool role_of_root_in_ram(const struct shadow *s, const struct walk_cpu *cpu, bool user,
+			 struct sp_role *root);
 
 /* What the view may do with a page to which all levels together grant `access`. */
 unsigned int role_view(const struct sp_role *role, unsigned int access);
@@ -166,6 +166,8 @@ void sync_compare(struct shadow *s, uint32_t sp, bool links);
 /* The same for sp and all below it. */
 void sync_below(struct shadow *s, uint32_t sp);
 void sync_unsync(struct shadow *s, gfn_t gfn);
+/* Ours was made of the guest's entry `then`, which is `now`: does it lag behind? */
+bool sync_is_older(const struct pt_format *format, uint64_t then, uint64_t now);
 
 static inline unsigned int sp_index(gva_t gva, unsigned int level)
 {

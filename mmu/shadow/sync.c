@@ -26,9 +26,9 @@
 /* --- comparing --------------------------------------------------------------------------- */
 
 /* D set since then is no loss: our entry is read-only, and the next write will see. */
-static bool only_dirty_more(const struct pt_format *format, uint64_t then, uint64_t now)
+bool sync_is_older(const struct pt_format *format, uint64_t then, uint64_t now)
 {
-	return (then ^ now) == format->dirty && (now & format->dirty);
+	return then != now && !((then ^ now) == format->dirty && (now & format->dirty));
 }
 
 static void compare_entry(struct shadow *s, uint32_t sp, unsigned int i)
@@ -37,7 +37,7 @@ static void compare_entry(struct shadow *s, uint32_t sp, unsigned int i)
 	const struct pt_format *format = role_format(role);
 	uint64_t now = shadow_read_guest(s, role_entry_gpa(role, i), format->entry_bytes);
 
-	if (now != s->snapshot[sp][i] && !only_dirty_more(format, s->snapshot[sp][i], now))
+	if (sync_is_older(format, s->snapshot[sp][i], now))
 		entry_zap(s, sp, i);
 }
 

@@ -168,10 +168,11 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 	return 0;
 }
 
-enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
-			    struct walk_access access, struct walk_result *res)
+enum walk_outcome gmem_look(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+			    struct walk_access access, struct walk_result *res,
+			    struct shadow_look *look)
 {
-	(void)gm, (void)cpu, (void)gva, (void)access;
+	(void)gm, (void)cpu, (void)gva, (void)access, (void)look;
 	return res->outcome = WALK_BAD_MODE;
 }
 

@@ -40,14 +40,14 @@ int ctl_get_cpu(int fd, unsigned int nr, struct vcpu_state *state, struct quire_
 }
 
 int ctl_get_walk(int fd, unsigned int nr, gva_t gva, struct walk_access access,
-		 struct walk_result *res, uint8_t *state, struct quire_error *err)
+		 struct ctl_walked *out, struct quire_error *err)
 {
 	bool in = gva >= BASE && gva - BASE < MEMORY && (!user_only || access.user);
 
 	(void)fd, (void)nr, (void)err;
-	*res = (struct walk_result){ .outcome = in ? WALK_OK : WALK_PAGE_FAULT,
-				     .gpa = in ? gva - BASE : GPA_INVALID };
-	*state = in ? PG_PRIVATE : PG_NR_STATES;
+	out->res = (struct walk_result){ .outcome = in ? WALK_OK : WALK_PAGE_FAULT,
+					 .gpa = in ? gva - BASE : GPA_INVALID };
+	out->state = in ? PG_PRIVATE : PG_NR_STATES;
 	return 0;
 }
 

@@ -21,6 +21,7 @@
 #include <unistd.h>
 #include "strange_fds.h"
 #include "vmm/cli/ctl_client.h"
+#include "vmm/cli/walk_shadow.h"
 #include "vmm/vm/ctl.h"
 #include "vmm/vm/vm.h"
 #include "must.h"
@@ -126,9 +127,11 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 	return gpa + len <= 100000 ? 0 : -14;
 }
 
-enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
-			    struct walk_access access, struct walk_result *res)
+enum walk_outcome gmem_look(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+			    struct walk_access access, struct walk_result *res,
+			    struct shadow_look *look)
 {
+	memset(look, 0, sizeof(*look));
 	*res = (struct walk_result){ .gpa = gva,
 				     .maddr = gm ? cpu->cr3 : 0,
 				     .outcome = access.user ? WALK_OK : WALK_PAGE_FAULT };
@@ -221,14 +224,18 @@ static void check_walk(int fd)
 {
 	struct walk_access access = { .user = true };
 	struct quire_error err;
-	struct walk_result res;
-	uint8_t state;
+	static FILE *nowhere;
+	struct ctl_walked walked;
+	const struct walk_result *res = &walked.res;
 
-	if (ctl_get_walk(fd, 0, 0x1000, access, &res, &state, &err) < 0)
+	if (ctl_get_walk(fd, 0, 0x1000, access, &walked, &err) < 0)
 		return;
-	must(res.nr_refs <= WALK_MAX_REFS, "too many references");
-	for (unsigned int i = 0; i < res.nr_refs; i++)
-		must(res.ref[i].name != NULL, "a reference without a name");
+	if (!nowhere)
+		nowhere = fopen("/dev/null", "we");
+	walk_shadow_text(nowhere, &walked, access);
+	must(res->nr_refs <= WALK_MAX_REFS, "too many references");
+	for (unsigned int i = 0; i < res->nr_refs; i++)
+		must(res->ref[i].name != NULL, "a reference without a name");
 }
 
 static void check_users(int fd)

@@ -140,6 +140,26 @@ is_deeply([$status, @$fault{qw(outcome succeeds error_code user)}], [1, 'page fa
 ok(!exists $fault->{gpa} && !exists $fault->{page}, '... that reaches no page');
 like($fault->{gva}, qr/^0x7ffffffff000$/, 'addresses are strings');
 
+# Beside it, what a guest on shadow tables walks: entries for a table and for frames, and none.
+{
+	my $shady = run_guest('shady', [qw(--paging=shadow -m 64M --merge=off)],
+		qw(hold 1 100 seconds=90));
+	ok(says($shady, 'hold: ready'), 'a guest is on shadow tables');
+	my $marks = { %{described('quire walk --json', 2)}, stage2_entry => 'P' };
+	for my $gva (0x100000, 1 << 40, 0) {
+		my $look = document(qw(walk --json --user shady), sprintf '0x%x', $gva)->{shadow};
+		my %missing = map { $_ => '' } $look->{found} eq 'page' ? ()
+			: grep { $marks->{$_} eq 'P' } keys %$marks;
+		my %want = map { $_ => '' } grep { !exists $missing{$_} } keys %$marks;
+		conforms("shadow of $gva", $look, \%want);
+		conforms("... a reference", $_, described('quire walk --json', 3))
+		    for @{$look->{references}};
+	}
+	ok(!exists document(qw(walk --json twin-1 0x100000))->{shadow},
+		'others have no such member');
+	quire(qw(kill shady));
+}
+
 # ---- quire balloon --json ----
 
 # An object of quire.balloon/1: what stats.md says of quire stat's objects, and its own.

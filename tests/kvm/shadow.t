@@ -6,6 +6,7 @@
 # a subject of theirs if QUIRE_PAGING=shadow is in the environment.
 use strict;
 use warnings;
+no warnings 'portable';	# of addresses
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
 use JSON::PP qw(decode_json);
@@ -144,6 +145,94 @@ for my $bad (
 	$vm->command("resume $vm->{name}");
 	$vm->command("kill $vm->{name}");
 	is($vm->finish, 143, 'quire kill ends it');
+}
+
+# ---- what quire walk shows, beside the tables in the memory of the process ----
+
+use constant { MONITOR => 1 << 38, ADDRESS => 0x000ffffffffff000 };	# mmu/shadow/shadow.h
+
+sub word_of {
+	my ($file, $at) = @_;
+	my $word;
+	sysseek $file, $at, 0 or return;
+	return sysread($file, $word, 8) ? unpack 'Q', $word : undef;
+}
+
+# Where in the process the monitor may be: where all entries of this walk are found.
+sub monitor_of {
+	my ($pid, $mem, $refs) = @_;
+	my @ref = map { [hex($_->{address}) - MONITOR, hex $_->{entry}] } @$refs;
+	my @bases;
+	for my $line (split /\n/, slurp("/proc/$pid/maps")) {
+		my ($from, $to) = map { hex } $line =~ /^(\w+)-(\w+) rw.* 0 *$/ or next;
+		next if $to - $from > 1 << 28;
+		for (my $base = $from; $base + $ref[-1][0] < $to; $base += 4096) {
+			push @bases, $base
+			    if !grep { (word_of($mem, $base + $_->[0]) // 0) != $_->[1] } @ref;
+		}
+	}
+	return @bases;
+}
+
+# The walk that a processor does: [address, entry] of each level.
+sub walk_tables {
+	my ($mem, $base, $root, $gva) = @_;
+	my @path;
+	for my $shift (39, 30, 21, 12) {
+		my $at = $root + 8 * ($gva >> $shift & 511);
+		my $entry = word_of($mem, $base + $at - MONITOR);
+		push @path, [$at, $entry];
+		last if !($entry & 1) || $entry & 0x80;
+		$root = $entry & ADDRESS;
+	}
+	return @path;
+}
+
+{
+	my $vm = Quire->new(['--paging=shadow', '--merge=off'], qw(hold 1 4000 seconds=60));
+	$vm->wait_for(qr/ready/, 60);
+	$vm->command("pause $vm->{name}");
+	my $pid = $vm->account->{pid};
+	my ($ram) = grep { my @st = stat; $st[3] == 0 && -f _ } glob "/proc/$pid/fd/*";
+	open my $mem, '<:raw', "/proc/$pid/mem" or die "memory of $pid: $!";
+	open my $guest, '<:raw', $ram or die "RAM of $pid: $!";
+	my $look = sub { decode_json($vm->command("walk --json $vm->{name} @_")) };
+	my $data = 1 << 40;	# guest/layout.h: where quill's user has its pages
+	my @base = monitor_of($pid, $mem, $look->('--user', $data)->{shadow}{references});
+	is(scalar @base, 1, 'the entries that quire walk shows are at one place in the process');
+	my (%found, $leaf);
+	for my $gva ($data, $data + 0x3000, $data + (4 << 20), $data + (100 << 20), 0x100000, 0,
+		0x110000) {
+		for my $access ('--user', '--user --write', '') {
+			my $doc = $look->($access, $gva);
+			my $s = $doc->{shadow};
+			my @refs = @{$s->{references}};
+			$found{$s->{found}}++;
+			next if $s->{found} eq 'no root';
+			my $what = sprintf '%s %#x', $access, $gva;
+			is_deeply([map { [hex $_->{address}, hex $_->{entry}] } @refs],
+				[walk_tables($mem, $base[0], hex $s->{root}, $gva)],
+				"$what: all entries");
+			my @guest = grep { $_->{stands_for} eq 'guest table' } @refs;
+			is_deeply([map { hex $_->{guest_entry} } @guest],
+				[map { word_of($guest, hex $_->{guest_address}) } @guest],
+				'... and those of the guest behind them');
+			next if $s->{found} ne 'page';
+			is(hex($s->{machine_address}) + $gva % $s->{page_bytes},
+				hex $doc->{machine_address}, '... and the page that the walk finds')
+			    if $doc->{outcome} eq 'ok';
+			is($s->{view}, $access ? 'user' : 'supervisor', '... for whom');
+			$leaf = $doc;
+		}
+	}
+	ok($found{page} && $found{'no entry'}, 'some pages are mapped, some are not');
+	my $text = $vm->command("walk --user $vm->{name} $leaf->{gva}");
+	like($text, qr/^on shadow tables: the user's view with NX, \d references from CR3 0x40/m,
+		'the text has them below the walk');
+	like($text, qr/^ +4 +shadow PTE +at .*\n +guest .*\n +EPT +P[DT]E +of /m,
+		'... each with what it stands for');
+	like($vm->command("walk --user $vm->{name} " . ($data + (100 << 20))),
+		qr/^  no shadow entry(:| yet \(a hidden fault)/m, '... and what is not there yet');
 }
 
 # ---- ending it ----

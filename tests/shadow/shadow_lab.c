@@ -604,6 +604,102 @@ struct lab_result lab_walk_now(unsigned int cpu, gva_t gva, struct walk_access a
 	return r;
 }
 
+/* --- looking ----------------------------------------------------------------------------- */
+
+static unsigned int wrong(const char *what, uint64_t said, uint64_t truth)
+{
+	if (said == truth)
+		return 0;
+	tap_note("look: %s is %#lx, but %#lx", what, (unsigned long)said, (unsigned long)truth);
+	return 1;
+}
+
+/* Had this entry of a guest's table ever this value, A and D aside? */
+static bool had(gpa_t gpa, uint64_t value)
+{
+	unsigned int page = gpa_to_gfn(gpa), slot = 0;
+
+	while (slot < LAB_SLOTS - 1 && lab_slot[slot] != gpa % QUIRE_PAGE_SIZE / 8)
+		slot++;
+	for (unsigned int i = 0; i < nr_versions[page][slot]; i++)
+		if (history[page][slot][i].value == (value & ~AD))
+			return true;
+	return false;
+}
+
+/* Beside what walk_arena() has found. */
+static unsigned int look_arena(const struct shadow_look *look, const struct cached *c, bool maps)
+{
+	unsigned int n, faults = wrong("found", look->found == SHADOW_MAPS, maps);
+
+	for (n = 0; n < look->nr_refs; n++)
+		faults += wrong("an address", look->ref[n].address, c->path[n]);
+	return faults + wrong("the number of entries", n, 5 - c->level) +
+	       wrong("the last entry", look->ref[n - 1].entry, c->leaf);
+}
+
+/* Beside the guest's tables; and *path becomes whether all of it is as they are now. */
+static unsigned int look_guest(const struct shadow_look *look, const struct walk_result *walk,
+			       bool *path)
+{
+	unsigned int faults = 0, at = 0;
+
+	*path = true;
+	for (unsigned int n = 0; n < look->nr_refs; n++) {
+		const struct shadow_ref *ref = &look->ref[n];
+		uint64_t entry = 0;
+
+		if (ref->kind != SP_GUEST)
+			continue;
+		while (at < walk->nr_refs && walk->ref[at].stage != 1)
+			at++;
+		*path &= at < walk->nr_refs && walk->ref[at++].addr == ref->guest;
+		if (*path)
+			entry = walk->ref[at - 1].entry;
+		else if (ref->guest >> 12 < LAB_POOL)
+			entry = ref->now; /* a table that the guest does not use there any more */
+		faults += wrong("a guest's entry", ref->now, entry);
+		if (ref->entry && ref->guest >> 12 < LAB_POOL && !had(ref->guest, ref->then))
+			faults += wrong("what it was made of", ref->then, 0);
+		*path &= !ref->entry || !((ref->then ^ entry) & ~X86_D);
+		if (look->stale >> n & 1)
+			faults += wrong("stale", ref->then != entry, true);
+	}
+	return faults;
+}
+
+unsigned int lab_look(unsigned int cpu, gva_t gva, struct walk_access access,
+		      struct shadow_look *look)
+{
+	const struct walk_stage2 s2 = walk_stage2();
+	struct lab_result should = lab_walk_now(cpu, gva, access);
+	static struct walk_result res;
+	unsigned int faults;
+	struct cached c;
+	bool path, maps;
+
+	walk_2d(&lab_regs[cpu], &s2, &memory, gva, access, &res);
+	shadow_look(lab_shadow, &lab_regs[cpu], access.user, gva, &res, look);
+	if (look->found == SHADOW_NO_ROOT)
+		return wrong("the root", look->root, 0);
+	if (res.outcome == WALK_NOT_CANONICAL)
+		return wrong("the number of entries", look->nr_refs, 0);
+	maps = walk_arena(look->root, gva, &c);
+	faults = look_arena(look, &c, maps) + look_guest(look, &res, &path);
+	faults += wrong("the root", look->root, root_for(cpu, access.user));
+	if (path && look->stale)
+		faults += wrong("stale", look->stale, 0);
+	if (!maps)
+		return faults;
+	if (!reaches(look->gpa, address(&c, align_down(gva, 1ULL << (3 + 9 * c.level)))))
+		faults += wrong("the first gpa", look->gpa, c.leaf);
+	/* What is no older than the guest's tables grants no more than they do. */
+	if (path && may(c.leaf, access))
+		faults += wrong("the page", address(&c, gva),
+				should.outcome == LAB_OK ? should.maddr : GPA_INVALID);
+	return faults;
+}
+
 /* --- audits ------------------------------------------------------------------------------ */
 
 static void report(void *ctx, const char *what)

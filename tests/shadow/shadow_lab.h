@@ -72,6 +72,14 @@ bool lab_permits(unsigned int cpu, gva_t gva, struct walk_access access, maddr_t
  */
 bool lab_bits_set(unsigned int cpu, gva_t gva, bool write);
 
+/*
+ * What shadow_look() says of an access, beside what a processor finds in the arena from that root,
+ * beside the guest's tables and their history, and beside walk_2d.  *look is what it said.  Notes
+ * what is wrong; returns how much.
+ */
+unsigned int lab_look(unsigned int cpu, gva_t gva, struct walk_access access,
+		      struct shadow_look *look);
+
 /* --- stage 2 --- */
 
 void lab_set(gfn_t gfn, uint64_t nr, enum page_state to);

@@ -7,6 +7,7 @@
  * After each step everything is audited, and each translation that a processor holds is compared
  * with the tables.
  */
+#include <string.h>
 #include "mmu/format/x86pt.h"
 #include "shadow_lab.h"
 
@@ -15,6 +16,7 @@
 #define AD    (X86_A | X86_D)
 
 static unsigned int nr_stale; /* accesses that ended as tables had said before */
+static unsigned int nr_looks[SHADOW_MAPS + 1], nr_stale_looks;
 static unsigned int nr_mapped, nr_faults;
 
 /* --- the guest's tables ------------------------------------------------------------------ */
@@ -212,6 +214,20 @@ static bool step_access(unsigned int cpu)
 	return true;
 }
 
+/* What quire walk shows of it. */
+static bool step_look(unsigned int cpu)
+{
+	struct walk_access a = { .user = lab_one_in(2) };
+	struct shadow_look look;
+	bool right;
+
+	a.write = lab_one_in(2);
+	right = !lab_look(cpu, random_gva(), a, &look);
+	nr_looks[look.found]++;
+	nr_stale_looks += look.stale != 0;
+	return right;
+}
+
 /* Bits of the registers that flush when they change, but AC. */
 static void step_mode(unsigned int cpu)
 {
@@ -284,8 +300,10 @@ static bool step(void)
 {
 	unsigned int cpu = lab_random() % LAB_CPUS, n = lab_random() % 100;
 
-	if (n < 80)
+	if (n < 70)
 		return step_access(cpu);
+	if (n < 80)
+		return step_look(cpu);
 	if (n < 86)
 		lab_invlpg(cpu, random_gva());
 	else if (n < 88) {
@@ -311,7 +329,8 @@ static void storm(uint64_t seed, uint32_t arena_pages)
 	lab_init(seed, arena_pages);
 	for (unsigned int page = 0; page < LAB_POOL; page++)
 		build_table(page);
-	nr_stale = nr_mapped = nr_faults = 0;
+	nr_stale = nr_mapped = nr_faults = nr_stale_looks = 0;
+	memset(nr_looks, 0, sizeof(nr_looks));
 	while (n < steps && step() && !lab_audit())
 		n++;
 	shadow_stats(lab_shadow, &st);
@@ -319,6 +338,10 @@ static void storm(uint64_t seed, uint32_t arena_pages)
 	ok(nr_mapped > steps / 8 && nr_faults > steps / 20 && nr_stale > steps / 2000,
 	   "many accesses are mapped (%u), fault (%u), or are served by stale entries (%u)",
 	   nr_mapped, nr_faults, nr_stale);
+	ok(nr_looks[SHADOW_MAPS] > steps / 100 && nr_looks[SHADOW_NO_ENTRY] > steps / 100 &&
+		   nr_stale_looks > steps / 5000,
+	   "looks find pages (%u) and no entry (%u), and what is stale (%u)", nr_looks[SHADOW_MAPS],
+	   nr_looks[SHADOW_NO_ENTRY], nr_stale_looks);
 	ok(st.unsyncs && st.large + st.flushes && st.zaps,
 	   "tables were written (%lu), entries went (%lu)", (unsigned long)st.unsyncs,
 	   (unsigned long)st.zaps);

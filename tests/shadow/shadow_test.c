@@ -333,6 +333,64 @@ static void test_monitor_slot(void)
 	end("the monitor's slot");
 }
 
+/* --- looking ----------------------------------------------------------------------------- */
+
+static struct shadow_look look(gva_t gva, struct walk_access a, const char *what)
+{
+	struct shadow_look look;
+
+	is(lab_look(CPU, gva, a, &look), 0, "%s: what is shown is there", what);
+	return look;
+}
+
+static void test_look(void)
+{
+	struct shadow_look l;
+
+	begin();
+	l = look(at(0, 0), READ, "before any access");
+	is(l.found, SHADOW_NO_ROOT, "... there is no root");
+	maps(at(0, 1), READ);
+	l = look(at(0, 0), READ, "a page beside one that was read");
+	is(l.found, SHADOW_NO_ENTRY, "... has no entry");
+	is(l.nr_refs, 4, "... but all tables");
+	is_hex(l.ref[3].guest, PT << 12, "... the last of which is the guest's");
+	is_hex(l.ref[3].now, lab_entry(PT, 0), "... as it is now");
+	maps(at(0, 0), READ);
+	l = look(at(0, 0), WRITE, "a page that was read");
+	is(l.found, SHADOW_MAPS, "... has an entry");
+	ok(!(l.ref[3].entry & X86_W) && !l.user,
+	   "... which may not be written, for the supervisor");
+	is_hex(l.gpa, DATA(0), "... and stands for its gpa");
+	is(l.stage2_level, 1, "... which stage 2 has, too");
+	is(look(at(0, 0), USER, "the user's view").found, SHADOW_NO_ROOT, "... has no root yet");
+	set(PT, 0, DATA(2) | RWU);
+	l = look(at(0, 0), READ, "an entry that the guest changed");
+	is(l.stale, 8, "... is older than its tables");
+	is_hex(l.ref[3].then, DATA(0) | RWU | X86_A, "... and made of what there was");
+	lab_invlpg(CPU, at(0, 0));
+	is(look(at(0, 0), READ, "after INVLPG").found, SHADOW_NO_ENTRY, "... there is none");
+	is(look(0x8000000000000, READ, "what is not canonical").nr_refs, 0, "... has no entries");
+	l = look(SHADOW_MONITOR_GVA, READ, "the monitor's address");
+	is(l.ref[0].kind, SP_MONITOR, "... is the monitor's");
+	end("looking");
+}
+
+static void test_look_direct(void)
+{
+	struct shadow_look l;
+
+	begin();
+	set(PD, 1, 0x200000 | RWU | X86_PS);
+	lab_set(512, 2, PG_PRIVATE);
+	maps(at(1, 1), READ);
+	l = look(at(1, 1), READ, "a page of a large one, of which stage 2 has pages singly");
+	is(l.ref[2].kind, SP_GUEST, "... the guest's entry is above");
+	is(l.ref[3].kind, SP_DIRECT, "... and below it a page is counted off");
+	is_hex(l.ref[3].guest, 0x201000, "... from its first on");
+	end("looking at what is direct");
+}
+
 /* --- other modes -------------------------------------------------------------------------- */
 
 static void set_raw(unsigned int page, unsigned int index, unsigned int bytes, uint64_t value)
@@ -340,13 +398,36 @@ static void set_raw(unsigned int page, unsigned int index, unsigned int bytes, u
 	lab_write(page, index * bytes, &value, bytes);
 }
 
+/* A look at a page that is mapped: the guest's entry behind each of ours, or the gpa if direct. */
+static void looks(const char *what, gva_t gva, const struct shadow_ref want[4])
+{
+	static struct walk_result res = { .outcome = WALK_OK };
+	struct shadow_look l;
+
+	shadow_look(lab_shadow, &lab_regs[CPU], false, gva, &res, &l);
+	is(l.found, SHADOW_MAPS, "%s: a look finds the page", what);
+	for (unsigned int i = 0; i < 4; i++) {
+		is(l.ref[i].kind, want[i].kind, "... level %u: what the table is", 4 - i);
+		is_hex(l.ref[i].guest, want[i].guest, "... and where the guest's entry is");
+	}
+	is(l.stale, 0, "... all is as it is now");
+}
+
 static void test_paging_off(void)
 {
+	static const struct shadow_ref want[] = {
+		{ .kind = SP_DIRECT },
+		{ .kind = SP_DIRECT },
+		{ .kind = SP_DIRECT },
+		{ .kind = SP_DIRECT, .guest = 0x123000 },
+	};
+
 	begin();
 	lab_regs[CPU].cr0 = 1;
 	lab_regs[CPU].efer = 0;
 	lab_load(CPU);
 	is_hex(maps(0x123000, WRITE), 0x123000, "without paging addresses are physical");
+	looks("paging off", 0x123000, want);
 	is_hex(maps(0x123000, USER), 0x123000, "... for all");
 	is_hex(maps(0xfee00000, READ), 0xfee00000, "... devices too");
 	end("paging off");
@@ -354,6 +435,13 @@ static void test_paging_off(void)
 
 static void test_pae(void)
 {
+	static const struct shadow_ref want[] = {
+		{ .kind = SP_PAD },
+		{ .kind = SP_GUEST, .guest = SPARE * 4096 + 0x20 + 3 * 8 },
+		{ .kind = SP_GUEST, .guest = PD * 4096 + 2 * 8 },
+		{ .kind = SP_GUEST, .guest = PT2 * 4096 + 8 },
+	};
+
 	begin();
 	lab_regs[CPU].cr0 = 1u << 31 | 1u << 16 | 1;
 	lab_regs[CPU].efer = 1u << 11;
@@ -363,6 +451,7 @@ static void test_pae(void)
 	set_raw(PT2, 1, 8, DATA(1) | X86_P | X86_W);
 	lab_load(CPU);
 	is_hex(maps(0xc0401000, WRITE), DATA(1), "PAE: a page is mapped");
+	looks("PAE", 0xc0401000, want);
 	is(faults(0xc0401000, USER), PF_P | PF_U, "... for the supervisor");
 	set_raw(PT2, 1, 8, DATA(2) | X86_P | X86_W);
 	is_hex(maps(0xc0401000, READ), DATA(1), "... stale before INVLPG");
@@ -373,6 +462,13 @@ static void test_pae(void)
 
 static void test_32_bit(void)
 {
+	static const struct shadow_ref want[] = {
+		{ .kind = SP_PAD },
+		{ .kind = SP_PAD },
+		{ .kind = SP_GUEST, .guest = SPARE * 4096 + 0x201 * 4 },
+		{ .kind = SP_GUEST, .guest = PT2 * 4096 + 0x3ff * 4 },
+	};
+
 	begin();
 	lab_regs[CPU].cr0 = 1u << 31 | 1u << 16 | 1;
 	lab_regs[CPU].cr4 = 1u << 4;
@@ -384,6 +480,7 @@ static void test_32_bit(void)
 	set_raw(SPARE, 0x202, 4, RWU | X86_PS);
 	lab_load(CPU);
 	is_hex(maps(0x807ff000, WRITE), DATA(1), "32-bit: the upper half of a table");
+	looks("32-bit", 0x807ff000, want);
 	is_hex(maps(0x80401000, WRITE), DATA(2), "... and the lower half");
 	is_hex(maps(0x80bff000, READ), 0x3ff000, "a page of 4 MiB, its upper half");
 	is_hex(maps(0x80802000, READ), 0x002000, "... and its lower half");
@@ -409,6 +506,8 @@ int main(void)
 	test_large();
 	test_no_ram();
 	test_monitor_slot();
+	test_look();
+	test_look_direct();
 	test_paging_off();
 	test_pae();
 	test_32_bit();

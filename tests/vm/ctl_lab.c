@@ -178,10 +178,16 @@ int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 	return 0;
 }
 
-enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
-			    struct walk_access access, struct walk_result *res)
+enum walk_outcome gmem_look(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
+			    struct walk_access access, struct walk_result *res,
+			    struct shadow_look *look)
 {
 	(void)gm;
+	*look = (struct shadow_look){
+		.found = SHADOW_NO_ENTRY,
+		.nr_refs = 1,
+		.ref = { { .level = 4, .kind = SP_GUEST, .entry = 0x1234 } },
+	};
 	*res = (struct walk_result){
 		.outcome = gva == BUSY_GVA ? WALK_AGAIN : WALK_OK,
 		.gpa = 600 * 4096 + gva % 4096, .maddr = 0x5000,

@@ -187,25 +187,29 @@ static void test_walk(void)
 {
 	struct walk_access access = { .write = true, .user = true };
 	struct quire_error err;
-	struct walk_result res;
-	uint8_t state;
+	struct ctl_walked walked;
+	const struct walk_result *res = &walked.res;
 	int fd = connect_vm();
 
-	ok(ctl_get_walk(fd, 1, 0x7fff1234, access, &res, &state, &err) == 0, "a walk is answered");
-	ok(res.outcome == WALK_OK && res.gpa == 600 * 4096 + 0x234 && res.maddr == 0x5000,
+	ok(ctl_get_walk(fd, 1, 0x7fff1234, access, &walked, &err) == 0, "a walk is answered");
+	ok(res->outcome == WALK_OK && res->gpa == 600 * 4096 + 0x234 && res->maddr == 0x5000,
 	   "outcome and addresses");
-	ok(res.error_code == (PF_W | PF_U), "the access asked for is the access walked");
-	ok(res.format1 == &x86_4level_format && res.level1 == 2 && res.level2 == 1, "levels");
-	ok(res.nr_refs == 2 && res.ref[0].input == 0x2000 && res.ref[1].entry == 0x87,
+	ok(res->error_code == (PF_W | PF_U), "the access asked for is the access walked");
+	ok(res->format1 == &x86_4level_format && res->level1 == 2 && res->level2 == 1, "levels");
+	ok(res->nr_refs == 2 && res->ref[0].input == 0x2000 && res->ref[1].entry == 0x87,
 	   "references, of the vCPU asked for");
-	ok(!strcmp(res.ref[0].name, "EPT PML4E") && !strcmp(res.ref[1].name, "PDPTE"),
-	   "their names: %s, %s", res.ref[0].name, res.ref[1].name);
-	is(state, PG_PRIVATE | GMEM_STATE_LARGE, "state of the page reached");
-	ok(ctl_get_walk(fd, 2, 0, access, &res, &state, &err) == -ENOENT, "no such vCPU");
-	ok(ctl_get_walk(fd, 0, 0, access, &res, &state, &err) == 0, "... and the next is fine");
-	ok(ctl_get_walk(fd, 0, BUSY_GVA, access, &res, &state, &err) == 0 &&
-		   res.outcome == WALK_AGAIN && res.gpa == 600 * 4096 && state == PG_NR_STATES,
+	ok(!strcmp(res->ref[0].name, "EPT PML4E") && !strcmp(res->ref[1].name, "PDPTE"),
+	   "their names: %s, %s", res->ref[0].name, res->ref[1].name);
+	is(walked.state, PG_PRIVATE | GMEM_STATE_LARGE, "state of the page reached");
+	ok(ctl_get_walk(fd, 2, 0, access, &walked, &err) == -ENOENT, "no such vCPU");
+	ok(ctl_get_walk(fd, 0, 0, access, &walked, &err) == 0, "... and the next is fine");
+	ok(ctl_get_walk(fd, 0, BUSY_GVA, access, &walked, &err) == 0 &&
+		   res->outcome == WALK_AGAIN && res->gpa == 600 * 4096 &&
+		   walked.state == PG_NR_STATES,
 	   "tables that keep changing are an answer, which reaches no page");
+	ok(walked.shadow.found == SHADOW_NO_ENTRY && walked.shadow.nr_refs == 1 &&
+		   walked.shadow.ref[0].entry == 0x1234,
+	   "what a processor walks comes with it");
 	close(fd);
 	ok(status_of_request(request(CTL_WALK, 0, CTL_ACCESS_WRITE | CTL_ACCESS_FETCH, 0)) ==
 		   -EINVAL,

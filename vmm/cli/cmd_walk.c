@@ -2,6 +2,7 @@
 /*
  * quire walk: how a processor of the guest would translate an address, reference by reference,
  * through the guest's tables and through stage 2; and what quire would do about the outcome.
+ * Beside it, of a guest on shadow tables, what its processor walks.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include "cmd.h"
 #include "json.h"
 #include "named.h"
+#include "walk_shadow.h"
 #include "where.h"
 #include "vmm/vm/render.h"
 
@@ -22,7 +24,9 @@ const char walk_usage[] =
 	"Shows how a virtual processor of a running guest would translate a guest-virtual\n"
 	"address: each memory reference through the guest's page tables and through stage 2, and\n"
 	"the outcome.  Where stage 2 does not allow the access yet, it says what quire does when\n"
-	"the guest makes it.  Nothing in the guest changes, accessed and dirty bits included.\n"
+	"the guest makes it.  Of a guest on shadow tables, it also shows the entries that the\n"
+	"processor walks in fact, and what they stand for.  Nothing in the guest changes,\n"
+	"accessed and dirty bits included.\n"
 	"GVA is 0xHEX or a number.\n" USAGE_VM "\n"
 	"  --cpu=N  with the registers of virtual processor N (default 0)\n"
 	"  --write  walk as for a write instead of a read\n"
@@ -89,8 +93,7 @@ struct walked {
 	gva_t gva;
 	char name[192]; /* of it, among the symbols; or "" */
 	uint64_t slide; /* of the symbols */
-	struct walk_result res;
-	uint8_t state; /* of the page reached */
+	struct ctl_walked at;
 	uint8_t byte[MAX_BYTES];
 	size_t bytes; /* that could be read */
 };
@@ -106,7 +109,7 @@ static int look(const struct where *where, const struct walk_options *opt, struc
 	name = where_name(where, w->gva);
 	snprintf(w->name, sizeof(w->name), "%s", name ? name : "");
 	w->slide = where->slide;
-	code = where_walk(where, w->gva, opt->access, &w->res, &w->state, err);
+	code = where_walk(where, w->gva, opt->access, &w->at, err);
 	if (code || !opt->bytes)
 		return code;
 	return where_read(where, w->gva, w->byte, opt->bytes, &w->bytes, err);
@@ -192,7 +195,7 @@ static void json_bytes(struct json *json, const struct walked *w)
 
 static void print_json(const struct walk_options *opt, const struct walked *w)
 {
-	const struct walk_result *res = &w->res;
+	const struct walk_result *res = &w->at.res;
 	struct json json;
 
 	json_init(&json, stdout);
@@ -212,13 +215,14 @@ static void print_json(const struct walk_options *opt, const struct walked *w)
 	if (opt->symbols)
 		json_hex(&json, "slide", w->slide);
 	json_string(&json, "paging", res->format1 ? res->format1->name : "off");
-	json_outcome(&json, res, w->state);
+	json_outcome(&json, res, w->at.state);
 	if (opt->bytes)
 		json_bytes(&json, w);
 	json_array(&json, "references");
 	for (unsigned int i = 0; i < res->nr_refs && i < WALK_MAX_REFS; i++)
 		json_reference(&json, &res->ref[i]);
 	json_end_array(&json);
+	walk_shadow_json(&json, &w->at, opt->access);
 	json_end_object(&json);
 }
 
@@ -247,7 +251,8 @@ static void print_text(const struct walk_options *opt, const struct walked *w)
 		       w->gva, w->slide);
 	else if (w->name[0])
 		printf("%s is gva %#" PRIx64 "\n", w->name, w->gva);
-	render_walk(stdout, w->gva, &w->res, w->state);
+	render_walk(stdout, w->gva, &w->at.res, w->at.state);
+	walk_shadow_text(stdout, &w->at, opt->access);
 	print_bytes(w);
 	if (w->bytes < opt->bytes)
 		printf("  %zu of %" PRIu64 " bytes are there\n", w->bytes, opt->bytes);
@@ -277,5 +282,5 @@ int cmd_walk(int argc, char **argv)
 		fprintf(stderr, "quire walk: cannot write: %m\n");
 		return QUIRE_STATUS_HOST;
 	}
-	return render_succeeds(&w.res, w.state) ? 0 : 1;
+	return render_succeeds(&w.at.res, w.at.state) ? 0 : 1;
 }

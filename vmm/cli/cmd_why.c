@@ -39,14 +39,13 @@ static int take_samples(int fd, unsigned int cpu, struct vcpu_state *sample, uns
 static int show_walk(const struct where *w, const struct vcpu_state *state, struct quire_error *err)
 {
 	struct walk_access fetch = { .fetch = true, .user = doing_cpl(state) == 3 };
-	struct walk_result res;
-	uint8_t page;
-	int code = where_walk(w, doing_rip(state), fetch, &res, &page, err);
+	struct ctl_walked walked;
+	int code = where_walk(w, doing_rip(state), fetch, &walked, err);
 
 	if (code)
 		return code;
 	fputs("RIP, fetch: ", stdout);
-	render_walk(stdout, doing_rip(state), &res, page);
+	render_walk(stdout, doing_rip(state), &walked.res, walked.state);
 	return 0;
 }
 

@@ -504,8 +504,19 @@ static void unpack_walk(const struct ctl_walk *in, struct walk_result *res)
 	}
 }
 
+static bool look_is_good(const struct shadow_look *look)
+{
+	if (look->found > SHADOW_MAPS || look->nr_refs > ARRAY_SIZE(look->ref) ||
+	    (look->found == SHADOW_MAPS && !look->nr_refs) || look->stage2_level > 2)
+		return false;
+	for (unsigned int i = 0; i < look->nr_refs; i++)
+		if (look->ref[i].level != 4 - i || look->ref[i].kind > SP_MONITOR)
+			return false;
+	return true;
+}
+
 int ctl_get_walk(int fd, unsigned int cpu, gva_t gva, struct walk_access access,
-		 struct walk_result *res, uint8_t *state, struct quire_error *err)
+		 struct ctl_walked *out, struct quire_error *err)
 {
 	uint64_t arg[4] = { gva, 0, cpu, 0 };
 	struct ctl_walk in;
@@ -516,9 +527,10 @@ int ctl_get_walk(int fd, unsigned int cpu, gva_t gva, struct walk_access access,
 	code = ask_one(fd, CTL_WALK, arg, &in, sizeof(in), err);
 	if (code < 0)
 		return code;
-	if (in.nr_refs > WALK_MAX_REFS || in.outcome > WALK_AGAIN)
+	if (in.nr_refs > WALK_MAX_REFS || in.outcome > WALK_AGAIN || !look_is_good(&in.shadow))
 		return quire_fail(err, -EPROTO, "the VM's answer makes no sense");
-	unpack_walk(&in, res);
-	*state = local_state(in.state);
+	unpack_walk(&in, &out->res);
+	out->state = local_state(in.state);
+	out->shadow = in.shadow;
 	return 0;
 }

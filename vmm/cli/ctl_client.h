@@ -81,11 +81,15 @@ int ctl_get_tail(int fd, struct tail *tail, struct quire_error *err);
 /* Read the bytes of [gpa, gpa + bytes) into buf.  -EFAULT: they are not all RAM. */
 int ctl_read(int fd, gpa_t gpa, void *buf, size_t bytes, struct quire_error *err);
 
-/*
- * Walk gva as vCPU cpu would for this access.  *state becomes the state of the page that the walk
- * reaches, as ctl_get_map() gives it; PG_NR_STATES if it reaches none.
- */
+/* A walk, and what there is at its end. */
+struct ctl_walked {
+	struct walk_result res;
+	uint8_t state; /* of the page at res.gpa, as ctl_get_map() gives it; PG_NR_STATES: none */
+	struct shadow_look shadow; /* what the processor walks, if the guest is on shadow tables */
+};
+
+/* Walk gva as vCPU cpu would for this access. */
 int ctl_get_walk(int fd, unsigned int cpu, gva_t gva, struct walk_access access,
-		 struct walk_result *res, uint8_t *state, struct quire_error *err);
+		 struct ctl_walked *out, struct quire_error *err);
 
 #endif

@@ -15,49 +15,49 @@
 
 /* ---- through the vCPU's tables ---- */
 
-int where_walk(const struct where *w, gva_t gva, struct walk_access access, struct walk_result *res,
-	       uint8_t *state, struct quire_error *err)
+int where_walk(const struct where *w, gva_t gva, struct walk_access access, struct ctl_walked *out,
+	       struct quire_error *err)
 {
 	uint64_t deadline_ns = monotonic_ns() + STOPPED_S * NS_PER_S;
 	int code;
 
-	while ((code = ctl_get_walk(w->fd, w->cpu, gva, access, res, state, err)) == -ETIMEDOUT &&
+	while ((code = ctl_get_walk(w->fd, w->cpu, gva, access, out, err)) == -ETIMEDOUT &&
 	       monotonic_ns() < deadline_ns)
 		usleep(100000);
 	return code;
 }
 
 /* Where a read of gva ends up.  SMAP keeps the supervisor from pages of the user: so ask twice. */
-static int walk_to_read(const struct where *w, gva_t gva, struct walk_result *res, uint8_t *state,
+static int walk_to_read(const struct where *w, gva_t gva, struct ctl_walked *out,
 			struct quire_error *err)
 {
 	struct walk_access access = { .user = false };
-	int code = where_walk(w, gva, access, res, state, err);
+	int code = where_walk(w, gva, access, out, err);
 
-	if (code || res->outcome != WALK_PAGE_FAULT)
+	if (code || out->res.outcome != WALK_PAGE_FAULT)
 		return code;
 	access.user = true;
-	return where_walk(w, gva, access, res, state, err);
+	return where_walk(w, gva, access, out, err);
 }
 
 int where_read(const struct where *w, gva_t gva, void *buf, size_t bytes, size_t *done,
 	       struct quire_error *err)
 {
-	struct walk_result res;
-	uint8_t state;
+	struct ctl_walked walked;
+	const struct walk_result *res = &walked.res;
 	int code;
 
 	for (*done = 0; *done < bytes;) {
 		gva_t at = gva + *done;
 		size_t n = min_u64(bytes - *done, QUIRE_PAGE_SIZE - at % QUIRE_PAGE_SIZE);
 
-		code = walk_to_read(w, at, &res, &state, err);
+		code = walk_to_read(w, at, &walked, err);
 		if (code)
 			return code;
-		if (state == PG_NR_STATES || res.gpa == GPA_INVALID ||
-		    (res.outcome != WALK_OK && res.outcome != WALK_VIOLATION))
+		if (walked.state == PG_NR_STATES || res->gpa == GPA_INVALID ||
+		    (res->outcome != WALK_OK && res->outcome != WALK_VIOLATION))
 			break;
-		code = ctl_read(w->fd, res.gpa, (char *)buf + *done, n, err);
+		code = ctl_read(w->fd, res->gpa, (char *)buf + *done, n, err);
 		if (code)
 			return code;
 		*done += n;

@@ -46,8 +46,8 @@ const char *where_name(const struct where *w, gva_t gva);
  * Walk as ctl_get_walk() does.  The VM waits only a moment for a vCPU to stop; this asks again for
  * two seconds.
  */
-int where_walk(const struct where *w, gva_t gva, struct walk_access access, struct walk_result *res,
-	       uint8_t *state, struct quire_error *err);
+int where_walk(const struct where *w, gva_t gva, struct walk_access access, struct ctl_walked *out,
+	       struct quire_error *err);
 
 /*
  * Read up to `bytes` bytes at gva: what the vCPU finds there as supervisor, or else as user.

@@ -201,6 +201,7 @@ static int answer_walk(struct ctl *ctl, const struct ctl_request *req, struct vm
 	};
 	struct ctl_walk *out = (void *)ctl->packet.payload;
 	struct vcpu_state state;
+	struct shadow_look shadow;
 	struct walk_result res;
 	struct walk_cpu cpu;
 	int code;
@@ -212,8 +213,9 @@ static int answer_walk(struct ctl *ctl, const struct ctl_request *req, struct vm
 	if (code < 0)
 		return code;
 	vcpu_walk_cpu(vm, &state, &cpu);
-	gmem_walk(vm_gmem(vm), &cpu, req->arg[0], access, &res);
+	gmem_look(vm_gmem(vm), &cpu, req->arg[0], access, &res, &shadow);
 	pack_walk(&res, out);
+	out->shadow = shadow;
 	out->state = reached_state(vm, &res);
 	return (int)sizeof(*out);
 }

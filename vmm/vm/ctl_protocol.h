@@ -41,7 +41,8 @@
  *
  *   CTL_WALK
  *     Where does an address lead?  arg[0]: the gva.  arg[1]: CTL_ACCESS_*.  arg[2]: the vCPU.
- *     Payload: a struct ctl_walk.  Guest memory is never changed.
+ *     Payload: a struct ctl_walk.  Guest memory is never changed.  It shows one moment of stage 2
+ *     and of the shadow tables, and reads each entry of the guest's once.
  *     -ENOENT: there is no such vCPU.  -ETIMEDOUT: the vCPU does not leave KVM_RUN; the server asks
  *     it again at most once a second.
  *
@@ -179,6 +180,7 @@ struct ctl_walk {
 	uint8_t state;	/* of the page at gpa, as in a run of CTL_MAP; CTL_NOT_RAM: none */
 	uint32_t nr_refs;
 	struct ctl_walk_ref ref[WALK_MAX_REFS];
+	struct shadow_look shadow; /* what is walked instead, if the guest is on shadow tables */
 };
 
 /* CTL_FRAME_USERS */
