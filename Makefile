@@ -210,7 +210,7 @@ fuzzers: $(if $(HAVE_FUZZER),$(FUZZ_BIN))
 # which it does not watch.  And it takes each clone() for a fork(), also that of a child which has
 # our memory while we sleep: by another name it leaves that one alone.
 TSAN_SRC := memory/gmem_test memory/gmem_balloon_test memory/waiting_test machine/credits_test \
-            dev/balloon_test merge/keeper_storm_test
+            dev/balloon_test merge/keeper_storm_test monitor/flush_test
 TSAN_BIN := $(TSAN_SRC:%=$(TSAN_BUILD)/tests/%)
 
 $(TSAN_BUILD)/%.o: %.c Makefile
@@ -221,7 +221,8 @@ $(TSAN_BUILD)/%.o: %.c Makefile
 
 $(TSAN_BUILD)/mmu/base/hash_avx2.o: WARN += -mavx2
 
-$(TSAN_BUILD)/libquire.a: $(patsubst %.c,$(TSAN_BUILD)/%.o,$(filter mmu/% vmm/dev/%,$(LIB_SRC)))
+$(TSAN_BUILD)/libquire.a: \
+	$(patsubst %.c,$(TSAN_BUILD)/%.o,$(filter mmu/% vmm/dev/% vmm/monitor/%,$(LIB_SRC)))
 
 $(TSAN_BIN): %: %.o $(TSAN_BUILD)/tests/tap.o $(TSAN_BUILD)/libquire.a
 	@echo '  TSANLD  $@'

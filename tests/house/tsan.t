@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Keeper of docs/locking.md: gmem_test, pager and all, gmem_balloon_test, waiting_test,
-# credits_test, balloon_test, and keeper_storm_test, which has all threads of a VM and a machine
-# but for vCPUs, under ThreadSanitizer.
+# credits_test, balloon_test, flush_test with a thread for each processor, and keeper_storm_test,
+# which has all threads of a VM and a machine but for vCPUs, under ThreadSanitizer.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -42,6 +42,7 @@ race_free memory/gmem_balloon_test 'who gives pages back, the pager and the gues
 race_free memory/waiting_test 'accesses that wait for credits race with nobody'
 race_free machine/credits_test 'threads that share credits race nowhere'
 race_free dev/balloon_test 'a vCPU and the main loop race nowhere in a virtio device'
+race_free monitor/flush_test 'processors that flush shadow tables race nowhere'
 race_free merge/keeper_storm_test 'keepers, pagers, accessors and a machine race nowhere'
 
 done_testing

@@ -82,9 +82,11 @@ int kvm_set_segment(struct kvm *kvm, maddr_t at, const void *hva, uint64_t bytes
 
 /*
  * Make KVM forget the tables that it has made of the shadow tables, if it makes any: it does so
- * when a slot goes, and there is one for that.  0 or -errno.  A vCPU's thread, outside the guest.
+ * when a slot goes, and there is one for that, of which no guest knows.  vCPUs may be in the guest:
+ * KVM has them come out for a moment, and waits for it.  0 or -errno.  One thread at a time, a
+ * vCPU's, outside the guest.
  */
-int kvm_forget_tables(struct kvm *kvm);
+int kvm_forget_tables(const struct kvm *kvm);
 
 /*
  * Make the kernel's PIC, I/O APIC, local APICs and PIT.  After kvm_set_memory(): to add a slot to a

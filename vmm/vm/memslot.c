@@ -179,7 +179,7 @@ int kvm_set_segment(struct kvm *kvm, maddr_t at, const void *hva, uint64_t bytes
 	return set_other(kvm, slot, at, hva, hva ? bytes : 0, KVM_MEM_READONLY);
 }
 
-int kvm_forget_tables(struct kvm *kvm)
+int kvm_forget_tables(const struct kvm *kvm)
 {
 	int ret = set_other(kvm, SLOT_SPARE, SPARE_AT, kvm->zeroes, 0, KVM_MEM_READONLY);
 

@@ -142,12 +142,15 @@ static int start(struct vcpu *vcpu, struct quire_error *err)
 
 /* ---- into the guest ---- */
 
-/* Prepare the next KVM_RUN.  The vCPU counts as in the guest from now on. */
-static void prepare(struct vcpu *vcpu)
+/*
+ * Prepare the next KVM_RUN.  The vCPU counts as in the guest from now on.  0; -errno: KVM cannot
+ * flush, and it does not.
+ */
+static int prepare(struct vcpu *vcpu)
 {
 	struct vm_shadow *v = vm_shadow_of(vcpu);
 	struct vcpu_shadow *s = vcpu->shadow;
-	bool others = find_root(vcpu), all = false;
+	bool others = find_root(vcpu);
 	maddr_t stale[WORLD_MAX_LIST];
 	struct world_entry entry = {
 		.regs = &s->cpu.state.regs,
@@ -155,23 +158,18 @@ static void prepare(struct vcpu *vcpu)
 		.root = s->root,
 		.stale = stale,
 	};
-	int nr;
+	int nr = flush_begin(v->flush, vcpu->id, world_room(v->world, vcpu->id), stale,
+			     &entry.forgotten);
 
-	while ((nr = flush_begin(v->flush, vcpu->id, stale)) < 0) {
-		kvm_forget_tables(&vcpu->vm->kvm);
-		all = true;
-	}
-	if (!all && (unsigned int)nr > world_room(v->world, vcpu->id)) {
-		kvm_forget_tables(&vcpu->vm->kvm);
-		all = true;
-	}
-	if (s->place != WORLD_TRAPPED && !others && !all && !nr)
-		return;
+	if (nr < 0)
+		return nr;
+	if (s->place != WORLD_TRAPPED && !others && !entry.forgotten && !nr)
+		return 0;
 	entry.nr_stale = (unsigned int)nr;
-	entry.forgotten = all;
 	world_enter(v->world, vcpu->id, vcpu->run, &entry);
-	if (nr || all)
+	if (nr || entry.forgotten)
 		vcpu_count(&s->count.flushes);
+	return 0;
 }
 
 /* After KVM_RUN: see where the vCPU is, and what the guest's registers are. */
@@ -215,7 +213,9 @@ static int run(struct vcpu *vcpu)
 		vcpu->run->exit_reason = KVM_EXIT_IO;
 		return 0;
 	}
-	prepare(vcpu);
+	error = -prepare(vcpu);
+	if (error)
+		return error;
 	vcpu->run->kvm_valid_regs = WORLD_VALID_REGS;
 	error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
 	flush_end(vm_shadow_of(vcpu)->flush, vcpu->id);

@@ -146,6 +146,11 @@ static void kick(void *ctx, unsigned int cpu)
 	vcpu_kick(&vm->vcpu[cpu], VCPU_FLUSH);
 }
 
+static int forget(void *ctx)
+{
+	return kvm_forget_tables(&((struct vm *)ctx)->kvm);
+}
+
 /* What cannot be on shadow tables is said here. */
 static int check(const struct vm *vm, struct quire_error *err)
 {
@@ -175,6 +180,7 @@ static struct flush *create_flush(struct vm *vm)
 		.nr_cpus = vm->config.nr_vcpus,
 		.max_list = WORLD_MAX_LIST,
 		.kick = kick,
+		.forget = forget,
 		.ctx = vm,
 	};
 
