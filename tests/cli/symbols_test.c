@@ -65,9 +65,92 @@ static void test_elf(void)
 	   "an address has its name");
 	ok(!strcmp(symbols_name(s, 0x1fff, &offset), "?data") && offset == 0xfff,
 	   "what upsets a terminal is not shown");
+	ok(!strcmp(symbols_name(s, 0x2000, &offset), "start") && offset == 0,
+	   "... also the address itself");
+	ok(!strcmp(symbols_name(s, 0x1000, &offset), "?data") && offset == 0, "... of each symbol");
 	ok(!symbols_name(s, 0xfff, &offset), "below the first symbol there is none");
 	symbols_free(s);
 	symbols_free(NULL);
+}
+
+/* The same of 32 bits. */
+static void test_elf32(void)
+{
+	static struct elf32 {
+		Elf32_Ehdr head;
+		char fill[16]; /* a file has at least the size of a header of 64 bits */
+		Elf32_Sym sym[2];
+		char strings[8];
+		Elf32_Shdr section[2];
+	} narrow = {
+		.head = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB },
+			  .e_shoff = offsetof(struct elf32, section),
+			  .e_shentsize = sizeof(Elf32_Shdr),
+			  .e_shnum = 2 },
+		.sym = { { .st_name = 1, .st_info = STT_FUNC, .st_shndx = 1, .st_value = 0x3000 },
+			 { .st_name = 4, .st_info = STT_FUNC, .st_shndx = 1, .st_value = 0x2000 } },
+		.strings = "\0in\0out",
+		.section = { { .sh_type = SHT_SYMTAB,
+			       .sh_link = 1,
+			       .sh_offset = offsetof(struct elf32, sym),
+			       .sh_size = 2 * sizeof(Elf32_Sym) },
+			     { .sh_type = SHT_STRTAB,
+			       .sh_offset = offsetof(struct elf32, strings),
+			       .sh_size = 8 } },
+	};
+	struct quire_error err;
+	struct symbols *s;
+	gva_t in = 0, out = 0;
+
+	put(&narrow, sizeof(narrow));
+	if (!ok(symbols_read(path, &s, &err) == 0, "an ELF file of 32 bits is read"))
+		return;
+	ok(!symbols_find(s, "in", &in) && !symbols_find(s, "out", &out) && in == 0x3000 &&
+		   out == 0x2000,
+	   "... all of its symbols");
+	symbols_free(s);
+}
+
+/* Is `bad` refused with this line? */
+static void refused(const struct elf *bad, const char *say, const char *what)
+{
+	struct quire_error err = { "" };
+	struct symbols *s;
+	int code;
+
+	put(bad, sizeof(*bad));
+	code = symbols_read(path, &s, &err);
+	if (!ok(code == -EINVAL && strstr(err.text, say), "%s: %s", what, say))
+		tap_note("%d: %s", code, err.text);
+}
+
+static void test_odd_elf(void)
+{
+	struct elf bad = good;
+
+	bad.head.e_shnum = bad.head.e_shentsize = 0;
+	refused(&bad, "it was stripped", "no sections");
+	bad = good;
+	bad.section[1].sh_type = SHT_DYNSYM;
+	refused(&bad, "it was stripped", "no symbol table");
+	bad = good;
+	bad.head.e_ident[EI_DATA] = ELFDATA2MSB;
+	refused(&bad, "not of an x86", "big endian");
+	bad = good;
+	bad.head.e_ident[EI_CLASS] = 3;
+	refused(&bad, "not of an x86", "neither 32 nor 64 bits");
+	bad = good;
+	bad.head.e_shentsize++;
+	refused(&bad, "another size", "longer section headers");
+	bad = good;
+	bad.section[1].sh_link = 3;
+	refused(&bad, "no strings", "strings behind the last section");
+	bad = good;
+	bad.section[2].sh_offset = sizeof(bad) - 31;
+	refused(&bad, "cut short", "strings beyond the end");
+	bad = good;
+	memset(bad.sym, 0, sizeof(bad.sym));
+	refused(&bad, "has no symbols", "nothing in the table");
 }
 
 /* Each cut, and each byte of header and tables set to extremes: a refusal, or symbols; no crash. */
@@ -140,11 +223,42 @@ static void test_text(void)
 	ok(symbols_read("/", &s, &err) == -EISDIR, "a directory: %s", err.text);
 }
 
+/* More of them than there is room for at first, by descending address; and a long name. */
+static void test_many(void)
+{
+	static char text[3000 * 24 + 300];
+	struct quire_error err;
+	struct symbols *s;
+	uint64_t offset;
+	size_t len = 0;
+	bool right = true;
+
+	for (unsigned int i = 3000; i > 0; i--)
+		len += (size_t)sprintf(text + len, "%x T name%u\n", i * 16, i);
+	len += (size_t)sprintf(text + len, "f0000 T %0200d\n", 0);
+	put(text, len);
+	if (!ok(symbols_read(path, &s, &err) == 0, "3001 symbols are read"))
+		return;
+	for (unsigned int i = 1; i <= 3000; i++) {
+		char name[16];
+
+		sprintf(name, "name%u", i);
+		right = right && !strcmp(symbols_name(s, i * 16 + 15, &offset), name) &&
+			offset == 15;
+	}
+	ok(right, "... and each address has its own");
+	is(strlen(symbols_name(s, 0xf0000, &offset)), 128, "of a long name 128 bytes are shown");
+	symbols_free(s);
+}
+
 int main(void)
 {
 	tap_init();
 	test_elf();
+	test_elf32();
+	test_odd_elf();
 	test_hostile_elf();
 	test_text();
+	test_many();
 	return tap_done();
 }

@@ -188,6 +188,8 @@ static void errors(void)
 	is(blk_lab_do(T_IN, 0, 512), S_IOERR, "a piece of a sector is an error");
 	fails(DISK_READ, -EAGAIN, 5);
 	is(blk_lab_do(T_IN, 0, 512), S_OK, "what the kernel cannot do now is tried again");
+	fails(DISK_READ, -EAGAIN, 1000);
+	is(blk_lab_do(T_IN, 0, 512), S_OK, "... a thousand times");
 	fails(DISK_READ, -EAGAIN, 5000);
 	is(blk_lab_do(T_IN, 0, 512), S_IOERR, "but not for ever");
 	fault.times = 0;
@@ -248,6 +250,41 @@ static void orphans(void)
 	blk_lab_let_go(&seed);
 	blk_lab_run();
 	ok(blk_lab_status(&ask) == S_OK && is_image(lab.ram + AREA_LOW, 0, 512), "and is served");
+}
+
+/* The next driver finds what is in the overlay, also if nobody was told that it got there. */
+static void orphan_of_overlay(void)
+{
+	struct blk_ask ask = { .type = T_OUT, .data = AREA_LOW, .len = 4096, .head = 0x7000 };
+	uint64_t seed = 1;
+
+	blk_lab_create(DISK_OVERLAY, &disk_faulty);
+	blk_lab_drive(BLK_F_FLUSH);
+	memset(lab.ram + AREA_LOW, 0x55, 4096);
+	fault.slow = true;
+	blk_lab_ask(&ask);
+	lab_kick(&bl.q);
+	blk_lab_run();
+	is(disk_io_in_flight(bl.io), 1, "a write to an overlay is in flight");
+	blk_lab_drive(BLK_F_FLUSH);
+	blk_lab_let_go(&seed);
+	fault.slow = false;
+	blk_lab_run();
+	is(blk_lab_do(T_IN, 0, 4096), S_OK, "after a reset the driver reads ...");
+	ok(is_filled(lab.ram + AREA_LOW, 0x55, 4096), "... what got there");
+}
+
+static void system_calls(void)
+{
+	struct disk_op op = { .type = DISK_READ, .fd = -1, .buf = lab.ram, .len = 512 };
+	struct disk_io *io;
+
+	if (disk_io_create_as(&disk_sync, &op.fd, 1, &io))
+		tap_bail("no system calls");
+	disk_io_submit(io, &op);
+	disk_io_flush(io);
+	ok(disk_io_reap(io) == &op && op.result == -EBADF, "a system call that fails says why");
+	disk_io_destroy(io);
 }
 
 /* ---- the overlay ---- */
@@ -374,6 +411,7 @@ static void kept_image(enum disk_mode mode, const char *how)
 	struct quire_error err;
 	struct stat was, is_now;
 	struct disk_kept kept;
+	int fd;
 
 	spec = (struct disk_spec){ .mode = mode };
 	snprintf(spec.path, sizeof(spec.path), "%s", bl.path);
@@ -385,7 +423,10 @@ static void kept_image(enum disk_mode mode, const char *how)
 	ok(!fstat(next->fd, &is_now) && is_now.st_ino == was.st_ino, "... the same file");
 	is(fcntl(next->fd, F_GETFL) & O_ACCMODE, mode == DISK_READ_WRITE ? O_RDWR : O_RDONLY,
 	   "... to be used so");
+	is(!!(fcntl(next->fd, F_GETFL) & O_DIRECT), next->direct, "... by the page cache or not");
+	fd = next->fd;
 	disk_close(next);
+	ok(fcntl(fd, F_GETFD) < 0, "... and closed at the end");
 }
 
 static void files(void)
@@ -484,6 +525,8 @@ int main(void)
 	errors();
 	write_through();
 	orphans();
+	orphan_of_overlay();
+	system_calls();
 	overlay();
 	overlay_again();
 	files();

@@ -50,6 +50,9 @@ static void amounts(void)
 {
 	start();
 	is_hex(reg(0x008), 4, "the device's id is 4");
+	set_reg(R_QUEUE, 1);
+	is(reg(R_NUM_MAX), 0, "it has one queue");
+	set_reg(R_QUEUE, 0);
 	lab_add(&queue, DATA, 100, D_WRITE);
 	lab_kick(&queue);
 	ok(used_idx(&queue) == 1 && used_len(&queue, 0) == 100, "a buffer of 100 bytes gets 100");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio-console, driven by hand: input, output, the window's size, and drivers that misbehave. */
+#include <unistd.h>
 #include "vmm/dev/virtio_console.h"
 #include "virtio_lab.h"
 
@@ -236,6 +237,7 @@ static void rudeness(void)
 int main(void)
 {
 	tap_init();
+	alarm(60); /* a device that goes round and round shall not be waited for */
 	registers();
 	output();
 	input();

@@ -51,7 +51,7 @@ expect() {
 			cmpxchg16b unmapped equal 0x1 0x0 0x0 exception 0xe error $absent
 			cmpxchg16b not canonical equal 0x1 0x0 0x0 exception 0xd error 0x0
 			popcnt over two pages 0x5
-			popcnt unmapped, cr2 0x4000000000 exception 0xe error 0x0
+			popcnt unmapped, cr2 0x4000000010 exception 0xe error 0x0
 		END
 	fi
 	cat <<-END
@@ -69,7 +69,7 @@ for bits in 64 32; do
 	fi
 	expect $bits >"$dir/expected"
 	# A processor without these has no such instruction.
-	if ! grep -q '^smap 0x1 popcnt 0x1$' "$dir/out"; then
+	if grep '^smap ' "$dir/out" | grep -qv '^smap 0x1 popcnt 0x1$'; then
 		skip "$bits bits: the processor lacks SMAP or POPCNT"
 		continue
 	fi

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <quire/types.h>
 #include "tests/tap.h"
 #include "vmm/launch/listing.h"
 
@@ -48,6 +49,22 @@ static void test_code(void)
 	ok(strstr(listed(&code), "ff ff ff"), "bytes that are no instruction are shown");
 	code.after = 0;
 	ok(strstr(listed(&code), "(no memory there)"), "... and if there is none, that");
+}
+
+/* The same two bytes in each mode. */
+static void test_modes(void)
+{
+	static const struct {
+		uint32_t bits;
+		const char *want;
+	} mode[] = { { 16, "inc ax" }, { 32, "inc eax" }, { 64, "nop" } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(mode); i++) {
+		struct code code = { .rip = 0x7c00, .bits = mode[i].bits, .after = 2 };
+
+		memcpy(code.byte + CODE_BEFORE, "\x40\x90", 2);
+		ok(strstr(listed(&code), mode[i].want), "%u bits: %s", mode[i].bits, mode[i].want);
+	}
 }
 
 static void test_nonsense(void)
@@ -104,6 +121,7 @@ static void test_new(void)
 		{ "\xf3\x0f\xc7\xf8", "rdpid rax", 64 },
 		{ "\x0f\xc7\xf8", "rdseed eax", 64 },
 	};
+	struct code next = { .rip = 4096, .bits = 64, .after = 7 };
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct code code = { .rip = 4096, .bits = rows[i].bits };
@@ -112,12 +130,17 @@ static void test_new(void)
 		memcpy(code.byte + CODE_BEFORE, rows[i].code, code.after);
 		ok(strstr(listed(&code), rows[i].want), "%s, %u-bit", rows[i].want, rows[i].bits);
 	}
+	memcpy(next.byte + CODE_BEFORE, "\x0f\x01\xfd\x0f\x01\xe8\xc3", 7);
+	ok(strstr(listed(&next), "     0000000000001003  0f 01 e8 ") &&
+		   strstr(listed(&next), "     0000000000001006  c3 "),
+	   "what is behind such an instruction has the right address");
 }
 
 int main(int argc, char **argv)
 {
 	tap_init();
 	test_code();
+	test_modes();
 	test_nonsense();
 	test_new();
 	test_random(tap_seed(argc, argv));

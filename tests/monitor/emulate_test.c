@@ -10,17 +10,13 @@
 #include <unistd.h>
 #include "tests/tap.h"
 #include "vmm/monitor/emulate.h"
+#include "vmm/monitor/registers.h"
 
 #define ALL (EMULATE_CX16 | EMULATE_POPCNT | EMULATE_SMAP | EMULATE_SSE2)
 
 #define FLAGS 0x8d5u /* OF SF ZF AF PF CF */
 #define NR    400    /* tries of each form */
 #define AREA  4096u
-
-#define CR0_MP	   2u
-#define CR0_TS	   8u
-#define CR0_NE	   0x20u
-#define CR4_OSFXSR 0x200u
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 };
 
@@ -474,6 +470,74 @@ static void test_32_bits(void)
 	faults(e, 12, "a write to a read-only one");
 }
 
+/* Code is fetched a page at a time, up to the first that is not there. */
+static struct {
+	gva_t gva[4];
+	size_t len[4];
+	unsigned int nr, most;
+} fetches;
+
+static enum emulate_result fetch_memory(struct emulation *e, gva_t gva, void *buf, size_t len)
+{
+	(void)e;
+	if (fetches.nr == fetches.most)
+		return EMULATE_FAULT;
+	fetches.gva[fetches.nr] = gva;
+	fetches.len[fetches.nr++] = len;
+	memset(buf, (int)fetches.nr, len);
+	return EMULATE_DONE;
+}
+
+static struct emulation fetched(uint64_t rip, unsigned int most)
+{
+	static const struct emulate_memory code_memory = { .fetch = fetch_memory };
+	struct emulation e = { .memory = &code_memory, .regs.rip = rip };
+
+	e.sregs.cr0 = 1;
+	e.sregs.efer = EFER_LMA;
+	e.sregs.cs.l = 1;
+	fetches.nr = 0;
+	fetches.most = most;
+	emulate_fetch(&e);
+	return e;
+}
+
+static void test_fetch(void)
+{
+	struct emulation e = fetched(0x5000, 4);
+
+	ok(fetches.nr == 1 && fetches.gva[0] == 0x5000 && e.nr_bytes == 15 && !e.beyond,
+	   "15 bytes are fetched");
+	e = fetched(0x5ffd, 4);
+	ok(fetches.nr == 2 && fetches.len[0] == 3 && fetches.gva[1] == 0x6000 &&
+		   fetches.len[1] == 12,
+	   "... from two pages");
+	ok(e.byte[2] == 1 && e.byte[3] == 2 && e.nr_bytes == 15, "... one behind the other");
+	e = fetched(0x5ffd, 1);
+	ok(e.nr_bytes == 3 && e.beyond == EMULATE_FAULT, "... or what the first one has");
+}
+
+static void test_modes(void)
+{
+	struct kvm_sregs s = { .cr0 = 1, .cs = { .selector = 0x1b, .db = 1 } };
+	struct kvm_regs r = { .rip = 0xfffffff8 };
+
+	is(emulate_cpl(&s), 3, "the CPL is that of CS");
+	is(emulate_bits(&s), 32, "32 bits");
+	s.cs.base = 0x10;
+	is_hex(emulate_rip(&r, &s), 8, "RIP with a base wraps there");
+	s.cs.l = 1;
+	is(emulate_bits(&s), 32, "CS.L means nothing in legacy mode");
+	s.efer = EFER_LMA;
+	is(emulate_bits(&s), 64, "64 bits");
+	is_hex(emulate_rip(&r, &s), 0xfffffff8, "... where CS has no base");
+	s.cs.l = s.cs.db = 0;
+	is(emulate_bits(&s), 16, "16 bits");
+	s = (struct kvm_sregs){ .cs = { .selector = 0x1b, .db = 1 } };
+	is(emulate_cpl(&s), 0, "real mode has CPL 0");
+	is(emulate_bits(&s), 16, "... and 16 bits");
+}
+
 int main(int argc, char **argv)
 {
 	tap_init();
@@ -490,5 +554,7 @@ int main(int argc, char **argv)
 	test_exceptions();
 	test_unknown();
 	test_32_bits();
+	test_fetch();
+	test_modes();
 	return tap_done();
 }

@@ -216,7 +216,7 @@ static void test_long_mode(void)
 	TRY("popcntq (%1), %0\n2:", : "+r"(r) : "r"(across) : GONE, "memory");
 	say("popcnt over two pages ", r);
 	end();
-	TRY("popcntq (%1), %0\n2:", : "+r"(r) : "r"(UNMAPPED) : GONE, "memory");
+	TRY("popcntq (%1), %0\n2:", : "+r"(r) : "r"(UNMAPPED + 2) : GONE, "memory");
 	__asm__ volatile("mov %%cr2, %0" : "=r"(r));
 	say("popcnt unmapped, cr2 ", r);
 	end();
