@@ -112,23 +112,24 @@ extern const char *const gmem_holder_name[GMEM_NR_HOLDERS]; /* as in statistics 
 
 struct gmem_stats {
 	struct stage2_counters s2;
-	uint64_t faults;	    /* userfaultfd events answered */
-	uint64_t faults_spurious;   /* ... that found nothing to do (late or duplicate) */
-	uint64_t faulted_in_pages;  /* brought in by faults, fault-around included */
-	uint64_t faulted_in_blocks; /* ... of which whole 2 MiB blocks, in blocks */
-	uint64_t huge_fallbacks;    /* blocks wanted huge that the host could not give */
-	uint64_t accessor_pages;    /* brought in by guest_write and gmem_hold */
-	uint64_t dropped_pages;	    /* given back by gmem_drop */
-	uint64_t zero_read_pages;   /* absent pages that became zero when they were first read */
-	uint64_t ballooned_pages;   /* given back by gmem_balloon */
-	uint64_t balloon_touches;   /* ballooned pages that were touched before a deflate */
-	uint64_t unshared_pages;    /* shared or zero pages that came home to be written */
-	uint64_t orphan_pages;	    /* shared now, with frames of a machine that is gone */
-	uint64_t mappings;	    /* of the window, now */
-	uint64_t max_mappings;	    /* ... that it may have */
-	uint64_t mapping_refusals;  /* runs that were not shared for want of a mapping */
-	uint64_t mapping_reliefs;   /* runs that were broken to win mappings */
-	uint64_t efaults;	    /* KVM_RUN -EFAULT resolved (counted by gmem_repair) */
+	uint64_t faults;	      /* userfaultfd events answered */
+	uint64_t faults_spurious;     /* ... that found nothing to do (late or duplicate) */
+	uint64_t faulted_in_pages;    /* brought in by faults, fault-around included */
+	uint64_t faulted_in_blocks;   /* ... of which whole 2 MiB blocks, in blocks */
+	uint64_t huge_fallbacks;      /* blocks wanted huge that the host could not give */
+	uint64_t most_resident_pages; /* with a frame of the RAM file, at any time */
+	uint64_t accessor_pages;      /* brought in by guest_write and gmem_hold */
+	uint64_t dropped_pages;	      /* given back by gmem_drop */
+	uint64_t zero_read_pages;     /* absent pages that became zero when they were first read */
+	uint64_t ballooned_pages;     /* given back by gmem_balloon */
+	uint64_t balloon_touches;     /* ballooned pages that were touched before a deflate */
+	uint64_t unshared_pages;      /* shared or zero pages that came home to be written */
+	uint64_t orphan_pages;	      /* shared now, with frames of a machine that is gone */
+	uint64_t mappings;	      /* of the window, now */
+	uint64_t max_mappings;	      /* ... that it may have */
+	uint64_t mapping_refusals;    /* runs that were not shared for want of a mapping */
+	uint64_t mapping_reliefs;     /* runs that were broken to win mappings */
+	uint64_t efaults;	      /* KVM_RUN -EFAULT resolved (counted by gmem_repair) */
 
 	uint64_t waiting_pages;	 /* pages that wait for a credit now */
 	uint64_t waiting_ns;	 /* ... the oldest of them for so long */

@@ -362,6 +362,16 @@ uint64_t stage2_linear_run(const struct stage2 *s2, gfn_t gfn, gfn_t end, struct
 	return min_u64(end - gfn, span - gfn % span);
 }
 
+uint64_t stage2_resident(const struct stage2 *s2)
+{
+	uint64_t nr = 0;
+
+	for (unsigned int state = 0; state < PG_NR_STATES; state++)
+		if (page_states[state].resident)
+			nr += s2->pages[state];
+	return nr;
+}
+
 void stage2_counters(const struct stage2 *s2, struct stage2_counters *out)
 {
 	uint64_t rest = s2->ram_pages;

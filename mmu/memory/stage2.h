@@ -153,6 +153,9 @@ int stage2_set_large(struct stage2 *s2, gfn_t gfn, pfn_t pfn);
 /* Replace the 2 MiB leaf over gfn by 512 entries.  0; -ENOENT: there is none. */
 int stage2_split(struct stage2 *s2, gfn_t gfn);
 
+/* How many pages occupy a frame of the RAM file. */
+uint64_t stage2_resident(const struct stage2 *s2);
+
 /* Copy the counters to *out. */
 void stage2_counters(const struct stage2 *s2, struct stage2_counters *out);
 

@@ -212,6 +212,7 @@ uint32_t page_alloc(struct shadow *s, const struct sp_role *role)
 	if (role->level == 4)
 		s->table[sp][SHADOW_MONITOR_SLOT] = s->config.monitor_entry;
 	s->stats.pages++;
+	s->stats.most_pages = max_u64(s->stats.most_pages, s->stats.pages);
 	s->stats.roots += role->level == 4;
 	return sp;
 }

@@ -156,6 +156,7 @@ void shadow_flush(struct shadow *s);
 
 struct shadow_stats {
 	uint64_t pages;	     /* table pages in use now */
+	uint64_t most_pages; /* ... and at any time */
 	uint64_t free_pages; /* ... and free; the rest waits for a flush */
 	uint64_t roots;	     /* of the pages in use */
 	uint64_t unsync;     /* of the pages in use: the guest may be changing its table */

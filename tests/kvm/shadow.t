@@ -10,6 +10,7 @@ no warnings 'portable';	# of addresses
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
 use JSON::PP qw(decode_json);
+use List::Util qw(sum);
 use Test::More;
 use lib dirname(__FILE__);
 use Quire;
@@ -117,6 +118,10 @@ for my $bad (
 	ok($s->{emulated_by_name}{iret} && $s->{emulated_by_name}{invlpg},
 		'... and instructions by their names');
 	ok($s->{fills} > 0 && $s->{table_pages} > 3, '... and tables');
+	my %by = %{$s->{exceptions_by_name}};
+	is(sum(values %by), $s->{exceptions}, '... and exceptions by their names');
+	ok($by{'#PF'} > $s->{hidden_faults} && $by{'#GP'} && $by{'#UD'},
+		'... of which some are hidden');
 	$r = run('--stats=-', '--paging=ept', $quill, 'exit', 0);
 	ok(!exists decode_json($r->{out})->{vms}[0]{shadow}, 'others have no such counters');
 }

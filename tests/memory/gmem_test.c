@@ -191,6 +191,7 @@ static void test_split_and_drop(void)
 	is(private_pages(), 0, "as one");
 	gmem_stats(gm, &s);
 	is(s.dropped_pages, 515, "and all of it is counted");
+	is(s.most_resident_pages, 512, "and how much was there at most");
 	is(gmem_drop(gm, 5, NR_PAGES, NULL), -EFAULT, "what is not RAM cannot be dropped");
 	is(range_bring_in(gm, 0, NR_PAGES), 0, "all of RAM can be brought in");
 	is(private_pages(), NR_PAGES, "page by page");

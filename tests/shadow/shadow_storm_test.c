@@ -345,6 +345,8 @@ static void storm(uint64_t seed, uint32_t arena_pages)
 	ok(st.unsyncs && st.large + st.flushes && st.zaps,
 	   "tables were written (%lu), entries went (%lu)", (unsigned long)st.unsyncs,
 	   (unsigned long)st.zaps);
+	ok(st.most_pages >= st.pages && st.most_pages <= arena_pages && st.most_pages > 30,
+	   "at most %lu tables were in use", (unsigned long)st.most_pages);
 	tap_note("%lu fills, %lu resyncs, %lu evictions, %lu flushes, %lu of them of all",
 		 (unsigned long)st.fills, (unsigned long)st.resyncs, (unsigned long)st.evictions,
 		 (unsigned long)st.flushes, (unsigned long)st.full);

@@ -371,6 +371,7 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 	fputc('\n', f);
 	report_group(f, "memory");
 	put_states(f, &info->mem.s2);
+	report_pages(f, "resident at most", info->mem.most_resident_pages);
 	fprintf(f, "  %-*s %10s\n", NAME_WIDTH, "stage-2 metadata",
 		size_text(info->mem.s2.metadata_bytes));
 	report_count(f, "2 MiB leaves split", info->mem.s2.splits);

@@ -186,6 +186,7 @@ static void page_stats(struct json *json, const struct vm_info *info)
 		json_number(json, key, s2->pages[i]);
 	}
 	json_pages(json, "resident_bytes", stats_resident_pages(info));
+	json_pages(json, "most_resident_bytes", info->mem.most_resident_pages);
 	json_number(json, "metadata_bytes", s2->metadata_bytes);
 	json_number(json, "table_pages", s2->tables);
 	json_number(json, "large_leaves", s2->large_leaves);

@@ -380,6 +380,8 @@ static bool trapped(struct vcpu *vcpu)
 	};
 
 	s->trapped = false;
+	if (trap.vector < VM_NR_EXCEPTIONS)
+		vcpu_count(&s->count.exceptions[trap.vector]);
 	if (trap.vector == PF)
 		return page_fault(vcpu, &trap);
 	if (trap.vector == DB)

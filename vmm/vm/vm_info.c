@@ -47,6 +47,8 @@ static void add_shadow(const struct shadow_exits *count, struct shadow_exits *ou
 	out->hidden_faults += count_of(&count->hidden_faults);
 	out->true_faults += count_of(&count->true_faults);
 	out->flushes += count_of(&count->flushes);
+	for (unsigned int v = 0; v < VM_NR_EXCEPTIONS; v++)
+		out->exceptions[v] += count_of(&count->exceptions[v]);
 	for (unsigned int i = 0; i < MONITOR_NR_ROWS; i++)
 		out->emulated[i] += count_of(&count->emulated[i]);
 }
