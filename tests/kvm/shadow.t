@@ -82,9 +82,7 @@ for my $crash (qw(triple ud null read write stack scribble int3 hlt)) {
 # ---- what cannot be ----
 
 for my $bad (
-	[ 'an interrupt controller', qr/--paging=shadow: there are no interrupts/, '--irqchip=on',
-		$quill ],
-	[ 'two processors', qr/--paging=shadow: there are no interrupts/, '-c', 2, $quill ],
+	[ 'two processors', qr/--paging=shadow: several vCPUs/, '-c', 2, $quill ],
 	[ 'real mode', qr/it is in real mode/, "$build/payload/flat_hello.bin" ],
 ) {
 	my ($what, $like, @args) = @$bad;
@@ -107,6 +105,55 @@ for my $bad (
 	like($r->{out}, qr/^pvh32: /, 'code of 32 bits runs without paging');
 	$r = run('--paging=shadow', "$build/payload/multiboot_hello.elf");
 	like($r->{out}, qr/^multiboot: /, '... from multiboot, too');
+}
+
+# ---- interrupts ----
+
+my $interrupts = "$build/payload/linux64_interrupts.bzImage";
+my $expected = <<'END';
+hlt waits for the timer: low 0x3 high 0x0
+interrupts off: low 0x0 high 0x0
+... on: low 0x1 high 0x0
+behind sti: 0x0, sti hlt: 0x0, sti jmp: 0x200. low 0x3 high 0x0
+sum 0x417bcfdab60 low 0x1 high 0x0
+LHhl HLlh nested: low 0x2 high 0x2
+tpr 0x50 cr8 5: low 0x0 high 0x0
+cr8 0x3 cr8 0: low 0x1 high 0x0
+user cs 0x23 ss 0x1b rsp 0x0 low 0x1 high 0x0
+8259 0x1 rip 0x0
+apic base 0xfee00900 deadline: low 0x1 high 0x0
+x2apic 0x0 low 0x0 high 0x1
+END
+my @native = grep { -d "/sys/module/$_" } qw(kvm_intel kvm_amd);
+for my $paging ('shadow', @native ? 'ept' : ()) {
+	my $r = run("--paging=$paging", '--timeout=60', $interrupts);
+	is($r->{out}, $expected, "$paging: interrupts come when they may, and only then");
+	is($r->{status}, 10, '... to the end') or diag $r->{err};
+}
+for my $case ([ 'asleep', 'off' ], [ 'waits', 'on' ]) {
+	my ($word, $state) = @$case;
+	my $r = run('--paging=shadow', '--timeout=60', $interrupts, $word);
+	is($r->{status}, 99, "$word: a guest that nothing can wake is found dead");
+	like($r->{err}, qr/it halted at 0x\S+ with interrupts $state, and nothing can wake it/,
+		'... and where is said');
+}
+{
+	my @before = times;
+	my $r = run('--paging=shadow', '--timeout=60', $interrupts, 'idles');
+	my @after = times;
+	is($r->{out}, "idle: low 0x14 high 0x0\n", 'a guest waits for two seconds');
+	cmp_ok($after[2] + $after[3] - $before[2] - $before[3], '<', 0.6,
+		'... and uses less than a third of that time');
+}
+{
+	local $Quire::quill = $interrupts;
+	my $vm = Quire->new(['--paging=shadow'], 'ticks');
+	ok($vm->wait_for(qr/ticks/, 60), 'a guest waits for ever, again and again');
+	like($vm->command("why $vm->{name}"), qr/vCPU 0:.* interrupts on/, '... which "why" sees');
+	$vm->command("pause $vm->{name}");
+	$vm->command("resume $vm->{name}");
+	$vm->command("kill $vm->{name}");
+	is($vm->finish, 143, '... and "kill" ends');
 }
 
 # ---- counters ----

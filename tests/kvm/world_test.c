@@ -24,6 +24,7 @@
 #define TABLE  (X86_P | X86_W | X86_U | X86_A)
 
 #define MSR_LSTAR 0xc0000082u
+#define MSR_CSTAR 0xc0000083u
 
 enum { BP = 3, UD = 6, GP = 13, PF = 14 };
 
@@ -38,6 +39,7 @@ static uint32_t next_table;
 static struct kvm_regs regs;
 static struct kvm_sregs sregs;
 static struct world_trap trap;
+static enum world_place place;
 static maddr_t root, stale[WORLD_MAX_LIST];
 static unsigned int nr_stale;
 
@@ -142,8 +144,8 @@ static void start(void)
 	set_lstar();
 }
 
-/* Run the guest until it traps.  Returns the vector, or -1. */
-static int go(gva_t rip)
+/* Run the guest until it traps, or waits for an interrupt.  Returns the vector, or -1. */
+static int go_by(gva_t rip, enum world_way way)
 {
 	struct world_entry entry = {
 		.regs = &regs,
@@ -151,8 +153,8 @@ static int go(gva_t rip)
 		.root = root,
 		.stale = stale,
 		.nr_stale = nr_stale,
+		.way = way,
 	};
-	enum world_place place;
 
 	regs.rip = rip;
 	regs.rsp = STACK;
@@ -166,8 +168,14 @@ static int go(gva_t rip)
 	} while (place != WORLD_TRAPPED && tiny.run->exit_reason == KVM_EXIT_INTR);
 	if (place == WORLD_TRAPPED)
 		return trap.vector;
-	tap_note("exit %u at %#llx", tiny.run->exit_reason, tiny.run->s.regs.regs.rip);
+	if (way != WORLD_HALT)
+		tap_note("exit %u at %#llx", tiny.run->exit_reason, tiny.run->s.regs.regs.rip);
 	return -1;
+}
+
+static int go(gva_t rip)
+{
+	return go_by(rip, WORLD_RUN);
 }
 
 /*
@@ -432,6 +440,63 @@ static void test_flags(void)
 	regs.rflags = 2;
 }
 
+/* One instruction, or none: without interrupt controllers HLT comes out. */
+static void test_ways(void)
+{
+	memcpy(tiny.mem + OTHER, "\x90\x90\xcc", 3);
+	regs.rflags = 0x202;
+	is(go_by(OTHER, WORLD_STEP), 1, "a step ends in #DB");
+	is_hex(regs.rip, OTHER + 1, "... after an instruction");
+	is_hex(regs.rflags & 0x300, 0x200, "... without TF, and IF is as it was");
+	ok(!trap.interrupt, "... and is no interrupt");
+	is(go_by(OTHER, WORLD_HALT), -1, "a guest that waits does not run");
+	is(tiny.run->exit_reason, KVM_EXIT_HLT, "... but halts");
+	ok(place == WORLD_ENTERING && regs.rip == OTHER, "... and is where it was");
+	ok(at_int3(go(OTHER), OTHER + 2), "... from where it goes on");
+	regs.rflags = 2;
+}
+
+static bool acts(enum world_act act, struct kvm_regs *r)
+{
+	world_act(0, tiny.run, act, r);
+	if (ioctl(tiny.vcpu, KVM_RUN, 0))
+		return false;
+	*r = tiny.run->s.regs.regs;
+	return world_has_acted(tiny.run);
+}
+
+/* MSRs that each KVM has, and one that none has. */
+static void test_acts(void)
+{
+	struct kvm_regs r = { .rcx = MSR_LSTAR };
+
+	ok(acts(WORLD_RDMSR, &r) && (uint32_t)r.rax == (uint32_t)world_lstar() &&
+		   r.rdx == world_lstar() >> 32,
+	   "RDMSR at CPL 0");
+	r = (struct kvm_regs){ .rcx = MSR_CSTAR, .rax = 0x1234 };
+	ok(acts(WORLD_WRMSR, &r), "WRMSR");
+	r = (struct kvm_regs){ .rcx = MSR_CSTAR };
+	ok(acts(WORLD_RDMSR, &r) && r.rax == 0x1234, "... which is kept");
+	r = (struct kvm_regs){ .rcx = 0x12345678 };
+	ok(!acts(WORLD_RDMSR, &r), "one that is not there");
+	ok(at_int3(does("\x90", 1), OTHER + 1), "the guest goes on");
+}
+
+/* Which vectors of exceptions an interrupt may have. */
+static void test_vectors(void)
+{
+	static const uint8_t plain[] = { 0, 1, 2, 3, 4, 5, 6, 7, 16, 18, 19 };
+	unsigned int as_interrupt = 0;
+
+	for (unsigned int v = 0; v < 256; v++)
+		as_interrupt += world_is_interrupt((uint8_t)v, false);
+	for (unsigned int i = 0; i < ARRAY_SIZE(plain); i++)
+		as_interrupt += world_is_interrupt(plain[i], false) ? 1000 : 1;
+	is(as_interrupt, 256, "all vectors without error code are interrupts, but for some");
+	ok(!world_is_interrupt(8, true) && world_is_interrupt(8, false),
+	   "a double fault has one, line 0 of an 8259 with a BIOS's vectors has none");
+}
+
 int main(int argc, char **argv)
 {
 	const char *why;
@@ -453,6 +518,9 @@ int main(int argc, char **argv)
 	test_privileged();
 	test_segments();
 	test_flags();
+	test_ways();
+	test_acts();
+	test_vectors();
 	tiny_destroy(&tiny);
 	world_destroy(world);
 	return tap_done();

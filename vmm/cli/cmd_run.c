@@ -158,9 +158,6 @@ static bool wants_irqchip(const struct run *run, const struct image_outline *out
 {
 	if (run->irqchip != IRQCHIP_AUTO)
 		return run->irqchip == IRQCHIP_ON;
-	if (run->vm_config.paging ==
-	    VM_PAGING_SHADOW) /* it has none: for whom that is too little */
-		return outline->kernel.is_linux || run->vm_config.nr_vcpus > 1;
 	return outline->kind != IMAGE_PVH64 || outline->kernel.is_linux ||
 	       run->vm_config.nr_vcpus > 1;
 }

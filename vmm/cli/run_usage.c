@@ -27,7 +27,7 @@ const char run_usage[] =
 	"  --paging=ept|shadow      who translates the guest's addresses.  ept: KVM, by the\n"
 	"                           processor's second stage if it has one.  shadow: quire, by\n"
 	"                           page tables that it makes; it emulates the guest's privileged\n"
-	"                           instructions, and needs --irqchip=off (default ept)\n"
+	"                           instructions (default ept)\n"
 	"  --max-mappings=N         at most N mappings of the host for the guest's memory.\n"
 	"                           Merging needs them (default: what vm.max_map_count leaves)\n"
 	"  --console=serial|virtio|raw|signals\n"

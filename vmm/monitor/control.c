@@ -267,7 +267,6 @@ static __u64 *find_msr(struct work *w, uint32_t index, unsigned int *flags)
 		unsigned int flags;
 		__u64 *at;
 	} known[] = {
-		{ 0x1b, 0, &s->apic_base },
 		{ 0x174, 0, &m->sysenter_cs },
 		{ 0x175, MSR_CANONICAL, &m->sysenter_esp },
 		{ 0x176, MSR_CANONICAL, &m->sysenter_eip },

@@ -1,61 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The monitor's memory and the switch.  world.h says how it works. */
-#include <assert.h>
-#include <errno.h>
-#include <stdlib.h>
+/* The switch: into the guest and out of it.  world.h says how it works. */
 #include <string.h>
-#include <sys/mman.h>
-#include "mmu/format/x86pt.h"
 #include "registers.h"
-#include "world.h"
-
-#define PAGE 4096u
-#define LEAF (2u * 1024 * 1024)
-
-/* The monitor, in offsets.  The first 2 MiB are mapped in pages, the arena in 2 MiB leaves. */
-#define GDT	 0x0u
-#define GDT_SIZE 0x10000u
-#define IDT	 0x10000u
-#define CODE	 0x11000u
-#define PDPT	 0x12000u
-#define PD	 0x13000u
-#define PT	 0x14000u
-#define CPUS	 0x20000u /* a page for each */
-#define ARENA	 LEAF
-
-static_assert(CPUS + WORLD_MAX_CPUS * PAGE <= ARENA, "there is a page for each vCPU");
-
-#define BASE SHADOW_MONITOR_GVA
-
-/* A vCPU's page: its TSS, the list, and its stack, which begins at the end. */
-#define TSS_SIZE 104u
-#define LIST	 0x80u
-#define RSP0	 PAGE
-
-struct list {
-	uint64_t cr3;
-	gva_t entry[WORLD_MAX_LIST];
-};
-static_assert(LIST + sizeof(struct list) + 0x200 <= PAGE, "the stack has room");
-
-/*
- * The GDT has nothing but its last entries, so that a guest's own selectors are not valid.  From
- * its end: code and data of CPL 0 and 3, and a TSS for each vCPU.
- */
-enum { SEG_CODE0, SEG_DATA0, SEG_CODE16, SEG_CODE32, SEG_CODE64, SEG_DATA3, NR_SEGS };
-#define FIRST_SEG     (GDT_SIZE / 8 - NR_SEGS)
-#define SELECTOR(seg) ((uint16_t)((FIRST_SEG + (seg)) * 8))
-#define TSS_INDEX(n)  (FIRST_SEG - 2 - 2 * (n))
-
-#define DESC_CODE0  0x00af9b000000ffffULL
-#define DESC_DATA0  0x00cf93000000ffffULL
-#define DESC_CODE16 0x008ffb000000ffffULL
-#define DESC_CODE32 0x00cffb000000ffffULL
-#define DESC_CODE64 0x00affb000000ffffULL
-#define DESC_DATA3  0x00cff3000000ffffULL
-
-#define GATE_BYTES 4u /* of code: OUT and padding */
-#define NR_VECTORS 256u
+#include "world_layout.h"
 
 #define CR0_OURS   (CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG)
 #define CR0_GUESTS (CR0_MP | CR0_EM | CR0_TS)
@@ -67,177 +14,10 @@ enum { SEG_CODE0, SEG_DATA0, SEG_CODE16, SEG_CODE32, SEG_CODE64, SEG_DATA3, NR_S
 #define FLAGS_TRAPS (FLAG_IF | FLAG_IOPL) /* which CPL 3 cannot change */
 #define FLAGS_NEVER (FLAG_VM | FLAG_VIF | FLAG_VIP)
 
-struct world {
-	struct world_config config;
-	struct world_memory memory;
-	unsigned int listed[WORLD_MAX_CPUS]; /* by an entry that is not known to be over */
-	bool flushing[WORLD_MAX_CPUS];	     /* ... and whether it loads CR3 */
+/* A frame as a gate makes it, and IRET takes it. */
+struct frame {
+	uint64_t rip, cs, rflags, rsp, ss;
 };
-
-/*
- * The code at CPL 0.  world_iret has all registers of the guest but RSP.  world_flush has the list
- * in RAX and the number of its entries in RCX; RDX, RCX and RAX are on the stack.
- */
-__asm__(".pushsection .rodata\n"
-	".balign 4\n"
-	"world_gates:\n"
-	"	.rept 256\n"
-	"	out %al, $0x80\n"
-	"	ud2\n"
-	"	.endr\n"
-	"world_iret:\n"
-	"	iretq\n"
-	"world_flush:\n"
-	"1:	test %rcx, %rcx\n"
-	"	jz 2f\n"
-	"	mov (%rax, %rcx, 8), %rdx\n"
-	"	lock orq $0, (%rdx)\n"
-	"	dec %rcx\n"
-	"	jmp 1b\n"
-	"2:	mov (%rax), %rcx\n"
-	"	mov %rcx, %cr3\n"
-	"	pop %rdx\n"
-	"	pop %rcx\n"
-	"	pop %rax\n"
-	"	iretq\n"
-	"world_lstar_trap:\n"
-	"	ud2\n"
-	"world_code_end:\n"
-	".popsection\n");
-
-extern const uint8_t world_gates[], world_iret[], world_flush[], world_lstar_trap[],
-	world_code_end[];
-
-static gva_t code_at(const uint8_t *label)
-{
-	return BASE + CODE + ((uintptr_t)label - (uintptr_t)world_gates);
-}
-
-gva_t world_lstar(void)
-{
-	return code_at(world_lstar_trap);
-}
-
-/* ---- the monitor ---- */
-
-static void *at(const struct world *w, uint64_t offset)
-{
-	return (uint8_t *)w->memory.hva + offset;
-}
-
-static uint64_t cpu_page(unsigned int cpu)
-{
-	return CPUS + (uint64_t)cpu * PAGE;
-}
-
-static void make_gdt(const struct world *w)
-{
-	static const uint64_t segs[NR_SEGS] = { DESC_CODE0,  DESC_DATA0,  DESC_CODE16,
-						DESC_CODE32, DESC_CODE64, DESC_DATA3 };
-	uint64_t *gdt = at(w, GDT);
-
-	memcpy(gdt + FIRST_SEG, segs, sizeof(segs));
-	for (unsigned int i = 0; i < w->config.nr_cpus; i++) {
-		gva_t tss = BASE + cpu_page(i);
-
-		gdt[TSS_INDEX(i)] = (TSS_SIZE - 1) | (tss & 0xffffff) << 16 | 0x89ULL << 40 |
-				    (tss >> 24 & 0xff) << 56;
-		gdt[TSS_INDEX(i) + 1] = tss >> 32;
-	}
-}
-
-/* Gates of DPL 0, so that INT n is #GP at the instruction (SDM Vol. 3A, section 6.12.1.1). */
-static void make_idt(const struct world *w)
-{
-	uint64_t *idt = at(w, IDT);
-
-	for (unsigned int v = 0; v < NR_VECTORS; v++) {
-		gva_t gate = code_at(world_gates) + v * GATE_BYTES;
-
-		idt[2 * v] = (gate & 0xffff) | (uint64_t)SELECTOR(SEG_CODE0) << 16 | 0x8eULL << 40 |
-			     (gate >> 16 & 0xffff) << 48;
-		idt[2 * v + 1] = gate >> 32;
-	}
-}
-
-/* RSP0, and an I/O bitmap beyond the limit: no port is granted. */
-static void make_tss(const struct world *w, unsigned int cpu)
-{
-	uint8_t *tss = at(w, cpu_page(cpu));
-	const uint64_t rsp0 = BASE + cpu_page(cpu) + RSP0;
-	const uint16_t bitmap = TSS_SIZE;
-
-	memcpy(tss + 4, &rsp0, sizeof(rsp0));
-	memcpy(tss + 102, &bitmap, sizeof(bitmap));
-}
-
-#define TABLE (X86_P | X86_W | X86_A)
-#define ENTRY (TABLE | X86_D)
-
-static void make_tables(const struct world *w)
-{
-	uint64_t *pdpt = at(w, PDPT), *pd = at(w, PD), *pt = at(w, PT);
-	maddr_t start = w->memory.at;
-
-	pdpt[0] = (start + PD) | TABLE;
-	pd[0] = (start + PT) | TABLE;
-	for (unsigned int i = 0; i < CPUS / PAGE + w->config.nr_cpus; i++)
-		pt[i] = (start + (uint64_t)i * PAGE) | ENTRY;
-	for (uint64_t i = 1; i < w->memory.bytes / LEAF; i++)
-		pd[i] = (start + i * LEAF) | ENTRY | X86_PS;
-}
-
-int world_create(const struct world_config *config, struct world **out, struct quire_error *err)
-{
-	struct world *w = calloc(1, sizeof(*w));
-
-	if (!w)
-		return quire_fail(err, -ENOMEM, "no memory for the monitor");
-	w->config = *config;
-	w->memory.at = SHADOW_MONITOR_BASE;
-	w->memory.bytes = ARENA + ((uint64_t)config->nr_tables * PAGE + LEAF - 1) / LEAF * LEAF;
-	assert(config->nr_cpus <= WORLD_MAX_CPUS && w->memory.bytes <= 512ULL * LEAF);
-	w->memory.hva = mmap(NULL, w->memory.bytes, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (w->memory.hva == MAP_FAILED) {
-		free(w);
-		return quire_fail(err, -ENOMEM, "no address space for the monitor");
-	}
-	make_gdt(w);
-	make_idt(w);
-	memcpy(at(w, CODE), world_gates, code_at(world_code_end) - code_at(world_gates));
-	for (unsigned int i = 0; i < config->nr_cpus; i++)
-		make_tss(w, i);
-	make_tables(w);
-	*out = w;
-	return 0;
-}
-
-void world_destroy(struct world *w)
-{
-	if (w)
-		munmap(w->memory.hva, w->memory.bytes);
-	free(w);
-}
-
-struct world_memory world_memory(const struct world *w)
-{
-	return w->memory;
-}
-
-struct world_memory world_arena(const struct world *w)
-{
-	return (struct world_memory){
-		.hva = at(w, ARENA),
-		.at = w->memory.at + ARENA,
-		.bytes = w->memory.bytes - ARENA,
-	};
-}
-
-uint64_t world_pml4_entry(const struct world *w)
-{
-	return (w->memory.at + PDPT) | TABLE;
-}
 
 /* ---- the real registers ---- */
 
@@ -338,10 +118,12 @@ static bool set_sregs(const struct world *w, struct kvm_sregs *real, const struc
 		new.gs = flat(SEG_DATA3);
 	new.fs.base = s->fs.base;
 	new.gs.base = s->gs.base;
+	new.cr8 = s->cr8;
+	memset(new.interrupt_bitmap, 0, sizeof(new.interrupt_bitmap)); /* none is to be raised */
 	if (new.cr0 == real->cr0 &&new.cr4 == real->cr4 &&new.fs.base ==
 	    real->fs.base &&new.gs.base == real->gs.base &&new.cs.selector ==
 	    real->cs.selector &&new.ds.selector == real->ds.selector &&new.es.selector ==
-	    real->es.selector)
+	    real->es.selector &&new.cr8 == real->cr8)
 		return false;
 	*real = new;
 	return true;
@@ -368,38 +150,80 @@ static void add_to_list(struct world *w, unsigned int cpu, const struct world_en
 	w->flushing[cpu] |= e->forgotten || e->nr_stale;
 }
 
+/* Where the IRET leads. */
+static struct frame frame_of(unsigned int cpu, const struct world_entry *e)
+{
+	const uint64_t hidden = FLAG_IOPL | FLAGS_NEVER;
+
+	if (e->way == WORLD_HALT)
+		return (struct frame){
+			.rip = code_at(world_halt),
+			.cs = SELECTOR(SEG_CODE0),
+			.rflags = FLAG_FIXED | (e->regs->rflags & FLAG_IF),
+			.rsp = BASE + cpu_page(cpu) + RSP0,
+			.ss = SELECTOR(SEG_DATA0),
+		};
+	return (struct frame){
+		.rip = e->regs->rip,
+		.cs = SELECTOR(code_segment(e->sregs)) | 3,
+		.rflags = (e->regs->rflags & ~hidden) | FLAG_FIXED,
+		.rsp = e->regs->rsp,
+		.ss = SELECTOR(SEG_DATA3) | 3,
+	};
+}
+
 void world_enter(struct world *w, unsigned int cpu, struct kvm_run *run,
 		 const struct world_entry *e)
 {
 	struct kvm_regs *regs = &run->s.regs.regs;
-	const uint64_t frame[] = {
-		e->regs->rdx,
-		e->regs->rcx,
-		e->regs->rax,
-		e->regs->rip,
-		SELECTOR(code_segment(e->sregs)) | 3,
-		(e->regs->rflags & ~(uint64_t)((3u << 12) | FLAGS_NEVER)) | FLAG_FIXED,
-		e->regs->rsp,
-		SELECTOR(SEG_DATA3) | 3,
-	};
+	struct {
+		uint64_t rdx, rcx, rax;
+		struct frame frame;
+	} stack = { e->regs->rdx, e->regs->rcx, e->regs->rax, frame_of(cpu, e) };
 	const uint64_t top = cpu_page(cpu) + RSP0;
 
+	w->stepping[cpu] = e->way == WORLD_STEP && !(e->regs->rflags & FLAG_TF);
+	if (e->way == WORLD_STEP)
+		stack.frame.rflags = (stack.frame.rflags & ~(uint64_t)FLAG_IF) | FLAG_TF;
 	add_to_list(w, cpu, e);
 	w->flushing[cpu] |= run->s.regs.sregs.cr3 != e->root;
-	memcpy(at(w, top - sizeof(frame)), frame, sizeof(frame));
+	memcpy(at(w, top - sizeof(stack)), &stack, sizeof(stack));
 	*regs = *e->regs;
 	regs->rflags = FLAG_FIXED;
 	regs->rip = code_at(world_iret);
-	regs->rsp = BASE + top - 5 * sizeof(uint64_t);
+	regs->rsp = BASE + top - sizeof(stack.frame);
 	if (w->flushing[cpu]) {
 		regs->rip = code_at(world_flush);
-		regs->rsp = BASE + top - sizeof(frame);
+		regs->rsp = BASE + top - sizeof(stack);
 		regs->rax = BASE + cpu_page(cpu) + LIST;
 		regs->rcx = w->listed[cpu];
 	}
 	run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
 	if (set_sregs(w, &run->s.regs.sregs, e->sregs))
 		run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+}
+
+/* ---- at CPL 0 ---- */
+
+void world_act(unsigned int cpu, struct kvm_run *run, enum world_act act,
+	       const struct kvm_regs *regs)
+{
+	struct kvm_regs *real = &run->s.regs.regs;
+
+	*real = *regs;
+	real->rflags = FLAG_FIXED;
+	real->rip = code_at(world_acts) + act * ACT_BYTES;
+	real->rsp = BASE + cpu_page(cpu) + RSP0;
+	run->s.regs.sregs.cs = flat(SEG_CODE0);
+	run->s.regs.sregs.ss = flat(SEG_DATA0);
+	memset(run->s.regs.sregs.interrupt_bitmap, 0, sizeof(run->s.regs.sregs.interrupt_bitmap));
+	run->kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+}
+
+bool world_has_acted(const struct kvm_run *run)
+{
+	return run->exit_reason == KVM_EXIT_IO && run->io.direction == KVM_EXIT_IO_OUT &&
+	       run->io.port == OUT_PORT && run->s.regs.regs.rip >= code_at(world_acts);
 }
 
 /* ---- out of the guest ---- */
@@ -412,29 +236,53 @@ static void take_segment(struct kvm_segment *virtual, const struct kvm_segment *
 		virtual->selector = real->selector;
 }
 
-static void take_registers(const struct kvm_run *run, struct kvm_regs *regs,
-			   struct kvm_sregs *sregs)
+/* What CPL 3 may change is as it is; TF not, if it is ours. */
+static uint64_t guest_flags(const struct world *w, unsigned int cpu, uint64_t real, uint64_t old)
 {
-	uint64_t kept = regs->rflags & (FLAGS_TRAPS | FLAGS_NEVER);
+	const uint64_t ours = FLAGS_TRAPS | FLAGS_NEVER,
+		       hidden = ours | (w->stepping[cpu] ? FLAG_TF : 0);
+
+	return (real & ~hidden) | (old & ours);
+}
+
+static void take_registers(const struct world *w, unsigned int cpu, const struct kvm_run *run,
+			   struct kvm_regs *regs, struct kvm_sregs *sregs)
+{
+	uint64_t old = regs->rflags;
 
 	*regs = run->s.regs.regs;
-	regs->rflags = (regs->rflags & ~(uint64_t)(FLAGS_TRAPS | FLAGS_NEVER)) | kept;
+	regs->rflags = guest_flags(w, cpu, regs->rflags, old);
 	take_segment(&sregs->fs, &run->s.regs.sregs.fs);
 	take_segment(&sregs->gs, &run->s.regs.sregs.gs);
 }
 
-/* What the gate's stack has: the error code, if there is one, and the frame. */
-static void take_frame(const struct world *w, unsigned int cpu, uint64_t kept,
-		       struct kvm_regs *regs, struct world_trap *trap)
+/*
+ * What a gate has pushed is at RSP.  As the stack was aligned to 16 bytes before, RSP tells whether
+ * there is an error code first.
+ */
+static struct frame read_frame(const struct world *w, unsigned int cpu, uint64_t rsp,
+			       struct world_trap *trap)
 {
-	bool has_error = trap->vector < 32 && (ERROR_VECTORS >> trap->vector & 1);
-	uint64_t frame[6];
+	bool has_error = !(rsp & 15);
+	uint64_t words = sizeof(struct frame) + (has_error ? sizeof(uint64_t) : 0),
+		 offset = rsp - BASE - cpu_page(cpu);
+	struct frame frame;
 
-	memcpy(frame, at(w, cpu_page(cpu) + RSP0 - sizeof(frame)), sizeof(frame));
-	trap->error = has_error ? (uint32_t)frame[0] : 0;
-	regs->rip = frame[1];
-	regs->rflags = (frame[3] & ~(uint64_t)(FLAGS_TRAPS | FLAGS_NEVER)) | kept;
-	regs->rsp = frame[4];
+	if (offset < LIST + sizeof(struct list) || offset > RSP0 - words)
+		offset = RSP0 - words; /* no gate pushes elsewhere */
+	memcpy(&frame, at(w, cpu_page(cpu) + offset + words - sizeof(frame)), sizeof(frame));
+	if (has_error)
+		memcpy(&trap->error, at(w, cpu_page(cpu) + offset), sizeof(trap->error));
+	trap->interrupt = world_is_interrupt(trap->vector, has_error);
+	return frame;
+}
+
+/* Exceptions without an error code that processors raise. */
+#define PLAIN_VECTORS 0x000d00ffu
+
+bool world_is_interrupt(uint8_t vector, bool has_error)
+{
+	return !has_error && (vector >= 32 || !(PLAIN_VECTORS >> vector & 1));
 }
 
 /* SYSCALL that jumped instead of being #UD: it has put RIP and RFLAGS aside. */
@@ -452,15 +300,40 @@ static bool is_selector(const struct world_trap *trap)
 	return trap->error && trap->vector >= TS && trap->vector <= SS;
 }
 
-static enum world_place in_gate(const struct world *w, unsigned int cpu, uint64_t kept,
-				const struct kvm_run *run, struct kvm_regs *regs,
+static bool is_halt(gva_t rip)
+{
+	return rip >= code_at(world_halt) && rip < code_at(world_lstar_trap);
+}
+
+/* The entry is over: what was to be flushed is. */
+static void is_in(struct world *w, unsigned int cpu)
+{
+	w->listed[cpu] = 0;
+	w->flushing[cpu] = false;
+}
+
+/* An interrupt at CPL 0 ends the wait for it, or KVM had raised it before the entry. */
+static enum world_place in_gate(struct world *w, unsigned int cpu, const struct kvm_run *run,
+				struct kvm_regs *regs, struct kvm_sregs *sregs,
 				struct world_trap *trap)
 {
+	const struct kvm_regs *real = &run->s.regs.regs;
+	uint64_t old = regs->rflags;
+	struct frame frame;
+
 	*trap = (struct world_trap){
-		.vector = (uint8_t)((run->s.regs.regs.rip - code_at(world_gates)) / GATE_BYTES),
+		.vector = (uint8_t)((real->rip - code_at(world_gates)) / GATE_BYTES),
 		.cr2 = run->s.regs.sregs.cr2,
 	};
-	take_frame(w, cpu, kept, regs, trap);
+	frame = read_frame(w, cpu, real->rsp, trap);
+	if ((frame.cs & 3) || is_halt(frame.rip))
+		is_in(w, cpu);
+	if (!(frame.cs & 3))
+		return WORLD_TRAPPED;
+	take_registers(w, cpu, run, regs, sregs);
+	regs->rip = frame.rip;
+	regs->rsp = frame.rsp;
+	regs->rflags = guest_flags(w, cpu, frame.rflags, old);
 	if (trap->vector == PF && regs->rip == world_lstar())
 		undo_syscall(regs, trap);
 	if (is_selector(trap))
@@ -473,15 +346,19 @@ enum world_place world_leave(struct world *w, unsigned int cpu, const struct kvm
 			     struct world_trap *trap)
 {
 	const struct kvm_sregs *real = &run->s.regs.sregs;
-	uint64_t kept = regs->rflags & (FLAGS_TRAPS | FLAGS_NEVER);
+	bool user = real->cs.selector & 3;
 	gva_t rip = run->s.regs.regs.rip;
 
-	if (!(real->cs.selector & 3) && rip >= code_at(world_iret))
+	if (!user && rip >= code_at(world_iret)) {
+		if (is_halt(rip))
+			is_in(w, cpu);
 		return WORLD_ENTERING;
-	w->listed[cpu] = 0;
-	w->flushing[cpu] = false;
-	take_registers(run, regs, sregs);
-	if (real->cs.selector & 3)
-		return WORLD_IN_GUEST;
-	return in_gate(w, cpu, kept, run, regs, trap);
+	}
+	sregs->cr8 = real->cr8;
+	sregs->apic_base = real->apic_base;
+	if (!user)
+		return in_gate(w, cpu, run, regs, sregs, trap);
+	is_in(w, cpu);
+	take_registers(w, cpu, run, regs, sregs);
+	return WORLD_IN_GUEST;
 }

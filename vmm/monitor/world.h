@@ -24,8 +24,12 @@
  * ours; it does not see what we write to them, but it sees that, and forgets what it made of the
  * entry.  On other KVMs the load of CR3 does it all.
  *
+ * Interrupts.  KVM's interrupt controllers see the real IF.  It is the guest's own: nothing that
+ * CPL 3 does changes it, and IOPL is 0, so that what is to change it traps.  An interrupt comes out
+ * by its gate like an exception.  A guest that waits for one waits at a HLT at CPL 0, in KVM.
+ *
  * What this cannot do: segments with a base other than 0, but for FS and GS, and real mode.  What
- * does not trap at CPL 3 shows the guest real values: PUSHF and POPF its IF and IOPL, MOV from a
+ * does not trap at CPL 3 shows the guest real values: PUSHF and POPF its IOPL, MOV from a
  * segment register and the CS that a far CALL pushes its selectors, LAR, LSL, VERR and VERW the
  * monitor's descriptors; and without UMIP, SGDT, SIDT, SLDT, STR and SMSW the real registers.
  */
@@ -83,6 +87,11 @@ struct world_entry {
 	const maddr_t *stale;  /* entries in the arena that have become weaker */
 	unsigned int nr_stale; /* at most world_room() */
 	bool forgotten;	       /* KVM has just forgotten all that it knew of any entry */
+	enum world_way {
+		WORLD_RUN,
+		WORLD_STEP, /* do one instruction without interrupts, which ends in #DB */
+		WORLD_HALT, /* do nothing until an interrupt comes */
+	} way;
 };
 
 /*
@@ -104,18 +113,44 @@ const char *world_refuses(const struct kvm_sregs *sregs);
 void world_enter(struct world *w, unsigned int cpu, struct kvm_run *run,
 		 const struct world_entry *entry);
 
+/*
+ * What the kernel has of a processor's surroundings is asked by the instruction itself, at CPL 0.
+ * KVM takes it from there as from any guest.
+ */
+enum world_act {
+	WORLD_IN, /* of a byte: DX, AL; a port that the kernel serves by itself */
+	WORLD_OUT,
+	WORLD_RDMSR, /* ECX, EDX:EAX */
+	WORLD_WRMSR,
+};
+
+/* Prepare *run for a KVM_RUN that does nothing else.  Only world_enter() goes on after it. */
+void world_act(unsigned int cpu, struct kvm_run *run, enum world_act act,
+	       const struct kvm_regs *regs);
+
+/* Is it over, and well?  Then *run has the registers.  Else it was #GP. */
+bool world_has_acted(const struct kvm_run *run);
+
 /* Where a vCPU was when KVM_RUN returned. */
 enum world_place {
 	WORLD_IN_GUEST, /* between two instructions of the guest, or in one that waits for MMIO */
-	WORLD_ENTERING, /* the guest has executed nothing since world_enter() */
+	WORLD_ENTERING, /* the guest has executed nothing since world_enter(), or waits */
 	WORLD_TRAPPED,	/* in a gate */
 };
 
 struct world_trap {
 	uint8_t vector;
+	bool interrupt; /* it comes from an interrupt controller */
 	uint32_t error; /* 0 if the vector has none */
 	uint64_t cr2;	/* of a #PF */
 };
+
+/*
+ * Did an interrupt controller send this vector?  An exception of some vectors has an error code, an
+ * interrupt has none.  Of the others, those that a processor does not raise come from a controller.
+ * Vectors 0 to 7, 16, 18 and 19 are taken for exceptions.
+ */
+bool world_is_interrupt(uint8_t vector, bool has_error);
 
 /*
  * Look where the vCPU is, and bring the virtual registers up to date, unless it is WORLD_ENTERING.

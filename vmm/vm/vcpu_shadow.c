@@ -28,23 +28,6 @@ static struct vm_shadow *vm_shadow_of(const struct vcpu *vcpu)
 
 /* ---- what instructions access ---- */
 
-static enum emulate_result ports(void *ctx, bool out, uint16_t port, unsigned int bytes, void *data,
-				 unsigned int nr)
-{
-	vcpu_ports(ctx, out, port, bytes, data, nr);
-	return EMULATE_DONE;
-}
-
-/* Of those that the state lacks there is none. */
-static bool no_msr(void *ctx, bool write, uint32_t index, uint64_t *value)
-{
-	(void)ctx;
-	(void)write;
-	(void)index;
-	(void)value;
-	return false;
-}
-
 static const struct emulate_memory memory = {
 	.read = operand_read,
 	.write = operand_write,
@@ -52,7 +35,7 @@ static const struct emulate_memory memory = {
 	.fetch = operand_fetch,
 };
 
-static const struct monitor_bus bus = { .io = ports, .msr = no_msr };
+static const struct monitor_bus bus = { .io = vcpu_bus_io, .msr = vcpu_bus_msr };
 
 /* ---- its tables ---- */
 
@@ -142,9 +125,17 @@ static int start(struct vcpu *vcpu, struct quire_error *err)
 
 /* ---- into the guest ---- */
 
+/* An interrupt that cannot be delivered yet can be after the next instruction. */
+static enum world_way choose_way(const struct vcpu_shadow *s)
+{
+	bool shadow = s->accepted && (s->cpu.state.regs.rflags & RFLAGS_IF);
+
+	return s->halted ? WORLD_HALT : shadow ? WORLD_STEP : WORLD_RUN;
+}
+
 /*
- * Prepare the next KVM_RUN.  The vCPU counts as in the guest from now on.  0; -errno: KVM cannot
- * flush, and it does not.
+ * Prepare the next KVM_RUN.  The vCPU counts as in the guest from now on; but not if it only waits,
+ * as it then uses no entry but the monitor's.  0; -errno: KVM cannot flush, and it does not.
  */
 static int prepare(struct vcpu *vcpu)
 {
@@ -157,15 +148,19 @@ static int prepare(struct vcpu *vcpu)
 		.sregs = &s->cpu.state.sregs,
 		.root = s->root,
 		.stale = stale,
+		.way = choose_way(s),
 	};
-	int nr = flush_begin(v->flush, vcpu->id, world_room(v->world, vcpu->id), stale,
-			     &entry.forgotten);
+	int nr = 0;
 
+	if (!s->halted)
+		nr = flush_begin(v->flush, vcpu->id, world_room(v->world, vcpu->id), stale,
+				 &entry.forgotten);
 	if (nr < 0)
 		return nr;
 	if (s->place != WORLD_TRAPPED && !others && !entry.forgotten && !nr)
 		return 0;
 	entry.nr_stale = (unsigned int)nr;
+	s->way = entry.way;
 	world_enter(v->world, vcpu->id, vcpu->run, &entry);
 	if (nr || entry.forgotten)
 		vcpu_count(&s->count.flushes);
@@ -182,25 +177,30 @@ static void look(struct vcpu *vcpu)
 	s->trapped = s->place == WORLD_TRAPPED;
 }
 
-/* Take from KVM the exception that it was about to raise in the guest. */
-static int take_exception(struct vcpu *vcpu)
+/* Take from KVM the exception or the interrupt that it was about to raise in the guest. */
+static int take_event(struct vcpu *vcpu)
 {
 	struct vcpu_shadow *s = vcpu->shadow;
 	struct kvm_vcpu_events events;
 
 	if (ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events))
 		return errno;
-	if (!events.exception.injected && !events.exception.pending)
+	if (events.exception.injected || events.exception.pending) {
+		s->trap = (struct world_trap){
+			.vector = events.exception.nr,
+			.error = events.exception.has_error_code ? events.exception.error_code : 0,
+			.cr2 = vcpu->run->s.regs.sregs.cr2,
+		};
+		memset(&events.exception, 0, sizeof(events.exception));
+		events.exception_has_payload = 0;
+	} else if (events.interrupt.injected) {
+		s->trap = (struct world_trap){ .vector = events.interrupt.nr, .interrupt = true };
+		events.interrupt.injected = 0;
+	} else {
 		return 0;
-	s->trap = (struct world_trap){
-		.vector = events.exception.nr,
-		.error = events.exception.has_error_code ? events.exception.error_code : 0,
-		.cr2 = vcpu->run->s.regs.sregs.cr2,
-	};
+	}
 	s->place = WORLD_TRAPPED;
 	s->trapped = true;
-	memset(&events.exception, 0, sizeof(events.exception));
-	events.exception_has_payload = 0;
 	return ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, &events) ? errno : 0;
 }
 
@@ -221,7 +221,7 @@ static int run(struct vcpu *vcpu)
 	flush_end(vm_shadow_of(vcpu)->flush, vcpu->id);
 	look(vcpu);
 	if (error == EINTR && s->place == WORLD_IN_GUEST)
-		error = take_exception(vcpu) ?: EINTR;
+		error = take_event(vcpu) ?: EINTR;
 	return error;
 }
 
@@ -273,18 +273,6 @@ static bool take_effect(struct vcpu *vcpu)
 	return !ret;
 }
 
-/* Can the guest go on as it is now?  Else it crashes. */
-static bool go_on(struct vcpu *vcpu)
-{
-	const char *why = world_refuses(&vcpu->shadow->cpu.state.sregs);
-	char what[128];
-
-	if (!why)
-		return vcpu_keeps_running(vcpu);
-	snprintf(what, sizeof(what), "the guest cannot go on with --paging=shadow: %s", why);
-	return crash(vcpu, what, "docs/shadow.md lists what cannot be done on shadow tables");
-}
-
 static void count_row(struct vcpu *vcpu)
 {
 	unsigned int row = vcpu->shadow->cpu.row;
@@ -295,28 +283,74 @@ static void count_row(struct vcpu *vcpu)
 		vcpu_count(&vcpu->shadow->count.true_faults);
 }
 
-/* The exception is the guest's: an instruction to emulate, or one to be told of. */
-static bool guests_own(struct vcpu *vcpu, const struct emulate_event *event)
+/* What has come of an exception or an interrupt.  Does the guest go on? */
+static bool comes_of_it(struct vcpu *vcpu, enum monitor_result result)
 {
-	struct monitor_cpu *cpu = &vcpu->shadow->cpu;
-	enum monitor_result result = monitor_exception(cpu, event);
-
 	switch (result) {
-	case MONITOR_DONE:
 	case MONITOR_HALT:
-		count_row(vcpu);
-		if (!take_effect(vcpu))
-			return false;
-		return result == MONITOR_HALT ? vcpu_halted(vcpu) : go_on(vcpu);
+		if (!vcpu->vm->config.irqchip)
+			return take_effect(vcpu) && vcpu_halted(vcpu);
+		vcpu->shadow->halted = true;
+		return take_effect(vcpu);
+	case MONITOR_DONE: return take_effect(vcpu);
 	case MONITOR_SHUTDOWN: return vcpu_triple_fault(vcpu);
 	case MONITOR_UNKNOWN:
 		return crash(vcpu, "an instruction cannot be emulated",
 			     "it is at RIP below; docs/shadow.md lists what cannot be done on "
 			     "shadow tables");
-	case MONITOR_AGAIN: break;
-	case MONITOR_HOST: return false;
+	case MONITOR_AGAIN: return true;
+	case MONITOR_HOST: break;
 	}
-	return vcpu_keeps_running(vcpu);
+	return false;
+}
+
+/* Deliver the interrupt that has come, if the guest permits it now. */
+static bool deliver(struct vcpu *vcpu)
+{
+	struct vcpu_shadow *s = vcpu->shadow;
+	enum monitor_result result;
+
+	if (!s->accepted || !monitor_interruptible(&s->cpu))
+		return true;
+	do
+		result = monitor_interrupt(&s->cpu, s->vector);
+	while (result == MONITOR_AGAIN && vcpu_keeps_running(vcpu));
+	s->accepted = s->halted = false;
+	return comes_of_it(vcpu, result);
+}
+
+/* Can the guest go on as it is now?  Else it crashes. */
+static bool go_on(struct vcpu *vcpu)
+{
+	const char *why;
+	char what[128];
+
+	if (!deliver(vcpu))
+		return false;
+	why = world_refuses(&vcpu->shadow->cpu.state.sregs);
+	if (!why)
+		return vcpu_keeps_running(vcpu);
+	snprintf(what, sizeof(what), "the guest cannot go on with --paging=shadow: %s", why);
+	return crash(vcpu, what, "docs/shadow.md lists what cannot be done on shadow tables");
+}
+
+/* The exception is the guest's: an instruction to emulate, or one to be told of. */
+static bool guests_own(struct vcpu *vcpu, const struct emulate_event *event)
+{
+	enum monitor_result result = monitor_exception(&vcpu->shadow->cpu, event);
+
+	if (result == MONITOR_DONE || result == MONITOR_HALT)
+		count_row(vcpu);
+	return comes_of_it(vcpu, result) && go_on(vcpu);
+}
+
+static bool interrupt(struct vcpu *vcpu, uint8_t vector)
+{
+	struct vcpu_shadow *s = vcpu->shadow;
+
+	s->accepted = true;
+	s->vector = vector;
+	return go_on(vcpu);
 }
 
 static bool no_memory(struct vcpu *vcpu, gva_t gva, int error)
@@ -369,6 +403,26 @@ static void take_dr6(struct vcpu *vcpu)
 		vcpu->shadow->cpu.state.debug.dr6 = debug.dr6;
 }
 
+#define DR6_BREAKPOINTS 0xfu
+
+/* Is this the end of WORLD_STEP, and nothing else? */
+static bool is_our_step(const struct vcpu_shadow *s)
+{
+	return s->way == WORLD_STEP && !(s->cpu.state.regs.rflags & FLAG_TF) &&
+	       !(s->cpu.state.debug.dr6 & DR6_BREAKPOINTS);
+}
+
+/* An instruction was done that interrupts had to wait for. */
+static bool stepped(struct vcpu *vcpu)
+{
+	struct monitor_state *state = &vcpu->shadow->cpu.state;
+
+	state->shadow_rip = UINT64_MAX;
+	state->debug.dr6 &= ~(uint64_t)DR6_BS;
+	vcpu->shadow->cpu.effects = MONITOR_DEBUG;
+	return take_effect(vcpu) && go_on(vcpu);
+}
+
 static bool trapped(struct vcpu *vcpu)
 {
 	struct vcpu_shadow *s = vcpu->shadow;
@@ -380,12 +434,19 @@ static bool trapped(struct vcpu *vcpu)
 	};
 
 	s->trapped = false;
+<<<<<<< HEAD
 	if (trap.vector < VM_NR_EXCEPTIONS)
 		vcpu_count(&s->count.exceptions[trap.vector]);
+=======
+	if (trap.interrupt)
+		return interrupt(vcpu, trap.vector);
+>>>>>>> 374e02d (shadow: interrupts, by KVM's own controllers)
 	if (trap.vector == PF)
 		return page_fault(vcpu, &trap);
 	if (trap.vector == DB)
 		take_dr6(vcpu);
+	if (trap.vector == DB && is_our_step(s))
+		return stepped(vcpu);
 	return guests_own(vcpu, &event);
 }
 
@@ -423,10 +484,14 @@ static bool after_mmio(struct vcpu *vcpu)
 
 static int read_state(struct vcpu *vcpu, struct vcpu_state *state)
 {
+	struct kvm_mp_state mp = { .mp_state = KVM_MP_STATE_RUNNABLE };
+
+	if (vcpu->shadow->halted && ioctl(vcpu->fd, KVM_GET_MP_STATE, &mp))
+		return -errno;
 	*state = (struct vcpu_state){
 		.regs = vcpu->shadow->cpu.state.regs,
 		.sregs = vcpu->shadow->cpu.state.sregs,
-		.mp_state = KVM_MP_STATE_RUNNABLE,
+		.mp_state = mp.mp_state,
 	};
 	return 0;
 }

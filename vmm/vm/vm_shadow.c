@@ -156,10 +156,10 @@ static int check(const struct vm *vm, struct quire_error *err)
 {
 	gpa_t end = gfn_to_gpa(vm->ram[vm->nr_ram - 1].end);
 
-	if (vm->config.irqchip)
+	if (vm->config.nr_vcpus > 1)
 		return quire_fail(err, -EDOM,
-				  "--paging=shadow: there are no interrupts yet, use "
-				  "--irqchip=off and an image that needs none");
+				  "--paging=shadow: several vCPUs cannot be started yet, leave "
+				  "out -c");
 	if (vm->config.nr_vcpus > SHADOW_MAX_VCPUS)
 		return quire_fail(err, -EDOM, "--paging=shadow: at most %u vCPUs",
 				  SHADOW_MAX_VCPUS);

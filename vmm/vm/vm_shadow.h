@@ -5,7 +5,8 @@
 /*
  * A VM whose guest runs on shadow tables (vmm/monitor/world.h): its monitor, and its vCPUs.
  *
- * vm_shadow.c has what belongs to the VM, vcpu_shadow.c what a vCPU does between two exits.
+ * vm_shadow.c has what belongs to the VM, vcpu_shadow.c what a vCPU does between two exits,
+ * vcpu_bus.c the ports and MSRs that its instructions reach.
  */
 #include "vmm/monitor/cpu.h"
 #include "vmm/monitor/flush.h"
@@ -26,6 +27,10 @@ struct vcpu_shadow {
 	enum world_place place;	   /* [v] where KVM_RUN left the vCPU */
 	bool trapped;		   /* [v] ... in a gate, and nobody has looked why */
 	struct world_trap trap;	   /* [v] then: why */
+	enum world_way way;	   /* [v] how it was entered last */
+	bool halted;		   /* [v] the guest waits for an interrupt */
+	bool accepted;		   /* [v] one has come, and is not delivered yet ... */
+	uint8_t vector;		   /* [v] ... its vector */
 	maddr_t root;		   /* [v] the tables in use; 0: none yet */
 	struct walk_cpu of;	   /* [v] ... and for which registers ... */
 	bool of_user;		   /* [v] ... and view */
@@ -49,6 +54,11 @@ void vm_shadow_destroy(struct vm *vm);
 
 /* Make vcpu->shadow.  0 or -errno with *err. */
 int vcpu_shadow_init(struct vcpu *vcpu, struct quire_error *err);
+
+/* monitor_bus.io and msr; ctx is the vCPU (vcpu_bus.c). */
+enum emulate_result vcpu_bus_io(void *ctx, bool out, uint16_t port, unsigned int bytes, void *data,
+				unsigned int nr);
+bool vcpu_bus_msr(void *ctx, bool write, uint32_t index, uint64_t *value);
 
 extern const struct vcpu_ops vcpu_shadow_ops;
 
