@@ -434,13 +434,10 @@ static bool trapped(struct vcpu *vcpu)
 	};
 
 	s->trapped = false;
-<<<<<<< HEAD
-	if (trap.vector < VM_NR_EXCEPTIONS)
-		vcpu_count(&s->count.exceptions[trap.vector]);
-=======
 	if (trap.interrupt)
 		return interrupt(vcpu, trap.vector);
->>>>>>> 374e02d (shadow: interrupts, by KVM's own controllers)
+	if (trap.vector < VM_NR_EXCEPTIONS)
+		vcpu_count(&s->count.exceptions[trap.vector]);
 	if (trap.vector == PF)
 		return page_fault(vcpu, &trap);
 	if (trap.vector == DB)
