@@ -77,11 +77,12 @@ STORMS    := tests/kvm/soak.t tests/kvm/merge_storm.t tests/house/tsan.t \
              $(BUILD)/tests/merge/keeper_storm_test tests/fuzz/fuzz.t tests/kvm/stress.t \
              tests/kvm/balloon_storm.t tests/kvm/truth.t $(BUILD)/tests/memory/gmem_balloon_test \
              $(BUILD)/tests/memory/share_test
+KEEPER_TESTS := $(patsubst %,$(BUILD)/tests/merge/%_test,keeper_storm keeper_rules keeper)
 LONG      := tests/kvm/balloon_guest.t tests/kvm/sandbox.t tests/kvm/merge.t tests/kvm/launch.t \
              tests/kvm/balloon_qemu.t tests/kvm/run.t tests/kvm/workloads.t tests/kvm/tutorial.t
 TEST_SH   := $(filter-out tests/bed/%,$(wildcard tests/*/*.t))
 # What also runs with guests on shadow tables (docs/testing.md).
-BOTH      := $(patsubst %,tests/kvm/%.t,merge workloads stress books json observe net oom process \
+BOTH      := $(KEEPER_TESTS) $(patsubst %,tests/kvm/%.t,merge workloads stress books json observe net oom process \
              locked memfd cgroup merge_cli wait_for)
 TESTS     := $(LONG) $(STORMS) $(BOTH:%=%@shadow) \
              $(filter-out $(LONG) $(STORMS),$(TEST_SH) $(TEST_BIN))
@@ -257,7 +258,8 @@ soak: all $(filter $(STORMS),$(TEST_BIN)) fuzzers tsan
 	$(Q)$(TEST_ENV) QUIRE_STORM=$(SOAK) FUZZ_SECONDS=$$(($(SOAK) * $(FUZZ_SECONDS))) \
 		SOAK_SECONDS=$(SOAK_SECONDS) CHECK_JOBS=$(CHECK_JOBS) \
 		TEST_TIMEOUT=$$(($(SOAK) * $(TEST_TIMEOUT) + $(SOAK_SECONDS))) \
-		tools/check.sh '$(PROVE)' --comments $(PROVE_OPTS) -- $(STORMS)
+		tools/check.sh '$(PROVE)' --comments $(PROVE_OPTS) -- \
+		$(STORMS) $(patsubst %,%@shadow,$(filter $(STORMS),$(BOTH)))
 
 # The bed: QEMU's emulation of a processor with nested paging (docs/testing.md).
 BED_DIR := build-bed

@@ -336,9 +336,11 @@ void gmem_stats(struct gmem *gm, struct gmem_stats *out)
 	*out = gm->stats;
 	out->mappings = gm->backend->mappings;
 	out->max_mappings = gm->backend->max_mappings;
-	out->waiting_pages = gm->waiting.nr;
+	out->waiting_pages = gm->waiting.nr + gm->vcpus_waiting;
 	if (gm->waiting.nr)
 		out->waiting_ns = monotonic_ns() - gm->waiting.page[0].since_ns;
+	else if (gm->vcpus_waiting)
+		out->waiting_ns = monotonic_ns() - gm->vcpus_waiting_since;
 	out->orphan_pages = store_view_orphan_pages(&gm->share.store);
 	stage2_counters(gm->s2, &out->s2);
 	gmem_unlock(gm);

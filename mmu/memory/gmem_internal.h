@@ -37,8 +37,10 @@ struct gmem {
 	struct share share;	     /* [g] */
 	struct gfn_range last_group; /* [g] the last pages that came in as a group */
 
-	struct waiting waiting; /* [g] pages that wait for credits */
-	atomic_bool seeking;	/* changed under LOCK_GMEM: gmem_seek was called */
+	struct waiting waiting;	    /* [g] pages that wait for credits */
+	unsigned int vcpus_waiting; /* [g] ... and vCPUs on shadow tables, which do it themselves */
+	uint64_t vcpus_waiting_since; /* [g] the first of these */
+	atomic_bool seeking;	      /* changed under LOCK_GMEM: gmem_seek was called */
 
 	gfn_t filling;	       /* [g] the block that is being filled or collapsed, or NO_BLOCK */
 	pthread_cond_t filled; /* with LOCK_GMEM: filling has become NO_BLOCK */

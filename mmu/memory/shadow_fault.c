@@ -27,9 +27,12 @@ static int wait_for_credits(struct gmem *gm)
 	uint64_t since = monotonic_ns();
 	int err;
 
+	if (!gm->vcpus_waiting++)
+		gm->vcpus_waiting_since = since;
 	gmem_unlock(gm);
 	err = gmem_wait(gm);
 	gmem_lock(gm, GMEM_PAGER);
+	gm->vcpus_waiting--;
 	waiting_count(gm, since);
 	return err;
 }

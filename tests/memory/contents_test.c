@@ -160,18 +160,26 @@ static void test_writes(void)
 	is(wrong, 0, "writes to odd places, across states, change these bytes and no others");
 }
 
-int main(int argc, char **argv)
+static void test_all(bool on_shadow)
 {
-	tap_init();
-	rng = tap_seed(argc, argv);
-	make_segment();
+	guest_on_shadow = on_shadow;
+	memset(model, 0, sizeof(model));
 	create(GMEM_HUGE_NEVER);
 	mix_states();
 	test_copies();
 	test_shows();
 	test_same();
 	test_writes();
-	is(gmem_audit(gm, describe, NULL), 0, "the audit finds nothing");
+	is(gmem_audit(gm, describe, NULL), 0, "the audit finds nothing%s", guest_kind());
 	destroy();
+}
+
+int main(int argc, char **argv)
+{
+	tap_init();
+	rng = tap_seed(argc, argv);
+	make_segment();
+	test_all(false);
+	test_all(true);
 	return tap_done();
 }

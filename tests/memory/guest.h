@@ -13,7 +13,12 @@
  */
 #include "mmu/memory/gmem_internal.h"
 
-extern bool guest_on_shadow; /* the next guest is to be; there is one at a time */
+#define GUEST_MAX 8 /* on shadow tables, at a time; guests come and go in one thread at a time */
+
+extern bool guest_on_shadow; /* the next guest is to be */
+
+/* QUIRE_PAGING says whether guests are to be on shadow tables, as it does to quire run. */
+void guest_take_mode(void);
 
 /* As gmem_create and gmem_start. */
 int guest_create(const struct gmem_config *config, struct gmem **gm, struct quire_error *err);

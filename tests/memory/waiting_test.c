@@ -164,7 +164,7 @@ static void close_memory(uint64_t credits, const char *what)
 	is(gmem_audit(gm, describe, NULL), 0, "%s: the audit is clean", what);
 	is(purse.credits + stats().s2.pages[PG_PRIVATE] + gm->share.reserve, credits,
 	   "%s: no credit is lost or doubled", what);
-	gmem_destroy(gm);
+	guest_destroy(gm);
 }
 
 /* A thread that touches one page. */
@@ -260,15 +260,15 @@ static void test_others_go_on(void)
 	is(gmem_balloon(gm, 300, 8, NULL), 0, "and gives pages back");
 	ok(await_waiting(2) && !atomic_load(&first.done), "which had no frame, so nobody gains");
 	purse_put(NULL, 1);
-	ok(await_done(&first), "with one credit the older one goes on");
-	is(stats().waiting_pages, 1, "and the other one not yet");
+	ok(await_waiting(1) && (guest_on_shadow || await_done(&first)),
+	   "with one credit one goes on, the older one where the pager decides");
 	is(gmem_balloon(gm, 3, 1, NULL), 0, "a page with a frame goes into the balloon");
-	ok(await_done(&more), "and what it frees goes to who waits");
+	ok(await_done(&first) && await_done(&more), "and what it frees goes to who waits");
 	for (struct toucher *t[] = { &first, &more, &breaker, &reader }, **p = t; p < t + 4; p++)
 		end(*p);
 	is(stats().waiting_pages, 0, "nobody waits");
 	ok(!purse_is_sought(), "and nothing is sought");
-	is(waits(), 2, "two waits were counted");
+	ok(waits() == 2 || (guest_on_shadow && waits() == 3), "two waits were counted");
 	ok(stats().credit_wait_ns >= stats().credit_waits.longest_ns, "with their time");
 	close_memory(reserve + private + 1, "merged");
 }
@@ -529,6 +529,7 @@ static void test_machine_dies(void)
 	if (credits_create(&config, &credits, NULL))
 		tap_bail("no credits");
 	atomic_store(&failures, 0);
+	atomic_store(&lost, false);
 	create_with((struct gmem_config){ .hugepages = GMEM_HUGE_NEVER,
 					  .credits = &vm_hooks,
 					  .on_host_failure = on_failure });
@@ -554,7 +555,7 @@ static void test_machine_dies(void)
 	is(credits_held(credits), credits_spare(credits) + stats().s2.pages[PG_PRIVATE],
 	   "a credit for each page");
 	is(atomic_load(&failures), 0, "nothing failed");
-	gmem_destroy(gm);
+	guest_destroy(gm);
 	credits_destroy(credits);
 	close(machine);
 }
@@ -583,7 +584,7 @@ static void test_cancelled(void)
 		sched_yield();
 	put_into((volatile uint64_t *)hva(500), 1);
 	end(&t);
-	gmem_destroy(gm);
+	guest_destroy(gm);
 	credits_destroy(credits);
 	close(machine);
 }
@@ -667,23 +668,36 @@ static void test_model(enum gmem_hugepages hugepages, bool zero_reads)
 	close_memory(CREDITS, "model");
 }
 
-int main(int argc, char **argv)
+/* What concerns the pager's list: vCPUs on shadow tables wait by themselves. */
+static void test_pager(void)
 {
-	tap_init();
-	count_refusals();
-	rng = tap_seed(argc, argv);
-	make_segment();
-	test_others_go_on();
 	test_turns(GMEM_HUGE_NEVER);
 	test_turns(GMEM_HUGE_AUTO);
 	test_one_entry();
 	test_settled();
 	test_full();
 	test_denied();
+}
+
+static void test_all(bool on_shadow)
+{
+	guest_on_shadow = on_shadow;
+	test_others_go_on();
 	test_machine_dies();
 	test_cancelled();
 	test_model(GMEM_HUGE_NEVER, false);
 	test_model(GMEM_HUGE_AUTO, false);
 	test_model(GMEM_HUGE_NEVER, true);
+}
+
+int main(int argc, char **argv)
+{
+	tap_init();
+	count_refusals();
+	rng = tap_seed(argc, argv);
+	make_segment();
+	test_pager();
+	test_all(false);
+	test_all(true);
 	return tap_done();
 }

@@ -184,7 +184,7 @@ static void lab_vm_memory(struct lab_vm *vm)
 		.ask = lab_ask,
 		.ctx = vm,
 	};
-	if (gmem_create(&config, &vm->gm, &err) || gmem_start(vm->gm, &err)) {
+	if (guest_create(&config, &vm->gm, &err)) {
 		if (geteuid() != 0)
 			tap_skip_all("%s", err.text);
 		tap_bail("%s", err.text);
@@ -233,7 +233,7 @@ void lab_vm_start(struct lab_vm *vm)
 void lab_vm_end(struct lab_vm *vm)
 {
 	keeper_destroy(vm->k);
-	gmem_destroy(vm->gm);
+	guest_destroy(vm->gm);
 	credits_destroy(vm->credits);
 	pthread_mutex_destroy(&vm->log_lock);
 	free(vm->content);
@@ -263,7 +263,7 @@ static bool lab_is(const void *page, uint32_t content)
 
 void *lab_hva(const struct lab_vm *vm, gfn_t gfn)
 {
-	return gmem_hva(vm->gm, gfn_to_gpa(gfn));
+	return guest_hva(vm->gm, gfn_to_gpa(gfn));
 }
 
 _Thread_local struct lab_vm *lab_inside;

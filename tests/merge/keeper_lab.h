@@ -6,14 +6,16 @@
  * Keepers of several VMs and a real machine, in one process and without KVM.
  *
  * The machine runs in a thread (keeper_machine.h).  The guest of a VM is the test's own threads,
- * which touch the window.  What it knows of each page's content is the model: everything else
- * (frames, references, credits, reasons) is compared with that.
+ * which touch the window, or what shadow tables map (tests/memory/guest.h).  What it knows of each
+ * page's content is the model: everything else (frames, references, credits, reasons) is compared
+ * with that.
  */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include "mmu/merge/keeper_internal.h"
 #include "tests/memory/blocks.h"
+#include "tests/memory/guest.h"
 #include "mmu/machine/credits.h"
 #include "mmu/memory/ramfile.h"
 #include "keeper_machine.h"
@@ -70,7 +72,7 @@ void lab_vm_end(struct lab_vm *vm);
 /* The bytes of a content. */
 void lab_fill(uint64_t *page, uint32_t content);
 
-/* Where the window has the page. */
+/* Where the guest has the page. */
 void *lab_hva(const struct lab_vm *vm, gfn_t gfn);
 
 /*

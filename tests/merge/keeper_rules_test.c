@@ -528,6 +528,7 @@ int main(int argc, char **argv)
 {
 	tap_init();
 	(void)tap_seed(argc, argv);
+	guest_take_mode();
 	lab_catch_segv();
 	test_grace();
 	test_filling();

@@ -476,6 +476,7 @@ int main(int argc, char **argv)
 {
 	tap_init();
 	rng = tap_seed(argc, argv);
+	guest_take_mode();
 	lab_catch_segv();
 	alarm(280 * tap_storm());
 	test_orphans();
