@@ -50,6 +50,7 @@ _quire_add_operands() {
 	help) _quire_add_commands ;;
 	run) _quire_add_files ;;
 	machine) words+=(set) ;;
+	sim) words+=(replace trace) && _quire_add_files ;;
 	merge) words+=(on zero off now) && _quire_add_guests ;;
 	balloon) words+=(auto) && _quire_add_guests ;;
 	*) _quire_add_guests ;;

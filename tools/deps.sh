@@ -13,6 +13,7 @@ packages=(
 	libxxhash-dev				# content hashes of pages
 	liburing-dev				# disks
 	perl					# prove
+	libxml2-utils				# xmllint: pictures in the tests
 	clang					# second compiler, fuzzers
 	cppcheck mandoc				# lint
 	qemu-system-x86				# the peer in tests and benchmarks

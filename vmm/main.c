@@ -26,6 +26,7 @@ static const struct command commands[] = {
 	{ "dis", cmd_dis, "disassemble a running guest's code", dis_usage },
 	{ "why", cmd_why, "say where a guest's virtual processors are", why_usage },
 	{ "machine", cmd_machine, "serve as the memory of many guests", machine_usage },
+	{ "sim", cmd_sim, "compare page-replacement policies over a trace", sim_usage },
 };
 
 static int help(void)
