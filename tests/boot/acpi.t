@@ -26,6 +26,11 @@ same_bytes() {
 	diff "$dir/$1.hex" "$dir/new$1.aml.hex"
 }
 
+# says TEXT: the DSDT has it, but for comments and blanks
+says() {
+	sed -e 's,//.*,,' -e 's,/\*.*\*/,,' "$dir/DSDT.dsl" | tr -s ' \n' ' ' | grep -qF "$1"
+}
+
 for shape in '1 0' '2 3' '255 9'; do
 	rm -f "$dir"/*
 	# shellcheck disable=SC2086 # two words
@@ -38,5 +43,14 @@ for shape in '1 0' '2 3' '255 9'; do
 	done
 	check "the DSDT has all devices" \
 		is "$(grep -c 'Device (' "$dir/DSDT.dsl")" $((${shape#* } + 3))
+	check "... the serial port" \
+		says 'IO (Decode16, 0x03F8, 0x03F8, 0x01, 0x08, ) IRQNoFlags () {4}'
+	check "... the clock" says 'IO (Decode16, 0x0070, 0x0070, 0x01, 0x02, ) IRQNoFlags () {8}'
+	check "... the panic port, without an interrupt" \
+		says 'IO (Decode16, 0x0505, 0x0505, 0x01, 0x01, ) })'
+done
+for irq in 05 0A; do
+	check "... virtio devices, whose interrupts are edges: $irq" says "0x00000200, ) Interrupt \
+(ResourceConsumer, Edge, ActiveHigh, Exclusive, ,, ) { 0x000000$irq,"
 done
 done_testing

@@ -125,6 +125,7 @@ static void test_processors(void)
 	is(madt[44 + 8 * 255 + 12 + 3], QUIRE_PM_IRQ,
 	   "for ACPI's own interrupt, and not for the "
 	   "PIT");
+	is_hex(madt[44 + 8 * 255 + 12 + 8], 0xd, "... a level, active high");
 }
 
 static void test_fixed_hardware(void)
@@ -139,6 +140,7 @@ static void test_fixed_hardware(void)
 	is_hex(u64(fadt + 148 + 4), u32(fadt + 56), "the 64-bit address says the same");
 	is_hex(u64(fadt + 172 + 4), u32(fadt + 64), "... of both");
 	is_hex(u64(fadt + 116 + 4), QUIRE_RESET_PORT, "reset register");
+	is_hex(u32(fadt + 116), 0x01000801, "... a port of eight bits, accessed as a byte");
 	is(fadt[128], QUIRE_RESET_VALUE, "and its value");
 	is_hex(u64(fadt + 140), u32(fadt + 40), "the DSDT has one address");
 }

@@ -387,6 +387,22 @@ static const char *command_line(const struct image_config *config, const struct 
 	return line;
 }
 
+/* The processor's way, from CR3 on. */
+static const char *check_identity(const struct image_plan *plan)
+{
+	const char *bad = "the page tables do not map 4 GiB to themselves";
+	uint64_t pdpt = plan_word(plan, plan->cr3, 8) - 3;
+
+	for (uint64_t i = 0; i < 2048; i++) {
+		uint64_t pd = plan_word(plan, pdpt + 8 * (i / 512), 8) - 3;
+
+		if (pdpt % 4096 || pd % 4096 ||
+		    plan_word(plan, pd + 8 * (i % 512), 8) != (i * 2 * MiB | 0x83))
+			return bad;
+	}
+	return NULL;
+}
+
 static const char *check_linux(const struct image_config *config, const struct image_plan *plan)
 {
 	uint64_t params = plan->esi, entries = plan_word(plan, params + 0x1e8, 1), last = 0, i;
@@ -411,9 +427,8 @@ static const char *check_linux(const struct image_config *config, const struct i
 				   plan_word(plan, params + 0x2d0 + 20 * i + 16, 4), &last);
 	if (plan_word(plan, plan->gdt + 24, 8) != 0x00cf93000000ffff)
 		return "the GDT has no data segment";
-	for (i = 0; i < 2048 && plan->kind == IMAGE_LINUX64 && !bad; i++)
-		if (plan_word(plan, plan->cr3 + 8192 + 8 * i, 8) != (i * 2 * MiB | 0x83))
-			bad = "the page tables do not map 4 GiB to themselves";
+	if (plan->kind == IMAGE_LINUX64 && !bad)
+		bad = check_identity(plan);
 	return bad ? bad :
 		     check_initrd(config, plan, plan_word(plan, params + 0x218, 4),
 				  plan_word(plan, params + 0x21c, 4));

@@ -336,6 +336,10 @@ static void test_linux(enum sample_kind kind, enum image_kind want, const char *
 	is_hex(plan_word(&plan, params + 0x2d0 + 60, 8), MiB, "... the fourth begins at 1 MiB");
 	is(plan_word(&plan, params + 0x21c, 4), 5000 + 64, "one initrd, padded between its parts");
 	is_hex(plan_word(&plan, params + 0x218, 4) + 5000, plan.segment[3].gpa, "... to 4 bytes");
+	ok(plan_word(&plan, params + 0x206, 2) == 0x20f &&
+		   plan_word(&plan, params + 0x260, 4) == SAMPLE_INIT_BYTES &&
+		   plan_word(&plan, params + 0x1f4, 4) == (SAMPLE_BYTES - SAMPLE_KERNEL) / 16,
+	   "boot_params: what is the kernel's is as it was");
 	image_plan_finish(&plan);
 
 	config.cmdline = "quiet console=tty0 -- console=x";
@@ -416,6 +420,31 @@ static void test_real_kernel(void)
 	image_close(&file);
 }
 
+/* Its text is in the setup code, or it has none. */
+static void test_linux_version(void)
+{
+	static const struct {
+		uint16_t at;
+		const char *want, *what;
+	} row[] = {
+		{ SAMPLE_VERSION - 0x200, "6.1.0 sample", "where the header says" },
+		{ SAMPLE_VERSION - 0x200 + 4, "0 sample", "... wherever that is" },
+		{ 0, "", "a header without a version" },
+		{ SAMPLE_KERNEL - 0x200, "", "a version in the kernel" },
+		{ 0xffff, "", "a version behind the file" },
+	};
+	struct sample s = sample_make(SAMPLE_LINUX64);
+	struct image_config config = config_of(&s);
+	struct image_plan plan;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(row); i++) {
+		sample_put(&s, 0x20e, row[i].at, 2);
+		if (planned(&config, &plan, row[i].what))
+			ok(!strcmp(plan.kernel.version, row[i].want), "... \"%s\"", row[i].want);
+		image_plan_finish(&plan);
+	}
+}
+
 static void test_linux_placement(void)
 {
 	struct sample s = sample_make(SAMPLE_LINUX64);
@@ -436,6 +465,13 @@ static void test_linux_placement(void)
 		is_hex(plan.segment[0].gpa, MiB, "... is put at 1 MiB");
 		is_hex(plan.segment[0].mem_bytes, SAMPLE_PREFERRED - MiB + SAMPLE_INIT_BYTES,
 		       "... and has room up to where it runs");
+	}
+	image_plan_finish(&plan);
+	s = sample_make(SAMPLE_LINUX64);
+	sample_put(&s, 0x206, 0x20a, 2);
+	if (planned(&config, &plan, "a kernel of protocol 2.10")) {
+		is_hex(plan.segment[0].gpa, SAMPLE_PREFERRED, "... has a preferred address");
+		is_hex(plan.segment[0].mem_bytes, SAMPLE_INIT_BYTES, "... and says its needs");
 	}
 	image_plan_finish(&plan);
 	s = sample_make(SAMPLE_LINUX64);
@@ -675,6 +711,7 @@ int main(void)
 	test_linux(SAMPLE_LINUX64, IMAGE_LINUX64, "a bzImage");
 	test_linux(SAMPLE_LINUX32, IMAGE_LINUX32, "a bzImage of 32 bits");
 	test_linux_placement();
+	test_linux_version();
 	test_linux_devices();
 	test_real_kernel();
 	test_vmlinux();

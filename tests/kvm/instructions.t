@@ -52,6 +52,8 @@ expect() {
 			cmpxchg16b not canonical equal 0x1 0x0 0x0 exception 0xd error 0x0
 			popcnt over two pages 0x5
 			popcnt unmapped, cr2 0x4000000010 exception 0xe error 0x0
+			popcnt over turned pages 0xc
+			movlps over turned pages 0x88 0x44556677
 		END
 	fi
 	cat <<-END

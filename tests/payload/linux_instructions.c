@@ -202,6 +202,43 @@ static void exchange(const char *name, uint64_t *at, uint64_t low, uint64_t high
 #define UNMAPPED ((uint64_t *)0x4000000000)
 #define NOWHERE	 ((uint64_t *)0x8000000000000000)
 
+/* Two pages in a row, of which the second is the first in memory. */
+#define TURNED ((uint8_t *)0x6000000000)
+
+static uint64_t tables[2][512] __attribute__((aligned(4096)));
+static uint8_t pages[2][4096] __attribute__((aligned(4096)));
+
+static void map_turned(void)
+{
+	uint64_t *pml4, *pdpt;
+
+	__asm__("mov %%cr3, %0" : "=r"(pml4));
+	pdpt = (uint64_t *)(pml4[0] & ~0xfffUL);
+	pdpt[384] = (uint64_t)tables[0] | 3;
+	tables[0][0] = (uint64_t)tables[1] | 3;
+	tables[1][0] = (uint64_t)pages[1] | 3;
+	tables[1][1] = (uint64_t)pages[0] | 3;
+}
+
+static void test_turned(void)
+{
+	uint64_t *across = (uint64_t *)(TURNED + 4095), value = 0x1122334455667788;
+	unsigned long r = 0;
+
+	map_turned();
+	pages[1][4095] = 1;
+	pages[0][0] = 7;
+	pages[0][6] = 0xff;
+	TRY("popcntq (%1), %0\n2:", : "+r"(r) : "r"(across) : GONE, "memory");
+	say("popcnt over turned pages ", r);
+	end();
+	TRY("movq %0, %%xmm1; movlps %%xmm1, (%1)\n2:", : : "m"(value), "r"(across)
+	    : GONE, "memory");
+	say("movlps over turned pages ", pages[1][4095]);
+	say(" ", *(const uint32_t *)pages[0]);
+	end();
+}
+
 static void test_long_mode(void)
 {
 	uint64_t *across = (uint64_t *)((char *)(ABSENT + 2) - 1);
@@ -220,6 +257,7 @@ static void test_long_mode(void)
 	__asm__ volatile("mov %%cr2, %0" : "=r"(r));
 	say("popcnt unmapped, cr2 ", r);
 	end();
+	test_turned();
 }
 #endif
 
