@@ -5,9 +5,10 @@
  * Frames are at the x axis, each doubling as far as the last, because small memories differ most.
  * The miss ratio is at the y axis, from 0 to 100 %.  A policy has a colour, a pattern of dashes and
  * a row in the legend, so that nobody has to tell colours apart.  The colours have a contrast of
- * three or more on white and on the dark background.
+ * more than three to one on white and on the dark background.
  */
 #include <inttypes.h>
+#include <string.h>
 #include "sim_report.h"
 
 /* The plot, in user units; around it are labels. */
@@ -23,13 +24,13 @@
 static const struct {
 	const char *colour, *dashes;
 } line_style[SIM_NR_POLICIES] = {
-	{ "#2a78d6", "none" },	   /* clock */
-	{ "#d0561d", "none" },	   /* lru */
-	{ "#148a55", "8 3" },	   /* lfu */
-	{ "#8a6fd1", "3 3" },	   /* fifo */
-	{ "#8c7a10", "1 3" },	   /* random */
-	{ "#d14b8f", "none" },	   /* gen */
-	{ "#7f7f7f", "10 3 2 3" }, /* opt */
+	{ "#2a78d6", "16 3" },	       /* clock */
+	{ "#d0561d", "6 3" },	       /* lru */
+	{ "#148a55", "9 3 2 3" },      /* lfu */
+	{ "#8a6fd1", "3 3" },	       /* fifo */
+	{ "#8c7a10", "1 3" },	       /* random */
+	{ "#d14b8f", "none" },	       /* gen */
+	{ "#7f7f7f", "10 3 2 3 2 3" }, /* opt */
 };
 
 /* log2, which needs no library: exact at powers of two, and straight lines between. */
@@ -50,6 +51,14 @@ static double x_of(const struct sim_report *r, uint32_t frames)
 static double y_of(double ratio)
 {
 	return TOP + HEIGHT * (1 - ratio);
+}
+
+/* What of a path fits above the plot. */
+static const char *last_part(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash && slash[1] ? slash + 1 : path;
 }
 
 /* Text in XML.  A name may hold any bytes; what is not printable ASCII becomes a question mark. */
@@ -89,7 +98,7 @@ static void head(FILE *f, const struct sim_report *r)
 	      f);
 	fprintf(f, "<rect class=\"back\" width=\"%g\" height=\"%g\"/>\n", ALL_X, ALL_Y);
 	fprintf(f, "<text x=\"%g\" y=\"24\">", LEFT);
-	put_escaped(f, r->name);
+	put_escaped(f, last_part(r->name));
 	fprintf(f, ": %" PRIu64 " accesses to %" PRIu32 " pages</text>\n", trace_length(r->trace),
 		r->trace->nr_pages);
 }
