@@ -238,9 +238,34 @@ static void put_leaf(struct kvm_cpuid2 *table, struct kvm_cpuid_entry2 e)
 		table->entries[table->nent++] = e;
 }
 
+/*
+ * The best fraction n / d for khz / APIC_BUS_KHZ.  Linux multiplies the crystal's frequency in kHz
+ * by n in 32 bits, so n is small.  The fraction is right to a ten-thousandth, and to a millionth if
+ * it is not next to a simple one.
+ */
+static void find_ratio(uint32_t khz, uint32_t *n, uint32_t *d)
+{
+	uint64_t best = UINT64_MAX;
+
+	for (uint64_t i = 1; i <= APIC_BUS_KHZ; i++) {
+		uint64_t top = (khz * i + APIC_BUS_KHZ / 2) / APIC_BUS_KHZ;
+		uint64_t has = top * APIC_BUS_KHZ, wants = khz * i,
+			 error = (has > wants ? has - wants : wants - has) * APIC_BUS_KHZ / i;
+
+		if (top > UINT32_MAX / APIC_BUS_KHZ)
+			return;
+		if (error < best) {
+			best = error;
+			*n = (uint32_t)top;
+			*d = (uint32_t)i;
+		}
+	}
+}
+
 void cpuid_set_tsc(struct kvm_cpuid2 *table, uint32_t khz)
 {
 	struct kvm_cpuid_entry2 *first = cpuid_find(table, 0, 0);
+	uint32_t n = 1, d = 1;
 
 	put_leaf(table, (struct kvm_cpuid_entry2){
 				.function = TIMING_LEAF, .eax = khz, .ebx = APIC_BUS_KHZ });
@@ -248,9 +273,9 @@ void cpuid_set_tsc(struct kvm_cpuid2 *table, uint32_t khz)
 		return;
 	if (first->eax < 0x16)
 		first->eax = 0x16;
-	put_leaf(table,
-		 (struct kvm_cpuid_entry2){
-			 .function = 0x15, .eax = APIC_BUS_KHZ, .ebx = khz, .ecx = APIC_BUS_HZ });
+	find_ratio(khz, &n, &d);
+	put_leaf(table, (struct kvm_cpuid_entry2){
+				.function = 0x15, .eax = d, .ebx = n, .ecx = APIC_BUS_HZ });
 	put_leaf(table, (struct kvm_cpuid_entry2){ .function = 0x16,
 						   .eax = (khz + 500) / 1000,
 						   .ebx = (khz + 500) / 1000,
