@@ -357,12 +357,30 @@ static void wrmsr(uint32_t index, uint64_t value)
 	__asm__ volatile("wrmsr" : : "c"(index), "a"((uint32_t)value), "d"(value >> 32) : "memory");
 }
 
+static uint32_t cpuid(uint32_t leaf, uint32_t *ebx)
+{
+	uint32_t ecx = 0, edx;
+
+	__asm__ volatile("cpuid" : "+a"(leaf), "=b"(*ebx), "+c"(ecx), "=d"(edx));
+	return ecx;
+}
+
 static uint32_t cpuid1(void)
 {
-	uint32_t eax = 1, ebx, ecx = 0, edx;
+	uint32_t ebx;
 
-	__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-	return ecx;
+	return cpuid(1, &ebx);
+}
+
+/* What CPUID offers can be switched on. */
+static void offers(void)
+{
+	uint32_t ebx, ecx = cpuid(7, &ebx);
+	uint64_t cr4, bits = (ebx & 1) << 16 | (ecx >> 2 & 1) << 11 | (cpuid1() >> 26 & 1) << 18;
+
+	__asm__ volatile("mov %%cr4, %0; or %1, %0; mov %0, %%cr4" : "=&r"(cr4) : "r"(bits));
+	say("cr4 ", (cr4 & bits) == bits);
+	put("\n");
 }
 
 static void by_msr(void)
@@ -442,6 +460,7 @@ _Noreturn void hello(const uint8_t *params, unsigned long cs)
 	priorities();
 	in_user_mode();
 	by_pic();
+	offers();
 	by_msr();
 	quit(10);
 }

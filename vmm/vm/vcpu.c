@@ -86,6 +86,8 @@ static uint32_t read_features(const struct vcpu *vcpu)
 		features = emulate_features(cpuid_find(seen, 1, 0), cpuid_find(seen, 7, 0));
 		if (!vcpu->id)
 			warn_of_features(&vcpu->vm->config.features, seen);
+		if (!vcpu->id && vcpu->vm->shadow)
+			vm_shadow_set_features(vcpu->vm, seen);
 	}
 	free(seen);
 	return features;

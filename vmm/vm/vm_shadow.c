@@ -91,6 +91,10 @@ void vm_shadow_filter_cpuid(struct vm *vm)
 
 	for (uint32_t i = 0; i < table->nent; i++)
 		take(&table->entries[i]);
+}
+
+void vm_shadow_set_features(struct vm *vm, struct kvm_cpuid2 *table)
+{
 	vm->shadow->features = (struct monitor_features){
 		.cr4 = allowed_cr4(table),
 		.efer = EFER_SCE | EFER_LME | EFER_LMA |

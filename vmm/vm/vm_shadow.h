@@ -46,8 +46,11 @@ struct gmem_shadow vm_shadow_memory(struct vm *vm);
 /* Give KVM the monitor and the page of zeroes, after kvm_set_memory().  0 or -errno with *err. */
 int vm_shadow_set_memory(struct vm *vm, struct quire_error *err);
 
-/* Take out of CPUID what a guest cannot use here, and note what it can. */
+/* Take out of CPUID what a guest cannot use here. */
 void vm_shadow_filter_cpuid(struct vm *vm);
+
+/* Note what it can, by the CPUID that KVM shows it: some hosts cannot hide all that they have. */
+void vm_shadow_set_features(struct vm *vm, struct kvm_cpuid2 *seen);
 
 /* Undo vm_shadow_create(), also if it was not called. */
 void vm_shadow_destroy(struct vm *vm);
