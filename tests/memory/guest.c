@@ -135,8 +135,9 @@ static void look_up(struct guest *g, gfn_t gfn)
 	}
 }
 
-/* Others may come and go meanwhile. */
-__attribute__((no_sanitize("thread"))) static struct guest *guest_at(const uint8_t *at)
+/* Other guests may come and go meanwhile. */
+#define RACES __attribute__((no_sanitize("thread")))
+RACES static struct guest *guest_at(const uint8_t *at)
 {
 	for (struct guest *g = guests; g < guests + GUEST_MAX; g++)
 		if (g->gm && g->base <= at && at < g->base + gfn_to_gpa(g->span))
@@ -171,7 +172,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 
 /* --- create and destroy ------------------------------------------------------------------ */
 
-static struct guest *guest_of(const struct gmem *gm)
+RACES static struct guest *guest_of(const struct gmem *gm)
 {
 	for (struct guest *g = guests; g < guests + GUEST_MAX; g++)
 		if (g->gm == gm)
