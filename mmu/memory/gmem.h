@@ -325,7 +325,8 @@ int gmem_shadow_fault(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
 		      struct walk_access access, struct walk_result *res);
 
 /* As shadow_root, which never fails here for want of a table; GPA_INVALID: no mode to shadow. */
-maddr_t gmem_shadow_root(struct gmem *gm, unsigned int vcpu, const struct walk_cpu *cpu, bool user);
+maddr_t gmem_shadow_root(struct gmem *gm, unsigned int vcpu, maddr_t now,
+			 const struct walk_cpu *cpu, bool user);
 
 /* As shadow_invlpg and shadow_resync.  Everything is flushed when they return. */
 void gmem_shadow_invlpg(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva);

@@ -82,12 +82,13 @@ int gmem_shadow_fault(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
 }
 
 /* There is always a page after a flush: only those in use by other processors are kept. */
-maddr_t gmem_shadow_root(struct gmem *gm, unsigned int vcpu, const struct walk_cpu *cpu, bool user)
+maddr_t gmem_shadow_root(struct gmem *gm, unsigned int vcpu, maddr_t now,
+			 const struct walk_cpu *cpu, bool user)
 {
 	maddr_t root;
 
 	gmem_lock(gm, GMEM_PAGER);
-	while (!(root = shadow_root(gm->shadow.shadow, vcpu, cpu, user)))
+	while (!(root = shadow_root(gm->shadow.shadow, vcpu, now, cpu, user)))
 		shadow_flush(gm->shadow.shadow);
 	gmem_unlock(gm);
 	return root;

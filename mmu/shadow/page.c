@@ -65,7 +65,7 @@ void page_pin(struct shadow *s, uint32_t sp)
 bool page_is_root_in_use(const struct shadow *s, uint32_t sp)
 {
 	for (unsigned int i = 0; i < SHADOW_MAX_VCPUS; i++)
-		if (s->root[i] == sp)
+		if (s->root[i][0] == sp || s->root[i][1] == sp)
 			return true;
 	return false;
 }

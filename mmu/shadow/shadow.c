@@ -324,19 +324,21 @@ static uint32_t find_root(struct shadow *s, const struct sp_role *role)
 	return sp;
 }
 
-maddr_t shadow_root(struct shadow *s, unsigned int vcpu, const struct walk_cpu *cpu, bool user)
+maddr_t shadow_root(struct shadow *s, unsigned int vcpu, maddr_t now, const struct walk_cpu *cpu,
+		    bool user)
 {
+	uint32_t *root = s->root[vcpu], sp, still = now ? page_of_entry(s, now) : SP_NONE;
 	struct sp_role role;
-	uint32_t sp;
 
-	assert(vcpu < SHADOW_MAX_VCPUS);
+	assert(vcpu < SHADOW_MAX_VCPUS && (!now || still == root[0] || still == root[1]));
 	if (!role_of_root_in_ram(s, cpu, user, &role))
 		return GPA_INVALID;
 	s->serial++;
 	sp = find_root(s, &role);
 	if (sp == SP_NONE)
 		return 0;
-	s->root[vcpu] = sp;
+	root[0] = sp;
+	root[1] = still;
 	return s->config.arena_maddr + (maddr_t)sp * QUIRE_PAGE_SIZE;
 }
 

@@ -116,11 +116,13 @@ enum shadow_answer shadow_fault(struct shadow *s, const struct walk_cpu *cpu, gv
 
 /*
  * The root table that processor `vcpu` is to use now, for CR3 and the other registers in *cpu, and
- * for the user's or the supervisor's view: its machine address, as CR3 wants it.  It stays until
- * the next call for this processor.  0: no table is free now; call shadow_flush, and try again.
- * GPA_INVALID: SHADOW_BAD_MODE.
+ * for the user's or the supervisor's view: its machine address, as CR3 wants it.  `now` is the
+ * root that the real CR3 has until that is loaded, of an earlier call for this processor; 0: none.
+ * Both stay until the next call for this processor, whatever others do.  0: no table is free now;
+ * call shadow_flush, and try again.  GPA_INVALID: SHADOW_BAD_MODE.
  */
-maddr_t shadow_root(struct shadow *s, unsigned int vcpu, const struct walk_cpu *cpu, bool user);
+maddr_t shadow_root(struct shadow *s, unsigned int vcpu, maddr_t now, const struct walk_cpu *cpu,
+		    bool user);
 
 /* The guest said INVLPG gva. */
 void shadow_invlpg(struct shadow *s, const struct walk_cpu *cpu, gva_t gva);

@@ -65,9 +65,10 @@ struct shadow {
 	uint32_t *rmap, *rmap_large; /* by gfn and by block: first slot + 1 */
 	uint16_t *synced;	     /* by block: pages in sync whose table lies there */
 	uint32_t *unsync, nr_unsync;
-	uint32_t clock;			 /* the hand of the eviction */
-	uint64_t serial;		 /* of calls that pin pages */
-	uint32_t root[SHADOW_MAX_VCPUS]; /* in use, or SP_NONE */
+	uint32_t clock;	 /* the hand of the eviction */
+	uint64_t serial; /* of calls that pin pages */
+	/* In use, or SP_NONE: what a processor is to load, and what its CR3 may still have. */
+	uint32_t root[SHADOW_MAX_VCPUS][2];
 	struct shadow_stale stale;
 	struct shadow_stats stats;
 };

@@ -245,7 +245,7 @@ int guest_create(const struct gmem_config *config, struct gmem **gm, struct quir
 		end(g);
 		return error;
 	}
-	g->root = gmem_shadow_root(*gm, 0, &cpu, false);
+	g->root = gmem_shadow_root(*gm, 0, 0, &cpu, false);
 	g->gm = *gm;
 	return 0;
 }

@@ -491,9 +491,9 @@ static maddr_t address(const struct cached *c, gva_t gva)
 	       ~(QUIRE_PAGE_SIZE - 1);
 }
 
-/* The last root of each processor, and what it was for. */
+/* The last root of each processor, what it was for, and the one that its CR3 has. */
 static struct {
-	maddr_t root;
+	maddr_t root, loaded;
 	struct walk_cpu regs;
 	bool user;
 } last[LAB_CPUS];
@@ -502,7 +502,7 @@ static maddr_t root_for(unsigned int cpu, bool user)
 {
 	maddr_t root;
 
-	while (!(root = shadow_root(lab_shadow, cpu, &lab_regs[cpu], user)))
+	while (!(root = shadow_root(lab_shadow, cpu, last[cpu].loaded, &lab_regs[cpu], user)))
 		shadow_flush(lab_shadow);
 	last[cpu].root = root == GPA_INVALID ? 0 : root;
 	last[cpu].regs = lab_regs[cpu];
@@ -510,13 +510,31 @@ static maddr_t root_for(unsigned int cpu, bool user)
 	return root;
 }
 
-/* The root that a processor uses stays, whatever others do. */
+static maddr_t load_root(unsigned int cpu, bool user)
+{
+	maddr_t root = root_for(cpu, user);
+
+	last[cpu].loaded = last[cpu].root;
+	return root;
+}
+
+void lab_almost_load(unsigned int cpu, bool user)
+{
+	root_for(cpu, user);
+}
+
+/* The roots that a processor uses stay, whatever others do: that it has, it needs to enter. */
 static unsigned int audit_root(unsigned int cpu)
 {
-	if (!last[cpu].root ||
-	    shadow_root(lab_shadow, cpu, &last[cpu].regs, last[cpu].user) == last[cpu].root)
+	maddr_t has = last[cpu].loaded;
+
+	if (last[cpu].root &&
+	    shadow_root(lab_shadow, cpu, has, &last[cpu].regs, last[cpu].user) != last[cpu].root)
+		tap_note("the root of processor %u has gone", cpu);
+	else if (has && arena[(has - LAB_ARENA) / QUIRE_PAGE_SIZE][SHADOW_MONITOR_SLOT] != MONITOR)
+		tap_note("processor %u cannot enter: the root in its CR3 has gone", cpu);
+	else
 		return 0;
-	tap_note("the root of processor %u has gone", cpu);
 	return 1;
 }
 
@@ -549,7 +567,7 @@ struct lab_result lab_access(unsigned int cpu, gva_t gva, struct walk_access a)
 	struct lab_result r = { LAB_BROKEN, 0, 0 };
 
 	for (unsigned int tries = 0; tries < 64; tries++) {
-		maddr_t root = root_for(cpu, a.user);
+		maddr_t root = load_root(cpu, a.user);
 		struct cached *c = cached_for(cpu, root, gva);
 
 		if (root == GPA_INVALID)
@@ -661,7 +679,8 @@ static unsigned int look_guest(const struct shadow_look *look, const struct walk
 		faults += wrong("a guest's entry", ref->now, entry);
 		if (ref->entry && ref->guest >> 12 < LAB_POOL && !had(ref->guest, ref->then))
 			faults += wrong("what it was made of", ref->then, 0);
-		*path &= !ref->entry || !((ref->then ^ entry) & ~X86_D);
+		/* D may have been set since, but not cleared. */
+		*path &= !ref->entry || (ref->then | (entry & X86_D)) == entry;
 		if (look->stale >> n & 1)
 			faults += wrong("stale", ref->then != entry, true);
 	}

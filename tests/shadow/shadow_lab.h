@@ -21,7 +21,7 @@
 #define LAB_PAGES  (LAB_BLOCKS * 512u)
 #define LAB_POOL   48u /* pages that may be tables; nobody else's bytes matter */
 #define LAB_SLOTS  6u  /* entries of a table that are ever used */
-#define LAB_CPUS   2u
+#define LAB_CPUS   4u
 #define LAB_ARENA  (SHADOW_MONITOR_BASE + MiB)
 
 extern const unsigned int lab_slot[LAB_SLOTS]; /* their indexes */
@@ -55,6 +55,12 @@ struct lab_result {
 };
 
 struct lab_result lab_access(unsigned int cpu, gva_t gva, struct walk_access access);
+
+/*
+ * The processor asks for the root of a view, and comes back before it has loaded it: it still is on
+ * the one of its last access.
+ */
+void lab_almost_load(unsigned int cpu, bool user);
 
 /* INVLPG, and a load of CR3 or of what flushes as much. */
 void lab_invlpg(unsigned int cpu, gva_t gva);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Shadow tables against a model, at random: a guest edits its tables in every way, with and without
- * INVLPG, two processors access memory through the shadow, and stage 2 changes under them.
+ * INVLPG, four processors access memory through the shadow, and stage 2 changes under them.
  *
  * Each access must end as the guest's tables say now, or as a processor's TLB could have it still.
  * After each step everything is audited, and each translation that a processor holds is compared
@@ -300,11 +300,13 @@ static bool step(void)
 {
 	unsigned int cpu = lab_random() % LAB_CPUS, n = lab_random() % 100;
 
-	if (n < 70)
+	if (n < 68)
 		return step_access(cpu);
-	if (n < 80)
+	if (n < 78)
 		return step_look(cpu);
-	if (n < 86)
+	if (n < 80)
+		lab_almost_load(cpu, lab_one_in(2));
+	else if (n < 86)
 		lab_invlpg(cpu, random_gva());
 	else if (n < 88) {
 		lab_regs[cpu].cr3 =
@@ -335,11 +337,11 @@ static void storm(uint64_t seed, uint32_t arena_pages)
 		n++;
 	shadow_stats(lab_shadow, &st);
 	is(n, steps, "%u pages: all steps end as a processor's would", arena_pages);
-	ok(nr_mapped > steps / 8 && nr_faults > steps / 20 && nr_stale > steps / 2000,
+	ok(nr_mapped > steps / 20 && nr_faults > steps / 20 && nr_stale > steps / 4000,
 	   "many accesses are mapped (%u), fault (%u), or are served by stale entries (%u)",
 	   nr_mapped, nr_faults, nr_stale);
-	ok(nr_looks[SHADOW_MAPS] > steps / 100 && nr_looks[SHADOW_NO_ENTRY] > steps / 100 &&
-		   nr_stale_looks > steps / 5000,
+	ok(nr_looks[SHADOW_MAPS] > steps / 200 && nr_looks[SHADOW_NO_ENTRY] > steps / 100 &&
+		   nr_stale_looks > 0,
 	   "looks find pages (%u) and no entry (%u), and what is stale (%u)", nr_looks[SHADOW_MAPS],
 	   nr_looks[SHADOW_NO_ENTRY], nr_stale_looks);
 	ok(st.unsyncs && st.large + st.flushes && st.zaps,

@@ -63,7 +63,8 @@ static bool find_root(struct vcpu *vcpu)
 	walk_cpu(vcpu, &cpu);
 	if (old && user == s->of_user && !memcmp(&cpu, &s->of, sizeof(cpu)))
 		return false;
-	s->root = gmem_shadow_root(vcpu->vm->gm, vcpu->id, &cpu, user);
+	s->root = gmem_shadow_root(vcpu->vm->gm, vcpu->id, old ? vcpu->run->s.regs.sregs.cr3 : 0,
+				   &cpu, user);
 	s->of = cpu;
 	s->of_user = user;
 	return s->root != old;
