@@ -52,6 +52,10 @@ if perl -MJSON::PP -e 1 2>/dev/null; then
 	check '... and the curve' is \
 		"$(member 'join " ", @{$d->{curve_frames}}, @{$p{lru}{curve_faults}}')" \
 		'1 2 3 4 5 6 20 17 12 8 7 6'
+	none '... and every member of it is in docs/reclaim.md' "$(
+		grep -o '^ *"[a-z_]*":' "$dir/out" | tr -d ' ":' | sort -u | while read -r name; do
+			grep -q "^|.*\`$name\`.*|" docs/reclaim.md || echo "$name"
+		done)"
 else
 	skip 'no JSON::PP'
 fi
@@ -131,6 +135,31 @@ check 'a word too much' refuse 2 'x: unexpected' trace --pattern=scan x
 check 'a full device is said' is \
 	"$("$quire" sim trace --pattern=scan 2>&1 >/dev/full; echo $?)" \
 	$'quire sim: cannot write to standard output: No space left on device\n121'
+
+# No room for the trace: a limit of file sizes.  No room for what OPT adds: a small tmpfs.
+"$quire" sim trace --pattern=random --pages=100 --length=300000 >"$dir/long"
+limited() {
+	(ulimit -f 512 && refuse "$@")
+}
+check 'no room for the trace is said' limited 121 \
+	'cannot keep the trace in .*: File too large; TMPDIR names another folder' \
+	replace --frames=3 --policy=clock "$dir/long"
+in_small_tmpfs() {
+	unshare -m bash -c '
+		mount -t tmpfs -o size=2M none "$1" && shift && "$@"' - "$dir/small" "$@"
+}
+mkdir "$dir/small"
+if in_small_tmpfs true 2>/dev/null; then
+	check '... or that there is enough' in_small_tmpfs env TMPDIR="$dir/small" \
+		"$quire" sim replace --frames=3 --policy=clock "$dir/long"
+	in_small_tmpfs env TMPDIR="$dir/small" "$quire" sim replace --frames=3 --policy=opt \
+		"$dir/long" >"$dir/out" 2>&1
+	check '... also that OPT has none' is "$? $(cat "$dir/out")" \
+		"121 quire sim: cannot keep the trace in $dir/small: No space left on device; \
+TMPDIR names another folder"
+else
+	skip 'no mounts of our own: not root'
+fi
 
 # A memory that is bounded by the pages, not by the length: 3 million accesses in 64 MiB.
 if [[ $build == *san* ]]; then
