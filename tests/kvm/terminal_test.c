@@ -219,6 +219,31 @@ static void unread_keys(void)
 	finish(&s);
 }
 
+/* Half of a key of ours, and then the guest resets itself: the other half is still ours. */
+static void key_and_reset(void)
+{
+	/* It prints ".", reads a byte and resets itself: 0x3f8, 0x3fd, and 0xfe to port 0x64. */
+	static const uint8_t resets[] = { 0xba, 0xf8, 0x03, 0xb0, 0x2e, 0xee, 0xba, 0xfd,
+					  0x03, 0xec, 0xa8, 0x01, 0x74, 0xfb, 0xba, 0xf8,
+					  0x03, 0xec, 0xb0, 0xfe, 0xe6, 0x64, 0xfa, 0xf4 };
+	struct session s;
+	int status, fd = open(image, O_WRONLY | O_TRUNC);
+
+	if (write(fd, resets, sizeof(resets)) != sizeof(resets))
+		tap_bail("cannot write %s", image);
+	close(fd);
+	start(&s, "--console=raw");
+	ok(prints(&s, "."), "a guest that resets itself at any key");
+	type(&s, "r\x01");
+	ok(prints(&s, "."), "... does, after a Ctrl-A");
+	type(&s, "x");
+	if (!ok(prints(&s, "ended by Ctrl-A x"), "... and the x of Ctrl-A x ends it"))
+		type(&s, "\x01x");
+	status = end(&s);
+	ok(WIFEXITED(status) && WEXITSTATUS(status) == 130, "... with status 130");
+	finish(&s);
+}
+
 static void resize(const struct session *s, uint16_t columns, uint16_t rows)
 {
 	struct winsize size = { .ws_col = columns, .ws_row = rows };
@@ -335,6 +360,7 @@ int main(void)
 	by_signal(SIGTERM, "SIGTERM", true);
 	by_signal(SIGSEGV, "a crash of our own", false);
 	unread_keys();
+	key_and_reset();
 	unlink(image);
 	return tap_done();
 }

@@ -108,6 +108,7 @@ static int send_seat(const struct launch *l, const struct copy *c, int leash,
 		.credit_pages = admitted->credit_pages,
 		.reboots = c->reboots,
 		.input_bytes = l->input_bytes,
+		.begun_key = l->begun_key,
 		.timeout_since_ns = c->timeout_ns ? c->timeout_ns - l->config->timeout_ns : 0,
 	};
 
@@ -260,6 +261,7 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 		return ret;
 	}
 	l->input_bytes = 0;
+	l->begun_key = false;
 	adopt(l, c, &e);
 	return 0;
 }

@@ -55,6 +55,12 @@ static void on_input(struct launch *l, const struct leash_msg *msg)
 		leash_take_input(msg, l->input, &l->input_bytes, sizeof(l->input));
 }
 
+static void on_reset(struct launch *l, struct copy *c, const struct leash_msg *msg)
+{
+	c->reset = true;
+	l->begun_key = l->nr == 1 && msg->begun_key;
+}
+
 void copy_leash_ready(struct launch *l, struct copy *c)
 {
 	struct leash_msg msg;
@@ -73,7 +79,7 @@ void copy_leash_ready(struct launch *l, struct copy *c)
 		else if (msg.type == LEASH_LOST)
 			on_lost(l, c, msg.pages);
 		else if (msg.type == LEASH_RESET)
-			c->reset = true;
+			on_reset(l, c, &msg);
 		else if (msg.type == LEASH_INPUT)
 			on_input(l, &msg);
 		else if (msg.type == LEASH_CODE)

@@ -99,6 +99,7 @@ struct launch {
 	/* Of a lone guest that resets itself: input that it had not read, for its next process. */
 	char input[VM_INPUT_BYTES];
 	size_t input_bytes;
+	bool begun_key; /* as in leash.h */
 
 	struct cgroup_home home; /* where VMs have their cgroups */
 	int epoll, signal_fd;

@@ -13,7 +13,7 @@
  *   RUNNING                   -->                     is set up; its --timeout begins now
  *   PRINTED                   -->                     its guest has printed the awaited text
  *   CODE (code)               -->                     has printed a crash report: show this too
- *   RESET                     -->                     its guest has reset itself: if it ends now,
+ *   RESET (begun_key)         -->                     its guest has reset itself: if it ends now,
  *                                                     with status 0, it is to be started again
  *   INPUT (bytes, input)     -->                     before RESET, in pieces: input that the guest
  *                                                     had not read, for its next process
@@ -48,6 +48,7 @@ enum leash_type {
 struct leash_msg {
 	uint32_t type;		/* enum leash_type */
 	int32_t status;		/* STOP */
+	uint32_t begun_key;	/* RESET: 1: of a key of ours (escape.h) the first half came */
 	uint64_t pages;		/* LOST */
 	uint16_t columns, rows; /* WINDOW */
 	struct code code;	/* CODE */

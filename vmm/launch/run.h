@@ -74,6 +74,7 @@ struct launch_seat {
 	uint64_t timeout_since_ns;
 	const char *input; /* that the guest had not read when it reset itself; and how much: */
 	size_t input_bytes;
+	bool begun_key; /* of a key of ours the first half came (escape.h) */
 	enum launch_cgroup cgroup;
 	struct vm_info *info; /* it leaves its counters here at its end; NULL: nowhere */
 };

@@ -393,10 +393,11 @@ static int make_vm(struct process *p, struct vm **vm, struct quire_error *err)
 /* The guest shall start again, and find the input that it had not read. */
 static void ask_for_restart(struct process *p, struct vm *vm)
 {
+	const struct leash_msg reset = { .type = LEASH_RESET, .begun_key = vm_has_begun_key(vm) };
 	char input[VM_INPUT_BYTES];
 
 	leash_send_input(p->seat->leash, input, vm_take_unread(vm, input));
-	tell(p, LEASH_RESET, 0, -1);
+	leash_send(p->seat->leash, &reset, -1);
 }
 
 static int run_to_its_end(struct process *p, struct vm *vm)
@@ -406,6 +407,8 @@ static int run_to_its_end(struct process *p, struct vm *vm)
 	publish(p, vm);
 	tell(p, LEASH_RUNNING, 0, -1);
 	vm_give_input(vm, p->seat->input, p->seat->input_bytes);
+	if (p->seat->begun_key)
+		vm_begin_key(vm);
 	status = vm_run(vm, p->ctl);
 	if (vm_was_reset(vm) && !status)
 		ask_for_restart(p, vm);

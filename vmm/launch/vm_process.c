@@ -119,6 +119,7 @@ int vm_process(const char *name)
 						   .timeout_since_ns = packet.timeout_since_ns,
 						   .input = input,
 						   .input_bytes = packet.input_bytes,
+						   .begun_key = packet.begun_key,
 						   .cgroup = packet.cgroup,
 						   .info = info });
 }

@@ -25,6 +25,7 @@ struct vm_process_seat {
 	uint32_t alone;		   /* 1: there is no other copy */
 	uint32_t has_info;	   /* 1: VM_FD_INFO is open */
 	uint64_t input_bytes;	   /* so much input follows, at most VM_INPUT_BYTES (leash.h) */
+	uint64_t begun_key;	   /* 1: and the first half of a key of ours */
 	uint64_t reboots;	   /* how often its guest has reset itself: this is a new process */
 	uint64_t timeout_since_ns; /* when its --timeout began; 0: it is about to */
 	uint64_t cgroup;	   /* enum launch_cgroup */

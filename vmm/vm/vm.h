@@ -205,11 +205,13 @@ void vm_set_window(struct vm *vm, uint16_t columns, uint16_t rows);
 /*
  * Input that the guest has not read when it resets itself belongs to its next process.  vm_run()
  * has returned: copy up to VM_INPUT_BYTES of it, and return how many.  vm_give_input(): the same,
- * before vm_run().
+ * before vm_run().  So does the first half of a key of ours (escape.h), which is neither's yet.
  */
 #define VM_INPUT_BYTES 4096u
 size_t vm_take_unread(struct vm *vm, char data[VM_INPUT_BYTES]);
 void vm_give_input(struct vm *vm, const char *data, size_t bytes);
+bool vm_has_begun_key(const struct vm *vm);
+void vm_begin_key(struct vm *vm);
 
 /* End the VM in order, as SIGTERM does.  From any thread. */
 void vm_stop(struct vm *vm);

@@ -121,6 +121,16 @@ size_t vm_take_unread(struct vm *vm, char data[VM_INPUT_BYTES])
 			uart_take(vm->uart, data, VM_INPUT_BYTES);
 }
 
+bool vm_has_begun_key(const struct vm *vm)
+{
+	return vm->escape.begun;
+}
+
+void vm_begin_key(struct vm *vm)
+{
+	vm->escape.begun = true;
+}
+
 static void obey(struct vm *vm, enum escape_action action)
 {
 	switch (action) {
