@@ -85,6 +85,7 @@
 /* Exit statuses of `quire run`; below 100 is the guest's own. */
 #define QUIRE_STATUS_USAGE     2
 #define QUIRE_STATUS_GUEST_MAX 99
+#define QUIRE_STATUS_DIFFERENT 119 /* --paging=both: the runs differ */
 #define QUIRE_STATUS_REFUSED   120
 #define QUIRE_STATUS_HOST      121 /* host or KVM error */
 #define QUIRE_STATUS_CRASH     122 /* the guest crashed */

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "both.h"
 #include "cmd.h"
 #include "installed.h"
 #include "run_options.h"
@@ -380,7 +381,8 @@ static int run_to_its_end(struct run *run)
 	run_set_default_names(run);
 	run->launch.bounded = run->sandbox != SANDBOX_OFF;
 	run->launch.strict = run->sandbox == SANDBOX_STRICT;
-	run->launch.write_stats = run->stats ? write_stats : NULL;
+	if (run->stats)
+		run->launch.write_stats = write_stats;
 	run->launch.complete = complete;
 	status = launch(&run->launch);
 	vm_record_finish(run);
@@ -401,6 +403,8 @@ int cmd_run(int argc, char **argv)
 	if (ret) {
 		message("%s", err.text);
 		status = status_of(ret);
+	} else if (run->both) {
+		status = close_stats(run, both_run(run, run_to_its_end));
 	} else {
 		status = run_to_its_end(run);
 	}

@@ -372,10 +372,12 @@ static int set_console(struct run *run, char *value, struct quire_error *err)
 
 static int set_paging(struct run *run, const char *value, struct quire_error *err)
 {
+	static const char *const choices[] = { "ept", "shadow", "both" };
 	unsigned int choice = 0;
-	int ret = parse_choice(value, paging_name, VM_NR_PAGINGS, &choice, err);
+	int ret = parse_choice(value, choices, ARRAY_SIZE(choices), &choice, err);
 
-	run->vm_config.paging = (enum vm_paging)choice;
+	run->both = choice == VM_NR_PAGINGS;
+	run->vm_config.paging = run->both ? VM_PAGING_EPT : (enum vm_paging)choice;
 	return ret;
 }
 
@@ -454,7 +456,7 @@ int run_read_options(struct run *run, int argc, char **argv, struct quire_error 
 	int option;
 
 	if (paging && *paging && set_paging(run, paging, err))
-		return quire_fail(err, -EINVAL, "QUIRE_PAGING: '%.40s' is not ept or shadow",
+		return quire_fail(err, -EINVAL, "QUIRE_PAGING: '%.40s' is not ept, shadow or both",
 				  paging);
 	opterr = 0;
 	optind = 1;

@@ -37,6 +37,26 @@ static int check_nets(const struct run *run, struct quire_error *err)
 	return 0;
 }
 
+/* What cannot be done twice, or not be compared. */
+static int check_both(const struct run *run, struct quire_error *err)
+{
+	if (run->launch.copies > 1)
+		return quire_fail(err, -EINVAL,
+				  "--paging=both is for one guest, not -n %u: their lines come in "
+				  "another order each time",
+				  run->launch.copies);
+	if (run->launch.wait_for)
+		return quire_fail(err, -EINVAL,
+				  "--paging=both compares whole runs; leave out --wait-for");
+	for (unsigned int i = 0; i < run->vm_config.nr_disks; i++)
+		if (run->vm_config.disk[i].mode == DISK_READ_WRITE)
+			return quire_fail(err, -EINVAL,
+					  "--paging=both: the second run would find what the first "
+					  "wrote to %.160s; give it ,ro or ,overlay",
+					  run->vm_config.disk[i].path);
+	return 0;
+}
+
 /* Refuse options that do not go together. */
 static int check_options(const struct run *run, struct quire_error *err)
 {
@@ -63,7 +83,7 @@ static int check_options(const struct run *run, struct quire_error *err)
 				  "a guest has at most %u virtio devices, the balloon's place "
 				  "among them",
 				  QUIRE_VIRTIO_SLOTS);
-	if (check_nets(run, err))
+	if (check_nets(run, err) || (run->both && check_both(run, err)))
 		return -EINVAL;
 	if (run->launch.machine && run->launch.own_option)
 		return quire_fail(err, -EINVAL,

@@ -388,6 +388,22 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 	time_stats(json, info);
 }
 
+void stats_members(struct json *json, const struct machine_state *machine,
+		   const struct stats_vm *vm, unsigned int nr_vms)
+{
+	json_string(json, "schema", "quire.stats/1");
+	json_object(json, "machine");
+	stats_machine(json, machine);
+	json_end_object(json);
+	json_array(json, "vms");
+	for (unsigned int i = 0; i < nr_vms; i++) {
+		json_object(json, NULL);
+		stats_vm(json, &vm[i]);
+		json_end_object(json);
+	}
+	json_end_array(json);
+}
+
 int stats_document(FILE *f, const struct machine_state *machine, const struct stats_vm *vm,
 		   unsigned int nr_vms)
 {
@@ -395,17 +411,7 @@ int stats_document(FILE *f, const struct machine_state *machine, const struct st
 
 	json_init(&json, f);
 	json_object(&json, NULL);
-	json_string(&json, "schema", "quire.stats/1");
-	json_object(&json, "machine");
-	stats_machine(&json, machine);
-	json_end_object(&json);
-	json_array(&json, "vms");
-	for (unsigned int i = 0; i < nr_vms; i++) {
-		json_object(&json, NULL);
-		stats_vm(&json, &vm[i]);
-		json_end_object(&json);
-	}
-	json_end_array(&json);
+	stats_members(&json, machine, vm, nr_vms);
 	json_end_object(&json);
 	return fflush(f) || ferror(f) ? -EIO : 0;
 }

@@ -42,6 +42,10 @@ void stats_machine(struct json *json, const struct machine_state *state);
 /* Write the members of one object in "vms". */
 void stats_vm(struct json *json, const struct stats_vm *vm);
 
+/* Write the members of a document: its schema, its machine, and its VMs. */
+void stats_members(struct json *json, const struct machine_state *machine,
+		   const struct stats_vm *vm, unsigned int nr_vms);
+
 /* Write a whole document.  Returns 0, or -EIO if f could not be written. */
 int stats_document(FILE *f, const struct machine_state *machine, const struct stats_vm *vm,
 		   unsigned int nr_vms);

@@ -24,7 +24,7 @@ static const char *exception_name(unsigned int vector)
 	return other;
 }
 
-static uint64_t exceptions(const struct vm_info *info)
+uint64_t stats_shadow_exceptions(const struct vm_info *info)
 {
 	uint64_t sum = 0;
 
@@ -33,11 +33,7 @@ static uint64_t exceptions(const struct vm_info *info)
 	return sum;
 }
 
-/*
- * Some rows are the same instruction by name, in different forms.  Returns their sum at the first
- * of them, and 0 at the others.
- */
-static uint64_t emulated_by_name(const struct vm_info *info, unsigned int row)
+uint64_t stats_shadow_emulated_by_name(const struct vm_info *info, unsigned int row)
 {
 	uint64_t sum = 0;
 
@@ -51,7 +47,7 @@ static uint64_t emulated_by_name(const struct vm_info *info, unsigned int row)
 	return sum;
 }
 
-static uint64_t emulated(const struct vm_info *info)
+uint64_t stats_shadow_emulated(const struct vm_info *info)
 {
 	uint64_t sum = 0;
 
@@ -87,7 +83,7 @@ void stats_shadow(struct json *json, const struct vm_info *info)
 	if (!is_shadow)
 		return;
 	json_object(json, "shadow");
-	json_number(json, "exceptions", exceptions(info));
+	json_number(json, "exceptions", stats_shadow_exceptions(info));
 	json_object(json, "exceptions_by_name");
 	for (unsigned int v = 0; v < VM_NR_EXCEPTIONS; v++)
 		if (info->shadow.exceptions[v])
@@ -95,11 +91,11 @@ void stats_shadow(struct json *json, const struct vm_info *info)
 	json_end_object(json);
 	json_number(json, "hidden_faults", info->shadow.hidden_faults);
 	json_number(json, "true_faults", info->shadow.true_faults);
-	json_number(json, "emulated_instructions", emulated(info));
+	json_number(json, "emulated_instructions", stats_shadow_emulated(info));
 	json_object(json, "emulated_by_name");
 	for (unsigned int i = 0; i < MONITOR_NR_ROWS; i++)
-		if (emulated_by_name(info, i))
-			json_number(json, monitor_name(i), emulated_by_name(info, i));
+		if (stats_shadow_emulated_by_name(info, i))
+			json_number(json, monitor_name(i), stats_shadow_emulated_by_name(info, i));
 	json_end_object(json);
 	json_number(json, "flushes", info->shadow.flushes);
 	tables(json, &info->shadow_mmu);
@@ -108,7 +104,7 @@ void stats_shadow(struct json *json, const struct vm_info *info)
 
 static void put_exceptions(FILE *f, const struct vm_info *info)
 {
-	report_count(f, "exceptions", exceptions(info));
+	report_count(f, "exceptions", stats_shadow_exceptions(info));
 	for (unsigned int v = 0; v < VM_NR_EXCEPTIONS; v++) {
 		char name[80];
 
@@ -121,14 +117,14 @@ static void put_exceptions(FILE *f, const struct vm_info *info)
 
 static void put_emulated(FILE *f, const struct vm_info *info)
 {
-	report_count(f, "instructions emulated", emulated(info));
+	report_count(f, "instructions emulated", stats_shadow_emulated(info));
 	for (unsigned int i = 0; i < MONITOR_NR_ROWS; i++) {
 		char name[80];
 
-		if (!emulated_by_name(info, i))
+		if (!stats_shadow_emulated_by_name(info, i))
 			continue;
 		snprintf(name, sizeof(name), "  %s", monitor_name(i));
-		report_count(f, name, emulated_by_name(info, i));
+		report_count(f, name, stats_shadow_emulated_by_name(info, i));
 	}
 }
 

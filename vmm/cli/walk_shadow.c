@@ -9,8 +9,6 @@
  */
 #include <inttypes.h>
 #include "json.h"
-#include "mmu/format/ept.h"
-#include "mmu/format/x86pt.h"
 #include "vmm/vm/render.h"
 #include "walk_shadow.h"
 
@@ -33,6 +31,14 @@ static const char *level_name(const struct pt_format *format, unsigned int level
 		if (format->level[i].level == level)
 			return format->level[i].name;
 	return "?";
+}
+
+/* Of our own tables. */
+static const struct pt_format *const shadow_format = &x86_4level_format;
+
+static const struct pt_level *level_of(const struct shadow_ref *ref)
+{
+	return &shadow_format->level[shadow_format->nr_levels - ref->level];
 }
 
 static const char *bits_of(unsigned int stage, uint64_t entry)
@@ -68,10 +74,13 @@ static const struct shadow_ref *last_of(const struct shadow_look *look)
 /* Does the entry allow the access? */
 static bool allows(const struct shadow_look *look, struct walk_access access)
 {
-	uint64_t leaf = look->found == SHADOW_MAPS ? last_of(look)->entry : 0;
+	const struct shadow_ref *leaf = last_of(look);
+	unsigned int perm;
 
-	return (leaf & X86_P) && (!access.write || (leaf & X86_W)) &&
-	       (!access.fetch || !(leaf & X86_NX));
+	if (look->found != SHADOW_MAPS)
+		return false;
+	perm = shadow_format->perm(leaf->entry, level_of(leaf));
+	return (!access.write || (perm & PT_PERM_W)) && (!access.fetch || (perm & PT_PERM_X));
 }
 
 /* Is a fault of this access hidden from the guest?  Where there is no RAM may be a device. */
@@ -188,8 +197,8 @@ void walk_shadow_text(FILE *f, const struct ctl_walked *w, struct walk_access ac
 		const struct shadow_ref *ref = &look->ref[i];
 
 		fprintf(f, "  %2u  ", i + 1);
-		put(f, "shadow", level_name(&x86_4level_format, ref->level), "at", ref->address,
-		    ref->entry, or_empty(bits_of(1, ref->entry)));
+		put(f, "shadow", level_of(ref)->name, "at", ref->address, ref->entry,
+		    or_empty(bits_of(1, ref->entry)));
 		put_stands_for(f, w, ref);
 	}
 	put_stage2(f, w);
@@ -218,7 +227,7 @@ static void json_reference(struct json *json, const struct ctl_walked *w,
 	render_bits(rights, BITS, ref->access, right_names, ARRAY_SIZE(right_names));
 	json_object(json, NULL);
 	json_number(json, "level", ref->level);
-	json_string(json, "name", level_name(&x86_4level_format, ref->level));
+	json_string(json, "name", level_of(ref)->name);
 	json_hex(json, "address", ref->address);
 	json_hex(json, "entry", ref->entry);
 	json_string(json, "bits", bits_of(1, ref->entry));
@@ -236,7 +245,8 @@ static void json_leaf(struct json *json, const struct shadow_look *look)
 	const struct shadow_ref *leaf = last_of(look);
 
 	json_hex(json, "gpa", look->gpa);
-	json_hex(json, "machine_address", leaf->entry & X86_ADDR_MASK);
+	json_hex(json, "machine_address",
+		 shadow_format->address(leaf->entry, level_of(leaf), true));
 	json_number(json, "page_bytes", leaf->level == 2 ? 2 * MiB : QUIRE_PAGE_SIZE);
 	if (look->stage2_level)
 		json_hex(json, "stage2_entry", look->stage2_entry);

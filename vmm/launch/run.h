@@ -37,6 +37,7 @@ struct run {
 	unsigned int nr_initrds;
 	const char *append; /* goes before the ARGs; NULL: nothing */
 	bool verbose;
+	bool both;     /* run it in each mode, one after the other (vmm/cli/both.h) */
 	char *cmdline; /* owned */
 	char name[VM_NAME_MAX + 1];
 	char domain[VM_DOMAIN_MAX + 1]; /* "" with domain_none: each VM's own */
@@ -59,6 +60,7 @@ struct run {
 	uint8_t acpi[ACPI_MAX_BYTES];
 	struct image_plan plan;
 	bool planned;
+	struct both_end *both_end; /* one of both runs: where its end is noted; else NULL */
 
 	struct disk_kept disk[DISK_MOST]; /* in a VM's process */
 };
