@@ -85,6 +85,7 @@ user_entry:
 
 	.section .nucleus.data, "aw", @progbits
 /* At NUCLEUS_DATA itself, because the descriptor below splits its address into pieces. */
+	.globl	tss, idt
 tss:
 	.long	0
 	.quad	trap_stack_top		/* rsp0 */

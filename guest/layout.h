@@ -61,19 +61,27 @@
  */
 #define CALL_INVLPG 0 /* rsi = gva */
 #define CALL_CR3    1 /* rsi = gpa of a root table */
-#define CALL_PROBE  2 /* read (rdx 0) or write (rdx 1) at rsi: PROBE_OK or #PF's error code */
+#define CALL_PROBE  2 /* access 8 bytes at rsi: see probe() in reach.h */
 #define CALL_WP	    3 /* CR0.WP = rsi */
 #define CALL_HALT   4 /* stop for good */
 #define CALL_DIE    5 /* empty the IDT, then go back to struct trap rsi, which faults for good */
 #define CALL_VMCALL 6
 #define CALL_INT3   7
-#define NR_CALLS    8
+#define CALL_CR4    8  /* CR4 ^= rsi; PROBE_OK, or how that faulted */
+#define CALL_EFER   9  /* EFER ^= rsi */
+#define CALL_RUN    10 /* call rsi at CPL 0 */
+#define NR_CALLS    11
 
 #define PROBE_OK 0x100 /* no error code has this bit */
 
 #define VECTOR_DE  0
+#define VECTOR_DB  1
 #define VECTOR_BP  3
 #define VECTOR_UD  6
+#define VECTOR_DF  8
+#define VECTOR_NP  11
+#define VECTOR_SS  12
+#define VECTOR_GP  13
 #define VECTOR_PF  14
 #define NR_VECTORS 32
 
@@ -84,7 +92,12 @@
 #define PTE_A	0x020
 #define PTE_D	0x040
 #define PTE_PS	0x080
+#define PTE_G	0x100
 #define PTE_NX	0x8000000000000000
+
+/* What the selftest's handlers note: steps, and faults within faults. */
+#define TRACE_MAX  32
+#define NESTED_MAX 4
 
 /* Bytes of the frame that the CPU and the vector's stub push, from vector to ss. */
 #define TRAP_FRAME_BYTES 56

@@ -41,9 +41,15 @@ void tap_hex(uint64_t got, uint64_t want, const char *fmt, ...)
 	console_flush();
 }
 
-void tap_skip(const char *why)
+void tap_skip(const char *why, const char *fmt, ...)
 {
-	print("ok %u # SKIP %s\n", ++run, why);
+	va_list ap;
+
+	print("ok %u - ", ++run);
+	va_start(ap, fmt);
+	vprint(fmt, ap);
+	va_end(ap);
+	print(" # SKIP %s\n", why);
 }
 
 void access_read(uint64_t gva)
@@ -70,6 +76,15 @@ uint64_t try_access(void (*access)(uint64_t), uint64_t gva)
 	return guard_trap.vector << 16;
 }
 
+pte_t *scratch_map(uint64_t gva, uint64_t entry)
+{
+	pte_t *pte = pte_find(pml4, gva, 1, true);
+
+	*pte = entry;
+	tlb_flush_page((void *)gva);
+	return pte;
+}
+
 int selftest_run(struct args *a)
 {
 	uint64_t pages = args_key(a, "pages", UINT64_MAX);
@@ -79,6 +94,9 @@ int selftest_run(struct args *a)
 	selftest_traps();
 	selftest_permissions();
 	selftest_translation();
+	selftest_rights();
+	selftest_tlb();
+	selftest_events();
 	selftest_buddy();
 	selftest_slab();
 	selftest_frames();

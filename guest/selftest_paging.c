@@ -11,9 +11,6 @@
 #include "paging.h"
 #include "selftest.h"
 
-#define RW    (PTE_P | PTE_W | PTE_U)
-#define BIT51 (1UL << 51)
-
 struct access_case {
 	const char *what;
 	uint64_t flags;
@@ -36,17 +33,7 @@ static const struct access_case nucleus_cases[] = {
 	{ "reserved bit", RW | BIT51, 0x09, 0x0b, 0 },
 };
 
-/* Set the scratch page's entry, and return a pointer to the page. */
-static pte_t *scratch_map(uint64_t entry)
-{
-	pte_t *pte = pte_find(pml4, SCRATCH_BASE, 1, true);
-
-	*pte = entry;
-	tlb_flush_page((void *)SCRATCH_BASE);
-	return pte;
-}
-
-static bool bit51_is_reserved(void)
+bool bit51_is_reserved(void)
 {
 	uint32_t reg[4];
 
@@ -54,17 +41,21 @@ static bool bit51_is_reserved(void)
 	return (reg[0] & 0xff) < 52;
 }
 
-static void permissions_at_cpl3(uint64_t frame, bool reserved)
+#define NO_RESERVED "no reserved address bits: MAXPHYADDR is 52"
+
+static void permissions_at_cpl3(uint64_t frame)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(user_cases); i++) {
 		const struct access_case *c = &user_cases[i];
 
-		if (c->flags & BIT51 && !reserved) {
-			tap_skip("no reserved address bits: MAXPHYADDR is 52");
+		if (c->flags & BIT51 && !bit51_is_reserved()) {
+			tap_skip(NO_RESERVED, "CPL 3 read, %s", c->what);
+			tap_skip(NO_RESERVED, "CPL 3 write, %s", c->what);
+			tap_skip(NO_RESERVED, "CPL 3 fetch, %s", c->what);
 			continue;
 		}
 		*(uint8_t *)direct(frame) = 0xc3;
-		scratch_map(c->flags ? frame | c->flags : 0);
+		scratch_map(SCRATCH_BASE, c->flags ? frame | c->flags : 0);
 		tap_hex(try_access(access_read, SCRATCH_BASE), c->read, "CPL 3 read, %s", c->what);
 		tap_hex(try_access(access_write, SCRATCH_BASE), c->write, "CPL 3 write, %s",
 			c->what);
@@ -73,24 +64,25 @@ static void permissions_at_cpl3(uint64_t frame, bool reserved)
 	}
 }
 
-static void permissions_at_cpl0(uint64_t frame, bool reserved)
+static void permissions_at_cpl0(uint64_t frame)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(nucleus_cases); i++) {
 		const struct access_case *c = &nucleus_cases[i];
 
-		if (c->flags & BIT51 && !reserved) {
-			tap_skip("no reserved address bits: MAXPHYADDR is 52");
+		if (c->flags & BIT51 && !bit51_is_reserved()) {
+			tap_skip(NO_RESERVED, "CPL 0 read, %s", c->what);
+			tap_skip(NO_RESERVED, "CPL 0 write, %s", c->what);
 			continue;
 		}
-		scratch_map(c->flags ? frame | c->flags : 0);
-		tap_hex(nucleus_call(CALL_PROBE, SCRATCH_BASE, 0), c->read, "CPL 0 read, %s",
+		scratch_map(SCRATCH_BASE, c->flags ? frame | c->flags : 0);
+		tap_hex(probe(ACCESS_READ, SCRATCH_BASE, 0).code, c->read, "CPL 0 read, %s",
 			c->what);
-		tap_hex(nucleus_call(CALL_PROBE, SCRATCH_BASE, 1), c->write, "CPL 0 write, %s",
+		tap_hex(probe(ACCESS_WRITE, SCRATCH_BASE, 0).code, c->write, "CPL 0 write, %s",
 			c->what);
 	}
-	scratch_map(frame | PTE_P | PTE_U);
+	scratch_map(SCRATCH_BASE, frame | PTE_P | PTE_U);
 	nucleus_call(CALL_WP, 0, 0);
-	tap_hex(nucleus_call(CALL_PROBE, SCRATCH_BASE, 1), NO_FAULT,
+	tap_hex(probe(ACCESS_WRITE, SCRATCH_BASE, 0).code, NO_FAULT,
 		"CPL 0 write, read-only, CR0.WP clear");
 	nucleus_call(CALL_WP, 1, 0);
 }
@@ -100,7 +92,7 @@ static void permissions_above_the_leaf(uint64_t frame)
 {
 	pte_t *pde;
 
-	scratch_map(frame | RW);
+	scratch_map(SCRATCH_BASE, frame | RW);
 	pde = pte_find(pml4, SCRATCH_BASE, 2, false);
 	*pde &= ~(uint64_t)PTE_W;
 	tlb_flush_page((void *)SCRATCH_BASE);
@@ -129,19 +121,19 @@ static void permissions_of_the_image(void)
 void selftest_permissions(void)
 {
 	uint64_t frame = alloc_pages(0);
-	bool reserved = bit51_is_reserved();
 
 	permissions_of_the_image();
-	permissions_at_cpl3(frame, reserved);
-	permissions_at_cpl0(frame, reserved);
+	permissions_at_cpl3(frame);
+	permissions_at_cpl0(frame);
 	permissions_above_the_leaf(frame);
-	scratch_map(0);
+	scratch_map(SCRATCH_BASE, 0);
 	free_pages(frame, 0);
 }
 
 static void accessed_and_dirty(uint64_t frame)
 {
-	pte_t *pte = scratch_map(frame | RW), *pde = pte_find(pml4, SCRATCH_BASE, 2, false);
+	pte_t *pte = scratch_map(SCRATCH_BASE, frame | RW),
+	      *pde = pte_find(pml4, SCRATCH_BASE, 2, false);
 
 	*pde &= ~(uint64_t)PTE_A;
 	tlb_flush_page((void *)SCRATCH_BASE);
@@ -169,7 +161,7 @@ static void put_value(uint64_t frame, uint64_t value)
 
 static void remapping(uint64_t one, uint64_t two)
 {
-	pte_t *pte = scratch_map(0);
+	pte_t *pte = scratch_map(SCRATCH_BASE, 0);
 
 	put_value(one, 0x1111);
 	put_value(two, 0x2222);
@@ -196,7 +188,7 @@ static void address_spaces(uint64_t one, uint64_t two)
 		root[i] = pml4[i];
 	root[SCRATCH_BASE >> 39 & 511] = 0;
 	*pte_find(root, SCRATCH_BASE, 1, true) = two | RW;
-	scratch_map(one | RW);
+	scratch_map(SCRATCH_BASE, one | RW);
 	root_switch(root);
 	tap_hex(value_at(SCRATCH_BASE), 0x2222, "the other address space has its own page");
 	*(volatile uint64_t *)SCRATCH_BASE = 0x3333;
@@ -213,7 +205,7 @@ static void split_block(uint64_t other)
 	pte_t *pde = pte_find(pml4, gva, 2, true);
 
 	if (!block) {
-		tap_skip("no free block of 2 MiB to split");
+		tap_skip("no free block of 2 MiB", "splitting a leaf");
 		return;
 	}
 	*pde = block | RW | PTE_PS;

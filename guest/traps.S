@@ -22,8 +22,7 @@
  * A nucleus call is the `ud2` at nucleus_gate.  Each call is a line or two in this file, so that
  * it takes nine instructions at CPL 0.
  *
- * A fault at CPL 0 is a bug too, except at the two instructions of CALL_PROBE.  There it is the
- * answer.
+ * A fault at CPL 0 is a bug too, except in CALL_PROBE and CALL_CR4.  There it is the answer.
  */
 #include "layout.h"
 
@@ -128,25 +127,62 @@ call_vmcall:
 call_int3:
 	int3
 	iretq
+call_cr4:
+	mov	%cr4, %rcx
+	xor	%rcx, %rsi
+	mov	$PROBE_OK, %eax
+set_cr4:
+	mov	%rsi, %cr4
+	iretq
+call_efer:
+	mov	$0xc0000080, %ecx
+	rdmsr
+	xor	%esi, %eax
+	wrmsr
+	iretq
+call_run:
+	call	*%rsi
+	iretq
 call_probe:
 	mov	$PROBE_OK, %eax
-	test	%edx, %edx
-	jnz	probe_write
+	cmp	$1, %edx
+	je	probe_write
+	ja	probe_fetch
 probe_read:
-	movb	(%rsi), %dl
+	mov	(%rsi), %rdx
 	iretq
 probe_write:
-	movb	%dl, (%rsi)
+	mov	%rcx, (%rsi)
+	iretq
+probe_fetch:
+	call	*%rsi
+probe_fetched:
+	mov	%rax, %rdx
+	mov	$PROBE_OK, %eax
 	iretq
 
-nucleus_fault:
+nucleus_fault:				/* the probe's frame lies at the rsp of this one */
 	cmpq	$probe_read, 16(%rsp)
 	je	1f
 	cmpq	$probe_write, 16(%rsp)
+	je	1f
+	cmpq	$set_cr4, 16(%rsp)
+	je	1f
+	push	%rax			/* a fetch has pushed where it came from */
+	mov	48(%rsp), %rax
+	cmpq	$probe_fetched, (%rax)
+	pop	%rax
 	jne	panic
-1:	mov	8(%rsp), %rax		/* the error code is the result; drop this frame */
+	addq	$8, 40(%rsp)
+1:	mov	8(%rsp), %rax		/* the error code is the result, and another vector */
+	mov	%cr2, %rdx
+	mov	(%rsp), %rcx
 	mov	40(%rsp), %rsp
-	iretq
+	cmp	$VECTOR_PF, %ecx
+	je	2f
+	shl	$16, %ecx
+	or	%rcx, %rax
+2:	iretq
 
 panic_call:
 	push	$0
@@ -171,6 +207,7 @@ call_die:
 call_table:
 	.quad	call_invlpg, call_cr3, call_probe, call_wp
 	.quad	call_halt, call_die, call_vmcall, call_int3
+	.quad	call_cr4, call_efer, call_run
 
 /* From here on, code runs at CPL 3. */
 	.section .text.traps, "ax", @progbits
