@@ -59,6 +59,9 @@
 /* Exceptions that push an error code: #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX. */
 #define ERROR_VECTORS 0x60227d00u
 
+/* Those that are raised when the instruction is over: #DB (mostly), #BP, #OF. */
+#define TRAP_VECTORS 0x1au
+
 #define DR6_BS (1u << 14)
 #define DR7_GD (1u << 13)
 

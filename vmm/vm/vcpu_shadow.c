@@ -178,7 +178,10 @@ static void look(struct vcpu *vcpu)
 	s->trapped = s->place == WORLD_TRAPPED;
 }
 
-/* Take from KVM the exception or the interrupt that it was about to raise in the guest. */
+/*
+ * Take from KVM the exception or the interrupt that it was about to raise in the guest.  A fault is
+ * dropped: the instruction is done again, and KVM does not say all of it now (CR2, say).
+ */
 static int take_event(struct vcpu *vcpu)
 {
 	struct vcpu_shadow *s = vcpu->shadow;
@@ -187,21 +190,19 @@ static int take_event(struct vcpu *vcpu)
 	if (ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events))
 		return errno;
 	if (events.exception.injected || events.exception.pending) {
-		s->trap = (struct world_trap){
-			.vector = events.exception.nr,
-			.error = events.exception.has_error_code ? events.exception.error_code : 0,
-			.cr2 = vcpu->run->s.regs.sregs.cr2,
-		};
+		s->trap = (struct world_trap){ .vector = events.exception.nr };
+		s->trapped = s->trap.vector < 32 && (TRAP_VECTORS >> s->trap.vector & 1);
 		memset(&events.exception, 0, sizeof(events.exception));
 		events.exception_has_payload = 0;
 	} else if (events.interrupt.injected) {
 		s->trap = (struct world_trap){ .vector = events.interrupt.nr, .interrupt = true };
+		s->trapped = true;
 		events.interrupt.injected = 0;
 	} else {
 		return 0;
 	}
-	s->place = WORLD_TRAPPED;
-	s->trapped = true;
+	if (s->trapped)
+		s->place = WORLD_TRAPPED;
 	return ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, &events) ? errno : 0;
 }
 
