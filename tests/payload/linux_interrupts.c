@@ -23,6 +23,7 @@
 
 #define MASKED	 0x10000
 #define EXTINT	 0x700
+#define AS_NMI	 0x400
 #define DEADLINE 0x40000
 #define TO_SELF	 0x40000
 
@@ -52,6 +53,7 @@ static volatile char order[16], *next_order = order;
 #define VECTOR(v) \
 	__asm__("on_" #v ": pushq $" #v "\n\tjmp common"); \
 	void on_##v(void)
+VECTOR(0x02);
 VECTOR(0x08);
 VECTOR(0x41);
 VECTOR(0x61);
@@ -91,7 +93,7 @@ void on_vector(unsigned int vector, struct frame *frame)
 	}
 	if (vector == PIC)
 		out8(0x20, 0x20);
-	else
+	else if (vector != 2)
 		apic_write(EOI, 0);
 }
 
@@ -152,6 +154,7 @@ static void prepare(void)
 	gdt[6] = at >> 32;
 	tss.rsp0_low = (uint32_t)rsp0;
 	tss.rsp0_high = (uint32_t)(rsp0 >> 32);
+	set_gate(2, on_0x02);
 	set_gate(PIC, on_0x08);
 	set_gate(LOW, on_0x41);
 	set_gate(HIGH, on_0x61);
@@ -344,6 +347,27 @@ static void by_pic(void)
 	put("\n");
 }
 
+/* With interrupts off; the timer sends one, too. */
+static void by_nmi(void)
+{
+	uint64_t at;
+
+	begin();
+	send(AS_NMI);
+	__asm__ volatile("nop; nop; nop" : : : "memory");
+	say("nmi ", count[2]);
+	apic_write(LINT0, AS_NMI);
+	out8(0x43, 0x30);
+	out8(0x40, 0xe8);
+	out8(0x40, 0x03);
+	__asm__ volatile("lea 1f(%%rip), %0; cli; hlt; 1:" : "=r"(at) : : "memory");
+	apic_write(LINT0, MASKED);
+	say(" in hlt ", count[2]);
+	say(" rip ", seen.rip - at);
+	say(" flags ", seen.rflags & 0x10200);
+	put("\n");
+}
+
 static uint64_t rdmsr(uint32_t index)
 {
 	uint32_t low, high;
@@ -460,6 +484,7 @@ _Noreturn void hello(const uint8_t *params, unsigned long cs)
 	priorities();
 	in_user_mode();
 	by_pic();
+	by_nmi();
 	offers();
 	by_msr();
 	quit(10);

@@ -91,6 +91,7 @@ void stats_shadow(struct json *json, const struct vm_info *info)
 	json_end_object(json);
 	json_number(json, "hidden_faults", info->shadow.hidden_faults);
 	json_number(json, "true_faults", info->shadow.true_faults);
+	json_number(json, "interrupts", info->shadow.interrupts);
 	json_number(json, "emulated_instructions", stats_shadow_emulated(info));
 	json_object(json, "emulated_by_name");
 	for (unsigned int i = 0; i < MONITOR_NR_ROWS; i++)
@@ -138,6 +139,7 @@ void report_shadow(FILE *f, const struct vm_info *info)
 	put_exceptions(f, info);
 	report_count(f, "hidden faults", info->shadow.hidden_faults);
 	report_count(f, "true faults", info->shadow.true_faults);
+	report_count(f, "interrupts", info->shadow.interrupts);
 	put_emulated(f, info);
 	report_count(f, "flushes", info->shadow.flushes);
 	report_pages(f, "tables", s->pages);

@@ -68,6 +68,7 @@
 enum {
 	DE = 0,
 	DB = 1,
+	NMI = 2,
 	BP = 3,
 	OF = 4,
 	UD = 6,

@@ -306,19 +306,29 @@ static bool comes_of_it(struct vcpu *vcpu, enum monitor_result result)
 	return false;
 }
 
-/* Deliver the interrupt that has come, if the guest permits it now. */
-static bool deliver(struct vcpu *vcpu)
+/* Interrupt the guest, which ends its wait. */
+static bool deliver(struct vcpu *vcpu, uint8_t vector)
 {
 	struct vcpu_shadow *s = vcpu->shadow;
 	enum monitor_result result;
 
+	do
+		result = monitor_interrupt(&s->cpu, vector);
+	while (result == MONITOR_AGAIN && vcpu_keeps_running(vcpu));
+	s->halted = false;
+	vcpu_count(&s->count.interrupts);
+	return comes_of_it(vcpu, result);
+}
+
+/* Deliver the interrupt that has come, if the guest permits it now. */
+static bool deliver_accepted(struct vcpu *vcpu)
+{
+	struct vcpu_shadow *s = vcpu->shadow;
+
 	if (!s->accepted || !monitor_interruptible(&s->cpu))
 		return true;
-	do
-		result = monitor_interrupt(&s->cpu, s->vector);
-	while (result == MONITOR_AGAIN && vcpu_keeps_running(vcpu));
-	s->accepted = s->halted = false;
-	return comes_of_it(vcpu, result);
+	s->accepted = false;
+	return deliver(vcpu, s->vector);
 }
 
 /* Can the guest go on as it is now?  Else it crashes. */
@@ -327,7 +337,7 @@ static bool go_on(struct vcpu *vcpu)
 	const char *why;
 	char what[128];
 
-	if (!deliver(vcpu))
+	if (!deliver_accepted(vcpu))
 		return false;
 	why = world_refuses(&vcpu->shadow->cpu.state.sregs);
 	if (!why)
@@ -438,6 +448,8 @@ static bool trapped(struct vcpu *vcpu)
 	s->trapped = false;
 	if (trap.interrupt)
 		return interrupt(vcpu, trap.vector);
+	if (trap.vector == NMI) /* it asks nobody */
+		return deliver(vcpu, NMI) && go_on(vcpu);
 	if (trap.vector < VM_NR_EXCEPTIONS)
 		vcpu_count(&s->count.exceptions[trap.vector]);
 	if (trap.vector == PF)

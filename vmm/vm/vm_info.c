@@ -46,6 +46,7 @@ static void add_shadow(const struct shadow_exits *count, struct shadow_exits *ou
 {
 	out->hidden_faults += count_of(&count->hidden_faults);
 	out->true_faults += count_of(&count->true_faults);
+	out->interrupts += count_of(&count->interrupts);
 	out->flushes += count_of(&count->flushes);
 	for (unsigned int v = 0; v < VM_NR_EXCEPTIONS; v++)
 		out->exceptions[v] += count_of(&count->exceptions[v]);

@@ -32,6 +32,7 @@ enum vm_paging {
 struct shadow_exits {
 	uint64_t hidden_faults; /* page faults that were ours: an entry was missing */
 	uint64_t true_faults;	/* exceptions that the guest got */
+	uint64_t interrupts;	/* interrupts that it got, NMIs too */
 	uint64_t flushes;	/* entries of the guest with something to flush */
 	uint64_t exceptions[VM_NR_EXCEPTIONS]; /* of the real processor, by vector */
 	uint64_t emulated[MONITOR_NR_ROWS];
