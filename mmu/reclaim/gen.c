@@ -1,36 +1,41 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Generations: pages of about one age are a generation, and pages of the oldest one leave.
+ * Generations: pages that were used in about the same time are a generation, and pages of the
+ * oldest one leave.
  *
- *	oldest          oldest + 1   ...   youngest
- *	next to leave                      used since it began
+ *	oldest            oldest + 1   ...   youngest
+ *	on probation                         used since it began
  *
- * It is in the manner of Linux's multi-generational LRU (Documentation/mm/multigen_lru.rst,
- * mm/vmscan.c).  From there come:
+ * The frame is that of Linux's multi-generational LRU (Documentation/mm/multigen_lru.rst).  There
+ * are at most four generations, and at least three when a page is chosen.  A page that was used
+ * moves to the youngest, once for each generation: so its place says how long ago that was, and a
+ * second report costs nothing.  When the oldest has become empty, the next one is the oldest.
  *
- *  - There are at most four generations, and three are ideal.  A new youngest one begins when there
- *    are fewer, or when there are three, and the youngest has more than half of all pages, or the
- *    oldest less than a quarter (should_run_aging()).
- *  - A page that was used becomes a member of the youngest, once for each generation: so its place
- *    says how long ago that was, and a second report costs nothing.
- *  - The oldest that became empty is no more, and the next one is the oldest.
+ * A generation lasts until as many pages have left as are resident.  (In Linux a proportion between
+ * the youngest and the oldest ends it.  Then a loop that is larger than memory makes all pages old
+ * before they are used again.)
  *
- * Refaults are the feedback (mm/workingset.c).  A page that comes back, after no more pages left
- * than are resident now, would have stayed with twice the memory: it is of the working set, and
- * begins in the youngest generation.  Any other page begins in the oldest, behind those that are
- * there.  If it is used again before its turn, it moves on.  If it is part of a scan, it leaves
- * before pages that were used.  There quire is stricter than Linux, where a page that the processor
- * maps begins young.
+ * A page that comes in is on probation: it begins in the oldest generation, behind those that are
+ * there.  If it is used before its turn, it moves on.  So a scan leaves first, and of a loop that is
+ * larger than memory only a part.  There are two exceptions:
+ *
+ *  - While more than a quarter of all pages are on probation, it begins in the youngest.  That is so
+ *    when memory fills up.
+ *  - Refaults are the feedback, as in Linux's mm/workingset.c.  A page that comes back after so few
+ *    evictions that a quarter more memory would have kept it was judged too early: it begins in the
+ *    youngest.
  */
 #include "page_list.h"
 
-#define MIN_GENERATIONS 2u
+#define MIN_GENERATIONS 3u
 #define MAX_GENERATIONS 4u
+#define PROBATION	4u /* a quarter of the pages */
 
 struct gen {
 	struct reclaim r;
 	struct page_lists lists;	    /* generation n is list n % MAX_GENERATIONS */
 	uint64_t oldest, youngest;	    /* never fall */
+	uint64_t began;			    /* nr_chosen when the youngest began */
 	uint64_t nr_pages[MAX_GENERATIONS]; /* in each list */
 	uint8_t *list;			    /* of each page */
 };
@@ -51,7 +56,7 @@ static int gen_init(struct reclaim *r, uint64_t seed)
 
 	(void)seed;
 	g->list = calloc(r->nr_pages + 1, 1);
-	g->youngest = MIN_GENERATIONS;
+	g->youngest = MIN_GENERATIONS - 1;
 	return g->list ? page_lists_create(&g->lists, r->nr_pages, MAX_GENERATIONS) : -ENOMEM;
 }
 
@@ -81,8 +86,9 @@ static void gen_drop(struct reclaim *r, gfn_t gfn)
 static void gen_load(struct reclaim *r, gfn_t gfn, uint64_t distance)
 {
 	struct gen *g = gen_of(r);
+	bool filling = g->nr_pages[list_of(g->oldest)] > r->nr_resident / PROBATION;
 
-	add(g, gfn, distance <= r->nr_resident ? g->youngest : g->oldest);
+	add(g, gfn, filling || distance <= r->nr_resident / PROBATION ? g->youngest : g->oldest);
 }
 
 static void gen_used(struct reclaim *r, gfn_t gfn)
@@ -97,12 +103,10 @@ static void gen_used(struct reclaim *r, gfn_t gfn)
 
 static bool is_time_for_another(const struct gen *g)
 {
-	uint64_t young = g->nr_pages[list_of(g->youngest)], old = g->nr_pages[list_of(g->oldest)];
+	uint64_t nr = g->youngest - g->oldest + 1;
 
-	if (g->youngest - g->oldest != MIN_GENERATIONS)
-		return g->youngest - g->oldest < MIN_GENERATIONS;
-	return young * MIN_GENERATIONS > g->r.nr_resident ||
-	       old * (MIN_GENERATIONS + 2) < g->r.nr_resident;
+	return nr < MIN_GENERATIONS ||
+	       (nr < MAX_GENERATIONS && g->r.nr_chosen - g->began > g->r.nr_resident);
 }
 
 static gfn_t gen_choose(struct reclaim *r)
@@ -110,11 +114,11 @@ static gfn_t gen_choose(struct reclaim *r)
 	struct gen *g = gen_of(r);
 	gfn_t gfn;
 
-	while (!g->nr_pages[list_of(g->oldest)] || is_time_for_another(g)) {
-		if (!g->nr_pages[list_of(g->oldest)])
-			g->oldest++;
-		if (is_time_for_another(g))
-			g->youngest++;
+	while (!g->nr_pages[list_of(g->oldest)])
+		g->oldest++;
+	while (is_time_for_another(g)) {
+		g->youngest++;
+		g->began = r->nr_chosen;
 	}
 	gfn = page_list_first(&g->lists, list_of(g->oldest));
 	gen_drop(r, gfn);

@@ -136,7 +136,13 @@ static uint64_t members(const struct model *m, uint64_t generation)
 
 static void gen_load(struct model *m, struct model_page *page, uint64_t distance)
 {
-	page->generation = distance <= model_nr_resident(m) - 1 ? m->youngest : m->oldest;
+	uint64_t others = model_nr_resident(m) - 1;
+
+	page->generation = UINT64_MAX;
+	if (members(m, m->oldest) > others / 4 || distance <= others / 4)
+		page->generation = m->youngest;
+	else
+		page->generation = m->oldest;
 	to_the_end(m, page);
 }
 
@@ -148,24 +154,20 @@ static void gen_used(struct model *m, struct model_page *page)
 	to_the_end(m, page);
 }
 
-static void gen_age(struct model *m)
-{
-	uint64_t nr = m->youngest - m->oldest + 1, all = model_nr_resident(m);
-
-	if (nr < 3 ||
-	    (nr == 3 && (members(m, m->youngest) * 2 > all || members(m, m->oldest) * 4 < all)))
-		m->youngest++;
-}
-
 static struct model_page *gen_choose(struct model *m)
 {
 	struct model_page *found = NULL;
 
-	while (!members(m, m->oldest)) {
+	while (!members(m, m->oldest))
 		m->oldest++;
-		gen_age(m);
+	if (m->youngest < m->oldest + 3 && m->nr_chosen - m->began > model_nr_resident(m)) {
+		m->youngest++;
+		m->began = m->nr_chosen;
 	}
-	gen_age(m);
+	while (m->youngest < m->oldest + 2) {
+		m->youngest++;
+		m->began = m->nr_chosen;
+	}
 	for
 		each_resident(m, p) if (p->generation == m->oldest &&
 					(!found || p->order < found->order)) found = p;
@@ -206,5 +208,6 @@ gfn_t model_choose(const struct model_rules *rules, struct model *m)
 	struct model_page *page = rules->choose(m);
 
 	page->resident = false;
+	m->nr_chosen++;
 	return (gfn_t)(page - m->page);
 }

@@ -20,7 +20,7 @@ struct model_page {
 struct model {
 	struct model_page page[MODEL_PAGES];
 	uint64_t now;
-	uint64_t oldest, youngest;
+	uint64_t oldest, youngest, began, nr_chosen;
 };
 
 struct model_rules {
