@@ -286,6 +286,29 @@ static void test_unknown(void)
 	is(LAB_DO(&lab, "\xf4"), MONITOR_UNKNOWN, "code of 16 bits is not known");
 }
 
+/* The real tables are not the guest's: what they say of a selector is no fault of the guest. */
+static void test_selectors(void)
+{
+	static const uint8_t vectors[] = { TS, NP, SS };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(vectors); i++) {
+		lab_begin(&lab, true, 0);
+		s->regs.rsp = LAB_DATA;
+		lab_put64(&lab, LAB_DATA, LAB_CODE + 0x100);
+		lab_put64(&lab, LAB_DATA + 8, LAB_CS3);
+		lab_put64(&lab, LAB_DATA + 16, FLAG_FIXED);
+		lab_put64(&lab, LAB_DATA + 24, LAB_STACK3);
+		lab_put64(&lab, LAB_DATA + 32, LAB_DS3);
+		ok(lab_raise(&lab, "\x48\xcf", 2, vectors[i]) == MONITOR_DONE &&
+			   s->regs.rip == LAB_CODE + 0x100,
+		   "iretq that the real processor refused by exception %u is done", vectors[i]);
+		lab_begin(&lab, true, 0);
+		ok(lab_raise(&lab, "\x90", 1, vectors[i]) == MONITOR_DONE &&
+			   lab_vector(&lab) == vectors[i],
+		   "... and of what is not privileged the exception is reflected");
+	}
+}
+
 int main(void)
 {
 	tap_init();
@@ -298,6 +321,7 @@ int main(void)
 	test_interrupt();
 	test_double();
 	test_single_step();
+	test_selectors();
 	test_unknown();
 	return tap_done();
 }

@@ -367,12 +367,20 @@ static enum monitor_result software(struct monitor_cpu *cpu, const struct emulat
 	return ret;
 }
 
+/*
+ * #TS, #NP and #SS may be of a selector that the real processor has looked up in the real tables,
+ * or in whatever tables a KVM without VT-x and SVM has for its guests: an IRET of the guest's
+ * kernel has been seen to end so.
+ */
 enum monitor_result monitor_exception(struct monitor_cpu *cpu, const struct emulate_event *event)
 {
 	cpu->effects = 0;
 	cpu->row = MONITOR_NR_ROWS;
 	switch (event->vector) {
 	case UD:
+	case TS:
+	case NP:
+	case SS:
 	case GP: return emulated(cpu, event);
 	case BP:
 	case OF: return software(cpu, event);

@@ -23,6 +23,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include "mmu/base/sanitized.h"
 #include "vm_impl.h"
 
 /* A parked vCPU leaves for these.  Not for VCPU_PARK: a second pause may come before it parks. */
@@ -119,12 +120,26 @@ void vm_release(struct vm *vm)
 	vm_virtio_wake(vm);
 }
 
+static void audit_fault(void *ctx, const char *what)
+{
+	vm_end(ctx, QUIRE_STATUS_HOST, "the audit of guest memory: %s", what);
+}
+
+/* A build that looks for bugs compares all books of guest memory at each pause. */
+static void audit(struct vm *vm)
+{
+	if (QUIRE_SANITIZED)
+		gmem_audit(vm->gm, audit_fault, vm);
+}
+
 int vm_pause(struct vm *vm, unsigned int timeout_ms)
 {
 	int ret = vm_hold(vm, timeout_ms);
 
 	if (!ret && timeout_ms)
 		vm_merge_take_sample(vm);
+	if (!ret)
+		audit(vm);
 	vm_virtio_pause(vm, true);
 	return ret;
 }
