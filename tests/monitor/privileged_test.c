@@ -420,9 +420,13 @@ static void test_strings(void)
 	lab_begin(&lab, true, 0);
 	s->regs.rdi = LAB_VOID - 2;
 	s->regs.rcx = 4;
-	ok(LAB_DO(&lab, "\xf3\x6c") == MONITOR_DONE && lab_vector(&lab) == PF && !lab.nr_io,
-	   "rep insb into nothing: #PF, and the port has not been read");
+	ok(DOES("\xf3\x6c") && lab.nr_io == 1 && lab.io_count == 2 && s->regs.rcx == 2 &&
+		   s->regs.rdi == LAB_VOID && s->regs.rip == LAB_CODE,
+	   "rep insb goes as far as there is memory");
+	ok(LAB_DO(&lab, "\xf3\x6c") == MONITOR_DONE && lab_vector(&lab) == PF && lab.nr_io == 1,
+	   "... then it is #PF, and the port has not been read");
 	is_hex(s->sregs.cr2, LAB_VOID, "... where the memory ends");
+	is_hex(lab_get64(&lab, s->regs.rsp) & 2, 2, "... of a write");
 }
 
 int main(void)

@@ -135,7 +135,7 @@ static void test_bad_stacks(void)
 	lab_put64(&lab, LAB_TSS + 4, LAB_VOID + 0x100);
 	lab_gate(&lab, PF, 0, 0xe, 1);
 	ends_in(NM, PF, 2, "RSP0 in nothing: #PF, of a write at CPL 0");
-	is_hex(s->sregs.cr2, LAB_VOID + 0x100 - 40, "... at the frame");
+	is_hex(s->sregs.cr2, LAB_VOID + 0x100 - 8, "... at the first word of the frame");
 	lab_begin(&lab, true, 3);
 	s->sregs.tr.limit = 20;
 	lab_gate(&lab, NM, 0, 0xe, 1);

@@ -6,6 +6,7 @@
  * RCX is 0, so the guest comes here again, and may be interrupted in between.
  */
 #include "descriptor.h"
+#include "mmu/format/walk.h"
 #include "registers.h"
 
 #define CHUNK	   1024u
@@ -98,7 +99,16 @@ static uint64_t cut(const struct string *s, uint64_t value)
 	return s->width == 8 ? value : (uint32_t)value;
 }
 
-/* Downwards it goes an element at a time. */
+/* How many elements from e->offset upwards are in its page; one may lie in two. */
+static uint64_t in_page(struct emulation *e, unsigned int bytes)
+{
+	bool based = e->bits != 64 || e->segment >= SEG_FS;
+	gva_t gva = e->offset + (based ? emulate_segment(e, e->segment)->base : 0);
+
+	return max_u64((QUIRE_PAGE_SIZE - gva % QUIRE_PAGE_SIZE) / bytes, 1);
+}
+
+/* No piece leads into another page, which may be missing.  Downwards it goes by single elements. */
 static void begin_string(struct work *w, struct string *s, unsigned int segment, __u64 *index)
 {
 	struct emulation *e = &w->e;
@@ -109,9 +119,10 @@ static void begin_string(struct work *w, struct string *s, unsigned int segment,
 	s->width = e->bits == 64 && !e->address32 ? 8 : 4;
 	s->repeat = e->prefix == 0xf2 || e->prefix == 0xf3;
 	nr = s->repeat ? cut(s, e->regs.rcx) : 1;
-	s->nr = (unsigned int)min_u64(nr, e->regs.rflags & FLAG_DF ? 1 : CHUNK / s->bytes);
 	e->segment = segment;
 	e->offset = cut(s, *index);
+	nr = min_u64(nr, min_u64(CHUNK / s->bytes, in_page(e, s->bytes)));
+	s->nr = (unsigned int)(e->regs.rflags & FLAG_DF ? min_u64(nr, 1) : nr);
 }
 
 static void end_string(struct work *w, const struct string *s)
@@ -165,6 +176,8 @@ enum emulate_result port_ins(struct emulation *e)
 	ret = may_access(w, port, s.bytes);
 	if (!ret && len)
 		ret = emulate_load(e, data, len);
+	if (ret == EMULATE_FAULT && e->event.vector == PF)
+		e->event.error |= PF_W;
 	if (!ret && len)
 		ret = emulate_store(e, data, len);
 	if (!ret && len)

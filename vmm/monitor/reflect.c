@@ -183,22 +183,19 @@ static unsigned int make_frame(const struct delivery *d, bool stack, uint64_t wo
 	return n;
 }
 
+/* From the highest word downwards, as CR2 tells of the first that cannot be pushed. */
 static enum emulate_result push_frame(struct delivery *d, bool stack, size_t bytes)
 {
 	struct emulation *e = &d->w.e;
-	uint64_t word[6];
+	uint64_t word[6], rsp = work_stack_pointer(&d->w);
 	unsigned int nr = make_frame(d, stack, word);
-	uint8_t raw[sizeof(word)];
-	enum emulate_result ret;
+	enum emulate_result ret = EMULATE_DONE;
 
-	for (unsigned int i = 0; i < nr; i++)
-		memcpy(raw + i * bytes, &word[i], bytes);
-	e->segment = SEG_SS;
-	e->offset = work_stack_pointer(&d->w) - nr * bytes;
-	if (e->bits != 64)
-		e->offset = e->sregs.ss.db ? (uint32_t)e->offset : (uint16_t)e->offset;
-	work_set_stack_pointer(&d->w, e->offset);
-	ret = emulate_store(e, raw, nr * bytes);
+	while (nr-- && !ret) {
+		rsp -= bytes;
+		ret = work_push(&d->w, rsp, &word[nr], bytes);
+	}
+	work_set_stack_pointer(&d->w, rsp);
 	if (ret == EMULATE_FAULT && e->event.vector != PF)
 		e->event.error |= ext(d);
 	return ret;
@@ -368,6 +365,24 @@ static enum monitor_result software(struct monitor_cpu *cpu, const struct emulat
 }
 
 /*
+ * What was emulated may have been the last instruction of all.  A processor fetches the next one in
+ * vain; but it could not be entered there.
+ */
+static enum monitor_result emulated_whole(struct monitor_cpu *cpu,
+					  const struct emulate_event *raised)
+{
+	const struct monitor_state *s = &cpu->state;
+	enum monitor_result ret = emulated(cpu, raised);
+	unsigned int unused = s->sregs.cr4 & CR4_LA57 ? 7 : 16;
+
+	if (ret != MONITOR_DONE || emulate_bits(&s->sregs) != 64 ||
+	    (uint64_t)((int64_t)(s->regs.rip << unused) >> unused) == s->regs.rip)
+		return ret;
+	return monitor_reflect(cpu, &(struct emulate_event){ .vector = GP, .has_error = true },
+			       MONITOR_FAULT, 0);
+}
+
+/*
  * #TS, #NP and #SS may be of a selector that the real processor has looked up in the real tables,
  * or in whatever tables a KVM without VT-x and SVM has for its guests: an IRET of the guest's
  * kernel has been seen to end so.
@@ -381,7 +396,7 @@ enum monitor_result monitor_exception(struct monitor_cpu *cpu, const struct emul
 	case TS:
 	case NP:
 	case SS:
-	case GP: return emulated(cpu, event);
+	case GP: return emulated_whole(cpu, event);
 	case BP:
 	case OF: return software(cpu, event);
 	default: return monitor_reflect(cpu, event, MONITOR_FAULT, 0);

@@ -62,8 +62,9 @@
 /* Those that are raised when the instruction is over: #DB (mostly), #BP, #OF. */
 #define TRAP_VECTORS 0x1au
 
-#define DR6_BS (1u << 14)
-#define DR7_GD (1u << 13)
+#define DR6_BS	   (1u << 14)
+#define DR7_ENABLE 3ull /* of breakpoint 0 */
+#define DR7_GD	   (1u << 13)
 
 enum {
 	DE = 0,

@@ -12,6 +12,8 @@
 	(FLAG_ARITH | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_AC | \
 	 FLAG_VIF | FLAG_VIP | FLAG_ID)
 
+#define CALL_GATE64 0xcu
+
 static enum emulate_result protection(struct work *w)
 {
 	return emulate_fault_error(&w->e, GP, 0);
@@ -32,10 +34,12 @@ static enum emulate_result check_rip(struct work *w, const struct kvm_segment *c
 
 /* ---- JMP and CALL ---- */
 
-/* Task and call gates, and TSSs, of both widths. */
-static bool is_gate(const struct kvm_segment *s)
+/* Task and call gates, and TSSs, of both widths.  In long mode only call gates lead anywhere. */
+static bool is_gate(const struct work *w, const struct kvm_segment *s)
 {
-	return !s->s && (s->type == 5 || (s->type & 7) == 4 || (s->type & 5) == 1);
+	if (s->s || work_long_mode(w))
+		return !s->s && s->type == CALL_GATE64;
+	return s->type == 5 || (s->type & 7) == 4 || (s->type & 5) == 1;
 }
 
 /* The code segment that a jump or call may go to, without a change of CPL. */
@@ -49,7 +53,7 @@ static enum emulate_result find_code(struct work *w, uint16_t selector, struct d
 	ret = descriptor_read(w, selector, GP, 0, d);
 	if (ret)
 		return ret;
-	if (is_gate(&d->s))
+	if (is_gate(w, &d->s))
 		return EMULATE_UNKNOWN;
 	allowed = is_conforming(&d->s) ?
 			  d->s.dpl <= w->e.cpl :
@@ -116,15 +120,15 @@ static enum emulate_result push_return(struct work *w, uint64_t *rsp)
 {
 	struct emulation *e = &w->e;
 	size_t bytes = work_operand_bytes(w);
-	uint64_t next = e->regs.rip + e->at, cs = e->sregs.cs.selector;
-	uint8_t frame[16];
+	const uint64_t word[] = { e->sregs.cs.selector, e->regs.rip + e->at };
+	enum emulate_result ret = EMULATE_DONE;
 
-	memcpy(frame, &next, bytes);
-	memcpy(frame + bytes, &cs, bytes);
-	*rsp = work_stack_pointer(w) - 2 * bytes;
-	e->segment = SEG_SS;
-	e->offset = e->bits == 64 ? *rsp : e->sregs.ss.db ? (uint32_t)*rsp : (uint16_t)*rsp;
-	return emulate_store(e, frame, 2 * bytes);
+	*rsp = work_stack_pointer(w);
+	for (unsigned int i = 0; i < ARRAY_SIZE(word) && !ret; i++) {
+		*rsp -= bytes;
+		ret = work_push(w, *rsp, &word[i], bytes);
+	}
+	return ret;
 }
 
 enum emulate_result far_call(struct emulation *e)

@@ -93,6 +93,17 @@ enum emulate_result work_pop(struct work *w, unsigned int skip, void *to, size_t
 	return emulate_load(e, to, len);
 }
 
+enum emulate_result work_push(struct work *w, uint64_t rsp, const void *word, size_t len)
+{
+	struct emulation *e = &w->e;
+
+	e->segment = SEG_SS;
+	e->offset = rsp;
+	if (e->bits != 64)
+		e->offset = e->sregs.ss.db ? (uint32_t)rsp : (uint16_t)rsp;
+	return emulate_store(e, word, len);
+}
+
 uint64_t work_stack_pointer(const struct work *w)
 {
 	uint64_t rsp = w->e.regs.rsp;

@@ -48,6 +48,8 @@ void work_set_gpr(struct work *w, unsigned int n, size_t bytes, uint64_t value);
 uint64_t work_stack_pointer(const struct work *w);
 void work_set_stack_pointer(struct work *w, uint64_t rsp);
 enum emulate_result work_pop(struct work *w, unsigned int skip, void *to, size_t len);
+/* Store a word where RSP is going to point.  RSP stays. */
+enum emulate_result work_push(struct work *w, uint64_t rsp, const void *word, size_t len);
 
 /* The operand's size where REX.W and 0x66 choose it: 2, 4 or 8. */
 size_t work_operand_bytes(const struct work *w);

@@ -164,7 +164,7 @@ static int access_ram(struct vcpu *vcpu, struct kvm_run *run)
 	return guest_read(gm, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
 }
 
-bool vcpu_mmio(struct vcpu *vcpu)
+void vcpu_serve_mmio(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	struct vm *vm = vcpu->vm;
@@ -180,6 +180,11 @@ bool vcpu_mmio(struct vcpu *vcpu)
 	} else {
 		bus_read(&vm->mmio, run->mmio.phys_addr, run->mmio.len, run->mmio.data, 1);
 	}
+}
+
+static bool mmio(struct vcpu *vcpu)
+{
+	vcpu_serve_mmio(vcpu);
 	return vcpu->ops->after_mmio(vcpu);
 }
 
@@ -288,6 +293,22 @@ static void count_exit(struct vcpu *vcpu, uint32_t reason)
 	vcpu_count(&vcpu->exits[reason < KVM_NR_EXITS ? reason : 0]);
 }
 
+bool vcpu_exit(struct vcpu *vcpu)
+{
+	vcpu->efaults_in_vain = 0;
+	count_exit(vcpu, vcpu->run->exit_reason);
+	switch (vcpu->run->exit_reason) {
+	case KVM_EXIT_IO: return vcpu->ops->port_io(vcpu);
+	case KVM_EXIT_MMIO: return mmio(vcpu);
+	case KVM_EXIT_INTR: return interrupted(vcpu);
+	case KVM_EXIT_HLT: return vcpu_halted(vcpu);
+	case KVM_EXIT_SHUTDOWN: return vcpu_triple_fault(vcpu);
+	case KVM_EXIT_INTERNAL_ERROR: return internal_error(vcpu);
+	case KVM_EXIT_FAIL_ENTRY: return fail_entry(vcpu);
+	default: return unknown_exit(vcpu);
+	}
+}
+
 void vcpu_loop(struct vcpu *vcpu)
 {
 	bool again = true;
@@ -295,21 +316,6 @@ void vcpu_loop(struct vcpu *vcpu)
 	while (again) {
 		int error = vcpu->ops->run(vcpu);
 
-		if (error) {
-			again = run_failed(vcpu, error);
-			continue;
-		}
-		vcpu->efaults_in_vain = 0;
-		count_exit(vcpu, vcpu->run->exit_reason);
-		switch (vcpu->run->exit_reason) {
-		case KVM_EXIT_IO: again = vcpu->ops->port_io(vcpu); break;
-		case KVM_EXIT_MMIO: again = vcpu_mmio(vcpu); break;
-		case KVM_EXIT_INTR: again = interrupted(vcpu); break;
-		case KVM_EXIT_HLT: again = vcpu_halted(vcpu); break;
-		case KVM_EXIT_SHUTDOWN: again = vcpu_triple_fault(vcpu); break;
-		case KVM_EXIT_INTERNAL_ERROR: again = internal_error(vcpu); break;
-		case KVM_EXIT_FAIL_ENTRY: again = fail_entry(vcpu); break;
-		default: again = unknown_exit(vcpu);
-		}
+		again = error ? run_failed(vcpu, error) : vcpu_exit(vcpu);
 	}
 }

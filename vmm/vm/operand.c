@@ -40,6 +40,22 @@ static enum emulate_result page_fault(struct emulation *e, gva_t gva, uint32_t e
 	return EMULATE_FAULT;
 }
 
+/*
+ * What the walk of gva lacks is to come in.  A table that is no RAM reads as ones, as it does for
+ * the shadow tables (shadow.h); a page that is none is not for us.
+ */
+static enum emulate_result violation(struct emulation *e, gva_t gva, struct walk_access access,
+				     const struct walk_result *res)
+{
+	struct vcpu *vcpu = e->ctx;
+	enum emulate_result ret = bring_in(vcpu, res->gpa);
+
+	if (ret != EMULATE_UNKNOWN || (res->qualification & WALK_FINAL))
+		return ret;
+	return page_fault(e, gva,
+			  PF_P | PF_RSVD | (access.write ? PF_W : 0) | (access.user ? PF_U : 0));
+}
+
 static enum emulate_result translate(struct emulation *e, gva_t gva, struct walk_access access,
 				     gpa_t *gpa)
 {
@@ -56,7 +72,7 @@ static enum emulate_result translate(struct emulation *e, gva_t gva, struct walk
 		case WALK_OK: *gpa = res.gpa; return EMULATE_DONE;
 		case WALK_PAGE_FAULT: return page_fault(e, gva, res.error_code);
 		case WALK_NOT_CANONICAL: return emulate_protection(e);
-		case WALK_VIOLATION: ret = bring_in(vcpu, res.gpa); break;
+		case WALK_VIOLATION: ret = violation(e, gva, access, &res); break;
 		case WALK_AGAIN: break;
 		default: return EMULATE_UNKNOWN;
 		}

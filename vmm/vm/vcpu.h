@@ -132,8 +132,12 @@ struct crash;
  */
 bool vcpu_crash(struct vcpu *vcpu, struct crash *crash);
 
-/* Run the guest until it or the VM ends (exit.c). */
+/*
+ * Run the guest until it or the VM ends (exit.c).  vcpu_exit(): do what KVM_RUN came back for, and
+ * count it.
+ */
 void vcpu_loop(struct vcpu *vcpu);
+bool vcpu_exit(struct vcpu *vcpu);
 
 /*
  * What exits ask for (exit.c).  Called by the vCPU's own thread; true: it is to enter the guest
@@ -141,7 +145,7 @@ void vcpu_loop(struct vcpu *vcpu);
  */
 bool vcpu_keeps_running(struct vcpu *vcpu);
 bool vcpu_port_io(struct vcpu *vcpu);
-bool vcpu_mmio(struct vcpu *vcpu);
+void vcpu_serve_mmio(struct vcpu *vcpu);
 bool vcpu_halted(struct vcpu *vcpu);
 bool vcpu_triple_fault(struct vcpu *vcpu);
 void vcpu_ports(struct vcpu *vcpu, bool out, uint16_t port, unsigned int bytes, void *data,

@@ -246,10 +246,14 @@ static int load_xcr0(const struct vcpu *vcpu)
 	return ioctl(vcpu->fd, KVM_SET_XCRS, &xcrs) ? -errno : 0;
 }
 
+/* Nothing of the guest's is where the monitor is: a breakpoint there would meet the monitor. */
 static int load_debug(const struct vcpu *vcpu)
 {
 	struct kvm_debugregs debug = vcpu->shadow->cpu.state.debug;
 
+	for (unsigned int i = 0; i < ARRAY_SIZE(debug.db); i++)
+		if (debug.db[i] >= SHADOW_MONITOR_GVA && debug.db[i] < SHADOW_MONITOR_END)
+			debug.dr7 &= ~(DR7_ENABLE << 2 * i);
 	return ioctl(vcpu->fd, KVM_SET_DEBUGREGS, &debug) ? -errno : 0;
 }
 
@@ -469,10 +473,10 @@ static bool port_io(struct vcpu *vcpu)
 }
 
 /*
- * Let KVM complete the access, without entering the guest.  It may ask for the rest of it.  What
- * was read may go to RAM: so whoever takes a page away meanwhile has to wait.
+ * Let KVM complete the access, without entering the guest.  What was read may go to RAM: so whoever
+ * takes a page away meanwhile has to wait.
  */
-static bool after_mmio(struct vcpu *vcpu)
+static int complete(struct vcpu *vcpu)
 {
 	struct flush *flush = vm_shadow_of(vcpu)->flush;
 	struct kvm_run *run = vcpu->run;
@@ -486,10 +490,26 @@ static bool after_mmio(struct vcpu *vcpu)
 	__atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 	if (atomic_load(&vcpu->requests)) /* a kick that came just now */
 		__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	if (!error)
-		return run->exit_reason == KVM_EXIT_MMIO ? vcpu_mmio(vcpu) :
-							   vcpu_keeps_running(vcpu);
+	return error;
+}
+
+/*
+ * KVM may ask for the rest of the access, and for the next one of a string.  It may not be able to
+ * do the instruction, or find that it raises an exception.
+ */
+static bool after_mmio(struct vcpu *vcpu)
+{
+	int error = complete(vcpu);
+
+	while (!error && vcpu->run->exit_reason == KVM_EXIT_MMIO) {
+		vcpu_serve_mmio(vcpu);
+		error = complete(vcpu);
+	}
 	look(vcpu);
+	if (!error)
+		return vcpu_exit(vcpu);
+	if (error == EINTR && vcpu->shadow->place == WORLD_IN_GUEST)
+		error = take_event(vcpu) ?: EINTR;
 	return error == EINTR && vcpu_keeps_running(vcpu);
 }
 
