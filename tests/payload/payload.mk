@@ -11,7 +11,7 @@ PAYLOAD_BIN := flat_hello flat_bios flat_screen
 PAYLOAD_LINUX := linux32_hello linux64_hello linux32_instructions linux64_instructions \
                  linux64_interrupts
 PAYLOADS    := $(PAYLOAD_LINUX:%=$(BUILD)/payload/%.bzImage) \
-               $(BUILD)/payload/multiboot2_hello.elf \
+               $(BUILD)/payload/multiboot2_hello.elf $(BUILD)/payload/hostile.elf \
                $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin)
 
 $(BUILD)/payload/%.o: tests/payload/%.S tests/payload/payload.mk
@@ -60,9 +60,21 @@ $(BUILD)/payload/multiboot2_hello.elf: $(BUILD)/payload/multiboot2_hello32.o
 	@echo '  LD      $@'
 	$(Q)$(LD) -m elf_i386 --build-id=none -T tests/payload/payload.lds -o $@ $<
 
+HOSTILE := $(patsubst tests/payload/%,$(BUILD)/payload/%64.o,\
+	$(basename $(wildcard tests/payload/hostile*.[cS])))
+
+$(BUILD)/payload/hostile_start64.o: tests/payload/hostile_start.S tests/payload/payload.mk
+	@mkdir -p $(@D)
+	@echo '  AS      $<'
+	$(Q)$(CC) -m64 -MMD -MP -c -o $@ $<
+
+$(BUILD)/payload/hostile.elf: $(HOSTILE) tests/payload/payload.lds
+	@echo '  LD      $@'
+	$(Q)$(LD) -m elf_x86_64 --build-id=none -T tests/payload/payload.lds -o $@ $(HOSTILE)
+
 payloads: $(PAYLOADS)
 .PHONY: payloads
-.SECONDARY: $(PAYLOAD_ELF:%=$(BUILD)/payload/%.o) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.o) \
+.SECONDARY: $(HOSTILE) $(PAYLOAD_ELF:%=$(BUILD)/payload/%.o) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.o) \
             $(foreach bits,32 64,$(BUILD)/payload/linux_start$(bits).o \
                                  $(BUILD)/payload/linux_hello$(bits).o \
                                  $(BUILD)/payload/linux_instructions$(bits).o) \
