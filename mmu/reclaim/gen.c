@@ -16,8 +16,8 @@
  * before they are used again.)
  *
  * A page that comes in is on probation: it begins in the oldest generation, behind those that are
- * there.  If it is used before its turn, it moves on.  So a scan leaves first, and of a loop that is
- * larger than memory only a part.  There are two exceptions:
+ * there.  If it is used before its turn, it moves on.  So a scan leaves first, and of a loop that
+ * is larger than memory only a part.  There are two exceptions:
  *
  *  - While more than a quarter of all pages are on probation, it begins in the youngest.  That is so
  *    when memory fills up.
