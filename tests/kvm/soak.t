@@ -14,9 +14,9 @@
 #	a VM has no more mappings than it may, by the kernel's count and ours
 #
 # and now and then all guests are held still: then what the VMs and the machine say is exactly what
-# the kernel counts, pages and mappings.  A build with sanitizers (SAN=1) audits a VM's memory at each
-# pause, its shadow tables too: half of the guests are on such tables, and share their pages with the
-# others.  In the end nothing is left over.
+# the kernel counts, pages and mappings.  A build with sanitizers (SAN=1) audits a VM's memory at
+# each pause, its shadow tables too: half of the guests are on such tables, and share their pages
+# with the others.  In the end nothing is left over.
 #
 # The seed decides who does what, and what is done to whom; when is up to the scheduler.
 use strict;
