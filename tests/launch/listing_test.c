@@ -33,6 +33,7 @@ static const char *listed(const struct code *code)
 static void test_code(void)
 {
 	struct code code = { .rip = 0x100003, .bits = 64, .before = 3, .after = 3 };
+	unsigned int lines = 0;
 	const char *text;
 
 	memcpy(code.byte + CODE_BEFORE - 3, "\x31\xc0\x90\x0f\x0b\xc3", 6);
@@ -43,8 +44,15 @@ static void test_code(void)
 	text = listed(&code);
 	ok(strstr(text, "     0000000000100000  31 c0 ") && strstr(text, "xor eax, eax"),
 	   "the instructions before RIP");
-	ok(strstr(text, "  => 0000000000100003  0f 0b ") && strstr(text, "ud2"), "that at RIP");
+	ok(strstr(text, "  => 0000000000100003  0f 0b                          ud2"),
+	   "that at RIP");
 	ok(strstr(text, "     0000000000100005  c3 ") && strstr(text, "ret"), "one after it");
+	memset(code.byte, 0x90, sizeof(code.byte));
+	code.after = CODE_AFTER;
+	text = listed(&code);
+	for (const char *p = text; (p = strstr(p, "90      ")); p++)
+		lines++;
+	is(lines, 3 + 1 + 5, "five behind it");
 	memset(code.byte, 0xff, sizeof(code.byte));
 	ok(strstr(listed(&code), "ff ff ff"), "bytes that are no instruction are shown");
 	code.after = 0;
