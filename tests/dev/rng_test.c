@@ -100,11 +100,53 @@ static void hostile(void)
 	is(used_len(&queue, 0), 8, "a reset mends it");
 }
 
+/*
+ * Rings over each other: what the device writes changes what it reads next.  A turn ends all the
+ * same, and after a reset the device works.
+ */
+static void rings_over_rings(void)
+{
+	static const struct {
+		gpa_t avail, used;
+		const char *what;
+	} row[] = {
+		{ 0x1000, 0x1000, "available and used rings" },
+		{ 0x1000, 0x0ffc, "entries and the available index" },
+		{ 0x0000, 0x1000, "available ring and descriptors" },
+		{ 0x1000, 0x0000, "used ring and descriptors" },
+		{ 0x0000, 0x0000, "all of them" },
+		{ DATA, DATA, "two rings and a buffer" },
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(row); i++) {
+		unsigned int turn = 0;
+
+		start();
+		lab_negotiate(F_VERSION_1);
+		for (unsigned int k = 0; k < 64; k++)
+			put_desc(0, k, DATA, 64, D_WRITE, 0);
+		queue = (struct lab_queue){ .num = 64, .avail = row[i].avail, .used = row[i].used };
+		lab_set_rings(&queue);
+		set_reg(R_READY, 1);
+		lab_driver_ok();
+		put16(queue.avail + 2, 5);
+		lab_kick(&queue);
+		while (turn < 1000 && rng_poll(rng))
+			turn++;
+		ok(asked <= 16 * (turn + 2), "%s: a turn has its end", row[i].what);
+		start();
+		lab_add(&queue, DATA, 8, D_WRITE);
+		lab_kick(&queue);
+		is(used_len(&queue, 0), 8, "... and a reset mends it");
+	}
+}
+
 int main(void)
 {
 	tap_init();
 	amounts();
 	turns();
+	rings_over_rings();
 	hostile();
 	rng_destroy(rng);
 	return tap_done();

@@ -99,6 +99,19 @@ without_ring() {
 }
 check "without io_uring" without_ring "$image"
 
+# A block device.
+loop=$(losetup -f --show "$image" 2>/dev/null)
+if [ -b "$loop" ]; then
+	check "a guest fills a block device" guest --disk="$loop" -- fill 12
+	check "... all of it" [ "$(number disk_written_bytes)" -eq $((pages * 4096)) ]
+	losetup -d "$loop"
+	check "... whose file has it" guest --disk="$image",ro -- check 12
+else
+	skip "no loop device"
+	skip "no loop device"
+	skip "no loop device"
+fi
+
 # kill -9 of the VM: what was safe is there, and the lock is gone.
 truncate -s 0 "$image"
 truncate -s 256M "$image"
