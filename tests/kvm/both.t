@@ -53,7 +53,7 @@ sub row { my ($r, $name) = @_; return $r->{err} =~ /^ +\Q$name\E +(\S+) +(\S+)$/
 {
 	my $r = both($quill, 'selftest');
 	is($r->{status}, 0, 'selftest in both modes: the status is its own');
-	is(() = $r->{out} =~ /^1\.\.80$/mg, 1, '... it prints once');
+	is(() = $r->{out} =~ /^1\.\.\d+$/mg, 1, '... it prints once');
 	like($r->{err}, qr/^  output: equal; exit status: equal\n\z/m, '... and is the same');
 	my ($violations, $too) = row($r, 'violations of stage 2');
 	ok($violations > 10 && $too > 10, '... violations are counted in both modes');

@@ -156,6 +156,7 @@ static void put_counters(const struct vm_info *ept, const struct vm_info *shadow
 	count_row("violations of stage 2", ept->mem.faults, shadow->mem.faults);
 	shadow_row("hidden faults", shadow->shadow.hidden_faults);
 	shadow_row("true faults", shadow->shadow.true_faults);
+	shadow_row("interrupts", shadow->shadow.interrupts);
 	put_emulated(ept, shadow);
 	shadow_row("flushes", shadow->shadow.flushes);
 	seconds_row("time", ept->run_ns, shadow->run_ns);
