@@ -11,16 +11,16 @@
  * moves to the youngest, once for each generation: so its place says how long ago that was, and a
  * second report costs nothing.  When the oldest has become empty, the next one is the oldest.
  *
- * A generation lasts until as many pages have left as are resident.  (In Linux a proportion between
- * the youngest and the oldest ends it.  Then a loop that is larger than memory makes all pages old
- * before they are used again.)
+ * A generation lasts until as many pages have left as are resident.  (In Linux it is ended by a
+ * proportion between the youngest and the oldest.  Then a loop that is larger than memory makes all
+ * pages old before they are used again.)
  *
  * A page that comes in is on probation: it begins in the oldest generation, behind those that are
  * there.  If it is used before its turn, it moves on.  So a scan leaves first, and of a loop that
  * is larger than memory only a part.  There are two exceptions:
  *
- *  - While more than a quarter of all pages are on probation, it begins in the youngest.  That is so
- *    when memory fills up.
+ *  - While more than a quarter of all pages are on probation, it begins in the youngest.  That is
+ *    so when memory fills up.
  *  - Refaults are the feedback, as in Linux's mm/workingset.c.  A page that comes back after so few
  *    evictions that a quarter more memory would have kept it was judged too early: it begins in the
  *    youngest.
