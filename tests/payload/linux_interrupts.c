@@ -410,7 +410,8 @@ static void offers(void)
 static void by_msr(void)
 {
 	begin();
-	say("apic base ", rdmsr(0x1b));
+	say("fast strings ", rdmsr(0x1a0) & 1);
+	say(" apic base ", rdmsr(0x1b));
 	if (cpuid1() >> 24 & 1) {
 		apic_write(TIMER, DEADLINE | LOW);
 		wrmsr(0x6e0, rdmsr(0x10) + 1000000);

@@ -32,6 +32,8 @@
 #define EFER_LMA     (1u << 10)
 #define RFLAGS_FIXED 2u
 
+#define MSR_MISC_ENABLE 0x1a0u
+
 #define APIC_BASE_ENABLE (1u << 11) /* of IA32_APIC_BASE */
 
 #define CODE_SELECTOR 0x08
@@ -107,9 +109,20 @@ static int set_cpuid(struct vcpu *vcpu, struct quire_error *err)
 		return quire_fail(err, -errno, "KVM: ioctl(SET_CPUID2) failed: %s",
 				  strerror(errno));
 	vcpu->features = read_features(vcpu);
+	(void)vcpu_set_msr(vcpu, MSR_MISC_ENABLE, VCPU_MISC_ENABLE); /* not all have it */
 	if (kvm->pv_enforced) /* a courtesy: without it only the CPUID bits are hidden */
 		(void)ioctl(vcpu->fd, KVM_ENABLE_CAP, &cap);
 	return 0;
+}
+
+bool vcpu_set_msr(const struct vcpu *vcpu, uint32_t index, uint64_t value)
+{
+	struct { /* as struct kvm_msrs */
+		uint32_t nmsrs, pad;
+		struct kvm_msr_entry entry;
+	} msrs = { .nmsrs = 1, .entry = { .index = index, .data = value } };
+
+	return ioctl(vcpu->fd, KVM_SET_MSRS, &msrs) == 1;
 }
 
 int vcpu_init(struct vcpu *vcpu, struct vm *vm, unsigned int id, struct quire_error *err)

@@ -89,6 +89,15 @@ int vcpu_init(struct vcpu *vcpu, struct vm *vm, unsigned int id, struct quire_er
 /* Frequency of its time-stamp counter in kHz; 0: KVM does not tell. */
 uint32_t vcpu_tsc_khz(const struct vcpu *vcpu);
 
+/* Set an MSR of KVM's vCPU.  Before vcpu_start().  false: KVM does not take it. */
+bool vcpu_set_msr(const struct vcpu *vcpu, uint32_t index, uint64_t value);
+
+/*
+ * IA32_MISC_ENABLE at the start: fast strings, as after a BIOS, and no PEBS or BTS.  KVM has fast
+ * strings off.  Where CPUID has FSRM, Linux's memmove() then runs past its end.
+ */
+#define VCPU_MISC_ENABLE 0x1801u
+
 /* Give it all back.  Its thread has left its loop, or was never started. */
 void vcpu_finish(struct vcpu *vcpu);
 

@@ -86,16 +86,6 @@ int vcpu_shadow_init(struct vcpu *vcpu, struct quire_error *err)
 	return 0;
 }
 
-static int set_lstar(const struct vcpu *vcpu)
-{
-	struct { /* as struct kvm_msrs */
-		uint32_t nmsrs, pad;
-		struct kvm_msr_entry entry;
-	} msrs = { .nmsrs = 1, .entry = { .index = MSR_LSTAR, .data = world_lstar() } };
-
-	return ioctl(vcpu->fd, KVM_SET_MSRS, &msrs) == 1 ? 0 : -EIO;
-}
-
 static int start(struct vcpu *vcpu, struct quire_error *err)
 {
 	struct kvm_sregs *real = &vcpu->run->s.regs.sregs;
@@ -107,6 +97,7 @@ static int start(struct vcpu *vcpu, struct quire_error *err)
 		.sregs = *real,
 		.debug = { .dr6 = 0xffff0ff0, .dr7 = 0x400 },
 		.msr.pat = 0x0007040600070406,
+		.msr.misc_enable = VCPU_MISC_ENABLE,
 		.xcr0 = 1,
 		.shadow_rip = UINT64_MAX,
 	};
@@ -118,7 +109,7 @@ static int start(struct vcpu *vcpu, struct quire_error *err)
 	s->place = WORLD_TRAPPED;
 	find_root(vcpu);
 	real->cr3 = s->root;
-	if (ioctl(vcpu->fd, KVM_SET_SREGS, real) || set_lstar(vcpu))
+	if (ioctl(vcpu->fd, KVM_SET_SREGS, real) || !vcpu_set_msr(vcpu, MSR_LSTAR, world_lstar()))
 		return quire_fail(err, -errno, "KVM: cannot set the registers: %s",
 				  strerror(errno));
 	return 0;
