@@ -261,11 +261,11 @@ static struct gfn_range shadow_mapping_at(struct backend *b, gfn_t gfn)
 static uint64_t shadow_recount(struct backend *b, uint64_t *away)
 {
 	struct shadow_window *w = shadow_of(b);
+	uint64_t mappings = backend_recount(file_of(b), away);
 
-	*away = 0;
 	for (uint64_t i = 0; i < away_bytes(w) / 8; i++)
 		*away += (uint64_t)__builtin_popcountll(w->away[i]);
-	return b->mappings;
+	return mappings;
 }
 
 static const struct backend_ops shadow_ops = {

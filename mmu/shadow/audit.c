@@ -42,7 +42,7 @@ static void expect(struct audit *a, const char *what, uint64_t ours, uint64_t tr
 static void audit_leaf(struct audit *a, uint32_t sp, unsigned int i, const struct sp_target *t)
 {
 	const struct shadow *s = a->s;
-	uint64_t e = s->table[sp][i], want, more;
+	uint64_t e = s->entry[sp][i], want, more;
 	struct backing backing, *b = NULL;
 	unsigned int level = s->page[sp].role.level;
 
@@ -66,7 +66,7 @@ static void audit_leaf(struct audit *a, uint32_t sp, unsigned int i, const struc
 static void audit_link(struct audit *a, uint32_t sp, unsigned int i, const struct sp_target *t)
 {
 	const struct shadow *s = a->s;
-	uint32_t child = page_of_entry(s, s->table[sp][i]);
+	uint32_t child = page_of_entry(s, s->entry[sp][i]);
 
 	if (child >= s->config.arena_pages || !s->page[child].in_use ||
 	    !role_equal(&s->page[child].role, &t->child))
@@ -102,6 +102,9 @@ static void audit_entry(struct audit *a, uint32_t sp, unsigned int i)
 	uint32_t *head = entry_list((struct shadow *)s, sp, i);
 	struct sp_target t;
 
+	if (s->table[sp][i] != s->entry[sp][i])
+		fault(a, "page %u entry %u is %#lx in the arena, and not %#lx", sp, i,
+		      (unsigned long)s->table[sp][i], (unsigned long)s->entry[sp][i]);
 	role_target(&page->role, i, s->snapshot[sp][i], &rules, &t);
 	if (entry_is_leaf(s, sp, i))
 		audit_leaf(a, sp, i, &t);
@@ -138,7 +141,7 @@ static void audit_page(struct audit *a, uint32_t sp, struct count *c)
 	    (page->unsync_at != SP_NONE && s->unsync[page->unsync_at] != sp))
 		fault(a, "page %u is wrong in the list of those out of sync", sp);
 	for (unsigned int i = 0; i < SP_ENTRIES; i++) {
-		if (!s->table[sp][i] || (root && i == SHADOW_MONITOR_SLOT))
+		if (!s->entry[sp][i] || (root && i == SHADOW_MONITOR_SLOT))
 			continue;
 		present++;
 		if (entry_is_leaf(s, sp, i)) {

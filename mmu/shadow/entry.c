@@ -2,13 +2,14 @@
 /*
  * Entries: the one door, and the lists in which present entries are.
  */
+#include <string.h>
 #include "shadow_internal.h"
 
 /* --- what an entry is -------------------------------------------------------------------- */
 
 bool entry_is_leaf(const struct shadow *s, uint32_t sp, unsigned int i)
 {
-	return s->page[sp].role.level == 1 || (s->table[sp][i] & X86_PS);
+	return s->page[sp].role.level == 1 || (s->entry[sp][i] & X86_PS);
 }
 
 static void target_of(const struct shadow *s, uint32_t sp, unsigned int i, struct sp_target *t)
@@ -32,7 +33,7 @@ uint32_t *entry_list(struct shadow *s, uint32_t sp, unsigned int i)
 	gfn_t gfn;
 
 	if (!entry_is_leaf(s, sp, i))
-		return &s->page[page_of_entry(s, s->table[sp][i])].parents;
+		return &s->page[page_of_entry(s, s->entry[sp][i])].parents;
 	gfn = entry_gfn(s, sp, i);
 	if (!shadow_is_ram(s, gfn))
 		return NULL;
@@ -85,6 +86,23 @@ static void list_remove(struct shadow *s, uint32_t *head, uint32_t slot)
 		*head = next;
 }
 
+/* --- the processor's table --------------------------------------------------------------- */
+
+/* It is read meanwhile, and may have been overwritten (shadow.h). */
+static void write_entry(struct shadow *s, uint32_t sp, unsigned int i, uint64_t entry)
+{
+	s->entry[sp][i] = entry;
+	__atomic_store_n(&s->table[sp][i], entry, __ATOMIC_RELEASE);
+}
+
+void entry_clear(struct shadow *s, uint32_t sp)
+{
+	memset(s->entry[sp], 0, sizeof(s->entry[sp]));
+	memset(s->table[sp], 0, sizeof(s->table[sp]));
+	if (s->page[sp].role.level == 4)
+		write_entry(s, sp, SHADOW_MONITOR_SLOT, s->config.monitor_entry);
+}
+
 /* --- the door ---------------------------------------------------------------------------- */
 
 static void note_stale(struct shadow *s, uint32_t sp, unsigned int i)
@@ -120,7 +138,7 @@ static uint32_t unlink_entry(struct shadow *s, uint32_t sp, unsigned int i)
 	uint32_t *head = entry_list(s, sp, i), child = SP_NONE;
 
 	if (!entry_is_leaf(s, sp, i))
-		child = page_of_entry(s, s->table[sp][i]);
+		child = page_of_entry(s, s->entry[sp][i]);
 	if (head)
 		list_remove(s, head, sp * SP_ENTRIES + i);
 	count(s, sp, i, -1);
@@ -138,7 +156,7 @@ static void link_entry(struct shadow *s, uint32_t sp, unsigned int i)
 
 void entry_set(struct shadow *s, uint32_t sp, unsigned int i, uint64_t entry, uint64_t snapshot)
 {
-	uint64_t old = s->table[sp][i];
+	uint64_t old = s->entry[sp][i];
 	uint32_t orphan = SP_NONE;
 
 	if (is_weaker(old, entry))
@@ -146,8 +164,7 @@ void entry_set(struct shadow *s, uint32_t sp, unsigned int i, uint64_t entry, ui
 	s->stats.zaps += old && !entry;
 	if (old)
 		orphan = unlink_entry(s, sp, i);
-	/* The processor reads the table meanwhile. */
-	__atomic_store_n(&s->table[sp][i], entry, __ATOMIC_RELEASE);
+	write_entry(s, sp, i, entry);
 	s->snapshot[sp][i] = snapshot;
 	if (entry)
 		link_entry(s, sp, i);
@@ -157,18 +174,19 @@ void entry_set(struct shadow *s, uint32_t sp, unsigned int i, uint64_t entry, ui
 
 void entry_zap(struct shadow *s, uint32_t sp, unsigned int i)
 {
-	if (s->table[sp][i])
+	if (s->entry[sp][i])
 		entry_set(s, sp, i, 0, 0);
 }
 
 void entry_protect(struct shadow *s, uint32_t slot)
 {
-	uint64_t *entry = &s->table[slot / SP_ENTRIES][slot % SP_ENTRIES];
+	uint32_t sp = slot / SP_ENTRIES;
+	unsigned int i = slot % SP_ENTRIES;
 
-	if (!(*entry & X86_W))
+	if (!(s->entry[sp][i] & X86_W))
 		return;
-	note_stale(s, slot / SP_ENTRIES, slot % SP_ENTRIES);
-	__atomic_store_n(entry, *entry & ~X86_W, __ATOMIC_RELEASE);
+	note_stale(s, sp, i);
+	write_entry(s, sp, i, s->entry[sp][i] & ~X86_W);
 }
 
 /* What becomes stronger needs no flush. */
@@ -184,6 +202,6 @@ void entry_unprotect(struct shadow *s, uint32_t slot)
 	if (!(t.perm & PT_PERM_W) || !shadow_backing(s, gpa_to_gfn(t.gpa), &b))
 		return;
 	entry = entry_leaf(s, t.gpa, 1, t.perm, &b);
-	if (entry == (s->table[sp][i] | X86_W))
-		__atomic_store_n(&s->table[sp][i], entry, __ATOMIC_RELEASE);
+	if (entry == (s->entry[sp][i] | X86_W))
+		write_entry(s, sp, i, entry);
 }

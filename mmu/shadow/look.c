@@ -39,7 +39,7 @@ static void look_at_entry(const struct shadow *s, uint32_t sp, unsigned int i,
 		.access = role->access,
 		.address =
 			s->config.arena_maddr + ((maddr_t)sp * SP_ENTRIES + i) * sizeof(uint64_t),
-		.entry = s->table[sp][i],
+		.entry = s->entry[sp][i],
 	};
 	if (role->level == 4 && i == SHADOW_MONITOR_SLOT)
 		ref->kind = SP_MONITOR;

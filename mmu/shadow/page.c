@@ -56,12 +56,6 @@ uint32_t page_of_entry(const struct shadow *s, uint64_t link)
 	return ((link & X86_ADDR_MASK) - s->config.arena_maddr) >> QUIRE_PAGE_SHIFT;
 }
 
-void page_pin(struct shadow *s, uint32_t sp)
-{
-	s->page[sp].pinned = s->serial;
-	s->page[sp].recent = true;
-}
-
 bool page_is_root_in_use(const struct shadow *s, uint32_t sp)
 {
 	for (unsigned int i = 0; i < SHADOW_MAX_VCPUS; i++)
@@ -167,7 +161,7 @@ static uint32_t next_victim(struct shadow *s)
 		struct shadow_page *page = &s->page[sp];
 
 		s->clock = (sp + 1) % s->config.arena_pages;
-		if (!page->in_use || page->pinned == s->serial || page_is_root_in_use(s, sp))
+		if (!page->in_use || page_is_root_in_use(s, sp))
 			continue;
 		if (!page->recent)
 			return sp;
@@ -199,7 +193,6 @@ uint32_t page_alloc(struct shadow *s, const struct sp_role *role)
 		return SP_NONE;
 	}
 	s->free = s->page[sp].hash_next;
-	memset(s->table[sp], 0, sizeof(s->table[sp]));
 	s->page[sp] = (struct shadow_page){
 		.role = *role,
 		.hash_next = *head,
@@ -209,8 +202,7 @@ uint32_t page_alloc(struct shadow *s, const struct sp_role *role)
 	*head = sp;
 	if (role->kind == SP_GUEST)
 		unsync_add(s, sp);
-	if (role->level == 4)
-		s->table[sp][SHADOW_MONITOR_SLOT] = s->config.monitor_entry;
+	entry_clear(s, sp);
 	s->stats.pages++;
 	s->stats.most_pages = max_u64(s->stats.most_pages, s->stats.pages);
 	s->stats.roots += role->level == 4;

@@ -51,6 +51,7 @@ static bool reserve_all(struct shadow *s)
 {
 	uint64_t pages = s->config.arena_pages, slots = pages * SP_ENTRIES;
 
+	s->entry = reserve(pages * sizeof(*s->entry));
 	s->snapshot = reserve(pages * sizeof(*s->snapshot));
 	s->next = reserve(slots * sizeof(*s->next));
 	s->prev = reserve(slots * sizeof(*s->prev));
@@ -60,8 +61,8 @@ static bool reserve_all(struct shadow *s)
 	s->rmap = reserve(s->span * sizeof(*s->rmap));
 	s->rmap_large = reserve(blocks_of(s) * sizeof(*s->rmap_large));
 	s->synced = reserve(blocks_of(s) * sizeof(*s->synced));
-	return s->snapshot && s->next && s->prev && s->page && s->unsync && s->hash && s->rmap &&
-	       s->rmap_large && s->synced;
+	return s->entry && s->snapshot && s->next && s->prev && s->page && s->unsync && s->hash &&
+	       s->rmap && s->rmap_large && s->synced;
 }
 
 static void start_empty(struct shadow *s)
@@ -107,6 +108,7 @@ void shadow_destroy(struct shadow *s)
 		return;
 	pages = s->config.arena_pages;
 	slots = pages * SP_ENTRIES;
+	unreserve(s->entry, pages * sizeof(*s->entry));
 	unreserve(s->snapshot, pages * sizeof(*s->snapshot));
 	unreserve(s->next, slots * sizeof(*s->next));
 	unreserve(s->prev, slots * sizeof(*s->prev));
@@ -218,12 +220,12 @@ static uint32_t link_child(struct fill *f, uint32_t sp, unsigned int i, const st
 		child = page_alloc(s, role);
 	if (child == SP_NONE)
 		return SP_NONE;
-	page_pin(s, child);
+	s->page[child].recent = true;
 	link = SHADOW_LINK | (s->config.arena_maddr + (maddr_t)child * QUIRE_PAGE_SIZE);
-	if (s->table[sp][i] == link && s->snapshot[sp][i] == snapshot)
+	if (s->entry[sp][i] == link && s->snapshot[sp][i] == snapshot)
 		return child;
 	/* Nothing below may be older than the link, if nobody could have used it. */
-	if (s->table[sp][i] != link)
+	if (s->entry[sp][i] != link)
 		sync_below(s, child);
 	entry_set(s, sp, i, link, snapshot);
 	s->page[sp].floods = 0;
@@ -255,7 +257,7 @@ static bool may_fill_ahead(const struct shadow *s, uint32_t sp, unsigned int i, 
 	struct pt_rules rules = role_rules(s, role);
 
 	*entry = 0;
-	if (s->table[sp][i] || role->smap)
+	if (s->entry[sp][i] || role->smap)
 		return false;
 	if (role->kind == SP_DIRECT)
 		return true;
@@ -320,7 +322,7 @@ static uint32_t find_root(struct shadow *s, const struct sp_role *role)
 	if (sp == SP_NONE)
 		sp = page_alloc(s, role);
 	if (sp != SP_NONE)
-		page_pin(s, sp);
+		s->page[sp].recent = true;
 	return sp;
 }
 
@@ -333,7 +335,6 @@ maddr_t shadow_root(struct shadow *s, unsigned int vcpu, maddr_t now, const stru
 	assert(vcpu < SHADOW_MAX_VCPUS && (!now || still == root[0] || still == root[1]));
 	if (!role_of_root_in_ram(s, cpu, user, &role))
 		return GPA_INVALID;
-	s->serial++;
 	sp = find_root(s, &role);
 	if (sp == SP_NONE)
 		return 0;
@@ -365,7 +366,6 @@ static enum shadow_answer fill(struct shadow *s, const struct walk_cpu *cpu, gva
 	if (role.kind == SP_DIRECT || role.kind == SP_PAD)
 		f.gva &= UINT32_MAX;
 	note_entries(&f, res);
-	s->serial++;
 	return fill_from(&f, find_root(s, &role), res->gpa) ? SHADOW_MAPPED : SHADOW_AGAIN;
 }
 

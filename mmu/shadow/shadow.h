@@ -20,6 +20,9 @@
  * noted in a list, which shadow_flush hands to whoever can reach the processors.  Until then,
  * tables that were freed are not used again.
  *
+ * What is trusted.  The arena is written and never read.  A guest that finds a way to write it has
+ * an arena of its own making, as it has a CR3 of its own making, and nothing here follows from it.
+ *
  * Limits.  The processor must run in 4-level mode, so guests with 5-level paging are refused.  With
  * SMAP but not SMEP, the guest's supervisor can read a user page that it has executed.
  *

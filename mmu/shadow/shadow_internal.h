@@ -45,7 +45,6 @@ struct shadow_page {
 	uint32_t parents;   /* slots that link here; 0: none, else the slot + 1 */
 	uint32_t unsync_at; /* its place in shadow.unsync, or SP_NONE */
 	uint32_t present;   /* entries, without the monitor's */
-	uint64_t pinned;    /* shadow.serial of the last call that needs it */
 	bool in_use;
 	bool in_sync;
 	bool recent;	/* was used since the clock came by */
@@ -56,7 +55,8 @@ struct shadow {
 	struct shadow_config config;
 	struct gfn_range ram[8];
 	gfn_t span;		       /* end of RAM */
-	uint64_t (*table)[SP_ENTRIES]; /* the arena */
+	uint64_t (*entry)[SP_ENTRIES]; /* what the entries are ... */
+	uint64_t (*table)[SP_ENTRIES]; /* ... and the arena, which is written only */
 	uint64_t (*snapshot)[SP_ENTRIES];
 	uint32_t *next, *prev; /* by slot: of its list, the slot + 1; 0: none */
 	struct shadow_page *page;
@@ -65,8 +65,7 @@ struct shadow {
 	uint32_t *rmap, *rmap_large; /* by gfn and by block: first slot + 1 */
 	uint16_t *synced;	     /* by block: pages in sync whose table lies there */
 	uint32_t *unsync, nr_unsync;
-	uint32_t clock;	 /* the hand of the eviction */
-	uint64_t serial; /* of calls that pin pages */
+	uint32_t clock; /* the hand of the eviction */
 	/* In use, or SP_NONE: what a processor is to load, and what its CR3 may still have. */
 	uint32_t root[SHADOW_MAX_VCPUS][2];
 	struct shadow_stale stale;
@@ -132,7 +131,6 @@ uint32_t page_find(const struct shadow *s, const struct sp_role *role);
 uint32_t page_alloc(struct shadow *s, const struct sp_role *role);
 /* Take away all that links to it, and with the last link the page.  A root goes at once. */
 void page_zap(struct shadow *s, uint32_t sp);
-void page_pin(struct shadow *s, uint32_t sp);
 /* The roots of the guest's table at base: the first `max` go to out.  Returns how many. */
 unsigned int page_roots(const struct shadow *s, gpa_t base, uint32_t *out, unsigned int max);
 bool page_is_root_in_use(const struct shadow *s, uint32_t sp);
@@ -149,6 +147,8 @@ uint32_t page_next_of_gfn(const struct shadow *s, gfn_t gfn, uint32_t sp);
 /* The one door.  `snapshot` is the guest's entry, for SP_GUEST. */
 void entry_set(struct shadow *s, uint32_t sp, unsigned int i, uint64_t entry, uint64_t snapshot);
 void entry_zap(struct shadow *s, uint32_t sp, unsigned int i);
+/* A page that comes into use is empty, but for the monitor's entry of a root. */
+void entry_clear(struct shadow *s, uint32_t sp);
 /* Take the right to write from a leaf of 4 KiB, or grant it again as far as it follows. */
 void entry_protect(struct shadow *s, uint32_t slot);
 void entry_unprotect(struct shadow *s, uint32_t slot);

@@ -43,7 +43,7 @@ static void compare_entry(struct shadow *s, uint32_t sp, unsigned int i)
 
 static bool has_entry(const struct shadow *s, uint32_t sp, unsigned int i)
 {
-	return s->table[sp][i] && (s->page[sp].role.level != 4 || i != SHADOW_MONITOR_SLOT);
+	return s->entry[sp][i] && (s->page[sp].role.level != 4 || i != SHADOW_MONITOR_SLOT);
 }
 
 void sync_compare(struct shadow *s, uint32_t sp, bool links)
@@ -67,7 +67,7 @@ void sync_below(struct shadow *s, uint32_t sp)
 		return;
 	for (unsigned int i = 0; i < SP_ENTRIES && s->nr_unsync && s->page[sp].present; i++)
 		if (has_entry(s, sp, i) && !entry_is_leaf(s, sp, i))
-			sync_below(s, page_of_entry(s, s->table[sp][i]));
+			sync_below(s, page_of_entry(s, s->entry[sp][i]));
 }
 
 /* --- tables that are written ------------------------------------------------------------- */
@@ -141,9 +141,9 @@ static void compare_path(struct shadow *s, uint32_t sp, gva_t gva)
 			return;
 		if (s->page[sp].role.kind == SP_GUEST)
 			compare_entry(s, sp, i);
-		if (!s->table[sp][i] || entry_is_leaf(s, sp, i))
+		if (!s->entry[sp][i] || entry_is_leaf(s, sp, i))
 			return;
-		sp = page_of_entry(s, s->table[sp][i]);
+		sp = page_of_entry(s, s->entry[sp][i]);
 	}
 }
 

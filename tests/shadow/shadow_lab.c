@@ -452,6 +452,13 @@ static struct cached *cached_for(unsigned int cpu, maddr_t root, gva_t gva)
 	return c;
 }
 
+void lab_scribble(void)
+{
+	for (unsigned int page = 0; page < arena_pages; page++)
+		for (unsigned int i = 0; i < 512; i++)
+			arena[page][i] = lab_random();
+}
+
 /* Walk the arena.  False: not present, or not for CPL 3. */
 static bool walk_arena(maddr_t root, gva_t gva, struct cached *c)
 {

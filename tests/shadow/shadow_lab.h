@@ -86,6 +86,9 @@ bool lab_bits_set(unsigned int cpu, gva_t gva, bool write);
 unsigned int lab_look(unsigned int cpu, gva_t gva, struct walk_access access,
 		      struct shadow_look *look);
 
+/* Random bytes in all of the arena, as if the guest could write there. */
+void lab_scribble(void);
+
 /* --- stage 2 --- */
 
 void lab_set(gfn_t gfn, uint64_t nr, enum page_state to);

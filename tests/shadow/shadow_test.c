@@ -490,6 +490,55 @@ static void test_32_bit(void)
 	end("32-bit");
 }
 
+/* An entry that is replaced while another processor still writes by it. */
+static void test_weaker_in_place(void)
+{
+	const unsigned int other = 1;
+
+	begin();
+	lab_regs[other] = lab_regs[CPU];
+	lab_load(other);
+	set(PT, 0, DATA(0) | RWU | X86_NX);
+	is(lab_access(other, at(0, 0), WRITE).outcome, LAB_OK, "a processor writes a page");
+	set(PT, 0, DATA(0) | X86_P | X86_U | AD);
+	is_hex(maps(at(0, 0), FETCH), DATA(0), "another fetches from it, after W and XD have gone");
+	lab_invlpg(other, at(0, 0));
+	is(lab_access(other, at(0, 0), WRITE).outcome, LAB_PF, "after INVLPG nobody writes it");
+	end("an entry that becomes weaker in place");
+}
+
+/* A guest has found a way to write its shadow tables. */
+static void test_scribbled_arena(void)
+{
+	struct walk_result res;
+
+	lab_init(2, 64);
+	lab_set(0, 512, PG_PRIVATE);
+	set(PDPT, 0, table(PD));
+	set(PD, 0, table(PT));
+	for (unsigned int root = SPARE; root < LAB_POOL; root++)
+		set(root, 0, table(PDPT));
+	for (unsigned int i = 0; i < 200; i++) {
+		lab_regs[CPU].cr3 = (gpa_t)(SPARE + i % (LAB_POOL - SPARE)) << 12;
+		set(PT, 0, DATA(i) | RWU | AD);
+		shadow_invlpg(lab_shadow, &lab_regs[CPU], at(0, 0));
+		lab_scribble();
+		while (shadow_fault(lab_shadow, &lab_regs[CPU], at(0, 0), i % 2 ? USER : READ,
+				    &res) == SHADOW_AGAIN)
+			shadow_flush(lab_shadow);
+		if (i % 3 == 0)
+			shadow_forget(lab_shadow, DATA(i) >> 12, 1);
+		if (i % 5 == 0)
+			shadow_protect(lab_shadow, DATA(i) >> 12, 1);
+		if (i % 7 == 0)
+			shadow_resync(lab_shadow);
+		shadow_flush(lab_shadow);
+	}
+	ok(stats().evictions && stats().fills == 200,
+	   "who writes the arena gets nothing but an arena of his own");
+	lab_finish();
+}
+
 int main(void)
 {
 	tap_init();
@@ -511,5 +560,7 @@ int main(void)
 	test_paging_off();
 	test_pae();
 	test_32_bit();
+	test_weaker_in_place();
+	test_scribbled_arena();
 	return tap_done();
 }
