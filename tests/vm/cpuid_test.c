@@ -58,6 +58,30 @@ static void test_taken(const char *vendor)
 	ok(!memcmp(&leaf(0x40000000)->ebx, "QuireQuire\0\0", 4), "ours is there");
 }
 
+/* Without XSAVE nobody can turn on what AVX and its kin need: their instructions would fault. */
+static void test_kin_of_xsave(void)
+{
+	const struct cpuid_config config = { .nr_cpus = 1 };
+	uint32_t avx512;
+
+	begin("GenuineIntel", 0xd);
+	cpuid_filter(table, &config);
+	cpuid_settle(table);
+	ok(leaf(1)->ecx & 1u << 28 && leaf(7)->ebx & 1u << 5, "with XSAVE there is AVX");
+	cpuid_find(table, 1, 0)->ecx &= ~(1u << 26);
+	cpuid_settle(table);
+	is_hex(leaf(1)->ecx & 0x38001000, 0, "without it no AVX, FMA, F16C");
+	is_hex(leaf(1)->ecx & 0x02980202, 0x02980202, "... but all of SSE");
+	avx512 = 1u << 16 | 1u << 17 | 1u << 21 | 1u << 26 | 1u << 27 | 1u << 28 | 1u << 30 |
+		 1u << 31;
+	is_hex(leaf(7)->ebx & (avx512 | 1u << 5 | 1u << 14), 0, "... no AVX2, MPX, AVX-512");
+	is_hex(leaf(7)->ebx & 0x20180308, 0x20180308, "... but BMI, ADX, SMAP, SHA");
+	is_hex(leaf(7)->ecx & 0x5e42, 0, "... no VAES and vectors of AVX-512");
+	is_hex(leaf(7)->ecx & 0x10108, 0x10108, "... but GFNI, PKU, 57 bits");
+	is_hex(leaf(7)->edx & 0x03c0010c, 0, "... no AMX");
+	is_hex(leaf(0x80000001)->ecx & 0x18800, 0, "... no XOP, LWP, FMA4");
+}
+
 /* As Linux computes it from leaf 0x15: in 32 bits, and in kHz. */
 static void test_ratios(void)
 {
@@ -107,6 +131,7 @@ int main(void)
 		tap_bail("no memory");
 	test_taken("GenuineIntel");
 	test_taken("AuthenticAMD");
+	test_kin_of_xsave();
 	test_frequency();
 	free(table);
 	return tap_done();

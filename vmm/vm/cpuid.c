@@ -37,6 +37,7 @@
 /* Leaf 1. */
 #define L1_ECX_X2APIC	    (1u << 21)
 #define L1_ECX_TSC_DEADLINE (1u << 24)
+#define L1_ECX_XSAVE	    (1u << 26)
 #define L1_ECX_HYPERVISOR   (1u << 31)
 #define L1_EDX_APIC	    (1u << 9)
 #define L1_EDX_HTT	    (1u << 28)
@@ -63,6 +64,23 @@ static const uint32_t taken_leaves[] = {
 	0x1c,	    /* branch records */
 	0x8000000a, /* SVM */
 	0x80000022, /* AMD's performance counters */
+};
+
+/*
+ * What has registers that the guest turns on by XCR0, and needs XSAVE for that: AVX and its kin, by
+ * their VEX, EVEX or XOP prefix, and AMX.
+ */
+static const struct kin {
+	uint32_t function, index;
+	uint32_t eax, ebx, ecx, edx;
+} kin_of_xsave[] = {
+	{ 1, 0, .ecx = 1u << 12 | 1u << 27 | 1u << 28 | 1u << 29 }, /* FMA, OSXSAVE, AVX, F16C */
+	{ 7, 0, /* AVX2, MPX and AVX-512; VAES, VPCLMULQDQ; AMX, VP2INTERSECT, FP16 */
+	  .ebx = 1u << 5 | 1u << 14 | 3u << 16 | 1u << 21 | 7u << 26 | 3u << 30,
+	  .ecx = 1u << 1 | 1u << 6 | 0xfu << 9 | 1u << 14, .edx = 3u << 2 | 1u << 8 | 0xfu << 22 },
+	{ 7, 1, /* AVX-VNNI, BF16, AMX-FP16, AVX-IFMA; AVX-VNNI-INT8, NE-CONVERT, INT16, AVX10 */
+	  .eax = 3u << 4 | 1u << 21 | 1u << 23, .edx = 3u << 4 | 1u << 10 | 1u << 19 },
+	{ 0x80000001, 0, .ecx = 1u << 11 | 1u << 15 | 1u << 16 }, /* XOP, LWP, FMA4 */
 };
 
 size_t cpuid_bytes(uint32_t nr)
@@ -225,6 +243,25 @@ void cpuid_filter(struct kvm_cpuid2 *table, const struct cpuid_config *config)
 	}
 	table->nent = kept;
 	add_signature(table);
+}
+
+void cpuid_settle(struct kvm_cpuid2 *table)
+{
+	const struct kvm_cpuid_entry2 *one = cpuid_find(table, 1, 0);
+
+	if (one && one->ecx & L1_ECX_XSAVE)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(kin_of_xsave); i++) {
+		const struct kin *kin = &kin_of_xsave[i];
+		struct kvm_cpuid_entry2 *e = cpuid_find(table, kin->function, kin->index);
+
+		if (!e)
+			continue;
+		e->eax &= ~kin->eax;
+		e->ebx &= ~kin->ebx;
+		e->ecx &= ~kin->ecx;
+		e->edx &= ~kin->edx;
+	}
 }
 
 /* Put a leaf without subleaves in the place of the one that is there, if any. */

@@ -40,6 +40,9 @@ struct kvm_cpuid2 *cpuid_copy(const struct kvm_cpuid2 *table);
 /* Turn a table from cpuid_read() into the guest's.  Adds at most CPUID_ROOM leaves. */
 void cpuid_filter(struct kvm_cpuid2 *table, const struct cpuid_config *config);
 
+/* Take what depends on a feature that the guest has not: AVX and its kin on XSAVE. */
+void cpuid_settle(struct kvm_cpuid2 *table);
+
 /* Write the frequency of the time-stamp counter wherever kernels look for it. */
 void cpuid_set_tsc(struct kvm_cpuid2 *table, uint32_t khz);
 

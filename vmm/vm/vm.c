@@ -322,6 +322,7 @@ static int create_vcpus(struct vm *vm, struct quire_error *err)
 		return ret;
 	if (vm->shadow)
 		vm_shadow_filter_cpuid(vm);
+	cpuid_settle(vm->kvm.cpuid);
 	vm->vcpu = calloc(vm->config.nr_vcpus, sizeof(*vm->vcpu));
 	if (!vm->vcpu)
 		return quire_fail(err, -ENOMEM, "no memory for %u vCPUs", vm->config.nr_vcpus);
