@@ -9,7 +9,8 @@
 
 	.section .nucleus.text, "ax", @progbits
 /*
- * #DB: note where it would go on, and DR6.  After TRACE_MAX of them stepping ends.
+ * #DB: note where it would go on, and what of DR6 is always set.  After TRACE_MAX of them stepping
+ * ends.
  */
 	.globl	trace_debug
 trace_debug:				/* rip, cs, rflags, rsp, ss */
@@ -24,7 +25,7 @@ trace_debug:				/* rip, cs, rflags, rsp, ss */
 	mov	16(%rsp), %rax
 	mov	%rax, trace_rip(, %rcx, 8)
 2:	mov	%dr6, %rax
-	or	%rax, trace_dr6
+	and	%rax, trace_dr6
 	xor	%eax, %eax
 	mov	%rax, %dr6
 	pop	%rcx

@@ -167,7 +167,8 @@ void steps_string(void);
 
 static void trace_begin(void)
 {
-	traced = trace_dr6 = 0;
+	traced = 0;
+	trace_dr6 = UINT64_MAX;
 	gate_set(VECTOR_DB, trace_debug, 0);
 }
 
@@ -180,7 +181,7 @@ static void trace_check(const char *what, const uint64_t *rip, const uint64_t *e
 	if (same < nr)
 		print("# step %lu: rip 0x%lx, want 0x%lx\n", same, trace_rip[same], rip[same]);
 	tap_ok(same == nr && traced == nr, "%s: a trap after each instruction", what);
-	tap_hex(trace_dr6 & 0xe00f, DR6_BS, "and DR6 says why");
+	tap_hex(trace_dr6 & 0xe00f, DR6_BS, "and each time DR6 says why");
 }
 
 static void single_steps(void)

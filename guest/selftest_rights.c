@@ -164,6 +164,12 @@ static void dirty_alone(uint64_t frame, uint64_t other)
 	tap_hex((*one & PTE_D) | (*two & PTE_D) << 1, PTE_D, "a write dirties no neighbour");
 	reach_user(ACCESS_WRITE, SCRATCH_BASE + PAGE_SIZE);
 	tap_hex(*two & PTE_D, PTE_D, "which is dirtied by its own");
+	*one = frame | RW | PTE_A;
+	*two = other | RW | PTE_A;
+	root_switch(direct((uint64_t)pml4));
+	reach_user(ACCESS_READ, SCRATCH_BASE);
+	reach_user(ACCESS_WRITE, SCRATCH_BASE + PAGE_SIZE);
+	tap_hex(*two & PTE_D, PTE_D, "also if it has A, and only the other was used since");
 	scratch_map(SCRATCH_BASE + PAGE_SIZE, 0);
 }
 

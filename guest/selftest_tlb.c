@@ -267,6 +267,27 @@ static void upper_levels(void)
 	reload();
 }
 
+/* A table gets one more parent: what was not mapped before is found as the table is now. */
+static void one_more_parent(void)
+{
+	uint64_t second = SCRATCH_BASE + PAGE_SIZE, gva = ALIAS_3 & -BLOCK_SIZE, stale;
+	pte_t *pte = scratch_map(second, frame[0] | RW), *pde = pte_find(pml4, gva, 2, true);
+
+	scratch_map(SCRATCH_BASE, frame[0] | RW);
+	reload();
+	reach_user(ACCESS_WRITE, SCRATCH_BASE);
+	reach_user(ACCESS_WRITE, second);
+	*pte = frame[1] | RW;
+	*pde = entry[TABLE_ONE];
+	tap_hex(reach_user(ACCESS_WRITE, gva), number[0], "a table gets one more parent");
+	tap_hex(reach_user(ACCESS_WRITE, gva + PAGE_SIZE), number[1], "and is there as it is now");
+	stale = reach_user(ACCESS_WRITE, second);
+	tap_ok(stale == number[0] || stale == number[1], "below the other it may be as it was");
+	*pde = 0;
+	*pte = 0;
+	reload();
+}
+
 /* ---- tables that map themselves ---- */
 
 #define SELF_SLOT 8UL
@@ -468,6 +489,7 @@ void selftest_tlb(void)
 	aliases();
 	table_twice();
 	upper_levels();
+	one_more_parent();
 	tables_that_map_themselves();
 	two_roots();
 	global_pages();
