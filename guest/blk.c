@@ -47,8 +47,10 @@ static bool take(struct blk *b)
 
 static void take_or_wait(struct blk *b)
 {
-	if (!take(b))
-		clock_wait(CLOCK_NEVER);
+	if (take(b))
+		return;
+	virtio_check(&b->dev);
+	clock_wait(CLOCK_NEVER);
 }
 
 static void submit(struct blk *b, unsigned int i, uint64_t gpa, uint32_t bytes)

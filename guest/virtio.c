@@ -82,12 +82,20 @@ void virtio_start(struct virtio *v)
 	add_status(v, VIRTIO_STATUS_DRIVER_OK);
 }
 
+void virtio_check(const struct virtio *v)
+{
+	if (virtio_read(v, VIRTIO_REG_STATUS) & VIRTIO_STATUS_NEEDS_RESET)
+		panic("virtio: the device has stopped, and needs a reset");
+}
+
 bool virtio_config_changed(struct virtio *v)
 {
 	uint32_t why = virtio_read(v, VIRTIO_REG_INTERRUPT);
 
 	if (why)
 		virtio_write(v, VIRTIO_REG_INTERRUPT_ACK, why);
+	if (why & VIRTIO_INTERRUPT_CONFIG)
+		virtio_check(v);
 	return why & VIRTIO_INTERRUPT_CONFIG;
 }
 

@@ -130,7 +130,13 @@ void virtio_start(struct virtio *v);
 
 void virtio_reset(struct virtio *v);
 
-/* Has the device's configuration changed since the last call? */
+/*
+ * A device that found a queue to be wrong answers no more: then this is a panic.  Whoever waits for
+ * a buffer without an end calls it before each wait.
+ */
+void virtio_check(const struct virtio *v);
+
+/* Has the device's configuration changed since the last call?  Does virtio_check() if so. */
 bool virtio_config_changed(struct virtio *v);
 
 /* Give queue `index` a page and make it ready.  False: the device has no such queue. */

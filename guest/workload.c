@@ -42,7 +42,7 @@ static const struct workload workloads[] = {
 	  "[touch=PAGES] [seed=N]",
 	  evil_balloon_run },
 	{ "disk",
-	  "fill|check|reset|fail SEED, or storm SEED ROUNDS [pages=N] [from=N] [safe=N] "
+	  "fill|check|reset|fail|wild SEED, or storm SEED ROUNDS [pages=N] [from=N] [safe=N] "
 	  "[features=MASK]",
 	  disk_run },
 	{ "idle", "SECONDS", idle_run },

@@ -25,6 +25,10 @@
  *
  * writes and reads a page there, and says how many of the two failed.
  *
+ *	disk wild ADDRESS
+ *
+ * reads a page to that gpa.  If it is not RAM the device stops, and so does the guest.
+ *
  * features=MASK restricts the features to negotiate.
  */
 #include "blk.h"
@@ -230,15 +234,21 @@ static int fail(uint64_t sector)
 	return STATUS_OK;
 }
 
+static int wild(uint64_t gpa)
+{
+	blk_ask(&blk, BLK_IN, 0, gpa, PAGE_SIZE);
+	return blk_wait(&blk) ? failed("a read", 0) : STATUS_OK;
+}
+
 int disk_run(struct args *a)
 {
 	const char *what = args_word(a);
 	uint64_t seed = args_number(a), more = 0, from, pages, safe;
 	bool is_storm = what && !strcmp(what, "storm"), is_check = what && !strcmp(what, "check");
 	bool is_fill = what && !strcmp(what, "fill"), is_fail = what && !strcmp(what, "fail");
-	bool is_reset = what && !strcmp(what, "reset");
+	bool is_reset = what && !strcmp(what, "reset"), is_wild = what && !strcmp(what, "wild");
 
-	if (!is_storm && !is_check && !is_fill && !is_fail && !is_reset)
+	if (!is_storm && !is_check && !is_fill && !is_fail && !is_reset && !is_wild)
 		a->bad = true;
 	if (is_storm)
 		more = args_number(a);
@@ -255,6 +265,8 @@ int disk_run(struct args *a)
 		return no_room(BATCH);
 	if (is_fail)
 		return fail(seed);
+	if (is_wild)
+		return wild(seed);
 	return is_storm ? storm(seed, more, pages) :
 	       is_check ? check(seed, from, pages) :
 	       is_reset ? reset(seed, from, pages) :

@@ -38,7 +38,7 @@ static void send(struct hvc *h, size_t bytes)
 
 	virtqueue_add(&h->tx, &piece, 1);
 	while (!virtqueue_take(&h->tx, &head))
-		;
+		virtio_check(&h->dev);
 }
 
 static void send_number(struct hvc *h, uint32_t n, char after)

@@ -70,8 +70,10 @@ static void send(struct net *n, unsigned int bytes)
 	unsigned int head;
 
 	virtqueue_add(&n->tx, &piece, 1);
-	while (!virtqueue_take(&n->tx, &head))
+	while (!virtqueue_take(&n->tx, &head)) {
+		virtio_check(&n->dev);
 		pause_until(rdtsc() + clock_khz() * POLL_US / 1000);
+	}
 }
 
 static void ask(struct net *n, uint32_t address)

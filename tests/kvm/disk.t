@@ -58,6 +58,9 @@ check "a wrong seed is found out" [ "$(guest --disk="$image",ro -- check 8; echo
 status 11 'virtio disk stopped: a queue size that is not a power of two' \
 	'a driver that breaks its disk twice is told of, once' \
 	timeout 60 "$quire" run --disk="$image" "$build/payload/pvh32_broken.elf"
+guest --disk="$image",ro -- wild 0x100000000000
+check "quill ends if its disk has stopped (status $?)" \
+	grep -q 'panic: virtio: the device has stopped' "$dir/out"
 check "a disk for reading is not written" guest --disk="$image",ro -- fail 8
 check "... which the guest is told" grep -q 'failed writes=1 reads=0' "$dir/out"
 check "what it has read is the image" [ "$(sha256sum <"$image")" = "$sum" ]
