@@ -131,6 +131,8 @@ for my $paging ('shadow', @native ? 'ept' : ()) {
 	my $r = run("--paging=$paging", '--timeout=60', $interrupts);
 	is($r->{out}, $expected, "$paging: interrupts come when they may, and only then");
 	is($r->{status}, 10, '... to the end') or diag $r->{err};
+	my $said = () = $r->{err} =~ /interrupts as on when they are off/g;
+	is($said, -d '/sys/module/kvm_pvm' ? 1 : 0, '... with a word about Linux where it is due');
 }
 for my $case ([ 'asleep', 'off' ], [ 'waits', 'on' ]) {
 	my ($word, $state) = @$case;

@@ -259,12 +259,18 @@ static void say_plan(const struct run *run)
 	say_devices(run);
 }
 
-/* With this module KVM emulates all that a guest does outside of user mode. */
+/* With this module KVM emulates all that a guest does outside of user mode, where IF is always on. */
 #define SLOW_KVM "/sys/module/kvm_pvm"
 
 static void warn_of_host(const struct run *run)
 {
-	if (run->plan.kernel.is_linux && !access(SLOW_KVM, F_OK))
+	if (!run->plan.kernel.is_linux || access(SLOW_KVM, F_OK))
+		return;
+	if (run->vm_config.paging == VM_PAGING_SHADOW)
+		message("this host's KVM shows a guest on shadow tables interrupts as on when they "
+			"are off: a Linux kernel stops at its first timer interrupt; "
+			"docs/shadow.md says why");
+	else
 		message("this host's KVM emulates a guest's kernel, a thousand times slower and "
 			"without some instructions: it takes many minutes, or crashes; "
 			"docs/images.md says how to run it in an emulated machine");
