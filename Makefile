@@ -61,7 +61,7 @@ CFLAGS_ALL   = -std=gnu11 -pthread $(WARN) $(SANFLAGS) $(CFLAGS)
 LDFLAGS_ALL  = -pthread $(SANFLAGS) $(LDFLAGS)
 # Libraries that need not be loaded at each start, where there is their archive.
 archive_of    = $(if $(wildcard $(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
-LIBS         := $(call archive_of,fdt) $(call archive_of,uring)
+LIBS         := $(call archive_of,fdt) $(call archive_of,uring) $(call archive_of,lz4)
 TEST_LIBS    = $(LIBS) -lpng
 GEN_LIBS     = -lseccomp
 
@@ -228,7 +228,7 @@ $(TSAN_BUILD)/libquire.a: \
 
 $(TSAN_BIN): %: %.o $(TSAN_BUILD)/tests/tap.o $(TSAN_BUILD)/libquire.a
 	@echo '  TSANLD  $@'
-	$(Q)$(CC) -pthread -fsanitize=thread -o $@ $(call parts_of,$^)
+	$(Q)$(CC) -pthread -fsanitize=thread -o $@ $(call parts_of,$^) $(LIBS)
 
 $(foreach room,$(LAB_ROOMS),$(eval $(call labs_a,$(TSAN_BUILD),$(room))))
 $(foreach room,$(LAB_ROOMS),\

@@ -15,8 +15,8 @@ struct workload {
 };
 
 #define FILL_USAGE \
-	"SEED PAGES [dup=K] [zero=K] [own=K] [order=seq|shuffle|scatter] [salt=K] [seconds=N] " \
-	"[writes=N]"
+	"SEED PAGES [dup=K] [zero=K] [own=K] [packs=K] [order=seq|shuffle|scatter] [salt=K] " \
+	"[seconds=N] [writes=N]"
 
 static const struct workload workloads[] = {
 	{ "hello", "", hello_run },
@@ -200,10 +200,19 @@ static uint64_t content_start(uint64_t seed, uint64_t index)
 	return mix(seed) + index * PAGE_WORDS * CONTENT_STEP;
 }
 
+/* Is this word of a page the first that has its number? */
+static bool is_new(uint64_t index, uint64_t word)
+{
+	return !(index & CONTENT_PACKS) || word % 4 == 0;
+}
+
 uint64_t content_word(uint64_t seed, uint64_t index, uint64_t word)
 {
-	return index == CONTENT_ZERO ? 0 :
-				       mix(content_start(seed, index) + (word + 1) * CONTENT_STEP);
+	if (index == CONTENT_ZERO)
+		return 0;
+	if (index & CONTENT_PACKS)
+		word /= 4;
+	return mix(content_start(seed, index) + (word + 1) * CONTENT_STEP);
 }
 
 void content_write(uint64_t *page, uint64_t seed, uint64_t index)
@@ -215,18 +224,19 @@ void content_write(uint64_t *page, uint64_t seed, uint64_t index)
 		return;
 	}
 	for (unsigned int i = 0; i < PAGE_WORDS; i++)
-		page[i] = random_next(&state);
+		page[i] = is_new(index, i) ? random_next(&state) : page[i - 1];
 }
 
 bool content_check_but(const char *name, const uint64_t *page, uint64_t seed, uint64_t index,
 		       uint64_t word)
 {
-	uint64_t state = content_start(seed, index);
+	uint64_t state = content_start(seed, index), want = 0;
 
 	for (unsigned int i = 0; i < PAGE_WORDS; i++) {
-		uint64_t want = index == CONTENT_ZERO ? 0 : random_next(&state);
 		uint64_t got = *(const volatile uint64_t *)&page[i];
 
+		if (index != CONTENT_ZERO && is_new(index, i))
+			want = random_next(&state);
 		if (got != want && i != word) {
 			report_wrong(name, &page[i], want, got);
 			return false;

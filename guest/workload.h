@@ -67,9 +67,11 @@ int crash_run(struct args *a);
 
 /*
  * Page contents that depend on (seed, index) only; different indices differ in every word.
- * CONTENT_ZERO is the page of zeroes.
+ * CONTENT_ZERO is the page of zeroes.  With CONTENT_PACKS in its index a page has each word four
+ * times, so that it can be compressed to about two fifths; others cannot be compressed.
  */
-#define CONTENT_ZERO UINT64_MAX
+#define CONTENT_ZERO  UINT64_MAX
+#define CONTENT_PACKS (1ULL << 62)
 
 void content_write(uint64_t *page, uint64_t seed, uint64_t index);
 

@@ -2,8 +2,8 @@
 /*
  * fill and hold: memory with exactly known duplicates.
  *
- *	fill SEED PAGES [dup=K] [zero=K] [own=K] [order=seq|shuffle|scatter] [salt=K] [seconds=N]
- *		[writes=N]
+ *	fill SEED PAGES [dup=K] [zero=K] [own=K] [packs=K] [order=seq|shuffle|scatter] [salt=K]
+ *		[seconds=N] [writes=N]
  *	hold, the same, but seconds=5 unless told
  *
  * There are three kinds of page:
@@ -13,6 +13,8 @@
  *	common	the n that are left have ceil(n / dup) contents: page j of them has content j mod
  *		that, so contents 0, 1, 2 ... come again and again and each comes dup times
  *		(the last ones once less where n does not divide)
+ *
+ * Of 100 own or common contents, packs=K can be compressed; the others cannot.
  *
  * A common content depends on the seed, the salt and its number only: guests with the same
  * seed and salt share it, others share nothing.  Where the pages lie:
@@ -36,7 +38,7 @@ static const char *const order_names[] = { "seq", "shuffle", "scatter" };
 
 struct fill {
 	const char *name;
-	uint64_t seed, salt, pages, zero, own, dup, seconds, writes;
+	uint64_t seed, salt, pages, zero, own, dup, packs, seconds, writes;
 	uint64_t common;   /* contents that other guests can have */
 	uint64_t own_seed; /* of those that none has */
 	enum order order;
@@ -63,6 +65,12 @@ static bool choose(const struct fill *f, uint64_t *i, uint64_t *of, uint64_t cho
 	return is;
 }
 
+/* The numbers of contents with and without CONTENT_PACKS are spread evenly. */
+static uint64_t numbered(const struct fill *f, uint64_t i)
+{
+	return spread(i + 1, 100, f->packs) > spread(i, 100, f->packs) ? i | CONTENT_PACKS : i;
+}
+
 static struct content content_of(const struct fill *f, uint64_t i)
 {
 	uint64_t of = f->pages;
@@ -72,8 +80,8 @@ static struct content content_of(const struct fill *f, uint64_t i)
 	if (choose(f, &i, &of, f->zero))
 		return (struct content){ 0, CONTENT_ZERO };
 	if (choose(f, &i, &of, f->own))
-		return (struct content){ f->own_seed, i };
-	return (struct content){ salted(f->seed, f->salt), i % f->common };
+		return (struct content){ f->own_seed, numbered(f, i) };
+	return (struct content){ salted(f->seed, f->salt), numbered(f, i % f->common) };
 }
 
 static bool fill_parse(struct fill *f, struct args *a)
@@ -85,6 +93,7 @@ static bool fill_parse(struct fill *f, struct args *a)
 	f->dup = args_key(a, "dup", 1);
 	f->zero = args_key(a, "zero", 0);
 	f->own = args_key(a, "own", 0);
+	f->packs = args_key(a, "packs", 0);
 	f->salt = args_key(a, "salt", 0);
 	f->seconds = args_key(a, "seconds", f->seconds);
 	f->writes = args_key(a, "writes", 0);
@@ -92,7 +101,7 @@ static bool fill_parse(struct fill *f, struct args *a)
 	while (f->order < ARRAY_SIZE(order_names) && strcmp(order, order_names[f->order]))
 		f->order++;
 	a->bad |= f->order == ARRAY_SIZE(order_names) || !f->pages || !f->dup;
-	a->bad |= f->zero > f->pages || f->own > f->pages - f->zero;
+	a->bad |= f->packs > 100 || f->zero > f->pages || f->own > f->pages - f->zero;
 	return args_done(a);
 }
 

@@ -12,6 +12,7 @@ packages=(
 	libseccomp-dev				# compiles the sandbox's filters
 	libxxhash-dev				# content hashes of pages
 	liburing-dev				# disks
+	liblz4-dev				# the compressed pool
 	perl					# prove
 	libxml2-utils				# xmllint: pictures in the tests
 	clang					# second compiler, fuzzers
@@ -100,8 +101,8 @@ usable() {
 	for tool in gcc make ld prove clang cppcheck mandoc qemu-system-x86_64; do
 		command -v "$tool" >/dev/null || return 1
 	done
-	printf '#include <%s>\n' capstone/capstone.h libfdt.h png.h seccomp.h liburing.h |
-		gcc -x c -shared -o /dev/null - -lcapstone -lfdt -lpng -lseccomp -luring 2>/dev/null
+	printf '#include <%s>\n' capstone/capstone.h libfdt.h png.h seccomp.h liburing.h lz4.h |
+		gcc -x c -shared -o /dev/null - -lcapstone -lfdt -lpng -lseccomp -luring -llz4 2>/dev/null
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then

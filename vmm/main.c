@@ -20,6 +20,7 @@ static const struct command commands[] = {
 	{ "resume", cmd_resume, "let paused guests go on", resume_usage },
 	{ "merge", cmd_merge, "show what merging gains, and steer it", merge_usage },
 	{ "balloon", cmd_balloon, "show the guests' balloons, and set their size", balloon_usage },
+	{ "reclaim", cmd_reclaim, "compress what guests do not use", reclaim_usage },
 	{ "map", cmd_map, "show the state of a running guest's pages", map_usage },
 	{ "walk", cmd_walk, "translate a guest address, reference by reference", walk_usage },
 	{ "dump", cmd_dump, "write a guest's memory to a file", dump_usage },

@@ -38,10 +38,12 @@
 const struct away_provider *const away_providers[PG_NR_STATES] = {
 	[PG_SHARED] = &share_provider,
 	[PG_ZERO] = &zero_provider,
+	[PG_COMPRESSED] = &packed_provider,
 };
 
 /* --- the reserve ------------------------------------------------------------------------- */
 
+/* ... and have no frame anywhere in the RAM file. */
 static uint64_t pages_away(const struct gmem *gm)
 {
 	struct stage2_counters c;
@@ -50,14 +52,16 @@ static uint64_t pages_away(const struct gmem *gm)
 	stage2_counters(gm->s2, &c);
 	for (unsigned int state = 0; state < PG_NR_STATES; state++)
 		pages += page_is_away(state) ? c.pages[state] : 0;
-	return pages;
+	return pages - packed_pool_pages(gm);
 }
 
 void away_fit_reserve(struct gmem *gm)
 {
 	struct share *sh = &gm->share;
-	uint64_t want = min_u64(RESERVE, pages_away(gm));
+	uint64_t want;
 
+	packed_settle(gm);
+	want = min_u64(RESERVE, pages_away(gm));
 	if (sh->reserve > want)
 		gmem_put(gm, sh->reserve - want);
 	else if (sh->reserve == want || waiting_any(&gm->waiting) ||
@@ -93,7 +97,7 @@ int away_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_
 {
 	int err = away_providers[page->state]->come_home(gm, gfn, nr, page);
 
-	if (err)
+	if (err || !away_providers[page->state]->merged)
 		return err;
 	note_all_broken(gm, gfn, nr, backoff);
 	gm->stats.unshared_pages += nr;

@@ -6,7 +6,7 @@
  * Pages that are away: they have no frame in the RAM file, and a provider has their bytes.
  *
  * There is one provider for each such state: of `shared` pages it is a store (share.c), of `zero`
- * pages the kernel's page of zeroes (zero.c).  away.c has the table of providers, and all that does
+ * pages the kernel's page of zeroes (zero.c), of `compressed` pages the pool (packed.c).  away.c has the table of providers, and all that does
  * not depend on the provider: how a page that is away comes home or is forgotten, and the reserve
  * of credits.  relief.c has the mappings.  A new kind of such pages is a state (stage2.h), a
  * provider in a file of its own, and its row in the table.
@@ -36,10 +36,12 @@ struct away_provider {
 	 * back; -errno if none did, with all credits left to the caller.
 	 */
 	int (*come_home)(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page);
+	/* The pages were merged, and to write one is to un-share it: note.h is told. */
+	bool merged;
 	/* The run leaves the provider; stage 2 is told next.  NULL: it need not know. */
 	void (*let_go)(struct gmem *gm, const struct stage2_page *page, uint64_t nr);
 };
-extern const struct away_provider share_provider, zero_provider;
+extern const struct away_provider share_provider, zero_provider, packed_provider;
 extern const struct away_provider *const away_providers[PG_NR_STATES]; /* NULL: never away */
 
 /* Are pages in this state away? */
@@ -52,6 +54,12 @@ static inline bool page_is_away(enum page_state state)
 static inline bool page_is_away_zero(enum page_state state)
 {
 	return page_is_away(state) && !away_providers[state]->show;
+}
+
+/* ... and is it because they were merged? */
+static inline bool page_is_merged(enum page_state state)
+{
+	return page_is_away(state) && away_providers[state]->merged;
 }
 
 /* Is the page away, and does the window map it from its provider? */

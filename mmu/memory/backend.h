@@ -32,6 +32,7 @@
 #include <stdatomic.h>
 
 #define BACKEND_NOTHING_LOST UINT64_MAX
+#define BACKEND_TOUCHED	     64u /* bits of an answer */
 
 struct backend;
 
@@ -121,6 +122,14 @@ struct backend_ops {
 
 	/* The mapping that gfn, which is away, is in: all of it can come home without another. */
 	struct gfn_range (*mapping_at)(struct backend *b, gfn_t gfn);
+
+	/*
+	 * Forget which of [gfn, gfn + nr), at home and not protected, the guest has touched; and
+	 * for nr pages, at most BACKEND_TOUCHED, say which it has touched since, or is not known
+	 * not to have.  What the kernel maps at once counts as touched at once: a whole block.
+	 */
+	void (*forget_touches)(struct backend *b, gfn_t gfn, uint64_t nr);
+	uint64_t (*touched)(struct backend *b, gfn_t gfn, uint64_t nr);
 
 	/* For audits: count the mappings anew, and the pages that are away. */
 	uint64_t (*recount)(struct backend *b, uint64_t *away);
@@ -215,6 +224,16 @@ static inline int64_t backend_home_costs(struct backend *b, gfn_t gfn, uint64_t 
 static inline struct gfn_range backend_mapping_at(struct backend *b, gfn_t gfn)
 {
 	return b->ops->mapping_at(b, gfn);
+}
+
+static inline void backend_forget_touches(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	b->ops->forget_touches(b, gfn, nr);
+}
+
+static inline uint64_t backend_touched(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	return b->ops->touched(b, gfn, nr);
 }
 
 static inline uint64_t backend_recount(struct backend *b, uint64_t *away)

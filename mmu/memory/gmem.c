@@ -95,6 +95,11 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 			   (unsigned long long)(gm->window.span >> 20));
 		goto finish_share;
 	}
+	error = packed_init(gm);
+	if (error) {
+		quire_fail(err, error, "no memory for a pool of compressed pages");
+		goto finish_share;
+	}
 	if (config->shadow) {
 		gm->share.store.tell = shadow_window_segment;
 		gm->share.store.ctx = &gm->shadow;
@@ -103,6 +108,7 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 	return 0;
 
 finish_share:
+	packed_finish(gm);
 	share_finish(gm);
 	shadow_window_destroy(&gm->shadow);
 destroy_window:
@@ -137,6 +143,7 @@ void gmem_destroy(struct gmem *gm)
 	share_finish(gm);
 	shadow_window_destroy(&gm->shadow);
 	gmem_unlock(gm);
+	packed_finish(gm);
 	window_destroy(&gm->window);
 	stage2_destroy(gm->s2);
 	bring_in_finish(gm);
@@ -341,6 +348,7 @@ void gmem_stats(struct gmem *gm, struct gmem_stats *out)
 		out->waiting_ns = monotonic_ns() - gm->waiting.page[0].since_ns;
 	else if (gm->vcpus_waiting)
 		out->waiting_ns = monotonic_ns() - gm->vcpus_waiting_since;
+	pool_stats(gm->packed.pool, &out->pool);
 	out->orphan_pages = store_view_orphan_pages(&gm->share.store);
 	stage2_counters(gm->s2, &out->s2);
 	gmem_unlock(gm);
@@ -456,7 +464,9 @@ unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *w
 	stage2_counters(gm->s2, &c);
 	for (unsigned int state = 0; state < PG_NR_STATES; state++)
 		resident += page_states[state].resident ? c.pages[state] : 0;
-	expect(&a, resident, ramfile_pages(gm->window.ram_fd), "pages resident");
+	expect(&a, resident + packed_pool_pages(gm), ramfile_pages(gm->window.ram_fd),
+	       "pages resident");
+	a.faults += packed_audit(gm, report, ctx);
 	audit_backend(&a, gm);
 	if (gm->shadow.shadow)
 		a.faults += shadow_audit(gm->shadow.shadow, report, ctx);

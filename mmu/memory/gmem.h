@@ -18,6 +18,7 @@
 #include <quire/error.h>
 #include "mmu/base/histogram.h"
 #include "mmu/format/walk.h"
+#include "mmu/pool/pool.h"
 #include "mmu/shadow/shadow.h"
 #include "stage2.h"
 
@@ -104,7 +105,7 @@ enum gmem_holder {
 	GMEM_PAGER,  /* the pager, for which vCPUs wait */
 	GMEM_KEEPER, /* merging */
 	GMEM_ACCESS, /* accesses of devices and vCPUs: guest_read, guest_write, gmem_hold ... */
-	GMEM_GIVE,   /* gmem_drop, gmem_balloon, gmem_unballoon */
+	GMEM_GIVE,   /* gmem_drop, gmem_balloon, gmem_unballoon, gmem_compress */
 	GMEM_LOOK,   /* whoever looks at states and counters */
 	GMEM_NR_HOLDERS
 };
@@ -124,6 +125,9 @@ struct gmem_stats {
 	uint64_t ballooned_pages;     /* given back by gmem_balloon */
 	uint64_t balloon_touches;     /* ballooned pages that were touched before a deflate */
 	uint64_t unshared_pages;      /* shared or zero pages that came home to be written */
+	uint64_t packed_pages;	      /* compressed, since creation ... */
+	uint64_t unpackable_pages;    /* ... that stayed because they do not compress ... */
+	uint64_t loaded_pages;	      /* ... that came home */
 	uint64_t orphan_pages;	      /* shared now, with frames of a machine that is gone */
 	uint64_t mappings;	      /* of the window, now */
 	uint64_t max_mappings;	      /* ... that it may have */
@@ -134,6 +138,8 @@ struct gmem_stats {
 	uint64_t waiting_pages;	 /* pages that wait for a credit now */
 	uint64_t waiting_ns;	 /* ... the oldest of them for so long */
 	uint64_t credit_wait_ns; /* sum of what credit_waits counts */
+
+	struct pool_stats pool;
 
 	struct histogram credit_waits; /* accesses that waited for a credit, and wait no more */
 	struct histogram waits[GMEM_NR_HOLDERS]; /* for LOCK_GMEM; 0 ns: it was free */
@@ -262,6 +268,30 @@ int gmem_balloon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone
  * as they are (already).  0; -EFAULT: nr is 0 or part of the range is not RAM.
  */
 int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *gone);
+
+/* What became of the private pages of a range.  The others stayed as they were. */
+struct gmem_packed {
+	uint64_t compressed;
+	uint64_t refused; /* they do not compress */
+	uint64_t kept;	  /* they are held, or could not leave just now, or the pool has no room */
+	uint64_t touched; /* gmem_forget_touches() was before the guest touched them last */
+	uint64_t pool_pages; /* that the pool has now; not added to */
+};
+
+/*
+ * Compress the private pages of [gfn, gfn + nr): they lose their frames until they are touched.  A
+ * 2 MiB leaf is split before.  `all`: also those that the guest has touched since
+ * gmem_forget_touches().  *out is added to.
+ * 0; -EFAULT: nr is 0 or part of the range is not RAM.
+ */
+int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out);
+
+/*
+ * Forget which private pages of [gfn, gfn + nr) the guest has touched.  Its next touch of each
+ * costs it a fault of the host's, and none of ours.  What the VMM does is no touch.
+ * 0; -EFAULT: nr is 0 or part of the range is not RAM.
+ */
+int gmem_forget_touches(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
 /*
  * To be called after KVM_RUN returned -EFAULT without an address: waits until no change of the

@@ -10,6 +10,7 @@
 #include "gmem.h"
 #include "mmu/base/locks.h"
 #include "mmu/base/thread.h"
+#include "packed.h"
 #include "shadow_window.h"
 #include "share.h"
 #include "waiting.h"
@@ -35,6 +36,7 @@ struct gmem {
 
 	uint64_t changes;	     /* [g] how often pages have changed their state */
 	struct share share;	     /* [g] */
+	struct packed packed;	     /* [g] */
 	struct gfn_range last_group; /* [g] the last pages that came in as a group */
 
 	struct waiting waiting;	    /* [g] pages that wait for credits */

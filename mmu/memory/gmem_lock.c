@@ -53,8 +53,8 @@ void gmem_lock(struct gmem *gm, enum gmem_holder who)
 
 void gmem_unlock(struct gmem *gm)
 {
-	gm->stats.most_resident_pages =
-		max_u64(gm->stats.most_resident_pages, stage2_resident(gm->s2));
+	gm->stats.most_resident_pages = max_u64(gm->stats.most_resident_pages,
+						stage2_resident(gm->s2) + packed_pool_pages(gm));
 	if (atomic_load(&gm->backend->lost) != BACKEND_NOTHING_LOST && !gm->told_of_loss) {
 		gm->told_of_loss = true;
 		pager_news(gm);

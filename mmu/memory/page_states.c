@@ -2,7 +2,7 @@
 /*
  * The table of states: what a page is in each of them, and where it may go.
  *
- * No state has a payload yet: nothing need be known of a page that is absent, ballooned, or zero
+ * A compressed page has a payload.  Nothing need be known of one that is absent, ballooned, or zero
  * and not mapped, and a shared page is always mapped.
  */
 #include "stage2.h"
@@ -17,7 +17,8 @@ const struct page_state_info page_states[PG_NR_STATES] = {
 	[PG_PRIVATE] = {
 		.name = "private", .glyph = 'p', .rgb = 0x3b82f6,
 		.frame = NUMBER_FOLLOWS, .writable = true, .resident = true, .large = true,
-		.moves = TO(PG_ABSENT) | TO(PG_SHARED) | TO(PG_ZERO) | TO(PG_BALLOONED),
+		.moves = TO(PG_ABSENT) | TO(PG_SHARED) | TO(PG_ZERO) | TO(PG_BALLOONED) |
+			 TO(PG_COMPRESSED),
 	},
 	[PG_SHARED] = {
 		.name = "shared", .glyph = 's', .rgb = 0x22c55e,
@@ -32,5 +33,10 @@ const struct page_state_info page_states[PG_NR_STATES] = {
 	[PG_BALLOONED] = {
 		.name = "ballooned", .glyph = 'b', .rgb = 0xf97316,
 		.moves = TO(PG_ABSENT),
+	},
+	[PG_COMPRESSED] = {
+		.name = "compressed", .glyph = 'c', .rgb = 0xa855f7,
+		.payload = NUMBER_FOLLOWS,
+		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT),
 	},
 };

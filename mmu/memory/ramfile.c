@@ -58,7 +58,7 @@ static bool writes_exactly(int fd)
 	return exact;
 }
 
-int ramfile_create(uint64_t bytes, bool huge, bool *exact, struct quire_error *err)
+int ramfile_create(uint64_t bytes, uint64_t length, bool huge, bool *exact, struct quire_error *err)
 {
 	int fd = own_file(bytes, huge);
 
@@ -68,7 +68,7 @@ int ramfile_create(uint64_t bytes, bool huge, bool *exact, struct quire_error *e
 	if (fd < 0)
 		return quire_fail(err, -errno, "cannot create a file for guest RAM: %s",
 				  strerror(errno));
-	if (ftruncate(fd, bytes)) {
+	if (ftruncate(fd, length)) {
 		int error = errno;
 
 		close(fd);
@@ -78,7 +78,7 @@ int ramfile_create(uint64_t bytes, bool huge, bool *exact, struct quire_error *e
 			"the file size limit (ulimit -f)",
 			(unsigned long long)(bytes >> 20), strerror(error));
 	}
-	/* A tmpfs of our own has that size and no seals. */
+	/* A tmpfs of our own has room for so much, and no seals. */
 	fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
 	*exact = *exact && writes_exactly(fd);
 	return fd;

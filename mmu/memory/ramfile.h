@@ -16,12 +16,13 @@
 #include <quire/types.h>
 
 /*
- * Create a file of `bytes` bytes, a multiple of 2 MiB, that is all holes.  It never has more pages
- * than that: a memfd is sealed against growth, and a tmpfs of our own is so large.  `huge`: 2 MiB
+ * Create a file of `length` bytes, a multiple of 2 MiB, that is all holes.  On a tmpfs of our own it
+ * never has more pages than for `bytes` bytes, and a memfd is sealed against growth.  `huge`: 2 MiB
  * pages are wanted.  *exact: it is on a tmpfs of our own, where write() brings in the pages that it
  * covers, and no others.  Returns a descriptor, or -errno with the reason in *err (may be NULL).
  */
-int ramfile_create(uint64_t bytes, bool huge, bool *exact, struct quire_error *err);
+int ramfile_create(uint64_t bytes, uint64_t length, bool huge, bool *exact,
+		   struct quire_error *err);
 
 /*
  * Free [offset, offset + bytes), whole pages, and zero what cannot be freed.  0; -EAGAIN: part of

@@ -258,6 +258,24 @@ static struct gfn_range shadow_mapping_at(struct backend *b, gfn_t gfn)
 	return (struct gfn_range){ gfn, gfn + 1 };
 }
 
+/*
+ * An entry that goes is made again by the next touch.  With it come the entries of a few pages
+ * around, which count as touched, too.
+ */
+static void shadow_forget_touches(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	unmap(shadow_of(b), gfn, nr);
+}
+
+static uint64_t shadow_touched(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	uint64_t touched = 0;
+
+	for (uint64_t i = 0; i < nr; i++)
+		touched |= shadow_is_mapped(shadow_of(b)->shadow, gfn + i) ? 1ULL << i : 0;
+	return touched;
+}
+
 static uint64_t shadow_recount(struct backend *b, uint64_t *away)
 {
 	struct shadow_window *w = shadow_of(b);
@@ -285,5 +303,7 @@ static const struct backend_ops shadow_ops = {
 	.wake = shadow_wake,
 	.home_costs = shadow_home_costs,
 	.mapping_at = shadow_mapping_at,
+	.forget_touches = shadow_forget_touches,
+	.touched = shadow_touched,
 	.recount = shadow_recount,
 };

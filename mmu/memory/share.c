@@ -313,6 +313,7 @@ static int share_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct
 }
 
 const struct away_provider share_provider = {
+	.merged = true,
 	.show = share_show,
 	.come_home = share_come_home,
 	.let_go = share_let_go,

@@ -18,11 +18,12 @@
 
 /* What a guest page is.  Each gfn of RAM is in exactly one state. */
 enum page_state {
-	PG_ABSENT,    /* nothing is behind this gfn yet: it reads as zeroes and costs nothing */
-	PG_PRIVATE,   /* it has a frame of its own, counted once in resident */
-	PG_SHARED,    /* it has a frame of the store, read-only, that others may have too */
-	PG_ZERO,      /* no frame: it reads as zeroes, and is mapped once it was read */
-	PG_BALLOONED, /* no frame: the guest gave it to its balloon */
+	PG_ABSENT,     /* nothing is behind this gfn yet: it reads as zeroes and costs nothing */
+	PG_PRIVATE,    /* it has a frame of its own, counted once in resident */
+	PG_SHARED,     /* it has a frame of the store, read-only, that others may have too */
+	PG_ZERO,       /* no frame: it reads as zeroes, and is mapped once it was read */
+	PG_BALLOONED,  /* no frame: the guest gave it to its balloon */
+	PG_COMPRESSED, /* no frame: the pool has its bytes, and the payload is their handle */
 	PG_NR_STATES
 };
 

@@ -92,7 +92,7 @@ static int map_alias(struct window *w, uint64_t start, uint64_t bytes)
 
 static int map_all(struct window *w, const struct gfn_range *ram, unsigned int nr)
 {
-	int err = 0;
+	int err = map_alias(w, w->span, w->span);
 
 	for (unsigned int i = 0; i < nr && !err; i++) {
 		uint64_t start = gfn_to_gpa(ram[i].start);
@@ -111,7 +111,7 @@ static int open_ram(struct window *w, bool huge, int ram_fd, struct quire_error 
 	bool writes_exactly = false;
 
 	w->ram_fd = ram_fd ? fcntl(ram_fd, F_DUPFD_CLOEXEC, 0) :
-			     ramfile_create(w->span, huge, &writes_exactly, err);
+			     ramfile_create(w->span, 2 * w->span, huge, &writes_exactly, err);
 	if (w->ram_fd < 0)
 		return ram_fd ? quire_fail(err, -errno, "cannot open guest RAM: %s",
 					   strerror(errno)) :
@@ -149,8 +149,8 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 	error = open_ram(w, huge, ram_fd, err);
 	if (error)
 		goto fail;
-	w->base = reserve_aligned(w->span);
-	w->alias = events ? reserve_aligned(w->span) : w->base;
+	w->base = reserve_aligned(events ? w->span : 2 * w->span);
+	w->alias = events ? reserve_aligned(2 * w->span) : w->base;
 	w->fill_at = reserve_aligned(QUIRE_BLOCK_SIZE);
 	error = mappings_init(&w->maps, ram, nr);
 	if (!error)
@@ -171,7 +171,7 @@ void window_destroy(struct window *w)
 	if (w->base && w->base != w->alias)
 		munmap(w->base, w->span);
 	if (w->alias)
-		munmap(w->alias, w->span);
+		munmap(w->alias, 2 * w->span);
 	if (w->fill_at)
 		munmap(w->fill_at, QUIRE_BLOCK_SIZE);
 	mappings_finish(&w->maps);
@@ -644,6 +644,23 @@ static struct gfn_range window_mapping_at(struct backend *b, gfn_t gfn)
 	return mappings_at(&window_of(b)->maps, gfn);
 }
 
+/* The pages stay in the file.  The next touch enters them in the page table again. */
+static void window_forget_touches(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	madvise(window_of(b)->base + gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT, MADV_DONTNEED);
+}
+
+static uint64_t window_touched(struct backend *b, gfn_t gfn, uint64_t nr)
+{
+	uint64_t entry[BACKEND_TOUCHED], touched = 0;
+
+	if (!read_pagemap(window_of(b), gfn, nr, entry))
+		return UINT64_MAX;
+	for (uint64_t i = 0; i < nr; i++)
+		touched |= entry[i] & PAGEMAP_PRESENT ? 1ULL << i : 0;
+	return touched;
+}
+
 static uint64_t window_recount(struct backend *b, uint64_t *away)
 {
 	return mappings_count(&window_of(b)->maps, away);
@@ -666,5 +683,7 @@ static const struct backend_ops window_ops = {
 	.wake = window_wake,
 	.home_costs = window_home_costs,
 	.mapping_at = window_mapping_at,
+	.forget_touches = window_forget_touches,
+	.touched = window_touched,
 	.recount = window_recount,
 };

@@ -11,7 +11,8 @@
  *      alias + gpa  ---- MAP_SHARED, plain ----------+
  *
  * Both are congruent to gpa modulo 1 GiB, so that KVM may map large.  What is not RAM (the gap) is
- * inaccessible in both.
+ * inaccessible in both.  The second half of the RAM file is for the pool (packed.h): the alias goes
+ * on there.
  *
  * A block that is managed singly is registered MISSING|WP, so that a touch of a hole raises an
  * event for the pager.  A whole block is not registered: host and KVM map it with one 2 MiB entry.
@@ -27,7 +28,7 @@ struct window {
 	uint8_t *base;	      /* [I] hva of gpa 0 */
 	uint8_t *alias;	      /* [I] */
 	uint8_t *fill_at;     /* [I] address space of one block, for window_fill_block */
-	uint64_t span;	      /* [I] bytes, gap included, a 2 MiB multiple */
+	uint64_t span;	      /* [I] bytes, gap included, a 2 MiB multiple; the pool has as many */
 	int ram_fd;	      /* [I] */
 	int uffd;	      /* [I] */
 	int pagemap;	      /* [I] /proc/self/pagemap, or -1 */
@@ -47,7 +48,8 @@ int window_create(struct window *w, const struct gfn_range *ram, unsigned int nr
 void window_destroy(struct window *w);
 
 /*
- * Write these bytes to the RAM file, where [gfn, gfn + nr) are holes: exactly those pages come in.
+ * Write these bytes to the RAM file, where its pages [gfn, gfn + nr) are holes: exactly those come
+ * in.  They may be the pool's.
  * 0; on failure the host's -errno, and all of them are holes still.
  */
 int window_write(struct window *w, gfn_t gfn, uint64_t nr, const void *bytes);

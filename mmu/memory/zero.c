@@ -165,5 +165,6 @@ static int zero_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct 
 }
 
 const struct away_provider zero_provider = {
+	.merged = true,
 	.come_home = zero_come_home,
 };

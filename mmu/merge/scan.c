@@ -428,12 +428,12 @@ uint64_t scan_pages(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *wr
 
 /* ---- backing off less ---- */
 
-static bool is_away(const struct gmem *gm, gfn_t gfn)
+static bool is_merged(const struct gmem *gm, gfn_t gfn)
 {
 	struct stage2_page page;
 
 	stage2_lookup(gm->s2, gfn, &page);
-	return page_is_away(page.state);
+	return page_is_merged(page.state);
 }
 
 /*
@@ -467,7 +467,7 @@ static uint64_t relax_some(struct gmem *gm, gfn_t start, gfn_t end, uint64_t pas
 			}
 		}
 		nr += backoff > 0;
-		if (backoff && is_turn(g, pass, backoff) && is_away(gm, g))
+		if (backoff && is_turn(g, pass, backoff) && is_merged(gm, g))
 			relax(&gm->share.note[g]);
 	}
 	return nr;
@@ -539,7 +539,7 @@ bool scan_unmerge(struct keeper *k, bool *some)
 	*some = false;
 	gmem_lock(gm, GMEM_KEEPER);
 	while (gmem_each_run(gm, &run)) {
-		if (page_is_away(run.page.state) && (run.page.state != PG_ZERO || zeroes)) {
+		if (page_is_merged(run.page.state) && (run.page.state != PG_ZERO || zeroes)) {
 			uint64_t undone;
 
 			run.nr = min_u64(run.nr, UNDO_AT_ONCE);

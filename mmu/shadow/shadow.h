@@ -142,6 +142,9 @@ void shadow_resync(struct shadow *s);
 /* [gfn, gfn + nr) change their frame, or lose it: nothing maps them any more. */
 void shadow_forget(struct shadow *s, gfn_t gfn, uint64_t nr);
 
+/* Does any entry map gfn, which is RAM? */
+bool shadow_is_mapped(const struct shadow *s, gfn_t gfn);
+
 /* Whole blocks of [gfn, gfn + nr) are not 2 MiB in stage 2 any more. */
 void shadow_split(struct shadow *s, gfn_t gfn, uint64_t nr);
 

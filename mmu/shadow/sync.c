@@ -201,6 +201,11 @@ void shadow_forget(struct shadow *s, gfn_t gfn, uint64_t nr)
 		zap_list(s, &s->rmap[g]);
 }
 
+bool shadow_is_mapped(const struct shadow *s, gfn_t gfn)
+{
+	return s->rmap[gfn] || s->rmap_large[gfn / QUIRE_BLOCK_PAGES];
+}
+
 void shadow_protect(struct shadow *s, gfn_t gfn, uint64_t nr)
 {
 	shadow_split(s, gfn, nr);

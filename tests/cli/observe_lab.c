@@ -100,6 +100,26 @@ uint64_t vm_merge_pass(struct vm *vm)
 	return ++lab_vm.passes;
 }
 
+int gmem_forget_touches(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	(void)gm;
+	return gfn + nr > LAB_PAGES ? -EFAULT : 0;
+}
+
+/* A quarter of the pages each. */
+int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out)
+{
+	(void)gm;
+	*out = (struct gmem_packed){
+		.compressed = nr / 4 + (all ? nr / 4 : 0),
+		.refused = nr / 4,
+		.kept = nr / 4,
+		.touched = all ? 0 : nr / 4,
+		.pool_pages = 3,
+	};
+	return gfn + nr > LAB_PAGES ? -EFAULT : 0;
+}
+
 /* Page 5 shares frame 3 of segment 11 with page 6 of the same VM, and so in each VM. */
 int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 {

@@ -70,6 +70,24 @@ uint64_t vm_merge_pass(struct vm *vm)
 	return vm != NULL;
 }
 
+int gmem_forget_touches(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	return !gm || gfn + nr > 3000 ? -EFAULT : 0;
+}
+
+/* A quarter of the pages each. */
+int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out)
+{
+	*out = (struct gmem_packed){
+		.compressed = nr / 4 + (all ? nr / 4 : 0),
+		.refused = nr / 4,
+		.kept = nr / 4,
+		.touched = all ? 0 : nr / 4,
+		.pool_pages = 3,
+	};
+	return !gm || gfn + nr > 3000 ? -EFAULT : 0;
+}
+
 int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 {
 	*frame = (struct gmem_frame){ 1, gfn };
@@ -282,6 +300,7 @@ static void check_tail(int fd)
 
 static void check_commands(int fd, unsigned int op)
 {
+	struct gmem_packed packed;
 	struct quire_error err;
 	uint64_t ticket;
 
@@ -289,6 +308,10 @@ static void check_commands(int fd, unsigned int op)
 		must(ctl_merge_now(fd, &ticket, &err) <= 0, "neither done nor failed");
 	else if (op == CTL_MERGE_MODE)
 		must(ctl_set_merge(fd, KEEPER_ON, &err) <= 0, "neither done nor failed");
+	else if (op == CTL_FORGET_TOUCHES)
+		must(ctl_forget_touches(fd, 0, 9, &err) <= 0, "neither done nor failed");
+	else if (op == CTL_COMPRESS && !ctl_compress(fd, 0, 9, false, &packed, &err))
+		must(packed.compressed <= 9 && packed.kept <= 9, "more than was asked for");
 	else
 		must(ctl_command(fd, op, &err) <= 0, "neither done nor failed");
 }
@@ -301,6 +324,7 @@ static uint16_t good_bytes(struct input *in, unsigned int op)
 	case CTL_WALK: return sizeof(struct ctl_walk);
 	case CTL_MAP: return 4 * (take_byte(in) % 64);
 	case CTL_MERGE_NOW: return sizeof(uint64_t);
+	case CTL_COMPRESS: return sizeof(struct gmem_packed);
 	case CTL_CPU: return sizeof(struct vcpu_state);
 	case CTL_READ: return 2500;
 	case CTL_TAIL: return sizeof(struct tail);

@@ -222,12 +222,12 @@ sub glyphs {
 
 sub blocks_of { my @st = stat $_[0]; return @st ? $st[12] / 8 : 0 }	# in pages
 
-# The RAM file of a process: the unlinked regular file of that size.
+# The RAM file of a process: the unlinked regular file of twice that size, for the pool is in it.
 sub ram_file {
 	my ($pid, $mib) = @_;
 	for (glob "/proc/$pid/fd/*") {
 		my @st = stat or next;
-		return $_ if $st[3] == 0 && -f _ && $st[7] == $mib << 20;
+		return $_ if $st[3] == 0 && -f _ && $st[7] == $mib << 21;
 	}
 	return;
 }

@@ -160,7 +160,7 @@ sub file_pages {
 	my ($self, $mib) = @_;
 	for (glob '/proc/' . $self->vm_pid . '/fd/*') {
 		my @st = stat or next;
-		return $st[12] / 8 if $st[3] == 0 && -f _ && $st[7] == $mib << 20;
+		return $st[12] / 8 if $st[3] == 0 && -f _ && $st[7] == $mib << 21;	# the pool is in it
 	}
 	return -1;
 }

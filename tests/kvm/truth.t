@@ -59,12 +59,13 @@ sub by_pid {
 	return ($m, { map { $_->{pid} => $_ } grep { defined $_->{credit_bytes} } values %$vms });
 }
 
-# Bytes of the RAM file of a process: the unlinked regular file of that size.  undef: it is gone.
+# Bytes of the RAM file of a process: the unlinked regular file of twice that size.  undef: it is
+# gone.
 sub file_bytes {
 	my ($pid, $size) = @_;
 	for (glob "/proc/$pid/fd/*") {
 		my @st = stat or next;
-		return $st[12] * 512 if $st[3] == 0 && -f _ && $st[7] == $size;
+		return $st[12] * 512 if $st[3] == 0 && -f _ && $st[7] == 2 * $size;
 	}
 	return undef;
 }

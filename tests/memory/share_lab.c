@@ -218,8 +218,9 @@ void destroy(void)
 	struct gmem_stats s;
 
 	gmem_stats(gm, &s);
-	is(atomic_load(&taken), s.s2.pages[PG_PRIVATE] + gm->share.reserve,
-	   "a credit for each private page and for the reserve, no other%s", guest_kind());
+	is(atomic_load(&taken), s.s2.pages[PG_PRIVATE] + s.pool.pool_pages + gm->share.reserve,
+	   "a credit for each private page, for the pool and for the reserve, no other%s",
+	   guest_kind());
 	guest_destroy(gm);
 }
 

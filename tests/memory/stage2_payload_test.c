@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stage 2 with payloads, which no state of quire's own table has: so this program has a table of
- * its own, and the same model in lockstep.
+ * Stage 2 with payloads of all kinds, of which quire's own table has one: so this program has a
+ * table of its own, and the same model in lockstep.
  */
 #include "mmu/memory/stage2.h"
 #include "stage2_lab.h"
@@ -17,7 +17,8 @@ const struct page_state_info page_states[PG_NR_STATES] = {
 	[PG_PRIVATE] = {
 		.name = "private",
 		.frame = NUMBER_FOLLOWS, .writable = true, .resident = true, .large = true,
-		.moves = TO(PG_ABSENT) | TO(PG_SHARED) | TO(PG_ZERO) | TO(PG_BALLOONED),
+		.moves = TO(PG_ABSENT) | TO(PG_SHARED) | TO(PG_ZERO) | TO(PG_BALLOONED) |
+			 TO(PG_COMPRESSED),
 	},
 	[PG_SHARED] = {
 		.name = "a frame, mapped or not",
@@ -33,6 +34,11 @@ const struct page_state_info page_states[PG_NR_STATES] = {
 		.name = "in a slot",
 		.payload = NUMBER_FOLLOWS,
 		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT),
+	},
+	[PG_COMPRESSED] = {
+		.name = "in a slot of another kind",
+		.payload = NUMBER_FOLLOWS,
+		.moves = TO(PG_PRIVATE),
 	},
 };
 
@@ -57,6 +63,7 @@ static pfn_t first_pfn(enum page_state to, gfn_t gfn)
 	case PG_SHARED: return (STAGE2_STORE_PFN + number) | (gfn / 7 % 2 ? STAGE2_UNMAPPED : 0);
 	case PG_ZERO: return STAGE2_UNMAPPED | gfn / 64 % 3;
 	case PG_BALLOONED: return STAGE2_UNMAPPED | ((1ULL << 40) - (1ULL << 25) + number);
+	case PG_COMPRESSED: return STAGE2_UNMAPPED | number;
 	default: return STAGE2_UNMAPPED;
 	}
 }
@@ -64,7 +71,7 @@ static pfn_t first_pfn(enum page_state to, gfn_t gfn)
 static const struct stage2_model model = {
 	.legal = legal,
 	.first_pfn = first_pfn,
-	.follows = TO(PG_PRIVATE) | TO(PG_SHARED) | TO(PG_BALLOONED),
+	.follows = TO(PG_PRIVATE) | TO(PG_SHARED) | TO(PG_BALLOONED) | TO(PG_COMPRESSED),
 };
 
 /* A payload of 0 is one, too, and its page is not absent. */

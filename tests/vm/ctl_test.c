@@ -58,6 +58,32 @@ static void test_commands(void)
 	ok(command(CTL_STOP) == 0 && stops == 1, "CTL_STOP stops it, once");
 }
 
+static void test_compress(void)
+{
+	struct gmem_packed out;
+	struct quire_error err;
+	int fd = connect_vm();
+
+	is(ctl_forget_touches(fd, 0, CTL_MOST_FORGET, &err), 0, "CTL_FORGET_TOUCHES is done");
+	is(ctl_forget_touches(fd, RAM_END, 1, &err), -EFAULT, "... but not of what is no RAM");
+	is(ctl_compress(fd, 0, 100, false, &out, &err), 0, "CTL_COMPRESS is done");
+	ok(out.compressed == 25 && out.touched == 25 && out.refused == 25 && out.kept == 25 &&
+		   out.pool_pages == 3,
+	   "... and says what became of the pages");
+	is(ctl_compress(fd, 0, 100, true, &out, &err), 0, "CTL_COMPRESS of all is done");
+	is(out.compressed, 50, "... also of pages that were touched");
+	is(ctl_compress(fd, RAM_END, 1, true, &out, &err), -EFAULT,
+	   "... but not of what is no RAM");
+	close(fd);
+	is(status_of_request(request(CTL_COMPRESS, 0, CTL_MOST_COMPRESS + 1, 0)), -EINVAL,
+	   "more pages than a request may have are refused");
+	is(status_of_request(request(CTL_COMPRESS, 0, 0, 0)), -EINVAL, "... and none");
+	is(status_of_request(request(CTL_COMPRESS, 0, 1, 2)), -EINVAL,
+	   "... and what is neither 0 nor 1");
+	is(status_of_request(request(CTL_FORGET_TOUCHES, 0, CTL_MOST_FORGET + 1, 0)), -EINVAL,
+	   "... and too many to forget");
+}
+
 static void test_merge(void)
 {
 	struct quire_error err;
@@ -228,6 +254,7 @@ int main(void)
 	test_names();
 	test_info();
 	test_commands();
+	test_compress();
 	test_merge();
 	test_sharers();
 	test_map();

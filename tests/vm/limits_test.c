@@ -94,7 +94,7 @@ static int take_over(uid_t uid, bool sandbox, void (*attack)(int ram))
 	if (uid && (setresgid(uid, uid, uid) || setresuid(uid, uid, uid)))
 		_exit(NO_TRY);
 	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-	ram = ramfile_create(RAM_BYTES, false, &exact, &err);
+	ram = ramfile_create(RAM_BYTES, RAM_BYTES, false, &exact, &err);
 	if (ram < 0)
 		_exit(NO_TRY);
 	/* A signal that a process ignores does not end it: the call tells why it fails. */

@@ -333,6 +333,25 @@ int ctl_merge_now(int fd, uint64_t *ticket, struct quire_error *err)
 	return ask_one(fd, CTL_MERGE_NOW, no_arg, ticket, sizeof(*ticket), err);
 }
 
+int ctl_forget_touches(int fd, gfn_t gfn, uint64_t nr, struct quire_error *err)
+{
+	const uint64_t arg[4] = { gfn, nr };
+
+	return ask_one(fd, CTL_FORGET_TOUCHES, arg, NULL, 0, err);
+}
+
+int ctl_compress(int fd, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out,
+		 struct quire_error *err)
+{
+	const uint64_t arg[4] = { gfn, nr, all };
+	int code = ask_one(fd, CTL_COMPRESS, arg, out, sizeof(*out), err);
+
+	if (!code && (out->compressed > nr || out->refused > nr || out->kept > nr ||
+		      out->touched > nr || out->pool_pages > MAX_PAGES))
+		code = quire_fail(err, -EPROTO, "what the VM says it compressed makes no sense");
+	return code;
+}
+
 static bool users_are_good(const struct ctl_frame_users *users, size_t bytes)
 {
 	uint64_t nr = min_u64(users->nr, CTL_MAX_USERS);

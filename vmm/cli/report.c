@@ -71,7 +71,7 @@ void report_word(FILE *f, const char *name, const char *word)
 
 struct totals {
 	unsigned int nr_vms, silent;
-	uint64_t cpu_ns, faults, orphan_pages;
+	uint64_t cpu_ns, faults, orphan_pages, pool_pages;
 	struct stage2_counters s2; /* sums; members that nobody asks for stay 0 */
 };
 
@@ -87,6 +87,7 @@ static void add_vm(struct totals *t, const struct roster_vm *vm)
 	t->cpu_ns += vm->info.cpu_ns;
 	t->faults += vm->info.mem.faults;
 	t->orphan_pages += vm->info.mem.orphan_pages;
+	t->pool_pages += vm->info.mem.pool.pool_pages;
 	t->s2.ram_pages += s2->ram_pages;
 	t->s2.tables += s2->tables;
 	t->s2.large_leaves += s2->large_leaves;
@@ -105,9 +106,9 @@ static struct totals sum_vms(const struct roster *r, unsigned int machine)
 	return t;
 }
 
-static void put_states(FILE *f, const struct stage2_counters *s2)
+static void put_states(FILE *f, const struct stage2_counters *s2, uint64_t pool_pages)
 {
-	uint64_t resident = 0;
+	uint64_t resident = pool_pages;
 
 	report_pages(f, "RAM", s2->ram_pages);
 	for (unsigned int i = 0; i < PG_NR_STATES; i++) {
@@ -115,6 +116,7 @@ static void put_states(FILE *f, const struct stage2_counters *s2)
 		if (page_states[i].resident)
 			resident += s2->pages[i];
 	}
+	report_pages(f, "  compressed to", pool_pages);
 	report_pages(f, "resident", resident);
 	report_pages(f, "in 2 MiB leaves", s2->large_leaves * QUIRE_BLOCK_PAGES);
 	report_pages(f, "stage-2 tables", s2->tables);
@@ -134,7 +136,7 @@ static void put_totals(FILE *f, const struct totals *t)
 		fprintf(f, ", of which %u %s not answer", t->silent,
 			t->silent == 1 ? "does" : "do");
 	fputc('\n', f);
-	put_states(f, &t->s2);
+	put_states(f, &t->s2, t->pool_pages);
 	put_orphans(f, t->orphan_pages);
 	report_count(f, "faults", t->faults);
 	report_seconds(f, "processor time", t->cpu_ns);
@@ -370,7 +372,7 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 			r->machine[vm->machine].address);
 	fputc('\n', f);
 	report_group(f, "memory");
-	put_states(f, &info->mem.s2);
+	put_states(f, &info->mem.s2, info->mem.pool.pool_pages);
 	report_pages(f, "resident at most", info->mem.most_resident_pages);
 	fprintf(f, "  %-*s %10s\n", NAME_WIDTH, "stage-2 metadata",
 		size_text(info->mem.s2.metadata_bytes));
@@ -411,6 +413,8 @@ static const char *meminfo_name(unsigned int state)
 
 	if (state == PG_PRIVATE)
 		return "AnonPages";
+	if (state == PG_COMPRESSED)
+		return "Zswapped";
 	snprintf(name, sizeof(name), "%s", page_states[state].name);
 	name[0] = (char)toupper((unsigned char)name[0]);
 	return name;
@@ -435,6 +439,7 @@ void report_meminfo(FILE *f, const struct roster *r, unsigned int machine)
 	put_kb(f, "SwapFree", m->settings.swap_pages);
 	for (unsigned int i = 0; i < PG_NR_STATES; i++)
 		put_kb(f, meminfo_name(i), t.s2.pages[i]);
+	put_kb(f, "Zswap", t.pool_pages);
 	put_kb(f, "PageTables", t.s2.tables);
 	put_kb(f, "CommitLimit", m->commit_limit_pages);
 	put_kb(f, "Committed_AS", m->committed_pages);

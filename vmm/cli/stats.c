@@ -15,7 +15,7 @@
 
 uint64_t stats_resident_pages(const struct vm_info *info)
 {
-	uint64_t pages = 0;
+	uint64_t pages = info->mem.pool.pool_pages;
 
 	for (unsigned int i = 0; i < PG_NR_STATES; i++)
 		if (page_states[i].resident)
@@ -217,6 +217,18 @@ static void fault_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "efaults", gs->efaults);
 }
 
+/* The names are those that Linux has for zswap. */
+static void compression_stats(struct json *json, const struct gmem_stats *gs)
+{
+	json_pages(json, "zswap_bytes", gs->pool.pool_pages);
+	json_pages(json, "zswapped_bytes", gs->pool.object_pages + gs->pool.filled_pages);
+	json_number(json, "zswap_stored_bytes", gs->pool.object_bytes);
+	json_number(json, "same_filled_pages", gs->pool.filled_pages);
+	json_number(json, "zswpout_pages", gs->packed_pages);
+	json_number(json, "zswpin_pages", gs->loaded_pages);
+	json_number(json, "reject_compress_poor_pages", gs->unpackable_pages);
+}
+
 static void lock_stats(struct json *json, const struct gmem_stats *gs)
 {
 	char key[64];
@@ -377,6 +389,7 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 		return;
 	page_stats(json, info);
 	fault_stats(json, &info->mem);
+	compression_stats(json, &info->mem);
 	lock_stats(json, &info->mem);
 	merge_stats(json, info);
 	stats_balloon(json, info);

@@ -254,6 +254,30 @@ static int answer_merge_now(struct ctl *ctl, struct vm *vm)
 	return (int)sizeof(ticket);
 }
 
+static bool is_part(const struct ctl_request *req, uint64_t most)
+{
+	return req->arg[1] > 0 && req->arg[1] <= most;
+}
+
+static int answer_forget_touches(const struct ctl_request *req, struct vm *vm)
+{
+	if (!is_part(req, CTL_MOST_FORGET))
+		return -EINVAL;
+	return gmem_forget_touches(vm_gmem(vm), req->arg[0], req->arg[1]);
+}
+
+static int answer_compress(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
+{
+	struct gmem_packed *out = (void *)ctl->packet.payload;
+	int code;
+
+	if (!is_part(req, CTL_MOST_COMPRESS) || req->arg[2] > 1)
+		return -EINVAL;
+	memset(out, 0, sizeof(*out));
+	code = gmem_compress(vm_gmem(vm), req->arg[0], req->arg[1], req->arg[2], out);
+	return code ? code : (int)sizeof(*out);
+}
+
 static int answer_frame_users(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
 {
 	struct ctl_frame_users *out = (void *)ctl->packet.payload;
@@ -283,6 +307,8 @@ int ctl_answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 	case CTL_STOP: return answer_stop(vm);
 	case CTL_MERGE_MODE: return answer_merge_mode(&c->request, vm);
 	case CTL_MERGE_NOW: return answer_merge_now(ctl, vm);
+	case CTL_FORGET_TOUCHES: return answer_forget_touches(&c->request, vm);
+	case CTL_COMPRESS: return answer_compress(ctl, &c->request, vm);
 	case CTL_FRAME_USERS: return answer_frame_users(ctl, &c->request, vm);
 	case CTL_CPU: return answer_cpu(ctl, &c->request, vm);
 	case CTL_READ: return answer_read(ctl, c, vm);

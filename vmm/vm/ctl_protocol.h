@@ -74,6 +74,17 @@
  *     Ask the keeper for a pass.  No arguments.  Payload: a uint64_t, the ticket.  The pass is over
  *     when merge_passes of CTL_INFO is at least the ticket.
  *
+ *   CTL_FORGET_TOUCHES
+ *     Begin to see which pages the guest touches.  arg[0]: the first gfn.  arg[1]: the number of
+ *     pages, from 1 to CTL_MOST_FORGET.  No payload.
+ *     -EFAULT: they are not all RAM.
+ *
+ *   CTL_COMPRESS
+ *     Compress private pages.  arg[0]: the first gfn.  arg[1]: the number of pages, from 1 to
+ *     CTL_MOST_COMPRESS.  arg[2]: 1: also those touched since CTL_FORGET_TOUCHES; or 0.
+ *     Payload: a struct gmem_packed.
+ *     -EFAULT: they are not all RAM.
+ *
  *   CTL_FRAME_USERS
  *     Which pages of this VM share a frame of the store?  arg[0]: a gfn, whose frame is meant; or
  *     CTL_BY_FRAME, and then arg[1] and arg[2] are the segment and the index of the frame.
@@ -110,6 +121,8 @@ enum ctl_op {
 	CTL_CPU,
 	CTL_READ,
 	CTL_TAIL,
+	CTL_FORGET_TOUCHES,
+	CTL_COMPRESS,
 	CTL_NR_OPS
 };
 
@@ -182,6 +195,10 @@ struct ctl_walk {
 	struct ctl_walk_ref ref[WALK_MAX_REFS];
 	struct shadow_look shadow; /* what is walked instead, if the guest is on shadow tables */
 };
+
+/* CTL_FORGET_TOUCHES and CTL_COMPRESS: so many pages take the main loop some milliseconds. */
+#define CTL_MOST_FORGET	  32768u
+#define CTL_MOST_COMPRESS 256u
 
 /* CTL_FRAME_USERS */
 #define CTL_BY_FRAME  UINT64_MAX

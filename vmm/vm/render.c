@@ -180,6 +180,7 @@ static const struct {
 	/* The page came in after the walk and before its state was read. */
 	[PG_PRIVATE] = { "finds it, it came in meanwhile", "finds it, it came in meanwhile" },
 	[PG_SHARED] = { "finds it, it came in meanwhile", "copies the frame to one of its own" },
+	[PG_COMPRESSED] = { "brings it home from the pool", "brings it home from the pool" },
 	[PG_ZERO] = { "maps the page of zeroes", "gives it a frame of its own" },
 	[PG_BALLOONED] = { "takes it out of the balloon, as a page of zeroes",
 			   "takes it out of the balloon, as a page of its own" },

@@ -123,6 +123,7 @@ const struct sandbox_rule sandbox_rules[] = {
 		"what of a block the host could give"),
 	CALL_IF(fallocate, U, 1, INT_MASK, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, "punch",
 		"give pages back"),
+	ADVICE(MADV_DONTNEED,		    M,	   "which pages does the guest touch from now on?"),
 	ADVICE(MADV_DONTDUMP,		    U,	   "what is mapped anew: not for core files"),
 	CALL(pread64,			    U,	   "pagemap: what was written as it was shared"),
 	CALL(pwrite64,			    U,	   "un-share: a page's bytes into guest memory"),

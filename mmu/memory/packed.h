@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MMU_MEMORY_PACKED_H
+#define QUIRE_MMU_MEMORY_PACKED_H
+
+/*
+ * Compressed pages: private pages that are not used lose their frames, and the pool (mmu/pool) has
+ * their bytes.
+ *
+ * The pool's pages are pages of the RAM file, in its second half.  They cost credits like others.
+ * So the kernel's count of the file is still private pages and pool, and the VM never has more of
+ * both than its RAM: the pool always has fewer pages than objects (packed_settle).
+ *
+ * All with LOCK_GMEM held.
+ */
+#include "mmu/pool/pool.h"
+#include "stage2.h"
+
+struct gmem;
+struct gmem_packed;
+
+/* How many pages lose their frames before the pool gets them: it is paid with their credits. */
+#define PACKED_BATCH 16u
+
+/* [g] LOCK_GMEM for all of it */
+struct packed {
+	struct pool *pool;
+	struct pool_packed *batch; /* PACKED_BATCH of them */
+	uint64_t purse;		   /* credits of pages that are on their way in or out */
+};
+
+/* Set up gm->packed.  0, or -ENOMEM (packed_finish is to be called all the same). */
+int packed_init(struct gmem *gm);
+void packed_finish(struct gmem *gm);
+
+/*
+ * Compress the pages of [gfn, gfn + nr) that are private, managed singly, and not held; and not
+ * touched, unless it is to be `all`.  *out is added to.
+ */
+void packed_commit(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out);
+
+/*
+ * If the pool has as many pages as objects, bring some home.  That takes no credits: as many come
+ * free.  To be called after pages have left the pool.
+ */
+void packed_settle(struct gmem *gm);
+
+/* How many pages of the RAM file the pool has. */
+uint64_t packed_pool_pages(const struct gmem *gm);
+
+/*
+ * Compare the pool with stage 2, and count it anew.  Describes each fault through report (may be
+ * NULL).  Returns their number.
+ */
+unsigned int packed_audit(struct gmem *gm, void (*report)(void *ctx, const char *what), void *ctx);
+
+#endif

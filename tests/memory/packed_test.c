@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Compressed pages: exactly, with no memory to spare, and in a storm against threads that write in
+ * the window.
+ *
+ * The storm's model: each writer owns a word of each page, and nobody else writes it.  So it finds
+ * what it wrote last, whatever becomes of the page.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include "mmu/base/clock.h"
+#include "share_lab.h"
+
+static struct gmem_stats stats(void)
+{
+	struct gmem_stats s;
+
+	gmem_stats(gm, &s);
+	return s;
+}
+
+static uint64_t pages_in(enum page_state state)
+{
+	return stats().s2.pages[state];
+}
+
+static uint64_t file_pages(void)
+{
+	return ramfile_pages(gm->window.ram_fd);
+}
+
+/* A page that packs to some hundred bytes, and that no other page is like. */
+static void fill_text(uint64_t *page, uint64_t number)
+{
+	uint64_t seed = number;
+
+	for (unsigned int i = 0; i < QUIRE_PAGE_SIZE / sizeof(*page); i++)
+		page[i] = i % 16 ? number + i / 64 : tap_random(&seed);
+}
+
+static void fill_random(uint64_t *page, uint64_t number)
+{
+	for (unsigned int i = 0; i < QUIRE_PAGE_SIZE / sizeof(*page); i++)
+		page[i] = tap_random(&number);
+}
+
+static void fill(gfn_t gfn, uint64_t nr, void (*with)(uint64_t *page, uint64_t number))
+{
+	for (uint64_t i = 0; i < nr; i++)
+		with((uint64_t *)hva(gfn + i), gfn + i);
+}
+
+/* How many pages of the run do not have these bytes, read by the VMM or by the guest. */
+static uint64_t wrong(gfn_t gfn, uint64_t nr, void (*with)(uint64_t *page, uint64_t number),
+		      bool guest)
+{
+	uint64_t want[QUIRE_PAGE_SIZE / 8], got[QUIRE_PAGE_SIZE / 8], sum = 0;
+
+	for (uint64_t i = 0; i < nr; i++) {
+		with(want, gfn + i);
+		if (guest)
+			memcpy(got, hva(gfn + i), sizeof(got));
+		else
+			guest_read(gm, gfn_to_gpa(gfn + i), got, sizeof(got));
+		sum += memcmp(got, want, sizeof(want)) != 0;
+	}
+	return sum;
+}
+
+static struct gmem_packed compress(gfn_t gfn, uint64_t nr)
+{
+	struct gmem_packed out = { 0 };
+
+	if (gmem_compress(gm, gfn, nr, true, &out))
+		tap_bail("gmem_compress");
+	return out;
+}
+
+static void is_sound(const char *when)
+{
+	is(gmem_audit(gm, describe, NULL), 0, "the audit finds nothing %s%s", when, guest_kind());
+}
+
+/* ---- exactly ---- */
+
+static void test_exact(void)
+{
+	struct gmem_packed out;
+	uint64_t before;
+
+	create(GMEM_HUGE_NEVER);
+	fill(512, 256, fill_text);
+	before = file_pages();
+	out = compress(512, 256);
+	is(out.compressed, 256, "256 pages are compressed%s", guest_kind());
+	is(out.refused + out.kept, 0, "... none is refused");
+	is(pages_in(PG_COMPRESSED), 256, "... that is their state");
+	is(stats().pool.object_pages, 256, "... and the pool has them");
+	is(file_pages(), before - 256 + stats().pool.pool_pages,
+	   "the RAM file has the pool in place of them");
+	ok(stats().pool.pool_pages < 64, "... which takes less than a quarter (%lu pages)",
+	   (long)stats().pool.pool_pages);
+	is_sound("then");
+	is(wrong(512, 256, fill_text, false), 0, "the VMM reads what was written");
+	is(pages_in(PG_COMPRESSED), 256, "... and they stay compressed");
+	is(wrong(512, 256, fill_text, true), 0, "the guest reads what was written");
+	is(pages_in(PG_COMPRESSED), 0, "... and they are home");
+	is(stats().loaded_pages, 256, "... which is counted");
+	is(stats().pool.pool_pages, 0, "... and the pool is empty");
+	is(stats().unshared_pages, 0, "no page was un-shared");
+	is(file_pages(), before, "the RAM file is as before");
+	is_sound("in the end");
+	destroy();
+}
+
+/* What packs, what does not, what is one word, and what is not private. */
+static void test_kinds(void)
+{
+	struct gmem_packed out;
+
+	create(GMEM_HUGE_NEVER);
+	fill(0, 32, fill_text);
+	fill(32, 32, fill_random);
+	for (gfn_t g = 64; g < 96; g++)
+		memset(hva(g), (int)g, QUIRE_PAGE_SIZE);
+	fill(96, 16, fill_text);
+	gmem_hold(gm, gfn_to_gpa(100), 2 * QUIRE_PAGE_SIZE);
+	gmem_drop(gm, 104, NR_PAGES - 104, NULL);
+	out = compress(0, NR_PAGES);
+	is(out.compressed, 32 + 32 + 6, "pages that pack are compressed%s", guest_kind());
+	is(out.refused, 32, "... random ones are refused");
+	is(out.kept, 2, "... held ones stay");
+	is(stats().pool.filled_pages, 32, "a page of one word costs nothing");
+	is(pages_in(PG_ABSENT), NR_PAGES - 104, "absent pages stay absent");
+	is(wrong(0, 32, fill_text, true) + wrong(32, 32, fill_random, true), 0,
+	   "all have their bytes");
+	is(hva(70)[100], 70, "... those of one word, too");
+	is_sound("after all kinds");
+	gmem_release(gm, gfn_to_gpa(100), 2 * QUIRE_PAGE_SIZE);
+	compress(0, 104);
+	is(gmem_balloon(gm, 0, 50, NULL) ?: gmem_drop(gm, 50, 54, NULL), 0,
+	   "compressed pages can be given up");
+	is(stats().pool.pool_pages + stats().pool.filled_pages, 0, "... and leave the pool");
+	is(gmem_compress(gm, NR_PAGES - 1, 2, true, &out), -EFAULT,
+	   "what is not RAM is not compressed");
+	is_sound("after giving up");
+	destroy();
+}
+
+/* The VMM writes a compressed page, and a leaf is split to be compressed. */
+static void test_leaf(void)
+{
+	struct gmem_packed out;
+	uint64_t word = 99;
+
+	create(GMEM_HUGE_AUTO);
+	fill(0, 1024, fill_text);
+	out = compress(512, 512);
+	is(out.compressed, 512, "a 2 MiB leaf is compressed%s", guest_kind());
+	is(stats().s2.large_leaves, 1, "... and the other stays whole");
+	guest_write(gm, gfn_to_gpa(600) + 64, &word, sizeof(word));
+	is(pages_in(PG_COMPRESSED), 511, "a page that the VMM writes comes home");
+	is(*(uint64_t *)(hva(600) + 64), 99, "... with what was written");
+	is(((uint64_t *)hva(600))[9], 600, "... and what was in it");
+	is_sound("after a write");
+	destroy();
+}
+
+/* ---- who is idle ---- */
+
+/* How far a touch is seen: on shadow tables the entries around it come with it. */
+static uint64_t around(void)
+{
+	return guest_on_shadow ? 16 : 1;
+}
+
+static void test_idle(void)
+{
+	struct gmem_packed out = { 0 };
+
+	create(GMEM_HUGE_NEVER);
+	fill(0, 256, fill_text);
+	gmem_compress(gm, 0, 256, false, &out);
+	is(out.touched, 256, "what the guest has just touched is not idle%s", guest_kind());
+	is(gmem_forget_touches(gm, 0, 256), 0, "its touches are forgotten");
+	is(wrong(0, 256, fill_text, false), 0, "... the VMM reads the pages, which is no touch");
+	look_at((uint64_t *)hva(64));
+	put_into((uint64_t *)hva(128), look_at((uint64_t *)hva(128)));
+	out = (struct gmem_packed){ 0 };
+	gmem_compress(gm, 0, 256, false, &out);
+	ok(out.touched >= 2 && out.touched <= 2 * around(),
+	   "the two pages that it touches then are not idle (%lu pages)", (long)out.touched);
+	is(out.compressed + out.touched, 256, "... all others are compressed");
+	is(wrong(64, 1, fill_text, true) + pages_in(PG_COMPRESSED), out.compressed,
+	   "... so a touched page is home");
+	is(wrong(0, 256, fill_text, true), 0, "all pages have their bytes");
+	is(gmem_forget_touches(gm, NR_PAGES, 1), -EFAULT, "what is not RAM is not looked at");
+	is_sound("after looking");
+	destroy();
+}
+
+/* A 2 MiB leaf is touched as a whole. */
+static void test_idle_leaf(void)
+{
+	struct gmem_packed out = { 0 };
+
+	create(GMEM_HUGE_AUTO);
+	fill(0, 1024, fill_text);
+	gmem_forget_touches(gm, 0, 1024);
+	look_at((uint64_t *)hva(700));
+	gmem_compress(gm, 0, 1024, false, &out);
+	is(out.compressed, 512, "a leaf that is not touched is compressed%s", guest_kind());
+	is(out.touched, 512, "... the other was touched");
+	is(stats().s2.large_leaves, 1, "... and stays whole");
+	is(wrong(0, 1024, fill_text, true), 0, "all pages have their bytes");
+	is_sound("after a leaf");
+	destroy();
+}
+
+/* ---- no memory to spare ---- */
+
+/*
+ * All of RAM is in use, and there is no credit more.  Some can be compressed all the same, and all
+ * can come home: at no moment there is more in the RAM file than RAM.
+ */
+static void test_tight(unsigned int of)
+{
+	uint64_t most = 0;
+
+	create(GMEM_HUGE_NEVER);
+	fill(0, NR_PAGES, fill_text);
+	is(pages_in(PG_PRIVATE), NR_PAGES, "all of RAM is private%s", guest_kind());
+	atomic_store(&most_taken, NR_PAGES);
+	for (gfn_t g = 0; g < NR_PAGES; g += of)
+		compress(g, min_u64(of / 2, NR_PAGES - g));
+	is_sound("when half is compressed");
+	ok(pages_in(PG_COMPRESSED) > NR_PAGES / 3, "runs of %u pages are compressed", of / 2);
+	for (gfn_t g = 0; g < NR_PAGES; g++) {
+		gfn_t at = g * 5 % NR_PAGES;
+
+		if (wrong(at, 1, fill_text, true))
+			most = UINT64_MAX;
+		most = max_u64(most, file_pages());
+	}
+	ok(most <= NR_PAGES, "all come home, and at most %ld of %lu pages are there", (long)most,
+	   (long)NR_PAGES);
+	is(pages_in(PG_PRIVATE), NR_PAGES, "... all are private again");
+	is_sound("when all are home");
+	atomic_store(&most_taken, LONG_MAX);
+	destroy();
+}
+
+/* A page alone is not worth its place: the pool would have as many pages. */
+static void test_alone(void)
+{
+	create(GMEM_HUGE_NEVER);
+	fill(0, 16, fill_text);
+	compress(3, 1);
+	is(pages_in(PG_COMPRESSED), 0, "one page alone comes back%s", guest_kind());
+	is(wrong(0, 16, fill_text, true), 0, "... as it was");
+	compress(0, 16);
+	is(pages_in(PG_COMPRESSED), 16, "sixteen do not");
+	is_sound("after one and sixteen");
+	destroy();
+}
+
+/* ---- the storm ---- */
+
+#define STORM_MS    1500 /* times tap_storm() */
+#define STORM_STEPS 2000 /* of each writer, at least */
+#define STORM_LEAD  16	 /* rounds of the storm to a step of the slowest writer, at most */
+
+static atomic_bool stop;
+static atomic_ulong steps[WRITERS];
+static uint64_t word[WRITERS][NR_PAGES];
+
+static void *writer(void *arg)
+{
+	uint64_t me = (uintptr_t)arg, seed = writer_seed + me, bad = 0;
+	gfn_t gfn = 0;
+
+	while (!atomic_load(&stop)) {
+		volatile uint64_t *at;
+
+		gfn = tap_random(&seed) % 4 ? tap_random(&seed) % NR_PAGES : gfn + 1;
+		gfn %= NR_PAGES;
+		at = (uint64_t *)hva(gfn) + 8 * me;
+		bad += look_at(at) != word[me][gfn];
+		if (tap_random(&seed) % 2) {
+			word[me][gfn] = tap_random(&seed) % 3;
+			put_into(at, word[me][gfn]);
+		}
+		if (tap_random(&seed) % 64 == 0)
+			usleep(100);
+		atomic_fetch_add(&steps[me], 1);
+	}
+	return (void *)bad;
+}
+
+static unsigned long fewest_steps(void)
+{
+	unsigned long fewest = ULONG_MAX;
+
+	for (unsigned int i = 0; i < WRITERS; i++)
+		fewest = min_u64(fewest, atomic_load(&steps[i]));
+	return fewest;
+}
+
+static void zero_some(gfn_t gfn, uint64_t nr)
+{
+	struct share_run run = { gfn, nr, PG_ZERO, 0 };
+	struct share_result res = { 0 };
+
+	block_split(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
+	run.nr = min_u64(nr, align_down(gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES - gfn);
+	gmem_lock(gm, GMEM_LOOK);
+	zero_commit(gm, &run, 1, &res);
+	gmem_unlock(gm);
+}
+
+static void disturb(uint64_t *packed)
+{
+	gfn_t gfn = tap_random(&rng) % NR_PAGES;
+	uint64_t nr = 1 + tap_random(&rng) % (tap_random(&rng) % 8 ? 40 : 700);
+	struct gmem_packed out = { 0 };
+
+	nr = min_u64(nr, NR_PAGES - gfn);
+	switch (tap_random(&rng) % 8) {
+	case 0: zero_some(gfn, nr); break;
+	case 1: range_bring_in(gm, gfn, nr); break;
+	case 2: block_collapse(gm, align_down(gfn, QUIRE_BLOCK_PAGES)); break;
+	case 3: gmem_forget_touches(gm, gfn, nr); break;
+	case 4:
+		gmem_compress(gm, gfn, nr, false, &out);
+		*packed += out.compressed;
+		break;
+	default: *packed += compress(gfn, nr).compressed;
+	}
+}
+
+static void test_storm(enum gmem_hugepages hugepages)
+{
+	const char *mode = hugepages == GMEM_HUGE_AUTO ? "auto" : "never";
+	uint64_t deadline = monotonic_ns() + STORM_MS * tap_storm() * 1000000ULL;
+	uint64_t bad = 0, audits = 0, packed = 0;
+	unsigned int rounds = 0;
+	pthread_t t[WRITERS];
+
+	create(hugepages);
+	count_refusals();
+	memset(word, 0, sizeof(word));
+	memset(steps, 0, sizeof(steps));
+	atomic_store(&stop, false);
+	writer_seed = tap_random(&rng);
+	for (uintptr_t i = 0; i < WRITERS; i++)
+		pthread_create(&t[i], NULL, writer, (void *)i);
+	for (; (monotonic_ns() < deadline || fewest_steps() < STORM_STEPS) && !audits; rounds++) {
+		while (rounds > STORM_LEAD * (fewest_steps() + 1))
+			usleep(100); /* on a busy machine the writers get their turn */
+		disturb(&packed);
+		if (rounds % 64 == 0)
+			audits += gmem_audit(gm, describe, NULL);
+	}
+	atomic_store(&stop, true);
+	for (unsigned int i = 0; i < WRITERS; i++) {
+		void *mine;
+
+		pthread_join(t[i], &mine);
+		bad += (uintptr_t)mine;
+	}
+	is(bad, 0, "%s: no wrong word in %u rounds%s", mode, rounds, guest_kind());
+	ok(packed > 1000, "%s: %lu pages were compressed, %lu came home", mode, (long)packed,
+	   (long)stats().loaded_pages);
+	audits += gmem_audit(gm, describe, NULL);
+	is(audits, 0, "%s: the audits agree", mode);
+	destroy();
+	is(atomic_load(&refused), 0, "%s: no access failed", mode);
+	signal(SIGSEGV, SIG_DFL);
+	signal(SIGBUS, SIG_DFL);
+}
+
+int main(int argc, char **argv)
+{
+	tap_init();
+	rng = tap_seed(argc, argv);
+	make_segment();
+	for (unsigned int i = 0; i < 2; i++) {
+		guest_on_shadow = i;
+		test_exact();
+		test_kinds();
+		test_leaf();
+		test_idle();
+		test_idle_leaf();
+		test_tight(64);
+		test_tight(1000);
+		test_alone();
+		test_storm(GMEM_HUGE_NEVER);
+		test_storm(GMEM_HUGE_AUTO);
+	}
+	return tap_done();
+}
