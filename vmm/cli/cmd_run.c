@@ -259,7 +259,7 @@ static void say_plan(const struct run *run)
 	say_devices(run);
 }
 
-/* With this module KVM emulates all that a guest does outside of user mode, where IF is always on. */
+/* With this module KVM emulates all that a guest does outside of user mode; there, IF is on. */
 #define SLOW_KVM "/sys/module/kvm_pvm"
 
 static void warn_of_host(const struct run *run)
