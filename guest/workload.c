@@ -31,7 +31,7 @@ static const struct workload workloads[] = {
 	{ "stress", "SECONDS [seed=N] [pages=N]", stress_run },
 	{ "locked", "SECONDS [pages=N] [seed=N]", locked_run },
 	{ "remap", "SECONDS [pages=N] [seed=N]", remap_run },
-	{ "mmutest", "[seed=N] [steps=N] [seconds=N]", mmutest_run },
+	{ "mmutest", "[seed=N] [steps=N] [seconds=N] [balloon=1]", mmutest_run },
 	{ "balloon",
 	  "[seconds=N] [steps=N] [touch=PAGES] [dirty=PAGES] [oom=PAGES] [reuse=1] "
 	  "[delay=MS] [features=MASK] [poison=N]",

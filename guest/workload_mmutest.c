@@ -2,7 +2,7 @@
 /*
  * mmutest: random page tables, random accesses, and a model that says how each may come out.
  *
- *	mmutest [seed=N] [steps=N] [seconds=N]
+ *	mmutest [seed=N] [steps=N] [seconds=N] [balloon=1]
  *
  * A step is an access, an edit of an entry, or a load of CR3, INVLPG, or a change of CR0.WP or
  * CR4.PGE.  After an edit nothing is flushed, or one address, or all that it concerns, or all; the
@@ -12,8 +12,9 @@
  *
  * What is printed depends on the seed alone, but for the last line: the digest is of the outcomes
  * that were determined.  With `seconds` there are runs with one seed after the other, and a digest
- * of all.
+ * of all.  With `balloon` the balloon's driver has a turn after each step.
  */
+#include "balloon.h"
 #include "mmu_model.h"
 #include "workload.h"
 
@@ -22,6 +23,7 @@
 
 struct test {
 	struct model model;
+	struct balloon *balloon; /* or NULL */
 	unsigned int hot[HOT];
 	uint64_t seed, state, step;
 	uint64_t edits, accesses, determined, faults, stale, digest;
@@ -182,22 +184,30 @@ static int run_seed(struct test *t, uint64_t steps)
 		return no_room(1500);
 	t->state = t->seed;
 	fill_tables(t);
-	for (t->step = 0; good && t->step < steps; t->step++)
+	for (t->step = 0; good && t->step < steps; t->step++) {
 		good = step(t);
+		if (t->balloon)
+			balloon_poll(t->balloon);
+	}
 	model_destroy(&t->model);
 	return good ? STATUS_OK : STATUS_WRONG;
 }
 
 int mmutest_run(struct args *a)
 {
+	static struct balloon balloon;
 	static struct test t;
 	uint64_t steps = args_key(a, "steps", 2000), seconds = args_key(a, "seconds", 0);
 	uint64_t deadline = clock_deadline(seconds), runs = 0;
 	int status;
 
 	t.seed = args_key(a, "seed", 1);
+	if (args_key(a, "balloon", 0))
+		t.balloon = &balloon;
 	if (!args_done(a))
 		return STATUS_USAGE;
+	if (t.balloon && !balloon_start(&balloon, &(struct balloon_wish){ 0 }))
+		return STATUS_NO_DEVICE;
 	print("mmutest: seed=%lu steps=%lu\nmmutest: ready\n", t.seed, steps);
 	console_flush();
 	do {

@@ -3,7 +3,8 @@
 #
 # quill's mmutest: random page tables and accesses, with a model of what a TLB may hold.  For a seed
 # it must say the same on shadow tables, without, and under QEMU, with KVM and without; also while
-# the host merges the guest's pages, and stops the guest at any moment.
+# the host merges the guest's pages, takes free ones by the balloon, and stops the guest at any
+# moment.
 use strict;
 use warnings;
 use File::Basename qw(dirname);
@@ -65,11 +66,12 @@ for my $seed ($first .. $first + 3 * $storm - 1) {
 
 # ---- while the host does something ----
 
+my @words = ('mmutest', "seed=$first", 'steps=' . 2000 * $storm);
+my $calm = Quire->new(['--paging=ept', '-m', '64M'], @words);
+$calm->finish;
+
 # A signal finds the vCPU anywhere, also where KVM is about to raise an exception in the guest.
 {
-	my @words = ('mmutest', "seed=$first", 'steps=' . 2000 * $storm);
-	my $calm = Quire->new(['--paging=ept', '-m', '64M'], @words);
-	$calm->finish;
 	my $vm = Quire->new(['--paging=shadow', '-m', '64M'], @words);
 	my $rounds = 0;
 	$vm->wait_for(qr/ready/);
@@ -82,10 +84,26 @@ for my $seed ($first .. $first + 3 * $storm - 1) {
 	is(results($vm->{out}), results($calm->{out}), "... $rounds times, and says the same");
 }
 
+{
+	my $vm = Quire->new(['--paging=shadow', '--balloon=manual', '-m', '64M'], @words,
+		'balloon=1');
+	my $moves = 0;
+	$vm->wait_for(qr/ready/);
+	$vm->pause;
+	$vm->balloon(4000);
+	$vm->resume;
+	while (!$vm->wait_for(qr/stale=|wrong|exception/, 0)) {
+		eval { $moves += $vm->balloon(int rand 8000)->{actual} > 0; 1 } or last;
+	}
+	is($vm->finish, 0, 'a guest passes whose balloon moves') or diag $vm->{out};
+	is(results($vm->{out}), results($calm->{out}), '... and says the same');
+	ok($moves, "... while pages were in it, $moves times");
+}
+
 # Guests with one seed have the same pages.
 {
 	my $vm = Quire->new([qw(--paging=shadow -n 2 -m 64M --merge-rate=1000000000 --stats=-)],
-		'mmutest', "seed=$first", 'steps=' . 2000 * $storm);
+		@words);
 	is($vm->finish, 0, 'two guests pass that are merged') or diag $vm->{out};
 	my @digests = $vm->{out} =~ /digest=(\w+)/g;
 	ok(@digests == 2 && $digests[0] eq $digests[1], '... and say the same');
