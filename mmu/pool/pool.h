@@ -13,8 +13,8 @@
  * only pages in use have memory behind them.
  *
  * A new object goes to the lowest span of its class that has room.  So high spans empty first, and
- * go.  Nothing is ever moved.  But a span can be *poor*: it has no more objects than pages, so their
- * owners would take no more without it.
+ * go.  Nothing is ever moved.  But a span can be *poor*: it has no more objects than pages, so the
+ * owners of these would take no more without it.
  *
  * Locking: none.  The caller lets one thread in at a time.
  */

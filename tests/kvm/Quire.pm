@@ -160,7 +160,8 @@ sub file_pages {
 	my ($self, $mib) = @_;
 	for (glob '/proc/' . $self->vm_pid . '/fd/*') {
 		my @st = stat or next;
-		return $st[12] / 8 if $st[3] == 0 && -f _ && $st[7] == $mib << 21;	# the pool is in it
+		# Its second half is for the pool.
+		return $st[12] / 8 if $st[3] == 0 && -f _ && $st[7] == $mib << 21;
 	}
 	return -1;
 }
