@@ -6,10 +6,10 @@
  * Pages that are away: they have no frame in the RAM file, and a provider has their bytes.
  *
  * There is one provider for each such state: of `shared` pages it is a store (share.c), of `zero`
- * pages the kernel's page of zeroes (zero.c), of `compressed` pages the pool (packed.c).  away.c has the table of providers, and all that does
- * not depend on the provider: how a page that is away comes home or is forgotten, and the reserve
- * of credits.  relief.c has the mappings.  A new kind of such pages is a state (stage2.h), a
- * provider in a file of its own, and its row in the table.
+ * pages the kernel's page of zeroes (zero.c), of `compressed` pages the pool (packed.c).  away.c
+ * has the table of providers, and all that does not depend on the provider: how a page that is away
+ * comes home or is forgotten, and the reserve of credits.  relief.c has the mappings.  A new kind
+ * of such pages is a state (stage2.h), a provider in a file of its own, and its row in the table.
  *
  * A page that is away may be mapped, which struct stage2_page says.  If it is, the window maps the
  * provider's bytes there, write-protected: a read costs nothing, a write raises an event.  If it is

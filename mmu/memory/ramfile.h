@@ -16,10 +16,11 @@
 #include <quire/types.h>
 
 /*
- * Create a file of `length` bytes, a multiple of 2 MiB, that is all holes.  On a tmpfs of our own it
- * never has more pages than for `bytes` bytes, and a memfd is sealed against growth.  `huge`: 2 MiB
- * pages are wanted.  *exact: it is on a tmpfs of our own, where write() brings in the pages that it
- * covers, and no others.  Returns a descriptor, or -errno with the reason in *err (may be NULL).
+ * Create a file of `length` bytes, a multiple of 2 MiB, that is all holes.  On a tmpfs of our own
+ * it never has more pages than for `bytes` bytes, and a memfd is sealed against growth.  `huge`: 2
+ * MiB pages are wanted.  *exact: it is on a tmpfs of our own, where write() brings in the pages
+ * that it covers, and no others.  Returns a descriptor, or -errno with the reason in *err (may be
+ * NULL).
  */
 int ramfile_create(uint64_t bytes, uint64_t length, bool huge, bool *exact,
 		   struct quire_error *err);
