@@ -160,12 +160,8 @@ sub file_pages {
 	my ($self, $mib) = @_;
 	for (glob '/proc/' . $self->vm_pid . '/fd/*') {
 		my @st = stat or next;
-<<<<<<< Updated upstream
 		# Its second half is for the pool.
 		return $st[12] / 8 if $st[3] == 0 && -f _ && $st[7] == $mib << 21;
-=======
-		return $st[12] / 8 if $st[3] == 0 && -f _ && $st[7] == $mib << 21; # with the pool
->>>>>>> Stashed changes
 	}
 	return -1;
 }
