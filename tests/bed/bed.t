@@ -8,6 +8,7 @@
 # emulated processor deviates from a real one stands in deviations.txt, which tests consult.
 # With BED=all every test in tests/ that needs no compiler runs, with BED_TESTS="ROOM/NAME..."
 # these, else the few of @short.  What they print, all of it, is in log of the bed's folder.
+# Tests have their variables there (QUIRE_GUESTS, QUIRE_SEED and others), as the environment here.
 # BED_TIMEOUT and BED_TEST_TIMEOUT end what hangs: the bed, in seconds of the host's, and a test in
 # seconds of the bed's clock.
 use strict;
@@ -60,6 +61,7 @@ my @beds = ([grep { !m{^kvm/linux} } @tests], map { [$_] } grep { m{^kvm/linux} 
 sub write_script {
 	my ($script, @names) = @_;
 	open my $out, '>', $script or die "$script: $!";
+	print $out map { "export $_='$ENV{$_}'\n" } grep { /^QUIRE_/ } sort keys %ENV;
 	print $out "cd '" . getcwd() . "'\n",
 		"export QUIRE_MACHINE=own QUIRE_BUILD=$build QUIRE_BED=$bed\n",
 		"export QUIRE_DEVIATIONS='" . deviations() . "'\n";

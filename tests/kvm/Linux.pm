@@ -59,7 +59,7 @@ sub initramfs {
 	$text .= entry("bin/$_", 0120777, 'busybox') for @tools;
 	$text .= entry("$_.ko", 0100644, slurp("$bed/guest/$_.ko")) for @$modules;
 	$text .= entry('init', 0100755, $init);
-	$text .= entry($_, 0100644, $files{$_}) for sort keys %files;
+	$text .= entry($_, m{^bin/} ? 0100755 : 0100644, $files{$_}) for sort keys %files;
 	$text .= entry('TRAILER!!!', 0, '');
 	open my $f, '>:raw', $path or die "$path: $!";
 	print $f $text;
@@ -133,17 +133,22 @@ sub stat_of {
 	return $doc->{vms}[0] // {};
 }
 
-# Does the kernel count as many blocks of the RAM file as there are private pages?  The guest is
-# paused for that.  Returns its counters.
+# Do the kernel's blocks, the guests' pages and the machine's references agree?  All guests are
+# paused for that, and keepers have nothing more to do.  Returns each one's counters.
 sub memory_is_exact {
-	my ($name, $mib, $what) = @_;
-	my ($pid) = quire('ps', $name) =~ /(\d+)$/m;
-	quire('pause', $name);
-	my $stat = stat_of($name);
-	Test::More::is(blocks_of(ram_file($pid, $mib)), $stat->{state_private_pages},
-		"$what: the kernel counts the pages that are private");
-	quire('resume', $name);
-	return $stat;
+	my ($what, $mib, @names) = @_;
+	quire('pause', @names);
+	until_true(60, sub { quire('merge', 'now', @names) !~ /^merged [1-9]|found [1-9]/ });
+	my @stats = map { stat_of($_) } @names;
+	for (@stats) {
+		Test::More::is(blocks_of(ram_file($_->{pid}, $mib)), $_->{state_private_pages},
+			"$what: the kernel counts the private pages of $_->{name}");
+	}
+	my ($shared, $machine) = (0, scalar account());
+	$shared += $_->{state_shared_pages} for @stats;
+	Test::More::is($machine->{store_references}, $shared, '... the machine, the shared ones');
+	quire('resume', @names);
+	return @stats;
 }
 
 1;

@@ -16,8 +16,10 @@ my $skip = no_linux();
 plan skip_all => $skip if $skip;
 
 # It says what it found, waits for a word, and does what that says.
-my $asks = initramfs(['pvpanic', 'pvpanic-mmio'], <<'END');
+my $features = ($ENV{QUIRE_BUILD} // 'build') . '/payload/features';
+my $asks = initramfs(['pvpanic', 'pvpanic-mmio'], <<'END', 'bin/features', slurp($features));
 grep -E '^(processor|apicid|flags)' /proc/cpuinfo
+features $(grep -m 1 ^flags /proc/cpuinfo)
 echo "time: $(date +%s)"
 grep IO-APIC /proc/interrupts
 echo asks
@@ -71,6 +73,9 @@ ok($flag{hypervisor}, 'it knows that it is virtual');
 is(join(' ', grep { $flag{$_} } qw(vmx svm npt vgif vmcb_clean nrip_save arch_perfmon pdcm dtes64 ds
 	perfctr_core perfctr_nb perfctr_llc perfmon_v2 intel_pt arch_lbr kvmclock)), '',
 	'it sees nothing that has MSRs which are not there');
+like($log, qr/^features: [2-9]\d tried, 0 faults\r?$/m,
+	'an instruction of each feature that /proc/cpuinfo has does not fault')
+	or diag $log =~ /^(fault.*)/mg;
 reply('reboot');
 hear();
 is(join(',', $log =~ /^processor\s*: (\d+)/mg), '0,1', 'it reboots, and both start again');

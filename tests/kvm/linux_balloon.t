@@ -30,13 +30,13 @@ sub meminfo { my ($name) = @_; return (ask($g, 'cat /proc/meminfo') =~ /^$name: 
 
 my ($out, $status) = quire('balloon', '--wait=50', 'g1', '128M');
 is($status, 0, 'the balloon takes half of the memory') or diag $out;
-my $stat = memory_is_exact('g1', MIB, 'balloon of 128 MiB');
+my ($stat) = memory_is_exact('balloon of 128 MiB', MIB, 'g1');
 is($stat->{state_ballooned_pages} + $stat->{balloon_touches}, 32768,
 	'... which are exactly these pages, but for those that it touched again');
 is($stat->{balloon_actual_pages}, 32768, "... by the driver's account too");
 ($out, $status) = quire('balloon', '--wait=50', 'g1', '256M');
 is($status, 0, 'the balloon gives it back') or diag $out;
-$stat = memory_is_exact('g1', MIB, 'no balloon');
+($stat) = memory_is_exact('no balloon', MIB, 'g1');
 is($stat->{state_ballooned_pages}, 0, '... all of it');
 is($stat->{guest_total_memory_bytes}, 1024 * meminfo('MemTotal'),
 	"Linux's statistics: the total is what it shows its own users");

@@ -16,6 +16,7 @@ plan skip_all => $skip if $skip;
 
 use constant MIB => 128;
 my $nr_guests = $ENV{QUIRE_GUESTS} // 2;
+my $patience = 60 * (1 + $nr_guests);	# seconds, for what all of them do at once
 my $memory = $nr_guests * (MIB + 16) + 128;
 my $machine = serve("$dir/machine", "--memory=${memory}M", '--overcommit=1')
 	or BAIL_OUT(slurp("$dir/machine.err"));
@@ -28,7 +29,8 @@ my $initramfs = initramfs(\@modules, $Linux::shell, %data);
 my @guests = map { linux("g$_", $initramfs, ['-m', MIB . 'M', qw(--merge=off --domain=linux)]) }
 	1 .. $nr_guests;
 for (@guests) {
-	is_up($_) or diag(slurp("$_->{base}.out"), slurp("$_->{base}.err")), BAIL_OUT('no Linux');
+	is_up($_, $patience) or diag(slurp("$_->{base}.out"), slurp("$_->{base}.err")),
+		BAIL_OUT('no Linux');
 }
 ok(1, "$nr_guests guests with Debian's kernel come up");
 
@@ -42,23 +44,20 @@ my $totals = totals();
 # Eight files of 256 KiB, and a busybox.
 cmp_ok($totals->{pages_sharing} // 0, '>', (@guests - 1) * 900,
 	'what they have in common is there once') or diag $merged;
-my $shared = 0;
-$shared += memory_is_exact($_, MIB, "$_ merges")->{state_shared_pages} for @names;
-$totals = totals();
+memory_is_exact('merged', MIB, @names);
 is(scalar(grep { $_ ne $before[0] } map { scalar ask($_, "md5sum $files") } @guests), 0,
 	'each reads what was in its files');
-is($shared, $totals->{pages_sharing} + $totals->{pages_shared}, '... and each page is counted');
 
 # Writes to shared pages, while more are shared: copies, and compression of what was read.
 say_to($_, 'for i in 1 2; do for f in /data?; do ' .
 	'gzip -c <$f >/tmp/z; gzip -dc /tmp/z | cmp - $f; ' .
 	"cat \$f \$f >/tmp/y; cp /tmp/y /tmp/x; done; done; md5sum $files") for @guests;
 quire('merge', 'now', @names) for 1 .. 3;
-my @after = map { scalar answer($_, 120) } @guests;
+my @after = map { scalar answer($_, $patience) } @guests;
 is(scalar(grep { ($_ // '') ne $before[0] } @after), 0, 'a storm changes nothing') or diag @after;
-memory_is_exact($_, MIB, "$_ after the storm") for @names;
+memory_is_exact('after the storm', MIB, @names);
 for (@guests) {
 	say_to($_, 'poweroff -f');
-	is(finish($_, 60)->{status}, 0, "$_->{name} powers off");
+	is(finish($_, $patience)->{status}, 0, "$_->{name} powers off");
 }
 done_testing();

@@ -12,7 +12,14 @@ PAYLOAD_LINUX := linux32_hello linux64_hello linux32_instructions linux64_instru
                  linux64_interrupts
 PAYLOADS    := $(PAYLOAD_LINUX:%=$(BUILD)/payload/%.bzImage) \
                $(BUILD)/payload/multiboot2_hello.elf $(BUILD)/payload/hostile.elf \
-               $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin)
+               $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin) \
+               $(BUILD)/payload/features
+
+# A program for Linux guests, which have no libraries.
+$(BUILD)/payload/features: tests/payload/features.c tests/payload/payload.mk
+	@mkdir -p $(@D)
+	@echo '  CC      $@'
+	$(Q)$(CC) -static -O1 $(WARN) -o $@ $<
 
 $(BUILD)/payload/%.o: tests/payload/%.S tests/payload/payload.mk
 	@mkdir -p $(@D)
