@@ -109,7 +109,10 @@ $calm->finish;
 	ok(@digests == 2 && $digests[0] eq $digests[1], '... and say the same');
 	my ($merged) = $vm->{out} =~ /"merged_pages": ([1-9]\d*)/;
 	my ($broken) = $vm->{out} =~ /"cow_breaks": ([1-9]\d*)/;
-	ok($merged && $broken, '... of pages that were merged and written again');
+      SKIP: {
+		skip 'too little is merged in the time', 1 if $deviates;
+		ok($merged && $broken, '... of pages that were merged and written again');
+	}
 }
 
 done_testing();
