@@ -31,6 +31,7 @@ static const struct workload workloads[] = {
 	{ "stress", "SECONDS [seed=N] [pages=N]", stress_run },
 	{ "locked", "SECONDS [pages=N] [seed=N]", locked_run },
 	{ "remap", "SECONDS [pages=N] [seed=N]", remap_run },
+	{ "tables", "compute|switch|edit|churn|batch|fork [ops=N] [pages=N]", tables_run },
 	{ "mmutest", "[seed=N] [steps=N] [seconds=N] [balloon=1]", mmutest_run },
 	{ "balloon",
 	  "[seconds=N] [steps=N] [touch=PAGES] [dirty=PAGES] [oom=PAGES] [reuse=1] "

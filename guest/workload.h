@@ -53,6 +53,7 @@ int zipf_run(struct args *a);
 int stress_run(struct args *a);
 int locked_run(struct args *a);
 int remap_run(struct args *a);
+int tables_run(struct args *a);
 int mmutest_run(struct args *a);
 int balloon_run(struct args *a);
 int report_run(struct args *a);

@@ -42,7 +42,7 @@ sub run {
 sub plain {
 	my ($text) = @_;
 	$text =~ s/\b(time|tsc|free|zone).*//g;
-	$text =~ s/(_ms|_us|cycles|ns_per_page|longest|writes|verified|ops|most)=[0-9.]+/$1=/g;
+	$text =~ s/(_ms|_us|cycles|ns_per_page|ns_per_op|longest|writes|verified|ops|most)=[0-9.]+/$1=/g;
 	return $text;
 }
 
@@ -63,6 +63,7 @@ same('zipf', 'zipf', 1, 1000, 'ops=100000');
 same('stress', 'stress', 1, 'pages=2000');
 same('touch', 'touch', 2000, 'order=random', 'write');
 same('exit', 'exit', 7);
+same("tables $_", 'tables', $_, 'ops=512') for qw(compute switch edit churn batch fork);
 
 # ---- bad ones ----
 
