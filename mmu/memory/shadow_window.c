@@ -27,7 +27,7 @@ static maddr_t frame(void *ctx, pfn_t pfn)
 	if (pfn == STAGE2_ZERO_PFN)
 		return SHADOW_ZERO_PAGE;
 	if (pfn < STAGE2_STORE_PFN)
-		return gfn_to_gpa(pfn);
+		return gfn_to_gpa(pfn) + (gfn_to_gpa(pfn) < SHADOW_LOW_END ? SHADOW_LOW_RAM : 0);
 	return SHADOW_STORE_BASE + gfn_to_gpa(pfn - STAGE2_STORE_PFN);
 }
 

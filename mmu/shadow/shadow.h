@@ -32,13 +32,21 @@
 
 /*
  * Machine addresses as the shadow tables have them, which are KVM's guest-physical ones.  A guest's
- * own addresses lie below SHADOW_GUEST_END.  Its RAM and its devices are where the guest sees them.
+ * own addresses lie below SHADOW_GUEST_END.  Its devices and its RAM, but for the first 2 MiB, are
+ * where the guest sees them.
  */
 #define SHADOW_GUEST_END    (1ULL << 38)
 #define SHADOW_MONITOR_BASE SHADOW_GUEST_END		  /* the monitor: at most 4 GiB */
 #define SHADOW_ZERO_PAGE    (SHADOW_GUEST_END + 8 * GiB)  /* one page of zeroes, read-only */
 #define SHADOW_NOWHERE	    (SHADOW_GUEST_END + 12 * GiB) /* one page, no memory and no device */
+#define SHADOW_LOW_RAM	    (SHADOW_GUEST_END + 16 * GiB) /* RAM below SHADOW_LOW_END */
 #define SHADOW_STORE_BASE   (SHADOW_GUEST_END + 64 * GiB) /* segments of the store, read-only */
+
+/*
+ * RAM below this address is apart, so that there is none where a processor starts by itself, in
+ * real mode: KVM_RUN returns before the first instruction (vmm/vm/vcpu_real.c).
+ */
+#define SHADOW_LOW_END QUIRE_BLOCK_SIZE
 
 /*
  * The entry of each root table that belongs to the monitor, and the addresses that it covers.

@@ -98,6 +98,8 @@ static void map(struct guest *g, gfn_t gfn, uint64_t nr, uint64_t leaf)
 	int prot = PROT_READ | (leaf & X86_W ? PROT_WRITE : 0), flags = 0;
 	int fd = -1;
 
+	if (at >= SHADOW_LOW_RAM && at < SHADOW_LOW_RAM + SHADOW_LOW_END)
+		at -= SHADOW_LOW_RAM;
 	if (at < SHADOW_GUEST_END) {
 		fd = g->gm->window.ram_fd;
 		flags |= MAP_SHARED;

@@ -35,7 +35,7 @@
 	.quad	0
 	.long	0, 0			/* payload */
 	.quad	0, PREFERRED
-	.long	0x10000, 0, 0		/* init_size */
+	.long	0x100000, 0, 0		/* init_size */
 header_end:
 version: .asciz	"0.1 hello of the tests"
 	.org	0x400

@@ -9,7 +9,7 @@ PAYLOAD_ELF := multiboot_hello multiboot_smp multiboot_asleep multiboot2_moved \
                pvh32_line pvh32_queue_wait pvh32_locked pvh32_alternate
 PAYLOAD_BIN := flat_hello flat_bios flat_screen
 PAYLOAD_LINUX := linux32_hello linux64_hello linux32_instructions linux64_instructions \
-                 linux64_interrupts
+                 linux64_interrupts linux64_smp
 PAYLOADS    := $(PAYLOAD_LINUX:%=$(BUILD)/payload/%.bzImage) \
                $(BUILD)/payload/multiboot2_hello.elf $(BUILD)/payload/hostile.elf \
                $(PAYLOAD_ELF:%=$(BUILD)/payload/%.elf) $(PAYLOAD_BIN:%=$(BUILD)/payload/%.bin) \
@@ -85,4 +85,4 @@ payloads: $(PAYLOADS)
             $(foreach bits,32 64,$(BUILD)/payload/linux_start$(bits).o \
                                  $(BUILD)/payload/linux_hello$(bits).o \
                                  $(BUILD)/payload/linux_instructions$(bits).o) \
-           $(BUILD)/payload/linux_interrupts64.o
+           $(BUILD)/payload/linux_interrupts64.o $(BUILD)/payload/linux_smp64.o

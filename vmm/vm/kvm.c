@@ -295,6 +295,18 @@ fail:
 	return ret;
 }
 
+int kvm_create_real(struct kvm *kvm, struct quire_error *err)
+{
+	struct kvm real = *kvm;
+	int ret = create_vm(&real, err);
+
+	if (ret)
+		return ret;
+	kvm->real_fd = real.vm_fd;
+	ask_for_instructions(&real);
+	return set_real_mode_pages(&real, err);
+}
+
 void kvm_close_device(struct kvm *kvm)
 {
 	if (kvm->fd >= 0)
@@ -306,6 +318,8 @@ void kvm_finish(struct kvm *kvm)
 {
 	free(kvm->cpuid);
 	free(kvm->slot);
+	if (kvm->real_fd >= 0)
+		close(kvm->real_fd);
 	if (kvm->vm_fd >= 0)
 		close(kvm->vm_fd);
 	kvm_close_device(kvm);

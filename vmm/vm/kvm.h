@@ -14,6 +14,8 @@
 struct kvm {
 	int fd;		   /* /dev/kvm; -1: not open */
 	int vm_fd;	   /* -1: not created */
+	int real_fd;	   /* kvm_create_real(); -1: not created */
+	gpa_t low;	   /* RAM below it lies at SHADOW_LOW_RAM; 0: none.  Set by the owner */
 	bool pv_enforced;  /* KVM_CAP_ENFORCE_PV_FEATURE_CPUID exists */
 	bool tsc_deadline; /* the local APIC's timer has TSC-deadline mode */
 	unsigned int max_vcpus;
@@ -24,7 +26,7 @@ struct kvm {
 	const void *zeroes; /* kvm_set_monitor() */
 };
 
-#define KVM_NONE ((struct kvm){ .fd = -1, .vm_fd = -1 })
+#define KVM_NONE ((struct kvm){ .fd = -1, .vm_fd = -1, .real_fd = -1 })
 
 /*
  * Open /dev/kvm, check that it can do everything that quire uses, and create a VM.  irqchip: check
@@ -79,6 +81,14 @@ int kvm_set_monitor(struct kvm *kvm, const struct world_memory *monitor, const v
 
 /* gmem_shadow.segment.  While vCPUs run, the keeper's thread calls it. */
 int kvm_set_segment(struct kvm *kvm, maddr_t at, const void *hva, uint64_t bytes);
+
+/*
+ * Make a second VM, real_fd, for code in real mode (vcpu_real.c); and give it the first `bytes` of
+ * RAM, at 0.  It has no other memory.  0 or -errno with *err.
+ */
+int kvm_create_real(struct kvm *kvm, struct quire_error *err);
+int kvm_set_real_memory(const struct kvm *kvm, const struct gmem *gm, uint64_t bytes,
+			struct quire_error *err);
 
 /*
  * Make KVM forget the tables that it has made of the shadow tables, if it makes any: it does so

@@ -50,7 +50,7 @@ static int add_slot(struct kvm *kvm, const struct gmem *gm, gpa_t gpa, uint64_t 
 
 	*slot = (struct kvm_userspace_memory_region){
 		.slot = kvm->nr_slots,
-		.guest_phys_addr = gpa,
+		.guest_phys_addr = gpa < kvm->low ? SHADOW_LOW_RAM + gpa : gpa,
 		.memory_size = bytes,
 		.userspace_addr = (uintptr_t)gmem_hva(gm, gpa),
 	};
@@ -65,15 +65,16 @@ static int add_slot(struct kvm *kvm, const struct gmem *gm, gpa_t gpa, uint64_t 
 	return 0;
 }
 
-/* A slot ends at a multiple of `bytes`, or at the end of its range. */
-static gpa_t slot_end(gpa_t gpa, gpa_t end, uint64_t bytes)
+/* A slot ends at a multiple of `bytes`, at the end of its range, or where low RAM ends. */
+static gpa_t slot_end(const struct kvm *kvm, gpa_t gpa, gpa_t end, uint64_t bytes)
 {
-	return min_u64(end, align_down(gpa, bytes) + bytes);
+	end = min_u64(end, align_down(gpa, bytes) + bytes);
+	return gpa < kvm->low ? min_u64(end, kvm->low) : end;
 }
 
 int kvm_set_memory(struct kvm *kvm, const struct gmem *gm, struct quire_error *err)
 {
-	unsigned int nr, slots = 0;
+	unsigned int nr, slots = kvm->low ? 1 : 0;
 	const struct gfn_range *ram = gmem_ram(gm, &nr);
 	uint64_t pages = 0, bytes;
 
@@ -93,7 +94,7 @@ int kvm_set_memory(struct kvm *kvm, const struct gmem *gm, struct quire_error *e
 		for (gpa_t gpa = gfn_to_gpa(ram[i].start); gpa < end; gpa = next) {
 			int ret;
 
-			next = slot_end(gpa, end, bytes);
+			next = slot_end(kvm, gpa, end, bytes);
 			ret = add_slot(kvm, gm, gpa, next - gpa, err);
 			if (ret)
 				return ret;
@@ -104,7 +105,7 @@ int kvm_set_memory(struct kvm *kvm, const struct gmem *gm, struct quire_error *e
 
 struct gfn_range kvm_slot_range(const struct kvm *kvm, unsigned int slot)
 {
-	gpa_t start = kvm->slot[slot].guest_phys_addr;
+	gpa_t start = kvm->low && !slot ? 0 : kvm->slot[slot].guest_phys_addr;
 
 	return (struct gfn_range){
 		gpa_to_gfn(start),
@@ -152,6 +153,20 @@ static int set_other(const struct kvm *kvm, uint32_t slot, maddr_t at, const voi
 	};
 
 	return set_slot(kvm, &region);
+}
+
+int kvm_set_real_memory(const struct kvm *kvm, const struct gmem *gm, uint64_t bytes,
+			struct quire_error *err)
+{
+	struct kvm_userspace_memory_region region = {
+		.memory_size = bytes,
+		.userspace_addr = (uintptr_t)gmem_hva(gm, 0),
+	};
+
+	return ioctl(kvm->real_fd, KVM_SET_USER_MEMORY_REGION, &region) ?
+		       quire_fail(err, -errno, "KVM: ioctl(SET_USER_MEMORY_REGION) failed: %s",
+				  strerror(errno)) :
+		       0;
 }
 
 int kvm_set_monitor(struct kvm *kvm, const struct world_memory *monitor, const void *zeroes,

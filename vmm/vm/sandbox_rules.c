@@ -101,6 +101,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	IOCTL(KVM_SET_DEBUGREGS,	    V,	   "... the same"),
 	IOCTL(KVM_SET_VCPU_EVENTS,	    V,	   "shadow tables: an exception that is ours"),
 	IOCTL(KVM_SET_XCRS,		    V,	   "... XSETBV"),
+	IOCTL(KVM_SET_GUEST_DEBUG,	    V,	   "... code in real mode, step by step"),
 	IOCTL(KVM_GET_LAPIC,		    V,	   "... its timer, a pending interrupt"),
 	IOCTL(KVM_GET_IRQCHIP,		    M,	   "... a device"),
 	IOCTL(KVM_GET_PIT2,		    M,	   "... the timer"),

@@ -157,8 +157,7 @@ void vcpu_finish(struct vcpu *vcpu)
 		munmap(vcpu->run, vcpu->vm->kvm.run_bytes);
 	if (vcpu->fd >= 0)
 		close(vcpu->fd);
-	free(vcpu->shadow);
-	vcpu->shadow = NULL;
+	vcpu_shadow_finish(vcpu);
 	vcpu->run = NULL;
 	vcpu->fd = -1;
 }
@@ -307,7 +306,8 @@ int vcpu_start(struct vcpu *vcpu, struct quire_error *err)
 void vcpu_kick(struct vcpu *vcpu, unsigned int request)
 {
 	atomic_fetch_or(&vcpu->requests, request);
-	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&__atomic_load_n(&vcpu->run, __ATOMIC_SEQ_CST)->immediate_exit, 1,
+			 __ATOMIC_SEQ_CST);
 	if (!atomic_exchange(&vcpu->kicked, true))
 		pthread_kill(vcpu->thread.id, KICK_SIGNAL);
 	wait_port_tell(&vcpu->vm->wait_port); /* the signal may come just before it waits */

@@ -53,12 +53,12 @@ extern const struct vcpu_ops vcpu_kvm_ops;
 struct vcpu {
 	struct vm *vm;	      /* [I] */
 	unsigned int id;      /* [I] also its APIC id */
-	int fd;		      /* [I] -1: none */
+	int fd;		      /* [v] -1: none */
 	uint32_t features;    /* [I] EMULATE_* that the guest's CPUID offers */
-	struct kvm_run *run;  /* [v], except immediate_exit: [a] */
+	struct kvm_run *run;  /* [v], atomically; except immediate_exit: [a] */
 	struct thread thread; /* the main loop starts and joins it */
 
-	const struct vcpu_ops *ops; /* [I] */
+	const struct vcpu_ops *ops; /* [v] */
 	struct vcpu_shadow *shadow; /* [I] NULL: it is KVM's own */
 
 	atomic_uint requests; /* [a] */

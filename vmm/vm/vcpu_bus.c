@@ -39,9 +39,11 @@ static int act(struct vcpu *vcpu, enum world_act act, struct kvm_regs *regs)
 	__atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 	do
 		error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
-	while (error == EINTR || error == EAGAIN);
+	while ((error == EINTR || error == EAGAIN) && !vcpu_shadow_was_reset(vcpu));
 	if (atomic_load(&vcpu->requests))
 		__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	if (vcpu_shadow_was_reset(vcpu))
+		return -ENOENT;
 	*regs = run->s.regs.regs;
 	return error ? -error : world_has_acted(run) ? 0 : -ENOENT;
 }

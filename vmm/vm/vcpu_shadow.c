@@ -20,6 +20,8 @@
 #include "vm_shadow.h"
 
 #define MSR_LSTAR 0xc0000082u
+#define DR6_START 0xffff0ff0u
+#define DR7_START 0x400u
 
 static struct vm_shadow *vm_shadow_of(const struct vcpu *vcpu)
 {
@@ -72,6 +74,18 @@ static bool find_root(struct vcpu *vcpu)
 
 /* ---- beginning ---- */
 
+/* What INIT leaves alone. */
+static void power_up(struct vcpu *vcpu)
+{
+	vcpu->shadow->cpu.state = (struct monitor_state){
+		.debug = { .dr6 = DR6_START, .dr7 = DR7_START },
+		.msr.pat = 0x0007040600070406,
+		.msr.misc_enable = VCPU_MISC_ENABLE,
+		.xcr0 = 1,
+		.shadow_rip = UINT64_MAX,
+	};
+}
+
 int vcpu_shadow_init(struct vcpu *vcpu, struct quire_error *err)
 {
 	vcpu->shadow = calloc(1, sizeof(*vcpu->shadow));
@@ -83,36 +97,53 @@ int vcpu_shadow_init(struct vcpu *vcpu, struct quire_error *err)
 		.features = &vm_shadow_of(vcpu)->features,
 		.ctx = vcpu,
 	};
-	return 0;
+	if (!vcpu->id)
+		return 0;
+	power_up(vcpu);
+	vcpu->shadow->waits = true;
+	if (!vcpu_set_msr(vcpu, MSR_LSTAR, world_lstar()))
+		return quire_fail(err, -EIO, "KVM: cannot set LSTAR of vCPU %u", vcpu->id);
+	return vcpu_real_init(vcpu, err);
+}
+
+void vcpu_shadow_finish(struct vcpu *vcpu)
+{
+	if (!vcpu->shadow)
+		return;
+	vcpu_real_finish(vcpu->shadow->real);
+	free(vcpu->shadow);
+	vcpu->shadow = NULL;
+}
+
+void vcpu_shadow_begin(struct vcpu *vcpu)
+{
+	struct kvm_sregs *real = &vcpu->run->s.regs.sregs;
+	struct vcpu_shadow *s = vcpu->shadow;
+
+	world_start(vm_shadow_of(vcpu)->world, vcpu->id, real);
+	s->waits = false;
+	s->place = WORLD_TRAPPED;
+	s->root = 0;
+	find_root(vcpu);
+	real->cr3 = s->root;
+	vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
 }
 
 static int start(struct vcpu *vcpu, struct quire_error *err)
 {
-	struct kvm_sregs *real = &vcpu->run->s.regs.sregs;
-	struct vcpu_shadow *s = vcpu->shadow;
-	const char *why;
+	const char *why = world_refuses(&vcpu->run->s.regs.sregs);
+	struct monitor_state *state = &vcpu->shadow->cpu.state;
 
-	s->cpu.state = (struct monitor_state){
-		.regs = vcpu->run->s.regs.regs,
-		.sregs = *real,
-		.debug = { .dr6 = 0xffff0ff0, .dr7 = 0x400 },
-		.msr.pat = 0x0007040600070406,
-		.msr.misc_enable = VCPU_MISC_ENABLE,
-		.xcr0 = 1,
-		.shadow_rip = UINT64_MAX,
-	};
-	why = world_refuses(real);
 	if (why)
 		return quire_fail(err, -EDOM,
 				  "--paging=shadow cannot run this image as it starts: %s", why);
-	world_start(vm_shadow_of(vcpu)->world, vcpu->id, real);
-	s->place = WORLD_TRAPPED;
-	find_root(vcpu);
-	real->cr3 = s->root;
-	if (ioctl(vcpu->fd, KVM_SET_SREGS, real) || !vcpu_set_msr(vcpu, MSR_LSTAR, world_lstar()))
-		return quire_fail(err, -errno, "KVM: cannot set the registers: %s",
-				  strerror(errno));
-	return 0;
+	power_up(vcpu);
+	state->regs = vcpu->run->s.regs.regs;
+	state->sregs = vcpu->run->s.regs.sregs;
+	vcpu_shadow_begin(vcpu);
+	return vcpu_set_msr(vcpu, MSR_LSTAR, world_lstar()) ?
+		       0 :
+		       quire_fail(err, -EIO, "KVM: cannot set LSTAR");
 }
 
 /* ---- into the guest ---- */
@@ -197,6 +228,43 @@ static int take_event(struct vcpu *vcpu)
 	return ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, &events) ? errno : 0;
 }
 
+/*
+ * KVM does INIT by itself, in KVM_RUN: then the vCPU has left the monitor, and is in real mode as a
+ * processor is.  It waits for SIPI inside of KVM.
+ */
+bool vcpu_shadow_was_reset(struct vcpu *vcpu)
+{
+	const struct kvm_sync_regs *real = &vcpu->run->s.regs;
+	struct vcpu_shadow *s = vcpu->shadow;
+
+	if (real->sregs.cr0 & CR0_PE)
+		return false;
+	s->waits = true;
+	s->halted = s->accepted = s->trapped = false;
+	s->cpu.state.regs = real->regs;
+	s->cpu.state.sregs = real->sregs;
+	s->cpu.state.debug = (struct kvm_debugregs){ .dr6 = DR6_START, .dr7 = DR7_START };
+	s->cpu.state.shadow_rip = UINT64_MAX;
+	return true;
+}
+
+/* KVM has started it: it is to fetch its first instruction, and there is no memory. */
+static bool is_started(const struct vcpu *vcpu)
+{
+	const struct kvm_sync_regs *real = &vcpu->run->s.regs;
+
+	return vcpu->shadow->real && vcpu->run->exit_reason == KVM_EXIT_INTERNAL_ERROR &&
+	       vcpu->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION && !real->regs.rip &&
+	       real->sregs.cs.base < MiB;
+}
+
+static int reset(struct vcpu *vcpu, int error)
+{
+	if (error || !is_started(vcpu))
+		return error;
+	return -vcpu_real_begin(vcpu) ?: EAGAIN;
+}
+
 static int run(struct vcpu *vcpu)
 {
 	struct vcpu_shadow *s = vcpu->shadow;
@@ -206,12 +274,14 @@ static int run(struct vcpu *vcpu)
 		vcpu->run->exit_reason = KVM_EXIT_IO;
 		return 0;
 	}
-	error = -prepare(vcpu);
+	error = s->waits ? 0 : -prepare(vcpu);
 	if (error)
 		return error;
 	vcpu->run->kvm_valid_regs = WORLD_VALID_REGS;
 	error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
 	flush_end(vm_shadow_of(vcpu)->flush, vcpu->id);
+	if (vcpu_shadow_was_reset(vcpu))
+		return reset(vcpu, error);
 	look(vcpu);
 	if (error == EINTR && s->place == WORLD_IN_GUEST)
 		error = take_event(vcpu) ?: EINTR;
@@ -504,16 +574,17 @@ static bool after_mmio(struct vcpu *vcpu)
 	return error == EINTR && vcpu_keeps_running(vcpu);
 }
 
+/* KVM is not asked: it would do INIT and SIPI meanwhile. */
 static int read_state(struct vcpu *vcpu, struct vcpu_state *state)
 {
-	struct kvm_mp_state mp = { .mp_state = KVM_MP_STATE_RUNNABLE };
+	const struct vcpu_shadow *s = vcpu->shadow;
 
-	if (vcpu->shadow->halted && ioctl(vcpu->fd, KVM_GET_MP_STATE, &mp))
-		return -errno;
 	*state = (struct vcpu_state){
-		.regs = vcpu->shadow->cpu.state.regs,
-		.sregs = vcpu->shadow->cpu.state.sregs,
-		.mp_state = mp.mp_state,
+		.regs = s->cpu.state.regs,
+		.sregs = s->cpu.state.sregs,
+		.mp_state = s->waits  ? KVM_MP_STATE_UNINITIALIZED :
+			    s->halted ? KVM_MP_STATE_HALTED :
+					KVM_MP_STATE_RUNNABLE,
 	};
 	return 0;
 }

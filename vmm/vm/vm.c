@@ -467,14 +467,18 @@ void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 	keep->ram_bytes = vm->config.ram_bytes;
 	keep->nr_threads = vm->nr_vcpus + OTHER_THREADS;
 	/* There are no more than these, those named below, and a dozen of the process's own. */
-	static_assert(GMEM_MAX_DESCRIPTORS + VM_MAX_VCPUS + 5 * QUIRE_VIRTIO_SLOTS + 32 <=
+	static_assert(GMEM_MAX_DESCRIPTORS + VM_MAX_VCPUS + SHADOW_MAX_VCPUS +
+				      5 * QUIRE_VIRTIO_SLOTS + 32 <=
 			      SANDBOX_MAX_KEEP,
 		      "there is room to keep all of them");
 	for (unsigned int i = 0; i < nr; i++)
 		sandbox_keep(keep, memory[i]);
-	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		sandbox_keep(keep, vm->vcpu[i].fd);
+		sandbox_keep(keep, vcpu_real_descriptor(&vm->vcpu[i]));
+	}
 	sandbox_keep(keep, vm->kvm.vm_fd);
+	sandbox_keep(keep, vm->kvm.real_fd);
 	sandbox_keep(keep, vm->wake_fd);
 	for (unsigned int i = 0; i < QUIRE_VIRTIO_SLOTS; i++) {
 		if (!vm->slot[i].device)

@@ -138,7 +138,11 @@ int vm_shadow_set_memory(struct vm *vm, struct quire_error *err)
 {
 	struct world_memory monitor = world_memory(vm->shadow->world);
 
-	return kvm_set_monitor(&vm->kvm, &monitor, gmem_shadow_zeroes(), err);
+	int ret = kvm_set_monitor(&vm->kvm, &monitor, gmem_shadow_zeroes(), err);
+
+	return ret || vm->kvm.real_fd < 0 ?
+		       ret :
+		       kvm_set_real_memory(&vm->kvm, vm->gm, vcpu_real_bytes(vm), err);
 }
 
 /* ---- its life ---- */
@@ -160,10 +164,6 @@ static int check(const struct vm *vm, struct quire_error *err)
 {
 	gpa_t end = gfn_to_gpa(vm->ram[vm->nr_ram - 1].end);
 
-	if (vm->config.nr_vcpus > 1)
-		return quire_fail(err, -EDOM,
-				  "--paging=shadow: several vCPUs cannot be started yet, leave "
-				  "out -c");
 	if (vm->config.nr_vcpus > SHADOW_MAX_VCPUS)
 		return quire_fail(err, -EDOM, "--paging=shadow: at most %u vCPUs",
 				  SHADOW_MAX_VCPUS);
@@ -210,7 +210,10 @@ int vm_shadow_create(struct vm *vm, struct quire_error *err)
 	vm->shadow->flush = create_flush(vm);
 	if (!vm->shadow->flush)
 		return quire_fail(err, -ENOMEM, "no memory for shadow tables");
-	return world_create(&config, &vm->shadow->world, err);
+	vm->kvm.low = SHADOW_LOW_END;
+	if (vm->config.nr_vcpus > 1)
+		ret = kvm_create_real(&vm->kvm, err);
+	return ret ? ret : world_create(&config, &vm->shadow->world, err);
 }
 
 void vm_shadow_destroy(struct vm *vm)
