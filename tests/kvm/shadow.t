@@ -42,7 +42,7 @@ sub run {
 sub plain {
 	my ($text) = @_;
 	$text =~ s/\b(time|tsc|free|zone).*//g;
-	$text =~ s/(_ms|_us|cycles|ns_per_page|ns_per_op|longest|writes|verified|ops|most)=[0-9.]+/$1=/g;
+	$text =~ s/(_ms|_us|cycles|ns_per_\w+|longest|writes|verified|ops|most)=[0-9.]+/$1=/g;
 	return $text;
 }
 
