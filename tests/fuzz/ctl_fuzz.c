@@ -12,6 +12,7 @@
  * So that inputs get past the header checks, a packet's first byte says whether the header is
  * made right by the harness or comes from the input too.
  */
+#include <errno.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
