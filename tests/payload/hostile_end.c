@@ -425,6 +425,7 @@ static const struct {
 	{ "nowhere", nowhere },
 	{ "roots", roots },		{ "strings", strings },
 	{ "breakpoints", breakpoints },
+	{ "takeover", takeover },
 };
 
 int end(const char *words)
