@@ -308,7 +308,7 @@ SKIP: {
 		'a kernel that needs more RAM than there is: how much');
 	truncate spew('big', ''), 60 << 20;
 	$r = run('run', '-m', '64M', "--initrd=$dir/big", $image);
-	ok($r->{status} eq 2 && one_line($r->{err}) && $r->{err} =~ /initrd.*-m 77M or more/,
+	ok($r->{status} eq 2 && one_line($r->{err}) && $r->{err} =~ /initrd.*-m 78M or more/,
 		'an initrd that does not fit beside the kernel, too');
 	for my $refused (["--initrd=$dir/one", "$payload/pvh32_hello.elf"],
 		["--module=$dir/one", $image], ["--initrd=$dir/none", $image],
