@@ -83,7 +83,7 @@ LONG      := tests/kvm/balloon_guest.t tests/kvm/sandbox.t tests/kvm/merge.t tes
              tests/kvm/balloon_qemu.t tests/kvm/run.t tests/kvm/workloads.t tests/kvm/tutorial.t
 TEST_SH   := $(filter-out tests/bed/%,$(wildcard tests/*/*.t))
 # What also runs with guests on shadow tables (docs/testing.md).
-BOTH      := $(KEEPER_TESTS) $(patsubst %,tests/kvm/%.t,merge workloads stress books json \
+BOTH      := $(KEEPER_TESTS) $(patsubst %,tests/kvm/%.t,merge workloads stress books \
              observe net oom process locked memfd cgroup merge_cli balloon_cli balloon_storm \
              balloon truth wait_for)
 TESTS     := $(LONG) $(STORMS) $(BOTH:%=%@shadow) \

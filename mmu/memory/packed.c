@@ -7,13 +7,14 @@
  *
  *   1. write-protect the run            as in share.c
  *   2. pack the pages                   into a buffer; what does not pack stays
- *   3. punch the hole                   their credits go into the purse
- *   4. put the packs into the pool      which is paid from the purse
- *   5. tell stage 2
+ *   3. plan which go (pool_plan)        so that the pool needs no more pages than come free
+ *   4. punch holes                      their credits go into the purse
+ *   5. put the packs into the pool      which is paid from the purse
+ *   6. tell stage 2
  *
- * So memory that is used up does not keep us from freeing some.  If the pool has no room at 4, the
- * page is written back into its frame.  The guest finds a hole at its next access, and the bytes
- * come home.
+ * So memory that is used up does not keep us from freeing some.  What cannot be freed at 4 is
+ * written again, and there is a plan anew; what it leaves out gets its frame back before the pool
+ * takes any.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,21 +32,21 @@ static uint64_t file_page(const struct gmem *gm, uint64_t offset)
 
 /* ---- the pool's memory ---- */
 
+/* It is paid from the purse alone. */
 static int bring(void *ctx, uint64_t offset, uint64_t pages)
 {
 	struct gmem *gm = ctx;
-	uint64_t paid = min_u64(gm->packed.purse, pages), done;
 	gfn_t at = file_page(gm, offset);
+	uint64_t done;
 	int err;
 
-	if (!gmem_take(gm, pages - paid))
+	if (gm->packed.purse < pages)
 		return -EDQUOT;
-	gm->packed.purse -= paid;
 	err = window_fill_holes(&gm->window, at, pages, &done);
-	if (!err)
-		return 0;
-	ramfile_punch(gm->window.ram_fd, gfn_to_gpa(at), gfn_to_gpa(pages));
-	gm->packed.purse += pages;
+	if (err)
+		ramfile_punch(gm->window.ram_fd, gfn_to_gpa(at), gfn_to_gpa(pages));
+	else
+		gm->packed.purse -= pages;
 	return err;
 }
 
@@ -110,54 +111,97 @@ static void write_home(struct gmem *gm, gfn_t gfn, const uint8_t *bytes)
 		atomic_store(&gm->backend->lost, gfn);
 }
 
-static void stay(struct gmem *gm, gfn_t gfn, const struct pool_packed *packed)
+/* A batch of pages, and which of them go. */
+struct batch {
+	gfn_t gfn;
+	unsigned int nr; /* at most PACKED_BATCH */
+	const struct pool_packed *packed;
+	bool go[PACKED_BATCH];
+};
+
+/* Credits that are at hand for pages of the pool, and that the file has room for. */
+static uint64_t take_spare(struct gmem *gm)
+{
+	uint64_t most = gm->window.span >> QUIRE_PAGE_SHIFT, used, room;
+
+	used = ramfile_pages(gm->window.ram_fd);
+	room = min_u64(most - min_u64(used, most), 2 * POOL_MOST_PAGES);
+	room = gmem_take_some(gm, room);
+	gm->packed.purse += room;
+	return room;
+}
+
+/* The page lost its frame, and gets one again. */
+static void stay(struct gmem *gm, const struct batch *b, unsigned int i)
 {
 	uint8_t bytes[QUIRE_PAGE_SIZE];
 
-	pool_unpack(packed, bytes);
-	write_home(gm, gfn, bytes);
+	assert(gm->packed.purse);
+	pool_unpack(&b->packed[i], bytes);
+	write_home(gm, b->gfn + i, bytes);
 	gm->packed.purse--;
 }
 
-/*
- * The pages have lost their frames, or were zeroed where the host could not free them.  Returns how
- * many are in the pool.
- */
-static uint64_t put_in(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct pool_packed *batch)
+/* Has the host freed page i?  If not, it has zeroed it: then it is written again. */
+static bool is_freed(struct gmem *gm, const struct batch *b, unsigned int i)
 {
-	uint64_t in = 0;
-	pool_handle_t handle;
+	gpa_t at = gfn_to_gpa(b->gfn + i), end = at + QUIRE_PAGE_SIZE;
+	uint8_t bytes[QUIRE_PAGE_SIZE];
 
-	for (uint64_t i = 0; i < nr; i++) {
-		if (pool_put(gm->packed.pool, &batch[i], gfn + i, &handle)) {
-			stay(gm, gfn + i, &batch[i]);
-			continue;
-		}
-		gmem_set(gm, gfn + i, 1, PG_COMPRESSED, STAGE2_UNMAPPED | handle);
-		in++;
-	}
-	return in;
+	if (ramfile_next_data(gm->window.ram_fd, at, end) == end)
+		return true;
+	pool_unpack(&b->packed[i], bytes);
+	contents_write(gm, at, bytes, sizeof(bytes));
+	return false;
 }
 
-/* The host may free all of the run, or only some of its pages; then those are as they were. */
-static uint64_t leave(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct pool_packed *batch)
+/* Free the frames of all that go.  Those that could not be freed do not go. */
+static void leave(struct gmem *gm, struct batch *b)
 {
-	int fd = gm->window.ram_fd;
-	uint8_t bytes[QUIRE_PAGE_SIZE];
-	uint64_t in = 0, holes;
+	unsigned int from = 0;
 
-	backend_leave(gm->backend, gfn, nr);
-	ramfile_punch(fd, gfn_to_gpa(gfn), gfn_to_gpa(nr));
-	for (uint64_t i = 0; i < nr; i += holes + 1) {
-		gpa_t from = gfn_to_gpa(gfn + i);
+	for (unsigned int i = 0; i <= b->nr; i++) {
+		if (i < b->nr && b->go[i])
+			continue;
+		if (i > from) {
+			backend_leave(gm->backend, b->gfn + from, i - from);
+			ramfile_punch(gm->window.ram_fd, gfn_to_gpa(b->gfn + from),
+				      gfn_to_gpa(i - from));
+		}
+		from = i + 1;
+	}
+	for (unsigned int i = 0; i < b->nr; i++) {
+		b->go[i] = b->go[i] && is_freed(gm, b, i);
+		gm->packed.purse += b->go[i];
+	}
+}
 
-		holes = gpa_to_gfn(ramfile_next_data(fd, from, gfn_to_gpa(gfn + nr)) - from);
-		gm->packed.purse += holes;
-		in += put_in(gm, gfn + i, holes, batch + i);
-		if (i + holes == nr)
-			break;
-		pool_unpack(&batch[i + holes], bytes);
-		contents_write(gm, gfn_to_gpa(gfn + i + holes), bytes, sizeof(bytes));
+/* If fewer were freed than was planned, not all the others may go. */
+static void plan_again(struct gmem *gm, struct batch *b, uint64_t spare)
+{
+	bool freed[PACKED_BATCH];
+
+	memcpy(freed, b->go, sizeof(freed));
+	pool_plan(gm->packed.pool, b->packed, b->nr, spare, b->go);
+	for (unsigned int i = 0; i < b->nr; i++)
+		if (freed[i] && !b->go[i])
+			stay(gm, b, i);
+}
+
+static uint64_t put_in(struct gmem *gm, const struct batch *b)
+{
+	pool_handle_t handle;
+	uint64_t in = 0;
+
+	for (unsigned int i = 0; i < b->nr; i++) {
+		if (!b->go[i])
+			continue;
+		if (pool_put(gm->packed.pool, &b->packed[i], b->gfn + i, &handle)) {
+			stay(gm, b, i);
+			continue;
+		}
+		gmem_set(gm, b->gfn + i, 1, PG_COMPRESSED, STAGE2_UNMAPPED | handle);
+		in++;
 	}
 	return in;
 }
@@ -166,22 +210,22 @@ static uint64_t leave(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct pool
 static void commit_batch(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_packed *out)
 {
 	const struct stage2_page page = { .state = PG_PRIVATE, .level = 1, .mapped = true };
-	struct pool_packed *batch = gm->packed.batch;
-	uint64_t ready = 0, in;
+	struct batch b = { .gfn = gfn, .nr = (unsigned int)nr, .packed = gm->packed.batch };
+	uint64_t spare = take_spare(gm), packed = 0, in;
 
-	for (uint64_t i = 0; i <= nr; i++) {
-		const struct page_look look = { pack, &batch[ready] };
+	for (unsigned int i = 0; i < b.nr; i++) {
+		const struct page_look look = { pack, &gm->packed.batch[i] };
 
-		if (i < nr && !contents_show(gm, gfn + i, 1, &page, &look)) {
-			ready++;
-			continue;
-		}
-		out->refused += i < nr;
-		in = leave(gm, gfn + i - ready, ready, batch);
-		out->compressed += in;
-		out->kept += ready - in;
-		ready = 0;
+		b.go[i] = !contents_show(gm, gfn + i, 1, &page, &look);
+		packed += b.go[i];
 	}
+	pool_plan(gm->packed.pool, b.packed, b.nr, spare, b.go);
+	leave(gm, &b);
+	plan_again(gm, &b, spare);
+	in = put_in(gm, &b);
+	out->refused += nr - packed;
+	out->compressed += in;
+	out->kept += packed - in;
 }
 
 static void commit_run(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_packed *out)
@@ -309,6 +353,7 @@ static bool has_too_few(const struct gmem *gm)
 
 static void come(struct gmem *gm, gfn_t gfn, const uint8_t *bytes)
 {
+	assert(gm->packed.purse);
 	write_home(gm, gfn, bytes);
 	gm->packed.purse--;
 	gmem_set(gm, gfn, 1, PG_PRIVATE, gfn);
@@ -368,10 +413,16 @@ static void packed_let_go(struct gmem *gm, const struct stage2_page *page, uint6
 	empty_purse(gm);
 }
 
+/* If the file has no room for all of them at once, it has room for one. */
 static int packed_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page)
 {
 	int err = contents_take_home(gm, gfn, nr, page);
 
+	if (err && nr > 1) {
+		err = contents_take_home(gm, gfn, 1, page);
+		gmem_put(gm, err ? 0 : nr - 1);
+		nr = 1;
+	}
 	if (err)
 		return err;
 	packed_let_go(gm, page, nr);

@@ -27,6 +27,7 @@
 struct class
 {
 	unsigned int pages, objects; /* of a span */
+	uint64_t free;		     /* objects that are free in its spans */
 	struct bitmap room;	     /* spans that have room */
 };
 
@@ -148,13 +149,15 @@ static int begin_span(struct pool *p, unsigned int class, uint64_t *span)
 		p->fresh++;
 	p->its[*span] = (uint8_t) class;
 	p->stats.pool_pages += p->class[class].pages;
+	p->class[class].free += p->class[class].objects;
 	return 0;
 }
 
 static void end_span(struct pool *p, uint64_t span)
 {
-	const struct class *c = &p->class[p->its[span]];
+	struct class *c = &p->class[p->its[span]];
 
+	c->free -= c->objects;
 	p->gone[p->nr_gone++] = (uint32_t)span;
 	p->stats.pool_pages -= c->pages;
 	p->backing.take(p->backing.ctx, offset_of(span), c->pages);
@@ -217,15 +220,21 @@ static pool_handle_t take_object(struct pool *p, uint64_t span)
 	unsigned int n = (unsigned int)__builtin_ctzll(~p->taken[span]);
 
 	p->taken[span] |= 1ULL << n;
+	p->class[p->its[span]].free--;
 	sort_span(p, span);
 	return span << HANDLE_SPAN | n;
+}
+
+static unsigned int class_for(const struct pool_packed *packed)
+{
+	return (unsigned int)(packed->bytes + sizeof(struct object) - 1) / STEP;
 }
 
 static int put_object(struct pool *p, const struct pool_packed *packed, uint64_t owner,
 		      pool_handle_t *out)
 {
 	const struct object object = { .owner = owner, .bytes = packed->bytes };
-	unsigned int class = (unsigned int)(packed->bytes + sizeof(object) - 1) / STEP;
+	unsigned int class = class_for(packed);
 	uint64_t span = bitmap_first(&p->class[class].room);
 	int err = span == BITMAP_NONE ? begin_span(p, class, &span) : 0;
 	uint8_t *at;
@@ -239,6 +248,95 @@ static int put_object(struct pool *p, const struct pool_packed *packed, uint64_t
 	p->stats.object_pages++;
 	p->stats.object_bytes += packed->bytes;
 	return 0;
+}
+
+/* ---- the plan ---- */
+
+struct plan {
+	const struct pool *p;
+	const struct pool_packed *packed;
+	unsigned int nr;
+	bool *in;
+	uint64_t pages; /* that may still go behind new spans */
+	uint64_t spans; /* that there are addresses for */
+	uint8_t done[NR_CLASSES];
+};
+
+/* How many of the class are asked about. */
+static unsigned int count_of(const struct plan *plan, unsigned int class)
+{
+	unsigned int nr = 0;
+
+	for (unsigned int i = 0; i < plan->nr; i++)
+		nr += plan->in[i] && !plan->packed[i].filled &&
+		      class_for(&plan->packed[i]) == class;
+	return nr;
+}
+
+/* Leave out those of the class but the first `most`. */
+static void leave_out(struct plan *plan, unsigned int class, uint64_t most)
+{
+	for (unsigned int i = 0; i < plan->nr; i++) {
+		if (!plan->in[i] || plan->packed[i].filled || class_for(&plan->packed[i]) != class)
+			continue;
+		if (most)
+			most--;
+		else
+			plan->in[i] = false;
+	}
+}
+
+/* Have all of the class go in, if its new spans take no more than `most` pages; then it is done. */
+static void plan_class(struct plan *plan, unsigned int class, uint64_t most)
+{
+	const struct class *c = &plan->p->class[class];
+	uint64_t nr = count_of(plan, class), more = nr - min_u64(nr, c->free);
+	uint64_t spans = (more + c->objects - 1) / c->objects;
+
+	if (plan->done[class] || spans * c->pages > most || spans > plan->spans)
+		return;
+	plan->pages += nr;
+	plan->pages -= spans * c->pages;
+	plan->spans -= spans;
+	plan->done[class] = true;
+}
+
+/* What finds room in the spans that there are costs nothing. */
+static void plan_room(struct plan *plan, unsigned int class)
+{
+	uint64_t most = plan->p->class[class].free;
+
+	if (plan->done[class])
+		return;
+	plan->pages += min_u64(count_of(plan, class), most);
+	leave_out(plan, class, most);
+	plan->done[class] = true;
+}
+
+/*
+ * First the classes that take no more pages than come free by them.  What is gained goes to others,
+ * as far as it goes.  Of the rest goes in what finds room without a new span.
+ */
+void pool_plan(const struct pool *p, const struct pool_packed *packed, unsigned int nr,
+	       uint64_t spare, bool *in)
+{
+	struct plan plan = {
+		.p = p,
+		.packed = packed,
+		.nr = nr,
+		.in = in,
+		.pages = spare,
+		.spans = p->nr_spans - p->fresh + p->nr_gone,
+	};
+
+	for (unsigned int i = 0; i < nr; i++)
+		plan.pages += in[i] && packed[i].filled;
+	for (unsigned int i = 0; i < NR_CLASSES; i++)
+		plan_class(&plan, i, count_of(&plan, i));
+	for (unsigned int i = 0; i < NR_CLASSES; i++)
+		plan_class(&plan, i, plan.pages + count_of(&plan, i));
+	for (unsigned int i = 0; i < NR_CLASSES; i++)
+		plan_room(&plan, i);
 }
 
 bool pool_pack(const uint8_t *page, struct pool_packed *out)
@@ -289,6 +387,7 @@ void pool_drop(struct pool *p, pool_handle_t handle)
 	p->stats.object_pages--;
 	p->stats.object_bytes -= object_of(p, handle).bytes;
 	p->taken[span] &= ~bit_of(handle);
+	p->class[p->its[span]].free++;
 	sort_span(p, span);
 	if (!p->taken[span])
 		end_span(p, span);
@@ -371,6 +470,17 @@ static void audit_span(struct audit *a, const struct pool *p, uint64_t span, str
 	}
 }
 
+static uint64_t free_of(const struct pool *p, unsigned int class)
+{
+	uint64_t nr = 0;
+
+	for (uint64_t span = 0; span < p->fresh; span++)
+		if (p->its[span] == class && p->taken[span])
+			nr += p->class[class].objects -
+			      (uint64_t)__builtin_popcountll(p->taken[span]);
+	return nr;
+}
+
 unsigned int pool_audit(const struct pool *p, void (*report)(void *ctx, const char *what),
 			void *ctx)
 {
@@ -383,6 +493,8 @@ unsigned int pool_audit(const struct pool *p, void (*report)(void *ctx, const ch
 		empty += !p->taken[span];
 	}
 	expect(&a, p->nr_gone, empty, "spans that went");
+	for (const struct class *c = p->class; c < p->class + NR_CLASSES; c++)
+		expect(&a, c->free, free_of(p, (unsigned int)(c - p->class)), "free objects");
 	expect(&a, p->stats.object_pages, sum.object_pages, "objects");
 	expect(&a, p->stats.object_bytes, sum.object_bytes, "bytes of objects");
 	expect(&a, p->stats.pool_pages, sum.pool_pages, "pages");

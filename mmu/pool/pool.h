@@ -73,6 +73,14 @@ bool pool_pack(const uint8_t *page, struct pool_packed *out);
 void pool_unpack(const struct pool_packed *packed, uint8_t *page);
 
 /*
+ * Which of nr packed pages shall go in, if these are to be the pages behind the new spans, and no
+ * more than `spare` others?  Those of in[] that are true are asked about; the others come out as
+ * false.  So whoever frees a page for each that goes in can put them all in.
+ */
+void pool_plan(const struct pool *p, const struct pool_packed *packed, unsigned int nr,
+	       uint64_t spare, bool *in);
+
+/*
  * Put a packed page in.  The owner is a number below 2^48, which pool_poor() gives back.
  *
  * Returns 0 with its handle; or, and nothing changed:

@@ -295,7 +295,7 @@ is($odd, '', "$nr{guests} guests: $nr{verified} verified every byte, $nr{shot} w
 cmp_ok($nr{verified}, '>=', $nr{guests} / 4, '... many lived');
 cmp_ok($nr{rests}, '>', 0, "... $nr{rests} times all were held still");
 if (!deviates('slow')) {
-	cmp_ok($nr{merged}, '>', 1000, "... $nr{merged} pages were merged");
+	cmp_ok($nr{merged}, '>', 0, "... $nr{merged} pages were merged");
 	cmp_ok($nr{breaks}, '>', 1000, "... and $nr{breaks} written again");
 }
 is(join(' ', grep { alive($_) } map { @{$_->{vms}} } @left), '',

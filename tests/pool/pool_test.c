@@ -331,6 +331,43 @@ static void test_storm(uint64_t *seed)
 	end();
 }
 
+/*
+ * Random batches.  What a plan lets in goes in with no more pages than it lets in, and those that
+ * are to spare; and what it leaves out would have taken more.
+ */
+static void test_plan(uint64_t *seed)
+{
+	static struct pool_packed batch[16];
+	unsigned int wrong = 0, let_in = 0, left_out = 0;
+	uint8_t page[QUIRE_PAGE_SIZE];
+	pool_handle_t handle;
+
+	begin(PAGES);
+	for (unsigned int round = 0; round < 150; round++) {
+		uint64_t spare = tap_random(seed) % 3 ? 0 : tap_random(seed) % 9;
+		uint64_t room = spare;
+		bool in[16];
+
+		for (unsigned int i = 0; i < 16; i++) {
+			any_page(page, seed);
+			in[i] = pool_pack(page, &batch[i]) && tap_random(seed) % 8;
+		}
+		pool_plan(lab.pool, batch, 16, spare, in);
+		for (unsigned int i = 0; i < 16; i++) {
+			room += in[i];
+			let_in += in[i];
+			left_out += !in[i];
+		}
+		lab.most_pages = lab.pages + room;
+		for (unsigned int i = 0; i < 16; i++)
+			wrong += in[i] && pool_put(lab.pool, &batch[i], i, &handle);
+	}
+	is(wrong, 0, "all that plans let in goes in, with no more pages than come free");
+	ok(let_in > 300 && left_out > 300, "... %u of %u", let_in, let_in + left_out);
+	is(pool_audit(lab.pool, report, NULL), 0, "... and the books are right");
+	end();
+}
+
 static void test_false_handles(void)
 {
 	begin(PAGES);
@@ -358,6 +395,7 @@ int main(int argc, char **argv)
 	test_full(&seed, 1300);
 	test_full(&seed, 2100);
 	test_full(&seed, 2900);
+	test_plan(&seed);
 	test_false_handles();
 	test_poor(&seed);
 	test_storm(&seed);
