@@ -269,9 +269,11 @@ static void test_views(void)
 	set(PT, 2, DATA(2) | RWU | X86_NX);
 	lab_invlpg(CPU, at(0, 2));
 	is(faults(at(0, 2), FETCH), PF_P | PF_I, "NX forbids to fetch");
+	is_hex(maps(at(0, 2), READ), DATA(2), "... but not to read");
 	lab_regs[CPU].efer &= ~(1ULL << 11);
 	lab_load(CPU);
-	is(faults(at(0, 2), READ), PF_P | PF_RSVD, "without NXE that bit is reserved");
+	is(faults(at(0, 2), READ), PF_P | PF_RSVD,
+	   "without NXE that bit is reserved, also of a page that was read");
 	end("views");
 }
 
