@@ -122,9 +122,9 @@ struct batch {
 /* Credits that are at hand for pages of the pool, and that the file has room for. */
 static uint64_t take_spare(struct gmem *gm)
 {
-	uint64_t most = gm->window.span >> QUIRE_PAGE_SHIFT, used, room;
+	uint64_t most = gm->window.span >> QUIRE_PAGE_SHIFT, room;
+	uint64_t used = stage2_resident(gm->s2) + packed_pool_pages(gm);
 
-	used = ramfile_pages(gm->window.ram_fd);
 	room = min_u64(most - min_u64(used, most), 2 * POOL_MOST_PAGES);
 	room = gmem_take_some(gm, room);
 	gm->packed.purse += room;
