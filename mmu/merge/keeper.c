@@ -41,7 +41,8 @@
 #define TABLES_NS      2000000ULL  /* before the first pages are looked at, the keeper asks ... */
 #define TABLES_TRIES   100u	   /* ... so often, and in such intervals, where page tables are */
 #define COLLAPSES      8u	   /* a pass makes at most so many blocks of a region whole again */
-#define CREDITS_NS     20000000ULL /* the machine may take so long to grant more credits */
+#define CREDITS_NS     20000000ULL /* the machine may take so long to grant more credits ... */
+#define CREDITS_TRIES  10u	   /* ... or so often as long, where it is busy */
 #define FIRST_GUESS_NS 1500u	   /* a page costs so much, until that has been measured */
 
 /* ---- waiting ---- */
@@ -349,7 +350,8 @@ static void unmerge(struct keeper *k)
 {
 	bool some;
 
-	for (unsigned int idle = 0; !scan_unmerge(k, &some) && idle < 2 && !is_interrupted(k);
+	for (unsigned int idle = 0;
+	     !scan_unmerge(k, &some) && idle < CREDITS_TRIES && !is_interrupted(k);
 	     idle = some ? 0 : idle + 1)
 		rest(k, CREDITS_NS, true);
 }
