@@ -24,6 +24,7 @@
 #include "ramfile.h"
 
 #define SECTION 64u /* pages in one section of LOCK_GMEM, which takes about 1 ms; divides a block */
+#define SPARE	(2 * POOL_MOST_PAGES) /* credits that the pool may have before pages go for it */
 
 static uint64_t file_page(const struct gmem *gm, uint64_t offset)
 {
@@ -119,16 +120,20 @@ struct batch {
 	bool go[PACKED_BATCH];
 };
 
-/* Credits that are at hand for pages of the pool, and that the file has room for. */
+/*
+ * How many credits of the purse may be spent before any page of a batch has gone.  They are taken
+ * if they are at hand and the file has room for their pages.
+ */
 static uint64_t take_spare(struct gmem *gm)
 {
 	uint64_t most = gm->window.span >> QUIRE_PAGE_SHIFT, room;
-	uint64_t used = stage2_resident(gm->s2) + packed_pool_pages(gm);
+	uint64_t used = stage2_resident(gm->s2) + packed_pool_pages(gm) + gm->packed.purse;
 
-	room = min_u64(most - min_u64(used, most), 2 * POOL_MOST_PAGES);
-	room = gmem_take_some(gm, room);
-	gm->packed.purse += room;
-	return room;
+	if (gm->packed.purse < SPARE) {
+		room = most - min_u64(used, most);
+		gm->packed.purse += gmem_take_some(gm, min_u64(room, SPARE - gm->packed.purse));
+	}
+	return min_u64(gm->packed.purse, SPARE);
 }
 
 /* The page lost its frame, and gets one again. */
@@ -155,10 +160,11 @@ static bool is_freed(struct gmem *gm, const struct batch *b, unsigned int i)
 	return false;
 }
 
-/* Free the frames of all that go.  Those that could not be freed do not go. */
-static void leave(struct gmem *gm, struct batch *b)
+/* Free the frames of all that go.  Those that could not be freed do not go: then it is false. */
+static bool leave(struct gmem *gm, struct batch *b)
 {
 	unsigned int from = 0;
+	bool all = true;
 
 	for (unsigned int i = 0; i <= b->nr; i++) {
 		if (i < b->nr && b->go[i])
@@ -171,9 +177,13 @@ static void leave(struct gmem *gm, struct batch *b)
 		from = i + 1;
 	}
 	for (unsigned int i = 0; i < b->nr; i++) {
-		b->go[i] = b->go[i] && is_freed(gm, b, i);
+		if (!b->go[i])
+			continue;
+		b->go[i] = is_freed(gm, b, i);
 		gm->packed.purse += b->go[i];
+		all = all && b->go[i];
 	}
+	return all;
 }
 
 /* If fewer were freed than was planned, not all the others may go. */
@@ -220,8 +230,8 @@ static void commit_batch(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_pa
 		packed += b.go[i];
 	}
 	pool_plan(gm->packed.pool, b.packed, b.nr, spare, b.go);
-	leave(gm, &b);
-	plan_again(gm, &b, spare);
+	if (!leave(gm, &b))
+		plan_again(gm, &b, spare);
 	in = put_in(gm, &b);
 	out->refused += nr - packed;
 	out->compressed += in;
@@ -315,7 +325,9 @@ int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all, struct gmem
 	if (!nr || !stage2_is_ram(gm->s2, gfn, nr))
 		return -EFAULT;
 	for (; gfn < end; gfn = next) {
-		next = min_u64(end, align_down(gfn, SECTION) + SECTION);
+		uint64_t section = gmem_section(gm, SECTION);
+
+		next = min_u64(end, align_down(gfn, section) + section);
 		gmem_lock(gm, GMEM_GIVE);
 		compress_section(gm, gfn, next, all, out);
 		out->pool_pages = packed_pool_pages(gm);

@@ -259,19 +259,9 @@ struct plan {
 	bool *in;
 	uint64_t pages; /* that may still go behind new spans */
 	uint64_t spans; /* that there are addresses for */
-	uint8_t done[NR_CLASSES];
+	bool done[NR_CLASSES];
+	unsigned int nr_of[NR_CLASSES]; /* that are asked about */
 };
-
-/* How many of the class are asked about. */
-static unsigned int count_of(const struct plan *plan, unsigned int class)
-{
-	unsigned int nr = 0;
-
-	for (unsigned int i = 0; i < plan->nr; i++)
-		nr += plan->in[i] && !plan->packed[i].filled &&
-		      class_for(&plan->packed[i]) == class;
-	return nr;
-}
 
 /* Leave out those of the class but the first `most`. */
 static void leave_out(struct plan *plan, unsigned int class, uint64_t most)
@@ -290,7 +280,7 @@ static void leave_out(struct plan *plan, unsigned int class, uint64_t most)
 static void plan_class(struct plan *plan, unsigned int class, uint64_t most)
 {
 	const struct class *c = &plan->p->class[class];
-	uint64_t nr = count_of(plan, class), more = nr - min_u64(nr, c->free);
+	uint64_t nr = plan->nr_of[class], more = nr - min_u64(nr, c->free);
 	uint64_t spans = (more + c->objects - 1) / c->objects;
 
 	if (plan->done[class] || spans * c->pages > most || spans > plan->spans)
@@ -308,7 +298,7 @@ static void plan_room(struct plan *plan, unsigned int class)
 
 	if (plan->done[class])
 		return;
-	plan->pages += min_u64(count_of(plan, class), most);
+	plan->pages += min_u64(plan->nr_of[class], most);
 	leave_out(plan, class, most);
 	plan->done[class] = true;
 }
@@ -329,12 +319,16 @@ void pool_plan(const struct pool *p, const struct pool_packed *packed, unsigned 
 		.spans = p->nr_spans - p->fresh + p->nr_gone,
 	};
 
-	for (unsigned int i = 0; i < nr; i++)
-		plan.pages += in[i] && packed[i].filled;
+	for (unsigned int i = 0; i < nr; i++) {
+		if (in[i] && packed[i].filled)
+			plan.pages++;
+		else if (in[i])
+			plan.nr_of[class_for(&packed[i])]++;
+	}
 	for (unsigned int i = 0; i < NR_CLASSES; i++)
-		plan_class(&plan, i, count_of(&plan, i));
+		plan_class(&plan, i, plan.nr_of[i]);
 	for (unsigned int i = 0; i < NR_CLASSES; i++)
-		plan_class(&plan, i, plan.pages + count_of(&plan, i));
+		plan_class(&plan, i, plan.pages + plan.nr_of[i]);
 	for (unsigned int i = 0; i < NR_CLASSES; i++)
 		plan_room(&plan, i);
 }
