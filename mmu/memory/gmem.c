@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include "mmu/base/audit.h"
 #include "mmu/base/clock.h"
 #include "away.h"
 #include "ramfile.h"
@@ -401,25 +402,6 @@ uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t
 
 /* --- audit ------------------------------------------------------------------------------- */
 
-struct audit {
-	void (*report)(void *ctx, const char *what);
-	void *ctx;
-	unsigned int faults;
-};
-
-static void expect(struct audit *a, uint64_t ours, uint64_t truth, const char *what)
-{
-	char text[120];
-
-	if (ours == truth)
-		return;
-	snprintf(text, sizeof(text), "%s: %lu by our books, %lu in truth", what,
-		 (unsigned long)ours, (unsigned long)truth);
-	if (a->report)
-		a->report(a->ctx, text);
-	a->faults++;
-}
-
 /* The number of the segment that holds this frame of the store. */
 static size_t segment_of(struct gmem *gm, pfn_t pfn)
 {
@@ -436,8 +418,8 @@ static void audit_segments(struct audit *a, struct gmem *gm)
 		if (run.page.state == PG_SHARED)
 			pages[segment_of(gm, run.page.pfn)] += run.nr;
 	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
-		expect(a, gm->share.store.segment[i].pages, pages[i],
-		       "pages in a segment of the store");
+		audit_expect(a, gm->share.store.segment[i].pages, pages[i],
+			     "pages in a segment of the store");
 }
 
 /* What is mapped away, by our tables and by the back end's; and its count of mappings. */
@@ -448,8 +430,8 @@ static void audit_backend(struct audit *a, struct gmem *gm)
 
 	while (gmem_each_run(gm, &run))
 		ours += page_is_mapped_away(&run.page) ? run.nr : 0;
-	expect(a, ours, away, "pages mapped away");
-	expect(a, gm->backend->mappings, mappings, "mappings");
+	audit_expect(a, ours, away, "pages mapped away");
+	audit_expect(a, gm->backend->mappings, mappings, "mappings");
 }
 
 unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *what), void *ctx)
@@ -464,8 +446,8 @@ unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *w
 	stage2_counters(gm->s2, &c);
 	for (unsigned int state = 0; state < PG_NR_STATES; state++)
 		resident += page_states[state].resident ? c.pages[state] : 0;
-	expect(&a, resident + packed_pool_pages(gm), ramfile_pages(gm->window.ram_fd),
-	       "pages resident");
+	audit_expect(&a, resident + packed_pool_pages(gm), ramfile_pages(gm->window.ram_fd),
+		     "pages resident");
 	a.faults += packed_audit(gm, report, ctx);
 	audit_backend(&a, gm);
 	if (gm->shadow.shadow)

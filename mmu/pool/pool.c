@@ -9,11 +9,11 @@
  */
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "bitmap.h"
 #include "codec.h"
+#include "mmu/base/audit.h"
 #include "mmu/base/reserve.h"
 #include "pool.h"
 
@@ -419,25 +419,6 @@ unsigned int pool_poor(const struct pool *p, uint64_t owner[POOL_MOST_PAGES],
 	return nr;
 }
 
-struct audit {
-	void (*report)(void *ctx, const char *what);
-	void *ctx;
-	unsigned int faults;
-};
-
-static void expect(struct audit *a, uint64_t ours, uint64_t truth, const char *what)
-{
-	char text[100];
-
-	if (ours == truth)
-		return;
-	snprintf(text, sizeof(text), "pool: %s: %lu by its books, %lu in truth", what,
-		 (unsigned long)ours, (unsigned long)truth);
-	if (a->report)
-		a->report(a->ctx, text);
-	a->faults++;
-}
-
 static uint64_t all_taken(const struct class *c)
 {
 	return c->objects == 64 ? UINT64_MAX : (1ULL << c->objects) - 1;
@@ -451,10 +432,11 @@ static void audit_span(struct audit *a, const struct pool *p, uint64_t span, str
 	unsigned int objects = (unsigned int)__builtin_popcountll(taken);
 
 	for (const struct class *c = p->class; c < p->class + NR_CLASSES; c++)
-		expect(a, bitmap_has(&c->room, span), c == its && objects && objects < its->objects,
-		       "has a span room");
-	expect(a, bitmap_has(&p->poor, span), objects && objects <= its->pages, "is a span poor");
-	expect(a, taken & ~all_taken(its), 0, "objects beyond a span");
+		audit_expect(a, bitmap_has(&c->room, span),
+			     c == its && objects && objects < its->objects, "has a span room");
+	audit_expect(a, bitmap_has(&p->poor, span), objects && objects <= its->pages,
+		     "is a span poor");
+	audit_expect(a, taken & ~all_taken(its), 0, "objects beyond a span");
 	sum->pool_pages += objects ? its->pages : 0;
 	sum->object_pages += objects;
 	for (; taken; taken &= taken - 1) {
@@ -486,11 +468,12 @@ unsigned int pool_audit(const struct pool *p, void (*report)(void *ctx, const ch
 		audit_span(&a, p, span, &sum);
 		empty += !p->taken[span];
 	}
-	expect(&a, p->nr_gone, empty, "spans that went");
+	audit_expect(&a, p->nr_gone, empty, "spans of the pool that went");
 	for (const struct class *c = p->class; c < p->class + NR_CLASSES; c++)
-		expect(&a, c->free, free_of(p, (unsigned int)(c - p->class)), "free objects");
-	expect(&a, p->stats.object_pages, sum.object_pages, "objects");
-	expect(&a, p->stats.object_bytes, sum.object_bytes, "bytes of objects");
-	expect(&a, p->stats.pool_pages, sum.pool_pages, "pages");
+		audit_expect(&a, c->free, free_of(p, (unsigned int)(c - p->class)),
+			     "free objects of the pool");
+	audit_expect(&a, p->stats.object_pages, sum.object_pages, "objects of the pool");
+	audit_expect(&a, p->stats.object_bytes, sum.object_bytes, "bytes of the pool's objects");
+	audit_expect(&a, p->stats.pool_pages, sum.pool_pages, "pages of the pool");
 	return a.faults;
 }

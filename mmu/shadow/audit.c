@@ -6,40 +6,17 @@
  * the snapshot must be what the guest's table says now.  An entry may grant less than it could: to
  * a clean page, or where a table was protected until a moment ago.
  */
-#include <stdarg.h>
-#include <stdio.h>
+#include "mmu/base/audit.h"
 #include "shadow_internal.h"
 
-struct audit {
+struct derivation {
 	const struct shadow *s;
-	void (*report)(void *ctx, const char *what);
-	void *ctx;
-	unsigned int faults;
+	struct audit *audit;
 };
-
-__attribute__((format(printf, 2, 3))) static void fault(struct audit *a, const char *format, ...)
-{
-	char text[160];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	a->faults++;
-	if (a->report)
-		a->report(a->ctx, text);
-}
-
-static void expect(struct audit *a, const char *what, uint64_t ours, uint64_t truth)
-{
-	if (ours != truth)
-		fault(a, "%s: %lu by our books, %lu in truth", what, (unsigned long)ours,
-		      (unsigned long)truth);
-}
 
 /* --- entries ----------------------------------------------------------------------------- */
 
-static void audit_leaf(struct audit *a, uint32_t sp, unsigned int i, const struct sp_target *t)
+static void audit_leaf(struct derivation *a, uint32_t sp, unsigned int i, const struct sp_target *t)
 {
 	const struct shadow *s = a->s;
 	uint64_t e = s->entry[sp][i], want, more;
@@ -49,28 +26,30 @@ static void audit_leaf(struct audit *a, uint32_t sp, unsigned int i, const struc
 	if (shadow_is_ram(s, gpa_to_gfn(t->gpa))) {
 		b = &backing;
 		if (!shadow_backing(s, gpa_to_gfn(t->gpa), b)) {
-			fault(a, "page %u entry %u maps gpa %#lx, which stage 2 does not", sp, i,
-			      (unsigned long)t->gpa);
+			audit_fault(a->audit,
+				    "page %u entry %u maps gpa %#lx, which stage 2 does not", sp, i,
+				    (unsigned long)t->gpa);
 			return;
 		}
 	}
 	want = entry_leaf(s, t->gpa, level, t->perm, b);
 	more = (e & ~want & ~X86_NX) | (want & ~e & ~X86_W);
 	if (!t->leaf || !t->perm || more)
-		fault(a, "page %u entry %u is %#lx, but %#lx follows", sp, i, (unsigned long)e,
-		      (unsigned long)want);
+		audit_fault(a->audit, "page %u entry %u is %#lx, but %#lx follows", sp, i,
+			    (unsigned long)e, (unsigned long)want);
 	if (level == 2 && (!b || !b->large || s->synced[t->gpa / QUIRE_BLOCK_SIZE]))
-		fault(a, "page %u entry %u is large, and may not be", sp, i);
+		audit_fault(a->audit, "page %u entry %u is large, and may not be", sp, i);
 }
 
-static void audit_link(struct audit *a, uint32_t sp, unsigned int i, const struct sp_target *t)
+static void audit_link(struct derivation *a, uint32_t sp, unsigned int i, const struct sp_target *t)
 {
 	const struct shadow *s = a->s;
 	uint32_t child = page_of_entry(s, s->entry[sp][i]);
 
 	if (child >= s->config.arena_pages || !s->page[child].in_use ||
 	    !role_equal(&s->page[child].role, &t->child))
-		fault(a, "page %u entry %u links to page %u, which is another's", sp, i, child);
+		audit_fault(a->audit, "page %u entry %u links to page %u, which is another's", sp,
+			    i, child);
 }
 
 static bool in_list(const struct shadow *s, uint32_t head, uint32_t slot)
@@ -82,7 +61,7 @@ static bool in_list(const struct shadow *s, uint32_t head, uint32_t slot)
 }
 
 /* The snapshot of a page in sync; D may have been set by another view's write. */
-static void audit_snapshot(struct audit *a, uint32_t sp, unsigned int i)
+static void audit_snapshot(struct derivation *a, uint32_t sp, unsigned int i)
 {
 	const struct sp_role *role = &a->s->page[sp].role;
 	const struct pt_format *format = role_format(role);
@@ -90,11 +69,11 @@ static void audit_snapshot(struct audit *a, uint32_t sp, unsigned int i)
 	uint64_t now = shadow_read_guest(a->s, role_entry_gpa(role, i), format->entry_bytes);
 
 	if ((then | format->dirty) != (now | format->dirty) || (then & ~now))
-		fault(a, "page %u entry %u: the guest has %#lx, the snapshot %#lx", sp, i,
-		      (unsigned long)now, (unsigned long)then);
+		audit_fault(a->audit, "page %u entry %u: the guest has %#lx, the snapshot %#lx", sp,
+			    i, (unsigned long)now, (unsigned long)then);
 }
 
-static void audit_entry(struct audit *a, uint32_t sp, unsigned int i)
+static void audit_entry(struct derivation *a, uint32_t sp, unsigned int i)
 {
 	const struct shadow *s = a->s;
 	const struct shadow_page *page = &s->page[sp];
@@ -103,15 +82,15 @@ static void audit_entry(struct audit *a, uint32_t sp, unsigned int i)
 	struct sp_target t;
 
 	if (s->table[sp][i] != s->entry[sp][i])
-		fault(a, "page %u entry %u is %#lx in the arena, and not %#lx", sp, i,
-		      (unsigned long)s->table[sp][i], (unsigned long)s->entry[sp][i]);
+		audit_fault(a->audit, "page %u entry %u is %#lx in the arena, and not %#lx", sp, i,
+			    (unsigned long)s->table[sp][i], (unsigned long)s->entry[sp][i]);
 	role_target(&page->role, i, s->snapshot[sp][i], &rules, &t);
 	if (entry_is_leaf(s, sp, i))
 		audit_leaf(a, sp, i, &t);
 	else
 		audit_link(a, sp, i, &t);
 	if (head && !in_list(s, *head, sp * SP_ENTRIES + i))
-		fault(a, "page %u entry %u is in no list", sp, i);
+		audit_fault(a->audit, "page %u entry %u is in no list", sp, i);
 	if (page->in_sync)
 		audit_snapshot(a, sp, i);
 }
@@ -123,7 +102,7 @@ struct count {
 	uint64_t pages, roots, leaves, large, unsync, listed;
 };
 
-static void audit_page(struct audit *a, uint32_t sp, struct count *c)
+static void audit_page(struct derivation *a, uint32_t sp, struct count *c)
 {
 	const struct shadow *s = a->s;
 	const struct shadow_page *page = &s->page[sp];
@@ -134,12 +113,12 @@ static void audit_page(struct audit *a, uint32_t sp, struct count *c)
 	c->roots += root;
 	c->unsync += guest && !page->in_sync;
 	if (page_find(s, &page->role) != sp)
-		fault(a, "page %u is not found by its role", sp);
+		audit_fault(a->audit, "page %u is not found by its role", sp);
 	if (!root && !page->parents)
-		fault(a, "nothing links to page %u", sp);
+		audit_fault(a->audit, "nothing links to page %u", sp);
 	if ((page->unsync_at != SP_NONE) != (guest && !page->in_sync) ||
 	    (page->unsync_at != SP_NONE && s->unsync[page->unsync_at] != sp))
-		fault(a, "page %u is wrong in the list of those out of sync", sp);
+		audit_fault(a->audit, "page %u is wrong in the list of those out of sync", sp);
 	for (unsigned int i = 0; i < SP_ENTRIES; i++) {
 		if (!s->entry[sp][i] || (root && i == SHADOW_MONITOR_SLOT))
 			continue;
@@ -151,9 +130,9 @@ static void audit_page(struct audit *a, uint32_t sp, struct count *c)
 		}
 		audit_entry(a, sp, i);
 	}
-	expect(a, "entries of a page", page->present, present);
+	audit_expect(a->audit, page->present, present, "entries of a page");
 	if (root && s->table[sp][SHADOW_MONITOR_SLOT] != s->config.monitor_entry)
-		fault(a, "root %u has lost the monitor", sp);
+		audit_fault(a->audit, "root %u has lost the monitor", sp);
 }
 
 static uint64_t list_length(const struct shadow *s, uint32_t head)
@@ -165,7 +144,7 @@ static uint64_t list_length(const struct shadow *s, uint32_t head)
 	return n;
 }
 
-static void audit_rmap(struct audit *a, uint64_t listed)
+static void audit_rmap(struct derivation *a, uint64_t listed)
 {
 	const struct shadow *s = a->s;
 	uint64_t n = 0;
@@ -177,10 +156,10 @@ static void audit_rmap(struct audit *a, uint64_t listed)
 				n += list_length(s, s->rmap_large[g / QUIRE_BLOCK_PAGES]);
 		}
 	}
-	expect(a, "leaves in the lists of RAM", n, listed);
+	audit_expect(a->audit, n, listed, "leaves in the lists of RAM");
 }
 
-static void audit_synced(struct audit *a)
+static void audit_synced(struct derivation *a)
 {
 	const struct shadow *s = a->s;
 
@@ -192,7 +171,7 @@ static void audit_synced(struct audit *a)
 		for (uint32_t sp = 0; sp < s->config.arena_pages; sp++)
 			n += s->page[sp].in_use && s->page[sp].in_sync &&
 			     s->page[sp].role.base / QUIRE_BLOCK_SIZE == block;
-		expect(a, "pages in sync in a block", s->synced[block], n);
+		audit_expect(a->audit, s->synced[block], n, "pages in sync in a block");
 	}
 }
 
@@ -208,7 +187,8 @@ static uint64_t chain_length(const struct shadow *s, uint32_t sp)
 unsigned int shadow_audit(const struct shadow *s, void (*report)(void *ctx, const char *what),
 			  void *ctx)
 {
-	struct audit a = { .s = s, .report = report, .ctx = ctx };
+	struct audit audit = { .report = report, .ctx = ctx };
+	struct derivation a = { .s = s, .audit = &audit };
 	struct count c = { 0 };
 
 	for (uint32_t sp = 0; sp < s->config.arena_pages; sp++)
@@ -216,12 +196,13 @@ unsigned int shadow_audit(const struct shadow *s, void (*report)(void *ctx, cons
 			audit_page(&a, sp, &c);
 	audit_rmap(&a, c.listed);
 	audit_synced(&a);
-	expect(&a, "pages", s->stats.pages, c.pages);
-	expect(&a, "roots", s->stats.roots, c.roots);
-	expect(&a, "leaves", s->stats.leaves, c.leaves);
-	expect(&a, "large leaves", s->stats.large, c.large);
-	expect(&a, "pages out of sync", s->nr_unsync, c.unsync);
-	expect(&a, "pages of the arena", s->config.arena_pages,
-	       c.pages + chain_length(s, s->free) + chain_length(s, s->limbo));
-	return a.faults;
+	audit_expect(&audit, s->stats.pages, c.pages, "pages");
+	audit_expect(&audit, s->stats.roots, c.roots, "roots");
+	audit_expect(&audit, s->stats.leaves, c.leaves, "leaves");
+	audit_expect(&audit, s->stats.large, c.large, "large leaves");
+	audit_expect(&audit, s->nr_unsync, c.unsync, "pages out of sync");
+	audit_expect(&audit, s->config.arena_pages,
+		     c.pages + chain_length(s, s->free) + chain_length(s, s->limbo),
+		     "pages of the arena");
+	return audit.faults;
 }
