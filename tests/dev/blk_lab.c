@@ -10,32 +10,32 @@ struct fault fault;
 
 /* ---- an engine that fails or dawdles ---- */
 
-static struct disk_op *held[DISK_MAX_IN_FLIGHT];
+static struct file_op *held[FILE_MAX_IN_FLIGHT];
 static unsigned int nr_held;
 
-static int faulty_create(struct disk_io *io, const int *fds, unsigned int nr)
+static int faulty_create(struct file_io *io, const int *fds, unsigned int nr)
 {
 	nr_held = 0;
-	return disk_sync.create(io, fds, nr);
+	return file_sync.create(io, fds, nr);
 }
 
-static void perform(struct disk_io *io, struct disk_op *op)
+static void perform(struct file_io *io, struct file_op *op)
 {
 	bool fails = fault.times && fault.type == op->type;
 	uint64_t len = op->len;
 
-	if (fails && (fault.result < 0 || op->type == DISK_SYNC))
+	if (fails && (fault.result < 0 || op->type == FILE_SYNC))
 		op->len = 0;
 	else if (fails)
 		op->len = (uint64_t)fault.result;
-	disk_sync.submit(io, op);
+	file_sync.submit(io, op);
 	op->len = len;
 	if (fails)
 		op->result = fault.result;
 	fault.times -= fails;
 }
 
-static void faulty_submit(struct disk_io *io, struct disk_op *op)
+static void faulty_submit(struct file_io *io, struct file_op *op)
 {
 	fault.submitted[op->type]++;
 	if (fault.slow)
@@ -55,22 +55,22 @@ void blk_lab_let_go(uint64_t *seed)
 	}
 }
 
-static bool faulty_flush(struct disk_io *io)
+static bool faulty_flush(struct file_io *io)
 {
-	return disk_sync.flush(io);
+	return file_sync.flush(io);
 }
 
-static struct disk_op *faulty_reap(struct disk_io *io)
+static struct file_op *faulty_reap(struct file_io *io)
 {
-	return disk_sync.reap(io);
+	return file_sync.reap(io);
 }
 
-static void faulty_destroy(struct disk_io *io)
+static void faulty_destroy(struct file_io *io)
 {
-	disk_sync.destroy(io);
+	file_sync.destroy(io);
 }
 
-const struct disk_engine disk_faulty = {
+const struct file_engine disk_faulty = {
 	.name = "faults",
 	.create = faulty_create,
 	.destroy = faulty_destroy,
@@ -121,7 +121,7 @@ void blk_lab_remove(void)
 
 /* ---- the device ---- */
 
-static void on_error(void *ctx, const struct disk_op *op, int err)
+static void on_error(void *ctx, const struct file_op *op, int err)
 {
 	(void)ctx, (void)op;
 	bl.errors++;
@@ -133,7 +133,7 @@ static void on_arm(void *ctx, unsigned int n, bool on)
 	(void)ctx, (void)n, (void)on;
 }
 
-static bool create_on(const struct disk_engine *engine)
+static bool create_on(const struct file_engine *engine)
 {
 	struct blk_config config = {
 		.virtio.mem = lab_memory,
@@ -145,9 +145,9 @@ static bool create_on(const struct disk_engine *engine)
 		.virtio.arm = on_arm,
 		.virtio.wake = lab_wake,
 	};
-	int fds[DISK_IO_MAX_FDS] = { bl.disk->fd, bl.disk->delta_fd };
+	int fds[FILE_IO_MAX_FDS] = { bl.disk->fd, bl.disk->delta_fd };
 
-	if (disk_io_create_as(engine, fds, bl.disk->delta_fd < 0 ? 1 : 2, &bl.io))
+	if (file_io_create_as(engine, fds, bl.disk->delta_fd < 0 ? 1 : 2, &bl.io))
 		return false;
 	config.io = bl.io;
 	if (blk_create(&config, &lab.bus, &bl.blk))
@@ -155,12 +155,12 @@ static bool create_on(const struct disk_engine *engine)
 	return true;
 }
 
-bool blk_lab_create(enum disk_mode mode, const struct disk_engine *engine)
+bool blk_lab_create(enum disk_mode mode, const struct file_engine *engine)
 {
 	return blk_lab_create_on(-1, mode, engine);
 }
 
-bool blk_lab_create_on(int delta, enum disk_mode mode, const struct disk_engine *engine)
+bool blk_lab_create_on(int delta, enum disk_mode mode, const struct file_engine *engine)
 {
 	static struct disk_spec spec;
 	struct quire_error err;
@@ -179,7 +179,7 @@ bool blk_lab_create_on(int delta, enum disk_mode mode, const struct disk_engine 
 
 void blk_lab_destroy(void)
 {
-	disk_io_destroy(bl.io);
+	file_io_destroy(bl.io);
 	blk_destroy(bl.blk);
 	disk_close(bl.disk);
 	bl.io = NULL;
@@ -199,11 +199,11 @@ void blk_lab_drive(uint64_t features)
 void blk_lab_run(void)
 {
 	for (;;) {
-		struct pollfd fd = { .fd = disk_io_fd(bl.io), .events = POLLIN };
+		struct pollfd fd = { .fd = file_io_fd(bl.io), .events = POLLIN };
 
 		blk_notify(bl.blk);
 		blk_serve(bl.blk);
-		if (!disk_io_in_flight(bl.io) || fault.slow)
+		if (!file_io_in_flight(bl.io) || fault.slow)
 			return;
 		if (fd.fd >= 0)
 			poll(&fd, 1, -1);

@@ -7,7 +7,7 @@
  * the engines that there are, there is one that fails or dawdles as it is told.
  */
 #include "vmm/dev/blk.h"
-#include "vmm/dev/disk_io_impl.h"
+#include "mmu/base/file_io_impl.h"
 #include "virtio_lab.h"
 
 #define SECTOR DISK_SECTOR
@@ -42,7 +42,7 @@
 struct blk_lab {
 	struct blk *blk;
 	struct disk *disk;
-	struct disk_io *io;
+	struct file_io *io;
 	struct lab_queue q;
 	char dir[64], path[96];
 	unsigned int errors; /* that on_error heard of */
@@ -54,12 +54,12 @@ extern struct blk_lab bl;
 struct fault {
 	int result; /* of operations of this type, once for each of `times` */
 	unsigned int times;
-	enum disk_op_type type;
+	enum file_op_type type;
 	bool slow;		   /* nothing is done before blk_lab_let_go() */
-	unsigned int submitted[4]; /* by type */
+	unsigned int submitted[FILE_ALLOCATE + 1]; /* by type */
 };
 extern struct fault fault;
-extern const struct disk_engine disk_faulty;
+extern const struct file_engine disk_faulty;
 
 /* Makes the directory and an image of BLK_BYTES: byte n is blk_lab_byte(n). */
 void blk_lab_image(void);
@@ -72,10 +72,10 @@ void blk_lab_read_image(uint8_t image[BLK_BYTES]);
 void blk_lab_remove(void);
 
 /* Creates the device on the image.  False: the host does not have the engine. */
-bool blk_lab_create(enum disk_mode mode, const struct disk_engine *engine);
+bool blk_lab_create(enum disk_mode mode, const struct file_engine *engine);
 
 /* With an overlay that was there already: disk_open()'s delta. */
-bool blk_lab_create_on(int delta, enum disk_mode mode, const struct disk_engine *engine);
+bool blk_lab_create_on(int delta, enum disk_mode mode, const struct file_engine *engine);
 void blk_lab_destroy(void);
 
 /* The driver is ready, with these features and VERSION_1 and a queue of 128. */

@@ -137,7 +137,7 @@ static bool round_of(unsigned int nr, bool overlay, bool slow)
 		blk_lab_run();
 		if (slow)
 			blk_lab_let_go(&seed);
-	} while (disk_io_in_flight(bl.io));
+	} while (file_io_in_flight(bl.io));
 	for (unsigned int i = 0; i < nr; i++)
 		good &= settle(&turn[i], overlay);
 	return good && (uint16_t)(used_idx(&bl.q) - used) == nr;
@@ -160,7 +160,7 @@ static bool is_all(uint64_t from)
 	return true;
 }
 
-static void storm(enum disk_mode mode, const struct disk_engine *engine)
+static void storm(enum disk_mode mode, const struct file_engine *engine)
 {
 	const char *kind = mode == DISK_OVERLAY ? "an overlay" : "an image";
 	bool overlay = mode == DISK_OVERLAY, slow = engine == &disk_faulty;
@@ -195,12 +195,12 @@ int main(int argc, char **argv)
 	tap_init();
 	seed = tap_seed(argc, argv);
 	blk_lab_image();
-	storm(DISK_READ_WRITE, &disk_uring);
-	storm(DISK_READ_WRITE, &disk_sync);
+	storm(DISK_READ_WRITE, &file_uring);
+	storm(DISK_READ_WRITE, &file_sync);
 	storm(DISK_READ_WRITE, &disk_faulty);
 	blk_lab_read_image(before);
-	storm(DISK_OVERLAY, &disk_uring);
-	storm(DISK_OVERLAY, &disk_sync);
+	storm(DISK_OVERLAY, &file_uring);
+	storm(DISK_OVERLAY, &file_sync);
 	storm(DISK_OVERLAY, &disk_faulty);
 	blk_lab_read_image(image);
 	ok(!memcmp(image, before, BLK_BYTES), "no overlay has changed the image");

@@ -33,19 +33,19 @@ static uint32_t last_len(void)
 
 static void identity(void)
 {
-	blk_lab_create(DISK_READ_WRITE, &disk_sync);
+	blk_lab_create(DISK_READ_WRITE, &file_sync);
 	is_hex(reg(0x008), 2, "the device's id is 2");
 	is(reg(R_CONFIG), BLK_SECTORS, "the capacity is in sectors of 512");
 	is(reg(R_CONFIG + 12), 254, "a request may have 254 segments");
 	is(reg(R_CONFIG + 20), 512, "a block has 512 bytes");
 	is_hex(lab_offered() & 0xffffff, 0x6246, "features of a disk that can be written");
-	blk_lab_create(DISK_READ_ONLY, &disk_sync);
+	blk_lab_create(DISK_READ_ONLY, &file_sync);
 	is_hex(lab_offered() & 0xffffff, 0x0266, "features of one that cannot");
-	blk_lab_create(DISK_OVERLAY, &disk_sync);
+	blk_lab_create(DISK_OVERLAY, &file_sync);
 	is_hex(lab_offered() & 0xffffff, 0x6246, "an overlay can be written");
 }
 
-static void basics(const struct disk_engine *engine)
+static void basics(const struct file_engine *engine)
 {
 	if (!blk_lab_create(DISK_READ_WRITE, engine)) {
 		tap_skip("no %s on this host", engine->name);
@@ -91,7 +91,7 @@ static void basics(const struct disk_engine *engine)
 
 static void refused(void)
 {
-	blk_lab_create(DISK_READ_WRITE, &disk_sync);
+	blk_lab_create(DISK_READ_WRITE, &file_sync);
 	blk_lab_drive(BLK_F_FLUSH);
 	is(blk_lab_do(T_IN, BLK_SECTORS, 512), S_IOERR, "a read behind the end");
 	is(blk_lab_do(T_IN, BLK_SECTORS - 1, 1024), S_IOERR, "... or across it");
@@ -113,7 +113,7 @@ static void refused(void)
 	is(bl.errors, 0, "and no error of the host's");
 	blk_lab_read_image(image);
 	ok(is_image(image, 0, BLK_BYTES), "the image is as it was");
-	blk_lab_create(DISK_READ_ONLY, &disk_sync);
+	blk_lab_create(DISK_READ_ONLY, &file_sync);
 	blk_lab_drive(BLK_F_RO);
 	is(blk_lab_do(T_OUT, 0, 512), S_IOERR, "a write to a disk for reading");
 	is(blk_lab_range(T_ZEROES, 0, 8, 0), S_IOERR, "zeroes to it");
@@ -138,7 +138,7 @@ static void breaks(const char *rule, const char *what)
 
 static void broken(void)
 {
-	blk_lab_create(DISK_READ_WRITE, &disk_sync);
+	blk_lab_create(DISK_READ_WRITE, &file_sync);
 	blk_lab_drive(0);
 	put_desc(bl.q.desc, 0, AREA_LOW, 15, D_NEXT, 1);
 	put_desc(bl.q.desc, 1, AREA_LOW + 32, 1, D_WRITE, 0);
@@ -159,7 +159,7 @@ static void broken(void)
 
 /* ---- a disk that fails ---- */
 
-static void fails(enum disk_op_type type, int result, unsigned int times)
+static void fails(enum file_op_type type, int result, unsigned int times)
 {
 	fault.type = type;
 	fault.result = result;
@@ -170,33 +170,33 @@ static void errors(void)
 {
 	blk_lab_create(DISK_READ_WRITE, &disk_faulty);
 	blk_lab_drive(BLK_F_FLUSH);
-	fails(DISK_READ, -EIO, 1);
+	fails(FILE_READ, -EIO, 1);
 	is(blk_lab_do(T_IN, 0, 512), S_IOERR, "a read error is the guest's");
 	is(last_len(), 1, "... which gets no data");
 	ok(bl.errors == 1 && bl.last_error == -EIO, "... and the host hears of it");
 	is(blk_lab_do(T_IN, 0, 512), S_OK, "the next read is fine");
-	fails(DISK_WRITE, -ENOSPC, 1);
+	fails(FILE_WRITE, -ENOSPC, 1);
 	is(blk_lab_do(T_OUT, 0, 512), S_IOERR, "a full disk is the guest's");
-	fails(DISK_SYNC, -EIO, 1);
+	fails(FILE_SYNC, -EIO, 1);
 	is(blk_lab_do(T_FLUSH, 0, 0), S_IOERR, "a flush that fails is the guest's");
-	fails(DISK_READ, 0, 1);
+	fails(FILE_READ, 0, 1);
 	is(blk_lab_do(T_IN, 0, 512), S_IOERR, "an image that became shorter is an error");
-	fails(DISK_READ, 512, 3);
+	fails(FILE_READ, 512, 3);
 	is(blk_lab_do(T_IN, 4, 4 * 512), S_OK, "a read that takes four pieces");
 	ok(is_image(lab.ram + AREA_LOW, 4 * 512, 4 * 512), "... is whole");
-	fails(DISK_READ, 100, 1);
+	fails(FILE_READ, 100, 1);
 	is(blk_lab_do(T_IN, 0, 512), S_IOERR, "a piece of a sector is an error");
-	fails(DISK_READ, -EAGAIN, 5);
+	fails(FILE_READ, -EAGAIN, 5);
 	is(blk_lab_do(T_IN, 0, 512), S_OK, "what the kernel cannot do now is tried again");
-	fails(DISK_READ, -EAGAIN, 1000);
+	fails(FILE_READ, -EAGAIN, 1000);
 	is(blk_lab_do(T_IN, 0, 512), S_OK, "... a thousand times");
-	fails(DISK_READ, -EAGAIN, 5000);
+	fails(FILE_READ, -EAGAIN, 5000);
 	is(blk_lab_do(T_IN, 0, 512), S_IOERR, "but not for ever");
 	fault.times = 0;
-	fails(DISK_PUNCH, -EOPNOTSUPP, 1);
+	fails(FILE_PUNCH, -EOPNOTSUPP, 1);
 	is(blk_lab_range(T_ZEROES, 0, 16, UNMAP), S_OK, "zeroes where holes cannot be made");
-	ok(fault.submitted[DISK_WRITE] == 2, "... are written");
-	fails(DISK_PUNCH, -EOPNOTSUPP, 1);
+	ok(fault.submitted[FILE_WRITE] == 2, "... are written");
+	fails(FILE_PUNCH, -EOPNOTSUPP, 1);
 	is(blk_lab_range(T_DISCARD, 0, 16, 0), S_UNSUPP, "a discard there is not possible");
 	blk_stats(bl.blk, &stats);
 	is(stats.errors, 6, "errors of the disk are counted");
@@ -211,10 +211,10 @@ static void write_through(void)
 	blk_lab_create(DISK_READ_WRITE, &disk_faulty);
 	blk_lab_drive(0);
 	blk_lab_do(T_IN, 0, 512);
-	is(fault.submitted[DISK_SYNC], 0, "a read needs no flush");
+	is(fault.submitted[FILE_SYNC], 0, "a read needs no flush");
 	is(blk_lab_do(T_OUT, 0, 512), S_OK, "without the feature FLUSH, a write ...");
-	is(fault.submitted[DISK_SYNC], 1, "... is flushed by itself");
-	fails(DISK_SYNC, -EIO, 1);
+	is(fault.submitted[FILE_SYNC], 1, "... is flushed by itself");
+	fails(FILE_SYNC, -EIO, 1);
 	is(blk_lab_do(T_OUT, 0, 512), S_IOERR, "... and fails if that fails");
 	for (uint64_t n = 0; n < SECTOR; n++)
 		lab.ram[AREA_LOW + n] = blk_lab_byte(n);
@@ -234,19 +234,19 @@ static void orphans(void)
 	blk_lab_ask(&ask);
 	lab_kick(&bl.q);
 	blk_lab_run();
-	is(disk_io_in_flight(bl.io), 1, "a read is in flight");
+	is(file_io_in_flight(bl.io), 1, "a read is in flight");
 	blk_lab_drive(BLK_F_FLUSH);
 	memset(lab.ram + AREA_LOW, 0x77, 512);
 	blk_lab_ask(&ask);
 	lab_kick(&bl.q);
 	blk_lab_run();
-	is(fault.submitted[DISK_READ], 1, "after a reset the next request waits for it");
+	is(fault.submitted[FILE_READ], 1, "after a reset the next request waits for it");
 	blk_lab_let_go(&seed);
 	fault.slow = true;
 	blk_lab_run();
 	ok(is_filled(lab.ram + AREA_LOW, 0x77, 512) && used_idx(&bl.q) == 0,
 	   "the guest gets nothing of what it asked before the reset");
-	is(fault.submitted[DISK_READ], 2, "then its turn comes");
+	is(fault.submitted[FILE_READ], 2, "then its turn comes");
 	blk_lab_let_go(&seed);
 	blk_lab_run();
 	ok(blk_lab_status(&ask) == S_OK && is_image(lab.ram + AREA_LOW, 0, 512), "and is served");
@@ -265,7 +265,7 @@ static void orphan_of_overlay(void)
 	blk_lab_ask(&ask);
 	lab_kick(&bl.q);
 	blk_lab_run();
-	is(disk_io_in_flight(bl.io), 1, "a write to an overlay is in flight");
+	is(file_io_in_flight(bl.io), 1, "a write to an overlay is in flight");
 	blk_lab_drive(BLK_F_FLUSH);
 	blk_lab_let_go(&seed);
 	fault.slow = false;
@@ -276,15 +276,15 @@ static void orphan_of_overlay(void)
 
 static void system_calls(void)
 {
-	struct disk_op op = { .type = DISK_READ, .fd = -1, .buf = lab.ram, .len = 512 };
-	struct disk_io *io;
+	struct file_op op = { .type = FILE_READ, .fd = -1, .buf = lab.ram, .len = 512 };
+	struct file_io *io;
 
-	if (disk_io_create_as(&disk_sync, &op.fd, 1, &io))
+	if (file_io_create_as(&file_sync, &op.fd, 1, &io))
 		tap_bail("no system calls");
-	disk_io_submit(io, &op);
-	disk_io_flush(io);
-	ok(disk_io_reap(io) == &op && op.result == -EBADF, "a system call that fails says why");
-	disk_io_destroy(io);
+	file_io_submit(io, &op);
+	file_io_flush(io);
+	ok(file_io_reap(io) == &op && op.result == -EBADF, "a system call that fails says why");
+	file_io_destroy(io);
 }
 
 /* ---- the overlay ---- */
@@ -308,7 +308,7 @@ static void overlay(void)
 	blk_lab_create(DISK_OVERLAY, &disk_faulty);
 	blk_lab_drive(BLK_F_FLUSH);
 	memset(lab.ram + AREA_LOW, 0x66, 4096);
-	fails(DISK_WRITE, -ENOSPC, 1);
+	fails(FILE_WRITE, -ENOSPC, 1);
 	is(blk_lab_do(T_OUT, 16, 4096), S_IOERR, "a write for which there is no room");
 	is(blk_lab_do(T_IN, 16, 4096), S_OK, "leaves the cluster ...");
 	ok(is_image(lab.ram + AREA_LOW, 16 * SECTOR, 4096), "... as the image has it");
@@ -318,7 +318,7 @@ static void overlay(void)
 	blk_lab_ask(&second);
 	lab_kick(&bl.q);
 	blk_lab_run();
-	ok(fault.submitted[DISK_WRITE] == 2 && fault.submitted[DISK_READ] == 1,
+	ok(fault.submitted[FILE_WRITE] == 2 && fault.submitted[FILE_READ] == 1,
 	   "a read of a cluster that is being written waits");
 	blk_lab_let_go(&seed);
 	blk_lab_run();
@@ -326,7 +326,7 @@ static void overlay(void)
 	ok(is_image(lab.ram + AREA_HIGH, 15 * SECTOR, 512),
 	   "what was not written of the cluster is the image's");
 	is(blk_lab_do(T_FLUSH, 0, 0), S_OK, "a flush ...");
-	is(fault.submitted[DISK_SYNC], 0, "... of what will be forgotten is nothing to do");
+	is(fault.submitted[FILE_SYNC], 0, "... of what will be forgotten is nothing to do");
 	is(blk_lab_range(T_DISCARD, 24, 8, 0), S_OK, "a discarded cluster ...");
 	blk_lab_do(T_IN, 24, 4096);
 	ok(is_filled(lab.ram + AREA_LOW, 0, 4096), "... reads as zeroes");
@@ -351,7 +351,7 @@ static void overlay_again(void)
 	struct stat st;
 	int delta, small;
 
-	blk_lab_create(DISK_OVERLAY, &disk_sync);
+	blk_lab_create(DISK_OVERLAY, &file_sync);
 	delta = dup(bl.disk->delta_fd);
 	blk_lab_drive(BLK_F_FLUSH);
 	memset(lab.ram + AREA_LOW, 0x77, 4096);
@@ -359,7 +359,7 @@ static void overlay_again(void)
 	blk_lab_do(T_OUT, last, (BLK_SECTORS - last) * SECTOR);
 	blk_lab_range(T_DISCARD, 24, 8, 0);
 	ok(!fstat(delta, &st) && st.st_size >= (off_t)BLK_BYTES + 1, "what is changed is noted");
-	blk_lab_create_on(fcntl(delta, F_DUPFD_CLOEXEC, 3), DISK_OVERLAY, &disk_sync);
+	blk_lab_create_on(fcntl(delta, F_DUPFD_CLOEXEC, 3), DISK_OVERLAY, &file_sync);
 	blk_lab_drive(BLK_F_FLUSH);
 	blk_lab_do(T_IN, 8, 4096);
 	ok(is_image(lab.ram + AREA_LOW, 8 * SECTOR, 512) &&
@@ -494,7 +494,7 @@ static void ring(void)
 	struct io_uring *u;
 	char byte[SECTOR];
 
-	if (!blk_lab_create(DISK_READ_WRITE, &disk_uring)) {
+	if (!blk_lab_create(DISK_READ_WRITE, &file_uring)) {
 		tap_skip("no io_uring on this host");
 		return;
 	}
@@ -518,8 +518,8 @@ int main(void)
 	tap_init();
 	blk_lab_image();
 	identity();
-	basics(&disk_uring);
-	basics(&disk_sync);
+	basics(&file_uring);
+	basics(&file_sync);
 	refused();
 	broken();
 	errors();

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "vmm/dev/blk.h"
-#include "vmm/dev/disk_io_impl.h"
+#include "mmu/base/file_io_impl.h"
 #include "must.h"
 #include "virtio_input.h"
 
@@ -21,62 +21,62 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static struct disk disk;
-static struct disk_io *io;
+static struct file_io *io;
 static struct blk *blk;
 static struct lab_queue queue;
 static uint8_t changed[4], cluster[DISK_CLUSTER] __attribute__((aligned(4096)));
-static struct disk_op *flying[DISK_MAX_IN_FLIGHT], *ended;
+static struct file_op *flying[FILE_MAX_IN_FLIGHT], *ended;
 static unsigned int nr_flying;
 
 /* ---- the engine ---- */
 
-static int create_engine(struct disk_io *dev, const int *fds, unsigned int nr)
+static int create_engine(struct file_io *dev, const int *fds, unsigned int nr)
 {
 	(void)dev, (void)fds, (void)nr;
 	return 0;
 }
 
-static void destroy_engine(struct disk_io *dev)
+static void destroy_engine(struct file_io *dev)
 {
 	(void)dev;
 }
 
-static bool writes(const struct disk_op *op)
+static bool writes(const struct file_op *op)
 {
-	return op->type == DISK_WRITE || op->type == DISK_PUNCH;
+	return op->type == FILE_WRITE || op->type == FILE_PUNCH;
 }
 
-static bool meet(const struct disk_op *a, const struct disk_op *b)
+static bool meet(const struct file_op *a, const struct file_op *b)
 {
 	return a->offset / DISK_CLUSTER <= (b->offset + b->len - 1) / DISK_CLUSTER &&
 	       b->offset / DISK_CLUSTER <= (a->offset + a->len - 1) / DISK_CLUSTER;
 }
 
-static void submit(struct disk_io *dev, struct disk_op *op)
+static void submit(struct file_io *dev, struct file_op *op)
 {
 	(void)dev;
-	must(op->type == DISK_SYNC ||
+	must(op->type == FILE_SYNC ||
 		     (op->len && op->offset <= BYTES && op->len <= BYTES - op->offset),
 	     "an operation outside the disk");
 	must(!writes(op) || !disk.read_only, "a write to a disk for reading");
 	must(!writes(op) || op->fd == disk_write_fd(&disk), "a write to an overlay's image");
 	for (unsigned int i = 0; i < nr_flying && disk.changed; i++)
-		must(op->type == DISK_SYNC || !writes(op) || !writes(flying[i]) ||
+		must(op->type == FILE_SYNC || !writes(op) || !writes(flying[i]) ||
 			     !meet(op, flying[i]),
 		     "two writes to a cluster");
-	must(nr_flying < DISK_MAX_IN_FLIGHT, "too many operations");
+	must(nr_flying < FILE_MAX_IN_FLIGHT, "too many operations");
 	flying[nr_flying++] = op;
 }
 
-static bool flush(struct disk_io *dev)
+static bool flush(struct file_io *dev)
 {
 	(void)dev;
 	return true;
 }
 
-static struct disk_op *reap(struct disk_io *dev)
+static struct file_op *reap(struct file_io *dev)
 {
-	struct disk_op *op = ended;
+	struct file_op *op = ended;
 
 	(void)dev;
 	if (op)
@@ -84,7 +84,7 @@ static struct disk_op *reap(struct disk_io *dev)
 	return op;
 }
 
-static const struct disk_engine engine = {
+static const struct file_engine engine = {
 	.name = "fuzz",
 	.create = create_engine,
 	.destroy = destroy_engine,
@@ -93,17 +93,17 @@ static const struct disk_engine engine = {
 	.reap = reap,
 };
 
-static int64_t perform(const struct disk_op *op)
+static int64_t perform(const struct file_op *op)
 {
-	if (op->type == DISK_READ)
+	if (op->type == FILE_READ)
 		return pread(op->fd, op->buf, op->len, (off_t)op->offset);
-	return op->type == DISK_WRITE ? pwrite(op->fd, op->buf, op->len, (off_t)op->offset) : 0;
+	return op->type == FILE_WRITE ? pwrite(op->fd, op->buf, op->len, (off_t)op->offset) : 0;
 }
 
 /* Operation i ends: well, in part, or not. */
 static void end(unsigned int i, unsigned int how)
 {
-	struct disk_op *op = flying[i];
+	struct file_op *op = flying[i];
 
 	op->result = perform(op);
 	if (how % 8 == 1)
@@ -111,7 +111,7 @@ static void end(unsigned int i, unsigned int how)
 	if (how % 8 == 2)
 		op->result = -EAGAIN;
 	if (how % 8 == 3)
-		op->result = op->type == DISK_PUNCH ? -EOPNOTSUPP : op->result / 2;
+		op->result = op->type == FILE_PUNCH ? -EOPNOTSUPP : op->result / 2;
 	flying[i] = flying[--nr_flying];
 	op->next = ended;
 	ended = op;
@@ -161,7 +161,7 @@ static void create(unsigned int mode)
 	memset(&lab, 0, sizeof(lab));
 	nr_flying = 0;
 	ended = NULL;
-	must(!disk_io_create_as(&engine, &image, 1, &io), "no engine");
+	must(!file_io_create_as(&engine, &image, 1, &io), "no engine");
 	config.io = io;
 	must(!blk_create(&config, &lab.bus, &blk), "no device");
 }
@@ -214,7 +214,7 @@ static void settle(void)
 		while (nr_flying)
 			end(0, 0);
 		turn();
-	} while (nr_flying || disk_io_in_flight(io));
+	} while (nr_flying || file_io_in_flight(io));
 }
 
 static void revive(void)
@@ -258,7 +258,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		}
 	}
 	revive();
-	disk_io_destroy(io);
+	file_io_destroy(io);
 	blk_destroy(blk);
 	return 0;
 }

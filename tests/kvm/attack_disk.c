@@ -19,7 +19,7 @@
 #include <unistd.h>
 #include "attacks.h"
 #include "tests/tap.h"
-#include "vmm/dev/disk_io.h"
+#include "mmu/base/file_io.h"
 
 static char image[] = "/tmp/quire-attack-XXXXXX";
 static char option[64];
@@ -81,7 +81,7 @@ static bool find_ring(struct attacker *a, struct ring *r)
 	int like;
 
 	*r = (struct ring){ .fd = ring_of(a->vm.pid) };
-	like = (int)syscall(SYS_io_uring_setup, DISK_MAX_IN_FLIGHT, &r->like);
+	like = (int)syscall(SYS_io_uring_setup, FILE_MAX_IN_FLIGHT, &r->like);
 	if (r->fd < 0 || like < 0)
 		return false;
 	close(like);

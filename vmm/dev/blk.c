@@ -13,7 +13,7 @@
 #define DEVICE_ID 2u
 
 _Static_assert(BLK_REQUESTS *BLK_BUFFER_BYTES + 200 * KiB <= BLK_MEMORY_BYTES, "that is enough");
-_Static_assert(BLK_REQUESTS <= DISK_MAX_IN_FLIGHT, "all requests can be in flight");
+_Static_assert(BLK_REQUESTS <= FILE_MAX_IN_FLIGHT, "all requests can be in flight");
 
 #define F_SIZE_MAX     (1ULL << 1)
 #define F_SEG_MAX      (1ULL << 2)
@@ -176,7 +176,7 @@ bool blk_reap(struct blk *b)
 {
 	bool some = false;
 
-	while (disk_io_reap(b->config.io))
+	while (file_io_reap(b->config.io))
 		some = true;
 	if (some)
 		virtio_defer(b->virtio, 0);
@@ -191,7 +191,7 @@ bool blk_serve(struct blk *b)
 	do {
 		while (virtio_serve(b->virtio))
 			;
-		taken = disk_io_flush(b->config.io);
+		taken = file_io_flush(b->config.io);
 	} while (blk_reap(b));
 	return taken;
 }

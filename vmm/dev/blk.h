@@ -20,7 +20,7 @@
  */
 #include <stdatomic.h>
 #include "disk.h"
-#include "disk_io.h"
+#include "mmu/base/file_io.h"
 #include "virtio.h"
 
 struct blk;
@@ -40,10 +40,10 @@ struct blk_stats {
 struct blk_config {
 	struct virtio_config virtio; /* its ctx is that of all functions here */
 	struct disk *disk;	     /* borrowed */
-	struct disk_io *io; /* borrowed; it has the disk's files, and is for this device alone */
+	struct file_io *io; /* borrowed; it has the disk's files, and is for this device alone */
 	const char *serial; /* at most 20 bytes */
 	/* A request failed.  The device's thread, with its lock.  May be NULL. */
-	void (*on_error)(void *ctx, const struct disk_op *op, int err);
+	void (*on_error)(void *ctx, const struct file_op *op, int err);
 };
 
 /* Make the device and put it on the bus.  0, -ENOMEM or bus_add()'s error. */

@@ -50,7 +50,7 @@ struct blk_request {
 	uint64_t pos, end;	/* bytes of the disk that are left to do */
 	uint32_t written;	/* bytes of the guest's memory */
 	enum blk_status status;
-	struct disk_op op;
+	struct file_op op;
 	uint8_t *buffer; /* BLK_BUFFER_BYTES */
 };
 

@@ -100,9 +100,9 @@ static void refuse(struct blk_request *r, enum blk_status status)
 
 /* ---- a step ---- */
 
-static bool changes(const struct disk_op *op)
+static bool changes(const struct file_op *op)
 {
-	return op->type == DISK_WRITE || op->type == DISK_PUNCH;
+	return op->type == FILE_WRITE || op->type == FILE_PUNCH;
 }
 
 static uint64_t cluster_of(uint64_t pos)
@@ -111,13 +111,13 @@ static uint64_t cluster_of(uint64_t pos)
 }
 
 /* Must this operation wait for one that is in flight?  Only if there is an overlay. */
-static bool must_wait(const struct blk *b, const struct disk_op *op)
+static bool must_wait(const struct blk *b, const struct file_op *op)
 {
 	for (unsigned int i = 0; i < BLK_REQUESTS && b->config.disk->changed; i++) {
 		const struct blk_request *r = &b->request[i];
 
 		if ((r->state == BLK_FLYING || r->state == BLK_ORPHAN) && changes(&r->op) &&
-		    op->type != DISK_SYNC &&
+		    op->type != FILE_SYNC &&
 		    cluster_of(op->offset) <= cluster_of(r->op.offset + r->op.len - 1) &&
 		    cluster_of(r->op.offset) <= cluster_of(op->offset + op->len - 1))
 			return true;
@@ -148,25 +148,25 @@ static void plan(struct blk_request *r)
 	uint64_t len = min_u64(r->end - r->pos, BLK_BUFFER_BYTES);
 	bool hole = false;
 
-	r->op = (struct disk_op){
-		.type = DISK_WRITE,
+	r->op = (struct file_op){
+		.type = FILE_WRITE,
 		.fd = disk_write_fd(d),
 		.buf = r->buffer,
 		.offset = r->pos,
 		.owner = r,
 	};
 	if (r->step == STEP_READ) {
-		r->op.type = DISK_READ;
+		r->op.type = FILE_READ;
 		len = disk_run(d, r->pos, len, &r->op.fd);
 	} else if (r->step == STEP_SYNC) {
-		r->op.type = DISK_SYNC;
+		r->op.type = FILE_SYNC;
 		len = 0;
 	} else if (r->step == STEP_FORGET || (r->step == STEP_ZERO && r->unmap && d->punch)) {
 		uint64_t run = hole_run(d, r->pos, r->end, &hole);
 
 		len = hole ? run : min_u64(run, BLK_BUFFER_BYTES);
 		if (hole)
-			r->op.type = DISK_PUNCH;
+			r->op.type = FILE_PUNCH;
 	}
 	r->op.len = len;
 }
@@ -174,7 +174,7 @@ static void plan(struct blk_request *r)
 /* What is left of clusters at the ends of a DISCARD stays as it is. */
 static bool skips(const struct blk_request *r)
 {
-	return r->step == STEP_FORGET && r->op.type != DISK_PUNCH;
+	return r->step == STEP_FORGET && r->op.type != FILE_PUNCH;
 }
 
 static int fill_buffer(struct virtq *q, struct blk_request *r)
@@ -198,7 +198,7 @@ static bool is_over(const struct blk_request *r)
 static int submit(struct virtq *q, struct blk_request *r)
 {
 	const struct blk_config *config = &r->blk->config;
-	int ret = r->op.type == DISK_WRITE ? fill_buffer(q, r) : 0;
+	int ret = r->op.type == FILE_WRITE ? fill_buffer(q, r) : 0;
 
 	if (ret)
 		return ret;
@@ -208,7 +208,7 @@ static int submit(struct virtq *q, struct blk_request *r)
 		return 0;
 	}
 	r->state = BLK_FLYING;
-	disk_io_submit(config->io, &r->op);
+	file_io_submit(config->io, &r->op);
 	return 0;
 }
 
@@ -243,14 +243,14 @@ int blk_request_go_on(struct virtq *q, struct blk_request *r)
 
 /* ---- a step that is done ---- */
 
-static uint64_t end_of(const struct disk_op *op)
+static uint64_t end_of(const struct file_op *op)
 {
 	return op->offset + op->len;
 }
 
-static bool is_whole(const struct disk_op *op)
+static bool is_whole(const struct file_op *op)
 {
-	bool data = op->type == DISK_READ || op->type == DISK_WRITE;
+	bool data = op->type == FILE_READ || op->type == FILE_WRITE;
 
 	return op->result >= 0 && (!data || (uint64_t)op->result == op->len);
 }
@@ -258,7 +258,7 @@ static bool is_whole(const struct disk_op *op)
 /* The kernel did some of it, or nothing for now: the rest is to be done.  False: it cannot be. */
 static bool repeat(struct blk_request *r)
 {
-	struct disk_op *op = &r->op;
+	struct file_op *op = &r->op;
 
 	if (op->result > 0 && op->result % DISK_SECTOR == 0 && (uint64_t)op->result < op->len) {
 		op->buf = (uint8_t *)op->buf + op->result;
@@ -267,7 +267,7 @@ static bool repeat(struct blk_request *r)
 	} else if ((op->result != -EAGAIN && op->result != -EINTR) || r->again++ >= AGAIN_MOST) {
 		return false;
 	}
-	disk_io_submit(r->blk->config.io, op);
+	file_io_submit(r->blk->config.io, op);
 	return true;
 }
 
@@ -304,7 +304,7 @@ static int step_done(struct virtq *q, struct blk_request *r)
 /* A file system may refuse a hole here, though it made one elsewhere: then zeroes are written. */
 static bool writes_instead(struct blk_request *r)
 {
-	if (r->op.type != DISK_PUNCH || r->op.result != -EOPNOTSUPP)
+	if (r->op.type != FILE_PUNCH || r->op.result != -EOPNOTSUPP)
 		return false;
 	if (r->step == STEP_FORGET)
 		refuse(r, BLK_UNSUPP);

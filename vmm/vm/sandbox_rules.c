@@ -150,7 +150,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(recvmsg,			    M | C | K, "the machine; the launcher: a new channel"),
 	CALL(sendmsg,			    ALL,   "the machine, for credits; the launcher"),
 
-	/* ---- devices; what the ring of a disk does, and no more, is in disk_io.h ---- */
+	/* ---- devices; what the ring of a disk does, and no more, is in file_io.h ---- */
 	CALL(getrandom,			    M | V, "random numbers for the guest's virtio-rng"),
 	CALL(io_uring_enter,		    Q,	   "reads and writes"),
 	CALL(fdatasync,			    Q,	   "... where there is no ring: a flush"),

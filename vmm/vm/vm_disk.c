@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A VM's disks: each is a virtio-blk device, with a thread and an engine (disk_io.h) of its own.
+ * A VM's disks: each is a virtio-blk device, with a thread and an engine (file_io.h) of its own.
  * So a disk that is slow keeps no other waiting.
  *
  * Files are opened by the launcher, which keeps images locked.  It hands them, and the files of
@@ -23,7 +23,7 @@
 
 struct vm_disk {
 	struct blk *blk;
-	struct disk_io *io;
+	struct file_io *io;
 	const struct disk *disk;
 	char serial[20];
 	bool complained;
@@ -83,13 +83,13 @@ static void on_wake(void *ctx)
 }
 
 /* One line a minute for each disk: a guest may ask a broken disk again and again. */
-static void on_error(void *ctx, const struct disk_op *op, int err)
+static void on_error(void *ctx, const struct file_op *op, int err)
 {
 	static const char *const what[] = {
-		[DISK_READ] = "reading from",
-		[DISK_WRITE] = "writing to",
-		[DISK_SYNC] = "flushing",
-		[DISK_PUNCH] = "discarding of",
+		[FILE_READ] = "reading from",
+		[FILE_WRITE] = "writing to",
+		[FILE_SYNC] = "flushing",
+		[FILE_PUNCH] = "discarding of",
 	};
 	struct vm_disk *d = ((struct vm_slot *)ctx)->dev;
 	uint64_t now = monotonic_ns();
@@ -117,7 +117,7 @@ static struct pollfd serve(struct vm_slot *slot)
 	else
 		while (!blk_serve(d->blk))
 			poll(NULL, 0, RETRY_MS);
-	return (struct pollfd){ .fd = disk_io_fd(d->io), .events = POLLIN };
+	return (struct pollfd){ .fd = file_io_fd(d->io), .events = POLLIN };
 }
 
 static void set_pause(struct vm_slot *slot, bool on)
@@ -130,10 +130,10 @@ static void drain(struct vm_slot *slot)
 {
 	struct vm_disk *d = slot->dev;
 
-	while (blk_reap(d->blk), disk_io_in_flight(d->io)) {
-		struct pollfd fd = { .fd = disk_io_fd(d->io), .events = POLLIN };
+	while (blk_reap(d->blk), file_io_in_flight(d->io)) {
+		struct pollfd fd = { .fd = file_io_fd(d->io), .events = POLLIN };
 
-		poll(&fd, 1, disk_io_flush(d->io) ? -1 : RETRY_MS);
+		poll(&fd, 1, file_io_flush(d->io) ? -1 : RETRY_MS);
 	}
 }
 
@@ -146,9 +146,9 @@ static unsigned int count(const struct vm_config *config)
 
 static int create_io(struct vm_disk *d)
 {
-	int fds[DISK_IO_MAX_FDS] = { d->disk->fd, d->disk->delta_fd };
+	int fds[FILE_IO_MAX_FDS] = { d->disk->fd, d->disk->delta_fd };
 
-	return disk_io_create(fds, d->disk->delta_fd < 0 ? 1 : 2, &d->io);
+	return file_io_create(fds, d->disk->delta_fd < 0 ? 1 : 2, &d->io);
 }
 
 static int create(struct vm_slot *slot, unsigned int nth, struct quire_error *err)
@@ -183,7 +183,7 @@ static void destroy(struct vm_slot *slot)
 
 	if (!d)
 		return;
-	disk_io_destroy(d->io);
+	file_io_destroy(d->io);
 	blk_destroy(d->blk);
 	free(d);
 }
@@ -192,7 +192,7 @@ static void keep(const struct vm_slot *slot, struct sandbox_keep *to)
 {
 	const struct vm_disk *d = slot->dev;
 
-	sandbox_keep(to, disk_io_fd(d->io));
+	sandbox_keep(to, file_io_fd(d->io));
 	sandbox_keep(to, d->disk->fd);
 	sandbox_keep(to, d->disk->delta_fd);
 }

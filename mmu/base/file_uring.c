@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Operations on disks' files through an io_uring (io_uring(7)), whose restrictions disk_io.h
+ * Operations on files through an io_uring (io_uring(7)), whose restrictions file_io.h
  * explains.
  *
  * The thread sleeps in poll(2), because it waits for doorbells too, and not in the ring.  The ring
@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include "disk_io_impl.h"
+#include "file_io_impl.h"
 
 /* Threads of the kernel's in our process, for what it cannot do without waiting. */
 #define WORKERS 4
@@ -30,10 +30,10 @@ static int restrict_ring(struct io_uring *ring)
 	return io_uring_register_restrictions(ring, r, ARRAY_SIZE(r));
 }
 
-static int create(struct disk_io *io, const int *fds, unsigned int nr)
+static int create(struct file_io *io, const int *fds, unsigned int nr)
 {
 	unsigned int workers[2] = { WORKERS, WORKERS };
-	int ret = io_uring_queue_init(DISK_MAX_IN_FLIGHT, &io->ring, IORING_SETUP_R_DISABLED);
+	int ret = io_uring_queue_init(FILE_MAX_IN_FLIGHT, &io->ring, IORING_SETUP_R_DISABLED);
 
 	if (ret)
 		return ret;
@@ -49,13 +49,13 @@ static int create(struct disk_io *io, const int *fds, unsigned int nr)
 	return ret;
 }
 
-static void destroy(struct disk_io *io)
+static void destroy(struct file_io *io)
 {
 	io_uring_queue_exit(&io->ring);
 }
 
 /* The ring knows its files by their places in the list. */
-static int place_of(const struct disk_io *io, int fd)
+static int place_of(const struct file_io *io, int fd)
 {
 	unsigned int i = 0;
 
@@ -64,7 +64,7 @@ static int place_of(const struct disk_io *io, int fd)
 	return (int)i;
 }
 
-static void submit(struct disk_io *io, struct disk_op *op)
+static void submit(struct file_io *io, struct file_op *op)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&io->ring);
 	int file = place_of(io, op->fd);
@@ -73,33 +73,36 @@ static void submit(struct disk_io *io, struct disk_op *op)
 	if (!sqe)
 		abort();
 	switch (op->type) {
-	case DISK_READ:
+	case FILE_READ:
 		io_uring_prep_read(sqe, file, op->buf, (unsigned int)op->len, op->offset);
 		break;
-	case DISK_WRITE:
+	case FILE_WRITE:
 		io_uring_prep_write(sqe, file, op->buf, (unsigned int)op->len, op->offset);
 		break;
-	case DISK_SYNC: io_uring_prep_fsync(sqe, file, IORING_FSYNC_DATASYNC); break;
-	case DISK_PUNCH:
+	case FILE_SYNC: io_uring_prep_fsync(sqe, file, IORING_FSYNC_DATASYNC); break;
+	case FILE_PUNCH:
 		io_uring_prep_fallocate(sqe, file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 					(off_t)op->offset, (off_t)op->len);
+		break;
+	case FILE_ALLOCATE:
+		io_uring_prep_fallocate(sqe, file, 0, (off_t)op->offset, (off_t)op->len);
 		break;
 	}
 	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 	io_uring_sqe_set_data(sqe, op);
 }
 
-static bool flush(struct disk_io *io)
+static bool flush(struct file_io *io)
 {
 	if (io_uring_sq_ready(&io->ring))
 		(void)io_uring_submit(&io->ring);
 	return !io_uring_sq_ready(&io->ring);
 }
 
-static struct disk_op *reap(struct disk_io *io)
+static struct file_op *reap(struct file_io *io)
 {
 	struct io_uring_cqe *cqe;
-	struct disk_op *op;
+	struct file_op *op;
 
 	if (io_uring_peek_cqe(&io->ring, &cqe))
 		return NULL;
@@ -109,7 +112,7 @@ static struct disk_op *reap(struct disk_io *io)
 	return op;
 }
 
-const struct disk_engine disk_uring = {
+const struct file_engine file_uring = {
 	.name = "io_uring",
 	.create = create,
 	.destroy = destroy,
