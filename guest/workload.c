@@ -28,7 +28,11 @@ static const struct workload workloads[] = {
 	{ "peek", "PAGES [write=PERCENT] [seconds=N] [seed=N]", peek_run },
 	{ "touch", "PAGES|all [order=seq|random|shuffle] [write|read] [seed=N]", touch_run },
 	{ "zipf", "SEED PAGES SECONDS|ops=N [s=1.0]", zipf_run },
-	{ "stress", "SECONDS [seed=N] [pages=N]", stress_run },
+	{ "stress",
+	  "SECONDS|rounds=N [pattern=random|zipf|scan|phases] [seed=N] [pages=N] "
+	  "[writes=PERCENT] [packs=PERCENT] [alike=N] [fill=1] [balloon=1] [every=SECONDS] "
+	  "[spoil=N]",
+	  stress_run },
 	{ "locked", "SECONDS [pages=N] [seed=N]", locked_run },
 	{ "remap", "SECONDS [pages=N] [seed=N]", remap_run },
 	{ "tables", "compute|switch|edit|churn|batch|fork [ops=N] [pages=N]", tables_run },

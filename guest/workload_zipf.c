@@ -8,65 +8,23 @@
  * the page of that rank, so that hot pages are scattered.  The operation updates the page: a
  * counter in the first word, and a stamp of it in the last.  The counts are also kept apart, and a
  * page is compared with them whenever it is drawn, and at the end.
- *
- * Ranks are drawn by binary search in the cumulated weights, eight bytes a page.  Powers come
- * from the x87, which has the logarithm that a kernel without libm lacks.
  */
 #include "memory.h"
 #include "paging.h"
 #include "workload.h"
+#include "zipf.h"
 
-struct zipf {
+struct run {
 	uint64_t seed, pages, ops, deadline;
-	double *cumulated;
+	struct zipf zipf;
 	uint32_t *count;
 	struct shuffle place;
 	volatile uint64_t (*page)[PAGE_WORDS];
 };
 
-/* k ^ -s */
-static double weight(double k, double s)
+static uint64_t stamp(const struct run *r, uint64_t page)
 {
-	long double exponent, whole, power;
-
-	__asm__("fyl2x" : "=t"(exponent) : "0"((long double)k), "u"((long double)-s) : "st(1)");
-	__asm__("frndint" : "=t"(whole) : "0"(exponent));
-	__asm__("f2xm1" : "=t"(power) : "0"(exponent - whole));
-	__asm__("fscale" : "=t"(power) : "0"(power + 1.0L), "u"(whole));
-	return (double)power;
-}
-
-static void cumulate(struct zipf *z, double s)
-{
-	double sum = 0;
-
-	__asm__ volatile("fninit");
-	for (uint64_t i = 0; i < z->pages; i++) {
-		sum += weight((double)(i + 1), s);
-		z->cumulated[i] = sum;
-	}
-}
-
-static uint64_t draw_rank(const struct zipf *z, uint64_t *state)
-{
-	double unit = (double)(random_next(state) >> 11) / 9007199254740992.0;
-	double x = unit * z->cumulated[z->pages - 1];
-	uint64_t low = 0, high = z->pages - 1;
-
-	while (low < high) {
-		uint64_t middle = (low + high) / 2;
-
-		if (z->cumulated[middle] > x)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return low;
-}
-
-static uint64_t stamp(const struct zipf *z, uint64_t page)
-{
-	return mix(z->seed ^ page << 32 ^ z->count[page]);
+	return mix(r->seed ^ page << 32 ^ r->count[page]);
 }
 
 static bool holds(const volatile uint64_t *at, uint64_t want)
@@ -79,37 +37,37 @@ static bool holds(const volatile uint64_t *at, uint64_t want)
 }
 
 /* A page that was not written yet may hold anything. */
-static bool check(const struct zipf *z, uint64_t page)
+static bool check(const struct run *r, uint64_t page)
 {
-	return !z->count[page] || (holds(&z->page[page][0], z->count[page]) &&
-				   holds(&z->page[page][PAGE_WORDS - 1], stamp(z, page)));
+	return !r->count[page] || (holds(&r->page[page][0], r->count[page]) &&
+				   holds(&r->page[page][PAGE_WORDS - 1], stamp(r, page)));
 }
 
-static bool run_ops(struct zipf *z)
+static bool run_ops(struct run *r)
 {
-	uint64_t state = z->seed, done = 0;
+	uint64_t state = r->seed, done = 0;
 
-	while (z->ops ? done < z->ops : done % 1024 || rdtsc() < z->deadline) {
-		uint64_t page = shuffle_at(&z->place, draw_rank(z, &state));
+	while (r->ops ? done < r->ops : done % 1024 || rdtsc() < r->deadline) {
+		uint64_t page = shuffle_at(&r->place, zipf_draw(&r->zipf, &state));
 
-		if (!check(z, page))
+		if (!check(r, page))
 			return false;
-		z->page[page][0] = ++z->count[page];
-		z->page[page][PAGE_WORDS - 1] = stamp(z, page);
+		r->page[page][0] = ++r->count[page];
+		r->page[page][PAGE_WORDS - 1] = stamp(r, page);
 		done++;
 	}
-	z->ops = done;
+	r->ops = done;
 	return true;
 }
 
-static bool check_all(const struct zipf *z, uint64_t *touched, uint64_t *most)
+static bool check_all(const struct run *r, uint64_t *touched, uint64_t *most)
 {
-	for (uint64_t page = 0; page < z->pages; page++) {
-		if (!check(z, page))
+	for (uint64_t page = 0; page < r->pages; page++) {
+		if (!check(r, page))
 			return false;
-		*touched += z->count[page] > 0;
-		if (z->count[page] > *most)
-			*most = z->count[page];
+		*touched += r->count[page] > 0;
+		if (r->count[page] > *most)
+			*most = r->count[page];
 	}
 	return true;
 }
@@ -128,36 +86,29 @@ static uint64_t thousandths(struct args *a, const char *text)
 	return value;
 }
 
-static void *window_bytes(uint64_t bytes)
-{
-	return window_create((bytes + PAGE_SIZE - 1) / PAGE_SIZE);
-}
-
 int zipf_run(struct args *a)
 {
-	struct zipf z = { 0 };
+	struct run r = { 0 };
 	uint64_t touched = 0, most = 0, s = thousandths(a, args_text(a, "s", "1.0"));
 	uint64_t seconds;
 
-	z.seed = args_number(a);
-	z.pages = args_number(a);
-	z.ops = args_key(a, "ops", 0);
-	seconds = z.ops ? 0 : args_number(a);
-	a->bad |= !z.pages;
+	r.seed = args_number(a);
+	r.pages = args_number(a);
+	r.ops = args_key(a, "ops", 0);
+	seconds = r.ops ? 0 : args_number(a);
+	a->bad |= !r.pages;
 	if (!args_done(a))
 		return STATUS_USAGE;
-	z.page = window_create(z.pages);
-	z.cumulated = window_bytes(z.pages * sizeof(*z.cumulated));
-	z.count = window_bytes(z.pages * sizeof(*z.count));
-	if (!z.page || !z.cumulated || !z.count)
-		return no_room(z.pages);
-	memset(z.count, 0, z.pages * sizeof(*z.count));
-	shuffle_init(&z.place, z.pages, z.seed);
-	cumulate(&z, (double)s / 1000);
-	z.deadline = z.ops ? 0 : clock_deadline(seconds);
-	if (!run_ops(&z) || !check_all(&z, &touched, &most))
+	r.page = window_create(r.pages);
+	r.count = window_create((r.pages * sizeof(*r.count) + PAGE_SIZE - 1) / PAGE_SIZE);
+	if (!r.page || !r.count || !zipf_init(&r.zipf, r.pages, s))
+		return no_room(r.pages);
+	memset(r.count, 0, r.pages * sizeof(*r.count));
+	shuffle_init(&r.place, r.pages, r.seed);
+	r.deadline = r.ops ? 0 : clock_deadline(seconds);
+	if (!run_ops(&r) || !check_all(&r, &touched, &most))
 		return STATUS_WRONG;
 	print("zipf: seed=%lu pages=%lu s=%lu.%03lu ops=%lu touched=%lu most=%lu verified=%lu\n",
-	      z.seed, z.pages, s / 1000, s % 1000, z.ops, touched, most, touched);
+	      r.seed, r.pages, s / 1000, s % 1000, r.ops, touched, most, touched);
 	return STATUS_OK;
 }

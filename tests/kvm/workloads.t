@@ -105,9 +105,33 @@ sub under_quire {
 	for my $words (['fill', 1, 10, 'own=6', 'zero=5'], ['fill', 1, 10, 'order=none'],
 		['churn', 1],
 		['churn', 1, 10, 'own=2'], ['peek', 10, 'write=101'],
-		['locked'], ['remap', 1, 'pages=0']) {
+		['locked'], ['remap', 1, 'pages=0'], ['stress'], ['stress', 1, 'pattern=none'],
+		['stress', 1, 'writes=101']) {
 		is((status(@$words))[0], 2, "usage: @$words");
 	}
+	return;
+}
+
+# What stress does is decided by its arguments alone, and each way to draw pages is another.
+sub stress_is_exact {
+	my %digest;
+	for my $pattern (qw(random zipf scan phases)) {
+		my @words = ('stress', 'rounds=3', 'pages=1000', "pattern=$pattern", 'writes=50',
+			'packs=60', 'fill=1');
+		my ($status, $out) = status(@words);
+		my ($digest) = $out =~ /^stress: operations=3000 longest_us=\d+ digest=(\w+)$/m;
+		my ($verified) = $out =~ /^stress: writes=\d+ verified=(\d+)$/m;
+		is($status, 0, "stress: pattern=$pattern") or diag $out;
+		is($verified, 4000, '... verifies the page of each operation, and all at the end');
+		$digest{$digest // ''} = $pattern;
+		like((status(@words, 'balloon=1'))[1], qr/ digest=$digest$/m,
+			'... and does the same again, with a balloon too');
+	}
+	is(keys %digest, 4, 'each pattern is another');
+	my ($status, $out) = status(qw(stress rounds=3 pages=1000 fill=1 spoil=777));
+	is($status, 1, 'stress finds a wrong byte');
+	like($out, qr/^stress: wrong: gva=\w+ .*\nstress: wrong page=\d+ .* operation=776$/m,
+		'... and says where and when');
 	return;
 }
 
@@ -117,4 +141,5 @@ SKIP: {
 	under_qemu();
 }
 under_quire();
+stress_is_exact();
 done_testing;
