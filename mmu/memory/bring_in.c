@@ -106,12 +106,23 @@ static uint64_t welcome(const struct gmem *gm)
 	return gm->config.hugepages == GMEM_HUGE_AUTO ? QUIRE_BLOCK_PAGES : FAULT_AROUND;
 }
 
+static void call_helper(struct gmem *gm)
+{
+	if (gm->wanted)
+		gm->wanted(gm->helper);
+}
+
 int gmem_wait(struct gmem *gm)
 {
 	const struct gmem_credits *credits = gm->config.credits;
+	int err;
 
 	assert(!lock_is_held(&gm->lock));
-	return credits->wait(credits->ctx, 1, welcome(gm)) ? -EDQUOT : 0;
+	atomic_fetch_add(&gm->sleepers, 1);
+	call_helper(gm);
+	err = credits->wait(credits->ctx, 1, welcome(gm));
+	atomic_fetch_sub(&gm->sleepers, 1);
+	return err ? -EDQUOT : 0;
 }
 
 int gmem_seek(struct gmem *gm)
@@ -120,6 +131,8 @@ int gmem_seek(struct gmem *gm)
 	int err;
 
 	assert_held(&gm->lock);
+	if (!gm->seeking)
+		call_helper(gm);
 	gm->seeking = true;
 	err = credits->seek(credits->ctx, 1, welcome(gm), pager_news, gm);
 	return err && err != -EAGAIN ? -EDQUOT : err;

@@ -101,6 +101,11 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 		quire_fail(err, error, "no memory for a pool of compressed pages");
 		goto finish_share;
 	}
+	error = touched_init(gm);
+	if (error) {
+		quire_fail(err, error, "no memory to note what the guest touches");
+		goto finish_share;
+	}
 	if (config->shadow) {
 		gm->share.store.tell = shadow_window_segment;
 		gm->share.store.ctx = &gm->shadow;
@@ -109,6 +114,7 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 	return 0;
 
 finish_share:
+	touched_finish(gm);
 	packed_finish(gm);
 	share_finish(gm);
 	shadow_window_destroy(&gm->shadow);
@@ -128,6 +134,18 @@ struct gmem_dozer *gmem_dozer(struct gmem *gm, enum gmem_who_dozes who)
 	return &gm->dozer[who];
 }
 
+void gmem_set_helper(struct gmem *gm, void (*wanted)(void *ctx), void *ctx)
+{
+	gm->wanted = wanted;
+	gm->helper = ctx;
+}
+
+unsigned int gmem_nr_waiting(const struct gmem *gm)
+{
+	return atomic_load_explicit(&gm->waiting.nr, memory_order_relaxed) +
+	       atomic_load_explicit(&gm->sleepers, memory_order_relaxed);
+}
+
 int gmem_start(struct gmem *gm, struct quire_error *err)
 {
 	return gm->shadow.shadow ? 0 : pager_start(gm, err);
@@ -144,6 +162,7 @@ void gmem_destroy(struct gmem *gm)
 	share_finish(gm);
 	shadow_window_destroy(&gm->shadow);
 	gmem_unlock(gm);
+	touched_finish(gm);
 	packed_finish(gm);
 	window_destroy(&gm->window);
 	stage2_destroy(gm->s2);

@@ -274,24 +274,54 @@ struct gmem_packed {
 	uint64_t compressed;
 	uint64_t refused; /* they do not compress */
 	uint64_t kept;	  /* they are held, or could not leave just now, or the pool has no room */
-	uint64_t touched; /* gmem_forget_touches() was before the guest touched them last */
+	uint64_t touched; /* the guest has touched them */
 	uint64_t pool_pages; /* that the pool has now; not added to */
+};
+
+/* Who looks at what the guest touches.  Each hears of all touches since it last forgot them. */
+enum gmem_watcher {
+	GMEM_BY_HAND,	/* quire reclaim */
+	GMEM_RECLAIMER, /* mmu/reclaim/reclaimer.h */
+	GMEM_NR_WATCHERS
 };
 
 /*
  * Compress the private pages of [gfn, gfn + nr): they lose their frames until they are touched.  A
- * 2 MiB leaf is split before.  `all`: also those that the guest has touched since
- * gmem_forget_touches().  *out is added to.
+ * 2 MiB leaf is split before.  Pages stay that the guest has touched since `unless` forgot that;
+ * with GMEM_NR_WATCHERS all pages go.  *out is added to.
  * 0; -EFAULT: nr is 0 or part of the range is not RAM.
  */
-int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out);
+int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
+		  struct gmem_packed *out);
 
 /*
  * Forget which private pages of [gfn, gfn + nr) the guest has touched.  Its next touch of each
  * costs it a fault of the host's, and none of ours.  What the VMM does is no touch.
  * 0; -EFAULT: nr is 0 or part of the range is not RAM.
  */
-int gmem_forget_touches(struct gmem *gm, gfn_t gfn, uint64_t nr);
+int gmem_forget_touches(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr);
+
+/*
+ * Which of [gfn, gfn + nr), at most QUIRE_BLOCK_PAGES pages, are private, and which of these the
+ * guest has touched since `who` forgot that, or is not known not to have.  Page n of the range is
+ * bit n % 64 of word n / 64.  A 2 MiB leaf is touched as a whole.
+ * 0; -EFAULT: nr is not from 1 to QUIRE_BLOCK_PAGES, or part of the range is not RAM.
+ */
+struct gmem_touched {
+	uint64_t resident[QUIRE_BLOCK_PAGES / 64], touched[QUIRE_BLOCK_PAGES / 64];
+	bool large; /* a 2 MiB leaf is among them */
+};
+int gmem_touched(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr,
+		 struct gmem_touched *out);
+
+/*
+ * Somebody who can free memory of this VM.  wanted() is called when an access begins to wait for a
+ * credit; any lock may be held.  To be set while no thread uses guest memory.
+ */
+void gmem_set_helper(struct gmem *gm, void (*wanted)(void *ctx), void *ctx);
+
+/* How many accesses wait for a credit now.  It needs no lock. */
+unsigned int gmem_nr_waiting(const struct gmem *gm);
 
 /*
  * To be called after KVM_RUN returned -EFAULT without an address: waits until no change of the

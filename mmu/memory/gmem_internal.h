@@ -13,6 +13,7 @@
 #include "packed.h"
 #include "shadow_window.h"
 #include "share.h"
+#include "touched.h"
 #include "waiting.h"
 #include "window.h"
 
@@ -34,20 +35,24 @@ struct gmem {
 	unsigned int nr_held;		      /* [g] */
 	struct gmem_stats stats;	      /* [g] what gmem_stats does not fill in */
 
-	uint64_t changes;	     /* [g] how often pages have changed their state */
-	struct share share;	     /* [g] */
-	struct packed packed;	     /* [g] */
+	uint64_t changes;     /* [g] how often pages have changed their state */
+	struct share share;   /* [g] */
+	struct packed packed; /* [g] */
+	struct touch_watcher watcher[GMEM_NR_WATCHERS]; /* [g] */
 	struct gfn_range last_group; /* [g] the last pages that came in as a group */
 
 	struct waiting waiting;	    /* [g] pages that wait for credits */
 	unsigned int vcpus_waiting; /* [g] ... and vCPUs on shadow tables, which do it themselves */
 	uint64_t vcpus_waiting_since; /* [g] the first of these */
+	atomic_uint sleepers;	      /* [a] who is in gmem_wait */
 	atomic_bool seeking;	      /* changed under LOCK_GMEM: gmem_seek was called */
 
 	gfn_t filling;	       /* [g] the block that is being filled or collapsed, or NO_BLOCK */
 	pthread_cond_t filled; /* with LOCK_GMEM: filling has become NO_BLOCK */
 
 	struct gmem_dozer dozer[GMEM_NR_DOZERS];
+	void (*wanted)(void *ctx); /* [I] the helper's; NULL: there is none */
+	void *helper;		   /* [I] */
 
 	struct thread pager;  /* [I] while it is started, pager_event is valid */
 	int pager_event;      /* [I] eventfd that makes the pager look around */

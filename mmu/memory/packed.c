@@ -250,10 +250,11 @@ static void commit_run(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_pack
 }
 
 /* How many pages, at most nr, have been touched or not like the first. */
-static uint64_t touched_run(struct gmem *gm, gfn_t gfn, uint64_t nr, bool *touched)
+static uint64_t touched_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher who,
+			    bool *touched)
 {
 	uint64_t most = min_u64(nr, BACKEND_TOUCHED), run = 1;
-	uint64_t bits = backend_touched(gm->backend, gfn, most);
+	uint64_t bits = touched_since(gm, who, gfn, most);
 
 	*touched = bits & 1;
 	while (run < most && (bits >> run & 1) == *touched)
@@ -261,13 +262,15 @@ static uint64_t touched_run(struct gmem *gm, gfn_t gfn, uint64_t nr, bool *touch
 	return run;
 }
 
-static void commit_private(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all,
+static void commit_private(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
 			   struct gmem_packed *out)
 {
 	for (gfn_t end = gfn + nr; gfn < end; gfn += nr) {
 		bool touched = false;
 
-		nr = all ? end - gfn : touched_run(gm, gfn, end - gfn, &touched);
+		nr = end - gfn;
+		if (unless != GMEM_NR_WATCHERS)
+			nr = touched_run(gm, gfn, nr, unless, &touched);
 		if (touched)
 			out->touched += nr;
 		else
@@ -275,7 +278,8 @@ static void commit_private(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all,
 	}
 }
 
-void packed_commit(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out)
+void packed_commit(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
+		   struct gmem_packed *out)
 {
 	const struct gmem_packed before = *out;
 	struct stage2_page page;
@@ -287,7 +291,7 @@ void packed_commit(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all, struct gme
 		nr = stage2_linear_run(gm->s2, gfn, end, &page);
 		held = page.state == PG_PRIVATE && gmem_is_held(gm, gfn, &nr);
 		if (page.state == PG_PRIVATE && page.level == 1 && !held)
-			commit_private(gm, gfn, nr, all, out);
+			commit_private(gm, gfn, nr, unless, out);
 		else
 			out->kept += page.state == PG_PRIVATE ? nr : 0;
 	}
@@ -302,23 +306,24 @@ void packed_commit(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all, struct gme
  * A section is part of a block.  A leaf that was touched stays whole, and so does one that cannot
  * be split: then its pages count as kept.
  */
-static void compress_section(struct gmem *gm, gfn_t gfn, gfn_t end, bool all,
+static void compress_section(struct gmem *gm, gfn_t gfn, gfn_t end, enum gmem_watcher unless,
 			     struct gmem_packed *out)
 {
 	struct stage2_page page;
 
 	gmem_await_filled(gm, gfn, end);
 	stage2_lookup(gm->s2, gfn, &page);
-	if (page.level == 2 && !all && backend_touched(gm->backend, gfn, 1)) {
+	if (page.level == 2 && unless != GMEM_NR_WATCHERS && touched_since(gm, unless, gfn, 1)) {
 		out->touched += end - gfn;
 		return;
 	}
 	if (page.level == 2)
 		gmem_split(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
-	packed_commit(gm, gfn, end - gfn, all, out);
+	packed_commit(gm, gfn, end - gfn, unless, out);
 }
 
-int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out)
+int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
+		  struct gmem_packed *out)
 {
 	gfn_t end = gfn + nr, next;
 
@@ -329,27 +334,10 @@ int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all, struct gmem
 
 		next = min_u64(end, align_down(gfn, section) + section);
 		gmem_lock(gm, GMEM_GIVE);
-		compress_section(gm, gfn, next, all, out);
+		compress_section(gm, gfn, next, unless, out);
 		out->pool_pages = packed_pool_pages(gm);
 		gmem_unlock(gm);
 	}
-	return 0;
-}
-
-int gmem_forget_touches(struct gmem *gm, gfn_t gfn, uint64_t nr)
-{
-	struct stage2_page page;
-
-	if (!nr || !stage2_is_ram(gm->s2, gfn, nr))
-		return -EFAULT;
-	gmem_lock(gm, GMEM_GIVE);
-	for (gfn_t end = gfn + nr; gfn < end; gfn += nr) {
-		nr = stage2_linear_run(gm->s2, gfn, end, &page);
-		if (page.state == PG_PRIVATE)
-			backend_forget_touches(gm->backend, gfn, nr);
-		gmem_let_others(gm);
-	}
-	gmem_unlock(gm);
 	return 0;
 }
 

@@ -13,10 +13,7 @@
  * All with LOCK_GMEM held.
  */
 #include "mmu/pool/pool.h"
-#include "stage2.h"
-
-struct gmem;
-struct gmem_packed;
+#include "gmem.h"
 
 /* How many pages lose their frames before the pool gets them: it is paid with their credits. */
 #define PACKED_BATCH 16u
@@ -33,10 +30,10 @@ int packed_init(struct gmem *gm);
 void packed_finish(struct gmem *gm);
 
 /*
- * Compress the pages of [gfn, gfn + nr) that are private, managed singly, and not held; and not
- * touched, unless it is to be `all`.  *out is added to.
+ * As gmem_compress; but only pages that are managed singly, and not held.
  */
-void packed_commit(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out);
+void packed_commit(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
+		   struct gmem_packed *out);
 
 /*
  * If the pool has as many pages as objects, bring some home.  That takes no credits: as many come

@@ -128,7 +128,7 @@ static void test_compress(void)
 		home();
 		out = (struct gmem_packed){ 0 };
 		start = cpu_ns();
-		gmem_compress(gm, 0, PAGES, true, &out);
+		gmem_compress(gm, 0, PAGES, GMEM_NR_WATCHERS, &out);
 		ns[r] = cpu_ns() - start;
 	}
 	gmem_stats(gm, &s);
@@ -165,13 +165,13 @@ static void test_touches(void)
 	for (unsigned int r = 0; r < RUNS; r++) {
 		home();
 		start = cpu_ns();
-		gmem_forget_touches(gm, 0, PAGES);
+		gmem_forget_touches(gm, GMEM_BY_HAND, 0, PAGES);
 		ns[r] = cpu_ns() - start;
 	}
 	printf("forget_touches_ns_per_page=%lu\n", (unsigned long)(median(ns, RUNS) / PAGES));
 	time_touches("forgotten");
 	start = cpu_ns();
-	gmem_compress(gm, 0, PAGES, false, &out);
+	gmem_compress(gm, 0, PAGES, GMEM_BY_HAND, &out);
 	printf("look_at_touches_ns_per_page=%lu touched=%lu\n",
 	       (unsigned long)((cpu_ns() - start) / PAGES), (unsigned long)out.touched);
 	gmem_drop(gm, 0, PAGES, NULL);

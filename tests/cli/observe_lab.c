@@ -100,21 +100,23 @@ uint64_t vm_merge_pass(struct vm *vm)
 	return ++lab_vm.passes;
 }
 
-int gmem_forget_touches(struct gmem *gm, gfn_t gfn, uint64_t nr)
+int gmem_forget_touches(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr)
 {
+	(void)who;
 	(void)gm;
 	return gfn + nr > LAB_PAGES ? -EFAULT : 0;
 }
 
 /* A quarter of the pages each. */
-int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out)
+int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
+		  struct gmem_packed *out)
 {
 	(void)gm;
 	*out = (struct gmem_packed){
-		.compressed = nr / 4 + (all ? nr / 4 : 0),
+		.compressed = nr / 4 + (unless == GMEM_NR_WATCHERS ? nr / 4 : 0),
 		.refused = nr / 4,
 		.kept = nr / 4,
-		.touched = all ? 0 : nr / 4,
+		.touched = unless == GMEM_NR_WATCHERS ? 0 : nr / 4,
 		.pool_pages = 3,
 	};
 	return gfn + nr > LAB_PAGES ? -EFAULT : 0;

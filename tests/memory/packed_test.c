@@ -81,7 +81,7 @@ static struct gmem_packed compress(gfn_t gfn, uint64_t nr)
 {
 	struct gmem_packed out = { 0 };
 
-	if (gmem_compress(gm, gfn, nr, true, &out))
+	if (gmem_compress(gm, gfn, nr, GMEM_NR_WATCHERS, &out))
 		tap_bail("gmem_compress");
 	return out;
 }
@@ -151,7 +151,7 @@ static void test_kinds(void)
 	is(gmem_balloon(gm, 0, 50, NULL) ?: gmem_drop(gm, 50, 54, NULL), 0,
 	   "compressed pages can be given up");
 	is(stats().pool.pool_pages + stats().pool.filled_pages, 0, "... and leave the pool");
-	is(gmem_compress(gm, NR_PAGES - 1, 2, true, &out), -EFAULT,
+	is(gmem_compress(gm, NR_PAGES - 1, 2, GMEM_NR_WATCHERS, &out), -EFAULT,
 	   "what is not RAM is not compressed");
 	is_sound("after giving up");
 	destroy();
@@ -190,22 +190,71 @@ static void test_idle(void)
 
 	create(GMEM_HUGE_NEVER);
 	fill(0, 256, fill_text);
-	gmem_compress(gm, 0, 256, false, &out);
+	gmem_compress(gm, 0, 256, GMEM_BY_HAND, &out);
 	is(out.touched, 256, "what the guest has just touched is not idle%s", guest_kind());
-	is(gmem_forget_touches(gm, 0, 256), 0, "its touches are forgotten");
+	is(gmem_forget_touches(gm, GMEM_BY_HAND, 0, 256), 0, "its touches are forgotten");
 	is(wrong(0, 256, fill_text, false), 0, "... the VMM reads the pages, which is no touch");
 	look_at((uint64_t *)hva(64));
 	put_into((uint64_t *)hva(128), look_at((uint64_t *)hva(128)));
 	out = (struct gmem_packed){ 0 };
-	gmem_compress(gm, 0, 256, false, &out);
+	gmem_compress(gm, 0, 256, GMEM_BY_HAND, &out);
 	ok(out.touched >= 2 && out.touched <= 2 * around(),
 	   "the two pages that it touches then are not idle (%lu pages)", (long)out.touched);
 	is(out.compressed + out.touched, 256, "... all others are compressed");
 	is(wrong(64, 1, fill_text, true) + pages_in(PG_COMPRESSED), out.compressed,
 	   "... so a touched page is home");
 	is(wrong(0, 256, fill_text, true), 0, "all pages have their bytes");
-	is(gmem_forget_touches(gm, NR_PAGES, 1), -EFAULT, "what is not RAM is not looked at");
+	is(gmem_forget_touches(gm, GMEM_BY_HAND, NR_PAGES, 1), -EFAULT,
+	   "what is not RAM is not looked at");
 	is_sound("after looking");
+	destroy();
+}
+
+static uint64_t touched(enum gmem_watcher who, gfn_t gfn, uint64_t nr, uint64_t *resident)
+{
+	struct gmem_touched out;
+	uint64_t sum = 0;
+
+	*resident = 0;
+	if (gmem_touched(gm, who, gfn, nr, &out))
+		tap_bail("gmem_touched");
+	for (unsigned int i = 0; i < ARRAY_SIZE(out.touched); i++) {
+		sum += (uint64_t)__builtin_popcountll(out.touched[i]);
+		*resident += (uint64_t)__builtin_popcountll(out.resident[i]);
+	}
+	return sum;
+}
+
+/* What one has forgotten, another one still hears of. */
+static void test_watchers(void)
+{
+	struct gmem_packed packed = { 0 };
+	struct gmem_touched out;
+	uint64_t resident, seen;
+
+	create(GMEM_HUGE_NEVER);
+	fill(500, 140, fill_text);
+	gmem_compress(gm, 600, 10, GMEM_NR_WATCHERS, &packed);
+	gmem_forget_touches(gm, GMEM_BY_HAND, 500, 140);
+	gmem_forget_touches(gm, GMEM_RECLAIMER, 500, 140);
+	is(touched(GMEM_RECLAIMER, 512, 128, &resident), 0, "nothing is touched%s", guest_kind());
+	is(resident, 118, "... of the pages that are private");
+	look_at((uint64_t *)hva(530));
+	seen = touched(GMEM_RECLAIMER, 512, 128, &resident);
+	ok(seen >= 1 && seen <= around(), "one hears of a touch");
+	gmem_forget_touches(gm, GMEM_RECLAIMER, 512, 128);
+	is(touched(GMEM_RECLAIMER, 512, 128, &resident), 0, "... and forgets it");
+	is(touched(GMEM_BY_HAND, 512, 128, &resident), seen, "... another one hears of it still");
+	gmem_touched(gm, GMEM_BY_HAND, 525, 16, &out);
+	ok(out.touched[0] >> 5 & 1, "... of that page");
+	packed = (struct gmem_packed){ 0 };
+	gmem_compress(gm, 512, 64, GMEM_BY_HAND, &packed);
+	is(packed.touched, seen, "... and leaves it where it is");
+	is(gmem_touched(gm, GMEM_BY_HAND, 0, QUIRE_BLOCK_PAGES + 1, &out), -EFAULT,
+	   "more than a block is not looked at");
+	is(gmem_touched(gm, GMEM_BY_HAND, NR_PAGES, 1, &out), -EFAULT, "... nor what is no RAM");
+	is(wrong(500, 140, fill_text, true), 0, "all pages have their bytes");
+	is_sound("after two who look");
 	destroy();
 }
 
@@ -216,9 +265,9 @@ static void test_idle_leaf(void)
 
 	create(GMEM_HUGE_AUTO);
 	fill(0, 1024, fill_text);
-	gmem_forget_touches(gm, 0, 1024);
+	gmem_forget_touches(gm, GMEM_BY_HAND, 0, 1024);
 	look_at((uint64_t *)hva(700));
-	gmem_compress(gm, 0, 1024, false, &out);
+	gmem_compress(gm, 0, 1024, GMEM_BY_HAND, &out);
 	is(out.compressed, 512, "a leaf that is not touched is compressed%s", guest_kind());
 	is(out.touched, 512, "... the other was touched");
 	is(stats().s2.large_leaves, 1, "... and stays whole");
@@ -343,9 +392,9 @@ static void disturb(uint64_t *packed)
 	case 0: zero_some(gfn, nr); break;
 	case 1: range_bring_in(gm, gfn, nr); break;
 	case 2: block_collapse(gm, align_down(gfn, QUIRE_BLOCK_PAGES)); break;
-	case 3: gmem_forget_touches(gm, gfn, nr); break;
+	case 3: gmem_forget_touches(gm, GMEM_BY_HAND, gfn, nr); break;
 	case 4:
-		gmem_compress(gm, gfn, nr, false, &out);
+		gmem_compress(gm, gfn, nr, GMEM_BY_HAND, &out);
 		*packed += out.compressed;
 		break;
 	default: *packed += compress(gfn, nr).compressed;
@@ -404,7 +453,8 @@ int main(int argc, char **argv)
 		test_kinds();
 		test_leaf();
 		test_idle();
-		test_idle_leaf();
+		test_watchers();
+	test_idle_leaf();
 		test_tight(64, fill_text, NR_PAGES / 3);
 		test_tight(1000, fill_text, NR_PAGES / 3);
 		test_tight(64, fill_any, 50);

@@ -263,7 +263,7 @@ static int answer_forget_touches(const struct ctl_request *req, struct vm *vm)
 {
 	if (!is_part(req, CTL_MOST_FORGET))
 		return -EINVAL;
-	return gmem_forget_touches(vm_gmem(vm), req->arg[0], req->arg[1]);
+	return gmem_forget_touches(vm_gmem(vm), GMEM_BY_HAND, req->arg[0], req->arg[1]);
 }
 
 static int answer_compress(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
@@ -274,7 +274,8 @@ static int answer_compress(struct ctl *ctl, const struct ctl_request *req, struc
 	if (!is_part(req, CTL_MOST_COMPRESS) || req->arg[2] > 1)
 		return -EINVAL;
 	memset(out, 0, sizeof(*out));
-	code = gmem_compress(vm_gmem(vm), req->arg[0], req->arg[1], req->arg[2], out);
+	code = gmem_compress(vm_gmem(vm), req->arg[0], req->arg[1],
+			     req->arg[2] ? GMEM_NR_WATCHERS : GMEM_BY_HAND, out);
 	return code ? code : (int)sizeof(*out);
 }
 
