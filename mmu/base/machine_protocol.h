@@ -92,6 +92,18 @@
  *                             <--   RECALL           asks for all credits that the VM can
  *                                                    spare.  VMs are not told how many are
  *                                                    short
+ *   RECLAIMED                 -->                    tells of the VM's reclaim: once at its start,
+ *                                                    about once a second while pages move or vCPUs
+ *                                                    wait, and when a RECLAIM is done or given up
+ *                             <--   RECLAIM (pages)  asks to free so many pages more, from now on.
+ *                                                    It takes the place of the one before; 0: none
+ *                             <--   SUSPEND (pages)  1: the guest is to stand still, and what can
+ *                                                    leave is to leave.  0: it may go on
+ *   SWAP_CREDIT (pages)       -->                    asks to use so much of the swap area
+ *                             <--   SWAP_GRANT       so much of it may be used: at least a page, at
+ *                                                    most what was asked.  It comes when there is
+ *                                                    some
+ *   SWAP_RETURN (pages)       -->                    gives it back
  *                             <--   STOP             asks the VM to end in order
  *
  * `vm` means nothing on a channel.
@@ -121,6 +133,13 @@
  * own memory only.  Neither side waits for the other.  A new machine learns from BALLOON what
  * target the VM has, and whether an operator set it.
  *
+ * Reclaim.  Only a VM that has sent a RECLAIMED is asked to reclaim or to stand still.  A RECLAIMED
+ * is as little to be believed as a BALLOON.  What was freed counts when its credits come back.
+ *
+ * Swap.  The machine's swap is a quota in pages.  A VM keeps its pages in a file of its own, and
+ * uses no more of it than it was granted.  It has at most one SWAP_CREDIT unanswered, and holds at
+ * most as much as its RAM.
+ *
  * Domains.  VMs that were admitted with the same `domain` share their equal pages.  A VM without a
  * domain shares pages with itself alone.  A domain exists from the JOIN of its first member to the
  * end of its last.
@@ -131,9 +150,10 @@
  * its pages.
  *
  * The end of a machine.  The launcher sees its control connection hang up.  When it finds a new
- * machine, it says HELLO, and for each of its VMs ADMIT with `readmit` set and the credits that the
- * VM holds.  The machine refuses a readmission only if it is malformed.  The new channel goes to
- * the VM through the launcher, and the VM says ATTACH again.
+ * machine, it says HELLO, and for each of its VMs ADMIT with `readmit` set, and the credits and the
+ * swap that the VM holds.  The machine refuses a readmission only if it is malformed.  The new
+ * channel goes to the VM through the launcher, and the VM says ATTACH again.  A VM whose machine is
+ * lost is asked for nothing, and its guest does not stand still.
  *
  * Broken rules.  Each of these ends the connection, and only that one.  If it was a channel, the VM
  * is killed:
@@ -147,9 +167,10 @@
 #include <quire/types.h>
 #include "balloon_decision.h"
 #include "balloon_record.h"
+#include "reclaim_record.h"
 
 #define MACHINE_MAGIC	      0x4d434851u /* "QHCM" */
-#define MACHINE_VERSION	      10
+#define MACHINE_VERSION	      11
 #define MACHINE_NAME_MAX      47
 #define MACHINE_HELLO_SECONDS 5
 #define MACHINE_LIST_MAX      64
@@ -198,6 +219,9 @@ enum machine_type {
 	MACHINE_JOIN,
 	MACHINE_BALLOON,
 	MACHINE_CALL_OFF,
+	MACHINE_RECLAIMED,
+	MACHINE_SWAP_CREDIT,
+	MACHINE_SWAP_RETURN,
 	/* channel, machine to VM */
 	MACHINE_GRANT = 96,
 	MACHINE_DENIED,
@@ -205,6 +229,9 @@ enum machine_type {
 	MACHINE_STOP,
 	MACHINE_BALLOON_TARGET,
 	MACHINE_JOINED,
+	MACHINE_RECLAIM,
+	MACHINE_SUSPEND,
+	MACHINE_SWAP_GRANT,
 	MACHINE_NR_TYPES,
 };
 
@@ -221,6 +248,7 @@ struct machine_admit {
 	uint64_t ram_pages;	 /* RAM; not 0 */
 	uint64_t overhead_pages; /* its process and tables */
 	uint64_t credit_pages;	 /* readmit: credits that it holds, at most ram_pages; else 0 */
+	uint64_t swap_pages;	 /* readmit: swap that it holds, at most ram_pages; else 0 */
 	int32_t oom_score_adj;
 	uint32_t readmit;		   /* 0 or 1 */
 	char name[MACHINE_NAME_MAX + 1];   /* printable ASCII without blanks; may be empty */
@@ -257,7 +285,9 @@ struct machine_decision {
 /* VM: what the machine knows of one VM. */
 struct machine_vm_record {
 	uint64_t ram_pages, overhead_pages, credit_pages;
-	uint64_t resident_pages; /* blocks of its RAM file, by the kernel's count */
+	uint64_t resident_pages;       /* blocks of its RAM file, by the kernel's count */
+	uint64_t swap_pages;	       /* of the machine's swap that it holds */
+	struct reclaim_record reclaim; /* its last RECLAIMED, cut down to what is possible */
 	int32_t oom_score_adj;
 	int32_t pid;
 	char name[MACHINE_NAME_MAX + 1];
@@ -358,6 +388,7 @@ struct machine_state {
 	uint64_t merge_metadata_bytes; /* of stores and indexes; overhead, not resident_pages */
 	uint64_t nr_domains;
 	uint64_t store_read_only; /* 1: nobody else can write frames; 0: see store/shelf.h */
+	uint64_t swap_held_pages; /* of settings.swap_pages: what VMs hold, used or not */
 };
 
 struct machine_msg {
@@ -374,13 +405,14 @@ struct machine_msg {
 		struct machine_settings set;
 		struct machine_state state;
 		struct balloon_record balloon;
+		struct reclaim_record reclaim;
 		struct machine_balloon_target target;
 		struct machine_balloon_state balloon_state;
 		struct machine_decision decision;
 		struct {
 			uint64_t need_pages, want_pages; /* CREDIT */
 		} credit;
-		uint64_t pages; /* ADMITTED, GRANT, RETURN, PAGES, BALLOON_WHY */
+		uint64_t pages; /* of packets without a record of their own */
 		int32_t pid;	/* HELLO from the machine */
 		struct {
 			char text[240]; /* REFUSED: one line, and of an ADMIT: */

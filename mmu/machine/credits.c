@@ -21,7 +21,6 @@
  * Only the listener replaces and closes the channel.  Other threads use it under the lock, so that
  * nobody uses a descriptor number that has become another file.
  */
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -29,44 +28,10 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include "mmu/base/locks.h"
-#include "mmu/base/thread.h"
 #include "budget.h"
-#include "credits.h"
-#include "mmu/base/wire.h"
+#include "credits_internal.h"
 
 #define BATCH_MIN 64u
-
-/* [I] immutable   [m] lock   [t] listener only */
-struct credits {
-	struct credits_config config; /* [I] */
-	struct lock lock;
-	pthread_cond_t changed; /* any [m] that a waiter looks at */
-	struct thread listener;
-	int wake;		       /* [I] eventfd that makes the listener look again */
-	int channel;		       /* [m] -1: the machine is lost */
-	int next_channel;	       /* [m] for the listener to adopt; -1: none */
-	int ram;		       /* [m] the RAM file to attach; -1: none yet */
-	uint64_t spare, held;	       /* [m] */
-	uint64_t to_give;	       /* [m] spare credits to be returned when there is room */
-	uint64_t batch;		       /* [m] size of the last generous grant */
-	uint64_t asked_need;	       /* [m] of the CREDIT under way */
-	uint64_t denials;	       /* [m] how many DENIED have come */
-	unsigned int waiters;	       /* [m] threads in credits_wait(), and who seeks */
-	void (*news)(void *arg);       /* [m] of who seeks; NULL: nobody does */
-	void *news_arg;		       /* [m] */
-	uint64_t denials_before;       /* [m] denials when it began to seek */
-	bool asked;		       /* [m] a CREDIT is under way */
-	bool called_off;	       /* [m] ... and nobody waits for it any more */
-	bool scarce, congested;	       /* [m] */
-	bool owes_return, owes_attach; /* [m] */
-	bool owes_balloon;	       /* [m] */
-	bool has_balloon;	       /* [m] `balloon` was filled in */
-	struct balloon_record balloon; /* [m] what the machine is told of the balloon */
-	bool joining, joined;	       /* [m] a JOIN is under way; it was answered */
-	int link;		  /* [m] what it brought, until credits_join() takes it; or -1 */
-	bool cancelled, quitting; /* [m] */
-};
 
 static void poke(struct credits *c)
 {
@@ -85,8 +50,7 @@ static void tell_waiters(struct credits *c)
 		c->news(c->news_arg);
 }
 
-/* Send a packet if the machine reads now.  False: it was not sent. */
-static bool say(struct credits *c, const struct machine_msg *msg, int attach)
+bool credits_say(struct credits *c, const struct machine_msg *msg, int attach)
 {
 	assert_held(&c->lock);
 	if (c->channel < 0 || c->congested)
@@ -103,7 +67,7 @@ static bool give_back(struct credits *c, uint64_t pages)
 	struct machine_msg msg = wire_msg(MACHINE_RETURN, 0);
 
 	msg.pages = pages;
-	if (!say(c, &msg, -1))
+	if (!credits_say(c, &msg, -1))
 		return false;
 	c->spare -= pages;
 	c->held -= pages;
@@ -119,7 +83,7 @@ static void ask(struct credits *c, uint64_t need, uint64_t want)
 	need = min_u64(need, MACHINE_NEED_MAX);
 	msg.credit.need_pages = min_u64(need, c->config.promise_pages - c->held);
 	msg.credit.want_pages = want;
-	c->asked = say(c, &msg, -1);
+	c->asked = credits_say(c, &msg, -1);
 	c->asked_need = msg.credit.need_pages;
 }
 
@@ -128,7 +92,7 @@ static void call_off(struct credits *c)
 	struct machine_msg msg = wire_msg(MACHINE_CALL_OFF, 0);
 
 	if (c->asked && c->asked_need && !c->waiters && !c->called_off)
-		c->called_off = say(c, &msg, -1);
+		c->called_off = credits_say(c, &msg, -1);
 }
 
 /* Send what is owed, as far as the machine reads. */
@@ -137,14 +101,21 @@ static void flush(struct credits *c)
 	if (c->owes_attach) {
 		struct machine_msg msg = wire_msg(MACHINE_ATTACH, 0);
 
-		c->owes_attach = !say(c, &msg, c->ram);
+		c->owes_attach = !credits_say(c, &msg, c->ram);
 	}
 	if (c->owes_balloon) {
 		struct machine_msg msg = wire_msg(MACHINE_BALLOON, 0);
 
 		msg.balloon = c->balloon;
-		c->owes_balloon = !say(c, &msg, -1);
+		c->owes_balloon = !credits_say(c, &msg, -1);
 	}
+	if (c->owes_reclaim) {
+		struct machine_msg msg = wire_msg(MACHINE_RECLAIMED, 0);
+
+		msg.reclaim = c->reclaim;
+		c->owes_reclaim = !credits_say(c, &msg, -1);
+	}
+	credits_swap_flush(c);
 	call_off(c);
 	c->to_give = c->waiters ? 0 : min_u64(c->to_give, c->spare);
 	if (c->to_give && give_back(c, c->to_give))
@@ -183,6 +154,19 @@ static bool on_recall(struct credits *c)
 	return true;
 }
 
+/* What goes is to be for others: nothing is kept spare. */
+static bool on_reclaim(struct credits *c, uint64_t pages)
+{
+	c->scarce |= pages != 0;
+	return true;
+}
+
+static bool on_suspend(struct credits *c, uint64_t on)
+{
+	c->suspended = on;
+	return on <= 1;
+}
+
 /* JOINED, with a connection that becomes ours; or -1: the machine has no memory for one now. */
 static bool on_joined(struct credits *c, int fd)
 {
@@ -192,6 +176,19 @@ static bool on_joined(struct credits *c, int fd)
 	c->joined = fd >= 0;
 	c->link = fd;
 	return true;
+}
+
+/* Tell the VM what the machine wants of it. */
+static void pass_on(const struct credits_config *config, const struct machine_msg *msg)
+{
+	if (msg->type == MACHINE_STOP && config->on_stop)
+		config->on_stop(config->ctx);
+	if (msg->type == MACHINE_BALLOON_TARGET && config->on_balloon)
+		config->on_balloon(config->ctx, msg->target.pages, msg->target.manual);
+	if (msg->type == MACHINE_RECLAIM && config->on_reclaim)
+		config->on_reclaim(config->ctx, msg->pages);
+	if (msg->type == MACHINE_SUSPEND && config->on_suspend)
+		config->on_suspend(config->ctx, msg->pages);
 }
 
 /* Act on a packet, and take *fd over if it is used.  False: a machine would not say that. */
@@ -206,6 +203,9 @@ static bool message(struct credits *c, const struct machine_msg *msg, int *fd)
 	case MACHINE_RECALL: fine = on_recall(c); break;
 	case MACHINE_STOP: break;
 	case MACHINE_BALLOON_TARGET: fine = msg->target.pages <= c->config.promise_pages; break;
+	case MACHINE_RECLAIM: fine = on_reclaim(c, msg->pages); break;
+	case MACHINE_SUSPEND: fine = on_suspend(c, msg->pages); break;
+	case MACHINE_SWAP_GRANT: fine = credits_swap_granted(c, msg->pages); break;
 	case MACHINE_JOINED:
 		fine = on_joined(c, *fd);
 		*fd = fine ? -1 : *fd;
@@ -214,10 +214,8 @@ static bool message(struct credits *c, const struct machine_msg *msg, int *fd)
 	}
 	tell_waiters(c);
 	unlock(&c->lock);
-	if (msg->type == MACHINE_STOP && c->config.on_stop)
-		c->config.on_stop(c->config.ctx);
-	if (msg->type == MACHINE_BALLOON_TARGET && fine && c->config.on_balloon)
-		c->config.on_balloon(c->config.ctx, msg->target.pages, msg->target.manual);
+	if (fine)
+		pass_on(&c->config, msg);
 	return fine;
 }
 
@@ -230,15 +228,30 @@ static void drop_link(struct credits *c)
 	c->joining = c->joined = false;
 }
 
+/* A machine that is lost wants nothing more of the guest. */
+static void free_guest(struct credits *c, bool was_suspended)
+{
+	if (c->config.on_reclaim)
+		c->config.on_reclaim(c->config.ctx, 0);
+	if (was_suspended && c->config.on_suspend)
+		c->config.on_suspend(c->config.ctx, false);
+}
+
 static void lose(struct credits *c)
 {
+	bool was_suspended;
+
 	lock(&c->lock);
 	close(c->channel);
 	c->channel = -1;
 	c->asked = c->called_off = c->congested = c->owes_return = false;
+	c->swap_asked = 0;
+	was_suspended = c->suspended;
+	c->suspended = false;
 	drop_link(c);
 	pthread_cond_broadcast(&c->changed);
 	unlock(&c->lock);
+	free_guest(c, was_suspended);
 	if (c->config.on_lost)
 		c->config.on_lost(c->config.ctx);
 }
@@ -282,6 +295,7 @@ static struct pollfd look(struct credits *c, bool *quit)
 		c->next_channel = -1;
 		c->owes_attach = c->ram >= 0;
 		c->owes_balloon = c->has_balloon;
+		c->owes_reclaim = c->has_reclaim;
 		flush(c);
 		tell_waiters(c);
 	}
@@ -401,7 +415,7 @@ static int ask_to_join(struct credits *c)
 		return -EALREADY;
 	if (c->ram < 0 || c->owes_attach)
 		return -EAGAIN;
-	c->joining = say(c, &msg, -1);
+	c->joining = credits_say(c, &msg, -1);
 	return c->joining ? 0 : c->congested ? -EAGAIN : -ENOTCONN;
 }
 
@@ -537,6 +551,15 @@ void credits_tell_balloon(struct credits *c, const struct balloon_record *balloo
 	lock(&c->lock);
 	c->balloon = *balloon;
 	c->has_balloon = c->owes_balloon = true;
+	flush(c);
+	unlock(&c->lock);
+}
+
+void credits_tell_reclaim(struct credits *c, const struct reclaim_record *reclaim)
+{
+	lock(&c->lock);
+	c->reclaim = *reclaim;
+	c->has_reclaim = c->owes_reclaim = true;
 	flush(c);
 	unlock(&c->lock);
 }

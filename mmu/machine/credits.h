@@ -26,6 +26,7 @@
 
 struct credits;
 struct balloon_record;
+struct reclaim_record;
 
 struct credits_config {
 	int channel;			    /* to the machine; taken over, also on failure */
@@ -34,12 +35,23 @@ struct credits_config {
 	void (*on_thread_start)(void *ctx); /* first thing in the listening thread; may be NULL */
 	void (*on_stop)(void *ctx);	    /* the machine asks the VM to end in order */
 	/*
-	 * The machine is lost.  Until credits_replace_channel(), credits_held() does not change,
-	 * pages are paid for with the credits that are spare, and credits_wait() waits.
+	 * The machine is lost.  Until credits_replace_channel(), credits_held() and
+	 * credits_swap_held() do not change, pages are paid for with the credits that are spare,
+	 * and credits_wait() waits.
 	 */
 	void (*on_lost)(void *ctx);
 	/* The machine wants a balloon of so many pages; manual: an operator did.  May be NULL. */
 	void (*on_balloon)(void *ctx, uint64_t pages, bool manual);
+	/*
+	 * The machine wants so many pages freed from now on, in place of what it wanted before; 0:
+	 * none any more.  May be NULL.  It is called with 0 when the machine is lost.
+	 */
+	void (*on_reclaim)(void *ctx, uint64_t pages);
+	/*
+	 * The machine wants the guest to stand still, or to go on.  May be NULL.  It is called with
+	 * false when the machine is lost.
+	 */
+	void (*on_suspend)(void *ctx, bool suspended);
 	void *ctx;
 };
 
@@ -124,15 +136,34 @@ void credits_give(struct credits *c, uint64_t pages);
  */
 void credits_tell_balloon(struct credits *c, const struct balloon_record *balloon);
 
+/*
+ * Tell the machine of reclaim, as credits_tell_balloon() does.  The machine asks nobody to reclaim
+ * who has not told it.
+ */
+void credits_tell_reclaim(struct credits *c, const struct reclaim_record *reclaim);
+
+/*
+ * Take up to `pages` of the machine's swap area.  Returns how many were taken, 0 if there are none
+ * at hand; the machine is asked in time for more.  Never blocks.  With 0 pages it only asks.
+ */
+uint64_t credits_take_swap(struct credits *c, uint64_t pages);
+
+/* So much of the swap area is used no more.  Never blocks. */
+void credits_put_swap(struct credits *c, uint64_t pages);
+
 /* The VM is ending: credits_wait(), credits_seek() and credits_join(), under way or
  * later, return -ECANCELED. */
 void credits_cancel(struct credits *c);
 
 /*
- * Go on with a new machine, which has admitted this VM again with credits_held().  fd is the
- * channel to it.  Takes fd over, also on failure.  Returns 0; -EBUSY: the old channel is not lost.
+ * Go on with a new machine, which has admitted this VM again with credits_held() and
+ * credits_swap_held().  fd is the channel to it.  Takes fd over, also on failure.  Returns 0;
+ *   -EBUSY: the old channel is not lost
  */
 int credits_replace_channel(struct credits *c, int fd);
+
+/* Of the swap area: what the VM holds, used and spare together. */
+uint64_t credits_swap_held(struct credits *c);
 
 /* The number of credits, spent and spare together; and of those that are spare. */
 uint64_t credits_held(struct credits *c);

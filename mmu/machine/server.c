@@ -120,6 +120,7 @@ int machine_create(const struct machine_config *config, struct machine **out,
 	TAILQ_INIT(&m->dead_tenants);
 	TAILQ_INIT(&m->queue);
 	TAILQ_INIT(&m->merges);
+	TAILQ_INIT(&m->swap_queue);
 	TAILQ_INIT(&m->leaving);
 	TAILQ_INIT(&m->domains);
 	m->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -167,8 +168,9 @@ void machine_destroy(struct machine *m)
 		tenant_end(m, TAILQ_FIRST(&m->tenants));
 	while (!TAILQ_EMPTY(&m->leaving))
 		merge_give_back(m);
-	assert(!m->ledger.committed_pages && !m->budget.used_pages);
-	assert(TAILQ_EMPTY(&m->queue) && !m->nr_clients && !m->nr_tenants);
+	assert(!m->ledger.committed_pages && !m->budget.used_pages && !m->swap_held_pages);
+	assert(TAILQ_EMPTY(&m->queue) && TAILQ_EMPTY(&m->swap_queue) && !m->nr_clients &&
+	       !m->nr_tenants);
 	assert(TAILQ_EMPTY(&m->merges) && TAILQ_EMPTY(&m->domains));
 	bury(m);
 	shelf_close(&m->shelf);

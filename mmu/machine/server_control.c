@@ -381,6 +381,7 @@ static bool on_set(struct machine *m, struct client *c, const struct machine_msg
 		    mib_text(ledger_commit_limit(&config)), mib_text(m->ledger.committed_pages));
 	if (budget_free(&m->budget) < m->budget.low_pages)
 		pressure_recall(m, NULL, 0);
+	swap_serve(m);
 	return on_get(m, c, msg, fd);
 }
 

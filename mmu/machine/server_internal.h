@@ -10,6 +10,8 @@
  *   server_tenant.c    the life of a VM here, and what it says on its channel
  *   server_merge.c     domains, and what VMs say about equal pages
  *   server_balloon.c   balloons: the policy's ticks, and what operators want
+ *   server_reclaim.c   what VMs free themselves
+ *   server_swap.c      the quota of the swap area
  *   server_pressure.c  requests that must wait: recall, the choice of a victim, denial
  *   server_measure.c   what VMs occupy, against what they were charged
  *   server_state.c     numbers for others, and the audit
@@ -74,9 +76,10 @@ enum tenant_state {
 struct tenant_balloon;
 
 struct tenant {
-	TAILQ_ENTRY(tenant) link;      /* in order of id */
-	TAILQ_ENTRY(tenant) in_queue;  /* while need_pages != 0 */
-	TAILQ_ENTRY(tenant) in_merges; /* while merge_waits */
+	TAILQ_ENTRY(tenant) link;	   /* in order of id */
+	TAILQ_ENTRY(tenant) in_queue;	   /* while need_pages != 0 */
+	TAILQ_ENTRY(tenant) in_merges;	   /* while merge_waits */
+	TAILQ_ENTRY(tenant) in_swap_queue; /* while swap_asked_pages != 0 */
 	struct source channel;
 	struct source process;		/* its pidfd */
 	struct source merge;		/* its connection about equal pages, after JOIN */
@@ -88,9 +91,12 @@ struct tenant {
 	struct machine_gone gone; /* what the launcher is told at its end */
 	uint64_t need_pages;	  /* of the CREDIT that waits; 0: none waits */
 	uint64_t want_pages;
-	uint64_t kill_deadline_ns; /* DYING: nobody else is killed before */
-	uint64_t recalled_ns;	   /* if recalled: when the RECALL was sent */
-	unsigned int strikes;	   /* for looks at it that found too much (server_measure.c) */
+	uint64_t swap_pages;	       /* of the swap area that it holds */
+	uint64_t swap_asked_pages;     /* of the SWAP_CREDIT that waits; 0: none waits */
+	struct reclaim_record reclaim; /* its last RECLAIMED, cut down to what is possible */
+	uint64_t kill_deadline_ns;     /* DYING: nobody else is killed before */
+	uint64_t recalled_ns;	       /* if recalled: when the RECALL was sent */
+	unsigned int strikes;	       /* for looks at it that found too much (server_measure.c) */
 	enum tenant_state state;
 	uint32_t id;
 	pid_t pid;
@@ -114,9 +120,11 @@ struct machine {
 	int proc; /* the directory /proc; -1: there is none */
 	struct client_list clients, dead_clients;
 	struct tenant_list tenants, dead_tenants;
-	struct tenant_list queue;  /* tenants whose CREDIT waits, in order of arrival */
-	struct tenant_list merges; /* tenants with merge_waits, in order of arrival */
-	struct shelf shelf;	   /* where the stores of all domains lie */
+	struct tenant_list queue;      /* tenants whose CREDIT waits, in order of arrival */
+	struct tenant_list merges;     /* tenants with merge_waits, in order of arrival */
+	struct tenant_list swap_queue; /* tenants that wait for swap, in order of arrival */
+	uint64_t swap_held_pages;      /* by all tenants, used or not */
+	struct shelf shelf;	       /* where the stores of all domains lie */
 	TAILQ_HEAD(domain_list, domain) domains;
 	TAILQ_HEAD(member_list, member) leaving; /* members of dead VMs that still hold frames */
 	unsigned int nr_clients, nr_tenants, nr_domains;
@@ -272,6 +280,27 @@ bool balloon_may_help(const struct machine *m, uint64_t now);
 bool balloon_on_get(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);
 bool balloon_on_set(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);
 bool balloon_on_why(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);
+
+/* ---- server_reclaim.c ---- */
+
+/* A RECLAIMED. */
+void reclaim_said(struct machine *m, struct tenant *t, const struct reclaim_record *said);
+
+/* ---- server_swap.c ---- */
+
+/* SWAP_CREDIT and SWAP_RETURN.  Return NULL, or a phrase that says which rule was broken. */
+const char *swap_request(struct machine *m, struct tenant *t, uint64_t pages);
+const char *swap_return(struct machine *m, struct tenant *t, uint64_t pages);
+
+/* Grant what can be granted to those that wait. */
+void swap_serve(struct machine *m);
+
+/* The tenant waits no longer: it has hung up. */
+void swap_forget(struct machine *m, struct tenant *t);
+
+/* A readmitted tenant holds what it brought.  An ended one holds nothing. */
+void swap_readmit(struct machine *m, struct tenant *t);
+void swap_release(struct machine *m, struct tenant *t);
 
 /* ---- server_pressure.c ---- */
 

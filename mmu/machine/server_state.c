@@ -4,8 +4,10 @@
  *
  *   committed == sum over tenants of (RAM + overhead)
  *   used == sum over tenants of (credits + overhead) + frames of the stores
+ *   swap held == sum over tenants of what they hold of the swap area
  *   promised_pages of a client == sum over its tenants of (RAM + overhead)
  *   a tenant has a CREDIT that waits  <=>  it is in the queue, and its channel is open
+ *   a tenant has a SWAP_CREDIT that waits  <=>  it is in the swap queue, and its channel is open
  */
 #include <inttypes.h>
 #include <string.h>
@@ -33,6 +35,8 @@ void tenant_record(const struct tenant *t, struct machine_vm_record *r)
 	r->overhead_pages = t->account.overhead_pages;
 	r->credit_pages = t->account.credit_pages;
 	r->resident_pages = tenant_resident_pages(t);
+	r->swap_pages = t->swap_pages;
+	r->reclaim = t->reclaim;
 	r->oom_score_adj = t->promise.oom_score_adj;
 	r->pid = t->pid;
 	memcpy(r->name, t->promise.name, sizeof(r->name));
@@ -99,6 +103,7 @@ void machine_get_state(struct machine *m, struct machine_state *s)
 	s->admissions = m->admissions;
 	s->refusals = m->refusals;
 	s->oom_kills = m->oom_kills;
+	s->swap_held_pages = m->swap_held_pages;
 	s->nr_vms = m->nr_tenants;
 	s->pid = getpid();
 }
@@ -120,6 +125,26 @@ static void expect(struct audit *a, uint64_t got, uint64_t want, const char *wha
 		 want, id);
 	if (a->report)
 		a->report(a->ctx, line);
+}
+
+static void audit_swap(struct audit *a, const struct machine *m)
+{
+	const struct tenant *t, *q;
+	uint64_t held = 0;
+
+	TAILQ_FOREACH(t, &m->tenants, link)
+	{
+		unsigned int queued = 0;
+
+		TAILQ_FOREACH(q, &m->swap_queue, in_swap_queue)
+		queued += q == t;
+		expect(a, queued, t->swap_asked_pages != 0, "times in the swap queue", t->id);
+		expect(a, queued && t->channel.fd < 0, false, "waits for swap without a channel",
+		       t->id);
+		expect(a, t->swap_pages > t->promise.ram_pages, false, "swap beyond RAM", t->id);
+		held += t->swap_pages;
+	}
+	expect(a, m->swap_held_pages, held, "swap held", 0);
 }
 
 static void audit_tenant(struct audit *a, const struct machine *m, const struct tenant *t)
@@ -218,6 +243,7 @@ unsigned int machine_audit(struct machine *m, void (*report)(void *ctx, const ch
 	expect(&a, m->budget.memory_pages, m->ledger.config.memory_pages, "memory of the budget",
 	       0);
 	expect(&a, m->nr_tenants, nr, "VMs", 0);
+	audit_swap(&a, m);
 	audit_clients(&a, m);
 	return a.faults;
 }

@@ -67,6 +67,8 @@ static bool balloon_is_fine(const struct machine_admit *a)
 
 static int check(const struct machine *m, const struct machine_admit *a, struct quire_error *err)
 {
+	uint64_t most = a->readmit ? a->ram_pages : 0; /* that it may have brought */
+
 	if (!a->ram_pages || a->ram_pages > MACHINE_PAGES_MAX ||
 	    a->overhead_pages > MACHINE_PAGES_MAX)
 		return quire_fail(err, -EINVAL, "refused: a VM needs RAM, less than 2^64 bytes");
@@ -79,8 +81,9 @@ static int check(const struct machine *m, const struct machine_admit *a, struct 
 		return quire_fail(err, -EINVAL,
 				  "refused: a domain's name is printable ASCII without "
 				  "blanks");
-	if (a->readmit > 1 || a->credit_pages > (a->readmit ? a->ram_pages : 0))
-		return quire_fail(err, -EINVAL, "refused: more credits claimed than RAM promised");
+	if (a->readmit > 1 || a->credit_pages > most || a->swap_pages > most)
+		return quire_fail(err, -EINVAL,
+				  "refused: more credits or swap claimed than RAM promised");
 	if (!balloon_is_fine(a))
 		return quire_fail(err, -EINVAL,
 				  "refused: a balloon has 1 to %u shares, and leaves at "
@@ -178,8 +181,10 @@ static void recharge(struct machine *m, struct tenant *t, struct quire_error *er
 
 	ledger_readmit(&m->ledger, tenant_promised_pages(t));
 	budget_readmit(&m->budget, &t->account, p->credit_pages, p->overhead_pages);
-	quire_fail(err, 0, "readmitted: %s promised, %s of credits held",
-		   mib_text(tenant_promised_pages(t)), mib_text(p->credit_pages));
+	swap_readmit(m, t);
+	quire_fail(err, 0, "readmitted: %s promised, %s of credits and %s of swap held",
+		   mib_text(tenant_promised_pages(t)), mib_text(p->credit_pages),
+		   mib_text(p->swap_pages));
 }
 
 struct tenant *tenant_find(struct machine *m, uint32_t id)
@@ -279,15 +284,23 @@ static void say_gone(struct machine *m, struct tenant *t)
 		client_send(m, t->launcher, &msg, -1);
 }
 
+static void log_end(struct machine *m, const struct tenant *t)
+{
+	machine_log(m,
+		    "vm %u '%s': gone, its promise of %s, credits of %s, overhead of %s and swap "
+		    "of %s are back",
+		    t->id, t->promise.name, mib_text(tenant_promised_pages(t)),
+		    mib_text(t->account.credit_pages), mib_text(t->account.overhead_pages),
+		    mib_text(t->swap_pages));
+}
+
 void tenant_end(struct machine *m, struct tenant *t)
 {
 	pressure_forget(m, t);
 	tenant_record(t, &t->gone.last);
-	machine_log(
-		m, "vm %u '%s': gone, its promise of %s, credits of %s and overhead of %s are back",
-		t->id, t->promise.name, mib_text(tenant_promised_pages(t)),
-		mib_text(t->account.credit_pages), mib_text(t->account.overhead_pages));
+	log_end(m, t);
 	merge_end(m, t);
+	swap_release(m, t);
 	ledger_uncommit(&m->ledger, tenant_promised_pages(t));
 	budget_release(&m->budget, &t->account);
 	if (t->launcher)
@@ -305,6 +318,14 @@ void tenant_end(struct machine *m, struct tenant *t)
 	TAILQ_INSERT_TAIL(&m->dead_tenants, t, link);
 	m->nr_tenants--;
 	say_gone(m, t);
+}
+
+/* Nothing is heard of it any more, and it waits for nothing. */
+static void close_channel(struct machine *m, struct tenant *t)
+{
+	pressure_forget(m, t);
+	swap_forget(m, t);
+	source_close(m, &t->channel);
 }
 
 bool tenant_can_be_killed(const struct tenant *t)
@@ -327,8 +348,7 @@ bool tenant_kill(struct machine *m, struct tenant *t, enum machine_reason reason
 	move(t, TENANT_DYING);
 	t->kill_deadline_ns = machine_now(m) + m->config.victim_ms * NS_PER_MS;
 	t->gone.reason = reason;
-	pressure_forget(m, t);
-	source_close(m, &t->channel);
+	close_channel(m, t);
 	merge_hang_up(m, t);
 	return true;
 }
@@ -337,8 +357,7 @@ void tenant_misbehaved(struct machine *m, struct tenant *t, const char *why)
 {
 	machine_log(m, "vm %u '%s': its channel broke the rules: %s", t->id, t->promise.name, why);
 	t->gone.reason = MACHINE_MISBEHAVED;
-	pressure_forget(m, t);
-	source_close(m, &t->channel);
+	close_channel(m, t);
 	merge_hang_up(m, t);
 	if (!tenant_kill(m, t, MACHINE_MISBEHAVED) && t->state == TENANT_ADMITTED)
 		tenant_end(m, t);
@@ -346,8 +365,7 @@ void tenant_misbehaved(struct machine *m, struct tenant *t, const char *why)
 
 static void hung_up(struct machine *m, struct tenant *t)
 {
-	pressure_forget(m, t);
-	source_close(m, &t->channel);
+	close_channel(m, t);
 	if (t->state == TENANT_ADMITTED)
 		tenant_end(m, t);
 }
@@ -459,15 +477,43 @@ static const char *on_call_off(struct machine *m, struct tenant *t, const struct
 	return NULL;
 }
 
+static const char *on_reclaimed(struct machine *m, struct tenant *t, const struct machine_msg *msg,
+				int *fd)
+{
+	(void)fd;
+	reclaim_said(m, t, &msg->reclaim);
+	return NULL;
+}
+
+static const char *on_swap_credit(struct machine *m, struct tenant *t,
+				  const struct machine_msg *msg, int *fd)
+{
+	(void)fd;
+	return swap_request(m, t, msg->pages);
+}
+
+static const char *on_swap_return(struct machine *m, struct tenant *t,
+				  const struct machine_msg *msg, int *fd)
+{
+	(void)fd;
+	return swap_return(m, t, msg->pages);
+}
+
 static const struct channel_rule {
 	bool descriptor; /* it carries one */
 	/* Returns NULL, or a phrase that says which rule broke.  It may take *fd over: -1 then. */
 	const char *(*handle)(struct machine *m, struct tenant *t, const struct machine_msg *msg,
 			      int *fd);
 } channel_rules[MACHINE_NR_TYPES] = {
-	[MACHINE_ATTACH] = { true, on_attach },	   [MACHINE_CREDIT] = { false, on_credit },
-	[MACHINE_RETURN] = { false, on_return },   [MACHINE_JOIN] = { false, on_join },
-	[MACHINE_BALLOON] = { false, on_balloon }, [MACHINE_CALL_OFF] = { false, on_call_off },
+	[MACHINE_ATTACH] = { true, on_attach },
+	[MACHINE_CREDIT] = { false, on_credit },
+	[MACHINE_RETURN] = { false, on_return },
+	[MACHINE_JOIN] = { false, on_join },
+	[MACHINE_BALLOON] = { false, on_balloon },
+	[MACHINE_CALL_OFF] = { false, on_call_off },
+	[MACHINE_RECLAIMED] = { false, on_reclaimed },
+	[MACHINE_SWAP_CREDIT] = { false, on_swap_credit },
+	[MACHINE_SWAP_RETURN] = { false, on_swap_return },
 };
 
 static const char *channel_message(struct machine *m, struct tenant *t,

@@ -51,6 +51,8 @@ enum step_kind {
 	STEP_RESIZE,
 	STEP_SEVERAL,
 	STEP_JOIN_STRANGE,
+	STEP_RECLAIMED,
+	STEP_SWAP,
 	NR_STEPS
 };
 
@@ -185,6 +187,24 @@ static struct balloon_record balloon_said(const struct step *s, uint64_t now)
 	};
 }
 
+/* What a VM says of its reclaim, half of it possible. */
+static struct reclaim_record reclaim_said(const struct step *s, uint64_t now)
+{
+	bool wild = s->small & 64;
+
+	return (struct reclaim_record){
+		.on = !(s->small & 32) || s->b,
+		.more = s->small & 1,
+		.suspended = s->small >> 1 & 1,
+		.still_asked = wild ? UINT64_MAX : s->a % 512,
+		.working_set = wild ? UINT64_MAX - s->b : s->b % 512,
+		.freed = s->a,
+		.refaults = wild ? UINT64_MAX : s->b,
+		.some_ns = wild ? UINT64_MAX : now / (1 + s->a % 8),
+		.full_ns = s->small & 128 ? UINT64_MAX : now / (1 + s->b % 8),
+	};
+}
+
 /* An operator's wish, often for a VM that exists. */
 static struct machine_msg operator_record(const struct step *s)
 {
@@ -204,10 +224,11 @@ static struct machine_msg operator_record(const struct step *s)
 static struct machine_msg packet(const struct step *s, uint64_t now)
 {
 	static const enum machine_type type[NR_STEPS] = {
-		[STEP_ADMIT] = MACHINE_ADMIT,	  [STEP_CREDIT] = MACHINE_CREDIT,
-		[STEP_RETURN] = MACHINE_RETURN,	  [STEP_ATTACH] = MACHINE_ATTACH,
-		[STEP_STARTED] = MACHINE_STARTED, [STEP_SET] = MACHINE_SET,
-		[STEP_BALLOON] = MACHINE_BALLOON, [STEP_CALL_OFF] = MACHINE_CALL_OFF,
+		[STEP_ADMIT] = MACHINE_ADMIT,	      [STEP_CREDIT] = MACHINE_CREDIT,
+		[STEP_RETURN] = MACHINE_RETURN,	      [STEP_ATTACH] = MACHINE_ATTACH,
+		[STEP_STARTED] = MACHINE_STARTED,     [STEP_SET] = MACHINE_SET,
+		[STEP_BALLOON] = MACHINE_BALLOON,     [STEP_CALL_OFF] = MACHINE_CALL_OFF,
+		[STEP_RECLAIMED] = MACHINE_RECLAIMED, [STEP_SWAP] = MACHINE_SWAP_CREDIT,
 	};
 	struct machine_msg msg = wire_msg(type[s->kind], s->small % 16);
 
@@ -217,6 +238,7 @@ static struct machine_msg packet(const struct step *s, uint64_t now)
 		msg.admit.overhead_pages = s->b % 64;
 		msg.admit.readmit = s->small & 1;
 		msg.admit.credit_pages = s->small & 1 ? s->b % 300 : 0;
+		msg.admit.swap_pages = s->small & 1 ? s->b % 260 : 0;
 		msg.admit.oom_score_adj = s->small & 2 ? -1000 : s->small * 10;
 		msg.admit.domain[0] = s->small & 4 ? 'd' : s->small & 8 ? 'e' : '\0';
 		msg.admit.balloon = s->small >> 4 & 3;
@@ -224,6 +246,11 @@ static struct machine_msg packet(const struct step *s, uint64_t now)
 		msg.admit.balloon_min_pages = s->small & 128 ? s->b : msg.admit.ram_pages / 4;
 		break;
 	case STEP_BALLOON: msg.balloon = balloon_said(s, now); break;
+	case STEP_RECLAIMED: msg.reclaim = reclaim_said(s, now); break;
+	case STEP_SWAP:
+		msg.type = s->small & 16 ? MACHINE_SWAP_RETURN : MACHINE_SWAP_CREDIT;
+		msg.pages = s->a % 600;
+		break;
 	case STEP_OPERATE: return operator_record(s);
 	case STEP_CREDIT:
 		msg.credit.need_pages = s->a % 300;

@@ -24,7 +24,7 @@ static struct machine *machine_of(uint64_t memory, enum overcommit_mode mode, ui
 	struct machine_config config = { .recall_ms = recall_ms };
 	struct machine *m;
 
-	ledger_defaults(&config.ledger, memory, 0);
+	ledger_defaults(&config.ledger, memory, memory);
 	config.ledger.mode = mode;
 	if (machine_create(&config, &m, NULL))
 		tap_bail("no machine");
@@ -436,6 +436,8 @@ static void test_restart(const char *dir)
 	is(credits_wait(c, 700, 700), 0, "which grows");
 	ok(credits_take(c, 700), "by 700 pages");
 	touch_pages(ram, 0, 700);
+	while (!credits_take_swap(c, 20))
+		usleep(1000);
 	machine_client_get(client, &before, NULL);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
@@ -449,6 +451,7 @@ static void test_restart(const char *dir)
 	pid = machine_process(path, &alive);
 	admit.readmit = 1;
 	admit.credit_pages = credits_held(c);
+	admit.swap_pages = credits_swap_held(c);
 	ok(alive && !machine_client_connect(path, &client, NULL) &&
 		   !machine_client_admit(client, &admit, &vm, NULL) &&
 		   !credits_replace_channel(c, vm.channel),
@@ -459,6 +462,8 @@ static void test_restart(const char *dir)
 	ok(true, "and counts its pages again");
 	is(after.committed_pages, before.committed_pages, "its ledger came out right");
 	is(after.credit_pages, credits_held(c), "and its budget");
+	ok(after.swap_held_pages == before.swap_held_pages && after.swap_held_pages >= 20,
+	   "and the quota of its swap area");
 	is(credits_wait(c, 900, 900), 0, "the VM grows on");
 	credits_destroy(c);
 	close(ram);
@@ -466,8 +471,9 @@ static void test_restart(const char *dir)
 		usleep(1000);
 	ok(code == 1 && id == vm.vm && gone.reason == MACHINE_ENDED, "until it ends, as is told");
 	machine_client_get(client, &after, NULL);
-	is(after.committed_pages + after.credit_pages + after.overhead_pages, 0,
-	   "to the last page");
+	is(after.committed_pages + after.credit_pages + after.overhead_pages +
+		   after.swap_held_pages,
+	   0, "to the last page");
 	machine_client_destroy(client);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);

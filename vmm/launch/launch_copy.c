@@ -33,12 +33,13 @@ void copy_tell_window(struct copy *c)
 		leash_send(c->leash, &msg, -1);
 }
 
-static void on_lost(struct launch *l, struct copy *c, uint64_t pages)
+static void on_lost(struct launch *l, struct copy *c, const struct leash_msg *msg)
 {
 	uint64_t ram_pages = l->config->ram_bytes / QUIRE_PAGE_SIZE;
 
 	c->lost = true;
-	c->held_pages = pages < ram_pages ? pages : ram_pages;
+	c->held_pages = min_u64(msg->pages, ram_pages);
+	c->swap_pages = min_u64(msg->swap_pages, ram_pages);
 	launch_machine_readmit(l, c);
 }
 
@@ -77,7 +78,7 @@ void copy_leash_ready(struct launch *l, struct copy *c)
 		else if (msg.type == LEASH_PRINTED)
 			c->printed = true;
 		else if (msg.type == LEASH_LOST)
-			on_lost(l, c, msg.pages);
+			on_lost(l, c, &msg);
 		else if (msg.type == LEASH_RESET)
 			on_reset(l, c, &msg);
 		else if (msg.type == LEASH_INPUT)

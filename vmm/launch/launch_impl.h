@@ -56,6 +56,7 @@ struct copy {
 	unsigned int era;    /* 0: no machine has it */
 	bool lost;	     /* it lost its channel, and said what it holds: */
 	uint64_t held_pages; /* credits */
+	uint64_t swap_pages; /* of the machine's swap */
 	bool gone;	     /* the machine said why it ended: */
 	struct machine_gone why;
 	bool refused; /* the machine did not admit it, and said why: */

@@ -260,6 +260,7 @@ void launch_machine_readmit(struct launch *l, struct copy *c)
 	launch_machine_admit_of(l, c, &admit);
 	admit.readmit = 1;
 	admit.credit_pages = c->held_pages;
+	admit.swap_pages = c->swap_pages;
 	code = machine_client_admit(l->machine, &admit, &admitted, &err);
 	if (!code) {
 		hand_over(l, c, &admitted);

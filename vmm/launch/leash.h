@@ -17,8 +17,8 @@
  *                                                     with status 0, it is to be started again
  *   INPUT (bytes, input)     -->                     before RESET, in pieces: input that the guest
  *                                                     had not read, for its next process
- *   LOST (pages)              -->                     has lost its channel to the machine, and
- *                                                     holds so many credits
+ *   LOST (pages, swap_pages)  -->                     has lost its channel to the machine, and
+ *                                                     holds so many credits, and so much swap
  *                             <--   CHANNEL + fd      brings a channel to a machine that has
  *                                                     admitted the VM again
  *                             <--   INPUT             the same, to that process, behind its seat
@@ -49,7 +49,8 @@ struct leash_msg {
 	uint32_t type;		/* enum leash_type */
 	int32_t status;		/* STOP */
 	uint32_t begun_key;	/* RESET: 1: of a key of ours (escape.h) the first half came */
-	uint64_t pages;		/* LOST */
+	uint64_t pages;		/* LOST: credits */
+	uint64_t swap_pages;	/* LOST */
 	uint16_t columns, rows; /* WINDOW */
 	struct code code;	/* CODE */
 	uint32_t bytes;		/* INPUT: at most LEASH_INPUT_BYTES, of: */

@@ -48,11 +48,11 @@ struct process {
 	const char *stop_why; /* [lock] a line to print; NULL: none */
 };
 
-static int tell(struct process *p, enum leash_type type, uint64_t pages, int attach)
+static void tell(struct process *p, enum leash_type type)
 {
-	struct leash_msg msg = { .type = type, .pages = pages };
+	struct leash_msg msg = { .type = type };
 
-	return leash_send(p->seat->leash, &msg, attach);
+	leash_send(p->seat->leash, &msg, -1);
 }
 
 /* ---- who wants it to end ---- */
@@ -124,10 +124,13 @@ static void on_stop(void *ctx)
 static void on_lost(void *ctx)
 {
 	struct process *p = ctx;
+	struct leash_msg msg = { .type = LEASH_LOST };
 
 	lock(&p->lock);
 	unlock(&p->lock);
-	tell(p, LEASH_LOST, credits_held(p->credits), -1);
+	msg.pages = credits_held(p->credits);
+	msg.swap_pages = credits_swap_held(p->credits);
+	leash_send(p->seat->leash, &msg, -1);
 }
 
 static void on_target(void *ctx, uint64_t pages, bool manual)
@@ -192,7 +195,7 @@ static int join(void *ctx)
 /* A vCPU's thread. */
 static void on_printed(void *ctx)
 {
-	tell(ctx, LEASH_PRINTED, 0, -1);
+	tell(ctx, LEASH_PRINTED);
 }
 
 /* The launcher disassembles: to load a library takes calls that are not in the table. */
@@ -405,7 +408,7 @@ static int run_to_its_end(struct process *p, struct vm *vm)
 	int status;
 
 	publish(p, vm);
-	tell(p, LEASH_RUNNING, 0, -1);
+	tell(p, LEASH_RUNNING);
 	vm_give_input(vm, p->seat->input, p->seat->input_bytes);
 	if (p->seat->begun_key)
 		vm_begin_key(vm);
