@@ -564,6 +564,7 @@ static void test_cancelled(void)
 {
 	struct credits_config config = { .promise_pages = NR_PAGES };
 	struct toucher t;
+	uint64_t need;
 	int machine;
 
 	config.channel = open_channel(&machine);
@@ -575,6 +576,7 @@ static void test_cancelled(void)
 					  .on_host_failure = on_failure });
 	start(&t, 77, true);
 	ok(await_waiting(1), "an access waits when its VM ends");
+	ok(hears_credit(machine, &need), "its credit was asked for");
 	credits_cancel(credits);
 	for (unsigned int i = 0; i < PATIENCE_MS && !atomic_load(&failures); i++)
 		usleep(1000);
