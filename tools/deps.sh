@@ -13,6 +13,7 @@ packages=(
 	libxxhash-dev				# content hashes of pages
 	liburing-dev				# disks
 	liblz4-dev				# the compressed pool
+	libzstd-dev				# the swap area
 	perl					# prove
 	libxml2-utils				# xmllint: pictures in the tests
 	clang					# second compiler, fuzzers
@@ -101,9 +102,10 @@ usable() {
 	for tool in gcc make ld prove clang cppcheck mandoc qemu-system-x86_64; do
 		command -v "$tool" >/dev/null || return 1
 	done
-	printf '#include <%s>\n' capstone/capstone.h libfdt.h png.h seccomp.h liburing.h lz4.h |
+	printf '#include <%s>\n' capstone/capstone.h libfdt.h png.h seccomp.h liburing.h lz4.h \
+			zstd.h |
 		gcc -x c -shared -o /dev/null - -lcapstone -lfdt -lpng -lseccomp -luring -llz4 \
-			2>/dev/null
+			-lzstd 2>/dev/null
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then

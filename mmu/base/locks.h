@@ -17,6 +17,7 @@
  *   LOCK_VIRTIO   a virtio device's registers and queues (vmm/dev/virtio.h)
  *   LOCK_VIRTIO_STATE  what a virtio device publishes, and a console's input (vmm/dev/balloon.c)
  *   LOCK_GMEM     stage 2, every change to the window, gmem's counters (mmu/memory/gmem.c)
+ *   LOCK_SWAP     what the swap file's thread is to do (mmu/swap/swap_io.c)
  *   LOCK_FLUSH    what vCPUs have to flush, and which are in the guest (vmm/monitor/flush.c)
  *   LOCK_CREDITS  page credits at hand, and who waits for more (mmu/machine/credits.c)
  *   LOCK_CONSOLE  the console's output buffer (vmm/vm/console.c)
@@ -48,6 +49,7 @@ enum lock_level {
 	LOCK_VIRTIO,
 	LOCK_VIRTIO_STATE,
 	LOCK_GMEM,
+	LOCK_SWAP,
 	LOCK_FLUSH,
 	LOCK_CREDITS,
 	LOCK_CONSOLE,
