@@ -127,6 +127,7 @@ struct gmem_stats {
 	uint64_t unshared_pages;      /* shared or zero pages that came home to be written */
 	uint64_t packed_pages;	      /* compressed, since creation ... */
 	uint64_t unpackable_pages;    /* ... that stayed because they do not compress ... */
+	uint64_t put_off_pages;	      /* ... of them not tried, because they did not before ... */
 	uint64_t loaded_pages;	      /* ... that came home */
 	uint64_t orphan_pages;	      /* shared now, with frames of a machine that is gone */
 	uint64_t mappings;	      /* of the window, now */
@@ -272,7 +273,7 @@ int gmem_unballoon(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_gone *go
 /* What became of the private pages of a range.  The others stayed as they were. */
 struct gmem_packed {
 	uint64_t compressed;
-	uint64_t refused; /* they do not compress */
+	uint64_t refused; /* they do not compress, or did not a short while ago */
 	uint64_t kept;	  /* they are held, or could not leave just now, or the pool has no room */
 	uint64_t touched; /* the guest has touched them */
 	uint64_t pool_pages; /* that the pool has now; not added to */

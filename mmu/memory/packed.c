@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "mmu/base/reserve.h"
 #include "away.h"
 #include "packed.h"
 #include "ramfile.h"
@@ -77,7 +78,8 @@ int packed_init(struct gmem *gm)
 	};
 
 	gm->packed.batch = calloc(PACKED_BATCH, sizeof(*gm->packed.batch));
-	if (!gm->packed.batch)
+	gm->packed.refusals = reserve(gm->window.span >> QUIRE_PAGE_SHIFT);
+	if (!gm->packed.batch || !gm->packed.refusals)
 		return -ENOMEM;
 	return pool_create(&backing, gm->window.span >> QUIRE_PAGE_SHIFT, &gm->packed.pool);
 }
@@ -85,6 +87,7 @@ int packed_init(struct gmem *gm)
 void packed_finish(struct gmem *gm)
 {
 	pool_destroy(gm->packed.pool);
+	unreserve(gm->packed.refusals, gm->window.span >> QUIRE_PAGE_SHIFT);
 	free(gm->packed.batch);
 }
 
@@ -97,6 +100,34 @@ uint64_t packed_pool_pages(const struct gmem *gm)
 }
 
 /* ---- away ---- */
+
+/*
+ * A page that does not compress is remembered: it is put off one time, then 3, 7, 15 and 31 times,
+ * before it is tried again.  For it may have been written since.
+ */
+#define REFUSALS_MASK 0x07u
+#define REFUSALS_MOST 5u
+#define PUT_OFF_SHIFT 3
+
+static bool is_put_off(struct gmem *gm, gfn_t gfn)
+{
+	uint8_t *memory = &gm->packed.refusals[gfn];
+
+	if (*memory >> PUT_OFF_SHIFT == 0)
+		return false;
+	*memory -= 1u << PUT_OFF_SHIFT;
+	gm->stats.put_off_pages++;
+	return true;
+}
+
+static void remember(struct gmem *gm, gfn_t gfn, bool compresses)
+{
+	uint8_t *memory = &gm->packed.refusals[gfn];
+	unsigned int refusals = *memory & REFUSALS_MASK;
+
+	refusals = compresses ? 0 : (unsigned int)min_u64(refusals + 1, REFUSALS_MOST);
+	*memory = (uint8_t)(((1u << refusals) - 1) << PUT_OFF_SHIFT | refusals);
+}
 
 static int pack(void *ctx, uint64_t first, uint64_t nr, const uint8_t *bytes)
 {
@@ -226,7 +257,10 @@ static void commit_batch(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_pa
 	for (unsigned int i = 0; i < b.nr; i++) {
 		const struct page_look look = { pack, &gm->packed.batch[i] };
 
+		if (is_put_off(gm, gfn + i))
+			continue;
 		b.go[i] = !contents_show(gm, gfn + i, 1, &page, &look);
+		remember(gm, gfn + i, b.go[i]);
 		packed += b.go[i];
 	}
 	pool_plan(gm->packed.pool, b.packed, b.nr, spare, b.go);

@@ -22,6 +22,7 @@
 struct packed {
 	struct pool *pool;
 	struct pool_packed *batch; /* PACKED_BATCH of them */
+	uint8_t *refusals;	   /* by gfn: what is remembered of pages that did not compress */
 	uint64_t purse;		   /* credits of pages that are on their way in or out */
 };
 

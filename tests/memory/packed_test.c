@@ -146,6 +146,14 @@ static void test_kinds(void)
 	   "all have their bytes");
 	is(hva(70)[100], 70, "... those of one word, too");
 	is_sound("after all kinds");
+	fill(32, 32, fill_text);
+	out = compress(32, 32);
+	is(out.refused, 32, "pages that did not compress are not tried at the next time%s",
+	   guest_kind());
+	is(stats().put_off_pages, 32, "... which is counted");
+	out = compress(32, 32);
+	is(out.compressed, 32, "... but at the one after that, and now they do");
+	is(wrong(32, 32, fill_text, false), 0, "... with all their bytes");
 	gmem_release(gm, gfn_to_gpa(100), 2 * QUIRE_PAGE_SIZE);
 	compress(0, 104);
 	is(gmem_balloon(gm, 0, 50, NULL) ?: gmem_drop(gm, 50, 54, NULL), 0,
@@ -454,7 +462,7 @@ int main(int argc, char **argv)
 		test_leaf();
 		test_idle();
 		test_watchers();
-	test_idle_leaf();
+		test_idle_leaf();
 		test_tight(64, fill_text, NR_PAGES / 3);
 		test_tight(1000, fill_text, NR_PAGES / 3);
 		test_tight(64, fill_any, 50);
