@@ -65,6 +65,7 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 	gm->config = *config;
 	gm->config.ram = memcpy(gm->ram, config->ram, config->nr_ram * sizeof(*config->ram));
 	lock_init(&gm->lock, LOCK_GMEM);
+	gmem_stall_init(gm);
 	bring_in_init(gm);
 
 	error = stage2_create(gm->ram, config->nr_ram, &gm->s2);
@@ -368,6 +369,7 @@ void gmem_stats(struct gmem *gm, struct gmem_stats *out)
 		out->waiting_ns = monotonic_ns() - gm->waiting.page[0].since_ns;
 	else if (gm->vcpus_waiting)
 		out->waiting_ns = monotonic_ns() - gm->vcpus_waiting_since;
+	stall_read(&gm->stall, monotonic_ns(), &out->stall);
 	pool_stats(gm->packed.pool, &out->pool);
 	out->orphan_pages = store_view_orphan_pages(&gm->share.store);
 	stage2_counters(gm->s2, &out->s2);

@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <quire/error.h>
 #include "mmu/base/histogram.h"
+#include "mmu/base/stall.h"
 #include "mmu/format/walk.h"
 #include "mmu/pool/pool.h"
 #include "mmu/shadow/shadow.h"
@@ -95,6 +96,11 @@ struct gmem_config {
 	 * accessing vCPU stays blocked.  The callee arranges for the VM to stop.  May be NULL.
 	 */
 	void (*on_host_failure)(void *ctx, gpa_t gpa, int err);
+	/*
+	 * Processor time that the guest's vCPUs have used so far, in ns (stall.h).  Must not block:
+	 * LOCK_GMEM is held.  NULL: it is not known, and every stall counts as full.
+	 */
+	uint64_t (*vcpu_ns)(void *ctx);
 	/* The first call in the pager's thread, so that it can give up privileges.  May be NULL. */
 	void (*on_thread_start)(void *ctx);
 	void *ctx;
@@ -141,6 +147,11 @@ struct gmem_stats {
 	uint64_t credit_wait_ns; /* sum of what credit_waits counts */
 
 	struct pool_stats pool;
+
+	/* vCPUs that waited for a page to be loaded, or for a credit (stall.h). */
+	struct stall_record stall;
+	/* Touches that loaded a page, by its state: from the event to the wake-up. */
+	struct histogram loads[PG_NR_STATES];
 
 	struct histogram credit_waits; /* accesses that waited for a credit, and wait no more */
 	struct histogram waits[GMEM_NR_HOLDERS]; /* for LOCK_GMEM; 0 ns: it was free */

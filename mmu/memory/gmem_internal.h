@@ -45,6 +45,8 @@ struct gmem {
 	unsigned int vcpus_waiting; /* [g] ... and vCPUs on shadow tables, which do it themselves */
 	uint64_t vcpus_waiting_since; /* [g] the first of these */
 	atomic_uint sleepers;	      /* [a] who is in gmem_wait */
+	struct stall stall;	      /* [g] */
+	uint64_t stalled_cpu_ns;      /* [g] what vCPUs used while they loaded their pages */
 	atomic_bool seeking;	      /* changed under LOCK_GMEM: gmem_seek was called */
 
 	gfn_t filling;	       /* [g] the block that is being filled or collapsed, or NO_BLOCK */
@@ -174,6 +176,24 @@ void gmem_count_fault(struct gmem *gm, const struct gfn_range *in);
 
 /* Pages came in or home: the guest is active again, which those who doze want to know.  No lock. */
 void gmem_stir(struct gmem *gm);
+
+/* --- stalls (stalled.c) --- */
+
+/* Nobody is stalled, from now on. */
+void gmem_stall_init(struct gmem *gm);
+
+/*
+ * An access to gfn is to be answered.  Does it stall its vCPU, because the page has to be loaded?
+ * *state: the page's, if it is RAM.
+ */
+bool gmem_loads(const struct gmem *gm, gfn_t gfn, enum page_state *state);
+
+/* A vCPU stalls since since_ns, until gmem_stall_end. */
+void gmem_stall_begin(struct gmem *gm, uint64_t since_ns);
+void gmem_stall_end(struct gmem *gm);
+
+/* A page in that state was loaded, for an access of since_ns. */
+void gmem_count_load(struct gmem *gm, enum page_state state, uint64_t since_ns);
 
 /* --- the walk (access.c) --- */
 

@@ -36,7 +36,7 @@ const struct page_state_info page_states[PG_NR_STATES] = {
 	},
 	[PG_COMPRESSED] = {
 		.name = "compressed", .glyph = 'c', .rgb = 0xa855f7,
-		.payload = NUMBER_FOLLOWS,
+		.payload = NUMBER_FOLLOWS, .loads = true,
 		.moves = TO(PG_PRIVATE) | TO(PG_ABSENT),
 	},
 };

@@ -39,6 +39,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include <linux/userfaultfd.h>
+#include "mmu/base/clock.h"
 #include "gmem_internal.h"
 
 #define BATCH 32u /* events read at once */
@@ -72,14 +73,30 @@ static void answer_spurious(struct gmem *gm, gfn_t gfn, bool write)
 	backend_wake(gm->backend, gfn, 1);
 }
 
-/* As gmem_bring_in; *in is empty if the event was late. */
-static int resolve(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
+/* As gmem_bring_in; if the page has to be loaded for that, the vCPU stalls since since_ns. */
+static int bring_in(struct gmem *gm, gfn_t gfn, bool write, uint64_t since_ns, struct gfn_range *in)
+{
+	enum page_state state;
+	int err;
+
+	if (!gmem_loads(gm, gfn, &state))
+		return gmem_bring_in(gm, gfn, write, in);
+	gmem_stall_begin(gm, since_ns);
+	err = gmem_bring_in(gm, gfn, write, in);
+	if (!err)
+		gmem_count_load(gm, state, since_ns);
+	gmem_stall_end(gm);
+	return err;
+}
+
+/* As bring_in; *in is empty if the event was late. */
+static int resolve(struct gmem *gm, gfn_t gfn, bool write, uint64_t since_ns, struct gfn_range *in)
 {
 	int err = 0;
 
 	*in = (struct gfn_range){ gfn, gfn };
 	if (stage2_is_ram(gm->s2, gfn, 1))
-		err = gmem_bring_in(gm, gfn, write, in);
+		err = bring_in(gm, gfn, write, since_ns, in);
 	if (err)
 		return err;
 	gmem_count_fault(gm, in);
@@ -111,11 +128,11 @@ static bool answer_oldest(struct gmem *gm)
 		gmem_unlock(gm);
 		return false;
 	}
-	err = resolve(gm, page.gfn, page.write, &in);
+	err = resolve(gm, page.gfn, page.write, page.since_ns, &in);
 	if (err == -EDQUOT)
 		waiting_put_back(gm, &page);
 	else
-		waiting_count(gm, page.since_ns);
+		waiting_end(gm, &page);
 	gmem_unlock(gm);
 	follow_up(gm, page.gfn, err, &in);
 	return !err;
@@ -161,15 +178,15 @@ static void seek_for_waiting(struct gmem *gm)
 
 /* ---- events ---- */
 
-static void violation(struct gmem *gm, gfn_t gfn, bool write)
+static void violation(struct gmem *gm, gfn_t gfn, bool write, uint64_t since_ns)
 {
 	struct gfn_range in;
 	int err;
 
 	gmem_lock(gm, GMEM_PAGER);
-	err = resolve(gm, gfn, write, &in);
+	err = resolve(gm, gfn, write, since_ns, &in);
 	if (err == -EDQUOT)
-		waiting_add(gm, gfn, write);
+		waiting_add(gm, gfn, write, since_ns);
 	gmem_unlock(gm);
 	follow_up(gm, gfn, err, &in);
 }
@@ -179,6 +196,7 @@ static void serve(struct gmem *gm)
 {
 	struct uffd_msg msg[BATCH];
 	ssize_t n = read(gm->window.uffd, msg, sizeof(msg));
+	uint64_t now_ns = monotonic_ns();
 
 	for (ssize_t i = 0; i < n / (ssize_t)sizeof(msg[0]); i++) {
 		uint64_t offset = msg[i].arg.pagefault.address - (uintptr_t)gm->window.base;
@@ -188,7 +206,7 @@ static void serve(struct gmem *gm)
 			continue;
 		answer_waiting(gm);
 		violation(gm, gpa_to_gfn(offset),
-			  flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP));
+			  flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP), now_ns);
 	}
 }
 

@@ -13,13 +13,12 @@
 #define TRIES 16u /* while the guest's other processors change its tables */
 
 /* No credit will come, or the host has no memory: the VM is to stop. */
-static int fail(struct gmem *gm, gpa_t gpa, int err)
+static void fail(struct gmem *gm, gpa_t gpa, int err)
 {
 	gmem_unlock(gm);
 	if (gm->config.on_host_failure)
 		gm->config.on_host_failure(gm->config.ctx, gpa, err);
 	gmem_lock(gm, GMEM_PAGER);
-	return err;
 }
 
 static int wait_for_credits(struct gmem *gm)
@@ -29,33 +28,62 @@ static int wait_for_credits(struct gmem *gm)
 
 	if (!gm->vcpus_waiting++)
 		gm->vcpus_waiting_since = since;
+	gmem_stall_begin(gm, since);
 	gmem_unlock(gm);
 	err = gmem_wait(gm);
 	gmem_lock(gm, GMEM_PAGER);
 	gm->vcpus_waiting--;
 	waiting_count(gm, since);
+	gmem_stall_end(gm);
 	return err;
 }
 
-/* LOCK_GMEM may be dropped meanwhile.  0, or -errno: it cannot come in. */
-static int bring_in(struct gmem *gm, gpa_t gpa, bool write, bool *came)
+/* As gmem_bring_in, of a page that has to be loaded.  What this thread uses is no guest's work. */
+static int load(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 {
-	struct gfn_range in;
-	int err = gmem_bring_in(gm, gpa_to_gfn(gpa), write, &in);
+	uint64_t used = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	int err;
 
+	gmem_stall_begin(gm, monotonic_ns());
+	err = gmem_bring_in(gm, gfn, write, in);
+	gm->stalled_cpu_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID) - used;
+	gmem_stall_end(gm);
+	return err;
+}
+
+/* A fault that is being answered. */
+struct fault {
+	uint64_t since_ns; /* when the page that it needs now was first missed; 0: not yet */
+	bool came;	   /* something came in */
+};
+
+/* LOCK_GMEM may be dropped meanwhile.  0: try again; or -errno: it cannot come in. */
+static int bring_in(struct gmem *gm, gpa_t gpa, bool write, struct fault *f)
+{
+	gfn_t gfn = gpa_to_gfn(gpa);
+	enum page_state state;
+	bool loads = gmem_loads(gm, gfn, &state);
+	struct gfn_range in;
+	int err;
+
+	f->since_ns = f->since_ns ? f->since_ns : monotonic_ns();
+	err = loads ? load(gm, gfn, write, &in) : gmem_bring_in(gm, gfn, write, &in);
 	if (err == -EDQUOT)
-		err = wait_for_credits(gm);
-	else if (!err)
-		gmem_count_fault(gm, &in);
-	*came |= !err;
-	return err ? fail(gm, gpa, err) : 0;
+		return wait_for_credits(gm);
+	if (err)
+		return err;
+	if (loads)
+		gmem_count_load(gm, state, f->since_ns);
+	gmem_count_fault(gm, &in);
+	*f = (struct fault){ .came = true };
+	return 0;
 }
 
 int gmem_shadow_fault(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
 		      struct walk_access access, struct walk_result *res)
 {
 	struct shadow *s = gm->shadow.shadow;
-	bool came = false;
+	struct fault f = { 0 };
 	unsigned int tries = 0;
 	int answer;
 
@@ -64,18 +92,20 @@ int gmem_shadow_fault(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
 		gmem_await_filled(gm, 0, UINT64_MAX);
 		answer = shadow_fault(s, cpu, gva, access, res);
 		if (answer == SHADOW_NEEDS_PAGE)
-			answer = bring_in(gm, res->gpa, res->qualification & PT_PERM_W, &came);
+			answer = bring_in(gm, res->gpa, res->qualification & PT_PERM_W, &f);
 		else if (answer == SHADOW_AGAIN && ++tries < TRIES)
 			answer = 0;
 		else
 			break;
 		shadow_flush(s);
-		if (answer)
+		if (answer) {
+			fail(gm, res->gpa, answer);
 			break;
+		}
 	}
 	shadow_flush(s);
 	gmem_unlock(gm);
-	if (came)
+	if (f.came)
 		gmem_stir(gm);
 	/* The guest tries again, and faults again. */
 	return answer == SHADOW_AGAIN ? SHADOW_MAPPED : answer;

@@ -49,6 +49,7 @@ struct page_state_info {
 	bool writable;		  /* the guest may write what is mapped */
 	bool resident;		  /* the page occupies a frame of the RAM file */
 	bool large;		  /* a 2 MiB leaf may be in this state */
+	bool loads;		  /* a touch loads its bytes, and stalls the vCPU until then */
 	uint32_t moves;		  /* bit n: a page may go to state n */
 };
 extern const struct page_state_info page_states[PG_NR_STATES];

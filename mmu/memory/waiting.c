@@ -26,19 +26,25 @@ void waiting_count(struct gmem *gm, uint64_t since_ns)
 	histogram_add(&gm->stats.credit_waits, ns);
 }
 
+void waiting_end(struct gmem *gm, const struct waiting_page *page)
+{
+	waiting_count(gm, page->since_ns);
+	gmem_stall_end(gm);
+}
+
 /* The entry leaves the list for good, and who sleeps there looks again. */
 static void settle(struct gmem *gm, unsigned int i)
 {
 	struct waiting_page page = gm->waiting.page[i];
 
 	erase(&gm->waiting, i);
-	waiting_count(gm, page.since_ns);
+	waiting_end(gm, &page);
 	backend_wake(gm->backend, page.gfn, 1);
 }
 
-void waiting_add(struct gmem *gm, gfn_t gfn, bool write)
+void waiting_add(struct gmem *gm, gfn_t gfn, bool write, uint64_t since_ns)
 {
-	struct waiting_page page = { gfn, write, monotonic_ns() };
+	struct waiting_page page = { gfn, write, since_ns };
 	struct waiting *w = &gm->waiting;
 
 	assert_held(&gm->lock);
@@ -53,6 +59,7 @@ void waiting_add(struct gmem *gm, gfn_t gfn, bool write)
 	if (w->nr == WAITING_MAX)
 		settle(gm, 0);
 	insert(w, w->nr, &page);
+	gmem_stall_begin(gm, since_ns);
 }
 
 bool waiting_take(struct gmem *gm, struct waiting_page *page)

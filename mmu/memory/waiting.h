@@ -43,14 +43,20 @@ static inline bool waiting_any(const struct waiting *w)
 	return atomic_load_explicit(&w->nr, memory_order_relaxed);
 }
 
-/* gfn was touched, and cannot be answered now.  If it is on the list, it keeps its place. */
-void waiting_add(struct gmem *gm, gfn_t gfn, bool write);
+/*
+ * gfn was touched at since_ns, and cannot be answered now.  If it is on the list, it keeps its
+ * place.
+ */
+void waiting_add(struct gmem *gm, gfn_t gfn, bool write, uint64_t since_ns);
 
 /* Take the oldest entry off the list, to try it.  False: there is none. */
 bool waiting_take(struct gmem *gm, struct waiting_page *page);
 
 /* It cannot be answered yet: it is the oldest again. */
 void waiting_put_back(struct gmem *gm, const struct waiting_page *page);
+
+/* It was tried, and does not wait any more. */
+void waiting_end(struct gmem *gm, const struct waiting_page *page);
 
 /* An access that had to wait since since_ns goes on: count it. */
 void waiting_count(struct gmem *gm, uint64_t since_ns);

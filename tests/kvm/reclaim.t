@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::Bin;
 use Guests;
+use JSON::PP;
 use Test::More;
 
 my $why = missing();
@@ -52,12 +53,27 @@ sub agrees {
 	is($says, $is, '... what it has is what the kernel counts');
 }
 
+# At its end: it was stalled whenever it touched a page that was compressed, and only then.
+sub stalled {
+	my ($vm) = @_;
+	my %loads = %{ $vm->{compressed_loads} };
+	my $longest = delete $loads{longest_ns};
+	my $loads = 0;
+	$loads += $_ for values %loads;
+	cmp_ok($loads, '>', 200, '... which it had to load');
+	cmp_ok($loads, '<=', $vm->{zswpin_pages}, '... and these came home');
+	cmp_ok($vm->{stall_some_ns}, '>=', $longest, '... it was stalled as long as that took');
+	cmp_ok($vm->{stall_some_ns}, '<', $vm->{run_ns}, '... and not always');
+	cmp_ok($vm->{stall_full_ns}, '<=', $vm->{stall_some_ns}, '... no more was full');
+	cmp_ok($vm->{stall_full_ns}, '>', 0, '... but some was: it has one vCPU');
+}
+
 sub mib { my ($n, $unit) = @_; return $n * { KiB => 1 / 1024, MiB => 1, GiB => 1024 }->{$unit} }
 
 serve("$dir/machine", '--memory=512M') or BAIL_OUT('no machine: ' . slurp("$dir/machine.err"));
 
 for my $mode (qw(ept shadow)) {
-	my $guest = hold("r$mode", 7, "--paging=$mode", '--merge=off');
+	my $guest = hold("r$mode", 7, "--paging=$mode", '--merge=off', "--stats=$dir/r$mode.stats");
 	my $free = account()->{free_bytes};
 	my ($text, $status) = quire('reclaim', "r$mode");
 	is($status, 0, "$mode: reclaim succeeds");
@@ -73,6 +89,7 @@ for my $mode (qw(ept shadow)) {
 	($text, $status) = quire('reclaim', '--idle=0', "r$mode");
 	like($text, qr/ do not compress/, '... what does not compress is said');
 	verifies($guest, $mode);
+	stalled(decode_json(slurp("$dir/r$mode.stats"))->{vms}[0]);
 }
 
 # ---- not more than asked for, and not what is used ----

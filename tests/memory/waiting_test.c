@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "mmu/base/clock.h"
 #include "mmu/base/wire.h"
 #include "mmu/machine/credits.h"
 #include "share_lab.h"
@@ -388,7 +389,7 @@ static void test_full(void)
 	ok(await_waiting(1), "an access waits");
 	lock(&gm->lock);
 	for (gfn_t g = 0; g < WAITING_MAX; g++)
-		waiting_add(gm, g, true);
+		waiting_add(gm, g, true, monotonic_ns());
 	unlock(&gm->lock);
 	for (unsigned int i = 0; i < PATIENCE_MS && waits() < 2; i++)
 		usleep(1000);

@@ -30,7 +30,8 @@ const char ps_usage[] =
 	"id; and the user, if not all are yours.  A - is what nobody knows.\n" USAGE_VMS "\n"
 	"  --wide             more columns, and whole names, however wide the lines get: the\n"
 	"                     guest's number in its machine, how much of its RAM is in each state\n"
-	"                     that a page can have, and what the machine has promised it\n"
+	"                     that a page can have, what the machine has promised it, and in how\n"
+	"                     many percent of the last ten seconds a vCPU waited for memory\n"
 	"  --json             everything as JSON (quire.ps/1, see docs/stats.md)\n"
 	"  --machine=ADDRESS  guests of this machine only: @NAME or the path of its socket\n"
 	"                     (default: QUIRE_MACHINE in the environment)\n"
@@ -134,6 +135,7 @@ static void put_head(struct table *t, const struct roster *r, bool wide)
 	if (wide) {
 		put_states_head(t);
 		table_column(t, "COMMIT", true);
+		table_column(t, "STALL%", true);
 	}
 	table_column(t, "CPU%", true);
 	table_column(t, "FAULTS/S", true);
@@ -158,6 +160,20 @@ static void put_memory(struct table *t, const struct roster_vm *vm, bool wide)
 		put_pages(t, vm->answers, s2->pages[i]);
 	if (wide)
 		put_pages(t, vm->id, vm->account.ram_pages + vm->account.overhead_pages);
+}
+
+/* For how much of the last ten seconds a vCPU waited for memory. */
+static uint32_t stalled(const struct vm_info *info)
+{
+	return info->mem.stall.average[STALL_SOME][STALL_10S];
+}
+
+static void put_stall(struct table *t, const struct roster_vm *vm)
+{
+	if (vm->answers)
+		table_cell(t, "%.1f", stalled(&vm->info) / 100.0);
+	else
+		table_cell(t, "-");
 }
 
 static void put_rates(struct table *t, const struct roster_vm *vm)
@@ -204,6 +220,8 @@ static int print_table(const struct roster *r, bool wide, struct quire_error *er
 		put_name(&t, vm->name, wide);
 		table_cell(&t, "%s", state_of(vm));
 		put_memory(&t, vm, wide);
+		if (wide)
+			put_stall(&t, vm);
 		put_rates(&t, vm);
 		table_cell(&t, "%" PRIu32, vm->pid);
 	}
@@ -225,6 +243,7 @@ static void put_answer(struct json *json, const struct roster_vm *vm)
 		snprintf(key, sizeof(key), "state_%s_pages", page_states[i].name);
 		json_number(json, key, vm->info.mem.s2.pages[i]);
 	}
+	json_hundredths(json, "stall_some_10s_percent", stalled(&vm->info));
 	json_tenths(json, "cpu_percent", cpu_permille(&vm->info));
 	json_number(json, "cpu_ns", vm->info.cpu_ns);
 	json_number(json, "vcpu_cpu_ns", vm->info.vcpu_cpu_ns);

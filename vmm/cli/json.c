@@ -110,6 +110,12 @@ void json_tenths(struct json *json, const char *key, uint64_t tenths)
 	fprintf(json->f, "%" PRIu64 ".%" PRIu64, tenths / 10, tenths % 10);
 }
 
+void json_hundredths(struct json *json, const char *key, uint64_t hundredths)
+{
+	put_key(json, key);
+	fprintf(json->f, "%" PRIu64 ".%02" PRIu64, hundredths / 100, hundredths % 100);
+}
+
 /* Addresses may be beyond 2^53, where many readers of JSON round numbers. */
 void json_hex(struct json *json, const char *key, uint64_t value)
 {

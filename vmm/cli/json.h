@@ -32,6 +32,9 @@ void json_pages(struct json *json, const char *key, uint64_t pages);
 /* A number with one decimal: 123 tenths are 12.3. */
 void json_tenths(struct json *json, const char *key, uint64_t tenths);
 
+/* ... and with two: 123 hundredths are 1.23. */
+void json_hundredths(struct json *json, const char *key, uint64_t hundredths);
+
 /* A string with a hexadecimal number: "0x1f". */
 void json_hex(struct json *json, const char *key, uint64_t value);
 

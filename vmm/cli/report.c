@@ -7,6 +7,7 @@
 #include "stats.h"
 #include "stats_balloon.h"
 #include "stats_shadow.h"
+#include "stats_stall.h"
 #include "table.h"
 
 #define NAME_WIDTH 22
@@ -381,6 +382,7 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 	if (vm->id)
 		put_account(f, vm);
 	put_faults(f, &info->mem);
+	report_stall(f, &info->mem);
 	put_lock(f, &info->mem);
 	put_merging(f, info);
 	report_balloon(f, info);

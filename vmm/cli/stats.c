@@ -10,6 +10,7 @@
 #include "stats_balloon.h"
 #include "stats_shadow.h"
 #include "stats_end.h"
+#include "stats_stall.h"
 
 /* ---- derived numbers ---- */
 
@@ -157,8 +158,7 @@ void stats_machine(struct json *json, const struct machine_state *m)
 
 /* ---- a VM ---- */
 
-/* How many times were below each power of two, and not below the one before. */
-static void put_times(struct json *json, const char *name, const struct histogram *h)
+void stats_times(struct json *json, const char *name, const struct histogram *h)
 {
 	char key[64];
 
@@ -203,7 +203,7 @@ static void fault_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "huge_fallbacks", gs->huge_fallbacks);
 	json_number(json, "waiting_pages", gs->waiting_pages);
 	json_number(json, "waiting_ns", gs->waiting_ns);
-	put_times(json, "credit_waits", &gs->credit_waits);
+	stats_times(json, "credit_waits", &gs->credit_waits);
 	json_number(json, "credit_wait_ns", gs->credit_wait_ns);
 	json_number(json, "accessor_pages", gs->accessor_pages);
 	json_number(json, "dropped_pages", gs->dropped_pages);
@@ -236,9 +236,9 @@ static void lock_stats(struct json *json, const struct gmem_stats *gs)
 
 	for (unsigned int who = 0; who < GMEM_NR_HOLDERS; who++) {
 		snprintf(key, sizeof(key), "%s_waits", gmem_holder_name[who]);
-		put_times(json, key, &gs->waits[who]);
+		stats_times(json, key, &gs->waits[who]);
 		snprintf(key, sizeof(key), "%s_holds", gmem_holder_name[who]);
-		put_times(json, key, &gs->holds[who]);
+		stats_times(json, key, &gs->holds[who]);
 	}
 }
 
@@ -390,6 +390,7 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 		return;
 	page_stats(json, info);
 	fault_stats(json, &info->mem);
+	stats_stall(json, &info->mem);
 	compression_stats(json, &info->mem);
 	lock_stats(json, &info->mem);
 	merge_stats(json, info);

@@ -42,6 +42,9 @@ void stats_machine(struct json *json, const struct machine_state *state);
 /* Write the members of one object in "vms". */
 void stats_vm(struct json *json, const struct stats_vm *vm);
 
+/* Write an object: how many times were below each power of two, and not below the one before. */
+void stats_times(struct json *json, const char *name, const struct histogram *h);
+
 /* Write the members of a document: its schema, its machine, and its VMs. */
 void stats_members(struct json *json, const struct machine_state *machine,
 		   const struct stats_vm *vm, unsigned int nr_vms);

@@ -271,16 +271,39 @@ static int start_kvm(struct vcpu *vcpu, struct quire_error *err)
 
 /* ---- running ---- */
 
+/* From here to the end of its loop, vcpus_used_ns() counts it. */
+static void start_clock(struct vcpu *vcpu)
+{
+	clockid_t clock;
+
+	if (!pthread_getcpuclockid(pthread_self(), &clock))
+		atomic_store(&vcpu->clock, clock);
+}
+
+uint64_t vcpus_used_ns(const struct vm *vm)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
+		clockid_t clock = atomic_load(&vm->vcpu[i].clock);
+
+		sum += clock ? clock_ns(clock) : 0;
+	}
+	return sum;
+}
+
 static void vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
 
 	open_kick_signal();
+	start_clock(vcpu);
 	sandbox_thread(SANDBOX_VCPU);
 	/* vm_run() has the lock until the main loop is in the sandbox too. */
 	lock(&vcpu->vm->lock);
 	unlock(&vcpu->vm->lock);
 	vcpu_loop(vcpu);
+	atomic_store(&vcpu->clock, 0);
 	lock(&vcpu->vm->lock);
 	vcpu->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	vcpu->done = true;

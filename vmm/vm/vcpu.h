@@ -64,6 +64,8 @@ struct vcpu {
 	atomic_uint requests; /* [a] */
 	atomic_bool kicked;   /* [a] a signal is under way */
 
+	atomic_int clock; /* [a] clockid_t of its thread's processor time; 0: it does not run */
+
 	bool done;		 /* [l] the thread has left its loop */
 	uint64_t cpu_ns;	 /* [l] once done: processor time of the thread */
 	bool parked;		 /* [l] it waits for the end of a pause */
@@ -106,6 +108,9 @@ int vcpu_set_start(struct vcpu *vcpu, const struct image_plan *plan, struct quir
 
 /* Start its thread, which waits for vm->lock before it enters the guest.  0 or -errno with *err. */
 int vcpu_start(struct vcpu *vcpu, struct quire_error *err);
+
+/* Processor time of all vCPUs whose threads run, in ns.  Any thread, under any lock. */
+uint64_t vcpus_used_ns(const struct vm *vm);
 
 /* Make the vCPU serve `request` (VCPU_*) soon.  From any thread but its own. */
 void vcpu_kick(struct vcpu *vcpu, unsigned int request);

@@ -282,6 +282,11 @@ static void on_pager_start(void *ctx)
 	sandbox_thread(SANDBOX_PAGER);
 }
 
+static uint64_t vcpu_ns(void *ctx)
+{
+	return vcpus_used_ns(ctx);
+}
+
 static int create_memory(struct vm *vm, struct quire_error *err)
 {
 	struct gmem_config config = {
@@ -292,6 +297,7 @@ static int create_memory(struct vm *vm, struct quire_error *err)
 		.credits = vm->config.credits,
 		.on_host_failure = on_host_failure,
 		.on_thread_start = on_pager_start,
+		.vcpu_ns = vcpu_ns,
 		.ctx = vm,
 	};
 	struct gmem_shadow shadow;
