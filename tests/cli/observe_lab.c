@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "mmu/base/clock.h"
+#include "mmu/base/wire.h"
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -285,6 +286,24 @@ int lab_end(pid_t pid, int sig)
 	return status;
 }
 
+/* The VM takes some of the machine's swap, which it has until its channel ends. */
+static void take_swap(int channel)
+{
+	struct machine_msg msg = wire_msg(MACHINE_SWAP_CREDIT, 0);
+	struct pollfd p = { .fd = channel, .events = POLLIN };
+	int attached = -1;
+
+	msg.pages = LAB_SWAP;
+	if (wire_send(channel, &msg, -1))
+		tap_bail("SWAP_CREDIT");
+	while (msg.type != MACHINE_SWAP_GRANT) {
+		if (poll(&p, 1, 10000) != 1 || wire_recv(channel, &msg, &attached) != 1)
+			tap_bail("no SWAP_GRANT");
+		if (attached >= 0)
+			close(attached);
+	}
+}
+
 uint32_t lab_admit(struct machine_client *client, const char *name, pid_t pid)
 {
 	struct machine_admit admit = {
@@ -301,6 +320,7 @@ uint32_t lab_admit(struct machine_client *client, const char *name, pid_t pid)
 	    machine_client_started(client, admitted.vm, pidfd, &err))
 		tap_bail("machine: %s", err.text);
 	close(pidfd);
+	take_swap(admitted.channel);
 	return admitted.vm;
 }
 

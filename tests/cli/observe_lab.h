@@ -23,6 +23,7 @@
 #define LAB_PAGES	 10000u
 #define LAB_PRIVATE	 1024u /* of these */
 #define LAB_FAULTS_PER_S 1000u
+#define LAB_SWAP	 20u /* pages of the machine's swap that it holds */
 
 /* What the made-up VM is, in the process that plays it and in its children. */
 extern struct lab_vm {

@@ -340,6 +340,7 @@ static void test_meminfo(void)
 	is(meminfo("Committed_AS"), 81920, "Committed_AS is what is promised");
 	is(meminfo("CommitLimit"), 524288 + 65536, "CommitLimit is the size set, and swap");
 	is(meminfo("SwapTotal"), 65536, "SwapTotal");
+	is(meminfo("SwapFree"), 65536 - 2 * LAB_SWAP * 4, "SwapFree is what no VM holds");
 	is(meminfo("AnonPages"), 2 * LAB_PRIVATE * 4, "AnonPages are the private pages of all");
 	is(meminfo("AnonHugePages"), 4096, "AnonHugePages are 2 MiB leaves");
 	is(meminfo("GuestTotal"), 2 * LAB_PAGES * 4, "GuestTotal is all of their RAM");

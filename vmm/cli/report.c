@@ -185,6 +185,7 @@ static void put_budget(FILE *f, const struct machine_state *m)
 		report_pages(f, "excess over memory", stats_excess_pages(m));
 	report_pages(f, "resident", m->resident_pages);
 	report_pages(f, "swap", m->settings.swap_pages);
+	report_pages(f, "  in the hands of VMs", m->swap_held_pages);
 	report_pages(f, "watermark min", m->min_pages);
 	report_pages(f, "watermark low", m->low_pages);
 	report_pages(f, "watermark high", m->high_pages);
@@ -438,10 +439,11 @@ void report_meminfo(FILE *f, const struct roster *r, unsigned int machine)
 	put_kb(f, "Overhead", m->overhead_pages);
 	put_kb(f, "Excess", stats_excess_pages(m));
 	put_kb(f, "SwapTotal", m->settings.swap_pages);
-	put_kb(f, "SwapFree", m->settings.swap_pages);
+	put_kb(f, "SwapFree",
+	       m->settings.swap_pages - min_u64(m->swap_held_pages, m->settings.swap_pages));
+	put_kb(f, "Zswap", t.pool_pages);
 	for (unsigned int i = 0; i < PG_NR_STATES; i++)
 		put_kb(f, meminfo_name(i), t.s2.pages[i]);
-	put_kb(f, "Zswap", t.pool_pages);
 	put_kb(f, "PageTables", t.s2.tables);
 	put_kb(f, "CommitLimit", m->commit_limit_pages);
 	put_kb(f, "Committed_AS", m->committed_pages);

@@ -131,6 +131,7 @@ static void budget_stats(struct json *json, const struct machine_state *m)
 	json_pages(json, "excess_bytes", stats_excess_pages(m));
 	json_pages(json, "resident_bytes", m->resident_pages);
 	json_pages(json, "swap_bytes", m->settings.swap_pages);
+	json_pages(json, "swap_held_bytes", m->swap_held_pages);
 	json_number(json, "store_references", m->store_references);
 	json_number(json, "store_read_only", m->store_read_only);
 	json_number(json, "domains", m->nr_domains);
