@@ -27,6 +27,7 @@ static const struct workload workloads[] = {
 	  churn_run },
 	{ "peek", "PAGES [write=PERCENT] [seconds=N] [seed=N]", peek_run },
 	{ "touch", "PAGES|all [order=seq|random|shuffle] [write|read] [seed=N]", touch_run },
+	{ "visit", "SEED PAGES [of=K] [seconds=N]", visit_run },
 	{ "zipf", "SEED PAGES SECONDS|ops=N [s=1.0]", zipf_run },
 	{ "stress",
 	  "SECONDS|rounds=N [pattern=random|zipf|scan|phases] [seed=N] [pages=N] "

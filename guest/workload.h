@@ -49,6 +49,7 @@ int hold_run(struct args *a);
 int churn_run(struct args *a);
 int peek_run(struct args *a);
 int touch_run(struct args *a);
+int visit_run(struct args *a);
 int zipf_run(struct args *a);
 int stress_run(struct args *a);
 int locked_run(struct args *a);

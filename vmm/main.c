@@ -26,6 +26,7 @@ static const struct command commands[] = {
 	{ "dump", cmd_dump, "write a guest's memory to a file", dump_usage },
 	{ "dis", cmd_dis, "disassemble a running guest's code", dis_usage },
 	{ "why", cmd_why, "say where a guest's virtual processors are", why_usage },
+	{ "trace", cmd_trace, "record which pages a guest touches", trace_usage },
 	{ "machine", cmd_machine, "serve as the memory of many guests", machine_usage },
 	{ "sim", cmd_sim, "compare page-replacement policies over a trace", sim_usage },
 };

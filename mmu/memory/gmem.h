@@ -294,6 +294,7 @@ struct gmem_packed {
 enum gmem_watcher {
 	GMEM_BY_HAND,	/* quire reclaim */
 	GMEM_RECLAIMER, /* mmu/reclaim/reclaimer.h */
+	GMEM_TRACER,	/* quire trace */
 	GMEM_NR_WATCHERS
 };
 

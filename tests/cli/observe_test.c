@@ -88,6 +88,8 @@ static void test_usage(void)
 		{ "balloon --why no-such-vm", 121 },
 		{ "balloon --machine=@quire/machine/no-such", 121 },
 		{ "merge --who no-such-vm 1", 121 },
+		{ "trace", 2 },
+		{ "trace no-such-vm", 121 },
 		{ "merge on no-such-vm", 121 },
 	};
 

@@ -84,6 +84,27 @@ static void test_compress(void)
 	   "... and too many to forget");
 }
 
+static void test_touched(void)
+{
+	static uint64_t bits[CTL_MOST_FORGET / 64];
+	struct quire_error err;
+	int fd = connect_vm();
+
+	is(ctl_touched(fd, 0, CTL_MOST_FORGET, bits, &err), 0, "CTL_TOUCHED is done");
+	is_hex(bits[0], 0x9249249249249249, "... it has a bit for each page");
+	is_hex(bits[CTL_MOST_FORGET / 64 - 1], 0x4924924924924924, "... up to the last");
+	is(ctl_touched(fd, 512, 3, bits, &err), 0, "few pages are fine");
+	is_hex(bits[0], 2, "... and have a bit each");
+	is(ctl_touched(fd, align_up(RAM_END, 512), 1, bits, &err), -EFAULT,
+	   "what is no RAM is not touched");
+	close(fd);
+	is(status_of_request(request(CTL_TOUCHED, 0, CTL_MOST_FORGET + 1, 0)), -EINVAL,
+	   "more pages than a request may have are refused");
+	is(status_of_request(request(CTL_TOUCHED, 0, 0, 0)), -EINVAL, "... and none");
+	is(status_of_request(request(CTL_TOUCHED, 64, 1, 0)), -EINVAL,
+	   "... and a beginning in the middle of a block");
+}
+
 static void test_merge(void)
 {
 	struct quire_error err;
@@ -255,6 +276,7 @@ int main(void)
 	test_info();
 	test_commands();
 	test_compress();
+	test_touched();
 	test_merge();
 	test_sharers();
 	test_map();

@@ -340,6 +340,13 @@ int ctl_forget_touches(int fd, gfn_t gfn, uint64_t nr, struct quire_error *err)
 	return ask_one(fd, CTL_FORGET_TOUCHES, arg, NULL, 0, err);
 }
 
+int ctl_touched(int fd, gfn_t gfn, uint64_t nr, uint64_t *bits, struct quire_error *err)
+{
+	const uint64_t arg[4] = { gfn, nr };
+
+	return ask_one(fd, CTL_TOUCHED, arg, bits, (nr + 63) / 64 * sizeof(*bits), err);
+}
+
 int ctl_compress(int fd, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out,
 		 struct quire_error *err)
 {

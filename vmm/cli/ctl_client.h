@@ -57,8 +57,9 @@ int ctl_pause(int fd, struct quire_error *err);
 int ctl_set_merge(int fd, enum keeper_mode mode, struct quire_error *err);
 int ctl_merge_now(int fd, uint64_t *ticket, struct quire_error *err);
 
-/* Send CTL_FORGET_TOUCHES and CTL_COMPRESS, of at most so many pages as these take. */
+/* Send CTL_FORGET_TOUCHES, CTL_TOUCHED and CTL_COMPRESS, of at most so many pages as these take. */
 int ctl_forget_touches(int fd, gfn_t gfn, uint64_t nr, struct quire_error *err);
+int ctl_touched(int fd, gfn_t gfn, uint64_t nr, uint64_t *bits, struct quire_error *err);
 int ctl_compress(int fd, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out,
 		 struct quire_error *err);
 

@@ -266,6 +266,31 @@ static int answer_forget_touches(const struct ctl_request *req, struct vm *vm)
 	return gmem_forget_touches(vm_gmem(vm), GMEM_BY_HAND, req->arg[0], req->arg[1]);
 }
 
+/* A touch between the look and the forgetting, microseconds later, is not seen. */
+static int touched_in_block(struct gmem *gm, gfn_t gfn, uint64_t nr, uint64_t *bits)
+{
+	struct gmem_touched touched;
+	int code = gmem_touched(gm, GMEM_TRACER, gfn, nr, &touched);
+
+	if (code)
+		return code;
+	memcpy(bits, touched.touched, (nr + 63) / 64 * sizeof(*bits));
+	return gmem_forget_touches(gm, GMEM_TRACER, gfn, nr);
+}
+
+static int answer_touched(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
+{
+	uint64_t *bits = (void *)ctl->packet.payload, gfn = req->arg[0], nr = req->arg[1];
+	int code = 0;
+
+	if (!is_part(req, CTL_MOST_FORGET) || gfn % QUIRE_BLOCK_PAGES)
+		return -EINVAL;
+	for (uint64_t i = 0; i < nr && !code; i += QUIRE_BLOCK_PAGES)
+		code = touched_in_block(vm_gmem(vm), gfn + i, min_u64(nr - i, QUIRE_BLOCK_PAGES),
+					bits + i / 64);
+	return code ? code : (int)((nr + 63) / 64 * sizeof(*bits));
+}
+
 static int answer_compress(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
 {
 	struct gmem_packed *out = (void *)ctl->packet.payload;
@@ -309,6 +334,7 @@ int ctl_answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 	case CTL_MERGE_MODE: return answer_merge_mode(&c->request, vm);
 	case CTL_MERGE_NOW: return answer_merge_now(ctl, vm);
 	case CTL_FORGET_TOUCHES: return answer_forget_touches(&c->request, vm);
+	case CTL_TOUCHED: return answer_touched(ctl, &c->request, vm);
 	case CTL_COMPRESS: return answer_compress(ctl, &c->request, vm);
 	case CTL_FRAME_USERS: return answer_frame_users(ctl, &c->request, vm);
 	case CTL_CPU: return answer_cpu(ctl, &c->request, vm);

@@ -79,6 +79,13 @@
  *     pages, from 1 to CTL_MOST_FORGET.  No payload.
  *     -EFAULT: they are not all RAM.
  *
+ *   CTL_TOUCHED
+ *     Which pages has the guest touched since this was last asked about them?  arg[0]: the first
+ *     gfn, a multiple of 512.  arg[1]: the number of pages, from 1 to CTL_MOST_FORGET.  Clients
+ *     that ask take the answers from each other.
+ *     Payload: a bit for each page, in uint64_t.
+ *     -EFAULT: they are not all RAM.
+ *
  *   CTL_COMPRESS
  *     Compress private pages.  arg[0]: the first gfn.  arg[1]: the number of pages, from 1 to
  *     CTL_MOST_COMPRESS.  arg[2]: 1: also those touched since CTL_FORGET_TOUCHES; or 0.
@@ -122,6 +129,7 @@ enum ctl_op {
 	CTL_READ,
 	CTL_TAIL,
 	CTL_FORGET_TOUCHES,
+	CTL_TOUCHED,
 	CTL_COMPRESS,
 	CTL_NR_OPS
 };
@@ -196,7 +204,7 @@ struct ctl_walk {
 	struct shadow_look shadow; /* what is walked instead, if the guest is on shadow tables */
 };
 
-/* CTL_FORGET_TOUCHES and CTL_COMPRESS: so many pages take the main loop some milliseconds. */
+/* CTL_FORGET_TOUCHES, CTL_TOUCHED, CTL_COMPRESS: so many pages take the main loop some ms. */
 #define CTL_MOST_FORGET	  32768u
 #define CTL_MOST_COMPRESS 256u
 
