@@ -55,7 +55,7 @@ struct fault {
 	int result; /* of operations of this type, once for each of `times` */
 	unsigned int times;
 	enum file_op_type type;
-	bool slow;		   /* nothing is done before blk_lab_let_go() */
+	bool slow;				   /* nothing is done before blk_lab_let_go() */
 	unsigned int submitted[FILE_ALLOCATE + 1]; /* by type */
 };
 extern struct fault fault;
