@@ -124,7 +124,7 @@ for my $mode (qw(ept shadow)) {
 	like($trace->{out}, qr/\A# quire trace of VM end-$$: 32 MiB of RAM, pages of 4 KiB, /,
 		'... that says of whom it is');
 	like($trace->{out}, qr/\n# \d+ intervals?, \d+ accesses .*\n\z/, '... and is whole');
-	$trace = start("$dir/t", $quire, 'trace', '--seconds=100', "end-$$");
+	$trace = start("$dir/u", $quire, 'trace', '--seconds=100', "end-$$");
 	says($trace, '\n# 0', 1, 30);
 	kill TERM => $guest->{pid};
 	finish($guest);
