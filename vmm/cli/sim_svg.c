@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include "sim_report.h"
+#include "svg.h"
 
 /* The plot, in user units; around it are labels. */
 #define LEFT   64.0
@@ -61,52 +62,14 @@ static const char *last_part(const char *path)
 	return slash && slash[1] ? slash + 1 : path;
 }
 
-/* Text in XML.  A name may hold any bytes; what is not printable ASCII becomes a question mark. */
-static void put_escaped(FILE *f, const char *s)
-{
-	for (; *s; s++) {
-		if (*s == '&' || *s == '<' || *s == '>')
-			fprintf(f, "&#%d;", *s);
-		else
-			fputc(*s >= ' ' && *s <= '~' ? *s : '?', f);
-	}
-}
-
 static void head(FILE *f, const struct sim_report *r)
 {
-	fprintf(f,
-		"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-		"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %g %g\" width=\"%g\" "
-		"height=\"%g\" role=\"img\" aria-labelledby=\"title\">\n"
-		"<title id=\"title\">Miss ratio by frames: ",
-		ALL_X, ALL_Y, ALL_X, ALL_Y);
-	put_escaped(f, r->name);
-	fputs("</title>\n"
-	      "<style>\n"
-	      ".back { fill: #ffffff }\n"
-	      "text { fill: #202124; font: 13px sans-serif }\n"
-	      ".grid { stroke: #d8dadd }\n"
-	      ".axis { stroke: #202124 }\n"
-	      ".line { fill: none; stroke-width: 2 }\n"
-	      "@media (prefers-color-scheme: dark) {\n"
-	      ".back { fill: #16181b }\n"
-	      "text { fill: #e8eaed }\n"
-	      ".grid { stroke: #3a3d42 }\n"
-	      ".axis { stroke: #e8eaed }\n"
-	      "}\n"
-	      "</style>\n",
-	      f);
-	fprintf(f, "<rect class=\"back\" width=\"%g\" height=\"%g\"/>\n", ALL_X, ALL_Y);
-	fprintf(f, "<text x=\"%g\" y=\"24\">", LEFT);
-	put_escaped(f, last_part(r->name));
-	fprintf(f, ": %" PRIu64 " accesses to %" PRIu32 " pages</text>\n", trace_length(r->trace),
-		r->trace->nr_pages);
-}
+	char title[512];
 
-static void line(FILE *f, const char *class, double x1, double y1, double x2, double y2)
-{
-	fprintf(f, "<line class=\"%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n", class,
-		x1, y1, x2, y2);
+	snprintf(title, sizeof(title), "Miss ratio by frames: %s", r->name);
+	svg_begin(f, ALL_X, ALL_Y, title);
+	svg_text(f, LEFT, 24, "start", "%.160s: %" PRIu64 " accesses to %" PRIu32 " pages",
+		 last_part(r->name), trace_length(r->trace), r->trace->nr_pages);
 }
 
 static void y_axis(FILE *f)
@@ -114,15 +77,11 @@ static void y_axis(FILE *f)
 	for (int tick = 0; tick <= 100; tick += 20) {
 		double y = y_of(tick / 100.0);
 
-		line(f, tick ? "grid" : "axis", LEFT, y, LEFT + WIDTH, y);
-		fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%d %%</text>\n",
-			LEFT - 8, y + 4, tick);
+		svg_line(f, tick ? "grid" : "axis", LEFT, y, LEFT + WIDTH, y);
+		svg_text(f, LEFT - 8, y + 4, "end", "%d %%", tick);
 	}
-	line(f, "axis", LEFT, TOP, LEFT, TOP + HEIGHT);
-	fprintf(f,
-		"<text transform=\"translate(16 %.1f) rotate(-90)\" text-anchor=\"middle\">"
-		"miss ratio</text>\n",
-		TOP + HEIGHT / 2);
+	svg_line(f, "axis", LEFT, TOP, LEFT, TOP + HEIGHT);
+	svg_upright(f, 16, TOP + HEIGHT / 2, "miss ratio");
 }
 
 /* A tick for each power of two, or for each second one or fourth one if they are many. */
@@ -134,14 +93,10 @@ static void x_axis(FILE *f, const struct sim_report *r)
 	for (unsigned int power = 0; power < 32 && last >> power; power += step) {
 		double x = x_of(r, 1u << power);
 
-		line(f, power ? "grid" : "axis", x, TOP, x, TOP + HEIGHT);
-		fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%u</text>\n", x,
-			TOP + HEIGHT + 18, 1u << power);
+		svg_line(f, power ? "grid" : "axis", x, TOP, x, TOP + HEIGHT);
+		svg_text(f, x, TOP + HEIGHT + 18, "middle", "%u", 1u << power);
 	}
-	fprintf(f,
-		"<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">"
-		"frames (pages of memory)</text>\n",
-		LEFT + WIDTH / 2, TOP + HEIGHT + 42);
+	svg_text(f, LEFT + WIDTH / 2, TOP + HEIGHT + 42, "middle", "frames (pages of memory)");
 }
 
 static void curve(FILE *f, const struct sim_report *r, unsigned int p, unsigned int row)
@@ -154,9 +109,9 @@ static void curve(FILE *f, const struct sim_report *r, unsigned int p, unsigned 
 		fprintf(f, "%s%.1f,%.1f", i ? " " : "", x_of(r, r->frames[i]),
 			y_of((double)r->faults[p][i] / (double)trace_length(r->trace)));
 	fputs("\"/>\n", f);
-	line(f, "line", LEGEND_X, y, LEGEND_X + 30, y);
-	fprintf(f, "</g>\n<text x=\"%.1f\" y=\"%.1f\">%s</text>\n", LEGEND_X + 38, y + 4,
-		sim_name(p));
+	svg_line(f, "line", LEGEND_X, y, LEGEND_X + 30, y);
+	fputs("</g>\n", f);
+	svg_text(f, LEGEND_X + 38, y + 4, "start", "%s", sim_name(p));
 }
 
 void sim_report_svg(FILE *f, const struct sim_report *r)
@@ -169,5 +124,5 @@ void sim_report_svg(FILE *f, const struct sim_report *r)
 	for (unsigned int p = 0; p < SIM_NR_POLICIES; p++)
 		if (r->asked[p])
 			curve(f, r, p, row++);
-	fputs("</svg>\n", f);
+	svg_end(f);
 }
