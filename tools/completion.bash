@@ -40,7 +40,7 @@ _quire_add_values() {
 	value=$(_quire_spec "$1" | sed -n "s/^$2=//p")
 	mapfile -t -O "${#words[@]}" words < <(tr '|' '\n' <<<"$value" | grep '^[a-z0-9]')
 	case $value in
-	*FILE* | ADDRESS*) _quire_add_files ;;
+	*FILE* | *DIR* | ADDRESS*) _quire_add_files ;;
 	esac
 }
 
@@ -53,6 +53,7 @@ _quire_add_operands() {
 	sim) words+=(replace trace) && _quire_add_files ;;
 	merge) words+=(on zero off now) && _quire_add_guests ;;
 	balloon) words+=(auto) && _quire_add_guests ;;
+	stress) ;;
 	*) _quire_add_guests ;;
 	esac
 }

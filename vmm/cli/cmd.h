@@ -48,6 +48,7 @@ int cmd_balloon(int argc, char **argv);
 int cmd_sim(int argc, char **argv);
 int cmd_reclaim(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
+int cmd_stress(int argc, char **argv);
 
 /*
  * Not a command: was quire executed by itself, to be the process of a VM or a machine?  Then true,
@@ -58,6 +59,6 @@ bool cmd_is_part(int argc, char **argv, int *status);
 extern const char run_usage[], map_usage[], walk_usage[], ps_usage[], stat_usage[];
 extern const char kill_usage[], pause_usage[], resume_usage[], machine_usage[], merge_usage[];
 extern const char balloon_usage[], dis_usage[], dump_usage[], why_usage[], sim_usage[];
-extern const char reclaim_usage[], trace_usage[];
+extern const char reclaim_usage[], trace_usage[], stress_usage[];
 
 #endif

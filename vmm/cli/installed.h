@@ -2,7 +2,7 @@
 #ifndef QUIRE_VMM_CLI_INSTALLED_H
 #define QUIRE_VMM_CLI_INSTALLED_H
 
-/* What make install has put beside the program. */
+/* What belongs to the program: what make install has put beside it. */
 #include <stdbool.h>
 
 /*
@@ -11,5 +11,11 @@
  * PREFIX/lib/quire/NAME.  malloc'd; NULL: the image is not one of these.
  */
 char *installed_image(const char *name);
+
+/*
+ * The path of quill.elf, our own guest, that belongs to the program that runs: in its build folder,
+ * or where make install puts it.  malloc'd; NULL: it is at neither place.
+ */
+char *installed_quill(void);
 
 #endif
