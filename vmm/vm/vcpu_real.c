@@ -205,11 +205,11 @@ static bool is_at_halt(const struct vcpu *vcpu)
 	       byte == HLT;
 }
 
-static int halt(struct vcpu *vcpu)
+/* RIP is behind the HLT. */
+static int halted(struct vcpu *vcpu)
 {
 	if (vcpu->shadow->cpu.state.regs.rflags & RFLAGS_IF)
 		return crash(vcpu, "it waits for an interrupt in code of 16 bits");
-	vcpu->shadow->cpu.state.regs.rip++;
 	end(vcpu, true);
 	return EAGAIN;
 }
@@ -218,13 +218,19 @@ static int run(struct vcpu *vcpu)
 {
 	int error = vcpu->shadow->real->loaded ? 0 : load(vcpu);
 
-	if (!error && is_at_halt(vcpu))
-		return halt(vcpu);
+	if (!error && is_at_halt(vcpu)) {
+		vcpu->shadow->cpu.state.regs.rip++;
+		return halted(vcpu);
+	}
 	if (!error)
 		error = step(vcpu);
 	if (error)
 		return error;
-	return vcpu->run->exit_reason == KVM_EXIT_DEBUG ? stepped(vcpu) : 0;
+	switch (vcpu->run->exit_reason) {
+	case KVM_EXIT_DEBUG: return stepped(vcpu);
+	case KVM_EXIT_HLT: return halted(vcpu); /* STI and HLT were one step */
+	default: return 0;
+	}
 }
 
 static int read_state(struct vcpu *vcpu, struct vcpu_state *state)
