@@ -19,7 +19,7 @@ my $dir = tempdir(CLEANUP => 1);
 my $seed = $ENV{QUIRE_SEED} // time % 100000;
 my $storm = $ENV{QUIRE_STORM} // 1;
 my $in_bed = ($ENV{QUIRE_DEVIATIONS} // '') =~ /\bdetails\b/;
-my $software = -e '/sys/module/kvm_pvm';	# KVM emulates kernels
+my $odd_bits = ($ENV{QUIRE_DEVIATIONS} // '') =~ /\breserved-bits\b/;
 
 my $missing = Quire::missing();
 plan skip_all => $missing if $missing;
@@ -46,10 +46,18 @@ sub run {
 
 sub text { my $r = shift; return "status $r->{status}\n$r->{headline}\n$r->{out}" }
 
+# Some processors leave P out of the #PF of a reserved bit: put it in.
+sub native_text {
+	my $text = text(shift);
+	$text =~ s{^(.* vector e error )(\w+)}{$1 . sprintf '%x', hex($2) | hex($2) >> 3 & 1}gme
+		if $odd_bits;
+	return $text;
+}
+
 sub same {
 	my ($what, @words) = @_;
 	my $shadow = run('shadow', @words);
-	is(text($shadow), text(run('ept', @words)), "$what: as without shadow tables");
+	is(text($shadow), native_text(run('ept', @words)), "$what: as without shadow tables");
 	return $shadow;
 }
 
@@ -99,7 +107,7 @@ for my $n (0 .. 14) {
 note "QUIRE_SEED=$seed";
 {
 	my @words = ('storm', 3, $seed, 400 * $storm);
-	my $r = same('random code of a user', @words);
+	my $r = $in_bed ? run('shadow', @words) : same('random code of a user', @words);
 	is($r->{status}, 10, '... to the end');
 	@words = ('storm', 0, $seed, 1000 * $storm);
 	$r = run('shadow', @words);
