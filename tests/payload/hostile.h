@@ -9,7 +9,7 @@
  *   hostile GROUP	    of hostile_probes.c: all that can be caught, a line each
  *   hostile storm 0|3 SEED COUNT [FIRST]   random code at this level
  *   hostile NAME           one of hostile_end.c, which ends it
- *   hostile takeover       hostile_takeover.c
+ *   hostile takeover [NAME]  hostile_takeover.c
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -94,6 +94,6 @@ int equal(const char *a, const char *b);
 int probes(const char *name);
 void storm(const char *words);
 int end(const char *words);
-void takeover(void);
+void takeover(const char *name);
 
 #endif

@@ -425,7 +425,6 @@ static const struct {
 	{ "nowhere", nowhere },
 	{ "roots", roots },		{ "strings", strings },
 	{ "breakpoints", breakpoints },
-	{ "takeover", takeover },
 };
 
 int end(const char *words)
@@ -439,6 +438,8 @@ int end(const char *words)
 		odd_access(words + 4, 0);
 	else if (equal("user", words))
 		odd_access(words + 5, 3);
+	else if (equal("takeover", words))
+		takeover(words + 8);
 	else
 		return 0;
 	return 1;
