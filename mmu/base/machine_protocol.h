@@ -288,6 +288,10 @@ struct machine_vm_record {
 	uint64_t resident_pages;       /* blocks of its RAM file, by the kernel's count */
 	uint64_t swap_pages;	       /* of the machine's swap that it holds */
 	struct reclaim_record reclaim; /* its last RECLAIMED, cut down to what is possible */
+	uint64_t asked_pages;	       /* to free, and not come back yet */
+	uint64_t reclaimed_pages;      /* that came back because it was asked, ever */
+	uint32_t ignores;	       /* 1: it says it could free pages, and does not */
+	uint32_t pad;
 	int32_t oom_score_adj;
 	int32_t pid;
 	char name[MACHINE_NAME_MAX + 1];
@@ -323,7 +327,8 @@ struct machine_holding {
 	uint64_t alone_pages; /* frames of the store to which it alone had references */
 	uint64_t share_pages; /* its part of the other frames that it had references to */
 	uint64_t overhead_pages;
-	uint64_t anon_pages; /* memory of its process, by the kernel's count; 0: not known */
+	uint64_t ignored_pages; /* that it was asked to free, and did not although it could */
+	uint64_t anon_pages;	/* memory of its process, by the kernel's count; 0: not known */
 	int32_t oom_score_adj;
 	uint32_t pad;
 };
@@ -389,6 +394,9 @@ struct machine_state {
 	uint64_t nr_domains;
 	uint64_t store_read_only; /* 1: nobody else can write frames; 0: see store/shelf.h */
 	uint64_t swap_held_pages; /* of settings.swap_pages: what VMs hold, used or not */
+	uint64_t reclaimed_pages; /* that came back because VMs were asked, ever */
+	uint32_t reclaims;	  /* 1: VMs are asked to free memory now */
+	uint32_t nr_reclaimers;	  /* VMs that may be asked */
 };
 
 struct machine_msg {

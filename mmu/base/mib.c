@@ -6,7 +6,7 @@
 
 const char *mib_text(uint64_t pages)
 {
-	static char text[8][32];
+	static char text[16][32];
 	static unsigned int turn;
 	char *out = text[turn++ % ARRAY_SIZE(text)];
 

@@ -20,7 +20,8 @@ uint64_t oom_unpaid(const struct machine_holding *h)
 
 uint64_t oom_excess(const struct machine_holding *h)
 {
-	return oom_unpaid(h) + beyond(h->credit_pages, h->resident_pages + OOM_SPARE_PAGES) +
+	return oom_unpaid(h) + h->ignored_pages +
+	       beyond(h->credit_pages, h->resident_pages + OOM_SPARE_PAGES) +
 	       beyond(h->resident_pages + h->alone_pages + h->share_pages,
 		      h->ram_pages + OOM_SPARE_PAGES);
 }

@@ -29,6 +29,7 @@
  *              beyond its overhead and OOM_SLACK_PAGES
  *   idle       credits beyond its resident pages and OOM_SPARE_PAGES.  It was asked for them, by a
  *              RECALL, and kept them
+ *   ignored    pages that it was asked to free by a RECLAIM, and said it could, and did not
  *   twice      its resident pages and its part of the store together, beyond the RAM that it
  *              promised and OOM_SPARE_PAGES.  A page is in RAM or in the store, not in both
  *

@@ -9,9 +9,9 @@
  *   1. It reads what is readable: packets, hang-ups, ended processes.
  *   2. It serves one packet about equal pages, of all that wait.
  *   3. It gives back some of the frames that dead VMs held.
- *   4. It acts on deadlines that have passed: of silent clients, of a stop, of the balloon policy,
+ *   4. It acts on deadlines that have passed: of silent clients, of a stop, of the policies,
  *      of VMs that wait.
- *   5. It grants the CREDITs that can be granted now.
+ *   5. It grants the CREDITs that can be granted now, and looks whether memory is short.
  *   6. It empties the graveyard: what ended in this round is freed.
  *
  * A descriptor that came from a peer may have other owners.  So closing ours does not take it out
@@ -37,6 +37,8 @@
 #define DEFAULT_VICTIM_MS   10000
 #define DEFAULT_STOP_MS	    10000
 #define DEFAULT_BALLOON_MS  1000
+#define DEFAULT_RECLAIM_MS  100
+#define DEFAULT_PATIENCE_MS 2000
 #define DEFAULT_MAX_CLIENTS 1024
 #define DEFAULT_MAX_VMS	    16384
 
@@ -84,6 +86,9 @@ static void set_defaults(struct machine_config *c)
 	c->balloon_ms = c->balloon_ms ? c->balloon_ms : DEFAULT_BALLOON_MS;
 	c->balloon_patience_ms = c->balloon_patience_ms ? c->balloon_patience_ms :
 							  DEFAULT_BALLOON_MS;
+	c->reclaim_ms = c->reclaim_ms ? c->reclaim_ms : DEFAULT_RECLAIM_MS;
+	c->reclaim_patience_ms = c->reclaim_patience_ms ? c->reclaim_patience_ms :
+							  DEFAULT_PATIENCE_MS;
 	c->hash = c->hash ? c->hash : page_hash;
 	c->max_clients = c->max_clients ? c->max_clients : DEFAULT_MAX_CLIENTS;
 	c->max_vms = c->max_vms ? c->max_vms : DEFAULT_MAX_VMS;
@@ -240,6 +245,7 @@ int machine_timeout_ms(const struct machine *m)
 		return 0;
 	next = earlier(earlier(next, m->strangers_ns), m->accept_again_ns);
 	next = earlier(next, m->next_balloon_ns);
+	next = earlier(next, m->next_reclaim_ns);
 	next = earlier(next, m->next_measure_ns);
 	next = earlier(next, m->next_sweep_ns);
 	TAILQ_FOREACH(c, &m->clients, link)
@@ -299,6 +305,7 @@ static void expire(struct machine *m)
 		strangers_expire(m);
 	merge_expire(m, now);
 	balloon_expire(m, now);
+	reclaim_expire(m, now);
 	measure_expire(m, now);
 	pressure_expire(m, now);
 }
@@ -337,6 +344,7 @@ int machine_serve(struct machine *m)
 	merge_give_back(m);
 	expire(m);
 	pressure_serve(m);
+	reclaim_look(m);
 	bury(m);
 	return is_done(m);
 }

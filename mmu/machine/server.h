@@ -36,6 +36,13 @@ struct machine_config {
 	uint32_t balloon_ms;
 	/* A request waits so long for balloons from which no page comes back.  0: 1000. */
 	uint32_t balloon_patience_ms;
+	/* The time from one tick of reclaim to the next, while memory is short.  0: 100. */
+	uint32_t reclaim_ms;
+	/*
+	 * A VM that was asked to free pages may take so long for the next of them, and a request
+	 * waits so long for reclaim from which no page comes back.  0: 2000.
+	 */
+	uint32_t reclaim_patience_ms;
 	unsigned int max_clients; /* control connections; 0: 1024 */
 	unsigned int max_vms;	  /* 0: 16384 */
 	/* Be done when the last control connection and the last VM are gone, once there was one. */

@@ -313,15 +313,15 @@ void balloon_expire(struct machine *m, uint64_t now)
 
 /* ---- is it worth waiting? ---- */
 
-static bool is_owed(const struct machine *m)
+uint64_t balloon_owed(const struct machine *m)
 {
 	const struct tenant *t;
+	uint64_t pages = 0;
 
 	TAILQ_FOREACH(t, &m->tenants, link)
-	if (is_heard(t) && t->balloon->policy.plan.answers &&
-	    t->balloon->policy.target_pages > t->balloon->said.actual)
-		return true;
-	return false;
+	if (is_heard(t) && t->balloon->policy.plan.answers)
+		pages += less(t->balloon->policy.target_pages, t->balloon->said.actual);
+	return pages;
 }
 
 bool balloon_may_help(const struct machine *m, uint64_t now)
@@ -330,7 +330,7 @@ bool balloon_may_help(const struct machine *m, uint64_t now)
 	uint64_t since = max_u64(m->queue_since_ns, m->returned_ns);
 
 	return now < since + patience && now < m->queue_since_ns + PATIENCE_FACTOR * patience &&
-	       is_owed(m);
+	       balloon_owed(m);
 }
 
 /* ---- operators ---- */

@@ -94,17 +94,23 @@ struct tenant {
 	uint64_t swap_pages;	       /* of the swap area that it holds */
 	uint64_t swap_asked_pages;     /* of the SWAP_CREDIT that waits; 0: none waits */
 	struct reclaim_record reclaim; /* its last RECLAIMED, cut down to what is possible */
+	uint64_t asked_pages;	       /* to free: what has not come back of its last RECLAIM */
+	uint64_t reclaim_due_ns;       /* if asked: it ignores us if nothing comes before */
+	uint64_t made_good_pages;      /* what has come back since that was last looked at */
+	uint64_t reclaimed_pages;      /* that came back because it was asked, ever */
 	uint64_t kill_deadline_ns;     /* DYING: nobody else is killed before */
 	uint64_t recalled_ns;	       /* if recalled: when the RECALL was sent */
 	unsigned int strikes;	       /* for looks at it that found too much (server_measure.c) */
 	enum tenant_state state;
 	uint32_t id;
 	pid_t pid;
-	int ram;	  /* its RAM file, read-only; -1 before ATTACH */
-	int statm;	  /* the kernel's count of its process's memory; -1: not to be seen */
-	bool recalled;	  /* it has not answered a RECALL */
-	bool merge_waits; /* there is something to read from `merge` */
-	bool immortal;	  /* the kernel did not let us kill it */
+	int ram;	   /* its RAM file, read-only; -1 before ATTACH */
+	int statm;	   /* the kernel's count of its process's memory; -1: not to be seen */
+	bool told_to_free; /* its last RECLAIM was for pages */
+	bool ignores;	   /* it frees nothing, although it says it could */
+	bool recalled;	   /* it has not answered a RECALL */
+	bool merge_waits;  /* there is something to read from `merge` */
+	bool immortal;	   /* the kernel did not let us kill it */
 };
 
 TAILQ_HEAD(client_list, client);
@@ -134,18 +140,26 @@ struct machine {
 	bool had_clients;
 	bool stopping;
 	/* Deadlines, in ns of the machine's clock; 0: none. */
-	uint64_t accept_again_ns;   /* no connection is accepted before */
-	uint64_t strangers_ns;	    /* then the log says how many strangers it left out */
-	uint64_t queue_deadline_ns; /* then a VM is killed for the head of the queue */
-	uint64_t next_balloon_ns;   /* the policy's next tick */
-	uint64_t next_measure_ns;   /* then VMs are measured */
-	uint64_t next_sweep_ns;	    /* then stores are swept; 0: no VM has a segment */
-	uint64_t next_recall_ns;    /* no general recall is sent before */
-	uint64_t stop_deadline_ns;  /* then VMs that have not stopped are killed */
+	uint64_t accept_again_ns;     /* no connection is accepted before */
+	uint64_t strangers_ns;	      /* then the log says how many strangers it left out */
+	uint64_t queue_deadline_ns;   /* then a VM is killed for the head of the queue */
+	uint64_t next_balloon_ns;     /* the policy's next tick */
+	uint64_t next_reclaim_ns;     /* the next tick of reclaim */
+	uint64_t next_reclaim_log_ns; /* the log has no line about reclaim before */
+	uint64_t next_measure_ns;     /* then VMs are measured */
+	uint64_t next_sweep_ns;	      /* then stores are swept; 0: no VM has a segment */
+	uint64_t next_recall_ns;      /* no general recall is sent before */
+	uint64_t stop_deadline_ns;    /* then VMs that have not stopped are killed */
 	/* Moments, in ns of the machine's clock. */
-	uint64_t queue_since_ns;     /* the head of the queue waits since then; 0: nobody waits */
-	uint64_t returned_ns;	     /* pages came back last */
-	uint64_t last_balloon_ns;    /* the policy's last tick */
+	uint64_t queue_since_ns;  /* the head of the queue waits since then; 0: nobody waits */
+	uint64_t returned_ns;	  /* pages came back last */
+	uint64_t last_balloon_ns; /* the policy's last tick */
+	uint64_t last_reclaim_ns;
+	uint64_t reclaim_need_pages;			  /* as balloon_need_pages, for reclaim */
+	uint64_t granted_pages;				  /* since the last tick of reclaim */
+	uint64_t reclaimed_pages, logged_reclaimed_pages; /* came back for it; in the log */
+	unsigned int nr_reclaimers;			  /* VMs that may be asked to reclaim */
+	bool reclaims;		     /* memory fell below low and has not been at high since */
 	uint64_t balloon_need_pages; /* the next tick wants so many, besides what waits */
 	struct balloon_policy balloon_policy;
 	uint64_t admissions, refusals, oom_kills;
@@ -273,6 +287,9 @@ void balloon_hurry(struct machine *m, uint64_t need);
 /* Tick if it is time. */
 void balloon_expire(struct machine *m, uint64_t now);
 
+/* What guests that answer are still to put into their balloons. */
+uint64_t balloon_owed(const struct machine *m);
+
 /* Is memory for the head of the queue on its way out of balloons? */
 bool balloon_may_help(const struct machine *m, uint64_t now);
 
@@ -285,6 +302,24 @@ bool balloon_on_why(struct machine *m, struct client *c, const struct machine_ms
 
 /* A RECLAIMED. */
 void reclaim_said(struct machine *m, struct tenant *t, const struct reclaim_record *said);
+
+/* t has returned credits. */
+void reclaim_returned(struct machine *m, struct tenant *t, uint64_t pages);
+
+/* t's channel is about to be closed. */
+void reclaim_forget(struct machine *m, struct tenant *t);
+
+/* Have the next tick soon, and let it want `need` pages besides what waits. */
+void reclaim_hurry(struct machine *m, uint64_t need);
+
+/* At the end of a round: is memory short? */
+void reclaim_look(struct machine *m);
+
+/* Tick if it is time. */
+void reclaim_expire(struct machine *m, uint64_t now);
+
+/* Is memory for the head of the queue being freed? */
+bool reclaim_may_help(const struct machine *m, uint64_t now);
 
 /* ---- server_swap.c ---- */
 

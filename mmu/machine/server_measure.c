@@ -73,6 +73,7 @@ struct machine_holding measure(const struct tenant *t)
 		.credit_pages = t->account.credit_pages,
 		.alone_pages = t->member ? t->member->nr_frames : 0,
 		.overhead_pages = t->account.overhead_pages,
+		.ignored_pages = t->ignores ? t->asked_pages : 0,
 		.anon_pages = anon_pages(t),
 		.oom_score_adj = tenant_can_be_killed(t) ? t->promise.oom_score_adj :
 							   OOM_SCORE_ADJ_MIN,

@@ -7,12 +7,14 @@
  *
  *   1. It sends RECALL: every other VM returns the credits that it does not use.  The balloon
  *      policy has a tick at once.
- *   2. After recall_ms it kills a VM that holds more than its due, or else the one with the highest
+ *   2. VMs free their own memory (server_reclaim.c).
+ *   3. After recall_ms it kills a VM that holds more than its due, or else the one with the highest
  *      badness (oom.h), which may be the one that waits.  It puts that off as long as memory comes
- *      out of balloons (server_balloon.c).  It also does while a VM that has much to return has not
- *      answered its RECALL, for ignore_ms at most: then that VM is the one that dies.
- *   3. While the victim dies, for victim_ms at most, it kills nobody else.
- *   4. If no VM may be killed, or all deaths together would not be enough, it answers DENIED.  Then
+ *      out of balloons (server_balloon.c) or is being freed.  It also does while a VM that has much
+ *      to return has not answered its RECALL, for ignore_ms at most: then that VM is the one that
+ *      dies.
+ *   4. While the victim dies, for victim_ms at most, it kills nobody else.
+ *   5. If no VM may be killed, or all deaths together would not be enough, it answers DENIED.  Then
  *      the next CREDIT is at the head.
  *
  * Whatever comes back goes to the head.  Below the low watermark a grant is just what is needed,
@@ -74,6 +76,7 @@ void pressure_recall(struct machine *m, const struct tenant *except, uint64_t ne
 
 	m->next_recall_ns = machine_now(m) + recall_ns(m);
 	balloon_hurry(m, need);
+	reclaim_hurry(m, need);
 	for (t = TAILQ_FIRST(&m->tenants); t && is_short; t = next) {
 		next = TAILQ_NEXT(t, link);
 		if (t == except || t->recalled || !t->account.credit_pages)
@@ -205,16 +208,17 @@ static void kill_for(struct machine *m, struct tenant *victim, const struct tena
 		.min_pages = m->budget.min_pages,
 	};
 
-	machine_log(m,
-		    "out of memory: vm %u '%s' needs %s, %s free, min %s: killing vm %u '%s', "
-		    "pid %d: resident %s, credits %s, store alone %s, store share %s, overhead %s, "
-		    "oom_score_adj %d, badness %" PRId64,
-		    head->id, head->promise.name, mib_text(numbers.need_pages),
-		    mib_text(numbers.free_pages), mib_text(numbers.min_pages), victim->id,
-		    victim->promise.name, (int)victim->pid, mib_text(had->resident_pages),
-		    mib_text(had->credit_pages), mib_text(had->alone_pages),
-		    mib_text(had->share_pages), mib_text(had->overhead_pages), had->oom_score_adj,
-		    numbers.badness);
+	machine_log(
+		m,
+		"out of memory: vm %u '%s' needs %s, %s free, min %s: killing vm %u '%s', "
+		"pid %d: ignored %s, resident %s, credits %s, store alone %s, store share %s, overhead %s, "
+		"oom_score_adj %d, badness %" PRId64,
+		head->id, head->promise.name, mib_text(numbers.need_pages),
+		mib_text(numbers.free_pages), mib_text(numbers.min_pages), victim->id,
+		victim->promise.name, (int)victim->pid, mib_text(had->ignored_pages),
+		mib_text(had->resident_pages), mib_text(had->credit_pages),
+		mib_text(had->alone_pages), mib_text(had->share_pages),
+		mib_text(had->overhead_pages), had->oom_score_adj, numbers.badness);
 	if (!tenant_kill(m, victim, MACHINE_OOM))
 		return;
 	numbers.reason = MACHINE_OOM;
@@ -252,7 +256,7 @@ void pressure_expire(struct machine *m, uint64_t now)
 	    !TAILQ_EMPTY(&m->leaving))
 		return;
 	until = max_u64(patience(m), hope(m));
-	if (now >= until && balloon_may_help(m, now))
+	if (now >= until && (balloon_may_help(m, now) || reclaim_may_help(m, now)))
 		until = now + recall_ns(m);
 	m->queue_deadline_ns = now < until ? until : 0;
 	if (now < until)

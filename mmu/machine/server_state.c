@@ -37,6 +37,9 @@ void tenant_record(const struct tenant *t, struct machine_vm_record *r)
 	r->resident_pages = tenant_resident_pages(t);
 	r->swap_pages = t->swap_pages;
 	r->reclaim = t->reclaim;
+	r->asked_pages = t->asked_pages;
+	r->reclaimed_pages = t->reclaimed_pages;
+	r->ignores = t->ignores;
 	r->oom_score_adj = t->promise.oom_score_adj;
 	r->pid = t->pid;
 	memcpy(r->name, t->promise.name, sizeof(r->name));
@@ -104,6 +107,9 @@ void machine_get_state(struct machine *m, struct machine_state *s)
 	s->refusals = m->refusals;
 	s->oom_kills = m->oom_kills;
 	s->swap_held_pages = m->swap_held_pages;
+	s->reclaimed_pages = m->reclaimed_pages;
+	s->reclaims = m->reclaims && m->nr_reclaimers;
+	s->nr_reclaimers = m->nr_reclaimers;
 	s->nr_vms = m->nr_tenants;
 	s->pid = getpid();
 }
@@ -145,6 +151,27 @@ static void audit_swap(struct audit *a, const struct machine *m)
 		held += t->swap_pages;
 	}
 	expect(a, m->swap_held_pages, held, "swap held", 0);
+}
+
+static void audit_reclaim(struct audit *a, const struct machine *m)
+{
+	unsigned int reclaimers = 0;
+	const struct tenant *t;
+	uint64_t came_back = 0;
+
+	TAILQ_FOREACH(t, &m->tenants, link)
+	{
+		bool may_be_asked = t->reclaim.on && t->channel.fd >= 0;
+
+		reclaimers += may_be_asked;
+		expect(a, (t->asked_pages || t->ignores) && !may_be_asked, false,
+		       "asked to reclaim, and cannot", t->id);
+		expect(a, t->asked_pages && !t->reclaim.more, false, "asked for what it has not",
+		       t->id);
+		came_back += t->reclaimed_pages;
+	}
+	expect(a, m->nr_reclaimers, reclaimers, "VMs that reclaim", 0);
+	expect(a, came_back > m->reclaimed_pages, false, "reclaimed from VMs", 0);
 }
 
 static void audit_tenant(struct audit *a, const struct machine *m, const struct tenant *t)
@@ -244,6 +271,7 @@ unsigned int machine_audit(struct machine *m, void (*report)(void *ctx, const ch
 	       0);
 	expect(&a, m->nr_tenants, nr, "VMs", 0);
 	audit_swap(&a, m);
+	audit_reclaim(&a, m);
 	audit_clients(&a, m);
 	return a.faults;
 }

@@ -130,6 +130,7 @@ uint64_t tenant_grant(struct machine *m, struct tenant *t, uint64_t need, uint64
 	uint64_t keep = min_u64(got, min_u64(max_u64(need, want), room));
 
 	budget_return(&m->budget, &t->account, got - keep);
+	m->granted_pages += keep;
 	return keep;
 }
 
@@ -299,6 +300,7 @@ void tenant_end(struct machine *m, struct tenant *t)
 	pressure_forget(m, t);
 	tenant_record(t, &t->gone.last);
 	log_end(m, t);
+	reclaim_forget(m, t);
 	merge_end(m, t);
 	swap_release(m, t);
 	ledger_uncommit(&m->ledger, tenant_promised_pages(t));
@@ -325,6 +327,7 @@ static void close_channel(struct machine *m, struct tenant *t)
 {
 	pressure_forget(m, t);
 	swap_forget(m, t);
+	reclaim_forget(m, t);
 	source_close(m, &t->channel);
 }
 
@@ -451,6 +454,7 @@ static const char *on_return(struct machine *m, struct tenant *t, const struct m
 	budget_return(&m->budget, &t->account, msg->pages);
 	if (msg->pages)
 		m->returned_ns = machine_now(m);
+	reclaim_returned(m, t, msg->pages);
 	t->recalled = false;
 	return NULL;
 }
