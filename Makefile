@@ -76,8 +76,8 @@ LAB_ROOMS := $(sort $(dir $(LAB_SRC)))
 # What takes longest goes first, so that nothing of it is left over when all else is done.
 STORMS    := tests/kvm/soak.t tests/kvm/merge_storm.t tests/house/tsan.t \
              $(BUILD)/tests/merge/keeper_storm_test tests/fuzz/fuzz.t tests/kvm/stress.t \
-             tests/kvm/balloon_storm.t tests/kvm/truth.t tests/kvm/mmutest.t tests/kvm/stress_cmd.t \
-             $(BUILD)/tests/memory/gmem_balloon_test \
+             tests/kvm/balloon_storm.t tests/kvm/truth.t tests/kvm/mmutest.t \
+             tests/kvm/stress_cmd.t $(BUILD)/tests/memory/gmem_balloon_test \
              $(BUILD)/tests/memory/share_test
 KEEPER_TESTS := $(patsubst %,$(BUILD)/tests/merge/%_test,keeper_storm keeper_rules keeper)
 LONG      := tests/kvm/balloon_guest.t tests/kvm/sandbox.t tests/kvm/merge.t tests/kvm/launch.t \

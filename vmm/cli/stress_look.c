@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Numbers and audits of a stress.  They come from the VMs' control sockets and from the machine, as
- * those of quire stat do.  Only what a guest does, and for how long it stood still, is its own word.
+ * Numbers and audits of a stress.  They come from the VMs' control sockets and from the machine,
+ * as those of quire stat do.  Only what a guest does, and how long it stood still, is its own word.
  *
  * A VM that has much to do answers late.  Then its last numbers stand until it has answered.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What people see of a stress: a line while it runs, then the verdict, and the files of a report. */
+/* What people see of a stress: a line while it runs, the verdict, and the files of a report. */
 #include <errno.h>
 #include <inttypes.h>
 #include <quire/abi.h>
