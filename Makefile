@@ -168,7 +168,8 @@ $(filter $(BUILD)/tests/merge/%,$(TEST_BIN)): $(BUILD)/tests/memory/labs.a
 $(BUILD)/tests/launch/image_reader_test $(BUILD)/tests/launch/confine_test: \
 	$(BUILD)/tests/kvm/labs.a
 $(BUILD)/tests/base/exact_test $(BUILD)/tests/machine/store_test: $(BUILD)/tests/memory/labs.a
-$(BUILD)/tests/bench/unshare_bench: $(BUILD)/tests/memory/labs.a
+$(BUILD)/tests/bench/unshare_bench $(BUILD)/tests/reclaim/reclaimer_test: \
+	$(BUILD)/tests/memory/labs.a
 $(BUILD)/tests/bench/walk_bench: $(BUILD)/tests/format/labs.a $(BUILD)/tests/kvm/labs.a
 $(FUZZ_BUILD)/tests/fuzz/image_fuzz: $(FUZZ_BUILD)/tests/boot/labs.a
 $(FUZZ_BUILD)/tests/fuzz/machine_fuzz: $(FUZZ_BUILD)/tests/machine/labs.a

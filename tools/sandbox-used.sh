@@ -37,6 +37,7 @@ calls() {
 			else if (who ~ /<pager>/) role = "pager"
 			else if (who ~ /<channel>/) role = "channel"
 			else if (who ~ /<keeper>/) role = "keeper"
+			else if (who ~ /<reclaimer>/) role = "reclaimer"
 			else if (who ~ /<(console|net|disk)>/) role = "device"
 			else role = "main"
 			if (inside[who]) print role "\t" call

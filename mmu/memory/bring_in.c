@@ -40,6 +40,7 @@
  */
 #include <errno.h>
 #include "away.h"
+#include "mmu/base/clock.h"
 #include "ramfile.h"
 #include "zero.h"
 
@@ -118,7 +119,8 @@ int gmem_wait(struct gmem *gm)
 	int err;
 
 	assert(!lock_is_held(&gm->lock));
-	atomic_fetch_add(&gm->sleepers, 1);
+	if (!atomic_fetch_add(&gm->sleepers, 1))
+		atomic_store(&gm->sleepers_since, monotonic_ns());
 	call_helper(gm);
 	err = credits->wait(credits->ctx, 1, welcome(gm));
 	atomic_fetch_sub(&gm->sleepers, 1);
@@ -131,8 +133,10 @@ int gmem_seek(struct gmem *gm)
 	int err;
 
 	assert_held(&gm->lock);
-	if (!gm->seeking)
+	if (!gm->seeking) {
+		atomic_store(&gm->seeking_since, monotonic_ns());
 		call_helper(gm);
+	}
 	gm->seeking = true;
 	err = credits->seek(credits->ctx, 1, welcome(gm), pager_news, gm);
 	return err && err != -EAGAIN ? -EDQUOT : err;
@@ -144,6 +148,7 @@ void gmem_stop_seeking(struct gmem *gm)
 	if (gm->seeking)
 		gm->config.credits->stop_seeking(gm->config.credits->ctx);
 	gm->seeking = false;
+	atomic_store(&gm->seeking_since, 0);
 }
 
 /* --- blocks ------------------------------------------------------------------------------ */

@@ -147,6 +147,14 @@ unsigned int gmem_nr_waiting(const struct gmem *gm)
 	       atomic_load_explicit(&gm->sleepers, memory_order_relaxed);
 }
 
+uint64_t gmem_waiting_since(const struct gmem *gm)
+{
+	uint64_t sleepers = atomic_load(&gm->sleepers) ? atomic_load(&gm->sleepers_since) : 0;
+	uint64_t seeking = atomic_load(&gm->seeking_since);
+
+	return !sleepers || !seeking ? sleepers | seeking : min_u64(sleepers, seeking);
+}
+
 int gmem_start(struct gmem *gm, struct quire_error *err)
 {
 	return gm->shadow.shadow ? 0 : pager_start(gm, err);

@@ -287,6 +287,7 @@ struct gmem_packed {
 	uint64_t refused; /* they do not compress, or did not a short while ago */
 	uint64_t kept;	  /* they are held, or could not leave just now, or the pool has no room */
 	uint64_t touched; /* the guest has touched them */
+	int64_t freed;	  /* so many pages less are in the RAM file, the pool's included */
 	uint64_t pool_pages; /* that the pool has now; not added to */
 };
 
@@ -306,6 +307,10 @@ enum gmem_watcher {
  */
 int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
 		  struct gmem_packed *out);
+
+/* The same for pages of RAM anywhere, nr of them, ascending.  A few at a time win little. */
+void gmem_compress_pages(struct gmem *gm, const gfn_t *gfn, uint64_t nr, enum gmem_watcher unless,
+			 struct gmem_packed *out);
 
 /*
  * Forget which private pages of [gfn, gfn + nr) the guest has touched.  Its next touch of each
@@ -333,8 +338,9 @@ int gmem_touched(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr,
  */
 void gmem_set_helper(struct gmem *gm, void (*wanted)(void *ctx), void *ctx);
 
-/* How many accesses wait for a credit now.  It needs no lock. */
+/* How many accesses wait for a credit now, and since when some do; 0: none does.  No lock. */
 unsigned int gmem_nr_waiting(const struct gmem *gm);
+uint64_t gmem_waiting_since(const struct gmem *gm);
 
 /*
  * To be called after KVM_RUN returned -EFAULT without an address: waits until no change of the

@@ -47,6 +47,8 @@ struct gmem {
 	atomic_uint sleepers;	      /* [a] who is in gmem_wait */
 	struct stall stall;	      /* [g] */
 	uint64_t stalled_cpu_ns;      /* [g] what vCPUs used while they loaded their pages */
+	atomic_ullong sleepers_since; /* [a] ... when the first of them came */
+	atomic_ullong seeking_since;  /* [a] when the pager began to seek; 0: it does not */
 	atomic_bool seeking;	      /* changed under LOCK_GMEM: gmem_seek was called */
 
 	gfn_t filling;	       /* [g] the block that is being filled or collapsed, or NO_BLOCK */

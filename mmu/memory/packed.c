@@ -99,6 +99,12 @@ uint64_t packed_pool_pages(const struct gmem *gm)
 	return stats.pool_pages;
 }
 
+/* How many pages of the RAM file are in use. */
+static uint64_t used_pages(const struct gmem *gm)
+{
+	return stage2_resident(gm->s2) + packed_pool_pages(gm);
+}
+
 /* ---- away ---- */
 
 /*
@@ -143,12 +149,12 @@ static void write_home(struct gmem *gm, gfn_t gfn, const uint8_t *bytes)
 		atomic_store(&gm->backend->lost, gfn);
 }
 
-/* A batch of pages, and which of them go. */
+/* Pages at home, write-protected, in the order of their gfns; and which of them go. */
 struct batch {
-	gfn_t gfn;
-	unsigned int nr; /* at most PACKED_BATCH */
-	const struct pool_packed *packed;
+	gfn_t gfn[PACKED_BATCH];
+	unsigned int nr;
 	bool go[PACKED_BATCH];
+	const struct pool_packed *packed;
 };
 
 /*
@@ -158,7 +164,7 @@ struct batch {
 static uint64_t take_spare(struct gmem *gm)
 {
 	uint64_t most = gm->window.span >> QUIRE_PAGE_SHIFT, room;
-	uint64_t used = stage2_resident(gm->s2) + packed_pool_pages(gm) + gm->packed.purse;
+	uint64_t used = used_pages(gm) + gm->packed.purse;
 
 	if (gm->packed.purse < SPARE) {
 		room = most - min_u64(used, most);
@@ -174,14 +180,14 @@ static void stay(struct gmem *gm, const struct batch *b, unsigned int i)
 
 	assert(gm->packed.purse);
 	pool_unpack(&b->packed[i], bytes);
-	write_home(gm, b->gfn + i, bytes);
+	write_home(gm, b->gfn[i], bytes);
 	gm->packed.purse--;
 }
 
 /* Has the host freed page i?  If not, it has zeroed it: then it is written again. */
 static bool is_freed(struct gmem *gm, const struct batch *b, unsigned int i)
 {
-	gpa_t at = gfn_to_gpa(b->gfn + i), end = at + QUIRE_PAGE_SIZE;
+	gpa_t at = gfn_to_gpa(b->gfn[i]), end = at + QUIRE_PAGE_SIZE;
 	uint8_t bytes[QUIRE_PAGE_SIZE];
 
 	if (ramfile_next_data(gm->window.ram_fd, at, end) == end)
@@ -191,21 +197,27 @@ static bool is_freed(struct gmem *gm, const struct batch *b, unsigned int i)
 	return false;
 }
 
+/* How many pages of the batch follow each other from page i on and, if `going`, all go. */
+static unsigned int run_at(const struct batch *b, unsigned int i, bool going)
+{
+	unsigned int run = 0;
+
+	while (i + run < b->nr && b->gfn[i + run] == b->gfn[i] + run && (!going || b->go[i + run]))
+		run++;
+	return run;
+}
+
 /* Free the frames of all that go.  Those that could not be freed do not go: then it is false. */
 static bool leave(struct gmem *gm, struct batch *b)
 {
-	unsigned int from = 0;
 	bool all = true;
 
-	for (unsigned int i = 0; i <= b->nr; i++) {
-		if (i < b->nr && b->go[i])
+	for (unsigned int i = 0, run; i < b->nr; i += run ? run : 1) {
+		run = run_at(b, i, true);
+		if (!run)
 			continue;
-		if (i > from) {
-			backend_leave(gm->backend, b->gfn + from, i - from);
-			ramfile_punch(gm->window.ram_fd, gfn_to_gpa(b->gfn + from),
-				      gfn_to_gpa(i - from));
-		}
-		from = i + 1;
+		backend_leave(gm->backend, b->gfn[i], run);
+		ramfile_punch(gm->window.ram_fd, gfn_to_gpa(b->gfn[i]), gfn_to_gpa(run));
 	}
 	for (unsigned int i = 0; i < b->nr; i++) {
 		if (!b->go[i])
@@ -237,50 +249,59 @@ static uint64_t put_in(struct gmem *gm, const struct batch *b)
 	for (unsigned int i = 0; i < b->nr; i++) {
 		if (!b->go[i])
 			continue;
-		if (pool_put(gm->packed.pool, &b->packed[i], b->gfn + i, &handle)) {
+		if (pool_put(gm->packed.pool, &b->packed[i], b->gfn[i], &handle)) {
 			stay(gm, b, i);
 			continue;
 		}
-		gmem_set(gm, b->gfn + i, 1, PG_COMPRESSED, STAGE2_UNMAPPED | handle);
+		gmem_set(gm, b->gfn[i], 1, PG_COMPRESSED, STAGE2_UNMAPPED | handle);
 		in++;
 	}
 	return in;
 }
 
-/* All private, write-protected, and at most PACKED_BATCH. */
-static void commit_batch(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_packed *out)
+/* Compress what is in the batch, which is empty then. */
+static void commit_batch(struct gmem *gm, struct batch *b, struct gmem_packed *out)
 {
 	const struct stage2_page page = { .state = PG_PRIVATE, .level = 1, .mapped = true };
-	struct batch b = { .gfn = gfn, .nr = (unsigned int)nr, .packed = gm->packed.batch };
 	uint64_t spare = take_spare(gm), packed = 0, in;
 
-	for (unsigned int i = 0; i < b.nr; i++) {
+	for (unsigned int i = 0; i < b->nr; i++) {
 		const struct page_look look = { pack, &gm->packed.batch[i] };
 
-		if (is_put_off(gm, gfn + i))
+		b->go[i] = false;
+		if (is_put_off(gm, b->gfn[i]))
 			continue;
-		b.go[i] = !contents_show(gm, gfn + i, 1, &page, &look);
-		remember(gm, gfn + i, b.go[i]);
-		packed += b.go[i];
+		b->go[i] = !contents_show(gm, b->gfn[i], 1, &page, &look);
+		remember(gm, b->gfn[i], b->go[i]);
+		packed += b->go[i];
 	}
-	pool_plan(gm->packed.pool, b.packed, b.nr, spare, b.go);
-	if (!leave(gm, &b))
-		plan_again(gm, &b, spare);
-	in = put_in(gm, &b);
-	out->refused += nr - packed;
+	pool_plan(gm->packed.pool, b->packed, b->nr, spare, b->go);
+	if (!leave(gm, b))
+		plan_again(gm, b, spare);
+	in = put_in(gm, b);
+	for (unsigned int i = 0, run; i < b->nr; i += run) {
+		run = run_at(b, i, false);
+		backend_protect(gm->backend, b->gfn[i], run, false);
+	}
+	out->refused += b->nr - packed;
 	out->compressed += in;
 	out->kept += packed - in;
+	b->nr = 0;
 }
 
-static void commit_run(struct gmem *gm, gfn_t gfn, uint64_t nr, struct gmem_packed *out)
+/* Add a run of pages at home to the batch, and compress it whenever it is full. */
+static void add_run(struct gmem *gm, struct batch *b, gfn_t gfn, uint64_t nr,
+		    struct gmem_packed *out)
 {
 	if (backend_protect(gm->backend, gfn, nr, true)) {
 		out->kept += nr;
 		return;
 	}
-	for (uint64_t i = 0; i < nr; i += PACKED_BATCH)
-		commit_batch(gm, gfn + i, min_u64(nr - i, PACKED_BATCH), out);
-	backend_protect(gm->backend, gfn, nr, false);
+	for (; nr; nr--) {
+		b->gfn[b->nr++] = gfn++;
+		if (b->nr == PACKED_BATCH)
+			commit_batch(gm, b, out);
+	}
 }
 
 /* How many pages, at most nr, have been touched or not like the first. */
@@ -296,8 +317,8 @@ static uint64_t touched_run(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_w
 	return run;
 }
 
-static void commit_private(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
-			   struct gmem_packed *out)
+static void add_private(struct gmem *gm, struct batch *b, gfn_t gfn, uint64_t nr,
+			enum gmem_watcher unless, struct gmem_packed *out)
 {
 	for (gfn_t end = gfn + nr; gfn < end; gfn += nr) {
 		bool touched = false;
@@ -308,69 +329,84 @@ static void commit_private(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_wa
 		if (touched)
 			out->touched += nr;
 		else
-			commit_run(gm, gfn, nr, out);
+			add_run(gm, b, gfn, nr, out);
 	}
 }
 
-void packed_commit(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
-		   struct gmem_packed *out)
+/* A leaf that was touched stays whole, and so does one that cannot be split. */
+static void add_pages(struct gmem *gm, struct batch *b, gfn_t gfn, uint64_t nr,
+		      enum gmem_watcher unless, struct gmem_packed *out)
 {
-	const struct gmem_packed before = *out;
 	struct stage2_page page;
 
-	assert_held(&gm->lock);
 	for (gfn_t end = gfn + nr; gfn < end; gfn += nr) {
-		bool held;
+		gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
+		bool held, touched = false;
 
 		nr = stage2_linear_run(gm->s2, gfn, end, &page);
 		held = page.state == PG_PRIVATE && gmem_is_held(gm, gfn, &nr);
-		if (page.state == PG_PRIVATE && page.level == 1 && !held)
-			commit_private(gm, gfn, nr, unless, out);
+		if (page.state != PG_PRIVATE)
+			continue;
+		if (page.level == 2 && unless != GMEM_NR_WATCHERS)
+			touched = touched_since(gm, unless, gfn, 1);
+		if (touched)
+			out->touched += nr;
+		else if (held || (page.level == 2 && gmem_split(gm, block)))
+			out->kept += nr;
 		else
-			out->kept += page.state == PG_PRIVATE ? nr : 0;
+			add_private(gm, b, gfn, nr, unless, out);
 	}
+}
+
+static void compress_section(struct gmem *gm, const gfn_t *gfn, uint64_t nr,
+			     enum gmem_watcher unless, struct gmem_packed *out)
+{
+	struct batch b = { .nr = 0, .packed = gm->packed.batch };
+	struct gmem_packed before = *out;
+	uint64_t used, run;
+
+	gmem_await_filled(gm, gfn[0], gfn[nr - 1] + 1);
+	used = used_pages(gm);
+	for (uint64_t i = 0; i < nr; i += run) {
+		for (run = 1; i + run < nr && gfn[i + run] == gfn[i] + run; run++)
+			;
+		add_pages(gm, &b, gfn[i], run, unless, out);
+	}
+	if (b.nr)
+		commit_batch(gm, &b, out);
+	out->freed += (int64_t)(used - used_pages(gm));
 	gmem_give(gm, gm->packed.purse);
 	gm->packed.purse = 0;
 	away_fit_reserve(gm);
 	gm->stats.packed_pages += out->compressed - before.compressed;
 	gm->stats.unpackable_pages += out->refused - before.refused;
+	out->pool_pages = packed_pool_pages(gm);
 }
 
-/*
- * A section is part of a block.  A leaf that was touched stays whole, and so does one that cannot
- * be split: then its pages count as kept.
- */
-static void compress_section(struct gmem *gm, gfn_t gfn, gfn_t end, enum gmem_watcher unless,
-			     struct gmem_packed *out)
+void gmem_compress_pages(struct gmem *gm, const gfn_t *gfn, uint64_t nr, enum gmem_watcher unless,
+			 struct gmem_packed *out)
 {
-	struct stage2_page page;
-
-	gmem_await_filled(gm, gfn, end);
-	stage2_lookup(gm->s2, gfn, &page);
-	if (page.level == 2 && unless != GMEM_NR_WATCHERS && touched_since(gm, unless, gfn, 1)) {
-		out->touched += end - gfn;
-		return;
+	for (uint64_t section; nr; gfn += section, nr -= section) {
+		section = min_u64(nr, gmem_section(gm, SECTION));
+		gmem_lock(gm, GMEM_GIVE);
+		compress_section(gm, gfn, section, unless, out);
+		gmem_unlock(gm);
 	}
-	if (page.level == 2)
-		gmem_split(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
-	packed_commit(gm, gfn, end - gfn, unless, out);
 }
 
 int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
 		  struct gmem_packed *out)
 {
-	gfn_t end = gfn + nr, next;
+	gfn_t page[SECTION];
+	uint64_t section;
 
 	if (!nr || !stage2_is_ram(gm->s2, gfn, nr))
 		return -EFAULT;
-	for (; gfn < end; gfn = next) {
-		uint64_t section = gmem_section(gm, SECTION);
-
-		next = min_u64(end, align_down(gfn, section) + section);
-		gmem_lock(gm, GMEM_GIVE);
-		compress_section(gm, gfn, next, unless, out);
-		out->pool_pages = packed_pool_pages(gm);
-		gmem_unlock(gm);
+	for (; nr; gfn += section, nr -= section) {
+		section = min_u64(nr, SECTION - gfn % SECTION);
+		for (uint64_t i = 0; i < section; i++)
+			page[i] = gfn + i;
+		gmem_compress_pages(gm, page, section, unless, out);
 	}
 	return 0;
 }

@@ -13,7 +13,9 @@
  * All with LOCK_GMEM held.
  */
 #include "mmu/pool/pool.h"
-#include "gmem.h"
+#include "stage2.h"
+
+struct gmem;
 
 /* How many pages lose their frames before the pool gets them: it is paid with their credits. */
 #define PACKED_BATCH 16u
@@ -29,12 +31,6 @@ struct packed {
 /* Set up gm->packed.  0, or -ENOMEM (packed_finish is to be called all the same). */
 int packed_init(struct gmem *gm);
 void packed_finish(struct gmem *gm);
-
-/*
- * As gmem_compress; but only pages that are managed singly, and not held.
- */
-void packed_commit(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
-		   struct gmem_packed *out);
 
 /*
  * If the pool has as many pages as objects, bring some home.  That takes no credits: as many come

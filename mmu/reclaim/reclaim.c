@@ -12,7 +12,9 @@
 #include "reclaim.h"
 
 const struct reclaim_policy *const reclaim_policies[RECLAIM_NR_POLICIES] = {
-	&reclaim_clock, &reclaim_lru, &reclaim_lfu, &reclaim_fifo, &reclaim_random, &reclaim_gen,
+	[RECLAIM_CLOCK] = &reclaim_clock,   [RECLAIM_LRU] = &reclaim_lru,
+	[RECLAIM_LFU] = &reclaim_lfu,	    [RECLAIM_FIFO] = &reclaim_fifo,
+	[RECLAIM_RANDOM] = &reclaim_random, [RECLAIM_GEN] = &reclaim_gen,
 };
 
 static bool is_resident(const struct reclaim *r, gfn_t gfn)

@@ -63,7 +63,15 @@ struct reclaim {
 extern const struct reclaim_policy reclaim_clock, reclaim_lru, reclaim_lfu, reclaim_fifo;
 extern const struct reclaim_policy reclaim_random, reclaim_gen;
 
-#define RECLAIM_NR_POLICIES 6u
+enum reclaim_kind {
+	RECLAIM_CLOCK,
+	RECLAIM_LRU,
+	RECLAIM_LFU,
+	RECLAIM_FIFO,
+	RECLAIM_RANDOM,
+	RECLAIM_GEN,
+	RECLAIM_NR_POLICIES
+};
 extern const struct reclaim_policy *const reclaim_policies[RECLAIM_NR_POLICIES];
 
 /*
@@ -89,6 +97,12 @@ void reclaim_load(struct reclaim *r, gfn_t gfn, uint64_t distance);
  * that are not resident are left out, so a report may be late.
  */
 void reclaim_used(struct reclaim *r, uint64_t word, uint64_t bits);
+
+/* Which pages it may choose from, of the 64 from page 64 * word on: a bit for each. */
+static inline uint64_t reclaim_resident(const struct reclaim *r, uint64_t word)
+{
+	return r->resident[word];
+}
 
 /* A page is no longer resident, for another reason than being chosen.  It may have left before. */
 void reclaim_drop(struct reclaim *r, gfn_t gfn);

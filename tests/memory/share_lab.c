@@ -161,19 +161,25 @@ static void stop_seeking(void *ctx)
 	set_seeker(NULL, ctx);
 }
 
-void give_credits(long pages)
+static void tell_seeker(void)
 {
-	atomic_fetch_add(&most_taken, pages);
 	pthread_mutex_lock(&seeker_lock);
 	if (seeker_news)
 		seeker_news(seeker_arg);
 	pthread_mutex_unlock(&seeker_lock);
 }
 
+void give_credits(long pages)
+{
+	atomic_fetch_add(&most_taken, pages);
+	tell_seeker();
+}
+
 static void put(void *ctx, uint64_t pages)
 {
 	(void)ctx;
 	atomic_fetch_sub(&taken, (long)pages);
+	tell_seeker();
 }
 
 void create_with(struct gmem_config config)

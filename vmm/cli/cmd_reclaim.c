@@ -52,20 +52,20 @@ struct subject {
 	struct ctl_info info;
 };
 
-struct reclaim {
+struct request {
 	struct reclaim_options opt;
 	struct subject *subject;
 	unsigned int nr;
 	int status;
 };
 
-static void complain(struct reclaim *r, const char *text)
+static void complain(struct request *r, const char *text)
 {
 	fprintf(stderr, "quire reclaim: %s\n", text);
 	r->status = QUIRE_STATUS_HOST;
 }
 
-static void lose(struct reclaim *r, struct subject *s, int code, const struct quire_error *why)
+static void lose(struct request *r, struct subject *s, int code, const struct quire_error *why)
 {
 	char text[sizeof(why->text) + VM_NAME_MAX + 3];
 
@@ -111,7 +111,7 @@ static int parse_options(int argc, char **argv, struct reclaim_options *o, struc
 	return 0;
 }
 
-static void open_subject(struct reclaim *r, const struct named_vm *vm)
+static void open_subject(struct request *r, const struct named_vm *vm)
 {
 	struct subject *s = &r->subject[r->nr++];
 	struct quire_error err;
@@ -123,7 +123,7 @@ static void open_subject(struct reclaim *r, const struct named_vm *vm)
 		lose(r, s, code, &err);
 }
 
-static int find_subjects(struct reclaim *r, char **words, struct quire_error *err)
+static int find_subjects(struct request *r, char **words, struct quire_error *err)
 {
 	struct named list = { 0 };
 	struct quire_error why;
@@ -165,7 +165,7 @@ static int forget_part(int fd, gfn_t gfn, uint64_t nr, void *ctx, struct quire_e
 	return ctl_forget_touches(fd, gfn, nr, err);
 }
 
-static void forget(struct reclaim *r, struct subject *s)
+static void forget(struct request *r, struct subject *s)
 {
 	struct quire_error err;
 	int code = each_part(s, CTL_MOST_FORGET, forget_part, NULL, &err);
@@ -228,7 +228,7 @@ static void say(const struct subject *s, const struct work *w)
 	putchar('\n');
 }
 
-static void compress(struct reclaim *r, struct subject *s)
+static void compress(struct request *r, struct subject *s)
 {
 	struct work w = {
 		.opt = &r->opt,
@@ -249,7 +249,7 @@ static void compress(struct reclaim *r, struct subject *s)
 
 /* ---- the command ---- */
 
-static void each_subject(struct reclaim *r, void (*fn)(struct reclaim *r, struct subject *s))
+static void each_subject(struct request *r, void (*fn)(struct request *r, struct subject *s))
 {
 	for (unsigned int i = 0; i < r->nr; i++)
 		if (r->subject[i].fd >= 0)
@@ -264,7 +264,7 @@ static void wait_idle(uint64_t ns)
 		;
 }
 
-static void let_go(struct reclaim *r, struct subject *s)
+static void let_go(struct request *r, struct subject *s)
 {
 	(void)r;
 	close(s->fd);
@@ -272,7 +272,7 @@ static void let_go(struct reclaim *r, struct subject *s)
 
 int cmd_reclaim(int argc, char **argv)
 {
-	struct reclaim r = { .opt = { .idle_ns = NS_PER_S, .pages = UINT64_MAX } };
+	struct request r = { .opt = { .idle_ns = NS_PER_S, .pages = UINT64_MAX } };
 	struct quire_error err;
 
 	if (parse_options(argc, argv, &r.opt, &err)) {

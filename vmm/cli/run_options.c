@@ -47,6 +47,7 @@ enum option_id {
 	OPT_DOMAIN,
 	OPT_BALLOON,
 	OPT_BALLOON_MIN,
+	OPT_RECLAIM,
 	OPT_CONSOLE,
 	OPT_DISK,
 	OPT_RNG,
@@ -86,6 +87,7 @@ static const struct option options[] = {
 	{ "domain", required_argument, NULL, OPT_DOMAIN },
 	{ "balloon", required_argument, NULL, OPT_BALLOON },
 	{ "balloon-min", required_argument, NULL, OPT_BALLOON_MIN },
+	{ "reclaim", required_argument, NULL, OPT_RECLAIM },
 	{ "rng", required_argument, NULL, OPT_RNG },
 	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "console", required_argument, NULL, OPT_CONSOLE },
@@ -325,6 +327,15 @@ static int set_balloon_option(struct run *run, int option, char *value, struct q
 	return ret;
 }
 
+static int set_reclaim(struct run *run, char *value, struct quire_error *err)
+{
+	const char *words[RECLAIM_NR_POLICIES + 1] = { [VM_RECLAIM_OFF] = "off" };
+
+	for (unsigned int i = 0; i < RECLAIM_NR_POLICIES; i++)
+		words[i] = reclaim_policies[i]->name;
+	return parse_choice(value, words, ARRAY_SIZE(words), &run->vm_config.reclaim, err);
+}
+
 static int set_exit_port(struct run *run, const char *text, struct quire_error *err)
 {
 	uint64_t port = 0;
@@ -437,6 +448,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	case OPT_BALLOON:
 	case OPT_BALLOON_MIN:
 	case OPT_SHARES: return set_balloon_option(run, option, value, err);
+	case OPT_RECLAIM: return set_reclaim(run, value, err);
 	}
 	return option >= OPT_OWN ? set_own_option(run, option, value, err) :
 				   set_machine_option(run, option, value, err);

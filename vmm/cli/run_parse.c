@@ -165,6 +165,7 @@ static void set_defaults(struct run *run)
 		.ram_bytes = DEFAULT_RAM,
 		.nr_vcpus = 1,
 		.merge = KEEPER_ON,
+		.reclaim = RECLAIM_GEN,
 		.balloon = BALLOON_MODE_AUTO,
 	};
 	run->launch.copies = 1;

@@ -231,6 +231,26 @@ static void compression_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "reject_remembered_pages", gs->put_off_pages);
 }
 
+static void reclaim_stats(struct json *json, const struct vm_info *info)
+{
+	const struct reclaimer_stats *r = &info->reclaim;
+	bool on = info->reclaim_policy < RECLAIM_NR_POLICIES;
+
+	json_string(json, "reclaim", on ? reclaim_policies[info->reclaim_policy]->name : "off");
+	json_number(json, "reclaim_requests", r->requests);
+	json_number(json, "reclaim_direct", r->direct);
+	json_number(json, "reclaim_passes", r->passes);
+	json_number(json, "reclaim_chosen_pages", r->chosen_pages);
+	json_number(json, "reclaim_gone_pages", r->gone_pages);
+	json_number(json, "reclaim_busy_pages", r->busy_pages);
+	json_number(json, "reclaim_refused_pages", r->refused_pages);
+	json_number(json, "reclaim_freed_pages", r->freed_pages);
+	json_number(json, "reclaim_refault_pages", r->refault_pages);
+	json_number(json, "reclaim_known_pages", r->known_pages);
+	json_number(json, "reclaim_cpu_ns", r->cpu_ns);
+	json_number(json, "reclaim_metadata_bytes", r->metadata_bytes);
+}
+
 static void lock_stats(struct json *json, const struct gmem_stats *gs)
 {
 	char key[64];
@@ -393,6 +413,7 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 	fault_stats(json, &info->mem);
 	stats_stall(json, &info->mem);
 	compression_stats(json, &info->mem);
+	reclaim_stats(json, info);
 	lock_stats(json, &info->mem);
 	merge_stats(json, info);
 	stats_balloon(json, info);

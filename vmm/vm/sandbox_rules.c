@@ -5,12 +5,12 @@
  * process (SIGSYS).
  *
  * Reading it.  A row is a call, the roles that have it, the condition if there is one, and the
- * reason.  The roles are M main loop, V vCPU, P pager, C machine channel, K keeper, Q device, and
- * as processes of their own I the reader of images, D the disassembler and A the machine, the
- * arbiter; L are those of its rows that are only for a machine under Landlock, and S its thread
- * that sets a size.  A condition sees an argument by value, but not what a pointer points to.  So
- * no thread of a VM has calls that are dangerous by what a pointer points to (open, connect).  None
- * has clone3: a thread is made before the thread that makes it has its filter.
+ * reason.  The roles are M main loop, V vCPU, P pager, C machine channel, K keeper, R reclaimer, Q
+ * device, and as processes of their own I the reader of images, D the disassembler and A the
+ * machine, the arbiter; L are those of its rows that are only for a machine under Landlock, and S
+ * its thread that sets a size.  A condition sees an argument by value, but not what a pointer
+ * points to.  So no thread of a VM has calls that are dangerous by what a pointer points to (open,
+ * connect).  None has clone3: a thread is made before the thread that makes it has its filter.
  *
  * What a thread that was taken over can do with all of this: it can use the descriptors that it
  * has, change the memory of its own process (but never make any executable), and end.  It cannot
@@ -44,14 +44,15 @@
 #define P   (1u << SANDBOX_PAGER)
 #define C   (1u << SANDBOX_CHANNEL)
 #define K   (1u << SANDBOX_KEEPER)
+#define R   (1u << SANDBOX_RECLAIMER)
 #define Q   (1u << SANDBOX_DEVICE)
 #define I   (1u << SANDBOX_IMAGE)
 #define D   (1u << SANDBOX_CODE)
 #define L   (1u << SANDBOX_MACHINE)
 #define A   (L | 1u << SANDBOX_MACHINE_BARE)
 #define S   (1u << SANDBOX_SHELF)
-#define ALL (M | V | P | C | K | Q)
-#define U   (M | V | P | K | Q) /* whoever may write to a page, which un-shares it */
+#define ALL (M | V | P | C | K | R | Q)
+#define U   (M | V | P | K | R | Q) /* whoever makes pages come or go */
 
 #define INT_MASK 0xffffffffu /* the kernel looks at the low half of an int only */
 
@@ -75,17 +76,12 @@
 	}
 
 const char *const sandbox_role_name[SANDBOX_NR_ROLES] = {
-	[SANDBOX_MAIN] = "main",
-	[SANDBOX_VCPU] = "vcpu",
-	[SANDBOX_PAGER] = "pager",
-	[SANDBOX_CHANNEL] = "channel",
-	[SANDBOX_KEEPER] = "keeper",
-	[SANDBOX_DEVICE] = "device",
-	[SANDBOX_IMAGE] = "image",
-	[SANDBOX_CODE] = "code",
-	[SANDBOX_MACHINE] = "machine",
-	[SANDBOX_SHELF] = "shelf",
-	[SANDBOX_MACHINE_BARE] = "machine_bare",
+	[SANDBOX_MAIN] = "main",     [SANDBOX_VCPU] = "vcpu",
+	[SANDBOX_PAGER] = "pager",   [SANDBOX_CHANNEL] = "channel",
+	[SANDBOX_KEEPER] = "keeper", [SANDBOX_RECLAIMER] = "reclaimer",
+	[SANDBOX_DEVICE] = "device", [SANDBOX_IMAGE] = "image",
+	[SANDBOX_CODE] = "code",     [SANDBOX_MACHINE] = "machine",
+	[SANDBOX_SHELF] = "shelf",   [SANDBOX_MACHINE_BARE] = "machine_bare",
 };
 
 /* clang-format off */
@@ -143,7 +139,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(sched_yield,		    U,	   "a page to be given back is in use: a moment"),
 
 	/* ---- descriptors at hand ---- */
-	CALL(read,			    M | P | C | Q, "signals, input, wake-ups, faults"),
+	CALL(read,			    M | P | C | R | Q, "signals, input, wake-ups, faults"),
 	CALL(write,			    ALL | I | D, "output, messages, wake-ups; an outline"),
 	CALL(poll,			    ALL,   "wait; a vCPU: for the reader of its output"),
 	CALL(close,			    M | C | K, "clients that leave; the end"),
@@ -183,7 +179,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(clock_nanosleep,		    U,	   "guest memory is being changed; a pace"),
 	CALL(restart_syscall,		    ALL,   "the kernel's own, after SIGSTOP and SIGCONT"),
 	ADVICE(MADV_DONTNEED,		    ALL,   "C library: stack of a thread that ends, free"),
-	CALL(exit,			    V | P | C | K | Q, "end of a thread"),
+	CALL(exit,			    V | P | C | K | R | Q, "end of a thread"),
 	CALL(exit_group,		    M | I | D, "end of all"),
 
 	/* ---- memory of this process ---- */
@@ -275,7 +271,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL_IF(mprotect, C | A, 2, PROT_EXEC, 0, "without PROT_EXEC", "sanitizer: shadow memory"),
 	CALL(sched_yield,		    C | A,	   "sanitizer: locks"),
 	CALL(clock_nanosleep,		    C,	   "sanitizer: locks"),
-	CALL(exit_group,		    V | P | C | K | Q, "sanitizer: the end after a report"),
+	CALL(exit_group,		    ALL & ~M,	   "sanitizer: the end after a report"),
 	CALL(getrlimit,			    ALL | A,   "sanitizer: stack bounds"),
 	CALL_IF(prlimit64, ALL | A, 2, UINT64_MAX, 0, "to read", "sanitizer: stack bounds"),
 	CALL(sched_getaffinity,		    ALL | A,   "sanitizer: stack bounds"),
@@ -286,8 +282,8 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(fstat,			    M,	   "sanitized builds: the audit (vm_pause.c)"),
 	CALL_IF(newfstatat, M, 3, INT_MASK, AT_EMPTY_PATH, "AT_EMPTY_PATH",
 		"... as some C libraries ask"),
-	REFUSE_TO(V | P | C | Q, fstat),
-	REFUSE_TO(V | P | C | Q, newfstatat),
+	REFUSE_TO(V | P | C | R | Q, fstat),
+	REFUSE_TO(V | P | C | R | Q, newfstatat),
 	REFUSE(readlink),
 	REFUSE(pipe),
 	REFUSE(pipe2),

@@ -453,6 +453,8 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 		ret = create_exit_ports(vm, err);
 	if (!ret)
 		ret = vm_merge_create(vm, err);
+	if (!ret)
+		ret = vm_reclaim_create(vm, err);
 	if (ret) {
 		vm_destroy(vm);
 		return ret;
@@ -462,8 +464,8 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 	return 0;
 }
 
-/* The pager, the keeper, the machine's channel, and one to spare. */
-#define OTHER_THREADS 4
+/* The pager, the keeper, the reclaimer, the machine's channel, and one to spare. */
+#define OTHER_THREADS 5
 
 void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 {
@@ -512,6 +514,7 @@ void vm_destroy(struct vm *vm)
 	if (!vm)
 		return;
 	vm_merge_stop(vm);
+	vm_reclaim_stop(vm);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		vcpu_finish(&vm->vcpu[i]);
 	free(vm->vcpu);

@@ -4,7 +4,7 @@
 
 /*
  * What vm.c, vm_run.c, vm_pause.c, vm_virtio.c, vm_slot.c, vm_balloon.c, vm_disk.c, vm_console.c,
- * vm_platform.c, vm_info.c, vm_merge.c, vcpu.c, exit.c and crash.c share.
+ * vm_platform.c, vm_info.c, vm_merge.c, vm_reclaim.c, vcpu.c, exit.c and crash.c share.
  */
 #include <poll.h>
 #include "mmu/base/clock.h"
@@ -36,6 +36,12 @@ struct vm_merge {
 	unsigned int next_cpu;		     /* [m] the vCPU with which the next sample begins */
 	unsigned int nr_cpus;		     /* [l] vCPUs in the last sample */
 	struct walk_cpu cpu[VM_SAMPLE_CPUS]; /* [l] the last sample */
+};
+
+/* What vm_reclaim.c keeps, all of it [m]. */
+struct vm_reclaim {
+	struct reclaimer *reclaimer; /* NULL: there is none, or it has been destroyed */
+	struct reclaimer_stats last; /* then: its last counters */
 };
 
 /* What vm_screen.c keeps, all of it [m]. */
@@ -110,6 +116,7 @@ struct vm {
 	struct gmem *gm;		  /* [I] */
 	struct vm_shadow *shadow;	  /* [I] NULL: KVM translates by itself */
 	struct vm_merge merge;
+	struct vm_reclaim reclaim;
 	uint8_t maxphyaddr;			 /* [I] */
 	bool pages_1g;				 /* [I] */
 	bool amd;				 /* [I] the guest's vendor is AMD or Hygon */
@@ -307,6 +314,20 @@ void vm_merge_stop(struct vm *vm);
 
 /* Fill the keeper's part of *out. */
 void vm_merge_info(struct vm *vm, struct vm_info *out);
+
+/* ---- vm_reclaim.c ---- */
+
+/* Make the reclaimer, without a thread, unless the VM is to have none.  0 or -errno with *err. */
+int vm_reclaim_create(struct vm *vm, struct quire_error *err);
+
+/* Start its thread, if there is one.  0 or -errno with *err. */
+int vm_reclaim_start(struct vm *vm, struct quire_error *err);
+
+/* Destroy it, and keep its last counters.  Does nothing if it is gone.  No vCPU runs the guest. */
+void vm_reclaim_stop(struct vm *vm);
+
+/* Fill the reclaimer's part of *out. */
+void vm_reclaim_info(const struct vm *vm, struct vm_info *out);
 
 /* ---- vm.c ---- */
 

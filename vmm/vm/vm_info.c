@@ -73,6 +73,7 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	gmem_stats(vm->gm, &out->mem);
 	gmem_shadow_stats(vm->gm, &out->shadow_mmu);
 	vm_merge_info(vm, out);
+	vm_reclaim_info(vm, out);
 	vm_balloon_record(vm, &out->balloon);
 	out->balloon.touches = out->mem.balloon_touches;
 	vm_disk_info(vm, out);

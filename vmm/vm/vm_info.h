@@ -9,6 +9,7 @@
  */
 #include "mmu/base/balloon_record.h"
 #include "mmu/merge/keeper.h"
+#include "mmu/reclaim/reclaimer.h"
 #include "vmm/monitor/cpu.h"
 #include "kvm_exit.h"
 #include "vmm/dev/blk.h"
@@ -25,6 +26,8 @@ enum vm_paging {
 	VM_PAGING_SHADOW, /* by shadow tables that we make (vm_shadow.h) */
 	VM_NR_PAGINGS
 };
+
+#define VM_RECLAIM_OFF RECLAIM_NR_POLICIES /* no policy: the VM does not reclaim by itself */
 
 #define VM_NR_EXCEPTIONS 32
 
@@ -74,6 +77,8 @@ struct vm_info {
 	char domain[VM_DOMAIN_MAX + 1]; /* "": it merges with itself only */
 	struct keeper_stats merge;	/* the reasons add up to mem's private pages */
 	uint64_t merge_passes;		/* keeper_passes_done() */
+	uint64_t reclaim_policy;	/* which of reclaim_policies[], or VM_RECLAIM_OFF */
+	struct reclaimer_stats reclaim;
 	struct balloon_record balloon;
 	uint32_t nr_disks;
 	uint32_t buffered_disks; /* of which the page cache has what they read and write */

@@ -255,8 +255,10 @@ static void report(struct vm *vm)
  */
 static int start_threads(struct vm *vm, struct quire_error *err)
 {
-	int ret = gmem_start(vm->gm, err);
+	int ret = vm_reclaim_start(vm, err);
 
+	if (!ret)
+		ret = gmem_start(vm->gm, err);
 	if (!ret)
 		ret = vm_merge_start(vm, err);
 	if (!ret)
@@ -284,6 +286,7 @@ int vm_run(struct vm *vm, struct ctl *ctl)
 	stop_vcpus(vm);
 	if (!vm->stuck) {
 		vm_merge_stop(vm);
+		vm_reclaim_stop(vm);
 		vm_virtio_stop(vm);
 	}
 	vm->run_ns = monotonic_ns() - vm->run_start_ns;

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The reclaimer: its thread, and what it is asked for.
+ *
+ * Direct reclaim.  An access that waits for a credit is a fault of the guest that stands still.
+ * Mostly the machine grants more within microseconds, so the reclaimer lets GRACE_NS pass.  If it
+ * had to help just before, memory is short, and it helps at once.
+ *
+ * How often it samples.  A sample of all of RAM costs the guest a fault of the host's for each page
+ * that it uses.  So there is one before the first page leaves, and then whenever an eighth of the
+ * pages has been chosen, or the policy knows of none.  In between a page that was used again is
+ * found at the moment when it is about to leave (evict.c).
+ *
+ * Nothing can go.  When as many pages were chosen as there are, and none went, those go that were
+ * used just now.  If none of them can, either, it is tried again DRY_NS later.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "mmu/base/clock.h"
+#include "reclaimer_internal.h"
+
+#define GRACE_NS    (10 * NS_PER_MS) /* the machine may take so long to grant credits */
+#define SHORT_NS    NS_PER_S	     /* memory is short for so long after it was */
+#define DRY_NS	    (50 * NS_PER_MS)
+#define SAMPLE_PART 8u /* a sample when an eighth of the pages has been chosen */
+
+/* ---- what is wanted ---- */
+
+/* How many pages accesses wait for that have waited long enough. */
+static uint64_t wanted_by_accesses(struct reclaimer *r, uint64_t now)
+{
+	uint64_t since = gmem_waiting_since(r->gm);
+
+	if (!since || (now < since + GRACE_NS && now > r->helped_ns + SHORT_NS))
+		return 0;
+	return max_u64(gmem_nr_waiting(r->gm), 1);
+}
+
+static bool is_time_to_sample(const struct reclaimer *r)
+{
+	const struct reclaim *policy = r->policy;
+
+	return !r->sampled || !policy->nr_resident ||
+	       policy->nr_chosen - r->sampled_at > policy->nr_resident / SAMPLE_PART;
+}
+
+/* Some of what was asked for is done. */
+static void done(struct reclaimer *r, uint64_t pages)
+{
+	unsigned long long asked = atomic_load(&r->asked);
+
+	while (asked &&
+	       !atomic_compare_exchange_weak(&r->asked, &asked, asked - min_u64(asked, pages)))
+		;
+}
+
+/* Free some pages of `want`.  False: none can go. */
+static bool free_some(struct reclaimer *r, uint64_t want)
+{
+	uint64_t freed, chosen;
+	bool any;
+
+	if (is_time_to_sample(r))
+		reclaimer_sample(r);
+	any = r->fruitless > r->policy->nr_resident;
+	freed = reclaimer_evict(r, want, any, &chosen);
+	done(r, freed);
+	r->fruitless = freed ? 0 : r->fruitless + chosen;
+	if (chosen && r->fruitless <= 2 * r->policy->nr_resident)
+		return true;
+	r->fruitless = 0;
+	return false;
+}
+
+static void serve(struct reclaimer *r)
+{
+	while (!atomic_load(&r->quitting)) {
+		uint64_t now = monotonic_ns(), direct = wanted_by_accesses(r, now);
+		uint64_t want = max_u64(direct, atomic_load(&r->asked));
+
+		if (!want || now < r->dry_until_ns)
+			return;
+		if (direct) {
+			reclaimer_count(&r->stats.direct, now - r->helped_ns > SHORT_NS);
+			r->helped_ns = now;
+		}
+		if (!free_some(r, want))
+			r->dry_until_ns = now + DRY_NS;
+	}
+}
+
+/* When to look around again although nobody says so; -1: never. */
+static int pause_ms(struct reclaimer *r)
+{
+	uint64_t now = monotonic_ns();
+
+	if (gmem_waiting_since(r->gm) || atomic_load(&r->asked))
+		return poll_ms(now, max_u64(r->dry_until_ns, now + GRACE_NS));
+	return -1;
+}
+
+static void reclaimer_main(void *arg)
+{
+	struct reclaimer *r = arg;
+	struct pollfd p = { .fd = r->event, .events = POLLIN };
+	eventfd_t count;
+
+	if (r->config.on_thread_start)
+		r->config.on_thread_start(r->config.ctx);
+	while (!atomic_load(&r->quitting)) {
+		if (poll(&p, 1, pause_ms(r)) < 0 && errno != EINTR)
+			return;
+		if (p.revents && eventfd_read(r->event, &count))
+			continue;
+		serve(r);
+		__atomic_store_n(&r->stats.cpu_ns, clock_ns(CLOCK_THREAD_CPUTIME_ID),
+				 __ATOMIC_RELAXED);
+	}
+}
+
+/* ---- the outside ---- */
+
+static void wake(void *ctx)
+{
+	eventfd_write(((struct reclaimer *)ctx)->event, 1); /* it fails before the start */
+}
+
+static int fail(struct reclaimer *r, int code, struct quire_error *err)
+{
+	reclaimer_destroy(r);
+	return quire_fail(err, code, "cannot make the reclaimer: %s", strerror(-code));
+}
+
+int reclaimer_create(const struct reclaimer_config *config, struct reclaimer **out,
+		     struct quire_error *err)
+{
+	struct reclaimer *r = calloc(1, sizeof(*r));
+	unsigned int nr_ram;
+	const struct gfn_range *ram = gmem_ram(config->gm, &nr_ram);
+	gfn_t span = align_up(ram[nr_ram - 1].end, 64);
+	int code;
+
+	if (!r)
+		return quire_fail(err, -ENOMEM, "no memory for the reclaimer");
+	r->config = *config;
+	r->gm = config->gm;
+	r->event = -1;
+	code = reclaim_create(&r->policy, config->policy, span, config->seed);
+	if (code)
+		return fail(r, code, err);
+	r->chosen_at = calloc(span, sizeof(*r->chosen_at));
+	if (!r->chosen_at)
+		return fail(r, -ENOMEM, err);
+	r->stats.metadata_bytes = span * (config->policy->page_bytes + sizeof(*r->chosen_at));
+	*out = r;
+	return 0;
+}
+
+int reclaimer_start(struct reclaimer *r, struct quire_error *err)
+{
+	int code;
+
+	r->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (r->event < 0)
+		return quire_fail(err, -errno, "cannot create an eventfd: %s", strerror(errno));
+	gmem_set_helper(r->gm, wake, r);
+	code = thread_start(&r->thread, "reclaimer", reclaimer_main, r);
+	return code ? quire_fail(err, code, "cannot start the reclaimer thread: %s",
+				 strerror(-code)) :
+		      0;
+}
+
+void reclaimer_destroy(struct reclaimer *r)
+{
+	if (!r)
+		return;
+	atomic_store(&r->quitting, true);
+	wake(r);
+	thread_join(&r->thread);
+	gmem_set_helper(r->gm, NULL, NULL);
+	if (r->event >= 0)
+		close(r->event);
+	reclaim_destroy(r->policy);
+	free(r->chosen_at);
+	free(r);
+}
+
+void reclaimer_ask(struct reclaimer *r, uint64_t pages)
+{
+	atomic_store(&r->asked, pages);
+	__atomic_fetch_add(&r->stats.requests, 1, __ATOMIC_RELAXED);
+	wake(r);
+}
+
+void reclaimer_stats(const struct reclaimer *r, struct reclaimer_stats *out)
+{
+	const uint64_t *counter = (const void *)&r->stats;
+	uint64_t *copy = (void *)out;
+
+	for (size_t i = 0; i < sizeof(*out) / sizeof(*copy); i++)
+		copy[i] = __atomic_load_n(&counter[i], __ATOMIC_RELAXED);
+}

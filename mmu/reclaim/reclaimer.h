@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MMU_RECLAIM_RECLAIMER_H
+#define QUIRE_MMU_RECLAIM_RECLAIMER_H
+
+/*
+ * The reclaimer: one thread of a VM that frees memory of it, when there is too little.
+ *
+ * A VM reclaims its own pages, and nobody else's.  It does so when it is asked for a number of
+ * pages (reclaimer_ask), and when accesses of its own guest have waited for credits for a moment.
+ * A replacement policy (reclaim.h) says which pages are to go; they are compressed (gmem_compress).
+ * With nothing to do it sleeps, and looks at no page.
+ *
+ * Only this thread knows the policy.  It compares what the policy knows with stage 2 when it
+ * samples, block by block.  So nothing is told to a policy when a page comes in or goes, and a
+ * fault costs nothing more.
+ */
+#include <quire/error.h>
+#include "mmu/memory/gmem.h"
+#include "reclaim.h"
+
+struct reclaimer_config {
+	struct gmem *gm; /* outlives the reclaimer */
+	const struct reclaim_policy *policy;
+	uint64_t seed;			    /* of the policy */
+	void (*on_thread_start)(void *ctx); /* first thing in the thread; may be NULL */
+	void *ctx;
+};
+
+struct reclaimer_stats {
+	uint64_t requests;	 /* reclaimer_ask() */
+	uint64_t direct;	 /* how often accesses waited until memory was reclaimed for them */
+	uint64_t passes;	 /* samples of all of RAM */
+	uint64_t chosen_pages;	 /* that the policy chose to leave ... */
+	uint64_t gone_pages;	 /* ... and which did ... */
+	uint64_t busy_pages;	 /* ... or which had just been used again */
+	uint64_t refused_pages;	 /* ... or for which there is no other place */
+	uint64_t freed_pages;	 /* what that won: less than gone_pages, for the pool needs some */
+	uint64_t refault_pages;	 /* pages that came back, as found by samples */
+	uint64_t known_pages;	 /* that the policy may choose from, now */
+	uint64_t cpu_ns;	 /* processor time of the thread */
+	uint64_t metadata_bytes; /* what the reclaimer occupies at most */
+};
+
+struct reclaimer;
+
+/*
+ * Create a reclaimer without its thread, and without a descriptor.
+ * Returns 0, or -errno with *err, which may be NULL: -ENOMEM; -EINVAL: RAM is larger than a policy
+ * can number.
+ */
+int reclaimer_create(const struct reclaimer_config *config, struct reclaimer **out,
+		     struct quire_error *err);
+
+/*
+ * Start the thread.  It becomes the helper of guest memory (gmem_set_helper), so this comes before
+ * anybody may wait for credits.  0, or -errno with *err, which may be NULL.
+ */
+int reclaimer_start(struct reclaimer *r, struct quire_error *err);
+
+/*
+ * Stop the thread and free the reclaimer, while nobody waits for memory any more.  To be called
+ * before its gmem is destroyed.  NULL is fine.
+ */
+void reclaimer_destroy(struct reclaimer *r);
+
+/*
+ * So many pages are to become free from now on; that replaces what is left of an earlier request.
+ * 0: no more are wanted.  Any thread, with any lock held.
+ */
+void reclaimer_ask(struct reclaimer *r, uint64_t pages);
+
+/* Copy the statistics to *out.  Any thread. */
+void reclaimer_stats(const struct reclaimer *r, struct reclaimer_stats *out);
+
+#endif

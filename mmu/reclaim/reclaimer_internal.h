@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_MMU_RECLAIM_RECLAIMER_INTERNAL_H
+#define QUIRE_MMU_RECLAIM_RECLAIMER_INTERNAL_H
+
+/* What the files of the reclaimer share. */
+#include <stdatomic.h>
+#include "mmu/base/thread.h"
+#include "reclaimer.h"
+
+#define EVICT_LEAST 32u /* pages that are chosen at a time ... */
+#define EVICT_BATCH 64u /* ... and at most */
+
+/* [I] immutable once the thread runs   [a] atomic   all else is the thread's alone */
+struct reclaimer {
+	struct reclaimer_config config; /* [I] */
+	struct gmem *gm;		/* [I] */
+	struct thread thread;
+	int event;	      /* [I] eventfd that makes the thread look around */
+	atomic_bool quitting; /* [a] */
+	atomic_ullong asked;  /* [a] pages that are still to become free */
+	struct reclaim *policy;
+	uint32_t *chosen_at;   /* of each page: nr_chosen when it was chosen, + 1; 0: never */
+	uint64_t sampled_at;   /* nr_chosen at the end of the last pass */
+	bool sampled;	       /* there was one */
+	uint64_t helped_ns;    /* when memory was last reclaimed for them */
+	uint64_t dry_until_ns; /* nothing could go: it is not tried before */
+	uint64_t fruitless;    /* pages that were chosen since one went */
+	struct reclaimer_stats stats; /* [a] written by the thread */
+};
+
+/* Add to a counter that others may read. */
+static inline void reclaimer_count(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+/*
+ * Look at all of RAM: tell the policy which pages came and went since the last time, and which were
+ * used; and have their touches forgotten.  (sample.c)
+ */
+void reclaimer_sample(struct reclaimer *r);
+
+/*
+ * Choose `nr` pages, but EVICT_LEAST to EVICT_BATCH, and send them away; `any`: also those that
+ * were used just now.  Returns how many pages became free.  *chosen: how many the policy chose; 0:
+ * it knows of none.  (evict.c)
+ */
+uint64_t reclaimer_evict(struct reclaimer *r, uint64_t nr, bool any, uint64_t *chosen);
+
+#endif

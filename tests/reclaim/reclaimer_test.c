@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The reclaimer on guest memory: what its policy knows against stage 2, what leaves and what stays,
+ * and guests that have more memory than there are credits.
+ *
+ * Most of it is done step by step, without the thread.
+ */
+#include <limits.h>
+#include <unistd.h>
+#include "mmu/reclaim/reclaimer_internal.h"
+#include "tests/memory/share_lab.h"
+
+#define STEPS 250
+
+static struct reclaimer *r;
+
+static const char *policy_name(void)
+{
+	return r->policy->policy->name;
+}
+
+static void begin(enum gmem_hugepages hugepages, enum reclaim_kind kind)
+{
+	struct reclaimer_config config = { .policy = reclaim_policies[kind], .seed = rng };
+	struct quire_error err;
+
+	create(hugepages);
+	config.gm = gm;
+	if (reclaimer_create(&config, &r, &err))
+		tap_bail("%s", err.text);
+}
+
+static void end(void)
+{
+	reclaimer_destroy(r);
+	destroy();
+}
+
+static struct reclaimer_stats stats(void)
+{
+	struct reclaimer_stats s;
+
+	reclaimer_stats(r, &s);
+	return s;
+}
+
+static uint64_t pages_in(enum page_state state)
+{
+	struct gmem_stats s;
+
+	gmem_stats(gm, &s);
+	return s.s2.pages[state];
+}
+
+/* A page that packs to some hundred bytes, and one that does not pack. */
+static void fill_text(gfn_t gfn, uint64_t nr)
+{
+	for (; nr--; gfn++) {
+		uint64_t seed = gfn + 1, *page = (uint64_t *)hva(gfn);
+
+		for (unsigned int i = 0; i < QUIRE_PAGE_SIZE / 8; i++)
+			put_into(&page[i], i % 16 ? gfn + i / 64 : tap_random(&seed));
+	}
+}
+
+static void fill_random(gfn_t gfn, uint64_t nr)
+{
+	for (; nr--; gfn++) {
+		uint64_t seed = gfn + 1, *page = (uint64_t *)hva(gfn);
+
+		for (unsigned int i = 0; i < QUIRE_PAGE_SIZE / 8; i++)
+			put_into(&page[i], tap_random(&seed));
+	}
+}
+
+/* How many pages do not have what fill_text() wrote. */
+static uint64_t wrong_text(gfn_t gfn, uint64_t nr)
+{
+	uint64_t sum = 0;
+
+	for (; nr--; gfn++) {
+		const uint64_t *page = (uint64_t *)hva(gfn);
+		uint64_t seed = gfn + 1, bad = 0;
+
+		for (unsigned int i = 0; i < QUIRE_PAGE_SIZE / 8; i++)
+			bad |= look_at(&page[i]) ^ (i % 16 ? gfn + i / 64 : tap_random(&seed));
+		sum += bad != 0;
+	}
+	return sum;
+}
+
+static void touch(gfn_t gfn)
+{
+	look_at((uint64_t *)hva(gfn));
+}
+
+static bool is_known(gfn_t gfn)
+{
+	return reclaim_resident(r->policy, gfn / 64) >> gfn % 64 & 1;
+}
+
+/* How many pages the policy knows that are not private, or does not know that are. */
+static uint64_t differ(void)
+{
+	struct stage2_page page;
+	uint64_t sum = 0;
+
+	for (gfn_t gfn = 0; gfn < NR_PAGES; gfn++) {
+		gmem_lookup(gm, gfn, &page);
+		sum += is_known(gfn) != (page.state == PG_PRIVATE);
+	}
+	return sum;
+}
+
+static void is_sound(const char *when)
+{
+	is(gmem_audit(gm, describe, NULL), 0, "the audit finds nothing %s%s", when, guest_kind());
+}
+
+/* ---- step by step ---- */
+
+static void test_knows(void)
+{
+	uint64_t chosen, freed;
+
+	begin(GMEM_HUGE_NEVER, RECLAIM_GEN);
+	fill_text(0, 600);
+	is(r->policy->nr_resident, 0, "nothing is known before the first sample%s", guest_kind());
+	reclaimer_sample(r);
+	is(differ(), 0, "then the policy knows all private pages");
+	gmem_drop(gm, 100, 50, NULL);
+	gmem_balloon(gm, 200, 50, NULL);
+	fill_text(700, 20);
+	reclaimer_sample(r);
+	is(differ(), 0, "what came and went since is found by the next sample");
+	is(stats().refault_pages, 0, "... and nothing of it is a refault");
+	freed = reclaimer_evict(r, 64, false, &chosen);
+	ok(freed > 32 && freed == stats().freed_pages, "some pages are freed (%lu)", (long)freed);
+	is(chosen, 64, "... of 64 that were chosen");
+	is(stats().gone_pages, 64, "... all of which went");
+	is(pages_in(PG_COMPRESSED), 64, "... which is their state");
+	is(differ(), 0, "... and the policy does not know them any more");
+	reclaimer_sample(r);
+	is(stats().refault_pages, 0, "none has come back");
+	for (gfn_t gfn = 0; gfn < NR_PAGES; gfn++) {
+		struct stage2_page page;
+
+		gmem_lookup(gm, gfn, &page);
+		if (page.state == PG_COMPRESSED && gfn % 2)
+			touch(gfn);
+	}
+	reclaimer_sample(r);
+	is(stats().refault_pages, 64 - pages_in(PG_COMPRESSED),
+	   "those that come back are refaults");
+	is(differ(), 0, "... and known again");
+	is(wrong_text(0, 100) + wrong_text(300, 300) + wrong_text(700, 20), 0,
+	   "all pages have their bytes");
+	is_sound("after eviction");
+	end();
+}
+
+static void test_used(void)
+{
+	uint64_t chosen, around = guest_on_shadow ? 16 : 1;
+
+	begin(GMEM_HUGE_NEVER, RECLAIM_FIFO);
+	fill_text(0, 128);
+	reclaimer_sample(r);
+	for (gfn_t gfn = 0; gfn < 4; gfn++)
+		touch(16 * gfn);
+	reclaimer_evict(r, 64, false, &chosen);
+	is(stats().busy_pages, 4 * around, "pages that were used again stay%s", guest_kind());
+	is(stats().gone_pages, 64 - 4 * around, "... the others leave");
+	is(differ(), 0, "... and the policy may choose from the former");
+	for (unsigned int i = 0; i < 8 && pages_in(PG_PRIVATE); i++)
+		reclaimer_evict(r, 64, true, &chosen);
+	is(pages_in(PG_PRIVATE), 0, "if need be, all leave");
+	is(wrong_text(0, 128), 0, "all pages have their bytes");
+	end();
+}
+
+static uint64_t nr_refused(void)
+{
+	struct gmem_stats s;
+
+	gmem_stats(gm, &s);
+	return s.unpackable_pages;
+}
+
+static void test_incompressible(void)
+{
+	uint64_t chosen, before;
+
+	begin(GMEM_HUGE_NEVER, RECLAIM_CLOCK);
+	fill_random(0, 64);
+	reclaimer_sample(r);
+	is(reclaimer_evict(r, 64, false, &chosen), 0, "what does not pack frees nothing%s",
+	   guest_kind());
+	before = nr_refused();
+	is(before, 64, "... each page was tried");
+	is(differ(), 0, "... and is still known");
+	fill_text(0, 64);
+	for (unsigned int i = 0; i < 2; i++)
+		reclaimer_evict(r, 64, true, &chosen);
+	is(stats().gone_pages, 64, "when they can be packed they are tried again, and go");
+	is(wrong_text(0, 64), 0, "all pages have their bytes");
+	end();
+}
+
+static void test_leaf(void)
+{
+	struct gmem_stats s;
+	uint64_t chosen;
+
+	begin(GMEM_HUGE_AUTO, RECLAIM_FIFO);
+	fill_text(0, 1024);
+	reclaimer_sample(r);
+	touch(5);
+	reclaimer_evict(r, 64, false, &chosen);
+	gmem_stats(gm, &s);
+	is(s.s2.large_leaves, 1, "a leaf that was touched is split%s", guest_kind());
+	is(s.s2.pages[PG_COMPRESSED], 64, "... by pages that leave");
+	reclaimer_sample(r);
+	touch(5);
+	for (unsigned int i = 0; i < 8; i++)
+		reclaimer_evict(r, 64, false, &chosen);
+	ok(stats().busy_pages <= 16, "... and then its pages are told apart (%lu)",
+	   (long)stats().busy_pages);
+	is(wrong_text(0, 1024), 0, "all pages have their bytes");
+	is_sound("after a leaf");
+	end();
+}
+
+/* ---- at random ---- */
+
+static void one_step(void)
+{
+	gfn_t gfn = tap_random(&rng) % (NR_PAGES - 64);
+	uint64_t nr = 1 + tap_random(&rng) % 64, chosen;
+	struct gmem_packed packed = { 0 };
+
+	switch (tap_random(&rng) % 9) {
+	case 0:
+	case 1: fill_text(gfn, nr); break;
+	case 2: fill_random(gfn, nr / 8); break;
+	case 3: gmem_drop(gm, gfn, nr, NULL); break;
+	case 4: gmem_balloon(gm, gfn, nr, NULL); break;
+	case 5: gmem_compress(gm, gfn, nr, GMEM_NR_WATCHERS, &packed); break;
+	case 6: touch(gfn); break;
+	case 7: reclaimer_sample(r); break;
+	case 8: reclaimer_evict(r, nr, tap_random(&rng) % 4 == 0, &chosen);
+	}
+}
+
+static void test_lockstep(enum reclaim_kind kind)
+{
+	uint64_t bad = 0, known = 0;
+
+	begin(kind % 2 ? GMEM_HUGE_NEVER : GMEM_HUGE_AUTO, kind);
+	for (unsigned int i = 0; i < STEPS; i++) {
+		one_step();
+		if (i % 10)
+			continue;
+		reclaimer_sample(r);
+		bad += differ();
+		known += r->policy->nr_resident != pages_in(PG_PRIVATE);
+	}
+	is(bad + known, 0, "%s knows what is private after each sample%s", policy_name(),
+	   guest_kind());
+	ok(stats().gone_pages > 0 && stats().refault_pages > 0, "... and pages left and came back");
+	is_sound("at random");
+	end();
+}
+
+/* ---- more memory than credits ---- */
+
+#define PAGES 1200u
+#define ROOM  700u
+
+static uint64_t wrong;
+
+static void *guest(void *arg)
+{
+	(void)arg;
+	fill_text(0, PAGES);
+	wrong = wrong_text(0, PAGES);
+	return NULL;
+}
+
+static void test_direct(enum gmem_hugepages hugepages, enum reclaim_kind kind)
+{
+	struct quire_error err;
+	struct gmem_stats s;
+	pthread_t thread;
+
+	begin(hugepages, kind);
+	atomic_store(&most_taken, ROOM);
+	if (reclaimer_start(r, &err))
+		tap_bail("%s", err.text);
+	pthread_create(&thread, NULL, guest, NULL);
+	pthread_join(thread, NULL);
+	gmem_stats(gm, &s);
+	is(wrong, 0, "%s: a guest of more pages than credits finds all its bytes%s", policy_name(),
+	   guest_kind());
+	ok(s.most_resident_pages <= ROOM, "... and never had more than it may (%lu)",
+	   (long)s.most_resident_pages);
+	ok(s.pool.object_pages >= PAGES - ROOM, "... the others are compressed (%lu)",
+	   (long)s.pool.object_pages);
+	ok(stats().direct > 0, "... because it waited");
+	is_sound("after a guest that is too large");
+	atomic_store(&most_taken, LONG_MAX);
+	end();
+}
+
+/* Asked, it frees so many pages and no more than a batch beyond. */
+static void test_asked(void)
+{
+	struct quire_error err;
+	uint64_t freed;
+
+	begin(GMEM_HUGE_NEVER, RECLAIM_GEN);
+	fill_text(0, 1000);
+	if (reclaimer_start(r, &err))
+		tap_bail("%s", err.text);
+	is(stats().passes, 0, "who is not asked looks at nothing%s", guest_kind());
+	reclaimer_ask(r, 300);
+	while (atomic_load(&r->asked))
+		usleep(1000);
+	freed = stats().freed_pages;
+	ok(freed >= 300 && freed < 300 + EVICT_BATCH, "who is asked frees as much (%lu pages)",
+	   (long)freed);
+	is(wrong_text(0, 1000), 0, "all pages have their bytes");
+	reclaimer_ask(r, 100000);
+	while (!r->dry_until_ns)
+		usleep(1000);
+	ok(pages_in(PG_COMPRESSED) > 900, "... and as much as can be freed, if that is less (%lu)",
+	   (long)pages_in(PG_COMPRESSED));
+	reclaimer_ask(r, 0);
+	is_sound("after requests");
+	end();
+}
+
+static void test_all(void)
+{
+	test_knows();
+	test_used();
+	test_incompressible();
+	test_leaf();
+	for (unsigned int kind = 0; kind < RECLAIM_NR_POLICIES; kind++)
+		test_lockstep(kind);
+	test_direct(GMEM_HUGE_NEVER, RECLAIM_GEN);
+	test_direct(GMEM_HUGE_AUTO, RECLAIM_CLOCK);
+	test_asked();
+}
+
+int main(int argc, char **argv)
+{
+	tap_init();
+	rng = tap_seed(argc, argv);
+	make_segment();
+	test_all();
+	guest_on_shadow = true;
+	test_all();
+	return tap_done();
+}
