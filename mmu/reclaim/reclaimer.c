@@ -23,7 +23,7 @@
 #include "mmu/base/clock.h"
 #include "reclaimer_internal.h"
 
-#define GRACE_NS    (10 * NS_PER_MS) /* the machine may take so long to grant credits */
+#define GRACE_NS    (30 * NS_PER_MS) /* the machine may take so long to grant credits */
 #define SHORT_NS    NS_PER_S	     /* memory is short for so long after it was */
 #define DRY_NS	    (50 * NS_PER_MS)
 #define SAMPLE_PART 8u /* a sample when an eighth of the pages has been chosen */

@@ -22,7 +22,7 @@ sub run_guest {
 	my ($name, $options, @words) = @_;
 	return start("$dir/$name", 'timeout', '-s', 'KILL', 120, $quire, 'run',
 		"--machine=$address", "--name=$name", '-m', '96M', '--balloon=off',
-		'--hugepages=never',
+		'--hugepages=never', '--reclaim=off',
 		"--stats=$dir/$name.json", @$options, $quill, @words);
 }
 
