@@ -9,8 +9,9 @@
  *
  * The secret takes the place of XXH3's own, all 192 bytes of it: with the library's default secret
  * anybody computes a page with a given hash.  XXH3 is no cryptographic hash under a secret either:
- * nobody claims that two pages with one hash cannot be found.  So no hash ever decides that pages
- * are equal; all 4096 bytes do.
+ * nobody claims that two pages with one hash cannot be found.  So no hash ever decides that two
+ * pages are equal; all 4096 bytes do.  For a page and an older copy of the same one it does
+ * (mmu/swap/swap.h).
  */
 #include <quire/types.h>
 

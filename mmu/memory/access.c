@@ -22,27 +22,53 @@ static bool range_is_ram(const struct gmem *gm, gpa_t gpa, size_t len)
 	       stage2_is_ram(gm->s2, gpa_to_gfn(gpa), gpa_to_gfn(last) - gpa_to_gfn(gpa) + 1);
 }
 
+/*
+ * See that [gfn, end), swapped pages of one run, can be read: at least the first.  0 with how many
+ * in *nr; -EAGAIN: the lock was dropped, look again; or as guest_read.
+ */
+static int fetch(struct gmem *gm, gfn_t gfn, gfn_t end, uint64_t *nr)
+{
+	int err = swapped_fetch(gm, gfn, end - gfn);
+
+	*nr = 1;
+	if (err == -EINPROGRESS) {
+		swapped_await(gm);
+		return -EAGAIN;
+	}
+	if (err)
+		gmem_fail(gm, gfn_to_gpa(gfn), err);
+	return err;
+}
+
 int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 {
 	uint8_t *to = buf;
+	int err = 0;
 
 	if (!range_is_ram(gm, gpa, len))
 		return -EFAULT;
 	gmem_lock(gm, GMEM_ACCESS);
-	gmem_await_filled(gm, gpa_to_gfn(gpa), gpa_to_gfn(gpa + len) + 1);
 	while (len) {
 		gfn_t gfn = gpa_to_gfn(gpa), end = gpa_to_gfn(gpa + len - 1) + 1;
 		struct stage2_page page;
-		uint64_t nr = stage2_linear_run(gm->s2, gfn, end, &page);
-		size_t part = min_u64(len, gfn_to_gpa(gfn + nr) - gpa);
+		uint64_t nr;
+		size_t part;
 
+		gmem_await_filled(gm, gfn, end);
+		nr = stage2_linear_run(gm->s2, gfn, end, &page);
+		err = page.state == PG_SWAPPED ? fetch(gm, gfn, gfn + nr, &nr) : 0;
+		if (err == -EAGAIN)
+			continue;
+		if (err)
+			break;
+		part = min_u64(len, gfn_to_gpa(gfn + nr) - gpa);
 		contents_copy(gm, gfn, &page, gpa % QUIRE_PAGE_SIZE, to, part);
 		to += part;
 		gpa += part;
 		len -= part;
 	}
 	gmem_unlock(gm);
-	return 0;
+	return err;
 }
 
 /* The first page of [gfn, end) that is not private, or end. */
@@ -71,6 +97,12 @@ static int wait_for_credits(struct gmem *gm)
 	return err;
 }
 
+static int wait_for_load(struct gmem *gm)
+{
+	swapped_await(gm);
+	return 0;
+}
+
 /*
  * Make the pages of [start, end) private, and note them as written.  If credits are short, wait for
  * them.  LOCK_GMEM is held, but may be dropped meanwhile, and then pages may go again: so this
@@ -87,6 +119,10 @@ static int bring_in_for_access(struct gmem *gm, gfn_t start, gfn_t end)
 		gm->stats.accessor_pages += err ? 0 : in.end - in.start;
 		if (err == -EDQUOT)
 			err = wait_for_credits(gm);
+		else if (err == -EINPROGRESS)
+			err = wait_for_load(gm);
+		else if (err == -EIO || err == -EBADMSG)
+			gmem_fail(gm, gfn_to_gpa(gfn), err);
 		if (err)
 			return err;
 	}

@@ -39,6 +39,7 @@ const struct away_provider *const away_providers[PG_NR_STATES] = {
 	[PG_SHARED] = &share_provider,
 	[PG_ZERO] = &zero_provider,
 	[PG_COMPRESSED] = &packed_provider,
+	[PG_SWAPPED] = &swapped_provider,
 };
 
 /* --- the reserve ------------------------------------------------------------------------- */

@@ -15,6 +15,8 @@
  * A zero page is read for the first time.  The page of zeroes is mapped there, and at the pages
  * around it in its block that are zero and not mapped.
  *
+ * A swapped page is touched.  It is read first (swapped.c).
+ *
  * A page that is away is written.  It comes home (away.c): alone, or with others for a writer that
  * goes on from page to page.  If such a writer meets a block in which nothing has a frame, the
  * block comes in as one.
@@ -441,6 +443,8 @@ int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in)
 			if (err != -ENOMEM)
 				return err;
 		}
+		if (page.state == PG_SWAPPED)
+			return swapped_bring_home(gm, gfn, in);
 		if (page_is_away(page.state))
 			return bring_home(gm, gfn, in);
 		if (gm->config.hugepages == GMEM_HUGE_NEVER || waiting_any(&gm->waiting) ||

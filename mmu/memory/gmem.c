@@ -63,6 +63,10 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 	if (!gm)
 		return quire_fail(err, -ENOMEM, "out of memory");
 	gm->config = *config;
+	if (config->swap) {
+		gm->swap_config = *config->swap;
+		gm->config.swap = &gm->swap_config;
+	}
 	gm->config.ram = memcpy(gm->ram, config->ram, config->nr_ram * sizeof(*config->ram));
 	lock_init(&gm->lock, LOCK_GMEM);
 	gmem_stall_init(gm);
@@ -102,6 +106,11 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 		quire_fail(err, error, "no memory for a pool of compressed pages");
 		goto finish_share;
 	}
+	error = swapped_init(gm);
+	if (error) {
+		quire_fail(err, error, "cannot set up swap: %s", strerror(-error));
+		goto finish_share;
+	}
 	error = touched_init(gm);
 	if (error) {
 		quire_fail(err, error, "no memory to note what the guest touches");
@@ -116,6 +125,7 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 
 finish_share:
 	touched_finish(gm);
+	swapped_finish(gm);
 	packed_finish(gm);
 	share_finish(gm);
 	shadow_window_destroy(&gm->shadow);
@@ -157,6 +167,11 @@ uint64_t gmem_waiting_since(const struct gmem *gm)
 
 int gmem_start(struct gmem *gm, struct quire_error *err)
 {
+	int error = swapped_start(gm);
+
+	if (error)
+		return quire_fail(err, error, "cannot start the thread of the swap file: %s",
+				  strerror(-error));
 	return gm->shadow.shadow ? 0 : pager_start(gm, err);
 }
 
@@ -164,6 +179,7 @@ void gmem_destroy(struct gmem *gm)
 {
 	if (!gm)
 		return;
+	swapped_stop(gm);
 	if (gm->pager.started)
 		pager_stop(gm);
 	gmem_lock(gm, GMEM_LOOK);
@@ -172,6 +188,7 @@ void gmem_destroy(struct gmem *gm)
 	shadow_window_destroy(&gm->shadow);
 	gmem_unlock(gm);
 	touched_finish(gm);
+	swapped_finish(gm);
 	packed_finish(gm);
 	window_destroy(&gm->window);
 	stage2_destroy(gm->s2);
@@ -332,6 +349,16 @@ void gmem_count_fault(struct gmem *gm, const struct gfn_range *in)
 	gm->stats.faulted_in_blocks += in->end - in->start == QUIRE_BLOCK_PAGES;
 }
 
+void gmem_fail(struct gmem *gm, gpa_t gpa, int err)
+{
+	enum gmem_holder who = gm->holder;
+
+	gmem_unlock(gm);
+	if (gm->config.on_host_failure)
+		gm->config.on_host_failure(gm->config.ctx, gpa, err);
+	gmem_lock(gm, who);
+}
+
 void gmem_stir(struct gmem *gm)
 {
 	for (struct gmem_dozer *d = gm->dozer; d < gm->dozer + GMEM_NR_DOZERS; d++)
@@ -379,6 +406,8 @@ void gmem_stats(struct gmem *gm, struct gmem_stats *out)
 		out->waiting_ns = monotonic_ns() - gm->vcpus_waiting_since;
 	stall_read(&gm->stall, monotonic_ns(), &out->stall);
 	pool_stats(gm->packed.pool, &out->pool);
+	if (gm->swapped.area)
+		swap_stats(gm->swapped.area, &out->swap);
 	out->orphan_pages = store_view_orphan_pages(&gm->share.store);
 	stage2_counters(gm->s2, &out->s2);
 	gmem_unlock(gm);
@@ -478,6 +507,7 @@ unsigned int gmem_audit(struct gmem *gm, void (*report)(void *ctx, const char *w
 	audit_expect(&a, resident + packed_pool_pages(gm), ramfile_pages(gm->window.ram_fd),
 		     "pages resident");
 	a.faults += packed_audit(gm, report, ctx);
+	a.faults += swapped_audit(gm, report, ctx);
 	audit_backend(&a, gm);
 	if (gm->shadow.shadow)
 		a.faults += shadow_audit(gm->shadow.shadow, report, ctx);

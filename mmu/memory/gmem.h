@@ -21,6 +21,8 @@
 #include "mmu/format/walk.h"
 #include "mmu/pool/pool.h"
 #include "mmu/shadow/shadow.h"
+#include "mmu/swap/fault.h"
+#include "mmu/swap/swap.h"
 #include "stage2.h"
 
 enum gmem_hugepages {
@@ -82,6 +84,14 @@ struct gmem_shadow {
 	void *ctx;
 };
 
+/* A file for pages that leave memory. */
+struct gmem_swap {
+	int fd;				/* borrowed; SWAP_FILE_BYTES of all gfns below the last */
+	uint32_t unit;			/* bytes; as in mmu/swap/space.h */
+	const struct swap_quota *quota; /* borrowed; NULL: no limit but the file's size */
+	struct swap_faults faults;
+};
+
 struct gmem_config {
 	const struct gfn_range *ram; /* sorted, disjoint, 2 MiB-aligned except the very end */
 	unsigned int nr_ram;
@@ -90,10 +100,13 @@ struct gmem_config {
 	int ram_fd;	       /* borrowed: a file on tmpfs for RAM, all holes; 0: ramfile_create */
 	const struct gmem_credits *credits; /* borrowed; NULL: no limit but the host's */
 	const struct gmem_shadow *shadow;   /* copied; NULL: the window */
+	const struct gmem_swap *swap;	    /* copied; NULL: no page is swapped */
 	/*
 	 * The pager calls it once, without LOCK_GMEM, when a guest access cannot complete: the host
-	 * has no more memory (err: -ENOMEM, -ENOSPC, ...), or there are no credits (-EDQUOT).  The
-	 * accessing vCPU stays blocked.  The callee arranges for the VM to stop.  May be NULL.
+	 * has no more memory (err: -ENOMEM, -ENOSPC, ...), there are no credits (-EDQUOT), or the
+	 * page cannot be read back from the swap file (-EIO, ...) or is not what was written there
+	 * (-EBADMSG).  The accessing vCPU stays blocked.  The callee arranges for the VM to stop.
+	 * May be NULL.
 	 */
 	void (*on_host_failure)(void *ctx, gpa_t gpa, int err);
 	/*
@@ -101,8 +114,12 @@ struct gmem_config {
 	 * LOCK_GMEM is held.  NULL: it is not known, and every stall counts as full.
 	 */
 	uint64_t (*vcpu_ns)(void *ctx);
-	/* The first call in the pager's thread, so that it can give up privileges.  May be NULL. */
+	/*
+	 * The first call in the pager's thread, and in that of the swap file, so that they can give
+	 * up privileges.  May be NULL.
+	 */
 	void (*on_thread_start)(void *ctx);
+	void (*on_swap_thread_start)(void *ctx);
 	void *ctx;
 };
 
@@ -146,8 +163,18 @@ struct gmem_stats {
 	uint64_t waiting_ns;	 /* ... the oldest of them for so long */
 	uint64_t credit_wait_ns; /* sum of what credit_waits counts */
 
-	struct pool_stats pool;
+	uint64_t swapped_out_pages; /* since creation ... */
+	uint64_t swap_clean_pages; /* ... of which the area still had a copy, so none was written */
+	uint64_t swapped_in_pages; /* that came home ... */
+	uint64_t swap_ahead_pages; /* ... of which nobody had asked for yet */
+	uint64_t swap_read_errors; /* loads that failed */
+	uint64_t swap_write_errors; /* pages that stayed because they could not be written */
+	uint64_t swap_full_pages;   /* pages that stayed because the area was full */
 
+	struct pool_stats pool;
+	struct swap_stats swap;
+
+	struct histogram swap_reads; /* of the swap file, from asking to done */
 	/* vCPUs that waited for a page to be loaded, or for a credit (stall.h). */
 	struct stall_record stall;
 	/* Touches that loaded a page, by its state: from the event to the wake-up. */
@@ -175,7 +202,10 @@ struct gmem;
  */
 int gmem_create(const struct gmem_config *config, struct gmem **out, struct quire_error *err);
 
-/* Start the pager, once.  0, or -errno with the reason in *err (may be NULL). */
+/*
+ * Start the pager, and the thread of the swap file, once.  0, or -errno with the reason in *err (may
+ * be NULL).
+ */
 int gmem_start(struct gmem *gm, struct quire_error *err);
 
 /*
@@ -218,15 +248,18 @@ int gmem_open_ram(const struct gmem *gm);
  * Read [gpa, gpa + len) into buf.  Absent pages read as zeroes and stay absent.
  * A word (2, 4 or 8 bytes, and aligned to as many) is read at once, as a processor does: all of it
  * is from the same moment, whatever the guest writes.  So are words written by guest_write().
- * 0, or -EFAULT if part of the range is not RAM (buf is undefined then).
+ * Swapped pages are read from the file, for which the caller waits, and stay swapped.
+ * 0; -EFAULT: part of the range is not RAM; or another -errno: a page cannot be read back, and
+ * on_host_failure was called.  On failure buf is undefined.
  */
 int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len);
 
 /*
  * Write buf to [gpa, gpa + len).  Pages that are not private are brought in; if credits are short,
  * the caller waits for them.
- * 0; -EFAULT: part of the range is not RAM; -ENOMEM or another -errno: the host has no memory;
- * -EDQUOT: there are no credits.  On failure nothing is written.
+ * 0; -EFAULT: part of the range is not RAM; -ENOMEM or another -errno: the host has no memory, or a
+ * page cannot be read back, as in guest_read; -EDQUOT: there are no credits.  On failure nothing is
+ * written.
  */
 int guest_write(struct gmem *gm, gpa_t gpa, const void *buf, size_t len);
 
@@ -312,6 +345,24 @@ int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unl
 void gmem_compress_pages(struct gmem *gm, const gfn_t *gfn, uint64_t nr, enum gmem_watcher unless,
 			 struct gmem_packed *out);
 
+/* What became of the pages of a range.  Those that were neither private nor compressed stayed. */
+struct gmem_swapped {
+	uint64_t swapped;
+	uint64_t clean;	  /* ... of which the area still had a copy: they were not written */
+	uint64_t kept;	  /* they are held, or written at that moment, or there was no space */
+	uint64_t touched; /* the guest has touched them */
+};
+
+/*
+ * Swap out the private and compressed pages of [gfn, gfn + nr): they lose their memory until they
+ * are touched.  `unless` is as in gmem_compress, for private pages.  *out is added to.  It waits
+ * for the disk, without any lock of ours.
+ * 0; -EFAULT: nr is 0 or part of the range is not RAM; -ENODEV: there is no swap file.  Or not all
+ * of the range was looked at: -ENOSPC: the area is full; or another -errno: the disk failed.
+ */
+int gmem_swap_out(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
+		  struct gmem_swapped *out);
+
 /*
  * Forget which private pages of [gfn, gfn + nr) the guest has touched.  Its next touch of each
  * costs it a fault of the host's, and none of ours.  What the VMM does is no touch.
@@ -396,9 +447,10 @@ enum walk_outcome gmem_look(struct gmem *gm, const struct walk_cpu *cpu, gva_t g
 
 /*
  * For a guest on shadow tables: as shadow_fault, with what it needs from guest memory brought in.
- * The caller waits for credits if there are none.  SHADOW_MAPPED, SHADOW_PAGE_FAULT,
- * SHADOW_NOT_CANONICAL, SHADOW_BAD_MODE; or -errno: the host has no memory, or -EDQUOT: there will
- * be no credit (on_host_failure was called).  Everything is flushed when it returns.
+ * The caller waits for credits if there are none, and for the swap file.  SHADOW_MAPPED,
+ * SHADOW_PAGE_FAULT, SHADOW_NOT_CANONICAL, SHADOW_BAD_MODE; or -errno: the host has no memory, a
+ * page cannot be read back, or -EDQUOT: there will be no credit (on_host_failure was called).
+ * Everything is flushed when it returns.
  */
 int gmem_shadow_fault(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
 		      struct walk_access access, struct walk_result *res);

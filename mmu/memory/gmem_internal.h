@@ -13,6 +13,7 @@
 #include "packed.h"
 #include "shadow_window.h"
 #include "share.h"
+#include "swapped.h"
 #include "touched.h"
 #include "waiting.h"
 #include "window.h"
@@ -23,6 +24,7 @@
 struct gmem {
 	struct gmem_config config;	      /* [I] its ram is the next field */
 	struct gfn_range ram[8];	      /* [I] */
+	struct gmem_swap swap_config;	      /* [I] if config.swap is set, it is this */
 	struct window window;		      /* [I] */
 	struct shadow_window shadow;	      /* [I] if the guest runs on shadow tables */
 	struct backend *backend;	      /* [I] one of them, by its operations */
@@ -35,13 +37,15 @@ struct gmem {
 	unsigned int nr_held;		      /* [g] */
 	struct gmem_stats stats;	      /* [g] what gmem_stats does not fill in */
 
-	uint64_t changes;     /* [g] how often pages have changed their state */
-	struct share share;   /* [g] */
-	struct packed packed; /* [g] */
+	uint64_t changes;	/* [g] how often pages have changed their state */
+	struct share share;	/* [g] */
+	struct packed packed;	/* [g] */
+	struct swapped swapped; /* [g] */
 	struct touch_watcher watcher[GMEM_NR_WATCHERS]; /* [g] */
 	struct gfn_range last_group; /* [g] the last pages that came in as a group */
 
 	struct waiting waiting;	    /* [g] pages that wait for credits */
+	struct waiting loading;	    /* [g] ... and for the swap file */
 	unsigned int vcpus_waiting; /* [g] ... and vCPUs on shadow tables, which do it themselves */
 	uint64_t vcpus_waiting_since; /* [g] the first of these */
 	atomic_uint sleepers;	      /* [a] who is in gmem_wait */
@@ -82,6 +86,9 @@ uint64_t gmem_section(struct gmem *gm, uint64_t most);
 
 /* Wait, without LOCK_GMEM, until a block has been filled. */
 void gmem_wait_for_fill(struct gmem *gm);
+
+/* Wait, without LOCK_GMEM, for something that does not come from its holders. */
+void gmem_sleep(struct gmem *gm, pthread_cond_t *until);
 
 /* --- a walk over all of RAM (gmem.c) --- */
 
@@ -167,6 +174,7 @@ uint64_t gmem_adopt(struct gmem *gm, gfn_t gfn, gfn_t end);
  *
  * Returns 0 with the range that came in, which is empty if there was nothing to do;
  *   -EDQUOT  there is not one credit at hand: see gmem_wait and gmem_seek, and try again
+ *   -EINPROGRESS, -EIO, -EBADMSG  as swapped_fetch
  *   or the host's -errno: it has no memory
  */
 int gmem_bring_in(struct gmem *gm, gfn_t gfn, bool write, struct gfn_range *in);
@@ -178,6 +186,9 @@ void gmem_count_fault(struct gmem *gm, const struct gfn_range *in);
 
 /* Pages came in or home: the guest is active again, which those who doze want to know.  No lock. */
 void gmem_stir(struct gmem *gm);
+
+/* The guest cannot go on: somebody else than the pager found out.  LOCK_GMEM is dropped for it. */
+void gmem_fail(struct gmem *gm, gpa_t gpa, int err);
 
 /* --- stalls (stalled.c) --- */
 

@@ -90,3 +90,12 @@ void gmem_wait_for_fill(struct gmem *gm)
 	pthread_cond_wait(&gm->filled, &gm->lock.mutex);
 	begin_hold(gm, who, asked_ns);
 }
+
+void gmem_sleep(struct gmem *gm, pthread_cond_t *until)
+{
+	enum gmem_holder who = gm->holder;
+
+	end_hold(gm);
+	pthread_cond_wait(until, &gm->lock.mutex);
+	begin_hold(gm, who, 0);
+}

@@ -9,6 +9,8 @@
  *   absent, ballooned   bring it in, with others around it (bring_in.c)
  *   shared, zero        for a write, bring it home; for a read of a zero page that is not mapped,
  *                       map the page of zeroes
+ *   compressed          bring it home
+ *   swapped             have it read, and bring it home then
  *   otherwise           the event is late or a duplicate: count it as spurious, and see that a
  *                       private page can be written
  *
@@ -19,7 +21,8 @@
  * what another vCPU does next: a balloon driver that gives pages back, for example.  So an access
  * for which there is no credit goes onto a list (waiting.h).  The pager asks for credits, and tries
  * the list again, the oldest entry first, when it hears that there may be some.  While others wait,
- * each gets its page alone.  If the machine denies the credits, the VM ends (on_host_failure).
+ * each gets its page alone.  A page that has to be read from the swap file goes onto another list
+ * until it is there.  If the machine denies the credits, the VM ends (on_host_failure).
  *
  * What may hold the pager up is bounded.  LOCK_GMEM is held for short changes only.  If an accessor
  * fills a block, or the keeper collapses one, the pager may wait for that (gmem_await_filled): it
@@ -110,7 +113,7 @@ static void follow_up(struct gmem *gm, gfn_t gfn, int err, const struct gfn_rang
 {
 	if (!err && in->start < in->end)
 		gmem_stir(gm);
-	else if (err && err != -EDQUOT)
+	else if (err && err != -EDQUOT && err != -EINPROGRESS)
 		host_failure(gm, gfn, err);
 }
 
@@ -131,11 +134,13 @@ static bool answer_oldest(struct gmem *gm)
 	err = resolve(gm, page.gfn, page.write, page.since_ns, &in);
 	if (err == -EDQUOT)
 		waiting_put_back(gm, &page);
+	else if (err == -EINPROGRESS)
+		waiting_wait_on(gm, &page);
 	else
 		waiting_end(gm, &page);
 	gmem_unlock(gm);
 	follow_up(gm, page.gfn, err, &in);
-	return !err;
+	return !err || err == -EINPROGRESS;
 }
 
 static void answer_waiting(struct gmem *gm)
@@ -154,7 +159,7 @@ static int seek(struct gmem *gm, gfn_t *gfn)
 	any = waiting_any(&gm->waiting) && !gm->host_failed;
 	if (any) {
 		*gfn = gm->waiting.page[0].gfn;
-		err = gmem_seek(gm);
+		err = gm->waiting.page[0].untried ? 0 : gmem_seek(gm);
 	}
 	if (!any || err == -EDQUOT)
 		gmem_stop_seeking(gm);
@@ -187,6 +192,8 @@ static void violation(struct gmem *gm, gfn_t gfn, bool write, uint64_t since_ns)
 	err = resolve(gm, gfn, write, since_ns, &in);
 	if (err == -EDQUOT)
 		waiting_add(gm, gfn, write, since_ns);
+	else if (err == -EINPROGRESS)
+		waiting_add_load(gm, gfn, write, since_ns);
 	gmem_unlock(gm);
 	follow_up(gm, gfn, err, &in);
 }

@@ -12,15 +12,6 @@
 
 #define TRIES 16u /* while the guest's other processors change its tables */
 
-/* No credit will come, or the host has no memory: the VM is to stop. */
-static void fail(struct gmem *gm, gpa_t gpa, int err)
-{
-	gmem_unlock(gm);
-	if (gm->config.on_host_failure)
-		gm->config.on_host_failure(gm->config.ctx, gpa, err);
-	gmem_lock(gm, GMEM_PAGER);
-}
-
 static int wait_for_credits(struct gmem *gm)
 {
 	uint64_t since = monotonic_ns();
@@ -36,6 +27,14 @@ static int wait_for_credits(struct gmem *gm)
 	waiting_count(gm, since);
 	gmem_stall_end(gm);
 	return err;
+}
+
+static int wait_for_load(struct gmem *gm)
+{
+	gmem_stall_begin(gm, monotonic_ns());
+	swapped_await(gm);
+	gmem_stall_end(gm);
+	return 0;
 }
 
 /* As gmem_bring_in, of a page that has to be loaded.  What this thread uses is no guest's work. */
@@ -70,6 +69,8 @@ static int bring_in(struct gmem *gm, gpa_t gpa, bool write, struct fault *f)
 	err = loads ? load(gm, gfn, write, &in) : gmem_bring_in(gm, gfn, write, &in);
 	if (err == -EDQUOT)
 		return wait_for_credits(gm);
+	if (err == -EINPROGRESS)
+		return wait_for_load(gm);
 	if (err)
 		return err;
 	if (loads)
@@ -99,7 +100,7 @@ int gmem_shadow_fault(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
 			break;
 		shadow_flush(s);
 		if (answer) {
-			fail(gm, res->gpa, answer);
+			gmem_fail(gm, res->gpa, answer);
 			break;
 		}
 	}

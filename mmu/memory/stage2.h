@@ -24,6 +24,7 @@ enum page_state {
 	PG_ZERO,       /* no frame: it reads as zeroes, and is mapped once it was read */
 	PG_BALLOONED,  /* no frame: the guest gave it to its balloon */
 	PG_COMPRESSED, /* no frame: the pool has its bytes, and the payload is their handle */
+	PG_SWAPPED,    /* no frame: the swap file has its bytes, and the payload is its gfn */
 	PG_NR_STATES
 };
 

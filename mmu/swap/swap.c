@@ -87,7 +87,7 @@ static uint64_t *count_of(struct swap *s, const struct swap_copy *c)
 	return c->needed ? &s->needed : &s->spare;
 }
 
-void swap_forget(struct swap *s, uint64_t n)
+void swap_drop(struct swap *s, uint64_t n)
 {
 	struct swap_copy *c = &s->copy[n];
 
@@ -103,7 +103,7 @@ void swap_gone(struct swap *s, uint64_t n, uint32_t at, uint8_t units, uint64_t 
 	struct swap_copy *c = &s->copy[n];
 
 	if (units) {
-		swap_forget(s, n);
+		swap_drop(s, n);
 		*c = (struct swap_copy){ .hash = hash, .at = at, .units = units };
 	} else {
 		s->spare--;
@@ -130,7 +130,7 @@ static bool drop_spares(struct swap *s)
 		const struct swap_copy *c = &s->copy[s->hand];
 
 		if (c->units && !c->needed)
-			swap_forget(s, s->hand);
+			swap_drop(s, s->hand);
 		s->hand = (s->hand + 1) % s->config.pages;
 	}
 	return most;

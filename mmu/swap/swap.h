@@ -83,7 +83,7 @@ void swap_gone(struct swap *s, uint64_t n, uint32_t at, uint8_t units, uint64_t 
 void swap_back(struct swap *s, uint64_t n);
 
 /* Page n needs no copy any more.  Fine if it has none. */
-void swap_forget(struct swap *s, uint64_t n);
+void swap_drop(struct swap *s, uint64_t n);
 
 /* ---- space ---- */
 

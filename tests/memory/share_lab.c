@@ -202,20 +202,20 @@ void create_with(struct gmem_config config)
 	memset(references, 0, sizeof(references));
 }
 
+const struct gmem_credits counted_credits = {
+	.take = take,
+	.wait = wait_for,
+	.seek = seek,
+	.stop_seeking = stop_seeking,
+	.put = put,
+};
+
 int ram_file;
 
 void create(enum gmem_hugepages hugepages)
 {
-	static const struct gmem_credits credits = {
-		.take = take,
-		.wait = wait_for,
-		.seek = seek,
-		.stop_seeking = stop_seeking,
-		.put = put,
-	};
-
 	create_with((struct gmem_config){
-		.hugepages = hugepages, .credits = &credits, .ram_fd = ram_file });
+		.hugepages = hugepages, .credits = &counted_credits, .ram_fd = ram_file });
 	atomic_store(&taken, 0);
 }
 

@@ -53,6 +53,7 @@ void describe(void *ctx, const char *what);
 /* Credits that the guest memory has, and may have at most; and so many more that it may have. */
 extern atomic_long taken, most_taken;
 void give_credits(long pages);
+extern const struct gmem_credits counted_credits;
 
 /* References == entries that name the frame. */
 bool references_agree(void);

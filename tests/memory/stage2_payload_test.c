@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stage 2 with payloads of all kinds, of which quire's own table has one: so this program has a
+ * Stage 2 with payloads of all kinds, of which quire's own table has two: so this program has a
  * table of its own, and the same model in lockstep.
  */
 #include "mmu/memory/stage2.h"
@@ -18,7 +18,7 @@ const struct page_state_info page_states[PG_NR_STATES] = {
 		.name = "private",
 		.frame = NUMBER_FOLLOWS, .writable = true, .resident = true, .large = true,
 		.moves = TO(PG_ABSENT) | TO(PG_SHARED) | TO(PG_ZERO) | TO(PG_BALLOONED) |
-			 TO(PG_COMPRESSED),
+			 TO(PG_COMPRESSED) | TO(PG_SWAPPED),
 	},
 	[PG_SHARED] = {
 		.name = "a frame, mapped or not",
@@ -38,6 +38,11 @@ const struct page_state_info page_states[PG_NR_STATES] = {
 	[PG_COMPRESSED] = {
 		.name = "in a slot of another kind",
 		.payload = NUMBER_FOLLOWS,
+		.moves = TO(PG_PRIVATE),
+	},
+	[PG_SWAPPED] = {
+		.name = "filled with one value of another kind",
+		.payload = NUMBER_SAME,
 		.moves = TO(PG_PRIVATE),
 	},
 };
@@ -64,6 +69,7 @@ static pfn_t first_pfn(enum page_state to, gfn_t gfn)
 	case PG_ZERO: return STAGE2_UNMAPPED | gfn / 64 % 3;
 	case PG_BALLOONED: return STAGE2_UNMAPPED | ((1ULL << 40) - (1ULL << 25) + number);
 	case PG_COMPRESSED: return STAGE2_UNMAPPED | number;
+	case PG_SWAPPED: return STAGE2_UNMAPPED | gfn / 16 % 2;
 	default: return STAGE2_UNMAPPED;
 	}
 }

@@ -16,6 +16,8 @@ static bool legal(enum page_state from, enum page_state to)
 		return from == PG_PRIVATE;
 	if (to == PG_COMPRESSED)
 		return from == PG_PRIVATE;
+	if (to == PG_SWAPPED)
+		return from == PG_PRIVATE || from == PG_COMPRESSED;
 	if (to == PG_ZERO || to == PG_BALLOONED)
 		return from == PG_PRIVATE || from == PG_ABSENT;
 	if (from == PG_BALLOONED)
@@ -31,6 +33,7 @@ static pfn_t first_pfn(enum page_state to, gfn_t gfn)
 	case PG_SHARED: return STAGE2_STORE_PFN + gfn % (1ULL << 24) * 3 / 2;
 	case PG_ZERO: return gfn / 7 % 2 ? STAGE2_ZERO_PFN : STAGE2_UNMAPPED;
 	case PG_COMPRESSED: return STAGE2_UNMAPPED | ((1ULL << 39) + gfn % (1ULL << 24) * 3 / 2);
+	case PG_SWAPPED: return STAGE2_UNMAPPED | gfn;
 	default: return STAGE2_UNMAPPED;
 	}
 }
@@ -38,7 +41,7 @@ static pfn_t first_pfn(enum page_state to, gfn_t gfn)
 static const struct stage2_model model = {
 	.legal = legal,
 	.first_pfn = first_pfn,
-	.follows = 1u << PG_PRIVATE | 1u << PG_SHARED | 1u << PG_COMPRESSED,
+	.follows = 1u << PG_PRIVATE | 1u << PG_SHARED | 1u << PG_COMPRESSED | 1u << PG_SWAPPED,
 };
 
 static void test_moves(void)
@@ -51,7 +54,7 @@ static void test_moves(void)
 
 			if (stage2_create(&r, 1, &s2))
 				tap_bail("stage2_create");
-			if (from == PG_PRIVATE || from == PG_SHARED || from == PG_COMPRESSED)
+			if (from != PG_ABSENT && from != PG_ZERO && from != PG_BALLOONED)
 				stage2_set(s2, 7, 1, PG_PRIVATE, 7);
 			if (from != PG_ABSENT && from != PG_PRIVATE)
 				stage2_set(s2, 7, 1, from, first_pfn(from, 7));

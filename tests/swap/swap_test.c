@@ -109,9 +109,9 @@ static void test_account(void)
 	is(swap_copy_of(s, 5).at, at, "... which is needed where it was when the page goes again");
 	ok(swap_copy_of(s, 5).needed && !stats(s).spare_pages, "... and is no spare any more");
 	is(faults_of(s), 0, "the audit agrees");
-	swap_forget(s, 5);
-	swap_forget(s, 5);
-	swap_forget(s, 6);
+	swap_drop(s, 5);
+	swap_drop(s, 5);
+	swap_drop(s, 6);
 	is(stats(s).copy_bytes, 0, "copies are forgotten");
 	ok(!swap_close(s, &chunk), "one empty chunk is kept");
 	is(stats(s).file_pages, SPACE_CHUNK_PAGES, "... and paid");
@@ -137,7 +137,7 @@ static void test_spares(void)
 	is(stats(s).needed_pages, SPACE_CHUNK_PAGES, "no copy that is needed went");
 	is(faults_of(s), 0, "the audit agrees");
 	for (uint32_t n = 0; n < PAGES; n++)
-		swap_forget(s, n);
+		swap_drop(s, n);
 	swap_destroy(s);
 	is(quota, SPACE_CHUNK_PAGES, "in the end the quota is whole");
 }
@@ -175,7 +175,7 @@ static void test_model(uint32_t unit, uint32_t chunks)
 			m->needed = true;
 		} else if (m->units && (!grow || tap_random(&rng) % 2)) {
 			memset(&owner[m->at], 0, m->units * sizeof(*owner));
-			swap_forget(s, n);
+			swap_drop(s, n);
 			*m = (struct swap_copy){ .units = 0 };
 		} else if (grow && !m->units && !take(s, units, &at)) {
 			for (uint64_t o = 0; o < PAGES; o++)
@@ -204,7 +204,7 @@ static void test_model(uint32_t unit, uint32_t chunks)
 	is(bad, 0, "units of %u bytes: the area is what the model says", unit);
 	is(audits, 0, "... the audits agree");
 	for (uint32_t n = 0; n < PAGES; n++)
-		swap_forget(s, n);
+		swap_drop(s, n);
 	close_all(s);
 	is(stats(s).file_pages, SPACE_CHUNK_PAGES, "... in the end one chunk is left");
 	swap_destroy(s);

@@ -120,7 +120,7 @@ void vm_release(struct vm *vm)
 	vm_virtio_wake(vm);
 }
 
-static void audit_fault(void *ctx, const char *what)
+static void on_audit_fault(void *ctx, const char *what)
 {
 	vm_end(ctx, QUIRE_STATUS_HOST, "the audit of guest memory: %s", what);
 }
@@ -129,7 +129,7 @@ static void audit_fault(void *ctx, const char *what)
 static void audit(struct vm *vm)
 {
 	if (QUIRE_SANITIZED)
-		gmem_audit(vm->gm, audit_fault, vm);
+		gmem_audit(vm->gm, on_audit_fault, vm);
 }
 
 int vm_pause(struct vm *vm, unsigned int timeout_ms)
