@@ -270,6 +270,17 @@ static void test_single_step(void)
 	ok(lab.cpu.effects == MONITOR_INVLPG && lab.cpu.invlpg == 0x7000, "the flush is not lost");
 }
 
+static void test_guarded(void)
+{
+	lab_begin(&lab, true, 0);
+	s->debug.dr7 = 0x2400;
+	ok(LAB_DO(&lab, "\x0f\x23\xf0") == MONITOR_DONE && lab_vector(&lab) == DB,
+	   "DR7.GD: mov to DR6 is #DB");
+	is_hex(lab_get64(&lab, s->regs.rsp), LAB_CODE, "... which returns to it");
+	ok(s->debug.dr6 & DR6_BD, "DR6 says why");
+	is_hex(s->debug.dr7, 0x400, "the handler is not guarded from them");
+}
+
 static void test_unknown(void)
 {
 	lab_begin(&lab, true, 0);
@@ -321,6 +332,7 @@ int main(void)
 	test_interrupt();
 	test_double();
 	test_single_step();
+	test_guarded();
 	test_selectors();
 	test_unknown();
 	return tap_done();

@@ -451,6 +451,91 @@ static void last_page(void)
 	}
 }
 
+/* ---- breakpoints ---- */
+
+static const struct {
+	const char *name;
+	uint64_t at;
+	uint32_t dr7;
+	const char *bytes;
+} stops[] = {
+	{ "an instruction", CODE + 1, 0x402, "\x90\x90\xcc" },
+	{ "an instruction, not enabled", CODE + 1, 0x400, "\x90\x90\xcc" },
+	{ "8 bytes, written", DATA, 0x90402, "\x48\x89\x03\x90\xcc" },
+	{ "2 bytes, of which one is written", DATA, 0x50402, "\x88\x43\x01\x90\xcc" },
+	{ "2 bytes, the next is written", DATA, 0x50402, "\x88\x43\x02\x90\xcc" },
+	{ "written bytes, read", DATA, 0x50402, "\x8b\x03\x90\xcc" },
+	{ "read bytes, read", DATA, 0x70402, "\x66\x8b\x03\x90\xcc" },
+	{ "pushed bytes", STACK + PAGE / 2 - 8, 0x90402, "\x50\x90\xcc" },
+	{ "CLI", CODE, 0x402, "\xfa\xcc" },
+	{ "behind CLI", CODE + 1, 0x402, "\xfa\x90\xcc" },
+};
+
+static void stop_at(unsigned int i, unsigned int cpl)
+{
+	uint64_t dr6 = 0xffff0ff0;
+	struct cpu cpu;
+
+	__builtin_memcpy((void *)CODE, stops[i].bytes, 5);
+	begin(&cpu, cpl);
+	__asm__ volatile("mov %0, %%dr0; mov %1, %%dr6; mov %2, %%dr7" : : "r"(stops[i].at),
+			 "r"(dr6), "r"((uint64_t)stops[i].dr7));
+	run(&cpu);
+	__asm__ volatile("mov %1, %%dr7; mov %%dr6, %0" : "=r"(dr6) : "r"(0x400UL));
+	print(cpl ? "CPL 3, a breakpoint of " : "CPL 0, a breakpoint of ");
+	print(stops[i].name);
+	print(": DR6");
+	print_hex(dr6);
+	print_seen();
+}
+
+static void stop_points(void)
+{
+	for (unsigned int i = 0; i < 2 * NR(stops); i++)
+		stop_at(i / 2, i % 2 ? 3 : 0);
+}
+
+/* ---- code of 32 bits ---- */
+
+#define OF 0x800
+
+static const struct {
+	const char *name, *bytes;
+	uint64_t flags;
+	uint16_t type; /* of the gates of #BP and #OF */
+} narrow[] = {
+	{ "INTO", "\xce\xcc", OF, 0xee01 },
+	{ "INTO without OF", "\xce\xcc", 0, 0xee01 },
+	{ "INTO with a prefix", "\x66\xce\xcc", OF, 0xee01 },
+	{ "INTO with LOCK", "\xf0\xce\xcc", OF, 0xee01 },
+	{ "INTO by a gate of DPL 0", "\xce\xcc", OF, 0x8e01 },
+	{ "INT3 by a gate of DPL 0", "\xcc\xcc", 0, 0x8e01 },
+	{ "INT 4", "\xcd\x04\xcc", 0, 0xee01 },
+	{ "PUSH of DS, POP of ES", "\x1e\x07\xcc", 0, 0xee01 },
+	{ "SYSCALL", "\x0f\x05\xcc", 0, 0xee01 },
+};
+
+static void narrow_code(void)
+{
+	for (unsigned int i = 0; i < 2 * NR(narrow); i++) {
+		unsigned int cpl = i % 2 ? 3 : 0;
+		struct cpu cpu;
+
+		gdt[SPARE / 8] = 0x00cffb000000ffff;
+		__builtin_memcpy((void *)CODE, narrow[i / 2].bytes, 3);
+		idt[3].type = idt[4].type = narrow[i / 2].type;
+		begin(&cpu, cpl);
+		cpu.cs = cpl ? SPARE | 3 : CODE32;
+		cpu.rflags |= narrow[i / 2].flags;
+		run(&cpu);
+		restore_all();
+		print(cpl ? "CPL 3, " : "CPL 0, ");
+		print(narrow[i / 2].name);
+		print(":");
+		print_seen();
+	}
+}
+
 static void instructions(void)
 {
 	for (unsigned int i = 0; i < NR(list); i++)
@@ -475,6 +560,8 @@ static const struct {
 	{ "gates", bad_gates },
 	{ "tables", processor_tables },
 	{ "paging", page_tables },
+	{ "stops", stop_points },
+	{ "narrow", narrow_code },
 };
 
 int probes(const char *name)

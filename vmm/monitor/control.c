@@ -190,10 +190,12 @@ static __u64 *debug_register(struct work *w)
 
 static enum emulate_result may_access_debug(struct work *w, __u64 **to)
 {
+	enum emulate_result ret = work_need_cpl(w, 0);
+
 	*to = debug_register(w);
 	if (!*to)
 		return emulate_fault(&w->e, UD);
-	return work_need_cpl(w, 0);
+	return !ret && (w->new.debug.dr7 & DR7_GD) ? emulate_fault(&w->e, DB) : ret;
 }
 
 enum emulate_result mov_to_dr(struct emulation *e)

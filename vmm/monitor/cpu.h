@@ -136,7 +136,7 @@ enum monitor_result monitor_reflect(struct monitor_cpu *cpu, const struct emulat
 				    enum monitor_source source, unsigned int bytes);
 
 /* The instructions that monitor_emulate() knows. */
-#define MONITOR_NR_ROWS 57u
+#define MONITOR_NR_ROWS 58u
 
 /* The mnemonic of a row. */
 const char *monitor_name(unsigned int row);

@@ -56,6 +56,14 @@ static enum emulate_result int3(struct emulation *e)
 	return EMULATE_TRAP;
 }
 
+static enum emulate_result into(struct emulation *e)
+{
+	if (!(e->regs.rflags & FLAG_OF))
+		return EMULATE_DONE;
+	e->event = (struct emulate_event){ .vector = OF };
+	return EMULATE_TRAP;
+}
+
 /* ---- caches ---- */
 
 static enum emulate_result write_back(struct emulation *e)
@@ -165,6 +173,7 @@ static const struct emulate_row rows[MONITOR_NR_ROWS] = {
 	{ "iret",	0, 0,	 0xcf, 0xff, 0,    0,	 ONE | JMP, 0, iret },
 	{ "int",	0, 0,	 0xcd, 0xff, 0,    0,	 ONE | ROW_IMM8, 0, interrupt },
 	{ "int3",	0, 0,	 0xcc, 0xff, 0,    0,	 ONE, 0, int3 },
+	{ "into",	0, 0,	 0xce, 0xff, 0,    0,	 ONE | OLD, 0, into },
 	{ "ljmp",	0, 0,	 0xea, 0xff, 0,    0,	 ONE | JMP | OLD | ROW_FAR, 0, far_jump },
 	{ "ljmp",	0, 0,	 0xff, 0xff, 0x28, 0x38, MEM | JMP, 0, far_jump },
 	{ "lcall",	0, 0,	 0x9a, 0xff, 0,    0,	 ONE | JMP | OLD | ROW_FAR, 0, far_call },

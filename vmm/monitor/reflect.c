@@ -302,6 +302,8 @@ enum monitor_result monitor_reflect(struct monitor_cpu *cpu, const struct emulat
 	if (ret != EMULATE_DONE)
 		return result_of(ret);
 	d.w.e.sregs.cr2 = cr2;
+	if (d.source == MONITOR_FAULT && now.vector == DB)
+		d.w.new.debug.dr7 &= ~(uint64_t)DR7_GD;
 	work_commit(&d.w);
 	return MONITOR_DONE;
 }
@@ -330,6 +332,14 @@ static enum monitor_result single_step(struct monitor_cpu *cpu)
 	return monitor_reflect(cpu, &(struct emulate_event){ .vector = DB }, MONITOR_FAULT, 0);
 }
 
+/* An instruction raises #DB only if DR7.GD guards the debug registers. */
+static enum monitor_result faulted(struct monitor_cpu *cpu, const struct emulate_event *event)
+{
+	if (event->vector == DB)
+		cpu->state.debug.dr6 |= DR6_BD;
+	return monitor_reflect(cpu, event, MONITOR_FAULT, 0);
+}
+
 static enum monitor_result emulated(struct monitor_cpu *cpu, const struct emulate_event *raised)
 {
 	bool step = cpu->state.regs.rflags & FLAG_TF, halt;
@@ -341,7 +351,7 @@ static enum monitor_result emulated(struct monitor_cpu *cpu, const struct emulat
 		if (step)
 			return single_step(cpu);
 		return halt ? MONITOR_HALT : MONITOR_DONE;
-	case EMULATE_FAULT: return monitor_reflect(cpu, &event, MONITOR_FAULT, 0);
+	case EMULATE_FAULT: return faulted(cpu, &event);
 	case EMULATE_TRAP: return monitor_reflect(cpu, &event, MONITOR_SOFTWARE, bytes);
 	case EMULATE_AGAIN: return MONITOR_AGAIN;
 	case EMULATE_HOST: return MONITOR_HOST;

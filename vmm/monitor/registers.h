@@ -46,6 +46,7 @@
 #define FLAG_TF	   (1u << 8)
 #define FLAG_IF	   (1u << 9)
 #define FLAG_DF	   (1u << 10)
+#define FLAG_OF	   (1u << 11)
 #define FLAG_IOPL  (3u << 12)
 #define FLAG_NT	   (1u << 14)
 #define FLAG_RF	   (1u << 16)
@@ -62,6 +63,7 @@
 /* Those that are raised when the instruction is over: #DB (mostly), #BP, #OF. */
 #define TRAP_VECTORS 0x1au
 
+#define DR6_BD	   (1u << 13)
 #define DR6_BS	   (1u << 14)
 #define DR7_ENABLE 3ull /* of breakpoint 0 */
 #define DR7_GD	   (1u << 13)

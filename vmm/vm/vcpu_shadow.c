@@ -307,7 +307,10 @@ static int load_xcr0(const struct vcpu *vcpu)
 	return ioctl(vcpu->fd, KVM_SET_XCRS, &xcrs) ? -errno : 0;
 }
 
-/* Nothing of the guest's is where the monitor is: a breakpoint there would meet the monitor. */
+/*
+ * Nothing of the guest's is where the monitor is: a breakpoint there would meet the monitor.  And
+ * whoever asks for a debug register traps anyhow.
+ */
 static int load_debug(const struct vcpu *vcpu)
 {
 	struct kvm_debugregs debug = vcpu->shadow->cpu.state.debug;
@@ -315,6 +318,7 @@ static int load_debug(const struct vcpu *vcpu)
 	for (unsigned int i = 0; i < ARRAY_SIZE(debug.db); i++)
 		if (debug.db[i] >= SHADOW_MONITOR_GVA && debug.db[i] < SHADOW_MONITOR_END)
 			debug.dr7 &= ~(DR7_ENABLE << 2 * i);
+	debug.dr7 &= ~(uint64_t)DR7_GD;
 	return ioctl(vcpu->fd, KVM_SET_DEBUGREGS, &debug) ? -errno : 0;
 }
 
