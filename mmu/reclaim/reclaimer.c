@@ -23,10 +23,40 @@
 #include "mmu/base/clock.h"
 #include "reclaimer_internal.h"
 
-#define GRACE_NS    (30 * NS_PER_MS) /* the machine may take so long to grant credits */
-#define SHORT_NS    NS_PER_S	     /* memory is short for so long after it was */
+#define GRACE_NS    (100 * NS_PER_MS) /* the machine may take so long to grant credits */
+#define SHORT_NS    NS_PER_S	      /* memory is short for so long after it was */
 #define DRY_NS	    (50 * NS_PER_MS)
-#define SAMPLE_PART 8u /* a sample when an eighth of the pages has been chosen */
+#define EMPTY_NS    NS_PER_S	     /* others hear for so long that nothing can go */
+#define TELL_NS	    (50 * NS_PER_MS) /* records are so far apart while it works */
+#define SAMPLE_PART 8u		     /* a sample when an eighth of the pages has been chosen */
+
+/* ---- what others are told ---- */
+
+static bool has_more(const struct reclaimer *r, uint64_t now)
+{
+	return now >= r->empty_until_ns;
+}
+
+static void tell(struct reclaimer *r, uint64_t now)
+{
+	struct reclaim_record record = { .on = 1, .more = has_more(r, now) };
+	struct gmem_stats gs;
+
+	r->told_ns = now;
+	r->told_more = record.more;
+	if (!r->config.tell)
+		return;
+	gmem_stats(r->gm, &gs);
+	record.still_asked = atomic_load(&r->asked);
+	record.compressed = gs.s2.pages[PG_COMPRESSED];
+	record.pool = gs.pool.pool_pages;
+	record.working_set = gs.s2.pages[PG_PRIVATE];
+	record.freed = r->stats.freed_pages;
+	record.refaults = r->stats.refault_pages;
+	record.some_ns = gs.stall.total_ns[STALL_SOME];
+	record.full_ns = gs.stall.total_ns[STALL_FULL];
+	r->config.tell(r->config.ctx, &record);
+}
 
 /* ---- what is wanted ---- */
 
@@ -48,7 +78,7 @@ static bool is_time_to_sample(const struct reclaimer *r)
 	       policy->nr_chosen - r->sampled_at > policy->nr_resident / SAMPLE_PART;
 }
 
-/* Some of what was asked for is done. */
+/* Some of what was asked for is done.  What accesses of our own have taken does not count. */
 static void done(struct reclaimer *r, uint64_t pages)
 {
 	unsigned long long asked = atomic_load(&r->asked);
@@ -68,7 +98,8 @@ static bool free_some(struct reclaimer *r, uint64_t want)
 		reclaimer_sample(r);
 	any = r->fruitless > r->policy->nr_resident;
 	freed = reclaimer_evict(r, want, any, &chosen);
-	done(r, freed);
+	if (!gmem_waiting_since(r->gm))
+		done(r, freed);
 	r->fruitless = freed ? 0 : r->fruitless + chosen;
 	if (chosen && r->fruitless <= 2 * r->policy->nr_resident)
 		return true;
@@ -88,8 +119,14 @@ static void serve(struct reclaimer *r)
 			reclaimer_count(&r->stats.direct, now - r->helped_ns > SHORT_NS);
 			r->helped_ns = now;
 		}
-		if (!free_some(r, want))
+		if (free_some(r, want)) {
+			r->empty_until_ns = 0;
+		} else {
 			r->dry_until_ns = now + DRY_NS;
+			r->empty_until_ns = now + EMPTY_NS;
+		}
+		if (now >= r->told_ns + TELL_NS || has_more(r, now) != r->told_more)
+			tell(r, now);
 	}
 }
 
@@ -99,24 +136,30 @@ static int pause_ms(struct reclaimer *r)
 	uint64_t now = monotonic_ns();
 
 	if (gmem_waiting_since(r->gm) || atomic_load(&r->asked))
-		return poll_ms(now, max_u64(r->dry_until_ns, now + GRACE_NS));
-	return -1;
+		return poll_ms(now, max_u64(r->dry_until_ns, now + DRY_NS));
+	return r->told_more ? -1 : poll_ms(now, r->empty_until_ns);
 }
 
 static void reclaimer_main(void *arg)
 {
 	struct reclaimer *r = arg;
 	struct pollfd p = { .fd = r->event, .events = POLLIN };
+	uint64_t now, asked;
 	eventfd_t count;
 
 	if (r->config.on_thread_start)
 		r->config.on_thread_start(r->config.ctx);
+	tell(r, monotonic_ns());
 	while (!atomic_load(&r->quitting)) {
 		if (poll(&p, 1, pause_ms(r)) < 0 && errno != EINTR)
 			return;
 		if (p.revents && eventfd_read(r->event, &count))
 			continue;
+		now = monotonic_ns();
+		asked = atomic_load(&r->asked);
 		serve(r);
+		if (asked != atomic_load(&r->asked) || has_more(r, now) != r->told_more)
+			tell(r, now);
 		__atomic_store_n(&r->stats.cpu_ns, clock_ns(CLOCK_THREAD_CPUTIME_ID),
 				 __ATOMIC_RELAXED);
 	}
@@ -174,13 +217,17 @@ int reclaimer_start(struct reclaimer *r, struct quire_error *err)
 		      0;
 }
 
+void reclaimer_stop(struct reclaimer *r)
+{
+	atomic_store(&r->quitting, true);
+	wake(r);
+	thread_join(&r->thread);
+}
+
 void reclaimer_destroy(struct reclaimer *r)
 {
 	if (!r)
 		return;
-	atomic_store(&r->quitting, true);
-	wake(r);
-	thread_join(&r->thread);
 	gmem_set_helper(r->gm, NULL, NULL);
 	if (r->event >= 0)
 		close(r->event);

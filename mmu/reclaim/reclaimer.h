@@ -15,6 +15,7 @@
  * fault costs nothing more.
  */
 #include <quire/error.h>
+#include "mmu/base/reclaim_record.h"
 #include "mmu/memory/gmem.h"
 #include "reclaim.h"
 
@@ -23,6 +24,11 @@ struct reclaimer_config {
 	const struct reclaim_policy *policy;
 	uint64_t seed;			    /* of the policy */
 	void (*on_thread_start)(void *ctx); /* first thing in the thread; may be NULL */
+	/*
+	 * What reclaim has come to: the thread calls it when it begins, several times a second
+	 * while it works, and when that changes what can be asked of it.  No lock.  May be NULL.
+	 */
+	void (*tell)(void *ctx, const struct reclaim_record *record);
 	void *ctx;
 };
 
@@ -57,10 +63,10 @@ int reclaimer_create(const struct reclaimer_config *config, struct reclaimer **o
  */
 int reclaimer_start(struct reclaimer *r, struct quire_error *err);
 
-/*
- * Stop the thread and free the reclaimer, while nobody waits for memory any more.  To be called
- * before its gmem is destroyed.  NULL is fine.
- */
+/* Stop the thread.  Nobody waits for memory any more. */
+void reclaimer_stop(struct reclaimer *r);
+
+/* Free the reclaimer, which is stopped or was never started, before its gmem.  NULL is fine. */
 void reclaimer_destroy(struct reclaimer *r);
 
 /*

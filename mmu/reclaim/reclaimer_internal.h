@@ -19,12 +19,15 @@ struct reclaimer {
 	atomic_bool quitting; /* [a] */
 	atomic_ullong asked;  /* [a] pages that are still to become free */
 	struct reclaim *policy;
-	uint32_t *chosen_at;   /* of each page: nr_chosen when it was chosen, + 1; 0: never */
-	uint64_t sampled_at;   /* nr_chosen at the end of the last pass */
-	bool sampled;	       /* there was one */
-	uint64_t helped_ns;    /* when memory was last reclaimed for them */
-	uint64_t dry_until_ns; /* nothing could go: it is not tried before */
-	uint64_t fruitless;    /* pages that were chosen since one went */
+	uint32_t *chosen_at;	 /* of each page: nr_chosen when it was chosen, + 1; 0: never */
+	uint64_t sampled_at;	 /* nr_chosen at the end of the last pass */
+	bool sampled;		 /* there was one */
+	uint64_t helped_ns;	 /* when memory was last reclaimed for them */
+	uint64_t dry_until_ns;	 /* nothing could go: it is not tried before */
+	uint64_t fruitless;	 /* pages that were chosen since one went */
+	uint64_t empty_until_ns; /* and it is not said before that pages could go */
+	uint64_t told_ns;	 /* when the last record was told ... */
+	bool told_more;		 /* ... and what it said of that */
 	struct reclaimer_stats stats; /* [a] written by the thread */
 };
 

@@ -32,6 +32,7 @@ static void begin(enum gmem_hugepages hugepages, enum reclaim_kind kind)
 
 static void end(void)
 {
+	reclaimer_stop(r);
 	reclaimer_destroy(r);
 	destroy();
 }

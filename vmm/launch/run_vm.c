@@ -43,6 +43,7 @@ struct process {
 	struct run_balloon balloon;
 
 	struct lock lock;
+	uint64_t reclaim;     /* [lock] what the machine wants freed */
 	struct vm *vm;	      /* [lock] NULL unless it may be told to end */
 	int stop;	      /* [lock] the status with which it is to end; 0: it is not */
 	const char *stop_why; /* [lock] a line to print; NULL: none */
@@ -82,6 +83,8 @@ static void publish(struct process *p, struct vm *vm)
 {
 	lock(&p->lock);
 	p->vm = vm;
+	if (vm && p->reclaim)
+		vm_ask_reclaim(vm, p->reclaim);
 	stop_locked(p);
 	unlock(&p->lock);
 }
@@ -142,6 +145,23 @@ static void on_target(void *ctx, uint64_t pages, bool manual)
 	if (p->vm)
 		vm_wake(p->vm);
 	unlock(&p->lock);
+}
+
+static void on_reclaim(void *ctx, uint64_t pages)
+{
+	struct process *p = ctx;
+
+	lock(&p->lock);
+	p->reclaim = pages;
+	if (p->vm)
+		vm_ask_reclaim(p->vm, pages);
+	unlock(&p->lock);
+}
+
+/* The reclaimer's thread. */
+static void tell_reclaim(void *ctx, const struct reclaim_record *record)
+{
+	credits_tell_reclaim(((struct process *)ctx)->credits, record);
 }
 
 /* Main loop. */
@@ -223,6 +243,7 @@ static int get_credits(struct process *p, struct quire_error *err)
 		.on_stop = on_stop,
 		.on_lost = on_lost,
 		.on_balloon = on_target,
+		.on_reclaim = on_reclaim,
 		.ctx = p,
 	};
 	int ret;
@@ -320,6 +341,7 @@ static void configure(struct process *p)
 	config->on_code = on_code;
 	config->on_balloon = on_balloon;
 	config->join = join;
+	config->tell_reclaim = tell_reclaim;
 	config->ctx = p;
 	config->timeout_since_ns = p->seat->timeout_since_ns;
 	config->start_ns = p->seat->alone && !p->seat->reboots ? p->run->start_ns : monotonic_ns();

@@ -514,7 +514,6 @@ void vm_destroy(struct vm *vm)
 	if (!vm)
 		return;
 	vm_merge_stop(vm);
-	vm_reclaim_stop(vm);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		vcpu_finish(&vm->vcpu[i]);
 	free(vm->vcpu);
@@ -522,6 +521,7 @@ void vm_destroy(struct vm *vm)
 	vm_virtio_destroy(vm);
 	uart_destroy(vm->uart);
 	text_port_destroy(vm->text_port);
+	reclaimer_destroy(vm->reclaimer);
 	gmem_destroy(vm->gm);
 	kvm_finish(&vm->kvm);
 	vm_shadow_destroy(vm);

@@ -85,6 +85,8 @@ struct vm_config {
 	uint64_t (*on_balloon)(void *ctx, struct vm *vm);
 	/* The main loop calls this after a crash report, to have it disassembled.  May be NULL. */
 	void (*on_code)(void *ctx, const struct code *code);
+	/* reclaimer_config.tell; the reclaimer's thread calls it.  May be NULL. */
+	void (*tell_reclaim)(void *ctx, const struct reclaim_record *record);
 	/* keeper_config.join; the keeper's thread calls it.  NULL: there is never a machine. */
 	int (*join)(void *ctx);
 	void *ctx;
@@ -181,6 +183,9 @@ int vm_pause(struct vm *vm, unsigned int timeout_ms);
 
 /* Let the guest run again.  Main loop only; doing so twice is fine. */
 void vm_resume(struct vm *vm);
+
+/* reclaimer_ask() of the VM's reclaimer, if it has one.  From any thread, before vm_run ends. */
+void vm_ask_reclaim(struct vm *vm, uint64_t pages);
 
 /* keeper_set_mode() of the VM's keeper.  Main loop only. */
 void vm_set_merge(struct vm *vm, enum keeper_mode mode);

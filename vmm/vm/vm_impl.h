@@ -38,12 +38,6 @@ struct vm_merge {
 	struct walk_cpu cpu[VM_SAMPLE_CPUS]; /* [l] the last sample */
 };
 
-/* What vm_reclaim.c keeps, all of it [m]. */
-struct vm_reclaim {
-	struct reclaimer *reclaimer; /* NULL: there is none, or it has been destroyed */
-	struct reclaimer_stats last; /* then: its last counters */
-};
-
 /* What vm_screen.c keeps, all of it [m]. */
 struct vm_screen {
 	struct text_screen text;
@@ -116,7 +110,7 @@ struct vm {
 	struct gmem *gm;		  /* [I] */
 	struct vm_shadow *shadow;	  /* [I] NULL: KVM translates by itself */
 	struct vm_merge merge;
-	struct vm_reclaim reclaim;
+	struct reclaimer *reclaimer;		 /* [I] NULL: there is none */
 	uint8_t maxphyaddr;			 /* [I] */
 	bool pages_1g;				 /* [I] */
 	bool amd;				 /* [I] the guest's vendor is AMD or Hygon */
@@ -323,7 +317,7 @@ int vm_reclaim_create(struct vm *vm, struct quire_error *err);
 /* Start its thread, if there is one.  0 or -errno with *err. */
 int vm_reclaim_start(struct vm *vm, struct quire_error *err);
 
-/* Destroy it, and keep its last counters.  Does nothing if it is gone.  No vCPU runs the guest. */
+/* Stop its thread.  No vCPU runs the guest any more. */
 void vm_reclaim_stop(struct vm *vm);
 
 /* Fill the reclaimer's part of *out. */
