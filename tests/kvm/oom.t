@@ -74,7 +74,7 @@ is("$held $store $overhead",
 	join(' ', mib($killed->{held_bytes}), mib($killed->{store_alone_bytes}),
 	mib($vm->{overhead_bytes})), '... in the sentence too');
 my $choice = qr/out of memory: .*'needy' .*: killing vm \d+ 'merged', pid \d+: /;
-my $why = qr/resident .*, credits .*, store alone $store MiB, store share 0\.0 MiB, /;
+my $why = qr/ignored .*, resident .*, credits .*, store alone $store MiB, store share 0\.0 MiB, /;
 like(slurp("$dir/machine.err"),
 	qr/$choice${why}overhead $overhead MiB, oom_score_adj 0, badness $points$/m,
 	'... and in the log');
