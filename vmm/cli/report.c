@@ -8,6 +8,7 @@
 #include "stats_balloon.h"
 #include "stats_shadow.h"
 #include "stats_stall.h"
+#include "stats_swap.h"
 #include "table.h"
 
 #define NAME_WIDTH 22
@@ -72,7 +73,7 @@ void report_word(FILE *f, const char *name, const char *word)
 
 struct totals {
 	unsigned int nr_vms, silent;
-	uint64_t cpu_ns, faults, orphan_pages, pool_pages;
+	uint64_t cpu_ns, faults, orphan_pages, pool_pages, swap_cached_pages;
 	struct stage2_counters s2; /* sums; members that nobody asks for stay 0 */
 };
 
@@ -89,6 +90,7 @@ static void add_vm(struct totals *t, const struct roster_vm *vm)
 	t->faults += vm->info.mem.faults;
 	t->orphan_pages += vm->info.mem.orphan_pages;
 	t->pool_pages += vm->info.mem.pool.pool_pages;
+	t->swap_cached_pages += vm->info.mem.swap.spare_pages;
 	t->s2.ram_pages += s2->ram_pages;
 	t->s2.tables += s2->tables;
 	t->s2.large_leaves += s2->large_leaves;
@@ -384,6 +386,7 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 		put_account(f, vm);
 	put_faults(f, &info->mem);
 	report_stall(f, &info->mem);
+	report_swap(f, &info->mem);
 	put_lock(f, &info->mem);
 	put_merging(f, info);
 	report_balloon(f, info);
@@ -438,6 +441,7 @@ void report_meminfo(FILE *f, const struct roster *r, unsigned int machine)
 	put_kb(f, "Store", m->store_pages);
 	put_kb(f, "Overhead", m->overhead_pages);
 	put_kb(f, "Excess", stats_excess_pages(m));
+	put_kb(f, "SwapCached", t.swap_cached_pages);
 	put_kb(f, "SwapTotal", m->settings.swap_pages);
 	put_kb(f, "SwapFree",
 	       m->settings.swap_pages - min_u64(m->swap_held_pages, m->settings.swap_pages));

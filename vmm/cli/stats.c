@@ -11,6 +11,7 @@
 #include "stats_shadow.h"
 #include "stats_end.h"
 #include "stats_stall.h"
+#include "stats_swap.h"
 
 /* ---- derived numbers ---- */
 
@@ -413,6 +414,7 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 	fault_stats(json, &info->mem);
 	stats_stall(json, &info->mem);
 	compression_stats(json, &info->mem);
+	stats_swap(json, &info->mem);
 	reclaim_stats(json, info);
 	lock_stats(json, &info->mem);
 	merge_stats(json, info);
