@@ -64,12 +64,15 @@ SKIP: {
 		'... with an interrupt controller, too');
 }
 
-my $well = deviates('interrupt-shadow') ? qr/^1[12]$/ : qr/^11$/;
+my @well = (11);
+push @well, map { $_ + 1 } @well if deviates('interrupt-shadow');
+push @well, map { $_ + 2 } @well if deviates('injected-twice');
 for my $how ('--irqchip=on', '-c 2', '--irqchip=on --sandbox=off',
 	'--irqchip=on --hugepages=never') {
 	($status, $out) = run($how, $interrupted);
-	like($status, $well,
-	     "$how: each buffer interrupts once, the next one also after a lost one");
+	ok((grep { $_ == $status } @well),
+	     "$how: each buffer interrupts once, the next one also after a lost one")
+		or diag("status $status");
 	is(number('balloon_inflated_pages') . ' ' . number('balloon_deflated_pages'), '606 606',
 	   '... with as many in as out');
 }

@@ -6,9 +6,10 @@
  * which the vCPU serves itself), each time with exactly one interrupt: first through the 8259s,
  * then through the I/O APIC, edge-triggered in both.  In between, interrupts that the controller
  * has masked and that the driver does not acknowledge, after which the next must come nevertheless.
- * Exit status 11; 1: no device, 2: it does not agree, 3: an interrupt too many or without a
- * reason, 4: a pulse never reached the controllers.  An interrupt that is lost halts it for ever.
- * 12: all is well, but for a processor that was interrupted between sti and hlt.
+ * Exit status 11; 1: no device, 2: it does not agree, 3: an interrupt too many, or for another
+ * reason than used buffers, 4: a pulse never reached the controllers, 5: nothing was used.  An
+ * interrupt that is lost halts it for ever.  These are added to 11 if all is well but for that:
+ * 1, the processor was interrupted between sti and hlt; 2, it took an interrupt twice.
  */
 #include <quire/abi.h>
 
@@ -89,6 +90,7 @@
 	call	rounds
 	movb	$11, %al
 	addb	too_early, %al
+	addb	twice, %al
 	jmp	quit
 
 rounds:
@@ -119,6 +121,7 @@ wait_interrupt:
 	movl	interrupts, %edx
 	cmpl	seen, %edx
 	jne	quit
+	movb	$5, %al
 	movl	8(%esi), %ecx
 	movw	2(%ecx), %dx		/* what was used is all that was offered */
 	movl	4(%esi), %ecx
@@ -176,8 +179,10 @@ return:
 	jmp	interrupted
 
 handle:
-	incl	interrupts
 	movl	ISR, %eax
+	testl	%eax, %eax
+	jz	3f
+	incl	interrupts
 	cmpl	$1, %eax		/* used buffers, and nothing else */
 	jne	1f
 	cmpb	$0, acknowledging
@@ -186,6 +191,8 @@ handle:
 2:	ret
 1:	movb	$3, %al
 	jmp	quit
+3:	movb	$2, twice
+	ret
 
 	.section .rodata
 inflate: .long	0, avail0, used0	/* queue, its rings; one descriptor, which all name */
@@ -207,6 +214,7 @@ registers:
 	.long	-1
 acknowledging: .byte 1
 too_early: .byte 0
+twice:	.byte	0
 
 	.balign	4096
 desc:	.long	list, 0, 4, 0
