@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# make demo: what quire does, on real guests, in under half a minute.  A section a subject: what
+# make demo: what quire does, on real guests, in about half a minute.  A section a subject: what
 # there is to see, then each command as you can type it yourself, and what it prints.
 #
 # All runs have private machines, so nothing here depends on a machine that somebody runs, or
@@ -176,10 +176,10 @@ overcommit() {
 
 	section 'Out of memory' \
 		'Two guests of 64 MiB use all their memory, on a machine of 96 MiB that has
-		promised it to both. It ends the one with the highest score; the other one does
-		not notice.'
+		promised it to both, and nothing may be compressed. It ends the one with the
+		highest score; the other one does not notice.'
 	expect 123 "$quire" run -n 2 --name="$(unused tight)" -m 64M --machine-memory=96M \
-		--merge=off "$quill" hold 1 12000 seconds=1
+		--merge=off --reclaim=off "$quill" hold 1 12000 seconds=2
 }
 
 many() {
@@ -212,6 +212,14 @@ selftest() {
 	grep -q '^ok' "$dir/out" || failed=1
 }
 
+stress() {
+	section 'All of it together' \
+		'A machine of 64 MiB promises its guests twice as much. They fill it, use it for
+		some seconds, and verify every byte, while what they have in common is merged and
+		what they do not use is compressed.'
+	show "$quire" stress --memory=64M --guests=3 --factor=2 --seconds=4
+}
+
 if [ ! -w /dev/kvm ]; then
 	echo "demo: needs /dev/kvm, and there is no access to it here" >&2
 	exit 1
@@ -223,6 +231,7 @@ balloon
 overcommit
 many
 selftest
+stress
 
 if [ "$failed" -ne 0 ]; then
 	printf '\ndemo: something above went wrong\n'

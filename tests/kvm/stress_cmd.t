@@ -105,12 +105,25 @@ my @small = qw(--memory=96M --guests=3 --factor=0.7);	# about what it takes to h
 	like($r->{err}, qr/\Aquire stress: the machine .*\n\z/, '... of one line');
 }
 
-# ---- killed on purpose ----
+# ---- more than there is, while guests are killed ----
 {
-	my ($status, $out) = outcome("$quire stress @small --seconds=3 --kill --seed=$seed");
-	is($status, 0, "seed $seed: --kill: guests are killed, and all is well") or diag $out;
+	my $how = "--paging=mixed --kill --seed=$seed --report=$dir/over";
+	my ($status, $out) = outcome("$quire stress --memory=64M --guests=3 --factor=1.8 " .
+		"--seconds=3 $how");
+	is($status, 0, "seed $seed: twice what there is, and guests are killed: all is well")
+		or diag $out . slurp("$dir/over/machine.log");
 	my ($lives) = $out =~ /^all +(\d+)/m;
 	cmp_ok($lives, '>', 3, '... some lived more than once');
+	my ($head, @csv) = split /\n/, slurp("$dir/over/samples.csv");
+	my @sample = map { my %h; @h{split /,/, $head} = split /,/; \%h } @csv;
+	cmp_ok(max(map { $_->{compressed_bytes} + $_->{swapped_bytes} } @sample), '>', 8 << 20,
+		'... and it took that much to keep the promise');
+}
+SKIP: {
+	skip 'the long form is for make soak', 1 if $storm == 1;
+	my ($status, $out) = outcome("$quire stress --factor=2 --paging=mixed --kill " .
+		"--pattern=phases --seconds=" . 6 * $storm . " --seed=$seed --report=$dir/long");
+	is($status, 0, "seed $seed: for long") or diag $out . slurp("$dir/long/machine.log");
 }
 
 # ---- its end ----
