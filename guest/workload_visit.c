@@ -4,7 +4,7 @@
  *
  *	visit SEED PAGES [of=K] [seconds=N]
  *
- * It writes PAGES pages.  Then it verifies one page in K of them (8), drawn at random, again and
+ * It writes PAGES pages, which can be compressed.  Then it verifies one page in K of them (8), drawn at random, again and
  * again, a thousand times a second, and leaves the others alone.  It prints which they are, each by
  * its frame number.  With a byte of input it draws others, and after N seconds (5) it verifies all.
  */
@@ -45,7 +45,7 @@ static void tell(const struct visit *v)
 static bool round_trip(const struct visit *v)
 {
 	for (uint64_t i = 0; i < v->pages; i++)
-		if (is_visited(v, i) && !content_check("visit", v->page[i], v->seed, i))
+		if (is_visited(v, i) && !content_check("visit", v->page[i], v->seed, i | CONTENT_PACKS))
 			return false;
 	return true;
 }
@@ -82,7 +82,7 @@ int visit_run(struct args *a)
 	if (!v.page)
 		return no_room(v.pages);
 	for (uint64_t i = 0; i < v.pages; i++)
-		content_write(v.page[i], v.seed, i);
+		content_write(v.page[i], v.seed, i | CONTENT_PACKS);
 	for (deadline = clock_deadline(v.seconds); rdtsc() < deadline; v.set++) {
 		if (!visit_set(&v, deadline))
 			return STATUS_WRONG;
@@ -90,7 +90,7 @@ int visit_run(struct args *a)
 			(void)console_getc();
 	}
 	for (uint64_t i = 0; i < v.pages; i++)
-		if (!content_check("visit", v.page[i], v.seed, i))
+		if (!content_check("visit", v.page[i], v.seed, i | CONTENT_PACKS))
 			return STATUS_WRONG;
 	print("visit: verified=%lu\n", v.pages);
 	return STATUS_OK;

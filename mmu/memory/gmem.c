@@ -101,6 +101,11 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 			   (unsigned long long)(gm->window.span >> 20));
 		goto finish_share;
 	}
+	error = history_init(&gm->history, gpa_to_gfn(gm->window.span));
+	if (error) {
+		quire_fail(err, error, "no address space for the history of pages");
+		goto finish_share;
+	}
 	error = packed_init(gm);
 	if (error) {
 		quire_fail(err, error, "no memory for a pool of compressed pages");
@@ -127,6 +132,7 @@ finish_share:
 	touched_finish(gm);
 	swapped_finish(gm);
 	packed_finish(gm);
+	history_finish(&gm->history);
 	share_finish(gm);
 	shadow_window_destroy(&gm->shadow);
 destroy_window:
@@ -190,6 +196,7 @@ void gmem_destroy(struct gmem *gm)
 	touched_finish(gm);
 	swapped_finish(gm);
 	packed_finish(gm);
+	history_finish(&gm->history);
 	window_destroy(&gm->window);
 	stage2_destroy(gm->s2);
 	bring_in_finish(gm);
@@ -242,6 +249,7 @@ int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t 
 	err = stage2_set(gm->s2, gfn, nr, to, pfn);
 	gm->changes++;
 	assert(!err);
+	history_note(&gm->history, gfn, nr, to);
 	if (to == PG_PRIVATE) {
 		share_note_written(gm, gfn, nr);
 		backend_changed(gm->backend, gfn, nr);
@@ -413,6 +421,14 @@ void gmem_stats(struct gmem *gm, struct gmem_stats *out)
 	gmem_unlock(gm);
 }
 
+struct gmem_frame gmem_frame_at(struct gmem *gm, pfn_t pfn)
+{
+	return (struct gmem_frame){
+		.segment = store_view_segment(&gm->share.store, pfn)->name,
+		.index = store_view_offset(pfn) >> QUIRE_PAGE_SHIFT,
+	};
+}
+
 int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 {
 	struct stage2_page page;
@@ -423,10 +439,7 @@ int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 	if (!err && page.state != PG_SHARED)
 		err = -ENOENT;
 	if (!err)
-		*frame = (struct gmem_frame){
-			.segment = store_view_segment(&gm->share.store, page.pfn)->name,
-			.index = store_view_offset(page.pfn) >> QUIRE_PAGE_SHIFT,
-		};
+		*frame = gmem_frame_at(gm, page.pfn);
 	gmem_unlock(gm);
 	return err;
 }

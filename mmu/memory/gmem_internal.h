@@ -10,6 +10,7 @@
 #include "gmem.h"
 #include "mmu/base/locks.h"
 #include "mmu/base/thread.h"
+#include "history.h"
 #include "packed.h"
 #include "shadow_window.h"
 #include "share.h"
@@ -39,6 +40,7 @@ struct gmem {
 
 	uint64_t changes;	/* [g] how often pages have changed their state */
 	struct share share;	/* [g] */
+	struct history history; /* [g] */
 	struct packed packed;	/* [g] */
 	struct swapped swapped; /* [g] */
 	struct touch_watcher watcher[GMEM_NR_WATCHERS]; /* [g] */
@@ -116,6 +118,9 @@ bool gmem_each_run(const struct gmem *gm, struct gmem_run *run);
  */
 int gmem_set(struct gmem *gm, gfn_t gfn, uint64_t nr, enum page_state to, pfn_t pfn);
 int gmem_set_large(struct gmem *gm, gfn_t block);
+
+/* The name of a shared page's frame. */
+struct gmem_frame gmem_frame_at(struct gmem *gm, pfn_t pfn);
 
 /* --- giving back (give_back.c) --- */
 

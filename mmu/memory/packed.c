@@ -135,6 +135,11 @@ static void remember(struct gmem *gm, gfn_t gfn, bool compresses)
 	*memory = (uint8_t)(((1u << refusals) - 1) << PUT_OFF_SHIFT | refusals);
 }
 
+uint8_t packed_refusals(const struct gmem *gm, gfn_t gfn)
+{
+	return gm->packed.refusals[gfn] & REFUSALS_MASK;
+}
+
 static int pack(void *ctx, uint64_t first, uint64_t nr, const uint8_t *bytes)
 {
 	(void)first;

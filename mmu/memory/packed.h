@@ -38,6 +38,9 @@ void packed_finish(struct gmem *gm);
  */
 void packed_settle(struct gmem *gm);
 
+/* How often in a row gfn did not compress, at most 5. */
+uint8_t packed_refusals(const struct gmem *gm, gfn_t gfn);
+
 /* How many pages of the RAM file the pool has. */
 uint64_t packed_pool_pages(const struct gmem *gm);
 

@@ -369,6 +369,26 @@ void pool_get(const struct pool *p, pool_handle_t handle, uint8_t *page)
 			     object_of(p, handle).bytes, page);
 }
 
+void pool_find(const struct pool *p, pool_handle_t handle, struct pool_place *out)
+{
+	uint64_t span = span_of(handle);
+	unsigned int class;
+
+	memset(out, 0, sizeof(*out));
+	if (handle & HANDLE_FILLED) {
+		out->filled = 1;
+		out->word = (uint32_t)handle;
+		return;
+	}
+	class = p->its[span];
+	out->span_pages = (uint8_t)p->class[class].pages;
+	out->objects = (uint8_t)p->class[class].objects;
+	out->in_span = (uint8_t)__builtin_popcountll(p->taken[span]);
+	out->bytes = object_of(p, handle).bytes;
+	out->room = (uint16_t)room_in(class);
+	out->offset = offset_of(span);
+}
+
 void pool_drop(struct pool *p, pool_handle_t handle)
 {
 	uint64_t span = span_of(handle);

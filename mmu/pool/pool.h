@@ -92,6 +92,19 @@ int pool_put(struct pool *p, const struct pool_packed *packed, uint64_t owner, p
 /* Write the page of this handle, which is in the pool, to `page`. */
 void pool_get(const struct pool *p, pool_handle_t handle, uint8_t *page);
 
+/* What the page of a handle takes. */
+struct pool_place {
+	uint8_t filled;	    /* nothing: the handle has all that is in it */
+	uint8_t span_pages; /* of the span that it is in */
+	uint8_t in_span;    /* objects of that span in use, itself included ... */
+	uint8_t objects;    /* ... of so many */
+	uint32_t word;	    /* filled: what is in it, again and again */
+	uint16_t bytes;	    /* that it was compressed to */
+	uint16_t room;	    /* that its place has */
+	uint64_t offset;    /* of its span in the pool */
+};
+void pool_find(const struct pool *p, pool_handle_t handle, struct pool_place *out);
+
 /* It leaves the pool. */
 void pool_drop(struct pool *p, pool_handle_t handle);
 

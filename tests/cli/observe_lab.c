@@ -134,6 +134,16 @@ int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unl
 	return gfn + nr > LAB_PAGES ? -EFAULT : 0;
 }
 
+/* Each page is in the state of its number's rest. */
+int gmem_story(struct gmem *gm, gfn_t gfn, struct gmem_story *out)
+{
+	(void)gm;
+	*out = (struct gmem_story){ .gfn = gfn,
+				    .state = (uint8_t)(gfn % PG_NR_STATES),
+				    .level = 1 };
+	return gfn >= LAB_PAGES ? -EFAULT : 0;
+}
+
 /* Page 5 shares frame 3 of segment 11 with page 6 of the same VM, and so in each VM. */
 int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 {

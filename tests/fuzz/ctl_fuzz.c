@@ -102,6 +102,15 @@ int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unl
 	return !gm || gfn + nr > 3000 ? -EFAULT : 0;
 }
 
+/* Each page is in the state of its number's rest. */
+int gmem_story(struct gmem *gm, gfn_t gfn, struct gmem_story *out)
+{
+	*out = (struct gmem_story){ .gfn = gfn,
+				    .state = (uint8_t)(gfn % PG_NR_STATES),
+				    .level = 1 };
+	return !gm || gfn >= 3000 ? -EFAULT : 0;
+}
+
 int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 {
 	*frame = (struct gmem_frame){ 1, gfn };
@@ -324,6 +333,7 @@ static void check_tail(int fd)
 static void check_commands(int fd, unsigned int op)
 {
 	struct gmem_packed packed;
+	struct gmem_story story;
 	struct quire_error err;
 	uint64_t ticket, bits;
 
@@ -335,6 +345,8 @@ static void check_commands(int fd, unsigned int op)
 		must(ctl_forget_touches(fd, 0, 9, &err) <= 0, "neither done nor failed");
 	else if (op == CTL_TOUCHED)
 		must(ctl_touched(fd, 0, 9, &bits, &err) <= 0, "neither done nor failed");
+	else if (op == CTL_STORY && !ctl_get_story(fd, 7, &story, &err))
+		must(story.state < PG_NR_STATES, "a state that does not exist");
 	else if (op == CTL_COMPRESS && !ctl_compress(fd, 0, 9, false, &packed, &err))
 		must(packed.compressed <= 9 && packed.kept <= 9, "more than was asked for");
 	else

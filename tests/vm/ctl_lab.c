@@ -126,6 +126,16 @@ int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unl
 	return gfn + nr > RAM_END ? -EFAULT : 0;
 }
 
+/* Each page is in the state of its number's rest. */
+int gmem_story(struct gmem *gm, gfn_t gfn, struct gmem_story *out)
+{
+	(void)gm;
+	*out = (struct gmem_story){ .gfn = gfn,
+				    .state = (uint8_t)(gfn % PG_NR_STATES),
+				    .level = 1 };
+	return gfn >= RAM_END ? -EFAULT : 0;
+}
+
 /* Every third page shares the frame of its number's last digit; in segment 7. */
 int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 {

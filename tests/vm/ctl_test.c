@@ -105,6 +105,18 @@ static void test_touched(void)
 	   "... and a beginning in the middle of a block");
 }
 
+static void test_story(void)
+{
+	struct gmem_story story;
+	struct quire_error err;
+	int fd = connect_vm();
+
+	is(ctl_get_story(fd, PG_NR_STATES + 2, &story, &err), 0, "CTL_STORY is answered");
+	ok(story.gfn == PG_NR_STATES + 2 && story.state == 2, "... for the page that is meant");
+	is(ctl_get_story(fd, RAM_END, &story, &err), -EFAULT, "what is no RAM has no story");
+	close(fd);
+}
+
 static void test_merge(void)
 {
 	struct quire_error err;
@@ -277,6 +289,7 @@ int main(void)
 	test_commands();
 	test_compress();
 	test_touched();
+	test_story();
 	test_merge();
 	test_sharers();
 	test_map();

@@ -273,6 +273,17 @@ int parse_address(const char *text, uint64_t *address, struct quire_error *err)
 	return 0;
 }
 
+int parse_gfn(const char *text, gfn_t *gfn, struct quire_error *err)
+{
+	bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+	int code = hex ? parse_address(text, gfn, NULL) :
+			 parse_count(text, 0, UINT64_MAX, gfn, NULL);
+
+	if (code)
+		return quire_fail(err, -EINVAL, "'%.80s' is not the number of a page", text);
+	return 0;
+}
+
 int parse_range(const char *text, uint64_t *start, uint64_t *end, struct quire_error *err)
 {
 	char copy[64], *sep;

@@ -72,6 +72,9 @@ int parse_choice(const char *text, const char *const *words, unsigned int nr, un
 /* An address: 0x and hex digits, or what parse_size takes. */
 int parse_address(const char *text, uint64_t *address, struct quire_error *err);
 
+/* The number of a page: 0x and hex digits, or a count. */
+int parse_gfn(const char *text, gfn_t *gfn, struct quire_error *err);
+
 /* A range of addresses that is not empty: START+LENGTH or START-END, each an address. */
 int parse_range(const char *text, uint64_t *start, uint64_t *end, struct quire_error *err);
 

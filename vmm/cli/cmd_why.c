@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* quire why: what a guest printed last, and where each of its virtual processors is. */
+/*
+ * quire why: what a guest printed last, and where each of its virtual processors is; or what became
+ * of one page.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,15 +16,30 @@
 #include "vmm/vm/doing.h"
 #include "vmm/vm/render.h"
 #include "where.h"
+#include "why_page.h"
 
 const char why_usage[] =
 	"usage: quire why [OPTION...] VM\n"
+	"       quire why [--json] VM GFN\n"
+	"       quire why [--json] --gpa=GPA VM\n"
 	"\n"
 	"Says what a running guest printed last, and where each of its virtual processors is:\n"
 	"halted, looping or running; with the walk of its instruction pointer, and the code\n"
 	"there.  It looks eight times, and the guest goes on meanwhile.  Of more than four, the\n"
-	"others get a line each.\n" USAGE_VM "\n" USAGE_SYMBOLS "\n"
-	"Exit status: 0; 2 wrong usage; 121 no such VM, or it does not answer.\n";
+	"others get a line each.\n"
+	"With a page's number, or an address in it, it tells that page's story: where it is and\n"
+	"since when, whether the guest uses it, why it is not merged, and what the next access\n"
+	"takes.\n" USAGE_VM "\n" USAGE_SYMBOLS
+	"  --gpa=GPA  the page of this guest-physical address, 0xHEX or a number and K, M, G or T\n"
+	"  --json     the page's story as quire.why/1 (docs/stats.md)\n"
+	"\n"
+	"Exit status: 0; 2 wrong usage, or no RAM there; 121 no such VM, or it does not answer.\n";
+
+struct why_options {
+	const char *vm, *symbols;
+	bool page, json;
+	gfn_t gfn; /* if page */
+};
 
 static int take_samples(int fd, unsigned int cpu, struct vcpu_state *sample, unsigned int nr,
 			struct quire_error *err)
@@ -103,44 +121,106 @@ static int show_tail(int fd, struct quire_error *err)
 	return code;
 }
 
-static int why(const char *vm, const char *symbols, struct quire_error *err)
+static int show_vm(int fd, const struct vm_info *vm, const char *symbols, struct quire_error *err)
 {
-	int fd = named_connect(vm, err), code;
-	struct ctl_info info;
 	struct where w;
+	int code = where_begin(&w, fd, 0, symbols, err);
+
+	if (code)
+		return code;
+	printf("VM %s, pid %u: %s, %u vCPU%s\n", vm->name, vm->pid, stats_state_name(vm->state),
+	       vm->nr_vcpus, vm->nr_vcpus > 1 ? "s" : "");
+	code = show_tail(fd, err);
+	for (w.cpu = 0; w.cpu < vm->nr_vcpus && !code; w.cpu++)
+		code = show_cpu(&w, err);
+	where_end(&w);
+	return code;
+}
+
+static int show_page(int fd, const struct vm_info *vm, const struct why_options *opt,
+		     struct quire_error *err)
+{
+	struct gmem_story story;
+	int code = ctl_get_story(fd, opt->gfn, &story, err);
+
+	if (code == -EFAULT)
+		return quire_fail(err, -EINVAL, "VM %s has no RAM at page %#llx (gpa %#llx)",
+				  vm->name, (unsigned long long)opt->gfn,
+				  (unsigned long long)gfn_to_gpa(opt->gfn));
+	if (code)
+		return code;
+	if (opt->json)
+		why_page_json(stdout, vm, &story);
+	else
+		why_page_text(stdout, vm, &story);
+	return 0;
+}
+
+static int why(const struct why_options *opt, struct quire_error *err)
+{
+	int fd = named_connect(opt->vm, err), code;
+	struct ctl_info info;
 
 	if (fd < 0)
 		return fd;
 	code = ctl_get_info(fd, &info, err);
 	if (!code)
-		code = where_begin(&w, fd, 0, symbols, err);
-	if (!code) {
-		printf("VM %s, pid %u: %s, %u vCPU%s\n", info.vm.name, info.vm.pid,
-		       stats_state_name(info.vm.state), info.vm.nr_vcpus,
-		       info.vm.nr_vcpus > 1 ? "s" : "");
-		code = show_tail(fd, err);
-		for (w.cpu = 0; w.cpu < info.vm.nr_vcpus && !code; w.cpu++)
-			code = show_cpu(&w, err);
-		where_end(&w);
-	}
+		code = opt->page ? show_page(fd, &info.vm, opt, err) :
+				   show_vm(fd, &info.vm, opt->symbols, err);
 	close(fd);
+	return code;
+}
+
+static int read_gpa(const char *text, void *value, struct quire_error *err)
+{
+	struct why_options *opt = value;
+	gpa_t gpa = 0;
+	int code = parse_address(text, &gpa, err);
+
+	opt->page = true;
+	opt->gfn = gpa_to_gfn(gpa);
+	return code;
+}
+
+static int parse_options(int argc, char **argv, struct why_options *opt, struct quire_error *err)
+{
+	const struct plain_option options[] = {
+		{ .name = "symbols", .word = &opt->symbols },
+		{ .name = "gpa", .read = read_gpa, .value = opt },
+		{ .name = "json", .flag = &opt->json },
+	};
+	int code = read_plain_options(argc, argv, options, ARRAY_SIZE(options), err), words;
+
+	if (code)
+		return code;
+	words = argc - optind;
+	if (words < 1 || words > (opt->page ? 1 : 2))
+		return quire_fail(err, -EINVAL,
+				  "say which VM (name or pid), and one page if it is about "
+				  "that; see quire help why");
+	opt->vm = argv[optind];
+	if (words == 2) {
+		code = parse_gfn(argv[optind + 1], &opt->gfn, err);
+		opt->page = true;
+	}
+	if (!code && opt->json && !opt->page)
+		return quire_fail(err, -EINVAL, "--json is for a page: say which, by its number");
+	if (!code && opt->symbols && opt->page)
+		return quire_fail(err, -EINVAL, "--symbols does not go with a page");
 	return code;
 }
 
 int cmd_why(int argc, char **argv)
 {
-	const char *symbols = NULL;
-	const struct plain_option option = { .name = "symbols", .word = &symbols };
+	struct why_options opt = { 0 };
 	struct quire_error err = { "" };
-	int code = read_plain_options(argc, argv, &option, 1, &err);
+	int code;
 
-	if (!code && argc - optind != 1)
-		code = quire_fail(&err, -EINVAL, "say which VM (name or pid); see quire help why");
-	if (code) {
+	if (parse_options(argc, argv, &opt, &err)) {
 		fprintf(stderr, "quire why: %s\n", err.text);
 		return QUIRE_STATUS_USAGE;
 	}
-	code = why(argv[optind], symbols, &err);
+	code = why(&opt, &err);
 	if (!code && !fflush(stdout))
 		return 0;
 	fflush(stdout);

@@ -63,6 +63,9 @@ int ctl_touched(int fd, gfn_t gfn, uint64_t nr, uint64_t *bits, struct quire_err
 int ctl_compress(int fd, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out,
 		 struct quire_error *err);
 
+/* Ask what is known of a page.  -EFAULT: it is not RAM. */
+int ctl_get_story(int fd, gfn_t gfn, struct gmem_story *story, struct quire_error *err);
+
 /*
  * Ask which pages of the VM share a frame: the frame that gfn shares (-ENOENT: gfn shares none;
  * -EFAULT: gfn is not RAM), or the given frame.  users->gfn has the first

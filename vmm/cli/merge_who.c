@@ -24,18 +24,6 @@ struct owner {
 	struct ctl_frame_users users;
 };
 
-/* 0x and hex digits, or decimal ones. */
-static int parse_gfn(const char *text, gfn_t *gfn, struct quire_error *err)
-{
-	bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
-	int code = hex ? parse_address(text, gfn, NULL) :
-			 parse_count(text, 0, UINT64_MAX, gfn, NULL);
-
-	if (code)
-		return quire_fail(err, -EINVAL, "'%.80s' is not the number of a page", text);
-	return 0;
-}
-
 /* Not shared, but what? */
 static int not_shared(int fd, const char *vm, gfn_t gfn, struct quire_error *err)
 {

@@ -21,6 +21,7 @@ static_assert(GMEM_STATE_LARGE == CTL_LARGE, "states go over the wire as gmem_st
 static_assert(sizeof(struct ctl_info) <= CTL_MAX_PAYLOAD, "CTL_INFO is one packet");
 static_assert(sizeof(struct ctl_frame_users) <= CTL_MAX_PAYLOAD, "CTL_FRAME_USERS is one packet");
 static_assert(sizeof(struct ctl_walk) <= CTL_MAX_PAYLOAD, "CTL_WALK is one packet");
+static_assert(sizeof(struct gmem_story) <= CTL_MAX_PAYLOAD, "CTL_STORY is one packet");
 static_assert(sizeof(struct tail) <= CTL_MAX_PAYLOAD, "CTL_TAIL is one packet");
 static_assert(sizeof(struct vcpu_state) <= CTL_MAX_PAYLOAD, "CTL_CPU is one packet");
 
@@ -304,6 +305,14 @@ static int answer_compress(struct ctl *ctl, const struct ctl_request *req, struc
 	return code ? code : (int)sizeof(*out);
 }
 
+static int answer_story(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
+{
+	struct gmem_story *out = (void *)ctl->packet.payload;
+	int code = gmem_story(vm_gmem(vm), req->arg[0], out);
+
+	return code ? code : (int)sizeof(*out);
+}
+
 static int answer_frame_users(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
 {
 	struct ctl_frame_users *out = (void *)ctl->packet.payload;
@@ -336,6 +345,7 @@ int ctl_answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 	case CTL_FORGET_TOUCHES: return answer_forget_touches(&c->request, vm);
 	case CTL_TOUCHED: return answer_touched(ctl, &c->request, vm);
 	case CTL_COMPRESS: return answer_compress(ctl, &c->request, vm);
+	case CTL_STORY: return answer_story(ctl, &c->request, vm);
 	case CTL_FRAME_USERS: return answer_frame_users(ctl, &c->request, vm);
 	case CTL_CPU: return answer_cpu(ctl, &c->request, vm);
 	case CTL_READ: return answer_read(ctl, c, vm);

@@ -92,6 +92,10 @@
  *     Payload: a struct gmem_packed.
  *     -EFAULT: they are not all RAM.
  *
+ *   CTL_STORY
+ *     What is known of one page?  arg[0]: its gfn.  Payload: a struct gmem_story.
+ *     -EFAULT: it is not RAM.
+ *
  *   CTL_FRAME_USERS
  *     Which pages of this VM share a frame of the store?  arg[0]: a gfn, whose frame is meant; or
  *     CTL_BY_FRAME, and then arg[1] and arg[2] are the segment and the index of the frame.
@@ -105,6 +109,7 @@
  */
 #include <quire/types.h>
 #include "mmu/format/walk.h"
+#include "mmu/memory/story.h"
 #include "tail.h"
 #include "vcpu_state.h"
 #include "vm_info.h"
@@ -131,6 +136,7 @@ enum ctl_op {
 	CTL_FORGET_TOUCHES,
 	CTL_TOUCHED,
 	CTL_COMPRESS,
+	CTL_STORY,
 	CTL_NR_OPS
 };
 
