@@ -3,7 +3,8 @@
 #define QUIRE_MMU_MEMORY_HISTORY_H
 
 /*
- * What is remembered of pages that leave memory: since when one is gone, and how often it came back.
+ * What is remembered of pages that leave memory: since when one is gone, and how often it came
+ * back.
  *
  * A page is gone while its state has a payload (stage2.h): it is compressed or swapped.  It has a
  * word here, of memory that is touched only once a page has left.  A page that becomes absent

@@ -98,8 +98,8 @@ for my $mode (qw(ept shadow)) {
 		'A touch brings it home: that takes a credit, and tens of microseconds\.');
 	$gfn = page_in("$mode-p", 'compressed', 0, qr/was compressed/);
 	tells("$mode-p", $gfn, 'compressed', "$mode: a compressed page",
-		'It was compressed to \d+ bytes\.  They are in the pool, in a place of \d+: one of ' .
-			'\d+ in use',
+		'It was compressed to \d+ bytes\.  They are in the pool, in a place of \d+: one ' .
+			'of \d+ in use',
 		'in a span of [1-4] pages? at 0x[0-9a-f]+, which has \d+\.', @left);
 	$gfn = page_in("$mode-p", 'compressed', 0, qr/repeats the word/);
 	tells("$mode-p", $gfn, 'compressed', "$mode: a page of zeroes in the pool",
