@@ -7,9 +7,9 @@
  * had to help just before, memory is short, and it helps at once.
  *
  * How often it samples.  A sample of all of RAM costs the guest a fault of the host's for each page
- * that it uses.  So there is one before the first page leaves, and then whenever an eighth of the
- * pages has been chosen, or the policy knows of none.  In between a page that was used again is
- * found at the moment when it is about to leave (evict.c).
+ * that it uses.  So there is one before the first page leaves, and then whenever half as many pages
+ * have been chosen as there are, or the policy knows of none.  In between a page that was used
+ * again is found at the moment when it is about to leave (evict.c).
  *
  * Nothing can go.  When as many pages were chosen as there are, and none went, those go that were
  * used just now.  If none of them can, either, it is tried again DRY_NS later.
@@ -28,7 +28,7 @@
 #define DRY_NS	    (50 * NS_PER_MS)
 #define EMPTY_NS    NS_PER_S	     /* others hear for so long that nothing can go */
 #define TELL_NS	    (50 * NS_PER_MS) /* records are so far apart while it works */
-#define SAMPLE_PART 8u		     /* a sample when an eighth of the pages has been chosen */
+#define SAMPLE_PART 2u		     /* a sample when half as many pages were chosen as there are */
 
 /* ---- what others are told ---- */
 
