@@ -196,6 +196,9 @@ static void check_books(struct stress *s)
 			    "%" PRIu64 " pages are resident, but only %" PRIu64
 			    " are credits and store",
 			    m->resident_pages, m->credit_pages + m->store_pages);
+	if (m->swap_held_pages > m->settings.swap_pages)
+		stress_fail(s, STRESS_BOOKS, "VMs hold %" PRIu64 " pages of a swap of %" PRIu64,
+			    m->swap_held_pages, m->settings.swap_pages);
 }
 
 /* ---- a look ---- */
@@ -307,7 +310,8 @@ void stress_audit(struct stress *s)
 static bool is_empty(const struct machine_state *m)
 {
 	return !m->nr_vms && !m->committed_pages && !m->credit_pages && !m->overhead_pages &&
-	       !m->store_pages && !m->resident_pages && m->free_pages == m->settings.memory_pages;
+	       !m->store_pages && !m->resident_pages && !m->swap_held_pages &&
+	       m->free_pages == m->settings.memory_pages;
 }
 
 void stress_check_empty(struct stress *s)
@@ -324,9 +328,10 @@ void stress_check_empty(struct stress *s)
 		stress_fail(s, STRESS_EMPTY, "%s", err.text);
 	else if (!is_empty(m))
 		stress_fail(s, STRESS_EMPTY,
-			    "%u VMs, a promise of %s, credits of %s, overhead of %s, a store of "
-			    "%s; %s of %s are free",
+			    "%u VMs, a promise of %s, credits of %s, overhead of %s, swap of %s, "
+			    "a store of %s; %s of %s are free",
 			    m->nr_vms, mib_text(m->committed_pages), mib_text(m->credit_pages),
-			    mib_text(m->overhead_pages), mib_text(m->store_pages),
-			    mib_text(m->free_pages), mib_text(m->settings.memory_pages));
+			    mib_text(m->overhead_pages), mib_text(m->swap_held_pages),
+			    mib_text(m->store_pages), mib_text(m->free_pages),
+			    mib_text(m->settings.memory_pages));
 }

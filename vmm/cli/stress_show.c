@@ -181,11 +181,11 @@ static void put_head(FILE *f, const struct stress *s)
 	const struct stress_options *o = &s->opt;
 
 	fprintf(f,
-		"%" PRIu64 " guests of %s on a machine of %s with %s of swap: %s, %s, seed %" PRIu64
+		"%" PRIu64 " guests of %s on a machine of %s with %s swap: %s, %s, seed %" PRIu64
 		", %.1f s\n",
 		o->guests, size_text(o->guest_bytes), size_text(o->memory_bytes),
-		size_text(o->swap_bytes), stress_patterns[o->pattern], stress_pagings[o->paging],
-		o->seed, (double)(s->end_ns - s->begin_ns) / 1e9);
+		o->swap_bytes ? size_text(o->swap_bytes) : "no", stress_patterns[o->pattern],
+		stress_pagings[o->paging], o->seed, (double)(s->end_ns - s->begin_ns) / 1e9);
 }
 
 static void print_checks(const struct stress *s)
@@ -277,7 +277,9 @@ static const char *const sample_name[STRESS_NR_NUMBERS] = {
 
 static void write_samples(FILE *f, const struct stress *s)
 {
-	fputs("time_ms,guests,memory_bytes,free_bytes,credit_bytes,store_bytes,overhead_bytes", f);
+	fputs("time_ms,guests,memory_bytes,free_bytes,credit_bytes,store_bytes,overhead_bytes,"
+	      "swap_held_bytes",
+	      f);
 	for (unsigned int n = 0; n < STRESS_NR_NUMBERS; n++)
 		fprintf(f, ",%s", sample_name[n]);
 	fputc('\n', f);
@@ -285,7 +287,8 @@ static void write_samples(FILE *f, const struct stress *s)
 		const struct stress_sample *at = &s->sample[i];
 		const struct machine_state *m = &at->machine;
 		const uint64_t machine[] = { m->settings.memory_pages, m->free_pages,
-					     m->credit_pages, m->store_pages, m->overhead_pages };
+					     m->credit_pages,	       m->store_pages,
+					     m->overhead_pages,	       m->swap_held_pages };
 
 		fprintf(f, "%" PRIu64 ",%u", (uint64_t)(at->ns / NS_PER_MS), at->running);
 		for (unsigned int n = 0; n < ARRAY_SIZE(machine); n++)
