@@ -4,9 +4,10 @@
  *
  *	visit SEED PAGES [of=K] [seconds=N]
  *
- * It writes PAGES pages, which can be compressed.  Then it verifies one page in K of them (8), drawn at random, again and
- * again, a thousand times a second, and leaves the others alone.  It prints which they are, each by
- * its frame number.  With a byte of input it draws others, and after N seconds (5) it verifies all.
+ * It writes PAGES pages, which can be compressed.  Then it verifies one page in K of them (8),
+ * drawn at random, again and again, a thousand times a second, and leaves the others alone.  It
+ * prints which they are, each by its frame number.  With a byte of input it draws others, and after
+ * N seconds (5) it verifies all.
  */
 #include "memory.h"
 #include "paging.h"
@@ -42,10 +43,15 @@ static void tell(const struct visit *v)
 	console_flush();
 }
 
+static bool check(const struct visit *v, uint64_t page)
+{
+	return content_check("visit", v->page[page], v->seed, page | CONTENT_PACKS);
+}
+
 static bool round_trip(const struct visit *v)
 {
 	for (uint64_t i = 0; i < v->pages; i++)
-		if (is_visited(v, i) && !content_check("visit", v->page[i], v->seed, i | CONTENT_PACKS))
+		if (is_visited(v, i) && !check(v, i))
 			return false;
 	return true;
 }
@@ -90,7 +96,7 @@ int visit_run(struct args *a)
 			(void)console_getc();
 	}
 	for (uint64_t i = 0; i < v.pages; i++)
-		if (!content_check("visit", v.page[i], v.seed, i | CONTENT_PACKS))
+		if (!check(&v, i))
 			return STATUS_WRONG;
 	print("visit: verified=%lu\n", v.pages);
 	return STATUS_OK;
