@@ -21,6 +21,7 @@ my $kernel = -s $cloud ? $cloud : $vmlinuz;	# it is the quicker one
 
 # 20 processes, of which each maps and copies pages, and what they say; sleep needs the timer.
 my $initramfs = initramfs([], <<'END');
+echo "processors: $(grep -c ^processor /proc/cpuinfo)"
 for n in 1 2 3 4 5 6 7 8 9 10; do md5sum /bin/busybox & done >/tmp/sums
 wait
 echo "sums: $(grep -c . /tmp/sums) $(head -n 1 /tmp/sums)"
@@ -28,14 +29,19 @@ sleep 1
 echo "complaints: $(dmesg | grep -c -e 'Call Trace' -e BUG)"
 END
 
-my ($status, $out, $err) = outcome("$quire run --machine=own --no-reboot --paging=shadow " .
-	"--stats=$dir/stats --initrd=$initramfs '--append=console=ttyS0 quiet panic=-1' $kernel");
-is("$status$err", '0', 'Linux comes to its first process and powers off: status 0');
 my ($sum) = `md5sum $Linux::bed/guest/busybox` =~ /^(\w+)/;
-like($out, qr/^sums: 10 $sum /m, '... its processes read what is there');
-like($out, qr/^complaints: 0\r?$/m, '... and it finds nothing wrong');
-my $shadow = decode_json(slurp("$dir/stats"))->{vms}[0]{shadow};
-ok($shadow->{interrupts} > 100, "... with $shadow->{interrupts} interrupts");
-ok($shadow->{emulated_by_name}{syscall}, '... and system calls');
-ok($shadow->{most_table_pages} > 100, '... and tables for its processes');
+for my $cpus (1, 2) {
+	my ($status, $out, $err) = outcome("$quire run --machine=own --no-reboot --paging=shadow " .
+		"-c $cpus --stats=$dir/stats --initrd=$initramfs " .
+		"'--append=console=ttyS0 quiet panic=-1' $kernel");
+	is("$status$err", '0', "$cpus vCPUs: Linux comes to its first process and powers off: " .
+		'status 0');
+	like($out, qr/^processors: $cpus\r?$/m, '... which has them all');
+	like($out, qr/^sums: 10 $sum /m, '... its processes read what is there');
+	like($out, qr/^complaints: 0\r?$/m, '... and it finds nothing wrong') or diag $out;
+	my $shadow = decode_json(slurp("$dir/stats"))->{vms}[0]{shadow};
+	ok($shadow->{interrupts} > 100, "... with $shadow->{interrupts} interrupts");
+	ok($shadow->{emulated_by_name}{syscall}, '... and system calls');
+	ok($shadow->{most_table_pages} > 100, '... and tables for its processes');
+}
 done_testing();

@@ -60,7 +60,7 @@ sub same {
 same('hello', 'hello');
 same('fill', 'fill', 1, 2000, 'dup=4', 'zero=10');
 same('zipf', 'zipf', 1, 1000, 'ops=100000');
-same('stress', 'stress', 1, 'pages=2000');
+same('stress', 'stress', 'rounds=100', 'pages=2000');
 same('touch', 'touch', 2000, 'order=random', 'write');
 same('exit', 'exit', 7);
 same("tables $_", 'tables', $_, 'ops=512') for qw(compute switch edit churn batch fork);
