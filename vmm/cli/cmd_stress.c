@@ -19,6 +19,7 @@
 #include <unistd.h>
 #include "mmu/base/clock.h"
 #include "mmu/reclaim/dice.h"
+#include "mmu/reclaim/reclaim.h"
 #include "vmm/vm/signals.h"
 #include "args.h"
 #include "cmd.h"
@@ -52,6 +53,8 @@ const char stress_usage[] =
 	"                   again and again; any; a part, which changes (default zipf)\n"
 	"  --paging=ept|shadow|mixed\n"
 	"                   as for quire run; mixed: half of the guests each (default ept)\n"
+	"  --reclaim=gen|clock|lru|lfu|fifo|random|off\n"
+	"                   as for quire run (default gen)\n"
 	"  --seconds=S      for how long, once all guests have filled their memory (default 10).\n"
 	"                   Verifying all of it at the end comes on top.  An error ends it sooner\n"
 	"  --kill           kill a guest, or its quire run, with SIGKILL about every second, and\n"
@@ -80,6 +83,21 @@ static int read_pattern(const char *text, void *value, struct quire_error *err)
 static int read_paging(const char *text, void *value, struct quire_error *err)
 {
 	return parse_choice(text, stress_pagings, STRESS_PAGINGS, value, err);
+}
+
+static int read_reclaim(const char *text, void *value, struct quire_error *err)
+{
+	const char *words[RECLAIM_NR_POLICIES + 1];
+
+	for (unsigned int i = 0; i < RECLAIM_NR_POLICIES; i++)
+		words[i] = reclaim_policies[i]->name;
+	words[RECLAIM_NR_POLICIES] = "off";
+	return parse_choice(text, words, ARRAY_SIZE(words), value, err);
+}
+
+const char *stress_reclaim(const struct stress_options *opt)
+{
+	return opt->reclaim < RECLAIM_NR_POLICIES ? reclaim_policies[opt->reclaim]->name : "off";
 }
 
 static int read_memory(const char *text, void *value, struct quire_error *err)
@@ -139,6 +157,7 @@ static int parse_options(int argc, char **argv, struct stress_options *o, struct
 		{ .name = "swap", .read = read_size, .value = &o->swap_bytes },
 		{ .name = "pattern", .read = read_pattern, .value = &o->pattern },
 		{ .name = "paging", .read = read_paging, .value = &o->paging },
+		{ .name = "reclaim", .read = read_reclaim, .value = &o->reclaim },
 		{ .name = "seconds", .read = read_seconds, .value = &o->run_ns },
 		{ .name = "kill", .flag = &o->kill },
 		{ .name = "seed", .count = &o->seed, .max = INT64_MAX },
@@ -416,6 +435,7 @@ int cmd_stress(int argc, char **argv)
 	struct stress s = {
 		.opt = { .guests = 4,
 			 .seed = 1,
+			 .reclaim = RECLAIM_GEN,
 			 .memory_bytes = 128 * MiB,
 			 .swap_bytes = UINT64_MAX,
 			 .run_ns = 10 * NS_PER_S },

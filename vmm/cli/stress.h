@@ -23,6 +23,7 @@ struct stress_options {
 	uint64_t run_ns;
 	unsigned int pattern; /* an index into stress_patterns */
 	unsigned int paging;  /* ... into stress_pagings */
+	unsigned int reclaim; /* ... into reclaim_policies; their number: off */
 	bool kill, spoil, tap;
 	const char *report; /* a folder; NULL: none */
 };
@@ -31,6 +32,9 @@ struct stress_options {
 #define STRESS_PAGINGS	3u
 extern const char *const stress_patterns[STRESS_PATTERNS];
 extern const char *const stress_pagings[STRESS_PAGINGS];
+
+/* The word that --reclaim was. */
+const char *stress_reclaim(const struct stress_options *opt);
 
 /* What is known of a guest, or of all, at some moment: those up to POOL are pages. */
 enum stress_number {
