@@ -3,8 +3,8 @@
 #define QUIRE_TESTS_BOOT_IMAGE_SAMPLES_H
 
 /*
- * Small guest images built by hand, and what must be true of every plan: shared by
- * image_test.c and fuzz/image_fuzz.c, each of which is one file linked with the library.
+ * Small guest images built by hand, and what must be true of every plan: shared by the tests of
+ * this room and fuzz/image_fuzz.c, which has no TAP.
  *
  * All ELF samples have one layout, so that a test can name a field to spoil by its offset:
  *
