@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Guest memory without credits: what needs none goes on, what needs some waits, each in its turn,
- * and nobody is forgotten.
+ * and nobody is forgotten.  waiting_machine_test.c has a machine that dies.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include "mmu/base/clock.h"
-#include "mmu/base/wire.h"
-#include "mmu/machine/credits.h"
-#include "share_lab.h"
-
-#define PATIENCE_MS 20000
+#include "waiting_lab.h"
 
 /* ---- a purse that the test fills ---- */
 
@@ -116,18 +111,6 @@ static const struct gmem_credits purse_hooks = {
 
 /* ---- the guest ---- */
 
-static atomic_int failures;
-static atomic_ulong failed_gpa;
-static atomic_int failed_err;
-
-static void on_failure(void *ctx, gpa_t gpa, int err)
-{
-	(void)ctx;
-	atomic_store(&failed_gpa, gpa);
-	atomic_store(&failed_err, err);
-	atomic_fetch_add(&failures, 1);
-}
-
 static void open_memory(enum gmem_hugepages hugepages, uint64_t credits)
 {
 	purse.credits = credits;
@@ -135,14 +118,6 @@ static void open_memory(enum gmem_hugepages hugepages, uint64_t credits)
 	atomic_store(&failures, 0);
 	create_with((struct gmem_config){
 		.hugepages = hugepages, .credits = &purse_hooks, .on_host_failure = on_failure });
-}
-
-static struct gmem_stats stats(void)
-{
-	struct gmem_stats s;
-
-	gmem_stats(gm, &s);
-	return s;
 }
 
 static uint64_t waits(void)
@@ -166,52 +141,6 @@ static void close_memory(uint64_t credits, const char *what)
 	is(purse.credits + stats().s2.pages[PG_PRIVATE] + gm->share.reserve, credits,
 	   "%s: no credit is lost or doubled", what);
 	guest_destroy(gm);
-}
-
-/* A thread that touches one page. */
-struct toucher {
-	pthread_t thread;
-	gfn_t gfn;
-	bool write;
-	atomic_bool done;
-};
-
-static void *touch(void *arg)
-{
-	struct toucher *t = arg;
-	volatile uint64_t *word = (volatile uint64_t *)hva(t->gfn);
-
-	if (t->write)
-		put_into(word, t->gfn + 1);
-	else
-		look_at(word);
-	atomic_store(&t->done, true);
-	return NULL;
-}
-
-static void start(struct toucher *t, gfn_t gfn, bool write)
-{
-	*t = (struct toucher){ .gfn = gfn, .write = write };
-	pthread_create(&t->thread, NULL, touch, t);
-}
-
-static bool await_done(struct toucher *t)
-{
-	for (unsigned int i = 0; i < PATIENCE_MS && !atomic_load(&t->done); i++)
-		usleep(1000);
-	return atomic_load(&t->done);
-}
-
-static bool await_waiting(uint64_t nr)
-{
-	for (unsigned int i = 0; i < PATIENCE_MS && stats().waiting_pages != nr; i++)
-		usleep(1000);
-	return stats().waiting_pages == nr;
-}
-
-static void end(struct toucher *t)
-{
-	pthread_join(t->thread, NULL);
 }
 
 /* ---- what need not wait ---- */
@@ -247,13 +176,13 @@ static void test_others_go_on(void)
 	reserve = gm->share.reserve;
 	private = stats().s2.pages[PG_PRIVATE];
 	ok(reserve > 0, "there is a reserve of %lu", (long)reserve);
-	start(&first, 1024, true);
+	toucher_start(&first, 1024, true);
 	ok(await_waiting(1), "a first touch waits");
-	start(&breaker, 3, true);
-	start(&reader, 205, false);
-	ok(await_done(&breaker), "a break that the reserve pays does not wait behind it");
-	ok(await_done(&reader), "nor does a read of a page of zeroes");
-	start(&more, 1500, false);
+	toucher_start(&breaker, 3, true);
+	toucher_start(&reader, 205, false);
+	ok(toucher_is_done(&breaker), "a break that the reserve pays does not wait behind it");
+	ok(toucher_is_done(&reader), "nor does a read of a page of zeroes");
+	toucher_start(&more, 1500, false);
 	ok(await_waiting(2), "another first touch waits too");
 	/* Now the balloon's driver, on another vCPU: its own pages are merged as well. */
 	put_into((volatile uint64_t *)hva(7), 1);
@@ -261,12 +190,13 @@ static void test_others_go_on(void)
 	is(gmem_balloon(gm, 300, 8, NULL), 0, "and gives pages back");
 	ok(await_waiting(2) && !atomic_load(&first.done), "which had no frame, so nobody gains");
 	purse_put(NULL, 1);
-	ok(await_waiting(1) && (guest_on_shadow || await_done(&first)),
+	ok(await_waiting(1) && (guest_on_shadow || toucher_is_done(&first)),
 	   "with one credit one goes on, the older one where the pager decides");
 	is(gmem_balloon(gm, 3, 1, NULL), 0, "a page with a frame goes into the balloon");
-	ok(await_done(&first) && await_done(&more), "and what it frees goes to who waits");
+	ok(toucher_is_done(&first) && toucher_is_done(&more),
+	   "and what it frees goes to who waits");
 	for (struct toucher *t[] = { &first, &more, &breaker, &reader }, **p = t; p < t + 4; p++)
-		end(*p);
+		toucher_end(*p);
 	is(stats().waiting_pages, 0, "nobody waits");
 	ok(!purse_is_sought(), "and nothing is sought");
 	ok(waits() == 2 || (guest_on_shadow && waits() == 3), "two waits were counted");
@@ -289,7 +219,7 @@ static void stand_in_line(struct toucher *t)
 	bool waits = true;
 
 	for (unsigned int i = 0; i < IN_LINE; i++) {
-		start(&t[i], place(i), i % 2);
+		toucher_start(&t[i], place(i), i % 2);
 		waits &= await_waiting(i + 1);
 	}
 	ok(waits, "%u accesses wait", IN_LINE);
@@ -304,14 +234,14 @@ static void test_turns(enum gmem_hugepages hugepages)
 	stand_in_line(t);
 	for (unsigned int i = 0; i < IN_LINE - 2; i++) {
 		purse_put(NULL, 1);
-		in_turn &= await_done(&t[i]);
+		in_turn &= toucher_is_done(&t[i]);
 		for (unsigned int j = i + 1; j < IN_LINE; j++)
 			in_turn &= state_of(place(j)) == PG_ABSENT;
 	}
 	ok(in_turn, "credits go to them one by one, the oldest first");
 	purse_put(NULL, 50);
 	for (unsigned int i = 0; i < IN_LINE; i++)
-		end(&t[i]);
+		toucher_end(&t[i]);
 	for (unsigned int i = 0; i < IN_LINE - 2; i++)
 		alone &= state_of(place(i)) == PG_PRIVATE && state_of(place(i) + 1) == PG_ABSENT;
 	ok(alone || hugepages == GMEM_HUGE_AUTO, "each got its page alone, while others waited");
@@ -334,7 +264,7 @@ static void test_one_entry(void)
 	sigaction(SIGUSR1, &action, NULL);
 	open_memory(GMEM_HUGE_NEVER, 0);
 	for (unsigned int i = 0; i < ARRAY_SIZE(t); i++)
-		start(&t[i], 33, i & 1);
+		toucher_start(&t[i], 33, i & 1);
 	ok(await_waiting(1), "an access waits");
 	for (unsigned int i = 0; i < 400; i++) {
 		pthread_kill(t[i % ARRAY_SIZE(t)].thread, SIGUSR1);
@@ -344,7 +274,7 @@ static void test_one_entry(void)
 	ok(await_waiting(1), "one, however many threads and signals there are");
 	purse_put(NULL, 1);
 	for (unsigned int i = 0; i < ARRAY_SIZE(t); i++)
-		end(&t[i]);
+		toucher_end(&t[i]);
 	is(waits(), 1, "all go on, and it is counted once");
 	signal(SIGUSR1, SIG_DFL);
 	close_memory(1, "one entry");
@@ -357,16 +287,16 @@ static void test_settled(void)
 	uint64_t value = 5;
 
 	open_memory(GMEM_HUGE_NEVER, 0);
-	start(&t[0], 40, false);
+	toucher_start(&t[0], 40, false);
 	ok(await_waiting(1), "a read waits");
-	start(&t[1], 80, true);
+	toucher_start(&t[1], 80, true);
 	ok(await_waiting(2), "and a write of another page");
 	pthread_mutex_lock(&purse.lock);
 	purse.credits = 1;
 	pthread_mutex_unlock(&purse.lock);
 	is(guest_write(gm, gfn_to_gpa(80) + 8, &value, sizeof(value)), 0,
 	   "an accessor brings that page in");
-	ok(await_done(&t[1]), "and who waited for it goes on");
+	ok(toucher_is_done(&t[1]), "and who waited for it goes on");
 	is(stats().waiting_pages, 1, "the other one waits on");
 	ok(purse_is_sought(), "and credits are sought for it");
 	pthread_mutex_lock(&purse.lock);
@@ -374,9 +304,9 @@ static void test_settled(void)
 	pthread_mutex_unlock(&purse.lock);
 	is(guest_write(gm, gfn_to_gpa(40) + 8, &value, sizeof(value)), 0, "until it comes in too");
 	ok(!purse_is_sought(), "at once nothing is sought any more");
-	ok(await_done(&t[0]), "and all go on");
-	end(&t[0]);
-	end(&t[1]);
+	ok(toucher_is_done(&t[0]), "and all go on");
+	toucher_end(&t[0]);
+	toucher_end(&t[1]);
 	close_memory(2, "settled");
 }
 
@@ -385,7 +315,7 @@ static void test_full(void)
 	struct toucher t;
 
 	open_memory(GMEM_HUGE_NEVER, 0);
-	start(&t, 1900, true);
+	toucher_start(&t, 1900, true);
 	ok(await_waiting(1), "an access waits");
 	lock(&gm->lock);
 	for (gfn_t g = 0; g < WAITING_MAX; g++)
@@ -398,8 +328,8 @@ static void test_full(void)
 	purse_put(NULL, WAITING_MAX - 1);
 	ok(await_waiting(1) && !atomic_load(&t.done), "now it is the last");
 	purse_put(NULL, 1);
-	ok(await_done(&t), "but not forgotten");
-	end(&t);
+	ok(toucher_is_done(&t), "but not forgotten");
+	toucher_end(&t);
 	close_memory(WAITING_MAX, "full");
 }
 
@@ -408,9 +338,9 @@ static void test_denied(void)
 	struct toucher t[2];
 
 	open_memory(GMEM_HUGE_NEVER, 0);
-	start(&t[0], 1000, true);
+	toucher_start(&t[0], 1000, true);
 	ok(await_waiting(1), "an access waits");
-	start(&t[1], 40, true);
+	toucher_start(&t[1], 40, true);
 	ok(await_waiting(2), "and another one");
 	purse_deny();
 	for (unsigned int i = 0; i < PATIENCE_MS && !atomic_load(&failures); i++)
@@ -425,171 +355,10 @@ static void test_denied(void)
 	gmem_balloon(gm, 0, 1, NULL);
 	/* Any event makes the pager look around, and credits are there. */
 	put_into((volatile uint64_t *)hva(500), 1);
-	end(&t[0]);
-	end(&t[1]);
+	toucher_end(&t[0]);
+	toucher_end(&t[1]);
 	is(atomic_load(&failures), 1, "it is told once");
 	close_memory(10, "denied");
-}
-
-/* ---- with a VM's credits, and a machine that dies ---- */
-
-static struct credits *credits;
-
-static bool vm_take(void *ctx, uint64_t pages)
-{
-	(void)ctx;
-	return credits_take(credits, pages);
-}
-
-static int vm_wait(void *ctx, uint64_t need, uint64_t want)
-{
-	(void)ctx;
-	return credits_wait(credits, need, want);
-}
-
-static int vm_seek(void *ctx, uint64_t need, uint64_t want, void (*news)(void *arg), void *arg)
-{
-	(void)ctx;
-	return credits_seek(credits, need, want, news, arg);
-}
-
-static void vm_stop_seeking(void *ctx)
-{
-	(void)ctx;
-	credits_stop_seeking(credits);
-}
-
-static void vm_put(void *ctx, uint64_t pages)
-{
-	(void)ctx;
-	credits_put(credits, pages);
-}
-
-static const struct gmem_credits vm_hooks = {
-	.take = vm_take,
-	.wait = vm_wait,
-	.seek = vm_seek,
-	.stop_seeking = vm_stop_seeking,
-	.put = vm_put,
-};
-
-static atomic_bool lost;
-
-static void on_lost(void *ctx)
-{
-	(void)ctx;
-	atomic_store(&lost, true);
-}
-
-static int open_channel(int *machine)
-{
-	int pair[2];
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
-		tap_bail("no socketpair");
-	*machine = pair[0];
-	return pair[1];
-}
-
-/* The machine hears a CREDIT, after whatever else is said.  False: it does not. */
-static bool hears_credit(int machine, uint64_t *need)
-{
-	struct machine_msg msg = { 0 };
-
-	for (unsigned int i = 0; i < PATIENCE_MS; i++) {
-		int fd, code = wire_recv(machine, &msg, &fd);
-
-		if (code < 0)
-			return false;
-		if (code == 1 && msg.type == MACHINE_CREDIT) {
-			*need = msg.credit.need_pages;
-			return true;
-		}
-		usleep(1000);
-	}
-	return false;
-}
-
-static void say_to_vm(int machine, enum machine_type type, uint64_t pages)
-{
-	struct machine_msg msg = wire_msg(type, 0);
-
-	msg.pages = pages;
-	if (wire_send(machine, &msg, -1))
-		tap_bail("the VM does not listen");
-}
-
-static void test_machine_dies(void)
-{
-	struct credits_config config = { .promise_pages = NR_PAGES, .on_lost = on_lost };
-	struct toucher t[3];
-	uint64_t need;
-	int machine;
-
-	config.channel = open_channel(&machine);
-	if (credits_create(&config, &credits, NULL))
-		tap_bail("no credits");
-	atomic_store(&failures, 0);
-	atomic_store(&lost, false);
-	create_with((struct gmem_config){ .hugepages = GMEM_HUGE_NEVER,
-					  .credits = &vm_hooks,
-					  .on_host_failure = on_failure });
-	for (unsigned int i = 0; i < ARRAY_SIZE(t); i++)
-		start(&t[i], 30 * i, true);
-	ok(await_waiting(3), "accesses wait for a machine");
-	ok(hears_credit(machine, &need) && need == 1, "which is asked for what one needs");
-	close(machine);
-	while (!atomic_load(&lost))
-		sched_yield();
-	ok(await_waiting(3), "it dies, and they wait on");
-	if (credits_replace_channel(credits, open_channel(&machine)))
-		tap_bail("the channel was not lost");
-	ok(hears_credit(machine, &need) && need == 1, "another comes, and is asked");
-	say_to_vm(machine, MACHINE_GRANT, 1);
-	ok(await_waiting(2), "it grants a page: one goes on");
-	ok(hears_credit(machine, &need) && need == 1, "and it is asked again");
-	say_to_vm(machine, MACHINE_RECALL, 100);
-	say_to_vm(machine, MACHINE_GRANT, 600);
-	for (unsigned int i = 0; i < ARRAY_SIZE(t); i++)
-		end(&t[i]);
-	is(stats().waiting_pages, 0, "with more, all go on");
-	is(credits_held(credits), credits_spare(credits) + stats().s2.pages[PG_PRIVATE],
-	   "a credit for each page");
-	is(atomic_load(&failures), 0, "nothing failed");
-	guest_destroy(gm);
-	credits_destroy(credits);
-	close(machine);
-}
-
-static void test_cancelled(void)
-{
-	struct credits_config config = { .promise_pages = NR_PAGES };
-	struct toucher t;
-	uint64_t need;
-	int machine;
-
-	config.channel = open_channel(&machine);
-	if (credits_create(&config, &credits, NULL))
-		tap_bail("no credits");
-	atomic_store(&failures, 0);
-	create_with((struct gmem_config){ .hugepages = GMEM_HUGE_NEVER,
-					  .credits = &vm_hooks,
-					  .on_host_failure = on_failure });
-	start(&t, 77, true);
-	ok(await_waiting(1), "an access waits when its VM ends");
-	ok(hears_credit(machine, &need), "its credit was asked for");
-	credits_cancel(credits);
-	for (unsigned int i = 0; i < PATIENCE_MS && !atomic_load(&failures); i++)
-		usleep(1000);
-	is(atomic_load(&failed_err), -EDQUOT, "the pager says that there will be no credit");
-	say_to_vm(machine, MACHINE_GRANT, 5);
-	while (credits_held(credits) < 5)
-		sched_yield();
-	put_into((volatile uint64_t *)hva(500), 1);
-	end(&t);
-	guest_destroy(gm);
-	credits_destroy(credits);
-	close(machine);
 }
 
 /* ---- a model: who is there at last, and does everybody go on? ---- */
@@ -686,8 +455,6 @@ static void test_all(bool on_shadow)
 {
 	guest_on_shadow = on_shadow;
 	test_others_go_on();
-	test_machine_dies();
-	test_cancelled();
 	test_model(GMEM_HUGE_NEVER, false);
 	test_model(GMEM_HUGE_AUTO, false);
 	test_model(GMEM_HUGE_NEVER, true);
