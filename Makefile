@@ -86,7 +86,7 @@ TEST_SH   := $(filter-out tests/bed/%,$(wildcard tests/*/*.t))
 # What also runs with guests on shadow tables (docs/testing.md).
 BOTH      := $(KEEPER_TESTS) $(patsubst %,tests/kvm/%.t,merge workloads stress books \
              observe net oom process locked memfd cgroup merge_cli balloon_cli balloon_storm \
-             balloon truth wait_for)
+             balloon truth wait_for ps dump idle disk)
 TESTS     := $(LONG) $(STORMS) $(BOTH:%=%@shadow) \
              $(filter-out $(LONG) $(STORMS),$(TEST_SH) $(TEST_BIN))
 BENCH_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))

@@ -192,12 +192,12 @@ check 'the idle one was squeezed' grep -qE "'idle': balloon: reclaim: balloon 0\
 check '... which its log says' why_says idle 'reclaim: balloon .* lowest shares per page'
 check '... and lives' "$quire" kill idle
 check '... having lost nothing' is "$(grep -c wrong "$dir/idle")" 0
-check 'every line of the log has its time in front' is 0 \
-	"$(grep -cvE '^[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z machine: ' "$dir/machine-log")"
-check '... and sizes in one unit' is 0 \
-	"$(grep -cE ' pages|[0-9] (credits|overhead)|[KGT]iB' "$dir/machine-log")"
-check '... also for what a guest gives back' grep -qE \
-	"'busy': gone, its promise of [0-9.]+ MiB, credits of <?[0-9.]+ MiB and overhead" \
+none 'every line of the log has its time in front' \
+	"$(grep -vE '^[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z machine: ' "$dir/machine-log")"
+none '... and sizes in one unit' \
+	"$(grep -E ' pages|[0-9] (credits|overhead)|[KGT]iB' "$dir/machine-log")"
+check '... also for what a guest gives back' eventually grep -qE \
+	"'busy': gone, its promise of [0-9.]+ MiB, credits of <?[0-9.]+ MiB, overhead of" \
 	"$dir/machine-log"
 check 'nobody was killed' is "$(grep -c 'out of memory' "$dir/machine-log")" 0
 

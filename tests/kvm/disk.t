@@ -153,14 +153,14 @@ gaps() {
 			$was = $is;
 		}
 		print $held ? $gaps : "never held";' "$image" timeout 60 "$quire" run \
-		--max-reboots=15 "--disk=$image$1" "$dir/resets" 2>/dev/null
+		--paging=ept --max-reboots=15 "--disk=$image$1" "$dir/resets" 2>/dev/null
 }
 for how in '' ,ro ,overlay="$dir"; do
 	found=$(gaps "$how")
 	check "a reset lets nobody have the image (${how:-to write}): $found gaps" [ "$found" = 0 ]
 done
 status 122 'reset itself 16 times' "... as which the guest ends" "$quire" run \
-	--max-reboots=15 --disk="$image" "$dir/resets"
+	--paging=ept --max-reboots=15 --disk="$image" "$dir/resets"
 
 # After a reset it is the same image, even if its path is gone.  This guest prints a newline, reads
 # a byte, and resets itself.
@@ -179,7 +179,7 @@ without_path() {
 
 	cp "$image" "$dir/base"
 	: >"$dir/out"
-	timeout 60 "$quire" run --max-reboots=1 "--disk=$dir/base$1" "$dir/asks" \
+	timeout 60 "$quire" run --paging=ept --max-reboots=1 "--disk=$dir/base$1" "$dir/asks" \
 		<"$dir/in" >"$dir/out" 2>"$dir/errors" &
 	run=$!
 	exec 9>"$dir/in"

@@ -255,9 +255,9 @@ if "$quire" help run | grep -q -- --machine; then
 		-Eq "^ *1 .* $prefix-joined +running" <("$quire" ps --wide)
 	check '... and its commitment is above its RAM' test "$(now joined commit_bytes)" -gt \
 		33554432
-	check '... which the machine has committed' is "$(now joined commit_bytes)" \
-		"$("$quire" stat --json --machine="@quire/machine/$machine" |
-			sed -n 's/^ *"committed_bytes": \([0-9]*\),$/\1/p')"
+	committed=$("$quire" stat --json --machine="@quire/machine/$machine" |
+		sed -n 's/^ *"committed_bytes": \([0-9]*\),$/\1/p')
+	check '... which the machine has committed' await joined commit_bytes "$committed"
 	check '... its resident pages are within its credits' test \
 		"$(now joined resident_bytes)" -le "$(member "$dir/now" credit_bytes)"
 	check '... and are what its RAM file has' is "$(now joined resident_bytes)" \

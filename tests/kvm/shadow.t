@@ -274,7 +274,7 @@ sub walk_tables {
 {
 	my $vm = Quire->new(['--paging=shadow', '--merge=off'], qw(hold 1 4000 seconds=60));
 	$vm->wait_for(qr/ready/, 60);
-	$vm->command("pause $vm->{name}");
+	unlike($vm->command("pause $vm->{name}") // '', qr/quire/, 'a guest stands still');
 	my $pid = $vm->account->{pid};
 	my ($ram) = grep { my @st = stat; $st[3] == 0 && -f _ } glob "/proc/$pid/fd/*";
 	open my $mem, '<:raw', "/proc/$pid/mem" or die "memory of $pid: $!";
