@@ -326,9 +326,10 @@ struct gmem_packed {
 
 /* Who looks at what the guest touches.  Each hears of all touches since it last forgot them. */
 enum gmem_watcher {
-	GMEM_BY_HAND,	/* quire reclaim */
-	GMEM_RECLAIMER, /* mmu/reclaim/reclaimer.h */
-	GMEM_TRACER,	/* quire trace */
+	GMEM_BY_HAND,	  /* quire reclaim */
+	GMEM_RECLAIMER,	  /* mmu/reclaim/reclaimer.h */
+	GMEM_TRACER,	  /* quire trace */
+	GMEM_WORKING_SET, /* mmu/reclaim/working_set.c */
 	GMEM_NR_WATCHERS
 };
 

@@ -28,6 +28,8 @@
 #define DRY_NS	    (50 * NS_PER_MS)
 #define EMPTY_NS    NS_PER_S	     /* others hear for so long that nothing can go */
 #define TELL_NS	    (50 * NS_PER_MS) /* records are so far apart while it works */
+#define LOOK_NS	    (10 * NS_PER_S)  /* the working set is what is used in so long */
+#define FIRST_NS    (2 * NS_PER_S)   /* guests that end soon are left alone */
 #define SAMPLE_PART 2u		     /* a sample when half as many pages were chosen as there are */
 
 /* ---- what others are told ---- */
@@ -50,7 +52,8 @@ static void tell(struct reclaimer *r, uint64_t now)
 	record.still_asked = atomic_load(&r->asked);
 	record.compressed = gs.s2.pages[PG_COMPRESSED];
 	record.pool = gs.pool.pool_pages;
-	record.working_set = gs.s2.pages[PG_PRIVATE];
+	record.working_set = r->has_estimate ? r->stats.working_set_pages : gs.s2.pages[PG_PRIVATE];
+	record.working_set_error = r->stats.working_set_error_pages;
 	record.freed = r->stats.freed_pages;
 	record.refaults = r->stats.refault_pages;
 	record.some_ns = gs.stall.total_ns[STALL_SOME];
@@ -130,14 +133,30 @@ static void serve(struct reclaimer *r)
 	}
 }
 
-/* When to look around again although nobody says so; -1: never. */
+/* When to look around again although nobody says so. */
 static int pause_ms(struct reclaimer *r)
 {
-	uint64_t now = monotonic_ns();
+	uint64_t now = monotonic_ns(), until = r->look_ns;
 
 	if (gmem_waiting_since(r->gm) || atomic_load(&r->asked))
-		return poll_ms(now, max_u64(r->dry_until_ns, now + DRY_NS));
-	return r->told_more ? -1 : poll_ms(now, r->empty_until_ns);
+		until = min_u64(until, max_u64(r->dry_until_ns, now + DRY_NS));
+	else if (!r->told_more)
+		until = min_u64(until, r->empty_until_ns);
+	return poll_ms(now, until);
+}
+
+/* Every now and then see how much the guest uses. */
+static void look(struct reclaimer *r, uint64_t now)
+{
+	if (now < r->look_ns)
+		return;
+	if (r->nr_drawn) {
+		reclaimer_estimate(r);
+		r->has_estimate = true;
+		tell(r, now);
+	}
+	reclaimer_draw(r);
+	r->look_ns = now + LOOK_NS;
 }
 
 static void reclaimer_main(void *arg)
@@ -149,7 +168,9 @@ static void reclaimer_main(void *arg)
 
 	if (r->config.on_thread_start)
 		r->config.on_thread_start(r->config.ctx);
-	tell(r, monotonic_ns());
+	now = monotonic_ns();
+	r->look_ns = now + FIRST_NS;
+	tell(r, now);
 	while (!atomic_load(&r->quitting)) {
 		if (poll(&p, 1, pause_ms(r)) < 0 && errno != EINTR)
 			return;
@@ -157,6 +178,7 @@ static void reclaimer_main(void *arg)
 			continue;
 		now = monotonic_ns();
 		asked = atomic_load(&r->asked);
+		look(r, now);
 		serve(r);
 		if (asked != atomic_load(&r->asked) || has_more(r, now) != r->told_more)
 			tell(r, now);
@@ -191,6 +213,7 @@ int reclaimer_create(const struct reclaimer_config *config, struct reclaimer **o
 		return quire_fail(err, -ENOMEM, "no memory for the reclaimer");
 	r->config = *config;
 	r->gm = config->gm;
+	r->dice = config->seed;
 	r->event = -1;
 	code = reclaim_create(&r->policy, config->policy, span, config->seed);
 	if (code)

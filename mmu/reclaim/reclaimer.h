@@ -8,7 +8,7 @@
  * A VM reclaims its own pages, and nobody else's.  It does so when it is asked for a number of
  * pages (reclaimer_ask), and when accesses of its own guest have waited for credits for a moment.
  * A replacement policy (reclaim.h) says which pages are to go; they are compressed (gmem_compress).
- * With nothing to do it sleeps, and looks at no page.
+ * With nothing to do it sleeps, and every ten seconds looks at a few pages (working_set.c).
  *
  * Only this thread knows the policy.  It compares what the policy knows with stage 2 when it
  * samples, block by block.  So nothing is told to a policy when a page comes in or goes, and a
@@ -33,18 +33,22 @@ struct reclaimer_config {
 };
 
 struct reclaimer_stats {
-	uint64_t requests;	 /* reclaimer_ask() */
-	uint64_t direct;	 /* how often accesses waited until memory was reclaimed for them */
-	uint64_t passes;	 /* samples of all of RAM */
-	uint64_t chosen_pages;	 /* that the policy chose to leave ... */
-	uint64_t gone_pages;	 /* ... and which did ... */
-	uint64_t busy_pages;	 /* ... or which had just been used again */
-	uint64_t refused_pages;	 /* ... or for which there is no other place */
-	uint64_t freed_pages;	 /* what that won: less than gone_pages, for the pool needs some */
-	uint64_t refault_pages;	 /* pages that came back, as found by samples */
-	uint64_t known_pages;	 /* that the policy may choose from, now */
-	uint64_t cpu_ns;	 /* processor time of the thread */
-	uint64_t metadata_bytes; /* what the reclaimer occupies at most */
+	uint64_t requests;	/* reclaimer_ask() */
+	uint64_t direct;	/* how often accesses waited until memory was reclaimed for them */
+	uint64_t passes;	/* samples of all of RAM */
+	uint64_t chosen_pages;	/* that the policy chose to leave ... */
+	uint64_t gone_pages;	/* ... and which did ... */
+	uint64_t busy_pages;	/* ... or which had just been used again */
+	uint64_t refused_pages; /* ... or for which there is no other place */
+	uint64_t freed_pages;	/* what that won: less than gone_pages, for the pool needs some */
+	uint64_t refault_pages; /* pages that came back, as found by samples */
+	uint64_t known_pages;	/* that the policy may choose from, now */
+	uint64_t working_set_pages;	  /* an estimate of what the guest uses ... */
+	uint64_t working_set_error_pages; /* ... and how far off it may be (working_set.c) */
+	uint64_t active_pages;		  /* that the last sample found used ... */
+	uint64_t inactive_pages;	  /* ... or not */
+	uint64_t cpu_ns;		  /* processor time of the thread */
+	uint64_t metadata_bytes;	  /* what the reclaimer occupies at most */
 };
 
 struct reclaimer;

@@ -7,8 +7,9 @@
 #include "mmu/base/thread.h"
 #include "reclaimer.h"
 
-#define EVICT_LEAST 32u /* pages that are chosen at a time ... */
-#define EVICT_BATCH 64u /* ... and at most */
+#define RECLAIMER_DRAWN 128u /* pages of which the working set is estimated */
+#define EVICT_LEAST	32u  /* pages that are chosen at a time ... */
+#define EVICT_BATCH	64u  /* ... and at most */
 
 /* [I] immutable once the thread runs   [a] atomic   all else is the thread's alone */
 struct reclaimer {
@@ -21,6 +22,7 @@ struct reclaimer {
 	struct reclaim *policy;
 	uint32_t *chosen_at;	 /* of each page: nr_chosen when it was chosen, + 1; 0: never */
 	uint64_t sampled_at;	 /* nr_chosen at the end of the last pass */
+	uint64_t active;	 /* pages of which that pass found a use */
 	bool sampled;		 /* there was one */
 	uint64_t helped_ns;	 /* when memory was last reclaimed for them */
 	uint64_t dry_until_ns;	 /* nothing could go: it is not tried before */
@@ -28,6 +30,11 @@ struct reclaimer {
 	uint64_t empty_until_ns; /* and it is not said before that pages could go */
 	uint64_t told_ns;	 /* when the last record was told ... */
 	bool told_more;		 /* ... and what it said of that */
+	gfn_t drawn[RECLAIMER_DRAWN]; /* pages that are watched for the working set ... */
+	unsigned int nr_drawn;	      /* ... so many ... */
+	uint64_t look_ns;	      /* ... until then */
+	bool has_estimate;	      /* the working set was estimated */
+	uint64_t dice;		      /* the state of random numbers */
 	struct reclaimer_stats stats; /* [a] written by the thread */
 };
 
@@ -42,6 +49,13 @@ static inline void reclaimer_count(uint64_t *counter, uint64_t n)
  * used; and have their touches forgotten.  (sample.c)
  */
 void reclaimer_sample(struct reclaimer *r);
+
+/*
+ * Draw pages of which the working set is to be estimated; and estimate it from what has been
+ * touched of these since.  (working_set.c)
+ */
+void reclaimer_draw(struct reclaimer *r);
+void reclaimer_estimate(struct reclaimer *r);
 
 /*
  * Choose `nr` pages, but EVICT_LEAST to EVICT_BATCH, and send them away; `any`: also those that

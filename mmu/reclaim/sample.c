@@ -42,6 +42,7 @@ static void reconcile(struct reclaimer *r, uint64_t word, uint64_t resident, uin
 
 	went(r, word, known & ~resident);
 	reclaim_used(r->policy, word, known & touched);
+	r->active += (uint64_t)__builtin_popcountll(resident & touched);
 	came(r, word, resident & ~known);
 }
 
@@ -64,6 +65,7 @@ void reclaimer_sample(struct reclaimer *r)
 	unsigned int nr_ram;
 	const struct gfn_range *ram = gmem_ram(r->gm, &nr_ram);
 
+	r->active = 0;
 	for (unsigned int i = 0; i < nr_ram; i++)
 		for (gfn_t at = ram[i].start, end; at < ram[i].end; at = end) {
 			end = min_u64(ram[i].end, at + QUIRE_BLOCK_PAGES);
@@ -73,4 +75,7 @@ void reclaimer_sample(struct reclaimer *r)
 	r->sampled = true;
 	reclaimer_count(&r->stats.passes, 1);
 	__atomic_store_n(&r->stats.known_pages, r->policy->nr_resident, __ATOMIC_RELAXED);
+	__atomic_store_n(&r->stats.active_pages, r->active, __ATOMIC_RELAXED);
+	__atomic_store_n(&r->stats.inactive_pages, r->policy->nr_resident - r->active,
+			 __ATOMIC_RELAXED);
 }

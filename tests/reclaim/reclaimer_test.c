@@ -154,6 +154,8 @@ static void test_knows(void)
 	is(stats().refault_pages, 64 - pages_in(PG_COMPRESSED),
 	   "those that come back are refaults");
 	is(differ(), 0, "... and known again");
+	is(stats().active_pages + stats().inactive_pages, pages_in(PG_PRIVATE),
+	   "each private page is active or inactive");
 	is(wrong_text(0, 100) + wrong_text(300, 300) + wrong_text(700, 20), 0,
 	   "all pages have their bytes");
 	is_sound("after eviction");
@@ -229,6 +231,47 @@ static void test_leaf(void)
 	   (long)stats().busy_pages);
 	is(wrong_text(0, 1024), 0, "all pages have their bytes");
 	is_sound("after a leaf");
+	end();
+}
+
+/* How often the estimate of a guest that uses `used` of 1000 pages is as good as it says. */
+static unsigned int nr_good(uint64_t used, unsigned int rounds, bool *far)
+{
+	unsigned int good = 0;
+
+	for (unsigned int i = 0; i < rounds; i++) {
+		uint64_t got, error;
+
+		reclaimer_draw(r);
+		for (uint64_t u = 0; u < used; u++)
+			touch(u * 619 % 1000);
+		reclaimer_estimate(r);
+		got = stats().working_set_pages;
+		error = stats().working_set_error_pages;
+		good += got + error >= used && got <= used + error;
+		*far |= got + 4 * error < used || got > used + 4 * error;
+	}
+	return good;
+}
+
+static void test_working_set(void)
+{
+	const uint64_t used[] = { 0, 20, 250, 500, 1000 };
+	const unsigned int rounds = 40;
+
+	begin(GMEM_HUGE_NEVER, RECLAIM_GEN);
+	fill_text(0, 1000);
+	for (unsigned int i = 0; i < ARRAY_SIZE(used); i++) {
+		bool far = false;
+		unsigned int good = nr_good(used[i], rounds, &far);
+
+		ok(good >= rounds * 7 / 10, "%lu of 1000 pages used: %u of %u estimates are good",
+		   (long)used[i], good, rounds);
+		ok(!far, "... and none is far off");
+	}
+	ok(stats().working_set_error_pages < 100, "... nor is the error large (%lu)",
+	   (long)stats().working_set_error_pages);
+	is(stats().passes, 0, "... without looking at all pages");
 	end();
 }
 
@@ -347,6 +390,8 @@ static void test_all(void)
 	test_used();
 	test_incompressible();
 	test_leaf();
+	if (!guest_on_shadow)
+		test_working_set();
 	for (unsigned int kind = 0; kind < RECLAIM_NR_POLICIES; kind++)
 		test_lockstep(kind);
 	test_direct(GMEM_HUGE_NEVER, RECLAIM_GEN);

@@ -125,6 +125,15 @@ static void put_states(FILE *f, const struct stage2_counters *s2, uint64_t pool_
 	report_pages(f, "stage-2 tables", s2->tables);
 }
 
+/* What the guest uses of it, once that has been estimated. */
+static void put_working_set(FILE *f, const struct reclaimer_stats *r)
+{
+	if (!r->working_set_error_pages)
+		return;
+	report_pages(f, "working set", r->working_set_pages);
+	report_pages(f, "  more or less", r->working_set_error_pages);
+}
+
 /* Shared pages whose frames no machine counts are rare: they have a line only if there are any. */
 static void put_orphans(FILE *f, uint64_t pages)
 {
@@ -377,6 +386,7 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 	fputc('\n', f);
 	report_group(f, "memory");
 	put_states(f, &info->mem.s2, info->mem.pool.pool_pages);
+	put_working_set(f, &info->reclaim);
 	report_pages(f, "resident at most", info->mem.most_resident_pages);
 	fprintf(f, "  %-*s %10s\n", NAME_WIDTH, "stage-2 metadata",
 		size_text(info->mem.s2.metadata_bytes));

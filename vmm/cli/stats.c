@@ -248,6 +248,10 @@ static void reclaim_stats(struct json *json, const struct vm_info *info)
 	json_number(json, "reclaim_freed_pages", r->freed_pages);
 	json_number(json, "reclaim_refault_pages", r->refault_pages);
 	json_number(json, "reclaim_known_pages", r->known_pages);
+	json_pages(json, "working_set_bytes", r->working_set_pages);
+	json_pages(json, "working_set_error_bytes", r->working_set_error_pages);
+	json_number(json, "active_pages", r->active_pages);
+	json_number(json, "inactive_pages", r->inactive_pages);
 	json_number(json, "reclaim_cpu_ns", r->cpu_ns);
 	json_number(json, "reclaim_metadata_bytes", r->metadata_bytes);
 }
