@@ -203,8 +203,8 @@ struct gmem;
 int gmem_create(const struct gmem_config *config, struct gmem **out, struct quire_error *err);
 
 /*
- * Start the pager, and the thread of the swap file, once.  0, or -errno with the reason in *err (may
- * be NULL).
+ * Start the pager, and the thread of the swap file, once.  0, or -errno with the reason in *err
+ * (may be NULL).
  */
 int gmem_start(struct gmem *gm, struct quire_error *err);
 

@@ -11,8 +11,9 @@
  * have been chosen as there are, or the policy knows of none.  In between a page that was used
  * again is found at the moment when it is about to leave (evict.c).
  *
- * Nothing can go.  When as many pages were chosen as there are, and none went, those go that were
- * used just now.  If none of them can, either, it is tried again DRY_NS later.
+ * Nothing can go.  When as many pages were chosen as there are, and next to none became free, those
+ * go that were used just now.  If they cannot, either, nothing is tried for DRY_NS, and others hear
+ * for EMPTY_NS that there is nothing: to kill somebody is better than to crawl.
  */
 #include <errno.h>
 #include <poll.h>
@@ -25,8 +26,9 @@
 
 #define GRACE_NS    (100 * NS_PER_MS) /* the machine may take so long to grant credits */
 #define SHORT_NS    NS_PER_S	      /* memory is short for so long after it was */
-#define DRY_NS	    (50 * NS_PER_MS)
-#define EMPTY_NS    NS_PER_S	     /* others hear for so long that nothing can go */
+#define DRY_NS	    (500 * NS_PER_MS)
+#define EMPTY_NS    (10 * NS_PER_S)  /* others hear for so long that nothing can go */
+#define WORTH	    16u		     /* of so many chosen pages one at least is to become free */
 #define TELL_NS	    (50 * NS_PER_MS) /* records are so far apart while it works */
 #define LOOK_NS	    (10 * NS_PER_S)  /* the working set is what is used in so long */
 #define FIRST_NS    (2 * NS_PER_S)   /* guests that end soon are left alone */
@@ -103,7 +105,8 @@ static bool free_some(struct reclaimer *r, uint64_t want)
 	freed = reclaimer_evict(r, want, any, &chosen);
 	if (!gmem_waiting_since(r->gm))
 		done(r, freed);
-	r->fruitless = freed ? 0 : r->fruitless + chosen;
+	r->fruitless += chosen;
+	r->fruitless -= min_u64(r->fruitless, WORTH * freed);
 	if (chosen && r->fruitless <= 2 * r->policy->nr_resident)
 		return true;
 	r->fruitless = 0;
