@@ -17,6 +17,8 @@ sub missing {
 	return;
 }
 
+our $first = sub { };	# what QEMU's process does before it is QEMU
+
 # new(image, directory for its files, [option of QEMU...], word of the command line...)
 sub new {
 	my ($class, $image, $dir, $options, @words) = @_;
@@ -33,6 +35,7 @@ sub new {
 		# Only so that none is left over: on a busy host it may take minutes.
 		open STDIN, '<', '/dev/null';
 		open STDERR, '>', "$socket.err";
+		$first->();
 		exec 'timeout', '-k', 1, 300, @command;
 	}
 	return bless { pid => $pid, console => $console, out => '', socket => $socket }, $class;
