@@ -223,10 +223,15 @@ int gmem_open_ram(const struct gmem *gm)
 
 unsigned int gmem_descriptors(const struct gmem *gm, int fds[GMEM_MAX_DESCRIPTORS])
 {
-	const int all[] = { gm->window.uffd, gm->window.ram_fd, gm->window.pagemap,
-			    gm->window.exact };
+	int all[GMEM_MAX_DESCRIPTORS] = {
+		gm->window.uffd, gm->window.ram_fd, gm->window.pagemap, gm->window.exact, -1, -1, -1
+	};
 	unsigned int nr = 0;
 
+	if (gm->swapped.io) {
+		all[4] = gm->swap_config.fd;
+		swap_io_descriptors(gm->swapped.io, &all[5]);
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		if (all[i] >= 0)
 			fds[nr++] = all[i];

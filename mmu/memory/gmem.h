@@ -211,7 +211,7 @@ int gmem_start(struct gmem *gm, struct quire_error *err);
 /*
  * Write to fds the descriptors that gm needs as long as it lives.  Returns how many there are.
  */
-#define GMEM_MAX_DESCRIPTORS 4
+#define GMEM_MAX_DESCRIPTORS 7
 unsigned int gmem_descriptors(const struct gmem *gm, int fds[GMEM_MAX_DESCRIPTORS]);
 
 /* Stop the pager and free everything.  No thread may be inside the window.  NULL is fine. */

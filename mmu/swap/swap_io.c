@@ -87,6 +87,12 @@ int swap_io_create(int fd, uint32_t unit, const struct swap_faults *faults, stru
 	return 0;
 }
 
+void swap_io_descriptors(const struct swap_io *io, int fds[SWAP_IO_DESCRIPTORS])
+{
+	fds[0] = io->event;
+	fds[1] = file_io_fd(io->files);
+}
+
 const char *swap_io_engine(const struct swap_io *io)
 {
 	return file_io_name(io->files);

@@ -38,6 +38,10 @@ void swap_io_destroy(struct swap_io *io);
 /* Hand an operation over; it stays where it is until it is done.  LOCK_GMEM may be held. */
 void swap_io_submit(struct swap_io *io, struct swap_op *op);
 
+/* The descriptors that it needs as long as it lives, besides the file's; -1: there is none. */
+#define SWAP_IO_DESCRIPTORS 2u
+void swap_io_descriptors(const struct swap_io *io, int fds[SWAP_IO_DESCRIPTORS]);
+
 /* The engine that does the work (file_io.h), for people. */
 const char *swap_io_engine(const struct swap_io *io);
 

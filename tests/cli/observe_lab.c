@@ -144,6 +144,19 @@ int gmem_story(struct gmem *gm, gfn_t gfn, struct gmem_story *out)
 	return gfn >= LAB_PAGES ? -EFAULT : 0;
 }
 
+int gmem_swap_out(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
+		  struct gmem_swapped *out)
+{
+	(void)gm;
+	*out = (struct gmem_swapped){
+		.swapped = nr / 2,
+		.clean = nr / 4,
+		.kept = nr / 4,
+		.touched = unless == GMEM_NR_WATCHERS ? 0 : nr / 4,
+	};
+	return gfn + nr > LAB_PAGES ? -EFAULT : nr % 2 ? -ENOSPC : 0;
+}
+
 /* Page 5 shares frame 3 of segment 11 with page 6 of the same VM, and so in each VM. */
 int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 {

@@ -5,7 +5,7 @@
 /* Names of members, in what a command printed and in docs/stats.md. */
 #include "observe_lab.h"
 
-#define MAX_NAMES 192
+#define MAX_NAMES 384
 
 struct names {
 	char name[MAX_NAMES][48];

@@ -111,6 +111,18 @@ int gmem_story(struct gmem *gm, gfn_t gfn, struct gmem_story *out)
 	return !gm || gfn >= 3000 ? -EFAULT : 0;
 }
 
+int gmem_swap_out(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
+		  struct gmem_swapped *out)
+{
+	*out = (struct gmem_swapped){
+		.swapped = nr / 2,
+		.clean = nr / 4,
+		.kept = nr / 4,
+		.touched = unless == GMEM_NR_WATCHERS ? 0 : nr / 4,
+	};
+	return !gm || gfn + nr > 3000 ? -EFAULT : nr % 2 ? -ENOSPC : 0;
+}
+
 int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 {
 	*frame = (struct gmem_frame){ 1, gfn };
@@ -362,6 +374,7 @@ static uint16_t good_bytes(struct input *in, unsigned int op)
 	case CTL_MAP: return 4 * (take_byte(in) % 64);
 	case CTL_MERGE_NOW: return sizeof(uint64_t);
 	case CTL_COMPRESS: return sizeof(struct gmem_packed);
+	case CTL_SWAP_OUT: return sizeof(struct ctl_swapped);
 	case CTL_CPU: return sizeof(struct vcpu_state);
 	case CTL_READ: return 2500;
 	case CTL_TAIL: return sizeof(struct tail);

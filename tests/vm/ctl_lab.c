@@ -136,6 +136,19 @@ int gmem_story(struct gmem *gm, gfn_t gfn, struct gmem_story *out)
 	return gfn >= RAM_END ? -EFAULT : 0;
 }
 
+int gmem_swap_out(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
+		  struct gmem_swapped *out)
+{
+	(void)gm;
+	*out = (struct gmem_swapped){
+		.swapped = nr / 2,
+		.clean = nr / 4,
+		.kept = nr / 4,
+		.touched = unless == GMEM_NR_WATCHERS ? 0 : nr / 4,
+	};
+	return gfn + nr > RAM_END ? -EFAULT : nr % 2 ? -ENOSPC : 0;
+}
+
 /* Every third page shares the frame of its number's last digit; in segment 7. */
 int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 {

@@ -60,6 +60,7 @@ static void test_commands(void)
 
 static void test_compress(void)
 {
+	struct ctl_swapped swapped;
 	struct gmem_packed out;
 	struct quire_error err;
 	int fd = connect_vm();
@@ -74,7 +75,14 @@ static void test_compress(void)
 	is(out.compressed, 50, "... also of pages that were touched");
 	is(ctl_compress(fd, RAM_END, 1, true, &out, &err), -EFAULT,
 	   "... but not of what is no RAM");
+	is(ctl_swap_out(fd, 0, 40, false, &swapped, &err), 0, "CTL_SWAP_OUT is done");
+	is(swapped.pages.swapped + swapped.pages.clean, 30, "... the answer is the VM's");
+	is(ctl_swap_out(fd, 0, 41, true, &swapped, &err), 0,
+	   "CTL_SWAP_OUT where there is no space");
+	is(swapped.code, -ENOSPC, "... which the answer says");
 	close(fd);
+	is(status_of_request(request(CTL_SWAP_OUT, 0, CTL_MOST_SWAP + 1, 0)), -EINVAL,
+	   "too many pages at once are refused");
 	is(status_of_request(request(CTL_COMPRESS, 0, CTL_MOST_COMPRESS + 1, 0)), -EINVAL,
 	   "more pages than a request may have are refused");
 	is(status_of_request(request(CTL_COMPRESS, 0, 0, 0)), -EINVAL, "... and none");

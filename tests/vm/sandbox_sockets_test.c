@@ -113,7 +113,8 @@ static void send_to_strangers(int fd)
 static bool has_exit(enum sandbox_role role)
 {
 	return role == SANDBOX_VCPU || role == SANDBOX_PAGER || role == SANDBOX_CHANNEL ||
-	       role == SANDBOX_KEEPER || role == SANDBOX_RECLAIMER || role == SANDBOX_DEVICE;
+	       role == SANDBOX_KEEPER || role == SANDBOX_RECLAIMER || role == SANDBOX_SWAP ||
+	       role == SANDBOX_DEVICE;
 }
 
 /* A process in the sandbox that runs `attack` in this role, with fd open.  How it ended. */

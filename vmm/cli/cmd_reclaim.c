@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * quire reclaim: compress what guests do not use.
+ * quire reclaim: compress what guests do not use, or swap it out.
  *
  * What is idle is found by waiting: each VM forgets what its guest has touched, the command waits,
- * and then the VM compresses what was not touched again.  All VMs wait at the same time.  Each
- * request names a small part of RAM, so that no VM is held up for long.
+ * and then the VM compresses, or swaps out, what was not touched again.  All VMs wait at the same
+ * time.  Each request names a small part of RAM, so that no VM is held up for long.
  *
  * Each failure is one line, and one failure is enough for the status.
  */
@@ -28,11 +28,13 @@ const char reclaim_usage[] =
 	"usage: quire reclaim [OPTION...] VM...\n"
 	"       quire reclaim [OPTION...] --all\n"
 	"\n"
-	"Compresses memory of guests that they have not touched for a while, and says what\n"
-	"became free.  It comes back page by page when the guest touches it, and the guest\n"
-	"notices nothing but the time that this takes.\n" USAGE_VMS "\n"
+	"Compresses memory of guests that they have not touched for a while, or swaps it out,\n"
+	"and says what became free.  It comes back page by page when the guest touches it, and\n"
+	"the guest notices nothing but the time that this takes.\n" USAGE_VMS "\n"
+	"  --to=pool|swap  pool: it is compressed (default).  swap: it goes to the guest's swap\n"
+	"                  file (quire run --swap-dir), and compressed pages go there, too\n"
 	"  --idle=SECONDS  what was not touched for so long (default: 1).  The command waits for\n"
-	"                  it, once for all guests.  With 0 all memory is compressed that can be\n"
+	"                  it, once for all guests.  With 0 all memory goes that can\n"
 	"  --size=SIZE     no more of each guest than so much becomes free (default: all that\n"
 	"                  can)\n"
 	"  --all           all guests of this user; for root, those of all users\n"
@@ -41,7 +43,7 @@ const char reclaim_usage[] =
 	"does not answer, or ended meanwhile although it was named.\n";
 
 struct reclaim_options {
-	bool all;
+	bool all, swap;
 	uint64_t idle_ns;
 	uint64_t pages; /* UINT64_MAX: no --size */
 };
@@ -84,6 +86,14 @@ static int parse_idle(const char *text, void *value, struct quire_error *err)
 	return strcmp(text, "0") ? parse_seconds(text, value, err) : (*(uint64_t *)value = 0, 0);
 }
 
+static int parse_to(const char *text, void *value, struct quire_error *err)
+{
+	*(bool *)value = !strcmp(text, "swap");
+	if (*(bool *)value || !strcmp(text, "pool"))
+		return 0;
+	return quire_fail(err, -EINVAL, "it is pool or swap, not '%.100s'", text);
+}
+
 static int parse_pages(const char *text, void *value, struct quire_error *err)
 {
 	uint64_t bytes = 0;
@@ -99,6 +109,7 @@ static int parse_options(int argc, char **argv, struct reclaim_options *o, struc
 		{ .name = "all", .flag = &o->all },
 		{ .name = "idle", .read = parse_idle, .value = &o->idle_ns },
 		{ .name = "size", .read = parse_pages, .value = &o->pages },
+		{ .name = "to", .read = parse_to, .value = &o->swap },
 	};
 	int code = read_plain_options(argc, argv, options, ARRAY_SIZE(options), err);
 
@@ -247,6 +258,76 @@ static void compress(struct request *r, struct subject *s)
 		r->status = STATUS_TOO_LITTLE;
 }
 
+/* ---- to the swap file ---- */
+
+/* What swapping out comes to, as far as it got. */
+struct swapping {
+	const struct reclaim_options *opt;
+	struct gmem_swapped sum;
+	int64_t code; /* why pages had to stay; 0: for no such reason */
+};
+
+#define QUOTA_TRIES 10u
+#define QUOTA_NS    (20 * NS_PER_MS)
+
+/* A VM that has no quota left has asked the machine for more, which takes a moment. */
+static int swap_out_part(int fd, gfn_t gfn, uint64_t nr, void *ctx, struct quire_error *err)
+{
+	const struct timespec moment = { .tv_nsec = QUOTA_NS };
+	struct swapping *w = ctx;
+	struct ctl_swapped out;
+	int code;
+
+	if (w->sum.swapped >= w->opt->pages || w->code)
+		return 1;
+	for (unsigned int i = 0; i < QUOTA_TRIES; i++) {
+		code = ctl_swap_out(fd, gfn, nr, w->opt->idle_ns == 0, &out, err);
+		if (code)
+			return code;
+		w->sum.swapped += out.pages.swapped;
+		w->sum.clean += out.pages.clean;
+		w->code = out.code;
+		if (out.code != -ENOSPC)
+			break;
+		nanosleep(&moment, NULL);
+	}
+	w->sum.touched += out.pages.touched;
+	w->sum.kept += out.pages.kept;
+	return 0;
+}
+
+static void say_swapped(const struct subject *s, const struct swapping *w)
+{
+	const struct gmem_swapped *p = &w->sum;
+
+	printf("%s: %s swapped out", s->vm.name, pages_text(p->swapped));
+	if (p->clean)
+		printf(", of which %s were in the file already", pages_text(p->clean));
+	if (p->touched)
+		printf(", %s in use", pages_text(p->touched));
+	if (p->kept)
+		printf(", %s have to stay", pages_text(p->kept));
+	if (w->code)
+		printf(": %s",
+		       w->code == -ENOSPC ? "the swap area is full" : strerror((int)-w->code));
+	putchar('\n');
+}
+
+static void swap_out(struct request *r, struct subject *s)
+{
+	struct swapping w = { .opt = &r->opt };
+	struct quire_error err;
+	int code = each_part(s, CTL_MOST_SWAP, swap_out_part, &w, &err);
+
+	if (code < 0) {
+		lose(r, s, code, &err);
+		return;
+	}
+	say_swapped(s, &w);
+	if (r->opt.pages != UINT64_MAX && w.sum.swapped < r->opt.pages && !r->status)
+		r->status = STATUS_TOO_LITTLE;
+}
+
 /* ---- the command ---- */
 
 static void each_subject(struct request *r, void (*fn)(struct request *r, struct subject *s))
@@ -287,7 +368,7 @@ int cmd_reclaim(int argc, char **argv)
 		each_subject(&r, forget);
 		wait_idle(r.opt.idle_ns);
 	}
-	each_subject(&r, compress);
+	each_subject(&r, r.opt.swap ? swap_out : compress);
 	each_subject(&r, let_go);
 	free(r.subject);
 	return r.status;

@@ -26,6 +26,7 @@
 #include "vmm/launch/detach.h"
 #include "vmm/launch/image_reader.h"
 #include "vmm/launch/machine_process.h"
+#include "vmm/launch/run_swap.h"
 #include "vmm/launch/vm_process.h"
 #include "vmm/launch/vm_record.h"
 
@@ -119,6 +120,8 @@ static int open_files(struct run *run, struct quire_error *err)
 		run->launch.file_bytes = charged_bytes(&run->vm_config);
 	run->launch.device_bytes = vm_disks_memory(&run->vm_config);
 	hold_disks(run);
+	if (!ret)
+		ret = run_prepare_swap(run, err);
 	for (unsigned int i = 0; i < run->nr_modules && !ret; i++)
 		ret = open_module("--module", run->module_path[i], &run->module_file[i],
 				  &run->module[i], err);

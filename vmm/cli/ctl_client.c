@@ -371,6 +371,20 @@ int ctl_get_story(int fd, gfn_t gfn, struct gmem_story *story, struct quire_erro
 	return code;
 }
 
+int ctl_swap_out(int fd, gfn_t gfn, uint64_t nr, bool all, struct ctl_swapped *out,
+		 struct quire_error *err)
+{
+	const uint64_t arg[4] = { gfn, nr, all };
+	int code = ask_one(fd, CTL_SWAP_OUT, arg, out, sizeof(*out), err);
+
+	if (code == -ENODEV)
+		quire_fail(err, code, "it has no swap file: start it with --swap-dir");
+	if (!code && (out->pages.swapped > nr || out->pages.clean > nr || out->pages.kept > nr ||
+		      out->pages.touched > nr || out->code > 0 || out->code < -4095))
+		code = quire_fail(err, -EPROTO, "what the VM says it swapped out makes no sense");
+	return code;
+}
+
 static bool users_are_good(const struct ctl_frame_users *users, size_t bytes)
 {
 	uint64_t nr = min_u64(users->nr, CTL_MAX_USERS);

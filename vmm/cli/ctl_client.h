@@ -57,10 +57,15 @@ int ctl_pause(int fd, struct quire_error *err);
 int ctl_set_merge(int fd, enum keeper_mode mode, struct quire_error *err);
 int ctl_merge_now(int fd, uint64_t *ticket, struct quire_error *err);
 
-/* Send CTL_FORGET_TOUCHES, CTL_TOUCHED and CTL_COMPRESS, of at most so many pages as these take. */
+/*
+ * Send CTL_FORGET_TOUCHES, CTL_TOUCHED, CTL_COMPRESS and CTL_SWAP_OUT, of at most so many pages as
+ * these take.
+ */
 int ctl_forget_touches(int fd, gfn_t gfn, uint64_t nr, struct quire_error *err);
 int ctl_touched(int fd, gfn_t gfn, uint64_t nr, uint64_t *bits, struct quire_error *err);
 int ctl_compress(int fd, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *out,
+		 struct quire_error *err);
+int ctl_swap_out(int fd, gfn_t gfn, uint64_t nr, bool all, struct ctl_swapped *out,
 		 struct quire_error *err);
 
 /* Ask what is known of a page.  -EFAULT: it is not RAM. */

@@ -125,6 +125,10 @@ struct launch_config {
 	 */
 	struct launch_disk disk[DISK_MOST];
 	unsigned int nr_disks;
+
+	/* Each process of a VM gets a swap file of its own, behind all of these.  NULL: none. */
+	const char *swap_dir;
+	uint64_t swap_file_bytes;
 };
 
 /*

@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "mmu/swap/swap_file.h"
 #include "mmu/base/clock.h"
 #include "mmu/base/packet.h"
 #include "launch_impl.h"
@@ -45,6 +46,7 @@ struct ends {
 	int leash[2];
 	int pipe[2];
 	int net[LAUNCH_MAX_NETS]; /* the VM's only */
+	int swap;		  /* its swap file; -1: none */
 };
 
 static void close_links(struct ends *e)
@@ -66,11 +68,24 @@ static int open_links(const struct launch *l, struct copy *c, struct ends *e)
 	return 0;
 }
 
+static int open_swap(const struct launch *l, const struct copy *c, struct ends *e)
+{
+	struct quire_error err;
+	uint32_t unit;
+
+	if (!l->config->swap_dir)
+		return 0;
+	e->swap = swap_file_make(l->config->swap_dir, l->config->swap_file_bytes, &unit, &err);
+	if (e->swap < 0)
+		launch_say(l, c, "%s", err.text);
+	return e->swap < 0 ? e->swap : 0;
+}
+
 static int make_ends(const struct launch *l, struct ends *e)
 {
 	int ret = leash_create(e->leash);
 
-	e->pipe[0] = e->pipe[1] = -1;
+	e->pipe[0] = e->pipe[1] = e->swap = -1;
 	if (ret || l->nr == 1)
 		return ret;
 	if (pipe2(e->pipe, O_CLOEXEC)) {
@@ -157,7 +172,7 @@ static pid_t execute(const struct launch *l, struct copy *c, const struct ends *
 	};
 
 	static_assert(VM_FD_FILES - VM_FD_LEASH + LAUNCH_MAX_FILES + LAUNCH_MAX_NETS +
-				      2 * DISK_MOST <=
+				      2 * DISK_MOST + 1 <=
 			      SELF_EXEC_MAX_FDS,
 		      "there is room for all files and links");
 	for (unsigned int i = 0; i < l->config->nr_vm_files; i++)
@@ -169,6 +184,8 @@ static pid_t execute(const struct launch *l, struct copy *c, const struct ends *
 	for (unsigned int i = 0; i < l->config->nr_disks; i++)
 		if (c->delta_fd[i] >= 0)
 			fd[what.nr_fds++] = c->delta_fd[i];
+	if (e->swap >= 0)
+		fd[what.nr_fds++] = e->swap;
 	return self_exec(&what);
 }
 
@@ -244,6 +261,8 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 	ret = open_links(l, c, &e);
 	if (!ret)
 		ret = copy_open_deltas(l, c);
+	if (!ret)
+		ret = open_swap(l, c, &e);
 	c->pid = ret ? ret : execute_bounded(l, c, &e, admitted);
 	if (c->pid < 0)
 		ret = c->pid;
@@ -251,6 +270,7 @@ static int spawn(struct launch *l, struct copy *c, const struct machine_admitted
 	close(e.leash[1]);
 	launch_close(&e.pipe[1]);
 	close_links(&e);
+	launch_close(&e.swap);
 	if (!ret)
 		ret = open_pidfd(l, c);
 	if (ret) {

@@ -38,6 +38,7 @@ struct process {
 	struct run *run;
 	const struct launch_seat *seat;
 	struct gmem_credits gmem_credits;
+	struct swap_quota swap_quota;
 	struct credits *credits;
 	struct ctl *ctl;
 	struct run_balloon balloon;
@@ -207,6 +208,22 @@ static void give(void *ctx, uint64_t pages)
 	credits_give(((struct process *)ctx)->credits, pages);
 }
 
+static void put_swap(void *ctx, uint64_t pages)
+{
+	credits_put_swap(((struct process *)ctx)->credits, pages);
+}
+
+/* All of them or none. */
+static bool take_swap(void *ctx, uint64_t pages)
+{
+	uint64_t taken = credits_take_swap(((struct process *)ctx)->credits, pages);
+
+	if (taken == pages)
+		return true;
+	put_swap(ctx, taken);
+	return false;
+}
+
 static int join(void *ctx)
 {
 	return credits_join(((struct process *)ctx)->credits);
@@ -332,6 +349,8 @@ static void configure(struct process *p)
 	config->is_copy = !p->seat->alone;
 	config->domain = p->run->domain;
 	config->credits = &p->gmem_credits;
+	p->swap_quota = (struct swap_quota){ .take = take_swap, .put = put_swap, .ctx = p };
+	config->swap.quota = &p->swap_quota;
 	config->watch_fd = p->seat->leash;
 	config->on_watch = on_leash;
 	config->on_ending = on_ending;

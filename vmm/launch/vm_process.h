@@ -17,7 +17,7 @@ enum vm_process_fd {
 	VM_FD_LEASH = SELF_EXEC_FD, /* leash.h; the first packet is a struct vm_process_seat */
 	VM_FD_CHANNEL,		    /* the connection to the machine */
 	VM_FD_INFO,  /* memory for a struct vm_info, shared with the launcher; or closed */
-	VM_FD_FILES, /* launch_config.vm_file, then links of .net, images of .disk, overlays */
+	VM_FD_FILES, /* launch_config.vm_file, links of .net, images of .disk, overlays, swap */
 };
 
 /* What differs from copy to copy. */

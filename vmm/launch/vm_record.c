@@ -259,7 +259,7 @@ static void take_settings(const struct vm_record *r, struct run *run)
 	run->nr_ram = vm_ram_layout(run->vm_config.ram_bytes, run->ram);
 }
 
-/* The first link is fd; images of disks come behind them, and then files of overlays. */
+/* The first link is fd; images of disks come behind them, then files of overlays, and swap. */
 static void take_descriptors(int fd, struct run *run)
 {
 	const struct vm_config *config = &run->vm_config;
@@ -270,6 +270,8 @@ static void take_descriptors(int fd, struct run *run)
 		run->disk[i].image = fd++;
 	for (unsigned int i = 0; i < config->nr_disks; i++)
 		run->disk[i].delta = config->disk[i].mode == DISK_OVERLAY ? fd++ : -1;
+	if (config->swap.unit)
+		run->vm_config.swap.fd = fd;
 }
 
 int vm_record_take(int fd, struct run *run, struct quire_error *err)

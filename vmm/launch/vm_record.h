@@ -25,7 +25,8 @@ void vm_record_finish(struct run *run);
 /*
  * Fill in what run_vm() needs of *run, which is zero.  file is the first of the descriptors that
  * were launch.vm_file; they are closed.  What they have stays mapped.  The links of launch.net come
- * behind them, then the images of launch.disk, and then the files of overlays; they stay open.
+ * behind them, then the images of launch.disk, the files of overlays, and the swap file; they stay
+ * open.
  * 0; -errno with *err: -EINVAL if this is no record.
  */
 int vm_record_take(int file, struct run *run, struct quire_error *err);

@@ -195,7 +195,7 @@ static enum emulate_result may_access_debug(struct work *w, __u64 **to)
 	*to = debug_register(w);
 	if (!*to)
 		return emulate_fault(&w->e, UD);
-	return !ret && (w->new.debug.dr7 & DR7_GD) ? emulate_fault(&w->e, DB) : ret;
+	return !ret && (w->new.debug.dr7 &DR7_GD) ? emulate_fault(&w->e, DB) : ret;
 }
 
 enum emulate_result mov_to_dr(struct emulation *e)

@@ -313,6 +313,20 @@ static int answer_story(struct ctl *ctl, const struct ctl_request *req, struct v
 	return code ? code : (int)sizeof(*out);
 }
 
+static int answer_swap_out(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
+{
+	struct ctl_swapped *out = (void *)ctl->packet.payload;
+
+	if (!is_part(req, CTL_MOST_SWAP) || req->arg[2] > 1)
+		return -EINVAL;
+	memset(out, 0, sizeof(*out));
+	out->code = gmem_swap_out(vm_gmem(vm), req->arg[0], req->arg[1],
+				  req->arg[2] ? GMEM_NR_WATCHERS : GMEM_BY_HAND, &out->pages);
+	if (out->code == -EFAULT || out->code == -ENODEV)
+		return (int)out->code;
+	return (int)sizeof(*out);
+}
+
 static int answer_frame_users(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
 {
 	struct ctl_frame_users *out = (void *)ctl->packet.payload;
@@ -346,6 +360,7 @@ int ctl_answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 	case CTL_TOUCHED: return answer_touched(ctl, &c->request, vm);
 	case CTL_COMPRESS: return answer_compress(ctl, &c->request, vm);
 	case CTL_STORY: return answer_story(ctl, &c->request, vm);
+	case CTL_SWAP_OUT: return answer_swap_out(ctl, &c->request, vm);
 	case CTL_FRAME_USERS: return answer_frame_users(ctl, &c->request, vm);
 	case CTL_CPU: return answer_cpu(ctl, &c->request, vm);
 	case CTL_READ: return answer_read(ctl, c, vm);

@@ -96,6 +96,12 @@
  *     What is known of one page?  arg[0]: its gfn.  Payload: a struct gmem_story.
  *     -EFAULT: it is not RAM.
  *
+ *   CTL_SWAP_OUT
+ *     Swap out private and compressed pages.  Arguments as of CTL_COMPRESS, but at most
+ *     CTL_MOST_SWAP pages.  It waits for the disk.
+ *     Payload: a struct ctl_swapped.
+ *     -EFAULT: they are not all RAM.  -ENODEV: the VM has no swap file.
+ *
  *   CTL_FRAME_USERS
  *     Which pages of this VM share a frame of the store?  arg[0]: a gfn, whose frame is meant; or
  *     CTL_BY_FRAME, and then arg[1] and arg[2] are the segment and the index of the frame.
@@ -137,6 +143,7 @@ enum ctl_op {
 	CTL_TOUCHED,
 	CTL_COMPRESS,
 	CTL_STORY,
+	CTL_SWAP_OUT,
 	CTL_NR_OPS
 };
 
@@ -213,6 +220,13 @@ struct ctl_walk {
 /* CTL_FORGET_TOUCHES, CTL_TOUCHED, CTL_COMPRESS: so many pages take the main loop some ms. */
 #define CTL_MOST_FORGET	  32768u
 #define CTL_MOST_COMPRESS 256u
+#define CTL_MOST_SWAP	  64u
+
+/* CTL_SWAP_OUT */
+struct ctl_swapped {
+	struct gmem_swapped pages;
+	int64_t code; /* 0, or why pages had to stay: -ENOSPC or another -errno (gmem_swap_out) */
+};
 
 /* CTL_FRAME_USERS */
 #define CTL_BY_FRAME  UINT64_MAX

@@ -5,10 +5,10 @@
  * process (SIGSYS).
  *
  * Reading it.  A row is a call, the roles that have it, the condition if there is one, and the
- * reason.  The roles are M main loop, V vCPU, P pager, C machine channel, K keeper, R reclaimer, Q
- * device, and as processes of their own I the reader of images, D the disassembler and A the
- * machine, the arbiter; L are those of its rows that are only for a machine under Landlock, and S
- * its thread that sets a size.  A condition sees an argument by value, but not what a pointer
+ * reason.  The roles are M main loop, V vCPU, P pager, C machine channel, K keeper, R reclaimer, W
+ * swap file, Q device, and as processes of their own I the reader of images, D the disassembler and
+ * A the machine, the arbiter; L are those of its rows that are only for a machine under Landlock,
+ * and S its thread that sets a size.  A condition sees an argument by value, but not what a pointer
  * points to.  So no thread of a VM has calls that are dangerous by what a pointer points to (open,
  * connect).  None has clone3: a thread is made before the thread that makes it has its filter.
  *
@@ -45,13 +45,14 @@
 #define C   (1u << SANDBOX_CHANNEL)
 #define K   (1u << SANDBOX_KEEPER)
 #define R   (1u << SANDBOX_RECLAIMER)
+#define W   (1u << SANDBOX_SWAP)
 #define Q   (1u << SANDBOX_DEVICE)
 #define I   (1u << SANDBOX_IMAGE)
 #define D   (1u << SANDBOX_CODE)
 #define L   (1u << SANDBOX_MACHINE)
 #define A   (L | 1u << SANDBOX_MACHINE_BARE)
 #define S   (1u << SANDBOX_SHELF)
-#define ALL (M | V | P | C | K | R | Q)
+#define ALL (M | V | P | C | K | R | W | Q)
 #define U   (M | V | P | K | R | Q) /* whoever makes pages come or go */
 
 #define INT_MASK 0xffffffffu /* the kernel looks at the low half of an int only */
@@ -76,12 +77,19 @@
 	}
 
 const char *const sandbox_role_name[SANDBOX_NR_ROLES] = {
-	[SANDBOX_MAIN] = "main",     [SANDBOX_VCPU] = "vcpu",
-	[SANDBOX_PAGER] = "pager",   [SANDBOX_CHANNEL] = "channel",
-	[SANDBOX_KEEPER] = "keeper", [SANDBOX_RECLAIMER] = "reclaimer",
-	[SANDBOX_DEVICE] = "device", [SANDBOX_IMAGE] = "image",
-	[SANDBOX_CODE] = "code",     [SANDBOX_MACHINE] = "machine",
-	[SANDBOX_SHELF] = "shelf",   [SANDBOX_MACHINE_BARE] = "machine_bare",
+	[SANDBOX_MAIN] = "main",
+	[SANDBOX_VCPU] = "vcpu",
+	[SANDBOX_PAGER] = "pager",
+	[SANDBOX_CHANNEL] = "channel",
+	[SANDBOX_KEEPER] = "keeper",
+	[SANDBOX_RECLAIMER] = "reclaimer",
+	[SANDBOX_SWAP] = "swap",
+	[SANDBOX_DEVICE] = "device",
+	[SANDBOX_IMAGE] = "image",
+	[SANDBOX_CODE] = "code",
+	[SANDBOX_MACHINE] = "machine",
+	[SANDBOX_SHELF] = "shelf",
+	[SANDBOX_MACHINE_BARE] = "machine_bare",
 };
 
 /* clang-format off */
@@ -139,7 +147,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(sched_yield,		    U,	   "a page to be given back is in use: a moment"),
 
 	/* ---- descriptors at hand ---- */
-	CALL(read,			    M | P | C | R | Q, "signals, input, wake-ups, faults"),
+	CALL(read,			    M | P | C | R | W | Q, "signals, input, faults"),
 	CALL(write,			    ALL | I | D, "output, messages, wake-ups; an outline"),
 	CALL(poll,			    ALL,   "wait; a vCPU: for the reader of its output"),
 	CALL(close,			    M | C | K, "clients that leave; the end"),
@@ -148,7 +156,12 @@ const struct sandbox_rule sandbox_rules[] = {
 
 	/* ---- devices; what the ring of a disk does, and no more, is in file_io.h ---- */
 	CALL(getrandom,			    M | V, "random numbers for the guest's virtio-rng"),
-	CALL(io_uring_enter,		    Q,	   "reads and writes"),
+	CALL(io_uring_enter,		    W | Q, "reads and writes"),
+	CALL(pread64,			    W,	   "... where there is no ring"),
+	CALL(pwrite64,			    W,	   "... the same"),
+	CALL_IF(fallocate, W, 1, INT_MASK, 0, "of space", "... the same, and of what is swapped"),
+	CALL_IF(fallocate, W, 1, INT_MASK, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, "punch",
+		"... the same, and it is not used any more"),
 	CALL(fdatasync,			    Q,	   "... where there is no ring: a flush"),
 	CALL_IF(fcntl, M, 1, INT_MASK, F_OFD_SETLK, "F_OFD_SETLK", "the end: others may have them"),
 
@@ -179,7 +192,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(clock_nanosleep,		    U,	   "guest memory is being changed; a pace"),
 	CALL(restart_syscall,		    ALL,   "the kernel's own, after SIGSTOP and SIGCONT"),
 	ADVICE(MADV_DONTNEED,		    ALL,   "C library: stack of a thread that ends, free"),
-	CALL(exit,			    V | P | C | K | R | Q, "end of a thread"),
+	CALL(exit,			    V | P | C | K | R | W | Q, "end of a thread"),
 	CALL(exit_group,		    M | I | D, "end of all"),
 
 	/* ---- memory of this process ---- */
@@ -282,8 +295,8 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(fstat,			    M,	   "sanitized builds: the audit (vm_pause.c)"),
 	CALL_IF(newfstatat, M, 3, INT_MASK, AT_EMPTY_PATH, "AT_EMPTY_PATH",
 		"... as some C libraries ask"),
-	REFUSE_TO(V | P | C | R | Q, fstat),
-	REFUSE_TO(V | P | C | R | Q, newfstatat),
+	REFUSE_TO(V | P | C | R | W | Q, fstat),
+	REFUSE_TO(V | P | C | R | W | Q, newfstatat),
 	REFUSE(readlink),
 	REFUSE(pipe),
 	REFUSE(pipe2),

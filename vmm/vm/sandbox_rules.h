@@ -22,6 +22,7 @@ enum sandbox_role {
 	SANDBOX_CHANNEL,      /* listens to the machine process: credits */
 	SANDBOX_KEEPER,	      /* looks for equal pages and shares them */
 	SANDBOX_RECLAIMER,    /* frees memory of the VM when there is too little */
+	SANDBOX_SWAP,	      /* reads and writes the swap file */
 	SANDBOX_DEVICE,	      /* serves the queues of a virtio device */
 	SANDBOX_IMAGE,	      /* a process of its own, which reads the image's headers */
 	SANDBOX_CODE,	      /* one that disassembles a crashed guest's code */

@@ -161,6 +161,12 @@ static void on_host_failure(void *ctx, gpa_t gpa, int err)
 		       "enough; give it more, or the guest less (-m)",
 		       (unsigned long long)gpa,
 		       (unsigned long long)stats.s2.pages[PG_PRIVATE] * (QUIRE_PAGE_SIZE / KiB));
+	else if (err == -EIO || err == -EBADMSG)
+		vm_end(vm, QUIRE_STATUS_HOST,
+		       "guest page %#llx cannot be read back from the swap file: %s; "
+		       "look at the disk of --swap-dir",
+		       (unsigned long long)gpa,
+		       err == -EIO ? strerror(-err) : "it is not what was written");
 	else
 		vm_end(vm, QUIRE_STATUS_HOST,
 		       "the host has no memory for guest page %#llx: %s; "
@@ -287,6 +293,12 @@ static uint64_t vcpu_ns(void *ctx)
 	return vcpus_used_ns(ctx);
 }
 
+static void on_swap_thread_start(void *ctx)
+{
+	(void)ctx;
+	sandbox_thread(SANDBOX_SWAP);
+}
+
 static int create_memory(struct vm *vm, struct quire_error *err)
 {
 	struct gmem_config config = {
@@ -297,6 +309,8 @@ static int create_memory(struct vm *vm, struct quire_error *err)
 		.credits = vm->config.credits,
 		.on_host_failure = on_host_failure,
 		.on_thread_start = on_pager_start,
+		.on_swap_thread_start = on_swap_thread_start,
+		.swap = vm->config.swap.unit ? &vm->config.swap : NULL,
 		.vcpu_ns = vcpu_ns,
 		.ctx = vm,
 	};
@@ -465,7 +479,7 @@ int vm_create(const struct vm_config *config, struct vm **out, struct quire_erro
 }
 
 /* The pager, the keeper, the reclaimer, the machine's channel, and one to spare. */
-#define OTHER_THREADS 5
+#define OTHER_THREADS 6
 
 void vm_keep(const struct vm *vm, struct sandbox_keep *keep)
 {

@@ -66,6 +66,7 @@ struct vm_config {
 	unsigned int nr_nets;
 	uint64_t start_ns;		    /* CLOCK_MONOTONIC when the process began */
 	const struct gmem_credits *credits; /* borrowed; NULL: no limit but the host's */
+	struct gmem_swap swap;		    /* unit 0: it has no swap file */
 	const struct kvm_cpuid2 *cpuid;	    /* what cpuid_read() gave, borrowed; NULL: ask KVM */
 	/*
 	 * The main loop calls on_watch whenever watch_fd is readable.  It calls on_ending once,

@@ -1,0 +1,201 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: MIT
+#
+# Real guests that are swapped out, in both modes: that they find every byte again, what the kernel
+# and the machine count, who may hold how much of the swap area, and a disk that fails.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use File::Temp qw(tempdir);
+use Guests;
+use JSON::PP;
+use Test::More;
+
+my $why = missing();
+plan skip_all => $why if $why;
+
+$ENV{QUIRE_MACHINE} = $address;
+
+# On a disk, and not in memory.
+my $disk = tempdir('quire-swap-XXXXXX', DIR => '/var/tmp', CLEANUP => 1);
+
+# A guest of 64 MiB with 5000 pages.  It says when it has them, and verifies them when there is
+# input.
+sub hold {
+	my ($name, $seed, @options) = @_;
+	my $base = "$dir/$name";
+	system 'mkfifo', "$base.in" if !-p "$base.in";
+	my $guest = start($base, $quire, 'run', "--name=$name", '-m', '64M', "--machine=$address",
+		"--swap-dir=$disk", '--reclaim=off', "--stats=$base.stats", @options,
+		$quill, 'hold', $seed, qw(5000 zero=10 own=4000 packs=80 order=shuffle seconds=100));
+	open $guest->{in}, "+<", "$base.in" or die "$base.in: $!";
+	BAIL_OUT("no guest: " . slurp("$base.err")) if !says($guest, 'hold: ready', 1, 60);
+	return $guest;
+}
+
+sub go_on { my ($guest) = @_; syswrite $guest->{in}, "\n" }
+
+sub verifies {
+	my ($guest, $what) = @_;
+	go_on($guest);
+	finish($guest, 100);
+	is($guest->{status}, 0, "$what: it ends well");
+	like($guest->{out}, qr/^hold: verified=5000$/m, '... and finds every byte');
+}
+
+sub fails {
+	my ($guest, $what, $why) = @_;
+	go_on($guest);
+	finish($guest, 100);
+	is($guest->{status}, 121, "$what: the guest ends");
+	like($guest->{err}, qr/cannot be read back from the swap file: $why/, '... and says why');
+	unlike($guest->{out}, qr/^hold: (verified|wrong)/m, '... it saw no wrong byte');
+}
+
+sub vm { my ($machine, $vms) = account(); return $vms->{ $_[0] } // {} }
+sub mib { my ($n, $unit) = @_; return $n * { KiB => 1 / 1024, MiB => 1, GiB => 1024 }->{$unit} }
+
+sub swap_out {
+	my (@words) = @_;
+	my ($text, $status) = quire(qw(reclaim --to=swap --idle=0), @words);
+	my ($n, $unit) = $text =~ /: (\S+) (\S+) swapped out/;
+	return ($text, $status, $n ? mib($n, $unit) : 0);
+}
+
+serve("$dir/machine", '--memory=512M', '--swap=256M')
+	or BAIL_OUT('no machine: ' . slurp("$dir/machine.err"));
+
+for my $mode (qw(ept shadow)) {
+	my $name = "s$mode";
+	my $guest = hold($name, 7, "--paging=$mode", '--merge=off');
+	my $free = account()->{free_bytes};
+	my ($text, $status) = quire(qw(reclaim --idle=0), $name);
+	my $mib;
+	is($status, 0, "$mode: a part is compressed first");
+	($text, $status, $mib) = swap_out($name);
+	is($status, 0, '... and all is swapped out');
+	cmp_ok($mib, '>', 18, "... which is said ($text)");
+	my $vm = vm($name);
+	is($vm->{zswap_bytes}, 0, '... the pool is empty');
+	is($vm->{swapped_out_pages} * 4096, $vm->{state_swapped_pages} * 4096, '... and counted');
+	cmp_ok(account()->{free_bytes} - $free, '>', 18 << 20, '... the machine has that memory');
+	my ($process) = vms_of($guest->{pid});
+	my $file = ram_file($process, 64);
+	is(blocks_of($file), $vm->{resident_bytes} / 4096, '... and the kernel counts the same');
+	like(quire('map', $name), qr/^  w  swapped +\d{4} pages/m, '... map shows them');
+	verifies($guest, $mode);
+	$vm = decode_json(slurp("$dir/$name.stats"))->{vms}[0];
+	cmp_ok($vm->{swapped_in_pages}, '>', 4000, '... what it verified came home');
+	cmp_ok($vm->{swap_ahead_pages}, '>', 0, '... some of it ahead');
+	is($vm->{swap_read_errors} + $vm->{swap_write_errors}, 0, '... without an error');
+}
+
+# ---- a second time nothing has to be written ----
+{
+	my $guest = hold('again', 8, '--merge=off');
+	swap_out('again');
+	my ($text, $status) = quire('dump', 'again', "$dir/core");
+	is($status, 0, 'a guest that is swapped out can be dumped');
+	cmp_ok(vm('again')->{swapped_in_pages}, '<', 500, '... and stays swapped out');
+	verifies($guest, 'again');
+}
+
+# ---- quota ----
+{
+	my ($one, $other) = map { hold("q$_", $_ + 20, '--merge=off') } 1, 2;
+	quire('machine', 'set', "--machine=$address", '--swap=8M');
+	is(account()->{swap_bytes}, 8 << 20, 'a machine with little swap');
+	my ($text, $status) = swap_out(qw(--size=60M q1 q2));
+	is($status, 1, '... does not take all');
+	like($text, qr/have to stay: the swap area is full$/m, '... and this is said');
+	cmp_ok(account()->{swap_held_bytes}, '<=', 8 << 20, '... nobody holds more than it has');
+	verifies($_->[0], $_->[1]) for [ $one, 'one' ], [ $other, 'the other' ];
+}
+until_true(10, sub { account()->{swap_held_bytes} == 0 });
+is(account()->{swap_held_bytes}, 0, 'in the end nobody holds any of it');
+quire('machine', 'set', "--machine=$address", '--swap=256M');
+
+# ---- a disk that fails ----
+{
+	local $ENV{QUIRE_SWAP_FAULTS} = 'read-short=3,write-short=4,stall=700';
+	my $guest = hold('slow', 31, '--merge=off');
+	my ($text, $status) = swap_out('slow');
+	is($status, 0, 'a disk that does things in parts, and stalls');
+	verifies($guest, '... is no harm');
+}
+{
+	local $ENV{QUIRE_SWAP_FAULTS} = 'write-error=2';
+	my $guest = hold('writes', 32, '--merge=off');
+	my ($text, $status) = swap_out('writes');
+	like($text, qr/have to stay: Input\/output error$/m, 'what cannot be written stays');
+	verifies($guest, '... and is no harm');
+}
+{
+	local $ENV{QUIRE_SWAP_FAULTS} = 'read-error=1';
+	my $bad = hold('eio', 33, '--merge=off');
+	local $ENV{QUIRE_SWAP_FAULTS} = 'corrupt=1';
+	my $worse = hold('corrupt', 34, '--merge=off', '--paging=shadow');
+	delete local $ENV{QUIRE_SWAP_FAULTS};
+	my $good = hold('good', 35, '--merge=off');
+	swap_out(qw(eio corrupt good));
+	fails($bad, 'a disk that cannot read', 'Input/output error');
+	fails($worse, 'a disk with wrong bytes', 'it is not what was written');
+	verifies($good, 'another guest');
+}
+
+# ---- bytes that somebody else changed ----
+{
+	my $guest = hold('changed', 36, '--merge=off');
+	swap_out('changed');
+	my ($process) = vms_of($guest->{pid});
+	my ($file) = grep { (readlink // '') =~ /^\Q$disk\E.*deleted/ } glob "/proc/$process/fd/*";
+	ok($file, 'the swap file is open, and has no name');
+	open my $f, '+<:raw', $file or die "$file: $!";
+	sysseek $f, $_ << 12, 0 and syswrite $f, "\0" x 64 for 0 .. 2000;
+	close $f;
+	fails($guest, 'a swap file that was changed', 'it is not what was written');
+}
+
+# ---- one is shot, several merge ----
+{
+	my @guest = map { hold("m$_", 9) } 1 .. 3;
+	my ($text, $status);
+	for (1 .. 3) {
+		($text, $status) = swap_out(qw(m1 m2 m3));
+		quire(qw(merge now m1 m2 m3));
+	}
+	is($status, 0, 'guests that merge can be swapped out');
+	kill KILL => vms_of($guest[2]{pid});
+	is(finish($guest[2], 30)->{status}, 121, '... one is shot');
+	verifies($guest[$_], 'm' . ($_ + 1)) for 0, 1;
+}
+
+# ---- wrong words ----
+{
+	my ($text, $status) = quire('run', '--swap-dir=/dev/shm', $quill, 'exit', 0);
+	is($status, 2, 'a directory in memory is refused');
+	like($text, qr/^quire: --swap-dir: \/dev\/shm is in memory/m, '... with a line');
+	($text, $status) = quire('run', '--swap-dir=/nowhere', $quill, 'exit', 0);
+	isnt($status, 0, 'so is one that is not there');
+	like($text, qr/^quire: --swap-dir: cannot make a file in \/nowhere: No such/m,
+		'... with a line');
+	($text, $status) = quire(qw(reclaim --to=tape a));
+	like($text, qr/\Aquire reclaim: --to: it is pool or swap, not 'tape'/,
+		'nor is there a tape');
+	my $base = "$dir/none";
+	my $guest = start($base, $quire, 'run', '--name=none', '-m', '16M', "--machine=$address",
+		$quill, qw(churn 1 100 rate=100 seconds=30));
+	says($guest, 'churn: ready', 1, 60);
+	($text, $status) = swap_out('none');
+	is($status, 121, 'a guest without a swap file');
+	like($text, qr/none: it has no swap file: start it with --swap-dir/, '... is told apart');
+	kill KILL => vms_of($guest->{pid});
+	finish($guest, 30);
+}
+
+my $left;
+until_true(10, sub { $left = account(); !$left->{vms} && $left->{credit_bytes} == 0 });
+is($left->{credit_bytes}, 0, 'in the end the machine has all memory back');
+is($left->{swap_held_bytes}, 0, '... and all of its swap');
+done_testing;
