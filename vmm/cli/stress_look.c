@@ -266,11 +266,15 @@ static bool agrees(const struct stress_guest *g, char *why, size_t size)
 	       of[STRESS_RESIDENT] <= g->account.credit_pages;
 }
 
+/* Whose VM is gone says nothing; that it was killed may not be known yet. */
 static bool all_agree(const struct stress *s, char *why, size_t size)
 {
-	for (unsigned int i = 0; i < s->opt.guests; i++)
-		if (s->guest[i].launcher && s->guest[i].known && !agrees(&s->guest[i], why, size))
+	for (unsigned int i = 0; i < s->opt.guests; i++) {
+		const struct stress_guest *g = &s->guest[i];
+
+		if (g->launcher && g->known && g->ctl >= 0 && !g->shot && !agrees(g, why, size))
 			return false;
+	}
 	return true;
 }
 
