@@ -291,7 +291,9 @@ struct machine_vm_record {
 	uint64_t asked_pages;	       /* to free, and not come back yet */
 	uint64_t reclaimed_pages;      /* that came back because it was asked, ever */
 	uint32_t ignores;	       /* 1: it says it could free pages, and does not */
-	uint32_t pad;
+	uint32_t suspended;	       /* 1: it is to stand still, so that others get on */
+	uint64_t suspensions;	       /* how often it was, ever */
+	uint64_t suspended_ns;	       /* and for how long, but for the one in force */
 	int32_t oom_score_adj;
 	int32_t pid;
 	char name[MACHINE_NAME_MAX + 1];
@@ -397,6 +399,9 @@ struct machine_state {
 	uint64_t reclaimed_pages; /* that came back because VMs were asked, ever */
 	uint32_t reclaims;	  /* 1: VMs are asked to free memory now */
 	uint32_t nr_reclaimers;	  /* VMs that may be asked */
+	uint32_t nr_suspended;	  /* VMs that stand still, so that others get on */
+	uint32_t stall_permille;  /* of the time, busy VMs are stalled: their mean; 0: not short */
+	uint64_t suspensions;
 };
 
 struct machine_msg {

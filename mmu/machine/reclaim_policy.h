@@ -9,7 +9,9 @@
  * The scheme is that of the balloon policy (balloon_policy.h): memory is taken from the VM with the
  * fewest shares per page, where an idle page counts for more than one of the working set:
  *
- *	charge = (1 - tau) * active + idle	the next page is taken where charge / shares is largest
+ *	charge = (1 - tau) * active + idle
+ *
+ * The next page is taken where charge / shares is largest.
  *
  * A VM loses idle pages first.  A guest that stands still gives all it has, whatever is short.
  *

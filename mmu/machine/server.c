@@ -39,6 +39,8 @@
 #define DEFAULT_BALLOON_MS  1000
 #define DEFAULT_RECLAIM_MS  100
 #define DEFAULT_PATIENCE_MS 2000
+#define DEFAULT_LOAD_MS	    1000
+#define DEFAULT_SUSPEND_MS  10000
 #define DEFAULT_MAX_CLIENTS 1024
 #define DEFAULT_MAX_VMS	    16384
 
@@ -89,6 +91,8 @@ static void set_defaults(struct machine_config *c)
 	c->reclaim_ms = c->reclaim_ms ? c->reclaim_ms : DEFAULT_RECLAIM_MS;
 	c->reclaim_patience_ms = c->reclaim_patience_ms ? c->reclaim_patience_ms :
 							  DEFAULT_PATIENCE_MS;
+	c->load_ms = c->load_ms ? c->load_ms : DEFAULT_LOAD_MS;
+	c->suspend_ms = c->suspend_ms ? c->suspend_ms : DEFAULT_SUSPEND_MS;
 	c->hash = c->hash ? c->hash : page_hash;
 	c->max_clients = c->max_clients ? c->max_clients : DEFAULT_MAX_CLIENTS;
 	c->max_vms = c->max_vms ? c->max_vms : DEFAULT_MAX_VMS;
@@ -246,6 +250,7 @@ int machine_timeout_ms(const struct machine *m)
 	next = earlier(earlier(next, m->strangers_ns), m->accept_again_ns);
 	next = earlier(next, m->next_balloon_ns);
 	next = earlier(next, m->next_reclaim_ns);
+	next = earlier(next, m->next_load_ns);
 	next = earlier(next, m->next_measure_ns);
 	next = earlier(next, m->next_sweep_ns);
 	TAILQ_FOREACH(c, &m->clients, link)
@@ -306,6 +311,7 @@ static void expire(struct machine *m)
 	merge_expire(m, now);
 	balloon_expire(m, now);
 	reclaim_expire(m, now);
+	load_expire(m, now);
 	measure_expire(m, now);
 	pressure_expire(m, now);
 }

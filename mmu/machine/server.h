@@ -43,6 +43,10 @@ struct machine_config {
 	 * waits so long for reclaim from which no page comes back.  0: 2000.
 	 */
 	uint32_t reclaim_patience_ms;
+	/* The time between two looks whether VMs do more than wait for pages.  0: 1000. */
+	uint32_t load_ms;
+	/* A VM is suspended for so long, and then runs for so long at least.  0: 10000. */
+	uint32_t suspend_ms;
 	unsigned int max_clients; /* control connections; 0: 1024 */
 	unsigned int max_vms;	  /* 0: 16384 */
 	/* Be done when the last control connection and the last VM are gone, once there was one. */

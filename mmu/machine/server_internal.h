@@ -11,6 +11,7 @@
  *   server_merge.c     domains, and what VMs say about equal pages
  *   server_balloon.c   balloons: the policy's ticks, and what operators want
  *   server_reclaim.c   what VMs free themselves
+ *   server_load.c      fewer VMs at a time, when all do little but wait for pages
  *   server_swap.c      the quota of the swap area
  *   server_pressure.c  requests that must wait: recall, the choice of a victim, denial
  *   server_measure.c   what VMs occupy, against what they were charged
@@ -75,6 +76,19 @@ enum tenant_state {
 
 struct tenant_balloon;
 
+/* Load control's view of a VM (server_load.c). */
+struct tenant_load {
+	uint64_t said_ns, full_ns; /* when it last said how long it was stalled, and what */
+	uint32_t full_permille;	   /* of the time before that it was */
+	unsigned int suspensions;
+	uint64_t granted_pages; /* since the last look */
+	uint64_t since_ns;	/* it is suspended, or goes on again, since then */
+	uint64_t suspended_ns;	/* for so long altogether, but for the suspension in force */
+	uint64_t room_pages;	/* of memory that it used when it was suspended */
+	bool suspended;
+	bool takes_turns; /* it was stalled while the machine thrashed */
+};
+
 struct tenant {
 	TAILQ_ENTRY(tenant) link;	   /* in order of id */
 	TAILQ_ENTRY(tenant) in_queue;	   /* while need_pages != 0 */
@@ -94,13 +108,14 @@ struct tenant {
 	uint64_t swap_pages;	       /* of the swap area that it holds */
 	uint64_t swap_asked_pages;     /* of the SWAP_CREDIT that waits; 0: none waits */
 	struct reclaim_record reclaim; /* its last RECLAIMED, cut down to what is possible */
-	uint64_t asked_pages;	       /* to free: what has not come back of its last RECLAIM */
-	uint64_t reclaim_due_ns;       /* if asked: it ignores us if nothing comes before */
-	uint64_t made_good_pages;      /* what has come back since that was last looked at */
-	uint64_t reclaimed_pages;      /* that came back because it was asked, ever */
-	uint64_t kill_deadline_ns;     /* DYING: nobody else is killed before */
-	uint64_t recalled_ns;	       /* if recalled: when the RECALL was sent */
-	unsigned int strikes;	       /* for looks at it that found too much (server_measure.c) */
+	struct tenant_load load;
+	uint64_t asked_pages;	   /* to free: what has not come back of its last RECLAIM */
+	uint64_t reclaim_due_ns;   /* if asked: it ignores us if nothing comes before */
+	uint64_t made_good_pages;  /* what has come back since that was last looked at */
+	uint64_t reclaimed_pages;  /* that came back because it was asked, ever */
+	uint64_t kill_deadline_ns; /* DYING: nobody else is killed before */
+	uint64_t recalled_ns;	   /* if recalled: when the RECALL was sent */
+	unsigned int strikes;	   /* for looks at it that found too much (server_measure.c) */
 	enum tenant_state state;
 	uint32_t id;
 	pid_t pid;
@@ -145,6 +160,7 @@ struct machine {
 	uint64_t queue_deadline_ns;   /* then a VM is killed for the head of the queue */
 	uint64_t next_balloon_ns;     /* the policy's next tick */
 	uint64_t next_reclaim_ns;     /* the next tick of reclaim */
+	uint64_t next_load_ns;	      /* load control looks again */
 	uint64_t next_reclaim_log_ns; /* the log has no line about reclaim before */
 	uint64_t next_measure_ns;     /* then VMs are measured */
 	uint64_t next_sweep_ns;	      /* then stores are swept; 0: no VM has a segment */
@@ -159,7 +175,11 @@ struct machine {
 	uint64_t granted_pages;				  /* since the last tick of reclaim */
 	uint64_t reclaimed_pages, logged_reclaimed_pages; /* came back for it; in the log */
 	unsigned int nr_reclaimers;			  /* VMs that may be asked to reclaim */
-	bool reclaims;		     /* memory fell below low and has not been at high since */
+	bool reclaims; /* memory fell below low and has not been at high since */
+	unsigned int thrash_looks, calm_looks; /* of load control, in a row */
+	unsigned int nr_suspended;
+	uint32_t stall_permille; /* mean of busy VMs, at the last look */
+	uint64_t suspensions;
 	uint64_t balloon_need_pages; /* the next tick wants so many, besides what waits */
 	struct balloon_policy balloon_policy;
 	uint64_t admissions, refusals, oom_kills;
@@ -321,6 +341,20 @@ void reclaim_expire(struct machine *m, uint64_t now);
 /* Is memory for the head of the queue being freed? */
 bool reclaim_may_help(const struct machine *m, uint64_t now);
 
+/* ---- server_load.c ---- */
+
+/* A RECLAIMED: its stalls. */
+void load_said(struct machine *m, struct tenant *t, const struct reclaim_record *said);
+
+/* t's channel is about to be closed. */
+void load_forget(struct machine *m, struct tenant *t);
+
+/* Memory is short: look from now on. */
+void load_start(struct machine *m);
+
+/* If it is time, suspend a VM or have one go on. */
+void load_expire(struct machine *m, uint64_t now);
+
 /* ---- server_swap.c ---- */
 
 /* SWAP_CREDIT and SWAP_RETURN.  Return NULL, or a phrase that says which rule was broken. */
@@ -344,6 +378,9 @@ void pressure_request(struct machine *m, struct tenant *t, uint64_t need, uint64
 
 /* The tenant waits no longer: it has ended, or hung up. */
 void pressure_forget(struct machine *m, struct tenant *t);
+
+/* While t is suspended, its CREDIT waits, and others are served before it. */
+void pressure_hold(struct machine *m, struct tenant *t, bool hold);
 
 /* t needs nothing any more: if it waits in the queue, it leaves with a GRANT of 0 pages. */
 void pressure_call_off(struct machine *m, struct tenant *t);

@@ -8,6 +8,8 @@
  *   1. It sends RECALL: every other VM returns the credits that it does not use.  The balloon
  *      policy has a tick at once.
  *   2. VMs free their own memory (server_reclaim.c).
+ *      If they do little else, fewer of them run at a time (server_load.c); what suspended VMs wait
+ *      for waits until they go on.
  *   3. After recall_ms it kills a VM that holds more than its due, or else the one with the highest
  *      badness (oom.h), which may be the one that waits.  It puts that off as long as memory comes
  *      out of balloons (server_balloon.c) or is being freed.  It also does while a VM that has much
@@ -26,6 +28,17 @@
 #include "oom.h"
 #include "server_internal.h"
 
+/* The CREDIT that is served next; NULL: none.  Those of suspended VMs are passed over. */
+static struct tenant *head_of(const struct machine *m)
+{
+	struct tenant *t;
+
+	TAILQ_FOREACH(t, &m->queue, in_queue)
+	if (!t->load.suspended)
+		return t;
+	return NULL;
+}
+
 static void enqueue(struct machine *m, struct tenant *t, uint64_t need, uint64_t want)
 {
 	t->need_pages = need;
@@ -37,7 +50,7 @@ void pressure_forget(struct machine *m, struct tenant *t)
 {
 	if (!t->need_pages)
 		return;
-	if (t == TAILQ_FIRST(&m->queue))
+	if (t == head_of(m))
 		m->queue_since_ns = 0;
 	TAILQ_REMOVE(&m->queue, t, in_queue);
 	t->need_pages = 0;
@@ -48,10 +61,19 @@ void pressure_call_off(struct machine *m, struct tenant *t)
 {
 	if (!t->need_pages)
 		return;
-	if (t == TAILQ_FIRST(&m->queue))
+	if (t == head_of(m))
 		m->queue_deadline_ns = 0;
 	pressure_forget(m, t);
 	channel_send(m, t, MACHINE_GRANT, 0);
+}
+
+void pressure_hold(struct machine *m, struct tenant *t, bool hold)
+{
+	const struct tenant *head = head_of(m);
+
+	t->load.suspended = hold;
+	if (head != head_of(m))
+		m->queue_since_ns = m->queue_deadline_ns = 0;
 }
 
 static uint64_t recall_ns(const struct machine *m)
@@ -62,7 +84,7 @@ static uint64_t recall_ns(const struct machine *m)
 /* What must come back to meet `need` and the head of the queue, and to have memory above high. */
 static uint64_t shortage(const struct machine *m, uint64_t need)
 {
-	const struct tenant *head = TAILQ_FIRST(&m->queue);
+	const struct tenant *head = head_of(m);
 	uint64_t want = m->budget.high_pages + need + (head ? head->need_pages : 0);
 	uint64_t free = budget_free(&m->budget);
 
@@ -101,7 +123,7 @@ static bool give(struct machine *m, struct tenant *t, uint64_t need, uint64_t wa
 
 void pressure_request(struct machine *m, struct tenant *t, uint64_t need, uint64_t want)
 {
-	if (!need || TAILQ_EMPTY(&m->queue))
+	if (!need || (!head_of(m) && !t->load.suspended))
 		if (give(m, t, need, want))
 			return;
 	enqueue(m, t, need, want);
@@ -111,7 +133,7 @@ void pressure_serve(struct machine *m)
 {
 	struct tenant *t;
 
-	while ((t = TAILQ_FIRST(&m->queue))) {
+	while ((t = head_of(m))) {
 		uint64_t need = t->need_pages, since = m->queue_since_ns;
 
 		pressure_forget(m, t);
@@ -208,17 +230,16 @@ static void kill_for(struct machine *m, struct tenant *victim, const struct tena
 		.min_pages = m->budget.min_pages,
 	};
 
-	machine_log(
-		m,
-		"out of memory: vm %u '%s' needs %s, %s free, min %s: killing vm %u '%s', "
-		"pid %d: ignored %s, resident %s, credits %s, store alone %s, store share %s, overhead %s, "
-		"oom_score_adj %d, badness %" PRId64,
-		head->id, head->promise.name, mib_text(numbers.need_pages),
-		mib_text(numbers.free_pages), mib_text(numbers.min_pages), victim->id,
-		victim->promise.name, (int)victim->pid, mib_text(had->ignored_pages),
-		mib_text(had->resident_pages), mib_text(had->credit_pages),
-		mib_text(had->alone_pages), mib_text(had->share_pages),
-		mib_text(had->overhead_pages), had->oom_score_adj, numbers.badness);
+	machine_log(m,
+		    "out of memory: vm %u '%s' needs %s, %s free, min %s: killing vm %u '%s', "
+		    "pid %d: ignored %s, resident %s, credits %s, store alone %s, store share %s, "
+		    "overhead %s, oom_score_adj %d, badness %" PRId64,
+		    head->id, head->promise.name, mib_text(numbers.need_pages),
+		    mib_text(numbers.free_pages), mib_text(numbers.min_pages), victim->id,
+		    victim->promise.name, (int)victim->pid, mib_text(had->ignored_pages),
+		    mib_text(had->resident_pages), mib_text(had->credit_pages),
+		    mib_text(had->alone_pages), mib_text(had->share_pages),
+		    mib_text(had->overhead_pages), had->oom_score_adj, numbers.badness);
 	if (!tenant_kill(m, victim, MACHINE_OOM))
 		return;
 	numbers.reason = MACHINE_OOM;
@@ -247,7 +268,7 @@ static bool can_ever_be_met(const struct machine *m, const struct tenant *t)
 
 void pressure_expire(struct machine *m, uint64_t now)
 {
-	struct tenant *victim, *head = TAILQ_FIRST(&m->queue);
+	struct tenant *victim, *head = head_of(m);
 	uint64_t until;
 	struct machine_holding worst;
 

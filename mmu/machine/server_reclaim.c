@@ -5,18 +5,19 @@
  * Background.  When free memory falls below low, the machine has a tick: it splits what is missing
  * to high among the VMs that reclaim (reclaim_policy.h) and tells each its part (RECLAIM).  It
  * ticks on until free memory is at high.  Twice what was taken since the last tick is added to what
- * is missing, so that reclaim keeps up with those who grow.  What balloons owe is taken off: who gives
- * memory that nobody misses goes first.
+ * is missing, so that reclaim keeps up with those who grow.  What balloons owe is taken off: memory
+ * that nobody misses goes first.
  *
  * Direct.  When somebody waits, memory is at min.  Then a tick comes at once, and what those who
  * wait need is added.  OOM is put off as long as pages come back: a pause may last
  * reclaim_patience_ms, and the whole wait PATIENCE_FACTOR times as long.
  *
  * What a VM says is believed as far as it costs others nothing.  Only credits that come back count
- * as pages freed.  A VM that says it has pages to free, and in reclaim_patience_ms neither returns any nor
- * even says it freed some, *ignores* us.  Nobody waits for its part any more, and when somebody has
- * to die, what it was asked for counts as more than its due (oom.h).  That lasts until it has
- * returned MAKES_GOOD pages, or all it was asked for.
+ * as pages freed.  A VM that says it has pages to free, and in reclaim_patience_ms neither returns
+ * any nor even says it freed some, *ignores* us.  Nobody waits for its part any more, and when
+ * somebody has to die, what it was asked for counts as more than its due (oom.h).  That lasts until
+ * it has returned MAKES_GOOD pages, or all it was asked for.  A VM that says it has nothing to free
+ * is not asked; it keeps what it has, which its badness counts.
  *
  * The log has a line when reclaim begins, and while it goes on one every LOG_NS.
  */
@@ -87,6 +88,7 @@ void reclaim_said(struct machine *m, struct tenant *t, const struct reclaim_reco
 		t->asked_pages = 0;
 	m->nr_reclaimers += r.on - t->reclaim.on;
 	t->reclaim = r;
+	load_said(m, t, &r);
 }
 
 void reclaim_returned(struct machine *m, struct tenant *t, uint64_t pages)
@@ -119,6 +121,7 @@ void reclaim_forget(struct machine *m, struct tenant *t)
 	m->nr_reclaimers -= is_asked(t);
 	t->asked_pages = 0;
 	t->ignores = false;
+	load_forget(m, t);
 }
 
 /* ---- when ---- */
@@ -150,14 +153,14 @@ void reclaim_look(struct machine *m)
 
 /* ---- how much ---- */
 
-/* What those need who wait, and who could not be admitted. */
+/* What those need who wait, and are not suspended, and who could not be admitted. */
 static uint64_t waited_for(const struct machine *m)
 {
 	uint64_t pages = m->reclaim_need_pages;
 	const struct tenant *t;
 
 	TAILQ_FOREACH(t, &m->queue, in_queue)
-	pages += t->need_pages;
+	pages += t->load.suspended ? 0 : t->need_pages;
 	return pages;
 }
 
@@ -204,6 +207,7 @@ static struct reclaim_input look_at(const struct tenant *t)
 		.held_pages = t->account.credit_pages,
 		.active_pages = t->reclaim.working_set,
 		.shares = t->promise.shares ? t->promise.shares : MACHINE_SHARES_DEFAULT,
+		.still = t->load.suspended,
 	};
 }
 
@@ -312,6 +316,12 @@ static void decide(struct machine *m, struct picture *p, uint64_t missing)
 	log_tick(m, missing, given);
 }
 
+/* A suspended VM is asked for all it has, however much is free. */
+static bool goes_on(const struct machine *m)
+{
+	return m->nr_reclaimers && (m->reclaims || m->nr_suspended);
+}
+
 static void tick(struct machine *m)
 {
 	uint64_t missing = shortage(m);
@@ -322,8 +332,9 @@ static void tick(struct machine *m)
 	discard_picture(&p);
 	m->granted_pages = m->reclaim_need_pages = 0;
 	m->last_reclaim_ns = machine_now(m);
-	m->next_reclaim_ns = m->reclaims && m->nr_reclaimers ? m->last_reclaim_ns + period_ns(m) :
-							       0;
+	m->next_reclaim_ns = goes_on(m) ? m->last_reclaim_ns + period_ns(m) : 0;
+	if (m->next_reclaim_ns)
+		load_start(m);
 }
 
 void reclaim_expire(struct machine *m, uint64_t now)

@@ -40,6 +40,9 @@ void tenant_record(const struct tenant *t, struct machine_vm_record *r)
 	r->asked_pages = t->asked_pages;
 	r->reclaimed_pages = t->reclaimed_pages;
 	r->ignores = t->ignores;
+	r->suspended = t->load.suspended;
+	r->suspensions = t->load.suspensions;
+	r->suspended_ns = t->load.suspended_ns;
 	r->oom_score_adj = t->promise.oom_score_adj;
 	r->pid = t->pid;
 	memcpy(r->name, t->promise.name, sizeof(r->name));
@@ -110,6 +113,9 @@ void machine_get_state(struct machine *m, struct machine_state *s)
 	s->reclaimed_pages = m->reclaimed_pages;
 	s->reclaims = m->reclaims && m->nr_reclaimers;
 	s->nr_reclaimers = m->nr_reclaimers;
+	s->nr_suspended = m->nr_suspended;
+	s->stall_permille = m->stall_permille;
+	s->suspensions = m->suspensions;
 	s->nr_vms = m->nr_tenants;
 	s->pid = getpid();
 }
@@ -155,7 +161,7 @@ static void audit_swap(struct audit *a, const struct machine *m)
 
 static void audit_reclaim(struct audit *a, const struct machine *m)
 {
-	unsigned int reclaimers = 0;
+	unsigned int reclaimers = 0, suspended = 0;
 	const struct tenant *t;
 	uint64_t came_back = 0;
 
@@ -164,6 +170,9 @@ static void audit_reclaim(struct audit *a, const struct machine *m)
 		bool may_be_asked = t->reclaim.on && t->channel.fd >= 0;
 
 		reclaimers += may_be_asked;
+		suspended += t->load.suspended;
+		expect(a, t->load.suspended && !may_be_asked, false, "suspended, and cannot be",
+		       t->id);
 		expect(a, (t->asked_pages || t->ignores) && !may_be_asked, false,
 		       "asked to reclaim, and cannot", t->id);
 		expect(a, t->asked_pages && !t->reclaim.more, false, "asked for what it has not",
@@ -171,6 +180,7 @@ static void audit_reclaim(struct audit *a, const struct machine *m)
 		came_back += t->reclaimed_pages;
 	}
 	expect(a, m->nr_reclaimers, reclaimers, "VMs that reclaim", 0);
+	expect(a, m->nr_suspended, suspended, "suspended VMs", 0);
 	expect(a, came_back > m->reclaimed_pages, false, "reclaimed from VMs", 0);
 }
 

@@ -4,133 +4,9 @@
  * shortage is split is reclaim_policy_test.c's; here it is that VMs are asked in time, that nobody
  * dies while it helps, and that who does not play along hurts himself.
  */
-#include "machine_lab_tap.h"
+#include "reclaim_lab.h"
 
-#define RAM    (128 * MIB_PAGES)
 #define MEMORY (128 * MIB_PAGES) /* min 362 pages, low 452, high 542 */
-
-#define BALLOONED 1001 /* a VM with so many shares has a balloon */
-
-struct vm {
-	struct lab_vm lab;
-	struct reclaim_record says;
-	uint64_t asked;	   /* as the machine said last, less what was returned */
-	unsigned int asks; /* RECLAIMs heard */
-	uint64_t granted;  /* by the last GRANT */
-	unsigned int grants;
-};
-
-struct world {
-	struct lab lab;
-	int control;
-	unsigned int fds;
-	struct machine_state s;
-};
-
-static void open_world(struct world *w)
-{
-	w->fds = open_fds();
-	lab_open_plain(&w->lab, MEMORY, OVERCOMMIT_ALWAYS);
-	w->control = lab_connect(&w->lab);
-	w->s = lab_state(&w->lab);
-}
-
-static void close_world(struct world *w, struct vm *vm, unsigned int nr)
-{
-	for (unsigned int i = 0; i < nr; i++)
-		lab_finish_vm(&vm[i].lab);
-	close(w->control);
-	lab_step(&w->lab);
-	lab_close(&w->lab, w->fds);
-}
-
-static void say_reclaimed(struct world *w, struct vm *vm)
-{
-	struct machine_msg msg = wire_msg(MACHINE_RECLAIMED, 0);
-
-	msg.reclaim = vm->says;
-	say_msg(vm->lab.channel, msg, -1);
-	lab_step(&w->lab);
-}
-
-/* Hears what there is.  The type of the last message that was neither RECLAIM nor RECALL. */
-static int listen_to(struct vm *vm)
-{
-	struct machine_msg msg;
-	int type, other = 0;
-
-	while ((type = hear(vm->lab.channel, &msg, NULL)) > 0) {
-		if (type == MACHINE_RECLAIM) {
-			vm->asked = msg.pages;
-			vm->asks++;
-		} else if (type == MACHINE_RECALL) {
-			say(vm->lab.channel, MACHINE_RETURN, 0, 0, -1);
-		} else {
-			other = type;
-		}
-		if (type == MACHINE_GRANT) {
-			vm->lab.credits += vm->granted = msg.pages;
-			vm->grants++;
-		}
-	}
-	return type < 0 ? type : other;
-}
-
-/* What is resident is what it has credits for. */
-static void settle(struct vm *vm)
-{
-	if (vm->lab.ram < 0)
-		return;
-	if (ftruncate(vm->lab.ram, 0) || ftruncate(vm->lab.ram, RAM * QUIRE_PAGE_SIZE) ||
-	    (vm->lab.credits &&
-	     fallocate(vm->lab.ram, 0, 0, (off_t)(vm->lab.credits * QUIRE_PAGE_SIZE))))
-		abort();
-}
-
-static void take(struct world *w, struct vm *vm, uint64_t pages)
-{
-	for (uint64_t end = vm->lab.credits + pages; vm->lab.credits < end;) {
-		say_credit(vm->lab.channel, min_u64(end - vm->lab.credits, MACHINE_NEED_MAX), 0);
-		lab_step(&w->lab);
-		if (listen_to(vm) != MACHINE_GRANT)
-			tap_bail("no credits");
-	}
-	settle(vm);
-}
-
-/* A VM with a process, so many credits, all of them resident, and a reclaimer that could free. */
-static void start(struct world *w, struct vm *vm, uint64_t credits, uint32_t shares)
-{
-	struct machine_admit admit = lab_promise(RAM, 0);
-
-	admit.shares = shares;
-	admit.balloon = shares == BALLOONED ? BALLOON_MODE_AUTO : BALLOON_MODE_OFF;
-	*vm = (struct vm){ .lab = lab_admit(&w->lab, w->control, admit) };
-	lab_start(&w->lab, w->control, &vm->lab);
-	say(vm->lab.channel, MACHINE_RETURN, 0, vm->lab.credits, -1);
-	vm->lab.credits = 0;
-	take(w, vm, credits);
-	lab_attach(&w->lab, &vm->lab, RAM, credits);
-	vm->says = (struct reclaim_record){ .on = 1, .more = 1 };
-	say_reclaimed(w, vm);
-}
-
-/* Frees so many pages, and gives their credits back. */
-static void free_pages(struct world *w, struct vm *vm, uint64_t pages)
-{
-	pages = min_u64(pages, vm->lab.credits);
-	vm->lab.credits -= pages;
-	vm->asked -= min_u64(pages, vm->asked);
-	settle(vm);
-	say(vm->lab.channel, MACHINE_RETURN, 0, pages, -1);
-	lab_step(&w->lab);
-	listen_to(vm);
-}
-
-static uint64_t free_now(struct world *w)
-{
-	return lab_state(&w->lab).free_pages;
-}
 
 /* ---- background ---- */
 
@@ -139,33 +15,34 @@ static void test_background(void)
 	struct vm vm[2];
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 20000, 0);
-	start(&w, &vm[1], 10000, 0);
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 20000, 0);
+	reclaim_start(&w, &vm[1], 10000, 0);
 	is(machine_timeout_ms(w.lab.m) > 1000, true, "above low there is no tick");
-	take(&w, &vm[1], free_now(&w) - w.s.low_pages);
+	reclaim_take(&w, &vm[1], reclaim_free_now(&w) - w.s.low_pages);
 	lab_step(&w.lab);
 	ok(!vm[0].asks && !vm[1].asks, "at low nobody is asked");
-	take(&w, &vm[1], 1);
+	reclaim_take(&w, &vm[1], 1);
 	lab_pass(&w.lab, 5);
-	listen_to(&vm[0]), listen_to(&vm[1]);
+	reclaim_hear(&vm[0]), reclaim_hear(&vm[1]);
 	ok(vm[0].asked >= w.s.high_pages - w.s.low_pages + 1 && !vm[1].asked,
 	   "below it, who has most is asked for what is missing to high: %lu pages", vm[0].asked);
 	ok(strstr(w.lab.log, "reclaim: 1.8 MiB free, low 1.8 MiB, high 2.1 MiB, 0.0 MiB waited"),
 	   "the log says so: %s", w.lab.log);
-	free_pages(&w, &vm[0], w.s.high_pages - free_now(&w) - 1);
+	reclaim_free(&w, &vm[0], w.s.high_pages - reclaim_free_now(&w) - 1);
 	lab_pass(&w.lab, 100);
-	listen_to(&vm[0]);
+	reclaim_hear(&vm[0]);
 	ok(vm[0].asked, "one page below high it goes on");
-	free_pages(&w, &vm[0], 1);
+	reclaim_free(&w, &vm[0], 1);
 	lab_pass(&w.lab, 100);
-	listen_to(&vm[0]);
+	reclaim_hear(&vm[0]);
 	is(vm[0].asked, 0, "at high it is told to stop");
 	is(lab_state(&w.lab).reclaims, 0, "as the state shows");
+	lab_pass(&w.lab, 1000);
 	ok(machine_timeout_ms(w.lab.m) > 1000, "and there is no tick");
 	is(lab_state(&w.lab).reclaimed_pages, w.s.high_pages - w.s.low_pages + 1,
 	   "what came back is counted");
-	close_world(&w, vm, 2);
+	reclaim_close(&w, vm, 2);
 }
 
 /* The larger the steps in which a VM grows, the more is freed ahead of it. */
@@ -175,23 +52,23 @@ static void test_ahead(void)
 	uint64_t slow;
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 20000, 0);
-	start(&w, &vm[1], 1000, 0);
-	take(&w, &vm[1], free_now(&w) - w.s.low_pages + 1);
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 20000, 0);
+	reclaim_start(&w, &vm[1], 1000, 0);
+	reclaim_take(&w, &vm[1], reclaim_free_now(&w) - w.s.low_pages + 1);
 	lab_pass(&w.lab, 100);
-	listen_to(&vm[0]);
+	reclaim_hear(&vm[0]);
 	slow = vm[0].asked;
-	free_pages(&w, &vm[0], 80);
+	reclaim_free(&w, &vm[0], 80);
 	for (unsigned int i = 0; i < 4; i++) {
-		take(&w, &vm[1], 80);
-		free_pages(&w, &vm[0], 80);
+		reclaim_take(&w, &vm[1], 80);
+		reclaim_free(&w, &vm[0], 80);
 	}
 	lab_pass(&w.lab, 100);
-	listen_to(&vm[0]);
+	reclaim_hear(&vm[0]);
 	ok(vm[0].asked > slow + 300, "who grows fast finds more: %lu pages, not %lu", vm[0].asked,
 	   slow);
-	close_world(&w, vm, 2);
+	reclaim_close(&w, vm, 2);
 }
 
 static void test_shares(void)
@@ -199,30 +76,30 @@ static void test_shares(void)
 	struct vm vm[3];
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 10000, 4000);
-	start(&w, &vm[1], 9000, 0);
-	start(&w, &vm[2], 5000, 500);
-	take(&w, &vm[1], free_now(&w) - w.s.low_pages + 1);
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 10000, 4000);
+	reclaim_start(&w, &vm[1], 9000, 0);
+	reclaim_start(&w, &vm[2], 5000, 500);
+	reclaim_take(&w, &vm[1], reclaim_free_now(&w) - w.s.low_pages + 1);
 	lab_pass(&w.lab, 100);
 	for (unsigned int i = 0; i < 3; i++)
-		listen_to(&vm[i]);
+		reclaim_hear(&vm[i]);
 	ok(vm[1].asked && !vm[0].asked && !vm[2].asked,
 	   "the VM with most pages for a share is asked; without shares it has %u",
 	   MACHINE_SHARES_DEFAULT);
 	vm[1].says.more = 0;
-	say_reclaimed(&w, &vm[1]);
+	reclaim_say(&w, &vm[1]);
 	lab_pass(&w.lab, 100);
 	for (unsigned int i = 0; i < 3; i++)
-		listen_to(&vm[i]);
+		reclaim_hear(&vm[i]);
 	ok(!vm[1].asked && vm[2].asked && !vm[0].asked,
 	   "if that has nothing to free, the next one is");
 	vm[1].says.more = 1;
-	say_reclaimed(&w, &vm[1]);
+	reclaim_say(&w, &vm[1]);
 	lab_pass(&w.lab, 100);
-	listen_to(&vm[1]);
+	reclaim_hear(&vm[1]);
 	ok(vm[1].asked, "until it has");
-	close_world(&w, vm, 3);
+	reclaim_close(&w, vm, 3);
 }
 
 /* A guest with a balloon that could give 100 MiB. */
@@ -242,26 +119,29 @@ static void say_balloon(struct world *w, struct vm *vm)
 
 static void test_balloons_first(void)
 {
+	struct machine_admit admit = lab_promise(RAM, 0);
 	struct vm vm[2];
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 20000, BALLOONED);
-	start(&w, &vm[1], 1000, 0);
+	reclaim_open(&w, MEMORY);
+	admit.balloon = BALLOON_MODE_AUTO;
+	admit.shares = 1000;
+	reclaim_admit(&w, &vm[0], 20000, admit);
+	reclaim_start(&w, &vm[1], 1000, 0);
 	say_balloon(&w, &vm[0]);
-	take(&w, &vm[1], free_now(&w) - w.s.low_pages + 1);
+	reclaim_take(&w, &vm[1], reclaim_free_now(&w) - w.s.low_pages + 1);
 	lab_pass(&w.lab, 1000);
 	say_balloon(&w, &vm[0]);
 	lab_pass(&w.lab, 1000);
-	is(listen_to(&vm[0]), MACHINE_BALLOON_TARGET, "a balloon is to grow");
+	is(reclaim_hear(&vm[0]), MACHINE_BALLOON_TARGET, "a balloon is to grow");
 	is(vm[0].asked, 0, "so nobody is asked to reclaim");
-	take(&w, &vm[1], free_now(&w) - w.s.min_pages);
+	reclaim_take(&w, &vm[1], reclaim_free_now(&w) - w.s.min_pages);
 	say_credit(vm[1].lab.channel, 1, 1);
 	lab_step(&w.lab);
 	lab_pass(&w.lab, 100);
-	listen_to(&vm[0]);
+	reclaim_hear(&vm[0]);
 	ok(vm[0].asked, "before somebody waits");
-	close_world(&w, vm, 2);
+	reclaim_close(&w, vm, 2);
 }
 
 /* Nobody reclaims: the machine is as it was before there was reclaim. */
@@ -270,59 +150,50 @@ static void test_nobody(void)
 	struct vm vm[2];
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 20000, 0);
-	start(&w, &vm[1], 1000, 0);
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 20000, 0);
+	reclaim_start(&w, &vm[1], 1000, 0);
 	vm[0].says.on = vm[1].says.on = 0;
-	say_reclaimed(&w, &vm[0]);
-	say_reclaimed(&w, &vm[1]);
+	reclaim_say(&w, &vm[0]);
+	reclaim_say(&w, &vm[1]);
 	is(lab_state(&w.lab).nr_reclaimers, 0, "a VM may give it up");
-	take(&w, &vm[1], free_now(&w) - w.s.min_pages);
+	reclaim_take(&w, &vm[1], reclaim_free_now(&w) - w.s.min_pages);
 	lab_pass(&w.lab, 100);
-	listen_to(&vm[0]), listen_to(&vm[1]);
+	reclaim_hear(&vm[0]), reclaim_hear(&vm[1]);
 	ok(!vm[0].asks && !vm[1].asks, "and is not asked");
 	say_credit(vm[1].lab.channel, 1, 1);
 	lab_step(&w.lab);
 	lab_pass(&w.lab, 200);
 	is(lab_state(&w.lab).oom_kills, 1, "OOM is not put off");
 	lab_await_vms(&w.lab, 1);
-	close_world(&w, vm, 2);
+	reclaim_close(&w, vm, 2);
 }
 
 /* ---- direct ---- */
-
-/* Memory is at min, and vm needs `need` pages. */
-static void run_out(struct world *w, struct vm *vm, uint64_t need)
-{
-	take(w, vm, free_now(w) - w->s.min_pages);
-	say_credit(vm->lab.channel, need, need);
-	lab_step(&w->lab);
-	vm->grants = 0;
-}
 
 static void test_direct(void)
 {
 	struct vm vm[2];
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 20000, 0);
-	start(&w, &vm[1], 1000, 0);
-	run_out(&w, &vm[1], 300);
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 20000, 0);
+	reclaim_start(&w, &vm[1], 1000, 0);
+	reclaim_run_out(&w, &vm[1], 300);
 	lab_pass(&w.lab, 5);
-	listen_to(&vm[0]);
+	reclaim_hear(&vm[0]);
 	ok(vm[0].asked >= w.s.high_pages - w.s.min_pages + 300,
 	   "who waits is added to what is missing: %lu", vm[0].asked);
 	for (unsigned int i = 0; i < 9; i++) {
 		lab_pass(&w.lab, 1900);
-		free_pages(&w, &vm[0], 33);
+		reclaim_free(&w, &vm[0], 33);
 	}
 	ok(!lab_state(&w.lab).oom_kills && !vm[1].grants, "nobody is killed while pages come back");
-	free_pages(&w, &vm[0], 3);
-	listen_to(&vm[1]);
+	reclaim_free(&w, &vm[0], 3);
+	reclaim_hear(&vm[1]);
 	ok(vm[1].granted == 300 && vm[1].grants == 1, "and they are for who waits");
 	is(lab_state(&w.lab).oom_kills, 0, "nobody is killed");
-	close_world(&w, vm, 2);
+	reclaim_close(&w, vm, 2);
 }
 
 /* It frees a page a second, and so is no help. */
@@ -332,23 +203,23 @@ static void test_bounded(void)
 	unsigned int seconds;
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 20000, 0);
-	start(&w, &vm[1], 1000, 0);
-	run_out(&w, &vm[1], 300);
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 20000, 0);
+	reclaim_start(&w, &vm[1], 1000, 0);
+	reclaim_run_out(&w, &vm[1], 300);
 	for (seconds = 0; seconds < 60 && !lab_state(&w.lab).oom_kills; seconds++) {
 		lab_pass(&w.lab, 1000);
 		vm[0].says.freed++;
-		say_reclaimed(&w, &vm[0]);
-		free_pages(&w, &vm[0], 1);
+		reclaim_say(&w, &vm[0]);
+		reclaim_free(&w, &vm[0], 1);
 	}
 	ok(seconds >= 20 && seconds <= 21, "OOM is put off for 20 s at most: %u s", seconds);
 	ok(lab_await_vms(&w.lab, 1) && lab_reap(&vm[0].lab, false) == SIGKILL,
 	   "then the largest dies");
 	vm[0].lab.pid = 0;
-	listen_to(&vm[1]);
+	reclaim_hear(&vm[1]);
 	is(vm[1].granted, 300, "for who waited");
-	close_world(&w, vm, 2);
+	reclaim_close(&w, vm, 2);
 }
 
 /* A VM may free pages and use them itself: it calls off what it asked for. */
@@ -357,68 +228,51 @@ static void test_own(void)
 	struct vm vm[1];
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 20000, 0);
-	run_out(&w, &vm[0], 300);
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 20000, 0);
+	reclaim_run_out(&w, &vm[0], 300);
 	lab_pass(&w.lab, 5);
-	listen_to(&vm[0]);
+	reclaim_hear(&vm[0]);
 	ok(vm[0].asked, "who waits is asked too");
 	vm[0].says.freed += 1000;
-	say_reclaimed(&w, &vm[0]);
+	reclaim_say(&w, &vm[0]);
 	say(vm[0].lab.channel, MACHINE_CALL_OFF, 0, 0, -1);
 	lab_pass(&w.lab, 3000);
 	is(lab_state(&w.lab).oom_kills, 0, "it helps itself, and nobody dies");
-	close_world(&w, vm, 1);
+	reclaim_close(&w, vm, 1);
 }
 
 /* ---- those who do not play along ---- */
-
-struct list {
-	struct machine_vm_record record[8];
-	unsigned int nr;
-};
-
-static struct machine_vm_record record_of(struct world *w, const struct vm *vm)
-{
-	struct machine_msg msg;
-
-	say(w->control, MACHINE_LIST, vm->lab.id, 0, -1);
-	lab_step(&w->lab);
-	while (hear(w->control, &msg, NULL) > 0)
-		if (msg.type == MACHINE_VM && msg.vm == vm->lab.id)
-			return msg.vm_record;
-	tap_bail("no VM %u", vm->lab.id);
-}
 
 static void test_ignorant(void)
 {
 	struct vm vm[3];
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 9000, 0);
-	start(&w, &vm[1], 12000, 0);
-	start(&w, &vm[2], 1000, 0);
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 9000, 0);
+	reclaim_start(&w, &vm[1], 12000, 0);
+	reclaim_start(&w, &vm[2], 1000, 0);
 	vm[1].says.more = vm[2].says.more = 0;
-	say_reclaimed(&w, &vm[1]);
-	say_reclaimed(&w, &vm[2]);
-	run_out(&w, &vm[2], 300);
+	reclaim_say(&w, &vm[1]);
+	reclaim_say(&w, &vm[2]);
+	reclaim_run_out(&w, &vm[2], 300);
 	lab_pass(&w.lab, 100);
-	listen_to(&vm[0]);
+	reclaim_hear(&vm[0]);
 	ok(vm[0].asked, "(one is asked)");
 	for (unsigned int i = 0; i < 18; i++)
 		lab_pass(&w.lab, 100);
 	is(lab_state(&w.lab).oom_kills, 0, "it has two seconds");
-	is(record_of(&w, &vm[0]).ignores, 0, "in which nothing is held against it");
+	is(reclaim_record_of(&w, &vm[0]).ignores, 0, "in which nothing is held against it");
 	for (unsigned int i = 0; i < 4; i++)
 		lab_pass(&w.lab, 100);
 	is(lab_state(&w.lab).oom_kills, 1, "then somebody is killed");
 	ok(lab_await_vms(&w.lab, 2) && lab_reap(&vm[0].lab, false) == SIGKILL,
 	   "it is the VM that did not answer, although it is not the largest");
 	vm[0].lab.pid = 0;
-	listen_to(&vm[2]);
+	reclaim_hear(&vm[2]);
 	is(vm[2].granted, 300, "who waited has its pages");
-	close_world(&w, vm, 3);
+	reclaim_close(&w, vm, 3);
 }
 
 /* Nobody waits: it is asked in the background.  Others are asked for its part. */
@@ -427,31 +281,31 @@ static void test_made_good(void)
 	struct vm vm[2];
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 20000, 0);
-	start(&w, &vm[1], 9000, 0);
-	take(&w, &vm[1], free_now(&w) - w.s.low_pages + 1);
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 20000, 0);
+	reclaim_start(&w, &vm[1], 9000, 0);
+	reclaim_take(&w, &vm[1], reclaim_free_now(&w) - w.s.low_pages + 1);
 	for (unsigned int i = 0; i < 30 && !vm[1].asked; i++) {
 		lab_pass(&w.lab, 100);
-		listen_to(&vm[0]), listen_to(&vm[1]);
+		reclaim_hear(&vm[0]), reclaim_hear(&vm[1]);
 	}
 	ok(vm[0].asked && vm[1].asked, "when the one who was asked does nothing, another is");
-	is(record_of(&w, &vm[0]).ignores, 1, "and it is known as one that ignores us");
-	is(record_of(&w, &vm[0]).asked_pages, vm[0].asked, "with what it was asked for");
-	free_pages(&w, &vm[1], 1000);
+	is(reclaim_record_of(&w, &vm[0]).ignores, 1, "and it is known as one that ignores us");
+	is(reclaim_record_of(&w, &vm[0]).asked_pages, vm[0].asked, "with what it was asked for");
+	reclaim_free(&w, &vm[1], 1000);
 	lab_pass(&w.lab, 100);
-	listen_to(&vm[0]), listen_to(&vm[1]);
+	reclaim_hear(&vm[0]), reclaim_hear(&vm[1]);
 	ok(!vm[0].asked && !vm[1].asked, "memory is enough again");
-	is(record_of(&w, &vm[0]).ignores, 1, "that is not forgotten");
-	take(&w, &vm[1], free_now(&w) - w.s.low_pages + 1);
+	is(reclaim_record_of(&w, &vm[0]).ignores, 1, "that is not forgotten");
+	reclaim_take(&w, &vm[1], reclaim_free_now(&w) - w.s.low_pages + 1);
 	lab_pass(&w.lab, 100);
-	listen_to(&vm[0]), listen_to(&vm[1]);
+	reclaim_hear(&vm[0]), reclaim_hear(&vm[1]);
 	ok(vm[0].asked && vm[1].asked, "the next time both are asked at once");
-	free_pages(&w, &vm[0], 10);
-	is(record_of(&w, &vm[0]).ignores, 1, "ten pages do not make it good");
-	free_pages(&w, &vm[0], 246);
-	is(record_of(&w, &vm[0]).ignores, 0, "256 do");
-	close_world(&w, vm, 2);
+	reclaim_free(&w, &vm[0], 10);
+	is(reclaim_record_of(&w, &vm[0]).ignores, 1, "ten pages do not make it good");
+	reclaim_free(&w, &vm[0], 246);
+	is(reclaim_record_of(&w, &vm[0]).ignores, 0, "256 do");
+	reclaim_close(&w, vm, 2);
 }
 
 /* It says that it frees pages, and keeps them. */
@@ -461,23 +315,23 @@ static void test_liar(void)
 	unsigned int rounds;
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 20000, 0);
-	start(&w, &vm[1], 1000, 0);
-	start(&w, &vm[2], 1000, 0);
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 20000, 0);
+	reclaim_start(&w, &vm[1], 1000, 0);
+	reclaim_start(&w, &vm[2], 1000, 0);
 	vm[1].says.more = 0;
-	say_reclaimed(&w, &vm[1]);
-	run_out(&w, &vm[1], 300);
+	reclaim_say(&w, &vm[1]);
+	reclaim_run_out(&w, &vm[1], 300);
 	for (rounds = 0; rounds < 100 && !lab_state(&w.lab).oom_kills; rounds++) {
 		lab_pass(&w.lab, 100);
 		vm[0].says.freed += 1000;
-		say_reclaimed(&w, &vm[0]);
+		reclaim_say(&w, &vm[0]);
 	}
 	ok(rounds >= 20 && rounds <= 24, "words put nothing off: %u ms", rounds * 100);
 	ok(lab_await_vms(&w.lab, 2) && lab_reap(&vm[0].lab, false) == SIGKILL,
 	   "the liar has most, and dies");
 	vm[0].lab.pid = 0;
-	close_world(&w, vm, 3);
+	reclaim_close(&w, vm, 3);
 }
 
 static void test_numbers(void)
@@ -486,11 +340,11 @@ static void test_numbers(void)
 	struct vm vm[1];
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 1000, 0);
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 1000, 0);
 	memset(&vm[0].says, 0xff, sizeof(vm[0].says));
-	say_reclaimed(&w, &vm[0]);
-	r = record_of(&w, &vm[0]);
+	reclaim_say(&w, &vm[0]);
+	r = reclaim_record_of(&w, &vm[0]);
 	ok(r.reclaim.on == 1 && r.reclaim.more == 1 && r.reclaim.suspended == 1 && !r.reclaim.pad,
 	   "flags are flags");
 	ok(r.reclaim.compressed == RAM && r.reclaim.swapped == RAM && r.reclaim.pool == RAM &&
@@ -500,10 +354,10 @@ static void test_numbers(void)
 	ok(r.reclaim.some_ns <= w.lab.now_ns && r.reclaim.full_ns <= r.reclaim.some_ns,
 	   "no time is in the future");
 	vm[0].says.on = 0;
-	say_reclaimed(&w, &vm[0]);
-	r = record_of(&w, &vm[0]);
+	reclaim_say(&w, &vm[0]);
+	r = reclaim_record_of(&w, &vm[0]);
 	ok(!r.reclaim.on && !r.reclaim.compressed && !r.reclaim.freed, "off is off");
-	close_world(&w, vm, 1);
+	reclaim_close(&w, vm, 1);
 }
 
 /* ---- when things die ---- */
@@ -513,24 +367,24 @@ static void test_deaths(void)
 	struct vm vm[3];
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 20000, 0);
-	start(&w, &vm[1], 8000, 0);
-	start(&w, &vm[2], 1000, 0);
-	run_out(&w, &vm[2], 300);
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 20000, 0);
+	reclaim_start(&w, &vm[1], 8000, 0);
+	reclaim_start(&w, &vm[2], 1000, 0);
+	reclaim_run_out(&w, &vm[2], 300);
 	lab_pass(&w.lab, 5);
-	listen_to(&vm[0]);
+	reclaim_hear(&vm[0]);
 	ok(vm[0].asked, "(one is asked)");
 	kill(vm[0].lab.pid, SIGKILL);
 	lab_await_vms(&w.lab, 2);
-	listen_to(&vm[2]);
+	reclaim_hear(&vm[2]);
 	is(vm[2].granted, 300, "if it dies meanwhile, its pages are back too");
 	is(lab_state(&w.lab).nr_reclaimers, 2, "and it is asked no more");
 	close(vm[1].lab.channel);
 	vm[1].lab.channel = -1;
 	lab_step(&w.lab);
 	is(lab_state(&w.lab).nr_reclaimers, 1, "nor is one that hung up and lives");
-	close_world(&w, vm, 3);
+	reclaim_close(&w, vm, 3);
 }
 
 static void test_new_machine(void)
@@ -540,13 +394,13 @@ static void test_new_machine(void)
 	struct vm vm[2];
 	struct world w;
 
-	open_world(&w);
-	start(&w, &vm[0], 20000, 0);
-	start(&w, &vm[1], 8000, 0);
-	run_out(&w, &vm[1], 300);
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 20000, 0);
+	reclaim_start(&w, &vm[1], 8000, 0);
+	reclaim_run_out(&w, &vm[1], 300);
 	machine_destroy(w.lab.m);
 	close(w.control);
-	open_world(&w);
+	reclaim_open(&w, MEMORY);
 	w.fds = fds;
 	for (unsigned int i = 0; i < 2; i++) {
 		int ram = vm[i].lab.ram, readonly = reopen_readonly(ram);
@@ -563,13 +417,13 @@ static void test_new_machine(void)
 		vm[i].asked = vm[i].asks = 0;
 	}
 	lab_pass(&w.lab, 100);
-	listen_to(&vm[0]);
+	reclaim_hear(&vm[0]);
 	is(vm[0].asks, 0, "a new machine asks nobody of whom it has heard nothing");
-	say_reclaimed(&w, &vm[0]);
+	reclaim_say(&w, &vm[0]);
 	lab_pass(&w.lab, 100);
-	listen_to(&vm[0]);
+	reclaim_hear(&vm[0]);
 	ok(vm[0].asked >= w.s.high_pages - w.s.min_pages, "then it asks for what is missing");
-	close_world(&w, vm, 2);
+	reclaim_close(&w, vm, 2);
 }
 
 int main(void)

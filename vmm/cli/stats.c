@@ -58,10 +58,8 @@ const char *stats_exit_name(uint32_t reason)
 const char *stats_state_name(uint32_t state)
 {
 	static const char *const name[VM_NR_STATES] = {
-		[VM_RUNNING] = "running",
-		[VM_PAUSING] = "pausing",
-		[VM_PAUSED] = "paused",
-		[VM_ENDED] = "ended",
+		[VM_RUNNING] = "running",     [VM_PAUSING] = "pausing", [VM_PAUSED] = "paused",
+		[VM_SUSPENDED] = "suspended", [VM_ENDED] = "ended",
 	};
 
 	return state < VM_NR_STATES ? name[state] : "?";

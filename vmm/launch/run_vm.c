@@ -47,6 +47,7 @@ struct process {
 	uint64_t reclaim;     /* [lock] what the machine wants freed */
 	struct vm *vm;	      /* [lock] NULL unless it may be told to end */
 	int stop;	      /* [lock] the status with which it is to end; 0: it is not */
+	bool suspended;	      /* [lock] the machine wants the guest to stand still */
 	const char *stop_why; /* [lock] a line to print; NULL: none */
 };
 
@@ -86,6 +87,9 @@ static void publish(struct process *p, struct vm *vm)
 	p->vm = vm;
 	if (vm && p->reclaim)
 		vm_ask_reclaim(vm, p->reclaim);
+
+	if (vm)
+		vm_suspend(vm, p->suspended);
 	stop_locked(p);
 	unlock(&p->lock);
 }
@@ -135,6 +139,18 @@ static void on_lost(void *ctx)
 	msg.pages = credits_held(p->credits);
 	msg.swap_pages = credits_swap_held(p->credits);
 	leash_send(p->seat->leash, &msg, -1);
+}
+
+/* Before there is a VM it is noted. */
+static void on_suspend(void *ctx, bool suspended)
+{
+	struct process *p = ctx;
+
+	lock(&p->lock);
+	p->suspended = suspended;
+	if (p->vm)
+		vm_suspend(p->vm, suspended);
+	unlock(&p->lock);
 }
 
 static void on_target(void *ctx, uint64_t pages, bool manual)
@@ -261,6 +277,8 @@ static int get_credits(struct process *p, struct quire_error *err)
 		.on_lost = on_lost,
 		.on_balloon = on_target,
 		.on_reclaim = on_reclaim,
+
+		.on_suspend = on_suspend,
 		.ctx = p,
 	};
 	int ret;

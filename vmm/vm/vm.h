@@ -188,6 +188,12 @@ void vm_resume(struct vm *vm);
 /* reclaimer_ask() of the VM's reclaimer, if it has one.  From any thread, before vm_run ends. */
 void vm_ask_reclaim(struct vm *vm, uint64_t pages);
 
+/*
+ * The machine wants the guest to stand still, or to go on: load control.  That and vm_pause() do
+ * not mix: the guest runs when neither is in force.  Any thread.
+ */
+void vm_suspend(struct vm *vm, bool on);
+
 /* keeper_set_mode() of the VM's keeper.  Main loop only. */
 void vm_set_merge(struct vm *vm, enum keeper_mode mode);
 

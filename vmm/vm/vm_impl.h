@@ -143,8 +143,10 @@ struct vm {
 	atomic_bool probed_pci; /* [a] the guest has looked for a PCI bus */
 	bool host_failed;	/* [l] a vCPU waits for memory that will not come */
 	atomic_bool stopping;	/* [a] vCPUs: do not enter the guest again */
-	atomic_bool paused;	/* [a] vCPUs: do not enter the guest for now; set under lock */
-	pthread_cond_t unpark;	/* parked vCPUs: see whether you may go on */
+	unsigned int held;  /* [l] why the guest does not run: bits of enum vm_hold; set by [m] */
+	atomic_bool paused; /* [a] vCPUs: do not enter the guest for now; held, set under lock */
+	atomic_bool to_be_suspended; /* [a] the machine wants VM_HOLD_SUSPEND */
+	pthread_cond_t unpark;	     /* parked vCPUs: see whether you may go on */
 
 	bool stuck; /* [m] */
 	struct vm_screen screen;
@@ -248,12 +250,25 @@ void vm_net_info(const struct vm *vm, struct vm_info *out);
 /* What the VM is doing now.  Main loop, or after it. */
 enum vm_state vm_state(struct vm *vm);
 
+/* Why a guest does not run. */
+enum vm_hold {
+	VM_HOLD_PAUSE = 1 << 0,	  /* an operator said so */
+	VM_HOLD_SUSPEND = 1 << 1, /* the machine did: load control */
+	VM_HOLD_LOOK = 1 << 2,	  /* we look whether it is dead */
+};
+
 /*
- * Take all vCPUs out of the guest, and keep them out until vm_release(); the devices go on.  Not
- * during a pause.  Main loop only.  0; -ETIMEDOUT: one did not leave; vm_release() is due then too.
+ * Take all vCPUs out of the guest, and keep them out until vm_release() for the same reason; the
+ * devices go on.  Main loop only.  0; -ETIMEDOUT: one did not leave; vm_release() is due then too.
  */
-int vm_hold(struct vm *vm, unsigned int timeout_ms);
-void vm_release(struct vm *vm);
+int vm_hold(struct vm *vm, enum vm_hold why, unsigned int timeout_ms);
+void vm_release(struct vm *vm, enum vm_hold why);
+
+/* Does the guest stand still because the machine wants it to?  Any thread, without LOCK_VM. */
+bool vm_is_suspended(struct vm *vm);
+
+/* Do what vm_suspend() wants.  Main loop, in each round. */
+void vm_suspend_tick(struct vm *vm);
 
 /* As vm_vcpu_state(); and fill *rest. */
 int vm_vcpu_rest(struct vm *vm, unsigned int cpu, unsigned int timeout_ms, struct vcpu_state *state,

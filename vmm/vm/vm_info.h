@@ -44,9 +44,10 @@ struct shadow_exits {
 /* A guest that waits for an interrupt is VM_RUNNING. */
 enum vm_state {
 	VM_RUNNING,
-	VM_PAUSING, /* paused, but for vCPUs that have not left KVM_RUN or a device yet */
-	VM_PAUSED,  /* no vCPU is in the guest, nor will be until vm_resume */
-	VM_ENDED,   /* vm_run is over */
+	VM_PAUSING,   /* paused, but for vCPUs that have not left KVM_RUN or a device yet */
+	VM_PAUSED,    /* no vCPU is in the guest, nor will be until vm_resume */
+	VM_SUSPENDED, /* the same, until the machine lets it go on: load control */
+	VM_ENDED,     /* vm_run is over */
 	VM_NR_STATES
 };
 

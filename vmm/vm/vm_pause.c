@@ -18,6 +18,9 @@
  *   3. Only the vCPU itself clears `parked`.  If a pause follows a resume quickly, `parked` is
  *      still set, and that is true: the vCPU has not moved.
  *
+ * There are several reasons for a pause, and the guest runs when none is left: vm->held has a bit
+ * for each, and vm->paused says whether there are any.
+ *
  * A pause stops the guest's processors and nothing else.  KVM's timers go on, and their interrupts
  * wait.  The pager may finish what it began.  The reader of our output goes on.
  */
@@ -91,12 +94,13 @@ static bool all_out(const struct vm *vm)
 	return true;
 }
 
-int vm_hold(struct vm *vm, unsigned int timeout_ms)
+int vm_hold(struct vm *vm, enum vm_hold why, unsigned int timeout_ms)
 {
 	struct timespec until = ns_to_timespec(monotonic_ns() + timeout_ms * NS_PER_MS);
 	int ret = 0;
 
 	lock(&vm->lock);
+	vm->held |= why;
 	atomic_store(&vm->paused, true);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *vcpu = &vm->vcpu[i];
@@ -111,10 +115,11 @@ int vm_hold(struct vm *vm, unsigned int timeout_ms)
 	return ret;
 }
 
-void vm_release(struct vm *vm)
+void vm_release(struct vm *vm, enum vm_hold why)
 {
 	lock(&vm->lock);
-	atomic_store(&vm->paused, false);
+	vm->held &= ~(unsigned int)why;
+	atomic_store(&vm->paused, vm->held);
 	pthread_cond_broadcast(&vm->unpark);
 	unlock(&vm->lock);
 	vm_virtio_wake(vm);
@@ -134,7 +139,7 @@ static void audit(struct vm *vm)
 
 int vm_pause(struct vm *vm, unsigned int timeout_ms)
 {
-	int ret = vm_hold(vm, timeout_ms);
+	int ret = vm_hold(vm, VM_HOLD_PAUSE, timeout_ms);
 
 	if (!ret && timeout_ms)
 		vm_merge_take_sample(vm);
@@ -144,10 +149,47 @@ int vm_pause(struct vm *vm, unsigned int timeout_ms)
 	return ret;
 }
 
+/* The devices go on before the guest does. */
+static void go_on(struct vm *vm, enum vm_hold why)
+{
+	if (!(vm->held & ~(unsigned int)why))
+		vm_virtio_pause(vm, false);
+	vm_release(vm, why);
+}
+
 void vm_resume(struct vm *vm)
 {
-	vm_virtio_pause(vm, false);
-	vm_release(vm);
+	go_on(vm, VM_HOLD_PAUSE);
+}
+
+void vm_suspend(struct vm *vm, bool on)
+{
+	atomic_store(&vm->to_be_suspended, on);
+	vm_wake(vm);
+}
+
+void vm_suspend_tick(struct vm *vm)
+{
+	bool on = atomic_load(&vm->to_be_suspended);
+
+	if (on == !!(vm->held & VM_HOLD_SUSPEND))
+		return;
+	if (on) {
+		vm_hold(vm, VM_HOLD_SUSPEND, 0);
+		vm_virtio_pause(vm, true);
+	} else {
+		go_on(vm, VM_HOLD_SUSPEND);
+	}
+}
+
+bool vm_is_suspended(struct vm *vm)
+{
+	bool suspended;
+
+	lock(&vm->lock);
+	suspended = vm->held & VM_HOLD_SUSPEND && all_out(vm);
+	unlock(&vm->lock);
+	return suspended;
 }
 
 void vm_stop(struct vm *vm)
@@ -162,8 +204,10 @@ enum vm_state vm_state(struct vm *vm)
 	if (vm->run_ns)
 		return VM_ENDED;
 	lock(&vm->lock);
-	if (atomic_load(&vm->paused))
-		state = all_out(vm) ? VM_PAUSED : VM_PAUSING;
+	if (vm->held)
+		state = !all_out(vm)		    ? VM_PAUSING :
+			vm->held == VM_HOLD_SUSPEND ? VM_SUSPENDED :
+						      VM_PAUSED;
 	unlock(&vm->lock);
 	return state;
 }

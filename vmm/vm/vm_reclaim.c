@@ -18,9 +18,11 @@ static void on_reclaimer_start(void *ctx)
 
 static void tell(void *ctx, const struct reclaim_record *record)
 {
+	struct reclaim_record all = *record;
 	struct vm *vm = ctx;
 
-	vm->config.tell_reclaim(vm->config.ctx, record);
+	all.suspended = vm_is_suspended(vm);
+	vm->config.tell_reclaim(vm->config.ctx, &all);
 }
 
 int vm_reclaim_create(struct vm *vm, struct quire_error *err)

@@ -149,6 +149,7 @@ static void main_loop(struct vm *vm, struct ctl *ctl)
 	while (!vm_is_ending(vm)) {
 		wait_for_events(vm, ctl, fds);
 		check_output(vm);
+		vm_suspend_tick(vm);
 		vm_merge_sample(vm);
 		if (fds[POLL_SIGNAL].revents)
 			take_signal(vm);

@@ -132,9 +132,9 @@ static bool is_dead(struct vm *vm, struct vcpu_state *first)
 static void look(struct vm *vm)
 {
 	struct vcpu_state first = { .mp_state = 0 };
-	bool dead = !vm_hold(vm, HOLD_MS) && is_dead(vm, &first);
+	bool dead = !vm_hold(vm, VM_HOLD_LOOK, HOLD_MS) && is_dead(vm, &first);
 
-	vm_release(vm);
+	vm_release(vm, VM_HOLD_LOOK);
 	if (!dead)
 		return;
 	atomic_store(&vm->dead, true);
