@@ -15,8 +15,9 @@
 # as many fewer.  QEMU has no transparent huge pages: with them the kernel finds nothing to reclaim.
 #
 # With cgroups of version 2 the bound is memory.high.  Those of version 1 have only a hard limit, at
-# which the kernel kills a guest that touches pages faster than they leave.  There somebody (squeeze)
-# sets the limit, which reclaims what is above it, and takes it away again, 2000 times a second.
+# which the kernel kills a guest that touches pages faster than they leave.  There somebody
+# (squeeze) sets the limit, which reclaims what is above it, and takes it away again, 2000 times a
+# second.
 #
 # What was made is taken away at the end, also when the turn is killed by a signal.
 use strict;
@@ -67,7 +68,8 @@ sub loads {
 sub sample {
 	my ($vm) = @_;
 	$vm->{out} = '';
-	my $operations = $vm->wait_for(qr/filled=\d+ operations=(\d+) /) // die "quire: $vm->{out}\n";
+	my $operations = $vm->wait_for(qr/filled=\d+ operations=(\d+) /)
+		// die "quire: $vm->{out}\n";
 	return ($operations, loads($vm));
 }
 
@@ -76,8 +78,8 @@ sub sample {
 sub quire_turn {
 	my $besides = 2400;
 	my @machine = $pages ? sprintf('--machine-memory=%dK', 4 * ($pages + $besides)) : ();
-	my $vm = Quire->new([qw(-m 128M --overcommit=1), "--stats=$dir/stats", @machine, @options], 'stress',
-		@words, 'every=1');
+	my $vm = Quire->new([qw(-m 128M --overcommit=1), "--stats=$dir/stats", @machine, @options],
+		'stress', @words, 'every=1');
 	my @first = sample($vm);
 	my @last = sample($vm);
 	@last = sample($vm) for 3 .. $words[0] - 1;
