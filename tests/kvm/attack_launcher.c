@@ -128,7 +128,7 @@ static void scribble(struct attacker *a, uint8_t with)
 		fclose(f);
 }
 
-#define STATS "/tmp/quire-attack.stats"
+#define STATS "\"$ATTACK_DIR\"/stats" /* for a shell: attack_test.c */
 
 static const char *leave_statistics(struct attacker *a, uint8_t with)
 {
@@ -139,8 +139,8 @@ static const char *leave_statistics(struct attacker *a, uint8_t with)
 	status = scene_wait(&a->vm);
 	if (status != 0)
 		return "its launcher did not end in order";
-	status = system("perl -MJSON::PP -0777 -ne 'decode_json($_)' " STATS " 2>/dev/null");
-	unlink(STATS);
+	status = system("test -s " STATS " && perl -MJSON::PP -0777 -ne 'decode_json($_)' " STATS
+			" 2>/dev/null");
 	return status ? "its launcher's --stats is no JSON" : NULL;
 }
 

@@ -202,6 +202,21 @@ static void test_attacks(const struct attack *attacks, unsigned int nr, const ch
 	}
 }
 
+static char directory[] = "/tmp/quire-attack.XXXXXX";
+
+/* A directory for files of attackers, which shells find as ATTACK_DIR. */
+static void make_directory(void)
+{
+	if (!mkdtemp(directory) || setenv("ATTACK_DIR", directory, 1))
+		tap_bail("no temporary directory: %s", strerror(errno));
+}
+
+static void remove_directory(void)
+{
+	if (system("rm -rf \"$ATTACK_DIR\""))
+		tap_note("%s is left behind", directory);
+}
+
 /* An argument names the attacks to be made, by a part of their names. */
 int main(int argc, char **argv)
 {
@@ -214,6 +229,7 @@ int main(int argc, char **argv)
 		tap_skip_all("cannot have a network namespace");
 	if (!scene_begin(&scene, &why))
 		tap_skip_all("%s", why);
+	make_directory();
 	if (!only)
 		test_all_forbidden();
 	test_attacks(memory_attacks, nr_memory_attacks, only);
@@ -222,6 +238,7 @@ int main(int argc, char **argv)
 	disk_attacks_begin();
 	test_attacks(disk_attacks, nr_disk_attacks, only);
 	disk_attacks_end();
+	remove_directory();
 	ok(scene_end(&scene), "the victim's guest finds its memory as it was");
 	return tap_done();
 }
