@@ -9,16 +9,8 @@
 #define EFER_BOOT   0x900		/* LME NXE */
 #define MSR_EFER    0xc0000080
 
-	.section .note.Xen, "a", @note
-	.balign	4
-	.long	4, 4, 18		/* XEN_ELFNOTE_PHYS32_ENTRY */
-	.asciz	"Xen"
-	.long	start
+#include "pvh32.h"
 
-	.text
-	.code32
-	.globl	start
-start:
 	movl	PVH_CMDLINE(%ebx), %esi
 	movl	$CR4_BOOT, %eax
 	movl	%eax, %cr4
