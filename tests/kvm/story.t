@@ -4,6 +4,7 @@
 # quire why VM GFN on real guests, in both modes: what it says of a page in each state.
 use strict;
 use warnings;
+use File::Temp qw(tempdir);
 use FindBin;
 use lib $FindBin::Bin;
 use Guests;
@@ -14,7 +15,8 @@ my $why = missing();
 plan skip_all => $why if $why;
 
 $ENV{QUIRE_MACHINE} = $address;
-serve("$dir/machine", '--memory=512M') or BAIL_OUT('no machine: ' . slurp("$dir/machine.err"));
+my $swap_dir = tempdir(DIR => '/var/tmp', CLEANUP => 1);	# on a disk
+serve("$dir/machine", '--memory=512M', '--swap=256M') or BAIL_OUT('no machine: ' . slurp("$dir/machine.err"));
 
 sub guest {
 	my ($name, $ready, $options, @words) = @_;
@@ -110,6 +112,17 @@ for my $mode (qw(ept shadow)) {
 		'It did not compress when that was tried\.', $nothing);
 	syswrite $packer->{in}, "\n";
 	finish($packer);
+
+	# ---- swapping ----
+	my $swapper = guest("$mode-s", 'hold: ready', [ "--paging=$mode", '--merge=off',
+		"--swap-dir=$swap_dir" ], qw(hold 1 4000 own=100 packs=80 seconds=100));
+	quire('reclaim', '--to=swap', '--idle=0', "$mode-s");
+	$gfn = page_in("$mode-s", 'swapped', 0);
+	tells("$mode-s", $gfn, 'swapped', "$mode: a swapped page",
+		'It is in the swap file: \d+ bytes at offset 0x[0-9a-f]+\.', $left[0],
+		'A touch brings it home: that takes a credit, and a read of the disk\.');
+	syswrite $swapper->{in}, "\n";
+	finish($swapper);
 
 	# ---- what comes back, and what is touched ----
 	my $back = guest("$mode-b", 'visit: set=0', [ "--paging=$mode", '--merge=off',
