@@ -45,7 +45,7 @@ const char stress_usage[] =
 	"that cost, and whether all was as it should be.  docs/stress.md explains it.\n"
 	"\n"
 	"  --guests=N       how many guests (default 4)\n"
-	"  --factor=X       they are promised X times the machine's memory, as in 1.5 (default 2)\n"
+	"  --factor=X       they are promised X times the machine's memory (default 1.5)\n"
 	"  --memory=SIZE    of the machine (default 128M)\n"
 	"  --swap=SIZE      of the machine (default: as much as is promised)\n"
 	"  --pattern=zipf|scan|random|phases\n"
@@ -149,7 +149,7 @@ static int share_out(struct stress_options *o, uint64_t factor, struct quire_err
 
 static int parse_options(int argc, char **argv, struct stress_options *o, struct quire_error *err)
 {
-	uint64_t factor = 2000;
+	uint64_t factor = 1500;
 	const struct plain_option options[] = {
 		{ .name = "guests", .count = &o->guests, .min = 1, .max = STRESS_MAX_GUESTS },
 		{ .name = "factor", .read = read_factor, .value = &factor },

@@ -178,7 +178,7 @@ static void add_workload(struct words *w, const struct stress *s, const struct s
 	add(w, "alike=%" PRIu64, s->opt.seed);
 	add(w, "pattern=%s", stress_patterns[s->opt.pattern]);
 	add(w, "writes=30");
-	add(w, "packs=60");
+	add(w, "packs=80");
 	add(w, "fill=1");
 	add(w, "balloon=1");
 	add(w, "every=1");
