@@ -16,7 +16,8 @@ plan skip_all => $why if $why;
 
 $ENV{QUIRE_MACHINE} = $address;
 my $swap_dir = tempdir(DIR => '/var/tmp', CLEANUP => 1);	# on a disk
-serve("$dir/machine", '--memory=512M', '--swap=256M') or BAIL_OUT('no machine: ' . slurp("$dir/machine.err"));
+serve("$dir/machine", '--memory=512M', '--swap=256M') or
+	BAIL_OUT('no machine: ' . slurp("$dir/machine.err"));
 
 sub guest {
 	my ($name, $ready, $options, @words) = @_;
