@@ -28,7 +28,8 @@ sub hold {
 	system 'mkfifo', "$base.in" if !-p "$base.in";
 	my $guest = start($base, $quire, 'run', "--name=$name", '-m', '64M', "--machine=$address",
 		"--swap-dir=$disk", '--reclaim=off', "--stats=$base.stats", @options,
-		$quill, 'hold', $seed, qw(5000 zero=10 own=4000 packs=80 order=shuffle seconds=100));
+		$quill, 'hold', $seed,
+		qw(5000 zero=10 own=4000 packs=80 order=shuffle seconds=100));
 	open $guest->{in}, "+<", "$base.in" or die "$base.in: $!";
 	BAIL_OUT("no guest: " . slurp("$base.err")) if !says($guest, 'hold: ready', 1, 60);
 	return $guest;
