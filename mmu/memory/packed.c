@@ -159,6 +159,7 @@ struct batch {
 	gfn_t gfn[PACKED_BATCH];
 	unsigned int nr;
 	bool go[PACKED_BATCH];
+	bool idle; /* the guest has touched none of them */
 	const struct pool_packed *packed;
 };
 
@@ -288,6 +289,10 @@ static void commit_batch(struct gmem *gm, struct batch *b, struct gmem_packed *o
 		run = run_at(b, i, false);
 		backend_protect(gm->backend, b->gfn[i], run, false);
 	}
+	/* What was packed was read in the window, which looks like a touch of the guest's. */
+	for (unsigned int i = 0; i < b->nr && b->idle; i++)
+		if (!b->go[i])
+			backend_forget_touches(gm->backend, b->gfn[i], 1);
 	out->refused += b->nr - packed;
 	out->compressed += in;
 	out->kept += packed - in;
@@ -366,7 +371,7 @@ static void add_pages(struct gmem *gm, struct batch *b, gfn_t gfn, uint64_t nr,
 static void compress_section(struct gmem *gm, const gfn_t *gfn, uint64_t nr,
 			     enum gmem_watcher unless, struct gmem_packed *out)
 {
-	struct batch b = { .nr = 0, .packed = gm->packed.batch };
+	struct batch b = { .packed = gm->packed.batch, .idle = unless != GMEM_NR_WATCHERS };
 	struct gmem_packed before = *out;
 	uint64_t used, run;
 

@@ -4,8 +4,8 @@
  *
  * Victims of one batch go together, in the order of their gfns: the pool needs memory before it
  * wins some, so a page alone could not go.  A page that was touched since the last sample stays: it
- * has been used, which the policy is told now.  A page that does not compress stays, too.  Pages
- * that stay come back to the policy with distance 0.
+ * has been used, which the policy is told now.  A page that does not compress goes to the swap
+ * file, if there is one.  Pages that stay come back to the policy with distance 0.
  *
  * A 2 MiB leaf is touched as a whole.  If pages of it were chosen, nothing else is older: they go
  * although it was touched, and from then on its pages can be told apart.  To split it would not do:
@@ -33,14 +33,43 @@ static void break_leaf(struct reclaimer *r, gfn_t gfn, uint64_t nr, struct gmem_
 			    QUIRE_BLOCK_PAGES);
 }
 
+/*
+ * The pages `bits` of those from gfn on did not compress, and were not used: if there is a swap
+ * file, they go there.  Returns how many did.
+ */
+static uint64_t swap_out(struct reclaimer *r, gfn_t gfn, uint64_t bits, bool any)
+{
+	enum gmem_watcher unless = any ? GMEM_NR_WATCHERS : GMEM_RECLAIMER;
+	struct gmem_swapped out = { 0 };
+
+	for (uint64_t i = 0, run; bits >> i; i += run) {
+		run = 1;
+		if (!(bits >> i & 1))
+			continue;
+		while (i + run < 64 && bits >> (i + run) & 1)
+			run++;
+		if (gmem_swap_out(r->gm, gfn + i, run, unless, &out) || i + run == 64)
+			break;
+	}
+	reclaimer_count(&r->stats.swapped_pages, out.swapped);
+	return out.swapped;
+}
+
 /* Some of these pages, which were chosen and follow each other, may be there still. */
-static void take_back(struct reclaimer *r, gfn_t gfn, uint64_t nr, struct gmem_packed *out)
+static void take_back(struct reclaimer *r, gfn_t gfn, uint64_t nr, bool any,
+		      struct gmem_packed *out)
 {
 	struct gmem_touched t;
+	uint64_t swapped;
 
 	gmem_touched(r->gm, GMEM_RECLAIMER, gfn, nr, &t);
 	if (t.large && t.touched[0]) {
 		break_leaf(r, gfn, nr, out);
+		gmem_touched(r->gm, GMEM_RECLAIMER, gfn, nr, &t);
+	}
+	swapped = swap_out(r, gfn, t.resident[0] & (any ? UINT64_MAX : ~t.touched[0]), any);
+	if (swapped) {
+		out->freed += (int64_t)swapped;
 		gmem_touched(r->gm, GMEM_RECLAIMER, gfn, nr, &t);
 	}
 	for (uint64_t i = 0; i < nr; i++) {
@@ -76,7 +105,7 @@ uint64_t reclaimer_evict(struct reclaimer *r, uint64_t nr, bool any, uint64_t *c
 	gmem_compress_pages(r->gm, victim, nr, any ? GMEM_NR_WATCHERS : GMEM_RECLAIMER, &out);
 	for (uint64_t i = 0, run; i < nr && out.compressed < nr; i += run) {
 		run = run_of(victim + i, nr - i);
-		take_back(r, victim[i], run, &out);
+		take_back(r, victim[i], run, any, &out);
 	}
 	out.freed = out.freed > 0 ? out.freed : 0;
 	reclaimer_count(&r->stats.chosen_pages, nr);

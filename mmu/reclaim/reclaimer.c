@@ -54,6 +54,7 @@ static void tell(struct reclaimer *r, uint64_t now)
 	record.still_asked = atomic_load(&r->asked);
 	record.compressed = gs.s2.pages[PG_COMPRESSED];
 	record.pool = gs.pool.pool_pages;
+	record.swapped = gs.s2.pages[PG_SWAPPED];
 	record.working_set = r->has_estimate ? r->stats.working_set_pages : gs.s2.pages[PG_PRIVATE];
 	record.working_set_error = r->stats.working_set_error_pages;
 	record.freed = r->stats.freed_pages;

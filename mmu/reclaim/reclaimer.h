@@ -40,6 +40,7 @@ struct reclaimer_stats {
 	uint64_t gone_pages;	/* ... and which did ... */
 	uint64_t busy_pages;	/* ... or which had just been used again */
 	uint64_t refused_pages; /* ... or for which there is no other place */
+	uint64_t swapped_pages; /* ... or which went to the swap file instead */
 	uint64_t freed_pages;	/* what that won: less than gone_pages, for the pool needs some */
 	uint64_t refault_pages; /* pages that came back, as found by samples */
 	uint64_t known_pages;	/* that the policy may choose from, now */

@@ -6,6 +6,7 @@
  * Most of it is done step by step, without the thread.
  */
 #include <limits.h>
+#include <stdlib.h>
 #include <unistd.h>
 #include "mmu/reclaim/reclaimer_internal.h"
 #include "tests/memory/share_lab.h"
@@ -19,15 +20,22 @@ static const char *policy_name(void)
 	return r->policy->policy->name;
 }
 
-static void begin(enum gmem_hugepages hugepages, enum reclaim_kind kind)
+static void begin_with(struct gmem_config memory, enum reclaim_kind kind)
 {
 	struct reclaimer_config config = { .policy = reclaim_policies[kind], .seed = rng };
 	struct quire_error err;
 
-	create(hugepages);
+	create_with(memory);
+	atomic_store(&taken, 0);
 	config.gm = gm;
 	if (reclaimer_create(&config, &r, &err))
 		tap_bail("%s", err.text);
+}
+
+static void begin(enum gmem_hugepages hugepages, enum reclaim_kind kind)
+{
+	begin_with((struct gmem_config){ .hugepages = hugepages, .credits = &counted_credits },
+		   kind);
 }
 
 static void end(void)
@@ -210,6 +218,41 @@ static void test_incompressible(void)
 	end();
 }
 
+/* ... and goes to the swap file, if there is one. */
+static void test_swap(void)
+{
+	char name[] = "/var/tmp/quire-reclaimer-test.XXXXXX";
+	struct gmem_swap swap = { .fd = mkstemp(name), .unit = 512 };
+	const uint64_t span = align_up(NR_PAGES, QUIRE_BLOCK_PAGES);
+	uint64_t chosen, bad = 0;
+
+	if (swap.fd < 0 || unlink(name) || ftruncate(swap.fd, (off_t)SWAP_FILE_BYTES(span)))
+		tap_bail("no swap file");
+	begin_with((struct gmem_config){ .hugepages = GMEM_HUGE_NEVER,
+					 .credits = &counted_credits,
+					 .swap = &swap },
+		   RECLAIM_FIFO);
+	fill_random(0, 32);
+	fill_text(32, 32);
+	reclaimer_sample(r);
+	touch(0);
+	reclaimer_evict(r, 64, false, &chosen);
+	is(stats().gone_pages, 32, "with a swap file, what packs is compressed");
+	ok(stats().swapped_pages >= 16 && stats().swapped_pages < 32,
+	   "... and what does not goes there (%lu)", (long)stats().swapped_pages);
+	is(pages_in(PG_SWAPPED), stats().swapped_pages, "... which is its state");
+	is(differ(), 0, "... but not what has just been used");
+	for (gfn_t gfn = 0; gfn < 32; gfn++) {
+		uint64_t seed = gfn + 1;
+
+		bad += look_at((uint64_t *)hva(gfn)) != tap_random(&seed);
+	}
+	is(bad + wrong_text(32, 32), 0, "all pages have their bytes");
+	is_sound("after swapping");
+	end();
+	close(swap.fd);
+}
+
 static void test_leaf(void)
 {
 	struct gmem_stats s;
@@ -390,6 +433,7 @@ static void test_all(void)
 	test_used();
 	test_incompressible();
 	test_leaf();
+	test_swap();
 	if (!guest_on_shadow)
 		test_working_set();
 	for (unsigned int kind = 0; kind < RECLAIM_NR_POLICIES; kind++)
