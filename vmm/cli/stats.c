@@ -139,6 +139,10 @@ static void budget_stats(struct json *json, const struct machine_state *m)
 	json_pages(json, "low_bytes", m->low_pages);
 	json_pages(json, "high_bytes", m->high_pages);
 	json_number(json, "oom_kills", m->oom_kills);
+	json_pages(json, "reclaimed_bytes", m->reclaimed_pages);
+	json_number(json, "reclaimers", m->nr_reclaimers);
+	json_number(json, "suspensions", m->suspensions);
+	json_number(json, "suspended", m->nr_suspended);
 }
 
 void stats_machine(struct json *json, const struct machine_state *m)
