@@ -215,8 +215,8 @@ selftest() {
 stress() {
 	section 'All of it together' \
 		'A machine of 64 MiB promises its guests half as much again. They fill it, use it
-		for some seconds, and verify every byte, while what they have in common is merged and
-		what they do not use is compressed.'
+		for some seconds, and verify every byte, while what they have in common is merged
+		and what they do not use is compressed.'
 	show "$quire" stress --memory=64M --guests=3 --factor=1.5 --seconds=4
 }
 
