@@ -67,7 +67,8 @@ for my $who (values %in) {
 	like($who->{descriptor_limit}, qr/^$files(\/|\z)/, '... and bounded');
 }
 my @threads = grep { !/^the kernel's/ } map { $_->{role} } @{ $in->{threads} };
-is(join(',', sort @threads), 'channel,keeper,main,pager,vcpu 0,vcpu 1', 'threads have their roles');
+is(join(',', sort @threads), 'channel,keeper,main,pager,reclaimer,vcpu 0,vcpu 1',
+	'threads have their roles');
 is(scalar(grep { !$_->{filters} } @{ $in->{threads} }), 0, '... and filters');
 
 my ($text) = quire('stat', '--sandbox', "in-$$");
