@@ -214,10 +214,10 @@ selftest() {
 
 stress() {
 	section 'All of it together' \
-		'A machine of 64 MiB promises its guests half as much again. They fill it, use it
-		for some seconds, and verify every byte, while what they have in common is merged
-		and what they do not use is compressed.'
-	show "$quire" stress --memory=64M --guests=3 --factor=1.5 --seconds=4
+		'A machine of 64 MiB promises its guests far more than that. They fill it, use it
+		for some seconds, and verify every byte. What they have in common is merged, what
+		they do not use is compressed, and what is left goes to swap files.'
+	show "$quire" stress --memory=64M --guests=3 --seconds=4
 }
 
 if [ ! -w /dev/kvm ]; then

@@ -313,14 +313,20 @@ void balloon_expire(struct machine *m, uint64_t now)
 
 /* ---- is it worth waiting? ---- */
 
+uint64_t balloon_owed_by(const struct tenant *t)
+{
+	if (!is_heard(t) || !t->balloon->policy.plan.answers)
+		return 0;
+	return less(t->balloon->policy.target_pages, t->balloon->said.actual);
+}
+
 uint64_t balloon_owed(const struct machine *m)
 {
 	const struct tenant *t;
 	uint64_t pages = 0;
 
 	TAILQ_FOREACH(t, &m->tenants, link)
-	if (is_heard(t) && t->balloon->policy.plan.answers)
-		pages += less(t->balloon->policy.target_pages, t->balloon->said.actual);
+	pages += balloon_owed_by(t);
 	return pages;
 }
 

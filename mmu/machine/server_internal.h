@@ -307,7 +307,8 @@ void balloon_hurry(struct machine *m, uint64_t need);
 /* Tick if it is time. */
 void balloon_expire(struct machine *m, uint64_t now);
 
-/* What guests that answer are still to put into their balloons. */
+/* What a guest that answers is still to put into its balloon; and all of them. */
+uint64_t balloon_owed_by(const struct tenant *t);
 uint64_t balloon_owed(const struct machine *m);
 
 /* Is memory for the head of the queue on its way out of balloons? */

@@ -105,7 +105,8 @@ static struct view look(const struct machine *m)
 /* How many looks in a row the machine thrashed, and how many it was calm. */
 static void judge(struct machine *m, const struct view *v)
 {
-	bool thrashes = m->reclaims && v->stalled >= 2 && v->permille >= THRASH_PERMILLE;
+	bool thrashes = m->reclaims && v->stalled >= 2 && v->permille >= THRASH_PERMILLE &&
+			!balloon_owed(m);
 	bool calm = v->permille < CALM_PERMILLE;
 
 	m->thrash_looks = thrashes ? m->thrash_looks + 1 : 0;

@@ -290,11 +290,20 @@ static void log_tick(struct machine *m, uint64_t missing, uint64_t given)
 	m->next_reclaim_log_ns = machine_now(m) + LOG_NS;
 }
 
+/*
+ * May a VM be asked?  Not while its balloon is to grow and does: its driver needs the guest's
+ * pages, and what the balloon takes need not be kept.
+ */
+static bool is_able(const struct tenant *t)
+{
+	return t->reclaim.more && !balloon_owed_by(t);
+}
+
 /* Split what is missing among those of whom it may be expected; the others give nothing. */
 static uint64_t split(struct picture *p, uint64_t missing, bool ignorant)
 {
 	for (unsigned int i = 0; i < p->nr; i++)
-		p->in[i].able = p->tenant[i]->reclaim.more && (ignorant || !p->tenant[i]->ignores);
+		p->in[i].able = is_able(p->tenant[i]) && (ignorant || !p->tenant[i]->ignores);
 	return reclaim_split(p->in, p->give, p->nr, missing);
 }
 

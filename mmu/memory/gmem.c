@@ -71,6 +71,7 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 	lock_init(&gm->lock, LOCK_GMEM);
 	gmem_stall_init(gm);
 	bring_in_init(gm);
+	gm->pager_event = -1;
 
 	error = stage2_create(gm->ram, config->nr_ram, &gm->s2);
 	if (error) {

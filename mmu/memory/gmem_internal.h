@@ -65,7 +65,7 @@ struct gmem {
 	void *helper;		   /* [I] */
 
 	struct thread pager;  /* [I] while it is started, pager_event is valid */
-	int pager_event;      /* [I] eventfd that makes the pager look around */
+	int pager_event;      /* [I] eventfd that makes the pager look around; -1: no pager */
 	atomic_bool stopping; /* the pager is to end */
 	bool host_failed;     /* [p] on_host_failure was called */
 	bool told_of_loss;    /* [g] the pager was told that a page is lost (backend.h) */

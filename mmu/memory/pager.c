@@ -243,6 +243,7 @@ static void pager_main(void *arg)
 	}
 }
 
+/* On shadow tables there is no pager, and no event. */
 void pager_news(void *gm)
 {
 	eventfd_write(((struct gmem *)gm)->pager_event, 1);
@@ -259,6 +260,7 @@ int pager_start(struct gmem *gm, struct quire_error *err)
 	if (!error)
 		return 0;
 	close(gm->pager_event);
+	gm->pager_event = -1;
 	return quire_fail(err, error, "cannot start the pager thread: %s", strerror(-error));
 }
 
@@ -272,4 +274,5 @@ void pager_stop(struct gmem *gm)
 	gmem_stop_seeking(gm);
 	gmem_unlock(gm);
 	close(gm->pager_event);
+	gm->pager_event = -1;
 }

@@ -187,8 +187,7 @@ static void load_done(struct swap_op *op)
 	waiting_try_loads(gm);
 	pthread_cond_broadcast(&gm->swapped.changed);
 	gmem_unlock(gm);
-	if (gm->pager.started)
-		pager_news(gm);
+	pager_news(gm);
 }
 
 /* ---- who wants a page ---- */

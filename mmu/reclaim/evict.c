@@ -33,26 +33,23 @@ static void break_leaf(struct reclaimer *r, gfn_t gfn, uint64_t nr, struct gmem_
 			    QUIRE_BLOCK_PAGES);
 }
 
-/*
- * The pages `bits` of those from gfn on did not compress, and were not used: if there is a swap
- * file, they go there.  Returns how many did.
- */
-static uint64_t swap_out(struct reclaimer *r, gfn_t gfn, uint64_t bits, bool any)
+int reclaimer_swap_out(struct reclaimer *r, gfn_t gfn, uint64_t bits, bool any, uint64_t *swapped)
 {
 	enum gmem_watcher unless = any ? GMEM_NR_WATCHERS : GMEM_RECLAIMER;
 	struct gmem_swapped out = { 0 };
+	int err = 0;
 
-	for (uint64_t i = 0, run; bits >> i; i += run) {
+	for (uint64_t i = 0, run; i < 64 && bits >> i && !err; i += run) {
 		run = 1;
 		if (!(bits >> i & 1))
 			continue;
 		while (i + run < 64 && bits >> (i + run) & 1)
 			run++;
-		if (gmem_swap_out(r->gm, gfn + i, run, unless, &out) || i + run == 64)
-			break;
+		err = gmem_swap_out(r->gm, gfn + i, run, unless, &out);
 	}
 	reclaimer_count(&r->stats.swapped_pages, out.swapped);
-	return out.swapped;
+	*swapped += out.swapped;
+	return err;
 }
 
 /* Some of these pages, which were chosen and follow each other, may be there still. */
@@ -60,14 +57,16 @@ static void take_back(struct reclaimer *r, gfn_t gfn, uint64_t nr, bool any,
 		      struct gmem_packed *out)
 {
 	struct gmem_touched t;
-	uint64_t swapped;
+	uint64_t swapped = 0;
 
 	gmem_touched(r->gm, GMEM_RECLAIMER, gfn, nr, &t);
 	if (t.large && t.touched[0]) {
 		break_leaf(r, gfn, nr, out);
 		gmem_touched(r->gm, GMEM_RECLAIMER, gfn, nr, &t);
 	}
-	swapped = swap_out(r, gfn, t.resident[0] & (any ? UINT64_MAX : ~t.touched[0]), any);
+	/* They did not compress.  If they were not used, they go to the file, if there is one. */
+	reclaimer_swap_out(r, gfn, t.resident[0] & (any ? UINT64_MAX : ~t.touched[0]), any,
+			   &swapped);
 	if (swapped) {
 		out->freed += (int64_t)swapped;
 		gmem_touched(r->gm, GMEM_RECLAIMER, gfn, nr, &t);
@@ -112,6 +111,5 @@ uint64_t reclaimer_evict(struct reclaimer *r, uint64_t nr, bool any, uint64_t *c
 	reclaimer_count(&r->stats.gone_pages, out.compressed);
 	reclaimer_count(&r->stats.busy_pages, out.touched);
 	reclaimer_count(&r->stats.refused_pages, out.refused);
-	reclaimer_count(&r->stats.freed_pages, (uint64_t)out.freed);
 	return (uint64_t)out.freed;
 }

@@ -30,7 +30,7 @@
 #define EMPTY_NS    (10 * NS_PER_S)  /* others hear for so long that nothing can go */
 #define WORTH	    16u		     /* of so many chosen pages one at least is to become free */
 #define TELL_NS	    (50 * NS_PER_MS) /* records are so far apart while it works */
-#define LOOK_NS	    (10 * NS_PER_S)  /* the working set is what is used in so long */
+#define LOOK_NS	    (30 * NS_PER_S)  /* the working set is what is used in so long, as in ESX */
 #define FIRST_NS    (2 * NS_PER_S)   /* guests that end soon are left alone */
 #define SAMPLE_PART 2u		     /* a sample when half as many pages were chosen as there are */
 
@@ -104,11 +104,13 @@ static bool free_some(struct reclaimer *r, uint64_t want)
 		reclaimer_sample(r);
 	any = r->fruitless > r->policy->nr_resident;
 	freed = reclaimer_evict(r, want, any, &chosen);
+	freed += reclaimer_spill(r, want, !freed);
+	reclaimer_count(&r->stats.freed_pages, freed);
 	if (!gmem_waiting_since(r->gm))
 		done(r, freed);
 	r->fruitless += chosen;
 	r->fruitless -= min_u64(r->fruitless, WORTH * freed);
-	if (chosen && r->fruitless <= 2 * r->policy->nr_resident)
+	if ((chosen || freed) && r->fruitless <= 2 * r->policy->nr_resident)
 		return true;
 	r->fruitless = 0;
 	return false;

@@ -8,7 +8,7 @@
  * A VM reclaims its own pages, and nobody else's.  It does so when it is asked for a number of
  * pages (reclaimer_ask), and when accesses of its own guest have waited for credits for a moment.
  * A replacement policy (reclaim.h) says which pages are to go; they are compressed (gmem_compress).
- * With nothing to do it sleeps, and every ten seconds looks at a few pages (working_set.c).
+ * With nothing to do it sleeps, and every 30 seconds looks at a few pages (working_set.c).
  *
  * Only this thread knows the policy.  It compares what the policy knows with stage 2 when it
  * samples, block by block.  So nothing is told to a policy when a page comes in or goes, and a
@@ -41,6 +41,7 @@ struct reclaimer_stats {
 	uint64_t busy_pages;	/* ... or which had just been used again */
 	uint64_t refused_pages; /* ... or for which there is no other place */
 	uint64_t swapped_pages; /* ... or which went to the swap file instead */
+	uint64_t spilled_pages; /* compressed pages that went on to the swap file */
 	uint64_t freed_pages;	/* what that won: less than gone_pages, for the pool needs some */
 	uint64_t refault_pages; /* pages that came back, as found by samples */
 	uint64_t known_pages;	/* that the policy may choose from, now */

@@ -26,6 +26,7 @@ struct reclaimer {
 	bool sampled;		 /* there was one */
 	uint64_t helped_ns;	 /* when memory was last reclaimed for them */
 	uint64_t dry_until_ns;	 /* nothing could go: it is not tried before */
+	gfn_t hand;		 /* the next page that may be spilled */
 	uint64_t fruitless;	 /* pages that were chosen since one went */
 	uint64_t empty_until_ns; /* and it is not said before that pages could go */
 	uint64_t told_ns;	 /* when the last record was told ... */
@@ -63,5 +64,17 @@ void reclaimer_estimate(struct reclaimer *r);
  * it knows of none.  (evict.c)
  */
 uint64_t reclaimer_evict(struct reclaimer *r, uint64_t nr, bool any, uint64_t *chosen);
+
+/*
+ * Swap out the pages `bits` of the 64 from gfn on, as gmem_swap_out does; `any`: also those that
+ * were used just now.  *swapped is added to.  0, or why not all of them were tried.  (evict.c)
+ */
+int reclaimer_swap_out(struct reclaimer *r, gfn_t gfn, uint64_t bits, bool any, uint64_t *swapped);
+
+/*
+ * If the pool is large, or `must`, swap out compressed pages, so that about `want` pages become
+ * free.  Returns how many did; 0: it is small, or no page can go there.  (spill.c)
+ */
+uint64_t reclaimer_spill(struct reclaimer *r, uint64_t want, bool must);
 
 #endif

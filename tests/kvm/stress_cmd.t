@@ -107,7 +107,7 @@ my @small = qw(--memory=96M --guests=3 --factor=0.7);	# about what it takes to h
 # ---- more than there is, while guests are killed ----
 {
 	my $how = "--paging=mixed --kill --seed=$seed --report=$dir/over";
-	my ($status, $out) = outcome("$quire stress --memory=64M --guests=3 --factor=1.5 " .
+	my ($status, $out) = outcome("$quire stress --memory=64M --guests=3 --factor=3 " .
 		"--seconds=4 $how");
 	is($status, 0, "seed $seed: more than there is, and guests are killed: all is well")
 		or diag $out . slurp("$dir/over/machine.log");

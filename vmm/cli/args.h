@@ -36,7 +36,7 @@ struct plain_option {
  * is.  Its other words begin at argv[optind].  0, or -EINVAL as unknown_option() or
  * refused_value().
  */
-#define MAX_PLAIN_OPTIONS 13u
+#define MAX_PLAIN_OPTIONS 14u
 int read_plain_options(int argc, char **argv, const struct plain_option *options, unsigned int nr,
 		       struct quire_error *err);
 

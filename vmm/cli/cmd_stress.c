@@ -12,10 +12,12 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <quire/abi.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 #include "mmu/base/clock.h"
 #include "mmu/reclaim/dice.h"
@@ -45,9 +47,12 @@ const char stress_usage[] =
 	"that cost, and whether all was as it should be.  docs/stress.md explains it.\n"
 	"\n"
 	"  --guests=N       how many guests (default 4)\n"
-	"  --factor=X       they are promised X times the machine's memory (default 1.5)\n"
+	"  --factor=X       they are promised X times the machine's memory (default 4; 1.5\n"
+	"                   if there is no swap)\n"
 	"  --memory=SIZE    of the machine (default 128M)\n"
-	"  --swap=SIZE      of the machine (default: as much as is promised)\n"
+	"  --swap=SIZE      of the machine; 0: none (default: as much as is promised)\n"
+	"  --swap-dir=DIR   where it is, as for quire run (default: TMPDIR, or /var/tmp; if that\n"
+	"                   is in memory there is no swap)\n"
 	"  --pattern=zipf|scan|random|phases\n"
 	"                   which pages the guests use: some more than others; all in order,\n"
 	"                   again and again; any; a part, which changes (default zipf)\n"
@@ -142,19 +147,37 @@ static int share_out(struct stress_options *o, uint64_t factor, struct quire_err
 				  o->guest_bytes / MiB, (uint64_t)(MIN_GUEST_BYTES / MiB));
 	if (o->guest_bytes > ARGS_MAX_RAM)
 		return quire_fail(err, -ERANGE, "that is too much for one guest");
-	if (o->swap_bytes == UINT64_MAX)
-		o->swap_bytes = o->guest_bytes * o->guests;
 	return 0;
+}
+
+static bool is_in_memory(const char *dir)
+{
+	struct statfs fs;
+
+	return statfs(dir, &fs) || fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
+}
+
+/* Where swap files are to be, if there is swap and a place for it. */
+static void choose_place(struct stress_options *o)
+{
+	const char *tmp = getenv("TMPDIR");
+	const char *usual = tmp && *tmp ? tmp : "/var/tmp";
+
+	if (!o->swap_dir && !is_in_memory(usual))
+		o->swap_dir = usual;
+	if (!o->swap_bytes)
+		o->swap_dir = NULL;
 }
 
 static int parse_options(int argc, char **argv, struct stress_options *o, struct quire_error *err)
 {
-	uint64_t factor = 1500;
+	uint64_t factor = 0;
 	const struct plain_option options[] = {
 		{ .name = "guests", .count = &o->guests, .min = 1, .max = STRESS_MAX_GUESTS },
 		{ .name = "factor", .read = read_factor, .value = &factor },
 		{ .name = "memory", .read = read_memory, .value = &o->memory_bytes },
 		{ .name = "swap", .read = read_size, .value = &o->swap_bytes },
+		{ .name = "swap-dir", .word = &o->swap_dir },
 		{ .name = "pattern", .read = read_pattern, .value = &o->pattern },
 		{ .name = "paging", .read = read_paging, .value = &o->paging },
 		{ .name = "reclaim", .read = read_reclaim, .value = &o->reclaim },
@@ -172,7 +195,11 @@ static int parse_options(int argc, char **argv, struct stress_options *o, struct
 	if (argv[optind])
 		return quire_fail(err, -EINVAL, "%s: unexpected; see quire help stress",
 				  argv[optind]);
-	return share_out(o, factor, err);
+	choose_place(o);
+	code = share_out(o, factor ? factor : o->swap_dir ? 4000 : 1500, err);
+	if (!code && o->swap_bytes == UINT64_MAX)
+		o->swap_bytes = o->swap_dir ? o->guest_bytes * o->guests : 0;
+	return code;
 }
 
 /* ---- the end of a guest ---- */

@@ -248,6 +248,7 @@ static void reclaim_stats(struct json *json, const struct vm_info *info)
 	json_number(json, "reclaim_busy_pages", r->busy_pages);
 	json_number(json, "reclaim_refused_pages", r->refused_pages);
 	json_number(json, "reclaim_swapped_pages", r->swapped_pages);
+	json_number(json, "reclaim_spilled_pages", r->spilled_pages);
 	json_number(json, "reclaim_freed_pages", r->freed_pages);
 	json_number(json, "reclaim_refault_pages", r->refault_pages);
 	json_number(json, "reclaim_known_pages", r->known_pages);

@@ -25,7 +25,8 @@ struct stress_options {
 	unsigned int paging;  /* ... into stress_pagings */
 	unsigned int reclaim; /* ... into reclaim_policies; their number: off */
 	bool kill, spoil, tap;
-	const char *report; /* a folder; NULL: none */
+	const char *report;   /* a folder; NULL: none */
+	const char *swap_dir; /* ... for the guests' swap; NULL: there is no swap */
 };
 
 #define STRESS_PATTERNS 4u

@@ -200,6 +200,8 @@ static pid_t execute_guest(const struct stress *s, const struct stress_guest *g,
 	add(&w, "--domain=stress");
 	add(&w, "--paging=%s", stress_pagings[mixed ? g->index % 2 : s->opt.paging]);
 	add(&w, "--reclaim=%s", stress_reclaim(&s->opt));
+	if (s->opt.swap_dir)
+		add(&w, "--swap-dir=%s", s->opt.swap_dir);
 	add(&w, "-m");
 	add(&w, "%" PRIu64, s->opt.guest_bytes);
 	add(&w, "%s", s->image);

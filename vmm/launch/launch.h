@@ -144,7 +144,7 @@ int launch(const struct launch_config *config);
  *   - its process, with the kernel's part of it, and a thread for each vCPU;
  *   - four sets of tables for all of its RAM: stage 2, KVM's own, and those of the two mappings of
  *     the RAM file;
- *   - nine bits of the keeper's for each page.
+ *   - for each page nine bits of the keeper's, and 18 bytes once pages leave (mmu/reclaim).
  */
 uint64_t launch_overhead_pages(uint64_t ram_bytes, unsigned int nr_vcpus);
 

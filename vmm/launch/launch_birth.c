@@ -32,7 +32,9 @@
 uint64_t launch_overhead_pages(uint64_t ram_bytes, unsigned int nr_vcpus)
 {
 	const uint64_t process = (MiB + MiB / 4) / QUIRE_PAGE_SIZE, vcpu = 16, sets = 4;
-	uint64_t tables = 0, notes = ram_bytes / QUIRE_PAGE_SIZE * 9 / 8 / QUIRE_PAGE_SIZE;
+	/* For each page of RAM: what merging notes, and what is known of pages that may leave. */
+	uint64_t tables = 0,
+		 notes = ram_bytes / QUIRE_PAGE_SIZE * (9 + 8 * 18) / 8 / QUIRE_PAGE_SIZE;
 
 	for (uint64_t n = ram_bytes / QUIRE_PAGE_SIZE; n > 1;) {
 		n = n / 512 + (n % 512 != 0);
