@@ -111,5 +111,6 @@ uint64_t reclaimer_evict(struct reclaimer *r, uint64_t nr, bool any, uint64_t *c
 	reclaimer_count(&r->stats.gone_pages, out.compressed);
 	reclaimer_count(&r->stats.busy_pages, out.touched);
 	reclaimer_count(&r->stats.refused_pages, out.refused);
+	reclaimer_count(&r->stats.freed_pages, (uint64_t)out.freed);
 	return (uint64_t)out.freed;
 }

@@ -105,7 +105,6 @@ static bool free_some(struct reclaimer *r, uint64_t want)
 	any = r->fruitless > r->policy->nr_resident;
 	freed = reclaimer_evict(r, want, any, &chosen);
 	freed += reclaimer_spill(r, want, !freed);
-	reclaimer_count(&r->stats.freed_pages, freed);
 	if (!gmem_waiting_since(r->gm))
 		done(r, freed);
 	r->fruitless += chosen;

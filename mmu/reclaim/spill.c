@@ -57,5 +57,7 @@ uint64_t reclaimer_spill(struct reclaimer *r, uint64_t want, bool must)
 		swapped += go_round(r, want - swapped, 0);
 	reclaimer_count(&r->stats.spilled_pages, swapped);
 	gmem_stats(r->gm, &gs);
-	return pool - min_u64(pool, gs.pool.pool_pages);
+	pool -= min_u64(pool, gs.pool.pool_pages);
+	reclaimer_count(&r->stats.freed_pages, pool);
+	return pool;
 }

@@ -78,7 +78,8 @@ for my $how ('--irqchip=on', '-c 2', '--irqchip=on --sandbox=off',
 }
 
 # A device that touches new memory waits for it in the vCPU, and the wait may be in vain.
-my $short = '--machine=own --machine-memory=24M --overcommit=1 -m 64M --merge=off';
+my $short = '--machine=own --machine-memory=24M --overcommit=1 -m 64M --merge=off ' .
+	'--reclaim=off';
 ($status, $out) = run("$short --timeout=3", $ring);
 is($status, 124,
 	'a used ring for which there is no memory breaks the device, and the guest goes on');

@@ -45,15 +45,23 @@ sub page_in {
 	return;
 }
 
+# What `quire why` says.  It gives a VM a second to answer, which on a busy host may be too short.
+sub answer {
+	my @words = @_;
+	my @said;
+	until_true(30, sub { @said = quire('why', @words); $said[1] == 0 });
+	return @said;
+}
+
 # What is said of page GFN: a pattern for each line after the first.
 sub tells {
 	my ($vm, $gfn, $state, $what, @lines) = @_;
 	return fail("$what: no such page") if !defined $gfn;
-	my ($text, $status) = quire('why', $vm, $gfn);
+	my ($text, $status) = answer($vm, $gfn);
 	my $head = sprintf 'page 0x%x \(gpa 0x%x\) of VM %s: %s', $gfn, $gfn << 12, $vm, $state;
 	my $all = join '', map { "  $_\n" } @lines;
 	like($text, qr/\A$head\n$all\z/, $what);
-	my ($json) = quire('why', '--json', sprintf('--gpa=%#x', $gfn << 12), $vm);
+	my ($json) = answer('--json', sprintf('--gpa=%#x', $gfn << 12), $vm);
 	is(eval { decode_json($json)->{state} }, $state, '... also in JSON, by its address');
 	return $status == 0;
 }
