@@ -52,6 +52,44 @@ static int create_shadow(struct gmem *gm, struct quire_error *err)
 	return error;
 }
 
+static int create_history(struct gmem *gm)
+{
+	return history_init(&gm->history, gpa_to_gfn(gm->window.span));
+}
+
+/* What is known of pages that are, or may go, away.  A part that failed is to be finished, too. */
+static const struct {
+	int (*init)(struct gmem *gm);
+	const char *problem;
+} parts[] = {
+	{ share_init, "no address space for notes on all of RAM; raise the limit (ulimit -v)" },
+	{ create_history,
+	  "no address space for the history of pages; raise the limit (ulimit -v)" },
+	{ packed_init, "no memory for a pool of compressed pages" },
+	{ swapped_init, "cannot set up swap" },
+	{ touched_init, "no memory to note what the guest touches" },
+};
+
+static int create_parts(struct gmem *gm, struct quire_error *err)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(parts); i++) {
+		int error = parts[i].init(gm);
+
+		if (error)
+			return quire_fail(err, error, "%s: %s", parts[i].problem, strerror(-error));
+	}
+	return 0;
+}
+
+static void finish_parts(struct gmem *gm)
+{
+	touched_finish(gm);
+	swapped_finish(gm);
+	packed_finish(gm);
+	history_finish(&gm->history);
+	share_finish(gm);
+}
+
 int gmem_create(const struct gmem_config *config, struct gmem **out, struct quire_error *err)
 {
 	struct gmem *gm;
@@ -94,34 +132,9 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 	if (config->max_mappings)
 		gm->backend->max_mappings =
 			min_u64(gm->backend->max_mappings, config->max_mappings);
-	error = share_init(gm);
-	if (error) {
-		quire_fail(err, error,
-			   "no address space for notes on %llu MiB of guest RAM; raise "
-			   "the limit on it (ulimit -v)",
-			   (unsigned long long)(gm->window.span >> 20));
-		goto finish_share;
-	}
-	error = history_init(&gm->history, gpa_to_gfn(gm->window.span));
-	if (error) {
-		quire_fail(err, error, "no address space for the history of pages");
-		goto finish_share;
-	}
-	error = packed_init(gm);
-	if (error) {
-		quire_fail(err, error, "no memory for a pool of compressed pages");
-		goto finish_share;
-	}
-	error = swapped_init(gm);
-	if (error) {
-		quire_fail(err, error, "cannot set up swap: %s", strerror(-error));
-		goto finish_share;
-	}
-	error = touched_init(gm);
-	if (error) {
-		quire_fail(err, error, "no memory to note what the guest touches");
-		goto finish_share;
-	}
+	error = create_parts(gm, err);
+	if (error)
+		goto finish_parts;
 	if (config->shadow) {
 		gm->share.store.tell = shadow_window_segment;
 		gm->share.store.ctx = &gm->shadow;
@@ -129,12 +142,8 @@ int gmem_create(const struct gmem_config *config, struct gmem **out, struct quir
 	*out = gm;
 	return 0;
 
-finish_share:
-	touched_finish(gm);
-	swapped_finish(gm);
-	packed_finish(gm);
-	history_finish(&gm->history);
-	share_finish(gm);
+finish_parts:
+	finish_parts(gm);
 	shadow_window_destroy(&gm->shadow);
 destroy_window:
 	window_destroy(&gm->window);

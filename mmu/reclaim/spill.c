@@ -49,7 +49,8 @@ uint64_t reclaimer_spill(struct reclaimer *r, uint64_t want, bool must)
 
 	gmem_stats(r->gm, &gs);
 	pool = gs.pool.pool_pages;
-	if (!gs.swap.most_pages || (!must && pool < gs.s2.ram_pages / POOL_PART))
+	if (!gs.swap.most_pages || !gs.pool.object_pages ||
+	    (!must && pool < gs.s2.ram_pages / POOL_PART))
 		return 0;
 	want = min_u64(2 * want, SPILL_MOST);
 	swapped = go_round(r, want, gs.s2.pages[PG_COMPRESSED] / 2);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "blocks.h"
+#include "mmu/memory/share.h"
+#include "mmu/memory/zero.h"
 
 int block_split(struct gmem *gm, gfn_t block)
 {
@@ -35,4 +37,16 @@ int range_bring_in(struct gmem *gm, gfn_t gfn, uint64_t nr)
 	if (!err)
 		gmem_release(gm, gfn_to_gpa(gfn), nr << QUIRE_PAGE_SHIFT);
 	return err;
+}
+
+void zero_some(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	struct share_run run = { gfn, nr, PG_ZERO, 0 };
+	struct share_result res = { 0 };
+
+	block_split(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
+	run.nr = min_u64(nr, align_down(gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES - gfn);
+	gmem_lock(gm, GMEM_LOOK);
+	zero_commit(gm, &run, 1, &res);
+	gmem_unlock(gm);
 }

@@ -15,4 +15,7 @@ int block_collapse(struct gmem *gm, gfn_t block);
 /* Make the pages private, as a device does for its rings; their neighbours may come with them. */
 int range_bring_in(struct gmem *gm, gfn_t gfn, uint64_t nr);
 
+/* Make the zeroed pages of the run zero that are in the first page's block, as the keeper does. */
+void zero_some(struct gmem *gm, gfn_t gfn, uint64_t nr);
+
 #endif

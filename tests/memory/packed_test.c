@@ -377,18 +377,6 @@ static unsigned long fewest_steps(void)
 	return fewest;
 }
 
-static void zero_some(gfn_t gfn, uint64_t nr)
-{
-	struct share_run run = { gfn, nr, PG_ZERO, 0 };
-	struct share_result res = { 0 };
-
-	block_split(gm, align_down(gfn, QUIRE_BLOCK_PAGES));
-	run.nr = min_u64(nr, align_down(gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES - gfn);
-	gmem_lock(gm, GMEM_LOOK);
-	zero_commit(gm, &run, 1, &res);
-	gmem_unlock(gm);
-}
-
 static void disturb(uint64_t *packed)
 {
 	gfn_t gfn = tap_random(&rng) % NR_PAGES;
@@ -397,7 +385,7 @@ static void disturb(uint64_t *packed)
 
 	nr = min_u64(nr, NR_PAGES - gfn);
 	switch (tap_random(&rng) % 8) {
-	case 0: zero_some(gfn, nr); break;
+	case 0: zero_some(gm, gfn, nr); break;
 	case 1: range_bring_in(gm, gfn, nr); break;
 	case 2: block_collapse(gm, align_down(gfn, QUIRE_BLOCK_PAGES)); break;
 	case 3: gmem_forget_touches(gm, GMEM_BY_HAND, gfn, nr); break;

@@ -218,20 +218,29 @@ static void test_incompressible(void)
 	end();
 }
 
-/* ... and goes to the swap file, if there is one. */
-static void test_swap(void)
+static int swap_fd;
+
+static void begin_with_swap(void)
 {
 	char name[] = "/var/tmp/quire-reclaimer-test.XXXXXX";
-	struct gmem_swap swap = { .fd = mkstemp(name), .unit = 512 };
 	const uint64_t span = align_up(NR_PAGES, QUIRE_BLOCK_PAGES);
-	uint64_t chosen, bad = 0;
+	struct gmem_swap swap = { .fd = mkstemp(name), .unit = 512 };
 
 	if (swap.fd < 0 || unlink(name) || ftruncate(swap.fd, (off_t)SWAP_FILE_BYTES(span)))
 		tap_bail("no swap file");
+	swap_fd = swap.fd;
 	begin_with((struct gmem_config){ .hugepages = GMEM_HUGE_NEVER,
 					 .credits = &counted_credits,
 					 .swap = &swap },
 		   RECLAIM_FIFO);
+}
+
+/* ... and goes to the swap file, if there is one. */
+static void test_swap(void)
+{
+	uint64_t chosen, bad = 0;
+
+	begin_with_swap();
 	fill_random(0, 32);
 	fill_text(32, 32);
 	reclaimer_sample(r);
@@ -250,7 +259,33 @@ static void test_swap(void)
 	is(bad + wrong_text(32, 32), 0, "all pages have their bytes");
 	is_sound("after swapping");
 	end();
-	close(swap.fd);
+	close(swap_fd);
+}
+
+static void test_spill(void)
+{
+	uint64_t chosen;
+
+	begin_with_swap();
+	fill_text(128, 32);
+	reclaimer_sample(r);
+	reclaimer_evict(r, 32, false, &chosen);
+	fill_text(0, 64);
+	reclaimer_sample(r);
+	reclaimer_evict(r, 64, false, &chosen);
+	is(pages_in(PG_COMPRESSED), 96, "pages are compressed, the higher ones first%s",
+	   guest_kind());
+	is(reclaimer_spill(r, 4, false), 0, "... and stay while the pool is small");
+	ok(reclaimer_spill(r, 4, true) > 0, "if they must, they go on to the file");
+	is(stats().spilled_pages, 32, "... those that left first");
+	is(pages_in(PG_SWAPPED), 32, "... which is their state");
+	while (reclaimer_spill(r, 64, true))
+		;
+	is(pages_in(PG_COMPRESSED), 0, "... and in the end all of them");
+	is(wrong_text(0, 64) + wrong_text(128, 32), 0, "all pages have their bytes");
+	is_sound("after spilling");
+	end();
+	close(swap_fd);
 }
 
 static void test_leaf(void)
@@ -434,6 +469,7 @@ static void test_all(void)
 	test_incompressible();
 	test_leaf();
 	test_swap();
+	test_spill();
 	if (!guest_on_shadow)
 		test_working_set();
 	for (unsigned int kind = 0; kind < RECLAIM_NR_POLICIES; kind++)
