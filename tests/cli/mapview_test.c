@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 #include "mmu/memory/gmem.h"
-#include "vmm/cli/font.h"
-#include "vmm/cli/mapview.h"
+#include "vmm/print/font.h"
+#include "vmm/print/mapview.h"
 #include "tests/tap.h"
 
 #define ABSENT	PG_ABSENT

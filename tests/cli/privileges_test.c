@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include "tests/tap.h"
 #include "vmm/cli/privileges.h"
-#include "vmm/cli/process.h"
+#include "vmm/look/process.h"
 
 static const struct privilege *find(const char *key)
 {

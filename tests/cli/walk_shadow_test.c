@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "mmu/format/x86pt.h"
-#include "vmm/cli/json.h"
+#include "vmm/print/json.h"
 #include "vmm/cli/walk_shadow.h"
 #include "tests/tap.h"
 

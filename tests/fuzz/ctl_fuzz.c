@@ -21,7 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "strange_fds.h"
-#include "vmm/cli/ctl_client.h"
+#include "vmm/look/ctl_client.h"
 #include "vmm/cli/walk_shadow.h"
 #include "vmm/vm/ctl.h"
 #include "vmm/vm/vm.h"

@@ -16,7 +16,7 @@
 #include "attack_scene.h"
 #include "mmu/machine/client.h"
 #include "tests/tap.h"
-#include "vmm/cli/ctl_client.h"
+#include "vmm/look/ctl_client.h"
 
 #define MEMORY_MIB 256
 #define SPARE	   4 /* descriptors that the machine may have for a moment, or for a new segment */

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "vmm/cli/ctl_client.h"
+#include "vmm/look/ctl_client.h"
 #include "vmm/vm/ctl.h"
 #include "vmm/vm/vm_impl.h"
 #include "tests/tap.h"

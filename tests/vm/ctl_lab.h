@@ -13,7 +13,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
-#include "vmm/cli/ctl_client.h"
+#include "vmm/look/ctl_client.h"
 #include "vmm/vm/ctl.h"
 #include "vmm/vm/vm.h"
 #include "tests/tap.h"

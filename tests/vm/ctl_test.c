@@ -2,7 +2,7 @@
 /* The control socket: what a client is told, and what it can make the VM do. */
 #include <stdlib.h>
 #include "ctl_lab.h"
-#include "vmm/cli/named.h"
+#include "vmm/look/named.h"
 
 static void test_names(void)
 {

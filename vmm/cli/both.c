@@ -15,7 +15,7 @@
 #include "vmm/vm/signals.h"
 #include "both.h"
 #include "both_table.h"
-#include "stats_shadow.h"
+#include "vmm/look/stats_shadow.h"
 
 #define MOST_INPUT (64 * MiB)
 #define CHUNK	   4096u /* of output; a pipe that can be written to has room for it */

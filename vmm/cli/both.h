@@ -14,7 +14,7 @@
  * second does.
  */
 #include "vmm/launch/run.h"
-#include "stats.h"
+#include "vmm/look/stats.h"
 
 /* One of the two runs, at its end. */
 struct both_side {

@@ -11,10 +11,10 @@
 #include "vmm/vm/message.h"
 #include "both_output.h"
 #include "both_table.h"
-#include "json.h"
-#include "stats_end.h"
-#include "stats_shadow.h"
-#include "table.h"
+#include "vmm/print/json.h"
+#include "vmm/look/stats_end.h"
+#include "vmm/look/stats_shadow.h"
+#include "vmm/print/table.h"
 
 #define SHOWN 68 /* bytes of a line that differs */
 

@@ -15,13 +15,13 @@
 #include "mmu/machine/balloon_policy.h"
 #include "mmu/machine/client.h"
 #include "args.h"
-#include "balloon_json.h"
+#include "vmm/look/balloon_json.h"
 #include "cmd.h"
 #include "mmu/base/clock.h"
-#include "named.h"
-#include "report.h"
-#include "stats_balloon.h"
-#include "table.h"
+#include "vmm/look/named.h"
+#include "vmm/look/report.h"
+#include "vmm/look/stats_balloon.h"
+#include "vmm/print/table.h"
 
 #define WAIT_NS	       (10 * NS_PER_S)
 #define NEW_VM_NS      (2 * NS_PER_S) /* for a VM that has just started to speak of its balloon */

@@ -17,8 +17,8 @@
 #include "args.h"
 #include "cmd.h"
 #include "mmu/base/clock.h"
-#include "ctl_client.h"
-#include "named.h"
+#include "vmm/look/ctl_client.h"
+#include "vmm/look/named.h"
 
 const char kill_usage[] =
 	"usage: quire kill [--grace=SECONDS] VM...\n"

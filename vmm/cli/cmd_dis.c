@@ -7,7 +7,7 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
-#include "named.h"
+#include "vmm/look/named.h"
 #include "vmm/launch/listing.h"
 #include "vmm/vm/doing.h"
 #include "where.h"

@@ -20,8 +20,8 @@
 #include "cmd.h"
 #include "core_file.h"
 #include "mmu/base/clock.h"
-#include "named.h"
-#include "table.h"
+#include "vmm/look/named.h"
+#include "vmm/print/table.h"
 #include "where.h"
 
 const char dump_usage[] =

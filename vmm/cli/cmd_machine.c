@@ -21,8 +21,8 @@
 #include "vmm/launch/confine.h"
 #include "args.h"
 #include "cmd.h"
-#include "json.h"
-#include "stats.h"
+#include "vmm/print/json.h"
+#include "vmm/look/stats.h"
 
 const char machine_usage[] =
 	"usage: quire machine [OPTION...] --memory=SIZE\n"

@@ -12,11 +12,11 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
-#include "ctl_client.h"
-#include "map_json.h"
-#include "mapview.h"
-#include "named.h"
-#include "table.h"
+#include "vmm/look/ctl_client.h"
+#include "vmm/print/map_json.h"
+#include "vmm/print/mapview.h"
+#include "vmm/look/named.h"
+#include "vmm/print/table.h"
 
 const char map_usage[] =
 	"usage: quire map [OPTION...] VM\n"

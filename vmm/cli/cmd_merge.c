@@ -19,12 +19,12 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
-#include "merge_saved.h"
-#include "merge_totals.h"
+#include "vmm/look/merge_saved.h"
+#include "vmm/look/merge_totals.h"
 #include "merge_who.h"
-#include "named.h"
-#include "stats.h"
-#include "table.h"
+#include "vmm/look/named.h"
+#include "vmm/look/stats.h"
+#include "vmm/print/table.h"
 
 #define MIN_ROUNDS  2
 #define MAX_ROUNDS  8

@@ -15,11 +15,11 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
-#include "json.h"
-#include "named.h"
-#include "roster.h"
-#include "stats.h"
-#include "table.h"
+#include "vmm/print/json.h"
+#include "vmm/look/named.h"
+#include "vmm/look/roster.h"
+#include "vmm/look/stats.h"
+#include "vmm/print/table.h"
 
 const char ps_usage[] =
 	"usage: quire ps [--wide|--json] [--machine=ADDRESS] [VM...]\n"

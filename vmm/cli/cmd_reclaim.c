@@ -17,10 +17,10 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
-#include "ctl_client.h"
+#include "vmm/look/ctl_client.h"
 #include "mmu/base/clock.h"
-#include "named.h"
-#include "table.h"
+#include "vmm/look/named.h"
+#include "vmm/print/table.h"
 
 #define STATUS_TOO_LITTLE 1
 

@@ -7,11 +7,11 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
-#include "named.h"
+#include "vmm/look/named.h"
 #include "privileges.h"
-#include "process.h"
-#include "report.h"
-#include "stats.h"
+#include "vmm/look/process.h"
+#include "vmm/look/report.h"
+#include "vmm/look/stats.h"
 
 const char stat_usage[] =
 	"usage: quire stat [--json|--meminfo] [--machine=ADDRESS] [VM]\n"

@@ -16,10 +16,10 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
-#include "ctl_client.h"
+#include "vmm/look/ctl_client.h"
 #include "mmu/base/clock.h"
-#include "named.h"
-#include "table.h"
+#include "vmm/look/named.h"
+#include "vmm/print/table.h"
 
 const char trace_usage[] =
 	"usage: quire trace [OPTION...] VM [FILE]\n"

@@ -12,8 +12,8 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
-#include "json.h"
-#include "named.h"
+#include "vmm/print/json.h"
+#include "vmm/look/named.h"
 #include "walk_shadow.h"
 #include "where.h"
 #include "vmm/vm/render.h"

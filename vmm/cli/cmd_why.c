@@ -10,8 +10,8 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "cmd.h"
-#include "named.h"
-#include "stats.h"
+#include "vmm/look/named.h"
+#include "vmm/look/stats.h"
 #include "vmm/launch/listing.h"
 #include "vmm/vm/doing.h"
 #include "vmm/vm/render.h"

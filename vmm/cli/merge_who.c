@@ -14,7 +14,7 @@
 #include <quire/abi.h>
 #include "args.h"
 #include "merge_who.h"
-#include "roster.h"
+#include "vmm/look/roster.h"
 
 #define PATIENCE_S 1
 

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "privileges.h"
-#include "process.h"
+#include "vmm/look/process.h"
 
 #define FILE_TEXT 16384
 

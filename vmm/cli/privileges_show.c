@@ -2,9 +2,9 @@
 /* The processes of a VM and their privileges, as text and as JSON: see privileges.h. */
 #include <inttypes.h>
 #include <string.h>
-#include "json.h"
+#include "vmm/print/json.h"
 #include "privileges.h"
-#include "table.h"
+#include "vmm/print/table.h"
 
 #define WIDEST 24 /* of a cell; what is longer, such as a cgroup, shows its end */
 

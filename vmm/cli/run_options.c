@@ -13,7 +13,7 @@
 #include "disk_option.h"
 #include "net_option.h"
 #include "run_options.h"
-#include "stats_shadow.h"
+#include "vmm/look/stats_shadow.h"
 #include "vmm/vm/phrase.h"
 
 #define MOST_REBOOTS 1000000

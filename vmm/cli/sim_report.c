@@ -2,9 +2,9 @@
 /* What `quire sim replace` found out, as text and as JSON. */
 #include <errno.h>
 #include <inttypes.h>
-#include "json.h"
+#include "vmm/print/json.h"
 #include "sim_report.h"
-#include "table.h"
+#include "vmm/print/table.h"
 
 static double percent(const struct sim_report *r, uint64_t faults)
 {

@@ -10,7 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include "sim_report.h"
-#include "svg.h"
+#include "vmm/print/svg.h"
 
 /* The plot, in user units; around it are labels. */
 #define LEFT   64.0

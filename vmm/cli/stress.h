@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 #include "mmu/machine/client.h"
-#include "ctl_client.h"
+#include "vmm/look/ctl_client.h"
 
 #define STRESS_MAX_GUESTS 256u
 

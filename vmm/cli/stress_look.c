@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include "mmu/base/clock.h"
 #include "mmu/base/mib.h"
-#include "stats.h"
+#include "vmm/look/stats.h"
 #include "stress.h"
 
 #define ANSWER_NS (NS_PER_S / 10) /* all guests together have so long to answer a look */

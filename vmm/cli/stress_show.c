@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include "mmu/base/clock.h"
 #include "stress.h"
-#include "table.h"
+#include "vmm/print/table.h"
 
 static const char *const check_text[STRESS_NR_CHECKS] = {
 	[STRESS_VERIFIED] = "every guest found every byte of its memory",

@@ -7,8 +7,8 @@
 #include <inttypes.h>
 #include <quire/abi.h>
 #include "stress.h"
-#include "svg.h"
-#include "table.h"
+#include "vmm/print/svg.h"
+#include "vmm/print/table.h"
 
 /* The plot, in user units; around it are labels. */
 #define LEFT   84.0

@@ -8,7 +8,7 @@
  *       EPT    PTE    of 00000000200000 = 0010000000200077  r w x ipat
  */
 #include <inttypes.h>
-#include "json.h"
+#include "vmm/print/json.h"
 #include "vmm/vm/render.h"
 #include "walk_shadow.h"
 

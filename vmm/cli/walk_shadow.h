@@ -7,7 +7,7 @@
  * goes beside the 2D walk of the same moment, for the same access.
  */
 #include <stdio.h>
-#include "ctl_client.h"
+#include "vmm/look/ctl_client.h"
 
 struct json;
 

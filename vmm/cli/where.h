@@ -12,7 +12,7 @@
  * multiple of 2 MiB.  A file without these two symbols is no Linux kernel's: its slide is 0.
  */
 #include <quire/error.h>
-#include "ctl_client.h"
+#include "vmm/look/ctl_client.h"
 #include "symbols.h"
 
 struct where {

@@ -4,7 +4,7 @@
  * merged and does not leave, and what it takes to use it.
  */
 #include <inttypes.h>
-#include "json.h"
+#include "vmm/print/json.h"
 #include "mmu/base/clock.h"
 #include "mmu/memory/note.h"
 #include "why_page.h"

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_VMM_PRINT_JSON_H
+#define QUIRE_VMM_PRINT_JSON_H
+
+/*
+ * A writer of JSON.  The caller makes one call for each value, in the order of the text.  `key` is
+ * NULL inside an array, and for the outermost value.  No call fails; ferror() tells whether the
+ * stream did.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct json {
+	FILE *f;
+	unsigned int depth;
+	bool first; /* nothing is written yet at this depth */
+};
+
+void json_init(struct json *json, FILE *f);
+
+void json_object(struct json *json, const char *key);
+void json_end_object(struct json *json);
+void json_array(struct json *json, const char *key);
+void json_end_array(struct json *json);
+void json_number(struct json *json, const char *key, uint64_t value);
+void json_signed(struct json *json, const char *key, int64_t value);
+
+/* Pages of 4 KiB, as a number of bytes. */
+void json_pages(struct json *json, const char *key, uint64_t pages);
+
+/* A number with one decimal: 123 tenths are 12.3. */
+void json_tenths(struct json *json, const char *key, uint64_t tenths);
+
+/* ... and with two: 123 hundredths are 1.23. */
+void json_hundredths(struct json *json, const char *key, uint64_t hundredths);
+
+/* A string with a hexadecimal number: "0x1f". */
+void json_hex(struct json *json, const char *key, uint64_t value);
+
+/* A string.  It may hold any bytes; what is not printable ASCII is escaped. */
+void json_string(struct json *json, const char *key, const char *value);
+
+#endif
