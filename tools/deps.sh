@@ -14,6 +14,8 @@ packages=(
 	liburing-dev				# disks
 	liblz4-dev				# the compressed pool
 	libzstd-dev				# the swap area
+	libyaml-dev				# scenarios
+	libjansson-dev				# JSON that is read
 	perl					# prove
 	libxml2-utils				# xmllint: pictures in the tests
 	clang					# second compiler, fuzzers
@@ -103,9 +105,9 @@ usable() {
 		command -v "$tool" >/dev/null || return 1
 	done
 	printf '#include <%s>\n' capstone/capstone.h libfdt.h png.h seccomp.h liburing.h lz4.h \
-			zstd.h |
+			zstd.h yaml.h jansson.h |
 		gcc -x c -shared -o /dev/null - -lcapstone -lfdt -lpng -lseccomp -luring -llz4 \
-			-lzstd 2>/dev/null
+			-lzstd -lyaml -ljansson 2>/dev/null
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then

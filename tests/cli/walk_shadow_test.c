@@ -57,7 +57,7 @@ static char *said(const struct ctl_walked *w, struct walk_access access, bool js
 		tap_bail("no memory");
 	json_init(&j, f);
 	if (json)
-		json_object(&j, NULL);
+		json_begin_object(&j, NULL);
 	if (json)
 		walk_shadow_json(&j, w, access);
 	else

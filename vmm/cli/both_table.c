@@ -211,7 +211,7 @@ static void put_comparison(struct json *json, const struct verdict *v)
 	const struct both_difference *d = &v->output;
 	char line[SHOWN + 1], name[32];
 
-	json_object(json, "comparison");
+	json_begin_object(json, "comparison");
 	json_number(json, "status_equal", v->status[0] == v->status[1]);
 	json_number(json, "output_equal", !d->differs);
 	for (unsigned int p = 0; p < VM_NR_PAGINGS; p++) {
@@ -228,7 +228,7 @@ static void put_comparison(struct json *json, const struct verdict *v)
 		snprintf(name, sizeof(name), "%s_line", paging_name[p]);
 		snprintf(line, sizeof(line), "%.*s", (int)min_u64(d->at[p].nr, SHOWN),
 			 d->at[p].bytes);
-		json_string(json, name, line);
+		json_text(json, name, line);
 	}
 	json_end_object(json);
 }
@@ -243,7 +243,7 @@ static int write_stats(const struct run *run, const struct both_side *side, cons
 		vm[p] = stats_of_end(&side[p].end->end, run->vm_config.nr_vcpus,
 				     run->vm_config.ram_bytes);
 	json_init(&json, run->stats);
-	json_object(&json, NULL);
+	json_begin_object(&json, NULL);
 	stats_members(&json, last->has_machine ? &last->machine : NULL, vm, VM_NR_PAGINGS);
 	put_comparison(&json, v);
 	json_end_object(&json);

@@ -302,9 +302,9 @@ static void print_settings(const struct machine_options *o, const struct machine
 		return;
 	}
 	json_init(&json, stdout);
-	json_object(&json, NULL);
-	json_string(&json, "schema", "quire.machine/1");
-	json_string(&json, "address", wire_address_name(o->address, name, sizeof(name)));
+	json_begin_object(&json, NULL);
+	json_text(&json, "schema", "quire.machine/1");
+	json_text(&json, "address", wire_address_name(o->address, name, sizeof(name)));
 	stats_machine(&json, s);
 	json_end_object(&json);
 }

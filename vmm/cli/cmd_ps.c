@@ -254,13 +254,13 @@ static void put_answer(struct json *json, const struct roster_vm *vm)
 
 static void put_vm(struct json *json, const struct roster *r, const struct roster_vm *vm)
 {
-	json_object(json, NULL);
-	json_string(json, "name", vm->name);
+	json_begin_object(json, NULL);
+	json_text(json, "name", vm->name);
 	json_number(json, "pid", vm->pid);
 	json_number(json, "uid", vm->uid);
-	json_string(json, "state", state_of(vm));
+	json_text(json, "state", state_of(vm));
 	if (vm->id) {
-		json_string(json, "machine", r->machine[vm->machine].address);
+		json_text(json, "machine", r->machine[vm->machine].address);
 		json_number(json, "id", vm->id);
 		json_pages(json, "commit_bytes",
 			   vm->account.ram_pages + vm->account.overhead_pages);
@@ -275,9 +275,9 @@ static void print_json(const struct roster *r)
 	struct json json;
 
 	json_init(&json, stdout);
-	json_object(&json, NULL);
-	json_string(&json, "schema", "quire.ps/1");
-	json_array(&json, "vms");
+	json_begin_object(&json, NULL);
+	json_text(&json, "schema", "quire.ps/1");
+	json_begin_array(&json, "vms");
 	for (unsigned int i = 0; i < r->nr_vms; i++)
 		put_vm(&json, r, &r->vm[i]);
 	json_end_array(&json);

@@ -142,14 +142,14 @@ static void json_reference(struct json *json, const struct walk_ref *ref)
 	char bits[80];
 
 	render_entry_bits(bits, sizeof(bits), ref);
-	json_object(json, NULL);
+	json_begin_object(json, NULL);
 	json_number(json, "stage", ref->stage);
 	json_number(json, "level", ref->level);
-	json_string(json, "name", ref->name);
+	json_text(json, "name", ref->name);
 	json_hex(json, "input", ref->input);
 	json_hex(json, "address", ref->addr);
 	json_hex(json, "entry", ref->entry);
-	json_string(json, "bits", bits);
+	json_text(json, "bits", bits);
 	json_end_object(json);
 }
 
@@ -164,7 +164,7 @@ static void json_outcome(struct json *json, const struct walk_result *res, uint8
 {
 	const char *answer = render_answer(res, state);
 
-	json_string(json, "outcome", walk_outcome_name(res->outcome));
+	json_text(json, "outcome", walk_outcome_name(res->outcome));
 	json_number(json, "succeeds", render_succeeds(res, state));
 	if (res->outcome == WALK_PAGE_FAULT)
 		json_number(json, "error_code", res->error_code);
@@ -175,13 +175,13 @@ static void json_outcome(struct json *json, const struct walk_result *res, uint8
 	if (res->outcome == WALK_OK && res->level2)
 		json_number(json, "stage2_page_bytes", page_bytes(NULL, res->level2));
 	if (answer)
-		json_string(json, "answer", answer);
+		json_text(json, "answer", answer);
 	if (res->gpa == GPA_INVALID)
 		return;
 	json_hex(json, "gpa", res->gpa);
 	if (res->outcome == WALK_OK)
 		json_hex(json, "machine_address", res->maddr);
-	json_string(json, "page", render_state_text(state));
+	json_text(json, "page", render_state_text(state));
 }
 
 static void json_bytes(struct json *json, const struct walked *w)
@@ -190,7 +190,7 @@ static void json_bytes(struct json *json, const struct walked *w)
 
 	for (size_t i = 0; i < w->bytes; i++)
 		snprintf(text + 2 * i, 3, "%02x", w->byte[i]);
-	json_string(json, "bytes", text);
+	json_text(json, "bytes", text);
 }
 
 static void print_json(const struct walk_options *opt, const struct walked *w)
@@ -199,26 +199,26 @@ static void print_json(const struct walk_options *opt, const struct walked *w)
 	struct json json;
 
 	json_init(&json, stdout);
-	json_object(&json, NULL);
-	json_string(&json, "schema", "quire.walk/1");
-	json_string(&json, "name", w->info.vm.name);
+	json_begin_object(&json, NULL);
+	json_text(&json, "schema", "quire.walk/1");
+	json_text(&json, "name", w->info.vm.name);
 	json_number(&json, "pid", w->info.vm.pid);
 	json_number(&json, "vcpu", opt->cpu);
-	json_string(&json, "access",
-		    opt->access.write ? "write" :
-		    opt->access.fetch ? "fetch" :
-					"read");
+	json_text(&json, "access",
+		  opt->access.write ? "write" :
+		  opt->access.fetch ? "fetch" :
+				      "read");
 	json_number(&json, "user", opt->access.user);
 	json_hex(&json, "gva", w->gva);
 	if (w->name[0])
-		json_string(&json, "symbol", w->name);
+		json_text(&json, "symbol", w->name);
 	if (opt->symbols)
 		json_hex(&json, "slide", w->slide);
-	json_string(&json, "paging", res->format1 ? res->format1->name : "off");
+	json_text(&json, "paging", res->format1 ? res->format1->name : "off");
 	json_outcome(&json, res, w->at.state);
 	if (opt->bytes)
 		json_bytes(&json, w);
-	json_array(&json, "references");
+	json_begin_array(&json, "references");
 	for (unsigned int i = 0; i < res->nr_refs && i < WALK_MAX_REFS; i++)
 		json_reference(&json, &res->ref[i]);
 	json_end_array(&json);

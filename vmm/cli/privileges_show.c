@@ -138,13 +138,13 @@ static void process_json(struct json *json, const struct privileged_vm *vm, unsi
 
 	if (!vm->pid[who])
 		return;
-	json_object(json, NULL);
-	json_string(json, "process", privileged_name[who]);
+	json_begin_object(json, NULL);
+	json_text(json, "process", privileged_name[who]);
 	json_number(json, "pid", (uint64_t)vm->pid[who]);
 	for (unsigned int i = 0; i < nr_privileges; i++) {
 		read_one(vm, who, &privileges[i], text);
 		if (text[0])
-			json_string(json, privileges[i].key, text);
+			json_text(json, privileges[i].key, text);
 	}
 	json_end_object(json);
 }
@@ -176,9 +176,9 @@ static void pieces_json(struct json *json, const struct privileged_vm *vm)
 		[PRIVILEGE_DENIED] = "denied",
 	};
 
-	json_object(json, "pieces");
+	json_begin_object(json, "pieces");
 	for (unsigned int piece = 0; piece < SANDBOX_NR_PIECES; piece++)
-		json_string(json, sandbox_piece_name[piece], verdict[check_piece(vm, piece)]);
+		json_text(json, sandbox_piece_name[piece], verdict[check_piece(vm, piece)]);
 	json_end_object(json);
 }
 
@@ -187,11 +187,11 @@ static void threads_json(struct json *json, pid_t pid)
 	static struct privileged_thread threads[PRIVILEGED_MAX_THREADS];
 	unsigned int nr = privileged_threads(pid, threads, PRIVILEGED_MAX_THREADS);
 
-	json_array(json, "threads");
+	json_begin_array(json, "threads");
 	for (unsigned int i = 0; i < nr; i++) {
-		json_object(json, NULL);
+		json_begin_object(json, NULL);
 		json_number(json, "tid", (uint64_t)threads[i].tid);
-		json_string(json, "role", role_of(&threads[i], pid));
+		json_text(json, "role", role_of(&threads[i], pid));
 		json_number(json, "filters", threads[i].nr_filters);
 		json_end_object(json);
 	}
@@ -203,13 +203,13 @@ void privileges_json(FILE *f, const struct privileged_vm *vm, unsigned int nr)
 	struct json json;
 
 	json_init(&json, f);
-	json_object(&json, NULL);
-	json_string(&json, "schema", "quire.sandbox/1");
-	json_array(&json, "vms");
+	json_begin_object(&json, NULL);
+	json_text(&json, "schema", "quire.sandbox/1");
+	json_begin_array(&json, "vms");
 	for (unsigned int i = 0; i < nr; i++) {
-		json_object(&json, NULL);
-		json_string(&json, "name", vm[i].info->name);
-		json_array(&json, "processes");
+		json_begin_object(&json, NULL);
+		json_text(&json, "name", vm[i].info->name);
+		json_begin_array(&json, "processes");
 		for (unsigned int who = 0; who < PRIVILEGED_NR; who++)
 			process_json(&json, &vm[i], who);
 		json_end_array(&json);

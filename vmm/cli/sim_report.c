@@ -79,8 +79,8 @@ int sim_report_text(FILE *f, const struct sim_report *r)
 
 static void write_policy(struct json *json, const struct sim_report *r, unsigned int p)
 {
-	json_object(json, NULL);
-	json_string(json, "name", sim_name(p));
+	json_begin_object(json, NULL);
+	json_text(json, "name", sim_name(p));
 	json_number(json, "bytes_per_page", sim_page_bytes(p));
 	if (r->sim.frames) {
 		json_number(json, "faults", r->result[p].faults);
@@ -88,7 +88,7 @@ static void write_policy(struct json *json, const struct sim_report *r, unsigned
 		json_number(json, "write_backs", r->result[p].write_backs);
 	}
 	if (r->curve) {
-		json_array(json, "curve_faults");
+		json_begin_array(json, "curve_faults");
 		for (unsigned int i = 0; i < r->nr_points; i++)
 			json_number(json, NULL, r->faults[p][i]);
 		json_end_array(json);
@@ -101,9 +101,9 @@ void sim_report_json(FILE *f, const struct sim_report *r)
 	struct json json;
 
 	json_init(&json, f);
-	json_object(&json, NULL);
-	json_string(&json, "schema", "quire.sim/1");
-	json_string(&json, "trace", r->name);
+	json_begin_object(&json, NULL);
+	json_text(&json, "schema", "quire.sim/1");
+	json_text(&json, "trace", r->name);
 	json_number(&json, "accesses", trace_length(r->trace));
 	json_number(&json, "writes", r->trace->nr_writes);
 	json_number(&json, "pages", r->trace->nr_pages);
@@ -112,12 +112,12 @@ void sim_report_json(FILE *f, const struct sim_report *r)
 	if (r->sim.frames)
 		json_number(&json, "frames", r->sim.frames);
 	if (r->curve) {
-		json_array(&json, "curve_frames");
+		json_begin_array(&json, "curve_frames");
 		for (unsigned int i = 0; i < r->nr_points; i++)
 			json_number(&json, NULL, r->frames[i]);
 		json_end_array(&json);
 	}
-	json_array(&json, "policies");
+	json_begin_array(&json, "policies");
 	for (unsigned int p = 0; p < SIM_NR_POLICIES; p++)
 		if (r->asked[p])
 			write_policy(&json, r, p);

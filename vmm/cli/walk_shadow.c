@@ -209,10 +209,10 @@ void walk_shadow_text(FILE *f, const struct ctl_walked *w, struct walk_access ac
 
 static void json_guest(struct json *json, const struct ctl_walked *w, const struct shadow_ref *ref)
 {
-	json_string(json, "guest_name", level_name(w->res.format1, ref->level));
+	json_text(json, "guest_name", level_name(w->res.format1, ref->level));
 	json_hex(json, "guest_address", ref->guest);
 	json_hex(json, "guest_entry", ref->now);
-	json_string(json, "guest_bits", bits_of(1, ref->now));
+	json_text(json, "guest_bits", bits_of(1, ref->now));
 	if (ref->entry)
 		json_hex(json, "made_of", ref->then);
 	json_number(json, "stale", w->shadow.stale >> (ref - w->shadow.ref) & 1);
@@ -225,14 +225,14 @@ static void json_reference(struct json *json, const struct ctl_walked *w,
 	char rights[BITS];
 
 	render_bits(rights, BITS, ref->access, right_names, ARRAY_SIZE(right_names));
-	json_object(json, NULL);
+	json_begin_object(json, NULL);
 	json_number(json, "level", ref->level);
-	json_string(json, "name", level_of(ref)->name);
+	json_text(json, "name", level_of(ref)->name);
 	json_hex(json, "address", ref->address);
 	json_hex(json, "entry", ref->entry);
-	json_string(json, "bits", bits_of(1, ref->entry));
-	json_string(json, "stands_for", kind_name[ref->kind]);
-	json_string(json, "rights", rights);
+	json_text(json, "bits", bits_of(1, ref->entry));
+	json_text(json, "stands_for", kind_name[ref->kind]);
+	json_text(json, "rights", rights);
 	if (ref->kind == SP_GUEST)
 		json_guest(json, w, ref);
 	if (ref->kind == SP_DIRECT)
@@ -261,18 +261,18 @@ void walk_shadow_json(struct json *json, const struct ctl_walked *w, struct walk
 	if (look->found == SHADOW_NO_TABLES)
 		return;
 	rules_of(look, rules);
-	json_object(json, "shadow");
-	json_string(json, "view", look->user ? "user" : "supervisor");
-	json_string(json, "rules", rules);
+	json_begin_object(json, "shadow");
+	json_text(json, "view", look->user ? "user" : "supervisor");
+	json_text(json, "rules", rules);
 	if (look->root)
 		json_hex(json, "root", look->root);
-	json_string(json, "found", found[look->found]);
+	json_text(json, "found", found[look->found]);
 	json_number(json, "needs_exit", !allows(look, access));
 	json_number(json, "stale", look->stale != 0);
-	json_string(json, "text", conclusion(w, access));
+	json_text(json, "text", conclusion(w, access));
 	if (look->found == SHADOW_MAPS)
 		json_leaf(json, look);
-	json_array(json, "references");
+	json_begin_array(json, "references");
 	for (unsigned int i = 0; i < look->nr_refs; i++)
 		json_reference(json, w, &look->ref[i]);
 	json_end_array(json);

@@ -201,7 +201,7 @@ static void json_private(struct json *json, const struct vm_info *vm, const stru
 	json_number(json, "held", s->held);
 	json_number(json, "refusals", s->refusals);
 	if (vm->merge.mode != KEEPER_OFF) {
-		json_string(json, "merge_reason", note_reason_name[note_reason(s->note)]);
+		json_text(json, "merge_reason", note_reason_name[note_reason(s->note)]);
 		json_number(json, "merge_backoff", note_backoff(s->note));
 	}
 	for (unsigned int w = 0; w < GMEM_NR_WATCHERS; w++)
@@ -227,8 +227,8 @@ static void json_price(struct json *json, const struct row *p)
 {
 	json_number(json, "read_credits", p->read_credits);
 	json_number(json, "write_credits", p->write_credits);
-	json_string(json, "read_time", p->read_time);
-	json_string(json, "write_time", p->write_time);
+	json_text(json, "read_time", p->read_time);
+	json_text(json, "write_time", p->write_time);
 }
 
 void why_page_json(FILE *f, const struct vm_info *vm, const struct gmem_story *s)
@@ -236,13 +236,13 @@ void why_page_json(FILE *f, const struct vm_info *vm, const struct gmem_story *s
 	struct json json;
 
 	json_init(&json, f);
-	json_object(&json, NULL);
-	json_string(&json, "schema", "quire.why/1");
-	json_string(&json, "name", vm->name);
+	json_begin_object(&json, NULL);
+	json_text(&json, "schema", "quire.why/1");
+	json_text(&json, "name", vm->name);
 	json_number(&json, "pid", vm->pid);
 	json_number(&json, "gfn", s->gfn);
 	json_hex(&json, "gpa", gfn_to_gpa(s->gfn));
-	json_string(&json, "state", page_states[s->state].name);
+	json_text(&json, "state", page_states[s->state].name);
 	json_number(&json, "large_leaf", s->level == 2);
 	json_number(&json, "mapped", s->mapped);
 	if (s->mapped)

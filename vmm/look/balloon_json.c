@@ -25,11 +25,11 @@ static void put_decision(struct json *json, const struct machine_decision *decis
 	const char *reason = balloon_reason_name(d->reason);
 	char text[512];
 
-	json_object(json, NULL);
-	json_string(json, "reason", reason ? reason : "?");
+	json_begin_object(json, NULL);
+	json_text(json, "reason", reason ? reason : "?");
 	if (reason) {
 		balloon_describe(d, text, sizeof(text));
-		json_string(json, "text", text);
+		json_text(json, "text", text);
 	}
 	json_number(json, "ago_ns", decision->now_ns - min_u64(d->last_ns, decision->now_ns));
 	json_number(json, "ticks", d->ticks);
@@ -57,7 +57,7 @@ static void put_decisions(struct json *json, struct machine_client *machine, uin
 
 	if (balloon_decisions(machine, vm, decision, &nr, NULL))
 		return;
-	json_array(json, "decisions");
+	json_begin_array(json, "decisions");
 	while (nr--)
 		put_decision(json, &decision[nr]);
 	json_end_array(json);
@@ -65,7 +65,7 @@ static void put_decisions(struct json *json, struct machine_client *machine, uin
 
 static void put_policy(struct json *json, const struct machine_balloon_state *state)
 {
-	json_object(json, "policy");
+	json_begin_object(json, "policy");
 	json_number(json, "manual", state->manual);
 	json_number(json, "shares", state->shares);
 	json_number(json, "min_pages", state->min_pages);
@@ -81,7 +81,7 @@ static void put_machine(struct json *json, const struct roster *r, const struct 
 	struct machine_balloon_state state;
 	struct machine_client *machine;
 
-	json_string(json, "machine", address);
+	json_text(json, "machine", address);
 	json_number(json, "id", vm->id);
 	if (machine_client_look(address, &machine, NULL, NULL))
 		return;
@@ -98,8 +98,8 @@ static void put_vm(struct json *json, const struct roster *r, const struct roste
 	const struct balloon_record *b = &vm->info.balloon;
 	uint64_t ram = vm->info.mem.s2.ram_pages;
 
-	json_object(json, NULL);
-	json_string(json, "name", vm->name);
+	json_begin_object(json, NULL);
+	json_text(json, "name", vm->name);
 	json_number(json, "pid", vm->pid);
 	json_number(json, "ram_pages", ram);
 	json_number(json, "guest_pages", ram - min_u64(b->actual, ram));
@@ -114,9 +114,9 @@ void balloon_json(FILE *f, const struct roster *r, bool why)
 	struct json json;
 
 	json_init(&json, f);
-	json_object(&json, NULL);
-	json_string(&json, "schema", "quire.balloon/1");
-	json_array(&json, "vms");
+	json_begin_object(&json, NULL);
+	json_text(&json, "schema", "quire.balloon/1");
+	json_begin_array(&json, "vms");
 	for (unsigned int i = 0; i < r->nr_vms; i++)
 		if (r->vm[i].answers)
 			put_vm(&json, r, &r->vm[i], why);

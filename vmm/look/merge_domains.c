@@ -112,13 +112,13 @@ static void put_object(struct json *json, const struct merge_domain *domain, con
 {
 	const struct machine_domain_record *d = &domain->record;
 
-	json_object(json, NULL);
-	json_string(json, "machine", r->machine[domain->machine].address);
+	json_begin_object(json, NULL);
+	json_text(json, "machine", r->machine[domain->machine].address);
 	json_number(json, "id", domain->id);
 	if (d->name[0])
-		json_string(json, "name", name_of(domain));
+		json_text(json, "name", name_of(domain));
 	else
-		json_string(json, "vm", owner_of(domain, r));
+		json_text(json, "vm", owner_of(domain, r));
 	json_number(json, "vms", d->members);
 	json_number(json, "pages_shared", d->pages_shared);
 	json_number(json, "pages_sharing", d->pages_sharing);
@@ -135,7 +135,7 @@ static void put_object(struct json *json, const struct merge_domain *domain, con
 
 void merge_domains_json(struct json *json, const struct merge_domains *d, const struct roster *r)
 {
-	json_array(json, "domains");
+	json_begin_array(json, "domains");
 	for (unsigned int i = 0; i < d->nr; i++)
 		put_object(json, &d->domain[i], r);
 	json_end_array(json);

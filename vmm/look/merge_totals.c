@@ -185,8 +185,8 @@ void merge_totals_json(FILE *f, const struct merge_totals *t, const struct roste
 	struct json json;
 
 	json_init(&json, f);
-	json_object(&json, NULL);
-	json_string(&json, "schema", "quire.merge/1");
+	json_begin_object(&json, NULL);
+	json_text(&json, "schema", "quire.merge/1");
 	json_number(&json, "vms_on", t->vms[KEEPER_ON]);
 	json_number(&json, "vms_zero", t->vms[KEEPER_ZERO]);
 	json_number(&json, "vms_off", t->vms[KEEPER_OFF]);

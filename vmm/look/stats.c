@@ -166,7 +166,7 @@ void stats_times(struct json *json, const char *name, const struct histogram *h)
 {
 	char key[64];
 
-	json_object(json, name);
+	json_begin_object(json, name);
 	for (unsigned int n = 0; n < HISTOGRAM_BUCKETS; n++) {
 		if (!h->count[n])
 			continue;
@@ -239,7 +239,7 @@ static void reclaim_stats(struct json *json, const struct vm_info *info)
 	const struct reclaimer_stats *r = &info->reclaim;
 	bool on = info->reclaim_policy < RECLAIM_NR_POLICIES;
 
-	json_string(json, "reclaim", on ? reclaim_policies[info->reclaim_policy]->name : "off");
+	json_text(json, "reclaim", on ? reclaim_policies[info->reclaim_policy]->name : "off");
 	json_number(json, "reclaim_requests", r->requests);
 	json_number(json, "reclaim_direct", r->direct);
 	json_number(json, "reclaim_passes", r->passes);
@@ -278,8 +278,8 @@ static void merge_stats(struct json *json, const struct vm_info *info)
 	const struct keeper_stats *k = &info->merge;
 	char key[64];
 
-	json_string(json, "merge_mode", stats_merge_name(k->mode));
-	json_string(json, "domain", stats_domain(info));
+	json_text(json, "merge_mode", stats_merge_name(k->mode));
+	json_text(json, "domain", stats_domain(info));
 	json_number(json, "merge_joined", k->joined);
 	json_number(json, "merged_pages", k->merged_pages);
 	json_number(json, "zeroed_pages", k->zeroed_pages);
@@ -308,7 +308,7 @@ static void exit_stats(struct json *json, const struct vm_info *info)
 	char key[80];
 
 	json_number(json, "exits", stats_exits(info));
-	json_object(json, "exits_by_reason");
+	json_begin_object(json, "exits_by_reason");
 	for (uint32_t r = 0; r < KVM_NR_EXITS; r++) {
 		if (!info->exits[r])
 			continue;
@@ -316,7 +316,7 @@ static void exit_stats(struct json *json, const struct vm_info *info)
 		json_number(json, key, info->exits[r]);
 	}
 	json_end_object(json);
-	json_object(json, "finished_instructions");
+	json_begin_object(json, "finished_instructions");
 	for (unsigned int i = 0; i < EMULATE_NR_ROWS; i++)
 		if (info->finished[i])
 			json_number(json, emulate_name(i), info->finished[i]);
@@ -371,7 +371,7 @@ static void time_stats(struct json *json, const struct vm_info *info)
 /* A piece of the sandbox is 1 if it is on, and 0 if it is off or the host did not permit it. */
 static void sandbox_stats(struct json *json, const struct vm_info *info)
 {
-	json_object(json, "sandbox");
+	json_begin_object(json, "sandbox");
 	for (unsigned int i = 0; i < SANDBOX_NR_PIECES; i++)
 		json_number(json, sandbox_piece_name[i], info->sandbox >> i & 1);
 	json_end_object(json);
@@ -383,7 +383,7 @@ static void account_stats(struct json *json, const struct stats_account *account
 
 	if (!account->id)
 		return;
-	json_string(json, "machine", account->machine);
+	json_text(json, "machine", account->machine);
 	json_number(json, "id", account->id);
 	json_pages(json, "commit_bytes", record->ram_pages + record->overhead_pages);
 	json_pages(json, "overhead_bytes", record->overhead_pages);
@@ -398,9 +398,9 @@ static void account_stats(struct json *json, const struct stats_account *account
 
 static void running_stats(struct json *json, const struct vm_info *info)
 {
-	json_string(json, "name", info->name);
+	json_text(json, "name", info->name);
 	json_number(json, "pid", info->pid);
-	json_string(json, "state", stats_state_name(info->state));
+	json_text(json, "state", stats_state_name(info->state));
 	if (info->state == VM_ENDED)
 		json_number(json, "exit_status", info->exit_status);
 	json_number(json, "vcpus", info->nr_vcpus);
@@ -438,13 +438,13 @@ void stats_vm(struct json *json, const struct stats_vm *vm)
 void stats_members(struct json *json, const struct machine_state *machine,
 		   const struct stats_vm *vm, unsigned int nr_vms)
 {
-	json_string(json, "schema", "quire.stats/1");
-	json_object(json, "machine");
+	json_text(json, "schema", "quire.stats/1");
+	json_begin_object(json, "machine");
 	stats_machine(json, machine);
 	json_end_object(json);
-	json_array(json, "vms");
+	json_begin_array(json, "vms");
 	for (unsigned int i = 0; i < nr_vms; i++) {
-		json_object(json, NULL);
+		json_begin_object(json, NULL);
 		stats_vm(json, &vm[i]);
 		json_end_object(json);
 	}
@@ -457,7 +457,7 @@ int stats_document(FILE *f, const struct machine_state *machine, const struct st
 	struct json json;
 
 	json_init(&json, f);
-	json_object(&json, NULL);
+	json_begin_object(&json, NULL);
 	stats_members(&json, machine, vm, nr_vms);
 	json_end_object(&json);
 	return fflush(f) || ferror(f) ? -EIO : 0;

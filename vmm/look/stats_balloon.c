@@ -114,11 +114,11 @@ void stats_balloon(struct json *json, const struct vm_info *info)
 {
 	const struct balloon_record *b = &info->balloon;
 
-	json_string(json, "balloon_mode", balloon_mode_name(b->mode));
+	json_text(json, "balloon_mode", balloon_mode_name(b->mode));
 	if (b->mode == BALLOON_MODE_OFF)
 		return;
 	json_number(json, "balloon_manual", b->manual);
-	json_string(json, "balloon_driver", balloon_driver_name(b->driver));
+	json_text(json, "balloon_driver", balloon_driver_name(b->driver));
 	json_number(json, "balloon_silent_ns", age_ns(info, b->silent_since_ns));
 	for (unsigned int i = 0; i < ARRAY_SIZE(counters); i++)
 		json_number(json, counters[i].member, value_of(b, &counters[i]));

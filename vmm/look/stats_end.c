@@ -51,12 +51,12 @@ static void put_refusal(struct json *json, const struct launch_end *end)
 {
 	const struct machine_refusal *r = end->refusal;
 
-	json_object(json, "refused");
-	json_string(json, "by",
-		    r->book == MACHINE_LEDGER ? "ledger" :
-		    r->book == MACHINE_BUDGET ? "budget" :
-						"machine");
-	json_string(json, "text", end->text);
+	json_begin_object(json, "refused");
+	json_text(json, "by",
+		  r->book == MACHINE_LEDGER ? "ledger" :
+		  r->book == MACHINE_BUDGET ? "budget" :
+					      "machine");
+	json_text(json, "text", end->text);
 	if (r->book == MACHINE_LEDGER)
 		put_ledger(json, r);
 	else if (r->book == MACHINE_BUDGET)
@@ -84,9 +84,9 @@ static void put_kill(struct json *json, const struct launch_end *end)
 
 	snprintf(signal, sizeof(signal), "SIG%s",
 		 sigabbrev_np(end->signal) ? sigabbrev_np(end->signal) : "?");
-	json_object(json, "killed");
-	json_string(json, "why", killer(end));
-	json_string(json, "signal", signal);
+	json_begin_object(json, "killed");
+	json_text(json, "why", killer(end));
+	json_text(json, "signal", signal);
 	if (gone && gone->reason == MACHINE_OOM) {
 		json_signed(json, "badness", gone->badness);
 		json_pages(json, "held_bytes",
@@ -112,10 +112,10 @@ void stats_end(struct json *json, const struct stats_vm *vm)
 	};
 	const struct launch_end *end = vm->end;
 
-	json_string(json, "name", end->name);
+	json_text(json, "name", end->name);
 	if (end->pid)
 		json_number(json, "pid", (uint64_t)end->pid);
-	json_string(json, "state", state[end->how]);
+	json_text(json, "state", state[end->how]);
 	if (end->how != LAUNCH_NOT_STARTED || end->status)
 		json_number(json, "exit_status", (uint64_t)end->status);
 	json_number(json, "vcpus", vm->nr_vcpus);

@@ -79,12 +79,12 @@ void stats_shadow(struct json *json, const struct vm_info *info)
 {
 	bool is_shadow = info->paging == VM_PAGING_SHADOW;
 
-	json_string(json, "paging", is_shadow ? paging_name[VM_PAGING_SHADOW] : paging_name[0]);
+	json_text(json, "paging", is_shadow ? paging_name[VM_PAGING_SHADOW] : paging_name[0]);
 	if (!is_shadow)
 		return;
-	json_object(json, "shadow");
+	json_begin_object(json, "shadow");
 	json_number(json, "exceptions", stats_shadow_exceptions(info));
-	json_object(json, "exceptions_by_name");
+	json_begin_object(json, "exceptions_by_name");
 	for (unsigned int v = 0; v < VM_NR_EXCEPTIONS; v++)
 		if (info->shadow.exceptions[v])
 			json_number(json, exception_name(v), info->shadow.exceptions[v]);
@@ -93,7 +93,7 @@ void stats_shadow(struct json *json, const struct vm_info *info)
 	json_number(json, "true_faults", info->shadow.true_faults);
 	json_number(json, "interrupts", info->shadow.interrupts);
 	json_number(json, "emulated_instructions", stats_shadow_emulated(info));
-	json_object(json, "emulated_by_name");
+	json_begin_object(json, "emulated_by_name");
 	for (unsigned int i = 0; i < MONITOR_NR_ROWS; i++)
 		if (stats_shadow_emulated_by_name(info, i))
 			json_number(json, monitor_name(i), stats_shadow_emulated_by_name(info, i));

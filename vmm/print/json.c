@@ -67,7 +67,7 @@ void json_init(struct json *json, FILE *f)
 	*json = (struct json){ .f = f, .first = true };
 }
 
-void json_object(struct json *json, const char *key)
+void json_begin_object(struct json *json, const char *key)
 {
 	open_bracket(json, key, '{');
 }
@@ -77,7 +77,7 @@ void json_end_object(struct json *json)
 	close_bracket(json, '}');
 }
 
-void json_array(struct json *json, const char *key)
+void json_begin_array(struct json *json, const char *key)
 {
 	open_bracket(json, key, '[');
 }
@@ -123,7 +123,7 @@ void json_hex(struct json *json, const char *key, uint64_t value)
 	fprintf(json->f, "\"0x%" PRIx64 "\"", value);
 }
 
-void json_string(struct json *json, const char *key, const char *value)
+void json_text(struct json *json, const char *key, const char *value)
 {
 	put_key(json, key);
 	put_string(json->f, value);

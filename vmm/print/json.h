@@ -19,9 +19,9 @@ struct json {
 
 void json_init(struct json *json, FILE *f);
 
-void json_object(struct json *json, const char *key);
+void json_begin_object(struct json *json, const char *key);
 void json_end_object(struct json *json);
-void json_array(struct json *json, const char *key);
+void json_begin_array(struct json *json, const char *key);
 void json_end_array(struct json *json);
 void json_number(struct json *json, const char *key, uint64_t value);
 void json_signed(struct json *json, const char *key, int64_t value);
@@ -39,6 +39,6 @@ void json_hundredths(struct json *json, const char *key, uint64_t hundredths);
 void json_hex(struct json *json, const char *key, uint64_t value);
 
 /* A string.  It may hold any bytes; what is not printable ASCII is escaped. */
-void json_string(struct json *json, const char *key, const char *value);
+void json_text(struct json *json, const char *key, const char *value);
 
 #endif

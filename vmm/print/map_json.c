@@ -22,10 +22,10 @@ static void put_counts(struct json *json, const struct mapview *view)
 
 static void put_run(struct json *json, gfn_t gfn, uint64_t nr, uint8_t byte)
 {
-	json_object(json, NULL);
+	json_begin_object(json, NULL);
 	json_number(json, "gfn", gfn);
 	json_number(json, "pages", nr);
-	json_string(json, "state", page_states[byte & ~GMEM_STATE_LARGE].name);
+	json_text(json, "state", page_states[byte & ~GMEM_STATE_LARGE].name);
 	json_number(json, "large_leaf", (byte & GMEM_STATE_LARGE) != 0);
 	json_end_object(json);
 }
@@ -34,7 +34,7 @@ static void put_runs(struct json *json, const struct mapview *view)
 {
 	uint64_t nr;
 
-	json_array(json, "runs");
+	json_begin_array(json, "runs");
 	for (uint64_t i = 0; i < view->nr; i += nr) {
 		for (nr = 1; i + nr < view->nr && view->states[i + nr] == view->states[i];)
 			nr++;
@@ -49,9 +49,9 @@ void map_json(FILE *f, const struct vm_info *vm, const struct mapview *view)
 	struct json json;
 
 	json_init(&json, f);
-	json_object(&json, NULL);
-	json_string(&json, "schema", "quire.map/1");
-	json_string(&json, "name", vm->name);
+	json_begin_object(&json, NULL);
+	json_text(&json, "schema", "quire.map/1");
+	json_text(&json, "name", vm->name);
 	json_number(&json, "pid", vm->pid);
 	put_counts(&json, view);
 	put_runs(&json, view);
