@@ -15,6 +15,8 @@
 #include "mmu/machine/balloon_policy.h"
 #include "mmu/machine/client.h"
 #include "args.h"
+#include "vmm/look/act.h"
+#include "vmm/look/act.h"
 #include "vmm/look/balloon_json.h"
 #include "cmd.h"
 #include "mmu/base/clock.h"
@@ -24,7 +26,6 @@
 #include "vmm/print/table.h"
 
 #define WAIT_NS	       (10 * NS_PER_S)
-#define NEW_VM_NS      (2 * NS_PER_S) /* for a VM that has just started to speak of its balloon */
 #define LOOK_US	       20000
 #define STATUS_NOT_YET 1
 
@@ -158,28 +159,6 @@ static int find_named(struct roster *r, const struct balloon_options *o, struct 
 	return code;
 }
 
-static int check_subject(const struct roster_vm *vm, struct quire_error *err)
-{
-	if (!vm->answers)
-		return quire_fail(err, -ETIMEDOUT, "VM %s does not answer", vm->name);
-	if (vm->info.balloon.mode == BALLOON_MODE_OFF)
-		return quire_fail(err, -EOPNOTSUPP,
-				  "VM %s has no balloon: it was started with "
-				  "--balloon=off",
-				  vm->name);
-	return 0;
-}
-
-static int reach_machine(struct subject *s, struct quire_error *err)
-{
-	if (!s->vm->id)
-		return quire_fail(err, -ENOTCONN,
-				  "VM %s is in no machine that is found here (see "
-				  "--machine); without one its balloon stays as it is",
-				  s->vm->name);
-	return machine_client_connect(s->roster->machine[s->vm->machine].address, &s->machine, err);
-}
-
 static const char *pages_text(uint64_t pages)
 {
 	return size_text(pages * QUIRE_PAGE_SIZE);
@@ -212,23 +191,6 @@ static int parse_target(const struct subject *s, const char *size,
 				  size, pages_text(s->ram_pages));
 	target->pages = s->ram_pages - pages;
 	return 0;
-}
-
-/* A VM tells the machine of its balloon as soon as it runs.  Give a new VM a moment for that. */
-static int set(struct subject *s, const struct machine_balloon_target *target,
-	       struct machine_balloon_state *state, struct quire_error *err)
-{
-	uint64_t until = monotonic_ns() + NEW_VM_NS;
-	struct quire_error why;
-	int code;
-
-	while ((code = machine_client_balloon_set(s->machine, s->vm->id, target, state, &why)) ==
-		       -EAGAIN &&
-	       monotonic_ns() < until)
-		usleep(LOOK_US);
-	return code ? quire_fail(err, code == -ERANGE ? -EINVAL : code, "VM %s: %.240s",
-				 s->vm->name, why.text) :
-		      0;
 }
 
 /* Why the guest will not follow, or NULL. */
@@ -287,9 +249,9 @@ static int set_size(struct subject *s, const struct balloon_options *o, struct q
 	int code = parse_target(s, o->size, &target, err);
 
 	if (!code)
-		code = reach_machine(s, err);
+		code = act_reach_machine(s->roster, s->vm, &s->machine, err);
 	if (!code)
-		code = set(s, &target, &state, err);
+		code = act_set_balloon(s->machine, s->vm, &target, &state, err);
 	if (!code && o->wait)
 		code = wait_for(s, target.pages, o->wait_ns, err);
 	if (code)
@@ -313,7 +275,7 @@ static int show(struct subject *s, struct quire_error *err)
 {
 	const struct balloon_record *b = &s->vm->info.balloon;
 	struct machine_balloon_state state;
-	int code = s->vm->id ? reach_machine(s, err) : 0;
+	int code = s->vm->id ? act_reach_machine(s->roster, s->vm, &s->machine, err) : 0;
 
 	if (!code && s->vm->id)
 		code = machine_client_balloon_get(s->machine, s->vm->id, &state, err);
@@ -399,7 +361,7 @@ static int show_why(struct subject *s, struct quire_error *err)
 	struct machine_decision decision[BALLOON_LOG_SIZE];
 	unsigned int nr;
 	char text[512];
-	int code = reach_machine(s, err);
+	int code = act_reach_machine(s->roster, s->vm, &s->machine, err);
 
 	if (!code)
 		code = balloon_decisions(s->machine, s->vm->id, decision, &nr, err);
@@ -421,7 +383,7 @@ static int do_one(const struct roster *r, const struct roster_vm *vm,
 		  const struct balloon_options *o, struct quire_error *err)
 {
 	struct subject s = { .roster = r, .vm = vm, .ram_pages = vm->info.mem.s2.ram_pages };
-	int code = check_subject(vm, err);
+	int code = act_check_balloon(vm, err);
 
 	if (!code)
 		code = o->why ? show_why(&s, err) : o->size ? set_size(&s, o, err) : show(&s, err);
@@ -441,10 +403,10 @@ static int show_json(const struct roster *r, const struct balloon_options *o)
 
 	for (unsigned int i = 0; i < r->nr_vms; i++) {
 		struct subject s = { .roster = r, .vm = &r->vm[i] };
-		int code = check_subject(s.vm, &err);
+		int code = act_check_balloon(s.vm, &err);
 
 		if (!code && o->why)
-			code = reach_machine(&s, &err);
+			code = act_reach_machine(r, s.vm, &s.machine, &err);
 		machine_client_destroy(s.machine);
 		if (code) {
 			warn(err.text);

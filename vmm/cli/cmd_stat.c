@@ -11,7 +11,7 @@
 #include "privileges.h"
 #include "vmm/look/process.h"
 #include "vmm/look/report.h"
-#include "vmm/look/stats.h"
+#include "vmm/look/look.h"
 
 const char stat_usage[] =
 	"usage: quire stat [--json|--meminfo] [--machine=ADDRESS] [VM]\n"
@@ -85,53 +85,23 @@ static int keep_named(struct roster *r, const char *word, struct quire_error *er
 	return code;
 }
 
-/*
- * Forms that speak of one machine mean the machine of the VM that was asked for, or else the only
- * machine, or else the default one.  NULL: there is none of these.
- */
+/* Forms that speak of one machine mean that of the VM that was asked for.  NULL: there is none. */
 static const struct roster_machine *choose_machine(const struct roster *r,
 						   const struct stat_options *opt)
 {
 	if (opt->vm)
 		return r->vm[0].id ? &r->machine[r->vm[0].machine] : NULL;
-	if (r->nr_machines == 1)
-		return &r->machine[0];
-	for (unsigned int i = 0; i < r->nr_machines; i++)
-		if (r->machine[i].is_default)
-			return &r->machine[i];
-	return NULL;
+	return look_machine(r);
 }
 
 /* ---- forms ---- */
 
-static struct stats_vm stats_of(const struct roster *r, const struct roster_vm *vm)
-{
-	struct stats_vm stats = { .info = &vm->info };
-
-	if (vm->id)
-		stats.account = (struct stats_account){
-			.machine = r->machine[vm->machine].address,
-			.id = vm->id,
-			.record = &vm->account,
-		};
-	return stats;
-}
-
 static int print_json(const struct roster *r, const struct roster_machine *machine,
 		      struct quire_error *err)
 {
-	struct stats_vm *vm = calloc(r->nr_vms + 1, sizeof(*vm));
-	unsigned int nr = 0;
-	int code;
+	int code = look_document(stdout, r, machine);
 
-	if (!vm)
-		return quire_fail(err, -ENOMEM, "no memory for %u VMs", r->nr_vms);
-	for (unsigned int i = 0; i < r->nr_vms; i++)
-		if (r->vm[i].answers)
-			vm[nr++] = stats_of(r, &r->vm[i]);
-	code = stats_document(stdout, machine ? &machine->state : NULL, vm, nr);
-	free(vm);
-	return code ? quire_fail(err, code, "cannot write: %m") : 0;
+	return code ? quire_fail(err, code, "cannot write: %s", strerror(-code)) : 0;
 }
 
 static int print_meminfo(const struct roster *r, const struct roster_machine *machine,
@@ -224,14 +194,13 @@ static void warn(const char *text)
 
 static int find_and_show(const struct stat_options *opt, struct quire_error *err)
 {
-	struct roster roster = { .warn = warn };
-	int code = roster_find_machines(&roster, opt->machine, err);
+	struct look look;
+	int code = look_take(&look, opt->machine, warn, err);
 
-	if (!code)
-		code = roster_find_vms(&roster, opt->machine != NULL, false, err);
-	if (!code)
-		code = show(&roster, opt, err);
-	roster_finish(&roster);
+	if (code)
+		return code;
+	code = show(&look.roster, opt, err);
+	look_finish(&look);
 	return code;
 }
 

@@ -145,7 +145,7 @@ static int share_out(struct stress_options *o, uint64_t factor, struct quire_err
 				  "; use "
 				  "fewer --guests, or more --memory or --factor",
 				  o->guest_bytes / MiB, (uint64_t)(MIN_GUEST_BYTES / MiB));
-	if (o->guest_bytes > ARGS_MAX_RAM)
+	if (o->guest_bytes > PARSE_MAX_RAM)
 		return quire_fail(err, -ERANGE, "that is too much for one guest");
 	return 0;
 }
