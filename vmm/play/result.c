@@ -114,8 +114,7 @@ static json_t *selection(const json_t *of, const char *const *members, size_t nr
 
 void result_sample(json_t *result, double t_s, const json_t *machine, const json_t *vms)
 {
-	json_t *sample = json_pack("{s:o}", "t_s", seconds(t_s)), *list = json_array(), *vm;
-	size_t i;
+	json_t *sample = json_pack("{s:o}", "t_s", seconds(t_s)), *list = json_array();
 
 	if (machine)
 		json_object_set_new(sample, "machine",
@@ -191,8 +190,7 @@ static int written(FILE *f)
 
 static void fill_table(struct table *t, const json_t *result)
 {
-	json_t *check;
-	size_t i;
+	const json_t *checks = json_object_get(result, "checks");
 
 	table_column(t, "LINE", true);
 	table_column(t, "AT", true);
@@ -209,12 +207,21 @@ static void fill_table(struct table *t, const json_t *result)
 	}
 }
 
+static void show_failures(FILE *f, const json_t *checks)
+{
+	for (size_t i = 0; i < json_array_size(checks); i++) {
+		const json_t *check = json_array_get(checks, i);
+
+		if (!is_ok(check))
+			fprintf(f, "line %.0f: %s: %s\n", number(check, "line"),
+				word(check, "text"), word(check, "value"));
+	}
+}
+
 int result_show(FILE *f, const json_t *result)
 {
 	struct table t = { 0 };
-	json_t *check;
 	int code;
-	size_t i;
 
 	fill_table(&t, result);
 	code = table_print(&t, f);
