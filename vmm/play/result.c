@@ -120,8 +120,9 @@ void result_sample(json_t *result, double t_s, const json_t *machine, const json
 		json_object_set_new(sample, "machine",
 				    selection(machine, machine_members,
 					      ARRAY_SIZE(machine_members)));
-	json_array_foreach(vms, i, vm)
-		json_array_append_new(list, selection(vm, vm_members, ARRAY_SIZE(vm_members)));
+	for (size_t i = 0; i < json_array_size(vms); i++)
+		json_array_append_new(list, selection(json_array_get(vms, i), vm_members,
+						      ARRAY_SIZE(vm_members)));
 	json_object_set_new(sample, "vms", list);
 	append(result, "samples", sample);
 }
@@ -155,12 +156,11 @@ void result_end(json_t *result, enum result_verdict verdict, const char *reason,
 
 unsigned int result_failures(const json_t *result)
 {
+	const json_t *checks = json_object_get(result, "checks");
 	unsigned int nr = 0;
-	json_t *check;
-	size_t i;
 
-	json_array_foreach(json_object_get(result, "checks"), i, check)
-		nr += !json_is_true(json_object_get(check, "ok"));
+	for (size_t i = 0; i < json_array_size(checks); i++)
+		nr += !json_is_true(json_object_get(json_array_get(checks, i), "ok"));
 	return nr;
 }
 
@@ -197,8 +197,9 @@ static void fill_table(struct table *t, const json_t *result)
 	table_column(t, "KIND", false);
 	table_column(t, "", false);
 	table_column(t, "CHECK", false);
-	json_array_foreach(json_object_get(result, "checks"), i, check)
-	{
+	for (size_t i = 0; i < json_array_size(checks); i++) {
+		const json_t *check = json_array_get(checks, i);
+
 		table_cell(t, "%.0f", number(check, "line"));
 		table_cell(t, "%.1f s", number(check, "at_s"));
 		table_cell(t, "%s", word(check, "kind"));
@@ -228,9 +229,7 @@ int result_show(FILE *f, const json_t *result)
 	table_finish(&t);
 	if (code)
 		return code;
-	json_array_foreach(json_object_get(result, "checks"), i, check) if (!is_ok(check))
-		fprintf(f, "line %.0f: %s: %s\n", number(check, "line"), word(check, "text"),
-			word(check, "value"));
+	show_failures(f, json_object_get(result, "checks"));
 	fprintf(f, "%s: %s in %.1f s%s%s\n", word(result, "name"), word(result, "verdict"),
 		number(result, "seconds"), *word(result, "reason") ? ": " : "",
 		word(result, "reason"));
@@ -267,10 +266,9 @@ int result_tap(FILE *f, const json_t *result)
 	bool whole = !strcmp(word(result, "verdict"), result_verdicts[RESULT_PASS]) ||
 		     !strcmp(word(result, "verdict"), result_verdicts[RESULT_FAIL]);
 	unsigned int nr = 0;
-	json_t *check;
-	size_t i;
 
-	json_array_foreach(checks, i, check) tap_line(f, is_ok(check), ++nr, check);
+	for (size_t i = 0; i < json_array_size(checks); i++)
+		tap_line(f, is_ok(json_array_get(checks, i)), ++nr, json_array_get(checks, i));
 	fprintf(f, "%s %u - %s was played to its end\n", whole ? "ok" : "not ok", ++nr,
 		word(result, "name"));
 	if (!whole)
