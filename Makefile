@@ -134,6 +134,9 @@ $(BUILD)/mmu/base/hash_avx2.o $(FUZZ_BUILD)/mmu/base/hash_avx2.o: WARN += -mavx2
 $(BUILD)/vmm/vm/sandbox.o $(FUZZ_BUILD)/vmm/vm/sandbox.o: $(SANDBOX_BPF)
 $(BUILD)/vmm/vm/sandbox.o $(FUZZ_BUILD)/vmm/vm/sandbox.o: CPPFLAGS_ALL += -I$(BUILD)/vmm/vm
 
+# The page for browsers, which the assembler reads.
+$(BUILD)/vmm/web/asset.o $(FUZZ_BUILD)/vmm/web/asset.o: $(wildcard vmm/web/page/*)
+
 $(BUILD)/quire: $(BUILD)/vmm/main.o $(LIB)
 	@echo '  LD      $@'
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)

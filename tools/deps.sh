@@ -14,6 +14,7 @@ packages=(
 	liburing-dev				# disks
 	liblz4-dev				# the compressed pool
 	libzstd-dev				# the swap area
+	libmicrohttpd-dev			# quire machine --http
 	libyaml-dev				# scenarios
 	libjansson-dev				# JSON that is read
 	perl					# prove
@@ -105,7 +106,7 @@ usable() {
 		command -v "$tool" >/dev/null || return 1
 	done
 	printf '#include <%s>\n' capstone/capstone.h libfdt.h png.h seccomp.h liburing.h lz4.h \
-			zstd.h yaml.h jansson.h |
+			zstd.h microhttpd.h yaml.h jansson.h |
 		gcc -x c -shared -o /dev/null - -lcapstone -lfdt -lpng -lseccomp -luring -llz4 \
 			-lzstd -lyaml -ljansson 2>/dev/null
 }

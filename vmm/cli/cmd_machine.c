@@ -23,6 +23,7 @@
 #include "cmd.h"
 #include "vmm/print/json.h"
 #include "vmm/look/stats.h"
+#include "vmm/web/web.h"
 
 const char machine_usage[] =
 	"usage: quire machine [OPTION...] --memory=SIZE\n"
@@ -54,6 +55,11 @@ const char machine_usage[] =
 	"                           memory, at most 8M)\n"
 	"  --user-reserve=SIZE      mode 2: how much each launcher leaves free, at most (default:\n"
 	"                           1/32 of memory, at most 128M)\n"
+	"  --http=ADDR:PORT         serve a page for browsers, which shows the machine and its\n"
+	"                           guests (docs/web.md).  Its address is printed at the start,\n"
+	"                           with the token that its buttons need.  127.0.0.1 is for this\n"
+	"                           host alone; port 0 is any that is free\n"
+	"  --metrics=ADDR:PORT      serve nothing but metrics, under /metrics\n"
 	"  --json                   set: print what came of it as quire.machine/1\n"
 	"                           (docs/stats.md); quire stat --json only looks\n"
 	"\n"
@@ -65,6 +71,7 @@ struct machine_options {
 	struct machine_settings settings; /* its `fields` say which of them options named */
 	bool huge, admin, user;		  /* options named these reserves */
 	bool json;
+	struct web_config web;
 };
 
 static int set_pages(struct machine_options *o, enum machine_field field, uint64_t *pages,
@@ -127,6 +134,8 @@ static int set_option(struct machine_options *o, int c, struct quire_error *err)
 	case 'b': return set_pages(o, MACHINE_SET_LIMIT, &s->limit_pages, err);
 	case 'H': return set_reserve(o, &s->reserved_huge_pages, &o->huge, err);
 	case 'A': return set_reserve(o, &s->admin_reserve_pages, &o->admin, err);
+	case 'h': o->web.http = optarg; return 0;
+	case 'M': o->web.metrics = optarg; return 0;
 	case 'U': return set_reserve(o, &s->user_reserve_pages, &o->user, err);
 	}
 	return -EINVAL;
@@ -144,6 +153,8 @@ static int parse_options(int argc, char **argv, struct machine_options *o, struc
 		{ "reserved-huge", required_argument, NULL, 'H' },
 		{ "admin-reserve", required_argument, NULL, 'A' },
 		{ "user-reserve", required_argument, NULL, 'U' },
+		{ "http", required_argument, NULL, 'h' },
+		{ "metrics", required_argument, NULL, 'M' },
 		{ "json", no_argument, NULL, 'j' },
 		{ 0 },
 	};
@@ -269,6 +280,18 @@ static int serve(struct machine *m, const char *address, struct quire_error *err
 	return code;
 }
 
+/* The observer ends with us: what it is held by stays open. */
+static int start_observer(struct machine_options *o, struct quire_error *err)
+{
+	int hold;
+
+	if (!o->web.http && !o->web.metrics)
+		return 0;
+	o->web.machine = o->address;
+	o->web.log = log_line;
+	return web_start(&o->web, &hold, err);
+}
+
 static int run_machine(struct machine_options *o, struct quire_error *err)
 {
 	struct machine_config config = { .log = log_line };
@@ -284,9 +307,12 @@ static int run_machine(struct machine_options *o, struct quire_error *err)
 	raise_descriptor_limit();
 	close_range(STDERR_FILENO + 1, ~0u, 0);
 	tzset();
-	code = machine_create(&config, &m, err);
+	code = start_observer(o, err);
+	if (!code)
+		code = machine_create(&config, &m, err);
 	if (code)
 		return code;
+	signal(SIGCHLD, SIG_IGN); /* the observer may end before us, and nobody waits for it */
 	code = serve(m, o->address, err);
 	machine_destroy(m);
 	return code;
@@ -317,6 +343,9 @@ static int set_machine(struct machine_options *o, struct quire_error *err)
 
 	if (!o->settings.fields)
 		return quire_fail(err, -EINVAL, "nothing to set; see quire help machine");
+	if (o->web.http || o->web.metrics)
+		return quire_fail(err, -EINVAL,
+				  "--http and --metrics are for a machine that starts");
 	code = machine_client_connect(o->address, &client, err);
 	if (code)
 		return code;

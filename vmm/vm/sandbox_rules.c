@@ -52,6 +52,7 @@
 #define L   (1u << SANDBOX_MACHINE)
 #define A   (L | 1u << SANDBOX_MACHINE_BARE)
 #define S   (1u << SANDBOX_SHELF)
+#define O   (1u << SANDBOX_OBSERVER)
 #define ALL (M | V | P | C | K | R | W | Q)
 #define U   (M | V | P | K | R | Q) /* whoever makes pages come or go */
 
@@ -90,6 +91,7 @@ const char *const sandbox_role_name[SANDBOX_NR_ROLES] = {
 	[SANDBOX_MACHINE] = "machine",
 	[SANDBOX_SHELF] = "shelf",
 	[SANDBOX_MACHINE_BARE] = "machine_bare",
+	[SANDBOX_OBSERVER] = "observer",
 };
 
 /* clang-format off */
@@ -277,6 +279,56 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(unlink,			    A,	   "... if it still is ours"),
 	CALL(lseek,			    A,	   "C library: exit"),
 	CALL(exit_group,		    A,	   "the end"),
+
+	/* ---- the observer: connections of HTTP ---- */
+	CALL(epoll_wait,		    O,	   "who wants something?"),
+	CALL(epoll_ctl,			    O,	   "clients come and go"),
+	CALL(poll,			    O,	   "... and the other thread, the machine?"),
+	CALL(accept4,			    O,	   "a client"),
+	CALL(recvfrom,			    O,	   "what it asks; what a VM answers"),
+	CALL(sendto,			    O,	   "an answer; a question to a VM"),
+	CALL(sendmsg,			    O,	   "... in pieces; a question to a machine"),
+	CALL(setsockopt,		    O,	   "C library of HTTP: no delay; patience"),
+	CALL(shutdown,			    O,	   "hang up on whoever is too slow"),
+	CALL(close,			    O,	   "who leaves"),
+	CALL(read,			    O,	   "the other thread is done"),
+	CALL(write,			    O,	   "... and says so"),
+
+	/* ---- ... what it asks machines and VMs ---- */
+	CALL_IF(socket, O, 0, INT_MASK, AF_UNIX, "AF_UNIX", "to ask a machine or a VM"),
+	CALL(connect,			    O,	   "... the same"),
+	CALL(recvmsg,			    O,	   "what a machine answers"),
+	CALL_IF(getsockopt, O, 1, INT_MASK, SOL_SOCKET, "SOL_SOCKET", "who listens there?"),
+	CALL(geteuid,			    O,	   "... is it us?"),
+	CALL(getuid,			    O,	   "... whose machine is the default one?"),
+	CALL(setresuid,			    O,	   "... to root's VMs as the user that they are"),
+	CALL_IF(openat, O, 2, INT_MASK, O_RDONLY | O_CLOEXEC, "to read",
+		"of /proc (sandbox_places()): who listens, whose process it is"),
+	CALL_IF(newfstatat, O, 3, INT_MASK, AT_EMPTY_PATH, "AT_EMPTY_PATH", "C library: fopen"),
+	CALL(fstat,			    O,	   "... as others ask"),
+	CALL(pidfd_open,		    O,	   "has this VM ended?"),
+
+	/* ---- ... itself ---- */
+	CALL_IF(mmap, O, 2, PROT_EXEC, 0, "without PROT_EXEC", "malloc"),
+	CALL_IF(mprotect, O, 2, PROT_EXEC, 0, "without PROT_EXEC", "malloc of a second thread"),
+	CALL(munmap,			    O,	   "malloc"),
+	CALL(mremap,			    O,	   "realloc of something large"),
+	CALL(brk,			    O,	   "malloc"),
+	ADVICE(MADV_DONTNEED,		    O,	   "free"),
+	CALL(sysinfo,			    O,	   "C library: qsort"),
+	CALL(getrandom,			    O,	   "malloc"),
+	CALL(futex,			    O,	   "locks"),
+	CALL(clock_gettime,		    O,	   "what did this cost?"),
+	CALL(clock_nanosleep,		    O,	   "between two looks"),
+	CALL(restart_syscall,		    O,	   "the kernel's own, after SIGSTOP and SIGCONT"),
+	CALL(rt_sigreturn,		    O,	   "C library: a user for all threads; abort"),
+	CALL(rt_sigaction,		    O,	   "... the same"),
+	CALL(rt_sigprocmask,		    O,	   "... the same"),
+	CALL_IF(tgkill, O, 0, INT_MASK, SANDBOX_SELF, "this process", "... the same"),
+	CALL(getpid,			    O,	   "... the same"),
+	CALL(gettid,			    O,	   "... the same"),
+	CALL(writev,			    O,	   "... the same: its message"),
+	CALL(exit_group,		    O,	   "the end"),
 
 #if QUIRE_SANITIZED
 	CALL(sigaltstack,		    ALL | A | D, "sanitizer: end of a thread or process"),

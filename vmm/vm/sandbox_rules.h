@@ -29,6 +29,7 @@ enum sandbox_role {
 	SANDBOX_MACHINE,      /* the machine, whose process has one thread, and another: */
 	SANDBOX_SHELF,	      /* ... which sets the size of its shelf */
 	SANDBOX_MACHINE_BARE, /* a machine where no Landlock says which files it may make */
+	SANDBOX_OBSERVER,     /* the process that serves what is known of a machine */
 	SANDBOX_NR_ROLES
 };
 

@@ -1,0 +1,139 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: MIT
+#
+# The observer's side of HTTP: what it serves, whom it refuses, and who survives whom.  Needs no
+# guest.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use JSON::PP qw(decode_json);
+use Test::More;
+use Time::HiRes qw(time sleep);
+use Web;
+
+plan skip_all => $_ for grep { defined } missing();
+
+my $m = machine('--http=127.0.0.1:0');
+ok($m->{host} && $m->{token}, 'the machine says where its page is, and the token');
+my ($host, $name) = ($m->{host}, $m->{host} =~ s/.*:/localhost:/r);
+
+# ---- what there is ----
+
+my ($status, $body, $head) = get($m, '/');
+is($status, 200, 'the page is there');
+like($body, qr/<!doctype html>/i, '... and is HTML');
+unlike($body, qr/(src|href)=["']?(https?:)?\/\//, '... that asks nobody else');
+like($head, qr/^Content-Security-Policy: default-src 'none'; script-src 'self';/m,
+	'... and may do nothing but use what comes from here');
+like($head, qr/^X-Content-Type-Options: nosniff\r$/m, '... and is nothing but HTML');
+is((get($m, "/$_"))[0], 200, "/$_ is there") for qw(page.css page.js);
+($status, $body) = get($m, '/stats.json');
+is(eval { decode_json($body)->{schema} }, 'quire.stats/1', '/stats.json has the counters');
+is(decode_json($body)->{machine}{memory_bytes}, 256 << 20, '... of this machine');
+($status, $body, $head) = ask($m, 'HEAD /');
+is("$status $body", '200 ', 'HEAD has no body');
+
+# ---- what there is not ----
+
+sub refused {
+	my ($want, $what, @answer) = @_;
+	is($answer[0], $want, $what);
+	like($answer[1], qr/^[ -~]+\n\z/, '... and says why, in one line');
+}
+refused(404, 'a path that is not there', get($m, '/etc/passwd'));
+refused(404, 'a path that climbs', get($m, '/../../etc/passwd'));
+refused(405, 'another method', ask($m, 'DELETE /'));
+refused(405, 'POST to the page', post($m, '/'));
+refused(413, 'a body', ask($m, 'POST /', 'Content-Length: 1000000000000'));
+refused(413, 'a body in chunks', ask($m, 'GET /', 'Transfer-Encoding: chunked'));
+refused(400, 'too many arguments', get($m, '/stats.json?a&b&c&d&e'));
+refused(400, 'a long argument', get($m, '/stats.json?a=' . 'x' x 100));
+
+# ---- names that may be anybody's ----
+
+refused(421, 'a page whose name points at us', get($m, '/', 'Host: evil.example'));
+refused(421, 'such a name with our port', get($m, '/', "Host: evil.example:80"));
+refused(421, 'a name that begins as ours', get($m, '/', 'Host: 127.0.0.1.evil.example'));
+is((get($m, '/', "Host: $_"))[0], 200, "$_ is us") for $name, '[::1]:8080', '127.0.0.1';
+refused(403, 'a request from another page', get($m, '/', 'Origin: http://evil.example'));
+refused(403, 'one from a page of no origin', get($m, '/', 'Origin: null'));
+is((get($m, '/', "Origin: http://$host"))[0], 200, 'one from our own page');
+
+# ---- garbage ----
+
+for my $what (["\0" x 1000, 'bytes'], ["GET\r\n\r\n", 'half a line'],
+	      ["GET / HTTP/9.9\r\n\r\n", 'another version'],
+	      ["GET / HTTP/1.1\r\n\r\n", 'no host'],
+	      ['GET /' . 'x' x 100000 . " HTTP/1.1\r\nHost: $host\r\n\r\n", 'a long path'],
+	      ["GET / HTTP/1.1\r\nHost: $host\r\nX-Y: " . 'z' x 100000 . "\r\n\r\n", 'a header'],
+	      [join('', map { chr int rand 256 } 1 .. 5000) . "\r\n\r\n", 'noise'],
+	      ["GET / HTTP/1.1\r\nHost: $host\r\nContent-Length: -1\r\n\r\n", 'a length']) {
+	my $s = dial($m);
+	say_to($s, $what->[0]);
+	shutdown $s, 1;
+	unlike(hear($s), qr/^HTTP\/1\.1 200/, "$what->[1] gets no answer that means anything");
+}
+is((get($m, '/'))[0], 200, 'after all that the page is there');
+
+# ---- many, and slow ones ----
+
+my @slow = map { dial($m) } 1 .. 100;
+is(scalar(grep { defined } @slow), 100, '100 clients connect');
+say_to($_, "GET / HTTP/1.1\r\nHost: $host\r\nX-Slow: ") for @slow;
+is((get($m, '/stats.json'))[0], 200, '... and while none gets on, others are answered');
+my $begin = time;
+for (1 .. 60) {
+	last if !grep { $_ && $_->connected } @slow;
+	for my $s (@slow) {
+		next if !$s;
+		local $SIG{PIPE} = 'IGNORE';
+		vec(my $bits = '', fileno $s, 1) = 1;
+		my $over = select($bits, undef, undef, 0) && !sysread $s, my $none, 1;
+		$s = undef if $over || !say_to($s, 'x');
+	}
+	sleep 1;
+}
+is(scalar(grep { defined } @slow), 0, 'whoever sends a byte a second is hung up on');
+my @many = map { my $s = dial($m); say_to($s, "GET /stats.json HTTP/1.1\r\nHost: $host\r\n" .
+	"Connection: close\r\n\r\n"); $s } 1 .. 100;
+my @answer = map { hear($_) } @many;
+is(scalar(grep { /^HTTP\/1\.1 (200|503)/ } @answer), 100, '100 clients at once are answered');
+cmp_ok(scalar(grep { /^HTTP\/1\.1 200/ } @answer), '>=', 64, '... most with what they want');
+my @status = map { (get($m, '/'))[0] } 1 .. 600;
+is(scalar(grep { $_ != 200 && $_ != 429 } @status), 0, 'a flood is answered, or told to wait');
+
+# ---- addresses ----
+
+for my $bad ('8080', ':8080', '127.0.0.1:', '127.0.0.1:65536', '127.0.0.1:-1', '127.0.0.1:80x',
+	     'example.org:80', '::1:80', '[127.0.0.1]:80', '[::1]', '1.2.3:80', '') {
+	my $out = `$quire machine --machine=\@web-bad-$$ --memory=64M --http='$bad' 2>&1`;
+	is($? >> 8, 2, "--http=$bad: wrong usage") or diag $out;
+	like($out, qr/\Aquire machine: --http=\Q$bad\E: .*ADDR:PORT.*\n\z/, '... in one line');
+}
+my $out = `$quire machine --machine=\@web-busy-$$ --memory=64M --http=$host 2>&1`;
+is($? >> 8, 121, 'a port that is taken');
+like($out, qr/\Aquire machine: --http=\Q$host\E: cannot listen there: .*choose another.*\n\z/,
+	'... in one line');
+my $open = machine('--http=0.0.0.0:0');
+like($open->{log}, qr/warning: other hosts can reach 0\.0\.0\.0:\d+/, 'other hosts are warned of');
+unlike($m->{log}, qr/warning/, '... and this host is not');
+
+# ---- who survives whom ----
+
+sub is_there { return kill 0, $_[0] }
+kill 'KILL', $m->{observer};
+ok(patience(sub { !is_there($m->{observer}) }), 'kill -9 ends the observer');
+ok(is_there($m->{pid}), '... the machine goes on');
+like(`$quire stat --machine=$m->{address} 2>&1`, qr/\bmemory\b/, '... and answers');
+kill 'KILL', $open->{pid};
+waitpid $open->{pid}, 0;
+delete $Web::child{$open->{pid}};
+ok(patience(sub { !is_there($open->{observer}) }), 'kill -9 of the machine ends its observer');
+my $last = machine('--http=127.0.0.1:0');
+kill 'TERM', $last->{pid};
+waitpid $last->{pid}, 0;
+delete $Web::child{$last->{pid}};
+ok(patience(sub { !is_there($last->{observer}) }), 'so does its end');
+
+done_testing();
