@@ -19,6 +19,7 @@ packages=(
 	libjansson-dev				# JSON that is read
 	perl					# prove
 	libxml2-utils				# xmllint: pictures in the tests
+	python3-prometheus-client		# reads the metrics in a test
 	clang					# second compiler, fuzzers
 	cppcheck mandoc				# lint
 	qemu-system-x86				# the peer in tests and benchmarks

@@ -15,6 +15,7 @@ static const struct command commands[] = {
 	{ "run", cmd_run, "run a guest image in a new virtual machine", run_usage },
 	{ "ps", cmd_ps, "list the running guests", ps_usage },
 	{ "stat", cmd_stat, "show the counters of a machine or a guest", stat_usage },
+	{ "metrics", cmd_metrics, "write the counters for Prometheus", metrics_usage },
 	{ "kill", cmd_kill, "end running guests", kill_usage },
 	{ "pause", cmd_pause, "keep guests from running", pause_usage },
 	{ "resume", cmd_resume, "let paused guests go on", resume_usage },

@@ -17,7 +17,7 @@ after() {
 	echo "${COMPREPLY[*]}"
 }
 
-check 'commands' is "$(after m)" 'merge map machine'
+check 'commands' is "$(after m)" 'metrics merge map machine'
 check 'all of them' is "$(after '' | wc -w)" $(($("$quire" help | grep -c '^  [a-z]') + 1))
 check '... each of which quire knows' bash -c '
 	quire=$1

@@ -243,6 +243,9 @@ static bool take_answer(struct roster_vm *vm, uint64_t deadline_ns)
 	if (!readable_by(vm->fd, deadline_ns) || ctl_take_info(vm->fd, &answer, NULL) < 0)
 		return false;
 	vm->info = answer.vm;
+	/* Its own word for who it is counts for nothing: others would be taken for it. */
+	snprintf(vm->info.name, sizeof(vm->info.name), "%s", vm->name);
+	vm->info.pid = vm->pid;
 	ns = vm->info.now_ns - before.now_ns;
 	if (vm->answers && ns > 0)
 		vm->faults_per_second =
