@@ -122,6 +122,7 @@ struct tenant {
 	int ram;	   /* its RAM file, read-only; -1 before ATTACH */
 	int statm;	   /* the kernel's count of its process's memory; -1: not to be seen */
 	bool told_to_free; /* its last RECLAIM was for pages */
+	bool reclaim_said; /* it has said something since then */
 	bool ignores;	   /* it frees nothing, although it says it could */
 	bool recalled;	   /* it has not answered a RECALL */
 	bool merge_waits;  /* there is something to read from `merge` */

@@ -88,6 +88,7 @@ void reclaim_said(struct machine *m, struct tenant *t, const struct reclaim_reco
 		t->asked_pages = 0;
 	m->nr_reclaimers += r.on - t->reclaim.on;
 	t->reclaim = r;
+	t->reclaim_said = true;
 	load_said(m, t, &r);
 }
 
@@ -235,13 +236,24 @@ static void discard_picture(struct picture *p)
 	free(p->tenant);
 }
 
+/*
+ * Does it believe that it has freed more than has come back?  It sees pages go, and we see credits;
+ * and some of both may be on their way when they are asked for anew.
+ */
+static bool thinks_it_is_done(const struct tenant *t)
+{
+	return t->reclaim_said && t->reclaim.still_asked < t->asked_pages / BAND_DIVISOR;
+}
+
 /* A VM that does not read just now hears of it at the next tick. */
 static void ask(struct machine *m, struct tenant *t, uint64_t pages)
 {
 	uint64_t had = t->asked_pages;
 	struct machine_msg msg = wire_msg(MACHINE_RECLAIM, 0);
 
-	if (pages ? less(pages, had) + less(had, pages) <= had / BAND_DIVISOR : !t->told_to_free)
+	if (pages ? less(pages, had) + less(had, pages) <= had / BAND_DIVISOR &&
+			    !thinks_it_is_done(t) :
+		    !t->told_to_free)
 		return;
 	msg.pages = pages;
 	if (channel_post(m, t, &msg, -1))
@@ -249,6 +261,7 @@ static void ask(struct machine *m, struct tenant *t, uint64_t pages)
 	if (!had)
 		wait_for(m, t);
 	t->asked_pages = pages;
+	t->reclaim_said = false;
 	t->told_to_free = pages != 0;
 }
 

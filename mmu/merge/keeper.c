@@ -582,7 +582,23 @@ uint64_t keeper_passes_done(struct keeper *k)
 	return done;
 }
 
+enum keeper_mode keeper_mode(struct keeper *k)
+{
+	enum keeper_mode mode;
+
+	lock(&k->lock);
+	mode = k->mode;
+	unlock(&k->lock);
+	return mode;
+}
+
 /* ---- numbers ---- */
+
+uint64_t keeper_found_pages(const struct keeper *k)
+{
+	return __atomic_load_n(&k->stats.merged_pages, __ATOMIC_RELAXED) +
+	       __atomic_load_n(&k->stats.zeroed_pages, __ATOMIC_RELAXED);
+}
 
 static void count_reasons(struct gmem *gm, uint64_t *pages)
 {

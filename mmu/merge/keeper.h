@@ -117,6 +117,10 @@ uint64_t keeper_request_pass(struct keeper *k);
 /* The number of the last pass that is over. */
 uint64_t keeper_passes_done(struct keeper *k);
 
+/* What it does now.  How many pages became shared or zero so far.  Any thread. */
+enum keeper_mode keeper_mode(struct keeper *k);
+uint64_t keeper_found_pages(const struct keeper *k);
+
 /* Copy the statistics to *out.  Any thread may call this, without guest memory's lock. */
 void keeper_stats(struct keeper *k, struct keeper_stats *out);
 

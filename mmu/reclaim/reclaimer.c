@@ -57,7 +57,7 @@ static void tell(struct reclaimer *r, uint64_t now)
 	record.swapped = gs.s2.pages[PG_SWAPPED];
 	record.working_set = r->has_estimate ? r->stats.working_set_pages : gs.s2.pages[PG_PRIVATE];
 	record.working_set_error = r->stats.working_set_error_pages;
-	record.freed = r->stats.freed_pages;
+	record.freed = r->stats.freed_pages + r->stats.given_pages;
 	record.refaults = r->stats.refault_pages;
 	record.some_ns = gs.stall.total_ns[STALL_SOME];
 	record.full_ns = gs.stall.total_ns[STALL_FULL];
@@ -85,7 +85,7 @@ static bool is_time_to_sample(const struct reclaimer *r)
 }
 
 /* Some of what was asked for is done.  What accesses of our own have taken does not count. */
-static void done(struct reclaimer *r, uint64_t pages)
+void reclaimer_done(struct reclaimer *r, uint64_t pages)
 {
 	unsigned long long asked = atomic_load(&r->asked);
 
@@ -106,7 +106,7 @@ static bool free_some(struct reclaimer *r, uint64_t want)
 	freed = reclaimer_evict(r, want, any, &chosen);
 	freed += reclaimer_spill(r, want, !freed);
 	if (!gmem_waiting_since(r->gm))
-		done(r, freed);
+		reclaimer_done(r, freed);
 	r->fruitless += chosen;
 	r->fruitless -= min_u64(r->fruitless, WORTH * freed);
 	if ((chosen || freed) && r->fruitless <= 2 * r->policy->nr_resident)
@@ -119,7 +119,7 @@ static void serve(struct reclaimer *r)
 {
 	while (!atomic_load(&r->quitting)) {
 		uint64_t now = monotonic_ns(), direct = wanted_by_accesses(r, now);
-		uint64_t want = max_u64(direct, atomic_load(&r->asked));
+		uint64_t want = max_u64(direct, reclaimer_weigh(r, atomic_load(&r->asked), now));
 
 		if (!want || now < r->dry_until_ns)
 			return;
@@ -147,7 +147,7 @@ static int pause_ms(struct reclaimer *r)
 		until = min_u64(until, max_u64(r->dry_until_ns, now + DRY_NS));
 	else if (!r->told_more)
 		until = min_u64(until, r->empty_until_ns);
-	return poll_ms(now, until);
+	return poll_ms(now, min_u64(until, reclaimer_weigh_until(r, now)));
 }
 
 /* Every now and then see how much the guest uses. */

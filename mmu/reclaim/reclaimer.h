@@ -7,7 +7,8 @@
  *
  * A VM reclaims its own pages, and nobody else's.  It does so when it is asked for a number of
  * pages (reclaimer_ask), and when accesses of its own guest have waited for credits for a moment.
- * A replacement policy (reclaim.h) says which pages are to go; they are compressed (gmem_compress).
+ * Pages that need no frame may go first (tendency.h).  Of the others a replacement policy
+ * (reclaim.h) says which are to go; they are compressed (gmem_compress).
  * With nothing to do it sleeps, and every 30 seconds looks at a few pages (working_set.c).
  *
  * Only this thread knows the policy.  It compares what the policy knows with stage 2 when it
@@ -18,11 +19,21 @@
 #include "mmu/base/reclaim_record.h"
 #include "mmu/memory/gmem.h"
 #include "reclaim.h"
+#include "tendency.h"
 
 struct reclaimer_config {
 	struct gmem *gm; /* outlives the reclaimer */
 	const struct reclaim_policy *policy;
-	uint64_t seed;			    /* of the policy */
+	uint64_t seed; /* of the policy */
+	enum tendency_rule rule;
+	unsigned int swappiness;
+	/*
+	 * Begin to look at RAM for pages that need no frame; false: nobody does.  NULL: the same.
+	 * given_back returns how many were found so far; *busy: somebody is still looking.  The
+	 * thread calls both, with no lock.
+	 */
+	bool (*give_back)(void *ctx);
+	uint64_t (*given_back)(void *ctx, bool *busy);
 	void (*on_thread_start)(void *ctx); /* first thing in the thread; may be NULL */
 	/*
 	 * What reclaim has come to: the thread calls it when it begins, several times a second
@@ -35,6 +46,8 @@ struct reclaimer_config {
 struct reclaimer_stats {
 	uint64_t requests;	/* reclaimer_ask() */
 	uint64_t direct;	/* how often accesses waited until memory was reclaimed for them */
+	uint64_t give_passes;	/* how often pages were looked for that need no frame ... */
+	uint64_t given_pages;	/* ... and what was found while they were wanted */
 	uint64_t passes;	/* samples of all of RAM */
 	uint64_t chosen_pages;	/* that the policy chose to leave ... */
 	uint64_t gone_pages;	/* ... and which did ... */

@@ -11,6 +11,24 @@
 #define EVICT_LEAST	32u  /* pages that are chosen at a time ... */
 #define EVICT_BATCH	64u  /* ... and at most */
 
+/* Pages that need no frame are wanted: see give_back.c. */
+struct give_back {
+	bool on; /* since the last time that nothing was wanted at all */
+	unsigned int priority;
+	uint64_t want;		    /* what was asked for when that was last looked at */
+	uint64_t asked;		    /* so much of all that was asked for was to be given back ... */
+	uint64_t left;		    /* ... and so many pages still are */
+	unsigned int in_vain;	    /* looks in a row that found nothing */
+	uint64_t found;		    /* since the last look began ... */
+	uint64_t all_found;	    /* ... and by all looks for what was asked for */
+	uint64_t began_ns;	    /* the last look */
+	uint64_t given;		    /* what given_back() said last */
+	uint64_t step_ns;	    /* the priority falls then */
+	uint64_t next_ns, pause_ns; /* no look before; and how long the pause was */
+	uint64_t unshared, loaded;  /* counters when the costs were measured ... */
+	uint64_t give_cost, send_cost; /* ... and what came of them */
+};
+
 /* [I] immutable once the thread runs   [a] atomic   all else is the thread's alone */
 struct reclaimer {
 	struct reclaimer_config config; /* [I] */
@@ -19,6 +37,7 @@ struct reclaimer {
 	int event;	      /* [I] eventfd that makes the thread look around */
 	atomic_bool quitting; /* [a] */
 	atomic_ullong asked;  /* [a] pages that are still to become free */
+	struct give_back give;
 	struct reclaim *policy;
 	uint32_t *chosen_at;	 /* of each page: nr_chosen when it was chosen, + 1; 0: never */
 	uint64_t sampled_at;	 /* nr_chosen at the end of the last pass */
@@ -44,6 +63,16 @@ static inline void reclaimer_count(uint64_t *counter, uint64_t n)
 {
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
+
+/* So many of the pages that were asked for are free.  (reclaimer.c) */
+void reclaimer_done(struct reclaimer *r, uint64_t pages);
+
+/*
+ * Of `want` pages that were asked for, how many are to be sent away now.  And until when to wait,
+ * if none: UINT64_MAX: until somebody asks.  (give_back.c)
+ */
+uint64_t reclaimer_weigh(struct reclaimer *r, uint64_t want, uint64_t now);
+uint64_t reclaimer_weigh_until(const struct reclaimer *r, uint64_t now);
 
 /*
  * Look at all of RAM: tell the policy which pages came and went since the last time, and which were

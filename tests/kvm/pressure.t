@@ -45,7 +45,8 @@ for my $policy (qw(clock lru lfu fifo random)) {
 }
 # ---- of two, the one that does nothing gives ----
 {
-	serve("$dir/machine", '--memory=64M', '--overcommit=1') or BAIL_OUT('no machine');
+	my $machine = serve("$dir/machine", '--memory=64M', '--overcommit=1')
+		or BAIL_OUT('no machine');
 	my @options = ("--machine=$address", '-m', '64M', '--balloon=off', '--merge=off');
 	my @hold = qw(9000 own=8500 packs=100);
 	system 'mkfifo', "$dir/idle.in";
@@ -64,7 +65,55 @@ for my $policy (qw(clock lru lfu fifo random)) {
 	my %stat = slurp("$dir/idle.json") =~ /"(\w+)": (\d+)/g;
 	cmp_ok($stat{reclaim_requests}, '>', 0, '... it was asked for memory');
 	cmp_ok($stat{reclaim_gone_pages}, '>', 1000, '... and gave some');
+	kill 'TERM', $machine->{pid};
+	finish($machine, 20);
 }
+# ---- pages that are equal are given back first, or not ----
+sub alike {
+	my ($name, @options) = @_;
+	my $machine = serve("$dir/m$name", '--memory=64M', '--overcommit=1')
+		or BAIL_OUT('no machine');
+	system 'mkfifo', "$dir/$name.in";
+	my $guest = start("$dir/$name", $quire, 'run', "--name=$name", "--machine=$address", '-m',
+		'64M', '--balloon=off', '--merge-rate=1', @options, "--stats=$dir/$name.json",
+		$quill, qw(hold 1 9000 dup=9 packs=100 seconds=100));
+	open my $in, '+<', "$dir/$name.in" or die;
+	BAIL_OUT('no guest: ' . slurp("$dir/$name.err")) if !says($guest, 'hold: ready', 1, 60);
+	# Memory falls below low, and not to min: then frames can be shared.
+	my ($short, $vm) = account();
+	my $early = $vm->{$name}{merged_pages};
+	my $memory = int(($short->{memory_bytes} - $short->{free_bytes}) / 1024) + 900;
+	quire('machine', 'set', "--machine=$address", "--memory=${memory}K");
+	ok(until_true(60, sub { my $m = account(); $m && $m->{free_bytes} >= $m->{high_bytes} }),
+		"@options: a guest makes room when its machine gets smaller");
+	syswrite $in, "\n";
+	finish($guest, 100);
+	like($guest->{out}, qr/^hold: verified=9000$/m, '... and has every byte');
+	kill 'TERM', $machine->{pid};
+	finish($machine, 20);
+	return (early => $early, slurp("$dir/$name.json") =~ /"(\w+)": (\d+)/g);
+}
+
+sub gives_equal {
+	my %guest = @_;
+	SKIP: {
+		skip 'its keeper had merged pages before', 2 if $guest{early};
+		cmp_ok($guest{reclaim_given_pages}, '>', 0, '... by having equal pages merged');
+		is($guest{reclaim_gone_pages}, 0, '... it compresses none');
+	}
+}
+
+{
+	gives_equal(alike('gives', '--swappiness=0'));
+	gives_equal(alike('classic', '--swappiness=0', '--reclaim-tendency=classic'));
+	my %sends = alike('sends', '--swappiness=200');
+	is($sends{reclaim_give_passes}, 0, '... it looks for no equal pages');
+	cmp_ok($sends{reclaim_gone_pages}, '>', 0, '... but compresses');
+}
+like(hold('much', '--swappiness=201')->{err}, qr/^quire: --swappiness: .*200/m,
+	'more swappiness than there is is refused');
+like(hold('none', '--reclaim-tendency=modern')->{err}, qr/^quire: --reclaim-tendency: .*classic/m,
+	'what is no tendency is refused');
 like(hold('bad', '--reclaim=best')->{err}, qr/^quire: --reclaim: .*clock, lru/m,
 	'what is no policy is refused');
 done_testing;

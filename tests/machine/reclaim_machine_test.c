@@ -45,6 +45,37 @@ static void test_background(void)
 	reclaim_close(&w, vm, 2);
 }
 
+/* What a VM believes to have freed may be more than what has come back. */
+static void test_mistaken(void)
+{
+	struct vm vm[2];
+	unsigned int asks;
+	struct world w;
+
+	reclaim_open(&w, MEMORY);
+	reclaim_start(&w, &vm[0], 20000, 0);
+	reclaim_start(&w, &vm[1], 10000, 0);
+	reclaim_take(&w, &vm[1], reclaim_free_now(&w) - w.s.low_pages + 1);
+	lab_pass(&w.lab, 5);
+	lab_pass(&w.lab, 100);
+	reclaim_hear(&vm[0]);
+	asks = vm[0].asks;
+	vm[0].says.still_asked = vm[0].asked;
+	reclaim_say(&w, &vm[0]);
+	lab_pass(&w.lab, 100);
+	reclaim_hear(&vm[0]);
+	is(vm[0].asks, asks, "a VM that knows what it still has to free is not asked again");
+	vm[0].says.still_asked = 0;
+	reclaim_say(&w, &vm[0]);
+	lab_pass(&w.lab, 100);
+	reclaim_hear(&vm[0]);
+	is(vm[0].asks, asks + 1, "one that believes it is done is asked again");
+	lab_pass(&w.lab, 100);
+	reclaim_hear(&vm[0]);
+	is(vm[0].asks, asks + 1, "... once for each time it says so");
+	reclaim_close(&w, vm, 2);
+}
+
 /* The larger the steps in which a VM grows, the more is freed ahead of it. */
 static void test_ahead(void)
 {
@@ -431,6 +462,7 @@ int main(void)
 {
 	tap_init();
 	test_background();
+	test_mistaken();
 	test_ahead();
 	test_shares();
 	test_balloons_first();

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "mmu/base/clock.h"
 #include "mmu/reclaim/reclaimer_internal.h"
 #include "tests/memory/share_lab.h"
 
@@ -462,6 +463,127 @@ static void test_asked(void)
 	end();
 }
 
+/* ---- what is given back first ---- */
+
+static bool looks;     /* somebody looks for pages that need no frame ... */
+static bool busy_now;  /* ... and still does ... */
+static uint64_t found; /* ... and found so many so far */
+static unsigned int nr_looks;
+
+static bool start_look(void *ctx)
+{
+	(void)ctx;
+	nr_looks += looks;
+	busy_now = looks;
+	return looks;
+}
+
+static uint64_t found_so_far(void *ctx, bool *busy)
+{
+	(void)ctx;
+	*busy = busy_now;
+	return found;
+}
+
+static void begin_giving(enum tendency_rule rule, unsigned int swappiness)
+{
+	begin(GMEM_HUGE_NEVER, RECLAIM_GEN);
+	r->config.rule = rule;
+	r->config.swappiness = swappiness;
+	r->config.give_back = start_look;
+	r->config.given_back = found_so_far;
+	looks = true;
+	busy_now = false;
+	nr_looks = 0;
+}
+
+static uint64_t weigh(uint64_t now_ms)
+{
+	return reclaimer_weigh(r, atomic_load(&r->asked), now_ms * NS_PER_MS);
+}
+
+/* Looks end without a find until there is no other one.  How many do? */
+static unsigned int looks_in_vain(uint64_t now_ms)
+{
+	unsigned int nr = 0;
+
+	for (; busy_now; nr++) {
+		busy_now = false;
+		weigh(now_ms);
+	}
+	return nr;
+}
+
+static void test_gives(void)
+{
+	begin_giving(TENDENCY_COST, 60);
+	reclaimer_ask(r, 1000);
+	is(weigh(0), 300, "of 1000 pages 300 are sent away at once with swappiness 60%s",
+	   guest_kind());
+	is(nr_looks, 1, "... and somebody looks for the others");
+	found += 500;
+	is(weigh(10), 300, "500 are found, and as many are to be sent as before");
+	is(atomic_load(&r->asked), 500, "... but 500 less are wanted");
+	reclaimer_done(r, 300);
+	is(weigh(20), 0, "those that were sent are done, and the rest is waited for");
+	is(weigh(1209), 0, "... while somebody looks, and the priority has not fallen to 0");
+	is(weigh(1210), 200, "... and not longer");
+	is(stats().given_pages, 500, "500 were given back");
+	end();
+
+	begin_giving(TENDENCY_COST, 0);
+	reclaimer_ask(r, 1000);
+	is(weigh(0), 0, "with swappiness 0 nothing is sent at first");
+	found += 200;
+	busy_now = false;
+	is(weigh(1), 0, "... nor when 200 were found");
+	reclaimer_ask(r, 2000);
+	is(weigh(1), 0, "... nor when more is asked for");
+	reclaimer_ask(r, 900);
+	is(nr_looks, 2, "... because there is another look");
+	is(looks_in_vain(2), 8, "... until eight have found nothing");
+	is(weigh(2), 900, "... and then the rest is sent");
+	reclaimer_ask(r, 0);
+	weigh(3);
+	reclaimer_ask(r, 100);
+	is(weigh(4), 0, "it was worth it, so the next time is the same");
+	looks_in_vain(5);
+	is(weigh(5), 100, "... but if nothing at all was found");
+	reclaimer_ask(r, 0);
+	weigh(6);
+	reclaimer_ask(r, 100);
+	is(weigh(1004), 100, "... there is no look for a second");
+	reclaimer_ask(r, 0);
+	weigh(1004);
+	reclaimer_ask(r, 100);
+	is(weigh(1005), 0, "... and then there is");
+	looks = false;
+	end();
+
+	begin_giving(TENDENCY_COST, 200);
+	reclaimer_ask(r, 1000);
+	is(weigh(0), 1000, "with swappiness 200 all is sent at once");
+	is(nr_looks, 0, "... and nobody looks");
+	end();
+
+	begin_giving(TENDENCY_COST, 0);
+	looks = false;
+	reclaimer_ask(r, 1000);
+	is(weigh(0), 1000, "if nobody can look, all is sent at once");
+	end();
+
+	begin_giving(TENDENCY_CLASSIC, 60);
+	reclaimer_ask(r, 1000);
+	is(weigh(0), 0, "classic: nothing is sent from a guest of which little is mapped");
+	is(weigh(1100), 1000, "... until distress is 50");
+	fill_text(0, NR_PAGES * 4 / 5);
+	reclaimer_ask(r, 0);
+	weigh(1101);
+	reclaimer_ask(r, 1000);
+	is(weigh(5000), 1000, "... and all at once, when 80 of 100 pages are mapped");
+	end();
+}
+
 static void test_all(void)
 {
 	test_knows();
@@ -477,6 +599,7 @@ static void test_all(void)
 	test_direct(GMEM_HUGE_NEVER, RECLAIM_GEN);
 	test_direct(GMEM_HUGE_AUTO, RECLAIM_CLOCK);
 	test_asked();
+	test_gives();
 }
 
 int main(int argc, char **argv)

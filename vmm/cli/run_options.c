@@ -48,6 +48,8 @@ enum option_id {
 	OPT_BALLOON,
 	OPT_BALLOON_MIN,
 	OPT_RECLAIM,
+	OPT_TENDENCY,
+	OPT_SWAPPINESS,
 	OPT_CONSOLE,
 	OPT_DISK,
 	OPT_SWAP_DIR,
@@ -89,6 +91,8 @@ static const struct option options[] = {
 	{ "balloon", required_argument, NULL, OPT_BALLOON },
 	{ "balloon-min", required_argument, NULL, OPT_BALLOON_MIN },
 	{ "reclaim", required_argument, NULL, OPT_RECLAIM },
+	{ "reclaim-tendency", required_argument, NULL, OPT_TENDENCY },
+	{ "swappiness", required_argument, NULL, OPT_SWAPPINESS },
 	{ "rng", required_argument, NULL, OPT_RNG },
 	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "console", required_argument, NULL, OPT_CONSOLE },
@@ -338,6 +342,24 @@ static int set_reclaim(struct run *run, char *value, struct quire_error *err)
 	return parse_choice(value, words, ARRAY_SIZE(words), &run->vm_config.reclaim, err);
 }
 
+static int set_tendency(struct run *run, char *value, struct quire_error *err)
+{
+	unsigned int rule = 0;
+	int ret = parse_choice(value, tendency_rule_name, TENDENCY_NR_RULES, &rule, err);
+
+	run->vm_config.tendency = (enum tendency_rule)rule;
+	return ret;
+}
+
+static int set_swappiness(struct run *run, char *value, struct quire_error *err)
+{
+	uint64_t count = 0;
+	int ret = parse_count(value, 0, SWAPPINESS_MOST, &count, err);
+
+	run->vm_config.swappiness = (unsigned int)count;
+	return ret;
+}
+
 static int set_exit_port(struct run *run, const char *text, struct quire_error *err)
 {
 	uint64_t port = 0;
@@ -452,6 +474,8 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	case OPT_BALLOON_MIN:
 	case OPT_SHARES: return set_balloon_option(run, option, value, err);
 	case OPT_RECLAIM: return set_reclaim(run, value, err);
+	case OPT_TENDENCY: return set_tendency(run, value, err);
+	case OPT_SWAPPINESS: return set_swappiness(run, value, err);
 	}
 	return option >= OPT_OWN ? set_own_option(run, option, value, err) :
 				   set_machine_option(run, option, value, err);

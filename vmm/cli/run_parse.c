@@ -166,6 +166,7 @@ static void set_defaults(struct run *run)
 		.nr_vcpus = 1,
 		.merge = KEEPER_ON,
 		.reclaim = RECLAIM_GEN,
+		.swappiness = SWAPPINESS_DEFAULT,
 		.balloon = BALLOON_MODE_AUTO,
 	};
 	run->launch.copies = 1;

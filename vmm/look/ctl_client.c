@@ -294,7 +294,7 @@ static bool info_is_good(struct vm_info *info)
 	return ctl_name_is_good(info->name) && info->state < VM_NR_STATES && info->nr_vcpus > 0 &&
 	       info->nr_vcpus <= VM_MAX_VCPUS && pages == info->mem.s2.ram_pages &&
 	       pages <= MAX_PAGES && merge_is_good(info) && balloon_is_good(&info->balloon) &&
-	       info->reclaim_policy <= RECLAIM_NR_POLICIES;
+	       info->reclaim_policy <= RECLAIM_NR_POLICIES && info->tendency < TENDENCY_NR_RULES;
 }
 
 int ctl_take_info(int fd, struct ctl_info *info, struct quire_error *err)

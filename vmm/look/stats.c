@@ -240,6 +240,10 @@ static void reclaim_stats(struct json *json, const struct vm_info *info)
 	bool on = info->reclaim_policy < RECLAIM_NR_POLICIES;
 
 	json_text(json, "reclaim", on ? reclaim_policies[info->reclaim_policy]->name : "off");
+	json_number(json, "swappiness", info->swappiness);
+	json_text(json, "reclaim_tendency", tendency_rule_name[info->tendency]);
+	json_number(json, "reclaim_give_passes", r->give_passes);
+	json_number(json, "reclaim_given_pages", r->given_pages);
 	json_number(json, "reclaim_requests", r->requests);
 	json_number(json, "reclaim_direct", r->direct);
 	json_number(json, "reclaim_passes", r->passes);

@@ -51,6 +51,8 @@ struct vm_config {
 	uint64_t merge_pages_per_s; /* pace of the keeper; 0: automatic */
 	const char *domain;	    /* for vm_info, at most VM_DOMAIN_MAX bytes; NULL: its own */
 	unsigned int reclaim;	    /* which of reclaim_policies[], or VM_RECLAIM_OFF */
+	enum tendency_rule tendency;
+	unsigned int swappiness; /* as in tendency.h */
 	enum balloon_mode balloon;
 	bool virtio_console; /* input is for a virtio-console, not the serial port */
 	struct cpu_features features;

@@ -110,14 +110,15 @@ struct vm {
 	struct gmem *gm;		  /* [I] */
 	struct vm_shadow *shadow;	  /* [I] NULL: KVM translates by itself */
 	struct vm_merge merge;
-	struct reclaimer *reclaimer;		 /* [I] NULL: there is none */
-	uint8_t maxphyaddr;			 /* [I] */
-	bool pages_1g;				 /* [I] */
-	bool amd;				 /* [I] the guest's vendor is AMD or Hygon */
-	struct vcpu *vcpu;			 /* [I] nr_vcpus of them */
-	unsigned int nr_vcpus;			 /* [I] */
-	struct bus ports, mmio;			 /* [I] */
-	struct uart *uart;			 /* [I] */
+	struct reclaimer *reclaimer; /* [I] NULL: there is none */
+	uint64_t reclaim_pass;	/* the last ticket of the keeper that its thread got; its alone */
+	uint8_t maxphyaddr;	/* [I] */
+	bool pages_1g;		/* [I] */
+	bool amd;		/* [I] the guest's vendor is AMD or Hygon */
+	struct vcpu *vcpu;	/* [I] nr_vcpus of them */
+	unsigned int nr_vcpus;	/* [I] */
+	struct bus ports, mmio; /* [I] */
+	struct uart *uart;	/* [I] */
 	struct text_port *text_port;		 /* [I] */
 	struct dev_exit dev_exit[VM_EXIT_PORTS]; /* [I] */
 	struct wait_port wait_port;

@@ -79,6 +79,8 @@ struct vm_info {
 	struct keeper_stats merge;	/* the reasons add up to mem's private pages */
 	uint64_t merge_passes;		/* keeper_passes_done() */
 	uint64_t reclaim_policy;	/* which of reclaim_policies[], or VM_RECLAIM_OFF */
+	uint32_t tendency;		/* enum tendency_rule */
+	uint32_t swappiness;
 	struct reclaimer_stats reclaim;
 	struct balloon_record balloon;
 	uint32_t nr_disks;

@@ -4,7 +4,7 @@
  *
  * It frees memory for accesses that wait, so it is stopped when no vCPU runs the guest any more,
  * and before anybody reads the last counters.  The machine may ask for memory until the VM is
- * destroyed: so the reclaimer is there until then.
+ * destroyed: so the reclaimer is there until then.  Its thread uses the keeper, which outlives it.
  */
 #include "mmu/reclaim/reclaimer.h"
 #include "sandbox.h"
@@ -25,11 +25,34 @@ static void tell(void *ctx, const struct reclaim_record *record)
 	vm->config.tell_reclaim(vm->config.ctx, &all);
 }
 
+/* The keeper finds what needs no frame. */
+static bool give_back(void *ctx)
+{
+	struct vm *vm = ctx;
+
+	if (keeper_mode(vm->merge.keeper) == KEEPER_OFF)
+		return false;
+	vm->reclaim_pass = keeper_request_pass(vm->merge.keeper);
+	return true;
+}
+
+static uint64_t given_back(void *ctx, bool *busy)
+{
+	struct vm *vm = ctx;
+
+	*busy = keeper_passes_done(vm->merge.keeper) < vm->reclaim_pass;
+	return keeper_found_pages(vm->merge.keeper);
+}
+
 int vm_reclaim_create(struct vm *vm, struct quire_error *err)
 {
 	struct reclaimer_config config = {
 		.gm = vm->gm,
 		.seed = 1,
+		.rule = vm->config.tendency,
+		.swappiness = vm->config.swappiness,
+		.give_back = give_back,
+		.given_back = given_back,
 		.on_thread_start = on_reclaimer_start,
 		.tell = vm->config.tell_reclaim ? tell : NULL,
 		.ctx = vm,
@@ -61,6 +84,8 @@ void vm_ask_reclaim(struct vm *vm, uint64_t pages)
 void vm_reclaim_info(const struct vm *vm, struct vm_info *out)
 {
 	out->reclaim_policy = vm->config.reclaim;
+	out->tendency = vm->config.tendency;
+	out->swappiness = vm->config.swappiness;
 	if (vm->reclaimer)
 		reclaimer_stats(vm->reclaimer, &out->reclaim);
 }

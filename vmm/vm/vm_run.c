@@ -286,8 +286,8 @@ int vm_run(struct vm *vm, struct ctl *ctl)
 		vm->config.on_ending(vm->config.ctx);
 	stop_vcpus(vm);
 	if (!vm->stuck) {
-		vm_merge_stop(vm);
 		vm_reclaim_stop(vm);
+		vm_merge_stop(vm);
 		vm_virtio_stop(vm);
 	}
 	vm->run_ns = monotonic_ns() - vm->run_start_ns;
