@@ -208,46 +208,47 @@ static int parse_options(int argc, char **argv, struct stress_options *o, struct
 static bool never_began(const struct stress_guest *g)
 {
 	return g->lives == 1 && !g->spoke &&
-	       (g->status == QUIRE_STATUS_HOST || g->status == QUIRE_STATUS_REFUSED ||
-		g->status == QUIRE_STATUS_USAGE);
+	       (g->run.status == QUIRE_STATUS_HOST || g->run.status == QUIRE_STATUS_REFUSED ||
+		g->run.status == QUIRE_STATUS_USAGE);
 }
 
 /* What its end says of it. */
 static void judge(struct stress *s, struct stress_guest *g)
 {
 	if (!strncmp(g->trouble, "stress: wrong", 13))
-		stress_fail(s, STRESS_VERIFIED, "%s: %s", g->name, g->trouble);
-	else if (g->shot || g->status == QUIRE_STATUS_REFUSED)
+		stress_fail(s, STRESS_VERIFIED, "%s: %s", g->run.name, g->trouble);
+	else if (g->shot || g->run.status == QUIRE_STATUS_REFUSED)
 		return;
-	else if (g->status == QUIRE_STATUS_OOM)
+	else if (g->run.status == QUIRE_STATUS_OOM)
 		stress_fail(s, STRESS_NO_OOM, "%s", g->trouble);
-	else if (g->status || !g->verified)
-		stress_fail(s, STRESS_VERIFIED, "%s ended with status %d: %s", g->name, g->status,
+	else if (g->run.status || !g->verified)
+		stress_fail(s, STRESS_VERIFIED, "%s ended with status %d: %s", g->run.name,
+			    g->run.status,
 			    g->trouble[0] ? g->trouble : "it said nothing of trouble");
 	else if (s->phase != STRESS_ENDING)
-		stress_fail(s, STRESS_VERIFIED, "%s ended before it was told to", g->name);
+		stress_fail(s, STRESS_VERIFIED, "%s ended before it was told to", g->run.name);
 }
 
 /* Note if it has ended.  If it shall live again it is started again, unless all shall end. */
 static int tend(struct stress *s, struct stress_guest *g, struct quire_error *err)
 {
-	bool ran = g->launcher != 0;
+	bool ran = g->run.launcher != 0;
 
 	stress_hear(g);
-	if (g->launcher && monotonic_ns() - g->heard_ns > SILENCE_NS) {
-		stress_fail(s, STRESS_VERIFIED, "%s has said nothing for %llu s", g->name,
+	if (g->run.launcher && monotonic_ns() - g->run.heard_ns > SILENCE_NS) {
+		stress_fail(s, STRESS_VERIFIED, "%s has said nothing for %llu s", g->run.name,
 			    SILENCE_NS / NS_PER_S);
 		g->shot = true;
-		kill(g->launcher, SIGKILL);
+		kill(g->run.launcher, SIGKILL);
 	}
-	if (g->launcher)
+	if (g->run.launcher)
 		return 0;
 	if (ran) {
 		if (never_began(g))
 			return quire_fail(err, -EIO, "%s",
 					  g->trouble[0] ? g->trouble : "a guest does not start");
 		judge(s, g);
-		g->again = g->shot || g->status == QUIRE_STATUS_REFUSED;
+		g->again = g->shot || g->run.status == QUIRE_STATUS_REFUSED;
 		g->ended_ns = monotonic_ns();
 	}
 	if (s->phase == STRESS_ENDING || !g->again || monotonic_ns() - g->ended_ns < AGAIN_NS)
@@ -275,8 +276,9 @@ static int await(const struct stress *s, int signals, uint64_t until_ns)
 	unsigned int nr = 1;
 
 	for (unsigned int i = 0; i < s->opt.guests; i++)
-		if (s->guest[i].output >= 0)
-			fds[nr++] = (struct pollfd){ .fd = s->guest[i].output, .events = POLLIN };
+		if (s->guest[i].run.output >= 0)
+			fds[nr++] =
+				(struct pollfd){ .fd = s->guest[i].run.output, .events = POLLIN };
 	poll(fds, nr, poll_ms(monotonic_ns(), until_ns));
 	if (read(signals, &info, sizeof(info)) == sizeof(info))
 		return (int)info.ssi_signo;
@@ -298,7 +300,7 @@ static unsigned int nr_guests(const struct stress *s, bool ready)
 	unsigned int nr = 0;
 
 	for (unsigned int i = 0; i < s->opt.guests; i++)
-		nr += ready ? s->guest[i].ready : s->guest[i].launcher != 0;
+		nr += ready ? s->guest[i].ready : s->guest[i].run.launcher != 0;
 	return nr;
 }
 
@@ -417,23 +419,24 @@ static int prepare(struct stress *s, struct quire_error *err)
 		return quire_fail(err, -ENOMEM, "no memory for %" PRIu64 " guests", s->opt.guests);
 	for (unsigned int i = 0; i < s->opt.guests; i++) {
 		s->guest[i].index = i;
-		s->guest[i].input = s->guest[i].output = s->guest[i].ctl = -1;
+		s->guest[i].run.input = s->guest[i].run.output = s->guest[i].run.ctl = -1;
 	}
 	s->dice = s->opt.seed;
-	snprintf(s->address, sizeof(s->address), "@quire/machine/stress-%d", (int)getpid());
+	snprintf(s->machine.address, sizeof(s->machine.address), "@quire/machine/stress-%d",
+		 (int)getpid());
 	if (!s->opt.report)
 		return 0;
 	if (mkdir(s->opt.report, 0777) && errno != EEXIST)
 		return quire_fail(err, -errno, "cannot make %.200s: %m", s->opt.report);
 	snprintf(path, sizeof(path), "%s/machine.log", s->opt.report);
-	s->machine_log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	return s->machine_log < 0 ? quire_fail(err, -errno, "cannot write %.200s: %m", path) : 0;
+	s->machine.log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	return s->machine.log < 0 ? quire_fail(err, -errno, "cannot write %.200s: %m", path) : 0;
 }
 
 static void finish(struct stress *s)
 {
-	if (s->machine_log >= 0)
-		close(s->machine_log);
+	if (s->machine.log >= 0)
+		close(s->machine.log);
 	free(s->image);
 	free(s->guest);
 	free(s->sample);
@@ -466,7 +469,7 @@ int cmd_stress(int argc, char **argv)
 			 .memory_bytes = 128 * MiB,
 			 .swap_bytes = UINT64_MAX,
 			 .run_ns = 10 * NS_PER_S },
-		.machine_log = -1,
+		.machine = { .log = -1 },
 	};
 	struct quire_error err = { "" };
 	int code = parse_options(argc, argv, &s.opt, &err);

@@ -5,15 +5,14 @@
 /*
  * quire stress: a machine, guests that were promised more than it has, and a verdict.
  *
- * cmd_stress.c decides what happens when.  stress_process.c starts and ends the processes and hears
- * what guests print; stress_look.c asks the machine and the VMs, as quire stat does, and audits the
+ * cmd_stress.c decides what happens when.  stress_process.c says what is started, and hears what
+ * guests print; stress_look.c asks the machine and the VMs, as quire stat does, and audits the
  * answers; stress_show.c and stress_svg.c tell people.  All is done by one thread.
  */
 #include <quire/error.h>
 #include <stdio.h>
 #include <sys/types.h>
-#include "mmu/machine/client.h"
-#include "vmm/look/ctl_client.h"
+#include "vmm/play/stage.h"
 
 #define STRESS_MAX_GUESTS 256u
 
@@ -64,18 +63,7 @@ struct stress_numbers {
 /* A guest lives again if it was killed on purpose; each life is another VM of another name. */
 struct stress_guest {
 	unsigned int index, lives;
-	char name[VM_NAME_MAX + 1];
-	pid_t launcher; /* 0: none is running */
-	int input, output;
-	int ctl;    /* -1: not connected */
-	bool asked; /* an answer is due there */
-	bool known; /* `info` is this life's */
-	struct ctl_info info;
-	struct machine_vm_record account;
-
-	char line[256]; /* what it has printed of a line */
-	size_t bytes;
-	uint64_t heard_ns; /* when it last printed something */
+	struct stage_guest run;
 	uint64_t seed;
 
 	struct stress_numbers now, past; /* of this life; counts of the lives before */
@@ -89,7 +77,6 @@ struct stress_guest {
 	bool shot;     /* this life was ended on purpose */
 	bool again;    /* it has ended, and is to live again */
 	uint64_t ended_ns;
-	int status;	   /* of the launcher that ended; 128 + N: by signal N */
 	char trouble[400]; /* what it said of any; "": nothing */
 };
 
@@ -114,11 +101,8 @@ enum stress_check {
 
 struct stress {
 	struct stress_options opt;
-	char address[64];
 	char *image;
-	pid_t machine;	 /* 0: none is running */
-	int machine_log; /* where its log goes; -1: nowhere */
-	struct machine_client *client;
+	struct stage_machine machine;
 	struct machine_state state;
 	struct stress_guest *guest;
 	uint64_t dice, kill_ns; /* when the next one is killed; 0: not decided yet */
@@ -169,9 +153,6 @@ void stress_audit(struct stress *s);
 
 /* After the last guest: does the machine have everything back? */
 void stress_check_empty(struct stress *s);
-
-/* Stop talking to a guest. */
-void stress_forget(struct stress_guest *g);
 
 /* A life is over: it has nothing any more, and what it did is added to its past. */
 void stress_bury(struct stress_guest *g);

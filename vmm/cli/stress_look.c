@@ -53,7 +53,7 @@ static void take_info(struct stress_guest *g)
 		{ STRESS_BALLOONED, "ballooned" }, { STRESS_COMPRESSED, "compressed" },
 		{ STRESS_SWAPPED, "swapped" },
 	};
-	const struct vm_info *info = &g->info.vm;
+	const struct vm_info *info = &g->run.info.vm;
 	uint64_t *of = g->now.of;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(states); i++)
@@ -65,7 +65,6 @@ static void take_info(struct stress_guest *g)
 	of[STRESS_LOADS] = 0;
 	for (unsigned int i = 0; i < PG_NR_STATES; i++)
 		of[STRESS_LOADS] += histogram_total(&info->mem.loads[i]);
-	g->known = true;
 }
 
 struct stress_numbers stress_sum(const struct stress_guest *g)
@@ -100,14 +99,6 @@ void stress_add(struct stress_numbers *to, const struct stress_numbers *from)
 
 /* ---- asking the VMs ---- */
 
-void stress_forget(struct stress_guest *g)
-{
-	if (g->ctl >= 0)
-		close(g->ctl);
-	g->ctl = -1;
-	g->asked = false;
-}
-
 /* A life is over: it has nothing any more, and what it did counts. */
 void stress_bury(struct stress_guest *g)
 {
@@ -115,33 +106,10 @@ void stress_bury(struct stress_guest *g)
 	memset(&g->now, 0, sizeof(g->now));
 }
 
-static void ask(struct stress_guest *g)
-{
-	if (g->ctl < 0 && g->launcher)
-		g->ctl = ctl_open(g->name, 1);
-	if (g->ctl < 0) {
-		g->ctl = -1;
-		return;
-	}
-	if (g->asked)
-		return;
-	if (ctl_ask_info(g->ctl, NULL))
-		stress_forget(g);
-	else
-		g->asked = true;
-}
-
 /* Take its answer if it comes until then. */
 static void take_answer(struct stress_guest *g, uint64_t until_ns)
 {
-	struct pollfd pfd = { .fd = g->ctl, .events = POLLIN };
-
-	if (!g->asked || poll(&pfd, 1, poll_ms(monotonic_ns(), until_ns)) != 1)
-		return;
-	g->asked = false;
-	if (ctl_take_info(g->ctl, &g->info, NULL) < 0)
-		stress_forget(g);
-	else
+	if (stage_take_answer(&g->run, until_ns))
 		take_info(g);
 }
 
@@ -150,7 +118,7 @@ static void ask_guests(struct stress *s, uint64_t patience_ns)
 	uint64_t until = monotonic_ns() + patience_ns;
 
 	for (unsigned int i = 0; i < s->opt.guests; i++)
-		ask(&s->guest[i]);
+		stage_ask(&s->guest[i].run);
 	for (unsigned int i = 0; i < s->opt.guests; i++)
 		take_answer(&s->guest[i], until);
 }
@@ -165,18 +133,18 @@ static void take_account(void *ctx, uint32_t vm, const struct machine_vm_record 
 	for (unsigned int i = 0; i < s->opt.guests; i++) {
 		struct stress_guest *g = &s->guest[i];
 
-		if (!g->known || !g->launcher || record->pid != (int32_t)g->info.vm.pid)
+		if (!g->run.known || !g->run.launcher || record->pid != (int32_t)g->run.info.vm.pid)
 			continue;
-		g->account = *record;
+		g->run.account = *record;
 		g->now.of[STRESS_PROMISED] = record->ram_pages + record->overhead_pages;
 	}
 }
 
 static int ask_machine(struct stress *s, struct quire_error *err)
 {
-	int code = machine_client_get(s->client, &s->state, err);
+	int code = machine_client_get(s->machine.client, &s->state, err);
 
-	return code ? code : machine_client_list(s->client, take_account, s, err);
+	return code ? code : machine_client_list(s->machine.client, take_account, s, err);
 }
 
 /* memory + excess = free + credits + store + overhead; and what exists was paid for. */
@@ -229,7 +197,7 @@ static int note_sample(struct stress *s, struct quire_error *err)
 	for (unsigned int i = 0; i < s->opt.guests; i++) {
 		struct stress_numbers sum = stress_sum(&s->guest[i]);
 
-		sample->running += s->guest[i].launcher != 0;
+		sample->running += s->guest[i].run.launcher != 0;
 		stress_add(&sample->sum, &sum);
 	}
 	return 0;
@@ -260,10 +228,10 @@ static bool agrees(const struct stress_guest *g, char *why, size_t size)
 	snprintf(why, size,
 		 "%s has %" PRIu64 " pages of RAM, %" PRIu64 " in all states, %" PRIu64
 		 " resident, %" PRIu64 " by the kernel's count, and %" PRIu64 " credits",
-		 g->name, of[STRESS_RAM], sum, of[STRESS_RESIDENT], g->account.resident_pages,
-		 g->account.credit_pages);
-	return sum == of[STRESS_RAM] && of[STRESS_RESIDENT] == g->account.resident_pages &&
-	       of[STRESS_RESIDENT] <= g->account.credit_pages;
+		 g->run.name, of[STRESS_RAM], sum, of[STRESS_RESIDENT],
+		 g->run.account.resident_pages, g->run.account.credit_pages);
+	return sum == of[STRESS_RAM] && of[STRESS_RESIDENT] == g->run.account.resident_pages &&
+	       of[STRESS_RESIDENT] <= g->run.account.credit_pages;
 }
 
 /* Whose VM is gone says nothing; that it was killed may not be known yet. */
@@ -272,7 +240,8 @@ static bool all_agree(const struct stress *s, char *why, size_t size)
 	for (unsigned int i = 0; i < s->opt.guests; i++) {
 		const struct stress_guest *g = &s->guest[i];
 
-		if (g->launcher && g->known && g->ctl >= 0 && !g->shot && !agrees(g, why, size))
+		if (g->run.launcher && g->run.known && g->run.ctl >= 0 && !g->shot &&
+		    !agrees(g, why, size))
 			return false;
 	}
 	return true;
@@ -285,13 +254,13 @@ static void hold_still(struct stress *s, bool still)
 		struct stress_guest *g = &s->guest[i];
 
 		take_answer(g, monotonic_ns() + CTL_PATIENCE_S * NS_PER_S);
-		if (g->ctl < 0 || g->asked)
+		if (g->run.ctl < 0 || g->run.asked)
 			continue;
 		g->held |= still;
 		if (still)
-			ctl_pause(g->ctl, NULL);
+			ctl_pause(g->run.ctl, NULL);
 		else
-			ctl_command(g->ctl, CTL_RESUME, NULL);
+			ctl_command(g->run.ctl, CTL_RESUME, NULL);
 	}
 }
 
@@ -326,7 +295,7 @@ void stress_check_empty(struct stress *s)
 	int code;
 
 	do {
-		code = machine_client_get(s->client, &s->state, &err);
+		code = machine_client_get(s->machine.client, &s->state, &err);
 	} while (!code && !is_empty(m) && monotonic_ns() < until && !usleep(AGAIN_US));
 	if (code)
 		stress_fail(s, STRESS_EMPTY, "%s", err.text);
