@@ -62,7 +62,8 @@ LDFLAGS_ALL  = -pthread $(SANFLAGS) $(LDFLAGS)
 # Libraries that need not be loaded at each start, where there is their archive.
 archive_of    = $(if $(wildcard $(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
 LIBS         := $(call archive_of,fdt) $(call archive_of,uring) $(call archive_of,lz4) \
-                $(call archive_of,zstd) $(call archive_of,yaml) $(call archive_of,jansson)
+                $(call archive_of,zstd) $(call archive_of,yaml) $(call archive_of,jansson) \
+                $(call archive_of,ncursesw) $(call archive_of,tinfo)
 TEST_LIBS    = $(LIBS) -lpng
 GEN_LIBS     = -lseccomp
 

@@ -53,7 +53,7 @@ _quire_add_operands() {
 	sim) words+=(replace trace) && _quire_add_files ;;
 	merge) words+=(on zero off now) && _quire_add_guests ;;
 	balloon) words+=(auto) && _quire_add_guests ;;
-	stress) ;;
+	stress | top) ;;
 	*) _quire_add_guests ;;
 	esac
 }

@@ -17,6 +17,7 @@ packages=(
 	libmicrohttpd-dev			# quire machine --http
 	libyaml-dev				# scenarios
 	libjansson-dev				# JSON that is read
+	libncurses-dev				# quire top
 	perl					# prove
 	libxml2-utils				# xmllint: pictures in the tests
 	python3-prometheus-client		# reads the metrics in a test
@@ -25,6 +26,7 @@ packages=(
 	qemu-system-x86				# the peer in tests and benchmarks
 	acpica-tools				# reads the ACPI tables in a test
 	iproute2				# taps in a test
+	tmux					# the terminal of a test
 )
 
 # make lint goes by this version alone, which not every release has; without it, it says so.
@@ -107,9 +109,9 @@ usable() {
 		command -v "$tool" >/dev/null || return 1
 	done
 	printf '#include <%s>\n' capstone/capstone.h libfdt.h png.h seccomp.h liburing.h lz4.h \
-			zstd.h microhttpd.h yaml.h jansson.h |
+			zstd.h microhttpd.h yaml.h jansson.h curses.h |
 		gcc -x c -shared -o /dev/null - -lcapstone -lfdt -lpng -lseccomp -luring -llz4 \
-			-lzstd -lyaml -ljansson 2>/dev/null
+			-lzstd -lyaml -ljansson -lncursesw -ltinfo 2>/dev/null
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then

@@ -13,6 +13,7 @@
 
 static const struct command commands[] = {
 	{ "run", cmd_run, "run a guest image in a new virtual machine", run_usage },
+	{ "top", cmd_top, "show machines and guests all the time", top_usage },
 	{ "ps", cmd_ps, "list the running guests", ps_usage },
 	{ "stat", cmd_stat, "show the counters of a machine or a guest", stat_usage },
 	{ "metrics", cmd_metrics, "write the counters for Prometheus", metrics_usage },

@@ -38,6 +38,7 @@ int cmd_dis(int argc, char **argv);
 int cmd_dump(int argc, char **argv);
 int cmd_why(int argc, char **argv);
 int cmd_machine(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
@@ -61,6 +62,6 @@ extern const char run_usage[], map_usage[], walk_usage[], ps_usage[], stat_usage
 extern const char metrics_usage[];
 extern const char kill_usage[], pause_usage[], resume_usage[], machine_usage[], merge_usage[];
 extern const char balloon_usage[], dis_usage[], dump_usage[], why_usage[], sim_usage[];
-extern const char reclaim_usage[], trace_usage[], stress_usage[];
+extern const char reclaim_usage[], trace_usage[], stress_usage[], top_usage[];
 
 #endif

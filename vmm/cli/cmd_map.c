@@ -13,6 +13,7 @@
 #include "args.h"
 #include "cmd.h"
 #include "vmm/look/ctl_client.h"
+#include "vmm/print/colour.h"
 #include "vmm/print/map_json.h"
 #include "vmm/print/mapview.h"
 #include "vmm/look/named.h"
@@ -131,14 +132,11 @@ static int fetch(const struct map_options *opt, struct ctl_info *info, struct ma
 	return code;
 }
 
-/* NO_COLOR: see https://no-color.org. */
 static bool in_colour(const struct map_options *opt)
 {
-	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
-
 	if (strcmp(colours[opt->colour], "auto"))
 		return !strcmp(colours[opt->colour], "always");
-	return isatty(STDOUT_FILENO) && !(no && *no) && term && strcmp(term, "dumb");
+	return colour_wanted();
 }
 
 static void print_text(const struct vm_info *vm, const struct mapview *view, bool colour)

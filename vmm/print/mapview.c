@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include "mmu/memory/gmem.h"
+#include "colour.h"
 #include "mapview.h"
 #include "table.h"
 
@@ -63,11 +64,6 @@ static char state_glyph(unsigned int state, bool large)
 
 /* ---- a glyph ---- */
 
-struct cell {
-	unsigned int state; /* the one that is shown; NOT_RAM */
-	bool large;	    /* all its pages of that state are in 2 MiB leaves */
-};
-
 /*
  * How many pages of each state the glyphs of a row have not shown yet.  A glyph adds its pages of
  * each state, and then subtracts all its pages from the state that it shows.
@@ -88,10 +84,10 @@ static unsigned int choose(const struct mapview_tally *tally, const struct unsai
 	return best;
 }
 
-static struct cell next_cell(const uint8_t *states, uint64_t nr, struct unsaid *unsaid)
+static struct mapview_cell next_cell(const uint8_t *states, uint64_t nr, struct unsaid *unsaid)
 {
 	struct mapview_tally tally;
-	struct cell cell;
+	struct mapview_cell cell;
 
 	count(states, nr, &tally);
 	for (unsigned int state = 0; state < PG_NR_STATES; state++)
@@ -105,66 +101,59 @@ static struct cell next_cell(const uint8_t *states, uint64_t nr, struct unsaid *
 	return cell;
 }
 
-static char cell_glyph(struct cell cell)
+char mapview_glyph(struct mapview_cell cell)
 {
 	return cell.state == NOT_RAM ? ' ' : state_glyph(cell.state, cell.large);
 }
 
 /* ---- colours ---- */
 
-/* A terminal's colours 16 to 231 are 6 x 6 x 6 shades of red, green and blue: the nearest one. */
-static unsigned int terminal_colour(uint32_t rgb)
-{
-	unsigned int colour = 0;
-
-	for (int shift = 16; shift >= 0; shift -= 8) {
-		unsigned int c = rgb >> shift & 0xff;
-
-		colour = colour * 6 + (c < 48 ? 0 : c < 115 ? 1 : (c - 35) / 40);
-	}
-	return 16 + colour;
-}
-
-/* Black or white, whichever can be read on it. */
-static uint32_t ink_on(uint32_t rgb)
-{
-	return (rgb >> 16) * 3 + (rgb >> 8 & 0xff) * 6 + (rgb & 0xff) > 1280 ? 0 : 0xffffff;
-}
-
-static uint32_t cell_rgb(struct cell cell)
+uint32_t mapview_rgb(struct mapview_cell cell)
 {
 	return mapview_png_rgb(2 * cell.state + cell.large);
 }
 
-static void put_cell(FILE *f, struct cell cell, bool colour)
+static void put_cell(FILE *f, struct mapview_cell cell, bool colour)
 {
 	uint32_t paper;
 
 	if (!colour || cell.state == NOT_RAM) {
-		putc(cell_glyph(cell), f);
+		putc(mapview_glyph(cell), f);
 		return;
 	}
-	paper = cell_rgb(cell);
-	fprintf(f, "\x1b[38;5;%u;48;5;%um%c\x1b[m", terminal_colour(ink_on(paper)),
-		terminal_colour(paper), cell_glyph(cell));
+	paper = mapview_rgb(cell);
+	fprintf(f, "\x1b[38;5;%u;48;5;%um%c\x1b[m", colour_256(colour_ink(paper)),
+		colour_256(paper), mapview_glyph(cell));
 }
 
 /* ---- the picture ---- */
 
+unsigned int mapview_row(const struct mapview *view, uint64_t first, uint64_t scale,
+			 struct mapview_cell *row, unsigned int columns)
+{
+	struct unsaid unsaid = { 0 };
+	unsigned int nr = 0;
+
+	for (uint64_t i = first; i < view->nr && nr < columns; i += scale)
+		row[nr++] = next_cell(view->states + i, min_u64(scale, view->nr - i), &unsaid);
+	return nr;
+}
+
+static bool has_ram(const struct mapview_cell *row, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++)
+		if (row[i].state != NOT_RAM)
+			return true;
+	return false;
+}
+
 static void text_row(FILE *f, const struct mapview *view, uint64_t first, uint64_t scale,
 		     bool colour)
 {
-	struct cell row[MAPVIEW_COLUMNS];
-	struct unsaid unsaid = { 0 };
-	unsigned int nr = 0;
-	bool ram = false;
+	struct mapview_cell row[MAPVIEW_COLUMNS];
+	unsigned int nr = mapview_row(view, first, scale, row, MAPVIEW_COLUMNS);
 
-	for (uint64_t i = first; i < view->nr && nr < MAPVIEW_COLUMNS; i += scale) {
-		row[nr] = next_cell(view->states + i, min_u64(scale, view->nr - i), &unsaid);
-		ram = ram || row[nr].state != NOT_RAM;
-		nr++;
-	}
-	if (!ram)
+	if (!has_ram(row, nr))
 		return;
 	fprintf(f, "0x%010" PRIx64 "  ", gfn_to_gpa(view->start + first));
 	for (unsigned int column = 0; column < nr; column++)
@@ -172,7 +161,8 @@ static void text_row(FILE *f, const struct mapview *view, uint64_t first, uint64
 	putc('\n', f);
 }
 
-static void legend_line(FILE *f, struct cell cell, const char *name, uint64_t pages, bool colour)
+static void legend_line(FILE *f, struct mapview_cell cell, const char *name, uint64_t pages,
+			bool colour)
 {
 	fputs("  ", f);
 	put_cell(f, cell, colour);
@@ -181,7 +171,7 @@ static void legend_line(FILE *f, struct cell cell, const char *name, uint64_t pa
 
 static void legend(FILE *f, const struct mapview *view, uint64_t scale, bool colour)
 {
-	struct cell cell = { 0 };
+	struct mapview_cell cell = { 0 };
 	struct mapview_tally tally;
 
 	mapview_count(view, &tally);

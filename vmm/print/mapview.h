@@ -9,6 +9,7 @@
  * nothing here.  A page in a 2 MiB leaf has the capital letter of its state, or a lighter shade.
  */
 #include <quire/error.h>
+#include <stdio.h>
 #include "mmu/memory/stage2.h"
 
 /* The states of pages [start, start + nr) of a guest, a byte each, as gmem_states() has them. */
@@ -32,6 +33,22 @@ void mapview_count(const struct mapview *view, struct mapview_tally *tally);
  * It is a power of two, from 1 on.
  */
 uint64_t mapview_scale(const struct mapview *view, uint64_t max_glyphs);
+
+/* What a glyph shows of the pages that it stands for. */
+struct mapview_cell {
+	unsigned int state; /* PG_NR_STATES: none of them is RAM */
+	bool large;	    /* all its pages of that state are in 2 MiB leaves */
+};
+
+/*
+ * The cells of a row as mapview_text() draws it: `columns` of them at most, of `scale` pages each,
+ * from page `first` of the view on.  Returns how many there are.
+ */
+unsigned int mapview_row(const struct mapview *view, uint64_t first, uint64_t scale,
+			 struct mapview_cell *row, unsigned int columns);
+
+char mapview_glyph(struct mapview_cell cell); /* a blank if it is no RAM */
+uint32_t mapview_rgb(struct mapview_cell cell);
 
 #define MAPVIEW_COLUMNS 64   /* glyphs in a row */
 #define MAPVIEW_GLYPHS	2048 /* 32 rows: about a screen */

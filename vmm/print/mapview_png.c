@@ -16,6 +16,7 @@
 #include "mmu/memory/gmem.h"
 #include "font.h"
 #include "libpng.h"
+#include "colour.h"
 #include "mapview.h"
 #include "table.h"
 
@@ -38,25 +39,12 @@ unsigned int mapview_png_index(uint8_t state)
 	return plain < PG_NR_STATES ? 2 * plain + !!(state & GMEM_STATE_LARGE) : INDEX_NOT_RAM;
 }
 
-/* The shade for 2 MiB leaves is a third of the way to white. */
-static uint32_t lighter(uint32_t rgb)
-{
-	uint32_t out = 0;
-
-	for (unsigned int shift = 0; shift < 24; shift += 8) {
-		uint32_t c = rgb >> shift & 0xff;
-
-		out |= (c + (255 - c) / 3) << shift;
-	}
-	return out;
-}
-
 uint32_t mapview_png_rgb(unsigned int index)
 {
 	if (index < INDEX_NOT_RAM) {
 		uint32_t rgb = page_states[index / 2].rgb;
 
-		return index % 2 ? lighter(rgb) : rgb;
+		return index % 2 ? colour_lighter(rgb) : rgb;
 	}
 	return index == INDEX_NOT_RAM ? 0x808080 : index == INDEX_PAPER ? 0xffffff : 0;
 }
