@@ -166,7 +166,7 @@ static void test_private(void)
 	s.refusals = 1;
 	s.returns = 255;
 	s.copy.bytes = 512;
-	s.watched = 1 << GMEM_RECLAIMER | 1 << GMEM_TRACER | 1 << GMEM_BY_HAND;
+	s.watched = (1 << GMEM_NR_WATCHERS) - 1;
 	s.touched = 1 << GMEM_TRACER;
 	tells(&s,
 	      HEAD("private") FRAME "  It came back to memory at least 255 times before.\n"
@@ -175,6 +175,8 @@ static void test_private(void)
 				    "  The guest has not touched it since the reclaimer last "
 				    "looked.\n"
 				    "  The guest has touched it since quire trace last looked.\n"
+				    "  The guest has not touched it since the sample of the "
+				    "working set last looked.\n"
 				    "  It is not merged: merging is off.\n"
 				    "  The swap file still has a copy: if it leaves unchanged, "
 				    "nothing is written.\n"

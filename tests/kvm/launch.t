@@ -86,8 +86,9 @@ sub children {
 	my (@vms, $machine);
 	for (split ' ', slurp("/proc/$r->{pid}/task/$r->{pid}/children")) {
 		next if !alive($_);
-		if (slurp("/proc/$_/comm") =~ /^quire-machine/) { $machine = $_ }
-		else { push @vms, $_ }
+		my $what = slurp("/proc/$_/comm");
+		$machine = $_ if $what =~ /^quire-machine/;
+		push @vms, $_ if $what =~ /^quire-vm/;	# not who reads the image
 	}
 	return ($machine, @vms);
 }

@@ -24,11 +24,13 @@ static const char *const watchers[GMEM_NR_WATCHERS] = {
 	[GMEM_BY_HAND] = "quire reclaim",
 	[GMEM_RECLAIMER] = "the reclaimer",
 	[GMEM_TRACER] = "quire trace",
+	[GMEM_WORKING_SET] = "the sample of the working set",
 };
 static const char *const watcher_keys[GMEM_NR_WATCHERS] = {
 	[GMEM_BY_HAND] = "touched_since_reclaim",
 	[GMEM_RECLAIMER] = "touched_since_reclaimer",
 	[GMEM_TRACER] = "touched_since_trace",
+	[GMEM_WORKING_SET] = "touched_since_sample",
 };
 
 static const char *plural(uint64_t n)
