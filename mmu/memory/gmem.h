@@ -385,6 +385,13 @@ int gmem_touched(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr,
 		 struct gmem_touched *out);
 
 /*
+ * Which of [gfn, gfn + nr), at most 64 pages, are private and *clean*: the swap file has a copy of
+ * just these bytes, so that they could leave without a write.  Bit n is page gfn + n; what is not
+ * RAM is not clean.  It reads all pages that have a copy.
+ */
+uint64_t gmem_clean(struct gmem *gm, gfn_t gfn, uint64_t nr);
+
+/*
  * Somebody who can free memory of this VM.  wanted() is called when an access begins to wait for a
  * credit; any lock may be held.  To be set while no thread uses guest memory.
  */

@@ -3,8 +3,8 @@
 #define QUIRE_MMU_MEMORY_HISTORY_H
 
 /*
- * What is remembered of pages that leave memory: since when one is gone, and how often it came
- * back.
+ * What is remembered of pages that leave memory: since when one is gone, how often it came back,
+ * and when it did last.
  *
  * A page is gone while its state has a payload (stage2.h): it is compressed or swapped.  It has a
  * word here, of memory that is touched only once a page has left.  A page that becomes absent
@@ -32,5 +32,8 @@ void history_note(struct history *h, gfn_t gfn, uint64_t nr, enum page_state to)
 /* How often gfn came back, at most 255; and for how long it has been gone, in seconds, if it is. */
 unsigned int history_returns(const struct history *h, gfn_t gfn);
 uint64_t history_gone_s(const struct history *h, gfn_t gfn);
+
+/* How many seconds ago it came back last, if it is not gone. */
+uint64_t history_back_s(const struct history *h, gfn_t gfn);
 
 #endif

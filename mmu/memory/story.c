@@ -49,6 +49,7 @@ static void tell(struct gmem *gm, const struct stage2_page *page, struct gmem_st
 	out->waits = is_on(&gm->waiting, gfn) || is_on(&gm->loading, gfn);
 	out->returns = (uint8_t)history_returns(&gm->history, gfn);
 	out->gone_s = history_gone_s(&gm->history, gfn);
+	out->back_s = history_back_s(&gm->history, gfn);
 	if (page->state == PG_PRIVATE)
 		tell_private(gm, gfn, out);
 	if (gm->swapped.area)

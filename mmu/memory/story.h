@@ -15,6 +15,7 @@ struct gmem_story {
 	uint64_t gfn;
 	uint64_t maddr;		 /* mapped: of its frame */
 	uint64_t gone_s;	 /* compressed or swapped: for so many seconds */
+	uint64_t back_s;	 /* else, if it ever was: it came back so long ago */
 	struct gmem_frame frame; /* shared: which one */
 	struct pool_place place; /* compressed: where in the pool */
 	struct gmem_copy copy;	 /* private or swapped */

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include "away.h"
+#include "contents.h"
 #include "mmu/base/clock.h"
 #include "mmu/base/reserve.h"
 #include "mmu/swap/zpack.h"
@@ -398,4 +399,34 @@ unsigned int swapped_audit(struct gmem *gm, void (*report)(void *ctx, const char
 	audit_expect(&a, 0, lost, "swapped pages without a copy");
 	/* While pages leave, units are taken that no copy has yet. */
 	return a.faults + (gm->swapped.leaving ? 0 : swap_audit(gm->swapped.area, report, ctx));
+}
+
+/* ---- copies of pages that are here ---- */
+
+static bool is_clean(struct gmem *gm, gfn_t gfn)
+{
+	uint8_t bytes[QUIRE_PAGE_SIZE];
+	struct stage2_page page;
+	struct swap_copy copy;
+
+	if (stage2_lookup(gm->s2, gfn, &page) || page.state != PG_PRIVATE)
+		return false;
+	copy = swap_copy_of(gm->swapped.area, gfn);
+	if (!copy.units)
+		return false;
+	contents_copy(gm, gfn, &page, 0, bytes, sizeof(bytes));
+	return swap_hash(gm->swapped.area, bytes) == copy.hash;
+}
+
+uint64_t gmem_clean(struct gmem *gm, gfn_t gfn, uint64_t nr)
+{
+	uint64_t bits = 0;
+
+	if (!gm->swapped.area)
+		return 0;
+	gmem_lock(gm, GMEM_LOOK);
+	for (uint64_t i = 0; i < nr; i++)
+		bits |= (uint64_t)is_clean(gm, gfn + i) << i;
+	gmem_unlock(gm);
+	return bits;
 }

@@ -74,7 +74,7 @@ static void take_back(struct reclaimer *r, gfn_t gfn, uint64_t nr, bool any,
 	for (uint64_t i = 0; i < nr; i++) {
 		if (!(t.resident[0] >> i & 1))
 			continue;
-		r->chosen_at[gfn + i] = 0;
+		reclaimer_mark(r, gfn + i, 0);
 		reclaim_load(r->policy, gfn + i, 0);
 		if (t.touched[0] >> i & 1)
 			reclaim_used(r->policy, (gfn + i) / 64, 1ULL << (gfn + i) % 64);
@@ -99,7 +99,7 @@ uint64_t reclaimer_evict(struct reclaimer *r, uint64_t nr, bool any, uint64_t *c
 	nr = *chosen =
 		reclaim_choose(r->policy, victim, min_u64(max_u64(nr, EVICT_LEAST), EVICT_BATCH));
 	for (uint64_t i = 0; i < nr; i++)
-		r->chosen_at[victim[i]] = (uint32_t)r->policy->nr_chosen + 1;
+		reclaimer_mark(r, victim[i], (uint32_t)r->policy->nr_chosen + 1);
 	qsort(victim, nr, sizeof(*victim), by_gfn);
 	gmem_compress_pages(r->gm, victim, nr, any ? GMEM_NR_WATCHERS : GMEM_RECLAIMER, &out);
 	for (uint64_t i = 0, run; i < nr && out.compressed < nr; i += run) {

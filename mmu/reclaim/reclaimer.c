@@ -224,9 +224,11 @@ int reclaimer_create(const struct reclaimer_config *config, struct reclaimer **o
 	if (code)
 		return fail(r, code, err);
 	r->chosen_at = calloc(span, sizeof(*r->chosen_at));
-	if (!r->chosen_at)
+	r->age.idle = calloc(span, 1);
+	if (!r->chosen_at || !r->age.idle)
 		return fail(r, -ENOMEM, err);
-	r->stats.metadata_bytes = span * (config->policy->page_bytes + sizeof(*r->chosen_at));
+	r->age.began_ns = monotonic_ns();
+	r->stats.metadata_bytes = span * (config->policy->page_bytes + sizeof(*r->chosen_at) + 1);
 	*out = r;
 	return 0;
 }
@@ -261,6 +263,7 @@ void reclaimer_destroy(struct reclaimer *r)
 		close(r->event);
 	reclaim_destroy(r->policy);
 	free(r->chosen_at);
+	free(r->age.idle);
 	free(r);
 }
 

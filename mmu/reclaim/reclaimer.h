@@ -43,6 +43,9 @@ struct reclaimer_config {
 	void *ctx;
 };
 
+#define RECLAIM_AGES	  18u
+#define RECLAIM_DISTANCES 33u
+
 struct reclaimer_stats {
 	uint64_t requests;	/* reclaimer_ask() */
 	uint64_t direct;	/* how often accesses waited until memory was reclaimed for them */
@@ -60,10 +63,15 @@ struct reclaimer_stats {
 	uint64_t known_pages;	/* that the policy may choose from, now */
 	uint64_t working_set_pages;	  /* an estimate of what the guest uses ... */
 	uint64_t working_set_error_pages; /* ... and how far off it may be (working_set.c) */
-	uint64_t active_pages;		  /* that the last sample found used ... */
-	uint64_t inactive_pages;	  /* ... or not */
-	uint64_t cpu_ns;		  /* processor time of the thread */
-	uint64_t metadata_bytes;	  /* what the reclaimer occupies at most */
+	/* Private pages, as the last sample of all of RAM found them. */
+	uint64_t active_pages;	     /* used since the sample before ... */
+	uint64_t inactive_pages;     /* ... or not; of both ... */
+	uint64_t active_clean_pages; /* ... those that are clean (gmem_clean) */
+	uint64_t inactive_clean_pages;
+	uint64_t age_pages[RECLAIM_AGES]; /* by the age: [n]: below 2^n s; the last has no end */
+	uint64_t refault_distances[RECLAIM_DISTANCES]; /* [n]: refaults below 2^n; as above */
+	uint64_t cpu_ns;			       /* processor time of the thread */
+	uint64_t metadata_bytes;		       /* what the reclaimer occupies at most */
 };
 
 struct reclaimer;
@@ -93,6 +101,20 @@ void reclaimer_destroy(struct reclaimer *r);
  * 0: no more are wanted.  Any thread, with any lock held.
  */
 void reclaimer_ask(struct reclaimer *r, uint64_t pages);
+
+/*
+ * What is known of one page.  Samples are taken when memory is short, so an age is no less than
+ * the time since the last one.
+ */
+struct reclaimer_page {
+	uint64_t passes;       /* samples of all of RAM so far; 0: nothing is known */
+	uint64_t idle_passes;  /* so many of the last ones found it unused: at most 255 */
+	uint64_t unused_s;     /* ... and the one before them was so long ago */
+	uint64_t chosen_since; /* so many pages were chosen since it was; RECLAIM_NEW: it is here */
+};
+
+/* Fill *out in for a page of RAM.  Any thread. */
+void reclaimer_look(const struct reclaimer *r, gfn_t gfn, struct reclaimer_page *out);
 
 /* Copy the statistics to *out.  Any thread. */
 void reclaimer_stats(const struct reclaimer *r, struct reclaimer_stats *out);

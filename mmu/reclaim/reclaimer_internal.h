@@ -29,6 +29,21 @@ struct give_back {
 	uint64_t give_cost, send_cost; /* ... and what came of them */
 };
 
+/* What a sample counts; and all that is known of ages: see age.c. */
+#define AGE_SAMPLES 256u
+
+struct age_counts {
+	uint64_t active, inactive, active_clean, inactive_clean;
+	uint64_t by_idle[AGE_SAMPLES];
+};
+
+struct age {
+	uint64_t began_ns;	      /* [I] */
+	uint8_t *idle;		      /* [a] of each page: so many samples found it unused */
+	uint32_t time_s[AGE_SAMPLES]; /* [a] of sample n % AGE_SAMPLES, since began_ns */
+	struct age_counts counts;
+};
+
 /* [I] immutable once the thread runs   [a] atomic   all else is the thread's alone */
 struct reclaimer {
 	struct reclaimer_config config; /* [I] */
@@ -38,10 +53,10 @@ struct reclaimer {
 	atomic_bool quitting; /* [a] */
 	atomic_ullong asked;  /* [a] pages that are still to become free */
 	struct give_back give;
+	struct age age;
 	struct reclaim *policy;
-	uint32_t *chosen_at;	 /* of each page: nr_chosen when it was chosen, + 1; 0: never */
+	uint32_t *chosen_at;	 /* [a] of each page: nr_chosen when it was chosen, + 1; 0: never */
 	uint64_t sampled_at;	 /* nr_chosen at the end of the last pass */
-	uint64_t active;	 /* pages of which that pass found a use */
 	bool sampled;		 /* there was one */
 	uint64_t helped_ns;	 /* when memory was last reclaimed for them */
 	uint64_t dry_until_ns;	 /* nothing could go: it is not tried before */
@@ -74,11 +89,26 @@ void reclaimer_done(struct reclaimer *r, uint64_t pages);
 uint64_t reclaimer_weigh(struct reclaimer *r, uint64_t want, uint64_t now);
 uint64_t reclaimer_weigh_until(const struct reclaimer *r, uint64_t now);
 
+/* A page was chosen then; 0: it is back. */
+static inline void reclaimer_mark(struct reclaimer *r, gfn_t gfn, uint32_t at)
+{
+	__atomic_store_n(&r->chosen_at[gfn], at, __ATOMIC_RELAXED);
+}
+
 /*
  * Look at all of RAM: tell the policy which pages came and went since the last time, and which were
  * used; and have their touches forgotten.  (sample.c)
  */
 void reclaimer_sample(struct reclaimer *r);
+
+/*
+ * A sample begins, finds some of 64 pages resident and used, and has ended.  A page is back after
+ * so many were chosen.  (age.c)
+ */
+void reclaimer_age_begin(struct reclaimer *r);
+void reclaimer_age(struct reclaimer *r, uint64_t word, uint64_t resident, uint64_t used);
+void reclaimer_age_end(struct reclaimer *r);
+void reclaimer_refault(struct reclaimer *r, uint64_t distance);
 
 /*
  * Draw pages of which the working set is to be estimated; and estimate it from what has been

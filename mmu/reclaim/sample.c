@@ -24,8 +24,9 @@ static void came(struct reclaimer *r, uint64_t word, uint64_t bits)
 		uint64_t refault = distance(r, gfn);
 
 		reclaim_load(r->policy, gfn, refault);
-		reclaimer_count(&r->stats.refault_pages, refault != RECLAIM_NEW);
-		r->chosen_at[gfn] = 0;
+		if (refault != RECLAIM_NEW)
+			reclaimer_refault(r, refault);
+		reclaimer_mark(r, gfn, 0);
 	}
 }
 
@@ -42,8 +43,8 @@ static void reconcile(struct reclaimer *r, uint64_t word, uint64_t resident, uin
 
 	went(r, word, known & ~resident);
 	reclaim_used(r->policy, word, known & touched);
-	r->active += (uint64_t)__builtin_popcountll(resident & touched);
 	came(r, word, resident & ~known);
+	reclaimer_age(r, word, resident, touched);
 }
 
 static void sample_block(struct reclaimer *r, gfn_t gfn, uint64_t nr)
@@ -65,7 +66,7 @@ void reclaimer_sample(struct reclaimer *r)
 	unsigned int nr_ram;
 	const struct gfn_range *ram = gmem_ram(r->gm, &nr_ram);
 
-	r->active = 0;
+	reclaimer_age_begin(r);
 	for (unsigned int i = 0; i < nr_ram; i++)
 		for (gfn_t at = ram[i].start, end; at < ram[i].end; at = end) {
 			end = min_u64(ram[i].end, at + QUIRE_BLOCK_PAGES);
@@ -73,9 +74,7 @@ void reclaimer_sample(struct reclaimer *r)
 		}
 	r->sampled_at = r->policy->nr_chosen;
 	r->sampled = true;
+	reclaimer_age_end(r);
 	reclaimer_count(&r->stats.passes, 1);
 	__atomic_store_n(&r->stats.known_pages, r->policy->nr_resident, __ATOMIC_RELAXED);
-	__atomic_store_n(&r->stats.active_pages, r->active, __ATOMIC_RELAXED);
-	__atomic_store_n(&r->stats.inactive_pages, r->policy->nr_resident - r->active,
-			 __ATOMIC_RELAXED);
 }

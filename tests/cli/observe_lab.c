@@ -144,6 +144,12 @@ int gmem_story(struct gmem *gm, gfn_t gfn, struct gmem_story *out)
 	return gfn >= LAB_PAGES ? -EFAULT : 0;
 }
 
+void vm_reclaim_look(const struct vm *vm, gfn_t gfn, struct reclaimer_page *out)
+{
+	(void)vm;
+	*out = (struct reclaimer_page){ .passes = 1, .unused_s = gfn };
+}
+
 int gmem_swap_out(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
 		  struct gmem_swapped *out)
 {

@@ -8,16 +8,19 @@
 
 static struct vm_info vm = { .name = "web", .pid = 7, .merge.mode = KEEPER_ON };
 
-static char *printed(void (*print)(FILE *f, const struct vm_info *vm, const struct gmem_story *s),
+static struct reclaimer_page reclaim = { .chosen_since = RECLAIM_NEW };
+
+static char *printed(void (*print)(FILE *f, const struct vm_info *vm, const struct ctl_story *s),
 		     const struct gmem_story *s)
 {
+	const struct ctl_story story = { *s, reclaim };
 	char *text = NULL;
 	size_t bytes;
 	FILE *f = open_memstream(&text, &bytes);
 
 	if (!f)
 		tap_bail("open_memstream");
-	print(f, &vm, s);
+	print(f, &vm, &story);
 	fclose(f);
 	return text;
 }
@@ -29,6 +32,16 @@ static void tells(const struct gmem_story *s, const char *want, const char *what
 	ok(!strcmp(text, want), "%s", what);
 	if (strcmp(text, want))
 		tap_note("it says:\n%s", text);
+	free(text);
+}
+
+static void has(const struct gmem_story *s, const char *member, const char *what)
+{
+	char *text = printed(why_page_json, s);
+
+	ok(strstr(text, member), "JSON: %s", what);
+	if (!strstr(text, member))
+		tap_note("no %s in:\n%s", member, text);
 	free(text);
 }
 
@@ -130,6 +143,45 @@ static void test_swapped(void)
 			      "  A touch brings it home: that takes a credit, and a read of the "
 			      "disk.\n",
 	      "a swapped page");
+	reclaim.chosen_since = 1;
+	tells(&s,
+	      HEAD("swapped") "  It is in the swap file: 1536 bytes at offset 0x200.\n"
+			      "  It left memory 3 seconds ago.\n"
+			      "  The policy chose it, and 1 page since.\n"
+			      "  A touch brings it home: that takes a credit, and a read of the "
+			      "disk.\n",
+	      "... that a policy chose");
+	has(&s, "\"chosen_since_pages\": 1", "how many pages were chosen since");
+	reclaim.chosen_since = RECLAIM_NEW;
+}
+
+static void test_age(void)
+{
+	struct gmem_story s = { .gfn = 16, .state = PG_PRIVATE, .level = 1, .returns = 1 };
+
+	vm.merge.mode = KEEPER_OFF;
+	s.maddr = 0x10000;
+	s.back_s = 7;
+	reclaim.passes = 3;
+	reclaim.unused_s = 1;
+	tells(&s,
+	      HEAD("private") FRAME "  It came back to memory 1 time before, last 7 seconds ago.\n"
+				    "  A sample found it used 1 second ago.\n"
+				    "  It is not merged: merging is off.\n" FREE,
+	      "a page that came back");
+	reclaim.unused_s = 20;
+	reclaim.idle_passes = 2;
+	tells(&s,
+	      HEAD("private") FRAME
+	      "  It came back to memory 1 time before, last 7 seconds ago.\n"
+	      "  A sample found it used 20 seconds ago, and 2 since then did not.\n"
+	      "  It is not merged: merging is off.\n" FREE,
+	      "... and was not used any more");
+	has(&s, "\"back_ns\": 7000000000", "since when it is back");
+	has(&s, "\"unused_ns\": 20000000000", "its age");
+	has(&s, "\"idle_samples\": 2", "... and how often nobody had used it");
+	reclaim = (struct reclaimer_page){ .chosen_since = RECLAIM_NEW };
+	vm.merge.mode = KEEPER_ON;
 }
 
 static void test_private(void)
@@ -188,16 +240,6 @@ static void test_private(void)
 
 /* ---- quire.why/1 ---- */
 
-static void has(const struct gmem_story *s, const char *member, const char *what)
-{
-	char *text = printed(why_page_json, s);
-
-	ok(strstr(text, member), "JSON: %s", what);
-	if (!strstr(text, member))
-		tap_note("no %s in:\n%s", member, text);
-	free(text);
-}
-
 static void test_json(void)
 {
 	struct gmem_story s = { .gfn = 16, .state = PG_COMPRESSED, .level = 1, .gone_s = 75 };
@@ -234,6 +276,7 @@ int main(void)
 	test_compressed();
 	test_swapped();
 	test_private();
+	test_age();
 	test_json();
 	return tap_done();
 }

@@ -111,6 +111,12 @@ int gmem_story(struct gmem *gm, gfn_t gfn, struct gmem_story *out)
 	return !gm || gfn >= 3000 ? -EFAULT : 0;
 }
 
+void vm_reclaim_look(const struct vm *vm, gfn_t gfn, struct reclaimer_page *out)
+{
+	(void)vm;
+	*out = (struct reclaimer_page){ .passes = 1, .unused_s = gfn };
+}
+
 int gmem_swap_out(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
 		  struct gmem_swapped *out)
 {
@@ -345,7 +351,7 @@ static void check_tail(int fd)
 static void check_commands(int fd, unsigned int op)
 {
 	struct gmem_packed packed;
-	struct gmem_story story;
+	struct ctl_story story;
 	struct quire_error err;
 	uint64_t ticket, bits;
 

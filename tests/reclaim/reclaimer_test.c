@@ -463,6 +463,73 @@ static void test_asked(void)
 	end();
 }
 
+/* ---- ages ---- */
+
+static struct reclaimer_page page_of(gfn_t gfn)
+{
+	struct reclaimer_page p;
+
+	reclaimer_look(r, gfn, &p);
+	return p;
+}
+
+static void later(uint64_t seconds)
+{
+	r->age.began_ns -= seconds * NS_PER_S;
+}
+
+static void test_ages(void)
+{
+	struct gmem_swapped out = { 0 };
+	struct reclaimer_page p;
+	uint64_t chosen;
+
+	begin_with_swap();
+	fill_text(0, 128);
+	is(page_of(3).passes, 0, "before the first sample nothing is known of a page%s",
+	   guest_kind());
+	reclaimer_sample(r);
+	p = page_of(3);
+	ok(p.passes == 1 && !p.idle_passes && !p.unused_s, "the first one finds all used");
+	is(stats().active_pages, 128, "... and they are active");
+	later(10);
+	touch(3);
+	reclaimer_sample(r);
+	p = page_of(100);
+	ok(p.idle_passes == 1 && p.unused_s == 10, "10 seconds later a page is as old (%lu)",
+	   (long)p.unused_s);
+	is(page_of(3).unused_s, 0, "... but for one that was touched");
+	is(stats().age_pages[0] + stats().age_pages[4], 128, "... they are counted by their ages");
+	is(stats().age_pages[0], stats().active_pages, "... those without an age are active");
+	later(5);
+	is(page_of(3).unused_s, 5, "an age grows between samples");
+	gmem_swap_out(gm, 64, 32, GMEM_NR_WATCHERS, &out);
+	for (gfn_t gfn = 64; gfn < 96; gfn++)
+		touch(gfn);
+	put_into((uint64_t *)hva(70), 1);
+	reclaimer_sample(r);
+	is(stats().active_clean_pages, 31,
+	   "pages that came back from the file are clean, but for one that was written");
+	is(stats().inactive_clean_pages, 0, "... and others are not");
+	for (unsigned int i = 0; i < 300; i++)
+		reclaimer_sample(r);
+	is(page_of(100).idle_passes, 255, "samples are counted up to 255");
+	is(stats().inactive_clean_pages, 31, "... and clean pages grow old, too");
+	is(page_of(100).chosen_since, RECLAIM_NEW, "what was not chosen says so");
+	reclaimer_evict(r, 32, true, &chosen);
+	for (gfn_t gfn = 0; gfn < 128; gfn++)
+		if (gmem_lookup(gm, gfn, &(struct stage2_page){ 0 }) == 0 && !is_known(gfn)) {
+			is(page_of(gfn).chosen_since, 0, "what was, says when");
+			touch(gfn);
+			break;
+		}
+	reclaimer_sample(r);
+	is(stats().refault_distances[0], 1, "its distance is counted when it is back");
+	is(stats().refault_pages, 1, "... which is one refault");
+	end();
+	close(swap_fd);
+}
+
 /* ---- what is given back first ---- */
 
 static bool looks;     /* somebody looks for pages that need no frame ... */
@@ -599,6 +666,7 @@ static void test_all(void)
 	test_direct(GMEM_HUGE_NEVER, RECLAIM_GEN);
 	test_direct(GMEM_HUGE_AUTO, RECLAIM_CLOCK);
 	test_asked();
+	test_ages();
 	test_gives();
 }
 

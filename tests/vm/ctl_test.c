@@ -115,12 +115,14 @@ static void test_touched(void)
 
 static void test_story(void)
 {
-	struct gmem_story story;
+	struct ctl_story story;
 	struct quire_error err;
 	int fd = connect_vm();
 
 	is(ctl_get_story(fd, PG_NR_STATES + 2, &story, &err), 0, "CTL_STORY is answered");
-	ok(story.gfn == PG_NR_STATES + 2 && story.state == 2, "... for the page that is meant");
+	ok(story.page.gfn == PG_NR_STATES + 2 && story.page.state == 2 &&
+		   story.reclaim.unused_s == PG_NR_STATES + 2,
+	   "... for the page that is meant");
 	is(ctl_get_story(fd, RAM_END, &story, &err), -EFAULT, "what is no RAM has no story");
 	close(fd);
 }

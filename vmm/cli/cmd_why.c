@@ -140,7 +140,7 @@ static int show_vm(int fd, const struct vm_info *vm, const char *symbols, struct
 static int show_page(int fd, const struct vm_info *vm, const struct why_options *opt,
 		     struct quire_error *err)
 {
-	struct gmem_story story;
+	struct ctl_story story;
 	int code = ctl_get_story(fd, opt->gfn, &story, err);
 
 	if (code == -EFAULT)

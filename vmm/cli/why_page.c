@@ -144,8 +144,27 @@ static void tell_journeys(FILE *f, const struct gmem_story *s)
 		fprintf(f, "  It left memory %" PRIu64 " second%s ago.\n", s->gone_s,
 			plural(s->gone_s));
 	if (s->returns)
-		fprintf(f, "  It came back to memory %s%u time%s before.\n",
+		fprintf(f, "  It came back to memory %s%u time%s before",
 			s->returns == UINT8_MAX ? "at least " : "", s->returns, plural(s->returns));
+	if (s->returns && s->back_s)
+		fprintf(f, ", last %" PRIu64 " second%s ago", s->back_s, plural(s->back_s));
+	fputs(s->returns ? ".\n" : "", f);
+}
+
+/* What the reclaimer knows of a page that it could choose, or chose. */
+static void tell_age(FILE *f, const struct gmem_story *s, const struct reclaimer_page *r)
+{
+	if (is_gone(s) && r->chosen_since != RECLAIM_NEW)
+		fprintf(f, "  The policy chose it, and %" PRIu64 " page%s since.\n",
+			r->chosen_since, plural(r->chosen_since));
+	if (s->state != PG_PRIVATE || !r->passes)
+		return;
+	fprintf(f, "  A sample found it used %" PRIu64 " second%s ago", r->unused_s,
+		plural(r->unused_s));
+	if (r->idle_passes)
+		fprintf(f, ", and %s%" PRIu64 " since then did not",
+			r->idle_passes == UINT8_MAX ? "at least " : "", r->idle_passes);
+	fputs(".\n", f);
 }
 
 static void tell_touches(FILE *f, const struct gmem_story *s)
@@ -178,14 +197,16 @@ static void tell_stay(FILE *f, const struct gmem_story *s)
 		fputs("  A device holds it: it stays until that lets it go.\n", f);
 }
 
-void why_page_text(FILE *f, const struct vm_info *vm, const struct gmem_story *s)
+void why_page_text(FILE *f, const struct vm_info *vm, const struct ctl_story *story)
 {
+	const struct gmem_story *s = &story->page;
 	const struct page_state_info *info = &page_states[s->state];
 
 	fprintf(f, "page 0x%" PRIx64 " (gpa 0x%" PRIx64 ") of VM %s: %s\n", s->gfn,
 		gfn_to_gpa(s->gfn), vm->name, info->name);
 	rows[s->state].tell(f, s);
 	tell_journeys(f, s);
+	tell_age(f, s, &story->reclaim);
 	tell_touches(f, s);
 	if (s->state == PG_PRIVATE) {
 		tell_merging(f, vm, s);
@@ -233,8 +254,24 @@ static void json_price(struct json *json, const struct row *p)
 	json_text(json, "write_time", p->write_time);
 }
 
-void why_page_json(FILE *f, const struct vm_info *vm, const struct gmem_story *s)
+static void json_age(struct json *json, const struct gmem_story *s, const struct reclaimer_page *r)
 {
+	if (is_gone(s)) {
+		json_number(json, "gone_ns", s->gone_s * NS_PER_S);
+		if (r->chosen_since != RECLAIM_NEW)
+			json_number(json, "chosen_since_pages", r->chosen_since);
+	} else if (s->returns) {
+		json_number(json, "back_ns", s->back_s * NS_PER_S);
+	}
+	if (s->state == PG_PRIVATE && r->passes) {
+		json_number(json, "unused_ns", r->unused_s * NS_PER_S);
+		json_number(json, "idle_samples", r->idle_passes);
+	}
+}
+
+void why_page_json(FILE *f, const struct vm_info *vm, const struct ctl_story *story)
+{
+	const struct gmem_story *s = &story->page;
 	struct json json;
 
 	json_init(&json, f);
@@ -261,8 +298,7 @@ void why_page_json(FILE *f, const struct vm_info *vm, const struct gmem_story *s
 	}
 	if (s->state == PG_PRIVATE)
 		json_private(&json, vm, s);
-	if (is_gone(s))
-		json_number(&json, "gone_ns", s->gone_s * NS_PER_S);
+	json_age(&json, s, &story->reclaim);
 	json_number(&json, "returns", s->returns);
 	json_number(&json, "waits", s->waits);
 	json_price(&json, &rows[s->state]);

@@ -360,13 +360,14 @@ int ctl_compress(int fd, gfn_t gfn, uint64_t nr, bool all, struct gmem_packed *o
 	return code;
 }
 
-int ctl_get_story(int fd, gfn_t gfn, struct gmem_story *story, struct quire_error *err)
+int ctl_get_story(int fd, gfn_t gfn, struct ctl_story *story, struct quire_error *err)
 {
 	const uint64_t arg[4] = { gfn };
 	int code = ask_one(fd, CTL_STORY, arg, story, sizeof(*story), err);
+	const struct gmem_story *page = &story->page;
 
-	if (!code && (story->gfn != gfn || story->state >= PG_NR_STATES ||
-		      note_reason(story->note) >= NOTE_NR_REASONS))
+	if (!code && (page->gfn != gfn || page->state >= PG_NR_STATES ||
+		      note_reason(page->note) >= NOTE_NR_REASONS))
 		code = quire_fail(err, -EPROTO, "what the VM says of the page makes no sense");
 	return code;
 }

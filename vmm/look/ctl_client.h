@@ -69,7 +69,7 @@ int ctl_swap_out(int fd, gfn_t gfn, uint64_t nr, bool all, struct ctl_swapped *o
 		 struct quire_error *err);
 
 /* Ask what is known of a page.  -EFAULT: it is not RAM. */
-int ctl_get_story(int fd, gfn_t gfn, struct gmem_story *story, struct quire_error *err);
+int ctl_get_story(int fd, gfn_t gfn, struct ctl_story *story, struct quire_error *err);
 
 /*
  * Ask which pages of the VM share a frame: the frame that gfn shares (-ENOENT: gfn shares none;

@@ -134,6 +134,17 @@ static void put_working_set(FILE *f, const struct reclaimer_stats *r)
 	report_pages(f, "  more or less", r->working_set_error_pages);
 }
 
+/* Private pages as Linux sorts those of a process, once memory was short. */
+static void put_ages(FILE *f, const struct reclaimer_stats *r)
+{
+	if (!r->passes)
+		return;
+	report_pages(f, "active", r->active_pages);
+	report_pages(f, "  clean", r->active_clean_pages);
+	report_pages(f, "inactive", r->inactive_pages);
+	report_pages(f, "  clean", r->inactive_clean_pages);
+}
+
 /* Shared pages whose frames no machine counts are rare: they have a line only if there are any. */
 static void put_orphans(FILE *f, uint64_t pages)
 {
@@ -387,6 +398,7 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 	report_group(f, "memory");
 	put_states(f, &info->mem.s2, info->mem.pool.pool_pages);
 	put_working_set(f, &info->reclaim);
+	put_ages(f, &info->reclaim);
 	report_pages(f, "resident at most", info->mem.most_resident_pages);
 	fprintf(f, "  %-*s %10s\n", NAME_WIDTH, "stage-2 metadata",
 		size_text(info->mem.s2.metadata_bytes));

@@ -234,6 +234,21 @@ static void compression_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "reject_remembered_pages", gs->put_off_pages);
 }
 
+/* Counts by a power of two: "below_8" says how many were from 4 to 7.  `unit` ends each name. */
+static void powers(struct json *json, const char *name, const uint64_t *count, unsigned int nr,
+		   const char *unit)
+{
+	char key[64];
+
+	json_begin_object(json, name);
+	for (unsigned int i = 0; i < nr; i++) {
+		snprintf(key, sizeof(key), "below_%llu%s", 1ULL << i, unit);
+		if (count[i])
+			json_number(json, key, count[i]);
+	}
+	json_end_object(json);
+}
+
 static void reclaim_stats(struct json *json, const struct vm_info *info)
 {
 	const struct reclaimer_stats *r = &info->reclaim;
@@ -260,6 +275,10 @@ static void reclaim_stats(struct json *json, const struct vm_info *info)
 	json_pages(json, "working_set_error_bytes", r->working_set_error_pages);
 	json_number(json, "active_pages", r->active_pages);
 	json_number(json, "inactive_pages", r->inactive_pages);
+	json_number(json, "active_clean_pages", r->active_clean_pages);
+	json_number(json, "inactive_clean_pages", r->inactive_clean_pages);
+	powers(json, "page_ages", r->age_pages, RECLAIM_AGES, "_s_pages");
+	powers(json, "refault_distances", r->refault_distances, RECLAIM_DISTANCES, "");
 	json_number(json, "reclaim_cpu_ns", r->cpu_ns);
 	json_number(json, "reclaim_metadata_bytes", r->metadata_bytes);
 }

@@ -307,10 +307,13 @@ static int answer_compress(struct ctl *ctl, const struct ctl_request *req, struc
 
 static int answer_story(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
 {
-	struct gmem_story *out = (void *)ctl->packet.payload;
-	int code = gmem_story(vm_gmem(vm), req->arg[0], out);
+	struct ctl_story *out = (void *)ctl->packet.payload;
+	int code = gmem_story(vm_gmem(vm), req->arg[0], &out->page);
 
-	return code ? code : (int)sizeof(*out);
+	if (code)
+		return code;
+	vm_reclaim_look(vm, req->arg[0], &out->reclaim);
+	return (int)sizeof(*out);
 }
 
 static int answer_swap_out(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)

@@ -93,7 +93,7 @@
  *     -EFAULT: they are not all RAM.
  *
  *   CTL_STORY
- *     What is known of one page?  arg[0]: its gfn.  Payload: a struct gmem_story.
+ *     What is known of one page?  arg[0]: its gfn.  Payload: a struct ctl_story.
  *     -EFAULT: it is not RAM.
  *
  *   CTL_SWAP_OUT
@@ -221,6 +221,12 @@ struct ctl_walk {
 #define CTL_MOST_FORGET	  32768u
 #define CTL_MOST_COMPRESS 256u
 #define CTL_MOST_SWAP	  64u
+
+/* CTL_STORY */
+struct ctl_story {
+	struct gmem_story page;
+	struct reclaimer_page reclaim; /* if there is no reclaimer, passes is 0 */
+};
 
 /* CTL_SWAP_OUT */
 struct ctl_swapped {

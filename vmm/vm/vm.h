@@ -187,6 +187,9 @@ int vm_pause(struct vm *vm, unsigned int timeout_ms);
 /* Let the guest run again.  Main loop only; doing so twice is fine. */
 void vm_resume(struct vm *vm);
 
+/* reclaimer_look() of the VM's reclaimer; without one, nothing is known.  gfn is RAM. */
+void vm_reclaim_look(const struct vm *vm, gfn_t gfn, struct reclaimer_page *out);
+
 /* reclaimer_ask() of the VM's reclaimer, if it has one.  From any thread, before vm_run ends. */
 void vm_ask_reclaim(struct vm *vm, uint64_t pages);
 

@@ -81,6 +81,13 @@ void vm_ask_reclaim(struct vm *vm, uint64_t pages)
 		reclaimer_ask(vm->reclaimer, pages);
 }
 
+void vm_reclaim_look(const struct vm *vm, gfn_t gfn, struct reclaimer_page *out)
+{
+	*out = (struct reclaimer_page){ .chosen_since = RECLAIM_NEW };
+	if (vm->reclaimer)
+		reclaimer_look(vm->reclaimer, gfn, out);
+}
+
 void vm_reclaim_info(const struct vm *vm, struct vm_info *out)
 {
 	out->reclaim_policy = vm->config.reclaim;
