@@ -35,6 +35,9 @@ formatter=clang-format-14
 # What --net=user needs.  Not every release has it; without it a part of a test is skipped.
 user_net=passt
 
+# The test of the page for browsers.  It is large; without it that test is skipped.
+browser=chromium
+
 die() {
 	echo "deps: $*" >&2
 	exit 1
@@ -125,7 +128,7 @@ mapfile -t want < <(missing)
 if [ "${#want[@]}" -gt 0 ]; then
 	install_packages "${want[@]}"
 fi
-for package in "$formatter" "$user_net"; do
+for package in "$formatter" "$user_net" "$browser"; do
 	if ! installed "$package" && known "$package"; then
 		install_packages "$package"
 	fi

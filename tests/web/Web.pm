@@ -11,7 +11,8 @@ use JSON::PP qw(decode_json);
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw($build $quire $quill $dir missing machine dial say_to hear ask get post patience);
+our @EXPORT = qw($build $quire $quill $dir missing machine guests dial say_to hear ask get post
+	patience);
 
 our $build = $ENV{QUIRE_BUILD} // 'build';
 our $quire = "$build/quire";
@@ -62,6 +63,21 @@ sub machine {
 	($m{host}, $m{token}) = $m{log} =~ m{page at http://(\S+)/#token=(\w+)};
 	($m{observer}) = split ' ', slurp("/proc/$m{pid}/task/$m{pid}/children");
 	return \%m;
+}
+
+# Start so many copies of a guest, and wait until all of them are ready.
+sub guests {
+	my ($m, $name, $nr, @words) = @_;
+	my $pid = fork // die "fork: $!";
+
+	if (!$pid) {
+		open STDIN, '<', '/dev/null';
+		open STDOUT, '>', "$dir/guests-$name";
+		open STDERR, '>&', \*STDOUT;
+		exec $quire, 'run', "--name=$name", '-n', $nr, @words;
+	}
+	$child{$pid} = 1;
+	return patience(sub { (() = slurp("$dir/guests-$name") =~ /\bready$/mg) >= $nr });
 }
 
 sub dial {

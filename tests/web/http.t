@@ -50,6 +50,39 @@ refused(413, 'a body in chunks', ask($m, 'GET /', 'Transfer-Encoding: chunked'))
 refused(400, 'too many arguments', get($m, '/stats.json?a&b&c&d&e'));
 refused(400, 'a long argument', get($m, '/stats.json?a=' . 'x' x 100));
 
+# ---- events, and actions ----
+
+my $s = dial($m);
+say_to($s, "GET /events HTTP/1.1\r\nHost: $host\r\n\r\n");
+my $heard = '';
+patience(sub { (() = ($heard .= hear($s, 0.2)) =~ /^event: look$/mg) >= 2 });
+my %event = $heard =~ /^event: (\w+)\r?\ndata: (.*)$/mg;
+my $hello = eval { decode_json($event{hello} // '') };
+is(@{$hello->{palette} // []}, 2 * @{$hello->{states} // [0]}, 'events begin with the colours');
+is(eval { decode_json($event{look})->{machine}{memory_bytes} }, 256 << 20, '... looks follow');
+is((() = $heard =~ /^event: look$/mg), 2, '... and go on');
+my @streams = map { my $t = dial($m); say_to($t, "GET /events HTTP/1.1\r\nHost: $host\r\n\r\n");
+	$t } 1 .. 15;
+is((get($m, '/stats.json'))[0], 200, 'with 16 who listen others are answered');
+refused(503, 'one more who listens', get($m, '/events'));
+close $_ for $s, @streams;
+ok(patience(sub {
+	my $t = dial($m);
+	say_to($t, "GET /events HTTP/1.1\r\nHost: $host\r\n\r\n");
+	return hear($t, 2) =~ /^HTTP\/1\.1 200/;
+}), '... may when they are gone');
+my $act = '/act?vm=nobody&pid=1&do=pause';
+refused(401, 'an action without the token', post($m, $act));
+refused(401, '... with another one', post($m, $act, 'Authorization: Bearer ' . 'a' x 32));
+refused(401, '... with a part of it', post($m, $act, 'Authorization: Bearer ' .
+	substr $m->{token}, 0, 31));
+my $right = "Authorization: Bearer $m->{token}";
+refused(403, '... from another page', post($m, $act, $right, 'Origin: http://evil.example'));
+refused(421, '... to a name', post($m, $act, $right, 'Host: evil.example'));
+refused(405, '... by GET', get($m, $act, $right));
+refused(404, 'an action with it, on no VM', post($m, $act, $right));
+refused(404, 'the owners of no VM\'s page', get($m, '/owners?vm=nobody&gfn=0'));
+
 # ---- names that may be anybody's ----
 
 refused(421, 'a page whose name points at us', get($m, '/', 'Host: evil.example'));

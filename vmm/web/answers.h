@@ -9,4 +9,16 @@
 /* What `quire stat --json` prints of this machine. */
 unsigned int answer_stats(const struct web_question *q, FILE *f);
 
+/*
+ * Which pages share a frame with ?gfn=N of ?vm=NAME, itself included: {"state", "owners": [{"name",
+ * "pages"}]}.  Without owners if it is not shared.
+ */
+unsigned int answer_owners(const struct web_question *q, FILE *f);
+
+/*
+ * Do ?do=NAME to ?vm=NAME, which has ?pid=N: NAME is that of an action (act.h), but not of
+ * SIGKILL.  `balloon` also takes ?size=SIZE|auto.
+ */
+unsigned int answer_act(const struct web_question *q, FILE *f);
+
 #endif

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include "live.h"
+#include "mmu/base/clock.h"
 #include "mmu/base/thread.h"
 #include "mmu/base/wire.h"
 
@@ -25,10 +27,10 @@ static struct asker {
 	pthread_mutex_t lock;
 	pthread_cond_t work;
 	struct list waiting, done;
-	unsigned int nr_waiting;
+	unsigned int nr_waiting, nr_watchers;
+	uint64_t next_look_ns;
 } asker = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.work = PTHREAD_COND_INITIALIZER,
 	.waiting = { .end = &asker.waiting.first },
 	.done = { .end = &asker.done.first },
 };
@@ -65,16 +67,38 @@ static void answer(struct asker_job *job)
 		job->status = 503;
 }
 
+/* Wait for a job, or until it is time to look: NULL. */
 static struct asker_job *next_job(void)
 {
 	struct asker_job *job;
+	struct timespec until;
+	int code = 0;
 
 	pthread_mutex_lock(&asker.lock);
-	while (!(job = take_first(&asker.waiting)))
-		pthread_cond_wait(&asker.work, &asker.lock);
-	asker.nr_waiting--;
+	while (!(job = take_first(&asker.waiting)) && !(code && asker.nr_watchers)) {
+		until = ns_to_timespec(asker.next_look_ns);
+		code = asker.nr_watchers ?
+			       pthread_cond_timedwait(&asker.work, &asker.lock, &until) :
+			       pthread_cond_wait(&asker.work, &asker.lock);
+	}
+	asker.nr_waiting -= job != NULL;
 	pthread_mutex_unlock(&asker.lock);
 	return job;
+}
+
+static void look(void)
+{
+	uint64_t rest_ns = live_look() * NS_PER_MS;
+
+	asker.next_look_ns = monotonic_ns() + rest_ns;
+}
+
+static void do_job(struct asker_job *job)
+{
+	answer(job);
+	pthread_mutex_lock(&asker.lock);
+	append(&asker.done, job);
+	pthread_mutex_unlock(&asker.lock);
 }
 
 static void run(void *arg)
@@ -87,13 +111,21 @@ static void run(void *arg)
 	for (;;) {
 		struct asker_job *job = next_job();
 
-		answer(job);
-		pthread_mutex_lock(&asker.lock);
-		append(&asker.done, job);
-		pthread_mutex_unlock(&asker.lock);
+		if (job)
+			do_job(job);
+		else
+			look();
 		if (write(asker.fd, &one, sizeof(one)) < 0)
 			return;
 	}
+}
+
+void asker_watch(bool more)
+{
+	pthread_mutex_lock(&asker.lock);
+	asker.nr_watchers += more ? 1 : -1u;
+	pthread_cond_signal(&asker.work);
+	pthread_mutex_unlock(&asker.lock);
 }
 
 int asker_start(const char *machine, void (*confine)(void), struct quire_error *err)
@@ -103,6 +135,8 @@ int asker_start(const char *machine, void (*confine)(void), struct quire_error *
 
 	snprintf(asker.machine, sizeof(asker.machine), "%s",
 		 wire_address_name(machine, name, sizeof(name)));
+	live_init(asker.machine);
+	cond_init_monotonic(&asker.work);
 	asker.confine = confine;
 	sem_init(&asker.confined, 0, 0);
 	asker.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -38,7 +38,13 @@ bool asker_put(struct asker_job *job);
 /* The next job that is done; NULL: none is. */
 struct asker_job *asker_take(void);
 
-/* Readable when there may be something new for asker_take(), which is called until it has none. */
+/* Look at the machine time and again (live.h) for as long as there are more true than false. */
+void asker_watch(bool more);
+
+/*
+ * Readable when there was a look, or there may be something new for asker_take(), which is called
+ * until it has none.
+ */
 int asker_fd(void);
 
 #endif

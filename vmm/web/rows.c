@@ -8,6 +8,7 @@
 #define CSS	   "text/css; charset=utf-8"
 #define JAVASCRIPT "text/javascript; charset=utf-8"
 #define JSON	   "application/json"
+#define EVENTS	   "text/event-stream"
 
 /* clang-format off */
 const struct web_row web_rows[] = {
@@ -15,6 +16,9 @@ const struct web_row web_rows[] = {
 	{ "GET", "/page.css",	WEB_PAGE, .type = CSS,	      .asset = &web_page_css },
 	{ "GET", "/page.js",	WEB_PAGE, .type = JAVASCRIPT, .asset = &web_page_js },
 	{ "GET", "/stats.json",	WEB_PAGE, .type = JSON,	      .answer = answer_stats },
+	{ "GET", "/events",	WEB_PAGE, .type = EVENTS,     .events = true },
+	{ "GET", "/owners",	WEB_PAGE, .type = JSON,	      .answer = answer_owners },
+	{ "POST", "/act",	WEB_PAGE, .type = JSON,	      .answer = answer_act, .token = true },
 };
 /* clang-format on */
 

@@ -24,6 +24,7 @@ struct web_row {
 	 * Returns the status of HTTP.  If that is not 200, f has a line that says why.
 	 */
 	unsigned int (*answer)(const struct web_question *q, FILE *f);
+	bool events; /* ... events, for as long as the client listens (live.h) */
 };
 
 extern const struct web_row web_rows[];

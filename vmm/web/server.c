@@ -10,16 +10,19 @@
 #include "asker.h"
 #include "guard.h"
 #include "libmicrohttpd.h"
+#include "live.h"
 #include "mmu/base/clock.h"
 #include "rows.h"
 
-#define SWEEP_MS 1000
+#define SWEEP_MS     1000
+#define STREAM_CHUNK 32768
 
 /* A connection, from the first byte that could come. */
 struct client {
 	int fd;		   /* -1: a free place in the table */
 	uint64_t since_ns; /* it began, or its last request ended, or this one began */
 	bool asking;	   /* its headers are complete */
+	bool streams;	   /* it listens for as long as it likes */
 };
 
 /* A request, from its first header to the end of its answer. */
@@ -29,9 +32,19 @@ struct exchange {
 	struct asker_job job;
 };
 
+/* What a client has of the events. */
+struct stream {
+	struct MHD_Connection *connection; /* NULL: a free place in the table */
+	bool suspended;			   /* it has all that there is */
+	uint64_t generation;		   /* that it has, or will have with this text: */
+	char *text;
+	size_t bytes, sent;
+};
+
 static struct server {
 	struct libmicrohttpd lib;
 	struct server_config config;
+	struct stream stream[SERVER_MAX_STREAMS];
 	struct MHD_Daemon *daemon[SERVER_MAX_PLACES];
 	struct client client[SERVER_MAX_PLACES * SERVER_MAX_CONNECTIONS];
 	uint64_t allowance_ns; /* when as many requests as there were are due */
@@ -120,6 +133,81 @@ static enum MHD_Result send_answer(struct exchange *x)
 			  job->bytes, MHD_RESPMEM_MUST_FREE);
 }
 
+/* ---- events ---- */
+
+static struct client *client_of(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info =
+		server.lib.MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info ? info->socket_context : NULL;
+}
+
+/* How much of the text the client gets now; it may get less than it has room for. */
+static ssize_t next_events(void *ctx, uint64_t position, char *buf, size_t room)
+{
+	struct stream *s = ctx;
+	size_t nr;
+
+	(void)position;
+	if (s->sent == s->bytes) {
+		free(s->text);
+		s->sent = s->bytes = 0;
+		s->text = live_events(&s->generation, &s->bytes);
+	}
+	if (!s->text) {
+		s->suspended = true;
+		server.lib.MHD_suspend_connection(s->connection);
+		return 0;
+	}
+	nr = min_u64(room, s->bytes - s->sent);
+	memcpy(buf, s->text + s->sent, nr);
+	s->sent += nr;
+	return (ssize_t)nr;
+}
+
+static void end_events(void *ctx)
+{
+	struct stream *s = ctx;
+
+	free(s->text);
+	*s = (struct stream){ .connection = NULL };
+	asker_watch(false);
+}
+
+static enum MHD_Result send_events(struct MHD_Connection *connection, const char *type)
+{
+	struct client *c = client_of(connection);
+
+	for (struct stream *s = server.stream; s < server.stream + SERVER_MAX_STREAMS; s++) {
+		if (s->connection)
+			continue;
+		*s = (struct stream){ .connection = connection };
+		if (c)
+			c->streams = true;
+		asker_watch(true);
+		return send_response(
+			connection, MHD_HTTP_OK, type,
+			server.lib.MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_CHUNK,
+								     next_events, s, end_events));
+	}
+	return refuse(connection, MHD_HTTP_SERVICE_UNAVAILABLE);
+}
+
+static void wake_streams(void)
+{
+	uint64_t generation = live_generation();
+
+	for (unsigned int i = 0; i < SERVER_MAX_STREAMS; i++) {
+		struct stream *s = &server.stream[i];
+
+		if (!s->suspended || s->generation >= generation)
+			continue;
+		s->suspended = false;
+		server.lib.MHD_resume_connection(s->connection);
+	}
+}
+
 /* ---- requests ---- */
 
 static const char *header(struct MHD_Connection *connection, const char *name)
@@ -179,14 +267,6 @@ static bool read_arguments(struct exchange *x)
 	return nr == (int)x->job.question.nr;
 }
 
-static struct client *client_of(struct MHD_Connection *connection)
-{
-	const union MHD_ConnectionInfo *info =
-		server.lib.MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-
-	return info ? info->socket_context : NULL;
-}
-
 static void note(struct MHD_Connection *connection, bool asking)
 {
 	struct client *c = client_of(connection);
@@ -232,6 +312,8 @@ static enum MHD_Result go_on(struct exchange *x)
 		return send_bytes(x->connection, MHD_HTTP_OK, row->type, row->asset->start,
 				  (size_t)(row->asset->end - row->asset->start),
 				  MHD_RESPMEM_PERSISTENT);
+	if (row->events)
+		return send_events(x->connection, row->type);
 	if (x->answered)
 		return send_answer(x);
 	if (x->asked)
@@ -308,7 +390,7 @@ static void come_or_go(void *ctx, struct MHD_Connection *connection, void **sock
 								 MHD_CONNECTION_INFO_CONNECTION_FD)
 					->connect_fd;
 			c->since_ns = monotonic_ns();
-			c->asking = false;
+			c->asking = c->streams = false;
 			return;
 		}
 }
@@ -322,7 +404,7 @@ static void sweep(void)
 		const struct client *c = &server.client[i];
 		uint64_t patience = c->asking ? SERVER_ANSWER_S : SERVER_PATIENCE_S;
 
-		if (c->fd >= 0 && now - c->since_ns > patience * NS_PER_S)
+		if (c->fd >= 0 && !c->streams && now - c->since_ns > patience * NS_PER_S)
 			shutdown(c->fd, SHUT_RDWR);
 	}
 }
@@ -395,6 +477,7 @@ void server_run(void)
 	while (!pfd[0].revents) {
 		poll(pfd, 2 + nr, patience_ms());
 		take_answers();
+		wake_streams();
 		sweep();
 		for (unsigned int i = 0; i < nr; i++)
 			server.lib.MHD_run(server.daemon[i]);

@@ -9,7 +9,7 @@
  * Nothing that clients do may cost more than this.  There are SERVER_MAX_CONNECTIONS at each place.
  * A request with its headers may have SERVER_REQUEST_BYTES, takes SERVER_PATIENCE_S to arrive, and
  * has no body.  An answer is read within SERVER_ANSWER_S.  All clients together have
- * SERVER_REQUESTS requests.
+ * SERVER_REQUESTS requests.  SERVER_MAX_STREAMS of them may be streams of events.
  */
 #include <quire/error.h>
 #include "place.h"
@@ -19,6 +19,8 @@
 #define SERVER_ANSWER_S	       60
 #define SERVER_REQUEST_BYTES   16384
 #define SERVER_REQUESTS	       200 /* a second, and twice as many at once */
+
+#define SERVER_MAX_STREAMS 16
 
 #define SERVER_MAX_PLACES 2
 
