@@ -364,7 +364,7 @@ static void check_commands(int fd, unsigned int op)
 	else if (op == CTL_TOUCHED)
 		must(ctl_touched(fd, 0, 9, &bits, &err) <= 0, "neither done nor failed");
 	else if (op == CTL_STORY && !ctl_get_story(fd, 7, &story, &err))
-		must(story.state < PG_NR_STATES, "a state that does not exist");
+		must(story.page.state < PG_NR_STATES, "a state that does not exist");
 	else if (op == CTL_COMPRESS && !ctl_compress(fd, 0, 9, false, &packed, &err))
 		must(packed.compressed <= 9 && packed.kept <= 9, "more than was asked for");
 	else
