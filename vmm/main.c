@@ -17,6 +17,7 @@ static const struct command commands[] = {
 	{ "ps", cmd_ps, "list the running guests", ps_usage },
 	{ "stat", cmd_stat, "show the counters of a machine or a guest", stat_usage },
 	{ "metrics", cmd_metrics, "write the counters for Prometheus", metrics_usage },
+	{ "events", cmd_events, "tell what machines decide, and why", events_usage },
 	{ "kill", cmd_kill, "end running guests", kill_usage },
 	{ "pause", cmd_pause, "keep guests from running", pause_usage },
 	{ "resume", cmd_resume, "let paused guests go on", resume_usage },

@@ -62,6 +62,14 @@
  *                             <--   DECISION
  *                             or    END              there are not so many
  *                             or    REFUSED          as BALLOON_GET
+ *   EVENTS (events)           -->                    asks for the log of events, from a sequence
+ *                                                    number on; 0: from the oldest that is kept
+ *                             <--   EVENT ... END    at most LIST_MAX, in order; those between
+ *                                                    `from` and the first one are lost.  `pages`
+ *                                                    of END is the number to go on from.  If there
+ *                                                    is none yet, the answer comes with the next
+ *                                                    one, after wait_ms, or with the client's next
+ *                                                    packet
  *
  * The machine answers requests in order.  A GONE may come between a request and its answer.  The
  * answer to a HELLO of another version is REFUSED (-EPROTONOSUPPORT); then the connection ends.
@@ -167,14 +175,16 @@
 #include <quire/types.h>
 #include "balloon_decision.h"
 #include "balloon_record.h"
+#include "machine_event.h"
 #include "reclaim_record.h"
 
-#define MACHINE_MAGIC	      0x4d434851u /* "QHCM" */
-#define MACHINE_VERSION	      11
-#define MACHINE_NAME_MAX      47
-#define MACHINE_HELLO_SECONDS 5
-#define MACHINE_LIST_MAX      64
-#define MACHINE_LIST_ALL      32768u /* a whole list: twice as many as a machine has VMs */
+#define MACHINE_MAGIC	       0x4d434851u /* "QHCM" */
+#define MACHINE_VERSION	       12
+#define MACHINE_NAME_MAX       47
+#define MACHINE_HELLO_SECONDS  5
+#define MACHINE_LIST_MAX       64
+#define MACHINE_EVENTS_WAIT_MS 60000  /* the most that EVENTS may wait */
+#define MACHINE_LIST_ALL       32768u /* a whole list: twice as many as a machine has VMs */
 
 /* The largest number of pages in a request: as many as 64 bits of bytes. */
 #define MACHINE_PAGES_MAX (1ULL << 52)
@@ -201,6 +211,7 @@ enum machine_type {
 	MACHINE_BALLOON_GET,
 	MACHINE_BALLOON_SET,
 	MACHINE_BALLOON_WHY,
+	MACHINE_EVENTS,
 	/* control, machine to client (HELLO too) */
 	MACHINE_ADMITTED = 32,
 	MACHINE_REFUSED,
@@ -212,6 +223,7 @@ enum machine_type {
 	MACHINE_PAGES,
 	MACHINE_BALLOON_STATE,
 	MACHINE_DECISION,
+	MACHINE_EVENT,
 	/* channel, VM to machine */
 	MACHINE_ATTACH = 64,
 	MACHINE_CREDIT,
@@ -280,6 +292,13 @@ struct machine_balloon_state {
 struct machine_decision {
 	uint64_t now_ns; /* when this answer was sent */
 	struct balloon_decision what;
+};
+
+/* EVENTS */
+struct machine_events {
+	uint64_t from;	  /* the first sequence number that is wanted */
+	uint32_t wait_ms; /* for the first one, at most MACHINE_EVENTS_WAIT_MS */
+	uint32_t pad;
 };
 
 /* VM: what the machine knows of one VM. */
@@ -422,6 +441,8 @@ struct machine_msg {
 		struct machine_balloon_target target;
 		struct machine_balloon_state balloon_state;
 		struct machine_decision decision;
+		struct machine_events events;
+		struct machine_event event;
 		struct {
 			uint64_t need_pages, want_pages; /* CREDIT */
 		} credit;

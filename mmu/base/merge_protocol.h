@@ -23,6 +23,8 @@
  *                             <--   FRAMES           these pages, as many as fit; `arg` says how
  *                                                    many wait
  *   DROP (nr frames)          -->                    gives references back; has no answer
+ *   PASS (pass)               -->                    tells what merging has come to, after a pass
+ *                                                    over RAM that changed it; has no answer
  *   SEGMENT (arg: which)      -->                    asks for the memory of a segment
  *                             <--   SEGMENT + descriptor
  *                             or    FRAMES           with nr 0: there is no such segment
@@ -98,6 +100,7 @@ enum merge_type {
 	MERGE_DROP,
 	MERGE_SEGMENT, /* also the answer */
 	MERGE_SECRET,  /* also the answer */
+	MERGE_PASS,
 	MERGE_FRAMES = 32,
 };
 
@@ -124,6 +127,11 @@ struct merge_frame {
 	uint32_t zero;	/* always 0 */
 };
 
+/* PASS: counters of the VM's keeper, by the names of quire.stats/1. */
+struct merge_pass {
+	uint64_t full_scans, merged_pages, zeroed_pages, pages_scanned, pages_skipped;
+};
+
 struct merge_msg {
 	uint32_t magic;
 	uint16_t version; /* MACHINE_VERSION */
@@ -135,6 +143,7 @@ struct merge_msg {
 		struct merge_frame frame[MERGE_BATCH];
 		uint32_t drop[MERGE_BATCH];
 		struct hash_secret secret;
+		struct merge_pass pass;
 	};
 };
 

@@ -485,6 +485,49 @@ int machine_client_set(struct machine_client *c, const struct machine_settings *
 	return code;
 }
 
+/* Is that an event that can follow?  Its texts are made to end. */
+static bool event_goes_on(struct machine_event *e, uint64_t from, unsigned int nr)
+{
+	e->name[sizeof(e->name) - 1] = '\0';
+	e->reason[EVENT_REASON_MAX] = '\0';
+	e->text[EVENT_TEXT_MAX] = '\0';
+	return e->kind < EVENT_NR_KINDS && e->seq >= from && e->seq < UINT64_MAX &&
+	       nr < MACHINE_LIST_MAX;
+}
+
+int machine_client_events(struct machine_client *c, uint64_t *from, unsigned int wait_ms,
+			  void (*each)(void *ctx, const struct machine_event *event), void *ctx,
+			  struct quire_error *err)
+{
+	struct machine_msg msg = wire_msg(MACHINE_EVENTS, 0);
+	uint64_t next = *from;
+	int fd, code;
+
+	msg.events.from = *from;
+	msg.events.wait_ms = wait_ms;
+	code = send_msg(c, &msg, -1);
+	/* This wait is asked for, and does not count against anybody's patience. */
+	if (!code && wait_ms)
+		packet_wait(c->fd, POLLIN, monotonic_ns() + wait_ms * NS_PER_MS);
+	for (unsigned int nr = 0; !code; nr++) {
+		code = receive(c, &msg, &fd, deadline_ns_of(c));
+		if (code)
+			break;
+		if (msg.type == MACHINE_END) {
+			*from = msg.pages;
+			return expect(&msg, &fd, MACHINE_END, false, err);
+		}
+		code = expect(&msg, &fd, MACHINE_EVENT, false, err);
+		if (code)
+			return code;
+		if (!event_goes_on(&msg.event, next, nr))
+			return failed(err, -EPROTO);
+		next = msg.event.seq + 1;
+		each(ctx, &msg.event);
+	}
+	return failed(err, code);
+}
+
 int machine_client_fd(const struct machine_client *c)
 {
 	return c->fd;

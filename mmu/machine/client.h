@@ -149,6 +149,19 @@ int machine_client_balloon_why(struct machine_client *c, uint32_t vm, unsigned i
 int machine_client_set(struct machine_client *c, const struct machine_settings *settings,
 		       struct machine_state *state, struct quire_error *err);
 
+/*
+ * Call `each` for the next events of the machine's log, in order: those from the sequence number
+ * *from on, at most MACHINE_LIST_MAX.  0 is the oldest that the machine still has.  *from becomes
+ * the number to go on from.  Events between *from and the first one are lost.  If there is none,
+ * wait up to wait_ms, at most MACHINE_EVENTS_WAIT_MS, for one.
+ *
+ * What `each` gets has a kind below EVENT_NR_KINDS, and texts that end.  If *from becomes less,
+ * this is another machine than the one that the number was from.
+ */
+int machine_client_events(struct machine_client *c, uint64_t *from, unsigned int wait_ms,
+			  void (*each)(void *ctx, const struct machine_event *event), void *ctx,
+			  struct quire_error *err);
+
 /* A descriptor for a poll loop: it is readable when machine_client_gone() has work to do. */
 int machine_client_fd(const struct machine_client *c);
 

@@ -12,7 +12,8 @@
  *   4. It acts on deadlines that have passed: of silent clients, of a stop, of the policies,
  *      of VMs that wait.
  *   5. It grants the CREDITs that can be granted now, and looks whether memory is short.
- *   6. It empties the graveyard: what ended in this round is freed.
+ *   6. It tells who follows the log what has happened.
+ *   7. It empties the graveyard: what ended in this round is freed.
  *
  * A descriptor that came from a peer may have other owners.  So closing ours does not take it out
  * of the epoll set, and source_close() always does that first.
@@ -133,8 +134,13 @@ int machine_create(const struct machine_config *config, struct machine **out,
 	TAILQ_INIT(&m->leaving);
 	TAILQ_INIT(&m->domains);
 	m->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (m->epoll < 0) {
+	if (m->epoll < 0)
 		code = quire_fail(err, -errno, "cannot create an epoll set: %s", strerror(errno));
+	else if (events_init(m))
+		code = quire_fail(err, -ENOMEM, "no memory for the log of events");
+	if (code) {
+		if (m->epoll >= 0)
+			close(m->epoll);
 		free(m);
 		return code;
 	}
@@ -182,6 +188,7 @@ void machine_destroy(struct machine *m)
 	       !m->nr_tenants);
 	assert(TAILQ_EMPTY(&m->merges) && TAILQ_EMPTY(&m->domains));
 	bury(m);
+	events_finish(m);
 	shelf_close(&m->shelf);
 	listener_close(&m->listener);
 	close(m->epoll);
@@ -254,8 +261,7 @@ int machine_timeout_ms(const struct machine *m)
 	next = earlier(next, m->next_measure_ns);
 	next = earlier(next, m->next_sweep_ns);
 	TAILQ_FOREACH(c, &m->clients, link)
-	if (c->state == CLIENT_NEW)
-		next = earlier(next, c->hello_deadline_ns);
+	next = earlier(next, c->state == CLIENT_NEW ? c->hello_deadline_ns : c->event_deadline_ns);
 	if (!next)
 		return -1;
 	now = machine_now(m);
@@ -283,8 +289,8 @@ static void expire_stop(struct machine *m)
 	m->stop_deadline_ns = 0;
 	for (t = TAILQ_FIRST(&m->tenants); t; t = next) {
 		next = TAILQ_NEXT(t, link);
-		machine_log(m, "vm %u '%s': did not stop in %u ms, killed", t->id, t->promise.name,
-			    m->config.stop_ms);
+		event_note(m, EVENT_OVERDUE, t, NULL, NULL, "did not stop in %u ms, killed",
+			   m->config.stop_ms);
 		if (!tenant_kill(m, t, MACHINE_ENDED))
 			tenant_end(m, t);
 	}
@@ -330,11 +336,13 @@ static void dispatch(struct machine *m, struct source *s)
 	}
 }
 
+/* Who follows the log alone keeps no machine going. */
 static bool is_done(const struct machine *m)
 {
 	if (m->nr_tenants)
 		return false;
-	return m->stopping || (m->config.exit_when_idle && m->had_clients && !m->nr_clients);
+	return m->stopping ||
+	       (m->config.exit_when_idle && m->had_clients && m->nr_clients == m->nr_followers);
 }
 
 int machine_serve(struct machine *m)
@@ -351,6 +359,7 @@ int machine_serve(struct machine *m)
 	expire(m);
 	pressure_serve(m);
 	reclaim_look(m);
+	events_serve(m);
 	bury(m);
 	return is_done(m);
 }

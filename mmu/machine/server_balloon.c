@@ -243,8 +243,8 @@ static struct balloon_machine look_at_machine(const struct machine *m)
 	};
 }
 
-/* Log a target that moved, and a guest that has become silent. */
-static void log_decision(struct machine *m, const struct tenant *t, enum balloon_reason before)
+/* Note a target that moved, and a guest that has become silent. */
+static void note_decision(struct machine *m, const struct tenant *t, enum balloon_reason before)
 {
 	const struct balloon_vm *vm = &t->balloon->policy;
 	const struct balloon_decision *d = balloon_log_get(vm, 0);
@@ -254,7 +254,13 @@ static void log_decision(struct machine *m, const struct tenant *t, enum balloon
 		   (d->reason != BALLOON_SILENT || before == BALLOON_SILENT)))
 		return;
 	balloon_describe(d, text, sizeof(text));
-	machine_log(m, "vm %u '%s': balloon: %s", t->id, t->promise.name, text);
+	event_note(m, EVENT_BALLOON, t, balloon_reason_name(d->reason),
+		   NUMBERS(event_count(vm->plan.from_pages), event_count(vm->target_pages),
+			   event_count(d->actual_pages), event_count(d->resident_pages),
+			   event_count(d->available_pages), event_count(d->active_pages),
+			   event_count(d->margin_pages), event_count(d->limit_pages),
+			   event_count(d->free_pages), event_count(d->short_pages)),
+		   "balloon: %s", text);
 }
 
 /* Send the target if it changed.  A VM that does not read just now gets it with the next tick. */
@@ -286,7 +292,7 @@ static void decide(struct machine *m, struct picture *p, enum balloon_reason *be
 		before[i] = last_reason(p->vm[i]);
 	balloon_policy_tick(&m->balloon_policy, &picture, p->in, p->vm, p->nr);
 	for (unsigned int i = 0; i < p->nr; i++) {
-		log_decision(m, p->tenant[i], before[i]);
+		note_decision(m, p->tenant[i], before[i]);
 		send_target(m, p->tenant[i]);
 	}
 }

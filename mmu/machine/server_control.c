@@ -34,6 +34,7 @@ void client_drop(struct machine *m, struct client *c, const char *why)
 	if (why)
 		machine_log(m, "client of pid %d: hung up on: %s", (int)c->pid, why);
 	source_close(m, &c->socket);
+	events_forget(m, c);
 	TAILQ_FOREACH(t, &m->tenants, link)
 	if (t->launcher == c)
 		t->launcher = NULL;
@@ -176,6 +177,29 @@ static bool on_hello(struct machine *m, struct client *c, const struct machine_m
 	return true;
 }
 
+static int64_t known_bytes(bool known, uint64_t pages)
+{
+	return known ? event_bytes(pages) : EVENT_UNKNOWN;
+}
+
+static void note_refusal(struct machine *m, const struct machine_admit *admit,
+			 const struct machine_refusal *r, const char *text)
+{
+	static const char *const by[] = { "machine", "ledger", "budget" };
+	bool ledger = r->book == MACHINE_LEDGER, budget = r->book == MACHINE_BUDGET;
+	struct machine_event *e;
+
+	e = event_note(m, EVENT_REFUSAL, NULL, by[r->book],
+		       NUMBERS(known_bytes(ledger || budget, r->request_pages),
+			       ledger ? (int64_t)r->mode : EVENT_UNKNOWN,
+			       known_bytes(ledger, r->committed_pages),
+			       known_bytes(ledger, r->allowed_pages),
+			       known_bytes(budget, r->free_pages),
+			       known_bytes(budget, r->min_pages)),
+		       "%s", text);
+	memcpy(e->name, admit->name, strnlen(admit->name, MACHINE_NAME_MAX));
+}
+
 static bool on_admit(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
 {
 	struct machine_refusal refusal;
@@ -189,7 +213,7 @@ static bool on_admit(struct machine *m, struct client *c, const struct machine_m
 	if (code) {
 		m->refusals += code != -EAGAIN;
 		if (code != -EAGAIN || !c->asks_again)
-			machine_log(m, "%s", err.text);
+			note_refusal(m, &msg->admit, &refusal, err.text);
 		c->asks_again = code == -EAGAIN;
 		answer = refused(code, err.text);
 		answer.refusal = refusal;
@@ -376,9 +400,13 @@ static bool on_set(struct machine *m, struct client *c, const struct machine_msg
 	}
 	m->ledger.config = config;
 	budget_resize(&m->budget, config.memory_pages);
-	machine_log(m, "set: memory %s, swap %s, mode %d, CommitLimit %s, committed %s",
-		    mib_text(config.memory_pages), mib_text(config.swap_pages), (int)config.mode,
-		    mib_text(ledger_commit_limit(&config)), mib_text(m->ledger.committed_pages));
+	event_note(m, EVENT_SETTINGS, NULL, NULL,
+		   NUMBERS(event_bytes(config.memory_pages), event_bytes(config.swap_pages),
+			   (int64_t)config.mode, event_bytes(ledger_commit_limit(&config)),
+			   event_bytes(m->ledger.committed_pages)),
+		   "set: memory %s, swap %s, mode %d, CommitLimit %s, committed %s",
+		   mib_text(config.memory_pages), mib_text(config.swap_pages), (int)config.mode,
+		   mib_text(ledger_commit_limit(&config)), mib_text(m->ledger.committed_pages));
 	if (budget_free(&m->budget) < m->budget.low_pages)
 		pressure_recall(m, NULL, 0);
 	swap_serve(m);
@@ -401,6 +429,7 @@ static const struct control_rule {
 	[MACHINE_BALLOON_GET] = { CLIENT_CONTROL, false, balloon_on_get },
 	[MACHINE_BALLOON_SET] = { CLIENT_CONTROL, false, balloon_on_set },
 	[MACHINE_BALLOON_WHY] = { CLIENT_CONTROL, false, balloon_on_why },
+	[MACHINE_EVENTS] = { CLIENT_CONTROL, false, events_on_ask },
 };
 
 static bool client_message(struct machine *m, struct client *c, const struct machine_msg *msg,
@@ -410,6 +439,7 @@ static bool client_message(struct machine *m, struct client *c, const struct mac
 
 	if (msg->type >= MACHINE_NR_TYPES)
 		return false;
+	events_answer(m, c);
 	rule = &control_rules[msg->type];
 	return rule->handle && rule->state == c->state && rule->descriptor == (*fd >= 0) &&
 	       rule->handle(m, c, msg, fd);

@@ -14,6 +14,7 @@
  *   server_load.c      fewer VMs at a time, when all do little but wait for pages
  *   server_swap.c      the quota of the swap area
  *   server_pressure.c  requests that must wait: recall, the choice of a victim, denial
+ *   server_events.c    the log of events, and who follows it
  *   server_measure.c   what VMs occupy, against what they were charged
  *   server_state.c     numbers for others, and the audit
  *
@@ -60,9 +61,11 @@ struct client {
 	struct source socket;
 	enum client_state state;
 	uint64_t hello_deadline_ns;
-	uint64_t promised_pages; /* to its living VMs: ledger_client.total_pages */
-	bool privileged;	 /* it is root, and may use the admin reserve */
-	bool asks_again;	 /* its last ADMIT was answered with -EAGAIN */
+	uint64_t promised_pages;    /* to its living VMs: ledger_client.total_pages */
+	bool privileged;	    /* it is root, and may use the admin reserve */
+	uint64_t waits_for_event;   /* its EVENTS waits for this sequence number; 0: none waits */
+	uint64_t event_deadline_ns; /* ... and is answered then */
+	bool asks_again;	    /* its last ADMIT was answered with -EAGAIN */
 	pid_t pid;
 };
 
@@ -114,6 +117,7 @@ struct tenant {
 	uint64_t made_good_pages;  /* what has come back since that was last looked at */
 	uint64_t reclaimed_pages;  /* that came back because it was asked, ever */
 	uint64_t kill_deadline_ns; /* DYING: nobody else is killed before */
+	uint64_t next_pass_ns;	   /* no pass of its keeper is noted before */
 	uint64_t recalled_ns;	   /* if recalled: when the RECALL was sent */
 	unsigned int strikes;	   /* for looks at it that found too much (server_measure.c) */
 	enum tenant_state state;
@@ -149,6 +153,9 @@ struct machine {
 	struct shelf shelf;	       /* where the stores of all domains lie */
 	TAILQ_HEAD(domain_list, domain) domains;
 	TAILQ_HEAD(member_list, member) leaving; /* members of dead VMs that still hold frames */
+	struct machine_event *event;		 /* a ring: sequence number modulo its size */
+	uint64_t next_event;			 /* sequence number */
+	unsigned int nr_followers;		 /* clients whose EVENTS waits */
 	unsigned int nr_clients, nr_tenants, nr_domains;
 	uint32_t last_id, last_domain_id;
 	unsigned int strangers;	       /* clients of other users in this while ... */
@@ -165,6 +172,8 @@ struct machine {
 	uint64_t next_reclaim_log_ns; /* the log has no line about reclaim before */
 	uint64_t next_measure_ns;     /* then VMs are measured */
 	uint64_t next_sweep_ns;	      /* then stores are swept; 0: no VM has a segment */
+	uint64_t next_level_note_ns;  /* no beginning of reclaim is noted before */
+	uint64_t next_recall_note_ns; /* no recall is noted before */
 	uint64_t next_recall_ns;      /* no general recall is sent before */
 	uint64_t stop_deadline_ns;    /* then VMs that have not stopped are killed */
 	/* Moments, in ns of the machine's clock. */
@@ -176,7 +185,8 @@ struct machine {
 	uint64_t granted_pages;				  /* since the last tick of reclaim */
 	uint64_t reclaimed_pages, logged_reclaimed_pages; /* came back for it; in the log */
 	unsigned int nr_reclaimers;			  /* VMs that may be asked to reclaim */
-	bool reclaims; /* memory fell below low and has not been at high since */
+	bool reclaims;	     /* memory fell below low and has not been at high since */
+	bool noted_reclaims; /* what the log of events says of that */
 	unsigned int thrash_looks, calm_looks; /* of load control, in a row */
 	unsigned int nr_suspended;
 	uint32_t stall_permille; /* mean of busy VMs, at the last look */
@@ -192,7 +202,7 @@ struct machine {
 /* The time on the machine's clock, in ns. */
 uint64_t machine_now(const struct machine *m);
 
-/* Give one line to the log. */
+/* Give one line to the log.  What has a record of its own has event_note() instead. */
 __attribute__((format(printf, 2, 3))) void machine_log(struct machine *m, const char *fmt, ...);
 
 /* Begin to listen to s->fd.  Returns 0 or -errno.  It stays the caller's to close. */
@@ -395,6 +405,48 @@ void pressure_expire(struct machine *m, uint64_t now);
 
 /* Recall unspent credits of all tenants but `except`, which may be NULL: `need` pages are short. */
 void pressure_recall(struct machine *m, const struct tenant *except, uint64_t need);
+
+/* ---- server_events.c ---- */
+
+/* The numbers of an event, in the order of its row. */
+#define NUMBERS(...) ((const int64_t[EVENT_NUMBERS_MAX]){ __VA_ARGS__ })
+
+/* A count, and an amount of memory as bytes. */
+static inline int64_t event_count(uint64_t count)
+{
+	return (int64_t)min_u64(count, INT64_MAX);
+}
+
+static inline int64_t event_bytes(uint64_t pages)
+{
+	return (int64_t)(min_u64(pages, MACHINE_PAGES_MAX / 2 - 1) * QUIRE_PAGE_SIZE);
+}
+
+/* 0 or -ENOMEM. */
+int events_init(struct machine *m);
+void events_finish(struct machine *m);
+
+/*
+ * Something has happened, to t unless that is NULL: record it, and log its line if the log has one.
+ * The line of the log begins with the VM, unless the row says that the text does.  reason and
+ * numbers may be NULL.  Returns the record, to be completed at once.
+ */
+__attribute__((format(printf, 6, 7))) struct machine_event *
+event_note(struct machine *m, enum event_kind kind, const struct tenant *t, const char *reason,
+	   const int64_t *number, const char *fmt, ...);
+
+/* The VM's keeper has told of a pass. */
+void events_passed(struct machine *m, struct tenant *t, const struct merge_pass *pass);
+
+/* EVENTS: as every request in server_control.c's table. */
+bool events_on_ask(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);
+
+/* If an EVENTS of this client waits, answer it now; or forget it, because the client is gone. */
+void events_answer(struct machine *m, struct client *c);
+void events_forget(struct machine *m, struct client *c);
+
+/* At the end of a round: answer those who have waited for what there is now, or for long enough. */
+void events_serve(struct machine *m);
 
 /* ---- server_measure.c ---- */
 

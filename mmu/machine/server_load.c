@@ -191,14 +191,18 @@ static void suspend(struct machine *m, struct tenant *t, const struct view *v)
 	msg.pages = 1;
 	if (channel_post(m, t, &msg, -1))
 		return;
-	machine_log(m,
-		    "thrashing: %u busy VMs are stalled for %.1f %% of the time, %s free, low %s: "
-		    "suspending vm %u '%s': stalled for %.1f %%, holds %s, working set %s, "
-		    "shares %u, was suspended for %.1f s before",
-		    v->busy, v->permille / 10.0, mib_text(budget_free(&m->budget)),
-		    mib_text(m->budget.low_pages), t->id, t->promise.name, stall(m, t) / 10.0,
-		    mib_text(t->account.credit_pages), mib_text(t->reclaim.working_set),
-		    shares_of(t), seconds(t->load.suspended_ns));
+	event_note(m, EVENT_SUSPENSION, t, NULL,
+		   NUMBERS(stall(m, t), v->permille, v->busy, event_bytes(budget_free(&m->budget)),
+			   event_bytes(m->budget.low_pages), event_bytes(t->account.credit_pages),
+			   event_bytes(t->reclaim.working_set), shares_of(t),
+			   event_count(t->load.suspended_ns)),
+		   "thrashing: %u busy VMs are stalled for %.1f %% of the time, %s free, low %s: "
+		   "suspending vm %u '%s': stalled for %.1f %%, holds %s, working set %s, "
+		   "shares %u, was suspended for %.1f s before",
+		   v->busy, v->permille / 10.0, mib_text(budget_free(&m->budget)),
+		   mib_text(m->budget.low_pages), t->id, t->promise.name, stall(m, t) / 10.0,
+		   mib_text(t->account.credit_pages), mib_text(t->reclaim.working_set),
+		   shares_of(t), seconds(t->load.suspended_ns));
 	mark_turns(m);
 	t->load.room_pages = min_u64(t->reclaim.working_set, t->account.credit_pages);
 	pressure_hold(m, t, true);
@@ -214,12 +218,15 @@ static void resume(struct machine *m, struct tenant *t, const char *why)
 {
 	uint64_t past = machine_now(m) - t->load.since_ns;
 
-	machine_log(m,
-		    "resuming vm %u '%s' after %.1f s: %s; it holds %s, %s free, high %s, others "
-		    "are stalled for %.1f %% of the time",
-		    t->id, t->promise.name, seconds(past), why, mib_text(t->account.credit_pages),
-		    mib_text(budget_free(&m->budget)), mib_text(m->budget.high_pages),
-		    m->stall_permille / 10.0);
+	event_note(m, EVENT_RESUMPTION, t, why,
+		   NUMBERS(event_count(past), event_bytes(t->account.credit_pages),
+			   event_bytes(budget_free(&m->budget)), event_bytes(m->budget.high_pages),
+			   m->stall_permille),
+		   "resuming vm %u '%s' after %.1f s: %s; it holds %s, %s free, high %s, others "
+		   "are stalled for %.1f %% of the time",
+		   t->id, t->promise.name, seconds(past), why, mib_text(t->account.credit_pages),
+		   mib_text(budget_free(&m->budget)), mib_text(m->budget.high_pages),
+		   m->stall_permille / 10.0);
 	t->load.suspended_ns += past;
 	t->load.since_ns = machine_now(m);
 	m->nr_suspended--;

@@ -82,12 +82,13 @@ struct machine_holding measure(const struct tenant *t)
 
 static void end_it(struct machine *m, struct tenant *t, const struct machine_holding *had)
 {
-	machine_log(m,
-		    "vm %u '%s': it occupies more than it was charged: RAM %s, its process %s; "
-		    "credits %s, overhead %s: killing pid %d",
-		    t->id, t->promise.name, mib_text(had->resident_pages),
-		    mib_text(had->anon_pages), mib_text(had->credit_pages),
-		    mib_text(had->overhead_pages), (int)t->pid);
+	event_note(m, EVENT_EXCESS, t, NULL,
+		   NUMBERS(event_bytes(had->resident_pages), event_bytes(had->anon_pages),
+			   event_bytes(had->credit_pages), event_bytes(had->overhead_pages)),
+		   "it occupies more than it was charged: RAM %s, its process %s; credits %s, "
+		   "overhead %s: killing pid %d",
+		   mib_text(had->resident_pages), mib_text(had->anon_pages),
+		   mib_text(had->credit_pages), mib_text(had->overhead_pages), (int)t->pid);
 	if (tenant_kill(m, t, MACHINE_EXCEEDED))
 		t->gone.had = *had;
 }

@@ -148,10 +148,12 @@ static int join(struct machine *m, struct tenant *t, uint64_t gfns)
 		keeper = -1;
 	}
 	if (keeper < 0)
-		machine_log(m, "vm %u '%s': no memory to merge its pages", t->id, t->promise.name);
+		event_note(m, EVENT_JOIN, t, "no memory", NUMBERS(EVENT_UNKNOWN, EVENT_UNKNOWN),
+			   "no memory to merge its pages");
 	else
-		machine_log(m, "vm %u '%s': joined domain %u '%s'", t->id, t->promise.name,
-			    t->member->domain->id, t->member->domain->name);
+		event_note(m, EVENT_JOIN, t, t->member->domain->name,
+			   NUMBERS(t->member->domain->id, t->member->domain->nr_members),
+			   "joined domain %u '%s'", t->member->domain->id, t->member->domain->name);
 	return keeper;
 }
 
@@ -269,6 +271,7 @@ static const char *serve(struct machine *m, struct tenant *t, const struct merge
 	case MERGE_DROP: return domain_drop(t->member, ask);
 	case MERGE_SEGMENT: segment(m, t, ask->arg); return NULL;
 	case MERGE_SECRET: secret(m, t); return NULL;
+	case MERGE_PASS: events_passed(m, t, &ask->pass); return NULL;
 	default: return "a type that is none of merging";
 	}
 	if (!fault)

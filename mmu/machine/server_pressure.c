@@ -28,6 +28,8 @@
 #include "oom.h"
 #include "server_internal.h"
 
+#define RECALL_NOTE_NS NS_PER_S
+
 /* The CREDIT that is served next; NULL: none.  Those of suspended VMs are passed over. */
 static struct tenant *head_of(const struct machine *m)
 {
@@ -91,21 +93,38 @@ static uint64_t shortage(const struct machine *m, uint64_t need)
 	return want > free ? want - free : 0;
 }
 
+/* While it goes on, a record in RECALL_NOTE_NS is enough. */
+static void note_recall(struct machine *m, uint64_t missing, unsigned int nr)
+{
+	if (!nr || machine_now(m) < m->next_recall_note_ns)
+		return;
+	m->next_recall_note_ns = machine_now(m) + RECALL_NOTE_NS;
+	event_note(m, EVENT_RECALL, NULL, NULL,
+		   NUMBERS(event_bytes(missing), event_bytes(budget_free(&m->budget)),
+			   event_bytes(m->budget.low_pages), event_bytes(m->budget.high_pages), nr),
+		   "recall: %s free, low %s, high %s: %s are missing, %u VMs are asked for credits",
+		   mib_text(budget_free(&m->budget)), mib_text(m->budget.low_pages),
+		   mib_text(m->budget.high_pages), mib_text(missing), nr);
+}
+
 void pressure_recall(struct machine *m, const struct tenant *except, uint64_t need)
 {
-	bool is_short = shortage(m, need) > 0;
+	uint64_t missing = shortage(m, need);
 	struct tenant *t, *next;
+	unsigned int nr = 0;
 
 	m->next_recall_ns = machine_now(m) + recall_ns(m);
 	balloon_hurry(m, need);
 	reclaim_hurry(m, need);
-	for (t = TAILQ_FIRST(&m->tenants); t && is_short; t = next) {
+	for (t = TAILQ_FIRST(&m->tenants); t && missing; t = next) {
 		next = TAILQ_NEXT(t, link);
 		if (t == except || t->recalled || !t->account.credit_pages)
 			continue;
 		t->recalled = !channel_send(m, t, MACHINE_RECALL, 0);
 		t->recalled_ns = machine_now(m);
+		nr += t->recalled;
 	}
+	note_recall(m, missing, nr);
 }
 
 /* Grant what t asks for.  False: there is not enough, and t got nothing. */
@@ -230,16 +249,22 @@ static void kill_for(struct machine *m, struct tenant *victim, const struct tena
 		.min_pages = m->budget.min_pages,
 	};
 
-	machine_log(m,
-		    "out of memory: vm %u '%s' needs %s, %s free, min %s: killing vm %u '%s', "
-		    "pid %d: ignored %s, resident %s, credits %s, store alone %s, store share %s, "
-		    "overhead %s, oom_score_adj %d, badness %" PRId64,
-		    head->id, head->promise.name, mib_text(numbers.need_pages),
-		    mib_text(numbers.free_pages), mib_text(numbers.min_pages), victim->id,
-		    victim->promise.name, (int)victim->pid, mib_text(had->ignored_pages),
-		    mib_text(had->resident_pages), mib_text(had->credit_pages),
-		    mib_text(had->alone_pages), mib_text(had->share_pages),
-		    mib_text(had->overhead_pages), had->oom_score_adj, numbers.badness);
+	event_note(m, EVENT_OOM, victim, had->ignored_pages ? "ignored what it was asked" : NULL,
+		   NUMBERS(head->id, event_bytes(numbers.need_pages),
+			   event_bytes(numbers.free_pages), event_bytes(numbers.min_pages),
+			   numbers.badness, event_bytes(had->ignored_pages),
+			   event_bytes(had->resident_pages), event_bytes(had->credit_pages),
+			   event_bytes(had->alone_pages), event_bytes(had->share_pages),
+			   event_bytes(had->overhead_pages), had->oom_score_adj),
+		   "out of memory: vm %u '%s' needs %s, %s free, min %s: killing vm %u '%s', "
+		   "pid %d: ignored %s, resident %s, credits %s, store alone %s, store share %s, "
+		   "overhead %s, oom_score_adj %d, badness %" PRId64,
+		   head->id, head->promise.name, mib_text(numbers.need_pages),
+		   mib_text(numbers.free_pages), mib_text(numbers.min_pages), victim->id,
+		   victim->promise.name, (int)victim->pid, mib_text(had->ignored_pages),
+		   mib_text(had->resident_pages), mib_text(had->credit_pages),
+		   mib_text(had->alone_pages), mib_text(had->share_pages),
+		   mib_text(had->overhead_pages), had->oom_score_adj, numbers.badness);
 	if (!tenant_kill(m, victim, MACHINE_OOM))
 		return;
 	numbers.reason = MACHINE_OOM;
@@ -249,11 +274,13 @@ static void kill_for(struct machine *m, struct tenant *victim, const struct tena
 
 static void deny(struct machine *m, struct tenant *head)
 {
-	machine_log(m,
-		    "out of memory: vm %u '%s' needs %s, %s free, min %s: killing is not allowed "
-		    "or not enough, denied",
-		    head->id, head->promise.name, mib_text(head->need_pages),
-		    mib_text(budget_free(&m->budget)), mib_text(m->budget.min_pages));
+	event_note(m, EVENT_DENIAL, head, NULL,
+		   NUMBERS(event_bytes(head->need_pages), event_bytes(budget_free(&m->budget)),
+			   event_bytes(m->budget.min_pages)),
+		   "out of memory: vm %u '%s' needs %s, %s free, min %s: killing is not allowed "
+		   "or not enough, denied",
+		   head->id, head->promise.name, mib_text(head->need_pages),
+		   mib_text(budget_free(&m->budget)), mib_text(m->budget.min_pages));
 	pressure_forget(m, head);
 	channel_send(m, head, MACHINE_DENIED, 0);
 }

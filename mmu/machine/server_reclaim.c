@@ -33,6 +33,7 @@
 #define BAND_DIVISOR	4u  /* a part that differs by less than a quarter is not sent anew */
 #define MAKES_GOOD	256u
 #define LOG_NS		(10 * NS_PER_S)
+#define LEVEL_NS	NS_PER_S
 
 static uint64_t less(uint64_t a, uint64_t b)
 {
@@ -176,6 +177,25 @@ static uint64_t ahead(const struct machine *m)
 	return min_u64(2 * taken, m->budget.memory_pages / AHEAD_DIVISOR);
 }
 
+/* The level may change at every tick.  A beginning is noted once in LEVEL_NS, and then its end. */
+static void note_level(struct machine *m, uint64_t waited)
+{
+	const struct budget *b = &m->budget;
+
+	if (m->reclaims == m->noted_reclaims ||
+	    (m->reclaims && machine_now(m) < m->next_level_note_ns))
+		return;
+	m->noted_reclaims = m->reclaims;
+	if (m->reclaims)
+		m->next_level_note_ns = machine_now(m) + LEVEL_NS;
+	event_note(m, EVENT_RECLAIM_LEVEL, NULL, m->reclaims ? "begins" : "ends",
+		   NUMBERS(event_bytes(budget_free(b)), event_bytes(b->low_pages),
+			   event_bytes(b->high_pages), event_bytes(waited)),
+		   "reclaim %s: %s free, low %s, high %s, %s waited for",
+		   m->reclaims ? "begins" : "ends", mib_text(budget_free(b)),
+		   mib_text(b->low_pages), mib_text(b->high_pages), mib_text(waited));
+}
+
 /* What is missing; 0: memory is not short. */
 static uint64_t shortage(struct machine *m)
 {
@@ -186,6 +206,7 @@ static uint64_t shortage(struct machine *m)
 		m->reclaims = true;
 	else if (budget_free(b) >= b->high_pages)
 		m->reclaims = false;
+	note_level(m, waited);
 	if (!m->reclaims)
 		return 0;
 	return less(b->high_pages + waited + ahead(m),
@@ -271,9 +292,11 @@ static void check_answer(struct machine *m, struct tenant *t)
 		return;
 	t->ignores = true;
 	t->made_good_pages = 0;
-	machine_log(m, "vm %u '%s': was asked to free %s of %s, and freed nothing in %u ms", t->id,
-		    t->promise.name, mib_text(t->asked_pages), mib_text(t->account.credit_pages),
-		    m->config.reclaim_patience_ms);
+	event_note(m, EVENT_IGNORES, t, NULL,
+		   NUMBERS(event_bytes(t->asked_pages), event_bytes(t->account.credit_pages)),
+		   "was asked to free %s of %s, and freed nothing in %u ms",
+		   mib_text(t->asked_pages), mib_text(t->account.credit_pages),
+		   m->config.reclaim_patience_ms);
 }
 
 static unsigned int nr_asked(const struct machine *m)
@@ -293,12 +316,16 @@ static void log_tick(struct machine *m, uint64_t missing, uint64_t given)
 
 	if (machine_now(m) < m->next_reclaim_log_ns || !(missing || came_back))
 		return;
-	machine_log(m,
-		    "reclaim: %s free, low %s, high %s, %s waited for: %s are missing, %s asked "
-		    "of %u VMs; %s came back since the last such line",
-		    mib_text(budget_free(&m->budget)), mib_text(m->budget.low_pages),
-		    mib_text(m->budget.high_pages), mib_text(waited_for(m)), mib_text(missing),
-		    mib_text(given), nr_asked(m), mib_text(came_back));
+	event_note(m, EVENT_RECLAIM, NULL, NULL,
+		   NUMBERS(event_bytes(budget_free(&m->budget)), event_bytes(m->budget.low_pages),
+			   event_bytes(m->budget.high_pages), event_bytes(waited_for(m)),
+			   event_bytes(missing), event_bytes(given), nr_asked(m),
+			   event_bytes(m->reclaimed_pages)),
+		   "reclaim: %s free, low %s, high %s, %s waited for: %s are missing, %s asked "
+		   "of %u VMs; %s came back since the last such line",
+		   mib_text(budget_free(&m->budget)), mib_text(m->budget.low_pages),
+		   mib_text(m->budget.high_pages), mib_text(waited_for(m)), mib_text(missing),
+		   mib_text(given), nr_asked(m), mib_text(came_back));
 	m->logged_reclaimed_pages = m->reclaimed_pages;
 	m->next_reclaim_log_ns = machine_now(m) + LOG_NS;
 }

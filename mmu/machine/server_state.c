@@ -241,7 +241,7 @@ static uint64_t audit_domains(struct audit *a, const struct machine *m)
 
 static void audit_clients(struct audit *a, const struct machine *m)
 {
-	unsigned int nr = 0;
+	unsigned int nr = 0, followers = 0;
 	const struct client *c;
 
 	TAILQ_FOREACH(c, &m->clients, link)
@@ -254,9 +254,11 @@ static void audit_clients(struct audit *a, const struct machine *m)
 			promised += tenant_promised_pages(t);
 		expect(a, c->promised_pages, promised, "promised to a client's VMs", 0);
 		expect(a, c->state == CLIENT_CLOSED, false, "closed client among the living", 0);
+		followers += c->waits_for_event != 0;
 		nr++;
 	}
 	expect(a, m->nr_clients, nr, "clients", 0);
+	expect(a, m->nr_followers, followers, "clients that follow the log", 0);
 }
 
 unsigned int machine_audit(struct machine *m, void (*report)(void *ctx, const char *what),

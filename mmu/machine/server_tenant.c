@@ -227,6 +227,18 @@ static void enroll(struct machine *m, struct tenant *t)
 	m->admissions++;
 }
 
+static void note_admission(struct machine *m, const struct tenant *t, const char *text)
+{
+	event_note(m, EVENT_ADMISSION, t, t->promise.readmit ? "readmitted" : NULL,
+		   NUMBERS(event_bytes(tenant_promised_pages(t)),
+			   event_bytes(t->account.overhead_pages),
+			   event_bytes(t->account.credit_pages),
+			   event_bytes(m->ledger.committed_pages),
+			   event_bytes(ledger_commit_limit(&m->ledger.config)),
+			   event_bytes(budget_free(&m->budget))),
+		   "%s", text);
+}
+
 int tenant_admit(struct machine *m, struct client *c, const struct machine_admit *admit,
 		 struct tenant **out, int *channel, struct machine_refusal *refusal,
 		 struct quire_error *err)
@@ -258,7 +270,7 @@ int tenant_admit(struct machine *m, struct client *c, const struct machine_admit
 	if (admit->readmit)
 		recharge(m, t, err);
 	enroll(m, t);
-	machine_log(m, "vm %u '%s': %s", t->id, t->promise.name, err->text);
+	note_admission(m, t, err->text);
 	*out = t;
 	*channel = pair[1];
 	return 0;
@@ -270,6 +282,7 @@ void tenant_started(struct machine *m, struct tenant *t, int pidfd, pid_t pid)
 	t->pid = pid;
 	t->process.fd = pidfd;
 	measure_begin(m, t);
+	event_note(m, EVENT_START, t, NULL, NULL, "started, pid %d", (int)pid);
 	if (!source_add(m, &t->process))
 		return;
 	/* We could not learn of its end later, so it ends now. */
@@ -286,21 +299,31 @@ static void say_gone(struct machine *m, struct tenant *t)
 		client_send(m, t->launcher, &msg, -1);
 }
 
-static void log_end(struct machine *m, const struct tenant *t)
+static void note_end(struct machine *m, const struct tenant *t)
 {
-	machine_log(m,
-		    "vm %u '%s': gone, its promise of %s, credits of %s, overhead of %s and swap "
-		    "of %s are back",
-		    t->id, t->promise.name, mib_text(tenant_promised_pages(t)),
-		    mib_text(t->account.credit_pages), mib_text(t->account.overhead_pages),
-		    mib_text(t->swap_pages));
+	static const char *const why[] = {
+		[MACHINE_ENDED] = "ended",
+		[MACHINE_OOM] = "out of memory",
+		[MACHINE_MISBEHAVED] = "broke the rules",
+		[MACHINE_EXCEEDED] = "exceeded its charge",
+	};
+
+	event_note(m, EVENT_STOP, t, why[t->gone.reason],
+		   NUMBERS(event_bytes(tenant_promised_pages(t)),
+			   event_bytes(t->account.credit_pages),
+			   event_bytes(t->account.overhead_pages), event_bytes(t->swap_pages),
+			   event_bytes(t->gone.last.resident_pages),
+			   event_bytes(t->reclaimed_pages), (int64_t)t->load.suspensions),
+		   "gone, its promise of %s, credits of %s, overhead of %s and swap of %s are back",
+		   mib_text(tenant_promised_pages(t)), mib_text(t->account.credit_pages),
+		   mib_text(t->account.overhead_pages), mib_text(t->swap_pages));
 }
 
 void tenant_end(struct machine *m, struct tenant *t)
 {
 	pressure_forget(m, t);
 	tenant_record(t, &t->gone.last);
-	log_end(m, t);
+	note_end(m, t);
 	reclaim_forget(m, t);
 	merge_end(m, t);
 	swap_release(m, t);
@@ -359,7 +382,7 @@ bool tenant_kill(struct machine *m, struct tenant *t, enum machine_reason reason
 
 void tenant_misbehaved(struct machine *m, struct tenant *t, const char *why)
 {
-	machine_log(m, "vm %u '%s': its channel broke the rules: %s", t->id, t->promise.name, why);
+	event_note(m, EVENT_OFFENCE, t, why, NULL, "its channel broke the rules: %s", why);
 	t->gone.reason = MACHINE_MISBEHAVED;
 	close_channel(m, t);
 	merge_hang_up(m, t);

@@ -406,6 +406,7 @@ static void run_pass(struct keeper *k, bool wanted)
 	watch_count(k);
 	set_calm(k, pass, wanted);
 	keeper_add(&k->stats.full_scans, 1);
+	link_tell_pass(k);
 	end_pass(k, pass);
 }
 

@@ -105,6 +105,7 @@ struct keeper {
 	struct hash_secret secret; /* [t] the domain's, from the machine of this link */
 	bool unasked;		   /* [t] this machine does not know all unique pages */
 	struct merge_msg msg;	   /* [t] the packet that is sent or received */
+	uint64_t told_pages;	   /* [t] what had become shared or zero when that was told last */
 	uint32_t news_waiting;	   /* [t] as the machine said in its last answer */
 	struct merge_frame *news;  /* [t] */
 	size_t nr_news, news_room; /* [t], and news_room [a] */
@@ -197,6 +198,9 @@ pfn_t link_frame(struct keeper *k, uint32_t frame);
 
 /* Give back the references that we do not need. */
 void link_flush(struct keeper *k);
+
+/* Tell the machine what the last pass came to, if that made pages shared or zero. */
+void link_tell_pass(struct keeper *k);
 
 /*
  * Ask for news: pages of ours for which others have found a partner.  Merges them, or gives the

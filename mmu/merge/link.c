@@ -119,6 +119,29 @@ void link_flush(struct keeper *k)
 	} while (nr == MERGE_BATCH);
 }
 
+/* ---- passes ---- */
+
+void link_tell_pass(struct keeper *k)
+{
+	const struct keeper_stats *s = &k->stats;
+	uint64_t pages = s->merged_pages + s->zeroed_pages;
+
+	if (k->link < 0 || pages == k->told_pages)
+		return;
+	k->told_pages = pages;
+	k->msg.type = MERGE_PASS;
+	k->msg.nr = k->msg.arg = 0;
+	k->msg.pass = (struct merge_pass){
+		.full_scans = s->full_scans,
+		.merged_pages = s->merged_pages,
+		.zeroed_pages = s->zeroed_pages,
+		.pages_scanned = s->pages_scanned,
+		.pages_skipped = s->pages_skipped,
+	};
+	if (merge_tell(k->link, &k->msg))
+		link_lose(k);
+}
+
 /* ---- segments ---- */
 
 static void forsake(struct keeper *k)

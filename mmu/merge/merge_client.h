@@ -45,7 +45,7 @@ int merge_receive(int fd, struct merge_msg *msg, const struct merge_question *q,
 /* Send *msg and receive the answer into it: merge_send() and then merge_receive(). */
 int merge_ask(int fd, struct merge_msg *msg, int *descriptor);
 
-/* Send a DROP, to which there is no answer.  Waits until the machine reads. */
+/* Send a DROP or a PASS, to which there is no answer.  Waits until the machine reads. */
 int merge_tell(int fd, struct merge_msg *msg);
 
 #endif

@@ -12,7 +12,8 @@
  * Some descriptors are of kinds that nobody expects (strange_fds.h), one of them a file whose size
  * changes, and some packets have several.
  *
- * VMs also tell of balloons, and operators set their sizes and ask why.
+ * VMs also tell of balloons, and operators set their sizes and ask why.  Some clients follow the
+ * log of events, and others ask for any part of it.
  *
  * Connections about equal pages are apart from the other peers: their packets have another size.
  * What is said there is half valid, with few hashes and fewer contents, so that hints, frames and
@@ -53,6 +54,7 @@ enum step_kind {
 	STEP_JOIN_STRANGE,
 	STEP_RECLAIMED,
 	STEP_SWAP,
+	STEP_EVENTS,
 	NR_STEPS
 };
 
@@ -252,6 +254,11 @@ static struct machine_msg packet(const struct step *s, uint64_t now)
 		msg.pages = s->a % 600;
 		break;
 	case STEP_OPERATE: return operator_record(s);
+	case STEP_EVENTS:
+		msg.type = MACHINE_EVENTS;
+		msg.events.from = s->small & 128 ? UINT64_MAX - s->a : s->a % 2048;
+		msg.events.wait_ms = s->small & 64 ? 0 : s->b;
+		break;
 	case STEP_CREDIT:
 		msg.credit.need_pages = s->a % 300;
 		msg.credit.want_pages = s->b;
@@ -318,7 +325,7 @@ static void say_merge(int fd, const struct step *s)
 {
 	static struct merge_msg msg;
 	static const enum merge_type type[8] = { MERGE_LOOKUP,	MERGE_LOOKUP, MERGE_LOOKUP,
-						 MERGE_NEWS,	MERGE_DROP,   MERGE_DROP,
+						 MERGE_NEWS,	MERGE_DROP,   MERGE_PASS,
 						 MERGE_SEGMENT, MERGE_LOOKUP };
 
 	memset(&msg, (uint8_t)s->b & 1 ? 0xff : 0, sizeof(msg));

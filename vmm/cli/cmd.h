@@ -42,6 +42,7 @@ int cmd_top(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
+int cmd_events(int argc, char **argv);
 int cmd_kill(int argc, char **argv);
 int cmd_pause(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
@@ -59,7 +60,7 @@ int cmd_stress(int argc, char **argv);
 bool cmd_is_part(int argc, char **argv, int *status);
 
 extern const char run_usage[], map_usage[], walk_usage[], ps_usage[], stat_usage[];
-extern const char metrics_usage[];
+extern const char metrics_usage[], events_usage[];
 extern const char kill_usage[], pause_usage[], resume_usage[], machine_usage[], merge_usage[];
 extern const char balloon_usage[], dis_usage[], dump_usage[], why_usage[], sim_usage[];
 extern const char reclaim_usage[], trace_usage[], stress_usage[], top_usage[];

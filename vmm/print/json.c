@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* JSON as RFC 8259 has it: each member has a line, and each depth is indented by two blanks. */
+/*
+ * JSON as RFC 8259 has it: each member has a line, and each depth is indented by two blanks.  Or
+ * all of it is in one line.
+ */
 #include <inttypes.h>
 #include <quire/types.h>
 #include "json.h"
@@ -24,11 +27,18 @@ static void put_string(FILE *f, const char *s)
 	fputc('"', f);
 }
 
+static void new_line(struct json *json)
+{
+	fprintf(json->f, "\n%*s", (int)json->depth * 2, "");
+}
+
 /* Begin the next value: a comma if it is not the first, a new line, and the indentation. */
 static void separate(struct json *json)
 {
-	if (json->depth)
-		fprintf(json->f, "%s\n%*s", json->first ? "" : ",", (int)json->depth * 2, "");
+	if (json->depth && !json->first)
+		fputs(json->line ? ", " : ",", json->f);
+	if (json->depth && !json->line)
+		new_line(json);
 	json->first = false;
 }
 
@@ -54,8 +64,8 @@ static void close_bracket(struct json *json, char bracket)
 	bool empty = json->first;
 
 	json->depth--;
-	if (!empty)
-		fprintf(json->f, "\n%*s", (int)json->depth * 2, "");
+	if (!empty && !json->line)
+		new_line(json);
 	fputc(bracket, json->f);
 	json->first = false;
 	if (!json->depth)
@@ -65,6 +75,12 @@ static void close_bracket(struct json *json, char bracket)
 void json_init(struct json *json, FILE *f)
 {
 	*json = (struct json){ .f = f, .first = true };
+}
+
+void json_init_line(struct json *json, FILE *f)
+{
+	json_init(json, f);
+	json->line = true;
 }
 
 void json_begin_object(struct json *json, const char *key)

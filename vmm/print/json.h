@@ -15,9 +15,13 @@ struct json {
 	FILE *f;
 	unsigned int depth;
 	bool first; /* nothing is written yet at this depth */
+	bool line;  /* all of it is in one line */
 };
 
 void json_init(struct json *json, FILE *f);
+
+/* The same, for a document in one line. */
+void json_init_line(struct json *json, FILE *f);
 
 void json_begin_object(struct json *json, const char *key);
 void json_end_object(struct json *json);
