@@ -303,6 +303,10 @@ void pressure_expire(struct machine *m, uint64_t now)
 	if (!head || !m->queue_deadline_ns || now < m->queue_deadline_ns ||
 	    !TAILQ_EMPTY(&m->leaving))
 		return;
+	pressure_serve(m); /* what has come back in this round may be enough */
+	head = head_of(m);
+	if (!head || now < m->queue_deadline_ns)
+		return;
 	until = max_u64(patience(m), hope(m));
 	if (now >= until && (balloon_may_help(m, now) || reclaim_may_help(m, now)))
 		until = now + recall_ns(m);

@@ -237,6 +237,16 @@ static void test_called_off(void)
 	lab_step(&lab);
 	lab_pass(&lab, 1000);
 	is(lab_state(&lab).oom_kills, 0, "and nobody is killed for who needs nothing");
+	drain(&lab, &vm[0], 0);
+	say_credit(vm[1].channel, 50, 50);
+	lab_step(&lab);
+	say(vm[0].channel, MACHINE_RETURN, 0, 90, -1);
+	lab_pass(&lab, 200);
+	while (hear(vm[1].channel, &msg, NULL) == MACHINE_RECALL)
+		;
+	ok(msg.type == MACHINE_GRANT && msg.pages == 50,
+	   "what comes back at the moment when the time is over is granted");
+	is(lab_state(&lab).oom_kills, 0, "... and nobody is killed");
 	for (unsigned int i = 0; i < 3; i++)
 		lab_finish_vm(&vm[i]);
 	ok(lab_await_vms(&lab, 0), "(all end)");
