@@ -15,10 +15,9 @@ void svg_escaped(FILE *f, const char *text)
 void svg_begin(FILE *f, double width, double height, const char *title)
 {
 	fprintf(f,
-		"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 		"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %g %g\" width=\"%g\" "
-		"height=\"%g\" role=\"img\" aria-labelledby=\"title\">\n"
-		"<title id=\"title\">",
+		"height=\"%g\" role=\"img\">\n"
+		"<title>",
 		width, height, width, height);
 	svg_escaped(f, title);
 	fputs("</title>\n"

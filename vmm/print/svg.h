@@ -8,7 +8,10 @@
  */
 #include <stdio.h>
 
-/* The head, up to the background.  svg_end() closes it. */
+/*
+ * The head, up to the background; svg_end() closes it.  What comes of it may be a file, or stand in
+ * a page of HTML, among others.
+ */
 void svg_begin(FILE *f, double width, double height, const char *title);
 void svg_end(FILE *f);
 
