@@ -259,7 +259,8 @@ check 'frames can be printed' is $? 0
 check '... two of them' is "$(grep -c '^quire top' "$dir/batch")" 2
 check '... with a row for each VM' is "$(grep -c "^$guest-[12] " "$dir/batch")" 4
 check '... as wide as COLUMNS says' is "$(wc -L <"$dir/batch")" 100
-check '... without a control character' is "$(tr -d '\n[:print:]▁▂▃▄▅▆▇█' <"$dir/batch" | wc -c)" 0
+check '... without a control character' is \
+	"$(tr -d '\n[:print:]▁▂▃▄▅▆▇█' <"$dir/batch" | wc -c)" 0
 check 'a filter holds for frames' is "$("$quire" top --once --interval=0.1 --filter=-2 \
 	--machine="$address" | grep -c "^$guest-")" 1
 LC_ALL=C "$quire" top --once --interval=0.1 --machine="$address" >"$dir/ascii"
