@@ -264,7 +264,8 @@ check '... without a control character' is \
 check 'a filter holds for frames' is "$("$quire" top --once --interval=0.1 --filter=-2 \
 	--machine="$address" | grep -c "^$guest-")" 1
 LC_ALL=C "$quire" top --once --interval=0.1 --machine="$address" >"$dir/ascii"
-check 'without UTF-8 a frame is ASCII' is "$(LC_ALL=C tr -d '\n[:print:]' <"$dir/ascii" | wc -c)" 0
+check 'without UTF-8 a frame is ASCII' is \
+	"$(LC_ALL=C tr -d '\n[:print:]' <"$dir/ascii" | wc -c)" 0
 check 'reading one frame of it does no harm' \
 	bash -c '"$0" top --batch=3 --interval=0.1 --machine="$1" | head -n 1 | grep -q "quire top"' \
 	"$quire" "$address"
