@@ -267,7 +267,7 @@ LC_ALL=C "$quire" top --once --interval=0.1 --machine="$address" >"$dir/ascii"
 check 'without UTF-8 a frame is ASCII' is \
 	"$(LC_ALL=C tr -d '\n[:print:]' <"$dir/ascii" | wc -c)" 0
 check 'reading one frame of it does no harm' \
-	bash -c '"$0" top --batch=3 --interval=0.1 --machine="$1" | head -n 1 | grep -q "quire top"' \
+	bash -c '"$0" top --batch=3 --interval=0.1 --machine="$1" | head -n 1 | grep -q "top"' \
 	"$quire" "$address"
 
 "$quire" kill "$guest"
