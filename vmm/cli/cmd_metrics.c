@@ -13,7 +13,7 @@ const char metrics_usage[] =
 	"\n"
 	"The counters of a machine and its guests, once, as OpenMetrics text: what quire stat\n"
 	"--json says, under the names and in the units that Prometheus wants.  docs/metrics.md\n"
-	"lists them.\n"
+	"lists them.  quire machine --metrics=ADDR:PORT serves the same.\n"
 	"\n"
 	"  --text             in the text format 0.0.4 of Prometheus, as node_exporter reads it\n"
 	"                     from files\n"

@@ -35,6 +35,19 @@ unsigned int answer_stats(const struct web_question *q, FILE *f)
 	return code ? UNAVAILABLE : OK;
 }
 
+unsigned int answer_metrics(const struct web_question *q, FILE *f)
+{
+	struct quire_error err;
+	struct look look;
+	int code = look_take(&look, q->machine, NULL, &err);
+
+	if (code)
+		return refuse(f, UNAVAILABLE, &err);
+	code = metrics_write(f, q->form, &look, &err);
+	look_finish(&look);
+	return code ? UNAVAILABLE : OK;
+}
+
 /* ---- one VM ---- */
 
 /* What is done with the VM that ?vm=NAME means.  Returns a status. */

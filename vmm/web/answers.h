@@ -9,6 +9,9 @@
 /* What `quire stat --json` prints of this machine. */
 unsigned int answer_stats(const struct web_question *q, FILE *f);
 
+/* What `quire metrics` prints of it. */
+unsigned int answer_metrics(const struct web_question *q, FILE *f);
+
 /*
  * Which pages share a frame with ?gfn=N of ?vm=NAME, itself included: {"state", "owners": [{"name",
  * "pages"}]}.  Without owners if it is not shared.

@@ -4,6 +4,7 @@
 
 /* What a request asks for, once it is known to be one that may be asked. */
 #include <stdbool.h>
+#include "vmm/look/metrics.h"
 
 #define WEB_MAX_ARGUMENTS 4
 
@@ -17,6 +18,7 @@ struct web_question {
 	const char *machine; /* its address */
 	struct web_argument argument[WEB_MAX_ARGUMENTS];
 	unsigned int nr;
+	enum metrics_form form; /* of metrics, as Accept asks for */
 };
 
 /* Add an argument.  False: there are too many, or it is too long. */

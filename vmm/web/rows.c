@@ -19,6 +19,8 @@ const struct web_row web_rows[] = {
 	{ "GET", "/events",	WEB_PAGE, .type = EVENTS,     .events = true },
 	{ "GET", "/owners",	WEB_PAGE, .type = JSON,	      .answer = answer_owners },
 	{ "POST", "/act",	WEB_PAGE, .type = JSON,	      .answer = answer_act, .token = true },
+	{ "GET", "/metrics",	WEB_PAGE | WEB_METRICS,	      .answer = answer_metrics,
+	  .any_host = true },
 };
 /* clang-format on */
 

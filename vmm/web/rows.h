@@ -15,7 +15,8 @@ struct web_row {
 	unsigned int services; /* at which places: of enum web_service */
 	bool token;	       /* only with the token, and from no other page */
 	bool any_host;	       /* also if Host is a name: nothing here is secret */
-	const char *type;      /* of an answer with status 200; all others are plain text */
+	const char *type; /* of an answer with status 200; NULL: that of the form of metrics.  All
+			   * others are plain text */
 
 	/* The answer is one of these: */
 	const struct web_asset *asset;

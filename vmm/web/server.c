@@ -123,14 +123,16 @@ static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned int st
 static enum MHD_Result send_answer(struct exchange *x)
 {
 	struct asker_job *job = &x->job;
+	const char *type = job->row->type ? job->row->type :
+					    metrics_content_type(job->question.form);
 	char *text = job->text;
 
 	job->text = NULL;
 	if (!text)
 		return refuse(x->connection, MHD_HTTP_SERVICE_UNAVAILABLE);
 	return send_bytes(x->connection, job->status,
-			  job->status == MHD_HTTP_OK ? job->row->type : "text/plain", text,
-			  job->bytes, MHD_RESPMEM_MUST_FREE);
+			  job->status == MHD_HTTP_OK ? type : "text/plain", text, job->bytes,
+			  MHD_RESPMEM_MUST_FREE);
 }
 
 /* ---- events ---- */
@@ -299,6 +301,7 @@ static enum MHD_Result begin(struct MHD_Connection *connection, unsigned int ser
 	x->connection = connection;
 	x->job.row = row;
 	x->job.owner = x;
+	x->job.question.form = metrics_form_accepted(header(connection, MHD_HTTP_HEADER_ACCEPT));
 	*out = x;
 	return read_arguments(x) ? MHD_YES : refuse(connection, MHD_HTTP_BAD_REQUEST);
 }
