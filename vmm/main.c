@@ -31,6 +31,7 @@ static const struct command commands[] = {
 	{ "why", cmd_why, "say where a guest's virtual processors are", why_usage },
 	{ "trace", cmd_trace, "record which pages a guest touches", trace_usage },
 	{ "machine", cmd_machine, "serve as the memory of many guests", machine_usage },
+	{ "play", cmd_play, "play a scenario, and check what it expects", play_usage },
 	{ "stress", cmd_stress, "try overcommit out, and verify every byte", stress_usage },
 	{ "sim", cmd_sim, "compare page-replacement policies over a trace", sim_usage },
 };

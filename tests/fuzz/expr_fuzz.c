@@ -14,12 +14,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static const struct expr_group groups[] = { { "web", 3 }, { "db", 0 } };
 static struct expr_scope scope = { .group = groups, .nr_groups = 2 };
-static json_t *some, *none;
+static json_t *example, *some, *none;
 
 static void begin(void)
 {
-	json_t *example = names_example();
-
+	example = names_example();
 	scope.machine = json_object_get(example, "machine");
 	scope.vm = json_object_get(example, "vm");
 	some = json_pack("{s:O, s:n, s:{s:s, s:i}}", "web.1", scope.vm, "db", "web.2", "state",

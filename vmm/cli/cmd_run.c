@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include "both.h"
 #include "cmd.h"
-#include "installed.h"
+#include "vmm/launch/installed.h"
 #include "run_options.h"
 #include "vmm/look/stats.h"
 #include "vmm/look/stats_end.h"

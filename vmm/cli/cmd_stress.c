@@ -25,7 +25,7 @@
 #include "vmm/vm/signals.h"
 #include "args.h"
 #include "cmd.h"
-#include "installed.h"
+#include "vmm/launch/installed.h"
 #include "stress.h"
 
 #define LOOK_NS	   (NS_PER_S / 4)

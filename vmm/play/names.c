@@ -15,6 +15,7 @@ static void invent_vm(struct vm_info *info)
 	info->state = VM_ENDED;
 	info->paging = VM_PAGING_SHADOW;
 	info->reclaim_policy = VM_RECLAIM_OFF;
+	info->tendency = 0;
 	info->balloon.mode = BALLOON_MODE_AUTO;
 	info->balloon.nr_stats = 0;
 	for (uint16_t tag = 0; tag <= last_tag; tag++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef QUIRE_VMM_CLI_INSTALLED_H
-#define QUIRE_VMM_CLI_INSTALLED_H
+#ifndef QUIRE_VMM_LAUNCH_INSTALLED_H
+#define QUIRE_VMM_LAUNCH_INSTALLED_H
 
 /* What belongs to the program: what make install has put beside it. */
 #include <stdbool.h>

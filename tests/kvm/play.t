@@ -1,0 +1,258 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: MIT
+#
+# quire play: all that can be wrong with a file is found before anything starts; every action does
+# what it says; what is expected and does not come makes it fail; and nothing is left of it.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use Guests;
+use JSON::PP;
+use Test::More;
+use Time::HiRes qw(time);
+
+chdir "$FindBin::Bin/../..";
+
+# ---- wrong files ----
+
+# A file of this text, checked; its status and the places and texts of what is wrong.
+sub check {
+	my ($text) = @_;
+	my $file = spew('wrong.yaml', $text);
+	my ($status, $out, $err) = outcome("$quire play --check $file");
+	return ($status, [ map { s/^\Q$file\E://r } split /\n/, $err ], $out);
+}
+
+{
+	my ($status, $faults) = check(<<'END');
+nam: x
+machine: { memory: lots, overcommit: 3, swap: [1] }
+guests:
+  - { name: Web, count: 0, image: none.elf }
+  - { name: db, memory: 64M, memory: 32M, args: { a: b }, start: 2h }
+  - { name: web, count: 300, merge: yes, swap-dir: /nowhere, exit: 256 }
+timeline:
+  - { at: 5s, expect: "vm.db.rampages > 0" }
+  - { at: 3s, pause: ham }
+  - { at: 99min, kill: db }
+  - { when: "1 <", merge: now, balloon: 5M }
+  - { eventually: 5s, always: "vm.db.ram_pages" }
+  - { within: 5s }
+  - just a word
+  - { at: -1s, set: { speed: 3 } }
+END
+	is($status, 2, 'a file with mistakes: its status');
+	my @want = (
+		[ '1:1', qr/no key 'nam'; is it name\?/ ],
+		[ '1:1', qr/needs a key 'name'/ ],
+		[ '2:20', qr/'lots' is no size/ ],
+		[ '2:38', qr/'3' is none of 0, 0:estimate, 1, 2/ ],
+		[ '2:47', qr/a single value is needed here, not a list/ ],
+		[ '4:13', qr/'Web' is no name/ ],
+		[ '4:25', qr/from 1 to 256/ ],
+		[ '4:35', qr/there is no image '\S*none.elf'/ ],
+		[ '5:30', qr/'memory' is there twice/ ],
+		[ '5:49', qr/not a mapping/ ],
+		[ '5:66', qr/'2h' is no time/ ],
+		[ '6:25', qr/from 1 to 256/ ],
+		[ '6:37', qr/'yes' is none of on, zero, off/ ],
+		[ '6:52', qr/no folder '\/nowhere'/ ],
+		[ '6:68', qr/from 0 to 255/ ],
+		[ '8:30', qr/a guest has no 'rampages'/ ],
+		[ '9:11', qr/line 8 is later/ ],
+		[ '9:22', qr/no guest 'ham'/ ],
+		[ '10:11', qr/after the scenario's timeout of 60 s/ ],
+		[ '11:5', qr/one thing, not 'merge' and 'balloon'/ ],
+		[ '11:17', qr/value is missing at the end/ ],
+		[ '12:19', qr/'eventually' needs 'expect'/ ],
+		[ '12:32', qr/it is a number, and has to be a comparison/ ],
+		[ '13:5', qr/does nothing/ ],
+		[ '13:15', qr/'within' needs 'when'/ ],
+		[ '14:5', qr/a step has to be a mapping/ ],
+		[ '15:11', qr/'-1s' is no time/ ],
+		[ '15:23', qr/no key 'speed'/ ],
+	);
+	for my $i (0 .. $#want) {
+		my ($place, $like) = @{$want[$i]};
+		like($faults->[$i] // '', qr/^$place: .*$like/, "... $place");
+	}
+	is(scalar @$faults, scalar @want, '... and no others') or diag join "\n", @$faults;
+}
+for my $bad (
+	[ 'no YAML', '1:9', "name: [a\nb: c\n" ],
+	[ 'no YAML', '2:1', "name: a\n\tb: c\n" ],
+	[ 'has to be a mapping', '1:1', "- a\n- b\n" ],
+	[ 'second document', '2:1', "--- {}\n--- {}\n" ],
+	[ 'has to be a mapping', '1:1', '' ],
+	[ 'value is empty', '1:7', "name:\n" ],
+) {
+	my ($like, $place, $text) = @$bad;
+	my ($status, $faults) = check($text);
+	is($status, 2, "$like: the status");
+	ok((grep { /^\d+:\d+: .*\Q$like/ } @$faults), '... a place and a reason')
+		or diag join "\n", @$faults;
+}
+{
+	my ($status, $out, $err) = outcome("$quire play $dir/none.yaml");
+	is($status, 2, 'no file: the status');
+	like($err, qr/\Aquire play: cannot read .*none.yaml: No such file.*\n\z/, '... and a line');
+	($status, $out, $err) = outcome("$quire play --check /dev/zero");
+	is($status, 2, 'a file without end');
+	($status, $out, $err) = outcome("$quire play --tap --json $dir/none.yaml");
+	like($err, qr/exclude each other/, '--tap and --json');
+}
+
+my $why = no_guest();
+if ($why) {
+	diag "the rest needs guests: $why";
+	done_testing;
+	exit;
+}
+
+# ---- every action ----
+my $file = spew('all.yaml', <<'END');
+name: all
+seed: 7
+machine: { memory: 256M, overcommit: 1 }
+guests:
+  - { name: a, count: 2, memory: 32M, args: [hold, $seed, "1000", seconds=1000], exit: [0, 143] }
+  - { name: c, memory: 32M, args: [stress, "1000", pages=500, balloon=1] }
+  - { name: b, memory: 32M, start: later, args: [hold, $n, "500", seconds=1000] }
+timeline:
+  - { when: "vm.a.*.state_shared_pages >= 900", within: 50s, pause: a }
+  - { expect: "vm.a.*.state == 'paused'", eventually: 10s }
+  - { resume: a.1 }
+  - { expect: "vm.a.1.state == 'running' and vm.a.2.state == 'paused'", eventually: 10s }
+  - { resume: a }
+  - { start: b }
+  - { when: "vm.b.state_private_pages > 400", within: 50s, merge: off, vm: a }
+  - { expect: "vm.a.*.merge_mode == 'off' and vm.a.*.state_shared_pages == 0", eventually: 20s }
+  - { expect: "vm.b.merge_mode == 'on'" }
+  - { balloon: 16M, vm: c }
+  - { expect: "vm.c.balloon_target_pages == 4096", eventually: 10s }
+  - { set: { memory: 200M } }
+  - { expect: "machine.memory_bytes == 200M", eventually: 10s }
+  - { map: [a.1, b] }
+  - { reclaim: b }
+  - { expect: "vm.b.zswpout_pages > 0", eventually: 10s }
+  - { stop: a.2 }
+  - { expect: "vm.a.2.state == 'ended' and vm.a.2.exit_status == 143" }
+  - { kill: b }
+  - { expect: "vm.b.exit_status == 121" }
+  - { end: a }
+END
+{
+	my ($status, $out, $err) = outcome("$quire play --json --seed=9 $file");
+	my $r = eval { decode_json($out) } // {};
+	is($status, 0, 'every action: it passes')
+		or diag join "\n", $err, map { "$_->{line}: $_->{text}: $_->{value}" }
+			grep { !$_->{ok} } @{$r->{checks}};
+	is($r->{schema}, 'quire.play/1', '... the result is JSON');
+	is($r->{verdict}, 'pass', '... with a verdict');
+	is($r->{seed}, 9, '... and the seed of --seed');
+	is(join(' ', map { $_->{vm} } @{$r->{maps}}), 'a.1 b', '... and maps');
+	is($r->{maps}[1]{map}{ram_pages}, 8192, '... of all RAM');
+	my %kind = map { $_->{kind} => 1 } @{$r->{checks}};
+	is(join(' ', sort keys %kind), 'end eventually exit expect when', '... checks of kinds');
+	cmp_ok(scalar @{$r->{samples}}, '>', 3, '... and samples');
+	my ($s) = grep { @{$_->{vms}} == 4 } @{$r->{samples}};
+	my $m = $s->{machine};
+	is($m->{free_bytes} + $m->{credit_bytes} + $m->{store_bytes} + $m->{overhead_bytes},
+		$m->{memory_bytes} + $m->{excess_bytes}, '... of the books');
+	is(join(' ', map { $_->{name} } @{$s->{vms}}), 'a.1 a.2 c b', '... and of guests');
+	my ($b) = grep { $_->{name} eq 'b' } @{$r->{guests}};
+	ok(!exists $b->{exit_status}, '... one was killed by a step');
+}
+
+# ---- what fails ----
+sub play {
+	my ($timeline, $more, @options) = @_;
+	my $text = "name: t\nmachine: { memory: 128M }\n$more\nguests:\n" .
+		"  - { name: a, memory: 16M, args: [hold, \"1\", \"10\", seconds=1000] }\n" .
+		"timeline:\n$timeline";
+	my $path = spew('t.yaml', $text);
+	return outcome("$quire play @options $path");
+}
+{
+	my ($status, $out) = play("  - { expect: 'machine.vms == 5' }\n" .
+		"  - { expect: 'machine.vms <= 1' }\n", '', '--tap');
+	is($status, 1, 'what is expected and is not: the status');
+	like($out, qr/^not ok 1 - line 7: expect: machine\.vms == 5\n# at [\d.]+ s: \d == 5$/m,
+		'... TAP has the values');
+	like($out, qr/^ok 2 - /m, '... and it goes on');
+	like($out, qr/^1\.\.4$/m, '... to the end');
+}
+{
+	my ($status, $out) = play("  - { when: 'machine.vms == 5', within: 200ms }\n" .
+		"  - { expect: 'machine.vms == 1' }\n", '');
+	is($status, 1, 'a moment that does not come: the status');
+	unlike($out, qr/machine\.vms == 1 *$/m, '... ends the scenario');
+	like($out, qr/^t: fail in .*: line 7: machine\.vms == 5: /m, '... the last line says why');
+}
+{
+	my ($status, $out) = play("  - { when: 'machine.vms == 5' }\n",
+		'timeout: 1s');
+	is($status, 1, 'a scenario that takes too long: the status');
+	like($out, qr/timeout +FAILED +the scenario ends within 1 s/, '... says so');
+}
+{
+	my ($status, $out) = play("  - { always: 'vm.a.ram_pages == 3' }\n" .
+		"  - { when: 'vm.a.ram_pages > 0', within: 30s }\n", '');
+	is($status, 1, 'what is not always so: the status');
+	like($out, qr/always +FAILED/, '... says so');
+}
+{
+	my ($status, $out) = play("  - { when: 'vm.a.ram_pages > 0', within: 30s }\n" .
+		"  - { balloon: 1K, vm: a }\n  - { start: a }\n", '');
+	is($status, 1, 'commands that fail: the status');
+	is(() = $out =~ /do +FAILED/g, 2, '... each is a check');
+}
+{
+	my $path = spew('exit.yaml', "name: t\nmachine: { memory: 128M }\nguests:\n" .
+		"  - { name: a, memory: 16M, args: [exit, 3], exit: [0, 3] }\n" .
+		"  - { name: b, memory: 16M, args: [exit, \"4\"], exit: [0, 3] }\n" .
+		"  - { name: c, memory: 1G, exit: 120 }\n");
+	my ($status, $out) = outcome("$quire play $path");
+	is($status, 1, 'guests that end with the wrong status: the status');
+	like($out, qr/exit +ok +a ends with status 0 or 3/, '... which one did not');
+	like($out, qr/^line 5: b ends with status 0 or 3: status 4/m, '... which one did');
+	like($out, qr/exit +ok +c ends with status 120/, '... and a refusal may be expected');
+}
+
+# ---- its end ----
+
+# Processes that have this one's name in their words.
+sub left { my ($pid) = @_; return grep { slurp("/proc/$_/cmdline") =~ /play-$pid\b/ }
+	map { m{/proc/(\d+)} } glob '/proc/[0-9]*' }
+
+my $long = spew('long.yaml', "name: long\nmachine: { memory: 128M }\nguests:\n" .
+	"  - { name: a, count: 2, memory: 16M, args: [hold, \"1\", \"10\", seconds=1000] }\n" .
+	"timeline:\n  - { at: 59s }\n");
+for my $how (['TERM', 143], ['INT', 130], ['KILL', 'signal 9']) {
+	my ($signal, $want) = @$how;
+	my $r = start("$dir/end", $quire, 'play', '--json', $long);
+	until_true(30, sub { left($r->{pid}) >= 5 });
+	kill $signal => $r->{pid};
+	finish($r, 60);
+	is($r->{status}, $want, "SIG$signal ends it");
+	is(eval { decode_json($r->{out})->{verdict} } // '',
+		$signal eq 'KILL' ? '' : 'interrupted', '... with a result, if it can');
+	until_true(30, sub { !left($r->{pid}) });
+	is(join(' ', left($r->{pid})), '', '... and nothing is left of it');
+	ok(until_true(30, sub { slurp('/proc/net/unix') !~ /play-$r->{pid}\b/ }),
+		'... nor a socket');
+}
+{
+	my $r = start("$dir/end", $quire, 'play', '--json', $long);
+	until_true(30, sub { left($r->{pid}) >= 5 });
+	my ($machine) = grep { slurp("/proc/$_/cmdline") =~ /\0machine\0/ } children($r->{pid});
+	kill KILL => $machine;
+	finish($r, 60);
+	is($r->{status}, 121, 'a machine that nobody told to end: the status');
+	is(eval { decode_json($r->{out})->{verdict} } // '', 'error', '... and the verdict');
+	like($r->{err}, qr/\Aquire play: the machine ended with status 137.*\n\z/, '... and a line');
+	until_true(30, sub { !left($r->{pid}) });
+	is(join(' ', left($r->{pid})), '', '... and nothing is left of it');
+}
+done_testing;
