@@ -251,7 +251,8 @@ for my $how (['TERM', 143], ['INT', 130], ['KILL', 'signal 9']) {
 	finish($r, 60);
 	is($r->{status}, 121, 'a machine that nobody told to end: the status');
 	is(eval { decode_json($r->{out})->{verdict} } // '', 'error', '... and the verdict');
-	like($r->{err}, qr/\Aquire play: the machine ended with status 137.*\n\z/, '... and a line');
+	like($r->{err}, qr/\Aquire play: the machine ended with status 137.*\n\z/,
+		'... and a line');
 	until_true(30, sub { !left($r->{pid}) });
 	is(join(' ', left($r->{pid})), '', '... and nothing is left of it');
 }
