@@ -215,7 +215,8 @@ sub stats_of {
 
 my @always = qw(name state vcpus ram_bytes exit_status);
 my @account = qw(machine id commit_bytes overhead_bytes credit_bytes ram_file_bytes
-	store_references lookup_misses lookup_unproven lookup_late oom_score_adj);
+	store_references lookup_misses lookup_unproven lookup_late oom_score_adj asked_bytes
+	returned_bytes ignores suspensions suspended_ns);
 
 sub written {
 	my ($file) = @_;

@@ -248,6 +248,11 @@ static void put_account(FILE *f, const struct roster_vm *vm)
 	report_pages(f, "RAM file", account->resident_pages);
 	fprintf(f, "  %-*s %10" PRId32 "\n", NAME_WIDTH, "OOM score adjustment",
 		account->oom_score_adj);
+	if (account->asked_pages)
+		report_pages(f, account->ignores ? "asked for, ignores it" : "asked for",
+			     account->asked_pages);
+	if (account->suspensions)
+		report_count(f, "suspensions", account->suspensions);
 }
 
 static void put_faults(FILE *f, const struct gmem_stats *gs)

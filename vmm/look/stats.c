@@ -417,6 +417,11 @@ static void account_stats(struct json *json, const struct stats_account *account
 	json_number(json, "lookup_unproven", record->lookup_unproven);
 	json_number(json, "lookup_late", record->lookup_late);
 	json_signed(json, "oom_score_adj", record->oom_score_adj);
+	json_pages(json, "asked_bytes", record->asked_pages);
+	json_pages(json, "returned_bytes", record->reclaimed_pages);
+	json_number(json, "ignores", record->ignores);
+	json_number(json, "suspensions", record->suspensions);
+	json_number(json, "suspended_ns", record->suspended_ns);
 }
 
 static void running_stats(struct json *json, const struct vm_info *info)
