@@ -385,7 +385,7 @@ static json_t *document_of(const struct look *look)
 
 	if (!f)
 		return NULL;
-	/* Without a seed jansson opens /dev/urandom, and the observer opens no file (isolation.md). */
+	/* Without a seed jansson opens /dev/urandom, and the observer may open no file. */
 	json_object_seed((size_t)look->at_ns | 1);
 	code = look_document(f, &look->roster, look->machine);
 	if (!fclose(f) && !code)
