@@ -86,9 +86,8 @@ sub children {
 	my (@vms, $machine);
 	for (split ' ', slurp("/proc/$r->{pid}/task/$r->{pid}/children")) {
 		next if !alive($_);
-		my $what = slurp("/proc/$_/comm");
-		$machine = $_ if $what =~ /^quire-machine/;
-		push @vms, $_ if $what =~ /^quire-vm/;	# not who reads the image
+		$machine = $_ if slurp("/proc/$_/comm") =~ /^quire-machine/;
+		push @vms, $_ if slurp("/proc/$_/cmdline") =~ /^quire-vm\0/;
 	}
 	return ($machine, @vms);
 }
