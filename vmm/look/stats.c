@@ -249,6 +249,12 @@ static void powers(struct json *json, const char *name, const uint64_t *count, u
 	json_end_object(json);
 }
 
+/* A VM may say any number. */
+static const char *tendency_name(uint32_t rule)
+{
+	return rule < TENDENCY_NR_RULES ? tendency_rule_name[rule] : "?";
+}
+
 static void reclaim_stats(struct json *json, const struct vm_info *info)
 {
 	const struct reclaimer_stats *r = &info->reclaim;
@@ -256,7 +262,7 @@ static void reclaim_stats(struct json *json, const struct vm_info *info)
 
 	json_text(json, "reclaim", on ? reclaim_policies[info->reclaim_policy]->name : "off");
 	json_number(json, "swappiness", info->swappiness);
-	json_text(json, "reclaim_tendency", tendency_rule_name[info->tendency]);
+	json_text(json, "reclaim_tendency", tendency_name(info->tendency));
 	json_number(json, "reclaim_give_passes", r->give_passes);
 	json_number(json, "reclaim_given_pages", r->given_pages);
 	json_number(json, "reclaim_requests", r->requests);
