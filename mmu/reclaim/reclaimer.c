@@ -117,7 +117,7 @@ static bool free_some(struct reclaimer *r, uint64_t want)
 
 static void serve(struct reclaimer *r)
 {
-	while (!atomic_load(&r->quitting)) {
+	for (; !atomic_load(&r->quitting); reclaimer_swap_by_hand(r)) {
 		uint64_t now = monotonic_ns(), direct = wanted_by_accesses(r, now);
 		uint64_t want = max_u64(direct, reclaimer_weigh(r, atomic_load(&r->asked), now));
 
@@ -164,29 +164,34 @@ static void look(struct reclaimer *r, uint64_t now)
 	r->look_ns = now + LOOK_NS;
 }
 
+static void work(struct reclaimer *r)
+{
+	uint64_t now = monotonic_ns(), asked = atomic_load(&r->asked);
+
+	look(r, now);
+	serve(r);
+	if (asked != atomic_load(&r->asked) || has_more(r, now) != r->told_more)
+		tell(r, now);
+}
+
 static void reclaimer_main(void *arg)
 {
 	struct reclaimer *r = arg;
 	struct pollfd p = { .fd = r->event, .events = POLLIN };
-	uint64_t now, asked;
 	eventfd_t count;
 
 	if (r->config.on_thread_start)
 		r->config.on_thread_start(r->config.ctx);
-	now = monotonic_ns();
-	r->look_ns = now + FIRST_NS;
-	tell(r, now);
+	r->look_ns = monotonic_ns() + FIRST_NS;
+	tell(r, monotonic_ns());
 	while (!atomic_load(&r->quitting)) {
-		if (poll(&p, 1, pause_ms(r)) < 0 && errno != EINTR)
+		if (poll(&p, 1, r->config.only_by_hand ? -1 : pause_ms(r)) < 0 && errno != EINTR)
 			return;
 		if (p.revents && eventfd_read(r->event, &count))
 			continue;
-		now = monotonic_ns();
-		asked = atomic_load(&r->asked);
-		look(r, now);
-		serve(r);
-		if (asked != atomic_load(&r->asked) || has_more(r, now) != r->told_more)
-			tell(r, now);
+		reclaimer_swap_by_hand(r);
+		if (!r->config.only_by_hand)
+			work(r);
 		__atomic_store_n(&r->stats.cpu_ns, clock_ns(CLOCK_THREAD_CPUTIME_ID),
 				 __ATOMIC_RELAXED);
 	}
@@ -194,9 +199,14 @@ static void reclaimer_main(void *arg)
 
 /* ---- the outside ---- */
 
+void reclaimer_wake(struct reclaimer *r)
+{
+	eventfd_write(r->event, 1); /* it fails before the start */
+}
+
 static void wake(void *ctx)
 {
-	eventfd_write(((struct reclaimer *)ctx)->event, 1); /* it fails before the start */
+	reclaimer_wake(ctx);
 }
 
 static int fail(struct reclaimer *r, int code, struct quire_error *err)
@@ -228,7 +238,9 @@ int reclaimer_create(const struct reclaimer_config *config, struct reclaimer **o
 	if (!r->chosen_at || !r->age.idle)
 		return fail(r, -ENOMEM, err);
 	r->age.began_ns = monotonic_ns();
-	r->stats.metadata_bytes = span * (config->policy->page_bytes + sizeof(*r->chosen_at) + 1);
+	if (!config->only_by_hand)
+		r->stats.metadata_bytes =
+			span * (config->policy->page_bytes + sizeof(*r->chosen_at) + 1);
 	*out = r;
 	return 0;
 }
@@ -240,7 +252,8 @@ int reclaimer_start(struct reclaimer *r, struct quire_error *err)
 	r->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (r->event < 0)
 		return quire_fail(err, -errno, "cannot create an eventfd: %s", strerror(errno));
-	gmem_set_helper(r->gm, wake, r);
+	if (!r->config.only_by_hand)
+		gmem_set_helper(r->gm, wake, r);
 	code = thread_start(&r->thread, "reclaimer", reclaimer_main, r);
 	return code ? quire_fail(err, code, "cannot start the reclaimer thread: %s",
 				 strerror(-code)) :

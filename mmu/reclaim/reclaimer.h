@@ -26,6 +26,7 @@ struct reclaimer_config {
 	const struct reclaim_policy *policy;
 	uint64_t seed; /* of the policy */
 	enum tendency_rule rule;
+	bool only_by_hand; /* it does what reclaimer_begin_swap asks for, and nothing else */
 	unsigned int swappiness;
 	/*
 	 * Begin to look at RAM for pages that need no frame; false: nobody does.  NULL: the same.
@@ -101,6 +102,16 @@ void reclaimer_destroy(struct reclaimer *r);
  * 0: no more are wanted.  Any thread, with any lock held.
  */
 void reclaimer_ask(struct reclaimer *r, uint64_t pages);
+
+/*
+ * Have [gfn, gfn + nr) swapped out, as gmem_swap_out does; the thread waits for the disk.  Returns
+ * a ticket; 0: another request is under way.  With the ticket reclaimer_end_swap returns what
+ * gmem_swap_out did, *out filled in; -EINPROGRESS: it has not ended; -ESTALE: it was too long ago.
+ * One thread calls both.
+ */
+uint64_t reclaimer_begin_swap(struct reclaimer *r, gfn_t gfn, uint64_t nr,
+			      enum gmem_watcher unless);
+int reclaimer_end_swap(struct reclaimer *r, uint64_t ticket, struct gmem_swapped *out);
 
 /*
  * What is known of one page.  Samples are taken when memory is short, so an age is no less than

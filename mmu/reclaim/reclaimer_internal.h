@@ -29,6 +29,24 @@ struct give_back {
 	uint64_t give_cost, send_cost; /* ... and what came of them */
 };
 
+/* What is swapped out by hand: see by_hand.c. */
+#define BY_HAND_RESULTS 16u /* as many clients as a VM has */
+
+struct by_hand_result {
+	struct gmem_swapped pages;
+	int code;
+};
+
+struct by_hand {
+	uint64_t begun; /* tickets given out: theirs who ask, and so are: */
+	gfn_t gfn;	/* what is wanted ... */
+	uint64_t nr;	/* ... which the thread reads until it is done */
+	enum gmem_watcher unless;
+	atomic_ullong wanted;			       /* [a] the last ticket */
+	atomic_ullong done;			       /* [a] the last ticket that has a result */
+	struct by_hand_result result[BY_HAND_RESULTS]; /* of ticket n at n % BY_HAND_RESULTS */
+};
+
 /* What a sample counts; and all that is known of ages: see age.c. */
 #define AGE_SAMPLES 256u
 
@@ -52,6 +70,7 @@ struct reclaimer {
 	int event;	      /* [I] eventfd that makes the thread look around */
 	atomic_bool quitting; /* [a] */
 	atomic_ullong asked;  /* [a] pages that are still to become free */
+	struct by_hand by_hand;
 	struct give_back give;
 	struct age age;
 	struct reclaim *policy;
@@ -88,6 +107,12 @@ void reclaimer_done(struct reclaimer *r, uint64_t pages);
  */
 uint64_t reclaimer_weigh(struct reclaimer *r, uint64_t want, uint64_t now);
 uint64_t reclaimer_weigh_until(const struct reclaimer *r, uint64_t now);
+
+/* Have the thread look around.  (reclaimer.c) */
+void reclaimer_wake(struct reclaimer *r);
+
+/* Do what is wanted by hand, if anything is.  (by_hand.c) */
+void reclaimer_swap_by_hand(struct reclaimer *r);
 
 /* A page was chosen then; 0: it is back. */
 static inline void reclaimer_mark(struct reclaimer *r, gfn_t gfn, uint32_t at)

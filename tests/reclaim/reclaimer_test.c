@@ -5,6 +5,7 @@
  *
  * Most of it is done step by step, without the thread.
  */
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -530,6 +531,40 @@ static void test_ages(void)
 	close(swap_fd);
 }
 
+/* ---- by hand ---- */
+
+/* Whoever asks does not wait for the disk: the thread does, whose part is done here. */
+static void test_by_hand(void)
+{
+	struct gmem_swapped out;
+	uint64_t first, last = 0;
+
+	begin_with_swap();
+	fill_text(0, 64);
+	is(reclaimer_end_swap(r, 1, &out), -ESTALE, "no ticket is good at first%s", guest_kind());
+	first = reclaimer_begin_swap(r, 0, 32, GMEM_NR_WATCHERS);
+	ok(first, "pages are to be swapped out by hand");
+	is(pages_in(PG_SWAPPED), 0, "... which is not done at once");
+	is(reclaimer_end_swap(r, first, &out), -EINPROGRESS, "... as whoever asks hears");
+	is(reclaimer_begin_swap(r, 32, 32, GMEM_NR_WATCHERS), 0, "... and nothing else is begun");
+	reclaimer_swap_by_hand(r);
+	is(pages_in(PG_SWAPPED), 32, "the thread does it");
+	reclaimer_swap_by_hand(r);
+	is(reclaimer_end_swap(r, first, &out), 0, "... once");
+	is(out.swapped, 32, "... and that is the result");
+	for (unsigned int i = 0; i < BY_HAND_RESULTS; i++) {
+		last = reclaimer_begin_swap(r, NR_PAGES - 1, 2, GMEM_NR_WATCHERS);
+		reclaimer_swap_by_hand(r);
+	}
+	is(reclaimer_end_swap(r, last, &out), -EFAULT, "what is no RAM is not swapped out");
+	is(reclaimer_end_swap(r, first, &out), -ESTALE, "old results are forgotten");
+	is(reclaimer_end_swap(r, last - BY_HAND_RESULTS + 1, &out), -EFAULT,
+	   "... but not the last few");
+	is(wrong_text(0, 64), 0, "all pages have their bytes");
+	end();
+	close(swap_fd);
+}
+
 /* ---- what is given back first ---- */
 
 static bool looks;     /* somebody looks for pages that need no frame ... */
@@ -667,6 +702,7 @@ static void test_all(void)
 	test_direct(GMEM_HUGE_AUTO, RECLAIM_CLOCK);
 	test_asked();
 	test_ages();
+	test_by_hand();
 	test_gives();
 }
 

@@ -142,17 +142,33 @@ void vm_reclaim_look(const struct vm *vm, gfn_t gfn, struct reclaimer_page *out)
 	*out = (struct reclaimer_page){ .passes = 1, .unused_s = gfn };
 }
 
-int gmem_swap_out(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
-		  struct gmem_swapped *out)
+/* Ticket n is for n - 1 pages, and is done when it is asked for the second time. */
+static struct gmem_swapped swapped;
+static bool swap_is_done;
+
+int vm_begin_swap(struct vm *vm, gfn_t gfn, uint64_t nr, bool all, uint64_t *ticket)
 {
-	(void)gm;
-	*out = (struct gmem_swapped){
+	(void)vm;
+	swap_is_done = false;
+	swapped = (struct gmem_swapped){
 		.swapped = nr / 2,
 		.clean = nr / 4,
 		.kept = nr / 4,
-		.touched = unless == GMEM_NR_WATCHERS ? 0 : nr / 4,
+		.touched = all ? 0 : nr / 4,
 	};
-	return gfn + nr > RAM_END ? -EFAULT : nr % 2 ? -ENOSPC : 0;
+	*ticket = nr + 1;
+	return gfn + nr > RAM_END ? -ENODEV : 0;
+}
+
+int vm_end_swap(struct vm *vm, uint64_t ticket, struct gmem_swapped *out)
+{
+	(void)vm;
+	*out = swapped;
+	if (!swap_is_done) {
+		swap_is_done = true;
+		return -EINPROGRESS;
+	}
+	return ticket % 2 ? 0 : -ENOSPC;
 }
 
 /* Every third page shares the frame of its number's last digit; in segment 7. */

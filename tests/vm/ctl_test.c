@@ -80,7 +80,13 @@ static void test_compress(void)
 	is(ctl_swap_out(fd, 0, 41, true, &swapped, &err), 0,
 	   "CTL_SWAP_OUT where there is no space");
 	is(swapped.code, -ENOSPC, "... which the answer says");
+	is(ctl_swap_out(fd, RAM_END, 1, true, &swapped, &err), -ENODEV,
+	   "CTL_SWAP_OUT where there is no file");
 	close(fd);
+	is(status_of_request(request(CTL_SWAP_OUT, 0, 40, 0)), 0,
+	   "CTL_SWAP_OUT is answered at once");
+	is(status_of_request(request(CTL_SWAPPED, 41, 0, 0)), -EINPROGRESS,
+	   "... and CTL_SWAPPED before it is done");
 	is(status_of_request(request(CTL_SWAP_OUT, 0, CTL_MOST_SWAP + 1, 0)), -EINVAL,
 	   "too many pages at once are refused");
 	is(status_of_request(request(CTL_COMPRESS, 0, CTL_MOST_COMPRESS + 1, 0)), -EINVAL,

@@ -372,12 +372,32 @@ int ctl_get_story(int fd, gfn_t gfn, struct ctl_story *story, struct quire_error
 	return code;
 }
 
+#define SWAP_FIRST_US 100   /* the first wait for the disk ... */
+#define SWAP_MOST_US  10000 /* ... and the longest */
+
+/* Ask until it is neither busy nor at work. */
+static int ask_until_done(int fd, unsigned int op, const uint64_t arg[4], void *out, size_t bytes,
+			  struct quire_error *err)
+{
+	unsigned int us = SWAP_FIRST_US;
+	int code;
+
+	while ((code = ask_one(fd, op, arg, out, bytes, err)) == -EBUSY || code == -EINPROGRESS) {
+		usleep(us);
+		us = 2 * us < SWAP_MOST_US ? 2 * us : SWAP_MOST_US;
+	}
+	return code;
+}
+
 int ctl_swap_out(int fd, gfn_t gfn, uint64_t nr, bool all, struct ctl_swapped *out,
 		 struct quire_error *err)
 {
 	const uint64_t arg[4] = { gfn, nr, all };
-	int code = ask_one(fd, CTL_SWAP_OUT, arg, out, sizeof(*out), err);
+	uint64_t ticket[4] = { 0 };
+	int code = ask_until_done(fd, CTL_SWAP_OUT, arg, ticket, sizeof(*ticket), err);
 
+	if (!code)
+		code = ask_until_done(fd, CTL_SWAPPED, ticket, out, sizeof(*out), err);
 	if (code == -ENODEV)
 		quire_fail(err, code, "it has no swap file: start it with --swap-dir");
 	if (!code && (out->pages.swapped > nr || out->pages.clean > nr || out->pages.kept > nr ||

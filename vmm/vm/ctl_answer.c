@@ -318,16 +318,29 @@ static int answer_story(struct ctl *ctl, const struct ctl_request *req, struct v
 
 static int answer_swap_out(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
 {
-	struct ctl_swapped *out = (void *)ctl->packet.payload;
+	uint64_t ticket = 0;
+	int code;
 
 	if (!is_part(req, CTL_MOST_SWAP) || req->arg[2] > 1)
 		return -EINVAL;
+	code = vm_begin_swap(vm, req->arg[0], req->arg[1], req->arg[2], &ticket);
+	memcpy(ctl->packet.payload, &ticket, sizeof(ticket));
+	return code ? code : (int)sizeof(ticket);
+}
+
+static int answer_swapped(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
+{
+	struct ctl_swapped *out = (void *)ctl->packet.payload;
+
 	memset(out, 0, sizeof(*out));
-	out->code = gmem_swap_out(vm_gmem(vm), req->arg[0], req->arg[1],
-				  req->arg[2] ? GMEM_NR_WATCHERS : GMEM_BY_HAND, &out->pages);
-	if (out->code == -EFAULT || out->code == -ENODEV)
-		return (int)out->code;
-	return (int)sizeof(*out);
+	out->code = vm_end_swap(vm, req->arg[0], &out->pages);
+	switch (out->code) {
+	case -EINPROGRESS:
+	case -ESTALE:
+	case -EFAULT:
+	case -ENODEV: return (int)out->code;
+	default: return (int)sizeof(*out);
+	}
 }
 
 static int answer_frame_users(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
@@ -364,6 +377,7 @@ int ctl_answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 	case CTL_COMPRESS: return answer_compress(ctl, &c->request, vm);
 	case CTL_STORY: return answer_story(ctl, &c->request, vm);
 	case CTL_SWAP_OUT: return answer_swap_out(ctl, &c->request, vm);
+	case CTL_SWAPPED: return answer_swapped(ctl, &c->request, vm);
 	case CTL_FRAME_USERS: return answer_frame_users(ctl, &c->request, vm);
 	case CTL_CPU: return answer_cpu(ctl, &c->request, vm);
 	case CTL_READ: return answer_read(ctl, c, vm);

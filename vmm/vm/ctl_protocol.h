@@ -97,9 +97,15 @@
  *     -EFAULT: it is not RAM.
  *
  *   CTL_SWAP_OUT
- *     Swap out private and compressed pages.  Arguments as of CTL_COMPRESS, but at most
- *     CTL_MOST_SWAP pages.  It waits for the disk.
+ *     Begin to swap out private and compressed pages.  Arguments as of CTL_COMPRESS, but at most
+ *     CTL_MOST_SWAP pages.
+ *     Payload: a uint64_t, the ticket, for CTL_SWAPPED.
+ *     -EBUSY: another one is under way.  -ENODEV: the VM has no swap file.
+ *
+ *   CTL_SWAPPED
+ *     What became of those pages?  arg[0]: the ticket.
  *     Payload: a struct ctl_swapped.
+ *     -EINPROGRESS: the disk is at work.  -ESTALE: there is no such ticket, or not any more.
  *     -EFAULT: they are not all RAM.  -ENODEV: the VM has no swap file.
  *
  *   CTL_FRAME_USERS
@@ -144,6 +150,7 @@ enum ctl_op {
 	CTL_COMPRESS,
 	CTL_STORY,
 	CTL_SWAP_OUT,
+	CTL_SWAPPED,
 	CTL_NR_OPS
 };
 
@@ -228,7 +235,7 @@ struct ctl_story {
 	struct reclaimer_page reclaim; /* if there is no reclaimer, passes is 0 */
 };
 
-/* CTL_SWAP_OUT */
+/* CTL_SWAPPED */
 struct ctl_swapped {
 	struct gmem_swapped pages;
 	int64_t code; /* 0, or why pages had to stay: -ENOSPC or another -errno (gmem_swap_out) */

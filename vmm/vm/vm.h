@@ -187,6 +187,14 @@ int vm_pause(struct vm *vm, unsigned int timeout_ms);
 /* Let the guest run again.  Main loop only; doing so twice is fine. */
 void vm_resume(struct vm *vm);
 
+/*
+ * Have pages swapped out that were not touched since GMEM_BY_HAND forgot that, or `all`, as
+ * reclaimer_begin_swap does.  0; -EBUSY: another such request is under way; -ENODEV: the VM has no
+ * swap file.  vm_end_swap is as reclaimer_end_swap.  Main loop only.
+ */
+int vm_begin_swap(struct vm *vm, gfn_t gfn, uint64_t nr, bool all, uint64_t *ticket);
+int vm_end_swap(struct vm *vm, uint64_t ticket, struct gmem_swapped *out);
+
 /* reclaimer_look() of the VM's reclaimer; without one, nothing is known.  gfn is RAM. */
 void vm_reclaim_look(const struct vm *vm, gfn_t gfn, struct reclaimer_page *out);
 

@@ -6,6 +6,7 @@
  * and before anybody reads the last counters.  The machine may ask for memory until the VM is
  * destroyed: so the reclaimer is there until then.  Its thread uses the keeper, which outlives it.
  */
+#include <errno.h>
 #include "mmu/reclaim/reclaimer.h"
 #include "sandbox.h"
 #include "vm_impl.h"
@@ -58,9 +59,11 @@ int vm_reclaim_create(struct vm *vm, struct quire_error *err)
 		.ctx = vm,
 	};
 
-	if (vm->config.reclaim == VM_RECLAIM_OFF)
+	config.only_by_hand = vm->config.reclaim == VM_RECLAIM_OFF;
+	if (config.only_by_hand && !vm->config.swap.unit)
 		return 0;
-	config.policy = reclaim_policies[vm->config.reclaim];
+	config.policy = reclaim_policies[config.only_by_hand ? 0 : vm->config.reclaim];
+	config.tell = config.only_by_hand ? NULL : config.tell;
 	return reclaimer_create(&config, &vm->reclaimer, err);
 }
 
@@ -79,6 +82,20 @@ void vm_ask_reclaim(struct vm *vm, uint64_t pages)
 {
 	if (vm->reclaimer)
 		reclaimer_ask(vm->reclaimer, pages);
+}
+
+int vm_begin_swap(struct vm *vm, gfn_t gfn, uint64_t nr, bool all, uint64_t *ticket)
+{
+	if (!vm->reclaimer)
+		return -ENODEV;
+	*ticket =
+		reclaimer_begin_swap(vm->reclaimer, gfn, nr, all ? GMEM_NR_WATCHERS : GMEM_BY_HAND);
+	return *ticket ? 0 : -EBUSY;
+}
+
+int vm_end_swap(struct vm *vm, uint64_t ticket, struct gmem_swapped *out)
+{
+	return vm->reclaimer ? reclaimer_end_swap(vm->reclaimer, ticket, out) : -ENODEV;
 }
 
 void vm_reclaim_look(const struct vm *vm, gfn_t gfn, struct reclaimer_page *out)
