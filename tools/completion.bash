@@ -48,7 +48,7 @@ _quire_add_values() {
 _quire_add_operands() {
 	case $1 in
 	help) _quire_add_commands ;;
-	run | play) _quire_add_files ;;
+	run | play | report) _quire_add_files ;;
 	machine) words+=(set) ;;
 	sim) words+=(replace trace) && _quire_add_files ;;
 	merge) words+=(on zero off now) && _quire_add_guests ;;

@@ -33,6 +33,7 @@ static const struct command commands[] = {
 	{ "machine", cmd_machine, "serve as the memory of many guests", machine_usage },
 	{ "play", cmd_play, "play a scenario, and check what it expects", play_usage },
 	{ "stress", cmd_stress, "try overcommit out, and verify every byte", stress_usage },
+	{ "report", cmd_report, "show many results of scenarios at once", report_usage },
 	{ "sim", cmd_sim, "compare page-replacement policies over a trace", sim_usage },
 };
 

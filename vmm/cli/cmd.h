@@ -52,6 +52,7 @@ int cmd_sim(int argc, char **argv);
 int cmd_reclaim(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_stress(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 int cmd_play(int argc, char **argv);
 
 /*
@@ -64,6 +65,7 @@ extern const char run_usage[], map_usage[], walk_usage[], ps_usage[], stat_usage
 extern const char metrics_usage[], events_usage[];
 extern const char kill_usage[], pause_usage[], resume_usage[], machine_usage[], merge_usage[];
 extern const char balloon_usage[], dis_usage[], dump_usage[], why_usage[], sim_usage[];
-extern const char play_usage[], reclaim_usage[], stress_usage[], top_usage[], trace_usage[];
+extern const char play_usage[], reclaim_usage[], stress_usage[], report_usage[], top_usage[],
+	trace_usage[];
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "vmm/play/play.h"
+#include "vmm/report/folder.h"
 #include "vmm/vm/signals.h"
 #include "args.h"
 #include "cmd.h"
@@ -26,6 +27,9 @@ const char play_usage[] =
 	"  --seed=N  instead of the scenario's: what its guests get for $seed\n"
 	"  --tap     print the verdict as TAP, a test for each check\n"
 	"  --json    print the result as JSON (quire.play/1), with samples of all numbers\n"
+	"  --report=DIR\n"
+	"            write the result into this folder, which is made if need be: result.json,\n"
+	"            index.html, a page of all of it, and its pictures as SVG\n"
 	"  --verbose say on standard error what is done, and what guests print\n"
 	"\n"
 	"Exit status: 0 all checks passed, or FILE is right; 1 a check failed; 2 wrong usage, or\n"
@@ -35,6 +39,7 @@ const char play_usage[] =
 struct play_options {
 	uint64_t seed;
 	bool check, tap, json, verbose;
+	const char *report; /* a folder; NULL: none */
 };
 
 static int parse_options(int argc, char **argv, struct play_options *o, struct quire_error *err)
@@ -44,6 +49,7 @@ static int parse_options(int argc, char **argv, struct play_options *o, struct q
 		{ .name = "seed", .count = &o->seed, .max = INT32_MAX },
 		{ .name = "tap", .flag = &o->tap },
 		{ .name = "json", .flag = &o->json },
+		{ .name = "report", .word = &o->report },
 		{ .name = "verbose", .flag = &o->verbose },
 	};
 	int code = read_plain_options(argc, argv, options, ARRAY_SIZE(options), err);
@@ -57,13 +63,17 @@ static int parse_options(int argc, char **argv, struct play_options *o, struct q
 	return 0;
 }
 
+/* Into the folder first: nobody may read standard output any more. */
 static int print(const struct play_options *o, const json_t *result, struct quire_error *err)
 {
+	int written = o->report ? folder_write(o->report, result, err) : 0;
 	int code = o->json ? result_json(stdout, result) :
 		   o->tap  ? result_tap(stdout, result) :
 			     result_show(stdout, result);
 
-	return code ? quire_fail(err, code, "cannot write the result: %s", strerror(-code)) : 0;
+	if (code)
+		return quire_fail(err, code, "cannot write the result: %s", strerror(-code));
+	return written;
 }
 
 /* The exit status, or -errno with *err. */
@@ -109,6 +119,8 @@ static int read_and_play(const char *file, const struct play_options *o, bool *u
 			print_faults(file, faults);
 		if (o->seed != UINT64_MAX)
 			s->seed = o->seed;
+		if (!code && !o->check && o->report)
+			code = folder_prepare(o->report, err);
 		if (!code && !o->check)
 			code = play(s, o, err);
 		scenario_finish(s);
