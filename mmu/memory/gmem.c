@@ -486,6 +486,27 @@ uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t
 	return users;
 }
 
+unsigned int gmem_shared_runs(struct gmem *gm, gfn_t gfn, struct gmem_shared_run *out,
+			      unsigned int max)
+{
+	struct gmem_run run = { .gfn = gfn };
+	unsigned int nr = 0;
+
+	gmem_lock(gm, GMEM_LOOK);
+	while (nr < max && gmem_each_run(gm, &run)) {
+		if (run.page.state == PG_SHARED) {
+			struct gmem_frame frame = gmem_frame_at(gm, run.page.pfn);
+
+			/* Frames of two segments may follow each other by number. */
+			run.nr = min_u64(run.nr, MERGE_SEGMENT_FRAMES - frame.index);
+			out[nr++] = (struct gmem_shared_run){ run.gfn, run.nr, frame };
+		}
+		gmem_let_others(gm);
+	}
+	gmem_unlock(gm);
+	return nr;
+}
+
 /* --- audit ------------------------------------------------------------------------------- */
 
 /* The number of the segment that holds this frame of the store. */

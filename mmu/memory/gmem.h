@@ -444,6 +444,17 @@ int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame);
 uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t *out,
 			  uint64_t max);
 
+/* Shared pages [gfn, gfn + nr) whose frames follow each other, in one segment. */
+struct gmem_shared_run {
+	gfn_t gfn;
+	uint64_t nr;
+	struct gmem_frame frame; /* of gfn */
+};
+
+/* The first `max` runs of shared pages from gfn on, ascending.  Returns how many there are. */
+unsigned int gmem_shared_runs(struct gmem *gm, gfn_t gfn, struct gmem_shared_run *out,
+			      unsigned int max);
+
 /* walk_2d over this memory, under LOCK_GMEM.  A and D bits are set only if access.set_ad. */
 enum walk_outcome gmem_walk(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
 			    struct walk_access access, struct walk_result *res);

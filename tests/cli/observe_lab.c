@@ -197,6 +197,16 @@ uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t
 	return 2;
 }
 
+unsigned int gmem_shared_runs(struct gmem *gm, gfn_t gfn, struct gmem_shared_run *out,
+			      unsigned int max)
+{
+	(void)gm;
+	if (gfn > 5 || !max)
+		return 0;
+	out[0] = (struct gmem_shared_run){ 5, 1, { 11, 3 } };
+	return 1;
+}
+
 struct gmem *vm_gmem(struct vm *vm)
 {
 	return (struct gmem *)vm;

@@ -161,6 +161,16 @@ uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t
 	return nr;
 }
 
+unsigned int gmem_shared_runs(struct gmem *gm, gfn_t gfn, struct gmem_shared_run *out,
+			      unsigned int max)
+{
+	unsigned int nr = 0;
+
+	for (; gm && gfn < 3000 && nr < max; gfn += 2)
+		out[nr++] = (struct gmem_shared_run){ gfn, 1, { 1, gfn } };
+	return nr;
+}
+
 unsigned int vm_nr_vcpus(const struct vm *vm)
 {
 	return vm ? 1 : 0;
@@ -334,6 +344,19 @@ static void check_users(int fd)
 		must(users.gfn[i] > users.gfn[i - 1], "pages out of order");
 }
 
+static void check_frames(int fd)
+{
+	static struct gmem_shared_run run[CTL_MAX_RUNS];
+	struct quire_error err;
+	unsigned int nr;
+
+	if (ctl_get_frames(fd, 5, run, &nr, &err) < 0)
+		return;
+	must(nr <= CTL_MAX_RUNS, "more runs than there is room for");
+	for (unsigned int i = 0; i < nr; i++)
+		must(run[i].gfn >= (i ? run[i - 1].gfn + run[i - 1].nr : 5), "runs out of order");
+}
+
 static void check_read(int fd)
 {
 	uint8_t buf[5000];
@@ -402,6 +425,7 @@ static uint16_t good_bytes(struct input *in, unsigned int op)
 	case CTL_CPU: return sizeof(struct vcpu_state);
 	case CTL_READ: return 2500;
 	case CTL_TAIL: return sizeof(struct tail);
+	case CTL_FRAMES: return sizeof(struct gmem_shared_run) * (take_byte(in) % 64);
 	case CTL_FRAME_USERS: return 24 + 8 * (take_byte(in) % 64);
 	default: return 0;
 	}
@@ -426,6 +450,8 @@ static void fuzz_client(struct input *in)
 		check_walk(pair[0]);
 	else if (op == CTL_FRAME_USERS)
 		check_users(pair[0]);
+	else if (op == CTL_FRAMES)
+		check_frames(pair[0]);
 	else if (op == CTL_READ)
 		check_read(pair[0]);
 	else if (op == CTL_TAIL)

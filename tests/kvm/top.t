@@ -191,12 +191,14 @@ check '... until the next key' sees '^\(all\)'
 
 keys Home Down Enter
 check 'Enter shows the map of the chosen VM' sees "^$guest-1, running, 32 MiB of RAM; a cell is"
-check '... its rows of 64 cells' sees '^0x0000000000  [Ppszbcw.]{64}$'
+check '... its rows of 64 cells' sees '^0x0000000000  [Ppszbcw.1-9]{64}$'
+check '... where shared pages show how many VMs share them' sees '^0x[0-9a-f]{10}  .*2222'
 check '... and what the letters mean' sees '\. absent  p private  s shared'
 keys + + + + +
 check '+ zooms to a page a cell' sees 'a cell is 4 KiB$'
 "$quire" map --color=never --range=0+256K "$guest-1" | sed -n 's/^0x0000000000  //p' >"$dir/map"
-check '... which is what quire map shows' sees "^0x0000000000  .$(cut -c 2-60 "$dir/map")"
+check '... which is what quire map shows, with the number of owners for shared pages' \
+	sees "^0x0000000000  .$(cut -c 2-60 "$dir/map" | sed 's/s/[12]/g')"
 keys Down Down Right
 check 'arrows move the cursor' sees '^0x81000\+4 KiB page 0x81: 1 [a-z]+'
 check 'a VM that ends while its map is shown is no trouble' "$quire" kill "$guest-1"

@@ -178,6 +178,22 @@ static void test_sharers(void)
 	close(fd);
 }
 
+static void test_frames(void)
+{
+	static struct gmem_shared_run run[CTL_MAX_RUNS];
+	struct quire_error err;
+	int fd = connect_vm();
+	unsigned int nr = 0;
+
+	ok(ctl_get_frames(fd, 31, run, &nr, &err) == 0 && nr == CTL_MAX_RUNS && run[0].gfn == 33 &&
+		   run[0].frame.segment == 7 && run[0].frame.index == 3 &&
+		   run[CTL_MAX_RUNS - 1].gfn == 33 + 3 * (CTL_MAX_RUNS - 1),
+	   "the frames of shared pages, as many as a packet holds");
+	ok(ctl_get_frames(fd, RAM_END - 7, run, &nr, &err) == 0 && nr == 2, "... up to the last");
+	ok(ctl_get_frames(fd, UINT64_MAX, run, &nr, &err) == 0 && nr == 0, "none behind it");
+	close(fd);
+}
+
 static bool map_is_right(int fd, gfn_t gfn, uint64_t nr)
 {
 	uint8_t *states = malloc(nr);
@@ -308,6 +324,7 @@ int main(void)
 	test_story();
 	test_merge();
 	test_sharers();
+	test_frames();
 	test_map();
 	test_walk();
 	test_read();

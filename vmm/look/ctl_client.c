@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "mmu/base/clock.h"
+#include "mmu/base/merge_protocol.h"
 #include "ctl_client.h"
 #include "process.h"
 
@@ -456,6 +457,36 @@ int ctl_get_users(int fd, const struct gmem_frame *frame, struct ctl_frame_users
 	if (!code && (users->frame.segment != frame->segment || users->frame.index != frame->index))
 		return quire_fail(err, -EPROTO, "the VM speaks of another page than asked for");
 	return code;
+}
+
+static bool runs_are_good(const struct gmem_shared_run *run, unsigned int nr, gfn_t gfn)
+{
+	for (unsigned int i = 0; i < nr; gfn = run[i].gfn + run[i].nr, i++)
+		if (run[i].gfn < gfn || run[i].gfn >= MAX_PAGES || !run[i].nr ||
+		    run[i].nr > MAX_PAGES || run[i].frame.index >= MERGE_SEGMENT_FRAMES ||
+		    run[i].nr > MERGE_SEGMENT_FRAMES - run[i].frame.index)
+			return false;
+	return true;
+}
+
+int ctl_get_frames(int fd, gfn_t gfn, struct gmem_shared_run run[CTL_MAX_RUNS], unsigned int *nr,
+		   struct quire_error *err)
+{
+	const uint64_t arg[4] = { gfn };
+	struct packet p;
+	int code = ask(fd, CTL_FRAMES, arg, err);
+
+	if (!code)
+		code = receive(fd, CTL_FRAMES, &p, err);
+	if (code < 0)
+		return code;
+	if (p.reply.bytes % sizeof(*run))
+		return refusal(CTL_FRAMES, -EPROTONOSUPPORT, err);
+	*nr = (unsigned int)(p.reply.bytes / sizeof(*run));
+	memcpy(run, p.payload, p.reply.bytes);
+	if (!runs_are_good(run, *nr, gfn))
+		return quire_fail(err, -EPROTO, "what the VM says of its frames makes no sense");
+	return 0;
 }
 
 static uint8_t local_state(uint8_t wire)

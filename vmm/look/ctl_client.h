@@ -81,6 +81,13 @@ int ctl_get_users(int fd, const struct gmem_frame *frame, struct ctl_frame_users
 		  struct quire_error *err);
 
 /*
+ * Ask for the frames of the VM's shared pages from gfn on: *nr runs of them, ascending.  If these
+ * are fewer than CTL_MAX_RUNS there are no more.
+ */
+int ctl_get_frames(int fd, gfn_t gfn, struct gmem_shared_run run[CTL_MAX_RUNS], unsigned int *nr,
+		   struct quire_error *err);
+
+/*
  * Get the states of [gfn, gfn + nr), one byte a page as gmem_states() gives them.  A page that is
  * not RAM has PG_NR_STATES.
  */

@@ -33,6 +33,7 @@ struct feed {
 	uint64_t interval_ns;
 	struct watch watch;	    /* [t] */
 	struct pagemap map;	    /* [t] */
+	uint64_t owners_ns;	    /* the thread's: from then on it counts owners again */
 	bool failed;		    /* [l] there was no memory: nothing new will come */
 	bool look_now;		    /* [l] */
 	struct feed_vm mapped;	    /* [l] whose map is wanted ... */

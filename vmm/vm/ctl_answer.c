@@ -359,6 +359,15 @@ static int answer_frame_users(struct ctl *ctl, const struct ctl_request *req, st
 		     min_u64(out->nr, CTL_MAX_USERS) * sizeof(out->gfn[0]));
 }
 
+static int answer_frames(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
+{
+	struct gmem_shared_run *run = (void *)ctl->packet.payload;
+
+	return (int)(gmem_shared_runs(vm_gmem(vm), min_u64(req->arg[0], GPA_INVALID >> 1), run,
+				      CTL_MAX_RUNS) *
+		     sizeof(*run));
+}
+
 int ctl_answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 {
 	if (c->request.version != CTL_VERSION)
@@ -379,6 +388,7 @@ int ctl_answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 	case CTL_SWAP_OUT: return answer_swap_out(ctl, &c->request, vm);
 	case CTL_SWAPPED: return answer_swapped(ctl, &c->request, vm);
 	case CTL_FRAME_USERS: return answer_frame_users(ctl, &c->request, vm);
+	case CTL_FRAMES: return answer_frames(ctl, &c->request, vm);
 	case CTL_CPU: return answer_cpu(ctl, &c->request, vm);
 	case CTL_READ: return answer_read(ctl, c, vm);
 	case CTL_TAIL: return answer_tail(ctl, vm);

@@ -115,6 +115,11 @@
  *     fits.  Its nr is 0 if this VM has no page with that frame.
  *     -ENOENT: that gfn shares no frame.  -EFAULT: it is not RAM.
  *
+ *   CTL_FRAMES
+ *     Which frames do the shared pages of this VM have?  arg[0]: a gfn.  Payload: the first
+ *     CTL_MAX_RUNS runs of shared pages from there on, struct gmem_shared_run, ascending.  If there
+ *     are fewer, these are all.
+ *
  *   CTL_STOP
  *     End the VM as SIGTERM does, after the answer.  No arguments, no payload.  The connection
  *     hangs up when the VM has ended.
@@ -151,6 +156,7 @@ enum ctl_op {
 	CTL_STORY,
 	CTL_SWAP_OUT,
 	CTL_SWAPPED,
+	CTL_FRAMES,
 	CTL_NR_OPS
 };
 
@@ -250,6 +256,9 @@ struct ctl_frame_users {
 	uint64_t nr;		  /* all pages of this VM that share it */
 	gfn_t gfn[CTL_MAX_USERS]; /* the first of them, ascending */
 };
+
+/* CTL_FRAMES */
+#define CTL_MAX_RUNS (CTL_MAX_PAYLOAD / sizeof(struct gmem_shared_run))
 
 /* Is it a name that a VM may have? */
 bool ctl_name_is_good(const char *name);
