@@ -58,6 +58,12 @@ static void set_missed(uint64_t *map, gfn_t gfn, uint64_t nr, uint64_t bits, boo
 		}
 }
 
+static void set_all(uint64_t *map, gfn_t gfn, gfn_t end)
+{
+	for (; gfn < end; gfn++)
+		map[gfn / BITS] |= 1ULL << gfn % BITS;
+}
+
 uint64_t touched_since(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr)
 {
 	assert_held(&gm->lock);
@@ -72,6 +78,22 @@ static void keep_for_others(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, u
 	for (unsigned int i = 0; i < GMEM_NR_WATCHERS; i++)
 		if (i != who && gm->watcher[i].looks)
 			set_missed(gm->watcher[i].missed, gfn, nr, touched, true);
+}
+
+/*
+ * Part of a 2 MiB leaf is to be forgotten.  The back end forgets all of it, so that everybody has
+ * to be kept what they would have heard of the rest.
+ */
+static void keep_leaf(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr)
+{
+	gfn_t start = align_down(gfn, QUIRE_BLOCK_PAGES), end = start + QUIRE_BLOCK_PAGES;
+
+	if (!(backend_touched(gm->backend, gfn, 1) & 1))
+		return;
+	for (gfn_t at = start; at < end; at += BITS)
+		keep_for_others(gm, who, at, BITS, UINT64_MAX);
+	set_all(gm->watcher[who].missed, start, gfn);
+	set_all(gm->watcher[who].missed, gfn + nr, end);
 }
 
 /* A run of private pages. */
@@ -93,6 +115,8 @@ static void forget(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, gfn_t end)
 	gm->watcher[who].looks = true;
 	for (uint64_t nr; gfn < end; gfn += nr) {
 		nr = stage2_linear_run(gm->s2, gfn, end, &page);
+		if (page.state == PG_PRIVATE && page.level == 2 && nr < QUIRE_BLOCK_PAGES)
+			keep_leaf(gm, who, gfn, nr);
 		if (page.state == PG_PRIVATE)
 			forget_run(gm, who, gfn, nr);
 	}

@@ -95,6 +95,23 @@ static void test_touched(void)
 	destroy();
 }
 
+/* Who forgets one page of a leaf takes nothing from others, nor from itself. */
+static void test_touched_leaf(void)
+{
+	const uint8_t both = 1 << GMEM_RECLAIMER | 1 << GMEM_WORKING_SET;
+
+	create(GMEM_HUGE_AUTO);
+	fill(700);
+	gmem_forget_touches(gm, GMEM_RECLAIMER, 512, 512);
+	gmem_forget_touches(gm, GMEM_WORKING_SET, 512, 512);
+	look_at((uint64_t *)hva(700));
+	is_hex(story(700).touched, both, "a page of a leaf was touched%s", guest_kind());
+	gmem_forget_touches(gm, GMEM_WORKING_SET, 600, 1);
+	is_hex(story(700).touched, both, "... which others know when one page is forgotten");
+	is_hex(story(600).touched & 1 << GMEM_WORKING_SET, 0, "... but for that page");
+	destroy();
+}
+
 static void test_shared(void)
 {
 	struct share_run run = { .gfn = 3, .nr = 1, .to = PG_SHARED };
@@ -220,6 +237,7 @@ int main(int argc, char **argv)
 		test_home();
 		test_leaf();
 		test_touched();
+		test_touched_leaf();
 		test_shared();
 		test_compressed();
 	}
