@@ -79,6 +79,14 @@ END
 	}
 	is(scalar @$faults, scalar @want, '... and no others') or diag join "\n", @$faults;
 }
+{
+	my $long = 'x' x 2000;
+	my ($status, $faults) = check("name: x\nmachine: { memory: 3M }\nguests:\n" .
+		"  - { name: a, memory: 0, oom-score-adj: 1001, merge-rate: 0, timeout: 5 }\n" .
+		"  - { name: b, args: [$long] }\n");
+	is(join(' ', map { /^(\d+:\d+)/ } @$faults), '2:20 4:24 4:42 4:60 4:72 5:5',
+		'numbers out of range, and words too long') or diag join "\n", @$faults;
+}
 for my $bad (
 	[ 'no YAML', '1:9', "name: [a\nb: c\n" ],
 	[ 'no YAML', '2:1', "name: a\n\tb: c\n" ],

@@ -28,7 +28,7 @@ const char *const scenario_actions[ACTION_NR] = {
 static const char *const overcommit[] = { "0", "0:estimate", "1", "2", NULL };
 
 static const struct schema_row machine_rows[] = {
-	{ "memory", SCHEMA_SIZE, .option = "--memory" },
+	{ "memory", SCHEMA_SIZE, .option = "--memory", .min = 4 * MiB },
 	{ "swap", SCHEMA_SIZE, .option = "--swap" },
 	{ "overcommit", SCHEMA_CHOICE, .option = "--overcommit", .words = overcommit },
 	{ "overcommit-ratio", SCHEMA_COUNT, .option = "--overcommit-ratio", .max = 1000000 },
@@ -158,6 +158,42 @@ static void read_start(struct scenario_reader *r, const yaml_node_t *node, void 
 		scenario_time(r, node, &group->start_ns);
 }
 
+static void read_rate(struct scenario_reader *r, const yaml_node_t *node, void *object)
+{
+	struct scenario_group *group = object;
+	uint64_t rate;
+
+	if (node->type == YAML_SCALAR_NODE && !strcmp((char *)node->data.scalar.value, "auto"))
+		words_add(&group->options, "--merge-rate=auto");
+	else if (scenario_count(r, node, 1, 1000000000, &rate))
+		words_add(&group->options, "--merge-rate=%" PRIu64, rate);
+}
+
+static void read_oom_score(struct scenario_reader *r, const yaml_node_t *node, void *object)
+{
+	const char *text = scenario_text(r, node);
+	struct scenario_group *group = object;
+	char *end;
+	long score;
+
+	if (!text)
+		return;
+	score = strtol(text, &end, 10);
+	if (*end || score < -1000 || score > 1000)
+		scenario_fault(r, node, "'%.40s' is no number from -1000 to 1000", text);
+	else
+		words_add(&group->options, "--oom-score-adj=%ld", score);
+}
+
+static void read_guest_timeout(struct scenario_reader *r, const yaml_node_t *node, void *object)
+{
+	struct scenario_group *group = object;
+	uint64_t ns;
+
+	if (scenario_time(r, node, &ns))
+		words_add(&group->options, "--timeout=%.3f", (double)ns / 1e9);
+}
+
 static const char *const merge_modes[] = { "on", "zero", "off", NULL };
 static const char *const balloon_modes[] = { "auto", "manual", "off", NULL };
 static const char *const pagings[] = { "ept", "shadow", NULL };
@@ -177,11 +213,11 @@ static const struct schema_row guest_rows[] = {
 	{ "initrd", SCHEMA_OTHER, .read = read_initrd },
 	{ "start", SCHEMA_OTHER, .read = read_start },
 	{ "exit", SCHEMA_OTHER, .read = read_exit },
-	{ "memory", SCHEMA_SIZE, .option = "-m" },
+	{ "memory", SCHEMA_SIZE, .option = "-m", .min = QUIRE_PAGE_SIZE },
 	{ "cpus", SCHEMA_COUNT, .option = "-c", .min = 1, .max = 255 },
 	{ "domain", SCHEMA_TEXT, .option = "--domain" },
 	{ "merge", SCHEMA_CHOICE, .option = "--merge", .words = merge_modes },
-	{ "merge-rate", SCHEMA_TEXT, .option = "--merge-rate" },
+	{ "merge-rate", SCHEMA_OTHER, .read = read_rate },
 	{ "balloon", SCHEMA_CHOICE, .option = "--balloon", .words = balloon_modes },
 	{ "balloon-min", SCHEMA_SIZE, .option = "--balloon-min" },
 	{ "paging", SCHEMA_CHOICE, .option = "--paging", .words = pagings },
@@ -189,9 +225,9 @@ static const struct schema_row guest_rows[] = {
 	{ "reclaim", SCHEMA_CHOICE, .option = "--reclaim", .words = policies },
 	{ "swap-dir", SCHEMA_OTHER, .read = read_folder },
 	{ "shares", SCHEMA_COUNT, .option = "--shares", .min = 1, .max = 1000000 },
-	{ "oom-score-adj", SCHEMA_TEXT, .option = "--oom-score-adj" },
+	{ "oom-score-adj", SCHEMA_OTHER, .read = read_oom_score },
 	{ "machine-lost", SCHEMA_CHOICE, .option = "--machine-lost", .words = losses },
-	{ "timeout", SCHEMA_TEXT, .option = "--timeout" },
+	{ "timeout", SCHEMA_OTHER, .read = read_guest_timeout },
 };
 
 static const struct schema guest_schema = {
@@ -225,6 +261,19 @@ static void finish_group(struct scenario_reader *r, const yaml_node_t *node,
 			       (double)s->timeout_ns / 1e9);
 }
 
+/* What a command line cannot hold. */
+static void check_words(struct scenario_reader *r, const yaml_node_t *node, unsigned int guest)
+{
+	const struct scenario_group *group = &r->s->group[r->s->guest[guest].group];
+	struct words w = { .lost = group->options.lost };
+
+	for (unsigned int i = 0; i < group->options.nr; i++)
+		words_add(&w, "%s", group->options.word[i]);
+	scenario_args(r->s, &r->s->guest[guest], &w);
+	if (w.lost || w.nr > WORDS_MAX - 8 || w.used > sizeof(w.text) - 512)
+		scenario_fault(r, node, "the words of 'args' are too many, or too long");
+}
+
 /* The guests of a group, each with its name. */
 static void add_guests(struct scenario_reader *r, const yaml_node_t *node, unsigned int index)
 {
@@ -243,6 +292,7 @@ static void add_guests(struct scenario_reader *r, const yaml_node_t *node, unsig
 		snprintf(guest->name, sizeof(guest->name), group->count ? "%.20s.%u" : "%.20s",
 			 group->name, i + 1);
 	}
+	check_words(r, node, r->s->nr_guests - 1);
 }
 
 static unsigned int nr_items(const struct scenario *s, const yaml_node_t *list)
@@ -607,6 +657,7 @@ static void add_argument(const struct scenario *s, const struct scenario_guest *
 		}
 	}
 	words_add(w, "%.*s", (int)used, word);
+	w->lost |= *text != '\0';
 }
 
 void scenario_args(const struct scenario *s, const struct scenario_guest *guest, struct words *w)

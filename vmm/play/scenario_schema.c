@@ -36,6 +36,19 @@ static void read_text(struct scenario_reader *r, const struct schema_row *row,
 		*field = text;
 }
 
+/* A size that has a least one is memory: whole pages of it. */
+static bool read_size(struct scenario_reader *r, const struct schema_row *row,
+		      const yaml_node_t *node, uint64_t *value)
+{
+	if (!scenario_size(r, node, value))
+		return false;
+	if (*value >= row->min && (!row->min || *value % QUIRE_PAGE_SIZE == 0))
+		return true;
+	scenario_fault(r, node, "it has to be a multiple of 4K, and at least %" PRIu64 "K",
+		       row->min / KiB);
+	return false;
+}
+
 /* A value that becomes an option is what the file has, but a size is bytes then. */
 static void add_option(struct scenario_reader *r, const struct schema_row *row,
 		       const yaml_node_t *node, struct words *options)
@@ -46,7 +59,7 @@ static void add_option(struct scenario_reader *r, const struct schema_row *row,
 	bool ok;
 
 	switch (row->type) {
-	case SCHEMA_SIZE: ok = scenario_size(r, node, &value); break;
+	case SCHEMA_SIZE: ok = read_size(r, row, node, &value); break;
 	case SCHEMA_COUNT: ok = scenario_count(r, node, row->min, row->max, &value); break;
 	case SCHEMA_CHOICE: ok = scenario_choice(r, node, row->words); break;
 	default: ok = scenario_text(r, node) != NULL;
