@@ -26,6 +26,7 @@ packages=(
 	qemu-system-x86				# the peer in tests and benchmarks
 	acpica-tools				# reads the ACPI tables in a test
 	iproute2				# taps in a test
+	python3-yaml shellcheck			# the files of docs/ci
 	tmux					# the terminal of a test
 )
 
@@ -139,4 +140,6 @@ if ! have_clang_runtime; then
 	have_clang_runtime ||
 		echo "deps: clang has no libFuzzer here; the fuzz tests will be skipped"
 fi
+"${0%/*}/slurm.sh" "${0%/*}/../build-slurm" ||
+	echo "deps: apt-get could not get Slurm; its test will be skipped"
 echo "deps: all there"
