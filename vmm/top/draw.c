@@ -120,8 +120,8 @@ static void draw_help(struct frame *f)
 /* ---- the bottom ---- */
 
 static const char *const key_lines[] = {
-	[VIEW_LIST] = "Enter map  p pause  r resume  b balloon  m merge  k kill  / filter  < > sort"
-		      "  h help  q quit",
+	[VIEW_LIST] = ("Enter map  p pause  r resume  b balloon  m merge  k kill  / filter  "
+		       "< > sort  h help  q quit"),
 	[VIEW_MAP] =
 		"arrows move  + - zoom  p pause  r resume  b balloon  m merge  k kill  Esc back",
 	[VIEW_HELP] = "any key goes back",
