@@ -391,17 +391,33 @@ void gmem_stir(struct gmem *gm)
 
 /* --- looking ----------------------------------------------------------------------------- */
 
+/* [gfn, gfn + nr) lies in one block: where all of it is RAM, a run costs what a page does. */
+static void states_in_block(const struct stage2 *s2, gfn_t gfn, uint64_t nr, uint8_t *states)
+{
+	bool ram = stage2_is_ram(s2, gfn, nr);
+	struct stage2_page page;
+	enum page_state state;
+
+	for (uint64_t i = 0, run; i < nr; i += run) {
+		run = 1;
+		states[i] = PG_NR_STATES;
+		if (stage2_lookup(s2, gfn + i, &page))
+			continue;
+		if (ram)
+			run = stage2_run(s2, gfn + i, gfn + nr, &state);
+		memset(states + i, page.state | (page.level == 2 ? GMEM_STATE_LARGE : 0), run);
+	}
+}
+
 void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
 {
-	gmem_lock(gm, GMEM_LOOK);
-	for (uint64_t i = 0; i < nr; i++) {
-		struct stage2_page page;
+	uint64_t part;
 
-		if (i % QUIRE_BLOCK_PAGES == 0)
-			gmem_let_others(gm);
-		states[i] = PG_NR_STATES;
-		if (stage2_lookup(gm->s2, gfn + i, &page) == 0)
-			states[i] = page.state | (page.level == 2 ? GMEM_STATE_LARGE : 0);
+	gmem_lock(gm, GMEM_LOOK);
+	for (uint64_t i = 0; i < nr; i += part) {
+		part = min_u64(nr - i, QUIRE_BLOCK_PAGES - (gfn + i) % QUIRE_BLOCK_PAGES);
+		gmem_let_others(gm);
+		states_in_block(gm->s2, gfn + i, part, states + i);
 	}
 	gmem_unlock(gm);
 }

@@ -11,13 +11,14 @@
 #                        one processor.  It says what throughput costs where that is noisy
 #   observer_percent     ... of the observer alone
 #
-# An observer is a function observe_NAME, which starts it and sets `observer`, its process.
+# An observer is a function observe_NAME, which starts it and sets `observer`, its process, and
+# `client` to that which ends it, if that is another one.
 set -u
 . "$(dirname "$0")/common.bash"
 unset QUIRE_MACHINE
 guests=${OBSERVE_GUESTS:-20}
 seconds=${OBSERVE_SECONDS:-5}
-observers=${OBSERVE_WITH:-top}
+observers=${OBSERVE_WITH:-top page metrics}
 address=@quire/observe-bench-$$
 machine
 dir=$(mktemp -d) || exit 1
@@ -29,7 +30,28 @@ finish() {
 trap finish EXIT
 
 observe_nothing() {
-	observer=
+	observer= client=
+}
+
+# A request to the machine's own observer, whose answer is thrown away.
+http_get() {
+	exec 3<>"/dev/tcp/${host%:*}/${host##*:}" || return
+	printf 'GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$1" "$host" >&3
+	exec cat <&3 >/dev/null
+}
+
+observe_page() {
+	observer=$web
+	http_get /events &
+	client=$!
+}
+
+observe_metrics() {
+	observer=$web
+	while (http_get /metrics); do
+		sleep 1
+	done &
+	client=$!
 }
 
 # On a terminal of its own, whose output nobody reads.
@@ -39,7 +61,7 @@ observe_top() {
 	until [ -s "$dir/pid" ]; do
 		sleep 0.05
 	done
-	observer=$(cat "$dir/pid")
+	observer=$(cat "$dir/pid") client=$observer
 	rm "$dir/pid"
 }
 
@@ -49,7 +71,7 @@ cpu_ns() {
 
 	for pid; do
 		cat "/proc/$pid/task/"*/schedstat
-	done | awk '{ n += $1 } END { printf "%d\n", n }'
+	done | awk '{ n += $1 } END { printf "%.0f\n", n }'
 }
 
 # One turn: a line with the operations of the working guests, the processor time of those that are
@@ -67,17 +89,20 @@ turn() {
 		pids+=($!)
 	done
 	wait "${pids[@]}"
-	[ -n "$observer" ] && own=$(($(cpu_ns "$observer") - own)) && kill "$observer"
+	[ -n "$observer" ] && own=$(($(cpu_ns "$observer") - own)) &&
+		kill "$client"
 	sed -n 's/^stress: operations=\([0-9]*\) .*/\1/p' "$dir"/work.* |
 		awk -v others=$(($(cpu_ns "${held[@]}") - others)) -v own=$own \
 			-v time=$(((${EPOCHREALTIME/./} - start) * 1000)) \
 			'{ n += $1 } END { print n, others, own, time }'
 }
 
-"$quire" machine --machine="$address" --memory=$((guests * 128 + 512))M --overcommit=1 \
+"$quire" machine --machine="$address" --memory=$((guests * 128 + 512))M --overcommit=1 --http=127.0.0.1:0 \
 	>"$dir/machine" 2>&1 &
 server=$!
 sleep 1
+host=$(sed -n 's,.*page at http://\([^/]*\)/.*,\1,p' "$dir/machine")
+read -r web <"/proc/$server/task/$server/children"
 "$quire" run --machine="$address" -n "$guests" --name="held-$$" -m 64M --timeout=3600 \
 	--wait-for=ready "$quill" hold 1 4000 own=500 zero=500 seconds=3600 >/dev/null 2>&1
 

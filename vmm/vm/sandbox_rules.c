@@ -70,7 +70,7 @@
 	}
 #define IOCTL(request, roles_, why_) CALL_IF(ioctl, roles_, 1, INT_MASK, request, #request, why_)
 #define ADVICE(advice, roles_, why_) CALL_IF(madvise, roles_, 2, INT_MASK, advice, #advice, why_)
-#define REFUSE(call)		     REFUSE_TO(ALL | A, call)
+#define REFUSE(call)		     REFUSE_TO(ALL | A | O, call)
 #define REFUSE_TO(roles_, call) \
 	{ \
 		.name = #call " (refused)", .nr = SYS_##call, .roles = (roles_), \
@@ -331,15 +331,15 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(exit_group,		    O,	   "the end"),
 
 #if QUIRE_SANITIZED
-	CALL(sigaltstack,		    ALL | A | D, "sanitizer: end of a thread or process"),
-	CALL(madvise,			    ALL | A,   "sanitizer: shadow memory"),
+	CALL(sigaltstack,		    ALL | A | D | O, "sanitizer: an end"),
+	CALL(madvise,			    ALL | A | O, "sanitizer: shadow memory"),
 	CALL_IF(mprotect, C | A, 2, PROT_EXEC, 0, "without PROT_EXEC", "sanitizer: shadow memory"),
-	CALL(sched_yield,		    C | A,	   "sanitizer: locks"),
+	CALL(sched_yield,		    C | A | O,	   "sanitizer: locks"),
 	CALL(clock_nanosleep,		    C,	   "sanitizer: locks"),
 	CALL(exit_group,		    ALL & ~M,	   "sanitizer: the end after a report"),
-	CALL(getrlimit,			    ALL | A,   "sanitizer: stack bounds"),
-	CALL_IF(prlimit64, ALL | A, 2, UINT64_MAX, 0, "to read", "sanitizer: stack bounds"),
-	CALL(sched_getaffinity,		    ALL | A,   "sanitizer: stack bounds"),
+	CALL(getrlimit,			    ALL | A | O, "sanitizer: stack bounds"),
+	CALL_IF(prlimit64, ALL | A | O, 2, UINT64_MAX, 0, "to read", "sanitizer: stack bounds"),
+	CALL(sched_getaffinity,		    ALL | A | O, "sanitizer: stack bounds"),
 	REFUSE(open),
 	REFUSE_TO(ALL, openat),
 	REFUSE(access),
@@ -356,7 +356,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	REFUSE(fork),
 	REFUSE(wait4),
 	REFUSE(prctl),
-	REFUSE(getuid),
+	REFUSE_TO(ALL | A, getuid),
 #endif
 };
 /* clang-format on */
