@@ -97,7 +97,8 @@ turn() {
 			'{ n += $1 } END { print n, others, own, time }'
 }
 
-"$quire" machine --machine="$address" --memory=$((guests * 128 + 512))M --overcommit=1 --http=127.0.0.1:0 \
+"$quire" machine --machine="$address" --memory=$((guests * 128 + 512))M --overcommit=1 \
+	--http=127.0.0.1:0 \
 	>"$dir/machine" 2>&1 &
 server=$!
 sleep 1
