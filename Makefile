@@ -218,7 +218,7 @@ fuzzers: $(if $(HAVE_FUZZER),$(FUZZ_BIN))
 # ThreadSanitizer: the tests with many threads, for tests/house/tsan.t.  It warns of fences,
 # which it does not watch.  And it takes each clone() for a fork(), also that of a child which has
 # our memory while we sleep: by another name it leaves that one alone.
-TSAN_SRC := memory/gmem_test memory/gmem_balloon_test memory/waiting_test \
+TSAN_SRC := memory/gmem_test memory/swapped_test memory/gmem_balloon_test memory/waiting_test \
             memory/waiting_machine_test machine/credits_test dev/balloon_test \
             merge/keeper_storm_test monitor/flush_test
 TSAN_BIN := $(TSAN_SRC:%=$(TSAN_BUILD)/tests/%)

@@ -18,6 +18,6 @@ int swap_file_make(const char *dir, uint64_t bytes, uint32_t *unit, struct quire
  * How much memory a VM process needs for a swap area of so many pages, at worst: an entry for each
  * and bits for its space, and buffers.
  */
-#define SWAP_MEMORY_BYTES(pages) ((pages)*24 + (8ULL << 20))
+#define SWAP_MEMORY_BYTES(pages) ((pages)*24 + (4ULL << 20))
 
 #endif

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Keeper of docs/locking.md: gmem_test, pager and all, gmem_balloon_test, waiting_test,
-# waiting_machine_test, credits_test, balloon_test, flush_test with a thread for each processor, and
-# keeper_storm_test, which has all threads of a VM and a machine but for vCPUs, under
+# Keeper of docs/locking.md: gmem_test, pager and all, swapped_test, gmem_balloon_test,
+# waiting_test, waiting_machine_test, credits_test, balloon_test, flush_test with a thread for each
+# processor, and keeper_storm_test, which has all threads of a VM and a machine but for vCPUs, under
 # ThreadSanitizer.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -39,6 +39,7 @@ race_free() {
 }
 
 race_free memory/gmem_test 'threads in the window, the pager and the accessors race nowhere'
+race_free memory/swapped_test 'threads, a device and the swap file race nowhere'
 race_free memory/gmem_balloon_test 'who gives pages back, the pager and the guest race nowhere'
 race_free memory/waiting_test 'accesses that wait for credits race with nobody'
 race_free memory/waiting_machine_test 'and with those that a machine grants, either'
