@@ -123,11 +123,22 @@ int away_bring_home(struct gmem *gm, gfn_t gfn, uint64_t nr)
 
 /* --- breaks ------------------------------------------------------------------------------ */
 
+/* Does a guest that goes on from page to page come to gfn next?  It passes over what is private. */
+static bool is_next(const struct gmem *gm, gfn_t gfn)
+{
+	gfn_t next = gm->share.streak_next;
+	enum page_state state;
+
+	if (gfn <= next || gfn - next > AWAY_BREAK_MOST)
+		return gfn == next;
+	return stage2_run(gm->s2, next, gfn, &state) == gfn - next && state == PG_PRIVATE;
+}
+
 uint64_t away_break_around(struct gmem *gm, gfn_t gfn)
 {
 	struct share *sh = &gm->share;
 
-	sh->streak = gfn == sh->streak_next ? min_u64(2 * sh->streak, AWAY_BREAK_MOST) : 1;
+	sh->streak = is_next(gm, gfn) ? min_u64(2 * sh->streak, AWAY_BREAK_MOST) : 1;
 	return sh->streak;
 }
 

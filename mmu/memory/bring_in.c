@@ -15,6 +15,9 @@
  * A zero page is read for the first time.  The page of zeroes is mapped there, and at the pages
  * around it in its block that are zero and not mapped.
  *
+ * A compressed page is touched.  It comes home, and with it those that follow if the guest goes on
+ * from page to page (packed.c).
+ *
  * A swapped page is touched.  It is read first (swapped.c).
  *
  * A page that is away is written.  It comes home (away.c): alone, or with others for a writer that
@@ -395,13 +398,18 @@ static int bring_home(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 	gfn_t block = align_down(gfn, QUIRE_BLOCK_PAGES);
 	uint64_t around = away_break_around(gm, gfn);
 	struct stage2_page page;
+	int err = 0;
 
 	if (around == AWAY_BREAK_MOST && gm->config.hugepages == GMEM_HUGE_AUTO &&
 	    gm->filling == NO_BLOCK && block_is_empty(gm, block) && !bring_in_block(gm, block))
 		*in = (struct gfn_range){ block, block + QUIRE_BLOCK_PAGES };
 	/* The lock may have been dropped.  If the page is absent now, it will be touched again. */
 	stage2_lookup(gm->s2, gfn, &page);
-	return page_is_away(page.state) ? away_break(gm, gfn, around, in) : 0;
+	if (page_is_away(page.state))
+		err = away_break(gm, gfn, around, in);
+	if (!err && page.state == PG_COMPRESSED && in->start < in->end)
+		packed_bring_ahead(gm, in, around);
+	return err;
 }
 
 /* A page of a wholly absent block is touched: bring in the block, or else what can be had. */

@@ -37,6 +37,12 @@ int contents_show(const struct gmem *gm, gfn_t gfn, uint64_t nr, const struct st
 void contents_copy(const struct gmem *gm, gfn_t gfn, const struct stage2_page *page,
 		   uint64_t offset, void *to, size_t bytes);
 
+/*
+ * Copy all of page gfn, which is *page, and not touch it for that: it is about to leave.  0; as
+ * contents_show; or the host's -errno.
+ */
+int contents_read(const struct gmem *gm, gfn_t gfn, const struct stage2_page *page, uint8_t *bytes);
+
 /* Has the page at gfn, which is *page, the bytes of another, which is *other and away? */
 bool contents_same(const struct gmem *gm, gfn_t gfn, const struct stage2_page *page,
 		   const struct stage2_page *other);

@@ -152,6 +152,7 @@ struct gmem_stats {
 	uint64_t unpackable_pages;    /* ... that stayed because they do not compress ... */
 	uint64_t put_off_pages;	      /* ... of them not tried, because they did not before ... */
 	uint64_t loaded_pages;	      /* ... that came home */
+	uint64_t load_ahead_pages;    /* ... before anybody asked for them */
 	uint64_t orphan_pages;	      /* shared now, with frames of a machine that is gone */
 	uint64_t mappings;	      /* of the window, now */
 	uint64_t max_mappings;	      /* ... that it may have */
@@ -370,6 +371,13 @@ int gmem_swap_out(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unl
  * 0; -EFAULT: nr is 0 or part of the range is not RAM.
  */
 int gmem_forget_touches(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr);
+
+/*
+ * The same for some of at most QUIRE_BLOCK_PAGES pages: page n of the range is bit n % 64 of
+ * which[n / 64].  Of a 2 MiB leaf all pages are in it, or none.
+ */
+int gmem_forget_these(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr,
+		      const uint64_t *which);
 
 /*
  * Which of [gfn, gfn + nr), at most QUIRE_BLOCK_PAGES pages, are private, and which of these the

@@ -25,6 +25,7 @@
 #include "ramfile.h"
 
 #define SECTION 64u /* pages in one section of LOCK_GMEM, which takes about 1 ms; divides a block */
+#define AHEAD	16u /* pages that come home at once for a guest that goes on from page to page */
 #define SPARE	(2 * POOL_MOST_PAGES) /* credits that the pool may have before pages go for it */
 
 static uint64_t file_page(const struct gmem *gm, uint64_t offset)
@@ -140,11 +141,13 @@ uint8_t packed_refusals(const struct gmem *gm, gfn_t gfn)
 	return gm->packed.refusals[gfn] & REFUSALS_MASK;
 }
 
-static int pack(void *ctx, uint64_t first, uint64_t nr, const uint8_t *bytes)
+/* A page that is protected.  False: it does not compress. */
+static bool pack(struct gmem *gm, gfn_t gfn, struct pool_packed *out)
 {
-	(void)first;
-	(void)nr;
-	return pool_pack(bytes, ctx) ? 0 : -EFBIG;
+	const struct stage2_page page = { .state = PG_PRIVATE, .level = 1, .mapped = true };
+	uint8_t bytes[QUIRE_PAGE_SIZE];
+
+	return !contents_read(gm, gfn, &page, bytes) && pool_pack(bytes, out);
 }
 
 /* To a hole of the RAM file.  If the host has no memory, that is the end of the VM (backend.h). */
@@ -159,7 +162,6 @@ struct batch {
 	gfn_t gfn[PACKED_BATCH];
 	unsigned int nr;
 	bool go[PACKED_BATCH];
-	bool idle; /* the guest has touched none of them */
 	const struct pool_packed *packed;
 };
 
@@ -268,16 +270,13 @@ static uint64_t put_in(struct gmem *gm, const struct batch *b)
 /* Compress what is in the batch, which is empty then. */
 static void commit_batch(struct gmem *gm, struct batch *b, struct gmem_packed *out)
 {
-	const struct stage2_page page = { .state = PG_PRIVATE, .level = 1, .mapped = true };
 	uint64_t spare = take_spare(gm), packed = 0, in;
 
 	for (unsigned int i = 0; i < b->nr; i++) {
-		const struct page_look look = { pack, &gm->packed.batch[i] };
-
 		b->go[i] = false;
 		if (is_put_off(gm, b->gfn[i]))
 			continue;
-		b->go[i] = !contents_show(gm, b->gfn[i], 1, &page, &look);
+		b->go[i] = pack(gm, b->gfn[i], &gm->packed.batch[i]);
 		remember(gm, b->gfn[i], b->go[i]);
 		packed += b->go[i];
 	}
@@ -289,10 +288,6 @@ static void commit_batch(struct gmem *gm, struct batch *b, struct gmem_packed *o
 		run = run_at(b, i, false);
 		backend_protect(gm->backend, b->gfn[i], run, false);
 	}
-	/* What was packed was read in the window, which looks like a touch of the guest's. */
-	for (unsigned int i = 0; i < b->nr && b->idle; i++)
-		if (!b->go[i])
-			backend_forget_touches(gm->backend, b->gfn[i], 1);
 	out->refused += b->nr - packed;
 	out->compressed += in;
 	out->kept += packed - in;
@@ -371,7 +366,7 @@ static void add_pages(struct gmem *gm, struct batch *b, gfn_t gfn, uint64_t nr,
 static void compress_section(struct gmem *gm, const gfn_t *gfn, uint64_t nr,
 			     enum gmem_watcher unless, struct gmem_packed *out)
 {
-	struct batch b = { .packed = gm->packed.batch, .idle = unless != GMEM_NR_WATCHERS };
+	struct batch b = { .packed = gm->packed.batch };
 	struct gmem_packed before = *out;
 	uint64_t used, run;
 
@@ -437,7 +432,6 @@ static void come(struct gmem *gm, gfn_t gfn, const uint8_t *bytes)
 	write_home(gm, gfn, bytes);
 	gm->packed.purse--;
 	gmem_set(gm, gfn, 1, PG_PRIVATE, gfn);
-	backend_wake(gm->backend, gfn, 1);
 	gm->stats.loaded_pages++;
 }
 
@@ -507,9 +501,26 @@ static int packed_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struc
 		return err;
 	packed_let_go(gm, page, nr);
 	gmem_set(gm, gfn, nr, PG_PRIVATE, gfn);
-	backend_wake(gm->backend, gfn, nr);
 	gm->stats.loaded_pages += nr;
 	return 0;
+}
+
+/* They are entered for writing, all at once: KVM makes entries for several of them at one fault. */
+void packed_bring_ahead(struct gmem *gm, struct gfn_range *in, uint64_t around)
+{
+	gfn_t start = in->end, end = in->start + min_u64(around, AHEAD);
+	struct stage2_page page;
+
+	assert_held(&gm->lock);
+	while (in->end < end && !stage2_lookup(gm->s2, in->end, &page) &&
+	       page.state == PG_COMPRESSED && !waiting_any(&gm->waiting) && gmem_take(gm, 1) &&
+	       !away_bring_home(gm, in->end, 1))
+		in->end++;
+	gm->stats.load_ahead_pages += in->end - in->start - 1;
+	if (in->end == start)
+		return;
+	backend_populate(gm->backend, start, in->end - start);
+	gm->share.streak_next = in->end;
 }
 
 const struct away_provider packed_provider = {

@@ -38,6 +38,13 @@ void packed_finish(struct gmem *gm);
  */
 void packed_settle(struct gmem *gm);
 
+/*
+ * A compressed page came home to a guest that goes on from page to page: the compressed pages that
+ * follow *in come home too, up to `around` in all, as long as there are credits.  They are added to
+ * *in.
+ */
+void packed_bring_ahead(struct gmem *gm, struct gfn_range *in, uint64_t around);
+
 /* How often in a row gfn did not compress, at most 5. */
 uint8_t packed_refusals(const struct gmem *gm, gfn_t gfn);
 

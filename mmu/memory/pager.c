@@ -14,7 +14,7 @@
  *   otherwise           the event is late or a duplicate: count it as spurious, and see that a
  *                       private page can be written
  *
- * All of these wake the sleeper.
+ * Then the sleeper is woken (follow_up).
  *
  * The pager sleeps in its poll and nowhere else.  A break and a read of a zero page need no credit
  * of the machine's, so they must not wait for a first touch that does.  And that touch may wait for
@@ -108,12 +108,16 @@ static int resolve(struct gmem *gm, gfn_t gfn, bool write, uint64_t since_ns, st
 	return 0;
 }
 
-/* What follows from resolve(), without the lock. */
+/*
+ * What follows from resolve(), without the lock.  Who is woken on our processor may run at once,
+ * and the lock would be held until he sleeps again.
+ */
 static void follow_up(struct gmem *gm, gfn_t gfn, int err, const struct gfn_range *in)
 {
-	if (!err && in->start < in->end)
+	if (!err && in->start < in->end) {
+		backend_wake(gm->backend, in->start, in->end - in->start);
 		gmem_stir(gm);
-	else if (err && err != -EDQUOT && err != -EINPROGRESS)
+	} else if (err && err != -EDQUOT && err != -EINPROGRESS)
 		host_failure(gm, gfn, err);
 }
 

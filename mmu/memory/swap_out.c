@@ -104,20 +104,13 @@ static bool is_one_word(const uint8_t *bytes)
 	return !memcmp(bytes, bytes + 4, QUIRE_PAGE_SIZE - 4);
 }
 
-static int copy_page(void *ctx, uint64_t first, uint64_t nr, const uint8_t *bytes)
-{
-	(void)first;
-	(void)nr;
-	memcpy(ctx, bytes, QUIRE_PAGE_SIZE);
-	return 0;
-}
-
 static void add(struct gmem *gm, gfn_t gfn, const struct stage2_page *page)
 {
 	struct swap_batch *b = gm->swapped.batch;
 	uint8_t *bytes = bytes_of(b, b->nr);
 
-	contents_show(gm, gfn, 1, page, &(struct page_look){ copy_page, bytes });
+	if (contents_read(gm, gfn, page, bytes))
+		return;
 	if (page->state == PG_COMPRESSED && is_one_word(bytes))
 		return;
 	b->page[b->nr++] = (struct leaver){
@@ -318,24 +311,19 @@ static void write_out(struct gmem *gm)
 
 /* ---- 5 and 6: gone ---- */
 
-static int compare(void *ctx, uint64_t first, uint64_t nr, const uint8_t *bytes)
-{
-	(void)first;
-	(void)nr;
-	return memcmp(ctx, bytes, QUIRE_PAGE_SIZE) != 0;
-}
-
 /* Is the copy of page i in the area, and is it still what is in the page? */
 static bool may_go(struct gmem *gm, unsigned int i, const struct stage2_page *page)
 {
 	struct swap_batch *b = gm->swapped.batch;
 	const struct leaver *l = &b->page[i];
 	const struct swap_copy now = swap_copy_of(gm->swapped.area, l->gfn);
+	uint8_t bytes[QUIRE_PAGE_SIZE];
 
 	if (!l->stored &&
 	    !(l->clean && now.units && now.at == l->copy.at && now.hash == l->copy.hash))
 		return false;
-	return !contents_show(gm, l->gfn, 1, page, &(struct page_look){ compare, bytes_of(b, i) });
+	return !contents_read(gm, l->gfn, page, bytes) &&
+	       !memcmp(bytes, bytes_of(b, i), QUIRE_PAGE_SIZE);
 }
 
 static void gone(struct gmem *gm, struct leaver *l)

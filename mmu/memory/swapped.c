@@ -328,7 +328,6 @@ static int swapped_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr,
 	for (uint64_t i = 0; i < nr; i++)
 		swap_back(gm->swapped.area, gfn + i);
 	gmem_set(gm, gfn, nr, PG_PRIVATE, gfn);
-	backend_wake(gm->backend, gfn, nr);
 	gm->stats.swapped_in_pages += nr;
 	return 0;
 }

@@ -96,8 +96,8 @@ static void keep_leaf(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_
 	set_all(gm->watcher[who].missed, gfn + nr, end);
 }
 
-/* A run of private pages. */
-static void forget_run(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr)
+/* Of a run of private pages, before they are forgotten. */
+static void note_forgotten(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr)
 {
 	for (uint64_t i = 0, n; i < nr; i += n) {
 		n = min_u64(nr - i, BACKEND_TOUCHED);
@@ -105,21 +105,67 @@ static void forget_run(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64
 				backend_touched(gm->backend, gfn + i, n) & mask(n));
 		set_missed(gm->watcher[who].missed, gfn + i, n, UINT64_MAX, false);
 	}
-	backend_forget_touches(gm->backend, gfn, nr);
 }
 
-static void forget(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, gfn_t end)
+static bool is_in(const uint64_t *which, uint64_t i)
 {
+	return !which || which[i / BITS] >> i % BITS & 1;
+}
+
+/* How many pages from page i on, at most nr, are all in `which`, or all not. */
+static uint64_t run_in(const uint64_t *which, uint64_t i, uint64_t nr)
+{
+	uint64_t run = 1;
+
+	while (run < nr && is_in(which, i + run) == is_in(which, i))
+		run++;
+	return run;
+}
+
+/*
+ * Pages that are not mapped have nothing to forget.  A range goes on over them: each range that is
+ * forgotten may interrupt a vCPU.
+ */
+static void forget(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, gfn_t end,
+		   const uint64_t *which)
+{
+	struct gfn_range range = { gfn, gfn };
+	gfn_t first = gfn;
 	struct stage2_page page;
 
 	gm->watcher[who].looks = true;
 	for (uint64_t nr; gfn < end; gfn += nr) {
 		nr = stage2_linear_run(gm->s2, gfn, end, &page);
-		if (page.state == PG_PRIVATE && page.level == 2 && nr < QUIRE_BLOCK_PAGES)
-			keep_leaf(gm, who, gfn, nr);
-		if (page.state == PG_PRIVATE)
-			forget_run(gm, who, gfn, nr);
+		if (page.mapped)
+			nr = run_in(which, gfn - first, nr);
+		if (!page.mapped)
+			continue;
+		if (page.state == PG_PRIVATE && is_in(which, gfn - first)) {
+			if (page.level == 2 && nr < QUIRE_BLOCK_PAGES)
+				keep_leaf(gm, who, gfn, nr);
+			note_forgotten(gm, who, gfn, nr);
+			range.start = range.start < range.end ? range.start : gfn;
+			range.end = gfn + nr;
+			continue;
+		}
+		if (range.start < range.end)
+			backend_forget_touches(gm->backend, range.start, range.end - range.start);
+		range.start = range.end;
 	}
+	if (range.start < range.end)
+		backend_forget_touches(gm->backend, range.start, range.end - range.start);
+}
+
+int gmem_forget_these(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr,
+		      const uint64_t *which)
+{
+	if (!nr || nr > QUIRE_BLOCK_PAGES || !stage2_is_ram(gm->s2, gfn, nr))
+		return -EFAULT;
+	gmem_lock(gm, GMEM_GIVE);
+	gmem_await_filled(gm, gfn, gfn + nr);
+	forget(gm, who, gfn, gfn + nr, which);
+	gmem_unlock(gm);
+	return 0;
 }
 
 int gmem_forget_touches(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr)
@@ -130,7 +176,7 @@ int gmem_forget_touches(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint6
 	for (gfn_t end = gfn + nr, next; gfn < end; gfn = next) {
 		next = min_u64(end, align_down(gfn, QUIRE_BLOCK_PAGES) + QUIRE_BLOCK_PAGES);
 		gmem_await_filled(gm, gfn, next);
-		forget(gm, who, gfn, next);
+		forget(gm, who, gfn, next, NULL);
 		gmem_let_others(gm);
 	}
 	gmem_unlock(gm);

@@ -275,6 +275,18 @@ int window_write(struct window *w, gfn_t gfn, uint64_t nr, const void *bytes)
 	return err;
 }
 
+int window_read(const struct window *w, gfn_t gfn, uint8_t *bytes)
+{
+	ssize_t n;
+
+	do
+		n = pread(w->ram_fd, bytes, QUIRE_PAGE_SIZE, (off_t)gfn_to_gpa(gfn));
+	while (n < 0 && errno == EINTR);
+	if (n == QUIRE_PAGE_SIZE)
+		return 0;
+	return n < 0 ? -errno : -EIO;
+}
+
 static int populate(uint8_t *start, uint64_t bytes, int advice)
 {
 	int err;

@@ -55,6 +55,12 @@ void window_destroy(struct window *w);
 int window_write(struct window *w, gfn_t gfn, uint64_t nr, const void *bytes);
 
 /*
+ * Read page gfn of the RAM file, which exists, and enter it in no page table.  To take it away then
+ * needs no flush of other processors, which would interrupt those in the guest.  0 or -errno.
+ */
+int window_read(const struct window *w, gfn_t gfn, uint8_t *bytes);
+
+/*
  * Write zeroes to the holes of [gfn, gfn + nr) in the RAM file.  0; on failure the host's -errno,
  * and the first *done pages are no holes.
  */

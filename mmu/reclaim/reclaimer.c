@@ -235,12 +235,13 @@ int reclaimer_create(const struct reclaimer_config *config, struct reclaimer **o
 		return fail(r, code, err);
 	r->chosen_at = calloc(span, sizeof(*r->chosen_at));
 	r->age.idle = calloc(span, 1);
-	if (!r->chosen_at || !r->age.idle)
+	r->heat.of_page = calloc(span, 1);
+	if (!r->chosen_at || !r->age.idle || !r->heat.of_page)
 		return fail(r, -ENOMEM, err);
 	r->age.began_ns = monotonic_ns();
 	if (!config->only_by_hand)
 		r->stats.metadata_bytes =
-			span * (config->policy->page_bytes + sizeof(*r->chosen_at) + 1);
+			span * (config->policy->page_bytes + sizeof(*r->chosen_at) + 2);
 	*out = r;
 	return 0;
 }
@@ -277,6 +278,7 @@ void reclaimer_destroy(struct reclaimer *r)
 	reclaim_destroy(r->policy);
 	free(r->chosen_at);
 	free(r->age.idle);
+	free(r->heat.of_page);
 	free(r);
 }
 

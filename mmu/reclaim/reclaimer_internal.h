@@ -62,6 +62,13 @@ struct age {
 	struct age_counts counts;
 };
 
+/* At how many of its last looks each page was used, less how often not: see sample.c. */
+struct heat {
+	uint8_t *of_page;
+	uint64_t hottest; /* pages of the most heat at which the sample looked ... */
+	uint64_t unused;  /* ... of them those that were not used */
+};
+
 /* [I] immutable once the thread runs   [a] atomic   all else is the thread's alone */
 struct reclaimer {
 	struct reclaimer_config config; /* [I] */
@@ -73,6 +80,7 @@ struct reclaimer {
 	struct by_hand by_hand;
 	struct give_back give;
 	struct age age;
+	struct heat heat;
 	struct reclaim *policy;
 	uint32_t *chosen_at;	 /* [a] of each page: nr_chosen when it was chosen, + 1; 0: never */
 	uint64_t sampled_at;	 /* nr_chosen at the end of the last pass */

@@ -7,8 +7,8 @@
 #              loads there were in 1000 operations; and the longest that an operation took: for
 #              each pattern and policy
 #   peer       with half of the memory: quire against QEMU in a memory cgroup that swaps to a zram
-#              device, or to a file.  What zram takes is taken off the cgroup, so that both sides
-#              have the same memory in all
+#              device, or to a file.  What zram takes counts as held, so that both sides have the
+#              same memory in all; held and away show that they had
 #
 # BENCH_POLICIES, BENCH_PATTERNS and BENCH_RATIOS say what of it; BENCH_RUNS how often (3).
 set -u
@@ -32,21 +32,19 @@ of_ratio() {	# the pages that a guest has
 	awk -v r="$1" -v p=$pages 'BEGIN { printf "%d", p / r }'
 }
 
-# turn FILE WHO PAGES PATTERN OPTION...: its numbers go to FILE.ops, FILE.longest and FILE.zram; a
-# guest that was killed has done nothing
+# turn FILE WHO PAGES PATTERN OPTION...: its numbers go to FILE.ops, FILE.longest and so on; a guest
+# that was killed has done nothing
 turn() {
-	local file=$dir/$1 who=$2 has=$3 pattern=$4 numbers
+	local file=$dir/$1 who=$2 has=$3 pattern=$4 numbers number
 
 	shift 4
 	"$warm" 256
 	numbers=$(timeout 120 $first perl "$(dirname "$0")/pressure_turn.pl" "$who" "$has" "$@" -- \
 		5 "pattern=$pattern" $words 2>>"$dir/err") ||
-		numbers='ops_s=0 longest_us=0 most=0 zram=0'
-	[[ $numbers =~ loads=([0-9.]+) ]] && echo "${BASH_REMATCH[1]}" >>"$file.loads"
-	[[ $numbers =~ ops_s=([0-9]+)\ longest_us=([0-9]+)\ most=[0-9]+\ zram=([0-9]+) ]]
-	echo "${BASH_REMATCH[1]}" >>"$file.ops"
-	echo "${BASH_REMATCH[2]}" >>"$file.longest"
-	echo "${BASH_REMATCH[3]}" >>"$file.zram"
+		numbers='ops_s=0 longest_us=0'
+	for number in $numbers; do
+		echo "${number#*=}" >>"$file.${number%%=*}"
+	done
 }
 
 of() {	# FILE.NUMBER: the median
@@ -65,15 +63,15 @@ for pattern in $patterns; do
 			done
 		done
 	done
-	base=$(of "$pattern.ops")
+	base=$(of "$pattern.ops_s")
 	for policy in $policies; do
 		printf 'slowdown pattern=%s policy=%s' "$pattern" "$policy"
 		for r in $ratios; do
-			ops=$(of "$pattern-$policy-$r.ops")
+			ops=$(of "$pattern-$policy-$r.ops_s")
 			printf ' at_%s=%s (loads=%s longest_us=%s)' "$r" \
 				"$( ((ops)) && ratio "$base" "$ops" || echo killed)" \
 				"$(of "$pattern-$policy-$r.loads")" \
-				"$(of "$pattern-$policy-$r.longest")"
+				"$(of "$pattern-$policy-$r.longest_us")"
 		done
 		echo
 	done
@@ -93,22 +91,23 @@ if [ -n "$why" ]; then
 fi
 
 peer() {	# pattern, device: zram or file
-	local file=$2-$1 has=$((pages / 2)) less=0
-	# What zram takes depends on what is in it, so it is tried once.
-	turn "$file-try" "$2" "$has" "$1" "less=0"
-	[ "$2" = zram ] && less=$(of "$file-try.zram")
-	((less < 0 || less > has / 2)) && less=$((has / 2))
+	local file=$2-$1 has=$((pages / 2))
 	for ((i = 0; i < runs; i++)); do
 		turn "quire-$file" quire "$has" "$1" --merge=off
-		turn "$file" "$2" "$has" "$1" "less=$less"
+		turn "$file" "$2" "$has" "$1"
 	done
 	printf 'peer pattern=%s swap=%s quire_ops_s=%s (%s) qemu_ops_s=%s (%s) ratio=%s aim>=1.5' \
-		"$1" "$2" "$(of "quire-$file.ops")" "$(spread <"$dir/quire-$file.ops")" \
-		"$(of "$file.ops")" "$(spread <"$dir/$file.ops")" \
-		"$(ratio "$(of "quire-$file.ops")" "$(of "$file.ops")")"
+		"$1" "$2" "$(of "quire-$file.ops_s")" "$(spread <"$dir/quire-$file.ops_s")" \
+		"$(of "$file.ops_s")" "$(spread <"$dir/$file.ops_s")" \
+		"$(ratio "$(of "quire-$file.ops_s")" "$(of "$file.ops_s")")"
 	printf ' quire_longest_us=%s qemu_longest_us=%s ratio=%s aim<=0.5\n' \
-		"$(of "quire-$file.longest")" "$(of "$file.longest")" \
-		"$(ratio "$(of "quire-$file.longest")" "$(of "$file.longest")")"
+		"$(of "quire-$file.longest_us")" "$(of "$file.longest_us")" \
+		"$(ratio "$(of "quire-$file.longest_us")" "$(of "$file.longest_us")")"
+	for who in "quire-$file" "$file"; do
+		printf '  held=%s away=%s%s\n' "$(of "$who.held")" "$(of "$who.away")" \
+			"$([ ! -e "$dir/$who.vcpu_us" ] || echo " loads=$(of "$who.loads")" \
+				"vcpu_us=$(of "$who.vcpu_us") cpu_us=$(of "$who.cpu_us")")"
+	done
 }
 
 for pattern in $patterns; do

@@ -2,22 +2,27 @@
 # SPDX-License-Identifier: MIT
 #
 # pressure_turn.pl quire PAGES [OPTION...] -- SECONDS WORD...
-# pressure_turn.pl zram|file PAGES [less=N] -- SECONDS WORD...
+# pressure_turn.pl zram|file PAGES -- SECONDS WORD...
 #
 # A guest of 128 MiB that stresses its memory (quill's stress), and of which PAGES pages may be in
 # memory besides what it costs without them; 0: all.  Prints what it did:
 #
-#   ops_s=N longest_us=N most=N zram=N    most: pages in memory at most; zram: what it took besides
-#   loads=N                               quire alone: of 1000 operations
+#   ops_s=N longest_us=N held=N away=N    held: what it held besides, in the mean of all looks once
+#                                         it was ready; away: pages that were elsewhere then
+#   loads=N vcpu_us=N cpu_us=N            quire alone: in 1000 operations; the processor time of an
+#                                         operation, of its vCPU and of the whole VM
+#
+# What compressed pages take counts as held, on both sides.
 #
 # Options are quire run's.  The others are QEMU in a memory cgroup, with swap on a zram device or in
-# a file, which are this turn's own.  less=N: zram is known to take N pages, so that the cgroup has
-# as many fewer.  QEMU has no transparent huge pages: with them the kernel finds nothing to reclaim.
+# a file, which are this turn's own.  QEMU has no transparent huge pages: with them the kernel finds
+# nothing to reclaim.
 #
-# With cgroups of version 2 the bound is memory.high.  Those of version 1 have only a hard limit, at
-# which the kernel kills a guest that touches pages faster than they leave.  There somebody
-# (squeeze) sets the limit, which reclaims what is above it, and takes it away again, 2000 times a
-# second.
+# The bound of QEMU is on its anonymous memory.  A guest with next to no pages says what it takes
+# besides; the page cache of its files does not count, because it goes first.  Somebody (squeeze)
+# looks 2000 times a second.  If there is too much, he sets the limit of the cgroup, which makes the
+# kernel reclaim what is above it, and takes it away again: at a hard limit that stays the kernel
+# kills a guest that touches pages faster than they leave.
 #
 # What was made is taken away at the end, also when the turn is killed by a signal.
 use strict;
@@ -43,50 +48,57 @@ sub put { open my $f, '>', $_[0] or return; print $f $_[1]; return close $f }
 sub spew { put(@_) or die "$_[0]: $!\n" }
 
 sub report {
-	my ($out, $most, $zram) = @_;
+	my ($out, $held, $away) = @_;
 	my ($operations, $longest) = $out =~ /operations=(\d+) longest_us=(\d+)/
 		or die "$who: $out\n";
 	$out =~ /verified=/ or die "$who: $out\n";
-	printf "ops_s=%.0f longest_us=%d most=%d zram=%d\n", $operations / $words[0], $longest,
-		$most, $zram // 0;
+	printf "ops_s=%.0f longest_us=%d held=%d away=%d\n", $operations / $words[0], $longest,
+		$held, $away;
 }
+
+sub mean { my $sum = 0; $sum += $_ for @_; return @_ ? $sum / @_ : 0 }
 
 # ---- quire ----
 
-# How many loads there were so far.
-sub loads {
+my (@held, @away);	# at each look, in pages
+
+# The loads so far; the processor time in us, of the vCPU and in all.  What it holds is noted.
+sub look {
 	my ($vm) = @_;
-	my $doc = decode_json(scalar `$Quire::quire stat --json $vm->{name}`);
-	my %loads = %{ $doc->{vms}[0]{compressed_loads} };
+	my $its = decode_json(scalar `$Quire::quire stat --json $vm->{name}`)->{vms}[0];
+	my %loads = %{ $its->{compressed_loads} };
 	delete $loads{longest_ns};
 	my $sum = 0;
 	$sum += $_ for values %loads;
-	return $sum;
+	push @held, $its->{resident_bytes} / 4096;
+	push @away, $its->{state_compressed_pages} + ($its->{state_swapped_pages} // 0);
+	return ($sum, $its->{vcpu_cpu_ns} / 1000, $its->{cpu_ns} / 1000);
 }
 
-# What the guest says of itself, with the loads until then: (operations, loads).
+# What the guest says of itself, with what look() says: (operations, loads, ...).
 sub sample {
 	my ($vm) = @_;
 	$vm->{out} = '';
 	my $operations = $vm->wait_for(qr/filled=\d+ operations=(\d+) /)
 		// die "quire: $vm->{out}\n";
-	return ($operations, loads($vm));
+	return ($operations, look($vm));
 }
 
 # Its machine has what the guest costs besides: the VM's overhead (605 pages), what must stay free
 # (some 270), and what the guest needs for itself (three blocks).
 sub quire_turn {
-	my $besides = 2400;
+	my ($its, $besides) = (3 * 512, 2400);
 	my @machine = $pages ? sprintf('--machine-memory=%dK', 4 * ($pages + $besides)) : ();
-	my $vm = Quire->new([qw(-m 128M --overcommit=1), "--stats=$dir/stats", @machine, @options],
-		'stress', @words, 'every=1');
+	my $vm = Quire->new([qw(-m 128M --overcommit=1), @machine, @options], 'stress', @words,
+		'every=1');
 	my @first = sample($vm);
 	my @last = sample($vm);
 	@last = sample($vm) for 3 .. $words[0] - 1;
 	$vm->finish;
-	my $its = decode_json(slurp("$dir/stats"))->{vms}[0];
-	report($vm->{out}, $its->{most_resident_bytes} / 4096);
-	printf "loads=%.1f\n", 1000 * ($last[1] - $first[1]) / ($last[0] - $first[0] || 1);
+	report($vm->{out}, mean(@held) - $its, mean(@away));
+	my $operations = $last[0] - $first[0] || 1;
+	my ($loads, $vcpu, $cpu) = map { ($last[$_] - $first[$_]) / $operations } 1 .. 3;
+	printf "loads=%.1f vcpu_us=%.1f cpu_us=%.1f\n", 1000 * $loads, $vcpu, $cpu;
 }
 
 # ---- QEMU: its cgroup ----
@@ -94,23 +106,41 @@ sub quire_turn {
 my ($group, $zram, $file, $squeezer);
 my $v1 = -e '/sys/fs/cgroup/memory/cgroup.procs';
 my $root = $v1 ? '/sys/fs/cgroup/memory' : '/sys/fs/cgroup';
-my ($limit, $most, $none) = $v1 ? qw(memory.limit_in_bytes memory.max_usage_in_bytes -1) :
-	qw(memory.high memory.peak max);
+my ($limit, $none) = $v1 ? qw(memory.limit_in_bytes -1) : qw(memory.high max);
+my $usage = $v1 ? 'memory.usage_in_bytes' : 'memory.current';
+
+# A number of its memory.stat.
+sub counter {
+	my ($name) = @_;
+	return slurp("$group/memory.stat") =~ /^$name (\d+)$/m ? $1 : 0;
+}
+
+# What the kernel has for it: tables.
+sub kernel_bytes {
+	return $v1 ? slurp("$group/memory.kmem.usage_in_bytes") : counter('kernel');
+}
+
+sub zram_bytes {
+	return defined $zram ? (split ' ', slurp("/sys/block/zram$zram/mm_stat"))[2] : 0;
+}
+
+# What it holds: its anonymous memory, and what zram has of it.
+sub held_bytes { return counter($v1 ? 'rss' : 'anon') + zram_bytes() }
+sub away_bytes { return $v1 ? counter('swap') : slurp("$group/memory.swap.current") }
 
 sub squeeze {
 	my ($bytes) = @_;
 	while (1) {
 		sleep 0.0005;
-		next if slurp("$group/memory.usage_in_bytes") <= $bytes;
-		put("$group/$limit", $bytes);
+		my $most = $bytes - zram_bytes() + kernel_bytes();
+		next if slurp("$group/$usage") <= $most;
+		put("$group/$limit", $most);
 		put("$group/$limit", $none);
 	}
 }
 
 sub bound {
 	my ($bytes) = @_;
-	spew("$group/$limit", $v1 ? $none : $bytes);
-	return if !$v1 || $bytes == $none;
 	$squeezer = fork // die "fork: $!\n";
 	return if $squeezer;
 	$SIG{TERM} = 'DEFAULT';
@@ -151,33 +181,39 @@ sub unmake {
 my $parent = $$;
 END { unmake() if $$ == $parent }
 
-sub zram_pages {
-	return defined $zram ? (split ' ', slurp("/sys/block/zram$zram/mm_stat"))[4] / 4096 : 0;
-}
-
 # ---- ... and its turn ----
 
-# A guest with that bound in bytes; what it printed.
-sub guest {
-	my ($bytes, @its) = @_;
-	put("$group/$most", 0) if $v1;
-	bound($bytes);
+sub qemu {
 	local $Qemu::first = sub {
 		syscall 157, 41, 1, 0, 0, 0;	# prctl(PR_SET_THP_DISABLE)
 		spew("$group/cgroup.procs", $$);
 	};
-	my $vm = Qemu->new($Quire::quill, $dir, [qw(-m 128)], 'stress', @its);
+	return Qemu->new($Quire::quill, $dir, [qw(-m 128)], 'stress', @_);
+}
+
+# What a guest holds without pages.
+sub besides {
+	my $vm = qemu(qw(1 pages=16 fill=1));
+	$vm->wait_for(qr/ready/) or die "QEMU: $vm->{out}\n";
+	sleep 0.5;
+	my $bytes = held_bytes();
 	$vm->finish;
-	return $vm->{out};
+	return $bytes;
 }
 
 sub qemu_turn {
-	my $less = "@options" =~ /less=(\d+)/ ? $1 : 0;
 	make();
-	guest($none, qw(rounds=1 pages=16));
-	my $besides = slurp("$group/$most") - 16 * 4096;
-	my $out = guest($pages ? $besides + 4096 * ($pages - $less) : $none, @words);
-	report($out, (slurp("$group/$most") - $besides) / 4096, zram_pages());
+	my $besides = besides();
+	bound($besides + 4096 * $pages) if $pages;
+	my $vm = qemu(@words);
+	$vm->wait_for(qr/ready/) or die "QEMU: $vm->{out}\n";
+	for (2 .. $words[0]) {
+		sleep 1;
+		push @held, (held_bytes() - $besides) / 4096;
+		push @away, away_bytes() / 4096;
+	}
+	$vm->finish;
+	report($vm->{out}, mean(@held), mean(@away));
 }
 
 $who eq 'quire' ? quire_turn() : qemu_turn();

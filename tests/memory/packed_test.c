@@ -187,6 +187,38 @@ static void test_leaf(void)
 /* ---- who is idle ---- */
 
 /* How far a touch is seen: on shadow tables the entries around it come with it. */
+/* By turns text and one word: no two that follow each other lie together in the pool. */
+static void fill_by_turns(uint64_t *page, uint64_t number)
+{
+	fill_text(page, number);
+	for (unsigned int i = 0; number % 2 && i < QUIRE_PAGE_SIZE / sizeof(*page); i++)
+		page[i] = number << 32 | number;
+}
+
+/* A guest that goes on from page to page finds them home; one that jumps gets what it touches. */
+static void test_ahead(void)
+{
+	create(GMEM_HUGE_NEVER);
+	fill(512, 256, fill_by_turns);
+	compress(512, 256);
+	for (gfn_t gfn = 512; gfn < 768; gfn += 4)
+		look_at((uint64_t *)hva(gfn));
+	is(stats().loaded_pages, 64, "each page that is touched here and there comes home%s",
+	   guest_kind());
+	is(stats().load_ahead_pages, 0, "... and no other does");
+	is(wrong(512, 256, fill_by_turns, true), 0,
+	   "then all of them are read, one after the other");
+	ok(stats().load_ahead_pages >= 64, "... some came before that, between those at home (%lu)",
+	   (long)stats().load_ahead_pages);
+	compress(512, 256);
+	is(wrong(512, 256, fill_by_turns, true), 0, "and again, when none is at home");
+	ok(stats().load_ahead_pages >= 256, "... then most came ahead (%lu)",
+	   (long)stats().load_ahead_pages);
+	is(stats().loaded_pages, 512, "... and none of them twice");
+	is_sound("after pages that came ahead");
+	destroy();
+}
+
 static uint64_t around(void)
 {
 	return guest_on_shadow ? 16 : 1;
@@ -263,6 +295,38 @@ static void test_watchers(void)
 	is(gmem_touched(gm, GMEM_BY_HAND, NR_PAGES, 1, &out), -EFAULT, "... nor what is no RAM");
 	is(wrong(500, 140, fill_text, true), 0, "all pages have their bytes");
 	is_sound("after two who look");
+	destroy();
+}
+
+/* Of some pages touches are forgotten, and of those between them not. */
+static void test_forget_these(void)
+{
+	uint64_t which[QUIRE_BLOCK_PAGES / 64] = { [1] = 0xffff0000ffff0000, [3] = UINT64_MAX };
+	struct gmem_packed packed = { 0 };
+	struct gmem_touched out;
+	uint64_t other = 0;
+
+	create(GMEM_HUGE_NEVER);
+	fill(512, 256, fill_text);
+	gmem_compress(gm, 512 + 210, 10, GMEM_NR_WATCHERS, &packed);
+	gmem_forget_touches(gm, GMEM_BY_HAND, 512, 256);
+	for (gfn_t gfn = 512; gfn < 512 + 210; gfn++)
+		look_at((uint64_t *)hva(gfn));
+	is(gmem_forget_these(gm, GMEM_RECLAIMER, 512, 256, which), 0, "some are forgotten%s",
+	   guest_kind());
+	gmem_touched(gm, GMEM_RECLAIMER, 512, 256, &out);
+	for (unsigned int i = 0; i < ARRAY_SIZE(which); i++)
+		other += (uint64_t)__builtin_popcountll(out.touched[i] & which[i]);
+	is(other, 0, "... they are not touched");
+	is(out.touched[0], UINT64_MAX, "... but those before them");
+	is(out.touched[1], ~which[1], "... between them");
+	is(out.touched[2], UINT64_MAX, "... and behind them are");
+	gmem_touched(gm, GMEM_BY_HAND, 512, 210, &out);
+	is(out.touched[1] & out.touched[2], UINT64_MAX, "another one hears of all touches");
+	is(gmem_forget_these(gm, GMEM_RECLAIMER, NR_PAGES, 1, which), -EFAULT,
+	   "what is no RAM has none");
+	is(wrong(512, 256, fill_text, true), 0, "all pages have their bytes");
+	is_sound("after forgetting some");
 	destroy();
 }
 
@@ -446,10 +510,12 @@ int main(int argc, char **argv)
 	for (unsigned int i = 0; i < 2; i++) {
 		guest_on_shadow = i;
 		test_exact();
+		test_ahead();
 		test_kinds();
 		test_leaf();
 		test_idle();
 		test_watchers();
+		test_forget_these();
 		test_idle_leaf();
 		test_tight(64, fill_text, NR_PAGES / 3);
 		test_tight(1000, fill_text, NR_PAGES / 3);

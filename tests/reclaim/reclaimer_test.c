@@ -479,6 +479,42 @@ static void later(uint64_t seconds)
 	r->age.began_ns -= seconds * NS_PER_S;
 }
 
+/* How many of the first pages a sample has left alone. */
+static uint64_t left_alone(uint64_t nr)
+{
+	struct gmem_touched t;
+	uint64_t sum = 0;
+
+	gmem_touched(gm, GMEM_RECLAIMER, 0, nr, &t);
+	for (unsigned int i = 0; i * 64 < nr; i++)
+		sum += (uint64_t)__builtin_popcountll(t.touched[i]);
+	return sum;
+}
+
+/* Pages that are used all the time are looked at seldom; and it is soon seen when that is over. */
+static void test_heat(void)
+{
+	uint64_t alone = 0;
+
+	begin(GMEM_HUGE_NEVER, RECLAIM_GEN);
+	fill_text(0, 256);
+	reclaimer_sample(r);
+	is(left_alone(256), 0, "at first all pages are looked at%s", guest_kind());
+	for (unsigned int pass = 0; pass < 16; pass++) {
+		for (gfn_t gfn = 0; gfn < 256; gfn++)
+			touch(gfn);
+		reclaimer_sample(r);
+		alone += pass < 8 ? 0 : left_alone(256);
+	}
+	is(alone, 8 * 256 * 7 / 8, "one in eight of those that are used all the time are");
+	is(stats().active_pages, 256, "... and all count as used");
+	for (unsigned int pass = 0; pass < 4; pass++)
+		reclaimer_sample(r);
+	is(stats().active_pages, 0, "four samples after the guest has left them none does");
+	is(left_alone(256), 0, "... and all are looked at");
+	end();
+}
+
 static void test_ages(void)
 {
 	struct gmem_swapped out = { 0 };
@@ -701,6 +737,7 @@ static void test_all(void)
 	test_direct(GMEM_HUGE_NEVER, RECLAIM_GEN);
 	test_direct(GMEM_HUGE_AUTO, RECLAIM_CLOCK);
 	test_asked();
+	test_heat();
 	test_ages();
 	test_by_hand();
 	test_gives();

@@ -170,6 +170,8 @@ const struct metric metrics_table[] = {
 	ROW(COUNTER, "vm.zswpout_pages", "quire_vm_zswpout_bytes", "Pages that became compressed."),
 	ROW(COUNTER, "vm.zswpin_pages", "quire_vm_zswpin_bytes",
 	    "Compressed pages that came home."),
+	ROW(COUNTER, "vm.load_ahead_pages", "quire_vm_load_ahead_bytes",
+	    "Pages of these that nobody had touched yet."),
 	ROW(COUNTER, "vm.reject_compress_poor_pages", "quire_vm_reject_compress_poor_bytes",
 	    "Pages that stayed because they do not compress."),
 	ROW(COUNTER, "vm.reject_remembered_pages", "quire_vm_reject_remembered_bytes",

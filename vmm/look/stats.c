@@ -230,6 +230,7 @@ static void compression_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "same_filled_pages", gs->pool.filled_pages);
 	json_number(json, "zswpout_pages", gs->packed_pages);
 	json_number(json, "zswpin_pages", gs->loaded_pages);
+	json_number(json, "load_ahead_pages", gs->load_ahead_pages);
 	json_number(json, "reject_compress_poor_pages", gs->unpackable_pages);
 	json_number(json, "reject_remembered_pages", gs->put_off_pages);
 }
