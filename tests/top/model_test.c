@@ -171,7 +171,7 @@ static void test_list(void)
 		if (strlen(line(i)) > 80)
 			tap_bail("line %u is longer than the screen", i);
 	ok(!strncmp(line(23), "Enter map", 9), "the last line says what keys there are");
-	ok(strlen(line(23)) < 80, "... and all of them fit");
+	ok(strstr(line(23), "h help"), "... and all of them fit");
 }
 
 static void test_sort(void)

@@ -120,10 +120,10 @@ static void draw_help(struct frame *f)
 /* ---- the bottom ---- */
 
 static const char *const key_lines[] = {
-	[VIEW_LIST] = ("Enter map  p pause  r resume  b balloon  m merge  k kill  / filter  "
-		       "< > sort  h help  q quit"),
+	[VIEW_LIST] =
+		"Enter map  / filter  <> sort  p pause r resume b balloon m merge k kill  h help",
 	[VIEW_MAP] =
-		"arrows move  + - zoom  p pause  r resume  b balloon  m merge  k kill  Esc back",
+		"Esc back  arrows move  + - zoom  p pause  r resume  b balloon  m merge  k kill",
 	[VIEW_HELP] = "any key goes back",
 };
 
