@@ -163,7 +163,7 @@ static void draw_stall(struct frame *f, unsigned int row, unsigned int column, u
 
 /* ---- the table ---- */
 
-#define RATE(rate) [COLUMN_RATES + (rate)] = { NULL, 5, 6, true, columns_rate, rate, draw_rate }
+#define RATE(rate) [COLUMN_RATES + (rate)] = { NULL, 5, 9, true, columns_rate, rate, draw_rate }
 
 /*
  * With the smallest widths the table has 80 columns.  A rate is called as in watch_rates[], and
