@@ -94,6 +94,21 @@ ok($stop->{seq} > $oom->{seq}, '... after it was chosen');
 $stat = decode_json(scalar quire('stat', '--json', "--machine=$address"));
 is(scalar(of('oom', '', @later)), $stat->{machine}{oom_kills}, 'quire stat counts the same');
 
+# ---- what the document says ----
+
+# The kinds in docs/metrics.md, and the numbers that each has.
+my ($section) = slurp('docs/metrics.md') =~ /^## Events\n(.*)\z/ms;
+my %numbers = map { /^\| `(\w+)` \| .*? \|(.*)\|$/ ? ($1 => $2) : () } split /\n/, $section;
+$numbers{reclaim} .= $numbers{reclaim_level};
+my %common = map { $_ => 1 } qw(schema seq time monotonic_ns kind vm id pid reason text);
+my @strange = map {
+	my $e = $_;
+	map { "$e->{kind}: $_" }
+		grep { !$common{$_} && ($numbers{$e->{kind}} // '') !~ /`$_`/ } sort keys %$e;
+} @later;
+is_deeply(\@strange, [], 'docs/metrics.md names each number of each kind');
+is_deeply([grep { !exists $numbers{$_->{kind}} } @later], [], '... and each kind');
+
 # ---- the end ----
 
 quire('kill', 'twin');
