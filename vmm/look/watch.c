@@ -179,7 +179,8 @@ int watch_note(struct watch *w)
 		add_up(&all, &one);
 	}
 	drop_unseen(w);
-	qsort(w->vm, w->nr_vms, sizeof(*w->vm), compare_vms);
+	if (w->nr_vms)
+		qsort(w->vm, w->nr_vms, sizeof(*w->vm), compare_vms);
 	all.over_ns = last ? growth(all.at_ns, last->at_ns) : 0;
 	if (all.nr_vms)
 		all.stall_permille /= all.nr_vms;
