@@ -42,17 +42,28 @@ static void catch_signals(void)
 		sigaction(numbers[i], &action, NULL);
 }
 
+/* Does the terminal's description say how to move the cursor?  It is read for this alone. */
+static bool moves_cursor(const char *term)
+{
+	bool moves;
+	int found;
+
+	if (!term || setupterm(term, STDOUT_FILENO, &found) != OK)
+		return false;
+	moves = tigetstr("cup") && tigetstr("cup") != (char *)-1;
+	del_curterm(cur_term);
+	return moves;
+}
+
 static int check_terminal(struct quire_error *err)
 {
 	const char *term = getenv("TERM");
-	int found;
 
 	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
 		return quire_fail(err, -ENOTTY,
 				  "standard input and output are no terminal: say --once or "
 				  "--batch=N");
-	if (!term || setupterm(term, STDOUT_FILENO, &found) != OK || !tigetstr("cup") ||
-	    tigetstr("cup") == (char *)-1)
+	if (!moves_cursor(term))
 		return quire_fail(err, -ENOTTY,
 				  "the terminal (TERM=%.40s) cannot move its cursor: say --once or "
 				  "--batch=N",
