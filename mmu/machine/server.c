@@ -88,7 +88,7 @@ static void set_defaults(struct machine_config *c)
 	c->stop_ms = c->stop_ms ? c->stop_ms : DEFAULT_STOP_MS;
 	c->balloon_ms = c->balloon_ms ? c->balloon_ms : DEFAULT_BALLOON_MS;
 	c->balloon_patience_ms = c->balloon_patience_ms ? c->balloon_patience_ms :
-							  DEFAULT_BALLOON_MS;
+							  DEFAULT_PATIENCE_MS;
 	c->reclaim_ms = c->reclaim_ms ? c->reclaim_ms : DEFAULT_RECLAIM_MS;
 	c->reclaim_patience_ms = c->reclaim_patience_ms ? c->reclaim_patience_ms :
 							  DEFAULT_PATIENCE_MS;
