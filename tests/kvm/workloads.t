@@ -93,7 +93,8 @@ sub under_quire {
 		[qr/^churn: verified=2000$/m, 'churn', 1, 2000, 'rate=0', 'seconds=1', 'own=1'],
 		[qr/^peek: pages=9000 zero=9000 .*^peek: written=2970\npeek: verified=9000$/ms,
 			'peek', 9000, 'write=33'],
-		[qr/^locked: operations=[1-9]\d*\nlocked: verified=500$/m, 'locked', 1, 'pages=500'],
+		[qr/^locked: operations=[1-9]\d*\nlocked: verified=500$/m, 'locked', 1,
+			'pages=500'],
 		[qr/^remap: maps=[1-9]\d* writes=\d+ drops=\d+\nremap: verified=500$/m, 'remap', 1,
 			'pages=500'],
 	);
