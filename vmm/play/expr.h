@@ -124,4 +124,7 @@ enum expr_truth expr_holds(const struct expr *expr, const struct expr_world *wor
 /* Is this guest in the set? */
 bool expr_in_set(const struct expr_set *set, const char *name);
 
+/* The member of an object with dots between the levels of its name; NULL: there is none. */
+const json_t *expr_member(const json_t *of, const char *name);
+
 #endif

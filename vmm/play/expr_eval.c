@@ -51,7 +51,7 @@ bool expr_in_set(const struct expr_set *set, const char *name)
 
 /* ---- paths ---- */
 
-static const json_t *member(const json_t *of, const char *name)
+const json_t *expr_member(const json_t *of, const char *name)
 {
 	char part[64];
 
@@ -105,11 +105,11 @@ static struct value path(struct evaluation *e, const struct expr_node *node)
 	if (node->place == EXPR_GUESTS)
 		return of_truth(true);
 	if (node->place == EXPR_OF_MACHINE) {
-		value = member(e->world->machine, node->text);
+		value = expr_member(e->world->machine, node->text);
 		return value ? of_json(value) : unknown(e, "the machine", "is not there");
 	}
 	of = node->place == EXPR_OF_BOUND ? e->vm : json_object_get(e->world->vms, name);
-	value = member(of, node->text);
+	value = expr_member(of, node->text);
 	return value ? of_json(value) : absent(e, name ? name : "a guest", of);
 }
 

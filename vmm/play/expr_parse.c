@@ -111,25 +111,10 @@ static bool accept(struct parser *ps, const char *token)
 
 /* ---- names ---- */
 
-/* The member of an object with dots between the levels. */
-static const json_t *member(const json_t *of, const char *name)
-{
-	char part[64];
-
-	while (of && *name) {
-		size_t n = strcspn(name, ".");
-
-		snprintf(part, sizeof(part), "%.*s", (int)n, name);
-		of = json_object_get(of, part);
-		name += n + (name[n] == '.');
-	}
-	return of;
-}
-
 static enum type type_of(struct parser *ps, const char *at, const json_t *example, const char *name,
 			 const char *of)
 {
-	const json_t *value = member(example, name);
+	const json_t *value = expr_member(example, name);
 
 	if (json_is_number(value))
 		return TYPE_NUMBER;
