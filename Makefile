@@ -90,6 +90,10 @@ BOTH      := $(KEEPER_TESTS) $(patsubst %,tests/kvm/%.t,merge workloads stress b
              balloon truth wait_for ps dump idle disk)
 TESTS     := $(LONG) $(STORMS) $(BOTH:%=%@shadow) \
              $(filter-out $(LONG) $(STORMS),$(TEST_SH) $(TEST_BIN))
+# What ThreadSanitizer watches is the same whatever SAN is.
+ifneq ($(SAN),)
+TESTS     := $(filter-out tests/house/tsan.t,$(TESTS))
+endif
 BENCH_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 BENCH_SH  := $(wildcard tests/bench/*.sh)
 FUZZ_SRC  := $(wildcard tests/fuzz/*_fuzz.c)

@@ -23,7 +23,7 @@
 #include "mmu/base/wire.h"
 
 #define HURRY_DIVISOR	20u /* two ticks are at least balloon_ms / 20 apart */
-#define PATIENCE_FACTOR 10u /* a CREDIT waits at most 10 * balloon_patience_ms for balloons */
+#define PATIENCE_FACTOR 5u  /* a CREDIT waits at most 5 * balloon_patience_ms for balloons */
 
 /* A VM's balloon, from its first BALLOON on. */
 struct tenant_balloon {

@@ -230,6 +230,7 @@ check '... so the VM runs' is "$(state "b$$")" running
 keys k y
 check 'y ends it' sees "^b$$ has ended"
 check '... really' fails 121 "$quire" ps "b$$"
+check '... and another one is selected' misses "^b$$ +r"
 keys k 9
 check '9 kills at once' sees "^$guest-2 has ended"
 check 'then there is nobody' sees '^no VM is running'
