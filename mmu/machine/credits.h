@@ -151,6 +151,12 @@ uint64_t credits_take_swap(struct credits *c, uint64_t pages);
 /* So much of the swap area is used no more.  Never blocks. */
 void credits_put_swap(struct credits *c, uint64_t pages);
 
+/*
+ * The same, and the VM's disk is full: all that is at hand goes back to the machine, and what it
+ * grants goes too, until credits_take_swap() is called again.
+ */
+void credits_give_swap(struct credits *c, uint64_t pages);
+
 /* The VM is ending: credits_wait(), credits_seek() and credits_join(), under way or
  * later, return -ECANCELED. */
 void credits_cancel(struct credits *c);

@@ -43,6 +43,7 @@ struct credits {
 	uint64_t swap_held;	       /* [m] ... and altogether */
 	uint64_t swap_batch;	       /* [m] size of the last grant of it */
 	uint64_t swap_asked;	       /* [m] of the SWAP_CREDIT under way; 0: none is */
+	bool swap_useless;	       /* [m] the VM's disk has no room: nothing is kept */
 	bool joining, joined;	       /* [m] a JOIN is under way; it was answered */
 	int link;		  /* [m] what it brought, until credits_join() takes it; or -1 */
 	bool cancelled, quitting; /* [m] */

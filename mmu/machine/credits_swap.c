@@ -7,6 +7,9 @@
  *
  * If the area is full, the machine answers when there is room again.  Meanwhile what is put back
  * stays here, because this VM wants it.
+ *
+ * If the VM's disk is full, other VMs may still have room on theirs.  So nothing is kept then, nor
+ * what is granted later, until this VM tries again.
  */
 #include "credits_internal.h"
 
@@ -40,12 +43,16 @@ bool credits_swap_granted(struct credits *c, uint64_t pages)
 	c->swap_batch = pages;
 	c->swap_spare += pages;
 	c->swap_held += pages;
+	if (c->swap_useless)
+		credits_swap_flush(c);
 	return true;
 }
 
 void credits_swap_flush(struct credits *c)
 {
-	if (!c->swap_asked && c->swap_spare > 2 * c->swap_batch)
+	if (c->swap_useless && c->swap_spare)
+		give_back(c, c->swap_spare);
+	else if (!c->swap_asked && c->swap_spare > 2 * c->swap_batch)
 		give_back(c, c->swap_spare - c->swap_batch);
 }
 
@@ -54,6 +61,7 @@ uint64_t credits_take_swap(struct credits *c, uint64_t pages)
 	uint64_t taken;
 
 	lock(&c->lock);
+	c->swap_useless = false;
 	taken = min_u64(pages, c->swap_spare);
 	c->swap_spare -= taken;
 	if (taken < pages || c->swap_spare <= c->swap_batch / 2)
@@ -62,13 +70,24 @@ uint64_t credits_take_swap(struct credits *c, uint64_t pages)
 	return taken;
 }
 
-void credits_put_swap(struct credits *c, uint64_t pages)
+static void put(struct credits *c, uint64_t pages, bool useless)
 {
 	lock(&c->lock);
 	c->swap_spare += pages;
+	c->swap_useless |= useless;
 	assert(c->swap_spare <= c->swap_held);
 	credits_swap_flush(c);
 	unlock(&c->lock);
+}
+
+void credits_put_swap(struct credits *c, uint64_t pages)
+{
+	put(c, pages, false);
+}
+
+void credits_give_swap(struct credits *c, uint64_t pages)
+{
+	put(c, pages, true);
 }
 
 uint64_t credits_swap_held(struct credits *c)

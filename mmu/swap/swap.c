@@ -157,8 +157,13 @@ void swap_put(struct swap *s, uint32_t at, uint32_t nr)
 
 void swap_opened(struct swap *s, uint32_t chunk, bool done)
 {
+	const struct swap_quota *q = s->config.quota;
+
 	space_set(&s->space, chunk, done ? CHUNK_OPEN : CHUNK_CLOSED);
-	put_quota(s, !done);
+	if (!done && q && q->give)
+		q->give(q->ctx, SPACE_CHUNK_PAGES);
+	else
+		put_quota(s, !done);
 }
 
 bool swap_close(struct swap *s, uint32_t *chunk)
@@ -168,7 +173,8 @@ bool swap_close(struct swap *s, uint32_t *chunk)
 
 void swap_closed(struct swap *s, uint32_t chunk, bool done)
 {
-	swap_opened(s, chunk, !done);
+	space_set(&s->space, chunk, done ? CHUNK_CLOSED : CHUNK_OPEN);
+	put_quota(s, done);
 }
 
 uint64_t swap_offset(const struct swap *s, uint32_t unit)

@@ -29,6 +29,11 @@ struct swap_quota {
 	/* Take `pages` if they are at hand.  Must not block. */
 	bool (*take)(void *ctx, uint64_t pages);
 	void (*put)(void *ctx, uint64_t pages);
+	/*
+	 * As put; and the disk has no room, so what is at hand is of no use here.  NULL: put is
+	 * called instead.
+	 */
+	void (*give)(void *ctx, uint64_t pages);
 	void *ctx;
 };
 
@@ -97,7 +102,7 @@ int swap_take(struct swap *s, uint32_t nr, uint32_t *at);
 /* They are free again, and no copy has them. */
 void swap_put(struct swap *s, uint32_t at, uint32_t nr);
 
-/* The chunk was allocated; or not, and its quota is put back. */
+/* The chunk was allocated; or not, and its quota is given back. */
 void swap_opened(struct swap *s, uint32_t chunk, bool done);
 
 /* A chunk that is not used: punch it out, and call swap_closed().  False: there is none. */

@@ -317,6 +317,34 @@ static void test_put(void)
 	play_close(&p);
 }
 
+/* The disk of the VM has no room. */
+static void test_useless(void)
+{
+	struct play p;
+
+	play_open(&p);
+	credits_take_swap(p.c, 0);
+	ok(says(&p, MACHINE_SWAP_CREDIT, 1024), "(asked)");
+	say(p.machine, MACHINE_SWAP_GRANT, 0, 1024, -1);
+	await_swap(&p, 1024);
+	is(credits_take_swap(p.c, 600), 600, "(600 are taken)");
+	ok(says(&p, MACHINE_SWAP_CREDIT, 1024), "(asked ahead)");
+	credits_give_swap(p.c, 256);
+	ok(says(&p, MACHINE_SWAP_RETURN, 424 + 256), "whose disk is full keeps nothing");
+	is(credits_swap_held(p.c), 344, "but what it uses");
+	say(p.machine, MACHINE_SWAP_GRANT, 0, 512, -1);
+	ok(says(&p, MACHINE_SWAP_RETURN, 512), "nor what is granted then");
+	is(credits_swap_held(p.c), 344, "and has no more than before");
+	credits_put_swap(p.c, 44);
+	ok(says(&p, MACHINE_SWAP_RETURN, 44), "what it puts back goes on");
+	is(credits_take_swap(p.c, 256), 0, "when it tries again");
+	ok(says(&p, MACHINE_SWAP_CREDIT, 1024), "it asks");
+	say(p.machine, MACHINE_SWAP_GRANT, 0, 512, -1);
+	await_swap(&p, 812);
+	ok(says_nothing(&p), "and keeps what it gets");
+	play_close(&p);
+}
+
 static void test_lost(void)
 {
 	struct reclaim_record record = { .on = 1, .swapped = 5 };
@@ -364,6 +392,7 @@ int main(void)
 	breaks_the_rules(MACHINE_SWAP_CREDIT, RAM, "a SWAP_CREDIT beyond RAM");
 	test_take();
 	test_put();
+	test_useless();
 	test_lost();
 	return tap_done();
 }

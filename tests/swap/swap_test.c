@@ -34,7 +34,15 @@ static void put_quota(void *ctx, uint64_t pages)
 	quota += pages;
 }
 
-static const struct swap_quota hooks = { take_quota, put_quota, NULL };
+static bool disk_full; /* the last pages came back because the disk is */
+
+static void give_quota(void *ctx, uint64_t pages)
+{
+	put_quota(ctx, pages);
+	disk_full = true;
+}
+
+static const struct swap_quota hooks = { take_quota, put_quota, give_quota, NULL };
 
 static struct swap *create(uint32_t unit)
 {
@@ -97,6 +105,8 @@ static void test_account(void)
 	is(quota, SPACE_CHUNK_PAGES, "... which is paid");
 	swap_opened(s, at, false);
 	is(quota, 2 * SPACE_CHUNK_PAGES, "if the host does not have it, the quota is put back");
+	ok(disk_full, "... and of no use here");
+	disk_full = false;
 	is(take(s, 3, &at) ?: take(s, 8, &other), 0, "space is given out");
 	is(other, at + 3, "... one behind the other");
 	swap_gone(s, 5, at, 3, 77);
@@ -117,6 +127,7 @@ static void test_account(void)
 	is(stats(s).file_pages, SPACE_CHUNK_PAGES, "... and paid");
 	swap_destroy(s);
 	is(quota, 2 * SPACE_CHUNK_PAGES, "in the end the quota is whole");
+	ok(!disk_full, "... which was of use");
 }
 
 /* Spares go when space is short, and only they. */

@@ -229,6 +229,11 @@ static void put_swap(void *ctx, uint64_t pages)
 	credits_put_swap(((struct process *)ctx)->credits, pages);
 }
 
+static void give_swap(void *ctx, uint64_t pages)
+{
+	credits_give_swap(((struct process *)ctx)->credits, pages);
+}
+
 /* All of them or none. */
 static bool take_swap(void *ctx, uint64_t pages)
 {
@@ -367,7 +372,12 @@ static void configure(struct process *p)
 	config->is_copy = !p->seat->alone;
 	config->domain = p->run->domain;
 	config->credits = &p->gmem_credits;
-	p->swap_quota = (struct swap_quota){ .take = take_swap, .put = put_swap, .ctx = p };
+	p->swap_quota = (struct swap_quota){
+		.take = take_swap,
+		.put = put_swap,
+		.give = give_swap,
+		.ctx = p,
+	};
 	config->swap.quota = &p->swap_quota;
 	config->watch_fd = p->seat->leash;
 	config->on_watch = on_leash;
