@@ -23,52 +23,69 @@ static bool range_is_ram(const struct gmem *gm, gpa_t gpa, size_t len)
 }
 
 /*
- * See that [gfn, end), swapped pages of one run, can be read: at least the first.  0 with how many
- * in *nr; -EAGAIN: the lock was dropped, look again; or as guest_read.
+ * Read the beginning of [gpa, gpa + len), which is not empty.  Returns how many bytes: as many as
+ * lie in one run, or in one page if it is swapped; or as swapped_fetch.
  */
-static int fetch(struct gmem *gm, gfn_t gfn, gfn_t end, uint64_t *nr)
+static ssize_t read_part(struct gmem *gm, gpa_t gpa, void *to, size_t len)
 {
-	int err = swapped_fetch(gm, gfn, end - gfn);
+	gfn_t gfn = gpa_to_gfn(gpa), end = gpa_to_gfn(gpa + len - 1) + 1;
+	struct stage2_page page;
+	uint64_t nr;
+	int err = 0;
 
-	*nr = 1;
-	if (err == -EINPROGRESS) {
-		swapped_await(gm);
-		return -EAGAIN;
+	gmem_await_filled(gm, gfn, end);
+	nr = stage2_linear_run(gm->s2, gfn, end, &page);
+	if (page.state == PG_SWAPPED) {
+		err = swapped_fetch(gm, gfn, nr);
+		nr = 1;
 	}
 	if (err)
-		gmem_fail(gm, gfn_to_gpa(gfn), err);
-	return err;
+		return err;
+	len = min_u64(len, gfn_to_gpa(gfn + nr) - gpa);
+	contents_copy(gm, gfn, &page, gpa % QUIRE_PAGE_SIZE, to, len);
+	return (ssize_t)len;
 }
 
 int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
 {
-	uint8_t *to = buf;
-	int err = 0;
+	size_t done = 0;
+	ssize_t part = 0;
 
 	if (!range_is_ram(gm, gpa, len))
 		return -EFAULT;
 	gmem_lock(gm, GMEM_ACCESS);
-	while (len) {
-		gfn_t gfn = gpa_to_gfn(gpa), end = gpa_to_gfn(gpa + len - 1) + 1;
-		struct stage2_page page;
-		uint64_t nr;
-		size_t part;
-
-		gmem_await_filled(gm, gfn, end);
-		nr = stage2_linear_run(gm->s2, gfn, end, &page);
-		err = page.state == PG_SWAPPED ? fetch(gm, gfn, gfn + nr, &nr) : 0;
-		if (err == -EAGAIN)
-			continue;
-		if (err)
+	while (done < len) {
+		part = read_part(gm, gpa + done, (uint8_t *)buf + done, len - done);
+		if (part > 0)
+			done += (size_t)part;
+		else if (part == -EINPROGRESS)
+			swapped_await(gm);
+		else
 			break;
-		part = min_u64(len, gfn_to_gpa(gfn + nr) - gpa);
-		contents_copy(gm, gfn, &page, gpa % QUIRE_PAGE_SIZE, to, part);
-		to += part;
-		gpa += part;
-		len -= part;
+	}
+	if (part < 0)
+		gmem_fail(gm, gpa + done, (int)part);
+	gmem_unlock(gm);
+	return part < 0 ? (int)part : 0;
+}
+
+ssize_t guest_peek(struct gmem *gm, gpa_t gpa, void *buf, size_t len, uint64_t until_ns)
+{
+	size_t done = 0;
+	ssize_t part = 0;
+
+	if (!range_is_ram(gm, gpa, len))
+		return -EFAULT;
+	gmem_lock(gm, GMEM_LOOK);
+	while (done < len) {
+		part = read_part(gm, gpa + done, (uint8_t *)buf + done, len - done);
+		if (part > 0)
+			done += (size_t)part;
+		else if (part != -EINPROGRESS || swapped_await_until(gm, until_ns))
+			break;
 	}
 	gmem_unlock(gm);
-	return err;
+	return done || !len ? (ssize_t)done : part;
 }
 
 /* The first page of [gfn, end) that is not private, or end. */

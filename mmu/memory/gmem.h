@@ -15,6 +15,7 @@
  * takes for itself, covers stage 2 and every change to the window.
  */
 #include <stdatomic.h>
+#include <sys/types.h>
 #include <quire/error.h>
 #include "mmu/base/histogram.h"
 #include "mmu/base/stall.h"
@@ -120,6 +121,11 @@ struct gmem_config {
 	 */
 	void (*on_thread_start)(void *ctx);
 	void (*on_swap_thread_start)(void *ctx);
+	/*
+	 * The thread of the swap file has read something since a guest_peek had nothing to return.
+	 * No lock is held.  May be NULL.
+	 */
+	void (*on_peek)(void *ctx);
 	void *ctx;
 };
 
@@ -254,6 +260,18 @@ int gmem_open_ram(const struct gmem *gm);
  * on_host_failure was called.  On failure buf is undefined.
  */
 int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len);
+
+/*
+ * As guest_read, for whoever looks at the guest and must not wait for a disk: it waits until
+ * until_ns at most (CLOCK_MONOTONIC; 0: not at all), and a page that cannot be read back is nobody
+ * else's trouble.
+ * Returns how many bytes were read, from gpa on: fewer than len if the next one did not come; or,
+ * if none came:
+ *   -EINPROGRESS  it is being read: on_peek will be called, and it is worth to come again
+ *   -EFAULT       part of the range is not RAM
+ *   -EIO, -EBADMSG or another -errno: it cannot be read back
+ */
+ssize_t guest_peek(struct gmem *gm, gpa_t gpa, void *buf, size_t len, uint64_t until_ns);
 
 /*
  * Write buf to [gpa, gpa + len).  Pages that are not private are brought in; if credits are short,

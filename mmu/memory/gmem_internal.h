@@ -89,8 +89,11 @@ uint64_t gmem_section(struct gmem *gm, uint64_t most);
 /* Wait, without LOCK_GMEM, until a block has been filled. */
 void gmem_wait_for_fill(struct gmem *gm);
 
-/* Wait, without LOCK_GMEM, for something that does not come from its holders. */
-void gmem_sleep(struct gmem *gm, pthread_cond_t *until);
+/*
+ * Wait, without LOCK_GMEM, for something that does not come from its holders: until until_ns at
+ * most (CLOCK_MONOTONIC, which is the condition's; UINT64_MAX: however long).  0 or -ETIMEDOUT.
+ */
+int gmem_sleep(struct gmem *gm, pthread_cond_t *until, uint64_t until_ns);
 
 /* --- a walk over all of RAM (gmem.c) --- */
 

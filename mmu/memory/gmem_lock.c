@@ -91,11 +91,14 @@ void gmem_wait_for_fill(struct gmem *gm)
 	begin_hold(gm, who, asked_ns);
 }
 
-void gmem_sleep(struct gmem *gm, pthread_cond_t *until)
+int gmem_sleep(struct gmem *gm, pthread_cond_t *until, uint64_t until_ns)
 {
+	const struct timespec deadline = ns_to_timespec(until_ns);
 	enum gmem_holder who = gm->holder;
+	int err;
 
 	end_hold(gm);
-	pthread_cond_wait(until, &gm->lock.mutex);
+	err = pthread_cond_timedwait(until, &gm->lock.mutex, &deadline);
 	begin_hold(gm, who, 0);
+	return -err;
 }

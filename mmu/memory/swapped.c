@@ -75,7 +75,7 @@ int swapped_init(struct gmem *gm)
 	struct swap_config config;
 	int err;
 
-	pthread_cond_init(&sw->changed, NULL);
+	cond_init_monotonic(&sw->changed);
 	if (!swap)
 		return 0;
 	config = (struct swap_config){
@@ -174,6 +174,7 @@ static void load_done(struct swap_op *op)
 {
 	struct swap_load *l = (struct swap_load *)op;
 	struct gmem *gm = l->gm;
+	bool peeked;
 
 	unpack(l);
 	if (l->result[0] && !l->tries++) {
@@ -187,8 +188,12 @@ static void load_done(struct swap_op *op)
 	gm->stats.swap_read_errors += l->result[0] != 0;
 	waiting_try_loads(gm);
 	pthread_cond_broadcast(&gm->swapped.changed);
+	peeked = gm->swapped.peeked;
+	gm->swapped.peeked = false;
 	gmem_unlock(gm);
 	pager_news(gm);
+	if (peeked && gm->config.on_peek)
+		gm->config.on_peek(gm->config.ctx);
 }
 
 /* ---- who wants a page ---- */
@@ -296,7 +301,15 @@ int swapped_bring_home(struct gmem *gm, gfn_t gfn, struct gfn_range *in)
 
 void swapped_await(struct gmem *gm)
 {
-	gmem_sleep(gm, &gm->swapped.changed);
+	gmem_sleep(gm, &gm->swapped.changed, UINT64_MAX);
+}
+
+int swapped_await_until(struct gmem *gm, uint64_t until_ns)
+{
+	if (monotonic_ns() < until_ns && !gmem_sleep(gm, &gm->swapped.changed, until_ns))
+		return 0;
+	gm->swapped.peeked = true;
+	return -ETIMEDOUT;
 }
 
 /* ---- the provider ---- */

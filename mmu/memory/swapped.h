@@ -31,6 +31,7 @@ struct swapped {
 	bool leaving;		  /* ... and somebody has it */
 	struct swap_op closing;	  /* a chunk that is being punched out ... */
 	bool is_closing;	  /* ... if there is one */
+	bool peeked;		  /* a guest_peek hears of it when something was read */
 	pthread_cond_t changed;	  /* something was read or written */
 };
 
@@ -60,6 +61,12 @@ int swapped_bring_home(struct gmem *gm, gfn_t gfn, struct gfn_range *in);
 
 /* Sleep without LOCK_GMEM until something was read or written. */
 void swapped_await(struct gmem *gm);
+
+/*
+ * The same for guest_peek, until until_ns (CLOCK_MONOTONIC) at most.  0: look again; -ETIMEDOUT:
+ * it is too late, and on_peek will be called.
+ */
+int swapped_await_until(struct gmem *gm, uint64_t until_ns);
 
 /* If space is not used any more, let the host have it. */
 void swapped_settle(struct gmem *gm);

@@ -40,6 +40,12 @@ static uint64_t stall(struct file_op *op)
 	return SWAP_STALL_NS;
 }
 
+static uint64_t die(struct file_op *op)
+{
+	(void)op;
+	return SWAP_DEAD_NS;
+}
+
 static const struct {
 	const char *name;
 	uint32_t types; /* that it can befall */
@@ -52,6 +58,7 @@ static const struct {
 	[SWAP_FAULT_WRITE_SHORT] = { "write-short", ON(FILE_WRITE), cut },
 	[SWAP_FAULT_CORRUPT] = { "corrupt", ON(FILE_READ), corrupt },
 	[SWAP_FAULT_STALL] = { "stall", ON(FILE_READ) | ON(FILE_WRITE), stall },
+	[SWAP_FAULT_DEAD] = { "dead", ON(FILE_READ), die },
 };
 
 static int parse_one(const char *text, size_t len, struct swap_faults *f, struct quire_error *err)
@@ -91,7 +98,7 @@ uint64_t swap_faults_apply(struct swap_faults *f, struct file_op *op)
 		if (!f->every[i] || !(table[i].types & ON(op->type)) || ++f->seen[i] < f->every[i])
 			continue;
 		f->seen[i] = 0;
-		ns += table[i].befall(op);
+		ns = max_u64(ns, table[i].befall(op));
 	}
 	return ns;
 }

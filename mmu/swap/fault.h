@@ -17,6 +17,7 @@ enum swap_fault {
 	SWAP_FAULT_WRITE_SHORT,
 	SWAP_FAULT_CORRUPT,
 	SWAP_FAULT_STALL,
+	SWAP_FAULT_DEAD,
 	SWAP_NR_FAULTS
 };
 
@@ -27,6 +28,7 @@ struct swap_faults {
 };
 
 #define SWAP_STALL_NS 200000000u
+#define SWAP_DEAD_NS  UINT64_MAX /* for ever */
 
 /*
  * Read "NAME=N,...": each N-th operation has that fault.  0; -EINVAL with *err (may be NULL).
@@ -34,7 +36,8 @@ struct swap_faults {
 int swap_faults_parse(const char *text, struct swap_faults *f, struct quire_error *err);
 
 /*
- * An operation came out: let its faults befall it.  Returns for how many ns it is to be held back.
+ * An operation came out: let its faults befall it.  Returns for how many ns it is to be held back,
+ * or SWAP_DEAD_NS.
  */
 uint64_t swap_faults_apply(struct swap_faults *f, struct file_op *op);
 

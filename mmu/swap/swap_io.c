@@ -130,7 +130,7 @@ static void came_out(struct swap_io *io, struct swap_op *op)
 	if (is_part(io, &op->file)) {
 		file_io_submit(io->files, &op->file);
 	} else if (ns) {
-		op->due_ns = monotonic_ns() + ns;
+		op->due_ns = ns == SWAP_DEAD_NS ? UINT64_MAX : monotonic_ns() + ns;
 		op->next = io->held;
 		io->held = op;
 	} else {
@@ -171,11 +171,24 @@ static bool reap(struct swap_io *io)
 	return any;
 }
 
-/* Let those go that were held back long enough.  Returns the ms until the next one, or -1. */
+static bool is_stopping(struct swap_io *io)
+{
+	bool stopping;
+
+	lock(&io->lock);
+	stopping = io->stopping;
+	unlock(&io->lock);
+	return stopping;
+}
+
+/*
+ * Let those go that were held back long enough; in the end, all.  Returns the ms until the next
+ * one, or -1.
+ */
 static int release_held(struct swap_io *io)
 {
 	struct swap_op **at = &io->held;
-	uint64_t now = monotonic_ns(), next = UINT64_MAX;
+	uint64_t now = is_stopping(io) ? UINT64_MAX : monotonic_ns(), next = UINT64_MAX;
 
 	while (*at) {
 		struct swap_op *op = *at;

@@ -250,11 +250,11 @@ void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
 	memset(states, PG_ABSENT, nr);
 }
 
-int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
+ssize_t guest_peek(struct gmem *gm, gpa_t gpa, void *buf, size_t len, uint64_t until_ns)
 {
-	(void)gm, (void)gpa;
+	(void)gm, (void)gpa, (void)until_ns;
 	memset(buf, 0, len);
-	return 0;
+	return (ssize_t)len;
 }
 
 enum walk_outcome gmem_look(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,

@@ -92,14 +92,48 @@ for my $mode (qw(ept shadow)) {
 	is($vm->{swap_read_errors} + $vm->{swap_write_errors}, 0, '... without an error');
 }
 
-# ---- a second time nothing has to be written ----
+# ---- who looks at memory that is swapped out ----
 {
+	local $ENV{QUIRE_SWAP_FAULTS} = 'read-short=5,stall=100';
 	my $guest = hold('again', 8, '--merge=off');
-	swap_out('again');
-	my ($text, $status) = quire('dump', 'again', "$dir/core");
-	is($status, 0, 'a guest that is swapped out can be dumped');
-	cmp_ok(vm('again')->{swapped_in_pages}, '<', 500, '... and stays swapped out');
+	quire('pause', 'again');
+	quire('dump', 'again', "$dir/before");
+	my ($text, $status, $mib) = swap_out('again');
+	cmp_ok($mib, '>', 15, 'a guest that stands still is swapped out');
+	($text, $status) = quire('dump', 'again', "$dir/core");
+	is($status, 0, '... and can be dumped, though its disk stalls');
+	is(system('cmp', '-s', "$dir/before", "$dir/core"), 0, '... with every byte');
+	is(vm('again')->{swapped_in_pages}, 0, '... and stays swapped out');
+	quire('resume', 'again');
 	verifies($guest, 'again');
+}
+for my $mode (qw(ept shadow)) {
+	local $ENV{QUIRE_SWAP_FAULTS} = 'dead=1';
+	my $name = "d$mode";
+	my $guest = hold($name, 9, '--merge=off', "--paging=$mode");
+	my ($text, $status) = quire('pause', $name);
+	is($status, 0, "$mode: a guest stands still") or diag $text;
+	($text, $status) = swap_out($name);
+	is($status, 0, '... and is swapped out') or diag $text;
+	($text, $status) = quire('dump', $name, "$dir/core");
+	is($status, 121, '... but if its disk does not answer it cannot be dumped');
+	like($text, qr/does not answer, or the disk of its swap file/, '... which is said');
+	is(vm($name)->{state}, 'paused', '... the VM answers all the same');
+	is((quire('resume', $name))[1], 0, '... and obeys');
+	kill TERM => $guest->{pid};
+	is(finish($guest, 60)->{status}, 143, '... and can be ended');
+}
+{
+	local $ENV{QUIRE_SWAP_FAULTS} = 'corrupt=1';
+	my $guest = hold('lost', 10, '--merge=off');
+	quire('pause', 'lost');
+	swap_out('lost');
+	my ($text, $status) = quire('dump', 'lost', "$dir/core");
+	like($text, qr/a page in the VM's swap file is not what was written/,
+		'a look at a page that is lost says so');
+	is(vm('lost')->{state}, 'paused', '... and is not the end of its guest');
+	kill TERM => $guest->{pid};
+	finish($guest, 60);
 }
 
 # ---- quota ----
@@ -116,6 +150,20 @@ for my $mode (qw(ept shadow)) {
 until_true(10, sub { account()->{swap_held_bytes} == 0 });
 is(account()->{swap_held_bytes}, 0, 'in the end nobody holds any of it');
 quire('machine', 'set', "--machine=$address", '--swap=256M');
+
+# ---- a disk that is full ----
+{
+	local $ENV{QUIRE_SWAP_FAULTS} = 'full=1';
+	my $guest = hold('full', 30, '--merge=off');
+	my ($text, $status);
+	for (1 .. 4) {
+		($text, $status) = swap_out('full');
+		like($text, qr/have to stay: the swap area is full$/m, 'where the disk is full');
+	}
+	until_true(10, sub { account()->{swap_held_bytes} == 0 });
+	is(account()->{swap_held_bytes}, 0, '... the guest leaves the swap area to others');
+	verifies($guest, '... which is no harm');
+}
 
 # ---- a disk that fails ----
 {

@@ -50,12 +50,20 @@ static void put_quota(void *ctx, uint64_t pages)
 	atomic_fetch_add(&quota, (long)pages);
 }
 
-static const struct swap_quota hooks = { take_quota, put_quota, NULL };
+static const struct swap_quota hooks = { .take = take_quota, .put = put_quota };
 
 static void on_failure(void *ctx, gpa_t gpa, int err)
 {
 	(void)ctx, (void)gpa;
 	atomic_store(&failure, err);
+}
+
+static atomic_uint peeks;
+
+static void on_peek(void *ctx)
+{
+	(void)ctx;
+	atomic_fetch_add(&peeks, 1);
 }
 
 /* Guest memory with a swap file whose disk has these faults. */
@@ -75,8 +83,10 @@ static void create_on(uint32_t unit, enum gmem_hugepages hugepages, const char *
 	create_with((struct gmem_config){ .hugepages = hugepages,
 					  .credits = &counted_credits,
 					  .swap = &swap,
-					  .on_host_failure = on_failure });
+					  .on_host_failure = on_failure,
+					  .on_peek = on_peek });
 	atomic_store(&taken, 0);
+	atomic_store(&peeks, 0);
 }
 
 static void create_plain(void)
@@ -394,6 +404,80 @@ static void test_read_error(const char *faults, int err)
 	finish();
 }
 
+/* ---- looking without waiting ---- */
+
+/* Peek until there is something, as a main loop does that is told when. */
+static ssize_t peek(gpa_t gpa, void *buf, size_t len)
+{
+	ssize_t bytes;
+
+	for (;;) {
+		unsigned int before = atomic_load(&peeks);
+
+		bytes = guest_peek(gm, gpa, buf, len, 0);
+		if (bytes != -EINPROGRESS)
+			return bytes;
+		for (unsigned int i = 0; i < 10000 && atomic_load(&peeks) == before; i++)
+			usleep(1000);
+		if (atomic_load(&peeks) == before)
+			return -EINPROGRESS;
+	}
+}
+
+static void test_peek(void)
+{
+	const size_t len = 40 * QUIRE_PAGE_SIZE;
+	uint8_t *got = malloc(len), *want = malloc(len);
+	size_t done = 0;
+	ssize_t bytes = 1;
+
+	create_plain();
+	fill(0, 64, fill_text);
+	guest_read(gm, 777, want, len);
+	is(guest_peek(gm, 777, got, len, 0), (long)len, "a look at what is here%s", guest_kind());
+	swap_out(0, 64);
+	is(guest_peek(gm, 777, got, 100, 0), -EINPROGRESS, "... does not wait for what is swapped");
+	for (; done < len && bytes > 0; done += (size_t)bytes)
+		bytes = peek(777 + done, got + done, len - done);
+	ok(done == len && !memcmp(got, want, len), "... and is told when to come again");
+	is(pages_in(PG_SWAPPED), 64, "... pages stay swapped");
+	is(guest_peek(gm, gfn_to_gpa(63), got, 8, UINT64_MAX), 8, "a look may wait");
+	is(guest_peek(gm, gfn_to_gpa(NR_PAGES), got, 8, UINT64_MAX), -EFAULT,
+	   "what is not RAM cannot be looked at");
+	is(guest_peek(gm, 0, got, 0, 0), 0, "nothing is always there");
+	is_sound("after that");
+	finish();
+	free(got);
+	free(want);
+}
+
+/* What cannot be read is an answer, and a disk that does not answer holds nobody up. */
+static void test_peek_in_vain(void)
+{
+	unsigned int waiting = 0;
+	uint8_t byte;
+
+	atomic_store(&quota, LONG_MAX / 2);
+	create_on(512, GMEM_HUGE_NEVER, "corrupt=1");
+	fill(0, 4, fill_text);
+	swap_out(0, 4);
+	is(peek(0, &byte, 1), -EBADMSG, "a look at what cannot be read back%s", guest_kind());
+	is(atomic_load(&failure), 0, "... is nobody's end");
+	finish();
+
+	create_on(512, GMEM_HUGE_NEVER, "dead=1");
+	fill(0, 32, fill_text);
+	swap_out(0, 32);
+	for (gfn_t g = 0; g < 32; g++)
+		waiting += guest_peek(gm, gfn_to_gpa(g), &byte, 1, 0) == -EINPROGRESS;
+	is(waiting, 32, "a dead disk%s: each look is told to come again", guest_kind());
+	is(guest_peek(gm, 0, &byte, 1, monotonic_ns() + NS_PER_S / 50), -EINPROGRESS,
+	   "... also for who waits a while");
+	is(atomic_load(&peeks), 0, "... nothing is read");
+	is_sound("meanwhile");
+	finish();
+}
+
 /* ---- the storm ---- */
 
 #define STORM_MS    1500 /* times tap_storm() */
@@ -440,6 +524,7 @@ static void *device(void *arg)
 		gpa_t at = gfn_to_gpa(gfn) + 8 * 8 * WRITERS;
 
 		bad += guest_read(gm, at, &is_now, sizeof(is_now)) || is_now != mine[gfn];
+		bad += guest_peek(gm, at, &is_now, sizeof(is_now), 0) > 0 && is_now != mine[gfn];
 		if (tap_random(&seed) % 2) {
 			mine[gfn] = tap_random(&seed) % 3;
 			bad += guest_write(gm, at, &mine[gfn], sizeof(mine[gfn])) != 0;
@@ -539,6 +624,8 @@ int main(int argc, char **argv)
 		test_short_and_stalled();
 		test_read_error("read-error", -EIO);
 		test_read_error("corrupt", -EBADMSG);
+		test_peek();
+		test_peek_in_vain();
 		test_storm(GMEM_HUGE_NEVER, "", LONG_MAX / 2);
 		test_storm(GMEM_HUGE_AUTO, "read-short=3,write-short=5,write-error=50,corrupt=20",
 			   2 * SPACE_CHUNK_PAGES);

@@ -10,6 +10,8 @@ char name[64];
 struct ctl *ctl;
 atomic_bool stop, stuck;
 atomic_bool paused;
+atomic_long disk_pages = -1;
+atomic_bool disk_news;
 static atomic_uint merge_mode;
 atomic_ulong merge_passes;
 atomic_ulong turns, asked_vcpu, slowest_ms, waits, stops;
@@ -254,17 +256,23 @@ void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
 }
 
 /* Each byte is what fake_byte() says. */
-int guest_read(struct gmem *gm, gpa_t gpa, void *buf, size_t len)
+ssize_t guest_peek(struct gmem *gm, gpa_t gpa, void *buf, size_t len, uint64_t until_ns)
 {
 	uint8_t *to = buf;
 
-	(void)gm;
-	for (size_t i = 0; i < len; i++) {
+	(void)gm, (void)until_ns;
+	for (size_t i = 0; i < len; i++)
 		if (fake_state(gpa_to_gfn(gpa + i)) == PG_NR_STATES)
 			return -EFAULT;
-		to[i] = fake_byte(gpa + i);
+	if (disk_pages >= 0) {
+		len = min_u64(len, QUIRE_PAGE_SIZE - gpa % QUIRE_PAGE_SIZE);
+		if (!disk_pages)
+			return -EINPROGRESS;
+		disk_pages--;
 	}
-	return 0;
+	for (size_t i = 0; i < len; i++)
+		to[i] = fake_byte(gpa + i);
+	return (ssize_t)len;
 }
 
 enum walk_outcome gmem_look(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
@@ -304,6 +312,8 @@ static void *main_loop(void *arg)
 
 	(void)arg;
 	while (!stop) {
+		if (atomic_exchange(&disk_news, false))
+			ctl_go_on(ctl);
 		if (poll(&pfd, 1, 20) <= 0)
 			continue;
 		start = now_ms();

@@ -33,6 +33,10 @@ extern atomic_bool stop, stuck;
 /* Whether the VM is paused. */
 extern atomic_bool paused;
 
+/* So many pages come from the swap file, each by itself; -1: no page is there.  And it has read. */
+extern atomic_long disk_pages;
+extern atomic_bool disk_news;
+
 /* Passes of merging that were asked for. */
 extern atomic_ulong merge_passes;
 

@@ -262,6 +262,75 @@ static void test_read(void)
 	close(fd);
 }
 
+static bool send_read(int fd, gpa_t gpa, size_t bytes)
+{
+	struct ctl_request req = request(CTL_READ, gpa, bytes, 0);
+
+	return send(fd, &req, sizeof(req), MSG_NOSIGNAL) == sizeof(req);
+}
+
+/* The disk has read so many pages more. */
+static void disk_reads(long pages)
+{
+	atomic_store(&disk_pages, pages);
+	atomic_store(&disk_news, true);
+}
+
+/* Take the answer to send_read(): how many packets; -1: the server hung up, or a byte is wrong. */
+static int take_read(int fd, gpa_t gpa, size_t bytes)
+{
+	static _Alignas(8) unsigned char packet[sizeof(struct ctl_reply) + CTL_MAX_PAYLOAD];
+	const struct ctl_reply *reply = (void *)packet;
+	size_t done = 0;
+	int nr = 0;
+
+	do {
+		if (recv(fd, packet, sizeof(packet), 0) < (ssize_t)sizeof(*reply) || reply->status)
+			return -1;
+		for (size_t i = 0; i < reply->bytes; i++)
+			if (packet[sizeof(*reply) + i] != fake_byte(gpa + done + i))
+				return -1;
+		done += reply->bytes;
+		nr++;
+	} while (!(reply->flags & CTL_LAST));
+	return done == bytes ? nr : -1;
+}
+
+/* Pages are in a swap file, whose disk takes its time. */
+static void test_read_swapped(void)
+{
+	int fd = connect_vm(), gone = connect_vm(), others[CTL_MAX_CLIENTS];
+	unsigned long before;
+
+	disk_reads(0);
+	ok(send_read(fd, 0x12345, 10000), "a page is read that the disk does not give");
+	still_serves("that");
+	ok(send_read(gone, 0x12345, 10000), "another client reads it");
+	still_serves("that");
+	before = turns;
+	usleep(200000);
+	ok(turns - before < 5, "the main loop sleeps meanwhile (%lu turns)", turns - before);
+	close(gone);
+	still_serves("the end of a client that waits");
+	disk_reads(1);
+	for (unsigned int i = 0; i < 100 && disk_pages; i++)
+		usleep(10000);
+	is(disk_pages, 0, "a part of it comes");
+	still_serves("that");
+	disk_reads(1000);
+	is(take_read(fd, 0x12345, 10000), 3, "all of it comes, a page at a time");
+	disk_reads(0);
+	ok(send_read(fd, 0, 1), "the next one is read");
+	for (unsigned int i = 0; i < CTL_MAX_CLIENTS; i++)
+		others[i] = connect_vm();
+	still_serves("the loss of the place of a client that waits");
+	for (unsigned int i = 0; i < CTL_MAX_CLIENTS; i++)
+		close(others[i]);
+	disk_reads(-1);
+	close(fd);
+	still_serves("all of that");
+}
+
 static void test_cpu(void)
 {
 	struct vcpu_state state;
@@ -328,6 +397,7 @@ int main(void)
 	test_map();
 	test_walk();
 	test_read();
+	test_read_swapped();
 	test_cpu();
 	end();
 	ctl_destroy(NULL);

@@ -171,6 +171,10 @@ static int refusal(unsigned int op, int status, struct quire_error *err)
 		return quire_fail(err, status,
 				  "the vCPU does not stop for a look at its "
 				  "registers: it is stuck in one instruction; try again");
+	case -EIO: return quire_fail(err, status, "the VM cannot read a page of its swap file");
+	case -EBADMSG:
+		return quire_fail(err, status,
+				  "a page in the VM's swap file is not what was written");
 	default:
 		return quire_fail(err, status, "the VM refused request %u: %s", op,
 				  strerror(-status));
@@ -560,6 +564,11 @@ int ctl_read(int fd, gpa_t gpa, void *buf, size_t bytes, struct quire_error *err
 
 	while (code == 0 && !(p.reply.flags & CTL_LAST)) {
 		code = receive(fd, CTL_READ, &p, err);
+		if (code == -ETIMEDOUT)
+			quire_fail(err, code,
+				   "the VM does not answer, or the disk of its swap file (waited "
+				   "%d s)",
+				   CTL_PATIENCE_S);
 		if (code < 0)
 			return code;
 		if (p.reply.bytes > left || (!p.reply.bytes && left))

@@ -12,6 +12,8 @@
 
 #define MAX_PAGES 16
 
+#define DISK_NS (NS_PER_S / 4) /* a report waits so long for pages in a swap file */
+
 static const struct bit_name cr0_bits[] = {
 	{ 1u << 0, "PE" },  { 1u << 1, "MP" },	{ 1u << 2, "EM" },  { 1u << 3, "TS" },
 	{ 1u << 4, "ET" },  { 1u << 5, "NE" },	{ 1u << 16, "WP" }, { 1u << 18, "AM" },
@@ -53,13 +55,14 @@ struct report {
 	struct walk_result fetch; /* the walk of RIP */
 	gpa_t page[MAX_PAGES];	  /* pages that walks touched */
 	unsigned int nr_pages;
+	uint64_t until_ns; /* pages that are swapped are waited for until then */
 };
 
 /* ---- guest memory ---- */
 
 /*
  * Read up to len bytes at gva, as the supervisor may read them.  Returns how many were read: the
- * first page that does not translate ends it.
+ * first page that does not translate, or that the disk does not give back in time, ends it.
  */
 static size_t read_gva(const struct report *r, gva_t gva, uint8_t *buf, size_t len)
 {
@@ -73,7 +76,7 @@ static size_t read_gva(const struct report *r, gva_t gva, uint8_t *buf, size_t l
 
 		if (gmem_walk(r->vm->gm, &cpu, gva + done, (struct walk_access){ 0 }, &res) !=
 			    WALK_OK ||
-		    guest_read(r->vm->gm, res.gpa, buf + done, n))
+		    guest_peek(r->vm->gm, res.gpa, buf + done, n, r->until_ns) != (ssize_t)n)
 			break;
 		done += n;
 	}
@@ -243,6 +246,7 @@ static void look_at_cpu(struct report *r)
 {
 	struct walk_access fetch = { .fetch = true };
 
+	r->until_ns = monotonic_ns() + DISK_NS;
 	vcpu_walk_cpu(r->vm, r->state, &r->cpu);
 	r->bits = doing_bits(r->state);
 	r->user = doing_cpl(r->state) == 3;

@@ -12,7 +12,9 @@
  *   2. A turn does one bounded step for each client that is ready: it looks at most at
  *      CTL_MAP_PAGES pages, copies CTL_MAX_PAYLOAD bytes, or does one walk.
  *   3. Nothing is queued here.  The next part of an answer is made when the socket has room for it.
- *   4. Two things do wait: for a vCPU to leave KVM_RUN (ctl_answer.c), and for the kernel to
+ *   4. What is in a swap file is asked for.  The client waits for it, and no event but its end
+ *      is taken from it meanwhile.
+ *   5. Two things do wait: for a vCPU to leave KVM_RUN (ctl_answer.c), and for the kernel to
  *      find memory (turn_away).  Both are rationed.
  *
  * ctl_answer.c has the answers.  Both files use nothing of a VM but the accessors of vm.h and
@@ -242,12 +244,30 @@ static void accept_one(struct ctl *ctl)
 
 /* ---- one step for one client ---- */
 
+static void watch_client(struct ctl *ctl, struct client *c, uint32_t events)
+{
+	if (watch(ctl, EPOLL_CTL_MOD, c->fd, events, (uint32_t)(c - ctl->client)) < 0)
+		drop(c);
+}
+
 static void set_answering(struct ctl *ctl, struct client *c, bool answering)
 {
 	c->answering = answering;
-	if (watch(ctl, EPOLL_CTL_MOD, c->fd, answering ? EPOLLOUT : EPOLLIN,
-		  (uint32_t)(c - ctl->client)) < 0)
-		drop(c);
+	watch_client(ctl, c, answering ? EPOLLOUT : EPOLLIN);
+}
+
+/* While a client waits, epoll says nothing but that it is gone. */
+static void set_waiting(struct ctl *ctl, struct client *c, bool waiting)
+{
+	c->waiting = waiting;
+	watch_client(ctl, c, waiting ? 0 : EPOLLOUT);
+}
+
+void ctl_go_on(struct ctl *ctl)
+{
+	for (unsigned int i = 0; ctl && i < CTL_MAX_CLIENTS; i++)
+		if (ctl->client[i].fd >= 0 && ctl->client[i].waiting)
+			set_waiting(ctl, &ctl->client[i], false);
 }
 
 static bool is_request(const struct ctl_request *req, ssize_t bytes)
@@ -275,9 +295,15 @@ static void send_packet(struct ctl *ctl, struct client *c, struct vm *vm)
 {
 	struct packet *p = &ctl->packet;
 	int bytes = ctl_answer(ctl, c, vm);
-	bool parts = bytes >= 0 && (c->request.op == CTL_MAP || c->request.op == CTL_READ);
-	bool last = !parts || c->next + ctl_chunk(c) == c->end;
+	bool read = c->request.op == CTL_READ;
+	bool parts = bytes >= 0 && (c->request.op == CTL_MAP || read);
+	uint64_t next = c->next + (!parts ? 0 : read ? (uint64_t)bytes : ctl_chunk(c));
+	bool last = !parts || next == c->end;
 
+	if (read && bytes == -EINPROGRESS) {
+		set_waiting(ctl, c, true);
+		return;
+	}
 	p->reply = (struct ctl_reply){
 		.magic = CTL_MAGIC,
 		.version = CTL_VERSION,
@@ -292,8 +318,7 @@ static void send_packet(struct ctl *ctl, struct client *c, struct vm *vm)
 			drop(c);
 		return;
 	}
-	if (parts)
-		c->next += ctl_chunk(c);
+	c->next = next;
 	if (last)
 		set_answering(ctl, c, false);
 }
@@ -314,7 +339,9 @@ void ctl_serve(struct ctl *ctl, struct vm *vm)
 		}
 		c = &ctl->client[ev[i].data.u32];
 		c->turn = ctl->turn;
-		if (c->answering)
+		if (c->waiting)
+			drop(c);
+		else if (c->answering)
 			send_packet(ctl, c, vm);
 		else
 			take_request(ctl, c, vm);

@@ -34,4 +34,10 @@ void ctl_keep(const struct ctl *ctl, struct sandbox_keep *keep);
 /* Accept clients and answer requests, as far as that does not block.  Main loop only. */
 void ctl_serve(struct ctl *ctl, struct vm *vm);
 
+/*
+ * Something was read from the swap file: the next ctl_serve() goes on with those answers that
+ * lacked it.  NULL is fine.  Main loop only.
+ */
+void ctl_go_on(struct ctl *ctl);
+
 #endif

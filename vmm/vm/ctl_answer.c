@@ -4,7 +4,8 @@
  * and returns its size or -errno.  The maps and the bytes of memory are answered in parts.
  *
  * Nothing here waits but for a vCPU to leave the guest, and after a vain wait there is none for a
- * while: a guest's processor that is stuck must not hold up the main loop for each question.
+ * while: a guest's processor that is stuck must not hold up the main loop for each question.  For
+ * pages in a swap file it is the client who waits (ctl_go_on).
  */
 #include <assert.h>
 #include <errno.h>
@@ -105,10 +106,7 @@ static int answer_map(struct ctl *ctl, const struct client *c, struct vm *vm)
 
 static int answer_read(struct ctl *ctl, const struct client *c, struct vm *vm)
 {
-	size_t bytes = ctl_chunk(c);
-	int code = guest_read(vm_gmem(vm), c->next, ctl->packet.payload, bytes);
-
-	return code ? code : (int)bytes;
+	return (int)guest_peek(vm_gmem(vm), c->next, ctl->packet.payload, ctl_chunk(c), 0);
 }
 
 /* A vCPU that is stuck costs the main loop VCPU_TIMEOUT_MS, which may happen only rarely. */

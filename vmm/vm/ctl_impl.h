@@ -8,7 +8,8 @@
 
 struct client {
 	int fd;		/* -1: nobody */
-	bool answering; /* `request` is being answered */
+	bool answering; /* `request` is being answered ... */
+	bool waiting;	/* ... with bytes that are still to come from the swap file */
 	uint64_t turn;	/* of its last activity: the client with the smallest is dropped first */
 	struct ctl_request request;
 	uint64_t next, end; /* what is still to be sent: CTL_MAP: gfns; CTL_READ: gpas */
@@ -32,10 +33,13 @@ struct ctl {
 /* Make ready for the first part of the answer to c->request. */
 void ctl_begin(struct client *c, struct vm *vm);
 
-/* Make the next part of it in the packet's payload.  Returns its size, or -errno. */
+/*
+ * Make the next part of it in the packet's payload.  Returns its size, or -errno; -EINPROGRESS of
+ * CTL_READ: try again after ctl_go_on().
+ */
 int ctl_answer(struct ctl *ctl, const struct client *c, struct vm *vm);
 
-/* How much of [next, end) that part has. */
+/* How much of [next, end) that part has; of CTL_READ, at most. */
 uint64_t ctl_chunk(const struct client *c);
 
 #endif

@@ -54,8 +54,10 @@
  *   CTL_READ
  *     What is in memory?  arg[0]: the gpa.  arg[1]: the number of bytes.
  *     Payload of each packet: the next of these bytes.  Pages that are not there read as zeroes,
- *     and are not brought in.  Each packet shows one moment; between packets the guest runs.
+ *     and are not brought in.  Each packet shows one moment; between packets the guest runs.  What
+ *     is in the swap file comes when its disk has it; other clients are answered meanwhile.
  *     -EFAULT: the bytes of this packet are not all RAM, and none of those after it is sent.
+ *     -EIO, -EBADMSG: nor can the next byte be read back from the swap file.
  *
  *   CTL_TAIL
  *     What has the guest printed last?  No arguments.  Payload: a struct tail.

@@ -310,6 +310,7 @@ static int create_memory(struct vm *vm, struct quire_error *err)
 		.on_host_failure = on_host_failure,
 		.on_thread_start = on_pager_start,
 		.on_swap_thread_start = on_swap_thread_start,
+		.on_peek = on_wake,
 		.swap = vm->config.swap.unit ? &vm->config.swap : NULL,
 		.vcpu_ns = vcpu_ns,
 		.ctx = vm,

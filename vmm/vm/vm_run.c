@@ -153,6 +153,8 @@ static void main_loop(struct vm *vm, struct ctl *ctl)
 		vm_merge_sample(vm);
 		if (fds[POLL_SIGNAL].revents)
 			take_signal(vm);
+		if (fds[POLL_WAKE].revents)
+			ctl_go_on(ctl);
 		if (fds[POLL_CTL].revents && !vm_is_ending(vm))
 			ctl_serve(ctl, vm);
 		if (fds[POLL_WATCH].revents)
