@@ -42,6 +42,7 @@ void play_check(struct play *p, const char *kind, unsigned int line, const char 
 
 	snprintf(check.value, sizeof(check.value), "%s", value);
 	result_check(p->result, &check);
+	p->nr_checks++;
 	if (p->verbose)
 		fprintf(stderr, "%7.2f s  line %u: %s %s: %s (%s)\n", check.at_s, line, kind, text,
 			ok ? "ok" : "FAILED", value);
@@ -420,6 +421,12 @@ static void first_failure(const json_t *result, char reason[EXPR_WHY])
 	}
 }
 
+/* Are all checks there, also one that failed? */
+static bool is_whole(const struct play *p)
+{
+	return json_array_size(json_object_get(p->result, "checks")) == p->nr_checks;
+}
+
 static void conclude(struct play *p, int code, const struct quire_error *err)
 {
 	enum result_verdict verdict = code > 0			 ? RESULT_INTERRUPTED :
@@ -467,6 +474,8 @@ int play_scenario(const struct scenario *s, int signals, bool verbose, json_t **
 	if (!code) {
 		code = play_all(&p, err);
 		end_all(&p, !code);
+		if (!code && !is_whole(&p))
+			code = quire_fail(err, -ENOMEM, "no memory for all checks");
 		conclude(&p, code, err);
 	}
 	json_decref(p.world_machine);

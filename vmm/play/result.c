@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <quire/types.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -65,6 +66,31 @@ static json_t *seconds(double s)
 	return json_real((double)(int64_t)(s * 1000 + 0.5) / 1000);
 }
 
+/*
+ * Text for the result.  JSON has no other bytes than UTF-8, and whoever prints a result may have a
+ * terminal: text with anything else, such as a guest's last words, becomes ASCII with ? for it.
+ */
+static json_t *text_of(const char *text)
+{
+	json_t *clean = json_string(text);
+	char *to;
+
+	for (const char *c = text; clean && *c; c++)
+		if ((unsigned char)*c < ' ' || *c == '\x7f') {
+			json_decref(clean);
+			clean = NULL;
+		}
+	if (clean)
+		return clean;
+	to = strdup(text);
+	for (char *c = to; c && *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = *c == '\n' ? ' ' : '?';
+	clean = to ? json_string(to) : NULL;
+	free(to);
+	return clean;
+}
+
 json_t *result_new(const char *name, const char *file, uint64_t seed)
 {
 	char host[65] = "", began[32];
@@ -73,10 +99,10 @@ json_t *result_new(const char *name, const char *file, uint64_t seed)
 
 	gethostname(host, sizeof(host) - 1);
 	strftime(began, sizeof(began), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-	return json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:[], s:[], s:[], s:[], s:[]}", "schema",
-			 "quire.play/1", "name", name, "file", file, "seed", (json_int_t)seed,
-			 "host", host, "began", began, "checks", "events", "guests", "samples",
-			 "maps");
+	return json_pack("{s:s, s:o, s:o, s:I, s:o, s:s, s:[], s:[], s:[], s:[], s:[]}", "schema",
+			 "quire.play/1", "name", text_of(name), "file", text_of(file), "seed",
+			 (json_int_t)seed, "host", text_of(host), "began", began, "checks",
+			 "events", "guests", "samples", "maps");
 }
 
 static void append(json_t *result, const char *list, json_t *item)
@@ -87,15 +113,17 @@ static void append(json_t *result, const char *list, json_t *item)
 void result_event(json_t *result, double t_s, unsigned int line, const char *text)
 {
 	append(result, "events",
-	       json_pack("{s:o, s:i, s:s}", "t_s", seconds(t_s), "line", (int)line, "text", text));
+	       json_pack("{s:o, s:i, s:o}", "t_s", seconds(t_s), "line", (int)line, "text",
+			 text_of(text)));
 }
 
 void result_check(json_t *result, const struct result_check *check)
 {
 	append(result, "checks",
-	       json_pack("{s:s, s:s, s:i, s:o, s:b, s:s}", "kind", check->kind, "text", check->text,
-			 "line", (int)check->line, "at_s", seconds(check->at_s), "ok",
-			 (int)check->ok, "value", check->value));
+	       json_pack("{s:s, s:o, s:i, s:o, s:b, s:o}", "kind", check->kind, "text",
+			 text_of(check->text), "line", (int)check->line, "at_s",
+			 seconds(check->at_s), "ok", (int)check->ok, "value",
+			 text_of(check->value)));
 }
 
 /* Those members of an object that are in the list, as far as it has them. */
@@ -151,7 +179,7 @@ void result_end(json_t *result, enum result_verdict verdict, const char *reason,
 	json_object_set_new(result, "seconds", seconds(took_s));
 	json_object_set_new(result, "verdict", json_string(result_verdicts[verdict]));
 	if (*reason)
-		json_object_set_new(result, "reason", json_string(reason));
+		json_object_set_new(result, "reason", text_of(reason));
 }
 
 unsigned int result_failures(const json_t *result)

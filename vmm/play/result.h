@@ -9,7 +9,8 @@
  * a result reads that tree: the table, TAP, JSON, and the report with its pictures.  A result that
  * was read back from a file is the same.  Times are seconds since the scenario began.
  *
- * A member that cannot be added for want of memory is left out, and the verdict is `error`.
+ * In texts, those of guests too, everything is UTF-8 that a terminal can be shown.  What cannot be
+ * added for want of memory is left out; whoever builds a result counts its checks.
  */
 #include <jansson.h>
 #include <stdbool.h>
