@@ -57,7 +57,7 @@ END
 		[ '5:66', qr/'2h' is no time/ ],
 		[ '6:25', qr/from 1 to 256/ ],
 		[ '6:37', qr/'yes' is none of on, zero, off/ ],
-		[ '6:52', qr/no folder '\/nowhere'/ ],
+		[ '6:52', qr/swap-dir: cannot make a file in \/nowhere: No such file/ ],
 		[ '6:68', qr/from 0 to 255/ ],
 		[ '8:30', qr/a guest has no 'rampages'/ ],
 		[ '9:11', qr/line 8 is later/ ],
@@ -86,6 +86,21 @@ END
 		"  - { name: b, args: [$long] }\n");
 	is(join(' ', map { /^(\d+:\d+)/ } @$faults), '2:20 4:24 4:42 4:60 4:72 5:5',
 		'numbers out of range, and words too long') or diag join "\n", @$faults;
+}
+{
+	my ($status, $faults) = check("name: x\nmachine: { memory: 32M }\nguests:\n" .
+		"  - { name: a, domain: 'x y', swap-dir: /dev/shm, balloon-min: 129M }\n" .
+		"  - { name: b, memory: 32M, balloon-min: 33M }\n" .
+		"  - { name: c, domain: " . 'd' x 41 . ", memory: 1G, balloon-min: 1G }\n" .
+		"  - { name: d, domain: " . 'd' x 42 . " }\n");
+	is($status, 2, 'what quire run would refuse: the status');
+	like($faults->[0], qr/^4:24: 'x y' is no domain: /, '... a domain');
+	like($faults->[1], qr/^4:41: --swap-dir: \/dev\/shm is in memory/, '... a swap file');
+	like($faults->[2], qr/^4:64: a guest cannot keep more than its memory/,
+		'... a balloon that the usual memory is too small for');
+	like($faults->[3], qr/^5:42: a guest cannot keep more/, '... or its own');
+	like($faults->[4], qr/^7:24: 'd+' is no domain/, '... a longer name');
+	is(scalar @$faults, 5, '... and no others') or diag join "\n", @$faults;
 }
 for my $bad (
 	[ 'no YAML', '1:9', "name: [a\nb: c\n" ],
@@ -226,6 +241,17 @@ sub play {
 	like($out, qr/exit +ok +a ends with status 0 or 3/, '... which one did not');
 	like($out, qr/^line 5: b ends with status 0 or 3: status 4/m, '... which one did');
 	like($out, qr/exit +ok +c ends with status 120/, '... and a refusal may be expected');
+}
+
+{
+	my $image = spew('no.elf', 'this is text, and no image');
+	my $path = spew('short.yaml', "name: t\nmachine: { memory: 128M }\nguests:\n" .
+		"  - { name: a, memory: 16M, image: no.elf }\n" .
+		"  - { name: b, memory: 16M, args: [hold, \"1\", \"10\", seconds=1000] }\n");
+	my ($status, $out) = outcome("$quire play $path");
+	is($status, 1, 'a guest that cannot start, in a scenario that is over at once: the status');
+	like($out, qr/^line 4: a ends with status 0: status 2: /m, '... and the reason');
+	unlike($out, qr/b ends/, '... the other one was ended');
 }
 
 # ---- its end ----

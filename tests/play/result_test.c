@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Results of scenarios: what a guest or a file's name puts into them spoils neither JSON nor TAP. */
+/* Results of scenarios: what guests and files are called, and say, spoils neither JSON nor TAP. */
 #include <stdlib.h>
 #include <string.h>
 #include "tests/tap.h"

@@ -299,7 +299,7 @@ static int do_step(struct play *p, const struct scenario_step *step, struct quir
 
 /* ---- the whole ---- */
 
-/* A guest for whose end the scenario waits. */
+/* A guest for whose end the scenario waits; or that would be ended before it is there. */
 static bool is_awaited(const struct play *p)
 {
 	for (unsigned int i = 0; i < p->s->nr_guests; i++) {
@@ -308,6 +308,8 @@ static bool is_awaited(const struct play *p)
 
 		if (group->awaited &&
 		    (g->run.launcher || (!g->started && group->start_ns != SCENARIO_NEVER)))
+			return true;
+		if (g->run.launcher && !g->run.known && p->machine.pid)
 			return true;
 	}
 	return false;
@@ -318,7 +320,7 @@ static int wait_for_ends(struct play *p, struct quire_error *err)
 	int code = 0;
 
 	p->step = NULL;
-	p->waits = "for guests to end";
+	p->waits = "for guests to be there, or to end";
 	while (!code && !p->over && is_awaited(p))
 		code = play_turn(p, monotonic_ns() + LOOK_NS, err);
 	return code;

@@ -35,7 +35,7 @@ struct play {
 	bool has_state;
 
 	json_t *result;
-	size_t nr_checks; /* that it has to have */
+	size_t nr_checks;		   /* that it has to have */
 	json_t *world_machine, *world_vms; /* of the last look; machine: NULL if there is none */
 	bool *watched;			   /* by step: `always` that still holds */
 	int signals;			   /* a descriptor */

@@ -12,11 +12,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "mmu/base/clock.h"
+#include "mmu/swap/swap_file.h"
 #include "vmm/launch/installed.h"
+#include "amount.h"
 #include "names.h"
 #include "scenario_schema.h"
 
 #define USUAL_TIMEOUT_NS (60 * NS_PER_S)
+#define USUAL_RAM	 (128.0 * MiB)
+
+#define DOMAIN_MAX_BYTES 41
+#define DOMAIN_LETTERS	 "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
 const char *const scenario_actions[ACTION_NR] = {
 	"wait",	 "start",   "end",     "stop", "kill", "pause",	 "resume",
@@ -108,17 +114,39 @@ static void read_initrd(struct scenario_reader *r, const yaml_node_t *node, void
 	free(path);
 }
 
+/* A swap file is made there, and is gone at once. */
 static void read_folder(struct scenario_reader *r, const yaml_node_t *node, void *object)
 {
 	const char *text = scenario_text(r, node);
 	struct scenario_group *group = object;
-	struct stat st;
+	struct quire_error err;
+	uint32_t unit;
+	int fd;
 
 	if (!text)
 		return;
-	if (stat(text, &st) || !S_ISDIR(st.st_mode))
-		scenario_fault(r, node, "there is no folder '%.200s'", text);
+	fd = swap_file_make(text, QUIRE_PAGE_SIZE, &unit, &err);
+	if (fd < 0)
+		scenario_fault(r, node, "%.250s", err.text);
+	else
+		close(fd);
 	words_add(&group->options, "--swap-dir=%s", text);
+}
+
+/* As quire run takes it. */
+static void read_domain(struct scenario_reader *r, const yaml_node_t *node, void *object)
+{
+	const char *text = scenario_text(r, node);
+	struct scenario_group *group = object;
+	size_t bytes = text ? strlen(text) : 0;
+
+	if (!text)
+		return;
+	if (!bytes || bytes > DOMAIN_MAX_BYTES || strspn(text, DOMAIN_LETTERS) < bytes)
+		scenario_fault(r, node,
+			       "'%.40s' is no domain: at most %d letters, digits, '.', '_' and '-'",
+			       text, DOMAIN_MAX_BYTES);
+	words_add(&group->options, "--domain=%s", text);
 }
 
 static void read_args(struct scenario_reader *r, const yaml_node_t *node, void *object)
@@ -215,7 +243,7 @@ static const struct schema_row guest_rows[] = {
 	{ "exit", SCHEMA_OTHER, .read = read_exit },
 	{ "memory", SCHEMA_SIZE, .option = "-m", .min = QUIRE_PAGE_SIZE },
 	{ "cpus", SCHEMA_COUNT, .option = "-c", .min = 1, .max = 255 },
-	{ "domain", SCHEMA_TEXT, .option = "--domain" },
+	{ "domain", SCHEMA_OTHER, .read = read_domain },
 	{ "merge", SCHEMA_CHOICE, .option = "--merge", .words = merge_modes },
 	{ "merge-rate", SCHEMA_OTHER, .read = read_rate },
 	{ "balloon", SCHEMA_CHOICE, .option = "--balloon", .words = balloon_modes },
@@ -237,6 +265,18 @@ static const struct schema guest_schema = {
 	.options = GROUP(options),
 };
 
+/* Bytes of a size that was read already; `usual`: there is none. */
+static double size_of(const struct scenario *s, const yaml_node_t *node, const char *key,
+		      double usual)
+{
+	const yaml_node_t *value = schema_value(s, node, key);
+	struct amount amount = { .value = usual };
+
+	if (value && value->type == YAML_SCALAR_NODE)
+		amount_read((char *)value->data.scalar.value, &amount);
+	return amount.value;
+}
+
 static void finish_group(struct scenario_reader *r, const yaml_node_t *node,
 			 struct scenario_group *group)
 {
@@ -248,6 +288,9 @@ static void finish_group(struct scenario_reader *r, const yaml_node_t *node,
 		scenario_fault(r, node, "there is no quill.elf beside the program; name an image");
 	if (!group->awaited)
 		group->exits[0] = true;
+	if (size_of(s, node, "balloon-min", 0) > size_of(s, node, "memory", USUAL_RAM))
+		scenario_fault(r, schema_value(s, node, "balloon-min"),
+			       "a guest cannot keep more than its memory");
 	if (!schema_value(s, node, "domain"))
 		words_add(&group->options, "--domain=%s", group->name);
 	for (unsigned int i = 0; group->name && &s->group[i] < group; i++)
@@ -634,40 +677,4 @@ void scenario_finish(struct scenario *s)
 	free(s->file);
 	if (s->has_document)
 		yaml_document_delete(&s->document);
-}
-
-/* ---- arguments ---- */
-
-/* `$seed` and `$n` of a word are replaced. */
-static void add_argument(const struct scenario *s, const struct scenario_guest *guest,
-			 const char *text, struct words *w)
-{
-	char word[1024];
-	size_t used = 0;
-
-	while (*text && used < sizeof(word) - 24) {
-		if (!strncmp(text, "$seed", 5)) {
-			used += (size_t)sprintf(word + used, "%" PRIu64, s->seed);
-			text += 5;
-		} else if (!strncmp(text, "$n", 2)) {
-			used += (size_t)sprintf(word + used, "%u", guest->number);
-			text += 2;
-		} else {
-			word[used++] = *text++;
-		}
-	}
-	words_add(w, "%.*s", (int)used, word);
-	w->lost |= *text != '\0';
-}
-
-void scenario_args(const struct scenario *s, const struct scenario_guest *guest, struct words *w)
-{
-	const struct scenario_group *group = &s->group[guest->group];
-	const yaml_node_t *list, *item;
-
-	if (!group->args)
-		return;
-	list = yaml_document_get_node((yaml_document_t *)&s->document, group->args);
-	for (unsigned int i = 0; (item = scenario_item(s, list, i)); i++)
-		add_argument(s, guest, (const char *)item->data.scalar.value, w);
 }
