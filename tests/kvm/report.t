@@ -79,6 +79,17 @@ put('all/c', result('three', verdict => 'fail', reason => 'line 3: a < b', check
 	like(slurp("$dir/all.html"), qr/<details id="r2" open>/, '... shown at once on the page');
 }
 
+# ---- where nothing was ----
+
+put('void', result('void', samples => [ map { { t_s => $_, vms => [] } } 0, 1 ]));
+{
+	my ($status) = outcome("$quire report $dir/void --html=$dir/void.html");
+	is($status, 0, 'a scenario without guests: its status');
+	my @label = slurp("$dir/void.html") =~ />([\d.]+ \w+B)</g;
+	my %different = map { $_ => 1 } @label;
+	is(keys %different, 5, '... the axis has five labels, no two alike') or diag "@label";
+}
+
 # ---- files that are none ----
 
 my $bad = '<script>alert(1)</script>';

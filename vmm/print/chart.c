@@ -10,7 +10,7 @@
 #define HEIGHT 320.0
 
 #define LEGEND_X (LEFT + WIDTH + 20)
-#define ALL_X	 (LEGEND_X + 130)
+#define ALL_X	 (LEGEND_X + 160) /* room for "some, worst guest" */
 #define ALL_Y	 (TOP + HEIGHT + 60)
 
 #define MAX_POINTS 1000u /* more than the plot has units show nothing more */
@@ -64,12 +64,12 @@ static double highest(const struct chart *c)
 	return top;
 }
 
-/* Percents end at the next ten, so that the labels are round. */
+/* Percents end at a round number; where there is nothing, labels are to differ all the same. */
 static double rounded(const struct chart *c, double top)
 {
 	if (c->unit == CHART_PERCENT)
 		return top <= 10 ? 10 : top <= 50 ? 50 : 100;
-	return top > 0 ? top : 1;
+	return top > 0 ? top : MiB;
 }
 
 static struct plot plot_of(const struct chart *c)
