@@ -152,6 +152,8 @@ def look(path):
                 if ('run' in step) == ('uses' in step):
                     wrong.append(f"{j}: a step has either run or uses")
                 shell(step.get('run', ''), j)
+                if 'upload' in step.get('uses', '') and 'always()' not in step.get('if', ''):
+                    wrong.append(f"{j}: nothing is uploaded when a scenario has failed")
     elif name == 'gitlab.yml':
         fits(docs[0], gitlab, 'pipeline')
         for j, one in docs[0].items():
@@ -208,6 +210,7 @@ done <<'END'
 github.yml|s/runs-on/run-on/
 github.yml|s/needs: play/needs: plays/
 github.yml|s/@v4/@main/
+github.yml|s/always() && //
 github.yml|s/timeout-minutes: 10/timeout-minutes: ten/
 gitlab.yml|s/stage: play/stage: plays/
 gitlab.yml|s/script:/scripts:/
