@@ -170,6 +170,13 @@ for my $bad (
 	is($status, 2, '... and its status');
 }
 {
+	local $ENV{TMPDIR} = '/dev/shm';
+	my ($text, $status) = quire('stress', '--swap=100M');
+	is($status, 2, 'swap without a place for it is wrong usage');
+	like($text, qr/\Aquire stress: --swap: \/dev\/shm is in memory.*--swap-dir\n\z/,
+		'... of one line');
+}
+{
 	my ($status, $out, $err) = outcome("$quire stress @small --seconds=1 --report=/proc/x");
 	is($status, 121, 'a folder that cannot be made is an error');
 	like($err, qr{\Aquire stress: cannot make /proc/x: .*\n\z}, '... of one line');

@@ -157,8 +157,8 @@ static bool is_in_memory(const char *dir)
 	return statfs(dir, &fs) || fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
 }
 
-/* Where swap files are to be, if there is swap and a place for it. */
-static void choose_place(struct stress_options *o)
+/* Where swap files are to be, if there is swap and a place for it.  Who asks for swap needs one. */
+static int choose_place(struct stress_options *o, struct quire_error *err)
 {
 	const char *tmp = getenv("TMPDIR");
 	const char *usual = tmp && *tmp ? tmp : "/var/tmp";
@@ -167,6 +167,12 @@ static void choose_place(struct stress_options *o)
 		o->swap_dir = usual;
 	if (!o->swap_bytes)
 		o->swap_dir = NULL;
+	if (!o->swap_dir && o->swap_bytes && o->swap_bytes != UINT64_MAX)
+		return quire_fail(err, -EINVAL,
+				  "--swap: %.200s is in memory or not there; name a directory on a "
+				  "disk by --swap-dir",
+				  usual);
+	return 0;
 }
 
 static int parse_options(int argc, char **argv, struct stress_options *o, struct quire_error *err)
@@ -195,7 +201,9 @@ static int parse_options(int argc, char **argv, struct stress_options *o, struct
 	if (argv[optind])
 		return quire_fail(err, -EINVAL, "%s: unexpected; see quire help stress",
 				  argv[optind]);
-	choose_place(o);
+	code = choose_place(o, err);
+	if (code)
+		return code;
 	code = share_out(o, factor ? factor : o->swap_dir ? 4000 : 1500, err);
 	if (!code && o->swap_bytes == UINT64_MAX)
 		o->swap_bytes = o->swap_dir ? o->guest_bytes * o->guests : 0;
