@@ -59,6 +59,10 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	snprintf(out->domain, sizeof(out->domain), "lab");
 	out->merge = lab_vm.merge;
 	out->merge_passes = lab_vm.passes;
+	out->reclaim.gone_pages = 40;
+	out->reclaim.refault_pages = 9;
+	out->reclaim.refault_distances[3] = 4;
+	out->reclaim.refault_distances[9] = 5;
 	lab_balloon(&out->balloon);
 	out->paging = VM_PAGING_SHADOW;
 	out->shadow.emulated[0] = 8;

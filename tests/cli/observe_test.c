@@ -182,10 +182,12 @@ static void test_stat_json(void)
 	printed = members(8);
 	ok(has_name(&printed, "io_exits") && has_name(&printed, "reason_63_exits"),
 	   "exits are counted by reason, known and not");
+	ok(has_name(&printed, "below_8") && has_name(&printed, "below_512"),
+	   "... and refaults by distance");
 	doc = documented("shadow");
 	for (unsigned int i = 0; i < doc.nr; i++)
 		missing += !has_name(&printed, doc.name[i]);
-	ok(!missing && printed.nr == 2 + SANDBOX_NR_PIECES + doc.nr,
+	ok(!missing && printed.nr == 4 + SANDBOX_NR_PIECES + doc.nr,
 	   "members of shadow are those in docs/stats.md");
 	ok(has_name(&printed, "seccomp"), "and the pieces of the sandbox are listed");
 	ok(lab_quire("stat --json %s", b) == 0 && strstr(lab_out, "\"id\": 2") &&
@@ -377,6 +379,10 @@ static void test_stat_text(void)
 	ok(strstr(lab_line("private"), "1024 pages") && strstr(lab_line("  io "), " 5") &&
 		   strstr(lab_line("processor time"), "2.000 s"),
 	   "it has memory, exits and times");
+	ok(strstr(lab_line("    compressed  "), "40 pages") &&
+		   strstr(lab_line("  came back"), " 9 pages") &&
+		   strstr(lab_line("    half of them"), " after <512 others "),
+	   "... and what was reclaimed, what of that came back, and how soon");
 }
 
 static void test_steering(void)

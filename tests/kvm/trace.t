@@ -133,6 +133,18 @@ for my $mode (qw(ept shadow)) {
 	like($trace->{out}, qr/^# the VM has ended\n# \d+ intervals?, .*\n\z/m, '... and says so');
 }
 
+# ---- where it goes ----
+{
+	my $guest = visitor('where');
+	my ($text, $status) = quire('trace', '--seconds=0.1', "where-$$", '-');
+	is($status, 0, 'a trace to -');
+	like($text, qr/\A# quire trace of VM .*\n# \d+ intervals?, .*\n\z/s,
+		'... is one to standard output, and nothing else');
+	ok(!-e '-', '... and no file');
+	kill TERM => $guest->{pid};
+	finish($guest);
+}
+
 # ---- wrong words ----
 for my $bad (
 	[ 2, qr/say which VM/ ],

@@ -22,11 +22,11 @@
 #include "vmm/print/table.h"
 
 const char trace_usage[] =
-	"usage: quire trace [OPTION...] VM [FILE]\n"
+	"usage: quire trace [OPTION...] VM [FILE|-]\n"
 	"\n"
 	"Records which pages a running guest touches, as a trace for quire sim replace: each page\n"
 	"once for each interval in which it was touched, lower pages first.  It goes to FILE, or\n"
-	"to standard output, and ends after --seconds, with the guest, or at a SIGINT (^C).\n"
+	"to standard output (-), and ends after --seconds, with the guest, or at a SIGINT (^C).\n"
 	"docs/reclaim.md says what such a trace cannot know.\n" USAGE_VM "\n"
 	"  --interval=S  the length of an interval in seconds (default: 0.1)\n"
 	"  --seconds=S   how long to record (default: 10)\n"
@@ -73,6 +73,8 @@ static int parse_options(int argc, char **argv, struct recorder *r, struct quire
 		return quire_fail(err, -EINVAL, "say which VM (name or pid); see quire help trace");
 	r->vm = argv[optind];
 	r->path = argv[optind + 1];
+	if (r->path && !strcmp(r->path, "-"))
+		r->path = NULL;
 	return 0;
 }
 

@@ -211,6 +211,8 @@ static void put_budget(FILE *f, const struct machine_state *m)
 	report_pages(f, "watermark min", m->min_pages);
 	report_pages(f, "watermark low", m->low_pages);
 	report_pages(f, "watermark high", m->high_pages);
+	report_pages(f, "reclaimed from VMs", m->reclaimed_pages);
+	report_count(f, "suspensions", m->suspensions);
 	report_count(f, "OOM kills", m->oom_kills);
 }
 
@@ -271,6 +273,34 @@ static void put_faults(FILE *f, const struct gmem_stats *gs)
 	report_pages(f, "by our own accesses", gs->accessor_pages);
 	report_pages(f, "given back", gs->dropped_pages);
 	report_count(f, "EFAULTs repaired", gs->efaults);
+}
+
+/* What the reclaimer did.  Distances of refaults are counted by powers of two. */
+static void put_reclaim(FILE *f, const struct vm_info *info)
+{
+	const struct reclaimer_stats *r = &info->reclaim;
+	bool on = info->reclaim_policy < RECLAIM_NR_POLICIES;
+	uint64_t half = 0;
+	unsigned int d = 0;
+
+	report_group(f, "reclaim");
+	report_word(f, "policy", on ? reclaim_policies[info->reclaim_policy]->name : "off");
+	report_count(f, "asked by the machine", r->requests);
+	report_count(f, "for waiting accesses", r->direct);
+	report_count(f, "samples of all of RAM", r->passes);
+	report_pages(f, "need no frame", r->given_pages);
+	report_pages(f, "chosen to leave", r->chosen_pages);
+	report_pages(f, "  compressed", r->gone_pages);
+	report_pages(f, "  swapped out", r->swapped_pages);
+	report_pages(f, "  used again just then", r->busy_pages);
+	report_pages(f, "  have no other place", r->refused_pages);
+	report_pages(f, "on from pool to swap", r->spilled_pages);
+	report_pages(f, "came back", r->refault_pages);
+	while (d < RECLAIM_DISTANCES && 2 * (half += r->refault_distances[d]) < r->refault_pages)
+		d++;
+	if (r->refault_pages)
+		fprintf(f, "  %-*s %10s after <%" PRIu64 " others had been chosen\n", NAME_WIDTH,
+			"  half of them", "", (uint64_t)1 << d);
 }
 
 static const char *holder_text(unsigned int who, const char *what)
@@ -413,6 +443,7 @@ void report_vm(FILE *f, const struct roster *r, const struct roster_vm *vm)
 		put_account(f, vm);
 	put_faults(f, &info->mem);
 	report_stall(f, &info->mem);
+	put_reclaim(f, info);
 	report_swap(f, &info->mem);
 	put_lock(f, &info->mem);
 	put_merging(f, info);
