@@ -53,6 +53,10 @@ static void put_key(struct json *json, const char *key)
 
 static void open_bracket(struct json *json, const char *key, char bracket)
 {
+	if (json->listener) {
+		json->listener->begin(json->ctx, key);
+		return;
+	}
 	put_key(json, key);
 	fputc(bracket, json->f);
 	json->depth++;
@@ -63,6 +67,10 @@ static void close_bracket(struct json *json, char bracket)
 {
 	bool empty = json->first;
 
+	if (json->listener) {
+		json->listener->end(json->ctx);
+		return;
+	}
 	json->depth--;
 	if (!empty && !json->line)
 		new_line(json);
@@ -81,6 +89,11 @@ void json_init_line(struct json *json, FILE *f)
 {
 	json_init(json, f);
 	json->line = true;
+}
+
+void json_init_listener(struct json *json, const struct json_listener *listener, void *ctx)
+{
+	*json = (struct json){ .listener = listener, .ctx = ctx };
 }
 
 void json_begin_object(struct json *json, const char *key)
@@ -103,8 +116,25 @@ void json_end_array(struct json *json)
 	close_bracket(json, ']');
 }
 
+/* Is there a listener?  Then it has been told. */
+static bool told_number(struct json *json, const char *key, double value)
+{
+	if (json->listener)
+		json->listener->number(json->ctx, key, value);
+	return json->listener;
+}
+
+static bool told_text(struct json *json, const char *key, const char *value)
+{
+	if (json->listener)
+		json->listener->text(json->ctx, key, value);
+	return json->listener;
+}
+
 void json_number(struct json *json, const char *key, uint64_t value)
 {
+	if (told_number(json, key, (double)value))
+		return;
 	put_key(json, key);
 	fprintf(json->f, "%" PRIu64, value);
 }
@@ -116,18 +146,24 @@ void json_pages(struct json *json, const char *key, uint64_t pages)
 
 void json_signed(struct json *json, const char *key, int64_t value)
 {
+	if (told_number(json, key, (double)value))
+		return;
 	put_key(json, key);
 	fprintf(json->f, "%" PRId64, value);
 }
 
 void json_tenths(struct json *json, const char *key, uint64_t tenths)
 {
+	if (told_number(json, key, (double)tenths / 10))
+		return;
 	put_key(json, key);
 	fprintf(json->f, "%" PRIu64 ".%" PRIu64, tenths / 10, tenths % 10);
 }
 
 void json_hundredths(struct json *json, const char *key, uint64_t hundredths)
 {
+	if (told_number(json, key, (double)hundredths / 100))
+		return;
 	put_key(json, key);
 	fprintf(json->f, "%" PRIu64 ".%02" PRIu64, hundredths / 100, hundredths % 100);
 }
@@ -135,12 +171,16 @@ void json_hundredths(struct json *json, const char *key, uint64_t hundredths)
 /* Addresses may be beyond 2^53, where many readers of JSON round numbers. */
 void json_hex(struct json *json, const char *key, uint64_t value)
 {
-	put_key(json, key);
-	fprintf(json->f, "\"0x%" PRIx64 "\"", value);
+	char text[32];
+
+	snprintf(text, sizeof(text), "0x%" PRIx64, value);
+	json_text(json, key, text);
 }
 
 void json_text(struct json *json, const char *key, const char *value)
 {
+	if (told_text(json, key, value))
+		return;
 	put_key(json, key);
 	put_string(json->f, value);
 }

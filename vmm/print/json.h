@@ -6,13 +6,29 @@
  * A writer of JSON.  The caller makes one call for each value, in the order of the text.  `key` is
  * NULL inside an array, and for the outermost value.  No call fails; ferror() tells whether the
  * stream did.
+ *
+ * The same calls give the values to whoever wants no text: who reads our own documents need not
+ * parse them.
  */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
+/*
+ * Who is told of each value instead.  A number is what most readers of JSON make of its text: the
+ * nearest double.  A text has the caller's bytes.  Key and text are valid during the call.
+ */
+struct json_listener {
+	void (*begin)(void *ctx, const char *key); /* an object or an array */
+	void (*end)(void *ctx);
+	void (*number)(void *ctx, const char *key, double value);
+	void (*text)(void *ctx, const char *key, const char *value);
+};
+
 struct json {
 	FILE *f;
+	const struct json_listener *listener; /* NULL: the text is written to f */
+	void *ctx;			      /* of the listener */
 	unsigned int depth;
 	bool first; /* nothing is written yet at this depth */
 	bool line;  /* all of it is in one line */
@@ -22,6 +38,9 @@ void json_init(struct json *json, FILE *f);
 
 /* The same, for a document in one line. */
 void json_init_line(struct json *json, FILE *f);
+
+/* Write nothing, and tell *listener, which outlives *json. */
+void json_init_listener(struct json *json, const struct json_listener *listener, void *ctx);
 
 void json_begin_object(struct json *json, const char *key);
 void json_end_object(struct json *json);
