@@ -5,6 +5,7 @@
 #include "tests/tap.h"
 #include "vmm/look/look.h"
 #include "vmm/look/metrics.h"
+#include "vmm/look/metrics_member.h"
 
 static struct machine_state books;
 static struct roster_vm vm[2];
@@ -125,6 +126,104 @@ static void values(void)
 	free(text);
 }
 
+/* A VM that is no quire may name a statistic of its guest twice. */
+static void twice(void)
+{
+	struct balloon_record *b = &vm[0].info.balloon;
+	const char *first;
+	char *text;
+
+	b->mode = BALLOON_MODE_MANUAL;
+	b->nr_stats = 3;
+	b->stat[0] = (struct balloon_stat){ .tag = 4, .value = 111 };
+	b->stat[1] = (struct balloon_stat){ .tag = 5, .value = 222 };
+	b->stat[2] = (struct balloon_stat){ .tag = 4, .value = 333 };
+	text = text_of(METRICS_TEXT);
+	first = strstr(text, "\nquire_vm_guest_free_memory_bytes{");
+	ok(first && !strstr(first + 1, "\nquire_vm_guest_free_memory_bytes{") &&
+		   strstr(first, "} 333\n"),
+	   "of two values of one member the last one counts, and there is one line");
+	free(text);
+	b->mode = BALLOON_MODE_OFF;
+}
+
+/* Whole numbers and nanoseconds, up to the last that is exact and beyond. */
+static void sizes(void)
+{
+	static const struct {
+		uint64_t value;
+		const char *whole, *seconds;
+	} row[] = {
+		{ 0, "0", "0.000000000" },
+		{ 7, "7", "0.000000007" },
+		{ 999999999, "999999999", "0.999999999" },
+		{ 1000000000, "1000000000", "1.000000000" },
+		{ (1ULL << 52) - 1, "4503599627370495", "4503599.627370495" },
+		{ 1ULL << 52, "4503599627370496", "4503599.627370496" },
+		{ 1ULL << 63, "9223372036854775808", "9223372036.854776382" },
+	};
+	char line[160], *text;
+	bool all = true;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(row); i++) {
+		vm[1].info.mem.faults = vm[1].info.cpu_ns = row[i].value;
+		text = text_of(METRICS_TEXT);
+		snprintf(line, sizeof(line), "quire_vm_faults_total{vm=\"\",domain=\"none\"} %s",
+			 row[i].whole);
+		all &= has(text, line);
+		snprintf(line, sizeof(line),
+			 "quire_vm_cpu_seconds_total{vm=\"\",domain=\"none\"} %s", row[i].seconds);
+		all &= has(text, line);
+		free(text);
+	}
+	ok(all, "numbers of all sizes");
+}
+
+/* VMs need not have the same members: what one has and the other has not may come in between. */
+static void other_members(void)
+{
+	static const char *const line[] = {
+		"quire_vm_exits_total{vm=\"\",domain=\"none\",reason=\"io\"} 5",
+		"quire_vm_exits_total{vm=\"\",domain=\"none\",reason=\"mmio\"} 6",
+		"quire_vm_exits_total{vm=\"\",domain=\"none\",reason=\"shutdown\"} 7",
+	};
+	const char *at[ARRAY_SIZE(line)];
+	char *text;
+
+	memset(vm[0].info.exits, 0, sizeof(vm[0].info.exits));
+	vm[0].info.exits[KVM_EXIT_IO] = 1;
+	vm[0].info.exits[KVM_EXIT_SHUTDOWN] = 2;
+	vm[1].info.exits[KVM_EXIT_IO] = 5;
+	vm[1].info.exits[KVM_EXIT_MMIO] = 6;
+	vm[1].info.exits[KVM_EXIT_SHUTDOWN] = 7;
+	vm[1].info.paging = VM_PAGING_SHADOW;
+	vm[1].info.shadow_mmu.fills = 8;
+	text = text_of(METRICS_OPENMETRICS);
+	for (unsigned int i = 0; i < ARRAY_SIZE(line); i++)
+		at[i] = strstr(text, line[i]);
+	ok(at[0] && at[0] < at[1] && at[1] < at[2] && strchr(at[0], '\n') + 1 == at[1],
+	   "a member that the VM before did not have is in its place");
+	ok(has(text, "quire_vm_shadow_fills_total{vm=\"\",domain=\"none\"} 8"),
+	   "... and an object");
+	free(text);
+}
+
+/* What comes after a member is guessed from what came last. */
+static void same_key(void)
+{
+	struct metrics_members all = { NULL };
+	struct metrics_member *of_vm = metrics_member(&all, NULL, "vm");
+	struct metrics_member *shadow = metrics_member(&all, of_vm, "shadow"), *inside, *beside;
+
+	inside = metrics_member(&all, shadow, "large_leaves");
+	ok(metrics_member(&all, of_vm, "shadow") == shadow, "a path is one member");
+	beside = metrics_member(&all, of_vm, "large_leaves");
+	ok(!strcmp(inside->row->name, "quire_vm_shadow_large_leaves") &&
+		   !strcmp(beside->row->name, "quire_vm_large_leaves"),
+	   "a key that is in two objects means two metrics");
+	metrics_members_finish(&all);
+}
+
 int main(void)
 {
 	vm[0].answers = vm[1].answers = true;
@@ -133,5 +232,9 @@ int main(void)
 	hostile_texts();
 	hostile_numbers();
 	values();
+	twice();
+	sizes();
+	other_members();
+	same_key();
 	return tap_done();
 }

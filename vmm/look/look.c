@@ -36,7 +36,7 @@ void look_finish(struct look *look)
 	look->machine = NULL;
 }
 
-static struct stats_vm stats_of(const struct roster *r, const struct roster_vm *vm)
+struct stats_vm look_stats(const struct roster *r, const struct roster_vm *vm)
 {
 	struct stats_vm stats = { .info = &vm->info };
 
@@ -59,7 +59,7 @@ int look_document(FILE *f, const struct roster *r, const struct roster_machine *
 		return -ENOMEM;
 	for (unsigned int i = 0; i < r->nr_vms; i++)
 		if (r->vm[i].answers)
-			vm[nr++] = stats_of(r, &r->vm[i]);
+			vm[nr++] = look_stats(r, &r->vm[i]);
 	code = stats_document(f, machine ? &machine->state : NULL, vm, nr);
 	free(vm);
 	return code;

@@ -32,6 +32,9 @@ void look_finish(struct look *look);
 /* The machine that one means without saying which: the only one, or else the default; or NULL. */
 const struct roster_machine *look_machine(const struct roster *r);
 
+/* What stats_vm() writes of a VM of the roster that answered.  It points into the roster. */
+struct stats_vm look_stats(const struct roster *r, const struct roster_vm *vm);
+
 /*
  * Write a document of quire.stats/1: this machine, which may be NULL, and the VMs of the roster
  * that answered.  0; -ENOMEM; -EIO: f could not be written.

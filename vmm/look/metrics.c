@@ -1,178 +1,231 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Samples are collected in the order of the document, a VM after the other.  Both forms want all
- * samples of a metric together.  So they are sorted by their row of the table, and printed then.
+ * samples of a metric together.  So each metric has a list of its own, and the lists are printed in
+ * the order of the table.
+ *
+ * A VM has some 450 lines, and may be asked for them each second.  So no text of the document is
+ * made and read again, what the lines of a VM have in common is made once, and no number goes
+ * through printf() that has few enough digits to be exact without.
  */
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <quire/abi.h>
 #include "look.h"
 #include "metrics.h"
-#include "metrics_table.h"
+#include "metrics_member.h"
+#include "vmm/print/json.h"
 
-#define PATH_MAX_BYTES	 160
-#define MAX_LABELS	 2
-#define LABEL_MAX_BYTES	 63
 #define FIRST_BOUND_LOG2 12 /* histograms: 4 us ... */
 #define LAST_BOUND_LOG2	 34 /* ... to 17 s, each four times the one before */
+#define NR_BOUNDS	 ((LAST_BOUND_LOG2 - FIRST_BOUND_LOG2) / 2 + 1)
+#define NR_BUCKETS	 (NR_BOUNDS + 1) /* the last has no bound */
 
-struct label {
-	char name[16], value[LABEL_MAX_BYTES + 1];
+/* So far a double is exact, and so are nine decimals of it when it is divided by 1e9. */
+#define EXACT_BELOW (1ULL << 52)
+
+#define SERIES_BYTES \
+	(METRICS_LABEL_BYTES(sizeof("vm"), VM_NAME_MAX) + \
+	 METRICS_LABEL_BYTES(sizeof("domain"), VM_DOMAIN_MAX))
+
+struct series {
+	char labels[SERIES_BYTES]; /* of all samples of a VM: `{vm="NAME",domain="NAME"` */
 };
 
 struct sample {
-	unsigned int row, order;
-	const json_t *vm; /* the object that it is of; NULL: the machine's */
-	const json_t *value;
-	struct label label[MAX_LABELS];
+	const struct metrics_member *member;
+	unsigned int vm;   /* from 1; 0: the machine's */
+	unsigned int next; /* of the same metric; 0: none */
+	double number;	   /* METRIC_GAUGE, METRIC_COUNTER */
+	char *text;	   /* METRIC_STATES: which; METRIC_INFO: a label; malloc()ed */
+	double *bucket;	   /* METRIC_HISTOGRAM: NR_BUCKETS of them; malloc()ed */
+};
+
+struct metric_list {
+	unsigned int first, last; /* samples; 0: none */
 };
 
 struct metrics {
 	FILE *f;
 	enum metrics_form form;
-	struct sample *sample;
-	size_t nr, room;
-	unsigned int last_row; /* of the last sample */
+	bool failed; /* there was no memory */
+	struct metrics_members members;
+	struct metrics_member *object; /* that the next member is in */
+	struct sample *sample;	       /* from 1 */
+	unsigned int nr, room;
+	struct metric_list *list; /* for each row; used is the first one of a name */
+	struct series *series;	  /* for each VM, from 1 */
+	unsigned int nr_vms;
+	char bound[NR_BUCKETS][32]; /* `,le="0.004"} ` */
 };
-
-/* ---- which row ---- */
-
-/* A "{label}" of a pattern, which ends where `rest` is found in the text first. */
-static bool capture(const char **pattern, const char **text, struct label *label)
-{
-	const char *close = strchr(*pattern, '}'), *end;
-	char rest[PATH_MAX_BYTES];
-	size_t bytes = (size_t)(close - *pattern) - 1, rest_bytes = strcspn(close + 1, "{");
-
-	snprintf(label->name, sizeof(label->name), "%.*s", (int)bytes, *pattern + 1);
-	snprintf(rest, sizeof(rest), "%.*s", (int)rest_bytes, close + 1);
-	end = rest_bytes && close[1 + rest_bytes] ? strstr(*text + 1, rest) :
-						    *text + strlen(*text) - rest_bytes;
-	if (!end || end <= *text || memchr(*text, '.', (size_t)(end - *text)))
-		return false;
-	snprintf(label->value, sizeof(label->value), "%.*s", (int)(end - *text), *text);
-	*pattern = close + 1;
-	*text = end;
-	return true;
-}
-
-/* Does the path fit, and what are its labels? */
-static bool fits(const char *pattern, const char *path, struct label *label)
-{
-	memset(label, 0, MAX_LABELS * sizeof(*label));
-	while (*pattern) {
-		if (*pattern == '{') {
-			if (!*path || !capture(&pattern, &path, label++))
-				return false;
-		} else if (*pattern++ != *path++) {
-			return false;
-		}
-	}
-	return !*path;
-}
-
-/*
- * The row of this path; metrics_rows: there is none.  Mostly it is the one after the last, because
- * the table has the document's order; that may be taken if it has no labels.
- */
-static unsigned int row_of(const char *path, unsigned int last, struct label *label)
-{
-	unsigned int i = 0;
-
-	if (last + 1 < metrics_rows && !strcmp(metrics_table[last + 1].member, path)) {
-		memset(label, 0, MAX_LABELS * sizeof(*label));
-		return last + 1;
-	}
-	while (i < metrics_rows && !fits(metrics_table[i].member, path, label))
-		i++;
-	return i;
-}
 
 /* ---- collecting ---- */
 
-static int add(struct metrics *m, const struct sample *sample)
+static struct sample *new_sample(struct metrics *m, struct metrics_member *member)
 {
+	struct metric_list *list = &m->list[member->metric];
 	struct sample *more;
 
-	if (m->nr == m->room) {
+	if (m->nr + 1 >= m->room) {
 		m->room = m->room ? 2 * m->room : 1024;
-		more = realloc(m->sample, m->room * sizeof(*more));
+		more = reallocarray(m->sample, m->room, sizeof(*more));
 		if (!more)
-			return -ENOMEM;
+			return NULL;
 		m->sample = more;
 	}
-	m->sample[m->nr] = *sample;
-	m->sample[m->nr].order = (unsigned int)m->nr;
-	m->nr++;
-	return 0;
+	m->sample[++m->nr] = (struct sample){ .member = member, .vm = m->nr_vms };
+	*(list->last ? &m->sample[list->last].next : &list->first) = m->nr;
+	list->last = m->nr;
+	member->sample = m->nr;
+	return &m->sample[m->nr];
 }
 
-/* Is the value what the row expects?  A document of a newer quire may differ. */
-static bool has_type(const json_t *value, enum metric_type type)
+/*
+ * The sample of this member, or NULL: it has no row, or one of another type.  No series may be
+ * there twice, so a VM that says a thing twice has its last word.
+ */
+static struct sample *sample_of(struct metrics *m, struct metrics_member *member,
+				unsigned int types)
 {
-	switch (type) {
-	case METRIC_HISTOGRAM: return json_is_object(value);
-	case METRIC_STATES:
-	case METRIC_INFO: return json_is_string(value);
-	default: return json_is_number(value);
+	struct sample *s;
+
+	if (!member->row || !(types & 1u << member->row->type))
+		return NULL;
+	if (member->sample && m->sample[member->sample].vm == m->nr_vms)
+		return &m->sample[member->sample];
+	s = new_sample(m, member);
+	m->failed |= !s;
+	return s;
+}
+
+/* The member of this key in the object that is being told; NULL: there is no memory. */
+static struct metrics_member *member_of(struct metrics *m, const char *key)
+{
+	struct metrics_member *member = NULL;
+
+	if (!m->failed)
+		member = metrics_member(&m->members, m->object, key ? key : "");
+	m->failed |= !member;
+	return member;
+}
+
+static unsigned int log2_of(unsigned long long number)
+{
+	return number ? 63 - (unsigned int)__builtin_clzll(number) : 0;
+}
+
+/*
+ * The document has a member for each power of two that is not 0: "below_4096_ns" is "at most 4095".
+ * The bounds of a metric are always the same, and each bucket has what is in those before it too.
+ */
+static void add_times(double *bucket, const char *key, double count)
+{
+	unsigned int i = 0, log2;
+
+	if (strncmp(key, "below_", strlen("below_")) != 0)
+		return;
+	log2 = log2_of(strtoull(key + strlen("below_"), NULL, 10));
+	while (i < NR_BOUNDS && FIRST_BOUND_LOG2 + 2 * i < log2)
+		i++;
+	for (; i < NR_BUCKETS; i++)
+		bucket[i] += count;
+}
+
+static void take_number(void *ctx, const char *key, double value)
+{
+	struct metrics *m = ctx;
+	struct metrics_member *object = m->object, *member;
+	struct sample *s;
+
+	if (!m->failed && object->row && object->row->type == METRIC_HISTOGRAM) {
+		add_times(m->sample[object->sample].bucket, key, value);
+		return;
 	}
+	member = member_of(m, key);
+	s = member ? sample_of(m, member, 1u << METRIC_GAUGE | 1u << METRIC_COUNTER) : NULL;
+	if (s)
+		s->number = value;
 }
 
-/* All members of an object, and of the objects in it.  Those without a row are no metrics. */
-static int collect(struct metrics *m, const json_t *vm, const char *path, const json_t *object)
+static void take_text(void *ctx, const char *key, const char *value)
 {
-	int code = 0;
+	struct metrics *m = ctx;
+	struct metrics_member *member = member_of(m, key);
+	struct sample *s;
 
-	/* jansson's iterators take no const. */
-	for (void *i = json_object_iter((json_t *)object); i && !code;
-	     i = json_object_iter_next((json_t *)object, i)) {
-		const json_t *value = json_object_iter_value(i);
-		struct sample sample = { .vm = vm, .value = value };
-		char below[PATH_MAX_BYTES];
+	s = member ? sample_of(m, member, 1u << METRIC_STATES | 1u << METRIC_INFO) : NULL;
+	if (!s)
+		return;
+	free(s->text);
+	s->text = malloc(METRICS_LABEL_BYTES(strlen(key), strlen(value)));
+	if (!s->text)
+		m->failed = true;
+	else if (member->row->type == METRIC_INFO)
+		metrics_label(s->text, ',', key, value);
+	else
+		strcpy(s->text, value);
+}
 
-		snprintf(below, sizeof(below), "%s.%s", path, json_object_iter_key(i));
-		sample.row = row_of(below, m->last_row, sample.label);
-		if (sample.row < metrics_rows) {
-			m->last_row = sample.row;
-			if (has_type(value, metrics_table[sample.row].type))
-				code = add(m, &sample);
-		} else if (json_is_object(value)) {
-			code = collect(m, vm, below, value);
-		}
+static void take_begin(void *ctx, const char *key)
+{
+	struct metrics *m = ctx;
+	struct metrics_member *member = member_of(m, key);
+	struct sample *s;
+
+	if (!member)
+		return;
+	m->object = member;
+	s = sample_of(m, member, 1u << METRIC_HISTOGRAM);
+	if (!s)
+		return;
+	free(s->bucket);
+	s->bucket = calloc(NR_BUCKETS, sizeof(*s->bucket));
+	m->failed |= !s->bucket;
+}
+
+static void take_end(void *ctx)
+{
+	struct metrics *m = ctx;
+
+	if (!m->failed)
+		m->object = m->object->parent;
+}
+
+static const struct json_listener listener = {
+	.begin = take_begin,
+	.end = take_end,
+	.number = take_number,
+	.text = take_text,
+};
+
+static void collect_vm(struct metrics *m, struct json *json, const struct stats_vm *vm)
+{
+	char *labels = m->series[++m->nr_vms].labels;
+
+	labels = metrics_label(labels, '{', "vm", vm->info->name);
+	metrics_label(labels, ',', "domain", stats_domain(vm->info));
+	take_begin(m, "vm");
+	stats_vm(json, vm);
+	take_end(m);
+}
+
+static void collect(struct metrics *m, const struct look *look)
+{
+	const struct roster *r = &look->roster;
+	struct stats_vm vm;
+	struct json json;
+
+	json_init_listener(&json, &listener, m);
+	take_begin(m, "machine");
+	stats_machine(&json, look->machine ? &look->machine->state : NULL);
+	take_end(m);
+	for (unsigned int i = 0; i < r->nr_vms; i++) {
+		if (!r->vm[i].answers)
+			continue;
+		vm = look_stats(r, &r->vm[i]);
+		collect_vm(m, &json, &vm);
 	}
-	return code;
-}
-
-static int collect_all(struct metrics *m, const json_t *document)
-{
-	int code = collect(m, NULL, "machine", json_object_get(document, "machine"));
-	const json_t *vms = json_object_get(document, "vms");
-
-	for (size_t i = 0; i < json_array_size(vms) && !code; i++)
-		code = collect(m, json_array_get(vms, i), "vm", json_array_get(vms, i));
-	return code;
-}
-
-/* Rows of one name are one metric. */
-static unsigned int metric_of(const struct sample *s)
-{
-	unsigned int row = s->row;
-
-	while (row && !strcmp(metrics_table[row].name, metrics_table[row - 1].name))
-		row--;
-	return row;
-}
-
-static int compare(const void *a, const void *b)
-{
-	const struct sample *x = a, *y = b;
-	unsigned int row_x = metric_of(x), row_y = metric_of(y);
-
-	if (row_x != row_y)
-		return row_x < row_y ? -1 : 1;
-	return x->order < y->order ? -1 : 1;
 }
 
 /* ---- printing ---- */
@@ -217,143 +270,120 @@ static void put_head(const struct metrics *m, const struct metric *metric)
 	fprintf(m->f, "# HELP %s%s %s\n", metric->name, suffix, metric->help);
 }
 
-static void put_label(const struct metrics *m, const char *before, const char *name,
-		      const char *value)
+static void put(const struct metrics *m, const char *text)
 {
-	fprintf(m->f, "%s%s=\"", before, name);
-	for (const char *p = value ? value : ""; *p; p++) {
-		if (*p == '\n')
-			fputs("\\n", m->f);
-		else if (*p == '"' || *p == '\\')
-			fprintf(m->f, "\\%c", *p);
-		else
-			fputc(*p, m->f);
-	}
-	fputc('"', m->f);
+	fputs_unlocked(text, m->f);
 }
 
 /* The sample's name and its labels, but for the closing brace. */
 static void put_name(const struct metrics *m, const struct sample *s)
 {
-	const struct metric *metric = &metrics_table[s->row];
-
-	fprintf(m->f, "%s%s", metric->name, suffix_of(metric));
+	put(m, s->member->row->name);
+	put(m, suffix_of(s->member->row));
 	if (!s->vm)
 		return;
-	put_label(m, "{", "vm", json_string_value(json_object_get(s->vm, "name")));
-	put_label(m, ",", "domain", json_string_value(json_object_get(s->vm, "domain")));
-	for (unsigned int i = 0; i < MAX_LABELS && s->label[i].name[0]; i++)
-		put_label(m, ",", s->label[i].name, s->label[i].value);
+	put(m, m->series[s->vm].labels);
+	put(m, s->member->labels);
+}
+
+/*
+ * The value divided by 10^decimals, with so many decimals: 0 or 9.  Up to EXACT_BELOW the digits
+ * are those that "%.*f" gives.
+ */
+static void put_value(const struct metrics *m, double value, unsigned int decimals)
+{
+	char text[32], *p = text + sizeof(text);
+	uint64_t rest;
+
+	if (!(value >= 0 && value < EXACT_BELOW)) {
+		fprintf(m->f, "%.*f\n", (int)decimals, decimals ? value / 1e9 : value);
+		return;
+	}
+	rest = (uint64_t)value;
+	*--p = '\0';
+	*--p = '\n';
+	for (unsigned int i = 0; rest || i <= decimals; i++) {
+		if (decimals && i == decimals)
+			*--p = '.';
+		*--p = (char)('0' + rest % 10);
+		rest /= 10;
+	}
+	put(m, p);
 }
 
 static void put_number(const struct metrics *m, const struct sample *s)
 {
-	const char *member = metrics_table[s->row].member;
-	double value = json_number_value(s->value);
+	const char *member = s->member->row->member;
 
 	put_name(m, s);
-	fputs(s->vm ? "} " : " ", m->f);
+	put(m, s->vm ? "} " : " ");
 	if (ends_in(member, "_pages"))
-		fprintf(m->f, "%.0f\n", value * QUIRE_PAGE_SIZE);
+		put_value(m, s->number * QUIRE_PAGE_SIZE, 0);
 	else if (ends_in(member, "_ns"))
-		fprintf(m->f, "%.9f\n", value / 1e9);
+		put_value(m, s->number, 9);
 	else if (ends_in(member, "_percent"))
-		fprintf(m->f, "%.4f\n", value / 100);
+		fprintf(m->f, "%.4f\n", s->number / 100);
 	else
-		fprintf(m->f, "%.0f\n", value);
+		put_value(m, s->number, 0);
 }
 
-static unsigned int log2_of(unsigned long long number)
-{
-	return number ? 63 - (unsigned int)__builtin_clzll(number) : 0;
-}
-
-static void put_bucket(const struct metrics *m, const struct sample *s, const char *le,
-		       double count)
-{
-	put_name(m, s);
-	put_label(m, ",", "le", le);
-	fprintf(m->f, "} %.0f\n", count);
-}
-
-/*
- * The document has a member for each power of two that is not 0: "below_4096_ns" is "at most 4095".
- * The bounds here are always the same.
- */
 static void put_histogram(const struct metrics *m, const struct sample *s)
 {
-	double below[64] = { 0 }, sum = 0;
-	const char *key;
-	json_t *value;
-	char le[32];
-
-	json_object_foreach((json_t *)s->value, key,
-			    value) if (!strncmp(key, "below_", strlen("below_")))
-		below[log2_of(strtoull(key + strlen("below_"), NULL, 10))] +=
-		json_number_value(value);
-	for (unsigned int i = 0; i <= LAST_BOUND_LOG2; i++) {
-		sum += below[i];
-		if (i < FIRST_BOUND_LOG2 || (i - FIRST_BOUND_LOG2) % 2)
-			continue;
-		snprintf(le, sizeof(le), "%.11g", (double)((1ULL << i) - 1) / 1e9);
-		put_bucket(m, s, le, sum);
+	for (unsigned int i = 0; i < NR_BUCKETS; i++) {
+		put_name(m, s);
+		put(m, m->bound[i]);
+		put_value(m, s->bucket[i], 0);
 	}
-	for (unsigned int i = LAST_BOUND_LOG2 + 1; i < ARRAY_SIZE(below); i++)
-		sum += below[i];
-	put_bucket(m, s, "+Inf", sum);
 }
 
 static void put_states(const struct metrics *m, const struct sample *s)
 {
-	const char *is = json_string_value(s->value);
-
 	for (uint32_t state = 0; state < VM_NR_STATES; state++) {
+		const char *name = stats_state_name(state);
+
 		put_name(m, s);
-		put_label(m, ",", metrics_table[s->row].name, stats_state_name(state));
-		fprintf(m->f, "} %d\n", !strcmp(is, stats_state_name(state)));
+		fprintf(m->f, ",%s=\"%s\"} %d\n", s->member->row->name, name,
+			!strcmp(s->text, name));
 	}
 }
 
-/* Each row adds a label to the one series of its VM.  The label has the name of the member. */
-static void put_info(const struct metrics *m, const struct sample *s, const struct sample *end)
+/* Each row adds a label to the one series of its VM.  Returns the last sample of that. */
+static const struct sample *put_info(const struct metrics *m, const struct sample *s)
 {
-	const struct sample *last = s;
-
 	put_name(m, s);
-	for (; last < end && last->vm == s->vm && metrics_table[last->row].type == METRIC_INFO;
-	     last++)
-		put_label(m, ",", strrchr(metrics_table[last->row].member, '.') + 1,
-			  json_string_value(last->value));
-	fputs("} 1\n", m->f);
+	put(m, s->text);
+	for (; s->next && m->sample[s->next].vm == s->vm; put(m, s->text))
+		s = &m->sample[s->next];
+	put(m, "} 1\n");
+	return s;
 }
 
-static void put_sample(const struct metrics *m, const struct sample *s, const struct sample *end)
+static void put_list(const struct metrics *m, unsigned int first)
 {
-	bool goes_on = s > m->sample && s[-1].vm == s->vm && metric_of(&s[-1]) == metric_of(s);
+	const struct sample *s;
 
-	switch (metrics_table[s->row].type) {
-	case METRIC_GAUGE:
-	case METRIC_COUNTER: put_number(m, s); break;
-	case METRIC_HISTOGRAM: put_histogram(m, s); break;
-	case METRIC_STATES: put_states(m, s); break;
-	case METRIC_INFO:
-		if (!goes_on)
-			put_info(m, s, end);
-		break;
+	for (unsigned int i = first; i; i = s->next) {
+		s = &m->sample[i];
+		switch (s->member->row->type) {
+		case METRIC_GAUGE:
+		case METRIC_COUNTER: put_number(m, s); break;
+		case METRIC_HISTOGRAM: put_histogram(m, s); break;
+		case METRIC_STATES: put_states(m, s); break;
+		case METRIC_INFO: s = put_info(m, s); break;
+		}
 	}
 }
 
 static void put_all(const struct metrics *m)
 {
-	const struct sample *end = m->sample + m->nr;
-
-	for (const struct sample *s = m->sample; s < end; s++) {
-		if (s == m->sample || metric_of(&s[-1]) != metric_of(s))
-			put_head(m, &metrics_table[metric_of(s)]);
-		put_sample(m, s, end);
+	for (unsigned int row = 0; row < metrics_rows; row++) {
+		if (!m->list[row].first)
+			continue;
+		put_head(m, &metrics_table[row]);
+		put_list(m, m->list[row].first);
 	}
 	if (m->form == METRICS_OPENMETRICS)
-		fputs("# EOF\n", m->f);
+		put(m, "# EOF\n");
 }
 
 /* ---- what others call ---- */
@@ -371,42 +401,41 @@ const char *metrics_content_type(enum metrics_form form)
 		       "text/plain; version=0.0.4; charset=utf-8";
 }
 
-/*
- * The tree of the document, to be freed by json_decref(); NULL: no memory.  Numbers are read as
- * real ones, because jansson's whole ones end at 2^63.  Metrics are of that type anyway.
- */
-static json_t *document_of(const struct look *look)
+/* Make what is needed before the first member.  False: no memory. */
+static bool begin(struct metrics *m, const struct look *look)
 {
-	char *text = NULL;
-	size_t bytes;
-	FILE *f = open_memstream(&text, &bytes);
-	json_t *document = NULL;
-	int code;
+	for (unsigned int i = 0; i < NR_BOUNDS; i++)
+		snprintf(m->bound[i], sizeof(m->bound[i]), ",le=\"%.11g\"} ",
+			 (double)((1ULL << (FIRST_BOUND_LOG2 + 2 * i)) - 1) / 1e9);
+	strcpy(m->bound[NR_BOUNDS], ",le=\"+Inf\"} ");
+	m->list = calloc(metrics_rows, sizeof(*m->list));
+	m->series = calloc(look->roster.nr_vms + 1, sizeof(*m->series));
+	return m->list && m->series;
+}
 
-	if (!f)
-		return NULL;
-	/* Without a seed jansson opens /dev/urandom, and the observer may open no file. */
-	json_object_seed((size_t)look->at_ns | 1);
-	code = look_document(f, &look->roster, look->machine);
-	if (!fclose(f) && !code)
-		document = json_loadb(text, bytes, JSON_DECODE_INT_AS_REAL, NULL);
-	free(text);
-	return document;
+static void finish(struct metrics *m)
+{
+	for (unsigned int i = 1; i <= m->nr; i++) {
+		free(m->sample[i].text);
+		free(m->sample[i].bucket);
+	}
+	free(m->sample);
+	free(m->list);
+	free(m->series);
+	metrics_members_finish(&m->members);
 }
 
 int metrics_write(FILE *f, enum metrics_form form, const struct look *look, struct quire_error *err)
 {
 	struct metrics m = { .f = f, .form = form };
-	json_t *document = document_of(look);
-	int code = document ? collect_all(&m, document) : -ENOMEM;
 
-	if (!code) {
-		qsort(m.sample, m.nr, sizeof(*m.sample), compare);
+	m.failed = !begin(&m, look);
+	if (!m.failed)
+		collect(&m, look);
+	if (!m.failed)
 		put_all(&m);
-	}
-	free(m.sample);
-	json_decref(document);
-	if (code)
-		return quire_fail(err, code, "no memory for the metrics");
+	finish(&m);
+	if (m.failed)
+		return quire_fail(err, -ENOMEM, "no memory for the metrics");
 	return ferror(f) ? quire_fail(err, -EIO, "cannot write the metrics") : 0;
 }

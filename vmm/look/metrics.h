@@ -5,10 +5,10 @@
 /*
  * The numbers of quire.stats/1 as metrics for Prometheus and what reads the same text.
  *
- * There is no second set of numbers: the document that `quire stat --json` prints is made, and each
- * of its members becomes a sample of the metric that metrics_table[] names.  docs/metrics.md lists
- * them all.  Prometheus wants base units, so a value is converted by the end of the member's name:
- * pages become bytes, nanoseconds seconds, and percent a ratio.
+ * There is no second set of numbers: what writes the document of `quire stat --json` is listened
+ * to, and each of its members becomes a sample of the metric that metrics_table[] names.
+ * docs/metrics.md lists them all.  Prometheus wants base units, so a value is converted by the end
+ * of the member's name: pages become bytes, nanoseconds seconds, and percent a ratio.
  *
  * Sources: OpenMetrics 1.0.0 (prometheus/OpenMetrics, specification/OpenMetrics.md), and the text
  * format 0.0.4 of Prometheus ("Exposition formats").

@@ -243,9 +243,10 @@ static void powers(struct json *json, const char *name, const uint64_t *count, u
 
 	json_begin_object(json, name);
 	for (unsigned int i = 0; i < nr; i++) {
+		if (!count[i])
+			continue;
 		snprintf(key, sizeof(key), "below_%llu%s", 1ULL << i, unit);
-		if (count[i])
-			json_number(json, key, count[i]);
+		json_number(json, key, count[i]);
 	}
 	json_end_object(json);
 }
