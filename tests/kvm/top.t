@@ -144,9 +144,10 @@ check 'a terminal shows how many VMs there are' sees '^quire top .* 3 VMs, 3 run
 check '... and where the memory of the machine is' \
 	sees '^memory +c+s*o+\.+\|? +[0-9.]+ MiB of 512 MiB$'
 check '... and what is promised' sees '^promised +[#+]+\.* +[0-9.]+ MiB of 256 MiB$'
-check '... and the columns' sees '^NAME +S.* RAM RESI PAGES +FAULT MERGE UNSHA BALLO EVICT LOADS'
+check '... and the columns' sees \
+	'^NAME +S +RAM +RES PAGES +FAULT MERGE +COW BALLOON EVICT LOADS STALL HIST$'
 check '... all VMs together' sees '^\(all\) +96M '
-check '... and a row for each' sees "^$guest-1 +r[a-z]* +32M +[0-9.]+M [pszb.]{9,} +[0-9]"
+check '... and a row for each' sees "^$guest-1 +r[a-z]* +32M +[0-9.]+M [pszb.]{7,} +[0-9]"
 check 'a screen of 80 columns is kept to' fits 80 24
 check '... with colours for states' grep -q $'\x1b\\[[0-9;]*48;5;' <(screen -e)
 

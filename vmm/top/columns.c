@@ -10,7 +10,8 @@ typedef void draw_fn(struct frame *f, unsigned int row, unsigned int column, uns
 		     const struct row *vm, unsigned int arg);
 
 struct column {
-	const char *name;
+	const char *name;      /* its head, too, where there is room for it */
+	const char *head;      /* ... and where not: min cells are enough for it.  NULL: the name */
 	unsigned int min, max; /* width */
 	bool right;
 	bar_value_fn *value; /* what is sorted by, and HISTORY's; NULL: see columns_compare() */
@@ -163,26 +164,27 @@ static void draw_stall(struct frame *f, unsigned int row, unsigned int column, u
 
 /* ---- the table ---- */
 
-#define RATE(rate) [COLUMN_RATES + (rate)] = { NULL, 5, 9, true, columns_rate, rate, draw_rate }
+#define RATE(rate, head, min) \
+	[COLUMN_RATES + (rate)] = { NULL, head, min, 9, true, columns_rate, rate, draw_rate }
 
 /*
  * With the smallest widths the table has 80 columns.  A rate is called as in watch_rates[], and
  * HISTORY is drawn by columns_draw(), which knows what the list is sorted by.
  */
 static const struct column columns[NR_COLUMNS] = {
-	[COLUMN_NAME] = { "name", 10, 24, false, NULL, 0, draw_name },
-	[COLUMN_STATE] = { "state", 1, 9, false, NULL, 0, draw_state },
-	[COLUMN_RAM] = { "ram", 4, 5, true, ram, 0, draw_ram },
-	[COLUMN_RESIDENT] = { "resident", 4, 8, true, resident, 1, draw_ram },
-	[COLUMN_PAGES] = { "pages", 9, 32, false, NULL, 0, draw_pages },
-	RATE(WATCH_FAULTS),
-	RATE(WATCH_MERGES),
-	RATE(WATCH_UNSHARES),
-	RATE(WATCH_BALLOON),
-	RATE(WATCH_EVICTIONS),
-	RATE(WATCH_LOADS),
-	[COLUMN_STALL] = { "stall", 5, 6, true, columns_stall, 0, draw_stall },
-	[COLUMN_HISTORY] = { "history", 4, 60, false, NULL, 0, NULL },
+	[COLUMN_NAME] = { "name", NULL, 10, 24, false, NULL, 0, draw_name },
+	[COLUMN_STATE] = { "state", "s", 2, 9, false, NULL, 0, draw_state },
+	[COLUMN_RAM] = { "ram", NULL, 4, 5, true, ram, 0, draw_ram },
+	[COLUMN_RESIDENT] = { "resident", "res", 4, 8, true, resident, 1, draw_ram },
+	[COLUMN_PAGES] = { "pages", NULL, 7, 32, false, NULL, 0, draw_pages },
+	RATE(WATCH_FAULTS, "fault", 5),
+	RATE(WATCH_MERGES, "merge", 5),
+	RATE(WATCH_UNSHARES, "cow", 5),
+	RATE(WATCH_BALLOON, NULL, 7),
+	RATE(WATCH_EVICTIONS, "evict", 5),
+	RATE(WATCH_LOADS, NULL, 5),
+	[COLUMN_STALL] = { "stall", NULL, 5, 6, true, columns_stall, 0, draw_stall },
+	[COLUMN_HISTORY] = { "history", "hist", 4, 60, false, NULL, 0, NULL },
 };
 
 const char *column_name(unsigned int column)
@@ -198,6 +200,14 @@ bool column_sorts(unsigned int column)
 
 /* ---- layout ---- */
 
+typedef unsigned int width_fn(unsigned int column, size_t longest);
+
+static unsigned int width_of_name(unsigned int column, size_t longest)
+{
+	(void)longest;
+	return (unsigned int)strlen(column_name(column));
+}
+
 static unsigned int widest(unsigned int column, size_t longest)
 {
 	if (column == COLUMN_NAME)
@@ -206,11 +216,28 @@ static unsigned int widest(unsigned int column, size_t longest)
 	return columns[column].max;
 }
 
+/* A cell for each column in turn, up to such widths.  Returns how many cells are used then. */
+static unsigned int grow(struct column_widths *widths, unsigned int used, unsigned int all,
+			 width_fn *width, size_t longest)
+{
+	bool grew = true;
+
+	while (grew && used < all) {
+		grew = false;
+		for (unsigned int i = 0; i < NR_COLUMNS && used < all; i++)
+			if (widths->of[i] < width(i, longest)) {
+				widths->of[i]++;
+				used++;
+				grew = true;
+			}
+	}
+	return used;
+}
+
 struct column_widths columns_fit(unsigned int all, size_t longest)
 {
 	struct column_widths widths = { { 0 } };
 	unsigned int used = 0;
-	bool grew = true;
 
 	for (unsigned int i = 0; i < NR_COLUMNS; i++) {
 		if (used + columns[i].min > all)
@@ -218,23 +245,24 @@ struct column_widths columns_fit(unsigned int all, size_t longest)
 		widths.of[i] = columns[i].min;
 		used += columns[i].min + GAP;
 	}
-	/* A cell each in turn.  The gap behind the last column is not needed. */
-	for (used -= GAP; grew && used < all;) {
-		grew = false;
-		for (unsigned int i = 0; i < NR_COLUMNS && used < all; i++)
-			if (widths.of[i] < widest(i, longest)) {
-				widths.of[i]++;
-				used++;
-				grew = true;
-			}
-	}
+	/* The gap behind the last column is not needed. */
+	used = grow(&widths, used - GAP, all, width_of_name, longest);
+	grow(&widths, used, all, widest, longest);
 	return widths;
+}
+
+/* A word that is whole. */
+static const char *head_of(unsigned int column, unsigned int width)
+{
+	const char *name = column_name(column), *head = columns[column].head;
+
+	return head && strlen(name) > width ? head : name;
 }
 
 static void put_head(struct frame *f, unsigned int row, unsigned int at, unsigned int width,
 		     const struct column *column, const char *name, bool sorted)
 {
-	size_t bytes = strlen(name) < width ? strlen(name) : width;
+	size_t bytes = strlen(name);
 	struct frame_style style = sorted ? frame_bold : frame_plain;
 	unsigned int first = column->right ? at + width - (unsigned int)bytes : at;
 
@@ -250,7 +278,9 @@ void columns_draw_head(struct frame *f, unsigned int row, const struct column_wi
 	unsigned int at = 0;
 
 	for (unsigned int i = 0; i < NR_COLUMNS; i++) {
-		put_head(f, row, at, widths->of[i], &columns[i], column_name(i), i == sort);
+		if (widths->of[i])
+			put_head(f, row, at, widths->of[i], &columns[i], head_of(i, widths->of[i]),
+				 i == sort);
 		at += widths->of[i] + GAP;
 	}
 	/* The column that is sorted by stands out as the one that is not in reverse. */
