@@ -176,6 +176,7 @@ $(filter $(BUILD)/tests/merge/%,$(TEST_BIN)): $(BUILD)/tests/memory/labs.a
 $(BUILD)/tests/launch/image_reader_test $(BUILD)/tests/launch/confine_test: \
 	$(BUILD)/tests/kvm/labs.a
 $(BUILD)/tests/base/exact_test $(BUILD)/tests/machine/store_test: $(BUILD)/tests/memory/labs.a
+$(BUILD)/tests/look/sharing_test: $(BUILD)/tests/cli/labs.a
 $(BUILD)/tests/bench/unshare_bench $(BUILD)/tests/reclaim/reclaimer_test: \
 	$(BUILD)/tests/memory/labs.a
 $(BUILD)/tests/bench/walk_bench: $(BUILD)/tests/format/labs.a $(BUILD)/tests/kvm/labs.a

@@ -204,11 +204,23 @@ uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t
 unsigned int gmem_shared_runs(struct gmem *gm, gfn_t gfn, struct gmem_shared_run *out,
 			      unsigned int max)
 {
+	static const struct gmem_shared_run page_5 = { 5, 1, { 11, 3 } };
+	const struct gmem_shared_run *run = lab_vm.run ? lab_vm.run : &page_5;
+	unsigned int nr = 0;
+
 	(void)gm;
-	if (gfn > 5 || !max)
-		return 0;
-	out[0] = (struct gmem_shared_run){ 5, 1, { 11, 3 } };
-	return 1;
+	for (const struct gmem_shared_run *end = run + (lab_vm.run ? lab_vm.nr_runs : 1);
+	     run < end && nr < max; run++) {
+		uint64_t skip = run->gfn < gfn ? min_u64(gfn - run->gfn, run->nr) : 0;
+
+		if (skip < run->nr)
+			out[nr++] = (struct gmem_shared_run){
+				run->gfn + skip,
+				run->nr - skip,
+				{ run->frame.segment, run->frame.index + skip },
+			};
+	}
+	return nr;
 }
 
 struct gmem *vm_gmem(struct vm *vm)

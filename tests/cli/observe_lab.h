@@ -32,6 +32,9 @@ extern struct lab_vm {
 	bool stopped, is_copy;
 	struct keeper_stats merge;
 	uint64_t passes;
+	/* Its shared pages, ascending; NULL: page 5 alone.  Whoever starts it sets them before. */
+	const struct gmem_shared_run *run;
+	unsigned int nr_runs;
 } lab_vm;
 
 /* Starts a process that answers as a VM of this name and state; returns when it does. */
