@@ -114,6 +114,17 @@ static void put_hello(struct json *json)
 	json_end_array(json);
 }
 
+static void put_no_map(struct json *json, uint32_t pid)
+{
+	char text[128];
+
+	if (!maps_refused(&live.maps, pid))
+		return;
+	snprintf(text, sizeof(text), "no map: all maps together may take %llu MiB",
+		 MAPS_MAX_BYTES >> 20);
+	json_text(json, "no_map", text);
+}
+
 static void put_vm(struct json *json, const struct roster_vm *vm)
 {
 	const struct watch_ring *ring = watch_ring_of(&live.watch, vm);
@@ -123,6 +134,7 @@ static void put_vm(struct json *json, const struct roster_vm *vm)
 	json_text(json, "name", vm->name);
 	json_number(json, "pid", vm->pid);
 	json_text(json, "state", vm->answers ? stats_state_name(vm->info.state) : "silent");
+	put_no_map(json, vm->pid);
 	if (vm->answers && p) {
 		json_number(json, "ram_bytes", vm->info.ram_bytes);
 		json_text(json, "domain", stats_domain(&vm->info));

@@ -14,6 +14,7 @@
 struct maps_vm {
 	uint32_t pid;
 	bool seen;		   /* by this look */
+	bool refused;		   /* there was no room for its map */
 	int fd;			   /* of its control socket; -1: not connected */
 	uint64_t changes;	   /* as counted when it was asked */
 	struct stage2_counters s2; /* ... then */
@@ -98,7 +99,8 @@ static void drop_unseen(struct maps *maps)
 
 static int make_room(struct maps *maps, struct maps_vm *vm, uint64_t nr)
 {
-	if (maps->bytes + bytes_of(nr) > MAPS_MAX_BYTES)
+	vm->refused = maps->bytes + bytes_of(nr) > MAPS_MAX_BYTES;
+	if (vm->refused)
 		return -EFBIG;
 	vm->states = malloc(nr);
 	vm->next = malloc(nr);
@@ -185,6 +187,14 @@ int maps_update(struct maps *maps, const struct roster *r)
 	}
 	drop_unseen(maps);
 	return 0;
+}
+
+bool maps_refused(const struct maps *maps, uint32_t pid)
+{
+	for (unsigned int i = 0; i < maps->nr; i++)
+		if (maps->vm[i].pid == pid)
+			return maps->vm[i].refused;
+	return false;
 }
 
 /* ---- writing ---- */

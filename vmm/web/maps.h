@@ -10,6 +10,7 @@
  * changed is known by block of MAPS_BLOCK pages.  Each time that something changes begins a new
  * generation, so whoever has seen a generation gets the blocks that are younger.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include "vmm/look/roster.h"
 
@@ -26,6 +27,9 @@ struct maps {
 
 /* Ask the VMs of the roster, and forget those that are not in it.  0 or -ENOMEM. */
 int maps_update(struct maps *maps, const struct roster *r);
+
+/* Has this VM no map because all maps together would take more than MAPS_MAX_BYTES? */
+bool maps_refused(const struct maps *maps, uint32_t pid);
 
 /*
  * Write the blocks that are younger than a generation, a line of JSON for each VM that has any,

@@ -181,6 +181,7 @@ function addVm(pid, name) {
 	vm.bar = element('div', 'bar thin');
 	vm.facts = element('ul', 'facts');
 	vm.canvas = element('canvas');
+	vm.noMap = element('p', 'no-map');
 	vm.said = element('span', 'alarm');
 	vm.pause = button('pause', 'keep it from running, or let it go on',
 		() => act(vm, vm.paused ? 'resume' : 'pause'));
@@ -196,7 +197,7 @@ function addVm(pid, name) {
 	});
 	vm.canvas.onmousemove = event => point(vm, event);
 	vm.canvas.onmouseleave = hideTip;
-	card.append(head, vm.bar, vm.canvas, vm.facts, buttons, vm.said);
+	card.append(head, vm.bar, vm.canvas, vm.noMap, vm.facts, buttons, vm.said);
 	$('vms').append(card);
 	vms.set(pid, vm);
 	return vm;
@@ -210,6 +211,8 @@ function drawVm(v) {
 	vm.paused = v.state === 'paused' || v.state === 'pausing';
 	setText(vm.state, v.state + (v.ram_bytes ? `, ${size(v.ram_bytes)}` : ''));
 	setText(vm.pause, vm.paused ? 'resume' : 'pause');
+	setText(vm.noMap, v.no_map || '');
+	vm.canvas.hidden = !!v.no_map;
 	vm.merge.hidden = v.merge === 'off';
 	vm.balloon.hidden = v.balloon === 'off';
 	if (!v.ram_bytes) return;
