@@ -62,4 +62,5 @@ const struct event_row event_rows[EVENT_NR_KINDS] = {
 	[EVENT_SETTINGS] = { .name = "settings",
 			     .number = { "memory_bytes", "swap_bytes", "overcommit_mode",
 					 "commit_limit_bytes", "committed_bytes" } },
+	[EVENT_OBSERVER] = { .name = "observer", .number = { "restarts", "wait_ms" } },
 };

@@ -179,7 +179,7 @@
 #include "reclaim_record.h"
 
 #define MACHINE_MAGIC	       0x4d434851u /* "QHCM" */
-#define MACHINE_VERSION	       12
+#define MACHINE_VERSION	       13
 #define MACHINE_NAME_MAX       47
 #define MACHINE_HELLO_SECONDS  5
 #define MACHINE_LIST_MAX       64

@@ -123,7 +123,7 @@ int machine_create(const struct machine_config *config, struct machine **out,
 	m->ledger.config = config->ledger;
 	budget_init(&m->budget, config->ledger.memory_pages);
 	init_policy(m);
-	m->listener.fd = m->listening.fd = -1;
+	m->listener.fd = m->listening.fd = m->news.fd = -1;
 	TAILQ_INIT(&m->clients);
 	TAILQ_INIT(&m->dead_clients);
 	TAILQ_INIT(&m->tenants);
@@ -188,6 +188,7 @@ void machine_destroy(struct machine *m)
 	       !m->nr_tenants);
 	assert(TAILQ_EMPTY(&m->merges) && TAILQ_EMPTY(&m->domains));
 	bury(m);
+	source_close(m, &m->news);
 	events_finish(m);
 	shelf_close(&m->shelf);
 	listener_close(&m->listener);
@@ -333,6 +334,7 @@ static void dispatch(struct machine *m, struct source *s)
 	case SERVER_SOURCE_CHANNEL: channel_ready(m, s->owner); break;
 	case SERVER_SOURCE_PROCESS: tenant_end(m, s->owner); break;
 	case SERVER_SOURCE_MERGE: merge_ready(m, s->owner); break;
+	case SERVER_SOURCE_NEWS: events_take_news(m); break;
 	}
 }
 

@@ -15,6 +15,7 @@
 #include <quire/error.h>
 #include "ledger.h"
 #include "mmu/base/hash.h"
+#include "mmu/base/machine_event.h"
 #include "mmu/base/machine_protocol.h"
 #include "mmu/base/place.h"
 
@@ -83,6 +84,20 @@ int machine_listen(struct machine *m, const char *address, struct quire_error *e
  * the caller trusts it.  Takes fd over, also on failure.  Returns 0 or -errno.
  */
 int machine_adopt_control(struct machine *m, int fd);
+
+/* What is written to the pipe of machine_adopt_news(), as a whole: an event of EVENT_OBSERVER. */
+struct machine_news {
+	char reason[EVENT_REASON_MAX + 1];
+	char text[EVENT_TEXT_MAX + 1];
+	int64_t number[EVENT_NUMBERS_MAX];
+};
+
+/*
+ * Note in the log of events what comes through fd, a pipe for reading that does not block, from the
+ * process that keeps the observer going; and its end, because then nobody does.  To be called once
+ * at most.  Takes fd over, also on failure.  Returns 0 or -errno.
+ */
+int machine_adopt_news(struct machine *m, int fd);
 
 /*
  * What a machine that listens, if it is to, still does with files: *place becomes a list of

@@ -100,6 +100,36 @@ void events_passed(struct machine *m, struct tenant *t, const struct merge_pass 
 		   (unsigned long long)pass->zeroed_pages);
 }
 
+/* ---- the observer ---- */
+
+int machine_adopt_news(struct machine *m, int fd)
+{
+	int code;
+
+	m->news = (struct source){ .kind = SERVER_SOURCE_NEWS, .fd = fd };
+	code = source_add(m, &m->news);
+	if (code)
+		source_close(m, &m->news);
+	return code;
+}
+
+void events_take_news(struct machine *m)
+{
+	struct machine_news news;
+	ssize_t n = read(m->news.fd, &news, sizeof(news));
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n == (ssize_t)sizeof(news)) {
+		news.reason[EVENT_REASON_MAX] = news.text[EVENT_TEXT_MAX] = '\0';
+		event_note(m, EVENT_OBSERVER, NULL, news.reason, news.number, "%s", news.text);
+		return;
+	}
+	source_close(m, &m->news);
+	event_note(m, EVENT_OBSERVER, NULL, "starter ended", NUMBERS(EVENT_UNKNOWN, EVENT_UNKNOWN),
+		   "what starts the observer has ended: if the observer ends, it stays so");
+}
+
 /* ---- questions ---- */
 
 static void stop_waiting(struct machine *m, struct client *c)

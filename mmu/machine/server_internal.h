@@ -41,7 +41,8 @@ enum server_source {
 	SERVER_SOURCE_CLIENT,
 	SERVER_SOURCE_CHANNEL,
 	SERVER_SOURCE_PROCESS,
-	SERVER_SOURCE_MERGE
+	SERVER_SOURCE_MERGE,
+	SERVER_SOURCE_NEWS
 };
 
 struct source {
@@ -142,6 +143,7 @@ struct machine {
 	struct budget budget;
 	struct listener listener;
 	struct source listening;
+	struct source news; /* of the observer */
 	int epoll;
 	int proc; /* the directory /proc; -1: there is none */
 	struct client_list clients, dead_clients;
@@ -437,6 +439,9 @@ event_note(struct machine *m, enum event_kind kind, const struct tenant *t, cons
 
 /* The VM's keeper has told of a pass. */
 void events_passed(struct machine *m, struct tenant *t, const struct merge_pass *pass);
+
+/* There is something to read from m->news, or its end. */
+void events_take_news(struct machine *m);
 
 /* EVENTS: as every request in server_control.c's table. */
 bool events_on_ask(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd);

@@ -103,7 +103,8 @@ turn() {
 server=$!
 sleep 1
 host=$(sed -n 's,.*page at http://\([^/]*\)/.*,\1,p' "$dir/machine")
-read -r web <"/proc/$server/task/$server/children"
+read -r starter <"/proc/$server/task/$server/children"
+read -r web <"/proc/$starter/task/$starter/children"
 "$quire" run --machine="$address" -n "$guests" --name="held-$$" -m 64M --timeout=3600 \
 	--wait-for=ready "$quill" hold 1 4000 own=500 zero=500 seconds=3600 >/dev/null 2>&1
 

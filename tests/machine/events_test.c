@@ -247,6 +247,43 @@ static void test_passes(void)
 	end();
 }
 
+/* What keeps the observer going says so, says nonsense, and ends. */
+static void test_observer(void)
+{
+	struct machine_news news = { .reason = "signal 9",
+				     .text = "it has ended",
+				     .number = { 3, 400 } };
+	const struct machine_event *e;
+	struct part part;
+	int pipes[2];
+
+	begin();
+	if (pipe2(pipes, O_CLOEXEC | O_NONBLOCK) || machine_adopt_news(lab.m, pipes[0]))
+		tap_bail("a pipe: %m");
+	ok(write(pipes[1], &news, sizeof(news)) == sizeof(news), "an observer has ended");
+	lab_step(&lab);
+	part = look(0);
+	e = part.event;
+	is(part.nr, 1, "... which is an event");
+	is(e->kind, EVENT_OBSERVER, "... of its own kind");
+	ok(!strcmp(e->reason, "signal 9") && !strcmp(e->text, "it has ended"),
+	   "... with the reason");
+	ok(e->number[0] == 3 && e->number[1] == 400, "... and the numbers");
+	ok(!strcmp(lab.log, "it has ended"), "... and a line in the log: %s", lab.log);
+	memset(news.text, 'x', sizeof(news.text));
+	ok(write(pipes[1], &news, sizeof(news)) == sizeof(news), "a text without an end");
+	lab_step(&lab);
+	part = look(2);
+	is(strlen(part.event[0].text), EVENT_TEXT_MAX, "... has one");
+	close(pipes[1]);
+	lab_step(&lab);
+	part = look(3);
+	is(part.nr, 1, "that nobody starts observers any more is an event");
+	ok(strstr(part.event[0].text, "stays so"), "... which says so: %s", part.event[0].text);
+	is(look(4).nr, 0, "... one");
+	end();
+}
+
 /* ---- a client and a machine that lies ---- */
 
 static unsigned int told;
@@ -323,6 +360,7 @@ int main(void)
 	test_deaf_follower();
 	test_private_machine();
 	test_passes();
+	test_observer();
 	test_client();
 	return tap_done();
 }

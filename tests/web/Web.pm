@@ -11,8 +11,8 @@ use JSON::PP qw(decode_json);
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw($build $quire $quill $dir missing machine guests dial say_to hear ask get post
-	patience);
+our @EXPORT = qw($build $quire $quill $dir missing machine observer_of guests dial say_to hear
+	ask get post patience);
 
 our $build = $ENV{QUIRE_BUILD} // 'build';
 our $quire = "$build/quire";
@@ -45,8 +45,14 @@ sub patience {
 
 sub slurp { open my $f, '<', $_[0] or return ''; local $/; return <$f> // '' }
 
-# Start a machine with these options, and wait until it is ready.  Its record has `pid`, `observer`,
-# `address`, the `host` (ADDR:PORT) and the `token` of its page, and what it said in `log`.
+sub child_of { return (split ' ', slurp("/proc/$_[0]/task/$_[0]/children"))[0] }
+
+# The observer that there is now.
+sub observer_of { return child_of($_[0]{starter}) }
+
+# Start a machine with these options, and wait until it is ready.  Its record has `pid`, `starter`,
+# `observer`, `address`, the `host` (ADDR:PORT) and the `token` of its page, and what it said in
+# `log`.
 sub machine {
 	my (@options) = @_;
 	our $nr++;
@@ -61,7 +67,8 @@ sub machine {
 	patience(sub { slurp($m{file}) =~ /ready at|quire machine:/ });
 	$m{log} = slurp($m{file});
 	($m{host}, $m{token}) = $m{log} =~ m{page at http://(\S+)/#token=(\w+)};
-	($m{observer}) = split ' ', slurp("/proc/$m{pid}/task/$m{pid}/children");
+	$m{starter} = child_of($m{pid});
+	$m{observer} = observer_of(\%m);
 	return \%m;
 }
 

@@ -155,18 +155,52 @@ unlike($m->{log}, qr/warning/, '... and this host is not');
 # ---- who survives whom ----
 
 sub is_there { return kill 0, $_[0] }
-kill 'KILL', $m->{observer};
-ok(patience(sub { !is_there($m->{observer}) }), 'kill -9 ends the observer');
+sub is_away { my ($pid) = @_; return patience(sub { !is_there($pid) }) }
+
+# Kill the observer, and wait for the next.
+sub is_replaced {
+	my ($m) = @_;
+	my ($was, $now) = observer_of($m);
+
+	kill 'KILL', $was;
+	return patience(sub { is_away($was) && ($now = observer_of($m)) && $now != $was });
+}
+
+# Events about the observer, as "reason restarts wait_ms".
+sub told {
+	my @events = map { decode_json($_) } `$quire events --machine=$_[0]{address}`;
+	return map { join ' ', map { $_ // '' } @$_{qw(reason restarts wait_ms)} }
+		grep { $_->{kind} eq 'observer' } @events;
+}
+sleep 3; # whoever was told to wait may ask again
+ok(is_replaced($m), 'kill -9 ends the observer, and there is another');
+is((get($m, '/stats.json'))[0], 200, '... which serves at the same address');
+is((post($m, $act, $right))[0], 404, '... with the same token');
+is((post($m, $act, 'Authorization: Bearer ' . 'a' x 32))[0], 401, '... and no other');
+ok(is_replaced($m), '... and again');
+is_deeply([told($m)], ['signal 9 1 100', 'signal 9 2 200'], '... each is an event, with its rest');
+is((() = Web::slurp($m->{file}) =~ /the observer has ended \(signal 9\), starting/g), 2,
+	'... and a line in the log');
 ok(is_there($m->{pid}), '... the machine goes on');
 like(`$quire stat --machine=$m->{address} 2>&1`, qr/\bmemory\b/, '... and answers');
+my $observer = observer_of($m);
+kill 'KILL', $m->{starter};
+ok(patience(sub { (told($m))[-1] eq 'starter ended  ' }),
+	'when what starts it is killed, that is told');
+is((get($m, '/'))[0], 200, '... and this observer goes on');
+kill 'TERM', $m->{pid};
+waitpid $m->{pid}, 0;
+delete $Web::child{$m->{pid}};
+ok(is_away($observer), '... until the machine ends');
 kill 'KILL', $open->{pid};
 waitpid $open->{pid}, 0;
 delete $Web::child{$open->{pid}};
-ok(patience(sub { !is_there($open->{observer}) }), 'kill -9 of the machine ends its observer');
+ok(is_away($open->{observer}) && is_away($open->{starter}),
+	'kill -9 of the machine ends its observer, and what starts it');
 my $last = machine('--http=127.0.0.1:0');
 kill 'TERM', $last->{pid};
 waitpid $last->{pid}, 0;
 delete $Web::child{$last->{pid}};
-ok(patience(sub { !is_there($last->{observer}) }), 'so does its end');
+ok(is_away($last->{observer}) && is_away($last->{starter}), 'so does its end');
 
 done_testing();

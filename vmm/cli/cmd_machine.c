@@ -280,23 +280,41 @@ static int serve(struct machine *m, const char *address, struct quire_error *err
 	return code;
 }
 
-/* The observer ends with us: what it is held by stays open. */
-static int start_observer(struct machine_options *o, struct quire_error *err)
+/* The observer ends with us: what it is held by stays open.  *news: -1 if there is none. */
+static int start_observer(struct machine_options *o, int *news, struct quire_error *err)
 {
-	int hold;
+	struct web_process observer = { .news = -1 };
+	int code = 0;
 
-	if (!o->web.http && !o->web.metrics)
-		return 0;
-	o->web.machine = o->address;
-	o->web.log = log_line;
-	return web_start(&o->web, &hold, err);
+	if (o->web.http || o->web.metrics) {
+		o->web.machine = o->address;
+		o->web.log = log_line;
+		code = web_start(&o->web, &observer, err);
+	}
+	*news = observer.news;
+	return code;
+}
+
+static int create(const struct machine_config *config, int news, struct machine **out,
+		  struct quire_error *err)
+{
+	int code = machine_create(config, out, err);
+
+	if (code || news < 0)
+		return code;
+	code = machine_adopt_news(*out, news);
+	if (code) {
+		quire_fail(err, code, "cannot poll a pipe: %s", strerror(-code));
+		machine_destroy(*out);
+	}
+	return code;
 }
 
 static int run_machine(struct machine_options *o, struct quire_error *err)
 {
 	struct machine_config config = { .log = log_line };
 	struct machine *m;
-	int code;
+	int code, news;
 
 	if (o->json)
 		return quire_fail(err, -EINVAL, "--json goes with quire machine set");
@@ -307,12 +325,12 @@ static int run_machine(struct machine_options *o, struct quire_error *err)
 	raise_descriptor_limit();
 	close_range(STDERR_FILENO + 1, ~0u, 0);
 	tzset();
-	code = start_observer(o, err);
+	code = start_observer(o, &news, err);
 	if (!code)
-		code = machine_create(&config, &m, err);
+		code = create(&config, news, &m, err);
 	if (code)
 		return code;
-	signal(SIGCHLD, SIG_IGN); /* the observer may end before us, and nobody waits for it */
+	signal(SIGCHLD, SIG_IGN); /* the starter may end before us, and nobody waits for it */
 	code = serve(m, o->address, err);
 	machine_destroy(m);
 	return code;

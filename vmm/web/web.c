@@ -13,13 +13,15 @@
 #include "guard.h"
 #include "place.h"
 #include "server.h"
+#include "starter.h"
 #include "vmm/vm/sandbox.h"
 #include "vmm/vm/sandbox_places.h"
 
-/* Both ends of both pipes, as pipe2() fills them in. */
-struct life {
+/* Both ends of the pipes between the machine and the starter, as pipe2() fills them in. */
+struct pipes {
 	int hold[2];   /* has an end of file once the machine is gone */
-	int report[2]; /* the observer says what went wrong, or closes it */
+	int report[2]; /* the starter says why nothing is served, or closes it */
+	int news[2];   /* ... and later, that it had to start an observer again */
 };
 
 struct plan {
@@ -27,6 +29,7 @@ struct plan {
 	struct web_place place[SERVER_MAX_PLACES];
 	unsigned int nr;
 	char token[WEB_TOKEN_BYTES];
+	int life; /* the starter's end of `hold` */
 };
 
 /* ---- where ---- */
@@ -85,11 +88,12 @@ static void confine_thread(void)
 	sandbox_helper(SANDBOX_OBSERVER, 1u << CAP_SETUID);
 }
 
-static int prepare(struct plan *plan, int life, struct quire_error *err)
+static int prepare(struct plan *plan, struct quire_error *err)
 {
-	struct server_config config = {
-		.place = plan->place, .nr_places = plan->nr, .token = plan->token, .life = life
-	};
+	struct server_config config = { .place = plan->place,
+					.nr_places = plan->nr,
+					.token = plan->token,
+					.life = plan->life };
 	int code = server_create(&config, err);
 
 	if (code)
@@ -98,39 +102,52 @@ static int prepare(struct plan *plan, int life, struct quire_error *err)
 	return asker_start(plan->config->machine, confine_thread, err);
 }
 
-/* Signals from the terminal are for the machine, whose end is ours. */
-static _Noreturn void observe(struct plan *plan, struct life *life)
+static void observe(void *ctx, int report)
 {
 	struct quire_error err = { "" };
 
-	signal(SIGINT, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_NAME, "quire-observer");
-	close(life->hold[1]);
-	close(life->report[0]);
-	if (prepare(plan, life->hold[0], &err)) {
-		(void)!write(life->report[1], err.text, strlen(err.text));
+	if (prepare(ctx, &err)) {
+		(void)!write(report, err.text, strlen(err.text));
 		_exit(1);
 	}
-	close(life->report[1]);
+	close(report);
 	confine_thread();
 	server_run();
 	_exit(0);
 }
 
+/* Signals from the terminal are for the machine, whose end is ours. */
+static _Noreturn void be_starter(struct plan *plan, struct pipes *p)
+{
+	struct starter starter = { .observe = observe,
+				   .ctx = plan,
+				   .life = p->hold[0],
+				   .news = p->news[1],
+				   .report = p->report[1] };
+
+	signal(SIGINT, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);
+	prctl(PR_SET_NAME, "quire-starter");
+	plan->life = p->hold[0];
+	close(p->hold[1]);
+	close(p->report[0]);
+	close(p->news[0]);
+	starter_run(&starter);
+}
+
 /* ---- the machine's side ---- */
 
-/* What the observer says of its start is why it failed; nothing is a success. */
-static int await_start(struct life *life, pid_t pid, struct quire_error *err)
+/* What the starter says of the first start is why it failed; nothing is a success. */
+static int await_start(struct pipes *p, pid_t pid, struct quire_error *err)
 {
 	char text[sizeof(err->text)];
 	ssize_t n;
 
-	close(life->report[1]);
 	do
-		n = read(life->report[0], text, sizeof(text) - 1);
+		n = read(p->report[0], text, sizeof(text) - 1);
 	while (n < 0 && errno == EINTR);
-	close(life->report[0]);
 	if (n <= 0)
 		return 0;
 	text[n] = '\0';
@@ -138,25 +155,37 @@ static int await_start(struct life *life, pid_t pid, struct quire_error *err)
 	return quire_fail(err, -ENOENT, "%s", text);
 }
 
-static int start(struct plan *plan, int *hold, struct quire_error *err)
+static int open_pipes(struct pipes *p, struct quire_error *err)
 {
-	struct life life;
-	pid_t pid;
-	int code;
-
-	if (pipe2(life.hold, O_CLOEXEC) || pipe2(life.report, O_CLOEXEC))
+	if (pipe2(p->hold, O_CLOEXEC) || pipe2(p->report, O_CLOEXEC) ||
+	    pipe2(p->news, O_CLOEXEC | O_NONBLOCK))
 		return quire_fail(err, -errno, "cannot make a pipe: %m");
+	return 0;
+}
+
+static int start(struct plan *plan, struct web_process *out, struct quire_error *err)
+{
+	struct pipes p;
+	pid_t pid;
+	int code = open_pipes(&p, err);
+
+	if (code)
+		return code;
 	pid = fork();
 	if (pid == 0)
-		observe(plan, &life);
-	close(life.hold[0]);
-	if (pid < 0) {
-		code = quire_fail(err, -errno, "cannot start the observer: %m");
-		close(life.hold[1]);
-		return code;
+		be_starter(plan, &p);
+	code = pid < 0 ? quire_fail(err, -errno, "cannot start the observer: %m") : 0;
+	close(p.hold[0]);
+	close(p.report[1]);
+	close(p.news[1]);
+	if (!code)
+		code = await_start(&p, pid, err);
+	close(p.report[0]);
+	*out = (struct web_process){ .hold = p.hold[1], .news = p.news[0] };
+	if (code) {
+		close(out->hold);
+		close(out->news);
 	}
-	code = await_start(&life, pid, err);
-	*hold = life.hold[1];
 	return code;
 }
 
@@ -184,7 +213,7 @@ static void say_where(const struct plan *plan)
 	}
 }
 
-int web_start(const struct web_config *config, int *hold, struct quire_error *err)
+int web_start(const struct web_config *config, struct web_process *out, struct quire_error *err)
 {
 	struct plan plan = { .config = config };
 	int code = web_token_make(plan.token) ? 0 : -EIO;
@@ -193,7 +222,7 @@ int web_start(const struct web_config *config, int *hold, struct quire_error *er
 		return quire_fail(err, code, "the kernel gives no random numbers");
 	code = open_places(&plan, err);
 	if (!code)
-		code = start(&plan, hold, err);
+		code = start(&plan, out, err);
 	close_places(&plan);
 	if (!code)
 		say_where(&plan);

@@ -159,6 +159,13 @@ function drawLegend() {
 	}));
 }
 
+// An observer that was started anew knows nothing of the past.
+function keepPoints(known) {
+	const old = points.filter(p => !known.length || p.at_ms < known[0].at_ms);
+
+	points = [...old, ...known];
+}
+
 // ---- a guest ----
 
 function addVm(pid, name) {
@@ -358,7 +365,8 @@ function listen() {
 
 	events = new EventSource('/events');
 	on('hello', hello => {
-		({ palette, states, rates, points } = hello);
+		({ palette, states, rates } = hello);
+		keepPoints(hello.points);
 		words_of = palette.map(pixel);
 		drawLegend();
 	});
