@@ -59,6 +59,7 @@ const struct event_row event_rows[EVENT_NR_KINDS] = {
 				       "overhead_bytes" } },
 	[EVENT_OFFENCE] = { .name = "offence", .number = { NULL } },
 	[EVENT_OVERDUE] = { .name = "overdue", .number = { NULL } },
+	[EVENT_KILL] = { .name = "kill", .number = { NULL } },
 	[EVENT_SETTINGS] = { .name = "settings",
 			     .number = { "memory_bytes", "swap_bytes", "overcommit_mode",
 					 "commit_limit_bytes", "committed_bytes" } },

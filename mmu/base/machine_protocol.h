@@ -62,6 +62,11 @@
  *                             <--   DECISION
  *                             or    END              there are not so many
  *                             or    REFUSED          as BALLOON_GET
+ *   KILL (vm)                 -->                    sends SIGKILL to the VM's process, for clients
+ *                                                    that may send no signals
+ *                             <--   END
+ *                             or    REFUSED          -ESRCH: there is no such VM; -EPERM: its
+ *                                                    process is not known, or may not be killed
  *   EVENTS (events)           -->                    asks for the log of events, from a sequence
  *                                                    number on; 0: from the oldest that is kept
  *                             <--   EVENT ... END    at most LIST_MAX, in order; those between
@@ -212,6 +217,7 @@ enum machine_type {
 	MACHINE_BALLOON_SET,
 	MACHINE_BALLOON_WHY,
 	MACHINE_EVENTS,
+	MACHINE_KILL,
 	/* control, machine to client (HELLO too) */
 	MACHINE_ADMITTED = 32,
 	MACHINE_REFUSED,

@@ -418,6 +418,13 @@ int machine_client_elsewhere(struct machine_client *c, uint32_t vm, uint64_t *pa
 	return code;
 }
 
+int machine_client_kill(struct machine_client *c, uint32_t vm, struct quire_error *err)
+{
+	struct machine_msg msg = wire_msg(MACHINE_KILL, vm);
+
+	return ask(c, &msg, MACHINE_END, false, NULL, err);
+}
+
 static int ask_balloon(struct machine_client *c, struct machine_msg *msg,
 		       struct machine_balloon_state *state, struct quire_error *err)
 {

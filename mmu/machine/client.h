@@ -111,6 +111,12 @@ int machine_client_domains(struct machine_client *c,
 			   void *ctx, struct quire_error *err);
 
 /*
+ * Have the machine send SIGKILL to the VM's process.  Nobody waits for its end.  Also returns
+ * -ESRCH: there is no such VM; -EPERM: its process is not known yet, or may not be killed.
+ */
+int machine_client_kill(struct machine_client *c, uint32_t vm, struct quire_error *err);
+
+/*
  * Set *pages to the number of vm's pages that have no partner in its domain, but one in another.
  * Also returns -ESRCH: there is no such VM.
  */

@@ -341,6 +341,24 @@ static bool on_elsewhere(struct machine *m, struct client *c, const struct machi
 	return true;
 }
 
+static bool on_kill(struct machine *m, struct client *c, const struct machine_msg *msg, int *fd)
+{
+	struct machine_msg end = wire_msg(MACHINE_END, msg->vm);
+	struct tenant *t = tenant_find(m, msg->vm);
+
+	(void)fd;
+	if (!t) {
+		client_refuse(m, c, -ESRCH, "there is no such VM");
+	} else if (!tenant_kill(m, t, MACHINE_ENDED)) {
+		client_refuse(m, c, -EPERM, "its process is not known, or may not be killed");
+	} else {
+		event_note(m, EVENT_KILL, t, NULL, NULL, "killed, because pid %d asks for it",
+			   (int)c->pid);
+		client_send(m, c, &end, -1);
+	}
+	return true;
+}
+
 int ledger_config_check(const struct ledger_config *c, struct quire_error *err)
 {
 	if (!c->memory_pages)
@@ -429,6 +447,7 @@ static const struct control_rule {
 	[MACHINE_BALLOON_GET] = { CLIENT_CONTROL, false, balloon_on_get },
 	[MACHINE_BALLOON_SET] = { CLIENT_CONTROL, false, balloon_on_set },
 	[MACHINE_BALLOON_WHY] = { CLIENT_CONTROL, false, balloon_on_why },
+	[MACHINE_KILL] = { CLIENT_CONTROL, false, on_kill },
 	[MACHINE_EVENTS] = { CLIENT_CONTROL, false, events_on_ask },
 };
 

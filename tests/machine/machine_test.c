@@ -345,6 +345,43 @@ static void test_killed(void)
 	lab_close(&lab, fds);
 }
 
+static void test_kill(void)
+{
+	unsigned int fds = open_fds();
+	struct lab_vm vm, other;
+	struct machine_msg msg;
+	struct lab lab;
+	int control;
+
+	lab_open_plain(&lab, GIB_PAGES, OVERCOMMIT_ALWAYS);
+	control = lab_connect(&lab);
+	vm = lab_admit(&lab, control, lab_promise(5000, 200));
+	other = lab_admit(&lab, control, lab_promise(5000, 200));
+	say(control, MACHINE_KILL, vm.id, 0, -1);
+	lab_step(&lab);
+	ok(hear(control, &msg, NULL) == MACHINE_REFUSED && msg.error == -EPERM,
+	   "a VM whose process is not known cannot be killed");
+	lab_start(&lab, control, &vm);
+	lab_start(&lab, control, &other);
+	say(control, MACHINE_KILL, vm.id, 0, -1);
+	lab_step(&lab);
+	ok(hear(control, &msg, NULL) == MACHINE_END && msg.vm == vm.id, "KILL is answered");
+	is(lab_reap(&vm, true), SIGKILL, "... and the VM's process has SIGKILL");
+	ok(lab_await_vms(&lab, 1) && hear(control, &msg, NULL) == MACHINE_GONE && msg.vm == vm.id &&
+		   msg.gone.reason == MACHINE_ENDED,
+	   "... which was not the machine's wish");
+	is(lab_reap(&other, false), 0, "... and no other has");
+	say(control, MACHINE_KILL, vm.id, 0, -1);
+	lab_step(&lab);
+	ok(hear(control, &msg, NULL) == MACHINE_REFUSED && msg.error == -ESRCH,
+	   "one that has ended is not there");
+	vm.pid = 0;
+	lab_finish_vm(&vm);
+	lab_finish_vm(&other);
+	close(control);
+	lab_close(&lab, fds);
+}
+
 static struct machine_msg set(struct lab *lab, int control, struct machine_settings s)
 {
 	struct machine_msg msg = wire_msg(MACHINE_SET, 0);
@@ -579,6 +616,7 @@ int main(void)
 	test_descriptors();
 	test_started();
 	test_killed();
+	test_kill();
 	test_set();
 	test_list();
 	test_stop();

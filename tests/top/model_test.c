@@ -297,7 +297,7 @@ static void test_acts(void)
 	ok(press("r") == WISH_ACT && m.act.kind == ACT_RESUME, "r resumes");
 	ok(press("m") == WISH_ACT && m.act.kind == ACT_MERGE_NOW, "m merges");
 	is(press("k"), WISH_NOTHING, "k asks first");
-	ok(shows("kill db?"), "... whether that VM is meant");
+	ok(shows("kill db?  y: in order  9: at once, by SIGKILL"), "... whether, and how");
 	is(press("n"), WISH_NOTHING, "n is no");
 	ok(shows("db was not killed"), "... and that is said");
 	press("k");

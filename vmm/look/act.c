@@ -16,7 +16,7 @@ const char *const act_names[ACT_NR_KINDS] = {
 	[ACT_BALLOON] = "balloon", [ACT_END] = "end",	    [ACT_KILL] = "kill",
 };
 
-/* ---- the balloon: through the machine ---- */
+/* ---- through the machine ---- */
 
 int act_check_balloon(const struct roster_vm *vm, struct quire_error *err)
 {
@@ -77,6 +77,19 @@ static int set_size(const struct roster *r, const struct roster_vm *vm, uint64_t
 	code = act_set_balloon(machine, vm, &target, NULL, err);
 	machine_client_destroy(machine);
 	return code;
+}
+
+int act_kill_by_machine(const struct roster *r, const struct roster_vm *vm, struct quire_error *err)
+{
+	struct machine_client *machine;
+	struct quire_error why;
+	int code = act_reach_machine(r, vm, &machine, err);
+
+	if (code)
+		return code;
+	code = machine_client_kill(machine, vm->id, &why);
+	machine_client_destroy(machine);
+	return code ? quire_fail(err, code, "VM %s: %.240s", vm->name, why.text) : 0;
 }
 
 /* ---- all else: through the VM's own socket ---- */

@@ -40,6 +40,13 @@ struct act {
 int act_on(const struct roster *r, const struct roster_vm *vm, const struct act *act,
 	   struct quire_error *err);
 
+/*
+ * Have the VM's machine do ACT_KILL, where this process may send no signals.  As act_on(), and
+ * -EPERM: nor may the machine.
+ */
+int act_kill_by_machine(const struct roster *r, const struct roster_vm *vm,
+			struct quire_error *err);
+
 /* Has the VM a balloon?  0; -ETIMEDOUT: it does not answer; -EOPNOTSUPP: it has none. */
 int act_check_balloon(const struct roster_vm *vm, struct quire_error *err);
 

@@ -139,7 +139,7 @@ static void draw_bottom(const struct model *m, struct frame *f)
 		break;
 	case ASK_KILL:
 		frame_print(f, row, 0, frame_alarm,
-			    "kill %s?  y: yes  9: at once, by SIGKILL  other keys: no",
+			    "kill %s?  y: in order  9: at once, by SIGKILL  other keys: no",
 			    m->chosen_name);
 		break;
 	default:

@@ -19,8 +19,8 @@ unsigned int answer_metrics(const struct web_question *q, FILE *f);
 unsigned int answer_owners(const struct web_question *q, FILE *f);
 
 /*
- * Do ?do=NAME to ?vm=NAME, which has ?pid=N: NAME is that of an action (act.h), but not of
- * SIGKILL.  `balloon` also takes ?size=SIZE|auto.
+ * Do ?do=NAME to ?vm=NAME, which has ?pid=N: NAME is that of an action (act.h).  `balloon` also
+ * takes ?size=SIZE|auto.
  */
 unsigned int answer_act(const struct web_question *q, FILE *f);
 

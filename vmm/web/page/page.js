@@ -70,16 +70,20 @@ async function act(vm, what, more) {
 	}
 }
 
-// Ask before something is done that cannot be undone, or for a size.
-function ask(text, yes, value) {
+// Ask before something is done that cannot be undone, or for a size.  Returns the size if there is
+// one, or the words of the button; null is no.
+function ask(text, yes, { also, value } = {}) {
 	const dialog = $('ask'), input = $('ask-size');
 
 	setText($('ask-text'), text);
 	setText($('ask-yes'), yes);
+	setText($('ask-also'), also ?? '');
+	$('ask-also').hidden = also === undefined;
 	input.parentElement.hidden = value === undefined;
 	input.value = value ?? '';
 	return new Promise(resolve => {
 		$('ask-yes').onclick = () => { dialog.close(); resolve(input.value || yes); };
+		$('ask-also').onclick = () => { dialog.close(); resolve(also); };
 		$('ask-no').onclick = () => dialog.close();
 		dialog.onclose = () => resolve(null);
 		dialog.showModal();
@@ -196,11 +200,12 @@ function addVm(pid, name) {
 		() => act(vm, 'merge now'));
 	vm.balloon = button('balloon', 'how much memory it is to keep', async () => {
 		const to = await ask(`How much of its ${size(vm.ram)} is ${name} to keep? ` +
-			'A size, as 64M, or auto.', 'set', 'auto');
+			'A size, as 64M, or auto.', 'set', { value: 'auto' });
 		if (to) act(vm, 'balloon', { size: to });
 	});
-	vm.kill = button('kill', 'end it in order, as SIGTERM to its quire run does', async () => {
-		if (await ask(`End ${name}?`, 'kill')) act(vm, 'end');
+	vm.kill = button('kill', 'end it, in order or at once', async () => {
+		const how = await ask(`Kill ${name}?`, 'in order', { also: 'at once, by SIGKILL' });
+		if (how) act(vm, how === 'in order' ? 'end' : 'kill');
 	});
 	vm.canvas.onmousemove = event => point(vm, event);
 	vm.canvas.onmouseleave = hideTip;
