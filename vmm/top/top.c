@@ -63,10 +63,11 @@ static int turn(struct feed *f, struct model *m, int key, struct frame *frame)
 	int code;
 
 	pthread_mutex_lock(&f->lock);
-	code = f->failed ? -ENOMEM : model_update(m);
+	/* What was done came before the look, which may have found that the VM has ended. */
 	if (*f->outcome)
 		snprintf(m->message, sizeof(m->message), "%s", f->outcome);
 	f->outcome[0] = '\0';
+	code = f->failed ? -ENOMEM : model_update(m);
 	if (!code && key)
 		wish = model_key(m, key);
 	if (!code)
