@@ -140,8 +140,7 @@ static bool has_run(const struct machine *m, const struct tenant *t)
 
 static bool may_be_suspended(const struct machine *m, const struct tenant *t)
 {
-	return runs(t) && has_run(m, t) && tenant_can_be_killed(t) &&
-	       t->promise.oom_score_adj > OOM_SCORE_ADJ_MIN;
+	return runs(t) && has_run(m, t) && t->promise.oom_score_adj > OOM_SCORE_ADJ_MIN;
 }
 
 /* The VM to suspend: one that is stalled, or in turn one that was. */
@@ -184,22 +183,22 @@ static void mark_turns(struct machine *m)
 }
 
 /* A VM that does not read just now is not suspended. */
-static void suspend(struct machine *m, struct tenant *t, const struct view *v)
+static void suspend(struct machine *m, struct tenant *t, const struct view *v, const char *why)
 {
 	struct machine_msg msg = wire_msg(MACHINE_SUSPEND, 0);
 
 	msg.pages = 1;
 	if (channel_post(m, t, &msg, -1))
 		return;
-	event_note(m, EVENT_SUSPENSION, t, NULL,
+	event_note(m, EVENT_SUSPENSION, t, why,
 		   NUMBERS(stall(m, t), v->permille, v->busy, event_bytes(budget_free(&m->budget)),
 			   event_bytes(m->budget.low_pages), event_bytes(t->account.credit_pages),
 			   event_bytes(t->reclaim.working_set), shares_of(t),
 			   event_count(t->load.suspended_ns)),
-		   "thrashing: %u busy VMs are stalled for %.1f %% of the time, %s free, low %s: "
+		   "%s: %u busy VMs are stalled for %.1f %% of the time, %s free, low %s: "
 		   "suspending vm %u '%s': stalled for %.1f %%, holds %s, working set %s, "
 		   "shares %u, was suspended for %.1f s before",
-		   v->busy, v->permille / 10.0, mib_text(budget_free(&m->budget)),
+		   why, v->busy, v->permille / 10.0, mib_text(budget_free(&m->budget)),
 		   mib_text(m->budget.low_pages), t->id, t->promise.name, stall(m, t) / 10.0,
 		   mib_text(t->account.credit_pages), mib_text(t->reclaim.working_set),
 		   shares_of(t), seconds(t->load.suspended_ns));
@@ -273,7 +272,7 @@ static void next_turn(struct machine *m, struct tenant *t, const struct view *v)
 	struct tenant *next = has_room(m, t) ? NULL : choose(m, true);
 
 	if (next)
-		suspend(m, next, v);
+		suspend(m, next, v, "in turn");
 	resume(m, t, "its turn is over");
 }
 
@@ -288,7 +287,7 @@ static void act(struct machine *m, const struct view *v)
 	else if (first && m->calm_looks >= CALM_LOOKS && has_room(m, first))
 		resume(m, first, "there is room for it");
 	else if (m->thrash_looks >= THRASH_LOOKS && (next = choose(m, false)))
-		suspend(m, next, v);
+		suspend(m, next, v, "thrashing");
 }
 
 /* ---- when ---- */
@@ -311,7 +310,7 @@ static void calm_down(struct machine *m)
 {
 	struct tenant *t;
 
-	m->thrash_looks = m->stall_permille = 0;
+	m->stall_permille = 0;
 	TAILQ_FOREACH(t, &m->tenants, link)
 	{
 		t->load.takes_turns = false;

@@ -22,6 +22,8 @@ static void begin(unsigned int vms, const uint64_t *holds)
 		uint64_t pages = i < nr ? holds[i] : 0;
 
 		admit.oom_score_adj = pages ? 0 : -1000;
+		admit.shares = MACHINE_SHARES_DEFAULT;
+		admit.balloon = i < nr ? BALLOON_MODE_OFF : BALLOON_MODE_AUTO;
 		reclaim_admit(&w, &vm[i], pages ? pages : 1000, admit);
 		vm[i].says.working_set = vm[i].lab.credits;
 	}
@@ -200,11 +202,92 @@ static void test_turns(void)
 	end();
 }
 
+/* It needs room for the working set that it had, and not for all that it held. */
+static void test_room(void)
+{
+	begin(3, (uint64_t[]){ 5000, 2500, 2500 });
+	vm[0].says.working_set = 800;
+	seconds(4, STALLED);
+	ok(vm[0].still, "(the largest is suspended)");
+	give_all(0);
+	reclaim_take(&w, &vm[nr], reclaim_free_now(&w) - w.s.high_pages - 700);
+	seconds(4, CALM);
+	ok(vm[0].still, "with room for less than its working set, it waits");
+	reclaim_free(&w, &vm[nr], 200);
+	seconds(1, CALM);
+	ok(!vm[0].still, "... with room for that, though not for all it held, it goes on");
+	end();
+	begin(3, (uint64_t[]){ 5000, 2500, 2500 });
+	vm[0].says.working_set = RAM;
+	seconds(4, STALLED);
+	ok(vm[0].still, "(the largest is suspended)");
+	give_all(0);
+	reclaim_free(&w, &vm[nr], 1500);
+	seconds(4, CALM);
+	ok(!vm[0].still, "who says that it uses more than it has needs room for what it had");
+	end();
+}
+
+/* Memory was enough for all, so who was stalled before does not take turns any more. */
+static void test_forgotten(void)
+{
+	begin(3, (uint64_t[]){ 5000, 2500, 2500 });
+	seconds(4, STALLED);
+	ok(vm[0].still, "(the largest is suspended)");
+	give_all(0);
+	reclaim_free(&w, &vm[nr], 2000);
+	seconds(8, CALM);
+	ok(!vm[0].still, "(with memory for all it goes on)");
+	reclaim_take(&w, &vm[nr], reclaim_free_now(&w) - w.s.low_pages + 1);
+	for (unsigned int i = 0; i < 8 && !vm[1].still; i++)
+		second((const unsigned int[]){ 1000, 1000, 0 }, 3);
+	ok(vm[1].still, "(memory is short again, and one of two is suspended)");
+	for (unsigned int i = 0; i < 12 && vm[1].still; i++)
+		second((const unsigned int[]){ 1000, 0, 0 }, 1);
+	ok(vm[0].still && !vm[2].still,
+	   "the turn goes to the other one, and not to who was stalled once before");
+	end();
+}
+
+/* vm[nr] has a balloon, whose guest uses 2 MiB. */
+static void say_balloon(bool driver)
+{
+	struct machine_msg msg = wire_msg(MACHINE_BALLOON, 0);
+
+	msg.balloon = (struct balloon_record){
+		.driver = driver ? BALLOON_DRIVER : 0,
+		.stats_ns = w.lab.now_ns,
+		.nr_stats = 1,
+		.stat = { { BALLOON_TAG_AVAILABLE, 126 * MiB } },
+	};
+	say_msg(vm[nr].lab.channel, msg, -1);
+	lab_step(&w.lab);
+	reclaim_hear(&vm[nr]);
+}
+
+/* Memory that nobody misses is on its way. */
+static void test_balloon(void)
+{
+	begin(3, (uint64_t[]){ 2000, 5000, 3000 });
+	for (unsigned int i = 0; i < 8; i++) {
+		say_balloon(true);
+		second(STALLED, ~0u);
+	}
+	is(suspensions(), 0, "while a balloon is to grow, nobody is suspended");
+	say_balloon(false);
+	seconds(4, STALLED);
+	is(suspensions(), 1, "... and then somebody is");
+	end();
+}
+
 int main(void)
 {
 	tap_init();
 	test_who();
 	test_said();
 	test_turns();
+	test_room();
+	test_forgotten();
+	test_balloon();
 	return tap_done();
 }
