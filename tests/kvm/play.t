@@ -102,6 +102,13 @@ END
 	like($faults->[4], qr/^7:24: 'd+' is no domain/, '... a longer name');
 	is(scalar @$faults, 5, '... and no others') or diag join "\n", @$faults;
 }
+{
+	my ($status, $faults) = check("name: x\nmachine: { memory: 32M }\ntimeout: 0s\n" .
+		"guests: []\ntimeline:\n  - { merge: now, vm: [] }\n  - { set: {} }\n");
+	is(join('|', @$faults), '3:10: in no time nothing is done|' .
+		'6:23: the list is empty: name guests|7:12: it sets nothing',
+		'a step that would do nothing, and a scenario without time');
+}
 for my $bad (
 	[ 'no YAML', '1:9', "name: [a\nb: c\n" ],
 	[ 'no YAML', '2:1', "name: a\n\tb: c\n" ],

@@ -229,6 +229,12 @@ quire('machine', 'set', "--machine=$address", '--swap=256M');
 	isnt($status, 0, 'so is one that is not there');
 	like($text, qr/^quire: --swap-dir: cannot make a file in \/nowhere: No such/m,
 		'... with a line');
+	local $ENV{QUIRE_SWAP_FAULTS} = 'stall=x';
+	($text, $status) = quire('run', "--swap-dir=$disk", $quill, 'exit', 0);
+	is($status, 2, 'a fault that there is not');
+	like($text, qr/^quire: QUIRE_SWAP_FAULTS: 'stall=x' is no fault/m,
+		'... names its variable');
+	delete local $ENV{QUIRE_SWAP_FAULTS};
 	($text, $status) = quire(qw(reclaim --to=tape a));
 	like($text, qr/\Aquire reclaim: --to: it is pool or swap, not 'tape'/,
 		'nor is there a tape');

@@ -392,6 +392,9 @@ static void read_set(struct scenario_reader *r, const yaml_node_t *node, void *o
 	struct scenario_step *step = object;
 
 	schema_read(r, &machine_schema, node, &step->set);
+	if (node->type == YAML_MAPPING_NODE &&
+	    node->data.mapping.pairs.start == node->data.mapping.pairs.top)
+		scenario_fault(r, node, "it sets nothing");
 }
 
 static const struct schema_row step_rows[] = {
@@ -577,6 +580,9 @@ static int read_document(struct scenario_reader *r)
 	schema_read(r, &file_schema, root, r->s);
 	guests = schema_value(r->s, root, "guests");
 	timeline = schema_value(r->s, root, "timeline");
+	if (!r->s->timeout_ns)
+		scenario_fault(r, schema_value(r->s, root, "timeout"),
+			       "in no time nothing is done");
 	if (guests)
 		read_guests(r, guests, r->s);
 	code = example ? name_guests(r, &groups) : -ENOMEM;

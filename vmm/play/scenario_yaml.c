@@ -209,4 +209,6 @@ void scenario_targets(struct scenario_reader *r, const yaml_node_t *node, bool m
 
 	for (unsigned int i = 0; (item = scenario_item(r->s, node, i)); i++)
 		target(r, item, machine, on);
+	if (!scenario_item(r->s, node, 0))
+		scenario_fault(r, node, "the list is empty: name guests");
 }
