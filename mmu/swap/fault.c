@@ -73,7 +73,8 @@ static int parse_one(const char *text, size_t len, struct swap_faults *f, struct
 		if (end == text + len && f->every[i])
 			return 0;
 	}
-	return quire_fail(err, -EINVAL, "QUIRE_SWAP_FAULTS: '%.*s' is no fault of a swap file, use read-error=10",
+	return quire_fail(err, -EINVAL,
+			  "QUIRE_SWAP_FAULTS: '%.*s' is no fault of a swap file, use read-error=10",
 			  (int)len, text);
 }
 
