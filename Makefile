@@ -177,7 +177,8 @@ $(BUILD)/tests/launch/image_reader_test $(BUILD)/tests/launch/confine_test: \
 	$(BUILD)/tests/kvm/labs.a
 $(BUILD)/tests/base/exact_test $(BUILD)/tests/machine/store_test: $(BUILD)/tests/memory/labs.a
 $(BUILD)/tests/look/sharing_test: $(BUILD)/tests/cli/labs.a
-$(BUILD)/tests/bench/unshare_bench $(BUILD)/tests/reclaim/reclaimer_test: \
+$(BUILD)/tests/bench/unshare_bench $(BUILD)/tests/reclaim/reclaimer_test \
+$(BUILD)/tests/reclaim/reclaimer_age_test: \
 	$(BUILD)/tests/memory/labs.a
 $(BUILD)/tests/bench/walk_bench: $(BUILD)/tests/format/labs.a $(BUILD)/tests/kvm/labs.a
 $(FUZZ_BUILD)/tests/fuzz/image_fuzz: $(FUZZ_BUILD)/tests/boot/labs.a

@@ -9,8 +9,7 @@
  * was under way since.
  */
 #include <errno.h>
-#include <limits.h>
-#include "share_lab.h"
+#include "storm.h"
 
 static uint64_t pages_in(enum page_state state)
 {
@@ -158,13 +157,8 @@ static void test_held(void)
 #define STORM_PAGES 1100u
 #define STORM_MS    2000 /* times tap_storm() */
 
-static atomic_bool stop;
 static atomic_ulong given[NR_PAGES];
-#define STORM_STEPS 2000 /* of each writer, at least */
-#define STORM_LEAD  32	 /* rounds of the storm to a step of the slowest writer, at most */
-
 static uint64_t lost, found; /* words that went with their page; that stayed */
-static atomic_ulong steps[WRITERS];
 
 struct word {
 	uint64_t value;
@@ -189,7 +183,7 @@ static void *writer(void *arg)
 	struct word *w;
 	gfn_t gfn = 0;
 
-	while (!atomic_load(&stop)) {
+	while (storm_step(me)) {
 		/*
 		 * Sometimes the same page at once: the storm may be faster than we come back to
 		 * others.
@@ -211,7 +205,6 @@ static void *writer(void *arg)
 		w->after = atomic_load(&given[gfn]);
 		if (tap_random(&seed) % 64 == 0)
 			usleep(100);
-		atomic_fetch_add(&steps[me], 1);
 	}
 	return (void *)bad;
 }
@@ -268,22 +261,10 @@ static void disturb(void)
 	}
 }
 
-static unsigned long fewest_steps(void)
-{
-	unsigned long fewest = ULONG_MAX;
-
-	for (unsigned int i = 0; i < WRITERS; i++)
-		fewest = min_u64(fewest, atomic_load(&steps[i]));
-	return fewest;
-}
-
 static void test_storm(enum gmem_hugepages hugepages)
 {
 	const char *mode = hugepages == GMEM_HUGE_AUTO ? "auto" : "never";
-	uint64_t deadline = monotonic_ns() + STORM_MS * tap_storm() * 1000000ULL;
-	uint64_t bad = 0, audits = 0;
-	unsigned int rounds = 0;
-	pthread_t t[WRITERS];
+	uint64_t audits = 0;
 
 	create(hugepages);
 	gmem_lock(gm, GMEM_LOOK);
@@ -293,27 +274,14 @@ static void test_storm(enum gmem_hugepages hugepages)
 	make_race_frames();
 	memset(word, 0, sizeof(word));
 	memset(given, 0, sizeof(given));
-	memset(steps, 0, sizeof(steps));
 	in = out = odd = lost = found = 0;
-	atomic_store(&stop, false);
-	writer_seed = tap_random(&rng);
-	for (uintptr_t i = 0; i < WRITERS; i++)
-		pthread_create(&t[i], NULL, writer, (void *)i);
-	for (; (monotonic_ns() < deadline || fewest_steps() < STORM_STEPS) && !audits; rounds++) {
-		while (rounds > STORM_LEAD * (fewest_steps() + 1))
-			usleep(100); /* on a busy machine the writers get their turn */
+	storm_begin(STORM_MS, writer);
+	while (storm_goes_on() && !audits) {
 		disturb();
-		if (rounds % 64 == 0)
+		if (storm_rounds() % 64 == 0)
 			audits += gmem_audit(gm, describe, NULL);
 	}
-	atomic_store(&stop, true);
-	for (unsigned int i = 0; i < WRITERS; i++) {
-		void *wrong;
-
-		pthread_join(t[i], &wrong);
-		bad += (uintptr_t)wrong;
-	}
-	is(bad, 0, "%s: no wrong word in %u rounds", mode, rounds);
+	is(storm_end(), 0, "%s: no wrong word in %u rounds", mode, storm_rounds());
 	ok(lost > 100 && found > 20, "%s: %lu words went with their pages, %lu stayed", mode,
 	   (long)lost, (long)found);
 	is(odd, 0, "%s: each page of a range is counted once", mode);
@@ -323,9 +291,7 @@ static void test_storm(enum gmem_hugepages hugepages)
 	   "%s: %lu pages in, %lu out, %lu touched untold", mode, (long)in, (long)out,
 	   (long)gm->stats.balloon_touches);
 	destroy();
-	is(atomic_load(&refused), 0, "%s: no access failed", mode);
-	signal(SIGSEGV, SIG_DFL);
-	signal(SIGBUS, SIG_DFL);
+	is(end_refusals(), 0, "%s: no access failed", mode);
 }
 
 static void test_all(bool on_shadow)

@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
-#include "mmu/base/clock.h"
-#include "share_lab.h"
+#include "pages.h"
+#include "storm.h"
 
 static struct gmem_stats stats(void)
 {
@@ -30,21 +30,6 @@ static uint64_t file_pages(void)
 	return ramfile_pages(gm->window.ram_fd);
 }
 
-/* A page that packs to some hundred bytes, and that no other page is like. */
-static void fill_text(uint64_t *page, uint64_t number)
-{
-	uint64_t seed = number;
-
-	for (unsigned int i = 0; i < QUIRE_PAGE_SIZE / sizeof(*page); i++)
-		page[i] = i % 16 ? number + i / 64 : tap_random(&seed);
-}
-
-static void fill_random(uint64_t *page, uint64_t number)
-{
-	for (unsigned int i = 0; i < QUIRE_PAGE_SIZE / sizeof(*page); i++)
-		page[i] = tap_random(&number);
-}
-
 /* Of all kinds: from a few bytes to what hardly packs, and some that do not. */
 static void fill_any(uint64_t *page, uint64_t number)
 {
@@ -54,29 +39,6 @@ static void fill_any(uint64_t *page, uint64_t number)
 		page[i] = i < random ? tap_random(&seed) : number;
 }
 
-static void fill(gfn_t gfn, uint64_t nr, void (*with)(uint64_t *page, uint64_t number))
-{
-	for (uint64_t i = 0; i < nr; i++)
-		with((uint64_t *)hva(gfn + i), gfn + i);
-}
-
-/* How many pages of the run do not have these bytes, read by the VMM or by the guest. */
-static uint64_t wrong(gfn_t gfn, uint64_t nr, void (*with)(uint64_t *page, uint64_t number),
-		      bool guest)
-{
-	uint64_t want[QUIRE_PAGE_SIZE / 8], got[QUIRE_PAGE_SIZE / 8], sum = 0;
-
-	for (uint64_t i = 0; i < nr; i++) {
-		with(want, gfn + i);
-		if (guest)
-			memcpy(got, hva(gfn + i), sizeof(got));
-		else
-			guest_read(gm, gfn_to_gpa(gfn + i), got, sizeof(got));
-		sum += memcmp(got, want, sizeof(want)) != 0;
-	}
-	return sum;
-}
-
 static struct gmem_packed compress(gfn_t gfn, uint64_t nr)
 {
 	struct gmem_packed out = { 0 };
@@ -84,11 +46,6 @@ static struct gmem_packed compress(gfn_t gfn, uint64_t nr)
 	if (gmem_compress(gm, gfn, nr, GMEM_NR_WATCHERS, &out))
 		tap_bail("gmem_compress");
 	return out;
-}
-
-static void is_sound(const char *when)
-{
-	is(gmem_audit(gm, describe, NULL), 0, "the audit finds nothing %s%s", when, guest_kind());
 }
 
 /* ---- exactly ---- */
@@ -401,45 +358,7 @@ static void test_alone(void)
 
 /* ---- the storm ---- */
 
-#define STORM_MS    1500 /* times tap_storm() */
-#define STORM_STEPS 2000 /* of each writer, at least */
-#define STORM_LEAD  16	 /* rounds of the storm to a step of the slowest writer, at most */
-
-static atomic_bool stop;
-static atomic_ulong steps[WRITERS];
-static uint64_t word[WRITERS][NR_PAGES];
-
-static void *writer(void *arg)
-{
-	uint64_t me = (uintptr_t)arg, seed = writer_seed + me, bad = 0;
-	gfn_t gfn = 0;
-
-	while (!atomic_load(&stop)) {
-		volatile uint64_t *at;
-
-		gfn = tap_random(&seed) % 4 ? tap_random(&seed) % NR_PAGES : gfn + 1;
-		gfn %= NR_PAGES;
-		at = (uint64_t *)hva(gfn) + 8 * me;
-		bad += look_at(at) != word[me][gfn];
-		if (tap_random(&seed) % 2) {
-			word[me][gfn] = tap_random(&seed) % 3;
-			put_into(at, word[me][gfn]);
-		}
-		if (tap_random(&seed) % 64 == 0)
-			usleep(100);
-		atomic_fetch_add(&steps[me], 1);
-	}
-	return (void *)bad;
-}
-
-static unsigned long fewest_steps(void)
-{
-	unsigned long fewest = ULONG_MAX;
-
-	for (unsigned int i = 0; i < WRITERS; i++)
-		fewest = min_u64(fewest, atomic_load(&steps[i]));
-	return fewest;
-}
+#define STORM_MS 1500 /* times tap_storm() */
 
 static void disturb(uint64_t *packed)
 {
@@ -464,42 +383,23 @@ static void disturb(uint64_t *packed)
 static void test_storm(enum gmem_hugepages hugepages)
 {
 	const char *mode = hugepages == GMEM_HUGE_AUTO ? "auto" : "never";
-	uint64_t deadline = monotonic_ns() + STORM_MS * tap_storm() * 1000000ULL;
-	uint64_t bad = 0, audits = 0, packed = 0;
-	unsigned int rounds = 0;
-	pthread_t t[WRITERS];
+	uint64_t audits = 0, packed = 0;
 
 	create(hugepages);
 	count_refusals();
-	memset(word, 0, sizeof(word));
-	memset(steps, 0, sizeof(steps));
-	atomic_store(&stop, false);
-	writer_seed = tap_random(&rng);
-	for (uintptr_t i = 0; i < WRITERS; i++)
-		pthread_create(&t[i], NULL, writer, (void *)i);
-	for (; (monotonic_ns() < deadline || fewest_steps() < STORM_STEPS) && !audits; rounds++) {
-		while (rounds > STORM_LEAD * (fewest_steps() + 1))
-			usleep(100); /* on a busy machine the writers get their turn */
+	storm_begin(STORM_MS, storm_words);
+	while (storm_goes_on() && !audits) {
 		disturb(&packed);
-		if (rounds % 64 == 0)
+		if (storm_rounds() % 64 == 0)
 			audits += gmem_audit(gm, describe, NULL);
 	}
-	atomic_store(&stop, true);
-	for (unsigned int i = 0; i < WRITERS; i++) {
-		void *mine;
-
-		pthread_join(t[i], &mine);
-		bad += (uintptr_t)mine;
-	}
-	is(bad, 0, "%s: no wrong word in %u rounds%s", mode, rounds, guest_kind());
+	is(storm_end(), 0, "%s: no wrong word in %u rounds%s", mode, storm_rounds(), guest_kind());
 	ok(packed > 1000, "%s: %lu pages were compressed, %lu came home", mode, (long)packed,
 	   (long)stats().loaded_pages);
 	audits += gmem_audit(gm, describe, NULL);
 	is(audits, 0, "%s: the audits agree", mode);
 	destroy();
-	is(atomic_load(&refused), 0, "%s: no access failed", mode);
-	signal(SIGSEGV, SIG_DFL);
-	signal(SIGBUS, SIG_DFL);
+	is(end_refusals(), 0, "%s: no access failed", mode);
 }
 
 int main(int argc, char **argv)

@@ -256,6 +256,13 @@ void count_refusals(void)
 	sigaction(SIGBUS, &action, NULL);
 }
 
+unsigned long end_refusals(void)
+{
+	signal(SIGSEGV, SIG_DFL);
+	signal(SIGBUS, SIG_DFL);
+	return atomic_load(&refused);
+}
+
 /* ---- for threads that write three words of a page, each of them 0, 1 or 2 ---- */
 
 uint64_t writer_seed;

@@ -82,6 +82,9 @@ void destroy(void);
 extern atomic_ulong refused;
 void count_refusals(void);
 
+/* How many there were.  The guest memory is destroyed: a signal ends the test again. */
+unsigned long end_refusals(void);
+
 #define WRITERS 3
 
 extern uint64_t writer_seed; /* from rng, before there are writers */

@@ -8,7 +8,7 @@
  */
 #include <errno.h>
 #include <unistd.h>
-#include "share_lab.h"
+#include "storm.h"
 #include "tests/memory/files.h"
 
 #define OPS (20000 * tap_storm())
@@ -345,9 +345,8 @@ static void test_blocks(void)
 
 /* ---- races: writers against sharing ---- */
 
-#define RACE_MS 2000
+#define RACE_MS 2000 /* times tap_storm() */
 
-static atomic_bool stop;
 static uint32_t counter[WRITERS][NR_PAGES];
 
 /* Each writer owns one 64-bit word of each page, and knows what must be in it. */
@@ -355,7 +354,7 @@ static void *writer(void *arg)
 {
 	uint64_t me = (uintptr_t)arg, seed = writer_seed + me, bad = 0;
 
-	while (!atomic_load(&stop)) {
+	while (storm_step(me)) {
 		gfn_t gfn = tap_random(&seed) % 600;
 		volatile uint64_t *word = (uint64_t *)hva(gfn) + me;
 		uint64_t n = counter[me][gfn];
@@ -375,19 +374,14 @@ static void *writer(void *arg)
 /* With `zero`, pages also become zero. */
 static void test_race(bool zero)
 {
-	uint64_t page[QUIRE_PAGE_SIZE / 8], bad = 0, shared = 0,
-					    deadline = monotonic_ns() + RACE_MS * NS_PER_MS;
-	pthread_t t[WRITERS];
+	uint64_t page[QUIRE_PAGE_SIZE / 8], shared = 0;
 
 	create(GMEM_HUGE_AUTO);
-	atomic_store(&stop, false);
 	memset(counter, 0, sizeof(counter));
 	count_refusals();
 	make_race_frames();
-	writer_seed = tap_random(&rng);
-	for (uintptr_t i = 0; i < WRITERS; i++)
-		pthread_create(&t[i], NULL, writer, (void *)i);
-	while (monotonic_ns() < deadline) {
+	storm_begin(RACE_MS, writer);
+	while (storm_goes_on()) {
 		gfn_t gfn = tap_random(&rng) % 600;
 		struct share_result res = { 0 };
 		struct share_run run;
@@ -411,14 +405,7 @@ static void test_race(bool zero)
 		take_back();
 		shared += res.merged;
 	}
-	atomic_store(&stop, true);
-	for (unsigned int i = 0; i < WRITERS; i++) {
-		void *wrong;
-
-		pthread_join(t[i], &wrong);
-		bad += (uintptr_t)wrong;
-	}
-	is(bad, 0, "no writer ever found a wrong word while %lu pages were shared under it",
+	is(storm_end(), 0, "no writer ever found a wrong word while %lu pages were shared under it",
 	   (long)shared);
 	ok(shared > 100, "and many were");
 	is(atomic_load(&refused), 0, "no access failed while pages were shared");

@@ -11,8 +11,8 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include "mmu/base/clock.h"
-#include "share_lab.h"
+#include "pages.h"
+#include "storm.h"
 
 #define SPAN ((uint64_t)NR_BLOCKS * QUIRE_BLOCK_PAGES)
 
@@ -104,46 +104,6 @@ static void finish(void)
 	is(atomic_load(&quota) - before, held, "all quota was put back%s", guest_kind());
 }
 
-/* ---- pages ---- */
-
-/* A page that packs to some hundred bytes, and that no other page is like. */
-static void fill_text(uint64_t *page, uint64_t number)
-{
-	uint64_t seed = number;
-
-	for (unsigned int i = 0; i < QUIRE_PAGE_SIZE / sizeof(*page); i++)
-		page[i] = i % 16 ? number + i / 64 : tap_random(&seed);
-}
-
-static void fill_random(uint64_t *page, uint64_t number)
-{
-	for (unsigned int i = 0; i < QUIRE_PAGE_SIZE / sizeof(*page); i++)
-		page[i] = tap_random(&number);
-}
-
-static void fill(gfn_t gfn, uint64_t nr, void (*with)(uint64_t *page, uint64_t number))
-{
-	for (uint64_t i = 0; i < nr; i++)
-		with((uint64_t *)hva(gfn + i), gfn + i);
-}
-
-/* How many pages of the run do not have these bytes, read by the VMM or by the guest. */
-static uint64_t wrong(gfn_t gfn, uint64_t nr, void (*with)(uint64_t *page, uint64_t number),
-		      bool guest)
-{
-	uint64_t want[QUIRE_PAGE_SIZE / 8], got[QUIRE_PAGE_SIZE / 8], sum = 0;
-
-	for (uint64_t i = 0; i < nr; i++) {
-		with(want, gfn + i);
-		if (guest)
-			memcpy(got, hva(gfn + i), sizeof(got));
-		else
-			guest_read(gm, gfn_to_gpa(gfn + i), got, sizeof(got));
-		sum += memcmp(got, want, sizeof(want)) != 0;
-	}
-	return sum;
-}
-
 static int out_err;
 
 static struct gmem_swapped swap_out(gfn_t gfn, uint64_t nr)
@@ -152,11 +112,6 @@ static struct gmem_swapped swap_out(gfn_t gfn, uint64_t nr)
 
 	out_err = gmem_swap_out(gm, gfn, nr, GMEM_NR_WATCHERS, &out);
 	return out;
-}
-
-static void is_sound(const char *when)
-{
-	is(gmem_audit(gm, describe, NULL), 0, "the audit finds nothing %s%s", when, guest_kind());
 }
 
 /* ---- exactly ---- */
@@ -480,36 +435,7 @@ static void test_peek_in_vain(void)
 
 /* ---- the storm ---- */
 
-#define STORM_MS    1500 /* times tap_storm() */
-#define STORM_STEPS 2000 /* of each writer, at least */
-#define STORM_LEAD  16	 /* rounds of the storm to a step of the slowest writer, at most */
-
-static atomic_bool stop;
-static atomic_ulong steps[WRITERS];
-static uint64_t word[WRITERS][NR_PAGES];
-
-static void *writer(void *arg)
-{
-	uint64_t me = (uintptr_t)arg, seed = writer_seed + me, bad = 0;
-	gfn_t gfn = 0;
-
-	while (!atomic_load(&stop)) {
-		volatile uint64_t *at;
-
-		gfn = tap_random(&seed) % 4 ? tap_random(&seed) % NR_PAGES : gfn + 1;
-		gfn %= NR_PAGES;
-		at = (uint64_t *)hva(gfn) + 8 * me;
-		bad += look_at(at) != word[me][gfn];
-		if (tap_random(&seed) % 2) {
-			word[me][gfn] = tap_random(&seed) % 3;
-			put_into(at, word[me][gfn]);
-		}
-		if (tap_random(&seed) % 64 == 0)
-			usleep(100);
-		atomic_fetch_add(&steps[me], 1);
-	}
-	return (void *)bad;
-}
+#define STORM_MS 1500 /* times tap_storm() */
 
 /* Reads and writes a word of its own, as a device does; and another thread that swaps out. */
 static void *device(void *arg)
@@ -519,7 +445,7 @@ static void *device(void *arg)
 
 	(void)arg;
 	memset(mine, 0, sizeof(mine));
-	while (!atomic_load(&stop)) {
+	while (!storm_is_over()) {
 		gfn_t gfn = tap_random(&seed) % NR_PAGES;
 		gpa_t at = gfn_to_gpa(gfn) + 8 * 8 * WRITERS;
 
@@ -536,15 +462,6 @@ static void *device(void *arg)
 		}
 	}
 	return (void *)bad;
-}
-
-static unsigned long fewest_steps(void)
-{
-	unsigned long fewest = ULONG_MAX;
-
-	for (unsigned int i = 0; i < WRITERS; i++)
-		fewest = min_u64(fewest, atomic_load(&steps[i]));
-	return fewest;
 }
 
 static void disturb(uint64_t *gone)
@@ -566,44 +483,27 @@ static void disturb(uint64_t *gone)
 
 static void test_storm(enum gmem_hugepages hugepages, const char *faults, long pages)
 {
-	uint64_t deadline = monotonic_ns() + STORM_MS * tap_storm() * 1000000ULL;
-	uint64_t bad = 0, audits = 0, gone = 0;
-	unsigned int rounds = 0;
-	pthread_t t[WRITERS + 1];
+	uint64_t audits = 0, gone = 0;
 
 	atomic_store(&quota, pages);
 	create_on(512, hugepages, faults);
 	count_refusals();
-	memset(word, 0, sizeof(word));
-	memset(steps, 0, sizeof(steps));
-	atomic_store(&stop, false);
-	writer_seed = tap_random(&rng);
-	for (uintptr_t i = 0; i <= WRITERS; i++)
-		pthread_create(&t[i], NULL, i < WRITERS ? writer : device, (void *)i);
-	for (; (monotonic_ns() < deadline || fewest_steps() < STORM_STEPS) && !audits; rounds++) {
-		while (rounds > STORM_LEAD * (fewest_steps() + 1))
-			usleep(100); /* on a busy machine the writers get their turn */
+	storm_begin(STORM_MS, storm_words);
+	storm_join(device);
+	while (storm_goes_on() && !audits) {
 		disturb(&gone);
-		if (rounds % 64 == 0)
+		if (storm_rounds() % 64 == 0)
 			audits += gmem_audit(gm, describe, NULL);
 	}
-	atomic_store(&stop, true);
-	for (unsigned int i = 0; i <= WRITERS; i++) {
-		void *mine;
-
-		pthread_join(t[i], &mine);
-		bad += (uintptr_t)mine;
-	}
-	is(bad, 0, "%s: no wrong word in %u rounds%s", faults, rounds, guest_kind());
+	is(storm_end(), 0, "%s: no wrong word in %u rounds%s", faults, storm_rounds(),
+	   guest_kind());
 	ok(gone > 500, "%lu pages left, %lu came home, %lu were clean", (long)gone,
 	   (long)stats().swapped_in_pages, (long)stats().swap_clean_pages);
 	audits += gmem_audit(gm, describe, NULL);
 	is(audits, 0, "the audits agree");
 	is(atomic_load(&failure), 0, "no page was lost");
 	finish();
-	is(atomic_load(&refused), 0, "no access failed");
-	signal(SIGSEGV, SIG_DFL);
-	signal(SIGBUS, SIG_DFL);
+	is(end_refusals(), 0, "no access failed");
 }
 
 int main(int argc, char **argv)
