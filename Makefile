@@ -173,14 +173,16 @@ $(foreach room,$(LAB_ROOMS),\
 	$(eval $(filter $(BUILD)/$(room)%,$(TEST_BIN)): $(BUILD)/$(room)labs.a))
 $(filter $(BUILD)/tests/kvm/%,$(TEST_BIN)): $(BUILD)/tests/format/labs.a
 $(filter $(BUILD)/tests/merge/%,$(TEST_BIN)): $(BUILD)/tests/memory/labs.a
+$(patsubst %,$(BUILD)/tests/cli/%_test,hostile merge_show named observe): $(BUILD)/tests/vm/labs.a
 $(BUILD)/tests/launch/image_reader_test $(BUILD)/tests/launch/confine_test: \
 	$(BUILD)/tests/kvm/labs.a
 $(BUILD)/tests/base/exact_test $(BUILD)/tests/machine/store_test: $(BUILD)/tests/memory/labs.a
-$(BUILD)/tests/look/sharing_test: $(BUILD)/tests/cli/labs.a
+$(BUILD)/tests/look/sharing_test: $(BUILD)/tests/cli/labs.a $(BUILD)/tests/vm/labs.a
 $(BUILD)/tests/bench/unshare_bench $(BUILD)/tests/reclaim/reclaimer_test \
 $(BUILD)/tests/reclaim/reclaimer_age_test: \
 	$(BUILD)/tests/memory/labs.a
 $(BUILD)/tests/bench/walk_bench: $(BUILD)/tests/format/labs.a $(BUILD)/tests/kvm/labs.a
+$(FUZZ_BUILD)/tests/fuzz/ctl_fuzz: $(FUZZ_BUILD)/tests/vm/labs.a
 $(FUZZ_BUILD)/tests/fuzz/image_fuzz: $(FUZZ_BUILD)/tests/boot/labs.a
 $(FUZZ_BUILD)/tests/fuzz/machine_fuzz: $(FUZZ_BUILD)/tests/machine/labs.a
 $(FUZZ_BIN): $(FUZZ_BUILD)/tests/fuzz/labs.a

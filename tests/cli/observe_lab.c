@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "observe_lab.h"
+#include "tests/vm/made_up.h"
 
 /* ---- a made-up VM; one a process ---- */
 
@@ -105,84 +106,6 @@ uint64_t vm_merge_pass(struct vm *vm)
 	return ++lab_vm.passes;
 }
 
-int gmem_forget_touches(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr)
-{
-	(void)who;
-	(void)gm;
-	return gfn + nr > LAB_PAGES ? -EFAULT : 0;
-}
-
-/* Every third page. */
-int gmem_touched(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr,
-		 struct gmem_touched *out)
-{
-	(void)gm, (void)who;
-	*out = (struct gmem_touched){ .large = false };
-	for (uint64_t i = 0; i < nr; i++)
-		out->touched[i / 64] |= (uint64_t)((gfn + i) % 3 == 0) << i % 64;
-	return gfn + nr > LAB_PAGES ? -EFAULT : 0;
-}
-
-/* A quarter of the pages each. */
-int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
-		  struct gmem_packed *out)
-{
-	(void)gm;
-	*out = (struct gmem_packed){
-		.compressed = nr / 4 + (unless == GMEM_NR_WATCHERS ? nr / 4 : 0),
-		.refused = nr / 4,
-		.kept = nr / 4,
-		.touched = unless == GMEM_NR_WATCHERS ? 0 : nr / 4,
-		.pool_pages = 3,
-	};
-	return gfn + nr > LAB_PAGES ? -EFAULT : 0;
-}
-
-/* Each page is in the state of its number's rest. */
-int gmem_story(struct gmem *gm, gfn_t gfn, struct gmem_story *out)
-{
-	(void)gm;
-	*out = (struct gmem_story){ .gfn = gfn,
-				    .state = (uint8_t)(gfn % PG_NR_STATES),
-				    .level = 1 };
-	return gfn >= LAB_PAGES ? -EFAULT : 0;
-}
-
-void vm_reclaim_look(const struct vm *vm, gfn_t gfn, struct reclaimer_page *out)
-{
-	(void)vm;
-	*out = (struct reclaimer_page){ .passes = 1, .unused_s = gfn };
-}
-
-/* Ticket n is for n - 1 pages, and is done when it is asked for the second time. */
-static struct gmem_swapped swapped;
-static bool swap_is_done;
-
-int vm_begin_swap(struct vm *vm, gfn_t gfn, uint64_t nr, bool all, uint64_t *ticket)
-{
-	(void)vm;
-	swap_is_done = false;
-	swapped = (struct gmem_swapped){
-		.swapped = nr / 2,
-		.clean = nr / 4,
-		.kept = nr / 4,
-		.touched = all ? 0 : nr / 4,
-	};
-	*ticket = nr + 1;
-	return gfn + nr > LAB_PAGES ? -ENODEV : 0;
-}
-
-int vm_end_swap(struct vm *vm, uint64_t ticket, struct gmem_swapped *out)
-{
-	(void)vm;
-	*out = swapped;
-	if (!swap_is_done) {
-		swap_is_done = true;
-		return -EINPROGRESS;
-	}
-	return ticket % 2 ? 0 : -ENOSPC;
-}
-
 /* Page 5 shares frame 3 of segment 11 with page 6 of the same VM, and so in each VM. */
 int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 {
@@ -223,22 +146,10 @@ unsigned int gmem_shared_runs(struct gmem *gm, gfn_t gfn, struct gmem_shared_run
 	return nr;
 }
 
-struct gmem *vm_gmem(struct vm *vm)
-{
-	return (struct gmem *)vm;
-}
-
 unsigned int vm_nr_vcpus(const struct vm *vm)
 {
 	(void)vm;
 	return 3;
-}
-
-void vm_tail(struct vm *vm, struct tail *out)
-{
-	memset(out, 0, sizeof(*out));
-	if (vm)
-		tail_add(out, "the last line\n", 14);
 }
 
 int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
@@ -325,6 +236,7 @@ pid_t lab_start_vm(const char *name, enum vm_state state)
 	}
 	snprintf(lab_vm.name, sizeof(lab_vm.name), "%s", name);
 	lab_vm.state = state;
+	made_up_set_end(LAB_PAGES);
 	lab_vm.merge =
 		(struct keeper_stats){ .mode = KEEPER_ON, .joined = 1, .metadata_bytes = 4096 };
 	for (unsigned int i = 0; i < NOTE_NR_REASONS; i++)

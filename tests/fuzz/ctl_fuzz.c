@@ -26,20 +26,16 @@
 #include "vmm/vm/ctl.h"
 #include "vmm/vm/vm.h"
 #include "must.h"
+#include "tests/vm/made_up.h"
 
-#define PAGES 5000
+#define RAM_END 3000 /* of the first range */
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 /* ---- a VM for the server ---- */
 
-static const struct gfn_range ram[] = { { 0, 3000 }, { 4000, PAGES } };
-
-struct gmem *vm_gmem(struct vm *vm)
-{
-	return (struct gmem *)vm;
-}
+static const struct gfn_range ram[] = { { 0, RAM_END }, { 4000, 5000 } };
 
 void vm_info(struct vm *vm, struct vm_info *out)
 {
@@ -71,85 +67,10 @@ uint64_t vm_merge_pass(struct vm *vm)
 	return vm != NULL;
 }
 
-int gmem_forget_touches(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr)
-{
-	(void)who;
-	return !gm || gfn + nr > 3000 ? -EFAULT : 0;
-}
-
-/* Every third page. */
-int gmem_touched(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr,
-		 struct gmem_touched *out)
-{
-	(void)who;
-	*out = (struct gmem_touched){ .large = false };
-	for (uint64_t i = 0; i < nr; i++)
-		out->touched[i / 64] |= (uint64_t)((gfn + i) % 3 == 0) << i % 64;
-	return !gm || gfn + nr > 3000 ? -EFAULT : 0;
-}
-
-/* A quarter of the pages each. */
-int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
-		  struct gmem_packed *out)
-{
-	*out = (struct gmem_packed){
-		.compressed = nr / 4 + (unless == GMEM_NR_WATCHERS ? nr / 4 : 0),
-		.refused = nr / 4,
-		.kept = nr / 4,
-		.touched = unless == GMEM_NR_WATCHERS ? 0 : nr / 4,
-		.pool_pages = 3,
-	};
-	return !gm || gfn + nr > 3000 ? -EFAULT : 0;
-}
-
-/* Each page is in the state of its number's rest. */
-int gmem_story(struct gmem *gm, gfn_t gfn, struct gmem_story *out)
-{
-	*out = (struct gmem_story){ .gfn = gfn,
-				    .state = (uint8_t)(gfn % PG_NR_STATES),
-				    .level = 1 };
-	return !gm || gfn >= 3000 ? -EFAULT : 0;
-}
-
-void vm_reclaim_look(const struct vm *vm, gfn_t gfn, struct reclaimer_page *out)
-{
-	(void)vm;
-	*out = (struct reclaimer_page){ .passes = 1, .unused_s = gfn };
-}
-
-/* Ticket n is for n - 1 pages, and is done when it is asked for the second time. */
-static struct gmem_swapped swapped;
-static bool swap_is_done;
-
-int vm_begin_swap(struct vm *vm, gfn_t gfn, uint64_t nr, bool all, uint64_t *ticket)
-{
-	(void)vm;
-	swap_is_done = false;
-	swapped = (struct gmem_swapped){
-		.swapped = nr / 2,
-		.clean = nr / 4,
-		.kept = nr / 4,
-		.touched = all ? 0 : nr / 4,
-	};
-	*ticket = nr + 1;
-	return gfn + nr > 3000 ? -ENODEV : 0;
-}
-
-int vm_end_swap(struct vm *vm, uint64_t ticket, struct gmem_swapped *out)
-{
-	(void)vm;
-	*out = swapped;
-	if (!swap_is_done) {
-		swap_is_done = true;
-		return -EINPROGRESS;
-	}
-	return ticket % 2 ? 0 : -ENOSPC;
-}
-
 int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 {
 	*frame = (struct gmem_frame){ 1, gfn };
-	return gm && gfn < 3000 ? 0 : -2;
+	return gm && gfn < RAM_END ? 0 : -2;
 }
 
 uint64_t gmem_frame_users(struct gmem *gm, const struct gmem_frame *frame, gfn_t *out, uint64_t max)
@@ -166,7 +87,7 @@ unsigned int gmem_shared_runs(struct gmem *gm, gfn_t gfn, struct gmem_shared_run
 {
 	unsigned int nr = 0;
 
-	for (; gm && gfn < 3000 && nr < max; gfn += 2)
+	for (; gm && gfn < RAM_END && nr < max; gfn += 2)
 		out[nr++] = (struct gmem_shared_run){ gfn, 1, { 1, gfn } };
 	return nr;
 }
@@ -174,13 +95,6 @@ unsigned int gmem_shared_runs(struct gmem *gm, gfn_t gfn, struct gmem_shared_run
 unsigned int vm_nr_vcpus(const struct vm *vm)
 {
 	return vm ? 1 : 0;
-}
-
-void vm_tail(struct vm *vm, struct tail *out)
-{
-	memset(out, 0, sizeof(*out));
-	if (vm)
-		tail_add(out, "the last line\n", 14);
 }
 
 int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
@@ -203,7 +117,7 @@ const struct gfn_range *gmem_ram(const struct gmem *gm, unsigned int *nr)
 
 void gmem_states(struct gmem *gm, gfn_t gfn, uint64_t nr, uint8_t *states)
 {
-	memset(states, gm && gfn < 3000 ? PG_PRIVATE : PG_NR_STATES, nr);
+	memset(states, gm && gfn < RAM_END ? PG_PRIVATE : PG_NR_STATES, nr);
 }
 
 /* Less than the map says, so that an answer is short. */
@@ -216,7 +130,7 @@ ssize_t guest_peek(struct gmem *gm, gpa_t gpa, void *buf, size_t len, uint64_t u
 int gmem_lookup(struct gmem *gm, gfn_t gfn, struct stage2_page *page)
 {
 	memset(page, gm != NULL, sizeof(*page));
-	return gfn < 3000 ? 0 : -14;
+	return gfn < RAM_END ? 0 : -14;
 }
 
 enum walk_outcome gmem_look(struct gmem *gm, const struct walk_cpu *cpu, gva_t gva,
@@ -544,6 +458,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc;
 	(void)argv;
+	made_up_set_end(RAM_END);
 	if (unshare(geteuid() == 0 ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET))
 		fprintf(stderr, "no network namespace: others may ask our server\n");
 	return 0;

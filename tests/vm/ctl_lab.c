@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include "ctl_lab.h"
+#include "made_up.h"
 
 char name[64];
 struct ctl *ctl;
@@ -32,11 +33,6 @@ uint8_t fake_state(gfn_t gfn)
 uint8_t fake_byte(gpa_t gpa)
 {
 	return (uint8_t)(gpa * 7 + (gpa >> 12));
-}
-
-struct gmem *vm_gmem(struct vm *vm)
-{
-	return (struct gmem *)vm;
 }
 
 void vm_info(struct vm *vm, struct vm_info *out)
@@ -95,84 +91,6 @@ uint64_t vm_merge_pass(struct vm *vm)
 	return ++merge_passes;
 }
 
-int gmem_forget_touches(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr)
-{
-	(void)who;
-	(void)gm;
-	return gfn + nr > RAM_END ? -EFAULT : 0;
-}
-
-/* Every third page. */
-int gmem_touched(struct gmem *gm, enum gmem_watcher who, gfn_t gfn, uint64_t nr,
-		 struct gmem_touched *out)
-{
-	(void)gm, (void)who;
-	*out = (struct gmem_touched){ .large = false };
-	for (uint64_t i = 0; i < nr; i++)
-		out->touched[i / 64] |= (uint64_t)((gfn + i) % 3 == 0) << i % 64;
-	return gfn + nr > RAM_END ? -EFAULT : 0;
-}
-
-/* A quarter of the pages each. */
-int gmem_compress(struct gmem *gm, gfn_t gfn, uint64_t nr, enum gmem_watcher unless,
-		  struct gmem_packed *out)
-{
-	(void)gm;
-	*out = (struct gmem_packed){
-		.compressed = nr / 4 + (unless == GMEM_NR_WATCHERS ? nr / 4 : 0),
-		.refused = nr / 4,
-		.kept = nr / 4,
-		.touched = unless == GMEM_NR_WATCHERS ? 0 : nr / 4,
-		.pool_pages = 3,
-	};
-	return gfn + nr > RAM_END ? -EFAULT : 0;
-}
-
-/* Each page is in the state of its number's rest. */
-int gmem_story(struct gmem *gm, gfn_t gfn, struct gmem_story *out)
-{
-	(void)gm;
-	*out = (struct gmem_story){ .gfn = gfn,
-				    .state = (uint8_t)(gfn % PG_NR_STATES),
-				    .level = 1 };
-	return gfn >= RAM_END ? -EFAULT : 0;
-}
-
-void vm_reclaim_look(const struct vm *vm, gfn_t gfn, struct reclaimer_page *out)
-{
-	(void)vm;
-	*out = (struct reclaimer_page){ .passes = 1, .unused_s = gfn };
-}
-
-/* Ticket n is for n - 1 pages, and is done when it is asked for the second time. */
-static struct gmem_swapped swapped;
-static bool swap_is_done;
-
-int vm_begin_swap(struct vm *vm, gfn_t gfn, uint64_t nr, bool all, uint64_t *ticket)
-{
-	(void)vm;
-	swap_is_done = false;
-	swapped = (struct gmem_swapped){
-		.swapped = nr / 2,
-		.clean = nr / 4,
-		.kept = nr / 4,
-		.touched = all ? 0 : nr / 4,
-	};
-	*ticket = nr + 1;
-	return gfn + nr > RAM_END ? -ENODEV : 0;
-}
-
-int vm_end_swap(struct vm *vm, uint64_t ticket, struct gmem_swapped *out)
-{
-	(void)vm;
-	*out = swapped;
-	if (!swap_is_done) {
-		swap_is_done = true;
-		return -EINPROGRESS;
-	}
-	return ticket % 2 ? 0 : -ENOSPC;
-}
-
 /* Every third page shares the frame of its number's last digit; in segment 7. */
 int gmem_frame_of(struct gmem *gm, gfn_t gfn, struct gmem_frame *frame)
 {
@@ -213,13 +131,6 @@ unsigned int vm_nr_vcpus(const struct vm *vm)
 {
 	(void)vm;
 	return 2;
-}
-
-void vm_tail(struct vm *vm, struct tail *out)
-{
-	memset(out, 0, sizeof(*out));
-	if (vm)
-		tail_add(out, "the last line\n", 14);
 }
 
 int vm_vcpu_state(struct vm *vm, unsigned int cpu, unsigned int timeout_ms,
@@ -414,6 +325,7 @@ void begin(const char *test)
 	/* To `quire ps` of others this is a VM, and each takes a client's place. */
 	if (geteuid() == 0 && unshare(CLONE_NEWNET))
 		tap_note("no network namespace: others may ask our server");
+	made_up_set_end(RAM_END);
 	snprintf(name, sizeof(name), "%s.%d", test, (int)getpid());
 	if (ctl_create(name, &ctl, &err) < 0)
 		tap_bail("%s", err.text);
