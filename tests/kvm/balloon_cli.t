@@ -23,17 +23,13 @@ start_machine() {
 
 # start NAME TEXT OPTION... -- ARG...: a guest of 64 MiB that goes on when it has printed TEXT
 start() {
-	local name=$1 text=$2 options=()
+	local name=$1 text=$2 options args
 
 	shift 2
-	while [ "$1" != -- ]; do
-		options+=("$1")
-		shift
-	done
-	shift
+	split_words "$@"
 	timeout 60 "$quire" run --wait-for="$text" --machine="$machine" --name="$name" \
 		--merge=off --timeout=120 -m 64M --stats="$dir/$name.stats" "${options[@]}" \
-		"$quill" "$@" >"$dir/$name" 2>&1 </dev/null && return
+		"$quill" "${args[@]}" >"$dir/$name" 2>&1 </dev/null && return
 	echo "Bail out! the guest does not run: $(head -n 1 "$dir/$name")"
 	exit 1
 }

@@ -13,14 +13,10 @@ pages=1024
 
 # guest OPTION... -- WORD...: run quill's workload disk; what it says is in $dir/out.
 guest() {
-	local options=()
+	local options args
 
-	while [ "$1" != -- ]; do
-		options+=("$1")
-		shift
-	done
-	shift
-	timeout 120 "$quire" run --stats="$dir/stats" "${options[@]}" "$quill" disk "$@" \
+	split_words "$@"
+	timeout 120 "$quire" run --stats="$dir/stats" "${options[@]}" "$quill" disk "${args[@]}" \
 		>"$dir/out" 2>"$dir/errors"
 }
 

@@ -16,16 +16,12 @@ exec 3<>"$dir/input"
 # start OPTION... -- ARG...: run quill in the background and wait until it says something,
 # which is when its control socket is there
 start() {
-	local options=()
+	local options args
 
-	while [ "$1" != -- ]; do
-		options+=("$1")
-		shift
-	done
-	shift
+	split_words "$@"
 	rm -f "$dir/stats"
-	"$quire" run --name="$vm" --timeout=120 --stats="$dir/stats" "${options[@]}" "$quill" "$@" \
-		>"$dir/console" 2>"$dir/run-err" <"$dir/input" &
+	"$quire" run --name="$vm" --timeout=120 --stats="$dir/stats" "${options[@]}" \
+		"$quill" "${args[@]}" >"$dir/console" 2>"$dir/run-err" <"$dir/input" &
 	run=$!
 	runs=("$run")
 	started "$run" "$dir/run-err" "$quire" map "$vm"

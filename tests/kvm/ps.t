@@ -13,16 +13,12 @@ declare -A runs	# pid of each guest that runs, by name
 
 # start NAME OPTION... -- ARG...: quill in the background; returns when it answers
 start() {
-	local name=$prefix-$1 options=()
+	local name=$prefix-$1 options args
 
 	shift
-	while [ "$1" != -- ]; do
-		options+=("$1")
-		shift
-	done
-	shift
+	split_words "$@"
 	"$quire" run --name="$name" --timeout=120 --stats="$dir/$name.stats" "${options[@]}" \
-		"$quill" "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
+		"$quill" "${args[@]}" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
 	runs[$name]=$!
 	started $! "$dir/$name.err" "$quire" stat "$name"
 }

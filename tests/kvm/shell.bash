@@ -23,3 +23,14 @@ started() {
 	fi
 	bail_out "the guest does not run: $(head -n 1 "$errors")"
 }
+
+# split_words OPTION... -- ARG...: into the arrays $options and $args, which are the caller's
+split_words() {
+	options=()
+	while [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	shift
+	args=("$@")
+}

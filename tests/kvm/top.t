@@ -90,16 +90,13 @@ machine() {
 
 # run NAME OPTION... -- ARG...: quill in the background, until it is ready
 run() {
-	local name=$1 options=()
+	local name=$1 options args
 
 	shift
-	while [ "$1" != -- ]; do
-		options+=("$1")
-		shift
-	done
-	shift
+	split_words "$@"
 	"$quire" run --machine="$address" --name="$name" --wait-for=ready --timeout=250 \
-		"${options[@]}" "$quill" "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null ||
+		"${options[@]}" "$quill" "${args[@]}" \
+		>"$dir/$name.out" 2>"$dir/$name.err" </dev/null ||
 		{ grep -q userfaultfd "$dir/$name.err" && skip_all "$(cat "$dir/$name.err")"; }
 }
 

@@ -16,16 +16,12 @@ finish() {
 
 # run TEXT OPTION... -- ARG...: a run that waits for the text; its status is in $status
 run() {
-	local text=$1 options=()
+	local text=$1 options args
 
 	shift
-	while [ "$1" != -- ]; do
-		options+=("$1")
-		shift
-	done
-	shift
+	split_words "$@"
 	timeout 60 "$quire" run --wait-for="$text" --name="$vm" --timeout=50 -m 16M \
-		"${options[@]}" "$quill" "$@" >"$dir/console" 2>"$dir/err" </dev/null
+		"${options[@]}" "$quill" "${args[@]}" >"$dir/console" 2>"$dir/err" </dev/null
 	status=$?
 }
 
