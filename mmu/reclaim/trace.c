@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "mmu/base/digits.h"
 #include "reclaim.h"
 #include "trace.h"
 
@@ -88,30 +89,13 @@ static const char *skip_blanks(const char *p)
 	return p;
 }
 
-static int digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return 16;
-}
-
 /* The number at p; returns its end, or NULL: there is none, or it has more than 64 bits. */
 static const char *read_number(const char *p, uint64_t *value)
 {
-	bool hex = p[0] == '0' && (p[1] == 'x' || p[1] == 'X');
-	int base = hex ? 16 : 10;
-	const char *start = hex ? p + 2 : p;
+	bool hex = digits_are_hex(p);
 
-	*value = 0;
-	for (p = start; digit(*p) < base; p++)
-		if (__builtin_mul_overflow(*value, base, value) ||
-		    __builtin_add_overflow(*value, digit(*p), value))
-			return NULL;
-	return p == start ? NULL : p;
+	p += hex ? 2 : 0;
+	return digits_read(&p, hex ? 16 : 10, value) ? NULL : p;
 }
 
 /* What a line says; text ends with a NUL. */

@@ -1,36 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Numbers are not read by strtoull(), which takes blanks, signs and prefixes that nobody meant, and
- * makes 2^64 - 1 of "-1".
- */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include "mmu/base/digits.h"
 #include "parse.h"
-
-/* Read the digits at *text into *value, and move *text past them. */
-static int read_digits(const char **text, uint64_t *value)
-{
-	const char *p = *text;
-	uint64_t v = 0;
-
-	if (*p < '0' || *p > '9')
-		return -EINVAL;
-	for (; *p >= '0' && *p <= '9'; p++)
-		if (__builtin_mul_overflow(v, 10, &v) ||
-		    __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
-			return -ERANGE;
-	*text = p;
-	*value = v;
-	return 0;
-}
 
 int parse_count(const char *text, uint64_t min, uint64_t max, uint64_t *value,
 		struct quire_error *err)
 {
 	const char *p = text;
 	uint64_t v = 0;
-	int ret = read_digits(&p, &v);
+	int ret = digits_read(&p, 10, &v);
 
 	if (ret == -EINVAL || (!ret && *p))
 		return quire_fail(err, -EINVAL, "'%s' is not a number", text);
@@ -61,7 +41,7 @@ int parse_size(const char *text, uint64_t *bytes, struct quire_error *err)
 {
 	const char *p = text;
 	uint64_t v = 0;
-	int shift = 0, ret = read_digits(&p, &v);
+	int shift = 0, ret = digits_read(&p, 10, &v);
 
 	if (!ret && *p)
 		shift = unit_shift(*p++);
@@ -132,7 +112,7 @@ int parse_seconds(const char *text, uint64_t *ns, struct quire_error *err)
 {
 	const char *p = text;
 	uint64_t whole = 0, fraction = 0;
-	int ret = read_digits(&p, &whole);
+	int ret = digits_read(&p, 10, &whole);
 
 	if (!ret && *p == '.') {
 		p++;
@@ -167,23 +147,13 @@ int parse_choice(const char *text, const char *const *words, unsigned int nr, un
 	return quire_fail(err, -EINVAL, "'%s' is not known, use %s", text, list);
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 int parse_address(const char *text, uint64_t *address, struct quire_error *err)
 {
 	const char *p = text + 2;
 	uint64_t v = 0;
+	int ret;
 
-	if (text[0] != '0' || (text[1] != 'x' && text[1] != 'X')) {
+	if (!digits_are_hex(text)) {
 		if (parse_size(text, address, NULL))
 			return quire_fail(err, -EINVAL,
 					  "'%s' is not an address, use 0x and hex "
@@ -191,12 +161,10 @@ int parse_address(const char *text, uint64_t *address, struct quire_error *err)
 					  text);
 		return 0;
 	}
-	for (; hex_digit(*p) >= 0; p++) {
-		if (v >> 60)
-			return quire_fail(err, -ERANGE, "%s has more than 64 bits", text);
-		v = v << 4 | (uint64_t)hex_digit(*p);
-	}
-	if (*p || p == text + 2)
+	ret = digits_read(&p, 16, &v);
+	if (ret == -ERANGE)
+		return quire_fail(err, ret, "%s has more than 64 bits", text);
+	if (ret || *p)
 		return quire_fail(err, -EINVAL, "'%s' is not a hexadecimal number", text);
 	*address = v;
 	return 0;
@@ -204,9 +172,8 @@ int parse_address(const char *text, uint64_t *address, struct quire_error *err)
 
 int parse_gfn(const char *text, gfn_t *gfn, struct quire_error *err)
 {
-	bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
-	int code = hex ? parse_address(text, gfn, NULL) :
-			 parse_count(text, 0, UINT64_MAX, gfn, NULL);
+	int code = digits_are_hex(text) ? parse_address(text, gfn, NULL) :
+					  parse_count(text, 0, UINT64_MAX, gfn, NULL);
 
 	if (code)
 		return quire_fail(err, -EINVAL, "'%.80s' is not the number of a page", text);
