@@ -79,12 +79,12 @@ none 'README.md has a line for each room' "$(
 
 # Links of documents to files in the tree.
 none 'links between documents lead somewhere' "$(
-	files | grep '\.md$' | while IFS= read -r file; do
-		grep -Eo '\]\([^)#:]+' "$file" | cut -c3- | while IFS= read -r link; do
-			[[ $link =~ ^https?$ || -e $(dirname "$file")/$link ]] ||
-				echo "$file: $link"
-		done
-	done)"
+	files | grep '\.md$' | xargs -d '\n' grep -HEo '\]\([^)#:]+' |
+		while IFS= read -r line; do
+			file=${line%%:*} link=${line#*](} folder=.
+			[[ $file != */* ]] || folder=${file%/*}
+			[[ $link =~ ^https?$ || -e $folder/$link ]] || echo "$file: $link"
+		done)"
 
 none 'each test that docs/isolation.md names is there' "$(
 	grep -Eo '`[a-z/]+_(test|fuzz)\.c`|`[a-z/]+\.t`' docs/isolation.md | tr -d '`' | sort -u |
@@ -97,18 +97,16 @@ none '... and each threat has one, or nothing holds' "$(
 
 sources=$(files | grep -E '\.(c|h|S|ld|lds|mk|sh|t)$|(^|/)Makefile$|^\.ci/run$')
 none 'every source file has its SPDX line at the top' "$(
-	for f in $sources; do
-		head -n 2 "$f" | grep -q 'SPDX-License-Identifier: MIT' || echo "$f"
-	done)"
+	grep -vxF -e "$(xargs awk '
+		FNR > 2 { nextfile }
+		/SPDX-License-Identifier: MIT/ { print FILENAME }' <<<"$sources")" <<<"$sources")"
 none 'no path of one machine is in the tree' "$(
 	files | grep -v '^tests/house/docs\.t$' |
 		xargs -d '\n' grep -nIE '(^|[^A-Za-z0-9_.-])/(work|home|root|Users)/[a-z]' --)"
 none 'nothing is left for later' "$(
-	for f in $sources; do
-		[ "$f" = tests/house/docs.t ] ||
-			grep -nHE '\b(TODO|FIXME|XXX|HACK)\b' "$f" | grep -vF '/# TODO/' # TAP's
-	done)"
+	grep -vxF tests/house/docs.t <<<"$sources" |
+		xargs grep -nHE '\b(TODO|FIXME|XXX|HACK)\b' | grep -vF '/# TODO/')"	# TAP's
 none 'no file has blanks at the end of a line' "$(
-	for f in $sources; do grep -nHE '[[:blank:]]+$' "$f"; done)"
+	xargs grep -nHE '[[:blank:]]+$' <<<"$sources")"
 
 done_testing
