@@ -11,7 +11,7 @@
 #include "storm.h"
 #include "tests/memory/files.h"
 
-#define OPS (20000 * tap_storm())
+#define OPS (6000 * tap_storm())
 
 /* ---- the model ---- */
 
@@ -197,7 +197,7 @@ static void test_lockstep(enum gmem_hugepages hugepages)
 	memset(content, 0, sizeof(content));
 	merged = differ = 0;
 	gm->share.zero_reads = true;
-	for (i = 0; i < OPS / 2 && !wrong && !audits; i++) {
+	for (i = 0; i < OPS && !wrong && !audits; i++) {
 		wrong += !step();
 		if (i % 64 == 0)
 			audits += gmem_audit(gm, describe, NULL) + !references_agree() +
@@ -345,7 +345,7 @@ static void test_blocks(void)
 
 /* ---- races: writers against sharing ---- */
 
-#define RACE_MS 2000 /* times tap_storm() */
+#define RACE_MS 1200 /* times tap_storm() */
 
 static uint32_t counter[WRITERS][NR_PAGES];
 
