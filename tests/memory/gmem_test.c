@@ -18,9 +18,14 @@
 #define NR_BLOCKS 12
 #define NR_PAGES  (NR_BLOCKS * QUIRE_BLOCK_PAGES - 100) /* the last block is not whole */
 #define THREADS	  4
-#define ROUNDS	  30000
 #define STORM	  300
 #define HEELS	  400
+
+#ifdef __SANITIZE_THREAD__ /* which looks at each word of a page */
+#define ROUNDS 5000
+#else
+#define ROUNDS 30000
+#endif
 
 static struct gmem *gm;
 
