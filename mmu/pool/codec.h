@@ -18,7 +18,7 @@ void codec_fill(uint8_t *page, uint32_t word);
 /* Pack a page into `most` bytes at out.  Returns the number of bytes; 0: it takes more. */
 unsigned int codec_pack(const uint8_t *page, uint8_t *out, unsigned int most);
 
-/* Unpack what codec_pack() made.  The bytes are our own, so anything else is a fault of ours. */
-void codec_unpack(const uint8_t *packed, unsigned int bytes, uint8_t *page);
+/* Unpack what codec_pack() made.  False: it is something else, and `page` has any bytes. */
+bool codec_unpack(const uint8_t *packed, unsigned int bytes, uint8_t *page);
 
 #endif

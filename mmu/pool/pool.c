@@ -343,12 +343,21 @@ bool pool_pack(const uint8_t *page, struct pool_packed *out)
 	return out->filled || out->bytes;
 }
 
+/* The bytes are our own, so they are what codec_pack() made. */
+static void unpack(const uint8_t *packed, unsigned int bytes, uint8_t *page)
+{
+	bool unpacked = codec_unpack(packed, bytes, page);
+
+	assert(unpacked);
+	(void)unpacked;
+}
+
 void pool_unpack(const struct pool_packed *packed, uint8_t *page)
 {
 	if (packed->filled)
 		codec_fill(page, packed->word);
 	else
-		codec_unpack(packed->data, packed->bytes, page);
+		unpack(packed->data, packed->bytes, page);
 }
 
 int pool_put(struct pool *p, const struct pool_packed *packed, uint64_t owner, pool_handle_t *out)
@@ -365,8 +374,8 @@ void pool_get(const struct pool *p, pool_handle_t handle, uint8_t *page)
 	if (handle & HANDLE_FILLED)
 		codec_fill(page, (uint32_t)handle);
 	else
-		codec_unpack(object_at(p, handle) + sizeof(struct object),
-			     object_of(p, handle).bytes, page);
+		unpack(object_at(p, handle) + sizeof(struct object), object_of(p, handle).bytes,
+		       page);
 }
 
 void pool_find(const struct pool *p, pool_handle_t handle, struct pool_place *out)
