@@ -342,6 +342,8 @@ struct machine_domain_record {
 	uint64_t lookups;
 	uint64_t promotions;		   /* a frame was made for them */
 	uint64_t no_memory;		   /* a partner was there, but no memory for a frame */
+	uint64_t archives;		   /* frames that were made of cold ones ... */
+	uint64_t archived;		   /* ... and how many were packed into them */
 	uint64_t collisions;		   /* they had the hash of a frame, and other bytes */
 	uint64_t index_bytes, store_bytes; /* of metadata */
 };

@@ -19,9 +19,13 @@
  *   LOOKUP (nr hashes, gfns)  -->                    looks pages up, as below
  *                             <--   FRAMES           one entry for each page, in the same order
  *   NEWS                      -->                    asks for pages of this VM that have found a
- *                                                    partner since they were looked up
- *                             <--   FRAMES           these pages, as many as fit; `arg` says how
- *                                                    many wait
+ *                                                    partner since they were looked up, and of
+ *                                                    its frames that were archived
+ *                             <--   FRAMES           these, as many as fit; `arg` says how many
+ *                                                    wait, and has MERGE_SHORT
+ *   COLD (nr frames)          -->                    tells that its guest uses these frames no
+ *                                                    more, in ascending order, at most
+ *                                                    MERGE_COLD_MOST; has no answer
  *   DROP (nr frames)          -->                    gives references back; has no answer
  *   PASS (pass)               -->                    tells what merging has come to, after a pass
  *                                                    over RAM that changed it; has no answer
@@ -61,6 +65,15 @@
  * If fewer than `arg` entries of a LOOKUP would be answered with a frame, none of them is: they are
  * answered with MERGE_FEW.  Hints are made all the same.  With arg 0 or 1 there is no such limit.
  *
+ * Archives.  When memory is short, NEWS say so (MERGE_SHORT), and each VM tells which of its frames
+ * its guest has not touched for a while.  A frame is *cold* when all who hold references have said
+ * so, each since it got its last reference.  The machine packs cold frames, two or more that the
+ * same VMs hold, into a frame that nobody looks up: an *archive* (mmu/pool/archive.h).  NEWS tell
+ * each holder where its frame is packed, and bring as many references to the archive as it has to
+ * the frame.  The VM compares the bytes, makes pages archived as far as it likes, and drops what it
+ * does not need of both: the frame goes when the last has dropped it.  A VM whose guest touches an
+ * archived page unpacks it.  A frame that packs badly stays: to call it cold changes nothing.
+ *
  * Trust.  A VM may count on it that a frame does not change while the VM holds a reference.  It may
  * not count on it that the frame has the bytes of its page: it compares them itself, when its page
  * can no longer change.  If they differ it gives the frame back.  The machine compares a frame that
@@ -72,9 +85,10 @@
  * MERGE_BATCH times, and save up for four seconds.  Beyond that a whole LOOKUP is answered with
  * MERGE_LATER, and nothing is looked up.  A keeper asks once for a page that has rested a second.
  *
- * References.  Each frame in an answer is one reference, which the VM gives back by one DROP.  When
- * a VM ends, all that it held is given back.  A VM that drops more than it holds, or says anything
- * that is not in the table, breaks the rules and is killed.
+ * References.  Each frame in an answer is one reference, or in NEWS of an archive so many as it
+ * says, which the VM gives back by one DROP.  When a VM ends, all that it held is given back.  A VM
+ * that drops more than it holds, or says anything that is not in the table, breaks the rules and is
+ * killed.
  *
  * Limits.  A VM has at most as many hints as its RAM file has pages, and as it promised: a page
  * beyond that does not become a hint, and none does while the machine has no memory for it.  At
@@ -86,8 +100,9 @@
 #include <quire/types.h>
 #include "hash.h"
 
-#define MERGE_MAGIC 0x4d4d4851u	      /* "QHMM" */
-#define MERGE_BATCH QUIRE_BLOCK_PAGES /* entries in a packet, at most */
+#define MERGE_MAGIC	0x4d4d4851u	  /* "QHMM" */
+#define MERGE_BATCH	QUIRE_BLOCK_PAGES /* entries in a packet, at most */
+#define MERGE_COLD_MOST 64u		  /* ... of COLD: to pack a page takes ten microseconds */
 
 #define MERGE_SEGMENT_SHIFT  18
 #define MERGE_SEGMENT_FRAMES (1u << MERGE_SEGMENT_SHIFT) /* 1 GiB */
@@ -101,6 +116,7 @@ enum merge_type {
 	MERGE_SEGMENT, /* also the answer */
 	MERGE_SECRET,  /* also the answer */
 	MERGE_PASS,
+	MERGE_COLD,
 	MERGE_FRAMES = 32,
 };
 
@@ -116,6 +132,12 @@ enum merge_none {
 /* A bit in the gfn of a LOOKUP: make a frame of the page even if it has no partner. */
 #define MERGE_PUBLISH (1ULL << 63)
 
+/* A bit in `arg` of the answer to NEWS: memory is short, so COLD is welcome. */
+#define MERGE_SHORT (1u << 31)
+
+/* A bit in the gfn of NEWS: the entry is about a frame that was archived (MERGE_ARCHIVED_*). */
+#define MERGE_ARCHIVED (1ULL << 63)
+
 struct merge_lookup {
 	uint64_t hash;
 	uint64_t gfn; /* offset in the VM's RAM file >> 12; ascending in a packet */
@@ -123,9 +145,25 @@ struct merge_lookup {
 
 struct merge_frame {
 	uint64_t gfn;
-	uint32_t frame; /* its number, or an enum merge_none */
-	uint32_t zero;	/* always 0 */
+	uint32_t frame;	     /* its number, or an enum merge_none; or the archive's */
+	uint32_t references; /* of an archive, 1 or more; else 0 */
 };
+
+/* Such an entry's gfn: the frame that was archived, and at which byte of the archive it begins. */
+static inline uint64_t merge_archived(uint32_t frame, unsigned int at)
+{
+	return MERGE_ARCHIVED | (uint64_t)frame << QUIRE_PAGE_SHIFT | at;
+}
+
+static inline uint32_t merge_archived_frame(uint64_t gfn)
+{
+	return (uint32_t)((gfn & ~MERGE_ARCHIVED) >> QUIRE_PAGE_SHIFT);
+}
+
+static inline unsigned int merge_archived_at(uint64_t gfn)
+{
+	return (unsigned int)(gfn % QUIRE_PAGE_SIZE);
+}
 
 /* PASS: counters of the VM's keeper, by the names of quire.stats/1. */
 struct merge_pass {
@@ -142,6 +180,7 @@ struct merge_msg {
 		struct merge_lookup lookup[MERGE_BATCH];
 		struct merge_frame frame[MERGE_BATCH];
 		uint32_t drop[MERGE_BATCH];
+		uint32_t cold[MERGE_BATCH];
 		struct hash_secret secret;
 		struct merge_pass pass;
 	};

@@ -32,6 +32,9 @@
 /* Stores are looked through for stray pages so often, while a VM has a segment. */
 #define SWEEP_NS NS_PER_S
 
+/* So long after credits were recalled memory counts as short. */
+#define SHORT_NS (10 * NS_PER_S)
+
 /* Room in the socket for answers.  A VM asks one thing at a time, so this is plenty. */
 #define ANSWERS_MAX 8
 
@@ -246,6 +249,13 @@ static void segment(struct machine *m, struct tenant *t, uint32_t which)
 		close(fd);
 }
 
+/* Was memory short just now, so that frames which nobody uses should be archived? */
+static bool is_short(const struct machine *m)
+{
+	return budget_free(&m->budget) < m->budget.high_pages ||
+	       (m->next_recall_ns && machine_now(m) < m->next_recall_ns + SHORT_NS);
+}
+
 static void secret(struct machine *m, struct tenant *t)
 {
 	begin_answer(m, MERGE_SECRET, 0);
@@ -267,8 +277,10 @@ static const char *serve(struct machine *m, struct tenant *t, const struct merge
 	case MERGE_NEWS:
 		begin_answer(m, MERGE_FRAMES, 0);
 		domain_news(t->member, &m->merge_answer);
+		m->merge_answer.arg |= is_short(m) ? MERGE_SHORT : 0;
 		break;
 	case MERGE_DROP: return domain_drop(t->member, ask);
+	case MERGE_COLD: return domain_cold(t->member, ask);
 	case MERGE_SEGMENT: segment(m, t, ask->arg); return NULL;
 	case MERGE_SECRET: secret(m, t); return NULL;
 	case MERGE_PASS: events_passed(m, t, &ask->pass); return NULL;

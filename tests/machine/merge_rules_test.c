@@ -167,6 +167,9 @@ enum crime {
 	DESCRIPTOR,
 	DEAF,
 	SECOND_JOIN,
+	COLD_NOTHING,
+	COLD_TWICE,
+	COLD_MANY,
 	NR_CRIMES
 };
 
@@ -185,6 +188,9 @@ static const char *const crime_name[NR_CRIMES] = {
 	"a descriptor",
 	"not reading answers",
 	"a second JOIN",
+	"a COLD of what it does not hold",
+	"a COLD of a frame twice",
+	"a COLD of too many",
 };
 
 static void commit_crime(struct scene *s, struct merge_vm *v, enum crime crime)
@@ -198,6 +204,12 @@ static void commit_crime(struct scene *s, struct merge_vm *v, enum crime crime)
 			       crime == SAME_GFN   ? 5 :
 			       crime == OUTSIDE	   ? PAGES :
 						     6;
+	if (crime >= COLD_NOTHING) {
+		v->msg.type = MERGE_COLD;
+		v->msg.nr = crime == COLD_MANY ? MERGE_COLD_MOST + 1 : 2;
+		for (uint32_t i = 0; i < v->msg.nr; i++)
+			v->msg.cold[i] = crime == COLD_TWICE ? frame : frame + i;
+	}
 	if (crime <= DROP_NONSENSE)
 		memset(v->msg.drop, 0, 8);
 	if (crime == DROP_TWICE)

@@ -105,6 +105,7 @@ bool member_get(struct member *m, uint32_t frame)
 	m->nr_frames += !*refs;
 	m->references++;
 	++*refs;
+	member_warm(m, frame);
 	return true;
 }
 
@@ -114,6 +115,8 @@ static bool take(struct member *m, uint32_t frame, uint32_t n)
 	uint32_t *refs = &m->refs[frame_segment(frame)][frame_index(frame)];
 
 	*refs -= n;
+	if (!*refs)
+		member_warm(m, frame);
 	m->nr_frames -= !*refs;
 	m->references -= n;
 	return store_put(&m->domain->store, frame, n);
@@ -127,7 +130,7 @@ void member_unget(struct member *m, uint32_t frame)
 	(void)last;
 }
 
-bool member_tell(struct member *m, uint64_t gfn, uint32_t frame)
+bool member_tell(struct member *m, struct merge_frame entry)
 {
 	if (member_news(m) == m->max_hints)
 		return false;
@@ -145,7 +148,7 @@ bool member_tell(struct member *m, uint64_t gfn, uint32_t frame)
 		m->news = news;
 		m->news_capacity = capacity;
 	}
-	m->news[m->nr_news++] = (struct merge_frame){ .gfn = gfn, .frame = frame };
+	m->news[m->nr_news++] = entry;
 	return true;
 }
 
@@ -214,7 +217,15 @@ static void put(struct member *m, uint32_t frame, uint32_t n, struct garbage *g)
 		collect(d, g);
 }
 
-static bool holds(const struct member *m, uint32_t frame)
+void domain_free_unindexed(struct domain *d, uint32_t frame)
+{
+	struct garbage garbage = { .frame = { frame }, .nr = 1 };
+
+	d->unindexed--;
+	collect(d, &garbage);
+}
+
+bool member_holds(const struct member *m, uint32_t frame)
 {
 	return MERGE_IS_FRAME(frame) && m->refs[frame_segment(frame)] &&
 	       m->refs[frame_segment(frame)][frame_index(frame)];
@@ -226,7 +237,7 @@ const char *domain_drop(struct member *m, const struct merge_msg *ask)
 	const char *fault = NULL;
 
 	for (uint32_t i = 0; i < ask->nr && !fault; i++) {
-		if (holds(m, ask->drop[i])) {
+		if (member_holds(m, ask->drop[i])) {
 			store_doubt(&m->domain->store, ask->drop[i], true);
 			put(m, ask->drop[i], 1, &garbage);
 		} else {
@@ -336,8 +347,10 @@ static void finish(struct member *m)
 	struct domain *d = m->domain;
 
 	assert(!m->references && !m->nr_frames);
-	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++) {
 		unreserve(m->refs[i], refs_bytes);
+		unreserve(m->cold[i], DOMAIN_BITS_BYTES);
+	}
 	d->by_number[m->number] = NULL;
 	d->to_trim = INDEX_SHARDS;
 	d->nr_leaving--;
@@ -389,8 +402,10 @@ uint64_t domain_store_bytes(const struct domain *d)
 		if (!m)
 			continue;
 		bytes += sizeof(*m) + m->news_capacity * sizeof(*m->news);
-		for (unsigned int s = 0; s < d->store.nr_segments; s++)
+		for (unsigned int s = 0; s < d->store.nr_segments; s++) {
 			bytes += m->refs[s] ? d->store.segment[s].touched * sizeof(uint32_t) : 0;
+			bytes += m->cold[s] ? d->store.segment[s].touched / 8 : 0;
+		}
 	}
 	return bytes;
 }
@@ -407,6 +422,8 @@ void domain_record(const struct domain *d, struct machine_domain_record *r)
 	r->lookups = d->lookups;
 	r->promotions = d->promotions;
 	r->no_memory = d->no_memory;
+	r->archives = d->archives;
+	r->archived = d->archived;
 	r->collisions = d->collisions;
 	r->index_bytes = domain_index_bytes(d);
 	r->store_bytes = domain_store_bytes(d);

@@ -10,6 +10,7 @@
  *   domain.c          members, references, and what is given back
  *   domain_lookup.c   LOOKUP, which is the hot path
  *   domain_proof.c    whether a page is what its VM says
+ *   domain_archive.c  frames that nobody uses
  *   domain_hints.c    what a member costs, and how many hints it may have
  *   domain_audit.c    whether it all adds up
  *
@@ -50,6 +51,9 @@ struct frame_account {
 	void *ctx;
 };
 
+/* The bytes of a bitmap of a segment's frames. */
+#define DOMAIN_BITS_BYTES (MERGE_SEGMENT_FRAMES / 8)
+
 /* The most pages that are read, or written, with one system call. */
 #define DOMAIN_PIECE 32u
 
@@ -69,9 +73,11 @@ struct member {
 	uint64_t given;			    /* bit n: it has got a descriptor of segment n */
 	uint32_t left;			    /* it has left, and frames below this are given back */
 	uint32_t *refs[MERGE_MAX_SEGMENTS]; /* by segment and index; NULL: it holds none there */
-	uint64_t may_miss;		    /* pages that it may still look up in vain */
-	uint64_t forgiven_ns;		    /* may_miss grew last */
-	uint64_t misses;		    /* pages, looked up in vain by a hash that is new */
+	/* A bit for each frame that it called cold since its last reference; NULL: none there. */
+	uint64_t *cold[MERGE_MAX_SEGMENTS];
+	uint64_t may_miss;	  /* pages that it may still look up in vain */
+	uint64_t forgiven_ns;	  /* may_miss grew last */
+	uint64_t misses;	  /* pages, looked up in vain by a hash that is new */
 	uint64_t unproven;	  /* pages that did not have the hash they were looked up by */
 	uint64_t late;		  /* pages that were put off because it missed too often */
 	struct merge_frame *news; /* those in [news_at, nr_news) wait */
@@ -93,7 +99,9 @@ struct domain {
 	char name[MACHINE_NAME_MAX + 1];
 	uint64_t lookups, promotions, no_memory; /* pages, since the domain exists */
 	uint64_t collisions;		   /* ... with the hash of a frame that has other bytes */
-	uint64_t unindexed;		   /* frames in use that no hash leads to any more */
+	uint64_t unindexed;		   /* frames in use that no hash leads to */
+	uint64_t archives;		   /* frames that were made of cold ones ... */
+	uint64_t archived;		   /* ... and how many were packed into them */
 	uint8_t (*pages)[QUIRE_PAGE_SIZE]; /* DOMAIN_PIECE pages that are looked up */
 	uint8_t (*partners)[QUIRE_PAGE_SIZE]; /* what they are compared with */
 };
@@ -139,6 +147,12 @@ const char *domain_lookup(struct member *m, const struct merge_msg *ask, struct 
  * may have been done.
  */
 const char *domain_drop(struct member *m, const struct merge_msg *ask);
+
+/*
+ * Do a COLD: archive those of its frames that are cold now.  Returns NULL, or a phrase that says
+ * which rule the request broke; then a part of it may have been done.
+ */
+const char *domain_cold(struct member *m, const struct merge_msg *ask);
 
 /*
  * From now on m may have as many hints as its RAM file has pages now, and as
@@ -258,10 +272,22 @@ static inline uint32_t member_news(const struct member *m)
 }
 
 /*
- * Add to m's news that page gfn has this frame; m has the reference already.  False: no memory, or
- * as many news wait as m may have.
+ * Add an entry to m's news: that page gfn has this frame, or that a frame is archived.  The caller
+ * gives m the references.  False: no memory, or as many news wait as m may have.
  */
-bool member_tell(struct member *m, uint64_t gfn, uint32_t frame);
+bool member_tell(struct member *m, struct merge_frame entry);
+
+/* Does m hold references to this frame?  Any number may be asked about. */
+bool member_holds(const struct member *m, uint32_t frame);
+
+/* What m said of a frame, if anything, is void: it uses it, or has it no more. */
+void member_warm(struct member *m, uint32_t frame);
+
+/* Has m called a frame cold since then? */
+bool member_calls_cold(const struct member *m, uint32_t frame);
+
+/* Free a frame in use that has no references, and that no hash leads to. */
+void domain_free_unindexed(struct domain *d, uint32_t frame);
 
 /* Does the hash of a frame in use lead to it? */
 bool is_indexed(const struct domain *d, uint32_t frame);

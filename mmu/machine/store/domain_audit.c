@@ -62,7 +62,7 @@ static void audit_segment(struct audit *a, unsigned int segment)
 
 static void audit_member(struct audit *a, const struct member *m)
 {
-	uint64_t hints = 0, frames = 0, references = 0;
+	uint64_t hints = 0, frames = 0, references = 0, strange = 0;
 
 	for (uint64_t gfn = 0; gfn < m->nr_gfns; gfn++)
 		hints += m->hint_of[gfn] != 0;
@@ -70,10 +70,13 @@ static void audit_member(struct audit *a, const struct member *m)
 		for (uint32_t i = 0; m->refs[s] && i < a->d->store.segment[s].touched; i++) {
 			frames += m->refs[s][i] != 0;
 			references += m->refs[s][i];
+			strange += !m->refs[s][i] &&
+				   member_calls_cold(m, s * MERGE_SEGMENT_FRAMES + i);
 		}
 	a->expect(a->ctx, m->nr_hints, hints, "hints of a member");
 	a->expect(a->ctx, m->nr_frames, frames, "frames a member holds");
 	a->expect(a->ctx, m->references, references, "references of a member");
+	a->expect(a->ctx, strange, 0, "frames called cold by who does not hold them");
 	a->expect(a->ctx, frames > m->max_frames, false, "a member holds too many frames");
 	a->expect(a->ctx, hints > m->max_hints, false, "a member has too many hints");
 	a->expect(a->ctx, m->nr_news - m->news_at > m->max_hints, false, "too many news");

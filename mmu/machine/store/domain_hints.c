@@ -27,8 +27,10 @@ uint64_t member_bytes(const struct member *m)
 	uint64_t bytes = sizeof(*m) + m->nr_gfns * sizeof(*m->hint_of) + m->nr_hints * ENTRY_BYTES +
 			 m->nr_frames * FRAME_BYTES + m->news_capacity * sizeof(*m->news);
 
-	for (unsigned int i = 0; i < s->nr_segments; i++)
+	for (unsigned int i = 0; i < s->nr_segments; i++) {
 		bytes += m->refs[i] ? s->segment[i].touched * sizeof(*m->refs[i]) : 0;
+		bytes += m->cold[i] ? s->segment[i].touched / 8 : 0;
+	}
 	return bytes;
 }
 

@@ -300,7 +300,8 @@ static void introduce(struct lookup *l, uint32_t i, const struct partner *partne
 		return;
 	if (twin >= 0)
 		l->out[twin].frame = frame;
-	else if (!member_tell(partner->holder, partner->page, frame))
+	else if (!member_tell(partner->holder,
+			      (struct merge_frame){ .gfn = partner->page, .frame = frame }))
 		member_unget(partner->holder, frame);
 }
 

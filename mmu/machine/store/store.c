@@ -19,7 +19,7 @@
 static const size_t file_bytes = MERGE_SEGMENT_FRAMES * QUIRE_PAGE_SIZE;
 static const size_t refs_bytes = MERGE_SEGMENT_FRAMES * sizeof(uint32_t);
 static const size_t hash_bytes = MERGE_SEGMENT_FRAMES * sizeof(uint64_t);
-static const size_t doubted_bytes = MERGE_SEGMENT_FRAMES / 8;
+static const size_t bit_bytes = MERGE_SEGMENT_FRAMES / 8;
 
 void store_init(struct store *s, struct shelf *shelf, unsigned int max_segments)
 {
@@ -33,7 +33,8 @@ static void segment_finish(struct shelf *shelf, struct store_segment *g)
 	if (g->exact >= 0)
 		close(g->exact);
 	unreserve(g->buddy, sizeof(*g->buddy));
-	unreserve(g->doubted, doubted_bytes);
+	unreserve(g->rigid, bit_bytes);
+	unreserve(g->doubted, bit_bytes);
 	unreserve(g->hash, hash_bytes);
 	unreserve(g->refs, refs_bytes);
 	if (g->fd < 0)
@@ -75,9 +76,10 @@ static bool segment_init(struct shelf *shelf, struct store_segment *g)
 	g->bytes = map_file(g->fd, g->exact);
 	g->refs = reserve(refs_bytes);
 	g->hash = reserve(hash_bytes);
-	g->doubted = reserve(doubted_bytes);
+	g->doubted = reserve(bit_bytes);
+	g->rigid = reserve(bit_bytes);
 	g->buddy = reserve(sizeof(*g->buddy));
-	if (!g->bytes || !g->refs || !g->hash || !g->doubted || !g->buddy) {
+	if (!g->bytes || !g->refs || !g->hash || !g->doubted || !g->rigid || !g->buddy) {
 		segment_finish(shelf, g);
 		return false;
 	}
@@ -195,6 +197,19 @@ static int bring_in(struct store_segment *g, uint32_t index, uint32_t n, const v
 	return err;
 }
 
+/* The bit of a frame, in a bitmap of its segment. */
+static void set_bit(uint64_t *bits, uint32_t frame, bool on)
+{
+	uint64_t bit = 1ULL << frame % 64, *word = &bits[frame_index(frame) / 64];
+
+	*word = on ? *word | bit : *word & ~bit;
+}
+
+static bool has_bit(const uint64_t *bits, uint32_t frame)
+{
+	return bits[frame_index(frame) / 64] >> frame % 64 & 1;
+}
+
 int store_write(struct store *s, uint32_t frame, uint32_t n, const void *bytes)
 {
 	struct store_segment *g = &s->segment[frame_segment(frame)];
@@ -211,8 +226,10 @@ int store_write(struct store *s, uint32_t frame, uint32_t n, const void *bytes)
 		return -ENOMEM;
 	}
 	forget_entries(g, index, n);
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
 		store_doubt(s, frame + i, false);
+		set_bit(g->rigid, frame + i, false);
+	}
 	g->used += n;
 	g->touched = (uint32_t)max_u64(g->touched, index + n);
 	s->used_frames += n;
@@ -234,17 +251,22 @@ void store_read(const struct store *s, uint32_t frame, void *bytes)
 
 void store_doubt(struct store *s, uint32_t frame, bool doubted)
 {
-	uint64_t *word = &s->segment[frame_segment(frame)].doubted[frame_index(frame) / 64];
-	uint64_t bit = 1ULL << frame % 64;
-
-	*word = doubted ? *word | bit : *word & ~bit;
+	set_bit(s->segment[frame_segment(frame)].doubted, frame, doubted);
 }
 
 bool store_is_doubted(const struct store *s, uint32_t frame)
 {
-	const uint64_t *bits = s->segment[frame_segment(frame)].doubted;
+	return has_bit(s->segment[frame_segment(frame)].doubted, frame);
+}
 
-	return bits[frame_index(frame) / 64] >> frame % 64 & 1;
+void store_set_rigid(struct store *s, uint32_t frame)
+{
+	set_bit(s->segment[frame_segment(frame)].rigid, frame, true);
+}
+
+bool store_is_rigid(const struct store *s, uint32_t frame)
+{
+	return has_bit(s->segment[frame_segment(frame)].rigid, frame);
 }
 
 bool store_has(const struct store *s, uint32_t frame)
@@ -321,6 +343,6 @@ uint64_t store_metadata_bytes(const struct store *s)
 
 	for (unsigned int i = 0; i < s->nr_segments; i++)
 		bytes += sizeof(struct buddy) + s->segment[i].touched * 12ULL +
-			 s->segment[i].touched / 8;
+			 s->segment[i].touched / 4;
 	return bytes;
 }

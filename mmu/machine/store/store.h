@@ -22,7 +22,7 @@
  * punches it out.  Each segment has a buddy allocator (buddy.h) that keeps runs together: equal
  * pages that follow each other in a guest are one mapping if their frames follow each other too.
  *
- * Costs.  Each frame up to the highest ever used takes 12 bytes (references and hash) and a bit,
+ * Costs.  Each frame up to the highest ever used takes 12 bytes (references and hash) and two bits,
  * and each segment 70 KiB of bitmaps.
  */
 #include "buddy.h"
@@ -40,6 +40,7 @@ struct store_segment {
 	uint32_t *refs;	     /* by index: references of all members together */
 	uint64_t *hash;	     /* by index: the hash under which the index knows the frame */
 	uint64_t *doubted;   /* a bit for each index (store_doubt) */
+	uint64_t *rigid;     /* ... (store_set_rigid) */
 	struct buddy *buddy; /* the frames that are neither in use nor reserved */
 	uint32_t given;	     /* so many members have got a descriptor of it, ever */
 	uint32_t swept;	     /* index at which the next sweep begins (sweep.h) */
@@ -97,6 +98,10 @@ void store_doubt(struct store *s, uint32_t frame, bool doubted);
 
 /* Is that so?  Of a frame that has just been filled it is not. */
 bool store_is_doubted(const struct store *s, uint32_t frame);
+
+/* A frame in use does not pack; and is that so?  Of a frame that has just been filled it is not. */
+void store_set_rigid(struct store *s, uint32_t frame);
+bool store_is_rigid(const struct store *s, uint32_t frame);
 
 /* Is this frame in use, with references?  Any number may be asked about. */
 bool store_has(const struct store *s, uint32_t frame);
