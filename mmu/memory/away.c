@@ -36,10 +36,9 @@
 #define LARGE_GROUP 64u
 
 const struct away_provider *const away_providers[PG_NR_STATES] = {
-	[PG_SHARED] = &share_provider,
-	[PG_ZERO] = &zero_provider,
-	[PG_COMPRESSED] = &packed_provider,
-	[PG_SWAPPED] = &swapped_provider,
+	[PG_SHARED] = &share_provider,	    [PG_ZERO] = &zero_provider,
+	[PG_COMPRESSED] = &packed_provider, [PG_SWAPPED] = &swapped_provider,
+	[PG_ARCHIVED] = &archived_provider,
 };
 
 /* --- the reserve ------------------------------------------------------------------------- */

@@ -7,10 +7,10 @@
  *
  * There is one provider for each such state: of `shared` pages it is a store (share.c), of `zero`
  * pages the kernel's page of zeroes (zero.c), of `compressed` pages the pool (packed.c), of
- * `swapped` pages a file (swapped.c).  away.c has the table of providers, and all that does not
- * depend on the provider: how a page that is away comes home or is forgotten, and the reserve of
- * credits.  relief.c has the mappings.  A new kind of such pages is a state (stage2.h), a provider
- * in a file of its own, and its row in the table.
+ * `swapped` pages a file (swapped.c), and of `archived` pages a store again (archived.c).  away.c
+ * has the table of providers, and all that does not depend on the provider: how a page that is away
+ * comes home or is forgotten, and the reserve of credits.  relief.c has the mappings.  A new kind
+ * of such pages is a state (stage2.h), a provider in a file of its own, and its row in the table.
  *
  * A page that is away may be mapped, which struct stage2_page says.  If it is, the window maps the
  * provider's bytes there, write-protected: a read costs nothing, a write raises an event.  If it is
@@ -42,7 +42,8 @@ struct away_provider {
 	/* The run leaves the provider; stage 2 is told next.  NULL: it need not know. */
 	void (*let_go)(struct gmem *gm, const struct stage2_page *page, uint64_t nr);
 };
-extern const struct away_provider share_provider, zero_provider, packed_provider, swapped_provider;
+extern const struct away_provider share_provider, zero_provider, packed_provider, swapped_provider,
+	archived_provider;
 extern const struct away_provider *const away_providers[PG_NR_STATES]; /* NULL: never away */
 
 /* Are pages in this state away? */

@@ -22,6 +22,7 @@
 #include <string.h>
 #include "mmu/base/audit.h"
 #include "mmu/base/clock.h"
+#include "archived.h"
 #include "away.h"
 #include "ramfile.h"
 
@@ -540,6 +541,8 @@ static void audit_segments(struct audit *a, struct gmem *gm)
 	while (gmem_each_run(gm, &run))
 		if (run.page.state == PG_SHARED)
 			pages[segment_of(gm, run.page.pfn)] += run.nr;
+		else if (run.page.state == PG_ARCHIVED)
+			pages[segment_of(gm, archived_frame(&run.page))] += run.nr;
 	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
 		audit_expect(a, gm->share.store.segment[i].pages, pages[i],
 			     "pages in a segment of the store");

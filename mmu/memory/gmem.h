@@ -159,6 +159,8 @@ struct gmem_stats {
 	uint64_t put_off_pages;	      /* ... of them not tried, because they did not before ... */
 	uint64_t loaded_pages;	      /* ... that came home */
 	uint64_t load_ahead_pages;    /* ... before anybody asked for them */
+	uint64_t archived_pages;      /* that became archived, since creation ... */
+	uint64_t unarchived_pages;    /* ... and that came home */
 	uint64_t orphan_pages;	      /* shared now, with frames of a machine that is gone */
 	uint64_t mappings;	      /* of the window, now */
 	uint64_t max_mappings;	      /* ... that it may have */

@@ -79,8 +79,7 @@ void share_note(struct gmem *gm, gfn_t gfn, uint64_t nr, unsigned int reason)
 
 /* --- references to give back ------------------------------------------------------------- */
 
-/* Room for every reference that we hold, so that a break never needs memory for its books. */
-static int make_room(struct gmem *gm, uint64_t more)
+int share_make_room(struct gmem *gm, uint64_t more)
 {
 	struct share *sh = &gm->share;
 	struct stage2_counters c;
@@ -88,7 +87,7 @@ static int make_room(struct gmem *gm, uint64_t more)
 	void *p;
 
 	stage2_counters(gm->s2, &c);
-	need = c.pages[PG_SHARED] + sh->nr_dropped + more;
+	need = c.pages[PG_SHARED] + c.pages[PG_ARCHIVED] + sh->nr_dropped + more;
 	if (need <= sh->dropped_room)
 		return 0;
 	need = align_up(need + need / 2, 1024);
@@ -117,7 +116,7 @@ static void drop(struct gmem *gm, pfn_t pfn, uint64_t nr)
 
 int share_drop(struct gmem *gm, pfn_t pfn, uint64_t nr)
 {
-	int err = make_room(gm, nr);
+	int err = share_make_room(gm, nr);
 
 	if (!err)
 		drop(gm, pfn, nr);
@@ -263,7 +262,7 @@ int share_commit(struct gmem *gm, const struct share_run *run, struct share_resu
 {
 	assert_held(&gm->lock);
 	assert(run->to == PG_SHARED);
-	if (make_room(gm, 2 * run->nr))
+	if (share_make_room(gm, 2 * run->nr))
 		return -ENOMEM;
 	for (uint64_t i = 0, nr; i < run->nr; i += nr) {
 		struct share_run part = { run->gfn + i, 0, run->to, run->pfn + i };
@@ -290,10 +289,15 @@ static int share_show(const struct gmem *gm, const struct stage2_page *page, uin
 	return look->fn(look->ctx, 0, nr, store_view_bytes(&gm->share.store, page->pfn));
 }
 
+void share_let_go_frames(struct gmem *gm, pfn_t pfn, uint64_t nr)
+{
+	drop(gm, pfn, nr);
+	store_view_count(&gm->share.store, pfn, -(int64_t)nr);
+}
+
 static void share_let_go(struct gmem *gm, const struct stage2_page *page, uint64_t nr)
 {
-	drop(gm, page->pfn, nr);
-	store_view_count(&gm->share.store, page->pfn, -(int64_t)nr);
+	share_let_go_frames(gm, page->pfn, nr);
 }
 
 static int share_come_home(struct gmem *gm, gfn_t gfn, uint64_t nr, const struct stage2_page *page)

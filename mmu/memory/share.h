@@ -84,6 +84,15 @@ unsigned int share_take_dropped(struct gmem *gm, uint32_t *out, unsigned int max
 /* --- for mmu/memory --- */
 
 /*
+ * Have room to note all references that we hold, and `more`, as to be given back: so a break never
+ * needs memory for its books.  0, or -ENOMEM.  Caller holds LOCK_GMEM.
+ */
+int share_make_room(struct gmem *gm, uint64_t more);
+
+/* Entries of stage 2 that named the nr frames from pfn on, one each, do not any more. */
+void share_let_go_frames(struct gmem *gm, pfn_t pfn, uint64_t nr);
+
+/*
  * How many pages of the run, from its page i on, all have their frame's bytes, or all have not:
  * *same says which.  A run to PG_ZERO is compared with zeroes.  Caller holds LOCK_GMEM; the pages
  * are private.

@@ -25,6 +25,7 @@ enum page_state {
 	PG_BALLOONED,  /* no frame: the guest gave it to its balloon */
 	PG_COMPRESSED, /* no frame: the pool has its bytes, and the payload is their handle */
 	PG_SWAPPED,    /* no frame: the swap file has its bytes, and the payload is its gfn */
+	PG_ARCHIVED,   /* no frame: a store has its bytes, packed, and the payload says where */
 	PG_NR_STATES
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <string.h>
+#include "archived.h"
 #include "gmem_internal.h"
 #include "story.h"
 
@@ -56,6 +57,10 @@ static void tell(struct gmem *gm, const struct stage2_page *page, struct gmem_st
 		out->copy = copy_of(gm->swapped.area, gfn);
 	if (page->state == PG_SHARED)
 		out->frame = gmem_frame_at(gm, page->pfn);
+	if (page->state == PG_ARCHIVED) {
+		out->frame = gmem_frame_at(gm, archived_frame(page));
+		out->place.bytes = (uint16_t)archived_bytes(gm, page);
+	}
 	if (page->state == PG_COMPRESSED)
 		pool_find(gm->packed.pool, page->pfn & ~STAGE2_UNMAPPED, &out->place);
 }

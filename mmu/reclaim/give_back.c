@@ -33,7 +33,7 @@ static uint64_t since(uint64_t *last, uint64_t now)
 /* Half of what was counts as what is. */
 static void measure_costs(struct give_back *g, const struct gmem_stats *gs)
 {
-	uint64_t loads = gs->loaded_pages + gs->swapped_in_pages;
+	uint64_t loads = gs->loaded_pages + gs->swapped_in_pages + gs->unarchived_pages;
 
 	g->give_cost = g->give_cost / 2 + since(&g->unshared, gs->unshared_pages);
 	g->send_cost = g->send_cost / 2 + since(&g->loaded, loads);

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "share_lab.h"
+#include "mmu/pool/archive.h"
 #include "tests/memory/files.h"
 
 struct gmem *gm;
@@ -15,18 +16,34 @@ uint64_t rng;
 
 static int segment = -1, segment_for_vm;
 uint8_t *frames;
-uint64_t references[CONTENTS * 2];
+uint64_t references[CONTENTS * 3];
+static int archived_at[CONTENTS];
 
 void fill_page(uint64_t *page, uint64_t content)
 {
 	for (unsigned int i = 0; i < QUIRE_PAGE_SIZE / sizeof(*page); i++)
-		page[i] = content ? content * 0x9e3779b97f4a7c15ULL + i : 0;
+		page[i] = content ? content * 0x9e3779b97f4a7c15ULL + i / 4 : 0;
 }
 
 void fill_frames(void)
 {
 	for (unsigned int c = 0; c < 2 * CONTENTS; c++)
 		fill_page((uint64_t *)(frames + c * QUIRE_PAGE_SIZE), c);
+	for (unsigned int c = 0; c < CONTENTS; c++) {
+		struct archive a = { .used = 0 };
+
+		archive_add(&a, frames);
+		archived_at[c] = archive_add(&a, frames + c * QUIRE_PAGE_SIZE);
+		if (archived_at[c] <= 0)
+			tap_bail("content %u does not pack", c);
+		memcpy(frames + (2 * CONTENTS + c) * QUIRE_PAGE_SIZE, a.bytes, sizeof(a.bytes));
+	}
+}
+
+struct archived_place archive_of(unsigned int content)
+{
+	return (struct archived_place){ frame_of(2 * CONTENTS + content),
+					(unsigned int)archived_at[content] };
 }
 
 void make_segment(void)
@@ -34,7 +51,7 @@ void make_segment(void)
 	segment = segment_file((uint64_t)MERGE_SEGMENT_FRAMES << QUIRE_PAGE_SHIFT, &segment_for_vm);
 	if (segment < 0)
 		tap_bail("no segment");
-	frames = mmap(NULL, 2 * CONTENTS * QUIRE_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+	frames = mmap(NULL, 3 * CONTENTS * QUIRE_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
 		      segment, 0);
 	if (frames == MAP_FAILED)
 		tap_bail("no frames");
@@ -71,7 +88,7 @@ void describe(void *ctx, const char *what)
 
 bool references_agree(void)
 {
-	static uint64_t named[2 * CONTENTS];
+	static uint64_t named[3 * CONTENTS];
 
 	memset(named, 0, sizeof(named));
 	take_back();
@@ -81,6 +98,8 @@ bool references_agree(void)
 		gmem_lookup(gm, g, &page);
 		if (page.state == PG_SHARED)
 			named[page.pfn - STAGE2_STORE_PFN]++;
+		if (page.state == PG_ARCHIVED)
+			named[archived_frame(&page) - STAGE2_STORE_PFN]++;
 	}
 	return !memcmp(named, references, sizeof(named));
 }

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include "mmu/merge/keeper_internal.h"
+#include "mmu/memory/archived.h"
 #include "mmu/memory/ramfile.h"
 #include "tests/memory/blocks.h"
 #include "tests/memory/guest.h"
@@ -29,7 +30,10 @@ extern uint64_t rng;
 extern uint8_t *frames;
 
 /* References that the guest memory holds, by frame. */
-extern uint64_t references[CONTENTS * 2];
+extern uint64_t references[CONTENTS * 3];
+
+/* Where a content below CONTENTS is archived: in a frame of its own, behind another page. */
+struct archived_place archive_of(unsigned int content);
 
 /* The bytes of a content. */
 void fill_page(uint64_t *page, uint64_t content);

@@ -2,9 +2,10 @@
 /*
  * Pages away from home, against a naive model in lockstep: a flat array says for each page which
  * content it has and in which state it is; seeded random operations share runs (with frames that
- * have the same bytes, or other bytes), make zero pages, write through the window and through the
- * accessors, read both ways, drop, split, bring in, collapse; audited as it goes.  The machine is
- * played by the test: it owns a segment and counts the references that come back.
+ * have the same bytes, or other bytes), archive what is shared, make zero pages, write through the
+ * window and through the accessors, read both ways, drop, split, bring in, collapse; audited as it
+ * goes.  The machine is played by the test: it owns a segment and counts the references that come
+ * back.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -64,7 +65,7 @@ static void write_page(gfn_t gfn, uint32_t c, bool through_window)
 
 /* ---- operations ---- */
 
-static uint64_t differ, merged;
+static uint64_t differ, merged, archived;
 
 /* Each page of the run must end as the rules say. */
 static bool share(gfn_t gfn, uint64_t nr, enum page_state to, uint32_t first)
@@ -157,13 +158,40 @@ static bool op_block(gfn_t gfn)
 	}
 }
 
+/* Shared pages become archived just where the places that are named have their bytes. */
+static bool op_archive(gfn_t gfn)
+{
+	struct archived_place place[ARCHIVED_BATCH];
+	uint64_t nr, gone, want = 0;
+	struct stage2_page page;
+
+	gmem_lock(gm, GMEM_LOOK);
+	nr = stage2_linear_run(gm->s2, gfn, min_u64(gfn + ARCHIVED_BATCH, NR_PAGES), &page);
+	for (uint64_t i = 0; i < nr && page.state == PG_SHARED; i++) {
+		bool right = tap_random(&rng) % 16;
+
+		place[i] = archive_of((content[gfn + i] + !right) % CONTENTS);
+		want |= (uint64_t)right << i;
+		references[place[i].frame - STAGE2_STORE_PFN] += right;
+	}
+	gone = page.state == PG_SHARED ? archived_commit(gm, gfn, nr, place) : 0;
+	gmem_unlock(gm);
+	take_back();
+	archived += (uint64_t)__builtin_popcountll(gone);
+	if (gone != want)
+		tap_note("gfn %#lx nr %lu: archived %#lx, not %#lx", (long)gfn, (long)nr,
+			 (long)gone, (long)want);
+	return gone == want;
+}
+
 static bool step(void)
 {
 	gfn_t gfn = tap_random(&rng) % NR_PAGES;
 
-	switch (tap_random(&rng) % 8) {
+	switch (tap_random(&rng) % 9) {
 	case 0:
 	case 1: return op_fill_run(gfn);
+	case 8: return op_archive(gfn);
 	case 2: return op_zero_run(gfn);
 	case 3: return tap_random(&rng) % 8 || op_drop(gfn);
 	case 4: return tap_random(&rng) % 16 || op_block(gfn);
@@ -195,7 +223,7 @@ static void test_lockstep(enum gmem_hugepages hugepages)
 
 	create(hugepages);
 	memset(content, 0, sizeof(content));
-	merged = differ = 0;
+	merged = differ = archived = 0;
 	gm->share.zero_reads = true;
 	for (i = 0; i < OPS && !wrong && !audits; i++) {
 		wrong += !step();
@@ -209,6 +237,9 @@ static void test_lockstep(enum gmem_hugepages hugepages)
 	is(audits, 0, "%s: and the audit, and every reference, agree", mode);
 	ok(all_right(), "%s: every byte is right at the end", mode);
 	gmem_stats(gm, &s);
+	ok(archived > 1000 && s.archived_pages == archived && s.unarchived_pages > 100,
+	   "%s: %lu pages were archived, and %lu came home", mode, (long)archived,
+	   (long)s.unarchived_pages);
 	ok(merged > 5000 && differ > 100 && s.unshared_pages > 500 && s.zero_read_pages > 0,
 	   "%s: %lu pages left, %lu were different, %lu were broken, %lu were zero when first read",
 	   mode, (long)merged, (long)differ, (long)s.unshared_pages, (long)s.zero_read_pages);

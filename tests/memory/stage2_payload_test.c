@@ -18,7 +18,7 @@ const struct page_state_info page_states[PG_NR_STATES] = {
 		.name = "private",
 		.frame = NUMBER_FOLLOWS, .writable = true, .resident = true, .large = true,
 		.moves = TO(PG_ABSENT) | TO(PG_SHARED) | TO(PG_ZERO) | TO(PG_BALLOONED) |
-			 TO(PG_COMPRESSED) | TO(PG_SWAPPED),
+			 TO(PG_COMPRESSED) | TO(PG_SWAPPED) | TO(PG_ARCHIVED),
 	},
 	[PG_SHARED] = {
 		.name = "a frame, mapped or not",
@@ -43,6 +43,10 @@ const struct page_state_info page_states[PG_NR_STATES] = {
 	[PG_SWAPPED] = {
 		.name = "filled with one value of another kind",
 		.payload = NUMBER_SAME,
+		.moves = TO(PG_PRIVATE),
+	},
+	[PG_ARCHIVED] = {
+		.name = "with nothing to know",
 		.moves = TO(PG_PRIVATE),
 	},
 };

@@ -14,7 +14,7 @@ static bool legal(enum page_state from, enum page_state to)
 		return from == PG_ZERO; /* the page of zeroes comes, or goes */
 	if (to == PG_SHARED)
 		return from == PG_PRIVATE;
-	if (to == PG_COMPRESSED)
+	if (to == PG_COMPRESSED || to == PG_ARCHIVED)
 		return from == PG_PRIVATE;
 	if (to == PG_SWAPPED)
 		return from == PG_PRIVATE || from == PG_COMPRESSED;
@@ -34,6 +34,7 @@ static pfn_t first_pfn(enum page_state to, gfn_t gfn)
 	case PG_ZERO: return gfn / 7 % 2 ? STAGE2_ZERO_PFN : STAGE2_UNMAPPED;
 	case PG_COMPRESSED: return STAGE2_UNMAPPED | ((1ULL << 39) + gfn % (1ULL << 24) * 3 / 2);
 	case PG_SWAPPED: return STAGE2_UNMAPPED | gfn;
+	case PG_ARCHIVED: return STAGE2_UNMAPPED | gfn / 8 % 3 << 12;
 	default: return STAGE2_UNMAPPED;
 	}
 }

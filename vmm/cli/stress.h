@@ -41,12 +41,13 @@ enum stress_number {
 	STRESS_RAM,
 	STRESS_PROMISED, /* with its overhead */
 	STRESS_RESIDENT,
-	STRESS_ABSENT, /* this and the next six add up to RAM */
+	STRESS_ABSENT, /* this and the next seven add up to RAM */
 	STRESS_PRIVATE,
 	STRESS_SHARED,
 	STRESS_ZERO,
 	STRESS_BALLOONED,
 	STRESS_COMPRESSED,
+	STRESS_ARCHIVED,
 	STRESS_SWAPPED,
 	STRESS_POOL,	   /* what the compressed ones take */
 	STRESS_LOADS,	   /* touches that loaded a page from the pool or from swap */

@@ -51,7 +51,7 @@ static void take_info(struct stress_guest *g)
 		{ STRESS_ABSENT, "absent" },	   { STRESS_PRIVATE, "private" },
 		{ STRESS_SHARED, "shared" },	   { STRESS_ZERO, "zero" },
 		{ STRESS_BALLOONED, "ballooned" }, { STRESS_COMPRESSED, "compressed" },
-		{ STRESS_SWAPPED, "swapped" },
+		{ STRESS_SWAPPED, "swapped" },	   { STRESS_ARCHIVED, "archived" },
 	};
 	const struct vm_info *info = &g->run.info.vm;
 	uint64_t *of = g->now.of;

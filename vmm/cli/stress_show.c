@@ -67,8 +67,8 @@ void stress_progress(const struct stress *s)
 		 (double)now->ns / 1e9, phase_name[s->phase], now->running,
 		 mib(now->machine.settings.memory_pages - now->machine.free_pages),
 		 mib(now->machine.settings.memory_pages), mib(of[STRESS_SHARED] + of[STRESS_ZERO]),
-		 mib(of[STRESS_BALLOONED]), mib(of[STRESS_COMPRESSED]), mib(of[STRESS_SWAPPED]),
-		 loads_per_second(s), of[STRESS_PAUSE_US] / 1000);
+		 mib(of[STRESS_BALLOONED]), mib(of[STRESS_COMPRESSED] + of[STRESS_ARCHIVED]),
+		 mib(of[STRESS_SWAPPED]), loads_per_second(s), of[STRESS_PAUSE_US] / 1000);
 	fprintf(stderr, "\r%.*s\033[K", columns() - 1, text);
 	fflush(stderr);
 }
@@ -92,7 +92,7 @@ static const struct {
 	{ "RESIDENT", "resident_bytes", COLUMN_PAGES, STRESS_RESIDENT, STRESS_RAM },
 	{ "MERGED", "merged_bytes", COLUMN_PAGES, STRESS_SHARED, STRESS_ZERO },
 	{ "BALLOON", "ballooned_bytes", COLUMN_PAGES, STRESS_BALLOONED, STRESS_RAM },
-	{ "COMPRESSED", "compressed_bytes", COLUMN_PAGES, STRESS_COMPRESSED, STRESS_RAM },
+	{ "COMPRESSED", "compressed_bytes", COLUMN_PAGES, STRESS_COMPRESSED, STRESS_ARCHIVED },
 	{ "SWAPPED", "swapped_bytes", COLUMN_PAGES, STRESS_SWAPPED, STRESS_RAM },
 	{ "OPS/s", "operations_per_second", COLUMN_PER_SECOND, STRESS_OPERATIONS, STRESS_RAM },
 	{ "LOADS/s", "loads_per_second", COLUMN_PER_SECOND, STRESS_LOADS, STRESS_RAM },
@@ -267,6 +267,7 @@ static const char *const sample_name[STRESS_NR_NUMBERS] = {
 	[STRESS_ZERO] = "zero_bytes",
 	[STRESS_BALLOONED] = "ballooned_bytes",
 	[STRESS_COMPRESSED] = "compressed_bytes",
+	[STRESS_ARCHIVED] = "archived_bytes",
 	[STRESS_SWAPPED] = "swapped_bytes",
 	[STRESS_POOL] = "pool_bytes",
 	[STRESS_LOADS] = "loads",

@@ -10,7 +10,7 @@ static const enum stress_number number_of[PG_NR_STATES] = {
 	[PG_ABSENT] = STRESS_ABSENT,	   [PG_PRIVATE] = STRESS_PRIVATE,
 	[PG_SHARED] = STRESS_SHARED,	   [PG_ZERO] = STRESS_ZERO,
 	[PG_BALLOONED] = STRESS_BALLOONED, [PG_COMPRESSED] = STRESS_COMPRESSED,
-	[PG_SWAPPED] = STRESS_SWAPPED,
+	[PG_SWAPPED] = STRESS_SWAPPED,	   [PG_ARCHIVED] = STRESS_ARCHIVED,
 };
 
 static double seconds(const void *data, unsigned int point)

@@ -86,6 +86,16 @@ static void tell_swapped(FILE *f, const struct gmem_story *s)
 		s->copy.bytes, s->copy.offset);
 }
 
+static void tell_archived(FILE *f, const struct gmem_story *s)
+{
+	fprintf(f,
+		"  It was shared, and nobody used it: the machine packed it to %u bytes, once for "
+		"all\n"
+		"  who had it.  They are in frame %" PRIu64 " of segment 0x%" PRIx64
+		" of the store.\n",
+		s->place.bytes, s->frame.index, s->frame.segment);
+}
+
 static void tell_absent(FILE *f, const struct gmem_story *s)
 {
 	(void)s;
@@ -129,6 +139,9 @@ static const struct row {
 			    "microseconds." },
 	[PG_SWAPPED] = { tell_swapped, 1, 1, TIME_DISK, TIME_DISK,
 			 "A touch brings it home: that takes a credit, and a read of the disk." },
+	[PG_ARCHIVED] = { tell_archived, 1, 1, TIME_10US, TIME_10US,
+			  "A touch brings it home: that takes a credit, and tens of "
+			  "microseconds." },
 };
 
 /* ---- what became of it ---- */
@@ -286,10 +299,12 @@ void why_page_json(FILE *f, const struct vm_info *vm, const struct ctl_story *st
 	json_number(&json, "mapped", s->mapped);
 	if (s->mapped)
 		json_hex(&json, "machine_address", s->maddr);
-	if (s->state == PG_SHARED) {
+	if (s->state == PG_SHARED || s->state == PG_ARCHIVED) {
 		json_hex(&json, "frame_segment", s->frame.segment);
 		json_number(&json, "frame_index", s->frame.index);
 	}
+	if (s->state == PG_ARCHIVED)
+		json_number(&json, "compressed_bytes", s->place.bytes);
 	if (s->state == PG_COMPRESSED)
 		json_compressed(&json, &s->place);
 	if (s->copy.bytes) {

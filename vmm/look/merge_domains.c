@@ -128,6 +128,8 @@ static void put_object(struct json *json, const struct merge_domain *domain, con
 	json_number(json, "promoted_pages", d->promotions);
 	json_number(json, "no_memory_pages", d->no_memory);
 	json_number(json, "collision_pages", d->collisions);
+	json_number(json, "archived_pages", d->archived);
+	json_number(json, "archive_pages", d->archives);
 	json_number(json, "index_metadata_bytes", d->index_bytes);
 	json_number(json, "store_metadata_bytes", d->store_bytes);
 	json_end_object(json);

@@ -233,6 +233,8 @@ static void compression_stats(struct json *json, const struct gmem_stats *gs)
 	json_number(json, "load_ahead_pages", gs->load_ahead_pages);
 	json_number(json, "reject_compress_poor_pages", gs->unpackable_pages);
 	json_number(json, "reject_remembered_pages", gs->put_off_pages);
+	json_number(json, "archived_pages", gs->archived_pages);
+	json_number(json, "unarchived_pages", gs->unarchived_pages);
 }
 
 /* Counts by a power of two: "below_8" says how many were from 4 to 7.  `unit` ends each name. */

@@ -9,8 +9,8 @@ const struct watch_rate_row watch_rates[WATCH_NR_RATES] = {
 	[WATCH_MERGES] = { "merges", "pages that became shared, or pages of zeroes" },
 	[WATCH_UNSHARES] = { "unshares", "shared and zero pages that were written" },
 	[WATCH_BALLOON] = { "balloon", "pages that balloons took or gave back" },
-	[WATCH_EVICTIONS] = { "evictions", "pages that were compressed or swapped out" },
-	[WATCH_LOADS] = { "loads", "compressed and swapped pages that came home" },
+	[WATCH_EVICTIONS] = { "evictions", "pages that were compressed, swapped out or archived" },
+	[WATCH_LOADS] = { "loads", "such pages that came home" },
 };
 
 struct watch_vm {
@@ -78,8 +78,8 @@ static void count(const struct vm_info *info, uint64_t *to)
 	to[WATCH_MERGES] = info->merge.merged_pages + info->merge.zeroed_pages;
 	to[WATCH_UNSHARES] = mem->unshared_pages;
 	to[WATCH_BALLOON] = info->balloon.inflated + info->balloon.deflated;
-	to[WATCH_EVICTIONS] = mem->packed_pages + mem->swapped_out_pages;
-	to[WATCH_LOADS] = mem->loaded_pages + mem->swapped_in_pages;
+	to[WATCH_EVICTIONS] = mem->packed_pages + mem->swapped_out_pages + mem->archived_pages;
+	to[WATCH_LOADS] = mem->loaded_pages + mem->swapped_in_pages + mem->unarchived_pages;
 }
 
 /* What a counter that may have begun anew has grown by. */

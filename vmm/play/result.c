@@ -40,6 +40,7 @@ static const char *const vm_members[] = {
 	"state_ballooned_pages",
 	"state_compressed_pages",
 	"state_swapped_pages",
+	"state_archived_pages",
 	"zswap_bytes",
 	"zswpin_pages",
 	"zswpout_pages",

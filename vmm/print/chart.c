@@ -17,14 +17,15 @@
 
 /* The colours are those of page_states[], but darker where white is behind them. */
 const struct chart_series chart_states[PG_NR_STATES] = {
-	{ "private", "#3b82f6", NULL },	   { "shared", "#16a34a", NULL },
-	{ "zero", "#94a3b8", NULL },	   { "compressed", "#a855f7", NULL },
-	{ "swapped", "#ef4444", NULL },	   { "ballooned", "#f97316", NULL },
-	{ "never used", "#c3c7cd", NULL },
+	{ "private", "#3b82f6", NULL },	  { "shared", "#16a34a", NULL },
+	{ "zero", "#94a3b8", NULL },	  { "compressed", "#a855f7", NULL },
+	{ "archived", "#0d9488", NULL },  { "swapped", "#ef4444", NULL },
+	{ "ballooned", "#f97316", NULL }, { "never used", "#c3c7cd", NULL },
 };
 
 const enum page_state chart_state[PG_NR_STATES] = {
-	PG_PRIVATE, PG_SHARED, PG_ZERO, PG_COMPRESSED, PG_SWAPPED, PG_BALLOONED, PG_ABSENT,
+	PG_PRIVATE,  PG_SHARED,	 PG_ZERO,      PG_COMPRESSED,
+	PG_ARCHIVED, PG_SWAPPED, PG_BALLOONED, PG_ABSENT,
 };
 
 struct plot {

@@ -182,6 +182,7 @@ static const struct {
 	[PG_SHARED] = { "finds it, it came in meanwhile", "copies the frame to one of its own" },
 	[PG_COMPRESSED] = { "brings it home from the pool", "brings it home from the pool" },
 	[PG_SWAPPED] = { "reads it from the swap file", "reads it from the swap file" },
+	[PG_ARCHIVED] = { "unpacks it from the store", "unpacks it from the store" },
 	[PG_ZERO] = { "maps the page of zeroes", "gives it a frame of its own" },
 	[PG_BALLOONED] = { "takes it out of the balloon, as a page of zeroes",
 			   "takes it out of the balloon, as a page of its own" },

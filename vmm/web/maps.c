@@ -30,8 +30,8 @@ static uint64_t count_changes(const struct vm_info *info)
 
 	return m->faults + m->accessor_pages + m->dropped_pages + m->zero_read_pages +
 	       m->ballooned_pages + m->unshared_pages + m->packed_pages + m->loaded_pages +
-	       m->swapped_out_pages + m->swapped_in_pages + info->merge.merged_pages +
-	       info->merge.zeroed_pages;
+	       m->swapped_out_pages + m->swapped_in_pages + m->archived_pages +
+	       m->unarchived_pages + info->merge.merged_pages + info->merge.zeroed_pages;
 }
 
 static uint64_t nr_blocks(uint64_t pages)
