@@ -373,7 +373,8 @@ static bool is_settled(const struct keeper *k, uint64_t pass)
 /* After a pass: how long may the pause be?  wanted: the pass came early and says little. */
 static void set_calm(struct keeper *k, uint64_t pass, bool wanted)
 {
-	unsigned int most = !wanted && is_settled(k, pass) ? MAX_STILL : MAX_CALM;
+	bool still = !wanted && !k->memory_short && is_settled(k, pass);
+	unsigned int most = still ? MAX_STILL : MAX_CALM;
 
 	k->calm = k->stir || k->looked > CALM_PAGES ? 0 : (unsigned int)min_u64(k->calm + 1, most);
 }
@@ -402,6 +403,7 @@ static void run_pass(struct keeper *k, bool wanted)
 			collapse_some(k, &k->region[i]);
 	}
 	hear_news(k);
+	archive_look(k);
 	scan_relax(k, pass);
 	watch_count(k);
 	set_calm(k, pass, wanted);

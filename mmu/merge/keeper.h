@@ -65,6 +65,7 @@ struct keeper_config {
 	void (*on_false_segment)(void *ctx);
 	void *ctx;
 	page_hasher *hash; /* for tests; NULL: page_hash() */
+	uint64_t look_ns;  /* for tests: memory is short, and archive.c looks so often */
 };
 
 struct keeper_stats {

@@ -9,6 +9,7 @@
  *   watch.c   which regions are watched, and what was written in them
  *   scan.c    looking at the pages of one block
  *   link.c    the link: the connection between keeper and machine
+ *   archive.c shared pages that the guest does not use
  */
 #include "keeper.h"
 #include "merge_client.h"
@@ -109,6 +110,8 @@ struct keeper {
 	uint32_t news_waiting;	   /* [t] as the machine said in its last answer */
 	struct merge_frame *news;  /* [t] */
 	size_t nr_news, news_room; /* [t], and news_room [a] */
+	bool memory_short;	   /* [t] as the machine said with its last news */
+	uint64_t looked_ns;	   /* [t] when archive_look() looked last; 0: never */
 
 	struct keeper_stats stats; /* [a] but for what keeper_stats() fills in */
 };
@@ -193,8 +196,14 @@ void link_send(struct keeper *k, struct flight *f);
 /* Receive the answer for a flight.  If the machine is lost, there are no answers. */
 void link_receive(struct keeper *k, struct flight *f);
 
-/* The pfn of a frame here.  0: it cannot be had, and its reference is given back. */
-pfn_t link_frame(struct keeper *k, uint32_t frame);
+/* The pfn of a frame here.  0: it cannot be had, and so many references to it are given back. */
+pfn_t link_frame(struct keeper *k, uint32_t frame, uint32_t references);
+
+/* Give back so many references to a frame of which no page knows. */
+void link_drop(struct keeper *k, uint32_t frame, uint32_t references);
+
+/* Tell the machine that the guest does not use nr frames, ascending, at most MERGE_COLD_MOST. */
+void link_tell_cold(struct keeper *k, const uint32_t *frame, unsigned int nr);
 
 /* Give back the references that we do not need. */
 void link_flush(struct keeper *k);
@@ -207,5 +216,16 @@ void link_tell_pass(struct keeper *k);
  * frames back if the mode does not want them.  Returns how many there were.
  */
 size_t link_take_news(struct keeper *k);
+
+/* ---- archive.c ---- */
+
+/* If memory is short and it is time, tell the machine which shared pages the guest does not use. */
+void archive_look(struct keeper *k);
+
+/*
+ * Frames of ours were archived, as nr entries of NEWS say: make pages archived that are not used.
+ * What is not needed of their references is given back, or on the list for that.
+ */
+void archive_take(struct keeper *k, const struct merge_frame *news, size_t nr);
 
 #endif

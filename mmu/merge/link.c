@@ -21,6 +21,7 @@ static void link_lose(struct keeper *k)
 		close(k->link);
 	k->link = -1;
 	k->news_waiting = 0;
+	k->memory_short = false;
 	k->unasked = true;
 	__atomic_store_n(&k->stats.joined, 0, __ATOMIC_RELAXED);
 	gmem_lock(k->gm, GMEM_KEEPER);
@@ -106,6 +107,12 @@ static void give_back(struct keeper *k, const uint32_t *frame, unsigned int nr)
 		link_lose(k);
 }
 
+void link_drop(struct keeper *k, uint32_t frame, uint32_t references)
+{
+	while (references--)
+		give_back(k, &frame, 1);
+}
+
 void link_flush(struct keeper *k)
 {
 	uint32_t frame[MERGE_BATCH];
@@ -138,6 +145,18 @@ void link_tell_pass(struct keeper *k)
 		.pages_scanned = s->pages_scanned,
 		.pages_skipped = s->pages_skipped,
 	};
+	if (merge_tell(k->link, &k->msg))
+		link_lose(k);
+}
+
+void link_tell_cold(struct keeper *k, const uint32_t *frame, unsigned int nr)
+{
+	if (k->link < 0)
+		return;
+	k->msg.type = MERGE_COLD;
+	k->msg.nr = nr;
+	k->msg.arg = 0;
+	memcpy(k->msg.cold, frame, nr * sizeof(*frame));
 	if (merge_tell(k->link, &k->msg))
 		link_lose(k);
 }
@@ -180,7 +199,7 @@ static bool fetch_segment(struct keeper *k, uint32_t number)
  *
  * Segments come and go in this thread alone, so it looks for them without the lock.
  */
-pfn_t link_frame(struct keeper *k, uint32_t frame)
+pfn_t link_frame(struct keeper *k, uint32_t frame, uint32_t references)
 {
 	pfn_t pfn = 0;
 
@@ -190,7 +209,7 @@ pfn_t link_frame(struct keeper *k, uint32_t frame)
 			pfn = store_view_pfn(&k->gm->share.store, frame);
 	}
 	if (!pfn)
-		give_back(k, &frame, 1);
+		link_drop(k, frame, references);
 	return pfn;
 }
 
@@ -213,6 +232,17 @@ static bool keep_news(struct keeper *k, const struct merge_frame *news, unsigned
 	return true;
 }
 
+/* There is no memory for the news in k->msg. */
+static void give_news_back(struct keeper *k)
+{
+	struct merge_frame news[MERGE_BATCH];
+	unsigned int nr = k->msg.nr;
+
+	memcpy(news, k->msg.frame, nr * sizeof(*news));
+	for (unsigned int i = 0; i < nr; i++)
+		link_drop(k, news[i].frame, news[i].gfn & MERGE_ARCHIVED ? news[i].references : 1);
+}
+
 /* Fetch all news.  False: the machine is lost, or there was no memory and some were given back. */
 static bool collect(struct keeper *k)
 {
@@ -225,15 +255,11 @@ static bool collect(struct keeper *k)
 		if (!ask(k, NULL))
 			return false;
 		if (!keep_news(k, msg->frame, msg->nr)) {
-			uint32_t frame[MERGE_BATCH];
-			unsigned int nr = msg->nr;
-
-			for (unsigned int i = 0; i < nr; i++)
-				frame[i] = msg->frame[i].frame;
-			give_back(k, frame, nr);
+			give_news_back(k);
 			return false;
 		}
-		k->news_waiting = msg->arg;
+		k->memory_short = msg->arg & MERGE_SHORT;
+		k->news_waiting = msg->arg & ~MERGE_SHORT;
 	} while (k->news_waiting);
 	return true;
 }
@@ -271,7 +297,7 @@ static size_t serve_block(struct keeper *k, size_t i)
 	for (; i < k->nr_news && k->news[i].gfn < block + QUIRE_BLOCK_PAGES; i++) {
 		const struct merge_frame *n = &k->news[i];
 		bool again = i && n->gfn == n[-1].gfn;
-		pfn_t pfn = link_frame(k, n->frame);
+		pfn_t pfn = link_frame(k, n->frame, 1);
 
 		/* A page may have found two partners, one after the other: the first will do. */
 		if (!pfn)
@@ -301,7 +327,7 @@ static void forget_news(struct keeper *k)
 
 size_t link_take_news(struct keeper *k)
 {
-	size_t nr;
+	size_t nr, pages;
 
 	if (k->link < 0)
 		return 0;
@@ -309,8 +335,10 @@ size_t link_take_news(struct keeper *k)
 	nr = k->nr_news;
 	if (nr)
 		qsort(k->news, nr, sizeof(*k->news), by_gfn);
-	for (size_t i = 0; i < nr;)
-		i = serve_block(k, i);
+	for (pages = 0; pages < nr && !(k->news[pages].gfn & MERGE_ARCHIVED);)
+		pages = serve_block(k, pages);
+	if (pages < nr)
+		archive_take(k, k->news + pages, nr - pages);
 	forget_news(k);
 	link_flush(k);
 	return nr;

@@ -62,9 +62,14 @@ static bool is_lookup_answer(const struct merge_question *q, const struct merge_
 
 static bool is_news(const struct merge_msg *msg)
 {
-	for (uint32_t i = 0; i < msg->nr; i++)
-		if (!MERGE_IS_FRAME(msg->frame[i].frame))
+	for (uint32_t i = 0; i < msg->nr; i++) {
+		const struct merge_frame *n = &msg->frame[i];
+		bool archived = n->gfn & MERGE_ARCHIVED;
+
+		if (!MERGE_IS_FRAME(n->frame) || archived != (n->references > 0) ||
+		    (archived && !MERGE_IS_FRAME(merge_archived_frame(n->gfn))))
 			return false;
+	}
 	return true;
 }
 

@@ -38,14 +38,15 @@ int merge_send(int fd, struct merge_msg *msg, struct merge_question *q);
  * -1.  It may be NULL if q is not a SEGMENT.
  *
  * On 0 the answer is of the right type.  It has an entry with the same gfn for each entry of a
- * LOOKUP.  Each frame is a frame number or an enum merge_none; in NEWS it is a frame number.
+ * LOOKUP.  Each frame is a frame number or an enum merge_none; in NEWS it is a frame number,
+ * and what was archived has references.
  */
 int merge_receive(int fd, struct merge_msg *msg, const struct merge_question *q, int *descriptor);
 
 /* Send *msg and receive the answer into it: merge_send() and then merge_receive(). */
 int merge_ask(int fd, struct merge_msg *msg, int *descriptor);
 
-/* Send a DROP or a PASS, to which there is no answer.  Waits until the machine reads. */
+/* Send a DROP, a COLD or a PASS, to which there is no answer.  Waits until the machine reads. */
 int merge_tell(int fd, struct merge_msg *msg);
 
 #endif

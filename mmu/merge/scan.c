@@ -17,13 +17,14 @@
  * Candidates are read under the lock, a few at a time, so that they cannot leave meanwhile.  The
  * guest may write to them while they are read, so share_commit() compares again.
  *
- * An orphan is a page that is shared with a frame of a machine that is gone.  It comes home and is
- * looked up at once.  The new machine makes a frame of it even if nobody else asks for it: somebody
- * will.
+ * An orphan is a page that is shared with a frame of a machine that is gone, or archived there.  It
+ * comes home and is looked up at once.  The new machine makes a frame of it even if nobody else
+ * asks for it: somebody will.
  */
 #include <stdlib.h>
 #include <string.h>
 #include "keeper_internal.h"
+#include "mmu/memory/archived.h"
 
 #define KEPT_PASSES    8u  /* pages of a kept leaf are looked at once in so many passes */
 #define HASH_AT_ONCE   16u /* so many pages are read in one hold of the lock */
@@ -68,14 +69,17 @@ static bool bit(const uint64_t *bitmap, uint64_t n)
 
 /*
  * Bring orphans home: the first pages of the run [gfn, gfn + nr), as many as there are credits for.
- * Returns how many came home; 0: they are no orphans, or there are no credits.
+ * *page is the first.  Returns how many came home; 0: they are no orphans, or there are no credits.
  */
-static uint64_t adopt_orphans(struct keeper *k, gfn_t gfn, uint64_t nr, pfn_t pfn)
+static uint64_t adopt_orphans(struct keeper *k, gfn_t gfn, uint64_t nr,
+			      const struct stage2_page *page)
 {
 	struct gmem *gm = k->gm;
 	uint32_t frame;
 
-	if (k->link < 0 || store_view_frame(&gm->share.store, pfn, &frame))
+	if (k->link < 0 || (page->state != PG_SHARED && page->state != PG_ARCHIVED) ||
+	    store_view_frame(&gm->share.store,
+			     page->state == PG_SHARED ? page->pfn : archived_frame(page), &frame))
 		return 0;
 	nr = gmem_take_some(gm, nr);
 	if (!nr) {
@@ -94,7 +98,7 @@ static void choose(struct keeper *k, gfn_t start, gfn_t end, const uint64_t *wri
 	for (gfn_t at = start; at < end;) {
 		struct stage2_page page;
 		uint64_t nr = stage2_linear_run(gm->s2, at, end, &page);
-		uint64_t adopted = page.state == PG_SHARED ? adopt_orphans(k, at, nr, page.pfn) : 0;
+		uint64_t adopted = adopt_orphans(k, at, nr, &page);
 		bool orphan = adopted;
 
 		nr = orphan ? adopted : nr;
@@ -236,7 +240,7 @@ static void make_runs(struct keeper *k, const struct flight *f, struct block_wor
 		if (c->zero[i]) {
 			scan_add_page(work, gfn, PG_ZERO, 0);
 		} else if (at < f->nr_answers && MERGE_IS_FRAME(f->answer[at++])) {
-			pfn = link_frame(k, f->answer[at - 1]);
+			pfn = link_frame(k, f->answer[at - 1], 1);
 			if (pfn)
 				scan_add_page(work, gfn, PG_SHARED, pfn);
 		}

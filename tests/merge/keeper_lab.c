@@ -203,7 +203,8 @@ static void lab_vm_keeper(struct lab_vm *vm)
 					.log = vm->logged ? &vm->log : NULL,
 					.ctx = vm,
 					.page_tables = lab_tables,
-					.hash = lab.hash };
+					.hash = lab.hash,
+					.look_ns = vm->look_ns };
 	struct quire_error err;
 
 	vm->log = (struct keeper_log){ (unsigned int)((vm->nr + vm->region_pages - 1) /
@@ -250,7 +251,7 @@ void lab_vm_end(struct lab_vm *vm)
 void lab_fill(uint64_t *page, uint32_t content)
 {
 	for (unsigned int i = 0; i < LAB_WORDS; i++)
-		page[i] = content ? content * 0x9e3779b97f4a7c15ULL + i : 0;
+		page[i] = content ? content * 0x9e3779b97f4a7c15ULL + i / 4 : 0;
 }
 
 static bool lab_is(const void *page, uint32_t content)
@@ -457,7 +458,8 @@ bool lab_references_agree(struct lab_vm *vm, unsigned int nr)
 		pthread_mutex_lock(&lab.asking);
 		machine_client_list(lab.client, lab_find_refs, refs, NULL);
 		pthread_mutex_unlock(&lab.asking);
-		if (refs[1] != lab_pages(&vm[i], PG_SHARED) - lab_orphans(&vm[i]))
+		if (refs[1] != lab_pages(&vm[i], PG_SHARED) + lab_pages(&vm[i], PG_ARCHIVED) -
+				       lab_orphans(&vm[i]))
 			return false;
 	}
 	return true;

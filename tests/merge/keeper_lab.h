@@ -29,6 +29,7 @@ struct lab_vm {
 	enum keeper_mode mode;
 	bool logged;	       /* has a log of writes ... */
 	uint64_t region_pages; /* ... by regions of so many pages (0: one) */
+	uint64_t look_ns;      /* keeper_config.look_ns */
 
 	struct gmem *gm;
 	struct credits *credits;

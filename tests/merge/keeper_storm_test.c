@@ -46,6 +46,7 @@ static void bear(unsigned int v)
 		.hugepages = below(3) ? GMEM_HUGE_AUTO : GMEM_HUGE_NEVER,
 		.logged = below(4),
 		.region_pages = below(2) ? 512 : 0,
+		.look_ns = below(4) != 0,
 	};
 	lab_vm_start(&vm[v]);
 	births++;
@@ -211,7 +212,7 @@ static bool step(void)
 
 static void test_lockstep(void)
 {
-	uint64_t merged = 0, zeroed = 0, broken = 0;
+	uint64_t merged = 0, zeroed = 0, broken = 0, archived = 0;
 	unsigned int wrong = 0, audits = 0, rests = 0, i;
 
 	lab_machine_open(MEMORY);
@@ -237,12 +238,13 @@ static void test_lockstep(void)
 		merged += k.merged_pages;
 		zeroed += k.zeroed_pages;
 		broken += lab_stats(&vm[v]).unshared_pages;
+		archived += lab_stats(&vm[v]).archived_pages;
 		ok(lab_all_right(&vm[v], true), "every byte of vm %u is right", v);
 		lab_vm_end(&vm[v]);
 	}
-	ok(merged > 100 && zeroed > 10 && broken > 10,
-	   "of VMs that lived to the end, %lu pages were shared, %lu zero, %lu broken",
-	   (long)merged, (long)zeroed, (long)broken);
+	ok(merged > 100 && zeroed > 10 && broken > 10 && archived > 10,
+	   "VMs that lived to the end: %lu pages were shared, %lu zero, %lu broken, %lu archived",
+	   (long)merged, (long)zeroed, (long)broken, (long)archived);
 	lab_machine_close();
 }
 
