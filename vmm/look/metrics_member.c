@@ -176,5 +176,5 @@ struct metrics_member *metrics_member(struct metrics_members *all, struct metric
 void metrics_members_finish(struct metrics_members *all)
 {
 	tdestroy(all->by_path, forget);
-	*all = (struct metrics_members){ NULL };
+	*all = (struct metrics_members){ .by_path = NULL };
 }
