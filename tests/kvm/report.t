@@ -193,6 +193,7 @@ END
 # ---- in a browser ----
 SKIP: {
 	skip 'no chromium; make deps installs it', 2 if system('which chromium >/dev/null 2>&1');
+	skip 'a browser takes a minute for a page on this processor', 2 if deviates('slow');
 	for my $way (qw(light dark)) {
 		my $scheme = $way eq 'dark' ? 0 : 1;
 		my $shot = "$dir/$way.png";
