@@ -24,7 +24,8 @@ my $patience = $ENV{BED_TEST_TIMEOUT} // 600;
 
 my @short = ('kvm/selftest.t', 'kvm/walk_translate_test', 'kvm/walk_fault_test',
 	'kvm/efault_test', 'kvm/slot_log_test', 'kvm/world_test', 'kvm/locked.t', 'kvm/balloon.t',
-	'kvm/cgroup.t', 'kvm/cgroup_test', 'kvm/linux_boot.t', 'kvm/linux_look.t', 'kvm/linux.t');
+	'kvm/events.t', 'kvm/cgroup.t', 'kvm/cgroup_test', 'kvm/linux_boot.t', 'kvm/linux_look.t',
+	'kvm/linux.t');
 # They compile, or start an emulator of their own.
 my %elsewhere = map { $_ => 1 }
 	qw(house/tsan.t house/docs.t house/install.t fuzz/fuzz.t kvm/balloon_qemu.t bed/bed.t);
