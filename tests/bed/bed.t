@@ -84,7 +84,7 @@ sub judge {
 	for (@$lines) {
 		my ($not, $text) = /^(not )?ok \d+(.*)/ or next;
 		$checks++;
-		$skips++ if $text =~ /# SKIP/;
+		$skips++ if $text =~ /# SKIP/i;
 		push @bad, $_ if $not;
 	}
 	my ($planned) = map { /^1\.\.(\d+)/ ? $1 : () } @$lines;
