@@ -103,8 +103,8 @@ void keeper_destroy(struct keeper *k);
 
 /*
  * Change the mode.  Returns at once, and the thread obeys soon.  When the mode becomes KEEPER_OFF
- * or KEEPER_ZERO, the thread makes shared pages private, as far as credits allow.  When it becomes
- * KEEPER_OFF, the thread makes zero pages absent too.
+ * or KEEPER_ZERO, the thread makes shared and archived pages private, as far as credits allow.
+ * When it becomes KEEPER_OFF, the thread makes zero pages absent too.
  */
 void keeper_set_mode(struct keeper *k, enum keeper_mode mode);
 

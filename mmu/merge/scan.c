@@ -534,16 +534,23 @@ static uint64_t undo_run(struct gmem *gm, const struct gmem_run *run)
 	return nr;
 }
 
+/* Does the mode not allow that pages are in this state? */
+static bool is_to_undo(const struct keeper *k, enum page_state state)
+{
+	return state == PG_SHARED || state == PG_ARCHIVED ||
+	       (state == PG_ZERO && k->obeyed == KEEPER_OFF);
+}
+
 bool scan_unmerge(struct keeper *k, bool *some)
 {
-	bool all = true, zeroes = k->obeyed == KEEPER_OFF;
+	bool all = true;
 	struct gmem *gm = k->gm;
 	struct gmem_run run = { 0 };
 
 	*some = false;
 	gmem_lock(gm, GMEM_KEEPER);
 	while (gmem_each_run(gm, &run)) {
-		if (page_is_merged(run.page.state) && (run.page.state != PG_ZERO || zeroes)) {
+		if (is_to_undo(k, run.page.state)) {
 			uint64_t undone;
 
 			run.nr = min_u64(run.nr, UNDO_AT_ONCE);

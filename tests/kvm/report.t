@@ -178,7 +178,7 @@ END
 	is($result->{verdict}, 'pass', '... its result is there');
 	is_xml("$dir/folder/$_.svg", "... $_.svg") for
 		qw(memory merging stalls map-1-g.1 map-2-g.2);
-	is(() = slurp("$dir/folder/memory.svg") =~ /<polygon points="[\d., ]+"/g, 7,
+	is(() = slurp("$dir/folder/memory.svg") =~ /<polygon points="[\d., ]+"/g, 8,
 		'... with an area for each state');
 	my $page = slurp("$dir/folder/index.html");
 	is(() = $page =~ /<svg /g, 5, '... a page with all pictures');

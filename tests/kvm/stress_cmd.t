@@ -44,7 +44,7 @@ my @small = qw(--memory=96M --guests=3 --factor=0.7);	# about what it takes to h
 	($head, @csv) = split /\n/, slurp("$dir/report/samples.csv");
 	my @sample = map { my %h; @h{split /,/, $head} = split /,/; \%h } @csv;
 	my @state = map { "${_}_bytes" }
-		qw(absent private shared zero ballooned compressed swapped);
+		qw(absent private shared zero ballooned compressed swapped archived);
 	cmp_ok(scalar @sample, '>', 5, 'samples.csv has samples');
 	is(scalar(grep { sum(@$_{@state}) != $_->{ram_bytes} } @sample), 0,
 		'... in which each page is in one state');
@@ -52,7 +52,7 @@ my @small = qw(--memory=96M --guests=3 --factor=0.7);	# about what it takes to h
 		$_->{memory_bytes} } @sample), 0, '... and the books add up');
 	is(max(map { $_->{guests} } @sample), 3, '... of three guests');
 	my $svg = slurp("$dir/report/memory.svg");
-	is(() = $svg =~ /<polygon points="[\d., ]+"/g, 7,
+	is(() = $svg =~ /<polygon points="[\d., ]+"/g, 8,
 		'memory.svg has an area for each state');
 	unlike($svg, qr/nan|inf/, '... of numbers');
 	SKIP: {

@@ -67,6 +67,7 @@ static void test_away_and_home(void)
 	is(lab_pages(&vm[1], PG_ARCHIVED), nr - 100, "archived pages can be given up");
 	keeper_set_mode(vm[1].k, KEEPER_OFF);
 	lab_rounds(vm, 2, 2);
+	is(lab_pages(&vm[1], PG_ARCHIVED), 0, "without merging there are none");
 	ok(lab_all_right(&vm[0], true) && lab_all_right(&vm[1], true), "every byte is right");
 	end();
 }
