@@ -110,6 +110,9 @@ enum emulate_result emulate(struct emulation *e);
 /* The fault of an operand that its segment does not allow or whose address is not canonical. */
 enum emulate_result emulate_protection(struct emulation *e);
 
+/* Is gva canonical, in the present paging mode? */
+bool emulate_canonical(const struct kvm_sregs *s, gva_t gva);
+
 /* How code is decoded now (16, 32 or 64 bits), and the CPL. */
 unsigned int emulate_bits(const struct kvm_sregs *s);
 unsigned int emulate_cpl(const struct kvm_sregs *s);

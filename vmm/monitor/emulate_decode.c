@@ -190,13 +190,22 @@ static bool segment_allows(const struct kvm_segment *s, uint64_t offset, size_t 
 	return offset + len - 1 <= s->limit;
 }
 
+bool emulate_canonical(const struct kvm_sregs *s, gva_t gva)
+{
+	unsigned int unused = s->cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
+
+	return (uint64_t)((int64_t)(gva << unused) >> unused) == gva;
+}
+
+/* An operand that ends beyond what is canonical faults as a whole, before any page of it does. */
 enum emulate_result emulate_linear(struct emulation *e, size_t len, bool write, gva_t *gva)
 {
 	const struct kvm_segment *segment = emulate_segment(e, e->segment);
 
 	if (e->bits == 64) {
 		*gva = e->offset + (e->segment >= SEG_FS ? segment->base : 0);
-		return EMULATE_DONE;
+		return emulate_canonical(&e->sregs, *gva + len - 1) ? EMULATE_DONE :
+								      emulate_protection(e);
 	}
 	if (!segment_allows(segment, e->offset, len, write))
 		return emulate_protection(e);

@@ -40,9 +40,7 @@ bool work_long_mode(const struct work *w)
 
 bool work_canonical(const struct work *w, uint64_t gva)
 {
-	unsigned int unused = w->e.sregs.cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
-
-	return (uint64_t)((int64_t)(gva << unused) >> unused) == gva;
+	return emulate_canonical(&w->e.sregs, gva);
 }
 
 static enum emulate_result access_as_processor(struct work *w, gva_t gva, void *buf, size_t len,
