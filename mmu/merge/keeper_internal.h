@@ -177,8 +177,8 @@ void scan_commit(struct keeper *k, struct block_work *work);
 
 /*
  * Undo what the mode does not allow: make shared and archived pages private and, if the keeper is
- * off, zero pages absent, as far as credits go.  Returns false if some are left.  *some says whether
- * any was undone.
+ * off, zero pages absent, as far as credits go.  Returns false if some are left.  *some says
+ * whether any was undone.
  */
 bool scan_unmerge(struct keeper *k, bool *some);
 
