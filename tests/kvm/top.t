@@ -16,12 +16,15 @@ export LC_ALL=C.UTF-8
 
 # ---- the terminal ----
 
+# Each terminal has a server of its own: the last one may be about to exit, and takes no session.
+opened=0
 terminal() {
-	tmux -S "$dir/tmux" -f "$dir/tmux.conf" "$@"
+	tmux -S "$dir/tmux.$opened" -f "$dir/tmux.conf" "$@"
 }
 
 # open COLUMNS ROWS COMMAND [TERM]: in a new terminal of that size, with its status behind it
 open() {
+	opened=$((opened + 1))
 	echo "set-option -g default-terminal ${4-screen-256color}" >"$dir/tmux.conf"
 	terminal -u new-session -d -s top -x "$1" -y "$2" "$3; echo status \$?; sleep 1000"
 }
