@@ -41,7 +41,7 @@ PREFIX       ?= /usr/local
 PROVE        ?= prove
 TEST_TIMEOUT ?= 300
 CHECK_JOBS   ?= $(shell expr $$(nproc) + 2)
-FUZZ_SECONDS ?= 4
+FUZZ_SECONDS ?= 3
 SOAK         ?= 10
 SOAK_SECONDS ?= 3600
 FUZZ_CC      ?= clang
@@ -82,7 +82,8 @@ STORMS    := tests/kvm/soak.t tests/kvm/merge_storm.t tests/house/tsan.t \
              $(BUILD)/tests/memory/share_test
 KEEPER_TESTS := $(patsubst %,$(BUILD)/tests/merge/%_test,keeper_storm keeper_rules keeper)
 LONG      := tests/kvm/balloon_guest.t tests/kvm/sandbox.t tests/kvm/merge.t tests/kvm/launch.t \
-             tests/kvm/balloon_qemu.t tests/kvm/run.t tests/kvm/workloads.t tests/kvm/tutorial.t
+             tests/kvm/balloon_qemu.t tests/kvm/run.t tests/kvm/workloads.t tests/kvm/tutorial.t \
+             tests/kvm/load_control.t
 TEST_SH   := $(filter-out tests/bed/%,$(wildcard tests/*/*.t))
 # What also runs with guests on shadow tables (docs/testing.md).
 BOTH      := $(KEEPER_TESTS) $(patsubst %,tests/kvm/%.t,merge workloads stress books \
