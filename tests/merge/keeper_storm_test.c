@@ -469,8 +469,8 @@ static void test_threads(uint64_t memory, bool tiny)
 		broken += life[v].broken;
 	}
 	is(wrong, 0, "%s: no wrong word in %u lives of VMs", what, lives);
-	ok(merged > 0 && broken > 0, "%s: %lu pages became shared or zero, %lu were broken",
-	   what, (long)merged, (long)broken);
+	ok(merged > 0 && broken > 0, "%s: %lu pages became shared or zero, %lu were broken", what,
+	   (long)merged, (long)broken);
 	lab_machine_close();
 }
 
