@@ -125,7 +125,7 @@ static void test_pair(void)
 
 static void test_warm(void)
 {
-	uint32_t frame;
+	uint32_t frame, archive;
 	struct scene s;
 
 	begin_pair(&s);
@@ -139,10 +139,19 @@ static void test_warm(void)
 	is(merge_get_news(&s.lab, &a), 2, "... and may call it so again");
 	ok(tells(&s, &a, 0, frame, 10, 100, 2) && tells(&s, &a, 1, frame + 1, 11, 100, 2),
 	   "who has two references to a frame gets two to the archive");
+	archive = a.msg.frame[0].frame;
 	call_cold(&s, &a, frame, 2);
 	is(store_pages(&s), 3, "what was archived is not cold any more");
-	drop(&s, &a, frame, 2);
-	drop(&s, &b, frame, 1);
+	for (uint32_t i = 0; i < 2; i++) {
+		drop(&s, &a, frame + i, 2);
+		drop(&s, &b, frame + i, 1);
+	}
+	drop(&s, &a, archive, 4);
+	drop(&s, &b, archive, 1);
+	is(store_pages(&s), 1, "all of these can be dropped");
+	is(lab_state(&s.lab).nr_vms, 2, "... which is no crime");
+	drop(&s, &b, archive, 1);
+	is(store_pages(&s), 0, "... and the archive goes with the last");
 	end_pair(&s);
 }
 
