@@ -278,6 +278,42 @@ static void test_limits(void)
 	end(&s);
 }
 
+/* A VM that held much ends, and gives it back a part at a time: it gets nothing meanwhile. */
+static void test_end(void)
+{
+	uint32_t pages = 20 * MERGE_BATCH, frame = 0;
+	struct scene s;
+
+	begin(&s, GIB_PAGES);
+	merge_vm_open(&s.lab, s.control, &a, "d", pages);
+	merge_vm_open(&s.lab, s.control, &b, "d", pages);
+	for (uint32_t n = 0; n < pages; n += MERGE_BATCH)
+		frame = publish(&s, &a, n, MERGE_BATCH, 100);
+	publish(&s, &b, pages - MERGE_BATCH, 4, 100);
+	call_cold(&s, &a, frame, 4);
+	close(a.merge);
+	a.merge = -1;
+	lab_finish_vm(&a.vm);
+	machine_serve(s.lab.m);
+	ok(store_pages(&s) > 4 && store_pages(&s) < pages, "a VM that held much is giving it back");
+	merge_begin(&b, MERGE_COLD, 0);
+	b.msg.nr = 4;
+	for (uint32_t i = 0; i < 4; i++)
+		b.msg.cold[i] = frame + i;
+	wire_send_merge(b.merge, &b.msg, -1);
+	lab_step(&s.lab);
+	is(lab_state(&s.lab).nr_vms, 1, "another one calls cold what both had");
+	while (store_pages(&s) > 4)
+		machine_serve(s.lab.m);
+	call_cold(&s, &b, frame, 4);
+	is(merge_get_news(&s.lab, &b), 4, "... and has it archived for itself alone");
+	for (uint32_t i = 0; i < 4; i++)
+		drop(&s, &b, frame + i, 1);
+	is(store_pages(&s), 1, "... in one frame");
+	merge_vm_close(&s.lab, &b);
+	end(&s);
+}
+
 int main(void)
 {
 	test_pair();
@@ -287,5 +323,6 @@ int main(void)
 	test_rigid();
 	test_many();
 	test_limits();
+	test_end();
 	return tap_done();
 }

@@ -296,6 +296,11 @@ void domain_leave(struct member *m)
 
 	unreserve(m->hint_of, m->nr_gfns * sizeof(*m->hint_of));
 	free(m->news);
+	/* It calls nothing cold any more: who gives references back gets no others. */
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++) {
+		unreserve(m->cold[i], DOMAIN_BITS_BYTES);
+		m->cold[i] = NULL;
+	}
 	m->hint_of = NULL;
 	m->news = NULL;
 	m->news_at = m->nr_news = m->news_capacity = 0;
@@ -347,10 +352,8 @@ static void finish(struct member *m)
 	struct domain *d = m->domain;
 
 	assert(!m->references && !m->nr_frames);
-	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++) {
+	for (unsigned int i = 0; i < MERGE_MAX_SEGMENTS; i++)
 		unreserve(m->refs[i], refs_bytes);
-		unreserve(m->cold[i], DOMAIN_BITS_BYTES);
-	}
 	d->by_number[m->number] = NULL;
 	d->to_trim = INDEX_SHARDS;
 	d->nr_leaving--;
