@@ -85,10 +85,10 @@ struct tenant_load {
 	uint64_t said_ns, full_ns; /* when it last said how long it was stalled, and what */
 	uint32_t full_permille;	   /* of the time before that it was */
 	unsigned int suspensions;
-	uint64_t granted_pages; /* since the last look */
-	uint64_t since_ns;	/* it is suspended, or goes on again, since then */
-	uint64_t suspended_ns;	/* for so long altogether, but for the suspension in force */
-	uint64_t room_pages;	/* of memory that it used when it was suspended */
+	bool asked;	       /* for credits since the last look, or got some */
+	uint64_t since_ns;     /* it is suspended, or goes on again, since then */
+	uint64_t suspended_ns; /* for so long altogether, but for the suspension in force */
+	uint64_t room_pages;   /* of memory that it used when it was suspended */
 	bool suspended;
 	bool takes_turns; /* it was stalled while the machine thrashed */
 };

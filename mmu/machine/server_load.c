@@ -5,7 +5,7 @@
  * Reclaim can always find a page, and when working sets do not fit together it finds those that are
  * needed next.  Then all crawl.  A guest that stands still needs no memory, and the others get on.
  *
- * What is looked at, every load_ms while memory is short: which VMs are *busy*, that is, took
+ * What is looked at, every load_ms while memory is short: which VMs are *busy*, that is, asked for
  * credits since the last look or wait for some, and for what share of the time no vCPU of theirs
  * could run (full_ns, by their own word).  The machine *thrashes* if two busy VMs at least are
  * stalled for HALF of THRASH_PERMILLE of the time, and all busy ones for THRASH_PERMILLE on
@@ -64,7 +64,7 @@ static bool runs(const struct tenant *t)
 
 static bool is_busy(const struct tenant *t)
 {
-	return runs(t) && t->reclaim.on && (t->load.granted_pages || t->need_pages);
+	return runs(t) && t->reclaim.on && (t->load.asked || t->need_pages);
 }
 
 static uint32_t stall(const struct machine *m, const struct tenant *t)
@@ -301,7 +301,7 @@ void load_start(struct machine *m)
 	m->next_load_ns = machine_now(m) + period_ns(m);
 	TAILQ_FOREACH(t, &m->tenants, link)
 	{
-		t->load.granted_pages = 0;
+		t->load.asked = false;
 	}
 }
 
@@ -329,7 +329,7 @@ void load_expire(struct machine *m, uint64_t now)
 	act(m, &v);
 	TAILQ_FOREACH(t, &m->tenants, link)
 	{
-		t->load.granted_pages = 0;
+		t->load.asked = false;
 	}
 	m->next_load_ns = m->reclaims || m->nr_suspended ? now + period_ns(m) : 0;
 	if (!m->next_load_ns)

@@ -45,6 +45,7 @@ static void enqueue(struct machine *m, struct tenant *t, uint64_t need, uint64_t
 {
 	t->need_pages = need;
 	t->want_pages = want;
+	t->load.asked = true;
 	TAILQ_INSERT_TAIL(&m->queue, t, in_queue);
 }
 

@@ -131,7 +131,7 @@ uint64_t tenant_grant(struct machine *m, struct tenant *t, uint64_t need, uint64
 
 	budget_return(&m->budget, &t->account, got - keep);
 	m->granted_pages += keep;
-	t->load.granted_pages += keep;
+	t->load.asked |= keep != 0;
 	return keep;
 }
 

@@ -119,6 +119,32 @@ static void test_who(void)
 	end();
 }
 
+/* They ask for a page in vain, and call that off when they have freed one themselves. */
+static void help_themselves(void)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		say_credit(vm[i].lab.channel, 1, 1);
+		lab_step(&w.lab);
+		say(vm[i].lab.channel, MACHINE_CALL_OFF, 0, 0, -1);
+		lab_step(&w.lab);
+		vm[i].says.freed++;
+	}
+	hear_all();
+}
+
+static void test_own(void)
+{
+	begin(2, (uint64_t[]){ 3000, 3000 });
+	reclaim_take(&w, &vm[nr], reclaim_free_now(&w) - w.s.min_pages);
+	for (unsigned int i = 0; i < 5; i++) {
+		help_themselves();
+		second(STALLED, 0);
+	}
+	is(suspensions(), 1, "who gets no credits, and frees pages for itself, is busy");
+	is(vm[0].granted + vm[1].granted, 0, "(no CREDIT of theirs brought a page)");
+	end();
+}
+
 /* ---- what VMs say ---- */
 
 static void test_said(void)
@@ -284,6 +310,7 @@ int main(void)
 {
 	tap_init();
 	test_who();
+	test_own();
 	test_said();
 	test_turns();
 	test_room();
