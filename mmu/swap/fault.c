@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include "mmu/base/digits.h"
 #include "fault.h"
 
 #define ON(type) (1u << (type))
@@ -61,21 +62,35 @@ static const struct {
 	[SWAP_FAULT_DEAD] = { "dead", ON(FILE_READ), die },
 };
 
+static int refuse(const char *text, size_t len, struct quire_error *err)
+{
+	char names[160] = "";
+
+	for (unsigned int i = 0, used = 0; i < SWAP_NR_FAULTS; i++)
+		used += (unsigned int)snprintf(names + used, sizeof(names) - used, "%s%s",
+					       i ? ", " : "", table[i].name);
+	return quire_fail(err, -EINVAL,
+			  "'%.*s' is no fault of a disk; those are NAME=N, for every N-th "
+			  "operation, and names are %s",
+			  (int)min_u64(len, 40), text, names);
+}
+
 static int parse_one(const char *text, size_t len, struct swap_faults *f, struct quire_error *err)
 {
 	for (unsigned int i = 0; i < SWAP_NR_FAULTS; i++) {
 		size_t name = strlen(table[i].name);
-		char *end;
+		const char *number = text + name + 1;
+		uint64_t every = 0;
 
 		if (len < name + 2 || strncmp(text, table[i].name, name) || text[name] != '=')
 			continue;
-		f->every[i] = (uint32_t)strtoul(text + name + 1, &end, 10);
-		if (end == text + len && f->every[i])
-			return 0;
+		if (digits_read(&number, 10, &every) || number != text + len || !every ||
+		    every > UINT32_MAX)
+			break;
+		f->every[i] = (uint32_t)every;
+		return 0;
 	}
-	return quire_fail(err, -EINVAL,
-			  "QUIRE_SWAP_FAULTS: '%.*s' is no fault of a swap file, use read-error=10",
-			  (int)len, text);
+	return refuse(text, len, err);
 }
 
 int swap_faults_parse(const char *text, struct swap_faults *f, struct quire_error *err)
@@ -90,6 +105,14 @@ int swap_faults_parse(const char *text, struct swap_faults *f, struct quire_erro
 		text += len + (text[len] == ',');
 	}
 	return code;
+}
+
+bool swap_faults_any(const struct swap_faults *f)
+{
+	for (unsigned int i = 0; i < SWAP_NR_FAULTS; i++)
+		if (f->every[i])
+			return true;
+	return false;
 }
 
 uint64_t swap_faults_apply(struct swap_faults *f, struct file_op *op)

@@ -35,6 +35,9 @@ struct swap_faults {
  */
 int swap_faults_parse(const char *text, struct swap_faults *f, struct quire_error *err);
 
+/* Will any operation fail? */
+bool swap_faults_any(const struct swap_faults *f);
+
 /*
  * An operation came out: let its faults befall it.  Returns for how many ns it is to be held back,
  * or SWAP_DEAD_NS.

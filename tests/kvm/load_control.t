@@ -33,7 +33,8 @@ sub run_guest {
 	my $base = "$dir/$name";
 	system 'mkfifo', "$base.in";
 	my $guest = start($base, $quire, 'run', "--machine=$address", "--name=$name", '-m', '16M',
-		'--merge=off', '--balloon=off', '--swap-dir=/var/tmp', $quill, @words);
+		'--merge=off', '--balloon=off', '--swap-dir=/var/tmp',
+		'--swap-faults=stall=4', $quill, @words);	# each fourth operation takes 0.2 s
 	open $guest->{in}, '+<', "$base.in" or BAIL_OUT("$base.in: $!");
 	return $guest;
 }
@@ -59,7 +60,6 @@ is(account()->{memory_bytes}, $memory, 'a machine with too few pages for three')
 
 # ---- they take turns ----
 
-local $ENV{QUIRE_SWAP_FAULTS} = 'stall=4';	# each fourth operation takes 0.2 s
 my %guest = map { ("busy-$_" => run_guest("busy-$_", 'stress', 10 * SOON, 'pattern=random',
 	"seed=$_", 'pages=' . PAGES, 'fill=1')) } 1 .. GUESTS;
 ok(until_true(SOON, sub { events('suspension') }), 'the machine thrashes, and suspends a guest');

@@ -92,7 +92,9 @@ END
 		"  - { name: a, domain: 'x y', swap-dir: /dev/shm, balloon-min: 129M }\n" .
 		"  - { name: b, memory: 32M, balloon-min: 33M }\n" .
 		"  - { name: c, domain: " . 'd' x 41 . ", memory: 1G, balloon-min: 1G }\n" .
-		"  - { name: d, domain: " . 'd' x 42 . " }\n");
+		"  - { name: d, domain: " . 'd' x 42 . " }\n" .
+		"  - { name: e, swap-faults: flood=1, swap-dir: /var/tmp }\n" .
+		"  - { name: f, swap-faults: stall=1 }\n");
 	is($status, 2, 'what quire run would refuse: the status');
 	like($faults->[0], qr/^4:24: 'x y' is no domain: /, '... a domain');
 	like($faults->[1], qr/^4:41: --swap-dir: \/dev\/shm is in memory/, '... a swap file');
@@ -100,7 +102,9 @@ END
 		'... a balloon that the usual memory is too small for');
 	like($faults->[3], qr/^5:42: a guest cannot keep more/, '... or its own');
 	like($faults->[4], qr/^7:24: 'd+' is no domain/, '... a longer name');
-	is(scalar @$faults, 5, '... and no others') or diag join "\n", @$faults;
+	like($faults->[5], qr/^8:29: 'flood=1' is no fault of a disk/, '... a fault of a disk');
+	like($faults->[6], qr/^9:29: there is no disk to fail/, '... or of none');
+	is(scalar @$faults, 7, '... and no others') or diag join "\n", @$faults;
 }
 {
 	my ($status, $faults) = check("name: x\nmachine: { memory: 32M }\ntimeout: 0s\n" .

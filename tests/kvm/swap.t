@@ -94,8 +94,7 @@ for my $mode (qw(ept shadow)) {
 
 # ---- who looks at memory that is swapped out ----
 {
-	local $ENV{QUIRE_SWAP_FAULTS} = 'read-short=5,stall=100';
-	my $guest = hold('again', 8, '--merge=off');
+	my $guest = hold('again', 8, '--merge=off', '--swap-faults=read-short=5,stall=100');
 	quire('pause', 'again');
 	quire('dump', 'again', "$dir/before");
 	my ($text, $status, $mib) = swap_out('again');
@@ -108,9 +107,8 @@ for my $mode (qw(ept shadow)) {
 	verifies($guest, 'again');
 }
 for my $mode (qw(ept shadow)) {
-	local $ENV{QUIRE_SWAP_FAULTS} = 'dead=1';
 	my $name = "d$mode";
-	my $guest = hold($name, 9, '--merge=off', "--paging=$mode");
+	my $guest = hold($name, 9, '--merge=off', "--paging=$mode", '--swap-faults=dead=1');
 	my ($text, $status) = quire('pause', $name);
 	is($status, 0, "$mode: a guest stands still") or diag $text;
 	($text, $status) = swap_out($name);
@@ -124,8 +122,7 @@ for my $mode (qw(ept shadow)) {
 	is(finish($guest, 60)->{status}, 143, '... and can be ended');
 }
 {
-	local $ENV{QUIRE_SWAP_FAULTS} = 'corrupt=1';
-	my $guest = hold('lost', 10, '--merge=off');
+	my $guest = hold('lost', 10, '--merge=off', '--swap-faults=corrupt=1');
 	quire('pause', 'lost');
 	swap_out('lost');
 	my ($text, $status) = quire('dump', 'lost', "$dir/core");
@@ -153,8 +150,7 @@ quire('machine', 'set', "--machine=$address", '--swap=256M');
 
 # ---- a disk that is full ----
 {
-	local $ENV{QUIRE_SWAP_FAULTS} = 'full=1';
-	my $guest = hold('full', 30, '--merge=off');
+	my $guest = hold('full', 30, '--merge=off', '--swap-faults=full=1');
 	my ($text, $status);
 	for (1 .. 4) {
 		($text, $status) = swap_out('full');
@@ -167,25 +163,22 @@ quire('machine', 'set', "--machine=$address", '--swap=256M');
 
 # ---- a disk that fails ----
 {
-	local $ENV{QUIRE_SWAP_FAULTS} = 'read-short=3,write-short=4,stall=700';
-	my $guest = hold('slow', 31, '--merge=off');
+	my $guest = hold('slow', 31, '--merge=off',
+		'--swap-faults=read-short=3,write-short=4,stall=700');
 	my ($text, $status) = swap_out('slow');
 	is($status, 0, 'a disk that does things in parts, and stalls');
 	verifies($guest, '... is no harm');
 }
 {
-	local $ENV{QUIRE_SWAP_FAULTS} = 'write-error=2';
-	my $guest = hold('writes', 32, '--merge=off');
+	my $guest = hold('writes', 32, '--merge=off', '--swap-faults=write-error=2');
 	my ($text, $status) = swap_out('writes');
 	like($text, qr/have to stay: Input\/output error$/m, 'what cannot be written stays');
 	verifies($guest, '... and is no harm');
 }
 {
-	local $ENV{QUIRE_SWAP_FAULTS} = 'read-error=1';
-	my $bad = hold('eio', 33, '--merge=off');
-	local $ENV{QUIRE_SWAP_FAULTS} = 'corrupt=1';
-	my $worse = hold('corrupt', 34, '--merge=off', '--paging=shadow');
-	delete local $ENV{QUIRE_SWAP_FAULTS};
+	my $bad = hold('eio', 33, '--merge=off', '--swap-faults=read-error=1');
+	my $worse = hold('corrupt', 34, '--merge=off', '--paging=shadow',
+		'--swap-faults=corrupt=1');
 	my $good = hold('good', 35, '--merge=off');
 	swap_out(qw(eio corrupt good));
 	fails($bad, 'a disk that cannot read', 'Input/output error');
@@ -229,12 +222,14 @@ quire('machine', 'set', "--machine=$address", '--swap=256M');
 	isnt($status, 0, 'so is one that is not there');
 	like($text, qr/^quire: --swap-dir: cannot make a file in \/nowhere: No such/m,
 		'... with a line');
-	local $ENV{QUIRE_SWAP_FAULTS} = 'stall=x';
-	($text, $status) = quire('run', "--swap-dir=$disk", $quill, 'exit', 0);
+	($text, $status) = quire('run', "--swap-dir=$disk", '--swap-faults=full=2,stall=x', $quill,
+		'exit', 0);
 	is($status, 2, 'a fault that there is not');
-	like($text, qr/^quire: QUIRE_SWAP_FAULTS: 'stall=x' is no fault/m,
-		'... names its variable');
-	delete local $ENV{QUIRE_SWAP_FAULTS};
+	like($text, qr/^quire: --swap-faults: 'stall=x' is no fault of a disk.* read-short, /m,
+		'... with a line');
+	($text, $status) = quire('run', '--swap-faults=full=2', $quill, 'exit', 0);
+	is($status, 2, 'faults of no disk');
+	like($text, qr/^quire: --swap-faults: .* name one by --swap-dir/m, '... with a line');
 	($text, $status) = quire(qw(reclaim --to=tape a));
 	like($text, qr/\Aquire reclaim: --to: it is pool or swap, not 'tape'/,
 		'nor is there a tape');

@@ -375,6 +375,9 @@ static void test_io(void)
 	is(wrong(2), 0, "... with the right bytes");
 	is(swap_faults_parse("stall=3,flood=2", &f, NULL), -EINVAL, "there are no other faults");
 	is(swap_faults_parse("stall=0", &f, NULL), -EINVAL, "... nor such numbers");
+	is(swap_faults_parse("stall=-1", &f, NULL), -EINVAL, "... nor those");
+	is(swap_faults_parse("stall=4294967296", &f, NULL), -EINVAL, "... nor so large ones");
+	is(swap_faults_parse("stall=3x,full=1", &f, NULL), -EINVAL, "... nor what follows them");
 	free(buffers);
 	close(fd);
 }

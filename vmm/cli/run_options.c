@@ -53,6 +53,7 @@ enum option_id {
 	OPT_CONSOLE,
 	OPT_DISK,
 	OPT_SWAP_DIR,
+	OPT_SWAP_FAULTS,
 	OPT_RNG,
 	OPT_NET,
 	OPT_SHARES,
@@ -104,6 +105,7 @@ static const struct option options[] = {
 	{ "machine-memory", required_argument, NULL, OPT_MACHINE_MEMORY },
 	{ "swap", required_argument, NULL, OPT_SWAP },
 	{ "swap-dir", required_argument, NULL, OPT_SWAP_DIR },
+	{ "swap-faults", required_argument, NULL, OPT_SWAP_FAULTS },
 	{ "overcommit", required_argument, NULL, OPT_OVERCOMMIT },
 	{ "overcommit-ratio", required_argument, NULL, OPT_OVERCOMMIT_RATIO },
 	{ "overcommit-bytes", required_argument, NULL, OPT_OVERCOMMIT_BYTES },
@@ -453,6 +455,7 @@ static int set_option(struct run *run, int option, char *value, struct quire_err
 	case OPT_CONSOLE: return set_console(run, value, err);
 	case OPT_DISK: return add_disk(run, value, err);
 	case OPT_SWAP_DIR: run->launch.swap_dir = value; return 0;
+	case OPT_SWAP_FAULTS: return swap_faults_parse(value, &run->vm_config.swap.faults, err);
 	case OPT_RNG: return set_rng(run, value, err);
 	case OPT_STATS:
 		run->stats_path = value;

@@ -6,8 +6,7 @@
 
 /*
  * If there is a --swap-dir: will VMs be able to swap there, and in which units?  Each of them gets
- * a file of its own when it starts.  Tests have the disk fail by QUIRE_SWAP_FAULTS (docs/swap.md).
- * 0; or -errno with *err.
+ * a file of its own when it starts.  0; or -errno with *err.
  */
 int run_prepare_swap(struct run *run, struct quire_error *err);
 

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "mmu/base/clock.h"
+#include "mmu/swap/fault.h"
 #include "mmu/swap/swap_file.h"
 #include "vmm/launch/installed.h"
 #include "amount.h"
@@ -133,6 +134,20 @@ static void read_folder(struct scenario_reader *r, const yaml_node_t *node, void
 	words_add(&group->options, "--swap-dir=%s", text);
 }
 
+static void read_faults(struct scenario_reader *r, const yaml_node_t *node, void *object)
+{
+	const char *text = scenario_text(r, node);
+	struct scenario_group *group = object;
+	struct swap_faults faults;
+	struct quire_error err;
+
+	if (!text)
+		return;
+	if (swap_faults_parse(text, &faults, &err))
+		scenario_fault(r, node, "%.250s", err.text);
+	words_add(&group->options, "--swap-faults=%s", text);
+}
+
 /* As quire run takes it. */
 static void read_domain(struct scenario_reader *r, const yaml_node_t *node, void *object)
 {
@@ -252,6 +267,7 @@ static const struct schema_row guest_rows[] = {
 	{ "hugepages", SCHEMA_CHOICE, .option = "--hugepages", .words = hugepages },
 	{ "reclaim", SCHEMA_CHOICE, .option = "--reclaim", .words = policies },
 	{ "swap-dir", SCHEMA_OTHER, .read = read_folder },
+	{ "swap-faults", SCHEMA_OTHER, .read = read_faults },
 	{ "shares", SCHEMA_COUNT, .option = "--shares", .min = 1, .max = 1000000 },
 	{ "oom-score-adj", SCHEMA_OTHER, .read = read_oom_score },
 	{ "machine-lost", SCHEMA_CHOICE, .option = "--machine-lost", .words = losses },
@@ -286,6 +302,9 @@ static void finish_group(struct scenario_reader *r, const yaml_node_t *node,
 		group->image = installed_quill();
 	if (!group->image)
 		scenario_fault(r, node, "there is no quill.elf beside the program; name an image");
+	if (schema_value(s, node, "swap-faults") && !schema_value(s, node, "swap-dir"))
+		scenario_fault(r, schema_value(s, node, "swap-faults"),
+			       "there is no disk to fail: name one by swap-dir");
 	if (!group->awaited)
 		group->exits[0] = true;
 	if (size_of(s, node, "balloon-min", 0) > size_of(s, node, "memory", USUAL_RAM))
