@@ -5,7 +5,9 @@
  * Victims of one batch go together, in the order of their gfns: the pool needs memory before it
  * wins some, so a page alone could not go.  A page that was touched since the last sample stays: it
  * has been used, which the policy is told now.  A page that does not compress goes to the swap
- * file, if there is one.  Pages that stay come back to the policy with distance 0.
+ * file, if there is one.  Pages that stay come back to the policy with distance 0.  Others need no
+ * frame any more, because they were merged or dropped first: they have not been evicted, and are
+ * new to the policy when they are private again.
  *
  * A 2 MiB leaf is touched as a whole.  If pages of it were chosen, nothing else is older: they go
  * although it was touched, and from then on its pages can be told apart.  To split it would not do:
@@ -57,6 +59,7 @@ static void take_back(struct reclaimer *r, gfn_t gfn, uint64_t nr, bool any,
 		      struct gmem_packed *out)
 {
 	struct gmem_touched t;
+	uint8_t states[EVICT_BATCH];
 	uint64_t swapped = 0;
 
 	gmem_touched(r->gm, GMEM_RECLAIMER, gfn, nr, &t);
@@ -71,10 +74,15 @@ static void take_back(struct reclaimer *r, gfn_t gfn, uint64_t nr, bool any,
 		out->freed += (int64_t)swapped;
 		gmem_touched(r->gm, GMEM_RECLAIMER, gfn, nr, &t);
 	}
+	gmem_states(r->gm, gfn, nr, states);
 	for (uint64_t i = 0; i < nr; i++) {
-		if (!(t.resident[0] >> i & 1))
+		enum page_state state = states[i] & ~GMEM_STATE_LARGE;
+
+		if (page_states[state].loads)
 			continue;
 		reclaimer_mark(r, gfn + i, 0);
+		if (state != PG_PRIVATE)
+			continue;
 		reclaim_load(r->policy, gfn + i, 0);
 		if (t.touched[0] >> i & 1)
 			reclaim_used(r->policy, (gfn + i) / 64, 1ULL << (gfn + i) % 64);

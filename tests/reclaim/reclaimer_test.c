@@ -19,16 +19,21 @@ static const char *policy_name(void)
 	return r->policy->policy->name;
 }
 
+static enum page_state state_of(gfn_t gfn)
+{
+	struct stage2_page page;
+
+	gmem_lookup(gm, gfn, &page);
+	return page.state;
+}
+
 /* How many pages the policy knows that are not private, or does not know that are. */
 static uint64_t differ(void)
 {
-	struct stage2_page page;
 	uint64_t sum = 0;
 
-	for (gfn_t gfn = 0; gfn < NR_PAGES; gfn++) {
-		gmem_lookup(gm, gfn, &page);
-		sum += is_known(gfn) != (page.state == PG_PRIVATE);
-	}
+	for (gfn_t gfn = 0; gfn < NR_PAGES; gfn++)
+		sum += is_known(gfn) != (state_of(gfn) == PG_PRIVATE);
 	return sum;
 }
 
@@ -57,13 +62,9 @@ static void test_knows(void)
 	is(differ(), 0, "... and the policy does not know them any more");
 	reclaimer_sample(r);
 	is(stats().refault_pages, 0, "none has come back");
-	for (gfn_t gfn = 0; gfn < NR_PAGES; gfn++) {
-		struct stage2_page page;
-
-		gmem_lookup(gm, gfn, &page);
-		if (page.state == PG_COMPRESSED && gfn % 2)
+	for (gfn_t gfn = 0; gfn < NR_PAGES; gfn++)
+		if (state_of(gfn) == PG_COMPRESSED && gfn % 2)
 			touch(gfn);
-	}
 	reclaimer_sample(r);
 	is(stats().refault_pages, 64 - pages_in(PG_COMPRESSED),
 	   "those that come back are refaults");
@@ -238,15 +239,85 @@ static void test_working_set(void)
 	end();
 }
 
+/* The guest writes pages that are like frames of the store, or all zeroes; and they become so. */
+static void merge(gfn_t gfn, uint64_t nr, enum page_state to)
+{
+	struct share_run run = { gfn, nr, to, frame_of(1) };
+	struct share_result res = { 0 };
+
+	for (uint64_t i = 0; i < nr; i++)
+		fill_page((uint64_t *)hva(gfn + i), to == PG_ZERO ? 0 : 1 + i);
+	gmem_lock(gm, GMEM_LOOK);
+	if (to == PG_ZERO) {
+		zero_commit(gm, &run, 1, &res);
+	} else {
+		for (uint64_t i = 0; i < nr; i++)
+			references[1 + i]++;
+		share_commit(gm, &run, &res);
+	}
+	gmem_unlock(gm);
+	take_back();
+}
+
+/* Chosen, because the policy has not heard of it yet; but they have not left by that. */
+static void test_merged(void)
+{
+	uint64_t chosen;
+
+	begin(GMEM_HUGE_NEVER, RECLAIM_FIFO);
+	fill(0, 64, fill_text);
+	reclaimer_sample(r);
+	merge(0, 16, PG_SHARED);
+	merge(16, 16, PG_ZERO);
+	gmem_balloon(gm, 32, 16, NULL);
+	reclaimer_evict(r, 64, false, &chosen);
+	is(chosen, 64, "pages are chosen that are merged, zero or ballooned by now%s",
+	   guest_kind());
+	is(stats().gone_pages, 16, "... and the others leave");
+	fill(0, 64, fill_text);
+	reclaimer_sample(r);
+	is(stats().refault_pages, 16, "when all are back, only these are refaults");
+	is(differ(), 0, "... and all are known");
+	end();
+}
+
 /* ---- at random ---- */
+
+static bool left[NR_PAGES]; /* the page was chosen, and left */
+static uint64_t came_back;  /* such pages, as samples should have found them */
+
+static void sample(void)
+{
+	for (gfn_t gfn = 0; gfn < NR_PAGES; gfn++) {
+		if (state_of(gfn) != PG_PRIVATE || is_known(gfn))
+			continue;
+		came_back += left[gfn];
+		left[gfn] = false;
+	}
+	reclaimer_sample(r);
+}
+
+/* A page that stays is known again.  If it is private and not known, the pool sent it back. */
+static void evict(uint64_t nr, bool any)
+{
+	bool known[NR_PAGES];
+	uint64_t chosen;
+
+	for (gfn_t gfn = 0; gfn < NR_PAGES; gfn++)
+		known[gfn] = is_known(gfn);
+	reclaimer_evict(r, nr, any, &chosen);
+	for (gfn_t gfn = 0; gfn < NR_PAGES; gfn++)
+		if (known[gfn] && !is_known(gfn))
+			left[gfn] = state_of(gfn) == PG_COMPRESSED || state_of(gfn) == PG_PRIVATE;
+}
 
 static void one_step(void)
 {
 	gfn_t gfn = tap_random(&rng) % (NR_PAGES - 64);
-	uint64_t nr = 1 + tap_random(&rng) % 64, chosen;
+	uint64_t nr = 1 + tap_random(&rng) % 64;
 	struct gmem_packed packed = { 0 };
 
-	switch (tap_random(&rng) % 9) {
+	switch (tap_random(&rng) % 11) {
 	case 0:
 	case 1: fill(gfn, nr, fill_text); break;
 	case 2: fill(gfn, nr / 8, fill_random); break;
@@ -254,8 +325,10 @@ static void one_step(void)
 	case 4: gmem_balloon(gm, gfn, nr, NULL); break;
 	case 5: gmem_compress(gm, gfn, nr, GMEM_NR_WATCHERS, &packed); break;
 	case 6: touch(gfn); break;
-	case 7: reclaimer_sample(r); break;
-	case 8: reclaimer_evict(r, nr, tap_random(&rng) % 4 == 0, &chosen);
+	case 7: sample(); break;
+	case 8: evict(nr, tap_random(&rng) % 4 == 0); break;
+	case 9: merge(gfn, nr, PG_SHARED); break;
+	case 10: merge(gfn, nr, PG_ZERO);
 	}
 }
 
@@ -264,17 +337,21 @@ static void test_lockstep(enum reclaim_kind kind)
 	uint64_t bad = 0, known = 0;
 
 	begin(kind % 2 ? GMEM_HUGE_NEVER : GMEM_HUGE_AUTO, kind);
+	memset(left, 0, sizeof(left));
+	came_back = 0;
 	for (unsigned int i = 0; i < STEPS; i++) {
 		one_step();
 		if (i % 10)
 			continue;
-		reclaimer_sample(r);
+		sample();
 		bad += differ();
 		known += r->policy->nr_resident != pages_in(PG_PRIVATE);
 	}
 	is(bad + known, 0, "%s knows what is private after each sample%s", policy_name(),
 	   guest_kind());
-	ok(stats().gone_pages > 0 && stats().refault_pages > 0, "... and pages left and came back");
+	ok(stats().gone_pages > 0 && came_back > 0, "... and pages left and came back (%lu)",
+	   (long)came_back);
+	is(stats().refault_pages, came_back, "... which are the refaults");
 	is_sound("at random");
 	end();
 }
@@ -509,6 +586,7 @@ static void test_all(void)
 	test_leaf();
 	test_swap();
 	test_spill();
+	test_merged();
 	if (!guest_on_shadow)
 		test_working_set();
 	for (unsigned int kind = 0; kind < RECLAIM_NR_POLICIES; kind++)
