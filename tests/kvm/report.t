@@ -158,7 +158,7 @@ for my $case ([ 'say where', '' ], [ 'cannot write', "--html=/nowhere/x $dir/all
 # ---- a scenario's folder ----
 SKIP: {
 	my $why = no_guest();
-	skip $why, 12 if $why;
+	skip $why, 14 if $why;
 	my $file = spew('small.yaml', <<'END');
 name: small
 about: two & two <guests>
@@ -171,11 +171,16 @@ timeline:
   - end: g
 END
 	mkdir "$dir/folder";
-	spew('folder/result.json', 'old');
+	my @others = qw(map.svg map-x-g.1.svg map-2-g.1.png map-3.svg map-3-G.svg);
+	spew("folder/$_", 'old') for qw(result.json map-9-g.1.svg map-10-web_3.svg), @others;
 	my ($status, $out, $err) = outcome("$quire play --tap --report=$dir/folder $file");
 	is($status, 0, 'a scenario with a report') or diag $out . $err;
 	my $result = eval { decode_json(slurp("$dir/folder/result.json")) } // {};
 	is($result->{verdict}, 'pass', '... its result is there');
+	is(join(' ', map { s{.*/}{}r } glob "$dir/folder/map-*-*.svg"),
+		'map-1-g.1.svg map-2-g.2.svg map-3-G.svg map-x-g.1.svg', '... its maps alone are');
+	is_deeply([ map { slurp("$dir/folder/$_") } @others ], [ ('old') x @others ],
+		'... and files of others stay');
 	is_xml("$dir/folder/$_.svg", "... $_.svg") for
 		qw(memory merging stalls map-1-g.1 map-2-g.2);
 	is(() = slurp("$dir/folder/memory.svg") =~ /<polygon points="[\d., ]+"/g, 8,

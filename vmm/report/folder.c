@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "vmm/play/result.h"
 
 #define MAX_MAP_FILES 1000u
+#define MAP_LETTERS   "abcdefghijklmnopqrstuvwxyz0123456789._"
 
 static FILE *open_file(const char *dir, const char *name, struct quire_error *err)
 {
@@ -54,8 +56,20 @@ static void map_name(char *name, size_t size, size_t i, const char *vm)
 	int at = snprintf(name, size, "map-%zu-", i + 1);
 
 	for (; *vm && at < (int)size - 5; vm++)
-		name[at++] = strchr("abcdefghijklmnopqrstuvwxyz0123456789._", *vm) ? *vm : '_';
+		name[at++] = strchr(MAP_LETTERS, *vm) ? *vm : '_';
 	strcpy(name + at, ".svg");
+}
+
+/* Can map_name() have made it? */
+static bool is_map_name(const char *name)
+{
+	size_t length = strlen(name), digits;
+
+	if (strncmp(name, "map-", 4) != 0 || length < 4 || strcmp(name + length - 4, ".svg") != 0)
+		return false;
+	digits = strspn(name + 4, "0123456789");
+	name += 4 + digits;
+	return digits && *name == '-' && !name[1 + strspn(name + 1, MAP_LETTERS)];
 }
 
 static void put_map(FILE *f, const json_t *map)
@@ -78,15 +92,42 @@ static int write_maps(const char *dir, const json_t *result, struct quire_error 
 	return code;
 }
 
-int folder_prepare(const char *dir, struct quire_error *err)
+static int remove_file(const char *dir, const char *name, struct quire_error *err)
 {
 	char path[4096];
 
-	if (mkdir(dir, 0777) && errno != EEXIST)
-		return quire_fail(err, -errno, "cannot make %.200s: %m", dir);
-	snprintf(path, sizeof(path), "%s/result.json", dir);
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	if (unlink(path) && errno != ENOENT)
 		return quire_fail(err, -errno, "cannot write %.300s: %m", path);
+	return 0;
+}
+
+static int remove_maps(const char *dir, struct quire_error *err)
+{
+	DIR *d = opendir(dir);
+	const struct dirent *entry;
+	int code = 0;
+
+	if (!d)
+		return quire_fail(err, -errno, "cannot read %.200s: %m", dir);
+	while (!code && (entry = readdir(d)))
+		if (is_map_name(entry->d_name))
+			code = remove_file(dir, entry->d_name, err);
+	closedir(d);
+	return code;
+}
+
+int folder_prepare(const char *dir, struct quire_error *err)
+{
+	int code;
+
+	if (mkdir(dir, 0777) && errno != EEXIST)
+		return quire_fail(err, -errno, "cannot make %.200s: %m", dir);
+	code = remove_file(dir, "result.json", err);
+	if (!code)
+		code = remove_maps(dir, err);
+	if (code)
+		return code;
 	if (access(dir, W_OK | X_OK))
 		return quire_fail(err, -errno, "cannot write into %.200s: %m", dir);
 	return 0;

@@ -8,8 +8,8 @@
 
 /*
  * Make the folder if need be, and see that it can be written.  Call it before the scenario starts:
- * nobody wants to hear of it afterwards.  A result.json that is there from before is removed, so
- * that it is not taken for this one's.  0; -errno with *err.
+ * nobody wants to hear of it afterwards.  A result.json and pictures of maps that are there from
+ * before are removed, so that they are not taken for this one's.  0; -errno with *err.
  */
 int folder_prepare(const char *dir, struct quire_error *err);
 
