@@ -255,6 +255,16 @@ sub play {
 }
 
 {
+	my $path = spew('loud.yaml', "name: t\nmachine: { memory: 128M }\nguests:\n" .
+		"  - { name: a, memory: 16M, args: [exit, \"\\e[31m \\x9b\\t;32m\"] }\n");
+	my ($status, $out, $err) = outcome("$quire play --verbose $path");
+	is($status, 1, 'a guest that prints escape sequences, with --verbose: the status');
+	like($err, qr/ a\| quill: cannot run "exit \?\[31m \?\? ;32m"; usage: exit N$/m,
+		'... it is heard');
+	unlike($out . $err, qr/[^\n -~]/, '... and commands no terminal');
+}
+
+{
 	my $image = spew('no.elf', 'this is text, and no image');
 	my $path = spew('short.yaml', "name: t\nmachine: { memory: 128M }\nguests:\n" .
 		"  - { name: a, memory: 16M, image: no.elf }\n" .

@@ -51,10 +51,12 @@ static void test_strange_bytes(void)
 	add(result, false, "b ends", "status 4: \xff\xfe\x1b[31m");
 	add(result, false, "c ends", "cut in the middle: \xc3");
 	add(result, false, "one\n  < two", "1");
-	is(result_failures(result), 3, "a check that failed counts, whatever the guest said last");
+	add(result, false, "e ends", "\xc2\x9b;31m\xc2\xa0");
+	is(result_failures(result), 4, "a check that failed counts, whatever the guest said last");
 	ok(!strcmp(value_of(result, 0), "status 0: caf\xc3\xa9"), "UTF-8 stays");
 	ok(!strcmp(value_of(result, 1), "status 4: ???[31m"), "other bytes become ?");
 	ok(!strcmp(value_of(result, 2), "cut in the middle: ?"), "... so does half a character");
+	ok(!strcmp(value_of(result, 4), "??;31m??"), "... and a control character of two bytes");
 	result_event(result, 1, 4, "b\xff ended");
 	result_end(result, RESULT_FAIL, "line 4: \xc3", 2);
 	text = printed(result_json, result);

@@ -60,11 +60,14 @@ static void take_line(void *ctx, const char *line)
 {
 	const struct speaker *who = ctx;
 	struct play_guest *g = &who->p->guest[who->i];
+	json_t *clean = result_text(line);
+	const char *text = clean ? json_string_value(clean) : "";
 
-	snprintf(g->last, sizeof(g->last), "%s", line);
+	snprintf(g->last, sizeof(g->last), "%s", text);
 	if (who->p->verbose)
 		fprintf(stderr, "%7.2f s  %s| %s\n", play_seconds(who->p),
-			who->p->s->guest[who->i].name, line);
+			who->p->s->guest[who->i].name, text);
+	json_decref(clean);
 }
 
 /* "web.1 ends with status 0 or 120", as its group says. */

@@ -67,17 +67,20 @@ static json_t *seconds(double s)
 	return json_real((double)(int64_t)(s * 1000 + 0.5) / 1000);
 }
 
-/*
- * Text for the result.  JSON has no other bytes than UTF-8, and whoever prints a result may have a
- * terminal: text with anything else, such as a guest's last words, becomes ASCII with ? for it.
- */
-static json_t *text_of(const char *text)
+/* Does a terminal obey it?  c is in UTF-8, in which U+0080 to U+009F have two bytes. */
+static bool is_control(const char *c)
+{
+	return (unsigned char)*c < ' ' || *c == '\x7f' ||
+	       (*c == '\xc2' && (unsigned char)c[1] < 0xa0);
+}
+
+json_t *result_text(const char *text)
 {
 	json_t *clean = json_string(text);
 	char *to;
 
 	for (const char *c = text; clean && *c; c++)
-		if ((unsigned char)*c < ' ' || *c == '\x7f') {
+		if (is_control(c)) {
 			json_decref(clean);
 			clean = NULL;
 		}
@@ -86,7 +89,7 @@ static json_t *text_of(const char *text)
 	to = strdup(text);
 	for (char *c = to; c && *c; c++)
 		if (*c < ' ' || *c > '~')
-			*c = *c == '\n' ? ' ' : '?';
+			*c = *c == '\n' || *c == '\t' ? ' ' : '?';
 	clean = to ? json_string(to) : NULL;
 	free(to);
 	return clean;
@@ -101,9 +104,9 @@ json_t *result_new(const char *name, const char *file, uint64_t seed)
 	gethostname(host, sizeof(host) - 1);
 	strftime(began, sizeof(began), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
 	return json_pack("{s:s, s:o, s:o, s:I, s:o, s:s, s:[], s:[], s:[], s:[], s:[]}", "schema",
-			 "quire.play/1", "name", text_of(name), "file", text_of(file), "seed",
-			 (json_int_t)seed, "host", text_of(host), "began", began, "checks",
-			 "events", "guests", "samples", "maps");
+			 "quire.play/1", "name", result_text(name), "file", result_text(file),
+			 "seed", (json_int_t)seed, "host", result_text(host), "began", began,
+			 "checks", "events", "guests", "samples", "maps");
 }
 
 static void append(json_t *result, const char *list, json_t *item)
@@ -115,16 +118,16 @@ void result_event(json_t *result, double t_s, unsigned int line, const char *tex
 {
 	append(result, "events",
 	       json_pack("{s:o, s:i, s:o}", "t_s", seconds(t_s), "line", (int)line, "text",
-			 text_of(text)));
+			 result_text(text)));
 }
 
 void result_check(json_t *result, const struct result_check *check)
 {
 	append(result, "checks",
 	       json_pack("{s:s, s:o, s:i, s:o, s:b, s:o}", "kind", check->kind, "text",
-			 text_of(check->text), "line", (int)check->line, "at_s",
+			 result_text(check->text), "line", (int)check->line, "at_s",
 			 seconds(check->at_s), "ok", (int)check->ok, "value",
-			 text_of(check->value)));
+			 result_text(check->value)));
 }
 
 /* Those members of an object that are in the list, as far as it has them. */
@@ -180,7 +183,7 @@ void result_end(json_t *result, enum result_verdict verdict, const char *reason,
 	json_object_set_new(result, "seconds", seconds(took_s));
 	json_object_set_new(result, "verdict", json_string(result_verdicts[verdict]));
 	if (*reason)
-		json_object_set_new(result, "reason", text_of(reason));
+		json_object_set_new(result, "reason", result_text(reason));
 }
 
 unsigned int result_failures(const json_t *result)

@@ -37,6 +37,13 @@ struct result_check {
 	char value[200]; /* what was there: "123 >= 456", or why nothing was */
 };
 
+/*
+ * A text as results have it, for json_decref(); NULL: no memory.  JSON has no other bytes than
+ * UTF-8, and whoever reads a result may have a terminal: text with anything else, such as a guest's
+ * last words, becomes ASCII with ? for it.
+ */
+json_t *result_text(const char *text);
+
 /* A new result, without a verdict yet; NULL: no memory.  Free it with json_decref(). */
 json_t *result_new(const char *name, const char *file, uint64_t seed);
 

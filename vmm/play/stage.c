@@ -115,13 +115,21 @@ int stage_start_guest(struct stage_guest *g, const struct words *words, struct q
 	return 0;
 }
 
+/* Some end their lines with CR LF. */
+static void end_line(struct stage_guest *g)
+{
+	if (g->bytes && g->line[g->bytes - 1] == '\r')
+		g->bytes--;
+	g->line[g->bytes] = '\0';
+	g->bytes = 0;
+}
+
 static void take_bytes(struct stage_guest *g, const char *bytes, size_t nr,
 		       void (*take)(void *ctx, const char *line), void *ctx)
 {
 	for (size_t i = 0; i < nr; i++) {
 		if (bytes[i] == '\n' || g->bytes == sizeof(g->line) - 1) {
-			g->line[g->bytes] = '\0';
-			g->bytes = 0;
+			end_line(g);
 			take(ctx, g->line);
 		}
 		if (bytes[i] != '\n')

@@ -51,8 +51,8 @@ struct stage_guest {
 int stage_start_guest(struct stage_guest *g, const struct words *words, struct quire_error *err);
 
 /*
- * Take what it has printed, and call `take` for each line.  True: it ended just now, and its status
- * is known.
+ * Take what it has printed, and call `take` for each line, which may have any bytes.  True: it
+ * ended just now, and its status is known.
  */
 bool stage_hear(struct stage_guest *g, void (*take)(void *ctx, const char *line), void *ctx);
 
