@@ -52,7 +52,12 @@ void vm_info(struct vm *vm, struct vm_info *out)
 	out->vcpu_cpu_ns = 1500000000;
 	out->mem.s2.ram_pages = LAB_PAGES;
 	out->mem.s2.pages[PG_PRIVATE] = LAB_PRIVATE;
-	out->mem.s2.pages[PG_ABSENT] = LAB_PAGES - LAB_PRIVATE;
+	out->mem.s2.pages[PG_COMPRESSED] = LAB_COMPRESSED;
+	out->mem.s2.pages[PG_ABSENT] = LAB_PAGES - LAB_PRIVATE - LAB_COMPRESSED;
+	out->mem.pool.pool_pages = LAB_POOL;
+	out->mem.pool.object_pages = LAB_COMPRESSED - 1;
+	out->mem.pool.filled_pages = 1;
+	out->mem.swap.spare_pages = LAB_CACHED;
 	out->mem.s2.large_leaves = 1;
 	out->mem.s2.tables = 4;
 	out->mem.orphan_pages = 3;

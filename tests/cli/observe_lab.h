@@ -22,6 +22,9 @@
 
 #define LAB_PAGES	 10000u
 #define LAB_PRIVATE	 1024u /* of these */
+#define LAB_COMPRESSED	 30u   /* ... in a pool of as many pages as follow */
+#define LAB_POOL	 12u
+#define LAB_CACHED	 7u /* copies in its swap file of pages that came home */
 #define LAB_FAULTS_PER_S 1000u
 #define LAB_SWAP	 20u /* pages of the machine's swap that it holds */
 
