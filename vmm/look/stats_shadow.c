@@ -33,17 +33,19 @@ uint64_t stats_shadow_exceptions(const struct vm_info *info)
 	return sum;
 }
 
+static bool is_named_like(unsigned int row, unsigned int other)
+{
+	return !strcmp(monitor_name(row), monitor_name(other));
+}
+
 uint64_t stats_shadow_emulated_by_name(const struct vm_info *info, unsigned int row)
 {
 	uint64_t sum = 0;
 
-	for (unsigned int i = 0; i < MONITOR_NR_ROWS; i++) {
-		if (strcmp(monitor_name(i), monitor_name(row)) != 0)
-			continue;
-		if (i < row)
-			return 0;
+	if (row && is_named_like(row, row - 1))
+		return 0;
+	for (unsigned int i = row; i < MONITOR_NR_ROWS && is_named_like(row, i); i++)
 		sum += info->shadow.emulated[i];
-	}
 	return sum;
 }
 

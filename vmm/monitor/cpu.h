@@ -138,7 +138,7 @@ enum monitor_result monitor_reflect(struct monitor_cpu *cpu, const struct emulat
 /* The instructions that monitor_emulate() knows. */
 #define MONITOR_NR_ROWS 58u
 
-/* The mnemonic of a row. */
+/* The mnemonic of a row.  Rows of the same one follow each other. */
 const char *monitor_name(unsigned int row);
 
 #endif
