@@ -5,6 +5,7 @@
 # make demo          deps, build, and the main job on real guests
 # make demo-linux    Linux guests that merge, with a balloon, beside QEMU with KSM; where KVM cannot
 #                    run them, in the bed
+# make tests         build the tests, and run none
 # make check         every test under prove(1); SAN=1: the same under ASan and UBSan
 # make check-bed     tests that touch KVM, in an emulated machine with real two-dimensional paging
 #                    (BED=all: every test); make deps-bed installs what that needs
@@ -265,8 +266,10 @@ TEST_ENV = QUIRE_MACHINE=own QUIRE_BUILD=$(BUILD) QUIRE_FUZZ_BUILD=$(FUZZ_BUILD)
 	ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:allocator_may_return_null=1 \
 	UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1
 
+tests: all $(TEST_BIN) $(PAYLOADS)
+
 # tools/check.sh runs prove and lists what was skipped, and why, before prove's own summary.
-check: all headers-check $(TEST_BIN) $(PAYLOADS) fuzzers tsan
+check: tests headers-check fuzzers tsan
 	$(Q)$(TEST_ENV) TEST_TIMEOUT=$(TEST_TIMEOUT) CHECK_JOBS=$(CHECK_JOBS) \
 		tools/check.sh '$(PROVE)' $(PROVE_OPTS) -- $(TESTS)
 
@@ -285,7 +288,7 @@ BED_DIR := build-bed
 deps-bed:
 	$(Q)tools/bed/deps.sh $(BED_DIR)
 
-check-bed: all $(TEST_BIN) $(PAYLOADS)
+check-bed: tests
 	$(Q)$(TEST_ENV) QUIRE_BED=$(BED_DIR) $(PROVE) $(PROVE_OPTS) tests/bed/bed.t
 
 fuzz: fuzzers
@@ -338,6 +341,6 @@ deb: all
 clean:
 	rm -rf build build-*
 
-.PHONY: all help deps check soak check-bed deps-bed fuzzers tsan fuzz bench demo demo-linux \
+.PHONY: all help deps tests check soak check-bed deps-bed fuzzers tsan fuzz bench demo demo-linux \
         headers-check lint reference install uninstall deb clean
 -include $(shell find $(BUILD) $(FUZZ_BUILD) $(TSAN_BUILD) -name '*.d' 2>/dev/null)
