@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What it costs to compress pages, to bring them home, and to look which are touched; without KVM.
- * The contents are those of a file: a library's, unless the command has another's name.  Beside it
- * is what LZ4 alone takes for the same pages.  Processor time is of the thread that does the work.
- * key=value lines; medians of RUNS runs.
+ * What it costs to compress pages, to swap them out, to bring them home, and to look which are
+ * touched; without KVM.  The contents are those of a file: a library's, unless the command has
+ * another's name.  Beside it is what LZ4 alone takes for the same pages.  The swap file is in
+ * TMPDIR, or else /var/tmp.  Processor time is of the thread that does the work.  key=value lines;
+ * medians of RUNS runs.
  */
 #include <fcntl.h>
 #include <lz4.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 #include "mmu/base/clock.h"
 #include "mmu/memory/gmem_internal.h"
+#include "mmu/swap/swap_file.h"
 
 #define PAGES  16384u
 #define RUNS   7u
@@ -178,19 +180,57 @@ static void test_touches(void)
 	time_touches("absent");
 }
 
+static void test_swap(void)
+{
+	struct gmem_swapped out = { 0 };
+	struct gmem_stats s;
+	uint64_t start;
+
+	fill();
+	start = monotonic_ns();
+	if (gmem_swap_out(gm, 0, PAGES, GMEM_NR_WATCHERS, &out))
+		die("pages cannot be swapped out");
+	gmem_stats(gm, &s);
+	printf("swap_out_ns_per_page=%lu swapped=%lu copy_bytes_per_page=%lu\n",
+	       (unsigned long)((monotonic_ns() - start) / PAGES), (unsigned long)out.swapped,
+	       (unsigned long)(s.swap.copy_bytes / out.swapped));
+	time_touches("swapped");
+	gmem_stats(gm, &s);
+	printf("swapped_in=%lu ahead_of_a_touch=%lu\n", (unsigned long)s.swapped_in_pages,
+	       (unsigned long)s.swap_ahead_pages);
+}
+
+/* A swap file, or false and a line that says why there is none. */
+static bool make_swap_file(struct gmem_swap *swap)
+{
+	const char *dir = getenv("TMPDIR");
+	struct quire_error err;
+
+	swap->fd =
+		swap_file_make(dir ? dir : "/var/tmp", SWAP_FILE_BYTES(PAGES), &swap->unit, &err);
+	if (swap->fd < 0)
+		printf("# compress_bench: %s: swapped pages are not measured\n", err.text);
+	return swap->fd >= 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct gfn_range ram[] = { { 0, PAGES } };
-	const struct gmem_config config = { .ram = ram, .nr_ram = 1, .hugepages = GMEM_HUGE_NEVER };
+	struct gmem_swap swap = { .quota = NULL };
+	struct gmem_config config = { .ram = ram, .nr_ram = 1, .hugepages = GMEM_HUGE_NEVER };
 	struct quire_error err;
 
 	read_contents(argc > 1 ? argv[1] : A_FILE);
+	if (make_swap_file(&swap))
+		config.swap = &swap;
 	if (gmem_create(&config, &gm, &err) || gmem_start(gm, &err))
 		die(err.text);
 	fill();
 	test_lz4();
 	test_compress();
 	test_touches();
+	if (config.swap)
+		test_swap();
 	gmem_destroy(gm);
 	return 0;
 }
