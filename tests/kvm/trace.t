@@ -118,6 +118,11 @@ for my $mode (qw(ept shadow)) {
 	my $guest = visitor('end');
 	my $trace = start("$dir/t", $quire, 'trace', '--seconds=100', "end-$$");
 	says($trace, '\n# 0', 1, 30);
+	my ($text, $status) = quire('trace', '--seconds=0.1', "end-$$", "$dir/second");
+	is($text, "quire trace: another quire trace records this VM\n",
+		'who traces a guest that is traced hears so');
+	is($status, 121, '... and its status');
+	ok(!-e "$dir/second", '... and no file is touched for that');
 	kill INT => $trace->{pid};
 	finish($trace);
 	is($trace->{status}, 0, 'SIGINT ends a trace');

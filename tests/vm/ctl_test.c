@@ -102,7 +102,7 @@ static void test_touched(void)
 {
 	static uint64_t bits[CTL_MOST_FORGET / 64];
 	struct quire_error err;
-	int fd = connect_vm();
+	int fd = connect_vm(), other = connect_vm(), code, tries = 10000;
 
 	is(ctl_touched(fd, 0, CTL_MOST_FORGET, bits, &err), 0, "CTL_TOUCHED is done");
 	is_hex(bits[0], 0x9249249249249249, "... it has a bit for each page");
@@ -111,7 +111,15 @@ static void test_touched(void)
 	is_hex(bits[0], 2, "... and have a bit each");
 	is(ctl_touched(fd, align_up(RAM_END, 512), 1, bits, &err), -EFAULT,
 	   "what is no RAM is not touched");
+	is(ctl_touched(other, 0, 512, bits, &err), -EBUSY, "another client may not ask");
+	ok(strstr(err.text, "another quire trace"), "... and hears why: %s", err.text);
+	is(ctl_touched(fd, 0, 512, bits, &err), 0, "... the first still may");
 	close(fd);
+	do /* the VM may see the request before it sees who has gone */
+		code = ctl_touched(other, 0, 512, bits, &err);
+	while (code == -EBUSY && tries-- && !usleep(1000));
+	is(code, 0, "... and when it has gone, the other may");
+	close(other);
 	is(status_of_request(request(CTL_TOUCHED, 0, CTL_MOST_FORGET + 1, 0)), -EINVAL,
 	   "more pages than a request may have are refused");
 	is(status_of_request(request(CTL_TOUCHED, 0, 0, 0)), -EINVAL, "... and none");

@@ -31,8 +31,8 @@ const char trace_usage[] =
 	"  --interval=S  the length of an interval in seconds (default: 0.1)\n"
 	"  --seconds=S   how long to record (default: 10)\n"
 	"\n"
-	"Exit status: 0; 2 wrong usage; 121 no such VM, or it does not answer, or FILE cannot be\n"
-	"written.\n";
+	"Exit status: 0; 2 wrong usage; 121 no such VM, or it does not answer, or somebody traces\n"
+	"it already, or FILE cannot be written.\n";
 
 struct recorder {
 	uint64_t interval_ns, record_ns;
@@ -70,7 +70,9 @@ static int parse_options(int argc, char **argv, struct recorder *r, struct quire
 	if (code)
 		return code;
 	if (argc - optind < 1 || argc - optind > 2)
-		return quire_fail(err, -EINVAL, "say which VM (name or pid); see quire help trace");
+		return quire_fail(err, -EINVAL,
+				  "say which VM (name or pid), and no more than one FILE; see "
+				  "quire help trace");
 	r->vm = argv[optind];
 	r->path = argv[optind + 1];
 	if (r->path && !strcmp(r->path, "-"))
@@ -136,14 +138,11 @@ static void print_head(struct recorder *r)
 		r->info.vm.name, size_text(r->info.vm.ram_bytes), (double)r->interval_ns / 1e9);
 }
 
-/* The first answer is of what was before. */
 static int record(struct recorder *r, struct quire_error *err)
 {
 	uint64_t start = monotonic_ns(), end = start + r->record_ns, due = start;
-	int code = ask(r, err);
+	int code = 0;
 
-	if (code)
-		return code;
 	print_head(r);
 	while (!code && !stopped && due < end && !ferror(r->f)) {
 		due = min_u64(due + r->interval_ns, end);
@@ -179,6 +178,9 @@ static int prepare(struct recorder *r, struct quire_error *err)
 	r->ever = calloc(r->words, sizeof(*r->ever));
 	if (!r->now || !r->ever)
 		return quire_fail(err, -ENOMEM, "no memory for the pages of %s", r->info.vm.name);
+	code = ask(r, err); /* this answer is of what was before */
+	if (code)
+		return code;
 	r->f = r->path ? fopen(r->path, "we") : stdout;
 	if (!r->f)
 		return quire_fail(err, -EIO, "cannot write %s: %m", r->path);

@@ -157,6 +157,10 @@ static int refusal(unsigned int op, int status, struct quire_error *err)
 				  "the VM was started by another version of quire; "
 				  "use that version");
 	case -EFAULT: return quire_fail(err, status, "the VM has no RAM there");
+	case -EBUSY:
+		return quire_fail(err, status,
+				  op == CTL_TOUCHED ? "another quire trace records this VM" :
+						      "the VM is busy with such a request");
 	case -ENOENT:
 		return quire_fail(err, status,
 				  op == CTL_FRAME_USERS ? "the page is not shared" :

@@ -286,7 +286,7 @@ static void take_request(struct ctl *ctl, struct client *c, struct vm *vm)
 		drop(c);
 		return;
 	}
-	ctl_begin(c, vm);
+	ctl_begin(ctl, c, vm);
 	set_answering(ctl, c, true);
 }
 

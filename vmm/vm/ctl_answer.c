@@ -49,12 +49,23 @@ static void read_start(struct client *c)
 	c->end = gpa + min_u64(bytes, UINT64_MAX - gpa);
 }
 
-void ctl_begin(struct client *c, struct vm *vm)
+/* Is there a client that asks which pages are touched? */
+static bool is_traced(const struct ctl *ctl)
+{
+	for (unsigned int i = 0; i < CTL_MAX_CLIENTS; i++)
+		if (ctl->client[i].fd >= 0 && ctl->client[i].traces)
+			return true;
+	return false;
+}
+
+void ctl_begin(struct ctl *ctl, struct client *c, struct vm *vm)
 {
 	if (c->request.op == CTL_MAP)
 		map_start(c, vm);
 	if (c->request.op == CTL_READ)
 		read_start(c);
+	if (c->request.op == CTL_TOUCHED && !is_traced(ctl))
+		c->traces = true;
 }
 
 uint64_t ctl_chunk(const struct client *c)
@@ -277,13 +288,16 @@ static int touched_in_block(struct gmem *gm, gfn_t gfn, uint64_t nr, uint64_t *b
 	return gmem_forget_touches(gm, GMEM_TRACER, gfn, nr);
 }
 
-static int answer_touched(struct ctl *ctl, const struct ctl_request *req, struct vm *vm)
+static int answer_touched(struct ctl *ctl, const struct client *c, struct vm *vm)
 {
+	const struct ctl_request *req = &c->request;
 	uint64_t *bits = (void *)ctl->packet.payload, gfn = req->arg[0], nr = req->arg[1];
 	int code = 0;
 
 	if (!is_part(req, CTL_MOST_FORGET) || gfn % QUIRE_BLOCK_PAGES)
 		return -EINVAL;
+	if (!c->traces)
+		return -EBUSY;
 	for (uint64_t i = 0; i < nr && !code; i += QUIRE_BLOCK_PAGES)
 		code = touched_in_block(vm_gmem(vm), gfn + i, min_u64(nr - i, QUIRE_BLOCK_PAGES),
 					bits + i / 64);
@@ -380,7 +394,7 @@ int ctl_answer(struct ctl *ctl, const struct client *c, struct vm *vm)
 	case CTL_MERGE_MODE: return answer_merge_mode(&c->request, vm);
 	case CTL_MERGE_NOW: return answer_merge_now(ctl, vm);
 	case CTL_FORGET_TOUCHES: return answer_forget_touches(&c->request, vm);
-	case CTL_TOUCHED: return answer_touched(ctl, &c->request, vm);
+	case CTL_TOUCHED: return answer_touched(ctl, c, vm);
 	case CTL_COMPRESS: return answer_compress(ctl, &c->request, vm);
 	case CTL_STORY: return answer_story(ctl, &c->request, vm);
 	case CTL_SWAP_OUT: return answer_swap_out(ctl, &c->request, vm);

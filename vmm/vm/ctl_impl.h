@@ -10,6 +10,7 @@ struct client {
 	int fd;		/* -1: nobody */
 	bool answering; /* `request` is being answered ... */
 	bool waiting;	/* ... with bytes that are still to come from the swap file */
+	bool traces;	/* it asked CTL_TOUCHED, and nobody else did before */
 	uint64_t turn;	/* of its last activity: the client with the smallest is dropped first */
 	struct ctl_request request;
 	uint64_t next, end; /* what is still to be sent: CTL_MAP: gfns; CTL_READ: gpas */
@@ -31,7 +32,7 @@ struct ctl {
 };
 
 /* Make ready for the first part of the answer to c->request. */
-void ctl_begin(struct client *c, struct vm *vm);
+void ctl_begin(struct ctl *ctl, struct client *c, struct vm *vm);
 
 /*
  * Make the next part of it in the packet's payload.  Returns its size, or -errno; -EINPROGRESS of

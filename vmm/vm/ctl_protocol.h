@@ -83,10 +83,10 @@
  *
  *   CTL_TOUCHED
  *     Which pages has the guest touched since this was last asked about them?  arg[0]: the first
- *     gfn, a multiple of 512.  arg[1]: the number of pages, from 1 to CTL_MOST_FORGET.  Clients
- *     that ask take the answers from each other.
+ *     gfn, a multiple of 512.  arg[1]: the number of pages, from 1 to CTL_MOST_FORGET.
  *     Payload: a bit for each page, in uint64_t.
- *     -EFAULT: they are not all RAM.
+ *     -EFAULT: they are not all RAM.  -EBUSY: another client, which is still there, has asked
+ *     this before: two would take the answers from each other.
  *
  *   CTL_COMPRESS
  *     Compress private pages.  arg[0]: the first gfn.  arg[1]: the number of pages, from 1 to
