@@ -55,7 +55,8 @@ static void tell(struct reclaimer *r, uint64_t now)
 	record.compressed = gs.s2.pages[PG_COMPRESSED];
 	record.pool = gs.pool.pool_pages;
 	record.swapped = gs.s2.pages[PG_SWAPPED];
-	record.working_set = r->has_estimate ? r->stats.working_set_pages : gs.s2.pages[PG_PRIVATE];
+	record.working_set = r->has_estimate ? r->stats.working_set_pages :
+					       reclaimer_used_at_most(r);
 	record.working_set_error = r->stats.working_set_error_pages;
 	record.freed = r->stats.freed_pages + r->stats.given_pages;
 	record.refaults = r->stats.refault_pages;

@@ -69,6 +69,12 @@ struct heat {
 	uint64_t unused;  /* ... of them those that were not used */
 };
 
+/* A page that is watched for the working set: was it away when it was drawn?  See working_set.c. */
+struct drawn_page {
+	gfn_t gfn;
+	bool away;
+};
+
 /* [I] immutable once the thread runs   [a] atomic   all else is the thread's alone */
 struct reclaimer {
 	struct reclaimer_config config; /* [I] */
@@ -92,12 +98,13 @@ struct reclaimer {
 	uint64_t empty_until_ns; /* and it is not said before that pages could go */
 	uint64_t told_ns;	 /* when the last record was told ... */
 	bool told_more;		 /* ... and what it said of that */
-	gfn_t drawn[RECLAIMER_DRAWN]; /* pages that are watched for the working set ... */
-	unsigned int nr_drawn;	      /* ... so many ... */
-	uint64_t look_ns;	      /* ... until then */
-	bool has_estimate;	      /* the working set was estimated */
-	uint64_t dice;		      /* the state of random numbers */
-	struct reclaimer_stats stats; /* [a] written by the thread */
+	struct drawn_page drawn[RECLAIMER_DRAWN]; /* watched for the working set ... */
+	unsigned int nr_drawn;			  /* ... so many ... */
+	uint32_t drawn_at;			  /* ... since so many pages were chosen, + 1 ... */
+	uint64_t look_ns;			  /* ... until then */
+	bool has_estimate;			  /* the working set was estimated */
+	uint64_t dice;				  /* the state of random numbers */
+	struct reclaimer_stats stats;		  /* [a] written by the thread */
 };
 
 /* Add to a counter that others may read. */
@@ -149,6 +156,9 @@ void reclaimer_refault(struct reclaimer *r, uint64_t distance);
  */
 void reclaimer_draw(struct reclaimer *r);
 void reclaimer_estimate(struct reclaimer *r);
+
+/* The pages of which it may be a part: what is private, and what had to leave.  (working_set.c) */
+uint64_t reclaimer_used_at_most(const struct reclaimer *r);
 
 /*
  * Choose `nr` pages, but EVICT_LEAST to EVICT_BATCH, and send them away; `any`: also those that

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The working set: how many of its private pages a guest uses, by samples.
+ * The working set: how many of its pages a guest uses, by samples.  They are the private ones, and
+ * those that had to leave: a guest that loads page after page uses more than it holds.
  *
- * Some private pages are drawn at random, and their touches are forgotten.  A period later one sees
- * how many of them were touched.  C. A. Waldspurger, "Memory Resource Management in VMware ESX
- * Server", OSDI 2002, section 5.3.  So few faults cost a guest nothing that could be measured, and
- * the error does not depend on its size.
+ * Some of these pages are drawn at random, and touches of the private ones are forgotten.  A period
+ * later one sees how many were touched.  A page that was away and came home counts as touched, also
+ * if it has left again; one that was private and left says nothing.  C. A. Waldspurger, "Memory
+ * Resource Management in VMware ESX Server", OSDI 2002, section 5.3.  So few faults cost a guest
+ * nothing that could be measured, and the error does not depend on its size.
  *
  * The error.  Of n pages drawn t were touched.  Let n' = n + z^2 and p' = (t + z^2 / 2) / n', where
  * z = 1.645: nine times out of ten the true part is within z * sqrt(p' (1 - p') / n') of p'.  A.
@@ -39,20 +41,44 @@ static gfn_t draw(struct reclaimer *r)
 	return ram->start + at;
 }
 
+static bool is_away(enum page_state state)
+{
+	return page_states[state].loads;
+}
+
 void reclaimer_draw(struct reclaimer *r)
 {
 	struct stage2_page page;
 
 	r->nr_drawn = 0;
+	r->drawn_at = (uint32_t)r->policy->nr_chosen + 1;
 	for (unsigned int i = 0; i < DRAWS * RECLAIMER_DRAWN && r->nr_drawn < RECLAIMER_DRAWN;
 	     i++) {
 		gfn_t gfn = draw(r);
 
-		if (gmem_lookup(r->gm, gfn, &page) || page.state != PG_PRIVATE)
+		if (gmem_lookup(r->gm, gfn, &page) ||
+		    (page.state != PG_PRIVATE && !is_away(page.state)))
 			continue;
-		gmem_forget_touches(r->gm, GMEM_WORKING_SET, gfn, 1);
-		r->drawn[r->nr_drawn++] = gfn;
+		if (page.state == PG_PRIVATE)
+			gmem_forget_touches(r->gm, GMEM_WORKING_SET, gfn, 1);
+		r->drawn[r->nr_drawn++] = (struct drawn_page){ gfn, is_away(page.state) };
 	}
+}
+
+/* Was a page that was drawn touched?  False: that cannot be said. */
+static bool is_told(struct reclaimer *r, const struct drawn_page *drawn, bool *touched)
+{
+	struct stage2_page page;
+	struct gmem_touched t;
+
+	if (drawn->away && !gmem_lookup(r->gm, drawn->gfn, &page) && is_away(page.state)) {
+		*touched = r->chosen_at[drawn->gfn] &&
+			   (int32_t)(r->chosen_at[drawn->gfn] - r->drawn_at) > 0;
+		return true;
+	}
+	gmem_touched(r->gm, GMEM_WORKING_SET, drawn->gfn, 1, &t);
+	*touched = t.touched[0];
+	return t.resident[0];
 }
 
 static uint64_t root(uint64_t n)
@@ -81,22 +107,33 @@ static uint64_t error_of(uint64_t t, uint64_t n)
 	       1;
 }
 
-void reclaimer_estimate(struct reclaimer *r)
+uint64_t reclaimer_used_at_most(const struct reclaimer *r)
 {
-	uint64_t touched = 0, still = 0, pages;
-	struct gmem_touched t;
+	uint64_t pages = 0;
 	struct gmem_stats gs;
 
-	for (unsigned int i = 0; i < r->nr_drawn; i++) {
-		gmem_touched(r->gm, GMEM_WORKING_SET, r->drawn[i], 1, &t);
-		still += t.resident[0];
-		touched += t.touched[0];
-	}
 	gmem_stats(r->gm, &gs);
-	pages = gs.s2.pages[PG_PRIVATE];
-	__atomic_store_n(&r->stats.working_set_pages, still ? pages * touched / still : pages,
+	for (enum page_state state = 0; state < PG_NR_STATES; state++)
+		if (state == PG_PRIVATE || is_away(state))
+			pages += gs.s2.pages[state];
+	return pages;
+}
+
+void reclaimer_estimate(struct reclaimer *r)
+{
+	uint64_t touched = 0, told = 0, pages = reclaimer_used_at_most(r);
+
+	for (unsigned int i = 0; i < r->nr_drawn; i++) {
+		bool one;
+
+		if (!is_told(r, &r->drawn[i], &one))
+			continue;
+		told++;
+		touched += one;
+	}
+	__atomic_store_n(&r->stats.working_set_pages, told ? pages * touched / told : pages,
 			 __ATOMIC_RELAXED);
 	__atomic_store_n(&r->stats.working_set_error_pages,
-			 still ? min_u64(pages, pages * error_of(touched, still) / UNIT) : pages,
+			 told ? min_u64(pages, pages * error_of(touched, told) / UNIT) : pages,
 			 __ATOMIC_RELAXED);
 }

@@ -239,6 +239,50 @@ static void test_working_set(void)
 	end();
 }
 
+/* Half of the pages are away.  The guest uses none; then these; then all, which leave again. */
+static void test_working_set_away(void)
+{
+	const unsigned int rounds = 40;
+	uint64_t chosen;
+	bool far = false;
+	unsigned int good;
+
+	begin(GMEM_HUGE_NEVER, RECLAIM_FIFO);
+	fill(512, 512, fill_text);
+	reclaimer_sample(r);
+	while (pages_in(PG_PRIVATE))
+		reclaimer_evict(r, EVICT_BATCH, true, &chosen);
+	fill(0, 512, fill_text);
+	is(reclaimer_used_at_most(r), 1024, "pages that had to leave may be in use");
+	good = nr_good(0, rounds, &far);
+	ok(good >= rounds * 7 / 10, "half is away, and nothing is used: %u of %u estimates", good,
+	   rounds);
+	ok(!far, "... and none is far off");
+	reclaimer_draw(r);
+	for (gfn_t gfn = 512; gfn < 1024; gfn++)
+		touch(gfn);
+	reclaimer_estimate(r);
+	ok(stats().working_set_pages > 300 && stats().working_set_pages < 700,
+	   "what came home was used (%lu)", (long)stats().working_set_pages);
+	for (gfn_t gfn = 0; gfn < 1024; gfn++)
+		touch(gfn);
+	reclaimer_sample(r);
+	while (pages_in(PG_PRIVATE))
+		reclaimer_evict(r, EVICT_BATCH, true, &chosen);
+	reclaimer_draw(r);
+	for (gfn_t gfn = 0; gfn < 1024; gfn++)
+		touch(gfn);
+	reclaimer_sample(r);
+	while (pages_in(PG_PRIVATE))
+		reclaimer_evict(r, EVICT_BATCH, true, &chosen);
+	reclaimer_estimate(r);
+	is(stats().working_set_pages, 1024, "... also what has left again");
+	reclaimer_draw(r);
+	reclaimer_estimate(r);
+	is(stats().working_set_pages, 0, "... and what stayed away was not");
+	end();
+}
+
 /* The guest writes pages that are like frames of the store, or all zeroes; and they become so. */
 static void merge(gfn_t gfn, uint64_t nr, enum page_state to)
 {
@@ -589,6 +633,7 @@ static void test_all(void)
 	test_merged();
 	if (!guest_on_shadow)
 		test_working_set();
+	test_working_set_away();
 	for (unsigned int kind = 0; kind < RECLAIM_NR_POLICIES; kind++)
 		test_lockstep(kind);
 	test_direct(GMEM_HUGE_NEVER, RECLAIM_GEN);
