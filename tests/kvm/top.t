@@ -194,7 +194,7 @@ keys Home Down Enter
 check 'Enter shows the map of the chosen VM' sees "^$guest-1, running, 32 MiB of RAM; a cell is"
 check '... its rows of 64 cells' sees '^0x0000000000  [Ppszbcw.1-9]{64}$'
 check '... where shared pages show how many VMs share them' sees '^0x[0-9a-f]{10}  .*2222'
-check '... and what the letters mean' sees '\. absent  p private  s shared'
+check '... and what the letters mean' sees '\. absent p private s shared .* a archived'
 keys + + + + +
 check '+ zooms to a page a cell' sees 'a cell is 4 KiB$'
 "$quire" map --color=never --range=0+256K "$guest-1" | sed -n 's/^0x0000000000  //p' >"$dir/map"

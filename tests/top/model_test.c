@@ -382,6 +382,17 @@ static void test_sizes(void)
 	is(drawn, 3 * ARRAY_SIZE(size) * ARRAY_SIZE(size), "frames of all sizes can be drawn");
 }
 
+/* In 80 columns every state fits into the legend, and in more the words stand further apart. */
+static void test_legend(void)
+{
+	fresh();
+	m.view = VIEW_HELP;
+	ok(shows(". absent p private s shared z zero b ballooned c compressed "
+		 "w swapped a archived"),
+	   "80 columns have the name of each state");
+	ok(strstr(screen(24, 100), "w swapped  a archived") != NULL, "... and more have room");
+}
+
 static void test_hostile_names(void)
 {
 	struct roster_vm *vm;
@@ -532,6 +543,7 @@ int main(int argc, char **argv)
 	test_machine_away();
 	test_many();
 	test_sizes();
+	test_legend();
 	test_hostile_names();
 	test_map();
 	test_owners();

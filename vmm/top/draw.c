@@ -50,14 +50,18 @@ static void draw_list(struct model *m, struct frame *f, unsigned int row, unsign
 
 /* ---- the map ---- */
 
+/* With one blank between the states where two do not fit, so that 80 columns have them all. */
 static void draw_legend(struct frame *f, unsigned int row)
 {
-	unsigned int at = 0;
+	unsigned int at = 0, length = 0, gap;
 
+	for (unsigned int i = 0; i < PG_NR_STATES; i++)
+		length += strlen(page_states[i].name) + 4;
+	gap = length - 2 > f->columns ? 1 : 2;
 	for (unsigned int i = 0; i < PG_NR_STATES; i++) {
 		frame_put(f, row, at, frame_on(page_states[i].rgb),
 			  (unsigned char)page_states[i].glyph);
-		at = frame_print(f, row, at + 2, frame_plain, "%s", page_states[i].name) + 2;
+		at = frame_print(f, row, at + 2, frame_plain, "%s", page_states[i].name) + gap;
 	}
 }
 
