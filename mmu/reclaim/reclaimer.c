@@ -4,9 +4,7 @@
  *
  * Direct reclaim.  An access that waits for a credit is a fault of the guest that stands still.
  * Mostly the machine grants more within microseconds, so the reclaimer lets GRACE_NS pass.  If it
- * had to help just before, memory is short, and SOON_NS is enough.  A VM that helped at once would
- * pay for all that it takes, while others grow from what the machine has freed: shares would mean
- * nothing.
+ * had to help just before, memory is short, and it helps at once.
  *
  * How often it samples.  A sample of all of RAM costs the guest a fault of the host's for each page
  * that it uses.  So there is one before the first page leaves, and then whenever half as many pages
@@ -27,7 +25,6 @@
 #include "reclaimer_internal.h"
 
 #define GRACE_NS    (100 * NS_PER_MS) /* the machine may take so long to grant credits */
-#define SOON_NS	    (10 * NS_PER_MS)  /* ... or so long, if it did not just before */
 #define SHORT_NS    NS_PER_S	      /* memory is short for so long after it was */
 #define DRY_NS	    (500 * NS_PER_MS)
 #define EMPTY_NS    (10 * NS_PER_S)  /* others hear for so long that nothing can go */
@@ -70,20 +67,14 @@ static void tell(struct reclaimer *r, uint64_t now)
 
 /* ---- what is wanted ---- */
 
-/* Until when the machine has time to help the accesses that wait; UINT64_MAX: none does. */
-static uint64_t grace_until(const struct reclaimer *r, uint64_t now)
+/* How many pages accesses wait for that have waited long enough. */
+static uint64_t wanted_by_accesses(struct reclaimer *r, uint64_t now)
 {
 	uint64_t since = gmem_waiting_since(r->gm);
 
-	if (!since)
-		return UINT64_MAX;
-	return since + (now > r->helped_ns + SHORT_NS ? GRACE_NS : SOON_NS);
-}
-
-/* How many pages accesses wait for that have waited long enough. */
-static uint64_t wanted_by_accesses(const struct reclaimer *r, uint64_t now)
-{
-	return now < grace_until(r, now) ? 0 : max_u64(gmem_nr_waiting(r->gm), 1);
+	if (!since || (now < since + GRACE_NS && now > r->helped_ns + SHORT_NS))
+		return 0;
+	return max_u64(gmem_nr_waiting(r->gm), 1);
 }
 
 static bool is_time_to_sample(const struct reclaimer *r)
@@ -154,8 +145,7 @@ static int pause_ms(struct reclaimer *r)
 	uint64_t now = monotonic_ns(), until = r->look_ns;
 
 	if (gmem_waiting_since(r->gm) || atomic_load(&r->asked))
-		until = min_u64(until, max_u64(r->dry_until_ns,
-					       min_u64(now + DRY_NS, grace_until(r, now))));
+		until = min_u64(until, max_u64(r->dry_until_ns, now + DRY_NS));
 	else if (!r->told_more)
 		until = min_u64(until, r->empty_until_ns);
 	return poll_ms(now, min_u64(until, reclaimer_weigh_until(r, now)));
